@@ -1,0 +1,169 @@
+package attack
+
+import (
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestParseEps(t *testing.T) {
+	grid := make([]float64, 21)
+	for i := range grid {
+		grid[i] = float64(i) / 40
+	}
+	for _, c := range []struct {
+		in   string
+		want []float64
+	}{
+		{"0:0.5:0.025", grid},
+		{"0,8/255,0.1", []float64{0, 8. / 255, 0.1}},
+		{"0.3", []float64{0.3}},
+		{" 0.1 , 0.05,0.1", []float64{0.05, 0.1}},
+		{"0:1:0.4", []float64{0, 0.4, 0.8}},
+		{"0:2/255:1/255,1e-1,.5", []float64{0, 1. / 255, 2. / 255, 0.1, 0.5}},
+		{"0.2:0.2:1", []float64{0.2}},
+	} {
+		got, err := ParseEps(c.in)
+		if err != nil {
+			t.Errorf("%q: %v", c.in, err)
+		}
+		if d := cmp.Diff(c.want, got); d != "" {
+			t.Errorf("%q (-want +got):\n%s", c.in, d)
+		}
+		if err := ValidateEps(got); err != nil {
+			t.Errorf("%q: %v", c.in, err)
+		}
+	}
+	for in, want := range map[string]string{
+		"":                      "not a finite number",
+		"0.1,":                  "not a finite number",
+		"NaN":                   "not a finite number",
+		"Inf":                   "not a finite number",
+		"0x1p-2":                "not a finite number",
+		"1e999999999":           "not a finite number",
+		"-0.1":                  "negative",
+		"0.5:0:0.1":             "reversed",
+		"0:1:0":                 "step",
+		"0:1:-0.1":              "negative",
+		"0:1":                   "colons",
+		"1/0":                   "divides by 0",
+		"0:1:0.000001":          "more than",
+		"0:1:1e-5,2,3":          "more than",
+		"0:1:1e-99":             "more than",
+		"0:1:0.1:0.2":           "colons",
+		strings.Repeat("9", 99): "not a finite number",
+	} {
+		got, err := ParseEps(in)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, %v; want an error with %q", in, got, err, want)
+		}
+	}
+	for _, bad := range [][]float64{nil, {-1}, {math.NaN()}, {math.Inf(1)}, {0.1, 0.1}, {0.2, 0.1}} {
+		if ValidateEps(bad) == nil {
+			t.Errorf("ValidateEps(%v): nil, want an error", bad)
+		}
+	}
+}
+
+func FuzzParseEps(f *testing.F) {
+	for _, s := range []string{"0:0.5:0.025", "8/255", "1e9,2", "0:1:1e-3"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if eps, err := ParseEps(s); err == nil {
+			if err := ValidateEps(eps); err != nil {
+				t.Errorf("ParseEps(%q) = %v: %v", s, eps, err)
+			}
+		}
+	})
+}
+
+func TestBounds(t *testing.T) {
+	for in, want := range map[string]Bounds{"none": {}, "0,1": {0, 1}, "-0.5, 2": {-0.5, 2}} {
+		got, err := ParseBounds(in)
+		if err != nil || got != want {
+			t.Errorf("%q: %v, %v, want %v", in, got, err, want)
+		}
+		if back, err := ParseBounds(got.String()); err != nil || back != got {
+			t.Errorf("%q does not read back: %v, %v", got, back, err)
+		}
+	}
+	for _, in := range []string{"", "0", "1,0", "0,0", "1,1", "NaN,1", "0,Inf", "0,1,2", "a,b"} {
+		if got, err := ParseBounds(in); err == nil {
+			t.Errorf("%q: %v, want an error", in, got)
+		}
+	}
+}
+
+func TestParse(t *testing.T) {
+	got, err := Parse("fgsm,bim, noise", 5, 9)
+	if d := cmp.Diff([]Attack{FGSM(), BIM(5), Noise(9)}, got); err != nil || d != "" {
+		t.Errorf("%v (-want +got):\n%s", err, d)
+	}
+	for _, in := range []string{"", "fgsm,", "FGSM", "fgsm,fgsm", "pgd"} {
+		if got, err := Parse(in, 5, 0); err == nil {
+			t.Errorf("%q: %v, want an error", in, got)
+		}
+	}
+	if _, err := Parse("bim", 0, 0); err == nil {
+		t.Error("0 steps: no error")
+	}
+}
+
+// The known answers are those published with Random123 (kat_vectors, philox4x32 10).
+func TestPhilox(t *testing.T) {
+	for _, c := range []struct {
+		counter [4]uint32
+		key     [2]uint32
+		want    [4]uint32
+	}{
+		{[4]uint32{}, [2]uint32{}, [4]uint32{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
+		{[4]uint32{^uint32(0), ^uint32(0), ^uint32(0), ^uint32(0)}, [2]uint32{^uint32(0), ^uint32(0)},
+			[4]uint32{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
+		{[4]uint32{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, [2]uint32{0xa4093822, 0x299f31d0},
+			[4]uint32{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
+	} {
+		if got := philox(c.counter, c.key); got != c.want {
+			t.Errorf("philox(%x, %x) = %x, want %x", c.counter, c.key, got, c.want)
+		}
+	}
+}
+
+func TestRandomSigns(t *testing.T) {
+	draw := func(n int, seed uint64, image int) []int8 {
+		d := make([]int8, n)
+		RandomSigns(d, seed, image)
+		return d
+	}
+	a := draw(784, 1, 0)
+	if d := cmp.Diff(a[:300], draw(300, 1, 0)); d != "" {
+		t.Errorf("a prefix is drawn otherwise:\n%s", d)
+	}
+	for name, b := range map[string][]int8{"seed": draw(784, 2, 0), "high seed": draw(784, 1+1<<40, 0), "image": draw(784, 1, 1), "high image": draw(784, 1, 1<<40)} {
+		same := 0
+		for i := range a {
+			if a[i] == b[i] {
+				same++
+			}
+		}
+		// 784 coins: mean 392, standard deviation 14; 6 of them is 84.
+		if same < 308 || same > 476 {
+			t.Errorf("another %s: %d of 784 signs agree, want about 392", name, same)
+		}
+	}
+	sum := 0
+	for image := range 1000 {
+		for _, v := range draw(784, 1, image) {
+			if v != 1 && v != -1 {
+				t.Fatalf("sign %d, want ±1", v)
+			}
+			sum += int(v)
+		}
+	}
+	// 784,000 coins: standard deviation 885.
+	if sum < -5313 || sum > 5313 {
+		t.Errorf("the signs sum to %d, want 0 within 5313", sum)
+	}
+}

@@ -1,0 +1,189 @@
+package gemm
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+)
+
+func random[T Float](r *rand.Rand, n int) []T {
+	d := make([]T, n)
+	for i := range d {
+		d[i] = T(r.Float64()*2 - 1)
+	}
+	return d
+}
+
+// An operand is a matrix with its strides.
+type operand[T Float] struct {
+	data   []T
+	rs, cs int
+}
+
+func newOperand[T Float](r *rand.Rand, rows, cols int, layout string) operand[T] {
+	switch layout {
+	case "row-major":
+		return operand[T]{random[T](r, rows*cols), cols, 1}
+	case "transposed":
+		return operand[T]{random[T](r, rows*cols), 1, rows}
+	default: // every second element of padded rows
+		return operand[T]{random[T](r, rows*(2*cols+3)), 2*cols + 3, 2}
+	}
+}
+
+func (o operand[T]) at(i, j int) float64 { return float64(o.data[i*o.rs+j*o.cs]) }
+
+var shapes = [][3]int{{0, 5, 3}, {1, 1, 1}, {3, 1, 10}, {1, 784, 1}, {5, 7, 3}, {6, 4, 16}, {7, 33, 17}, {12, 32, 32}, {13, 33, 31}, {33, 513, 10}, {97, 784, 130}, {31, 1100, 97}}
+
+// TestMulAdd compares every path with float64. An n-term chain of fused
+// multiply-adds errs by at most γₙ·Σ|aᵢbᵢ|, γₙ = n·u/(1-n·u) (Higham 2002, §3.1);
+// the plain-Go kernel rounds the products too, within the same bound of 2n terms.
+func TestMulAdd(t *testing.T) {
+	t.Run("float32", func(t *testing.T) { testMulAdd[float32](t, 0x1p-24) })
+	t.Run("float64", func(t *testing.T) { testMulAdd[float64](t, 0x1p-53) })
+}
+
+func testMulAdd[T Float](t *testing.T, u float64) {
+	layouts := []string{"row-major", "transposed", "strided"}
+	for _, path := range Paths() {
+		for _, sh := range shapes {
+			for l := range 9 {
+				m, k, n := sh[0], sh[1], sh[2]
+				if m*k*n > 100_000 && l%4 != 0 {
+					continue // large: each layout once for A and B, not every pair
+				}
+				r := rand.New(rand.NewPCG(1, uint64(l)))
+				a, b := newOperand[T](r, m, k, layouts[l%3]), newOperand[T](r, k, n, layouts[l/3])
+				ldc := n + l%2*5
+				c := random[T](r, m*ldc)
+				old := append([]T(nil), c...)
+				mat := NewMatrix[T](path, k, n)
+				mat.Pack(b.data, b.rs, b.cs)
+				var s Scratch[T]
+				mat.MulAdd(c, ldc, a.data, a.rs, a.cs, m, &s)
+				g := 2 * float64(k+1) * u
+				if path == "go" {
+					g *= 2
+				}
+				for i := range m {
+					for j := range ldc {
+						want, abs := float64(old[i*ldc+j]), math.Abs(float64(old[i*ldc+j]))
+						if j < n {
+							for x := range k {
+								want += a.at(i, x) * b.at(x, j)
+								abs += math.Abs(a.at(i, x) * b.at(x, j))
+							}
+						}
+						tol := g * abs
+						if j >= n {
+							tol = 0 // padding between rows must stay
+						}
+						if got := float64(c[i*ldc+j]); !(math.Abs(got-want) <= tol) {
+							t.Fatalf("%s %v a %s b %s: c[%d,%d] = %v, want %v ± %.2g", path, sh, layouts[l%3], layouts[l/3], i, j, got, want, tol)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestChain holds each element to one chain of fused multiply-adds, computed here by
+// rounding the exact product and sum once. It is what makes results independent of
+// the batch and equal on all paths with fused arithmetic.
+func TestChain(t *testing.T) {
+	const m, k, n = 29, 1100, 35
+	r := rand.New(rand.NewPCG(3, 4))
+	a, b := random[float64](r, m*k), random[float64](r, k*n)
+	c0 := random[float64](r, n)
+	for _, path := range Paths() {
+		mat := NewMatrix[float64](path, k, n)
+		mat.Pack(b, n, 1)
+		for _, rows := range []int{1, 2, 5, 29} {
+			c := make([]float64, rows*n)
+			for i := range rows {
+				copy(c[i*n:], c0)
+			}
+			var s Scratch[float64]
+			mat.MulAdd(c, n, a, k, 1, rows, &s)
+			for i := range rows {
+				for j := range n {
+					fused, plain := c0[j], c0[j]
+					for x := range k {
+						fused = math.FMA(a[i*k+x], b[x*n+j], fused)
+						plain += float64(a[i*k+x] * b[x*n+j])
+					}
+					if got := c[i*n+j]; got != fused && !(path == "go" && got == plain) {
+						t.Fatalf("%s, %d rows: c[%d,%d] = %v, want the chain's %v", path, rows, i, j, got, fused)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestPathsAgree compares the bits of the paths that fuse in float32.
+func TestPathsAgree(t *testing.T) {
+	const m, k, n = 61, 1100, 77
+	r := rand.New(rand.NewPCG(5, 6))
+	a, b := random[float32](r, m*k), random[float32](r, k*n)
+	var first []float32
+	for _, path := range Paths() {
+		if path == "go" {
+			continue // fuses only where the compiler does
+		}
+		mat := NewMatrix[float32](path, k, n)
+		mat.Pack(b, n, 1)
+		c := make([]float32, m*n)
+		var s Scratch[float32]
+		mat.MulAdd(c, n, a, k, 1, m, &s)
+		if first == nil {
+			first = c
+		}
+		for i := range c {
+			if math.Float32bits(c[i]) != math.Float32bits(first[i]) {
+				t.Fatalf("%s: element %d is %v, on %s %v", path, i, c[i], Paths()[0], first[i])
+			}
+		}
+	}
+}
+
+func TestPath(t *testing.T) {
+	t.Setenv(EnvPath, "go")
+	if p, err := Path(""); p != "go" || err != nil {
+		t.Errorf("forced path %q, %v, want go", p, err)
+	}
+	t.Setenv(EnvPath, "mmx")
+	if p, err := Path(""); err == nil {
+		t.Errorf("path %q for %s=mmx, want an error", p, EnvPath)
+	}
+	t.Setenv(EnvPath, "")
+	if p, err := Path(""); p != Paths()[0] || err != nil {
+		t.Errorf("path %q, %v, want %q", p, err, Paths()[0])
+	}
+}
+
+func BenchmarkMulAdd(b *testing.B) {
+	b.Run("float32", benchmarkMulAdd[float32])
+	b.Run("float64", benchmarkMulAdd[float64])
+}
+
+func benchmarkMulAdd[T Float](b *testing.B) {
+	for _, path := range Paths() {
+		for _, k := range []int{784, 1024} {
+			b.Run(fmt.Sprintf("path=%s/M=96/K=%d/N=1024", path, k), func(b *testing.B) {
+				r := rand.New(rand.NewPCG(1, 2))
+				const m, n = 96, 1024
+				x, w, c := random[T](r, m*k), random[T](r, k*n), make([]T, m*n)
+				mat := NewMatrix[T](path, k, n)
+				mat.Pack(w, n, 1)
+				var s Scratch[T]
+				for b.Loop() {
+					mat.MulAdd(c, n, x, k, 1, m, &s)
+				}
+				b.ReportMetric(2*m*n*float64(k)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+			})
+		}
+	}
+}

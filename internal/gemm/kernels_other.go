@@ -1,0 +1,5 @@
+//go:build purego || !(amd64 || arm64)
+
+package gemm
+
+func kernels[T Float]() []kernel[T] { return []kernel[T]{goKernel[T]()} }
