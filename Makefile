@@ -1,0 +1,30 @@
+# The main targets. Only Go is needed, but for race, which needs a C compiler.
+TOOL = go tool -modfile=tools/go.mod
+FUZZTIME ?= 30s
+
+.PHONY: build test short race check generate bench fuzz golden
+
+build: # one static binary
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o advsweep ./cmd/advsweep
+
+test:
+	CGO_ENABLED=0 go test ./...
+
+race: # what has goroutines
+	CGO_ENABLED=1 go test -race -short ./cpu ./pipeline ./cmd/advsweep
+
+check: # what CI checks besides the tests
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "gofmt: the files above need it"; exit 1; }
+	go vet ./...
+	GOOS=linux GOARCH=arm64 go vet ./internal/gemm
+	$(TOOL) staticcheck ./...
+
+generate: # the amd64 kernels from internal/gemm/asm/gen.go
+	go generate ./internal/gemm
+
+bench:
+	go test -run '^$$' -bench . ./internal/gemm ./cpu
+
+fuzz: # every fuzz target for FUZZTIME
+	@set -e; for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+		echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p; done; done

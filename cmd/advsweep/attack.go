@@ -1,0 +1,166 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"advsweep/attack"
+	"advsweep/dataset"
+	"advsweep/pipeline"
+	"advsweep/report"
+
+	"github.com/spf13/cobra"
+)
+
+func newAttack() *cobra.Command {
+	var f flags
+	var class, index int
+	c := &cobra.Command{
+		Use:   "attack",
+		Short: "One image before and after: attack.json, attack.png",
+		Long: `Attack one image and show it before and after, with both prediction vectors.
+The image is the first correctly classified one of a class, or the one at an index.`,
+		Example: `  advsweep attack
+  advsweep attack --class 3 --eps 0.2 --bounds 0,1
+  advsweep attack --index 17 --attack bim --steps 10 --format json`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if c.Flags().Changed("index") {
+				class = -1
+			}
+			return f.attackOne(c, class, index)
+		},
+	}
+	f.addModel(c)
+	f.addData(c)
+	f.addSplit(c)
+	c.Flags().IntVar(&class, "class", 7, "take the first correctly classified image of this class")
+	c.Flags().IntVar(&index, "index", 0, "take the image at this index, right or wrong")
+	c.MarkFlagsMutuallyExclusive("class", "index")
+	c.Flags().StringVar(&f.attack, "attack", "fgsm", "fgsm, bim or noise (random ±eps signs)")
+	f.addSteps(c)
+	c.Flags().StringVar(&f.eps, "eps", "0.3", "one number or fraction; pixels are in [0, 1]")
+	f.addBounds(c)
+	f.addBackend(c)
+	f.addOut(c)
+	f.addSeed(c, "noise")
+	f.addQuiet(c)
+	f.addFormat(c)
+	return c
+}
+
+func (f *flags) attackOne(c *cobra.Command, class, index int) error {
+	if err := f.checkFormat(); err != nil {
+		return err
+	}
+	eps, err := f.single("eps", f.eps)
+	if err != nil {
+		return err
+	}
+	bounds, err := f.parseBounds()
+	if err != nil {
+		return err
+	}
+	attacks, err := f.parseAttacks(f.attack)
+	if err != nil {
+		return err
+	}
+	if len(attacks) != 1 {
+		return usagef("--attack %q, want one of fgsm, bim, noise", f.attack)
+	}
+	in, err := f.open()
+	if err != nil {
+		return err
+	}
+	defer in.backend.Close()
+	folder, err := report.OpenFolder(f.out, "attack.json", "attack.png")
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	one, err := in.pick(c, class, index)
+	if err != nil {
+		return err
+	}
+	ex, err := pipeline.Craft(c.Context(), in.backend, one, attacks[0], eps, bounds)
+	if err != nil {
+		return err
+	}
+	meta := in.meta(one, f.seed)
+	files, err := exampleFiles("attack", ex, meta, report.Seconds{Load: in.load.Seconds(), Compute: time.Since(start).Seconds()})
+	if err != nil {
+		return err
+	}
+	if f.format == "table" {
+		fmt.Fprintf(c.OutOrStdout(), "%s\n", in.settings(meta))
+	}
+	if err := f.printExample(c.OutOrStdout(), ex, files); err != nil {
+		return err
+	}
+	return f.save(c, folder, files)
+}
+
+// single reads a flag that takes one eps.
+func (f *flags) single(flag, s string) (float64, error) {
+	eps, err := attack.ParseEps(s)
+	if err != nil {
+		return 0, asUsage(flag, err)
+	}
+	if len(eps) != 1 {
+		return 0, usagef("--%s %q holds %d values, want one", flag, s, len(eps))
+	}
+	return eps[0], nil
+}
+
+// pick returns the first correctly classified image of class or, if class is negative,
+// the image at index.
+func (in *inputs) pick(c *cobra.Command, class, index int) (*dataset.Set, error) {
+	if class < 0 && !c.Flags().Changed("index") || class >= in.model.Outputs() {
+		return nil, usagef("--class %d, but the model has classes 0 to %d", class, in.model.Outputs()-1)
+	}
+	if class >= 0 {
+		return pipeline.FirstCorrect(c.Context(), in.backend, in.set, class)
+	}
+	if index < 0 || index >= in.set.N() {
+		return nil, usagef("--index %d, but there are %d images (0 to %d)", index, in.set.N(), in.set.N()-1)
+	}
+	return in.set.Slice(index, 1)
+}
+
+// exampleFiles draws and encodes ex.
+func exampleFiles(base string, ex *pipeline.Example, meta report.Meta, s report.Seconds) ([]report.File, error) {
+	start := time.Now()
+	png, err := report.Picture(ex)
+	if err != nil {
+		return nil, err
+	}
+	s.Write = time.Since(start).Seconds()
+	json, err := report.AttackJSON(meta, ex, s)
+	if err != nil {
+		return nil, err
+	}
+	return []report.File{{Name: base + ".json", Data: json}, {Name: base + ".png", Data: png}}, nil
+}
+
+// printExample writes ex to standard output in the chosen format. files are those of
+// exampleFiles.
+func (f *flags) printExample(w io.Writer, ex *pipeline.Example, files []report.File) error {
+	switch f.format {
+	case "json":
+		_, err := w.Write(files[0].Data)
+		return err
+	case "csv":
+		var b bytes.Buffer
+		b.WriteString("class,logit_original,probability_original,logit_adversarial,probability_adversarial\n")
+		for k := range ex.Original.Logits {
+			fmt.Fprintf(&b, "%s,%s,%s,%s,%s\n", strconv.Itoa(k), number(ex.Original.Logits[k]), number(ex.Original.Probabilities[k]),
+				number(ex.Adversarial.Logits[k]), number(ex.Adversarial.Probabilities[k]))
+		}
+		_, err := w.Write(b.Bytes())
+		return err
+	}
+	return report.PredictionTable(w, ex)
+}

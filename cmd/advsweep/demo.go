@@ -1,0 +1,182 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"advsweep/attack"
+	"advsweep/pipeline"
+	"advsweep/report"
+
+	"github.com/spf13/cobra"
+)
+
+func newDemo() *cobra.Command {
+	var f flags
+	var class int
+	var imageEps string
+	c := &cobra.Command{
+		Use:   "demo",
+		Short: "The whole tour: two attacked images and two accuracy curves",
+		Long: `Run four parts and write their pictures, plots and data:
+
+  1  FGSM on a correctly classified image of class 7: 1-fgsm-image.png, .json
+  2  FGSM, accuracy against eps:                      2-fgsm-curve.png, .svg, .csv, .json
+  3  the same image with BIM, k = 5 steps of eps/k:   3-bim-image.png, .json
+  4  BIM, accuracy against eps:                       4-bim-curve.png, .svg, .csv, .json
+
+and both curves together with a control of random ±eps noise: curve.png, .svg, .csv, .json.`,
+		Example: `  advsweep demo
+  advsweep demo --bounds 0,1 --class 3 --out clipped
+  advsweep demo --model my.safetensors --data mnist/`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return f.demo(c, class, imageEps) },
+	}
+	f.addModel(c)
+	f.addData(c)
+	f.addSplit(c)
+	c.Flags().IntVar(&class, "class", 7, "class of the image in parts 1 and 3")
+	c.Flags().StringVar(&imageEps, "image-eps", "0.3", "eps of parts 1 and 3")
+	f.addSteps(c)
+	f.addEpsList(c)
+	f.addBounds(c)
+	f.addRange(c)
+	f.addBackend(c)
+	f.addOut(c)
+	f.addSeed(c, "the noise control")
+	f.addQuiet(c)
+	f.addFormat(c)
+	return c
+}
+
+func (f *flags) demo(c *cobra.Command, class int, imageEps string) error {
+	if err := f.checkFormat(); err != nil {
+		return err
+	}
+	eps, err := f.grid()
+	if err != nil {
+		return err
+	}
+	one, err := f.single("image-eps", imageEps)
+	if err != nil {
+		return err
+	}
+	bounds, err := f.parseBounds()
+	if err != nil {
+		return err
+	}
+	attacks, err := f.parseAttacks("fgsm,bim,noise")
+	if err != nil {
+		return err
+	}
+	fgsm, bim, noise := attacks[0], attacks[1], attacks[2]
+	in, err := f.open()
+	if err != nil {
+		return err
+	}
+	defer in.backend.Close()
+	set, err := f.cut(c, in.set)
+	if err != nil {
+		return err
+	}
+	in.set = set
+	names := curveNames("curve")
+	for _, base := range []string{"1-fgsm-image", "3-bim-image"} {
+		names = append(names, base+".json", base+".png")
+	}
+	names = append(append(names, curveNames("2-fgsm-curve")...), curveNames("4-bim-curve")...)
+	folder, err := report.OpenFolder(f.out, names...)
+	if err != nil {
+		return err
+	}
+
+	// Parts 1 and 3: the image.
+	start := time.Now()
+	if class < 0 {
+		return usagef("--class %d, want a class of the model", class)
+	}
+	picked, err := in.pick(c, class, 0)
+	if err != nil {
+		return err
+	}
+	image := func(base string, a attack.Attack) (*pipeline.Example, []report.File, error) {
+		ex, err := pipeline.Craft(c.Context(), in.backend, picked, a, one, bounds)
+		if err != nil {
+			return nil, nil, err
+		}
+		files, err := exampleFiles(base, ex, in.meta(picked, f.seed), report.Seconds{Load: in.load.Seconds(), Compute: time.Since(start).Seconds()})
+		start = time.Now()
+		return ex, files, err
+	}
+	part1, files1, err := image("1-fgsm-image", fgsm)
+	if err != nil {
+		return err
+	}
+	part3, files3, err := image("3-bim-image", bim)
+	if err != nil {
+		return err
+	}
+
+	// Parts 2 and 4: the curves, and both together.
+	res, compute, err := in.runSweep(c, f.quiet, set, pipeline.Sweep{Attacks: []attack.Attack{fgsm, bim, noise}, Eps: eps, Bounds: bounds})
+	if err != nil {
+		return err
+	}
+	meta := in.meta(set, f.seed)
+	seconds := report.Seconds{Load: in.load.Seconds(), Compute: compute.Seconds()}
+	part2, part4 := *res, *res
+	part2.Curves = []pipeline.Curve{res.Curves[0], res.Curves[2]}
+	part4.Curves = []pipeline.Curve{res.Curves[1], res.Curves[2]}
+	files2, err := curveFiles("2-fgsm-curve", "FGSM: accuracy against eps", in, &part2, meta, seconds)
+	if err != nil {
+		return err
+	}
+	files4, err := curveFiles("4-bim-curve", fmt.Sprintf("%s: accuracy against eps", bim.Label()), in, &part4, meta, seconds)
+	if err != nil {
+		return err
+	}
+	both, err := curveFiles("curve", fmt.Sprintf("FGSM and %s: accuracy against eps", bim.Label()), in, res, meta, seconds)
+	if err != nil {
+		return err
+	}
+
+	w := c.OutOrStdout()
+	switch f.format {
+	case "csv":
+		if _, err := w.Write(both[0].Data); err != nil {
+			return err
+		}
+	case "json":
+		var b bytes.Buffer
+		parts := map[string]json.RawMessage{"1": files1[0].Data, "2": files2[1].Data, "3": files3[0].Data, "4": files4[1].Data}
+		enc := json.NewEncoder(&b)
+		enc.SetEscapeHTML(false)
+		enc.SetIndent("", "  ")
+		if err := enc.Encode(map[string]any{"parts": parts}); err != nil {
+			return err
+		}
+		if _, err := w.Write(b.Bytes()); err != nil {
+			return err
+		}
+	default:
+		fmt.Fprintf(w, "%s\nPart 1: one image, FGSM\n\n", in.settings(meta, fmt.Sprintf("eps      %s for the curves, %s for the image; bounds %s; seed %d", f.eps, imageEps, bounds, f.seed)))
+		if err := report.PredictionTable(w, part1); err != nil {
+			return err
+		}
+		fmt.Fprintf(w, "\nPart 3: the same image, %s\n\n", bim.Label())
+		if err := report.PredictionTable(w, part3); err != nil {
+			return err
+		}
+		fmt.Fprint(w, "\nParts 2 and 4: accuracy against eps\n\n")
+		if err := report.CurveTable(w, res); err != nil {
+			return err
+		}
+	}
+	var files []report.File
+	for _, part := range [][]report.File{files1, files2, files3, files4, both} {
+		files = append(files, part...)
+	}
+	return f.save(c, folder, files)
+}

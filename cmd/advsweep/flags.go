@@ -1,0 +1,222 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"advsweep/attack"
+	"advsweep/dataset"
+	"advsweep/model"
+	"advsweep/pipeline"
+	"advsweep/report"
+
+	"github.com/spf13/cobra"
+)
+
+// flags holds the value of every flag that more than one verb has, so that a flag
+// has one name, one meaning and one default.
+type flags struct {
+	model, images, labels, data, split string
+	backend, precision                 string
+	threads                            int
+	out                                string
+	seed                               uint64
+	quiet                              bool
+	format                             string
+	steps                              int
+	bounds                             string
+	attack, eps                        string
+	n, offset                          int
+}
+
+func (f *flags) addModel(c *cobra.Command) {
+	c.Flags().StringVar(&f.model, "model", "", "safetensors `FILE` of Linear layers with ReLU between (default: the embedded MNIST model)")
+}
+
+func (f *flags) addData(c *cobra.Command) {
+	c.Flags().StringVar(&f.images, "images", "", "IDX `FILE` of images, plain or gzip (default: 1,000 embedded MNIST test images)")
+	c.Flags().StringVar(&f.labels, "labels", "", "IDX `FILE` of labels, plain or gzip")
+	c.Flags().StringVar(&f.data, "data", "", "`DIR` with the four MNIST files under their usual names, instead of --images and --labels")
+	c.MarkFlagsRequiredTogether("images", "labels")
+	c.MarkFlagsMutuallyExclusive("data", "images")
+}
+
+func (f *flags) addSplit(c *cobra.Command) {
+	c.Flags().StringVar(&f.split, "split", "test", "which pair of --data: test or train")
+}
+
+func (f *flags) addBackend(c *cobra.Command) {
+	c.Flags().StringVar(&f.backend, "backend", "auto", "auto, cpu or cuda")
+	c.Flags().StringVar(&f.precision, "precision", "float32", "float32 or float64")
+	f.addThreads(c)
+}
+
+func (f *flags) addThreads(c *cobra.Command) {
+	c.Flags().IntVar(&f.threads, "threads", 0, "CPU threads; 0 is one for each processor")
+}
+
+func (f *flags) addOut(c *cobra.Command) {
+	c.Flags().StringVar(&f.out, "out", "advsweep-out", "`DIR` for the results; files that advsweep did not write are never overwritten")
+}
+
+func (f *flags) addSeed(c *cobra.Command, of string) {
+	c.Flags().Uint64Var(&f.seed, "seed", 1, "seed of "+of)
+}
+
+func (f *flags) addQuiet(c *cobra.Command) {
+	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "no progress and no notes on standard error")
+}
+
+func (f *flags) addFormat(c *cobra.Command) {
+	c.Flags().StringVar(&f.format, "format", "table", "what goes to standard output: table, json or csv")
+}
+
+func (f *flags) addSteps(c *cobra.Command) {
+	c.Flags().IntVar(&f.steps, "steps", 5, "K of bim: K steps of eps/K")
+}
+
+func (f *flags) addBounds(c *cobra.Command) {
+	c.Flags().StringVar(&f.bounds, "bounds", "none", "keep pixels in `LO,HI` (and in the eps-ball) after every step, as in 0,1; or none")
+}
+
+const epsGrid = "0:0.5:0.025"
+
+func (f *flags) addEpsList(c *cobra.Command) {
+	c.Flags().StringVar(&f.eps, "eps", epsGrid, "`LIST` of numbers, fractions and inclusive ranges lo:hi:step, as in 0,8/255,0.1:0.3:0.05; pixels are in [0, 1]")
+}
+
+func (f *flags) addRange(c *cobra.Command) {
+	c.Flags().IntVar(&f.n, "n", 1000, "number of images")
+	c.Flags().IntVar(&f.offset, "offset", 0, "index of the first image")
+}
+
+// checkFormat is called by every verb that has --format.
+func (f *flags) checkFormat() error {
+	switch f.format {
+	case "table", "json", "csv":
+		return nil
+	}
+	return usagef("--format %q, want table, json or csv", f.format)
+}
+
+// grid reads --eps as a list.
+func (f *flags) grid() ([]float64, error) {
+	eps, err := attack.ParseEps(f.eps)
+	return eps, asUsage("eps", err)
+}
+
+func (f *flags) parseBounds() (attack.Bounds, error) {
+	b, err := attack.ParseBounds(f.bounds)
+	return b, asUsage("bounds", err)
+}
+
+// parseAttacks reads --attack, a list.
+func (f *flags) parseAttacks(list string) ([]attack.Attack, error) {
+	a, err := attack.Parse(list, f.steps, f.seed)
+	return a, asUsage("attack", err)
+}
+
+// inputs is what a verb works on.
+type inputs struct {
+	model   *model.Model
+	set     *dataset.Set
+	backend pipeline.Backend
+	chosen  string // "cpu", "cuda"
+	load    time.Duration
+}
+
+// open reads the model and the images and opens the backend.
+func (f *flags) open() (*inputs, error) {
+	start := time.Now()
+	in := &inputs{}
+	var err error
+	if in.model, err = f.loadModel(); err != nil {
+		return nil, err
+	}
+	if in.set, err = f.loadData(); err != nil {
+		return nil, err
+	}
+	if err := in.set.Check(in.model.Outputs()); err != nil {
+		return nil, err
+	}
+	if in.backend, in.chosen, err = f.openBackend(in.model); err != nil {
+		return nil, err
+	}
+	in.load = time.Since(start)
+	return in, nil
+}
+
+func (f *flags) loadModel() (*model.Model, error) {
+	if f.model == "" {
+		return model.Default()
+	}
+	return model.Load(f.model)
+}
+
+func (f *flags) loadData() (*dataset.Set, error) {
+	switch {
+	case f.images != "":
+		return dataset.Read(f.images, f.labels)
+	case f.data != "":
+		if f.split != "test" && f.split != "train" {
+			return nil, usagef("--split %q, want test or train", f.split)
+		}
+		return dataset.ReadDir(f.data, f.split)
+	}
+	return dataset.MNIST1000()
+}
+
+// cut applies --n and --offset. The default of --n gives way where there are
+// fewer images.
+func (f *flags) cut(c *cobra.Command, set *dataset.Set) (*dataset.Set, error) {
+	if f.n < 1 {
+		return nil, usagef("--n %d, want at least 1", f.n)
+	}
+	if f.offset < 0 || f.offset >= set.N() {
+		return nil, usagef("--offset %d, but there are %d images (0 to %d)", f.offset, set.N(), set.N()-1)
+	}
+	n := f.n
+	if left := set.N() - f.offset; n > left {
+		if c.Flags().Changed("n") {
+			return nil, usagef("--n %d from --offset %d, but only %d of %d images are left there", n, f.offset, left, set.N())
+		}
+		n = left
+	}
+	return set.Slice(f.offset, n)
+}
+
+// describe names the images of set for the result files.
+func describe(set *dataset.Set) report.Data {
+	return report.Data{
+		Images: report.Source(set.Source.Images),
+		Labels: report.Source(set.Source.Labels),
+		Offset: set.First, N: set.N(), SHA256: set.SHA256(),
+	}
+}
+
+// meta describes the run for the result files.
+func (in *inputs) meta(set *dataset.Set, seed uint64) report.Meta {
+	return report.Meta{
+		Version:   release,
+		Model:     report.Source(in.model.Source),
+		Data:      describe(set),
+		Seed:      seed,
+		Backend:   in.chosen,
+		Device:    in.backend.Device(),
+		Precision: in.backend.Precision(),
+	}
+}
+
+// settings prints what a run uses, defaults included.
+func (in *inputs) settings(m report.Meta, lines ...string) string {
+	s := fmt.Sprintf("model    %s, %s, sha256 %.12s\n", m.Model.Name, in.model, m.Model.SHA256)
+	s += fmt.Sprintf("images   %s, %d from index %d, sha256 %.12s\n", m.Data.Images.Name, m.Data.N, m.Data.Offset, m.Data.SHA256)
+	s += fmt.Sprintf("backend  %s (%s), %s\n", m.Backend, m.Device, m.Precision)
+	for _, l := range lines {
+		s += l + "\n"
+	}
+	return s
+}
+
+func number(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+)
+
+// A progress shows how far long work is: a bar on a terminal, a plain line now and then
+// elsewhere, nothing if quiet.
+type progress struct {
+	w     io.Writer
+	label string
+	bar   *progressbar.ProgressBar
+	start time.Time
+	next  time.Time // of the next plain line
+	note  string
+}
+
+// every is the time between plain lines.
+const every = 5 * time.Second
+
+func newProgress(w io.Writer, quiet bool, label string) *progress {
+	p := &progress{w: w, label: label, start: time.Now()}
+	p.next = p.start.Add(every)
+	if quiet {
+		p.w = nil
+	} else if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		p.bar = progressbar.NewOptions(1,
+			progressbar.OptionSetWriter(w),
+			progressbar.OptionSetDescription(label),
+			progressbar.OptionSetPredictTime(true),
+			progressbar.OptionFullWidth(),
+			progressbar.OptionClearOnFinish(),
+			progressbar.OptionThrottle(100*time.Millisecond))
+	}
+	return p
+}
+
+// update says that done of total units of work are done.
+func (p *progress) update(done, total int) {
+	switch {
+	case p.w == nil:
+	case p.bar != nil:
+		// Errors of the terminal are no reason to stop the work.
+		p.bar.ChangeMax(total)
+		if p.note != "" {
+			p.bar.Describe(p.label + ", " + p.note)
+		}
+		_ = p.bar.Set(done)
+	case time.Now().After(p.next) && done < total:
+		p.next = time.Now().Add(every)
+		left := time.Duration(float64(time.Since(p.start)) / float64(done) * float64(total-done))
+		s := fmt.Sprintf("%s: %d %%, about %s left", p.label, 100*done/total, left.Round(time.Second))
+		if p.note != "" {
+			s += ", " + p.note
+		}
+		fmt.Fprintln(p.w, s)
+	}
+}
+
+// finish removes the bar.
+func (p *progress) finish() {
+	if p.bar != nil {
+		_ = p.bar.Clear()
+	}
+}

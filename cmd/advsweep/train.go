@@ -1,0 +1,209 @@
+package main
+
+import (
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"advsweep/attack"
+	"advsweep/cpu"
+	"advsweep/dataset"
+	"advsweep/model"
+	"advsweep/pipeline"
+	"advsweep/report"
+
+	"github.com/spf13/cobra"
+)
+
+func newTrain() *cobra.Command {
+	var f flags
+	t := cpu.DefaultTraining()
+	var dtype string
+	c := &cobra.Command{
+		Use:   "train",
+		Short: "Train the default model from IDX files: model.safetensors, train.json",
+		Long: `Train a multilayer perceptron with ReLU by Adam on the cross-entropy. The same
+images, seed and kernel give the same file, byte for byte, whatever the number of threads.
+With --data the test pair judges the result, if it is there.`,
+		Example: `  advsweep train --data mnist/
+  advsweep train --images train-images.gz --labels train-labels.gz --epochs 10 --seed 7
+  advsweep sweep --model advsweep-out/model.safetensors --data mnist/`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return f.train(c, t, dtype) },
+	}
+	f.addData(c)
+	c.MarkFlagsOneRequired("data", "images")
+	c.Flags().IntSliceVar(&t.Hidden, "hidden", t.Hidden, "widths of the hidden layers")
+	c.Flags().IntVar(&t.Classes, "classes", t.Classes, "number of classes")
+	c.Flags().IntVar(&t.Epochs, "epochs", t.Epochs, "passes over the images")
+	c.Flags().IntVar(&t.Batch, "batch", t.Batch, "images in a step")
+	c.Flags().Float64Var(&t.Rate, "rate", t.Rate, "learning rate of Adam at the start; it falls linearly to a tenth")
+	c.Flags().StringVar(&dtype, "dtype", "float32", "type of the stored weights: float32 or float16")
+	f.addThreads(c)
+	f.addOut(c)
+	f.addSeed(c, "the initial weights and the order of the images")
+	f.addQuiet(c)
+	f.addFormat(c)
+	return c
+}
+
+// An epoch is one line of train.json.
+type epoch struct {
+	Epoch    int     `json:"epoch"`
+	Loss     float64 `json:"loss"`
+	Accuracy float64 `json:"accuracy"`
+}
+
+// A trained is train.json.
+type trained struct {
+	Version string         `json:"version"`
+	Model   report.Source  `json:"model"`
+	Layers  string         `json:"layers"`
+	DType   string         `json:"dtype"`
+	Data    report.Data    `json:"data"`
+	Seed    uint64         `json:"seed"`
+	Batch   int            `json:"batch"`
+	Rate    float64        `json:"rate"`
+	Epochs  []epoch        `json:"epochs"`
+	Test    *testResult    `json:"test"` // null if there was no test pair
+	Seconds report.Seconds `json:"seconds"`
+}
+
+type testResult struct {
+	N        int     `json:"n"`
+	Correct  int     `json:"correct"`
+	Accuracy float64 `json:"accuracy"`
+}
+
+func (f *flags) train(c *cobra.Command, t cpu.Training, dtype string) error {
+	if err := f.checkFormat(); err != nil {
+		return err
+	}
+	switch {
+	case dtype != "float32" && dtype != "float16":
+		return usagef("--dtype %q, want float32 or float16", dtype)
+	case f.threads < 0:
+		return usagef("--threads %d, want 0 or more", f.threads)
+	case t.Epochs < 1 || t.Batch < 1 || t.Classes < 2:
+		return usagef("--epochs %d --batch %d --classes %d, want at least 1, 1, 2", t.Epochs, t.Batch, t.Classes)
+	case !(t.Rate > 0 && t.Rate <= 1):
+		return usagef("--rate %v, want a number in (0, 1]", t.Rate)
+	}
+	for _, h := range t.Hidden {
+		if h < 1 || h > 1<<16 {
+			return usagef("--hidden %v, want widths from 1 to 65536", t.Hidden)
+		}
+	}
+	start := time.Now()
+	f.split = "train"
+	set, err := f.loadData()
+	if err != nil {
+		return err
+	}
+	if err := set.Check(t.Classes); err != nil {
+		return err
+	}
+	var testSet *dataset.Set // read now: a bad file must not cost a training
+	if f.data != "" {
+		f.split = "test"
+		if testSet, err = f.loadData(); err != nil {
+			return err
+		}
+		if err := testSet.Check(t.Classes); err != nil {
+			return err
+		}
+	}
+	folder, err := report.OpenFolder(f.out, "model.safetensors", "train.json")
+	if err != nil {
+		return err
+	}
+	seconds := report.Seconds{Load: time.Since(start).Seconds()}
+
+	start = time.Now()
+	var epochs []epoch
+	p := newProgress(c.ErrOrStderr(), f.quiet, "train")
+	defer p.finish()
+	t.Seed, t.Options.Threads = f.seed, f.threads
+	t.Progress = func(at cpu.TrainingProgress) {
+		if len(epochs) < at.Epoch {
+			epochs = append(epochs, epoch{})
+		}
+		epochs[at.Epoch-1] = epoch{at.Epoch, at.Loss, at.Accuracy}
+		p.note = fmt.Sprintf("epoch %d of %d, loss %.4f, accuracy %.2f %%", at.Epoch, t.Epochs, at.Loss, 100*at.Accuracy)
+		p.update(at.Done, at.Total)
+	}
+	m, err := t.Run(c.Context(), set)
+	if err != nil {
+		return err
+	}
+	p.finish()
+	seconds.Compute = time.Since(start).Seconds()
+
+	start = time.Now()
+	weights, err := m.Encode(dtype)
+	if err != nil {
+		return err
+	}
+	stored, err := model.Decode("model.safetensors", weights) // what users will load, rounded if float16
+	if err != nil {
+		return err
+	}
+	out := trained{
+		Version: release, Model: report.Source{Name: stored.Source.Name, SHA256: stored.Source.SHA256}, Layers: stored.String(), DType: dtype,
+		Data: describe(set), Seed: f.seed, Batch: t.Batch, Rate: t.Rate, Epochs: epochs,
+	}
+	if testSet != nil {
+		if out.Test, err = f.test(c, stored, testSet); err != nil {
+			return err
+		}
+	}
+	seconds.Write = time.Since(start).Seconds()
+	out.Seconds = seconds
+	summary, err := json.MarshalIndent(out, "", "  ")
+	if err != nil {
+		return err
+	}
+	summary = append(summary, '\n')
+	w := c.OutOrStdout()
+	switch f.format {
+	case "json":
+		if _, err := w.Write(summary); err != nil {
+			return err
+		}
+	case "csv":
+		cw := csv.NewWriter(w)
+		_ = cw.Write([]string{"epoch", "loss", "accuracy"})
+		for _, e := range epochs {
+			_ = cw.Write([]string{fmt.Sprint(e.Epoch), number(e.Loss), number(e.Accuracy)})
+		}
+		cw.Flush()
+		if err := cw.Error(); err != nil {
+			return err
+		}
+	default:
+		fmt.Fprintf(w, "images   %s, %d\nmodel    %s, stored as %s, sha256 %.12s\ntraining seed %d, batches of %d, rate %v\n\n", out.Data.Images.Name, out.Data.N, out.Layers, dtype, out.Model.SHA256, f.seed, t.Batch, t.Rate)
+		fmt.Fprintln(w, "epoch    loss  accuracy on the training images as they came")
+		for _, e := range epochs {
+			fmt.Fprintf(w, "%5d  %.4f  %.2f %%\n", e.Epoch, e.Loss, 100*e.Accuracy)
+		}
+		if out.Test != nil {
+			fmt.Fprintf(w, "\n%d of %d test images right: %.2f %%\n", out.Test.Correct, out.Test.N, 100*out.Test.Accuracy)
+		}
+	}
+	return f.save(c, folder, []report.File{{Name: "model.safetensors", Data: weights}, {Name: "train.json", Data: summary}})
+}
+
+// test judges m by set.
+func (f *flags) test(c *cobra.Command, m *model.Model, set *dataset.Set) (*testResult, error) {
+	b, err := cpu.New[float32](m, cpu.Options{Threads: f.threads})
+	if err != nil {
+		return nil, err
+	}
+	defer b.Close()
+	res, err := pipeline.Sweep{Attacks: []attack.Attack{attack.Noise(0)}, Eps: []float64{0}}.Run(c.Context(), b, set)
+	if err != nil {
+		return nil, err
+	}
+	return &testResult{res.N, res.Clean, float64(res.Clean) / float64(res.N)}, nil
+}

@@ -1,0 +1,22 @@
+package main
+
+import (
+	"runtime"
+	"runtime/debug"
+)
+
+// release is the version of the program. Result files carry it.
+const release = "0.1.0"
+
+// version is release with what built it, for --version.
+func version() string {
+	v := release
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				v += " (" + s.Value[:min(12, len(s.Value))] + ")"
+			}
+		}
+	}
+	return v + " " + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH
+}

@@ -1,0 +1,74 @@
+package cpu
+
+import (
+	"advsweep/internal/gemm"
+	"advsweep/model"
+
+	"gorgonia.org/tensor"
+)
+
+// An affine is a layer y = x·Wᵀ + b, followed by ReLU if relu is set.
+type affine[T Float] struct {
+	in, out int
+	relu    bool
+	bias    []T
+	wt, w   *gemm.Matrix[T] // Wᵀ [in, out] and W [out, in], packed
+}
+
+func newAffine[T Float](kernel string, l model.Linear) affine[T] {
+	w := floats[T](l.Weight)
+	a := affine[T]{in: l.Weight.Shape()[1], out: l.Weight.Shape()[0], bias: floats[T](l.Bias)}
+	a.wt = gemm.NewMatrix[T](kernel, a.in, a.out)
+	a.wt.Pack(w, 1, a.in)
+	a.w = gemm.NewMatrix[T](kernel, a.out, a.in)
+	a.w.Pack(w, a.in, 1)
+	return a
+}
+
+// forward writes y [rows, out] for x [rows, in].
+func (a *affine[T]) forward(y, x []T, rows int, s *gemm.Scratch[T]) {
+	for r := range rows {
+		copy(y[r*a.out:][:a.out], a.bias)
+	}
+	a.wt.MulAdd(y, a.out, x, a.in, 1, rows, s)
+	if a.relu {
+		for i, v := range y {
+			y[i] = max(v, 0)
+		}
+	}
+}
+
+// backward writes dx [rows, in] = dz·W, where dz is dy where the ReLU let y through
+// (y > 0) and 0 elsewhere. dz takes the place of dy [rows, out].
+func (a *affine[T]) backward(dx, dy, y []T, rows int, s *gemm.Scratch[T]) {
+	a.mask(dy, y)
+	clear(dx)
+	a.w.MulAdd(dx, a.in, dy, a.out, 1, rows, s)
+}
+
+// mask is the ReLU's part of backward: dy ← 0 where not y > 0.
+func (a *affine[T]) mask(dy, y []T) {
+	if !a.relu {
+		return
+	}
+	for i, v := range y {
+		if !(v > 0) {
+			dy[i] = 0
+		}
+	}
+}
+
+// floats returns the elements of t as T.
+func floats[T Float](t *tensor.Dense) []T {
+	switch d := t.Data().(type) {
+	case []float32:
+		out := make([]T, len(d))
+		convert(out, d)
+		return out
+	case []float64:
+		out := make([]T, len(d))
+		convert(out, d)
+		return out
+	}
+	panic("cpu: model.Validate let " + t.Dtype().String() + " through")
+}

@@ -1,0 +1,20 @@
+package cpu
+
+// argmax writes to each of dst [rows] the first largest of its row of z [rows, out],
+// or -1 if the row holds a NaN or an infinity.
+func argmax[T Float](dst []int32, z []T, out int) {
+	for r := range dst {
+		row := z[r*out:][:out]
+		best := 0
+		for j, v := range row {
+			if v-v != 0 {
+				best = -1
+				break
+			}
+			if v > row[best] {
+				best = j
+			}
+		}
+		dst[r] = int32(best)
+	}
+}

@@ -1,0 +1,451 @@
+// Package cpu is the backend that runs everywhere: batched, on all cores, without
+// cgo, in float32 or float64.
+//
+// Work is split by rows. A worker takes a block of rows through every layer, so
+// that activations stay in its cache and workers meet only at the end. A row's
+// results do not depend on the block it is in: same inputs give the same bits, whatever
+// the batch size or the number of threads.
+package cpu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+
+	"advsweep/attack"
+	"advsweep/internal/gemm"
+	"advsweep/model"
+
+	"gorgonia.org/tensor"
+)
+
+// Float is the type that a Backend computes in.
+type Float = gemm.Float
+
+// Options are how a Backend uses the machine. The zero value is the best choice.
+type Options struct {
+	Threads int    // goroutines; 0 is one for each processor
+	Kernel  string // one of Kernels; "" is the best, or the one that ADVSWEEP_KERNEL names
+}
+
+// Kernels lists the matrix kernels that this processor can run, best first.
+func Kernels() []string { return gemm.Paths() }
+
+// A Backend holds one model and one batch. It implements pipeline.Backend and is
+// used by one goroutine at a time.
+type Backend[T Float] struct {
+	kernel  string
+	layers  []affine[T]
+	in, out int // I, O
+	threads int
+	scratch []scratch[T]
+	closed  bool
+
+	// Set by Load: clean images x0 [N, I], labels [N], and their gradients' signs, which
+	// all eps and all attacks share, as far as they have been asked for.
+	first    int
+	x0       []T
+	min, max T
+	labels   []int32
+	sign     []int8 // [N, I]
+	signed   []bool // [N]: sign is there
+	flat     []bool // [N]: the gradient is zero in every pixel
+
+	// Set by Begin: a row for each (image, eps), image lo + r/E and eps r%E.
+	lo, rows int
+	eps      []T
+	x        []T    // [rows, I]; not filled while fresh
+	fresh    bool   // x is x0
+	zero     []bool // [rows]: a gradient was zero in every pixel
+}
+
+// blockRows is the most rows of a block: a multiple of every kernel's tile.
+const blockRows = 96
+
+// batchBytes bounds x, the largest array.
+const batchBytes = 64 << 20
+
+// New prepares m: weights are packed once, and m is not kept. It returns an error
+// if m is not valid, or the kernel not there.
+func New[T Float](m *model.Model, o Options) (*Backend[T], error) {
+	if err := m.Validate(); err != nil {
+		return nil, err
+	}
+	if o.Threads < 0 {
+		return nil, fmt.Errorf("cpu: %d threads, want 0 or more", o.Threads)
+	}
+	if o.Threads == 0 {
+		o.Threads = runtime.GOMAXPROCS(0)
+	}
+	kernel, err := gemm.Path(o.Kernel)
+	if err != nil {
+		return nil, fmt.Errorf("cpu: %w", err)
+	}
+	b := &Backend[T]{kernel: kernel, threads: o.Threads}
+	for i, l := range m.Layers {
+		switch l := l.(type) {
+		case model.Linear:
+			b.layers = append(b.layers, newAffine[T](kernel, l))
+		case model.ReLU:
+			if len(b.layers) == 0 {
+				return nil, fmt.Errorf("cpu: layer %d is a ReLU before any Linear", i)
+			}
+			b.layers[len(b.layers)-1].relu = true
+		default:
+			return nil, fmt.Errorf("cpu: layer %d: no operation for %T", i, l)
+		}
+	}
+	b.in, b.out = b.layers[0].in, b.layers[len(b.layers)-1].out
+	b.scratch = make([]scratch[T], o.Threads)
+	return b, nil
+}
+
+// Device tells the architecture and the kernel: "amd64 avx2".
+func (b *Backend[T]) Device() string { return runtime.GOARCH + " " + b.kernel }
+
+// Precision is "float32" or "float64".
+func (b *Backend[T]) Precision() string { return fmt.Sprintf("float%d", 8*unsafe.Sizeof(T(0))) }
+
+// Shape returns the length I of an image and the number O of classes.
+func (b *Backend[T]) Shape() (inputs, classes int) { return b.in, b.out }
+
+// MaxRows is the most rows for one Begin that keep memory bounded.
+func (b *Backend[T]) MaxRows() int {
+	return max(1, batchBytes/(b.in*int(unsafe.Sizeof(T(0)))))
+}
+
+var errClosed = errors.New("cpu: backend is closed")
+
+// Load copies in clean images x0 [N, …] and labels [N]. x0 is Uint8 (a value v is the
+// pixel v/255), Float32 or Float64; what follows its first dimension is one
+// image. first is the index of its first image in the data set, which
+// keys random draws. It returns an error for shapes that do not fit the model, labels out
+// of range and pixels that are not finite.
+func (b *Backend[T]) Load(ctx context.Context, first int, x0 *tensor.Dense, labels []int32) error {
+	in, out := b.in, b.out
+	switch {
+	case b.closed:
+		return errClosed
+	case x0.RequiresIterator():
+		return errors.New("cpu: load: images are a view that is not contiguous")
+	case x0.DataSize() != len(labels)*in || x0.Shape()[0] != len(labels):
+		return fmt.Errorf("cpu: load: images %v with %d labels, want [%d %d]", x0.Shape(), len(labels), len(labels), in)
+	}
+	for i, y := range labels {
+		if y < 0 || int(y) >= out {
+			return fmt.Errorf("cpu: load: image %d: label %d, but the model has classes 0 to %d", first+i, y, out-1)
+		}
+	}
+	x := make([]T, len(labels)*in)
+	switch d := x0.Data().(type) {
+	case []uint8:
+		for i, v := range d {
+			x[i] = T(v) / 255
+		}
+	case []float32:
+		convert(x, d)
+	case []float64:
+		convert(x, d)
+	default:
+		return fmt.Errorf("cpu: load: images of %v, want uint8, float32 or float64", x0.Dtype())
+	}
+	lo, hi := T(math.Inf(1)), T(math.Inf(-1))
+	for i, v := range x {
+		if v-v != 0 {
+			return fmt.Errorf("cpu: load: image %d: pixel %d is %v, want a finite number", first+i/in, i%in, v)
+		}
+		lo, hi = min(lo, v), max(hi, v)
+	}
+	b.first, b.x0, b.min, b.max = first, x, lo, hi
+	b.labels = append(b.labels[:0], labels...)
+	b.sign, b.signed, b.flat = make([]int8, len(x)), make([]bool, len(labels)), make([]bool, len(labels))
+	b.rows = 0
+	return ctx.Err()
+}
+
+// Begin makes a row x = x0 for each of the loaded images lo to hi-1 and each of
+// eps [E]: row (i-lo)·E + e.
+func (b *Backend[T]) Begin(ctx context.Context, lo, hi int, eps []float64) error {
+	switch {
+	case b.closed:
+		return errClosed
+	case lo < 0 || lo > hi || hi > len(b.labels):
+		return fmt.Errorf("cpu: begin: images %d to %d of %d", lo, hi, len(b.labels))
+	}
+	if err := attack.ValidateEps(eps); err != nil {
+		return fmt.Errorf("cpu: begin: %w", err)
+	}
+	b.eps = make([]T, len(eps))
+	convert(b.eps, eps)
+	b.lo, b.rows, b.fresh = lo, (hi-lo)*len(eps), true
+	b.x = resize(b.x, b.rows*b.in)
+	b.zero = resize(b.zero, b.rows)
+	clear(b.zero)
+	return ctx.Err()
+}
+
+// Step moves every row: x ← project(x + Size[e]·d), see attack.Step.
+func (b *Backend[T]) Step(ctx context.Context, s attack.Step) error {
+	switch {
+	case b.closed:
+		return errClosed
+	case len(s.Size) != len(b.eps):
+		return fmt.Errorf("cpu: step: %d sizes for %d eps", len(s.Size), len(b.eps))
+	case !s.Bounds.None() && b.rows > 0 && (b.min < T(s.Bounds.Lo) || b.max > T(s.Bounds.Hi)):
+		return fmt.Errorf("cpu: step: clean pixels reach from %v to %v, outside the bounds %v", b.min, b.max, s.Bounds)
+	}
+	if err := s.Bounds.Validate(); err != nil {
+		return fmt.Errorf("cpu: step: %w", err)
+	}
+	if s.Direction == attack.Gradient && b.fresh {
+		if err := b.signClean(ctx); err != nil {
+			return err
+		}
+	}
+	size := make([]T, len(s.Size))
+	convert(size, s.Size)
+	in, E := b.in, len(b.eps)
+	fresh := b.fresh
+	err := b.each(ctx, b.rows, func(w *scratch[T], lo, hi int) {
+		w.sign = resize(w.sign, in)
+		var g []T
+		if s.Direction == attack.Gradient && !fresh {
+			g = b.gradient(w, b.x[lo*in:hi*in], func(r int) int32 { return b.labels[b.lo+(lo+r)/E] }, hi-lo)
+		}
+		drawn := -1 // the image whose random signs w.sign holds
+		for r := lo; r < hi; r++ {
+			i, e := b.lo+r/E, r%E
+			x0 := b.x0[i*in:][:in]
+			x := b.x[r*in:][:in]
+			from := x
+			if fresh {
+				from = x0
+			}
+			d := w.sign
+			switch {
+			case s.Direction == attack.RandomSign:
+				if drawn != i {
+					attack.RandomSigns(d, s.Seed, b.first+i)
+					drawn = i
+				}
+			case fresh:
+				d = b.sign[i*in:][:in]
+				b.zero[r] = b.flat[i]
+			default:
+				if signOf(d, g[(r-lo)*in:][:in]) {
+					b.zero[r] = true
+				}
+			}
+			signStep(x, from, d, size[e])
+			if !s.Bounds.None() {
+				project(x, x0, b.eps[e], T(s.Bounds.Lo), T(s.Bounds.Hi))
+			}
+		}
+	})
+	if err == nil {
+		b.fresh = false
+	}
+	return err
+}
+
+// signClean fills sign and flat for the clean images that Begin named.
+func (b *Backend[T]) signClean(ctx context.Context) error {
+	in := b.in
+	return b.each(ctx, b.rows/len(b.eps), func(w *scratch[T], lo, hi int) {
+		lo, hi = b.lo+lo, b.lo+hi
+		for lo < hi && b.signed[lo] {
+			lo++
+		}
+		for lo < hi && b.signed[hi-1] {
+			hi--
+		}
+		g := b.gradient(w, b.x0[lo*in:hi*in], func(r int) int32 { return b.labels[lo+r] }, hi-lo)
+		for i := lo; i < hi; i++ {
+			b.flat[i] = signOf(b.sign[i*in:][:in], g[(i-lo)*in:][:in])
+			b.signed[i] = true
+		}
+	})
+}
+
+// ZeroGradient writes to each of dst [rows] whether a Step's gradient was zero in every
+// pixel of that row since Begin.
+func (b *Backend[T]) ZeroGradient(ctx context.Context, dst []bool) error {
+	if err := b.ready(len(dst)); err != nil {
+		return err
+	}
+	copy(dst, b.zero)
+	return ctx.Err()
+}
+
+// Predictions writes to each of dst [rows] the class with the largest logit, the first
+// one on a tie, or -1 if a logit is not finite.
+func (b *Backend[T]) Predictions(ctx context.Context, dst []int32) error {
+	if err := b.ready(len(dst)); err != nil {
+		return err
+	}
+	return b.each(ctx, b.rows, func(w *scratch[T], lo, hi int) {
+		argmax(dst[lo:hi], b.forward(w, b.images(w, lo, hi), hi-lo), b.out)
+	})
+}
+
+// Logits returns f(x) [rows, O] in the Backend's precision.
+func (b *Backend[T]) Logits(ctx context.Context) (*tensor.Dense, error) {
+	return b.matrix(ctx, b.out, func(w *scratch[T], x []T, lo, hi int) []T { return b.forward(w, x, hi-lo) })
+}
+
+// Images returns x [rows, I] in the Backend's precision.
+func (b *Backend[T]) Images(ctx context.Context) (*tensor.Dense, error) {
+	return b.matrix(ctx, b.in, func(_ *scratch[T], x []T, _, _ int) []T { return x })
+}
+
+// InputGradient returns ∂L/∂x [rows, I] at the rows' x, each row divided by its
+// 1 - p_y > 0. See lossGradient for why.
+func (b *Backend[T]) InputGradient(ctx context.Context) (*tensor.Dense, error) {
+	return b.matrix(ctx, b.in, func(w *scratch[T], x []T, lo, hi int) []T {
+		return b.gradient(w, x, func(r int) int32 { return b.labels[b.lo+(lo+r)/len(b.eps)] }, hi-lo)
+	})
+}
+
+// matrix collects f of every block of rows into one [rows, cols].
+func (b *Backend[T]) matrix(ctx context.Context, cols int, f func(w *scratch[T], x []T, lo, hi int) []T) (*tensor.Dense, error) {
+	if err := b.ready(b.rows); err != nil {
+		return nil, err
+	}
+	if b.rows == 0 {
+		return nil, errors.New("cpu: no rows")
+	}
+	dst := make([]T, b.rows*cols)
+	err := b.each(ctx, b.rows, func(w *scratch[T], lo, hi int) {
+		copy(dst[lo*cols:hi*cols], f(w, b.images(w, lo, hi), lo, hi))
+	})
+	if err != nil {
+		return nil, err
+	}
+	return tensor.New(tensor.WithShape(b.rows, cols), tensor.WithBacking(dst)), nil
+}
+
+// Close frees the memory; later calls return an error.
+func (b *Backend[T]) Close() error {
+	if b.closed {
+		return errClosed
+	}
+	*b = Backend[T]{kernel: b.kernel, in: b.in, out: b.out, closed: true}
+	return nil
+}
+
+func (b *Backend[T]) ready(n int) error {
+	switch {
+	case b.closed:
+		return errClosed
+	case n != b.rows:
+		return fmt.Errorf("cpu: room for %d rows, want %d", n, b.rows)
+	}
+	return nil
+}
+
+// images returns x of rows lo to hi-1, [hi-lo, I].
+func (b *Backend[T]) images(w *scratch[T], lo, hi int) []T {
+	in := b.in
+	if !b.fresh {
+		return b.x[lo*in : hi*in]
+	}
+	if len(b.eps) == 1 {
+		return b.x0[(b.lo+lo)*in : (b.lo+hi)*in]
+	}
+	w.x = resize(w.x, (hi-lo)*in)
+	for r := lo; r < hi; r++ {
+		copy(w.x[(r-lo)*in:][:in], b.x0[(b.lo+r/len(b.eps))*in:])
+	}
+	return w.x
+}
+
+// A scratch is the memory of one worker.
+type scratch[T Float] struct {
+	x    []T   // [rows, I]
+	act  [][]T // the output of each layer [rows, out]
+	grad [2][]T
+	sign []int8 // [I]
+	gemm gemm.Scratch[T]
+}
+
+// forward returns the logits [rows, O] of x [rows, I], valid until w is used again.
+func (b *Backend[T]) forward(w *scratch[T], x []T, rows int) []T {
+	w.act = resize(w.act, len(b.layers))
+	for i := range b.layers {
+		l := &b.layers[i]
+		w.act[i] = resize(w.act[i], rows*l.out)
+		l.forward(w.act[i], x, rows, &w.gemm)
+		x = w.act[i]
+	}
+	return x
+}
+
+// gradient returns the gradient of the loss with respect to x [rows, I], each row divided
+// by its 1 - p_y, valid until w is used again. label gives the label of a row.
+func (b *Backend[T]) gradient(w *scratch[T], x []T, label func(r int) int32, rows int) []T {
+	out := b.out
+	logits := b.forward(w, x, rows)
+	w.grad[0] = resize(w.grad[0], rows*out)
+	for r := range rows {
+		lossGradient(w.grad[0][r*out:][:out], logits[r*out:][:out], int(label(r)))
+	}
+	for i := len(b.layers) - 1; i >= 0; i-- {
+		l := &b.layers[i]
+		w.grad[1] = resize(w.grad[1], rows*l.in)
+		l.backward(w.grad[1], w.grad[0], w.act[i], rows, &w.gemm)
+		w.grad[0], w.grad[1] = w.grad[1], w.grad[0]
+	}
+	return w.grad[0]
+}
+
+// each calls f for blocks that cover rows 0 to n-1, on all threads. It stops early if ctx ends,
+// and returns its error.
+func (b *Backend[T]) each(ctx context.Context, n int, f func(w *scratch[T], lo, hi int)) error {
+	blocks := (n + blockRows - 1) / blockRows
+	if n > b.threads { // every thread gets as many
+		blocks = (blocks + b.threads - 1) / b.threads * b.threads
+	}
+	return b.blocks(ctx, blocks, func(w *scratch[T], i int) {
+		if lo, hi := i*n/blocks, (i+1)*n/blocks; lo < hi {
+			f(w, lo, hi)
+		}
+	})
+}
+
+// blocks calls f for 0 to n-1, on all threads.
+func (b *Backend[T]) blocks(ctx context.Context, n int, f func(w *scratch[T], i int)) error {
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for t := range min(b.threads, n) {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				i := int(next.Add(1)) - 1
+				if i >= n {
+					return
+				}
+				f(&b.scratch[t], i)
+			}
+		})
+	}
+	wg.Wait()
+	return ctx.Err()
+}
+
+// resize returns s with length n, its old elements or not.
+func resize[E any](s []E, n int) []E {
+	if cap(s) < n {
+		return make([]E, n)
+	}
+	return s[:n]
+}
+
+func convert[D, S Float](dst []D, src []S) {
+	for i, v := range src {
+		dst[i] = D(v)
+	}
+}

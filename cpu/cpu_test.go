@@ -1,0 +1,144 @@
+package cpu
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"advsweep/attack"
+	"advsweep/internal/backendtest"
+	"advsweep/internal/ref"
+	"advsweep/model"
+
+	"gorgonia.org/tensor"
+)
+
+// TestBackend runs the suite on every kernel that this processor has.
+func TestBackend(t *testing.T) {
+	for _, kernel := range Kernels() {
+		o := Options{Kernel: kernel, Threads: 3}
+		t.Run(kernel+"/float32", func(t *testing.T) { backendtest.Run(t, opener[float32](o)) })
+		t.Run(kernel+"/float64", func(t *testing.T) { backendtest.Run(t, opener[float64](o)) })
+	}
+}
+
+func opener[T Float](o Options) func(*testing.T, *model.Model) backendtest.Backend {
+	return func(t *testing.T, m *model.Model) backendtest.Backend {
+		t.Helper()
+		b, err := New[T](m, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+}
+
+// TestThreads compares the bits that 1, 2, 3 and 8 threads give.
+func TestThreads(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 1))
+	m := ref.RandomModel(r, 1, 20, 40, 30, 5)
+	pixels := make([]float32, 331*20)
+	for i := range pixels {
+		pixels[i] = r.Float32()
+	}
+	labels := make([]int32, 331)
+	eps := []float64{0.01, 0.2, 0.3}
+	var first []float32
+	for _, threads := range []int{1, 2, 3, 8} {
+		b, err := New[float32](m, Options{Threads: threads})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Load(t.Context(), 0, tensor.New(tensor.WithShape(331, 20), tensor.WithBacking(pixels)), labels); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Begin(t.Context(), 0, 331, eps); err != nil {
+			t.Fatal(err)
+		}
+		for range 4 {
+			if err := b.Step(t.Context(), attack.BIM(4).At(eps, attack.Bounds{})); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d, err := b.Logits(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := d.Data().([]float32)
+		if first == nil {
+			first = got
+		}
+		for i := range got {
+			if math.Float32bits(got[i]) != math.Float32bits(first[i]) {
+				t.Fatalf("%d threads: logit %d is %v, with 1 thread %v", threads, i, got[i], first[i])
+			}
+		}
+	}
+}
+
+func TestNewErrors(t *testing.T) {
+	m := ref.RandomModel(rand.New(rand.NewPCG(1, 1)), 1, 4, 3, 2)
+	for name, c := range map[string]struct {
+		m *model.Model
+		o Options
+	}{
+		"negative threads": {m, Options{Threads: -1}},
+		"unknown kernel":   {m, Options{Kernel: "mmx"}},
+		"no layers":        {&model.Model{}, Options{}},
+		"one class":        {model.MLP(4, 1), Options{}},
+	} {
+		if b, err := New[float32](c.m, c.o); err == nil {
+			t.Errorf("%s: %v, want an error", name, b)
+		}
+	}
+}
+
+func BenchmarkForward(b *testing.B)  { benchmark(b, false) }
+func BenchmarkGradient(b *testing.B) { benchmark(b, true) }
+
+func benchmark(b *testing.B, gradient bool) {
+	r := rand.New(rand.NewPCG(1, 1))
+	m := ref.RandomModel(r, 1, 784, 1024, 1024, 10)
+	const n = 1000
+	pixels := make([]float32, n*784)
+	for i := range pixels {
+		pixels[i] = r.Float32()
+	}
+	for _, kernel := range Kernels() {
+		b.Run(fmt.Sprintf("kernel=%s/B=%d", kernel, n), func(b *testing.B) {
+			back, err := New[float32](m, Options{Kernel: kernel})
+			if err != nil {
+				b.Fatal(err)
+			}
+			if err := back.Load(b.Context(), 0, tensor.New(tensor.WithShape(n, 784), tensor.WithBacking(pixels)), make([]int32, n)); err != nil {
+				b.Fatal(err)
+			}
+			if err := back.Begin(b.Context(), 0, n, []float64{0.1}); err != nil {
+				b.Fatal(err)
+			}
+			step := attack.FGSM().At([]float64{0.1}, attack.Bounds{})
+			if err := back.Step(b.Context(), step); err != nil { // from here on rows are not clean images
+				b.Fatal(err)
+			}
+			class := make([]int32, n)
+			for b.Loop() {
+				if gradient {
+					err = back.Step(b.Context(), step)
+				} else {
+					err = back.Predictions(b.Context(), class)
+				}
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+			flop := 2 * float64(784*1024+1024*1024+1024*10) * n
+			if gradient {
+				flop *= 2
+			}
+			s := b.Elapsed().Seconds() / float64(b.N)
+			b.ReportMetric(n/s, "images/s")
+			b.ReportMetric(flop/s/1e9, "GFLOP/s")
+		})
+	}
+}

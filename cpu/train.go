@@ -1,0 +1,276 @@
+package cpu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"runtime"
+
+	"advsweep/dataset"
+	"advsweep/internal/gemm"
+	"advsweep/model"
+)
+
+// A Training fits a multilayer perceptron to labelled images by Adam on the mean
+// cross-entropy of batches, the learning rate falling linearly from Rate to a tenth of
+// it. Images are drawn without replacement, in a new order each epoch.
+//
+// Kingma and Ba 2015, arXiv:1412.6980, algorithm 1.
+type Training struct {
+	Hidden  []int // widths of the hidden layers
+	Classes int
+	Epochs  int
+	Batch   int
+	Rate    float64
+	Seed    uint64
+	Options Options
+	// Progress, if set, is called after each batch from the goroutine of Run.
+	Progress func(TrainingProgress)
+}
+
+// DefaultTraining makes the embedded model: 784-1024-1024-10 on MNIST.
+func DefaultTraining() Training {
+	return Training{Hidden: []int{1024, 1024}, Classes: 10, Epochs: 5, Batch: 128, Rate: 1e-3, Seed: 1}
+}
+
+// A TrainingProgress says how far a Training is.
+type TrainingProgress struct {
+	Done, Total int // batches
+	Epoch       int // the current one, from 1
+	// Loss is the mean cross-entropy and Accuracy the share of correct predictions over
+	// the epoch so far, each image judged before the step that it is part of.
+	Loss, Accuracy float64
+}
+
+const (
+	beta1, beta2, adamEps = 0.9, 0.999, 1e-8
+	weightRows            = 32 // output units whose weights one task updates
+)
+
+// Run returns the trained model, in float32. The same set, seed and kernel give the same
+// weights bit for bit, whatever the number of threads. It stops with ctx's error soon after
+// ctx ends.
+func (t Training) Run(ctx context.Context, set *dataset.Set) (*model.Model, error) {
+	n := set.N()
+	if err := set.Check(t.Classes); err != nil {
+		return nil, err
+	}
+	switch {
+	case n == 0:
+		return nil, errors.New("cpu: train: no images")
+	case t.Epochs < 1 || t.Batch < 1 || t.Classes < 2:
+		return nil, fmt.Errorf("cpu: train: %d epochs, batches of %d, %d classes; want at least 1, 1, 2", t.Epochs, t.Batch, t.Classes)
+	case !(t.Rate > 0) || math.IsInf(t.Rate, 0):
+		return nil, fmt.Errorf("cpu: train: rate %v, want a finite number > 0", t.Rate)
+	}
+	if t.Options.Threads == 0 {
+		t.Options.Threads = runtime.GOMAXPROCS(0)
+	}
+	pixels, ok := set.Images.Data().([]uint8)
+	if !ok {
+		return nil, fmt.Errorf("cpu: train: images of %v, want uint8", set.Images.Dtype())
+	}
+	in := len(pixels) / n
+	sizes := append(append([]int{in}, t.Hidden...), t.Classes)
+	for _, s := range sizes {
+		if s < 1 {
+			return nil, fmt.Errorf("cpu: train: layer sizes %v, want at least 1", sizes)
+		}
+	}
+
+	rng := rand.New(rand.NewPCG(t.Seed, 0))
+	m := model.MLP(sizes...)
+	for _, l := range m.Layers {
+		if l, ok := l.(model.Linear); ok { // uniform within ±1/√in
+			bound := 1 / math.Sqrt(float64(l.Weight.Shape()[1]))
+			for _, w := range [][]float32{l.Weight.Data().([]float32), l.Bias.Data().([]float32)} {
+				for i := range w {
+					w[i] = float32((2*rng.Float64() - 1) * bound)
+				}
+			}
+		}
+	}
+	b, err := New[float32](m, t.Options)
+	if err != nil {
+		return nil, err
+	}
+	defer b.Close()
+	s := newTrainer(b, m, min(t.Batch, n))
+	batches := (n + s.batch - 1) / s.batch
+	total := t.Epochs * batches
+	for epoch := range t.Epochs {
+		order := rng.Perm(n)
+		loss, correct := 0.0, 0
+		for k := range batches {
+			drawn := order[k*s.batch : min((k+1)*s.batch, n)]
+			for r, i := range drawn {
+				for j, v := range pixels[i*in:][:in] {
+					s.x[0][r*in+j] = float32(v) / 255
+				}
+				s.labels[r] = set.Labels[i]
+			}
+			done := epoch*batches + k
+			if err := s.step(ctx, len(drawn), t.Rate*(1-0.9*float64(done)/float64(total))); err != nil {
+				return nil, err
+			}
+			for r := range drawn {
+				loss += s.loss[r]
+				if s.class[r] == s.labels[r] {
+					correct++
+				}
+			}
+			seen := float64(min((k+1)*s.batch, n))
+			if math.IsNaN(loss) {
+				return nil, fmt.Errorf("cpu: train: the loss is not a number in epoch %d, batch %d: try a rate below %v", epoch+1, k+1, t.Rate)
+			}
+			if t.Progress != nil {
+				t.Progress(TrainingProgress{done + 1, total, epoch + 1, loss / seen, float64(correct) / seen})
+			}
+		}
+	}
+	return m, nil
+}
+
+// A trainer is one batch and the state of Adam. Everything is split so that each number
+// is computed by one task in a fixed order: sums over the batch run over k in the product.
+type trainer struct {
+	b      *Backend[float32]
+	batch  int
+	steps  int
+	x      [][]float32 // the input of each layer, [batch, in]; then the logits
+	dz     [][]float32 // the gradient at the output of each layer, [batch, out]
+	labels []int32
+	class  []int32
+	loss   []float64
+	params []param
+}
+
+// A param is one layer's weights, which the model shares, and what Adam keeps of them.
+type param struct {
+	w, bias      []float32 // [out, in], [out]
+	dw           []float32
+	m, v, mb, vb []float32 // first and second moments
+	h            *gemm.Matrix[float32]
+}
+
+func newTrainer(b *Backend[float32], m *model.Model, batch int) *trainer {
+	t := &trainer{b: b, batch: batch, labels: make([]int32, batch), class: make([]int32, batch), loss: make([]float64, batch)}
+	t.x = append(t.x, make([]float32, batch*b.layers[0].in))
+	for _, l := range m.Layers {
+		if l, ok := l.(model.Linear); ok {
+			out, in := l.Weight.Shape()[0], l.Weight.Shape()[1]
+			t.params = append(t.params, param{
+				w: l.Weight.Data().([]float32), bias: l.Bias.Data().([]float32), dw: make([]float32, out*in),
+				m: make([]float32, out*in), v: make([]float32, out*in), mb: make([]float32, out), vb: make([]float32, out),
+				h: gemm.NewMatrix[float32](b.kernel, batch, in),
+			})
+			t.x = append(t.x, make([]float32, batch*out))
+			t.dz = append(t.dz, make([]float32, batch*out))
+		}
+	}
+	return t
+}
+
+// step takes the batch's first rows rows from x[0] and labels, writes loss and class, and
+// moves the weights.
+func (t *trainer) step(ctx context.Context, rows int, rate float64) error {
+	b, layers := t.b, t.b.layers
+	top := len(layers) - 1
+	if rows < t.batch { // what an earlier batch left must not count
+		for _, d := range t.dz {
+			clear(d)
+		}
+	}
+	err := b.each(ctx, rows, func(s *scratch[float32], lo, hi int) {
+		for i := range layers {
+			l := &layers[i]
+			l.forward(t.x[i+1][lo*l.out:hi*l.out], t.x[i][lo*l.in:hi*l.in], hi-lo, &s.gemm)
+		}
+		out := layers[top].out
+		argmax(t.class[lo:hi], t.x[top+1][lo*out:hi*out], out)
+		for r := lo; r < hi; r++ {
+			t.loss[r] = meanLossGradient(t.dz[top][r*out:][:out], t.x[top+1][r*out:][:out], int(t.labels[r]), rows)
+		}
+		for i := top; i > 0; i-- {
+			l := &layers[i]
+			l.backward(t.dz[i-1][lo*l.in:hi*l.in], t.dz[i][lo*l.out:hi*l.out], t.x[i+1][lo*l.out:hi*l.out], hi-lo, &s.gemm)
+		}
+		layers[0].mask(t.dz[0][lo*layers[0].out:hi*layers[0].out], t.x[1][lo*layers[0].out:hi*layers[0].out])
+	})
+	if err != nil {
+		return err
+	}
+	t.steps++
+	var pack, update, repack []func(*scratch[float32])
+	for i := range layers {
+		p, l, x, dz := &t.params[i], &layers[i], t.x[i], t.dz[i]
+		pack = append(pack, func(*scratch[float32]) { p.h.Pack(x, l.in, 1) })
+		for lo := 0; lo < l.out; lo += weightRows {
+			hi := min(lo+weightRows, l.out)
+			update = append(update, func(s *scratch[float32]) { t.update(p, l, dz, lo, hi, rate, s) })
+		}
+		repack = append(repack, func(*scratch[float32]) { l.wt.Pack(p.w, 1, l.in) }, func(*scratch[float32]) { l.w.Pack(p.w, l.in, 1); copy(l.bias, p.bias) })
+	}
+	for _, tasks := range [][]func(*scratch[float32]){pack, update, repack} {
+		if err := b.run(ctx, tasks); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// update moves the weights of output units lo to hi-1 by Adam, the gradient
+// being dW [out, in] = dzᵀ·x and the sum of dz.
+func (t *trainer) update(p *param, l *affine[float32], dz []float32, lo, hi int, rate float64, s *scratch[float32]) {
+	dw := p.dw[lo*l.in : hi*l.in]
+	clear(dw)
+	p.h.MulAdd(dw, l.in, dz[lo:], 1, l.out, hi-lo, &s.gemm)
+	size := float32(rate * math.Sqrt(1-math.Pow(beta2, float64(t.steps))) / (1 - math.Pow(beta1, float64(t.steps))))
+	adam(p.w[lo*l.in:hi*l.in], dw, p.m[lo*l.in:hi*l.in], p.v[lo*l.in:hi*l.in], size)
+	for o := lo; o < hi; o++ {
+		var g float32
+		for r := range t.batch {
+			g += dz[r*l.out+o]
+		}
+		adam(p.bias[o:o+1], []float32{g}, p.mb[o:o+1], p.vb[o:o+1], size)
+	}
+}
+
+// adam moves w by size·m/(√v + eps). The conversions keep compilers from fusing, so
+// that processors agree.
+func adam(w, g, m, v []float32, size float32) {
+	for i, g := range g {
+		m[i] = float32(beta1*m[i]) + float32((1-beta1)*g)
+		v[i] = float32(beta2*v[i]) + float32((1-beta2)*float32(g*g))
+		w[i] -= float32(size * (m[i] / (float32(math.Sqrt(float64(v[i]))) + adamEps)))
+	}
+}
+
+// meanLossGradient returns the loss -log softmax(z)[y] and writes its gradient (softmax -
+// onehot)/rows. Training may form p_y - 1, whose loss of digits only rounds a step; an attack
+// must not, see lossGradient.
+func meanLossGradient(d, z []float32, y, rows int) float64 {
+	top := math.Inf(-1)
+	for _, v := range z {
+		top = max(top, float64(v))
+	}
+	sum := 0.0
+	for _, v := range z {
+		sum += math.Exp(float64(v) - top)
+	}
+	for j, v := range z {
+		p := math.Exp(float64(v)-top) / sum
+		if j == y {
+			p--
+		}
+		d[j] = float32(p / float64(rows))
+	}
+	return math.Log(sum) + top - float64(z[y])
+}
+
+// run does tasks on all threads.
+func (b *Backend[T]) run(ctx context.Context, tasks []func(*scratch[T])) error {
+	return b.blocks(ctx, len(tasks), func(s *scratch[T], i int) { tasks[i](s) })
+}

@@ -1,0 +1,296 @@
+package dataset
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"math/bits"
+	"os"
+	"path/filepath"
+
+	"gorgonia.org/tensor"
+)
+
+// maxRank is the largest rank that one header byte can tell.
+const maxRank = 255
+
+// maxDeflate is the most bytes that one byte of deflate can stand for: a
+// match of 258 bytes coded in two bits.
+const maxDeflate = 1032
+
+// ReadIDX returns the array of the IDX file with the bytes data: Uint8, with
+// the file's shape, which must have the given rank (3 for images, 1 for
+// labels). The file may be compressed by gzip, told by its first bytes. The
+// result shares no memory with data.
+//
+// Anything but one whole array of unsigned bytes is an error that begins with
+// "dataset: " and name. No more memory is taken than the file can back: a
+// plain file must be exactly as long as its header says, and a compressed one
+// is refused unread if it declares more than deflate can express, and is
+// never decompressed past one byte more than it declares.
+//
+// Format: yann.lecun.com/exdb/mnist, "the IDX file format".
+func ReadIDX(name string, data []byte, rank int) (*tensor.Dense, error) {
+	t, err := readIDX(bytes.NewReader(data), int64(len(data)), rank)
+	if err != nil {
+		return nil, fmt.Errorf("dataset: %s: %w", name, err)
+	}
+	return t, nil
+}
+
+// ReadIDXFile is ReadIDX of the regular file at path. It also returns the
+// file's base name and the SHA-256 of its bytes as stored. Directories, pipes
+// and devices are errors, since what they hold has no end that is known.
+func ReadIDXFile(path string, rank int) (*tensor.Dense, File, error) {
+	t, file, err := readIDXFile(path, rank)
+	if err != nil {
+		// The error of an os function repeats the path.
+		if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
+			err = pe.Err
+		}
+		return nil, File{}, fmt.Errorf("dataset: %s: %w", path, err)
+	}
+	return t, file, nil
+}
+
+func readIDXFile(path string, rank int) (*tensor.Dense, File, error) {
+	// Before Open, which waits for ever on a pipe that nobody writes to.
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, File{}, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, File{}, fmt.Errorf("%s, want a regular file", kind(info.Mode()))
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, File{}, err
+	}
+	defer f.Close()
+	hash := sha256.New()
+	t, err := readIDX(io.TeeReader(f, hash), info.Size(), rank)
+	if err != nil {
+		return nil, File{}, err
+	}
+	return t, File{filepath.Base(path), hex.EncodeToString(hash.Sum(nil))}, nil
+}
+
+// kind names what is not a regular file.
+func kind(m fs.FileMode) string {
+	switch {
+	case m.IsDir():
+		return "a directory"
+	case m&fs.ModeNamedPipe != 0:
+		return "a pipe"
+	case m&fs.ModeSocket != 0:
+		return "a socket"
+	case m&fs.ModeDevice != 0:
+		return "a device"
+	}
+	return "a special file"
+}
+
+// WriteIDX writes data as a plain IDX file of unsigned bytes with the given
+// shape. It returns an error if data does not have that many elements, a
+// dimension is not in [1, 2³²), or w fails.
+func WriteIDX(w io.Writer, shape []int, data []byte) error {
+	if len(shape) < 1 || len(shape) > maxRank {
+		return fmt.Errorf("dataset: rank %d, want 1 to %d", len(shape), maxRank)
+	}
+	header := []byte{0, 0, ubyte, byte(len(shape))}
+	dims := make([]uint32, len(shape))
+	for i, d := range shape {
+		if d < 1 || uint64(d) > math.MaxUint32 {
+			return fmt.Errorf("dataset: dimension %d is %d, want 1 to %d", i, d, uint32(math.MaxUint32))
+		}
+		dims[i] = uint32(d)
+		header = binary.BigEndian.AppendUint32(header, dims[i])
+	}
+	if n, ok := product(dims); !ok || n != uint64(len(data)) {
+		return fmt.Errorf("dataset: %d bytes, want %v", len(data), shape)
+	}
+	if _, err := w.Write(header); err != nil {
+		return fmt.Errorf("dataset: %w", err)
+	}
+	if _, err := w.Write(data); err != nil {
+		return fmt.Errorf("dataset: %w", err)
+	}
+	return nil
+}
+
+// readIDX reads to the end of r, which holds size bytes as stored.
+func readIDX(r io.Reader, size int64, rank int) (*tensor.Dense, error) {
+	if size == 0 {
+		return nil, fmt.Errorf("empty, want an IDX file of rank %d", rank)
+	}
+	stored := bufio.NewReaderSize(r, 64<<10)
+	start, err := stored.Peek(2)
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	if !bytes.Equal(start, []byte{0x1f, 0x8b}) {
+		shape, n, err := readHeader(stored, rank)
+		if err != nil {
+			return nil, err
+		}
+		head := int64(4 + 4*rank)
+		if n != uint64(size-head) {
+			what := "truncated"
+			if n < uint64(size-head) {
+				what = "oversized"
+			}
+			return nil, fmt.Errorf("%s: %d bytes after the header, want %d for %v", what, size-head, n, shape)
+		}
+		return readBody(stored, shape, int(n), int(n))
+	}
+
+	// bufio.Reader reads single bytes, so gzip takes none beyond its end.
+	z, err := gzip.NewReader(stored)
+	if err != nil {
+		return nil, gzipError(err)
+	}
+	z.Multistream(false)
+	shape, n, err := readHeader(z, rank)
+	if err != nil {
+		return nil, err
+	}
+	// size is at least the 18 bytes of gzip's own header and trailer.
+	if most := uint64(size) * maxDeflate; n > most {
+		return nil, fmt.Errorf("declares %d bytes for %v, want at most %d: %d compressed bytes can hold no more",
+			n, shape, most, size)
+	}
+	// A real image file shrinks to a quarter: it gets its memory at once, and
+	// one that only claims to be large gets it as it proves so.
+	first := int(min(n, max(8*uint64(size), 4<<10)))
+	t, err := readBody(z, shape, int(n), first)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := stored.ReadByte(); err == nil {
+		return nil, errors.New("oversized: more bytes after the gzip stream, want one stream")
+	} else if err != io.EOF {
+		return nil, err
+	}
+	return t, nil
+}
+
+// ubyte is the type byte of unsigned bytes.
+const ubyte = 0x08
+
+var typeNames = map[byte]string{
+	ubyte: "unsigned byte", 0x09: "signed byte", 0x0b: "short", 0x0c: "int", 0x0d: "float", 0x0e: "double",
+}
+
+// readHeader returns the shape of an IDX file and its product, which is
+// positive and fits an int.
+func readHeader(r io.Reader, rank int) (shape []int, n uint64, err error) {
+	if rank < 1 || rank > maxRank {
+		return nil, 0, fmt.Errorf("rank %d asked for, want 1 to %d", rank, maxRank)
+	}
+	header := make([]byte, 4+4*rank)
+	got, err := io.ReadFull(r, header)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return nil, 0, gzipError(err)
+	}
+	// The magic first: of a short file that is something else altogether, it
+	// says more than the length does.
+	magic := binary.BigEndian.Uint32(header)
+	want := uint32(ubyte<<8 | rank)
+	if got >= 4 && magic != want {
+		switch named, known := typeNames[header[2]]; {
+		case magic>>16 == 0 && known && header[2] != ubyte:
+			return nil, 0, fmt.Errorf("magic %#x, want %#x: the type is %s, want %s", magic, want, named, typeNames[ubyte])
+		case magic>>16 == 0 && known:
+			return nil, 0, fmt.Errorf("magic %#x, want %#x: the rank is %d, want %d", magic, want, header[3], rank)
+		}
+		return nil, 0, fmt.Errorf("magic %#x, want %#x", magic, want)
+	}
+	if got < len(header) {
+		return nil, 0, fmt.Errorf("truncated: header of %d bytes, want %d", got, len(header))
+	}
+	dims := make([]uint32, rank)
+	for i := range dims {
+		dims[i] = binary.BigEndian.Uint32(header[4+4*i:])
+		if dims[i] == 0 {
+			return nil, 0, fmt.Errorf("dimension %d of %d is 0, want at least 1", i, rank)
+		}
+	}
+	n, ok := product(dims)
+	if !ok || n > math.MaxInt {
+		return nil, 0, fmt.Errorf("dimensions %v overflow, want a product of at most %d", dims, math.MaxInt)
+	}
+	shape = make([]int, rank)
+	for i, d := range dims {
+		shape[i] = int(d)
+	}
+	return shape, n, nil
+}
+
+// product reports false if the product of dims does not fit 64 bits.
+func product(dims []uint32) (uint64, bool) {
+	n := uint64(1)
+	for _, d := range dims {
+		hi, lo := bits.Mul64(n, uint64(d))
+		if hi != 0 {
+			return 0, false
+		}
+		n = lo
+	}
+	return n, true
+}
+
+// readBody reads n bytes of the given shape and the end of r after them. It
+// takes memory for first bytes and doubles it as they fill.
+func readBody(r io.Reader, shape []int, n, first int) (*tensor.Dense, error) {
+	data := make([]byte, first)
+	got := 0
+	for got < n {
+		if got == len(data) {
+			grown := make([]byte, min(2*uint64(got), uint64(n)))
+			copy(grown, data)
+			data = grown
+		}
+		// Not io.ReadFull: its error does not tell a stream that ended too
+		// early from one that was cut.
+		k, err := r.Read(data[got:])
+		got += k
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, gzipError(err)
+		}
+	}
+	if got < n {
+		return nil, fmt.Errorf("truncated: %d bytes after the header, want %d for %v", got, n, shape)
+	}
+	// For gzip this read also compares the checksum.
+	switch k, err := io.ReadFull(r, make([]byte, 1)); {
+	case k == 1:
+		return nil, fmt.Errorf("oversized: more than %d bytes after the header, want %d for %v", n, n, shape)
+	case err != io.EOF:
+		return nil, gzipError(err)
+	}
+	return dense(shape, data), nil
+}
+
+// gzipError says what a failed read means for the file.
+func gzipError(err error) error {
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return errors.New("truncated: the gzip stream ends early")
+	}
+	return err
+}
+
+// dense wraps data, which must have as many elements as shape says.
+func dense(shape []int, data []byte) *tensor.Dense {
+	return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(data))
+}

@@ -1,0 +1,537 @@
+// Package backendtest is the suite that every backend must pass. It judges by
+// internal/ref in float64: values by a bound on the rounding error that is computed
+// for each of them, signs where the truth is farther from 0 than that bound.
+package backendtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"advsweep/attack"
+	"advsweep/internal/ref"
+	"advsweep/model"
+	"advsweep/pipeline"
+
+	"gorgonia.org/tensor"
+)
+
+// Backend is what the suite needs: all of pipeline.Backend, and the gradient.
+type Backend interface {
+	pipeline.Backend
+	// InputGradient returns ∂L/∂x [rows, I] at the rows' x, each row divided by its
+	// 1 - p_y.
+	InputGradient(ctx context.Context) (*tensor.Dense, error)
+}
+
+// Run runs the suite. open returns a new backend that holds m.
+func Run(t *testing.T, open func(t *testing.T, m *model.Model) Backend) {
+	s := suite{open}
+	for _, c := range []struct {
+		name string
+		f    func(*testing.T)
+	}{
+		{"values", s.values}, {"steps", s.steps}, {"saturated", s.saturated}, {"special", s.special},
+		{"rows", s.rows}, {"noise", s.noise}, {"refusals", s.refusals}, {"states", s.states},
+	} {
+		t.Run(c.name, c.f)
+	}
+}
+
+type suite struct {
+	open func(t *testing.T, m *model.Model) Backend
+}
+
+// shapes have sizes that no tile or block divides, and none, one and more hidden layers.
+var shapes = [][]int{{1, 2}, {5, 3}, {3, 1, 2}, {7, 33, 4}, {30, 17, 97, 10}, {64, 48, 32, 16, 10}, {129, 515, 31}}
+
+var batches = []int{1, 7, 33, 1000}
+
+// roundoff is the unit roundoff of b's arithmetic and of the reference together.
+func roundoff(b Backend) float64 {
+	if b.Precision() == "float64" {
+		return 2 * 0x1p-53
+	}
+	return 0x1p-24 + 0x1p-53
+}
+
+// batch makes n random images of 8-bit pixels, many of them 0 as MNIST's are, and labels.
+func batch(r *rand.Rand, n int, m *model.Model) (*tensor.Dense, []int32) {
+	in := m.Inputs()
+	pixels, labels := make([]uint8, n*in), make([]int32, n)
+	for i := range pixels {
+		if r.IntN(2) == 0 {
+			pixels[i] = uint8(r.IntN(256))
+		}
+	}
+	for i := range labels {
+		labels[i] = int32(r.IntN(m.Outputs()))
+	}
+	return tensor.New(tensor.WithShape(n, in), tensor.WithBacking(pixels)), labels
+}
+
+// image returns pixels of image i as float64.
+func image(x *tensor.Dense, i int) []float64 {
+	in := x.Shape()[1]
+	out := make([]float64, in)
+	for k, v := range x.Data().([]uint8)[i*in:][:in] {
+		out[k] = float64(v) / 255
+	}
+	return out
+}
+
+// check fails t unless got lies within v. NaN fails.
+func check(t *testing.T, what string, got float64, v ref.Value) {
+	t.Helper()
+	if !(math.Abs(got-v.V) <= v.Err) {
+		t.Fatalf("%s: got %v, want %v ± %.3g", what, got, v.V, v.Err)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// get is must for a call that returns a tensor: its rows.
+func get(t *testing.T, d *tensor.Dense, err error) [][]float64 {
+	t.Helper()
+	must(t, err)
+	flat, cols := ref.Float64s(d), d.Shape()[1]
+	rows := make([][]float64, d.Shape()[0])
+	for i := range rows {
+		rows[i] = flat[i*cols:][:cols]
+	}
+	return rows
+}
+
+// load opens a backend on m with images and labels.
+func (s suite) load(t *testing.T, m *model.Model, x *tensor.Dense, labels []int32) Backend {
+	t.Helper()
+	b := s.open(t, m)
+	must(t, b.Load(t.Context(), 0, x, labels))
+	return b
+}
+
+// values compares logits, predictions and gradients of clean images with the truth.
+func (s suite) values(t *testing.T) {
+	for _, sizes := range shapes {
+		for _, n := range batches {
+			if n*sizes[0]*sizes[len(sizes)-2] > 5_000_000 {
+				continue // the reference would take long and the shape has been seen
+			}
+			t.Run(fmt.Sprintf("%v/B=%d", sizes, n), func(t *testing.T) {
+				r := rand.New(rand.NewPCG(uint64(n), uint64(len(sizes))))
+				m := ref.RandomModel(r, 1, sizes...)
+				x, labels := batch(r, n, m)
+				b := s.load(t, m, x, labels)
+				u := roundoff(b)
+				must(t, b.Begin(t.Context(), 0, n, []float64{0}))
+				d, err := b.Logits(t.Context())
+				logits := get(t, d, err)
+				d, err = b.InputGradient(t.Context())
+				grads := get(t, d, err)
+				classes := make([]int32, n)
+				must(t, b.Predictions(t.Context(), classes))
+				for i := range n {
+					want, _ := ref.BoundForward(m, image(x, i), u)
+					for j, v := range want {
+						check(t, fmt.Sprintf("image %d: logit %d", i, j), logits[i][j], v)
+					}
+					if got := int(classes[i]); got != ref.Argmax(logits[i]) {
+						t.Fatalf("image %d: class %d, logits %v", i, got, logits[i])
+					}
+					for k, v := range ref.BoundInputGradient(m, image(x, i), int(labels[i]), u) {
+						check(t, fmt.Sprintf("image %d: gradient at pixel %d", i, k), grads[i][k], v)
+					}
+				}
+			})
+		}
+	}
+}
+
+// steps walks FGSM and an iterated attack along the reference, starting each step of the
+// reference at the backend's own x, so that a sign that both may call is no excuse later.
+func (s suite) steps(t *testing.T) {
+	eps := []float64{0, 0.02, 0.1, 0.7}
+	for _, bounds := range []attack.Bounds{{}, {Lo: 0, Hi: 1}, {Lo: -0.25, Hi: 1.125}} {
+		for _, k := range []int{1, 3} {
+			t.Run(fmt.Sprintf("bounds=%s/K=%d", bounds, k), func(t *testing.T) {
+				r := rand.New(rand.NewPCG(1, 2))
+				m := ref.RandomModel(r, 1, 30, 17, 23, 10)
+				const n = 33
+				x0, labels := batch(r, n, m)
+				b := s.load(t, m, x0, labels)
+				u := roundoff(b)
+				must(t, b.Begin(t.Context(), 0, n, eps))
+				a := attack.BIM(k)
+				unsure, moves := 0, 0
+				for range k {
+					d, err := b.Images(t.Context())
+					before := get(t, d, err)
+					must(t, b.Step(t.Context(), a.At(eps, bounds)))
+					d, err = b.Images(t.Context())
+					after := get(t, d, err)
+					for row := range before {
+						i, e := row/len(eps), eps[row%len(eps)]
+						size := e / float64(k)
+						g := ref.BoundInputGradient(m, before[row], int(labels[i]), u)
+						signs := make([]float64, len(g))
+						for p, v := range g {
+							moves++
+							if math.Abs(v.V) > v.Err {
+								signs[p] = v.V
+							} else { // either sign is right: take the backend's
+								unsure++
+								signs[p] = after[row][p] - before[row][p]
+							}
+						}
+						for p, want := range ref.SignStep(before[row], image(x0, i), signs, size, e, bounds) {
+							// x, x0, eps, size and their sums are rounded once each.
+							tol := 8 * u * (math.Abs(before[row][p]) + e + 1)
+							if math.Abs(g[p].V) <= g[p].Err {
+								tol += 2 * size // 0 is a third answer
+							}
+							check(t, fmt.Sprintf("row %d: pixel %d", row, p), after[row][p], ref.Value{V: want, Err: tol})
+							if !bounds.None() && !(after[row][p] >= bounds.Lo && after[row][p] <= bounds.Hi) {
+								t.Fatalf("row %d: pixel %d is %v, outside %v", row, p, after[row][p], bounds)
+							}
+							if e == 0 && after[row][p] != before[row][p] {
+								t.Fatalf("row %d: pixel %d moved from %v to %v at eps 0", row, p, before[row][p], after[row][p])
+							}
+						}
+					}
+				}
+				if unsure*20 > moves {
+					t.Errorf("%d of %d signs are within rounding of 0: the test says too little", unsure, moves)
+				}
+			})
+		}
+	}
+}
+
+// saturated has margins of thousands of nats, where softmax - onehot is 0 in any precision. Every sign
+// must still be that of the truth, and no image may count as not attacked.
+func (s suite) saturated(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 3))
+	m := ref.RandomModel(r, 30, 20, 16, 5)
+	const n = 200
+	x, labels := batch(r, n, m)
+	for i := range labels { // confident and right
+		z, _ := ref.Forward(m, image(x, i))
+		labels[i] = int32(ref.Argmax(z))
+	}
+	b := s.load(t, m, x, labels)
+	eps := []float64{1}
+	must(t, b.Begin(t.Context(), 0, n, eps))
+	must(t, b.Step(t.Context(), attack.FGSM().At(eps, attack.Bounds{})))
+	zero := make([]bool, n)
+	must(t, b.ZeroGradient(t.Context(), zero))
+	d, err := b.Images(t.Context())
+	after := get(t, d, err)
+	signs, saturated := 0, 0
+	for i := range n {
+		z, _ := ref.Forward(m, image(x, i))
+		if p := ref.Softmax(z)[labels[i]]; float32(p) == 1 {
+			saturated++
+		}
+		if zero[i] {
+			t.Errorf("image %d counts as not attacked", i)
+		}
+		for p, g := range ref.BoundInputGradient(m, image(x, i), int(labels[i]), roundoff(b)) {
+			if math.Abs(g.V) <= g.Err {
+				continue
+			}
+			signs++
+			moved := after[i][p] - image(x, i)[p]
+			if !(moved*g.V > 0) {
+				t.Fatalf("image %d: pixel %d moved by %v, gradient %v", i, p, moved, g.V)
+			}
+		}
+	}
+	if saturated < n/2 || signs < n*10 {
+		t.Errorf("%d images saturated, %d signs compared: the test says too little", saturated, signs)
+	}
+}
+
+// special has exact ties, gradients that are zero, and logits that are not finite.
+func (s suite) special(t *testing.T) {
+	x := tensor.New(tensor.WithShape(2, 3), tensor.WithBacking([]float64{0.5, 0.25, 1, 0, 0, 0}))
+	labels := []int32{1, 2}
+	attackOne := func(t *testing.T, m *model.Model) (b Backend, class []int32, zero []bool, moved [][]float64) {
+		b = s.load(t, m, x, labels)
+		eps := []float64{0.5}
+		class, zero = make([]int32, 2), make([]bool, 2)
+		must(t, b.Begin(t.Context(), 0, 2, eps))
+		must(t, b.Predictions(t.Context(), class))
+		must(t, b.Step(t.Context(), attack.FGSM().At(eps, attack.Bounds{})))
+		must(t, b.ZeroGradient(t.Context(), zero))
+		d, err := b.Images(t.Context())
+		return b, class, zero, get(t, d, err)
+	}
+	t.Run("all weights zero", func(t *testing.T) {
+		_, class, zero, moved := attackOne(t, model.MLP(3, 4, 3))
+		for i := range 2 {
+			if class[i] != 0 || !zero[i] || moved[i][0] != x.Data().([]float64)[3*i] {
+				t.Errorf("image %d: class %d, not attacked %v, first pixel %v; want the first class, not attacked, not moved", i, class[i], zero[i], moved[i][0])
+			}
+		}
+	})
+	t.Run("dead units", func(t *testing.T) { // z = -1 for every image: nothing passes the ReLU
+		m := ref.RandomModel(rand.New(rand.NewPCG(1, 1)), 1, 3, 4, 3)
+		l := m.Layers[0].(model.Linear)
+		clear(l.Weight.Data().([]float32))
+		for i := range l.Bias.Data().([]float32) {
+			l.Bias.Data().([]float32)[i] = -1
+		}
+		_, _, zero, _ := attackOne(t, m)
+		if !zero[0] || !zero[1] {
+			t.Errorf("not attacked: %v, want both", zero)
+		}
+	})
+	t.Run("ReLU at exactly zero", func(t *testing.T) { // its derivative there is 0
+		m := model.MLP(3, 1, 3)
+		for i := range 3 {
+			m.Layers[0].(model.Linear).Weight.Data().([]float32)[i] = 1
+			m.Layers[2].(model.Linear).Weight.Data().([]float32)[i] = float32(i)
+		}
+		_, _, zero, moved := attackOne(t, m)
+		if zero[0] || !zero[1] || moved[1][0] != 0 {
+			t.Errorf("not attacked: %v, black image moved to %v; want [false true], not moved", zero, moved[1])
+		}
+	})
+	t.Run("infinite logits", func(t *testing.T) {
+		m := ref.RandomModel(rand.New(rand.NewPCG(1, 1)), 1, 3, 4, 3)
+		for _, l := range []int{0, 2} {
+			for i := range m.Layers[l].(model.Linear).Weight.Data().([]float32) {
+				m.Layers[l].(model.Linear).Weight.Data().([]float32)[i] = 3e38
+			}
+		}
+		b := s.load(t, m, x, labels)
+		if b.Precision() == "float64" {
+			t.Skip("float64 holds these logits")
+		}
+		class := make([]int32, 2)
+		must(t, b.Begin(t.Context(), 0, 2, []float64{0}))
+		must(t, b.Predictions(t.Context(), class))
+		if class[0] != -1 {
+			t.Errorf("class %d, want -1 for logits that are not finite", class[0])
+		}
+	})
+}
+
+// rows computes the same (image, eps) pairs in batches of all kinds: every bit must agree.
+func (s suite) rows(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 5))
+	m := ref.RandomModel(r, 1, 50, 37, 29, 10)
+	const n = 201
+	x, labels := batch(r, n, m)
+	eps := []float64{0, 0.05, 0.1, 0.35, 0.4}
+	bounds := attack.Bounds{Lo: 0, Hi: 1}
+	type found struct {
+		class  int32
+		zero   bool
+		logits []float64
+		image  []float64
+	}
+	collect := func(images, width int) [][]found {
+		b := s.load(t, m, x, labels)
+		out := make([][]found, n)
+		for lo := 0; lo < n; lo += images {
+			hi := min(lo+images, n)
+			for e := 0; e < len(eps); e += width {
+				part := eps[e:min(e+width, len(eps))]
+				rows := (hi - lo) * len(part)
+				class, zero := make([]int32, rows), make([]bool, rows)
+				must(t, b.Begin(t.Context(), lo, hi, part))
+				a := attack.BIM(3)
+				for range a.Steps {
+					must(t, b.Step(t.Context(), a.At(part, bounds)))
+				}
+				must(t, b.Predictions(t.Context(), class))
+				must(t, b.ZeroGradient(t.Context(), zero))
+				d, err := b.Logits(t.Context())
+				logits := get(t, d, err)
+				d, err = b.Images(t.Context())
+				moved := get(t, d, err)
+				for k := range rows {
+					out[lo+k/len(part)] = append(out[lo+k/len(part)], found{class[k], zero[k], logits[k], moved[k]})
+				}
+			}
+		}
+		return out
+	}
+	want := collect(n, len(eps))
+	for _, split := range [][2]int{{1, 1}, {1, 5}, {7, 2}, {100, 5}, {n, 1}} {
+		got := collect(split[0], split[1])
+		for i := range n {
+			for e := range eps {
+				g, w := got[i][e], want[i][e]
+				if g.class != w.class || g.zero != w.zero || !sameBits(g.logits, w.logits) || !sameBits(g.image, w.image) {
+					t.Fatalf("batches of %d images and %d eps: image %d at eps %v differs from one batch of all", split[0], split[1], i, eps[e])
+				}
+			}
+		}
+	}
+}
+
+func sameBits(a, b []float64) bool {
+	for i := range a {
+		if math.Float64bits(a[i]) != math.Float64bits(b[i]) {
+			return false
+		}
+	}
+	return len(a) == len(b)
+}
+
+// noise holds random signs to attack.RandomSigns, keyed by the image's index in its data set.
+func (s suite) noise(t *testing.T) {
+	r := rand.New(rand.NewPCG(6, 6))
+	m := ref.RandomModel(r, 1, 300, 8, 4)
+	x, labels := batch(r, 9, m)
+	b := s.open(t, m)
+	const first = 1234
+	must(t, b.Load(t.Context(), first, x, labels))
+	eps := []float64{0.125, 0.5}
+	must(t, b.Begin(t.Context(), 2, 9, eps))
+	must(t, b.Step(t.Context(), attack.Noise(77).At(eps, attack.Bounds{})))
+	d, err := b.Images(t.Context())
+	for k, got := range get(t, d, err) {
+		i, e := 2+k/2, eps[k%2]
+		signs := make([]int8, 300)
+		attack.RandomSigns(signs, 77, first+i)
+		for p, v := range image(x, i) {
+			want := v + e*float64(signs[p])
+			check(t, fmt.Sprintf("image %d, eps %v: pixel %d", i, e, p), got[p], ref.Value{V: want, Err: 2 * roundoff(b)})
+		}
+	}
+	zero := make([]bool, 14)
+	must(t, b.ZeroGradient(t.Context(), zero))
+	for k, z := range zero {
+		if z {
+			t.Errorf("row %d: noise took no gradient, but it counts as zero", k)
+		}
+	}
+}
+
+// refusals feeds bad input: an error each, and no panic.
+func (s suite) refusals(t *testing.T) {
+	m := ref.RandomModel(rand.New(rand.NewPCG(1, 1)), 1, 4, 3, 2)
+	dense := func(shape []int, data any) *tensor.Dense {
+		return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(data))
+	}
+	good := dense([]int{2, 4}, make([]float32, 8))
+	for name, load := range map[string]struct {
+		x      *tensor.Dense
+		labels []int32
+	}{
+		"label too large":    {good, []int32{0, 2}},
+		"label negative":     {good, []int32{-1, 0}},
+		"too few labels":     {good, []int32{0}},
+		"too many labels":    {good, []int32{0, 1, 0}},
+		"wrong image length": {dense([]int{2, 5}, make([]float32, 10)), []int32{0, 1}},
+		"as many numbers":    {dense([]int{4, 2}, make([]float32, 8)), []int32{0, 1}},
+		"wrong type":         {dense([]int{2, 4}, make([]int16, 8)), []int32{0, 1}},
+		"NaN":                {dense([]int{2, 4}, []float32{0, 0, 0, 0, 0, float32(math.NaN()), 0, 0}), []int32{0, 1}},
+		"infinite":           {dense([]int{2, 4}, []float64{0, 0, 0, 0, 0, math.Inf(-1), 0, 0}), []int32{0, 1}},
+	} {
+		if err := s.open(t, m).Load(t.Context(), 0, load.x, load.labels); err == nil {
+			t.Errorf("load, %s: no error", name)
+		}
+	}
+	b := s.load(t, m, good, []int32{0, 1})
+	for name, begin := range map[string]struct {
+		lo, hi int
+		eps    []float64
+	}{
+		"no eps": {0, 2, nil}, "negative eps": {0, 2, []float64{-0.1}}, "NaN eps": {0, 2, []float64{math.NaN()}},
+		"past the end": {0, 3, []float64{0}}, "reversed": {2, 1, []float64{0}}, "before the start": {-1, 1, []float64{0}},
+	} {
+		if err := b.Begin(t.Context(), begin.lo, begin.hi, begin.eps); err == nil {
+			t.Errorf("begin, %s: no error", name)
+		}
+	}
+	must(t, b.Begin(t.Context(), 0, 2, []float64{0.1, 0.2}))
+	for name, step := range map[string]attack.Step{
+		"too few sizes":        {Size: []float64{0.1}},
+		"reversed bounds":      {Size: []float64{0.1, 0.2}, Bounds: attack.Bounds{Lo: 1, Hi: 0}},
+		"images not in bounds": {Size: []float64{0.1, 0.2}, Bounds: attack.Bounds{Lo: 0.25, Hi: 1}},
+	} {
+		if err := b.Step(t.Context(), step); err == nil {
+			t.Errorf("step, %s: no error", name)
+		}
+	}
+	if err := b.Predictions(t.Context(), make([]int32, 3)); err == nil {
+		t.Error("predictions into 3 of 4 rows: no error")
+	}
+	if err := b.ZeroGradient(t.Context(), make([]bool, 5)); err == nil {
+		t.Error("zero gradients into 5 of 4 rows: no error")
+	}
+}
+
+// states calls methods out of order, with an ended context, on an empty batch, and after Close.
+func (s suite) states(t *testing.T) {
+	m := ref.RandomModel(rand.New(rand.NewPCG(1, 1)), 1, 4, 3, 2)
+	x, labels := batch(rand.New(rand.NewPCG(2, 2)), 200, m)
+	eps := []float64{0.1}
+	step := attack.FGSM().At(eps, attack.Bounds{})
+
+	b := s.open(t, m)
+	if _, err := b.Logits(t.Context()); err == nil {
+		t.Error("logits before Load: no error")
+	}
+	if err := b.Step(t.Context(), step); err == nil {
+		t.Error("step before Load: no error")
+	}
+	must(t, b.Load(t.Context(), 0, x, labels))
+	must(t, b.Begin(t.Context(), 5, 5, eps))
+	must(t, b.Step(t.Context(), step))
+	must(t, b.Predictions(t.Context(), nil))
+
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	must(t, b.Begin(t.Context(), 0, 200, eps))
+	if err := b.Step(ended, step); !errors.Is(err, context.Canceled) {
+		t.Errorf("step with an ended context: %v, want %v", err, context.Canceled)
+	}
+	if err := b.Predictions(ended, make([]int32, 200)); !errors.Is(err, context.Canceled) {
+		t.Errorf("predictions with an ended context: %v, want %v", err, context.Canceled)
+	}
+
+	// A second Load starts afresh: nothing of the first batch is left.
+	y, other := batch(rand.New(rand.NewPCG(3, 3)), 50, m)
+	must(t, b.Load(t.Context(), 0, y, other))
+	must(t, b.Begin(t.Context(), 0, 50, eps))
+	must(t, b.Step(t.Context(), step))
+	d, err := b.Images(t.Context())
+	again := get(t, d, err)
+	fresh := s.load(t, m, y, other)
+	must(t, fresh.Begin(t.Context(), 0, 50, eps))
+	must(t, fresh.Step(t.Context(), step))
+	d, err = fresh.Images(t.Context())
+	for i, want := range get(t, d, err) {
+		if !sameBits(again[i], want) {
+			t.Fatalf("image %d after a second Load differs from that of a new backend", i)
+		}
+	}
+
+	must(t, b.Close())
+	for name, err := range map[string]error{
+		"Load": b.Load(t.Context(), 0, x, labels), "Begin": b.Begin(t.Context(), 0, 1, eps), "Step": b.Step(t.Context(), step),
+		"Predictions": b.Predictions(t.Context(), nil), "ZeroGradient": b.ZeroGradient(t.Context(), nil), "Close": b.Close(),
+	} {
+		if err == nil {
+			t.Errorf("%s after Close: no error", name)
+		}
+	}
+	for name, f := range map[string]func(context.Context) (*tensor.Dense, error){"Logits": b.Logits, "Images": b.Images, "InputGradient": b.InputGradient} {
+		if _, err := f(t.Context()); err == nil {
+			t.Errorf("%s after Close: no error", name)
+		}
+	}
+}

@@ -1,0 +1,46 @@
+package model
+
+import "math"
+
+// fromHalf returns the number with the bits h in IEEE 754 binary16. It is
+// exact.
+func fromHalf(h uint16) float32 {
+	// Small enough to be inlined, which halves the time to read a file; one
+	// comparison finds the least and the largest exponent.
+	if h&0x7c00-0x400 >= 0x7800 {
+		return fromHalfEdge(h)
+	}
+	return math.Float32frombits(uint32(h&0x8000)<<16 | (uint32(h&0x7fff)<<13 + (127-15)<<23))
+}
+
+// fromHalfEdge is fromHalf of 0, subnormal numbers (fraction·2⁻²⁴), Inf and NaN.
+func fromHalfEdge(h uint16) float32 {
+	sign, fraction := uint32(h&0x8000)<<16, uint32(h&0x3ff)
+	if h&0x7c00 == 0 {
+		return math.Float32frombits(sign | math.Float32bits(float32(fraction)*0x1p-24))
+	}
+	return math.Float32frombits(sign | 0x7f800000 | fraction<<13)
+}
+
+// toHalf returns the bits of the binary16 number nearest to v, the even one
+// of two, and false if that is infinite or v is not finite.
+func toHalf(v float64) (uint16, bool) {
+	sign := uint16(math.Float64bits(v) >> 48 & 0x8000)
+	v = math.Abs(v)
+	switch {
+	case !(v < 65520): // halfway from the largest number, 65504, to the next
+		return sign, false
+	case v < 0x1p-14:
+		// Subnormal, in units of 2⁻²⁴. 1024 of them are the bits of 2⁻¹⁴.
+		return sign | uint16(math.RoundToEven(v*0x1p24)), true
+	}
+	// In units of the last of 11 bits: 1024 to 2048, both ends included. A
+	// carry to 2048 adds one to the exponent, as it should.
+	exponent := math.Ilogb(v)
+	units := uint16(math.RoundToEven(math.Ldexp(v, 10-exponent)))
+	return sign | (uint16(exponent+15)<<10 + units - 1024), true
+}
+
+// fromBfloat returns the number with the bits b in bfloat16, the upper half of
+// binary32. It is exact.
+func fromBfloat(b uint16) float32 { return math.Float32frombits(uint32(b) << 16) }

@@ -1,0 +1,634 @@
+package model
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"math/bits"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"gorgonia.org/tensor"
+)
+
+// maxHeader is the longest JSON header that the format allows, in bytes.
+const maxHeader = 100_000_000
+
+// dtypeSize holds the types that are read, and the bytes of one number.
+var dtypeSize = map[string]uint64{"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+
+// stackOnly ends the messages about what a file may not hold.
+const stackOnly = "stacks of Linear and ReLU are read"
+
+// Load is Decode of the regular file at path, which it reads once, from start
+// to end. Directories, pipes and devices are errors, since what they hold has
+// no end that is known.
+func Load(path string) (*Model, error) {
+	m, err := load(path)
+	if err != nil {
+		// The error of an os function repeats the path.
+		if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
+			err = pe.Err
+		}
+		return nil, fmt.Errorf("model: %s: %w", path, err)
+	}
+	return m, nil
+}
+
+func load(path string) (*Model, error) {
+	// Before Open, which waits for ever on a pipe that nobody writes to.
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s, want a regular file", kind(info.Mode()))
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return decode(filepath.Base(path), f, info.Size())
+}
+
+// kind names what is not a regular file.
+func kind(m fs.FileMode) string {
+	switch {
+	case m.IsDir():
+		return "a directory"
+	case m&fs.ModeNamedPipe != 0:
+		return "a pipe"
+	case m&fs.ModeSocket != 0:
+		return "a socket"
+	case m&fs.ModeDevice != 0:
+		return "a device"
+	}
+	return "a special file"
+}
+
+// Decode returns the model in data, the bytes of a safetensors file as PyTorch
+// saves it for a stack of Linear layers with a ReLU between each two: for each
+// layer NAME.weight [out, in] and, unless it has no bias, NAME.bias [out]. A
+// missing bias becomes zeros. name is for messages and the model's Source.
+//
+// Layers are put in the order of their names, numbers in them compared as
+// numbers (net.2 before net.10), if the outputs of each are then the inputs of
+// the next; else in the only order in which they are. If there is none, or
+// more than one, the error lists the layers.
+//
+// F32, F16 and BF16 become Float32 and F64 becomes Float64, all without
+// change; one F64 tensor makes the whole model Float64. Other types, other
+// tensors, numbers that are not finite and files that break the format in
+// any way are errors that begin with "model: " and name. No more memory is
+// taken than the size of data backs. The result shares none with data.
+//
+// Format: huggingface.co/docs/safetensors, "Format".
+func Decode(name string, data []byte) (*Model, error) {
+	m, err := decode(name, bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		return nil, fmt.Errorf("model: %s: %w", name, err)
+	}
+	return m, nil
+}
+
+// decode reads size bytes of r, all of it. The header, with its claims about
+// the data, is checked to the end before memory is taken for weights.
+func decode(name string, r io.Reader, size int64) (*Model, error) {
+	hash := sha256.New()
+	r = io.TeeReader(r, hash)
+	if size < 8 {
+		return nil, fmt.Errorf("%d bytes, want a safetensors file", size)
+	}
+	start := make([]byte, 8)
+	if err := read(r, start); err != nil {
+		return nil, err
+	}
+	n := binary.LittleEndian.Uint64(start)
+	if n > maxHeader {
+		return nil, fmt.Errorf("header of %d bytes, want at most %d: not a safetensors file", n, maxHeader)
+	}
+	if n > uint64(size-8) {
+		return nil, fmt.Errorf("header of %d bytes, want at most %d, the rest of the file", n, size-8)
+	}
+	header := make([]byte, n)
+	if err := read(r, header); err != nil {
+		return nil, err
+	}
+	entries, err := parseHeader(header)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkLayout(entries, uint64(size)-8-n); err != nil {
+		return nil, err
+	}
+	widths, err := findLayers(entries)
+	if err != nil {
+		return nil, err
+	}
+	if widths, err = order(widths); err != nil {
+		return nil, err
+	}
+	last := widths[len(widths)-1]
+	if err := checkOutputs(last.name, last.out); err != nil {
+		return nil, err
+	}
+
+	var tensors map[string]*tensor.Dense
+	double := slices.ContainsFunc(entries, func(e entry) bool { return e.dtype == "F64" })
+	if double {
+		tensors, err = readTensors[float64](r, entries)
+	} else {
+		tensors, err = readTensors[float32](r, entries)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if k, _ := r.Read(make([]byte, 1)); k > 0 {
+		return nil, errors.New("the file grew while it was read")
+	}
+
+	linears := make([]Linear, len(widths))
+	for i, w := range widths {
+		bias := tensors[biasName(w.name)]
+		switch {
+		case bias != nil:
+		case double:
+			bias = dense(make([]float64, w.out), w.out)
+		default:
+			bias = dense(make([]float32, w.out), w.out)
+		}
+		linears[i] = Linear{Name: w.name, Weight: tensors[weightName(w.name)], Bias: bias}
+	}
+	m := stack(linears)
+	m.Source = Source{Name: name, SHA256: hex.EncodeToString(hash.Sum(nil))}
+	return m, nil
+}
+
+// read fills p.
+func read(r io.Reader, p []byte) error {
+	_, err := io.ReadFull(r, p)
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return errors.New("the file shrank while it was read")
+	}
+	return err
+}
+
+// An entry is one tensor of the header.
+type entry struct {
+	name       string
+	dtype      string
+	shape      []uint64
+	begin, end uint64 // in the data
+}
+
+// parseHeader returns the tensors in the order of the header. It checks
+// everything about an entry that does not depend on other entries.
+func parseHeader(header []byte) ([]entry, error) {
+	if len(header) == 0 || header[0] != '{' {
+		return nil, errors.New("header does not start with {: not a safetensors file")
+	}
+	if !utf8.Valid(header) {
+		return nil, errors.New("header is not valid UTF-8")
+	}
+	if !json.Valid(header) {
+		// Unmarshal looks at the syntax first, so it says where it is wrong.
+		return nil, fmt.Errorf("header is invalid JSON: %w", json.Unmarshal(header, &struct{}{}))
+	}
+	// By tokens, because Unmarshal accepts what must not be: the last one of
+	// two equal keys, keys in the wrong case.
+	p := parser{json.NewDecoder(bytes.NewReader(header))}
+	p.UseNumber()
+	p.next() // {
+	var entries []entry
+	seen := make(map[string]bool)
+	for p.More() {
+		name := p.next().(string)
+		if seen[name] {
+			return nil, fmt.Errorf("tensor %s: two of this name", quote(name))
+		}
+		seen[name] = true
+		if name == "__metadata__" {
+			if err := p.metadata(); err != nil {
+				return nil, fmt.Errorf("header: __metadata__: %w", err)
+			}
+			continue
+		}
+		e, err := p.entry(name)
+		if err != nil {
+			return nil, fmt.Errorf("tensor %s: %w", quote(name), err)
+		}
+		entries = append(entries, e)
+	}
+	if len(entries) == 0 {
+		return nil, errors.New("no tensors in the header")
+	}
+	return entries, nil
+}
+
+// A parser reads tokens of JSON that is known to be valid.
+type parser struct{ *json.Decoder }
+
+func (p parser) next() json.Token {
+	t, err := p.Token()
+	if err != nil {
+		// A text that json.Valid passed, of which the caller reads no more
+		// than it holds.
+		panic("model: token of valid JSON: " + err.Error())
+	}
+	return t
+}
+
+// metadata skips an object of strings.
+func (p parser) metadata() error {
+	if p.next() != json.Delim('{') {
+		return errors.New("not an object")
+	}
+	for p.More() {
+		key := p.next().(string)
+		if _, ok := p.next().(string); !ok {
+			return fmt.Errorf("the value of %s is not a string", quote(key))
+		}
+	}
+	p.next() // }
+	return nil
+}
+
+// maxRank is more than any layer needs; it bounds what a header can make us
+// hold.
+const maxRank = 8
+
+func (p parser) entry(name string) (entry, error) {
+	e := entry{name: name}
+	if p.next() != json.Delim('{') {
+		return e, errors.New("not an object")
+	}
+	var offsets []uint64
+	seen := make(map[string]bool, 3)
+	for p.More() {
+		key := p.next().(string)
+		if seen[key] {
+			return e, fmt.Errorf("two keys %s", quote(key))
+		}
+		seen[key] = true
+		var err error
+		switch key {
+		case "dtype":
+			dtype, ok := p.next().(string)
+			if !ok {
+				return e, errors.New("dtype is not a string")
+			}
+			e.dtype = dtype
+		case "shape":
+			e.shape, err = p.numbers(maxRank)
+		case "data_offsets":
+			offsets, err = p.numbers(2)
+		default:
+			return e, fmt.Errorf("key %s, want dtype, shape and data_offsets", quote(key))
+		}
+		if err != nil {
+			return e, fmt.Errorf("%s: %w", key, err)
+		}
+	}
+	p.next() // }
+	for _, key := range []string{"dtype", "shape", "data_offsets"} {
+		if !seen[key] {
+			return e, fmt.Errorf("no %s", key)
+		}
+	}
+	size, ok := dtypeSize[e.dtype]
+	if !ok {
+		return e, fmt.Errorf("dtype %s, want F64, F32, F16 or BF16", quote(e.dtype))
+	}
+	if len(offsets) != 2 {
+		return e, fmt.Errorf("data_offsets: %d numbers, want 2", len(offsets))
+	}
+	e.begin, e.end = offsets[0], offsets[1]
+	if e.begin > e.end {
+		return e, fmt.Errorf("data_offsets %d are reversed, want the start first", offsets)
+	}
+	for i, d := range e.shape {
+		hi, lo := bits.Mul64(size, d)
+		if d == 0 {
+			return e, fmt.Errorf("shape %d: dimension %d is 0, want at least 1", e.shape, i)
+		}
+		if hi != 0 {
+			return e, fmt.Errorf("shape %d overflows 64 bits", e.shape)
+		}
+		size = lo
+	}
+	if e.end-e.begin != size {
+		return e, fmt.Errorf("data_offsets %d: %d bytes, want %d, shape %d of %s",
+			offsets, e.end-e.begin, size, e.shape, e.dtype)
+	}
+	return e, nil
+}
+
+// numbers reads an array of at most most whole numbers.
+func (p parser) numbers(most int) ([]uint64, error) {
+	if p.next() != json.Delim('[') {
+		return nil, errors.New("not an array")
+	}
+	var all []uint64
+	for p.More() {
+		if len(all) == most {
+			return nil, fmt.Errorf("more than %d numbers", most)
+		}
+		number, ok := p.next().(json.Number)
+		if !ok {
+			return nil, errors.New("not an array of numbers")
+		}
+		v, err := strconv.ParseUint(number.String(), 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("%s, want a whole number from 0 to 2⁶⁴-1", quote(number.String()))
+		}
+		all = append(all, v)
+	}
+	p.next() // ]
+	return all, nil
+}
+
+// checkLayout sorts the entries by their place in the data and returns an
+// error unless they cover its size bytes exactly.
+func checkLayout(entries []entry, size uint64) error {
+	slices.SortStableFunc(entries, func(a, b entry) int { return cmp.Compare(a.begin, b.begin) })
+	at, before := uint64(0), ""
+	for _, e := range entries {
+		if e.end > size {
+			return fmt.Errorf("tensor %s: data_offsets [%d %d], want at most %d, the bytes of data in the file",
+				quote(e.name), e.begin, e.end, size)
+		}
+		if e.begin < at {
+			return fmt.Errorf("tensor %s: data_offsets [%d %d] overlap tensor %s, want them from %d",
+				quote(e.name), e.begin, e.end, quote(before), at)
+		}
+		if e.begin > at {
+			return fmt.Errorf("tensor %s: data_offsets [%d %d] leave a hole, want them from %d",
+				quote(e.name), e.begin, e.end, at)
+		}
+		at, before = e.end, e.name
+	}
+	if at != size {
+		return fmt.Errorf("%d bytes of data, want %d: some after the last tensor, %s, belong to none",
+			size, at, quote(before))
+	}
+	// All bytes are there, so that a product that fits the file is an int; but
+	// the widest number we make of two bytes takes eight.
+	if size > math.MaxInt/4 {
+		return fmt.Errorf("%d bytes of data, want at most %d on this machine", size, math.MaxInt/4)
+	}
+	return nil
+}
+
+// weightName and biasName return what PyTorch calls the tensors of a layer.
+func weightName(layer string) string { return tensorName(layer, "weight") }
+func biasName(layer string) string   { return tensorName(layer, "bias") }
+
+// tensorName takes the name "" for a layer that was saved alone, without a
+// module around it.
+func tensorName(layer, part string) string {
+	if layer == "" {
+		return part
+	}
+	return layer + "." + part
+}
+
+// splitName undoes tensorName. What it cannot undo is all part.
+func splitName(tensor string) (layer, part string) {
+	if i := strings.LastIndexByte(tensor, '.'); i > 0 {
+		return tensor[:i], tensor[i+1:]
+	}
+	return "", tensor
+}
+
+// findLayers returns the Linear layers that the entries make, in no order.
+func findLayers(entries []entry) ([]width, error) {
+	var layers []width
+	biases := make(map[string]entry) // by layer
+	for _, e := range entries {
+		layer, part := splitName(e.name)
+		switch {
+		case part == "weight" && len(e.shape) == 2:
+			layers = append(layers, width{layer, int(e.shape[1]), int(e.shape[0])})
+		case part == "weight":
+			return nil, fmt.Errorf("tensor %s: shape %d, want [out in]: %s", quote(e.name), e.shape, stackOnly)
+		case part == "bias" && len(e.shape) == 1:
+			biases[layer] = e
+		case part == "bias":
+			return nil, fmt.Errorf("tensor %s: shape %d, want [out]: %s", quote(e.name), e.shape, stackOnly)
+		default:
+			return nil, fmt.Errorf("tensor %s: want names that end in .weight or .bias: %s", quote(e.name), stackOnly)
+		}
+	}
+	for _, l := range layers {
+		b, ok := biases[l.name]
+		if ok && b.shape[0] != uint64(l.out) {
+			return nil, fmt.Errorf("tensor %s: shape %d, want [%d], the outputs of %s",
+				quote(b.name), b.shape, l.out, quote(weightName(l.name)))
+		}
+		delete(biases, l.name)
+	}
+	for _, e := range entries { // not biases: the first in the file is named
+		layer, part := splitName(e.name)
+		if _, alone := biases[layer]; alone && part == "bias" {
+			return nil, fmt.Errorf("tensor %s: there is no %s: %s", quote(e.name), quote(weightName(layer)), stackOnly)
+		}
+	}
+	return layers, nil
+}
+
+// readTensors reads the data of the entries, which lie one after another.
+func readTensors[T float32 | float64](r io.Reader, entries []entry) (map[string]*tensor.Dense, error) {
+	tensors := make(map[string]*tensor.Dense, len(entries))
+	largest := slices.MaxFunc(entries, func(a, b entry) int { return cmp.Compare(a.end-a.begin, b.end-b.begin) })
+	// In pieces that stay in the cache; a multiple of every type's size.
+	buf := make([]byte, min(largest.end-largest.begin, 64<<10))
+	for _, e := range entries {
+		size := dtypeSize[e.dtype]
+		data := make([]T, (e.end-e.begin)/size)
+		for done := 0; done < len(data); {
+			piece := buf[:min(uint64(len(buf)), uint64(len(data)-done)*size)]
+			if err := read(r, piece); err != nil {
+				return nil, fmt.Errorf("tensor %s: %w", quote(e.name), err)
+			}
+			to := data[done : done+len(piece)/int(size)]
+			if i := convert(to, piece, e.dtype); i >= 0 {
+				return nil, fmt.Errorf("tensor %s: %w", quote(e.name), notFinite(done+i, float64(to[i])))
+			}
+			done += len(to)
+		}
+		shape := make([]int, len(e.shape))
+		for i, d := range e.shape {
+			shape[i] = int(d)
+		}
+		tensors[e.name] = dense(data, shape...)
+	}
+	return tensors, nil
+}
+
+// convert widens the numbers in src, len(dst) of them, little-endian, to dst.
+// It returns the index of the first that is not finite, or -1. T must hold
+// every number of the dtype.
+func convert[T float32 | float64](dst []T, src []byte, dtype string) int {
+	var sum T // of v - v: 0, or NaN if any v is infinite or NaN; a branch for each costs more
+	switch dtype {
+	case "F64":
+		for i := range dst {
+			v := T(math.Float64frombits(binary.LittleEndian.Uint64(src)))
+			dst[i] = v
+			sum += v - v
+			src = src[8:]
+		}
+	case "F32":
+		for i := range dst {
+			v := T(math.Float32frombits(binary.LittleEndian.Uint32(src)))
+			dst[i] = v
+			sum += v - v
+			src = src[4:]
+		}
+	case "F16":
+		for i := range dst {
+			v := T(fromHalf(binary.LittleEndian.Uint16(src)))
+			dst[i] = v
+			sum += v - v
+			src = src[2:]
+		}
+	case "BF16":
+		for i := range dst {
+			v := T(fromBfloat(binary.LittleEndian.Uint16(src)))
+			dst[i] = v
+			sum += v - v
+			src = src[2:]
+		}
+	}
+	if sum == 0 {
+		return -1
+	}
+	return slices.IndexFunc(dst, func(v T) bool { return v-v != 0 })
+}
+
+// Encode returns m as the bytes of a safetensors file that PyTorch and Decode
+// read: NAME.weight [out, in] and NAME.bias [out] of each layer, in order, the
+// data from a multiple of 8 bytes on. The same model and dtype give the same
+// bytes.
+//
+// dtype is "float64", "float32" or "float16"; numbers are rounded to the
+// nearest one, the even one of two. It returns an error if a number becomes
+// infinite, if m is not valid, or if the layers' names would not give their
+// order back.
+func (m *Model) Encode(dtype string) ([]byte, error) {
+	data, err := m.encode(dtype)
+	if err != nil {
+		return nil, fmt.Errorf("model: %s%w", prefix(m.Source.Name), err)
+	}
+	return data, nil
+}
+
+func (m *Model) encode(dtype string) ([]byte, error) {
+	short, ok := map[string]string{"float64": "F64", "float32": "F32", "float16": "F16"}[dtype]
+	if !ok {
+		return nil, fmt.Errorf("dtype %s, want float64, float32 or float16", quote(dtype))
+	}
+	if err := m.validate(); err != nil {
+		return nil, err
+	}
+	type named struct {
+		name string
+		t    *tensor.Dense
+	}
+	var tensors []named
+	var widths []width
+	for _, layer := range m.Layers {
+		if l, ok := layer.(Linear); ok {
+			widths = append(widths, width{l.Name, l.size(1), l.size(0)})
+			tensors = append(tensors, named{weightName(l.Name), l.Weight}, named{biasName(l.Name), l.Bias})
+		}
+	}
+	if back, err := order(widths); err != nil || !slices.Equal(back, widths) {
+		return nil, fmt.Errorf("the layers' names would not give their order back: %s", list(widths))
+	}
+
+	header := []byte("{")
+	at := 0
+	for i, t := range tensors {
+		if i > 0 {
+			header = append(header, ',')
+		}
+		if !utf8.ValidString(t.name) {
+			return nil, fmt.Errorf("tensor %s: want a name in UTF-8", quote(t.name))
+		}
+		quoted, err := json.Marshal(t.name)
+		if err != nil {
+			return nil, err
+		}
+		end := at + t.t.Shape().TotalSize()*int(dtypeSize[short])
+		dims := strings.ReplaceAll(strings.Trim(fmt.Sprint([]int(t.t.Shape())), "[]"), " ", ",")
+		header = fmt.Appendf(header, `%s:{"dtype":"%s","shape":[%s],"data_offsets":[%d,%d]}`, quoted, short, dims, at, end)
+		at = end
+	}
+	header = append(header, '}')
+	for len(header)%8 != 0 {
+		header = append(header, ' ')
+	}
+	if len(header) > maxHeader {
+		return nil, fmt.Errorf("header of %d bytes, want at most %d", len(header), maxHeader)
+	}
+
+	out := make([]byte, 0, 8+len(header)+at)
+	out = binary.LittleEndian.AppendUint64(out, uint64(len(header)))
+	out = append(out, header...)
+	for _, t := range tensors {
+		var bad int
+		var value float64
+		switch data := t.t.Data().(type) {
+		case []float32:
+			if out, bad = appendNumbers(out, data, short); bad >= 0 {
+				value = float64(data[bad])
+			}
+		case []float64:
+			if out, bad = appendNumbers(out, data, short); bad >= 0 {
+				value = data[bad]
+			}
+		}
+		if bad >= 0 {
+			return nil, fmt.Errorf("tensor %s: element %d is %g, too large for %s", quote(t.name), bad, value, dtype)
+		}
+	}
+	return out, nil
+}
+
+// appendNumbers returns out with data behind it, little-endian, and the index
+// of the first number that does not fit the dtype, or -1.
+func appendNumbers[T float32 | float64](out []byte, data []T, dtype string) ([]byte, int) {
+	for i, v := range data {
+		switch dtype {
+		case "F64":
+			out = binary.LittleEndian.AppendUint64(out, math.Float64bits(float64(v)))
+		case "F32":
+			single := float32(v)
+			if single-single != 0 {
+				return out, i
+			}
+			out = binary.LittleEndian.AppendUint32(out, math.Float32bits(single))
+		case "F16":
+			half, ok := toHalf(float64(v))
+			if !ok {
+				return out, i
+			}
+			out = binary.LittleEndian.AppendUint16(out, half)
+		}
+	}
+	return out, -1
+}

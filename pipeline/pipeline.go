@@ -1,0 +1,347 @@
+// Package pipeline runs attacks on a backend: accuracy as a function of eps over
+// many images (Sweep), and one image before and after (Craft). The loop over the
+// steps of an attack is here and nowhere else.
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"advsweep/attack"
+	"advsweep/dataset"
+
+	"gorgonia.org/tensor"
+)
+
+// A Backend holds one model and one batch on one device. It is used by one
+// goroutine at a time. Every method returns an error after Close.
+//
+// Load, then Begin, then any number of Step, then what is asked for.
+type Backend interface {
+	// Device names the hardware and the kernels: "amd64 avx2".
+	Device() string
+	// Precision is what the model is computed in: "float32", "float64".
+	Precision() string
+	// Shape returns the length I of an image and the number O of classes.
+	Shape() (inputs, classes int)
+	// MaxRows is the most rows for one Begin.
+	MaxRows() int
+	// Load copies in clean images x0 [N, …] (Uint8: v is the pixel v/255; Float32; Float64)
+	// and labels [N]. first is the index of the first image in its data set.
+	Load(ctx context.Context, first int, x0 *tensor.Dense, labels []int32) error
+	// Begin makes a row x = x0 for each of the loaded images lo to hi-1 and each of
+	// eps [E]: row (i-lo)·E + e.
+	Begin(ctx context.Context, lo, hi int, eps []float64) error
+	// Step moves every row.
+	Step(ctx context.Context, s attack.Step) error
+	// ZeroGradient writes to dst [rows] whether the gradient of a Step since Begin was zero
+	// in every pixel.
+	ZeroGradient(ctx context.Context, dst []bool) error
+	// Predictions writes argmax f(x) to dst [rows], -1 where a logit is not finite.
+	Predictions(ctx context.Context, dst []int32) error
+	// Logits returns f(x) [rows, O] and Images x [rows, I], in the backend's precision.
+	Logits(ctx context.Context) (*tensor.Dense, error)
+	Images(ctx context.Context) (*tensor.Dense, error)
+	// Close frees the device.
+	Close() error
+}
+
+// A Sweep measures accuracy as a function of eps, a curve for each attack.
+type Sweep struct {
+	Attacks []attack.Attack
+	Eps     []float64 // [E], in units of pixels, increasing
+	Bounds  attack.Bounds
+	// Rows bounds the rows of a batch below Backend.MaxRows, 0 does not. It
+	// changes memory and time, never the result.
+	Rows int
+	// Progress, if set, is called now and then from the goroutine of Run: done of total
+	// units of work.
+	Progress func(done, total int)
+}
+
+// Run attacks every image of set. The result is that of the exact sum over images:
+// it does not depend on Rows or on the backend's threads. It stops with ctx's
+// error soon after ctx ends.
+func (s Sweep) Run(ctx context.Context, b Backend, set *dataset.Set) (*Result, error) {
+	if err := s.validate(b, set); err != nil {
+		return nil, err
+	}
+	if err := b.Load(ctx, set.First, set.Images, set.Labels); err != nil {
+		return nil, err
+	}
+	n := set.N()
+	_, classes := b.Shape()
+	res := &Result{N: n, Classes: classes, Eps: s.Eps, Bounds: s.Bounds, ZeroGradient: []int{}}
+	r := run{Sweep: s, b: b, labels: set.Labels, first: set.First, stuck: make([]bool, n)}
+	r.total = n
+	for _, a := range s.Attacks {
+		r.total += n * len(s.Eps) * (a.Steps + 1)
+	}
+	clean, err := r.curve(ctx, attack.Attack{}, []float64{0})
+	if err != nil {
+		return nil, err
+	}
+	res.Clean = clean.Correct[0]
+	for _, a := range s.Attacks {
+		c, err := r.curve(ctx, a, s.Eps)
+		if err != nil {
+			return nil, err
+		}
+		res.Curves = append(res.Curves, c)
+	}
+	for i, stuck := range r.stuck {
+		if stuck {
+			res.ZeroGradient = append(res.ZeroGradient, set.First+i)
+		}
+	}
+	return res, nil
+}
+
+func (s Sweep) validate(b Backend, set *dataset.Set) error {
+	if set.N() == 0 {
+		return fmt.Errorf("pipeline: no images")
+	}
+	if len(s.Attacks) == 0 {
+		return fmt.Errorf("pipeline: no attack")
+	}
+	for _, a := range s.Attacks {
+		if err := a.Validate(); err != nil {
+			return err
+		}
+	}
+	if err := attack.ValidateEps(s.Eps); err != nil {
+		return err
+	}
+	if err := s.Bounds.Validate(); err != nil {
+		return err
+	}
+	return fits(b, set)
+}
+
+// fits returns an error unless the images of set are as long as b's model wants.
+func fits(b Backend, set *dataset.Set) error {
+	inputs, _ := b.Shape()
+	if got := set.Images.DataSize() / set.N(); got != inputs {
+		return fmt.Errorf("pipeline: images %v have %d pixels, the model takes %d", set.Images.Shape(), got, inputs)
+	}
+	return nil
+}
+
+// A run is a Sweep under way.
+type run struct {
+	Sweep
+	b           Backend
+	labels      []int32
+	first       int
+	stuck       []bool // [N]: a gradient was zero in every pixel
+	done, total int
+}
+
+// curve runs one attack in batches of as many images as fit with all their eps or,
+// where even one image does not fit, of one image and as many eps as fit.
+func (r *run) curve(ctx context.Context, a attack.Attack, eps []float64) (Curve, error) {
+	c := Curve{Attack: a, Correct: make([]int, len(eps)), ZeroGradient: make([]int, len(eps))}
+	rows := r.b.MaxRows()
+	if r.Rows > 0 {
+		rows = min(rows, r.Rows)
+	}
+	images, width := max(1, rows/len(eps)), min(rows, len(eps))
+	for lo := 0; lo < len(r.labels); lo += images {
+		hi := min(lo+images, len(r.labels))
+		for e := 0; e < len(eps); e += width {
+			if err := r.batch(ctx, a, lo, hi, eps, e, min(e+width, len(eps)), c); err != nil {
+				return Curve{}, err
+			}
+		}
+	}
+	return c, nil
+}
+
+// batch attacks images lo to hi-1 at eps[from:to] and adds what it finds to c.
+func (r *run) batch(ctx context.Context, a attack.Attack, lo, hi int, eps []float64, from, to int, c Curve) error {
+	E := to - from
+	rows := (hi - lo) * E
+	if err := r.b.Begin(ctx, lo, hi, eps[from:to]); err != nil {
+		return err
+	}
+	if err := steps(ctx, r.b, a, eps[from:to], r.Bounds, func() { r.progress(rows) }); err != nil {
+		return err
+	}
+	predicted, zero := make([]int32, rows), make([]bool, rows)
+	if err := r.b.Predictions(ctx, predicted); err != nil {
+		return err
+	}
+	if err := r.b.ZeroGradient(ctx, zero); err != nil {
+		return err
+	}
+	for k, p := range predicted {
+		i, e := lo+k/E, from+k%E
+		if p < 0 {
+			return fmt.Errorf("pipeline: %s: logits of image %d at eps %v are not finite", a.Name, r.first+i, eps[e])
+		}
+		if p == r.labels[i] {
+			c.Correct[e]++
+		}
+		if zero[k] {
+			c.ZeroGradient[e]++
+			r.stuck[i] = true
+		}
+	}
+	r.progress(rows)
+	return nil
+}
+
+func (r *run) progress(rows int) {
+	r.done += rows
+	if r.Progress != nil {
+		r.Progress(r.done, r.total)
+	}
+}
+
+// steps is the loop of every attack: K moves of the rows that Begin made.
+func steps(ctx context.Context, b Backend, a attack.Attack, eps []float64, bounds attack.Bounds, after func()) error {
+	if a.Steps == 0 {
+		return nil
+	}
+	step := a.At(eps, bounds)
+	for range a.Steps {
+		if err := b.Step(ctx, step); err != nil {
+			return err
+		}
+		after()
+	}
+	return nil
+}
+
+// Craft attacks one image: the only one of set.
+func Craft(ctx context.Context, b Backend, set *dataset.Set, a attack.Attack, eps float64, bounds attack.Bounds) (*Example, error) {
+	if set.N() != 1 {
+		return nil, fmt.Errorf("pipeline: craft: %d images, want 1", set.N())
+	}
+	s := Sweep{Attacks: []attack.Attack{a}, Eps: []float64{eps}, Bounds: bounds}
+	if err := s.validate(b, set); err != nil {
+		return nil, err
+	}
+	if err := b.Load(ctx, set.First, set.Images, set.Labels); err != nil {
+		return nil, err
+	}
+	if err := b.Begin(ctx, 0, 1, s.Eps); err != nil {
+		return nil, err
+	}
+	ex := &Example{Index: set.First, Label: int(set.Labels[0]), Attack: a, Eps: eps, Bounds: bounds}
+	var err error
+	if ex.Original, ex.Clean, err = look(ctx, b, set); err != nil {
+		return nil, fmt.Errorf("pipeline: image %d: %w", set.First, err)
+	}
+	if err := steps(ctx, b, a, s.Eps, bounds, func() {}); err != nil {
+		return nil, err
+	}
+	if ex.Adversarial, ex.Perturbed, err = look(ctx, b, set); err != nil {
+		return nil, fmt.Errorf("pipeline: image %d after %s, eps %v: %w", set.First, a.Name, eps, err)
+	}
+	zero := make([]bool, 1)
+	err = b.ZeroGradient(ctx, zero)
+	ex.ZeroGradient = zero[0]
+	return ex, err
+}
+
+// look returns what the model says of the one row that b holds, and the row itself.
+func look(ctx context.Context, b Backend, set *dataset.Set) (Prediction, *tensor.Dense, error) {
+	class := make([]int32, 1)
+	if err := b.Predictions(ctx, class); err != nil {
+		return Prediction{}, nil, err
+	}
+	if class[0] < 0 {
+		return Prediction{}, nil, fmt.Errorf("logits are not finite")
+	}
+	logits, err := b.Logits(ctx)
+	if err != nil {
+		return Prediction{}, nil, err
+	}
+	image, err := b.Images(ctx)
+	if err != nil {
+		return Prediction{}, nil, err
+	}
+	z := float64s(logits)
+	p := Prediction{Class: int(class[0]), Logits: z, Probabilities: softmax(z)}
+	shape := set.Images.Shape()[1:].Clone()
+	return p, tensor.New(tensor.WithShape(shape...), tensor.WithBacking(float64s(image))), nil
+}
+
+// FirstCorrect returns the first image of set with label class that is classified
+// correctly, as a set of its own. It returns a *NotFoundError if there is none.
+func FirstCorrect(ctx context.Context, b Backend, set *dataset.Set, class int) (*dataset.Set, error) {
+	if err := fits(b, set); err != nil {
+		return nil, err
+	}
+	seen := 0
+	for i, y := range set.Labels {
+		if int(y) != class {
+			continue
+		}
+		seen++
+		one, err := set.Slice(i, 1)
+		if err != nil {
+			return nil, err
+		}
+		if err := b.Load(ctx, one.First, one.Images, one.Labels); err != nil {
+			return nil, err
+		}
+		if err := b.Begin(ctx, 0, 1, []float64{0}); err != nil {
+			return nil, err
+		}
+		p := make([]int32, 1)
+		if err := b.Predictions(ctx, p); err != nil {
+			return nil, err
+		}
+		if p[0] == y {
+			return one, nil
+		}
+	}
+	return nil, &NotFoundError{Class: class, Seen: seen, N: set.N()}
+}
+
+// A NotFoundError says that no image of a class is classified correctly.
+type NotFoundError struct {
+	Class, Seen, N int // the class, its images, all images
+}
+
+func (e *NotFoundError) Error() string {
+	if e.Seen == 0 {
+		return fmt.Sprintf("pipeline: none of %d images has label %d", e.N, e.Class)
+	}
+	return fmt.Sprintf("pipeline: none of the %d images with label %d is classified correctly", e.Seen, e.Class)
+}
+
+// softmax returns exp(z_j) / Σ_k exp(z_k).
+func softmax(z []float64) []float64 {
+	top := math.Inf(-1)
+	for _, v := range z {
+		top = max(top, v)
+	}
+	p, sum := make([]float64, len(z)), 0.0
+	for j, v := range z {
+		p[j] = math.Exp(v - top)
+		sum += p[j]
+	}
+	for j := range p {
+		p[j] /= sum
+	}
+	return p
+}
+
+// float64s returns the elements of t, Float32 or Float64, as float64.
+func float64s(t *tensor.Dense) []float64 {
+	switch d := t.Data().(type) {
+	case []float64:
+		return d
+	case []float32:
+		out := make([]float64, len(d))
+		for i, v := range d {
+			out[i] = float64(v)
+		}
+		return out
+	}
+	panic("pipeline: a backend returned a tensor of " + t.Dtype().String())
+}

@@ -1,0 +1,56 @@
+package pipeline
+
+import (
+	"advsweep/attack"
+
+	"gorgonia.org/tensor"
+)
+
+// A Result is what a Sweep found.
+type Result struct {
+	N       int       // images
+	Clean   int       // images that are classified correctly as they are
+	Classes int       // O
+	Eps     []float64 // [E], increasing
+	Bounds  attack.Bounds
+	Curves  []Curve // one for each attack
+	// ZeroGradient lists the images, by their index in the data set, for which ∂L/∂x of
+	// a gradient attack was zero in every pixel at some step. They were not
+	// attacked, or not to the end: being classified correctly says nothing of them.
+	ZeroGradient []int
+}
+
+// A Curve is the count of correct predictions at each eps.
+type Curve struct {
+	Attack  attack.Attack
+	Correct []int // [E], of Result.N images
+	// ZeroGradient is how many images had a zero gradient at some step, [E].
+	ZeroGradient []int
+}
+
+// An Example is one image before and after an attack.
+type Example struct {
+	Index       int // in the data set
+	Label       int
+	Attack      attack.Attack
+	Eps         float64
+	Bounds      attack.Bounds
+	Original    Prediction
+	Adversarial Prediction
+	// ZeroGradient is set if the gradient was zero in every pixel at some step:
+	// the image was not attacked, or not to the end.
+	ZeroGradient bool
+	// Clean and Perturbed are the image before and after, both of the shape
+	// that the data set gives one image, such as [H, W], Float64.
+	Clean, Perturbed *tensor.Dense
+}
+
+// Fooled reports whether the perturbed image is not given its label.
+func (e *Example) Fooled() bool { return e.Adversarial.Class != e.Label }
+
+// A Prediction is what a model says of one image.
+type Prediction struct {
+	Class         int       // argmax of the logits, the first one on a tie
+	Logits        []float64 // [O]
+	Probabilities []float64 // [O], softmax of the logits
+}

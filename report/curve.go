@@ -1,0 +1,211 @@
+// Package report turns what pipeline found into what a person or a program
+// reads: CSV, JSON, tables for a terminal, plots, pictures, and the folder they go
+// to. It computes nothing but intervals and norms, and prints nothing by itself.
+package report
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"strconv"
+
+	"advsweep/attack"
+	"advsweep/pipeline"
+)
+
+// A Row is the accuracy under one attack at one eps. Its JSON names are the
+// columns of the CSV.
+type Row struct {
+	Attack       string  `json:"attack"`
+	Steps        int     `json:"steps"`
+	Eps          float64 `json:"eps"`
+	N            int     `json:"n"`
+	Correct      int     `json:"correct"`
+	Accuracy     float64 `json:"accuracy"` // Correct/N
+	CILow        float64 `json:"ci_low"`   // 95 %, by Wilson
+	CIHigh       float64 `json:"ci_high"`
+	ZeroGradient int     `json:"zero_gradient"` // images that were not attacked, or not to the end
+}
+
+// Rows lists the curves of r as rows, attack by attack, eps increasing.
+func Rows(r *pipeline.Result) []Row {
+	rows := make([]Row, 0, len(r.Curves)*len(r.Eps))
+	for _, c := range r.Curves {
+		for e, eps := range r.Eps {
+			lo, hi := Wilson(c.Correct[e], r.N)
+			rows = append(rows, Row{
+				Attack: c.Attack.Name, Steps: c.Attack.Steps, Eps: eps,
+				N: r.N, Correct: c.Correct[e], Accuracy: ratio(c.Correct[e], r.N),
+				CILow: lo, CIHigh: hi, ZeroGradient: c.ZeroGradient[e],
+			})
+		}
+	}
+	return rows
+}
+
+// ratio is k/n, 0 of nothing.
+func ratio(k, n int) float64 {
+	if n == 0 {
+		return 0
+	}
+	return float64(k) / float64(n)
+}
+
+// CurveCSV writes rows below one header line, each line ended by LF. A float has
+// the fewest digits that read back as the same float64. Other programs read
+// this: the first eight columns and their order stay as they are.
+func CurveCSV(rows []Row) []byte {
+	var b bytes.Buffer
+	w := csv.NewWriter(&b)
+	// A bytes.Buffer takes every write, so the errors of w are nil.
+	_ = w.Write([]string{"attack", "steps", "eps", "n", "correct", "accuracy", "ci_low", "ci_high", "zero_gradient"})
+	for _, r := range rows {
+		_ = w.Write([]string{
+			r.Attack, strconv.Itoa(r.Steps), float(r.Eps),
+			strconv.Itoa(r.N), strconv.Itoa(r.Correct), float(r.Accuracy),
+			float(r.CILow), float(r.CIHigh), strconv.Itoa(r.ZeroGradient),
+		})
+	}
+	w.Flush()
+	return b.Bytes()
+}
+
+func float(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
+
+// Meta is what a result file says of its run beyond the result itself, so that
+// the run can be repeated. The caller fills all of it.
+type Meta struct {
+	Version   string `json:"version"` // of advsweep
+	Model     Source `json:"model"`
+	Data      Data   `json:"data"`
+	Seed      uint64 `json:"seed"`
+	Backend   string `json:"backend"`   // "cpu", "cuda"
+	Device    string `json:"device"`    // which one of the backend's
+	Precision string `json:"precision"` // "float32", "float64"
+}
+
+// A Source is something read, by its name and the hash of its bytes in hex.
+type Source struct {
+	Name   string `json:"name"`
+	SHA256 string `json:"sha256"`
+}
+
+// Data says which images were used: N of them from index Offset on.
+type Data struct {
+	Images Source `json:"images"`
+	Labels Source `json:"labels"`
+	Offset int    `json:"offset"`
+	N      int    `json:"n"`
+	SHA256 string `json:"sha256"` // of those images and labels alone
+}
+
+// Seconds is the wall time of a run's parts. It is all that differs between the
+// files of two equal runs.
+type Seconds struct {
+	Load    float64 `json:"load"`
+	Compute float64 `json:"compute"` // the sweep or the attack alone
+	Write   float64 `json:"write"`
+}
+
+// attackJSON is an attack as a result file names it.
+type attackJSON struct {
+	Name  string  `json:"name"`
+	Steps int     `json:"steps"`
+	Seed  *uint64 `json:"seed,omitempty"` // of random signs; 0 is a seed too, so a pointer
+}
+
+func newAttackJSON(a attack.Attack) attackJSON {
+	j := attackJSON{Name: a.Name, Steps: a.Steps}
+	if a.Direction == attack.RandomSign {
+		j.Seed = &a.Seed
+	}
+	return j
+}
+
+// CurveJSON writes r as one indented object: the fields of m, those of r, "rows"
+// with the names that CurveCSV uses, and last "seconds".
+func CurveJSON(m Meta, r *pipeline.Result, s Seconds) ([]byte, error) {
+	attacks := make([]attackJSON, len(r.Curves))
+	for i, c := range r.Curves {
+		attacks[i] = newAttackJSON(c.Attack)
+	}
+	return indented("curve", struct {
+		Meta
+		Attacks       []attackJSON `json:"attacks"`
+		Eps           []float64    `json:"eps"`
+		Bounds        string       `json:"bounds"`
+		Classes       int          `json:"classes"`
+		CleanCorrect  int          `json:"clean_correct"`
+		CleanAccuracy float64      `json:"clean_accuracy"`
+		ZeroImages    int          `json:"zero_gradient_images"`
+		ZeroIndices   []int        `json:"zero_gradient_indices"`
+		Rows          []Row        `json:"rows"`
+		Seconds       Seconds      `json:"seconds"`
+	}{
+		m, attacks, append([]float64{}, r.Eps...), r.Bounds.String(), r.Classes, r.Clean, ratio(r.Clean, r.N),
+		len(r.ZeroGradient), append([]int{}, r.ZeroGradient...), Rows(r), s,
+	})
+}
+
+// predictionJSON is a prediction as attack.json names it.
+type predictionJSON struct {
+	Class         int       `json:"class"`
+	Logits        []float64 `json:"logits"`
+	Probabilities []float64 `json:"probabilities"`
+}
+
+// AttackJSON writes e as one indented object: first what other programs rely on,
+// "index" to "adversarial", then what the perturbation did to the pixels, the
+// fields of m, and last "seconds".
+func AttackJSON(m Meta, e *pipeline.Example, s Seconds) ([]byte, error) {
+	d, err := newDifference(e)
+	if err != nil {
+		return nil, err
+	}
+	type span struct {
+		Min float64 `json:"min"`
+		Max float64 `json:"max"`
+	}
+	type pixelSpans struct {
+		Clean     span `json:"clean"`
+		Perturbed span `json:"perturbed"`
+	}
+	type norms struct {
+		LInf float64 `json:"linf"`
+		L2   float64 `json:"l2"`
+	}
+	return indented("attack", struct {
+		Index        int            `json:"index"`
+		Label        int            `json:"label"`
+		Attack       string         `json:"attack"`
+		Steps        int            `json:"steps"`
+		Eps          float64        `json:"eps"`
+		Bounds       string         `json:"bounds"`
+		Fooled       bool           `json:"fooled"`
+		Original     predictionJSON `json:"original"`
+		Adversarial  predictionJSON `json:"adversarial"`
+		ZeroGradient bool           `json:"zero_gradient"`
+		Pixels       pixelSpans     `json:"pixels"`
+		Perturbation norms          `json:"perturbation"`
+		Meta
+		Seconds Seconds `json:"seconds"`
+	}{
+		e.Index, e.Label, e.Attack.Name, e.Attack.Steps, e.Eps, e.Bounds.String(), e.Fooled(),
+		predictionJSON(e.Original), predictionJSON(e.Adversarial), e.ZeroGradient,
+		pixelSpans{span{d.clean.lo, d.clean.hi}, span{d.perturbed.lo, d.perturbed.hi}},
+		norms{d.linf, d.l2},
+		m, s,
+	})
+}
+
+func indented(what string, v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false) // file names stay as they are
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		return nil, fmt.Errorf("report: %s as JSON: %w", what, err)
+	}
+	return b.Bytes(), nil
+}

@@ -1,0 +1,327 @@
+package report
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+const (
+	manifestName = ".advsweep.json"
+	// How many hashes a file keeps: one would do, more let several runs write to one folder at once.
+	manifestDepth = 8
+
+	instead = "choose another --out or move it away"
+)
+
+// A Folder is where a run writes its files. It never overwrites a file that
+// advsweep did not write, or that was changed since: a manifest in the folder,
+// .advsweep.json, holds the SHA-256 of what was written under each name.
+//
+// Any number of processes may write to one folder: each file is always whole,
+// from one of them.
+type Folder struct{ dir string }
+
+// A File is a name in a Folder and what it shall hold.
+type File struct {
+	Name string
+	Data []byte
+}
+
+// OpenFolder makes dir if there is none, and returns an error if the files called
+// names could not be written there: so a run finds out before it computes.
+func OpenFolder(dir string, names ...string) (*Folder, error) {
+	if dir == "" {
+		return nil, errors.New("report: the name of the output folder is empty")
+	}
+	f := &Folder{dir: dir}
+	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+		return nil, fmt.Errorf("report: %s is not a folder: %s", dir, instead)
+	}
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return nil, fmt.Errorf("report: make output folder %s: %w: choose another --out", dir, cause(err))
+	}
+	tmp, err := f.stage(manifestName, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(tmp); err != nil {
+		return nil, fmt.Errorf("report: output folder %s: %w", dir, cause(err))
+	}
+	if _, err := f.replaceable(names); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// Path is where the file called name is or will be.
+func (f *Folder) Path(name string) string { return filepath.Join(f.dir, name) }
+
+// Write writes files, all of them or none. They are first written to temporary
+// names beside their own, as a full disk shows there, and then renamed. On any
+// error the temporary files are removed and what was there before is there
+// again. It checks once more that no file is overwritten that is not advsweep's.
+func (f *Folder) Write(files ...File) (err error) {
+	var names, staged []string
+	hashes := make(map[string]string, len(files))
+	for _, file := range files {
+		if _, twice := hashes[file.Name]; twice {
+			return fmt.Errorf("report: %s is written twice", f.Path(file.Name))
+		}
+		names = append(names, file.Name)
+		hashes[file.Name] = hash(file.Data)
+	}
+	if _, err := f.replaceable(names); err != nil {
+		return err
+	}
+	defer func() {
+		for _, tmp := range staged {
+			os.Remove(tmp) // those that were renamed are gone already
+		}
+	}()
+	for _, file := range files {
+		tmp, err := f.stage(file.Name, file.Data)
+		if err != nil {
+			return err
+		}
+		staged = append(staged, tmp)
+	}
+	// The manifest goes first. After a crash at any later point each file is the
+	// old one or the new one, and it knows both.
+	if err := f.record(hashes); err != nil {
+		return err
+	}
+	if err := f.commit(names, staged); err != nil {
+		return err
+	}
+	// A process that read the manifest before our record and wrote it after dropped
+	// our hashes. The files are in place, so not to mend that is no failure: the worst
+	// is that the next run takes them for the user's.
+	_ = f.record(hashes)
+	syncDir(f.dir)
+	return nil
+}
+
+// commit renames each staged file to its name. If one cannot be, those before it get
+// their old contents back.
+func (f *Folder) commit(names, staged []string) (err error) {
+	olds := map[string][]byte{}
+	for i, name := range names {
+		var old map[string][]byte
+		if old, err = f.replaceable(names[i : i+1]); err == nil {
+			if err = os.Rename(staged[i], f.Path(name)); err != nil {
+				err = fmt.Errorf("report: write %s: %w", f.Path(name), cause(err))
+			}
+		}
+		if err == nil {
+			maps.Copy(olds, old)
+			continue
+		}
+		for _, done := range names[:i] {
+			if failed := f.restore(done, olds); failed != nil {
+				err = fmt.Errorf("%w; %w", err, failed)
+			}
+		}
+		return err
+	}
+	return nil
+}
+
+// restore puts back what name was before, if anything.
+func (f *Folder) restore(name string, olds map[string][]byte) error {
+	data, existed := olds[name]
+	var err error
+	if !existed {
+		err = os.Remove(f.Path(name))
+	} else {
+		var tmp string
+		if tmp, err = f.stage(name, data); err == nil {
+			if err = os.Rename(tmp, f.Path(name)); err != nil {
+				os.Remove(tmp)
+			}
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("report: %s was replaced and cannot be put back: %w", f.Path(name), cause(err))
+	}
+	return nil
+}
+
+// replaceable returns an error unless each of names is free or holds what advsweep
+// wrote. It gives the contents of those that exist.
+func (f *Folder) replaceable(names []string) (map[string][]byte, error) {
+	m, err := f.manifest()
+	if err != nil {
+		return nil, err
+	}
+	olds := map[string][]byte{}
+	for _, name := range names {
+		if name != filepath.Base(name) || strings.HasPrefix(name, ".") {
+			return nil, fmt.Errorf("report: output name %q, want a plain visible file name", name)
+		}
+		path := f.Path(name)
+		exists, err := isRegular(path)
+		if err != nil {
+			return nil, err
+		}
+		if !exists {
+			continue
+		}
+		known := m.Files[name]
+		if len(known) == 0 { // not read: it may be of any size
+			return nil, fmt.Errorf("report: %s was not written by advsweep: %s", path, instead)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("report: read %s: %w", path, cause(err))
+		}
+		if !slices.Contains(known, hash(data)) {
+			return nil, fmt.Errorf("report: %s was changed since advsweep wrote it: %s", path, instead)
+		}
+		olds[name] = data
+	}
+	return olds, nil
+}
+
+// A manifest says what advsweep wrote into a folder.
+type manifest struct {
+	Program string              `json:"program"`
+	Format  int                 `json:"format"`
+	Files   map[string][]string `json:"files"` // SHA-256 by name, the newest last
+}
+
+// manifest reads the folder's manifest; a folder without one has an empty one.
+func (f *Folder) manifest() (manifest, error) {
+	empty := manifest{Program: "advsweep", Format: 1, Files: map[string][]string{}}
+	path := f.Path(manifestName)
+	exists, err := isRegular(path)
+	if err != nil {
+		return manifest{}, err
+	}
+	if !exists {
+		return empty, nil
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return manifest{}, fmt.Errorf("report: read %s: %w", path, cause(err))
+	}
+	var m manifest
+	if err := json.Unmarshal(data, &m); err != nil {
+		return manifest{}, fmt.Errorf("report: %s is not a manifest of advsweep (%w): %s", path, err, instead)
+	}
+	if m.Program != empty.Program || m.Format != empty.Format || m.Files == nil {
+		return manifest{}, fmt.Errorf("report: %s is not a manifest that this advsweep knows: %s", path, instead)
+	}
+	return m, nil
+}
+
+// record adds hashes to the manifest.
+func (f *Folder) record(hashes map[string]string) error {
+	m, err := f.manifest()
+	if err != nil {
+		return err
+	}
+	changed := false
+	for name, sum := range hashes {
+		old := m.Files[name]
+		known := slices.DeleteFunc(slices.Clone(old), func(s string) bool { return s == sum })
+		known = append(known, sum)
+		known = known[max(0, len(known)-manifestDepth):]
+		changed = changed || !slices.Equal(known, old)
+		m.Files[name] = known
+	}
+	if !changed {
+		return nil
+	}
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(m); err != nil {
+		return fmt.Errorf("report: %s: %w", f.Path(manifestName), err)
+	}
+	tmp, err := f.stage(manifestName, b.Bytes())
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, f.Path(manifestName)); err != nil {
+		os.Remove(tmp)
+		return fmt.Errorf("report: write %s: %w", f.Path(manifestName), cause(err))
+	}
+	return nil
+}
+
+// stage writes data to a new temporary file beside name, down to the disk, and gives
+// its path. On an error no file is left.
+func (f *Folder) stage(name string, data []byte) (tmp string, err error) {
+	tmp = f.Path(fmt.Sprintf(".%s.%016x.tmp", strings.TrimPrefix(name, "."), rand.Uint64()))
+	// O_EXCL: another process never shares it, and a link is never followed. Mode 0666
+	// leaves the rights to the umask, where os.CreateTemp would make the file private.
+	w, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return "", fmt.Errorf("report: write %s: %w", f.Path(name), cause(err))
+	}
+	_, err = w.Write(data)
+	if err == nil {
+		err = w.Sync()
+	}
+	if closeErr := w.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		os.Remove(tmp)
+		return "", fmt.Errorf("report: write %s: %w", f.Path(name), cause(err))
+	}
+	return tmp, nil
+}
+
+// isRegular reports whether there is something at path. What is there but is a link,
+// a folder or a device is an error.
+func isRegular(path string) (bool, error) {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("report: %s: %w", path, cause(err))
+	}
+	if !info.Mode().IsRegular() {
+		return false, fmt.Errorf("report: %s is not a regular file: %s", path, instead)
+	}
+	return true, nil
+}
+
+func hash(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
+// cause takes the path off an error of os: ours names the file that the user
+// knows, not its temporary name.
+func cause(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err
+	}
+	if e, ok := errors.AsType[*os.LinkError](err); ok {
+		return e.Err
+	}
+	return err
+}
+
+// syncDir makes renames last. Not every system can open a folder; there the renames
+// last when the system says so.
+func syncDir(dir string) {
+	if d, err := os.Open(dir); err == nil {
+		_ = d.Sync()
+		d.Close()
+	}
+}

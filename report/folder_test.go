@@ -1,0 +1,321 @@
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// put writes a file as a user would.
+func put(t *testing.T, path, data string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(data), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// files is what f writes in these tests.
+func files(a, b string) []File { return []File{{"a.csv", []byte(a)}, {"b.json", []byte(b)}} }
+
+// holds fails unless dir has the visible files a.csv and b.json of that content and
+// no temporary file. "" stands for no file.
+func holds(t *testing.T, dir, a, b string) {
+	t.Helper()
+	for name, want := range map[string]string{"a.csv": a, "b.json": b} {
+		if got, _ := os.ReadFile(filepath.Join(dir, name)); string(got) != want {
+			t.Errorf("%s holds %q, want %q", name, got, want)
+		}
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, ".*.tmp")); left != nil {
+		t.Errorf("temporary files are left: %v", left)
+	}
+}
+
+func open(t *testing.T, dir string) *Folder {
+	t.Helper()
+	f, err := OpenFolder(dir, "a.csv", "b.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func write(t *testing.T, dir, a, b string) {
+	t.Helper()
+	if err := open(t, dir).Write(files(a, b)...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFolder(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "deep", "out")
+	write(t, dir, "1", "2")
+	holds(t, dir, "1", "2")
+	write(t, dir, "3", "2") // a second run replaces what the first wrote
+	holds(t, dir, "3", "2")
+	for i := range 3 * manifestDepth {
+		write(t, dir, fmt.Sprint(i), "2")
+	}
+	m, err := open(t, dir).manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, b := len(m.Files["a.csv"]), len(m.Files["b.json"]); a != manifestDepth || b != 1 {
+		t.Errorf("the manifest keeps %d and %d hashes, want %d and 1", a, b, manifestDepth)
+	}
+
+	f := open(t, dir)
+	if err := f.Write(File{"a.csv", nil}, File{"a.csv", nil}); err == nil {
+		t.Error("one name twice: no error, want one")
+	}
+	for _, name := range []string{"", ".", "..", "x/y", "../x", manifestName} {
+		if err := f.Write(File{name, nil}); err == nil {
+			t.Errorf("name %q: no error, want one", name)
+		}
+	}
+}
+
+func TestFolderRefuses(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		make func(t *testing.T, dir string) (out string)
+		want string // in the error, after the path
+	}{
+		{"user's file", func(t *testing.T, dir string) string {
+			put(t, filepath.Join(dir, "a.csv"), "mine")
+			return dir
+		}, "a.csv was not written by advsweep: choose another --out"},
+		{"user's file beside ours", func(t *testing.T, dir string) string {
+			if err := open(t, dir).Write(files("1", "2")[1:]...); err != nil {
+				t.Fatal(err)
+			}
+			put(t, filepath.Join(dir, "a.csv"), "mine")
+			return dir
+		}, "a.csv was not written by advsweep"},
+		{"edited", func(t *testing.T, dir string) string {
+			write(t, dir, "1", "2")
+			put(t, filepath.Join(dir, "b.json"), "2 and more")
+			return dir
+		}, "b.json was changed since advsweep wrote it: choose another --out"},
+		{"folder called like a file", func(t *testing.T, dir string) string {
+			if err := os.Mkdir(filepath.Join(dir, "a.csv"), 0o777); err != nil {
+				t.Fatal(err)
+			}
+			return dir
+		}, "a.csv is not a regular file"},
+		{"link to ours", func(t *testing.T, dir string) string {
+			write(t, dir, "1", "2")
+			if err := os.Rename(filepath.Join(dir, "a.csv"), filepath.Join(dir, "moved")); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Symlink("moved", filepath.Join(dir, "a.csv")); err != nil {
+				t.Skip(err)
+			}
+			return dir
+		}, "a.csv is not a regular file"},
+		{"dangling link", func(t *testing.T, dir string) string {
+			if err := os.Symlink("nowhere", filepath.Join(dir, "a.csv")); err != nil {
+				t.Skip(err)
+			}
+			return dir
+		}, "a.csv is not a regular file"},
+		{"out is a file", func(t *testing.T, dir string) string {
+			put(t, filepath.Join(dir, "out"), "")
+			return filepath.Join(dir, "out")
+		}, "out is not a folder: choose another --out"},
+		{"out below a file", func(t *testing.T, dir string) string {
+			put(t, filepath.Join(dir, "out"), "")
+			return filepath.Join(dir, "out", "deeper")
+		}, "choose another --out"},
+		{"no name", func(*testing.T, string) string { return "" }, "is empty"},
+		{"torn manifest", func(t *testing.T, dir string) string {
+			write(t, dir, "1", "2")
+			put(t, filepath.Join(dir, manifestName), `{"program": "adv`)
+			return dir
+		}, manifestName + " is not a manifest of advsweep"},
+		{"manifest of another program", func(t *testing.T, dir string) string {
+			put(t, filepath.Join(dir, manifestName), `{"name": "other"}`)
+			return dir
+		}, manifestName + " is not a manifest that this advsweep knows"},
+		{"manifest of a later format", func(t *testing.T, dir string) string {
+			put(t, filepath.Join(dir, manifestName), `{"program": "advsweep", "format": 2, "files": {}}`)
+			return dir
+		}, manifestName + " is not a manifest that this advsweep knows"},
+		{"manifest is a folder", func(t *testing.T, dir string) string {
+			if err := os.Mkdir(filepath.Join(dir, manifestName), 0o777); err != nil {
+				t.Fatal(err)
+			}
+			return dir
+		}, manifestName + " is not a regular file"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			out := c.make(t, dir)
+			before := tree(t, dir)
+			_, err := OpenFolder(out, "a.csv", "b.json")
+			if err == nil || !strings.HasPrefix(err.Error(), "report: ") || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error %v, want one with %q", err, c.want)
+			}
+			if err != nil && strings.Contains(err.Error(), "\n") {
+				t.Errorf("error of several lines: %q", err)
+			}
+			if after := tree(t, dir); after != before {
+				t.Errorf("the folder was %s, is now %s", before, after)
+			}
+		})
+	}
+}
+
+// tree is all of dir as one string.
+func tree(t *testing.T, dir string) string {
+	t.Helper()
+	var b strings.Builder
+	err := filepath.Walk(dir, func(path string, info os.FileInfo, err error) error {
+		if err != nil {
+			return err
+		}
+		data, _ := os.ReadFile(path)
+		fmt.Fprintf(&b, "[%s %v %q]", strings.TrimPrefix(path, dir), info.Mode(), data)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// A user's file may come while the sweep computes.
+func TestFolderChecksAgain(t *testing.T) {
+	dir := t.TempDir()
+	f := open(t, dir)
+	put(t, filepath.Join(dir, "b.json"), "mine")
+	if err := f.Write(files("1", "2")...); err == nil {
+		t.Error("no error, want one about b.json")
+	}
+	holds(t, dir, "", "mine")
+}
+
+// A run may be killed at any point of Write. The next one must find each file
+// whole, and replace it.
+func TestFolderCrash(t *testing.T) {
+	for _, stage := range []string{"staged", "recorded", "one renamed", "all renamed"} {
+		t.Run(stage, func(t *testing.T) {
+			dir := t.TempDir()
+			write(t, dir, "old a", "old b")
+			f := open(t, dir)
+			hashes := map[string]string{}
+			var staged []string
+			for _, file := range files("new a", "new b") {
+				tmp, err := f.stage(file.Name, file.Data)
+				if err != nil {
+					t.Fatal(err)
+				}
+				staged = append(staged, tmp)
+				hashes[file.Name] = hash(file.Data)
+			}
+			if stage != "staged" {
+				if err := f.record(hashes); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for i, name := range []string{"a.csv", "b.json"}[:map[string]int{"one renamed": 1, "all renamed": 2}[stage]] {
+				if err := os.Rename(staged[i], f.Path(name)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			// Dead here.
+			write(t, dir, "newer a", "newer b")
+			for _, tmp := range staged { // a dead process leaves these
+				os.Remove(tmp)
+			}
+			holds(t, dir, "newer a", "newer b")
+		})
+	}
+}
+
+func TestFolderFailingWrite(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "old a", "old b")
+	// The name fits a folder's entry, the temporary name made of it does not.
+	long := strings.Repeat("x", 250)
+	err := open(t, dir).Write(append(files("new a", "new b"), File{long, nil})...)
+	if err == nil || !strings.Contains(err.Error(), long+": ") {
+		t.Errorf("error %v, want one about the long name", err)
+	}
+	holds(t, dir, "old a", "old b")
+}
+
+// The first file is new, the second replaces one, the third cannot be renamed.
+func TestFolderFailingRename(t *testing.T) {
+	dir := t.TempDir()
+	f := open(t, dir)
+	if err := f.Write(files("old a", "old b")[1:]...); err != nil {
+		t.Fatal(err)
+	}
+	var staged []string
+	for _, name := range []string{"a.csv", "b.json", "c"} {
+		tmp, err := f.stage(name, []byte("new"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		staged = append(staged, tmp)
+	}
+	if err := os.Remove(staged[2]); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.record(map[string]string{"a.csv": hash([]byte("new")), "b.json": hash([]byte("new"))}); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.commit([]string{"a.csv", "b.json", "c"}, staged); err == nil {
+		t.Error("no error, want one about c")
+	}
+	holds(t, dir, "", "old b")
+	write(t, dir, "1", "2")
+	holds(t, dir, "1", "2")
+}
+
+// Runs that share a folder may refuse each other, but tear nothing.
+func TestFolderTogether(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "start", "start")
+	content := func(i int) string { return strings.Repeat(fmt.Sprint(i), 10_000) }
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			f, err := OpenFolder(dir, "a.csv")
+			for range 5 {
+				if err == nil {
+					err = f.Write(File{"a.csv", []byte(content(i))})
+				}
+			}
+			if err != nil && !strings.Contains(err.Error(), "advsweep wrote it") {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	got, err := os.ReadFile(filepath.Join(dir, "a.csv"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := string(got) == "start"
+	for i := range 4 {
+		whole = whole || string(got) == content(i)
+	}
+	if !whole {
+		t.Errorf("a.csv has %d bytes of no single run", len(got))
+	}
+	holds(t, dir, string(got), "start")
+	var m manifest
+	data, err := os.ReadFile(filepath.Join(dir, manifestName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(data, &m); err != nil {
+		t.Errorf("manifest: %v", err)
+	}
+}

@@ -1,0 +1,448 @@
+package report
+
+import (
+	"bytes"
+	"fmt"
+	"image/color"
+	"math"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"advsweep/attack"
+	"advsweep/pipeline"
+
+	stdfont "golang.org/x/image/font"
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/font"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/text"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgimg"
+	"gonum.org/v1/plot/vg/vgsvg"
+)
+
+const (
+	figureWidth  = 7.2 * vg.Inch
+	figureHeight = 4.8 * vg.Inch
+	figureDPI    = 200
+	figureMargin = 12 * vg.Length(1)
+
+	// Above this many eps the markers of a curve would run into each other.
+	maxMarkers = 60
+
+	// How much wider than Liberation Sans the font may be that an SVG is shown in;
+	// DejaVu Sans, the usual one where Arial is missing, is up to 15 % wider.
+	svgSlack = 1.15
+)
+
+// A Figure is a plot of accuracy against eps: each curve with its points and its
+// 95 % Wilson band, the random control dashed in grey, chance as a dotted line. A caption
+// under the title says n, bounds and model, so that the plot can stand alone.
+//
+// Equal figures give equal bytes.
+type Figure struct {
+	Title  string
+	Model  string // for the caption
+	Result *pipeline.Result
+	// Curves says which of Result.Curves are drawn; nil means all. A curve has
+	// the same colour and marker whichever others stand beside it.
+	Curves []int
+}
+
+// PNG draws f as 1440 by 960 pixels, 200 to the inch.
+func (f Figure) PNG() ([]byte, error) {
+	c := vgimg.NewWith(vgimg.UseWH(figureWidth, figureHeight), vgimg.UseDPI(figureDPI))
+	if err := f.draw(draw.New(c), 1); err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	if _, err := (vgimg.PngCanvas{Canvas: c}).WriteTo(&b); err != nil {
+		return nil, fmt.Errorf("report: plot %q: %w", f.Title, err)
+	}
+	return b.Bytes(), nil
+}
+
+// SVG draws f with its text as text, in Liberation Sans, else Arial, which is as
+// wide, else any sans-serif.
+func (f Figure) SVG() ([]byte, error) {
+	c := vgsvg.New(figureWidth, figureHeight)
+	if err := f.draw(draw.New(c), svgSlack); err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	if _, err := c.WriteTo(&b); err != nil {
+		return nil, fmt.Errorf("report: plot %q: %w", f.Title, err)
+	}
+	// gonum/plot names that one family alone; where it is missing a browser takes a
+	// serif of another width. In a text node this would be followed by no semicolon.
+	return bytes.ReplaceAll(b.Bytes(), []byte("font-family:Liberation Sans;"),
+		[]byte("font-family:'Liberation Sans', Arial, sans-serif;")), nil
+}
+
+// draw draws title, caption and plot on c from top to bottom. Text is given room
+// for a font that is slack times as wide.
+func (f Figure) draw(c draw.Canvas, slack vg.Length) error {
+	p, err := f.plot(slack)
+	if err != nil {
+		return err
+	}
+	c.SetColor(color.White)
+	c.Fill(c.Path())
+	c = draw.Crop(c, figureMargin, -figureMargin, figureMargin, -figureMargin)
+
+	title, caption := sans(14), sans(9)
+	title.Font.Weight = stdfont.WeightBold
+	caption.Color = color.Gray{Y: 90}
+	for _, t := range []struct {
+		style text.Style
+		text  string
+		after vg.Length
+	}{{title, f.Title, 3}, {caption, f.caption(), 8}} {
+		for _, line := range wrap(t.style, t.text, c.Size().X/slack) {
+			c.FillText(t.style, vg.Point{X: c.Min.X, Y: c.Max.Y}, line)
+			c.Max.Y -= t.style.FontExtents().Height
+		}
+		c.Max.Y -= t.after
+	}
+	p.Draw(c)
+	return nil
+}
+
+// caption is what a reader needs who sees the plot and nothing else.
+func (f Figure) caption() string {
+	r := f.Result
+	s := fmt.Sprintf("n = %d · pixels ", r.N)
+	if r.Bounds.None() {
+		s += "not clipped"
+	} else {
+		s += fmt.Sprintf("clipped to [%s, %s]", short(r.Bounds.Lo), short(r.Bounds.Hi))
+	}
+	if f.Model != "" {
+		s += " · model " + f.Model
+	}
+	if len(r.Eps) > 1 {
+		s += " · bands: 95 % Wilson intervals"
+	} else {
+		s += " · bars: 95 % Wilson intervals"
+	}
+	if z := len(r.ZeroGradient); z > 0 {
+		s += fmt.Sprintf(" · zero gradient: %s not attacked, or not to the end", images(z))
+	}
+	return s
+}
+
+// plot makes the axes and puts the curves on them.
+func (f Figure) plot(slack vg.Length) (*plot.Plot, error) {
+	r := f.Result
+	if len(r.Eps) == 0 {
+		return nil, fmt.Errorf("report: plot %q: no eps to draw", f.Title)
+	}
+	p := plot.New()
+	for _, axis := range []*plot.Axis{&p.X, &p.Y} {
+		axis.Label.TextStyle.Font = sans(11).Font
+		axis.Tick.Label.Font = sans(10).Font
+		axis.Label.Padding = 4
+		axis.LineStyle.Width = 0.7
+		axis.Tick.LineStyle.Width = 0.7
+	}
+	p.X.Label.Text = "eps, the most that a pixel moves"
+	p.X.Min, p.X.Max = epsRange(r.Eps)
+	p.X.Tick.Marker = niceTicks{}
+	p.Y.Label.Text = "accuracy"
+	p.Y.Min, p.Y.Max = 0, 1
+	p.Y.Tick.Marker = niceTicks{}
+
+	grid := plotter.NewGrid()
+	grid.Horizontal.Color, grid.Vertical.Color = color.Gray{Y: 225}, color.Gray{Y: 225}
+	grid.Horizontal.Width, grid.Vertical.Width = 0.5, 0.5
+	p.Add(grid)
+
+	legend := &legendBox{eps: r.Eps, slack: slack}
+	legend.TextStyle = sans(10)
+	legend.TextStyle.YAlign = draw.YBottom // plot.Legend measures entries upwards
+	legend.Left, legend.Top = true, true   // the sample before the text
+	legend.Padding, legend.ThumbnailWidth = 3, 28
+
+	indices := f.Curves
+	if indices == nil {
+		for i := range r.Curves {
+			indices = append(indices, i)
+		}
+	}
+	var lines []plot.Plotter
+	for _, i := range indices {
+		if i < 0 || i >= len(r.Curves) {
+			return nil, fmt.Errorf("report: plot %q: curve %d, want 0 to %d", f.Title, i, len(r.Curves)-1)
+		}
+		c := newCurve(r, i)
+		ps, thumbs, err := c.plotters()
+		if err != nil {
+			return nil, fmt.Errorf("report: plot %q: curve %d: %w", f.Title, i, err)
+		}
+		p.Add(ps[0])                     // every band below every line,
+		lines = append(lines, ps[1:]...) // or it would grey the lines before it
+		legend.Add(printable(c.label), thumbs...)
+		legend.bands = append(legend.bands, c.bands)
+	}
+	chance := 1 / float64(r.Classes)
+	dots := &plotter.Line{
+		XYs:       plotter.XYs{{X: p.X.Min, Y: chance}, {X: p.X.Max, Y: chance}},
+		LineStyle: draw.LineStyle{Color: color.Black, Width: 1, Dashes: []vg.Length{1, 3}},
+	}
+	p.Add(dots)
+	legend.Add(fmt.Sprintf("chance, 1/%d", r.Classes), dots)
+	legend.chance = chance
+	p.Add(lines...)
+	p.Add(legend)
+	return p, nil
+}
+
+// epsRange is the x axis for eps: from 0 unless the curve begins far from it.
+func epsRange(eps []float64) (lo, hi float64) {
+	lo, hi = eps[0], eps[len(eps)-1]
+	switch {
+	case hi == 0:
+		return 0, 1
+	case len(eps) == 1:
+		return 0, 2 * hi
+	case lo <= hi/2:
+		return 0, hi
+	}
+	return lo, hi
+}
+
+// okabeIto are colours that people with any colour vision tell apart.
+//
+// Okabe, Ito 2008, "Color Universal Design", jfly.uni-koeln.de/color.
+var okabeIto = [...]color.NRGBA{
+	{R: 0x00, G: 0x72, B: 0xB2, A: 255}, // blue
+	{R: 0xD5, G: 0x5E, B: 0x00, A: 255}, // vermilion
+	{R: 0x00, G: 0x9E, B: 0x73, A: 255}, // bluish green
+	{R: 0xCC, G: 0x79, B: 0xA7, A: 255}, // reddish purple
+	{R: 0xE6, G: 0x9F, B: 0x00, A: 255}, // orange
+	{R: 0x56, G: 0xB4, B: 0xE9, A: 255}, // sky blue
+}
+
+// glyphs tell the curves apart in black and white.
+var glyphs = [...]draw.GlyphDrawer{
+	draw.CircleGlyph{}, draw.BoxGlyph{}, draw.PyramidGlyph{}, draw.TriangleGlyph{}, draw.SquareGlyph{},
+}
+
+// A curve is one line of a figure.
+type curve struct {
+	label  string
+	points plotter.XYs  // accuracy, [E]
+	bands  [][2]float64 // interval, [E]
+	color  color.NRGBA
+	glyph  draw.GlyphDrawer
+	dashes []vg.Length
+}
+
+func newCurve(r *pipeline.Result, i int) curve {
+	a := r.Curves[i].Attack
+	c := curve{label: a.Label(), color: okabeIto[i%len(okabeIto)], glyph: glyphs[i%len(glyphs)]}
+	if a.Direction == attack.RandomSign {
+		c.color, c.glyph, c.dashes = color.NRGBA{R: 110, G: 110, B: 110, A: 255}, draw.RingGlyph{}, []vg.Length{5, 3}
+	}
+	for e, k := range r.Curves[i].Correct {
+		lo, hi := Wilson(k, r.N)
+		c.points = append(c.points, plotter.XY{X: r.Eps[e], Y: ratio(k, r.N)})
+		c.bands = append(c.bands, [2]float64{lo, hi})
+	}
+	return c
+}
+
+// plotters gives the band, then what goes over it, and the legend's sample.
+func (c curve) plotters() (ps []plot.Plotter, thumbs []plot.Thumbnailer, err error) {
+	line := &plotter.Line{XYs: c.points, LineStyle: draw.LineStyle{Color: c.color, Width: 1.5, Dashes: c.dashes}}
+	dots := &plotter.Scatter{XYs: c.points, GlyphStyle: draw.GlyphStyle{Color: c.color, Radius: 2.5, Shape: c.glyph}}
+
+	if len(c.points) == 1 { // a band of no width: draw the interval as a bar
+		x := c.points[0].X
+		bar := &plotter.Line{
+			XYs:       plotter.XYs{{X: x, Y: c.bands[0][0]}, {X: x, Y: c.bands[0][1]}},
+			LineStyle: draw.LineStyle{Color: c.color, Width: 1},
+		}
+		return []plot.Plotter{bar, dots}, []plot.Thumbnailer{dots}, nil
+	}
+	ring := make(plotter.XYs, 0, 2*len(c.points))
+	for i, p := range c.points {
+		ring = append(ring, plotter.XY{X: p.X, Y: c.bands[i][0]})
+	}
+	for i := len(c.points) - 1; i >= 0; i-- {
+		ring = append(ring, plotter.XY{X: c.points[i].X, Y: c.bands[i][1]})
+	}
+	band, err := plotter.NewPolygon(ring)
+	if err != nil {
+		return nil, nil, err
+	}
+	band.Color = color.NRGBA{R: c.color.R, G: c.color.G, B: c.color.B, A: 50}
+	band.LineStyle.Width = 0
+	if len(c.points) > maxMarkers {
+		return []plot.Plotter{band, line}, []plot.Thumbnailer{band, line}, nil
+	}
+	return []plot.Plotter{band, line, dots}, []plot.Thumbnailer{band, line, dots}, nil
+}
+
+// A legendBox is a legend that looks for the place where it hides least.
+type legendBox struct {
+	plot.Legend
+	eps    []float64
+	bands  [][][2]float64 // [curve][E]
+	chance float64
+	slack  vg.Length
+}
+
+// Plot draws the legend on a white box, the last of the plotters.
+func (l *legendBox) Plot(c draw.Canvas, p *plot.Plot) {
+	const inside, outside = 4, 6 // padding within the box, distance from the axes
+	r := l.Rectangle(c)
+	size := vg.Point{X: l.ThumbnailWidth + l.slack*(r.Size().X-l.ThumbnailWidth) + 2*inside, Y: r.Size().Y + l.TextStyle.FontExtents().Descent + 2*inside}
+
+	x, y := p.Transforms(&c)
+	best := l.place(draw.Crop(c, outside, -outside, outside, -outside).Rectangle, size, x, y)
+	c.SetColor(color.NRGBA{R: 255, G: 255, B: 255, A: 220})
+	c.Fill(best.Path())
+	c.StrokeLines(draw.LineStyle{Color: color.Gray{Y: 200}, Width: 0.5}, append([]vg.Point{
+		best.Min, {X: best.Min.X, Y: best.Max.Y}, best.Max, {X: best.Max.X, Y: best.Min.Y}}, best.Min))
+	l.Draw(draw.Canvas{Canvas: c.Canvas, Rectangle: vg.Rectangle{
+		Min: vg.Point{X: best.Min.X + inside, Y: best.Min.Y + inside},
+		Max: vg.Point{X: best.Max.X - inside, Y: best.Max.Y - inside},
+	}})
+}
+
+// place finds the box of that size within area that hides least. x and y map data
+// to the canvas.
+func (l *legendBox) place(area vg.Rectangle, size vg.Point, x, y func(float64) vg.Length) vg.Rectangle {
+	middle := (area.Min.X + area.Max.X - size.X) / 2
+	best, least := vg.Rectangle{}, math.MaxInt
+	// Of equal ones the first: right before left before middle, each from the top down.
+	for _, left := range []vg.Length{area.Max.X - size.X, area.Min.X, middle} {
+		for top := area.Max.Y; top == area.Max.Y || top-size.Y >= area.Min.Y; top -= 4 {
+			box := vg.Rectangle{Min: vg.Point{X: left, Y: top - size.Y}, Max: vg.Point{X: left + size.X, Y: top}}
+			if n := l.hidden(box, x, y); n < least {
+				best, least = box, n
+			}
+		}
+	}
+	return best
+}
+
+// hidden counts how much box hides: places on a curve or its band, or on the chance
+// line.
+func (l *legendBox) hidden(box vg.Rectangle, x, y func(float64) vg.Length) (n int) {
+	const near = 3 // a marker's radius
+	covers := func(lo, hi float64) bool {
+		return y(hi) > box.Min.Y-near && y(lo) < box.Max.Y+near
+	}
+	if covers(l.chance, l.chance) {
+		n++
+	}
+	for _, band := range l.bands {
+		for e := range max(1, len(l.eps)-1) {
+			next := min(e+1, len(l.eps)-1) // of one eps itself
+			from, to := x(l.eps[e]), x(l.eps[next])
+			if to < box.Min.X-near || from > box.Max.X+near {
+				continue
+			}
+			// Between two points the band is straight.
+			const parts = 8
+			for i := range parts + 1 {
+				t := float64(i) / parts
+				at := from + vg.Length(t)*(to-from)
+				if at < box.Min.X-near || at > box.Max.X+near {
+					continue
+				}
+				if covers((1-t)*band[e][0]+t*band[next][0], (1-t)*band[e][1]+t*band[next][1]) {
+					n++
+				}
+			}
+		}
+	}
+	return n
+}
+
+// niceTicks marks an axis at multiples of 1, 2 or 5 times a power of ten, with
+// one small mark between two labelled ones, or four between multiples of 5.
+type niceTicks struct{}
+
+// Ticks implements plot.Ticker.
+func (niceTicks) Ticks(lo, hi float64) []plot.Tick {
+	const most = 6 // steps; of the labels that this gives all fit
+	// Of a range below 1e-300 there are no ticks that a float64 could tell apart.
+	exponent := int(math.Floor(math.Log10(max((hi-lo)/most, 1e-300))))
+	mantissa := 10
+	for _, m := range []int{5, 2, 1} {
+		if (hi-lo)/math.Pow10(exponent) <= most*float64(m)+1e-9 {
+			mantissa = m
+		}
+	}
+	if mantissa == 10 {
+		mantissa, exponent = 1, exponent+1
+	}
+	parts := 2
+	if mantissa == 5 {
+		parts = 5
+	}
+	// The step as a decimal literal, so that 3 steps of 0.1 are 0.3.
+	step := func(k int) float64 {
+		v, _ := strconv.ParseFloat(fmt.Sprintf("%de%d", k*mantissa*10/parts, exponent-1), 64)
+		return v
+	}
+	var ticks []plot.Tick
+	slack := step(1) * 1e-6
+	for k := int(math.Ceil((lo - slack) / step(1))); step(k) <= hi+slack && len(ticks) < 100; k++ { // 100: steps that underflow to 0
+		t := plot.Tick{Value: step(k)}
+		if k%parts == 0 {
+			if exponent < -4 || exponent > 4 {
+				t.Label = strconv.FormatFloat(t.Value, 'g', -1, 64)
+			} else {
+				t.Label = strconv.FormatFloat(t.Value, 'f', max(0, -exponent), 64)
+			}
+		}
+		ticks = append(ticks, t)
+	}
+	return ticks
+}
+
+// sans is black sans-serif text, its top left corner at the point given.
+func sans(size vg.Length) text.Style {
+	return text.Style{
+		Color:   color.Black,
+		Font:    font.From(font.Font{Typeface: "Liberation", Variant: "Sans"}, size),
+		XAlign:  draw.XLeft,
+		YAlign:  draw.YTop,
+		Handler: plot.DefaultTextHandler,
+	}
+}
+
+// wrap breaks s between words into lines of at most width; a longer word loses its
+// middle.
+func wrap(style text.Style, s string, width vg.Length) []string {
+	var lines []string
+	for _, word := range strings.Fields(printable(s)) {
+		if runes := []rune(word); style.Width(word) > width {
+			for cut := len(runes) - 1; style.Width(word) > width && cut > 1; cut-- {
+				word = string(runes[:cut/2]) + "…" + string(runes[len(runes)-cut/2:])
+			}
+		}
+		if n := len(lines); n > 0 && style.Width(lines[n-1]+" "+word) <= width {
+			lines[n-1] += " " + word
+		} else {
+			lines = append(lines, word)
+		}
+	}
+	return lines
+}
+
+// printable replaces what XML cannot hold and a font cannot draw.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsGraphic(r) || r == ' ' {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, strings.ToValidUTF8(s, string(unicode.ReplacementChar)))
+}

@@ -1,0 +1,195 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"advsweep/pipeline"
+)
+
+// attacksAcross is how many curves stand side by side in 80 columns.
+const attacksAcross = 3
+
+// CurveTable writes r for a terminal: eps down, attacks across, and in each cell
+// the count of correct predictions, the accuracy in % and its 95 % interval. It
+// fits 80 columns; more than three attacks go below each other.
+func CurveTable(w io.Writer, r *pipeline.Result) error {
+	var b strings.Builder
+	lo, hi := Wilson(r.Clean, r.N)
+	fmt.Fprintf(&b, "%d images, %d correct as they are: %s (%s).\n", r.N, r.Clean, percent(ratio(r.Clean, r.N))+" %", span(lo, hi))
+	fmt.Fprintf(&b, "Columns: correct of %d, accuracy in %% (95 %% interval). Bounds %s.\n", r.N, r.Bounds)
+	fmt.Fprintf(&b, "Chance is %s %%, one of %d classes.\n", percent(ratio(1, r.Classes)), r.Classes)
+
+	eps := aligned(r.Eps)
+	for curves := range slices.Chunk(r.Curves, attacksAcross) {
+		b.WriteByte('\n')
+		columns := [][]string{append([]string{"eps"}, eps...)}
+		for _, c := range curves {
+			cells := [3][]string{}
+			for _, k := range c.Correct {
+				lo, hi := Wilson(k, r.N)
+				for i, s := range []string{strconv.Itoa(k), percent(ratio(k, r.N)), "(" + span(lo, hi) + ")"} {
+					cells[i] = append(cells[i], s)
+				}
+			}
+			count, share, interval := justify(cells[0], true), justify(cells[1], true), justify(cells[2], false)
+			column := []string{c.Attack.Label()}
+			for e := range r.Eps {
+				column = append(column, count[e]+" "+share[e]+" "+interval[e])
+			}
+			columns = append(columns, column)
+		}
+		writeColumns(&b, columns)
+	}
+	if z := len(r.ZeroGradient); z > 0 {
+		fmt.Fprintf(&b, "\nZero gradient: %s not attacked, or not to the end.\nBeing correct says nothing of them.\n", images(z))
+	}
+	return flush(w, &b)
+}
+
+// PredictionTable writes e for a terminal: every class with its logit and
+// probability, before and after, the predicted and the true class marked.
+func PredictionTable(w io.Writer, e *pipeline.Example) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Image %d, label %d. %s, eps = %s, bounds %s: %s.\n", e.Index, e.Label, e.Attack.Label(), short(e.Eps), e.Bounds, outcome(e))
+	if e.ZeroGradient {
+		b.WriteString("Its gradient was zero in every pixel: it was not attacked, or not to the end.\n")
+	}
+	b.WriteString("\n                original                perturbed\n")
+	b.WriteString("class       logit  probability       logit  probability\n")
+	for class := range e.Original.Logits {
+		var marks []string
+		if class == e.Label {
+			marks = append(marks, "label")
+		}
+		if class == e.Original.Class {
+			marks = append(marks, "original")
+		}
+		if class == e.Adversarial.Class {
+			marks = append(marks, "perturbed")
+		}
+		line := fmt.Sprintf("%5d  %10.4f  %11s  %10.4f  %11s", class,
+			e.Original.Logits[class], probability(e.Original.Probabilities[class]),
+			e.Adversarial.Logits[class], probability(e.Adversarial.Probabilities[class]))
+		if marks != nil {
+			line += "  <- " + strings.Join(marks, ", ")
+		}
+		b.WriteString(line + "\n")
+	}
+	return flush(w, &b)
+}
+
+// outcome says in a few words what the attack did.
+func outcome(e *pipeline.Example) string {
+	from, to := e.Original.Class, e.Adversarial.Class
+	switch {
+	case from != e.Label && e.Fooled():
+		return fmt.Sprintf("wrong before (class %d) and after (class %d)", from, to)
+	case from != e.Label:
+		return fmt.Sprintf("wrong before (class %d), right after", from)
+	case e.Fooled():
+		return fmt.Sprintf("fooled, class %d becomes %d", from, to)
+	}
+	return fmt.Sprintf("not fooled, class %d stays", from)
+}
+
+// images counts for a person: "1 image was", "3 images were".
+func images(n int) string {
+	if n == 1 {
+		return "1 image was"
+	}
+	return strconv.Itoa(n) + " images were"
+}
+
+// percent is a share of 1 in % with one digit, the precision of a count of 1000.
+func percent(v float64) string { return strconv.FormatFloat(100*v, 'f', 1, 64) }
+
+func span(lo, hi float64) string { return percent(lo) + "-" + percent(hi) }
+
+// short is v with four significant digits, for a person.
+func short(v float64) string { return strconv.FormatFloat(v, 'g', 4, 64) }
+
+// probability keeps what a person asks of p: how small, or how close to 1.
+func probability(p float64) string {
+	switch {
+	case p == 0 || p == 1:
+		return strconv.FormatFloat(p, 'f', 6, 64)
+	case p < 1e-4:
+		return strconv.FormatFloat(p, 'e', 2, 64)
+	case p >= 0.9999995:
+		return ">0.999999" // 1.000000 would claim certainty
+	}
+	return strconv.FormatFloat(p, 'f', 6, 64)
+}
+
+// aligned writes increasing values below each other: with as few digits, at least four,
+// as keep them apart, and with equally many decimals where that is not too wide.
+func aligned(values []float64) []string {
+	out := make([]string, len(values))
+	for digits := 4; digits <= 17; digits++ {
+		for i, v := range values {
+			out[i] = strconv.FormatFloat(v, 'g', digits, 64)
+		}
+		if len(slices.Compact(slices.Clone(out))) == len(out) {
+			break
+		}
+	}
+	decimals := 0
+	for _, s := range out {
+		if strings.Contains(s, "e") {
+			return out
+		}
+		if _, frac, ok := strings.Cut(s, "."); ok {
+			decimals = max(decimals, len(frac))
+		}
+	}
+	if decimals <= 6 {
+		for i, v := range values {
+			out[i] = strconv.FormatFloat(v, 'f', decimals, 64)
+		}
+	}
+	return out
+}
+
+// justify pads cells with spaces to the widest of them.
+func justify(cells []string, right bool) []string {
+	width := 0
+	for _, s := range cells {
+		width = max(width, utf8.RuneCountInString(s))
+	}
+	out := make([]string, len(cells))
+	for i, s := range cells {
+		pad := strings.Repeat(" ", width-utf8.RuneCountInString(s))
+		if right {
+			out[i] = pad + s
+		} else {
+			out[i] = s + pad
+		}
+	}
+	return out
+}
+
+// writeColumns sets columns, equally long, side by side with two spaces between.
+func writeColumns(b *strings.Builder, columns [][]string) {
+	for i, c := range columns {
+		columns[i] = justify(c, false)
+	}
+	for row := range columns[0] {
+		var line []string
+		for _, c := range columns {
+			line = append(line, c[row])
+		}
+		b.WriteString(strings.TrimRight(strings.Join(line, "  "), " ") + "\n")
+	}
+}
+
+func flush(w io.Writer, b *strings.Builder) error {
+	if _, err := io.WriteString(w, b.String()); err != nil {
+		return fmt.Errorf("report: table: %w", err)
+	}
+	return nil
+}
