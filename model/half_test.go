@@ -10,7 +10,7 @@ import (
 func TestHalf(t *testing.T) {
 	for i := range 1 << 16 {
 		h := uint16(i)
-		got := fromHalf(h)
+		got := math.Float32frombits(fromHalf(h))
 		sign, e, f := 1-2*float64(h>>15), int(h>>10&31), float64(h&1023)/1024
 		var want float64
 		switch {
@@ -40,9 +40,9 @@ func TestHalf(t *testing.T) {
 // next to the middle in float64, but not in float32, to the nearer one.
 func TestToHalfRounding(t *testing.T) {
 	for h := uint16(0); h < 0x7c00; h++ {
-		low, high := float64(fromHalf(h)), 65536.0
+		low, high := float64(math.Float32frombits(fromHalf(h))), 65536.0
 		if h < 0x7bff {
-			high = float64(fromHalf(h + 1))
+			high = float64(math.Float32frombits(fromHalf(h + 1)))
 		}
 		middle := (low + high) / 2
 		even := h + h&1
@@ -73,7 +73,7 @@ func TestToHalfRounding(t *testing.T) {
 func TestBfloat(t *testing.T) {
 	for i := range 1 << 16 {
 		b := uint16(i)
-		got := fromBfloat(b)
+		got := math.Float32frombits(fromBfloat(b))
 		sign, e, f := 1-2*float64(b>>15), int(b>>7&255), float64(b&127)/128
 		var want float64
 		switch {

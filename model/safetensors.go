@@ -500,14 +500,14 @@ func convert[T float32 | float64](dst []T, src []byte, dtype string) int {
 		}
 	case "F16":
 		for i := range dst {
-			v := T(fromHalf(binary.LittleEndian.Uint16(src)))
+			v := T(math.Float32frombits(fromHalf(binary.LittleEndian.Uint16(src))))
 			dst[i] = v
 			sum += v - v
 			src = src[2:]
 		}
 	case "BF16":
 		for i := range dst {
-			v := T(fromBfloat(binary.LittleEndian.Uint16(src)))
+			v := T(math.Float32frombits(fromBfloat(binary.LittleEndian.Uint16(src))))
 			dst[i] = v
 			sum += v - v
 			src = src[2:]

@@ -527,38 +527,56 @@ func FuzzDecode(f *testing.F) {
 	f.Add(join(`{"a.weight":{"dtype":"F32","shape":[2,1],"data_offsets":[8,0]},"b.weight":{"dtype":"F32","shape":[2,1],"data_offsets":[4,12]}}`, 12))
 	f.Add(binary.LittleEndian.AppendUint64(nil, math.MaxUint64))
 	f.Add(join(`{"a":[[[[]]],{"\ud800":1e999}]}`, 0))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		m, err := Decode("f", data)
-		runtime.ReadMemStats(&after)
-		// The header's tokens take several times its bytes.
-		if got, most := after.TotalAlloc-before.TotalAlloc, uint64(len(data))*64+4<<20; got > most {
-			t.Fatalf("%d bytes allocated for a file of %d, want at most %d", got, len(data), most)
-		}
-		if err != nil {
-			if strings.ContainsAny(err.Error(), "\n\r\x1b") {
-				t.Fatalf("error is %q, want one line", err)
-			}
-			return
-		}
-		if err := m.Validate(); err != nil {
-			t.Fatal(err)
-		}
-		dtype := "float32"
-		if m.Layers[0].(Linear).Weight.Dtype() == tensor.Float64 {
-			dtype = "float64"
-		}
-		encoded, err := m.Encode(dtype)
-		if err != nil {
-			t.Fatal(err)
-		}
-		again, err := Decode("f", encoded)
-		if err != nil {
-			t.Fatal(err)
-		}
-		sameModel(t, again, m)
+	f.Fuzz(checkDecode)
+}
+
+// FuzzDecodeHeader is FuzzDecode with the length of the header right, so that
+// what is behind it is reached.
+func FuzzDecodeHeader(f *testing.F) {
+	for _, data := range [][]byte{
+		file(raw{"0.weight", "F32", []int{2, 3}}, raw{"0.bias", "F32", []int{2}}, raw{"2.weight", "F16", []int{2, 2}}),
+		file(raw{"in.weight", "F64", []int{3, 2}}, raw{"hidden.weight", "BF16", []int{2, 3}}),
+		join(`{"__metadata__":{"format":"pt"},"a.weight":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]}}  `, 8),
+	} {
+		n := binary.LittleEndian.Uint64(data)
+		f.Add(string(data[8:8+n]), data[8+n:])
+	}
+	f.Fuzz(func(t *testing.T, header string, data []byte) {
+		checkDecode(t, append(join(header, 0), data...))
 	})
+}
+
+func checkDecode(t *testing.T, data []byte) {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	m, err := Decode("f", data)
+	runtime.ReadMemStats(&after)
+	// The header's tokens take several times its bytes.
+	if got, most := after.TotalAlloc-before.TotalAlloc, uint64(len(data))*64+4<<20; got > most {
+		t.Fatalf("%d bytes allocated for a file of %d, want at most %d", got, len(data), most)
+	}
+	if err != nil {
+		if strings.ContainsAny(err.Error(), "\n\r\x1b") {
+			t.Fatalf("error is %q, want one line", err)
+		}
+		return
+	}
+	if err := m.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	dtype := "float32"
+	if m.Layers[0].(Linear).Weight.Dtype() == tensor.Float64 {
+		dtype = "float64"
+	}
+	encoded, err := m.Encode(dtype)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := Decode("f", encoded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameModel(t, again, m)
 }
 
 func BenchmarkDecode(b *testing.B) {

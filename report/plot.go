@@ -27,7 +27,7 @@ const (
 	figureWidth  = 7.2 * vg.Inch
 	figureHeight = 4.8 * vg.Inch
 	figureDPI    = 200
-	figureMargin = 12 * vg.Length(1)
+	figureMargin = vg.Length(12)
 
 	// Above this many eps the markers of a curve would run into each other.
 	maxMarkers = 60
@@ -76,7 +76,7 @@ func (f Figure) SVG() ([]byte, error) {
 		return nil, fmt.Errorf("report: plot %q: %w", f.Title, err)
 	}
 	// gonum/plot names that one family alone; where it is missing a browser takes a
-	// serif of another width. In a text node this would be followed by no semicolon.
+	// serif of another width.
 	return bytes.ReplaceAll(b.Bytes(), []byte("font-family:Liberation Sans;"),
 		[]byte("font-family:'Liberation Sans', Arial, sans-serif;")), nil
 }
@@ -299,14 +299,18 @@ type legendBox struct {
 func (l *legendBox) Plot(c draw.Canvas, p *plot.Plot) {
 	const inside, outside = 4, 6 // padding within the box, distance from the axes
 	r := l.Rectangle(c)
-	size := vg.Point{X: l.ThumbnailWidth + l.slack*(r.Size().X-l.ThumbnailWidth) + 2*inside, Y: r.Size().Y + l.TextStyle.FontExtents().Descent + 2*inside}
+	size := vg.Point{
+		X: l.ThumbnailWidth + l.slack*(r.Size().X-l.ThumbnailWidth) + 2*inside,
+		Y: r.Size().Y + l.TextStyle.FontExtents().Descent + 2*inside, // which r leaves out
+	}
 
 	x, y := p.Transforms(&c)
 	best := l.place(draw.Crop(c, outside, -outside, outside, -outside).Rectangle, size, x, y)
 	c.SetColor(color.NRGBA{R: 255, G: 255, B: 255, A: 220})
 	c.Fill(best.Path())
-	c.StrokeLines(draw.LineStyle{Color: color.Gray{Y: 200}, Width: 0.5}, append([]vg.Point{
-		best.Min, {X: best.Min.X, Y: best.Max.Y}, best.Max, {X: best.Max.X, Y: best.Min.Y}}, best.Min))
+	c.StrokeLines(draw.LineStyle{Color: color.Gray{Y: 200}, Width: 0.5}, []vg.Point{
+		best.Min, {X: best.Min.X, Y: best.Max.Y}, best.Max, {X: best.Max.X, Y: best.Min.Y}, best.Min,
+	})
 	l.Draw(draw.Canvas{Canvas: c.Canvas, Rectangle: vg.Rectangle{
 		Min: vg.Point{X: best.Min.X + inside, Y: best.Min.Y + inside},
 		Max: vg.Point{X: best.Max.X - inside, Y: best.Max.Y - inside},
@@ -334,6 +338,8 @@ func (l *legendBox) place(area vg.Rectangle, size vg.Point, x, y func(float64) v
 // line.
 func (l *legendBox) hidden(box vg.Rectangle, x, y func(float64) vg.Length) (n int) {
 	const near = 3 // a marker's radius
+	// Between two points the band is straight; of many eps the points will do.
+	parts := max(1, 400/len(l.eps))
 	covers := func(lo, hi float64) bool {
 		return y(hi) > box.Min.Y-near && y(lo) < box.Max.Y+near
 	}
@@ -347,10 +353,8 @@ func (l *legendBox) hidden(box vg.Rectangle, x, y func(float64) vg.Length) (n in
 			if to < box.Min.X-near || from > box.Max.X+near {
 				continue
 			}
-			// Between two points the band is straight.
-			const parts = 8
 			for i := range parts + 1 {
-				t := float64(i) / parts
+				t := float64(i) / float64(parts)
 				at := from + vg.Length(t)*(to-from)
 				if at < box.Min.X-near || at > box.Max.X+near {
 					continue

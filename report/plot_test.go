@@ -27,7 +27,7 @@ func TestFigure(t *testing.T) {
 	}{
 		{"all", nil, []color.NRGBA{okabeIto[0], okabeIto[1], grey, band}, nil},
 		{"fgsm and noise", []int{0, 2}, []color.NRGBA{okabeIto[0], grey, band}, []color.NRGBA{okabeIto[1]}},
-		{"bim", []int{1}, []color.NRGBA{okabeIto[1]}, []color.NRGBA{okabeIto[0], grey, band}},
+		{"bim", []int{1}, []color.NRGBA{okabeIto[1]}, []color.NRGBA{okabeIto[0], band}},
 	} {
 		f := Figure{Title: "Accuracy", Model: "m", Result: r, Curves: c.curves}
 		data, err := f.PNG()

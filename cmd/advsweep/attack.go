@@ -3,8 +3,6 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"io"
-	"strconv"
 	"time"
 
 	"advsweep/attack"
@@ -94,13 +92,7 @@ func (f *flags) attackOne(c *cobra.Command, class, index int) error {
 	if err != nil {
 		return err
 	}
-	if f.format == "table" {
-		fmt.Fprintf(c.OutOrStdout(), "%s\n", in.settings(meta))
-	}
-	if err := f.printExample(c.OutOrStdout(), ex, files); err != nil {
-		return err
-	}
-	return f.save(c, folder, files)
+	return f.finish(c, folder, files, func(w *bytes.Buffer) error { return f.printExample(w, in, meta, ex, files) })
 }
 
 // single reads a flag that takes one eps.
@@ -147,20 +139,19 @@ func exampleFiles(base string, ex *pipeline.Example, meta report.Meta, s report.
 
 // printExample writes ex to standard output in the chosen format. files are those of
 // exampleFiles.
-func (f *flags) printExample(w io.Writer, ex *pipeline.Example, files []report.File) error {
+func (f *flags) printExample(w *bytes.Buffer, in *inputs, meta report.Meta, ex *pipeline.Example, files []report.File) error {
 	switch f.format {
 	case "json":
-		_, err := w.Write(files[0].Data)
-		return err
+		w.Write(files[0].Data)
+		return nil
 	case "csv":
-		var b bytes.Buffer
-		b.WriteString("class,logit_original,probability_original,logit_adversarial,probability_adversarial\n")
+		w.WriteString("class,logit_original,probability_original,logit_adversarial,probability_adversarial\n")
 		for k := range ex.Original.Logits {
-			fmt.Fprintf(&b, "%s,%s,%s,%s,%s\n", strconv.Itoa(k), number(ex.Original.Logits[k]), number(ex.Original.Probabilities[k]),
+			fmt.Fprintf(w, "%d,%s,%s,%s,%s\n", k, number(ex.Original.Logits[k]), number(ex.Original.Probabilities[k]),
 				number(ex.Adversarial.Logits[k]), number(ex.Adversarial.Probabilities[k]))
 		}
-		_, err := w.Write(b.Bytes())
-		return err
+		return nil
 	}
+	w.WriteString(in.settings(meta, ""))
 	return report.PredictionTable(w, ex)
 }

@@ -126,42 +126,36 @@ func (f *flags) demo(c *cobra.Command, class int, imageEps string) error {
 	}
 	meta := in.meta(set, f.seed)
 	seconds := report.Seconds{Load: in.load.Seconds(), Compute: compute.Seconds()}
-	part2, part4 := *res, *res
-	part2.Curves = []pipeline.Curve{res.Curves[0], res.Curves[2]}
-	part4.Curves = []pipeline.Curve{res.Curves[1], res.Curves[2]}
-	files2, err := curveFiles("2-fgsm-curve", "FGSM: accuracy against eps", in, &part2, meta, seconds)
+	files2, err := curveFiles("2-fgsm-curve", "FGSM: accuracy against eps", in, res, []int{0, 2}, meta, seconds)
 	if err != nil {
 		return err
 	}
-	files4, err := curveFiles("4-bim-curve", fmt.Sprintf("%s: accuracy against eps", bim.Label()), in, &part4, meta, seconds)
+	files4, err := curveFiles("4-bim-curve", fmt.Sprintf("%s: accuracy against eps", bim.Label()), in, res, []int{1, 2}, meta, seconds)
 	if err != nil {
 		return err
 	}
-	both, err := curveFiles("curve", fmt.Sprintf("FGSM and %s: accuracy against eps", bim.Label()), in, res, meta, seconds)
+	both, err := curveFiles("curve", fmt.Sprintf("FGSM and %s: accuracy against eps", bim.Label()), in, res, nil, meta, seconds)
 	if err != nil {
 		return err
 	}
 
-	w := c.OutOrStdout()
-	switch f.format {
-	case "csv":
-		if _, err := w.Write(both[0].Data); err != nil {
-			return err
+	var files []report.File
+	for _, part := range [][]report.File{files1, files2, files3, files4, both} {
+		files = append(files, part...)
+	}
+	return f.finish(c, folder, files, func(w *bytes.Buffer) error {
+		switch f.format {
+		case "csv":
+			w.Write(both[0].Data)
+			return nil
+		case "json":
+			enc := json.NewEncoder(w)
+			enc.SetEscapeHTML(false)
+			enc.SetIndent("", "  ")
+			return enc.Encode(map[string]json.RawMessage{"part1": files1[0].Data, "part2": files2[1].Data, "part3": files3[0].Data, "part4": files4[1].Data})
 		}
-	case "json":
-		var b bytes.Buffer
-		parts := map[string]json.RawMessage{"1": files1[0].Data, "2": files2[1].Data, "3": files3[0].Data, "4": files4[1].Data}
-		enc := json.NewEncoder(&b)
-		enc.SetEscapeHTML(false)
-		enc.SetIndent("", "  ")
-		if err := enc.Encode(map[string]any{"parts": parts}); err != nil {
-			return err
-		}
-		if _, err := w.Write(b.Bytes()); err != nil {
-			return err
-		}
-	default:
-		fmt.Fprintf(w, "%s\nPart 1: one image, FGSM\n\n", in.settings(meta, fmt.Sprintf("eps      %s for the curves, %s for the image; bounds %s; seed %d", f.eps, imageEps, bounds, f.seed)))
+		w.WriteString(in.settings(meta, fmt.Sprintf("eps      %s for the curves, %s for the image; bounds %s; seed %d", f.eps, imageEps, bounds, f.seed), ""))
+		w.WriteString("Part 1: one image, FGSM\n\n")
 		if err := report.PredictionTable(w, part1); err != nil {
 			return err
 		}
@@ -169,14 +163,7 @@ func (f *flags) demo(c *cobra.Command, class int, imageEps string) error {
 		if err := report.PredictionTable(w, part3); err != nil {
 			return err
 		}
-		fmt.Fprint(w, "\nParts 2 and 4: accuracy against eps\n\n")
-		if err := report.CurveTable(w, res); err != nil {
-			return err
-		}
-	}
-	var files []report.File
-	for _, part := range [][]report.File{files1, files2, files3, files4, both} {
-		files = append(files, part...)
-	}
-	return f.save(c, folder, files)
+		w.WriteString("\nParts 2 and 4: accuracy against eps\n\n")
+		return report.CurveTable(w, res)
+	})
 }

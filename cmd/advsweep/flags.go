@@ -31,13 +31,13 @@ type flags struct {
 }
 
 func (f *flags) addModel(c *cobra.Command) {
-	c.Flags().StringVar(&f.model, "model", "", "safetensors `FILE` of Linear layers with ReLU between (default: the embedded MNIST model)")
+	c.Flags().StringVar(&f.model, "model", "", "safetensors `FILE`, Linear and ReLU (default embedded)")
 }
 
 func (f *flags) addData(c *cobra.Command) {
-	c.Flags().StringVar(&f.images, "images", "", "IDX `FILE` of images, plain or gzip (default: 1,000 embedded MNIST test images)")
+	c.Flags().StringVar(&f.images, "images", "", "IDX `FILE` of images, plain or gzip (default embedded)")
 	c.Flags().StringVar(&f.labels, "labels", "", "IDX `FILE` of labels, plain or gzip")
-	c.Flags().StringVar(&f.data, "data", "", "`DIR` with the four MNIST files under their usual names, instead of --images and --labels")
+	c.Flags().StringVar(&f.data, "data", "", "`DIR` with the MNIST files under their usual names")
 	c.MarkFlagsRequiredTogether("images", "labels")
 	c.MarkFlagsMutuallyExclusive("data", "images")
 }
@@ -57,7 +57,7 @@ func (f *flags) addThreads(c *cobra.Command) {
 }
 
 func (f *flags) addOut(c *cobra.Command) {
-	c.Flags().StringVar(&f.out, "out", "advsweep-out", "`DIR` for the results; files that advsweep did not write are never overwritten")
+	c.Flags().StringVar(&f.out, "out", "advsweep-out", "`DIR` for the results; nothing of yours is overwritten")
 }
 
 func (f *flags) addSeed(c *cobra.Command, of string) {
@@ -77,13 +77,13 @@ func (f *flags) addSteps(c *cobra.Command) {
 }
 
 func (f *flags) addBounds(c *cobra.Command) {
-	c.Flags().StringVar(&f.bounds, "bounds", "none", "keep pixels in `LO,HI` (and in the eps-ball) after every step, as in 0,1; or none")
+	c.Flags().StringVar(&f.bounds, "bounds", "none", "clip to `LO,HI` and the eps-ball after every step; or none")
 }
 
 const epsGrid = "0:0.5:0.025"
 
 func (f *flags) addEpsList(c *cobra.Command) {
-	c.Flags().StringVar(&f.eps, "eps", epsGrid, "`LIST` of numbers, fractions and inclusive ranges lo:hi:step, as in 0,8/255,0.1:0.3:0.05; pixels are in [0, 1]")
+	c.Flags().StringVar(&f.eps, "eps", epsGrid, "`LIST` as in 0,8/255,0.1:0.3:0.05 (lo:hi:step); pixels are in [0, 1]")
 }
 
 func (f *flags) addRange(c *cobra.Command) {
@@ -113,6 +113,9 @@ func (f *flags) parseBounds() (attack.Bounds, error) {
 
 // parseAttacks reads --attack, a list.
 func (f *flags) parseAttacks(list string) ([]attack.Attack, error) {
+	if f.steps < 1 || f.steps > attack.MaxSteps {
+		return nil, usagef("--steps %d, want 1 to %d", f.steps, attack.MaxSteps)
+	}
 	a, err := attack.Parse(list, f.steps, f.seed)
 	return a, asUsage("attack", err)
 }
@@ -136,6 +139,9 @@ func (f *flags) open() (*inputs, error) {
 	}
 	if in.set, err = f.loadData(); err != nil {
 		return nil, err
+	}
+	if got, want := in.set.Images.DataSize()/in.set.N(), in.model.Inputs(); got != want {
+		return nil, fmt.Errorf("images of %s have %d pixels, the model takes %d", in.set.Source.Images.Name, got, want)
 	}
 	if err := in.set.Check(in.model.Outputs()); err != nil {
 		return nil, err

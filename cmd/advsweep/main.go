@@ -41,7 +41,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 	}()
 	root, started := newRoot(stdout, stderr)
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	command, err := root.ExecuteContextC(ctx)
 	var usage usageError
 	switch {
 	case err == nil:
@@ -50,7 +50,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 		fmt.Fprintln(stderr, "advsweep: interrupted; no result was written")
 		return exitError
 	case errors.As(err, &usage) || !*started:
-		fmt.Fprintf(stderr, "advsweep: %v\nRun 'advsweep --help' or 'advsweep COMMAND --help' for usage.\n", err)
+		fmt.Fprintf(stderr, "advsweep: %v\nRun '%s --help' for usage.\n", err, command.CommandPath())
 		return exitUsage
 	}
 	fmt.Fprintf(stderr, "advsweep: %v\n", err)
@@ -93,13 +93,17 @@ nothing else.`,
 		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		PersistentPreRun: func(*cobra.Command, []string) {
-			*started = true
-		},
 	}
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
-	root.AddCommand(newDemo(), newAttack(), newSweep(), newTrain(), newDevices(), newBench())
+	for _, c := range []*cobra.Command{newDemo(), newAttack(), newSweep(), newTrain(), newDevices(), newBench()} {
+		verb := c.RunE
+		c.RunE = func(c *cobra.Command, args []string) error {
+			*started = true
+			return verb(c, args)
+		}
+		root.AddCommand(c)
+	}
 	return root, started
 }

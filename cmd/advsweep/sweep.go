@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
-	"io"
+	"strings"
 	"time"
 
 	"advsweep/attack"
@@ -82,14 +84,11 @@ func (f *flags) sweep(c *cobra.Command) error {
 	}
 	meta := in.meta(set, f.seed)
 	seconds := report.Seconds{Load: in.load.Seconds(), Compute: compute.Seconds()}
-	files, err := curveFiles("curve", "Accuracy against eps", in, res, meta, seconds)
+	files, err := curveFiles("curve", "Accuracy against eps", in, res, nil, meta, seconds)
 	if err != nil {
 		return err
 	}
-	if err := f.printCurves(c.OutOrStdout(), in, meta, attacks, res, files); err != nil {
-		return err
-	}
-	return f.save(c, folder, files)
+	return f.finish(c, folder, files, func(w *bytes.Buffer) error { return f.printCurves(w, in, meta, attacks, res, files) })
 }
 
 // runSweep runs s with progress on standard error and returns how long it took.
@@ -107,11 +106,11 @@ func curveNames(base string) []string {
 	return []string{base + ".csv", base + ".json", base + ".png", base + ".svg"}
 }
 
-// curveFiles draws and encodes res. The time that this takes is Seconds.Write, all but the
-// encoding of the JSON that says so.
-func curveFiles(base, title string, in *inputs, res *pipeline.Result, meta report.Meta, s report.Seconds) ([]report.File, error) {
+// curveFiles draws and encodes the named curves of res, or all if curves is nil. The time that
+// this takes is Seconds.Write, all but the encoding of the JSON that says so.
+func curveFiles(base, title string, in *inputs, res *pipeline.Result, curves []int, meta report.Meta, s report.Seconds) ([]report.File, error) {
 	start := time.Now()
-	fig := report.Figure{Title: title, Model: meta.Model.Name + " " + in.model.String(), Result: res}
+	fig := report.Figure{Title: title, Model: meta.Model.Name + " " + in.model.String(), Result: res, Curves: curves}
 	png, err := fig.PNG()
 	if err != nil {
 		return nil, err
@@ -119,6 +118,14 @@ func curveFiles(base, title string, in *inputs, res *pipeline.Result, meta repor
 	svg, err := fig.SVG()
 	if err != nil {
 		return nil, err
+	}
+	if curves != nil {
+		part := *res
+		part.Curves = nil
+		for _, i := range curves {
+			part.Curves = append(part.Curves, res.Curves[i])
+		}
+		res = &part
 	}
 	csv := report.CurveCSV(report.Rows(res))
 	s.Write = time.Since(start).Seconds()
@@ -131,33 +138,36 @@ func curveFiles(base, title string, in *inputs, res *pipeline.Result, meta repor
 }
 
 // printCurves writes res to standard output in the chosen format. files are those of curveFiles.
-func (f *flags) printCurves(w io.Writer, in *inputs, meta report.Meta, attacks []attack.Attack, res *pipeline.Result, files []report.File) error {
+func (f *flags) printCurves(w *bytes.Buffer, in *inputs, meta report.Meta, attacks []attack.Attack, res *pipeline.Result, files []report.File) error {
 	switch f.format {
 	case "csv":
-		_, err := w.Write(files[0].Data)
-		return err
+		w.Write(files[0].Data)
+		return nil
 	case "json":
-		_, err := w.Write(files[1].Data)
-		return err
+		w.Write(files[1].Data)
+		return nil
 	}
-	var names string
-	for i, a := range attacks {
-		if i > 0 {
-			names += "; "
-		}
-		names += a.Label()
+	var names []string
+	for _, a := range attacks {
+		names = append(names, a.Label())
 	}
-	_, err := fmt.Fprintf(w, "%sattacks  %s\neps      %s, bounds %s, seed %d\n\n", in.settings(meta), names, f.eps, f.bounds, f.seed)
-	if err != nil {
-		return err
-	}
+	w.WriteString(in.settings(meta, "attacks  "+strings.Join(names, "; "), fmt.Sprintf("eps      %s, bounds %s, seed %d", f.eps, f.bounds, f.seed), ""))
 	return report.CurveTable(w, res)
 }
 
-// save writes files to folder and says so.
-func (f *flags) save(c *cobra.Command, folder *report.Folder, files []report.File) error {
-	if err := folder.Write(files...); err != nil {
-		return err
+// finish writes files to folder and then what show makes to standard output: files are safe before
+// a closed pipe can end the program, and a full disk does not cost the output.
+func (f *flags) finish(c *cobra.Command, folder *report.Folder, files []report.File, show func(w *bytes.Buffer) error) error {
+	failed := folder.Write(files...)
+	var b bytes.Buffer
+	if err := show(&b); err != nil {
+		return errors.Join(failed, err)
+	}
+	if _, err := c.OutOrStdout().Write(b.Bytes()); err != nil {
+		return errors.Join(failed, fmt.Errorf("standard output: %w", err))
+	}
+	if failed != nil {
+		return failed
 	}
 	if !f.quiet {
 		for _, file := range files {

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"encoding/csv"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -165,33 +165,29 @@ func (f *flags) train(c *cobra.Command, t cpu.Training, dtype string) error {
 		return err
 	}
 	summary = append(summary, '\n')
-	w := c.OutOrStdout()
-	switch f.format {
-	case "json":
-		if _, err := w.Write(summary); err != nil {
-			return err
+	files := []report.File{{Name: "model.safetensors", Data: weights}, {Name: "train.json", Data: summary}}
+	return f.finish(c, folder, files, func(w *bytes.Buffer) error {
+		switch f.format {
+		case "json":
+			w.Write(summary)
+			return nil
+		case "csv":
+			w.WriteString("epoch,loss,accuracy\n")
+			for _, e := range epochs {
+				fmt.Fprintf(w, "%d,%s,%s\n", e.Epoch, number(e.Loss), number(e.Accuracy))
+			}
+			return nil
 		}
-	case "csv":
-		cw := csv.NewWriter(w)
-		_ = cw.Write([]string{"epoch", "loss", "accuracy"})
-		for _, e := range epochs {
-			_ = cw.Write([]string{fmt.Sprint(e.Epoch), number(e.Loss), number(e.Accuracy)})
-		}
-		cw.Flush()
-		if err := cw.Error(); err != nil {
-			return err
-		}
-	default:
 		fmt.Fprintf(w, "images   %s, %d\nmodel    %s, stored as %s, sha256 %.12s\ntraining seed %d, batches of %d, rate %v\n\n", out.Data.Images.Name, out.Data.N, out.Layers, dtype, out.Model.SHA256, f.seed, t.Batch, t.Rate)
-		fmt.Fprintln(w, "epoch    loss  accuracy on the training images as they came")
+		w.WriteString("epoch    loss  accuracy on the training images as they came\n")
 		for _, e := range epochs {
 			fmt.Fprintf(w, "%5d  %.4f  %.2f %%\n", e.Epoch, e.Loss, 100*e.Accuracy)
 		}
 		if out.Test != nil {
 			fmt.Fprintf(w, "\n%d of %d test images right: %.2f %%\n", out.Test.Correct, out.Test.N, 100*out.Test.Accuracy)
 		}
-	}
-	return f.save(c, folder, []report.File{{Name: "model.safetensors", Data: weights}, {Name: "train.json", Data: summary}})
+		return nil
+	})
 }
 
 // test judges m by set.

@@ -1,0 +1,472 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"image/png"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"advsweep/dataset"
+	"advsweep/model"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// advsweep runs the program in this process.
+func advsweep(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, err bytes.Buffer
+	code = run(t.Context(), args, &out, &err)
+	return code, out.String(), err.String()
+}
+
+// do is advsweep for a command that must work.
+func do(t *testing.T, args ...string) (stdout string) {
+	t.Helper()
+	code, stdout, stderr := advsweep(t, args...)
+	if code != exitDone {
+		t.Fatalf("advsweep %s: exit code %d\n%s", strings.Join(args, " "), code, stderr)
+	}
+	return stdout
+}
+
+func read(t *testing.T, path ...string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(path...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// decode reads JSON of which unknown keys are no concern, but all of want must be there.
+func decode(t *testing.T, data []byte, want ...string) map[string]any {
+	t.Helper()
+	var v map[string]any
+	if err := json.Unmarshal(data, &v); err != nil {
+		t.Fatalf("%v in %s", err, data)
+	}
+	for _, key := range want {
+		if _, ok := v[key]; !ok {
+			t.Errorf("no %q in %s", key, data)
+		}
+	}
+	return v
+}
+
+var seconds = regexp.MustCompile(`(?s)"seconds": \{.*?\}`)
+
+// mnistFolder makes a folder with the first 300 embedded images under all four MNIST names.
+func mnistFolder(t *testing.T) string {
+	t.Helper()
+	set, err := dataset.MNIST1000()
+	if err != nil {
+		t.Fatal(err)
+	}
+	labels := make([]byte, 300)
+	for i := range labels {
+		labels[i] = byte(set.Labels[i])
+	}
+	dir := t.TempDir()
+	for _, pair := range []string{"train", "t10k"} {
+		for name, file := range map[string]struct {
+			shape []int
+			data  []byte
+		}{
+			pair + "-images-idx3-ubyte": {[]int{300, 28, 28}, set.Images.Data().([]uint8)[:300*784]},
+			pair + "-labels-idx1-ubyte": {[]int{300}, labels},
+		} {
+			var b bytes.Buffer
+			if err := dataset.WriteIDX(&b, file.shape, file.data); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, name), b.Bytes(), 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return dir
+}
+
+func TestDemo(t *testing.T) {
+	out := t.TempDir()
+	text := do(t, "demo", "--out", out, "--n", "50", "--eps", "0:0.2:0.05")
+	for _, want := range []string{"Image 0, label 7", "random ±eps", "bounds none", "cpu"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in:\n%s", want, text)
+		}
+	}
+	for _, base := range []string{"1-fgsm-image", "2-fgsm-curve", "3-bim-image", "4-bim-curve", "curve"} {
+		if _, err := png.Decode(bytes.NewReader(read(t, out, base+".png"))); err != nil {
+			t.Errorf("%s.png: %v", base, err)
+		}
+		decode(t, read(t, out, base+".json"), "seconds", "model", "bounds")
+	}
+	for base, attacks := range map[string]string{"2-fgsm-curve": "fgsm noise", "4-bim-curve": "bim noise", "curve": "fgsm bim noise"} {
+		rows, err := csv.NewReader(bytes.NewReader(read(t, out, base+".csv"))).ReadAll()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var seen []string
+		for _, r := range rows[1:] {
+			if len(seen) == 0 || seen[len(seen)-1] != r[0] {
+				seen = append(seen, r[0])
+			}
+		}
+		if got := strings.Join(seen, " "); got != attacks || len(rows) != 1+5*len(seen) {
+			t.Errorf("%s.csv: %d rows of %q, want 5 each of %q", base, len(rows)-1, got, attacks)
+		}
+	}
+	parts := decode(t, []byte(do(t, "demo", "--out", out, "--n", "5", "--eps", "0,0.1", "--format", "json")), "part1", "part2", "part3", "part4")
+	if len(parts) != 4 {
+		t.Errorf("%d parts, want 4", len(parts))
+	}
+}
+
+func TestSweepContract(t *testing.T) {
+	out := t.TempDir()
+	args := []string{"sweep", "--attack", "bim,fgsm,noise", "--steps", "3", "--eps", "0,8/255,0.1", "--n", "40", "--offset", "100", "--bounds", "0,1", "--out", out}
+	table := do(t, args...)
+	if !strings.Contains(table, "BIM, k = 3") {
+		t.Errorf("no BIM in:\n%s", table)
+	}
+	data := read(t, out, "curve.csv")
+	rows, err := csv.NewReader(bytes.NewReader(data)).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(rows[0][:8], ","); got != "attack,steps,eps,n,correct,accuracy,ci_low,ci_high" {
+		t.Errorf("columns %s", got)
+	}
+	var heads []string
+	for _, r := range rows[1:] {
+		heads = append(heads, strings.Join(r[:4], ","))
+	}
+	if d := cmp.Diff([]string{
+		"bim,3,0,40", "bim,3,0.03137254901960784,40", "bim,3,0.1,40",
+		"fgsm,1,0,40", "fgsm,1,0.03137254901960784,40", "fgsm,1,0.1,40",
+		"noise,1,0,40", "noise,1,0.03137254901960784,40", "noise,1,0.1,40",
+	}, heads); d != "" {
+		t.Errorf("rows (-want +got):\n%s", d)
+	}
+	v := decode(t, read(t, out, "curve.json"), "version", "model", "data", "attacks", "eps", "bounds", "seed", "backend", "device",
+		"precision", "clean_accuracy", "zero_gradient_images", "rows", "seconds")
+	if v["bounds"] != "0,1" || len(v["rows"].([]any)) != 9 || v["data"].(map[string]any)["offset"] != 100.0 {
+		t.Errorf("bounds %v, %d rows, data %v", v["bounds"], len(v["rows"].([]any)), v["data"])
+	}
+	for _, part := range []string{"load", "compute", "write"} {
+		if s, ok := v["seconds"].(map[string]any)[part].(float64); !ok || s < 0 {
+			t.Errorf("seconds.%s is %v", part, v["seconds"])
+		}
+	}
+
+	// The same bytes from other threads and another folder, but for the times.
+	again := t.TempDir()
+	csvText := do(t, append(args[:len(args)-1:len(args)-1], again, "--threads", "1", "--format", "csv", "--quiet")...)
+	if csvText != string(data) {
+		t.Error("--format csv differs from curve.csv of the first run")
+	}
+	for _, name := range []string{"curve.csv", "curve.json", "curve.png", "curve.svg"} {
+		a, b := seconds.ReplaceAll(read(t, out, name), nil), seconds.ReplaceAll(read(t, again, name), nil)
+		if !bytes.Equal(a, b) {
+			t.Errorf("%s differs between two runs", name)
+		}
+	}
+	// And the same folder again.
+	if js := do(t, append(args, "--format", "json")...); js != string(read(t, out, "curve.json")) {
+		t.Error("--format json differs from curve.json")
+	}
+}
+
+func TestAttackContract(t *testing.T) {
+	out := t.TempDir()
+	do(t, "attack", "--class", "7", "--attack", "bim", "--steps", "5", "--eps", "0.3", "--bounds", "0,1", "--out", out)
+	v := decode(t, read(t, out, "attack.json"), "index", "label", "attack", "steps", "eps", "bounds", "fooled", "original", "adversarial", "seconds")
+	for key, want := range map[string]any{"index": 0.0, "label": 7.0, "attack": "bim", "steps": 5.0, "eps": 0.3, "bounds": "0,1", "fooled": true} {
+		if v[key] != want {
+			t.Errorf("%s is %v, want %v", key, v[key], want)
+		}
+	}
+	for _, key := range []string{"original", "adversarial"} {
+		p := v[key].(map[string]any)
+		if len(p["logits"].([]any)) != 10 || len(p["probabilities"].([]any)) != 10 {
+			t.Errorf("%s: %v, want 10 logits and 10 probabilities", key, p)
+		}
+	}
+	if c := v["original"].(map[string]any)["class"]; c != 7.0 {
+		t.Errorf("original class %v, want 7", c)
+	}
+	lines := strings.Split(strings.TrimSpace(do(t, "attack", "--index", "17", "--format", "csv", "--out", out)), "\n")
+	if len(lines) != 11 || lines[0] != "class,logit_original,probability_original,logit_adversarial,probability_adversarial" {
+		t.Errorf("csv:\n%s", strings.Join(lines, "\n"))
+	}
+	if v := decode(t, read(t, out, "attack.json")); v["index"] != 17.0 {
+		t.Errorf("index %v, want 17", v["index"])
+	}
+}
+
+// TestTrain trains a small model twice with one seed and uses it.
+func TestTrain(t *testing.T) {
+	data, first, second := mnistFolder(t), t.TempDir(), t.TempDir()
+	args := []string{"train", "--data", data, "--hidden", "64,32", "--epochs", "8", "--batch", "16", "--seed", "9", "--dtype", "float16"}
+	text := do(t, append(args, "--out", first)...)
+	if !strings.Contains(text, "test images right") {
+		t.Errorf("no test accuracy in:\n%s", text)
+	}
+	do(t, append(args, "--out", second, "--threads", "1")...)
+	a, b := read(t, first, "model.safetensors"), read(t, second, "model.safetensors")
+	if !bytes.Equal(a, b) {
+		t.Error("the same seed gives other bytes on another number of threads")
+	}
+	if other := t.TempDir(); true {
+		do(t, append(args, "--out", other, "--seed", "10")...)
+		if bytes.Equal(a, read(t, other, "model.safetensors")) {
+			t.Error("another seed gives the same bytes")
+		}
+	}
+	m, err := model.Load(filepath.Join(first, "model.safetensors"))
+	if err != nil || m.String() != "784-64-32-10" {
+		t.Fatalf("%v, %v", m, err)
+	}
+	v := decode(t, read(t, first, "train.json"), "model", "data", "seed", "epochs", "test", "seconds")
+	epochs := v["epochs"].([]any)
+	if n := len(epochs); n != 8 || epochs[7].(map[string]any)["loss"].(float64) >= epochs[0].(map[string]any)["loss"].(float64) {
+		t.Errorf("epochs %v: want 8, the loss falling", epochs)
+	}
+	if acc := v["test"].(map[string]any)["accuracy"].(float64); acc < 0.8 { // on its own training images
+		t.Errorf("accuracy %v, want at least 0.8", acc)
+	}
+	do(t, "sweep", "--model", filepath.Join(first, "model.safetensors"), "--data", data, "--split", "train", "--out", t.TempDir(), "--eps", "0,0.1")
+}
+
+// TestNeverOverwrites puts a file in the way, and then edits one of the program's own.
+func TestNeverOverwrites(t *testing.T) {
+	out := t.TempDir()
+	mine := filepath.Join(out, "curve.csv")
+	if err := os.WriteFile(mine, []byte("mine\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"sweep", "--n", "5", "--eps", "0", "--out", out}
+	code, _, stderr := advsweep(t, args...)
+	if code != exitError || !strings.Contains(stderr, mine) || string(read(t, mine)) != "mine\n" {
+		t.Errorf("exit code %d, %q, file now %q", code, stderr, read(t, mine))
+	}
+	if err := os.Remove(mine); err != nil {
+		t.Fatal(err)
+	}
+	do(t, args...)
+	do(t, args...)
+	if err := os.WriteFile(mine, []byte("edited\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, stderr := advsweep(t, args...); code != exitError || string(read(t, mine)) != "edited\n" {
+		t.Errorf("exit code %d, %q, file now %q", code, stderr, read(t, mine))
+	}
+}
+
+// TestRefusals runs each mistake that a person might make: an exit code, one clear line, no panic.
+func TestRefusals(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name string, data []byte) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, data, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	junk := file("junk.bin", []byte("neither images nor weights"))
+	good := mnistFolder(t)
+	images, labels := filepath.Join(good, "t10k-images-idx3-ubyte"), filepath.Join(good, "t10k-labels-idx1-ubyte")
+	short := file("short-labels", append(append([]byte(nil), read(t, labels)[:4]...), 0, 0, 0, 2, 1, 2))
+	wrongLabel := read(t, labels)
+	wrongLabel[8+57] = 12
+	twelve := file("twelve", wrongLabel)
+	small, err := model.MLP(10, 2).Encode("float32")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tiny := file("tiny.safetensors", small)
+	for _, c := range []struct {
+		args string
+		code int
+		want string
+	}{
+		{"bogus", exitUsage, "unknown command"},
+		{"sweep extra", exitUsage, "unknown command"},
+		{"sweep --bogus", exitUsage, "unknown flag"},
+		{"sweep --eps -0.1", exitUsage, "negative"},
+		{"sweep --eps nan", exitUsage, "not a finite number"},
+		{"sweep --eps=", exitUsage, "not a finite number"},
+		{"sweep --eps 0.5:0:0.1", exitUsage, "reversed"},
+		{"sweep --n 0", exitUsage, "--n 0"},
+		{"sweep --n -5", exitUsage, "--n -5"},
+		{"sweep --n 1001", exitUsage, "1000 images"},
+		{"sweep --offset 1000", exitUsage, "1000 images"},
+		{"sweep --offset -1", exitUsage, "--offset -1"},
+		{"sweep --attack pgd", exitUsage, "fgsm, bim, noise"},
+		{"sweep --attack fgsm,fgsm", exitUsage, "twice"},
+		{"sweep --steps 0", exitUsage, "--steps 0"},
+		{"sweep --bounds 1,0", exitUsage, "lo < hi"},
+		{"sweep --bounds 0.2,0.8", exitError, "outside the bounds"},
+		{"sweep --backend tpu", exitUsage, "auto, cpu or cuda"},
+		{"sweep --backend cuda", exitError, "no CUDA backend"},
+		{"sweep --precision half", exitUsage, "float32 or float64"},
+		{"sweep --threads -1", exitUsage, "--threads"},
+		{"sweep --format xml", exitUsage, "table, json or csv"},
+		{"sweep --seed -1", exitUsage, "--seed"},
+		{"sweep --images " + images, exitUsage, "labels"},
+		{"sweep --data " + good + " --images " + images + " --labels " + labels, exitUsage, "data"},
+		{"sweep --data " + good + " --split both", exitUsage, "test or train"},
+		{"sweep --data " + dir, exitError, "t10k-images"},
+		{"sweep --images " + junk + " --labels " + labels, exitError, "junk.bin"},
+		{"sweep --images " + images + " --labels " + junk, exitError, "junk.bin"},
+		{"sweep --images " + images + " --labels " + short, exitError, "short-labels"},
+		{"sweep --images " + images + " --labels " + twelve, exitError, "57"},
+		{"sweep --images " + images + ".none --labels " + labels, exitError, "no such file"},
+		{"sweep --model " + junk, exitError, "junk.bin"},
+		{"sweep --model " + tiny, exitError, "784 pixels, the model takes 10"},
+		{"sweep --model " + dir, exitError, dir},
+		{"sweep --out " + junk, exitError, "junk.bin"},
+		{"sweep --out " + junk + "/below", exitError, "junk.bin"},
+		{"attack --class 10", exitUsage, "classes 0 to 9"},
+		{"attack --class -1", exitUsage, "classes 0 to 9"},
+		{"attack --index 1000", exitUsage, "1000 images"},
+		{"attack --index 1 --class 2", exitUsage, "class"},
+		{"attack --eps 0.1,0.2", exitUsage, "2 values"},
+		{"attack --attack fgsm,bim", exitUsage, "one of"},
+		{"demo --class 11", exitUsage, "classes 0 to 9"},
+		{"demo --image-eps x", exitUsage, "image-eps"},
+		{"train", exitUsage, "data"},
+		{"train --data " + dir, exitError, "train-images"},
+		{"train --data " + good + " --epochs 0", exitUsage, "epochs"},
+		{"train --data " + good + " --rate NaN", exitUsage, "rate"},
+		{"train --data " + good + " --hidden 0", exitUsage, "hidden"},
+		{"train --data " + good + " --dtype int8", exitUsage, "dtype"},
+		{"train --data " + good + " --classes 3", exitError, "label"},
+		{"devices --format xml", exitUsage, "table, json or csv"},
+		{"bench --count 0", exitUsage, "count"},
+	} {
+		args := strings.Fields(c.args)
+		if args[0] != "bogus" && args[0] != "devices" && args[0] != "bench" && !strings.Contains(c.args, "--out") {
+			args = append(args, "--out", filepath.Join(dir, "out"))
+		}
+		code, stdout, stderr := advsweep(t, args...)
+		if code != c.code || !strings.Contains(stderr, c.want) || !strings.HasPrefix(stderr, "advsweep: ") || stdout != "" {
+			t.Errorf("advsweep %s: exit code %d, want %d, with %q on standard error:\n%s%s", c.args, code, c.code, c.want, stderr, stdout)
+		}
+		if strings.Contains(stderr, "goroutine") || strings.Count(stderr, "\n") > 2 {
+			t.Errorf("advsweep %s: more than a clear line:\n%s", c.args, stderr)
+		}
+	}
+	if entries, err := os.ReadDir(filepath.Join(dir, "out")); err == nil && len(entries) > 0 {
+		t.Errorf("refused runs left %v", entries)
+	}
+}
+
+func TestInterrupt(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	out := t.TempDir()
+	var stdout, stderr bytes.Buffer
+	code := run(ctx, []string{"sweep", "--out", out}, &stdout, &stderr)
+	entries, err := os.ReadDir(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code != exitError || !strings.Contains(stderr.String(), "interrupted") || len(entries) != 0 {
+		t.Errorf("exit code %d, %q, files %v; want 1, interrupted, none", code, stderr.String(), entries)
+	}
+}
+
+// TestHelp asks every verb for its help: an example, and each shared flag with one spelling and
+// one meaning.
+func TestHelp(t *testing.T) {
+	if text := do(t, "--version"); !strings.HasPrefix(text, "advsweep "+release) {
+		t.Errorf("version %q", text)
+	}
+	meaning := map[string]string{}
+	line := regexp.MustCompile(`(?m)^ +(?:-\w, )?--([a-z-]+)\b(.*)$`)
+	for _, verb := range []string{"demo", "attack", "sweep", "train", "devices", "bench"} {
+		text := do(t, verb, "--help")
+		if !strings.Contains(text, "Examples:") {
+			t.Errorf("%s: no examples", verb)
+		}
+		for _, m := range line.FindAllStringSubmatch(text, -1) {
+			name, help := m[1], strings.Join(strings.Fields(m[2]), " ")
+			if name == "help" || name == "seed" || name == "attack" || name == "eps" || name == "class" {
+				continue // what they are of depends on the verb
+			}
+			if before, ok := meaning[name]; ok && before != help {
+				t.Errorf("%s --%s: %q, elsewhere %q", verb, name, help, before)
+			}
+			meaning[name] = help
+		}
+	}
+	if len(meaning) < 20 {
+		t.Errorf("only %d flags seen", len(meaning))
+	}
+	if text := do(t, "completion", "bash"); !strings.Contains(text, "advsweep") {
+		t.Error("no shell completion")
+	}
+}
+
+func TestDevices(t *testing.T) {
+	var devices []device
+	if err := json.Unmarshal([]byte(do(t, "devices", "--format", "json")), &devices); err != nil {
+		t.Fatal(err)
+	}
+	if len(devices) != 2 || !devices[0].Available || !devices[0].Default || devices[1].Available || devices[1].Note == "" {
+		t.Errorf("%+v: want cpu, and cuda with the reason why not", devices)
+	}
+	if text := do(t, "devices"); !strings.Contains(text, "no CUDA") {
+		t.Errorf("table:\n%s", text)
+	}
+}
+
+// TestBench reads the lines as benchstat does.
+func TestBench(t *testing.T) {
+	text := do(t, "bench", "--n", "20", "--eps", "0,0.1", "--benchtime", "1ms", "--count", "2")
+	line := regexp.MustCompile(`^Benchmark([A-Z]\w*)\S*\s+\d+\s+[0-9.e+]+ ns/op\s+[0-9.e+]+ images/s`)
+	seen := map[string]int{}
+	for _, l := range strings.Split(text, "\n") {
+		if m := line.FindStringSubmatch(l); m != nil {
+			seen[m[1]]++
+		}
+	}
+	if d := cmp.Diff(map[string]int{"Forward": 2, "Gradient": 2, "Step": 2, "Sweep": 6}, seen); d != "" {
+		t.Errorf("benchmarks (-want +got):\n%s\n%s", d, text)
+	}
+}
+
+func TestProgress(t *testing.T) {
+	var b bytes.Buffer
+	p := newProgress(&b, false, "sweep")
+	p.update(1, 100)
+	if b.Len() != 0 {
+		t.Errorf("a line at once: %q", b.String())
+	}
+	p.next = p.start
+	p.note = "loss 0.1"
+	p.update(50, 100)
+	if got := b.String(); !strings.HasPrefix(got, "sweep: 50 %, about ") || !strings.HasSuffix(got, "left, loss 0.1\n") {
+		t.Errorf("line %q", got)
+	}
+	p.update(60, 100)
+	if n := strings.Count(b.String(), "\n"); n != 1 {
+		t.Errorf("%d lines at once, want 1", n)
+	}
+	quiet := newProgress(&b, true, "sweep")
+	quiet.next = quiet.start
+	b.Reset()
+	quiet.update(50, 100)
+	if b.Len() != 0 {
+		t.Errorf("quiet, but %q", fmt.Sprint(b.String()))
+	}
+}
