@@ -10,11 +10,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math"
 	"math/bits"
-	"os"
 	"path/filepath"
+
+	"advsweep/internal/regular"
 
 	"gorgonia.org/tensor"
 )
@@ -26,6 +26,13 @@ const maxRank = 255
 // match of 258 bytes coded in two bits.
 const maxDeflate = 1032
 
+// Images shrink to a quarter or so, even sparse ones to a few hundredths. What claims to have
+// shrunk more must stay below bombSize: it would be a gzip bomb, small to send and huge to open.
+const (
+	maxRatio = 100
+	bombSize = 64 << 20
+)
+
 // ReadIDX returns the array of the IDX file with the bytes data: Uint8, with
 // the file's shape, which must have the given rank (3 for images, 1 for
 // labels). The file may be compressed by gzip, told by its first bytes. The
@@ -34,8 +41,8 @@ const maxDeflate = 1032
 // Anything but one whole array of unsigned bytes is an error that begins with
 // "dataset: " and name. No more memory is taken than the file can back: a
 // plain file must be exactly as long as its header says, and a compressed one
-// is refused unread if it declares more than deflate can express, and is
-// never decompressed past one byte more than it declares.
+// is refused unread if it declares more than deflate can express or 100 times its
+// size and 64 MiB, and is never decompressed past one byte more than it declares.
 //
 // Format: yann.lecun.com/exdb/mnist, "the IDX file format".
 func ReadIDX(name string, data []byte, rank int) (*tensor.Dense, error) {
@@ -52,50 +59,23 @@ func ReadIDX(name string, data []byte, rank int) (*tensor.Dense, error) {
 func ReadIDXFile(path string, rank int) (*tensor.Dense, File, error) {
 	t, file, err := readIDXFile(path, rank)
 	if err != nil {
-		// The error of an os function repeats the path.
-		if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
-			err = pe.Err
-		}
-		return nil, File{}, fmt.Errorf("dataset: %s: %w", path, err)
+		return nil, File{}, fmt.Errorf("dataset: %s: %w", path, regular.Cause(err))
 	}
 	return t, file, nil
 }
 
 func readIDXFile(path string, rank int) (*tensor.Dense, File, error) {
-	// Before Open, which waits for ever on a pipe that nobody writes to.
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, File{}, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, File{}, fmt.Errorf("%s, want a regular file", kind(info.Mode()))
-	}
-	f, err := os.Open(path)
+	f, size, err := regular.Open(path)
 	if err != nil {
 		return nil, File{}, err
 	}
 	defer f.Close()
 	hash := sha256.New()
-	t, err := readIDX(io.TeeReader(f, hash), info.Size(), rank)
+	t, err := readIDX(io.TeeReader(f, hash), size, rank)
 	if err != nil {
 		return nil, File{}, err
 	}
 	return t, File{filepath.Base(path), hex.EncodeToString(hash.Sum(nil))}, nil
-}
-
-// kind names what is not a regular file.
-func kind(m fs.FileMode) string {
-	switch {
-	case m.IsDir():
-		return "a directory"
-	case m&fs.ModeNamedPipe != 0:
-		return "a pipe"
-	case m&fs.ModeSocket != 0:
-		return "a socket"
-	case m&fs.ModeDevice != 0:
-		return "a device"
-	}
-	return "a special file"
 }
 
 // WriteIDX writes data as a plain IDX file of unsigned bytes with the given
@@ -165,6 +145,10 @@ func readIDX(r io.Reader, size int64, rank int) (*tensor.Dense, error) {
 	// size is at least the 18 bytes of gzip's own header and trailer.
 	if most := uint64(size) * maxDeflate; n > most {
 		return nil, fmt.Errorf("declares %d bytes for %v, want at most %d: %d compressed bytes can hold no more",
+			n, shape, most, size)
+	}
+	if most := max(bombSize, uint64(size)*maxRatio); n > most {
+		return nil, fmt.Errorf("declares %d bytes for %v, want at most %d of %d compressed ones, as in a gzip bomb: decompress it first if it is none",
 			n, shape, most, size)
 	}
 	// A real image file shrinks to a quarter: it gets its memory at once, and

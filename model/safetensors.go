@@ -10,15 +10,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math"
 	"math/bits"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"advsweep/internal/regular"
 
 	"gorgonia.org/tensor"
 )
@@ -38,45 +38,18 @@ const stackOnly = "stacks of Linear and ReLU are read"
 func Load(path string) (*Model, error) {
 	m, err := load(path)
 	if err != nil {
-		// The error of an os function repeats the path.
-		if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
-			err = pe.Err
-		}
-		return nil, fmt.Errorf("model: %s: %w", path, err)
+		return nil, fmt.Errorf("model: %s: %w", path, regular.Cause(err))
 	}
 	return m, nil
 }
 
 func load(path string) (*Model, error) {
-	// Before Open, which waits for ever on a pipe that nobody writes to.
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s, want a regular file", kind(info.Mode()))
-	}
-	f, err := os.Open(path)
+	f, size, err := regular.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return decode(filepath.Base(path), f, info.Size())
-}
-
-// kind names what is not a regular file.
-func kind(m fs.FileMode) string {
-	switch {
-	case m.IsDir():
-		return "a directory"
-	case m&fs.ModeNamedPipe != 0:
-		return "a pipe"
-	case m&fs.ModeSocket != 0:
-		return "a socket"
-	case m&fs.ModeDevice != 0:
-		return "a device"
-	}
-	return "a special file"
+	return decode(filepath.Base(path), f, size)
 }
 
 // Decode returns the model in data, the bytes of a safetensors file as PyTorch

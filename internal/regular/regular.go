@@ -1,0 +1,49 @@
+// Package regular opens files whose size is known before they are read.
+package regular
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+)
+
+// Open opens the regular file at path and returns its size. Directories, pipes and
+// devices are errors: what they hold has no known end, and opening a pipe that nobody
+// writes to would wait for ever. Errors do not repeat the path.
+func Open(path string) (*os.File, int64, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, 0, Cause(err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, 0, fmt.Errorf("%s, want a regular file", kind(info.Mode()))
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, 0, Cause(err)
+	}
+	return f, info.Size(), nil
+}
+
+// Cause returns what an error of package os says besides the operation and the path.
+func Cause(err error) error {
+	if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
+}
+
+func kind(m fs.FileMode) string {
+	switch {
+	case m.IsDir():
+		return "a directory"
+	case m&fs.ModeNamedPipe != 0:
+		return "a pipe"
+	case m&fs.ModeSocket != 0:
+		return "a socket"
+	case m&fs.ModeDevice != 0:
+		return "a device"
+	}
+	return "a special file"
+}
