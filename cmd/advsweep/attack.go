@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"advsweep/attack"
 	"advsweep/dataset"
 	"advsweep/pipeline"
 	"advsweep/report"
@@ -32,9 +31,7 @@ The image is the first correctly classified one of a class, or the one at an ind
 			return f.attackOne(c, class, index)
 		},
 	}
-	f.addModel(c)
-	f.addData(c)
-	f.addSplit(c)
+	f.addInputs(c)
 	c.Flags().IntVar(&class, "class", 7, "take the first correctly classified image of this class")
 	c.Flags().IntVar(&index, "index", 0, "take the image at this index, right or wrong")
 	c.MarkFlagsMutuallyExclusive("class", "index")
@@ -43,31 +40,21 @@ The image is the first correctly classified one of a class, or the one at an ind
 	c.Flags().StringVar(&f.eps, "eps", "0.3", "one number or fraction; pixels are in [0, 1]")
 	f.addBounds(c)
 	f.addBackend(c)
-	f.addOut(c)
 	f.addSeed(c, "noise")
-	f.addQuiet(c)
-	f.addFormat(c)
+	f.addOutput(c)
 	return c
 }
 
 func (f *flags) attackOne(c *cobra.Command, class, index int) error {
-	if err := f.checkFormat(); err != nil {
-		return err
-	}
-	eps, err := f.single("eps", f.eps)
+	s, err := f.parseSweep(f.attack)
 	if err != nil {
 		return err
 	}
-	bounds, err := f.parseBounds()
-	if err != nil {
-		return err
-	}
-	attacks, err := f.parseAttacks(f.attack)
-	if err != nil {
-		return err
-	}
-	if len(attacks) != 1 {
+	if len(s.Attacks) != 1 {
 		return usagef("--attack %q, want one of fgsm, bim, noise", f.attack)
+	}
+	if len(s.Eps) != 1 {
+		return usagef("--eps %q holds %d values, want one", f.eps, len(s.Eps))
 	}
 	in, err := f.open()
 	if err != nil {
@@ -83,7 +70,7 @@ func (f *flags) attackOne(c *cobra.Command, class, index int) error {
 	if err != nil {
 		return err
 	}
-	ex, err := pipeline.Craft(c.Context(), in.backend, one, attacks[0], eps, bounds)
+	ex, err := pipeline.Craft(c.Context(), in.backend, one, s.Attacks[0], s.Eps[0], s.Bounds)
 	if err != nil {
 		return err
 	}
@@ -93,18 +80,6 @@ func (f *flags) attackOne(c *cobra.Command, class, index int) error {
 		return err
 	}
 	return f.finish(c, folder, files, func(w *bytes.Buffer) error { return f.printExample(w, in, meta, ex, files) })
-}
-
-// single reads a flag that takes one eps.
-func (f *flags) single(flag, s string) (float64, error) {
-	eps, err := attack.ParseEps(s)
-	if err != nil {
-		return 0, asUsage(flag, err)
-	}
-	if len(eps) != 1 {
-		return 0, usagef("--%s %q holds %d values, want one", flag, s, len(eps))
-	}
-	return eps[0], nil
 }
 
 // pick returns the first correctly classified image of class or, if class is negative,

@@ -81,9 +81,6 @@ func newDevices() *cobra.Command {
 		Example: "  advsweep devices\n  advsweep devices --format json",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := f.checkFormat(); err != nil {
-				return err
-			}
 			return printDevices(c.OutOrStdout(), f.format, listDevices())
 		},
 	}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"advsweep/attack"
-	"advsweep/pipeline"
 
 	"github.com/spf13/cobra"
 	"gorgonia.org/tensor"
@@ -30,9 +29,7 @@ for: an operation ends when its result is on the host. Loading and packing the m
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return f.bench(c, count, benchtime) },
 	}
-	f.addModel(c)
-	f.addData(c)
-	f.addSplit(c)
+	f.addInputs(c)
 	f.addSteps(c)
 	f.addEpsList(c)
 	f.addBounds(c)
@@ -53,15 +50,7 @@ func (f *flags) bench(c *cobra.Command, count int, benchtime time.Duration) erro
 	if count < 1 || benchtime <= 0 {
 		return usagef("--count %d --benchtime %v, want at least 1 and more than 0s", count, benchtime)
 	}
-	eps, err := f.grid()
-	if err != nil {
-		return err
-	}
-	bounds, err := f.parseBounds()
-	if err != nil {
-		return err
-	}
-	attacks, err := f.parseAttacks("fgsm,bim,noise")
+	sweep, err := f.parseSweep("fgsm,bim,noise")
 	if err != nil {
 		return err
 	}
@@ -85,7 +74,7 @@ func (f *flags) bench(c *cobra.Command, count int, benchtime time.Duration) erro
 	}
 	n = min(n, b.MaxRows())
 	class := make([]int32, n)
-	step := attack.FGSM().At([]float64{0.001}, bounds)
+	step := attack.FGSM().At([]float64{0.001}, sweep.Bounds)
 	type benchmark struct {
 		name   string
 		images int
@@ -98,9 +87,10 @@ func (f *flags) bench(c *cobra.Command, count int, benchtime time.Duration) erro
 		run = append(run, benchmark{"Gradient", n, func() error { _, err := g.InputGradient(ctx); return err }})
 	}
 	run = append(run, benchmark{"Step", n, func() error { return b.Step(ctx, step) }})
-	for _, a := range attacks {
-		s := pipeline.Sweep{Attacks: []attack.Attack{a}, Eps: eps, Bounds: bounds}
-		run = append(run, benchmark{fmt.Sprintf("Sweep/attack=%s/K=%d/E=%d", a.Name, a.Steps, len(eps)), set.N(),
+	for _, a := range sweep.Attacks {
+		s := sweep
+		s.Attacks = []attack.Attack{a}
+		run = append(run, benchmark{fmt.Sprintf("Sweep/attack=%s/K=%d/E=%d", a.Name, a.Steps, len(s.Eps)), set.N(),
 			func() error { _, err := s.Run(ctx, b, set); return err }})
 	}
 	fmt.Fprintf(w, "goos: %s\ngoarch: %s\npkg: advsweep\nmodel: %s\ndevice: %s\n", runtime.GOOS, runtime.GOARCH, in.model, b.Device())

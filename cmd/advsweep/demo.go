@@ -34,9 +34,7 @@ and both curves together with a control of random ±eps noise: curve.png, .svg, 
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return f.demo(c, class, imageEps) },
 	}
-	f.addModel(c)
-	f.addData(c)
-	f.addSplit(c)
+	f.addInputs(c)
 	c.Flags().IntVar(&class, "class", 7, "class of the image in parts 1 and 3")
 	c.Flags().StringVar(&imageEps, "image-eps", "0.3", "eps of parts 1 and 3")
 	f.addSteps(c)
@@ -44,34 +42,27 @@ and both curves together with a control of random ±eps noise: curve.png, .svg, 
 	f.addBounds(c)
 	f.addRange(c)
 	f.addBackend(c)
-	f.addOut(c)
 	f.addSeed(c, "the noise control")
-	f.addQuiet(c)
-	f.addFormat(c)
+	f.addOutput(c)
 	return c
 }
 
 func (f *flags) demo(c *cobra.Command, class int, imageEps string) error {
-	if err := f.checkFormat(); err != nil {
-		return err
-	}
-	eps, err := f.grid()
+	s, err := f.parseSweep("fgsm,bim,noise")
 	if err != nil {
 		return err
 	}
-	one, err := f.single("image-eps", imageEps)
+	fgsm, bim := s.Attacks[0], s.Attacks[1]
+	one, err := attack.ParseEps(imageEps)
 	if err != nil {
-		return err
+		return asUsage("image-eps", err)
 	}
-	bounds, err := f.parseBounds()
-	if err != nil {
-		return err
+	if len(one) != 1 {
+		return usagef("--image-eps %q holds %d values, want one", imageEps, len(one))
 	}
-	attacks, err := f.parseAttacks("fgsm,bim,noise")
-	if err != nil {
-		return err
+	if class < 0 {
+		return usagef("--class %d, want a class of the model", class)
 	}
-	fgsm, bim, noise := attacks[0], attacks[1], attacks[2]
 	in, err := f.open()
 	if err != nil {
 		return err
@@ -94,15 +85,12 @@ func (f *flags) demo(c *cobra.Command, class int, imageEps string) error {
 
 	// Parts 1 and 3: the image.
 	start := time.Now()
-	if class < 0 {
-		return usagef("--class %d, want a class of the model", class)
-	}
 	picked, err := in.pick(c, class, 0)
 	if err != nil {
 		return err
 	}
 	image := func(base string, a attack.Attack) (*pipeline.Example, []report.File, error) {
-		ex, err := pipeline.Craft(c.Context(), in.backend, picked, a, one, bounds)
+		ex, err := pipeline.Craft(c.Context(), in.backend, picked, a, one[0], s.Bounds)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -120,7 +108,7 @@ func (f *flags) demo(c *cobra.Command, class int, imageEps string) error {
 	}
 
 	// Parts 2 and 4: the curves, and both together.
-	res, compute, err := in.runSweep(c, f.quiet, set, pipeline.Sweep{Attacks: []attack.Attack{fgsm, bim, noise}, Eps: eps, Bounds: bounds})
+	res, compute, err := in.runSweep(c, f.quiet, set, s)
 	if err != nil {
 		return err
 	}
@@ -154,7 +142,7 @@ func (f *flags) demo(c *cobra.Command, class int, imageEps string) error {
 			enc.SetIndent("", "  ")
 			return enc.Encode(map[string]json.RawMessage{"part1": files1[0].Data, "part2": files2[1].Data, "part3": files3[0].Data, "part4": files4[1].Data})
 		}
-		w.WriteString(in.settings(meta, fmt.Sprintf("eps      %s for the curves, %s for the image; bounds %s; seed %d", f.eps, imageEps, bounds, f.seed), ""))
+		w.WriteString(in.settings(meta, fmt.Sprintf("eps      %s for the curves, %s for the image; bounds %s; seed %d", f.eps, imageEps, s.Bounds, f.seed), ""))
 		w.WriteString("Part 1: one image, FGSM\n\n")
 		if err := report.PredictionTable(w, part1); err != nil {
 			return err

@@ -30,7 +30,10 @@ type flags struct {
 	n, offset                          int
 }
 
-func (f *flags) addModel(c *cobra.Command) {
+// addInputs adds what a verb works on: a model, and images of either split.
+func (f *flags) addInputs(c *cobra.Command) {
+	f.addData(c)
+	c.Flags().StringVar(&f.split, "split", "test", "which pair of --data: test or train")
 	c.Flags().StringVar(&f.model, "model", "", "safetensors `FILE`, Linear and ReLU (default embedded)")
 }
 
@@ -40,10 +43,6 @@ func (f *flags) addData(c *cobra.Command) {
 	c.Flags().StringVar(&f.data, "data", "", "`DIR` with the MNIST files under their usual names")
 	c.MarkFlagsRequiredTogether("images", "labels")
 	c.MarkFlagsMutuallyExclusive("data", "images")
-}
-
-func (f *flags) addSplit(c *cobra.Command) {
-	c.Flags().StringVar(&f.split, "split", "test", "which pair of --data: test or train")
 }
 
 func (f *flags) addBackend(c *cobra.Command) {
@@ -56,7 +55,10 @@ func (f *flags) addThreads(c *cobra.Command) {
 	c.Flags().IntVar(&f.threads, "threads", 0, "CPU threads; 0 is one for each processor")
 }
 
-func (f *flags) addOut(c *cobra.Command) {
+// addOutput adds where results go, in which form, and what goes with them.
+func (f *flags) addOutput(c *cobra.Command) {
+	f.addFormat(c)
+	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "no progress and no notes on standard error")
 	c.Flags().StringVar(&f.out, "out", "advsweep-out", "`DIR` for the results; nothing of yours is overwritten")
 }
 
@@ -64,12 +66,15 @@ func (f *flags) addSeed(c *cobra.Command, of string) {
 	c.Flags().Uint64Var(&f.seed, "seed", 1, "seed of "+of)
 }
 
-func (f *flags) addQuiet(c *cobra.Command) {
-	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "no progress and no notes on standard error")
-}
-
 func (f *flags) addFormat(c *cobra.Command) {
 	c.Flags().StringVar(&f.format, "format", "table", "what goes to standard output: table, json or csv")
+	c.PreRunE = func(*cobra.Command, []string) error {
+		switch f.format {
+		case "table", "json", "csv":
+			return nil
+		}
+		return usagef("--format %q, want table, json or csv", f.format)
+	}
 }
 
 func (f *flags) addSteps(c *cobra.Command) {
@@ -80,10 +85,8 @@ func (f *flags) addBounds(c *cobra.Command) {
 	c.Flags().StringVar(&f.bounds, "bounds", "none", "clip to `LO,HI` and the eps-ball after every step; or none")
 }
 
-const epsGrid = "0:0.5:0.025"
-
 func (f *flags) addEpsList(c *cobra.Command) {
-	c.Flags().StringVar(&f.eps, "eps", epsGrid, "`LIST` as in 0,8/255,0.1:0.3:0.05 (lo:hi:step); pixels are in [0, 1]")
+	c.Flags().StringVar(&f.eps, "eps", "0:0.5:0.025", "`LIST` as in 0,8/255,0.1:0.3:0.05 (lo:hi:step); pixels are in [0, 1]")
 }
 
 func (f *flags) addRange(c *cobra.Command) {
@@ -91,33 +94,19 @@ func (f *flags) addRange(c *cobra.Command) {
 	c.Flags().IntVar(&f.offset, "offset", 0, "index of the first image")
 }
 
-// checkFormat is called by every verb that has --format.
-func (f *flags) checkFormat() error {
-	switch f.format {
-	case "table", "json", "csv":
-		return nil
+// parseSweep reads --eps, --bounds, --steps and a list of attacks.
+func (f *flags) parseSweep(attacks string) (s pipeline.Sweep, err error) {
+	if s.Eps, err = attack.ParseEps(f.eps); err != nil {
+		return s, asUsage("eps", err)
 	}
-	return usagef("--format %q, want table, json or csv", f.format)
-}
-
-// grid reads --eps as a list.
-func (f *flags) grid() ([]float64, error) {
-	eps, err := attack.ParseEps(f.eps)
-	return eps, asUsage("eps", err)
-}
-
-func (f *flags) parseBounds() (attack.Bounds, error) {
-	b, err := attack.ParseBounds(f.bounds)
-	return b, asUsage("bounds", err)
-}
-
-// parseAttacks reads --attack, a list.
-func (f *flags) parseAttacks(list string) ([]attack.Attack, error) {
+	if s.Bounds, err = attack.ParseBounds(f.bounds); err != nil {
+		return s, asUsage("bounds", err)
+	}
 	if f.steps < 1 || f.steps > attack.MaxSteps {
-		return nil, usagef("--steps %d, want 1 to %d", f.steps, attack.MaxSteps)
+		return s, usagef("--steps %d, want 1 to %d", f.steps, attack.MaxSteps)
 	}
-	a, err := attack.Parse(list, f.steps, f.seed)
-	return a, asUsage("attack", err)
+	s.Attacks, err = attack.Parse(attacks, f.steps, f.seed)
+	return s, asUsage("attack", err)
 }
 
 // inputs is what a verb works on.

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"advsweep/attack"
 	"advsweep/dataset"
 	"advsweep/pipeline"
 	"advsweep/report"
@@ -33,35 +32,20 @@ and everything needed to repeat the run.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return f.sweep(c) },
 	}
-	f.addModel(c)
-	f.addData(c)
-	f.addSplit(c)
+	f.addInputs(c)
 	c.Flags().StringVar(&f.attack, "attack", "fgsm", "`LIST` of fgsm, bim, noise (random ±eps signs, the control)")
 	f.addSteps(c)
 	f.addEpsList(c)
 	f.addBounds(c)
 	f.addRange(c)
 	f.addBackend(c)
-	f.addOut(c)
 	f.addSeed(c, "noise")
-	f.addQuiet(c)
-	f.addFormat(c)
+	f.addOutput(c)
 	return c
 }
 
 func (f *flags) sweep(c *cobra.Command) error {
-	if err := f.checkFormat(); err != nil {
-		return err
-	}
-	eps, err := f.grid()
-	if err != nil {
-		return err
-	}
-	bounds, err := f.parseBounds()
-	if err != nil {
-		return err
-	}
-	attacks, err := f.parseAttacks(f.attack)
+	s, err := f.parseSweep(f.attack)
 	if err != nil {
 		return err
 	}
@@ -78,7 +62,7 @@ func (f *flags) sweep(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	res, compute, err := in.runSweep(c, f.quiet, set, pipeline.Sweep{Attacks: attacks, Eps: eps, Bounds: bounds})
+	res, compute, err := in.runSweep(c, f.quiet, set, s)
 	if err != nil {
 		return err
 	}
@@ -88,7 +72,7 @@ func (f *flags) sweep(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	return f.finish(c, folder, files, func(w *bytes.Buffer) error { return f.printCurves(w, in, meta, attacks, res, files) })
+	return f.finish(c, folder, files, func(w *bytes.Buffer) error { return f.printCurves(w, in, meta, res, files) })
 }
 
 // runSweep runs s with progress on standard error and returns how long it took.
@@ -138,7 +122,7 @@ func curveFiles(base, title string, in *inputs, res *pipeline.Result, curves []i
 }
 
 // printCurves writes res to standard output in the chosen format. files are those of curveFiles.
-func (f *flags) printCurves(w *bytes.Buffer, in *inputs, meta report.Meta, attacks []attack.Attack, res *pipeline.Result, files []report.File) error {
+func (f *flags) printCurves(w *bytes.Buffer, in *inputs, meta report.Meta, res *pipeline.Result, files []report.File) error {
 	switch f.format {
 	case "csv":
 		w.Write(files[0].Data)
@@ -148,8 +132,8 @@ func (f *flags) printCurves(w *bytes.Buffer, in *inputs, meta report.Meta, attac
 		return nil
 	}
 	var names []string
-	for _, a := range attacks {
-		names = append(names, a.Label())
+	for _, curve := range res.Curves {
+		names = append(names, curve.Attack.Label())
 	}
 	w.WriteString(in.settings(meta, "attacks  "+strings.Join(names, "; "), fmt.Sprintf("eps      %s, bounds %s, seed %d", f.eps, f.bounds, f.seed), ""))
 	return report.CurveTable(w, res)

@@ -41,10 +41,8 @@ With --data the test pair judges the result, if it is there.`,
 	c.Flags().Float64Var(&t.Rate, "rate", t.Rate, "learning rate of Adam at the start; it falls linearly to a tenth")
 	c.Flags().StringVar(&dtype, "dtype", "float32", "type of the stored weights: float32 or float16")
 	f.addThreads(c)
-	f.addOut(c)
 	f.addSeed(c, "the initial weights and the order of the images")
-	f.addQuiet(c)
-	f.addFormat(c)
+	f.addOutput(c)
 	return c
 }
 
@@ -77,9 +75,6 @@ type testResult struct {
 }
 
 func (f *flags) train(c *cobra.Command, t cpu.Training, dtype string) error {
-	if err := f.checkFormat(); err != nil {
-		return err
-	}
 	switch {
 	case dtype != "float32" && dtype != "float16":
 		return usagef("--dtype %q, want float32 or float16", dtype)
