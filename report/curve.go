@@ -52,19 +52,24 @@ func ratio(k, n int) float64 {
 	return float64(k) / float64(n)
 }
 
-// CurveCSV writes rows below one header line, each line ended by LF. A float has
-// the fewest digits that read back as the same float64. Other programs read
-// this: the first eight columns and their order stay as they are.
-func CurveCSV(rows []Row) []byte {
+// CurveCSV writes the Rows of r below one header line, each line ended by LF. A float has
+// the fewest digits that read back as the same float64; both bounds are empty
+// if there are none. Other programs read this: the first eight columns and their order stay as
+// they are.
+func CurveCSV(r *pipeline.Result) []byte {
+	var lo, hi string
+	if !r.Bounds.None() {
+		lo, hi = float(r.Bounds.Lo), float(r.Bounds.Hi)
+	}
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
 	// A bytes.Buffer takes every write, so the errors of w are nil.
-	_ = w.Write([]string{"attack", "steps", "eps", "n", "correct", "accuracy", "ci_low", "ci_high", "zero_gradient"})
-	for _, r := range rows {
+	_ = w.Write([]string{"attack", "steps", "eps", "n", "correct", "accuracy", "ci_low", "ci_high", "zero_gradient", "bounds_low", "bounds_high"})
+	for _, r := range Rows(r) {
 		_ = w.Write([]string{
 			r.Attack, strconv.Itoa(r.Steps), float(r.Eps),
 			strconv.Itoa(r.N), strconv.Itoa(r.Correct), float(r.Accuracy),
-			float(r.CILow), float(r.CIHigh), strconv.Itoa(r.ZeroGradient),
+			float(r.CILow), float(r.CIHigh), strconv.Itoa(r.ZeroGradient), lo, hi,
 		})
 	}
 	w.Flush()

@@ -117,7 +117,7 @@ func TestWilson(t *testing.T) {
 
 func TestCurveFiles(t *testing.T) {
 	r := result(0, 8.0/255, 0.1)
-	golden(t, "curve.csv", CurveCSV(Rows(r)))
+	golden(t, "curve.csv", CurveCSV(r))
 	data, err := CurveJSON(meta(), r, Seconds{0.25, 1.5, 0.125})
 	if err != nil {
 		t.Fatal(err)

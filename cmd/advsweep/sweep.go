@@ -111,7 +111,7 @@ func curveFiles(base, title string, in *inputs, res *pipeline.Result, curves []i
 		}
 		res = &part
 	}
-	csv := report.CurveCSV(report.Rows(res))
+	csv := report.CurveCSV(res)
 	s.Write = time.Since(start).Seconds()
 	json, err := report.CurveJSON(meta, res, s)
 	if err != nil {
