@@ -27,10 +27,20 @@ func newAffine[T Float](kernel string, l model.Linear) affine[T] {
 
 // forward writes y [rows, out] for x [rows, in].
 func (a *affine[T]) forward(y, x []T, rows int, s *gemm.Scratch[T]) {
+	a.affine(y, x, rows, s)
+	a.rectify(y)
+}
+
+// affine is forward without the ReLU.
+func (a *affine[T]) affine(y, x []T, rows int, s *gemm.Scratch[T]) {
 	for r := range rows {
 		copy(y[r*a.out:][:a.out], a.bias)
 	}
 	a.wt.MulAdd(y, a.out, x, a.in, 1, rows, s)
+}
+
+// rectify is the ReLU's part of forward: y ← max(y, 0).
+func (a *affine[T]) rectify(y []T) {
 	if a.relu {
 		for i, v := range y {
 			y[i] = max(v, 0)

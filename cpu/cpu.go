@@ -59,15 +59,16 @@ type Backend[T Float] struct {
 	// Set by Begin: a row for each (image, eps), image lo + r/E and eps r%E.
 	lo, rows int
 	eps      []T
-	x        []T    // [rows, I]; not filled while fresh
+	x        []T    // [rows, I]; not filled while fresh or on a ray
 	fresh    bool   // x is x0
+	ray      ray[T] // if on, x is on it
 	zero     []bool // [rows]: a gradient was zero in every pixel
 }
 
 // blockRows is the most rows of a block: a multiple of every kernel's tile.
 const blockRows = 96
 
-// batchBytes bounds x, the largest array.
+// batchBytes bounds what grows with the rows.
 const batchBytes = 64 << 20
 
 // New prepares m: weights are packed once, and m is not kept. It returns an error
@@ -114,9 +115,10 @@ func (b *Backend[T]) Precision() string { return fmt.Sprintf("float%d", 8*unsafe
 // Shape returns the length I of an image and the number O of classes.
 func (b *Backend[T]) Shape() (inputs, classes int) { return b.in, b.out }
 
-// MaxRows is the most rows for one Begin that keep memory bounded.
+// MaxRows is the most rows for one Begin that keep memory bounded: x of each row and, at one
+// eps, a ray of each.
 func (b *Backend[T]) MaxRows() int {
-	return max(1, batchBytes/(b.in*int(unsafe.Sizeof(T(0)))))
+	return max(1, batchBytes/((b.in+2*b.layers[0].out)*int(unsafe.Sizeof(T(0)))))
 }
 
 var errClosed = errors.New("cpu: backend is closed")
@@ -182,7 +184,7 @@ func (b *Backend[T]) Begin(ctx context.Context, lo, hi int, eps []float64) error
 	}
 	b.eps = make([]T, len(eps))
 	convert(b.eps, eps)
-	b.lo, b.rows, b.fresh = lo, (hi-lo)*len(eps), true
+	b.lo, b.rows, b.fresh, b.ray.on = lo, (hi-lo)*len(eps), true, false
 	b.x = resize(b.x, b.rows*b.in)
 	b.zero = resize(b.zero, b.rows)
 	clear(b.zero)
@@ -194,6 +196,8 @@ func (b *Backend[T]) Step(ctx context.Context, s attack.Step) error {
 	switch {
 	case b.closed:
 		return errClosed
+	case len(b.eps) == 0:
+		return errors.New("cpu: step: no rows, call Begin first")
 	case len(s.Size) != len(b.eps):
 		return fmt.Errorf("cpu: step: %d sizes for %d eps", len(s.Size), len(b.eps))
 	case !s.Bounds.None() && b.rows > 0 && (b.min < T(s.Bounds.Lo) || b.max > T(s.Bounds.Hi)):
@@ -209,48 +213,85 @@ func (b *Backend[T]) Step(ctx context.Context, s attack.Step) error {
 	}
 	size := make([]T, len(s.Size))
 	convert(size, s.Size)
-	in, E := b.in, len(b.eps)
-	fresh := b.fresh
-	err := b.each(ctx, b.rows, func(w *scratch[T], lo, hi int) {
-		w.sign = resize(w.sign, in)
-		var g []T
-		if s.Direction == attack.Gradient && !fresh {
-			g = b.gradient(w, b.x[lo*in:hi*in], func(r int) int32 { return b.labels[b.lo+(lo+r)/E] }, hi-lo)
-		}
-		drawn := -1 // the image whose random signs w.sign holds
-		for r := lo; r < hi; r++ {
-			i, e := b.lo+r/E, r%E
-			x0 := b.x0[i*in:][:in]
-			x := b.x[r*in:][:in]
-			from := x
-			if fresh {
-				from = x0
+	var err error
+	switch {
+	case b.fresh && s.Bounds.None():
+		err = b.enterRay(ctx, s, size)
+	case b.fresh:
+		err = b.each(ctx, b.rows, func(w *scratch[T], lo, hi int) {
+			for r := lo; r < hi; r++ {
+				i, e := b.image(r)
+				signStep(b.x[r*b.in:][:b.in], b.clean(i), b.direction(w, s, i), size[e])
 			}
-			d := w.sign
-			switch {
-			case s.Direction == attack.RandomSign:
-				if drawn != i {
-					attack.RandomSigns(d, s.Seed, b.first+i)
-					drawn = i
+			b.project(s.Bounds, lo, hi)
+		})
+	default:
+		err = b.each(ctx, b.rows, func(w *scratch[T], lo, hi int) {
+			var g []T
+			if s.Direction == attack.Gradient {
+				b.forwardRows(w, lo, hi)
+				g = b.backward(w, hi-lo, func(r int) int32 { i, _ := b.image(lo + r); return b.labels[i] })
+			}
+			if b.ray.on {
+				b.rayImages(w, b.x[lo*b.in:hi*b.in], lo, hi)
+			}
+			for r := lo; r < hi; r++ {
+				i, e := b.image(r)
+				x := b.x[r*b.in:][:b.in]
+				if g == nil {
+					signStep(x, x, b.direction(w, s, i), size[e])
+					continue
 				}
-			case fresh:
-				d = b.sign[i*in:][:in]
-				b.zero[r] = b.flat[i]
-			default:
-				if signOf(d, g[(r-lo)*in:][:in]) {
+				w.sign = resize(w.sign, b.in)
+				if signOf(w.sign, g[(r-lo)*b.in:][:b.in]) {
 					b.zero[r] = true
 				}
+				signStep(x, x, w.sign, size[e])
 			}
-			signStep(x, from, d, size[e])
-			if !s.Bounds.None() {
-				project(x, x0, b.eps[e], T(s.Bounds.Lo), T(s.Bounds.Hi))
-			}
-		}
-	})
-	if err == nil {
-		b.fresh = false
+			b.project(s.Bounds, lo, hi)
+		})
+		b.ray.on = false
 	}
-	return err
+	if err != nil {
+		b.rows = 0 // some rows have moved, some have not
+		return err
+	}
+	if b.fresh && s.Direction == attack.Gradient {
+		for r := range b.zero {
+			i, _ := b.image(r)
+			b.zero[r] = b.flat[i]
+		}
+	}
+	b.fresh = false
+	return nil
+}
+
+// image returns the place of row r among the loaded images and among eps.
+func (b *Backend[T]) image(r int) (i, e int) { return b.lo + r/len(b.eps), r % len(b.eps) }
+
+// clean returns the pixels of image i, [I].
+func (b *Backend[T]) clean(i int) []T { return b.x0[i*b.in:][:b.in] }
+
+// direction returns the signs of step s for image i, [I], valid until w is used again: random
+// ones, or those of the gradient at the clean image, which must be there.
+func (b *Backend[T]) direction(w *scratch[T], s attack.Step, i int) []int8 {
+	if s.Direction == attack.Gradient {
+		return b.sign[i*b.in:][:b.in]
+	}
+	w.sign = resize(w.sign, b.in)
+	attack.RandomSigns(w.sign, s.Seed, b.first+i)
+	return w.sign
+}
+
+// project keeps rows lo to hi-1 in bounds and in the ball.
+func (b *Backend[T]) project(bounds attack.Bounds, lo, hi int) {
+	if bounds.None() {
+		return
+	}
+	for r := lo; r < hi; r++ {
+		i, e := b.image(r)
+		project(b.x[r*b.in:][:b.in], b.clean(i), b.eps[e], T(bounds.Lo), T(bounds.Hi))
+	}
 }
 
 // signClean fills sign and flat for the clean images that Begin named.
@@ -264,7 +305,8 @@ func (b *Backend[T]) signClean(ctx context.Context) error {
 		for lo < hi && b.signed[hi-1] {
 			hi--
 		}
-		g := b.gradient(w, b.x0[lo*in:hi*in], func(r int) int32 { return b.labels[lo+r] }, hi-lo)
+		b.forward(w, b.x0[lo*in:hi*in], hi-lo)
+		g := b.backward(w, hi-lo, func(r int) int32 { return b.labels[lo+r] })
 		for i := lo; i < hi; i++ {
 			b.flat[i] = signOf(b.sign[i*in:][:in], g[(i-lo)*in:][:in])
 			b.signed[i] = true
@@ -289,30 +331,31 @@ func (b *Backend[T]) Predictions(ctx context.Context, dst []int32) error {
 		return err
 	}
 	return b.each(ctx, b.rows, func(w *scratch[T], lo, hi int) {
-		argmax(dst[lo:hi], b.forward(w, b.images(w, lo, hi), hi-lo), b.out)
+		argmax(dst[lo:hi], b.forwardRows(w, lo, hi), b.out)
 	})
 }
 
 // Logits returns f(x) [rows, O] in the Backend's precision.
 func (b *Backend[T]) Logits(ctx context.Context) (*tensor.Dense, error) {
-	return b.matrix(ctx, b.out, func(w *scratch[T], x []T, lo, hi int) []T { return b.forward(w, x, hi-lo) })
+	return b.matrix(ctx, b.out, b.forwardRows)
 }
 
 // Images returns x [rows, I] in the Backend's precision.
 func (b *Backend[T]) Images(ctx context.Context) (*tensor.Dense, error) {
-	return b.matrix(ctx, b.in, func(_ *scratch[T], x []T, _, _ int) []T { return x })
+	return b.matrix(ctx, b.in, b.images)
 }
 
 // InputGradient returns ∂L/∂x [rows, I] at the rows' x, each row divided by its
 // 1 - p_y > 0. See lossGradient for why.
 func (b *Backend[T]) InputGradient(ctx context.Context) (*tensor.Dense, error) {
-	return b.matrix(ctx, b.in, func(w *scratch[T], x []T, lo, hi int) []T {
-		return b.gradient(w, x, func(r int) int32 { return b.labels[b.lo+(lo+r)/len(b.eps)] }, hi-lo)
+	return b.matrix(ctx, b.in, func(w *scratch[T], lo, hi int) []T {
+		b.forwardRows(w, lo, hi)
+		return b.backward(w, hi-lo, func(r int) int32 { i, _ := b.image(lo + r); return b.labels[i] })
 	})
 }
 
 // matrix collects f of every block of rows into one [rows, cols].
-func (b *Backend[T]) matrix(ctx context.Context, cols int, f func(w *scratch[T], x []T, lo, hi int) []T) (*tensor.Dense, error) {
+func (b *Backend[T]) matrix(ctx context.Context, cols int, f func(w *scratch[T], lo, hi int) []T) (*tensor.Dense, error) {
 	if err := b.ready(b.rows); err != nil {
 		return nil, err
 	}
@@ -321,7 +364,7 @@ func (b *Backend[T]) matrix(ctx context.Context, cols int, f func(w *scratch[T],
 	}
 	dst := make([]T, b.rows*cols)
 	err := b.each(ctx, b.rows, func(w *scratch[T], lo, hi int) {
-		copy(dst[lo*cols:hi*cols], f(w, b.images(w, lo, hi), lo, hi))
+		copy(dst[lo*cols:hi*cols], f(w, lo, hi))
 	})
 	if err != nil {
 		return nil, err
@@ -348,18 +391,19 @@ func (b *Backend[T]) ready(n int) error {
 	return nil
 }
 
-// images returns x of rows lo to hi-1, [hi-lo, I].
+// images returns x of rows lo to hi-1, [hi-lo, I], valid until w is used again.
 func (b *Backend[T]) images(w *scratch[T], lo, hi int) []T {
-	in := b.in
-	if !b.fresh {
-		return b.x[lo*in : hi*in]
+	if !b.fresh && !b.ray.on {
+		return b.x[lo*b.in : hi*b.in]
 	}
-	if len(b.eps) == 1 {
-		return b.x0[(b.lo+lo)*in : (b.lo+hi)*in]
+	w.x = resize(w.x, (hi-lo)*b.in)
+	if b.ray.on {
+		b.rayImages(w, w.x, lo, hi)
+		return w.x
 	}
-	w.x = resize(w.x, (hi-lo)*in)
 	for r := lo; r < hi; r++ {
-		copy(w.x[(r-lo)*in:][:in], b.x0[(b.lo+r/len(b.eps))*in:])
+		i, _ := b.image(r)
+		copy(w.x[(r-lo)*b.in:][:b.in], b.clean(i))
 	}
 	return w.x
 }
@@ -373,26 +417,43 @@ type scratch[T Float] struct {
 	gemm gemm.Scratch[T]
 }
 
+// forwardRows returns the logits [hi-lo, O] of rows lo to hi-1, valid until w is used again.
+func (b *Backend[T]) forwardRows(w *scratch[T], lo, hi int) []T {
+	if !b.ray.on {
+		return b.forward(w, b.images(w, lo, hi), hi-lo)
+	}
+	w.act = resize(w.act, len(b.layers))
+	w.act[0] = resize(w.act[0], (hi-lo)*b.layers[0].out)
+	b.rayLayer(w.act[0], lo, hi)
+	return b.above(w, hi-lo)
+}
+
 // forward returns the logits [rows, O] of x [rows, I], valid until w is used again.
 func (b *Backend[T]) forward(w *scratch[T], x []T, rows int) []T {
 	w.act = resize(w.act, len(b.layers))
-	for i := range b.layers {
-		l := &b.layers[i]
-		w.act[i] = resize(w.act[i], rows*l.out)
-		l.forward(w.act[i], x, rows, &w.gemm)
-		x = w.act[i]
-	}
-	return x
+	w.act[0] = resize(w.act[0], rows*b.layers[0].out)
+	b.layers[0].forward(w.act[0], x, rows, &w.gemm)
+	return b.above(w, rows)
 }
 
-// gradient returns the gradient of the loss with respect to x [rows, I], each row divided
-// by its 1 - p_y, valid until w is used again. label gives the label of a row.
-func (b *Backend[T]) gradient(w *scratch[T], x []T, label func(r int) int32, rows int) []T {
-	out := b.out
-	logits := b.forward(w, x, rows)
-	w.grad[0] = resize(w.grad[0], rows*out)
+// above runs the layers above the first, whose output is w.act[0], and returns the logits.
+func (b *Backend[T]) above(w *scratch[T], rows int) []T {
+	for i := 1; i < len(b.layers); i++ {
+		l := &b.layers[i]
+		w.act[i] = resize(w.act[i], rows*l.out)
+		l.forward(w.act[i], w.act[i-1], rows, &w.gemm)
+	}
+	return w.act[len(b.layers)-1]
+}
+
+// backward returns the gradient of the loss with respect to the x of the last forward pass,
+// [rows, I], each row divided by its 1 - p_y, valid until w is used again. label gives the
+// label of a row.
+func (b *Backend[T]) backward(w *scratch[T], rows int, label func(r int) int32) []T {
+	logits := w.act[len(b.layers)-1]
+	w.grad[0] = resize(w.grad[0], rows*b.out)
 	for r := range rows {
-		lossGradient(w.grad[0][r*out:][:out], logits[r*out:][:out], int(label(r)))
+		lossGradient(w.grad[0][r*b.out:][:b.out], logits[r*b.out:][:b.out], int(label(r)))
 	}
 	for i := len(b.layers) - 1; i >= 0; i-- {
 		l := &b.layers[i]

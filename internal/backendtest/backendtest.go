@@ -139,14 +139,15 @@ func (s suite) values(t *testing.T) {
 				classes := make([]int32, n)
 				must(t, b.Predictions(t.Context(), classes))
 				for i := range n {
-					want, _ := ref.BoundForward(m, image(x, i), u)
+					px := ref.Pixels(image(x, i), u)
+					want, _ := ref.BoundForward(m, px, u)
 					for j, v := range want {
 						check(t, fmt.Sprintf("image %d: logit %d", i, j), logits[i][j], v)
 					}
 					if got := int(classes[i]); got != ref.Argmax(logits[i]) {
 						t.Fatalf("image %d: class %d, logits %v", i, got, logits[i])
 					}
-					for k, v := range ref.BoundInputGradient(m, image(x, i), int(labels[i]), u) {
+					for k, v := range ref.BoundInputGradient(m, px, int(labels[i]), u) {
 						check(t, fmt.Sprintf("image %d: gradient at pixel %d", i, k), grads[i][k], v)
 					}
 				}
@@ -177,10 +178,16 @@ func (s suite) steps(t *testing.T) {
 					must(t, b.Step(t.Context(), a.At(eps, bounds)))
 					d, err = b.Images(t.Context())
 					after := get(t, d, err)
+					d, err = b.Logits(t.Context())
+					logits := get(t, d, err)
 					for row := range before {
+						want, _ := ref.BoundForward(m, ref.OnRay(after[row], image(x0, row/len(eps)), u), u)
+						for j, v := range want {
+							check(t, fmt.Sprintf("row %d: logit %d", row, j), logits[row][j], v)
+						}
 						i, e := row/len(eps), eps[row%len(eps)]
 						size := e / float64(k)
-						g := ref.BoundInputGradient(m, before[row], int(labels[i]), u)
+						g := ref.BoundInputGradient(m, ref.OnRay(before[row], image(x0, i), u), int(labels[i]), u)
 						signs := make([]float64, len(g))
 						for p, v := range g {
 							moves++
@@ -243,7 +250,7 @@ func (s suite) saturated(t *testing.T) {
 		if zero[i] {
 			t.Errorf("image %d counts as not attacked", i)
 		}
-		for p, g := range ref.BoundInputGradient(m, image(x, i), int(labels[i]), roundoff(b)) {
+		for p, g := range ref.BoundInputGradient(m, ref.Pixels(image(x, i), roundoff(b)), int(labels[i]), roundoff(b)) {
 			if math.Abs(g.V) <= g.Err {
 				continue
 			}
@@ -327,19 +334,24 @@ func (s suite) special(t *testing.T) {
 
 // rows computes the same (image, eps) pairs in batches of all kinds: every bit must agree.
 func (s suite) rows(t *testing.T) {
+	for _, bounds := range []attack.Bounds{{}, {Lo: 0, Hi: 1}} {
+		t.Run("bounds="+bounds.String(), func(t *testing.T) { s.rowsWithin(t, bounds) })
+	}
+}
+
+func (s suite) rowsWithin(t *testing.T, bounds attack.Bounds) {
 	r := rand.New(rand.NewPCG(5, 5))
 	m := ref.RandomModel(r, 1, 50, 37, 29, 10)
 	const n = 201
 	x, labels := batch(r, n, m)
 	eps := []float64{0, 0.05, 0.1, 0.35, 0.4}
-	bounds := attack.Bounds{Lo: 0, Hi: 1}
 	type found struct {
 		class  int32
 		zero   bool
 		logits []float64
 		image  []float64
 	}
-	collect := func(images, width int) [][]found {
+	collect := func(k, images, width int) [][]found {
 		b := s.load(t, m, x, labels)
 		out := make([][]found, n)
 		for lo := 0; lo < n; lo += images {
@@ -349,7 +361,7 @@ func (s suite) rows(t *testing.T) {
 				rows := (hi - lo) * len(part)
 				class, zero := make([]int32, rows), make([]bool, rows)
 				must(t, b.Begin(t.Context(), lo, hi, part))
-				a := attack.BIM(3)
+				a := attack.BIM(k)
 				for range a.Steps {
 					must(t, b.Step(t.Context(), a.At(part, bounds)))
 				}
@@ -359,21 +371,24 @@ func (s suite) rows(t *testing.T) {
 				logits := get(t, d, err)
 				d, err = b.Images(t.Context())
 				moved := get(t, d, err)
-				for k := range rows {
-					out[lo+k/len(part)] = append(out[lo+k/len(part)], found{class[k], zero[k], logits[k], moved[k]})
+				for row := range rows {
+					i := lo + row/len(part)
+					out[i] = append(out[i], found{class[row], zero[row], logits[row], moved[row]})
 				}
 			}
 		}
 		return out
 	}
-	want := collect(n, len(eps))
-	for _, split := range [][2]int{{1, 1}, {1, 5}, {7, 2}, {100, 5}, {n, 1}} {
-		got := collect(split[0], split[1])
-		for i := range n {
-			for e := range eps {
-				g, w := got[i][e], want[i][e]
-				if g.class != w.class || g.zero != w.zero || !sameBits(g.logits, w.logits) || !sameBits(g.image, w.image) {
-					t.Fatalf("batches of %d images and %d eps: image %d at eps %v differs from one batch of all", split[0], split[1], i, eps[e])
+	for _, k := range []int{0, 1, 3} {
+		want := collect(k, n, len(eps))
+		for _, split := range [][2]int{{1, 1}, {1, 5}, {7, 2}, {100, 5}, {n, 1}} {
+			got := collect(k, split[0], split[1])
+			for i := range n {
+				for e := range eps {
+					g, w := got[i][e], want[i][e]
+					if g.class != w.class || g.zero != w.zero || !sameBits(g.logits, w.logits) || !sameBits(g.image, w.image) {
+						t.Fatalf("K = %d, batches of %d images and %d eps: image %d at eps %v differs from one batch of all", k, split[0], split[1], i, eps[e])
+					}
 				}
 			}
 		}
@@ -485,8 +500,10 @@ func (s suite) states(t *testing.T) {
 	if _, err := b.Logits(t.Context()); err == nil {
 		t.Error("logits before Load: no error")
 	}
-	if err := b.Step(t.Context(), step); err == nil {
-		t.Error("step before Load: no error")
+	for _, s := range []attack.Step{step, {}} {
+		if err := b.Step(t.Context(), s); err == nil {
+			t.Errorf("step %v before Load: no error", s)
+		}
 	}
 	must(t, b.Load(t.Context(), 0, x, labels))
 	must(t, b.Begin(t.Context(), 5, 5, eps))
@@ -499,6 +516,7 @@ func (s suite) states(t *testing.T) {
 	if err := b.Step(ended, step); !errors.Is(err, context.Canceled) {
 		t.Errorf("step with an ended context: %v, want %v", err, context.Canceled)
 	}
+	must(t, b.Begin(t.Context(), 0, 200, eps))
 	if err := b.Predictions(ended, make([]int32, 200)); !errors.Is(err, context.Canceled) {
 		t.Errorf("predictions with an ended context: %v, want %v", err, context.Canceled)
 	}

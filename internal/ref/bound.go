@@ -16,17 +16,35 @@ func gamma(n int, u float64) float64 {
 	return nu / (1 - nu)
 }
 
+// Pixels bounds pixels that were rounded once in arithmetic of unit roundoff u.
+func Pixels(x []float64, u float64) []Value {
+	v := make([]Value, len(x))
+	for i, p := range x {
+		v[i] = Value{p, u * math.Abs(p)}
+	}
+	return v
+}
+
+// OnRay bounds pixels x = x0 + size·d of which a backend may compute the first layer as
+// (W·x0 + b) + size·(W·d). The terms of those sums are larger than those of W·x by
+// up to 2·|size·d|, and err by γ times that more: as if x itself erred so.
+func OnRay(x, x0 []float64, u float64) []Value {
+	v := Pixels(x, u)
+	g := gamma(len(x)+2, u)
+	for i := range v {
+		v[i].Err += g * 2 * math.Abs(x[i]-x0[i])
+	}
+	return v
+}
+
 // BoundForward returns the logits of x with a bound on their error in arithmetic of unit
 // roundoff u, from the running error of each layer:
 //
 //	|δz_o| ≤ γ_{n+1}·(|b_o| + Σ|w_oi|(|x_i| + δx_i)) + Σ|w_oi|·δx_i,
 //
-// and the inputs of each layer likewise. δx of a pixel is u·|x|: it is rounded once.
-func BoundForward(m *model.Model, x []float64, u float64) (logits []Value, inputs [][]Value) {
-	v := make([]Value, len(x))
-	for i, p := range x {
-		v[i] = Value{p, u * math.Abs(p)}
-	}
+// and the inputs of each layer likewise.
+func BoundForward(m *model.Model, x []Value, u float64) (logits []Value, inputs [][]Value) {
+	v := x
 	for _, l := range m.Layers {
 		inputs = append(inputs, v)
 		switch l := l.(type) {
@@ -59,7 +77,7 @@ func BoundForward(m *model.Model, x []float64, u float64) (logits []Value, input
 // BoundInputGradient returns InputGradient with a bound on its error, from the running
 // error of each layer. A unit whose z may be on either side of 0 counts with
 // all that it could carry.
-func BoundInputGradient(m *model.Model, x []float64, y int, u float64) []Value {
+func BoundInputGradient(m *model.Model, x []Value, y int, u float64) []Value {
 	logits, inputs := BoundForward(m, x, u)
 	z, worst := make([]float64, len(logits)), 0.0
 	for j, v := range logits {
