@@ -61,10 +61,13 @@ func (a *affine[T]) mask(dy, y []T) {
 	if !a.relu {
 		return
 	}
+	pass := [2]T{0, 1}
 	for i, v := range y {
-		if !(v > 0) {
-			dy[i] = 0
+		open := 0 // without a branch, which would be a coin toss
+		if v > 0 {
+			open = 1
 		}
+		dy[i] *= pass[open]
 	}
 }
 

@@ -1,22 +1,22 @@
 package cpu
 
-// signOf writes sign(g) with sign(0) = 0 and reports whether g is zero in every pixel.
+// signOf writes sign(g) with sign(0) = 0 and reports whether that is zero in every pixel. The sign of NaN
+// is 0: it comes from logits that are not finite, which Predictions reports.
 func signOf[T Float](dst []int8, g []T) (zero bool) {
-	zero = true
+	some := 0
 	for i, v := range g {
-		var s int8
+		// Signs are coin tosses to a branch predictor: these compile without branches.
+		var plus, minus int
 		if v > 0 {
-			s = 1
+			plus = 1
 		}
 		if v < 0 {
-			s = -1
+			minus = 1
 		}
-		dst[i] = s
-		if v != 0 { // NaN too is not zero
-			zero = false
-		}
+		dst[i] = int8(plus - minus)
+		some |= plus | minus
 	}
-	return zero
+	return some == 0
 }
 
 // signStep writes x ← from + size·d, d of -1, 0, 1.
