@@ -4,6 +4,7 @@ package attack
 
 import (
 	"fmt"
+	"math"
 	"strings"
 )
 
@@ -114,14 +115,27 @@ func (a Attack) Label() string {
 type Step struct {
 	Direction Direction
 	Seed      uint64
+	Index     int       // of the step, from 0; keys RandomSign
 	Size      []float64 // [E], in units of pixels
 	Bounds    Bounds
 }
 
-// At returns the attack's step for each of eps [E] within bounds. All K steps
-// are alike.
-func (a Attack) At(eps []float64, bounds Bounds) Step {
-	s := Step{Direction: a.Direction, Seed: a.Seed, Size: make([]float64, len(eps)), Bounds: bounds}
+// Validate returns an error unless s has a known direction, finite sizes and valid bounds.
+func (s Step) Validate() error {
+	if s.Direction != Gradient && s.Direction != RandomSign {
+		return fmt.Errorf("attack: unknown direction %d", s.Direction)
+	}
+	for e, v := range s.Size {
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return fmt.Errorf("attack: size[%d] is %v, want a finite number", e, v)
+		}
+	}
+	return s.Bounds.Validate()
+}
+
+// At returns step k of the attack, from 0, for each of eps [E] within bounds.
+func (a Attack) At(k int, eps []float64, bounds Bounds) Step {
+	s := Step{Direction: a.Direction, Seed: a.Seed, Index: k, Size: make([]float64, len(eps)), Bounds: bounds}
 	for e, v := range eps {
 		s.Size[e] = v / float64(a.Steps)
 	}

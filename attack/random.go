@@ -3,16 +3,16 @@ package attack
 import "math/bits"
 
 // RandomSigns writes +1 or -1 to each of dst [I], a fair coin for every pixel of
-// one image. The draw depends on the seed, the image's index in its data set and
-// the pixel's index alone: not on batch size, threads or backend. Pixel i takes
-// bit i mod 128, lowest first, of the i/128-th block of Philox4x32-10 under the
-// key seed, counter (i/128, 0, image low, image high).
+// one image at one step of an attack. The draw depends on the seed, the image's index in its
+// data set, the step and the pixel's index alone: not on batch size, threads or backend. Pixel i
+// takes bit i mod 128, lowest first, of the i/128-th block of Philox4x32-10 under the
+// key seed, counter (i/128, step, image low, image high).
 //
 // Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
-func RandomSigns(dst []int8, seed uint64, image int) {
+func RandomSigns(dst []int8, seed uint64, image, step int) {
 	key := [2]uint32{uint32(seed), uint32(seed >> 32)}
 	for at := 0; at < len(dst); at += 128 {
-		r := philox([4]uint32{uint32(at / 128), 0, uint32(image), uint32(uint64(image) >> 32)}, key)
+		r := philox([4]uint32{uint32(at / 128), uint32(step), uint32(image), uint32(uint64(image) >> 32)}, key)
 		for i := range dst[at:min(at+128, len(dst))] {
 			dst[at+i] = 1 - 2*int8(r[i/32]>>(i%32)&1)
 		}

@@ -61,13 +61,12 @@ func (a *affine[T]) mask(dy, y []T) {
 	if !a.relu {
 		return
 	}
-	pass := [2]T{0, 1}
 	for i, v := range y {
 		open := 0 // without a branch, which would be a coin toss
 		if v > 0 {
 			open = 1
 		}
-		dy[i] *= pass[open]
+		dy[i] = [2]T{0, dy[i]}[open] // not times 0 or 1: an infinite dy at a dead unit counts for nothing
 	}
 }
 

@@ -33,17 +33,23 @@ type Options struct {
 	Kernel  string // one of Kernels; "" is the best, or the one that ADVSWEEP_KERNEL names
 }
 
+// MaxThreads is the largest Options.Threads.
+const MaxThreads = 1024
+
 // Kernels lists the matrix kernels that this processor can run, best first.
 func Kernels() []string { return gemm.Paths() }
 
 // A Backend holds one model and one batch. It implements pipeline.Backend and is
-// used by one goroutine at a time.
+// used by one goroutine at a time. What it returns is the caller's. After an error of Step
+// the rows are gone: call Begin again.
 type Backend[T Float] struct {
 	kernel  string
 	layers  []affine[T]
 	in, out int // I, O
+	width   int // outputs of the first layer
 	threads int
 	scratch []scratch[T]
+	broken  atomic.Int64 // an image whose gradient was not finite in a Step, or -1
 	closed  bool
 
 	// Set by Load: clean images x0 [N, I], labels [N], and their gradients' signs, which
@@ -77,11 +83,11 @@ func New[T Float](m *model.Model, o Options) (*Backend[T], error) {
 	if err := m.Validate(); err != nil {
 		return nil, err
 	}
-	if o.Threads < 0 {
-		return nil, fmt.Errorf("cpu: %d threads, want 0 or more", o.Threads)
+	if o.Threads < 0 || o.Threads > MaxThreads {
+		return nil, fmt.Errorf("cpu: %d threads, want 0 to %d", o.Threads, MaxThreads)
 	}
 	if o.Threads == 0 {
-		o.Threads = runtime.GOMAXPROCS(0)
+		o.Threads = min(runtime.GOMAXPROCS(0), MaxThreads)
 	}
 	kernel, err := gemm.Path(o.Kernel)
 	if err != nil {
@@ -92,16 +98,13 @@ func New[T Float](m *model.Model, o Options) (*Backend[T], error) {
 		switch l := l.(type) {
 		case model.Linear:
 			b.layers = append(b.layers, newAffine[T](kernel, l))
-		case model.ReLU:
-			if len(b.layers) == 0 {
-				return nil, fmt.Errorf("cpu: layer %d is a ReLU before any Linear", i)
-			}
+		case model.ReLU: // Validate lets none come first
 			b.layers[len(b.layers)-1].relu = true
 		default:
 			return nil, fmt.Errorf("cpu: layer %d: no operation for %T", i, l)
 		}
 	}
-	b.in, b.out = b.layers[0].in, b.layers[len(b.layers)-1].out
+	b.in, b.width, b.out = b.layers[0].in, b.layers[0].out, b.layers[len(b.layers)-1].out
 	b.scratch = make([]scratch[T], o.Threads)
 	return b, nil
 }
@@ -118,7 +121,7 @@ func (b *Backend[T]) Shape() (inputs, classes int) { return b.in, b.out }
 // MaxRows is the most rows for one Begin that keep memory bounded: x of each row and, at one
 // eps, a ray of each.
 func (b *Backend[T]) MaxRows() int {
-	return max(1, batchBytes/((b.in+2*b.layers[0].out)*int(unsafe.Sizeof(T(0)))))
+	return max(1, batchBytes/((b.in+2*b.width)*int(unsafe.Sizeof(T(0)))))
 }
 
 var errClosed = errors.New("cpu: backend is closed")
@@ -133,9 +136,11 @@ func (b *Backend[T]) Load(ctx context.Context, first int, x0 *tensor.Dense, labe
 	switch {
 	case b.closed:
 		return errClosed
-	case x0.RequiresIterator():
-		return errors.New("cpu: load: images are a view that is not contiguous")
-	case x0.DataSize() != len(labels)*in || x0.Shape()[0] != len(labels):
+	case x0 == nil:
+		return errors.New("cpu: load: no images")
+	case x0.RequiresIterator() || !x0.DataOrder().IsRowMajor() || !x0.IsNativelyAccessible():
+		return errors.New("cpu: load: images are not contiguous and row-major in the memory of Go")
+	case x0.Dims() == 0 || x0.DataSize() != len(labels)*in || x0.Shape()[0] != len(labels):
 		return fmt.Errorf("cpu: load: images %v with %d labels, want [%d %d]", x0.Shape(), len(labels), len(labels), in)
 	}
 	for i, y := range labels {
@@ -166,7 +171,7 @@ func (b *Backend[T]) Load(ctx context.Context, first int, x0 *tensor.Dense, labe
 	b.first, b.x0, b.min, b.max = first, x, lo, hi
 	b.labels = append(b.labels[:0], labels...)
 	b.sign, b.signed, b.flat = make([]int8, len(x)), make([]bool, len(labels)), make([]bool, len(labels))
-	b.rows = 0
+	b.rows, b.eps = 0, nil
 	return ctx.Err()
 }
 
@@ -182,8 +187,14 @@ func (b *Backend[T]) Begin(ctx context.Context, lo, hi int, eps []float64) error
 	if err := attack.ValidateEps(eps); err != nil {
 		return fmt.Errorf("cpu: begin: %w", err)
 	}
-	b.eps = make([]T, len(eps))
-	convert(b.eps, eps)
+	if most := b.MaxRows(); hi-lo > most/len(eps) && (hi-lo != 1 || len(eps) != 1) {
+		return fmt.Errorf("cpu: begin: %d images at %d eps, want at most %d rows", hi-lo, len(eps), most)
+	}
+	rounded, err := toFinite[T](eps)
+	if err != nil {
+		return fmt.Errorf("cpu: begin: eps %w", err)
+	}
+	b.eps = rounded
 	b.lo, b.rows, b.fresh, b.ray.on = lo, (hi-lo)*len(eps), true, false
 	b.x = resize(b.x, b.rows*b.in)
 	b.zero = resize(b.zero, b.rows)
@@ -203,17 +214,19 @@ func (b *Backend[T]) Step(ctx context.Context, s attack.Step) error {
 	case !s.Bounds.None() && b.rows > 0 && (b.min < T(s.Bounds.Lo) || b.max > T(s.Bounds.Hi)):
 		return fmt.Errorf("cpu: step: clean pixels reach from %v to %v, outside the bounds %v", b.min, b.max, s.Bounds)
 	}
-	if err := s.Bounds.Validate(); err != nil {
+	if err := s.Validate(); err != nil {
 		return fmt.Errorf("cpu: step: %w", err)
 	}
+	size, err := toFinite[T](s.Size)
+	if err != nil {
+		return fmt.Errorf("cpu: step: size %w", err)
+	}
+	b.broken.Store(-1)
 	if s.Direction == attack.Gradient && b.fresh {
 		if err := b.signClean(ctx); err != nil {
 			return err
 		}
 	}
-	size := make([]T, len(s.Size))
-	convert(size, s.Size)
-	var err error
 	switch {
 	case b.fresh && s.Bounds.None():
 		err = b.enterRay(ctx, s, size)
@@ -243,7 +256,11 @@ func (b *Backend[T]) Step(ctx context.Context, s attack.Step) error {
 					continue
 				}
 				w.sign = resize(w.sign, b.in)
-				if signOf(w.sign, g[(r-lo)*b.in:][:b.in]) {
+				zero, finite := signOf(w.sign, g[(r-lo)*b.in:][:b.in])
+				if !finite {
+					b.broken.Store(int64(i))
+				}
+				if zero {
 					b.zero[r] = true
 				}
 				signStep(x, x, w.sign, size[e])
@@ -252,8 +269,11 @@ func (b *Backend[T]) Step(ctx context.Context, s attack.Step) error {
 		})
 		b.ray.on = false
 	}
+	if i := b.broken.Load(); i >= 0 && err == nil {
+		err = fmt.Errorf("cpu: step: image %d: the gradient is not finite in %s", b.first+int(i), b.Precision())
+	}
 	if err != nil {
-		b.rows = 0 // some rows have moved, some have not
+		b.rows, b.eps = 0, nil // some rows have moved, some have not
 		return err
 	}
 	if b.fresh && s.Direction == attack.Gradient {
@@ -279,7 +299,7 @@ func (b *Backend[T]) direction(w *scratch[T], s attack.Step, i int) []int8 {
 		return b.sign[i*b.in:][:b.in]
 	}
 	w.sign = resize(w.sign, b.in)
-	attack.RandomSigns(w.sign, s.Seed, b.first+i)
+	attack.RandomSigns(w.sign, s.Seed, b.first+i, s.Index)
 	return w.sign
 }
 
@@ -308,8 +328,12 @@ func (b *Backend[T]) signClean(ctx context.Context) error {
 		b.forward(w, b.x0[lo*in:hi*in], hi-lo)
 		g := b.backward(w, hi-lo, func(r int) int32 { return b.labels[lo+r] })
 		for i := lo; i < hi; i++ {
-			b.flat[i] = signOf(b.sign[i*in:][:in], g[(i-lo)*in:][:in])
-			b.signed[i] = true
+			var finite bool
+			b.flat[i], finite = signOf(b.sign[i*in:][:in], g[(i-lo)*in:][:in])
+			b.signed[i] = finite
+			if !finite {
+				b.broken.Store(int64(i))
+			}
 		}
 	})
 }
@@ -360,7 +384,7 @@ func (b *Backend[T]) matrix(ctx context.Context, cols int, f func(w *scratch[T],
 		return nil, err
 	}
 	if b.rows == 0 {
-		return nil, errors.New("cpu: no rows")
+		return nil, errors.New("cpu: the batch is empty")
 	}
 	dst := make([]T, b.rows*cols)
 	err := b.each(ctx, b.rows, func(w *scratch[T], lo, hi int) {
@@ -377,7 +401,9 @@ func (b *Backend[T]) Close() error {
 	if b.closed {
 		return errClosed
 	}
-	*b = Backend[T]{kernel: b.kernel, in: b.in, out: b.out, closed: true}
+	b.closed = true
+	b.layers, b.scratch, b.x0, b.labels, b.sign, b.signed, b.flat = nil, nil, nil, nil, nil, nil, nil
+	b.x, b.ray, b.zero, b.rows, b.eps = nil, ray[T]{}, nil, 0, nil
 	return nil
 }
 
@@ -385,6 +411,8 @@ func (b *Backend[T]) ready(n int) error {
 	switch {
 	case b.closed:
 		return errClosed
+	case len(b.eps) == 0:
+		return errors.New("cpu: no rows, call Begin first")
 	case n != b.rows:
 		return fmt.Errorf("cpu: room for %d rows, want %d", n, b.rows)
 	}
@@ -472,7 +500,8 @@ func (b *Backend[T]) each(ctx context.Context, n int, f func(w *scratch[T], lo, 
 		blocks = (blocks + b.threads - 1) / b.threads * b.threads
 	}
 	return b.blocks(ctx, blocks, func(w *scratch[T], i int) {
-		if lo, hi := i*n/blocks, (i+1)*n/blocks; lo < hi {
+		start := func(i int) int { return i*(n/blocks) + min(i, n%blocks) }
+		if lo, hi := start(i), start(i+1); lo < hi {
 			f(w, lo, hi)
 		}
 	})
@@ -482,8 +511,14 @@ func (b *Backend[T]) each(ctx context.Context, n int, f func(w *scratch[T], lo, 
 func (b *Backend[T]) blocks(ctx context.Context, n int, f func(w *scratch[T], i int)) error {
 	var next atomic.Int64
 	var wg sync.WaitGroup
+	var bug atomic.Pointer[any]
 	for t := range min(b.threads, n) {
 		wg.Go(func() {
+			defer func() {
+				if p := recover(); p != nil {
+					bug.Store(&p)
+				}
+			}()
 			for ctx.Err() == nil {
 				i := int(next.Add(1)) - 1
 				if i >= n {
@@ -494,6 +529,9 @@ func (b *Backend[T]) blocks(ctx context.Context, n int, f func(w *scratch[T], i 
 		})
 	}
 	wg.Wait()
+	if p := bug.Load(); p != nil {
+		panic(*p) // on the caller's goroutine, who can recover
+	}
 	return ctx.Err()
 }
 
@@ -503,6 +541,18 @@ func resize[E any](s []E, n int) []E {
 		return make([]E, n)
 	}
 	return s[:n]
+}
+
+// toFinite rounds values to T and returns an error if one overflows.
+func toFinite[T Float](values []float64) ([]T, error) {
+	out := make([]T, len(values))
+	convert(out, values)
+	for i, v := range out {
+		if v-v != 0 {
+			return nil, fmt.Errorf("%v is not finite in float%d", values[i], 8*unsafe.Sizeof(v))
+		}
+	}
+	return out, nil
 }
 
 func convert[D, S Float](dst []D, src []S) {

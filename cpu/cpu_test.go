@@ -56,8 +56,8 @@ func TestThreads(t *testing.T) {
 		if err := b.Begin(t.Context(), 0, 331, eps); err != nil {
 			t.Fatal(err)
 		}
-		for range 4 {
-			if err := b.Step(t.Context(), attack.BIM(4).At(eps, attack.Bounds{})); err != nil {
+		for k := range 4 {
+			if err := b.Step(t.Context(), attack.BIM(4).At(k, eps, attack.Bounds{})); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -117,7 +117,7 @@ func benchmark(b *testing.B, gradient bool) {
 			if err := back.Begin(b.Context(), 0, n, []float64{0.1}); err != nil {
 				b.Fatal(err)
 			}
-			step := attack.FGSM().At([]float64{0.1}, attack.Bounds{})
+			step := attack.FGSM().At(0, []float64{0.1}, attack.Bounds{})
 			if err := back.Step(b.Context(), step); err != nil { // from here on rows are not clean images
 				b.Fatal(err)
 			}

@@ -1,9 +1,10 @@
 package cpu
 
-// signOf writes sign(g) with sign(0) = 0 and reports whether that is zero in every pixel. The sign of NaN
-// is 0: it comes from logits that are not finite, which Predictions reports.
-func signOf[T Float](dst []int8, g []T) (zero bool) {
+// signOf writes sign(g) with sign(0) = 0 and reports whether that is zero in every pixel, and
+// whether every element of g is finite.
+func signOf[T Float](dst []int8, g []T) (zero, finite bool) {
 	some := 0
+	var check T
 	for i, v := range g {
 		// Signs are coin tosses to a branch predictor: these compile without branches.
 		var plus, minus int
@@ -15,8 +16,9 @@ func signOf[T Float](dst []int8, g []T) (zero bool) {
 		}
 		dst[i] = int8(plus - minus)
 		some |= plus | minus
+		check += v * 0 // NaN from then on if v is NaN or infinite
 	}
-	return some == 0
+	return some == 0, check == 0
 }
 
 // signStep writes x ← from + size·d, d of -1, 0, 1.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"runtime"
 
 	"advsweep/dataset"
 	"advsweep/internal/gemm"
@@ -46,7 +45,8 @@ type TrainingProgress struct {
 
 const (
 	beta1, beta2, adamEps = 0.9, 0.999, 1e-8
-	weightRows            = 32 // output units whose weights one task updates
+	maxWeights            = 1 << 27 // with what Adam keeps, 3 GiB
+	weightRows            = 32      // output units whose weights one task updates
 )
 
 // Run returns the trained model, in float32. The same set, seed and kernel give the same
@@ -65,18 +65,22 @@ func (t Training) Run(ctx context.Context, set *dataset.Set) (*model.Model, erro
 	case !(t.Rate > 0) || math.IsInf(t.Rate, 0):
 		return nil, fmt.Errorf("cpu: train: rate %v, want a finite number > 0", t.Rate)
 	}
-	if t.Options.Threads == 0 {
-		t.Options.Threads = runtime.GOMAXPROCS(0)
-	}
 	pixels, ok := set.Images.Data().([]uint8)
 	if !ok {
 		return nil, fmt.Errorf("cpu: train: images of %v, want uint8", set.Images.Dtype())
 	}
 	in := len(pixels) / n
 	sizes := append(append([]int{in}, t.Hidden...), t.Classes)
-	for _, s := range sizes {
-		if s < 1 {
-			return nil, fmt.Errorf("cpu: train: layer sizes %v, want at least 1", sizes)
+	weights := 0
+	for i, s := range sizes {
+		if s < 1 || s > maxWeights {
+			return nil, fmt.Errorf("cpu: train: layer sizes %v, want 1 to %d", sizes, maxWeights)
+		}
+		if i > 0 && s > (maxWeights-weights)/sizes[i-1] {
+			return nil, fmt.Errorf("cpu: train: layer sizes %v make more than %d weights", sizes, maxWeights)
+		}
+		if i > 0 {
+			weights += s * sizes[i-1]
 		}
 	}
 

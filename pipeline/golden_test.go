@@ -133,7 +133,7 @@ func TestGoldenLogits(t *testing.T) {
 		gradient := floats(t, c.b.InputGradient)[:784]
 		compare(t, c.b.Precision()+" gradient", unit(gradient), unit(g.Gradient0), c.tol)
 		compare(t, c.b.Precision()+" logits", floats(t, c.b.Logits), flat(g.Logits), c.tol)
-		if err := c.b.Step(t.Context(), attack.FGSM().At(eps, attack.Bounds{})); err != nil {
+		if err := c.b.Step(t.Context(), attack.FGSM().At(0, eps, attack.Bounds{})); err != nil {
 			t.Fatal(err)
 		}
 		compare(t, c.b.Precision()+" logits after FGSM", floats(t, c.b.Logits), flat(g.FGSMLogits), c.tol)

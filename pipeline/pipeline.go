@@ -204,9 +204,8 @@ func steps(ctx context.Context, b Backend, a attack.Attack, eps []float64, bound
 	if a.Steps == 0 {
 		return nil
 	}
-	step := a.At(eps, bounds)
-	for range a.Steps {
-		if err := b.Step(ctx, step); err != nil {
+	for k := range a.Steps {
+		if err := b.Step(ctx, a.At(k, eps, bounds)); err != nil {
 			return err
 		}
 		after()

@@ -104,7 +104,7 @@ func TestSoftmaxRegression(t *testing.T) {
 	if err := b.Begin(t.Context(), 0, set.N(), eps); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Step(t.Context(), attack.FGSM().At(eps, attack.Bounds{})); err != nil {
+	if err := b.Step(t.Context(), attack.FGSM().At(0, eps, attack.Bounds{})); err != nil {
 		t.Fatal(err)
 	}
 	predicted := make([]int32, set.N()*len(eps))

@@ -74,7 +74,7 @@ func (f *flags) bench(c *cobra.Command, count int, benchtime time.Duration) erro
 	}
 	n = min(n, b.MaxRows())
 	class := make([]int32, n)
-	step := attack.FGSM().At([]float64{0.001}, sweep.Bounds)
+	step := attack.FGSM().At(0, []float64{0.001}, sweep.Bounds)
 	type benchmark struct {
 		name   string
 		images int

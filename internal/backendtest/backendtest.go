@@ -172,10 +172,10 @@ func (s suite) steps(t *testing.T) {
 				must(t, b.Begin(t.Context(), 0, n, eps))
 				a := attack.BIM(k)
 				unsure, moves := 0, 0
-				for range k {
+				for step := range k {
 					d, err := b.Images(t.Context())
 					before := get(t, d, err)
-					must(t, b.Step(t.Context(), a.At(eps, bounds)))
+					must(t, b.Step(t.Context(), a.At(step, eps, bounds)))
 					d, err = b.Images(t.Context())
 					after := get(t, d, err)
 					d, err = b.Logits(t.Context())
@@ -236,7 +236,7 @@ func (s suite) saturated(t *testing.T) {
 	b := s.load(t, m, x, labels)
 	eps := []float64{1}
 	must(t, b.Begin(t.Context(), 0, n, eps))
-	must(t, b.Step(t.Context(), attack.FGSM().At(eps, attack.Bounds{})))
+	must(t, b.Step(t.Context(), attack.FGSM().At(0, eps, attack.Bounds{})))
 	zero := make([]bool, n)
 	must(t, b.ZeroGradient(t.Context(), zero))
 	d, err := b.Images(t.Context())
@@ -276,7 +276,7 @@ func (s suite) special(t *testing.T) {
 		class, zero = make([]int32, 2), make([]bool, 2)
 		must(t, b.Begin(t.Context(), 0, 2, eps))
 		must(t, b.Predictions(t.Context(), class))
-		must(t, b.Step(t.Context(), attack.FGSM().At(eps, attack.Bounds{})))
+		must(t, b.Step(t.Context(), attack.FGSM().At(0, eps, attack.Bounds{})))
 		must(t, b.ZeroGradient(t.Context(), zero))
 		d, err := b.Images(t.Context())
 		return b, class, zero, get(t, d, err)
@@ -362,8 +362,8 @@ func (s suite) rowsWithin(t *testing.T, bounds attack.Bounds) {
 				class, zero := make([]int32, rows), make([]bool, rows)
 				must(t, b.Begin(t.Context(), lo, hi, part))
 				a := attack.BIM(k)
-				for range a.Steps {
-					must(t, b.Step(t.Context(), a.At(part, bounds)))
+				for step := range a.Steps {
+					must(t, b.Step(t.Context(), a.At(step, part, bounds)))
 				}
 				must(t, b.Predictions(t.Context(), class))
 				must(t, b.ZeroGradient(t.Context(), zero))
@@ -414,12 +414,12 @@ func (s suite) noise(t *testing.T) {
 	must(t, b.Load(t.Context(), first, x, labels))
 	eps := []float64{0.125, 0.5}
 	must(t, b.Begin(t.Context(), 2, 9, eps))
-	must(t, b.Step(t.Context(), attack.Noise(77).At(eps, attack.Bounds{})))
+	must(t, b.Step(t.Context(), attack.Noise(77).At(0, eps, attack.Bounds{})))
 	d, err := b.Images(t.Context())
 	for k, got := range get(t, d, err) {
 		i, e := 2+k/2, eps[k%2]
 		signs := make([]int8, 300)
-		attack.RandomSigns(signs, 77, first+i)
+		attack.RandomSigns(signs, 77, first+i, 0)
 		for p, v := range image(x, i) {
 			want := v + e*float64(signs[p])
 			check(t, fmt.Sprintf("image %d, eps %v: pixel %d", i, e, p), got[p], ref.Value{V: want, Err: 2 * roundoff(b)})
@@ -494,7 +494,7 @@ func (s suite) states(t *testing.T) {
 	m := ref.RandomModel(rand.New(rand.NewPCG(1, 1)), 1, 4, 3, 2)
 	x, labels := batch(rand.New(rand.NewPCG(2, 2)), 200, m)
 	eps := []float64{0.1}
-	step := attack.FGSM().At(eps, attack.Bounds{})
+	step := attack.FGSM().At(0, eps, attack.Bounds{})
 
 	b := s.open(t, m)
 	if _, err := b.Logits(t.Context()); err == nil {
