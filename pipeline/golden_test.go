@@ -94,8 +94,8 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if res.Clean != g.CleanCorrect || len(res.ZeroGradient) != 0 {
-				t.Errorf("%s: %d clean images right, %d not attacked; want %d and 0", c.b.Precision(), res.Clean, len(res.ZeroGradient), g.CleanCorrect)
+			if res.Clean != g.CleanCorrect || len(res.ZeroGradient()) != 0 {
+				t.Errorf("%s: %d clean images right, %d not attacked; want %d and 0", c.b.Precision(), res.Clean, len(res.ZeroGradient()), g.CleanCorrect)
 			}
 			for _, curve := range res.Curves {
 				want := g.Float64[fmt.Sprintf("k%d_%s", curve.Attack.Steps, key)]

@@ -5,8 +5,10 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"advsweep/attack"
 	"advsweep/dataset"
@@ -72,13 +74,13 @@ func (s Sweep) Run(ctx context.Context, b Backend, set *dataset.Set) (*Result, e
 	}
 	n := set.N()
 	_, classes := b.Shape()
-	res := &Result{N: n, Classes: classes, Eps: s.Eps, Bounds: s.Bounds, ZeroGradient: []int{}}
-	r := run{Sweep: s, b: b, labels: set.Labels, first: set.First, stuck: make([]bool, n)}
+	res := &Result{N: n, Classes: classes, Eps: slices.Clone(s.Eps), Bounds: s.Bounds}
+	r := run{Sweep: s, b: b, labels: set.Labels, first: set.First}
 	r.total = n
 	for _, a := range s.Attacks {
 		r.total += n * len(s.Eps) * (a.Steps + 1)
 	}
-	clean, err := r.curve(ctx, attack.Attack{}, []float64{0})
+	clean, err := r.curve(ctx, untouched, []float64{0})
 	if err != nil {
 		return nil, err
 	}
@@ -90,18 +92,29 @@ func (s Sweep) Run(ctx context.Context, b Backend, set *dataset.Set) (*Result, e
 		}
 		res.Curves = append(res.Curves, c)
 	}
-	for i, stuck := range r.stuck {
-		if stuck {
-			res.ZeroGradient = append(res.ZeroGradient, set.First+i)
-		}
-	}
 	return res, nil
 }
 
-func (s Sweep) validate(b Backend, set *dataset.Set) error {
-	if set.N() == 0 {
-		return fmt.Errorf("pipeline: no images")
+// untouched leaves images as they are.
+var untouched = attack.Attack{Name: "clean"}
+
+// Correct returns how many images of set are classified correctly as they are.
+func Correct(ctx context.Context, b Backend, set *dataset.Set) (int, error) {
+	if err := fits(b, set); err != nil {
+		return 0, err
 	}
+	if err := b.Load(ctx, set.First, set.Images, set.Labels); err != nil {
+		return 0, err
+	}
+	r := run{b: b, labels: set.Labels, first: set.First, total: set.N()}
+	c, err := r.curve(ctx, untouched, []float64{0})
+	if err != nil {
+		return 0, err
+	}
+	return c.Correct[0], nil
+}
+
+func (s Sweep) validate(b Backend, set *dataset.Set) error {
 	if len(s.Attacks) == 0 {
 		return fmt.Errorf("pipeline: no attack")
 	}
@@ -119,9 +132,15 @@ func (s Sweep) validate(b Backend, set *dataset.Set) error {
 	return fits(b, set)
 }
 
-// fits returns an error unless the images of set are as long as b's model wants.
+// fits returns an error unless set is whole and its images are as long as b's model wants.
 func fits(b Backend, set *dataset.Set) error {
-	inputs, _ := b.Shape()
+	if set == nil || set.N() == 0 || set.Images == nil {
+		return errors.New("pipeline: no images")
+	}
+	inputs, classes := b.Shape()
+	if err := set.Check(classes); err != nil {
+		return err
+	}
 	if got := set.Images.DataSize() / set.N(); got != inputs {
 		return fmt.Errorf("pipeline: images %v have %d pixels, the model takes %d", set.Images.Shape(), got, inputs)
 	}
@@ -134,7 +153,6 @@ type run struct {
 	b           Backend
 	labels      []int32
 	first       int
-	stuck       []bool // [N]: a gradient was zero in every pixel
 	done, total int
 }
 
@@ -142,6 +160,7 @@ type run struct {
 // where even one image does not fit, of one image and as many eps as fit.
 func (r *run) curve(ctx context.Context, a attack.Attack, eps []float64) (Curve, error) {
 	c := Curve{Attack: a, Correct: make([]int, len(eps)), ZeroGradient: make([]int, len(eps))}
+	stuck := make([]bool, len(r.labels))
 	rows := r.b.MaxRows()
 	if r.Rows > 0 {
 		rows = min(rows, r.Rows)
@@ -150,16 +169,21 @@ func (r *run) curve(ctx context.Context, a attack.Attack, eps []float64) (Curve,
 	for lo := 0; lo < len(r.labels); lo += images {
 		hi := min(lo+images, len(r.labels))
 		for e := 0; e < len(eps); e += width {
-			if err := r.batch(ctx, a, lo, hi, eps, e, min(e+width, len(eps)), c); err != nil {
+			if err := r.batch(ctx, a, lo, hi, eps, e, min(e+width, len(eps)), c, stuck); err != nil {
 				return Curve{}, err
 			}
+		}
+	}
+	for i, s := range stuck {
+		if s {
+			c.ZeroImages = append(c.ZeroImages, r.first+i)
 		}
 	}
 	return c, nil
 }
 
-// batch attacks images lo to hi-1 at eps[from:to] and adds what it finds to c.
-func (r *run) batch(ctx context.Context, a attack.Attack, lo, hi int, eps []float64, from, to int, c Curve) error {
+// batch attacks images lo to hi-1 at eps[from:to] and adds what it finds to c and stuck [N].
+func (r *run) batch(ctx context.Context, a attack.Attack, lo, hi int, eps []float64, from, to int, c Curve, stuck []bool) error {
 	E := to - from
 	rows := (hi - lo) * E
 	if err := r.b.Begin(ctx, lo, hi, eps[from:to]); err != nil {
@@ -185,7 +209,7 @@ func (r *run) batch(ctx context.Context, a attack.Attack, lo, hi int, eps []floa
 		}
 		if zero[k] {
 			c.ZeroGradient[e]++
-			r.stuck[i] = true
+			stuck[i] = true
 		}
 	}
 	r.progress(rows)
@@ -201,9 +225,6 @@ func (r *run) progress(rows int) {
 
 // steps is the loop of every attack: K moves of the rows that Begin made.
 func steps(ctx context.Context, b Backend, a attack.Attack, eps []float64, bounds attack.Bounds, after func()) error {
-	if a.Steps == 0 {
-		return nil
-	}
 	for k := range a.Steps {
 		if err := b.Step(ctx, a.At(k, eps, bounds)); err != nil {
 			return err

@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"slices"
+
 	"advsweep/attack"
 
 	"gorgonia.org/tensor"
@@ -14,10 +16,28 @@ type Result struct {
 	Eps     []float64 // [E], increasing
 	Bounds  attack.Bounds
 	Curves  []Curve // one for each attack
-	// ZeroGradient lists the images, by their index in the data set, for which ∂L/∂x of
-	// a gradient attack was zero in every pixel at some step. They were not
-	// attacked, or not to the end: being classified correctly says nothing of them.
-	ZeroGradient []int
+}
+
+// Select returns the result of some of the attacks, by their places in Curves.
+func (r *Result) Select(curves ...int) *Result {
+	part := *r
+	part.Curves = nil
+	for _, i := range curves {
+		part.Curves = append(part.Curves, r.Curves[i])
+	}
+	return &part
+}
+
+// ZeroGradient lists the images, by their index in the data set, for which ∂L/∂x was zero in
+// every pixel at some step of one of the attacks. They were not attacked, or not to
+// the end: being classified correctly says nothing of them.
+func (r *Result) ZeroGradient() []int {
+	all := []int{}
+	for _, c := range r.Curves {
+		all = append(all, c.ZeroImages...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // A Curve is the count of correct predictions at each eps.
@@ -26,6 +46,8 @@ type Curve struct {
 	Correct []int // [E], of Result.N images
 	// ZeroGradient is how many images had a zero gradient at some step, [E].
 	ZeroGradient []int
+	// ZeroImages lists those of any eps by their index in the data set, increasing.
+	ZeroImages []int
 }
 
 // An Example is one image before and after an attack.

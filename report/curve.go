@@ -149,7 +149,7 @@ func CurveJSON(m Meta, r *pipeline.Result, s Seconds) ([]byte, error) {
 		Seconds       Seconds      `json:"seconds"`
 	}{
 		m, attacks, append([]float64{}, r.Eps...), r.Bounds.String(), r.Classes, r.Clean, ratio(r.Clean, r.N),
-		len(r.ZeroGradient), append([]int{}, r.ZeroGradient...), Rows(r), s,
+		len(r.ZeroGradient()), r.ZeroGradient(), Rows(r), s,
 	})
 }
 

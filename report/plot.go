@@ -127,7 +127,11 @@ func (f Figure) caption() string {
 	} else {
 		s += " · bars: 95 % Wilson intervals"
 	}
-	if z := len(r.ZeroGradient); z > 0 {
+	drawn := r
+	if f.Curves != nil {
+		drawn = r.Select(f.Curves...)
+	}
+	if z := len(drawn.ZeroGradient()); z > 0 {
 		s += fmt.Sprintf(" · zero gradient: %s not attacked, or not to the end", images(z))
 	}
 	return s

@@ -45,7 +45,7 @@ func CurveTable(w io.Writer, r *pipeline.Result) error {
 		}
 		writeColumns(&b, columns)
 	}
-	if z := len(r.ZeroGradient); z > 0 {
+	if z := len(r.ZeroGradient()); z > 0 {
 		fmt.Fprintf(&b, "\nZero gradient: %s not attacked, or not to the end.\nBeing correct says nothing of them.\n", images(z))
 	}
 	return flush(w, &b)

@@ -56,17 +56,17 @@ func (f *flags) attackOne(c *cobra.Command, class, index int) error {
 	if len(s.Eps) != 1 {
 		return usagef("--eps %q holds %d values, want one", f.eps, len(s.Eps))
 	}
-	in, err := f.open()
+	in, err := f.open(c)
 	if err != nil {
 		return err
 	}
 	defer in.backend.Close()
-	folder, err := report.OpenFolder(f.out, "attack.json", "attack.png")
+	start := time.Now()
+	one, err := in.pick(c, class, index)
 	if err != nil {
 		return err
 	}
-	start := time.Now()
-	one, err := in.pick(c, class, index)
+	folder, err := report.OpenFolder(f.out, "attack.json", "attack.png")
 	if err != nil {
 		return err
 	}

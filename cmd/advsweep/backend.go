@@ -27,9 +27,6 @@ var errNoCUDA = errors.New("this binary has no CUDA backend; use --backend cpu")
 
 // openBackend opens the backend that the flags choose and returns its name.
 func (f *flags) openBackend(m *model.Model) (pipeline.Backend, string, error) {
-	if f.threads < 0 {
-		return nil, "", usagef("--threads %d, want 0 or more", f.threads)
-	}
 	switch f.backend {
 	case "auto", "cpu":
 	case "cuda":

@@ -54,7 +54,7 @@ func (f *flags) bench(c *cobra.Command, count int, benchtime time.Duration) erro
 	if err != nil {
 		return err
 	}
-	in, err := f.open()
+	in, err := f.open(c)
 	if err != nil {
 		return err
 	}

@@ -63,7 +63,7 @@ func (f *flags) demo(c *cobra.Command, class int, imageEps string) error {
 	if class < 0 {
 		return usagef("--class %d, want a class of the model", class)
 	}
-	in, err := f.open()
+	in, err := f.open(c)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"advsweep/attack"
+	"advsweep/cpu"
 	"advsweep/dataset"
 	"advsweep/model"
 	"advsweep/pipeline"
@@ -119,10 +120,13 @@ type inputs struct {
 }
 
 // open reads the model and the images and opens the backend.
-func (f *flags) open() (*inputs, error) {
+func (f *flags) open(c *cobra.Command) (*inputs, error) {
 	start := time.Now()
 	in := &inputs{}
-	var err error
+	err := f.named(c)
+	if err != nil {
+		return nil, err
+	}
 	if in.model, err = f.loadModel(); err != nil {
 		return nil, err
 	}
@@ -142,6 +146,26 @@ func (f *flags) open() (*inputs, error) {
 	return in, nil
 }
 
+// named returns an error if a flag that names a file or a folder was given but empty, as a
+// script with an unset variable gives it: falling back to what is embedded would answer another
+// question than the one asked.
+func (f *flags) named(c *cobra.Command) error {
+	for _, name := range []string{"model", "images", "labels", "data", "out"} {
+		if flag := c.Flags().Lookup(name); flag != nil && flag.Changed && flag.Value.String() == "" {
+			return usagef("--%s is empty", name)
+		}
+	}
+	switch {
+	case f.split != "" && f.split != "test" && f.split != "train":
+		return usagef("--split %q, want test or train", f.split)
+	case f.data == "" && c.Flags().Changed("split"):
+		return usagef("--split chooses a pair of --data, which is not given")
+	case f.threads < 0 || f.threads > cpu.MaxThreads:
+		return usagef("--threads %d, want 0 to %d", f.threads, cpu.MaxThreads)
+	}
+	return nil
+}
+
 func (f *flags) loadModel() (*model.Model, error) {
 	if f.model == "" {
 		return model.Default()
@@ -154,9 +178,6 @@ func (f *flags) loadData() (*dataset.Set, error) {
 	case f.images != "":
 		return dataset.Read(f.images, f.labels)
 	case f.data != "":
-		if f.split != "test" && f.split != "train" {
-			return nil, usagef("--split %q, want test or train", f.split)
-		}
 		return dataset.ReadDir(f.data, f.split)
 	}
 	return dataset.MNIST1000()

@@ -49,7 +49,7 @@ func (f *flags) sweep(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	in, err := f.open()
+	in, err := f.open(c)
 	if err != nil {
 		return err
 	}
@@ -104,12 +104,7 @@ func curveFiles(base, title string, in *inputs, res *pipeline.Result, curves []i
 		return nil, err
 	}
 	if curves != nil {
-		part := *res
-		part.Curves = nil
-		for _, i := range curves {
-			part.Curves = append(part.Curves, res.Curves[i])
-		}
-		res = &part
+		res = res.Select(curves...)
 	}
 	csv := report.CurveCSV(res)
 	s.Write = time.Since(start).Seconds()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"advsweep/attack"
 	"advsweep/cpu"
 	"advsweep/dataset"
 	"advsweep/model"
@@ -78,12 +77,13 @@ func (f *flags) train(c *cobra.Command, t cpu.Training, dtype string) error {
 	switch {
 	case dtype != "float32" && dtype != "float16":
 		return usagef("--dtype %q, want float32 or float16", dtype)
-	case f.threads < 0:
-		return usagef("--threads %d, want 0 or more", f.threads)
 	case t.Epochs < 1 || t.Batch < 1 || t.Classes < 2:
 		return usagef("--epochs %d --batch %d --classes %d, want at least 1, 1, 2", t.Epochs, t.Batch, t.Classes)
 	case !(t.Rate > 0 && t.Rate <= 1):
 		return usagef("--rate %v, want a number in (0, 1]", t.Rate)
+	}
+	if err := f.named(c); err != nil {
+		return err
 	}
 	for _, h := range t.Hidden {
 		if h < 1 || h > 1<<16 {
@@ -192,9 +192,9 @@ func (f *flags) test(c *cobra.Command, m *model.Model, set *dataset.Set) (*testR
 		return nil, err
 	}
 	defer b.Close()
-	res, err := pipeline.Sweep{Attacks: []attack.Attack{attack.Noise(0)}, Eps: []float64{0}}.Run(c.Context(), b, set)
+	correct, err := pipeline.Correct(c.Context(), b, set)
 	if err != nil {
 		return nil, err
 	}
-	return &testResult{res.N, res.Clean, float64(res.Clean) / float64(res.N)}, nil
+	return &testResult{set.N(), correct, float64(correct) / float64(set.N())}, nil
 }
