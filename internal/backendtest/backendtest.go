@@ -35,7 +35,7 @@ func Run(t *testing.T, open func(t *testing.T, m *model.Model) Backend) {
 		f    func(*testing.T)
 	}{
 		{"values", s.values}, {"steps", s.steps}, {"saturated", s.saturated}, {"special", s.special},
-		{"rows", s.rows}, {"noise", s.noise}, {"refusals", s.refusals}, {"states", s.states},
+		{"ball", s.ball}, {"rows", s.rows}, {"stuck", s.stuck}, {"noise", s.noise}, {"refusals", s.refusals}, {"states", s.states},
 	} {
 		t.Run(c.name, c.f)
 	}
@@ -222,6 +222,64 @@ func (s suite) steps(t *testing.T) {
 	}
 }
 
+// ball takes steps so long that only the projection keeps rows in the ball: after two of size
+// 2·eps a pixel is on its edge, or on that of the bounds.
+func (s suite) ball(t *testing.T) {
+	r := rand.New(rand.NewPCG(8, 8))
+	m := ref.RandomModel(r, 1, 30, 17, 10)
+	const n = 9
+	x0, labels := batch(r, n, m)
+	b := s.load(t, m, x0, labels)
+	eps := []float64{0.0625, 0.25}
+	bounds := attack.Bounds{Lo: -0.125, Hi: 1.125}
+	must(t, b.Begin(t.Context(), 2, n, eps))
+	for k := range 2 {
+		must(t, b.Step(t.Context(), attack.Step{Direction: attack.RandomSign, Seed: 5, Index: k, Size: []float64{0.125, 0.5}, Bounds: bounds}))
+	}
+	d, err := b.Images(t.Context())
+	for row, got := range get(t, d, err) {
+		i, e := 2+row/2, eps[row%2]
+		want, signs := image(x0, i), make([]int8, 30)
+		for k := range 2 {
+			attack.RandomSigns(signs, 5, i, k)
+			g := make([]float64, 30)
+			for p, v := range signs {
+				g[p] = float64(v)
+			}
+			want = ref.SignStep(want, image(x0, i), g, 2*e, e, bounds)
+		}
+		for p, v := range want {
+			check(t, fmt.Sprintf("row %d: pixel %d", row, p), got[p], ref.Value{V: v, Err: 4 * roundoff(b)})
+		}
+	}
+}
+
+// stuck counts zero gradients in a batch that does not begin at the first image and at an early
+// step: a random step, which takes no gradient, follows the one whose gradient is zero.
+func (s suite) stuck(t *testing.T) {
+	m := model.MLP(2, 1, 2) // z = x1 + x2 - 1: dark images have no gradient
+	copy(m.Layers[0].(model.Linear).Weight.Data().([]float32), []float32{1, 1})
+	m.Layers[0].(model.Linear).Bias.Data().([]float32)[0] = -1
+	m.Layers[2].(model.Linear).Weight.Data().([]float32)[1] = 1
+	x := tensor.New(tensor.WithShape(4, 2), tensor.WithBacking([]float64{1, 1, 1, 1, 0, 0, 1, 1}))
+	for _, bounds := range []attack.Bounds{{}, {Lo: -9, Hi: 9}} {
+		for lo, want := range [][]bool{{false, false, true, false}, {false, true, false}, {true, false}, {false}} {
+			b := s.load(t, m, x, []int32{1, 1, 1, 1})
+			eps := []float64{0.125, 0.25}
+			must(t, b.Begin(t.Context(), lo, 4, eps))
+			must(t, b.Step(t.Context(), attack.FGSM().At(0, eps, bounds)))
+			must(t, b.Step(t.Context(), attack.Noise(1).At(0, []float64{5, 5}, bounds)))
+			zero := make([]bool, 2*len(want))
+			must(t, b.ZeroGradient(t.Context(), zero))
+			for row, got := range zero {
+				if got != want[row/2] {
+					t.Errorf("bounds %s, images from %d: row %d counts as zero %v, want %v", bounds, lo, row, got, want[row/2])
+				}
+			}
+		}
+	}
+}
+
 // saturated has margins of thousands of nats, where softmax - onehot is 0 in any precision. Every sign
 // must still be that of the truth, and no image may count as not attacked.
 func (s suite) saturated(t *testing.T) {
@@ -310,6 +368,28 @@ func (s suite) special(t *testing.T) {
 		_, _, zero, moved := attackOne(t, m)
 		if zero[0] || !zero[1] || moved[1][0] != 0 {
 			t.Errorf("not attacked: %v, black image moved to %v; want [false true], not moved", zero, moved[1])
+		}
+	})
+	t.Run("infinite gradient", func(t *testing.T) { // of finite logits
+		// x = 0: h1 = 1, h2 = 1e25, logits (1e35, 0); gradient 1e10·1e25·1e25.
+		m := model.MLP(1, 1, 1, 2)
+		for l, w := range []float32{1e25, 1e25, 1e10} {
+			m.Layers[2*l].(model.Linear).Weight.Data().([]float32)[0] = w
+		}
+		m.Layers[0].(model.Linear).Bias.Data().([]float32)[0] = 1
+		b := s.open(t, m)
+		if b.Precision() == "float64" {
+			t.Skip("float64 holds this gradient")
+		}
+		must(t, b.Load(t.Context(), 0, tensor.New(tensor.WithShape(1, 1), tensor.WithBacking([]float32{0})), []int32{1}))
+		must(t, b.Begin(t.Context(), 0, 1, []float64{0.5}))
+		class := make([]int32, 1)
+		must(t, b.Predictions(t.Context(), class))
+		if class[0] != 0 {
+			t.Fatalf("class %d: the logits should be finite", class[0])
+		}
+		if err := b.Step(t.Context(), attack.FGSM().At(0, []float64{0.5}, attack.Bounds{})); err == nil {
+			t.Error("no error")
 		}
 	})
 	t.Run("infinite logits", func(t *testing.T) {
@@ -453,6 +533,8 @@ func (s suite) refusals(t *testing.T) {
 		"as many numbers":    {dense([]int{4, 2}, make([]float32, 8)), []int32{0, 1}},
 		"wrong type":         {dense([]int{2, 4}, make([]int16, 8)), []int32{0, 1}},
 		"NaN":                {dense([]int{2, 4}, []float32{0, 0, 0, 0, 0, float32(math.NaN()), 0, 0}), []int32{0, 1}},
+		"column-major":       {tensor.New(tensor.WithShape(2, 4), tensor.AsFortran(make([]float32, 8))), []int32{0, 1}},
+		"nil":                {nil, []int32{0, 1}},
 		"infinite":           {dense([]int{2, 4}, []float64{0, 0, 0, 0, 0, math.Inf(-1), 0, 0}), []int32{0, 1}},
 	} {
 		if err := s.open(t, m).Load(t.Context(), 0, load.x, load.labels); err == nil {
@@ -471,9 +553,23 @@ func (s suite) refusals(t *testing.T) {
 			t.Errorf("begin, %s: no error", name)
 		}
 	}
+	if b.Precision() == "float32" {
+		if err := b.Begin(t.Context(), 0, 2, []float64{1e39}); err == nil {
+			t.Error("begin, eps infinite in float32: no error")
+		}
+	}
+	many := make([]float64, b.MaxRows())
+	for i := range many {
+		many[i] = float64(i)
+	}
+	if err := b.Begin(t.Context(), 0, 2, many); err == nil {
+		t.Error("begin, more rows than MaxRows: no error")
+	}
 	must(t, b.Begin(t.Context(), 0, 2, []float64{0.1, 0.2}))
 	for name, step := range map[string]attack.Step{
 		"too few sizes":        {Size: []float64{0.1}},
+		"unknown direction":    {Direction: 7, Size: []float64{0.1, 0.2}},
+		"NaN size":             {Size: []float64{0.1, math.NaN()}},
 		"reversed bounds":      {Size: []float64{0.1, 0.2}, Bounds: attack.Bounds{Lo: 1, Hi: 0}},
 		"images not in bounds": {Size: []float64{0.1, 0.2}, Bounds: attack.Bounds{Lo: 0.25, Hi: 1}},
 	} {
