@@ -2,7 +2,7 @@
 TOOL = go tool -modfile=tools/go.mod
 FUZZTIME ?= 30s
 
-.PHONY: build test short race check generate bench fuzz golden
+.PHONY: build test race check generate bench fuzz
 
 build: # one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o advsweep ./cmd/advsweep
@@ -11,12 +11,13 @@ test:
 	CGO_ENABLED=0 go test ./...
 
 race: # what has goroutines
-	CGO_ENABLED=1 go test -race -short ./cpu ./pipeline ./cmd/advsweep
+	CGO_ENABLED=1 go test -race -short ./cpu ./pipeline ./report ./cmd/advsweep
 
 check: # what CI checks besides the tests
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "gofmt: the files above need it"; exit 1; }
 	go vet ./...
-	GOOS=linux GOARCH=arm64 go vet ./internal/gemm
+	GOARCH=arm64 go vet ./internal/gemm
+	GOARCH=386 go vet ./...
 	$(TOOL) staticcheck ./...
 
 generate: # the amd64 kernels from internal/gemm/asm/gen.go

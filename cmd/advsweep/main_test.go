@@ -167,6 +167,24 @@ func TestSweepContract(t *testing.T) {
 		}
 	}
 
+	// The hash is that of the images used, not of the files that hold them.
+	set, err := dataset.MNIST1000()
+	if err != nil {
+		t.Fatal(err)
+	}
+	used, err := set.Slice(100, 40)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := v["data"].(map[string]any)["sha256"]; got != used.SHA256() {
+		t.Errorf("data.sha256 is %v, want %s", got, used.SHA256())
+	}
+	double := t.TempDir()
+	do(t, "sweep", "--n", "3", "--eps", "0.1", "--precision", "float64", "--out", double)
+	if got := decode(t, read(t, double, "curve.json"))["precision"]; got != "float64" {
+		t.Errorf("precision %v, want float64", got)
+	}
+
 	// The same bytes from other threads and another folder, but for the times.
 	again := t.TempDir()
 	csvText := do(t, append(args[:len(args)-1:len(args)-1], again, "--threads", "1", "--format", "csv", "--quiet")...)
@@ -200,6 +218,12 @@ func TestAttackContract(t *testing.T) {
 			t.Errorf("%s: %v, want 10 logits and 10 probabilities", key, p)
 		}
 	}
+	// Part 3 of the demo is this very attack.
+	demo := t.TempDir()
+	do(t, "demo", "--out", demo, "--n", "5", "--eps", "0", "--bounds", "0,1")
+	if d := cmp.Diff(v["adversarial"], decode(t, read(t, demo, "3-bim-image.json"))["adversarial"]); d != "" {
+		t.Errorf("part 3 of demo:\n%s", d)
+	}
 	if c := v["original"].(map[string]any)["class"]; c != 7.0 {
 		t.Errorf("original class %v, want 7", c)
 	}
@@ -230,6 +254,9 @@ func TestTrain(t *testing.T) {
 		if bytes.Equal(a, read(t, other, "model.safetensors")) {
 			t.Error("another seed gives the same bytes")
 		}
+	}
+	if n := len(a); n > 2*(784*64+64*32+32*10+106)+2000 {
+		t.Errorf("%d bytes of float16 weights", n)
 	}
 	m, err := model.Load(filepath.Join(first, "model.safetensors"))
 	if err != nil || m.String() != "784-64-32-10" {
@@ -335,6 +362,12 @@ func TestRefusals(t *testing.T) {
 		{"sweep --model " + dir, exitError, dir},
 		{"sweep --out " + junk, exitError, "junk.bin"},
 		{"sweep --out " + junk + "/below", exitError, "junk.bin"},
+		{"sweep --model= --n 5", exitUsage, "--model is empty"},
+		{"sweep --data= --n 5", exitUsage, "--data is empty"},
+		{"sweep --split train", exitUsage, "--data"},
+		{"sweep --threads 1000000000000", exitUsage, "--threads"},
+		{"sweep --eps 1e39 --n 5", exitError, "not finite"},
+		{"train --data " + good + " --hidden 65536,65536", exitError, "weights"},
 		{"attack --class 10", exitUsage, "classes 0 to 9"},
 		{"attack --class -1", exitUsage, "classes 0 to 9"},
 		{"attack --index 1000", exitUsage, "1000 images"},
@@ -367,6 +400,55 @@ func TestRefusals(t *testing.T) {
 	}
 	if entries, err := os.ReadDir(filepath.Join(dir, "out")); err == nil && len(entries) > 0 {
 		t.Errorf("refused runs left %v", entries)
+	}
+}
+
+// TestQuiet asks for silence on standard error.
+func TestQuiet(t *testing.T) {
+	args := []string{"sweep", "--n", "3", "--eps", "0", "--out", t.TempDir()}
+	if code, _, stderr := advsweep(t, args...); code != exitDone || !strings.Contains(stderr, "wrote ") {
+		t.Errorf("exit code %d, notes %q", code, stderr)
+	}
+	if code, _, stderr := advsweep(t, append(args, "--quiet")...); code != exitDone || stderr != "" {
+		t.Errorf("quiet: exit code %d, notes %q", code, stderr)
+	}
+}
+
+// TestZeroGradientOfParts runs demo on a model whose gradient vanishes only along BIM's way: part 2 must
+// not count what happened in part 4.
+func TestZeroGradientOfParts(t *testing.T) {
+	m := model.MLP(4, 1, 2) // see TestZeroGradient in package pipeline
+	for i := range 4 {
+		m.Layers[0].(model.Linear).Weight.Data().([]float32)[i] = 1
+	}
+	m.Layers[0].(model.Linear).Bias.Data().([]float32)[0] = -1
+	m.Layers[2].(model.Linear).Weight.Data().([]float32)[1] = 1
+	weights, err := m.Encode("float32")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	write := func(name string, shape []int, data []byte) string {
+		var b bytes.Buffer
+		if err := dataset.WriteIDX(&b, shape, data); err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, b.Bytes(), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	images, labels := write("images", []int{1, 2, 2}, []byte{255, 255, 255, 255}), write("labels", []int{1}, []byte{1})
+	if err := os.WriteFile(filepath.Join(dir, "m.safetensors"), weights, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	out := t.TempDir()
+	do(t, "demo", "--model", filepath.Join(dir, "m.safetensors"), "--images", images, "--labels", labels, "--class", "1", "--steps", "4", "--eps", "1.2", "--out", out)
+	for base, want := range map[string]float64{"2-fgsm-curve": 0, "4-bim-curve": 1, "curve": 1} {
+		if got := decode(t, read(t, out, base+".json"))["zero_gradient_images"]; got != want {
+			t.Errorf("%s.json: %v images with a zero gradient, want %v", base, got, want)
+		}
 	}
 }
 
