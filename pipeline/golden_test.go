@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"advsweep/attack"
@@ -184,6 +185,80 @@ func TestSaturation(t *testing.T) {
 type inputGradienter interface {
 	pipeline.Backend
 	InputGradient(context.Context) (*tensor.Dense, error)
+}
+
+// TestReference repeats TestGolden and TestSaturation for any 784-pixel model of which another program
+// wrote the numbers: the folder that ADVSWEEP_REFERENCE names holds mlp.safetensors, and
+// reference.json with counts over the first 1,000 MNIST test images by key mlp.W1_unclipped (and W2 for
+// k = 5, and _clipped) .float64 and .float32_naive, eps and gradient_signs_that_differ_from_float64.
+func TestReference(t *testing.T) {
+	dir := os.Getenv("ADVSWEEP_REFERENCE")
+	if dir == "" {
+		t.Skip("ADVSWEEP_REFERENCE names no folder")
+	}
+	data, err := os.ReadFile(filepath.Join(dir, "reference.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct {
+		Eps []float64
+		MLP map[string]json.RawMessage
+	}
+	if err := json.Unmarshal(data, &file); err != nil {
+		t.Fatal(err)
+	}
+	m, err := model.Load(filepath.Join(dir, "mlp.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, set := embedded(t)
+	single, double := open[float32](t, m), open[float64](t, m)
+	for _, b := range []pipeline.Backend{single, double} {
+		for k, work := range map[int]string{1: "W1", 5: "W2"} {
+			for key, bounds := range map[string]attack.Bounds{"unclipped": {}, "clipped": {Lo: 0, Hi: 1}} {
+				var want struct {
+					Float64 []int
+					Naive   []int `json:"float32_naive"`
+				}
+				if err := json.Unmarshal(file.MLP[work+"_"+key], &want); err != nil {
+					t.Fatal(err)
+				}
+				res, err := pipeline.Sweep{Attacks: []attack.Attack{attack.BIM(k)}, Eps: file.Eps, Bounds: bounds}.Run(t.Context(), b, set)
+				if err != nil {
+					t.Fatal(err)
+				}
+				within, off, naive := 2, 0, 0
+				if b.Precision() == "float64" {
+					within = 0
+				}
+				for e, got := range res.Curves[0].Correct {
+					off = max(off, got-want.Float64[e], want.Float64[e]-got)
+					naive = max(naive, want.Naive[e]-want.Float64[e])
+				}
+				t.Logf("%s, k = %d, %s: off by at most %d of 1,000; softmax - onehot in float32 by %d", b.Precision(), k, key, off, naive)
+				if off > within {
+					t.Errorf("off by %d, want at most %d", off, within)
+				}
+			}
+		}
+	}
+	var signs [2][]float64
+	for i, b := range []inputGradienter{single, double} {
+		if err := b.Begin(t.Context(), 0, set.N(), []float64{0}); err != nil {
+			t.Fatal(err)
+		}
+		signs[i] = floats(t, b.InputGradient)
+	}
+	differ := 0
+	for i, v := range signs[0] {
+		if (v > 0) != (signs[1][i] > 0) || (v < 0) != (signs[1][i] < 0) {
+			differ++
+		}
+	}
+	t.Logf("%d of %d signs differ from float64 in float32; of other programs: %s", differ, len(signs[0]), file.MLP["gradient_signs_that_differ_from_float64"])
+	if differ > 10 {
+		t.Errorf("%d signs differ, want at most 10", differ)
+	}
 }
 
 func floats(t *testing.T, f func(ctx context.Context) (*tensor.Dense, error)) []float64 {

@@ -284,6 +284,55 @@ func TestZeroGradient(t *testing.T) {
 	}
 }
 
+// TestFirstCorrect has a first image of the class that is classified wrongly.
+func TestFirstCorrect(t *testing.T) {
+	m := model.MLP(2, 2) // z = x
+	copy(m.Layers[0].(model.Linear).Weight.Data().([]float32), []float32{1, 0, 0, 1})
+	set := &dataset.Set{
+		Images: tensor.New(tensor.WithShape(4, 1, 2), tensor.WithBacking([]uint8{9, 5, 5, 9, 9, 5, 5, 9})),
+		Labels: []int32{0, 0, 1, 1}, First: 50,
+	}
+	b := open[float32](t, m)
+	one, err := pipeline.FirstCorrect(t.Context(), b, set, 1)
+	if err != nil || one.First != 53 {
+		t.Errorf("%+v, %v; want image 53", one, err)
+	}
+	set.Labels[3] = 0
+	var none *pipeline.NotFoundError
+	if _, err := pipeline.FirstCorrect(t.Context(), b, set, 1); !errors.As(err, &none) || none.Seen != 1 {
+		t.Errorf("%v, want a NotFoundError that has seen 1", err)
+	}
+	if n, err := pipeline.Correct(t.Context(), b, set); n != 1 || err != nil {
+		t.Errorf("%d correct, %v; want 1", n, err)
+	}
+	for name, bad := range map[string]*dataset.Set{"nil": nil, "empty": {}, "no images": {Labels: []int32{1}}} {
+		if _, err := pipeline.FirstCorrect(t.Context(), b, bad, 1); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		if _, err := (pipeline.Sweep{Attacks: []attack.Attack{attack.FGSM()}, Eps: []float64{0}}).Run(t.Context(), b, bad); err == nil {
+			t.Errorf("%s: no error from a sweep", name)
+		}
+	}
+}
+
+// TestCraftUnattacked says so of an image without a gradient, and refuses logits that are not finite.
+func TestCraftUnattacked(t *testing.T) {
+	set := &dataset.Set{Images: tensor.New(tensor.WithShape(1, 1, 2), tensor.WithBacking([]uint8{9, 5})), Labels: []int32{0}}
+	m := model.MLP(2, 2)
+	ex, err := pipeline.Craft(t.Context(), open[float32](t, m), set, attack.FGSM(), 0.1, attack.Bounds{})
+	if err != nil || !ex.ZeroGradient {
+		t.Errorf("%+v, %v; want a zero gradient", ex, err)
+	}
+	for i := range 4 {
+		m.Layers[0].(model.Linear).Weight.Data().([]float32)[i] = 3e38
+	}
+	set.Images.Data().([]uint8)[0] = 255
+	set.Images.Data().([]uint8)[1] = 255
+	if _, err := pipeline.Craft(t.Context(), open[float32](t, m), set, attack.FGSM(), 0.1, attack.Bounds{}); err == nil {
+		t.Error("logits that are not finite: no error")
+	}
+}
+
 func TestSweepErrors(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	m := ref.RandomModel(r, 1, 4, 3, 2)
