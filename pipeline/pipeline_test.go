@@ -354,7 +354,7 @@ func TestSweepErrors(t *testing.T) {
 		"eps not a number": {m, set, func(s *pipeline.Sweep) { s.Eps = []float64{math.NaN()} }, "NaN"},
 		"bounds":           {m, set, func(s *pipeline.Sweep) { s.Bounds = attack.Bounds{Lo: 1, Hi: 0} }, "bounds"},
 		"images too large": {m, randomSet(r, 5, 2, 3, 2), func(*pipeline.Sweep) {}, "6 pixels"},
-		"label":            {m, &dataset.Set{Images: set.Images, Labels: []int32{0, 1, 2, 0, 0}}, func(*pipeline.Sweep) {}, "image 2: label 2"},
+		"label":            {m, &dataset.Set{Images: set.Images, Labels: []int32{0, 1, 2, 0, 0}}, func(*pipeline.Sweep) {}, "label 2 is 2"},
 		"infinite logits":  {huge, set, func(*pipeline.Sweep) {}, "not finite"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -23,8 +23,9 @@ func newSweep() *cobra.Command {
 
 curve.csv has a row for each attack and eps: attack,steps,eps,n,correct,accuracy,
 ci_low,ci_high (95 % Wilson interval),zero_gradient (images that the attack could
-not move because their gradient is zero in every pixel). curve.json has the same rows
-and everything needed to repeat the run.`,
+not move because their gradient is zero in every pixel),bounds_low,bounds_high
+(empty without bounds). curve.json has the same rows and everything needed to repeat
+the run.`,
 		Example: `  advsweep sweep
   advsweep sweep --attack fgsm,bim,noise --steps 5 --eps 0:0.5:0.025
   advsweep sweep --bounds 0,1 --eps 0,4/255,8/255,16/255
