@@ -3,6 +3,7 @@ package model
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -13,28 +14,64 @@ type width struct {
 	in, out int
 }
 
-// order returns the layers in the order in which they are applied: that of
-// their names, numbers in them compared as numbers, if the outputs of each are
-// then the inputs of the next; else the one order in which they are. It is an
-// error if there is none or more than one.
+// order returns the layers in the order in which they are applied. Layers whose names differ
+// in numbers alone (fc1 and fc2, net.0 and net.2) follow each other by those numbers; such groups follow
+// each other as their shapes chain, the outputs of one being the inputs of the next. If groups do
+// not chain, single layers do by shape alone. It is an error if there is no such order or more
+// than one: words have no order, and a guess would be another model.
 func order(layers []width) ([]width, error) {
 	byName := slices.Clone(layers)
 	slices.SortFunc(byName, func(a, b width) int { return compareNatural(a.name, b.name) })
-	if chains(byName) {
-		return byName, nil
+	groups := make(map[string][]width)
+	for _, l := range byName {
+		p := pattern(l.name)
+		groups[p] = append(groups[p], l)
+	}
+	var ends []width // of each group, under its pattern
+	whole := true
+	for _, p := range slices.Sorted(maps.Keys(groups)) {
+		g := groups[p]
+		whole = whole && chains(g)
+		ends = append(ends, width{p, g[0].in, g[len(g)-1].out})
 	}
 	// Searching takes the square of their number.
-	if len(layers) > 1000 {
+	if len(ends) > 1000 || !whole && len(layers) > 1000 {
 		return nil, fmt.Errorf("%d layers do not follow each other by name: %s", len(layers), list(byName))
 	}
-	byShape, n := orderByShape(byName)
+	n := 0
+	var sorted []width
+	if whole {
+		if sorted, n = orderByShape(ends); n == 1 {
+			var out []width
+			for _, e := range sorted {
+				out = append(out, groups[e.name]...)
+			}
+			return out, nil
+		}
+	}
+	if n == 0 {
+		sorted, n = orderByShape(byName)
+	}
 	switch n {
 	case 0:
 		return nil, fmt.Errorf("the layers do not follow each other in any order (outputs of one = inputs of the next): %s", list(byName))
 	case 1:
-		return byShape, nil
+		return sorted, nil
 	}
-	return nil, fmt.Errorf("the layers follow each other in several orders, none of them that of their names: %s", list(byName))
+	return nil, fmt.Errorf("the layers follow each other in several orders, and their names do not tell which; number them as in fc1, fc2: %s", list(byName))
+}
+
+// pattern is name with each run of digits replaced by #.
+func pattern(name string) string {
+	var b strings.Builder
+	for i := 0; i < len(name); i++ {
+		if !digit(name[i]) {
+			b.WriteByte(name[i])
+		} else if i == 0 || !digit(name[i-1]) {
+			b.WriteByte('#')
+		}
+	}
+	return b.String()
 }
 
 func chains(layers []width) bool {

@@ -57,10 +57,9 @@ func load(path string) (*Model, error) {
 // layer NAME.weight [out, in] and, unless it has no bias, NAME.bias [out]. A
 // missing bias becomes zeros. name is for messages and the model's Source.
 //
-// Layers are put in the order of their names, numbers in them compared as
-// numbers (net.2 before net.10), if the outputs of each are then the inputs of
-// the next; else in the only order in which they are. If there is none, or
-// more than one, the error lists the layers.
+// Layers whose names differ in numbers alone follow each other by those (net.2 before
+// net.10), and such groups as their shapes chain, the outputs of one being the inputs of the
+// next. If there is no such order, or more than one, the error lists the layers.
 //
 // F32, F16 and BF16 become Float32 and F64 becomes Float64, all without
 // change; one F64 tensor makes the whole model Float64. Other types, other

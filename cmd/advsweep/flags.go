@@ -39,7 +39,7 @@ func (f *flags) addInputs(c *cobra.Command) {
 }
 
 func (f *flags) addData(c *cobra.Command) {
-	c.Flags().StringVar(&f.images, "images", "", "IDX `FILE` of images, plain or gzip (default embedded)")
+	c.Flags().StringVar(&f.images, "images", "", "IDX `FILE` of images, plain or gzip, with --labels")
 	c.Flags().StringVar(&f.labels, "labels", "", "IDX `FILE` of labels, plain or gzip")
 	c.Flags().StringVar(&f.data, "data", "", "`DIR` with the MNIST files under their usual names")
 	c.MarkFlagsRequiredTogether("images", "labels")

@@ -77,8 +77,8 @@ func (f *flags) train(c *cobra.Command, t cpu.Training, dtype string) error {
 	switch {
 	case dtype != "float32" && dtype != "float16":
 		return usagef("--dtype %q, want float32 or float16", dtype)
-	case t.Epochs < 1 || t.Batch < 1 || t.Classes < 2:
-		return usagef("--epochs %d --batch %d --classes %d, want at least 1, 1, 2", t.Epochs, t.Batch, t.Classes)
+	case t.Epochs < 1 || t.Batch < 1 || t.Classes < 2 || t.Classes > 256:
+		return usagef("--epochs %d --batch %d --classes %d, want at least 1, 1, and 2 to 256", t.Epochs, t.Batch, t.Classes)
 	case !(t.Rate > 0 && t.Rate <= 1):
 		return usagef("--rate %v, want a number in (0, 1]", t.Rate)
 	}
