@@ -218,7 +218,7 @@ func (t *trainer) step(ctx context.Context, rows int, rate float64) error {
 		repack = append(repack, func(*scratch[float32]) { l.wt.Pack(p.w, 1, l.in) }, func(*scratch[float32]) { l.w.Pack(p.w, l.in, 1); copy(l.bias, p.bias) })
 	}
 	for _, tasks := range [][]func(*scratch[float32]){pack, update, repack} {
-		if err := b.run(ctx, tasks); err != nil {
+		if err := b.blocks(ctx, len(tasks), func(s *scratch[float32], i int) { tasks[i](s) }); err != nil {
 			return err
 		}
 	}
@@ -272,9 +272,4 @@ func meanLossGradient(d, z []float32, y, rows int) float64 {
 		d[j] = float32(p / float64(rows))
 	}
 	return math.Log(sum) + top - float64(z[y])
-}
-
-// run does tasks on all threads.
-func (b *Backend[T]) run(ctx context.Context, tasks []func(*scratch[T])) error {
-	return b.blocks(ctx, len(tasks), func(s *scratch[T], i int) { tasks[i](s) })
 }

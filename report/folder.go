@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"advsweep/internal/regular"
 )
 
 const (
@@ -49,14 +51,14 @@ func OpenFolder(dir string, names ...string) (*Folder, error) {
 		return nil, fmt.Errorf("report: %s is not a folder: %s", dir, instead)
 	}
 	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return nil, fmt.Errorf("report: make output folder %s: %w: choose another --out", dir, cause(err))
+		return nil, fmt.Errorf("report: make output folder %s: %w: choose another --out", dir, regular.Cause(err))
 	}
 	tmp, err := f.stage(manifestName, nil)
 	if err != nil {
 		return nil, err
 	}
 	if err := os.Remove(tmp); err != nil {
-		return nil, fmt.Errorf("report: output folder %s: %w", dir, cause(err))
+		return nil, fmt.Errorf("report: output folder %s: %w", dir, regular.Cause(err))
 	}
 	if _, err := f.replaceable(names); err != nil {
 		return nil, err
@@ -120,7 +122,7 @@ func (f *Folder) commit(names, staged []string) (err error) {
 		var old map[string][]byte
 		if old, err = f.replaceable(names[i : i+1]); err == nil {
 			if err = os.Rename(staged[i], f.Path(name)); err != nil {
-				err = fmt.Errorf("report: write %s: %w", f.Path(name), cause(err))
+				err = fmt.Errorf("report: write %s: %w", f.Path(name), regular.Cause(err))
 			}
 		}
 		if err == nil {
@@ -152,7 +154,7 @@ func (f *Folder) restore(name string, olds map[string][]byte) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("report: %s was replaced and cannot be put back: %w", f.Path(name), cause(err))
+		return fmt.Errorf("report: %s was replaced and cannot be put back: %w", f.Path(name), regular.Cause(err))
 	}
 	return nil
 }
@@ -183,7 +185,7 @@ func (f *Folder) replaceable(names []string) (map[string][]byte, error) {
 		}
 		data, err := os.ReadFile(path)
 		if err != nil {
-			return nil, fmt.Errorf("report: read %s: %w", path, cause(err))
+			return nil, fmt.Errorf("report: read %s: %w", path, regular.Cause(err))
 		}
 		if !slices.Contains(known, hash(data)) {
 			return nil, fmt.Errorf("report: %s was changed since advsweep wrote it: %s", path, instead)
@@ -213,7 +215,7 @@ func (f *Folder) manifest() (manifest, error) {
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return manifest{}, fmt.Errorf("report: read %s: %w", path, cause(err))
+		return manifest{}, fmt.Errorf("report: read %s: %w", path, regular.Cause(err))
 	}
 	var m manifest
 	if err := json.Unmarshal(data, &m); err != nil {
@@ -255,7 +257,7 @@ func (f *Folder) record(hashes map[string]string) error {
 	}
 	if err := os.Rename(tmp, f.Path(manifestName)); err != nil {
 		os.Remove(tmp)
-		return fmt.Errorf("report: write %s: %w", f.Path(manifestName), cause(err))
+		return fmt.Errorf("report: write %s: %w", f.Path(manifestName), regular.Cause(err))
 	}
 	return nil
 }
@@ -268,7 +270,7 @@ func (f *Folder) stage(name string, data []byte) (tmp string, err error) {
 	// leaves the rights to the umask, where os.CreateTemp would make the file private.
 	w, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
-		return "", fmt.Errorf("report: write %s: %w", f.Path(name), cause(err))
+		return "", fmt.Errorf("report: write %s: %w", f.Path(name), regular.Cause(err))
 	}
 	_, err = w.Write(data)
 	if err == nil {
@@ -279,7 +281,7 @@ func (f *Folder) stage(name string, data []byte) (tmp string, err error) {
 	}
 	if err != nil {
 		os.Remove(tmp)
-		return "", fmt.Errorf("report: write %s: %w", f.Path(name), cause(err))
+		return "", fmt.Errorf("report: write %s: %w", f.Path(name), regular.Cause(err))
 	}
 	return tmp, nil
 }
@@ -292,7 +294,7 @@ func isRegular(path string) (bool, error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("report: %s: %w", path, cause(err))
+		return false, fmt.Errorf("report: %s: %w", path, regular.Cause(err))
 	}
 	if !info.Mode().IsRegular() {
 		return false, fmt.Errorf("report: %s is not a regular file: %s", path, instead)
@@ -303,18 +305,6 @@ func isRegular(path string) (bool, error) {
 func hash(data []byte) string {
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:])
-}
-
-// cause takes the path off an error of os: ours names the file that the user
-// knows, not its temporary name.
-func cause(err error) error {
-	if e, ok := errors.AsType[*fs.PathError](err); ok {
-		return e.Err
-	}
-	if e, ok := errors.AsType[*os.LinkError](err); ok {
-		return e.Err
-	}
-	return err
 }
 
 // syncDir makes renames last. Not every system can open a folder; there the renames

@@ -54,15 +54,12 @@ func (f *flags) bench(c *cobra.Command, count int, benchtime time.Duration) erro
 	if err != nil {
 		return err
 	}
-	in, err := f.open(c)
+	in, err := f.openRange(c)
 	if err != nil {
 		return err
 	}
 	defer in.backend.Close()
-	set, err := f.cut(c, in.set)
-	if err != nil {
-		return err
-	}
+	set := in.set
 	testing.Init()
 	if err := flag.Set("test.benchtime", benchtime.String()); err != nil {
 		return err

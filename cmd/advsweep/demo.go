@@ -63,16 +63,12 @@ func (f *flags) demo(c *cobra.Command, class int, imageEps string) error {
 	if class < 0 {
 		return usagef("--class %d, want a class of the model", class)
 	}
-	in, err := f.open(c)
+	in, err := f.openRange(c)
 	if err != nil {
 		return err
 	}
 	defer in.backend.Close()
-	set, err := f.cut(c, in.set)
-	if err != nil {
-		return err
-	}
-	in.set = set
+	set := in.set
 	names := curveNames("curve")
 	for _, base := range []string{"1-fgsm-image", "3-bim-image"} {
 		names = append(names, base+".json", base+".png")

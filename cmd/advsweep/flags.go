@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -200,6 +201,18 @@ func (f *flags) cut(c *cobra.Command, set *dataset.Set) (*dataset.Set, error) {
 		n = left
 	}
 	return set.Slice(f.offset, n)
+}
+
+// openRange is open with the images that --n and --offset choose.
+func (f *flags) openRange(c *cobra.Command) (*inputs, error) {
+	in, err := f.open(c)
+	if err != nil {
+		return nil, err
+	}
+	if in.set, err = f.cut(c, in.set); err != nil {
+		return nil, errors.Join(err, in.backend.Close())
+	}
+	return in, nil
 }
 
 // describe names the images of set for the result files.

@@ -50,15 +50,12 @@ func (f *flags) sweep(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	in, err := f.open(c)
+	in, err := f.openRange(c)
 	if err != nil {
 		return err
 	}
 	defer in.backend.Close()
-	set, err := f.cut(c, in.set)
-	if err != nil {
-		return err
-	}
+	set := in.set
 	folder, err := report.OpenFolder(f.out, curveNames("curve")...)
 	if err != nil {
 		return err
