@@ -2,7 +2,10 @@
 TOOL = go tool -modfile=tools/go.mod
 FUZZTIME ?= 30s
 
-.PHONY: build test race check generate bench fuzz
+# go for -tags cuda. CUDA_INCLUDE names the folder of cuda.h; without it one is found, or installed into build/cuda.
+CUDA_GO = $(CURDIR)/scripts/cuda.sh go
+
+.PHONY: build test race check generate bench fuzz cuda nvcc kernels kernel-report
 
 build: # one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o advsweep ./cmd/advsweep
@@ -29,3 +32,15 @@ bench:
 fuzz: # every fuzz target for FUZZTIME
 	@set -e; for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
 		echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p; done; done
+
+cuda: # advsweep with the CUDA backend: one binary for machines with and without an NVIDIA driver
+	$(CUDA_GO) build -tags cuda -trimpath -ldflags "-s -w" -o advsweep ./cmd/advsweep
+
+nvcc: # the compiler that kernels takes, into build/cuda
+	scripts/cuda.sh nvcc
+
+kernels: # kernels/*.cu to kernels/sm75.ptx and sm80.ptx
+	scripts/kernels.sh
+
+kernel-report: # registers and memory that each kernel takes; fails if one spills
+	scripts/kernel-report.sh

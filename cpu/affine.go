@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"advsweep/internal/batch"
 	"advsweep/internal/gemm"
 	"advsweep/model"
 
@@ -75,11 +76,11 @@ func floats[T Float](t *tensor.Dense) []T {
 	switch d := t.Data().(type) {
 	case []float32:
 		out := make([]T, len(d))
-		convert(out, d)
+		batch.Convert(out, d)
 		return out
 	case []float64:
 		out := make([]T, len(d))
-		convert(out, d)
+		batch.Convert(out, d)
 		return out
 	}
 	panic("cpu: model.Validate let " + t.Dtype().String() + " through")

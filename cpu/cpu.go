@@ -11,13 +11,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"unsafe"
 
 	"advsweep/attack"
+	"advsweep/internal/batch"
 	"advsweep/internal/gemm"
 	"advsweep/model"
 
@@ -65,10 +65,11 @@ type Backend[T Float] struct {
 	// Set by Begin: a row for each (image, eps), image lo + r/E and eps r%E.
 	lo, rows int
 	eps      []T
-	x        []T    // [rows, I]; not filled while fresh or on a ray
-	fresh    bool   // x is x0
-	ray      ray[T] // if on, x is on it
-	zero     []bool // [rows]: a gradient was zero in every pixel
+	x        []T     // [rows, I]; not filled while fresh or on a ray
+	fresh    bool    // x is x0
+	ray      ray[T]  // if on, x is on it
+	zero     []bool  // [rows]: a gradient was zero in every pixel
+	class    []int32 // [rows], of Count
 }
 
 // blockRows is the most rows of a block: a multiple of every kernel's tile.
@@ -124,7 +125,7 @@ func (b *Backend[T]) MaxRows() int {
 	return max(1, batchBytes/((b.in+2*b.width)*int(unsafe.Sizeof(T(0)))))
 }
 
-var errClosed = errors.New("cpu: backend is closed")
+var errClosed = fmt.Errorf("cpu: %w", batch.ErrClosed)
 
 // Load copies in clean images x0 [N, …] and labels [N]. x0 is Uint8 (a value v is the
 // pixel v/255), Float32 or Float64; what follows its first dimension is one
@@ -132,41 +133,16 @@ var errClosed = errors.New("cpu: backend is closed")
 // keys random draws. It returns an error for shapes that do not fit the model, labels out
 // of range and pixels that are not finite.
 func (b *Backend[T]) Load(ctx context.Context, first int, x0 *tensor.Dense, labels []int32) error {
-	in, out := b.in, b.out
-	switch {
-	case b.closed:
+	if b.closed {
 		return errClosed
-	case x0 == nil:
-		return errors.New("cpu: load: no images")
-	case x0.RequiresIterator() || !x0.DataOrder().IsRowMajor() || !x0.IsNativelyAccessible():
-		return errors.New("cpu: load: images are not contiguous and row-major in the memory of Go")
-	case x0.Dims() == 0 || x0.DataSize() != len(labels)*in || x0.Shape()[0] != len(labels):
-		return fmt.Errorf("cpu: load: images %v with %d labels, want [%d %d]", x0.Shape(), len(labels), len(labels), in)
 	}
-	for i, y := range labels {
-		if y < 0 || int(y) >= out {
-			return fmt.Errorf("cpu: load: image %d: label %d, but the model has classes 0 to %d", first+i, y, out-1)
-		}
+	if err := batch.Load(first, x0, labels, b.in, b.out); err != nil {
+		return fmt.Errorf("cpu: %w", err)
 	}
-	x := make([]T, len(labels)*in)
-	switch d := x0.Data().(type) {
-	case []uint8:
-		for i, v := range d {
-			x[i] = T(v) / 255
-		}
-	case []float32:
-		convert(x, d)
-	case []float64:
-		convert(x, d)
-	default:
-		return fmt.Errorf("cpu: load: images of %v, want uint8, float32 or float64", x0.Dtype())
-	}
-	lo, hi := T(math.Inf(1)), T(math.Inf(-1))
-	for i, v := range x {
-		if v-v != 0 {
-			return fmt.Errorf("cpu: load: image %d: pixel %d is %v, want a finite number", first+i/in, i%in, v)
-		}
-		lo, hi = min(lo, v), max(hi, v)
+	x := batch.Floats[T](x0)
+	lo, hi, err := batch.Range(x, first, b.in)
+	if err != nil {
+		return fmt.Errorf("cpu: %w", err)
 	}
 	b.first, b.x0, b.min, b.max = first, x, lo, hi
 	b.labels = append(b.labels[:0], labels...)
@@ -178,21 +154,12 @@ func (b *Backend[T]) Load(ctx context.Context, first int, x0 *tensor.Dense, labe
 // Begin makes a row x = x0 for each of the loaded images lo to hi-1 and each of
 // eps [E]: row (i-lo)·E + e.
 func (b *Backend[T]) Begin(ctx context.Context, lo, hi int, eps []float64) error {
-	switch {
-	case b.closed:
+	if b.closed {
 		return errClosed
-	case lo < 0 || lo > hi || hi > len(b.labels):
-		return fmt.Errorf("cpu: begin: images %d to %d of %d", lo, hi, len(b.labels))
 	}
-	if err := attack.ValidateEps(eps); err != nil {
-		return fmt.Errorf("cpu: begin: %w", err)
-	}
-	if most := b.MaxRows(); hi-lo > most/len(eps) && (hi-lo != 1 || len(eps) != 1) {
-		return fmt.Errorf("cpu: begin: %d images at %d eps, want at most %d rows", hi-lo, len(eps), most)
-	}
-	rounded, err := toFinite[T](eps)
+	rounded, err := batch.Begin[T](lo, hi, len(b.labels), eps, b.MaxRows())
 	if err != nil {
-		return fmt.Errorf("cpu: begin: eps %w", err)
+		return fmt.Errorf("cpu: %w", err)
 	}
 	b.eps = rounded
 	b.lo, b.rows, b.fresh, b.ray.on = lo, (hi-lo)*len(eps), true, false
@@ -204,22 +171,12 @@ func (b *Backend[T]) Begin(ctx context.Context, lo, hi int, eps []float64) error
 
 // Step moves every row: x ← project(x + Size[e]·d), see attack.Step.
 func (b *Backend[T]) Step(ctx context.Context, s attack.Step) error {
-	switch {
-	case b.closed:
+	if b.closed {
 		return errClosed
-	case len(b.eps) == 0:
-		return errors.New("cpu: step: no rows, call Begin first")
-	case len(s.Size) != len(b.eps):
-		return fmt.Errorf("cpu: step: %d sizes for %d eps", len(s.Size), len(b.eps))
-	case !s.Bounds.None() && b.rows > 0 && (b.min < T(s.Bounds.Lo) || b.max > T(s.Bounds.Hi)):
-		return fmt.Errorf("cpu: step: clean pixels reach from %v to %v, outside the bounds %v", b.min, b.max, s.Bounds)
 	}
-	if err := s.Validate(); err != nil {
-		return fmt.Errorf("cpu: step: %w", err)
-	}
-	size, err := toFinite[T](s.Size)
+	size, err := batch.Step(s, b.rows, len(b.eps), b.min, b.max)
 	if err != nil {
-		return fmt.Errorf("cpu: step: size %w", err)
+		return fmt.Errorf("cpu: %w", err)
 	}
 	b.broken.Store(-1)
 	if s.Direction == attack.Gradient && b.fresh {
@@ -270,7 +227,7 @@ func (b *Backend[T]) Step(ctx context.Context, s attack.Step) error {
 		b.ray.on = false
 	}
 	if i := b.broken.Load(); i >= 0 && err == nil {
-		err = fmt.Errorf("cpu: step: image %d: the gradient is not finite in %s", b.first+int(i), b.Precision())
+		err = fmt.Errorf("cpu: %w", batch.NotFinite(b.first+int(i), b.Precision()))
 	}
 	if err != nil {
 		b.rows, b.eps = 0, nil // some rows have moved, some have not
@@ -359,6 +316,40 @@ func (b *Backend[T]) Predictions(ctx context.Context, dst []int32) error {
 	})
 }
 
+// Count writes, for each of eps [E], how many rows have the class of their label to correct [E] and for how many
+// a gradient was zero in every pixel since Begin to zero [E], and for each image whether that
+// was so at any eps to stuck [images]. bad is the first row with a logit that is not finite, or -1.
+func (b *Backend[T]) Count(ctx context.Context, correct, zero []int, stuck []bool) (bad int, err error) {
+	if err := b.ready(b.rows); err != nil {
+		return -1, err
+	}
+	if len(correct) != len(b.eps) || len(zero) != len(b.eps) || len(stuck) != b.rows/len(b.eps) {
+		return -1, fmt.Errorf("cpu: count: room for %d, %d and %d, want %d eps twice and %d images", len(correct), len(zero), len(stuck), len(b.eps), b.rows/len(b.eps))
+	}
+	b.class = resize(b.class, b.rows)
+	if err := b.Predictions(ctx, b.class); err != nil {
+		return -1, err
+	}
+	clear(correct)
+	clear(zero)
+	clear(stuck)
+	bad = -1
+	for r, class := range b.class {
+		i, e := b.image(r)
+		switch {
+		case class < 0 && bad < 0:
+			bad = r
+		case class == b.labels[i]:
+			correct[e]++
+		}
+		if b.zero[r] {
+			zero[e]++
+			stuck[i-b.lo] = true
+		}
+	}
+	return bad, nil
+}
+
 // Logits returns f(x) [rows, O] in the Backend's precision.
 func (b *Backend[T]) Logits(ctx context.Context) (*tensor.Dense, error) {
 	return b.matrix(ctx, b.out, b.forwardRows)
@@ -408,13 +399,11 @@ func (b *Backend[T]) Close() error {
 }
 
 func (b *Backend[T]) ready(n int) error {
-	switch {
-	case b.closed:
+	if b.closed {
 		return errClosed
-	case len(b.eps) == 0:
-		return errors.New("cpu: no rows, call Begin first")
-	case n != b.rows:
-		return fmt.Errorf("cpu: room for %d rows, want %d", n, b.rows)
+	}
+	if err := batch.Ready(len(b.eps), n, b.rows); err != nil {
+		return fmt.Errorf("cpu: %w", err)
 	}
 	return nil
 }
@@ -541,22 +530,4 @@ func resize[E any](s []E, n int) []E {
 		return make([]E, n)
 	}
 	return s[:n]
-}
-
-// toFinite rounds values to T and returns an error if one overflows.
-func toFinite[T Float](values []float64) ([]T, error) {
-	out := make([]T, len(values))
-	convert(out, values)
-	for i, v := range out {
-		if v-v != 0 {
-			return nil, fmt.Errorf("%v is not finite in float%d", values[i], 8*unsafe.Sizeof(v))
-		}
-	}
-	return out, nil
-}
-
-func convert[D, S Float](dst []D, src []S) {
-	for i, v := range src {
-		dst[i] = D(v)
-	}
 }

@@ -18,8 +18,8 @@ import (
 func TestBackend(t *testing.T) {
 	for _, kernel := range Kernels() {
 		o := Options{Kernel: kernel, Threads: 3}
-		t.Run(kernel+"/float32", func(t *testing.T) { backendtest.Run(t, opener[float32](o)) })
-		t.Run(kernel+"/float64", func(t *testing.T) { backendtest.Run(t, opener[float64](o)) })
+		t.Run(kernel+"/float32", func(t *testing.T) { backendtest.Run(t, ref.Float32, opener[float32](o)) })
+		t.Run(kernel+"/float64", func(t *testing.T) { backendtest.Run(t, ref.Float64, opener[float64](o)) })
 	}
 }
 

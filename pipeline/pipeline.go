@@ -33,15 +33,22 @@ type Backend interface {
 	// and labels [N]. first is the index of the first image in its data set.
 	Load(ctx context.Context, first int, x0 *tensor.Dense, labels []int32) error
 	// Begin makes a row x = x0 for each of the loaded images lo to hi-1 and each of
-	// eps [E]: row (i-lo)·E + e.
+	// eps [E]: row (i-lo)·E + e. If memory is too short for so many rows, the error has a
+	// method OutOfMemory that returns true: with fewer it may do.
 	Begin(ctx context.Context, lo, hi int, eps []float64) error
-	// Step moves every row.
+	// Step moves every row. That a gradient was not finite may be told by a later call instead,
+	// at the latest by the next one that returns something of the rows.
 	Step(ctx context.Context, s attack.Step) error
 	// ZeroGradient writes to dst [rows] whether the gradient of a Step since Begin was zero
 	// in every pixel.
 	ZeroGradient(ctx context.Context, dst []bool) error
 	// Predictions writes argmax f(x) to dst [rows], -1 where a logit is not finite.
 	Predictions(ctx context.Context, dst []int32) error
+	// Count writes, for each of eps [E], how many rows have the class of their label to correct
+	// [E] and for how many ZeroGradient is true to zero [E], and for each image whether that
+	// is so at any eps to stuck [hi-lo]. bad is the first row with a logit that is not
+	// finite, or -1.
+	Count(ctx context.Context, correct, zero []int, stuck []bool) (bad int, err error)
 	// Logits returns f(x) [rows, O] and Images x [rows, I], in the backend's precision.
 	Logits(ctx context.Context) (*tensor.Dense, error)
 	Images(ctx context.Context) (*tensor.Dense, error)
@@ -153,6 +160,7 @@ type run struct {
 	b           Backend
 	labels      []int32
 	first       int
+	rows        int // of a batch at most; 0 is not yet known
 	done, total int
 }
 
@@ -161,17 +169,28 @@ type run struct {
 func (r *run) curve(ctx context.Context, a attack.Attack, eps []float64) (Curve, error) {
 	c := Curve{Attack: a, Correct: make([]int, len(eps)), ZeroGradient: make([]int, len(eps))}
 	stuck := make([]bool, len(r.labels))
-	rows := r.b.MaxRows()
-	if r.Rows > 0 {
-		rows = min(rows, r.Rows)
+	if r.rows == 0 {
+		r.rows = r.b.MaxRows()
+		if r.Rows > 0 {
+			r.rows = min(r.rows, r.Rows)
+		}
 	}
-	images, width := max(1, rows/len(eps)), min(rows, len(eps))
-	for lo := 0; lo < len(r.labels); lo += images {
-		hi := min(lo+images, len(r.labels))
-		for e := 0; e < len(eps); e += width {
-			if err := r.batch(ctx, a, lo, hi, eps, e, min(e+width, len(eps)), c, stuck); err != nil {
-				return Curve{}, err
-			}
+	for lo, from := 0, 0; lo < len(r.labels); {
+		hi, to := min(lo+max(1, r.rows/len(eps)), len(r.labels)), min(from+r.rows, len(eps))
+		if from > 0 { // the rest of one image
+			hi = lo + 1
+		}
+		err := r.batch(ctx, a, lo, hi, eps, from, to, c, stuck)
+		var short outOfMemory
+		if rows := (hi - lo) * (to - from); rows > 1 && errors.As(err, &short) && short.OutOfMemory() {
+			r.rows = rows / 2 // from here on; nothing of this batch has been counted
+			continue
+		}
+		if err != nil {
+			return Curve{}, err
+		}
+		if from = to; to == len(eps) {
+			lo, from = hi, 0
 		}
 	}
 	for i, s := range stuck {
@@ -181,6 +200,9 @@ func (r *run) curve(ctx context.Context, a attack.Attack, eps []float64) (Curve,
 	}
 	return c, nil
 }
+
+// outOfMemory is the error of a Begin that would do with fewer rows.
+type outOfMemory interface{ OutOfMemory() bool }
 
 // batch attacks images lo to hi-1 at eps[from:to] and adds what it finds to c and stuck [N].
 func (r *run) batch(ctx context.Context, a attack.Attack, lo, hi int, eps []float64, from, to int, c Curve, stuck []bool) error {
@@ -192,25 +214,20 @@ func (r *run) batch(ctx context.Context, a attack.Attack, lo, hi int, eps []floa
 	if err := steps(ctx, r.b, a, eps[from:to], r.Bounds, func() { r.progress(rows) }); err != nil {
 		return err
 	}
-	predicted, zero := make([]int32, rows), make([]bool, rows)
-	if err := r.b.Predictions(ctx, predicted); err != nil {
+	correct, zero, some := make([]int, E), make([]int, E), make([]bool, hi-lo)
+	bad, err := r.b.Count(ctx, correct, zero, some)
+	if err != nil {
 		return err
 	}
-	if err := r.b.ZeroGradient(ctx, zero); err != nil {
-		return err
+	if bad >= 0 {
+		return fmt.Errorf("pipeline: %s: logits of image %d at eps %v are not finite", a.Name, r.first+lo+bad/E, eps[from+bad%E])
 	}
-	for k, p := range predicted {
-		i, e := lo+k/E, from+k%E
-		if p < 0 {
-			return fmt.Errorf("pipeline: %s: logits of image %d at eps %v are not finite", a.Name, r.first+i, eps[e])
-		}
-		if p == r.labels[i] {
-			c.Correct[e]++
-		}
-		if zero[k] {
-			c.ZeroGradient[e]++
-			stuck[i] = true
-		}
+	for e := range E {
+		c.Correct[from+e] += correct[e]
+		c.ZeroGradient[from+e] += zero[e]
+	}
+	for i, s := range some {
+		stuck[lo+i] = stuck[lo+i] || s
 	}
 	r.progress(rows)
 	return nil

@@ -27,36 +27,29 @@ type Backend interface {
 	InputGradient(ctx context.Context) (*tensor.Dense, error)
 }
 
-// Run runs the suite. open returns a new backend that holds m.
-func Run(t *testing.T, open func(t *testing.T, m *model.Model) Backend) {
-	s := suite{open}
+// Run runs the suite on backends whose arithmetic is a. open returns a new one that holds m.
+func Run(t *testing.T, a ref.Rounding, open func(t *testing.T, m *model.Model) Backend) {
+	s := suite{open, a}
 	for _, c := range []struct {
 		name string
 		f    func(*testing.T)
 	}{
 		{"values", s.values}, {"steps", s.steps}, {"saturated", s.saturated}, {"special", s.special},
-		{"ball", s.ball}, {"rows", s.rows}, {"stuck", s.stuck}, {"noise", s.noise}, {"refusals", s.refusals}, {"states", s.states},
+		{"ball", s.ball}, {"rows", s.rows}, {"stuck", s.stuck}, {"noise", s.noise}, {"count", s.count}, {"refusals", s.refusals}, {"states", s.states},
 	} {
 		t.Run(c.name, c.f)
 	}
 }
 
 type suite struct {
-	open func(t *testing.T, m *model.Model) Backend
+	open     func(t *testing.T, m *model.Model) Backend
+	rounding ref.Rounding
 }
 
 // shapes have sizes that no tile or block divides, and none, one and more hidden layers.
 var shapes = [][]int{{1, 2}, {5, 3}, {3, 1, 2}, {7, 33, 4}, {30, 17, 97, 10}, {64, 48, 32, 16, 10}, {129, 515, 31}}
 
 var batches = []int{1, 7, 33, 1000}
-
-// roundoff is the unit roundoff of b's arithmetic and of the reference together.
-func roundoff(b Backend) float64 {
-	if b.Precision() == "float64" {
-		return 2 * 0x1p-53
-	}
-	return 0x1p-24 + 0x1p-53
-}
 
 // batch makes n random images of 8-bit pixels, many of them 0 as MNIST's are, and labels.
 func batch(r *rand.Rand, n int, m *model.Model) (*tensor.Dense, []int32) {
@@ -130,7 +123,7 @@ func (s suite) values(t *testing.T) {
 				m := ref.RandomModel(r, 1, sizes...)
 				x, labels := batch(r, n, m)
 				b := s.load(t, m, x, labels)
-				u := roundoff(b)
+				u := s.rounding
 				must(t, b.Begin(t.Context(), 0, n, []float64{0}))
 				d, err := b.Logits(t.Context())
 				logits := get(t, d, err)
@@ -168,7 +161,7 @@ func (s suite) steps(t *testing.T) {
 				const n = 33
 				x0, labels := batch(r, n, m)
 				b := s.load(t, m, x0, labels)
-				u := roundoff(b)
+				u := s.rounding
 				must(t, b.Begin(t.Context(), 0, n, eps))
 				a := attack.BIM(k)
 				unsure, moves := 0, 0
@@ -200,7 +193,7 @@ func (s suite) steps(t *testing.T) {
 						}
 						for p, want := range ref.SignStep(before[row], image(x0, i), signs, size, e, bounds) {
 							// x, x0, eps, size and their sums are rounded once each.
-							tol := 8 * u * (math.Abs(before[row][p]) + e + 1)
+							tol := 8 * u.Unit * (math.Abs(before[row][p]) + e + 1)
 							if math.Abs(g[p].V) <= g[p].Err {
 								tol += 2 * size // 0 is a third answer
 							}
@@ -214,7 +207,7 @@ func (s suite) steps(t *testing.T) {
 						}
 					}
 				}
-				if unsure*20 > moves {
+				if unsure*20 > moves && s.rounding != ref.TF32 { // whose bound on a gradient is wider than most of them
 					t.Errorf("%d of %d signs are within rounding of 0: the test says too little", unsure, moves)
 				}
 			})
@@ -249,7 +242,7 @@ func (s suite) ball(t *testing.T) {
 			want = ref.SignStep(want, image(x0, i), g, 2*e, e, bounds)
 		}
 		for p, v := range want {
-			check(t, fmt.Sprintf("row %d: pixel %d", row, p), got[p], ref.Value{V: v, Err: 4 * roundoff(b)})
+			check(t, fmt.Sprintf("row %d: pixel %d", row, p), got[p], ref.Value{V: v, Err: 4 * s.rounding.Unit})
 		}
 	}
 }
@@ -308,7 +301,7 @@ func (s suite) saturated(t *testing.T) {
 		if zero[i] {
 			t.Errorf("image %d counts as not attacked", i)
 		}
-		for p, g := range ref.BoundInputGradient(m, ref.Pixels(image(x, i), roundoff(b)), int(labels[i]), roundoff(b)) {
+		for p, g := range ref.BoundInputGradient(m, ref.Pixels(image(x, i), s.rounding), int(labels[i]), s.rounding) {
 			if math.Abs(g.V) <= g.Err {
 				continue
 			}
@@ -319,7 +312,7 @@ func (s suite) saturated(t *testing.T) {
 			}
 		}
 	}
-	if saturated < n/2 || signs < n*10 {
+	if saturated < n/2 || signs < n*10 && s.rounding != ref.TF32 { // whose bound is wider than most gradients
 		t.Errorf("%d images saturated, %d signs compared: the test says too little", saturated, signs)
 	}
 }
@@ -388,8 +381,15 @@ func (s suite) special(t *testing.T) {
 		if class[0] != 0 {
 			t.Fatalf("class %d: the logits should be finite", class[0])
 		}
-		if err := b.Step(t.Context(), attack.FGSM().At(0, []float64{0.5}, attack.Bounds{})); err == nil {
-			t.Error("no error")
+		err := b.Step(t.Context(), attack.FGSM().At(0, []float64{0.5}, attack.Bounds{}))
+		if err == nil { // it may be told by the next call instead
+			err = b.Predictions(t.Context(), class)
+		}
+		if err == nil {
+			t.Fatal("no error")
+		}
+		if err := b.Predictions(t.Context(), class); err == nil {
+			t.Error("there are rows after the error")
 		}
 	})
 	t.Run("infinite logits", func(t *testing.T) {
@@ -431,10 +431,11 @@ func (s suite) rowsWithin(t *testing.T, bounds attack.Bounds) {
 		logits []float64
 		image  []float64
 	}
-	collect := func(k, images, width int) [][]found {
+	// collect finds the batches of so many images and eps that begin at every stride-th image.
+	collect := func(k, images, width, stride int) [][]found {
 		b := s.load(t, m, x, labels)
 		out := make([][]found, n)
-		for lo := 0; lo < n; lo += images {
+		for lo := 0; lo < n; lo += stride {
 			hi := min(lo+images, n)
 			for e := 0; e < len(eps); e += width {
 				part := eps[e:min(e+width, len(eps))]
@@ -460,12 +461,12 @@ func (s suite) rowsWithin(t *testing.T, bounds attack.Bounds) {
 		return out
 	}
 	for _, k := range []int{0, 1, 3} {
-		want := collect(k, n, len(eps))
-		for _, split := range [][2]int{{1, 1}, {1, 5}, {7, 2}, {100, 5}, {n, 1}} {
-			got := collect(k, split[0], split[1])
+		want := collect(k, n, len(eps), n)
+		for _, split := range [][3]int{{1, 1, 19}, {1, 5, 13}, {7, 2, 21}, {100, 5, 100}, {n, 1, n}} {
+			got := collect(k, split[0], split[1], split[2])
 			for i := range n {
-				for e := range eps {
-					g, w := got[i][e], want[i][e]
+				for e, g := range got[i] {
+					w := want[i][e]
 					if g.class != w.class || g.zero != w.zero || !sameBits(g.logits, w.logits) || !sameBits(g.image, w.image) {
 						t.Fatalf("K = %d, batches of %d images and %d eps: image %d at eps %v differs from one batch of all", k, split[0], split[1], i, eps[e])
 					}
@@ -502,7 +503,7 @@ func (s suite) noise(t *testing.T) {
 		attack.RandomSigns(signs, 77, first+i, 0)
 		for p, v := range image(x, i) {
 			want := v + e*float64(signs[p])
-			check(t, fmt.Sprintf("image %d, eps %v: pixel %d", i, e, p), got[p], ref.Value{V: want, Err: 2 * roundoff(b)})
+			check(t, fmt.Sprintf("image %d, eps %v: pixel %d", i, e, p), got[p], ref.Value{V: want, Err: 2 * s.rounding.Unit})
 		}
 	}
 	zero := make([]bool, 14)
@@ -511,6 +512,99 @@ func (s suite) noise(t *testing.T) {
 		if z {
 			t.Errorf("row %d: noise took no gradient, but it counts as zero", k)
 		}
+	}
+}
+
+// count holds Count to what Predictions and ZeroGradient tell of each row, with labels of which some are right, images
+// without gradient, and an image whose logits are not finite.
+func (s suite) count(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 9))
+	m := ref.RandomModel(r, 1, 30, 17, 5)
+	const n = 70
+	pixels := make([]float32, n*30)
+	for i := range pixels {
+		pixels[i] = r.Float32()
+	}
+	labels := make([]int32, n)
+	for i := range labels {
+		labels[i] = int32(r.IntN(5))
+	}
+	const dark, bad = 40, 60
+	for o := range m.Layers[0].(model.Linear).Bias.Data().([]float32) { // only light passes the first ReLU
+		m.Layers[0].(model.Linear).Bias.Data().([]float32)[o] = -0.01
+	}
+	clear(pixels[dark*30:][:30])
+	x := tensor.New(tensor.WithShape(n, 30), tensor.WithBacking(pixels))
+	eps := []float64{0.01, 0.1, 0.4}
+	for _, bounds := range []attack.Bounds{{}, {Lo: 0, Hi: 1}} {
+		for _, lo := range []int{0, 33} {
+			for _, steps := range []int{0, 1, 3} {
+				b := s.load(t, m, x, labels)
+				must(t, b.Begin(t.Context(), lo, n, eps))
+				for k := range steps {
+					must(t, b.Step(t.Context(), attack.BIM(3).At(k, eps, bounds)))
+				}
+				rows := (n - lo) * len(eps)
+				class, zero := make([]int32, rows), make([]bool, rows)
+				must(t, b.Predictions(t.Context(), class))
+				must(t, b.ZeroGradient(t.Context(), zero))
+				correct, zeros, stuck := []int{9, 9, 9}, []int{9, 9, 9}, make([]bool, n-lo)
+				stuck[0] = true // what was there is overwritten
+				for range 2 {   // Count again counts the same
+					first, err := b.Count(t.Context(), correct, zeros, stuck)
+					must(t, err)
+					if first != -1 {
+						t.Errorf("row %d counts as not finite, class %d", first, class[first])
+					}
+				}
+				right := 0
+				for e := range eps {
+					wantCorrect, wantZero := 0, 0
+					for i := lo; i < n; i++ {
+						row := (i-lo)*len(eps) + e
+						if class[row] == labels[i] {
+							wantCorrect++
+						}
+						if zero[row] {
+							wantZero++
+						}
+						if stuck[i-lo] != zero[row] { // no gradient at one eps is none at all here
+							t.Errorf("image %d: stuck %v, zero gradient at eps %v %v", i, stuck[i-lo], eps[e], zero[row])
+						}
+					}
+					right += wantCorrect
+					if correct[e] != wantCorrect || zeros[e] != wantZero {
+						t.Errorf("bounds %s, from image %d, %d steps, eps %v: %d right and %d without gradient, want %d and %d",
+							bounds, lo, steps, eps[e], correct[e], zeros[e], wantCorrect, wantZero)
+					}
+				}
+				if steps > 0 && !stuck[dark-lo:][0] && lo <= dark {
+					t.Errorf("image %d has no gradient, but is not listed", dark)
+				}
+				if steps == 0 && right == 0 {
+					t.Error("no row is right: the test says too little")
+				}
+				for _, room := range [][3]int{{2, 3, n - lo}, {3, 4, n - lo}, {3, 3, n - lo - 1}} {
+					if _, err := b.Count(t.Context(), make([]int, room[0]), make([]int, room[1]), make([]bool, room[2])); err == nil {
+						t.Errorf("room for %v: no error", room)
+					}
+				}
+			}
+		}
+	}
+	if s.rounding == ref.Float64 {
+		return // holds the logits below
+	}
+	pixels[bad*30] = 1e38
+	for i := range m.Layers[0].(model.Linear).Weight.Data().([]float32) {
+		m.Layers[0].(model.Linear).Weight.Data().([]float32)[i] *= 100
+	}
+	b := s.load(t, m, x, labels)
+	must(t, b.Begin(t.Context(), 50, n, eps))
+	first, err := b.Count(t.Context(), make([]int, 3), make([]int, 3), make([]bool, n-50))
+	must(t, err)
+	if want := (bad - 50) * len(eps); first != want {
+		t.Errorf("the first row with logits that are not finite is %d, want %d", first, want)
 	}
 }
 

@@ -106,7 +106,7 @@ func TestBounds(t *testing.T) {
 				}
 			}
 		}
-		logits, _ := BoundForward(m, Pixels(x, 0x1p-24), 0x1p-24)
+		logits, _ := BoundForward(m, Pixels(x, Float32), Float32)
 		for j, v := range logits {
 			if d := math.Abs(float64(got[j]) - v.V); !(d <= v.Err) || v.Err > 1e-3 {
 				t.Fatalf("logit %d: %v in float32, %v ± %v", j, got[j], v.V, v.Err)

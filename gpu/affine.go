@@ -1,0 +1,97 @@
+//go:build cuda && linux && cgo
+
+package gpu
+
+import (
+	"advsweep/internal/batch"
+	"advsweep/model"
+
+	"gorgonia.org/cu"
+	"gorgonia.org/tensor"
+)
+
+// A layer is y = x·Wᵀ + b, followed by ReLU if relu is set, with its weights on the device: see kernels/gemm.cuh for
+// how they are padded.
+type layer struct {
+	in, out int
+	relu    bool
+	product string
+	w, wt   cu.DevicePtr // W [padRows(out), padded(in)] and Wᵀ [padRows(in), padded(out)]
+	bias    cu.DevicePtr // [padRows(out)]
+}
+
+// newLayer copies l to the device, W as it stands and transposed, so that both products read along k.
+func (p *part) newLayer(l model.Linear, product string) (layer, error) {
+	out, in := l.Weight.Shape()[0], l.Weight.Shape()[1]
+	a := layer{in: in, out: out, product: product}
+	w, b := float32s(l.Weight), float32s(l.Bias)
+	bias := make([]float32, padRows(out))
+	copy(bias, b)
+	straight := make([]float32, padRows(out)*padded(in))
+	turned := make([]float32, padRows(in)*padded(out))
+	for o := range out {
+		for i, v := range w[o*in:][:in] {
+			straight[o*padded(in)+i] = v
+			turned[i*padded(out)+o] = v
+		}
+	}
+	for _, c := range []struct {
+		to   *cu.DevicePtr
+		from []float32
+	}{{&a.w, straight}, {&a.wt, turned}, {&a.bias, bias}} {
+		var err error
+		if *c.to, err = p.alloc(int64(4 * len(c.from))); err != nil {
+			return layer{}, err
+		}
+		if err := upload(p.device, *c.to, c.from); err != nil {
+			return layer{}, err
+		}
+	}
+	return a, nil
+}
+
+// float32s returns the elements of t in float32.
+func float32s(t *tensor.Dense) []float32 {
+	switch d := t.Data().(type) {
+	case []float32:
+		return d
+	case []float64:
+		out := make([]float32, len(d))
+		batch.Convert(out, d)
+		return out
+	}
+	panic("gpu: model.Validate let " + t.Dtype().String() + " through")
+}
+
+// affineForward launches y [rows, padded(out)] = x·Wᵀ + bias, then ReLU if relu.
+func (p *part) affineForward(y, x cu.DevicePtr, l *layer, bias cu.DevicePtr, relu bool, rows int) error {
+	name, grid, shared := tile("affine_forward_", l.product, rows, padded(l.out))
+	return p.launch(name, grid, dim{256, 1}, shared, []int{rows, l.in, l.out},
+		y, x, l.w, bias, relu, int32(rows), int32(padded(l.in)), int32(padded(l.out)))
+}
+
+// affineBackward launches dx [rows, padded(in)] = dz·W, then 0 where not h > 0 if h is not 0.
+func (p *part) affineBackward(dx, dz cu.DevicePtr, l *layer, h cu.DevicePtr, rows int) error {
+	name, grid, shared := tile("affine_backward_", l.product, rows, padded(l.in))
+	return p.launch(name, grid, dim{256, 1}, shared, []int{rows, l.out, l.in},
+		dx, dz, l.wt, h, int32(rows), int32(padded(l.out)), int32(padded(l.in)))
+}
+
+// tile returns the kernel, the grid and the shared memory for a product [rows, width]: see kernels/gemm.cuh. The tile
+// never changes a bit of the result.
+func tile(prefix, product string, rows, width int) (name string, grid dim, shared int) {
+	columns, stages := 128, 2
+	if product == "fp32" {
+		columns = 64
+	}
+	if product == "tf32" {
+		stages = 4
+	}
+	name = prefix + product
+	if width <= 32 {
+		name, columns = name+"_narrow", 32
+	}
+	return name, dim{ceil(width, columns), ceil(rows, 128)}, (128 + columns) * 80 * stages
+}
+
+func ceil(n, by int) int { return (n + by - 1) / by }

@@ -1,0 +1,343 @@
+//go:build cuda && linux && cgo
+
+package gpu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+
+	"advsweep/attack"
+	"advsweep/internal/batch"
+	"advsweep/model"
+
+	"gorgonia.org/tensor"
+)
+
+// A Backend holds one model and one batch on one or more devices, each of which has a part of the batch's images.
+// It implements pipeline.Backend and is used by one goroutine at a time. After an error of Step or of a
+// method that returns something of the rows, the rows are gone: call Begin again.
+type Backend struct {
+	parts    []*part
+	in, out  int // I, O
+	product  string
+	closed   bool
+	first    int
+	labels   []int32
+	min, max float32 // of the clean pixels
+	eps      []float32
+	lo, rows int
+}
+
+var errClosed = fmt.Errorf("gpu: %w", batch.ErrClosed)
+
+// New opens the devices of o and copies m to each of them; m is not kept. It returns an error that wraps ErrUnavailable where
+// there is no device, and one for a device that lacks what o asks.
+func New(m *model.Model, o Options) (_ *Backend, err error) {
+	if err := m.Validate(); err != nil {
+		return nil, err
+	}
+	infos, err := Devices()
+	if err != nil {
+		return nil, err
+	}
+	if len(o.Devices) == 0 {
+		o.Devices = []int{0}
+	}
+	for _, i := range o.Devices {
+		if i < 0 || i >= len(infos) {
+			return nil, fmt.Errorf("gpu: device %d, but there are %d (0 to %d)", i, len(infos), len(infos)-1)
+		}
+	}
+	b := &Backend{in: m.Inputs(), out: m.Outputs()}
+	if b.product, err = choose(o, infos); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, b.Close())
+		}
+	}()
+	for _, i := range o.Devices {
+		p, err := openPart(i, m, b.product)
+		if err != nil {
+			return nil, err
+		}
+		b.parts = append(b.parts, p)
+	}
+	return b, nil
+}
+
+// choose returns the product to use: one for all devices, so that a row's bits do not depend on where it is.
+func choose(o Options, infos []Info) (string, error) {
+	name, from := o.Product, ""
+	if name == "" {
+		name, from = os.Getenv(EnvProduct), EnvProduct+"="
+	}
+	if name != "" && !slices.Contains(Products, name) {
+		return "", fmt.Errorf("gpu: %s%s: no such product, want one of %s", from, name, strings.Join(Products, ", "))
+	}
+	for _, i := range o.Devices {
+		in := infos[i]
+		switch {
+		case in.Image == "":
+			return "", fmt.Errorf("gpu: cuda:%d %s has compute capability %d.%d, want 7.5 (Turing) or later", i, in.Name, in.Capability/10, in.Capability%10)
+		case name != "" && name != "fp32" && in.Product == "fp32":
+			return "", fmt.Errorf("gpu: cuda:%d %s has compute capability %d.%d, and %s needs 8.0 or later", i, in.Name, in.Capability/10, in.Capability%10, name)
+		}
+	}
+	if name != "" {
+		return name, nil
+	}
+	name = "3xtf32"
+	for _, i := range o.Devices {
+		if infos[i].Product == "fp32" {
+			name = "fp32"
+		}
+	}
+	return name, nil
+}
+
+// Device tells the devices and the kernels: "cuda:0 NVIDIA H100 80GB HBM3, sm_80 3xtf32".
+func (b *Backend) Device() string {
+	var names []string
+	for _, p := range b.parts {
+		names = append(names, fmt.Sprintf("cuda:%d %s, %s", p.Index, p.Name, p.Image))
+	}
+	return strings.Join(names, "; ") + " " + b.product
+}
+
+// Precision is "float32", or "tf32" for that product.
+func (b *Backend) Precision() string {
+	if b.product == "tf32" {
+		return "tf32"
+	}
+	return "float32"
+}
+
+// Shape returns the length I of an image and the number O of classes.
+func (b *Backend) Shape() (inputs, classes int) { return b.in, b.out }
+
+// MaxRows is the most rows for one Begin: what fits on the device with the least memory, beside the loaded images.
+func (b *Backend) MaxRows() int {
+	rows := maxRows
+	for _, p := range b.parts {
+		rows = min(rows, p.rowsMax)
+	}
+	return rows
+}
+
+// each calls f for every part at the same time and returns their errors.
+func (b *Backend) each(f func(p *part) error) error {
+	if len(b.parts) == 1 {
+		return b.parts[0].do(func() error { return f(b.parts[0]) })
+	}
+	errs := make([]error, len(b.parts))
+	var wg sync.WaitGroup
+	for i, p := range b.parts {
+		wg.Go(func() { errs[i] = p.do(func() error { return f(p) }) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// lose forgets the rows after an error.
+func (b *Backend) lose(err error) error {
+	if err != nil {
+		b.rows, b.eps = 0, nil
+	}
+	return err
+}
+
+// Load copies in clean images x0 [N, …] and labels [N], see pipeline.Backend. Bytes go up as bytes. It returns an error for
+// shapes that do not fit the model, labels out of range and pixels that are not finite.
+func (b *Backend) Load(ctx context.Context, first int, x0 *tensor.Dense, labels []int32) error {
+	if b.closed {
+		return errClosed
+	}
+	if err := batch.Load(first, x0, labels, b.in, b.out); err != nil {
+		return fmt.Errorf("gpu: %w", err)
+	}
+	b.rows, b.eps, b.labels = 0, nil, nil // what was there is overwritten
+	bytes, _ := x0.Data().([]uint8)
+	var floats []float32
+	var err error
+	if bytes == nil {
+		floats = batch.Floats[float32](x0)
+		b.min, b.max, err = batch.Range(floats, first, b.in)
+	} else {
+		b.min, b.max = byteRange(bytes)
+	}
+	if err != nil {
+		return fmt.Errorf("gpu: %w", err)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := b.each(func(p *part) error { return p.load(first, bytes, floats, labels) }); err != nil {
+		return err
+	}
+	b.first, b.labels = first, slices.Clone(labels)
+	return ctx.Err()
+}
+
+// byteRange is batch.Range of bytes v as v/255.
+func byteRange(bytes []uint8) (lo, hi float32) {
+	if len(bytes) == 0 {
+		return 0, 0
+	}
+	return float32(slices.Min(bytes)) / 255, float32(slices.Max(bytes)) / 255
+}
+
+// Begin makes a row x = x0 for each of the loaded images lo to hi-1 and each of eps [E]: row (i-lo)·E + e. All
+// memory that the batch will need is taken here: the error has OutOfMemory if there is too little.
+func (b *Backend) Begin(ctx context.Context, lo, hi int, eps []float64) error {
+	if b.closed {
+		return errClosed
+	}
+	rounded, err := batch.Begin[float32](lo, hi, len(b.labels), eps, b.MaxRows())
+	if err != nil {
+		return fmt.Errorf("gpu: %w", err)
+	}
+	b.lo, b.rows, b.eps = lo, (hi-lo)*len(eps), rounded
+	for i, p := range b.parts { // images in order, as many for each device, give or take one
+		n, next := len(b.parts), lo
+		p.images = (hi - lo) / n
+		if i < (hi-lo)%n {
+			p.images++
+		}
+		if i > 0 {
+			next = b.parts[i-1].lo + b.parts[i-1].images
+		}
+		p.lo = next
+	}
+	if err := b.each(func(p *part) error { return p.begin(rounded) }); err != nil {
+		return b.lose(err)
+	}
+	return ctx.Err()
+}
+
+// Step moves every row: x ← project(x + Size[e]·d), see attack.Step. It returns when the work is launched, not when it is done.
+func (b *Backend) Step(ctx context.Context, s attack.Step) error {
+	if b.closed {
+		return errClosed
+	}
+	size, err := batch.Step(s, b.rows, len(b.eps), b.min, b.max)
+	if err != nil {
+		return fmt.Errorf("gpu: %w", err)
+	}
+	return b.lose(b.each(func(p *part) error { return p.step(ctx, s, size) }))
+}
+
+// Count writes, for each of eps [E], how many rows have the class of their label to correct [E] and for how many
+// a gradient was zero in every pixel since Begin to zero [E], and for each image whether that
+// was so at any eps to stuck [images]. bad is the first row with a logit that is not finite, or -1.
+func (b *Backend) Count(ctx context.Context, correct, zero []int, stuck []bool) (bad int, err error) {
+	if err := b.ready(b.rows); err != nil {
+		return -1, err
+	}
+	E := len(b.eps)
+	if len(correct) != E || len(zero) != E || len(stuck) != b.rows/E {
+		return -1, fmt.Errorf("gpu: count: room for %d, %d and %d, want %d eps twice and %d images", len(correct), len(zero), len(stuck), E, b.rows/E)
+	}
+	if err := b.lose(b.each(func(p *part) error { return p.count(ctx) })); err != nil {
+		return -1, err
+	}
+	clear(correct)
+	clear(zero)
+	bad = -1
+	for _, p := range b.parts {
+		for e := range E {
+			correct[e] += int(p.found.correct[e])
+			zero[e] += int(p.found.zero[e])
+		}
+		for i, v := range p.found.stuck {
+			stuck[p.lo-b.lo+i] = v != 0
+		}
+		if row := p.found.bad; row >= 0 && bad < 0 {
+			bad = (p.lo-b.lo)*E + row
+		}
+	}
+	return bad, nil
+}
+
+// Predictions writes to each of dst [rows] the class with the largest logit, the first one on a tie, or -1 if a
+// logit is not finite.
+func (b *Backend) Predictions(ctx context.Context, dst []int32) error {
+	if err := b.ready(len(dst)); err != nil {
+		return err
+	}
+	return b.lose(b.each(func(p *part) error { return p.predictions(ctx, rowsOf(b, p, dst, 1)) }))
+}
+
+// ZeroGradient writes to each of dst [rows] whether a Step's gradient was zero in every pixel of that row since Begin.
+func (b *Backend) ZeroGradient(ctx context.Context, dst []bool) error {
+	if err := b.ready(len(dst)); err != nil {
+		return err
+	}
+	return b.lose(b.each(func(p *part) error { return p.zeroGradient(ctx, rowsOf(b, p, dst, 1)) }))
+}
+
+// Logits returns f(x) [rows, O], Float32.
+func (b *Backend) Logits(ctx context.Context) (*tensor.Dense, error) {
+	return b.matrix(b.out, func(p *part, dst []float32) error { return p.logits(ctx, dst) })
+}
+
+// Images returns x [rows, I], Float32.
+func (b *Backend) Images(ctx context.Context) (*tensor.Dense, error) {
+	return b.matrix(b.in, func(p *part, dst []float32) error { return p.imagesTo(ctx, dst) })
+}
+
+// InputGradient returns ∂L/∂x [rows, I] at the rows' x, Float32, each row divided by its 1 - p_y > 0. See
+// kernels/loss_gradient.cu for why.
+func (b *Backend) InputGradient(ctx context.Context) (*tensor.Dense, error) {
+	return b.matrix(b.in, func(p *part, dst []float32) error { return p.inputGradient(ctx, dst) })
+}
+
+func (b *Backend) matrix(cols int, f func(p *part, dst []float32) error) (*tensor.Dense, error) {
+	if err := b.ready(b.rows); err != nil {
+		return nil, err
+	}
+	if b.rows == 0 {
+		return nil, errors.New("gpu: the batch is empty")
+	}
+	dst := make([]float32, b.rows*cols)
+	if err := b.lose(b.each(func(p *part) error { return f(p, rowsOf(b, p, dst, cols)) })); err != nil {
+		return nil, err
+	}
+	return tensor.New(tensor.WithShape(len(dst)/cols, cols), tensor.WithBacking(dst)), nil
+}
+
+// rowsOf is p's part of dst [rows, cols].
+func rowsOf[T any](b *Backend, p *part, dst []T, cols int) []T {
+	E := len(b.eps)
+	return dst[(p.lo-b.lo)*E*cols:][:p.images*E*cols]
+}
+
+// Close frees the devices; later calls return an error.
+func (b *Backend) Close() error {
+	if b.closed {
+		return errClosed
+	}
+	b.closed = true
+	var errs []error
+	for _, p := range b.parts {
+		errs = append(errs, p.close())
+	}
+	b.parts, b.labels, b.eps, b.rows = nil, nil, nil, 0
+	return errors.Join(errs...)
+}
+
+func (b *Backend) ready(n int) error {
+	if b.closed {
+		return errClosed
+	}
+	if err := batch.Ready(len(b.eps), n, b.rows); err != nil {
+		return fmt.Errorf("gpu: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,477 @@
+//go:build cuda && linux && cgo
+
+package gpu
+
+// #include <cuda.h>
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"runtime"
+	"strings"
+	"unsafe"
+
+	"advsweep/gpu/cudrv"
+	"advsweep/kernels"
+
+	"gorgonia.org/cu"
+)
+
+// Devices lists the devices that the driver shows. If it shows none, the error wraps ErrUnavailable and says why.
+func Devices() ([]Info, error) {
+	n, err := cu.NumDevices()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	if n == 0 {
+		why := cudrv.Why()
+		if why == "" {
+			why = "the driver shows no device"
+		}
+		return nil, fmt.Errorf("%w: %s", ErrUnavailable, why)
+	}
+	infos := make([]Info, n)
+	for i := range infos {
+		if infos[i], err = info(i); err != nil {
+			return nil, fmt.Errorf("gpu: cuda:%d: %w", i, err)
+		}
+	}
+	return infos, nil
+}
+
+func info(index int) (Info, error) {
+	in := Info{Index: index, Driver: cu.Version()}
+	dev, err := cu.GetDevice(index)
+	if err != nil {
+		return in, err
+	}
+	if in.Name, err = dev.Name(); err != nil {
+		return in, err
+	}
+	in.Name = strings.TrimRight(in.Name, "\x00")
+	if in.Memory, err = dev.TotalMem(); err != nil {
+		return in, err
+	}
+	major, err := dev.Attribute(cu.ComputeCapabilityMajor)
+	if err != nil {
+		return in, err
+	}
+	minor, err := dev.Attribute(cu.ComputeCapabilityMinor)
+	if err != nil {
+		return in, err
+	}
+	in.Capability = 10*major + minor
+	if _, name, tensor, err := kernels.Image(in.Capability); err == nil {
+		in.Image, in.Product = name, "fp32"
+		if tensor {
+			in.Product = "3xtf32"
+		}
+	}
+	return in, nil
+}
+
+// An outOfMemory is a device that has too little memory for what was asked.
+type outOfMemory struct{ error }
+
+func (outOfMemory) OutOfMemory() bool { return true }
+func (e outOfMemory) Unwrap() error   { return e.error }
+
+// A device is one GPU under a goroutine that owns its thread. But for do and close its methods are called inside do.
+type device struct {
+	Info
+	multiprocessors int
+
+	work   chan func()
+	ctx    bool // the primary context is retained
+	mod    cu.Module
+	stream cu.Stream
+	opened struct{ mod, stream bool }
+	fn     map[string]cu.Function
+	held   map[cu.DevicePtr]int64 // allocations and their bytes
+	since  []string               // what was launched since the last wait, newest last
+}
+
+// openDevice starts the goroutine and takes the device's context, a stream and the kernels.
+func openDevice(index int) (*device, error) {
+	d := &device{work: make(chan func()), fn: map[string]cu.Function{}, held: map[cu.DevicePtr]int64{}}
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread, which has the context current, ends with the goroutine
+		for f := range d.work {
+			f()
+		}
+	}()
+	err := d.do(func() error { return d.open(index) })
+	if err != nil {
+		return nil, errors.Join(err, d.close())
+	}
+	return d, nil
+}
+
+func (d *device) open(index int) (err error) {
+	d.Index = index
+	if d.Info, err = info(index); err != nil {
+		return d.errorf(err, "open")
+	}
+	ptx, _, _, err := kernels.Image(d.Capability)
+	if err != nil {
+		return d.errorf(err, "%s", d.Name)
+	}
+	dev, err := cu.GetDevice(index)
+	if err != nil {
+		return d.errorf(err, "open")
+	}
+	if d.multiprocessors, err = dev.Attribute(cu.MultiprocessorCount); err != nil {
+		return d.errorf(err, "open")
+	}
+	ctx, err := dev.RetainPrimaryCtx()
+	if err != nil {
+		return d.errorf(err, "context")
+	}
+	d.ctx = true
+	if err := cu.SetCurrentContext(ctx); err != nil {
+		return d.errorf(err, "context")
+	}
+	if d.stream, err = cu.MakeStream(cu.NonBlocking); err != nil {
+		return d.errorf(err, "stream")
+	}
+	d.opened.stream = true
+	if d.mod, err = cu.LoadData(ptx); err != nil {
+		return d.errorf(err, "load the kernels for %s (driver for CUDA %d.%d)", d.Image, d.Driver/1000, d.Driver%1000/10)
+	}
+	d.opened.mod = true
+	return nil
+}
+
+// close frees all that d holds and ends its goroutine and thread. It goes on after an error and returns the first: a lost
+// device gives the same one for all that follows.
+func (d *device) close() error {
+	err := d.do(func() (first error) {
+		keep := func(what string, err error) {
+			if err != nil && first == nil {
+				first = d.errorf(err, "%s", what)
+			}
+		}
+		if d.opened.stream {
+			keep("wait", d.stream.Synchronize())
+		}
+		for p := range d.held {
+			keep("free", cu.MemFree(p))
+		}
+		clear(d.held)
+		if d.opened.mod {
+			keep("unload", d.mod.Unload())
+		}
+		if d.opened.stream {
+			keep("stream", d.stream.Destroy())
+		}
+		if d.ctx {
+			dev, err := cu.GetDevice(d.Index)
+			if err == nil {
+				err = dev.ReleasePrimaryCtx()
+			}
+			keep("context", err)
+		}
+		return first
+	})
+	close(d.work)
+	return err
+}
+
+// do runs f on the device's thread.
+func (d *device) do(f func() error) (err error) {
+	done := make(chan struct{})
+	var bug any
+	d.work <- func() {
+		defer close(done)
+		defer func() { bug = recover() }()
+		err = f()
+	}
+	<-done
+	if bug != nil {
+		panic(bug) // on the caller's goroutine, who can recover
+	}
+	return err
+}
+
+// errorf says what failed on d, with the driver's own words.
+func (d *device) errorf(err error, format string, args ...any) error {
+	text := driverText(err)
+	out := fmt.Errorf("gpu: cuda:%d: %s: %w%s", d.Index, fmt.Sprintf(format, args...), err, text)
+	if errors.Is(err, cu.OutOfMemory) {
+		return outOfMemory{out}
+	}
+	return out
+}
+
+// driverText is the driver's text for an error of cu's, whose type is an unexported int that holds the CUresult.
+func driverText(err error) string {
+	v := reflect.ValueOf(err)
+	if !v.IsValid() || !v.CanInt() {
+		return ""
+	}
+	var p *C.char
+	if C.cuGetErrorString(C.CUresult(v.Int()), &p) != C.CUDA_SUCCESS || p == nil {
+		return ""
+	}
+	return " (" + C.GoString(p) + ")"
+}
+
+// result makes an error of what a driver call of our own returned.
+func result(rc C.CUresult) error {
+	if rc == C.CUDA_SUCCESS {
+		return nil
+	}
+	v := reflect.New(reflect.TypeOf(cu.OutOfMemory)).Elem() // cu's type is unexported; its values compare as errors
+	v.SetInt(int64(rc))
+	return v.Interface().(error)
+}
+
+// A dim is the size of a grid or a block.
+type dim struct{ x, y int }
+
+// launch starts a kernel on the stream. shape is for the error. Arguments are cu.DevicePtr, int32, uint32, int64 and float32,
+// bool as int32; each is widened to eight bytes first, since cu reads eight at every pointer.
+func (d *device) launch(name string, grid, block dim, shared int, shape []int, args ...any) error {
+	f, ok := d.fn[name]
+	if !ok {
+		var err error
+		if f, err = d.mod.Function(name); err != nil {
+			return d.errorf(err, "kernel %s", name)
+		}
+		if shared > 48<<10 { // more than every kernel has without asking
+			h := *(*C.CUfunction)(unsafe.Pointer(&f)) // its one field
+			if err := result(C.cuFuncSetAttribute(h, C.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, C.int(shared))); err != nil {
+				return d.errorf(err, "kernel %s: %d bytes of shared memory", name, shared)
+			}
+		}
+		d.fn[name] = f
+	}
+	cells := make([]uint64, len(args))
+	params := make([]unsafe.Pointer, len(args))
+	for i, a := range args {
+		switch v := a.(type) {
+		case cu.DevicePtr:
+			cells[i] = uint64(v)
+		case int32:
+			cells[i] = uint64(uint32(v))
+		case uint32:
+			cells[i] = uint64(v)
+		case int64:
+			cells[i] = uint64(v)
+		case bool:
+			if v {
+				cells[i] = 1
+			}
+		case float32:
+			*(*float32)(unsafe.Pointer(&cells[i])) = v
+		default:
+			panic(fmt.Sprintf("gpu: argument %d of %s is a %T", i, name, a))
+		}
+		params[i] = unsafe.Pointer(&cells[i])
+	}
+	if err := f.Launch(grid.x, grid.y, 1, block.x, block.y, 1, shared, d.stream, params); err != nil {
+		return d.errorf(err, "launch %s %v", name, shape)
+	}
+	if what := fmt.Sprint(name, " ", shape); len(d.since) == 0 || d.since[len(d.since)-1] != what {
+		if len(d.since) == 4 {
+			d.since = append(d.since[:0], d.since[1:]...)
+		}
+		d.since = append(d.since, what)
+	}
+	return nil
+}
+
+// wait waits until the stream is idle. An error may be that of any launch since the last wait.
+func (d *device) wait() error {
+	err := d.stream.Synchronize()
+	if err != nil {
+		err = d.errorf(err, "running %s", strings.Join(d.since, ", "))
+	}
+	d.since = d.since[:0]
+	return err
+}
+
+// alloc returns bytes of device memory, not cleared. The error has OutOfMemory if there is too little.
+func (d *device) alloc(bytes int64) (cu.DevicePtr, error) {
+	p, err := cu.MemAlloc(max(bytes, 16))
+	if err != nil {
+		return 0, d.errorf(err, "allocate %d bytes", bytes)
+	}
+	d.held[p] = bytes
+	return p, nil
+}
+
+func (d *device) free(p cu.DevicePtr) error {
+	if p == 0 {
+		return nil
+	}
+	delete(d.held, p)
+	if err := cu.MemFree(p); err != nil {
+		return d.errorf(err, "free")
+	}
+	return nil
+}
+
+// A buffer is device memory that grows and is used again.
+type buffer struct {
+	cu.DevicePtr
+	size int64
+}
+
+// grow makes b at least so large. What it held is lost.
+func (d *device) grow(b *buffer, bytes int64) error {
+	if b.size >= bytes && b.DevicePtr != 0 {
+		return nil
+	}
+	if err := d.drop(b); err != nil {
+		return err
+	}
+	p, err := d.alloc(bytes)
+	if err != nil {
+		return err
+	}
+	*b = buffer{p, bytes}
+	return nil
+}
+
+func (d *device) drop(b *buffer) error {
+	p := b.DevicePtr
+	*b = buffer{}
+	return d.free(p)
+}
+
+// at is n elements of so many bytes further on.
+func at(p cu.DevicePtr, n, bytes int) cu.DevicePtr { return p + cu.DevicePtr(n*bytes) }
+
+// upload copies s to dst in the order of the stream. The driver has read pageable memory when it returns; pinned memory
+// must stay as it is until the next wait.
+func upload[T any](d *device, dst cu.DevicePtr, s []T) error {
+	if len(s) == 0 {
+		return nil
+	}
+	n := int64(len(s)) * int64(unsafe.Sizeof(s[0]))
+	if err := cu.MemcpyHtoDAsync(dst, unsafe.Pointer(&s[0]), n, d.stream); err != nil {
+		return d.errorf(err, "upload %d bytes", n)
+	}
+	return nil
+}
+
+// download copies from src to s and waits for it, and so for all that was launched before.
+func download[T any](d *device, s []T, src cu.DevicePtr) error {
+	if len(s) > 0 {
+		n := int64(len(s)) * int64(unsafe.Sizeof(s[0]))
+		if err := cu.MemcpyDtoHAsync(unsafe.Pointer(&s[0]), src, n, d.stream); err != nil {
+			return d.errorf(err, "download %d bytes after %s", n, strings.Join(d.since, ", "))
+		}
+	}
+	return d.wait()
+}
+
+// fill sets bytes of device memory to v in the order of the stream.
+func (d *device) fill(p cu.DevicePtr, v byte, bytes int64) error {
+	if bytes == 0 {
+		return nil
+	}
+	if err := cu.MemsetD8Async(p, v, bytes, d.stream); err != nil {
+		return d.errorf(err, "clear %d bytes", bytes)
+	}
+	return nil
+}
+
+// freeMemory is how many bytes of d could be allocated.
+func (d *device) freeMemory() (int64, error) {
+	free, _, err := cu.MemInfo()
+	if err != nil {
+		return 0, d.errorf(err, "free memory")
+	}
+	return free, nil
+}
+
+// pinned is page-locked memory of the host, from and to which copies run at full speed.
+type pinned struct {
+	p    unsafe.Pointer
+	size int
+}
+
+// growPinned makes m at least so large. What it held is lost.
+func (d *device) growPinned(m *pinned, bytes int) error {
+	bytes = max(bytes, 16)
+	if m.size >= bytes {
+		return nil
+	}
+	if err := d.unpin(m); err != nil {
+		return err
+	}
+	if err := result(C.cuMemAllocHost(&m.p, C.size_t(bytes))); err != nil {
+		m.p = nil
+		return d.errorf(err, "allocate %d bytes of pinned memory", bytes)
+	}
+	m.size = bytes
+	return nil
+}
+
+func (d *device) unpin(m *pinned) error {
+	p := m.p
+	*m = pinned{}
+	if p == nil {
+		return nil
+	}
+	if err := result(C.cuMemFreeHost(p)); err != nil {
+		return d.errorf(err, "free pinned memory")
+	}
+	return nil
+}
+
+// pinnedSlice is the first n elements of m.
+func pinnedSlice[T any](m pinned, n int) []T { return unsafe.Slice((*T)(m.p), n) }
+
+// A graph is a sequence of launches that starts at once.
+type graph struct{ exec C.CUgraphExec }
+
+// capture records what f launches as a graph, without running it.
+func (d *device) capture(f func() error) (*graph, error) {
+	stream := *(*C.CUstream)(unsafe.Pointer(&d.stream)) // its one field
+	if err := result(C.cuStreamBeginCapture(stream, C.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)); err != nil {
+		return nil, d.errorf(err, "record launches")
+	}
+	failed := f()
+	var g C.CUgraph
+	err := result(C.cuStreamEndCapture(stream, &g))
+	if g != nil {
+		defer C.cuGraphDestroy(g)
+	}
+	if failed != nil {
+		return nil, failed
+	}
+	if err != nil {
+		return nil, d.errorf(err, "record launches")
+	}
+	out := new(graph)
+	if err := result(C.cuGraphInstantiateWithFlags(&out.exec, g, 0)); err != nil {
+		return nil, d.errorf(err, "make a graph")
+	}
+	return out, nil
+}
+
+// replay starts the launches of g on the stream.
+func (d *device) replay(g *graph) error {
+	stream := *(*C.CUstream)(unsafe.Pointer(&d.stream))
+	if err := result(C.cuGraphLaunch(g.exec, stream)); err != nil {
+		return d.errorf(err, "launch a graph")
+	}
+	return nil
+}
+
+func (d *device) dropGraph(g **graph) error {
+	if *g == nil {
+		return nil
+	}
+	exec := (*g).exec
+	*g = nil
+	if err := result(C.cuGraphExecDestroy(exec)); err != nil {
+		return d.errorf(err, "free a graph")
+	}
+	return nil
+}

@@ -1,0 +1,73 @@
+//go:build cuda && linux && cgo
+
+package gpu
+
+import (
+	"errors"
+	"os"
+	"testing"
+
+	"advsweep/internal/backendtest"
+	"advsweep/internal/ref"
+	"advsweep/model"
+)
+
+// need skips t where there is no device, and fails it where ADVSWEEP_GPU=require says that there must be one.
+func need(t testing.TB) []Info {
+	t.Helper()
+	infos, err := Devices()
+	switch {
+	case err == nil:
+		return infos
+	case errors.Is(err, ErrUnavailable) && os.Getenv("ADVSWEEP_GPU") != "require":
+		t.Skip(err)
+	}
+	t.Fatal(err)
+	return nil
+}
+
+// open returns a backend on m that the end of t closes.
+func open(t testing.TB, m *model.Model, o Options) *Backend {
+	t.Helper()
+	b, err := New(m, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.Close(); err != nil && !errors.Is(err, errClosed) {
+			t.Error(err)
+		}
+	})
+	return b
+}
+
+// products are those that the first device has.
+func products(t testing.TB) []string {
+	if need(t)[0].Product == "fp32" {
+		return []string{"fp32"}
+	}
+	return Products
+}
+
+var roundings = map[string]ref.Rounding{"fp32": ref.Float32, "3xtf32": ref.TF32x3, "tf32": ref.TF32}
+
+// TestBackend runs the suite with every product, and with chunks of one tile.
+func TestBackend(t *testing.T) {
+	for _, product := range products(t) {
+		for _, chunk := range []int{0, minChunk} {
+			name := product
+			if chunk > 0 {
+				name += "/chunk"
+			}
+			t.Run(name, func(t *testing.T) {
+				backendtest.Run(t, roundings[product], func(t *testing.T, m *model.Model) backendtest.Backend {
+					b := open(t, m, Options{Product: product})
+					if chunk > 0 {
+						b.parts[0].chunk = chunk
+					}
+					return b
+				})
+			})
+		}
+	}
+}

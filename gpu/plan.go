@@ -1,0 +1,53 @@
+package gpu
+
+// A plan is how many bytes of device memory a model takes, by what they grow with.
+type plan struct {
+	row     int64 // of a batch: x, its class, whether its gradient was zero
+	image   int64 // of a batch: the ray's first layer twice, random signs
+	scratch int64 // row of a chunk: activations and gradients
+}
+
+// padded is the length of a row of n elements on the device: see kernels/gemm.cuh.
+func padded(n int) int { return (n + 15) / 16 * 16 }
+
+// padRows is the number of rows of a weight matrix of n outputs on the device.
+func padRows(n int) int { return (n + 127) / 128 * 128 }
+
+// planFor plans for layers of these sizes, the input first.
+func planFor(sizes []int) plan {
+	in, widest := int64(padded(sizes[0])), int64(0)
+	var activations int64
+	for i, n := range sizes {
+		widest = max(widest, int64(padded(n)))
+		if i > 0 {
+			activations += int64(padded(n))
+		}
+	}
+	out := int64(padded(sizes[len(sizes)-1]))
+	return plan{
+		row:     4*in + 4 + 1,
+		image:   2*4*int64(padded(sizes[1])) + in,
+		scratch: 4*(activations+out+2*widest) + in,
+	}
+}
+
+// maxRows is the most rows of one batch: launches count them in 31 bits, and Ctrl-C waits for all that
+// has been launched, so they are bounded also where there is memory for more.
+const maxRows = 1 << 21
+
+// batch returns how many rows fit in free bytes, at least 1, beside a chunk of so many. A tenth is left for the driver.
+func (p plan) batch(free int64, chunk int) int {
+	n := (free - free/10 - p.scratch*int64(chunk)) / (p.row + p.image)
+	return int(max(1, min(n, maxRows)))
+}
+
+// chunk returns how many rows pass through the layers at a time: tiles of 128 rows, as many as there are multiprocessors, which
+// at eight tiles of columns is four full waves of two blocks each; less if a quarter of free is less.
+func (p plan) chunk(free int64, multiprocessors, widest int) int {
+	rows := int64(128 * multiprocessors)
+	rows = min(rows, free/4/p.scratch, 1<<31/int64(widest)) // kernels index a product's elements in 32 bits
+	return int(max(minChunk, rows/128*128))
+}
+
+// minChunk is where halving the chunk ends: a tile.
+const minChunk = 128

@@ -1,0 +1,69 @@
+// gemm_fp32: the product of gemm.cuh in FP32 on the plain cores, for every GPU.
+//
+// Each element is one chain of fused multiply-adds over k from its start value on, as in
+// internal/gemm: the CPU backend's bits. A thread holds Rows × Cols elements, which lie
+// kTileRows/Rows rows and Columns/Cols columns apart, so that the lanes of a warp read
+// different rows of B and the same few of A.
+//
+// 128×64 tile, 8×4 elements a thread: for 4 k it reads 12 float4, 16 wavefronts of shared memory a warp, for 128 multiply-adds;
+// four warps at a time take 64 of 128 cycles. 8×8 would halve that but not fit 128 registers on sm_75 and sm_80 without
+// spills, and two blocks a multiprocessor hide more. Two stages of 15 KiB, within what every GPU gives without
+// asking. From device memory a block reads 12 KiB for 2·128·64·16 operations: 21 FLOP/B before the cache, which
+// holds B whole.
+#pragma once
+#include "gemm.cuh"
+
+template <int Columns, int Rows, int Cols, class Start, class Store>
+__device__ __forceinline__ void gemm_fp32(float *shared, const float *a, const float *b, int rows, int depth, Start start, Store store) {
+  constexpr int kAcross = Columns / Cols, kDown = kTileRows / Rows;
+  static_assert(kAcross * kDown == kThreads, "every thread has its elements");
+  const int tx = threadIdx.x % kAcross, ty = threadIdx.x / kAcross;
+  const int row0 = blockIdx.y * kTileRows + ty, col0 = blockIdx.x * Columns + tx;
+
+  float acc[Rows][Cols];
+#pragma unroll
+  for (int j = 0; j < Cols; ++j) {
+    const float v = start(col0 + j * kAcross);
+#pragma unroll
+    for (int i = 0; i < Rows; ++i) acc[i][j] = v;
+  }
+  const Tiles<Columns, 2> tiles(shared, a, b, rows, depth);
+  tiles.each([&](const float *as, const float *bs) {
+    as += ty * kPitch;
+    bs += tx * kPitch;
+#pragma unroll 1  // unrolled, loads move up and spill
+    for (int k = 0; k < kTileDepth; k += 4) {
+      float4 x[Rows];
+#pragma unroll
+      for (int i = 0; i < Rows; ++i) x[i] = *reinterpret_cast<const float4 *>(as + i * kDown * kPitch + k);
+#pragma unroll
+      for (int j = 0; j < Cols; ++j) {
+        const float4 w = *reinterpret_cast<const float4 *>(bs + j * kAcross * kPitch + k);
+#pragma unroll
+        for (int i = 0; i < Rows; ++i) acc[i][j] = fmaf(x[i].x, w.x, acc[i][j]);
+#pragma unroll
+        for (int i = 0; i < Rows; ++i) acc[i][j] = fmaf(x[i].y, w.y, acc[i][j]);
+#pragma unroll
+        for (int i = 0; i < Rows; ++i) acc[i][j] = fmaf(x[i].z, w.z, acc[i][j]);
+#pragma unroll
+        for (int i = 0; i < Rows; ++i) acc[i][j] = fmaf(x[i].w, w.w, acc[i][j]);
+      }
+    }
+  });
+#pragma unroll
+  for (int i = 0; i < Rows; ++i)
+#pragma unroll
+    for (int j = 0; j < Cols; ++j) store(row0 + i * kDown, col0 + j * kAcross, acc[i][j]);
+}
+
+constexpr int kNarrow = 32;  // columns of a tile for the last layer
+
+template <class Start, class Store>
+__device__ __forceinline__ void gemm_fp32_wide(float *shared, const float *a, const float *b, int rows, int depth, Start start, Store store) {
+  gemm_fp32<64, 8, 4>(shared, a, b, rows, depth, start, store);
+}
+
+template <class Start, class Store>
+__device__ __forceinline__ void gemm_fp32_narrow(float *shared, const float *a, const float *b, int rows, int depth, Start start, Store store) {
+  gemm_fp32<kNarrow, 4, 4>(shared, a, b, rows, depth, start, store);
+}
