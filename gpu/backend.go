@@ -59,7 +59,7 @@ func New(m *model.Model, o Options) (_ *Backend, err error) {
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, b.Close())
+			_ = b.Close() // for the same reason, if it fails too
 		}
 	}()
 	for _, i := range o.Devices {

@@ -84,7 +84,8 @@ type device struct {
 	multiprocessors int
 
 	work   chan func()
-	ctx    bool // the primary context is retained
+	dev    cu.Device
+	ctx    bool // its primary context is retained
 	mod    cu.Module
 	stream cu.Stream
 	opened struct{ mod, stream bool }
@@ -104,7 +105,8 @@ func openDevice(index int) (*device, error) {
 	}()
 	err := d.do(func() error { return d.open(index) })
 	if err != nil {
-		return nil, errors.Join(err, d.close())
+		_ = d.close() // for the same reason, if it fails too
+		return nil, err
 	}
 	return d, nil
 }
@@ -118,14 +120,13 @@ func (d *device) open(index int) (err error) {
 	if err != nil {
 		return d.errorf(err, "%s", d.Name)
 	}
-	dev, err := cu.GetDevice(index)
-	if err != nil {
+	if d.dev, err = cu.GetDevice(index); err != nil {
 		return d.errorf(err, "open")
 	}
-	if d.multiprocessors, err = dev.Attribute(cu.MultiprocessorCount); err != nil {
+	if d.multiprocessors, err = d.dev.Attribute(cu.MultiprocessorCount); err != nil {
 		return d.errorf(err, "open")
 	}
-	ctx, err := dev.RetainPrimaryCtx()
+	ctx, err := d.dev.RetainPrimaryCtx()
 	if err != nil {
 		return d.errorf(err, "context")
 	}
@@ -167,11 +168,7 @@ func (d *device) close() error {
 			keep("stream", d.stream.Destroy())
 		}
 		if d.ctx {
-			dev, err := cu.GetDevice(d.Index)
-			if err == nil {
-				err = dev.ReleasePrimaryCtx()
-			}
-			keep("context", err)
+			keep("context", d.dev.ReleasePrimaryCtx())
 		}
 		return first
 	})
@@ -438,19 +435,26 @@ func (d *device) capture(f func() error) (*graph, error) {
 	}
 	failed := f()
 	var g C.CUgraph
-	err := result(C.cuStreamEndCapture(stream, &g))
+	ended := result(C.cuStreamEndCapture(stream, &g))
+	switch {
+	case failed != nil:
+	case ended != nil:
+		failed = d.errorf(ended, "record launches")
+	}
+	out := new(graph)
+	if failed == nil {
+		if err := result(C.cuGraphInstantiateWithFlags(&out.exec, g, 0)); err != nil {
+			failed = d.errorf(err, "make a graph")
+		}
+	}
 	if g != nil {
-		defer C.cuGraphDestroy(g)
+		if err := result(C.cuGraphDestroy(g)); err != nil && failed == nil {
+			failed = d.errorf(err, "free a graph")
+			_ = d.dropGraph(&out)
+		}
 	}
 	if failed != nil {
 		return nil, failed
-	}
-	if err != nil {
-		return nil, d.errorf(err, "record launches")
-	}
-	out := new(graph)
-	if err := result(C.cuGraphInstantiateWithFlags(&out.exec, g, 0)); err != nil {
-		return nil, d.errorf(err, "make a graph")
 	}
 	return out, nil
 }

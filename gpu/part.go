@@ -80,7 +80,8 @@ func openPart(index int, m *model.Model, product string) (*part, error) {
 	}
 	p := &part{device: d}
 	if err := d.do(func() error { return p.open(m, product) }); err != nil {
-		return nil, errors.Join(err, p.close())
+		_ = p.close() // for the same reason, if it fails too
+		return nil, err
 	}
 	return p, nil
 }
@@ -145,6 +146,17 @@ func (p *part) load(first int, bytes []uint8, floats []float32, labels []int32) 
 	if err := p.dropGraph(&p.repeat.graph); err != nil {
 		return err
 	}
+	err := p.loadImages(first, bytes, floats, labels)
+	if errors.As(err, new(outOfMemory)) { // rows of the batch before may be in the way
+		if err := p.release(); err != nil {
+			return err
+		}
+		err = p.loadImages(first, bytes, floats, labels)
+	}
+	return err
+}
+
+func (p *part) loadImages(first int, bytes []uint8, floats []float32, labels []int32) error {
 	n, inputs, in := len(labels), p.layers[0].in, p.in()
 	p.first, p.n, p.signed = first, n, make([]bool, n)
 	for _, need := range []struct {
@@ -288,8 +300,7 @@ func (p *part) begin(eps []float32) error {
 func (p *part) reserve() error {
 	for {
 		err := p.reserveChunk()
-		var short outOfMemory
-		if err == nil || !errors.As(err, &short) {
+		if !errors.As(err, new(outOfMemory)) {
 			return err
 		}
 		if failed := p.release(); failed != nil {

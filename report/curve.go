@@ -87,7 +87,7 @@ type Meta struct {
 	Seed      uint64 `json:"seed"`
 	Backend   string `json:"backend"`   // "cpu", "cuda"
 	Device    string `json:"device"`    // which one of the backend's
-	Precision string `json:"precision"` // "float32", "float64"
+	Precision string `json:"precision"` // "float32", "float64", "tf32"
 }
 
 // A Source is something read, by its name and the hash of its bytes in hex.

@@ -56,7 +56,7 @@ func (f *flags) attackOne(c *cobra.Command, class, index int) error {
 	if len(s.Eps) != 1 {
 		return usagef("--eps %q holds %d values, want one", f.eps, len(s.Eps))
 	}
-	in, err := f.open(c)
+	in, err := f.open(c, func(in *inputs) error { return in.canPick(c, class, index) })
 	if err != nil {
 		return err
 	}
@@ -82,17 +82,22 @@ func (f *flags) attackOne(c *cobra.Command, class, index int) error {
 	return f.finish(c, folder, files, func(w *bytes.Buffer) error { return f.printExample(w, in, meta, ex, files) })
 }
 
+// canPick returns an error for a class or an index that pick cannot have.
+func (in *inputs) canPick(c *cobra.Command, class, index int) error {
+	if class < 0 && !c.Flags().Changed("index") || class >= in.model.Outputs() {
+		return usagef("--class %d, but the model has classes 0 to %d", class, in.model.Outputs()-1)
+	}
+	if class < 0 && (index < 0 || index >= in.set.N()) {
+		return usagef("--index %d, but there are %d images (0 to %d)", index, in.set.N(), in.set.N()-1)
+	}
+	return nil
+}
+
 // pick returns the first correctly classified image of class or, if class is negative,
 // the image at index.
 func (in *inputs) pick(c *cobra.Command, class, index int) (*dataset.Set, error) {
-	if class < 0 && !c.Flags().Changed("index") || class >= in.model.Outputs() {
-		return nil, usagef("--class %d, but the model has classes 0 to %d", class, in.model.Outputs()-1)
-	}
 	if class >= 0 {
 		return pipeline.FirstCorrect(c.Context(), in.backend, in.set, class)
-	}
-	if index < 0 || index >= in.set.N() {
-		return nil, usagef("--index %d, but there are %d images (0 to %d)", index, in.set.N(), in.set.N()-1)
 	}
 	return in.set.Slice(index, 1)
 }

@@ -60,10 +60,7 @@ func (f *flags) demo(c *cobra.Command, class int, imageEps string) error {
 	if len(one) != 1 {
 		return usagef("--image-eps %q holds %d values, want one", imageEps, len(one))
 	}
-	if class < 0 {
-		return usagef("--class %d, want a class of the model", class)
-	}
-	in, err := f.openRange(c)
+	in, err := f.openRange(c, func(in *inputs) error { return in.canPick(c, class, 0) })
 	if err != nil {
 		return err
 	}

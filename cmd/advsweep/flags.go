@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -20,7 +19,7 @@ import (
 // has one name, one meaning and one default.
 type flags struct {
 	model, images, labels, data, split string
-	backend, precision                 string
+	backend, device, precision         string
 	threads                            int
 	out                                string
 	seed                               uint64
@@ -48,8 +47,9 @@ func (f *flags) addData(c *cobra.Command) {
 }
 
 func (f *flags) addBackend(c *cobra.Command) {
-	c.Flags().StringVar(&f.backend, "backend", "auto", "auto, cpu or cuda")
-	c.Flags().StringVar(&f.precision, "precision", "float32", "float32 or float64")
+	c.Flags().StringVar(&f.backend, "backend", "auto", "cpu, cuda, or auto: cuda if there is a device, else cpu")
+	c.Flags().StringVar(&f.device, "device", "0", "CUDA devices: a `LIST` as in 0,1, or all; see 'advsweep devices'")
+	c.Flags().StringVar(&f.precision, "precision", "float32", "float32; float64, CPU only; tf32, CUDA only: faster, factors of 3 digits")
 	f.addThreads(c)
 }
 
@@ -120,8 +120,9 @@ type inputs struct {
 	load    time.Duration
 }
 
-// open reads the model and the images and opens the backend.
-func (f *flags) open(c *cobra.Command) (*inputs, error) {
+// open reads the model and the images, makes checks and opens the backend. That comes last: it can take
+// a second and may print a line, which a mistake in the command line is not worth.
+func (f *flags) open(c *cobra.Command, checks ...func(*inputs) error) (*inputs, error) {
 	start := time.Now()
 	in := &inputs{}
 	err := f.named(c)
@@ -140,7 +141,12 @@ func (f *flags) open(c *cobra.Command) (*inputs, error) {
 	if err := in.set.Check(in.model.Outputs()); err != nil {
 		return nil, err
 	}
-	if in.backend, in.chosen, err = f.openBackend(in.model); err != nil {
+	for _, check := range checks {
+		if err := check(in); err != nil {
+			return nil, err
+		}
+	}
+	if in.backend, in.chosen, err = f.openBackend(c, in.model); err != nil {
 		return nil, err
 	}
 	in.load = time.Since(start)
@@ -184,8 +190,8 @@ func (f *flags) loadData() (*dataset.Set, error) {
 	return dataset.MNIST1000()
 }
 
-// cut applies --n and --offset. The default of --n gives way where there are
-// fewer images.
+// cut returns the images that --n and --offset choose. The default of --n gives way where
+// there are fewer images.
 func (f *flags) cut(c *cobra.Command, set *dataset.Set) (*dataset.Set, error) {
 	if f.n < 1 {
 		return nil, usagef("--n %d, want at least 1", f.n)
@@ -204,15 +210,12 @@ func (f *flags) cut(c *cobra.Command, set *dataset.Set) (*dataset.Set, error) {
 }
 
 // openRange is open with the images that --n and --offset choose.
-func (f *flags) openRange(c *cobra.Command) (*inputs, error) {
-	in, err := f.open(c)
-	if err != nil {
-		return nil, err
+func (f *flags) openRange(c *cobra.Command, checks ...func(*inputs) error) (*inputs, error) {
+	cut := func(in *inputs) (err error) {
+		in.set, err = f.cut(c, in.set)
+		return err
 	}
-	if in.set, err = f.cut(c, in.set); err != nil {
-		return nil, errors.Join(err, in.backend.Close())
-	}
-	return in, nil
+	return f.open(c, append([]func(*inputs) error{cut}, checks...)...)
 }
 
 // describe names the images of set for the result files.

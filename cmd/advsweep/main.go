@@ -85,7 +85,8 @@ func newRoot(stdout, stderr io.Writer) (root *cobra.Command, started *bool) {
 
 and its iterated form (BIM), and reports accuracy as a function of eps.
 A trained model and 1,000 MNIST test images are inside: 'advsweep demo' needs
-nothing else.`,
+nothing else. It runs on the CPU or, in a build with CUDA, on NVIDIA GPUs:
+'advsweep devices' says which there are, or why there is none.`,
 		Example: `  advsweep demo
   advsweep attack --class 7 --attack bim --steps 5 --eps 0.3
   advsweep sweep --attack fgsm,bim,noise --eps 0:0.5:0.025 --bounds 0,1

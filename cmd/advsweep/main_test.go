@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"image/png"
 	"os"
@@ -14,10 +15,19 @@ import (
 	"testing"
 
 	"advsweep/dataset"
+	"advsweep/gpu"
 	"advsweep/model"
 
 	"github.com/google/go-cmp/cmp"
 )
+
+// TestMain is the program itself where a test says so: a driver is opened once in a process.
+func TestMain(m *testing.M) {
+	if os.Getenv("ADVSWEEP_TEST_PROGRAM") != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
 
 // advsweep runs the program in this process.
 func advsweep(t *testing.T, args ...string) (code int, stdout, stderr string) {
@@ -97,7 +107,7 @@ func mnistFolder(t *testing.T) string {
 
 func TestDemo(t *testing.T) {
 	out := t.TempDir()
-	text := do(t, "demo", "--out", out, "--n", "50", "--eps", "0:0.2:0.05")
+	text := do(t, "demo", "--backend", "cpu", "--out", out, "--n", "50", "--eps", "0:0.2:0.05")
 	for _, want := range []string{"Image 0, label 7", "random ±eps", "bounds none", "cpu"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in:\n%s", want, text)
@@ -124,7 +134,7 @@ func TestDemo(t *testing.T) {
 			t.Errorf("%s.csv: %d rows of %q, want 5 each of %q", base, len(rows)-1, got, attacks)
 		}
 	}
-	parts := decode(t, []byte(do(t, "demo", "--out", out, "--n", "5", "--eps", "0,0.1", "--format", "json")), "part1", "part2", "part3", "part4")
+	parts := decode(t, []byte(do(t, "demo", "--backend", "cpu", "--out", out, "--n", "5", "--eps", "0,0.1", "--format", "json")), "part1", "part2", "part3", "part4")
 	if len(parts) != 4 {
 		t.Errorf("%d parts, want 4", len(parts))
 	}
@@ -132,7 +142,7 @@ func TestDemo(t *testing.T) {
 
 func TestSweepContract(t *testing.T) {
 	out := t.TempDir()
-	args := []string{"sweep", "--attack", "bim,fgsm,noise", "--steps", "3", "--eps", "0,8/255,0.1", "--n", "40", "--offset", "100", "--bounds", "0,1", "--out", out}
+	args := []string{"sweep", "--backend", "cpu", "--attack", "bim,fgsm,noise", "--steps", "3", "--eps", "0,8/255,0.1", "--n", "40", "--offset", "100", "--bounds", "0,1", "--out", out}
 	table := do(t, args...)
 	if !strings.Contains(table, "BIM, k = 3") {
 		t.Errorf("no BIM in:\n%s", table)
@@ -181,8 +191,8 @@ func TestSweepContract(t *testing.T) {
 	}
 	double := t.TempDir()
 	do(t, "sweep", "--n", "3", "--eps", "0.1", "--precision", "float64", "--out", double)
-	if got := decode(t, read(t, double, "curve.json"))["precision"]; got != "float64" {
-		t.Errorf("precision %v, want float64", got)
+	if v := decode(t, read(t, double, "curve.json")); v["precision"] != "float64" || v["backend"] != "cpu" {
+		t.Errorf("precision %v on %v, want float64 on cpu", v["precision"], v["backend"])
 	}
 
 	// The same bytes from other threads and another folder, but for the times.
@@ -205,7 +215,7 @@ func TestSweepContract(t *testing.T) {
 
 func TestAttackContract(t *testing.T) {
 	out := t.TempDir()
-	do(t, "attack", "--class", "7", "--attack", "bim", "--steps", "5", "--eps", "0.3", "--bounds", "0,1", "--out", out)
+	do(t, "attack", "--backend", "cpu", "--class", "7", "--attack", "bim", "--steps", "5", "--eps", "0.3", "--bounds", "0,1", "--out", out)
 	v := decode(t, read(t, out, "attack.json"), "index", "label", "attack", "steps", "eps", "bounds", "fooled", "original", "adversarial", "seconds")
 	for key, want := range map[string]any{"index": 0.0, "label": 7.0, "attack": "bim", "steps": 5.0, "eps": 0.3, "bounds": "0,1", "fooled": true} {
 		if v[key] != want {
@@ -220,7 +230,7 @@ func TestAttackContract(t *testing.T) {
 	}
 	// Part 3 of the demo is this very attack.
 	demo := t.TempDir()
-	do(t, "demo", "--out", demo, "--n", "5", "--eps", "0", "--bounds", "0,1")
+	do(t, "demo", "--backend", "cpu", "--out", demo, "--n", "5", "--eps", "0", "--bounds", "0,1")
 	if d := cmp.Diff(v["adversarial"], decode(t, read(t, demo, "3-bim-image.json"))["adversarial"]); d != "" {
 		t.Errorf("part 3 of demo:\n%s", d)
 	}
@@ -343,8 +353,12 @@ func TestRefusals(t *testing.T) {
 		{"sweep --bounds 1,0", exitUsage, "lo < hi"},
 		{"sweep --bounds 0.2,0.8", exitError, "outside the bounds"},
 		{"sweep --backend tpu", exitUsage, "auto, cpu or cuda"},
-		{"sweep --backend cuda", exitError, "no CUDA backend"},
 		{"sweep --precision half", exitUsage, "float32 or float64"},
+		{"sweep --backend cpu --precision tf32", exitUsage, "tf32 is on CUDA only"},
+		{"sweep --backend cpu --device 0", exitUsage, "devices are CUDA's"},
+		{"sweep --backend cpu --device=", exitUsage, "devices are CUDA's"},
+		{"sweep --backend cuda --precision float64", exitUsage, "use --backend cpu, which has float64"},
+		{"sweep --device 0 --precision float64", exitUsage, "use --backend cpu without --device, which has float64"},
 		{"sweep --threads -1", exitUsage, "--threads"},
 		{"sweep --format xml", exitUsage, "table, json or csv"},
 		{"sweep --seed -1", exitUsage, "--seed"},
@@ -400,6 +414,38 @@ func TestRefusals(t *testing.T) {
 	}
 	if entries, err := os.ReadDir(filepath.Join(dir, "out")); err == nil && len(entries) > 0 {
 		t.Errorf("refused runs left %v", entries)
+	}
+}
+
+// TestNoCUDA asks for CUDA where there is none: refused with the reason and what to do, unless auto may choose.
+func TestNoCUDA(t *testing.T) {
+	_, reason := gpu.Devices()
+	if !errors.Is(reason, gpu.ErrUnavailable) {
+		t.Skipf("there is CUDA here (%v)", reason)
+	}
+	out := t.TempDir()
+	for args, want := range map[string]string{
+		"--backend cuda":                             "; use --backend cpu",
+		"--backend cuda --device 1":                  "; use --backend cpu without --device",
+		"--device all":                               "; use --backend cpu without --device",
+		"--precision tf32":                           "; use --backend cpu, which has float32 and float64: tf32 is on CUDA only",
+		"--backend cuda --device 0 --precision tf32": "; use --backend cpu without --device, which has float32 and float64: tf32 is on CUDA only",
+	} {
+		code, stdout, stderr := advsweep(t, append(strings.Fields("sweep --n 3 --eps 0 --out "+out), strings.Fields(args)...)...)
+		if want = fmt.Sprintf("advsweep: %v%s\n", reason, want); code != exitError || stderr != want || stdout != "" {
+			t.Errorf("sweep %s: exit code %d, want %d\ngot  %swant %s%s", args, code, exitError, stderr, want, stdout)
+		}
+	}
+	if files, err := os.ReadDir(out); err != nil || len(files) > 0 {
+		t.Errorf("refused runs left %v, %v", files, err)
+	}
+	note := fmt.Sprintf("advsweep: using the CPU: %v\n", reason)
+	code, _, stderr := advsweep(t, "sweep", "--n", "3", "--eps", "0", "--out", out)
+	if code != exitDone || strings.HasPrefix(stderr, note) != builtWithCUDA || strings.Contains(stderr, "using") != builtWithCUDA {
+		t.Errorf("auto: exit code %d; the reason, if and only if built with CUDA (%v), in\n%s", code, builtWithCUDA, stderr)
+	}
+	if v := decode(t, read(t, out, "curve.json")); v["backend"] != "cpu" || v["precision"] != "float32" {
+		t.Errorf("auto: backend %v, precision %v", v["backend"], v["precision"])
 	}
 }
 
@@ -504,25 +550,79 @@ func TestDevices(t *testing.T) {
 	if err := json.Unmarshal([]byte(do(t, "devices", "--format", "json")), &devices); err != nil {
 		t.Fatal(err)
 	}
-	if len(devices) != 2 || !devices[0].Available || !devices[0].Default || devices[1].Available || devices[1].Note == "" {
-		t.Errorf("%+v: want cpu, and cuda with the reason why not", devices)
+	text := do(t, "devices")
+	if len(devices) < 2 || devices[0].Backend != "cpu" || !devices[0].Available || devices[0].Index != nil {
+		t.Fatalf("%+v: want cpu, and cuda", devices)
 	}
-	if text := do(t, "devices"); !strings.Contains(text, "no CUDA") {
-		t.Errorf("table:\n%s", text)
+	used := 0
+	for i, d := range devices {
+		if !strings.Contains(text, d.Device) || !strings.Contains(text, d.Note) || d.Note == "" {
+			t.Errorf("device %d: %+v is not in the table:\n%s", i, d, text)
+		}
+		if d.Default {
+			used++
+		}
+	}
+	if used != 1 || devices[0].Default == devices[1].Available {
+		t.Errorf("%+v: want one default, cuda where there is one", devices)
+	}
+	if infos, err := gpu.Devices(); err != nil {
+		if len(devices) != 2 || devices[1].Available || devices[1].Note != err.Error() {
+			t.Errorf("%+v: want cuda with the reason why not, %q", devices, err)
+		}
+	} else if len(devices) != 1+len(infos) {
+		t.Errorf("%+v: want cpu and %+v", devices, infos)
+	}
+	rows, err := csv.NewReader(strings.NewReader(do(t, "devices", "--format", "csv"))).ReadAll()
+	if err != nil || len(rows) != 1+len(devices) || strings.Join(rows[0][:5], ",") != "backend,available,default,device,note" {
+		t.Errorf("CSV %v, %v", rows, err)
+	}
+}
+
+// TestDescribeDevice has one GPU of each kind: tensor cores, none, too old.
+func TestDescribeDevice(t *testing.T) {
+	index := func(i int) *int { return &i }
+	for _, c := range []struct {
+		in   gpu.Info
+		want device
+	}{
+		{gpu.Info{Index: 1, Name: "NVIDIA H100 80GB HBM3", Capability: 90, Memory: 84942979072, Driver: 12080, Image: "sm_80", Product: "3xtf32"},
+			device{Backend: "cuda", Available: true, Device: "cuda:1 NVIDIA H100 80GB HBM3, sm_80 3xtf32",
+				Note:  "compute capability 9.0, 79.1 GiB, driver for CUDA 12.8; products: fp32, 3xtf32, tf32",
+				Index: index(1), Name: "NVIDIA H100 80GB HBM3", Capability: "9.0", Memory: 84942979072, Driver: "12.8", Image: "sm_80", Product: "3xtf32",
+				Products: []string{"fp32", "3xtf32", "tf32"}}},
+		{gpu.Info{Name: "Tesla T4", Capability: 75, Memory: 15655829504, Driver: 13000, Image: "sm_75", Product: "fp32"},
+			device{Backend: "cuda", Available: true, Device: "cuda:0 Tesla T4, sm_75 fp32",
+				Note:  "compute capability 7.5, 14.6 GiB, driver for CUDA 13.0; products: fp32",
+				Index: index(0), Name: "Tesla T4", Capability: "7.5", Memory: 15655829504, Driver: "13.0", Image: "sm_75", Product: "fp32",
+				Products: []string{"fp32"}}},
+		{gpu.Info{Name: "Quadro P4000", Capability: 61, Memory: 8 << 30, Driver: 12040},
+			device{Backend: "cuda", Device: "cuda:0 Quadro P4000",
+				Note:  "compute capability 6.1, 8.0 GiB, driver for CUDA 12.4; no kernels for it, which need 7.5 (Turing) or later",
+				Index: index(0), Name: "Quadro P4000", Capability: "6.1", Memory: 8 << 30, Driver: "12.4"}},
+	} {
+		if d := cmp.Diff(c.want, describeDevice(c.in)); d != "" {
+			t.Errorf("%s (-want +got):\n%s", c.in.Name, d)
+		}
 	}
 }
 
 // TestBench reads the lines as benchstat does.
 func TestBench(t *testing.T) {
-	text := do(t, "bench", "--n", "20", "--eps", "0,0.1", "--benchtime", "1ms", "--count", "2")
-	line := regexp.MustCompile(`^Benchmark([A-Z]\w*)\S*\s+\d+\s+[0-9.e+]+ ns/op\s+[0-9.e+]+ images/s`)
+	checkBench(t, do(t, "bench", "--backend", "cpu", "--n", "20", "--eps", "0,0.1", "--benchtime", "1ms", "--count", "2"), "cpu", 2)
+}
+
+// checkBench wants count lines of each benchmark.
+func checkBench(t *testing.T, text, backend string, count int) {
+	t.Helper()
+	line := regexp.MustCompile(`^Benchmark([A-Z]\w*)\S*/backend=` + backend + `/\S*\s+\d+\s+[0-9.e+]+ ns/op\s+[0-9.e+]+ images/s`)
 	seen := map[string]int{}
 	for _, l := range strings.Split(text, "\n") {
 		if m := line.FindStringSubmatch(l); m != nil {
 			seen[m[1]]++
 		}
 	}
-	if d := cmp.Diff(map[string]int{"Forward": 2, "Gradient": 2, "Step": 2, "Sweep": 6}, seen); d != "" {
+	if d := cmp.Diff(map[string]int{"Forward": count, "Gradient": count, "Step": count, "Sweep": 3 * count}, seen); d != "" {
 		t.Errorf("benchmarks (-want +got):\n%s\n%s", d, text)
 	}
 }

@@ -18,5 +18,9 @@ func version() string {
 			}
 		}
 	}
-	return v + " " + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH
+	v += " " + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH
+	if builtWithCUDA {
+		v += " cuda"
+	}
+	return v
 }

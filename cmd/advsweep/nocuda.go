@@ -1,0 +1,17 @@
+//go:build !cuda || !linux || !cgo
+
+package main
+
+import (
+	"advsweep/gpu"
+	"advsweep/model"
+	"advsweep/pipeline"
+)
+
+// builtWithCUDA tells whether openCUDA can ever work.
+const builtWithCUDA = false
+
+func openCUDA(*model.Model, gpu.Options) (pipeline.Backend, error) {
+	_, err := gpu.Devices()
+	return nil, err
+}

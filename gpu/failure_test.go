@@ -1,0 +1,419 @@
+//go:build cuda && linux && cgo
+
+package gpu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"advsweep/attack"
+	"advsweep/dataset"
+	"advsweep/internal/cusim"
+	"advsweep/internal/ref"
+	"advsweep/model"
+	"advsweep/pipeline"
+
+	"gorgonia.org/tensor"
+)
+
+type ctx = context.Context
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// simulator skips t where the driver is a real one, which fails when it wants to.
+func simulator(t *testing.T) {
+	t.Helper()
+	need(t)
+	if !cusim.Loaded() {
+		t.Skip("needs the simulated driver")
+	}
+}
+
+// again runs test t in a process of its own with env added, and reports whether this is that process.
+func again(t *testing.T, env ...string) bool {
+	t.Helper()
+	if os.Getenv("ADVSWEEP_TEST_AGAIN") == t.Name() {
+		return true
+	}
+	parts := strings.Split(t.Name(), "/")
+	for i, p := range parts {
+		parts[i] = "^" + p + "$"
+	}
+	c := exec.Command(os.Args[0], "-test.run="+strings.Join(parts, "/"), "-test.v")
+	c.Env = append(append(os.Environ(), env...), "ADVSWEEP_TEST_AGAIN="+t.Name())
+	out, err := c.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
+		t.Errorf("with %v: %v\n%s", env, err, out)
+	}
+	return false
+}
+
+// small is a model and images for runs that are repeated often.
+func small(t testing.TB) (*model.Model, *dataset.Set) {
+	r := rand.New(rand.NewPCG(4, 4))
+	m := ref.RandomModel(r, 1, 20, 18, 5)
+	pixels, labels := make([]uint8, 11*20), make([]int32, 11)
+	for i := range pixels {
+		pixels[i] = uint8(r.IntN(256))
+	}
+	for i := range labels {
+		labels[i] = int32(r.IntN(5))
+	}
+	return m, &dataset.Set{First: 3, Images: tensor.New(tensor.WithShape(11, 4, 5), tensor.WithBacking(pixels)), Labels: labels}
+}
+
+// everything opens a backend and uses every method of it, and returns what it found as text.
+func everything(o Options, m *model.Model, set *dataset.Set) (found string, err error) {
+	b, err := New(m, o)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, b.Close()) }()
+	ctx := context.Background()
+	s := pipeline.Sweep{Attacks: []attack.Attack{attack.FGSM(), attack.BIM(4), attack.Noise(1)}, Eps: []float64{0, 0.1, 0.3}}
+	res, err := s.Run(ctx, b, set)
+	if err != nil {
+		return "", err
+	}
+	s.Bounds = attack.Bounds{Lo: 0, Hi: 1}
+	clipped, err := s.Run(ctx, b, set)
+	if err != nil {
+		return "", err
+	}
+	one, err := set.Slice(4, 1)
+	if err != nil {
+		return "", err
+	}
+	ex, err := pipeline.Craft(ctx, b, one, attack.BIM(3), 0.25, attack.Bounds{})
+	if err != nil {
+		return "", err
+	}
+	if err := b.Load(ctx, 0, tensor.New(tensor.WithShape(2, 20), tensor.WithBacking(make([]float32, 40))), []int32{0, 1}); err != nil {
+		return "", err
+	}
+	if err := b.Begin(ctx, 0, 2, []float64{0.1}); err != nil {
+		return "", err
+	}
+	g, err := b.InputGradient(ctx)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%+v %+v %v %v %v", res.Curves, clipped.Curves, ex.Adversarial, ex.Perturbed.Data(), g.Data()), nil
+}
+
+// TestFailures makes every driver call fail in turn, with each kind of error that a driver has: the run ends with an error that names
+// the device, or without one and then with the right result, and nothing is left behind. Launches fail later, too.
+func TestFailures(t *testing.T) {
+	simulator(t)
+	m, set := small(t)
+	clean := func(t *testing.T, what string) {
+		t.Helper()
+		cusim.Reset()
+		if live := cusim.Live(); live != 0 {
+			t.Fatalf("%s: %d objects are left", what, live)
+		}
+	}
+	for _, devices := range [][]int{{0}, {0, 1}} {
+		if infos := need(t); len(devices) > len(infos) {
+			t.Logf("%d devices: not with %d", len(devices), len(infos))
+			continue
+		}
+		o := Options{Devices: devices}
+		start, startLaunches := cusim.Calls(), cusim.Launches("")
+		want, err := everything(o, m, set)
+		must(t, err)
+		calls, launches := cusim.Calls()-start, cusim.Launches("")-startLaunches
+		clean(t, "no failure")
+		leaked := cusim.Leaked()
+		stride := 3 // prime to the calls of a step: over the codes most are hit
+		if testing.Short() {
+			stride = 17
+		}
+		if len(devices) > 1 {
+			stride *= 5
+		}
+		const outOfMemory, launchFailed, lost, invalid = 2, 719, 46, 1
+		for _, code := range []int{outOfMemory, launchFailed, lost, invalid} {
+			errs, tried := 0, 0
+			for nth := 1 + code%stride; nth <= calls; nth += stride {
+				cusim.Fail(nth, code)
+				tried++
+				got, err := everything(o, m, set)
+				what := fmt.Sprintf("%v: call %d of %d, %s, fails with %d", devices, nth, calls, cusim.FailedCall(), code)
+				switch {
+				case cusim.FailedCall() == "" && len(devices) == 1:
+					t.Errorf("%s: no call was made to fail", what)
+				case err == nil && got != want:
+					t.Errorf("%s: no error, but another result:\n%s\n%s", what, got, want)
+				case err == nil && code != outOfMemory:
+					t.Errorf("%s: no error", what)
+				case err != nil && !strings.Contains(err.Error(), "gpu: cuda:"):
+					t.Errorf("%s: %v does not name the device", what, err)
+				}
+				if err != nil {
+					errs++
+				}
+				clean(t, what)
+			}
+			t.Logf("devices %v, code %d: %d of %d calls ended in an error, the others were made good", devices, code, errs, tried)
+		}
+		for nth := 1; nth <= launches; nth += 2 * stride {
+			cusim.FailAsync(nth, launchFailed)
+			_, err := everything(o, m, set)
+			if what := fmt.Sprintf("%v: launch %d of %d", devices, nth, launches); err == nil {
+				t.Errorf("%s fails when it runs: no error", what)
+			} else {
+				clean(t, what)
+			}
+		}
+		if now := cusim.Leaked(); now != leaked {
+			t.Errorf("%d objects leaked", now-leaked)
+		}
+	}
+}
+
+// TestErrorText wants of errors what a person needs to find the fault.
+func TestErrorText(t *testing.T) {
+	simulator(t)
+	m, set := small(t)
+	b := open(t, m, Options{})
+	must(t, b.Load(t.Context(), 0, set.Images, set.Labels))
+	must(t, b.Begin(t.Context(), 0, 11, []float64{0.1}))
+	cusim.FailAsync(3, 719)
+	err := b.Step(t.Context(), attack.FGSM().At(0, []float64{0.1}, attack.Bounds{}))
+	if err == nil {
+		_, err = b.Count(t.Context(), make([]int, 1), make([]int, 1), make([]bool, 11))
+	}
+	if err == nil || !strings.Contains(err.Error(), "gpu: cuda:0: ") || !strings.Contains(err.Error(), "[11 ") {
+		t.Errorf("a launch that failed later: %v, want device, what ran, and its shape", err)
+	}
+	if err := b.Close(); err == nil {
+		t.Error("closing a lost device: no error")
+	}
+	cusim.Reset()
+	b = open(t, m, Options{Product: "fp32"})
+	must(t, b.Load(t.Context(), 0, set.Images, set.Labels))
+	must(t, b.Begin(t.Context(), 0, 11, []float64{0.1}))
+	must(t, b.Predictions(t.Context(), make([]int32, 11))) // the kernels are found from here on
+	cusim.Fail(1, 701)                                     // too many resources requested
+	err = b.Predictions(t.Context(), make([]int32, 11))
+	if err == nil || !strings.Contains(err.Error(), "gpu: cuda:0: launch affine_forward_fp32_narrow [11 20 18]: ") {
+		t.Errorf("a launch: %v, want device, kernel and shape", err)
+	}
+	cusim.Reset()
+}
+
+// TestCycles opens and closes a backend 1,000 times, with a batch in between, and wants nothing left.
+func TestCycles(t *testing.T) {
+	need(t)
+	m, set := small(t)
+	cycles := 1000
+	if testing.Short() {
+		cycles = 20
+	}
+	for range cycles {
+		b, err := New(m, Options{})
+		must(t, err)
+		must(t, b.Load(t.Context(), 0, set.Images, set.Labels))
+		must(t, b.Begin(t.Context(), 0, 3, []float64{0.1}))
+		for k := range 4 { // records a graph
+			must(t, b.Step(t.Context(), attack.BIM(4).At(k, []float64{0.1}, attack.Bounds{})))
+		}
+		must(t, b.Close())
+	}
+	if cusim.Loaded() {
+		if live, leaked := cusim.Live(), cusim.Leaked(); live != 0 || leaked != 0 {
+			t.Errorf("%d objects are left, %d leaked", live, leaked)
+		}
+		return
+	}
+	first := freeAfter(t, m)
+	for range 20 {
+		must(t, open(t, m, Options{}).Close())
+	}
+	if now := freeAfter(t, m); now < first-(64<<20) {
+		t.Errorf("%d bytes of the device are free, %d were before 20 more cycles", now, first)
+	}
+}
+
+func freeAfter(t *testing.T, m *model.Model) (free int64) {
+	b := open(t, m, Options{})
+	must(t, b.parts[0].do(func() (err error) { free, err = b.parts[0].freeMemory(); return err }))
+	must(t, b.Close())
+	return free
+}
+
+// TestMemory runs a sweep on a device that holds only a part of it at a time, and wants the result of one that holds all. Other
+// programs take memory while it runs, so that allocations that were planned fail.
+func TestMemory(t *testing.T) {
+	simulator(t)
+	if !again(t, "CUSIM_MEMORY=3000000") {
+		return
+	}
+	r := rand.New(rand.NewPCG(7, 7))
+	m := ref.RandomModel(r, 1, 40, 50, 5)
+	pixels, labels := make([]uint8, 150*40), make([]int32, 150)
+	for i := range pixels {
+		pixels[i] = uint8(r.IntN(256))
+	}
+	for i := range labels {
+		labels[i] = int32(r.IntN(5))
+	}
+	set := &dataset.Set{Images: tensor.New(tensor.WithShape(150, 5, 8), tensor.WithBacking(pixels)), Labels: labels}
+	s := pipeline.Sweep{Attacks: []attack.Attack{attack.BIM(3)}, Eps: []float64{0.01, 0.02, 0.03, 0.04, 0.05, 0.1, 0.2}, Bounds: attack.Bounds{Lo: -1, Hi: 2}}
+	run := func(b *Backend, rows int) string {
+		s.Rows = rows
+		res, err := s.Run(t.Context(), b, set)
+		must(t, err)
+		return fmt.Sprint(res.Curves)
+	}
+	b := open(t, m, Options{})
+	want := run(b, 50) // little memory
+	if most := b.MaxRows(); most < 150 {
+		t.Fatalf("%d rows fit: the test would say too little", most)
+	}
+	if got := run(open(t, m, Options{}), 0); got != want {
+		t.Errorf("as many rows as fit: %s, want %s", got, want)
+	}
+	greedy := open(t, m, Options{})
+	greedy.parts[0].rowsMax = 1 << 20 // a plan that does not hold
+	must(t, greedy.Load(t.Context(), 0, set.Images, set.Labels))
+	greedy.parts[0].rowsMax = 1 << 20
+	err := greedy.Begin(t.Context(), 0, 150, manyEps(400))
+	var short interface{ OutOfMemory() bool }
+	if !errors.As(err, &short) || !short.OutOfMemory() {
+		t.Errorf("60,000 rows: %v, want an error with OutOfMemory", err)
+	}
+	must(t, greedy.Begin(t.Context(), 0, 150, s.Eps)) // and it goes on with less
+}
+
+func manyEps(n int) []float64 {
+	eps := make([]float64, n)
+	for i := range eps {
+		eps[i] = float64(i) / 1000
+	}
+	return eps
+}
+
+// TestHalving makes the planned memory of a batch fail in the middle of a sweep.
+func TestHalving(t *testing.T) {
+	simulator(t)
+	m, set := small(t)
+	s := pipeline.Sweep{Attacks: []attack.Attack{attack.BIM(2)}, Eps: []float64{0.01, 0.1, 0.3}}
+	var want string
+	for fail := range 60 {
+		b := open(t, m, Options{})
+		b.parts[0].chunk = 4 * minChunk
+		if fail > 0 {
+			must(t, b.Load(t.Context(), 0, set.Images, set.Labels))
+			cusim.Fail(fail, 2)
+		}
+		res, err := s.Run(t.Context(), b, set)
+		if err != nil {
+			if failed := cusim.FailedCall(); strings.HasPrefix(failed, "cuMemAlloc_") {
+				t.Errorf("call %d, %s: %v", fail, failed, err)
+			}
+		} else if got := fmt.Sprint(res.Curves); want == "" {
+			want = got
+		} else if got != want {
+			t.Errorf("call %d, %s: %s, want %s", fail, cusim.FailedCall(), got, want)
+		}
+		cusim.Reset()
+		must(t, b.Close())
+	}
+}
+
+// TestDevices splits a batch among all devices, evenly and not, and wants the bits of one device.
+func TestDevices(t *testing.T) {
+	if len(need(t)) < 2 {
+		if cusim.Loaded() && os.Getenv("ADVSWEEP_TEST_AGAIN") == "" {
+			again(t, "CUSIM_DEVICES=3")
+			return
+		}
+		t.Skip("needs two devices")
+	}
+	infos := need(t)
+	r := rand.New(rand.NewPCG(5, 5))
+	m := ref.RandomModel(r, 1, 40, 50, 5)
+	x, labels := images(r, 20, m)
+	eps := []float64{0.05, 0.1}
+	all := make([]int, len(infos))
+	for i := range all {
+		all[i] = i
+	}
+	one, many := open(t, m, Options{}), open(t, m, Options{Devices: all})
+	for _, b := range []*Backend{one, many} {
+		must(t, b.Load(t.Context(), 0, x, labels))
+	}
+	for _, span := range [][2]int{{0, 20}, {3, 5}, {7, 8}, {9, 9}, {1, 20}} {
+		for _, bounds := range []attack.Bounds{{}, {Lo: 0, Hi: 1}} {
+			var found [2]string
+			for i, b := range []*Backend{one, many} {
+				must(t, b.Begin(t.Context(), span[0], span[1], eps))
+				for k := range 4 {
+					must(t, b.Step(t.Context(), attack.BIM(4).At(k, eps, bounds)))
+				}
+				n := span[1] - span[0]
+				correct, zero, stuck, class := make([]int, 2), make([]int, 2), make([]bool, n), make([]int32, 2*n)
+				bad, err := b.Count(t.Context(), correct, zero, stuck)
+				must(t, err)
+				must(t, b.Predictions(t.Context(), class))
+				var rest []any
+				if n > 0 {
+					for _, get := range []func(ctx) (*tensor.Dense, error){b.Logits, b.Images, b.InputGradient} {
+						d, err := get(t.Context())
+						must(t, err)
+						rest = append(rest, d.Data())
+					}
+				}
+				found[i] = fmt.Sprint(bad, correct, zero, stuck, class, rest)
+			}
+			if found[0] != found[1] {
+				t.Errorf("images %v, bounds %s: %d devices differ from one", span, bounds, len(infos))
+			}
+		}
+	}
+	if _, err := New(m, Options{Devices: []int{len(infos)}}); err == nil {
+		t.Error("a device that is not there: no error")
+	}
+}
+
+// TestChoice is about which product is used, and what is refused.
+func TestChoice(t *testing.T) {
+	turing, hopper := Info{Name: "T4", Capability: 75, Image: "sm_75", Product: "fp32"}, Info{Name: "H100", Capability: 90, Image: "sm_80", Product: "3xtf32"}
+	volta := Info{Name: "V100", Capability: 70}
+	for _, c := range []struct {
+		infos     []Info
+		product   string
+		want, bad string
+	}{
+		{infos: []Info{hopper}, want: "3xtf32"},
+		{infos: []Info{turing}, want: "fp32"},
+		{infos: []Info{hopper, turing}, want: "fp32"}, // one for all
+		{infos: []Info{hopper}, product: "tf32", want: "tf32"},
+		{infos: []Info{turing}, product: "tf32", bad: "needs 8.0"},
+		{infos: []Info{hopper, turing}, product: "3xtf32", bad: "cuda:1 T4"},
+		{infos: []Info{volta}, bad: "7.0, want 7.5 (Turing) or later"},
+		{infos: []Info{hopper}, product: "fp16", bad: "fp32, 3xtf32, tf32"},
+	} {
+		o := Options{Product: c.product}
+		for i := range c.infos {
+			o.Devices = append(o.Devices, i)
+		}
+		got, err := choose(o, c.infos)
+		if got != c.want || (err != nil) != (c.bad != "") || err != nil && !strings.Contains(err.Error(), c.bad) {
+			t.Errorf("%+v: %q, %v, want %q, %q", c, got, err, c.want, c.bad)
+		}
+	}
+}
