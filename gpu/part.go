@@ -114,6 +114,9 @@ func (p *part) open(m *model.Model, product string) error {
 	if err := p.fill(p.zeros.DevicePtr, 0, int64(4*widest)); err != nil {
 		return err
 	}
+	if err := p.probe(product); err != nil {
+		return err
+	}
 	p.act = make([]buffer, len(p.layers))
 	p.plan = planFor(sizes)
 	free, err := p.freeMemory()

@@ -1,0 +1,108 @@
+//go:build cuda && linux && cgo
+
+package gpu
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+
+	"advsweep/model"
+
+	"gorgonia.org/cu"
+	"gorgonia.org/tensor"
+)
+
+// probe multiplies two small matrices with each kernel of the product and compares them with float64, so that a device on
+// which the kernels do not do what they did in the tests is refused, and never believed. It takes a millisecond.
+func (p *part) probe(product string) error {
+	r := rand.New(rand.NewPCG(1, 1))
+	for _, out := range []int{9, 90} { // narrow and wide tiles, none of them whole
+		const rows, in = 131, 50
+		w, bias, x := make([]float32, out*in), make([]float32, out), make([]float32, rows*padded(in))
+		for _, s := range [][]float32{w, bias} {
+			for i := range s {
+				s[i] = r.Float32() - 0.5
+			}
+		}
+		for k := range rows {
+			for i := range in { // some are below 0, where the mask shuts
+				x[k*padded(in)+i] = r.Float32() - 0.25
+			}
+		}
+		l, err := p.newLayer(model.Linear{
+			Weight: tensor.New(tensor.WithShape(out, in), tensor.WithBacking(w)),
+			Bias:   tensor.New(tensor.WithShape(out), tensor.WithBacking(bias)),
+		}, product)
+		if err != nil {
+			return err
+		}
+		var dev [3]cu.DevicePtr // x, y, dx
+		for i, n := range []int{len(x), rows * padded(out), len(x)} {
+			if dev[i], err = p.alloc(int64(4 * n)); err != nil {
+				return err
+			}
+		}
+		y, dx := make([]float32, rows*padded(out)), make([]float32, len(x))
+		if err := upload(p.device, dev[0], x); err != nil {
+			return err
+		}
+		if err := p.affineForward(dev[1], dev[0], &l, l.bias, true, rows); err != nil {
+			return err
+		}
+		if err := download(p.device, y, dev[1]); err != nil {
+			return err
+		}
+		if err := p.affineBackward(dev[2], dev[1], &l, dev[0], rows); err != nil { // x is the mask
+			return err
+		}
+		if err := download(p.device, dx, dev[2]); err != nil {
+			return err
+		}
+		for _, ptr := range append(dev[:], l.w, l.wt, l.bias) {
+			if err := p.free(ptr); err != nil {
+				return err
+			}
+		}
+		for k := range rows {
+			xk, yk, dxk := x[k*padded(in):], y[k*padded(out):], dx[k*padded(in):]
+			for o := range out {
+				sum, size := float64(bias[o]), math.Abs(float64(bias[o]))
+				for i := range in {
+					v := float64(w[o*in+i]) * float64(xk[i])
+					sum, size = sum+v, size+math.Abs(v)
+				}
+				if err := p.near("affine_forward", product, k, o, yk[o], max(sum, 0), size); err != nil {
+					return err
+				}
+			}
+			for i := range in {
+				sum, size := 0.0, 0.0
+				for o := range out {
+					v := float64(w[o*in+i]) * float64(yk[o])
+					sum, size = sum+v, size+math.Abs(v)
+				}
+				if !(xk[i] > 0) {
+					sum = 0
+				}
+				if err := p.near("affine_backward", product, k, i, dxk[i], sum, size); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// near returns an error unless got is want within what a sum of 90 terms of that size in all can lose: γ_90 of FP32 and
+// the 2^-18 that internal/ref allows tensor cores, or 2^-9 in plain TF32.
+func (p *part) near(op, product string, row, col int, got float32, want, size float64) error {
+	tol := 0x1p-16
+	if product == "tf32" {
+		tol = 0x1p-9
+	}
+	if !(math.Abs(float64(got)-want) <= tol*size) {
+		return fmt.Errorf("gpu: cuda:%d %s: %s_%s gives %v for element (%d, %d) of a trial product, want %v: its results can't be trusted", p.Index, p.Name, op, product, got, row, col, want)
+	}
+	return nil
+}
