@@ -1,11 +1,21 @@
-# The main targets. Only Go is needed, but for race, which needs a C compiler.
+# The main targets. Only Go is needed, but race needs a C compiler, and so does what follows "cuda", and check: see
+# scripts/cuda.sh. The simulator is C++.
 TOOL = go tool -modfile=tools/go.mod
 FUZZTIME ?= 30s
 
 # go for -tags cuda. CUDA_INCLUDE names the folder of cuda.h; without it one is found, or installed into build/cuda.
 CUDA_GO = $(CURDIR)/scripts/cuda.sh go
 
-.PHONY: build test race check generate bench fuzz cuda nvcc kernels kernel-report
+# The scripts that time other programs, for bench-gpu.
+PEERS ?= $(abspath ../shared/peers)
+
+# What has tests with -tags cuda, and what the simulated driver that runs them without a GPU is made of.
+CUDA_TESTS = ./gpu ./gpu/cudrv ./internal/cusim ./cmd/advsweep
+SIMULATOR = $(wildcard kernels/*.cu kernels/*.cuh internal/cusim/*.cpp internal/cusim/*.h internal/cusim/*.sh)
+
+.DELETE_ON_ERROR:
+.PHONY: build test race check generate bench fuzz cuda nvcc kernels kernel-report \
+	cuda-tests test-sim test-asan test-tsan mutants gpu-binaries test-gpu sanitize bench-gpu
 
 build: # one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o advsweep ./cmd/advsweep
@@ -22,6 +32,8 @@ check: # what CI checks besides the tests
 	GOARCH=arm64 go vet ./internal/gemm
 	GOARCH=386 go vet ./...
 	$(TOOL) staticcheck ./...
+	$(CUDA_GO) vet -tags cuda ./...
+	scripts/cuda.sh $(TOOL) staticcheck -tags cuda ./...
 
 generate: # the amd64 kernels from internal/gemm/asm/gen.go
 	go generate ./internal/gemm
@@ -44,3 +56,33 @@ kernels: # kernels/*.cu to kernels/sm75.ptx and sm80.ptx
 
 kernel-report: # registers and memory that each kernel takes; fails if one spills
 	scripts/kernel-report.sh
+
+cuda-tests: # the tests with -tags cuda, one program a package
+	@mkdir -p build/test
+	$(CUDA_GO) test -c -tags cuda -o build/test/ $(CUDA_TESTS)
+
+build/cusim/%.so: $(SIMULATOR)
+	@mkdir -p build/cusim
+	internal/cusim/build.sh $* $@
+
+test-sim: cuda-tests build/cusim/plain.so # the tests with -tags cuda on the simulated driver, which needs no GPU
+	scripts/sim.sh test
+
+test-asan test-tsan: test-%: cuda-tests build/cusim/%.so # the same under a sanitizer, which looks into the kernels
+	scripts/sim.sh $*
+
+mutants: cuda-tests # the tests must catch every mistake of internal/cusim/mutants
+	scripts/mutants.sh
+
+# What follows needs a GPU and its driver; gpu-binaries does not, and makes a folder to take to a machine that has them.
+gpu-binaries: # build/gpu-bin: the program, its tests, and run.sh, which needs neither Go nor make
+	scripts/gpu-binaries.sh
+
+test-gpu: gpu-binaries # all tests with -tags cuda
+	build/gpu-bin/run.sh test
+
+sanitize: gpu-binaries # compute-sanitizer over the tests of gpu
+	build/gpu-bin/run.sh sanitize
+
+bench-gpu: gpu-binaries # against JAX and PyTorch, in turn, if PEERS has the scripts that run them
+	build/gpu-bin/run.sh bench $(PEERS)

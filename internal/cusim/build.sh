@@ -1,6 +1,7 @@
 #!/bin/sh
 # build.sh plain|asan|tsan OUT.so: builds the simulated libcuda with the kernels in it.
 # Environment: CUDA_KERNELS  the folder of all.cu (default: kernels/ of this repository)
+#              CUSIM_OBJ     a folder for what is the same for all kernels: used if there, else put there
 #              CXX           the compiler, g++ or another that takes its flags (default g++)
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -30,7 +31,13 @@ sh "$here/gen.sh" "$kernels/all.cu" > "$tmp/kernels.cpp"
 # The kernels beside the rest; wait returns their status.
 $CXX $flags $opt $all -Wno-unused-parameter -c "$tmp/kernels.cpp" -o "$tmp/kernels.o" &
 job=$!
-for f in exec mma memory; do $CXX $flags $opt $own -c "$here/$f.cpp" -o "$tmp/$f.o"; done
-for f in image driver; do $CXX $flags $opt -O1 $own -c "$here/$f.cpp" -o "$tmp/$f.o"; done   # not worth the wait for -O3
+obj=${CUSIM_OBJ:-$tmp/obj}
+mkdir -p "$obj"
+objects=
+for f in exec mma memory image driver; do
+  case $f in image | driver) o=-O1 ;; *) o= ;; esac   # not worth the wait for -O3
+  [ -n "${CUSIM_OBJ-}" ] && [ -f "$obj/$f.o" ] || $CXX $flags $opt $o $own -c "$here/$f.cpp" -o "$obj/$f.o"
+  objects="$objects $obj/$f.o"
+done
 wait $job
-$CXX $all -shared -pthread -Wl,-soname,libcuda.so.1 "$tmp"/*.o -o "$out"
+$CXX $all -shared -pthread -Wl,-soname,libcuda.so.1 "$tmp/kernels.o" $objects -o "$out"
