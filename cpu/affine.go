@@ -50,22 +50,22 @@ func (a *affine[T]) rectify(y []T) {
 }
 
 // backward writes dx [rows, in] = dz·W, where dz is dy where the ReLU let y through
-// (y > 0) and 0 elsewhere. dz takes the place of dy [rows, out].
+// and 0 where y <= 0. dz takes the place of dy [rows, out].
 func (a *affine[T]) backward(dx, dy, y []T, rows int, s *gemm.Scratch[T]) {
 	a.mask(dy, y)
 	clear(dx)
 	a.w.MulAdd(dx, a.in, dy, a.out, 1, rows, s)
 }
 
-// mask is the ReLU's part of backward: dy ← 0 where not y > 0.
+// mask is the ReLU's part of backward: dy ← 0 where y <= 0. A NaN of y masks nothing, so that the gradient tells.
 func (a *affine[T]) mask(dy, y []T) {
 	if !a.relu {
 		return
 	}
 	for i, v := range y {
-		open := 0 // without a branch, which would be a coin toss
-		if v > 0 {
-			open = 1
+		open := 1 // without a branch, which would be a coin toss
+		if v <= 0 {
+			open = 0
 		}
 		dy[i] = [2]T{0, dy[i]}[open] // not times 0 or 1: an infinite dy at a dead unit counts for nothing
 	}

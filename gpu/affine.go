@@ -3,6 +3,8 @@
 package gpu
 
 import (
+	"fmt"
+
 	"advsweep/internal/batch"
 	"advsweep/model"
 
@@ -24,6 +26,9 @@ type layer struct {
 func (p *part) newLayer(l model.Linear, product string) (layer, error) {
 	out, in := l.Weight.Shape()[0], l.Weight.Shape()[1]
 	a := layer{in: in, out: out, product: product}
+	if n := max(int64(padRows(out))*int64(padded(in)), int64(padRows(in))*int64(padded(out))); n >= 1<<32 { // see kernels/gemm.cuh
+		return layer{}, fmt.Errorf("gpu: weights [%d %d] take %d elements on the device, want less than 2^32", out, in, n)
+	}
 	w, b := float32s(l.Weight), float32s(l.Bias)
 	bias := make([]float32, padRows(out))
 	copy(bias, b)
@@ -65,33 +70,32 @@ func float32s(t *tensor.Dense) []float32 {
 
 // affineForward launches y [rows, padded(out)] = x·Wᵀ + bias, then ReLU if relu.
 func (p *part) affineForward(y, x cu.DevicePtr, l *layer, bias cu.DevicePtr, relu bool, rows int) error {
-	name, grid, shared := tile("affine_forward_", l.product, rows, padded(l.out))
+	name, grid, shared := tile("affine_forward", l.product, rows, padded(l.out), p.multiprocessors)
 	return p.launch(name, grid, dim{256, 1}, shared, []int{rows, l.in, l.out},
-		y, x, l.w, bias, relu, int32(rows), int32(padded(l.in)), int32(padded(l.out)))
+		y, x, l.w, bias, relu, int32(rows), int32(padded(l.in)), int32(l.out), int32(padded(l.out)))
 }
 
-// affineBackward launches dx [rows, padded(in)] = dz·W, then 0 where not h > 0 if h is not 0.
+// affineBackward launches dx [rows, padded(in)] = dz·W, then 0 where h <= 0, if h is not 0.
 func (p *part) affineBackward(dx, dz cu.DevicePtr, l *layer, h cu.DevicePtr, rows int) error {
-	name, grid, shared := tile("affine_backward_", l.product, rows, padded(l.in))
+	name, grid, shared := tile("affine_backward", l.product, rows, padded(l.in), p.multiprocessors)
 	return p.launch(name, grid, dim{256, 1}, shared, []int{rows, l.out, l.in},
-		dx, dz, l.wt, h, int32(rows), int32(padded(l.out)), int32(padded(l.in)))
+		dx, dz, l.wt, h, int32(rows), int32(padded(l.out)), int32(l.in), int32(padded(l.in)))
 }
 
-// tile returns the kernel, the grid and the shared memory for a product [rows, width]: see kernels/gemm.cuh. The tile
-// never changes a bit of the result.
-func tile(prefix, product string, rows, width int) (name string, grid dim, shared int) {
+// tile returns the kernel, the grid and the shared memory for a product [rows, width] on so many multiprocessors: see
+// kernels/affine_forward.cu. The tile never changes a bit of the result.
+func tile(op, product string, rows, width, multiprocessors int) (name string, grid dim, shared int) {
 	columns, stages := 128, 2
-	if product == "fp32" {
+	switch {
+	case width <= 32:
+		columns = 32
+	case ceil(rows, 128)*ceil(width, 128) < multiprocessors:
 		columns = 64
 	}
-	if product == "tf32" {
+	if product == "tf32" || product == "3xtf32" && columns == 32 {
 		stages = 4
 	}
-	name = prefix + product
-	if width <= 32 {
-		name, columns = name+"_narrow", 32
-	}
-	return name, dim{ceil(width, columns), ceil(rows, 128)}, (128 + columns) * 80 * stages
+	return fmt.Sprintf("%s_%s_%d", op, product, columns), dim{ceil(width, columns), ceil(rows, 128)}, (128 + columns) * 80 * stages
 }
 
 func ceil(n, by int) int { return (n + by - 1) / by }

@@ -86,17 +86,17 @@ func choose(o Options, infos []Info) (string, error) {
 		switch {
 		case in.Image == "":
 			return "", fmt.Errorf("gpu: cuda:%d %s has compute capability %d.%d, want 7.5 (Turing) or later", i, in.Name, in.Capability/10, in.Capability%10)
-		case name != "" && name != "fp32" && in.Product == "fp32":
+		case name != "" && !slices.Contains(in.Products, name):
 			return "", fmt.Errorf("gpu: cuda:%d %s has compute capability %d.%d, and %s needs 8.0 or later", i, in.Name, in.Capability/10, in.Capability%10, name)
 		}
 	}
 	if name != "" {
 		return name, nil
 	}
-	name = "3xtf32"
+	name = infos[o.Devices[0]].Product
 	for _, i := range o.Devices {
-		if infos[i].Product == "fp32" {
-			name = "fp32"
+		if infos[i].Product != name {
+			name = "fp32" // which all of them have
 		}
 	}
 	return name, nil

@@ -64,10 +64,8 @@ func info(index int) (Info, error) {
 	}
 	in.Capability = 10*major + minor
 	if _, name, tensor, err := kernels.Image(in.Capability); err == nil {
-		in.Image, in.Product = name, "fp32"
-		if tensor {
-			in.Product = "3xtf32"
-		}
+		in.Image = name
+		in.Products, in.Product = productsOf(in.Capability, tensor)
 	}
 	return in, nil
 }
@@ -92,6 +90,8 @@ type device struct {
 	fn     map[string]cu.Function
 	held   map[cu.DevicePtr]int64 // allocations and their bytes
 	since  []string               // what was launched since the last wait, newest last
+	alive  []any                  // what the driver may read until the next wait
+	manual bool                   // launches can't be recorded here
 }
 
 // openDevice starts the goroutine and takes the device's context, a stream and the kernels.
@@ -237,10 +237,15 @@ func (d *device) launch(name string, grid, block dim, shared int, shape []int, a
 		if f, err = d.mod.Function(name); err != nil {
 			return d.errorf(err, "kernel %s", name)
 		}
-		if shared > 48<<10 { // more than every kernel has without asking
-			h := *(*C.CUfunction)(unsafe.Pointer(&f)) // its one field
+		h := *(*C.CUfunction)(unsafe.Pointer(&f)) // its one field
+		if shared > 48<<10 {                      // more than every kernel has without asking
 			if err := result(C.cuFuncSetAttribute(h, C.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, C.int(shared))); err != nil {
 				return d.errorf(err, "kernel %s: %d bytes of shared memory", name, shared)
+			}
+		}
+		if shared > 0 { // as much of it as there is, so that two blocks fit a multiprocessor
+			if err := result(C.cuFuncSetAttribute(h, C.CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT, C.CU_SHAREDMEM_CARVEOUT_MAX_SHARED)); err != nil {
+				return d.errorf(err, "kernel %s: shared memory", name)
 			}
 		}
 		d.fn[name] = f
@@ -287,6 +292,8 @@ func (d *device) wait() error {
 		err = d.errorf(err, "running %s", strings.Join(d.since, ", "))
 	}
 	d.since = d.since[:0]
+	clear(d.alive)
+	d.alive = d.alive[:0]
 	return err
 }
 
@@ -342,8 +349,7 @@ func (d *device) drop(b *buffer) error {
 // at is n elements of so many bytes further on.
 func at(p cu.DevicePtr, n, bytes int) cu.DevicePtr { return p + cu.DevicePtr(n*bytes) }
 
-// upload copies s to dst in the order of the stream. The driver has read pageable memory when it returns; pinned memory
-// must stay as it is until the next wait.
+// upload copies s to dst in the order of the stream. s must stay as it is until the next wait.
 func upload[T any](d *device, dst cu.DevicePtr, s []T) error {
 	if len(s) == 0 {
 		return nil
@@ -352,6 +358,7 @@ func upload[T any](d *device, dst cu.DevicePtr, s []T) error {
 	if err := cu.MemcpyHtoDAsync(dst, unsafe.Pointer(&s[0]), n, d.stream); err != nil {
 		return d.errorf(err, "upload %d bytes", n)
 	}
+	d.alive = append(d.alive, s)
 	return nil
 }
 
@@ -427,33 +434,31 @@ func pinnedSlice[T any](m pinned, n int) []T { return unsafe.Slice((*T)(m.p), n)
 // A graph is a sequence of launches that starts at once.
 type graph struct{ exec C.CUgraphExec }
 
-// capture records what f launches as a graph, without running it.
+// capture records what f launches as a graph, without running it. It returns nil if the driver can't: those before CUDA 11.4 lack
+// a call, and f is to run as it is.
 func (d *device) capture(f func() error) (*graph, error) {
 	stream := *(*C.CUstream)(unsafe.Pointer(&d.stream)) // its one field
-	if err := result(C.cuStreamBeginCapture(stream, C.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)); err != nil {
-		return nil, d.errorf(err, "record launches")
+	if C.cuStreamBeginCapture(stream, C.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL) != C.CUDA_SUCCESS {
+		return nil, nil
 	}
 	failed := f()
 	var g C.CUgraph
-	ended := result(C.cuStreamEndCapture(stream, &g))
-	switch {
-	case failed != nil:
-	case ended != nil:
-		failed = d.errorf(ended, "record launches")
+	if err := result(C.cuStreamEndCapture(stream, &g)); err != nil && failed == nil {
+		failed = d.errorf(err, "record launches")
 	}
 	out := new(graph)
-	if failed == nil {
-		if err := result(C.cuGraphInstantiateWithFlags(&out.exec, g, 0)); err != nil {
-			failed = d.errorf(err, "make a graph")
-		}
+	if failed == nil && C.cuGraphInstantiateWithFlags(&out.exec, g, 0) != C.CUDA_SUCCESS {
+		out = nil
 	}
 	if g != nil {
 		if err := result(C.cuGraphDestroy(g)); err != nil && failed == nil {
 			failed = d.errorf(err, "free a graph")
-			_ = d.dropGraph(&out)
 		}
 	}
 	if failed != nil {
+		if out != nil && out.exec != nil {
+			_ = d.dropGraph(&out) // for the same reason, if it fails too
+		}
 		return nil, failed
 	}
 	return out, nil

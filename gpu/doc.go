@@ -27,7 +27,8 @@ type Options struct {
 // Products lists the ways to multiply matrices:
 //
 //	fp32    FP32 on the plain cores, every GPU from sm_75 on: the CPU backend's bits
-//	3xtf32  tensor cores from sm_80 on, FP32's accuracy from three TF32 products; the default there
+//	3xtf32  tensor cores from sm_80 on, FP32's accuracy from three TF32 products; the default where
+//	        three of them are faster than one in FP32: A100, H100, B200 and their like
 //	tf32    tensor cores from sm_80 on, plain TF32: factors of 11 significant bits
 var Products = []string{"fp32", "3xtf32", "tf32"}
 
@@ -37,12 +38,25 @@ const EnvProduct = "ADVSWEEP_CUDA_PRODUCT"
 // An Info describes a device.
 type Info struct {
 	Index      int
-	Name       string // as the driver has it
-	Capability int    // compute capability: 90 is 9.0
-	Memory     int64  // bytes in all
-	Driver     int    // the newest CUDA that the driver supports: 13000 is 13.0
-	Image      string // the kernel image for it, or "" if there is none: "sm_80"
-	Product    string // the default of Products
+	Name       string   // as the driver has it
+	Capability int      // compute capability: 90 is 9.0
+	Memory     int64    // bytes in all
+	Driver     int      // the newest CUDA that the driver supports: 13000 is 13.0
+	Image      string   // the kernel image for it, or "" if there is none: "sm_80"
+	Product    string   // the default of Products
+	Products   []string // those that it has
+}
+
+// productsOf returns the products of a device and which is its default. TF32's rate is 8 times FP32's on the chips for data
+// centres, sm_80, sm_90 and sm_10x, and at most twice it on all others, where three TF32 products are slower than one of FP32.
+func productsOf(capability int, tensorCores bool) (products []string, standard string) {
+	switch {
+	case !tensorCores:
+		return Products[:1], "fp32"
+	case capability == 80 || capability == 90 || capability/10 == 10:
+		return Products, "3xtf32"
+	}
+	return Products, "fp32"
 }
 
 // ParseDevices reads a list such as "0,1", or "all" of n devices.

@@ -156,8 +156,8 @@ func TestFailures(t *testing.T) {
 					t.Errorf("%s: no call was made to fail", what)
 				case err == nil && got != want:
 					t.Errorf("%s: no error, but another result:\n%s\n%s", what, got, want)
-				case err == nil && code != outOfMemory:
-					t.Errorf("%s: no error", what)
+				case err == nil && code != outOfMemory && cusim.FailedCall() != "cuStreamBeginCapture_v2" && cusim.FailedCall() != "cuGraphInstantiateWithFlags":
+					t.Errorf("%s: no error", what) // of those two it goes on without a graph
 				case err != nil && !strings.Contains(err.Error(), "gpu: cuda:"):
 					t.Errorf("%s: %v does not name the device", what, err)
 				}
@@ -208,7 +208,7 @@ func TestErrorText(t *testing.T) {
 	must(t, b.Predictions(t.Context(), make([]int32, 11))) // the kernels are found from here on
 	cusim.Fail(1, 701)                                     // too many resources requested
 	err = b.Predictions(t.Context(), make([]int32, 11))
-	if err == nil || !strings.Contains(err.Error(), "gpu: cuda:0: launch affine_forward_fp32_narrow [11 20 18]: ") {
+	if err == nil || !strings.Contains(err.Error(), "gpu: cuda:0: launch affine_forward_fp32_32 [11 20 18]: ") {
 		t.Errorf("a launch: %v, want device, kernel and shape", err)
 	}
 	cusim.Reset()
@@ -314,7 +314,7 @@ func TestHalving(t *testing.T) {
 	var want string
 	for fail := range 60 {
 		b := open(t, m, Options{})
-		b.parts[0].chunk = 4 * minChunk
+		b.parts[0].planned = 4 * minChunk
 		if fail > 0 {
 			must(t, b.Load(t.Context(), 0, set.Images, set.Labels))
 			cusim.Fail(fail, 2)
@@ -391,7 +391,12 @@ func TestDevices(t *testing.T) {
 
 // TestChoice is about which product is used, and what is refused.
 func TestChoice(t *testing.T) {
-	turing, hopper := Info{Name: "T4", Capability: 75, Image: "sm_75", Product: "fp32"}, Info{Name: "H100", Capability: 90, Image: "sm_80", Product: "3xtf32"}
+	of := func(name string, capability int) Info {
+		in := Info{Name: name, Capability: capability, Image: "sm_75"}
+		in.Products, in.Product = productsOf(capability, capability >= 80)
+		return in
+	}
+	turing, ampere, ada, hopper := of("T4", 75), of("A100", 80), of("RTX 4090", 89), of("H100", 90)
 	volta := Info{Name: "V100", Capability: 70}
 	for _, c := range []struct {
 		infos     []Info
@@ -400,6 +405,10 @@ func TestChoice(t *testing.T) {
 	}{
 		{infos: []Info{hopper}, want: "3xtf32"},
 		{infos: []Info{turing}, want: "fp32"},
+		{infos: []Info{ampere}, want: "3xtf32"},
+		{infos: []Info{ada}, want: "fp32"},
+		{infos: []Info{ada}, product: "3xtf32", want: "3xtf32"},
+		{infos: []Info{hopper, ampere}, want: "3xtf32"},
 		{infos: []Info{hopper, turing}, want: "fp32"}, // one for all
 		{infos: []Info{hopper}, product: "tf32", want: "tf32"},
 		{infos: []Info{turing}, product: "tf32", bad: "needs 8.0"},

@@ -42,12 +42,7 @@ func open(t testing.TB, m *model.Model, o Options) *Backend {
 }
 
 // products are those that the first device has.
-func products(t testing.TB) []string {
-	if need(t)[0].Product == "fp32" {
-		return []string{"fp32"}
-	}
-	return Products
-}
+func products(t testing.TB) []string { return need(t)[0].Products }
 
 var roundings = map[string]ref.Rounding{"fp32": ref.Float32, "3xtf32": ref.TF32x3, "tf32": ref.TF32}
 
@@ -63,7 +58,7 @@ func TestBackend(t *testing.T) {
 				backendtest.Run(t, roundings[product], func(t *testing.T, m *model.Model) backendtest.Backend {
 					b := open(t, m, Options{Product: product})
 					if chunk > 0 {
-						b.parts[0].chunk = chunk
+						b.parts[0].planned = chunk
 					}
 					return b
 				})

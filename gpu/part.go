@@ -25,7 +25,8 @@ type part struct {
 	layers  []layer
 	plan    plan
 	rowsMax int    // of a Begin
-	chunk   int    // rows that pass through the layers at a time, at most
+	planned int    // rows that pass through the layers at a time, as planned
+	chunk   int    // and now: fewer if memory is short
 	zeros   buffer // floats, as many as the widest layer has: a bias that is not there
 
 	// Set by load: clean images x0 [N, in], labels [N], the signs of their gradients [N, in] as far as signed, and flat [N]: the
@@ -50,6 +51,8 @@ type part struct {
 	ray        cu.DevicePtr // if not 0, x = x0 + size·d and not filled, d here [images, in]
 	flatCounts bool         // a step from the clean images took the gradient: flat tells of every row
 	sized      []float32    // what size on the device holds
+
+	unread bool // a step took gradients, and whether they were finite has not been read since
 
 	repeat struct { // the gradient step that may come again
 		step  attack.Step
@@ -123,8 +126,8 @@ func (p *part) open(m *model.Model, product string) error {
 	if err != nil {
 		return err
 	}
-	p.chunk = p.plan.chunk(free, p.multiprocessors, widest)
-	p.rowsMax = p.plan.batch(free, p.chunk)
+	p.planned = p.plan.chunk(free, p.multiprocessors, widest)
+	p.rowsMax = p.plan.batch(free, p.planned)
 	return p.wait()
 }
 
@@ -161,7 +164,7 @@ func (p *part) load(first int, bytes []uint8, floats []float32, labels []int32) 
 
 func (p *part) loadImages(first int, bytes []uint8, floats []float32, labels []int32) error {
 	n, inputs, in := len(labels), p.layers[0].in, p.in()
-	p.first, p.n, p.signed = first, n, make([]bool, n)
+	p.first, p.n, p.signed, p.unread = first, n, make([]bool, n), false
 	for _, need := range []struct {
 		b    *buffer
 		size int
@@ -190,7 +193,7 @@ func (p *part) loadImages(first int, bytes []uint8, floats []float32, labels []i
 	if err != nil {
 		return err
 	}
-	p.rowsMax = p.plan.batch(free+p.batchBytes(), p.chunk)
+	p.rowsMax = p.plan.batch(free+p.batchBytes(), p.planned)
 	return nil
 }
 
@@ -281,6 +284,10 @@ func (p *part) begin(eps []float32) error {
 		return err
 	}
 	p.repeat.again = false
+	if p.unread { // broken is about to be cleared: take no sign on trust
+		clear(p.signed)
+		p.unread = false
+	}
 	p.eps, p.fresh, p.ray, p.flatCounts, p.sized = eps, true, 0, false, nil
 	if err := p.reserve(); err != nil {
 		return err
@@ -301,7 +308,7 @@ func (p *part) begin(eps []float32) error {
 // reserve takes all memory that the batch will need. When it is short the chunk is halved, down to a tile, and then
 // the error has OutOfMemory.
 func (p *part) reserve() error {
-	for {
+	for p.chunk = p.planned; ; p.chunk = max(minChunk, p.chunk/2/128*128) {
 		err := p.reserveChunk()
 		if !errors.As(err, new(outOfMemory)) {
 			return err
@@ -312,7 +319,6 @@ func (p *part) reserve() error {
 		if p.chunk <= minChunk {
 			return err
 		}
-		p.chunk = max(minChunk, p.chunk/2/128*128)
 	}
 }
 
@@ -377,6 +383,7 @@ func (p *part) step(ctx context.Context, s attack.Step, size []float32) error {
 		return err
 	}
 	gradient := s.Direction == attack.Gradient
+	p.unread = p.unread || gradient
 	if gradient && !p.fresh {
 		return p.gradientStep(ctx, s)
 	}
@@ -444,14 +451,24 @@ func (p *part) gradientStep(ctx context.Context, s attack.Step) error {
 		}
 		return launch(ctx)
 	}
+	if p.manual || p.rows() > mostRecorded*p.chunk {
+		return launch(ctx)
+	}
 	if r.graph == nil { // the second of its kind
 		var err error
 		if r.graph, err = p.capture(func() error { return launch(context.WithoutCancel(ctx)) }); err != nil {
 			return err
 		}
+		if r.graph == nil {
+			p.manual = true
+			return launch(ctx)
+		}
 	}
 	return p.replay(r.graph)
 }
+
+// mostRecorded is the most chunks of a recorded step: with more, each launch is so long that nothing waits for the next.
+const mostRecorded = 32
 
 // setSizes writes the sizes of a step, unless they are there.
 func (p *part) setSizes(size []float32) error {
@@ -671,11 +688,10 @@ func (p *part) check() error {
 
 // broken is the error for the least image with a gradient that was not finite, if there is one.
 func (p *part) broken(image int32) error {
+	p.unread = false
 	if image == math.MaxInt32 {
 		return nil
 	}
-	for i := range p.signed { // some of them have no sign
-		p.signed[i] = false
-	}
+	clear(p.signed) // some of them have no sign
 	return fmt.Errorf("gpu: %w", batch.NotFinite(p.first+int(image), "float32"))
 }

@@ -41,10 +41,10 @@ func (p plan) batch(free int64, chunk int) int {
 	return int(max(1, min(n, maxRows)))
 }
 
-// chunk returns how many rows pass through the layers at a time: tiles of 128 rows, as many as there are multiprocessors, which
-// at eight tiles of columns is four full waves of two blocks each; less if a quarter of free is less.
+// chunk returns how many rows pass through the layers at a time: two tiles of 128 rows for each multiprocessor, so that any number
+// of tiles of columns makes whole waves of two blocks each; less if a quarter of free is less.
 func (p plan) chunk(free int64, multiprocessors, widest int) int {
-	rows := int64(128 * multiprocessors)
+	rows := int64(2 * 128 * multiprocessors)
 	rows = min(rows, free/4/p.scratch, 1<<31/int64(widest)) // kernels index a product's elements in 32 bits
 	return int(max(minChunk, rows/128*128))
 }

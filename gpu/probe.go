@@ -16,8 +16,11 @@ import (
 // probe multiplies two small matrices with each kernel of the product and compares them with float64, so that a device on
 // which the kernels do not do what they did in the tests is refused, and never believed. It takes a millisecond.
 func (p *part) probe(product string) error {
+	defer func(n int) { p.multiprocessors = n }(p.multiprocessors)
 	r := rand.New(rand.NewPCG(1, 1))
-	for _, out := range []int{9, 90} { // narrow and wide tiles, none of them whole
+	for _, c := range []struct{ out, multiprocessors int }{{9, 1}, {90, 1}, {90, 9}} { // tiles of 32, 128 and 64 columns
+		out := c.out
+		p.multiprocessors = c.multiprocessors
 		const rows, in = 131, 50
 		w, bias, x := make([]float32, out*in), make([]float32, out), make([]float32, rows*padded(in))
 		for _, s := range [][]float32{w, bias} {
@@ -82,7 +85,7 @@ func (p *part) probe(product string) error {
 					v := float64(w[o*in+i]) * float64(yk[o])
 					sum, size = sum+v, size+math.Abs(v)
 				}
-				if !(xk[i] > 0) {
+				if xk[i] <= 0 {
 					sum = 0
 				}
 				if err := p.near("affine_backward", product, k, i, dxk[i], sum, size); err != nil {

@@ -103,7 +103,7 @@ func TestCPU(t *testing.T) {
 				host, err := cpu.New[float32](m, cpu.Options{})
 				must(t, err)
 				dev := open(t, m, Options{Product: "fp32"})
-				dev.parts[0].chunk = minChunk // two chunks
+				dev.parts[0].planned = minChunk // two chunks
 				for _, b := range []interface {
 					walker
 				}{host, dev} {

@@ -1,8 +1,9 @@
 // affine_forward: y = x·Wᵀ + b, then ReLU if relu.
 //
-// x [rows, depth], w [width rounded up to 128, depth], bias [width rounded up to 128], y [rows, width]; the layout and
-// the padding are those of gemm.cuh. Grid (⌈width/columns⌉, ⌈rows/128⌉), 256 threads; columns is 128 for tensor cores, 64 for
-// fp32, and 32 for _narrow. Dynamic shared memory: (128 + columns)·80 bytes a stage, four stages for _tf32, else two.
+// x [rows, depth], w [width rounded up to 128, depth], bias [width rounded up to 128], y [rows, width] of which outputs count; the layout and
+// the padding are those of gemm.cuh. The last part of a kernel's name is its tile's columns: 128 where there are blocks for every
+// multiprocessor, else 64, and 32 for few outputs; the bits are the same. Grid (⌈width/columns⌉, ⌈rows/128⌉), 256 threads. Dynamic shared
+// memory: (128 + columns)·80 bytes a stage, four stages for tf32 and 3xtf32_32, else two.
 //
 // Truth: internal/ref AffineForward, ReLUForward. Launch: gpu/affine.go. On the CPU: cpu/affine.go.
 #include "gemm_tf32.cuh"
@@ -14,29 +15,37 @@ struct BiasStart {
 
 struct ReluStore {
   float *y;
-  int relu, rows, width;
-  __device__ __forceinline__ float act(float v) const { return relu && v < 0.f ? 0.f : v; }  // NaN stays
+  int relu, rows, outputs, width;
+  // In the padding an infinite x times a weight of 0 would be NaN, and spread in the next layer. Elsewhere NaN stays.
+  __device__ __forceinline__ float act(int col, float v) const { return col >= outputs || (relu && v < 0.f) ? 0.f : v; }
   __device__ __forceinline__ void operator()(int row, int col, float v) const {
-    if (row < rows && col < width) y[(unsigned)row * width + col] = act(v);
+    if (row < rows && col < width) y[(unsigned)row * width + col] = act(col, v);
   }
   __device__ __forceinline__ void operator()(int row, int col, float2 v) const {  // col is even, and so is width
-    if (row < rows && col < width) *reinterpret_cast<float2 *>(&y[(unsigned)row * width + col]) = make_float2(act(v.x), act(v.y));
+    if (row < rows && col < width) *reinterpret_cast<float2 *>(&y[(unsigned)row * width + col]) = make_float2(act(col, v.x), act(col + 1, v.y));
   }
 };
 
-#define AFFINE_FORWARD(NAME, GEMM)                                                                            \
-  extern "C" __global__ void __launch_bounds__(256, 2)                                                        \
+#define AFFINE_FORWARD(NAME, BLOCKS, GEMM)                                                                           \
+  extern "C" __global__ void __launch_bounds__(256, BLOCKS)                                                   \
       NAME(float *__restrict__ y, const float *__restrict__ x, const float *__restrict__ w, const float *__restrict__ bias, int relu, int rows, \
-           int depth, int width) {                                                                            \
+           int depth, int outputs, int width) {                                                                            \
     DYNAMIC_SHARED(shared);                                                                                   \
-    GEMM(shared, x, w, rows, depth, BiasStart{bias}, ReluStore{y, relu, rows, width});                        \
+    GEMM(shared, x, w, rows, depth, BiasStart{bias}, ReluStore{y, relu, rows, outputs, width});                        \
   }
 
-AFFINE_FORWARD(affine_forward_fp32, gemm_fp32_wide)
-AFFINE_FORWARD(affine_forward_fp32_narrow, gemm_fp32_narrow)
+AFFINE_FORWARD(affine_forward_fp32_128, 1, gemm_fp32_tile<128>)
+AFFINE_FORWARD(affine_forward_fp32_64, 2, gemm_fp32_tile<64>)
+AFFINE_FORWARD(affine_forward_fp32_32, 2, gemm_fp32_tile<32>)
 #ifdef HAVE_TENSOR_CORES
-AFFINE_FORWARD(affine_forward_3xtf32, gemm_tf32_wide<true>)
-AFFINE_FORWARD(affine_forward_3xtf32_narrow, gemm_tf32_narrow<true>)
-AFFINE_FORWARD(affine_forward_tf32, gemm_tf32_wide<false>)
-AFFINE_FORWARD(affine_forward_tf32_narrow, gemm_tf32_narrow<false>)
+#define SPLIT_TILE(COLUMNS) gemm_tf32_tile<COLUMNS, true>
+#define PLAIN_TILE(COLUMNS) gemm_tf32_tile<COLUMNS, false>
+AFFINE_FORWARD(affine_forward_3xtf32_128, 2, SPLIT_TILE(128))
+AFFINE_FORWARD(affine_forward_3xtf32_64, 2, SPLIT_TILE(64))
+AFFINE_FORWARD(affine_forward_3xtf32_32, 2, SPLIT_TILE(32))
+AFFINE_FORWARD(affine_forward_tf32_128, 2, PLAIN_TILE(128))
+AFFINE_FORWARD(affine_forward_tf32_64, 2, PLAIN_TILE(64))
+AFFINE_FORWARD(affine_forward_tf32_32, 2, PLAIN_TILE(32))
+#undef SPLIT_TILE
+#undef PLAIN_TILE
 #endif

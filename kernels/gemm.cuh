@@ -4,7 +4,7 @@
 //
 // A and B are row-major with rows of depth floats, so both are read along k. The backend pads
 // what it allocates: depth and width are multiples of 16, rows of A begin at multiples of 64 bytes, and B
-// has rows up to the next multiple of a tile's 128 columns; the padding is zero, and so products
+// has rows up to the next multiple of a tile's 128 columns; the padding is zero and is kept so, and products
 // of any size need no edge but that of rows. No alignment is asked of the backend's caller.
 //
 // Every element of C is summed over k in rising order, in a way that does not depend on rows, on the

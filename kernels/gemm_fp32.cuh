@@ -5,11 +5,10 @@
 // kTileRows/Rows rows and Columns/Cols columns apart, so that the lanes of a warp read
 // different rows of B and the same few of A.
 //
-// 128×64 tile, 8×4 elements a thread: for 4 k it reads 12 float4, 16 wavefronts of shared memory a warp, for 128 multiply-adds;
-// four warps at a time take 64 of 128 cycles. 8×8 would halve that but not fit 128 registers on sm_75 and sm_80 without
-// spills, and two blocks a multiprocessor hide more. Two stages of 15 KiB, within what every GPU gives without
-// asking. From device memory a block reads 12 KiB for 2·128·64·16 operations: 21 FLOP/B before the cache, which
-// holds B whole.
+// In the 128×128 tile a thread has 8×8 elements: for 4 k it reads 16 float4 for 256 multiply-adds, so that shared memory keeps up with 128
+// lanes a multiprocessor. It takes some 216 registers, one block, and hides latency by itself. The
+// smaller tiles have 8×4 and 4×4 elements. Two stages, 40, 30 or 25 KiB, within what every GPU gives without asking. From device
+// memory a block reads 16 KiB for 2·128·128·16 operations: 32 FLOP/B before the cache, which holds B whole.
 #pragma once
 #include "gemm.cuh"
 
@@ -56,14 +55,8 @@ __device__ __forceinline__ void gemm_fp32(float *shared, const float *a, const f
     for (int j = 0; j < Cols; ++j) store(row0 + i * kDown, col0 + j * kAcross, acc[i][j]);
 }
 
-constexpr int kNarrow = 32;  // columns of a tile for the last layer
-
-template <class Start, class Store>
-__device__ __forceinline__ void gemm_fp32_wide(float *shared, const float *a, const float *b, int rows, int depth, Start start, Store store) {
-  gemm_fp32<64, 8, 4>(shared, a, b, rows, depth, start, store);
-}
-
-template <class Start, class Store>
-__device__ __forceinline__ void gemm_fp32_narrow(float *shared, const float *a, const float *b, int rows, int depth, Start start, Store store) {
-  gemm_fp32<kNarrow, 4, 4>(shared, a, b, rows, depth, start, store);
+// The tile of so many columns.
+template <int Columns, class Start, class Store>
+__device__ __forceinline__ void gemm_fp32_tile(float *shared, const float *a, const float *b, int rows, int depth, Start start, Store store) {
+  gemm_fp32<Columns, Columns == 32 ? 4 : 8, Columns == 128 ? 8 : 4>(shared, a, b, rows, depth, start, store);
 }

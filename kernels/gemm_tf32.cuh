@@ -9,23 +9,27 @@
 //
 // Split = false: plain TF32, operands rounded to 11 bits, summed on the tensor cores.
 //
-// 8 warps in a 128×128 tile, each 64×32 as 4×4 fragments of 16×8, two blocks a multiprocessor at up to 128 registers. For 8 k a warp
-// reads 24 words a lane and does 48 mma (16 without Split), 64 additions and 120 operations to split. Two stages
-// of 20 KiB; without Split a tile is done three times as fast, so four stages are on their way, 80 KiB.
+// 8 warps; in the 128×128 tile each has 64×32 as 4×4 fragments of 16×8, two blocks a multiprocessor at up to 128 registers. For 8 k a warp
+// reads 24 words a lane and does 48 mma (16 without Split), 64 additions and 96 operations to split. Two stages
+// of 20 KiB where a tile takes long, four where it does not: without Split, and in the narrow tile of the last layer.
 // From device memory a block reads 16 KiB for 2·128·128·16 operations: 32 FLOP/B before the cache.
 #pragma once
 #include "gemm_fp32.cuh"
 
 #ifdef HAVE_TENSOR_CORES
 
-// to_tf32 rounds to TF32's 11 significant bits, to nearest, ties away from zero. Integer operations: a full-rate
-// addition and a mask. An infinity stays one; its lo is NaN, and so is the sum.
-__device__ __forceinline__ uint32_t to_tf32(float x) { return (__float_as_uint(x) + 0x1000u) & 0xffffe000u; }
+constexpr uint32_t kTF32 = 0xffffe000u;  // the bits that a TF32 has
 
-// split makes x into hi and, if Split, lo.
+// round_tf32 rounds to 11 significant bits, to nearest, ties away from zero. NaN may become 0.
+__device__ __forceinline__ uint32_t round_tf32(float x) { return (__float_as_uint(x) + 0x1000u) & kTF32; }
+
+// split makes x into hi and, if Split, lo. A NaN or an infinity leaves a NaN in one of them, so that no product hides it.
 template <bool Split> __device__ __forceinline__ void split(float x, uint32_t &hi, uint32_t &lo) {
-  hi = to_tf32(x);
-  if (Split) lo = to_tf32(__fsub_rn(x, __uint_as_float(hi)));
+  hi = round_tf32(x);
+  if (Split)
+    lo = __float_as_uint(__fsub_rn(x, __uint_as_float(hi))) & kTF32;  // at most 12 bits: the one cut off is half of the last
+  else if (!(fabsf(x) < INFINITY))
+    hi = __float_as_uint(x) & kTF32;
 }
 
 template <int Columns, int WarpRows, int WarpCols, bool Split, class Start, class Store>
@@ -46,7 +50,8 @@ __device__ __forceinline__ void gemm_tf32(float *shared, const float *a, const f
 #pragma unroll
       for (int i = 0; i < kRows; ++i) acc[i][j][e] = acc[i][j][e + 2] = v;
     }
-  const Tiles<Columns, Split ? 2 : 4> tiles(shared, a, b, rows, depth);
+  constexpr int kStages = Split && Columns != 32 ? 2 : 4;
+  const Tiles<Columns, kStages> tiles(shared, a, b, rows, depth);
   tiles.each([&](const float *as, const float *bs) {
     as += (warp_row + g) * kPitch + q;
     bs += (warp_col + g) * kPitch + q;
@@ -94,13 +99,9 @@ __device__ __forceinline__ void gemm_tf32(float *shared, const float *a, const f
               make_float2(acc[i][j][e], acc[i][j][e + 1]));
 }
 
-template <bool Split, class Start, class Store>
-__device__ __forceinline__ void gemm_tf32_wide(float *shared, const float *a, const float *b, int rows, int depth, Start start, Store store) {
-  gemm_tf32<128, 64, 32, Split>(shared, a, b, rows, depth, start, store);
-}
-
-template <bool Split, class Start, class Store>
-__device__ __forceinline__ void gemm_tf32_narrow(float *shared, const float *a, const float *b, int rows, int depth, Start start, Store store) {
-  gemm_tf32<kNarrow, 16, 32, Split>(shared, a, b, rows, depth, start, store);
+// The tile of so many columns.
+template <int Columns, bool Split, class Start, class Store>
+__device__ __forceinline__ void gemm_tf32_tile(float *shared, const float *a, const float *b, int rows, int depth, Start start, Store store) {
+  gemm_tf32<Columns, Columns / 2, 32, Split>(shared, a, b, rows, depth, start, store);
 }
 #endif

@@ -179,10 +179,7 @@ func describeDevice(in gpu.Info) device {
 		return d
 	}
 	d.Device += fmt.Sprintf(", %s %s", in.Image, in.Product)
-	d.Products = gpu.Products
-	if in.Product == "fp32" { // no tensor cores that the others could use
-		d.Products = []string{"fp32"}
-	}
+	d.Products = in.Products
 	d.Note += "products: " + strings.Join(d.Products, ", ")
 	return d
 }

@@ -145,7 +145,7 @@ func TestCUDATF32(t *testing.T) {
 	infos := needCUDA(t)
 	out := t.TempDir()
 	args := []string{"attack", "--eps", "0.1", "--out", out, "--quiet"}
-	if infos[0].Product == "fp32" {
+	if !slices.Contains(infos[0].Products, "tf32") {
 		code, _, stderr := advsweep(t, append(args, "--precision", "tf32")...)
 		if code != exitError || !strings.Contains(stderr, "tf32 needs 8.0") || !strings.Contains(stderr, "use --backend cpu") {
 			t.Errorf("exit code %d, %q", code, stderr)

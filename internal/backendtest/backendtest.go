@@ -34,7 +34,7 @@ func Run(t *testing.T, a ref.Rounding, open func(t *testing.T, m *model.Model) B
 		name string
 		f    func(*testing.T)
 	}{
-		{"values", s.values}, {"steps", s.steps}, {"saturated", s.saturated}, {"special", s.special},
+		{"values", s.values}, {"steps", s.steps}, {"saturated", s.saturated}, {"special", s.special}, {"not a number", s.notANumber},
 		{"ball", s.ball}, {"rows", s.rows}, {"stuck", s.stuck}, {"noise", s.noise}, {"count", s.count}, {"refusals", s.refusals}, {"states", s.states},
 	} {
 		t.Run(c.name, c.f)
@@ -410,6 +410,44 @@ func (s suite) special(t *testing.T) {
 			t.Errorf("class %d, want -1 for logits that are not finite", class[0])
 		}
 	})
+}
+
+// notANumber has infinities and NaN in the first layers, through which two more must carry them to the logits and to the gradient.
+func (s suite) notANumber(t *testing.T) {
+	x := tensor.New(tensor.WithShape(2, 2), tensor.WithBacking([]float32{1, 1, 0, 0}))
+	for name, change := range map[string]func(w []float32){
+		"infinity":               func(w []float32) { w[0], w[1] = 3e38, 3e38 },
+		"infinity less infinity": func(w []float32) { w[0], w[1], w[2], w[3] = 3e38, 3e38, -3e38, 3e38 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := ref.RandomModel(rand.New(rand.NewPCG(1, 1)), 1, 2, 4, 4, 4, 3)
+			for l := 0; l < len(m.Layers); l += 2 { // every unit is open, and every weight counts
+				w := m.Layers[l].(model.Linear).Weight.Data().([]float32)
+				for i := range w {
+					w[i] = float32(1 + i%3)
+				}
+				clear(m.Layers[l].(model.Linear).Bias.Data().([]float32))
+			}
+			change(m.Layers[0].(model.Linear).Weight.Data().([]float32))
+			b := s.load(t, m, x, []int32{0, 1})
+			if b.Precision() == "float64" {
+				t.Skip("float64 holds these numbers")
+			}
+			must(t, b.Begin(t.Context(), 0, 2, []float64{0.5}))
+			class := make([]int32, 2)
+			must(t, b.Predictions(t.Context(), class))
+			if class[0] != -1 || class[1] == -1 {
+				t.Errorf("classes %v, want -1 for the first alone", class)
+			}
+			err := b.Step(t.Context(), attack.FGSM().At(0, []float64{0.5}, attack.Bounds{}))
+			if err == nil {
+				err = b.Predictions(t.Context(), class)
+			}
+			if err == nil {
+				t.Error("the gradient is not finite: no error")
+			}
+		})
+	}
 }
 
 // rows computes the same (image, eps) pairs in batches of all kinds: every bit must agree.
