@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# Runs the tests of the CUDA backend on the simulated driver of internal/cusim, without a GPU.
+#
+#	sim.sh test    all of it with threads in order; gpu, short, with other orders and three devices
+#	sim.sh asan    gpu, short, under AddressSanitizer and UBSan
+#	sim.sh tsan    gpu, short, under ThreadSanitizer
+#
+# make builds what it runs: build/test/*.test and build/cusim/*.so. More arguments go to the tests. JOBS run at a time
+# (default: as many as there are processors). CUSIM_LIB is another simulator to run.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+kind=${1:-}
+[ $# = 0 ] || shift
+unset CUSIM_ASYNC CUSIM_ORDER CUSIM_DEVICES CUSIM_CC CUSIM_MEMORY CUSIM_PTX CUSIM_LOG ADVSWEEP_CUDA_PRODUCT
+export ADVSWEEP_GPU=require
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+total=$SECONDS names=()
+
+# start NAME PACKAGE [VARIABLE=VALUE...] [-- ARG...]: the tests of PACKAGE in its folder, beside at most JOBS - 1 others.
+start() {
+	local name=$1 package=$2 env=()
+	shift 2
+	while [ $# -gt 0 ] && [ "$1" != -- ]; do
+		env+=("$1")
+		shift
+	done
+	[ $# = 0 ] || shift
+	while [ "$(jobs -rp | wc -l)" -ge "${JOBS:-$(nproc)}" ]; do wait -n || true; done
+	names+=("$name")
+	(
+		cd "$root/$package"
+		code=0 begin=$SECONDS
+		env "${env[@]}" "$root/build/test/$(basename "$package").test" -test.timeout 20m "$@" >"$work/$name" 2>&1 || code=$?
+		# A process of Go leaves without the sanitizers' last word.
+		if grep -qE 'ERROR: AddressSanitizer|: runtime error: |WARNING: ThreadSanitizer' "$work/$name"; then code="$code, with a report of a sanitizer"; fi
+		echo "$code" >"$work/$name.code"
+		echo $((SECONDS - begin)) >"$work/$name.seconds"
+	) &
+}
+
+# finish waits for all, shows what failed, and how long each took.
+finish() {
+	local name bad=0
+	wait
+	for name in "${names[@]}"; do
+		if [ "$(cat "$work/$name.code")" = 0 ]; then
+			printf 'ok    %4d s  %s\n' "$(cat "$work/$name.seconds")" "$name"
+		else
+			bad=1
+			head -c 200000 "$work/$name"
+			printf 'FAIL  %4d s  %s: exit status %s\n' "$(cat "$work/$name.seconds")" "$name" "$(cat "$work/$name.code")"
+		fi
+	done
+	echo "sim.sh $kind: $((SECONDS - total)) s"
+	exit $bad
+}
+
+export ADVSWEEP_LIBCUDA=${CUSIM_LIB:-$root/build/cusim/$kind.so}
+case $kind in
+test)
+	export ADVSWEEP_LIBCUDA=${CUSIM_LIB:-$root/build/cusim/plain.so}
+	start gpu gpu -- "$@"
+	start gpu,reversed gpu CUSIM_ORDER=rev -- -test.short "$@"
+	start gpu,shuffled,3-devices gpu CUSIM_ORDER=1 CUSIM_DEVICES=3 -- -test.short "$@"
+	start advsweep cmd/advsweep -- "$@"
+	start cudrv gpu/cudrv -- "$@"
+	start cusim internal/cusim -- "$@"
+	;;
+asan)
+	lib() { ${CXX:-g++} -print-file-name="$1"; }
+	start gpu,asan gpu "LD_PRELOAD=$(lib libasan.so) $(lib libubsan.so)" UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+		ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_sigbus=0:handle_sigfpe=0:use_sigaltstack=0:detect_stack_use_after_return=0 \
+		-- -test.short "$@"
+	;;
+tsan)
+	start gpu,tsan gpu "LD_PRELOAD=$(${CXX:-g++} -print-file-name=libtsan.so)" \
+		"TSAN_OPTIONS=suppressions=$root/internal/cusim/tsan.supp:exitcode=66:halt_on_error=1" -- -test.short "$@"
+	;;
+*)
+	sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2
+	exit 2
+	;;
+esac
+finish
