@@ -45,7 +45,8 @@ func (p plan) batch(free int64, chunk int) int {
 // of tiles of columns makes whole waves of two blocks each; less if a quarter of free is less.
 func (p plan) chunk(free int64, multiprocessors, widest int) int {
 	rows := int64(2 * 128 * multiprocessors)
-	rows = min(rows, free/4/p.scratch, 1<<31/int64(widest)) // kernels index a product's elements in 32 bits
+	// A grid has 65,535 rows at most, and kernels index a product's elements in 32 bits.
+	rows = min(rows, 65535, free/4/p.scratch, 1<<31/int64(widest))
 	return int(max(minChunk, rows/128*128))
 }
 

@@ -31,6 +31,6 @@ func (p *part) enterRay(ctx context.Context, d cu.DevicePtr) error {
 // rayForward launches the first layer of a chunk of rows on the ray.
 func (p *part) rayForward(c span) error {
 	width := padded(p.layers[0].out)
-	return p.launch("ray_forward", dim{ceil(width, 256), min(c.n, 65535)}, dim{256, 1}, 0, []int{c.n, p.layers[0].out},
-		p.act[0].DevicePtr, p.rayA.DevicePtr, p.rayC.DevicePtr, p.sizes.DevicePtr, p.layers[0].relu, int32(c.first), int32(c.n), int32(c.E), int32(width))
+	return p.launch("ray_forward", dim{ceil(width, 256), c.n}, dim{256, 1}, 0, []int{c.n, p.layers[0].out},
+		p.act[0].DevicePtr, p.rayA.DevicePtr, p.rayC.DevicePtr, p.sizes.DevicePtr, p.layers[0].relu, int32(c.first), int32(c.E), int32(width))
 }

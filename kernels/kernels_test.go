@@ -43,12 +43,12 @@ func TestImage(t *testing.T) {
 		if err != nil || name != want || tensorCores != (capability >= 80) {
 			t.Errorf("%d: %s, tensor cores %v, %v; want %s", capability, name, tensorCores, err, want)
 		}
-		for _, kernel := range []string{"affine_forward_fp32", "sign_step", "count"} {
+		for _, kernel := range []string{"affine_forward_fp32_128", "sign_step", "count"} {
 			if !strings.Contains(ptx, ".entry "+kernel+"(") {
 				t.Errorf("%d: no kernel %s", capability, kernel)
 			}
 		}
-		if got := strings.Contains(ptx, ".entry affine_forward_3xtf32("); got != tensorCores {
+		if got := strings.Contains(ptx, ".entry affine_forward_3xtf32_64("); got != tensorCores {
 			t.Errorf("%d: 3xtf32 is there: %v", capability, got)
 		}
 	}

@@ -2,20 +2,18 @@
 //
 // Two products an image serve all its eps. a, c [images, width], y [rows, width]; row k is row r = first + k of the batch,
 // image r / E at size[r % E]. The product and the sum round apart: the CPU's bits. Memory-bound, 2 operations for 4 bytes
-// written; a and c come from cache E times of E + 1. One thread an element, grid (⌈width/256⌉, ≥ 1) over rows in y.
+// written; a and c come from cache E times of E + 1. One thread an element, grid (⌈width/256⌉, rows).
 //
 // Launch: gpu/ray.go. On the CPU: cpu/ray.go. Truth: internal/ref AffineForward at x.
 #include "portable.cuh"
 
 extern "C" __global__ void __launch_bounds__(256)
-ray_forward(float *__restrict__ y, const float *__restrict__ a, const float *__restrict__ c, const float *__restrict__ size, int relu, int first, int rows,
-            int E, int width) {
+ray_forward(float *__restrict__ y, const float *__restrict__ a, const float *__restrict__ c, const float *__restrict__ size, int relu, int first, int E,
+            int width) {
   const int o = blockIdx.x * blockDim.x + threadIdx.x;
   if (o >= width) return;
-  for (int k = blockIdx.y; k < rows; k += gridDim.y) {
-    const int r = first + k;
-    const size_t at = (size_t)(r / E) * width + o;
-    const float v = __fadd_rn(a[at], __fmul_rn(size[r % E], c[at]));
-    y[(size_t)k * width + o] = relu && v < 0.f ? 0.f : v;  // NaN stays
-  }
+  const int k = blockIdx.y, r = first + k;
+  const size_t at = (size_t)(r / E) * width + o;
+  const float v = __fadd_rn(a[at], __fmul_rn(size[r % E], c[at]));
+  y[(size_t)k * width + o] = relu && v < 0.f ? 0.f : v;  // NaN stays
 }

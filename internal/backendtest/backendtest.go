@@ -576,9 +576,13 @@ func (s suite) count(t *testing.T) {
 	eps := []float64{0.01, 0.1, 0.4}
 	for _, bounds := range []attack.Bounds{{}, {Lo: 0, Hi: 1}} {
 		for _, lo := range []int{0, 33} {
-			for _, steps := range []int{0, 1, 3} {
+			for _, steps := range []int{0, 1, 3, -1} {
 				b := s.load(t, m, x, labels)
 				must(t, b.Begin(t.Context(), lo, n, eps))
+				if steps < 0 { // one gradient at rows that have moved, by nothing
+					steps = 1
+					must(t, b.Step(t.Context(), attack.Step{Direction: attack.RandomSign, Size: make([]float64, len(eps)), Bounds: bounds}))
+				}
 				for k := range steps {
 					must(t, b.Step(t.Context(), attack.BIM(3).At(k, eps, bounds)))
 				}
