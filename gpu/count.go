@@ -9,9 +9,9 @@ import (
 	"gorgonia.org/cu"
 )
 
-// On the device and on its way down the results of a batch are one piece: bad, broken, correct [E], zero [E], all int32, and stuck
-// [images] bytes. broken, the least image with a gradient that is not finite, gathers from begin on; the rest is made by count.
-func (p *part) resultBytes() int { return 4*(2+2*p.E()) + p.images }
+// On the device and on its way down the results of a batch are one piece: bad, broken, correct [E], zero [E], stuck
+// [images], all int32. broken, the least image with a gradient that is not finite, gathers from begin on; the rest is made by count.
+func (p *part) resultBytes() int { return 4 * (2 + 2*p.E() + p.images) }
 
 // count classifies every row and fills found.
 func (p *part) count(ctx context.Context) error {
@@ -38,11 +38,11 @@ func (p *part) count(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := download(p.device, pinnedSlice[byte](p.results, p.resultBytes()), all); err != nil {
+	if err := download(p.device, pinnedSlice[int32](p.results, p.resultBytes()/4), all); err != nil {
 		return err
 	}
-	words := pinnedSlice[int32](p.results, 2+2*E)
-	p.found = found{correct: words[2:][:E], zero: words[2+E:], stuck: pinnedSlice[byte](p.results, p.resultBytes())[4*(2+2*E):], bad: -1}
+	words := pinnedSlice[int32](p.results, p.resultBytes()/4)
+	p.found = found{correct: words[2:][:E], zero: words[2+E:][:E], stuck: words[2+2*E:], bad: -1}
 	if words[0] != math.MaxInt32 {
 		p.found.bad = int(words[0])
 	}

@@ -72,7 +72,7 @@ type part struct {
 // A found is what count brought down.
 type found struct {
 	correct, zero []int32 // [E]
-	stuck         []byte  // [images]
+	stuck         []int32 // [images]
 	bad           int     // row of the part, or -1
 }
 

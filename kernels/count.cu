@@ -2,14 +2,14 @@
 //
 // Row r is image i = r / E at eps e = r % E. correct [E] counts the rows whose class is the label; zeros [E] those for which a
 // gradient was zero in every pixel (zero[r], or flat[i] if flat is not null), and stuck[i] becomes 1 for those; bad becomes
-// the first row whose class is -1, if that is less than it was. cls, zero [rows], labels, flat, stuck [rows / E].
+// the first row whose class is -1, if that is less than it was. cls, zero [rows], labels, flat, stuck [rows / E], zero and flat bytes.
 // One thread a row, any 1-D grid that covers rows.
 //
 // Launch: gpu/count.go. On the CPU: cpu/count.go.
 #include "portable.cuh"
 
 extern "C" __global__ void __launch_bounds__(256)
-count(int *__restrict__ correct, int *__restrict__ zeros, unsigned char *__restrict__ stuck, int *__restrict__ bad, const int *__restrict__ cls,
+count(int *__restrict__ correct, int *__restrict__ zeros, int *__restrict__ stuck, int *__restrict__ bad, const int *__restrict__ cls,
       const int *__restrict__ labels, const unsigned char *__restrict__ zero, const unsigned char *__restrict__ flat, int rows, int E) {
   const int r = blockIdx.x * blockDim.x + threadIdx.x;
   if (r >= rows) return;
@@ -18,6 +18,6 @@ count(int *__restrict__ correct, int *__restrict__ zeros, unsigned char *__restr
   if (cls[r] < 0) atomicMin(bad, r);
   if (zero[r] || (flat != nullptr && flat[i])) {
     atomicAdd(&zeros[e], 1);
-    stuck[i] = 1;
+    atomicOr(&stuck[i], 1);
   }
 }

@@ -2,6 +2,7 @@
 # build.sh plain|asan|tsan OUT.so: builds the simulated libcuda with the kernels in it.
 # Environment: CUDA_KERNELS  the folder of all.cu (default: kernels/ of this repository)
 #              CUSIM_OBJ     a folder for what is the same for all kernels: used if there, else put there
+#              CUSIM_OPT     what is in the place of -O3 for plain
 #              CXX           the compiler, g++ or another that takes its flags (default g++)
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -18,7 +19,7 @@ flags="$flags -fstack-clash-protection -ffp-contract=off -fno-math-errno -fno-tr
 flags="$flags -I$kernels -I$here"
 for f in fma avx2; do grep -qsw $f /proc/cpuinfo && flags="$flags -m$f"; done
 case $kind in
-plain) opt=-O3 own= all= ;;
+plain) opt=${CUSIM_OPT:--O3} own= all= ;;
 asan)  opt='-O1 -DCUSIM_ASAN -fno-omit-frame-pointer' own=-fsanitize=address,undefined all=-fsanitize=address,undefined ;;
 # Only the kernels are looked at for races, not the simulator, which switches their stacks.
 tsan)  opt='-O1 -DCUSIM_TSAN -fno-omit-frame-pointer' own= all=-fsanitize=thread ;;
