@@ -98,4 +98,7 @@ func tile(op, product string, rows, width, multiprocessors int) (name string, gr
 	return fmt.Sprintf("%s_%s_%d", op, product, columns), dim{ceil(width, columns), ceil(rows, 128)}, (128 + columns) * 80 * stages
 }
 
+// padRows is the number of rows of a weight matrix of n outputs on the device.
+func padRows(n int) int { return (n + 127) / 128 * 128 }
+
 func ceil(n, by int) int { return (n + by - 1) / by }

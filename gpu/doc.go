@@ -47,18 +47,6 @@ type Info struct {
 	Products   []string // those that it has
 }
 
-// productsOf returns the products of a device and which is its default. TF32's rate is 8 times FP32's on the chips for data
-// centres, sm_80, sm_90 and sm_10x, and at most twice it on all others, where three TF32 products are slower than one of FP32.
-func productsOf(capability int, tensorCores bool) (products []string, standard string) {
-	switch {
-	case !tensorCores:
-		return Products[:1], "fp32"
-	case capability == 80 || capability == 90 || capability/10 == 10:
-		return Products, "3xtf32"
-	}
-	return Products, "fp32"
-}
-
 // ParseDevices reads a list such as "0,1", or "all" of n devices.
 func ParseDevices(list string, n int) ([]int, error) {
 	var out []int

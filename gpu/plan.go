@@ -10,9 +10,6 @@ type plan struct {
 // padded is the length of a row of n elements on the device: see kernels/gemm.cuh.
 func padded(n int) int { return (n + 15) / 16 * 16 }
 
-// padRows is the number of rows of a weight matrix of n outputs on the device.
-func padRows(n int) int { return (n + 127) / 128 * 128 }
-
 // planFor plans for layers of these sizes, the input first.
 func planFor(sizes []int) plan {
 	in, widest := int64(padded(sizes[0])), int64(0)
