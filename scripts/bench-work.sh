@@ -11,13 +11,15 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 usage() { sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2; exit 2; }
 case ${1:-} in
-W1) set -- --attack fgsm --n 1000 --eps 0:0.5:0.025 --precision "${2:-float32}" ;;
-W2) set -- --attack bim --steps 5 --n 1000 --eps 0:0.5:0.025 --precision "${2:-float32}" ;;
-W3) set -- --attack fgsm --n 10000 --eps 0:0.5:0.005 --precision "${2:-float32}" ;;
-W5) set -- --attack bim --steps 5 --n 10000 --eps 0:0.5:0.005 --precision "${2:-float32}" ;;
+W1 | W2) size=(--n 1000 --eps 0:0.5:0.025) ;;
+W3 | W5) size=(--n 10000 --eps 0:0.5:0.005) ;;
 *) usage ;;
 esac
+case $1 in
+W1 | W3) sweep=attack=fgsm/K=1 ;;
+W2 | W5) sweep=attack=bim/K=5 ;;
+esac
 lines=$("$here/advsweep" bench --backend cuda --device "${DEVICE:-0}" --model "$here/mlp.safetensors" --data "${MNIST:-$here/mnist}" \
-	--benchtime "${BENCHTIME:-1s}" --count 1 "$@")
-awk '$1 ~ /^BenchmarkSweep\// { for (i = 2; i < NF; i++) if ($(i + 1) == "ns/op") { printf "%.6f\n", $i / 1e6; found = 1 } }
+	--benchtime "${BENCHTIME:-1s}" --count 1 --steps 5 "${size[@]}" --precision "${2:-float32}")
+awk -v sweep="BenchmarkSweep/$sweep/" 'index($1, sweep) == 1 { for (i = 2; i < NF; i++) if ($(i + 1) == "ns/op") { printf "%.6f\n", $i / 1e6; found = 1 } }
 	END { exit !found }' <<<"$lines" || { printf 'bench-work.sh: no time of a sweep in\n%s\n' "$lines" >&2; exit 1; }
