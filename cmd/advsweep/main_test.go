@@ -351,7 +351,7 @@ func TestRefusals(t *testing.T) {
 		{"sweep --attack fgsm,fgsm", exitUsage, "twice"},
 		{"sweep --steps 0", exitUsage, "--steps 0"},
 		{"sweep --bounds 1,0", exitUsage, "lo < hi"},
-		{"sweep --bounds 0.2,0.8", exitError, "outside the bounds"},
+		{"sweep --n 5 --bounds 0.2,0.8", exitError, "outside the bounds"},
 		{"sweep --backend tpu", exitUsage, "auto, cpu or cuda"},
 		{"sweep --precision half", exitUsage, "float32 or float64"},
 		{"sweep --backend cpu --precision tf32", exitUsage, "tf32 is on CUDA only"},
