@@ -84,6 +84,8 @@ asan)
 		-- "-test.run=$one|^TestCPU$|^TestBackend$" '-test.skip=^TestBackend$/./^(rows|chunk)$|^TestBackend$/^tf32$' -test.short "$@"
 	;;
 tsan)
+	# TSan puts signals off and then runs their handlers on whatever stack there is, a kernel thread's too, which Go does not
+	# bear: so none to preempt goroutines.
 	start gpu,tsan gpu GODEBUG=asyncpreemptoff=1 "LD_PRELOAD=$(${CXX:-g++} -print-file-name=libtsan.so)" \
 		"TSAN_OPTIONS=suppressions=$root/internal/cusim/tsan.supp:exitcode=66:halt_on_error=1" \
 		-- "-test.run=$one|^TestBackend$/^(fp32|3xtf32)$/^(steps|count|noise)$" '-test.skip=^TestBackend$/./^chunk$' -test.short "$@"
