@@ -30,14 +30,8 @@ start() {
 	names+=("$name")
 	(
 		cd "$root/$package"
-		begin=$SECONDS
-		# ThreadSanitizer's own runtime, under Go's threads, was once seen to crash without a word: then again, at most twice.
-		for try in 1 2 3; do
-			code=0
-			env "${env[@]}" "$root/build/test/$(basename "$package").test" -test.timeout 20m "$@" >"$work/$name" 2>&1 || code=$?
-			[ $kind = tsan ] && [ $code = 139 ] && ! grep -qE 'WARNING: ThreadSanitizer|FAIL|panic' "$work/$name" || break
-			echo "sim.sh tsan: crashed without a report, try $try" >&2
-		done
+		code=0 begin=$SECONDS
+		env "${env[@]}" "$root/build/test/$(basename "$package").test" -test.timeout 20m "$@" >"$work/$name" 2>&1 || code=$?
 		# A process of Go leaves without the sanitizers' last word.
 		if grep -qE 'ERROR: AddressSanitizer|: runtime error: |WARNING: ThreadSanitizer' "$work/$name"; then code="$code, with a report of a sanitizer"; fi
 		echo "$code" >"$work/$name.code"
