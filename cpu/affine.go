@@ -4,8 +4,6 @@ import (
 	"advsweep/internal/batch"
 	"advsweep/internal/gemm"
 	"advsweep/model"
-
-	"gorgonia.org/tensor"
 )
 
 // An affine is a layer y = x·Wᵀ + b, followed by ReLU if relu is set.
@@ -17,8 +15,8 @@ type affine[T Float] struct {
 }
 
 func newAffine[T Float](kernel string, l model.Linear) affine[T] {
-	w := floats[T](l.Weight)
-	a := affine[T]{in: l.Weight.Shape()[1], out: l.Weight.Shape()[0], bias: floats[T](l.Bias)}
+	w := batch.Floats[T](l.Weight)
+	a := affine[T]{in: l.Weight.Shape()[1], out: l.Weight.Shape()[0], bias: batch.Floats[T](l.Bias)}
 	a.wt = gemm.NewMatrix[T](kernel, a.in, a.out)
 	a.wt.Pack(w, 1, a.in)
 	a.w = gemm.NewMatrix[T](kernel, a.out, a.in)
@@ -69,19 +67,4 @@ func (a *affine[T]) mask(dy, y []T) {
 		}
 		dy[i] = [2]T{0, dy[i]}[open] // not times 0 or 1: an infinite dy at a dead unit counts for nothing
 	}
-}
-
-// floats returns the elements of t as T.
-func floats[T Float](t *tensor.Dense) []T {
-	switch d := t.Data().(type) {
-	case []float32:
-		out := make([]T, len(d))
-		batch.Convert(out, d)
-		return out
-	case []float64:
-		out := make([]T, len(d))
-		batch.Convert(out, d)
-		return out
-	}
-	panic("cpu: model.Validate let " + t.Dtype().String() + " through")
 }

@@ -9,7 +9,6 @@ import (
 	"advsweep/model"
 
 	"gorgonia.org/cu"
-	"gorgonia.org/tensor"
 )
 
 // A layer is y = x·Wᵀ + b, followed by ReLU if relu is set, with its weights on the device: see kernels/gemm.cuh for
@@ -29,7 +28,7 @@ func (p *part) newLayer(l model.Linear, product string) (layer, error) {
 	if n := max(int64(padRows(out))*int64(padded(in)), int64(padRows(in))*int64(padded(out))); n >= 1<<32 { // see kernels/gemm.cuh
 		return layer{}, fmt.Errorf("gpu: weights [%d %d] take %d elements on the device, want less than 2^32", out, in, n)
 	}
-	w, b := float32s(l.Weight), float32s(l.Bias)
+	w, b := batch.Floats[float32](l.Weight), batch.Floats[float32](l.Bias)
 	bias := make([]float32, padRows(out))
 	copy(bias, b)
 	straight := make([]float32, padRows(out)*padded(in))
@@ -53,19 +52,6 @@ func (p *part) newLayer(l model.Linear, product string) (layer, error) {
 		}
 	}
 	return a, nil
-}
-
-// float32s returns the elements of t in float32.
-func float32s(t *tensor.Dense) []float32 {
-	switch d := t.Data().(type) {
-	case []float32:
-		return d
-	case []float64:
-		out := make([]float32, len(d))
-		batch.Convert(out, d)
-		return out
-	}
-	panic("gpu: model.Validate let " + t.Dtype().String() + " through")
 }
 
 // affineForward launches y [rows, padded(out)] = x·Wᵀ + bias, then ReLU if relu.

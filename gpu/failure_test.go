@@ -63,14 +63,21 @@ func again(t *testing.T, env ...string) bool {
 func small(t testing.TB) (*model.Model, *dataset.Set) {
 	r := rand.New(rand.NewPCG(4, 4))
 	m := ref.RandomModel(r, 1, 20, 18, 5)
-	pixels, labels := make([]uint8, 11*20), make([]int32, 11)
+	set := byteSet(r, 11, 4, 5)
+	set.First = 3
+	return m, set
+}
+
+// byteSet makes n random images [h, w] of bytes, with labels below 5.
+func byteSet(r *rand.Rand, n, h, w int) *dataset.Set {
+	pixels, labels := make([]uint8, n*h*w), make([]int32, n)
 	for i := range pixels {
 		pixels[i] = uint8(r.IntN(256))
 	}
 	for i := range labels {
 		labels[i] = int32(r.IntN(5))
 	}
-	return m, &dataset.Set{First: 3, Images: tensor.New(tensor.WithShape(11, 4, 5), tensor.WithBacking(pixels)), Labels: labels}
+	return &dataset.Set{Images: tensor.New(tensor.WithShape(n, h, w), tensor.WithBacking(pixels)), Labels: labels}
 }
 
 // everything opens a backend and uses every method of it, and returns what it found as text.
@@ -263,14 +270,7 @@ func TestMemory(t *testing.T) {
 	}
 	r := rand.New(rand.NewPCG(7, 7))
 	m := ref.RandomModel(r, 1, 40, 50, 5)
-	pixels, labels := make([]uint8, 150*40), make([]int32, 150)
-	for i := range pixels {
-		pixels[i] = uint8(r.IntN(256))
-	}
-	for i := range labels {
-		labels[i] = int32(r.IntN(5))
-	}
-	set := &dataset.Set{Images: tensor.New(tensor.WithShape(150, 5, 8), tensor.WithBacking(pixels)), Labels: labels}
+	set := byteSet(r, 150, 5, 8)
 	s := pipeline.Sweep{Attacks: []attack.Attack{attack.BIM(3)}, Eps: []float64{0.01, 0.02, 0.03, 0.04, 0.05, 0.1, 0.2}, Bounds: attack.Bounds{Lo: -1, Hi: 2}}
 	run := func(b *Backend, rows int) string {
 		s.Rows = rows

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"advsweep/attack"
 	"advsweep/internal/batch"
@@ -31,7 +32,7 @@ type part struct {
 
 	// Set by load: clean images x0 [N, in], labels [N], the signs of their gradients [N, in] as far as signed, and flat [N]: the
 	// gradient is zero in every pixel.
-	first, n      int
+	first         int
 	x0, labels    buffer
 	sign, flat    buffer
 	signed        []bool // [N]
@@ -55,9 +56,9 @@ type part struct {
 	unread bool // a step took gradients, and whether they were finite has not been read since
 
 	repeat struct { // the gradient step that may come again
-		step  attack.Step
-		again bool
-		graph *graph
+		bounds attack.Bounds
+		again  bool
+		graph  *graph
 	}
 
 	// Scratch for one chunk: the output of each layer, q at the logits, two gradients, signs.
@@ -164,7 +165,7 @@ func (p *part) load(first int, bytes []uint8, floats []float32, labels []int32) 
 
 func (p *part) loadImages(first int, bytes []uint8, floats []float32, labels []int32) error {
 	n, inputs, in := len(labels), p.layers[0].in, p.in()
-	p.first, p.n, p.signed, p.unread = first, n, make([]bool, n), false
+	p.first, p.signed, p.unread = first, make([]bool, n), false
 	for _, need := range []struct {
 		b    *buffer
 		size int
@@ -444,8 +445,8 @@ func (p *part) gradientStep(ctx context.Context, s attack.Step) error {
 		return err
 	}
 	r := &p.repeat
-	if !r.again || r.step.Bounds != s.Bounds {
-		r.step, r.again = s, true
+	if !r.again || r.bounds != s.Bounds {
+		r.bounds, r.again = s.Bounds, true
 		if err := p.dropGraph(&r.graph); err != nil {
 			return err
 		}
@@ -472,7 +473,7 @@ const mostRecorded = 32
 
 // setSizes writes the sizes of a step, unless they are there.
 func (p *part) setSizes(size []float32) error {
-	if len(p.sized) == len(size) && equal(p.sized, size) {
+	if slices.Equal(p.sized, size) {
 		return nil
 	}
 	if p.ray != 0 { // x depends on the sizes of the step before
@@ -482,15 +483,6 @@ func (p *part) setSizes(size []float32) error {
 	}
 	p.sized = append(p.sized[:0], size...)
 	return upload(p.device, p.sizes.DevicePtr, size)
-}
-
-func equal(a, b []float32) bool {
-	for i, v := range a {
-		if v != b[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // signClean fills sign and flat for the clean images of the batch.

@@ -42,7 +42,7 @@ func Load(first int, x0 *tensor.Dense, labels []int32, inputs, classes int) erro
 	return fmt.Errorf("load: images of %v, want uint8, float32 or float64", x0.Dtype())
 }
 
-// Floats returns the pixels of x0 in T, those of bytes v as v/255.
+// Floats returns a copy of the elements of x0 in T: of bytes v, which are pixels, v/255.
 func Floats[T Float](x0 *tensor.Dense) []T {
 	x := make([]T, x0.DataSize())
 	switch d := x0.Data().(type) {
