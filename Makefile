@@ -54,7 +54,7 @@ nvcc: # the compiler that kernels takes, into build/cuda
 kernels: # kernels/*.cu to kernels/sm75.ptx and sm80.ptx
 	scripts/kernels.sh
 
-kernel-report: # registers and memory that each kernel takes; fails if one spills
+kernel-report: # registers and memory that each kernel takes; fails if one spills more than two words
 	scripts/kernel-report.sh
 
 cuda-tests: # the tests with -tags cuda, one program a package

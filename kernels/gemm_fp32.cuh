@@ -6,7 +6,7 @@
 // different rows of B and the same few of A.
 //
 // In the 128×128 tile a thread has 8×8 elements: for 4 k it reads 16 float4 for 256 multiply-adds, so that shared memory keeps up with 128
-// lanes a multiprocessor. It takes some 216 registers, one block, and hides latency by itself. The
+// lanes a multiprocessor. It takes 128 registers, so that two blocks fit. The
 // smaller tiles have 8×4 and 4×4 elements. Two stages, 40, 30 or 25 KiB, within what every GPU gives without asking. From device
 // memory a block reads 16 KiB for 2·128·128·16 operations: 32 FLOP/B before the cache, which holds B whole.
 #pragma once
