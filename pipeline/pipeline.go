@@ -61,6 +61,9 @@ type Sweep struct {
 	Attacks []attack.Attack
 	Eps     []float64 // [E], in units of pixels, increasing
 	Bounds  attack.Bounds
+	// Exact asks for the curve of FGSM at every eps up to the largest of Eps, which the counts at Eps are
+	// then read off. The backend must be an Exacter. Other attacks are measured at Eps only.
+	Exact bool
 	// Rows bounds the rows of a batch below Backend.MaxRows, 0 does not. It
 	// changes memory and time, never the result.
 	Rows int
@@ -76,7 +79,8 @@ func (s Sweep) Run(ctx context.Context, b Backend, set *dataset.Set) (*Result, e
 	if err := s.validate(b, set); err != nil {
 		return nil, err
 	}
-	if err := b.Load(ctx, set.First, set.Images, set.Labels); err != nil {
+	err := b.Load(ctx, set.First, set.Images, set.Labels)
+	if err != nil {
 		return nil, err
 	}
 	n := set.N()
@@ -87,19 +91,47 @@ func (s Sweep) Run(ctx context.Context, b Backend, set *dataset.Set) (*Result, e
 	for _, a := range s.Attacks {
 		r.total += n * len(s.Eps) * (a.Steps + 1)
 	}
-	clean, err := r.curve(ctx, untouched, []float64{0})
-	if err != nil {
-		return nil, err
-	}
-	res.Clean = clean.Correct[0]
 	for _, a := range s.Attacks {
-		c, err := r.curve(ctx, a, s.Eps)
+		var c Curve
+		var err error
+		if walker, ok := b.(Exacter); ok && s.walks(a) {
+			c, err = r.exact(ctx, walker, a)
+		} else {
+			c, err = r.curve(ctx, a, s.Eps)
+		}
 		if err != nil {
 			return nil, err
 		}
 		res.Curves = append(res.Curves, c)
 	}
-	return res, nil
+	res.Clean, err = r.clean(ctx, res.Curves)
+	return res, err
+}
+
+// walks reports whether attack a is measured at every eps.
+func (s Sweep) walks(a attack.Attack) bool {
+	return s.Exact && a.Direction == attack.Gradient && a.Steps == 1 && s.Eps[len(s.Eps)-1] > 0
+}
+
+// clean returns how many images are classified correctly as they are, which a walk has seen.
+func (r *run) clean(ctx context.Context, curves []Curve) (int, error) {
+	for _, c := range curves {
+		if c.Exact != nil {
+			r.progress(len(r.labels))
+			k := 0
+			for i, w := range c.Exact.Walks {
+				if w.Class == int(r.labels[i]) {
+					k++
+				}
+			}
+			return k, nil
+		}
+	}
+	c, err := r.curve(ctx, untouched, []float64{0})
+	if err != nil {
+		return 0, err
+	}
+	return c.Correct[0], nil
 }
 
 // untouched leaves images as they are.
@@ -135,6 +167,9 @@ func (s Sweep) validate(b Backend, set *dataset.Set) error {
 	}
 	if err := s.Bounds.Validate(); err != nil {
 		return err
+	}
+	if _, ok := b.(Exacter); s.Exact && !ok {
+		return fmt.Errorf("pipeline: %s cannot follow a ray: ask it for counts at eps only", b.Device())
 	}
 	return fits(b, set)
 }

@@ -48,6 +48,7 @@ type Curve struct {
 	ZeroGradient []int
 	// ZeroImages lists those of any eps by their index in the data set, increasing.
 	ZeroImages []int
+	Exact      *Exact // the curve at every eps, if Sweep.Exact asked for it; else nil
 }
 
 // An Example is one image before and after an attack.

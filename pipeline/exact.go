@@ -1,0 +1,155 @@
+package pipeline
+
+import (
+	"context"
+	"math"
+	"slices"
+
+	"advsweep/attack"
+)
+
+// An Exacter is a Backend that can follow FGSM's ray through every linear region of the model.
+type Exacter interface {
+	Backend
+	// Exact walks the loaded images lo to lo+len(dst)-1 along x0 + eps·sign(∂L/∂x), clipped to bounds, for
+	// every eps in [0, max], max > 0.
+	Exact(ctx context.Context, lo int, max float64, bounds attack.Bounds, dst []attack.Walk) error
+}
+
+// An Exact is accuracy as a function of every eps in [0, Max], without a grid.
+//
+// Along a ray every logit of a network of Linear and ReLU is piecewise linear in eps; see Sotoudeh and Thakur,
+// "Computing Linear Restrictions of Neural Networks", NeurIPS 2019.
+type Exact struct {
+	Max   float64
+	Walks []attack.Walk // [N]
+	// Ties lists the images, by their index in the data set, that fail or recover within TieWidth of one of
+	// Result.Eps: rounding may decide their count there.
+	Ties []int
+}
+
+// TieWidth is the distance in eps, relative to Exact.Max, within which an end of an interval counts as a tie
+// with an eps of the grid, in float32. Ends lie within about 1e-7·Max of those of float64.
+const TieWidth = 1e-6
+
+// Ends returns how many interval ends were checked by forward passes on both sides, and how many
+// of those disagreed.
+func (x *Exact) Ends() (checked, disagreed int) {
+	for i := range x.Walks {
+		checked += x.Walks[i].Ends
+		disagreed += len(x.Walks[i].Disagreed)
+	}
+	return checked, disagreed
+}
+
+// A Jump is a place where the count of correct predictions changes.
+type Jump struct {
+	Eps     float64
+	Correct int // from Eps on, to the next Jump
+}
+
+// Curve returns the step function: its value at 0 first, then every jump in (0, Max), eps rising.
+func (x *Exact) Curve() []Jump {
+	type change struct {
+		eps float64
+		by  int
+	}
+	var all []change
+	for i := range x.Walks {
+		for _, v := range x.Walks[i].Correct {
+			all = append(all, change{v.Lo, 1})
+			if v.Hi < x.Max {
+				all = append(all, change{v.Hi, -1})
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b change) int {
+		switch {
+		case a.eps < b.eps:
+			return -1
+		case a.eps > b.eps:
+			return 1
+		}
+		return 0
+	})
+	jumps := []Jump{{}}
+	for _, c := range all {
+		last := &jumps[len(jumps)-1]
+		if c.eps > last.Eps {
+			jumps = append(jumps, Jump{c.eps, last.Correct})
+			last = &jumps[len(jumps)-1]
+		}
+		last.Correct += c.by
+	}
+	return jumps
+}
+
+// Area returns the integral of the accuracy over [0, Max], in units of eps: the mean of how much of the ray is
+// classified correctly.
+func (x *Exact) Area() float64 {
+	sum := 0.0
+	for i := range x.Walks {
+		for _, v := range x.Walks[i].Correct {
+			sum += v.Hi - v.Lo
+		}
+	}
+	return sum / float64(len(x.Walks))
+}
+
+// MedianCritical returns the median over all images of the critical eps, the least at which an image is not given its
+// label (0 for one that never is): the lower of the two middle ones. ok is false if
+// the median image is given its label up to Max.
+func (x *Exact) MedianCritical() (eps float64, ok bool) {
+	all := make([]float64, len(x.Walks))
+	for i := range x.Walks {
+		all[i] = math.Inf(1)
+		if eps, fails := x.Walks[i].Critical(x.Max); fails {
+			all[i] = eps
+		}
+	}
+	slices.Sort(all)
+	eps = all[(len(all)-1)/2]
+	return eps, !math.IsInf(eps, 1)
+}
+
+// exact fills a curve from the walks of all images.
+func (r *run) exact(ctx context.Context, b Exacter, a attack.Attack) (Curve, error) {
+	n, max := len(r.labels), r.Eps[len(r.Eps)-1]
+	x := &Exact{Max: max, Walks: make([]attack.Walk, n)}
+	for lo := 0; lo < n; lo += walkImages {
+		hi := min(lo+walkImages, n)
+		if err := b.Exact(ctx, lo, max, r.Bounds, x.Walks[lo:hi]); err != nil {
+			return Curve{}, err
+		}
+		r.progress((hi - lo) * len(r.Eps) * (a.Steps + 1))
+	}
+	c := Curve{Attack: a, Correct: make([]int, len(r.Eps)), ZeroGradient: make([]int, len(r.Eps)), Exact: x}
+	for i := range x.Walks {
+		w := &x.Walks[i]
+		near := false
+		for e, eps := range r.Eps {
+			if w.At(eps, max) {
+				c.Correct[e]++
+			}
+			if w.Zero {
+				c.ZeroGradient[e]++
+			}
+			for _, v := range w.Correct {
+				for _, end := range []float64{v.Lo, v.Hi} {
+					near = near || end > 0 && end < max && math.Abs(end-eps) <= TieWidth*max
+				}
+			}
+		}
+		if w.Zero {
+			c.ZeroImages = append(c.ZeroImages, r.first+i)
+		}
+		if near {
+			x.Ties = append(x.Ties, r.first+i)
+		}
+	}
+	return c, nil
+}
+
+// walkImages is how many images one call of Exact walks: a few tenths of a second, so that progress is
+// told and an interrupt heard.
+const walkImages = 1000
