@@ -21,7 +21,7 @@ type Walk struct {
 // the first eps that fails, unless the walk ends there.
 func (w *Walk) At(eps, max float64) bool {
 	for _, v := range w.Correct {
-		if v.Lo <= eps && (eps < v.Hi || eps == v.Hi && v.Hi == max) {
+		if v.Lo == eps || v.Lo < eps && eps < v.Hi || v.Hi == eps && v.Hi == max {
 			return true
 		}
 	}
