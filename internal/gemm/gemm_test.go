@@ -175,10 +175,11 @@ func BenchmarkMulAdd(b *testing.B) {
 
 func benchmarkMulAdd[T Float](b *testing.B) {
 	for _, path := range Paths() {
-		for _, k := range []int{784, 1024} {
-			b.Run(fmt.Sprintf("path=%s/M=96/K=%d/N=1024", path, k), func(b *testing.B) {
+		for _, sh := range [][2]int{{96, 784}, {96, 1024}, {1000, 1024}} {
+			m, k := sh[0], sh[1]
+			b.Run(fmt.Sprintf("path=%s/M=%d/K=%d/N=1024", path, m, k), func(b *testing.B) {
 				r := rand.New(rand.NewPCG(1, 2))
-				const m, n = 96, 1024
+				const n = 1024
 				x, w, c := random[T](r, m*k), random[T](r, k*n), make([]T, m*n)
 				mat := NewMatrix[T](path, k, n)
 				mat.Pack(w, n, 1)
@@ -186,7 +187,7 @@ func benchmarkMulAdd[T Float](b *testing.B) {
 				for b.Loop() {
 					mat.MulAdd(c, n, x, k, 1, m, &s)
 				}
-				b.ReportMetric(2*m*n*float64(k)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+				b.ReportMetric(2*n*float64(m*k)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
 			})
 		}
 	}

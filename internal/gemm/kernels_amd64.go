@@ -4,9 +4,22 @@ package gemm
 
 import "golang.org/x/sys/cpu"
 
+var (
+	avx512 = kernel[float32]{"avx512", 16,
+		[]indexKernel[float32]{avx512_float32_5x1, avx512_float32_5x2, avx512_float32_5x3, avx512_float32_5x4, avx512_float32_5x5},
+		[]indexKernel[float32]{avx512_float32_1x1, avx512_float32_1x2, avx512_float32_1x3, avx512_float32_1x4, avx512_float32_1x5}}
+	avx512d = kernel[float64]{"avx512", 8,
+		[]indexKernel[float64]{avx512_float64_5x1, avx512_float64_5x2, avx512_float64_5x3, avx512_float64_5x4, avx512_float64_5x5},
+		[]indexKernel[float64]{avx512_float64_1x1, avx512_float64_1x2, avx512_float64_1x3, avx512_float64_1x4, avx512_float64_1x5}}
+	avx2 = kernel[float32]{"avx2", 8,
+		[]indexKernel[float32]{avx2_float32_5x1, avx2_float32_5x2},
+		[]indexKernel[float32]{avx2_float32_1x1, avx2_float32_1x2}}
+	avx2d = kernel[float64]{"avx2", 4,
+		[]indexKernel[float64]{avx2_float64_5x1, avx2_float64_5x2},
+		[]indexKernel[float64]{avx2_float64_1x1, avx2_float64_1x2}}
+)
+
 func kernels[T Float]() []kernel[T] {
-	avx2, avx512 := kernel[float32]{"avx2", 6, 16, avx2_float32}, kernel[float32]{"avx512", 12, 32, avx512_float32}
-	avx2d, avx512d := kernel[float64]{"avx2", 6, 8, avx2_float64}, kernel[float64]{"avx512", 12, 16, avx512_float64}
 	var ks []kernel[T]
 	add := func(both ...any) {
 		for _, k := range both {
