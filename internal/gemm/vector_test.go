@@ -259,21 +259,21 @@ func testKinks[T Float](t *testing.T, x Vector[T], r *rand.Rand, n int, u float6
 }
 
 func BenchmarkVector(b *testing.B) {
-	const n = 1024
+	const n, ld = 1024, 1024 + VectorPad // rows a power of two apart would share sets of the cache
+	r := rand.New(rand.NewPCG(1, 2))
+	z, z0, y, w := random[float32](r, GroupRows*ld), random[float32](r, n), random[float32](r, n), random[float32](r, n)
+	v, list, a := make([]float32, n), make([]uint32, ld), make([]float32, GroupRows*ld)
+	inf := float32(math.Inf(1))
 	for _, path := range Paths() {
 		x := NewVector[float32](path)
-		r := rand.New(rand.NewPCG(1, 2))
-		z, z0, y, w := random[float32](r, GroupRows*n), random[float32](r, n), random[float32](r, n), random[float32](r, n)
-		v, list, a := make([]float32, n), make([]uint32, n+VectorPad), make([]float32, GroupRows*(n+VectorPad))
-		inf := float32(math.Inf(1))
 		for _, c := range []struct {
 			name string
 			run  func()
 		}{
-			{"Positive5", func() { x.Positive(list, a, n+VectorPad, z, z, n, n, GroupRows) }},
-			{"Positive1", func() { x.Positive(list, a, n+VectorPad, z, z, n, n, 1) }},
-			{"NonZero5", func() { x.NonZero(list, a, n+VectorPad, z, n, n, GroupRows) }},
-			{"Flipped5", func() { x.Flipped(list, a, n+VectorPad, z, z0, n, n, GroupRows) }},
+			{"Positive5", func() { x.Positive(list, a, ld, z, z, ld, n, GroupRows) }},
+			{"Positive1", func() { x.Positive(list, a, ld, z, z, ld, n, 1) }},
+			{"NonZero5", func() { x.NonZero(list, a, ld, z, ld, n, GroupRows) }},
+			{"Flipped5", func() { x.Flipped(list, a, ld, z, z0, ld, n, GroupRows) }},
 			{"Line", func() { x.Line(v, z0, .5, y) }},
 			{"Add", func() { clear(v); x.Add(v, y) }},
 			{"Rectify", func() { copy(v, y); x.Rectify(v) }},
