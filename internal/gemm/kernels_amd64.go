@@ -36,3 +36,29 @@ func kernels[T Float]() []kernel[T] {
 	}
 	return append(ks, goKernel[T]())
 }
+
+var (
+	vectorAVX512 = Vector[float32]{
+		1, [2]lister[float32]{avx512_float32_positive5, avx512_float32_positive1}, [2]lister[float32]{avx512_float32_nonZero5, avx512_float32_nonZero1}, [2]lister[float32]{avx512_float32_flipped5, avx512_float32_flipped1},
+		avx512_float32_line, avx512_float32_add, avx512_float32_rectify, avx512_float32_move, avx512_float32_kinks,
+	}
+	vectorAVX512d = Vector[float64]{
+		1, [2]lister[float64]{avx512_float64_positive5, avx512_float64_positive1}, [2]lister[float64]{avx512_float64_nonZero5, avx512_float64_nonZero1}, [2]lister[float64]{avx512_float64_flipped5, avx512_float64_flipped1},
+		avx512_float64_line, avx512_float64_add, avx512_float64_rectify, avx512_float64_move, avx512_float64_kinks,
+	}
+	vectorAVX2 = Vector[float32]{
+		8, [2]lister[float32]{avx2_float32_positive5, avx2_float32_positive1}, [2]lister[float32]{avx2_float32_nonZero5, avx2_float32_nonZero1}, [2]lister[float32]{avx2_float32_flipped5, avx2_float32_flipped1},
+		avx2_float32_line, avx2_float32_add, avx2_float32_rectify, avx2_float32_move, avx2_float32_kinks,
+	}
+)
+
+// vectors returns the operations of a path by element type. AVX2 has none for float64.
+func vectors(path string) []any {
+	switch path {
+	case "avx512":
+		return []any{vectorAVX512, vectorAVX512d}
+	case "avx2":
+		return []any{vectorAVX2}
+	}
+	return nil
+}
