@@ -143,7 +143,7 @@ func writeExact(b *strings.Builder, a attack.Attack, x *pipeline.Exact) {
 	} else {
 		fmt.Fprintf(b, "  critical     the median image is never wrong up to %s\n", top)
 	}
-	fmt.Fprintf(b, "  recovery     %s right again at some eps above one that fools it\n", plural(recoveries(x), "image is", "images are"))
+	fmt.Fprintf(b, "  recovery     %s wrong at some eps and right at a larger one\n", plural(recoveries(x), "image is", "images are"))
 	checked, disagreed := x.Ends()
 	ends := plural(checked, "interval end", "interval ends")
 	if disagreed == 0 {
@@ -162,18 +162,17 @@ func writeExact(b *strings.Builder, a attack.Attack, x *pipeline.Exact) {
 		b.WriteString("  ties         none: no image changes within rounding of an eps above\n")
 		return
 	}
-	const most = 8
+	const most = 5
 	var names []string
 	for _, i := range x.Ties[:min(len(x.Ties), most)] {
 		names = append(names, strconv.Itoa(i))
 	}
-	list := strings.Join(names, ", ")
+	list, what, change := strings.Join(names, ", "), "images", "change"
 	if more := len(x.Ties) - most; more > 0 {
 		list += fmt.Sprintf(" and %d more", more)
 	}
-	what := "images"
 	if len(x.Ties) == 1 {
-		what = "image"
+		what, change = "image", "changes"
 	}
-	fmt.Fprintf(b, "  ties         %s %s\n               within rounding of an eps above, where either count could stand\n", what, list)
+	fmt.Fprintf(b, "  ties         %s %s\n               %s within rounding of an eps above; either count could stand\n", what, list, change)
 }
