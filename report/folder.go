@@ -35,6 +35,7 @@ const (
 type Folder struct {
 	dir      string
 	outdated []string // see Outdated
+	removed  []string
 }
 
 // A File is a name in a Folder and what it shall hold.
@@ -70,13 +71,15 @@ func OpenFolder(dir string, names ...string) (*Folder, error) {
 }
 
 // Outdated names files that other runs write and this one does not. Those that are there would pass for results of this run, so
-// Write will remove them, and Outdated returns their names. It returns an error if one was changed since advsweep wrote it. A
-// file that advsweep never wrote stays.
-func (f *Folder) Outdated(names ...string) (old []string, err error) {
+// Write removes them. It returns an error if one was changed since advsweep wrote it. A file that advsweep never wrote stays.
+func (f *Folder) Outdated(names ...string) error {
 	f.outdated = names
-	olds, err := f.ours(names)
-	return slices.Sorted(maps.Keys(olds)), err
+	_, err := f.ours(names)
+	return err
 }
+
+// Removed are the names of what the last Write removed because it was Outdated.
+func (f *Folder) Removed() []string { return f.removed }
 
 // ours gives the contents of those of names that exist and that advsweep wrote, or an error as replaceable does.
 func (f *Folder) ours(names []string) (map[string][]byte, error) {
@@ -144,6 +147,7 @@ func (f *Folder) Write(files ...File) (err error) {
 	// is that the next run takes them for the user's.
 	_ = f.record(hashes)
 	syncDir(f.dir)
+	f.removed = removed
 	return nil
 }
 

@@ -327,7 +327,7 @@ func TestFolderOutdated(t *testing.T) {
 		before func(t *testing.T, dir string)
 		refuse string // in the error of Outdated
 		after  string // in b.json
-		old    int    // files that Outdated names
+		gone   int    // files removed
 	}{
 		{"none", func(t *testing.T, dir string) {}, "", "", 0},
 		{"ours", func(t *testing.T, dir string) { write(t, dir, "1", "2") }, "", "", 1},
@@ -350,15 +350,15 @@ func TestFolderOutdated(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			old, err := f.Outdated("b.json")
+			err = f.Outdated("b.json")
 			if c.refuse == "" && err != nil || c.refuse != "" && (err == nil || !strings.Contains(err.Error(), c.refuse)) {
 				t.Errorf("error %v, want %q", err, c.refuse)
 			}
-			if len(old) != c.old {
-				t.Errorf("outdated: %q, want %d", old, c.old)
-			}
 			if err := f.Write(files("new", "")[:1]...); (err != nil) != (c.refuse != "") {
 				t.Errorf("Write: error %v", err)
+			}
+			if gone := f.Removed(); len(gone) != c.gone {
+				t.Errorf("removed %q, want %d", gone, c.gone)
 			}
 			a := "new"
 			if c.refuse != "" {
