@@ -96,6 +96,14 @@ func recoveries(x *pipeline.Exact) (n int) {
 	return n
 }
 
+// within is the largest distance from an end at which forward passes agreed.
+func within(x *pipeline.Exact) (eps float64) {
+	for _, w := range x.Walks {
+		eps = max(eps, w.Within)
+	}
+	return eps
+}
+
 // mean is the accuracy at an eps drawn evenly from [0, Max].
 func mean(x *pipeline.Exact) float64 { return x.Area() / x.Max }
 
@@ -107,6 +115,7 @@ type exactJSON struct {
 	Median    *float64     `json:"median_critical_eps"` // null: it is above Max
 	Recovery  int          `json:"recovery_images"`
 	Checked   int          `json:"ends_checked"`
+	Within    float64      `json:"ends_checked_within"` // the farthest from its end that a forward pass agreed
 	Disagreed int          `json:"ends_disagreed"`
 	Ties      []int        `json:"ties"`
 	Jumps     [][2]float64 `json:"jumps"` // eps, and the count from there on
@@ -120,6 +129,7 @@ func newExactJSON(x *pipeline.Exact, precision string) *exactJSON {
 		j.Median = &eps
 	}
 	j.Checked, j.Disagreed = x.Ends()
+	j.Within = d.round(within(x))
 	for _, s := range steps(x, d) {
 		j.Jumps = append(j.Jumps, [2]float64{s.Eps, float64(s.Correct)})
 	}
@@ -146,9 +156,12 @@ func writeExact(b *strings.Builder, a attack.Attack, x *pipeline.Exact) {
 	fmt.Fprintf(b, "  recovery     %s wrong at some eps and right at a larger one\n", plural(recoveries(x), "image is", "images are"))
 	checked, disagreed := x.Ends()
 	ends := plural(checked, "interval end", "interval ends")
-	if disagreed == 0 {
-		fmt.Fprintf(b, "  checked      %s, by a forward pass on both sides; 0 disagreed\n", ends)
-	} else {
+	switch {
+	case checked == 0:
+		b.WriteString("  checked      nothing: no interval ends\n")
+	case disagreed == 0:
+		fmt.Fprintf(b, "  checked      %s by forward passes on both sides, at most %s\n               away; 0 disagreed\n", ends, strconv.FormatFloat(within(x), 'g', 2, 64))
+	default:
 		n := 0
 		for i := range x.Walks {
 			if len(x.Walks[i].Disagreed) > 0 {

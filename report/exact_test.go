@@ -32,7 +32,7 @@ func walks(n int, top float64) *pipeline.Exact {
 		lo, hi := 0.0, float64(float32(0.05*math.Exp(0.45*random.NormFloat64())))
 		for hi < top {
 			w.Correct = append(w.Correct, attack.Interval{Lo: lo, Hi: hi})
-			w.Ends++
+			w.Ends, w.Within = w.Ends+1, 1e-6*top
 			if random.Float64() > 0.05 {
 				break
 			}
@@ -77,7 +77,7 @@ func six() (labels []int32, r *pipeline.Result) {
 	x := &pipeline.Exact{Max: 0.5, Walks: []attack.Walk{
 		{Class: 7, Correct: []attack.Interval{{Lo: 0, Hi: 0.5}}, Zero: true}, // never wrong
 		{Class: 3}, // never right
-		{Class: 1, Correct: []attack.Interval{{Lo: 0, Hi: third}}, Ends: 1},                                  // wrong from 1/3 on
+		{Class: 1, Correct: []attack.Interval{{Lo: 0, Hi: third}}, Ends: 1, Within: 0x1p-20},                 // wrong from 1/3 on
 		{Class: 6, Correct: []attack.Interval{{Lo: 0.1, Hi: 0.2}}, Ends: 2},                                  // right for a while
 		{Class: 4, Correct: []attack.Interval{{Lo: 0, Hi: 0.1}, {Lo: 0.25, Hi: 0.5}}, Ends: 2},               // wrong for a while
 		{Class: 1, Correct: []attack.Interval{{Lo: 0, Hi: 1e-7}}, Ends: 1, Disagreed: []float64{1e-7, 2e-7}}, // wrong at once, nearly
