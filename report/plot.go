@@ -58,6 +58,7 @@ type Figure struct {
 
 // PNG draws f as 1440 by 960 pixels, 200 to the inch.
 func (f Figure) PNG() ([]byte, error) {
+	// vgimg begins with a white page.
 	c := vgimg.NewWith(vgimg.UseWH(figureWidth, figureHeight), vgimg.UseDPI(figureDPI))
 	if err := f.draw(draw.New(c), 1); err != nil {
 		return nil, err
@@ -73,7 +74,10 @@ func (f Figure) PNG() ([]byte, error) {
 // wide, else any sans-serif.
 func (f Figure) SVG() ([]byte, error) {
 	c := vgsvg.New(figureWidth, figureHeight)
-	if err := f.draw(draw.New(c), svgSlack); err != nil {
+	page := draw.New(c)
+	page.SetColor(color.White)
+	page.Fill(page.Path())
+	if err := f.draw(page, svgSlack); err != nil {
 		return nil, err
 	}
 	var b bytes.Buffer
@@ -93,8 +97,6 @@ func (f Figure) draw(c draw.Canvas, slack vg.Length) error {
 	if err != nil {
 		return err
 	}
-	c.SetColor(color.White)
-	c.Fill(c.Path())
 	c = draw.Crop(c, figureMargin, -figureMargin, figureMargin, -figureMargin)
 
 	title, caption := sans(14), sans(9)
@@ -172,6 +174,7 @@ func (f Figure) plot(slack vg.Length) (*plot.Plot, error) {
 		}
 	}
 	p := plot.New()
+	p.BackgroundColor = nil // the page is white, and to paint it once more takes as long as all curves
 	for _, axis := range []*plot.Axis{&p.X, &p.Y} {
 		axis.Label.TextStyle.Font = sans(11).Font
 		axis.Tick.Label.Font = sans(10).Font
