@@ -33,7 +33,7 @@ func (b *Backend[T]) Exact(ctx context.Context, lo int, max float64, bounds atta
 		return fmt.Errorf("cpu: exact: images %d to %d of %d", lo, lo+len(dst), len(b.labels))
 	}
 	if !(max > 0) || math.IsInf(max, 0) || T(max) == 0 || T(max)-T(max) != 0 {
-		return fmt.Errorf("cpu: exact: eps up to %v, want a finite number > 0", max)
+		return fmt.Errorf("cpu: exact: eps up to %v, want a number that is above 0 and finite in %s", max, b.Precision())
 	}
 	if _, err := batch.Step(attack.Step{Size: []float64{max}, Bounds: bounds}, len(dst), 1, b.min, b.max); err != nil {
 		return fmt.Errorf("cpu: exact: %w", err)
@@ -48,6 +48,12 @@ func (b *Backend[T]) Exact(ctx context.Context, lo int, max float64, bounds atta
 			w.walk.rows.vec = b.vec
 		}
 		w.walk.run(lo+from, to-from, T(max), bounds, dst[from:to])
+		for i := range dst[from:to] { // what is right at T(max) is right up to max, also where they differ
+			if all := dst[from+i].Correct; len(all) > 0 && all[len(all)-1].Hi >= float64(T(max)) {
+				last := &all[len(all)-1]
+				last.Lo, last.Hi = min(last.Lo, max), max
+			}
+		}
 	})
 	if i := b.broken.Load(); i >= 0 && err == nil {
 		err = fmt.Errorf("cpu: exact: image %d: the logits or the gradient are not finite in %s", b.first+int(i), b.Precision())
