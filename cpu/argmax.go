@@ -1,10 +1,10 @@
 package cpu
 
-// argmax writes to each of dst [rows] the first largest of its row of z [rows, out],
+// argmax writes to each of dst [rows] the first largest of its row of z [rows, out], of stride ld,
 // or -1 if the row holds a NaN or an infinity.
-func argmax[T Float](dst []int32, z []T, out int) {
+func argmax[T Float](dst []int32, z []T, out, ld int) {
 	for r := range dst {
-		row := z[r*out:][:out]
+		row := z[r*ld:][:out]
 		best := 0
 		for j, v := range row {
 			if v-v != 0 {

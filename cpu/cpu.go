@@ -1,10 +1,13 @@
 // Package cpu is the backend that runs everywhere: batched, on all cores, without
 // cgo, in float32 or float64.
 //
-// Work is split by rows. A worker takes a block of rows through every layer, so
-// that activations stay in its cache and workers meet only at the end. A row's
-// results do not depend on the block it is in: same inputs give the same bits, whatever
-// the batch size or the number of threads.
+// Work is split by rows. A worker takes a block of rows through every layer, and workers
+// meet only at the end. A row's results do not depend on the block it is in: same inputs give
+// the same bits, whatever the batch size or the number of threads.
+//
+// Three things make it do less arithmetic than the formulas have. Units that are zero, and pixels, are left out of
+// products, which changes no bit (rows.go). From the second step of an attack on, the first layer follows the pixels that changed
+// their move (moves.go). And the whole curve of FGSM comes of a few points on each ray (walk.go).
 package cpu
 
 import (
@@ -31,6 +34,9 @@ type Float = gemm.Float
 type Options struct {
 	Threads int    // goroutines; 0 is one for each processor
 	Kernel  string // one of Kernels; "" is the best, or the one that ADVSWEEP_KERNEL names
+	// Dense makes every product whole and every step start from the pixels, as other programs do. It is slower and
+	// there to compare with: in float32 only BIM's steps after the first differ, within rounding.
+	Dense bool
 }
 
 // MaxThreads is the largest Options.Threads.
@@ -50,6 +56,7 @@ type Backend[T Float] struct {
 	in, out int       // I, O
 	width   int       // outputs of the first layer
 	threads int
+	dense   bool
 	scratch []scratch[T]
 	broken  atomic.Int64 // an image whose gradient was not finite in a Step, or -1
 	closed  bool
@@ -67,15 +74,18 @@ type Backend[T Float] struct {
 	// Set by Begin: a row for each (image, eps), image lo + r/E and eps r%E.
 	lo, rows int
 	eps      []T
-	x        []T     // [rows, I]; not filled while fresh or on a ray
-	fresh    bool    // x is x0
-	ray      ray[T]  // if on, x is on it
+	x        []T    // [rows, I]; not filled while fresh or on a ray
+	fresh    bool   // x is x0
+	ray      ray[T] // if on, x is on it
+	moves    moves[T]
+	still    int     // eps before this one have not moved: x is x0
 	zero     []bool  // [rows]: a gradient was zero in every pixel
 	class    []int32 // [rows], of Count
 }
 
-// blockRows is the most rows of a block: a multiple of every kernel's tile.
-const blockRows = 96
+// blockRows is the most rows of a block. The weights are read once for all of them, from a cache that two
+// processors share at best, and what a block needs besides must not crowd out too much.
+const blockRows = 1280
 
 // batchBytes bounds what grows with the rows.
 const batchBytes = 64 << 20
@@ -96,7 +106,7 @@ func New[T Float](m *model.Model, o Options) (*Backend[T], error) {
 	if err != nil {
 		return nil, fmt.Errorf("cpu: %w", err)
 	}
-	b := &Backend[T]{kernel: kernel, vec: gemm.NewVector[T](kernel), threads: o.Threads}
+	b := &Backend[T]{kernel: kernel, vec: gemm.NewVector[T](kernel), threads: o.Threads, dense: o.Dense}
 	for i, l := range m.Layers {
 		switch l := l.(type) {
 		case model.Linear:
@@ -109,6 +119,9 @@ func New[T Float](m *model.Model, o Options) (*Backend[T], error) {
 	}
 	b.in, b.width, b.out = b.layers[0].in, b.layers[0].out, b.layers[len(b.layers)-1].out
 	b.scratch = make([]scratch[T], o.Threads)
+	for i := range b.scratch {
+		b.scratch[i].rows = rows[T]{vec: b.vec, dense: b.dense}
+	}
 	return b, nil
 }
 
@@ -121,10 +134,22 @@ func (b *Backend[T]) Precision() string { return fmt.Sprintf("float%d", 8*unsafe
 // Shape returns the length I of an image and the number O of classes.
 func (b *Backend[T]) Shape() (inputs, classes int) { return b.in, b.out }
 
-// MaxRows is the most rows for one Begin that keep memory bounded: x of each row and, at one
+// MaxRows is the most rows for one Begin that keep memory bounded: x and the moves of each row and, at one
 // eps, a ray of each.
 func (b *Backend[T]) MaxRows() int {
-	return max(1, batchBytes/((b.in+2*b.width)*int(unsafe.Sizeof(T(0)))))
+	return max(1, batchBytes/((2*b.in+4*b.width)*int(unsafe.Sizeof(T(0)))))
+}
+
+// Work returns how many floating-point operations the matrix products have taken so far, two for each multiplication and
+// addition, without those that were left out.
+func (b *Backend[T]) Work() (flop uint64) {
+	for i := range b.scratch {
+		flop += b.scratch[i].rows.flop
+		if w := b.scratch[i].walk; w != nil {
+			flop += w.rows.flop
+		}
+	}
+	return flop
 }
 
 var errClosed = fmt.Errorf("cpu: %w", batch.ErrClosed)
@@ -164,7 +189,8 @@ func (b *Backend[T]) Begin(ctx context.Context, lo, hi int, eps []float64) error
 		return fmt.Errorf("cpu: %w", err)
 	}
 	b.eps = rounded
-	b.lo, b.rows, b.fresh, b.ray.on = lo, (hi-lo)*len(eps), true, false
+	b.lo, b.rows, b.fresh, b.ray.on, b.moves.on = lo, (hi-lo)*len(eps), true, false, false
+	b.still = len(eps)
 	b.x = resize(b.x, b.rows*b.in)
 	b.zero = resize(b.zero, b.rows)
 	clear(b.zero)
@@ -181,7 +207,13 @@ func (b *Backend[T]) Step(ctx context.Context, s attack.Step) error {
 		return fmt.Errorf("cpu: %w", err)
 	}
 	b.broken.Store(-1)
-	if s.Direction == attack.Gradient && b.fresh {
+	for e, v := range size[:b.still] {
+		if v != 0 {
+			b.still = e
+			break
+		}
+	}
+	if s.Direction == attack.Gradient {
 		if err := b.signClean(ctx); err != nil {
 			return err
 		}
@@ -190,43 +222,9 @@ func (b *Backend[T]) Step(ctx context.Context, s attack.Step) error {
 	case b.fresh && s.Bounds.None():
 		err = b.enterRay(ctx, s, size)
 	case b.fresh:
-		err = b.each(ctx, b.rows, func(w *scratch[T], lo, hi int) {
-			for r := lo; r < hi; r++ {
-				i, e := b.image(r)
-				signStep(b.x[r*b.in:][:b.in], b.clean(i), b.direction(w, s, i), size[e])
-			}
-			b.project(s.Bounds, lo, hi)
-		})
+		err = b.enterMoves(ctx, s, size)
 	default:
-		err = b.each(ctx, b.rows, func(w *scratch[T], lo, hi int) {
-			var g []T
-			if s.Direction == attack.Gradient {
-				b.forwardRows(w, lo, hi)
-				g = b.backward(w, hi-lo, func(r int) int32 { i, _ := b.image(lo + r); return b.labels[i] })
-			}
-			if b.ray.on {
-				b.rayImages(w, b.x[lo*b.in:hi*b.in], lo, hi)
-			}
-			for r := lo; r < hi; r++ {
-				i, e := b.image(r)
-				x := b.x[r*b.in:][:b.in]
-				if g == nil {
-					signStep(x, x, b.direction(w, s, i), size[e])
-					continue
-				}
-				w.sign = resize(w.sign, b.in)
-				zero, finite := signOf(w.sign, g[(r-lo)*b.in:][:b.in])
-				if !finite {
-					b.broken.Store(int64(i))
-				}
-				if zero {
-					b.zero[r] = true
-				}
-				signStep(x, x, w.sign, size[e])
-			}
-			b.project(s.Bounds, lo, hi)
-		})
-		b.ray.on = false
+		err = b.move(ctx, s, size)
 	}
 	if i := b.broken.Load(); i >= 0 && err == nil {
 		err = fmt.Errorf("cpu: %w", batch.NotFinite(b.first+int(i), b.Precision()))
@@ -235,10 +233,11 @@ func (b *Backend[T]) Step(ctx context.Context, s attack.Step) error {
 		b.rows, b.eps = 0, nil // some rows have moved, some have not
 		return err
 	}
-	if b.fresh && s.Direction == attack.Gradient {
+	if s.Direction == attack.Gradient {
 		for r := range b.zero {
-			i, _ := b.image(r)
-			b.zero[r] = b.flat[i]
+			if i, e := b.image(r); b.fresh || e < b.still { // the gradient was that at the clean image
+				b.zero[r] = b.zero[r] || b.flat[i]
+			}
 		}
 	}
 	b.fresh = false
@@ -262,21 +261,13 @@ func (b *Backend[T]) direction(w *scratch[T], s attack.Step, i int) []int8 {
 	return w.sign
 }
 
-// project keeps rows lo to hi-1 in bounds and in the ball.
-func (b *Backend[T]) project(bounds attack.Bounds, lo, hi int) {
-	if bounds.None() {
-		return
-	}
-	for r := lo; r < hi; r++ {
-		i, e := b.image(r)
-		project(b.x[r*b.in:][:b.in], b.clean(i), b.eps[e], T(bounds.Lo), T(bounds.Hi))
-	}
-}
-
-// signClean fills sign and flat for the clean images that Begin named.
+// signClean fills sign and flat for the clean images that Begin named, as far as they are not there. Where moves
+// follow, only images that a gradient is asked of need them: all of a first step, and those that stand still.
 func (b *Backend[T]) signClean(ctx context.Context) error {
-	in := b.in
-	return b.each(ctx, b.rows/len(b.eps), func(w *scratch[T], lo, hi int) {
+	if !b.fresh && b.still == 0 {
+		return nil
+	}
+	return b.each(ctx, b.rows/len(b.eps), blockRows, func(w *scratch[T], lo, hi int) {
 		lo, hi = b.lo+lo, b.lo+hi
 		for lo < hi && b.signed[lo] {
 			lo++
@@ -284,11 +275,18 @@ func (b *Backend[T]) signClean(ctx context.Context) error {
 		for lo < hi && b.signed[hi-1] {
 			hi--
 		}
-		b.forward(w, b.x0[lo*in:hi*in], hi-lo)
-		g := b.backward(w, hi-lo, func(r int) int32 { return b.labels[lo+r] })
+		if lo == hi {
+			return
+		}
+		n := hi - lo
+		z := w.layers(b)
+		z[0] = b.affine(w, b.x0[lo*b.in:hi*b.in], n, unlike)
+		b.up(&w.rows, z, n, unlike)
+		b.loss(w, z, n, func(r int) int32 { return b.labels[lo+r] })
+		g := b.down(&w.rows, z, &w.grad, n, unlike)
 		for i := lo; i < hi; i++ {
 			var finite bool
-			b.flat[i], finite = signOf(b.sign[i*in:][:in], g[(i-lo)*in:][:in])
+			b.flat[i], finite = signOf(b.sign[i*b.in:][:b.in], g[(i-lo)*b.layers[0].below:][:b.in])
 			b.signed[i] = finite
 			if !finite {
 				b.broken.Store(int64(i))
@@ -313,8 +311,9 @@ func (b *Backend[T]) Predictions(ctx context.Context, dst []int32) error {
 	if err := b.ready(len(dst)); err != nil {
 		return err
 	}
-	return b.each(ctx, b.rows, func(w *scratch[T], lo, hi int) {
-		argmax(dst[lo:hi], b.forwardRows(w, lo, hi), b.out)
+	return b.eachRow(ctx, func(w *scratch[T], lo, hi int) {
+		z := b.forward(w, lo, hi)
+		argmax(dst[lo:hi], z, b.out, len(z)/(hi-lo))
 	})
 }
 
@@ -354,7 +353,7 @@ func (b *Backend[T]) Count(ctx context.Context, correct, zero []int, stuck []boo
 
 // Logits returns f(x) [rows, O] in the Backend's precision.
 func (b *Backend[T]) Logits(ctx context.Context) (*tensor.Dense, error) {
-	return b.matrix(ctx, b.out, b.forwardRows)
+	return b.matrix(ctx, b.out, b.forward)
 }
 
 // Images returns x [rows, I] in the Backend's precision.
@@ -366,12 +365,12 @@ func (b *Backend[T]) Images(ctx context.Context) (*tensor.Dense, error) {
 // 1 - p_y > 0. See lossGradient for why.
 func (b *Backend[T]) InputGradient(ctx context.Context) (*tensor.Dense, error) {
 	return b.matrix(ctx, b.in, func(w *scratch[T], lo, hi int) []T {
-		b.forwardRows(w, lo, hi)
-		return b.backward(w, hi-lo, func(r int) int32 { i, _ := b.image(lo + r); return b.labels[i] })
+		b.forward(w, lo, hi)
+		return b.gradient(w, lo, hi, 0)
 	})
 }
 
-// matrix collects f of every block of rows into one [rows, cols].
+// matrix collects f of every block of rows, whatever their stride, into one [rows, cols].
 func (b *Backend[T]) matrix(ctx context.Context, cols int, f func(w *scratch[T], lo, hi int) []T) (*tensor.Dense, error) {
 	if err := b.ready(b.rows); err != nil {
 		return nil, err
@@ -380,8 +379,12 @@ func (b *Backend[T]) matrix(ctx context.Context, cols int, f func(w *scratch[T],
 		return nil, errors.New("cpu: the batch is empty")
 	}
 	dst := make([]T, b.rows*cols)
-	err := b.each(ctx, b.rows, func(w *scratch[T], lo, hi int) {
-		copy(dst[lo*cols:hi*cols], f(w, lo, hi))
+	err := b.eachRow(ctx, func(w *scratch[T], lo, hi int) {
+		part := f(w, lo, hi)
+		ld := len(part) / (hi - lo)
+		for r := lo; r < hi; r++ {
+			copy(dst[r*cols:][:cols], part[(r-lo)*ld:])
+		}
 	})
 	if err != nil {
 		return nil, err
@@ -396,7 +399,7 @@ func (b *Backend[T]) Close() error {
 	}
 	b.closed = true
 	b.layers, b.scratch, b.x0, b.labels, b.sign, b.signed, b.flat = nil, nil, nil, nil, nil, nil, nil
-	b.x, b.ray, b.zero, b.rows, b.eps = nil, ray[T]{}, nil, 0, nil
+	b.x, b.ray, b.moves, b.rates, b.zero, b.rows, b.eps = nil, ray[T]{}, moves[T]{}, nil, nil, 0, nil
 	return nil
 }
 
@@ -429,65 +432,67 @@ func (b *Backend[T]) images(w *scratch[T], lo, hi int) []T {
 
 // A scratch is the memory of one worker.
 type scratch[T Float] struct {
+	rows rows[T]
 	x    []T   // [rows, I]
-	act  [][]T // the output of each layer [rows, out]
+	z0   []T   // the first layer [rows, stride]
+	z    [][]T // the output of each layer before its ReLU; the first may be z0 or the rows' own
 	grad [2][]T
 	sign []int8 // [I]
 	gemm gemm.Scratch[T]
+
+	d, slope, v []T // see moves.go
+
 	walk *walk[T]
 }
 
-// forwardRows returns the logits [hi-lo, O] of rows lo to hi-1, valid until w is used again.
-func (b *Backend[T]) forwardRows(w *scratch[T], lo, hi int) []T {
-	if !b.ray.on {
-		return b.forward(w, b.images(w, lo, hi), hi-lo)
-	}
-	w.act = resize(w.act, len(b.layers))
-	w.act[0] = resize(w.act[0], (hi-lo)*b.layers[0].out)
-	b.rayLayer(w.act[0], lo, hi)
-	return b.above(w, hi-lo)
+// layers returns w.z with an element for each layer.
+func (w *scratch[T]) layers(b *Backend[T]) [][]T {
+	w.z = resize(w.z, len(b.layers))
+	w.z[0] = nil
+	return w.z
 }
 
-// forward returns the logits [rows, O] of x [rows, I], valid until w is used again.
-func (b *Backend[T]) forward(w *scratch[T], x []T, rows int) []T {
-	w.act = resize(w.act, len(b.layers))
-	w.act[0] = resize(w.act[0], rows*b.layers[0].out)
-	b.layers[0].forward(w.act[0], x, rows, &w.gemm)
-	return b.above(w, rows)
+// forward returns the logits of rows lo to hi-1, [hi-lo, stride of the last layer], valid until w is used again.
+func (b *Backend[T]) forward(w *scratch[T], lo, hi int) []T {
+	z := w.layers(b)
+	z[0] = b.firstLayer(w, lo, hi)
+	b.up(&w.rows, z, hi-lo, b.alike(lo, hi, 0))
+	return z[len(z)-1]
 }
 
-// above runs the layers above the first, whose output is w.act[0], and returns the logits.
-func (b *Backend[T]) above(w *scratch[T], rows int) []T {
-	for i := 1; i < len(b.layers); i++ {
-		l := &b.layers[i]
-		w.act[i] = resize(w.act[i], rows*l.out)
-		l.forward(w.act[i], w.act[i-1], rows, &w.gemm)
-	}
-	return w.act[len(b.layers)-1]
+// gradient returns the gradient of the loss with respect to x of rows lo to hi-1, which w has been forward with,
+// each divided by its 1 - p_y, [hi-lo, below], valid until w is used again. It leaves out the first skip eps.
+func (b *Backend[T]) gradient(w *scratch[T], lo, hi, skip int) []T {
+	b.loss(w, w.z, hi-lo, func(r int) int32 { i, _ := b.image(lo + r); return b.labels[i] })
+	return b.down(&w.rows, w.z, &w.grad, hi-lo, b.alike(lo, hi, skip))
 }
 
-// backward returns the gradient of the loss with respect to the x of the last forward pass,
-// [rows, I], each row divided by its 1 - p_y, valid until w is used again. label gives the
-// label of a row.
-func (b *Backend[T]) backward(w *scratch[T], rows int, label func(r int) int32) []T {
-	logits := w.act[len(b.layers)-1]
-	w.grad[0] = resize(w.grad[0], rows*b.out)
-	for r := range rows {
-		lossGradient(w.grad[0][r*b.out:][:b.out], logits[r*b.out:][:b.out], int(label(r)))
+// firstLayer returns the output of the first layer before its ReLU of rows lo to hi-1, [hi-lo, stride].
+func (b *Backend[T]) firstLayer(w *scratch[T], lo, hi int) []T {
+	ld := b.layers[0].stride
+	switch {
+	case b.moves.on:
+		return b.moves.z[lo*ld : hi*ld]
+	case b.ray.on:
+		w.z0 = resize(w.z0, (hi-lo)*ld)
+		b.rayLayer(w.z0, lo, hi)
+		return w.z0
 	}
-	for i := len(b.layers) - 1; i >= 0; i-- {
-		l := &b.layers[i]
-		w.grad[1] = resize(w.grad[1], rows*l.in)
-		l.backward(w.grad[1], w.grad[0], w.act[i], rows, &w.gemm)
-		w.grad[0], w.grad[1] = w.grad[1], w.grad[0]
-	}
-	return w.grad[0]
+	return b.affine(w, b.images(w, lo, hi), hi-lo, b.alike(lo, hi, 0))
 }
 
-// each calls f for blocks that cover rows 0 to n-1, on all threads. It stops early if ctx ends,
+// eachRow calls f for blocks that cover all rows, as each does, the rows of an image in one block if they fit.
+func (b *Backend[T]) eachRow(ctx context.Context, f func(w *scratch[T], lo, hi int)) error {
+	unit := min(len(b.eps), blockRows)
+	return b.each(ctx, (b.rows+unit-1)/unit, max(1, blockRows/unit), func(w *scratch[T], lo, hi int) {
+		f(w, lo*unit, min(hi*unit, b.rows))
+	})
+}
+
+// each calls f for blocks of at most most that cover 0 to n-1, on all threads. It stops early if ctx ends,
 // and returns its error.
-func (b *Backend[T]) each(ctx context.Context, n int, f func(w *scratch[T], lo, hi int)) error {
-	blocks := (n + blockRows - 1) / blockRows
+func (b *Backend[T]) each(ctx context.Context, n, most int, f func(w *scratch[T], lo, hi int)) error {
+	blocks := (n + most - 1) / most
 	if n > b.threads { // every thread gets as many
 		blocks = (blocks + b.threads - 1) / b.threads * b.threads
 	}

@@ -17,42 +17,40 @@ type ray[T Float] struct {
 	on   bool
 	step attack.Step
 	size []T // [E]
-	a, c []T // [images, out of the first layer]
+	a, c []T // [images, stride of the first layer]
 }
 
 // enterRay makes the rows' first step s.
 func (b *Backend[T]) enterRay(ctx context.Context, s attack.Step, size []T) error {
 	l, images, p := &b.layers[0], b.rows/len(b.eps), &b.ray
 	p.step, p.size = s, size
-	p.a, p.c = resize(p.a, images*l.out), resize(p.c, images*l.out)
-	err := b.each(ctx, images, func(w *scratch[T], lo, hi int) {
-		a, c := p.a[lo*l.out:hi*l.out], p.c[lo*l.out:hi*l.out]
-		l.affine(a, b.x0[(b.lo+lo)*b.in:(b.lo+hi)*b.in], hi-lo, &w.gemm)
-		w.x = resize(w.x, (hi-lo)*b.in)
+	p.a, p.c = resize(p.a, images*l.stride), resize(p.c, images*l.stride)
+	err := b.each(ctx, images, blockRows, func(w *scratch[T], lo, hi int) {
+		n := hi - lo
+		copy(p.a[lo*l.stride:], b.affine(w, b.x0[(b.lo+lo)*b.in:], n, unlike))
+		w.x = resize(w.x, n*b.in)
 		for i := lo; i < hi; i++ {
 			for k, d := range b.direction(w, s, b.lo+i) {
 				w.x[(i-lo)*b.in+k] = T(d)
 			}
 		}
+		c := p.c[lo*l.stride : hi*l.stride]
 		clear(c)
-		l.wt.MulAdd(c, l.out, w.x, b.in, 1, hi-lo, &w.gemm)
+		w.rows.reset(n, b.in)
+		unlike(&w.rows, n, b.in, func(row, count int) int { return w.rows.nonZero(row, count, w.x, b.in, b.in) })
+		w.rows.multiply(c, l.stride, l.wt)
 	})
 	p.on = err == nil
 	return err
 }
 
-// rayLayer writes the output of the first layer, y [hi-lo, out], for rows lo to hi-1.
-func (b *Backend[T]) rayLayer(y []T, lo, hi int) {
-	l, p := &b.layers[0], &b.ray
+// rayLayer writes the output of the first layer before its ReLU, z [hi-lo, stride], for rows lo to hi-1.
+func (b *Backend[T]) rayLayer(z []T, lo, hi int) {
+	ld, p := b.layers[0].stride, &b.ray
 	for r := lo; r < hi; r++ {
 		i, e := b.image(r)
-		a, c := p.a[(i-b.lo)*l.out:][:l.out], p.c[(i-b.lo)*l.out:][:l.out]
-		for j, v := range c {
-			// The conversion keeps compilers from fusing, so that processors agree.
-			y[(r-lo)*l.out+j] = a[j] + T(p.size[e]*v)
-		}
+		b.vec.Line(z[(r-lo)*ld:][:ld], p.a[(i-b.lo)*ld:][:ld], p.size[e], p.c[(i-b.lo)*ld:][:ld])
 	}
-	l.rectify(y)
 }
 
 // rayImages writes x [hi-lo, I] of rows lo to hi-1.

@@ -6,6 +6,7 @@ import "advsweep/internal/gemm"
 // Skipping changes no bit of a result: a term 0·w leaves its sum as it is.
 type rows[T Float] struct {
 	vec    gemm.Vector[T]
+	dense  bool // list every column
 	list   []uint32
 	a      []T
 	groups []gemm.Group[T]
@@ -43,22 +44,48 @@ func (r *rows[T]) add(row, count int, list []uint32, a []T, lda, columns int) {
 // positive appends rows row to row+count-1 of v where m is positive, both [·, n] with stride ld. count is 1 or GroupRows.
 func (r *rows[T]) positive(row, count int, v, m []T, ld, n int) int {
 	list, a, lda := r.next(count, n)
-	c := r.vec.Positive(list, a, lda, v[row*ld:], m[row*ld:], ld, n, count)
+	c := n
+	if r.dense {
+		r.all(list, a, lda, v[row*ld:], m[row*ld:], ld, n, count)
+	} else {
+		c = r.vec.Positive(list, a, lda, v[row*ld:], m[row*ld:], ld, n, count)
+	}
 	r.add(row, count, list, a, lda, c)
 	return c
 }
 
-// nonZero appends rows row to row+count-1 of v [·, n] with stride ld, as the product's rows from to on.
-func (r *rows[T]) nonZero(to, row, count int, v []T, ld, n int) int {
+// nonZero appends rows row to row+count-1 of v [·, n] with stride ld.
+func (r *rows[T]) nonZero(row, count int, v []T, ld, n int) int {
 	list, a, lda := r.next(count, n)
-	c := r.vec.NonZero(list, a, lda, v[row*ld:], ld, n, count)
-	r.add(to, count, list, a, lda, c)
+	c := n
+	if r.dense {
+		r.all(list, a, lda, v[row*ld:], nil, ld, n, count)
+	} else {
+		c = r.vec.NonZero(list, a, lda, v[row*ld:], ld, n, count)
+	}
+	r.add(row, count, list, a, lda, c)
 	return c
 }
 
-// unlike appends count rows of different images, which share little: list appends some of them, as positive and
-// nonZero do. It takes them one by one where that is faster, else by fives.
-func (r *rows[T]) unlike(count, n int, list func(row, count int) int) {
+// all lists every column, with the values of v, but 0 where m, if there, is not positive.
+func (r *rows[T]) all(list []uint32, a []T, lda int, v, m []T, ld, n, count int) {
+	for k := range n {
+		list[k] = uint32(k)
+	}
+	for i := range count {
+		copy(a[i*lda:][:n], v[i*ld:])
+		if m != nil {
+			for k, z := range m[i*ld:][:n] {
+				if z <= 0 { // a NaN is not
+					a[i*lda+k] = 0
+				}
+			}
+		}
+	}
+}
+
+// unlike is a split of rows of different images, which share little: one by one where that is faster, else five together.
+func unlike[T Float](r *rows[T], count, n int, list func(row, count int) int) {
 	for row := 0; row < count; row += gemm.GroupRows {
 		end, mark, sum := min(row+gemm.GroupRows, count), r.mark(), 0
 		for i := row; i < end; i++ {

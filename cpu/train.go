@@ -47,6 +47,7 @@ const (
 	beta1, beta2, adamEps = 0.9, 0.999, 1e-8
 	maxWeights            = 1 << 27 // with what Adam keeps, 3 GiB
 	weightRows            = 32      // output units whose weights one task updates
+	trainRows             = 100     // of a batch, in one task
 )
 
 // Run returns the trained model, in float32. The same set, seed and kernel give the same
@@ -187,13 +188,13 @@ func (t *trainer) step(ctx context.Context, rows int, rate float64) error {
 			clear(d)
 		}
 	}
-	err := b.each(ctx, rows, func(s *scratch[float32], lo, hi int) {
+	err := b.each(ctx, rows, trainRows, func(s *scratch[float32], lo, hi int) {
 		for i := range layers {
 			l := &layers[i]
 			l.forward(t.x[i+1][lo*l.out:hi*l.out], t.x[i][lo*l.in:hi*l.in], hi-lo, &s.gemm)
 		}
 		out := layers[top].out
-		argmax(t.class[lo:hi], t.x[top+1][lo*out:hi*out], out)
+		argmax(t.class[lo:hi], t.x[top+1][lo*out:hi*out], out, out)
 		for r := lo; r < hi; r++ {
 			t.loss[r] = meanLossGradient(t.dz[top][r*out:][:out], t.x[top+1][r*out:][:out], int(t.labels[r]), rows)
 		}

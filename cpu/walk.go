@@ -42,10 +42,10 @@ func (b *Backend[T]) Exact(ctx context.Context, lo int, max float64, bounds atta
 		b.rates = newRates(b.kernel, b.layers)
 	}
 	b.broken.Store(-1)
-	err := b.each(ctx, len(dst), func(w *scratch[T], from, to int) {
+	err := b.each(ctx, len(dst), walkRows, func(w *scratch[T], from, to int) {
 		if w.walk == nil {
-			w.walk = &walk[T]{b: b}
-			w.walk.rows.vec = b.vec
+			w.walk = &walk[T]{b: b, scratch: w}
+			w.walk.rows = rows[T]{vec: b.vec, dense: b.dense}
 		}
 		w.walk.run(lo+from, to-from, T(max), bounds, dst[from:to])
 		for i := range dst[from:to] { // what is right at T(max) is right up to max, also where they differ
@@ -63,15 +63,15 @@ func (b *Backend[T]) Exact(ctx context.Context, lo int, max float64, bounds atta
 
 // A walk is what one worker needs to walk a block of images. Rows of a matrix have the stride of their layer.
 type walk[T Float] struct {
-	b      *Backend[T]
-	rows   rows[T]
-	lo, n  int // the images
-	max    T
-	bounds attack.Bounds
+	b       *Backend[T]
+	scratch *scratch[T]
+	rows    rows[T]
+	lo, n   int // the images
+	max     T
+	bounds  attack.Bounds
 
-	clean  [][]T // the output of each layer before its ReLU at the clean images [n, stride]; the last are the logits
-	points [][]T // the same at the points looked at
-	grad   [2][]T
+	clean  [][]T       // the output of each layer before its ReLU at the clean images [n, stride]; the last are the logits
+	points [][]T       // the same at the points looked at
 	s      []T         // where pixels move to: -1, 0, 1 [n, I]
 	c      []T         // the slope of the first layer's output at eps 0, W·s [n, stride]
 	d      []T         // and of the second's [n, stride]
@@ -118,8 +118,11 @@ type piece struct {
 	right  bool
 }
 
-// groupsAtOnce bounds the memory of a walk.
-const groupsAtOnce = 96
+// walkRows and groupsAtOnce bound the images and the points that a worker has in memory.
+const (
+	walkRows     = 96
+	groupsAtOnce = 96
+)
 
 func (w *walk[T]) run(lo, n int, max T, bounds attack.Bounds, dst []attack.Walk) {
 	w.lo, w.n, w.max, w.bounds = lo, n, max, bounds
@@ -155,56 +158,31 @@ func (w *walk[T]) start(dst []attack.Walk) bool {
 	w.part[0], w.part[1] = resize(w.part[0], b.out), resize(w.part[1], b.out)
 	w.open, w.found = w.open[:0], w.found[:0]
 
-	// The clean images.
-	x0 := b.x0[w.lo*b.in:]
-	w.rows.reset(n, b.in)
-	w.rows.unlike(n, b.in, func(row, count int) int { return w.rows.nonZero(row, row, count, x0, b.in, b.in) })
-	for l := range b.layers {
-		a := &b.layers[l]
-		w.clean[l] = resize(w.clean[l], n*a.stride)
-		if l > 0 {
-			w.positive(w.clean[l-1], w.clean[l-1], l)
-		}
-		for i := range n {
-			copy(w.clean[l][i*a.stride:], a.bias)
-		}
-		w.rows.multiply(w.clean[l], a.stride, a.wt)
-	}
-
-	// Their classes, and their gradients from the logits down.
+	// The clean images, their classes, and their gradients.
+	w.clean[0] = resize(w.clean[0], n*b.layers[0].stride)
+	copy(w.clean[0], b.affine(w.scratch, b.x0[w.lo*b.in:], n, unlike))
+	b.up(&w.rows, w.clean, n, unlike)
 	top := &b.layers[L-1]
-	w.grad[0] = resize(w.grad[0], n*top.stride)
 	for i := range n {
-		z, q := w.clean[L-1][i*top.stride:][:b.out], w.grad[0][i*top.stride:][:b.out]
 		class := make([]int32, 1)
-		argmax(class, z, b.out)
+		argmax(class, w.clean[L-1][i*top.stride:], b.out, 0)
 		if class[0] < 0 {
 			b.broken.Store(int64(w.lo + i))
 			return false
 		}
 		dst[i] = attack.Walk{Class: int(class[0])}
-		lossGradient(q, z, int(b.labels[w.lo+i]))
+	}
+	b.loss(w.scratch, w.clean, n, func(r int) int32 { return b.labels[w.lo+r] })
+	for i := range n {
 		w.guess[i] = 0
-		for j, v := range z {
-			w.guess[i] -= q[j] * v
+		for j, q := range w.scratch.grad[0][i*top.stride:][:b.out] {
+			w.guess[i] -= q * w.clean[L-1][i*top.stride+j]
 		}
 	}
-	for l := L - 1; l >= 0; l-- {
-		a := &b.layers[l]
-		if l == L-1 {
-			w.rows.reset(n, a.out)
-			w.rows.unlike(n, a.out, func(row, count int) int { return w.rows.nonZero(row, row, count, w.grad[0], a.stride, a.out) })
-		} else {
-			w.positive(w.grad[0], w.clean[l], l+1)
-		}
-		w.grad[1] = resize(w.grad[1], n*a.below)
-		clear(w.grad[1])
-		w.rows.multiply(w.grad[1], a.below, a.w)
-		w.grad[0], w.grad[1] = w.grad[1], w.grad[0]
-	}
+	grad := b.down(&w.rows, w.clean, &w.scratch.grad, n, unlike)
 	w.s = resize(w.s, n*b.in)
 	for i := range n {
-		g, s := w.grad[0][i*b.layers[0].below:][:b.in], b.sign[(w.lo+i)*b.in:][:b.in]
+		g, s := grad[i*b.layers[0].below:][:b.in], b.sign[(w.lo+i)*b.in:][:b.in]
 		zero, finite := signOf(s, g)
 		if !finite {
 			b.broken.Store(int64(w.lo + i))
@@ -224,7 +202,7 @@ func (w *walk[T]) start(dst []attack.Walk) bool {
 	w.c = resize(w.c, n*a.stride)
 	clear(w.c)
 	w.rows.reset(n, b.in)
-	w.rows.unlike(n, b.in, func(row, count int) int { return w.rows.nonZero(row, row, count, w.s, b.in, b.in) })
+	unlike(&w.rows, n, b.in, func(row, count int) int { return w.rows.nonZero(row, count, w.s, b.in, b.in) })
 	w.rows.multiply(w.c, a.stride, a.wt)
 	if L > 1 {
 		a := &b.layers[1]
@@ -250,7 +228,7 @@ func (w *walk[T]) start(dst []attack.Walk) bool {
 func (w *walk[T]) positive(v, m []T, l int) {
 	a := &w.b.layers[l-1]
 	w.rows.reset(w.n, a.out)
-	w.rows.unlike(w.n, a.out, func(row, count int) int { return w.rows.positive(row, count, v, m, a.stride, a.out) })
+	unlike(&w.rows, w.n, a.out, func(row, count int) int { return w.rows.positive(row, count, v, m, a.stride, a.out) })
 }
 
 // direct notes where the pixels of image i move, given their gradient g [I] and its signs, and where they stop. It
@@ -682,10 +660,10 @@ func (w *walk[T]) forward(images []int, eps []T) []bool {
 				signStep(x, x0, b.sign[(w.lo+i)*b.in:][:b.in], eps[r])
 				project(x, x0, eps[r], T(w.bounds.Lo), T(w.bounds.Hi))
 			}
-			w.rows.unlike(n, a.in, func(row, count int) int { return w.rows.nonZero(row, row, count, w.x, a.in, a.in) })
+			unlike(&w.rows, n, a.in, func(row, count int) int { return w.rows.nonZero(row, count, w.x, a.in, a.in) })
 		} else {
 			ld := b.layers[l-1].stride
-			w.rows.unlike(n, a.in, func(row, count int) int {
+			unlike(&w.rows, n, a.in, func(row, count int) int {
 				return w.rows.positive(row, count, w.points[l-1], w.points[l-1], ld, a.in)
 			})
 		}
@@ -697,7 +675,7 @@ func (w *walk[T]) forward(images []int, eps []T) []bool {
 	top := &b.layers[len(b.layers)-1]
 	class, right := make([]int32, 1), make([]bool, n)
 	for r, i := range images {
-		argmax(class, w.points[len(b.layers)-1][r*top.stride:][:b.out], b.out)
+		argmax(class, w.points[len(b.layers)-1][r*top.stride:][:b.out], b.out, b.out)
 		right[r] = class[0] == b.labels[w.lo+i]
 	}
 	return right
