@@ -142,3 +142,89 @@ func benchmark(b *testing.B, gradient bool) {
 		})
 	}
 }
+
+// TestDense compares what leaves out zeros and follows moves with the plain route. Rows that have moved once have the same bits;
+// afterwards the first layer differs by the rounding of a few more additions, and a gradient within that of 0 may take
+// another sign.
+func TestDense(t *testing.T) {
+	for _, kernel := range Kernels() {
+		t.Run(kernel+"/float32", func(t *testing.T) { testDense[float32](t, kernel, 1e-4) })
+		t.Run(kernel+"/float64", func(t *testing.T) { testDense[float64](t, kernel, 1e-12) })
+	}
+}
+
+func testDense[T Float](t *testing.T, kernel string, tol float64) {
+	const n, k = 7, 5
+	r := rand.New(rand.NewPCG(2, 9))
+	signs, other := 0, 0
+	for _, sizes := range [][]int{{5, 3}, {33, 40, 4}, {64, 70, 31, 10}, {50, 64, 64, 64, 10}} {
+		m := ref.RandomModel(r, 1, sizes...)
+		x0, labels := images(r, n, m)
+		for _, E := range []int{1, 4, 5, 6, 21} {
+			eps := make([]float64, E)
+			for e := range eps {
+				eps[e] = float64(e) / 40
+			}
+			for _, bounds := range []attack.Bounds{{}, {Lo: 0, Hi: 1}} {
+				var logits, x [2][]float64
+				for step := range k {
+					var b [2]*Backend[T]
+					for i := range b {
+						var err error
+						if b[i], err = New[T](m, Options{Kernel: kernel, Threads: 2, Dense: i == 1}); err != nil {
+							t.Fatal(err)
+						}
+						if err := b[i].Load(t.Context(), 0, x0, labels); err != nil {
+							t.Fatal(err)
+						}
+						if err := b[i].Begin(t.Context(), 0, n, eps); err != nil {
+							t.Fatal(err)
+						}
+						for s := range step {
+							a := attack.BIM(k)
+							if step == 4 && s == 2 {
+								a = attack.Noise(3) // a step that takes no gradient, among those that do
+							}
+							if err := b[i].Step(t.Context(), a.At(s, eps, bounds)); err != nil {
+								t.Fatal(err)
+							}
+						}
+						d, err := b[i].Logits(t.Context())
+						if err != nil {
+							t.Fatal(err)
+						}
+						logits[i] = ref.Float64s(d)
+						if d, err = b[i].Images(t.Context()); err != nil {
+							t.Fatal(err)
+						}
+						x[i] = ref.Float64s(d)
+						if err := b[i].Close(); err != nil {
+							t.Fatal(err)
+						}
+					}
+					moved := make([]bool, n*E) // elsewhere
+					for p, v := range x[0] {
+						signs++
+						if !(math.Abs(v-x[1][p]) <= tol/100) {
+							other++
+							moved[p/m.Inputs()] = true
+						}
+					}
+					limit := tol
+					if step < 2 && bounds.None() || step == 0 {
+						limit = 0
+					}
+					for j, v := range logits[0] {
+						if row := j / m.Outputs(); !moved[row] && !(math.Abs(v-logits[1][j]) <= limit*(1+math.Abs(v))) {
+							t.Fatalf("%v, %d eps, bounds %s, %d steps: logit %d of row %d is %v, on the dense route %v", sizes, E, bounds, step, j%m.Outputs(), row, v, logits[1][j])
+						}
+					}
+				}
+			}
+		}
+	}
+	if other*10_000 > signs {
+		t.Errorf("%d of %d pixels are elsewhere", other, signs)
+	}
+	t.Logf("%d of %d pixels are elsewhere", other, signs)
+}

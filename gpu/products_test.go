@@ -100,7 +100,7 @@ func TestCPU(t *testing.T) {
 	for _, bounds := range []attack.Bounds{{}, {Lo: 0, Hi: 1}} {
 		for _, a := range []attack.Attack{attack.FGSM(), attack.BIM(7), attack.Noise(5), {Name: "walk", Steps: 3, Direction: attack.RandomSign, Seed: 6}} {
 			t.Run(fmt.Sprintf("%s/K=%d/bounds=%s", a.Name, a.Steps, bounds), func(t *testing.T) {
-				host, err := cpu.New[float32](m, cpu.Options{})
+				host, err := cpu.New[float32](m, cpu.Options{Dense: true})
 				must(t, err)
 				dev := open(t, m, Options{Product: "fp32"})
 				dev.parts[0].planned = minChunk // two chunks

@@ -102,14 +102,14 @@ func TestSoftmaxRegression(t *testing.T) {
 		t.Fatal(err)
 	}
 	predicted := make([]int32, set.N()*len(eps))
-	for lo := 0; lo < set.N(); lo += 50 { // fewer rows than b.MaxRows
-		if err := b.Begin(t.Context(), lo, lo+50, eps); err != nil {
+	for lo := 0; lo < set.N(); lo += 25 { // fewer rows than b.MaxRows
+		if err := b.Begin(t.Context(), lo, lo+25, eps); err != nil {
 			t.Fatal(err)
 		}
 		if err := b.Step(t.Context(), attack.FGSM().At(0, eps, attack.Bounds{})); err != nil {
 			t.Fatal(err)
 		}
-		if err := b.Predictions(t.Context(), predicted[lo*len(eps):(lo+50)*len(eps)]); err != nil {
+		if err := b.Predictions(t.Context(), predicted[lo*len(eps):(lo+25)*len(eps)]); err != nil {
 			t.Fatal(err)
 		}
 	}
