@@ -11,9 +11,10 @@ type Walk struct {
 	// two of them is an island of failure, and a later one an island of recovery.
 	Correct []Interval
 	Zero    bool // the gradient is zero in every pixel: the image does not move
-	// Ends counts the interval ends within (0, Max), each of which was checked by a forward pass on both sides;
-	// Disagreed lists those where a forward pass said otherwise.
+	// Ends counts the interval ends within (0, Max). Each was checked by a forward pass on both sides, at the distance
+	// Within or nearer; Disagreed lists those where a forward pass said otherwise at any distance.
 	Ends      int
+	Within    float64
 	Disagreed []float64
 }
 

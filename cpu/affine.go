@@ -9,18 +9,24 @@ import (
 // An affine is a layer y = x·Wᵀ + b, followed by ReLU if relu is set.
 type affine[T Float] struct {
 	in, out int
+	stride  int // out, rounded up to whole vectors
+	below   int // in, likewise
 	relu    bool
-	bias    []T
+	bias    []T             // [stride], 0 behind out
+	weight  []T             // W [out, in], of which wt and w are made; the model's own memory where it is of this type
 	wt, w   *gemm.Matrix[T] // Wᵀ [in, out] and W [out, in], packed
 }
 
 func newAffine[T Float](kernel string, l model.Linear) affine[T] {
 	w := batch.Floats[T](l.Weight)
-	a := affine[T]{in: l.Weight.Shape()[1], out: l.Weight.Shape()[0], bias: batch.Floats[T](l.Bias)}
+	a := affine[T]{weight: w, in: l.Weight.Shape()[1], out: l.Weight.Shape()[0]}
 	a.wt = gemm.NewMatrix[T](kernel, a.in, a.out)
 	a.wt.Pack(w, 1, a.in)
 	a.w = gemm.NewMatrix[T](kernel, a.out, a.in)
 	a.w.Pack(w, a.in, 1)
+	a.stride, a.below = a.wt.Padded(), a.w.Padded()
+	a.bias = make([]T, a.stride)
+	copy(a.bias, batch.Floats[T](l.Bias))
 	return a
 }
 

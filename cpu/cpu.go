@@ -44,9 +44,11 @@ func Kernels() []string { return gemm.Paths() }
 // the rows are gone: call Begin again.
 type Backend[T Float] struct {
 	kernel  string
+	vec     gemm.Vector[T]
 	layers  []affine[T]
-	in, out int // I, O
-	width   int // outputs of the first layer
+	rates   *rates[T] // once a walk has asked for them
+	in, out int       // I, O
+	width   int       // outputs of the first layer
 	threads int
 	scratch []scratch[T]
 	broken  atomic.Int64 // an image whose gradient was not finite in a Step, or -1
@@ -94,7 +96,7 @@ func New[T Float](m *model.Model, o Options) (*Backend[T], error) {
 	if err != nil {
 		return nil, fmt.Errorf("cpu: %w", err)
 	}
-	b := &Backend[T]{kernel: kernel, threads: o.Threads}
+	b := &Backend[T]{kernel: kernel, vec: gemm.NewVector[T](kernel), threads: o.Threads}
 	for i, l := range m.Layers {
 		switch l := l.(type) {
 		case model.Linear:
@@ -432,6 +434,7 @@ type scratch[T Float] struct {
 	grad [2][]T
 	sign []int8 // [I]
 	gemm gemm.Scratch[T]
+	walk *walk[T]
 }
 
 // forwardRows returns the logits [hi-lo, O] of rows lo to hi-1, valid until w is used again.

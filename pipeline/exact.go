@@ -23,14 +23,10 @@ type Exacter interface {
 type Exact struct {
 	Max   float64
 	Walks []attack.Walk // [N]
-	// Ties lists the images, by their index in the data set, that fail or recover within TieWidth of one of
-	// Result.Eps: rounding may decide their count there.
+	// Ties lists the images, by their index in the data set, that fail or recover so close to one of
+	// Result.Eps, within attack.Walk.Within, that rounding may decide whether they count there.
 	Ties []int
 }
-
-// TieWidth is the distance in eps, relative to Exact.Max, within which an end of an interval counts as a tie
-// with an eps of the grid, in float32. Ends lie within about 1e-7·Max of those of float64.
-const TieWidth = 1e-6
 
 // Ends returns how many interval ends were checked by forward passes on both sides, and how many
 // of those disagreed.
@@ -136,7 +132,7 @@ func (r *run) exact(ctx context.Context, b Exacter, a attack.Attack) (Curve, err
 			}
 			for _, v := range w.Correct {
 				for _, end := range []float64{v.Lo, v.Hi} {
-					near = near || end > 0 && end < max && math.Abs(end-eps) <= TieWidth*max
+					near = near || end > 0 && end < max && math.Abs(end-eps) <= w.Within
 				}
 			}
 		}

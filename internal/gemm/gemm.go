@@ -1,29 +1,38 @@
-// Package gemm multiplies dense matrices, C ← C + A·B, on one goroutine.
+// Package gemm multiplies matrices, C ← C + A·B, with A dense or sparse by rows, on one goroutine,
+// and has the operations on vectors that go with it.
 //
-// B is packed once and used often (weights); A is packed on the way. Every element
+// B is packed once and used often (weights); A is taken as it stands. Every element
 // of C is one chain of fused multiply-adds over k in rising order, whatever the shape,
-// the blocking, the kernel, or the rows that stand beside it in A. So a result does
+// the blocking, the kernel, or the rows that stand beside it in A. A sparse A leaves out terms
+// that are zero, which changes nothing but the sign of zeros. So a result does
 // not depend on batch size, and AVX2, AVX-512 and NEON agree bit for bit. Only the plain-Go
 // kernel may differ from them, where the compiler does not fuse.
 package gemm
 
 //go:generate go run -modfile=../../tools/go.mod asm/gen.go -out gemm_amd64.s -stubs gemm_amd64.go -pkg gemm
+//go:generate go run -modfile=../../tools/go.mod asm/vector.go -out vector_amd64.s -stubs vector_amd64.go -pkg gemm
+//go:generate go run asm/arm64.go -out gemm_arm64.s
 
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
+	"unsafe"
 )
 
 // Float is an element type.
 type Float interface{ float32 | float64 }
 
-// A kernel adds the product of two packed panels to a tile of C; see generic.go.
+// A kernel is the arithmetic of one path; see generic.go. A panel of B is one vector to
+// len(five) vectors wide.
 type kernel[T Float] struct {
-	path   string // "avx512", "avx2", "neon", "go"
-	mr, nr int
-	mulAdd func(k int, a, b, c *T, ldc int)
+	path      string           // "avx512", "avx2", "neon", "go"
+	lanes     int              // elements in a vector
+	five, one []indexKernel[T] // for GroupRows rows and for one, by the vectors of the panel less 1
 }
+
+type indexKernel[T Float] func(n int, list *uint32, a *T, ars, acs int, w, c *T, ldc int)
 
 // Paths lists the kernels that this processor can run, best first.
 func Paths() []string {
@@ -56,16 +65,18 @@ func Path(name string) (string, error) {
 	return "", fmt.Errorf("gemm: %s%s: no such kernel here, want one of %s", from, name, strings.Join(paths, ", "))
 }
 
-// kc bounds the depth of a block, so that a panel of B stays in the first-level
-// cache and a block of A in the second.
-const kc = 512
+// blockBytes bounds a block of a panel of B, so that it stays in a second-level cache of 512 KB
+// or more beside the rows of A that go past it.
+const blockBytes = 400 << 10
 
 // A Matrix is a right-hand matrix B [K, N], packed for one kernel.
 type Matrix[T Float] struct {
-	K, N   int
-	kernel kernel[T]
-	depth  int // of a block, kc at most
-	data   []T // for each block of depth rows: the panels of nr columns, each [depth][nr]
+	K, N     int
+	kernel   kernel[T]
+	width    int      // of a panel, but the last has only the vectors it needs
+	depth    int      // of a block
+	data     []T      // the panels, each [K][width], zero behind column N
+	identity []uint32 // 0, 1, … K-1: the list of a dense row
 }
 
 // NewMatrix makes room for a matrix [k, n] on a path that Path returned. Its
@@ -77,35 +88,44 @@ func NewMatrix[T Float](path string, k, n int) *Matrix[T] {
 			break
 		}
 	}
-	blocks := max(1, (k+kc-1)/kc)
+	m.width = m.kernel.lanes * len(m.kernel.one)
+	deepest := blockBytes / (m.width * int(unsafe.Sizeof(T(0))))
+	blocks := max(1, (k+deepest-1)/deepest)
 	m.depth = (k + blocks - 1) / blocks
-	m.data = make([]T, k*m.panels()*m.kernel.nr)
+	m.data = make([]T, k*m.Padded())
+	m.identity = make([]uint32, k)
+	for i := range m.identity {
+		m.identity[i] = uint32(i)
+	}
 	return m
 }
 
-func (m *Matrix[T]) panels() int { return (m.N + m.kernel.nr - 1) / m.kernel.nr }
+// Padded is N rounded up to whole vectors of the path.
+func (m *Matrix[T]) Padded() int {
+	return (m.N + m.kernel.lanes - 1) / m.kernel.lanes * m.kernel.lanes
+}
 
-// panel returns panel j of the block that begins at row k0.
-func (m *Matrix[T]) panel(k0, j int) []T {
-	nr, depth := m.kernel.nr, min(m.depth, m.K-k0)
-	return m.data[k0*m.panels()*nr+j*depth*nr:][:depth*nr]
+// panel returns the panel [K][width] that begins at column j0, and its width.
+func (m *Matrix[T]) panel(j0 int) ([]T, int) {
+	width := min(m.width, m.Padded()-j0)
+	return m.data[j0*m.K:][:m.K*width], width
 }
 
 // Pack copies b, element (k, n) at b[k·rs + n·cs]. Use strides (N, 1) for B as
 // it stands row-major, (1, K) for the transpose of a row-major [N, K].
 func (m *Matrix[T]) Pack(b []T, rs, cs int) {
-	nr := m.kernel.nr
-	for k0 := 0; k0 < m.K; k0 += m.depth {
-		for j := range m.panels() {
-			j0 := j * nr
-			pack(m.panel(k0, j), b[k0*rs+j0*cs:], cs, rs, min(nr, m.N-j0), nr)
-		}
+	if m.K == 0 {
+		return
+	}
+	for j0 := 0; j0 < m.N; j0 += m.width {
+		p, width := m.panel(j0)
+		pack(p, b[j0*cs:], cs, rs, min(width, m.N-j0), width)
 	}
 }
 
 // A Scratch is the memory that MulAdd works in. The zero value is ready; one
 // goroutine uses it at a time.
-type Scratch[T Float] struct{ a, tile []T }
+type Scratch[T Float] struct{ tile []T }
 
 // MulAdd computes C ← C + A·B for rows rows: A [rows, K] with element (i, k) at
 // a[i·rs + k·cs], B = m, C [rows, N] row-major with stride ldc. C must not
@@ -116,46 +136,101 @@ func (m *Matrix[T]) MulAdd(c []T, ldc int, a []T, rs, cs, rows int, s *Scratch[T
 	}
 	_ = c[(rows-1)*ldc+m.N-1]
 	_ = a[(rows-1)*rs+(m.K-1)*cs]
-	mr, nr := m.kernel.mr, m.kernel.nr
-	strips := (rows + mr - 1) / mr
-	s.a = grow(s.a, strips*mr*m.depth)
-	s.tile = grow(s.tile, mr*nr)
+	if cap(s.tile) < GroupRows*m.width {
+		s.tile = make([]T, GroupRows*m.width)
+	}
 	for k0 := 0; k0 < m.K; k0 += m.depth {
-		depth := min(m.depth, m.K-k0)
-		for i := range strips {
-			i0 := i * mr
-			pack(s.a[i0*depth:][:mr*depth], a[i0*rs+k0*cs:], rs, cs, min(mr, rows-i0), mr)
+		list := m.identity[k0:min(k0+m.depth, m.K)]
+		for j0 := 0; j0 < m.N; j0 += m.width {
+			b, width := m.panel(j0)
+			five, one := m.kernel.of(width)
+			w := min(width, m.N-j0)
+			for i := 0; i < rows; {
+				h, mulAdd := GroupRows, five
+				if i+h > rows {
+					h, mulAdd = 1, one
+				}
+				tile, ar := c[i*ldc+j0:], &a[i*rs+k0*cs]
+				if w == width {
+					mulAdd(len(list), &list[0], ar, rs, cs, &b[0], &tile[0], ldc)
+				} else { // not whole vectors: the kernel works on a copy
+					for r := range h {
+						copy(s.tile[r*width:][:w], tile[r*ldc:])
+					}
+					mulAdd(len(list), &list[0], ar, rs, cs, &b[0], &s.tile[0], width)
+					for r := range h {
+						copy(tile[r*ldc:][:w], s.tile[r*width:])
+					}
+				}
+				i += h
+			}
 		}
-		for j := range m.panels() {
-			b := m.panel(k0, j)
-			j0 := j * nr
-			w := min(nr, m.N-j0)
-			for i := range strips {
-				i0 := i * mr
-				h := min(mr, rows-i0)
-				tile := c[i0*ldc+j0:]
-				if h == mr && w == nr {
-					m.kernel.mulAdd(depth, &s.a[i0*depth], &b[0], &tile[0], ldc)
+	}
+}
+
+// of returns the kernels for a panel that wide.
+func (k kernel[T]) of(width int) (five, one indexKernel[T]) {
+	nv := width / k.lanes
+	return k.five[nv-1], k.one[nv-1]
+}
+
+// GroupRows is how many rows a kernel does at once.
+const GroupRows = 5
+
+// A Group is rows of A by the columns in which any of them is not zero.
+type Group[T Float] struct {
+	Row  int      // of C, the first
+	Rows int      // GroupRows or 1
+	List []uint32 // columns k, rising
+	A    []T      // [Rows][LDA]: A[r·LDA+t] is the element of row r in column List[t]
+	LDA  int
+}
+
+// MulAddGroups computes C ← C + A·B for rows of A given as groups, to the bits of MulAdd but for
+// the sign of zeros: what is left out of a chain are products with zero. C has rows of stride
+// ldc >= Padded(); its columns N to Padded()-1 are written too, with what is there plus 0. C must
+// not overlap A.
+func (m *Matrix[T]) MulAddGroups(c []T, ldc int, groups []Group[T]) {
+	if m.N == 0 || m.K == 0 {
+		return
+	}
+	for i := range groups {
+		if g := &groups[i]; len(g.List) > 0 {
+			_ = c[(g.Row+g.Rows-1)*ldc+m.Padded()-1]
+			_ = g.A[(g.Rows-1)*g.LDA+len(g.List)-1]
+			_ = m.identity[g.List[len(g.List)-1]]
+		}
+	}
+	// A panel stays in the cache for all groups.
+	for k0 := 0; k0 < m.K; k0 += m.depth {
+		for j0 := 0; j0 < m.N; j0 += m.width {
+			b, width := m.panel(j0)
+			five, one := m.kernel.of(width)
+			for i := range groups {
+				g := &groups[i]
+				lo, hi := 0, len(g.List)
+				if m.depth < m.K {
+					lo, _ = slices.BinarySearch(g.List, uint32(k0))
+					hi, _ = slices.BinarySearch(g.List, uint32(k0+m.depth))
+				}
+				if lo == hi {
 					continue
 				}
-				for r := range h { // an edge: the kernel works on a copy
-					copy(s.tile[r*nr:][:w], tile[r*ldc:])
+				if g.Rows == GroupRows {
+					five(hi-lo, &g.List[lo], &g.A[lo], g.LDA, 1, &b[0], &c[g.Row*ldc+j0], ldc)
+					continue
 				}
-				m.kernel.mulAdd(depth, &s.a[i0*depth], &b[0], &s.tile[0], nr)
-				for r := range h {
-					copy(tile[r*ldc:][:w], s.tile[r*nr:])
+				for r := range g.Rows {
+					one(hi-lo, &g.List[lo], &g.A[r*g.LDA+lo], g.LDA, 1, &b[0], &c[(g.Row+r)*ldc+j0], ldc)
 				}
 			}
 		}
 	}
 }
 
-func grow[T any](s []T, n int) []T {
-	if cap(s) < n {
-		return make([]T, n)
-	}
-	return s[:n]
-}
+// packDepth is how many rows of a panel pack fills at a time where the columns of the source
+// are contiguous: few enough that they stay in the first-level cache.
+const packDepth = 64
 
 // pack writes dst [depth][width]: dst[k·width + j] = src[j·js + k·ks] for j < w,
 // 0 for the rest.
@@ -169,24 +244,25 @@ func pack[T Float](dst, src []T, js, ks, w, width int) {
 			clear(row[w:])
 		}
 	case ks == 1:
-		j := 0
-		for ; j+2 <= w; j += 2 {
-			p, q := src[j*js:][:depth], src[(j+1)*js:][:depth]
-			d := dst[j:]
-			for k := range p {
-				pair := d[k*width:][:2]
-				pair[0], pair[1] = p[k], q[k]
-			}
-		}
-		for ; j < width; j++ {
-			if j < w {
-				for k, v := range src[j*js:][:depth] {
-					dst[k*width+j] = v
+		for k0 := 0; k0 < depth; k0 += packDepth {
+			d := dst[k0*width : min(k0+packDepth, depth)*width]
+			n := len(d) / width
+			j := 0
+			for ; j+2 <= w; j += 2 {
+				p, q := src[j*js+k0:][:n], src[(j+1)*js+k0:][:n]
+				d := d[j:]
+				for k := range p {
+					pair := d[k*width:][:2]
+					pair[0], pair[1] = p[k], q[k]
 				}
-				continue
 			}
-			for k := range depth {
-				dst[k*width+j] = 0
+			if j < w {
+				for k, v := range src[j*js+k0:][:n] {
+					d[k*width+j] = v
+				}
+			}
+			for k := range n {
+				clear(d[k*width:][w:width])
 			}
 		}
 	default:

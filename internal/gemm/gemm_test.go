@@ -153,6 +153,78 @@ func TestPathsAgree(t *testing.T) {
 	}
 }
 
+// randomGroups makes groups for m rows of A [m, k], each of rows rows but those at the end that fill
+// none. A column is listed with the given probability. It also returns the number of elements in
+// all groups.
+func randomGroups[T Float](r *rand.Rand, m, k, rows int, density float64) (groups []Group[T], terms int) {
+	for i := 0; i < m; {
+		g := Group[T]{Row: i, Rows: rows}
+		if i+rows > m {
+			g.Rows = 1
+		}
+		for j := range k {
+			if r.Float64() < density {
+				g.List = append(g.List, uint32(j))
+			}
+		}
+		g.LDA = len(g.List) + 3
+		g.A = random[T](r, g.Rows*g.LDA)
+		groups = append(groups, g)
+		terms += g.Rows * len(g.List)
+		i += g.Rows
+	}
+	return groups, terms
+}
+
+// dense returns the rows of groups as A [m, k].
+func dense[T Float](groups []Group[T], m, k int) []T {
+	a := make([]T, m*k)
+	for _, g := range groups {
+		for r := range g.Rows {
+			for t, j := range g.List {
+				a[(g.Row+r)*k+int(j)] = g.A[r*g.LDA+t]
+			}
+		}
+	}
+	return a
+}
+
+// TestMulAddGroups compares with the dense product. Both are the same chains but for terms that
+// are zero, so they are equal, and on the plain-Go path too: every one of its kernels has the same
+// expression, which a compiler fuses always or never.
+func TestMulAddGroups(t *testing.T) {
+	t.Run("float32", testMulAddGroups[float32])
+	t.Run("float64", testMulAddGroups[float64])
+}
+
+func testMulAddGroups[T Float](t *testing.T) {
+	shapes := [][3]int{{1, 1, 1}, {5, 1, 80}, {7, 33, 17}, {11, 64, 160}, {13, 257, 131}, {23, 784, 97}, {9, 3001, 85}, {6, 13001, 9}}
+	for _, path := range Paths() {
+		for _, sh := range shapes {
+			for _, rows := range []int{1, GroupRows} {
+				for _, density := range []float64{0, .01, .3, 1} {
+					m, k, n := sh[0], sh[1], sh[2]
+					r := rand.New(rand.NewPCG(7, uint64(k)))
+					groups, _ := randomGroups[T](r, m, k, rows, density)
+					mat := NewMatrix[T](path, k, n)
+					mat.Pack(random[T](r, k*n), n, 1)
+					ldc := mat.Padded() + 3
+					got := random[T](r, m*ldc)
+					want := append([]T(nil), got...)
+					mat.MulAddGroups(got, ldc, groups)
+					var s Scratch[T]
+					mat.MulAdd(want, ldc, dense(groups, m, k), k, 1, m, &s)
+					for i, w := range want {
+						if got[i] != w { // behind N: what was there
+							t.Fatalf("%s %v rows %d density %v: c[%d,%d] = %v, want %v", path, sh, rows, density, i/ldc, i%ldc, got[i], w)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
 func TestPath(t *testing.T) {
 	t.Setenv(EnvPath, "go")
 	if p, err := Path(""); p != "go" || err != nil {
@@ -175,10 +247,11 @@ func BenchmarkMulAdd(b *testing.B) {
 
 func benchmarkMulAdd[T Float](b *testing.B) {
 	for _, path := range Paths() {
-		for _, k := range []int{784, 1024} {
-			b.Run(fmt.Sprintf("path=%s/M=96/K=%d/N=1024", path, k), func(b *testing.B) {
+		for _, sh := range [][2]int{{96, 784}, {96, 1024}, {1000, 1024}} {
+			m, k := sh[0], sh[1]
+			b.Run(fmt.Sprintf("path=%s/M=%d/K=%d/N=1024", path, m, k), func(b *testing.B) {
 				r := rand.New(rand.NewPCG(1, 2))
-				const m, n = 96, 1024
+				const n = 1024
 				x, w, c := random[T](r, m*k), random[T](r, k*n), make([]T, m*n)
 				mat := NewMatrix[T](path, k, n)
 				mat.Pack(w, n, 1)
@@ -186,7 +259,26 @@ func benchmarkMulAdd[T Float](b *testing.B) {
 				for b.Loop() {
 					mat.MulAdd(c, n, x, k, 1, m, &s)
 				}
-				b.ReportMetric(2*m*n*float64(k)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+				b.ReportMetric(2*n*float64(m*k)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+			})
+		}
+	}
+}
+
+func BenchmarkMulAddGroups(b *testing.B) {
+	const m, k, n = 1000, 1024, 1024
+	for _, path := range Paths() {
+		for _, density := range []float64{.2, .4, .7, 1} {
+			b.Run(fmt.Sprintf("path=%s/M=%d/K=%d/N=%d/density=%v", path, m, k, n, density), func(b *testing.B) {
+				r := rand.New(rand.NewPCG(1, 2))
+				mat := NewMatrix[float32](path, k, n)
+				mat.Pack(random[float32](r, k*n), n, 1)
+				c := make([]float32, m*n)
+				groups, terms := randomGroups[float32](r, m, k, GroupRows, density)
+				for b.Loop() {
+					mat.MulAddGroups(c, n, groups)
+				}
+				b.ReportMetric(2*n*float64(terms)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
 			})
 		}
 	}

@@ -3,54 +3,61 @@ package gemm
 import "unsafe"
 
 // goKernel is the kernel for every processor.
-func goKernel[T Float]() kernel[T] { return kernel[T]{"go", 2, 4, kernelGo[T]} }
+func goKernel[T Float]() kernel[T] {
+	return kernel[T]{"go", 4, []indexKernel[T]{kernelGo5[T]}, []indexKernel[T]{kernelGo[T]}}
+}
 
-// kernelGo adds the product of the panels a [k][MR] and b [k][NR] to the tile
-// c [MR][ldc], MR = 2 and NR = 4, for which 16 registers are enough:
+// kernelGo adds to a row of c [width] what a row of A, of which n columns are given, makes of the
+// rows of the panel w [K][width] that list names, rising; width = 4:
 //
-//	c[i·ldc+j] ← c[i·ldc+j] + Σ_k a[k·MR+i]·b[k·NR+j]
+//	c[j] ← c[j] + Σ_t a[t·acs]·w[list[t]·width+j]
 //
-// Each element is one chain over k that starts from the old value.
-func kernelGo[T Float](k int, a, b, c *T, ldc int) {
-	as, bs := unsafe.Slice(a, 2*k), unsafe.Slice(b, 4*k)
+// Each element is one chain over t that starts from the old value. The kernels for more rows do
+// that for c[r·ldc+j] and a[r·ars+t·acs]. n is not 0.
+func kernelGo[T Float](n int, list *uint32, a *T, ars, acs int, w, c *T, ldc int) {
+	ls := unsafe.Slice(list, n)
+	as, ws := unsafe.Slice(a, (n-1)*acs+1), unsafe.Slice(w, 4*int(ls[n-1])+4)
+	r0 := unsafe.Slice(c, 4)
+	c0, c1, c2, c3 := r0[0], r0[1], r0[2], r0[3]
+	p := 0
+	for _, k := range ls {
+		a0, b := as[p], ws[4*int(k):][:4]
+		c0 += a0 * b[0]
+		c1 += a0 * b[1]
+		c2 += a0 * b[2]
+		c3 += a0 * b[3]
+		p += acs
+	}
+	r0[0], r0[1], r0[2], r0[3] = c0, c1, c2, c3
+}
+
+// kernelGo5 is kernelGo for 5 rows: 2, 2 and 1, for which 16 registers are enough.
+func kernelGo5[T Float](n int, list *uint32, a *T, ars, acs int, w, c *T, ldc int) {
+	as, cs := unsafe.Slice(a, 4*ars+1), unsafe.Slice(c, 4*ldc+1)
+	kernelGo2(n, list, a, ars, acs, w, c, ldc)
+	kernelGo2(n, list, &as[2*ars], ars, acs, w, &cs[2*ldc], ldc)
+	kernelGo(n, list, &as[4*ars], ars, acs, w, &cs[4*ldc], ldc)
+}
+
+func kernelGo2[T Float](n int, list *uint32, a *T, ars, acs int, w, c *T, ldc int) {
+	ls := unsafe.Slice(list, n)
+	as, ws := unsafe.Slice(a, ars+(n-1)*acs+1), unsafe.Slice(w, 4*int(ls[n-1])+4)
 	cs := unsafe.Slice(c, ldc+4)
 	r0, r1 := cs[:4], cs[ldc:][:4]
 	c00, c01, c02, c03 := r0[0], r0[1], r0[2], r0[3]
 	c10, c11, c12, c13 := r1[0], r1[1], r1[2], r1[3]
-	for len(as) >= 4 && len(bs) >= 8 { // two steps in a turn
-		a0, a1 := as[0], as[1]
-		b0, b1, b2, b3 := bs[0], bs[1], bs[2], bs[3]
-		c00 += a0 * b0
-		c01 += a0 * b1
-		c02 += a0 * b2
-		c03 += a0 * b3
-		c10 += a1 * b0
-		c11 += a1 * b1
-		c12 += a1 * b2
-		c13 += a1 * b3
-		a0, a1 = as[2], as[3]
-		b0, b1, b2, b3 = bs[4], bs[5], bs[6], bs[7]
-		c00 += a0 * b0
-		c01 += a0 * b1
-		c02 += a0 * b2
-		c03 += a0 * b3
-		c10 += a1 * b0
-		c11 += a1 * b1
-		c12 += a1 * b2
-		c13 += a1 * b3
-		as, bs = as[4:], bs[8:]
-	}
-	if len(as) >= 2 && len(bs) >= 4 {
-		a0, a1 := as[0], as[1]
-		b0, b1, b2, b3 := bs[0], bs[1], bs[2], bs[3]
-		c00 += a0 * b0
-		c01 += a0 * b1
-		c02 += a0 * b2
-		c03 += a0 * b3
-		c10 += a1 * b0
-		c11 += a1 * b1
-		c12 += a1 * b2
-		c13 += a1 * b3
+	p := 0
+	for _, k := range ls {
+		a0, a1, b := as[p], as[p+ars], ws[4*int(k):][:4]
+		c00 += a0 * b[0]
+		c01 += a0 * b[1]
+		c02 += a0 * b[2]
+		c03 += a0 * b[3]
+		c10 += a1 * b[0]
+		c11 += a1 * b[1]
+		c12 += a1 * b[2]
+		c13 += a1 * b[3]
+		p += acs
 	}
 	r0[0], r0[1], r0[2], r0[3] = c00, c01, c02, c03
 	r1[0], r1[1], r1[2], r1[3] = c10, c11, c12, c13

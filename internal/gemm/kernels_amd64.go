@@ -4,9 +4,22 @@ package gemm
 
 import "golang.org/x/sys/cpu"
 
+var (
+	avx512 = kernel[float32]{"avx512", 16,
+		[]indexKernel[float32]{avx512_float32_5x1, avx512_float32_5x2, avx512_float32_5x3, avx512_float32_5x4, avx512_float32_5x5},
+		[]indexKernel[float32]{avx512_float32_1x1, avx512_float32_1x2, avx512_float32_1x3, avx512_float32_1x4, avx512_float32_1x5}}
+	avx512d = kernel[float64]{"avx512", 8,
+		[]indexKernel[float64]{avx512_float64_5x1, avx512_float64_5x2, avx512_float64_5x3, avx512_float64_5x4, avx512_float64_5x5},
+		[]indexKernel[float64]{avx512_float64_1x1, avx512_float64_1x2, avx512_float64_1x3, avx512_float64_1x4, avx512_float64_1x5}}
+	avx2 = kernel[float32]{"avx2", 8,
+		[]indexKernel[float32]{avx2_float32_5x1, avx2_float32_5x2},
+		[]indexKernel[float32]{avx2_float32_1x1, avx2_float32_1x2}}
+	avx2d = kernel[float64]{"avx2", 4,
+		[]indexKernel[float64]{avx2_float64_5x1, avx2_float64_5x2},
+		[]indexKernel[float64]{avx2_float64_1x1, avx2_float64_1x2}}
+)
+
 func kernels[T Float]() []kernel[T] {
-	avx2, avx512 := kernel[float32]{"avx2", 6, 16, avx2_float32}, kernel[float32]{"avx512", 12, 32, avx512_float32}
-	avx2d, avx512d := kernel[float64]{"avx2", 6, 8, avx2_float64}, kernel[float64]{"avx512", 12, 16, avx512_float64}
 	var ks []kernel[T]
 	add := func(both ...any) {
 		for _, k := range both {
@@ -22,4 +35,30 @@ func kernels[T Float]() []kernel[T] {
 		add(avx2, avx2d)
 	}
 	return append(ks, goKernel[T]())
+}
+
+var (
+	vectorAVX512 = Vector[float32]{
+		1, [2]lister[float32]{avx512_float32_positive5, avx512_float32_positive1}, [2]lister[float32]{avx512_float32_nonZero5, avx512_float32_nonZero1}, [2]lister[float32]{avx512_float32_flipped5, avx512_float32_flipped1},
+		avx512_float32_line, avx512_float32_add, avx512_float32_rectify, avx512_float32_move, avx512_float32_kinks,
+	}
+	vectorAVX512d = Vector[float64]{
+		1, [2]lister[float64]{avx512_float64_positive5, avx512_float64_positive1}, [2]lister[float64]{avx512_float64_nonZero5, avx512_float64_nonZero1}, [2]lister[float64]{avx512_float64_flipped5, avx512_float64_flipped1},
+		avx512_float64_line, avx512_float64_add, avx512_float64_rectify, avx512_float64_move, avx512_float64_kinks,
+	}
+	vectorAVX2 = Vector[float32]{
+		8, [2]lister[float32]{avx2_float32_positive5, avx2_float32_positive1}, [2]lister[float32]{avx2_float32_nonZero5, avx2_float32_nonZero1}, [2]lister[float32]{avx2_float32_flipped5, avx2_float32_flipped1},
+		avx2_float32_line, avx2_float32_add, avx2_float32_rectify, avx2_float32_move, avx2_float32_kinks,
+	}
+)
+
+// vectors returns the operations of a path by element type. AVX2 has none for float64.
+func vectors(path string) []any {
+	switch path {
+	case "avx512":
+		return []any{vectorAVX512, vectorAVX512d}
+	case "avx2":
+		return []any{vectorAVX2}
+	}
+	return nil
 }

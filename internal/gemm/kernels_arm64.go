@@ -2,22 +2,71 @@
 
 package gemm
 
-// neon_float32 is kernelGo with MR = NR = 8 and fused multiply-adds.
-//
 //go:noescape
-func neon_float32(k int, a, b, c *float32, ldc int)
+func neon_float32_5x1(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
 
-// neon_float64 is kernelGo with MR = 8, NR = 4 and fused multiply-adds.
-//
 //go:noescape
-func neon_float64(k int, a, b, c *float64, ldc int)
+func neon_float32_5x2(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
+
+//go:noescape
+func neon_float32_5x3(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
+
+//go:noescape
+func neon_float32_5x4(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
+
+//go:noescape
+func neon_float32_1x1(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
+
+//go:noescape
+func neon_float32_1x2(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
+
+//go:noescape
+func neon_float32_1x3(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
+
+//go:noescape
+func neon_float32_1x4(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
+
+//go:noescape
+func neon_float64_5x1(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
+
+//go:noescape
+func neon_float64_5x2(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
+
+//go:noescape
+func neon_float64_5x3(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
+
+//go:noescape
+func neon_float64_5x4(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
+
+//go:noescape
+func neon_float64_1x1(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
+
+//go:noescape
+func neon_float64_1x2(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
+
+//go:noescape
+func neon_float64_1x3(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
+
+//go:noescape
+func neon_float64_1x4(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
+
+var (
+	neon = kernel[float32]{"neon", 4,
+		[]indexKernel[float32]{neon_float32_5x1, neon_float32_5x2, neon_float32_5x3, neon_float32_5x4},
+		[]indexKernel[float32]{neon_float32_1x1, neon_float32_1x2, neon_float32_1x3, neon_float32_1x4}}
+	neond = kernel[float64]{"neon", 2,
+		[]indexKernel[float64]{neon_float64_5x1, neon_float64_5x2, neon_float64_5x3, neon_float64_5x4},
+		[]indexKernel[float64]{neon_float64_1x1, neon_float64_1x2, neon_float64_1x3, neon_float64_1x4}}
+)
 
 // Every 64-bit ARM processor has NEON.
 func kernels[T Float]() []kernel[T] {
-	for _, k := range []any{kernel[float32]{"neon", 8, 8, neon_float32}, kernel[float64]{"neon", 8, 4, neon_float64}} {
+	for _, k := range []any{neon, neond} {
 		if k, ok := k.(kernel[T]); ok {
 			return []kernel[T]{k, goKernel[T]()}
 		}
 	}
 	return []kernel[T]{goKernel[T]()}
 }
+
+func vectors(path string) []any { return nil }

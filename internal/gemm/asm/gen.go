@@ -1,14 +1,15 @@
 //go:build ignore
 
-// Command gen writes gemm_amd64.s and its Go declarations: the tile kernels of
-// package gemm for AVX2 with FMA and for AVX-512, in float32 and float64.
+// Command gen writes gemm_amd64.s and its Go declarations: the index kernels of package
+// gemm for AVX2 with FMA and for AVX-512, in float32 and float64, for 5 rows and for 1.
 //
-// A kernel adds to a tile of C the product of a panel of A and a panel of B:
+// A kernel adds to a tile of C the product of rows of A, of which n columns are given, and
+// the rows of a panel w of B that list names:
 //
-//	c[i·ldc+j] ← c[i·ldc+j] + Σ_k a[k·MR+i]·b[k·NR+j],  0 ≤ i < MR, 0 ≤ j < NR,
+//	c[r·ldc+j] ← c[r·ldc+j] + Σ_t a[r·ars+t·acs]·w[list[t]·width+j],  0 ≤ r < rows, 0 ≤ j < width,
 //
-// one chain of fused multiply-adds over k for each element, k rising, that starts
-// from the old value. kernelGo in generic.go is the same in plain Go.
+// one chain of fused multiply-adds over t for each element, t rising, that starts from the
+// old value. kernelGo in generic.go is the same in plain Go.
 package main
 
 import (
@@ -22,109 +23,121 @@ import (
 
 // A form is one element type on one instruction set.
 type form struct {
-	name      string
+	isa       string
 	elem      string // Go type
 	size      int    // bytes of an element
-	lanes     int    // elements in a vector register
-	mr, nv    int    // rows, vectors in a row; NR = nv·lanes
+	bytes     int    // of a vector register
 	reg       func() VecVirtual
-	move      func(Op, Op)
-	broadcast func(Op, Op)
-	fma       func(Op, Op, Op)
+	move      func(...Op)
+	broadcast func(...Op)
+	fma       func(...Op)
 }
 
-const unroll = 4 // k steps in a turn of the main loop
+const unroll = 2 // steps in a turn of the main loop
 
-func (f form) generate() {
-	TEXT(f.name, NOSPLIT, fmt.Sprintf("func(k int, a, b, c *%s, ldc int)", f.elem))
+// kernel writes the kernel for rows rows and panels of nv vectors. The accumulators, a row of w
+// and a broadcast element fill the registers: 5·5 + 5 + 1 of 32, 5·2 + 2 + 1 of 16.
+func (f form) kernel(rows, nv int) {
+	name := fmt.Sprintf("%s_%s_%dx%d", f.isa, f.elem, rows, nv)
+	TEXT(name, NOSPLIT, fmt.Sprintf("func(n int, list *uint32, a *%[1]s, ars, acs int, w, c *%[1]s, ldc int)", f.elem))
 	Pragma("noescape")
-	Doc(fmt.Sprintf("%s is kernelGo with MR = %d, NR = %d and fused multiply-adds.", f.name, f.mr, f.nv*f.lanes))
-	k := Load(Param("k"), GP64())
+	Doc(fmt.Sprintf("%s is kernelGo for %d rows and a panel %d wide, with fused multiply-adds.", name, rows, nv*f.bytes/f.size))
+	n := Load(Param("n"), GP64())
+	list := Load(Param("list"), GP64())
 	a := Load(Param("a"), GP64())
-	b := Load(Param("b"), GP64())
+	acs := Load(Param("acs"), GP64())
+	w := Load(Param("w"), GP64())
 	c := Load(Param("c"), GP64())
-	ldc := Load(Param("ldc"), GP64())
-	SHLQ(Imm(uint64(bits.TrailingZeros(uint(f.size)))), ldc)
-	width := f.lanes * f.size // bytes of a vector
+	shift := Imm(uint64(bits.TrailingZeros(uint(f.size))))
+	SHLQ(shift, acs)
+	element := []Mem{{Base: a}} // of A, by row
+	var ldc Register
+	if rows > 1 {
+		ldc = Load(Param("ldc"), GP64())
+		SHLQ(shift, ldc)
+		ars := Load(Param("ars"), GP64())
+		SHLQ(shift, ars)
+		ars3 := GP64()
+		LEAQ(Mem{Base: ars, Index: ars, Scale: 2}, ars3)
+		element = append(element, Mem{Base: a, Index: ars, Scale: 1}, Mem{Base: a, Index: ars, Scale: 2},
+			Mem{Base: a, Index: ars3, Scale: 1}, Mem{Base: a, Index: ars, Scale: 4})
+	}
 
-	acc := make([]VecVirtual, f.mr*f.nv)
+	acc := make([]VecVirtual, rows*nv)
 	row := GP64()
 	eachRow := func(op func(i, j int, m Mem)) {
 		MOVQ(c, row)
-		for i := range f.mr {
-			for j := range f.nv {
-				op(i, j, Mem{Base: row, Disp: j * width})
+		for i := range rows {
+			for j := range nv {
+				op(i, j, Mem{Base: row, Disp: j * f.bytes})
 			}
-			if i < f.mr-1 {
+			if i < rows-1 {
 				ADDQ(ldc, row)
 			}
 		}
 	}
 	eachRow(func(i, j int, m Mem) {
-		acc[i*f.nv+j] = f.reg()
-		f.move(m, acc[i*f.nv+j])
+		acc[i*nv+j] = f.reg()
+		f.move(m, acc[i*nv+j])
 	})
 
-	bv := make([]VecVirtual, f.nv)
-	for j := range bv {
-		bv[j] = f.reg()
-	}
 	step := func(u int) {
-		for j := range bv {
-			f.move(Mem{Base: b, Disp: (u*f.nv + j) * width}, bv[j])
-		}
-		for i := range f.mr {
-			av := f.reg()
-			f.broadcast(Mem{Base: a, Disp: (u*f.mr + i) * f.size}, av)
-			for j := range bv {
-				f.fma(av, bv[j], acc[i*f.nv+j])
+		k := GP64()
+		MOVL(Mem{Base: list, Disp: 4 * u}, k.As32())
+		IMUL3Q(U32(uint32(nv*f.bytes)), k, k)
+		wv := make([]Op, nv)
+		for j := range wv {
+			wv[j] = Mem{Base: w, Index: k, Scale: 1, Disp: j * f.bytes}
+			if rows > 1 {
+				v := f.reg()
+				f.move(wv[j], v)
+				wv[j] = v
 			}
 		}
-	}
-	advance := func(steps int) {
-		ADDQ(U32(uint32(steps*f.mr*f.size)), a)
-		ADDQ(U32(uint32(steps*f.nv*width)), b)
+		for i := range rows {
+			av := f.reg()
+			f.broadcast(element[i], av)
+			for j := range wv {
+				f.fma(wv[j], av, acc[i*nv+j])
+			}
+		}
+		ADDQ(acs, a)
 	}
 
-	turns := GP64()
-	MOVQ(k, turns)
-	SHRQ(Imm(2), turns) // unroll = 4
-	JZ(LabelRef("tail"))
+	SUBQ(Imm(unroll), n)
+	JLT(LabelRef("tail"))
 	Label("loop")
-	for line := 0; line < unroll*f.nv*width; line += 128 {
-		PREFETCHT0(Mem{Base: b, Disp: 1024 + line})
-	}
 	for u := range unroll {
 		step(u)
 	}
-	advance(unroll)
-	DECQ(turns)
-	JNZ(LabelRef("loop"))
+	ADDQ(Imm(4*unroll), list)
+	SUBQ(Imm(unroll), n)
+	JGE(LabelRef("loop"))
 	Label("tail")
-	ANDQ(Imm(unroll-1), k)
+	TESTQ(U32(1), n) // n is -1 or -2
 	JZ(LabelRef("store"))
-	Label("tailloop")
 	step(0)
-	advance(1)
-	DECQ(k)
-	JNZ(LabelRef("tailloop"))
 	Label("store")
-	eachRow(func(i, j int, m Mem) { f.move(acc[i*f.nv+j], m) })
+	eachRow(func(i, j int, m Mem) { f.move(acc[i*nv+j], m) })
 	VZEROUPPER()
 	RET()
 }
 
 func main() {
 	ConstraintExpr("amd64,!purego")
-	ps := form{elem: "float32", size: 4,
-		move: func(s, d Op) { VMOVUPS(s, d) }, broadcast: func(m, d Op) { VBROADCASTSS(m, d) }, fma: func(x, y, z Op) { VFMADD231PS(x, y, z) }}
-	pd := form{elem: "float64", size: 8,
-		move: func(s, d Op) { VMOVUPD(s, d) }, broadcast: func(m, d Op) { VBROADCASTSD(m, d) }, fma: func(x, y, z Op) { VFMADD231PD(x, y, z) }}
+	ps := form{elem: "float32", size: 4, move: VMOVUPS, broadcast: VBROADCASTSS, fma: VFMADD231PS}
+	pd := form{elem: "float64", size: 8, move: VMOVUPD, broadcast: VBROADCASTSD, fma: VFMADD231PD}
 	for _, f := range []form{ps, pd} {
-		f.name, f.reg, f.lanes, f.mr, f.nv = "avx2_"+f.elem, YMM, 32/f.size, 6, 2
-		f.generate()
-		f.name, f.reg, f.lanes, f.mr, f.nv = "avx512_"+f.elem, ZMM, 64/f.size, 12, 2
-		f.generate()
+		for _, rows := range []int{5, 1} {
+			f.isa, f.bytes, f.reg = "avx2", 32, YMM
+			for nv := 1; nv <= 2; nv++ {
+				f.kernel(rows, nv)
+			}
+			f.isa, f.bytes, f.reg = "avx512", 64, ZMM
+			for nv := 1; nv <= 5; nv++ {
+				f.kernel(rows, nv)
+			}
+		}
 	}
 	Generate()
 }

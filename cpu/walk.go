@@ -1,0 +1,665 @@
+package cpu
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"unsafe"
+
+	"advsweep/attack"
+	"advsweep/internal/batch"
+	"advsweep/internal/gemm"
+)
+
+// Exact walks the loaded images lo to lo+len(dst)-1 along x(eps) = x0 + eps·sign(∂L/∂x), clipped to bounds, and writes
+// for each the intervals of eps in [0, max] on which it is given its label.
+//
+// The walk looks at points, five of an image at a time, and from two neighbours concludes for the stretch between them:
+//
+//   - If no unit of any layer changes sign, the logits are straight there (two points of one linear region have the
+//     whole stretch between them in it), and where a margin is 0 follows from its two ends.
+//   - Else rates bound how far each margin leaves its straight line. Where the line is farther from 0 than that, the sign
+//     is known; only the rest is looked at again, at five points of its own.
+//
+// A bound is quadratic in the length of a stretch, so that a crossing is found in a few turns, without visiting the
+// breakpoints one by one. Ends lie within rounding of the truth, and each is checked by a forward pass on both sides.
+func (b *Backend[T]) Exact(ctx context.Context, lo int, max float64, bounds attack.Bounds, dst []attack.Walk) error {
+	if b.closed {
+		return errClosed
+	}
+	if lo < 0 || lo+len(dst) > len(b.labels) {
+		return fmt.Errorf("cpu: exact: images %d to %d of %d", lo, lo+len(dst), len(b.labels))
+	}
+	if !(max > 0) || math.IsInf(max, 0) || T(max) == 0 || T(max)-T(max) != 0 {
+		return fmt.Errorf("cpu: exact: eps up to %v, want a finite number > 0", max)
+	}
+	if _, err := batch.Step(attack.Step{Size: []float64{max}, Bounds: bounds}, len(dst), 1, b.min, b.max); err != nil {
+		return fmt.Errorf("cpu: exact: %w", err)
+	}
+	if b.rates == nil {
+		b.rates = newRates(b.kernel, b.layers)
+	}
+	b.broken.Store(-1)
+	err := b.each(ctx, len(dst), func(w *scratch[T], from, to int) {
+		if w.walk == nil {
+			w.walk = &walk[T]{b: b}
+			w.walk.rows.vec = b.vec
+		}
+		w.walk.run(lo+from, to-from, T(max), bounds, dst[from:to])
+	})
+	if i := b.broken.Load(); i >= 0 && err == nil {
+		err = fmt.Errorf("cpu: exact: image %d: the logits or the gradient are not finite in %s", b.first+int(i), b.Precision())
+	}
+	return err
+}
+
+// A walk is what one worker needs to walk a block of images. Rows of a matrix have the stride of their layer.
+type walk[T Float] struct {
+	b      *Backend[T]
+	rows   rows[T]
+	lo, n  int // the images
+	max    T
+	bounds attack.Bounds
+
+	clean  [][]T // the output of each layer before its ReLU at the clean images [n, stride]; the last are the logits
+	points [][]T // the same at the points looked at
+	grad   [2][]T
+	s      []T         // where pixels move to: -1, 0, 1 [n, I]
+	c      []T         // the slope of the first layer's output at eps 0, W·s [n, stride]
+	d      []T         // and of the second's [n, stride]
+	stops  [][]stop[T] // by pixel [n]
+	guess  []T         // where the margin would be 0 if the model were linear, or negative [n]
+	noise  []T         // what rounding may do to a margin [n]
+	pieces [][]piece   // what is known [n]
+	open   []stretch[T]
+	margin [2][]T // [O]
+	part   [2][]T
+	found  []end
+	x      []T
+}
+
+// A stop is a pixel that reaches a bound at eps t, and stays there.
+type stop[T Float] struct {
+	t     T
+	pixel int32
+}
+
+// A stretch is a part of an image's ray on which it is not yet known where its label is given, with the five points to
+// look at.
+type stretch[T Float] struct {
+	image int
+	eps   [gemm.GroupRows]T // rising
+	first bool              // it begins at the clean image, which is none of the five
+}
+
+// A piece is a part of a ray on which the label is given everywhere, or nowhere.
+type piece struct {
+	lo, hi float64
+	right  bool
+}
+
+// groupsAtOnce bounds the memory of a walk.
+const groupsAtOnce = 96
+
+func (w *walk[T]) run(lo, n int, max T, bounds attack.Bounds, dst []attack.Walk) {
+	w.lo, w.n, w.max, w.bounds = lo, n, max, bounds
+	if !w.start(dst) {
+		return
+	}
+	for len(w.open) > 0 {
+		now := min(len(w.open), groupsAtOnce)
+		w.look(w.open[:now])
+		for g := range now {
+			w.conclude(g, w.open[g]) // appends to open
+		}
+		w.open = append(w.open[:0], w.open[now:]...)
+	}
+	for i := range n {
+		dst[i].Correct = intervals(w.pieces[i])
+		w.ends(i, &dst[i])
+	}
+	w.check(dst)
+}
+
+// start computes what all points of a ray share, and chooses the first ones. It returns false if
+// something is not finite.
+func (w *walk[T]) start(dst []attack.Walk) bool {
+	b, n, L := w.b, w.n, len(w.b.layers)
+	w.clean, w.points = resize(w.clean, L), resize(w.points, L)
+	w.stops, w.pieces = resize(w.stops, n), resize(w.pieces, n)
+	w.guess, w.noise = resize(w.guess, n), resize(w.noise, n)
+	w.margin[0], w.margin[1] = resize(w.margin[0], b.out), resize(w.margin[1], b.out)
+	w.part[0], w.part[1] = resize(w.part[0], b.out), resize(w.part[1], b.out)
+	w.open, w.found = w.open[:0], w.found[:0]
+
+	// The clean images.
+	x0 := b.x0[w.lo*b.in:]
+	w.rows.reset(n, b.in)
+	w.rows.unlike(n, b.in, func(row, count int) int { return w.rows.nonZero(row, row, count, x0, b.in, b.in) })
+	for l := range b.layers {
+		a := &b.layers[l]
+		w.clean[l] = resize(w.clean[l], n*a.stride)
+		if l > 0 {
+			w.positive(w.clean[l-1], w.clean[l-1], l)
+		}
+		for i := range n {
+			copy(w.clean[l][i*a.stride:], a.bias)
+		}
+		a.wt.MulAddGroups(w.clean[l], a.stride, w.rows.groups)
+	}
+
+	// Their classes, and their gradients from the logits down.
+	top := &b.layers[L-1]
+	w.grad[0] = resize(w.grad[0], n*top.stride)
+	for i := range n {
+		z, q := w.clean[L-1][i*top.stride:][:b.out], w.grad[0][i*top.stride:][:b.out]
+		class := make([]int32, 1)
+		argmax(class, z, b.out)
+		if class[0] < 0 {
+			b.broken.Store(int64(w.lo + i))
+			return false
+		}
+		dst[i] = attack.Walk{Class: int(class[0])}
+		lossGradient(q, z, int(b.labels[w.lo+i]))
+		w.guess[i] = 0
+		for j, v := range z {
+			w.guess[i] -= q[j] * v
+		}
+	}
+	for l := L - 1; l >= 0; l-- {
+		a := &b.layers[l]
+		if l == L-1 {
+			w.rows.reset(n, a.out)
+			w.rows.unlike(n, a.out, func(row, count int) int { return w.rows.nonZero(row, row, count, w.grad[0], a.stride, a.out) })
+		} else {
+			w.positive(w.grad[0], w.clean[l], l+1)
+		}
+		w.grad[1] = resize(w.grad[1], n*a.below)
+		clear(w.grad[1])
+		a.w.MulAddGroups(w.grad[1], a.below, w.rows.groups)
+		w.grad[0], w.grad[1] = w.grad[1], w.grad[0]
+	}
+	w.s = resize(w.s, n*b.in)
+	for i := range n {
+		g, s := w.grad[0][i*b.layers[0].below:][:b.in], b.sign[(w.lo+i)*b.in:][:b.in]
+		zero, finite := signOf(s, g)
+		if !finite {
+			b.broken.Store(int64(w.lo + i))
+			return false
+		}
+		b.flat[w.lo+i], b.signed[w.lo+i] = zero, true
+		dst[i].Zero = zero
+		if steep := w.direct(i, g, s); steep > 0 {
+			w.guess[i] /= steep
+		} else {
+			w.guess[i] = -1
+		}
+	}
+
+	// The slopes of the first two layers at eps 0.
+	a := &b.layers[0]
+	w.c = resize(w.c, n*a.stride)
+	clear(w.c)
+	w.rows.reset(n, b.in)
+	w.rows.unlike(n, b.in, func(row, count int) int { return w.rows.nonZero(row, row, count, w.s, b.in, b.in) })
+	a.wt.MulAddGroups(w.c, a.stride, w.rows.groups)
+	if L > 1 {
+		a := &b.layers[1]
+		w.d = resize(w.d, n*a.stride)
+		clear(w.d)
+		w.positive(w.c, w.clean[0], 1)
+		a.wt.MulAddGroups(w.d, a.stride, w.rows.groups)
+	}
+
+	for i := range n {
+		w.pieces[i] = w.pieces[i][:0]
+		if b.rates.never[b.labels[w.lo+i]] {
+			w.know(i, 0, w.max, false)
+			continue
+		}
+		w.noise[i] = w.rounding(i, w.clean, i)
+		w.open = append(w.open, stretch[T]{i, w.firstPoints(i), true})
+	}
+	return true
+}
+
+// positive lists the images' rows of v where m is positive, the input of layer l.
+func (w *walk[T]) positive(v, m []T, l int) {
+	a := &w.b.layers[l-1]
+	w.rows.reset(w.n, a.out)
+	w.rows.unlike(w.n, a.out, func(row, count int) int { return w.rows.positive(row, count, v, m, a.stride, a.out) })
+}
+
+// direct notes where the pixels of image i move, given their gradient g [I] and its signs, and where they stop. It
+// returns the sum of |g| over those that move: the slope of the loss.
+func (w *walk[T]) direct(i int, g []T, sign []int8) T {
+	s, x0 := w.s[i*w.b.in:][:w.b.in], w.b.clean(w.lo+i)
+	w.stops[i] = w.stops[i][:0]
+	lo, hi := T(w.bounds.Lo), T(w.bounds.Hi)
+	steep := T(0)
+	for p, v := range sign {
+		s[p] = T(v)
+		if v == 0 {
+			continue
+		}
+		if !w.bounds.None() {
+			t := hi - x0[p]
+			if v < 0 {
+				t = x0[p] - lo
+			}
+			if t <= 0 {
+				s[p] = 0
+				continue
+			}
+			if t < w.max {
+				w.stops[i] = append(w.stops[i], stop[T]{t, int32(p)})
+			}
+		}
+		steep += max(g[p], -g[p])
+	}
+	return steep
+}
+
+// firstPoints are some around the first failure that the gradient promises, and then farther and farther ones: what is far
+// from a crossing needs few.
+func (w *walk[T]) firstPoints(i int) (eps [gemm.GroupRows]T) {
+	r := w.guess[i]
+	if !(r > w.max/64 && r < w.max/4) {
+		for k := range eps {
+			eps[k] = w.max * T(k+1) / T(len(eps))
+		}
+		return eps
+	}
+	return [...]T{r * 3 / 4, r * 5 / 4, r * 2, (r*2 + w.max) / 2, w.max}
+}
+
+// rounding estimates what rounding may do to a margin of image i at one point: by the probabilistic bound λ·√n·u·Σ|terms| of
+// Higham and Mary 2019 (SIAM J. Sci. Comput. 41), λ = 4, n the terms of all layers.
+func (w *walk[T]) rounding(i int, z [][]T, row int) T {
+	b, L := w.b, len(w.b.layers)
+	y, terms := int(b.labels[w.lo+i]), 0
+	for l := range b.layers {
+		terms += b.layers[l].in
+	}
+	sum := T(1)
+	for _, v := range z[L-1][row*b.layers[L-1].stride:][:b.out] {
+		sum = max(sum, v, -v)
+	}
+	if L > 1 {
+		a := &b.layers[L-2]
+		down, up := b.rates.down[L-1][y*a.out:][:a.out], b.rates.up[L-1][y*a.out:][:a.out]
+		for k, v := range z[L-2][row*a.stride:][:a.out] {
+			sum += max(v, 0) * (down[k] + up[k])
+		}
+	}
+	return 4 * T(math.Sqrt(float64(terms))) * unit[T]() * sum
+}
+
+// unit is the relative error of one rounding.
+func unit[T Float]() T {
+	if unsafe.Sizeof(T(0)) == 4 {
+		return 0x1p-24
+	}
+	return 0x1p-53
+}
+
+// look computes every layer at the points of stretches s.
+func (w *walk[T]) look(s []stretch[T]) {
+	const R = gemm.GroupRows
+	b, n := w.b, R*len(s)
+	for l := range b.layers {
+		a := &b.layers[l]
+		w.points[l] = resize(w.points[l], n*a.stride)
+		if l == 0 {
+			for g := range s {
+				i := s[g].image
+				for r, e := range s[g].eps {
+					b.vec.Line(w.points[0][(R*g+r)*a.stride:][:a.stride], w.clean[0][i*a.stride:][:a.stride], e, w.c[i*a.stride:][:a.stride])
+				}
+			}
+			w.rows.reset(n, b.in)
+			for g := range s {
+				w.stopped(g, &s[g])
+			}
+		} else {
+			below := &b.layers[l-1]
+			w.rows.reset(2*n, a.in)
+			for g := range s {
+				i := s[g].image
+				line := l == 1 && w.flipped(g, &s[g])
+				if !line {
+					w.rows.positive(R*g, R, w.points[l-1], w.points[l-1], below.stride, a.in)
+				}
+				for r, e := range s[g].eps {
+					z := w.points[l][(R*g+r)*a.stride:][:a.stride]
+					if line {
+						b.vec.Line(z, w.clean[1][i*a.stride:][:a.stride], e, w.d[i*a.stride:][:a.stride])
+					} else {
+						copy(z, a.bias)
+					}
+				}
+			}
+		}
+		a.wt.MulAddGroups(w.points[l], a.stride, w.rows.groups)
+	}
+}
+
+// stopped lists, for the points of group g, how far the pixels that have stopped are behind those that move.
+func (w *walk[T]) stopped(g int, s *stretch[T]) {
+	const R = gemm.GroupRows
+	last := s.eps[R-1]
+	if !w.stopsBefore(s.image, last) {
+		return
+	}
+	list, a, lda := w.rows.next(R, w.b.in)
+	k := 0
+	for _, v := range w.stops[s.image] {
+		if v.t >= last {
+			continue
+		}
+		list[k] = uint32(v.pixel)
+		for r, e := range s.eps {
+			a[r*lda+k] = -w.s[s.image*w.b.in+int(v.pixel)] * max(e-v.t, 0)
+		}
+		k++
+	}
+	w.rows.add(R*g, R, list, a, lda, k)
+}
+
+// stopsBefore reports whether a pixel of image i stops before eps.
+func (w *walk[T]) stopsBefore(i int, eps T) bool {
+	for _, v := range w.stops[i] {
+		if v.t < eps {
+			return true
+		}
+	}
+	return false
+}
+
+// flipped lists the units of the first layer that have changed sign since eps 0, if these are fewer than the active
+// ones. Up to the first stop the output of the second layer is then the line z(0) + eps·d that it would be on if none had
+// changed, and for each that has, its weight times ±|z|.
+func (w *walk[T]) flipped(g int, s *stretch[T]) bool {
+	const R = gemm.GroupRows
+	if w.stopsBefore(s.image, s.eps[R-1]) {
+		return false
+	}
+	a := &w.b.layers[0]
+	z, z0 := w.points[0][R*g*a.stride:], w.clean[0][s.image*a.stride:]
+	list, v, lda := w.rows.next(R, a.out)
+	flips := w.b.vec.Flipped(list, v, lda, z, z0[:a.out], a.stride, a.out, R)
+	w.rows.add(R*g, R, list, v, lda, flips)
+	mark := w.rows.mark()
+	if flips < w.rows.positive(R*g, R, w.points[0], w.points[0], a.stride, a.out) {
+		w.rows.back(mark)
+		return true
+	}
+	mark.groups--
+	w.rows.back(mark)
+	return false
+}
+
+// conclude draws what follows from the points of group g, those of s.
+func (w *walk[T]) conclude(g int, s stretch[T]) {
+	const R = gemm.GroupRows
+	if s.first {
+		w.noise[s.image] = max(w.noise[s.image], w.rounding(s.image, w.points, R*g+R-1))
+		w.between(s.image, 0, s.eps[0], w.clean, s.image, w.points, R*g)
+	}
+	for r := range R - 1 {
+		w.between(s.image, s.eps[r], s.eps[r+1], w.points, R*g+r, w.points, R*g+r+1)
+	}
+}
+
+// between concludes for the part of image i's ray from e0, which is row0 of z0, to e1, row1 of z1.
+func (w *walk[T]) between(i int, e0, e1 T, z0 [][]T, row0 int, z1 [][]T, row1 int) {
+	b := w.b
+	y := int(b.labels[w.lo+i])
+	at := func(z [][]T, l, row int) []T { return z[l][row*b.layers[l].stride:][:b.layers[l].out] }
+	var low, high T // how far a margin may lie below and above its line
+	bent := false
+	for l := range len(b.layers) - 1 {
+		n := b.layers[l].out
+		below, above, any := b.vec.Kinks(at(z0, l, row0), at(z1, l, row1), b.rates.down[l+1][y*n:][:n], b.rates.up[l+1][y*n:][:n])
+		low, high, bent = low+below, high+above, bent || any
+	}
+	for _, v := range w.stops[i] {
+		if v.t > e0 && v.t < e1 {
+			p := (v.t - e0) * (e1 - v.t) / (e1 - e0)
+			down, up := b.rates.down[0][y*b.in+int(v.pixel)]*p, b.rates.up[0][y*b.in+int(v.pixel)]*p
+			if w.s[i*b.in+int(v.pixel)] > 0 { // it lies above its line
+				down, up = up, down
+			}
+			low, high, bent = low+down, high+up, true
+		}
+	}
+	m := [2][]T{w.margin[0][:0], w.margin[1][:0]}
+	l := len(b.layers) - 1
+	for _, c := range b.rates.rivals[y] {
+		m[0] = append(m[0], at(z0, l, row0)[y]-at(z0, l, row0)[c])
+		m[1] = append(m[1], at(z1, l, row1)[y]-at(z1, l, row1)[c])
+	}
+	if !bent {
+		w.straight(i, e0, e1, m[0], m[1])
+		return
+	}
+	const safe = 1 + 1e-4 // the bounds round too
+	low, high = low*safe+w.noise[i], high*safe+w.noise[i]
+
+	// right from a to b; wrong up to from and after to
+	a, z, from, to := e0, e1, e0, e1
+	for k, m0 := range m[0] {
+		m1 := m[1][k]
+		switch l0, l1 := m0-low, m1-low; {
+		case l0 > 0 && l1 > 0:
+		case l0 > 0:
+			z = min(z, root(e0, e1, l0, l1))
+		case l1 > 0:
+			a = max(a, root(e0, e1, l0, l1))
+		default:
+			a = e1
+		}
+		switch h0, h1 := m0+high, m1+high; {
+		case h0 < 0 && h1 < 0:
+			from = e1
+		case h0 < 0:
+			from = max(from, root(e0, e1, h0, h1))
+		case h1 < 0:
+			to = min(to, root(e0, e1, h0, h1))
+		}
+	}
+	a, z = max(a, from), min(z, to)
+	if from >= to {
+		w.know(i, e0, e1, false)
+		return
+	}
+	more := func(u0, u1 T) {
+		if u1 <= u0 {
+			return
+		}
+		s := stretch[T]{image: i}
+		for k := range s.eps {
+			s.eps[k] = u0 + (u1-u0)*T(k)/T(len(s.eps)-1)
+		}
+		s.eps[len(s.eps)-1] = u1
+		if u1-u0 > w.max*4*unit[T]() && s.eps[1] > u0 && s.eps[2] > s.eps[1] && s.eps[3] > s.eps[2] && u1 > s.eps[3] {
+			w.open = append(w.open, s)
+			return
+		}
+		// So short that rounding decides: take the line for the truth.
+		t0, t1 := (u0-e0)/(e1-e0), (u1-e0)/(e1-e0)
+		part := [2][]T{w.part[0][:0], w.part[1][:0]}
+		for k, m0 := range m[0] {
+			part[0] = append(part[0], m0+(m[1][k]-m0)*t0)
+			part[1] = append(part[1], m0+(m[1][k]-m0)*t1)
+		}
+		w.straight(i, u0, u1, part[0], part[1])
+	}
+	w.know(i, e0, from, false)
+	if a < z {
+		more(from, a)
+		w.know(i, a, z, true)
+		more(z, to)
+	} else {
+		more(from, to)
+	}
+	w.know(i, to, e1, false)
+}
+
+// root is where the line from v0 at e0 to v1 at e1, of opposite signs, is 0.
+func root[T Float](e0, e1, v0, v1 T) T {
+	t := float64(v0) / (float64(v0) - float64(v1))
+	return min(max(T(float64(e0)+t*(float64(e1)-float64(e0))), e0), e1)
+}
+
+// straight concludes for a part of the ray on which the margins over the rivals are lines, m0 at e0 and m1 at e1.
+func (w *walk[T]) straight(i int, e0, e1 T, m0, m1 []T) {
+	y := w.b.labels[w.lo+i]
+	a, z := e0, e1
+	for k, c := range w.b.rates.rivals[y] {
+		wins := func(m T) bool { return m > 0 || m == 0 && c > y } // the first class on a tie
+		switch r0, r1 := wins(m0[k]), wins(m1[k]); {
+		case r0 && r1:
+		case r0:
+			z = min(z, root(e0, e1, m0[k], m1[k]))
+		case r1:
+			a = max(a, root(e0, e1, m0[k], m1[k]))
+		default:
+			a = e1
+		}
+	}
+	if a >= z {
+		w.know(i, e0, e1, false)
+		return
+	}
+	w.know(i, e0, a, false)
+	w.know(i, a, z, true)
+	w.know(i, z, e1, false)
+}
+
+// know notes that image i is given its label everywhere from e0 to e1, or nowhere.
+func (w *walk[T]) know(i int, e0, e1 T, right bool) {
+	if e0 < e1 {
+		w.pieces[i] = append(w.pieces[i], piece{float64(e0), float64(e1), right})
+	}
+}
+
+// intervals joins the pieces of a whole ray to the intervals of those that are right.
+func intervals(p []piece) []attack.Interval {
+	slices.SortFunc(p, func(a, b piece) int { return cmp.Compare(a.lo, b.lo) })
+	var all []attack.Interval
+	for _, v := range p {
+		switch n := len(all); {
+		case !v.right:
+		case n > 0 && all[n-1].Hi == v.lo:
+			all[n-1].Hi = v.hi
+		default:
+			all = append(all, attack.Interval{Lo: v.lo, Hi: v.hi})
+		}
+	}
+	return all
+}
+
+// An end is where an interval of image begins or ends, with the next ones before and after.
+type end struct {
+	image             int
+	before, at, after float64
+	right             bool // before it
+}
+
+// asides are how far from an end it is checked, in units of rounding of the largest eps. The first is 1e-6 of that
+// in float32. Where a forward pass finds something else there, the logits may cross at so small an angle that they are equal within
+// rounding, and it is tried again at the next.
+var asides = [...]float64{16, 16 * 16, 16 * 256}
+
+// ends lists the ends of intervals of image i.
+func (w *walk[T]) ends(i int, walk *attack.Walk) {
+	first := len(w.found)
+	right, before := len(walk.Correct) > 0 && walk.Correct[0].Lo == 0, 0.0
+	for _, v := range walk.Correct {
+		for _, e := range []float64{v.Lo, v.Hi} {
+			if e > 0 && e < float64(w.max) {
+				w.found = append(w.found, end{i, before, e, float64(w.max), right})
+				right, before = !right, e
+			}
+		}
+	}
+	walk.Ends = len(w.found) - first
+	for k := first; k+1 < len(w.found); k++ {
+		w.found[k].after = w.found[k+1].at
+	}
+}
+
+// check looks beside every end on both sides, by forward passes that know nothing of the walk, but that without bounds the
+// first layer is a + eps·c as for any other step, see ray.
+func (w *walk[T]) check(dst []attack.Walk) {
+	for k, aside := range asides {
+		step := aside * float64(unit[T]()) * float64(w.max)
+		var again []end
+		for lo := 0; lo < len(w.found); lo += groupsAtOnce {
+			some := w.found[lo:min(lo+groupsAtOnce, len(w.found))]
+			images, eps := make([]int, 0, 2*groupsAtOnce), make([]T, 0, 2*groupsAtOnce)
+			for _, e := range some {
+				images = append(images, e.image, e.image)
+				eps = append(eps, T(e.at-min(step, (e.at-e.before)/2)), T(e.at+min(step, (e.after-e.at)/2)))
+			}
+			right := w.forward(images, eps)
+			for j, e := range some {
+				walk := &dst[e.image]
+				switch agree := right[2*j] == e.right && right[2*j+1] != e.right; {
+				case agree:
+					walk.Within = max(walk.Within, step)
+				case k+1 < len(asides):
+					again = append(again, e)
+				default:
+					walk.Disagreed = append(walk.Disagreed, e.at)
+				}
+			}
+		}
+		w.found = again
+	}
+}
+
+// forward reports for images at eps, each, whether it is given its label.
+func (w *walk[T]) forward(images []int, eps []T) []bool {
+	b, n := w.b, len(images)
+	for l := range b.layers {
+		a := &b.layers[l]
+		w.points[l] = resize(w.points[l], n*a.stride)
+		w.rows.reset(n, a.in)
+		z := w.points[l]
+		if l == 0 && w.bounds.None() {
+			for r, i := range images {
+				b.vec.Line(z[r*a.stride:][:a.stride], w.clean[0][i*a.stride:][:a.stride], eps[r], w.c[i*a.stride:][:a.stride])
+			}
+			continue
+		}
+		if l == 0 {
+			w.x = resize(w.x, n*b.in)
+			for r, i := range images {
+				x, x0 := w.x[r*b.in:][:b.in], b.clean(w.lo+i)
+				signStep(x, x0, b.sign[(w.lo+i)*b.in:][:b.in], eps[r])
+				project(x, x0, eps[r], T(w.bounds.Lo), T(w.bounds.Hi))
+			}
+			w.rows.unlike(n, a.in, func(row, count int) int { return w.rows.nonZero(row, row, count, w.x, a.in, a.in) })
+		} else {
+			ld := b.layers[l-1].stride
+			w.rows.unlike(n, a.in, func(row, count int) int {
+				return w.rows.positive(row, count, w.points[l-1], w.points[l-1], ld, a.in)
+			})
+		}
+		for r := range n {
+			copy(z[r*a.stride:], a.bias)
+		}
+		a.wt.MulAddGroups(z, a.stride, w.rows.groups)
+	}
+	top := &b.layers[len(b.layers)-1]
+	class, right := make([]int32, 1), make([]bool, n)
+	for r, i := range images {
+		argmax(class, w.points[len(b.layers)-1][r*top.stride:][:b.out], b.out)
+		right[r] = class[0] == b.labels[w.lo+i]
+	}
+	return right
+}

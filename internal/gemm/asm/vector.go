@@ -1,0 +1,566 @@
+//go:build ignore
+
+// Command vector writes vector_amd64.s and its Go declarations: the operations of Vector for AVX-512
+// in float32 and float64, and for AVX2 in float32. What they compute stands in vector_go.go. The
+// AVX-512 forms take any n, the AVX2 forms a multiple of 8.
+package main
+
+import (
+	"fmt"
+	"math/bits"
+	"strings"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	. "github.com/mmcloughlin/avo/reg"
+)
+
+// A form is one element type on one instruction set.
+type form struct {
+	isa   string
+	elem  string // Go type
+	size  int    // bytes of an element
+	bytes int    // of a vector register
+	reg   func() VecVirtual
+
+	move, broadcast, add, sub, mul, div, max, min, fma, cmp func(...Op)
+	moveZ                                                   func(m, k, dst Op) // 0 where k has 0
+}
+
+// Predicates of a comparison; none of them signals.
+var (
+	equal        = Imm(0)
+	unordered    = Imm(3)
+	notEqual     = Imm(4) // or unordered
+	less         = Imm(17)
+	notLessEqual = Imm(22) // or unordered
+	greater      = Imm(30)
+)
+
+func (f form) wide() bool { return f.isa == "avx512" }
+func (f form) lanes() int { return f.bytes / f.size }
+func (f form) shift() Op  { return Imm(uint64(bits.TrailingZeros(uint(f.size)))) }
+
+func (f form) text(name, signature, doc string) {
+	name = f.isa + "_" + f.elem + "_" + name
+	TEXT(name, NOSPLIT, strings.ReplaceAll(signature, "T", f.elem))
+	Pragma("noescape")
+	Doc(name + " " + doc)
+}
+
+func (f form) zero() VecVirtual {
+	z := f.reg()
+	if f.wide() {
+		VPXORD(z, z, z)
+	} else {
+		VXORPS(z, z, z)
+	}
+	return z
+}
+
+// scalar broadcasts a parameter.
+func (f form) scalar(name string) VecVirtual {
+	p, err := Param(name).Resolve()
+	if err != nil {
+		panic(err)
+	}
+	v := f.reg()
+	f.broadcast(p.Addr, v)
+	return v
+}
+
+// constant fills a register with 32-bit words lo, or 64-bit elements made of hi and lo.
+func (f form) constant(hi, lo uint32) VecVirtual {
+	v := f.reg()
+	if f.size == 8 {
+		r := GP64()
+		MOVQ(U64(uint64(hi)<<32|uint64(lo)), r)
+		x := XMM()
+		VMOVQ(r, x)
+		VPBROADCASTQ(x, v)
+	} else {
+		r := GP32()
+		MOVL(U32(hi), r)
+		x := XMM()
+		VMOVD(r, x)
+		VPBROADCASTD(x, v)
+	}
+	return v
+}
+
+// A part is a place in the loop: a whole vector, or what is left over, under a mask.
+type part struct {
+	form
+	mask Register
+	name string
+}
+
+func (p part) load(m Mem) VecVirtual {
+	v := p.reg()
+	if p.mask != nil {
+		p.moveZ(m, p.mask, v)
+	} else {
+		p.move(m, v)
+	}
+	return v
+}
+
+func (p part) store(v Op, m Mem) {
+	if p.mask != nil {
+		p.move(v, p.mask, m)
+	} else {
+		p.move(v, m)
+	}
+}
+
+// loop writes body for whole vectors and, for AVX-512, for the rest; n counts down. The pointers
+// move on.
+func (f form) loop(n Register, pointers []Register, body func(p part)) {
+	SUBQ(Imm(uint64(f.lanes())), n)
+	JLT(LabelRef("tail"))
+	Label("loop")
+	body(part{f, nil, "loop"})
+	for _, p := range pointers {
+		ADDQ(Imm(uint64(f.bytes)), p)
+	}
+	SUBQ(Imm(uint64(f.lanes())), n)
+	JGE(LabelRef("loop"))
+	Label("tail")
+	if f.wide() {
+		ADDQ(Imm(uint64(f.lanes())), n)
+		JZ(LabelRef("done"))
+		m, k := GP64(), K()
+		MOVQ(I32(-1), m)
+		SHLXQ(n, m, m)
+		NOTQ(m)
+		KMOVW(m.As32(), k)
+		body(part{f, k, "tail"})
+		Label("done")
+	}
+}
+
+// addresses returns p, p + s … p + 4s.
+func addresses(rows int, p, s Register) []Mem {
+	m := []Mem{{Base: p}}
+	if rows > 1 {
+		s3 := GP64()
+		LEAQ(Mem{Base: s, Index: s, Scale: 2}, s3)
+		m = append(m, Mem{Base: p, Index: s, Scale: 1}, Mem{Base: p, Index: s, Scale: 2},
+			Mem{Base: p, Index: s3, Scale: 1}, Mem{Base: p, Index: s, Scale: 4})
+	}
+	return m
+}
+
+func stride(name string, shift Op) Register {
+	s := Load(Param(name), GP64())
+	SHLQ(shift, s)
+	return s
+}
+
+// list writes a list maker: for each vector of columns the values and their masks, then what any
+// mask has is moved together and stored as whole vectors, of which the next overwrites the rest.
+func (f form) list(op string, rows int, order, iota Mem) {
+	f.text(fmt.Sprintf("%s%d", op, rows), "func(n int, list *uint32, a *T, lda int, v, m *T, ld int) int",
+		fmt.Sprintf("is %sGo for %d rows.", op, rows))
+	n := Load(Param("n"), GP64())
+	list := Load(Param("list"), GP64())
+	a := Load(Param("a"), GP64())
+	v := Load(Param("v"), GP64())
+	pointers := []Register{v}
+	var m, ld, lda Register
+	if op != "nonZero" {
+		m = Load(Param("m"), GP64())
+		pointers = append(pointers, m)
+	}
+	if rows > 1 {
+		ld, lda = stride("ld", f.shift()), stride("lda", f.shift())
+	}
+	as, vs := addresses(rows, a, lda), addresses(rows, v, ld)
+	var ms []Mem
+	switch op {
+	case "positive":
+		ms = addresses(rows, m, ld)
+	case "flipped":
+		ms = []Mem{{Base: m}}
+	}
+	zero := f.zero()
+	abs := zero
+	if op == "flipped" {
+		abs = f.constant(0x7fffffff, 0xffffffff)
+	}
+	ids, step := f.reg(), f.reg() // columns; AVX2 has them as the first of the vector, and adds
+	{
+		r, x := GP32(), XMM()
+		MOVL(U32(uint32(f.lanes())), r)
+		VMOVD(r, x)
+		VPBROADCASTD(x, step)
+	}
+	if f.wide() {
+		VMOVDQU32(iota, ids)
+	} else {
+		VPXOR(ids, ids, ids)
+	}
+
+	f.loop(n, pointers, func(p part) {
+		union := GP32()
+		values := make([]VecVirtual, rows)
+		if f.wide() {
+			all := K()
+			var z0 Register
+			if op == "flipped" {
+				z0 = K()
+				f.cmp(greater, zero, p.load(ms[0]), z0)
+			}
+			for r := range rows {
+				k := K()
+				if r == 0 {
+					k = all
+				}
+				switch op {
+				case "positive":
+					f.cmp(notLessEqual, zero, p.load(ms[r]), k)
+					values[r] = f.reg()
+					f.moveZ(vs[r], k, values[r])
+				case "nonZero":
+					values[r] = p.load(vs[r])
+					f.cmp(notEqual, zero, values[r], k)
+				case "flipped":
+					x := p.load(vs[r])
+					f.cmp(greater, zero, x, k)
+					KXORW(k, z0, k)
+					values[r] = f.reg()
+					if f.size == 8 {
+						VPANDQ_Z(abs, x, k, values[r])
+					} else {
+						VPANDD_Z(abs, x, k, values[r])
+					}
+				}
+				if r > 0 {
+					KORW(k, all, all)
+				}
+			}
+			KMOVW(all, union)
+			c := f.reg()
+			VPCOMPRESSD_Z(ids, all, c)
+			VMOVDQU32(c, Mem{Base: list})
+			for r, x := range values {
+				c := f.reg()
+				if f.size == 8 {
+					VCOMPRESSPD_Z(x, all, c)
+				} else {
+					VCOMPRESSPS_Z(x, all, c)
+				}
+				f.move(c, as[r])
+			}
+		} else {
+			all := f.reg()
+			z0 := f.reg()
+			if op == "flipped" {
+				f.move(ms[0], z0)
+				f.cmp(greater, zero, z0, z0)
+			}
+			for r := range rows {
+				k := f.reg()
+				if r == 0 {
+					k = all
+				}
+				x := f.reg()
+				switch op {
+				case "positive":
+					f.move(ms[r], k)
+					f.cmp(notLessEqual, zero, k, k)
+					VANDPS(vs[r], k, x)
+				case "nonZero":
+					f.move(vs[r], x)
+					f.cmp(notEqual, zero, x, k)
+				case "flipped":
+					f.move(vs[r], x)
+					f.cmp(greater, zero, x, k)
+					VXORPS(k, z0, k)
+					VANDPS(abs, x, x)
+					VANDPS(k, x, x)
+				}
+				values[r] = x
+				if r > 0 {
+					VORPS(k, all, all)
+				}
+			}
+			VMOVMSKPS(all, union)
+			base, first, c := GP64(), f.reg(), f.reg()
+			LEAQ(order, base)
+			VPMOVZXBD(Mem{Base: base, Index: union.As64(), Scale: 8}, first)
+			VPADDD(ids, first, c)
+			VMOVDQU(c, Mem{Base: list})
+			for r, x := range values {
+				VPERMPS(x, first, x)
+				f.move(x, as[r])
+			}
+		}
+		POPCNTL(union, union)
+		LEAQ(Mem{Base: list, Index: union.As64(), Scale: 4}, list)
+		LEAQ(Mem{Base: a, Index: union.As64(), Scale: uint8(f.size)}, a)
+		VPADDD(step, ids, ids)
+	})
+	VZEROUPPER()
+	SUBQ(Load(Param("list"), GP64()), list)
+	SHRQ(Imm(2), list)
+	Store(list, ReturnIndex(0))
+	RET()
+}
+
+func (f form) line() {
+	f.text("line", "func(n int, dst, a *T, s T, c *T)", "is lineGo.")
+	n := Load(Param("n"), GP64())
+	dst, a, c := Load(Param("dst"), GP64()), Load(Param("a"), GP64()), Load(Param("c"), GP64())
+	s := f.scalar("s")
+	f.loop(n, []Register{dst, a, c}, func(p part) {
+		x := p.load(Mem{Base: c})
+		f.mul(x, s, x)
+		f.add(x, p.load(Mem{Base: a}), x)
+		p.store(x, Mem{Base: dst})
+	})
+	VZEROUPPER()
+	RET()
+}
+
+func (f form) plus() {
+	f.text("add", "func(n int, dst, c *T)", "is addGo.")
+	n := Load(Param("n"), GP64())
+	dst, c := Load(Param("dst"), GP64()), Load(Param("c"), GP64())
+	f.loop(n, []Register{dst, c}, func(p part) {
+		x := p.load(Mem{Base: dst})
+		f.add(p.load(Mem{Base: c}), x, x)
+		p.store(x, Mem{Base: dst})
+	})
+	VZEROUPPER()
+	RET()
+}
+
+// rectify keeps what is not at most 0. VMAX would lose either NaN or the sign of max(-0, 0).
+func (f form) rectify() {
+	f.text("rectify", "func(n int, z *T)", "is rectifyGo.")
+	n := Load(Param("n"), GP64())
+	z := Load(Param("z"), GP64())
+	zero := f.zero()
+	f.loop(n, []Register{z}, func(p part) {
+		x := p.load(Mem{Base: z})
+		if f.wide() {
+			k := K()
+			f.cmp(notLessEqual, zero, x, k)
+			f.moveZ(x, k, x)
+		} else {
+			k := f.reg()
+			f.cmp(notLessEqual, zero, x, k)
+			VANDPS(k, x, x)
+		}
+		p.store(x, Mem{Base: z})
+	})
+	VZEROUPPER()
+	RET()
+}
+
+// step writes Move, with dx for the name g, which is a register to the assembler. g - g is not a number where g is not finite.
+func (f form) step() {
+	f.text("move", "func(n int, xs, v, diff, dx, x0 *T, size, eps, lo, hi T) (zero, finite bool)", "is moveGo.")
+	n := Load(Param("n"), GP64())
+	var pointers []Register
+	for _, name := range []string{"xs", "v", "diff", "dx", "x0"} {
+		pointers = append(pointers, Load(Param(name), GP64()))
+	}
+	xs, v, diff, g, x0 := Mem{Base: pointers[0]}, Mem{Base: pointers[1]}, Mem{Base: pointers[2]}, Mem{Base: pointers[3]}, Mem{Base: pointers[4]}
+	size, eps, lo, hi := f.scalar("size"), f.scalar("eps"), f.scalar("lo"), f.scalar("hi")
+	zero := f.zero()
+	minus := f.reg()
+	f.sub(size, zero, minus)
+	var some, odd Op // is any sign not 0, is any g not finite
+	if f.wide() {
+		some, odd = K(), K()
+		KXORW(some, some, some)
+		KXORW(odd, odd, odd)
+	} else {
+		some, odd = f.zero(), f.zero()
+	}
+	f.loop(n, pointers, func(p part) {
+		gv, s, t := p.load(g), f.reg(), f.reg()
+		up, down, same := Op(nil), Op(nil), Op(nil)
+		if f.wide() {
+			kup, kdown, kodd := K(), K(), K()
+			f.cmp(greater, zero, gv, kup)
+			f.cmp(less, zero, gv, kdown)
+			f.moveZ(size, kup, s)
+			f.move(minus, kdown, s)
+			KORW(kup, some, some)
+			KORW(kdown, some, some)
+			f.sub(gv, gv, t)
+			f.cmp(unordered, t, t, kodd)
+			KORW(kodd, odd, odd)
+		} else {
+			up, down = f.reg(), s
+			f.cmp(greater, zero, gv, up)
+			f.cmp(less, zero, gv, down)
+			VORPS(up, some, some)
+			VORPS(down, some, some)
+			VANDPS(size, up, up)
+			VANDPS(minus, down, down)
+			VORPS(up, down, s)
+			f.sub(gv, gv, t)
+			f.cmp(unordered, t, t, t)
+			VORPS(t, odd, odd)
+		}
+		x, y := p.load(xs), f.reg()
+		f.add(s, x, y)
+		c, bound := p.load(x0), f.reg()
+		// Of two numbers without an order VMAX and VMIN return what stands first here.
+		f.sub(eps, c, bound)
+		f.max(y, bound, t)
+		f.max(t, lo, t)
+		f.add(eps, c, bound)
+		f.min(t, bound, t)
+		f.min(t, hi, t)
+		p.store(t, xs)
+		f.sub(x, t, x)
+		if f.wide() {
+			same = K()
+			f.cmp(equal, y, t, same)
+			f.move(s, same, x)
+		} else {
+			f.cmp(equal, y, t, y)
+			VBLENDVPS(y, s, x, x)
+		}
+		old := p.load(v)
+		p.store(x, v)
+		f.sub(old, x, x)
+		p.store(x, diff)
+	})
+	flag := func(acc Op, name string) {
+		b := GP8()
+		if f.wide() {
+			KORTESTW(acc, acc)
+		} else {
+			VPTEST(acc, acc)
+		}
+		SETEQ(b)
+		Store(b, Return(name))
+	}
+	flag(some, "zero")
+	flag(odd, "finite")
+	VZEROUPPER()
+	RET()
+}
+
+func (f form) kinks() {
+	f.text("kinks", "func(n int, z0, z1, down, up *T) (low, high T, any bool)", "is kinksGo, with another order of summation.")
+	n := Load(Param("n"), GP64())
+	z0, z1 := Load(Param("z0"), GP64()), Load(Param("z1"), GP64())
+	down, up := Load(Param("down"), GP64()), Load(Param("up"), GP64())
+	zero, low, high := f.zero(), f.zero(), f.zero()
+	abs := f.constant(0x7fffffff, 0xffffffff)
+	found := GP32()
+	XORL(found, found)
+	f.loop(n, []Register{z0, z1, down, up}, func(p part) {
+		a, b, q := p.load(Mem{Base: z0}), p.load(Mem{Base: z1}), f.reg()
+		f.mul(b, a, q)
+		bits := GP32()
+		if f.wide() {
+			k := K()
+			f.cmp(less, zero, q, k)
+			KMOVW(k, bits)
+			ORL(bits, found)
+			TESTL(bits, bits)
+			JZ(LabelRef(p.name + "none"))
+			f.sub(b, a, a) // |a - b| = |a| + |b|, for the signs are opposite
+			f.div(a, q, q)
+			VPANDD(abs, q, q)
+			f.fma(q, p.load(Mem{Base: down}), k, low) // where there is no kink a weight may be infinite
+			f.fma(q, p.load(Mem{Base: up}), k, high)
+		} else {
+			k := f.reg()
+			f.cmp(less, zero, q, k)
+			VMOVMSKPS(k, bits)
+			ORL(bits, found)
+			TESTL(bits, bits)
+			JZ(LabelRef(p.name + "none"))
+			f.sub(b, a, a)
+			f.div(a, q, q)
+			VANDPS(abs, q, q)
+			for _, s := range []struct {
+				weight Register
+				sum    VecVirtual
+			}{{down, low}, {up, high}} {
+				t := f.reg()
+				f.mul(Mem{Base: s.weight}, q, t)
+				VANDPS(k, t, t)
+				f.add(t, s.sum, s.sum)
+			}
+		}
+		Label(p.name + "none")
+	})
+	for _, s := range []VecVirtual{low, high} {
+		if f.wide() {
+			t := YMM()
+			VEXTRACTF64X4(Imm(1), s, t)
+			f.add(t, s.AsY(), s.AsY())
+		}
+		t := XMM()
+		VEXTRACTF128(Imm(1), s.AsY(), t)
+		f.add(t, s.AsX(), s.AsX())
+		VPERMILPD(Imm(1), s.AsX(), t)
+		f.add(t, s.AsX(), s.AsX())
+		if f.size == 4 {
+			VMOVSHDUP(s.AsX(), t)
+			f.add(t, s.AsX(), s.AsX())
+		}
+	}
+	VZEROUPPER()
+	Store(low.AsX(), Return("low"))
+	Store(high.AsX(), Return("high"))
+	TESTL(found, found)
+	b := GP8()
+	SETNE(b)
+	Store(b, Return("any"))
+	RET()
+}
+
+func main() {
+	ConstraintExpr("amd64,!purego")
+	iota := GLOBL("iota", RODATA|NOPTR)
+	for i := range 16 {
+		DATA(4*i, U32(uint32(i)))
+	}
+	// For each mask of 8 bits the numbers of those that are set, a byte each.
+	order := GLOBL("order", RODATA|NOPTR)
+	for m := range 256 {
+		var bytes uint64
+		for i, at := 0, 0; i < 8; i++ {
+			if m>>i&1 != 0 {
+				bytes |= uint64(i) << (8 * at)
+				at++
+			}
+		}
+		DATA(8*m, U64(bytes))
+	}
+	ps := form{elem: "float32", size: 4, move: VMOVUPS, moveZ: VMOVUPS_Z, broadcast: VBROADCASTSS, add: VADDPS, sub: VSUBPS,
+		mul: VMULPS, div: VDIVPS, max: VMAXPS, min: VMINPS, fma: VFMADD231PS, cmp: VCMPPS}
+	pd := form{elem: "float64", size: 8, move: VMOVUPD, moveZ: VMOVUPD_Z, broadcast: VBROADCASTSD, add: VADDPD, sub: VSUBPD,
+		mul: VMULPD, div: VDIVPD, max: VMAXPD, min: VMINPD, fma: VFMADD231PD, cmp: VCMPPD}
+	for _, f := range []form{ps, pd} {
+		f.isa, f.bytes, f.reg = "avx512", 64, ZMM
+		f.all(order, iota)
+	}
+	ps.isa, ps.bytes, ps.reg = "avx2", 32, YMM
+	ps.all(order, iota)
+	Generate()
+}
+
+func (f form) all(order, iota Mem) {
+	for _, rows := range []int{5, 1} {
+		for _, op := range []string{"positive", "nonZero", "flipped"} {
+			f.list(op, rows, order, iota)
+		}
+	}
+	f.line()
+	f.plus()
+	f.rectify()
+	f.step()
+	f.kinks()
+}

@@ -1,0 +1,147 @@
+package gemm
+
+// A Vector has the operations on vectors of one path. Each is the same everywhere, but for the order
+// of summation in Kinks. n is the length of the first slice, where it is not given; the others must
+// not be shorter. Slices must not overlap but where they are the same and a method says so.
+type Vector[T Float] struct {
+	whole                      int // the assembly takes multiples of so many elements; 0: there is none
+	positive, nonZero, flipped [2]lister[T]
+	line                       func(n int, dst, a *T, s T, c *T)
+	add                        func(n int, dst, c *T)
+	rectify                    func(n int, z *T)
+	move                       func(n int, xs, v, diff, g, x0 *T, size, eps, lo, hi T) (zero, finite bool)
+	kinks                      func(n int, z0, z1, down, up *T) (low, high T, any bool)
+}
+
+// A lister makes a list, for GroupRows rows or for one.
+type lister[T Float] func(n int, list *uint32, a *T, lda int, v, m *T, ld int) int
+
+// NewVector returns the operations of a path that Path returned.
+func NewVector[T Float](path string) Vector[T] {
+	for _, v := range vectors(path) {
+		if v, ok := v.(Vector[T]); ok {
+			return v
+		}
+	}
+	return Vector[T]{}
+}
+
+// assembly returns how many of n elements the assembly takes.
+func (x *Vector[T]) assembly(n int) int {
+	if x.whole == 0 {
+		return 0
+	}
+	return n - n%x.whole
+}
+
+// VectorPad is the room that the list makers need behind n elements.
+const VectorPad = 16
+
+// In the three list makers rows is GroupRows or 1; rows of v, m and z have stride ld and n elements.
+// They write the columns, rising, to list and the values to a[r·lda+t] and return how many they are.
+// list and each row of a have room for n+VectorPad elements, of which those behind the count are
+// undefined; lda >= n+VectorPad.
+
+// Positive lists the columns where !(m <= 0) in any row, so that NaN counts as positive, with the
+// values of v there, 0 where a row's own m <= 0. v may be m.
+func (x Vector[T]) Positive(list []uint32, a []T, lda int, v, m []T, ld, n, rows int) int {
+	at, from := x.list(&x.positive, list, a, lda, v, m, (rows-1)*ld+n, ld, n, rows)
+	return positiveGo(list, a, lda, v, m, ld, from, n, rows, at)
+}
+
+// NonZero lists the columns where v != 0 in any row; NaN counts.
+func (x Vector[T]) NonZero(list []uint32, a []T, lda int, v []T, ld, n, rows int) int {
+	at, from := x.list(&x.nonZero, list, a, lda, v, v, n, ld, n, rows)
+	return nonZeroGo(list, a, lda, v, ld, from, n, rows, at)
+}
+
+// Flipped lists the columns where in any row z > 0 is not what z0 > 0 is (z0 [n] is for all rows),
+// with the values |z|, 0 in rows where it is the same.
+func (x Vector[T]) Flipped(list []uint32, a []T, lda int, z, z0 []T, ld, n, rows int) int {
+	at, from := x.list(&x.flipped, list, a, lda, z, z0, n, ld, n, rows)
+	return flippedGo(list, a, lda, z, z0, ld, from, n, rows, at)
+}
+
+// list has the assembly make a list. It returns the count and how many columns that covers. m has
+// need elements.
+func (x *Vector[T]) list(f *[2]lister[T], list []uint32, a []T, lda int, v, m []T, need, ld, n, rows int) (at, from int) {
+	from = x.assembly(n)
+	if from == 0 || rows != 1 && rows != GroupRows {
+		return 0, 0
+	}
+	_, _ = list[n+VectorPad-1], a[(rows-1)*lda+n+VectorPad-1]
+	_, _ = v[(rows-1)*ld+n-1], m[need-1]
+	assembly := f[0]
+	if rows == 1 {
+		assembly = f[1]
+	}
+	return assembly(from, &list[0], &a[0], lda, &v[0], &m[0], ld), from
+}
+
+// Line writes dst = a + s·c, product and sum rounded each, so that processors agree. dst may be a or c.
+func (x Vector[T]) Line(dst, a []T, s T, c []T) {
+	a, c = a[:len(dst)], c[:len(dst)]
+	k := x.assembly(len(dst))
+	if k > 0 {
+		x.line(k, &dst[0], &a[0], s, &c[0])
+	}
+	lineGo(dst[k:], a[k:], s, c[k:])
+}
+
+// Add writes dst += c.
+func (x Vector[T]) Add(dst, c []T) {
+	c = c[:len(dst)]
+	k := x.assembly(len(dst))
+	if k > 0 {
+		x.add(k, &dst[0], &c[0])
+	}
+	addGo(dst[k:], c[k:])
+}
+
+// Rectify writes z = max(z, 0); NaN stays NaN.
+func (x Vector[T]) Rectify(z []T) {
+	k := x.assembly(len(z))
+	if k > 0 {
+		x.rectify(k, &z[0])
+	}
+	rectifyGo(z[k:])
+}
+
+// Move is one step of an iterated attack on one row. With s = sign(g), sign(0) = 0,
+//
+//	y = x + size·s
+//	x' = min(max(y, x0-eps, lo), x0+eps, hi)
+//	v' = size·s where x' == y, else x' - x
+//	diff = v' - v
+//
+// xs and v become x' and v'. A NaN of g has sign 0, and a bound that is not a number does not bound.
+// Without bounds eps = hi = +Inf and lo = -Inf. diff may be g. Move reports whether s is zero in
+// every element and whether g is finite in every element.
+func (x Vector[T]) Move(xs, v, diff, g, x0 []T, size, eps, lo, hi T) (zero, finite bool) {
+	n := len(xs)
+	v, diff, g, x0 = v[:n], diff[:n], g[:n], x0[:n]
+	zero, finite = true, true
+	k := x.assembly(n)
+	if k > 0 {
+		zero, finite = x.move(k, &xs[0], &v[0], &diff[0], &g[0], &x0[0], size, eps, lo, hi)
+	}
+	z, f := moveGo(xs[k:], v[k:], diff[k:], g[k:], x0[k:], size, eps, lo, hi)
+	return zero && z, finite && f
+}
+
+// Kinks returns for two points of a line
+//
+//	low = Σ_k down[k]·p_k, high = Σ_k up[k]·p_k, p_k = |a·b|/(|a|+|b|), a = z0[k], b = z1[k],
+//
+// over those k where a·b < 0, and whether there are any. p is how far max(z, 0) is below its chord
+// at most. The order of summation depends on n and the path only.
+func (x Vector[T]) Kinks(z0, z1, down, up []T) (low, high T, any bool) {
+	n := len(z0)
+	z1, down, up = z1[:n], down[:n], up[:n]
+	k := x.assembly(n)
+	if k > 0 {
+		low, high, any = x.kinks(k, &z0[0], &z1[0], &down[0], &up[0])
+	}
+	l, h, a := kinksGo(z0[k:], z1[k:], down[k:], up[k:])
+	return low + l, high + h, any || a
+}

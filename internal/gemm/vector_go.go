@@ -1,0 +1,137 @@
+package gemm
+
+import "math"
+
+// What the methods of Vector compute, for every processor and for what the assembly leaves over:
+// columns from to n-1, of which at are listed. A conversion to T keeps compilers from fusing.
+
+func positiveGo[T Float](list []uint32, a []T, lda int, v, m []T, ld, from, n, rows, at int) int {
+	if rows == 1 {
+		m, v, a := m[:n], v[:n], a[:n]
+		for i := from; i < n; i++ {
+			// Written before it is known to count, for a branch would be a coin toss.
+			list[at], a[at] = uint32(i), v[i]
+			if !(m[i] <= 0) {
+				at++
+			}
+		}
+		return at
+	}
+	for i := from; i < n; i++ {
+		any := 0
+		for r := range rows {
+			x := v[r*ld+i]
+			own := 1
+			if m[r*ld+i] <= 0 {
+				x, own = 0, 0
+			}
+			a[r*lda+at] = x
+			any |= own
+		}
+		list[at] = uint32(i)
+		at += any
+	}
+	return at
+}
+
+func nonZeroGo[T Float](list []uint32, a []T, lda int, v []T, ld, from, n, rows, at int) int {
+	for i := from; i < n; i++ {
+		any := 0
+		for r := range rows {
+			x := v[r*ld+i]
+			if x != 0 {
+				any = 1
+			}
+			a[r*lda+at] = x
+		}
+		list[at] = uint32(i)
+		at += any
+	}
+	return at
+}
+
+func flippedGo[T Float](list []uint32, a []T, lda int, z, z0 []T, ld, from, n, rows, at int) int {
+	for i := from; i < n; i++ {
+		any := 0
+		old := z0[i] > 0
+		for r := range rows {
+			x := z[r*ld+i]
+			if (x > 0) != old {
+				any = 1
+				x = T(math.Abs(float64(x)))
+			} else {
+				x = 0
+			}
+			a[r*lda+at] = x
+		}
+		list[at] = uint32(i)
+		at += any
+	}
+	return at
+}
+
+func lineGo[T Float](dst, a []T, s T, c []T) {
+	for i := range dst {
+		dst[i] = a[i] + T(s*c[i])
+	}
+}
+
+func addGo[T Float](dst, c []T) {
+	for i := range dst {
+		dst[i] += c[i]
+	}
+}
+
+func rectifyGo[T Float](z []T) {
+	for i, v := range z {
+		z[i] = max(v, 0)
+	}
+}
+
+func moveGo[T Float](xs, v, diff, g, x0 []T, size, eps, lo, hi T) (zero, finite bool) {
+	zero, finite = true, true
+	for i, x := range xs {
+		var s T
+		switch {
+		case g[i] > 0:
+			s, zero = size, false
+		case g[i] < 0:
+			s, zero = -size, false
+		}
+		if d := g[i] - g[i]; d != d {
+			finite = false
+		}
+		y := x + s
+		c := y
+		if l := x0[i] - eps; c < l {
+			c = l
+		}
+		if c < lo {
+			c = lo
+		}
+		if h := x0[i] + eps; c > h {
+			c = h
+		}
+		if c > hi {
+			c = hi
+		}
+		if c != y {
+			s = c - x
+		}
+		xs[i], diff[i], v[i] = c, s-v[i], s
+	}
+	return zero, finite
+}
+
+func kinksGo[T Float](z0, z1, down, up []T) (low, high T, any bool) {
+	for k, a := range z0 {
+		b := z1[k]
+		if p := a * b; p < 0 {
+			q := T(math.Abs(float64(p / (a - b)))) // |a - b| = |a| + |b|, for the signs are opposite
+			low += T(down[k] * q)
+			high += T(up[k] * q)
+			any = true
+		}
+	}
+	return low, high, any
+}

@@ -1,0 +1,290 @@
+package gemm
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+)
+
+// awkward makes n numbers, many of which are zeros, infinite or not numbers.
+func awkward[T Float](r *rand.Rand, n int) []T {
+	d := random[T](r, n)
+	for i := range d {
+		switch r.IntN(12) {
+		case 0:
+			d[i] = T(math.NaN())
+		case 1:
+			d[i] = T(math.Inf(1 - 2*r.IntN(2)))
+		case 2, 3, 4:
+			d[i] = 0
+		case 5:
+			d[i] = T(math.Copysign(0, -1))
+		}
+	}
+	return d
+}
+
+// same reports whether a == b or neither is a number.
+func same[T Float](a, b T) bool { return a == b || a != a && b != b }
+
+func equal[T Float](t *testing.T, what string, got, want []T) {
+	t.Helper()
+	for i, w := range want {
+		if !same(got[i], w) {
+			t.Fatalf("%s: [%d] = %v, want %v", what, i, got[i], w)
+		}
+	}
+}
+
+// product and sum keep the compiler from fusing.
+//
+//go:noinline
+func product[T Float](a, b T) T { return a * b }
+
+//go:noinline
+func sum[T Float](a, b T) T { return a + b }
+
+// eachVector calls f for every path, and for sizes that fill vectors and do not.
+func eachVector[T Float](t *testing.T, f func(t *testing.T, x Vector[T], r *rand.Rand, n int)) {
+	for _, path := range Paths() {
+		t.Run(fmt.Sprintf("%s/%T", path, T(0)), func(t *testing.T) {
+			x := NewVector[T](path)
+			r := rand.New(rand.NewPCG(11, 12))
+			for n := range 71 {
+				f(t, x, r, n)
+			}
+			f(t, x, r, 1021)
+		})
+	}
+}
+
+func TestLists(t *testing.T) {
+	eachVector(t, testLists[float32])
+	eachVector(t, testLists[float64])
+}
+
+func testLists[T Float](t *testing.T, x Vector[T], r *rand.Rand, n int) {
+	for _, rows := range []int{1, GroupRows} {
+		ld, lda := n+r.IntN(3), n+VectorPad+r.IntN(3)
+		v, m, z0 := awkward[T](r, rows*ld), awkward[T](r, rows*ld), awkward[T](r, n)
+		list, a := make([]uint32, n+VectorPad), make([]T, rows*lda)
+		// check compares with the definition: the value of (row, column), and whether it lists the column.
+		check := func(name string, count int, value func(r, i int) (T, bool)) {
+			t.Helper()
+			want := 0
+			for i := range n {
+				any := false
+				for r := range rows {
+					_, own := value(r, i)
+					any = any || own
+				}
+				if !any {
+					continue
+				}
+				if want >= count || list[want] != uint32(i) {
+					t.Fatalf("%s n=%d rows=%d: %v, want %d at %d", name, n, rows, list[:count], i, want)
+				}
+				for r := range rows {
+					if w, _ := value(r, i); !same(a[r*lda+want], w) {
+						t.Fatalf("%s n=%d rows=%d: a[%d,%d] = %v, want %v", name, n, rows, r, want, a[r*lda+want], w)
+					}
+				}
+				want++
+			}
+			if count != want {
+				t.Fatalf("%s n=%d rows=%d: %d columns, want %d", name, n, rows, count, want)
+			}
+		}
+		positive := func(v, m []T) func(r, i int) (T, bool) {
+			return func(r, i int) (T, bool) {
+				if m[r*ld+i] <= 0 {
+					return 0, false
+				}
+				return v[r*ld+i], true
+			}
+		}
+		check("Positive", x.Positive(list, a, lda, v, m, ld, n, rows), positive(v, m))
+		check("Positive of itself", x.Positive(list, a, lda, v, v, ld, n, rows), positive(v, v))
+		check("NonZero", x.NonZero(list, a, lda, v, ld, n, rows), func(r, i int) (T, bool) {
+			return v[r*ld+i], v[r*ld+i] != 0
+		})
+		check("Flipped", x.Flipped(list, a, lda, v, z0, ld, n, rows), func(r, i int) (T, bool) {
+			z := v[r*ld+i]
+			if (z > 0) == (z0[i] > 0) {
+				return 0, false
+			}
+			return T(math.Abs(float64(z))), true
+		})
+	}
+}
+
+func TestElementwise(t *testing.T) {
+	eachVector(t, testElementwise[float32])
+	eachVector(t, testElementwise[float64])
+}
+
+func testElementwise[T Float](t *testing.T, x Vector[T], r *rand.Rand, n int) {
+	a, c, s := awkward[T](r, n+3), awkward[T](r, n+3), random[T](r, 1)[0]
+	dst, want := random[T](r, n+3), make([]T, n)
+	copy(want, dst)
+	want = append(want, dst[n:]...) // which must stay
+	for i := range n {
+		want[i] = sum(a[i], product(s, c[i]))
+	}
+	x.Line(dst[:n], a, s, c)
+	equal(t, fmt.Sprintf("Line n=%d", n), dst, want)
+	dst = append([]T(nil), a...)
+	x.Line(dst[:n], dst, s, c)
+	equal(t, fmt.Sprintf("Line n=%d dst=a", n), dst[:n], want[:n])
+	dst = append([]T(nil), c...)
+	x.Line(dst[:n], a, s, dst)
+	equal(t, fmt.Sprintf("Line n=%d dst=c", n), dst[:n], want[:n])
+
+	dst = append([]T(nil), a...)
+	for i := range want {
+		want[i] = a[i]
+		if i < n {
+			want[i] += c[i]
+		}
+	}
+	x.Add(dst[:n], c)
+	equal(t, fmt.Sprintf("Add n=%d", n), dst, want)
+
+	dst = append([]T(nil), a...)
+	for i := range want {
+		want[i] = a[i]
+		if i < n {
+			want[i] = max(a[i], 0)
+		}
+	}
+	x.Rectify(dst[:n])
+	equal(t, fmt.Sprintf("Rectify n=%d", n), dst, want)
+	for i, w := range want {
+		if math.Signbit(float64(dst[i])) != math.Signbit(float64(w)) && w == w {
+			t.Fatalf("Rectify n=%d: [%d] = %v, want %v", n, i, dst[i], w)
+		}
+	}
+}
+
+func TestMove(t *testing.T) {
+	eachVector(t, testMove[float32])
+	eachVector(t, testMove[float64])
+}
+
+func testMove[T Float](t *testing.T, vec Vector[T], r *rand.Rand, n int) {
+	inf := T(math.Inf(1))
+	for _, c := range []struct {
+		name    string
+		numbers func(*rand.Rand, int) []T
+		bounds  [3]T // eps, lo, hi
+	}{
+		{"free", random[T], [3]T{inf, -inf, inf}},
+		{"box", random[T], [3]T{.3, -.5, .6}},
+		{"zero gradient", func(_ *rand.Rand, n int) []T { return make([]T, n) }, [3]T{.3, -.5, .6}},
+		{"awkward", awkward[T], [3]T{.3, -.5, .6}},
+	} {
+		const size = .25
+		eps, lo, hi := c.bounds[0], c.bounds[1], c.bounds[2]
+		// Where numbers are awkward all but x0 are: with that the formula has no order to hold to.
+		xs, v, diff, g, x0 := c.numbers(r, n), c.numbers(r, n), random[T](r, n), c.numbers(r, n), random[T](r, n)
+		zero, finite := true, true
+		wx, wv, wd := make([]T, n), make([]T, n), make([]T, n)
+		for i, x := range xs {
+			var s T
+			if g[i] > 0 {
+				s = 1
+			} else if g[i] < 0 {
+				s = -1
+			}
+			zero = zero && s == 0
+			finite = finite && !math.IsInf(float64(g[i]), 0) && !math.IsNaN(float64(g[i]))
+			y := sum(x, size*s)
+			wx[i] = min(max(y, x0[i]-eps, lo), x0[i]+eps, hi)
+			wv[i] = wx[i] - x
+			if wx[i] == y {
+				wv[i] = size * s
+			}
+			wd[i] = wv[i] - v[i]
+		}
+		what := fmt.Sprintf("Move n=%d %s", n, c.name)
+		into := diff
+		if n%2 == 0 {
+			into = g
+		}
+		gotZero, gotFinite := vec.Move(xs, v, into, g, x0, size, eps, lo, hi)
+		equal(t, what+" x", xs, wx)
+		equal(t, what+" v", v, wv)
+		equal(t, what+" diff", into, wd)
+		if gotZero != zero || gotFinite != finite {
+			t.Fatalf("%s: zero %v finite %v, want %v %v", what, gotZero, gotFinite, zero, finite)
+		}
+	}
+}
+
+// TestKinks compares with float64. Each term errs by at most 4 roundings (a·b, a-b, the quotient, the
+// weight) and the sum of n by n more, in whatever order: γ of n+4 times the sum of the terms' sizes.
+func TestKinks(t *testing.T) {
+	eachVector(t, func(t *testing.T, x Vector[float32], r *rand.Rand, n int) { testKinks(t, x, r, n, 0x1p-24) })
+	eachVector(t, func(t *testing.T, x Vector[float64], r *rand.Rand, n int) { testKinks(t, x, r, n, 0x1p-52) }) // twice u, for the truth rounds too
+}
+
+func testKinks[T Float](t *testing.T, x Vector[T], r *rand.Rand, n int, u float64) {
+	for _, kinks := range []bool{true, false} {
+		z0, z1, down, up := awkward[T](r, n), awkward[T](r, n), random[T](r, n), random[T](r, n)
+		low, high, lowAbs, highAbs, any := 0., 0., 0., 0., false
+		for i := range n {
+			a, b := float64(z0[i]), float64(z1[i])
+			if math.IsInf(a, 0) || math.IsInf(b, 0) {
+				z0[i] = T(math.NaN())
+			} else if a*b < 0 && !kinks {
+				z1[i] = -z1[i]
+			} else if a*b < 0 {
+				p := math.Abs(a*b) / (math.Abs(a) + math.Abs(b))
+				low, lowAbs = low+float64(down[i])*p, lowAbs+math.Abs(float64(down[i]))*p
+				high, highAbs = high+float64(up[i])*p, highAbs+math.Abs(float64(up[i]))*p
+				any = true
+				continue
+			}
+			if i%3 == 0 { // weights of what does not count must not either
+				down[i], up[i] = T(math.Inf(1)), T(math.NaN())
+			}
+		}
+		gl, gh, ga := x.Kinks(z0, z1, down, up)
+		g := float64(n+4) * u / (1 - float64(n+4)*u)
+		if !(math.Abs(float64(gl)-low) <= g*lowAbs) || !(math.Abs(float64(gh)-high) <= g*highAbs) || ga != any {
+			t.Fatalf("n=%d: %v %v %v, want %v %v %v", n, gl, gh, ga, low, high, any)
+		}
+	}
+}
+
+func BenchmarkVector(b *testing.B) {
+	const n, ld = 1024, 1024 + VectorPad // rows a power of two apart would share sets of the cache
+	r := rand.New(rand.NewPCG(1, 2))
+	z, z0, y, w := random[float32](r, GroupRows*ld), random[float32](r, n), random[float32](r, n), random[float32](r, n)
+	v, list, a := make([]float32, n), make([]uint32, ld), make([]float32, GroupRows*ld)
+	inf := float32(math.Inf(1))
+	for _, path := range Paths() {
+		x := NewVector[float32](path)
+		for _, c := range []struct {
+			name string
+			run  func()
+		}{
+			{"Positive5", func() { x.Positive(list, a, ld, z, z, ld, n, GroupRows) }},
+			{"Positive1", func() { x.Positive(list, a, ld, z, z, ld, n, 1) }},
+			{"NonZero5", func() { x.NonZero(list, a, ld, z, ld, n, GroupRows) }},
+			{"Flipped5", func() { x.Flipped(list, a, ld, z, z0, ld, n, GroupRows) }},
+			{"Line", func() { x.Line(v, z0, .5, y) }},
+			{"Add", func() { clear(v); x.Add(v, y) }},
+			{"Rectify", func() { copy(v, y); x.Rectify(v) }},
+			{"Move", func() { x.Move(y, v, w, z0, z[:n], 0, inf, -inf, inf) }},
+			{"Kinks", func() { x.Kinks(z[:n], z0, y, w) }},
+		} {
+			b.Run(fmt.Sprintf("path=%s/%s", path, c.name), func(b *testing.B) {
+				for b.Loop() {
+					c.run()
+				}
+			})
+		}
+	}
+}
