@@ -73,7 +73,14 @@ def paired(title, work, bounds, peers, weights=WEIGHTS, key=None):
         if want:
             row["counts_off"] = max(abs(a - b) for a, b in zip(want, info["correct"], strict=True))
         rows.append(note(row))
-    return min(rows, key=lambda r: r["theirs"]) if rows else dict(title=title, skipped="no peer ran: " + peers)
+    if rows:
+        return min(rows, key=lambda r: r["theirs"])
+    row = dict(title=title, skipped="no peer ran: " + peers)
+    try:
+        row["ours"] = last(output(shlex.split(ours(work, bounds, weights, f"--count {turns(3)}"))))["ms"]
+    except ValueError as e:
+        row["skipped"] += f"; nor did ours: {e}"
+    return note(row)
 
 
 def alternate(title, peer, n, our, their):
@@ -87,7 +94,7 @@ def alternate(title, peer, n, our, their):
                 if i >= 0:
                     times.append(ms)
     except (subprocess.CalledProcessError, ValueError, IndexError, OSError) as e:
-        return note(dict(title=title, peer=peer, skipped=f"{e}"[-200:]))
+        return note(dict(title=title, peer=peer, skipped=f"{e}"))
     ours_ms, theirs = statistics.median(a), statistics.median(b)
     return note(dict(title=title, peer=peer, theirs=theirs, ours=ours_ms, ratio=ours_ms / theirs, n=n))
 
@@ -95,8 +102,14 @@ def alternate(title, peer, n, our, their):
 def output(command, **env):
     r = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**E, **env})
     if r.returncode:
-        raise ValueError((r.stderr or r.stdout).strip()[-200:])
+        raise ValueError(reason(r.stderr or r.stdout))
     return r.stdout
+
+
+def reason(text):
+    """The line of a failed program's output that says why: ours adds how to get help, Python ends with it."""
+    found = [line for line in text.strip().splitlines() if not line.startswith("Run '")]
+    return found[-1][-200:] if found else "no reason given"
 
 
 def exact(n, work):
@@ -113,7 +126,7 @@ def process(command):
     p.returncode = os.waitstatus_to_exitcode(status)
     wall = time.perf_counter() - start
     if p.returncode:
-        raise ValueError(text.decode()[-200:])
+        raise ValueError(reason(text.decode()))
     return wall, use.ru_utime + use.ru_stime, use.ru_maxrss / 1024
 
 
@@ -191,7 +204,7 @@ def dense():
     try:
         say(subprocess.run([PYTHON, os.path.join(SCRIPTS, "dense-model.py"), WEIGHTS, MNIST, path], stderr=subprocess.PIPE, text=True, check=True).stderr)
     except (subprocess.CalledProcessError, OSError) as e:
-        return [note(dict(title="model with 70 % active", skipped=f"{getattr(e, 'stderr', '') or e}"[-200:]))]
+        return [note(dict(title="model with 70 % active", skipped=reason(getattr(e, "stderr", "") or str(e))))]
     return [paired("W1, 70 % of units active", "W1", "none", "jax-best-linear torch-best-linear", path),
             paired("W2, 70 % of units active", "W2", "none", "jax-best torch-best", path)]
 
@@ -217,12 +230,16 @@ def processor():
         return platform.processor() or platform.machine()
 
 
+def form(ms):
+    return "" if ms is None else f"{ms:,.0f}" if ms >= 1000 else f"{ms:.4g}"
+
+
 def table(rows):
     cells = [("work", "best peer", "its ms", "our ms", "ratio", "target", "remark")]
     for r in rows:
         info, remarks = r.get("ours_info", {}), []
         if "skipped" in r:
-            cells.append((r["title"], r.get("peer", ""), "", "", "", "", "skipped: " + " ".join(r["skipped"].split())))
+            cells.append((r["title"], r.get("peer", ""), "", form(r.get("ours")), "", "", "skipped: " + r["skipped"]))
             continue
         if info.get("route") == "exact":
             remarks.append("exact route")
@@ -231,7 +248,7 @@ def table(rows):
         if info.get("done_gflops"):
             remarks.append(f"{info['done_gflops']:.0f} GFLOP/s")
         remarks += [r["remark"]] if "remark" in r else []
-        cells.append((r["title"], r["peer"], f"{r['theirs']:.4g}", f"{r['ours']:.4g}", f"{r['ratio']:.3f}", r.get("target", ""), "; ".join(remarks)))
+        cells.append((r["title"], r["peer"], form(r["theirs"]), form(r["ours"]), f"{r['ratio']:.3f}", r.get("target", ""), "; ".join(remarks)))
     return cells
 
 
@@ -247,10 +264,11 @@ def main():
         rows += RUN[w]()
     cells = table(rows)
     go = output([BINARY, "--version"]).strip()
-    foot = (f"{datetime.date.today()}; {processor()}, {THREADS} processors ({', '.join(sorted(devices)) or 'kernel not told'}); {go}; "
-            + ", ".join(f"{k} {v}" for k, v in sorted(versions.items())) + f"; Python {platform.python_version()}. "
-            "Medians of runs in turn, all warm but for the cold process; ratio is ours / theirs, below 1 is faster."
-            + (f" The machine was busy: load {load:.1f} before the first run." if load > 0.5 else ""))
+    facts = [str(datetime.date.today()), f"{processor()}, {THREADS} processors ({', '.join(sorted(devices)) or 'kernel not told'})", go,
+             *(f"{k} {v}" for k, v in sorted(versions.items())), f"Python {platform.python_version()}"]
+    foot = "; ".join(facts) + ". Medians of runs in turn, all warm but for the cold process; ratio is ours / theirs, below 1 is faster."
+    if load > 0.5:
+        foot += f" The machine was busy: load {load:.1f} before the first run."
     widths = [max(len(c[i]) for c in cells) for i in range(7)]
     for c in cells:
         print("  ".join(v.ljust(w) for v, w in zip(c, widths)).rstrip())
