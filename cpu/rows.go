@@ -9,6 +9,7 @@ type rows[T Float] struct {
 	list   []uint32
 	a      []T
 	groups []gemm.Group[T]
+	flop   uint64 // of all products so far: two for each multiplication and addition
 }
 
 // alone is how long one row by itself takes, per column that is not zero, as a share of the time of five rows at once:
@@ -78,4 +79,12 @@ func (r *rows[T]) mark() mark { return mark{len(r.list), len(r.a), len(r.groups)
 // back takes away what was appended after m.
 func (r *rows[T]) back(m mark) {
 	r.list, r.a, r.groups = r.list[:m.list], r.a[:m.a], r.groups[:m.groups]
+}
+
+// multiply adds the product of the listed rows and m to z, rows of stride ld.
+func (r *rows[T]) multiply(z []T, ld int, m *gemm.Matrix[T]) {
+	for _, g := range r.groups {
+		r.flop += 2 * uint64(g.Rows*len(g.List)*m.N)
+	}
+	m.MulAddGroups(z, ld, r.groups)
 }

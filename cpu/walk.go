@@ -33,7 +33,7 @@ func (b *Backend[T]) Exact(ctx context.Context, lo int, max float64, bounds atta
 		return fmt.Errorf("cpu: exact: images %d to %d of %d", lo, lo+len(dst), len(b.labels))
 	}
 	if !(max > 0) || math.IsInf(max, 0) || T(max) == 0 || T(max)-T(max) != 0 {
-		return fmt.Errorf("cpu: exact: eps up to %v, want a finite number > 0", max)
+		return fmt.Errorf("cpu: exact: eps up to %v, want a number that is above 0 and finite in %s", max, b.Precision())
 	}
 	if _, err := batch.Step(attack.Step{Size: []float64{max}, Bounds: bounds}, len(dst), 1, b.min, b.max); err != nil {
 		return fmt.Errorf("cpu: exact: %w", err)
@@ -48,6 +48,12 @@ func (b *Backend[T]) Exact(ctx context.Context, lo int, max float64, bounds atta
 			w.walk.rows.vec = b.vec
 		}
 		w.walk.run(lo+from, to-from, T(max), bounds, dst[from:to])
+		for i := range dst[from:to] { // what is right at T(max) is right up to max, also where they differ
+			if all := dst[from+i].Correct; len(all) > 0 && all[len(all)-1].Hi >= float64(T(max)) {
+				last := &all[len(all)-1]
+				last.Lo, last.Hi = min(last.Lo, max), max
+			}
+		}
 	})
 	if i := b.broken.Load(); i >= 0 && err == nil {
 		err = fmt.Errorf("cpu: exact: image %d: the logits or the gradient are not finite in %s", b.first+int(i), b.Precision())
@@ -86,13 +92,25 @@ type stop[T Float] struct {
 	pixel int32
 }
 
-// A stretch is a part of an image's ray on which it is not yet known where its label is given, with the five points to
-// look at.
+// A stretch is a part of an image's ray on which it is not yet known where its label is given, with the points to look
+// at: five, or one, as a product takes them.
 type stretch[T Float] struct {
 	image int
-	eps   [gemm.GroupRows]T // rising
-	first bool              // it begins at the clean image, which is none of the five
+	from  int8 // what lies before the first point: see below
+	n     int8
+	eps   [gemm.GroupRows]T // [n], rising
+	last  T                 // the point before, if fromLast
+	row   int               // of its first point in the matrices
 }
+
+// What lies before the points of a stretch: what is known, the clean image, or the last point of the stretch before.
+const (
+	fromKnown = iota
+	fromClean
+	fromLast
+)
+
+func (s *stretch[T]) points() []T { return s.eps[:s.n] }
 
 // A piece is a part of a ray on which the label is given everywhere, or nowhere.
 type piece struct {
@@ -110,9 +128,12 @@ func (w *walk[T]) run(lo, n int, max T, bounds attack.Bounds, dst []attack.Walk)
 	}
 	for len(w.open) > 0 {
 		now := min(len(w.open), groupsAtOnce)
+		for now < len(w.open) && w.open[now].from == fromLast {
+			now++
+		}
 		w.look(w.open[:now])
 		for g := range now {
-			w.conclude(g, w.open[g]) // appends to open
+			w.conclude(w.open[g]) // appends to open
 		}
 		w.open = append(w.open[:0], w.open[now:]...)
 	}
@@ -147,7 +168,7 @@ func (w *walk[T]) start(dst []attack.Walk) bool {
 		for i := range n {
 			copy(w.clean[l][i*a.stride:], a.bias)
 		}
-		a.wt.MulAddGroups(w.clean[l], a.stride, w.rows.groups)
+		w.rows.multiply(w.clean[l], a.stride, a.wt)
 	}
 
 	// Their classes, and their gradients from the logits down.
@@ -178,7 +199,7 @@ func (w *walk[T]) start(dst []attack.Walk) bool {
 		}
 		w.grad[1] = resize(w.grad[1], n*a.below)
 		clear(w.grad[1])
-		a.w.MulAddGroups(w.grad[1], a.below, w.rows.groups)
+		w.rows.multiply(w.grad[1], a.below, a.w)
 		w.grad[0], w.grad[1] = w.grad[1], w.grad[0]
 	}
 	w.s = resize(w.s, n*b.in)
@@ -204,13 +225,13 @@ func (w *walk[T]) start(dst []attack.Walk) bool {
 	clear(w.c)
 	w.rows.reset(n, b.in)
 	w.rows.unlike(n, b.in, func(row, count int) int { return w.rows.nonZero(row, row, count, w.s, b.in, b.in) })
-	a.wt.MulAddGroups(w.c, a.stride, w.rows.groups)
+	w.rows.multiply(w.c, a.stride, a.wt)
 	if L > 1 {
 		a := &b.layers[1]
 		w.d = resize(w.d, n*a.stride)
 		clear(w.d)
 		w.positive(w.c, w.clean[0], 1)
-		a.wt.MulAddGroups(w.d, a.stride, w.rows.groups)
+		w.rows.multiply(w.d, a.stride, a.wt)
 	}
 
 	for i := range n {
@@ -220,7 +241,7 @@ func (w *walk[T]) start(dst []attack.Walk) bool {
 			continue
 		}
 		w.noise[i] = w.rounding(i, w.clean, i)
-		w.open = append(w.open, stretch[T]{i, w.firstPoints(i), true})
+		w.firstPoints(i)
 	}
 	return true
 }
@@ -262,17 +283,41 @@ func (w *walk[T]) direct(i int, g []T, sign []int8) T {
 	return steep
 }
 
-// firstPoints are some around the first failure that the gradient promises, and then farther and farther ones: what is far
-// from a crossing needs few.
-func (w *walk[T]) firstPoints(i int) (eps [gemm.GroupRows]T) {
-	r := w.guess[i]
-	if !(r > w.max/64 && r < w.max/4) {
-		for k := range eps {
-			eps[k] = w.max * T(k+1) / T(len(eps))
+// firstPoints opens the whole ray of image i: five points around the first failure that the gradient promises, and then
+// farther and farther ones, since what is far from a crossing needs few.
+func (w *walk[T]) firstPoints(i int) {
+	open := func(from int8, eps ...T) {
+		s := stretch[T]{image: i, from: from, n: int8(len(eps))}
+		if from == fromLast {
+			p := w.open[len(w.open)-1].points()
+			s.last = p[len(p)-1]
 		}
-		return eps
+		copy(s.eps[:], eps)
+		w.open = append(w.open, s)
 	}
-	return [...]T{r * 3 / 4, r * 5 / 4, r * 2, (r*2 + w.max) / 2, w.max}
+	r, max := w.guess[i], w.max
+	switch {
+	case r > max/2:
+		open(fromClean, max/5, max*2/5, max*3/5, max*4/5, max)
+		return
+	case r > max/1024:
+		open(fromClean, r/2, r*0.8, r*1.05, r*1.3, r*1.7)
+	default: // wrong as it is, or nearly
+		r = 0
+	}
+	near := r*1.7 - r
+	from := int8(fromLast)
+	if r == 0 {
+		near, from = max/64, fromClean
+	}
+	q := T(math.Pow(float64((max-r)/near), 1./6))
+	far := [5]T{}
+	for k := range far {
+		near *= q
+		far[k] = r + near
+	}
+	open(from, far[:]...)
+	open(fromLast, max)
 }
 
 // rounding estimates what rounding may do to a margin of image i at one point: by the probabilistic bound λ·√n·u·Σ|terms| of
@@ -307,65 +352,58 @@ func unit[T Float]() T {
 
 // look computes every layer at the points of stretches s.
 func (w *walk[T]) look(s []stretch[T]) {
-	const R = gemm.GroupRows
-	b, n := w.b, R*len(s)
+	b, n := w.b, 0
+	for g := range s {
+		s[g].row = n
+		n += int(s[g].n)
+	}
 	for l := range b.layers {
 		a := &b.layers[l]
 		w.points[l] = resize(w.points[l], n*a.stride)
-		if l == 0 {
-			for g := range s {
-				i := s[g].image
-				for r, e := range s[g].eps {
-					b.vec.Line(w.points[0][(R*g+r)*a.stride:][:a.stride], w.clean[0][i*a.stride:][:a.stride], e, w.c[i*a.stride:][:a.stride])
-				}
+		w.rows.reset(2*n, a.in) // flipped makes two lists, of which it keeps one
+		for g := range s {
+			i, start, slope := s[g].image, w.clean[0], w.c
+			switch {
+			case l == 0:
+				w.stopped(&s[g])
+			case l == 1 && w.flipped(&s[g]):
+				start, slope = w.clean[1], w.d
+			default:
+				w.rows.positive(s[g].row, int(s[g].n), w.points[l-1], w.points[l-1], b.layers[l-1].stride, a.in)
+				start = nil
 			}
-			w.rows.reset(n, b.in)
-			for g := range s {
-				w.stopped(g, &s[g])
-			}
-		} else {
-			below := &b.layers[l-1]
-			w.rows.reset(2*n, a.in)
-			for g := range s {
-				i := s[g].image
-				line := l == 1 && w.flipped(g, &s[g])
-				if !line {
-					w.rows.positive(R*g, R, w.points[l-1], w.points[l-1], below.stride, a.in)
-				}
-				for r, e := range s[g].eps {
-					z := w.points[l][(R*g+r)*a.stride:][:a.stride]
-					if line {
-						b.vec.Line(z, w.clean[1][i*a.stride:][:a.stride], e, w.d[i*a.stride:][:a.stride])
-					} else {
-						copy(z, a.bias)
-					}
+			for r, e := range s[g].points() {
+				z := w.points[l][(s[g].row+r)*a.stride:][:a.stride]
+				if start == nil {
+					copy(z, a.bias)
+				} else {
+					b.vec.Line(z, start[i*a.stride:][:a.stride], e, slope[i*a.stride:][:a.stride])
 				}
 			}
 		}
-		a.wt.MulAddGroups(w.points[l], a.stride, w.rows.groups)
+		w.rows.multiply(w.points[l], a.stride, a.wt)
 	}
 }
 
-// stopped lists, for the points of group g, how far the pixels that have stopped are behind those that move.
-func (w *walk[T]) stopped(g int, s *stretch[T]) {
-	const R = gemm.GroupRows
-	last := s.eps[R-1]
+// stopped lists how far the pixels that have stopped are behind those that move.
+func (w *walk[T]) stopped(s *stretch[T]) {
+	last := s.eps[s.n-1]
 	if !w.stopsBefore(s.image, last) {
 		return
 	}
-	list, a, lda := w.rows.next(R, w.b.in)
+	list, a, lda := w.rows.next(int(s.n), w.b.in)
 	k := 0
 	for _, v := range w.stops[s.image] {
 		if v.t >= last {
 			continue
 		}
 		list[k] = uint32(v.pixel)
-		for r, e := range s.eps {
+		for r, e := range s.points() {
 			a[r*lda+k] = -w.s[s.image*w.b.in+int(v.pixel)] * max(e-v.t, 0)
 		}
 		k++
 	}
-	w.rows.add(R*g, R, list, a, lda, k)
+	w.rows.add(s.row, int(s.n), list, a, lda, k)
 }
 
 // stopsBefore reports whether a pixel of image i stops before eps.
@@ -380,36 +418,37 @@ func (w *walk[T]) stopsBefore(i int, eps T) bool {
 
 // flipped lists the units of the first layer that have changed sign since eps 0, if these are fewer than the active
 // ones. Up to the first stop the output of the second layer is then the line z(0) + eps·d that it would be on if none had
-// changed, and for each that has, its weight times ±|z|.
-func (w *walk[T]) flipped(g int, s *stretch[T]) bool {
-	const R = gemm.GroupRows
-	if w.stopsBefore(s.image, s.eps[R-1]) {
+// changed and, for each that has, its weights times |z|.
+func (w *walk[T]) flipped(s *stretch[T]) bool {
+	if w.stopsBefore(s.image, s.eps[s.n-1]) {
 		return false
 	}
-	a := &w.b.layers[0]
-	z, z0 := w.points[0][R*g*a.stride:], w.clean[0][s.image*a.stride:]
-	list, v, lda := w.rows.next(R, a.out)
-	flips := w.b.vec.Flipped(list, v, lda, z, z0[:a.out], a.stride, a.out, R)
-	w.rows.add(R*g, R, list, v, lda, flips)
-	mark := w.rows.mark()
-	if flips < w.rows.positive(R*g, R, w.points[0], w.points[0], a.stride, a.out) {
-		w.rows.back(mark)
+	a, n := &w.b.layers[0], int(s.n)
+	z, z0 := w.points[0][s.row*a.stride:], w.clean[0][s.image*a.stride:]
+	before := w.rows.mark()
+	list, v, lda := w.rows.next(n, a.out)
+	flips := w.b.vec.Flipped(list, v, lda, z, z0[:a.out], a.stride, a.out, n)
+	w.rows.add(s.row, n, list, v, lda, flips)
+	after := w.rows.mark()
+	if flips < w.rows.positive(s.row, n, w.points[0], w.points[0], a.stride, a.out) {
+		w.rows.back(after)
 		return true
 	}
-	mark.groups--
-	w.rows.back(mark)
+	w.rows.back(before)
 	return false
 }
 
-// conclude draws what follows from the points of group g, those of s.
-func (w *walk[T]) conclude(g int, s stretch[T]) {
-	const R = gemm.GroupRows
-	if s.first {
-		w.noise[s.image] = max(w.noise[s.image], w.rounding(s.image, w.points, R*g+R-1))
-		w.between(s.image, 0, s.eps[0], w.clean, s.image, w.points, R*g)
+// conclude draws what follows from the points of s.
+func (w *walk[T]) conclude(s stretch[T]) {
+	points := s.points()
+	switch s.from {
+	case fromClean:
+		w.between(s.image, 0, points[0], w.clean, s.image, w.points, s.row)
+	case fromLast:
+		w.between(s.image, s.last, points[0], w.points, s.row-1, w.points, s.row)
 	}
-	for r := range R - 1 {
-		w.between(s.image, s.eps[r], s.eps[r+1], w.points, R*g+r, w.points, R*g+r+1)
+	for r := range len(points) - 1 {
+		w.between(s.image, points[r], points[r+1], w.points, s.row+r, w.points, s.row+r+1)
 	}
 }
 
@@ -479,7 +518,7 @@ func (w *walk[T]) between(i int, e0, e1 T, z0 [][]T, row0 int, z1 [][]T, row1 in
 		if u1 <= u0 {
 			return
 		}
-		s := stretch[T]{image: i}
+		s := stretch[T]{image: i, n: gemm.GroupRows}
 		for k := range s.eps {
 			s.eps[k] = u0 + (u1-u0)*T(k)/T(len(s.eps)-1)
 		}
@@ -653,7 +692,7 @@ func (w *walk[T]) forward(images []int, eps []T) []bool {
 		for r := range n {
 			copy(z[r*a.stride:], a.bias)
 		}
-		a.wt.MulAddGroups(z, a.stride, w.rows.groups)
+		w.rows.multiply(z, a.stride, a.wt)
 	}
 	top := &b.layers[len(b.layers)-1]
 	class, right := make([]int32, 1), make([]bool, n)

@@ -118,24 +118,30 @@ type attackJSON struct {
 	Name  string  `json:"name"`
 	Steps int     `json:"steps"`
 	Seed  *uint64 `json:"seed,omitempty"` // of random signs; 0 is a seed too, so a pointer
+	// Exact is there if the curve is known at every eps.
+	Exact *exactJSON `json:"exact,omitempty"`
 }
 
-func newAttackJSON(a attack.Attack) attackJSON {
-	j := attackJSON{Name: a.Name, Steps: a.Steps}
-	if a.Direction == attack.RandomSign {
-		j.Seed = &a.Seed
+func newAttackJSON(c pipeline.Curve, precision string) attackJSON {
+	j := attackJSON{Name: c.Attack.Name, Steps: c.Attack.Steps}
+	if c.Attack.Direction == attack.RandomSign {
+		j.Seed = &c.Attack.Seed
+	}
+	if c.Exact != nil {
+		j.Exact = newExactJSON(c.Exact, precision)
 	}
 	return j
 }
 
 // CurveJSON writes r as one indented object: the fields of m, those of r, "rows"
-// with the names that CurveCSV uses, and last "seconds".
+// with the names that CurveCSV uses, and last "seconds". An attack whose curve is known at
+// every eps has an object "exact", with a jump [eps, correct] on each line.
 func CurveJSON(m Meta, r *pipeline.Result, s Seconds) ([]byte, error) {
 	attacks := make([]attackJSON, len(r.Curves))
 	for i, c := range r.Curves {
-		attacks[i] = newAttackJSON(c.Attack)
+		attacks[i] = newAttackJSON(c, m.Precision)
 	}
-	return indented("curve", struct {
+	data, err := indented("curve", struct {
 		Meta
 		Attacks       []attackJSON `json:"attacks"`
 		Eps           []float64    `json:"eps"`
@@ -151,6 +157,7 @@ func CurveJSON(m Meta, r *pipeline.Result, s Seconds) ([]byte, error) {
 		m, attacks, append([]float64{}, r.Eps...), r.Bounds.String(), r.Classes, r.Clean, ratio(r.Clean, r.N),
 		len(r.ZeroGradient()), r.ZeroGradient(), Rows(r), s,
 	})
+	return onOneLine(data), err
 }
 
 // predictionJSON is a prediction as attack.json names it.

@@ -32,7 +32,11 @@ const (
 //
 // Any number of processes may write to one folder: each file is always whole,
 // from one of them.
-type Folder struct{ dir string }
+type Folder struct {
+	dir      string
+	outdated []string // see Outdated
+	removed  []string
+}
 
 // A File is a name in a Folder and what it shall hold.
 type File struct {
@@ -66,13 +70,39 @@ func OpenFolder(dir string, names ...string) (*Folder, error) {
 	return f, nil
 }
 
+// Outdated names files that other runs write and this one does not. Those that are there would pass for results of this run, so
+// Write removes them. It returns an error if one was changed since advsweep wrote it. A file that advsweep never wrote stays.
+func (f *Folder) Outdated(names ...string) error {
+	f.outdated = names
+	_, err := f.ours(names)
+	return err
+}
+
+// Removed are the names of what the last Write removed because it was Outdated.
+func (f *Folder) Removed() []string { return f.removed }
+
+// ours gives the contents of those of names that exist and that advsweep wrote, or an error as replaceable does.
+func (f *Folder) ours(names []string) (map[string][]byte, error) {
+	m, err := f.manifest()
+	if err != nil {
+		return nil, err
+	}
+	var known []string
+	for _, name := range names {
+		if len(m.Files[name]) > 0 {
+			known = append(known, name)
+		}
+	}
+	return f.replaceable(known)
+}
+
 // Path is where the file called name is or will be.
 func (f *Folder) Path(name string) string { return filepath.Join(f.dir, name) }
 
 // Write writes files, all of them or none. They are first written to temporary
 // names beside their own, as a full disk shows there, and then renamed. On any
 // error the temporary files are removed and what was there before is there
-// again. It checks once more that no file is overwritten that is not advsweep's.
+// again. It checks once more that no file is overwritten or removed that is not advsweep's.
 func (f *Folder) Write(files ...File) (err error) {
 	var names, staged []string
 	hashes := make(map[string]string, len(files))
@@ -86,6 +116,11 @@ func (f *Folder) Write(files ...File) (err error) {
 	if _, err := f.replaceable(names); err != nil {
 		return err
 	}
+	old, err := f.ours(f.outdated)
+	if err != nil {
+		return err
+	}
+	removed := slices.Sorted(maps.Keys(old))
 	defer func() {
 		for _, tmp := range staged {
 			os.Remove(tmp) // those that were renamed are gone already
@@ -103,7 +138,8 @@ func (f *Folder) Write(files ...File) (err error) {
 	if err := f.record(hashes); err != nil {
 		return err
 	}
-	if err := f.commit(names, staged); err != nil {
+	// An outdated file goes before the new ones come: after a crash in between it is missing, not wrong.
+	if err := f.commit(append(slices.Clone(removed), names...), append(make([]string, len(removed)), staged...)); err != nil {
 		return err
 	}
 	// A process that read the manifest before our record and wrote it after dropped
@@ -111,17 +147,26 @@ func (f *Folder) Write(files ...File) (err error) {
 	// is that the next run takes them for the user's.
 	_ = f.record(hashes)
 	syncDir(f.dir)
+	f.removed = removed
 	return nil
 }
 
-// commit renames each staged file to its name. If one cannot be, those before it get
-// their old contents back.
+// commit renames each staged file to its name, or removes the file of that name where staged is "". If one cannot be, those
+// before it get their old contents back.
 func (f *Folder) commit(names, staged []string) (err error) {
 	olds := map[string][]byte{}
 	for i, name := range names {
 		var old map[string][]byte
 		if old, err = f.replaceable(names[i : i+1]); err == nil {
-			if err = os.Rename(staged[i], f.Path(name)); err != nil {
+			if staged[i] == "" {
+				err = os.Remove(f.Path(name))
+				if errors.Is(err, fs.ErrNotExist) {
+					err = nil // another run was faster
+				}
+			} else {
+				err = os.Rename(staged[i], f.Path(name))
+			}
+			if err != nil {
 				err = fmt.Errorf("report: write %s: %w", f.Path(name), regular.Cause(err))
 			}
 		}
@@ -144,7 +189,9 @@ func (f *Folder) restore(name string, olds map[string][]byte) error {
 	data, existed := olds[name]
 	var err error
 	if !existed {
-		err = os.Remove(f.Path(name))
+		if err = os.Remove(f.Path(name)); errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
 	} else {
 		var tmp string
 		if tmp, err = f.stage(name, data); err == nil {

@@ -319,3 +319,63 @@ func TestFolderTogether(t *testing.T) {
 		t.Errorf("manifest: %v", err)
 	}
 }
+
+// A later run that makes no b.json must not leave that of an earlier one.
+func TestFolderOutdated(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		before func(t *testing.T, dir string)
+		refuse string // in the error of Outdated
+		after  string // in b.json
+		gone   int    // files removed
+	}{
+		{"none", func(t *testing.T, dir string) {}, "", "", 0},
+		{"ours", func(t *testing.T, dir string) { write(t, dir, "1", "2") }, "", "", 1},
+		{"removed by its user", func(t *testing.T, dir string) {
+			write(t, dir, "1", "2")
+			if err := os.Remove(filepath.Join(dir, "b.json")); err != nil {
+				t.Fatal(err)
+			}
+		}, "", "", 0},
+		{"edited", func(t *testing.T, dir string) {
+			write(t, dir, "1", "2")
+			put(t, filepath.Join(dir, "b.json"), "2 and more")
+		}, "b.json was changed since advsweep wrote it", "2 and more", 0},
+		{"its user's", func(t *testing.T, dir string) { put(t, filepath.Join(dir, "b.json"), "mine") }, "", "mine", 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			c.before(t, dir)
+			f, err := OpenFolder(dir, "a.csv")
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = f.Outdated("b.json")
+			if c.refuse == "" && err != nil || c.refuse != "" && (err == nil || !strings.Contains(err.Error(), c.refuse)) {
+				t.Errorf("error %v, want %q", err, c.refuse)
+			}
+			if err := f.Write(files("new", "")[:1]...); (err != nil) != (c.refuse != "") {
+				t.Errorf("Write: error %v", err)
+			}
+			if gone := f.Removed(); len(gone) != c.gone {
+				t.Errorf("removed %q, want %d", gone, c.gone)
+			}
+			a := "new"
+			if c.refuse != "" {
+				a = "1"
+			}
+			holds(t, dir, a, c.after)
+		})
+	}
+}
+
+// What was removed comes back when a later step fails.
+func TestFolderOutdatedFailing(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "old a", "old b")
+	f := open(t, dir)
+	if err := f.commit([]string{"b.json", "a.csv"}, []string{"", filepath.Join(dir, "none")}); err == nil {
+		t.Error("no error, want one about a.csv")
+	}
+	holds(t, dir, "old a", "old b")
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"image/color"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -32,13 +33,17 @@ const (
 	// Above this many eps the markers of a curve would run into each other.
 	maxMarkers = 60
 
+	// The columns of a curve's steps, each of at most four of them: finer than the pixels of the PNG.
+	maxColumns = 4000
+
 	// How much wider than Liberation Sans the font may be that an SVG is shown in;
 	// DejaVu Sans, the usual one where Arial is missing, is up to 15 % wider.
 	svgSlack = 1.15
 )
 
 // A Figure is a plot of accuracy against eps: each curve with its points and its
-// 95 % Wilson band, the random control dashed in grey, chance as a dotted line. A caption
+// 95 % Wilson band, the random control dashed in grey, chance as a dotted line. A curve that is
+// known at every eps is drawn as the steps it has, without points. A caption
 // under the title says n, bounds and model, so that the plot can stand alone.
 //
 // Equal figures give equal bytes.
@@ -53,6 +58,7 @@ type Figure struct {
 
 // PNG draws f as 1440 by 960 pixels, 200 to the inch.
 func (f Figure) PNG() ([]byte, error) {
+	// vgimg begins with a white page.
 	c := vgimg.NewWith(vgimg.UseWH(figureWidth, figureHeight), vgimg.UseDPI(figureDPI))
 	if err := f.draw(draw.New(c), 1); err != nil {
 		return nil, err
@@ -68,7 +74,10 @@ func (f Figure) PNG() ([]byte, error) {
 // wide, else any sans-serif.
 func (f Figure) SVG() ([]byte, error) {
 	c := vgsvg.New(figureWidth, figureHeight)
-	if err := f.draw(draw.New(c), svgSlack); err != nil {
+	page := draw.New(c)
+	page.SetColor(color.White)
+	page.Fill(page.Path())
+	if err := f.draw(page, svgSlack); err != nil {
 		return nil, err
 	}
 	var b bytes.Buffer
@@ -88,8 +97,6 @@ func (f Figure) draw(c draw.Canvas, slack vg.Length) error {
 	if err != nil {
 		return err
 	}
-	c.SetColor(color.White)
-	c.Fill(c.Path())
 	c = draw.Crop(c, figureMargin, -figureMargin, figureMargin, -figureMargin)
 
 	title, caption := sans(14), sans(9)
@@ -122,15 +129,27 @@ func (f Figure) caption() string {
 	if f.Model != "" {
 		s += " · model " + f.Model
 	}
-	if len(r.Eps) > 1 {
-		s += " · bands: 95 % Wilson intervals"
-	} else {
-		s += " · bars: 95 % Wilson intervals"
-	}
 	drawn := r
 	if f.Curves != nil {
 		drawn = r.Select(f.Curves...)
 	}
+	var exact []string
+	for _, c := range drawn.Curves {
+		if c.Exact != nil {
+			exact = append(exact, c.Attack.Label())
+		}
+	}
+	if exact != nil {
+		s += " · " + strings.Join(exact, " and ") + " exact at every eps"
+	}
+	var intervals []string
+	if len(r.Eps) > 1 || exact != nil {
+		intervals = append(intervals, "bands")
+	}
+	if len(r.Eps) == 1 && len(exact) < len(drawn.Curves) {
+		intervals = append(intervals, "bars")
+	}
+	s += " · " + strings.Join(intervals, " and ") + ": 95 % Wilson intervals"
 	if z := len(drawn.ZeroGradient()); z > 0 {
 		s += fmt.Sprintf(" · zero gradient: %s not attacked, or not to the end", images(z))
 	}
@@ -143,7 +162,19 @@ func (f Figure) plot(slack vg.Length) (*plot.Plot, error) {
 	if len(r.Eps) == 0 {
 		return nil, fmt.Errorf("report: plot %q: no eps to draw", f.Title)
 	}
+	indices := f.Curves
+	if indices == nil {
+		for i := range r.Curves {
+			indices = append(indices, i)
+		}
+	}
+	for _, i := range indices {
+		if i < 0 || i >= len(r.Curves) {
+			return nil, fmt.Errorf("report: plot %q: curve %d, want 0 to %d", f.Title, i, len(r.Curves)-1)
+		}
+	}
 	p := plot.New()
+	p.BackgroundColor = nil // the page is white, and to paint it once more takes as long as all curves
 	for _, axis := range []*plot.Axis{&p.X, &p.Y} {
 		axis.Label.TextStyle.Font = sans(11).Font
 		axis.Tick.Label.Font = sans(10).Font
@@ -153,6 +184,11 @@ func (f Figure) plot(slack vg.Length) (*plot.Plot, error) {
 	}
 	p.X.Label.Text = "eps, the most that a pixel moves"
 	p.X.Min, p.X.Max = epsRange(r.Eps)
+	for _, i := range indices {
+		if x := r.Curves[i].Exact; x != nil {
+			p.X.Min, p.X.Max = 0, max(x.Max, r.Eps[len(r.Eps)-1])
+		}
+	}
 	p.X.Tick.Marker = niceTicks{}
 	p.Y.Label.Text = "accuracy"
 	p.Y.Min, p.Y.Max = 0, 1
@@ -163,23 +199,14 @@ func (f Figure) plot(slack vg.Length) (*plot.Plot, error) {
 	grid.Horizontal.Width, grid.Vertical.Width = 0.5, 0.5
 	p.Add(grid)
 
-	legend := &legendBox{eps: r.Eps, slack: slack}
+	legend := &legendBox{lo: p.X.Min, hi: p.X.Max, slack: slack}
 	legend.TextStyle = sans(10)
 	legend.TextStyle.YAlign = draw.YBottom // plot.Legend measures entries upwards
 	legend.Left, legend.Top = true, true   // the sample before the text
 	legend.Padding, legend.ThumbnailWidth = 3, 28
 
-	indices := f.Curves
-	if indices == nil {
-		for i := range r.Curves {
-			indices = append(indices, i)
-		}
-	}
 	var lines []plot.Plotter
 	for _, i := range indices {
-		if i < 0 || i >= len(r.Curves) {
-			return nil, fmt.Errorf("report: plot %q: curve %d, want 0 to %d", f.Title, i, len(r.Curves)-1)
-		}
 		c := newCurve(r, i)
 		ps, thumbs, err := c.plotters()
 		if err != nil {
@@ -188,7 +215,7 @@ func (f Figure) plot(slack vg.Length) (*plot.Plot, error) {
 		p.Add(ps[0])                     // every band below every line,
 		lines = append(lines, ps[1:]...) // or it would grey the lines before it
 		legend.Add(printable(c.label), thumbs...)
-		legend.bands = append(legend.bands, c.bands)
+		legend.avoid(c.points, c.bands)
 	}
 	chance := 1 / float64(r.Classes)
 	dots := &plotter.Line{
@@ -237,10 +264,10 @@ var glyphs = [...]draw.GlyphDrawer{
 // A curve is one line of a figure.
 type curve struct {
 	label  string
-	points plotter.XYs  // accuracy, [E]
-	bands  [][2]float64 // interval, [E]
+	points plotter.XYs  // accuracy: at each of eps or, of a curve that is exact, two for each jump
+	bands  [][2]float64 // interval, one for each of points
 	color  color.NRGBA
-	glyph  draw.GlyphDrawer
+	glyph  draw.GlyphDrawer // nil: no markers
 	dashes []vg.Length
 }
 
@@ -250,12 +277,56 @@ func newCurve(r *pipeline.Result, i int) curve {
 	if a.Direction == attack.RandomSign {
 		c.color, c.glyph, c.dashes = color.NRGBA{R: 110, G: 110, B: 110, A: 255}, draw.RingGlyph{}, []vg.Length{5, 3}
 	}
-	for e, k := range r.Curves[i].Correct {
+	add := func(eps float64, k int) {
 		lo, hi := Wilson(k, r.N)
-		c.points = append(c.points, plotter.XY{X: r.Eps[e], Y: ratio(k, r.N)})
+		c.points = append(c.points, plotter.XY{X: eps, Y: ratio(k, r.N)})
 		c.bands = append(c.bands, [2]float64{lo, hi})
 	}
+	if x := r.Curves[i].Exact; x != nil {
+		c.glyph = nil
+		jumps := thin(x.Curve(), x.Max/maxColumns)
+		for n, j := range jumps {
+			if n > 0 {
+				add(j.Eps, jumps[n-1].Correct)
+			}
+			add(j.Eps, j.Correct)
+		}
+		add(x.Max, jumps[len(jumps)-1].Correct)
+		return c
+	}
+	if len(r.Eps) > maxMarkers {
+		c.glyph = nil
+	}
+	for e, k := range r.Curves[i].Correct {
+		add(r.Eps[e], k)
+	}
 	return c
+}
+
+// thin leaves out jumps that the eye cannot tell apart: in each column of that width the first,
+// the last, the highest and the lowest stay, so that the line covers the same places.
+func thin(jumps []pipeline.Jump, width float64) []pipeline.Jump {
+	var out []pipeline.Jump
+	for len(jumps) > 0 {
+		end, column := 1, math.Floor(jumps[0].Eps/width)
+		low, high := 0, 0
+		for end < len(jumps) && math.Floor(jumps[end].Eps/width) == column {
+			if jumps[end].Correct < jumps[low].Correct {
+				low = end
+			}
+			if jumps[end].Correct > jumps[high].Correct {
+				high = end
+			}
+			end++
+		}
+		keep := []int{0, low, high, end - 1}
+		slices.Sort(keep)
+		for _, k := range slices.Compact(keep) {
+			out = append(out, jumps[k])
+		}
+		jumps = jumps[end:]
+	}
+	return out
 }
 
 // plotters gives the band, then what goes over it, and the legend's sample.
@@ -284,7 +355,7 @@ func (c curve) plotters() (ps []plot.Plotter, thumbs []plot.Thumbnailer, err err
 	}
 	band.Color = color.NRGBA{R: c.color.R, G: c.color.G, B: c.color.B, A: 50}
 	band.LineStyle.Width = 0
-	if len(c.points) > maxMarkers {
+	if c.glyph == nil {
 		return []plot.Plotter{band, line}, []plot.Thumbnailer{band, line}, nil
 	}
 	return []plot.Plotter{band, line, dots}, []plot.Thumbnailer{band, line, dots}, nil
@@ -293,10 +364,40 @@ func (c curve) plotters() (ps []plot.Plotter, thumbs []plot.Thumbnailer, err err
 // A legendBox is a legend that looks for the place where it hides least.
 type legendBox struct {
 	plot.Legend
-	eps    []float64
-	bands  [][][2]float64 // [curve][E]
+	lo, hi float64 // the x axis
+	// Lowest and highest place of a curve's band, from one column of the x axis to the next; lo > hi where it is not.
+	bands  [][legendColumns][2]float64
 	chance float64
 	slack  vg.Length
+}
+
+const legendColumns = 400
+
+// avoid tells l of a curve: bands holds an interval for each of points, and is straight between them.
+func (l *legendBox) avoid(points plotter.XYs, bands [][2]float64) {
+	var columns [legendColumns][2]float64
+	for k := range columns {
+		columns[k] = [2]float64{math.Inf(1), math.Inf(-1)}
+	}
+	place := func(eps float64) float64 { return legendColumns * ((eps - l.lo) / (l.hi - l.lo)) }
+	for i := range points {
+		next := min(i+1, len(points)-1) // of one point itself
+		from, to := place(points[i].X), place(points[next].X)
+		at := func(x float64) (lo, hi float64) {
+			t := min(1, max(0, (x-from)/(to-from)))
+			return (1-t)*bands[i][0] + t*bands[next][0], (1-t)*bands[i][1] + t*bands[next][1]
+		}
+		for k := max(0, int(from)); k <= min(int(to), legendColumns-1); k++ {
+			lo, hi := min(bands[i][0], bands[next][0]), max(bands[i][1], bands[next][1])
+			if to > from { // else a jump
+				lo1, hi1 := at(float64(k))
+				lo2, hi2 := at(float64(k + 1))
+				lo, hi = min(lo1, lo2), max(hi1, hi2)
+			}
+			columns[k] = [2]float64{min(columns[k][0], lo), max(columns[k][1], hi)}
+		}
+	}
+	l.bands = append(l.bands, columns)
 }
 
 // Plot draws the legend on a white box, the last of the plotters.
@@ -338,34 +439,23 @@ func (l *legendBox) place(area vg.Rectangle, size vg.Point, x, y func(float64) v
 	return best
 }
 
-// hidden counts how much box hides: places on a curve or its band, or on the chance
-// line.
+// hidden counts how much box hides: columns of a curve or its band, and the chance line.
 func (l *legendBox) hidden(box vg.Rectangle, x, y func(float64) vg.Length) (n int) {
 	const near = 3 // a marker's radius
-	// Between two points the band is straight; of many eps the points will do.
-	parts := max(1, 400/len(l.eps))
 	covers := func(lo, hi float64) bool {
 		return y(hi) > box.Min.Y-near && y(lo) < box.Max.Y+near
 	}
 	if covers(l.chance, l.chance) {
 		n++
 	}
+	left, right := x(l.lo), x(l.hi)
+	column := func(at vg.Length) int {
+		return min(legendColumns-1, max(0, int(math.Floor(float64(legendColumns*(at-left)/(right-left))))))
+	}
 	for _, band := range l.bands {
-		for e := range max(1, len(l.eps)-1) {
-			next := min(e+1, len(l.eps)-1) // of one eps itself
-			from, to := x(l.eps[e]), x(l.eps[next])
-			if to < box.Min.X-near || from > box.Max.X+near {
-				continue
-			}
-			for i := range parts + 1 {
-				t := float64(i) / float64(parts)
-				at := from + vg.Length(t)*(to-from)
-				if at < box.Min.X-near || at > box.Max.X+near {
-					continue
-				}
-				if covers((1-t)*band[e][0]+t*band[next][0], (1-t)*band[e][1]+t*band[next][1]) {
-					n++
-				}
+		for k := column(box.Min.X - near); k <= column(box.Max.X+near); k++ {
+			if lo, hi := band[k][0], band[k][1]; lo <= hi && covers(lo, hi) {
+				n++
 			}
 		}
 	}

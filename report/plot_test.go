@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 )
 
@@ -185,7 +186,10 @@ func TestLegendPlace(t *testing.T) {
 		{"beside a falling curve", [][][2]float64{falling}, vg.Point{X: 70, Y: 80}, false},
 		{"no place", [][][2]float64{{{0, 1}, {0, 1}}}, vg.Point{X: 70, Y: 80}, true},
 	} {
-		l := &legendBox{eps: []float64{0, 1}, bands: c.bands, chance: 0.1}
+		l := &legendBox{lo: 0, hi: 1, chance: 0.1}
+		for _, b := range c.bands {
+			l.avoid(plotter.XYs{{X: 0}, {X: 1}}, b)
+		}
 		box := l.place(area, size, scale, scale)
 		if box.Min != c.want {
 			t.Errorf("%s: at %v, want %v", c.name, box.Min, c.want)

@@ -16,7 +16,8 @@ const attacksAcross = 3
 
 // CurveTable writes r for a terminal: eps down, attacks across, and in each cell
 // the count of correct predictions, the accuracy in % and its 95 % interval. It
-// fits 80 columns; more than three attacks go below each other.
+// fits 80 columns; more than three attacks go below each other. What is known of
+// every eps follows in a few lines.
 func CurveTable(w io.Writer, r *pipeline.Result) error {
 	var b strings.Builder
 	lo, hi := Wilson(r.Clean, r.N)
@@ -44,6 +45,11 @@ func CurveTable(w io.Writer, r *pipeline.Result) error {
 			columns = append(columns, column)
 		}
 		writeColumns(&b, columns)
+	}
+	for _, c := range r.Curves {
+		if c.Exact != nil {
+			writeExact(&b, c.Attack, c.Exact)
+		}
 	}
 	if z := len(r.ZeroGradient()); z > 0 {
 		fmt.Fprintf(&b, "\nZero gradient: %s not attacked, or not to the end.\nBeing correct says nothing of them.\n", images(z))
@@ -98,11 +104,14 @@ func outcome(e *pipeline.Example) string {
 }
 
 // images counts for a person: "1 image was", "3 images were".
-func images(n int) string {
+func images(n int) string { return plural(n, "image was", "images were") }
+
+// plural counts for a person.
+func plural(n int, one, many string) string {
 	if n == 1 {
-		return "1 image was"
+		return "1 " + one
 	}
-	return strconv.Itoa(n) + " images were"
+	return strconv.Itoa(n) + " " + many
 }
 
 // percent is a share of 1 in % with one digit, the precision of a count of 1000.

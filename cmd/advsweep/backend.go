@@ -31,6 +31,7 @@ var (
 // this program could do CUDA, it says so on standard error.
 func (f *flags) openBackend(c *cobra.Command, m *model.Model) (b pipeline.Backend, chosen string, err error) {
 	device := c.Flags().Changed("device") // whoever names a device wants it
+	exact := f.insists(c)
 	switch {
 	case !slices.Contains([]string{"auto", "cpu", "cuda"}, f.backend):
 		return nil, "", usagef("--backend %q, want auto, cpu or cuda", f.backend)
@@ -41,7 +42,13 @@ func (f *flags) openBackend(c *cobra.Command, m *model.Model) (b pipeline.Backen
 		return nil, "", usagef("--device %s with --backend cpu: devices are CUDA's; leave out one of the two", f.device)
 	case f.backend == "cpu" && f.precision == "tf32":
 		return nil, "", usagef("--precision tf32 with --backend cpu: tf32 is on CUDA only, the CPU has float32 and float64")
-	case f.backend == "cpu", f.backend == "auto" && f.precision == "float64" && !device:
+	case exact && f.backend == "cuda":
+		return nil, "", usagef("--exact with --backend cuda: only the CPU backend follows rays; use --backend cpu%s or leave --exact out", without(device))
+	case exact && device:
+		return nil, "", usagef("--exact with --device %s: only the CPU backend follows rays; leave out one of the two", f.device)
+	case exact && f.precision == "tf32":
+		return nil, "", usagef("--exact with --precision tf32: only the CPU backend follows rays, in float32 and float64; leave out one of the two")
+	case f.backend == "cpu", f.backend == "auto" && (f.precision == "float64" || exact) && !device:
 		b, err = f.openCPU(m)
 		return b, "cpu", err
 

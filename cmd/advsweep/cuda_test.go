@@ -59,7 +59,7 @@ var hardware = regexp.MustCompile(`"(backend|device)": ".*"`)
 // unnamed is a result file without its times and the names of the hardware.
 func unnamed(file []byte) []byte { return hardware.ReplaceAll(seconds.ReplaceAll(file, nil), nil) }
 
-// TestCUDADemo runs the whole demo on a device and on the CPU. Product fp32 must give the same files, but for the times
+// TestCUDADemo runs the whole demo on a device and, at the same eps only, on the CPU. Product fp32 must give the same files, but for the times
 // and the names of the hardware; tensor cores the same curves and pictures, and so the same signs, and logits nearby.
 func TestCUDADemo(t *testing.T) {
 	infos := needCUDA(t)
@@ -85,7 +85,7 @@ func TestCUDADemo(t *testing.T) {
 			onGPU, onCPU := t.TempDir(), t.TempDir()
 			args := append([]string{"demo", "--bounds", c.bounds}, c.size...)
 			do(t, append(args, "--backend", "cuda", "--out", onGPU)...)
-			do(t, append(args, "--backend", "cpu", "--precision", "float32", "--out", onCPU)...)
+			do(t, append(args, "--backend", "cpu", "--precision", "float32", "--exact=false", "--out", onCPU)...)
 			product := c.product
 			if product == "" {
 				product = infos[0].Product
@@ -94,6 +94,9 @@ func TestCUDADemo(t *testing.T) {
 			files, err := os.ReadDir(onCPU)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if more, err := os.ReadDir(onGPU); err != nil || len(more) != len(files) {
+				t.Errorf("files %v of the device, error %v, want %v", more, err, files)
 			}
 			for _, f := range files {
 				got, want := read(t, onGPU, f.Name()), read(t, onCPU, f.Name())
@@ -269,6 +272,21 @@ func TestCUDAFallback(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestCUDAExact asks for what only the CPU can do: auto takes the CPU for it.
+func TestCUDAExact(t *testing.T) {
+	needCUDA(t)
+	out := t.TempDir()
+	do(t, "sweep", "--exact", "--n", "3", "--eps", "0,0.1", "--out", out)
+	if v := decode(t, read(t, out, "curve.json")); v["backend"] != "cpu" {
+		t.Errorf("--exact: backend %v, want cpu", v["backend"])
+	}
+	read(t, out, "images.csv")
+	code, _, stderr := advsweep(t, "sweep", "--exact", "--device", "0", "--out", out)
+	if code != exitUsage || !strings.Contains(stderr, "only the CPU backend follows rays") {
+		t.Errorf("--exact --device 0: exit code %d, %q", code, stderr)
 	}
 }
 

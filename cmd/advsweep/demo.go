@@ -27,7 +27,9 @@ func newDemo() *cobra.Command {
   3  the same image with BIM, k = 5 steps of eps/k:   3-bim-image.png, .json
   4  BIM, accuracy against eps:                       4-bim-curve.png, .svg, .csv, .json
 
-and both curves together with a control of random ±eps noise: curve.png, .svg, .csv, .json.`,
+and both curves together with a control of random ±eps noise: curve.png, .svg, .csv, .json.
+On the CPU the curve of FGSM is exact at every eps, not only at those of --eps, and images.csv says
+of each image where it is right: see 'advsweep sweep --help'.`,
 		Example: `  advsweep demo
   advsweep demo --bounds 0,1 --class 3 --out clipped
   advsweep demo --model my.safetensors --data mnist/`,
@@ -39,6 +41,7 @@ and both curves together with a control of random ±eps noise: curve.png, .svg, 
 	c.Flags().StringVar(&imageEps, "image-eps", "0.3", "eps of parts 1 and 3")
 	f.addSteps(c)
 	f.addEpsList(c)
+	f.addExact(c)
 	f.addBounds(c)
 	f.addRange(c)
 	f.addBackend(c)
@@ -53,6 +56,9 @@ func (f *flags) demo(c *cobra.Command, class int, imageEps string) error {
 		return err
 	}
 	fgsm, bim := s.Attacks[0], s.Attacks[1]
+	if s.Exact, err = f.canBeExact(c, s); err != nil {
+		return err
+	}
 	one, err := attack.ParseEps(imageEps)
 	if err != nil {
 		return asUsage("image-eps", err)
@@ -66,12 +72,13 @@ func (f *flags) demo(c *cobra.Command, class int, imageEps string) error {
 	}
 	defer in.backend.Close()
 	set := in.set
+	s.Exact = s.Exact && f.follows(c, in)
 	names := curveNames("curve")
 	for _, base := range []string{"1-fgsm-image", "3-bim-image"} {
 		names = append(names, base+".json", base+".png")
 	}
 	names = append(append(names, curveNames("2-fgsm-curve")...), curveNames("4-bim-curve")...)
-	folder, err := report.OpenFolder(f.out, names...)
+	folder, err := f.openFolder(s, names...)
 	if err != nil {
 		return err
 	}
@@ -107,21 +114,17 @@ func (f *flags) demo(c *cobra.Command, class int, imageEps string) error {
 	}
 	meta := in.meta(set, f.seed)
 	seconds := report.Seconds{Load: in.load.Seconds(), Compute: compute.Seconds()}
-	files2, err := curveFiles("2-fgsm-curve", "FGSM: accuracy against eps", in, res, []int{0, 2}, meta, seconds)
+	drawn, err := curveFiles(in, res, meta, seconds,
+		drawing{"2-fgsm-curve", "FGSM: accuracy against eps", []int{0, 2}},
+		drawing{"4-bim-curve", fmt.Sprintf("%s: accuracy against eps", bim.Label()), []int{1, 2}},
+		drawing{"curve", fmt.Sprintf("FGSM and %s: accuracy against eps", bim.Label()), nil})
 	if err != nil {
 		return err
 	}
-	files4, err := curveFiles("4-bim-curve", fmt.Sprintf("%s: accuracy against eps", bim.Label()), in, res, []int{1, 2}, meta, seconds)
-	if err != nil {
-		return err
-	}
-	both, err := curveFiles("curve", fmt.Sprintf("FGSM and %s: accuracy against eps", bim.Label()), in, res, nil, meta, seconds)
-	if err != nil {
-		return err
-	}
+	files2, files4, both := drawn[0], drawn[1], drawn[2]
 
 	var files []report.File
-	for _, part := range [][]report.File{files1, files2, files3, files4, both} {
+	for _, part := range [][]report.File{files1, files2, files3, files4, both, imageFiles(in, res)} {
 		files = append(files, part...)
 	}
 	return f.finish(c, folder, files, func(w *bytes.Buffer) error {

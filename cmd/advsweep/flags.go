@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -29,6 +30,7 @@ type flags struct {
 	steps                              int
 	bounds                             string
 	attack, eps                        string
+	exact                              bool
 	n, offset                          int
 }
 
@@ -95,6 +97,35 @@ func (f *flags) addEpsList(c *cobra.Command) {
 func (f *flags) addRange(c *cobra.Command) {
 	c.Flags().IntVar(&f.n, "n", 1000, "number of images")
 	c.Flags().IntVar(&f.offset, "offset", 0, "index of the first image")
+}
+
+// addExact adds --exact, which left alone gives way where it cannot be.
+func (f *flags) addExact(c *cobra.Command) {
+	c.Flags().BoolVar(&f.exact, "exact", true, "FGSM at every eps up to the largest, on the CPU; false: at --eps only")
+}
+
+// insists reports whether --exact stands on the command line: whoever writes it wants it.
+func (f *flags) insists(c *cobra.Command) bool { return f.exact && c.Flags().Changed("exact") }
+
+// canBeExact reports whether s has a curve that --exact is about. It returns an error if there is none and --exact insists.
+func (f *flags) canBeExact(c *cobra.Command, s pipeline.Sweep) (bool, error) {
+	fgsm := slices.ContainsFunc(s.Attacks, func(a attack.Attack) bool { return a.Direction == attack.Gradient && a.Steps == 1 })
+	far := s.Eps[len(s.Eps)-1] > 0
+	switch {
+	case f.exact && fgsm && far:
+		return true, nil
+	case f.insists(c) && !fgsm:
+		return false, usagef("--exact with --attack %s: only the curve of fgsm can be exact; add fgsm or leave --exact out", f.attack)
+	case f.insists(c):
+		return false, usagef("--exact with --eps %s: the curve ends at the largest eps, which is 0; give a larger one or leave --exact out", f.eps)
+	}
+	return false, nil
+}
+
+// follows reports whether the backend can follow a ray, or must because --exact insists: then pipeline says why not.
+func (f *flags) follows(c *cobra.Command, in *inputs) bool {
+	_, ok := in.backend.(pipeline.Exacter)
+	return ok || f.insists(c)
 }
 
 // parseSweep reads --eps, --bounds, --steps and a list of attacks.

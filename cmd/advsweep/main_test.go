@@ -11,12 +11,15 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
+	"advsweep/attack"
 	"advsweep/dataset"
 	"advsweep/gpu"
 	"advsweep/model"
+	"advsweep/pipeline"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -134,6 +137,15 @@ func TestDemo(t *testing.T) {
 			t.Errorf("%s.csv: %d rows of %q, want 5 each of %q", base, len(rows)-1, got, attacks)
 		}
 	}
+	for base, exact := range map[string]bool{"2-fgsm-curve": true, "4-bim-curve": false, "curve": true} {
+		first := decode(t, read(t, out, base+".json"))["attacks"].([]any)[0].(map[string]any)
+		if _, ok := first["exact"]; ok != exact {
+			t.Errorf("%s.json: exact curve: %v, want %v", base, ok, exact)
+		}
+	}
+	if n := bytes.Count(read(t, out, "images.csv"), []byte("\n")); n != 51 {
+		t.Errorf("images.csv has %d lines, want one for each of 50 images and one above", n)
+	}
 	parts := decode(t, []byte(do(t, "demo", "--backend", "cpu", "--out", out, "--n", "5", "--eps", "0,0.1", "--format", "json")), "part1", "part2", "part3", "part4")
 	if len(parts) != 4 {
 		t.Errorf("%d parts, want 4", len(parts))
@@ -201,7 +213,7 @@ func TestSweepContract(t *testing.T) {
 	if csvText != string(data) {
 		t.Error("--format csv differs from curve.csv of the first run")
 	}
-	for _, name := range []string{"curve.csv", "curve.json", "curve.png", "curve.svg"} {
+	for _, name := range []string{"curve.csv", "curve.json", "curve.png", "curve.svg", "images.csv"} {
 		a, b := seconds.ReplaceAll(read(t, out, name), nil), seconds.ReplaceAll(read(t, again, name), nil)
 		if !bytes.Equal(a, b) {
 			t.Errorf("%s differs between two runs", name)
@@ -210,6 +222,127 @@ func TestSweepContract(t *testing.T) {
 	// And the same folder again.
 	if js := do(t, append(args, "--format", "json")...); js != string(read(t, out, "curve.json")) {
 		t.Error("--format json differs from curve.json")
+	}
+}
+
+// TestExact follows 40 images and reads the three accounts of it that the files give.
+func TestExact(t *testing.T) {
+	out := t.TempDir()
+	args := []string{"sweep", "--backend", "cpu", "--attack", "noise,fgsm", "--n", "40", "--offset", "60", "--eps", "0,0.037,0.081,0.11", "--out", out}
+	table := do(t, args...)
+	for _, want := range []string{"FGSM at every eps in [0, 0.11]:", " 0 disagreed", "median eps 0.0"} {
+		if !strings.Contains(table, want) {
+			t.Errorf("no %q in:\n%s", want, table)
+		}
+	}
+	rows, err := csv.NewReader(bytes.NewReader(read(t, out, "images.csv"))).ReadAll()
+	if err != nil || len(rows) != 41 || strings.Join(rows[0][:5], ",") != "index,label,clean,eps_star,intervals" {
+		t.Fatalf("images.csv: %d rows, columns %v, error %v", len(rows), rows[0], err)
+	}
+	right := func(intervals string, eps float64) bool {
+		for _, v := range strings.FieldsFunc(intervals, func(r rune) bool { return r == ';' }) {
+			var lo, hi float64
+			if _, err := fmt.Sscanf(v, "%g:%g", &lo, &hi); err != nil {
+				t.Errorf("interval %q: %v", v, err)
+			}
+			if lo <= eps && (eps < hi || hi == 0.11) {
+				return true
+			}
+		}
+		return false
+	}
+	v := decode(t, read(t, out, "curve.json"))
+	if _, ok := v["attacks"].([]any)[0].(map[string]any)["exact"]; ok {
+		t.Error("noise has an exact curve")
+	}
+	exact := v["attacks"].([]any)[1].(map[string]any)["exact"].(map[string]any)
+	if len(exact["ties"].([]any)) > 0 {
+		t.Fatalf("ties %v, choose other eps", exact["ties"])
+	}
+	counts, err := csv.NewReader(bytes.NewReader(read(t, out, "curve.csv"))).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range counts[5:] { // fgsm
+		eps, err := strconv.ParseFloat(row[2], 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		byImages, byJumps := 0, 0.0
+		for i, image := range rows[1:] {
+			if image[0] != strconv.Itoa(60+i) {
+				t.Errorf("row %d of images.csv is of image %s, want %d", i, image[0], 60+i)
+			}
+			if right(image[4], eps) {
+				byImages++
+			}
+			if star, err := strconv.ParseFloat(image[3], 64); err == nil && right(image[4], star) {
+				t.Errorf("image %s is right at its eps_star %v, of %s", image[0], star, image[4])
+			}
+		}
+		for _, j := range exact["jumps"].([]any) {
+			if j := j.([]any); j[0].(float64) <= eps {
+				byJumps = j[1].(float64)
+			}
+		}
+		if got, jumps := strconv.Itoa(byImages), strconv.Itoa(int(byJumps)); got != row[4] || jumps != row[4] {
+			t.Errorf("eps %v: %s right by images.csv, %s by the jumps, want %s as curve.csv says", eps, got, jumps, row[4])
+		}
+	}
+
+	// The grid of a later run: the same counts, and no images.csv of an earlier run beside them.
+	before := read(t, out, "curve.csv")
+	code, table, stderr := advsweep(t, append(args, "--exact=false")...)
+	if code != exitDone || strings.Contains(table, "every eps") || !strings.Contains(stderr, "removed "+filepath.Join(out, "images.csv")) {
+		t.Errorf("--exact=false: exit code %d\n%s%s", code, table, stderr)
+	}
+	if d := cmp.Diff(string(before), string(read(t, out, "curve.csv"))); d != "" {
+		t.Errorf("--exact=false (-exact +grid):\n%s", d)
+	}
+	if bytes.Contains(read(t, out, "curve.json"), []byte(`"exact"`)) {
+		t.Error("--exact=false: curve.json has an exact curve")
+	}
+	if _, err := os.Stat(filepath.Join(out, "images.csv")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("images.csv of an earlier run is left (%v)", err)
+	}
+
+	// Not one that was edited.
+	do(t, args...)
+	mine := filepath.Join(out, "images.csv")
+	if err := os.WriteFile(mine, []byte("edited\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for _, more := range []string{"--exact", "--exact=false"} {
+		if code, _, stderr := advsweep(t, append(args, more)...); code != exitError || !strings.Contains(stderr, mine) || string(read(t, mine)) != "edited\n" {
+			t.Errorf("%s: exit code %d, %q, file now %q", more, code, stderr, read(t, mine))
+		}
+	}
+
+	// Where nothing can be exact, nothing is, unless asked for.
+	for _, more := range [][]string{{"--attack", "noise"}, {"--eps", "0"}} {
+		none := t.TempDir()
+		do(t, append(args[:len(args)-1:len(args)-1], append([]string{none}, more...)...)...)
+		if _, err := os.Stat(filepath.Join(none, "images.csv")); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%v: images.csv is there (%v)", more, err)
+		}
+	}
+}
+
+// TestWarn has a curve that failed its check.
+func TestWarn(t *testing.T) {
+	for _, c := range []struct {
+		disagreed []float64
+		want      string
+	}{
+		{nil, ""},
+		{[]float64{0.1, 0.2}, "advsweep: the exact curve of FGSM is not to be trusted: 2 of 3 interval ends disagree"},
+	} {
+		var b bytes.Buffer
+		x := &pipeline.Exact{Max: 1, Walks: []attack.Walk{{Ends: 3, Disagreed: c.disagreed}}}
+		warn(&b, &pipeline.Result{Curves: []pipeline.Curve{{Attack: attack.Noise(1)}, {Attack: attack.FGSM(), Exact: x}}})
+		if got := b.String(); !strings.HasPrefix(got, c.want) || (got == "") != (c.want == "") {
+			t.Errorf("%d disagree: %q, want %q", len(c.disagreed), got, c.want)
+		}
 	}
 }
 
@@ -359,6 +492,19 @@ func TestRefusals(t *testing.T) {
 		{"sweep --backend cpu --device=", exitUsage, "devices are CUDA's"},
 		{"sweep --backend cuda --precision float64", exitUsage, "use --backend cpu, which has float64"},
 		{"sweep --device 0 --precision float64", exitUsage, "use --backend cpu without --device, which has float64"},
+		{"sweep --exact=maybe", exitUsage, "--exact"},
+		{"sweep --exact=", exitUsage, "--exact"},
+		{"sweep --exact false", exitUsage, "false"},
+		{"sweep --exact --attack noise", exitUsage, "only the curve of fgsm can be exact; add fgsm"},
+		{"sweep --exact --attack bim,noise --steps 5", exitUsage, "add fgsm or leave --exact out"},
+		{"sweep --exact --eps 0", exitUsage, "largest eps, which is 0"},
+		{"sweep --exact --backend cuda", exitUsage, "only the CPU backend follows rays; use --backend cpu or leave --exact out"},
+		{"sweep --exact --backend cuda --device 0", exitUsage, "use --backend cpu without --device or leave --exact out"},
+		{"sweep --exact --device 0", exitUsage, "only the CPU backend follows rays"},
+		{"sweep --exact --precision tf32", exitUsage, "only the CPU backend follows rays"},
+		{"demo --exact --backend cuda", exitUsage, "only the CPU backend follows rays"},
+		{"demo --exact --eps 0", exitUsage, "largest eps, which is 0"},
+		{"attack --exact", exitUsage, "unknown flag"},
 		{"sweep --threads -1", exitUsage, "--threads"},
 		{"sweep --format xml", exitUsage, "table, json or csv"},
 		{"sweep --seed -1", exitUsage, "--seed"},
@@ -380,7 +526,8 @@ func TestRefusals(t *testing.T) {
 		{"sweep --data= --n 5", exitUsage, "--data is empty"},
 		{"sweep --split train", exitUsage, "--data"},
 		{"sweep --threads 1000000000000", exitUsage, "--threads"},
-		{"sweep --eps 1e39 --n 5", exitError, "not finite"},
+		{"sweep --eps 1e39 --n 5", exitError, "finite in float32"},
+		{"sweep --eps 1e39 --n 5 --exact=false", exitError, "not finite"},
 		{"train --data " + good + " --hidden 65536,65536", exitError, "weights"},
 		{"attack --class 10", exitUsage, "classes 0 to 9"},
 		{"attack --class -1", exitUsage, "classes 0 to 9"},

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
+	"sync"
 	"time"
 
 	"advsweep/dataset"
@@ -18,14 +20,23 @@ func newSweep() *cobra.Command {
 	var f flags
 	c := &cobra.Command{
 		Use:   "sweep",
-		Short: "Accuracy as a function of eps: curve.csv, curve.json, curve.png, curve.svg",
+		Short: "Accuracy as a function of eps: curve.csv, .json, .png, .svg, and images.csv",
 		Long: `Attack every image at every eps and count what is still classified correctly.
 
 curve.csv has a row for each attack and eps: attack,steps,eps,n,correct,accuracy,
 ci_low,ci_high (95 % Wilson interval),zero_gradient (images that the attack could
 not move because their gradient is zero in every pixel),bounds_low,bounds_high
 (empty without bounds). curve.json has the same rows and everything needed to repeat
-the run.`,
+the run.
+
+On the CPU the curve of FGSM is exact: from eps 0 to the largest of --eps each image is
+followed through every linear region of the model, and the counts at --eps are read off
+what was found. curve.json then has each jump of the curve, and images.csv a row for each
+image: index,label,clean (the class that the model gives the clean image),eps_star (the
+least eps at which it is wrong, empty if there is none),intervals (where it is right, as
+lo:hi;lo:hi),zero_gradient,disagreed (ends of intervals of which a forward pass said
+otherwise). BIM and noise are measured at --eps only, and so is FGSM with --exact=false
+and on CUDA.`,
 		Example: `  advsweep sweep
   advsweep sweep --attack fgsm,bim,noise --steps 5 --eps 0:0.5:0.025
   advsweep sweep --bounds 0,1 --eps 0,4/255,8/255,16/255
@@ -37,6 +48,7 @@ the run.`,
 	c.Flags().StringVar(&f.attack, "attack", "fgsm", "`LIST` of fgsm, bim, noise (random ±eps signs, the control)")
 	f.addSteps(c)
 	f.addEpsList(c)
+	f.addExact(c)
 	f.addBounds(c)
 	f.addRange(c)
 	f.addBackend(c)
@@ -50,13 +62,17 @@ func (f *flags) sweep(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	if s.Exact, err = f.canBeExact(c, s); err != nil {
+		return err
+	}
 	in, err := f.openRange(c)
 	if err != nil {
 		return err
 	}
 	defer in.backend.Close()
 	set := in.set
-	folder, err := report.OpenFolder(f.out, curveNames("curve")...)
+	s.Exact = s.Exact && f.follows(c, in)
+	folder, err := f.openFolder(s, curveNames("curve")...)
 	if err != nil {
 		return err
 	}
@@ -66,11 +82,38 @@ func (f *flags) sweep(c *cobra.Command) error {
 	}
 	meta := in.meta(set, f.seed)
 	seconds := report.Seconds{Load: in.load.Seconds(), Compute: compute.Seconds()}
-	files, err := curveFiles("curve", "Accuracy against eps", in, res, nil, meta, seconds)
+	drawn, err := curveFiles(in, res, meta, seconds, drawing{"curve", "Accuracy against eps", nil})
 	if err != nil {
 		return err
 	}
-	return f.finish(c, folder, files, func(w *bytes.Buffer) error { return f.printCurves(w, in, meta, res, files) })
+	files := drawn[0]
+	return f.finish(c, folder, append(files, imageFiles(in, res)...), func(w *bytes.Buffer) error { return f.printCurves(w, in, meta, res, files) })
+}
+
+// imagesName is the file of the exact curve's images.
+const imagesName = "images.csv"
+
+// openFolder opens the folder for the files called names, and for images.csv if s is exact. If not, one of an earlier run will
+// go.
+func (f *flags) openFolder(s pipeline.Sweep, names ...string) (*report.Folder, error) {
+	if s.Exact {
+		return report.OpenFolder(f.out, append(names, imagesName)...)
+	}
+	folder, err := report.OpenFolder(f.out, names...)
+	if err != nil {
+		return nil, err
+	}
+	return folder, folder.Outdated(imagesName)
+}
+
+// imageFiles is images.csv of the first curve of res that is exact, if there is one.
+func imageFiles(in *inputs, res *pipeline.Result) []report.File {
+	for _, curve := range res.Curves {
+		if curve.Exact != nil {
+			return []report.File{{Name: imagesName, Data: report.ImagesCSV(in.set.First, in.set.Labels, curve.Exact, in.backend.Precision())}}
+		}
+	}
+	return nil
 }
 
 // runSweep runs s with progress on standard error and returns how long it took.
@@ -80,7 +123,25 @@ func (in *inputs) runSweep(c *cobra.Command, quiet bool, set *dataset.Set, s pip
 	s.Progress = p.update
 	start := time.Now()
 	res, err := s.Run(c.Context(), in.backend, set)
-	return res, time.Since(start), err
+	took := time.Since(start)
+	if err == nil {
+		p.finish()
+		warn(c.ErrOrStderr(), res)
+	}
+	return res, took, err
+}
+
+// warn says on standard error, also where no notes are wanted, that an exact curve did not pass its check.
+func warn(w io.Writer, res *pipeline.Result) {
+	for _, curve := range res.Curves {
+		if curve.Exact == nil {
+			continue
+		}
+		if checked, disagreed := curve.Exact.Ends(); disagreed > 0 {
+			fmt.Fprintf(w, "advsweep: the exact curve of %s is not to be trusted: %d of %d interval ends disagree with a forward pass beside them; see column disagreed of %s\n",
+				curve.Attack.Label(), disagreed, checked, imagesName)
+		}
+	}
 }
 
 // curveNames are the files of one sweep.
@@ -88,30 +149,45 @@ func curveNames(base string) []string {
 	return []string{base + ".csv", base + ".json", base + ".png", base + ".svg"}
 }
 
-// curveFiles draws and encodes the named curves of res, or all if curves is nil. The time that
+// A drawing is one of a run's plots, and the files with its data.
+type drawing struct {
+	base, title string
+	curves      []int // of the result; nil is all
+}
+
+// curveFiles draws and encodes drawings of res, all at once, and returns the files of each. The time that
 // this takes is Seconds.Write, all but the encoding of the JSON that says so.
-func curveFiles(base, title string, in *inputs, res *pipeline.Result, curves []int, meta report.Meta, s report.Seconds) ([]report.File, error) {
+func curveFiles(in *inputs, res *pipeline.Result, meta report.Meta, s report.Seconds, drawings ...drawing) ([][]report.File, error) {
 	start := time.Now()
-	fig := report.Figure{Title: title, Model: meta.Model.Name + " " + in.model.String(), Result: res, Curves: curves}
-	png, err := fig.PNG()
-	if err != nil {
-		return nil, err
+	pngs, svgs := make([][]byte, len(drawings)), make([][]byte, len(drawings))
+	errs := make([]error, 2*len(drawings))
+	var wg sync.WaitGroup
+	for i, d := range drawings {
+		fig := report.Figure{Title: d.title, Model: meta.Model.Name + " " + in.model.String(), Result: res, Curves: d.curves}
+		wg.Go(func() { pngs[i], errs[2*i] = fig.PNG() })
+		wg.Go(func() { svgs[i], errs[2*i+1] = fig.SVG() })
 	}
-	svg, err := fig.SVG()
-	if err != nil {
-		return nil, err
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
 	}
-	if curves != nil {
-		res = res.Select(curves...)
-	}
-	csv := report.CurveCSV(res)
 	s.Write = time.Since(start).Seconds()
-	json, err := report.CurveJSON(meta, res, s)
-	if err != nil {
-		return nil, err
+	all := make([][]report.File, len(drawings))
+	for i, d := range drawings {
+		part := res
+		if d.curves != nil {
+			part = res.Select(d.curves...)
+		}
+		json, err := report.CurveJSON(meta, part, s)
+		if err != nil {
+			return nil, err
+		}
+		names := curveNames(d.base)
+		all[i] = []report.File{{Name: names[0], Data: report.CurveCSV(part)}, {Name: names[1], Data: json}, {Name: names[2], Data: pngs[i]}, {Name: names[3], Data: svgs[i]}}
 	}
-	names := curveNames(base)
-	return []report.File{{Name: names[0], Data: csv}, {Name: names[1], Data: json}, {Name: names[2], Data: png}, {Name: names[3], Data: svg}}, nil
+	return all, nil
 }
 
 // printCurves writes res to standard output in the chosen format. files are those of curveFiles.
@@ -149,6 +225,9 @@ func (f *flags) finish(c *cobra.Command, folder *report.Folder, files []report.F
 	if !f.quiet {
 		for _, file := range files {
 			fmt.Fprintf(c.ErrOrStderr(), "wrote %s\n", folder.Path(file.Name))
+		}
+		for _, name := range folder.Removed() {
+			fmt.Fprintf(c.ErrOrStderr(), "removed %s, which was of an earlier run\n", folder.Path(name))
 		}
 	}
 	return nil

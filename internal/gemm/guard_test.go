@@ -71,10 +71,10 @@ func (y *yard) free() { y.used = 0 }
 // TestGuard runs every kernel and every operation on memory that ends, or begins, at pages that nothing
 // may touch: one element too many is a fault.
 func TestGuard(t *testing.T) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	for _, path := range Paths() {
 		for _, start := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/start=%v", path, start), func(t *testing.T) {
+				defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 				y := &yard{t: t, start: start}
 				guardProducts[float32](y, path)
 				guardProducts[float64](y, path)

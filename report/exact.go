@@ -1,0 +1,191 @@
+package report
+
+import (
+	"bytes"
+	"encoding/csv"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"advsweep/attack"
+	"advsweep/pipeline"
+)
+
+// ImagesCSV writes a row for each image of an exact curve below one header line, each line ended by LF:
+//
+//	index          in the data set: first and what follows it
+//	label, clean   the true class, and the one that the model gives the clean image
+//	eps_star       the least eps at which it is not given its label: empty if there is none in [0, Max]
+//	intervals      lo:hi;lo:hi… where it is given its label: lo is in, hi is not unless it is Max
+//	zero_gradient  true if it was not attacked: its gradient is zero in every pixel
+//	disagreed      those ends, joined by ;, of which a forward pass beside them said otherwise
+//
+// Numbers have the fewest digits that read back as the same float32 or, if that is precision, float64. Other
+// programs read this: the first five columns and their order stay as they are.
+func ImagesCSV(first int, labels []int32, x *pipeline.Exact, precision string) []byte {
+	digits := newDigits(precision)
+	var b bytes.Buffer
+	w := csv.NewWriter(&b)
+	// A bytes.Buffer takes every write, so the errors of w are nil.
+	_ = w.Write([]string{"index", "label", "clean", "eps_star", "intervals", "zero_gradient", "disagreed"})
+	for i := range x.Walks {
+		walk := &x.Walks[i]
+		star := ""
+		if eps, fails := walk.Critical(x.Max); fails {
+			star = digits.text(eps)
+		}
+		var intervals, disagreed []string
+		for _, v := range walk.Correct {
+			intervals = append(intervals, digits.text(v.Lo)+":"+digits.text(v.Hi))
+		}
+		for _, eps := range walk.Disagreed {
+			disagreed = append(disagreed, digits.text(eps))
+		}
+		_ = w.Write([]string{
+			strconv.Itoa(first + i), strconv.Itoa(int(labels[i])), strconv.Itoa(walk.Class), star,
+			strings.Join(intervals, ";"), strconv.FormatBool(walk.Zero), strings.Join(disagreed, ";"),
+		})
+	}
+	w.Flush()
+	return b.Bytes()
+}
+
+// digits is the size in bits of the floats that the ends of intervals were computed in. More digits than that
+// would be noise.
+type digits int
+
+func newDigits(precision string) digits {
+	if precision == "float64" {
+		return 64
+	}
+	return 32
+}
+
+func (d digits) text(v float64) string { return strconv.FormatFloat(v, 'g', -1, int(d)) }
+
+// round is the float64 that text(v) reads as.
+func (d digits) round(v float64) float64 {
+	v, _ = strconv.ParseFloat(d.text(v), 64) // what FormatFloat wrote is a float
+	return v
+}
+
+// steps is x.Curve() with eps rounded by d, without jumps that change nothing: an image that fails where
+// another one recovers, or on an interval of one point.
+func steps(x *pipeline.Exact, d digits) []pipeline.Jump {
+	var out []pipeline.Jump
+	for _, j := range x.Curve() {
+		j.Eps = d.round(j.Eps)
+		if n := len(out); n > 0 && out[n-1].Eps == j.Eps {
+			out = out[:n-1]
+		}
+		if n := len(out); n == 0 || out[n-1].Correct != j.Correct {
+			out = append(out, j)
+		}
+	}
+	return out
+}
+
+// recoveries counts the images that are given their label at an eps above one where they are not.
+func recoveries(x *pipeline.Exact) (n int) {
+	for _, w := range x.Walks {
+		if len(w.Correct) > 1 || len(w.Correct) == 1 && w.Correct[0].Lo > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// within is the largest distance from an end at which forward passes agreed.
+func within(x *pipeline.Exact) (eps float64) {
+	for _, w := range x.Walks {
+		eps = max(eps, w.Within)
+	}
+	return eps
+}
+
+// mean is the accuracy at an eps drawn evenly from [0, Max].
+func mean(x *pipeline.Exact) float64 { return x.Area() / x.Max }
+
+// exactJSON is an exact curve as curve.json has it.
+type exactJSON struct {
+	Max       float64      `json:"max"`
+	Area      float64      `json:"area"` // the integral of the accuracy over [0, Max]
+	Mean      float64      `json:"mean_accuracy"`
+	Median    *float64     `json:"median_critical_eps"` // null: it is above Max
+	Recovery  int          `json:"recovery_images"`
+	Checked   int          `json:"ends_checked"`
+	Within    float64      `json:"ends_checked_within"` // the farthest from its end that a forward pass agreed
+	Disagreed int          `json:"ends_disagreed"`
+	Ties      []int        `json:"ties"`
+	Jumps     [][2]float64 `json:"jumps"` // eps, and the count from there on
+}
+
+func newExactJSON(x *pipeline.Exact, precision string) *exactJSON {
+	d := newDigits(precision)
+	j := &exactJSON{Max: x.Max, Area: x.Area(), Mean: mean(x), Recovery: recoveries(x), Ties: append([]int{}, x.Ties...)}
+	if eps, ok := x.MedianCritical(); ok {
+		eps = d.round(eps)
+		j.Median = &eps
+	}
+	j.Checked, j.Disagreed = x.Ends()
+	j.Within = d.round(within(x))
+	for _, s := range steps(x, d) {
+		j.Jumps = append(j.Jumps, [2]float64{s.Eps, float64(s.Correct)})
+	}
+	return j
+}
+
+// pair is an array of two numbers within an array, as package json indents it. No string of JSON holds
+// a line break.
+var pair = regexp.MustCompile(`(\n +\[)\n +([-+.\de]+),\n +(\d+)\n +\]`)
+
+// onOneLine writes each jump in data, indented JSON, on a line of its own instead of four.
+func onOneLine(data []byte) []byte { return pair.ReplaceAll(data, []byte("$1$2, $3]")) }
+
+// writeExact writes x, the curve of a, for a terminal.
+func writeExact(b *strings.Builder, a attack.Attack, x *pipeline.Exact) {
+	top := short(x.Max)
+	fmt.Fprintf(b, "\n%s at every eps in [0, %s]:\n", a.Label(), top)
+	fmt.Fprintf(b, "  accuracy     %s %% on average; area under the curve %s\n", percent(mean(x)), short(x.Area()))
+	if eps, ok := x.MedianCritical(); ok {
+		fmt.Fprintf(b, "  critical     median eps %s, the least at which an image is wrong\n", short(eps))
+	} else {
+		fmt.Fprintf(b, "  critical     the median image is never wrong up to %s\n", top)
+	}
+	fmt.Fprintf(b, "  recovery     %s wrong at some eps and right at a larger one\n", plural(recoveries(x), "image is", "images are"))
+	checked, disagreed := x.Ends()
+	ends := plural(checked, "interval end", "interval ends")
+	switch {
+	case checked == 0:
+		b.WriteString("  checked      nothing: no interval ends\n")
+	case disagreed == 0:
+		fmt.Fprintf(b, "  checked      %s by forward passes on both sides, at most %s\n               away; 0 disagreed\n", ends, strconv.FormatFloat(within(x), 'g', 2, 64))
+	default:
+		n := 0
+		for i := range x.Walks {
+			if len(x.Walks[i].Disagreed) > 0 {
+				n++
+			}
+		}
+		fmt.Fprintf(b, "  CHECK FAILED %d of %s DISAGREE with a forward pass\n", disagreed, ends)
+		fmt.Fprintf(b, "               beside them, of %s (column disagreed of images.csv)\n", plural(n, "image", "images"))
+	}
+	if len(x.Ties) == 0 {
+		b.WriteString("  ties         none: no image changes within rounding of an eps above\n")
+		return
+	}
+	const most = 5
+	var names []string
+	for _, i := range x.Ties[:min(len(x.Ties), most)] {
+		names = append(names, strconv.Itoa(i))
+	}
+	list, what, change := strings.Join(names, ", "), "images", "change"
+	if more := len(x.Ties) - most; more > 0 {
+		list += fmt.Sprintf(" and %d more", more)
+	}
+	if len(x.Ties) == 1 {
+		what, change = "image", "changes"
+	}
+	fmt.Fprintf(b, "  ties         %s %s\n               %s within rounding of an eps above; either count could stand\n", what, list, change)
+}
