@@ -6,15 +6,17 @@ FUZZTIME ?= 30s
 # go for -tags cuda. CUDA_INCLUDE names the folder of cuda.h; without it one is found, or installed into build/cuda.
 CUDA_GO = $(CURDIR)/scripts/cuda.sh go
 
-# The scripts that time other programs, for bench-gpu.
+# The scripts that time other programs, for bench-peers and bench-gpu; MNIST and weights for bench-peers.
 PEERS ?= $(abspath ../shared/peers)
+MNIST ?= $(abspath ../shared/mnist)
+WEIGHTS ?= $(abspath ../shared/reference/mlp.safetensors)
 
 # What has tests with -tags cuda, and what the simulated driver that runs them without a GPU is made of.
 CUDA_TESTS = ./gpu ./gpu/cudrv ./internal/cusim ./cmd/advsweep
 SIMULATOR = $(wildcard kernels/*.cu kernels/*.cuh internal/cusim/*.cpp internal/cusim/*.h internal/cusim/*.sh)
 
 .DELETE_ON_ERROR:
-.PHONY: build test race check generate bench fuzz cuda nvcc kernels kernel-report \
+.PHONY: build test race check generate bench bench-peers fuzz cuda nvcc kernels kernel-report \
 	cuda-tests test-sim test-asan test-tsan mutants gpu-binaries test-gpu sanitize bench-gpu
 
 build: # one static binary
@@ -40,6 +42,9 @@ generate: # the amd64 kernels from internal/gemm/asm/gen.go
 
 bench:
 	go test -run '^$$' -bench . ./internal/gemm ./cpu
+
+bench-peers: # against JAX, PyTorch and others, in turn, as ratios: scripts/bench-peers.sh says what it takes from the environment
+	PEERS="$(PEERS)" MNIST="$(MNIST)" WEIGHTS="$(WEIGHTS)" scripts/bench-peers.sh
 
 fuzz: # every fuzz target for FUZZTIME
 	@set -e; for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \

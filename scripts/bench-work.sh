@@ -20,6 +20,6 @@ W1 | W3) sweep=attack=fgsm/K=1 ;;
 W2 | W5) sweep=attack=bim/K=5 ;;
 esac
 lines=$("$here/advsweep" bench --backend cuda --device "${DEVICE:-0}" --model "$here/mlp.safetensors" --data "${MNIST:-$here/mnist}" \
-	--benchtime "${BENCHTIME:-1s}" --count 1 --steps 5 "${size[@]}" --precision "${2:-float32}")
+	--works Sweep --benchtime "${BENCHTIME:-1s}" --count 1 --steps 5 "${size[@]}" --precision "${2:-float32}")
 awk -v sweep="BenchmarkSweep/$sweep/" 'index($1, sweep) == 1 { for (i = 2; i < NF; i++) if ($(i + 1) == "ns/op") { printf "%.6f\n", $i / 1e6; found = 1 } }
 	END { exit !found }' <<<"$lines" || { printf 'bench-work.sh: no time of a sweep in\n%s\n' "$lines" >&2; exit 1; }

@@ -2,22 +2,75 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"runtime"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"advsweep/attack"
+	"advsweep/dataset"
+	"advsweep/model"
+	"advsweep/pipeline"
 
 	"github.com/spf13/cobra"
 	"gorgonia.org/tensor"
 )
 
+// A work is a sweep of a fixed size, which other programs are timed on too.
+type work struct {
+	name   string // for --works
+	label  string // of its benchmark lines
+	attack attack.Attack
+	n      int    // images
+	eps    string // for attack.ParseEps
+	route  route
+}
+
+// A route is how the counts of FGSM are come by.
+type route int
+
+const (
+	best  route = iota // exact where the backend is a pipeline.Exacter, else grid; what 'advsweep sweep' does
+	grid               // a forward pass for each image and eps
+	exact              // along the ray of each image; the curve at every eps
+)
+
+var works = []work{
+	{"W1", "W1", attack.FGSM(), 1000, "0:0.5:0.025", best},
+	{"W1-grid", "W1", attack.FGSM(), 1000, "0:0.5:0.025", grid},
+	{"W2", "W2", attack.BIM(5), 1000, "0:0.5:0.025", grid},
+	{"W3", "W3", attack.FGSM(), 10000, "0:0.5:0.005", best},
+	{"W3-grid", "W3", attack.FGSM(), 10000, "0:0.5:0.005", grid},
+	{"Exact1000", "Exact", attack.FGSM(), 1000, "0,0.5", exact},
+	{"Exact10000", "Exact", attack.FGSM(), 10000, "0,0.5", exact},
+}
+
+// operations are what --works knows besides works. Their size is that of --n, --eps, --steps.
+var operations = []string{"Forward", "Gradient", "Step", "Sweep"}
+
+func workNames() (names []string) {
+	names = append(names, operations...)
+	for _, w := range works {
+		names = append(names, w.name)
+	}
+	return names
+}
+
+// benchFlags are the flags of bench alone.
+type benchFlags struct {
+	flags
+	works     string
+	count     int
+	benchtime time.Duration
+	once      bool
+}
+
 func newBench() *cobra.Command {
-	var f flags
-	var count int
-	var benchtime time.Duration
+	var f benchFlags
 	c := &cobra.Command{
 		Use:   "bench",
 		Short: "Time forward, gradient, step and whole sweeps, in Go's benchmark format",
@@ -27,17 +80,45 @@ the host, also on a GPU:
   Forward   the classes of N images
   Gradient  ∂L/∂x of N images, all N·I numbers of it
   Step      one step along the gradient, and for each image whether the gradient was zero
-  Sweep     the whole of 'advsweep sweep' but for its files, with the copying of the images to
-            the device
+  Sweep     the whole of 'advsweep sweep --exact=false' for fgsm, bim and noise at --eps, but for its
+            files
 
 Forward, Gradient and Step are at images that have moved twice, which are on the device already.
-Loading the model and opening the device are in none of them.`,
+A sweep, here and below, begins with the copying of the images to the device. Loading the model and
+opening the device are in none of them.
+
+--works also knows sweeps of fixed sizes, without bounds and clipped to [0, 1] unless --bounds chooses:
+
+  W1        FGSM, the first 1,000 images, 21 eps 0, 1/40, …, 1/2
+  W2        BIM with k = 5, the same images and eps
+  W3        FGSM, 10,000 images, 101 eps 0, 1/200, …, 1/2
+  Exact1000, Exact10000
+            FGSM, the curve at every eps from 0 to 1/2
+
+Where there are fewer images, or --n asks for fewer, they are scaled down and their lines say N=. FGSM's
+lines say how: route=exact follows each image along its ray and reads the counts off, as 'advsweep sweep' does
+where the backend can, route=grid makes a forward pass for each image and eps. W1-grid and W3-grid
+are W1 and W3 by that route on every backend.
+
+dense-GFLOP/s is the speed at which a dense program would have to multiply to be as fast, which takes no
+gradient twice. Of a model with P weights, P1 of them in the first layer, it multiplies for each image
+
+  Forward          2·P
+  Gradient, Step   4·P, a forward pass and one back to the pixels
+  FGSM             4·P + E·2·P, and without bounds 4·P + 2·P1 + E·2·(P - P1): the first layer is linear
+                   in eps, and is taken once for the direction
+  BIM              4·P + E·((k-1)·4·P + 2·P)
+  noise            E·2·P, and without bounds 4·P1 + E·2·(P - P1)
+
+Exact has no such number. done-GFLOP/s, where the backend counts, is of the products it has made in truth.`,
 		Example: `  advsweep bench
   advsweep bench --count 10 > new.txt && benchstat old.txt new.txt
-  advsweep bench --precision float64 --threads 1
+  advsweep bench --works W1,W1-grid,W2 --bounds none --threads 1
+  advsweep bench --works W3,Exact10000 --data mnist/
+  advsweep bench --once --works W1 --bounds none
   advsweep bench --backend cuda --precision tf32`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return f.bench(c, count, benchtime) },
+		RunE: func(c *cobra.Command, _ []string) error { return f.bench(c) },
 	}
 	f.addInputs(c)
 	f.addSteps(c)
@@ -46,88 +127,96 @@ Loading the model and opening the device are in none of them.`,
 	f.addRange(c)
 	f.addBackend(c)
 	f.addSeed(c, "noise")
-	c.Flags().IntVar(&count, "count", 1, "times that each benchmark is run")
-	c.Flags().DurationVar(&benchtime, "benchtime", time.Second, "time for each run of each benchmark, at least once through")
+	c.Flags().StringVar(&f.works, "works", "Forward,Gradient,Step,Sweep,W1,W2", "`LIST` of what to time: "+strings.Join(workNames(), ", "))
+	c.Flags().IntVar(&f.count, "count", 1, "times that each benchmark is run")
+	c.Flags().DurationVar(&f.benchtime, "benchtime", time.Second, "time for each run of each benchmark, at least once through")
+	c.Flags().BoolVar(&f.once, "once", false, "time one work alone, once through when warm, and print one line of JSON, its \"ms\" the time (the median of --count)")
 	return c
 }
 
-// gradienter is what bench asks of a backend beyond pipeline.Backend.
+// gradienter and worker are what bench asks of a backend beyond pipeline.Backend.
 type gradienter interface {
 	InputGradient(context.Context) (*tensor.Dense, error)
 }
 
-func (f *flags) bench(c *cobra.Command, count int, benchtime time.Duration) error {
-	if count < 1 || benchtime <= 0 {
-		return usagef("--count %d --benchtime %v, want at least 1 and more than 0s", count, benchtime)
+// A worker counts its arithmetic.
+type worker interface {
+	// Work returns the floating-point operations of all matrix products since the backend was opened, 2 for
+	// each multiply-add.
+	Work() (flop uint64)
+}
+
+// A benchmark is one line of output.
+type benchmark struct {
+	name   string // with the key=value pairs that are its own
+	images int
+	dense  float64 // operations of a dense program, 0 if that means nothing
+	f      func() error
+
+	work   string // in --works
+	bounds attack.Bounds
+	sweep  *pipeline.Sweep // of a work
+	result *pipeline.Result
+}
+
+func (f *benchFlags) bench(c *cobra.Command) error {
+	chosen, err := f.chosen(c)
+	if err != nil {
+		return err
 	}
 	sweep, err := f.parseSweep("fgsm,bim,noise")
 	if err != nil {
 		return err
+	}
+	if !c.Flags().Changed("n") { // each work has its own
+		for _, w := range works {
+			if slices.Contains(chosen, w.name) {
+				f.n = max(f.n, w.n)
+			}
+		}
 	}
 	in, err := f.openRange(c)
 	if err != nil {
 		return err
 	}
 	defer in.backend.Close()
-	set := in.set
+	all, err := f.benchmarks(c, in, chosen, sweep)
+	if err != nil {
+		return err
+	}
+	if f.once {
+		return f.printOnce(c, in, all[0])
+	}
 	testing.Init()
-	if err := flag.Set("test.benchtime", benchtime.String()); err != nil {
+	if err := flag.Set("test.benchtime", f.benchtime.String()); err != nil {
 		return err
 	}
-	ctx, b, w := c.Context(), in.backend, c.OutOrStdout()
-	n := set.N()
-	if err := b.Load(ctx, set.First, set.Images, set.Labels); err != nil {
-		return err
-	}
-	n = min(n, b.MaxRows())
-	class, zero := make([]int32, n), make([]bool, n)
-	step := attack.FGSM().At(0, []float64{0.001}, sweep.Bounds)
-	type benchmark struct {
-		name   string
-		images int
-		f      func() error
-	}
-	run := []benchmark{
-		{"Forward", n, func() error { return b.Predictions(ctx, class) }},
-	}
-	if g, ok := b.(gradienter); ok {
-		run = append(run, benchmark{"Gradient", n, func() error { _, err := g.InputGradient(ctx); return err }})
-	}
-	// A Step alone may only be launched when it returns, and ZeroGradient computes nothing.
-	stepped := func() error {
-		if err := b.Step(ctx, step); err != nil {
-			return err
-		}
-		return b.ZeroGradient(ctx, zero)
-	}
-	run = append(run, benchmark{"Step", n, stepped})
-	for _, a := range sweep.Attacks {
-		s := sweep
-		s.Attacks = []attack.Attack{a}
-		run = append(run, benchmark{fmt.Sprintf("Sweep/attack=%s/K=%d/E=%d", a.Name, a.Steps, len(s.Eps)), set.N(),
-			func() error { _, err := s.Run(ctx, b, set); return err }})
-	}
+	w, b := c.OutOrStdout(), in.backend
 	fmt.Fprintf(w, "goos: %s\ngoarch: %s\npkg: advsweep\nmodel: %s\ndevice: %s\n", runtime.GOOS, runtime.GOARCH, in.model, b.Device())
-	for _, bm := range run {
-		for range count {
-			// Rows that have moved twice: the plain batched operations. After one step a backend may have kept
-			// what all eps share of the first layer, and would leave out that product.
-			if err := b.Begin(ctx, 0, n, []float64{0.001}); err != nil {
-				return err
-			}
-			for range 2 {
-				if err := stepped(); err != nil {
+	for _, bm := range all {
+		for i := range f.count {
+			// A work is warm after once through. The others come to rows that have moved twice, each time.
+			if i == 0 || bm.sweep == nil {
+				if err := in.prepare(c.Context(), bm, sweep.Bounds); err != nil {
 					return err
 				}
 			}
 			var failed error
 			r := testing.Benchmark(func(tb *testing.B) {
+				before := flops(b)
 				for tb.Loop() {
 					if failed = bm.f(); failed != nil {
 						tb.FailNow()
 					}
 				}
-				tb.ReportMetric(float64(bm.images)*float64(tb.N)/tb.Elapsed().Seconds(), "images/s")
+				seconds := tb.Elapsed().Seconds()
+				tb.ReportMetric(float64(bm.images)*float64(tb.N)/seconds, "images/s")
+				if bm.dense > 0 {
+					tb.ReportMetric(bm.dense*float64(tb.N)/seconds/1e9, "dense-GFLOP/s")
+				}
+				if done := flops(b) - before; done > 0 {
+					tb.ReportMetric(float64(done)/seconds/1e9, "done-GFLOP/s")
+				}
 			})
 			if failed != nil {
 				return failed
@@ -136,4 +225,233 @@ func (f *flags) bench(c *cobra.Command, count int, benchtime time.Duration) erro
 		}
 	}
 	return nil
+}
+
+// chosen returns what --works names, and checks the flags of bench.
+func (f *benchFlags) chosen(c *cobra.Command) ([]string, error) {
+	if f.count < 1 || f.benchtime <= 0 {
+		return nil, usagef("--count %d --benchtime %v, want at least 1 and more than 0s", f.count, f.benchtime)
+	}
+	var chosen []string
+	for name := range strings.SplitSeq(f.works, ",") {
+		name = strings.TrimSpace(name)
+		switch {
+		case !slices.Contains(workNames(), name):
+			return nil, usagef("--works: no work %q, want some of %s", name, strings.Join(workNames(), ","))
+		case slices.Contains(chosen, name):
+			return nil, usagef("--works: %s stands twice in %q", name, f.works)
+		}
+		chosen = append(chosen, name)
+	}
+	if !slices.Contains(chosen, "Sweep") {
+		for _, name := range []string{"eps", "steps", "seed"} {
+			if c.Flags().Changed(name) {
+				return nil, usagef("--%s is for Sweep, which --works %s leaves out", name, f.works)
+			}
+		}
+	}
+	if f.once {
+		switch {
+		case len(chosen) != 1 || slices.Contains(operations, chosen[0]):
+			return nil, usagef("--once times one work: give --works with one of %s", strings.Join(workNames()[len(operations):], ","))
+		case !c.Flags().Changed("bounds"):
+			return nil, usagef("--once times one work: give --bounds none or --bounds LO,HI")
+		case c.Flags().Changed("benchtime"):
+			return nil, usagef("--once runs --count times, whatever --benchtime")
+		}
+	}
+	return chosen, nil
+}
+
+// benchmarks makes the lines of what is chosen. sweep is that of the flags.
+func (f *benchFlags) benchmarks(c *cobra.Command, in *inputs, chosen []string, sweep pipeline.Sweep) ([]*benchmark, error) {
+	ctx, b := c.Context(), in.backend
+	all, one := weights(in.model)
+	var list []*benchmark
+	set := in.set
+	if !c.Flags().Changed("n") { // the operations have the flag's default where a work asked for more
+		set = first(set, 1000)
+	}
+	n := min(set.N(), b.MaxRows())
+	class, zero := make([]int32, n), make([]bool, n)
+	for _, name := range chosen {
+		switch name {
+		case "Forward":
+			list = append(list, &benchmark{name: name, images: n, dense: 2 * all * float64(n), f: func() error { return b.Predictions(ctx, class) }})
+		case "Gradient":
+			if g, ok := b.(gradienter); ok {
+				list = append(list, &benchmark{name: name, images: n, dense: 4 * all * float64(n), f: func() error { _, err := g.InputGradient(ctx); return err }})
+			}
+		case "Step":
+			list = append(list, &benchmark{name: name, images: n, dense: 4 * all * float64(n), f: func() error { return in.stepped(ctx, sweep.Bounds, zero) }})
+		case "Sweep":
+			for _, a := range sweep.Attacks {
+				s := sweep
+				s.Attacks = []attack.Attack{a}
+				list = append(list, &benchmark{name: fmt.Sprintf("Sweep/attack=%s/K=%d/E=%d", a.Name, a.Steps, len(s.Eps)), images: set.N(),
+					dense: dense(all, one, s) * float64(set.N()), f: func() error { _, err := s.Run(ctx, b, set); return err }})
+			}
+		}
+	}
+	bounds := []attack.Bounds{{}, {Lo: 0, Hi: 1}}
+	if c.Flags().Changed("bounds") {
+		bounds = []attack.Bounds{sweep.Bounds}
+	}
+	_, walks := b.(pipeline.Exacter)
+	for _, w := range works {
+		if !slices.Contains(chosen, w.name) {
+			continue
+		}
+		if w.route == exact && !walks {
+			return nil, usagef("--works %s: %s (%s) cannot follow a ray", w.name, in.chosen, b.Device())
+		}
+		eps, err := attack.ParseEps(w.eps)
+		if err != nil {
+			return nil, err
+		}
+		for _, bound := range bounds {
+			s := pipeline.Sweep{Attacks: []attack.Attack{w.attack}, Eps: eps, Bounds: bound, Exact: w.route != grid && walks}
+			part := first(in.set, w.n)
+			bm := &benchmark{name: w.label + "/bounds=" + bound.String(), images: part.N(), work: w.name, bounds: bound, sweep: &s}
+			if w.route != exact {
+				bm.dense = dense(all, one, s) * float64(part.N())
+			}
+			if w.attack.Name == "fgsm" {
+				bm.name += "/route=" + routeName(s)
+			}
+			bm.f = func() (err error) { bm.result, err = s.Run(ctx, b, part); return err }
+			if !slices.ContainsFunc(list, func(b *benchmark) bool { return b.name == bm.name && b.images == bm.images }) {
+				list = append(list, bm)
+			}
+		}
+	}
+	return list, nil
+}
+
+func routeName(s pipeline.Sweep) string {
+	if s.Exact {
+		return "exact"
+	}
+	return "grid"
+}
+
+// first returns the first n images of set, or all if there are fewer.
+func first(set *dataset.Set, n int) *dataset.Set {
+	if n >= set.N() {
+		return set
+	}
+	part, err := set.Slice(0, n)
+	if err != nil { // set has been checked, and n is in range
+		panic(err)
+	}
+	return part
+}
+
+// weights returns P, how many weights m has without biases, and P1, how many of them are in its first layer.
+func weights(m *model.Model) (all, one float64) {
+	for _, layer := range m.Layers {
+		if l, ok := layer.(model.Linear); ok {
+			p := float64(l.Weight.Shape().TotalSize())
+			if all == 0 {
+				one = p
+			}
+			all += p
+		}
+	}
+	return all, one
+}
+
+// dense returns the operations for each image of the only attack of s by a dense program, as the help says.
+func dense(all, one float64, s pipeline.Sweep) float64 {
+	a, E := s.Attacks[0], float64(len(s.Eps))
+	flop := 0.0
+	if a.Direction == attack.Gradient {
+		flop = 4*all + E*float64(a.Steps-1)*4*all
+	}
+	if a.Steps > 1 || !s.Bounds.None() {
+		return flop + E*2*all
+	}
+	if a.Direction != attack.Gradient { // no forward pass has been at the clean image
+		flop += 2 * one
+	}
+	return flop + 2*one + E*2*(all-one)
+}
+
+// flops returns what b says of its products, 0 if nothing.
+func flops(b pipeline.Backend) uint64 {
+	if w, ok := b.(worker); ok {
+		return w.Work()
+	}
+	return 0
+}
+
+// prepare makes bm warm.
+func (in *inputs) prepare(ctx context.Context, bm *benchmark, bounds attack.Bounds) error {
+	if bm.sweep != nil {
+		return bm.f()
+	}
+	b, n := in.backend, min(bm.images, in.backend.MaxRows())
+	set := first(in.set, bm.images)
+	if err := b.Load(ctx, set.First, set.Images, set.Labels); err != nil {
+		return err
+	}
+	// Rows that have moved twice: the plain batched operations. After one step a backend may have kept
+	// what all eps share of the first layer, and would leave out that product.
+	if err := b.Begin(ctx, 0, n, []float64{0.001}); err != nil {
+		return err
+	}
+	for range 2 {
+		if err := in.stepped(ctx, bounds, make([]bool, n)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stepped is a Step that has ended: alone it may only be launched when it returns, and ZeroGradient computes nothing.
+func (in *inputs) stepped(ctx context.Context, bounds attack.Bounds, zero []bool) error {
+	if err := in.backend.Step(ctx, attack.FGSM().At(0, []float64{0.001}, bounds)); err != nil {
+		return err
+	}
+	return in.backend.ZeroGradient(ctx, zero)
+}
+
+// printOnce runs bm warm --count times and prints a line of JSON.
+func (f *benchFlags) printOnce(c *cobra.Command, in *inputs, bm *benchmark) error {
+	if err := in.prepare(c.Context(), bm, bm.bounds); err != nil {
+		return err
+	}
+	b := in.backend
+	times := make([]float64, f.count)
+	before := flops(b)
+	for i := range times {
+		start := time.Now()
+		if err := bm.f(); err != nil {
+			return err
+		}
+		times[i] = time.Since(start).Seconds() * 1e3
+	}
+	done := float64(flops(b)-before) / float64(f.count)
+	slices.Sort(times)
+	ms := (times[(len(times)-1)/2] + times[len(times)/2]) / 2
+	return json.NewEncoder(c.OutOrStdout()).Encode(struct {
+		Work      string  `json:"work"`
+		Bounds    string  `json:"bounds"`
+		Route     string  `json:"route"`
+		N         int     `json:"n"`
+		E         int     `json:"eps"`
+		MS        float64 `json:"ms"`
+		Least     float64 `json:"min_ms"`
+		Runs      int     `json:"runs"`
+		Dense     float64 `json:"dense_gflops,omitempty"`
+		Done      float64 `json:"done_gflops,omitempty"`
+		Correct   []int   `json:"correct"`
+		Backend   string  `json:"backend"`
+		Device    string  `json:"device"`
+		Precision string  `json:"precision"`
+		Version   string  `json:"version"`
+	}{
+		bm.work, bm.bounds.String(), routeName(*bm.sweep), bm.images, len(bm.sweep.Eps), ms, times[0], f.count,
+		bm.dense / ms / 1e6, done / ms / 1e6, bm.result.Curves[0].Correct, in.chosen, b.Device(), b.Precision(), version(),
+	})
 }

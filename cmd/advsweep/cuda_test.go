@@ -293,5 +293,6 @@ func TestCUDAExact(t *testing.T) {
 func TestCUDABench(t *testing.T) {
 	needCUDA(t)
 	t.Setenv(gpu.EnvProduct, "fp32")
-	checkBench(t, do(t, "bench", "--backend", "cuda", "--n", "5", "--eps", "0.1", "--steps", "2", "--benchtime", "1ns"), "cuda", 1)
+	text := do(t, "bench", "--backend", "cuda", "--works", "Forward,Gradient,Step,Sweep,W1", "--n", "5", "--eps", "0.1", "--steps", "2", "--benchtime", "1ns")
+	checkBench(t, text, "cuda", map[string]int{"Forward": 1, "Gradient": 1, "Step": 1, "Sweep": 3, "W1": 2})
 }

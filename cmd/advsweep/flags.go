@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -160,10 +161,15 @@ func (f *flags) open(c *cobra.Command, checks ...func(*inputs) error) (*inputs, 
 	if err != nil {
 		return nil, err
 	}
-	if in.model, err = f.loadModel(); err != nil {
-		return nil, err
-	}
-	if in.set, err = f.loadData(); err != nil {
+	var unread error
+	read := make(chan struct{})
+	go func() { // the images of a whole test set take longer to unpack than the model
+		defer close(read)
+		in.set, unread = f.loadData()
+	}()
+	in.model, err = f.loadModel()
+	<-read
+	if err := cmp.Or(err, unread); err != nil {
 		return nil, err
 	}
 	if got, want := in.set.Images.DataSize()/in.set.N(), in.model.Inputs(); got != want {

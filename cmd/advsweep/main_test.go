@@ -754,26 +754,6 @@ func TestDescribeDevice(t *testing.T) {
 	}
 }
 
-// TestBench reads the lines as benchstat does.
-func TestBench(t *testing.T) {
-	checkBench(t, do(t, "bench", "--backend", "cpu", "--n", "20", "--eps", "0,0.1", "--benchtime", "1ms", "--count", "2"), "cpu", 2)
-}
-
-// checkBench wants count lines of each benchmark.
-func checkBench(t *testing.T, text, backend string, count int) {
-	t.Helper()
-	line := regexp.MustCompile(`^Benchmark([A-Z]\w*)\S*/backend=` + backend + `/\S*\s+\d+\s+[0-9.e+]+ ns/op\s+[0-9.e+]+ images/s`)
-	seen := map[string]int{}
-	for _, l := range strings.Split(text, "\n") {
-		if m := line.FindStringSubmatch(l); m != nil {
-			seen[m[1]]++
-		}
-	}
-	if d := cmp.Diff(map[string]int{"Forward": count, "Gradient": count, "Step": count, "Sweep": 3 * count}, seen); d != "" {
-		t.Errorf("benchmarks (-want +got):\n%s\n%s", d, text)
-	}
-}
-
 func TestProgress(t *testing.T) {
 	var b bytes.Buffer
 	p := newProgress(&b, false, "sweep")

@@ -1,0 +1,44 @@
+package gemm
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// BenchmarkProduct is C = A·B by the best path on as many goroutines as there are processors, in blocks of 96 rows: what
+// scripts/bench-peers.sh compares with other libraries. B is packed outside the clock, as weights are.
+func BenchmarkProduct(b *testing.B) {
+	const m, k, n, block = 1000, 1024, 1024, 96
+	threads := runtime.GOMAXPROCS(0)
+	b.Run(fmt.Sprintf("path=%s/M=%d/K=%d/N=%d", Paths()[0], m, k, n), func(b *testing.B) {
+		r := rand.New(rand.NewPCG(1, 2))
+		x, w, c := random[float32](r, m*k), random[float32](r, k*n), make([]float32, m*n)
+		mat := NewMatrix[float32](Paths()[0], k, n)
+		mat.Pack(w, n, 1)
+		scratch := make([]Scratch[float32], threads)
+		for b.Loop() {
+			var next atomic.Int64
+			var wg sync.WaitGroup
+			for t := range threads {
+				wg.Go(func() {
+					for {
+						lo := int(next.Add(block)) - block
+						if lo >= m {
+							return
+						}
+						rows := min(block, m-lo)
+						part := c[lo*n : (lo+rows)*n]
+						clear(part)
+						mat.MulAdd(part, n, x[lo*k:], k, 1, rows, &scratch[t])
+					}
+				})
+			}
+			wg.Wait()
+		}
+		b.ReportMetric(2*m*n*k*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+	})
+}
