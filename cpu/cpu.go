@@ -85,7 +85,7 @@ type Backend[T Float] struct {
 
 // blockRows is the most rows of a block. The weights are read once for all of them, from a cache that two
 // processors share at best, and what a block needs besides must not crowd out too much.
-const blockRows = 1280
+const blockRows = 640
 
 // batchBytes bounds what grows with the rows.
 const batchBytes = 64 << 20
