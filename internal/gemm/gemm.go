@@ -27,9 +27,9 @@ type Float interface{ float32 | float64 }
 // A kernel is the arithmetic of one path; see generic.go. A panel of B is one vector to
 // len(five) vectors wide.
 type kernel[T Float] struct {
-	path      string           // "avx512", "avx2", "neon", "go"
-	lanes     int              // elements in a vector
-	five, one []indexKernel[T] // for GroupRows rows and for one, by the vectors of the panel less 1
+	path           string           // "avx512", "avx2", "neon", "go"
+	lanes          int              // elements in a vector
+	five, two, one []indexKernel[T] // for GroupRows rows, for two and for one, by the vectors of the panel less 1
 }
 
 type indexKernel[T Float] func(n int, list *uint32, a *T, ars, acs int, w, c *T, ldc int)
@@ -143,13 +143,9 @@ func (m *Matrix[T]) MulAdd(c []T, ldc int, a []T, rs, cs, rows int, s *Scratch[T
 		list := m.identity[k0:min(k0+m.depth, m.K)]
 		for j0 := 0; j0 < m.N; j0 += m.width {
 			b, width := m.panel(j0)
-			five, one := m.kernel.of(width)
 			w := min(width, m.N-j0)
 			for i := 0; i < rows; {
-				h, mulAdd := GroupRows, five
-				if i+h > rows {
-					h, mulAdd = 1, one
-				}
+				h, mulAdd := m.kernel.of(rows-i, width)
 				tile, ar := c[i*ldc+j0:], &a[i*rs+k0*cs]
 				if w == width {
 					mulAdd(len(list), &list[0], ar, rs, cs, &b[0], &tile[0], ldc)
@@ -168,19 +164,26 @@ func (m *Matrix[T]) MulAdd(c []T, ldc int, a []T, rs, cs, rows int, s *Scratch[T
 	}
 }
 
-// of returns the kernels for a panel that wide.
-func (k kernel[T]) of(width int) (five, one indexKernel[T]) {
+// of returns the kernel that does most of so many rows at once, and how many, for a panel that wide.
+func (k kernel[T]) of(rows, width int) (int, indexKernel[T]) {
 	nv := width / k.lanes
-	return k.five[nv-1], k.one[nv-1]
+	switch {
+	case rows >= GroupRows:
+		return GroupRows, k.five[nv-1]
+	case rows >= 2:
+		return 2, k.two[nv-1]
+	}
+	return 1, k.one[nv-1]
 }
 
-// GroupRows is how many rows a kernel does at once.
+// GroupRows is how many rows a kernel does at once at most. Two take about as long as one, which
+// waits for B.
 const GroupRows = 5
 
 // A Group is rows of A by the columns in which any of them is not zero.
 type Group[T Float] struct {
 	Row  int      // of C, the first
-	Rows int      // GroupRows or 1
+	Rows int      // GroupRows, 2 or 1
 	List []uint32 // columns k, rising
 	A    []T      // [Rows][LDA]: A[r·LDA+t] is the element of row r in column List[t]
 	LDA  int
@@ -205,7 +208,6 @@ func (m *Matrix[T]) MulAddGroups(c []T, ldc int, groups []Group[T]) {
 	for k0 := 0; k0 < m.K; k0 += m.depth {
 		for j0 := 0; j0 < m.N; j0 += m.width {
 			b, width := m.panel(j0)
-			five, one := m.kernel.of(width)
 			for i := range groups {
 				g := &groups[i]
 				lo, hi := 0, len(g.List)
@@ -216,12 +218,10 @@ func (m *Matrix[T]) MulAddGroups(c []T, ldc int, groups []Group[T]) {
 				if lo == hi {
 					continue
 				}
-				if g.Rows == GroupRows {
-					five(hi-lo, &g.List[lo], &g.A[lo], g.LDA, 1, &b[0], &c[g.Row*ldc+j0], ldc)
-					continue
-				}
-				for r := range g.Rows {
-					one(hi-lo, &g.List[lo], &g.A[r*g.LDA+lo], g.LDA, 1, &b[0], &c[(g.Row+r)*ldc+j0], ldc)
+				for r := 0; r < g.Rows; {
+					h, mulAdd := m.kernel.of(g.Rows-r, width)
+					mulAdd(hi-lo, &g.List[lo], &g.A[r*g.LDA+lo], g.LDA, 1, &b[0], &c[(g.Row+r)*ldc+j0], ldc)
+					r += h
 				}
 			}
 		}

@@ -544,6 +544,342 @@ store:
 	VST1 [V28.D2, V29.D2, V30.D2, V31.D2], (R14)
 	RET
 
+// func neon_float32_2x1(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
+TEXT ·neon_float32_2x1(SB), NOSPLIT, $0-64
+	MOVD n+0(FP), R0
+	MOVD list+8(FP), R1
+	MOVD a+16(FP), R2
+	MOVD ars+24(FP), R3
+	MOVD acs+32(FP), R4
+	MOVD w+40(FP), R5
+	MOVD c+48(FP), R6
+	MOVD ldc+56(FP), R7
+	LSL $2, R3
+	LSL $2, R4
+	LSL $2, R7
+	MOVD $16, R8
+	ADD R3, R2, R9
+	MOVD R6, R14
+	VLD1 (R14), [V12.S4]
+	ADD R7, R14
+	VLD1 (R14), [V13.S4]
+	CBZ R0, store
+
+loop:
+	MOVWU.P 4(R1), R13
+	MADD R8, R5, R13, R13
+	VLD1 (R13), [V0.S4]
+	VLD1R.P (R2)(R4), [V4.S4]
+	VLD1R.P (R9)(R4), [V5.S4]
+	VFMLA V0.S4, V4.S4, V12.S4
+	VFMLA V0.S4, V5.S4, V13.S4
+	SUBS $1, R0, R0
+	BNE loop
+
+store:
+	MOVD R6, R14
+	VST1 [V12.S4], (R14)
+	ADD R7, R14
+	VST1 [V13.S4], (R14)
+	RET
+
+// func neon_float64_2x1(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
+TEXT ·neon_float64_2x1(SB), NOSPLIT, $0-64
+	MOVD n+0(FP), R0
+	MOVD list+8(FP), R1
+	MOVD a+16(FP), R2
+	MOVD ars+24(FP), R3
+	MOVD acs+32(FP), R4
+	MOVD w+40(FP), R5
+	MOVD c+48(FP), R6
+	MOVD ldc+56(FP), R7
+	LSL $3, R3
+	LSL $3, R4
+	LSL $3, R7
+	MOVD $16, R8
+	ADD R3, R2, R9
+	MOVD R6, R14
+	VLD1 (R14), [V12.D2]
+	ADD R7, R14
+	VLD1 (R14), [V13.D2]
+	CBZ R0, store
+
+loop:
+	MOVWU.P 4(R1), R13
+	MADD R8, R5, R13, R13
+	VLD1 (R13), [V0.D2]
+	VLD1R.P (R2)(R4), [V4.D2]
+	VLD1R.P (R9)(R4), [V5.D2]
+	VFMLA V0.D2, V4.D2, V12.D2
+	VFMLA V0.D2, V5.D2, V13.D2
+	SUBS $1, R0, R0
+	BNE loop
+
+store:
+	MOVD R6, R14
+	VST1 [V12.D2], (R14)
+	ADD R7, R14
+	VST1 [V13.D2], (R14)
+	RET
+
+// func neon_float32_2x2(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
+TEXT ·neon_float32_2x2(SB), NOSPLIT, $0-64
+	MOVD n+0(FP), R0
+	MOVD list+8(FP), R1
+	MOVD a+16(FP), R2
+	MOVD ars+24(FP), R3
+	MOVD acs+32(FP), R4
+	MOVD w+40(FP), R5
+	MOVD c+48(FP), R6
+	MOVD ldc+56(FP), R7
+	LSL $2, R3
+	LSL $2, R4
+	LSL $2, R7
+	MOVD $32, R8
+	ADD R3, R2, R9
+	MOVD R6, R14
+	VLD1 (R14), [V12.S4, V13.S4]
+	ADD R7, R14
+	VLD1 (R14), [V14.S4, V15.S4]
+	CBZ R0, store
+
+loop:
+	MOVWU.P 4(R1), R13
+	MADD R8, R5, R13, R13
+	VLD1 (R13), [V0.S4, V1.S4]
+	VLD1R.P (R2)(R4), [V4.S4]
+	VLD1R.P (R9)(R4), [V5.S4]
+	VFMLA V0.S4, V4.S4, V12.S4
+	VFMLA V1.S4, V4.S4, V13.S4
+	VFMLA V0.S4, V5.S4, V14.S4
+	VFMLA V1.S4, V5.S4, V15.S4
+	SUBS $1, R0, R0
+	BNE loop
+
+store:
+	MOVD R6, R14
+	VST1 [V12.S4, V13.S4], (R14)
+	ADD R7, R14
+	VST1 [V14.S4, V15.S4], (R14)
+	RET
+
+// func neon_float64_2x2(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
+TEXT ·neon_float64_2x2(SB), NOSPLIT, $0-64
+	MOVD n+0(FP), R0
+	MOVD list+8(FP), R1
+	MOVD a+16(FP), R2
+	MOVD ars+24(FP), R3
+	MOVD acs+32(FP), R4
+	MOVD w+40(FP), R5
+	MOVD c+48(FP), R6
+	MOVD ldc+56(FP), R7
+	LSL $3, R3
+	LSL $3, R4
+	LSL $3, R7
+	MOVD $32, R8
+	ADD R3, R2, R9
+	MOVD R6, R14
+	VLD1 (R14), [V12.D2, V13.D2]
+	ADD R7, R14
+	VLD1 (R14), [V14.D2, V15.D2]
+	CBZ R0, store
+
+loop:
+	MOVWU.P 4(R1), R13
+	MADD R8, R5, R13, R13
+	VLD1 (R13), [V0.D2, V1.D2]
+	VLD1R.P (R2)(R4), [V4.D2]
+	VLD1R.P (R9)(R4), [V5.D2]
+	VFMLA V0.D2, V4.D2, V12.D2
+	VFMLA V1.D2, V4.D2, V13.D2
+	VFMLA V0.D2, V5.D2, V14.D2
+	VFMLA V1.D2, V5.D2, V15.D2
+	SUBS $1, R0, R0
+	BNE loop
+
+store:
+	MOVD R6, R14
+	VST1 [V12.D2, V13.D2], (R14)
+	ADD R7, R14
+	VST1 [V14.D2, V15.D2], (R14)
+	RET
+
+// func neon_float32_2x3(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
+TEXT ·neon_float32_2x3(SB), NOSPLIT, $0-64
+	MOVD n+0(FP), R0
+	MOVD list+8(FP), R1
+	MOVD a+16(FP), R2
+	MOVD ars+24(FP), R3
+	MOVD acs+32(FP), R4
+	MOVD w+40(FP), R5
+	MOVD c+48(FP), R6
+	MOVD ldc+56(FP), R7
+	LSL $2, R3
+	LSL $2, R4
+	LSL $2, R7
+	MOVD $48, R8
+	ADD R3, R2, R9
+	MOVD R6, R14
+	VLD1 (R14), [V12.S4, V13.S4, V14.S4]
+	ADD R7, R14
+	VLD1 (R14), [V15.S4, V16.S4, V17.S4]
+	CBZ R0, store
+
+loop:
+	MOVWU.P 4(R1), R13
+	MADD R8, R5, R13, R13
+	VLD1 (R13), [V0.S4, V1.S4, V2.S4]
+	VLD1R.P (R2)(R4), [V4.S4]
+	VLD1R.P (R9)(R4), [V5.S4]
+	VFMLA V0.S4, V4.S4, V12.S4
+	VFMLA V1.S4, V4.S4, V13.S4
+	VFMLA V2.S4, V4.S4, V14.S4
+	VFMLA V0.S4, V5.S4, V15.S4
+	VFMLA V1.S4, V5.S4, V16.S4
+	VFMLA V2.S4, V5.S4, V17.S4
+	SUBS $1, R0, R0
+	BNE loop
+
+store:
+	MOVD R6, R14
+	VST1 [V12.S4, V13.S4, V14.S4], (R14)
+	ADD R7, R14
+	VST1 [V15.S4, V16.S4, V17.S4], (R14)
+	RET
+
+// func neon_float64_2x3(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
+TEXT ·neon_float64_2x3(SB), NOSPLIT, $0-64
+	MOVD n+0(FP), R0
+	MOVD list+8(FP), R1
+	MOVD a+16(FP), R2
+	MOVD ars+24(FP), R3
+	MOVD acs+32(FP), R4
+	MOVD w+40(FP), R5
+	MOVD c+48(FP), R6
+	MOVD ldc+56(FP), R7
+	LSL $3, R3
+	LSL $3, R4
+	LSL $3, R7
+	MOVD $48, R8
+	ADD R3, R2, R9
+	MOVD R6, R14
+	VLD1 (R14), [V12.D2, V13.D2, V14.D2]
+	ADD R7, R14
+	VLD1 (R14), [V15.D2, V16.D2, V17.D2]
+	CBZ R0, store
+
+loop:
+	MOVWU.P 4(R1), R13
+	MADD R8, R5, R13, R13
+	VLD1 (R13), [V0.D2, V1.D2, V2.D2]
+	VLD1R.P (R2)(R4), [V4.D2]
+	VLD1R.P (R9)(R4), [V5.D2]
+	VFMLA V0.D2, V4.D2, V12.D2
+	VFMLA V1.D2, V4.D2, V13.D2
+	VFMLA V2.D2, V4.D2, V14.D2
+	VFMLA V0.D2, V5.D2, V15.D2
+	VFMLA V1.D2, V5.D2, V16.D2
+	VFMLA V2.D2, V5.D2, V17.D2
+	SUBS $1, R0, R0
+	BNE loop
+
+store:
+	MOVD R6, R14
+	VST1 [V12.D2, V13.D2, V14.D2], (R14)
+	ADD R7, R14
+	VST1 [V15.D2, V16.D2, V17.D2], (R14)
+	RET
+
+// func neon_float32_2x4(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
+TEXT ·neon_float32_2x4(SB), NOSPLIT, $0-64
+	MOVD n+0(FP), R0
+	MOVD list+8(FP), R1
+	MOVD a+16(FP), R2
+	MOVD ars+24(FP), R3
+	MOVD acs+32(FP), R4
+	MOVD w+40(FP), R5
+	MOVD c+48(FP), R6
+	MOVD ldc+56(FP), R7
+	LSL $2, R3
+	LSL $2, R4
+	LSL $2, R7
+	MOVD $64, R8
+	ADD R3, R2, R9
+	MOVD R6, R14
+	VLD1 (R14), [V12.S4, V13.S4, V14.S4, V15.S4]
+	ADD R7, R14
+	VLD1 (R14), [V16.S4, V17.S4, V18.S4, V19.S4]
+	CBZ R0, store
+
+loop:
+	MOVWU.P 4(R1), R13
+	MADD R8, R5, R13, R13
+	VLD1 (R13), [V0.S4, V1.S4, V2.S4, V3.S4]
+	VLD1R.P (R2)(R4), [V4.S4]
+	VLD1R.P (R9)(R4), [V5.S4]
+	VFMLA V0.S4, V4.S4, V12.S4
+	VFMLA V1.S4, V4.S4, V13.S4
+	VFMLA V2.S4, V4.S4, V14.S4
+	VFMLA V3.S4, V4.S4, V15.S4
+	VFMLA V0.S4, V5.S4, V16.S4
+	VFMLA V1.S4, V5.S4, V17.S4
+	VFMLA V2.S4, V5.S4, V18.S4
+	VFMLA V3.S4, V5.S4, V19.S4
+	SUBS $1, R0, R0
+	BNE loop
+
+store:
+	MOVD R6, R14
+	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R14)
+	ADD R7, R14
+	VST1 [V16.S4, V17.S4, V18.S4, V19.S4], (R14)
+	RET
+
+// func neon_float64_2x4(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
+TEXT ·neon_float64_2x4(SB), NOSPLIT, $0-64
+	MOVD n+0(FP), R0
+	MOVD list+8(FP), R1
+	MOVD a+16(FP), R2
+	MOVD ars+24(FP), R3
+	MOVD acs+32(FP), R4
+	MOVD w+40(FP), R5
+	MOVD c+48(FP), R6
+	MOVD ldc+56(FP), R7
+	LSL $3, R3
+	LSL $3, R4
+	LSL $3, R7
+	MOVD $64, R8
+	ADD R3, R2, R9
+	MOVD R6, R14
+	VLD1 (R14), [V12.D2, V13.D2, V14.D2, V15.D2]
+	ADD R7, R14
+	VLD1 (R14), [V16.D2, V17.D2, V18.D2, V19.D2]
+	CBZ R0, store
+
+loop:
+	MOVWU.P 4(R1), R13
+	MADD R8, R5, R13, R13
+	VLD1 (R13), [V0.D2, V1.D2, V2.D2, V3.D2]
+	VLD1R.P (R2)(R4), [V4.D2]
+	VLD1R.P (R9)(R4), [V5.D2]
+	VFMLA V0.D2, V4.D2, V12.D2
+	VFMLA V1.D2, V4.D2, V13.D2
+	VFMLA V2.D2, V4.D2, V14.D2
+	VFMLA V3.D2, V4.D2, V15.D2
+	VFMLA V0.D2, V5.D2, V16.D2
+	VFMLA V1.D2, V5.D2, V17.D2
+	VFMLA V2.D2, V5.D2, V18.D2
+	VFMLA V3.D2, V5.D2, V19.D2
+	SUBS $1, R0, R0
+	BNE loop
+
+store:
+	MOVD R6, R14
+	VST1 [V12.D2, V13.D2, V14.D2, V15.D2], (R14)
+	ADD R7, R14
+	VST1 [V16.D2, V17.D2, V18.D2, V19.D2], (R14)
+	RET
+
 // func neon_float32_1x1(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
 TEXT ·neon_float32_1x1(SB), NOSPLIT, $0-64
 	MOVD n+0(FP), R0

@@ -4,7 +4,7 @@ import "unsafe"
 
 // goKernel is the kernel for every processor.
 func goKernel[T Float]() kernel[T] {
-	return kernel[T]{"go", 4, []indexKernel[T]{kernelGo5[T]}, []indexKernel[T]{kernelGo[T]}}
+	return kernel[T]{"go", 4, []indexKernel[T]{kernelGo5[T]}, []indexKernel[T]{kernelGo2[T]}, []indexKernel[T]{kernelGo[T]}}
 }
 
 // kernelGo adds to a row of c [width] what a row of A, of which n columns are given, makes of the
@@ -39,6 +39,7 @@ func kernelGo5[T Float](n int, list *uint32, a *T, ars, acs int, w, c *T, ldc in
 	kernelGo(n, list, &as[4*ars], ars, acs, w, &cs[4*ldc], ldc)
 }
 
+// kernelGo2 is kernelGo for 2 rows.
 func kernelGo2[T Float](n int, list *uint32, a *T, ars, acs int, w, c *T, ldc int) {
 	ls := unsafe.Slice(list, n)
 	as, ws := unsafe.Slice(a, ars+(n-1)*acs+1), unsafe.Slice(w, 4*int(ls[n-1])+4)

@@ -96,7 +96,7 @@ func guardProducts[T Float](y *yard, path string) {
 			mat.Pack(fenced(y, random[T](r, k*n)), 1, k)
 			s := Scratch[T]{fenced(y, make([]T, GroupRows*mat.width))}
 			data, groups, used := random[T](r, 13*k), []Group[T](nil), y.used
-			for _, rows := range []int{1, 5, 13} {
+			for _, rows := range []int{1, 2, 5, 13} {
 				y.used = used
 				a := fenced(y, data[:rows*k])
 				c := fenced(y, make([]T, (rows-1)*(n+2)+n))
@@ -104,7 +104,7 @@ func guardProducts[T Float](y *yard, path string) {
 				mat.MulAdd(c, n+2, a, 1, rows, rows, &s)
 			}
 			y.used = used
-			for _, rows := range []int{1, 5} {
+			for _, rows := range []int{1, 2, 5} {
 				g, _ := randomGroups[T](r, rows, k, rows, .7)
 				g[0].List = append(g[0].List, uint32(k-1)) // and the last row of B
 				if l := g[0].List; len(l) > 1 && l[len(l)-2] == l[len(l)-1] {
@@ -127,7 +127,7 @@ func guardVector[T Float](y *yard, path string) {
 	inf := T(math.Inf(1))
 	for n := 1; n <= 71; n++ {
 		numbers := func(n int) []T { return fenced(y, random[T](r, n)) }
-		for _, rows := range []int{1, GroupRows} {
+		for _, rows := range []int{1, 2, GroupRows} {
 			y.free()
 			ld, lda := n+1, n+VectorPad
 			m, v, z0 := numbers((rows-1)*ld+n), numbers((rows-1)*ld+n), numbers(n)

@@ -7,15 +7,19 @@ import "golang.org/x/sys/cpu"
 var (
 	avx512 = kernel[float32]{"avx512", 16,
 		[]indexKernel[float32]{avx512_float32_5x1, avx512_float32_5x2, avx512_float32_5x3, avx512_float32_5x4, avx512_float32_5x5},
+		[]indexKernel[float32]{avx512_float32_2x1, avx512_float32_2x2, avx512_float32_2x3, avx512_float32_2x4, avx512_float32_2x5},
 		[]indexKernel[float32]{avx512_float32_1x1, avx512_float32_1x2, avx512_float32_1x3, avx512_float32_1x4, avx512_float32_1x5}}
 	avx512d = kernel[float64]{"avx512", 8,
 		[]indexKernel[float64]{avx512_float64_5x1, avx512_float64_5x2, avx512_float64_5x3, avx512_float64_5x4, avx512_float64_5x5},
+		[]indexKernel[float64]{avx512_float64_2x1, avx512_float64_2x2, avx512_float64_2x3, avx512_float64_2x4, avx512_float64_2x5},
 		[]indexKernel[float64]{avx512_float64_1x1, avx512_float64_1x2, avx512_float64_1x3, avx512_float64_1x4, avx512_float64_1x5}}
 	avx2 = kernel[float32]{"avx2", 8,
 		[]indexKernel[float32]{avx2_float32_5x1, avx2_float32_5x2},
+		[]indexKernel[float32]{avx2_float32_2x1, avx2_float32_2x2},
 		[]indexKernel[float32]{avx2_float32_1x1, avx2_float32_1x2}}
 	avx2d = kernel[float64]{"avx2", 4,
 		[]indexKernel[float64]{avx2_float64_5x1, avx2_float64_5x2},
+		[]indexKernel[float64]{avx2_float64_2x1, avx2_float64_2x2},
 		[]indexKernel[float64]{avx2_float64_1x1, avx2_float64_1x2}}
 )
 
@@ -39,15 +43,15 @@ func kernels[T Float]() []kernel[T] {
 
 var (
 	vectorAVX512 = Vector[float32]{
-		1, [2]lister[float32]{avx512_float32_positive5, avx512_float32_positive1}, [2]lister[float32]{avx512_float32_nonZero5, avx512_float32_nonZero1}, [2]lister[float32]{avx512_float32_flipped5, avx512_float32_flipped1},
+		1, [3]lister[float32]{avx512_float32_positive5, avx512_float32_positive2, avx512_float32_positive1}, [3]lister[float32]{avx512_float32_nonZero5, avx512_float32_nonZero2, avx512_float32_nonZero1}, [3]lister[float32]{avx512_float32_flipped5, avx512_float32_flipped2, avx512_float32_flipped1},
 		avx512_float32_line, avx512_float32_add, avx512_float32_rectify, avx512_float32_move, avx512_float32_kinks,
 	}
 	vectorAVX512d = Vector[float64]{
-		1, [2]lister[float64]{avx512_float64_positive5, avx512_float64_positive1}, [2]lister[float64]{avx512_float64_nonZero5, avx512_float64_nonZero1}, [2]lister[float64]{avx512_float64_flipped5, avx512_float64_flipped1},
+		1, [3]lister[float64]{avx512_float64_positive5, avx512_float64_positive2, avx512_float64_positive1}, [3]lister[float64]{avx512_float64_nonZero5, avx512_float64_nonZero2, avx512_float64_nonZero1}, [3]lister[float64]{avx512_float64_flipped5, avx512_float64_flipped2, avx512_float64_flipped1},
 		avx512_float64_line, avx512_float64_add, avx512_float64_rectify, avx512_float64_move, avx512_float64_kinks,
 	}
 	vectorAVX2 = Vector[float32]{
-		8, [2]lister[float32]{avx2_float32_positive5, avx2_float32_positive1}, [2]lister[float32]{avx2_float32_nonZero5, avx2_float32_nonZero1}, [2]lister[float32]{avx2_float32_flipped5, avx2_float32_flipped1},
+		8, [3]lister[float32]{avx2_float32_positive5, avx2_float32_positive2, avx2_float32_positive1}, [3]lister[float32]{avx2_float32_nonZero5, avx2_float32_nonZero2, avx2_float32_nonZero1}, [3]lister[float32]{avx2_float32_flipped5, avx2_float32_flipped2, avx2_float32_flipped1},
 		avx2_float32_line, avx2_float32_add, avx2_float32_rectify, avx2_float32_move, avx2_float32_kinks,
 	}
 )

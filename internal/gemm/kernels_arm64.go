@@ -15,6 +15,18 @@ func neon_float32_5x3(n int, list *uint32, a *float32, ars, acs int, w, c *float
 func neon_float32_5x4(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
 
 //go:noescape
+func neon_float32_2x1(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
+
+//go:noescape
+func neon_float32_2x2(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
+
+//go:noescape
+func neon_float32_2x3(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
+
+//go:noescape
+func neon_float32_2x4(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
+
+//go:noescape
 func neon_float32_1x1(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
 
 //go:noescape
@@ -39,6 +51,18 @@ func neon_float64_5x3(n int, list *uint32, a *float64, ars, acs int, w, c *float
 func neon_float64_5x4(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
 
 //go:noescape
+func neon_float64_2x1(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
+
+//go:noescape
+func neon_float64_2x2(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
+
+//go:noescape
+func neon_float64_2x3(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
+
+//go:noescape
+func neon_float64_2x4(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
+
+//go:noescape
 func neon_float64_1x1(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
 
 //go:noescape
@@ -53,9 +77,11 @@ func neon_float64_1x4(n int, list *uint32, a *float64, ars, acs int, w, c *float
 var (
 	neon = kernel[float32]{"neon", 4,
 		[]indexKernel[float32]{neon_float32_5x1, neon_float32_5x2, neon_float32_5x3, neon_float32_5x4},
+		[]indexKernel[float32]{neon_float32_2x1, neon_float32_2x2, neon_float32_2x3, neon_float32_2x4},
 		[]indexKernel[float32]{neon_float32_1x1, neon_float32_1x2, neon_float32_1x3, neon_float32_1x4}}
 	neond = kernel[float64]{"neon", 2,
 		[]indexKernel[float64]{neon_float64_5x1, neon_float64_5x2, neon_float64_5x3, neon_float64_5x4},
+		[]indexKernel[float64]{neon_float64_2x1, neon_float64_2x2, neon_float64_2x3, neon_float64_2x4},
 		[]indexKernel[float64]{neon_float64_1x1, neon_float64_1x2, neon_float64_1x3, neon_float64_1x4}}
 )
 

@@ -5,7 +5,7 @@ package gemm
 // not be shorter. Slices must not overlap but where they are the same and a method says so.
 type Vector[T Float] struct {
 	whole                      int // the assembly takes multiples of so many elements; 0: there is none
-	positive, nonZero, flipped [2]lister[T]
+	positive, nonZero, flipped [3]lister[T]
 	line                       func(n int, dst, a *T, s T, c *T)
 	add                        func(n int, dst, c *T)
 	rectify                    func(n int, z *T)
@@ -13,7 +13,7 @@ type Vector[T Float] struct {
 	kinks                      func(n int, z0, z1, down, up *T) (low, high T, any bool)
 }
 
-// A lister makes a list, for GroupRows rows or for one.
+// A lister makes a list, for GroupRows rows, for two or for one.
 type lister[T Float] func(n int, list *uint32, a *T, lda int, v, m *T, ld int) int
 
 // NewVector returns the operations of a path that Path returned.
@@ -37,7 +37,7 @@ func (x *Vector[T]) assembly(n int) int {
 // VectorPad is the room that the list makers need behind n elements.
 const VectorPad = 16
 
-// In the three list makers rows is GroupRows or 1; rows of v, m and z have stride ld and n elements.
+// In the three list makers rows is GroupRows, 2 or 1; rows of v, m and z have stride ld and n elements.
 // They write the columns, rising, to list and the values to a[r·lda+t] and return how many they are.
 // list and each row of a have room for n+VectorPad elements, of which those behind the count are
 // undefined; lda >= n+VectorPad.
@@ -64,17 +64,22 @@ func (x Vector[T]) Flipped(list []uint32, a []T, lda int, z, z0 []T, ld, n, rows
 
 // list has the assembly make a list. It returns the count and how many columns that covers. m has
 // need elements.
-func (x *Vector[T]) list(f *[2]lister[T], list []uint32, a []T, lda int, v, m []T, need, ld, n, rows int) (at, from int) {
+func (x *Vector[T]) list(f *[3]lister[T], list []uint32, a []T, lda int, v, m []T, need, ld, n, rows int) (at, from int) {
 	from = x.assembly(n)
-	if from == 0 || rows != 1 && rows != GroupRows {
+	var assembly lister[T]
+	switch rows {
+	case GroupRows:
+		assembly = f[0]
+	case 2:
+		assembly = f[1]
+	case 1:
+		assembly = f[2]
+	}
+	if from == 0 || assembly == nil {
 		return 0, 0
 	}
 	_, _ = list[n+VectorPad-1], a[(rows-1)*lda+n+VectorPad-1]
 	_, _ = v[(rows-1)*ld+n-1], m[need-1]
-	assembly := f[0]
-	if rows == 1 {
-		assembly = f[1]
-	}
 	return assembly(from, &list[0], &a[0], lda, &v[0], &m[0], ld), from
 }
 

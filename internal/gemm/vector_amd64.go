@@ -19,6 +19,21 @@ func avx512_float32_nonZero5(n int, list *uint32, a *float32, lda int, v *float3
 //go:noescape
 func avx512_float32_flipped5(n int, list *uint32, a *float32, lda int, v *float32, m *float32, ld int) int
 
+// avx512_float32_positive2 is positiveGo for 2 rows.
+//
+//go:noescape
+func avx512_float32_positive2(n int, list *uint32, a *float32, lda int, v *float32, m *float32, ld int) int
+
+// avx512_float32_nonZero2 is nonZeroGo for 2 rows.
+//
+//go:noescape
+func avx512_float32_nonZero2(n int, list *uint32, a *float32, lda int, v *float32, m *float32, ld int) int
+
+// avx512_float32_flipped2 is flippedGo for 2 rows.
+//
+//go:noescape
+func avx512_float32_flipped2(n int, list *uint32, a *float32, lda int, v *float32, m *float32, ld int) int
+
 // avx512_float32_positive1 is positiveGo for 1 rows.
 //
 //go:noescape
@@ -74,6 +89,21 @@ func avx512_float64_nonZero5(n int, list *uint32, a *float64, lda int, v *float6
 //go:noescape
 func avx512_float64_flipped5(n int, list *uint32, a *float64, lda int, v *float64, m *float64, ld int) int
 
+// avx512_float64_positive2 is positiveGo for 2 rows.
+//
+//go:noescape
+func avx512_float64_positive2(n int, list *uint32, a *float64, lda int, v *float64, m *float64, ld int) int
+
+// avx512_float64_nonZero2 is nonZeroGo for 2 rows.
+//
+//go:noescape
+func avx512_float64_nonZero2(n int, list *uint32, a *float64, lda int, v *float64, m *float64, ld int) int
+
+// avx512_float64_flipped2 is flippedGo for 2 rows.
+//
+//go:noescape
+func avx512_float64_flipped2(n int, list *uint32, a *float64, lda int, v *float64, m *float64, ld int) int
+
 // avx512_float64_positive1 is positiveGo for 1 rows.
 //
 //go:noescape
@@ -128,6 +158,21 @@ func avx2_float32_nonZero5(n int, list *uint32, a *float32, lda int, v *float32,
 //
 //go:noescape
 func avx2_float32_flipped5(n int, list *uint32, a *float32, lda int, v *float32, m *float32, ld int) int
+
+// avx2_float32_positive2 is positiveGo for 2 rows.
+//
+//go:noescape
+func avx2_float32_positive2(n int, list *uint32, a *float32, lda int, v *float32, m *float32, ld int) int
+
+// avx2_float32_nonZero2 is nonZeroGo for 2 rows.
+//
+//go:noescape
+func avx2_float32_nonZero2(n int, list *uint32, a *float32, lda int, v *float32, m *float32, ld int) int
+
+// avx2_float32_flipped2 is flippedGo for 2 rows.
+//
+//go:noescape
+func avx2_float32_flipped2(n int, list *uint32, a *float32, lda int, v *float32, m *float32, ld int) int
 
 // avx2_float32_positive1 is positiveGo for 1 rows.
 //

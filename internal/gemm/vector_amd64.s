@@ -634,6 +634,245 @@ done:
 	MOVQ CX, ret+56(FP)
 	RET
 
+// func avx512_float32_positive2(n int, list *uint32, a *float32, lda int, v *float32, m *float32, ld int) int
+// Requires: AVX, AVX512F, BMI2, POPCNT
+TEXT ·avx512_float32_positive2(SB), NOSPLIT, $0-64
+	MOVQ         n+0(FP), AX
+	MOVQ         list+8(FP), CX
+	MOVQ         a+16(FP), DX
+	MOVQ         v+32(FP), BX
+	MOVQ         m+40(FP), SI
+	MOVQ         ld+48(FP), DI
+	SHLQ         $0x02, DI
+	MOVQ         lda+24(FP), R8
+	SHLQ         $0x02, R8
+	VPXORD       Z0, Z0, Z0
+	MOVL         $0x00000010, R9
+	VMOVD        R9, X1
+	VPBROADCASTD X1, Z2
+	VMOVDQU32    iota<>+0(SB), Z1
+	SUBQ         $0x10, AX
+	JLT          tail
+
+loop:
+	VMOVUPS       (SI), Z3
+	VCMPPS        $0x16, Z0, Z3, K1
+	VMOVUPS.Z     (BX), K1, Z3
+	VMOVUPS       (SI)(DI*1), Z4
+	VCMPPS        $0x16, Z0, Z4, K2
+	VMOVUPS.Z     (BX)(DI*1), K2, Z4
+	KORW          K2, K1, K1
+	KMOVW         K1, R9
+	VPCOMPRESSD.Z Z1, K1, Z5
+	VMOVDQU32     Z5, (CX)
+	VCOMPRESSPS.Z Z3, K1, Z3
+	VMOVUPS       Z3, (DX)
+	VCOMPRESSPS.Z Z4, K1, Z3
+	VMOVUPS       Z3, (DX)(R8*1)
+	POPCNTL       R9, R9
+	LEAQ          (CX)(R9*4), CX
+	LEAQ          (DX)(R9*4), DX
+	VPADDD        Z2, Z1, Z1
+	ADDQ          $0x40, BX
+	ADDQ          $0x40, SI
+	SUBQ          $0x10, AX
+	JGE           loop
+
+tail:
+	ADDQ          $0x10, AX
+	JZ            done
+	MOVQ          $-1, R9
+	SHLXQ         AX, R9, R9
+	NOTQ          R9
+	KMOVW         R9, K1
+	VMOVUPS.Z     (SI), K1, Z3
+	VCMPPS        $0x16, Z0, Z3, K2
+	VMOVUPS.Z     (BX), K2, Z3
+	VMOVUPS.Z     (SI)(DI*1), K1, Z4
+	VCMPPS        $0x16, Z0, Z4, K1
+	VMOVUPS.Z     (BX)(DI*1), K1, Z0
+	KORW          K1, K2, K2
+	KMOVW         K2, AX
+	VPCOMPRESSD.Z Z1, K2, Z4
+	VMOVDQU32     Z4, (CX)
+	VCOMPRESSPS.Z Z3, K2, Z3
+	VMOVUPS       Z3, (DX)
+	VCOMPRESSPS.Z Z0, K2, Z0
+	VMOVUPS       Z0, (DX)(R8*1)
+	POPCNTL       AX, AX
+	LEAQ          (CX)(AX*4), CX
+	LEAQ          (DX)(AX*4), DX
+	VPADDD        Z2, Z1, Z1
+
+done:
+	VZEROUPPER
+	MOVQ list+8(FP), AX
+	SUBQ AX, CX
+	SHRQ $0x02, CX
+	MOVQ CX, ret+56(FP)
+	RET
+
+// func avx512_float32_nonZero2(n int, list *uint32, a *float32, lda int, v *float32, m *float32, ld int) int
+// Requires: AVX, AVX512F, BMI2, POPCNT
+TEXT ·avx512_float32_nonZero2(SB), NOSPLIT, $0-64
+	MOVQ         n+0(FP), AX
+	MOVQ         list+8(FP), CX
+	MOVQ         a+16(FP), DX
+	MOVQ         v+32(FP), BX
+	MOVQ         ld+48(FP), SI
+	SHLQ         $0x02, SI
+	MOVQ         lda+24(FP), DI
+	SHLQ         $0x02, DI
+	VPXORD       Z0, Z0, Z0
+	MOVL         $0x00000010, R8
+	VMOVD        R8, X1
+	VPBROADCASTD X1, Z2
+	VMOVDQU32    iota<>+0(SB), Z1
+	SUBQ         $0x10, AX
+	JLT          tail
+
+loop:
+	VMOVUPS       (BX), Z3
+	VCMPPS        $0x04, Z0, Z3, K1
+	VMOVUPS       (BX)(SI*1), Z4
+	VCMPPS        $0x04, Z0, Z4, K2
+	KORW          K2, K1, K1
+	KMOVW         K1, R8
+	VPCOMPRESSD.Z Z1, K1, Z5
+	VMOVDQU32     Z5, (CX)
+	VCOMPRESSPS.Z Z3, K1, Z3
+	VMOVUPS       Z3, (DX)
+	VCOMPRESSPS.Z Z4, K1, Z3
+	VMOVUPS       Z3, (DX)(DI*1)
+	POPCNTL       R8, R8
+	LEAQ          (CX)(R8*4), CX
+	LEAQ          (DX)(R8*4), DX
+	VPADDD        Z2, Z1, Z1
+	ADDQ          $0x40, BX
+	SUBQ          $0x10, AX
+	JGE           loop
+
+tail:
+	ADDQ          $0x10, AX
+	JZ            done
+	MOVQ          $-1, R8
+	SHLXQ         AX, R8, R8
+	NOTQ          R8
+	KMOVW         R8, K1
+	VMOVUPS.Z     (BX), K1, Z3
+	VCMPPS        $0x04, Z0, Z3, K2
+	VMOVUPS.Z     (BX)(SI*1), K1, Z4
+	VCMPPS        $0x04, Z0, Z4, K1
+	KORW          K1, K2, K2
+	KMOVW         K2, AX
+	VPCOMPRESSD.Z Z1, K2, Z0
+	VMOVDQU32     Z0, (CX)
+	VCOMPRESSPS.Z Z3, K2, Z0
+	VMOVUPS       Z0, (DX)
+	VCOMPRESSPS.Z Z4, K2, Z0
+	VMOVUPS       Z0, (DX)(DI*1)
+	POPCNTL       AX, AX
+	LEAQ          (CX)(AX*4), CX
+	LEAQ          (DX)(AX*4), DX
+	VPADDD        Z2, Z1, Z1
+
+done:
+	VZEROUPPER
+	MOVQ list+8(FP), AX
+	SUBQ AX, CX
+	SHRQ $0x02, CX
+	MOVQ CX, ret+56(FP)
+	RET
+
+// func avx512_float32_flipped2(n int, list *uint32, a *float32, lda int, v *float32, m *float32, ld int) int
+// Requires: AVX, AVX512F, BMI2, POPCNT
+TEXT ·avx512_float32_flipped2(SB), NOSPLIT, $0-64
+	MOVQ         n+0(FP), AX
+	MOVQ         list+8(FP), CX
+	MOVQ         a+16(FP), DX
+	MOVQ         v+32(FP), BX
+	MOVQ         m+40(FP), SI
+	MOVQ         ld+48(FP), DI
+	SHLQ         $0x02, DI
+	MOVQ         lda+24(FP), R8
+	SHLQ         $0x02, R8
+	VPXORD       Z0, Z0, Z0
+	MOVL         $0x7fffffff, R9
+	VMOVD        R9, X1
+	VPBROADCASTD X1, Z1
+	MOVL         $0x00000010, R9
+	VMOVD        R9, X2
+	VPBROADCASTD X2, Z3
+	VMOVDQU32    iota<>+0(SB), Z2
+	SUBQ         $0x10, AX
+	JLT          tail
+
+loop:
+	VMOVUPS       (SI), Z4
+	VCMPPS        $0x1e, Z0, Z4, K2
+	VMOVUPS       (BX), Z4
+	VCMPPS        $0x1e, Z0, Z4, K1
+	KXORW         K1, K2, K1
+	VPANDD.Z      Z1, Z4, K1, Z4
+	VMOVUPS       (BX)(DI*1), Z5
+	VCMPPS        $0x1e, Z0, Z5, K3
+	KXORW         K3, K2, K3
+	VPANDD.Z      Z1, Z5, K3, Z5
+	KORW          K3, K1, K1
+	KMOVW         K1, R9
+	VPCOMPRESSD.Z Z2, K1, Z6
+	VMOVDQU32     Z6, (CX)
+	VCOMPRESSPS.Z Z4, K1, Z4
+	VMOVUPS       Z4, (DX)
+	VCOMPRESSPS.Z Z5, K1, Z4
+	VMOVUPS       Z4, (DX)(R8*1)
+	POPCNTL       R9, R9
+	LEAQ          (CX)(R9*4), CX
+	LEAQ          (DX)(R9*4), DX
+	VPADDD        Z3, Z2, Z2
+	ADDQ          $0x40, BX
+	ADDQ          $0x40, SI
+	SUBQ          $0x10, AX
+	JGE           loop
+
+tail:
+	ADDQ          $0x10, AX
+	JZ            done
+	MOVQ          $-1, R9
+	SHLXQ         AX, R9, R9
+	NOTQ          R9
+	KMOVW         R9, K1
+	VMOVUPS.Z     (SI), K1, Z4
+	VCMPPS        $0x1e, Z0, Z4, K3
+	VMOVUPS.Z     (BX), K1, Z4
+	VCMPPS        $0x1e, Z0, Z4, K2
+	KXORW         K2, K3, K2
+	VPANDD.Z      Z1, Z4, K2, Z4
+	VMOVUPS.Z     (BX)(DI*1), K1, Z5
+	VCMPPS        $0x1e, Z0, Z5, K1
+	KXORW         K1, K3, K1
+	VPANDD.Z      Z1, Z5, K1, Z0
+	KORW          K1, K2, K2
+	KMOVW         K2, AX
+	VPCOMPRESSD.Z Z2, K2, Z1
+	VMOVDQU32     Z1, (CX)
+	VCOMPRESSPS.Z Z4, K2, Z1
+	VMOVUPS       Z1, (DX)
+	VCOMPRESSPS.Z Z0, K2, Z0
+	VMOVUPS       Z0, (DX)(R8*1)
+	POPCNTL       AX, AX
+	LEAQ          (CX)(AX*4), CX
+	LEAQ          (DX)(AX*4), DX
+	VPADDD        Z3, Z2, Z2
+
+done:
+	VZEROUPPER
+	MOVQ list+8(FP), AX
+	SUBQ AX, CX
+	SHRQ $0x02, CX
+	MOVQ CX, ret+56(FP)
+	RET
+
 // func avx512_float32_positive1(n int, list *uint32, a *float32, lda int, v *float32, m *float32, ld int) int
 // Requires: AVX, AVX512F, BMI2, POPCNT
 TEXT ·avx512_float32_positive1(SB), NOSPLIT, $0-64
@@ -1481,6 +1720,245 @@ done:
 	MOVQ CX, ret+56(FP)
 	RET
 
+// func avx512_float64_positive2(n int, list *uint32, a *float64, lda int, v *float64, m *float64, ld int) int
+// Requires: AVX, AVX512F, BMI2, POPCNT
+TEXT ·avx512_float64_positive2(SB), NOSPLIT, $0-64
+	MOVQ         n+0(FP), AX
+	MOVQ         list+8(FP), CX
+	MOVQ         a+16(FP), DX
+	MOVQ         v+32(FP), BX
+	MOVQ         m+40(FP), SI
+	MOVQ         ld+48(FP), DI
+	SHLQ         $0x03, DI
+	MOVQ         lda+24(FP), R8
+	SHLQ         $0x03, R8
+	VPXORD       Z0, Z0, Z0
+	MOVL         $0x00000008, R9
+	VMOVD        R9, X1
+	VPBROADCASTD X1, Z2
+	VMOVDQU32    iota<>+0(SB), Z1
+	SUBQ         $0x08, AX
+	JLT          tail
+
+loop:
+	VMOVUPD       (SI), Z3
+	VCMPPD        $0x16, Z0, Z3, K1
+	VMOVUPD.Z     (BX), K1, Z3
+	VMOVUPD       (SI)(DI*1), Z4
+	VCMPPD        $0x16, Z0, Z4, K2
+	VMOVUPD.Z     (BX)(DI*1), K2, Z4
+	KORW          K2, K1, K1
+	KMOVW         K1, R9
+	VPCOMPRESSD.Z Z1, K1, Z5
+	VMOVDQU32     Z5, (CX)
+	VCOMPRESSPD.Z Z3, K1, Z3
+	VMOVUPD       Z3, (DX)
+	VCOMPRESSPD.Z Z4, K1, Z3
+	VMOVUPD       Z3, (DX)(R8*1)
+	POPCNTL       R9, R9
+	LEAQ          (CX)(R9*4), CX
+	LEAQ          (DX)(R9*8), DX
+	VPADDD        Z2, Z1, Z1
+	ADDQ          $0x40, BX
+	ADDQ          $0x40, SI
+	SUBQ          $0x08, AX
+	JGE           loop
+
+tail:
+	ADDQ          $0x08, AX
+	JZ            done
+	MOVQ          $-1, R9
+	SHLXQ         AX, R9, R9
+	NOTQ          R9
+	KMOVW         R9, K1
+	VMOVUPD.Z     (SI), K1, Z3
+	VCMPPD        $0x16, Z0, Z3, K2
+	VMOVUPD.Z     (BX), K2, Z3
+	VMOVUPD.Z     (SI)(DI*1), K1, Z4
+	VCMPPD        $0x16, Z0, Z4, K1
+	VMOVUPD.Z     (BX)(DI*1), K1, Z0
+	KORW          K1, K2, K2
+	KMOVW         K2, AX
+	VPCOMPRESSD.Z Z1, K2, Z4
+	VMOVDQU32     Z4, (CX)
+	VCOMPRESSPD.Z Z3, K2, Z3
+	VMOVUPD       Z3, (DX)
+	VCOMPRESSPD.Z Z0, K2, Z0
+	VMOVUPD       Z0, (DX)(R8*1)
+	POPCNTL       AX, AX
+	LEAQ          (CX)(AX*4), CX
+	LEAQ          (DX)(AX*8), DX
+	VPADDD        Z2, Z1, Z1
+
+done:
+	VZEROUPPER
+	MOVQ list+8(FP), AX
+	SUBQ AX, CX
+	SHRQ $0x02, CX
+	MOVQ CX, ret+56(FP)
+	RET
+
+// func avx512_float64_nonZero2(n int, list *uint32, a *float64, lda int, v *float64, m *float64, ld int) int
+// Requires: AVX, AVX512F, BMI2, POPCNT
+TEXT ·avx512_float64_nonZero2(SB), NOSPLIT, $0-64
+	MOVQ         n+0(FP), AX
+	MOVQ         list+8(FP), CX
+	MOVQ         a+16(FP), DX
+	MOVQ         v+32(FP), BX
+	MOVQ         ld+48(FP), SI
+	SHLQ         $0x03, SI
+	MOVQ         lda+24(FP), DI
+	SHLQ         $0x03, DI
+	VPXORD       Z0, Z0, Z0
+	MOVL         $0x00000008, R8
+	VMOVD        R8, X1
+	VPBROADCASTD X1, Z2
+	VMOVDQU32    iota<>+0(SB), Z1
+	SUBQ         $0x08, AX
+	JLT          tail
+
+loop:
+	VMOVUPD       (BX), Z3
+	VCMPPD        $0x04, Z0, Z3, K1
+	VMOVUPD       (BX)(SI*1), Z4
+	VCMPPD        $0x04, Z0, Z4, K2
+	KORW          K2, K1, K1
+	KMOVW         K1, R8
+	VPCOMPRESSD.Z Z1, K1, Z5
+	VMOVDQU32     Z5, (CX)
+	VCOMPRESSPD.Z Z3, K1, Z3
+	VMOVUPD       Z3, (DX)
+	VCOMPRESSPD.Z Z4, K1, Z3
+	VMOVUPD       Z3, (DX)(DI*1)
+	POPCNTL       R8, R8
+	LEAQ          (CX)(R8*4), CX
+	LEAQ          (DX)(R8*8), DX
+	VPADDD        Z2, Z1, Z1
+	ADDQ          $0x40, BX
+	SUBQ          $0x08, AX
+	JGE           loop
+
+tail:
+	ADDQ          $0x08, AX
+	JZ            done
+	MOVQ          $-1, R8
+	SHLXQ         AX, R8, R8
+	NOTQ          R8
+	KMOVW         R8, K1
+	VMOVUPD.Z     (BX), K1, Z3
+	VCMPPD        $0x04, Z0, Z3, K2
+	VMOVUPD.Z     (BX)(SI*1), K1, Z4
+	VCMPPD        $0x04, Z0, Z4, K1
+	KORW          K1, K2, K2
+	KMOVW         K2, AX
+	VPCOMPRESSD.Z Z1, K2, Z0
+	VMOVDQU32     Z0, (CX)
+	VCOMPRESSPD.Z Z3, K2, Z0
+	VMOVUPD       Z0, (DX)
+	VCOMPRESSPD.Z Z4, K2, Z0
+	VMOVUPD       Z0, (DX)(DI*1)
+	POPCNTL       AX, AX
+	LEAQ          (CX)(AX*4), CX
+	LEAQ          (DX)(AX*8), DX
+	VPADDD        Z2, Z1, Z1
+
+done:
+	VZEROUPPER
+	MOVQ list+8(FP), AX
+	SUBQ AX, CX
+	SHRQ $0x02, CX
+	MOVQ CX, ret+56(FP)
+	RET
+
+// func avx512_float64_flipped2(n int, list *uint32, a *float64, lda int, v *float64, m *float64, ld int) int
+// Requires: AVX, AVX512F, BMI2, POPCNT
+TEXT ·avx512_float64_flipped2(SB), NOSPLIT, $0-64
+	MOVQ         n+0(FP), AX
+	MOVQ         list+8(FP), CX
+	MOVQ         a+16(FP), DX
+	MOVQ         v+32(FP), BX
+	MOVQ         m+40(FP), SI
+	MOVQ         ld+48(FP), DI
+	SHLQ         $0x03, DI
+	MOVQ         lda+24(FP), R8
+	SHLQ         $0x03, R8
+	VPXORD       Z0, Z0, Z0
+	MOVQ         $0x7fffffffffffffff, R9
+	VMOVQ        R9, X1
+	VPBROADCASTQ X1, Z1
+	MOVL         $0x00000008, R9
+	VMOVD        R9, X2
+	VPBROADCASTD X2, Z3
+	VMOVDQU32    iota<>+0(SB), Z2
+	SUBQ         $0x08, AX
+	JLT          tail
+
+loop:
+	VMOVUPD       (SI), Z4
+	VCMPPD        $0x1e, Z0, Z4, K2
+	VMOVUPD       (BX), Z4
+	VCMPPD        $0x1e, Z0, Z4, K1
+	KXORW         K1, K2, K1
+	VPANDQ.Z      Z1, Z4, K1, Z4
+	VMOVUPD       (BX)(DI*1), Z5
+	VCMPPD        $0x1e, Z0, Z5, K3
+	KXORW         K3, K2, K3
+	VPANDQ.Z      Z1, Z5, K3, Z5
+	KORW          K3, K1, K1
+	KMOVW         K1, R9
+	VPCOMPRESSD.Z Z2, K1, Z6
+	VMOVDQU32     Z6, (CX)
+	VCOMPRESSPD.Z Z4, K1, Z4
+	VMOVUPD       Z4, (DX)
+	VCOMPRESSPD.Z Z5, K1, Z4
+	VMOVUPD       Z4, (DX)(R8*1)
+	POPCNTL       R9, R9
+	LEAQ          (CX)(R9*4), CX
+	LEAQ          (DX)(R9*8), DX
+	VPADDD        Z3, Z2, Z2
+	ADDQ          $0x40, BX
+	ADDQ          $0x40, SI
+	SUBQ          $0x08, AX
+	JGE           loop
+
+tail:
+	ADDQ          $0x08, AX
+	JZ            done
+	MOVQ          $-1, R9
+	SHLXQ         AX, R9, R9
+	NOTQ          R9
+	KMOVW         R9, K1
+	VMOVUPD.Z     (SI), K1, Z4
+	VCMPPD        $0x1e, Z0, Z4, K3
+	VMOVUPD.Z     (BX), K1, Z4
+	VCMPPD        $0x1e, Z0, Z4, K2
+	KXORW         K2, K3, K2
+	VPANDQ.Z      Z1, Z4, K2, Z4
+	VMOVUPD.Z     (BX)(DI*1), K1, Z5
+	VCMPPD        $0x1e, Z0, Z5, K1
+	KXORW         K1, K3, K1
+	VPANDQ.Z      Z1, Z5, K1, Z0
+	KORW          K1, K2, K2
+	KMOVW         K2, AX
+	VPCOMPRESSD.Z Z2, K2, Z1
+	VMOVDQU32     Z1, (CX)
+	VCOMPRESSPD.Z Z4, K2, Z1
+	VMOVUPD       Z1, (DX)
+	VCOMPRESSPD.Z Z0, K2, Z0
+	VMOVUPD       Z0, (DX)(R8*1)
+	POPCNTL       AX, AX
+	LEAQ          (CX)(AX*4), CX
+	LEAQ          (DX)(AX*8), DX
+	VPADDD        Z3, Z2, Z2
+
+done:
+	VZEROUPPER
+	MOVQ list+8(FP), AX
+	SUBQ AX, CX
+	SHRQ $0x02, CX
+	MOVQ CX, ret+56(FP)
+	RET
+
 // func avx512_float64_positive1(n int, list *uint32, a *float64, lda int, v *float64, m *float64, ld int) int
 // Requires: AVX, AVX512F, BMI2, POPCNT
 TEXT ·avx512_float64_positive1(SB), NOSPLIT, $0-64
@@ -2187,6 +2665,173 @@ loop:
 	POPCNTL   R11, R11
 	LEAQ      (CX)(R11*4), CX
 	LEAQ      (DX)(R11*4), DX
+	VPADDD    Y3, Y2, Y2
+	ADDQ      $0x20, BX
+	ADDQ      $0x20, SI
+	SUBQ      $0x08, AX
+	JGE       loop
+
+tail:
+	VZEROUPPER
+	MOVQ list+8(FP), AX
+	SUBQ AX, CX
+	SHRQ $0x02, CX
+	MOVQ CX, ret+56(FP)
+	RET
+
+// func avx2_float32_positive2(n int, list *uint32, a *float32, lda int, v *float32, m *float32, ld int) int
+// Requires: AVX, AVX2, POPCNT
+TEXT ·avx2_float32_positive2(SB), NOSPLIT, $0-64
+	MOVQ         n+0(FP), AX
+	MOVQ         list+8(FP), CX
+	MOVQ         a+16(FP), DX
+	MOVQ         v+32(FP), BX
+	MOVQ         m+40(FP), SI
+	MOVQ         ld+48(FP), DI
+	SHLQ         $0x02, DI
+	MOVQ         lda+24(FP), R8
+	SHLQ         $0x02, R8
+	VXORPS       Y0, Y0, Y0
+	MOVL         $0x00000008, R9
+	VMOVD        R9, X1
+	VPBROADCASTD X1, Y2
+	VPXOR        Y1, Y1, Y1
+	SUBQ         $0x08, AX
+	JLT          tail
+
+loop:
+	VMOVUPS   (SI), Y3
+	VCMPPS    $0x16, Y0, Y3, Y3
+	VANDPS    (BX), Y3, Y4
+	VMOVUPS   (SI)(DI*1), Y5
+	VCMPPS    $0x16, Y0, Y5, Y5
+	VANDPS    (BX)(DI*1), Y5, Y6
+	VORPS     Y5, Y3, Y3
+	VMOVMSKPS Y3, R9
+	LEAQ      order<>+0(SB), R10
+	VPMOVZXBD (R10)(R9*8), Y3
+	VPADDD    Y1, Y3, Y5
+	VMOVDQU   Y5, (CX)
+	VPERMPS   Y4, Y3, Y4
+	VMOVUPS   Y4, (DX)
+	VPERMPS   Y6, Y3, Y6
+	VMOVUPS   Y6, (DX)(R8*1)
+	POPCNTL   R9, R9
+	LEAQ      (CX)(R9*4), CX
+	LEAQ      (DX)(R9*4), DX
+	VPADDD    Y2, Y1, Y1
+	ADDQ      $0x20, BX
+	ADDQ      $0x20, SI
+	SUBQ      $0x08, AX
+	JGE       loop
+
+tail:
+	VZEROUPPER
+	MOVQ list+8(FP), AX
+	SUBQ AX, CX
+	SHRQ $0x02, CX
+	MOVQ CX, ret+56(FP)
+	RET
+
+// func avx2_float32_nonZero2(n int, list *uint32, a *float32, lda int, v *float32, m *float32, ld int) int
+// Requires: AVX, AVX2, POPCNT
+TEXT ·avx2_float32_nonZero2(SB), NOSPLIT, $0-64
+	MOVQ         n+0(FP), AX
+	MOVQ         list+8(FP), CX
+	MOVQ         a+16(FP), DX
+	MOVQ         v+32(FP), BX
+	MOVQ         ld+48(FP), SI
+	SHLQ         $0x02, SI
+	MOVQ         lda+24(FP), DI
+	SHLQ         $0x02, DI
+	VXORPS       Y0, Y0, Y0
+	MOVL         $0x00000008, R8
+	VMOVD        R8, X1
+	VPBROADCASTD X1, Y2
+	VPXOR        Y1, Y1, Y1
+	SUBQ         $0x08, AX
+	JLT          tail
+
+loop:
+	VMOVUPS   (BX), Y4
+	VCMPPS    $0x04, Y0, Y4, Y3
+	VMOVUPS   (BX)(SI*1), Y6
+	VCMPPS    $0x04, Y0, Y6, Y5
+	VORPS     Y5, Y3, Y3
+	VMOVMSKPS Y3, R8
+	LEAQ      order<>+0(SB), R9
+	VPMOVZXBD (R9)(R8*8), Y3
+	VPADDD    Y1, Y3, Y5
+	VMOVDQU   Y5, (CX)
+	VPERMPS   Y4, Y3, Y4
+	VMOVUPS   Y4, (DX)
+	VPERMPS   Y6, Y3, Y6
+	VMOVUPS   Y6, (DX)(DI*1)
+	POPCNTL   R8, R8
+	LEAQ      (CX)(R8*4), CX
+	LEAQ      (DX)(R8*4), DX
+	VPADDD    Y2, Y1, Y1
+	ADDQ      $0x20, BX
+	SUBQ      $0x08, AX
+	JGE       loop
+
+tail:
+	VZEROUPPER
+	MOVQ list+8(FP), AX
+	SUBQ AX, CX
+	SHRQ $0x02, CX
+	MOVQ CX, ret+56(FP)
+	RET
+
+// func avx2_float32_flipped2(n int, list *uint32, a *float32, lda int, v *float32, m *float32, ld int) int
+// Requires: AVX, AVX2, POPCNT
+TEXT ·avx2_float32_flipped2(SB), NOSPLIT, $0-64
+	MOVQ         n+0(FP), AX
+	MOVQ         list+8(FP), CX
+	MOVQ         a+16(FP), DX
+	MOVQ         v+32(FP), BX
+	MOVQ         m+40(FP), SI
+	MOVQ         ld+48(FP), DI
+	SHLQ         $0x02, DI
+	MOVQ         lda+24(FP), R8
+	SHLQ         $0x02, R8
+	VXORPS       Y0, Y0, Y0
+	MOVL         $0x7fffffff, R9
+	VMOVD        R9, X1
+	VPBROADCASTD X1, Y1
+	MOVL         $0x00000008, R9
+	VMOVD        R9, X2
+	VPBROADCASTD X2, Y3
+	VPXOR        Y2, Y2, Y2
+	SUBQ         $0x08, AX
+	JLT          tail
+
+loop:
+	VMOVUPS   (SI), Y5
+	VCMPPS    $0x1e, Y0, Y5, Y5
+	VMOVUPS   (BX), Y6
+	VCMPPS    $0x1e, Y0, Y6, Y4
+	VXORPS    Y4, Y5, Y4
+	VANDPS    Y1, Y6, Y6
+	VANDPS    Y4, Y6, Y6
+	VMOVUPS   (BX)(DI*1), Y8
+	VCMPPS    $0x1e, Y0, Y8, Y7
+	VXORPS    Y7, Y5, Y7
+	VANDPS    Y1, Y8, Y8
+	VANDPS    Y7, Y8, Y8
+	VORPS     Y7, Y4, Y4
+	VMOVMSKPS Y4, R9
+	LEAQ      order<>+0(SB), R10
+	VPMOVZXBD (R10)(R9*8), Y4
+	VPADDD    Y2, Y4, Y5
+	VMOVDQU   Y5, (CX)
+	VPERMPS   Y6, Y4, Y6
+	VMOVUPS   Y6, (DX)
+	VPERMPS   Y8, Y4, Y8
+	VMOVUPS   Y8, (DX)(R8*1)
+	POPCNTL   R9, R9
+	LEAQ      (CX)(R9*4), CX
+	LEAQ      (DX)(R9*4), DX
 	VPADDD    Y3, Y2, Y2
 	ADDQ      $0x20, BX
 	ADDQ      $0x20, SI

@@ -65,7 +65,7 @@ func TestLists(t *testing.T) {
 }
 
 func testLists[T Float](t *testing.T, x Vector[T], r *rand.Rand, n int) {
-	for _, rows := range []int{1, GroupRows} {
+	for _, rows := range []int{1, 2, GroupRows} {
 		ld, lda := n+r.IntN(3), n+VectorPad+r.IntN(3)
 		v, m, z0 := awkward[T](r, rows*ld), awkward[T](r, rows*ld), awkward[T](r, n)
 		list, a := make([]uint32, n+VectorPad), make([]T, rows*lda)
@@ -271,6 +271,7 @@ func BenchmarkVector(b *testing.B) {
 			run  func()
 		}{
 			{"Positive5", func() { x.Positive(list, a, ld, z, z, ld, n, GroupRows) }},
+			{"Positive2", func() { x.Positive(list, a, ld, z, z, ld, n, 2) }},
 			{"Positive1", func() { x.Positive(list, a, ld, z, z, ld, n, 1) }},
 			{"NonZero5", func() { x.NonZero(list, a, ld, z, ld, n, GroupRows) }},
 			{"Flipped5", func() { x.Flipped(list, a, ld, z, z0, ld, n, GroupRows) }},

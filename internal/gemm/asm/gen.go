@@ -1,7 +1,7 @@
 //go:build ignore
 
 // Command gen writes gemm_amd64.s and its Go declarations: the index kernels of package
-// gemm for AVX2 with FMA and for AVX-512, in float32 and float64, for 5 rows and for 1.
+// gemm for AVX2 with FMA and for AVX-512, in float32 and float64, for 5 rows, for 2 and for 1.
 //
 // A kernel adds to a tile of C the product of rows of A, of which n columns are given, and
 // the rows of a panel w of B that list names:
@@ -57,10 +57,13 @@ func (f form) kernel(rows, nv int) {
 		SHLQ(shift, ldc)
 		ars := Load(Param("ars"), GP64())
 		SHLQ(shift, ars)
-		ars3 := GP64()
-		LEAQ(Mem{Base: ars, Index: ars, Scale: 2}, ars3)
-		element = append(element, Mem{Base: a, Index: ars, Scale: 1}, Mem{Base: a, Index: ars, Scale: 2},
-			Mem{Base: a, Index: ars3, Scale: 1}, Mem{Base: a, Index: ars, Scale: 4})
+		element = append(element, Mem{Base: a, Index: ars, Scale: 1})
+		if rows > 2 {
+			ars3 := GP64()
+			LEAQ(Mem{Base: ars, Index: ars, Scale: 2}, ars3)
+			element = append(element, Mem{Base: a, Index: ars, Scale: 2},
+				Mem{Base: a, Index: ars3, Scale: 1}, Mem{Base: a, Index: ars, Scale: 4})
+		}
 	}
 
 	acc := make([]VecVirtual, rows*nv)
@@ -128,7 +131,7 @@ func main() {
 	ps := form{elem: "float32", size: 4, move: VMOVUPS, broadcast: VBROADCASTSS, fma: VFMADD231PS}
 	pd := form{elem: "float64", size: 8, move: VMOVUPD, broadcast: VBROADCASTSD, fma: VFMADD231PD}
 	for _, f := range []form{ps, pd} {
-		for _, rows := range []int{5, 1} {
+		for _, rows := range []int{5, 2, 1} {
 			f.isa, f.bytes, f.reg = "avx2", 32, YMM
 			for nv := 1; nv <= 2; nv++ {
 				f.kernel(rows, nv)

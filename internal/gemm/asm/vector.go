@@ -139,14 +139,16 @@ func (f form) loop(n Register, pointers []Register, body func(p part)) {
 	}
 }
 
-// addresses returns p, p + s … p + 4s.
+// addresses returns p, p + s … p + 4s, as many as there are rows.
 func addresses(rows int, p, s Register) []Mem {
 	m := []Mem{{Base: p}}
 	if rows > 1 {
+		m = append(m, Mem{Base: p, Index: s, Scale: 1})
+	}
+	if rows > 2 {
 		s3 := GP64()
 		LEAQ(Mem{Base: s, Index: s, Scale: 2}, s3)
-		m = append(m, Mem{Base: p, Index: s, Scale: 1}, Mem{Base: p, Index: s, Scale: 2},
-			Mem{Base: p, Index: s3, Scale: 1}, Mem{Base: p, Index: s, Scale: 4})
+		m = append(m, Mem{Base: p, Index: s, Scale: 2}, Mem{Base: p, Index: s3, Scale: 1}, Mem{Base: p, Index: s, Scale: 4})
 	}
 	return m
 }
@@ -553,7 +555,7 @@ func main() {
 }
 
 func (f form) all(order, iota Mem) {
-	for _, rows := range []int{5, 1} {
+	for _, rows := range []int{5, 2, 1} {
 		for _, op := range []string{"positive", "nonZero", "flipped"} {
 			f.list(op, rows, order, iota)
 		}
