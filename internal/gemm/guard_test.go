@@ -141,7 +141,7 @@ func guardVector[T Float](y *yard, path string) {
 		x.Line(a, b, 2, c)
 		x.Add(a, b)
 		x.Move(a, b, c, d, e, .5, inf, -inf, inf)
-		x.Kinks(a, b, c, d)
+		x.Kinked(fenced(y, make([]uint32, n+VectorPad)), numbers(n+VectorPad), a, b)
 		x.Rectify(a)
 	}
 }

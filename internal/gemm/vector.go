@@ -1,7 +1,6 @@
 package gemm
 
-// A Vector has the operations on vectors of one path. Each is the same everywhere, but for the order
-// of summation in Kinks. n is the length of the first slice, where it is not given; the others must
+// A Vector has the operations on vectors of one path. Each is the same everywhere. n is the length of the first slice, where it is not given; the others must
 // not be shorter. Slices must not overlap but where they are the same and a method says so.
 type Vector[T Float] struct {
 	whole                      int // the assembly takes multiples of so many elements; 0: there is none
@@ -10,7 +9,7 @@ type Vector[T Float] struct {
 	add                        func(n int, dst, c *T)
 	rectify                    func(n int, z *T)
 	move                       func(n int, xs, v, diff, g, x0 *T, size, eps, lo, hi T) (zero, finite bool)
-	kinks                      func(n int, z0, z1, down, up *T) (low, high T, any bool)
+	kinked                     lister[T]
 }
 
 // A lister makes a list, for GroupRows rows, for two or for one.
@@ -134,19 +133,19 @@ func (x Vector[T]) Move(xs, v, diff, g, x0 []T, size, eps, lo, hi T) (zero, fini
 	return zero && z, finite && f
 }
 
-// Kinks returns for two points of a line
+// Kinked lists the columns where a = z0 and b = z1 [n] have opposite signs (a·b < 0), with the values
 //
-//	low = Σ_k down[k]·p_k, high = Σ_k up[k]·p_k, p_k = |a·b|/(|a|+|b|), a = z0[k], b = z1[k],
+//	p = |a·b|/(|a|+|b|):
 //
-// over those k where a·b < 0, and whether there are any. p is how far max(z, 0) is below its chord
-// at most. The order of summation depends on n and the path only.
-func (x Vector[T]) Kinks(z0, z1, down, up []T) (low, high T, any bool) {
+// how far max(z, 0) is below its chord at most, for z on the line from a to b. list and p have room for
+// n+VectorPad elements.
+func (x Vector[T]) Kinked(list []uint32, p []T, z0, z1 []T) int {
 	n := len(z0)
-	z1, down, up = z1[:n], down[:n], up[:n]
-	k := x.assembly(n)
-	if k > 0 {
-		low, high, any = x.kinks(k, &z0[0], &z1[0], &down[0], &up[0])
+	z1 = z1[:n]
+	from, at := x.assembly(n), 0
+	if from > 0 {
+		_, _ = list[n+VectorPad-1], p[n+VectorPad-1]
+		at = x.kinked(from, &list[0], &p[0], 0, &z0[0], &z1[0], 0)
 	}
-	l, h, a := kinksGo(z0[k:], z1[k:], down[k:], up[k:])
-	return low + l, high + h, any || a
+	return kinkedGo(list, p, z0, z1, from, at)
 }

@@ -69,10 +69,10 @@ func avx512_float32_rectify(n int, z *float32)
 //go:noescape
 func avx512_float32_move(n int, xs *float32, v *float32, diff *float32, dx *float32, x0 *float32, size float32, eps float32, lo float32, hi float32) (zero bool, finite bool)
 
-// avx512_float32_kinks is kinksGo, with another order of summation.
+// avx512_float32_kinked1 is kinkedGo for 1 rows.
 //
 //go:noescape
-func avx512_float32_kinks(n int, z0 *float32, z1 *float32, down *float32, up *float32) (low float32, high float32, any bool)
+func avx512_float32_kinked1(n int, list *uint32, a *float32, lda int, v *float32, m *float32, ld int) int
 
 // avx512_float64_positive5 is positiveGo for 5 rows.
 //
@@ -139,10 +139,10 @@ func avx512_float64_rectify(n int, z *float64)
 //go:noescape
 func avx512_float64_move(n int, xs *float64, v *float64, diff *float64, dx *float64, x0 *float64, size float64, eps float64, lo float64, hi float64) (zero bool, finite bool)
 
-// avx512_float64_kinks is kinksGo, with another order of summation.
+// avx512_float64_kinked1 is kinkedGo for 1 rows.
 //
 //go:noescape
-func avx512_float64_kinks(n int, z0 *float64, z1 *float64, down *float64, up *float64) (low float64, high float64, any bool)
+func avx512_float64_kinked1(n int, list *uint32, a *float64, lda int, v *float64, m *float64, ld int) int
 
 // avx2_float32_positive5 is positiveGo for 5 rows.
 //
@@ -209,7 +209,7 @@ func avx2_float32_rectify(n int, z *float32)
 //go:noescape
 func avx2_float32_move(n int, xs *float32, v *float32, diff *float32, dx *float32, x0 *float32, size float32, eps float32, lo float32, hi float32) (zero bool, finite bool)
 
-// avx2_float32_kinks is kinksGo, with another order of summation.
+// avx2_float32_kinked1 is kinkedGo for 1 rows.
 //
 //go:noescape
-func avx2_float32_kinks(n int, z0 *float32, z1 *float32, down *float32, up *float32) (low float32, high float32, any bool)
+func avx2_float32_kinked1(n int, list *uint32, a *float32, lda int, v *float32, m *float32, ld int) int

@@ -1274,96 +1274,87 @@ done:
 	VZEROUPPER
 	RET
 
-// func avx512_float32_kinks(n int, z0 *float32, z1 *float32, down *float32, up *float32) (low float32, high float32, any bool)
-// Requires: AVX, AVX512F, BMI2, SSE
-TEXT ·avx512_float32_kinks(SB), NOSPLIT, $0-49
+// func avx512_float32_kinked1(n int, list *uint32, a *float32, lda int, v *float32, m *float32, ld int) int
+// Requires: AVX, AVX512F, BMI2, POPCNT
+TEXT ·avx512_float32_kinked1(SB), NOSPLIT, $0-64
 	MOVQ         n+0(FP), AX
-	MOVQ         z0+8(FP), CX
-	MOVQ         z1+16(FP), DX
-	MOVQ         down+24(FP), BX
-	MOVQ         up+32(FP), SI
+	MOVQ         list+8(FP), CX
+	MOVQ         a+16(FP), DX
+	MOVQ         v+32(FP), BX
+	MOVQ         m+40(FP), SI
 	VPXORD       Z0, Z0, Z0
-	VPXORD       Z1, Z1, Z1
-	VPXORD       Z2, Z2, Z2
 	MOVL         $0x7fffffff, DI
-	VMOVD        DI, X3
-	VPBROADCASTD X3, Z3
-	XORL         DI, DI
+	VMOVD        DI, X1
+	VPBROADCASTD X1, Z1
+	MOVL         $0x00000010, DI
+	VMOVD        DI, X2
+	VPBROADCASTD X2, Z3
+	VMOVDQU32    iota<>+0(SB), Z2
 	SUBQ         $0x10, AX
 	JLT          tail
 
 loop:
-	VMOVUPS     (CX), Z4
-	VMOVUPS     (DX), Z5
-	VMULPS      Z5, Z4, Z6
-	VCMPPS      $0x11, Z0, Z6, K1
-	KMOVW       K1, R8
-	ORL         R8, DI
-	TESTL       R8, R8
-	JZ          loopnone
-	VSUBPS      Z5, Z4, Z4
-	VDIVPS      Z4, Z6, Z6
-	VPANDD      Z3, Z6, Z6
-	VMOVUPS     (BX), Z4
-	VFMADD231PS Z6, Z4, K1, Z1
-	VMOVUPS     (SI), Z4
-	VFMADD231PS Z6, Z4, K1, Z2
+	VMOVUPS       (BX), Z4
+	VMOVUPS       (SI), Z5
+	VMULPS        Z5, Z4, Z6
+	VCMPPS        $0x11, Z0, Z6, K1
+	KMOVW         K1, DI
+	TESTL         DI, DI
+	JZ            loopnone
+	VSUBPS        Z5, Z4, Z4
+	VDIVPS        Z4, Z6, Z6
+	VPANDD        Z1, Z6, Z6
+	KMOVW         K1, DI
+	VPCOMPRESSD.Z Z2, K1, Z4
+	VMOVDQU32     Z4, (CX)
+	VCOMPRESSPS.Z Z6, K1, Z4
+	VMOVUPS       Z4, (DX)
+	POPCNTL       DI, DI
+	LEAQ          (CX)(DI*4), CX
+	LEAQ          (DX)(DI*4), DX
 
 loopnone:
-	ADDQ $0x40, CX
-	ADDQ $0x40, DX
-	ADDQ $0x40, BX
-	ADDQ $0x40, SI
-	SUBQ $0x10, AX
-	JGE  loop
+	VPADDD Z3, Z2, Z2
+	ADDQ   $0x40, BX
+	ADDQ   $0x40, SI
+	SUBQ   $0x10, AX
+	JGE    loop
 
 tail:
-	ADDQ        $0x10, AX
-	JZ          done
-	MOVQ        $-1, R8
-	SHLXQ       AX, R8, R8
-	NOTQ        R8
-	KMOVW       R8, K1
-	VMOVUPS.Z   (CX), K1, Z4
-	VMOVUPS.Z   (DX), K1, Z5
-	VMULPS      Z5, Z4, Z6
-	VCMPPS      $0x11, Z0, Z6, K2
-	KMOVW       K2, AX
-	ORL         AX, DI
-	TESTL       AX, AX
-	JZ          tailnone
-	VSUBPS      Z5, Z4, Z4
-	VDIVPS      Z4, Z6, Z6
-	VPANDD      Z3, Z6, Z6
-	VMOVUPS.Z   (BX), K1, Z0
-	VFMADD231PS Z6, Z0, K2, Z1
-	VMOVUPS.Z   (SI), K1, Z0
-	VFMADD231PS Z6, Z0, K2, Z2
+	ADDQ          $0x10, AX
+	JZ            done
+	MOVQ          $-1, DI
+	SHLXQ         AX, DI, DI
+	NOTQ          DI
+	KMOVW         DI, K1
+	VMOVUPS.Z     (BX), K1, Z4
+	VMOVUPS.Z     (SI), K1, Z5
+	VMULPS        Z5, Z4, Z6
+	VCMPPS        $0x11, Z0, Z6, K1
+	KMOVW         K1, AX
+	TESTL         AX, AX
+	JZ            tailnone
+	VSUBPS        Z5, Z4, Z4
+	VDIVPS        Z4, Z6, Z6
+	VPANDD        Z1, Z6, Z6
+	KMOVW         K1, AX
+	VPCOMPRESSD.Z Z2, K1, Z0
+	VMOVDQU32     Z0, (CX)
+	VCOMPRESSPS.Z Z6, K1, Z0
+	VMOVUPS       Z0, (DX)
+	POPCNTL       AX, AX
+	LEAQ          (CX)(AX*4), CX
+	LEAQ          (DX)(AX*4), DX
 
 tailnone:
+	VPADDD Z3, Z2, Z2
+
 done:
-	VEXTRACTF64X4 $0x01, Z1, Y0
-	VADDPS        Y0, Y1, Y1
-	VEXTRACTF128  $0x01, Y1, X0
-	VADDPS        X0, X1, X1
-	VPERMILPD     $0x01, X1, X0
-	VADDPS        X0, X1, X1
-	VMOVSHDUP     X1, X0
-	VADDPS        X0, X1, X1
-	VEXTRACTF64X4 $0x01, Z2, Y0
-	VADDPS        Y0, Y2, Y2
-	VEXTRACTF128  $0x01, Y2, X0
-	VADDPS        X0, X2, X2
-	VPERMILPD     $0x01, X2, X0
-	VADDPS        X0, X2, X2
-	VMOVSHDUP     X2, X0
-	VADDPS        X0, X2, X2
 	VZEROUPPER
-	MOVSS         X1, low+40(FP)
-	MOVSS         X2, high+44(FP)
-	TESTL         DI, DI
-	SETNE         AL
-	MOVB          AL, any+48(FP)
+	MOVQ list+8(FP), AX
+	SUBQ AX, CX
+	SHRQ $0x02, CX
+	MOVQ CX, ret+56(FP)
 	RET
 
 // func avx512_float64_positive5(n int, list *uint32, a *float64, lda int, v *float64, m *float64, ld int) int
@@ -2360,92 +2351,87 @@ done:
 	VZEROUPPER
 	RET
 
-// func avx512_float64_kinks(n int, z0 *float64, z1 *float64, down *float64, up *float64) (low float64, high float64, any bool)
-// Requires: AVX, AVX512F, BMI2, SSE2
-TEXT ·avx512_float64_kinks(SB), NOSPLIT, $0-57
+// func avx512_float64_kinked1(n int, list *uint32, a *float64, lda int, v *float64, m *float64, ld int) int
+// Requires: AVX, AVX512F, BMI2, POPCNT
+TEXT ·avx512_float64_kinked1(SB), NOSPLIT, $0-64
 	MOVQ         n+0(FP), AX
-	MOVQ         z0+8(FP), CX
-	MOVQ         z1+16(FP), DX
-	MOVQ         down+24(FP), BX
-	MOVQ         up+32(FP), SI
+	MOVQ         list+8(FP), CX
+	MOVQ         a+16(FP), DX
+	MOVQ         v+32(FP), BX
+	MOVQ         m+40(FP), SI
 	VPXORD       Z0, Z0, Z0
-	VPXORD       Z1, Z1, Z1
-	VPXORD       Z2, Z2, Z2
 	MOVQ         $0x7fffffffffffffff, DI
-	VMOVQ        DI, X3
-	VPBROADCASTQ X3, Z3
-	XORL         DI, DI
+	VMOVQ        DI, X1
+	VPBROADCASTQ X1, Z1
+	MOVL         $0x00000008, DI
+	VMOVD        DI, X2
+	VPBROADCASTD X2, Z3
+	VMOVDQU32    iota<>+0(SB), Z2
 	SUBQ         $0x08, AX
 	JLT          tail
 
 loop:
-	VMOVUPD     (CX), Z4
-	VMOVUPD     (DX), Z5
-	VMULPD      Z5, Z4, Z6
-	VCMPPD      $0x11, Z0, Z6, K1
-	KMOVW       K1, R8
-	ORL         R8, DI
-	TESTL       R8, R8
-	JZ          loopnone
-	VSUBPD      Z5, Z4, Z4
-	VDIVPD      Z4, Z6, Z6
-	VPANDD      Z3, Z6, Z6
-	VMOVUPD     (BX), Z4
-	VFMADD231PD Z6, Z4, K1, Z1
-	VMOVUPD     (SI), Z4
-	VFMADD231PD Z6, Z4, K1, Z2
+	VMOVUPD       (BX), Z4
+	VMOVUPD       (SI), Z5
+	VMULPD        Z5, Z4, Z6
+	VCMPPD        $0x11, Z0, Z6, K1
+	KMOVW         K1, DI
+	TESTL         DI, DI
+	JZ            loopnone
+	VSUBPD        Z5, Z4, Z4
+	VDIVPD        Z4, Z6, Z6
+	VPANDD        Z1, Z6, Z6
+	KMOVW         K1, DI
+	VPCOMPRESSD.Z Z2, K1, Z4
+	VMOVDQU32     Z4, (CX)
+	VCOMPRESSPD.Z Z6, K1, Z4
+	VMOVUPD       Z4, (DX)
+	POPCNTL       DI, DI
+	LEAQ          (CX)(DI*4), CX
+	LEAQ          (DX)(DI*8), DX
 
 loopnone:
-	ADDQ $0x40, CX
-	ADDQ $0x40, DX
-	ADDQ $0x40, BX
-	ADDQ $0x40, SI
-	SUBQ $0x08, AX
-	JGE  loop
+	VPADDD Z3, Z2, Z2
+	ADDQ   $0x40, BX
+	ADDQ   $0x40, SI
+	SUBQ   $0x08, AX
+	JGE    loop
 
 tail:
-	ADDQ        $0x08, AX
-	JZ          done
-	MOVQ        $-1, R8
-	SHLXQ       AX, R8, R8
-	NOTQ        R8
-	KMOVW       R8, K1
-	VMOVUPD.Z   (CX), K1, Z4
-	VMOVUPD.Z   (DX), K1, Z5
-	VMULPD      Z5, Z4, Z6
-	VCMPPD      $0x11, Z0, Z6, K2
-	KMOVW       K2, AX
-	ORL         AX, DI
-	TESTL       AX, AX
-	JZ          tailnone
-	VSUBPD      Z5, Z4, Z4
-	VDIVPD      Z4, Z6, Z6
-	VPANDD      Z3, Z6, Z6
-	VMOVUPD.Z   (BX), K1, Z0
-	VFMADD231PD Z6, Z0, K2, Z1
-	VMOVUPD.Z   (SI), K1, Z0
-	VFMADD231PD Z6, Z0, K2, Z2
+	ADDQ          $0x08, AX
+	JZ            done
+	MOVQ          $-1, DI
+	SHLXQ         AX, DI, DI
+	NOTQ          DI
+	KMOVW         DI, K1
+	VMOVUPD.Z     (BX), K1, Z4
+	VMOVUPD.Z     (SI), K1, Z5
+	VMULPD        Z5, Z4, Z6
+	VCMPPD        $0x11, Z0, Z6, K1
+	KMOVW         K1, AX
+	TESTL         AX, AX
+	JZ            tailnone
+	VSUBPD        Z5, Z4, Z4
+	VDIVPD        Z4, Z6, Z6
+	VPANDD        Z1, Z6, Z6
+	KMOVW         K1, AX
+	VPCOMPRESSD.Z Z2, K1, Z0
+	VMOVDQU32     Z0, (CX)
+	VCOMPRESSPD.Z Z6, K1, Z0
+	VMOVUPD       Z0, (DX)
+	POPCNTL       AX, AX
+	LEAQ          (CX)(AX*4), CX
+	LEAQ          (DX)(AX*8), DX
 
 tailnone:
+	VPADDD Z3, Z2, Z2
+
 done:
-	VEXTRACTF64X4 $0x01, Z1, Y0
-	VADDPD        Y0, Y1, Y1
-	VEXTRACTF128  $0x01, Y1, X0
-	VADDPD        X0, X1, X1
-	VPERMILPD     $0x01, X1, X0
-	VADDPD        X0, X1, X1
-	VEXTRACTF64X4 $0x01, Z2, Y0
-	VADDPD        Y0, Y2, Y2
-	VEXTRACTF128  $0x01, Y2, X0
-	VADDPD        X0, X2, X2
-	VPERMILPD     $0x01, X2, X0
-	VADDPD        X0, X2, X2
 	VZEROUPPER
-	MOVSD         X1, low+40(FP)
-	MOVSD         X2, high+48(FP)
-	TESTL         DI, DI
-	SETNE         AL
-	MOVB          AL, any+56(FP)
+	MOVQ list+8(FP), AX
+	SUBQ AX, CX
+	SHRQ $0x02, CX
+	MOVQ CX, ret+56(FP)
 	RET
 
 // func avx2_float32_positive5(n int, list *uint32, a *float32, lda int, v *float32, m *float32, ld int) int
@@ -3121,68 +3107,58 @@ tail:
 	VZEROUPPER
 	RET
 
-// func avx2_float32_kinks(n int, z0 *float32, z1 *float32, down *float32, up *float32) (low float32, high float32, any bool)
-// Requires: AVX, AVX2, SSE
-TEXT ·avx2_float32_kinks(SB), NOSPLIT, $0-49
+// func avx2_float32_kinked1(n int, list *uint32, a *float32, lda int, v *float32, m *float32, ld int) int
+// Requires: AVX, AVX2, POPCNT
+TEXT ·avx2_float32_kinked1(SB), NOSPLIT, $0-64
 	MOVQ         n+0(FP), AX
-	MOVQ         z0+8(FP), CX
-	MOVQ         z1+16(FP), DX
-	MOVQ         down+24(FP), BX
-	MOVQ         up+32(FP), SI
+	MOVQ         list+8(FP), CX
+	MOVQ         a+16(FP), DX
+	MOVQ         v+32(FP), BX
+	MOVQ         m+40(FP), SI
 	VXORPS       Y0, Y0, Y0
-	VXORPS       Y1, Y1, Y1
-	VXORPS       Y2, Y2, Y2
 	MOVL         $0x7fffffff, DI
-	VMOVD        DI, X3
-	VPBROADCASTD X3, Y3
-	XORL         DI, DI
+	VMOVD        DI, X1
+	VPBROADCASTD X1, Y1
+	MOVL         $0x00000008, DI
+	VMOVD        DI, X2
+	VPBROADCASTD X2, Y3
+	VPXOR        Y2, Y2, Y2
 	SUBQ         $0x08, AX
 	JLT          tail
 
 loop:
-	VMOVUPS   (CX), Y4
-	VMOVUPS   (DX), Y5
-	VMULPS    Y5, Y4, Y6
-	VCMPPS    $0x11, Y0, Y6, Y7
-	VMOVMSKPS Y7, R8
-	ORL       R8, DI
-	TESTL     R8, R8
+	VMOVUPS   (BX), Y5
+	VMOVUPS   (SI), Y6
+	VMULPS    Y6, Y5, Y7
+	VCMPPS    $0x11, Y0, Y7, Y4
+	VMOVMSKPS Y4, DI
+	TESTL     DI, DI
 	JZ        loopnone
-	VSUBPS    Y5, Y4, Y4
-	VDIVPS    Y4, Y6, Y6
-	VANDPS    Y3, Y6, Y6
-	VMULPS    (BX), Y6, Y4
-	VANDPS    Y7, Y4, Y4
-	VADDPS    Y4, Y1, Y1
-	VMULPS    (SI), Y6, Y4
-	VANDPS    Y7, Y4, Y4
-	VADDPS    Y4, Y2, Y2
+	VSUBPS    Y6, Y5, Y5
+	VDIVPS    Y5, Y7, Y7
+	VANDPS    Y1, Y7, Y7
+	VMOVMSKPS Y4, DI
+	LEAQ      order<>+0(SB), R8
+	VPMOVZXBD (R8)(DI*8), Y4
+	VPADDD    Y2, Y4, Y5
+	VMOVDQU   Y5, (CX)
+	VPERMPS   Y7, Y4, Y7
+	VMOVUPS   Y7, (DX)
+	POPCNTL   DI, DI
+	LEAQ      (CX)(DI*4), CX
+	LEAQ      (DX)(DI*4), DX
 
 loopnone:
-	ADDQ $0x20, CX
-	ADDQ $0x20, DX
-	ADDQ $0x20, BX
-	ADDQ $0x20, SI
-	SUBQ $0x08, AX
-	JGE  loop
+	VPADDD Y3, Y2, Y2
+	ADDQ   $0x20, BX
+	ADDQ   $0x20, SI
+	SUBQ   $0x08, AX
+	JGE    loop
 
 tail:
-	VEXTRACTF128 $0x01, Y1, X0
-	VADDPS       X0, X1, X1
-	VPERMILPD    $0x01, X1, X0
-	VADDPS       X0, X1, X1
-	VMOVSHDUP    X1, X0
-	VADDPS       X0, X1, X1
-	VEXTRACTF128 $0x01, Y2, X0
-	VADDPS       X0, X2, X2
-	VPERMILPD    $0x01, X2, X0
-	VADDPS       X0, X2, X2
-	VMOVSHDUP    X2, X0
-	VADDPS       X0, X2, X2
 	VZEROUPPER
-	MOVSS        X1, low+40(FP)
-	MOVSS        X2, high+44(FP)
-	TESTL        DI, DI
-	SETNE        AL
-	MOVB         AL, any+48(FP)
+	MOVQ list+8(FP), AX
+	SUBQ AX, CX
+	SHRQ $0x02, CX
+	MOVQ CX, ret+56(FP)
 	RET

@@ -123,15 +123,14 @@ func moveGo[T Float](xs, v, diff, g, x0 []T, size, eps, lo, hi T) (zero, finite 
 	return zero, finite
 }
 
-func kinksGo[T Float](z0, z1, down, up []T) (low, high T, any bool) {
-	for k, a := range z0 {
-		b := z1[k]
-		if p := a * b; p < 0 {
-			q := T(math.Abs(float64(p / (a - b)))) // |a - b| = |a| + |b|, for the signs are opposite
-			low += T(down[k] * q)
-			high += T(up[k] * q)
-			any = true
+func kinkedGo[T Float](list []uint32, p, z0, z1 []T, from, at int) int {
+	for k := from; k < len(z0); k++ {
+		a, b := z0[k], z1[k]
+		if ab := a * b; ab < 0 {
+			list[at] = uint32(k)
+			p[at] = T(math.Abs(float64(ab / (a - b)))) // |a - b| = |a| + |b|, for the signs are opposite
+			at++
 		}
 	}
-	return low, high, any
+	return at
 }

@@ -222,39 +222,30 @@ func testMove[T Float](t *testing.T, vec Vector[T], r *rand.Rand, n int) {
 	}
 }
 
-// TestKinks compares with float64. Each term errs by at most 4 roundings (a·b, a-b, the quotient, the
-// weight) and the sum of n by n more, in whatever order: γ of n+4 times the sum of the terms' sizes.
-func TestKinks(t *testing.T) {
-	eachVector(t, func(t *testing.T, x Vector[float32], r *rand.Rand, n int) { testKinks(t, x, r, n, 0x1p-24) })
-	eachVector(t, func(t *testing.T, x Vector[float64], r *rand.Rand, n int) { testKinks(t, x, r, n, 0x1p-52) }) // twice u, for the truth rounds too
+// TestKinked compares with the plain form: its three operations round alike everywhere.
+func TestKinked(t *testing.T) {
+	eachVector(t, testKinked[float32])
+	eachVector(t, testKinked[float64])
 }
 
-func testKinks[T Float](t *testing.T, x Vector[T], r *rand.Rand, n int, u float64) {
-	for _, kinks := range []bool{true, false} {
-		z0, z1, down, up := awkward[T](r, n), awkward[T](r, n), random[T](r, n), random[T](r, n)
-		low, high, lowAbs, highAbs, any := 0., 0., 0., 0., false
-		for i := range n {
-			a, b := float64(z0[i]), float64(z1[i])
-			if math.IsInf(a, 0) || math.IsInf(b, 0) {
-				z0[i] = T(math.NaN())
-			} else if a*b < 0 && !kinks {
-				z1[i] = -z1[i]
-			} else if a*b < 0 {
-				p := math.Abs(a*b) / (math.Abs(a) + math.Abs(b))
-				low, lowAbs = low+float64(down[i])*p, lowAbs+math.Abs(float64(down[i]))*p
-				high, highAbs = high+float64(up[i])*p, highAbs+math.Abs(float64(up[i]))*p
-				any = true
-				continue
-			}
-			if i%3 == 0 { // weights of what does not count must not either
-				down[i], up[i] = T(math.Inf(1)), T(math.NaN())
-			}
+func testKinked[T Float](t *testing.T, x Vector[T], r *rand.Rand, n int) {
+	z0, z1 := awkward[T](r, n), awkward[T](r, n)
+	list, p := make([]uint32, n+VectorPad), make([]T, n+VectorPad)
+	got := x.Kinked(list, p, z0, z1)
+	at := 0
+	for k, a := range z0 {
+		b := z1[k]
+		if !(a*b < 0) {
+			continue
 		}
-		gl, gh, ga := x.Kinks(z0, z1, down, up)
-		g := float64(n+4) * u / (1 - float64(n+4)*u)
-		if !(math.Abs(float64(gl)-low) <= g*lowAbs) || !(math.Abs(float64(gh)-high) <= g*highAbs) || ga != any {
-			t.Fatalf("n=%d: %v %v %v, want %v %v %v", n, gl, gh, ga, low, high, any)
+		want := -(a * b) / max(a-b, b-a)
+		if at == got || list[at] != uint32(k) || p[at] != want && p[at] == p[at] || p[at] != p[at] && want == want {
+			t.Fatalf("n=%d: entry %d of %d is %d %v, want %d %v", n, at, got, list[at], p[at], k, want)
 		}
+		at++
+	}
+	if at != got {
+		t.Fatalf("n=%d: %d entries, want %d", n, got, at)
 	}
 }
 
@@ -279,7 +270,7 @@ func BenchmarkVector(b *testing.B) {
 			{"Add", func() { clear(v); x.Add(v, y) }},
 			{"Rectify", func() { copy(v, y); x.Rectify(v) }},
 			{"Move", func() { x.Move(y, v, w, z0, z[:n], 0, inf, -inf, inf) }},
-			{"Kinks", func() { x.Kinks(z[:n], z0, y, w) }},
+			{"Kinked", func() { x.Kinked(list, a, z[:n], z0) }},
 		} {
 			b.Run(fmt.Sprintf("path=%s/%s", path, c.name), func(b *testing.B) {
 				for b.Loop() {

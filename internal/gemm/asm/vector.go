@@ -182,12 +182,12 @@ func (f form) list(op string, rows int, order, iota Mem) {
 	switch op {
 	case "positive":
 		ms = addresses(rows, m, ld)
-	case "flipped":
+	case "flipped", "kinked":
 		ms = []Mem{{Base: m}}
 	}
 	zero := f.zero()
 	abs := zero
-	if op == "flipped" {
+	if op == "flipped" || op == "kinked" {
 		abs = f.constant(0x7fffffff, 0xffffffff)
 	}
 	ids, step := f.reg(), f.reg() // columns; AVX2 has them as the first of the vector, and adds
@@ -236,6 +236,9 @@ func (f form) list(op string, rows int, order, iota Mem) {
 					} else {
 						VPANDD_Z(abs, x, k, values[r])
 					}
+				case "kinked":
+					values[r] = f.kink(p, vs[r], ms[0], func(x Op) { f.cmp(less, zero, x, k); KMOVW(k, union) }, union)
+					VPANDD(abs, values[r], values[r])
 				}
 				if r > 0 {
 					KORW(k, all, all)
@@ -281,6 +284,9 @@ func (f form) list(op string, rows int, order, iota Mem) {
 					VXORPS(k, z0, k)
 					VANDPS(abs, x, x)
 					VANDPS(k, x, x)
+				case "kinked":
+					x = f.kink(p, vs[r], ms[0], func(x Op) { f.cmp(less, zero, x, k); VMOVMSKPS(k, union) }, union)
+					VANDPS(abs, x, x)
 				}
 				values[r] = x
 				if r > 0 {
@@ -301,6 +307,7 @@ func (f form) list(op string, rows int, order, iota Mem) {
 		POPCNTL(union, union)
 		LEAQ(Mem{Base: list, Index: union.As64(), Scale: 4}, list)
 		LEAQ(Mem{Base: a, Index: union.As64(), Scale: uint8(f.size)}, a)
+		Label(p.name + "none")
 		VPADDD(step, ids, ids)
 	})
 	VZEROUPPER()
@@ -308,6 +315,19 @@ func (f form) list(op string, rows int, order, iota Mem) {
 	SHRQ(Imm(2), list)
 	Store(list, ReturnIndex(0))
 	RET()
+}
+
+// kink returns the vector x·y/(x - y) of the elements at v and m, or skips the rest of the part if mask, given x·y, finds
+// no bit for union. Few vectors have a kink, and a division takes long.
+func (f form) kink(p part, v, m Mem, mask func(product Op), union Register) VecVirtual {
+	x, y, q := p.load(v), p.load(m), f.reg()
+	f.mul(y, x, q)
+	mask(q)
+	TESTL(union, union)
+	JZ(LabelRef(p.name + "none"))
+	f.sub(y, x, x)
+	f.div(x, q, q)
+	return q
 }
 
 func (f form) line() {
@@ -450,79 +470,6 @@ func (f form) step() {
 	RET()
 }
 
-func (f form) kinks() {
-	f.text("kinks", "func(n int, z0, z1, down, up *T) (low, high T, any bool)", "is kinksGo, with another order of summation.")
-	n := Load(Param("n"), GP64())
-	z0, z1 := Load(Param("z0"), GP64()), Load(Param("z1"), GP64())
-	down, up := Load(Param("down"), GP64()), Load(Param("up"), GP64())
-	zero, low, high := f.zero(), f.zero(), f.zero()
-	abs := f.constant(0x7fffffff, 0xffffffff)
-	found := GP32()
-	XORL(found, found)
-	f.loop(n, []Register{z0, z1, down, up}, func(p part) {
-		a, b, q := p.load(Mem{Base: z0}), p.load(Mem{Base: z1}), f.reg()
-		f.mul(b, a, q)
-		bits := GP32()
-		if f.wide() {
-			k := K()
-			f.cmp(less, zero, q, k)
-			KMOVW(k, bits)
-			ORL(bits, found)
-			TESTL(bits, bits)
-			JZ(LabelRef(p.name + "none"))
-			f.sub(b, a, a) // |a - b| = |a| + |b|, for the signs are opposite
-			f.div(a, q, q)
-			VPANDD(abs, q, q)
-			f.fma(q, p.load(Mem{Base: down}), k, low) // where there is no kink a weight may be infinite
-			f.fma(q, p.load(Mem{Base: up}), k, high)
-		} else {
-			k := f.reg()
-			f.cmp(less, zero, q, k)
-			VMOVMSKPS(k, bits)
-			ORL(bits, found)
-			TESTL(bits, bits)
-			JZ(LabelRef(p.name + "none"))
-			f.sub(b, a, a)
-			f.div(a, q, q)
-			VANDPS(abs, q, q)
-			for _, s := range []struct {
-				weight Register
-				sum    VecVirtual
-			}{{down, low}, {up, high}} {
-				t := f.reg()
-				f.mul(Mem{Base: s.weight}, q, t)
-				VANDPS(k, t, t)
-				f.add(t, s.sum, s.sum)
-			}
-		}
-		Label(p.name + "none")
-	})
-	for _, s := range []VecVirtual{low, high} {
-		if f.wide() {
-			t := YMM()
-			VEXTRACTF64X4(Imm(1), s, t)
-			f.add(t, s.AsY(), s.AsY())
-		}
-		t := XMM()
-		VEXTRACTF128(Imm(1), s.AsY(), t)
-		f.add(t, s.AsX(), s.AsX())
-		VPERMILPD(Imm(1), s.AsX(), t)
-		f.add(t, s.AsX(), s.AsX())
-		if f.size == 4 {
-			VMOVSHDUP(s.AsX(), t)
-			f.add(t, s.AsX(), s.AsX())
-		}
-	}
-	VZEROUPPER()
-	Store(low.AsX(), Return("low"))
-	Store(high.AsX(), Return("high"))
-	TESTL(found, found)
-	b := GP8()
-	SETNE(b)
-	Store(b, Return("any"))
-	RET()
-}
-
 func main() {
 	ConstraintExpr("amd64,!purego")
 	iota := GLOBL("iota", RODATA|NOPTR)
@@ -564,5 +511,5 @@ func (f form) all(order, iota Mem) {
 	f.plus()
 	f.rectify()
 	f.step()
-	f.kinks()
+	f.list("kinked", 1, order, iota)
 }
