@@ -13,13 +13,13 @@ type rows[T Float] struct {
 	flop   uint64 // of all products so far: two for each multiplication and addition
 }
 
-// alone is how long one row by itself takes, per column that is not zero, as a share of the time of five rows at once:
-// the kernel then waits for the weights, which it uses once. Measured 0.4 to 0.5.
-const alone = 0.45
+// fewer is how long one or two rows take, per column listed, as a share of the time of five: the kernel then waits for the
+// weights, which it uses but once. Measured 0.4 to 0.5.
+const fewer = 0.45
 
-// grouped tells whether rows that have nothing in common should go together: with sum columns in all that are not zero,
-// one by one they take alone·sum, and together, where next to no column is zero in all of them, the n that there are.
-func grouped(sum, n int) bool { return alone*float64(sum) > float64(n) }
+// grouped tells whether five rows that have nothing in common should go together: by twos, with sum columns listed in all,
+// they take fewer·sum, and together, where next to no column is zero in all of them, the n that there are.
+func grouped(sum, n int) bool { return fewer*float64(sum) > float64(n) }
 
 // reset empties r and makes room for rows of n columns, count of them.
 func (r *rows[T]) reset(count, n int) {
@@ -84,17 +84,18 @@ func (r *rows[T]) all(list []uint32, a []T, lda int, v, m []T, ld, n, count int)
 	}
 }
 
-// unlike is a split of rows of different images, which share little: one by one where that is faster, else five together.
+// unlike is a split of rows of different images, which share little: by twos, or five together where that is faster.
 func unlike[T Float](r *rows[T], count, n int, list func(row, count int) int) {
-	for row := 0; row < count; row += gemm.GroupRows {
+	for row := 0; row < count; {
 		end, mark, sum := min(row+gemm.GroupRows, count), r.mark(), 0
-		for i := row; i < end; i++ {
-			sum += list(i, 1)
+		for i := row; i < end; i += 2 {
+			sum += list(i, min(2, end-i))
 		}
 		if end-row == gemm.GroupRows && grouped(sum, n) {
 			r.back(mark)
 			list(row, gemm.GroupRows)
 		}
+		row = end
 	}
 }
 

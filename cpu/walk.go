@@ -38,8 +38,12 @@ func (b *Backend[T]) Exact(ctx context.Context, lo int, max float64, bounds atta
 	if _, err := batch.Step(attack.Step{Size: []float64{max}, Bounds: bounds}, len(dst), 1, b.min, b.max); err != nil {
 		return fmt.Errorf("cpu: exact: %w", err)
 	}
-	if b.rates == nil {
-		b.rates = newRates(b.kernel, b.layers)
+	lowest := 1 // a layer whose units can have kinks
+	if !bounds.None() {
+		lowest = 0 // and pixels that stop
+	}
+	if err := b.rate(ctx, min(lowest, len(b.layers)-1)); err != nil {
+		return err
 	}
 	b.broken.Store(-1)
 	err := b.each(ctx, len(dst), walkRows, func(w *scratch[T], from, to int) {
@@ -82,6 +86,9 @@ type walk[T Float] struct {
 	open   []stretch[T]
 	margin [2][]T // [O]
 	part   [2][]T
+	list   []uint32 // kinks between two points,
+	kink   []T      // how far each goes,
+	bound  []T      // and how far they let margins go: below and above for each rival [2·C, whole vectors]
 	found  []end
 	x      []T
 }
@@ -156,6 +163,12 @@ func (w *walk[T]) start(dst []attack.Walk) bool {
 	w.guess, w.noise = resize(w.guess, n), resize(w.noise, n)
 	w.margin[0], w.margin[1] = resize(w.margin[0], b.out), resize(w.margin[1], b.out)
 	w.part[0], w.part[1] = resize(w.part[0], b.out), resize(w.part[1], b.out)
+	widest := b.in
+	for l := range b.layers {
+		widest = max(widest, b.layers[l].out)
+	}
+	w.list, w.kink = resize(w.list, widest+gemm.VectorPad), resize(w.kink, widest+gemm.VectorPad)
+	w.bound = resize(w.bound, b.rates.at(L-1, 0).Padded())
 	w.open, w.found = w.open[:0], w.found[:0]
 
 	// The clean images, their classes, and their gradients.
@@ -302,7 +315,7 @@ func (w *walk[T]) firstPoints(i int) {
 // Higham and Mary 2019 (SIAM J. Sci. Comput. 41), λ = 4, n the terms of all layers.
 func (w *walk[T]) rounding(i int, z [][]T, row int) T {
 	b, L := w.b, len(w.b.layers)
-	y, terms := int(b.labels[w.lo+i]), 0
+	terms := 0
 	for l := range b.layers {
 		terms += b.layers[l].in
 	}
@@ -312,9 +325,8 @@ func (w *walk[T]) rounding(i int, z [][]T, row int) T {
 	}
 	if L > 1 {
 		a := &b.layers[L-2]
-		down, up := b.rates.down[L-1][y*a.out:][:a.out], b.rates.up[L-1][y*a.out:][:a.out]
 		for k, v := range z[L-2][row*a.stride:][:a.out] {
-			sum += max(v, 0) * (down[k] + up[k])
+			sum += max(v, 0) * b.rates.spread[k]
 		}
 	}
 	return 4 * T(math.Sqrt(float64(terms))) * unit[T]() * sum
@@ -432,43 +444,70 @@ func (w *walk[T]) conclude(s stretch[T]) {
 
 // between concludes for the part of image i's ray from e0, which is row0 of z0, to e1, row1 of z1.
 func (w *walk[T]) between(i int, e0, e1 T, z0 [][]T, row0 int, z1 [][]T, row1 int) {
-	b := w.b
-	y := int(b.labels[w.lo+i])
+	b, L := w.b, len(w.b.layers)
+	y := b.labels[w.lo+i]
 	at := func(z [][]T, l, row int) []T { return z[l][row*b.layers[l].stride:][:b.layers[l].out] }
-	var low, high T // how far a margin may lie below and above its line
+
+	// How far each margin may lie below and above its line.
 	bent := false
-	for l := range len(b.layers) - 1 {
-		n := b.layers[l].out
-		below, above, any := b.vec.Kinks(at(z0, l, row0), at(z1, l, row1), b.rates.down[l+1][y*n:][:n], b.rates.up[l+1][y*n:][:n])
-		low, high, bent = low+below, high+above, bent || any
-	}
-	for _, v := range w.stops[i] {
-		if v.t > e0 && v.t < e1 {
-			p := (v.t - e0) * (e1 - v.t) / (e1 - e0)
-			down, up := b.rates.down[0][y*b.in+int(v.pixel)]*p, b.rates.up[0][y*b.in+int(v.pixel)]*p
-			if w.s[i*b.in+int(v.pixel)] > 0 { // it lies above its line
-				down, up = up, down
-			}
-			low, high, bent = low+down, high+up, true
+	clear(w.bound)
+	for l := range L - 1 {
+		if n := b.vec.Kinked(w.list, w.kink, at(z0, l, row0), at(z1, l, row1)); n > 0 {
+			w.weigh(b.rates.at(l+1, y), n)
+			bent = true
 		}
 	}
+	C := b.rates.classes
+	below, above := w.bound[:C], w.bound[C:2*C]
+	for _, up := range []bool{false, true} {
+		n := 0
+		for _, v := range w.stops[i] {
+			if v.t > e0 && v.t < e1 && up == (w.s[i*b.in+int(v.pixel)] > 0) {
+				w.list[n], w.kink[n] = uint32(v.pixel), (v.t-e0)*(e1-v.t)/(e1-e0)
+				n++
+			}
+		}
+		if n == 0 {
+			continue
+		}
+		bent = true
+		if !up {
+			w.weigh(b.rates.at(0, y), n)
+			continue
+		}
+		// A pixel that moved up to its bound lies above its line, not below: the other way round, now and back.
+		swap := func() {
+			for c, v := range below {
+				below[c], above[c] = above[c], v
+			}
+		}
+		swap()
+		w.weigh(b.rates.at(0, y), n)
+		swap()
+	}
+
 	m := [2][]T{w.margin[0][:0], w.margin[1][:0]}
-	l := len(b.layers) - 1
 	for _, c := range b.rates.rivals[y] {
-		m[0] = append(m[0], at(z0, l, row0)[y]-at(z0, l, row0)[c])
-		m[1] = append(m[1], at(z1, l, row1)[y]-at(z1, l, row1)[c])
+		m[0] = append(m[0], at(z0, L-1, row0)[y]-at(z0, L-1, row0)[c])
+		m[1] = append(m[1], at(z1, L-1, row1)[y]-at(z1, L-1, row1)[c])
 	}
 	if !bent {
 		w.straight(i, e0, e1, m[0], m[1])
 		return
 	}
 	const safe = 1 + 1e-4 // the bounds round too
-	low, high = low*safe+w.noise[i], high*safe+w.noise[i]
+	for j, v := range w.bound[:2*C] {
+		w.bound[j] = v*safe + w.noise[i]
+	}
 
 	// right from a to b; wrong up to from and after to
 	a, z, from, to := e0, e1, e0, e1
-	for k, m0 := range m[0] {
-		m1 := m[1][k]
+	for k, c := range b.rates.rivals[y] {
+		m0, m1 := m[0][k], m[1][k]
+		if C == 1 {
+			c = 0
+		}
+		low, high := below[c], above[c]
 		switch l0, l1 := m0-low, m1-low; {
 		case l0 > 0 && l1 > 0:
 		case l0 > 0:
@@ -523,6 +562,11 @@ func (w *walk[T]) between(i int, e0, e1 T, z0 [][]T, row0 int, z1 [][]T, row1 in
 		more(from, to)
 	}
 	w.know(i, to, e1, false)
+}
+
+// weigh adds to bound the rates m of the first n kinks listed, times how far they go.
+func (w *walk[T]) weigh(m *gemm.Matrix[T], n int) {
+	m.MulAddGroups(w.bound, len(w.bound), []gemm.Group[T]{{Rows: 1, List: w.list[:n], A: w.kink}})
 }
 
 // root is where the line from v0 at e0 to v1 at e1, of opposite signs, is 0.
