@@ -45,15 +45,22 @@ func (b *Backend[T]) Exact(ctx context.Context, lo int, max float64, bounds atta
 	if err := b.rate(ctx, min(lowest, len(b.layers)-1)); err != nil {
 		return err
 	}
+	// Images of one label lie together: pairs of them have more units in common.
+	order := make([]int, len(dst))
+	for i := range order {
+		order[i] = lo + i
+	}
+	slices.SortStableFunc(order, func(i, j int) int { return cmp.Compare(b.labels[i], b.labels[j]) })
 	b.broken.Store(-1)
 	err := b.each(ctx, len(dst), walkRows, func(w *scratch[T], from, to int) {
 		if w.walk == nil {
 			w.walk = &walk[T]{b: b, scratch: w}
 			w.walk.rows = rows[T]{vec: b.vec, dense: b.dense}
 		}
-		w.walk.run(lo+from, to-from, T(max), bounds, dst[from:to])
-		for i := range dst[from:to] { // what is right at T(max) is right up to max, also where they differ
-			if all := dst[from+i].Correct; len(all) > 0 && all[len(all)-1].Hi >= float64(T(max)) {
+		w.walk.image = order[from:to]
+		w.walk.run(to-from, T(max), bounds, lo, dst)
+		for _, i := range order[from:to] { // what is right at T(max) is right up to max, also where they differ
+			if all := dst[i-lo].Correct; len(all) > 0 && all[len(all)-1].Hi >= float64(T(max)) {
 				last := &all[len(all)-1]
 				last.Lo, last.Hi = min(last.Lo, max), max
 			}
@@ -70,7 +77,9 @@ type walk[T Float] struct {
 	b       *Backend[T]
 	scratch *scratch[T]
 	rows    rows[T]
-	lo, n   int // the images
+	image   []int // the images, by their place among the loaded ones [n]
+	n       int
+	dst     []*attack.Walk
 	max     T
 	bounds  attack.Bounds
 
@@ -131,8 +140,13 @@ const (
 	groupsAtOnce = 96
 )
 
-func (w *walk[T]) run(lo, n int, max T, bounds attack.Bounds, dst []attack.Walk) {
-	w.lo, w.n, w.max, w.bounds = lo, n, max, bounds
+func (w *walk[T]) run(n int, max T, bounds attack.Bounds, lo int, all []attack.Walk) {
+	w.n, w.max, w.bounds = n, max, bounds
+	w.dst = w.dst[:0]
+	for _, i := range w.image {
+		w.dst = append(w.dst, &all[i-lo])
+	}
+	dst := w.dst
 	if !w.start(dst) {
 		return
 	}
@@ -149,14 +163,14 @@ func (w *walk[T]) run(lo, n int, max T, bounds attack.Bounds, dst []attack.Walk)
 	}
 	for i := range n {
 		dst[i].Correct = intervals(w.pieces[i])
-		w.ends(i, &dst[i])
+		w.ends(i, dst[i])
 	}
 	w.check(dst)
 }
 
 // start computes what all points of a ray share, and chooses the first ones. It returns false if
 // something is not finite.
-func (w *walk[T]) start(dst []attack.Walk) bool {
+func (w *walk[T]) start(dst []*attack.Walk) bool {
 	b, n, L := w.b, w.n, len(w.b.layers)
 	w.clean, w.points = resize(w.clean, L), resize(w.points, L)
 	w.stops, w.pieces = resize(w.stops, n), resize(w.pieces, n)
@@ -173,19 +187,23 @@ func (w *walk[T]) start(dst []attack.Walk) bool {
 
 	// The clean images, their classes, and their gradients.
 	w.clean[0] = resize(w.clean[0], n*b.layers[0].stride)
-	copy(w.clean[0], b.affine(w.scratch, b.x0[w.lo*b.in:], n, unlike))
+	w.x = resize(w.x, n*b.in)
+	for i := range n {
+		copy(w.x[i*b.in:], b.clean(w.image[i]))
+	}
+	copy(w.clean[0], b.affine(w.scratch, w.x, n, unlike))
 	b.up(&w.rows, w.clean, n, unlike)
 	top := &b.layers[L-1]
 	for i := range n {
 		class := make([]int32, 1)
 		argmax(class, w.clean[L-1][i*top.stride:], b.out, 0)
 		if class[0] < 0 {
-			b.broken.Store(int64(w.lo + i))
+			b.broken.Store(int64(w.image[i]))
 			return false
 		}
-		dst[i] = attack.Walk{Class: int(class[0])}
+		*dst[i] = attack.Walk{Class: int(class[0])}
 	}
-	b.loss(w.scratch, w.clean, n, func(r int) int32 { return b.labels[w.lo+r] })
+	b.loss(w.scratch, w.clean, n, func(r int) int32 { return b.labels[w.image[r]] })
 	for i := range n {
 		w.guess[i] = 0
 		for j, q := range w.scratch.grad[0][i*top.stride:][:b.out] {
@@ -195,13 +213,13 @@ func (w *walk[T]) start(dst []attack.Walk) bool {
 	grad := b.down(&w.rows, w.clean, &w.scratch.grad, n, unlike)
 	w.s = resize(w.s, n*b.in)
 	for i := range n {
-		g, s := grad[i*b.layers[0].below:][:b.in], b.sign[(w.lo+i)*b.in:][:b.in]
+		g, s := grad[i*b.layers[0].below:][:b.in], b.sign[w.image[i]*b.in:][:b.in]
 		zero, finite := signOf(s, g)
 		if !finite {
-			b.broken.Store(int64(w.lo + i))
+			b.broken.Store(int64(w.image[i]))
 			return false
 		}
-		b.flat[w.lo+i], b.signed[w.lo+i] = zero, true
+		b.flat[w.image[i]], b.signed[w.image[i]] = zero, true
 		dst[i].Zero = zero
 		if steep := w.direct(i, g, s); steep > 0 {
 			w.guess[i] /= steep
@@ -227,7 +245,7 @@ func (w *walk[T]) start(dst []attack.Walk) bool {
 
 	for i := range n {
 		w.pieces[i] = w.pieces[i][:0]
-		if b.rates.never[b.labels[w.lo+i]] {
+		if b.rates.never[b.labels[w.image[i]]] {
 			w.know(i, 0, w.max, false)
 			continue
 		}
@@ -247,7 +265,7 @@ func (w *walk[T]) positive(v, m []T, l int) {
 // direct notes where the pixels of image i move, given their gradient g [I] and its signs, and where they stop. It
 // returns the sum of |g| over those that move: the slope of the loss.
 func (w *walk[T]) direct(i int, g []T, sign []int8) T {
-	s, x0 := w.s[i*w.b.in:][:w.b.in], w.b.clean(w.lo+i)
+	s, x0 := w.s[i*w.b.in:][:w.b.in], w.b.clean(w.image[i])
 	w.stops[i] = w.stops[i][:0]
 	lo, hi := T(w.bounds.Lo), T(w.bounds.Hi)
 	steep := T(0)
@@ -288,27 +306,16 @@ func (w *walk[T]) firstPoints(i int) {
 	}
 	r, max := w.guess[i], w.max
 	switch {
-	case r > max/2:
+	case r > max/4:
 		open(fromClean, max/5, max*2/5, max*3/5, max*4/5, max)
 		return
 	case r > max/1024:
-		open(fromClean, r/2, r*0.8, r*1.05, r*1.3, r*1.7)
+		open(fromClean, r*0.6, r*0.9, r*1.15, r*1.5, r*2.2)
+		open(fromLast, r+(max-r)*0.4, max)
 	default: // wrong as it is, or nearly
-		r = 0
+		open(fromClean, max/64, max/32, max/16, max/8, max/4)
+		open(fromLast, max/2, max)
 	}
-	near := r*1.7 - r
-	from := int8(fromLast)
-	if r == 0 {
-		near, from = max/64, fromClean
-	}
-	q := T(math.Pow(float64((max-r)/near), 1./6))
-	far := [5]T{}
-	for k := range far {
-		near *= q
-		far[k] = r + near
-	}
-	open(from, far[:]...)
-	open(fromLast, max)
 }
 
 // rounding estimates what rounding may do to a margin of image i at one point: by the probabilistic bound λ·√n·u·Σ|terms| of
@@ -445,7 +452,7 @@ func (w *walk[T]) conclude(s stretch[T]) {
 // between concludes for the part of image i's ray from e0, which is row0 of z0, to e1, row1 of z1.
 func (w *walk[T]) between(i int, e0, e1 T, z0 [][]T, row0 int, z1 [][]T, row1 int) {
 	b, L := w.b, len(w.b.layers)
-	y := b.labels[w.lo+i]
+	y := b.labels[w.image[i]]
 	at := func(z [][]T, l, row int) []T { return z[l][row*b.layers[l].stride:][:b.layers[l].out] }
 
 	// How far each margin may lie below and above its line.
@@ -577,7 +584,7 @@ func root[T Float](e0, e1, v0, v1 T) T {
 
 // straight concludes for a part of the ray on which the margins over the rivals are lines, m0 at e0 and m1 at e1.
 func (w *walk[T]) straight(i int, e0, e1 T, m0, m1 []T) {
-	y := w.b.labels[w.lo+i]
+	y := w.b.labels[w.image[i]]
 	a, z := e0, e1
 	for k, c := range w.b.rates.rivals[y] {
 		wins := func(m T) bool { return m > 0 || m == 0 && c > y } // the first class on a tie
@@ -655,7 +662,7 @@ func (w *walk[T]) ends(i int, walk *attack.Walk) {
 
 // check looks beside every end on both sides, by forward passes that know nothing of the walk, but that without bounds the
 // first layer is a + eps·c as for any other step, see ray.
-func (w *walk[T]) check(dst []attack.Walk) {
+func (w *walk[T]) check(dst []*attack.Walk) {
 	for k, aside := range asides {
 		step := aside * float64(unit[T]()) * float64(w.max)
 		var again []end
@@ -668,7 +675,7 @@ func (w *walk[T]) check(dst []attack.Walk) {
 			}
 			right := w.forward(images, eps)
 			for j, e := range some {
-				walk := &dst[e.image]
+				walk := dst[e.image]
 				switch agree := right[2*j] == e.right && right[2*j+1] != e.right; {
 				case agree:
 					walk.Within = max(walk.Within, step)
@@ -700,8 +707,8 @@ func (w *walk[T]) forward(images []int, eps []T) []bool {
 		if l == 0 {
 			w.x = resize(w.x, n*b.in)
 			for r, i := range images {
-				x, x0 := w.x[r*b.in:][:b.in], b.clean(w.lo+i)
-				signStep(x, x0, b.sign[(w.lo+i)*b.in:][:b.in], eps[r])
+				x, x0 := w.x[r*b.in:][:b.in], b.clean(w.image[i])
+				signStep(x, x0, b.sign[w.image[i]*b.in:][:b.in], eps[r])
 				project(x, x0, eps[r], T(w.bounds.Lo), T(w.bounds.Hi))
 			}
 			unlike(&w.rows, n, a.in, func(row, count int) int { return w.rows.nonZero(row, count, w.x, a.in, a.in) })
@@ -720,7 +727,7 @@ func (w *walk[T]) forward(images []int, eps []T) []bool {
 	class, right := make([]int32, 1), make([]bool, n)
 	for r, i := range images {
 		argmax(class, w.points[len(b.layers)-1][r*top.stride:][:b.out], b.out, b.out)
-		right[r] = class[0] == b.labels[w.lo+i]
+		right[r] = class[0] == b.labels[w.image[i]]
 	}
 	return right
 }
