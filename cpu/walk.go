@@ -92,6 +92,7 @@ type walk[T Float] struct {
 	guess  []T         // where the margin would be 0 if the model were linear, or negative [n]
 	noise  []T         // what rounding may do to a margin [n]
 	pieces [][]piece   // what is known [n]
+	active []int       // units of the first layer [n]
 	open   []stretch[T]
 	margin [2][]T // [O]
 	part   [2][]T
@@ -174,7 +175,7 @@ func (w *walk[T]) start(dst []*attack.Walk) bool {
 	b, n, L := w.b, w.n, len(w.b.layers)
 	w.clean, w.points = resize(w.clean, L), resize(w.points, L)
 	w.stops, w.pieces = resize(w.stops, n), resize(w.pieces, n)
-	w.guess, w.noise = resize(w.guess, n), resize(w.noise, n)
+	w.guess, w.noise, w.active = resize(w.guess, n), resize(w.noise, n), resize(w.active, n)
 	w.margin[0], w.margin[1] = resize(w.margin[0], b.out), resize(w.margin[1], b.out)
 	w.part[0], w.part[1] = resize(w.part[0], b.out), resize(w.part[1], b.out)
 	widest := b.in
@@ -250,6 +251,7 @@ func (w *walk[T]) start(dst []*attack.Walk) bool {
 			continue
 		}
 		w.noise[i] = w.rounding(i, w.clean, i)
+		w.active[i] = b.vec.Positive(w.list, w.kink, len(w.kink), w.clean[0][i*a.stride:], w.clean[0][i*a.stride:], a.stride, a.out, 1)
 		w.firstPoints(i)
 	}
 	return true
@@ -357,7 +359,7 @@ func (w *walk[T]) look(s []stretch[T]) {
 	for l := range b.layers {
 		a := &b.layers[l]
 		w.points[l] = resize(w.points[l], n*a.stride)
-		w.rows.reset(2*n, a.in) // flipped makes two lists, of which it keeps one
+		w.rows.reset(n, a.in)
 		for g := range s {
 			i, start, slope := s[g].image, w.clean[0], w.c
 			switch {
@@ -425,14 +427,12 @@ func (w *walk[T]) flipped(s *stretch[T]) bool {
 	before := w.rows.mark()
 	list, v, lda := w.rows.next(n, a.out)
 	flips := w.b.vec.Flipped(list, v, lda, z, z0[:a.out], a.stride, a.out, n)
-	w.rows.add(s.row, n, list, v, lda, flips)
-	after := w.rows.mark()
-	if flips < w.rows.positive(s.row, n, w.points[0], w.points[0], a.stride, a.out) {
-		w.rows.back(after)
-		return true
+	if flips >= w.active[s.image] {
+		w.rows.back(before)
+		return false
 	}
-	w.rows.back(before)
-	return false
+	w.rows.add(s.row, n, list, v, lda, flips)
+	return true
 }
 
 // conclude draws what follows from the points of s.
@@ -542,12 +542,16 @@ func (w *walk[T]) between(i int, e0, e1 T, z0 [][]T, row0 int, z1 [][]T, row1 in
 		if u1 <= u0 {
 			return
 		}
-		s := stretch[T]{image: i, n: gemm.GroupRows}
-		for k := range s.eps {
-			s.eps[k] = u0 + (u1-u0)*T(k)/T(len(s.eps)-1)
+		// Two points have a quarter of the bound that five have, but where the rest is short that is little enough.
+		s := stretch[T]{image: i, n: 2, eps: [gemm.GroupRows]T{u0, u1}}
+		if (u1-u0)*8 > e1-e0 {
+			s.n = gemm.GroupRows
+			for k := range s.eps {
+				s.eps[k] = u0 + (u1-u0)*T(k)/T(len(s.eps)-1)
+			}
+			s.eps[len(s.eps)-1] = u1
 		}
-		s.eps[len(s.eps)-1] = u1
-		if u1-u0 > w.max*4*unit[T]() && s.eps[1] > u0 && s.eps[2] > s.eps[1] && s.eps[3] > s.eps[2] && u1 > s.eps[3] {
+		if p := s.points(); u1-u0 > w.max*4*unit[T]() && p[1] > u0 && p[len(p)-2] < u1 {
 			w.open = append(w.open, s)
 			return
 		}
