@@ -30,6 +30,11 @@ type kernel[T Float] struct {
 	path           string           // "avx512", "avx2", "neon", "go"
 	lanes          int              // elements in a vector
 	five, two, one []indexKernel[T] // for GroupRows rows, for two and for one, by the vectors of the panel less 1
+
+	// Of MulAddSelected; nil where there is none.
+	gather     []gatherKernel[T] // by the number of sources less 1
+	gatherMore gatherKernel[T]   // adds a source
+	prefetch   func(rows int, c *uint8, stride, bytes int)
 }
 
 type indexKernel[T Float] func(n int, list *uint32, a *T, ars, acs int, w, c *T, ldc int)
@@ -123,9 +128,12 @@ func (m *Matrix[T]) Pack(b []T, rs, cs int) {
 	}
 }
 
-// A Scratch is the memory that MulAdd works in. The zero value is ready; one
+// A Scratch is the memory that MulAdd and MulAddSelected work in. The zero value is ready; one
 // goroutine uses it at a time.
-type Scratch[T Float] struct{ tile []T }
+type Scratch[T Float] struct {
+	tile     []T
+	selected selected
+}
 
 // MulAdd computes C ← C + A·B for rows rows: A [rows, K] with element (i, k) at
 // a[i·rs + k·cs], B = m, C [rows, N] row-major with stride ldc. C must not
@@ -143,9 +151,9 @@ func (m *Matrix[T]) MulAdd(c []T, ldc int, a []T, rs, cs, rows int, s *Scratch[T
 		list := m.identity[k0:min(k0+m.depth, m.K)]
 		for j0 := 0; j0 < m.N; j0 += m.width {
 			b, width := m.panel(j0)
-			w := min(width, m.N-j0)
+			w, vectors := min(width, m.N-j0), width/m.kernel.lanes
 			for i := 0; i < rows; {
-				h, mulAdd := m.kernel.of(rows-i, width)
+				h, mulAdd := m.kernel.of(rows-i, vectors)
 				tile, ar := c[i*ldc+j0:], &a[i*rs+k0*cs]
 				if w == width {
 					mulAdd(len(list), &list[0], ar, rs, cs, &b[0], &tile[0], ldc)
@@ -164,16 +172,16 @@ func (m *Matrix[T]) MulAdd(c []T, ldc int, a []T, rs, cs, rows int, s *Scratch[T
 	}
 }
 
-// of returns the kernel that does most of so many rows at once, and how many, for a panel that wide.
-func (k kernel[T]) of(rows, width int) (int, indexKernel[T]) {
-	nv := width / k.lanes
+// of returns the kernel that does most of so many rows at once, and how many, for a panel of so many
+// vectors.
+func (k *kernel[T]) of(rows, vectors int) (int, indexKernel[T]) {
 	switch {
 	case rows >= GroupRows:
-		return GroupRows, k.five[nv-1]
+		return GroupRows, k.five[vectors-1]
 	case rows >= 2:
-		return 2, k.two[nv-1]
+		return 2, k.two[vectors-1]
 	}
-	return 1, k.one[nv-1]
+	return 1, k.one[vectors-1]
 }
 
 // GroupRows is how many rows a kernel does at once at most. Two take about as long as one, which
@@ -208,6 +216,7 @@ func (m *Matrix[T]) MulAddGroups(c []T, ldc int, groups []Group[T]) {
 	for k0 := 0; k0 < m.K; k0 += m.depth {
 		for j0 := 0; j0 < m.N; j0 += m.width {
 			b, width := m.panel(j0)
+			vectors := width / m.kernel.lanes
 			for i := range groups {
 				g := &groups[i]
 				lo, hi := 0, len(g.List)
@@ -219,7 +228,7 @@ func (m *Matrix[T]) MulAddGroups(c []T, ldc int, groups []Group[T]) {
 					continue
 				}
 				for r := 0; r < g.Rows; {
-					h, mulAdd := m.kernel.of(g.Rows-r, width)
+					h, mulAdd := m.kernel.of(g.Rows-r, vectors)
 					mulAdd(hi-lo, &g.List[lo], &g.A[r*g.LDA+lo], g.LDA, 1, &b[0], &c[(g.Row+r)*ldc+j0], ldc)
 					r += h
 				}

@@ -213,3 +213,83 @@ func avx512_float64_1x4(n int, list *uint32, a *float64, ars int, acs int, w *fl
 //
 //go:noescape
 func avx512_float64_1x5(n int, list *uint32, a *float64, ars int, acs int, w *float64, c *float64, ldc int)
+
+// avx512_float32_gather1 gathers from 1 sources, see gatherKernel.
+//
+//go:noescape
+func avx512_float32_gather1(n int, list *uint32, src *float32, stride int, at *int, pick *int8, dst *float32, ldd int)
+
+// avx512_float32_gather2 gathers from 2 sources, see gatherKernel.
+//
+//go:noescape
+func avx512_float32_gather2(n int, list *uint32, src *float32, stride int, at *int, pick *int8, dst *float32, ldd int)
+
+// avx512_float32_gather3 gathers from 3 sources, see gatherKernel.
+//
+//go:noescape
+func avx512_float32_gather3(n int, list *uint32, src *float32, stride int, at *int, pick *int8, dst *float32, ldd int)
+
+// avx512_float32_gather4 gathers from 4 sources, see gatherKernel.
+//
+//go:noescape
+func avx512_float32_gather4(n int, list *uint32, src *float32, stride int, at *int, pick *int8, dst *float32, ldd int)
+
+// avx512_float32_gatherMore adds one source, see gatherKernel.
+//
+//go:noescape
+func avx512_float32_gatherMore(n int, list *uint32, src *float32, stride int, at *int, pick *int8, dst *float32, ldd int)
+
+// avx512_float64_gather1 gathers from 1 sources, see gatherKernel.
+//
+//go:noescape
+func avx512_float64_gather1(n int, list *uint32, src *float64, stride int, at *int, pick *int8, dst *float64, ldd int)
+
+// avx512_float64_gather2 gathers from 2 sources, see gatherKernel.
+//
+//go:noescape
+func avx512_float64_gather2(n int, list *uint32, src *float64, stride int, at *int, pick *int8, dst *float64, ldd int)
+
+// avx512_float64_gather3 gathers from 3 sources, see gatherKernel.
+//
+//go:noescape
+func avx512_float64_gather3(n int, list *uint32, src *float64, stride int, at *int, pick *int8, dst *float64, ldd int)
+
+// avx512_float64_gather4 gathers from 4 sources, see gatherKernel.
+//
+//go:noescape
+func avx512_float64_gather4(n int, list *uint32, src *float64, stride int, at *int, pick *int8, dst *float64, ldd int)
+
+// avx512_float64_gatherMore adds one source, see gatherKernel.
+//
+//go:noescape
+func avx512_float64_gatherMore(n int, list *uint32, src *float64, stride int, at *int, pick *int8, dst *float64, ldd int)
+
+// avx2_float32_gather1 gathers from 1 sources, see gatherKernel.
+//
+//go:noescape
+func avx2_float32_gather1(n int, list *uint32, src *float32, stride int, at *int, pick *int8, dst *float32, ldd int)
+
+// avx2_float32_gather2 gathers from 2 sources, see gatherKernel.
+//
+//go:noescape
+func avx2_float32_gather2(n int, list *uint32, src *float32, stride int, at *int, pick *int8, dst *float32, ldd int)
+
+// avx2_float32_gather3 gathers from 3 sources, see gatherKernel.
+//
+//go:noescape
+func avx2_float32_gather3(n int, list *uint32, src *float32, stride int, at *int, pick *int8, dst *float32, ldd int)
+
+// avx2_float32_gather4 gathers from 4 sources, see gatherKernel.
+//
+//go:noescape
+func avx2_float32_gather4(n int, list *uint32, src *float32, stride int, at *int, pick *int8, dst *float32, ldd int)
+
+// avx2_float32_gatherMore adds one source, see gatherKernel.
+//
+//go:noescape
+func avx2_float32_gatherMore(n int, list *uint32, src *float32, stride int, at *int, pick *int8, dst *float32, ldd int)
+
+// prefetch fetches rows, of bytes each, into the first-level cache.
+//
+//go:noescape
+func prefetch(rows int, c *uint8, stride int, bytes int)

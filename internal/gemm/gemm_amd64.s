@@ -3815,3 +3815,597 @@ store:
 	VMOVUPD Z4, 256(R8)
 	VZEROUPPER
 	RET
+
+// func avx512_float32_gather1(n int, list *uint32, src *float32, stride int, at *int, pick *int8, dst *float32, ldd int)
+// Requires: AVX, AVX512F
+TEXT ·avx512_float32_gather1(SB), NOSPLIT, $0-64
+	MOVQ      n+0(FP), AX
+	MOVQ      list+8(FP), CX
+	MOVQ      src+16(FP), DX
+	MOVQ      at+32(FP), BX
+	MOVQ      pick+40(FP), SI
+	MOVQ      dst+48(FP), DI
+	MOVQ      stride+24(FP), R8
+	MOVQ      ldd+56(FP), R9
+	SHLQ      $0x02, R8
+	SHLQ      $0x02, R9
+	VPXORD    Z0, Z0, Z0
+	MOVQ      (BX), BX
+	LEAQ      (DX)(BX*4), BX
+	VPMOVSXBD (SI), Z1
+	VPCMPD    $0x05, Z0, Z1, K1
+
+loop:
+	MOVL      (CX), DX
+	MOVQ      DX, SI
+	IMULQ     R8, DX
+	IMULQ     R9, SI
+	VPERMPS.Z (BX)(DX*1), Z1, K1, Z0
+	VMOVUPS   Z0, (DI)(SI*1)
+	ADDQ      $0x04, CX
+	DECQ      AX
+	JNZ       loop
+	VZEROUPPER
+	RET
+
+// func avx512_float32_gather2(n int, list *uint32, src *float32, stride int, at *int, pick *int8, dst *float32, ldd int)
+// Requires: AVX, AVX512F
+TEXT ·avx512_float32_gather2(SB), NOSPLIT, $0-64
+	MOVQ      n+0(FP), AX
+	MOVQ      list+8(FP), CX
+	MOVQ      src+16(FP), DX
+	MOVQ      at+32(FP), BX
+	MOVQ      pick+40(FP), SI
+	MOVQ      dst+48(FP), DI
+	MOVQ      stride+24(FP), R8
+	MOVQ      ldd+56(FP), R9
+	SHLQ      $0x02, R8
+	SHLQ      $0x02, R9
+	VPXORD    Z0, Z0, Z0
+	MOVQ      (BX), R10
+	LEAQ      (DX)(R10*4), R10
+	VPMOVSXBD (SI), Z1
+	VPCMPD    $0x05, Z0, Z1, K1
+	MOVQ      8(BX), BX
+	LEAQ      (DX)(BX*4), BX
+	VPMOVSXBD 16(SI), Z2
+	VPCMPD    $0x05, Z0, Z2, K2
+
+loop:
+	MOVL      (CX), DX
+	MOVQ      DX, SI
+	IMULQ     R8, DX
+	IMULQ     R9, SI
+	VPERMPS.Z (R10)(DX*1), Z1, K1, Z0
+	VPERMPS   (BX)(DX*1), Z2, K2, Z0
+	VMOVUPS   Z0, (DI)(SI*1)
+	ADDQ      $0x04, CX
+	DECQ      AX
+	JNZ       loop
+	VZEROUPPER
+	RET
+
+// func avx512_float32_gather3(n int, list *uint32, src *float32, stride int, at *int, pick *int8, dst *float32, ldd int)
+// Requires: AVX, AVX512F
+TEXT ·avx512_float32_gather3(SB), NOSPLIT, $0-64
+	MOVQ      n+0(FP), AX
+	MOVQ      list+8(FP), CX
+	MOVQ      src+16(FP), DX
+	MOVQ      at+32(FP), BX
+	MOVQ      pick+40(FP), SI
+	MOVQ      dst+48(FP), DI
+	MOVQ      stride+24(FP), R8
+	MOVQ      ldd+56(FP), R9
+	SHLQ      $0x02, R8
+	SHLQ      $0x02, R9
+	VPXORD    Z0, Z0, Z0
+	MOVQ      (BX), R10
+	LEAQ      (DX)(R10*4), R10
+	VPMOVSXBD (SI), Z1
+	VPCMPD    $0x05, Z0, Z1, K1
+	MOVQ      8(BX), R11
+	LEAQ      (DX)(R11*4), R11
+	VPMOVSXBD 16(SI), Z2
+	VPCMPD    $0x05, Z0, Z2, K2
+	MOVQ      16(BX), BX
+	LEAQ      (DX)(BX*4), BX
+	VPMOVSXBD 32(SI), Z3
+	VPCMPD    $0x05, Z0, Z3, K3
+
+loop:
+	MOVL      (CX), DX
+	MOVQ      DX, SI
+	IMULQ     R8, DX
+	IMULQ     R9, SI
+	VPERMPS.Z (R10)(DX*1), Z1, K1, Z0
+	VPERMPS   (R11)(DX*1), Z2, K2, Z0
+	VPERMPS   (BX)(DX*1), Z3, K3, Z0
+	VMOVUPS   Z0, (DI)(SI*1)
+	ADDQ      $0x04, CX
+	DECQ      AX
+	JNZ       loop
+	VZEROUPPER
+	RET
+
+// func avx512_float32_gather4(n int, list *uint32, src *float32, stride int, at *int, pick *int8, dst *float32, ldd int)
+// Requires: AVX, AVX512F
+TEXT ·avx512_float32_gather4(SB), NOSPLIT, $0-64
+	MOVQ      n+0(FP), AX
+	MOVQ      list+8(FP), CX
+	MOVQ      src+16(FP), DX
+	MOVQ      at+32(FP), BX
+	MOVQ      pick+40(FP), SI
+	MOVQ      dst+48(FP), DI
+	MOVQ      stride+24(FP), R8
+	MOVQ      ldd+56(FP), R9
+	SHLQ      $0x02, R8
+	SHLQ      $0x02, R9
+	VPXORD    Z0, Z0, Z0
+	MOVQ      (BX), R10
+	LEAQ      (DX)(R10*4), R10
+	VPMOVSXBD (SI), Z1
+	VPCMPD    $0x05, Z0, Z1, K1
+	MOVQ      8(BX), R11
+	LEAQ      (DX)(R11*4), R11
+	VPMOVSXBD 16(SI), Z2
+	VPCMPD    $0x05, Z0, Z2, K2
+	MOVQ      16(BX), R12
+	LEAQ      (DX)(R12*4), R12
+	VPMOVSXBD 32(SI), Z3
+	VPCMPD    $0x05, Z0, Z3, K3
+	MOVQ      24(BX), BX
+	LEAQ      (DX)(BX*4), BX
+	VPMOVSXBD 48(SI), Z4
+	VPCMPD    $0x05, Z0, Z4, K4
+
+loop:
+	MOVL      (CX), DX
+	MOVQ      DX, SI
+	IMULQ     R8, DX
+	IMULQ     R9, SI
+	VPERMPS.Z (R10)(DX*1), Z1, K1, Z0
+	VPERMPS   (R11)(DX*1), Z2, K2, Z0
+	VPERMPS   (R12)(DX*1), Z3, K3, Z0
+	VPERMPS   (BX)(DX*1), Z4, K4, Z0
+	VMOVUPS   Z0, (DI)(SI*1)
+	ADDQ      $0x04, CX
+	DECQ      AX
+	JNZ       loop
+	VZEROUPPER
+	RET
+
+// func avx512_float32_gatherMore(n int, list *uint32, src *float32, stride int, at *int, pick *int8, dst *float32, ldd int)
+// Requires: AVX, AVX512F
+TEXT ·avx512_float32_gatherMore(SB), NOSPLIT, $0-64
+	MOVQ      n+0(FP), AX
+	MOVQ      list+8(FP), CX
+	MOVQ      src+16(FP), DX
+	MOVQ      at+32(FP), BX
+	MOVQ      pick+40(FP), SI
+	MOVQ      dst+48(FP), DI
+	MOVQ      stride+24(FP), R8
+	MOVQ      ldd+56(FP), R9
+	SHLQ      $0x02, R8
+	SHLQ      $0x02, R9
+	VPXORD    Z0, Z0, Z0
+	MOVQ      (BX), BX
+	LEAQ      (DX)(BX*4), BX
+	VPMOVSXBD (SI), Z1
+	VPCMPD    $0x05, Z0, Z1, K1
+
+loop:
+	MOVL    (CX), DX
+	MOVQ    DX, SI
+	IMULQ   R8, DX
+	IMULQ   R9, SI
+	VMOVUPS (DI)(SI*1), Z0
+	VPERMPS (BX)(DX*1), Z1, K1, Z0
+	VMOVUPS Z0, (DI)(SI*1)
+	ADDQ    $0x04, CX
+	DECQ    AX
+	JNZ     loop
+	VZEROUPPER
+	RET
+
+// func avx512_float64_gather1(n int, list *uint32, src *float64, stride int, at *int, pick *int8, dst *float64, ldd int)
+// Requires: AVX, AVX512F
+TEXT ·avx512_float64_gather1(SB), NOSPLIT, $0-64
+	MOVQ      n+0(FP), AX
+	MOVQ      list+8(FP), CX
+	MOVQ      src+16(FP), DX
+	MOVQ      at+32(FP), BX
+	MOVQ      pick+40(FP), SI
+	MOVQ      dst+48(FP), DI
+	MOVQ      stride+24(FP), R8
+	MOVQ      ldd+56(FP), R9
+	SHLQ      $0x03, R8
+	SHLQ      $0x03, R9
+	VPXORD    Z0, Z0, Z0
+	MOVQ      (BX), BX
+	LEAQ      (DX)(BX*8), BX
+	VPMOVSXBQ (SI), Z1
+	VPCMPQ    $0x05, Z0, Z1, K1
+
+loop:
+	MOVL      (CX), DX
+	MOVQ      DX, SI
+	IMULQ     R8, DX
+	IMULQ     R9, SI
+	VPERMPD.Z (BX)(DX*1), Z1, K1, Z0
+	VMOVUPD   Z0, (DI)(SI*1)
+	ADDQ      $0x04, CX
+	DECQ      AX
+	JNZ       loop
+	VZEROUPPER
+	RET
+
+// func avx512_float64_gather2(n int, list *uint32, src *float64, stride int, at *int, pick *int8, dst *float64, ldd int)
+// Requires: AVX, AVX512F
+TEXT ·avx512_float64_gather2(SB), NOSPLIT, $0-64
+	MOVQ      n+0(FP), AX
+	MOVQ      list+8(FP), CX
+	MOVQ      src+16(FP), DX
+	MOVQ      at+32(FP), BX
+	MOVQ      pick+40(FP), SI
+	MOVQ      dst+48(FP), DI
+	MOVQ      stride+24(FP), R8
+	MOVQ      ldd+56(FP), R9
+	SHLQ      $0x03, R8
+	SHLQ      $0x03, R9
+	VPXORD    Z0, Z0, Z0
+	MOVQ      (BX), R10
+	LEAQ      (DX)(R10*8), R10
+	VPMOVSXBQ (SI), Z1
+	VPCMPQ    $0x05, Z0, Z1, K1
+	MOVQ      8(BX), BX
+	LEAQ      (DX)(BX*8), BX
+	VPMOVSXBQ 8(SI), Z2
+	VPCMPQ    $0x05, Z0, Z2, K2
+
+loop:
+	MOVL      (CX), DX
+	MOVQ      DX, SI
+	IMULQ     R8, DX
+	IMULQ     R9, SI
+	VPERMPD.Z (R10)(DX*1), Z1, K1, Z0
+	VPERMPD   (BX)(DX*1), Z2, K2, Z0
+	VMOVUPD   Z0, (DI)(SI*1)
+	ADDQ      $0x04, CX
+	DECQ      AX
+	JNZ       loop
+	VZEROUPPER
+	RET
+
+// func avx512_float64_gather3(n int, list *uint32, src *float64, stride int, at *int, pick *int8, dst *float64, ldd int)
+// Requires: AVX, AVX512F
+TEXT ·avx512_float64_gather3(SB), NOSPLIT, $0-64
+	MOVQ      n+0(FP), AX
+	MOVQ      list+8(FP), CX
+	MOVQ      src+16(FP), DX
+	MOVQ      at+32(FP), BX
+	MOVQ      pick+40(FP), SI
+	MOVQ      dst+48(FP), DI
+	MOVQ      stride+24(FP), R8
+	MOVQ      ldd+56(FP), R9
+	SHLQ      $0x03, R8
+	SHLQ      $0x03, R9
+	VPXORD    Z0, Z0, Z0
+	MOVQ      (BX), R10
+	LEAQ      (DX)(R10*8), R10
+	VPMOVSXBQ (SI), Z1
+	VPCMPQ    $0x05, Z0, Z1, K1
+	MOVQ      8(BX), R11
+	LEAQ      (DX)(R11*8), R11
+	VPMOVSXBQ 8(SI), Z2
+	VPCMPQ    $0x05, Z0, Z2, K2
+	MOVQ      16(BX), BX
+	LEAQ      (DX)(BX*8), BX
+	VPMOVSXBQ 16(SI), Z3
+	VPCMPQ    $0x05, Z0, Z3, K3
+
+loop:
+	MOVL      (CX), DX
+	MOVQ      DX, SI
+	IMULQ     R8, DX
+	IMULQ     R9, SI
+	VPERMPD.Z (R10)(DX*1), Z1, K1, Z0
+	VPERMPD   (R11)(DX*1), Z2, K2, Z0
+	VPERMPD   (BX)(DX*1), Z3, K3, Z0
+	VMOVUPD   Z0, (DI)(SI*1)
+	ADDQ      $0x04, CX
+	DECQ      AX
+	JNZ       loop
+	VZEROUPPER
+	RET
+
+// func avx512_float64_gather4(n int, list *uint32, src *float64, stride int, at *int, pick *int8, dst *float64, ldd int)
+// Requires: AVX, AVX512F
+TEXT ·avx512_float64_gather4(SB), NOSPLIT, $0-64
+	MOVQ      n+0(FP), AX
+	MOVQ      list+8(FP), CX
+	MOVQ      src+16(FP), DX
+	MOVQ      at+32(FP), BX
+	MOVQ      pick+40(FP), SI
+	MOVQ      dst+48(FP), DI
+	MOVQ      stride+24(FP), R8
+	MOVQ      ldd+56(FP), R9
+	SHLQ      $0x03, R8
+	SHLQ      $0x03, R9
+	VPXORD    Z0, Z0, Z0
+	MOVQ      (BX), R10
+	LEAQ      (DX)(R10*8), R10
+	VPMOVSXBQ (SI), Z1
+	VPCMPQ    $0x05, Z0, Z1, K1
+	MOVQ      8(BX), R11
+	LEAQ      (DX)(R11*8), R11
+	VPMOVSXBQ 8(SI), Z2
+	VPCMPQ    $0x05, Z0, Z2, K2
+	MOVQ      16(BX), R12
+	LEAQ      (DX)(R12*8), R12
+	VPMOVSXBQ 16(SI), Z3
+	VPCMPQ    $0x05, Z0, Z3, K3
+	MOVQ      24(BX), BX
+	LEAQ      (DX)(BX*8), BX
+	VPMOVSXBQ 24(SI), Z4
+	VPCMPQ    $0x05, Z0, Z4, K4
+
+loop:
+	MOVL      (CX), DX
+	MOVQ      DX, SI
+	IMULQ     R8, DX
+	IMULQ     R9, SI
+	VPERMPD.Z (R10)(DX*1), Z1, K1, Z0
+	VPERMPD   (R11)(DX*1), Z2, K2, Z0
+	VPERMPD   (R12)(DX*1), Z3, K3, Z0
+	VPERMPD   (BX)(DX*1), Z4, K4, Z0
+	VMOVUPD   Z0, (DI)(SI*1)
+	ADDQ      $0x04, CX
+	DECQ      AX
+	JNZ       loop
+	VZEROUPPER
+	RET
+
+// func avx512_float64_gatherMore(n int, list *uint32, src *float64, stride int, at *int, pick *int8, dst *float64, ldd int)
+// Requires: AVX, AVX512F
+TEXT ·avx512_float64_gatherMore(SB), NOSPLIT, $0-64
+	MOVQ      n+0(FP), AX
+	MOVQ      list+8(FP), CX
+	MOVQ      src+16(FP), DX
+	MOVQ      at+32(FP), BX
+	MOVQ      pick+40(FP), SI
+	MOVQ      dst+48(FP), DI
+	MOVQ      stride+24(FP), R8
+	MOVQ      ldd+56(FP), R9
+	SHLQ      $0x03, R8
+	SHLQ      $0x03, R9
+	VPXORD    Z0, Z0, Z0
+	MOVQ      (BX), BX
+	LEAQ      (DX)(BX*8), BX
+	VPMOVSXBQ (SI), Z1
+	VPCMPQ    $0x05, Z0, Z1, K1
+
+loop:
+	MOVL    (CX), DX
+	MOVQ    DX, SI
+	IMULQ   R8, DX
+	IMULQ   R9, SI
+	VMOVUPD (DI)(SI*1), Z0
+	VPERMPD (BX)(DX*1), Z1, K1, Z0
+	VMOVUPD Z0, (DI)(SI*1)
+	ADDQ    $0x04, CX
+	DECQ    AX
+	JNZ     loop
+	VZEROUPPER
+	RET
+
+// func avx2_float32_gather1(n int, list *uint32, src *float32, stride int, at *int, pick *int8, dst *float32, ldd int)
+// Requires: AVX, AVX2
+TEXT ·avx2_float32_gather1(SB), NOSPLIT, $0-64
+	MOVQ      n+0(FP), AX
+	MOVQ      list+8(FP), CX
+	MOVQ      src+16(FP), DX
+	MOVQ      at+32(FP), BX
+	MOVQ      pick+40(FP), SI
+	MOVQ      dst+48(FP), DI
+	MOVQ      stride+24(FP), R8
+	MOVQ      ldd+56(FP), R9
+	SHLQ      $0x02, R8
+	SHLQ      $0x02, R9
+	VXORPS    Y0, Y0, Y0
+	MOVQ      (BX), BX
+	LEAQ      (DX)(BX*4), BX
+	VPMOVSXBD (SI), Y1
+
+loop:
+	MOVL      (CX), DX
+	MOVQ      DX, SI
+	IMULQ     R8, DX
+	IMULQ     R9, SI
+	VPERMPS   (BX)(DX*1), Y1, Y2
+	VBLENDVPS Y1, Y0, Y2, Y2
+	VMOVUPS   Y2, (DI)(SI*1)
+	ADDQ      $0x04, CX
+	DECQ      AX
+	JNZ       loop
+	VZEROUPPER
+	RET
+
+// func avx2_float32_gather2(n int, list *uint32, src *float32, stride int, at *int, pick *int8, dst *float32, ldd int)
+// Requires: AVX, AVX2
+TEXT ·avx2_float32_gather2(SB), NOSPLIT, $0-64
+	MOVQ      n+0(FP), AX
+	MOVQ      list+8(FP), CX
+	MOVQ      src+16(FP), DX
+	MOVQ      at+32(FP), BX
+	MOVQ      pick+40(FP), SI
+	MOVQ      dst+48(FP), DI
+	MOVQ      stride+24(FP), R8
+	MOVQ      ldd+56(FP), R9
+	SHLQ      $0x02, R8
+	SHLQ      $0x02, R9
+	VXORPS    Y0, Y0, Y0
+	MOVQ      (BX), R10
+	LEAQ      (DX)(R10*4), R10
+	VPMOVSXBD (SI), Y1
+	MOVQ      8(BX), BX
+	LEAQ      (DX)(BX*4), BX
+	VPMOVSXBD 8(SI), Y2
+
+loop:
+	MOVL      (CX), DX
+	MOVQ      DX, SI
+	IMULQ     R8, DX
+	IMULQ     R9, SI
+	VPERMPS   (R10)(DX*1), Y1, Y3
+	VBLENDVPS Y1, Y0, Y3, Y3
+	VPERMPS   (BX)(DX*1), Y2, Y4
+	VBLENDVPS Y2, Y3, Y4, Y3
+	VMOVUPS   Y3, (DI)(SI*1)
+	ADDQ      $0x04, CX
+	DECQ      AX
+	JNZ       loop
+	VZEROUPPER
+	RET
+
+// func avx2_float32_gather3(n int, list *uint32, src *float32, stride int, at *int, pick *int8, dst *float32, ldd int)
+// Requires: AVX, AVX2
+TEXT ·avx2_float32_gather3(SB), NOSPLIT, $0-64
+	MOVQ      n+0(FP), AX
+	MOVQ      list+8(FP), CX
+	MOVQ      src+16(FP), DX
+	MOVQ      at+32(FP), BX
+	MOVQ      pick+40(FP), SI
+	MOVQ      dst+48(FP), DI
+	MOVQ      stride+24(FP), R8
+	MOVQ      ldd+56(FP), R9
+	SHLQ      $0x02, R8
+	SHLQ      $0x02, R9
+	VXORPS    Y0, Y0, Y0
+	MOVQ      (BX), R10
+	LEAQ      (DX)(R10*4), R10
+	VPMOVSXBD (SI), Y1
+	MOVQ      8(BX), R11
+	LEAQ      (DX)(R11*4), R11
+	VPMOVSXBD 8(SI), Y2
+	MOVQ      16(BX), BX
+	LEAQ      (DX)(BX*4), BX
+	VPMOVSXBD 16(SI), Y3
+
+loop:
+	MOVL      (CX), DX
+	MOVQ      DX, SI
+	IMULQ     R8, DX
+	IMULQ     R9, SI
+	VPERMPS   (R10)(DX*1), Y1, Y4
+	VBLENDVPS Y1, Y0, Y4, Y4
+	VPERMPS   (R11)(DX*1), Y2, Y5
+	VBLENDVPS Y2, Y4, Y5, Y4
+	VPERMPS   (BX)(DX*1), Y3, Y5
+	VBLENDVPS Y3, Y4, Y5, Y4
+	VMOVUPS   Y4, (DI)(SI*1)
+	ADDQ      $0x04, CX
+	DECQ      AX
+	JNZ       loop
+	VZEROUPPER
+	RET
+
+// func avx2_float32_gather4(n int, list *uint32, src *float32, stride int, at *int, pick *int8, dst *float32, ldd int)
+// Requires: AVX, AVX2
+TEXT ·avx2_float32_gather4(SB), NOSPLIT, $0-64
+	MOVQ      n+0(FP), AX
+	MOVQ      list+8(FP), CX
+	MOVQ      src+16(FP), DX
+	MOVQ      at+32(FP), BX
+	MOVQ      pick+40(FP), SI
+	MOVQ      dst+48(FP), DI
+	MOVQ      stride+24(FP), R8
+	MOVQ      ldd+56(FP), R9
+	SHLQ      $0x02, R8
+	SHLQ      $0x02, R9
+	VXORPS    Y0, Y0, Y0
+	MOVQ      (BX), R10
+	LEAQ      (DX)(R10*4), R10
+	VPMOVSXBD (SI), Y1
+	MOVQ      8(BX), R11
+	LEAQ      (DX)(R11*4), R11
+	VPMOVSXBD 8(SI), Y2
+	MOVQ      16(BX), R12
+	LEAQ      (DX)(R12*4), R12
+	VPMOVSXBD 16(SI), Y3
+	MOVQ      24(BX), BX
+	LEAQ      (DX)(BX*4), BX
+	VPMOVSXBD 24(SI), Y4
+
+loop:
+	MOVL      (CX), DX
+	MOVQ      DX, SI
+	IMULQ     R8, DX
+	IMULQ     R9, SI
+	VPERMPS   (R10)(DX*1), Y1, Y5
+	VBLENDVPS Y1, Y0, Y5, Y5
+	VPERMPS   (R11)(DX*1), Y2, Y6
+	VBLENDVPS Y2, Y5, Y6, Y5
+	VPERMPS   (R12)(DX*1), Y3, Y6
+	VBLENDVPS Y3, Y5, Y6, Y5
+	VPERMPS   (BX)(DX*1), Y4, Y6
+	VBLENDVPS Y4, Y5, Y6, Y5
+	VMOVUPS   Y5, (DI)(SI*1)
+	ADDQ      $0x04, CX
+	DECQ      AX
+	JNZ       loop
+	VZEROUPPER
+	RET
+
+// func avx2_float32_gatherMore(n int, list *uint32, src *float32, stride int, at *int, pick *int8, dst *float32, ldd int)
+// Requires: AVX, AVX2
+TEXT ·avx2_float32_gatherMore(SB), NOSPLIT, $0-64
+	MOVQ      n+0(FP), AX
+	MOVQ      list+8(FP), CX
+	MOVQ      src+16(FP), DX
+	MOVQ      at+32(FP), BX
+	MOVQ      pick+40(FP), SI
+	MOVQ      dst+48(FP), DI
+	MOVQ      stride+24(FP), R8
+	MOVQ      ldd+56(FP), R9
+	SHLQ      $0x02, R8
+	SHLQ      $0x02, R9
+	VXORPS    Y0, Y0, Y0
+	MOVQ      (BX), BX
+	LEAQ      (DX)(BX*4), BX
+	VPMOVSXBD (SI), Y0
+
+loop:
+	MOVL      (CX), DX
+	MOVQ      DX, SI
+	IMULQ     R8, DX
+	IMULQ     R9, SI
+	VMOVUPS   (DI)(SI*1), Y1
+	VPERMPS   (BX)(DX*1), Y0, Y2
+	VBLENDVPS Y0, Y1, Y2, Y1
+	VMOVUPS   Y1, (DI)(SI*1)
+	ADDQ      $0x04, CX
+	DECQ      AX
+	JNZ       loop
+	VZEROUPPER
+	RET
+
+// func prefetch(rows int, c *uint8, stride int, bytes int)
+// Requires: MMX+
+TEXT ·prefetch(SB), NOSPLIT, $0-32
+	MOVQ rows+0(FP), AX
+	MOVQ c+8(FP), CX
+	MOVQ stride+16(FP), DX
+	MOVQ bytes+24(FP), BX
+
+row:
+	XORL SI, SI
+
+line:
+	PREFETCHT0 (CX)(SI*1)
+	ADDQ       $0x40, SI
+	CMPQ       SI, BX
+	JLT        line
+	ADDQ       DX, CX
+	DECQ       AX
+	JNZ        row
+	RET

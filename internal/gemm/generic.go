@@ -4,7 +4,8 @@ import "unsafe"
 
 // goKernel is the kernel for every processor.
 func goKernel[T Float]() kernel[T] {
-	return kernel[T]{"go", 4, []indexKernel[T]{kernelGo5[T]}, []indexKernel[T]{kernelGo2[T]}, []indexKernel[T]{kernelGo[T]}}
+	return kernel[T]{path: "go", lanes: 4,
+		five: []indexKernel[T]{kernelGo5[T]}, two: []indexKernel[T]{kernelGo2[T]}, one: []indexKernel[T]{kernelGo[T]}}
 }
 
 // kernelGo adds to a row of c [width] what a row of A, of which n columns are given, makes of the

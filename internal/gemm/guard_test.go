@@ -94,7 +94,8 @@ func guardProducts[T Float](y *yard, path string) {
 			mat.Pack(random[T](r, k*n), n, 1)
 			mat.data, mat.identity = fenced(y, mat.data), fenced(y, mat.identity)
 			mat.Pack(fenced(y, random[T](r, k*n)), 1, k)
-			s := Scratch[T]{fenced(y, make([]T, GroupRows*mat.width))}
+			s := Scratch[T]{tile: fenced(y, make([]T, GroupRows*mat.width))}
+			gathered := Scratch[T]{tile: fenced(y, make([]T, k*mat.width))}
 			data, groups, used := random[T](r, 13*k), []Group[T](nil), y.used
 			for _, rows := range []int{1, 2, 5, 13} {
 				y.used = used
@@ -116,6 +117,10 @@ func guardProducts[T Float](y *yard, path string) {
 				groups = append(groups[:0], g...)
 				p := mat.Padded()
 				mat.MulAddGroups(fenced(y, make([]T, (rows-1)*(p+2)+p)), p+2, groups)
+				columns := append(someOf(r, n-1, .4), uint32(n-1))
+				p = (len(columns) + mat.kernel.lanes - 1) / mat.kernel.lanes * mat.kernel.lanes
+				c := fenced(y, make([]T, (rows-1)*(p+2)+p))
+				mat.MulAddSelected(c, p+2, []Selection[T]{{fenced(y, columns), groups}}, &gathered)
 			}
 		}
 	}

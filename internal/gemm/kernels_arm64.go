@@ -75,14 +75,14 @@ func neon_float64_1x3(n int, list *uint32, a *float64, ars, acs int, w, c *float
 func neon_float64_1x4(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
 
 var (
-	neon = kernel[float32]{"neon", 4,
-		[]indexKernel[float32]{neon_float32_5x1, neon_float32_5x2, neon_float32_5x3, neon_float32_5x4},
-		[]indexKernel[float32]{neon_float32_2x1, neon_float32_2x2, neon_float32_2x3, neon_float32_2x4},
-		[]indexKernel[float32]{neon_float32_1x1, neon_float32_1x2, neon_float32_1x3, neon_float32_1x4}}
-	neond = kernel[float64]{"neon", 2,
-		[]indexKernel[float64]{neon_float64_5x1, neon_float64_5x2, neon_float64_5x3, neon_float64_5x4},
-		[]indexKernel[float64]{neon_float64_2x1, neon_float64_2x2, neon_float64_2x3, neon_float64_2x4},
-		[]indexKernel[float64]{neon_float64_1x1, neon_float64_1x2, neon_float64_1x3, neon_float64_1x4}}
+	neon = kernel[float32]{path: "neon", lanes: 4,
+		five: []indexKernel[float32]{neon_float32_5x1, neon_float32_5x2, neon_float32_5x3, neon_float32_5x4},
+		two:  []indexKernel[float32]{neon_float32_2x1, neon_float32_2x2, neon_float32_2x3, neon_float32_2x4},
+		one:  []indexKernel[float32]{neon_float32_1x1, neon_float32_1x2, neon_float32_1x3, neon_float32_1x4}}
+	neond = kernel[float64]{path: "neon", lanes: 2,
+		five: []indexKernel[float64]{neon_float64_5x1, neon_float64_5x2, neon_float64_5x3, neon_float64_5x4},
+		two:  []indexKernel[float64]{neon_float64_2x1, neon_float64_2x2, neon_float64_2x3, neon_float64_2x4},
+		one:  []indexKernel[float64]{neon_float64_1x1, neon_float64_1x2, neon_float64_1x3, neon_float64_1x4}}
 )
 
 // Every 64-bit ARM processor has NEON.

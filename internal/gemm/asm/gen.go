@@ -1,7 +1,8 @@
 //go:build ignore
 
 // Command gen writes gemm_amd64.s and its Go declarations: the index kernels of package
-// gemm for AVX2 with FMA and for AVX-512, in float32 and float64, for 5 rows, for 2 and for 1.
+// gemm for AVX2 with FMA and for AVX-512, in float32 and float64, for 5 rows, for 2 and for 1; and
+// what gathers columns for MulAddSelected.
 //
 // A kernel adds to a tile of C the product of rows of A, of which n columns are given, and
 // the rows of a panel w of B that list names:
@@ -31,7 +32,14 @@ type form struct {
 	move      func(...Op)
 	broadcast func(...Op)
 	fma       func(...Op)
+
+	widen    func(...Op)           // 8-bit to integers of size bytes; with AVX2 of 4
+	permute  func(...Op)           // memory, index, k, dst
+	permuteZ func(m, i, k, dst Op) // 0 where k has 0
+	compare  func(...Op)           // of integers of size bytes
 }
+
+var notLess = Imm(5) // a predicate of compare
 
 const unroll = 2 // steps in a turn of the main loop
 
@@ -126,10 +134,114 @@ func (f form) kernel(rows, nv int) {
 	RET()
 }
 
+// gather writes a gatherKernel for that many sources: each is permuted into its lanes. To add sources
+// it starts from what is there.
+func (f form) gather(sources int, more bool) {
+	name, does := fmt.Sprintf("%s_%s_gather%d", f.isa, f.elem, sources), fmt.Sprintf("gathers from %d sources", sources)
+	if more {
+		name, does = fmt.Sprintf("%s_%s_gatherMore", f.isa, f.elem), "adds one source"
+	}
+	TEXT(name, NOSPLIT, fmt.Sprintf("func(n int, list *uint32, src *%[1]s, stride int, at *int, pick *int8, dst *%[1]s, ldd int)", f.elem))
+	Pragma("noescape")
+	Doc(fmt.Sprintf("%s %s, see gatherKernel.", name, does))
+	n := Load(Param("n"), GP64())
+	list := Load(Param("list"), GP64())
+	src := Load(Param("src"), GP64())
+	at := Load(Param("at"), GP64())
+	pick := Load(Param("pick"), GP64())
+	dst := Load(Param("dst"), GP64())
+	shift := Imm(uint64(bits.TrailingZeros(uint(f.size))))
+	stride, ldd := Load(Param("stride"), GP64()), Load(Param("ldd"), GP64())
+	SHLQ(shift, stride)
+	SHLQ(shift, ldd)
+	wide := f.isa == "avx512"
+	zero := f.reg()
+	if wide {
+		VPXORD(zero, zero, zero)
+	} else {
+		VXORPS(zero, zero, zero)
+	}
+	source, index, own := make([]Register, sources), make([]VecVirtual, sources), make([]Register, sources)
+	for s := range sources {
+		p := GP64()
+		MOVQ(Mem{Base: at, Disp: 8 * s}, p)
+		source[s] = p
+		LEAQ(Mem{Base: src, Index: p, Scale: uint8(f.size)}, p)
+		index[s] = f.reg()
+		f.widen(Mem{Base: pick, Disp: s * f.bytes / f.size}, index[s])
+		if wide {
+			own[s] = K()
+			f.compare(notLess, zero, index[s], own[s])
+		}
+	}
+	Label("loop")
+	k, to, x := GP64(), GP64(), f.reg()
+	MOVL(Mem{Base: list}, k.As32())
+	MOVQ(k, to)
+	IMULQ(stride, k)
+	IMULQ(ldd, to)
+	if more {
+		f.move(Mem{Base: dst, Index: to, Scale: 1}, x)
+	}
+	for s := range sources {
+		m := Mem{Base: source[s], Index: k, Scale: 1}
+		switch {
+		case !wide: // the sign of an index says that the lane is not of this source
+			old := x
+			if s == 0 && !more {
+				old = zero
+			}
+			y := f.reg()
+			f.permute(m, index[s], y)
+			VBLENDVPS(index[s], old, y, x)
+		case s == 0 && !more:
+			f.permuteZ(m, index[s], own[s], x)
+		default:
+			f.permute(m, index[s], own[s], x)
+		}
+	}
+	f.move(x, Mem{Base: dst, Index: to, Scale: 1})
+	ADDQ(Imm(4), list)
+	DECQ(n)
+	JNZ(LabelRef("loop"))
+	VZEROUPPER()
+	RET()
+}
+
+func (f form) gathers() {
+	for sources := 1; sources <= 4; sources++ {
+		f.gather(sources, false)
+	}
+	f.gather(1, true)
+}
+
+// prefetch writes what fetches a part of rows of C.
+func prefetch() {
+	TEXT("prefetch", NOSPLIT, "func(rows int, c *uint8, stride, bytes int)")
+	Pragma("noescape")
+	Doc("prefetch fetches rows, of bytes each, into the first-level cache.")
+	rows, c := Load(Param("rows"), GP64()), Load(Param("c"), GP64())
+	stride, bytes := Load(Param("stride"), GP64()), Load(Param("bytes"), GP64())
+	Label("row")
+	i := GP64()
+	XORL(i.As32(), i.As32())
+	Label("line")
+	PREFETCHT0(Mem{Base: c, Index: i, Scale: 1})
+	ADDQ(Imm(64), i)
+	CMPQ(i, bytes)
+	JLT(LabelRef("line"))
+	ADDQ(stride, c)
+	DECQ(rows)
+	JNZ(LabelRef("row"))
+	RET()
+}
+
 func main() {
 	ConstraintExpr("amd64,!purego")
-	ps := form{elem: "float32", size: 4, move: VMOVUPS, broadcast: VBROADCASTSS, fma: VFMADD231PS}
-	pd := form{elem: "float64", size: 8, move: VMOVUPD, broadcast: VBROADCASTSD, fma: VFMADD231PD}
+	ps := form{elem: "float32", size: 4, move: VMOVUPS, broadcast: VBROADCASTSS, fma: VFMADD231PS,
+		widen: VPMOVSXBD, permute: VPERMPS, permuteZ: VPERMPS_Z, compare: VPCMPD}
+	pd := form{elem: "float64", size: 8, move: VMOVUPD, broadcast: VBROADCASTSD, fma: VFMADD231PD,
+		widen: VPMOVSXBQ, permute: VPERMPD, permuteZ: VPERMPD_Z, compare: VPCMPQ}
 	for _, f := range []form{ps, pd} {
 		for _, rows := range []int{5, 2, 1} {
 			f.isa, f.bytes, f.reg = "avx2", 32, YMM
@@ -142,5 +254,12 @@ func main() {
 			}
 		}
 	}
+	for _, f := range []form{ps, pd} { // AVX2 has no permutation of float64 by a register
+		f.isa, f.bytes, f.reg = "avx512", 64, ZMM
+		f.gathers()
+	}
+	ps.isa, ps.bytes, ps.reg = "avx2", 32, YMM
+	ps.gathers()
+	prefetch()
 	Generate()
 }

@@ -1,0 +1,202 @@
+package gemm
+
+import (
+	"slices"
+	"unsafe"
+)
+
+// A Selection is rows of A in groups, and the columns of C that are wanted for all of them.
+type Selection[T Float] struct {
+	Columns []uint32 // of C, rising
+	Groups  []Group[T]
+}
+
+// A block of MulAddSelected has rows of B in all columns: so many bytes, for it should stay in a
+// second-level cache of 1 MB while all selections go past it, and so many rows at most, for most of
+// what is gathered of them for a panel should stay in the first-level cache.
+const (
+	selectedBytes = 512 << 10
+	selectedRows  = 128
+)
+
+// selectedDepth is how many rows of B a block of MulAddSelected has.
+func (m *Matrix[T]) selectedDepth() int {
+	return min(m.K, selectedRows, max(16, selectedBytes/(m.Padded()*int(unsafe.Sizeof(T(0))))))
+}
+
+// A gatherKernel gathers a vector of chosen columns from each of n rows of B, where they stand in
+// several source vectors. For l = 0 … lanes-1
+//
+//	dst[list[i]·ldd + l] = src[list[i]·stride + at[s] + pick[s·lanes + l]]
+//
+// with the one s for which pick is not negative; where there is none it is 0 (or, in the kernel that
+// adds a source, what was there). n is not 0.
+type gatherKernel[T Float] func(n int, list *uint32, src *T, stride int, at *int, pick *int8, dst *T, ldd int)
+
+// selected is what MulAddSelected works in besides the tile [K][width], in which rows of B in the block
+// have what was gathered.
+type selected struct {
+	// Where the chosen columns are, for all selections together.
+	first  []int  // by vector of chosen columns: its first source
+	at     []int  // by source: where it begins in row 0 of B
+	stride []int  // by source: the width of the panel that it is in
+	pick   []int8 // by source and lane: the element of the source, or -1
+
+	next  []int    // by group, of all selections: the first element of List that is not done
+	count []int    // by group, of one selection: how many elements from next on are in the block
+	rows  []uint32 // those rows of B in the block that any group of the selection lists
+}
+
+// MulAddSelected computes C ← C + A·B in the wanted columns of each selection, to the bits of
+// MulAddGroups. C is compact: element j of a row belongs to column Columns[j]. It has rows of stride
+// ldc, not less than len(Columns) rounded up to whole vectors, for which Padded() is enough. Its
+// columns from len(Columns) up to there are written too, with what is there plus 0. C must not
+// overlap A. A row of C is in one selection only.
+//
+// To gather columns of B takes, for each selection, about as long as the product of 5 to 10 rows
+// with these columns. So this is the faster way where many rows with lists that are alike want few
+// columns: BenchmarkMulAddSelected compares.
+func (m *Matrix[T]) MulAddSelected(c []T, ldc int, selections []Selection[T], s *Scratch[T]) {
+	if m.N == 0 || m.K == 0 {
+		return
+	}
+	depth, lanes := m.selectedDepth(), m.kernel.lanes
+	if need := m.K * m.width; cap(s.tile) < need {
+		s.tile = make([]T, need)
+	}
+	tile := s.tile[:m.K*m.width]
+	w := &s.selected
+	w.first, w.at, w.stride, w.pick, w.next = w.first[:0], w.at[:0], w.stride[:0], w.pick[:0], w.next[:0]
+	for i := range selections {
+		x := &selections[i]
+		for j := range x.Groups {
+			w.next = append(w.next, 0)
+			if g := &x.Groups[j]; len(g.List) > 0 && len(x.Columns) > 0 {
+				_ = c[(g.Row+g.Rows-1)*ldc+(len(x.Columns)+lanes-1)/lanes*lanes-1]
+				_ = g.A[(g.Rows-1)*g.LDA+len(g.List)-1]
+				_ = m.identity[g.List[len(g.List)-1]]
+				_ = m.data[int(x.Columns[len(x.Columns)-1])*m.K]
+			}
+		}
+		m.locate(w, x.Columns)
+	}
+	w.first = append(w.first, len(w.at))
+
+	for k0 := 0; k0 < m.K; k0 += depth {
+		next, first := w.next, w.first
+		for i := range selections {
+			x := &selections[i]
+			union(w, x.Groups, next, k0, min(k0+depth, m.K))
+			for j0 := 0; j0 < len(x.Columns); j0 += m.width {
+				columns := x.Columns[j0:min(j0+m.width, len(x.Columns))]
+				vectors := (len(columns) + lanes - 1) / lanes
+				width := vectors * lanes
+				switch {
+				case len(w.rows) == 0:
+				case m.kernel.gather == nil:
+					m.gatherGo(tile, width, columns, w.rows)
+				default:
+					m.gather(tile, width, first[:vectors+1], w)
+				}
+				first = first[vectors:]
+				if m.kernel.prefetch != nil { // kernels that are short wait for C otherwise
+					size := int(unsafe.Sizeof(T(0)))
+					for j, n := range w.count {
+						if g := &x.Groups[j]; n > 0 {
+							m.kernel.prefetch(g.Rows, (*uint8)(unsafe.Pointer(&c[g.Row*ldc+j0])), ldc*size, width*size)
+						}
+					}
+				}
+				for j, n := range w.count {
+					g := &x.Groups[j]
+					for r := 0; r < g.Rows && n > 0; {
+						h, mulAdd := m.kernel.of(g.Rows-r, vectors)
+						mulAdd(n, &g.List[next[j]], &g.A[r*g.LDA+next[j]], g.LDA, 1, &tile[0], &c[(g.Row+r)*ldc+j0], ldc)
+						r += h
+					}
+				}
+			}
+			for j, n := range w.count {
+				next[j] += n
+			}
+			next = next[len(w.count):]
+		}
+	}
+}
+
+// union finds what groups list of the rows k0 to end-1 of B, from next on.
+func union[T Float](w *selected, groups []Group[T], next []int, k0, end int) {
+	var listed [selectedRows]uint8
+	w.count, w.rows = w.count[:0], slices.Grow(w.rows[:0], selectedRows)[:selectedRows]
+	for j := range groups {
+		list := groups[j].List[next[j]:]
+		n := 0
+		for n < len(list) && int(list[n]) < end {
+			listed[int(list[n])-k0] = 1
+			n++
+		}
+		w.count = append(w.count, n)
+	}
+	n := 0
+	for i, l := range listed[:end-k0] {
+		w.rows[n] = uint32(k0 + i) // written before it is known to count, for a branch would be a coin toss
+		n += int(l)
+	}
+	w.rows = w.rows[:n]
+}
+
+// locate finds the sources of the chosen columns: the whole vectors of panels in which they are.
+func (m *Matrix[T]) locate(w *selected, columns []uint32) {
+	lanes := uint32(m.kernel.lanes)
+	last := ^uint32(0)
+	for j, k := range columns {
+		lane := j % int(lanes)
+		if lane == 0 {
+			w.first = append(w.first, len(w.at))
+		}
+		if v := k / lanes; lane == 0 || v != last {
+			last = v
+			j0 := int(v*lanes) / m.width * m.width
+			w.at = append(w.at, j0*m.K+int(v*lanes)-j0)
+			w.stride = append(w.stride, min(m.width, m.Padded()-j0))
+			for range lanes {
+				w.pick = append(w.pick, -1)
+			}
+		}
+		w.pick[len(w.pick)-int(lanes)+lane] = int8(k % lanes)
+	}
+}
+
+// gather fills w.rows of tile [K][width] with the chosen columns whose sources begin at first.
+func (m *Matrix[T]) gather(tile []T, width int, first []int, w *selected) {
+	lanes, n, list := m.kernel.lanes, len(w.rows), &w.rows[0]
+	for v := range len(first) - 1 {
+		dst := &tile[v*lanes]
+		for s := first[v]; s < first[v+1]; {
+			// A kernel takes several sources with one stride, and what are left one after another.
+			stride, h, kernel := w.stride[s], 1, m.kernel.gatherMore
+			if s == first[v] {
+				for h < len(m.kernel.gather) && s+h < first[v+1] && w.stride[s+h] == stride {
+					h++
+				}
+				kernel = m.kernel.gather[h-1]
+			}
+			kernel(n, list, &m.data[0], stride, &w.at[s], &w.pick[s*lanes], dst, width)
+			s += h
+		}
+	}
+}
+
+// gatherGo fills rows of tile [K][width] with the chosen columns, and 0 behind them.
+func (m *Matrix[T]) gatherGo(tile []T, width int, columns, rows []uint32) {
+	for j, k := range columns {
+		p, stride := m.panel(int(k) / m.width * m.width)
+		p = p[int(k)%m.width:]
+		for _, row := range rows {
+			tile[int(row)*width+j] = p[int(row)*stride]
+		}
+	}
+	for _, row := range rows {
+		clear(tile[int(row)*width:][len(columns):width])
+	}
+}
