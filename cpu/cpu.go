@@ -283,7 +283,7 @@ func (b *Backend[T]) signClean(ctx context.Context) error {
 		z[0] = b.affine(w, b.x0[lo*b.in:hi*b.in], n, unlike)
 		b.up(&w.rows, z, n, unlike)
 		b.loss(w, z, n, func(r int) int32 { return b.labels[lo+r] })
-		g := b.down(&w.rows, z, &w.grad, n, unlike)
+		g := b.down(w, &w.rows, z, n, unlike, nil)
 		for i := lo; i < hi; i++ {
 			var finite bool
 			b.flat[i], finite = signOf(b.sign[i*b.in:][:b.in], g[(i-lo)*b.layers[0].below:][:b.in])
@@ -442,6 +442,14 @@ type scratch[T Float] struct {
 
 	d, slope, v []T // see moves.go
 
+	// See selected.
+	selections []gemm.Selection[T]
+	columns    []uint32
+	active     []bool
+	list       []uint32
+	values     []T
+	compact    []T
+
 	walk *walk[T]
 }
 
@@ -464,7 +472,7 @@ func (b *Backend[T]) forward(w *scratch[T], lo, hi int) []T {
 // each divided by its 1 - p_y, [hi-lo, below], valid until w is used again. It leaves out the first skip eps.
 func (b *Backend[T]) gradient(w *scratch[T], lo, hi, skip int) []T {
 	b.loss(w, w.z, hi-lo, func(r int) int32 { i, _ := b.image(lo + r); return b.labels[i] })
-	return b.down(&w.rows, w.z, &w.grad, hi-lo, b.alike(lo, hi, skip))
+	return b.down(w, &w.rows, w.z, hi-lo, b.alike(lo, hi, skip), b.stripes(lo, hi, skip))
 }
 
 // firstLayer returns the output of the first layer before its ReLU of rows lo to hi-1, [hi-lo, stride].

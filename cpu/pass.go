@@ -63,9 +63,28 @@ func (b *Backend[T]) loss(w *scratch[T], z [][]T, n int, label func(r int) int32
 	}
 }
 
-// down returns the gradient at the pixels [n, below of the first layer], given that at the logits in grad[0] and z of every
-// layer. A unit passes it on where z is positive.
-func (b *Backend[T]) down(r *rows[T], z [][]T, grad *[2][]T, n int, s split[T]) []T {
+// A stripe is rows from to to-1 of a product that have many active units in common: those of one image.
+type stripe struct{ from, to int }
+
+// stripes returns the images among rows lo to hi-1 that have many rows, without the first skip eps of each.
+func (b *Backend[T]) stripes(lo, hi, skip int) (all []stripe) {
+	// To gather the columns that an image wants takes about as long as the product of 5 to 10 rows.
+	const many = 15
+	E := len(b.eps)
+	for r := lo; r < hi; {
+		end := min(hi, (r/E+1)*E)
+		if from := max(r, r/E*E+skip); end-from >= many && !b.dense {
+			all = append(all, stripe{from - lo, end - lo})
+		}
+		r = end
+	}
+	return all
+}
+
+// down returns the gradient at the pixels [n, below of the first layer], given that at the logits in w.grad[0] and z of every
+// layer. A unit passes it on where z is positive, and only there it is computed for rows in stripes.
+func (b *Backend[T]) down(w *scratch[T], r *rows[T], z [][]T, n int, s split[T], stripes []stripe) []T {
+	grad := &w.grad
 	for l := len(b.layers) - 1; l >= 0; l-- {
 		a := &b.layers[l]
 		g := grad[0] // [n, stride]: what is below for the layer above
@@ -77,9 +96,68 @@ func (b *Backend[T]) down(r *rows[T], z [][]T, grad *[2][]T, n int, s split[T]) 
 			return r.positive(row, count, g, z[l], a.stride, a.out)
 		})
 		grad[1] = resize(grad[1], n*a.below)
-		clear(grad[1])
+		if l > 0 && a.relu {
+			b.selected(w, r, grad[1], z[l-1], a, stripes)
+		}
+		for _, group := range r.groups {
+			clear(grad[1][group.Row*a.below:][:group.Rows*a.below])
+		}
 		r.multiply(grad[1], a.below, a.w)
 		grad[0], grad[1] = grad[1], grad[0]
 	}
 	return grad[0]
+}
+
+// selected writes dx = dz·W of layer a, dz listed in r, for the rows in stripes, in those columns in which z, [·, below], is positive
+// in any row of the stripe; elsewhere dx holds anything. It takes their groups out of r.
+func (b *Backend[T]) selected(w *scratch[T], r *rows[T], dx, z []T, a *affine[T], stripes []stripe) {
+	if len(stripes) == 0 {
+		return
+	}
+	w.selections, w.columns = w.selections[:0], resize(w.columns, len(stripes)*a.in)[:0]
+	w.active = resize(w.active, a.in)
+	w.list, w.values = resize(w.list, a.in+gemm.VectorPad), resize(w.values, gemm.GroupRows*(a.in+gemm.VectorPad))
+	w.compact = resize(w.compact, len(dx))
+	rest := r.groups[:0]
+	groups := r.groups
+	for len(groups) > 0 {
+		if len(stripes) == 0 || groups[0].Row < stripes[0].from {
+			rest, groups = append(rest, groups[0]), groups[1:]
+			continue
+		}
+		k := 0
+		clear(w.active)
+		for ; k < len(groups) && groups[k].Row < stripes[0].to; k++ {
+			g := &groups[k]
+			m := z[g.Row*a.below:]
+			n := b.vec.Positive(w.list, w.values, a.in+gemm.VectorPad, m, m, a.below, a.in, g.Rows)
+			for _, c := range w.list[:n] {
+				w.active[c] = true
+			}
+			clear(w.compact[g.Row*a.below:][:g.Rows*a.below])
+		}
+		first := len(w.columns)
+		for c, on := range w.active {
+			if on {
+				w.columns = append(w.columns, uint32(c))
+			}
+		}
+		w.selections = append(w.selections, gemm.Selection[T]{Columns: w.columns[first:], Groups: append([]gemm.Group[T](nil), groups[:k]...)})
+		for _, g := range groups[:k] {
+			r.flop += 2 * uint64(g.Rows*len(g.List)*(len(w.columns)-first))
+		}
+		groups, stripes = groups[k:], stripes[1:]
+	}
+	r.groups = rest
+	a.w.MulAddSelected(w.compact, a.below, w.selections, &w.gemm)
+	for _, s := range w.selections {
+		for _, g := range s.Groups {
+			for row := g.Row; row < g.Row+g.Rows; row++ {
+				to, from := dx[row*a.below:][:a.below], w.compact[row*a.below:]
+				for j, c := range s.Columns {
+					to[c] = from[j]
+				}
+			}
+		}
+	}
 }

@@ -211,7 +211,7 @@ func (w *walk[T]) start(dst []*attack.Walk) bool {
 			w.guess[i] -= q * w.clean[L-1][i*top.stride+j]
 		}
 	}
-	grad := b.down(&w.rows, w.clean, &w.scratch.grad, n, unlike)
+	grad := b.down(w.scratch, &w.rows, w.clean, n, unlike, nil)
 	w.s = resize(w.s, n*b.in)
 	for i := range n {
 		g, s := grad[i*b.layers[0].below:][:b.in], b.sign[w.image[i]*b.in:][:b.in]
