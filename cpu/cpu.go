@@ -440,7 +440,8 @@ type scratch[T Float] struct {
 	sign []int8 // [I]
 	gemm gemm.Scratch[T]
 
-	d, slope, v []T // see moves.go
+	d, slope, v []T // see moves.go and ray.go
+	image       int // whose direction d is, see rayDirection
 
 	// See selected.
 	selections []gemm.Selection[T]

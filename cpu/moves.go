@@ -105,9 +105,8 @@ func (b *Backend[T]) leaveRay(ctx context.Context) error {
 			u, v := m.u[r*a.stride:][:a.stride], m.v[r*b.in:][:b.in]
 			clear(u)
 			b.vec.Line(u, u, p.size[e], p.c[(i-b.lo)*a.stride:][:a.stride])
-			for k, d := range b.direction(w, p.step, i) {
-				v[k] = p.size[e] * T(d)
-			}
+			clear(v)
+			b.vec.Line(v, v, p.size[e], b.rayDirection(w, i, r == lo))
 		}
 	})
 	if err == nil {

@@ -57,6 +57,17 @@ func (b *Backend[T]) rayLayer(z []T, lo, hi int) {
 func (b *Backend[T]) rayImages(w *scratch[T], x []T, lo, hi int) {
 	for r := lo; r < hi; r++ {
 		i, e := b.image(r)
-		signStep(x[(r-lo)*b.in:][:b.in], b.clean(i), b.direction(w, b.ray.step, i), b.ray.size[e])
+		b.vec.Line(x[(r-lo)*b.in:][:b.in], b.clean(i), b.ray.size[e], b.rayDirection(w, i, r == lo))
 	}
+}
+
+// rayDirection returns the direction of image i's ray, [I], which w keeps for the rows of an image that follow each other.
+func (b *Backend[T]) rayDirection(w *scratch[T], i int, first bool) []T {
+	if first || w.image != i {
+		w.d, w.image = resize(w.d, b.in), i
+		for k, v := range b.direction(w, b.ray.step, i) {
+			w.d[k] = T(v)
+		}
+	}
+	return w.d[:b.in]
 }
