@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -34,10 +35,13 @@ type Float = gemm.Float
 type Options struct {
 	Threads int    // goroutines; 0 is one for each processor
 	Kernel  string // one of Kernels; "" is the best, or the one that ADVSWEEP_KERNEL names
-	// Dense makes every product whole and every step start from the pixels, as other programs do. It is slower and
-	// there to compare with: in float32 only BIM's steps after the first differ, within rounding.
+	// Dense makes every product whole and every step start from the pixels, as other programs do. It is slower, and
+	// there to compare with: images that have moved twice, or within bounds, differ within rounding. EnvDense asks for it too.
 	Dense bool
 }
+
+// EnvDense names the environment variable that, if not empty, stands for Options.Dense.
+const EnvDense = "ADVSWEEP_DENSE"
 
 // MaxThreads is the largest Options.Threads.
 const MaxThreads = 1024
@@ -106,7 +110,7 @@ func New[T Float](m *model.Model, o Options) (*Backend[T], error) {
 	if err != nil {
 		return nil, fmt.Errorf("cpu: %w", err)
 	}
-	b := &Backend[T]{kernel: kernel, vec: gemm.NewVector[T](kernel), threads: o.Threads, dense: o.Dense}
+	b := &Backend[T]{kernel: kernel, vec: gemm.NewVector[T](kernel), threads: o.Threads, dense: o.Dense || os.Getenv(EnvDense) != ""}
 	for i, l := range m.Layers {
 		switch l := l.(type) {
 		case model.Linear:
@@ -281,7 +285,7 @@ func (b *Backend[T]) signClean(ctx context.Context) error {
 		n := hi - lo
 		z := w.layers(b)
 		z[0] = b.affine(w, b.x0[lo*b.in:hi*b.in], n, unlike)
-		b.up(&w.rows, z, n, unlike)
+		b.up(&w.rows, z, 1, n, unlike)
 		b.loss(w, z, n, func(r int) int32 { return b.labels[lo+r] })
 		g := b.down(w, &w.rows, z, n, unlike, nil)
 		for i := lo; i < hi; i++ {
@@ -312,7 +316,7 @@ func (b *Backend[T]) Predictions(ctx context.Context, dst []int32) error {
 		return err
 	}
 	return b.eachRow(ctx, func(w *scratch[T], lo, hi int) {
-		z := b.forward(w, lo, hi)
+		z := b.forward(w, lo, hi, 0)
 		argmax(dst[lo:hi], z, b.out, len(z)/(hi-lo))
 	})
 }
@@ -353,7 +357,7 @@ func (b *Backend[T]) Count(ctx context.Context, correct, zero []int, stuck []boo
 
 // Logits returns f(x) [rows, O] in the Backend's precision.
 func (b *Backend[T]) Logits(ctx context.Context) (*tensor.Dense, error) {
-	return b.matrix(ctx, b.out, b.forward)
+	return b.matrix(ctx, b.out, func(w *scratch[T], lo, hi int) []T { return b.forward(w, lo, hi, 0) })
 }
 
 // Images returns x [rows, I] in the Backend's precision.
@@ -365,7 +369,7 @@ func (b *Backend[T]) Images(ctx context.Context) (*tensor.Dense, error) {
 // 1 - p_y > 0. See lossGradient for why.
 func (b *Backend[T]) InputGradient(ctx context.Context) (*tensor.Dense, error) {
 	return b.matrix(ctx, b.in, func(w *scratch[T], lo, hi int) []T {
-		b.forward(w, lo, hi)
+		b.forward(w, lo, hi, 0)
 		return b.gradient(w, lo, hi, 0)
 	})
 }
@@ -461,11 +465,17 @@ func (w *scratch[T]) layers(b *Backend[T]) [][]T {
 	return w.z
 }
 
-// forward returns the logits of rows lo to hi-1, [hi-lo, stride of the last layer], valid until w is used again.
-func (b *Backend[T]) forward(w *scratch[T], lo, hi int) []T {
-	z := w.layers(b)
+// forward returns the logits of rows lo to hi-1, [hi-lo, stride of the last layer], valid until w is used again. It leaves
+// out the first skip eps.
+func (b *Backend[T]) forward(w *scratch[T], lo, hi, skip int) []T {
+	z, l := w.layers(b), 1
 	z[0] = b.firstLayer(w, lo, hi)
-	b.up(&w.rows, z, hi-lo, b.alike(lo, hi, 0))
+	if b.ray.on && b.ray.second {
+		z[1] = resize(z[1], (hi-lo)*b.layers[1].stride)
+		b.raySecond(w, z[1], z[0], lo, hi, skip)
+		l = 2
+	}
+	b.up(&w.rows, z, l, hi-lo, b.alike(lo, hi, skip))
 	return z[len(z)-1]
 }
 

@@ -88,56 +88,52 @@ func (b *Backend[T]) enterMoves(ctx context.Context, s attack.Step, size []T) er
 	return err
 }
 
-// leaveRay fills x of all rows from the ray that they are on, and their moves.
-func (b *Backend[T]) leaveRay(ctx context.Context) error {
+// leaveRay fills x of rows lo to hi-1 from the ray that they are on, and their moves.
+func (b *Backend[T]) leaveRay(w *scratch[T], lo, hi int) {
 	a, m, p := &b.layers[0], &b.moves, &b.ray
-	if !b.dense {
-		m.resize(b.rows, b.in, a.stride)
+	b.rayImages(w, b.x[lo*b.in:hi*b.in], lo, hi)
+	if b.dense {
+		return
 	}
-	err := b.eachRow(ctx, func(w *scratch[T], lo, hi int) {
-		b.rayImages(w, b.x[lo*b.in:hi*b.in], lo, hi)
-		if b.dense {
-			return
-		}
-		b.rayLayer(m.z[lo*a.stride:hi*a.stride], lo, hi)
-		for r := lo; r < hi; r++ {
-			i, e := b.image(r)
-			u, v := m.u[r*a.stride:][:a.stride], m.v[r*b.in:][:b.in]
-			clear(u)
-			b.vec.Line(u, u, p.size[e], p.c[(i-b.lo)*a.stride:][:a.stride])
-			clear(v)
-			b.vec.Line(v, v, p.size[e], b.rayDirection(w, i, r == lo))
-		}
-	})
-	if err == nil {
-		p.on, m.on = false, !b.dense
+	b.rayLayer(m.z[lo*a.stride:hi*a.stride], lo, hi)
+	for r := lo; r < hi; r++ {
+		i, e := b.image(r)
+		u, v := m.u[r*a.stride:][:a.stride], m.v[r*b.in:][:b.in]
+		clear(u)
+		b.vec.Line(u, u, p.size[e], p.c[(i-b.lo)*a.stride:][:a.stride])
+		clear(v)
+		b.vec.Line(v, v, p.size[e], b.rayDirection(w, i, r == lo))
 	}
-	return err
 }
 
 // move makes a step s that is not the first.
 func (b *Backend[T]) move(ctx context.Context, s attack.Step, size []T) error {
-	if b.ray.on {
-		if err := b.leaveRay(ctx); err != nil {
+	a, m := &b.layers[0], &b.moves
+	follow := !b.dense
+	if follow && !m.on {
+		m.resize(b.rows, b.in, a.stride)
+	}
+	if b.ray.on && follow && s.Direction == attack.Gradient && len(b.layers) > 1 {
+		if err := b.enterSecond(ctx); err != nil {
 			return err
 		}
 	}
-	a, m := &b.layers[0], &b.moves
 	inf := T(math.Inf(1))
 	bottom, top := -inf, inf
 	if !s.Bounds.None() {
 		bottom, top = T(s.Bounds.Lo), T(s.Bounds.Hi)
 	}
-	return b.eachRow(ctx, func(w *scratch[T], lo, hi int) {
+	err := b.eachRow(ctx, func(w *scratch[T], lo, hi int) {
 		var g []T
 		if s.Direction == attack.Gradient {
-			z := w.layers(b)
-			z[0] = b.firstLayer(w, lo, hi)
-			b.up(&w.rows, z, hi-lo, b.alike(lo, hi, b.still))
+			b.forward(w, lo, hi, b.still)
 			g = b.gradient(w, lo, hi, b.still)
 		} else {
 			w.grad[0] = resize(w.grad[0], (hi-lo)*a.below)
 			g = w.grad[0]
+		}
+		if b.ray.on {
+			b.leaveRay(w, lo, hi)
 		}
 		w.v = resize(w.v, b.in)
 		for r := lo; r < hi; r++ {
@@ -152,7 +148,7 @@ func (b *Backend[T]) move(ctx context.Context, s attack.Step, size []T) error {
 				}
 			}
 			v := w.v
-			if m.on {
+			if follow {
 				v = m.v[r*b.in:][:b.in]
 			}
 			ball := inf
@@ -168,7 +164,7 @@ func (b *Backend[T]) move(ctx context.Context, s attack.Step, size []T) error {
 				b.zero[r] = true
 			}
 		}
-		if !m.on {
+		if !follow {
 			return
 		}
 		w.rows.reset(hi-lo, b.in)
@@ -178,4 +174,8 @@ func (b *Backend[T]) move(ctx context.Context, s attack.Step, size []T) error {
 			b.vec.Add(m.z[r*a.stride:][:a.stride], m.u[r*a.stride:][:a.stride])
 		}
 	})
+	if err == nil {
+		b.ray.on, m.on = false, follow
+	}
+	return err
 }

@@ -9,11 +9,16 @@ type split[T Float] func(r *rows[T], count, columns int, list func(row, count in
 // alike is the split of rows lo to hi-1: five neighbours of one image at a time, whose units are mostly the same. It
 // leaves out the first skip eps of each image.
 func (b *Backend[T]) alike(lo, hi, skip int) split[T] {
-	E := len(b.eps)
-	if E < gemm.GroupRows && skip == 0 {
+	if len(b.eps) < gemm.GroupRows && skip == 0 {
 		return unlike[T]
 	}
+	return b.neighbours(lo, hi, skip)
+}
+
+// neighbours is alike with no group of different images.
+func (b *Backend[T]) neighbours(lo, hi, skip int) split[T] {
 	return func(_ *rows[T], _, _ int, list func(row, count int) int) {
+		E := len(b.eps)
 		for r := lo; r < hi; {
 			end := min(hi, (r/E+1)*E)
 			count := 1
@@ -23,6 +28,8 @@ func (b *Backend[T]) alike(lo, hi, skip int) split[T] {
 				continue
 			case e >= b.still && end-r >= gemm.GroupRows:
 				count = gemm.GroupRows
+			case e >= b.still && end-r >= 2:
+				count = 2
 			}
 			list(r-lo, count)
 			r += count
@@ -41,9 +48,9 @@ func (b *Backend[T]) affine(w *scratch[T], x []T, n int, s split[T]) []T {
 	return w.z0
 }
 
-// up computes z[l] [n, stride] of every layer but the first, whose z[0] is there.
-func (b *Backend[T]) up(r *rows[T], z [][]T, n int, s split[T]) {
-	for l := 1; l < len(b.layers); l++ {
+// up computes z[l] [n, stride] of the layers from l on; those below are there.
+func (b *Backend[T]) up(r *rows[T], z [][]T, l, n int, s split[T]) {
+	for ; l < len(b.layers); l++ {
 		a, ld := &b.layers[l], b.layers[l-1].stride
 		z[l] = resize(z[l], n*a.stride)
 		a.biases(z[l], n)

@@ -13,11 +13,17 @@ import (
 //	W·x + b = a + size·c,  a = W·x0 + b,  c = W·d,
 //
 // so that two products an image serve all its eps. At size 0 it is a, bit for bit.
+//
+// The second step, whose rows have moved by a share of eps only, takes two products more for the second layer, V·max(a, 0) + b
+// and V·c over the units that are active at size 0: the layer is on the line of these but for the few units that have changed
+// sign, which add their columns of V times |a + size·c|.
 type ray[T Float] struct {
-	on   bool
-	step attack.Step
-	size []T // [E]
-	a, c []T // [images, stride of the first layer]
+	on     bool
+	step   attack.Step
+	size   []T // [E]
+	a, c   []T // [images, stride of the first layer]
+	second bool
+	z, d   []T // the second layer's line, if second [images, its stride]
 }
 
 // enterRay makes the rows' first step s.
@@ -40,8 +46,49 @@ func (b *Backend[T]) enterRay(ctx context.Context, s attack.Step, size []T) erro
 		unlike(&w.rows, n, b.in, func(row, count int) int { return w.rows.nonZero(row, count, w.x, b.in, b.in) })
 		w.rows.multiply(c, l.stride, l.wt)
 	})
-	p.on = err == nil
+	p.on, p.second = err == nil, false
 	return err
+}
+
+// enterSecond computes the lines of the second layer.
+func (b *Backend[T]) enterSecond(ctx context.Context) error {
+	l, l2, p := &b.layers[0], &b.layers[1], &b.ray
+	images := b.rows / len(b.eps)
+	p.z, p.d = resize(p.z, images*l2.stride), resize(p.d, images*l2.stride)
+	err := b.each(ctx, images, blockRows, func(w *scratch[T], lo, hi int) {
+		n := hi - lo
+		a, c, z, d := p.a[lo*l.stride:], p.c[lo*l.stride:], p.z[lo*l2.stride:hi*l2.stride], p.d[lo*l2.stride:hi*l2.stride]
+		l2.biases(z, n)
+		w.rows.reset(n, l2.in)
+		unlike(&w.rows, n, l2.in, func(row, count int) int { return w.rows.positive(row, count, a, a, l.stride, l2.in) })
+		w.rows.multiply(z, l2.stride, l2.wt)
+		clear(d)
+		w.rows.reset(n, l2.in)
+		unlike(&w.rows, n, l2.in, func(row, count int) int { return w.rows.positive(row, count, c, a, l.stride, l2.in) })
+		w.rows.multiply(d, l2.stride, l2.wt)
+	})
+	p.second = err == nil
+	return err
+}
+
+// raySecond writes the output of the second layer before its ReLU, z [hi-lo, stride], for rows lo to hi-1 whose first
+// layer is first. It leaves out the first skip eps.
+func (b *Backend[T]) raySecond(w *scratch[T], z, first []T, lo, hi, skip int) {
+	l, l2, p := &b.layers[0], &b.layers[1], &b.ray
+	for r := lo; r < hi; r++ {
+		if i, e := b.image(r); e >= skip {
+			b.vec.Line(z[(r-lo)*l2.stride:][:l2.stride], p.z[(i-b.lo)*l2.stride:][:l2.stride], p.size[e], p.d[(i-b.lo)*l2.stride:][:l2.stride])
+		}
+	}
+	w.rows.reset(hi-lo, l2.in)
+	b.neighbours(lo, hi, skip)(&w.rows, hi-lo, l2.in, func(row, count int) int {
+		i, _ := b.image(lo + row)
+		list, v, lda := w.rows.next(count, l2.in)
+		n := b.vec.Flipped(list, v, lda, first[row*l.stride:], p.a[(i-b.lo)*l.stride:][:l2.in], l.stride, l2.in, count)
+		w.rows.add(row, count, list, v, lda, n)
+		return n
+	})
+	w.rows.multiply(z, l2.stride, l2.wt)
 }
 
 // rayLayer writes the output of the first layer before its ReLU, z [hi-lo, stride], for rows lo to hi-1.

@@ -193,7 +193,7 @@ func (w *walk[T]) start(dst []*attack.Walk) bool {
 		copy(w.x[i*b.in:], b.clean(w.image[i]))
 	}
 	copy(w.clean[0], b.affine(w.scratch, w.x, n, unlike))
-	b.up(&w.rows, w.clean, n, unlike)
+	b.up(&w.rows, w.clean, 1, n, unlike)
 	top := &b.layers[L-1]
 	for i := range n {
 		class := make([]int32, 1)

@@ -149,7 +149,7 @@ func (f Figure) caption() string {
 	if len(r.Eps) == 1 && len(exact) < len(drawn.Curves) {
 		intervals = append(intervals, "bars")
 	}
-	s += " · " + strings.Join(intervals, " and ") + ": 95 % Wilson intervals"
+	s += " · " + strings.Join(intervals, " and ") + ": 95 % (Wilson)"
 	if z := len(drawn.ZeroGradient()); z > 0 {
 		s += fmt.Sprintf(" · zero gradient: %s not attacked, or not to the end", images(z))
 	}
