@@ -141,7 +141,6 @@ func (b *Backend[T]) selected(w *scratch[T], r *rows[T], dx, z []T, a *affine[T]
 			for _, c := range w.list[:n] {
 				w.active[c] = true
 			}
-			clear(w.compact[g.Row*a.below:][:g.Rows*a.below])
 		}
 		first := len(w.columns)
 		for c, on := range w.active {
@@ -156,7 +155,7 @@ func (b *Backend[T]) selected(w *scratch[T], r *rows[T], dx, z []T, a *affine[T]
 		groups, stripes = groups[k:], stripes[1:]
 	}
 	r.groups = rest
-	a.w.MulAddSelected(w.compact, a.below, w.selections, &w.gemm)
+	a.w.MulSelected(w.compact, a.below, w.selections, &w.gemm)
 	for _, s := range w.selections {
 		for _, g := range s.Groups {
 			for row := g.Row; row < g.Row+g.Rows; row++ {

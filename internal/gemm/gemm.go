@@ -31,13 +31,13 @@ type kernel[T Float] struct {
 	lanes          int              // elements in a vector
 	five, two, one []indexKernel[T] // for GroupRows rows, for two and for one, by the vectors of the panel less 1
 
-	// Of MulAddSelected; nil where there is none.
+	// Of MulSelected; nil where there is none.
 	gather     []gatherKernel[T] // by the number of sources less 1
 	gatherMore gatherKernel[T]   // adds a source
 	prefetch   func(rows int, c *uint8, stride, bytes int)
 }
 
-type indexKernel[T Float] func(n int, list *uint32, a *T, ars, acs int, w, c *T, ldc int)
+type indexKernel[T Float] func(n int, list *uint32, a *T, ars, acs int, w, init *T, ldi int, c *T, ldc int)
 
 // Paths lists the kernels that this processor can run, best first.
 func Paths() []string {
@@ -82,6 +82,7 @@ type Matrix[T Float] struct {
 	depth    int      // of a block
 	data     []T      // the panels, each [K][width], zero behind column N
 	identity []uint32 // 0, 1, … K-1: the list of a dense row
+	zero     []T      // [width]
 }
 
 // NewMatrix makes room for a matrix [k, n] on a path that Path returned. Its
@@ -98,6 +99,7 @@ func NewMatrix[T Float](path string, k, n int) *Matrix[T] {
 	blocks := max(1, (k+deepest-1)/deepest)
 	m.depth = (k + blocks - 1) / blocks
 	m.data = make([]T, k*m.Padded())
+	m.zero = make([]T, m.width)
 	m.identity = make([]uint32, k)
 	for i := range m.identity {
 		m.identity[i] = uint32(i)
@@ -128,7 +130,7 @@ func (m *Matrix[T]) Pack(b []T, rs, cs int) {
 	}
 }
 
-// A Scratch is the memory that MulAdd and MulAddSelected work in. The zero value is ready; one
+// A Scratch is the memory that MulAdd and MulSelected work in. The zero value is ready; one
 // goroutine uses it at a time.
 type Scratch[T Float] struct {
 	tile     []T
@@ -156,12 +158,12 @@ func (m *Matrix[T]) MulAdd(c []T, ldc int, a []T, rs, cs, rows int, s *Scratch[T
 				h, mulAdd := m.kernel.of(rows-i, vectors)
 				tile, ar := c[i*ldc+j0:], &a[i*rs+k0*cs]
 				if w == width {
-					mulAdd(len(list), &list[0], ar, rs, cs, &b[0], &tile[0], ldc)
+					mulAdd(len(list), &list[0], ar, rs, cs, &b[0], &tile[0], ldc, &tile[0], ldc)
 				} else { // not whole vectors: the kernel works on a copy
 					for r := range h {
 						copy(s.tile[r*width:][:w], tile[r*ldc:])
 					}
-					mulAdd(len(list), &list[0], ar, rs, cs, &b[0], &s.tile[0], width)
+					mulAdd(len(list), &list[0], ar, rs, cs, &b[0], &s.tile[0], width, &s.tile[0], width)
 					for r := range h {
 						copy(tile[r*ldc:][:w], s.tile[r*width:])
 					}
@@ -202,11 +204,28 @@ type Group[T Float] struct {
 // ldc >= Padded(); its columns N to Padded()-1 are written too, with what is there plus 0. C must
 // not overlap A.
 func (m *Matrix[T]) MulAddGroups(c []T, ldc int, groups []Group[T]) {
-	if m.N == 0 || m.K == 0 {
+	m.mulGroups(c, ldc, groups, nil)
+}
+
+// MulGroups computes C ← from + A·B in the rows of the groups, to the bits of MulAddGroups on rows that
+// are copies of from [Padded()]: a bias or zeros. What was in C does not matter. Columns N to Padded()-1
+// are written too, with what from has there plus 0. Rows of a group whose list is empty become from.
+// C must not overlap A or from.
+func (m *Matrix[T]) MulGroups(c []T, ldc int, groups []Group[T], from []T) {
+	m.mulGroups(c, ldc, groups, from[:m.Padded()])
+}
+
+// mulGroups is MulGroups, or MulAddGroups if from is nil.
+func (m *Matrix[T]) mulGroups(c []T, ldc int, groups []Group[T], from []T) {
+	if m.N == 0 {
 		return
 	}
 	for i := range groups {
-		if g := &groups[i]; len(g.List) > 0 {
+		if g := &groups[i]; len(g.List) == 0 {
+			for r := g.Row; r < g.Row+g.Rows && from != nil; r++ {
+				copy(c[r*ldc:][:len(from)], from)
+			}
+		} else {
 			_ = c[(g.Row+g.Rows-1)*ldc+m.Padded()-1]
 			_ = g.A[(g.Rows-1)*g.LDA+len(g.List)-1]
 			_ = m.identity[g.List[len(g.List)-1]]
@@ -229,7 +248,12 @@ func (m *Matrix[T]) MulAddGroups(c []T, ldc int, groups []Group[T]) {
 				}
 				for r := 0; r < g.Rows; {
 					h, mulAdd := m.kernel.of(g.Rows-r, vectors)
-					mulAdd(hi-lo, &g.List[lo], &g.A[r*g.LDA+lo], g.LDA, 1, &b[0], &c[(g.Row+r)*ldc+j0], ldc)
+					tile := &c[(g.Row+r)*ldc+j0]
+					init, ldi := tile, ldc
+					if lo == 0 && from != nil { // nothing has been added yet
+						init, ldi = &from[j0], 0
+					}
+					mulAdd(hi-lo, &g.List[lo], &g.A[r*g.LDA+lo], g.LDA, 1, &b[0], init, ldi, tile, ldc)
 					r += h
 				}
 			}

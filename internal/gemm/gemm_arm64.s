@@ -4,25 +4,24 @@
 
 #include "textflag.h"
 
-// func neon_float32_5x1(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
-TEXT ·neon_float32_5x1(SB), NOSPLIT, $0-64
+// func neon_float32_5x1(n int, list *uint32, a *float32, ars, acs int, w, init *float32, ldi int, c *float32, ldc int)
+TEXT ·neon_float32_5x1(SB), NOSPLIT, $0-80
 	MOVD n+0(FP), R0
 	MOVD list+8(FP), R1
 	MOVD a+16(FP), R2
 	MOVD ars+24(FP), R3
 	MOVD acs+32(FP), R4
 	MOVD w+40(FP), R5
-	MOVD c+48(FP), R6
-	MOVD ldc+56(FP), R7
 	LSL $2, R3
 	LSL $2, R4
-	LSL $2, R7
 	MOVD $16, R8
 	ADD R3, R2, R9
 	ADD R3, R9, R10
 	ADD R3, R10, R11
 	ADD R3, R11, R12
-	MOVD R6, R14
+	MOVD init+48(FP), R14
+	MOVD ldi+56(FP), R7
+	LSL $2, R7
 	VLD1 (R14), [V12.S4]
 	ADD R7, R14
 	VLD1 (R14), [V13.S4]
@@ -52,7 +51,9 @@ loop:
 	BNE loop
 
 store:
-	MOVD R6, R14
+	MOVD c+64(FP), R14
+	MOVD ldc+72(FP), R7
+	LSL $2, R7
 	VST1 [V12.S4], (R14)
 	ADD R7, R14
 	VST1 [V13.S4], (R14)
@@ -64,25 +65,24 @@ store:
 	VST1 [V16.S4], (R14)
 	RET
 
-// func neon_float64_5x1(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
-TEXT ·neon_float64_5x1(SB), NOSPLIT, $0-64
+// func neon_float64_5x1(n int, list *uint32, a *float64, ars, acs int, w, init *float64, ldi int, c *float64, ldc int)
+TEXT ·neon_float64_5x1(SB), NOSPLIT, $0-80
 	MOVD n+0(FP), R0
 	MOVD list+8(FP), R1
 	MOVD a+16(FP), R2
 	MOVD ars+24(FP), R3
 	MOVD acs+32(FP), R4
 	MOVD w+40(FP), R5
-	MOVD c+48(FP), R6
-	MOVD ldc+56(FP), R7
 	LSL $3, R3
 	LSL $3, R4
-	LSL $3, R7
 	MOVD $16, R8
 	ADD R3, R2, R9
 	ADD R3, R9, R10
 	ADD R3, R10, R11
 	ADD R3, R11, R12
-	MOVD R6, R14
+	MOVD init+48(FP), R14
+	MOVD ldi+56(FP), R7
+	LSL $3, R7
 	VLD1 (R14), [V12.D2]
 	ADD R7, R14
 	VLD1 (R14), [V13.D2]
@@ -112,7 +112,9 @@ loop:
 	BNE loop
 
 store:
-	MOVD R6, R14
+	MOVD c+64(FP), R14
+	MOVD ldc+72(FP), R7
+	LSL $3, R7
 	VST1 [V12.D2], (R14)
 	ADD R7, R14
 	VST1 [V13.D2], (R14)
@@ -124,25 +126,24 @@ store:
 	VST1 [V16.D2], (R14)
 	RET
 
-// func neon_float32_5x2(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
-TEXT ·neon_float32_5x2(SB), NOSPLIT, $0-64
+// func neon_float32_5x2(n int, list *uint32, a *float32, ars, acs int, w, init *float32, ldi int, c *float32, ldc int)
+TEXT ·neon_float32_5x2(SB), NOSPLIT, $0-80
 	MOVD n+0(FP), R0
 	MOVD list+8(FP), R1
 	MOVD a+16(FP), R2
 	MOVD ars+24(FP), R3
 	MOVD acs+32(FP), R4
 	MOVD w+40(FP), R5
-	MOVD c+48(FP), R6
-	MOVD ldc+56(FP), R7
 	LSL $2, R3
 	LSL $2, R4
-	LSL $2, R7
 	MOVD $32, R8
 	ADD R3, R2, R9
 	ADD R3, R9, R10
 	ADD R3, R10, R11
 	ADD R3, R11, R12
-	MOVD R6, R14
+	MOVD init+48(FP), R14
+	MOVD ldi+56(FP), R7
+	LSL $2, R7
 	VLD1 (R14), [V12.S4, V13.S4]
 	ADD R7, R14
 	VLD1 (R14), [V14.S4, V15.S4]
@@ -177,7 +178,9 @@ loop:
 	BNE loop
 
 store:
-	MOVD R6, R14
+	MOVD c+64(FP), R14
+	MOVD ldc+72(FP), R7
+	LSL $2, R7
 	VST1 [V12.S4, V13.S4], (R14)
 	ADD R7, R14
 	VST1 [V14.S4, V15.S4], (R14)
@@ -189,25 +192,24 @@ store:
 	VST1 [V20.S4, V21.S4], (R14)
 	RET
 
-// func neon_float64_5x2(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
-TEXT ·neon_float64_5x2(SB), NOSPLIT, $0-64
+// func neon_float64_5x2(n int, list *uint32, a *float64, ars, acs int, w, init *float64, ldi int, c *float64, ldc int)
+TEXT ·neon_float64_5x2(SB), NOSPLIT, $0-80
 	MOVD n+0(FP), R0
 	MOVD list+8(FP), R1
 	MOVD a+16(FP), R2
 	MOVD ars+24(FP), R3
 	MOVD acs+32(FP), R4
 	MOVD w+40(FP), R5
-	MOVD c+48(FP), R6
-	MOVD ldc+56(FP), R7
 	LSL $3, R3
 	LSL $3, R4
-	LSL $3, R7
 	MOVD $32, R8
 	ADD R3, R2, R9
 	ADD R3, R9, R10
 	ADD R3, R10, R11
 	ADD R3, R11, R12
-	MOVD R6, R14
+	MOVD init+48(FP), R14
+	MOVD ldi+56(FP), R7
+	LSL $3, R7
 	VLD1 (R14), [V12.D2, V13.D2]
 	ADD R7, R14
 	VLD1 (R14), [V14.D2, V15.D2]
@@ -242,7 +244,9 @@ loop:
 	BNE loop
 
 store:
-	MOVD R6, R14
+	MOVD c+64(FP), R14
+	MOVD ldc+72(FP), R7
+	LSL $3, R7
 	VST1 [V12.D2, V13.D2], (R14)
 	ADD R7, R14
 	VST1 [V14.D2, V15.D2], (R14)
@@ -254,25 +258,24 @@ store:
 	VST1 [V20.D2, V21.D2], (R14)
 	RET
 
-// func neon_float32_5x3(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
-TEXT ·neon_float32_5x3(SB), NOSPLIT, $0-64
+// func neon_float32_5x3(n int, list *uint32, a *float32, ars, acs int, w, init *float32, ldi int, c *float32, ldc int)
+TEXT ·neon_float32_5x3(SB), NOSPLIT, $0-80
 	MOVD n+0(FP), R0
 	MOVD list+8(FP), R1
 	MOVD a+16(FP), R2
 	MOVD ars+24(FP), R3
 	MOVD acs+32(FP), R4
 	MOVD w+40(FP), R5
-	MOVD c+48(FP), R6
-	MOVD ldc+56(FP), R7
 	LSL $2, R3
 	LSL $2, R4
-	LSL $2, R7
 	MOVD $48, R8
 	ADD R3, R2, R9
 	ADD R3, R9, R10
 	ADD R3, R10, R11
 	ADD R3, R11, R12
-	MOVD R6, R14
+	MOVD init+48(FP), R14
+	MOVD ldi+56(FP), R7
+	LSL $2, R7
 	VLD1 (R14), [V12.S4, V13.S4, V14.S4]
 	ADD R7, R14
 	VLD1 (R14), [V15.S4, V16.S4, V17.S4]
@@ -312,7 +315,9 @@ loop:
 	BNE loop
 
 store:
-	MOVD R6, R14
+	MOVD c+64(FP), R14
+	MOVD ldc+72(FP), R7
+	LSL $2, R7
 	VST1 [V12.S4, V13.S4, V14.S4], (R14)
 	ADD R7, R14
 	VST1 [V15.S4, V16.S4, V17.S4], (R14)
@@ -324,25 +329,24 @@ store:
 	VST1 [V24.S4, V25.S4, V26.S4], (R14)
 	RET
 
-// func neon_float64_5x3(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
-TEXT ·neon_float64_5x3(SB), NOSPLIT, $0-64
+// func neon_float64_5x3(n int, list *uint32, a *float64, ars, acs int, w, init *float64, ldi int, c *float64, ldc int)
+TEXT ·neon_float64_5x3(SB), NOSPLIT, $0-80
 	MOVD n+0(FP), R0
 	MOVD list+8(FP), R1
 	MOVD a+16(FP), R2
 	MOVD ars+24(FP), R3
 	MOVD acs+32(FP), R4
 	MOVD w+40(FP), R5
-	MOVD c+48(FP), R6
-	MOVD ldc+56(FP), R7
 	LSL $3, R3
 	LSL $3, R4
-	LSL $3, R7
 	MOVD $48, R8
 	ADD R3, R2, R9
 	ADD R3, R9, R10
 	ADD R3, R10, R11
 	ADD R3, R11, R12
-	MOVD R6, R14
+	MOVD init+48(FP), R14
+	MOVD ldi+56(FP), R7
+	LSL $3, R7
 	VLD1 (R14), [V12.D2, V13.D2, V14.D2]
 	ADD R7, R14
 	VLD1 (R14), [V15.D2, V16.D2, V17.D2]
@@ -382,7 +386,9 @@ loop:
 	BNE loop
 
 store:
-	MOVD R6, R14
+	MOVD c+64(FP), R14
+	MOVD ldc+72(FP), R7
+	LSL $3, R7
 	VST1 [V12.D2, V13.D2, V14.D2], (R14)
 	ADD R7, R14
 	VST1 [V15.D2, V16.D2, V17.D2], (R14)
@@ -394,25 +400,24 @@ store:
 	VST1 [V24.D2, V25.D2, V26.D2], (R14)
 	RET
 
-// func neon_float32_5x4(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
-TEXT ·neon_float32_5x4(SB), NOSPLIT, $0-64
+// func neon_float32_5x4(n int, list *uint32, a *float32, ars, acs int, w, init *float32, ldi int, c *float32, ldc int)
+TEXT ·neon_float32_5x4(SB), NOSPLIT, $0-80
 	MOVD n+0(FP), R0
 	MOVD list+8(FP), R1
 	MOVD a+16(FP), R2
 	MOVD ars+24(FP), R3
 	MOVD acs+32(FP), R4
 	MOVD w+40(FP), R5
-	MOVD c+48(FP), R6
-	MOVD ldc+56(FP), R7
 	LSL $2, R3
 	LSL $2, R4
-	LSL $2, R7
 	MOVD $64, R8
 	ADD R3, R2, R9
 	ADD R3, R9, R10
 	ADD R3, R10, R11
 	ADD R3, R11, R12
-	MOVD R6, R14
+	MOVD init+48(FP), R14
+	MOVD ldi+56(FP), R7
+	LSL $2, R7
 	VLD1 (R14), [V12.S4, V13.S4, V14.S4, V15.S4]
 	ADD R7, R14
 	VLD1 (R14), [V16.S4, V17.S4, V18.S4, V19.S4]
@@ -457,7 +462,9 @@ loop:
 	BNE loop
 
 store:
-	MOVD R6, R14
+	MOVD c+64(FP), R14
+	MOVD ldc+72(FP), R7
+	LSL $2, R7
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R14)
 	ADD R7, R14
 	VST1 [V16.S4, V17.S4, V18.S4, V19.S4], (R14)
@@ -469,25 +476,24 @@ store:
 	VST1 [V28.S4, V29.S4, V30.S4, V31.S4], (R14)
 	RET
 
-// func neon_float64_5x4(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
-TEXT ·neon_float64_5x4(SB), NOSPLIT, $0-64
+// func neon_float64_5x4(n int, list *uint32, a *float64, ars, acs int, w, init *float64, ldi int, c *float64, ldc int)
+TEXT ·neon_float64_5x4(SB), NOSPLIT, $0-80
 	MOVD n+0(FP), R0
 	MOVD list+8(FP), R1
 	MOVD a+16(FP), R2
 	MOVD ars+24(FP), R3
 	MOVD acs+32(FP), R4
 	MOVD w+40(FP), R5
-	MOVD c+48(FP), R6
-	MOVD ldc+56(FP), R7
 	LSL $3, R3
 	LSL $3, R4
-	LSL $3, R7
 	MOVD $64, R8
 	ADD R3, R2, R9
 	ADD R3, R9, R10
 	ADD R3, R10, R11
 	ADD R3, R11, R12
-	MOVD R6, R14
+	MOVD init+48(FP), R14
+	MOVD ldi+56(FP), R7
+	LSL $3, R7
 	VLD1 (R14), [V12.D2, V13.D2, V14.D2, V15.D2]
 	ADD R7, R14
 	VLD1 (R14), [V16.D2, V17.D2, V18.D2, V19.D2]
@@ -532,7 +538,9 @@ loop:
 	BNE loop
 
 store:
-	MOVD R6, R14
+	MOVD c+64(FP), R14
+	MOVD ldc+72(FP), R7
+	LSL $3, R7
 	VST1 [V12.D2, V13.D2, V14.D2, V15.D2], (R14)
 	ADD R7, R14
 	VST1 [V16.D2, V17.D2, V18.D2, V19.D2], (R14)
@@ -544,22 +552,21 @@ store:
 	VST1 [V28.D2, V29.D2, V30.D2, V31.D2], (R14)
 	RET
 
-// func neon_float32_2x1(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
-TEXT ·neon_float32_2x1(SB), NOSPLIT, $0-64
+// func neon_float32_2x1(n int, list *uint32, a *float32, ars, acs int, w, init *float32, ldi int, c *float32, ldc int)
+TEXT ·neon_float32_2x1(SB), NOSPLIT, $0-80
 	MOVD n+0(FP), R0
 	MOVD list+8(FP), R1
 	MOVD a+16(FP), R2
 	MOVD ars+24(FP), R3
 	MOVD acs+32(FP), R4
 	MOVD w+40(FP), R5
-	MOVD c+48(FP), R6
-	MOVD ldc+56(FP), R7
 	LSL $2, R3
 	LSL $2, R4
-	LSL $2, R7
 	MOVD $16, R8
 	ADD R3, R2, R9
-	MOVD R6, R14
+	MOVD init+48(FP), R14
+	MOVD ldi+56(FP), R7
+	LSL $2, R7
 	VLD1 (R14), [V12.S4]
 	ADD R7, R14
 	VLD1 (R14), [V13.S4]
@@ -577,28 +584,29 @@ loop:
 	BNE loop
 
 store:
-	MOVD R6, R14
+	MOVD c+64(FP), R14
+	MOVD ldc+72(FP), R7
+	LSL $2, R7
 	VST1 [V12.S4], (R14)
 	ADD R7, R14
 	VST1 [V13.S4], (R14)
 	RET
 
-// func neon_float64_2x1(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
-TEXT ·neon_float64_2x1(SB), NOSPLIT, $0-64
+// func neon_float64_2x1(n int, list *uint32, a *float64, ars, acs int, w, init *float64, ldi int, c *float64, ldc int)
+TEXT ·neon_float64_2x1(SB), NOSPLIT, $0-80
 	MOVD n+0(FP), R0
 	MOVD list+8(FP), R1
 	MOVD a+16(FP), R2
 	MOVD ars+24(FP), R3
 	MOVD acs+32(FP), R4
 	MOVD w+40(FP), R5
-	MOVD c+48(FP), R6
-	MOVD ldc+56(FP), R7
 	LSL $3, R3
 	LSL $3, R4
-	LSL $3, R7
 	MOVD $16, R8
 	ADD R3, R2, R9
-	MOVD R6, R14
+	MOVD init+48(FP), R14
+	MOVD ldi+56(FP), R7
+	LSL $3, R7
 	VLD1 (R14), [V12.D2]
 	ADD R7, R14
 	VLD1 (R14), [V13.D2]
@@ -616,28 +624,29 @@ loop:
 	BNE loop
 
 store:
-	MOVD R6, R14
+	MOVD c+64(FP), R14
+	MOVD ldc+72(FP), R7
+	LSL $3, R7
 	VST1 [V12.D2], (R14)
 	ADD R7, R14
 	VST1 [V13.D2], (R14)
 	RET
 
-// func neon_float32_2x2(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
-TEXT ·neon_float32_2x2(SB), NOSPLIT, $0-64
+// func neon_float32_2x2(n int, list *uint32, a *float32, ars, acs int, w, init *float32, ldi int, c *float32, ldc int)
+TEXT ·neon_float32_2x2(SB), NOSPLIT, $0-80
 	MOVD n+0(FP), R0
 	MOVD list+8(FP), R1
 	MOVD a+16(FP), R2
 	MOVD ars+24(FP), R3
 	MOVD acs+32(FP), R4
 	MOVD w+40(FP), R5
-	MOVD c+48(FP), R6
-	MOVD ldc+56(FP), R7
 	LSL $2, R3
 	LSL $2, R4
-	LSL $2, R7
 	MOVD $32, R8
 	ADD R3, R2, R9
-	MOVD R6, R14
+	MOVD init+48(FP), R14
+	MOVD ldi+56(FP), R7
+	LSL $2, R7
 	VLD1 (R14), [V12.S4, V13.S4]
 	ADD R7, R14
 	VLD1 (R14), [V14.S4, V15.S4]
@@ -657,28 +666,29 @@ loop:
 	BNE loop
 
 store:
-	MOVD R6, R14
+	MOVD c+64(FP), R14
+	MOVD ldc+72(FP), R7
+	LSL $2, R7
 	VST1 [V12.S4, V13.S4], (R14)
 	ADD R7, R14
 	VST1 [V14.S4, V15.S4], (R14)
 	RET
 
-// func neon_float64_2x2(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
-TEXT ·neon_float64_2x2(SB), NOSPLIT, $0-64
+// func neon_float64_2x2(n int, list *uint32, a *float64, ars, acs int, w, init *float64, ldi int, c *float64, ldc int)
+TEXT ·neon_float64_2x2(SB), NOSPLIT, $0-80
 	MOVD n+0(FP), R0
 	MOVD list+8(FP), R1
 	MOVD a+16(FP), R2
 	MOVD ars+24(FP), R3
 	MOVD acs+32(FP), R4
 	MOVD w+40(FP), R5
-	MOVD c+48(FP), R6
-	MOVD ldc+56(FP), R7
 	LSL $3, R3
 	LSL $3, R4
-	LSL $3, R7
 	MOVD $32, R8
 	ADD R3, R2, R9
-	MOVD R6, R14
+	MOVD init+48(FP), R14
+	MOVD ldi+56(FP), R7
+	LSL $3, R7
 	VLD1 (R14), [V12.D2, V13.D2]
 	ADD R7, R14
 	VLD1 (R14), [V14.D2, V15.D2]
@@ -698,28 +708,29 @@ loop:
 	BNE loop
 
 store:
-	MOVD R6, R14
+	MOVD c+64(FP), R14
+	MOVD ldc+72(FP), R7
+	LSL $3, R7
 	VST1 [V12.D2, V13.D2], (R14)
 	ADD R7, R14
 	VST1 [V14.D2, V15.D2], (R14)
 	RET
 
-// func neon_float32_2x3(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
-TEXT ·neon_float32_2x3(SB), NOSPLIT, $0-64
+// func neon_float32_2x3(n int, list *uint32, a *float32, ars, acs int, w, init *float32, ldi int, c *float32, ldc int)
+TEXT ·neon_float32_2x3(SB), NOSPLIT, $0-80
 	MOVD n+0(FP), R0
 	MOVD list+8(FP), R1
 	MOVD a+16(FP), R2
 	MOVD ars+24(FP), R3
 	MOVD acs+32(FP), R4
 	MOVD w+40(FP), R5
-	MOVD c+48(FP), R6
-	MOVD ldc+56(FP), R7
 	LSL $2, R3
 	LSL $2, R4
-	LSL $2, R7
 	MOVD $48, R8
 	ADD R3, R2, R9
-	MOVD R6, R14
+	MOVD init+48(FP), R14
+	MOVD ldi+56(FP), R7
+	LSL $2, R7
 	VLD1 (R14), [V12.S4, V13.S4, V14.S4]
 	ADD R7, R14
 	VLD1 (R14), [V15.S4, V16.S4, V17.S4]
@@ -741,28 +752,29 @@ loop:
 	BNE loop
 
 store:
-	MOVD R6, R14
+	MOVD c+64(FP), R14
+	MOVD ldc+72(FP), R7
+	LSL $2, R7
 	VST1 [V12.S4, V13.S4, V14.S4], (R14)
 	ADD R7, R14
 	VST1 [V15.S4, V16.S4, V17.S4], (R14)
 	RET
 
-// func neon_float64_2x3(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
-TEXT ·neon_float64_2x3(SB), NOSPLIT, $0-64
+// func neon_float64_2x3(n int, list *uint32, a *float64, ars, acs int, w, init *float64, ldi int, c *float64, ldc int)
+TEXT ·neon_float64_2x3(SB), NOSPLIT, $0-80
 	MOVD n+0(FP), R0
 	MOVD list+8(FP), R1
 	MOVD a+16(FP), R2
 	MOVD ars+24(FP), R3
 	MOVD acs+32(FP), R4
 	MOVD w+40(FP), R5
-	MOVD c+48(FP), R6
-	MOVD ldc+56(FP), R7
 	LSL $3, R3
 	LSL $3, R4
-	LSL $3, R7
 	MOVD $48, R8
 	ADD R3, R2, R9
-	MOVD R6, R14
+	MOVD init+48(FP), R14
+	MOVD ldi+56(FP), R7
+	LSL $3, R7
 	VLD1 (R14), [V12.D2, V13.D2, V14.D2]
 	ADD R7, R14
 	VLD1 (R14), [V15.D2, V16.D2, V17.D2]
@@ -784,28 +796,29 @@ loop:
 	BNE loop
 
 store:
-	MOVD R6, R14
+	MOVD c+64(FP), R14
+	MOVD ldc+72(FP), R7
+	LSL $3, R7
 	VST1 [V12.D2, V13.D2, V14.D2], (R14)
 	ADD R7, R14
 	VST1 [V15.D2, V16.D2, V17.D2], (R14)
 	RET
 
-// func neon_float32_2x4(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
-TEXT ·neon_float32_2x4(SB), NOSPLIT, $0-64
+// func neon_float32_2x4(n int, list *uint32, a *float32, ars, acs int, w, init *float32, ldi int, c *float32, ldc int)
+TEXT ·neon_float32_2x4(SB), NOSPLIT, $0-80
 	MOVD n+0(FP), R0
 	MOVD list+8(FP), R1
 	MOVD a+16(FP), R2
 	MOVD ars+24(FP), R3
 	MOVD acs+32(FP), R4
 	MOVD w+40(FP), R5
-	MOVD c+48(FP), R6
-	MOVD ldc+56(FP), R7
 	LSL $2, R3
 	LSL $2, R4
-	LSL $2, R7
 	MOVD $64, R8
 	ADD R3, R2, R9
-	MOVD R6, R14
+	MOVD init+48(FP), R14
+	MOVD ldi+56(FP), R7
+	LSL $2, R7
 	VLD1 (R14), [V12.S4, V13.S4, V14.S4, V15.S4]
 	ADD R7, R14
 	VLD1 (R14), [V16.S4, V17.S4, V18.S4, V19.S4]
@@ -829,28 +842,29 @@ loop:
 	BNE loop
 
 store:
-	MOVD R6, R14
+	MOVD c+64(FP), R14
+	MOVD ldc+72(FP), R7
+	LSL $2, R7
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R14)
 	ADD R7, R14
 	VST1 [V16.S4, V17.S4, V18.S4, V19.S4], (R14)
 	RET
 
-// func neon_float64_2x4(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
-TEXT ·neon_float64_2x4(SB), NOSPLIT, $0-64
+// func neon_float64_2x4(n int, list *uint32, a *float64, ars, acs int, w, init *float64, ldi int, c *float64, ldc int)
+TEXT ·neon_float64_2x4(SB), NOSPLIT, $0-80
 	MOVD n+0(FP), R0
 	MOVD list+8(FP), R1
 	MOVD a+16(FP), R2
 	MOVD ars+24(FP), R3
 	MOVD acs+32(FP), R4
 	MOVD w+40(FP), R5
-	MOVD c+48(FP), R6
-	MOVD ldc+56(FP), R7
 	LSL $3, R3
 	LSL $3, R4
-	LSL $3, R7
 	MOVD $64, R8
 	ADD R3, R2, R9
-	MOVD R6, R14
+	MOVD init+48(FP), R14
+	MOVD ldi+56(FP), R7
+	LSL $3, R7
 	VLD1 (R14), [V12.D2, V13.D2, V14.D2, V15.D2]
 	ADD R7, R14
 	VLD1 (R14), [V16.D2, V17.D2, V18.D2, V19.D2]
@@ -874,27 +888,26 @@ loop:
 	BNE loop
 
 store:
-	MOVD R6, R14
+	MOVD c+64(FP), R14
+	MOVD ldc+72(FP), R7
+	LSL $3, R7
 	VST1 [V12.D2, V13.D2, V14.D2, V15.D2], (R14)
 	ADD R7, R14
 	VST1 [V16.D2, V17.D2, V18.D2, V19.D2], (R14)
 	RET
 
-// func neon_float32_1x1(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
-TEXT ·neon_float32_1x1(SB), NOSPLIT, $0-64
+// func neon_float32_1x1(n int, list *uint32, a *float32, ars, acs int, w, init *float32, ldi int, c *float32, ldc int)
+TEXT ·neon_float32_1x1(SB), NOSPLIT, $0-80
 	MOVD n+0(FP), R0
 	MOVD list+8(FP), R1
 	MOVD a+16(FP), R2
 	MOVD ars+24(FP), R3
 	MOVD acs+32(FP), R4
 	MOVD w+40(FP), R5
-	MOVD c+48(FP), R6
-	MOVD ldc+56(FP), R7
 	LSL $2, R3
 	LSL $2, R4
-	LSL $2, R7
 	MOVD $16, R8
-	MOVD R6, R14
+	MOVD init+48(FP), R14
 	VLD1 (R14), [V12.S4]
 	CBZ R0, store
 
@@ -908,25 +921,22 @@ loop:
 	BNE loop
 
 store:
-	MOVD R6, R14
+	MOVD c+64(FP), R14
 	VST1 [V12.S4], (R14)
 	RET
 
-// func neon_float64_1x1(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
-TEXT ·neon_float64_1x1(SB), NOSPLIT, $0-64
+// func neon_float64_1x1(n int, list *uint32, a *float64, ars, acs int, w, init *float64, ldi int, c *float64, ldc int)
+TEXT ·neon_float64_1x1(SB), NOSPLIT, $0-80
 	MOVD n+0(FP), R0
 	MOVD list+8(FP), R1
 	MOVD a+16(FP), R2
 	MOVD ars+24(FP), R3
 	MOVD acs+32(FP), R4
 	MOVD w+40(FP), R5
-	MOVD c+48(FP), R6
-	MOVD ldc+56(FP), R7
 	LSL $3, R3
 	LSL $3, R4
-	LSL $3, R7
 	MOVD $16, R8
-	MOVD R6, R14
+	MOVD init+48(FP), R14
 	VLD1 (R14), [V12.D2]
 	CBZ R0, store
 
@@ -940,25 +950,22 @@ loop:
 	BNE loop
 
 store:
-	MOVD R6, R14
+	MOVD c+64(FP), R14
 	VST1 [V12.D2], (R14)
 	RET
 
-// func neon_float32_1x2(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
-TEXT ·neon_float32_1x2(SB), NOSPLIT, $0-64
+// func neon_float32_1x2(n int, list *uint32, a *float32, ars, acs int, w, init *float32, ldi int, c *float32, ldc int)
+TEXT ·neon_float32_1x2(SB), NOSPLIT, $0-80
 	MOVD n+0(FP), R0
 	MOVD list+8(FP), R1
 	MOVD a+16(FP), R2
 	MOVD ars+24(FP), R3
 	MOVD acs+32(FP), R4
 	MOVD w+40(FP), R5
-	MOVD c+48(FP), R6
-	MOVD ldc+56(FP), R7
 	LSL $2, R3
 	LSL $2, R4
-	LSL $2, R7
 	MOVD $32, R8
-	MOVD R6, R14
+	MOVD init+48(FP), R14
 	VLD1 (R14), [V12.S4, V13.S4]
 	CBZ R0, store
 
@@ -973,25 +980,22 @@ loop:
 	BNE loop
 
 store:
-	MOVD R6, R14
+	MOVD c+64(FP), R14
 	VST1 [V12.S4, V13.S4], (R14)
 	RET
 
-// func neon_float64_1x2(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
-TEXT ·neon_float64_1x2(SB), NOSPLIT, $0-64
+// func neon_float64_1x2(n int, list *uint32, a *float64, ars, acs int, w, init *float64, ldi int, c *float64, ldc int)
+TEXT ·neon_float64_1x2(SB), NOSPLIT, $0-80
 	MOVD n+0(FP), R0
 	MOVD list+8(FP), R1
 	MOVD a+16(FP), R2
 	MOVD ars+24(FP), R3
 	MOVD acs+32(FP), R4
 	MOVD w+40(FP), R5
-	MOVD c+48(FP), R6
-	MOVD ldc+56(FP), R7
 	LSL $3, R3
 	LSL $3, R4
-	LSL $3, R7
 	MOVD $32, R8
-	MOVD R6, R14
+	MOVD init+48(FP), R14
 	VLD1 (R14), [V12.D2, V13.D2]
 	CBZ R0, store
 
@@ -1006,25 +1010,22 @@ loop:
 	BNE loop
 
 store:
-	MOVD R6, R14
+	MOVD c+64(FP), R14
 	VST1 [V12.D2, V13.D2], (R14)
 	RET
 
-// func neon_float32_1x3(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
-TEXT ·neon_float32_1x3(SB), NOSPLIT, $0-64
+// func neon_float32_1x3(n int, list *uint32, a *float32, ars, acs int, w, init *float32, ldi int, c *float32, ldc int)
+TEXT ·neon_float32_1x3(SB), NOSPLIT, $0-80
 	MOVD n+0(FP), R0
 	MOVD list+8(FP), R1
 	MOVD a+16(FP), R2
 	MOVD ars+24(FP), R3
 	MOVD acs+32(FP), R4
 	MOVD w+40(FP), R5
-	MOVD c+48(FP), R6
-	MOVD ldc+56(FP), R7
 	LSL $2, R3
 	LSL $2, R4
-	LSL $2, R7
 	MOVD $48, R8
-	MOVD R6, R14
+	MOVD init+48(FP), R14
 	VLD1 (R14), [V12.S4, V13.S4, V14.S4]
 	CBZ R0, store
 
@@ -1040,25 +1041,22 @@ loop:
 	BNE loop
 
 store:
-	MOVD R6, R14
+	MOVD c+64(FP), R14
 	VST1 [V12.S4, V13.S4, V14.S4], (R14)
 	RET
 
-// func neon_float64_1x3(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
-TEXT ·neon_float64_1x3(SB), NOSPLIT, $0-64
+// func neon_float64_1x3(n int, list *uint32, a *float64, ars, acs int, w, init *float64, ldi int, c *float64, ldc int)
+TEXT ·neon_float64_1x3(SB), NOSPLIT, $0-80
 	MOVD n+0(FP), R0
 	MOVD list+8(FP), R1
 	MOVD a+16(FP), R2
 	MOVD ars+24(FP), R3
 	MOVD acs+32(FP), R4
 	MOVD w+40(FP), R5
-	MOVD c+48(FP), R6
-	MOVD ldc+56(FP), R7
 	LSL $3, R3
 	LSL $3, R4
-	LSL $3, R7
 	MOVD $48, R8
-	MOVD R6, R14
+	MOVD init+48(FP), R14
 	VLD1 (R14), [V12.D2, V13.D2, V14.D2]
 	CBZ R0, store
 
@@ -1074,25 +1072,22 @@ loop:
 	BNE loop
 
 store:
-	MOVD R6, R14
+	MOVD c+64(FP), R14
 	VST1 [V12.D2, V13.D2, V14.D2], (R14)
 	RET
 
-// func neon_float32_1x4(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
-TEXT ·neon_float32_1x4(SB), NOSPLIT, $0-64
+// func neon_float32_1x4(n int, list *uint32, a *float32, ars, acs int, w, init *float32, ldi int, c *float32, ldc int)
+TEXT ·neon_float32_1x4(SB), NOSPLIT, $0-80
 	MOVD n+0(FP), R0
 	MOVD list+8(FP), R1
 	MOVD a+16(FP), R2
 	MOVD ars+24(FP), R3
 	MOVD acs+32(FP), R4
 	MOVD w+40(FP), R5
-	MOVD c+48(FP), R6
-	MOVD ldc+56(FP), R7
 	LSL $2, R3
 	LSL $2, R4
-	LSL $2, R7
 	MOVD $64, R8
-	MOVD R6, R14
+	MOVD init+48(FP), R14
 	VLD1 (R14), [V12.S4, V13.S4, V14.S4, V15.S4]
 	CBZ R0, store
 
@@ -1109,25 +1104,22 @@ loop:
 	BNE loop
 
 store:
-	MOVD R6, R14
+	MOVD c+64(FP), R14
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R14)
 	RET
 
-// func neon_float64_1x4(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
-TEXT ·neon_float64_1x4(SB), NOSPLIT, $0-64
+// func neon_float64_1x4(n int, list *uint32, a *float64, ars, acs int, w, init *float64, ldi int, c *float64, ldc int)
+TEXT ·neon_float64_1x4(SB), NOSPLIT, $0-80
 	MOVD n+0(FP), R0
 	MOVD list+8(FP), R1
 	MOVD a+16(FP), R2
 	MOVD ars+24(FP), R3
 	MOVD acs+32(FP), R4
 	MOVD w+40(FP), R5
-	MOVD c+48(FP), R6
-	MOVD ldc+56(FP), R7
 	LSL $3, R3
 	LSL $3, R4
-	LSL $3, R7
 	MOVD $64, R8
-	MOVD R6, R14
+	MOVD init+48(FP), R14
 	VLD1 (R14), [V12.D2, V13.D2, V14.D2, V15.D2]
 	CBZ R0, store
 
@@ -1144,6 +1136,6 @@ loop:
 	BNE loop
 
 store:
-	MOVD R6, R14
+	MOVD c+64(FP), R14
 	VST1 [V12.D2, V13.D2, V14.D2, V15.D2], (R14)
 	RET

@@ -6,7 +6,9 @@ import (
 	"hash/fnv"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
+	"time"
 )
 
 func random[T Float](r *rand.Rand, n int) []T {
@@ -225,6 +227,63 @@ func testMulAddGroups[T Float](t *testing.T) {
 	}
 }
 
+// TestMulGroups compares MulGroups with MulAddGroups on copies of the row, to the bit, and that with the dense
+// product. There are several blocks of k, of which many lists have nothing in the first, in the last or in any.
+func TestMulGroups(t *testing.T) {
+	t.Run("float32", testMulGroups[float32])
+	t.Run("float64", testMulGroups[float64])
+}
+
+func testMulGroups[T Float](t *testing.T) {
+	shapes := [][3]int{{1, 0, 5}, {1, 1, 1}, {5, 1, 80}, {7, 33, 17}, {11, 64, 160}, {43, 257, 131}, {61, 130, 97}, {23, 3001, 85}}
+	for _, path := range Paths() {
+		for _, sh := range shapes {
+			for _, rows := range []int{1, 2, GroupRows} {
+				for _, depth := range []int{0, 1, 7, 50, 1000} {
+					m, k, n := sh[0], sh[1], sh[2]
+					what := fmt.Sprintf("%s %v rows %d depth %d", path, sh, rows, depth)
+					r := rand.New(rand.NewPCG(23, uint64(k+depth)))
+					mat := NewMatrix[T](path, k, n)
+					mat.Pack(random[T](r, k*n), n, 1)
+					if depth > 0 && depth < k {
+						mat.depth = depth
+					}
+					groups, _ := randomGroups[T](r, m, k, rows, .5)
+					for i := range groups {
+						g := &groups[i]
+						if blocks := r.Uint64(); mat.depth < k { // which of them to keep
+							g.List = slices.DeleteFunc(g.List, func(j uint32) bool { return blocks>>(int(j)/mat.depth%64)&1 == 0 })
+						}
+						if r.IntN(8) == 0 {
+							g.List = nil
+						}
+					}
+					ldc := mat.Padded() + 3
+					from, got := random[T](r, mat.Padded()), make([]T, m*ldc)
+					from[r.IntN(len(from))] = T(math.Copysign(0, -1))
+					for i := range got {
+						got[i] = T(math.NaN())
+					}
+					want, full := slices.Clone(got), slices.Clone(got)
+					for i := range m {
+						copy(want[i*ldc:], from)
+						copy(full[i*ldc:], from)
+					}
+					mat.MulGroups(got, ldc, groups, from)
+					mat.MulAddGroups(want, ldc, groups)
+					mat.MulAdd(full, ldc, dense(groups, m, k), k, 1, m, new(Scratch[T]))
+					for i, w := range want {
+						g, f := float64(got[i]), float64(full[i])
+						if j := i % ldc; math.Float64bits(g) != math.Float64bits(float64(w)) || j < mat.Padded() && g != f {
+							t.Fatalf("%s: c[%d,%d] = %v, want %v, dense %v", what, i/ldc, j, got[i], w, f)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
 func TestPath(t *testing.T) {
 	t.Setenv(EnvPath, "go")
 	if p, err := Path(""); p != "go" || err != nil {
@@ -284,5 +343,40 @@ func BenchmarkMulAddGroups(b *testing.B) {
 				b.ReportMetric(2*n*float64(terms)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
 			})
 		}
+	}
+}
+
+// BenchmarkMulGroups compares with MulAddGroups on rows that are cleared, or filled with a bias, before it, in turns.
+func BenchmarkMulGroups(b *testing.B) {
+	const m, k, n, density = 640, 1024, 1024, .38
+	for _, path := range Paths() {
+		b.Run(fmt.Sprintf("path=%s/M=%d/K=%d/N=%d/density=%v", path, m, k, n, density), func(b *testing.B) {
+			r := rand.New(rand.NewPCG(1, 2))
+			mat := NewMatrix[float32](path, k, n)
+			mat.Pack(random[float32](r, k*n), n, 1)
+			groups, _ := randomGroups[float32](r, m, k, GroupRows, density)
+			const ldc = n + VectorPad // rows a power of two apart would share sets of the cache
+			c, from := make([]float32, m*ldc), random[float32](r, n)
+			least := [3]time.Duration{1 << 62, 1 << 62, 1 << 62}
+			for b.Loop() {
+				for i, product := range []func(){
+					func() { mat.MulGroups(c, ldc, groups, from) },
+					func() { clear(c); mat.MulAddGroups(c, ldc, groups) },
+					func() {
+						for i := range m {
+							copy(c[i*ldc:][:n], from)
+						}
+						mat.MulAddGroups(c, ldc, groups)
+					},
+				} {
+					start := time.Now()
+					product()
+					least[i] = min(least[i], time.Since(start))
+				}
+			}
+			b.ReportMetric(float64(least[0].Microseconds())/1000, "ms")
+			b.ReportMetric(float64(least[1])/float64(least[0]), "times-clear")
+			b.ReportMetric(float64(least[2])/float64(least[0]), "times-copy")
+		})
 	}
 }

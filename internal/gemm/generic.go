@@ -8,18 +8,18 @@ func goKernel[T Float]() kernel[T] {
 		five: []indexKernel[T]{kernelGo5[T]}, two: []indexKernel[T]{kernelGo2[T]}, one: []indexKernel[T]{kernelGo[T]}}
 }
 
-// kernelGo adds to a row of c [width] what a row of A, of which n columns are given, makes of the
-// rows of the panel w [K][width] that list names, rising; width = 4:
+// kernelGo makes a row of c [width] of init [width], which may be c, and what a row of A, of which n
+// columns are given, makes of the rows of the panel w [K][width] that list names, rising; width = 4:
 //
-//	c[j] ← c[j] + Σ_t a[t·acs]·w[list[t]·width+j]
+//	c[j] ← init[j] + Σ_t a[t·acs]·w[list[t]·width+j]
 //
-// Each element is one chain over t that starts from the old value. The kernels for more rows do
-// that for c[r·ldc+j] and a[r·ars+t·acs]. n is not 0.
-func kernelGo[T Float](n int, list *uint32, a *T, ars, acs int, w, c *T, ldc int) {
+// Each element is one chain over t that starts from init. The kernels for more rows do that for
+// c[r·ldc+j], init[r·ldi+j] and a[r·ars+t·acs]. n is not 0.
+func kernelGo[T Float](n int, list *uint32, a *T, ars, acs int, w, init *T, ldi int, c *T, ldc int) {
 	ls := unsafe.Slice(list, n)
 	as, ws := unsafe.Slice(a, (n-1)*acs+1), unsafe.Slice(w, 4*int(ls[n-1])+4)
-	r0 := unsafe.Slice(c, 4)
-	c0, c1, c2, c3 := r0[0], r0[1], r0[2], r0[3]
+	i0, r0 := unsafe.Slice(init, 4), unsafe.Slice(c, 4)
+	c0, c1, c2, c3 := i0[0], i0[1], i0[2], i0[3]
 	p := 0
 	for _, k := range ls {
 		a0, b := as[p], ws[4*int(k):][:4]
@@ -33,21 +33,21 @@ func kernelGo[T Float](n int, list *uint32, a *T, ars, acs int, w, c *T, ldc int
 }
 
 // kernelGo5 is kernelGo for 5 rows: 2, 2 and 1, for which 16 registers are enough.
-func kernelGo5[T Float](n int, list *uint32, a *T, ars, acs int, w, c *T, ldc int) {
-	as, cs := unsafe.Slice(a, 4*ars+1), unsafe.Slice(c, 4*ldc+1)
-	kernelGo2(n, list, a, ars, acs, w, c, ldc)
-	kernelGo2(n, list, &as[2*ars], ars, acs, w, &cs[2*ldc], ldc)
-	kernelGo(n, list, &as[4*ars], ars, acs, w, &cs[4*ldc], ldc)
+func kernelGo5[T Float](n int, list *uint32, a *T, ars, acs int, w, init *T, ldi int, c *T, ldc int) {
+	as, is, cs := unsafe.Slice(a, 4*ars+1), unsafe.Slice(init, 4*ldi+1), unsafe.Slice(c, 4*ldc+1)
+	kernelGo2(n, list, a, ars, acs, w, init, ldi, c, ldc)
+	kernelGo2(n, list, &as[2*ars], ars, acs, w, &is[2*ldi], ldi, &cs[2*ldc], ldc)
+	kernelGo(n, list, &as[4*ars], ars, acs, w, &is[4*ldi], ldi, &cs[4*ldc], ldc)
 }
 
 // kernelGo2 is kernelGo for 2 rows.
-func kernelGo2[T Float](n int, list *uint32, a *T, ars, acs int, w, c *T, ldc int) {
+func kernelGo2[T Float](n int, list *uint32, a *T, ars, acs int, w, init *T, ldi int, c *T, ldc int) {
 	ls := unsafe.Slice(list, n)
 	as, ws := unsafe.Slice(a, ars+(n-1)*acs+1), unsafe.Slice(w, 4*int(ls[n-1])+4)
-	cs := unsafe.Slice(c, ldc+4)
-	r0, r1 := cs[:4], cs[ldc:][:4]
-	c00, c01, c02, c03 := r0[0], r0[1], r0[2], r0[3]
-	c10, c11, c12, c13 := r1[0], r1[1], r1[2], r1[3]
+	is, cs := unsafe.Slice(init, ldi+4), unsafe.Slice(c, ldc+4)
+	i0, i1, r0, r1 := is[:4], is[ldi:][:4], cs[:4], cs[ldc:][:4]
+	c00, c01, c02, c03 := i0[0], i0[1], i0[2], i0[3]
+	c10, c11, c12, c13 := i1[0], i1[1], i1[2], i1[3]
 	p := 0
 	for _, k := range ls {
 		a0, a1, b := as[p], as[p+ars], ws[4*int(k):][:4]

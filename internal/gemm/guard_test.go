@@ -92,7 +92,7 @@ func guardProducts[T Float](y *yard, path string) {
 			y.free()
 			mat := NewMatrix[T](path, k, n)
 			mat.Pack(random[T](r, k*n), n, 1)
-			mat.data, mat.identity = fenced(y, mat.data), fenced(y, mat.identity)
+			mat.data, mat.identity, mat.zero = fenced(y, mat.data), fenced(y, mat.identity), fenced(y, mat.zero)
 			mat.Pack(fenced(y, random[T](r, k*n)), 1, k)
 			s := Scratch[T]{tile: fenced(y, make([]T, GroupRows*mat.width))}
 			gathered := Scratch[T]{tile: fenced(y, make([]T, k*mat.width))}
@@ -116,11 +116,14 @@ func guardProducts[T Float](y *yard, path string) {
 				g[0].List = fenced(y, g[0].List)
 				groups = append(groups[:0], g...)
 				p := mat.Padded()
-				mat.MulAddGroups(fenced(y, make([]T, (rows-1)*(p+2)+p)), p+2, groups)
+				c := fenced(y, make([]T, (rows-1)*(p+2)+p))
+				mat.MulAddGroups(c, p+2, groups)
+				mat.MulGroups(c, p+2, groups, fenced(y, make([]T, p)))
+				mat.MulGroups(c, p+2, []Group[T]{{Rows: rows}}, fenced(y, make([]T, p)))
 				columns := append(someOf(r, n-1, .4), uint32(n-1))
 				p = (len(columns) + mat.kernel.lanes - 1) / mat.kernel.lanes * mat.kernel.lanes
-				c := fenced(y, make([]T, (rows-1)*(p+2)+p))
-				mat.MulAddSelected(c, p+2, []Selection[T]{{fenced(y, columns), groups}}, &gathered)
+				c = fenced(y, make([]T, (rows-1)*(p+2)+p))
+				mat.MulSelected(c, p+2, []Selection[T]{{fenced(y, columns), groups}}, &gathered)
 			}
 		}
 	}

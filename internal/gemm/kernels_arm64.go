@@ -3,76 +3,76 @@
 package gemm
 
 //go:noescape
-func neon_float32_5x1(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
+func neon_float32_5x1(n int, list *uint32, a *float32, ars, acs int, w, init *float32, ldi int, c *float32, ldc int)
 
 //go:noescape
-func neon_float32_5x2(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
+func neon_float32_5x2(n int, list *uint32, a *float32, ars, acs int, w, init *float32, ldi int, c *float32, ldc int)
 
 //go:noescape
-func neon_float32_5x3(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
+func neon_float32_5x3(n int, list *uint32, a *float32, ars, acs int, w, init *float32, ldi int, c *float32, ldc int)
 
 //go:noescape
-func neon_float32_5x4(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
+func neon_float32_5x4(n int, list *uint32, a *float32, ars, acs int, w, init *float32, ldi int, c *float32, ldc int)
 
 //go:noescape
-func neon_float32_2x1(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
+func neon_float32_2x1(n int, list *uint32, a *float32, ars, acs int, w, init *float32, ldi int, c *float32, ldc int)
 
 //go:noescape
-func neon_float32_2x2(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
+func neon_float32_2x2(n int, list *uint32, a *float32, ars, acs int, w, init *float32, ldi int, c *float32, ldc int)
 
 //go:noescape
-func neon_float32_2x3(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
+func neon_float32_2x3(n int, list *uint32, a *float32, ars, acs int, w, init *float32, ldi int, c *float32, ldc int)
 
 //go:noescape
-func neon_float32_2x4(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
+func neon_float32_2x4(n int, list *uint32, a *float32, ars, acs int, w, init *float32, ldi int, c *float32, ldc int)
 
 //go:noescape
-func neon_float32_1x1(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
+func neon_float32_1x1(n int, list *uint32, a *float32, ars, acs int, w, init *float32, ldi int, c *float32, ldc int)
 
 //go:noescape
-func neon_float32_1x2(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
+func neon_float32_1x2(n int, list *uint32, a *float32, ars, acs int, w, init *float32, ldi int, c *float32, ldc int)
 
 //go:noescape
-func neon_float32_1x3(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
+func neon_float32_1x3(n int, list *uint32, a *float32, ars, acs int, w, init *float32, ldi int, c *float32, ldc int)
 
 //go:noescape
-func neon_float32_1x4(n int, list *uint32, a *float32, ars, acs int, w, c *float32, ldc int)
+func neon_float32_1x4(n int, list *uint32, a *float32, ars, acs int, w, init *float32, ldi int, c *float32, ldc int)
 
 //go:noescape
-func neon_float64_5x1(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
+func neon_float64_5x1(n int, list *uint32, a *float64, ars, acs int, w, init *float64, ldi int, c *float64, ldc int)
 
 //go:noescape
-func neon_float64_5x2(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
+func neon_float64_5x2(n int, list *uint32, a *float64, ars, acs int, w, init *float64, ldi int, c *float64, ldc int)
 
 //go:noescape
-func neon_float64_5x3(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
+func neon_float64_5x3(n int, list *uint32, a *float64, ars, acs int, w, init *float64, ldi int, c *float64, ldc int)
 
 //go:noescape
-func neon_float64_5x4(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
+func neon_float64_5x4(n int, list *uint32, a *float64, ars, acs int, w, init *float64, ldi int, c *float64, ldc int)
 
 //go:noescape
-func neon_float64_2x1(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
+func neon_float64_2x1(n int, list *uint32, a *float64, ars, acs int, w, init *float64, ldi int, c *float64, ldc int)
 
 //go:noescape
-func neon_float64_2x2(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
+func neon_float64_2x2(n int, list *uint32, a *float64, ars, acs int, w, init *float64, ldi int, c *float64, ldc int)
 
 //go:noescape
-func neon_float64_2x3(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
+func neon_float64_2x3(n int, list *uint32, a *float64, ars, acs int, w, init *float64, ldi int, c *float64, ldc int)
 
 //go:noescape
-func neon_float64_2x4(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
+func neon_float64_2x4(n int, list *uint32, a *float64, ars, acs int, w, init *float64, ldi int, c *float64, ldc int)
 
 //go:noescape
-func neon_float64_1x1(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
+func neon_float64_1x1(n int, list *uint32, a *float64, ars, acs int, w, init *float64, ldi int, c *float64, ldc int)
 
 //go:noescape
-func neon_float64_1x2(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
+func neon_float64_1x2(n int, list *uint32, a *float64, ars, acs int, w, init *float64, ldi int, c *float64, ldc int)
 
 //go:noescape
-func neon_float64_1x3(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
+func neon_float64_1x3(n int, list *uint32, a *float64, ars, acs int, w, init *float64, ldi int, c *float64, ldc int)
 
 //go:noescape
-func neon_float64_1x4(n int, list *uint32, a *float64, ars, acs int, w, c *float64, ldc int)
+func neon_float64_1x4(n int, list *uint32, a *float64, ars, acs int, w, init *float64, ldi int, c *float64, ldc int)
 
 var (
 	neon = kernel[float32]{path: "neon", lanes: 4,

@@ -11,7 +11,7 @@ type Selection[T Float] struct {
 	Groups  []Group[T]
 }
 
-// A block of MulAddSelected has rows of B in all columns: so many bytes, for it should stay in a
+// A block of MulSelected has rows of B in all columns: so many bytes, for it should stay in a
 // second-level cache of 1 MB while all selections go past it, and so many rows at most, for most of
 // what is gathered of them for a panel should stay in the first-level cache.
 const (
@@ -19,7 +19,7 @@ const (
 	selectedRows  = 128
 )
 
-// selectedDepth is how many rows of B a block of MulAddSelected has.
+// selectedDepth is how many rows of B a block of MulSelected has.
 func (m *Matrix[T]) selectedDepth() int {
 	return min(m.K, selectedRows, max(16, selectedBytes/(m.Padded()*int(unsafe.Sizeof(T(0))))))
 }
@@ -33,7 +33,7 @@ func (m *Matrix[T]) selectedDepth() int {
 // adds a source, what was there). n is not 0.
 type gatherKernel[T Float] func(n int, list *uint32, src *T, stride int, at *int, pick *int8, dst *T, ldd int)
 
-// selected is what MulAddSelected works in besides the tile [K][width], in which rows of B in the block
+// selected is what MulSelected works in besides the tile [K][width], in which rows of B in the block
 // have what was gathered.
 type selected struct {
 	// Where the chosen columns are, for all selections together.
@@ -47,17 +47,17 @@ type selected struct {
 	rows  []uint32 // those rows of B in the block that any group of the selection lists
 }
 
-// MulAddSelected computes C ← C + A·B in the wanted columns of each selection, to the bits of
-// MulAddGroups. C is compact: element j of a row belongs to column Columns[j]. It has rows of stride
-// ldc, not less than len(Columns) rounded up to whole vectors, for which Padded() is enough. Its
-// columns from len(Columns) up to there are written too, with what is there plus 0. C must not
-// overlap A. A row of C is in one selection only.
+// MulSelected computes C ← A·B in the wanted columns of each selection, to the bits of MulGroups from
+// zeros. C is compact: element j of a row belongs to column Columns[j]. It has rows of stride ldc, not
+// less than len(Columns) rounded up to whole vectors, for which Padded() is enough. Its columns from
+// len(Columns) up to there are written too, and anything may be in C before. C must not overlap A. A
+// row of C is in one selection only.
 //
 // To gather columns of B takes, for each selection, about as long as the product of 5 to 10 rows
 // with these columns. So this is the faster way where many rows with lists that are alike want few
-// columns: BenchmarkMulAddSelected compares.
-func (m *Matrix[T]) MulAddSelected(c []T, ldc int, selections []Selection[T], s *Scratch[T]) {
-	if m.N == 0 || m.K == 0 {
+// columns: BenchmarkMulSelected compares.
+func (m *Matrix[T]) MulSelected(c []T, ldc int, selections []Selection[T], s *Scratch[T]) {
+	if m.N == 0 {
 		return
 	}
 	depth, lanes := m.selectedDepth(), m.kernel.lanes
@@ -71,8 +71,15 @@ func (m *Matrix[T]) MulAddSelected(c []T, ldc int, selections []Selection[T], s 
 		x := &selections[i]
 		for j := range x.Groups {
 			w.next = append(w.next, 0)
-			if g := &x.Groups[j]; len(g.List) > 0 && len(x.Columns) > 0 {
-				_ = c[(g.Row+g.Rows-1)*ldc+(len(x.Columns)+lanes-1)/lanes*lanes-1]
+			g, padded := &x.Groups[j], (len(x.Columns)+lanes-1)/lanes*lanes
+			switch {
+			case len(x.Columns) == 0:
+			case len(g.List) == 0:
+				for r := g.Row; r < g.Row+g.Rows; r++ {
+					clear(c[r*ldc:][:padded])
+				}
+			default:
+				_ = c[(g.Row+g.Rows-1)*ldc+padded-1]
 				_ = g.A[(g.Rows-1)*g.LDA+len(g.List)-1]
 				_ = m.identity[g.List[len(g.List)-1]]
 				_ = m.data[int(x.Columns[len(x.Columns)-1])*m.K]
@@ -111,7 +118,12 @@ func (m *Matrix[T]) MulAddSelected(c []T, ldc int, selections []Selection[T], s 
 					g := &x.Groups[j]
 					for r := 0; r < g.Rows && n > 0; {
 						h, mulAdd := m.kernel.of(g.Rows-r, vectors)
-						mulAdd(n, &g.List[next[j]], &g.A[r*g.LDA+next[j]], g.LDA, 1, &tile[0], &c[(g.Row+r)*ldc+j0], ldc)
+						to := &c[(g.Row+r)*ldc+j0]
+						init, ldi := to, ldc
+						if next[j] == 0 { // nothing has been added yet
+							init, ldi = &m.zero[0], 0
+						}
+						mulAdd(n, &g.List[next[j]], &g.A[r*g.LDA+next[j]], g.LDA, 1, &tile[0], init, ldi, to, ldc)
 						r += h
 					}
 				}

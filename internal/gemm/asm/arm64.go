@@ -30,7 +30,12 @@ func vectors(first, nv int, t string) string {
 // elements of A in V4 to V8, the tile in V12 to V31.
 func kernel(elem, t string, shift, rows, nv int) {
 	tile := func(r, j int) int { return 12 + r*nv + j }
-	eachRow := func(move func(registers string)) {
+	eachRow := func(first, stride string, at int, move func(registers string)) {
+		line("MOVD %s+%d(FP), R14", first, at)
+		if rows > 1 {
+			line("MOVD %s+%d(FP), R7", stride, at+8)
+			line("LSL $%d, R7", shift)
+		}
 		for r := range rows {
 			move(vectors(tile(r, 0), nv, t))
 			if r < rows-1 {
@@ -38,21 +43,19 @@ func kernel(elem, t string, shift, rows, nv int) {
 			}
 		}
 	}
-	fmt.Fprintf(&text, "\n// func neon_%[1]s_%[2]dx%[3]d(n int, list *uint32, a *%[1]s, ars, acs int, w, c *%[1]s, ldc int)\n", elem, rows, nv)
-	fmt.Fprintf(&text, "TEXT ·neon_%s_%dx%d(SB), NOSPLIT, $0-64\n", elem, rows, nv)
-	for i, name := range []string{"n", "list", "a", "ars", "acs", "w", "c", "ldc"} {
+	fmt.Fprintf(&text, "\n// func neon_%[1]s_%[2]dx%[3]d(n int, list *uint32, a *%[1]s, ars, acs int, w, init *%[1]s, ldi int, c *%[1]s, ldc int)\n", elem, rows, nv)
+	fmt.Fprintf(&text, "TEXT ·neon_%s_%dx%d(SB), NOSPLIT, $0-80\n", elem, rows, nv)
+	for i, name := range []string{"n", "list", "a", "ars", "acs", "w"} {
 		line("MOVD %s+%d(FP), R%d", name, 8*i, i)
 	}
 	line("LSL $%d, R3", shift)
 	line("LSL $%d, R4", shift)
-	line("LSL $%d, R7", shift)
 	line("MOVD $%d, R8", 16*nv) // bytes of a row of w
 	pointer := []int{2, 9, 10, 11, 12}[:rows]
 	for r := 1; r < rows; r++ {
 		line("ADD R3, R%d, R%d", pointer[r-1], pointer[r])
 	}
-	line("MOVD R6, R14")
-	eachRow(func(registers string) { line("VLD1 (R14), %s", registers) })
+	eachRow("init", "ldi", 48, func(registers string) { line("VLD1 (R14), %s", registers) })
 	line("CBZ R0, store")
 	fmt.Fprintf(&text, "\nloop:\n")
 	line("MOVWU.P 4(R1), R13")
@@ -69,8 +72,7 @@ func kernel(elem, t string, shift, rows, nv int) {
 	line("SUBS $1, R0, R0")
 	line("BNE loop")
 	fmt.Fprintf(&text, "\nstore:\n")
-	line("MOVD R6, R14")
-	eachRow(func(registers string) { line("VST1 %s, (R14)", registers) })
+	eachRow("c", "ldc", 64, func(registers string) { line("VST1 %s, (R14)", registers) })
 	line("RET")
 }
 

@@ -2,15 +2,15 @@
 
 // Command gen writes gemm_amd64.s and its Go declarations: the index kernels of package
 // gemm for AVX2 with FMA and for AVX-512, in float32 and float64, for 5 rows, for 2 and for 1; and
-// what gathers columns for MulAddSelected.
+// what gathers columns for MulSelected.
 //
-// A kernel adds to a tile of C the product of rows of A, of which n columns are given, and
-// the rows of a panel w of B that list names:
+// A kernel makes a tile of C of what it starts from and the product of rows of A, of which n columns
+// are given, and the rows of a panel w of B that list names:
 //
-//	c[r·ldc+j] ← c[r·ldc+j] + Σ_t a[r·ars+t·acs]·w[list[t]·width+j],  0 ≤ r < rows, 0 ≤ j < width,
+//	c[r·ldc+j] ← init[r·ldi+j] + Σ_t a[r·ars+t·acs]·w[list[t]·width+j],  0 ≤ r < rows, 0 ≤ j < width,
 //
-// one chain of fused multiply-adds over t for each element, t rising, that starts from the
-// old value. kernelGo in generic.go is the same in plain Go.
+// one chain of fused multiply-adds over t for each element, t rising, that starts from init. kernelGo
+// in generic.go is the same in plain Go.
 package main
 
 import (
@@ -47,7 +47,7 @@ const unroll = 2 // steps in a turn of the main loop
 // and a broadcast element fill the registers: 5·5 + 5 + 1 of 32, 5·2 + 2 + 1 of 16.
 func (f form) kernel(rows, nv int) {
 	name := fmt.Sprintf("%s_%s_%dx%d", f.isa, f.elem, rows, nv)
-	TEXT(name, NOSPLIT, fmt.Sprintf("func(n int, list *uint32, a *%[1]s, ars, acs int, w, c *%[1]s, ldc int)", f.elem))
+	TEXT(name, NOSPLIT, fmt.Sprintf("func(n int, list *uint32, a *%[1]s, ars, acs int, w, init *%[1]s, ldi int, c *%[1]s, ldc int)", f.elem))
 	Pragma("noescape")
 	Doc(fmt.Sprintf("%s is kernelGo for %d rows and a panel %d wide, with fused multiply-adds.", name, rows, nv*f.bytes/f.size))
 	n := Load(Param("n"), GP64())
@@ -55,13 +55,14 @@ func (f form) kernel(rows, nv int) {
 	a := Load(Param("a"), GP64())
 	acs := Load(Param("acs"), GP64())
 	w := Load(Param("w"), GP64())
-	c := Load(Param("c"), GP64())
+	init, c := Load(Param("init"), GP64()), Load(Param("c"), GP64())
 	shift := Imm(uint64(bits.TrailingZeros(uint(f.size))))
 	SHLQ(shift, acs)
 	element := []Mem{{Base: a}} // of A, by row
-	var ldc Register
+	var ldi, ldc Register
 	if rows > 1 {
-		ldc = Load(Param("ldc"), GP64())
+		ldi, ldc = Load(Param("ldi"), GP64()), Load(Param("ldc"), GP64())
+		SHLQ(shift, ldi)
 		SHLQ(shift, ldc)
 		ars := Load(Param("ars"), GP64())
 		SHLQ(shift, ars)
@@ -75,19 +76,17 @@ func (f form) kernel(rows, nv int) {
 	}
 
 	acc := make([]VecVirtual, rows*nv)
-	row := GP64()
-	eachRow := func(op func(i, j int, m Mem)) {
-		MOVQ(c, row)
+	eachRow := func(row, ld Register, op func(i, j int, m Mem)) {
 		for i := range rows {
 			for j := range nv {
 				op(i, j, Mem{Base: row, Disp: j * f.bytes})
 			}
 			if i < rows-1 {
-				ADDQ(ldc, row)
+				ADDQ(ld, row)
 			}
 		}
 	}
-	eachRow(func(i, j int, m Mem) {
+	eachRow(init, ldi, func(i, j int, m Mem) {
 		acc[i*nv+j] = f.reg()
 		f.move(m, acc[i*nv+j])
 	})
@@ -129,7 +128,7 @@ func (f form) kernel(rows, nv int) {
 	JZ(LabelRef("store"))
 	step(0)
 	Label("store")
-	eachRow(func(i, j int, m Mem) { f.move(acc[i*nv+j], m) })
+	eachRow(c, ldc, func(i, j int, m Mem) { f.move(acc[i*nv+j], m) })
 	VZEROUPPER()
 	RET()
 }
