@@ -210,6 +210,13 @@ func (b *Backend[T]) Step(ctx context.Context, s attack.Step) error {
 	if err != nil {
 		return fmt.Errorf("cpu: %w", err)
 	}
+	if !s.Bounds.None() {
+		// As far as any pixel can go. Farther, what the first layer follows of steps (moves.go) would cancel.
+		all := 2 * (T(s.Bounds.Hi) - T(s.Bounds.Lo))
+		for e, v := range size {
+			size[e] = min(v, all)
+		}
+	}
 	b.broken.Store(-1)
 	for e, v := range size[:b.still] {
 		if v != 0 {

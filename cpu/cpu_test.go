@@ -1,9 +1,11 @@
 package cpu
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"testing"
 
 	"advsweep/attack"
@@ -34,44 +36,71 @@ func opener[T Float](o Options) func(*testing.T, *model.Model) backendtest.Backe
 	}
 }
 
-// TestThreads compares the bits that 1, 2, 3 and 8 threads give.
+// TestThreads compares the bits that 1, 2, 3 and 8 threads give: logits and images after BIM, few eps and
+// many, with and without bounds, and walks.
 func TestThreads(t *testing.T) {
+	const n, k = 131, 4
 	r := rand.New(rand.NewPCG(1, 1))
 	m := ref.RandomModel(r, 1, 20, 40, 30, 5)
-	pixels := make([]float32, 331*20)
+	pixels, labels := make([]float32, n*20), make([]int32, n)
 	for i := range pixels {
 		pixels[i] = r.Float32()
 	}
-	labels := make([]int32, 331)
-	eps := []float64{0.01, 0.2, 0.3}
-	var first []float32
-	for _, threads := range []int{1, 2, 3, 8} {
-		b, err := New[float32](m, Options{Threads: threads})
-		if err != nil {
-			t.Fatal(err)
+	for i := range labels {
+		labels[i] = int32(r.IntN(5))
+	}
+	for _, E := range []int{1, 3, 7, 21} {
+		eps := make([]float64, E)
+		for e := range eps {
+			eps[e] = 0.02 * float64(e+E%2)
 		}
-		if err := b.Load(t.Context(), 0, tensor.New(tensor.WithShape(331, 20), tensor.WithBacking(pixels)), labels); err != nil {
-			t.Fatal(err)
-		}
-		if err := b.Begin(t.Context(), 0, 331, eps); err != nil {
-			t.Fatal(err)
-		}
-		for k := range 4 {
-			if err := b.Step(t.Context(), attack.BIM(4).At(k, eps, attack.Bounds{})); err != nil {
-				t.Fatal(err)
-			}
-		}
-		d, err := b.Logits(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		got := d.Data().([]float32)
-		if first == nil {
-			first = got
-		}
-		for i := range got {
-			if math.Float32bits(got[i]) != math.Float32bits(first[i]) {
-				t.Fatalf("%d threads: logit %d is %v, with 1 thread %v", threads, i, got[i], first[i])
+		for _, bounds := range []attack.Bounds{{}, {Lo: 0, Hi: 1}} {
+			var first []float32
+			var walks []attack.Walk
+			for _, threads := range []int{1, 2, 3, 8} {
+				b, err := New[float32](m, Options{Threads: threads})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := b.Load(t.Context(), 0, tensor.New(tensor.WithShape(n, 20), tensor.WithBacking(pixels)), labels); err != nil {
+					t.Fatal(err)
+				}
+				if err := b.Begin(t.Context(), 0, n, eps); err != nil {
+					t.Fatal(err)
+				}
+				for s := range k {
+					if err := b.Step(t.Context(), attack.BIM(k).At(s, eps, bounds)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				var got []float32
+				for _, f := range []func(context.Context) (*tensor.Dense, error){b.Logits, b.Images} {
+					d, err := f(t.Context())
+					if err != nil {
+						t.Fatal(err)
+					}
+					got = append(got, d.Data().([]float32)...)
+				}
+				walked := make([]attack.Walk, n)
+				if err := b.Exact(t.Context(), 0, 0.5, bounds, walked); err != nil {
+					t.Fatal(err)
+				}
+				if first == nil {
+					first, walks = got, walked
+				}
+				for i := range got {
+					if math.Float32bits(got[i]) != math.Float32bits(first[i]) {
+						t.Fatalf("%d eps, bounds %s, %d threads: value %d of the logits and images is %v, with 1 thread %v", E, bounds, threads, i, got[i], first[i])
+					}
+				}
+				for i := range walked {
+					if !reflect.DeepEqual(walked[i], walks[i]) {
+						t.Fatalf("bounds %s, %d threads: walk of image %d is %+v, with 1 thread %+v", bounds, threads, i, walked[i], walks[i])
+					}
+				}
+				if err := b.Close(); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
 	}

@@ -45,6 +45,12 @@ func (b *Backend[T]) Exact(ctx context.Context, lo int, max float64, bounds atta
 	if err := b.rate(ctx, min(lowest, len(b.layers)-1)); err != nil {
 		return err
 	}
+	// With bounds no pixel moves any more from hi - lo on. Where eps is much larger the line of the first layer and what its
+	// stopped pixels are behind would cancel.
+	far := T(max)
+	if all := T(bounds.Hi) - T(bounds.Lo); !bounds.None() && all > 0 {
+		far = min(far, 2*all)
+	}
 	// Images of one label lie together: pairs of them have more units in common.
 	order := make([]int, len(dst))
 	for i := range order {
@@ -58,9 +64,9 @@ func (b *Backend[T]) Exact(ctx context.Context, lo int, max float64, bounds atta
 			w.walk.rows = rows[T]{vec: b.vec, dense: b.dense}
 		}
 		w.walk.image = order[from:to]
-		w.walk.run(to-from, T(max), bounds, lo, dst)
-		for _, i := range order[from:to] { // what is right at T(max) is right up to max, also where they differ
-			if all := dst[i-lo].Correct; len(all) > 0 && all[len(all)-1].Hi >= float64(T(max)) {
+		w.walk.run(to-from, far, bounds, lo, dst)
+		for _, i := range order[from:to] { // what is right at far is right up to max
+			if all := dst[i-lo].Correct; len(all) > 0 && all[len(all)-1].Hi >= float64(far) {
 				last := &all[len(all)-1]
 				last.Lo, last.Hi = min(last.Lo, max), max
 			}
@@ -141,6 +147,10 @@ const (
 	groupsAtOnce = 96
 )
 
+// maxPieces bounds the pieces of one image. Nets of five layers take hundreds. From there on lines are taken for the truth, by a
+// model made to have more kinks that matter, or whose rates are not finite; the checks of the ends tell.
+const maxPieces = 1 << 16
+
 func (w *walk[T]) run(n int, max T, bounds attack.Bounds, lo int, all []attack.Walk) {
 	w.n, w.max, w.bounds = n, max, bounds
 	w.dst = w.dst[:0]
@@ -159,6 +169,9 @@ func (w *walk[T]) run(n int, max T, bounds attack.Bounds, lo int, all []attack.W
 		w.look(w.open[:now])
 		for g := range now {
 			w.conclude(w.open[g]) // appends to open
+		}
+		if w.b.broken.Load() >= 0 {
+			return
 		}
 		w.open = append(w.open[:0], w.open[now:]...)
 	}
@@ -456,12 +469,10 @@ func (w *walk[T]) between(i int, e0, e1 T, z0 [][]T, row0 int, z1 [][]T, row1 in
 	at := func(z [][]T, l, row int) []T { return z[l][row*b.layers[l].stride:][:b.layers[l].out] }
 
 	// How far each margin may lie below and above its line.
-	bent := false
 	clear(w.bound)
 	for l := range L - 1 {
 		if n := b.vec.Kinked(w.list, w.kink, at(z0, l, row0), at(z1, l, row1)); n > 0 {
 			w.weigh(b.rates.at(l+1, y), n)
-			bent = true
 		}
 	}
 	C := b.rates.classes
@@ -477,7 +488,6 @@ func (w *walk[T]) between(i int, e0, e1 T, z0 [][]T, row0 int, z1 [][]T, row1 in
 		if n == 0 {
 			continue
 		}
-		bent = true
 		if !up {
 			w.weigh(b.rates.at(0, y), n)
 			continue
@@ -498,7 +508,19 @@ func (w *walk[T]) between(i int, e0, e1 T, z0 [][]T, row0 int, z1 [][]T, row1 in
 		m[0] = append(m[0], at(z0, L-1, row0)[y]-at(z0, L-1, row0)[c])
 		m[1] = append(m[1], at(z1, L-1, row1)[y]-at(z1, L-1, row1)[c])
 	}
-	if !bent {
+	for k := range m[0] {
+		if d := m[0][k] - m[0][k] + m[1][k] - m[1][k]; d != 0 { // NaN
+			b.broken.Store(int64(w.image[i]))
+			return
+		}
+	}
+	// A unit whose input is 0 but for rounding changes sign again and again, wherever one looks. It moves a margin by less than
+	// rounding does, which no shorter stretch can tell.
+	bend := T(0)
+	for _, v := range w.bound[:2*C] {
+		bend = max(bend, v)
+	}
+	if bend <= w.noise[i]/64 || len(w.pieces[i]) > maxPieces {
 		w.straight(i, e0, e1, m[0], m[1])
 		return
 	}
@@ -551,7 +573,7 @@ func (w *walk[T]) between(i int, e0, e1 T, z0 [][]T, row0 int, z1 [][]T, row1 in
 			}
 			s.eps[len(s.eps)-1] = u1
 		}
-		if p := s.points(); u1-u0 > w.max*4*unit[T]() && p[1] > u0 && p[len(p)-2] < u1 {
+		if p := s.points(); u1-u0 > 4*unit[T]()*w.scale(u1) && p[1] > u0 && p[len(p)-2] < u1 {
 			w.open = append(w.open, s)
 			return
 		}
@@ -641,8 +663,11 @@ type end struct {
 	right             bool // before it
 }
 
-// asides are how far from an end it is checked, in units of rounding of the largest eps. The first is 1e-6 of that
-// in float32. Where a forward pass finds something else there, the logits may cross at so small an angle that they are equal within
+// scale is what x0 + e·s rounds at: that of the pixels or of e, at most the largest eps.
+func (w *walk[T]) scale(e T) T { return min(w.max, max(1, 2*e)) }
+
+// asides are how far from an end it is checked, in units of rounding at scale. The first is 1e-6 in float32
+// of an eps of 1. Where a forward pass finds something else there, the logits may cross at so small an angle that they are equal within
 // rounding, and it is tried again at the next.
 var asides = [...]float64{16, 16 * 16, 16 * 256}
 
@@ -668,21 +693,21 @@ func (w *walk[T]) ends(i int, walk *attack.Walk) {
 // first layer is a + eps·c as for any other step, see ray.
 func (w *walk[T]) check(dst []*attack.Walk) {
 	for k, aside := range asides {
-		step := aside * float64(unit[T]()) * float64(w.max)
+		step := func(e float64) float64 { return aside * float64(unit[T]()) * float64(w.scale(T(e))) }
 		var again []end
 		for lo := 0; lo < len(w.found); lo += groupsAtOnce {
 			some := w.found[lo:min(lo+groupsAtOnce, len(w.found))]
 			images, eps := make([]int, 0, 2*groupsAtOnce), make([]T, 0, 2*groupsAtOnce)
 			for _, e := range some {
 				images = append(images, e.image, e.image)
-				eps = append(eps, T(e.at-min(step, (e.at-e.before)/2)), T(e.at+min(step, (e.after-e.at)/2)))
+				eps = append(eps, T(e.at-min(step(e.at), (e.at-e.before)/2)), T(e.at+min(step(e.at), (e.after-e.at)/2)))
 			}
 			right := w.forward(images, eps)
 			for j, e := range some {
 				walk := dst[e.image]
 				switch agree := right[2*j] == e.right && right[2*j+1] != e.right; {
 				case agree:
-					walk.Within = max(walk.Within, step)
+					walk.Within = max(walk.Within, step(e.at))
 				case k+1 < len(asides):
 					again = append(again, e)
 				default:

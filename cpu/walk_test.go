@@ -1,12 +1,15 @@
 package cpu
 
 import (
-	"fmt"
+	"context"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
+	"time"
 
 	"advsweep/attack"
+	"advsweep/internal/gemm"
 	"advsweep/internal/ref"
 	"advsweep/model"
 
@@ -37,7 +40,11 @@ func testExact[T Float](t *testing.T, kernel string, tol float64) {
 		for range r.IntN(5) {
 			sizes = append(sizes, 1+r.IntN(40))
 		}
-		sizes = append(sizes, 2+r.IntN(9))
+		classes := 2 + r.IntN(9)
+		if seed%16 == 3 {
+			classes += maxRated
+		}
+		sizes = append(sizes, classes)
 		m := ref.RandomModel(r, 1, sizes...)
 		disfigure(r, m)
 		n := 1 + r.IntN(23)
@@ -175,4 +182,241 @@ func images(r *rand.Rand, n int, m *model.Model) (*tensor.Dense, []int32) {
 	return tensor.New(tensor.WithShape(n, in), tensor.WithBacking(pixels)), labels
 }
 
-var _ = fmt.Sprint
+// linears returns the layers of m that have weights.
+func linears(m *model.Model) (all []model.Linear) {
+	for _, layer := range m.Layers {
+		if l, ok := layer.(model.Linear); ok {
+			all = append(all, l)
+		}
+	}
+	return all
+}
+
+// TestBetween takes two points anywhere on a ray, near and far from each other, and compares what is concluded from
+// them alone with 60 points between in float64. A rate too low would show here, where bounds are wide.
+func TestBetween(t *testing.T) {
+	t.Run("float32", func(t *testing.T) { testBetween[float32](t, 2e-5) })
+	t.Run("float64", func(t *testing.T) { testBetween[float64](t, 1e-9) })
+}
+
+func testBetween[T Float](t *testing.T, tol float64) {
+	const n = 3
+	right, wrong, open := 0, 0, 0
+	models := 150
+	if testing.Short() {
+		models = 50
+	}
+	for seed := range models {
+		r := rand.New(rand.NewPCG(77, uint64(seed)))
+		sizes := []int{1 + r.IntN(20)}
+		for range seed % 5 {
+			sizes = append(sizes, 1+r.IntN(12))
+		}
+		classes := 2 + r.IntN(5)
+		if seed%7 == 3 {
+			classes += maxRated
+		}
+		m := ref.RandomModel(r, 1, append(sizes, classes)...)
+		if seed%2 == 0 {
+			disfigure(r, m)
+		}
+		x0, labels := images(r, n, m)
+		farthest := []float64{0.1, 0.5, 3}[r.IntN(3)]
+		b, err := New[T](m, Options{Threads: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Load(t.Context(), 0, x0, labels); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.rate(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		for _, bounds := range []attack.Bounds{{}, {Lo: 0, Hi: 1}, {Lo: -0.25, Hi: 1.5}} {
+			w := &walk[T]{b: b, scratch: &b.scratch[0], rows: rows[T]{vec: b.vec}, n: n, max: T(farthest), bounds: bounds, image: []int{0, 1, 2}}
+			b.broken.Store(-1)
+			if !w.start([]*attack.Walk{{}, {}, {}}) {
+				t.Fatal("not finite")
+			}
+			for i, y := range labels {
+				if b.rates.never[y] {
+					continue
+				}
+				x, g := make([]float64, m.Inputs()), make([]float64, m.Inputs())
+				for k := range x {
+					x[k], g[k] = float64(b.clean(i)[k]), float64(b.sign[i*len(x)+k])
+				}
+				for range 6 {
+					u := r.Float64() * farthest
+					v := u + (farthest-u)*math.Pow(10, -3*r.Float64())
+					w.pieces[i], w.open = w.pieces[i][:0], w.open[:0]
+					s := []stretch[T]{{image: i, n: 2, eps: [gemm.GroupRows]T{T(u), T(v)}}}
+					w.look(s)
+					w.conclude(s[0])
+					left := v - u
+					for _, o := range w.open {
+						left -= float64(o.eps[o.n-1] - o.eps[0])
+						open++
+					}
+					for _, p := range w.pieces[i] {
+						left -= p.hi - p.lo
+						if p.right {
+							right++
+						} else {
+							wrong++
+						}
+						for k := range 60 {
+							eps := p.lo + (p.hi-p.lo)*(float64(k)+0.5)/60
+							z, _ := ref.Forward(m, ref.SignStep(x, x, g, eps, eps, bounds))
+							top, scale := math.Inf(-1), 1.0
+							for c, v := range z {
+								if c != int(y) {
+									top = math.Max(top, v)
+								}
+								scale += math.Abs(v)
+							}
+							if (ref.Argmax(z) == int(y)) != p.right && !(math.Abs(z[y]-top) <= tol*scale) {
+								t.Fatalf("model %d %v, bounds %s, image %d, from points at %v and %v: right from %v to %v is %v, but the margin at %v is %v", seed, sizes, bounds, i, u, v, p.lo, p.hi, p.right, eps, z[y]-top)
+							}
+						}
+					}
+					if !(math.Abs(left) <= 1e-6) {
+						t.Fatalf("model %d %v, bounds %s, image %d: of %v to %v %v is neither known nor open", seed, sizes, bounds, i, u, v, left)
+					}
+				}
+			}
+		}
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("%d pieces right, %d wrong, %d stretches open", right, wrong, open)
+	if right < 100 || wrong < 100 || open < 50 {
+		t.Errorf("the test says too little")
+	}
+}
+
+// TestExactFlicker walks a model of two classes whose logits are equal but for units that are 0 but for
+// rounding, of either sign at any eps: nothing is ever straight, and no bound is ever below rounding.
+func TestExactFlicker(t *testing.T) {
+	t.Run("float32", testExactFlicker[float32])
+	t.Run("float64", testExactFlicker[float64])
+}
+
+func testExactFlicker[T Float](t *testing.T) {
+	const units, width = 8, 40
+	m := ref.RandomModel(rand.New(rand.NewPCG(3, 3)), 1, 30, width, width, width, 5)
+	l := linears(m)
+	values := func(k int) (w, b []float32) {
+		return l[k].Weight.Data().([]float32), l[k].Bias.Data().([]float32)
+	}
+	w, b := values(1)
+	for u := range units { // equal, and positive
+		copy(w[(2*u+1)*width:][:width], w[2*u*width:][:width])
+		b[2*u], b[2*u+1] = 9, 9
+	}
+	w, b = values(2)
+	for u := range units { // their difference
+		clear(w[u*width:][:width])
+		w[u*width+2*u], w[u*width+2*u+1], b[u] = 0.37, -0.37, 0
+	}
+	w, b = values(3)
+	copy(w[width:][:width], w[:width])
+	b[0], b[1] = 100, 100
+	for u := range units {
+		w[width+u]++
+	}
+	pixels := make([]uint8, 30)
+	for i := range pixels {
+		pixels[i] = uint8(7 * i)
+	}
+	back, err := New[T](m, Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer back.Close()
+	if err := back.Load(t.Context(), 0, tensor.New(tensor.WithShape(1, 30), tensor.WithBacking(pixels)), []int32{1}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for _, bounds := range []attack.Bounds{{}, {Lo: 0, Hi: 1}} {
+		if err := back.Exact(ctx, 0, 0.3, bounds, make([]attack.Walk, 1)); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(back.scratch[0].walk.pieces[0]); n > maxPieces/8 {
+			t.Errorf("bounds %s: %d pieces", bounds, n)
+		}
+	}
+}
+
+// TestExactLarge compares counts with those of the grid where the largest eps is far from the scale of pixels, and
+// wants an error where logits overflow.
+func TestExactLarge(t *testing.T) {
+	t.Run("float32", testExactLarge[float32])
+	t.Run("float64", testExactLarge[float64])
+}
+
+func testExactLarge[T Float](t *testing.T) {
+	const n = 40
+	for _, scale := range []float32{1, 1e-30, 1e5} {
+		r := rand.New(rand.NewPCG(7, 9))
+		m := ref.RandomModel(r, 1, 20, 30, 30, 5)
+		for _, l := range linears(m) {
+			w := l.Weight.Data().([]float32)
+			for i := range w {
+				w[i] *= scale
+			}
+		}
+		x0, labels := images(r, n, m)
+		b, err := New[T](m, Options{Threads: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Load(t.Context(), 0, x0, labels); err != nil {
+			t.Fatal(err)
+		}
+		eps := []float64{0, 1e-35, 1e-31, 1e-4, 0.01, 0.1, 0.2, 0.3, 0.5, 1, 10, 99, 1e4, 1e29, 1e30}
+		for e, largest := range eps[1:] {
+			eps := eps[:e+2]
+			for _, bounds := range []attack.Bounds{{}, {Lo: 0, Hi: 1}} {
+				if err := b.Begin(t.Context(), 0, n, eps); err != nil {
+					t.Fatal(err)
+				}
+				if err := b.Step(t.Context(), attack.FGSM().At(0, eps, bounds)); err != nil {
+					t.Fatal(err)
+				}
+				want := make([]int, len(eps))
+				bad, err := b.Count(t.Context(), want, make([]int, len(eps)), make([]bool, n))
+				if err != nil {
+					t.Fatal(err)
+				}
+				walks := make([]attack.Walk, n)
+				err = b.Exact(t.Context(), 0, largest, bounds, walks)
+				if (err != nil) != (bad >= 0) {
+					t.Fatalf("weights times %v, bounds %s, eps up to %v: %v; row %d of the grid is not finite", scale, bounds, largest, err, bad)
+				}
+				if err != nil {
+					continue
+				}
+				got := make([]int, len(eps))
+				for i, w := range walks {
+					for k, e := range eps {
+						if w.At(e, largest) {
+							got[k]++
+						}
+					}
+					if len(w.Disagreed) > 0 {
+						t.Errorf("weights times %v, bounds %s, eps up to %v, image %d: forward passes disagree at %v", scale, bounds, largest, i, w.Disagreed)
+					}
+				}
+				if !slices.Equal(got, want) {
+					t.Errorf("weights times %v, bounds %s, eps %v: %v right, on the grid %v", scale, bounds, eps, got, want)
+				}
+			}
+		}
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

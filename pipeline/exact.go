@@ -124,7 +124,11 @@ func (r *run) exact(ctx context.Context, b Exacter, a attack.Attack) (Curve, err
 		w := &x.Walks[i]
 		near := false
 		for e, eps := range r.Eps {
-			if w.At(eps, max) {
+			right := w.At(eps, max)
+			if eps == 0 { // an interval does not tell of a tie there
+				right = w.Class == int(r.labels[i])
+			}
+			if right {
 				c.Correct[e]++
 			}
 			if w.Zero {

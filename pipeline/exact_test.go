@@ -9,7 +9,9 @@ import (
 	"testing"
 
 	"advsweep/attack"
+	"advsweep/dataset"
 	"advsweep/internal/ref"
+	"advsweep/model"
 	"advsweep/pipeline"
 
 	"gorgonia.org/tensor"
@@ -137,5 +139,28 @@ func TestExactRefusals(t *testing.T) {
 	}
 	if err := b.Exact(t.Context(), 0, 1, attack.Bounds{}, walks); err == nil {
 		t.Error("closed: no error")
+	}
+}
+
+// TestExactTie: two clean images of which two classes have the same logits, and the first of them is taken. That is so at eps 0
+// alone, but counts there, as on the grid.
+func TestExactTie(t *testing.T) {
+	m := ref.RandomModel(rand.New(rand.NewPCG(1, 1)), 1, 2, 2, 3)
+	for l, v := range [][]float32{{1, 0, 0, 1}, {1, 1}, {1, 2, 2, 1, -3, -3}, {0, 0, 0}} {
+		layer := m.Layers[l/2*2].(model.Linear)
+		d := []*tensor.Dense{layer.Weight, layer.Bias}[l%2]
+		copy(d.Data().([]float32), v)
+	}
+	x := tensor.New(tensor.WithShape(2, 1, 2), tensor.WithBacking(make([]uint8, 4)))
+	set := &dataset.Set{Images: x, Labels: []int32{0, 1}}
+	s := pipeline.Sweep{Attacks: []attack.Attack{attack.FGSM()}, Eps: []float64{0, 0.5}}
+	for _, s.Exact = range []bool{false, true} {
+		res, err := s.Run(t.Context(), open[float32](t, m), set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := res.Curves[0].Correct; !slices.Equal(got, []int{1, 0}) || res.Clean != 1 {
+			t.Errorf("exact %v: %v right, %d clean, want [1 0] and 1", s.Exact, got, res.Clean)
+		}
 	}
 }
