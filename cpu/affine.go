@@ -85,10 +85,3 @@ func stride[T Float](n int) int {
 	}
 	return n
 }
-
-// biases writes the bias to n rows of z [n, stride].
-func (a *affine[T]) biases(z []T, n int) {
-	for r := range n {
-		copy(z[r*a.stride:][:a.stride], a.bias)
-	}
-}

@@ -56,6 +56,7 @@ type Backend[T Float] struct {
 	kernel  string
 	vec     gemm.Vector[T]
 	layers  []affine[T]
+	zeros   []T       // as many as any layer has inputs or outputs
 	rates   *rates[T] // once a walk has asked for them
 	in, out int       // I, O
 	width   int       // outputs of the first layer
@@ -122,6 +123,9 @@ func New[T Float](m *model.Model, o Options) (*Backend[T], error) {
 		}
 	}
 	b.in, b.width, b.out = b.layers[0].in, b.layers[0].out, b.layers[len(b.layers)-1].out
+	for _, a := range b.layers {
+		b.zeros = make([]T, max(len(b.zeros), a.stride, a.below))
+	}
 	b.scratch = make([]scratch[T], o.Threads)
 	for i := range b.scratch {
 		b.scratch[i].rows = rows[T]{vec: b.vec, dense: b.dense}

@@ -48,10 +48,9 @@ func (b *Backend[T]) enterMoves(ctx context.Context, s attack.Step, size []T) er
 		var z0 []T
 		if !b.dense {
 			z0 = b.affine(w, b.x0[(b.lo+from)*b.in:], n, unlike)
-			clear(slope)
 			w.rows.reset(n, b.in)
 			unlike(&w.rows, n, b.in, func(row, count int) int { return w.rows.nonZero(row, count, d, b.in, b.in) })
-			w.rows.multiply(slope, a.stride, a.wt)
+			w.rows.multiplyFrom(b.zeros, slope, a.stride, a.wt)
 		}
 		// Where a pixel stops short, what is left of its move.
 		rows := n * E

@@ -41,10 +41,9 @@ func (b *Backend[T]) neighbours(lo, hi, skip int) split[T] {
 func (b *Backend[T]) affine(w *scratch[T], x []T, n int, s split[T]) []T {
 	a := &b.layers[0]
 	w.z0 = resize(w.z0, n*a.stride)
-	a.biases(w.z0, n)
 	w.rows.reset(n, a.in)
 	s(&w.rows, n, a.in, func(row, count int) int { return w.rows.nonZero(row, count, x, a.in, a.in) })
-	w.rows.multiply(w.z0, a.stride, a.wt)
+	w.rows.multiplyFrom(a.bias, w.z0, a.stride, a.wt)
 	return w.z0
 }
 
@@ -53,10 +52,9 @@ func (b *Backend[T]) up(r *rows[T], z [][]T, l, n int, s split[T]) {
 	for ; l < len(b.layers); l++ {
 		a, ld := &b.layers[l], b.layers[l-1].stride
 		z[l] = resize(z[l], n*a.stride)
-		a.biases(z[l], n)
 		r.reset(n, a.in)
 		s(r, n, a.in, func(row, count int) int { return r.positive(row, count, z[l-1], z[l-1], ld, a.in) })
-		r.multiply(z[l], a.stride, a.wt)
+		r.multiplyFrom(a.bias, z[l], a.stride, a.wt)
 	}
 }
 
@@ -106,10 +104,7 @@ func (b *Backend[T]) down(w *scratch[T], r *rows[T], z [][]T, n int, s split[T],
 		if l > 0 && a.relu {
 			b.selected(w, r, grad[1], z[l-1], a, stripes)
 		}
-		for _, group := range r.groups {
-			clear(grad[1][group.Row*a.below:][:group.Rows*a.below])
-		}
-		r.multiply(grad[1], a.below, a.w)
+		r.multiplyFrom(b.zeros, grad[1], a.below, a.w)
 		grad[0], grad[1] = grad[1], grad[0]
 	}
 	return grad[0]

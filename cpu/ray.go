@@ -41,10 +41,9 @@ func (b *Backend[T]) enterRay(ctx context.Context, s attack.Step, size []T) erro
 			}
 		}
 		c := p.c[lo*l.stride : hi*l.stride]
-		clear(c)
 		w.rows.reset(n, b.in)
 		unlike(&w.rows, n, b.in, func(row, count int) int { return w.rows.nonZero(row, count, w.x, b.in, b.in) })
-		w.rows.multiply(c, l.stride, l.wt)
+		w.rows.multiplyFrom(b.zeros, c, l.stride, l.wt)
 	})
 	p.on, p.second = err == nil, false
 	return err
@@ -58,14 +57,12 @@ func (b *Backend[T]) enterSecond(ctx context.Context) error {
 	err := b.each(ctx, images, blockRows, func(w *scratch[T], lo, hi int) {
 		n := hi - lo
 		a, c, z, d := p.a[lo*l.stride:], p.c[lo*l.stride:], p.z[lo*l2.stride:hi*l2.stride], p.d[lo*l2.stride:hi*l2.stride]
-		l2.biases(z, n)
 		w.rows.reset(n, l2.in)
 		unlike(&w.rows, n, l2.in, func(row, count int) int { return w.rows.positive(row, count, a, a, l.stride, l2.in) })
-		w.rows.multiply(z, l2.stride, l2.wt)
-		clear(d)
+		w.rows.multiplyFrom(l2.bias, z, l2.stride, l2.wt)
 		w.rows.reset(n, l2.in)
 		unlike(&w.rows, n, l2.in, func(row, count int) int { return w.rows.positive(row, count, c, a, l.stride, l2.in) })
-		w.rows.multiply(d, l2.stride, l2.wt)
+		w.rows.multiplyFrom(b.zeros, d, l2.stride, l2.wt)
 	})
 	p.second = err == nil
 	return err

@@ -111,8 +111,18 @@ func (r *rows[T]) back(m mark) {
 
 // multiply adds the product of the listed rows and m to z, rows of stride ld.
 func (r *rows[T]) multiply(z []T, ld int, m *gemm.Matrix[T]) {
+	r.count(m)
+	m.MulAddGroups(z, ld, r.groups)
+}
+
+// multiplyFrom writes from, a bias or zeros, and the product of the listed rows and m to z, rows of stride ld.
+func (r *rows[T]) multiplyFrom(from, z []T, ld int, m *gemm.Matrix[T]) {
+	r.count(m)
+	m.MulGroups(z, ld, r.groups, from)
+}
+
+func (r *rows[T]) count(m *gemm.Matrix[T]) {
 	for _, g := range r.groups {
 		r.flop += 2 * uint64(g.Rows*len(g.List)*m.N)
 	}
-	m.MulAddGroups(z, ld, r.groups)
 }

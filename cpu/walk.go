@@ -245,16 +245,14 @@ func (w *walk[T]) start(dst []*attack.Walk) bool {
 	// The slopes of the first two layers at eps 0.
 	a := &b.layers[0]
 	w.c = resize(w.c, n*a.stride)
-	clear(w.c)
 	w.rows.reset(n, b.in)
 	unlike(&w.rows, n, b.in, func(row, count int) int { return w.rows.nonZero(row, count, w.s, b.in, b.in) })
-	w.rows.multiply(w.c, a.stride, a.wt)
+	w.rows.multiplyFrom(b.zeros, w.c, a.stride, a.wt)
 	if L > 1 {
 		a := &b.layers[1]
 		w.d = resize(w.d, n*a.stride)
-		clear(w.d)
 		w.positive(w.c, w.clean[0], 1)
-		w.rows.multiply(w.d, a.stride, a.wt)
+		w.rows.multiplyFrom(b.zeros, w.d, a.stride, a.wt)
 	}
 
 	for i := range n {
@@ -747,10 +745,7 @@ func (w *walk[T]) forward(images []int, eps []T) []bool {
 				return w.rows.positive(row, count, w.points[l-1], w.points[l-1], ld, a.in)
 			})
 		}
-		for r := range n {
-			copy(z[r*a.stride:], a.bias)
-		}
-		w.rows.multiply(z, a.stride, a.wt)
+		w.rows.multiplyFrom(a.bias, z, a.stride, a.wt)
 	}
 	top := &b.layers[len(b.layers)-1]
 	class, right := make([]int32, 1), make([]bool, n)
