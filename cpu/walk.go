@@ -116,7 +116,7 @@ type stop[T Float] struct {
 }
 
 // A stretch is a part of an image's ray on which it is not yet known where its label is given, with the points to look
-// at: five, or one, as a product takes them.
+// at: five or two, as a product takes them.
 type stretch[T Float] struct {
 	image int
 	from  int8 // what lies before the first point: see below
@@ -339,9 +339,10 @@ func (w *walk[T]) rounding(i int, z [][]T, row int) T {
 	for l := range b.layers {
 		terms += b.layers[l].in
 	}
-	sum := T(1)
-	for _, v := range z[L-1][row*b.layers[L-1].stride:][:b.out] {
-		sum = max(sum, v, -v)
+	sum := T(0)
+	for o, v := range z[L-1][row*b.layers[L-1].stride:][:b.out] {
+		bias := b.layers[L-1].bias[o]
+		sum = max(sum, v, -v, bias, -bias)
 	}
 	if L > 1 {
 		a := &b.layers[L-2]
