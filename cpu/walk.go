@@ -520,7 +520,7 @@ func (w *walk[T]) between(i int, e0, e1 T, z0 [][]T, row0 int, z1 [][]T, row1 in
 	for _, v := range w.bound[:2*C] {
 		bend = max(bend, v)
 	}
-	if bend <= w.noise[i]/64 || len(w.pieces[i]) > maxPieces {
+	if bend <= w.noise[i]/256 || len(w.pieces[i]) > maxPieces {
 		w.straight(i, e0, e1, m[0], m[1])
 		return
 	}
