@@ -149,7 +149,7 @@ const (
 
 // maxPieces bounds the pieces of one image. Nets of five layers take hundreds. From there on lines are taken for the truth, by a
 // model made to have more kinks that matter, or whose rates are not finite; the checks of the ends tell.
-const maxPieces = 1 << 16
+const maxPieces = 1 << 14
 
 func (w *walk[T]) run(n int, max T, bounds attack.Bounds, lo int, all []attack.Walk) {
 	w.n, w.max, w.bounds = n, max, bounds
