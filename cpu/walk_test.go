@@ -344,8 +344,8 @@ func testExactFlicker[T Float](t *testing.T) {
 		if err := back.Exact(ctx, 0, 0.3, bounds, make([]attack.Walk, 1)); err != nil {
 			t.Fatal(err)
 		}
-		if n := len(back.scratch[0].walk.pieces[0]); n > maxPieces/8 {
-			t.Errorf("bounds %s: %d pieces", bounds, n)
+		if n := back.scratch[0].walk.opened[0]; n > maxOpened/4 {
+			t.Errorf("bounds %s: %d stretches opened", bounds, n)
 		}
 	}
 }
