@@ -99,6 +99,7 @@ type walk[T Float] struct {
 	noise  []T         // what rounding may do to a margin [n]
 	pieces [][]piece   // what is known [n]
 	active []int       // units of the first layer [n]
+	opened []int       // stretches looked at again so far [n]
 	open   []stretch[T]
 	margin [2][]T // [O]
 	part   [2][]T
@@ -147,9 +148,9 @@ const (
 	groupsAtOnce = 96
 )
 
-// maxPieces bounds the pieces of one image. Nets of five layers take hundreds. From there on lines are taken for the truth, by a
-// model made to have more kinks that matter, or whose rates are not finite; the checks of the ends tell.
-const maxPieces = 1 << 16
+// maxOpened bounds the stretches of one image that are looked at again. Nets of five layers take hundreds. From there on lines are
+// taken for the truth, by a model made to have more kinks that matter, or whose rates are not finite; the checks of the ends tell.
+const maxOpened = 1 << 13
 
 func (w *walk[T]) run(n int, max T, bounds attack.Bounds, lo int, all []attack.Walk) {
 	w.n, w.max, w.bounds = n, max, bounds
@@ -189,6 +190,7 @@ func (w *walk[T]) start(dst []*attack.Walk) bool {
 	w.clean, w.points = resize(w.clean, L), resize(w.points, L)
 	w.stops, w.pieces = resize(w.stops, n), resize(w.pieces, n)
 	w.guess, w.noise, w.active = resize(w.guess, n), resize(w.noise, n), resize(w.active, n)
+	w.opened = resize(w.opened, n)
 	w.margin[0], w.margin[1] = resize(w.margin[0], b.out), resize(w.margin[1], b.out)
 	w.part[0], w.part[1] = resize(w.part[0], b.out), resize(w.part[1], b.out)
 	widest := b.in
@@ -256,7 +258,7 @@ func (w *walk[T]) start(dst []*attack.Walk) bool {
 	}
 
 	for i := range n {
-		w.pieces[i] = w.pieces[i][:0]
+		w.pieces[i], w.opened[i] = w.pieces[i][:0], 0
 		if b.rates.never[b.labels[w.image[i]]] {
 			w.know(i, 0, w.max, false)
 			continue
@@ -519,7 +521,7 @@ func (w *walk[T]) between(i int, e0, e1 T, z0 [][]T, row0 int, z1 [][]T, row1 in
 	for _, v := range w.bound[:2*C] {
 		bend = max(bend, v)
 	}
-	if bend <= w.noise[i]/64 || len(w.pieces[i]) > maxPieces {
+	if bend <= w.noise[i]/256 || w.opened[i] > maxOpened {
 		w.straight(i, e0, e1, m[0], m[1])
 		return
 	}
@@ -574,6 +576,7 @@ func (w *walk[T]) between(i int, e0, e1 T, z0 [][]T, row0 int, z1 [][]T, row1 in
 		}
 		if p := s.points(); u1-u0 > 4*unit[T]()*w.scale(u1) && p[1] > u0 && p[len(p)-2] < u1 {
 			w.open = append(w.open, s)
+			w.opened[i]++
 			return
 		}
 		// So short that rounding decides: take the line for the truth.

@@ -352,8 +352,8 @@ func testExactFlicker[T Float](t *testing.T) {
 		if err := back.Exact(ctx, 0, 0.3, bounds, make([]attack.Walk, 1)); err != nil {
 			t.Fatal(err)
 		}
-		if n := len(back.scratch[0].walk.pieces[0]); n > maxPieces/8 {
-			t.Errorf("bounds %s: %d pieces", bounds, n)
+		if n := back.scratch[0].walk.opened[0]; n > maxOpened/4 {
+			t.Errorf("bounds %s: %d stretches opened", bounds, n)
 		}
 	}
 }
@@ -425,6 +425,123 @@ func testExactLarge[T Float](t *testing.T) {
 		}
 		if err := b.Close(); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// TestExactTied: two classes that differ in a dead unit only, so that they tie everywhere. The first of them is given.
+func TestExactTied(t *testing.T) {
+	m := ref.RandomModel(rand.New(rand.NewPCG(4, 4)), 1, 3, 4, 3)
+	l := linears(m)
+	w, b := l[0].Weight.Data().([]float32), l[0].Bias.Data().([]float32)
+	clear(w[:3])
+	b[0] = -1
+	w, b = l[1].Weight.Data().([]float32), l[1].Bias.Data().([]float32)
+	copy(w[4:8], w[:4])
+	w[4]++
+	clear(w[8:])
+	b[0], b[1], b[2] = 50, 50, 0
+	back, err := New[float32](m, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer back.Close()
+	if err := back.Load(t.Context(), 0, tensor.New(tensor.WithShape(3, 3), tensor.WithBacking(make([]uint8, 9))), []int32{0, 1, 2}); err != nil {
+		t.Fatal(err)
+	}
+	walks := make([]attack.Walk, 3)
+	if err := back.Exact(t.Context(), 0, 0.5, attack.Bounds{}, walks); err != nil {
+		t.Fatal(err)
+	}
+	for y, want := range [][]attack.Interval{{{Lo: 0, Hi: 0.5}}, nil, nil} {
+		if got := walks[y].Correct; !slices.Equal(got, want) {
+			t.Errorf("label %d: right in %v, want %v", y, got, want)
+		}
+	}
+}
+
+// TestCheck hands the check of ends some that are in the wrong place, or the wrong way round.
+func TestCheck(t *testing.T) {
+	r := rand.New(rand.NewPCG(6, 6))
+	m := ref.RandomModel(r, 1, 30, 40, 40, 5)
+	const n, farthest = 20, 0.5
+	x0, labels := images(r, n, m)
+	b, err := New[float32](m, Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if err := b.Load(t.Context(), 0, x0, labels); err != nil {
+		t.Fatal(err)
+	}
+	walks := make([]attack.Walk, n)
+	if err := b.Exact(t.Context(), 0, farthest, attack.Bounds{}, walks); err != nil {
+		t.Fatal(err)
+	}
+	w, ends := b.scratch[0].walk, 0
+	for i, image := range w.image {
+		v := walks[image]
+		if len(v.Correct) != 1 || v.Correct[0].Lo > 0 || v.Correct[0].Hi > 0.9*farthest {
+			continue
+		}
+		at := v.Correct[0].Hi
+		for _, c := range []struct {
+			end  end
+			want int
+		}{
+			{end{i, 0, at, farthest, true}, 0},
+			{end{i, 0, at, farthest, false}, 1},
+			{end{i, 0, at * 0.9, farthest, true}, 1},
+			{end{i, 0, at * 1.1, farthest, true}, 1},
+		} {
+			dst := make([]*attack.Walk, n)
+			for k := range dst {
+				dst[k] = &attack.Walk{}
+			}
+			w.found = append(w.found[:0], c.end)
+			w.check(dst)
+			if got := len(dst[i].Disagreed); got != c.want {
+				t.Errorf("image %d, right before %v: of an end at %v, right before it %v, %d disagree, want %d", image, at, c.end.at, c.end.right, got, c.want)
+			}
+			ends++
+		}
+	}
+	if ends < 20 {
+		t.Errorf("%d ends: the test says too little", ends)
+	}
+}
+
+// TestStillZero: a gradient that is zero in every pixel is told of rows that stand still too, whose gradient is not taken anew.
+func TestStillZero(t *testing.T) {
+	m := ref.RandomModel(rand.New(rand.NewPCG(4, 4)), 1, 3, 4, 3)
+	first := linears(m)[0]
+	clear(first.Weight.Data().([]float32))
+	b, err := New[float32](m, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if err := b.Load(t.Context(), 0, tensor.New(tensor.WithShape(1, 3), tensor.WithBacking(make([]uint8, 3))), []int32{0}); err != nil {
+		t.Fatal(err)
+	}
+	eps := []float64{0, 0.1, 0.2}
+	for _, bounds := range []attack.Bounds{{}, {Lo: 0, Hi: 1}} {
+		if err := b.Begin(t.Context(), 0, 1, eps); err != nil {
+			t.Fatal(err)
+		}
+		for k, a := range []attack.Attack{attack.Noise(3), attack.BIM(2)} {
+			zero := make([]bool, len(eps))
+			if err := b.Step(t.Context(), a.At(k, eps, bounds)); err != nil {
+				t.Fatal(err)
+			}
+			if err := b.ZeroGradient(t.Context(), zero); err != nil {
+				t.Fatal(err)
+			}
+			for e, got := range zero {
+				if got != (k == 1) {
+					t.Errorf("bounds %s, after step %d, eps %v: zero gradient is %v", bounds, k, eps[e], got)
+				}
+			}
 		}
 	}
 }
