@@ -63,7 +63,7 @@ type Backend[T Float] struct {
 	threads int
 	dense   bool
 	scratch []scratch[T]
-	broken  atomic.Int64 // an image whose gradient was not finite in a Step, or -1
+	broken  atomic.Int64 // the first image of which something was not finite, or -1; see fail
 	closed  bool
 
 	// Set by Load: clean images x0 [N, I], labels [N], and their gradients' signs, which
@@ -259,6 +259,16 @@ func (b *Backend[T]) Step(ctx context.Context, s attack.Step) error {
 	return nil
 }
 
+// fail notes that something of image i, of the loaded ones, is not finite. Of several the first is told, whatever the threads.
+func (b *Backend[T]) fail(i int) {
+	for {
+		old := b.broken.Load()
+		if old >= 0 && old <= int64(i) || b.broken.CompareAndSwap(old, int64(i)) {
+			return
+		}
+	}
+}
+
 // image returns the place of row r among the loaded images and among eps.
 func (b *Backend[T]) image(r int) (i, e int) { return b.lo + r/len(b.eps), r % len(b.eps) }
 
@@ -304,7 +314,7 @@ func (b *Backend[T]) signClean(ctx context.Context) error {
 			b.flat[i], finite = signOf(b.sign[i*b.in:][:b.in], g[(i-lo)*b.layers[0].below:][:b.in])
 			b.signed[i] = finite
 			if !finite {
-				b.broken.Store(int64(i))
+				b.fail(i)
 			}
 		}
 	})

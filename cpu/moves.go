@@ -157,7 +157,7 @@ func (b *Backend[T]) move(ctx context.Context, s attack.Step, size []T) error {
 			// The differences of moves take the gradient's place.
 			zero, finite := b.vec.Move(b.x[r*b.in:][:b.in], v, g, g, b.clean(i), size[e], ball, bottom, top)
 			if !finite {
-				b.broken.Store(int64(i))
+				b.fail(i)
 			}
 			if zero && s.Direction == attack.Gradient {
 				b.zero[r] = true

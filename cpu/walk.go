@@ -107,6 +107,7 @@ type walk[T Float] struct {
 	kink   []T      // how far each goes,
 	bound  []T      // and how far they let margins go: below and above for each rival [2·C, whole vectors]
 	found  []end
+	failed bool // something is not finite
 	x      []T
 }
 
@@ -171,7 +172,7 @@ func (w *walk[T]) run(n int, max T, bounds attack.Bounds, lo int, all []attack.W
 		for g := range now {
 			w.conclude(w.open[g]) // appends to open
 		}
-		if w.b.broken.Load() >= 0 {
+		if w.failed {
 			return
 		}
 		w.open = append(w.open[:0], w.open[now:]...)
@@ -199,7 +200,7 @@ func (w *walk[T]) start(dst []*attack.Walk) bool {
 	}
 	w.list, w.kink = resize(w.list, widest+gemm.VectorPad), resize(w.kink, widest+gemm.VectorPad)
 	w.bound = resize(w.bound, b.rates.at(L-1, 0).Padded())
-	w.open, w.found = w.open[:0], w.found[:0]
+	w.open, w.found, w.failed = w.open[:0], w.found[:0], false
 
 	// The clean images, their classes, and their gradients.
 	w.clean[0] = resize(w.clean[0], n*b.layers[0].stride)
@@ -214,10 +215,12 @@ func (w *walk[T]) start(dst []*attack.Walk) bool {
 		class := make([]int32, 1)
 		argmax(class, w.clean[L-1][i*top.stride:], b.out, 0)
 		if class[0] < 0 {
-			b.broken.Store(int64(w.image[i]))
-			return false
+			w.fail(i)
 		}
 		*dst[i] = attack.Walk{Class: int(class[0])}
+	}
+	if w.failed {
+		return false
 	}
 	b.loss(w.scratch, w.clean, n, func(r int) int32 { return b.labels[w.image[r]] })
 	for i := range n {
@@ -232,8 +235,7 @@ func (w *walk[T]) start(dst []*attack.Walk) bool {
 		g, s := grad[i*b.layers[0].below:][:b.in], b.sign[w.image[i]*b.in:][:b.in]
 		zero, finite := signOf(s, g)
 		if !finite {
-			b.broken.Store(int64(w.image[i]))
-			return false
+			w.fail(i)
 		}
 		b.flat[w.image[i]], b.signed[w.image[i]] = zero, true
 		dst[i].Zero = zero
@@ -242,6 +244,10 @@ func (w *walk[T]) start(dst []*attack.Walk) bool {
 		} else {
 			w.guess[i] = -1
 		}
+	}
+
+	if w.failed {
+		return false
 	}
 
 	// The slopes of the first two layers at eps 0.
@@ -268,6 +274,12 @@ func (w *walk[T]) start(dst []*attack.Walk) bool {
 		w.firstPoints(i)
 	}
 	return true
+}
+
+// fail notes that something of image i is not finite.
+func (w *walk[T]) fail(i int) {
+	w.failed = true
+	w.b.fail(w.image[i])
 }
 
 // positive lists the images' rows of v where m is positive, the input of layer l.
@@ -511,7 +523,7 @@ func (w *walk[T]) between(i int, e0, e1 T, z0 [][]T, row0 int, z1 [][]T, row1 in
 	}
 	for k := range m[0] {
 		if d := m[0][k] - m[0][k] + m[1][k] - m[1][k]; d != 0 { // NaN
-			b.broken.Store(int64(w.image[i]))
+			w.fail(i)
 			return
 		}
 	}
