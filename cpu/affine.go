@@ -20,7 +20,7 @@ type affine[T Float] struct {
 }
 
 func newAffine[T Float](kernel string, l model.Linear) affine[T] {
-	w := batch.Floats[T](l.Weight)
+	w := batch.Floats[T](nil, l.Weight)
 	a := affine[T]{weight: w, in: l.Weight.Shape()[1], out: l.Weight.Shape()[0]}
 	a.wt = gemm.NewMatrix[T](kernel, a.in, a.out)
 	a.wt.Pack(w, 1, a.in)
@@ -28,7 +28,7 @@ func newAffine[T Float](kernel string, l model.Linear) affine[T] {
 	a.w.Pack(w, a.in, 1)
 	a.stride, a.below = stride[T](a.wt.Padded()), stride[T](a.w.Padded())
 	a.bias = make([]T, a.stride)
-	copy(a.bias, batch.Floats[T](l.Bias))
+	copy(a.bias, batch.Floats[T](nil, l.Bias))
 	return a
 }
 

@@ -174,15 +174,17 @@ func (b *Backend[T]) Load(ctx context.Context, first int, x0 *tensor.Dense, labe
 	if err := batch.Load(first, x0, labels, b.in, b.out); err != nil {
 		return fmt.Errorf("cpu: %w", err)
 	}
-	x := batch.Floats[T](x0)
-	lo, hi, err := batch.Range(x, first, b.in)
-	if err != nil {
+	b.rows, b.eps, b.labels = 0, nil, b.labels[:0] // what was there is overwritten
+	b.x0 = batch.Floats(b.x0, x0)
+	var err error
+	if bytes, ok := x0.Data().([]uint8); ok {
+		b.min, b.max = batch.ByteRange[T](bytes)
+	} else if b.min, b.max, err = batch.Range(b.x0, first, b.in); err != nil {
 		return fmt.Errorf("cpu: %w", err)
 	}
-	b.first, b.x0, b.min, b.max = first, x, lo, hi
-	b.labels = append(b.labels[:0], labels...)
-	b.sign, b.signed, b.flat = make([]int8, len(x)), make([]bool, len(labels)), make([]bool, len(labels))
-	b.rows, b.eps = 0, nil
+	b.first, b.labels = first, append(b.labels, labels...)
+	b.sign, b.signed, b.flat = resize(b.sign, len(b.x0)), resize(b.signed, len(labels)), resize(b.flat, len(labels))
+	clear(b.signed)
 	return ctx.Err()
 }
 

@@ -28,7 +28,7 @@ func (p *part) newLayer(l model.Linear, product string) (layer, error) {
 	if n := max(int64(padRows(out))*int64(padded(in)), int64(padRows(in))*int64(padded(out))); n >= 1<<32 { // see kernels/gemm.cuh
 		return layer{}, fmt.Errorf("gpu: weights [%d %d] take %d elements on the device, want less than 2^32", out, in, n)
 	}
-	w, b := batch.Floats[float32](l.Weight), batch.Floats[float32](l.Bias)
+	w, b := batch.Floats[float32](nil, l.Weight), batch.Floats[float32](nil, l.Bias)
 	bias := make([]float32, padRows(out))
 	copy(bias, b)
 	straight := make([]float32, padRows(out)*padded(in))

@@ -167,10 +167,10 @@ func (b *Backend) Load(ctx context.Context, first int, x0 *tensor.Dense, labels 
 	var floats []float32
 	var err error
 	if bytes == nil {
-		floats = batch.Floats[float32](x0)
+		floats = batch.Floats[float32](nil, x0)
 		b.min, b.max, err = batch.Range(floats, first, b.in)
 	} else {
-		b.min, b.max = byteRange(bytes)
+		b.min, b.max = batch.ByteRange[float32](bytes)
 	}
 	if err != nil {
 		return fmt.Errorf("gpu: %w", err)
@@ -183,14 +183,6 @@ func (b *Backend) Load(ctx context.Context, first int, x0 *tensor.Dense, labels 
 	}
 	b.first, b.labels = first, slices.Clone(labels)
 	return ctx.Err()
-}
-
-// byteRange is batch.Range of bytes v as v/255.
-func byteRange(bytes []uint8) (lo, hi float32) {
-	if len(bytes) == 0 {
-		return 0, 0
-	}
-	return float32(slices.Min(bytes)) / 255, float32(slices.Max(bytes)) / 255
 }
 
 // Begin makes a row x = x0 for each of the loaded images lo to hi-1 and each of eps [E]: row (i-lo)·E + e. All

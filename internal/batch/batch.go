@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"unsafe"
 
 	"advsweep/attack"
@@ -42,13 +43,23 @@ func Load(first int, x0 *tensor.Dense, labels []int32, inputs, classes int) erro
 	return fmt.Errorf("load: images of %v, want uint8, float32 or float64", x0.Dtype())
 }
 
-// Floats returns a copy of the elements of x0 in T: of bytes v, which are pixels, v/255.
-func Floats[T Float](x0 *tensor.Dense) []T {
-	x := make([]T, x0.DataSize())
+// Floats returns a copy of the elements of x0 in T: of bytes v, which are pixels, v/255. It is in the memory of old, if
+// that is enough.
+func Floats[T Float](old []T, x0 *tensor.Dense) []T {
+	x := old[:0]
+	if n := x0.DataSize(); cap(x) < n {
+		x = make([]T, n)
+	} else {
+		x = x[:n]
+	}
 	switch d := x0.Data().(type) {
 	case []uint8:
+		var pixel [256]T
+		for v := range pixel {
+			pixel[v] = T(v) / 255
+		}
 		for i, v := range d {
-			x[i] = T(v) / 255
+			x[i] = pixel[v]
 		}
 	case []float32:
 		Convert(x, d)
@@ -68,6 +79,14 @@ func Range[T Float](x []T, first, inputs int) (lo, hi T, err error) {
 		lo, hi = min(lo, v), max(hi, v)
 	}
 	return lo, hi, nil
+}
+
+// ByteRange is Range of bytes v as v/255.
+func ByteRange[T Float](bytes []uint8) (lo, hi T) {
+	if len(bytes) == 0 {
+		return 0, 0
+	}
+	return T(slices.Min(bytes)) / 255, T(slices.Max(bytes)) / 255
 }
 
 // Begin checks images lo to hi-1 of n at eps, at most most rows, and returns eps in T.
