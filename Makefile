@@ -41,7 +41,7 @@ generate: # the amd64 kernels from internal/gemm/asm/gen.go
 	go generate ./internal/gemm
 
 bench:
-	go test -run '^$$' -bench . ./internal/gemm ./cpu
+	go test -run '^$$' -bench . ./internal/gemm ./cpu ./pipeline
 
 bench-peers: # against JAX, PyTorch and others, in turn, as ratios: scripts/bench-peers.sh says what it takes from the environment
 	PEERS="$(PEERS)" MNIST="$(MNIST)" WEIGHTS="$(WEIGHTS)" scripts/bench-peers.sh
