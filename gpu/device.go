@@ -42,6 +42,10 @@ func Devices() ([]Info, error) {
 }
 
 func info(index int) (Info, error) {
+	// cu hands the driver memory that it takes from C's heap: on one thread, or a thread sanitizer, which does not
+	// know how Go moves a goroutine to another, calls it a race.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	in := Info{Index: index, Driver: cu.Version()}
 	dev, err := cu.GetDevice(index)
 	if err != nil {
