@@ -15,7 +15,7 @@ type affine[T Float] struct {
 	below   int // in, likewise
 	relu    bool
 	bias    []T             // [stride], 0 behind out
-	weight  []T             // W [out, in], of which wt and w are made; the model's own memory where it is of this type
+	weight  []T             // W [out, in], of which wt and w are made
 	wt, w   *gemm.Matrix[T] // Wᵀ [in, out] and W [out, in], packed
 }
 
@@ -34,20 +34,10 @@ func newAffine[T Float](kernel string, l model.Linear) affine[T] {
 
 // forward writes y [rows, out] for x [rows, in].
 func (a *affine[T]) forward(y, x []T, rows int, s *gemm.Scratch[T]) {
-	a.affine(y, x, rows, s)
-	a.rectify(y)
-}
-
-// affine is forward without the ReLU.
-func (a *affine[T]) affine(y, x []T, rows int, s *gemm.Scratch[T]) {
 	for r := range rows {
 		copy(y[r*a.out:][:a.out], a.bias)
 	}
 	a.wt.MulAdd(y, a.out, x, a.in, 1, rows, s)
-}
-
-// rectify is the ReLU's part of forward: y ← max(y, 0).
-func (a *affine[T]) rectify(y []T) {
 	if a.relu {
 		for i, v := range y {
 			y[i] = max(v, 0)

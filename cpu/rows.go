@@ -41,7 +41,7 @@ func (r *rows[T]) add(row, count int, list []uint32, a []T, lda, columns int) {
 	r.groups = append(r.groups, gemm.Group[T]{Row: row, Rows: count, List: list[:columns], A: a, LDA: lda})
 }
 
-// positive appends rows row to row+count-1 of v where m is positive, both [·, n] with stride ld. count is 1 or GroupRows.
+// positive appends rows row to row+count-1 of v where m is positive, both [·, n] with stride ld. count is 1, 2 or GroupRows.
 func (r *rows[T]) positive(row, count int, v, m []T, ld, n int) int {
 	list, a, lda := r.next(count, n)
 	c := n

@@ -736,33 +736,22 @@ func (w *walk[T]) check(dst []*attack.Walk) {
 // forward reports for images at eps, each, whether it is given its label.
 func (w *walk[T]) forward(images []int, eps []T) []bool {
 	b, n := w.b, len(images)
-	for l := range b.layers {
-		a := &b.layers[l]
-		w.points[l] = resize(w.points[l], n*a.stride)
-		w.rows.reset(n, a.in)
-		z := w.points[l]
-		if l == 0 && w.bounds.None() {
-			for r, i := range images {
-				b.vec.Line(z[r*a.stride:][:a.stride], w.clean[0][i*a.stride:][:a.stride], eps[r], w.c[i*a.stride:][:a.stride])
-			}
-			continue
+	a := &b.layers[0]
+	w.points[0] = resize(w.points[0], n*a.stride)
+	if w.bounds.None() {
+		for r, i := range images {
+			b.vec.Line(w.points[0][r*a.stride:][:a.stride], w.clean[0][i*a.stride:][:a.stride], eps[r], w.c[i*a.stride:][:a.stride])
 		}
-		if l == 0 {
-			w.x = resize(w.x, n*b.in)
-			for r, i := range images {
-				x, x0 := w.x[r*b.in:][:b.in], b.clean(w.image[i])
-				signStep(x, x0, b.sign[w.image[i]*b.in:][:b.in], eps[r])
-				project(x, x0, eps[r], T(w.bounds.Lo), T(w.bounds.Hi))
-			}
-			unlike(&w.rows, n, a.in, func(row, count int) int { return w.rows.nonZero(row, count, w.x, a.in, a.in) })
-		} else {
-			ld := b.layers[l-1].stride
-			unlike(&w.rows, n, a.in, func(row, count int) int {
-				return w.rows.positive(row, count, w.points[l-1], w.points[l-1], ld, a.in)
-			})
+	} else {
+		w.x = resize(w.x, n*b.in)
+		for r, i := range images {
+			x, x0 := w.x[r*b.in:][:b.in], b.clean(w.image[i])
+			signStep(x, x0, b.sign[w.image[i]*b.in:][:b.in], eps[r])
+			project(x, x0, eps[r], T(w.bounds.Lo), T(w.bounds.Hi))
 		}
-		w.rows.multiplyFrom(a.bias, z, a.stride, a.wt)
+		copy(w.points[0], b.affine(w.scratch, w.x, n, unlike))
 	}
+	b.up(&w.rows, w.points, 1, n, unlike)
 	top := &b.layers[len(b.layers)-1]
 	class, right := make([]int32, 1), make([]bool, n)
 	for r, i := range images {
