@@ -150,6 +150,5 @@ func guardVector[T Float](y *yard, path string) {
 		x.Add(a, b)
 		x.Move(a, b, c, d, e, .5, inf, -inf, inf)
 		x.Kinked(fenced(y, make([]uint32, n+VectorPad)), numbers(n+VectorPad), a, b)
-		x.Rectify(a)
 	}
 }

@@ -7,7 +7,6 @@ type Vector[T Float] struct {
 	positive, nonZero, flipped [3]lister[T]
 	line                       func(n int, dst, a *T, s T, c *T)
 	add                        func(n int, dst, c *T)
-	rectify                    func(n int, z *T)
 	move                       func(n int, xs, v, diff, g, x0 *T, size, eps, lo, hi T) (zero, finite bool)
 	kinked                     lister[T]
 }
@@ -100,15 +99,6 @@ func (x Vector[T]) Add(dst, c []T) {
 		x.add(k, &dst[0], &c[0])
 	}
 	addGo(dst[k:], c[k:])
-}
-
-// Rectify writes z = max(z, 0); NaN stays NaN.
-func (x Vector[T]) Rectify(z []T) {
-	k := x.assembly(len(z))
-	if k > 0 {
-		x.rectify(k, &z[0])
-	}
-	rectifyGo(z[k:])
 }
 
 // Move is one step of an iterated attack on one row. With s = sign(g), sign(0) = 0,

@@ -59,11 +59,6 @@ func avx512_float32_line(n int, dst *float32, a *float32, s float32, c *float32)
 //go:noescape
 func avx512_float32_add(n int, dst *float32, c *float32)
 
-// avx512_float32_rectify is rectifyGo.
-//
-//go:noescape
-func avx512_float32_rectify(n int, z *float32)
-
 // avx512_float32_move is moveGo.
 //
 //go:noescape
@@ -129,11 +124,6 @@ func avx512_float64_line(n int, dst *float64, a *float64, s float64, c *float64)
 //go:noescape
 func avx512_float64_add(n int, dst *float64, c *float64)
 
-// avx512_float64_rectify is rectifyGo.
-//
-//go:noescape
-func avx512_float64_rectify(n int, z *float64)
-
 // avx512_float64_move is moveGo.
 //
 //go:noescape
@@ -198,11 +188,6 @@ func avx2_float32_line(n int, dst *float32, a *float32, s float32, c *float32)
 //
 //go:noescape
 func avx2_float32_add(n int, dst *float32, c *float32)
-
-// avx2_float32_rectify is rectifyGo.
-//
-//go:noescape
-func avx2_float32_rectify(n int, z *float32)
 
 // avx2_float32_move is moveGo.
 //

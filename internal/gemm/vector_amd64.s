@@ -1139,40 +1139,6 @@ done:
 	VZEROUPPER
 	RET
 
-// func avx512_float32_rectify(n int, z *float32)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·avx512_float32_rectify(SB), NOSPLIT, $0-16
-	MOVQ   n+0(FP), AX
-	MOVQ   z+8(FP), CX
-	VPXORD Z0, Z0, Z0
-	SUBQ   $0x10, AX
-	JLT    tail
-
-loop:
-	VMOVUPS   (CX), Z1
-	VCMPPS    $0x16, Z0, Z1, K1
-	VMOVUPS.Z Z1, K1, Z1
-	VMOVUPS   Z1, (CX)
-	ADDQ      $0x40, CX
-	SUBQ      $0x10, AX
-	JGE       loop
-
-tail:
-	ADDQ      $0x10, AX
-	JZ        done
-	MOVQ      $-1, DX
-	SHLXQ     AX, DX, DX
-	NOTQ      DX
-	KMOVW     DX, K1
-	VMOVUPS.Z (CX), K1, Z1
-	VCMPPS    $0x16, Z0, Z1, K2
-	VMOVUPS.Z Z1, K2, Z1
-	VMOVUPS   Z1, K1, (CX)
-
-done:
-	VZEROUPPER
-	RET
-
 // func avx512_float32_move(n int, xs *float32, v *float32, diff *float32, dx *float32, x0 *float32, size float32, eps float32, lo float32, hi float32) (zero bool, finite bool)
 // Requires: AVX, AVX512F, BMI2
 TEXT ·avx512_float32_move(SB), NOSPLIT, $0-66
@@ -2216,40 +2182,6 @@ done:
 	VZEROUPPER
 	RET
 
-// func avx512_float64_rectify(n int, z *float64)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·avx512_float64_rectify(SB), NOSPLIT, $0-16
-	MOVQ   n+0(FP), AX
-	MOVQ   z+8(FP), CX
-	VPXORD Z0, Z0, Z0
-	SUBQ   $0x08, AX
-	JLT    tail
-
-loop:
-	VMOVUPD   (CX), Z1
-	VCMPPD    $0x16, Z0, Z1, K1
-	VMOVUPD.Z Z1, K1, Z1
-	VMOVUPD   Z1, (CX)
-	ADDQ      $0x40, CX
-	SUBQ      $0x08, AX
-	JGE       loop
-
-tail:
-	ADDQ      $0x08, AX
-	JZ        done
-	MOVQ      $-1, DX
-	SHLXQ     AX, DX, DX
-	NOTQ      DX
-	KMOVW     DX, K1
-	VMOVUPD.Z (CX), K1, Z1
-	VCMPPD    $0x16, Z0, Z1, K2
-	VMOVUPD.Z Z1, K2, Z1
-	VMOVUPD   Z1, K1, (CX)
-
-done:
-	VZEROUPPER
-	RET
-
 // func avx512_float64_move(n int, xs *float64, v *float64, diff *float64, dx *float64, x0 *float64, size float64, eps float64, lo float64, hi float64) (zero bool, finite bool)
 // Requires: AVX, AVX512F, BMI2
 TEXT ·avx512_float64_move(SB), NOSPLIT, $0-82
@@ -3011,28 +2943,6 @@ loop:
 	VMOVUPS Y0, (CX)
 	ADDQ    $0x20, CX
 	ADDQ    $0x20, DX
-	SUBQ    $0x08, AX
-	JGE     loop
-
-tail:
-	VZEROUPPER
-	RET
-
-// func avx2_float32_rectify(n int, z *float32)
-// Requires: AVX
-TEXT ·avx2_float32_rectify(SB), NOSPLIT, $0-16
-	MOVQ   n+0(FP), AX
-	MOVQ   z+8(FP), CX
-	VXORPS Y0, Y0, Y0
-	SUBQ   $0x08, AX
-	JLT    tail
-
-loop:
-	VMOVUPS (CX), Y1
-	VCMPPS  $0x16, Y0, Y1, Y2
-	VANDPS  Y2, Y1, Y1
-	VMOVUPS Y1, (CX)
-	ADDQ    $0x20, CX
 	SUBQ    $0x08, AX
 	JGE     loop
 

@@ -82,12 +82,6 @@ func addGo[T Float](dst, c []T) {
 	}
 }
 
-func rectifyGo[T Float](z []T) {
-	for i, v := range z {
-		z[i] = max(v, 0)
-	}
-}
-
 func moveGo[T Float](xs, v, diff, g, x0 []T, size, eps, lo, hi T) (zero, finite bool) {
 	zero, finite = true, true
 	for i, x := range xs {

@@ -150,21 +150,6 @@ func testElementwise[T Float](t *testing.T, x Vector[T], r *rand.Rand, n int) {
 	}
 	x.Add(dst[:n], c)
 	equal(t, fmt.Sprintf("Add n=%d", n), dst, want)
-
-	dst = append([]T(nil), a...)
-	for i := range want {
-		want[i] = a[i]
-		if i < n {
-			want[i] = max(a[i], 0)
-		}
-	}
-	x.Rectify(dst[:n])
-	equal(t, fmt.Sprintf("Rectify n=%d", n), dst, want)
-	for i, w := range want {
-		if math.Signbit(float64(dst[i])) != math.Signbit(float64(w)) && w == w {
-			t.Fatalf("Rectify n=%d: [%d] = %v, want %v", n, i, dst[i], w)
-		}
-	}
 }
 
 func TestMove(t *testing.T) {
@@ -268,7 +253,6 @@ func BenchmarkVector(b *testing.B) {
 			{"Flipped5", func() { x.Flipped(list, a, ld, z, z0, ld, n, GroupRows) }},
 			{"Line", func() { x.Line(v, z0, .5, y) }},
 			{"Add", func() { clear(v); x.Add(v, y) }},
-			{"Rectify", func() { copy(v, y); x.Rectify(v) }},
 			{"Move", func() { x.Move(y, v, w, z0, z[:n], 0, inf, -inf, inf) }},
 			{"Kinked", func() { x.Kinked(list, a, z[:n], z0) }},
 		} {

@@ -358,29 +358,6 @@ func (f form) plus() {
 	RET()
 }
 
-// rectify keeps what is not at most 0. VMAX would lose either NaN or the sign of max(-0, 0).
-func (f form) rectify() {
-	f.text("rectify", "func(n int, z *T)", "is rectifyGo.")
-	n := Load(Param("n"), GP64())
-	z := Load(Param("z"), GP64())
-	zero := f.zero()
-	f.loop(n, []Register{z}, func(p part) {
-		x := p.load(Mem{Base: z})
-		if f.wide() {
-			k := K()
-			f.cmp(notLessEqual, zero, x, k)
-			f.moveZ(x, k, x)
-		} else {
-			k := f.reg()
-			f.cmp(notLessEqual, zero, x, k)
-			VANDPS(k, x, x)
-		}
-		p.store(x, Mem{Base: z})
-	})
-	VZEROUPPER()
-	RET()
-}
-
 // step writes Move, with dx for the name g, which is a register to the assembler. g - g is not a number where g is not finite.
 func (f form) step() {
 	f.text("move", "func(n int, xs, v, diff, dx, x0 *T, size, eps, lo, hi T) (zero, finite bool)", "is moveGo.")
@@ -509,7 +486,6 @@ func (f form) all(order, iota Mem) {
 	}
 	f.line()
 	f.plus()
-	f.rectify()
 	f.step()
 	f.list("kinked", 1, order, iota)
 }
