@@ -4,7 +4,6 @@ package attack
 
 import (
 	"fmt"
-	"math"
 	"strings"
 )
 
@@ -15,8 +14,10 @@ const (
 	// Gradient is sign(∂L/∂x) with sign(0) = 0, L the cross-entropy of the
 	// softmax against the true label.
 	Gradient Direction = iota
-	// RandomSign is +1 or -1 for each pixel by a fair coin; see RandomSigns.
+	// RandomSign is +1 or -1 for each pixel by a fair coin; see RandomSigns. For L2 it is divided by √I.
 	RandomSign
+	// Uniform is a point drawn from the unit ball; see UniformDraw.
+	Uniform
 )
 
 // An Attack moves each image K times:
@@ -88,7 +89,7 @@ func (a Attack) Validate() error {
 	if a.Steps < 1 || a.Steps > MaxSteps {
 		return fmt.Errorf("attack: %s: %d steps, want 1 to %d", a.Name, a.Steps, MaxSteps)
 	}
-	if a.Direction != Gradient && a.Direction != RandomSign {
+	if a.Direction < Gradient || a.Direction > Uniform {
 		return fmt.Errorf("attack: %s: unknown direction %d", a.Name, a.Direction)
 	}
 	return nil
@@ -105,40 +106,4 @@ func (a Attack) Label() string {
 		return "random ±eps"
 	}
 	return a.Name
-}
-
-// A Step is one move of every row, as the loop in pipeline hands it to a backend:
-//
-//	x ← project(x + Size[e]·d),
-//
-// e the row's place in the list of eps. Without Bounds project does nothing;
-// with Bounds it keeps x in the eps-ball around the clean image and in [Lo, Hi].
-type Step struct {
-	Direction Direction
-	Seed      uint64
-	Index     int       // of the step, from 0; keys RandomSign
-	Size      []float64 // [E], in units of pixels
-	Bounds    Bounds
-}
-
-// Validate returns an error unless s has a known direction, finite sizes and valid bounds.
-func (s Step) Validate() error {
-	if s.Direction != Gradient && s.Direction != RandomSign {
-		return fmt.Errorf("attack: unknown direction %d", s.Direction)
-	}
-	for e, v := range s.Size {
-		if math.IsNaN(v) || math.IsInf(v, 0) {
-			return fmt.Errorf("attack: size[%d] is %v, want a finite number", e, v)
-		}
-	}
-	return s.Bounds.Validate()
-}
-
-// At returns step k of the attack, from 0, for each of eps [E] within bounds.
-func (a Attack) At(k int, eps []float64, bounds Bounds) Step {
-	s := Step{Direction: a.Direction, Seed: a.Seed, Index: k, Size: make([]float64, len(eps)), Bounds: bounds}
-	for e, v := range eps {
-		s.Size[e] = v / float64(a.Steps)
-	}
-	return s
 }

@@ -135,7 +135,7 @@ func TestPhilox(t *testing.T) {
 // Philox4x32-10 blocks by a Python program that shares no code with this one.
 func TestRandomSignsLayout(t *testing.T) {
 	d := make([]int8, 300)
-	RandomSigns(d, 1|2<<32, 3, 4)
+	RandomSigns(d, 1|2<<32, 3, 0, 4)
 	var got strings.Builder
 	for _, v := range append(d[:40:40], d[120:140]...) {
 		got.WriteByte("-.+"[v+1])
@@ -148,11 +148,11 @@ func TestRandomSignsLayout(t *testing.T) {
 func TestRandomSigns(t *testing.T) {
 	draw := func(n int, seed uint64, image int) []int8 {
 		d := make([]int8, n)
-		RandomSigns(d, seed, image, 0)
+		RandomSigns(d, seed, image, 0, 0)
 		return d
 	}
 	a, step1 := draw(784, 1, 0), make([]int8, 784)
-	RandomSigns(step1, 1, 0, 1)
+	RandomSigns(step1, 1, 0, 0, 1)
 	if d := cmp.Diff(a[:300], draw(300, 1, 0)); d != "" {
 		t.Errorf("a prefix is drawn otherwise:\n%s", d)
 	}

@@ -62,6 +62,19 @@ func ParseEps(s string) ([]float64, error) {
 // ValidateEps returns an error unless eps is a list of at least one value,
 // each finite, not negative, and larger than the one before.
 func ValidateEps(eps []float64) error {
+	if err := ValidateColumns(eps); err != nil {
+		return err
+	}
+	for i := 1; i < len(eps); i++ {
+		if eps[i] == eps[i-1] {
+			return fmt.Errorf("attack: eps[%d] is %v after %v, want increasing values", i, eps[i], eps[i-1])
+		}
+	}
+	return nil
+}
+
+// ValidateColumns is ValidateEps for the columns of a batch, of which neighbours may be equal: restarts.
+func ValidateColumns(eps []float64) error {
 	if len(eps) == 0 {
 		return fmt.Errorf("attack: the list of eps is empty")
 	}
@@ -69,8 +82,8 @@ func ValidateEps(eps []float64) error {
 		if !(e >= 0) || math.IsInf(e, 0) {
 			return fmt.Errorf("attack: eps[%d] is %v, want a finite number >= 0", i, e)
 		}
-		if i > 0 && !(e > eps[i-1]) {
-			return fmt.Errorf("attack: eps[%d] is %v after %v, want increasing values", i, e, eps[i-1])
+		if i > 0 && e < eps[i-1] {
+			return fmt.Errorf("attack: eps[%d] is %v after %v, want values that do not fall", i, e, eps[i-1])
 		}
 	}
 	return nil

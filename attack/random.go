@@ -1,22 +1,74 @@
 package attack
 
-import "math/bits"
+import (
+	"math"
+	"math/bits"
+)
 
 // RandomSigns writes +1 or -1 to each of dst [I], a fair coin for every pixel of
 // one image at one step of an attack. The draw depends on the seed, the image's index in its
-// data set, the step and the pixel's index alone: not on batch size, threads or backend. Pixel i
+// data set, the restart, the step and the pixel's index alone: not on batch size, threads or backend. Pixel i
 // takes bit i mod 128, lowest first, of the i/128-th block of Philox4x32-10 under the
-// key seed, counter (i/128, step, image low, image high).
+// key seed, counter (i/128, restart·2^16 + step, image low, image high).
 //
 // Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
-func RandomSigns(dst []int8, seed uint64, image, step int) {
+func RandomSigns(dst []int8, seed uint64, image, restart, step int) {
 	key := [2]uint32{uint32(seed), uint32(seed >> 32)}
+	c1 := uint32(restart)<<16 | uint32(step)
 	for at := 0; at < len(dst); at += 128 {
-		r := philox([4]uint32{uint32(at / 128), uint32(step), uint32(image), uint32(uint64(image) >> 32)}, key)
+		r := philox([4]uint32{uint32(at / 128), c1, uint32(image), uint32(uint64(image) >> 32)}, key)
 		for i := range dst[at:min(at+128, len(dst))] {
 			dst[at+i] = 1 - 2*int8(r[i/32]>>(i%32)&1)
 		}
 	}
+}
+
+// A UniformDraw is a point of the unit ball of a norm, drawn for one image at one restart and step of an attack, in
+// integers, so that every backend has the same.
+type UniformDraw struct {
+	key   [2]uint32
+	c     [3]uint32
+	block uint32
+	have  bool
+	r     [4]uint32
+}
+
+// NewUniformDraw returns the draw that is keyed so. Its blocks are those of Philox4x32-10 under the key seed xor
+// 0x9E3779B97F4A7C15, counter (block, restart·2^16 + step, image low, image high); RandomSigns shares none of them.
+func NewUniformDraw(seed uint64, image, restart, step int) *UniformDraw {
+	seed ^= 0x9E3779B97F4A7C15
+	return &UniformDraw{
+		key: [2]uint32{uint32(seed), uint32(seed >> 32)},
+		c:   [3]uint32{uint32(restart)<<16 | uint32(step), uint32(image), uint32(uint64(image) >> 32)},
+	}
+}
+
+// word is word i mod 4 of block i/4.
+func (u *UniformDraw) word(i int) uint32 {
+	if b := uint32(i / 4); !u.have || b != u.block {
+		u.block, u.have = b, true
+		u.r = philox([4]uint32{b, u.c[0], u.c[1], u.c[2]}, u.key)
+	}
+	return u.r[i%4]
+}
+
+// Linf returns 2·u - 1 of pixel i, u a multiple of 2^-24 in [0, 1).
+func (u *UniformDraw) Linf(i int) float64 { return float64(u.word(i)>>8)*0x1p-23 - 1 }
+
+// L2 writes v [I], the sum of four random bytes less 510 for each pixel, which is near normal, and returns the factor
+// that makes it a point of the ball: u/√Σv², u uniform as of Linf from word 0 of the last block. The factor is 0 if all of v is.
+func (u *UniformDraw) L2(v []int32) float64 {
+	n := int64(0)
+	for i := range v {
+		w := u.word(i)
+		v[i] = int32(w&255+w>>8&255+w>>16&255+w>>24) - 510
+		n += int64(v[i]) * int64(v[i])
+	}
+	if n == 0 {
+		return 0
+	}
+	last := philox([4]uint32{1<<32 - 1, u.c[0], u.c[1], u.c[2]}, u.key)
+	return float64(last[0]>>8) * 0x1p-24 / math.Sqrt(float64(n))
 }
 
 // philox is Philox4x32 with 10 rounds.

@@ -101,6 +101,9 @@ func New[T Float](m *model.Model, o Options) (*Backend[T], error) {
 	if err := m.Validate(); err != nil {
 		return nil, err
 	}
+	if !m.IsStack() {
+		return nil, fmt.Errorf("cpu: model %s is not a stack of Linear and ReLU", m)
+	}
 	if o.Threads < 0 || o.Threads > MaxThreads {
 		return nil, fmt.Errorf("cpu: %d threads, want 0 to %d", o.Threads, MaxThreads)
 	}
@@ -212,7 +215,7 @@ func (b *Backend[T]) Step(ctx context.Context, s attack.Step) error {
 	if b.closed {
 		return errClosed
 	}
-	size, err := batch.Step(s, b.rows, len(b.eps), b.min, b.max)
+	size, err := batch.Step(s, b.rows, len(b.eps), b.out, b.min, b.max)
 	if err != nil {
 		return fmt.Errorf("cpu: %w", err)
 	}
@@ -222,6 +225,9 @@ func (b *Backend[T]) Step(ctx context.Context, s attack.Step) error {
 		for e, v := range size {
 			size[e] = min(v, all)
 		}
+	}
+	if !s.Plain(len(b.eps)) {
+		return fmt.Errorf("cpu: step %d is not plain", s.Index)
 	}
 	b.broken.Store(-1)
 	for e, v := range size[:b.still] {
@@ -284,7 +290,7 @@ func (b *Backend[T]) direction(w *scratch[T], s attack.Step, i int) []int8 {
 		return b.sign[i*b.in:][:b.in]
 	}
 	w.sign = resize(w.sign, b.in)
-	attack.RandomSigns(w.sign, s.Seed, b.first+i, s.Index)
+	attack.RandomSigns(w.sign, s.Seed, b.first+i, 0, s.Index)
 	return w.sign
 }
 

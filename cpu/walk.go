@@ -35,7 +35,7 @@ func (b *Backend[T]) Exact(ctx context.Context, lo int, max float64, bounds atta
 	if !(max > 0) || math.IsInf(max, 0) || T(max) == 0 || T(max)-T(max) != 0 {
 		return fmt.Errorf("cpu: exact: eps up to %v, want a number that is above 0 and finite in %s", max, b.Precision())
 	}
-	if _, err := batch.Step(attack.Step{Size: []float64{max}, Bounds: bounds}, len(dst), 1, b.min, b.max); err != nil {
+	if _, err := batch.Step(attack.Step{Size: []float64{max}, Bounds: bounds}, len(dst), 1, b.out, b.min, b.max); err != nil {
 		return fmt.Errorf("cpu: exact: %w", err)
 	}
 	lowest := 1 // a layer whose units can have kinks

@@ -41,6 +41,9 @@ func New(m *model.Model, o Options) (_ *Backend, err error) {
 	if err := m.Validate(); err != nil {
 		return nil, err
 	}
+	if !m.IsStack() {
+		return nil, fmt.Errorf("gpu: model %s is not a stack of Linear and ReLU", m)
+	}
 	infos, err := Devices()
 	if err != nil {
 		return nil, err
@@ -218,9 +221,12 @@ func (b *Backend) Step(ctx context.Context, s attack.Step) error {
 	if b.closed {
 		return errClosed
 	}
-	size, err := batch.Step(s, b.rows, len(b.eps), b.min, b.max)
+	size, err := batch.Step(s, b.rows, len(b.eps), b.out, b.min, b.max)
 	if err != nil {
 		return fmt.Errorf("gpu: %w", err)
+	}
+	if !s.Plain(len(b.eps)) {
+		return fmt.Errorf("gpu: step %d is not plain", s.Index)
 	}
 	return b.lose(b.each(func(p *part) error { return p.step(ctx, s, size) }))
 }

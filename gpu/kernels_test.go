@@ -202,7 +202,7 @@ func TestRandomSigns(t *testing.T) {
 				got := back[int8](t, p, d, 4*width)
 				for k := range 4 {
 					want := make([]int8, width)
-					attack.RandomSigns(want[:inputs], seed, first+k, 6)
+					attack.RandomSigns(want[:inputs], seed, first+k, 0, 6)
 					if !slices.Equal(got[k*width:][:width], want) {
 						t.Errorf("first %d, seed %d: image %d differs", first, seed, k)
 					}

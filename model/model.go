@@ -12,27 +12,14 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// A Model maps images x [B, I] to logits f(x) [B, O] through its layers, in order.
+// A Model maps images x [B, I] to logits f(x) [B, O]. Most are stacks: Linear layers with a ReLU between each two. Pixels
+// are those of the image as it is; if the model wants them normalised, a Scale comes first.
 type Model struct {
-	Layers []Layer
+	Input  []int   // shape of one image, [C, H, W] or [I]; nil: [I], the inputs of the first Linear
+	Layers []Layer // in the order of computation; the last one gives the logits
+	From   [][]int // From[i] lists what layer i takes: -1 the image, j < i the output of layer j. nil: each takes the one before
 	Source Source
 }
-
-// A Layer is a Linear or a ReLU.
-type Layer interface{ layer() }
-
-// Linear is x·Wᵀ + b.
-type Linear struct {
-	Name   string        // "fc1"
-	Weight *tensor.Dense // [out, in], Float32 or Float64
-	Bias   *tensor.Dense // [out], of the same type
-}
-
-// ReLU is max(x, 0), its derivative at 0 taken as 0.
-type ReLU struct{}
-
-func (Linear) layer() {}
-func (ReLU) layer()   {}
 
 // A Source says where a model came from.
 type Source struct {
@@ -82,9 +69,11 @@ func dense[T float32 | float64](data []T, shape ...int) *tensor.Dense {
 	return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(data))
 }
 
-// Inputs returns I, how many numbers one image has, and 0 for a model without
-// Linear layers.
+// Inputs returns I, how many numbers one image has, and 0 for a model that says neither by its Input nor by a Linear.
 func (m *Model) Inputs() int {
+	if m.Input != nil {
+		return volume(m.Input)
+	}
 	for _, layer := range m.Layers {
 		if l, ok := layer.(Linear); ok {
 			return l.size(1)
@@ -93,27 +82,137 @@ func (m *Model) Inputs() int {
 	return 0
 }
 
-// Outputs returns O, the number of classes, and 0 for a model without Linear
-// layers.
+// Outputs returns O, the number of classes, and 0 for a model whose shapes do not fit.
 func (m *Model) Outputs() int {
-	for i := len(m.Layers) - 1; i >= 0; i-- {
-		if l, ok := m.Layers[i].(Linear); ok {
-			return l.size(0)
+	if m.IsStack() { // also where it is not valid
+		for i := len(m.Layers) - 1; i >= 0; i-- {
+			if l, ok := m.Layers[i].(Linear); ok {
+				return l.size(0)
+			}
 		}
 	}
-	return 0
+	shapes, err := m.Shapes()
+	if err != nil || len(shapes) == 0 {
+		return 0
+	}
+	return volume(shapes[len(shapes)-1])
 }
 
-// String returns the widths from inputs to outputs: "784-1024-1024-10".
-func (m *Model) String() string {
-	var b strings.Builder
-	b.WriteString(strconv.Itoa(m.Inputs()))
-	for _, layer := range m.Layers {
-		if l, ok := layer.(Linear); ok {
-			b.WriteString("-" + strconv.Itoa(l.size(0)))
+// Takes returns what layer i takes: -1 for the image, j for the output of layer j.
+func (m *Model) Takes(i int) []int {
+	if m.From == nil {
+		return []int{i - 1}
+	}
+	return m.From[i]
+}
+
+// Shapes returns the shape of one image's output of every layer, or an error that names the layer where shapes do not fit.
+func (m *Model) Shapes() ([][]int, error) {
+	if err := m.validateWiring(); err != nil {
+		return nil, err
+	}
+	input := m.Input
+	if input == nil {
+		input = []int{m.Inputs()}
+	}
+	if n := volume(input); n < 1 || n > maxElements {
+		return nil, fmt.Errorf("input %v, want 1 to %d elements; without a Linear, Input must say", input, maxElements)
+	}
+	shapes := make([][]int, len(m.Layers))
+	for i, l := range m.Layers {
+		for _, p := range l.parameters() {
+			if err := checkShape(p.Dense, p.rank); err != nil {
+				return nil, fmt.Errorf("tensor %s: %w", quote(p.name), err)
+			}
+		}
+		var in [][]int
+		for _, j := range m.Takes(i) {
+			if j < 0 {
+				in = append(in, input)
+			} else {
+				in = append(in, shapes[j])
+			}
+		}
+		var err error
+		if shapes[i], err = l.shape(in); err != nil {
+			return nil, fmt.Errorf("layer %s: %w", m.layerName(i), err)
+		}
+		if volume(shapes[i]) > maxElements {
+			return nil, fmt.Errorf("layer %s: output %v, want at most %d elements", m.layerName(i), shapes[i], maxElements)
 		}
 	}
-	return b.String()
+	return shapes, nil
+}
+
+// maxElements bounds what one layer makes of one image.
+const maxElements = 1 << 30
+
+// IsStack reports whether m is Linear layers with one ReLU between each two, one after the other.
+func (m *Model) IsStack() bool {
+	if m.From != nil || len(m.Input) > 1 || len(m.Layers)%2 == 0 {
+		return false
+	}
+	for i, l := range m.Layers {
+		ok := false
+		if i%2 == 0 {
+			_, ok = l.(Linear)
+		} else {
+			_, ok = l.(ReLU)
+		}
+		if !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// layerName names a layer in messages: "conv1", or "3 (maxpool2d)".
+func (m *Model) layerName(i int) string {
+	switch l := m.Layers[i].(type) {
+	case Linear:
+		return quote(l.Name)
+	case Conv2D:
+		return quote(l.Name)
+	case Scale:
+		return quote(l.Name)
+	}
+	return fmt.Sprintf("%d (%s)", i, kind(m.Layers[i]))
+}
+
+// String returns the widths of a stack from inputs to outputs, "784-1024-1024-10", and of another model the shapes
+// of its image and of what its layers with weights give: "1x28x28-16x28x28-32x14x14-128-10".
+func (m *Model) String() string {
+	var b strings.Builder
+	if m.IsStack() || len(m.Layers) == 0 {
+		b.WriteString(strconv.Itoa(m.Inputs()))
+		for _, layer := range m.Layers {
+			if l, ok := layer.(Linear); ok {
+				b.WriteString("-" + strconv.Itoa(l.size(0)))
+			}
+		}
+		return b.String()
+	}
+	shapes, err := m.Shapes()
+	if err != nil {
+		return "invalid"
+	}
+	by := func(shape []int) string { return strings.Trim(strings.ReplaceAll(fmt.Sprint(shape), " ", "x"), "[]") }
+	input := m.Input
+	if input == nil {
+		input = []int{m.Inputs()}
+	}
+	parts := []string{by(input)}
+	for i, l := range m.Layers {
+		switch l.(type) {
+		case Linear, Conv2D:
+			parts = append(parts, by(shapes[i]))
+		}
+	}
+	const most = 8
+	if n := len(parts); n > most { // a deep network: its ends
+		parts = append(append(parts[:most/2:most/2], fmt.Sprintf("(%d more)", n-most)), parts[n-most/2:]...)
+	}
+	return strings.Join(parts, "-")
 }
 
 // size is 0 where l is not filled in, so that an invalid model can be printed.
@@ -124,12 +223,9 @@ func (l Linear) size(dim int) int {
 	return l.Weight.Shape()[dim]
 }
 
-// Validate returns an error unless m is a stack that every backend can run:
-// Linear layers with one ReLU between each two, each with the outputs of the
-// one before as its inputs; weights [out, in] and biases [out], contiguous,
-// row-major, finite and of one type, Float32 or Float64, in a layer; names
-// that differ; at least 1 input and 2 outputs. What Load and Decode return is
-// valid.
+// Validate returns an error unless every backend can run m: layers take what is there, in shapes that fit; weights
+// are contiguous, row-major, finite and of one type, Float32 or Float64, in a layer; names differ; at least 1
+// input and 2 outputs. What Load and Decode return is valid.
 func (m *Model) Validate() error {
 	if err := m.validate(); err != nil {
 		return fmt.Errorf("model: %s%w", prefix(m.Source.Name), err)
@@ -145,68 +241,96 @@ func prefix(name string) string {
 }
 
 func (m *Model) validate() error {
-	if len(m.Layers)%2 == 0 {
-		return fmt.Errorf("%d layers, want a Linear, or several with a ReLU between each two", len(m.Layers))
-	}
-	var before *Linear
 	seen := make(map[string]bool)
-	for i, layer := range m.Layers {
-		if i%2 == 1 {
-			if _, ok := layer.(ReLU); !ok {
-				return fmt.Errorf("layer %d is %T, want model.ReLU between two Linear", i, layer)
-			}
-			continue
-		}
-		l, ok := layer.(Linear)
-		if !ok {
-			return fmt.Errorf("layer %d is %T, want model.Linear", i, layer)
-		}
-		if seen[l.Name] {
-			return fmt.Errorf("layer %d: another one is named %s too", i, quote(l.Name))
-		}
-		seen[l.Name] = true
-		if err := l.validate(); err != nil {
-			return err
-		}
-		if before != nil && before.size(0) != l.size(1) {
-			return fmt.Errorf("layer %s has %d inputs, want %d, the outputs of layer %s",
-				quote(l.Name), l.size(1), before.size(0), quote(before.Name))
-		}
-		before = &l
+	if err := m.validateWiring(); err != nil {
+		return err
 	}
-	return checkOutputs(before.Name, before.size(0))
+	for _, l := range m.Layers {
+		params := l.parameters()
+		for _, p := range params {
+			if seen[p.name] {
+				return fmt.Errorf("tensor %s: another one is named so too", quote(p.name))
+			}
+			seen[p.name] = true
+			if err := checkTensor(p.Dense, p.rank); err != nil {
+				return fmt.Errorf("tensor %s: %w", quote(p.name), err)
+			}
+		}
+		if len(params) == 2 { // a weight and a bias
+			w, b := params[0], params[1]
+			if got, want := b.Shape()[0], w.Shape()[0]; got != want {
+				return fmt.Errorf("tensor %s: %d elements, want %d, the outputs of %s", quote(b.name), got, want, quote(w.name))
+			}
+			if got, want := b.Dtype(), w.Dtype(); got != want {
+				return fmt.Errorf("tensor %s: %v, want %v, the type of %s", quote(b.name), got, want, quote(w.name))
+			}
+		}
+	}
+	shapes, err := m.Shapes()
+	if err != nil {
+		return err
+	}
+	last := len(shapes) - 1
+	return checkOutputs(m.layerName(last), volume(shapes[last]))
+}
+
+// validateWiring returns an error unless every layer is one of this package and takes only what comes before it.
+func (m *Model) validateWiring() error {
+	if len(m.Layers) == 0 {
+		return errors.New("no layers")
+	}
+	for _, s := range m.Input {
+		if s < 1 || s > maxElements {
+			return fmt.Errorf("input %v, want dimensions of at least 1", m.Input)
+		}
+	}
+	if n := len(m.Input); m.Input != nil && n != 1 && n != 3 {
+		return fmt.Errorf("input %v, want [I] or [C, H, W]", m.Input)
+	}
+	if m.From != nil && len(m.From) != len(m.Layers) {
+		return fmt.Errorf("%d layers, but From tells of %d", len(m.Layers), len(m.From))
+	}
+	for i, l := range m.Layers {
+		if l == nil || strings.Contains(kind(l), ".") {
+			return fmt.Errorf("layer %d is %T, want a layer of this package, not a pointer", i, l)
+		}
+		takes := m.Takes(i)
+		_, sum := l.(Add)
+		if sum && len(takes) < 2 || !sum && len(takes) != 1 {
+			return fmt.Errorf("layer %s takes %d outputs, want %s", m.layerName(i), len(takes), map[bool]string{true: "at least 2", false: "1"}[sum])
+		}
+		for _, j := range takes {
+			if j < -1 || j >= i {
+				return fmt.Errorf("layer %s takes the output of layer %d, want -1 (the image) to %d", m.layerName(i), j, i-1)
+			}
+		}
+	}
+	return nil
 }
 
 func checkOutputs(layer string, n int) error {
 	if n < 2 {
-		return fmt.Errorf("layer %s, the last one, has %d output, want at least 2 classes", quote(layer), n)
+		return fmt.Errorf("layer %s, the last one, has %d output, want at least 2 classes", layer, n)
 	}
 	return nil
 }
 
-func (l Linear) validate() error {
-	weight, bias := weightName(l.Name), biasName(l.Name)
-	if err := checkTensor(l.Weight, 2); err != nil {
-		return fmt.Errorf("tensor %s: %w", quote(weight), err)
-	}
-	if err := checkTensor(l.Bias, 1); err != nil {
-		return fmt.Errorf("tensor %s: %w", quote(bias), err)
-	}
-	if got, want := l.Bias.Shape()[0], l.size(0); got != want {
-		return fmt.Errorf("tensor %s: %d elements, want %d, the outputs of %s", quote(bias), got, want, quote(weight))
-	}
-	if got, want := l.Bias.Dtype(), l.Weight.Dtype(); got != want {
-		return fmt.Errorf("tensor %s: %v, want %v, the type of %s", quote(bias), got, want, quote(weight))
-	}
-	return nil
-}
-
-func checkTensor(t *tensor.Dense, rank int) error {
+func checkShape(t *tensor.Dense, rank int) error {
 	if t == nil {
 		return errors.New("missing")
 	}
 	if t.Dims() != rank {
 		return fmt.Errorf("shape %v, want rank %d", t.Shape(), rank)
+	}
+	if t.Shape().TotalSize() < 1 {
+		return fmt.Errorf("shape %v, want no dimension of 0", t.Shape())
+	}
+	return nil
+}
+
+func checkTensor(t *tensor.Dense, rank int) error {
+	if err := checkShape(t, rank); err != nil {
+		return err
 	}
 	// Data of a transposed tensor or of a column is in another order than the
 	// shape says, and that of device memory may not be touched.
@@ -214,9 +338,6 @@ func checkTensor(t *tensor.Dense, rank int) error {
 		return errors.New("not contiguous and row-major in the memory of Go")
 	}
 	n := t.Shape().TotalSize()
-	if n < 1 {
-		return fmt.Errorf("shape %v, want no dimension of 0", t.Shape())
-	}
 	switch data := t.Data().(type) {
 	case []float32:
 		return checkValues(data, n)

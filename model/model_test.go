@@ -1,6 +1,7 @@
 package model
 
 import (
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -59,13 +60,21 @@ func TestValidateErrors(t *testing.T) {
 		change func(*Model)
 		want   string
 	}{
-		{"no layers", func(m *Model) { m.Layers = nil }, "0 layers"},
-		{"ends in ReLU", func(m *Model) { m.Layers = m.Layers[:2] }, "2 layers"},
-		{"no ReLU between", func(m *Model) { m.Layers[1] = m.Layers[0] }, "layer 1 is model.Linear, want model.ReLU"},
-		{"ReLU first", func(m *Model) { m.Layers[0] = ReLU{} }, "layer 0 is model.ReLU, want model.Linear"},
-		{"pointer", func(m *Model) { l := m.Layers[0].(Linear); m.Layers[0] = &l }, "layer 0 is *model.Linear, want model.Linear"},
+		{"no layers", func(m *Model) { m.Layers = nil }, "no layers"},
+		{"no weights", func(m *Model) { m.Layers = []Layer{ReLU{}} }, "want 1 to"},
+		{"input of two", func(m *Model) { m.Input = []int{3, 1} }, "input [3 1], want [I] or [C, H, W]"},
+		{"input of 0", func(m *Model) { m.Input = []int{0} }, "input [0]"},
+		{"input that does not fit", func(m *Model) { m.Input = []int{1, 2, 2} }, "layer fc1: takes [1 2 2], 4 elements, want 3"},
+		{"pointer", func(m *Model) { l := m.Layers[0].(Linear); m.Layers[0] = &l }, "layer 0 is *model.Linear, want a layer of this package"},
+		{"wiring missing", func(m *Model) { m.From = [][]int{{-1}, {0}} }, "3 layers, but From tells of 2"},
+		{"takes what is not there yet", func(m *Model) { m.From = [][]int{{-1}, {1}, {1}} }, "layer 1 (relu) takes the output of layer 1"},
+		{"takes nothing", func(m *Model) { m.From = [][]int{{-1}, {}, {1}} }, "takes 0 outputs, want 1"},
+		{"add of one", func(m *Model) { m.Layers[1] = Add{} }, "layer 1 (add) takes 1 outputs, want at least 2"},
+		{"add of two shapes", func(m *Model) { m.Layers[1], m.From = Add{}, [][]int{{-1}, {-1, 0}, {1}} }, "layer 1 (add): takes [3] and [4]"},
+		{"pool without image", func(m *Model) { m.Layers[1] = MaxPool2D{} }, "layer 1 (maxpool2d): takes [4], want an image"},
+		{"slope", func(m *Model) { m.Layers[1] = LeakyReLU{math.NaN()} }, "slope NaN"},
 		{"nil layer", func(m *Model) { m.Layers[0] = nil }, "layer 0 is <nil>"},
-		{"equal names", func(m *Model) { set(m, 2, func(l *Linear) { l.Name = "fc1" }) }, "layer 2: another one is named fc1"},
+		{"equal names", func(m *Model) { set(m, 2, func(l *Linear) { l.Name = "fc1" }) }, "tensor fc1.weight: another one is named so too"},
 		{"no weight", func(m *Model) { set(m, 0, func(l *Linear) { l.Weight = nil }) }, "tensor fc1.weight: missing"},
 		{"no bias", func(m *Model) { set(m, 2, func(l *Linear) { l.Bias = nil }) }, "tensor fc2.bias: missing"},
 		{"rank", func(m *Model) { set(m, 0, func(l *Linear) { l.Weight = dense(make([]float32, 12), 12) }) }, "tensor fc1.weight: shape (12), want rank 2"},
@@ -76,7 +85,7 @@ func TestValidateErrors(t *testing.T) {
 		{"types differ", func(m *Model) { set(m, 0, func(l *Linear) { l.Bias = dense(make([]float64, 4), 4) }) }, "tensor fc1.bias: float64, want float32"},
 		{"bias too long", func(m *Model) { set(m, 0, func(l *Linear) { l.Bias = dense(make([]float32, 5), 5) }) }, "tensor fc1.bias: 5 elements, want 4"},
 		{"shapes do not chain", func(m *Model) { set(m, 2, func(l *Linear) { l.Weight = dense(make([]float32, 10), 2, 5) }) },
-			"layer fc2 has 5 inputs, want 4, the outputs of layer fc1"},
+			"layer fc2: takes [4], 4 elements, want 5"},
 		{"transposed", func(m *Model) {
 			set(m, 0, func(l *Linear) {
 				if err := l.Weight.T(); err != nil {
@@ -260,6 +269,37 @@ func TestQuote(t *testing.T) {
 	} {
 		if got := quote(in); got != want {
 			t.Errorf("quote(%q) = %s, want %s", in, got, want)
+		}
+	}
+}
+
+// TestShapes computes those of layers on an image by the formulas of convolution arithmetic.
+func TestShapes(t *testing.T) {
+	conv := func(out, in, k int) Conv2D {
+		return Conv2D{Name: "c", Weight: dense(make([]float32, out*in*k*k), out, in, k, k), Bias: dense(make([]float32, out), out), Stride: [2]int{1, 1}}
+	}
+	for _, c := range []struct {
+		name  string
+		layer Layer
+		want  string
+	}{
+		{"conv", conv(5, 2, 3), "[5 6 4]"},
+		{"conv pad", Conv2D{"c", conv(5, 2, 3).Weight, conv(5, 2, 3).Bias, [2]int{2, 3}, [4]int{1, 0, 0, 1}}, "[5 4 2]"},
+		{"conv channels", conv(5, 3, 3), "takes [2 8 6], 2 channels, want 3"},
+		{"conv large", conv(5, 2, 9), "smaller than the kernel"},
+		{"conv stride", Conv2D{"c", conv(5, 2, 3).Weight, conv(5, 2, 3).Bias, [2]int{0, 1}, [4]int{}}, "stride [0 1]"},
+		{"conv negative pad", Conv2D{"c", conv(5, 2, 3).Weight, conv(5, 2, 3).Bias, [2]int{1, 1}, [4]int{-1}}, "padding [-1 0 0 0]"},
+		{"max", MaxPool2D{[2]int{2, 2}, [2]int{2, 2}, [4]int{}}, "[2 4 3]"},
+		{"avg", AvgPool2D{[2]int{8, 6}, [2]int{1, 1}, [4]int{}, false}, "[2 1 1]"},
+		{"pool pad", MaxPool2D{[2]int{2, 2}, [2]int{2, 2}, [4]int{2}}, "padding [2 0 0 0] with a kernel of [2 2]"},
+		{"scale", Scale{"s", dense(make([]float32, 2), 2), dense(make([]float32, 2), 2)}, "[2 8 6]"},
+		{"scale channels", Scale{"s", dense(make([]float32, 3), 3), dense(make([]float32, 3), 3)}, "want 3 channels"},
+		{"gelu", GELU{}, "[2 8 6]"},
+	} {
+		m := &Model{Input: []int{2, 8, 6}, Layers: []Layer{c.layer}}
+		shapes, err := m.Shapes()
+		if got := fmt.Sprint(shapes, err); !strings.Contains(got, c.want) {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
 		}
 	}
 }

@@ -114,7 +114,7 @@ func decode(name string, r io.Reader, size int64) (*Model, error) {
 		return nil, err
 	}
 	last := widths[len(widths)-1]
-	if err := checkOutputs(last.name, last.out); err != nil {
+	if err := checkOutputs(quote(last.name), last.out); err != nil {
 		return nil, err
 	}
 
@@ -515,6 +515,9 @@ func (m *Model) encode(dtype string) ([]byte, error) {
 	}
 	if err := m.validate(); err != nil {
 		return nil, err
+	}
+	if !m.IsStack() {
+		return nil, errors.New("not a stack of Linear and ReLU, which is what names alone can tell")
 	}
 	type named struct {
 		name string

@@ -234,7 +234,7 @@ func (s suite) ball(t *testing.T) {
 		i, e := 2+row/2, eps[row%2]
 		want, signs := image(x0, i), make([]int8, 30)
 		for k := range 2 {
-			attack.RandomSigns(signs, 5, i, k)
+			attack.RandomSigns(signs, 5, i, 0, k)
 			g := make([]float64, 30)
 			for p, v := range signs {
 				g[p] = float64(v)
@@ -538,7 +538,7 @@ func (s suite) noise(t *testing.T) {
 	for k, got := range get(t, d, err) {
 		i, e := 2+k/2, eps[k%2]
 		signs := make([]int8, 300)
-		attack.RandomSigns(signs, 77, first+i, 0)
+		attack.RandomSigns(signs, 77, first+i, 0, 0)
 		for p, v := range image(x, i) {
 			want := v + e*float64(signs[p])
 			check(t, fmt.Sprintf("image %d, eps %v: pixel %d", i, e, p), got[p], ref.Value{V: want, Err: 2 * s.rounding.Unit})

@@ -94,7 +94,7 @@ func Begin[T Float](lo, hi, n int, eps []float64, most int) ([]T, error) {
 	if lo < 0 || lo > hi || hi > n {
 		return nil, fmt.Errorf("begin: images %d to %d of %d", lo, hi, n)
 	}
-	if err := attack.ValidateEps(eps); err != nil {
+	if err := attack.ValidateColumns(eps); err != nil {
 		return nil, fmt.Errorf("begin: %w", err)
 	}
 	if hi-lo > most/len(eps) && (hi-lo != 1 || len(eps) != 1) {
@@ -107,17 +107,16 @@ func Begin[T Float](lo, hi, n int, eps []float64, most int) ([]T, error) {
 	return rounded, nil
 }
 
-// Step checks s for a batch of so many rows and eps whose clean pixels lie in [lo, hi], and returns its sizes in T.
-func Step[T Float](s attack.Step, rows, eps int, lo, hi T) ([]T, error) {
+// Step checks s for a batch of so many rows and eps of a model with so many classes, whose clean pixels lie in [lo, hi], and
+// returns its sizes in T.
+func Step[T Float](s attack.Step, rows, eps, classes int, lo, hi T) ([]T, error) {
 	switch {
 	case eps == 0:
 		return nil, errors.New("step: no rows, call Begin first")
-	case len(s.Size) != eps:
-		return nil, fmt.Errorf("step: %d sizes for %d eps", len(s.Size), eps)
 	case !s.Bounds.None() && rows > 0 && (lo < T(s.Bounds.Lo) || hi > T(s.Bounds.Hi)):
 		return nil, fmt.Errorf("step: clean pixels reach from %v to %v, outside the bounds %v", lo, hi, s.Bounds)
 	}
-	if err := s.Validate(); err != nil {
+	if err := s.Validate(rows, eps, classes); err != nil {
 		return nil, fmt.Errorf("step: %w", err)
 	}
 	size, err := finite[T](s.Size)

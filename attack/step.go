@@ -1,0 +1,158 @@
+package attack
+
+import (
+	"fmt"
+	"math"
+)
+
+// A Norm is what a perturbation is measured and bounded in.
+type Norm int
+
+const (
+	Linf Norm = iota // the largest |x - x0| of a pixel
+	L2               // √Σ(x - x0)²
+)
+
+func (n Norm) String() string { return [...]string{"linf", "l2"}[n] }
+
+// A Loss is what a Gradient step ascends or, with a target, descends.
+type Loss int
+
+const (
+	// CrossEntropy is -log softmax(z)_y.
+	CrossEntropy Loss = iota
+	// Margin is max_{j≠y} z_j - z_y, with a target t: z_t - max_{j≠t} z_j.
+	//
+	// Carlini and Wagner 2017, arXiv:1608.04644, section IV.A, f6 without its cut.
+	Margin
+	// DLR is the difference of logits ratio -(z_y - max_{j≠y} z_j)/(z_π1 - z_π3), π the classes by falling logit, which
+	// does not depend on the scale of the logits; with a target t -(z_y - z_t)/(z_π1 - (z_π3 + z_π4)/2).
+	//
+	// Croce and Hein 2020, arXiv:2003.01690, equations 6 and 7.
+	DLR
+)
+
+func (l Loss) String() string { return [...]string{"ce", "cw", "dlr"}[l] }
+
+// MinClasses is how many classes the loss needs.
+func (l Loss) MinClasses(targeted bool) int {
+	switch {
+	case l == DLR && targeted:
+		return 4
+	case l == DLR:
+		return 3
+	}
+	return 2
+}
+
+// A Step is one move of every row of a batch, as the loop in pipeline hands it to a backend. Row r is image r/E at column
+// e = r%E of the list of eps. The plain step is
+//
+//	x ← project(x + Size[e]·d),  d = sign(∂L/∂x), or random signs.
+//
+// Without Bounds project does nothing; with Bounds it keeps x in the eps-ball around the clean image and in [Lo, Hi].
+//
+// In full a row, whose momentum m Begin sets to 0, moves so:
+//
+//  1. g is a positive multiple of the gradient of Loss at x, or with Nesterov at x + Size·Decay·m.
+//  2. With Momentum, m ← Decay·m + g/mean|g| (only Decay·m where g is 0), and g = m.
+//  3. d = sign(g), sign(0) = 0; for L2 it is g/‖g‖₂, and 0 where g is 0.
+//  4. z = project(x + Size·d). For L2 project is x0 + (x - x0)·min(1, eps/‖x - x0‖₂), and then the bounds.
+//  5. If Alpha is not 0, z ← project(x + Alpha·(z - x) + (1 - Alpha)·(x - old)), where old is x before the last such
+//     step, or x.
+//  6. x ← z.
+//
+// A row whose eps is 0 stays as it is.
+type Step struct {
+	Direction Direction
+	Seed      uint64
+	Index     int       // of the step, from 0; keys random draws
+	Size      []float64 // [E], or [rows] for sizes of their own; in units of pixels
+	Bounds    Bounds
+
+	Norm     Norm
+	Loss     Loss
+	Targets  []int32 // [rows], the class to come near to; nil: away from the label
+	Restarts []int   // [E], keys random draws; nil: all 0
+	Ball     bool    // keep x in the eps-ball without Bounds, too
+	Momentum bool    // MI-FGSM: Dong et al. 2018, arXiv:1710.06081, with the mean of |g| as in its published code
+	Decay    float64 // μ
+	Nesterov bool    // NI-FGSM: Lin et al. 2020, arXiv:1908.06281; needs Momentum
+	Alpha    float64 // APGD's inertia: Croce and Hein 2020, arXiv:2003.01690, section 3.1
+}
+
+// MaxRestarts bounds a restart's number, which shares a word of the random counter with the step's.
+const MaxRestarts = 1 << 16
+
+// Plain reports whether s is a plain step.
+func (s Step) Plain(columns int) bool {
+	for _, r := range s.Restarts {
+		if r != 0 {
+			return false
+		}
+	}
+	return s.Direction != Uniform && s.Norm == Linf && s.Loss == CrossEntropy && s.Targets == nil && !s.Ball && !s.Momentum &&
+		s.Alpha == 0 && len(s.Size) == columns
+}
+
+// Validate returns an error unless s is what its fields say, for rows of a batch with so many columns.
+func (s Step) Validate(rows, columns, classes int) error {
+	switch {
+	case s.Direction < Gradient || s.Direction > Uniform:
+		return fmt.Errorf("attack: unknown direction %d", s.Direction)
+	case s.Norm < Linf || s.Norm > L2:
+		return fmt.Errorf("attack: unknown norm %d", s.Norm)
+	case s.Loss < CrossEntropy || s.Loss > DLR:
+		return fmt.Errorf("attack: unknown loss %d", s.Loss)
+	case s.Index < 0 || s.Index >= 1<<16:
+		return fmt.Errorf("attack: step %d, want 0 to %d", s.Index, 1<<16-1)
+	case len(s.Size) != columns && len(s.Size) != rows:
+		return fmt.Errorf("attack: %d sizes for %d eps and %d rows", len(s.Size), columns, rows)
+	case s.Targets != nil && len(s.Targets) != rows:
+		return fmt.Errorf("attack: %d targets for %d rows", len(s.Targets), rows)
+	case s.Restarts != nil && len(s.Restarts) != columns:
+		return fmt.Errorf("attack: %d restarts for %d eps", len(s.Restarts), columns)
+	case classes < s.Loss.MinClasses(s.Targets != nil) && s.Direction == Gradient:
+		return fmt.Errorf("attack: loss %v of a model with %d classes, want at least %d", s.Loss, classes, s.Loss.MinClasses(s.Targets != nil))
+	case s.Nesterov && !s.Momentum:
+		return fmt.Errorf("attack: nesterov without momentum")
+	case s.Momentum && s.Direction != Gradient:
+		return fmt.Errorf("attack: momentum of a random direction")
+	case !(s.Decay >= 0) || math.IsInf(s.Decay, 0):
+		return fmt.Errorf("attack: decay %v, want a finite number of at least 0", s.Decay)
+	case !(s.Alpha >= 0 && s.Alpha <= 1):
+		return fmt.Errorf("attack: alpha %v, want 0 to 1", s.Alpha)
+	}
+	for i, v := range s.Size {
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return fmt.Errorf("attack: size[%d] is %v, want a finite number", i, v)
+		}
+	}
+	for i, t := range s.Targets {
+		if t < 0 || int(t) >= classes {
+			return fmt.Errorf("attack: target of row %d is %d, want 0 to %d", i, t, classes-1)
+		}
+	}
+	for i, r := range s.Restarts {
+		if r < 0 || r >= MaxRestarts {
+			return fmt.Errorf("attack: restart[%d] is %d, want 0 to %d", i, r, MaxRestarts-1)
+		}
+	}
+	return s.Bounds.Validate()
+}
+
+// Norms are those of a perturbation x - x0: Linf the largest |x - x0|, L2 = √Σ(x - x0)² summed in float64, L0 how many
+// pixels differ.
+type Norms struct {
+	Linf, L2 float32
+	L0       int32
+}
+
+// At returns step k of the attack, from 0, for each of eps [E] within bounds.
+func (a Attack) At(k int, eps []float64, bounds Bounds) Step {
+	s := Step{Direction: a.Direction, Seed: a.Seed, Index: k, Size: make([]float64, len(eps)), Bounds: bounds}
+	for e, v := range eps {
+		s.Size[e] = v / float64(a.Steps)
+	}
+	return s
+}
