@@ -418,6 +418,19 @@ func (a Attack) Short(eps float64) bool {
 	return a.Direction == Gradient && !a.Adaptive && a.Kind != "worst" && reach < eps*(1-1e-9)
 }
 
+// StepSize says how large the steps are: "eps/k", "2.5*eps/k", "0.01" or "adaptive".
+func (a Attack) StepSize() string {
+	switch {
+	case a.Adaptive:
+		return "adaptive"
+	case a.Size > 0:
+		return strconv.FormatFloat(a.Size, 'g', -1, 64)
+	case a.factor() == 1:
+		return "eps/k"
+	}
+	return strconv.FormatFloat(a.factor(), 'g', -1, 64) + "*eps/k"
+}
+
 func (a Attack) factor() float64 {
 	if a.Factor == 0 {
 		return 1

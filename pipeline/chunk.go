@@ -66,15 +66,19 @@ func (s Sweep) Plan(n int) []Chunk {
 
 // A Log keeps what chunks have found, by their place in the plan.
 type Log interface {
-	Get(i int) (payload []byte, ok bool)
+	Has(i int) bool
+	Get(i int) (payload []byte, err error) // of a chunk that it has
 	Append(i int, payload []byte) error
 }
 
 // Memory is a Log that lasts as long as it is held.
 type Memory map[int][]byte
 
+// Has reports whether chunk i was appended.
+func (m Memory) Has(i int) bool { _, ok := m[i]; return ok }
+
 // Get returns what was appended for chunk i.
-func (m Memory) Get(i int) ([]byte, bool) { p, ok := m[i]; return p, ok }
+func (m Memory) Get(i int) ([]byte, error) { return m[i], nil }
 
 // Append keeps payload.
 func (m Memory) Append(i int, payload []byte) error { m[i] = payload; return nil }
@@ -107,7 +111,7 @@ func (s Sweep) WorkUntil(ctx context.Context, stop <-chan struct{}, b Backend, s
 			continue
 		}
 		r.total += s.units(c)
-		if _, ok := log.Get(i); ok {
+		if log.Has(i) {
 			r.done += s.units(c)
 		} else {
 			todo = append(todo, i)
@@ -308,9 +312,12 @@ func (s Sweep) Assemble(n, first, classes int, log Log) (*Result, error) {
 	}
 	walks := make([][]attack.Walk, len(s.Attacks))
 	for i, c := range s.Plan(n) {
-		p, ok := log.Get(i)
-		if !ok {
+		if !log.Has(i) {
 			return nil, fmt.Errorf("pipeline: chunk %d is missing", i)
+		}
+		p, err := log.Get(i)
+		if err != nil {
+			return nil, err
 		}
 		images := c.Hi - c.Lo
 		bad := func(want int) error {
