@@ -93,8 +93,10 @@ type frame struct {
 }
 
 // place is what both checksums of a frame begin with.
-func place(id [sha256.Size]byte, offset int64) []byte {
-	return le.AppendUint64(id[:], uint64(offset))
+func place(id [sha256.Size]byte, offset int64) (p [sha256.Size + 8]byte) {
+	copy(p[:], id[:])
+	le.PutUint64(p[sha256.Size:], uint64(offset))
+	return p
 }
 
 // encodeFrame gives the frame of a chunk that stands at offset.
@@ -106,13 +108,15 @@ func encodeFrame(id [sha256.Size]byte, offset int64, chunk int, payload []byte) 
 	b = le.AppendUint32(b, headSum(id, offset, b))
 	b = append(b, payload...)
 	h := sha256.New()
-	h.Write(place(id, offset))
+	p := place(id, offset)
+	h.Write(p[:])
 	h.Write(b)
 	return h.Sum(b)
 }
 
 func headSum(id [sha256.Size]byte, offset int64, head []byte) uint32 {
-	return crc32.Update(crc32.Checksum(place(id, offset), castagnoli), castagnoli, head[:frameHead-4])
+	p := place(id, offset)
+	return crc32.Update(crc32.Checksum(p[:], castagnoli), castagnoli, head[:frameHead-4])
 }
 
 // isHead reports whether a frame begins with head, at offset.
@@ -184,7 +188,8 @@ func (l *Log) next(r io.ReaderAt, size int64) (i int, fr frame, whole bool, err 
 		return i, frame{}, false, nil
 	}
 	h := sha256.New()
-	h.Write(place(l.id, l.end))
+	p := place(l.id, l.end)
+	h.Write(p[:])
 	h.Write(b[:])
 	var sum [sha256.Size]byte
 	_, err = io.Copy(h, io.NewSectionReader(r, l.end+int64(frameHead), int64(length)))
