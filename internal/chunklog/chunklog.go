@@ -301,7 +301,7 @@ func (l *Log) get(i int) ([]byte, error) {
 
 // Append stores payload as chunk i. When it returns nil, chunk i is on the disk to stay. When
 // it returns an error, chunk i is not finished and all chunks before it are as they were; the
-// caller may try again. To append the same bytes again does nothing; other bytes are an error.
+// caller may try again. (On a disk that fails in every way a later Open may find chunk i whole.) To append the same bytes again does nothing; other bytes are an error.
 func (l *Log) Append(i int, payload []byte) error {
 	if l.lock == nil {
 		return fmt.Errorf("chunklog: %s is open for reading only", l.dir)
