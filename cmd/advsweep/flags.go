@@ -37,14 +37,14 @@ type flags struct {
 // addInputs adds what a verb works on: a model, and images of either split.
 func (f *flags) addInputs(c *cobra.Command) {
 	f.addData(c)
-	c.Flags().StringVar(&f.split, "split", "test", "which pair of --data: test or train")
+	c.Flags().StringVar(&f.split, "split", "test", "which part of --data: test or train")
 	c.Flags().StringVar(&f.model, "model", "", "safetensors `FILE`, Linear and ReLU (default embedded)")
 }
 
 func (f *flags) addData(c *cobra.Command) {
-	c.Flags().StringVar(&f.images, "images", "", "IDX `FILE` of images, plain or gzip, with --labels")
-	c.Flags().StringVar(&f.labels, "labels", "", "IDX `FILE` of labels, plain or gzip")
-	c.Flags().StringVar(&f.data, "data", "", "`DIR` with the MNIST files under their usual names")
+	c.Flags().StringVar(&f.images, "images", "", "IDX (plain or gzip) or NPY `FILE` of images, with --labels")
+	c.Flags().StringVar(&f.labels, "labels", "", "IDX (plain or gzip) or NPY `FILE` of labels")
+	c.Flags().StringVar(&f.data, "data", "", "`DIR` with the MNIST or CIFAR-10 files under their usual names or with PNG files and labels.csv, or FILE.npz")
 	c.MarkFlagsRequiredTogether("images", "labels")
 	c.MarkFlagsMutuallyExclusive("data", "images")
 }
@@ -203,7 +203,7 @@ func (f *flags) named(c *cobra.Command) error {
 	case f.split != "" && f.split != "test" && f.split != "train":
 		return usagef("--split %q, want test or train", f.split)
 	case f.data == "" && c.Flags().Changed("split"):
-		return usagef("--split chooses a pair of --data, which is not given")
+		return usagef("--split chooses a part of --data, which is not given")
 	case f.threads < 0 || f.threads > cpu.MaxThreads:
 		return usagef("--threads %d, want 0 to %d", f.threads, cpu.MaxThreads)
 	}
@@ -222,7 +222,7 @@ func (f *flags) loadData() (*dataset.Set, error) {
 	case f.images != "":
 		return dataset.Read(f.images, f.labels)
 	case f.data != "":
-		return dataset.ReadDir(f.data, f.split)
+		return dataset.Load(f.data, f.split)
 	}
 	return dataset.MNIST1000()
 }
