@@ -84,16 +84,18 @@ func openLog(dir string, manifest []byte, chunks int) (*chunklog.Log, error) {
 	if !errors.As(err, &other) {
 		return log, err
 	}
-	old, failed := chunklog.Read(dir)
-	if failed != nil {
+	switch old, failed := chunklog.Read(dir); {
+	case errors.Is(failed, fs.ErrNotExist): // begun, but nothing is in it
+	case failed != nil:
 		return nil, err
-	}
-	done, total := old.Done(), old.Chunks()
-	if failed := old.Close(); failed != nil {
-		return nil, failed
-	}
-	if done < total {
-		return nil, fmt.Errorf("%w; that run has %d of %d chunks: finish it with 'advsweep resume %s', or choose another --out", err, done, total, dir)
+	default:
+		done, total := old.Done(), old.Chunks()
+		if failed := old.Close(); failed != nil {
+			return nil, failed
+		}
+		if done < total {
+			return nil, fmt.Errorf("%w; that run has %d of %d chunks: finish it with 'advsweep resume %s', or choose another --out", err, done, total, dir)
+		}
 	}
 	if err := chunklog.Remove(dir); err != nil {
 		return nil, err
