@@ -66,15 +66,6 @@ type Backend interface {
 	// Logits returns f(x) [rows, O] and Images x [rows, I], in the backend's precision.
 	Logits(ctx context.Context) (*tensor.Dense, error)
 	Images(ctx context.Context) (*tensor.Dense, error)
-	// Keep copies x of the rows that are set to slot 0 or 1, and Restore copies it back for the rows that are set. Begin
-	// fills both slots with x0.
-	Keep(ctx context.Context, slot int, rows []bool) error
-	Restore(ctx context.Context, slot int, rows []bool) error
-	// Round moves every x to one of the levels v/255, v = 0 to 255, within the eps-ball of norm: for Linf to the nearest, for L2 to
-	// the next one toward the clean pixel.
-	Round(ctx context.Context, norm attack.Norm) error
-	// Norms writes those of x - x0 to dst [rows].
-	Norms(ctx context.Context, dst []attack.Norms) error
 	// Close frees the device.
 	Close() error
 }
