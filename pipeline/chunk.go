@@ -100,7 +100,7 @@ var ErrStopped = errors.New("pipeline: stopped before all chunks were done")
 
 // WorkUntil is Work that also returns, with ErrStopped, after the chunk in hand once stop is closed.
 func (s Sweep) WorkUntil(ctx context.Context, stop <-chan struct{}, b Backend, set *dataset.Set, log Log, shard Shard) error {
-	if err := s.validate(b, set); err != nil {
+	if err := s.Validate(b, set); err != nil {
 		return err
 	}
 	plan := s.Plan(set.N())

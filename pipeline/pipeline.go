@@ -106,7 +106,7 @@ func (s Sweep) Run(ctx context.Context, b Backend, set *dataset.Set) (*Result, e
 		_, classes := b.Shape()
 		return s.Assemble(set.N(), set.First, classes, log)
 	}
-	if err := s.validate(b, set); err != nil {
+	if err := s.Validate(b, set); err != nil {
 		return nil, err
 	}
 	err := b.Load(ctx, set.First, set.Images, set.Labels)
@@ -188,7 +188,8 @@ func Correct(ctx context.Context, b Backend, set *dataset.Set) (int, error) {
 	return c.Correct[0], nil
 }
 
-func (s Sweep) validate(b Backend, set *dataset.Set) error {
+// Validate returns an error unless s can be run on b over set.
+func (s Sweep) Validate(b Backend, set *dataset.Set) error {
 	if len(s.Attacks) == 0 {
 		return fmt.Errorf("pipeline: no attack")
 	}
@@ -208,6 +209,9 @@ func (s Sweep) validate(b Backend, set *dataset.Set) error {
 	}
 	if err := s.Bounds.Validate(); err != nil {
 		return err
+	}
+	if top := s.Eps[len(s.Eps)-1]; b.Precision() != "float64" && float32(top)-float32(top) != 0 {
+		return fmt.Errorf("pipeline: eps %v is not finite in float32", top)
 	}
 	if _, ok := b.(Exacter); s.Exact && !ok {
 		return fmt.Errorf("pipeline: %s cannot follow a ray: ask it for counts at eps only", b.Device())
@@ -323,7 +327,7 @@ func Craft(ctx context.Context, b Backend, set *dataset.Set, a attack.Attack, ep
 		return nil, fmt.Errorf("pipeline: craft: %d images, want 1", set.N())
 	}
 	s := Sweep{Attacks: []attack.Attack{a}, Eps: []float64{eps}, Bounds: bounds}
-	if err := s.validate(b, set); err != nil {
+	if err := s.Validate(b, set); err != nil {
 		return nil, err
 	}
 	if err := b.Load(ctx, set.First, set.Images, set.Labels); err != nil {

@@ -68,7 +68,7 @@ func (f *flags) sweep(c *cobra.Command, part string) error {
 	if err != nil {
 		return err
 	}
-	s, err := f.parseSweep(f.attack)
+	s, err := f.parseSweep(c, f.attack)
 	if err != nil {
 		return err
 	}
