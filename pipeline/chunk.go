@@ -191,7 +191,7 @@ func (r *run) look(ctx context.Context, c Chunk) ([]byte, error) {
 			label := one.label(k)
 			class, margin, ok := judge(z, label)
 			if !ok {
-				return nil, one.named(notFinite(k), r.first, []float64{0})
+				return nil, one.named(notFinite(k), r.first)
 			}
 			least := attack.LeastLikely.Of(label, z)
 			payload = appendUint32s(payload, uint32(label), uint32(class), uint32(least), math.Float32bits(float32(margin)))
@@ -258,11 +258,11 @@ func (r *run) strikeBatch(ctx context.Context, a attack.Attack, lo, hi, from, to
 		return err
 	}
 	if err := one.attack(ctx, func() { r.progress(one.n()) }); err != nil {
-		return one.named(err, r.first, eps)
+		return one.named(err, r.first)
 	}
 	out, err := one.outcomes(ctx, r.Rounded)
 	if err != nil {
-		return one.named(err, r.first, eps)
+		return one.named(err, r.first)
 	}
 	for i := range hi - lo {
 		for e := range eps {

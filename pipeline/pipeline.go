@@ -301,7 +301,7 @@ func (r *run) batch(ctx context.Context, a attack.Attack, lo, hi int, eps []floa
 		return err
 	}
 	if bad >= 0 {
-		return fmt.Errorf("pipeline: %s: logits of image %d at eps %v are not finite", a.Name, r.first+lo+bad/E, eps[from+bad%E])
+		return &NotFiniteError{a.Name, r.first + lo + bad/E, eps[from+bad%E]}
 	}
 	for e := range E {
 		c.Correct[from+e] += correct[e]
@@ -346,7 +346,7 @@ func Craft(ctx context.Context, b Backend, set *dataset.Set, a attack.Attack, ep
 	}
 	found, err := rows.outcomes(ctx, false)
 	if err != nil {
-		return nil, rows.named(err, set.First, s.Eps)
+		return nil, rows.named(err, set.First)
 	}
 	if ex.Adversarial, ex.Perturbed, err = look(ctx, b, set, rows.pick(0, 0, found)); err != nil {
 		return nil, fmt.Errorf("pipeline: image %d after %s, eps %v: %w", set.First, a.Name, eps, err)
