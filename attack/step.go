@@ -37,7 +37,7 @@ const (
 	// does not depend on the scale of the logits; with a target t: -(z_y - z_t)/(z_π1 - (z_π3 + z_π4)/2). Where the
 	// denominator is 0 the gradient is that of minus the numerator; equal logits are sorted by class.
 	//
-	// Croce and Hein 2020, arXiv:2003.01690, equations 6 and 7.
+	// Croce and Hein 2020, arXiv:2003.01690, section 4.
 	DLR
 )
 
