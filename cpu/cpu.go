@@ -50,8 +50,8 @@ const MaxThreads = 1024
 func Kernels() []string { return gemm.Paths() }
 
 // A Backend holds one model and one batch. It implements pipeline.Backend and is
-// used by one goroutine at a time. What it returns is the caller's. After an error of Step
-// the rows are gone: call Begin again.
+// used by one goroutine at a time. What it returns is the caller's. After an error of Step, Keep, Restore or Round
+// other than of their arguments the rows are gone: call Begin again.
 type Backend[T Float] struct {
 	kernel  string
 	vec     gemm.Vector[T]
@@ -148,7 +148,8 @@ func (b *Backend[T]) Precision() string { return fmt.Sprintf("float%d", 8*unsafe
 func (b *Backend[T]) Shape() (inputs, classes int) { return b.in, b.out }
 
 // MaxRows is the most rows for one Begin that keep memory bounded: x and the moves of each row and, at one
-// eps, a ray of each.
+// eps, a ray of each. Momentum, Alpha and each slot that Keep is asked for add as much as x when they are first used, so that the
+// rows of an attack that has them all take up to three times as much.
 func (b *Backend[T]) MaxRows() int {
 	return max(1, batchBytes/((2*b.in+4*b.width)*int(unsafe.Sizeof(T(0)))))
 }
