@@ -124,7 +124,7 @@ func (s Sweep) Run(ctx context.Context, b Backend, set *dataset.Set) (*Result, e
 	for _, a := range s.Attacks {
 		var c Curve
 		var err error
-		if walker, ok := b.(Exacter); ok && s.walks(a) {
+		if walker, ok := AsExacter(b); ok && s.walks(a) {
 			c, err = r.exact(ctx, walker, a)
 		} else {
 			c, err = r.curve(ctx, a, s.Eps)
@@ -213,8 +213,8 @@ func (s Sweep) Validate(b Backend, set *dataset.Set) error {
 	if top := s.Eps[len(s.Eps)-1]; b.Precision() != "float64" && float32(top)-float32(top) != 0 {
 		return fmt.Errorf("pipeline: eps %v is not finite in float32", top)
 	}
-	if _, ok := b.(Exacter); s.Exact && !ok {
-		return fmt.Errorf("pipeline: %s cannot follow a ray: ask it for counts at eps only", b.Device())
+	if _, ok := AsExacter(b); s.Exact && !ok {
+		return fmt.Errorf("pipeline: %s cannot follow a ray of this model: ask it for counts at eps only", b.Device())
 	}
 	return fits(b, set)
 }

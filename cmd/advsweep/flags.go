@@ -144,7 +144,7 @@ func (f *flags) canBeExact(c *cobra.Command, s pipeline.Sweep) (bool, error) {
 
 // follows reports whether the backend can follow a ray, or must because --exact insists: then pipeline says why not.
 func (f *flags) follows(c *cobra.Command, in *inputs) bool {
-	_, ok := in.backend.(pipeline.Exacter)
+	_, ok := pipeline.AsExacter(in.backend)
 	return ok || f.insists(c)
 }
 
