@@ -200,6 +200,70 @@ func (s suite) checkInside(t *testing.T, what string, step attack.Step, x, x0 []
 	}
 }
 
+// properties has steps of every form, as wild as Validate lets them be, on random models, images and bounds: x stays in the
+// ball and in the bounds that the step keeps to, and does not move at eps 0.
+func (s suite) properties(t *testing.T) {
+	all := forms()
+	for trial := range 60 {
+		r := rand.New(rand.NewPCG(uint64(trial), 9))
+		sizes := [][]int{{1, 5}, {7, 3, 5}, {40, 11, 6, 5}}[trial%3]
+		m := ref.RandomModel(r, math.Exp(r.NormFloat64()), sizes...)
+		n, in := 1+r.IntN(4), sizes[0]
+		bounds := attack.Bounds{Lo: -r.Float64(), Hi: 0.5 + r.Float64()}
+		pixels, labels := make([]float64, n*in), make([]int32, n)
+		lo, hi := float64(float32(bounds.Lo)), float64(float32(bounds.Hi))
+		bounds = attack.Bounds{Lo: lo, Hi: hi}
+		for i := range pixels { // many on the bounds
+			pixels[i] = float64(float32(lo + (hi-lo)*math.Min(math.Max(1.5*r.Float64()-0.25, 0), 1)))
+			pixels[i] = math.Min(math.Max(pixels[i], lo), hi)
+		}
+		for i := range labels {
+			labels[i] = int32(r.IntN(5))
+		}
+		b := s.load(t, m, tensor.New(tensor.WithShape(n, in), tensor.WithBacking(pixels)), labels)
+		eps := []float64{0, math.Exp(3 * r.NormFloat64()), math.Exp(3 * r.NormFloat64()), 1e-6, math.Exp(r.NormFloat64())}
+		slices.Sort(eps)
+		for range 3 {
+			f := all[r.IntN(len(all))]
+			if !f.step.Bounds.None() {
+				f.step.Bounds = bounds
+			}
+			f.step.Seed = r.Uint64()
+			must(t, b.Begin(t.Context(), 0, n, eps))
+			d, err := b.Images(t.Context())
+			clean := get(t, d, err)
+			for k := range 3 {
+				step := f.at(k, 0, n, eps, 0, len(eps), 5)
+				for i := range step.Size {
+					step.Size[i] *= math.Exp(2 * r.NormFloat64())
+					if step.Size[i] == 0 {
+						step.Size[i] = 1 // a row at eps 0 stays all the same
+					}
+					if r.IntN(8) == 0 {
+						step.Size[i] *= -1
+					}
+				}
+				if k == trial%4 {
+					step = attack.Step{Size: step.Size[:len(eps)], Bounds: f.step.Bounds} // a plain one
+				}
+				what := fmt.Sprintf("trial %d: %s: step %d", trial, f.name, k)
+				if err := b.Step(t.Context(), step); err != nil {
+					t.Fatalf("%s: %v", what, err)
+				}
+				d, err := b.Images(t.Context())
+				for row, x := range get(t, d, err) {
+					what := fmt.Sprintf("%s, row %d", what, row)
+					s.checkInside(t, what, step, x, clean[row], eps[row%len(eps)])
+					if row%len(eps) == 0 && !sameBits(x, clean[row]) {
+						t.Fatalf("%s: moved at eps 0", what)
+					}
+				}
+			}
+		}
+		must(t, b.Close())
+	}
+}
+
 // generalRows computes the same rows in batches of all kinds: every bit must agree.
 func (s suite) generalRows(t *testing.T) {
 	const n, classes = 9, 5
