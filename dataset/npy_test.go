@@ -162,7 +162,7 @@ func TestReadNPYErrors(t *testing.T) {
 		{"data cut", npy(good, data[1:]), "truncated: 23 bytes after the header, want 24"},
 		{"data long", npy(good, make([]byte, 25)), "oversized: 25 bytes after the header, want 24"},
 		{"floats cut", npy(npyHeaderOf("<f4", false, 2, 3, 4), data), "truncated: 24 bytes after the header, want 96"},
-		{"product wraps", npy(npyHeaderOf("<f8", false, 1<<31, 1<<31, 1<<31), data), "overflow"},
+		{"product of 64 bits", npy(npyHeaderOf("<f8", false, 1<<30, 1<<30, 2), data), "overflow"},
 		{"dimension of 70 bits", npy(strings.Replace(good, "4", "1180591620717411303424", 1), data), "dimension 2 is"},
 		{"negative", npy(strings.Replace(good, "4", "-4", 1), data), "dimension 2 is"},
 		{"no dict", npy("(1, 2)", data), "want a dict"},
@@ -339,10 +339,10 @@ func TestNPZMemory(t *testing.T) {
 		return npz(t, entry{"x.npy", npy(npyHeaderOf("|u1", false, 1, 1, declared), make([]byte, held)), zip.Deflate}, y)
 	}
 	// An archive may say that x.npy is as large as it likes: both places of the
-	// uncompressed size, a directory's entry and what follows the data, say 2 GiB.
-	lies := array(2<<30, 64<<10)
-	binary.LittleEndian.PutUint32(lies[bytes.Index(lies, []byte("PK\x01\x02"))+24:], 2<<30)
-	binary.LittleEndian.PutUint32(lies[bytes.Index(lies, []byte("PK\x07\x08"))+12:], 2<<30)
+	// uncompressed size, a directory's entry and what follows the data, say so.
+	lies := array(1<<31-1, 64<<10)
+	binary.LittleEndian.PutUint32(lies[bytes.Index(lies, []byte("PK\x01\x02"))+24:], 1<<31-1)
+	binary.LittleEndian.PutUint32(lies[bytes.Index(lies, []byte("PK\x07\x08"))+12:], 1<<31-1)
 	for _, c := range []struct {
 		name string
 		data []byte
