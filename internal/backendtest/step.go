@@ -96,10 +96,10 @@ func (f form) at(k, lo, hi int, eps []float64, from, to, classes int) attack.Ste
 	return s
 }
 
-// generalSteps walks every form along the reference, two general steps and, before, between or behind them, a plain one.
+// generalSteps walks every form along the reference, three general steps and, before, between or behind them, a plain one.
 // As in steps, each step of the reference starts at the backend's own x.
 func (s suite) generalSteps(t *testing.T) {
-	const n, classes = 5, 5
+	const n, classes = 4, 5
 	r := rand.New(rand.NewPCG(11, 1))
 	m := ref.RandomModel(r, 1, 12, 9, 8, classes)
 	images, labels := batch(r, n, m)
@@ -118,9 +118,9 @@ func (s suite) generalSteps(t *testing.T) {
 			rows[r] = ref.Row{X0: clean[r], Label: int(labels[r/len(eps)]), Image: first + r/len(eps), Eps: eps[r%len(eps)]}
 		}
 		before := clean
-		for k := range 3 {
+		for k := range 4 {
 			step := f.at(k, 0, n, eps, 0, len(eps), classes)
-			if k == c%3 {
+			if k == c%4 {
 				step = attack.BIM(3).At(k, eps, f.step.Bounds)
 			}
 			what := fmt.Sprintf("%s: step %d", f.name, k)
@@ -447,6 +447,16 @@ func (s suite) momentum(t *testing.T) {
 			}
 		}
 	}
+	// The gradient is 0 where the row is, not where it came from, also in a plain step that does not move it.
+	must(t, b.Begin(t.Context(), 0, 1, []float64{8}))
+	zero := make([]bool, 1)
+	for k, size := range []float64{1, 0} {
+		must(t, b.Step(t.Context(), attack.Step{Ball: k == 0, Size: []float64{size}}))
+		must(t, b.ZeroGradient(t.Context(), zero))
+		if zero[0] != (k == 1) {
+			t.Errorf("step %d of size %v: zero gradient %v", k, size, zero[0])
+		}
+	}
 }
 
 // generalNotFinite has an image of which the gradient, and one of which the logits are not finite, for every loss.
@@ -599,7 +609,7 @@ func (s suite) round(t *testing.T) {
 		bytes[i] = uint8(r.IntN(256))
 		floats[i] = r.Float64()*1.5 - 0.25
 	}
-	eps := []float64{0, 0.002, 0.03, 8. / 255, 0.47}
+	eps := []float64{0, 0.001, 0.002, 0.03, 8. / 255, 0.47}
 	near := func(v float64) bool { return math.Abs(v-math.RoundToEven(v)) < 5e-5 }
 	for name, x0 := range map[string]any{"bytes": bytes, "floats": floats} {
 		b := s.load(t, m, tensor.New(tensor.WithShape(n, in), tensor.WithBacking(x0)), make([]int32, n))
@@ -609,9 +619,9 @@ func (s suite) round(t *testing.T) {
 				d, err := b.Images(t.Context())
 				clean := get(t, d, err)
 				for k := range steps {
-					step := attack.Step{Direction: attack.Uniform, Norm: norm, Ball: true, Index: k, Size: []float64{1, 0.002, 0.03, 0.06, 0.75}}
+					step := attack.Step{Direction: attack.Uniform, Norm: norm, Ball: true, Index: k, Size: []float64{1, 0.002, 0.002, 0.03, 0.06, 0.75}}
 					if steps == 1 { // plain
-						step = attack.Step{Direction: attack.RandomSign, Size: []float64{0, 0.001, 0.029, 7.6 / 255, 0.2}}
+						step = attack.Step{Direction: attack.RandomSign, Size: []float64{0, 0.0005, 0.001, 0.029, 7.6 / 255, 0.2}}
 					}
 					must(t, b.Step(t.Context(), step))
 				}
