@@ -29,7 +29,7 @@ func newWindows[T Float](path string, in, out shape, kernel, stride [2]int, pad 
 	l.interleaved = kernel[0] > 1 && kernel[1]*in.c < short
 	wide := in.w + pad[1] + pad[3]
 	k := kernel[0] * kernel[1] * in.c
-	l.grid = gemm.Grid{Rows: out.h, Cols: out.w}
+	l.grid = gemm.Grid{Rows: out.h, Cols: out.w, Step: 1}
 	if l.interleaved {
 		l.grid.RowStride, l.grid.ColStride = wide*kernel[0]*in.c, stride[1]*kernel[0]*in.c
 		l.grid.Runs = []gemm.Run{{At: 0, N: k}}
@@ -141,7 +141,7 @@ func newColumns[T Float](path string, in, out shape, kernel, stride [2]int, pad 
 	l.w = gemm.NewMatrix[T](path, out.c, k)
 	l.w.Pack(b, k, 1)
 	l.zeros = make([]T, l.w.Padded())
-	l.grid = gemm.Grid{Rows: 1, Cols: out.w, ColStride: out.c, Runs: []gemm.Run{{At: 0, N: out.c}}}
+	l.grid = gemm.Grid{Rows: 1, Cols: out.w, ColStride: out.c, Runs: []gemm.Run{{At: 0, N: out.c}}, Step: 1}
 	return l
 }
 
