@@ -49,6 +49,15 @@ func load(path string) (*Model, error) {
 		return nil, err
 	}
 	defer f.Close()
+	if filepath.Ext(path) == ".onnx" {
+		sum := sha256.New()
+		m, err := decodeONNX(f, size, sum, inFolder(filepath.Dir(path)))
+		if err != nil {
+			return nil, err
+		}
+		m.Source = Source{filepath.Base(path), digest(sum)}
+		return m, nil
+	}
 	return decode(filepath.Base(path), f, size)
 }
 
