@@ -44,7 +44,7 @@ func decodeONNX(r io.Reader, size int64, sum hash.Hash, open sibling) (*Model, e
 	if p.GetGraph() == nil {
 		return nil, errors.New("no graph: not an ONNX model")
 	}
-	t := tensors{files: make(map[string]*openFile), open: open, left: 8*uint64(size) + 1<<22}
+	t := tensors{files: make(map[string]*openFile), open: open, left: 8*uint64(size) + 1<<18}
 	defer t.close()
 	if err := t.find(p.GetGraph(), sum); err != nil {
 		return nil, err

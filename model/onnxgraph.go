@@ -678,6 +678,7 @@ func (g *graph) unique(weights, node, kind string) string {
 	if name == "" {
 		name = fmt.Sprintf("%s%d", kind, len(g.steps))
 	}
+	name = strings.ToValidUTF8(name, "?")
 	base := name
 	for i := 2; g.names[name]; i++ {
 		name = fmt.Sprintf("%s_%d", base, i)

@@ -440,7 +440,9 @@ func reshaped(v *value, shape []int) (*value, error) {
 		return &out, nil
 	}
 	// Where only sizes of 1 come or go, each axis keeps its step.
-	long := func(shape []int) []int { return slices.DeleteFunc(slices.Clone(shape), func(s int) bool { return s == 1 }) }
+	long := func(shape []int) []int {
+		return slices.DeleteFunc(slices.Clone(shape), func(s int) bool { return s == 1 })
+	}
 	if slices.Equal(long(shape), long(v.view.shape)) {
 		out.view = view{shape: shape, strides: make([]int, len(shape)), of: v.view.of}
 		from := 0
