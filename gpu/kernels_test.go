@@ -125,7 +125,7 @@ func TestLossGradient(t *testing.T) {
 		copy(z[16:], []float32{-2000, -1990, 3000})
 		copy(z[32:], []float32{1, 1, 1})
 		q := there(t, p, slices.Repeat([]float32{nan}, len(z)))
-		check(t, p.lossGradient(q, there(t, p, z), span{0, 1, 3, 2})) // row 1 of the batch is image 0, rows 2 and 3 are image 1
+		check(t, p.lossGradient(q, there(t, p, z), span{0, 1, 3, 2}, objective{})) // row 1 of the batch is image 0, rows 2 and 3 are image 1
 		got := back[float32](t, p, q, len(z))
 		for r, label := range []int{0, 2, 2} {
 			row := make([]float64, 3)
