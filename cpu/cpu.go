@@ -86,6 +86,8 @@ type Backend[T Float] struct {
 	still    int     // eps before this one have not moved: x is x0
 	zero     []bool  // [rows]: a gradient was zero in every pixel
 	class    []int32 // [rows], of Count
+	general  general[T]
+	slots    [2]slot[T]
 }
 
 // blockRows is the most rows of a block. The weights are read once for all of them, from a cache that two
@@ -204,6 +206,11 @@ func (b *Backend[T]) Begin(ctx context.Context, lo, hi int, eps []float64) error
 	b.eps = rounded
 	b.lo, b.rows, b.fresh, b.ray.on, b.moves.on = lo, (hi-lo)*len(eps), true, false, false
 	b.still = len(eps)
+	b.general.hasM, b.general.hasOld = false, false
+	for k := range b.slots {
+		b.slots[k].have = resize(b.slots[k].have, b.rows)
+		clear(b.slots[k].have)
+	}
 	b.x = resize(b.x, b.rows*b.in)
 	b.zero = resize(b.zero, b.rows)
 	clear(b.zero)
@@ -219,15 +226,20 @@ func (b *Backend[T]) Step(ctx context.Context, s attack.Step) error {
 	if err != nil {
 		return fmt.Errorf("cpu: %w", err)
 	}
+	if !s.Plain(len(b.eps)) {
+		return b.generalStep(ctx, s, size)
+	}
+	for e, v := range b.eps {
+		if v == 0 {
+			size[e] = 0 // such a row stays
+		}
+	}
 	if !s.Bounds.None() {
 		// As far as any pixel can go. Farther, what the first layer follows of steps (moves.go) would cancel.
 		all := 2 * (T(s.Bounds.Hi) - T(s.Bounds.Lo))
 		for e, v := range size {
 			size[e] = min(v, all)
 		}
-	}
-	if !s.Plain(len(b.eps)) {
-		return fmt.Errorf("cpu: step %d is not plain", s.Index)
 	}
 	b.broken.Store(-1)
 	for e, v := range size[:b.still] {
@@ -433,6 +445,7 @@ func (b *Backend[T]) Close() error {
 	b.closed = true
 	b.layers, b.scratch, b.x0, b.labels, b.sign, b.signed, b.flat = nil, nil, nil, nil, nil, nil, nil
 	b.x, b.ray, b.moves, b.rates, b.zero, b.rows, b.eps = nil, ray[T]{}, moves[T]{}, nil, nil, 0, nil
+	b.general, b.slots = general[T]{}, [2]slot[T]{}
 	return nil
 }
 
@@ -473,8 +486,9 @@ type scratch[T Float] struct {
 	sign []int8 // [I]
 	gemm gemm.Scratch[T]
 
-	d, slope, v []T // see moves.go and ray.go
-	image       int // whose direction d is, see rayDirection
+	draw        []int32 // [I]
+	d, slope, v []T     // see moves.go and ray.go
+	image       int     // whose direction d is, see rayDirection
 
 	// See selected.
 	selections []gemm.Selection[T]

@@ -1,6 +1,11 @@
 package cpu
 
-import "math"
+import (
+	"math"
+	"slices"
+
+	"advsweep/attack"
+)
 
 // lossGradient writes q [O] for the logits z [O] of one row with label y:
 //
@@ -27,4 +32,75 @@ func lossGradient[T Float](q, z []T, y int) {
 		q[j] = T(math.Exp(float64(v)-top) / sum)
 	}
 	q[y] = -1
+}
+
+// lossGradientOf writes a positive multiple of the gradient of loss at the logits z [O] of one row with label y to
+// q [O]; target is -1 or the class to come near to. See attack.Loss. A logit that is not finite makes it NaN, of CrossEntropy as far as
+// it enters the formula.
+func lossGradientOf[T Float](loss attack.Loss, q, z []T, y, target int) {
+	if loss == attack.CrossEntropy {
+		if target < 0 {
+			lossGradient(q, z, y)
+			return
+		}
+		lossGradient(q, z, target)
+		for j, v := range q {
+			q[j] = -v
+		}
+		return
+	}
+	clear(q)
+	for _, v := range z {
+		if v-v != 0 {
+			q[0] = T(math.NaN())
+			return
+		}
+	}
+	if loss == attack.Margin {
+		if target < 0 {
+			q[largest(z, y)], q[y] = 1, -1
+		} else {
+			q[largest(z, target)], q[target] = -1, 1
+		}
+		return
+	}
+	// With L = -n/d, d²·∂L = n·∂d - d·∂n, here by the larger of n and d, so that neither overflows.
+	at := func(j int) float64 { return float64(z[j]) / 8 } // no difference of these overflows either
+	p1 := largest(z)
+	p2 := largest(z, p1)
+	p3 := largest(z, p1, p2)
+	to := target
+	d := at(p1) - at(p3)
+	if target < 0 {
+		to = largest(z, y)
+	} else {
+		d = at(p1) - (at(p3)+at(largest(z, p1, p2, p3)))/2
+	}
+	n := at(y) - at(to)
+	if d == 0 {
+		n, d = 0, 1
+	}
+	by := max(math.Abs(n), d)
+	n, d = n/by, d/by
+	add := func(j int, v float64) { q[j] += T(v) }
+	add(p1, n)
+	if target < 0 {
+		add(p3, -n)
+	} else {
+		add(p3, -n/2)
+		add(largest(z, p1, p2, p3), -n/2)
+	}
+	add(y, -d)
+	add(to, d)
+}
+
+// largest returns the first largest of z that is not in but.
+func largest[T Float](z []T, but ...int) int {
+	best := -1
+	for j, v := range z {
+		if (best < 0 || v > z[best]) && !slices.Contains(but, j) {
+			best = j
+		}
+	}
+	return best
 }

@@ -39,6 +39,19 @@ type Backend interface {
 	// Step moves every row. That a gradient was not finite may be told by a later call instead,
 	// at the latest by the next one that returns something of the rows.
 	Step(ctx context.Context, s attack.Step) error
+	// Keep copies x of the rows r with rows[r] set, rows [rows], to slot 0 or 1; Restore copies it back for those
+	// that are set. Begin empties the slots: a row that was not kept is restored to its clean image.
+	Keep(ctx context.Context, slot int, rows []bool) error
+	Restore(ctx context.Context, slot int, rows []bool) error
+	// Round moves every x to one of the 256 levels n/255, inside the ball of norm. With t = 1e-4,
+	//
+	//	Linf: n = rint(255·x) clamped to [ceil(255·(x0 - eps) - t), floor(255·(x0 + eps) + t)] and to [0, 255],
+	//	      or if that is empty rint(255·x0);
+	//	L2:   n = floor or ceil of 255·x, whichever is nearer to 255·x0 (the floor on a tie), or rint(255·x) where that is
+	//	      within t of it; in [0, 255].
+	Round(ctx context.Context, norm attack.Norm) error
+	// Norms writes the norms of x - x0 to dst [rows].
+	Norms(ctx context.Context, dst []attack.Norms) error
 	// ZeroGradient writes to dst [rows] whether the gradient of a Step since Begin was zero
 	// in every pixel.
 	ZeroGradient(ctx context.Context, dst []bool) error
