@@ -227,6 +227,11 @@ func (b *Backend) Step(ctx context.Context, s attack.Step) error {
 		return fmt.Errorf("gpu: %w", err)
 	}
 	if s.Plain(len(b.eps)) {
+		for e, v := range b.eps {
+			if v == 0 {
+				size[e] = 0 // such a row stays
+			}
+		}
 		return b.lose(b.each(func(p *part) error { return p.step(ctx, s, size) }))
 	}
 	return b.lose(b.each(func(p *part) error {

@@ -43,13 +43,22 @@ type objective struct {
 	targets cu.DevicePtr
 }
 
-// whole fills x of all rows, which steps from here on start at.
-func (p *part) whole(ctx context.Context) error {
-	if err := p.leaveRay(ctx); err != nil || !p.fresh {
-		return err
+// filled writes x of all rows, if it is not there. A ray goes on.
+func (p *part) filled(ctx context.Context) error {
+	switch {
+	case p.fresh:
+		return p.copyRows(p.x.DevicePtr, p.cleanRows(), 0, true)
+	case p.ray != 0:
+		return p.batchChunks(ctx, p.fillRows)
 	}
-	p.fresh = false
-	return p.copyRows(p.x.DevicePtr, p.cleanRows(), 0, true)
+	return nil
+}
+
+// whole is filled for rows that are about to move: what follows starts at x.
+func (p *part) whole(ctx context.Context) error {
+	err := p.filled(ctx)
+	p.fresh, p.ray = false, 0
+	return err
 }
 
 // cleanRows is x0 of the batch's images [images, in].

@@ -19,7 +19,7 @@ func (b *Backend) Norms(ctx context.Context, dst []attack.Norms) error {
 func (p *part) rowNorms(ctx context.Context, dst []attack.Norms) error {
 	rows := len(dst)
 	if rows > 0 {
-		if err := p.whole(ctx); err != nil {
+		if err := p.filled(ctx); err != nil {
 			return err
 		}
 		norms := &p.general.norms

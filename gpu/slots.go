@@ -40,7 +40,7 @@ func (p *part) keep(ctx context.Context, slot int, rows []bool) error {
 	if len(rows) == 0 {
 		return ctx.Err()
 	}
-	if err := p.whole(ctx); err != nil {
+	if err := p.filled(ctx); err != nil {
 		return err
 	}
 	to, has := &p.general.slots[slot], &p.general.has[slot]
