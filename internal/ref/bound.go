@@ -114,6 +114,11 @@ func BoundInputGradient(m *model.Model, x []Value, y int, a Rounding) []Value {
 		d[j] = Value{q, math.Abs(q)*relative + math.SmallestNonzeroFloat32}
 	}
 	d[y].Err = 0
+	return BoundBackward(m, inputs, d, a)
+}
+
+// BoundBackward is Backward with bounds on the error.
+func BoundBackward(m *model.Model, inputs [][]Value, d []Value, a Rounding) []Value {
 	for i := len(m.Layers) - 1; i >= 0; i-- {
 		switch l := m.Layers[i].(type) {
 		case model.Linear:
