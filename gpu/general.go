@@ -26,7 +26,7 @@ type general struct {
 	sizes, targets, restarts buffer // of a step: [E] or [rows], [rows], [E]
 
 	aside  buffer // [chunk, in]: where Nesterov's gradient is taken, or what is drawn
-	factor buffer // [chunk] float64
+	factor buffer // [chunk] float64, or for the eps of a chunk of images
 }
 
 // buffers are all that g holds.
@@ -87,22 +87,29 @@ func (p *part) generalStep(ctx context.Context, s attack.Step, size []float32, t
 	if p.rows() == 0 {
 		return nil
 	}
-	if err := p.prepare(ctx, s, size, targets); err != nil {
+	gradient := s.Direction == attack.Gradient
+	share := 1 // rows that share a gradient
+	if gradient && p.fresh && targets == nil {
+		share = p.E()
+	}
+	if err := p.prepare(ctx, s, size, targets, share); err != nil {
 		return p.freeing(err)
 	}
-	gradient := s.Direction == attack.Gradient
 	p.unread = p.unread || gradient
 	g := &p.general
-	return p.batchChunks(ctx, func(c span) error {
+	return p.chunks(ctx, p.lo, p.rows()/share, p.E()/share, func(c span) error {
+		rows := span{c.lo, c.first * share, c.n * share, p.E()}
 		x := at(p.x.DevicePtr, c.first*p.in(), 4)
 		v := g.aside.DevicePtr
-		if !gradient {
+		switch {
+		case !gradient:
 			if err := p.draw(c, s); err != nil {
 				return err
 			}
-			return p.move(c, v, s, len(size))
-		}
-		if s.Nesterov {
+			return p.move(c, v, s, len(size), 1)
+		case share > 1:
+			x = at(p.cleanRows(), c.first*p.in(), 4)
+		case s.Nesterov:
 			if err := p.ahead(c, s, len(size)); err != nil {
 				return err
 			}
@@ -116,24 +123,24 @@ func (p *part) generalStep(ctx context.Context, s attack.Step, size []float32, t
 		if err != nil {
 			return err
 		}
-		if err := p.direction(c, v, s); err != nil {
+		if err := p.direction(rows, v, s, share); err != nil {
 			return err
 		}
 		if s.Momentum {
-			v = at(g.m.DevicePtr, c.first*p.in(), 4)
+			return p.move(rows, at(g.m.DevicePtr, rows.first*p.in(), 4), s, len(size), 1)
 		}
-		return p.move(c, v, s, len(size))
+		return p.move(rows, v, s, len(size), share)
 	})
 }
 
-// prepare takes the memory that step s needs and fills in what it takes from the host.
-func (p *part) prepare(ctx context.Context, s attack.Step, size []float32, targets []int32) error {
+// prepare takes the memory that step s needs, of which so many rows share a gradient, and fills in what it takes from the host.
+func (p *part) prepare(ctx context.Context, s attack.Step, size []float32, targets []int32, share int) error {
 	if err := p.whole(ctx); err != nil {
 		return err
 	}
 	g := &p.general
-	n, row := min(p.chunk, p.rows()), int64(4*p.in())
-	if err := p.grow(&g.factor, int64(8*n)); err != nil {
+	n, row := min(p.chunk, p.rows()/share), int64(4*p.in())
+	if err := p.grow(&g.factor, int64(8*n*share)); err != nil {
 		return err
 	}
 	if s.Nesterov || s.Direction != attack.Gradient {
@@ -195,15 +202,15 @@ func (p *part) ahead(c span, s attack.Step, sizes int) error {
 		int32(c.first), int32(c.n), int32(c.E), int32(p.in()))
 }
 
-// direction launches what a chunk's step needs of its gradient g [n, in]: factor, zero, broken, and the momentum.
-func (p *part) direction(c span, g cu.DevicePtr, s attack.Step) error {
+// direction launches what a chunk's step needs of its gradient g [n/share, in]: factor, zero, broken, and the momentum.
+func (p *part) direction(c span, g cu.DevicePtr, s attack.Step, share int) error {
 	var m cu.DevicePtr
 	if s.Momentum {
 		m = p.general.m.DevicePtr
 	}
 	return p.launch("direction", dim{ceil(c.n, 8), 1}, dim{256, 1}, 0, []int{c.n, p.inputs},
 		p.general.factor.DevicePtr, m, at(p.zero.DevicePtr, c.first, 1), at(p.deviceResults.DevicePtr, 1, 4), g, s.Decay, s.Norm == attack.L2,
-		int32(c.lo), int32(c.first), int32(c.n), int32(c.E), int32(p.inputs), int32(p.in()))
+		int32(share), int32(c.lo), int32(c.first), int32(c.n), int32(c.E), int32(p.inputs), int32(p.in()))
 }
 
 // draw launches aside [n, in] and factor [n]: the random direction of a chunk.
@@ -221,8 +228,8 @@ func (p *part) draw(c span, s attack.Step) error {
 		uint32(s.Index), kind, s.Norm == attack.L2, int32(c.first), int32(c.n), int32(c.E), int32(p.inputs), int32(p.in()))
 }
 
-// move launches the move of a chunk along factor·v, v [n, in]. There are so many sizes.
-func (p *part) move(c span, v cu.DevicePtr, s attack.Step, sizes int) error {
+// move launches the move of a chunk along factor·v, v [n/share, in]. There are so many sizes.
+func (p *part) move(c span, v cu.DevicePtr, s attack.Step, sizes, share int) error {
 	g := &p.general
 	var old cu.DevicePtr
 	if s.Alpha != 0 {
@@ -235,5 +242,5 @@ func (p *part) move(c span, v cu.DevicePtr, s attack.Step, sizes int) error {
 	return p.launch("move", dim{ceil(c.n, 8), 1}, dim{256, 1}, 0, []int{c.n, p.inputs},
 		p.x.DevicePtr, old, at(p.x0.DevicePtr, c.lo*p.in(), 4), v, g.factor.DevicePtr, g.sizes.DevicePtr, at(p.sizes.DevicePtr, c.E, 4),
 		s.Alpha, lo, hi, s.Ball || !s.Bounds.None(), s.Norm == attack.L2, s.Direction == attack.Gradient && s.Norm == attack.Linf, sizes != c.E,
-		int32(c.first), int32(c.n), int32(c.E), int32(p.inputs), int32(p.in()))
+		int32(share), int32(c.first), int32(c.n), int32(c.E), int32(p.inputs), int32(p.in()))
 }

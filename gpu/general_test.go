@@ -157,3 +157,59 @@ func compareRows(t *testing.T, when string, host *cpu.Backend[float32], dev *Bac
 	}
 	compare(t, when, host, dev) // logits of the ray, if the rows are on one
 }
+
+// generally takes steps of all kinds, and uses the slots, on images lo to hi-1, and returns what it found as text.
+func generally(ctx ctx, b *Backend, lo, hi int, eps []float64) (string, error) {
+	if err := b.Begin(ctx, lo, hi, eps); err != nil {
+		return "", err
+	}
+	E := len(eps)
+	rows := (hi - lo) * E
+	set, targets, sizes := make([]bool, rows), make([]int32, rows), make([]float64, rows)
+	for r := range rows { // by image and eps, not by row
+		set[r] = (lo+r/E+r%E)%3 != 0
+		targets[r] = int32((lo + r/E) % 5)
+		sizes[r] = eps[r%E] / float64(1+(lo+r/E)%4)
+	}
+	if rows == 0 { // which is not no targets
+		targets = nil
+	}
+	in := attack.Bounds{Lo: -1, Hi: 2}
+	for _, f := range []func() error{
+		func() error { return b.Keep(ctx, 0, set) },
+		func() error {
+			return b.Step(ctx, attack.Step{Size: eps, Bounds: in, Loss: attack.DLR, Momentum: true, Nesterov: true, Decay: 1})
+		},
+		func() error {
+			return b.Step(ctx, attack.Step{Size: sizes, Targets: targets, Loss: attack.Margin, Momentum: true, Nesterov: true, Decay: 1, Norm: attack.L2})
+		},
+		func() error { return b.Keep(ctx, 1, set) },
+		func() error {
+			return b.Step(ctx, attack.Step{Size: eps, Direction: attack.Uniform, Seed: 9, Index: 1, Restarts: make([]int, E), Norm: attack.L2, Ball: true})
+		},
+		func() error { return b.Step(ctx, attack.Step{Size: eps, Alpha: 0.75, Bounds: in}) },
+		func() error { return b.Step(ctx, attack.Step{Size: sizes, Alpha: 0.75, Bounds: in, Norm: attack.L2}) },
+		func() error { return b.Restore(ctx, 1, set) },
+		func() error { return b.Step(ctx, attack.Step{Size: eps}) },
+		func() error { return b.Round(ctx, attack.L2) },
+	} {
+		if err := f(); err != nil {
+			return "", err
+		}
+	}
+	norms, zero := make([]attack.Norms, rows), make([]bool, rows)
+	if err := b.Norms(ctx, norms); err != nil {
+		return "", err
+	}
+	if err := b.ZeroGradient(ctx, zero); err != nil {
+		return "", err
+	}
+	if rows == 0 {
+		return "", nil
+	}
+	x, err := b.Images(ctx)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprint(norms, zero, x.Data()), nil
+}

@@ -318,7 +318,7 @@ func TestDirection(t *testing.T) {
 					p.zero = buffer{zero - cu.DevicePtr(c.first), int64(rows)}
 					p.general.factor = buffer{there(t, p, make([]float64, rows)), int64(8 * rows)}
 					p.general.m = buffer{there(t, p, m), int64(4 * len(m))}
-					check(t, p.direction(c, there(t, p, g), attack.Step{Momentum: momentum, Decay: 0.5, Norm: norm}))
+					check(t, p.direction(c, there(t, p, g), attack.Step{Momentum: momentum, Decay: 0.5, Norm: norm}, 1))
 					flags, factor := back[byte](t, p, zero, rows), back[float64](t, p, p.general.factor.DevicePtr, rows)
 					m = back[float32](t, p, p.general.m.DevicePtr, len(m))
 					for k := range rows {
@@ -393,7 +393,7 @@ func TestMomentumOverflow(t *testing.T) {
 		p.zero = buffer{there(t, p, make([]byte, 1)), 1}
 		p.general.factor = buffer{there(t, p, make([]float64, 1)), 8}
 		p.general.m = buffer{there(t, p, m), 64}
-		check(t, p.direction(span{5, 0, 1, 1}, there(t, p, slices.Repeat([]float32{1}, 16)), attack.Step{Momentum: true, Decay: 2}))
+		check(t, p.direction(span{5, 0, 1, 1}, there(t, p, slices.Repeat([]float32{1}, 16)), attack.Step{Momentum: true, Decay: 2}, 1))
 		if got := back[int32](t, p, at(results, 1, 4), 1)[0]; got != 5 {
 			t.Errorf("broken image %d, want 5", got)
 		}

@@ -1,7 +1,7 @@
 // direction: what a step needs to know of its gradient g: zero, not finite, its norm; and the momentum m ← decay·m + g/mean|g|.
 //
-// g [rows, width] of the chunk, m [batch rows, width] or null for a step without momentum. inputs of a row count; the padding
-// of m stays as it is. Where g is 0 in every pixel m ← decay·m, and zero[k] of the chunk is set to 1, else left as it is. broken
+// Row k of the chunk has gradient k / share of g [rows / share, width]: share is E where all eps of an image have one, else 1. m
+// [batch rows, width], or null for a step without momentum. inputs of a row count; the padding of m stays as it is. Where g is 0 in every pixel m ← decay·m, and zero[k] of the chunk is set to 1, else left as it is. broken
 // becomes the least image + (first + k) / E of a row in which g or m is not finite, if that is less than it was. factor [rows],
 // by which move multiplies, is 1, or if l2 1/‖m‖₂ (‖g‖₂ without momentum), 0 where that is 0.
 //
@@ -13,10 +13,10 @@
 
 extern "C" __global__ void __launch_bounds__(256)
 direction(double *__restrict__ factor, float *__restrict__ m, unsigned char *__restrict__ zero, int *__restrict__ broken, const float *__restrict__ g,
-          double decay, int l2, int image, int first, int rows, int E, int inputs, int width) {
+          double decay, int l2, int share, int image, int first, int rows, int E, int inputs, int width) {
   const int k = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32;
   if (k >= rows) return;  // whole warps leave together
-  g += (size_t)k * width;
+  g += (size_t)(k / share) * width;
   bool some = false, finite = true;
   double size = 0.0, squares = 0.0;
   for (int p = lane; p < inputs; p += 32) {

@@ -1,8 +1,8 @@
 // move: z = project(x + size·factor·v), with inertia z ← project(x + alpha·(z - x) + (1 - alpha)·(x - old)) and old ← x, then x ← z.
 //
 // Row r of the batch, first <= r < first + rows, is image r / E of x0 [images, width] at eps[r % E]; it stays as it is where that
-// is 0. Its size is size[r] if by_row, else size[r % E]. x, old [batch rows, width]; v [rows, width] and factor [rows] of the
-// chunk; v counts as its sign, with sign(0) = 0, if signs. Without inertia old is null. inputs of a row count; the padding stays.
+// is 0. Its size is size[r] if by_row, else size[r % E]. x, old [batch rows, width]; of the chunk factor [rows], and
+// v [rows / share, width], of which row k takes k / share. v counts as its sign, with sign(0) = 0, if signs. Without inertia old is null. inputs of a row count; the padding stays.
 //
 // project does nothing unless bounded. Else it clamps to [x0 - eps, x0 + eps] and to [lo, hi] or, if l2, takes
 // x0 + (z - x0)·eps/‖z - x0‖₂ where that norm exceeds eps, and then clamps to [lo, hi]. lo and hi may be infinite.
@@ -42,8 +42,8 @@ template <class F> __device__ __forceinline__ double distance(F f, const float *
 
 extern "C" __global__ void __launch_bounds__(256)
 move(float *__restrict__ x, float *__restrict__ old, const float *__restrict__ x0, const float *__restrict__ v, const double *__restrict__ factor,
-     const float *__restrict__ size, const float *__restrict__ eps, double alpha, float lo, float hi, int bounded, int l2, int signs, int by_row, int first,
-     int rows, int E, int inputs, int width) {
+     const float *__restrict__ size, const float *__restrict__ eps, double alpha, float lo, float hi, int bounded, int l2, int signs, int by_row, int share,
+     int first, int rows, int E, int inputs, int width) {
   const int k = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32;
   if (k >= rows) return;
   const int r = first + k, e = r % E;
@@ -51,7 +51,7 @@ move(float *__restrict__ x, float *__restrict__ old, const float *__restrict__ x
   if (ball.eps == 0.f) return;
   x += (size_t)r * width;
   x0 += (size_t)(r / E) * width;
-  v += (size_t)k * width;
+  v += (size_t)(k / share) * width;
   if (old != nullptr) old += (size_t)r * width;
   const double c = __dmul_rn(size[by_row ? r : e], factor[k]);
   const auto step = [&](int p) {
