@@ -23,6 +23,8 @@ import (
 // Matrices on the device have rows of padded(columns) elements, zero beyond the columns.
 type part struct {
 	*device
+	inputs  int // of an image
+	classes int
 	layers  []layer
 	plan    plan
 	rowsMax int    // of a Begin
@@ -67,6 +69,8 @@ type part struct {
 	grad [2]buffer
 	d    buffer
 
+	general general
+
 	found found
 }
 
@@ -92,6 +96,7 @@ func openPart(index int, m *model.Model, product string) (*part, error) {
 
 // open copies the model to the device.
 func (p *part) open(m *model.Model, product string) error {
+	p.inputs, p.classes = m.Inputs(), m.Outputs()
 	sizes := []int{m.Inputs()}
 	for i, l := range m.Layers {
 		switch l := l.(type) {
@@ -263,8 +268,13 @@ func (p *part) chunkBuffers() []*buffer {
 	return list
 }
 
+// grown are the buffers that grow with batch or chunk.
+func (p *part) grown() []*buffer {
+	return slices.Concat(p.batchBuffers(), p.chunkBuffers(), p.general.buffers())
+}
+
 func (p *part) batchBytes() (sum int64) {
-	for _, b := range append(p.batchBuffers(), p.chunkBuffers()...) {
+	for _, b := range p.grown() {
 		sum += b.size
 	}
 	return sum
@@ -273,7 +283,7 @@ func (p *part) batchBytes() (sum int64) {
 // release frees what grows with batch and chunk.
 func (p *part) release() error {
 	var first error
-	for _, b := range append(p.batchBuffers(), p.chunkBuffers()...) {
+	for _, b := range p.grown() {
 		first = cmp.Or(first, p.drop(b)) // drop is called all the same
 	}
 	return first
@@ -290,6 +300,7 @@ func (p *part) begin(eps []float32) error {
 		p.unread = false
 	}
 	p.eps, p.fresh, p.ray, p.flatCounts, p.sized = eps, true, 0, false, nil
+	p.general.forget()
 	if err := p.reserve(); err != nil {
 		return err
 	}
@@ -372,7 +383,7 @@ func (p *part) batchChunks(ctx context.Context, f func(s span) error) error {
 	return p.chunks(ctx, p.lo, p.rows(), p.E(), f)
 }
 
-// step launches one move of every row.
+// step launches one plain move of every row.
 func (p *part) step(ctx context.Context, s attack.Step, size []float32) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -424,7 +435,7 @@ func (p *part) step(ctx context.Context, s attack.Step, size []float32) error {
 func (p *part) gradientStep(ctx context.Context, s attack.Step) error {
 	launch := func(ctx context.Context) error {
 		return p.batchChunks(ctx, func(c span) error {
-			g, err := p.gradient(c, 0)
+			g, err := p.gradient(c, 0, objective{})
 			if err != nil {
 				return err
 			}
@@ -495,7 +506,7 @@ func (p *part) signClean(ctx context.Context) error {
 		hi--
 	}
 	err := p.chunks(ctx, lo, hi-lo, 1, func(c span) error {
-		g, err := p.gradient(c, at(p.x0.DevicePtr, (lo+c.first)*p.in(), 4))
+		g, err := p.gradient(c, at(p.x0.DevicePtr, (lo+c.first)*p.in(), 4), objective{})
 		if err != nil {
 			return err
 		}
@@ -568,13 +579,14 @@ func (p *part) forward(c span, x cu.DevicePtr) (cu.DevicePtr, error) {
 	return p.act[len(p.layers)-1].DevicePtr, nil
 }
 
-// gradient returns the loss gradient [n, in] at a chunk, each row divided by its 1 - p_y, valid until the next one. x is as for forward.
-func (p *part) gradient(c span, x cu.DevicePtr) (cu.DevicePtr, error) {
+// gradient returns a positive multiple of the gradient of objective o [n, in] at a chunk, of cross-entropy each row divided by its
+// 1 - p_y, valid until the next one. x is as for forward.
+func (p *part) gradient(c span, x cu.DevicePtr, o objective) (cu.DevicePtr, error) {
 	z, err := p.forward(c, x)
 	if err != nil {
 		return 0, err
 	}
-	if err := p.lossGradient(p.q.DevicePtr, z, c); err != nil {
+	if err := p.lossGradient(p.q.DevicePtr, z, c, o); err != nil {
 		return 0, err
 	}
 	g := p.q.DevicePtr
@@ -643,7 +655,7 @@ func (p *part) imagesTo(ctx context.Context, dst []float32) error {
 }
 
 func (p *part) inputGradient(ctx context.Context, dst []float32) error {
-	return p.rowsTo(ctx, dst, p.layers[0].in, func(c span) (cu.DevicePtr, error) { return p.gradient(c, 0) })
+	return p.rowsTo(ctx, dst, p.layers[0].in, func(c span) (cu.DevicePtr, error) { return p.gradient(c, 0, objective{}) })
 }
 
 // rowsTo collects f [n, padded(cols)] of every chunk in dst [rows, cols].
