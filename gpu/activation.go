@@ -8,30 +8,33 @@ import "gorgonia.org/cu"
 type activation struct {
 	name  string
 	slope float32 // of leaky_relu
+	done  bool    // forward, by the product before it
 	shape
 }
 
 func (l *activation) forward(p *part, y cu.DevicePtr, x []cu.DevicePtr, n int) error {
-	return p.elementwise(l.name+"_forward", n, l.shape, y, x[0], l.slope, int32(l.elements), int32(l.width))
+	if l.done {
+		return nil
+	}
+	return p.elementwise(l.name+"_forward", n, l.shape, y, x[0], l.slope, int32(l.channels), int32(l.pitch), int32(l.width))
 }
 
 func (l *activation) backward(p *part, dx, from, dy, x cu.DevicePtr, n int) error {
-	return p.elementwise(l.name+"_backward", n, l.shape, dx, from, dy, x, l.slope, int32(l.elements), int32(l.width))
+	return p.elementwise(l.name+"_backward", n, l.shape, dx, from, dy, x, l.slope, int32(l.channels), int32(l.pitch), int32(l.width))
 }
 
-// A scale is x·w_c + b_c with w and b [C] on the device, c the channel of plane elements.
+// A scale is x·w_c + b_c with w and b [C] on the device.
 type scale struct {
-	w, b  cu.DevicePtr
-	plane int
+	w, b cu.DevicePtr
 	shape
 }
 
 func (l *scale) forward(p *part, y cu.DevicePtr, x []cu.DevicePtr, n int) error {
-	return p.elementwise("scale_forward", n, l.shape, y, x[0], l.w, l.b, int32(l.plane), int32(l.elements), int32(l.width))
+	return p.elementwise("scale_forward", n, l.shape, y, x[0], l.w, l.b, int32(l.channels), int32(l.pitch), int32(l.width))
 }
 
 func (l *scale) backward(p *part, dx, from, dy, _ cu.DevicePtr, n int) error {
-	return p.elementwise("scale_backward", n, l.shape, dx, from, dy, l.w, int32(l.plane), int32(l.elements), int32(l.width))
+	return p.elementwise("scale_backward", n, l.shape, dx, from, dy, l.w, int32(l.channels), int32(l.pitch), int32(l.width))
 }
 
 // An add is the sum of all that it takes, in their order.
@@ -57,8 +60,8 @@ func (p *part) sum(y, a, b cu.DevicePtr, n int) error {
 	return p.launch("sum", dim{min(ceil(n, 256), 1<<16), 1}, dim{256, 1}, 0, []int{n}, y, a, b, int64(n))
 }
 
-// elementwise launches a kernel with a thread for each element of s, padding and all, of n rows.
+// elementwise launches a kernel with a thread for each element, padding and all, of n rows of shape s.
 func (p *part) elementwise(name string, n int, s shape, args ...any) error {
 	block := min(s.width, 256)
-	return p.launch(name, dim{ceil(s.width, block), n}, dim{block, 1}, 0, []int{n, s.elements}, args...)
+	return p.launch(name, dim{ceil(s.width, block), n}, dim{block, 1}, 0, []int{n, s.pixels, s.channels}, args...)
 }

@@ -72,6 +72,9 @@ func TestNetworks(t *testing.T) {
 	for _, product := range products(t) {
 		for _, chunk := range []int{0, 5} {
 			name := product
+			if chunk > 0 && product != "fp32" {
+				continue // that is the same with all
+			}
 			if chunk > 0 {
 				name += "/chunk"
 			}
@@ -94,7 +97,10 @@ func inPieces(b *Backend, chunk int) {
 		p.planned = chunk
 		for _, n := range p.net.nodes {
 			if c, ok := n.operation.(*conv); ok {
-				c.images = 2
+				c.there.images = 2
+				if c.back != nil {
+					c.back.images = 2
+				}
 			}
 		}
 	}

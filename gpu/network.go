@@ -4,6 +4,7 @@ package gpu
 
 import (
 	"fmt"
+	"slices"
 
 	"advsweep/internal/batch"
 	"advsweep/model"
@@ -12,30 +13,34 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// A network is a model that is no stack, on the device: any layers, one after the other or in a graph. It runs a chunk of
-// images, forward and backward, one layer after the other, and keeps every layer's output for the way back.
+// A network is a model that is no stack, on the device: any layers, one after the other or in a graph. It runs a chunk of images, forward and
+// backward, one layer after the other, and keeps every layer's output for the way back. Of what is between layers the channels of a
+// pixel lie beside each other: a convolution's product then is its output, and reads runs of its input.
 type network struct {
 	image shape
 	nodes []node  // of the layers that the logits depend on
-	uses  [][]int // [1 + nodes]: those that take the image, those that take the output of node 0, …; rising
+	uses  [][]int // [1 + nodes]: those that take the image, those that take the output of node 0, …; falling
 
-	// Of a gradient that only passes an Add on there is no copy; others wait in slots until all that is below has been made of them.
+	// Of a gradient that only passes an Add on there is no copy; the others wait in slots until all that is below has been made of them.
 	slot  []int // [1 + nodes]: of the gradient at the image, at the output of node 0, …; -1: none of its own
 	width []int // of each slot, in floats a row
 	slots []buffer
 
-	columns, pixels buffer       // of one convolution at a time
-	spare           buffer       // a Linear's gradient before it is added to others
-	spareWidth      int          // floats a row; 0: none is added
-	x               cu.DevicePtr // what forward took last
+	columns    buffer // of one convolution at a time
+	spare      buffer // a product before it is added to others
+	spareWidth int    // floats a row; 0: none is added
+
+	turned       [2]buffer    // images, and the gradient at logits that are images, as layers take them
+	logits, grad buffer       // as the caller takes them: those logits, and the gradient at images
+	x            cu.DevicePtr // the image that forward took last, as layers do
 }
 
 // A node is a layer with its output y [rows, width].
 type node struct {
 	operation
 	shape
-	takes []int // -1 is the image
-	y     buffer
+	takes []int   // -1 is the image
+	y     *buffer // that of the product before it, for a ReLU that is done there
 }
 
 // An operation is what a layer does to n images, whose elements lie in rows of a shape's width.
@@ -46,22 +51,48 @@ type operation interface {
 	backward(p *part, dx, from, dy, x cu.DevicePtr, n int) error
 }
 
-// A shape is how many elements an image has and how far it is to the next.
-type shape struct{ elements, width int }
+// A shape is that of an image between layers: pixels, each of channels in pitch floats, the last ones 0. A vector of I is one pixel.
+type shape struct{ pixels, channels, pitch, width int }
 
+// newShape is [C, H, W] or [I].
 func newShape(dims []int) shape {
-	n := 1
-	for _, d := range dims {
-		n *= d
+	s := shape{pixels: 1, channels: dims[0], pitch: padded(dims[0])}
+	for _, d := range dims[1:] {
+		s.pixels *= d
 	}
-	return shape{n, padded(n)}
+	s.width = s.pixels * s.pitch
+	return s
 }
 
+// mostWidth bounds the floats of an image between layers: kernels count them in 31 bits.
+const mostWidth = 1 << 30
+
 // linear is a Linear layer as a node.
-type linear struct{ layer }
+type linear struct {
+	layer
+	x shape
+}
+
+// newLinear copies l, which takes x, to the device, with the columns in the order of x.
+func (p *part) newLinear(l model.Linear, x shape, product string) (*linear, error) {
+	if x.pixels > 1 {
+		w, out := batch.Floats[float32](nil, l.Weight), l.Weight.Shape()[0]
+		turned := make([]float32, out*x.width)
+		for o := range out {
+			for c := range x.channels {
+				for q := range x.pixels {
+					turned[o*x.width+q*x.pitch+c] = w[(o*x.channels+c)*x.pixels+q]
+				}
+			}
+		}
+		l.Weight = tensor.New(tensor.WithShape(out, x.width), tensor.WithBacking(turned))
+	}
+	a, err := p.newLayer(l, product)
+	return &linear{a, x}, err
+}
 
 func (l *linear) forward(p *part, y cu.DevicePtr, x []cu.DevicePtr, n int) error {
-	return p.affineForward(y, x[0], &l.layer, l.bias, false, n)
+	return p.affineForward(y, x[0], &l.layer, l.bias, l.relu, n)
 }
 
 func (l *linear) backward(p *part, dx, from, dy, _ cu.DevicePtr, n int) error {
@@ -71,7 +102,7 @@ func (l *linear) backward(p *part, dx, from, dy, _ cu.DevicePtr, n int) error {
 	if err := p.affineBackward(p.net.spare.DevicePtr, dy, &l.layer, 0, n); err != nil {
 		return err
 	}
-	return p.sum(dx, from, p.net.spare.DevicePtr, n*padded(l.in))
+	return p.sum(dx, from, p.net.spare.DevicePtr, n*l.x.width)
 }
 
 // newNetwork copies m to the device.
@@ -84,38 +115,64 @@ func (p *part) newNetwork(m *model.Model, product string) (*network, error) {
 	if input == nil {
 		input = []int{m.Inputs()}
 	}
-	// Of all layers only those count that the logits depend on, numbered anew.
-	live, number := make([]bool, len(m.Layers)), map[int]int{-1: -1}
-	live[len(live)-1] = true
-	for i := len(live) - 1; i >= 0; i-- {
+	shapeOf := func(i int) []int {
+		if i < 0 {
+			return input
+		}
+		return shapes[i]
+	}
+	// Only those layers count that the logits depend on; they are numbered anew.
+	users, number := make([]int, len(m.Layers)), map[int]int{-1: -1}
+	users[len(users)-1] = 1 // who asks for the logits
+	for i := len(users) - 1; i >= 0; i-- {
 		for _, j := range m.Takes(i) {
-			if live[i] && j >= 0 {
-				live[j] = true
+			if users[i] > 0 && j >= 0 {
+				users[j]++
 			}
 		}
 	}
 	net := &network{image: newShape(input), uses: make([][]int, 1)}
 	for i, l := range m.Layers {
-		if !live[i] {
+		if users[i] == 0 {
 			continue
 		}
-		n := node{shape: newShape(shapes[i])}
+		n := node{shape: newShape(shapes[i]), y: new(buffer)}
+		if w := max(n.width, net.image.width); w > mostWidth {
+			return nil, fmt.Errorf("gpu: layer %d takes or makes %d numbers an image, padding and all, want at most %d", i, w, mostWidth)
+		}
 		for _, j := range m.Takes(i) {
 			n.takes = append(n.takes, number[j])
 			net.uses[number[j]+1] = append(net.uses[number[j]+1], len(net.nodes))
 		}
-		x := input
-		if j := m.Takes(i)[0]; j >= 0 {
-			x = shapes[j]
-		}
-		if n.operation, err = p.newOperation(l, x, shapes[i], product); err != nil {
+		j := m.Takes(i)[0]
+		if n.operation, err = p.newOperation(l, shapeOf(j), shapes[i], product); err != nil {
 			return nil, err
+		}
+		if _, ok := l.(model.ReLU); ok && j >= 0 && users[j] == 1 && net.nodes[number[j]].rectify() {
+			n.operation.(*activation).done = true
+			n.y = net.nodes[number[j]].y
 		}
 		number[i] = len(net.nodes)
 		net.nodes, net.uses = append(net.nodes, n), append(net.uses, nil)
 	}
+	for _, u := range net.uses {
+		slices.Reverse(u)
+	}
 	net.place()
 	return net, nil
+}
+
+// rectify makes n's product do the ReLU that follows it, if it is one.
+func (n *node) rectify() bool {
+	switch l := n.operation.(type) {
+	case *linear:
+		l.relu = true
+	case *conv:
+		l.there.relu = true
+	default:
+		return false
+	}
+	return true
 }
 
 // newOperation copies l, which takes x and makes y, to the device.
@@ -123,8 +180,7 @@ func (p *part) newOperation(l model.Layer, x, y []int, product string) (operatio
 	s := newShape(y)
 	switch l := l.(type) {
 	case model.Linear:
-		a, err := p.newLayer(l, product)
-		return &linear{a}, err
+		return p.newLinear(l, newShape(x), product)
 	case model.Conv2D:
 		return p.newConv(l, x, y, product)
 	case model.Scale:
@@ -133,24 +189,24 @@ func (p *part) newOperation(l model.Layer, x, y []int, product string) (operatio
 			return nil, err
 		}
 		b, err := p.keep(l.Bias)
-		return &scale{w, b, s.elements / y[0], s}, err
+		return &scale{w, b, s}, err
 	case model.MaxPool2D:
 		return &maxPool{window: newWindow(x, y, l.Kernel, l.Stride, l.Pad), x: newShape(x), y: s}, nil
 	case model.AvgPool2D:
 		return &avgPool{newWindow(x, y, l.Kernel, l.Stride, l.Pad), newShape(x), s, l.CountPad}, nil
 	case model.ReLU:
-		return &activation{"relu", 0, s}, nil
+		return &activation{name: "relu", shape: s}, nil
 	case model.LeakyReLU:
-		return &activation{"leaky_relu", float32(l.Slope), s}, nil
+		return &activation{name: "leaky_relu", slope: float32(l.Slope), shape: s}, nil
 	case model.Sigmoid:
-		return &activation{"sigmoid", 0, s}, nil
+		return &activation{name: "sigmoid", shape: s}, nil
 	case model.Tanh:
-		return &activation{"tanh", 0, s}, nil
+		return &activation{name: "tanh", shape: s}, nil
 	case model.GELU:
 		if l.Tanh {
-			return &activation{"gelu_tanh", 0, s}, nil
+			return &activation{name: "gelu_tanh", shape: s}, nil
 		}
-		return &activation{"gelu", 0, s}, nil
+		return &activation{name: "gelu", shape: s}, nil
 	case model.Add:
 		return &add{s}, nil
 	}
@@ -176,22 +232,24 @@ func (net *network) passes(i int) bool {
 	return ok
 }
 
+// shapeOf is that of node i's output, or of the image at -1.
+func (net *network) shapeOf(i int) shape {
+	if i < 0 {
+		return net.image
+	}
+	return net.nodes[i].shape
+}
+
 // place gives gradients their slots, in the order in which backward makes them.
 func (net *network) place() {
-	net.slot = make([]int, 1+len(net.nodes))
-	owner := make([]int, 1+len(net.nodes)) // of the slot where that gradient lies: -1 is that at the logits, which is not of a slot
-	var reads []int                        // of each slot, still to come
-	var unused []int
-	owner[len(net.nodes)] = -1
-	net.slot[len(net.nodes)] = -1
-	for i := len(net.nodes) - 2; i >= -1; i-- {
-		s := shape{}
-		if s = net.image; i >= 0 {
-			s = net.nodes[i].shape
-		}
-		net.slot[i+1] = -1
-		if net.passes(i) {
-			owner[i+1] = owner[net.uses[i+1][0]+1]
+	last := len(net.nodes) - 1
+	net.slot = make([]int, last+2)
+	lies := make([]int, last+2) // the slot in which that gradient is, its own or another's; -1: where that at the logits is
+	net.slot[last+1], lies[last+1] = -1, -1
+	var reads, unused []int // of each slot what is still to be made of it; slots that are free again
+	for i := last - 1; i >= -1; i-- {
+		if net.slot[i+1] = -1; net.passes(i) {
+			lies[i+1] = lies[net.uses[i+1][0]+1]
 		} else {
 			k := len(net.width)
 			if n := len(unused); n > 0 {
@@ -199,21 +257,17 @@ func (net *network) place() {
 			} else {
 				net.width, reads = append(net.width, 0), append(reads, 0)
 			}
-			net.slot[i+1], owner[i+1] = k, k
-			net.width[k] = max(net.width[k], s.width)
+			net.slot[i+1], lies[i+1] = k, k
+			net.width[k] = max(net.width[k], net.shapeOf(i).width)
 		}
-		if k := owner[i+1]; k >= 0 {
-			if i >= 0 {
-				reads[k] += len(net.nodes[i].takes)
-			} else {
-				reads[k]++ // by who asked for it
-			}
+		if k := lies[i+1]; k >= 0 && i >= 0 {
+			reads[k] += len(net.nodes[i].takes)
 		}
 		for n, j := range net.uses[i+1] {
-			if _, ok := net.nodes[j].operation.(*linear); ok && n > 0 {
-				net.spareWidth = max(net.spareWidth, s.width)
+			if n > 0 && net.nodes[j].makesProduct() {
+				net.spareWidth = max(net.spareWidth, net.shapeOf(i).width)
 			}
-			if k := owner[j+1]; k >= 0 {
+			if k := lies[j+1]; k >= 0 {
 				if reads[k]--; reads[k] == 0 {
 					unused = append(unused, k)
 				}
@@ -221,6 +275,17 @@ func (net *network) place() {
 		}
 	}
 	net.slots = make([]buffer, len(net.width))
+}
+
+// makesProduct reports whether backward ends with a product, which can't be added to what is there.
+func (n *node) makesProduct() bool {
+	switch l := n.operation.(type) {
+	case *linear:
+		return true
+	case *conv:
+		return l.back != nil
+	}
+	return false
 }
 
 // A claim is a buffer and its size in bytes.
@@ -231,42 +296,51 @@ type claim struct {
 
 // claims lists what a chunk of n rows takes.
 func (net *network) claims(n int) []claim {
-	columns, pixels := 0, 0
+	columns := 0
 	var all []claim
-	for i := range net.nodes {
-		nd := &net.nodes[i]
-		all = append(all, claim{&nd.y, 4 * n * nd.width})
+	for _, nd := range net.nodes {
 		switch l := nd.operation.(type) {
 		case *conv:
-			columns, pixels = max(columns, l.columns(n)), max(pixels, l.pixels(n))
+			columns = max(columns, l.columns(n))
 		case *maxPool:
 			all = append(all, claim{&l.place, 4 * n * l.y.width})
+		case *activation:
+			if l.done {
+				continue // y is another's
+			}
 		}
+		all = append(all, claim{nd.y, 4 * n * nd.width})
 	}
 	for k, w := range net.width {
 		all = append(all, claim{&net.slots[k], 4 * n * w})
 	}
-	return append(all, claim{&net.columns, 4 * columns}, claim{&net.pixels, 4 * pixels}, claim{&net.spare, 4 * n * net.spareWidth})
+	all = append(all, claim{&net.columns, 4 * columns}, claim{&net.spare, 4 * n * net.spareWidth})
+	if s := net.image; s.pixels > 1 {
+		all = append(all, claim{&net.turned[0], 4 * n * s.width}, claim{&net.grad, 4 * n * padded(s.pixels*s.channels)})
+	}
+	if s := net.shapeOf(len(net.nodes) - 1); s.pixels > 1 {
+		all = append(all, claim{&net.turned[1], 4 * n * s.width}, claim{&net.logits, 4 * n * padded(s.pixels*s.channels)})
+	}
+	return all
 }
 
-// plan is how much memory the network takes.
-func (net *network) plan() plan {
-	in, out := net.image.width, net.nodes[len(net.nodes)-1].width
+// plan is how much memory the network takes for images and logits of these padded lengths.
+func (net *network) plan(in, out int) plan {
 	p := plan{row: 4*int64(in) + 4 + 1, image: int64(in), scratch: 4*int64(out) + int64(in), least: 1}
-	for _, v := range net.claims(1) {
-		if v.buffer != &net.columns && v.buffer != &net.pixels {
-			p.scratch += int64(v.bytes)
+	for _, c := range net.claims(1) {
+		if c.buffer != &net.columns {
+			p.scratch += int64(c.bytes)
 		}
 	}
-	for _, v := range net.claims(maxRows) {
-		if v.buffer == &net.columns || v.buffer == &net.pixels {
-			p.fixed += int64(v.bytes)
+	for _, c := range net.claims(maxRows) {
+		if c.buffer == &net.columns {
+			p.fixed = int64(c.bytes)
 		}
 	}
 	return p
 }
 
-// widest is the most elements of an image between two layers.
+// widest is the most floats of an image between two layers.
 func (net *network) widest() int {
 	n := net.image.width
 	for _, nd := range net.nodes {
@@ -285,7 +359,12 @@ func (net *network) value(i int) cu.DevicePtr {
 
 // forward returns the logits [n, out] of images x [n, in], valid until the next one.
 func (net *network) forward(p *part, x cu.DevicePtr, n int) (cu.DevicePtr, error) {
-	net.x = x
+	if net.x = x; net.image.pixels > 1 {
+		net.x = net.turned[0].DevicePtr
+		if err := p.turn(net.x, x, net.image, n); err != nil {
+			return 0, err
+		}
+	}
 	for i := range net.nodes {
 		nd := &net.nodes[i]
 		var in []cu.DevicePtr
@@ -296,15 +375,25 @@ func (net *network) forward(p *part, x cu.DevicePtr, n int) (cu.DevicePtr, error
 			return 0, err
 		}
 	}
-	return net.value(len(net.nodes) - 1), nil
+	last := len(net.nodes) - 1
+	if s := net.shapeOf(last); s.pixels > 1 {
+		return net.logits.DevicePtr, p.turnBack(net.logits.DevicePtr, net.value(last), s, n)
+	}
+	return net.value(last), nil
 }
 
-// backward returns the gradient [n, in] at the images of the last forward, given dz at their logits, valid until the next one. What several
-// layers take has the sum of their gradients, by rising layer.
+// backward returns the gradient [n, in] at the images of the last forward, given dz [n, out] at their logits, valid until the next one. What
+// several layers take has the sum of their gradients, by falling layer.
 func (net *network) backward(p *part, dz cu.DevicePtr, n int) (cu.DevicePtr, error) {
-	grads := make([]cu.DevicePtr, 1+len(net.nodes))
-	grads[len(net.nodes)] = dz
-	for i := len(net.nodes) - 2; i >= -1; i-- {
+	last := len(net.nodes) - 1
+	grads := make([]cu.DevicePtr, last+2)
+	if grads[last+1] = dz; net.shapeOf(last).pixels > 1 {
+		grads[last+1] = net.turned[1].DevicePtr
+		if err := p.turn(grads[last+1], dz, net.shapeOf(last), n); err != nil {
+			return 0, err
+		}
+	}
+	for i := last - 1; i >= -1; i-- {
 		var g, to cu.DevicePtr
 		if k := net.slot[i+1]; k >= 0 {
 			to = net.slots[k].DevicePtr
@@ -322,5 +411,23 @@ func (net *network) backward(p *part, dz cu.DevicePtr, n int) (cu.DevicePtr, err
 		}
 		grads[i+1] = g
 	}
+	if net.image.pixels > 1 {
+		return net.grad.DevicePtr, p.turnBack(net.grad.DevicePtr, grads[0], net.image, n)
+	}
 	return grads[0], nil
+}
+
+// turn launches y [n, s.width], as layers take images, of x [n, padded(C·H·W)] as they are loaded. turnBack is the reverse.
+func (p *part) turn(y, x cu.DevicePtr, s shape, n int) error {
+	return p.transpose(y, x, n, s.channels, s.pixels, s.pixels, padded(s.channels*s.pixels), s.pitch, s.width)
+}
+
+func (p *part) turnBack(y, x cu.DevicePtr, s shape, n int) error {
+	return p.transpose(y, x, n, s.pixels, s.channels, s.pitch, s.width, s.pixels, padded(s.channels*s.pixels))
+}
+
+// transpose launches y = xᵀ for each of the images: see kernels/transpose.cu.
+func (p *part) transpose(y, x cu.DevicePtr, images, rows, cols, xPitch, xStride, yPitch, yStride int) error {
+	return p.launch("transpose", dim{ceil(yPitch, 32) * ceil(cols, 32), images}, dim{256, 1}, 0, []int{images, rows, cols},
+		y, x, int32(rows), int32(cols), int32(xPitch), int32(xStride), int32(yPitch), int32(yStride))
 }

@@ -141,7 +141,7 @@ func (p *part) openNetwork(m *model.Model, product string) (err error) {
 	if p.net, err = p.newNetwork(m, product); err != nil {
 		return err
 	}
-	p.plan = p.net.plan()
+	p.plan = p.net.plan(p.in(), p.out())
 	return p.planMemory(p.net.widest())
 }
 

@@ -36,12 +36,12 @@ type maxPool struct {
 
 func (l *maxPool) forward(p *part, y cu.DevicePtr, x []cu.DevicePtr, n int) error {
 	return p.elementwise("max_pool_forward", n, l.y,
-		l.args([]any{y, l.place.DevicePtr, x[0], int32(l.x.width)}, int32(l.y.elements), int32(l.y.width))...)
+		l.args([]any{y, l.place.DevicePtr, x[0], int32(l.y.channels), int32(l.y.pitch)})...)
 }
 
 func (l *maxPool) backward(p *part, dx, from, dy, _ cu.DevicePtr, n int) error {
 	return p.elementwise("max_pool_backward", n, l.x,
-		l.args([]any{dx, from, dy, l.place.DevicePtr, int32(l.x.elements), int32(l.x.width)}, int32(l.y.width))...)
+		l.args([]any{dx, from, dy, l.place.DevicePtr, int32(l.x.channels), int32(l.x.pitch)})...)
 }
 
 type avgPool struct {
@@ -52,10 +52,10 @@ type avgPool struct {
 
 func (l *avgPool) forward(p *part, y cu.DevicePtr, x []cu.DevicePtr, n int) error {
 	return p.elementwise("avg_pool_forward", n, l.y,
-		l.args([]any{y, x[0], int32(l.x.width)}, l.countPad, int32(l.y.elements), int32(l.y.width))...)
+		l.args([]any{y, x[0], int32(l.y.channels), int32(l.y.pitch)}, l.countPad)...)
 }
 
 func (l *avgPool) backward(p *part, dx, from, dy, _ cu.DevicePtr, n int) error {
 	return p.elementwise("avg_pool_backward", n, l.x,
-		l.args([]any{dx, from, dy, int32(l.x.elements), int32(l.x.width)}, l.countPad, int32(l.y.width))...)
+		l.args([]any{dx, from, dy, int32(l.x.channels), int32(l.x.pitch)}, l.countPad)...)
 }

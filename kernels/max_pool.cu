@@ -1,48 +1,46 @@
-// max_pool_forward: y = the largest element of each window, and place, which it is: the first of them by rows. max_pool_backward:
-// dx = from + the sum of dy over the windows whose largest an element is, by rows.
+// max_pool_forward: y = the largest element of each window, and place, where it is: the first of them by rows. max_pool_backward:
+// dx = from + the sum of dy over the windows whose largest an element is.
 //
-// x [rows, in_width] of channels [H, W], y [rows, out_width] of channels [OH, OW], place [rows, out_width] the index h·W + w in the channel.
-// inputs and outputs are the elements that count; y and dx are 0 in the padding, where place is not written. A NaN is larger than all, so
-// that the logits tell. dx, from as x; from is null for 0, or may be dx. One thread an element, grid (⌈width/blockDim.x⌉, rows).
+// x, dx, from [rows, H, W, pitch], y, dy [rows, OH, OW, pitch], of which C channels count; what is written is 0 in the others. place, as
+// y, is h·W + w. A NaN is larger than all, so that the logits tell. Sums run over r, rising, and within it over c, falling, as on the
+// CPU. from is null for 0, or may be dx. One thread an element of what is written, grid (⌈elements/blockDim.x⌉, rows). Bound by memory.
 //
-// Truth: internal/ref maxPool. Launch: gpu/network.go.
+// Truth: internal/ref maxPool. Launch: gpu/pool.go. On the CPU: maxPool in cpu/operations.go.
 #include "window.cuh"
 
 extern "C" __global__ void __launch_bounds__(256)
-max_pool_forward(float *__restrict__ y, int *__restrict__ place, const float *__restrict__ x, int in_width, WINDOW, int outputs, int out_width) {
+max_pool_forward(float *__restrict__ y, int *__restrict__ place, const float *__restrict__ x, int C, int pitch, WINDOW) {
   const int t = blockIdx.x * blockDim.x + threadIdx.x;
-  if (t >= out_width) return;
-  const size_t at = (size_t)blockIdx.y * out_width + t;
-  if (t >= outputs) {
-    y[at] = 0.f;
-    return;
-  }
-  const int r = t / OW % OH, c = t % OW, h0 = r * SH - top, w0 = c * SW - left;
-  x += (size_t)blockIdx.y * in_width + (size_t)(t / (OH * OW)) * H * W;
+  if (t >= OH * OW * pitch) return;
+  const size_t at = (size_t)blockIdx.y * OH * OW * pitch + t;
+  const int i = t % pitch, h0 = t / pitch / OW * SH - top, w0 = t / pitch % OW * SW - left;
+  x += (size_t)blockIdx.y * H * W * pitch;
   float best = 0.f;
   int first = -1;
-  for (int h = max(h0, 0); h < min(h0 + KH, H); ++h)
-    for (int w = max(w0, 0); w < min(w0 + KW, W); ++w) {
-      const float v = x[h * W + w];
-      if (first < 0 || v > best || (v != v && best == best)) best = v, first = h * W + w;
-    }
+  if (i < C)
+    for (int h = max(h0, 0); h < min(h0 + KH, H); ++h)
+      for (int w = max(w0, 0); w < min(w0 + KW, W); ++w) {
+        const float v = x[(h * W + w) * pitch + i];
+        if (first < 0 || v > best || (v != v && best == best)) best = v, first = h * W + w;
+      }
   y[at] = best;
   place[at] = first;
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-max_pool_backward(float *dx, const float *from, const float *__restrict__ dy, const int *__restrict__ place, int inputs, int in_width, WINDOW, int out_width) {
+max_pool_backward(float *dx, const float *from, const float *__restrict__ dy, const int *__restrict__ place, int C, int pitch, WINDOW) {
   const int t = blockIdx.x * blockDim.x + threadIdx.x;
-  if (t >= in_width) return;
-  const size_t at = (size_t)blockIdx.y * in_width + t;
+  if (t >= H * W * pitch) return;
+  const size_t at = (size_t)blockIdx.y * H * W * pitch + t, image = (size_t)blockIdx.y * OH * OW * pitch;
+  const int i = t % pitch, me = t / pitch, h = me / W + top, w = me % W + left;
   float sum = 0.f;
-  if (t < inputs) {
-    const int h = t / W % H + top, w = t % W + left, me = t % (H * W);
-    const int r1 = last_window(h, SH, OH), c1 = last_window(w, SW, OW);
-    const size_t channel = (size_t)blockIdx.y * out_width + (size_t)(t / (H * W)) * OH * OW;
+  if (i < C) {
+    const int r1 = last_window(h, SH, OH), c0 = first_window(w, KW, SW);
     for (int r = first_window(h, KH, SH); r <= r1; ++r)
-      for (int c = first_window(w, KW, SW); c <= c1; ++c)
-        if (place[channel + r * OW + c] == me) sum += dy[channel + r * OW + c];
+      for (int c = last_window(w, SW, OW); c >= c0; --c) {
+        const size_t o = image + (r * OW + c) * pitch + i;
+        if (place[o] == me) sum += dy[o];
+      }
   }
   dx[at] = from != nullptr ? from[at] + sum : sum;
 }

@@ -1,12 +1,12 @@
-// transpose: y[image] = x[image]ᵀ, between a convolution's product, whose rows are pixels, and its output, whose rows are channels.
+// transpose: y[image] = x[image]ᵀ, between images as they are loaded, whose rows are channels, and as layers take them, whose rows are pixels.
 //
 // x [images, x_stride], of each rows × cols elements in rows of x_pitch; y [images, y_stride], of each cols rows of y_pitch, of which rows
 // elements count. y is 0 behind them, in every row and behind the last.
 //
 // A block moves a tile of 32 × 32 through shared memory, so that it reads and writes along rows: grid (⌈y_pitch/32⌉·⌈cols/32⌉, images),
-// 256 threads.
+// 256 threads. Bound by memory.
 //
-// Launch: gpu/conv.go.
+// Launch: gpu/network.go. On the CPU: turn in cpu/network.go.
 #include "portable.cuh"
 
 extern "C" __global__ void __launch_bounds__(256)

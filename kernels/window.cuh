@@ -1,5 +1,5 @@
-// What convolutions and pools share: an image [H, W] under a kernel [KH, KW] that moves by (SH, SW) over it and top rows and left columns of
-// padding before it. Output (r, c) of [OH, OW] takes rows r·SH - top to r·SH - top + KH - 1, and columns likewise.
+// What convolutions and pools share: an image [H, W] of pixels under a kernel [KH, KW] that moves by (SH, SW) over it, with top rows and left
+// columns of padding before it. Output (r, c) of [OH, OW] takes rows r·SH - top to r·SH - top + KH - 1, and columns likewise.
 #pragma once
 #include "portable.cuh"
 
