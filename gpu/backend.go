@@ -41,9 +41,6 @@ func New(m *model.Model, o Options) (_ *Backend, err error) {
 	if err := m.Validate(); err != nil {
 		return nil, err
 	}
-	if !m.IsStack() {
-		return nil, fmt.Errorf("gpu: model %s is not a stack of Linear and ReLU", m)
-	}
 	infos, err := Devices()
 	if err != nil {
 		return nil, err
