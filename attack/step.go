@@ -153,12 +153,3 @@ type Norms struct {
 	Linf, L2 float32
 	L0       int32
 }
-
-// At returns step k of the attack, from 0, for each of eps [E] within bounds.
-func (a Attack) At(k int, eps []float64, bounds Bounds) Step {
-	s := Step{Direction: a.Direction, Seed: a.Seed, Index: k, Size: make([]float64, len(eps)), Bounds: bounds}
-	for e, v := range eps {
-		s.Size[e] = v / float64(a.Steps)
-	}
-	return s
-}

@@ -119,6 +119,13 @@ func (b *Backend[T]) lookAt(w *scratch[T], s attack.Step, size []T, lo, hi int) 
 // gradientAt returns a positive multiple of the gradient of the step's loss at images x [hi-lo, I] of rows lo to hi-1,
 // [hi-lo, stride], valid until w is used again.
 func (b *Backend[T]) gradientAt(w *scratch[T], s attack.Step, x []T, lo, hi int) []T {
+	if b.net != nil {
+		p := b.part(lo, hi, 0)
+		z := b.net.forward(w, x, p, true)
+		w.grad[0] = resize(w.grad[0], len(z))
+		b.lossGradients(s, w.grad[0], z, len(z)/(hi-lo), lo, hi)
+		return b.net.backward(w, w.grad[0], p)
+	}
 	n, split := hi-lo, b.alike(lo, hi, 0)
 	z := w.layers(b)
 	z[0] = b.affine(w, x, n, split)
