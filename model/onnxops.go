@@ -72,11 +72,11 @@ func (g *graph) run(p *onnx.NodeProto) (*value, error) {
 		n.in = append(n.in, v)
 	}
 	v, err := op(g, n)
+	if n.err != nil { // which may be why
+		return nil, n.err
+	}
 	if err != nil {
 		return nil, err
-	}
-	if n.err != nil {
-		return nil, n.err
 	}
 	for _, a := range p.GetAttribute() {
 		if !n.asked[a.GetName()] {
