@@ -277,7 +277,7 @@ func TestONNXErrors(t *testing.T) {
 		{"weights that do not fit", g(flat, nodeOf("MatMul", "f c", "y")), "MatMul y: of [N 16] and [2]"},
 		{"Gemm of an image", g(nodeOf("Gemm", "x w", "y")), "Gemm y: of [N 1 4 4] and [16 4], want two matrices"},
 		{"a transposed image", g(flat, nodeOf("Gemm", "f w", "y", integer("transA", 1))), "Gemm y: transA 1, want 0"},
-		{"a bias of another size", g(flat, nodeOf("Gemm", "f w c", "y")), "Gemm y: C: shape [2], want [4]"},
+		{"a bias of another size", g(flat, nodeOf("Gemm", "f w c", "y")), "Gemm y: bias: shape [2], want [4]"},
 		{"Conv of a vector", g(flat, nodeOf("Conv", "f k", "y")), "Conv y: of [N 16], want images [N, C, H, W]"},
 		{"Conv by a matrix", g(nodeOf("Conv", "x w", "y")), "Conv y: weights [16 4], want [out, in, rows, columns]"},
 		{"Conv of what was turned", g(nodeOf("Transpose", "x", "t", ints("perm", 0, 1, 3, 2)), nodeOf("Conv", "t k", "y")), "Conv y: of [N 1 4 4] made of [1 4 4] by turning"},
