@@ -51,8 +51,8 @@ const MaxThreads = 1024
 func Kernels() []string { return gemm.Paths() }
 
 // A Backend holds one model and one batch. It implements pipeline.Backend and is
-// used by one goroutine at a time. What it returns is the caller's. After an error of Step
-// the rows are gone: call Begin again.
+// used by one goroutine at a time. What it returns is the caller's. After an error of Step, Keep, Restore or Round
+// other than of their arguments the rows are gone: call Begin again.
 type Backend[T Float] struct {
 	kernel  string
 	vec     gemm.Vector[T]
@@ -89,6 +89,8 @@ type Backend[T Float] struct {
 	still    int     // eps before this one have not moved: x is x0
 	zero     []bool  // [rows]: a gradient was zero in every pixel
 	class    []int32 // [rows], of Count
+	general  general[T]
+	slots    [2]slot[T]
 }
 
 // blockRows is the most rows of a block. The weights are read once for all of them, from a cache that two
@@ -155,7 +157,8 @@ func (b *Backend[T]) Precision() string { return fmt.Sprintf("float%d", 8*unsafe
 func (b *Backend[T]) Shape() (inputs, classes int) { return b.in, b.out }
 
 // MaxRows is the most rows for one Begin that keep memory bounded: x and the moves of each row and, at one
-// eps, a ray of each.
+// eps, a ray of each. Momentum, Alpha and each slot that Keep is asked for add as much as x when they are first used, so that the
+// rows of an attack that has them all take up to three times as much.
 func (b *Backend[T]) MaxRows() int {
 	return max(1, batchBytes/((2*b.in+4*b.width)*int(unsafe.Sizeof(T(0)))))
 }
@@ -213,6 +216,11 @@ func (b *Backend[T]) Begin(ctx context.Context, lo, hi int, eps []float64) error
 	b.eps = rounded
 	b.lo, b.rows, b.fresh, b.ray.on, b.moves.on = lo, (hi-lo)*len(eps), true, false, false
 	b.still = len(eps)
+	b.general.hasM, b.general.hasOld = false, false
+	for k := range b.slots {
+		b.slots[k].have = resize(b.slots[k].have, b.rows)
+		clear(b.slots[k].have)
+	}
 	b.x = resize(b.x, b.rows*b.in)
 	b.zero = resize(b.zero, b.rows)
 	clear(b.zero)
@@ -228,15 +236,20 @@ func (b *Backend[T]) Step(ctx context.Context, s attack.Step) error {
 	if err != nil {
 		return fmt.Errorf("cpu: %w", err)
 	}
+	if !s.Plain(len(b.eps)) {
+		return b.generalStep(ctx, s, size)
+	}
+	for e, v := range b.eps {
+		if v == 0 {
+			size[e] = 0 // such a row stays
+		}
+	}
 	if !s.Bounds.None() {
 		// As far as any pixel can go. Farther, what the first layer follows of steps (moves.go) would cancel.
 		all := 2 * (T(s.Bounds.Hi) - T(s.Bounds.Lo))
 		for e, v := range size {
 			size[e] = min(v, all)
 		}
-	}
-	if !s.Plain(len(b.eps)) {
-		return fmt.Errorf("cpu: step %d is not plain", s.Index)
 	}
 	b.broken.Store(-1)
 	for e, v := range size[:b.still] {
@@ -449,6 +462,7 @@ func (b *Backend[T]) Close() error {
 	b.closed = true
 	b.layers, b.net, b.scratch, b.x0, b.labels, b.sign, b.signed, b.flat = nil, nil, nil, nil, nil, nil, nil, nil
 	b.x, b.ray, b.moves, b.rates, b.zero, b.rows, b.eps = nil, ray[T]{}, moves[T]{}, nil, nil, 0, nil
+	b.general, b.slots = general[T]{}, [2]slot[T]{}
 	return nil
 }
 
@@ -489,8 +503,9 @@ type scratch[T Float] struct {
 	sign []int8 // [I]
 	gemm gemm.Scratch[T]
 
-	d, slope, v []T // see moves.go and ray.go
-	image       int // whose direction d is, see rayDirection
+	draw        []int32 // [I]
+	d, slope, v []T     // see moves.go and ray.go
+	image       int     // whose direction d is, see rayDirection
 
 	// See selected.
 	selections []gemm.Selection[T]

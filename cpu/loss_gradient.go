@@ -1,6 +1,11 @@
 package cpu
 
-import "math"
+import (
+	"math"
+	"slices"
+
+	"advsweep/attack"
+)
 
 // lossGradient writes q [O] for the logits z [O] of one row with label y:
 //
@@ -27,4 +32,86 @@ func lossGradient[T Float](q, z []T, y int) {
 		q[j] = T(math.Exp(float64(v)-top) / sum)
 	}
 	q[y] = -1
+}
+
+// lossGradientOf writes a positive multiple of the gradient of loss at the logits z [O] of one row with label y to
+// q [O]; target is -1 or the class to come near to. See attack.Loss. A logit that is not finite makes it NaN, of CrossEntropy as far as
+// it enters the formula.
+func lossGradientOf[T Float](loss attack.Loss, q, z []T, y, target int) {
+	if loss == attack.CrossEntropy {
+		if target < 0 {
+			lossGradient(q, z, y)
+			return
+		}
+		lossGradient(q, z, target)
+		for j, v := range q {
+			q[j] = -v
+		}
+		return
+	}
+	clear(q)
+	for _, v := range z {
+		if v-v != 0 {
+			q[0] = T(math.NaN())
+			return
+		}
+	}
+	if loss == attack.Margin {
+		if target < 0 {
+			q[largest(z, y)], q[y] = 1, -1
+		} else {
+			q[largest(z, target)], q[target] = -1, 1
+		}
+		return
+	}
+	dlrGradient(q, z, y, target)
+}
+
+// dlrGradient adds n·∂d - d·∂n by the larger of |n| and d to q, 0 before, for the loss -n/d: d² times its gradient, but neither too
+// large nor too small for T.
+func dlrGradient[T Float](q, z []T, y, target int) {
+	scale := 1.0
+	if float64(slices.Max(z)) > 0x1p1000 || float64(slices.Min(z)) < -0x1p1000 {
+		scale = 0.125 // so that no difference overflows
+	}
+	at := func(j int) float64 { return scale * float64(z[j]) }
+	p1 := largest(z)
+	p2 := largest(z, p1)
+	p3 := largest(z, p1, p2)
+	low, to := p3, target // d is z_p1 less the mean of z_p3 and z_low
+	if target < 0 {
+		to = largest(z, y)
+	} else {
+		low = largest(z, p1, p2, p3)
+	}
+	n, d := at(y)-at(to), at(p1)-(at(p3)/2+at(low)/2)
+	if d == 0 {
+		n, d = 0, 1
+	}
+	by := max(math.Abs(n), d)
+	n, d = n/by, d/by
+	terms := [...]struct {
+		j int
+		v float64
+	}{{p1, n}, {p3, -n / 2}, {low, -n / 2}, {y, -d}, {to, d}}
+	for _, a := range terms { // which may be of one class: their sum rounds once
+		sum := 0.0
+		for _, b := range terms {
+			if b.j == a.j {
+				sum += b.v
+			}
+		}
+		q[a.j] = T(sum)
+	}
+}
+
+// largest returns the first largest of z that is not in but.
+func largest[T Float](z []T, but ...int) int {
+	best := -1
+	for j, v := range z {
+		if (best < 0 || v > z[best]) && !slices.Contains(but, j) {
+			best = j
+		}
+	}
+	return best
 }

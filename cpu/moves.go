@@ -108,7 +108,7 @@ func (b *Backend[T]) leaveRay(w *scratch[T], lo, hi int) {
 // move makes a step s that is not the first.
 func (b *Backend[T]) move(ctx context.Context, s attack.Step, size []T) error {
 	a, m := &b.layers[0], &b.moves
-	follow := !b.dense
+	follow := m.on || b.ray.on && !b.dense // not once all of x is there, see whole
 	if follow && !m.on {
 		m.resize(b.rows, b.in, a.stride)
 	}

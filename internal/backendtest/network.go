@@ -27,6 +27,7 @@ func RunNetworks(t *testing.T, a ref.Rounding, open func(t *testing.T, m *model.
 	}{
 		{"values", s.networkValues}, {"steps", s.networkSteps}, {"saturated", s.networkSaturated}, {"small derivatives", s.smallDerivatives},
 		{"exact", s.networkExact}, {"not a number", s.networkNotANumber}, {"rows", s.networkRows}, {"stuck", s.networkStuck}, {"noise", s.networkNoise}, {"count", s.networkCount},
+		{"general steps", s.networkGeneralSteps}, {"general rows", s.networkGeneralRows},
 		{"refusals", func(t *testing.T) { s.refusals(t, tinyNetwork()) }}, {"states", func(t *testing.T) { s.states(t, tinyNetwork()) }},
 	} {
 		t.Run(c.name, c.f)
@@ -288,6 +289,18 @@ func (s suite) networkRows(t *testing.T) {
 			})
 		}
 	}
+}
+
+// networkGeneralSteps takes every form of step at a convolution's images.
+func (s suite) networkGeneralSteps(t *testing.T) {
+	r := rand.New(rand.NewPCG(11, 21))
+	s.generalStepsOf(t, &model.Model{Input: []int{2, 2, 3}, Layers: []model.Layer{
+		conv(r, "c", 3, 2, 2, 2, once, even), model.Tanh{}, model.MaxPool2D{Kernel: half, Stride: half}, linear(r, "f", 5, 3*1*2, 1)}}, r)
+}
+
+func (s suite) networkGeneralRows(t *testing.T) {
+	r := rand.New(rand.NewPCG(12, 22))
+	s.generalRowsOf(t, lenet(r, 1), r)
 }
 
 // networkStuck is stuck with a convolution for the first layer.

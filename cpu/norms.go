@@ -1,0 +1,67 @@
+package cpu
+
+import "math"
+
+// Sums over the pixels of a row are taken in float64 in one order, which no block, vector width or thread changes, and which is also that
+// of one warp of a GPU: lanes partial sums, of the pixels whose index is equal modulo lanes, in rising order, and then
+// s_k ← s_k + s_{k+h} for h = 16, 8, 4, 2, 1. A product is rounded before it is added.
+const lanes = 32
+
+// total adds the partial sums up.
+func total(s *[lanes]float64) float64 {
+	for h := lanes / 2; h > 0; h /= 2 {
+		for k := range h {
+			s[k] += s[k+h]
+		}
+	}
+	return s[0]
+}
+
+// norm2 returns ‖g‖₂.
+func norm2[T Float](g []T) float64 {
+	var s [lanes]float64
+	for len(g) >= lanes {
+		for k, v := range (*[lanes]T)(g) {
+			s[k] += float64(float64(v) * float64(v))
+		}
+		g = g[lanes:]
+	}
+	for k, v := range g {
+		s[k] += float64(float64(v) * float64(v))
+	}
+	return math.Sqrt(total(&s))
+}
+
+// distance returns ‖x - x0‖₂.
+func distance[T Float](x, x0 []T) float64 {
+	var s [lanes]float64
+	for len(x) >= lanes {
+		y := (*[lanes]T)(x0)
+		for k, v := range (*[lanes]T)(x) {
+			d := float64(v) - float64(y[k])
+			s[k] += float64(d * d)
+		}
+		x, x0 = x[lanes:], x0[lanes:]
+	}
+	for k, v := range x {
+		d := float64(v) - float64(x0[k])
+		s[k] += float64(d * d)
+	}
+	return math.Sqrt(total(&s))
+}
+
+// meanAbs returns the mean of |g|.
+func meanAbs[T Float](g []T) float64 {
+	var s [lanes]float64
+	n := float64(len(g))
+	for len(g) >= lanes {
+		for k, v := range (*[lanes]T)(g) {
+			s[k] += math.Abs(float64(v))
+		}
+		g = g[lanes:]
+	}
+	for k, v := range g {
+		s[k] += math.Abs(float64(v))
+	}
+	return total(&s) / n
+}

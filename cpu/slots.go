@@ -1,0 +1,142 @@
+package cpu
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"advsweep/attack"
+)
+
+// A slot holds copies of rows; those that it has not are the clean images.
+type slot[T Float] struct {
+	x    []T    // [rows, I]
+	have []bool // [rows]
+}
+
+// slotOf checks the arguments of Keep and Restore.
+func (b *Backend[T]) slotOf(verb string, k int, rows []bool) (*slot[T], error) {
+	if err := b.ready(len(rows)); err != nil {
+		return nil, err
+	}
+	if k < 0 || k >= len(b.slots) {
+		return nil, fmt.Errorf("cpu: %s: slot %d, want 0 to %d", verb, k, len(b.slots)-1)
+	}
+	return &b.slots[k], nil
+}
+
+// Keep copies x of the rows r with rows[r] set to slot 0 or 1.
+func (b *Backend[T]) Keep(ctx context.Context, slot int, rows []bool) error {
+	s, err := b.slotOf("keep", slot, rows)
+	if err != nil {
+		return err
+	}
+	s.x = resize(s.x, b.rows*b.in)
+	return b.lost(b.eachRow(ctx, func(w *scratch[T], lo, hi int) {
+		x := b.images(w, lo, hi)
+		for r := lo; r < hi; r++ {
+			if rows[r] {
+				copy(s.x[r*b.in:][:b.in], x[(r-lo)*b.in:])
+				s.have[r] = true
+			}
+		}
+	}))
+}
+
+// Restore copies slot 0 or 1 back to x of the rows r with rows[r] set: to what Keep copied since Begin, or the clean image.
+func (b *Backend[T]) Restore(ctx context.Context, slot int, rows []bool) error {
+	s, err := b.slotOf("restore", slot, rows)
+	if err != nil {
+		return err
+	}
+	if err := b.whole(ctx); err != nil {
+		return b.lost(err)
+	}
+	return b.lost(b.eachRow(ctx, func(w *scratch[T], lo, hi int) {
+		for r := lo; r < hi; r++ {
+			switch i, _ := b.image(r); {
+			case !rows[r]:
+			case s.have[r]:
+				copy(b.x[r*b.in:][:b.in], s.x[r*b.in:])
+			default:
+				copy(b.x[r*b.in:][:b.in], b.clean(i))
+			}
+		}
+	}))
+}
+
+// Round moves every x to one of the 256 levels v/255 of 8-bit pixels, inside the row's ball of norm, see pipeline.Backend.
+func (b *Backend[T]) Round(ctx context.Context, norm attack.Norm) error {
+	if err := b.ready(b.rows); err != nil {
+		return err
+	}
+	if norm < attack.Linf || norm > attack.L2 {
+		return fmt.Errorf("cpu: round: unknown norm %d", norm)
+	}
+	if err := b.whole(ctx); err != nil {
+		return b.lost(err)
+	}
+	return b.lost(b.eachRow(ctx, func(w *scratch[T], lo, hi int) {
+		for r := lo; r < hi; r++ {
+			i, e := b.image(r)
+			x, x0, eps := b.x[r*b.in:][:b.in], b.clean(i), float64(b.eps[e])
+			for k, v := range x {
+				n := 0.0
+				if norm == attack.Linf {
+					n = levelWithin(float64(v), float64(x0[k]), eps)
+				} else {
+					n = levelToward(float64(v), float64(x0[k]))
+				}
+				x[k] = T(n) / 255 // as Load makes a pixel of a byte
+			}
+		}
+	}))
+}
+
+// nearLevel is how far from a level, in levels, a value still counts as it: float32 pixels err by 2e-5.
+const nearLevel = 1e-4
+
+// levelWithin returns the level next to x in [x0 - eps, x0 + eps], or that next to x0 if there is none.
+func levelWithin(x, x0, eps float64) float64 {
+	lo := max(math.Ceil(float64(255*(x0-eps))-nearLevel), 0)
+	hi := min(math.Floor(float64(255*(x0+eps))+nearLevel), 255)
+	n := math.RoundToEven(255 * x)
+	if lo > hi {
+		n, lo, hi = math.RoundToEven(255*x0), 0, 255
+	}
+	return min(max(n, lo), hi)
+}
+
+// levelToward returns the level below or above x that is nearer to x0, the one below on a tie.
+func levelToward(x, x0 float64) float64 {
+	x, x0 = float64(255*x), float64(255*x0)
+	n := math.RoundToEven(x)
+	if math.Abs(x-n) > nearLevel {
+		if n = math.Floor(x); math.Abs(n+1-x0) < math.Abs(n-x0) {
+			n++
+		}
+	}
+	return min(max(n, 0), 255)
+}
+
+// Norms writes the norms of x - x0 of every row to dst [rows].
+func (b *Backend[T]) Norms(ctx context.Context, dst []attack.Norms) error {
+	if err := b.ready(len(dst)); err != nil {
+		return err
+	}
+	return b.eachRow(ctx, func(w *scratch[T], lo, hi int) {
+		x := b.images(w, lo, hi)
+		for r := lo; r < hi; r++ {
+			i, _ := b.image(r)
+			x, x0 := x[(r-lo)*b.in:][:b.in], b.clean(i)
+			top, differ := 0.0, int32(0)
+			for k, v := range x {
+				top = max(top, math.Abs(float64(v)-float64(x0[k])))
+				if v != x0[k] {
+					differ++
+				}
+			}
+			dst[r] = attack.Norms{Linf: float32(top), L2: float32(distance(x, x0)), L0: differ}
+		}
+	})
+}
