@@ -124,7 +124,7 @@ func (b *Backend[T]) gradientAt(w *scratch[T], s attack.Step, x []T, lo, hi int)
 		z := b.net.forward(w, x, p, true)
 		w.grad[0] = resize(w.grad[0], len(z))
 		b.lossGradients(s, w.grad[0], z, len(z)/p.n, lo, hi)
-		return b.net.backward(w, w.grad[0], p)
+		return b.net.backward(w, w.grad[0], p, nil)
 	}
 	n, split := hi-lo, b.alike(lo, hi, 0)
 	z := w.layers(b)
