@@ -271,7 +271,7 @@ func (p Page) curveRow(i int) curveRow {
 	return curveRow{
 		Swatch: swatch(r, i), Label: c.Attack.Label(), Name: c.Attack.Name,
 		Last: fmt.Sprintf("%d (%s %%)", row.Correct, percent(row.Accuracy)), Mean: percent(meanAccuracy(r, c)) + " %", Median: text,
-		Never: fmt.Sprintf("%d of %d", never(r, c), r.Clean), Linf: short(*row.Linf), L2: short(*row.L2),
+		Never: fmt.Sprintf("%d/%d", never(r, c), r.Clean), Linf: short(*row.Linf), L2: short(*row.L2),
 	}
 }
 
@@ -336,7 +336,7 @@ func (p Page) figures(columns []int) (figures []figureView, within bool) {
 			lo, hi = 0, max(c.Exact.Max, r.Eps[E-1])
 		}
 	}
-	base := panel{w: 520, h: 360, left: 58, right: 16, top: 14, bottom: 48, x: linear(lo, hi), y: shares(0.2), xTitle: epsTitle(r),
+	base := panel{w: 520, h: 360, left: 60, right: 18, top: 14, bottom: 54, x: linear(lo, hi), y: shares(0.2), xTitle: epsTitle(r),
 		lines: []float64{ratio(1, r.Classes)}, lineText: fmt.Sprintf("chance, 1/%d", r.Classes)}
 	for _, e := range columns {
 		base.xs, base.heads = append(base.xs, r.Eps[e]), append(base.heads, "eps "+float(r.Eps[e]))
@@ -554,7 +554,7 @@ func (p Page) classes(v *view, columns []int) {
 	}
 	lo, hi := epsRange(r.Eps)
 	for _, k := range shown {
-		f := panel{w: 250, h: 170, left: 46, right: 12, top: 8, bottom: 24, x: linear(lo, hi), y: shares(0.5), label: "accuracy against eps of class " + p.className(k)}
+		f := panel{w: 250, h: 170, left: 58, right: 18, top: 8, bottom: 28, x: linear(lo, hi), y: shares(0.5), label: "accuracy against eps of class " + p.className(k)}
 		f.x.ticks = slices.DeleteFunc(f.x.ticks, func(t axisTick) bool { return t.text == "" })
 		for len(f.x.ticks) > 4 { // fewer fit
 			var kept []axisTick
@@ -564,7 +564,7 @@ func (p Page) classes(v *view, columns []int) {
 			f.x.ticks = kept
 		}
 		for _, e := range columns {
-			f.xs, f.heads = append(f.xs, r.Eps[e]), append(f.heads, p.className(k)+", eps "+float(r.Eps[e]))
+			f.xs, f.heads = append(f.xs, r.Eps[e]), append(f.heads, "eps "+float(r.Eps[e]))
 		}
 		for i, c := range r.Curves {
 			s := series{class: style(r, i), label: c.Attack.Label()}
@@ -633,7 +633,7 @@ func (p Page) heat(title string, flow [][]int) heatView {
 		for to, k := range row {
 			share := ratio(k, n)
 			line.Cells = append(line.Cells, cellView{
-				N: k, Share: template.CSS("--share:" + strconv.FormatFloat(100*share, 'f', 0, 64) + "%"), High: share > 0.5, Right: from == to,
+				N: k, Share: template.CSS("--share:" + strconv.FormatFloat(100*share, 'f', 0, 64) + "%"), High: share > 0.85, Right: from == to,
 				Title: fmt.Sprintf("label %s, taken for %s: %d of %d", p.className(from), p.className(to), k, n),
 			})
 		}
@@ -757,9 +757,13 @@ func (p Page) bars(e *pipeline.Example) template.HTML {
 		text := fmt.Sprintf("%s: %s before, %s after", p.className(k), probability(before[k]), probability(after[k]))
 		fmt.Fprintf(&b, `<g><title>%s</title><text class="y%s" x="%s" y="%s">%s</text>`, template.HTMLEscapeString(text), class, length(left-6), length(y+14), template.HTMLEscapeString(string(name)))
 		for n, v := range []float64{before[k], after[k]} {
-			fmt.Fprintf(&b, `<rect class="%s" x="%s" y="%s" width="%s" height="6"/>`, []string{"before", "after"}[n], length(left), length(y+3+7*float64(n)), length(max(0.5, (wide-left-right)*v)))
+			fmt.Fprintf(&b, `<rect class="%s" x="%s" y="%s" width="%s" height="6"/>`, []string{"before", "after"}[n], length(left), length(y+3+7*float64(n)), length((wide-left-right)*v))
 		}
-		fmt.Fprintf(&b, `<text class="v" x="%s" y="%s">%s → %s</text></g>`, length(wide-right+8), length(y+14), brief(before[k]), brief(after[k]))
+		both := brief(before[k])
+		if now := brief(after[k]); now != both {
+			both += " → " + now
+		}
+		fmt.Fprintf(&b, `<text class="v" x="%s" y="%s">%s</text></g>`, length(wide-right+8), length(y+14), template.HTMLEscapeString(both))
 	}
 	b.WriteString("</svg>")
 	return template.HTML(b.String())

@@ -90,7 +90,7 @@ func (p *panel) svg() template.HTML {
 			fmt.Fprintf(&b, `<path class="tick" d="M%s %sv4"/>`, x, length(bottom))
 			continue
 		}
-		fmt.Fprintf(&b, `<path class="grid" d="M%s %sV%s"/><text class="x" x="%s" y="%s">%s</text>`, x, length(top), length(bottom), x, length(bottom+17), text(t.text))
+		fmt.Fprintf(&b, `<path class="grid" d="M%s %sV%s"/><text class="x" x="%s" y="%s">%s</text>`, x, length(top), length(bottom), x, length(bottom+20), text(t.text))
 	}
 	for _, t := range p.y.ticks {
 		y := length(p.py(t.v))
@@ -102,7 +102,7 @@ func (p *panel) svg() template.HTML {
 	}
 	fmt.Fprintf(&b, `<path class="axis" d="M%s %sV%sH%s"/>`, length(left), length(top), length(bottom), length(right))
 	if p.xTitle != "" {
-		fmt.Fprintf(&b, `<text class="x title" x="%s" y="%s">%s</text>`, length((left+right)/2), length(p.h-5), text(p.xTitle))
+		fmt.Fprintf(&b, `<text class="x title" x="%s" y="%s">%s</text>`, length((left+right)/2), length(p.h-6), text(p.xTitle))
 	}
 	b.WriteString("\n")
 	for i, y := range p.lines {
@@ -112,8 +112,12 @@ func (p *panel) svg() template.HTML {
 			fmt.Fprintf(&b, `<text class="level" x="%s" y="%s">%s</text>`, length(right-4), length(at-5), text(p.lineText))
 		}
 	}
-	for _, s := range p.series {
-		p.draw(&b, s)
+	for _, under := range []bool{true, false} { // the worst of all runs along others, which it would hide
+		for _, s := range p.series {
+			if (s.class == "sw") == under {
+				p.draw(&b, s)
+			}
+		}
 	}
 	if len(xs) > 0 {
 		fmt.Fprintf(&b, `<path class="cross" d="M0 %sV%s"/>`, length(top), length(bottom))
