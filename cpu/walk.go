@@ -3,6 +3,7 @@ package cpu
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -12,6 +13,9 @@ import (
 	"advsweep/internal/batch"
 	"advsweep/internal/gemm"
 )
+
+// CanExact reports whether the model is one that Exact can walk: a stack of Linear and ReLU.
+func (b *Backend[T]) CanExact() bool { return b.net == nil }
 
 // Exact walks the loaded images lo to lo+len(dst)-1 along x(eps) = x0 + eps·sign(∂L/∂x), clipped to bounds, and writes
 // for each the intervals of eps in [0, max] on which it is given its label.
@@ -28,6 +32,9 @@ import (
 func (b *Backend[T]) Exact(ctx context.Context, lo int, max float64, bounds attack.Bounds, dst []attack.Walk) error {
 	if b.closed {
 		return errClosed
+	}
+	if !b.CanExact() {
+		return errors.New("cpu: exact: the model is no stack of Linear and ReLU: ask for counts at eps only")
 	}
 	if lo < 0 || lo+len(dst) > len(b.labels) {
 		return fmt.Errorf("cpu: exact: images %d to %d of %d", lo, lo+len(dst), len(b.labels))

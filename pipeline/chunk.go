@@ -100,7 +100,7 @@ var ErrStopped = errors.New("pipeline: stopped before all chunks were done")
 
 // WorkUntil is Work that also returns, with ErrStopped, after the chunk in hand once stop is closed.
 func (s Sweep) WorkUntil(ctx context.Context, stop <-chan struct{}, b Backend, set *dataset.Set, log Log, shard Shard) error {
-	if err := s.validate(b, set); err != nil {
+	if err := s.Validate(b, set); err != nil {
 		return err
 	}
 	plan := s.Plan(set.N())
@@ -156,8 +156,9 @@ func (r *run) chunk(ctx context.Context, c Chunk) ([]byte, error) {
 	case Look:
 		return r.look(ctx, c)
 	case Walk:
+		walker, _ := AsExacter(r.b) // Validate has seen to it
 		walks := make([]attack.Walk, c.Hi-c.Lo)
-		if err := r.b.(Exacter).Exact(ctx, c.Lo, r.Eps[len(r.Eps)-1], r.Bounds, walks); err != nil {
+		if err := walker.Exact(ctx, c.Lo, r.Eps[len(r.Eps)-1], r.Bounds, walks); err != nil {
 			return nil, err
 		}
 		r.progress(r.units(c))
@@ -191,7 +192,7 @@ func (r *run) look(ctx context.Context, c Chunk) ([]byte, error) {
 			label := one.label(k)
 			class, margin, ok := judge(z, label)
 			if !ok {
-				return nil, one.named(notFinite(k), r.first, []float64{0})
+				return nil, one.named(notFinite(k), r.first)
 			}
 			least := attack.LeastLikely.Of(label, z)
 			payload = appendUint32s(payload, uint32(label), uint32(class), uint32(least), math.Float32bits(float32(margin)))
@@ -258,11 +259,11 @@ func (r *run) strikeBatch(ctx context.Context, a attack.Attack, lo, hi, from, to
 		return err
 	}
 	if err := one.attack(ctx, func() { r.progress(one.n()) }); err != nil {
-		return one.named(err, r.first, eps)
+		return one.named(err, r.first)
 	}
 	out, err := one.outcomes(ctx, r.Rounded)
 	if err != nil {
-		return one.named(err, r.first, eps)
+		return one.named(err, r.first)
 	}
 	for i := range hi - lo {
 		for e := range eps {

@@ -32,7 +32,7 @@ func CraftAll(ctx context.Context, b Backend, set *dataset.Set, a attack.Attack,
 		return nil, fmt.Errorf("pipeline: craft: %s is no attack of its own: use WorstCrafted", a.Name)
 	}
 	s := Sweep{Attacks: []attack.Attack{a}, Eps: []float64{eps}, Bounds: bounds}
-	if err := s.validate(b, set); err != nil {
+	if err := s.Validate(b, set); err != nil {
 		return nil, err
 	}
 	if err := b.Load(ctx, set.First, set.Images, set.Labels); err != nil {
@@ -72,7 +72,7 @@ func (r *run) craft(ctx context.Context, lo, hi int, x []float32, levels []uint8
 		return err
 	}
 	if err := rows.attack(ctx, func() {}); err != nil {
-		return rows.named(err, r.first, r.Eps)
+		return rows.named(err, r.first)
 	}
 	images, err := r.b.Images(ctx)
 	if err != nil {
@@ -81,7 +81,7 @@ func (r *run) craft(ctx context.Context, lo, hi int, x []float32, levels []uint8
 	moved := float64s(images)
 	out, err := rows.outcomes(ctx, true) // which rounds them
 	if err != nil {
-		return rows.named(err, r.first, r.Eps)
+		return rows.named(err, r.first)
 	}
 	if images, err = r.b.Images(ctx); err != nil {
 		return err

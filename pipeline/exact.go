@@ -8,12 +8,20 @@ import (
 	"advsweep/attack"
 )
 
-// An Exacter is a Backend that can follow FGSM's ray through every linear region of the model.
+// An Exacter is a Backend that can follow FGSM's ray through every linear region of a model that has such.
 type Exacter interface {
 	Backend
+	// CanExact reports whether the model that it holds has: whether Exact is more than an error.
+	CanExact() bool
 	// Exact walks the loaded images lo to lo+len(dst)-1 along x0 + eps·sign(∂L/∂x), clipped to bounds, for
 	// every eps in [0, max], max > 0.
 	Exact(ctx context.Context, lo int, max float64, bounds attack.Bounds, dst []attack.Walk) error
+}
+
+// AsExacter returns b as an Exacter, if it can follow the rays of the model that it holds.
+func AsExacter(b Backend) (Exacter, bool) {
+	e, ok := b.(Exacter)
+	return e, ok && e.CanExact()
 }
 
 // An Exact is accuracy as a function of every eps in [0, Max], without a grid.

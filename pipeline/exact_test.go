@@ -103,6 +103,23 @@ func TestExactNeedsExacter(t *testing.T) {
 	if _, err := s.Run(t.Context(), gridOnly{open[float32](t, m)}, set); err == nil {
 		t.Error("a backend that cannot walk: no error")
 	}
+	m.Layers[1] = model.Tanh{}
+	curved := open[float32](t, m)
+	if _, ok := pipeline.AsExacter(curved); ok {
+		t.Error("a backend whose model has no linear regions can follow its rays")
+	}
+	if _, err := s.Run(t.Context(), curved, set); err == nil {
+		t.Error("a model without linear regions: no error")
+	}
+	if err := curved.Load(t.Context(), 0, set.Images, set.Labels); err != nil {
+		t.Fatal(err)
+	}
+	if err := curved.Exact(t.Context(), 0, 1, attack.Bounds{}, make([]attack.Walk, 1)); err == nil {
+		t.Error("exact of a model without linear regions: no error")
+	}
+	if m, set = embedded(t); m.Layers[1] != (model.ReLU{}) {
+		t.Fatal("the embedded model has changed")
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := s.Run(ctx, open[float32](t, m), set); !errors.Is(err, context.Canceled) {

@@ -2,6 +2,7 @@ package pipeline_test
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -187,9 +188,9 @@ type inputGradienter interface {
 	InputGradient(context.Context) (*tensor.Dense, error)
 }
 
-// TestReference repeats TestGolden and TestSaturation for any 784-pixel model of which another program
-// wrote the numbers: the folder that ADVSWEEP_REFERENCE names holds mlp.safetensors, and
-// reference.json with counts over the first 1,000 MNIST test images by key mlp.W1_unclipped (and W2 for
+// TestReference repeats TestGolden and TestSaturation for any models of 784 pixels of which another program
+// wrote the numbers: the folder that ADVSWEEP_REFERENCE names holds mlp.safetensors and cnn.safetensors, and
+// reference.json with counts over the first 1,000 MNIST test images by key mlp.W1_unclipped (and cnn, and W2 for
 // k = 5, and _clipped) .float64 and .float32_naive, eps and gradient_signs_that_differ_from_float64.
 func TestReference(t *testing.T) {
 	dir := os.Getenv("ADVSWEEP_REFERENCE")
@@ -200,17 +201,30 @@ func TestReference(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var file struct {
-		Eps []float64
-		MLP map[string]json.RawMessage
-	}
+	var file map[string]json.RawMessage
 	if err := json.Unmarshal(data, &file); err != nil {
 		t.Fatal(err)
 	}
-	m, err := model.Load(filepath.Join(dir, "mlp.safetensors"))
+	var eps []float64
+	if err := json.Unmarshal(file["eps"], &eps); err != nil {
+		t.Fatal(err)
+	}
+	mlp, err := model.Load(filepath.Join(dir, "mlp.safetensors"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	for name, m := range map[string]*model.Model{"mlp": mlp, "cnn": referenceCNN(t, filepath.Join(dir, "cnn.safetensors"))} {
+		t.Run(name, func(t *testing.T) {
+			var counts map[string]json.RawMessage
+			if err := json.Unmarshal(file[name], &counts); err != nil {
+				t.Fatal(err)
+			}
+			testReference(t, m, eps, counts)
+		})
+	}
+}
+
+func testReference(t *testing.T, m *model.Model, eps []float64, counts map[string]json.RawMessage) {
 	_, set := embedded(t)
 	single, double := open[float32](t, m), open[float64](t, m)
 	for _, b := range []pipeline.Backend{single, double} {
@@ -220,10 +234,10 @@ func TestReference(t *testing.T) {
 					Float64 []int
 					Naive   []int `json:"float32_naive"`
 				}
-				if err := json.Unmarshal(file.MLP[work+"_"+key], &want); err != nil {
+				if err := json.Unmarshal(counts[work+"_"+key], &want); err != nil {
 					t.Fatal(err)
 				}
-				res, err := pipeline.Sweep{Attacks: []attack.Attack{attack.BIM(k)}, Eps: file.Eps, Bounds: bounds}.Run(t.Context(), b, set)
+				res, err := pipeline.Sweep{Attacks: []attack.Attack{attack.BIM(k)}, Eps: eps, Bounds: bounds}.Run(t.Context(), b, set)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -255,10 +269,45 @@ func TestReference(t *testing.T) {
 			differ++
 		}
 	}
-	t.Logf("%d of %d signs differ from float64 in float32; of other programs: %s", differ, len(signs[0]), file.MLP["gradient_signs_that_differ_from_float64"])
+	t.Logf("%d of %d signs differ from float64 in float32; of other programs: %s", differ, len(signs[0]), counts["gradient_signs_that_differ_from_float64"])
 	if differ > 10 {
 		t.Errorf("%d signs differ, want at most 10", differ)
 	}
+}
+
+// referenceCNN reads the tensors of a file that does not tell its layers: two convolutions 3×3 with ReLU and max-pool 2 each, and two Linear.
+func referenceCNN(t *testing.T, path string) *model.Model {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	header := binary.LittleEndian.Uint64(data)
+	var entries map[string]struct {
+		Shape   []int
+		Offsets [2]int `json:"data_offsets"`
+	}
+	if err := json.Unmarshal(data[8:8+header], &entries); err != nil {
+		t.Fatal(err)
+	}
+	get := func(name string) *tensor.Dense {
+		e := entries[name]
+		bytes := data[8+int(header):][e.Offsets[0]:e.Offsets[1]]
+		v := make([]float32, len(bytes)/4)
+		for i := range v {
+			v[i] = math.Float32frombits(binary.LittleEndian.Uint32(bytes[4*i:]))
+		}
+		return tensor.New(tensor.WithShape(e.Shape...), tensor.WithBacking(v))
+	}
+	conv := func(name string) model.Layer {
+		return model.Conv2D{Name: name, Weight: get(name + ".weight"), Bias: get(name + ".bias"), Stride: [2]int{1, 1}, Pad: [4]int{1, 1, 1, 1}}
+	}
+	fc := func(name string) model.Layer {
+		return model.Linear{Name: name, Weight: get(name + ".weight"), Bias: get(name + ".bias")}
+	}
+	pool := model.MaxPool2D{Kernel: [2]int{2, 2}, Stride: [2]int{2, 2}}
+	return &model.Model{Input: []int{1, 28, 28}, Layers: []model.Layer{
+		conv("conv1"), model.ReLU{}, pool, conv("conv2"), model.ReLU{}, pool, fc("fc1"), model.ReLU{}, fc("fc2")}}
 }
 
 func floats(t *testing.T, f func(ctx context.Context) (*tensor.Dense, error)) []float64 {

@@ -106,7 +106,7 @@ func (s Sweep) Run(ctx context.Context, b Backend, set *dataset.Set) (*Result, e
 		_, classes := b.Shape()
 		return s.Assemble(set.N(), set.First, classes, log)
 	}
-	if err := s.validate(b, set); err != nil {
+	if err := s.Validate(b, set); err != nil {
 		return nil, err
 	}
 	err := b.Load(ctx, set.First, set.Images, set.Labels)
@@ -124,7 +124,7 @@ func (s Sweep) Run(ctx context.Context, b Backend, set *dataset.Set) (*Result, e
 	for _, a := range s.Attacks {
 		var c Curve
 		var err error
-		if walker, ok := b.(Exacter); ok && s.walks(a) {
+		if walker, ok := AsExacter(b); ok && s.walks(a) {
 			c, err = r.exact(ctx, walker, a)
 		} else {
 			c, err = r.curve(ctx, a, s.Eps)
@@ -188,7 +188,8 @@ func Correct(ctx context.Context, b Backend, set *dataset.Set) (int, error) {
 	return c.Correct[0], nil
 }
 
-func (s Sweep) validate(b Backend, set *dataset.Set) error {
+// Validate returns an error unless s can be run on b over set.
+func (s Sweep) Validate(b Backend, set *dataset.Set) error {
 	if len(s.Attacks) == 0 {
 		return fmt.Errorf("pipeline: no attack")
 	}
@@ -209,8 +210,11 @@ func (s Sweep) validate(b Backend, set *dataset.Set) error {
 	if err := s.Bounds.Validate(); err != nil {
 		return err
 	}
-	if _, ok := b.(Exacter); s.Exact && !ok {
-		return fmt.Errorf("pipeline: %s cannot follow a ray: ask it for counts at eps only", b.Device())
+	if top := s.Eps[len(s.Eps)-1]; b.Precision() != "float64" && float32(top)-float32(top) != 0 {
+		return fmt.Errorf("pipeline: eps %v is not finite in float32", top)
+	}
+	if _, ok := AsExacter(b); s.Exact && !ok {
+		return fmt.Errorf("pipeline: %s cannot follow a ray of this model: ask it for counts at eps only", b.Device())
 	}
 	return fits(b, set)
 }
@@ -297,7 +301,7 @@ func (r *run) batch(ctx context.Context, a attack.Attack, lo, hi int, eps []floa
 		return err
 	}
 	if bad >= 0 {
-		return fmt.Errorf("pipeline: %s: logits of image %d at eps %v are not finite", a.Name, r.first+lo+bad/E, eps[from+bad%E])
+		return &NotFiniteError{a.Name, r.first + lo + bad/E, eps[from+bad%E]}
 	}
 	for e := range E {
 		c.Correct[from+e] += correct[e]
@@ -323,7 +327,7 @@ func Craft(ctx context.Context, b Backend, set *dataset.Set, a attack.Attack, ep
 		return nil, fmt.Errorf("pipeline: craft: %d images, want 1", set.N())
 	}
 	s := Sweep{Attacks: []attack.Attack{a}, Eps: []float64{eps}, Bounds: bounds}
-	if err := s.validate(b, set); err != nil {
+	if err := s.Validate(b, set); err != nil {
 		return nil, err
 	}
 	if err := b.Load(ctx, set.First, set.Images, set.Labels); err != nil {
@@ -342,7 +346,7 @@ func Craft(ctx context.Context, b Backend, set *dataset.Set, a attack.Attack, ep
 	}
 	found, err := rows.outcomes(ctx, false)
 	if err != nil {
-		return nil, rows.named(err, set.First, s.Eps)
+		return nil, rows.named(err, set.First)
 	}
 	if ex.Adversarial, ex.Perturbed, err = look(ctx, b, set, rows.pick(0, 0, found)); err != nil {
 		return nil, fmt.Errorf("pipeline: image %d after %s, eps %v: %w", set.First, a.Name, eps, err)

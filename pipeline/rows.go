@@ -280,13 +280,24 @@ type notFinite int
 
 func (k notFinite) Error() string { return fmt.Sprintf("logits of row %d are not finite", int(k)) }
 
-// named says of which image at which of eps [E] err is, if it is of a row.
-func (r *rows) named(err error, first int, eps []float64) error {
+// A NotFiniteError says that the logits of an image, or its gradient, are not finite.
+type NotFiniteError struct {
+	Attack string
+	Image  int // in the data set
+	Eps    float64
+}
+
+func (e *NotFiniteError) Error() string {
+	return fmt.Sprintf("pipeline: %s: logits of image %d at eps %v are not finite", e.Attack, e.Image, e.Eps)
+}
+
+// named says of which image err is, if it is of a row. first is the index of the first image in the data set.
+func (r *rows) named(err error, first int) error {
 	k, ok := err.(notFinite)
 	if !ok {
 		return err
 	}
-	return fmt.Errorf("pipeline: %s: logits of image %d at eps %v are not finite", r.a.Name, first+r.lo+int(k)/len(r.columns), r.columns[int(k)%len(r.columns)])
+	return &NotFiniteError{r.a.Name, first + r.lo + int(k)/len(r.columns), r.columns[int(k)%len(r.columns)]}
 }
 
 // judge returns the class of logits z, the first largest, and the margin of label. ok is false if one is not finite.

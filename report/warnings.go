@@ -65,10 +65,10 @@ func Warnings(r *pipeline.Result) []string {
 			switch {
 			case weaker < 0:
 			case b.Attack.Control():
-				add("%s is weaker than %s at eps %s: %d images are right under the attack and %d under the control. It has found nothing that chance does not find: the gradient may be masked.",
+				add("%s is weaker than %s at eps %s: %d images are right under the attack and %d under the control. It has found nothing that chance does not find: the gradient may be masked, which 'advsweep check' looks into.",
 					a.Attack.Label(), b.Attack.Label(), short(r.Eps[weaker]), a.Correct[weaker], b.Correct[weaker])
 			case a.Attack.Steps > 1 && b.Attack.Steps == 1 && b.Attack.Kind == "fgsm" && b.Attack.Target == attack.Untargeted:
-				add("%s is weaker than one step of %s at eps %s (%d against %d images are right), which an iterated attack should not be: the gradient may be masked, or the steps too few.",
+				add("%s is weaker than one step of %s at eps %s (%d against %d images are right), which an iterated attack should not be: the gradient may be masked, which 'advsweep check' looks into, or the steps too few.",
 					a.Attack.Label(), b.Attack.Label(), short(r.Eps[weaker]), a.Correct[weaker], b.Correct[weaker])
 			}
 		}

@@ -47,7 +47,7 @@ The image is the first correctly classified one of a class, or the one at an ind
 }
 
 func (f *flags) attackOne(c *cobra.Command, class, index int) error {
-	s, err := f.parseSweep(f.attack)
+	s, err := f.parseSweep(c, f.attack)
 	if err != nil {
 		return err
 	}

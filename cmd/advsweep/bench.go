@@ -164,7 +164,7 @@ func (f *benchFlags) bench(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	sweep, err := f.parseSweep("fgsm,bim,noise")
+	sweep, err := f.parseSweep(c, "fgsm,bim,noise")
 	if err != nil {
 		return err
 	}
@@ -297,7 +297,7 @@ func (f *benchFlags) benchmarks(c *cobra.Command, in *inputs, chosen []string, s
 	if c.Flags().Changed("bounds") {
 		bounds = []attack.Bounds{sweep.Bounds}
 	}
-	_, walks := b.(pipeline.Exacter)
+	_, walks := pipeline.AsExacter(b)
 	for _, w := range works {
 		if !slices.Contains(chosen, w.name) {
 			continue

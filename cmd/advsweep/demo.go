@@ -52,7 +52,7 @@ of each image where it is right: see 'advsweep sweep --help'.`,
 }
 
 func (f *flags) demo(c *cobra.Command, class int, imageEps string) error {
-	s, err := f.parseSweep("fgsm,bim,noise")
+	s, err := f.parseSweep(c, "fgsm,bim,noise")
 	if err != nil {
 		return err
 	}

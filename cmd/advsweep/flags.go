@@ -33,7 +33,6 @@ type flags struct {
 	attack, eps                        string
 	norm, loss, step, target           string
 	restarts                           int
-	stepsGiven                         bool
 	decay                              float64
 	exact, rounded                     bool
 	n, offset                          int
@@ -90,7 +89,7 @@ func (f *flags) addFormat(c *cobra.Command) {
 // addAttacks adds the list of attacks and the options of all of them.
 func (f *flags) addAttacks(c *cobra.Command, standard, usage string) {
 	c.Flags().StringVar(&f.attack, "attack", standard, usage)
-	c.Flags().IntVar(&f.steps, "steps", 0, "K of the iterated attacks (default bim 5, mifgsm and nifgsm 10, pgd 40, apgd 100)")
+	f.addSteps(c)
 	c.Flags().StringVar(&f.step, "step", "", "size of a step: eps/k, a factor of it as in 2.5*eps/k, or in units of pixels\n(default eps/k, pgd 2.5*eps/k; apgd adapts it)")
 	c.Flags().StringVar(&f.norm, "norm", "linf", "of eps: linf or l2")
 	c.Flags().StringVar(&f.loss, "loss", "ce", "ce (cross-entropy), cw (margin of logits) or dlr (ratio of differences); apgd's is in its name")
@@ -100,7 +99,7 @@ func (f *flags) addAttacks(c *cobra.Command, standard, usage string) {
 }
 
 func (f *flags) addSteps(c *cobra.Command) {
-	c.Flags().IntVar(&f.steps, "steps", 5, "K of bim: K steps of eps/K")
+	c.Flags().IntVar(&f.steps, "steps", 0, "K of iterated attacks (default bim 5, mifgsm and nifgsm 10, pgd 40, apgd 100)")
 }
 
 func (f *flags) addRounded(c *cobra.Command) {
@@ -145,19 +144,19 @@ func (f *flags) canBeExact(c *cobra.Command, s pipeline.Sweep) (bool, error) {
 
 // follows reports whether the backend can follow a ray, or must because --exact insists: then pipeline says why not.
 func (f *flags) follows(c *cobra.Command, in *inputs) bool {
-	_, ok := in.backend.(pipeline.Exacter)
+	_, ok := pipeline.AsExacter(in.backend)
 	return ok || f.insists(c)
 }
 
-// parseSweep reads --eps, --bounds, --steps and a list of attacks.
-func (f *flags) parseSweep(attacks string) (s pipeline.Sweep, err error) {
+// parseSweep reads --eps, --bounds, the options of attacks and a list of them.
+func (f *flags) parseSweep(c *cobra.Command, attacks string) (s pipeline.Sweep, err error) {
 	if s.Eps, err = attack.ParseEps(f.eps); err != nil {
 		return s, asUsage("eps", err)
 	}
 	if s.Bounds, err = attack.ParseBounds(f.bounds); err != nil {
 		return s, asUsage("bounds", err)
 	}
-	if f.steps < 0 || f.steps > attack.MaxSteps || f.stepsGiven && f.steps == 0 {
+	if f.steps < 0 || f.steps > attack.MaxSteps || f.steps == 0 && c.Flags().Changed("steps") {
 		return s, usagef("--steps %d, want 1 to %d", f.steps, attack.MaxSteps)
 	}
 	o := attack.Options{Steps: f.steps, Seed: f.seed, Restarts: f.restarts, Decay: f.decay}

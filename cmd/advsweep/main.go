@@ -20,6 +20,7 @@ const (
 	exitDone  = 0
 	exitError = 1 // could not do it
 	exitUsage = 2 // wrong usage
+	exitFail  = 3 // a model did not pass a check
 )
 
 func main() {
@@ -54,6 +55,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 	switch {
 	case err == nil:
 		return exitDone
+	case errors.As(err, new(failedError)):
+		fmt.Fprintf(stderr, "advsweep: %v\n", err)
+		return exitFail
 	case errors.As(err, new(*stoppedError)):
 		fmt.Fprintf(stderr, "advsweep: %v\n", err)
 		return exitError
@@ -109,7 +113,7 @@ nothing else. It runs on the CPU or, in a build with CUDA, on NVIDIA GPUs:
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
-	for _, c := range []*cobra.Command{newDemo(), newAttack(), newSweep(), newResume(), newMerge(), newReport(), newTrain(), newDevices(), newBench()} {
+	for _, c := range []*cobra.Command{newDemo(), newAttack(), newSweep(), newResume(), newMerge(), newCheck(), newReport(), newTrain(), newDevices(), newBench()} {
 		verb := c.RunE
 		c.RunE = func(c *cobra.Command, args []string) error {
 			*began = true

@@ -106,6 +106,9 @@ func openLog(dir string, manifest []byte, chunks int) (*chunklog.Log, error) {
 // runSweep runs s in --out, going on with what is there. res is nil if this is a shard and other parts are missing.
 func (f *flags) runSweep(c *cobra.Command, in *inputs, s pipeline.Sweep, shard pipeline.Shard) (res *pipeline.Result, m report.Manifest, took time.Duration, err error) {
 	m = in.manifest(s, f.seed)
+	if err := s.Validate(in.backend, in.set); err != nil {
+		return nil, m, 0, err
+	}
 	data, err := m.JSON()
 	if err != nil {
 		return nil, m, 0, err
@@ -229,9 +232,14 @@ that started it. Its files are the same, byte for byte, as if it had not been st
 			if err := json.Unmarshal(data, &was); err != nil || len(was.Args) == 0 || was.Args[0] != "sweep" {
 				return fmt.Errorf("%s: not how a sweep was started: start it again with its own command", filepath.Join(dir, commandName))
 			}
+			here, err := os.Getwd()
+			if err != nil {
+				return err
+			}
 			if err := os.Chdir(was.Folder); err != nil {
 				return fmt.Errorf("the folder in which it was started: %w", err)
 			}
+			defer func() { _ = os.Chdir(here) }() // the process ends
 			started = was.Args
 			root, _ := newRoot(c.OutOrStdout(), c.ErrOrStderr())
 			root.SetArgs(append(append([]string{}, was.Args...), "--out", dir))

@@ -1,0 +1,796 @@
+package backendtest
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"advsweep/attack"
+	"advsweep/internal/ref"
+	"advsweep/model"
+
+	"gorgonia.org/tensor"
+)
+
+// A form is one combination of what a general step can be.
+type form struct {
+	name string
+	step attack.Step
+	// which of these the step has, by row or column
+	targeted, sized bool
+}
+
+// forms are one in seven of all combinations, which meets all pairs of them, and random directions.
+func forms() (all []form) {
+	k := 0
+	for _, norm := range []attack.Norm{attack.Linf, attack.L2} {
+		for _, loss := range []attack.Loss{attack.CrossEntropy, attack.Margin, attack.DLR} {
+			for _, targeted := range []bool{false, true} {
+				for memory := range 4 {
+					for _, alpha := range []float64{0, 0.75} {
+						for limits := range 4 {
+							for _, sized := range []bool{false, true} {
+								if k++; k%7 != 0 {
+									continue
+								}
+								s := attack.Step{Norm: norm, Loss: loss, Alpha: alpha, Ball: limits%2 == 1,
+									Momentum: memory > 0, Nesterov: memory > 1, Decay: []float64{0, 1, 0.75, 0}[memory]}
+								if limits > 1 {
+									s.Bounds = attack.Bounds{Lo: -0.0625, Hi: 1}
+								}
+								all = append(all, form{step: s, targeted: targeted, sized: sized})
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+	for _, norm := range []attack.Norm{attack.Linf, attack.L2} {
+		for _, d := range []attack.Direction{attack.RandomSign, attack.Uniform} {
+			for limits := range 4 {
+				s := attack.Step{Direction: d, Norm: norm, Seed: 3, Alpha: float64(limits%2) / 4, Ball: limits%2 == 1}
+				if limits > 1 {
+					s.Bounds = attack.Bounds{Lo: -0.0625, Hi: 1}
+				}
+				all = append(all, form{step: s, sized: limits == 2})
+			}
+		}
+	}
+	for i := range all {
+		f := &all[i]
+		s := f.step
+		f.name = fmt.Sprintf("direction=%d norm=%v loss=%v targeted=%v momentum=%v decay=%v nesterov=%v alpha=%v ball=%v bounds=%v sized=%v",
+			s.Direction, s.Norm, s.Loss, f.targeted, s.Momentum, s.Decay, s.Nesterov, s.Alpha, s.Ball, s.Bounds, f.sized)
+	}
+	return all
+}
+
+// at returns step k of f for images lo to hi-1 and columns from to to-1 of eps. What a row has does not depend on the batch.
+func (f form) at(k, lo, hi int, eps []float64, from, to, classes int) attack.Step {
+	s := f.step
+	s.Index = k
+	s.Restarts = []int{0, 0, 3, 65535, 1}[from:to]
+	r := func(i, e int) *rand.Rand { return rand.New(rand.NewPCG(uint64(i), uint64(e+100*k))) }
+	for i := lo; i < hi; i++ {
+		for e := from; e < to; e++ {
+			if f.targeted {
+				s.Targets = append(s.Targets, int32(r(i, e).IntN(classes)))
+			}
+			if f.sized {
+				s.Size = append(s.Size, eps[e]*(0.25+r(i, e).Float64()))
+			}
+		}
+	}
+	if !f.sized {
+		for _, e := range eps[from:to] {
+			s.Size = append(s.Size, 0.625*e)
+		}
+	}
+	if lo == hi { // no rows, which is not no targets
+		s.Targets = nil
+	}
+	return s
+}
+
+// generalSteps walks every form along the reference, two general steps and, before, between or behind them, a plain one.
+// As in steps, each step of the reference starts at the backend's own x.
+func (s suite) generalSteps(t *testing.T) {
+	const n, classes = 5, 5
+	r := rand.New(rand.NewPCG(11, 1))
+	m := ref.RandomModel(r, 1, 12, 9, 8, classes)
+	images, labels := batch(r, n, m)
+	const first = 40
+	b := s.open(t, m)
+	must(t, b.Load(t.Context(), first, images, labels))
+	eps := []float64{0, 0.0625, 0.25, 0.25, 0.75}
+	u := s.rounding
+	unsure, all := 0, 0
+	for c, f := range forms() {
+		must(t, b.Begin(t.Context(), 0, n, eps))
+		d, err := b.Images(t.Context())
+		clean := get(t, d, err)
+		rows := make([]ref.Row, len(clean))
+		for r := range rows {
+			rows[r] = ref.Row{X0: clean[r], Label: int(labels[r/len(eps)]), Image: first + r/len(eps), Eps: eps[r%len(eps)]}
+		}
+		before := clean
+		for k := range 3 {
+			step := f.at(k, 0, n, eps, 0, len(eps), classes)
+			if k == c%3 {
+				step = attack.BIM(3).At(k, eps, f.step.Bounds)
+			}
+			what := fmt.Sprintf("%s: step %d", f.name, k)
+			if err := b.Step(t.Context(), step); err != nil {
+				t.Fatalf("%s: %v", what, err)
+			}
+			d, err := b.Images(t.Context())
+			after := get(t, d, err)
+			d, err = b.Logits(t.Context())
+			logits := get(t, d, err)
+			for r := range rows {
+				row, e := &rows[r], r%len(eps)
+				what := fmt.Sprintf("%s, row %d", what, r)
+				size, target, restart := step.Size[e%len(step.Size)], -1, 0
+				if len(step.Size) == len(rows) {
+					size = step.Size[r]
+				}
+				if step.Targets != nil {
+					target = int(step.Targets[r])
+				}
+				if step.Restarts != nil {
+					restart = step.Restarts[e]
+				}
+				row.X = before[r]
+				want, _, sure := row.Step(m, step, size, target, restart, u)
+				for p := range after[r] {
+					all++
+					if !sure || want[p].Err > 0.05*math.Abs(size) {
+						unsure++
+					}
+					if sure {
+						check(t, fmt.Sprintf("%s: pixel %d", what, p), after[r][p], want[p])
+					}
+				}
+				s.checkInside(t, what, step, after[r], clean[r], eps[e])
+				if eps[e] == 0 && !sameBits(after[r], clean[r]) {
+					t.Fatalf("%s: moved at eps 0", what)
+				}
+				z, _ := ref.BoundForward(m, ref.OnRay(after[r], clean[r], u), u)
+				for j, v := range z {
+					check(t, fmt.Sprintf("%s: logit %d", what, j), logits[r][j], v)
+				}
+			}
+			before = after
+		}
+	}
+	if unsure*10 > all && u != ref.TF32 { // whose bound on a gradient is wider than most of them
+		t.Errorf("%d of %d pixels are not known: the test says too little", unsure, all)
+	}
+}
+
+// checkInside fails t unless x lies in the ball and the bounds that the step keeps to. A pixel, eps and their sum are rounded, by a unit
+// of x0 or eps each; that of all pixels together is a unit of their norm.
+func (s suite) checkInside(t *testing.T, what string, step attack.Step, x, x0 []float64, eps float64) {
+	t.Helper()
+	if !step.Bounds.None() {
+		for p, v := range x {
+			if !(v >= step.Bounds.Lo && v <= step.Bounds.Hi) {
+				t.Fatalf("%s: pixel %d is %v, outside %v", what, p, v, step.Bounds)
+			}
+		}
+	}
+	if step.Bounds.None() && !step.Ball {
+		return
+	}
+	u := 0x1p-23
+	if s.rounding == ref.Float64 {
+		u = 0x1p-52
+	}
+	linf, l2, _ := ref.Norms(x, x0)
+	_, size, _ := ref.Norms(x, make([]float64, len(x)))
+	if got, most := linf, eps+2*u*(eps+size); step.Norm == attack.Linf && !(got <= most) {
+		t.Fatalf("%s: a pixel moved by %v, want at most eps %v", what, got, eps)
+	}
+	if got, most := l2, eps+2*u*(eps+size); step.Norm == attack.L2 && !(got <= most) {
+		t.Fatalf("%s: the image moved by %v, want at most eps %v", what, got, eps)
+	}
+}
+
+// properties has steps of every form, as wild as Validate lets them be, on random models, images and bounds: x stays in the
+// ball and in the bounds that the step keeps to, and does not move at eps 0.
+func (s suite) properties(t *testing.T) {
+	all := forms()
+	for trial := range 60 {
+		r := rand.New(rand.NewPCG(uint64(trial), 9))
+		sizes := [][]int{{1, 5}, {7, 3, 5}, {40, 11, 6, 5}}[trial%3]
+		m := ref.RandomModel(r, math.Exp(r.NormFloat64()), sizes...)
+		n, in := 1+r.IntN(4), sizes[0]
+		bounds := attack.Bounds{Lo: -r.Float64(), Hi: 0.5 + r.Float64()}
+		pixels, labels := make([]float64, n*in), make([]int32, n)
+		lo, hi := float64(float32(bounds.Lo)), float64(float32(bounds.Hi))
+		bounds = attack.Bounds{Lo: lo, Hi: hi}
+		for i := range pixels { // many on the bounds
+			pixels[i] = float64(float32(lo + (hi-lo)*math.Min(math.Max(1.5*r.Float64()-0.25, 0), 1)))
+			pixels[i] = math.Min(math.Max(pixels[i], lo), hi)
+		}
+		for i := range labels {
+			labels[i] = int32(r.IntN(5))
+		}
+		b := s.load(t, m, tensor.New(tensor.WithShape(n, in), tensor.WithBacking(pixels)), labels)
+		eps := []float64{0, math.Exp(3 * r.NormFloat64()), math.Exp(3 * r.NormFloat64()), 1e-6, math.Exp(r.NormFloat64())}
+		slices.Sort(eps)
+		for range 3 {
+			f := all[r.IntN(len(all))]
+			if !f.step.Bounds.None() {
+				f.step.Bounds = bounds
+			}
+			f.step.Seed = r.Uint64()
+			must(t, b.Begin(t.Context(), 0, n, eps))
+			d, err := b.Images(t.Context())
+			clean := get(t, d, err)
+			for k := range 3 {
+				step := f.at(k, 0, n, eps, 0, len(eps), 5)
+				for i := range step.Size {
+					step.Size[i] *= math.Exp(2 * r.NormFloat64())
+					if step.Size[i] == 0 {
+						step.Size[i] = 1 // a row at eps 0 stays all the same
+					}
+					if r.IntN(8) == 0 {
+						step.Size[i] *= -1
+					}
+				}
+				if k == trial%4 {
+					step = attack.Step{Size: step.Size[:len(eps)], Bounds: f.step.Bounds} // a plain one
+				}
+				what := fmt.Sprintf("trial %d: %s: step %d", trial, f.name, k)
+				if err := b.Step(t.Context(), step); err != nil {
+					t.Fatalf("%s: %v", what, err)
+				}
+				d, err := b.Images(t.Context())
+				for row, x := range get(t, d, err) {
+					what := fmt.Sprintf("%s, row %d", what, row)
+					s.checkInside(t, what, step, x, clean[row], eps[row%len(eps)])
+					if row%len(eps) == 0 && !sameBits(x, clean[row]) {
+						t.Fatalf("%s: moved at eps 0", what)
+					}
+				}
+			}
+		}
+		must(t, b.Close())
+	}
+}
+
+// generalRows computes the same rows in batches of all kinds: every bit must agree.
+func (s suite) generalRows(t *testing.T) {
+	const n, classes = 9, 5
+	r := rand.New(rand.NewPCG(12, 1))
+	m := ref.RandomModel(r, 1, 50, 23, classes)
+	images, labels := batch(r, n, m)
+	b := s.load(t, m, images, labels)
+	eps := []float64{0, 0.0625, 0.25, 0.25, 0.75}
+	all := forms()
+	for c := 0; c < len(all); c += 5 {
+		f := all[c]
+		var want [][]float64
+		for _, split := range [][2]int{{n, 5}, {1, 5}, {4, 2}, {n, 1}} {
+			got := make([][]float64, n*len(eps))
+			for lo := 0; lo < n; lo += split[0] {
+				hi := min(lo+split[0], n)
+				for from := 0; from < len(eps); from += split[1] {
+					to := min(from+split[1], len(eps))
+					must(t, b.Begin(t.Context(), lo, hi, eps[from:to]))
+					for k := range 2 {
+						must(t, b.Step(t.Context(), f.at(k, lo, hi, eps, from, to, classes)))
+					}
+					d, err := b.Images(t.Context())
+					x := get(t, d, err)
+					d, err = b.Logits(t.Context())
+					z := get(t, d, err)
+					norms := make([]attack.Norms, len(x))
+					must(t, b.Norms(t.Context(), norms))
+					for r := range x {
+						i, e := lo+r/(to-from), from+r%(to-from)
+						got[i*len(eps)+e] = slices.Concat(x[r], z[r], []float64{float64(norms[r].Linf), float64(norms[r].L2), float64(norms[r].L0)})
+					}
+				}
+			}
+			if want == nil {
+				want = got
+			}
+			for r := range want {
+				if !sameBits(got[r], want[r]) {
+					t.Fatalf("%s: batches of %d images and %d eps: row %d differs from one batch of all", f.name, split[0], split[1], r)
+				}
+			}
+		}
+	}
+}
+
+// losses reads the gradient at the logits off a step of a model that gives its image back, with logits that any precision holds, ties among them.
+func (s suite) losses(t *testing.T) {
+	for _, classes := range []int{2, 3, 4, 7} {
+		m := model.MLP(classes, classes)
+		for j := range classes {
+			m.Layers[0].(model.Linear).Weight.Data().([]float32)[j*classes+j] = 1
+		}
+		r := rand.New(rand.NewPCG(uint64(classes), 5))
+		const n = 24
+		x, labels, targets := make([]float32, n*classes), make([]int32, n), make([]int32, n)
+		for i := range x {
+			x[i] = float32(r.IntN(9)-4) * []float32{0.125, 1, 64}[i/classes%3]
+		}
+		for i := range labels {
+			labels[i], targets[i] = int32(r.IntN(classes)), int32(r.IntN(classes))
+		}
+		b := s.load(t, m, tensor.New(tensor.WithShape(n, classes), tensor.WithBacking(x)), labels)
+		for _, loss := range []attack.Loss{attack.CrossEntropy, attack.Margin, attack.DLR} {
+			for _, targeted := range []bool{false, true} {
+				if classes < loss.MinClasses(targeted) {
+					continue
+				}
+				step := attack.Step{Loss: loss, Norm: attack.L2, Size: []float64{0.25}}
+				if targeted {
+					step.Targets = targets
+				}
+				must(t, b.Begin(t.Context(), 0, n, []float64{1}))
+				must(t, b.Step(t.Context(), step))
+				zero := make([]bool, n)
+				must(t, b.ZeroGradient(t.Context(), zero))
+				d, err := b.Images(t.Context())
+				for i, got := range get(t, d, err) {
+					z, target := make([]ref.Value, classes), -1
+					for j := range z {
+						z[j].V = float64(x[i*classes+j])
+					}
+					if targeted {
+						target = int(targets[i])
+					}
+					g, sure := ref.BoundObjectiveGradient(loss, z, int(labels[i]), target, s.rounding)
+					if !sure {
+						t.Fatalf("the reference is not sure of exact logits %v", z)
+					}
+					norm := 0.0
+					for _, v := range g {
+						norm = math.Hypot(norm, v.V)
+					}
+					what := fmt.Sprintf("loss %v, label %d, target %d, logits %v", loss, labels[i], target, z)
+					if zero[i] != (norm == 0) {
+						t.Errorf("%s: counts as zero %v, gradient %v", what, zero[i], g)
+					}
+					for j, v := range g {
+						want := z[j].V
+						if norm > 0 {
+							want += 0.25 * v.V / norm
+						}
+						// The gradient passes one product and a norm, x one sum.
+						tol := 16*s.rounding.Unit*(math.Abs(z[j].V)+1) + 4*s.rounding.Product
+						check(t, fmt.Sprintf("%s: pixel %d", what, j), got[j], ref.Value{V: want, Err: tol})
+					}
+				}
+			}
+		}
+	}
+}
+
+// draws holds random directions to the reference, those of Uniform to the bit: black images move by them.
+func (s suite) draws(t *testing.T) {
+	const in, n, first = 300, 3, 1<<32 + 5
+	m := model.MLP(in, 2)
+	b := s.open(t, m)
+	must(t, b.Load(t.Context(), first, tensor.New(tensor.WithShape(n, in), tensor.WithBacking(make([]uint8, n*in))), make([]int32, n)))
+	eps, restarts := []float64{1, 1, 1}, []int{0, 65535, 2}
+	for _, norm := range []attack.Norm{attack.Linf, attack.L2} {
+		for _, d := range []attack.Direction{attack.RandomSign, attack.Uniform} {
+			step := attack.Step{Direction: d, Norm: norm, Seed: 1<<63 + 9, Index: 65535, Size: []float64{1, 1, 1}, Restarts: restarts}
+			must(t, b.Begin(t.Context(), 1, n, eps))
+			must(t, b.Step(t.Context(), step))
+			x, err := b.Images(t.Context())
+			for r, got := range get(t, x, err) {
+				want := ref.Draw(step, in, first+1+r/3, restarts[r%3])
+				for p := range want {
+					tol := 0.0
+					if b.Precision() == "float32" {
+						want[p] = float64(float32(want[p]))
+					}
+					if d == attack.RandomSign && norm == attack.L2 {
+						tol = 4 * s.rounding.Unit
+					}
+					check(t, fmt.Sprintf("direction %d, norm %v, row %d: pixel %d", d, norm, r, p), got[p], ref.Value{V: want[p], Err: tol})
+				}
+			}
+		}
+	}
+}
+
+// momentum has a gradient that vanishes after the first step, which the row does not, and images that have none.
+func (s suite) momentum(t *testing.T) {
+	m := model.MLP(2, 1, 2) // z = x1 + x2 - 1: dark images have no gradient
+	copy(m.Layers[0].(model.Linear).Weight.Data().([]float32), []float32{1, 1})
+	m.Layers[0].(model.Linear).Bias.Data().([]float32)[0] = -1
+	m.Layers[2].(model.Linear).Weight.Data().([]float32)[1] = 1
+	b := s.load(t, m, tensor.New(tensor.WithShape(2, 2), tensor.WithBacking([]float64{1, 1, 0, 0})), []int32{1, 1})
+	for _, norm := range []attack.Norm{attack.Linf, attack.L2} {
+		for _, momentum := range []bool{false, true} {
+			for _, again := range []int{0, 1} { // nothing is left of the first Begin
+				must(t, b.Begin(t.Context(), 0, 2, []float64{8}))
+				step := attack.Step{Norm: norm, Ball: true, Momentum: momentum, Size: []float64{1.5}}
+				if momentum {
+					step.Decay = 0.5
+				}
+				want, factor := 1.0, 1.5
+				if norm == attack.L2 {
+					factor /= math.Sqrt2
+				}
+				for k := range 3 {
+					step.Index = k
+					must(t, b.Step(t.Context(), step))
+					if k == 0 || momentum {
+						want -= factor
+					}
+					zero := make([]bool, 2)
+					must(t, b.ZeroGradient(t.Context(), zero))
+					if zero[0] != (k > 0) || !zero[1] {
+						t.Errorf("norm %v, momentum %v, Begin %d, step %d: zero gradients %v", norm, momentum, again, k, zero)
+					}
+					d, err := b.Images(t.Context())
+					x := get(t, d, err)
+					for p := range 2 {
+						what := fmt.Sprintf("norm %v, momentum %v, Begin %d, step %d: pixel %d", norm, momentum, again, k, p)
+						check(t, what, x[0][p], ref.Value{V: want, Err: 16*s.rounding.Unit + 4*s.rounding.Product})
+						check(t, what+" of the dark image", x[1][p], ref.Value{})
+					}
+				}
+			}
+		}
+	}
+}
+
+// generalNotFinite has an image of which the gradient, and one of which the logits are not finite, for every loss.
+func (s suite) generalNotFinite(t *testing.T) {
+	if s.rounding == ref.Float64 {
+		t.Skip("float64 holds these numbers")
+	}
+	// x = 0: h = 1, 1e25, logits 1e35 and 0; gradient 1e10·1e25·1e25. x = 1e10: infinite logits.
+	m := model.MLP(1, 1, 1, 4)
+	for l, w := range []float32{1e25, 1e25, 1e10} {
+		m.Layers[2*l].(model.Linear).Weight.Data().([]float32)[0] = w
+	}
+	m.Layers[0].(model.Linear).Bias.Data().([]float32)[0] = 1
+	for name, pixel := range map[string]float32{"gradient": 0, "logits": 1e10} {
+		for _, loss := range []attack.Loss{attack.CrossEntropy, attack.Margin, attack.DLR} {
+			if name == "gradient" && loss == attack.DLR {
+				continue // which the scale of the logits is taken out of
+			}
+			for _, momentum := range []bool{false, true} {
+				for _, norm := range []attack.Norm{attack.Linf, attack.L2} {
+					what := fmt.Sprintf("%s, loss %v, momentum %v, norm %v", name, loss, momentum, norm)
+					b := s.open(t, m)
+					must(t, b.Load(t.Context(), 5, tensor.New(tensor.WithShape(2, 1), tensor.WithBacking([]float32{-1, pixel})), []int32{1, 1}))
+					must(t, b.Begin(t.Context(), 0, 2, []float64{0.5}))
+					err := b.Step(t.Context(), attack.Step{Loss: loss, Norm: norm, Momentum: momentum, Ball: true, Size: []float64{0.5}})
+					if err == nil { // it may be told by the next call instead
+						err = b.Predictions(t.Context(), make([]int32, 2))
+					}
+					if err == nil || !strings.Contains(err.Error(), "image 6") {
+						t.Errorf("%s: error %v, want one that names image 6", what, err)
+					}
+					if err := b.Norms(t.Context(), make([]attack.Norms, 2)); err == nil {
+						t.Errorf("%s: there are rows after the error", what)
+					}
+					must(t, b.Close())
+				}
+			}
+		}
+	}
+}
+
+// slots keeps and restores rows of every state: as they came, after plain steps and after general ones.
+func (s suite) slots(t *testing.T) {
+	const n = 4
+	r := rand.New(rand.NewPCG(13, 1))
+	m := ref.RandomModel(r, 1, 20, 9, 7, 4)
+	images, labels := batch(r, n, m)
+	b := s.load(t, m, images, labels)
+	eps := []float64{0, 0.125, 0.25}
+	const rows = n * 3
+	current := func() [][]float64 {
+		d, err := b.Images(t.Context())
+		return get(t, d, err)
+	}
+	some := func(every, from int) []bool {
+		set := make([]bool, rows)
+		for r := from; r < rows; r += every {
+			set[r] = true
+		}
+		return set
+	}
+	for _, bounds := range []attack.Bounds{{}, {Lo: 0, Hi: 1}} {
+		for _, ball := range []bool{false, true} { // a general step
+			step := func(k int) {
+				s := attack.BIM(3).At(k, eps, bounds)
+				s.Ball = ball
+				must(t, b.Step(t.Context(), s))
+			}
+			what := fmt.Sprintf("bounds %v, ball %v", bounds, ball)
+			must(t, b.Begin(t.Context(), 0, n, eps))
+			clean := current()
+			must(t, b.Keep(t.Context(), 1, some(1, 0)))
+			step(0)
+			one := current()
+			must(t, b.Keep(t.Context(), 0, some(2, 0)))
+			step(1)
+			must(t, b.Keep(t.Context(), 1, some(4, 1)))
+			two := current()
+			step(2)
+			three := current()
+			compare := func(when string, want func(r int) []float64) {
+				t.Helper()
+				got := current()
+				d, err := b.Logits(t.Context())
+				logits := get(t, d, err)
+				for r := range got {
+					if !sameBits(got[r], want(r)) {
+						t.Fatalf("%s, %s: row %d is %v, want %v", what, when, r, got[r], want(r))
+					}
+					z, _ := ref.BoundForward(m, ref.OnRay(got[r], clean[r], s.rounding), s.rounding)
+					for j, v := range z {
+						check(t, fmt.Sprintf("%s, %s: row %d: logit %d", what, when, r, j), logits[r][j], v)
+					}
+				}
+			}
+			compare("as it was", func(r int) []float64 { return three[r] })
+			must(t, b.Restore(t.Context(), 0, some(3, 0)))
+			compare("slot 0", func(r int) []float64 {
+				switch {
+				case r%3 != 0:
+					return three[r]
+				case r%2 == 0:
+					return one[r]
+				}
+				return clean[r] // was not kept
+			})
+			must(t, b.Restore(t.Context(), 1, some(1, 0)))
+			fromSlot1 := func(r int) []float64 {
+				if r%4 == 1 {
+					return two[r]
+				}
+				return clean[r]
+			}
+			compare("slot 1", fromSlot1)
+			must(t, b.Restore(t.Context(), 1, make([]bool, rows)))
+			compare("no row of slot 1", fromSlot1)
+			// A step goes on from what was restored.
+			random := attack.Step{Direction: attack.RandomSign, Seed: 4, Size: []float64{0, 0.125, 0.25}, Bounds: attack.Bounds{Lo: -2, Hi: 3}}
+			must(t, b.Step(t.Context(), random))
+			for r, got := range current() {
+				d := ref.Draw(random, len(got), r/3, 0)
+				for p, v := range ref.SignStep(fromSlot1(r), clean[r], d, random.Size[r%3], eps[r%3], random.Bounds) {
+					check(t, fmt.Sprintf("%s: row %d after a step from slot 1: pixel %d", what, r, p), got[p], ref.Value{V: v, Err: 8 * s.rounding.Unit})
+				}
+			}
+			must(t, b.Begin(t.Context(), 0, n, eps))
+			must(t, b.Restore(t.Context(), 1, some(1, 0)))
+			compare("slot 1 after Begin", func(r int) []float64 { return clean[r] })
+			// Fewer rows, then all: nothing of what lies behind them comes back.
+			must(t, b.Keep(t.Context(), 0, some(1, 0)))
+			must(t, b.Begin(t.Context(), 0, 1, eps[:1]))
+			must(t, b.Keep(t.Context(), 0, []bool{true}))
+			must(t, b.Begin(t.Context(), 0, n, eps))
+			step(0)
+			must(t, b.Restore(t.Context(), 0, some(1, 0)))
+			compare("slot 0 after two Begin", func(r int) []float64 { return clean[r] })
+		}
+	}
+}
+
+// round holds Round to the reference, for images of bytes and others, from pixels that lie anywhere. A pixel is left out whose
+// place is within 5e-5 of where the reference changes its mind: 255·x rounds.
+func (s suite) round(t *testing.T) {
+	const n, in = 3, 40
+	r := rand.New(rand.NewPCG(14, 1))
+	m := model.MLP(in, 2)
+	bytes := make([]uint8, n*in)
+	floats := make([]float64, n*in)
+	for i := range bytes {
+		bytes[i] = uint8(r.IntN(256))
+		floats[i] = r.Float64()*1.5 - 0.25
+	}
+	eps := []float64{0, 0.002, 0.03, 8. / 255, 0.47}
+	near := func(v float64) bool { return math.Abs(v-math.RoundToEven(v)) < 5e-5 }
+	for name, x0 := range map[string]any{"bytes": bytes, "floats": floats} {
+		b := s.load(t, m, tensor.New(tensor.WithShape(n, in), tensor.WithBacking(x0)), make([]int32, n))
+		for _, norm := range []attack.Norm{attack.Linf, attack.L2} {
+			for steps := range 3 {
+				must(t, b.Begin(t.Context(), 0, n, eps))
+				d, err := b.Images(t.Context())
+				clean := get(t, d, err)
+				for k := range steps {
+					step := attack.Step{Direction: attack.Uniform, Norm: norm, Ball: true, Index: k, Size: []float64{1, 0.002, 0.03, 0.06, 0.75}}
+					if steps == 1 { // plain
+						step = attack.Step{Direction: attack.RandomSign, Size: []float64{0, 0.001, 0.029, 7.6 / 255, 0.2}}
+					}
+					must(t, b.Step(t.Context(), step))
+				}
+				d, err = b.Images(t.Context())
+				before := get(t, d, err)
+				must(t, b.Round(t.Context(), norm))
+				d, err = b.Images(t.Context())
+				left, all := 0, 0
+				for r, got := range get(t, d, err) {
+					e := eps[r%len(eps)]
+					if b.Precision() == "float32" {
+						e = float64(float32(e))
+					}
+					for p, v := range got {
+						x, x0 := before[r][p], clean[r][p]
+						all++
+						switch off := math.Abs(255*x - math.RoundToEven(255*x)); {
+						case norm == attack.Linf && (near(255*x-0.5) || near(255*x0-0.5) || near(255*(x0-e)-1e-4) || near(255*(x0+e)+1e-4)),
+							norm == attack.L2 && (math.Abs(off-1e-4) < 5e-5 || near(255*x0-0.5)):
+							left++
+							continue
+						}
+						level := ref.Round(norm, x, x0, e)
+						want := float64(level) / 255
+						if b.Precision() == "float32" {
+							want = float64(float32(level) / 255)
+						}
+						if v != want {
+							t.Fatalf("%s, norm %v, %d steps, row %d: pixel %d is %v, %v of a level, want level %d: x %v, clean %v, eps %v", name, norm, steps, r, p, v, 255*v, level, x, x0, e)
+						}
+						if name == "bytes" && norm == attack.Linf && !(math.Abs(v-x0) <= e+1e-6) {
+							t.Fatalf("norm %v, %d steps, row %d: pixel %d moved by %v, eps %v", norm, steps, r, p, v-x0, e)
+						}
+						if name == "bytes" && x >= 0 && x <= 1 && norm == attack.L2 && !(math.Abs(v-x0) <= math.Abs(x-x0)+1e-6) {
+							t.Fatalf("norm %v, %d steps, row %d: pixel %d moved away from %v to %v, clean %v", norm, steps, r, p, x, v, x0)
+						}
+					}
+					if name == "bytes" && e == 0 && !sameBits(got, clean[r]) {
+						t.Fatalf("norm %v: row %d moved at eps 0", norm, r)
+					}
+				}
+				if left*20 > all {
+					t.Errorf("%s, norm %v: %d of %d pixels left out: the test says too little", name, norm, left, all)
+				}
+			}
+		}
+	}
+}
+
+// norms holds Norms to the reference, in every state of the rows.
+func (s suite) norms(t *testing.T) {
+	const n = 3
+	r := rand.New(rand.NewPCG(15, 1))
+	m := ref.RandomModel(r, 1, 70, 9, 4)
+	images, labels := batch(r, n, m)
+	b := s.load(t, m, images, labels)
+	eps := []float64{0, 0.125, 0.25}
+	for _, bounds := range []attack.Bounds{{}, {Lo: 0, Hi: 1}} {
+		for steps := range 5 {
+			must(t, b.Begin(t.Context(), 0, n, eps))
+			d, err := b.Images(t.Context())
+			clean := get(t, d, err)
+			for k := range steps {
+				s := attack.BIM(3).At(k, eps, bounds)
+				if k == 2 {
+					s.Norm, s.Ball = attack.L2, true
+				}
+				must(t, b.Step(t.Context(), s))
+			}
+			d, err = b.Images(t.Context())
+			x := get(t, d, err)
+			got := make([]attack.Norms, len(x))
+			must(t, b.Norms(t.Context(), got))
+			for r, v := range got {
+				linf, l2, l0 := ref.Norms(x[r], clean[r])
+				what := fmt.Sprintf("bounds %v, %d steps, row %d", bounds, steps, r)
+				check(t, what+": linf", float64(v.Linf), ref.Value{V: linf, Err: 0x1p-23 * linf})
+				check(t, what+": l2", float64(v.L2), ref.Value{V: l2, Err: 0x1p-22 * l2})
+				if int(v.L0) != l0 {
+					t.Errorf("%s: l0 %d, want %d", what, v.L0, l0)
+				}
+				if r%3 > 0 && steps > 0 && l0 == 0 {
+					t.Errorf("%s: did not move: the test says too little", what)
+				}
+			}
+		}
+	}
+}
+
+// generalRefusals feeds bad input and calls methods out of order: an error each, no panic, and the rows are as they were.
+func (s suite) generalRefusals(t *testing.T) {
+	r := rand.New(rand.NewPCG(16, 1))
+	m := ref.RandomModel(r, 1, 4, 3, 2)
+	images, labels := batch(r, 2, m)
+	eps := []float64{0.125, 0.25}
+	size := []float64{0.125, 0.25}
+	nan := math.NaN()
+	calls := func(b Backend, rows int) map[string]error {
+		return map[string]error{
+			"Keep": b.Keep(t.Context(), 0, make([]bool, rows)), "Restore": b.Restore(t.Context(), 0, make([]bool, rows)),
+			"Round": b.Round(t.Context(), attack.Linf), "Norms": b.Norms(t.Context(), make([]attack.Norms, rows)),
+			"Step": b.Step(t.Context(), attack.Step{Ball: true, Size: size}),
+		}
+	}
+	b := s.load(t, m, images, labels)
+	for name, err := range calls(b, 0) {
+		if err == nil {
+			t.Errorf("%s before Begin: no error", name)
+		}
+	}
+	must(t, b.Begin(t.Context(), 1, 1, eps)) // no rows
+	for name, err := range calls(b, 0) {
+		if err != nil {
+			t.Errorf("%s of no rows: %v", name, err)
+		}
+	}
+	must(t, b.Begin(t.Context(), 0, 2, eps))
+	must(t, b.Step(t.Context(), attack.Step{Ball: true, Size: size}))
+	d, err := b.Images(t.Context())
+	before := get(t, d, err)
+	for name, step := range map[string]attack.Step{
+		"three sizes":              {Ball: true, Size: []float64{1, 1, 1}},
+		"no sizes":                 {Ball: true},
+		"infinite size":            {Ball: true, Size: []float64{1, math.Inf(1)}},
+		"unknown direction":        {Direction: 3, Size: size},
+		"negative direction":       {Direction: -1, Size: size},
+		"unknown norm":             {Norm: 2, Size: size},
+		"unknown loss":             {Loss: 3, Size: size},
+		"too few targets":          {Targets: []int32{0, 1}, Size: size},
+		"target of no class":       {Targets: []int32{0, 1, 2, 0}, Size: size},
+		"negative target":          {Targets: []int32{0, 1, -1, 0}, Size: size},
+		"no targets but not nil":   {Targets: []int32{}, Size: size},
+		"dlr of two classes":       {Loss: attack.DLR, Size: size},
+		"too few restarts":         {Restarts: []int{0}, Size: size},
+		"negative restart":         {Restarts: []int{0, -1}, Size: size},
+		"restart too large":        {Restarts: []int{0, 65536}, Size: size},
+		"step too large":           {Index: 65536, Ball: true, Size: size},
+		"negative step":            {Index: -1, Ball: true, Size: size},
+		"nesterov alone":           {Nesterov: true, Ball: true, Size: size},
+		"momentum of noise":        {Direction: attack.Uniform, Momentum: true, Size: size},
+		"decay not a number":       {Momentum: true, Decay: nan, Size: size},
+		"negative decay":           {Momentum: true, Decay: -1, Size: size},
+		"infinite decay":           {Momentum: true, Decay: math.Inf(1), Size: size},
+		"alpha above 1":            {Alpha: 1.5, Size: size},
+		"negative alpha":           {Alpha: -0.5, Size: size},
+		"alpha not a number":       {Alpha: nan, Size: size},
+		"reversed bounds":          {Ball: true, Size: size, Bounds: attack.Bounds{Lo: 1, Hi: 0}},
+		"images not in the bounds": {Ball: true, Size: size, Bounds: attack.Bounds{Lo: 0.5, Hi: 0.625}},
+	} {
+		if err := b.Step(t.Context(), step); err == nil {
+			t.Errorf("step, %s: no error", name)
+		}
+	}
+	for name, err := range map[string]error{
+		"keep in slot 2": b.Keep(t.Context(), 2, make([]bool, 4)), "keep in slot -1": b.Keep(t.Context(), -1, make([]bool, 4)),
+		"keep 3 of 4 rows":  b.Keep(t.Context(), 0, make([]bool, 3)),
+		"restore of slot 2": b.Restore(t.Context(), 2, make([]bool, 4)), "restore of slot -1": b.Restore(t.Context(), -1, make([]bool, 4)),
+		"restore 5 of 4 rows": b.Restore(t.Context(), 1, make([]bool, 5)), "restore nil": b.Restore(t.Context(), 1, nil),
+		"round in norm 2": b.Round(t.Context(), 2), "round in norm -1": b.Round(t.Context(), -1),
+		"norms of 3 of 4 rows": b.Norms(t.Context(), make([]attack.Norms, 3)),
+	} {
+		if err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	d, err = b.Images(t.Context())
+	if after := get(t, d, err); !slices.EqualFunc(before, after, sameBits) {
+		t.Error("what was refused moved rows")
+	}
+	four := ref.RandomModel(r, 1, 4, 3)
+	c := s.load(t, four, images, labels)
+	must(t, c.Begin(t.Context(), 0, 2, eps))
+	if err := c.Step(t.Context(), attack.Step{Loss: attack.DLR, Targets: make([]int32, 4), Size: size}); err == nil {
+		t.Error("targeted dlr of three classes: no error")
+	}
+	must(t, b.Close())
+	for name, err := range calls(b, 4) {
+		if err == nil {
+			t.Errorf("%s after Close: no error", name)
+		}
+	}
+}
