@@ -266,7 +266,7 @@ func (p Page) curveRow(i int) curveRow {
 	median := medianCritical(r, c)
 	text := short(median)
 	if math.IsInf(median, 1) {
-		text = "never up to " + short(r.Eps[E-1])
+		text = "> " + short(r.Eps[E-1])
 	}
 	return curveRow{
 		Swatch: swatch(r, i), Label: c.Attack.Label(), Name: c.Attack.Name,

@@ -8,7 +8,7 @@ import (
 	"advsweep/pipeline"
 )
 
-// Warnings says in plain words what a reader of r should know before believing it: each is a sentence or two. There are
+// Warnings says in plain words what a reader of r should know before believing it: each is a sentence or two. r has Outcomes. There are
 // none for a sweep in which all is as it should be.
 func Warnings(r *pipeline.Result) []string {
 	var out []string
@@ -38,10 +38,12 @@ func Warnings(r *pipeline.Result) []string {
 				name, c.Correct[from], r.N, short(r.Eps[from]), c.Correct[to], short(r.Eps[to]))
 		}
 		if c.Attack.Short(top) {
-			add("%s: %d steps of %s do not reach eps %s: the model looks stronger than it is.", name, c.Attack.Steps, c.Attack.StepSize(), short(top))
+			add("%s: %s of %s %s not reach eps %s: the model looks stronger than it is.", name, plural(c.Attack.Steps, "step", "steps"), c.Attack.StepSize(),
+				map[bool]string{true: "does", false: "do"}[c.Attack.Steps == 1], short(top))
 		}
-		if n := len(c.ZeroImages); n > 0 {
-			add("%s: the gradient of %d of %d images was zero in every pixel at some step. They were not attacked, or not to the end, and count as right if they stayed right: see the list below.", name, n, r.N)
+		if n := unmoved(r, c); n > 0 {
+			add("%s: %s right although not attacked, or not to the end: the gradient was zero in every pixel at some step. Being right says nothing of them.",
+				name, plural(n, "image is", "images are"))
 		}
 		if c.Exact != nil {
 			if checked, bad := c.Exact.Ends(); bad > 0 {
@@ -86,6 +88,20 @@ func Warnings(r *pipeline.Result) []string {
 		}
 	}
 	return out
+}
+
+// unmoved counts the images that are right at some eps with a gradient that was zero.
+func unmoved(r *pipeline.Result, c *pipeline.Curve) (n int) {
+	E := len(r.Eps)
+	for i, im := range r.Images {
+		for _, o := range c.Outcomes[i*E:][:E] {
+			if o.Zero && o.Class == im.Label {
+				n++
+				break
+			}
+		}
+	}
+	return n
 }
 
 // rise returns the places of the largest rise of counts, from a lowest one to a later one, or 0, 0.
