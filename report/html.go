@@ -270,7 +270,7 @@ func (p Page) curveRow(i int) curveRow {
 	}
 	return curveRow{
 		Swatch: swatch(r, i), Label: c.Attack.Label(), Name: c.Attack.Name,
-		Last: fmt.Sprintf("%d (%s %%)", row.Correct, percent(row.Accuracy)), Mean: percent(meanAccuracy(r, c)) + " %", Median: text,
+		Last: percent(row.Accuracy) + " %", Mean: percent(meanAccuracy(r, c)) + " %", Median: text,
 		Never: fmt.Sprintf("%d/%d", never(r, c), r.Clean), Linf: short(*row.Linf), L2: short(*row.L2),
 	}
 }
