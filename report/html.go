@@ -393,7 +393,7 @@ func (p Page) figures(columns []int) (figures []figureView, within bool) {
 					s.line = append(s.line, xy{j.Eps, ratio(k, r.N)})
 					s.band = append(s.band, [3]float64{j.Eps, l, h})
 				}
-				if n > 0 {
+				if n > 0 && jumps[n-1].Correct != j.Correct {
 					add(jumps[n-1].Correct)
 				}
 				add(j.Correct)
@@ -651,8 +651,8 @@ func (p Page) cards(v *view) error {
 		return nil
 	}
 	label := r.Curves[k.Curve].Attack.Label()
-	v.RankNote = fmt.Sprintf("By the least eps at which %s fools the model or, where that is equal, by the margin there. Left out are %s wrong as they are. %s never fooled up to eps %s.",
-		label, plural(k.Wrong, "image that is", "images that are"), plural(k.Never, "image is", "images are"), short(r.Eps[len(r.Eps)-1]))
+	v.RankNote = fmt.Sprintf("By the least eps at which %s fools the model or, where that is equal, by the margin there. Wrong as they are, and left out: %d. Never fooled up to eps %s: %d.",
+		label, k.Wrong, short(r.Eps[len(r.Eps)-1]), k.Never)
 	all := append(slices.Clone(k.Least), k.Most...)
 	if p.Examples == nil {
 		return nil
