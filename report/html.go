@@ -519,16 +519,16 @@ func (p Page) classes(v *view, columns []int) {
 	for _, im := range r.Images {
 		n[im.Label]++
 	}
-	right := make([][][]int, len(r.Curves)) // by curve, class, eps
+	right := make([][][]int, len(r.Curves)) // by curve, class, column
 	for i, c := range r.Curves {
 		right[i] = make([][]int, O)
 		for k := range O {
-			right[i][k] = make([]int, E)
+			right[i][k] = make([]int, len(columns))
 		}
 		for j, im := range r.Images {
-			for e := range E {
+			for at, e := range columns {
 				if c.Outcomes[j*E+e].Class == im.Label {
-					right[i][im.Label][e]++
+					right[i][im.Label][at]++
 				}
 			}
 		}
@@ -568,9 +568,9 @@ func (p Page) classes(v *view, columns []int) {
 		}
 		for i, c := range r.Curves {
 			s := series{class: style(r, i), label: c.Attack.Label()}
-			for _, e := range columns {
-				s.line = append(s.line, xy{r.Eps[e], ratio(right[i][k][e], n[k])})
-				s.tips = append(s.tips, counted(right[i][k][e], n[k]))
+			for at, e := range columns {
+				s.line = append(s.line, xy{r.Eps[e], ratio(right[i][k][at], n[k])})
+				s.tips = append(s.tips, counted(right[i][k][at], n[k]))
 			}
 			if len(s.line) == 1 {
 				s.marks = []point{{s.line[0], s.tips[0]}}

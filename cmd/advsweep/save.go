@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -121,6 +123,9 @@ func (f *flags) saveImages(c *cobra.Command, in *inputs, folder *report.Folder, 
 			continue
 		}
 		one, err := pipeline.CraftAll(c.Context(), in.backend, in.set, a, eps, s.Bounds, p.update)
+		if errors.Is(err, context.Canceled) {
+			return fmt.Errorf("stopped while images were made: the sweep is whole in %s; the same command makes the images", f.out)
+		}
 		if err != nil {
 			return err
 		}
