@@ -346,7 +346,7 @@ func (c *Compared) Table(w io.Writer) error {
 // writeModels writes what the models themselves tell.
 func (c *Compared) writeModels(b *strings.Builder, rows []compareRow, eps []string) {
 	m := c.Models
-	g := func(v float64) string { return strconv.FormatFloat(v, 'g', 3, 64) }
+	g := func(v float64) string { return strconv.FormatFloat(v, 'g', 2, 64) }
 	b.WriteString("\n|logit of a - logit of b|: own: each side's own perturbed images;\nsame: those of a on both sides, with how many flip there.\n")
 	fmt.Fprintf(b, "As they are: 50 %% up to %s, 90 %% %s, 99 %% %s, all %s.\n", g(m.Clean.P50), g(m.Clean.P90), g(m.Clean.P99), g(m.Clean.Max))
 	fmt.Fprintf(b, "FGSM's direction differs in %d of %d pixels, in %s of %d.\n", m.Signs.Differ, m.Signs.Pixels, plural(m.Signs.Images, "image", "images"), c.Comparison.A.N)

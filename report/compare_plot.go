@@ -25,8 +25,11 @@ func (c *Compared) figure() Figure {
 	if c.A.Manifest.Model.SHA256 == c.B.Manifest.Model.SHA256 {
 		f.Model = c.A.Manifest.Model.Name + " " + c.A.Manifest.Layers
 	}
-	for k := range a.Curves {
-		f.lines = append(f.lines, comparedCurve(a, k, c.A.Label, false), comparedCurve(b, k, c.B.Label, true))
+	for k := range a.Curves { // all broad ones below all thin ones
+		f.lines = append(f.lines, comparedCurve(a, k, c.A.Label, false))
+	}
+	for k := range b.Curves {
+		f.lines = append(f.lines, comparedCurve(b, k, c.B.Label, true))
 	}
 	return f
 }
