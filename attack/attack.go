@@ -4,15 +4,17 @@ package attack
 
 import (
 	"fmt"
+	"math"
+	"slices"
+	"strconv"
 	"strings"
 )
 
-// Direction is what the sign in a step is taken of.
+// Direction is what a step goes along.
 type Direction int
 
 const (
-	// Gradient is sign(∂L/∂x) with sign(0) = 0, L the cross-entropy of the
-	// softmax against the true label.
+	// Gradient is the gradient of the loss: its sign, with sign(0) = 0, or for L2 itself at length 1.
 	Gradient Direction = iota
 	// RandomSign is +1 or -1 for each pixel by a fair coin; see RandomSigns. For L2 it is divided by √I.
 	RandomSign
@@ -22,62 +24,341 @@ const (
 
 // An Attack moves each image K times:
 //
-//	x ← x + (eps/K)·d,  d by Direction, taken anew at each step.
+//	x ← x + size·d,  d by Direction, taken anew at each step, size = Factor·eps/K, or Size.
+//
+// See Step for what the fields that both have do.
 type Attack struct {
-	Name      string // "fgsm", "bim" or "noise"
+	Name      string // as it stands in a list: "bim", "pgd:steps=20"
+	Kind      string // one of Names
 	Steps     int    // K, at least 1
 	Direction Direction
-	Seed      uint64 // keys RandomSign; not used by Gradient
+	Seed      uint64 // keys random draws
+
+	Norm     Norm
+	Loss     Loss
+	Factor   float64 // of eps/K; 0 stands for 1
+	Size     float64 // of a step in units of pixels, whatever eps; 0: by Factor
+	Start    bool    // from a random point of the eps-ball
+	Restarts int     // how many times from the start; an image counts as fooled if any of them fools it. 0 stands for 1
+	Momentum bool
+	Decay    float64
+	Nesterov bool
+	Target   Target
+	// Adaptive is APGD: the step size starts at 2·eps and is halved for each image when the loss does not rise enough, and the
+	// search goes on from the best point. Croce and Hein 2020, arXiv:2003.01690, algorithm 1.
+	Adaptive bool
 }
 
-// FGSM is the fast gradient sign method, x* = x + eps·sign(∂L/∂x).
+// A Target says which class an attack comes near to.
+type Target int
+
+const (
+	Untargeted  Target = 0  // away from the label
+	LeastLikely Target = -1 // to the class with the smallest logit of the clean image, the first one on a tie
+)
+
+// Class is the Target of class t. An image with that label goes to the next class.
+func Class(t int) Target { return Target(t + 1) }
+
+func (t Target) String() string {
+	switch {
+	case t == Untargeted:
+		return "none"
+	case t == LeastLikely:
+		return "least-likely"
+	}
+	return strconv.Itoa(int(t) - 1)
+}
+
+// Of returns the class that an image goes to, given its label and the logits of the clean image.
+func (t Target) Of(label int, logits []float64) int {
+	if t != LeastLikely {
+		class := int(t) - 1
+		if class == label {
+			class = (class + 1) % len(logits)
+		}
+		return class
+	}
+	least := -1
+	for j, z := range logits {
+		if j != label && (least < 0 || z < logits[least]) {
+			least = j
+		}
+	}
+	return least
+}
+
+// FGSM is the fast gradient sign method, x* = x + eps·sign(∂L/∂x); with L2 the fast gradient method,
+// x* = x + eps·g/‖g‖₂.
 //
 // Goodfellow, Shlens, Szegedy 2015, arXiv:1412.6572, section 4.
-func FGSM() Attack { return Attack{Name: "fgsm", Steps: 1} }
+func FGSM() Attack { return Attack{Name: "fgsm", Kind: "fgsm", Steps: 1} }
 
 // BIM is the basic iterative method: k steps of eps/k along the sign of the
 // gradient. BIM(1) moves as FGSM does.
 //
 // Kurakin, Goodfellow, Bengio 2017, arXiv:1607.02533, section 2.2.
-func BIM(k int) Attack { return Attack{Name: "bim", Steps: k} }
+func BIM(k int) Attack { return Attack{Name: "bim", Kind: "bim", Steps: k} }
+
+// PGD is projected gradient descent: k steps of 2.5·eps/k from a random point, kept in the ball.
+//
+// Madry, Makelov, Schmidt, Tsipras, Vladu 2018, arXiv:1706.06083, section 2.1 and appendix.
+func PGD(k int, seed uint64) Attack {
+	return Attack{Name: "pgd", Kind: "pgd", Steps: k, Factor: 2.5, Start: true, Seed: seed}
+}
+
+// MIFGSM is the iterated attack with momentum, decay 1.
+//
+// Dong et al. 2018, arXiv:1710.06081, algorithm 1.
+func MIFGSM(k int) Attack {
+	return Attack{Name: "mifgsm", Kind: "mifgsm", Steps: k, Momentum: true, Decay: 1}
+}
+
+// NIFGSM is MIFGSM with Nesterov's look ahead.
+//
+// Lin, Song, He, Wang, Hopcroft 2020, arXiv:1908.06281, section 3.1.
+func NIFGSM(k int) Attack {
+	a := MIFGSM(k)
+	a.Name, a.Kind, a.Nesterov = "nifgsm", "nifgsm", true
+	return a
+}
+
+// APGD is Auto-PGD, which has no step size to choose.
+//
+// Croce and Hein 2020, arXiv:2003.01690, algorithm 1.
+func APGD(loss Loss, k int, seed uint64) Attack {
+	return Attack{Name: "apgd-" + loss.String(), Kind: "apgd-" + loss.String(), Steps: k, Loss: loss, Start: true, Seed: seed, Adaptive: true}
+}
 
 // Noise is the control: every pixel moves by +eps or -eps at random, without
 // looking at the model. An attack that does no better has found nothing.
 func Noise(seed uint64) Attack {
-	return Attack{Name: "noise", Steps: 1, Direction: RandomSign, Seed: seed}
+	return Attack{Name: "noise", Kind: "noise", Steps: 1, Direction: RandomSign, Seed: seed}
 }
 
-// Names lists the names that Parse takes.
-var Names = []string{"fgsm", "bim", "noise"}
+// UniformNoise is the weaker control: a point drawn from the eps-ball.
+func UniformNoise(seed uint64) Attack {
+	return Attack{Name: "uniform", Kind: "uniform", Steps: 1, Direction: Uniform, Seed: seed}
+}
 
-// Parse reads a comma list of names such as "fgsm,bim". steps is bim's K, seed
-// keys noise. A name may stand in the list once.
-func Parse(list string, steps int, seed uint64) ([]Attack, error) {
+// Worst stands for the worst of the other attacks of a sweep, image by image.
+func Worst() Attack { return Attack{Name: "worst", Kind: "worst", Steps: 1} }
+
+// Names lists what a list of attacks may hold.
+var Names = []string{"fgsm", "bim", "pgd", "mifgsm", "nifgsm", "apgd-ce", "apgd-dlr", "noise", "uniform", "worst"}
+
+// Options are what Parse gives the attacks of a list, each where it applies. The zero value leaves all at their defaults.
+type Options struct {
+	Steps    int // of the iterated ones; 0: bim 5, mifgsm and nifgsm 10, pgd 40, apgd 100
+	Seed     uint64
+	Norm     Norm
+	Loss     Loss    // of all but apgd, whose name says it
+	Step     Size    // of bim, pgd, mifgsm, nifgsm
+	Restarts int     // of pgd and apgd
+	Decay    float64 // of mifgsm and nifgsm; negative: 1
+	Target   Target
+}
+
+// A Size of a step: Factor·eps/K, or Absolute; 0 of both leaves the default.
+type Size struct{ Factor, Absolute float64 }
+
+// ParseSize reads "eps/k", "2.5*eps/k" or a number of pixel units, "0.01" or "2/255".
+func ParseSize(s string) (Size, error) {
+	if left, ok := strings.CutSuffix(s, "eps/k"); ok {
+		left = strings.TrimSuffix(left, "*")
+		if left == "" && s == "eps/k" {
+			return Size{Factor: 1}, nil
+		}
+		if v, err := one(left); err == nil && v > 0 {
+			return Size{Factor: v}, nil
+		}
+	} else if v, err := one(s); err == nil && v > 0 {
+		return Size{Absolute: v}, nil
+	}
+	return Size{}, fmt.Errorf("attack: step size %q, want eps/k, a factor of it as in 2.5*eps/k, or a size in units of pixels above 0", s)
+}
+
+func one(s string) (float64, error) {
+	r, err := parseRat(s)
+	if err != nil {
+		return 0, err
+	}
+	v, _ := r.Float64()
+	return v, nil
+}
+
+// ParseNorm reads "linf" or "l2".
+func ParseNorm(s string) (Norm, error) {
+	for n := Linf; n <= L2; n++ {
+		if s == n.String() {
+			return n, nil
+		}
+	}
+	return 0, fmt.Errorf("attack: norm %q, want linf or l2", s)
+}
+
+// ParseLoss reads "ce", "cw" or "dlr".
+func ParseLoss(s string) (Loss, error) {
+	for l := CrossEntropy; l <= DLR; l++ {
+		if s == l.String() {
+			return l, nil
+		}
+	}
+	return 0, fmt.Errorf("attack: loss %q, want ce, cw or dlr", s)
+}
+
+// ParseTarget reads "none", "least-likely" or a class.
+func ParseTarget(s string) (Target, error) {
+	switch s {
+	case "none":
+		return Untargeted, nil
+	case "least-likely":
+		return LeastLikely, nil
+	}
+	if t, err := strconv.Atoi(s); err == nil && t >= 0 && t < math.MaxInt32 {
+		return Class(t), nil
+	}
+	return 0, fmt.Errorf("attack: target %q, want none, least-likely or a class", s)
+}
+
+// Parse reads a comma list of Names such as "fgsm,bim", each of which may have options of its own before those of o:
+// "pgd:steps=20:restarts=5:step=0.01,pgd:loss=cw". Keys are steps, step, restarts, norm, loss, decay, target and seed. The
+// same item may stand in the list once; "worst" alone stands for "pgd,apgd-ce,apgd-dlr,worst".
+func Parse(list string, o Options) ([]Attack, error) {
+	if strings.TrimSpace(list) == "worst" {
+		list = "pgd,apgd-ce,apgd-dlr,worst"
+	}
 	var out []Attack
 	seen := map[string]bool{}
-	for name := range strings.SplitSeq(list, ",") {
-		name = strings.TrimSpace(name)
-		var a Attack
-		switch name {
-		case "fgsm":
-			a = FGSM()
-		case "bim":
-			a = BIM(steps)
-		case "noise":
-			a = Noise(seed)
-		default:
-			return nil, fmt.Errorf("attack: unknown attack %q, want one of %s", name, strings.Join(Names, ", "))
+	for item := range strings.SplitSeq(list, ",") {
+		item = strings.TrimSpace(item)
+		if seen[item] {
+			return nil, fmt.Errorf("attack: %s stands twice in %q", item, list)
 		}
-		if seen[name] {
-			return nil, fmt.Errorf("attack: %s stands twice in %q", name, list)
-		}
-		seen[name] = true
-		if err := a.Validate(); err != nil {
+		seen[item] = true
+		a, err := parseItem(item, o)
+		if err != nil {
 			return nil, err
 		}
 		out = append(out, a)
 	}
+	if seen["worst"] && len(out) == 1 {
+		return nil, fmt.Errorf("attack: worst of nothing in %q", list)
+	}
 	return out, nil
+}
+
+// own are the options that an attack of each name takes.
+var own = map[string]string{
+	"fgsm": "norm loss target", "bim": "steps step norm loss target", "pgd": "steps step restarts norm loss target seed",
+	"mifgsm": "steps step norm loss decay target", "nifgsm": "steps step norm loss decay target",
+	"apgd-ce": "steps restarts norm target seed", "apgd-dlr": "steps restarts norm target seed",
+	"noise": "norm seed", "uniform": "norm seed", "worst": "",
+}
+
+func parseItem(item string, o Options) (Attack, error) {
+	parts := strings.Split(item, ":")
+	kind := parts[0]
+	keys, ok := own[kind]
+	if !ok {
+		return Attack{}, fmt.Errorf("attack: unknown attack %q, want one of %s", kind, strings.Join(Names, ", "))
+	}
+	for _, p := range parts[1:] {
+		key, value, _ := strings.Cut(p, "=")
+		if !slices.Contains(strings.Fields(keys), key) {
+			return Attack{}, fmt.Errorf("attack: %s: unknown option %q, want one of %s", kind, key, strings.Join(strings.Fields(keys), ", "))
+		}
+		if err := o.set(key, value); err != nil {
+			return Attack{}, fmt.Errorf("%w (in %q)", err, item)
+		}
+	}
+	a := o.attack(kind)
+	a.Name = item
+	return a, a.Validate()
+}
+
+func (o *Options) set(key, value string) (err error) {
+	switch key {
+	case "steps":
+		o.Steps, err = atoi(key, value, 1, MaxSteps)
+	case "restarts":
+		o.Restarts, err = atoi(key, value, 1, MaxRestarts)
+	case "step":
+		o.Step, err = ParseSize(value)
+	case "norm":
+		o.Norm, err = ParseNorm(value)
+	case "loss":
+		o.Loss, err = ParseLoss(value)
+	case "target":
+		o.Target, err = ParseTarget(value)
+	case "decay":
+		if o.Decay, err = one(value); err != nil {
+			err = fmt.Errorf("attack: decay %w", err)
+		}
+	case "seed":
+		if o.Seed, err = strconv.ParseUint(value, 10, 64); err != nil {
+			err = fmt.Errorf("attack: seed %q, want a number from 0 to 2^64-1", value)
+		}
+	}
+	return err
+}
+
+func atoi(key, s string, lo, hi int) (int, error) {
+	v, err := strconv.Atoi(s)
+	if err != nil || v < lo || v > hi {
+		return 0, fmt.Errorf("attack: %s %q, want %d to %d", key, s, lo, hi)
+	}
+	return v, nil
+}
+
+// attack returns the attack of a kind with what of o applies to it.
+func (o *Options) attack(kind string) Attack {
+	steps := func(standard int) int {
+		if o.Steps != 0 {
+			return o.Steps
+		}
+		return standard
+	}
+	var a Attack
+	switch kind {
+	case "fgsm":
+		a = FGSM()
+	case "bim":
+		a = BIM(steps(5))
+	case "pgd":
+		a = PGD(steps(40), o.Seed)
+	case "mifgsm":
+		a = MIFGSM(steps(10))
+	case "nifgsm":
+		a = NIFGSM(steps(10))
+	case "apgd-ce":
+		a = APGD(CrossEntropy, steps(100), o.Seed)
+	case "apgd-dlr":
+		a = APGD(DLR, steps(100), o.Seed)
+	case "noise":
+		a = Noise(o.Seed)
+	case "uniform":
+		a = UniformNoise(o.Seed)
+	default:
+		return Worst()
+	}
+	a.Norm = o.Norm
+	if a.Direction == Gradient {
+		a.Target = o.Target
+		if !a.Adaptive {
+			a.Loss = o.Loss
+		}
+	}
+	if a.Start {
+		a.Restarts = o.Restarts
+	}
+	if a.Momentum && o.Decay >= 0 {
+		a.Decay = o.Decay
+	}
+	if !a.Adaptive && kind != "fgsm" && a.Direction == Gradient && o.Step != (Size{}) {
+		a.Factor, a.Size = o.Step.Factor, o.Step.Absolute
+	}
+	return a
 }
 
 // MaxSteps is the largest K that Validate takes: with more, steps of eps/K come near the spacing of
@@ -89,21 +370,138 @@ func (a Attack) Validate() error {
 	if a.Steps < 1 || a.Steps > MaxSteps {
 		return fmt.Errorf("attack: %s: %d steps, want 1 to %d", a.Name, a.Steps, MaxSteps)
 	}
-	if a.Direction < Gradient || a.Direction > Uniform {
-		return fmt.Errorf("attack: %s: unknown direction %d", a.Name, a.Direction)
+	if a.Restarts < 0 || a.Restarts > MaxRestarts {
+		return fmt.Errorf("attack: %s: %d restarts, want 1 to %d", a.Name, a.Restarts, MaxRestarts)
+	}
+	if !(a.Factor >= 0) || !(a.Size >= 0) || math.IsInf(a.Factor+a.Size, 0) {
+		return fmt.Errorf("attack: %s: step size %v·eps/k or %v, want finite numbers of at least 0", a.Name, a.Factor, a.Size)
+	}
+	if a.Target < LeastLikely {
+		return fmt.Errorf("attack: %s: unknown target %d", a.Name, a.Target)
+	}
+	if a.Adaptive && (a.Momentum || a.Direction != Gradient) {
+		return fmt.Errorf("attack: %s: adaptive steps go with the gradient alone", a.Name)
+	}
+	// What is left is the step's to say; a batch of one row stands for all.
+	s := a.step(0, []float64{0}, Bounds{})
+	return s.Validate(1, 1, math.MaxInt32)
+}
+
+// FitsClasses returns an error unless the attack can be run on a model with so many classes.
+func (a Attack) FitsClasses(classes int) error {
+	if n := a.Loss.MinClasses(a.Target != Untargeted); classes < n {
+		return fmt.Errorf("attack: %s: loss %v needs %d classes, the model has %d", a.Name, a.Loss, n, classes)
+	}
+	if a.Target > 0 && int(a.Target)-1 >= classes {
+		return fmt.Errorf("attack: %s: target %v, but the model has classes 0 to %d", a.Name, a.Target, classes-1)
 	}
 	return nil
 }
 
+// Control reports whether the attack does not look at the model.
+func (a Attack) Control() bool { return a.Direction != Gradient }
+
+// Runs is how many times the attack starts: Restarts, at least 1.
+func (a Attack) Runs() int { return max(1, a.Restarts) }
+
+// Plain reports whether every step is a plain one; see Step.
+func (a Attack) Plain() bool {
+	return !a.Adaptive && !a.Start && a.Runs() == 1 && a.Target == Untargeted && a.step(0, []float64{0}, Bounds{}).Plain(1)
+}
+
+// Short reports whether steps of Size are too short in all to reach eps.
+func (a Attack) Short(eps float64) bool {
+	reach := a.Size * float64(a.Steps)
+	if a.Size == 0 {
+		reach = a.factor() * eps
+	}
+	return a.Direction == Gradient && !a.Adaptive && a.Kind != "worst" && reach < eps*(1-1e-9)
+}
+
+// StepSize says how large the steps are: "eps/k", "2.5*eps/k", "0.01" or "adaptive".
+func (a Attack) StepSize() string {
+	switch {
+	case a.Adaptive:
+		return "adaptive"
+	case a.Size > 0:
+		return strconv.FormatFloat(a.Size, 'g', -1, 64)
+	case a.factor() == 1:
+		return "eps/k"
+	}
+	return strconv.FormatFloat(a.factor(), 'g', -1, 64) + "*eps/k"
+}
+
+func (a Attack) factor() float64 {
+	if a.Factor == 0 {
+		return 1
+	}
+	return a.Factor
+}
+
+// At returns step k of the attack, from 0, for each of eps [E] within bounds. It does not say what depends on the batch,
+// Targets and Restarts, nor the sizes of an Adaptive attack.
+func (a Attack) At(k int, eps []float64, bounds Bounds) Step {
+	return a.step(k, eps, bounds)
+}
+
+func (a Attack) step(k int, eps []float64, bounds Bounds) Step {
+	s := Step{
+		Direction: a.Direction, Seed: a.Seed, Index: k, Size: make([]float64, len(eps)), Bounds: bounds,
+		Norm: a.Norm, Loss: a.Loss, Momentum: a.Momentum, Decay: a.Decay, Nesterov: a.Nesterov,
+		Ball: a.Start || a.Adaptive || a.Momentum || a.Size > 0 || a.factor() > 1 || a.Norm == L2 || a.Loss != CrossEntropy,
+	}
+	for e, v := range eps {
+		switch {
+		case v == 0:
+		case a.Size > 0:
+			s.Size[e] = a.Size
+		case a.factor() == 1:
+			s.Size[e] = v / float64(a.Steps)
+		default:
+			s.Size[e] = a.factor() * v / float64(a.Steps)
+		}
+	}
+	return s
+}
+
+// Random returns the step to a random point of the eps-ball, with which an attack with Start begins. Its Index is K, which no
+// other step has.
+func (a Attack) Random(eps []float64, bounds Bounds) Step {
+	return Step{Direction: Uniform, Seed: a.Seed, Index: a.Steps, Size: slices.Clone(eps), Bounds: bounds, Norm: a.Norm, Ball: true}
+}
+
 // Label names the attack for a person: "FGSM", "BIM, k = 5", "random ±eps".
 func (a Attack) Label() string {
-	switch a.Name {
+	var s string
+	switch a.Kind {
 	case "fgsm":
-		return "FGSM"
-	case "bim":
-		return fmt.Sprintf("BIM, k = %d", a.Steps)
+		s = map[Norm]string{Linf: "FGSM", L2: "FGM"}[a.Norm]
+	case "bim", "pgd":
+		s = fmt.Sprintf("%s, k = %d", strings.ToUpper(a.Kind), a.Steps)
+	case "mifgsm", "nifgsm":
+		s = fmt.Sprintf("%s-FGSM, k = %d", strings.ToUpper(a.Kind[:2]), a.Steps)
+	case "apgd-ce", "apgd-dlr":
+		s = fmt.Sprintf("%s, k = %d", strings.ToUpper(a.Kind), a.Steps)
 	case "noise":
-		return "random ±eps"
+		s = "random ±eps"
+	case "uniform":
+		s = "uniform noise"
+	case "worst":
+		return "worst of all"
+	default:
+		return a.Name
 	}
-	return a.Name
+	if a.Runs() > 1 {
+		s += fmt.Sprintf(" × %d", a.Runs())
+	}
+	if a.Norm == L2 {
+		s += ", L2"
+	}
+	if a.Loss != CrossEntropy && !a.Adaptive {
+		s += ", " + strings.ToUpper(a.Loss.String())
+	}
+	if a.Target != Untargeted {
+		s += ", target " + a.Target.String()
+	}
+	return s
 }

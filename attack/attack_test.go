@@ -98,16 +98,16 @@ func TestBounds(t *testing.T) {
 }
 
 func TestParse(t *testing.T) {
-	got, err := Parse("fgsm,bim, noise", 5, 9)
+	got, err := Parse("fgsm,bim, noise", Options{Seed: 9, Decay: -1})
 	if d := cmp.Diff([]Attack{FGSM(), BIM(5), Noise(9)}, got); err != nil || d != "" {
 		t.Errorf("%v (-want +got):\n%s", err, d)
 	}
-	for _, in := range []string{"", "fgsm,", "FGSM", "fgsm,fgsm", "pgd"} {
-		if got, err := Parse(in, 5, 0); err == nil {
+	for _, in := range []string{"", "fgsm,", "FGSM", "fgsm,fgsm", "deepfool", "pgd:steps", "pgd:steps=0", "pgd:step=0", "pgd:k=3", "fgsm:steps=3", "bim:norm=l1", "bim:loss=", "pgd:target=-1", "worst:steps=2", "noise:seed=-1", "mifgsm:decay=-1"} {
+		if got, err := Parse(in, Options{}); err == nil {
 			t.Errorf("%q: %v, want an error", in, got)
 		}
 	}
-	if _, err := Parse("bim", 0, 0); err == nil {
+	if _, err := Parse("bim:steps=0", Options{}); err == nil {
 		t.Error("0 steps: no error")
 	}
 }

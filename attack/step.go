@@ -13,26 +13,35 @@ const (
 	L2               // √Σ(x - x0)²
 )
 
-func (n Norm) String() string { return [...]string{"linf", "l2"}[n] }
+func (n Norm) String() string { return name("norm", int(n), "linf", "l2") }
 
-// A Loss is what a Gradient step ascends or, with a target, descends.
+// name returns names[i], or the kind and number of a value that has none.
+func name(kind string, i int, names ...string) string {
+	if i < 0 || i >= len(names) {
+		return fmt.Sprintf("%s(%d)", kind, i)
+	}
+	return names[i]
+}
+
+// A Loss is what a Gradient step ascends: at the logits z of a row with label y away from y or, with a target t, toward t.
 type Loss int
 
 const (
-	// CrossEntropy is -log softmax(z)_y.
+	// CrossEntropy is -log softmax(z)_y, with a target t: log softmax(z)_t.
 	CrossEntropy Loss = iota
-	// Margin is max_{j≠y} z_j - z_y, with a target t: z_t - max_{j≠t} z_j.
+	// Margin is max_{j≠y} z_j - z_y, with a target t: z_t - max_{j≠t} z_j. Of equal logits the first is the largest.
 	//
 	// Carlini and Wagner 2017, arXiv:1608.04644, section IV.A, f6 without its cut.
 	Margin
 	// DLR is the difference of logits ratio -(z_y - max_{j≠y} z_j)/(z_π1 - z_π3), π the classes by falling logit, which
-	// does not depend on the scale of the logits; with a target t -(z_y - z_t)/(z_π1 - (z_π3 + z_π4)/2).
+	// does not depend on the scale of the logits; with a target t: -(z_y - z_t)/(z_π1 - (z_π3 + z_π4)/2). Where the
+	// denominator is 0 the gradient is that of minus the numerator; equal logits are sorted by class.
 	//
-	// Croce and Hein 2020, arXiv:2003.01690, equations 6 and 7.
+	// Croce and Hein 2020, arXiv:2003.01690, section 4.
 	DLR
 )
 
-func (l Loss) String() string { return [...]string{"ce", "cw", "dlr"}[l] }
+func (l Loss) String() string { return name("loss", int(l), "ce", "cw", "dlr") }
 
 // MinClasses is how many classes the loss needs.
 func (l Loss) MinClasses(targeted bool) int {
@@ -143,13 +152,4 @@ func (s Step) Validate(rows, columns, classes int) error {
 type Norms struct {
 	Linf, L2 float32
 	L0       int32
-}
-
-// At returns step k of the attack, from 0, for each of eps [E] within bounds.
-func (a Attack) At(k int, eps []float64, bounds Bounds) Step {
-	s := Step{Direction: a.Direction, Seed: a.Seed, Index: k, Size: make([]float64, len(eps)), Bounds: bounds}
-	for e, v := range eps {
-		s.Size[e] = v / float64(a.Steps)
-	}
-	return s
 }

@@ -5,7 +5,8 @@
 // meet only at the end. A row's results do not depend on the block it is in: same inputs give
 // the same bits, whatever the batch size or the number of threads.
 //
-// Three things make it do less arithmetic than the formulas have. Units that are zero, and pixels, are left out of
+// Three things make it do less arithmetic than the formulas have, for stacks of Linear and ReLU; other models
+// are in network.go. Units that are zero, and pixels, are left out of
 // products, which changes no bit (rows.go). From the second step of an attack on, the first layer follows the pixels that changed
 // their move (moves.go). And the whole curve of FGSM comes of a few points on each ray (walk.go).
 package cpu
@@ -50,16 +51,18 @@ const MaxThreads = 1024
 func Kernels() []string { return gemm.Paths() }
 
 // A Backend holds one model and one batch. It implements pipeline.Backend and is
-// used by one goroutine at a time. What it returns is the caller's. After an error of Step
-// the rows are gone: call Begin again.
+// used by one goroutine at a time. What it returns is the caller's. After an error of Step, Keep, Restore or Round
+// other than of their arguments the rows are gone: call Begin again.
 type Backend[T Float] struct {
 	kernel  string
 	vec     gemm.Vector[T]
 	layers  []affine[T]
-	zeros   []T       // as many as any layer has inputs or outputs
-	rates   *rates[T] // once a walk has asked for them
-	in, out int       // I, O
-	width   int       // outputs of the first layer
+	net     *network[T] // instead of layers, where the model is no stack
+	block   int         // rows
+	zeros   []T         // as many as any layer has inputs or outputs
+	rates   *rates[T]   // once a walk has asked for them
+	in, out int         // I, O
+	width   int         // outputs of the first layer
 	threads int
 	dense   bool
 	scratch []scratch[T]
@@ -103,9 +106,6 @@ func New[T Float](m *model.Model, o Options) (*Backend[T], error) {
 	if err := m.Validate(); err != nil {
 		return nil, err
 	}
-	if !m.IsStack() {
-		return nil, fmt.Errorf("cpu: model %s is not a stack of Linear and ReLU", m)
-	}
 	if o.Threads < 0 || o.Threads > MaxThreads {
 		return nil, fmt.Errorf("cpu: %d threads, want 0 to %d", o.Threads, MaxThreads)
 	}
@@ -117,25 +117,34 @@ func New[T Float](m *model.Model, o Options) (*Backend[T], error) {
 		return nil, fmt.Errorf("cpu: %w", err)
 	}
 	b := &Backend[T]{kernel: kernel, vec: gemm.NewVector[T](kernel), threads: o.Threads, dense: o.Dense || os.Getenv(EnvDense) != ""}
-	for i, l := range m.Layers {
-		switch l := l.(type) {
-		case model.Linear:
-			b.layers = append(b.layers, newAffine[T](kernel, l))
-		case model.ReLU: // Validate lets none come first
-			b.layers[len(b.layers)-1].relu = true
-		default:
-			return nil, fmt.Errorf("cpu: layer %d: no operation for %T", i, l)
+	if m.IsStack() {
+		b.stack(m)
+	} else {
+		if b.net, err = newNetwork[T](kernel, m); err != nil {
+			return nil, fmt.Errorf("cpu: %w", err)
 		}
-	}
-	b.in, b.width, b.out = b.layers[0].in, b.layers[0].out, b.layers[len(b.layers)-1].out
-	for _, a := range b.layers {
-		b.zeros = make([]T, max(len(b.zeros), a.stride, a.below))
+		b.in, b.out, b.block = b.net.in, b.net.out, b.net.block
 	}
 	b.scratch = make([]scratch[T], o.Threads)
 	for i := range b.scratch {
 		b.scratch[i].rows = rows[T]{vec: b.vec, dense: b.dense}
 	}
 	return b, nil
+}
+
+// stack prepares a stack of Linear and ReLU.
+func (b *Backend[T]) stack(m *model.Model) {
+	for _, l := range m.Layers {
+		if l, ok := l.(model.Linear); ok {
+			b.layers = append(b.layers, newAffine[T](b.kernel, l))
+		} else { // IsStack lets none come first
+			b.layers[len(b.layers)-1].relu = true
+		}
+	}
+	b.in, b.width, b.out, b.block = b.layers[0].in, b.layers[0].out, b.layers[len(b.layers)-1].out, blockRows
+	for _, a := range b.layers {
+		b.zeros = make([]T, max(len(b.zeros), a.stride, a.below))
+	}
 }
 
 // Device tells the architecture and the kernel: "amd64 avx2".
@@ -148,7 +157,8 @@ func (b *Backend[T]) Precision() string { return fmt.Sprintf("float%d", 8*unsafe
 func (b *Backend[T]) Shape() (inputs, classes int) { return b.in, b.out }
 
 // MaxRows is the most rows for one Begin that keep memory bounded: x and the moves of each row and, at one
-// eps, a ray of each.
+// eps, a ray of each. Momentum, Alpha and each slot that Keep is asked for add as much as x when they are first used, so that the
+// rows of an attack that has them all take up to three times as much.
 func (b *Backend[T]) MaxRows() int {
 	return max(1, batchBytes/((2*b.in+4*b.width)*int(unsafe.Sizeof(T(0)))))
 }
@@ -254,6 +264,8 @@ func (b *Backend[T]) Step(ctx context.Context, s attack.Step) error {
 		}
 	}
 	switch {
+	case b.net != nil:
+		err = b.moveNetwork(ctx, s, size)
 	case b.fresh && s.Bounds.None():
 		err = b.enterRay(ctx, s, size)
 	case b.fresh:
@@ -312,7 +324,7 @@ func (b *Backend[T]) signClean(ctx context.Context) error {
 	if !b.fresh && b.still == 0 {
 		return nil
 	}
-	return b.each(ctx, b.rows/len(b.eps), blockRows, func(w *scratch[T], lo, hi int) {
+	return b.each(ctx, b.rows/len(b.eps), b.block, func(w *scratch[T], lo, hi int) {
 		lo, hi = b.lo+lo, b.lo+hi
 		for lo < hi && b.signed[lo] {
 			lo++
@@ -323,21 +335,29 @@ func (b *Backend[T]) signClean(ctx context.Context) error {
 		if lo == hi {
 			return
 		}
-		n := hi - lo
-		z := w.layers(b)
-		z[0] = b.affine(w, b.x0[lo*b.in:hi*b.in], n, unlike)
-		b.up(&w.rows, z, 1, n, unlike)
-		b.loss(w, z, n, func(r int) int32 { return b.labels[lo+r] })
-		g := b.down(w, &w.rows, z, n, unlike, nil)
+		g := b.cleanGradient(w, lo, hi)
 		for i := lo; i < hi; i++ {
 			var finite bool
-			b.flat[i], finite = signOf(b.sign[i*b.in:][:b.in], g[(i-lo)*b.layers[0].below:][:b.in])
+			b.flat[i], finite = signOf(b.sign[i*b.in:][:b.in], g[(i-lo)*(len(g)/(hi-lo)):][:b.in])
 			b.signed[i] = finite
 			if !finite {
 				b.fail(i)
 			}
 		}
 	})
+}
+
+// cleanGradient returns the gradient of clean images lo to hi-1, [hi-lo, stride], valid until w is used again.
+func (b *Backend[T]) cleanGradient(w *scratch[T], lo, hi int) []T {
+	n, x, label := hi-lo, b.x0[lo*b.in:hi*b.in], func(r int) int32 { return b.labels[lo+r] }
+	if b.net != nil {
+		return b.netGradient(w, x, all[T](n), label)
+	}
+	z := w.layers(b)
+	z[0] = b.affine(w, x, n, unlike)
+	b.up(&w.rows, z, 1, n, unlike)
+	b.loss(w, z, n, label)
+	return b.down(w, &w.rows, z, n, unlike, nil)
 }
 
 // ZeroGradient writes to each of dst [rows] whether a Step's gradient was zero in every
@@ -409,10 +429,7 @@ func (b *Backend[T]) Images(ctx context.Context) (*tensor.Dense, error) {
 // InputGradient returns ∂L/∂x [rows, I] at the rows' x, each row divided by its
 // 1 - p_y > 0. See lossGradient for why.
 func (b *Backend[T]) InputGradient(ctx context.Context) (*tensor.Dense, error) {
-	return b.matrix(ctx, b.in, func(w *scratch[T], lo, hi int) []T {
-		b.forward(w, lo, hi, 0)
-		return b.gradient(w, lo, hi, 0)
-	})
+	return b.matrix(ctx, b.in, func(w *scratch[T], lo, hi int) []T { return b.gradient(w, lo, hi, 0) })
 }
 
 // matrix collects f of every block of rows, whatever their stride, into one [rows, cols].
@@ -443,7 +460,7 @@ func (b *Backend[T]) Close() error {
 		return errClosed
 	}
 	b.closed = true
-	b.layers, b.scratch, b.x0, b.labels, b.sign, b.signed, b.flat = nil, nil, nil, nil, nil, nil, nil
+	b.layers, b.net, b.scratch, b.x0, b.labels, b.sign, b.signed, b.flat = nil, nil, nil, nil, nil, nil, nil, nil
 	b.x, b.ray, b.moves, b.rates, b.zero, b.rows, b.eps = nil, ray[T]{}, moves[T]{}, nil, nil, 0, nil
 	b.general, b.slots = general[T]{}, [2]slot[T]{}
 	return nil
@@ -499,6 +516,7 @@ type scratch[T Float] struct {
 	compact    []T
 
 	walk *walk[T]
+	net  netScratch[T]
 }
 
 // layers returns w.z with an element for each layer.
@@ -511,6 +529,9 @@ func (w *scratch[T]) layers(b *Backend[T]) [][]T {
 // forward returns the logits of rows lo to hi-1, [hi-lo, stride of the last layer], valid until w is used again. It leaves
 // out the first skip eps.
 func (b *Backend[T]) forward(w *scratch[T], lo, hi, skip int) []T {
+	if b.net != nil {
+		return b.net.forward(w, b.images(w, lo, hi), b.part(lo, hi, skip), false)
+	}
 	z, l := w.layers(b), 1
 	z[0] = b.firstLayer(w, lo, hi)
 	if b.ray.on && b.ray.second {
@@ -522,10 +543,15 @@ func (b *Backend[T]) forward(w *scratch[T], lo, hi, skip int) []T {
 	return z[len(z)-1]
 }
 
-// gradient returns the gradient of the loss with respect to x of rows lo to hi-1, which w has been forward with,
-// each divided by its 1 - p_y, [hi-lo, below], valid until w is used again. It leaves out the first skip eps.
+// gradient returns the gradient of the loss with respect to x of rows lo to hi-1,
+// each divided by its 1 - p_y, [hi-lo, stride], valid until w is used again. It leaves out the first skip eps.
 func (b *Backend[T]) gradient(w *scratch[T], lo, hi, skip int) []T {
-	b.loss(w, w.z, hi-lo, func(r int) int32 { i, _ := b.image(lo + r); return b.labels[i] })
+	label := func(r int) int32 { i, _ := b.image(lo + r); return b.labels[i] }
+	if b.net != nil {
+		return b.netGradient(w, b.images(w, lo, hi), b.part(lo, hi, skip), label)
+	}
+	b.forward(w, lo, hi, skip)
+	b.loss(w, w.z, hi-lo, label)
 	return b.down(w, &w.rows, w.z, hi-lo, b.alike(lo, hi, skip), b.stripes(lo, hi, skip))
 }
 
@@ -545,8 +571,8 @@ func (b *Backend[T]) firstLayer(w *scratch[T], lo, hi int) []T {
 
 // eachRow calls f for blocks that cover all rows, as each does, the rows of an image in one block if they fit.
 func (b *Backend[T]) eachRow(ctx context.Context, f func(w *scratch[T], lo, hi int)) error {
-	unit := min(len(b.eps), blockRows)
-	return b.each(ctx, (b.rows+unit-1)/unit, max(1, blockRows/unit), func(w *scratch[T], lo, hi int) {
+	unit := min(len(b.eps), b.block)
+	return b.each(ctx, (b.rows+unit-1)/unit, max(1, b.block/unit), func(w *scratch[T], lo, hi int) {
 		f(w, lo*unit, min(hi*unit, b.rows))
 	})
 }

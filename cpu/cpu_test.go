@@ -25,6 +25,15 @@ func TestBackend(t *testing.T) {
 	}
 }
 
+// TestNetworks runs the suite's cases for networks.
+func TestNetworks(t *testing.T) {
+	for _, kernel := range Kernels() {
+		o := Options{Kernel: kernel, Threads: 3}
+		t.Run(kernel+"/float32", func(t *testing.T) { backendtest.RunNetworks(t, ref.Float32, opener[float32](o)) })
+		t.Run(kernel+"/float64", func(t *testing.T) { backendtest.RunNetworks(t, ref.Float64, opener[float64](o)) })
+	}
+}
+
 func opener[T Float](o Options) func(*testing.T, *model.Model) backendtest.Backend {
 	return func(t *testing.T, m *model.Model) backendtest.Backend {
 		t.Helper()

@@ -64,34 +64,45 @@ func lossGradientOf[T Float](loss attack.Loss, q, z []T, y, target int) {
 		}
 		return
 	}
-	// With L = -n/d, d²·∂L = n·∂d - d·∂n, here by the larger of n and d, so that neither overflows.
-	at := func(j int) float64 { return float64(z[j]) / 8 } // no difference of these overflows either
+	dlrGradient(q, z, y, target)
+}
+
+// dlrGradient adds n·∂d - d·∂n by the larger of |n| and d to q, 0 before, for the loss -n/d: d² times its gradient, but neither too
+// large nor too small for T.
+func dlrGradient[T Float](q, z []T, y, target int) {
+	scale := 1.0
+	if float64(slices.Max(z)) > 0x1p1000 || float64(slices.Min(z)) < -0x1p1000 {
+		scale = 0.125 // so that no difference overflows
+	}
+	at := func(j int) float64 { return scale * float64(z[j]) }
 	p1 := largest(z)
 	p2 := largest(z, p1)
 	p3 := largest(z, p1, p2)
-	to := target
-	d := at(p1) - at(p3)
+	low, to := p3, target // d is z_p1 less the mean of z_p3 and z_low
 	if target < 0 {
 		to = largest(z, y)
 	} else {
-		d = at(p1) - (at(p3)+at(largest(z, p1, p2, p3)))/2
+		low = largest(z, p1, p2, p3)
 	}
-	n := at(y) - at(to)
+	n, d := at(y)-at(to), at(p1)-(at(p3)/2+at(low)/2)
 	if d == 0 {
 		n, d = 0, 1
 	}
 	by := max(math.Abs(n), d)
 	n, d = n/by, d/by
-	add := func(j int, v float64) { q[j] += T(v) }
-	add(p1, n)
-	if target < 0 {
-		add(p3, -n)
-	} else {
-		add(p3, -n/2)
-		add(largest(z, p1, p2, p3), -n/2)
+	terms := [...]struct {
+		j int
+		v float64
+	}{{p1, n}, {p3, -n / 2}, {low, -n / 2}, {y, -d}, {to, d}}
+	for _, a := range terms { // which may be of one class: their sum rounds once
+		sum := 0.0
+		for _, b := range terms {
+			if b.j == a.j {
+				sum += b.v
+			}
+		}
+		q[a.j] = T(sum)
 	}
-	add(y, -d)
-	add(to, d)
 }
 
 // largest returns the first largest of z that is not in but.

@@ -125,7 +125,6 @@ func (b *Backend[T]) move(ctx context.Context, s attack.Step, size []T) error {
 	err := b.eachRow(ctx, func(w *scratch[T], lo, hi int) {
 		var g []T
 		if s.Direction == attack.Gradient {
-			b.forward(w, lo, hi, b.still)
 			g = b.gradient(w, lo, hi, b.still)
 		} else {
 			w.grad[0] = resize(w.grad[0], (hi-lo)*a.below)

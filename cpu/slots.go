@@ -8,7 +8,7 @@ import (
 	"advsweep/attack"
 )
 
-// A slot holds copies of rows; those that are not there are the clean images.
+// A slot holds copies of rows; those that it has not are the clean images.
 type slot[T Float] struct {
 	x    []T    // [rows, I]
 	have []bool // [rows]
@@ -98,8 +98,8 @@ const nearLevel = 1e-4
 
 // levelWithin returns the level next to x in [x0 - eps, x0 + eps], or that next to x0 if there is none.
 func levelWithin(x, x0, eps float64) float64 {
-	lo := max(math.Ceil(255*(x0-eps)-nearLevel), 0)
-	hi := min(math.Floor(255*(x0+eps)+nearLevel), 255)
+	lo := max(math.Ceil(float64(255*(x0-eps))-nearLevel), 0)
+	hi := min(math.Floor(float64(255*(x0+eps))+nearLevel), 255)
 	n := math.RoundToEven(255 * x)
 	if lo > hi {
 		n, lo, hi = math.RoundToEven(255*x0), 0, 255
@@ -109,11 +109,11 @@ func levelWithin(x, x0, eps float64) float64 {
 
 // levelToward returns the level below or above x that is nearer to x0, the one below on a tie.
 func levelToward(x, x0 float64) float64 {
-	n := math.RoundToEven(255 * x)
-	if math.Abs(255*x-n) > nearLevel {
-		lo := math.Floor(255 * x)
-		if n = lo; math.Abs(lo+1-255*x0) < math.Abs(lo-255*x0) {
-			n = lo + 1
+	x, x0 = float64(255*x), float64(255*x0)
+	n := math.RoundToEven(x)
+	if math.Abs(x-n) > nearLevel {
+		if n = math.Floor(x); math.Abs(n+1-x0) < math.Abs(n-x0) {
+			n++
 		}
 	}
 	return min(max(n, 0), 255)

@@ -4,17 +4,12 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
-	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"math/bits"
-	"path/filepath"
-
-	"advsweep/internal/regular"
 
 	"gorgonia.org/tensor"
 )
@@ -53,31 +48,6 @@ func ReadIDX(name string, data []byte, rank int) (*tensor.Dense, error) {
 	return t, nil
 }
 
-// ReadIDXFile is ReadIDX of the regular file at path. It also returns the
-// file's base name and the SHA-256 of its bytes as stored. Directories, pipes
-// and devices are errors, since what they hold has no end that is known.
-func ReadIDXFile(path string, rank int) (*tensor.Dense, File, error) {
-	t, file, err := readIDXFile(path, rank)
-	if err != nil {
-		return nil, File{}, fmt.Errorf("dataset: %s: %w", path, regular.Cause(err))
-	}
-	return t, file, nil
-}
-
-func readIDXFile(path string, rank int) (*tensor.Dense, File, error) {
-	f, size, err := regular.Open(path)
-	if err != nil {
-		return nil, File{}, err
-	}
-	defer f.Close()
-	hash := sha256.New()
-	t, err := readIDX(io.TeeReader(f, hash), size, rank)
-	if err != nil {
-		return nil, File{}, err
-	}
-	return t, File{filepath.Base(path), hex.EncodeToString(hash.Sum(nil))}, nil
-}
-
 // WriteIDX writes data as a plain IDX file of unsigned bytes with the given
 // shape. It returns an error if data does not have that many elements, a
 // dimension is not in [1, 2³²), or w fails.
@@ -86,13 +56,13 @@ func WriteIDX(w io.Writer, shape []int, data []byte) error {
 		return fmt.Errorf("dataset: rank %d, want 1 to %d", len(shape), maxRank)
 	}
 	header := []byte{0, 0, ubyte, byte(len(shape))}
-	dims := make([]uint32, len(shape))
+	dims := make([]uint64, len(shape))
 	for i, d := range shape {
 		if d < 1 || uint64(d) > math.MaxUint32 {
 			return fmt.Errorf("dataset: dimension %d is %d, want 1 to %d", i, d, uint32(math.MaxUint32))
 		}
-		dims[i] = uint32(d)
-		header = binary.BigEndian.AppendUint32(header, dims[i])
+		dims[i] = uint64(d)
+		header = binary.BigEndian.AppendUint32(header, uint32(d))
 	}
 	if n, ok := product(dims); !ok || n != uint64(len(data)) {
 		return fmt.Errorf("dataset: %d bytes, want %v", len(data), shape)
@@ -129,7 +99,11 @@ func readIDX(r io.Reader, size int64, rank int) (*tensor.Dense, error) {
 			}
 			return nil, fmt.Errorf("%s: %d bytes after the header, want %d for %v", what, size-head, n, shape)
 		}
-		return readBody(stored, shape, int(n), int(n))
+		data, err := readBody(stored, shape, int(n), int(n))
+		if err != nil {
+			return nil, err
+		}
+		return dense(shape, data), nil
 	}
 
 	// bufio.Reader reads single bytes, so gzip takes none beyond its end.
@@ -142,19 +116,10 @@ func readIDX(r io.Reader, size int64, rank int) (*tensor.Dense, error) {
 	if err != nil {
 		return nil, err
 	}
-	// size is at least the 18 bytes of gzip's own header and trailer.
-	if most := uint64(size) * maxDeflate; n > most {
-		return nil, fmt.Errorf("declares %d bytes for %v, want at most %d: %d compressed bytes can hold no more",
-			n, shape, most, size)
+	if err := backed(n, size, shape); err != nil {
+		return nil, err
 	}
-	if most := max(bombSize, uint64(size)*maxRatio); n > most {
-		return nil, fmt.Errorf("declares %d bytes for %v, want at most %d of %d compressed ones, as in a gzip bomb: decompress it first if it is none",
-			n, shape, most, size)
-	}
-	// A real image file shrinks to a quarter: it gets its memory at once, and
-	// one that only claims to be large gets it as it proves so.
-	first := int(min(n, max(8*uint64(size), 4<<10)))
-	t, err := readBody(z, shape, int(n), first)
+	data, err := readBody(z, shape, int(n), atFirst(n, size))
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +128,29 @@ func readIDX(r io.Reader, size int64, rank int) (*tensor.Dense, error) {
 	} else if err != io.EOF {
 		return nil, err
 	}
-	return t, nil
+	return dense(shape, data), nil
+}
+
+// backed returns an error if size bytes of deflate cannot, or would hardly,
+// hold the n bytes of the given shape.
+func backed(n uint64, size int64, shape []int) error {
+	stored := uint64(size)
+	if most := stored * maxDeflate; n > most {
+		return fmt.Errorf("declares %d bytes for %v, want at most %d: %d compressed bytes can hold no more",
+			n, shape, most, size)
+	}
+	if most := max(bombSize, stored*maxRatio); n > most {
+		return fmt.Errorf("declares %d bytes for %v, want at most %d of %d compressed ones, as in a gzip bomb: decompress it first if it is none",
+			n, shape, most, size)
+	}
+	return nil
+}
+
+// atFirst returns how many of n bytes, compressed to size, get their memory
+// before they are read. A real image file shrinks to a quarter: it gets all at
+// once, and one that only claims to be large gets it as it proves so.
+func atFirst(n uint64, size int64) int {
+	return int(min(n, max(8*uint64(size), 4<<10)))
 }
 
 // ubyte is the type byte of unsigned bytes.
@@ -200,9 +187,9 @@ func readHeader(r io.Reader, rank int) (shape []int, n uint64, err error) {
 	if got < len(header) {
 		return nil, 0, fmt.Errorf("truncated: header of %d bytes, want %d", got, len(header))
 	}
-	dims := make([]uint32, rank)
+	dims := make([]uint64, rank)
 	for i := range dims {
-		dims[i] = binary.BigEndian.Uint32(header[4+4*i:])
+		dims[i] = uint64(binary.BigEndian.Uint32(header[4+4*i:]))
 		if dims[i] == 0 {
 			return nil, 0, fmt.Errorf("dimension %d of %d is 0, want at least 1", i, rank)
 		}
@@ -219,10 +206,10 @@ func readHeader(r io.Reader, rank int) (shape []int, n uint64, err error) {
 }
 
 // product reports false if the product of dims does not fit 64 bits.
-func product(dims []uint32) (uint64, bool) {
+func product(dims []uint64) (uint64, bool) {
 	n := uint64(1)
 	for _, d := range dims {
-		hi, lo := bits.Mul64(n, uint64(d))
+		hi, lo := bits.Mul64(n, d)
 		if hi != 0 {
 			return 0, false
 		}
@@ -233,7 +220,7 @@ func product(dims []uint32) (uint64, bool) {
 
 // readBody reads n bytes of the given shape and the end of r after them. It
 // takes memory for first bytes and doubles it as they fill.
-func readBody(r io.Reader, shape []int, n, first int) (*tensor.Dense, error) {
+func readBody(r io.Reader, shape []int, n, first int) ([]byte, error) {
 	data := make([]byte, first)
 	got := 0
 	for got < n {
@@ -263,7 +250,7 @@ func readBody(r io.Reader, shape []int, n, first int) (*tensor.Dense, error) {
 	case err != io.EOF:
 		return nil, gzipError(err)
 	}
-	return dense(shape, data), nil
+	return data, nil
 }
 
 // gzipError says what a failed read means for the file.
@@ -275,6 +262,6 @@ func gzipError(err error) error {
 }
 
 // dense wraps data, which must have as many elements as shape says.
-func dense(shape []int, data []byte) *tensor.Dense {
+func dense[T uint8 | float32](shape []int, data []T) *tensor.Dense {
 	return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(data))
 }

@@ -24,7 +24,7 @@ func idx(t testing.TB, shape []int, data []byte) []byte {
 	return b.Bytes()
 }
 
-func zip(t testing.TB, data []byte) []byte {
+func gz(t testing.TB, data []byte) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w, err := gzip.NewWriterLevel(&b, flate.BestCompression)
@@ -56,7 +56,7 @@ func TestIDXRoundTrip(t *testing.T) {
 			data[i] = byte(i * i >> 3)
 		}
 		plain := idx(t, shape, data)
-		for name, file := range map[string][]byte{"plain": plain, "gzip": zip(t, plain)} {
+		for name, file := range map[string][]byte{"plain": plain, "gzip": gz(t, plain)} {
 			got, err := ReadIDX(name, file, len(shape))
 			if err != nil {
 				t.Errorf("%s %v: %v", name, shape, err)
@@ -79,7 +79,7 @@ func TestReadIDXErrors(t *testing.T) {
 		x = x*1664525 + 1013904223
 		random[i] = byte(x >> 24)
 	}
-	goodZip := zip(t, idx(t, []int{10, 20, 30}, random))
+	goodZip := gz(t, idx(t, []int{10, 20, 30}, random))
 	head := func(tail ...byte) []byte { return append([]byte{0, 0, 8, 3}, tail...) }
 	dims := func(d ...byte) []byte { return head(append(d, make([]byte, 24)...)...) }
 	change := func(file []byte, i int, b byte) []byte {
@@ -116,12 +116,12 @@ func TestReadIDXErrors(t *testing.T) {
 		{"2 GiB declared", dims(0, 1, 0, 0, 0, 0, 128, 0, 0, 0, 0, 1), "truncated: 24 bytes after the header, want 2147483648"},
 
 		{"gzip magic only", []byte{0x1f, 0x8b}, "truncated: the gzip stream ends early"},
-		{"gzip of nothing", zip(t, nil), "truncated: header of 0 bytes, want 16"},
-		{"gzip, header cut", zip(t, good[:15]), "truncated: header of 15 bytes, want 16"},
-		{"gzip, data cut", zip(t, good[:39]), "truncated: 23 bytes after the header, want 24"},
-		{"gzip, data long", zip(t, append(bytes.Clone(good), 0)), "oversized: more than 24 bytes after the header"},
-		{"gzip, not IDX", zip(t, []byte("hello, world, hello, world")), "magic 0x68656c6c, want 0x803"},
-		{"gzip in gzip", zip(t, zip(t, good)), "magic 0x1f8b"},
+		{"gzip of nothing", gz(t, nil), "truncated: header of 0 bytes, want 16"},
+		{"gzip, header cut", gz(t, good[:15]), "truncated: header of 15 bytes, want 16"},
+		{"gzip, data cut", gz(t, good[:39]), "truncated: 23 bytes after the header, want 24"},
+		{"gzip, data long", gz(t, append(bytes.Clone(good), 0)), "oversized: more than 24 bytes after the header"},
+		{"gzip, not IDX", gz(t, []byte("hello, world, hello, world")), "magic 0x68656c6c, want 0x803"},
+		{"gzip in gzip", gz(t, gz(t, good)), "magic 0x1f8b"},
 		{"gzip, method", change(goodZip, 2, 1), "gzip: invalid header"},
 		{"gzip, deflate corrupt", change(goodZip, 10, 7), "flate: corrupt input"},
 		{"gzip, data corrupt", change(goodZip, 100, 7), "gzip: invalid checksum"},
@@ -131,8 +131,8 @@ func TestReadIDXErrors(t *testing.T) {
 		{"gzip, trailer cut", goodZip[:len(goodZip)-1], "truncated: the gzip stream ends early"},
 		{"gzip, second member", append(bytes.Clone(goodZip), goodZip...), "oversized: more bytes after the gzip stream"},
 		{"gzip, tail", append(bytes.Clone(goodZip), 0), "oversized: more bytes after the gzip stream"},
-		{"gzip, declares the impossible", zip(t, dims(0, 1, 0, 0, 0, 0, 128, 0, 0, 0, 0, 1)), "declares 2147483648 bytes"},
-		{"gzip, product overflows", zip(t, dims(255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255)), "overflow"},
+		{"gzip, declares the impossible", gz(t, dims(0, 1, 0, 0, 0, 0, 128, 0, 0, 0, 0, 1)), "declares 2147483648 bytes"},
+		{"gzip, product overflows", gz(t, dims(255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255)), "overflow"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := ReadIDX("dir/some-file", c.data, 3)
@@ -156,12 +156,12 @@ func TestReadIDXMemory(t *testing.T) {
 		return append(header, make([]byte, held)...)
 	}
 	const mib = 1 << 20
-	bomb := zip(t, zeros(1000, 64*mib))
-	claim := zip(t, zeros(60*mib, 64<<10)) // too small to hold what it claims
-	big := zip(t, zeros(32*mib, 32*mib))
+	bomb := gz(t, zeros(1000, 64*mib))
+	claim := gz(t, zeros(60*mib, 64<<10)) // too small to hold what it claims
+	big := gz(t, zeros(32*mib, 32*mib))
 	// 60 MiB claimed by a file that could hold as much, but holds 100 bytes:
 	// gzip's header carries the rest as an extra field.
-	padded := zip(t, zeros(60*mib, 100))
+	padded := gz(t, zeros(60*mib, 100))
 	padded[3] |= 4
 	padded = append(append(padded[:10:10], append([]byte{0xff, 0xff}, make([]byte, 0xffff)...)...), padded[10:]...)
 	for _, c := range []struct {
@@ -237,12 +237,12 @@ func FuzzReadIDX(f *testing.F) {
 	labels := idx(f, []int{5}, []byte{1, 2, 3, 4, 5})
 	f.Add([]byte{}, 3)
 	f.Add(images, 3)
-	f.Add(zip(f, images), 3)
+	f.Add(gz(f, images), 3)
 	f.Add(labels, 1)
-	f.Add(zip(f, labels), 1)
-	f.Add(zip(f, labels)[:20], 1)
-	f.Add(append(zip(f, labels), zip(f, images)...), 1)
-	f.Add(zip(f, append([]byte{0, 0, 8, 1, 0, 1, 0, 0}, make([]byte, 1<<16)...)), 1)
+	f.Add(gz(f, labels), 1)
+	f.Add(gz(f, labels)[:20], 1)
+	f.Add(append(gz(f, labels), gz(f, images)...), 1)
+	f.Add(gz(f, append([]byte{0, 0, 8, 1, 0, 1, 0, 0}, make([]byte, 1<<16)...)), 1)
 	f.Add([]byte{0, 0, 8, 3, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255}, 3)
 	f.Add([]byte{0, 0, 13, 2, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0}, 2)
 	f.Fuzz(func(t *testing.T, data []byte, rank int) {

@@ -40,7 +40,7 @@ func TestMNIST1000(t *testing.T) {
 }
 
 // Plain, compressed and embedded copies are the same set, under every name.
-func TestReadDir(t *testing.T) {
+func TestLoadMNIST(t *testing.T) {
 	embedded, err := MNIST1000()
 	if err != nil {
 		t.Fatal(err)
@@ -65,13 +65,13 @@ func TestReadDir(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			dir, stored := t.TempDir(), images
 			if c.compress {
-				stored = zip(t, images)
-				writeFile(t, dir, c.labels, zip(t, labelFile))
+				stored = gz(t, images)
+				writeFile(t, dir, c.labels, gz(t, labelFile))
 			} else {
 				writeFile(t, dir, c.labels, labelFile)
 			}
 			writeFile(t, dir, c.images, stored)
-			s, err := ReadDir(dir, c.split)
+			s, err := Load(dir, c.split)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -94,7 +94,7 @@ func TestReadErrors(t *testing.T) {
 	four := writeFile(t, dir, "four-labels", idx(t, []int{4}, make([]byte, 4)))
 	missing := filepath.Join(dir, "missing")
 	read := func(images, labels string) error { _, err := Read(images, labels); return err }
-	readDir := func(dir, split string) error { _, err := ReadDir(dir, split); return err }
+	load := func(dir, split string) error { _, err := Load(dir, split); return err }
 	for _, c := range []struct {
 		name string
 		err  error
@@ -106,15 +106,15 @@ func TestReadErrors(t *testing.T) {
 		{"missing images", read(missing, four), []string{missing, "no such file"}},
 		{"missing labels", read(images, missing), []string{missing, "no such file"}},
 		{"directory", read(dir, four), []string{dir, "a directory, want a regular file"}},
-		{"labels not in the directory", readDir(dir, "test"),
+		{"labels not in the directory", load(dir, "test"),
 			[]string{dir, "t10k-labels-idx1-ubyte, t10k-labels.idx1-ubyte, t10k-labels-idx1-ubyte.gz"}},
-		{"images not in the directory", readDir(dir, "train"), []string{dir, "train-images-idx3-ubyte"}},
-		{"no directory", readDir(missing, "test"), []string{missing, "t10k-images-idx3-ubyte"}},
-		{"split", readDir(dir, "validation"), []string{`split "validation", want test or train`}},
+		{"images not in the directory", load(dir, "train"), []string{dir, "train-images-idx3-ubyte"}},
+		{"no directory", load(missing, "test"), []string{missing, "t10k-images-idx3-ubyte"}},
+		{"split", load(dir, "validation"), []string{`split "validation", want test or train`}},
 	} {
 		t.Run(c.name, func(t *testing.T) { wantError(t, c.err, append(c.want, "dataset: ")...) })
 	}
-	if err := readDir(missing, "test"); !errors.Is(err, fs.ErrNotExist) {
+	if err := load(missing, "test"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a missing file is %v, want fs.ErrNotExist in it", err)
 	}
 }

@@ -119,10 +119,10 @@ func (r *run) exact(ctx context.Context, b Exacter, a attack.Attack) (Curve, err
 		}
 		r.progress((hi - lo) * len(r.Eps) * (a.Steps + 1))
 	}
+	x = newExact(x.Walks, r.Eps, r.first)
 	c := Curve{Attack: a, Correct: make([]int, len(r.Eps)), ZeroGradient: make([]int, len(r.Eps)), Exact: x}
 	for i := range x.Walks {
 		w := &x.Walks[i]
-		near := false
 		for e, eps := range r.Eps {
 			right := w.At(eps, max)
 			if eps == 0 { // an interval does not tell of a tie there
@@ -134,20 +134,32 @@ func (r *run) exact(ctx context.Context, b Exacter, a attack.Attack) (Curve, err
 			if w.Zero {
 				c.ZeroGradient[e]++
 			}
-			for _, v := range w.Correct {
-				for _, end := range []float64{v.Lo, v.Hi} {
-					near = near || end > 0 && end < max && math.Abs(end-eps) <= w.Within
-				}
-			}
 		}
 		if w.Zero {
 			c.ZeroImages = append(c.ZeroImages, r.first+i)
 		}
-		if near {
-			x.Ties = append(x.Ties, r.first+i)
-		}
 	}
 	return c, nil
+}
+
+// newExact is the exact curve of walks up to the largest of eps, of images from first on in their data set.
+func newExact(walks []attack.Walk, eps []float64, first int) *Exact {
+	x := &Exact{Max: eps[len(eps)-1], Walks: walks}
+	for i := range walks {
+		w := &walks[i]
+		near := false
+		for _, eps := range eps {
+			for _, v := range w.Correct {
+				for _, end := range []float64{v.Lo, v.Hi} {
+					near = near || end > 0 && end < x.Max && math.Abs(end-eps) <= w.Within
+				}
+			}
+		}
+		if near {
+			x.Ties = append(x.Ties, first+i)
+		}
+	}
+	return x
 }
 
 // walkImages is how many images one call of Exact walks: a few tenths of a second, so that progress is

@@ -32,11 +32,12 @@ type Backend interface {
 	// Load copies in clean images x0 [N, …] (Uint8: v is the pixel v/255; Float32; Float64)
 	// and labels [N]. first is the index of the first image in its data set.
 	Load(ctx context.Context, first int, x0 *tensor.Dense, labels []int32) error
-	// Begin makes a row x = x0 for each of the loaded images lo to hi-1 and each of
-	// eps [E]: row (i-lo)·E + e. If memory is too short for so many rows, the error has a
+	// Begin makes a row x = x0 for each of the loaded images lo to hi-1 and each column of
+	// eps [E], which does not fall: row (i-lo)·E + e. Equal neighbours are restarts. If memory is too short for so many rows, the error has a
 	// method OutOfMemory that returns true: with fewer it may do.
 	Begin(ctx context.Context, lo, hi int, eps []float64) error
-	// Step moves every row. That a gradient was not finite may be told by a later call instead,
+	// Step moves every row. If memory is too short for what the step needs besides, the error has OutOfMemory, as
+	// that of Begin. That a gradient was not finite may be told by a later call instead,
 	// at the latest by the next one that returns something of the rows.
 	Step(ctx context.Context, s attack.Step) error
 	// Keep copies x of the rows r with rows[r] set, rows [rows], to slot 0 or 1; Restore copies it back for those
@@ -69,14 +70,21 @@ type Backend interface {
 	Close() error
 }
 
+// worstKind is attack.Worst's, of which there is nothing to run.
+const worstKind = "worst"
+
 // A Sweep measures accuracy as a function of eps, a curve for each attack.
 type Sweep struct {
 	Attacks []attack.Attack
 	Eps     []float64 // [E], in units of pixels, increasing
 	Bounds  attack.Bounds
-	// Exact asks for the curve of FGSM at every eps up to the largest of Eps, which the counts at Eps are
-	// then read off. The backend must be an Exacter. Other attacks are measured at Eps only.
+	// Exact asks for the curve of FGSM at every eps up to the largest of Eps. The backend must be an Exacter. Other
+	// attacks are measured at Eps only. Without Outcomes the counts at Eps are read off the curve.
 	Exact bool
+	// Outcomes asks what became of every image at every eps. Attacks that are not plain have them anyway.
+	Outcomes bool
+	// Rounded asks for each of these also what the model says once pixels are rounded to 8 bits.
+	Rounded bool
 	// Rows bounds the rows of a batch below Backend.MaxRows, 0 does not. It
 	// changes memory and time, never the result.
 	Rows int
@@ -89,7 +97,16 @@ type Sweep struct {
 // it does not depend on Rows or on the backend's threads. It stops with ctx's
 // error soon after ctx ends.
 func (s Sweep) Run(ctx context.Context, b Backend, set *dataset.Set) (*Result, error) {
-	if err := s.validate(b, set); err != nil {
+	if s.Outcomes || slices.ContainsFunc(s.Attacks, func(a attack.Attack) bool { return !a.Plain() || a.Kind == worstKind }) {
+		s.Outcomes = true
+		log := Memory{}
+		if err := s.Work(ctx, b, set, log, Shard{}); err != nil {
+			return nil, err
+		}
+		_, classes := b.Shape()
+		return s.Assemble(set.N(), set.First, classes, log)
+	}
+	if err := s.Validate(b, set); err != nil {
 		return nil, err
 	}
 	err := b.Load(ctx, set.First, set.Images, set.Labels)
@@ -98,7 +115,7 @@ func (s Sweep) Run(ctx context.Context, b Backend, set *dataset.Set) (*Result, e
 	}
 	n := set.N()
 	_, classes := b.Shape()
-	res := &Result{N: n, Classes: classes, Eps: slices.Clone(s.Eps), Bounds: s.Bounds}
+	res := &Result{N: n, First: set.First, Classes: classes, Eps: slices.Clone(s.Eps), Bounds: s.Bounds}
 	r := run{Sweep: s, b: b, labels: set.Labels, first: set.First}
 	r.total = n
 	for _, a := range s.Attacks {
@@ -123,7 +140,12 @@ func (s Sweep) Run(ctx context.Context, b Backend, set *dataset.Set) (*Result, e
 
 // walks reports whether attack a is measured at every eps.
 func (s Sweep) walks(a attack.Attack) bool {
-	return s.Exact && a.Direction == attack.Gradient && a.Steps == 1 && s.Eps[len(s.Eps)-1] > 0
+	return s.Exact && Rays(a) && s.Eps[len(s.Eps)-1] > 0
+}
+
+// Rays reports whether a moves along one ray whatever eps, which is FGSM: a curve that can be exact.
+func Rays(a attack.Attack) bool {
+	return a.Direction == attack.Gradient && a.Steps == 1 && a.Plain() && a.Kind != worstKind
 }
 
 // clean returns how many images are classified correctly as they are, which a walk has seen.
@@ -166,7 +188,8 @@ func Correct(ctx context.Context, b Backend, set *dataset.Set) (int, error) {
 	return c.Correct[0], nil
 }
 
-func (s Sweep) validate(b Backend, set *dataset.Set) error {
+// Validate returns an error unless s can be run on b over set.
+func (s Sweep) Validate(b Backend, set *dataset.Set) error {
 	if len(s.Attacks) == 0 {
 		return fmt.Errorf("pipeline: no attack")
 	}
@@ -175,11 +198,20 @@ func (s Sweep) validate(b Backend, set *dataset.Set) error {
 			return err
 		}
 	}
+	_, classes := b.Shape()
+	for _, a := range s.Attacks {
+		if err := a.FitsClasses(classes); err != nil {
+			return err
+		}
+	}
 	if err := attack.ValidateEps(s.Eps); err != nil {
 		return err
 	}
 	if err := s.Bounds.Validate(); err != nil {
 		return err
+	}
+	if top := s.Eps[len(s.Eps)-1]; b.Precision() != "float64" && float32(top)-float32(top) != 0 {
+		return fmt.Errorf("pipeline: eps %v is not finite in float32", top)
 	}
 	if _, ok := b.(Exacter); s.Exact && !ok {
 		return fmt.Errorf("pipeline: %s cannot follow a ray: ask it for counts at eps only", b.Device())
@@ -259,7 +291,8 @@ func (r *run) batch(ctx context.Context, a attack.Attack, lo, hi int, eps []floa
 	if err := r.b.Begin(ctx, lo, hi, eps[from:to]); err != nil {
 		return err
 	}
-	if err := steps(ctx, r.b, a, eps[from:to], r.Bounds, func() { r.progress(rows) }); err != nil {
+	one := rowsOf(r.b, a, eps[from:to], r.Bounds, r.labels, lo, hi) // plain: Begin made the rows
+	if err := one.attack(ctx, func() { r.progress(rows) }); err != nil {
 		return err
 	}
 	correct, zero, some := make([]int, E), make([]int, E), make([]bool, hi-lo)
@@ -268,7 +301,7 @@ func (r *run) batch(ctx context.Context, a attack.Attack, lo, hi int, eps []floa
 		return err
 	}
 	if bad >= 0 {
-		return fmt.Errorf("pipeline: %s: logits of image %d at eps %v are not finite", a.Name, r.first+lo+bad/E, eps[from+bad%E])
+		return &NotFiniteError{a.Name, r.first + lo + bad/E, eps[from+bad%E]}
 	}
 	for e := range E {
 		c.Correct[from+e] += correct[e]
@@ -288,58 +321,42 @@ func (r *run) progress(rows int) {
 	}
 }
 
-// steps is the loop of every attack: K moves of the rows that Begin made.
-func steps(ctx context.Context, b Backend, a attack.Attack, eps []float64, bounds attack.Bounds, after func()) error {
-	for k := range a.Steps {
-		if err := b.Step(ctx, a.At(k, eps, bounds)); err != nil {
-			return err
-		}
-		after()
-	}
-	return nil
-}
-
 // Craft attacks one image: the only one of set.
 func Craft(ctx context.Context, b Backend, set *dataset.Set, a attack.Attack, eps float64, bounds attack.Bounds) (*Example, error) {
 	if set.N() != 1 {
 		return nil, fmt.Errorf("pipeline: craft: %d images, want 1", set.N())
 	}
 	s := Sweep{Attacks: []attack.Attack{a}, Eps: []float64{eps}, Bounds: bounds}
-	if err := s.validate(b, set); err != nil {
+	if err := s.Validate(b, set); err != nil {
 		return nil, err
 	}
 	if err := b.Load(ctx, set.First, set.Images, set.Labels); err != nil {
 		return nil, err
 	}
-	if err := b.Begin(ctx, 0, 1, s.Eps); err != nil {
+	rows, err := newRows(ctx, b, a, s.Eps, bounds, set.Labels, 0, 1)
+	if err != nil {
 		return nil, err
 	}
 	ex := &Example{Index: set.First, Label: int(set.Labels[0]), Attack: a, Eps: eps, Bounds: bounds}
-	var err error
-	if ex.Original, ex.Clean, err = look(ctx, b, set); err != nil {
+	if ex.Original, ex.Clean, err = look(ctx, b, set, 0); err != nil {
 		return nil, fmt.Errorf("pipeline: image %d: %w", set.First, err)
 	}
-	if err := steps(ctx, b, a, s.Eps, bounds, func() {}); err != nil {
+	if err := rows.attack(ctx, func() {}); err != nil {
 		return nil, err
 	}
-	if ex.Adversarial, ex.Perturbed, err = look(ctx, b, set); err != nil {
+	found, err := rows.outcomes(ctx, false)
+	if err != nil {
+		return nil, rows.named(err, set.First)
+	}
+	if ex.Adversarial, ex.Perturbed, err = look(ctx, b, set, rows.pick(0, 0, found)); err != nil {
 		return nil, fmt.Errorf("pipeline: image %d after %s, eps %v: %w", set.First, a.Name, eps, err)
 	}
-	zero := make([]bool, 1)
-	err = b.ZeroGradient(ctx, zero)
-	ex.ZeroGradient = zero[0]
-	return ex, err
+	ex.ZeroGradient = found[rows.pick(0, 0, found)].Zero
+	return ex, nil
 }
 
-// look returns what the model says of the one row that b holds, and the row itself.
-func look(ctx context.Context, b Backend, set *dataset.Set) (Prediction, *tensor.Dense, error) {
-	class := make([]int32, 1)
-	if err := b.Predictions(ctx, class); err != nil {
-		return Prediction{}, nil, err
-	}
-	if class[0] < 0 {
-		return Prediction{}, nil, fmt.Errorf("logits are not finite")
-	}
+// look returns what the model says of a row that b holds, and the row itself.
+func look(ctx context.Context, b Backend, set *dataset.Set, row int) (Prediction, *tensor.Dense, error) {
 	logits, err := b.Logits(ctx)
 	if err != nil {
 		return Prediction{}, nil, err
@@ -348,10 +365,15 @@ func look(ctx context.Context, b Backend, set *dataset.Set) (Prediction, *tensor
 	if err != nil {
 		return Prediction{}, nil, err
 	}
-	z := float64s(logits)
-	p := Prediction{Class: int(class[0]), Logits: z, Probabilities: softmax(z)}
+	inputs, classes := b.Shape()
+	z, x := float64s(logits)[row*classes:][:classes], float64s(image)[row*inputs:][:inputs]
+	class, _, ok := judge(z, 0)
+	if !ok {
+		return Prediction{}, nil, errors.New("logits are not finite")
+	}
+	p := Prediction{Class: class, Logits: z, Probabilities: softmax(z)}
 	shape := set.Images.Shape()[1:].Clone()
-	return p, tensor.New(tensor.WithShape(shape...), tensor.WithBacking(float64s(image))), nil
+	return p, tensor.New(tensor.WithShape(shape...), tensor.WithBacking(x)), nil
 }
 
 // FirstCorrect returns the first image of set with label class that is classified

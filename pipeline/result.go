@@ -11,11 +11,30 @@ import (
 // A Result is what a Sweep found.
 type Result struct {
 	N       int       // images
+	First   int       // index of the first one in the data set
 	Clean   int       // images that are classified correctly as they are
 	Classes int       // O
 	Eps     []float64 // [E], increasing
 	Bounds  attack.Bounds
+	Images  []Clean // [N], what the model says of the clean images; nil without Sweep.Outcomes
 	Curves  []Curve // one for each attack
+}
+
+// A Clean is what the model says of one image as it is.
+type Clean struct {
+	Label, Class int32
+	Least        int32   // the class with the smallest logit but the label, the first one on a tie
+	Margin       float32 // z_label - the largest other logit: above 0 if it is classified correctly
+}
+
+// An Outcome is what became of one image under one attack at one eps: of its restarts the first that fools
+// the model or, if none does, the one with the smallest margin.
+type Outcome struct {
+	Class   int32 // that the model gives the perturbed image
+	Rounded int32 // and once its pixels are rounded to 8 bits within the ball; -1 if not asked
+	attack.Norms
+	Margin float32 // z_label - the largest other logit
+	Zero   bool    // the gradient was zero in every pixel at some step
 }
 
 // Select returns the result of some of the attacks, by their places in Curves.
@@ -49,6 +68,35 @@ type Curve struct {
 	// ZeroImages lists those of any eps by their index in the data set, increasing.
 	ZeroImages []int
 	Exact      *Exact // the curve at every eps, if Sweep.Exact asked for it; else nil
+	// Outcomes are [N·E], image i at eps e in i·E + e; nil without Sweep.Outcomes.
+	Outcomes []Outcome
+}
+
+// Within returns how many images are classified correctly at every eps up to each of Eps, [E]: a curve that does not rise. It is nil
+// without Outcomes. images are Result.Images.
+func (c *Curve) Within(images []Clean) []int {
+	if c.Outcomes == nil {
+		return nil
+	}
+	E := len(c.Correct)
+	within := make([]int, E)
+	for i := range images {
+		for e := 0; e < E && c.Outcomes[i*E+e].Class == images[i].Label; e++ {
+			within[e]++
+		}
+	}
+	return within
+}
+
+// FirstFailing returns the place in Eps of the least eps at which image i is not given its label, or -1.
+func (c *Curve) FirstFailing(images []Clean, i int) int {
+	E := len(c.Correct)
+	for e := range E {
+		if c.Outcomes[i*E+e].Class != images[i].Label {
+			return e
+		}
+	}
+	return -1
 }
 
 // An Example is one image before and after an attack.

@@ -26,22 +26,67 @@ type Row struct {
 	CILow        float64 `json:"ci_low"`   // 95 %, by Wilson
 	CIHigh       float64 `json:"ci_high"`
 	ZeroGradient int     `json:"zero_gradient"` // images that were not attacked, or not to the end
+	// What follows is of what became of each image; null where that was not asked.
+	Norm        string   `json:"norm"`            // of eps: "linf", "l2"
+	Fooled      *int     `json:"fooled"`          // images that are right as they are, and wrong now
+	SuccessRate *float64 `json:"success_rate"`    // Fooled of those that are right as they are; null if there are none
+	SuccessLow  *float64 `json:"success_low"`     // 95 %, by Wilson
+	SuccessHigh *float64 `json:"success_high"`    //
+	Within      *int     `json:"within"`          // right at every eps up to this one
+	Rounded     *int     `json:"rounded_correct"` // right once pixels are rounded to 8 bits within the ball
+	Linf        *float64 `json:"mean_linf"`       // of the perturbation, over all images
+	L2          *float64 `json:"mean_l2"`
+	L0          *float64 `json:"mean_l0"`
 }
 
 // Rows lists the curves of r as rows, attack by attack, eps increasing.
 func Rows(r *pipeline.Result) []Row {
 	rows := make([]Row, 0, len(r.Curves)*len(r.Eps))
 	for _, c := range r.Curves {
+		within := c.Within(r.Images)
 		for e, eps := range r.Eps {
 			lo, hi := Wilson(c.Correct[e], r.N)
-			rows = append(rows, Row{
+			row := Row{
 				Attack: c.Attack.Name, Steps: c.Attack.Steps, Eps: eps,
 				N: r.N, Correct: c.Correct[e], Accuracy: ratio(c.Correct[e], r.N),
-				CILow: lo, CIHigh: hi, ZeroGradient: c.ZeroGradient[e],
-			})
+				CILow: lo, CIHigh: hi, ZeroGradient: c.ZeroGradient[e], Norm: c.Attack.Norm.String(),
+			}
+			if c.Outcomes != nil {
+				row.Within = &within[e]
+				row.outcomes(r, &c, e)
+			}
+			rows = append(rows, row)
 		}
 	}
 	return rows
+}
+
+// outcomes fills what follows Norm of c at eps e.
+func (row *Row) outcomes(r *pipeline.Result, c *pipeline.Curve, e int) {
+	fooled, rounded, asked := 0, 0, false
+	var linf, l2, l0 float64
+	for i, im := range r.Images {
+		o := &c.Outcomes[i*len(r.Eps)+e]
+		if im.Class == im.Label && o.Class != im.Label {
+			fooled++
+		}
+		asked = asked || o.Rounded >= 0
+		if o.Rounded == im.Label {
+			rounded++
+		}
+		linf, l2, l0 = linf+float64(o.Linf), l2+float64(o.L2), l0+float64(o.L0)
+	}
+	n := float64(r.N)
+	linf, l2, l0 = linf/n, l2/n, l0/n
+	row.Fooled, row.Linf, row.L2, row.L0 = &fooled, &linf, &l2, &l0
+	if asked {
+		row.Rounded = &rounded
+	}
+	if r.Clean > 0 {
+		rate := ratio(fooled, r.Clean)
+		lo, hi := Wilson(fooled, r.Clean)
+		row.SuccessRate, row.SuccessLow, row.SuccessHigh = &rate, &lo, &hi
+	}
 }
 
 // ratio is k/n, 0 of nothing.
@@ -64,16 +109,27 @@ func CurveCSV(r *pipeline.Result) []byte {
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
 	// A bytes.Buffer takes every write, so the errors of w are nil.
-	_ = w.Write([]string{"attack", "steps", "eps", "n", "correct", "accuracy", "ci_low", "ci_high", "zero_gradient", "bounds_low", "bounds_high"})
+	_ = w.Write([]string{"attack", "steps", "eps", "n", "correct", "accuracy", "ci_low", "ci_high", "zero_gradient", "bounds_low", "bounds_high",
+		"norm", "fooled", "success_rate", "success_low", "success_high", "within", "rounded_correct", "mean_linf", "mean_l2", "mean_l0"})
 	for _, r := range Rows(r) {
 		_ = w.Write([]string{
 			r.Attack, strconv.Itoa(r.Steps), float(r.Eps),
 			strconv.Itoa(r.N), strconv.Itoa(r.Correct), float(r.Accuracy),
 			float(r.CILow), float(r.CIHigh), strconv.Itoa(r.ZeroGradient), lo, hi,
+			r.Norm, optional(r.Fooled, strconv.Itoa), optional(r.SuccessRate, float), optional(r.SuccessLow, float), optional(r.SuccessHigh, float),
+			optional(r.Within, strconv.Itoa), optional(r.Rounded, strconv.Itoa), optional(r.Linf, float), optional(r.L2, float), optional(r.L0, float),
 		})
 	}
 	w.Flush()
 	return b.Bytes()
+}
+
+// optional is empty for nothing.
+func optional[T any](v *T, text func(T) string) string {
+	if v == nil {
+		return ""
+	}
+	return text(*v)
 }
 
 func float(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
@@ -85,9 +141,9 @@ type Meta struct {
 	Model     Source `json:"model"`
 	Data      Data   `json:"data"`
 	Seed      uint64 `json:"seed"`
-	Backend   string `json:"backend"`   // "cpu", "cuda"
-	Device    string `json:"device"`    // which one of the backend's
-	Precision string `json:"precision"` // "float32", "float64", "tf32"
+	Backend   string `json:"backend"`          // "cpu", "cuda"
+	Device    string `json:"device,omitempty"` // which one of the backend's
+	Precision string `json:"precision"`        // "float32", "float64", "tf32"
 }
 
 // A Source is something read, by its name and the hash of its bytes in hex.
@@ -105,27 +161,57 @@ type Data struct {
 	SHA256 string `json:"sha256"` // of those images and labels alone
 }
 
-// Seconds is the wall time of a run's parts. It is all that differs between the
-// files of two equal runs.
+// Seconds is the wall time of a run's parts.
 type Seconds struct {
 	Load    float64 `json:"load"`
 	Compute float64 `json:"compute"` // the sweep or the attack alone
-	Write   float64 `json:"write"`
+	Write   float64 `json:"write"`   // drawing and encoding
+}
+
+// RunJSON says of a run what may differ between two that give the same results: where it ran and how long it took.
+func RunJSON(m Meta, threads int, s Seconds) ([]byte, error) {
+	return indented("run", struct {
+		Version string  `json:"version"`
+		Backend string  `json:"backend"`
+		Device  string  `json:"device"`
+		Threads int     `json:"threads"`
+		Seconds Seconds `json:"seconds"`
+	}{m.Version, m.Backend, m.Device, threads, s})
 }
 
 // attackJSON is an attack as a result file names it.
 type attackJSON struct {
-	Name  string  `json:"name"`
-	Steps int     `json:"steps"`
-	Seed  *uint64 `json:"seed,omitempty"` // of random signs; 0 is a seed too, so a pointer
+	Name     string  `json:"name"`
+	Steps    int     `json:"steps"`
+	Seed     *uint64 `json:"seed,omitempty"` // of random draws; 0 is a seed too, so a pointer
+	Norm     string  `json:"norm"`
+	Loss     string  `json:"loss,omitempty"`
+	StepSize string  `json:"step_size,omitempty"`
+	Start    bool    `json:"random_start,omitempty"`
+	Restarts int     `json:"restarts,omitempty"`
+	Decay    float64 `json:"decay,omitempty"`
+	Target   string  `json:"target,omitempty"`
 	// Exact is there if the curve is known at every eps.
 	Exact *exactJSON `json:"exact,omitempty"`
 }
 
 func newAttackJSON(c pipeline.Curve, precision string) attackJSON {
-	j := attackJSON{Name: c.Attack.Name, Steps: c.Attack.Steps}
-	if c.Attack.Direction == attack.RandomSign {
-		j.Seed = &c.Attack.Seed
+	a := c.Attack
+	j := attackJSON{Name: a.Name, Steps: a.Steps, Norm: a.Norm.String(), Start: a.Start}
+	if a.Direction != attack.Gradient || a.Start {
+		j.Seed = &a.Seed
+	}
+	if a.Direction == attack.Gradient && a.Kind != "worst" {
+		j.Loss = a.Loss.String()
+		if j.StepSize = a.StepSize(); a.Target != attack.Untargeted {
+			j.Target = a.Target.String()
+		}
+	}
+	if a.Start {
+		j.Restarts = a.Runs()
+	}
+	if a.Momentum {
+		j.Decay = a.Decay
 	}
 	if c.Exact != nil {
 		j.Exact = newExactJSON(c.Exact, precision)
@@ -133,10 +219,11 @@ func newAttackJSON(c pipeline.Curve, precision string) attackJSON {
 	return j
 }
 
-// CurveJSON writes r as one indented object: the fields of m, those of r, "rows"
-// with the names that CurveCSV uses, and last "seconds". An attack whose curve is known at
-// every eps has an object "exact", with a jump [eps, correct] on each line.
-func CurveJSON(m Meta, r *pipeline.Result, s Seconds) ([]byte, error) {
+// CurveJSON writes r as one indented object: the fields of m but the device, those of r, and "rows" with the names that CurveCSV
+// uses. An attack whose curve is known at every eps has an object "exact", with a jump [eps, correct] on each line. Equal runs give
+// equal bytes.
+func CurveJSON(m Meta, r *pipeline.Result) ([]byte, error) {
+	m.Device = ""
 	attacks := make([]attackJSON, len(r.Curves))
 	for i, c := range r.Curves {
 		attacks[i] = newAttackJSON(c, m.Precision)
@@ -149,13 +236,13 @@ func CurveJSON(m Meta, r *pipeline.Result, s Seconds) ([]byte, error) {
 		Classes       int          `json:"classes"`
 		CleanCorrect  int          `json:"clean_correct"`
 		CleanAccuracy float64      `json:"clean_accuracy"`
+		Chance        float64      `json:"chance"`
 		ZeroImages    int          `json:"zero_gradient_images"`
 		ZeroIndices   []int        `json:"zero_gradient_indices"`
 		Rows          []Row        `json:"rows"`
-		Seconds       Seconds      `json:"seconds"`
 	}{
-		m, attacks, append([]float64{}, r.Eps...), r.Bounds.String(), r.Classes, r.Clean, ratio(r.Clean, r.N),
-		len(r.ZeroGradient()), r.ZeroGradient(), Rows(r), s,
+		m, attacks, append([]float64{}, r.Eps...), r.Bounds.String(), r.Classes, r.Clean, ratio(r.Clean, r.N), ratio(1, r.Classes),
+		len(r.ZeroGradient()), r.ZeroGradient(), Rows(r),
 	})
 	return onOneLine(data), err
 }

@@ -1,8 +1,6 @@
 package report
 
 import (
-	"bytes"
-	"encoding/csv"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -11,45 +9,6 @@ import (
 	"advsweep/attack"
 	"advsweep/pipeline"
 )
-
-// ImagesCSV writes a row for each image of an exact curve below one header line, each line ended by LF:
-//
-//	index          in the data set: first and what follows it
-//	label, clean   the true class, and the one that the model gives the clean image
-//	eps_star       the least eps at which it is not given its label: empty if there is none in [0, Max]
-//	intervals      lo:hi;lo:hi… where it is given its label: lo is in, hi is not unless it is Max
-//	zero_gradient  true if it was not attacked: its gradient is zero in every pixel
-//	disagreed      those ends, joined by ;, of which a forward pass beside them said otherwise
-//
-// Numbers have the fewest digits that read back as the same float32 or, if that is precision, float64. Other
-// programs read this: the first five columns and their order stay as they are.
-func ImagesCSV(first int, labels []int32, x *pipeline.Exact, precision string) []byte {
-	digits := newDigits(precision)
-	var b bytes.Buffer
-	w := csv.NewWriter(&b)
-	// A bytes.Buffer takes every write, so the errors of w are nil.
-	_ = w.Write([]string{"index", "label", "clean", "eps_star", "intervals", "zero_gradient", "disagreed"})
-	for i := range x.Walks {
-		walk := &x.Walks[i]
-		star := ""
-		if eps, fails := walk.Critical(x.Max); fails {
-			star = digits.text(eps)
-		}
-		var intervals, disagreed []string
-		for _, v := range walk.Correct {
-			intervals = append(intervals, digits.text(v.Lo)+":"+digits.text(v.Hi))
-		}
-		for _, eps := range walk.Disagreed {
-			disagreed = append(disagreed, digits.text(eps))
-		}
-		_ = w.Write([]string{
-			strconv.Itoa(first + i), strconv.Itoa(int(labels[i])), strconv.Itoa(walk.Class), star,
-			strings.Join(intervals, ";"), strconv.FormatBool(walk.Zero), strings.Join(disagreed, ";"),
-		})
-	}
-	w.Flush()
-	return b.Bytes()
-}
 
 // digits is the size in bits of the floats that the ends of intervals were computed in. More digits than that
 // would be noise.

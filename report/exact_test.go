@@ -71,9 +71,9 @@ func exactly(n int, eps ...float64) *pipeline.Result {
 }
 
 // six is FGSM on six images, from index 40 on, one of each kind.
-func six() (labels []int32, r *pipeline.Result) {
+func six() *pipeline.Result {
 	third := float64(float32(1) / 3)
-	labels = []int32{7, 2, 1, 0, 4, 1}
+	labels := []int32{7, 2, 1, 0, 4, 1}
 	x := &pipeline.Exact{Max: 0.5, Walks: []attack.Walk{
 		{Class: 7, Correct: []attack.Interval{{Lo: 0, Hi: 0.5}}, Zero: true}, // never wrong
 		{Class: 3}, // never right
@@ -83,22 +83,58 @@ func six() (labels []int32, r *pipeline.Result) {
 		{Class: 1, Correct: []attack.Interval{{Lo: 0, Hi: 1e-7}}, Ends: 1, Disagreed: []float64{1e-7, 2e-7}}, // wrong at once, nearly
 	}, Ties: []int{43}}
 	c := pipeline.Curve{Attack: attack.FGSM(), Correct: []int{4, 2, 2}, ZeroGradient: []int{1, 1, 1}, ZeroImages: []int{40}, Exact: x}
-	return labels, &pipeline.Result{N: 6, Clean: 4, Classes: 10, Eps: []float64{0, 0.2, 0.5}, Curves: []pipeline.Curve{c}}
+	r := &pipeline.Result{N: 6, First: 40, Clean: 4, Classes: 10, Eps: []float64{0, 0.2, 0.5}}
+	for i, w := range x.Walks { // what a grid says of the same images: where one is wrong it is taken for class 9, and its margin falls by eps
+		r.Images = append(r.Images, pipeline.Clean{Label: labels[i], Class: int32(w.Class), Margin: 1.5})
+		for _, eps := range r.Eps {
+			o := pipeline.Outcome{Class: 9, Rounded: labels[i], Margin: float32(1.5 - eps), Zero: w.Zero, Norms: attack.Norms{Linf: float32(eps), L2: float32(2 * eps), L0: 4}}
+			if w.At(eps, x.Max) {
+				o.Class = labels[i]
+			}
+			c.Outcomes = append(c.Outcomes, o)
+		}
+	}
+	r.Curves = []pipeline.Curve{c}
+	return r
 }
 
 func TestImagesCSV(t *testing.T) {
-	labels, r := six()
-	golden(t, "images.csv", ImagesCSV(40, labels, r.Curves[0].Exact, "float32"))
+	r := six()
+	golden(t, "images.csv", ImagesCSV(r, "float32"))
+	golden(t, "classes.csv", ClassesCSV(r))
 	// The same numbers in float64 have all the digits of the float32 third.
-	want := bytes.ReplaceAll(ImagesCSV(40, labels, r.Curves[0].Exact, "float32"), []byte("0.33333334"), []byte("0.3333333432674408"))
-	if diff := cmp.Diff(string(want), string(ImagesCSV(40, labels, r.Curves[0].Exact, "float64"))); diff != "" {
+	want := bytes.ReplaceAll(ImagesCSV(r, "float32"), []byte("0.33333334"), []byte("0.3333333432674408"))
+	if diff := cmp.Diff(string(want), string(ImagesCSV(r, "float64"))); diff != "" {
 		t.Errorf("float64 (-want +got):\n%s", diff)
 	}
 }
 
+// TestRows computes the numbers of six by hand: images 0, 2, 4 and 5 are right as they are (0 stays right, 2 fails at 0.5, 4 at
+// 0.2 alone, 5 at both), 1 is never right, 3 at neither of the eps that are asked (its interval ends at 0.2).
+func TestRows(t *testing.T) {
+	type row struct {
+		correct, fooled, within, rounded int
+		success, linf, l0                float64
+	}
+	r := six()
+	r.Curves[0].Correct = []int{4, 2, 2}
+	for e, got := range Rows(r) {
+		want := []row{{4, 0, 4, 6, 0, 0, 4}, {2, 2, 2, 6, 0.5, float64(float32(0.2)), 4}, {2, 2, 1, 6, 0.5, 0.5, 4}}[e]
+		if g := (row{got.Correct, *got.Fooled, *got.Within, *got.Rounded, *got.SuccessRate, *got.Linf, *got.L0}); math.Abs(g.linf-want.linf) > 1e-15 { // a mean of six equal numbers
+			t.Errorf("eps %v: mean of L∞ %v, want %v", r.Eps[e], g.linf, want.linf)
+		} else if g.linf = want.linf; g != want {
+			t.Errorf("eps %v: %+v, want %+v", r.Eps[e], g, want)
+		}
+	}
+	r.Clean = 0 // and of nothing there is no rate
+	if got := Rows(r)[1]; got.SuccessRate != nil {
+		t.Errorf("success rate of no image is %v, want none", *got.SuccessRate)
+	}
+}
+
 func TestExactFiles(t *testing.T) {
-	_, r := six()
-	data, err := CurveJSON(meta(), r, Seconds{0.25, 1.5, 0.125})
+	r := six()
+	data, err := CurveJSON(meta(), r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,13 +145,13 @@ func TestExactFiles(t *testing.T) {
 	if !bytes.Equal(CurveCSV(r), CurveCSV(&plain)) {
 		t.Error("curve.csv depends on what is known between its eps, want the same bytes")
 	}
-	if data, err = CurveJSON(meta(), &plain, Seconds{}); err != nil || bytes.Contains(data, []byte(`"exact"`)) {
+	if data, err = CurveJSON(meta(), &plain); err != nil || bytes.Contains(data, []byte(`"exact"`)) {
 		t.Errorf("a curve of a grid has \"exact\", or error %v:\n%s", err, data)
 	}
 
 	// The median of one image that is never wrong is null.
 	r.Curves[0].Exact.Walks = r.Curves[0].Exact.Walks[:1]
-	if data, err = CurveJSON(meta(), r, Seconds{}); err != nil || !bytes.Contains(data, []byte(`"median_critical_eps": null`)) {
+	if data, err = CurveJSON(meta(), r); err != nil || !bytes.Contains(data, []byte(`"median_critical_eps": null`)) {
 		t.Errorf("no median: error %v\n%s", err, data)
 	}
 }
@@ -123,7 +159,7 @@ func TestExactFiles(t *testing.T) {
 // What curve.json holds of 1,000 images reads back as the curve.
 func TestExactJumps(t *testing.T) {
 	r := exactly(1000, grid(21, 0.5)...)
-	data, err := CurveJSON(meta(), r, Seconds{})
+	data, err := CurveJSON(meta(), r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +207,7 @@ func TestExactJumps(t *testing.T) {
 	if want := v.Attacks[0].Exact.Area; !(math.Abs(area-want) <= 0x1p-25) {
 		t.Errorf("area under the jumps %v, want %v", area, want)
 	}
-	if n := bytes.Count(data, []byte("\n")); n > len(jumps)+11*3*21+200 {
+	if n := bytes.Count(data, []byte("\n")); n > len(jumps)+21*3*21+200 {
 		t.Errorf("%d lines for %d jumps, want one for each", n, len(jumps))
 	}
 }
@@ -198,7 +234,7 @@ func TestSteps(t *testing.T) {
 }
 
 func TestExactTable(t *testing.T) {
-	_, r := six()
+	r := six()
 	one := exactly(1000, grid(5, 0.1)...)
 	one.Curves[0].Exact.Ties = []int{3, 14, 159, 265, 358, 979, 323, 846, 264, 338}
 	none := exactly(1000, grid(3, 0.01)...)
@@ -219,7 +255,7 @@ func TestExactTable(t *testing.T) {
 
 // An exact curve is drawn through both ends of every jump, without markers, whatever the grid.
 func TestExactCurve(t *testing.T) {
-	_, r := six()
+	r := six()
 	c := newCurve(r, 0)
 	want := plotter.XYs{
 		{X: 0, Y: 4. / 6}, {X: 1e-7, Y: 4. / 6}, {X: 1e-7, Y: 3. / 6}, // and, at 0.1, one fails where another one recovers:

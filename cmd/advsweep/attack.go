@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"time"
 
+	"advsweep/attack"
 	"advsweep/dataset"
 	"advsweep/pipeline"
 	"advsweep/report"
@@ -35,23 +37,22 @@ The image is the first correctly classified one of a class, or the one at an ind
 	c.Flags().IntVar(&class, "class", 7, "take the first correctly classified image of this class")
 	c.Flags().IntVar(&index, "index", 0, "take the image at this index, right or wrong")
 	c.MarkFlagsMutuallyExclusive("class", "index")
-	c.Flags().StringVar(&f.attack, "attack", "fgsm", "fgsm, bim or noise (random ±eps signs)")
-	f.addSteps(c)
+	f.addAttacks(c, "fgsm", "one of "+strings.Join(attack.Names[:len(attack.Names)-1], ", ")+"; options as in pgd:steps=20")
 	c.Flags().StringVar(&f.eps, "eps", "0.3", "one number or fraction; pixels are in [0, 1]")
 	f.addBounds(c)
 	f.addBackend(c)
-	f.addSeed(c, "noise")
+	f.addSeed(c, "random draws")
 	f.addOutput(c)
 	return c
 }
 
 func (f *flags) attackOne(c *cobra.Command, class, index int) error {
-	s, err := f.parseSweep(f.attack)
+	s, err := f.parseSweep(c, f.attack)
 	if err != nil {
 		return err
 	}
-	if len(s.Attacks) != 1 {
-		return usagef("--attack %q, want one of fgsm, bim, noise", f.attack)
+	if len(s.Attacks) != 1 || s.Attacks[0].Kind == "worst" {
+		return usagef("--attack %q, want one of %s", f.attack, strings.Join(attack.Names[:len(attack.Names)-1], ", "))
 	}
 	if len(s.Eps) != 1 {
 		return usagef("--eps %q holds %d values, want one", f.eps, len(s.Eps))
@@ -132,6 +133,6 @@ func (f *flags) printExample(w *bytes.Buffer, in *inputs, meta report.Meta, ex *
 		}
 		return nil
 	}
-	w.WriteString(in.settings(meta, ""))
+	w.WriteString(settings(meta, in.model.String(), ""))
 	return report.PredictionTable(w, ex)
 }

@@ -164,7 +164,7 @@ func (f *benchFlags) bench(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	sweep, err := f.parseSweep("fgsm,bim,noise")
+	sweep, err := f.parseSweep(c, "fgsm,bim,noise")
 	if err != nil {
 		return err
 	}

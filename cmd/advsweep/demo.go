@@ -42,6 +42,7 @@ of each image where it is right: see 'advsweep sweep --help'.`,
 	f.addSteps(c)
 	f.addEpsList(c)
 	f.addExact(c)
+	f.addRounded(c)
 	f.addBounds(c)
 	f.addRange(c)
 	f.addBackend(c)
@@ -51,7 +52,7 @@ of each image where it is right: see 'advsweep sweep --help'.`,
 }
 
 func (f *flags) demo(c *cobra.Command, class int, imageEps string) error {
-	s, err := f.parseSweep("fgsm,bim,noise")
+	s, err := f.parseSweep(c, "fgsm,bim,noise")
 	if err != nil {
 		return err
 	}
@@ -78,7 +79,9 @@ func (f *flags) demo(c *cobra.Command, class int, imageEps string) error {
 		names = append(names, base+".json", base+".png")
 	}
 	names = append(append(names, curveNames("2-fgsm-curve")...), curveNames("4-bim-curve")...)
-	folder, err := f.openFolder(s, names...)
+	names = append(names, imagesName, classesName, runName)
+	s.Outcomes, s.Rounded = true, f.rounded
+	folder, err := report.OpenFolder(f.out, names...)
 	if err != nil {
 		return err
 	}
@@ -108,13 +111,13 @@ func (f *flags) demo(c *cobra.Command, class int, imageEps string) error {
 	}
 
 	// Parts 2 and 4: the curves, and both together.
-	res, compute, err := in.runSweep(c, f.quiet, set, s)
+	res, compute, err := in.sweep(c, f.quiet, s)
 	if err != nil {
 		return err
 	}
-	meta := in.meta(set, f.seed)
-	seconds := report.Seconds{Load: in.load.Seconds(), Compute: compute.Seconds()}
-	drawn, err := curveFiles(in, res, meta, seconds,
+	m := in.manifest(s, f.seed)
+	written := time.Now()
+	drawn, err := curveFiles(&m, res,
 		drawing{"2-fgsm-curve", "FGSM: accuracy against eps", []int{0, 2}},
 		drawing{"4-bim-curve", fmt.Sprintf("%s: accuracy against eps", bim.Label()), []int{1, 2}},
 		drawing{"curve", fmt.Sprintf("FGSM and %s: accuracy against eps", bim.Label()), nil})
@@ -124,9 +127,15 @@ func (f *flags) demo(c *cobra.Command, class int, imageEps string) error {
 	files2, files4, both := drawn[0], drawn[1], drawn[2]
 
 	var files []report.File
-	for _, part := range [][]report.File{files1, files2, files3, files4, both, imageFiles(in, res)} {
+	for _, part := range [][]report.File{files1, files2, files3, files4, both} {
 		files = append(files, part...)
 	}
+	files = append(files, report.File{Name: imagesName, Data: report.ImagesCSV(res, m.Precision)}, report.File{Name: classesName, Data: report.ClassesCSV(res)})
+	run, err := in.runFile(f, report.Seconds{Load: in.load.Seconds(), Compute: compute.Seconds(), Write: time.Since(written).Seconds()})
+	if err != nil {
+		return err
+	}
+	files = append(files, run)
 	return f.finish(c, folder, files, func(w *bytes.Buffer) error {
 		switch f.format {
 		case "csv":
@@ -138,7 +147,7 @@ func (f *flags) demo(c *cobra.Command, class int, imageEps string) error {
 			enc.SetIndent("", "  ")
 			return enc.Encode(map[string]json.RawMessage{"part1": files1[0].Data, "part2": files2[1].Data, "part3": files3[0].Data, "part4": files4[1].Data})
 		}
-		w.WriteString(in.settings(meta, fmt.Sprintf("eps      %s for the curves, %s for the image; bounds %s; seed %d", f.eps, imageEps, s.Bounds, f.seed), ""))
+		w.WriteString(settings(in.meta(set, f.seed), m.Layers, fmt.Sprintf("eps      %s for the curves, %s for the image; bounds %s; seed %d", f.eps, imageEps, s.Bounds, f.seed), ""))
 		w.WriteString("Part 1: one image, FGSM\n\n")
 		if err := report.PredictionTable(w, part1); err != nil {
 			return err
@@ -150,4 +159,19 @@ func (f *flags) demo(c *cobra.Command, class int, imageEps string) error {
 		w.WriteString("\nParts 2 and 4: accuracy against eps\n\n")
 		return report.CurveTable(w, res)
 	})
+}
+
+// sweep runs s with progress on standard error, in memory, and returns how long it took.
+func (in *inputs) sweep(c *cobra.Command, quiet bool, s pipeline.Sweep) (*pipeline.Result, time.Duration, error) {
+	p := newProgress(c.ErrOrStderr(), quiet, "sweep")
+	defer p.finish()
+	s.Progress = p.update
+	start := time.Now()
+	res, err := s.Run(c.Context(), in.backend, in.set)
+	took := time.Since(start)
+	if err == nil {
+		p.finish()
+		warn(c.ErrOrStderr(), res)
+	}
+	return res, took, err
 }

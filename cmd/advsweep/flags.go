@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -30,21 +31,24 @@ type flags struct {
 	steps                              int
 	bounds                             string
 	attack, eps                        string
-	exact                              bool
+	norm, loss, step, target           string
+	restarts                           int
+	decay                              float64
+	exact, rounded                     bool
 	n, offset                          int
 }
 
 // addInputs adds what a verb works on: a model, and images of either split.
 func (f *flags) addInputs(c *cobra.Command) {
 	f.addData(c)
-	c.Flags().StringVar(&f.split, "split", "test", "which pair of --data: test or train")
+	c.Flags().StringVar(&f.split, "split", "test", "which part of --data: test or train")
 	c.Flags().StringVar(&f.model, "model", "", "safetensors `FILE`, Linear and ReLU (default embedded)")
 }
 
 func (f *flags) addData(c *cobra.Command) {
-	c.Flags().StringVar(&f.images, "images", "", "IDX `FILE` of images, plain or gzip, with --labels")
-	c.Flags().StringVar(&f.labels, "labels", "", "IDX `FILE` of labels, plain or gzip")
-	c.Flags().StringVar(&f.data, "data", "", "`DIR` with the MNIST files under their usual names")
+	c.Flags().StringVar(&f.images, "images", "", "IDX (plain or gzip) or NPY `FILE` of images, with --labels")
+	c.Flags().StringVar(&f.labels, "labels", "", "IDX (plain or gzip) or NPY `FILE` of labels")
+	c.Flags().StringVar(&f.data, "data", "", "`DIR` with the MNIST or CIFAR-10 files under their usual names or with PNG files and labels.csv, or FILE.npz")
 	c.MarkFlagsRequiredTogether("images", "labels")
 	c.MarkFlagsMutuallyExclusive("data", "images")
 }
@@ -82,8 +86,24 @@ func (f *flags) addFormat(c *cobra.Command) {
 	}
 }
 
+// addAttacks adds the list of attacks and the options of all of them.
+func (f *flags) addAttacks(c *cobra.Command, standard, usage string) {
+	c.Flags().StringVar(&f.attack, "attack", standard, usage)
+	f.addSteps(c)
+	c.Flags().StringVar(&f.step, "step", "", "size of a step: eps/k, a factor of it as in 2.5*eps/k, or in units of pixels\n(default eps/k, pgd 2.5*eps/k; apgd adapts it)")
+	c.Flags().StringVar(&f.norm, "norm", "linf", "of eps: linf or l2")
+	c.Flags().StringVar(&f.loss, "loss", "ce", "ce (cross-entropy), cw (margin of logits) or dlr (ratio of differences); apgd's is in its name")
+	c.Flags().IntVar(&f.restarts, "restarts", 1, "of pgd and apgd, from random points; an image counts by the worst")
+	c.Flags().Float64Var(&f.decay, "decay", 1, "of the momentum of mifgsm and nifgsm")
+	c.Flags().StringVar(&f.target, "target", "none", "class to come near to, or least-likely, or none: away from the label")
+}
+
 func (f *flags) addSteps(c *cobra.Command) {
-	c.Flags().IntVar(&f.steps, "steps", 5, "K of bim: K steps of eps/K")
+	c.Flags().IntVar(&f.steps, "steps", 0, "K of iterated attacks (default bim 5, mifgsm and nifgsm 10, pgd 40, apgd 100)")
+}
+
+func (f *flags) addRounded(c *cobra.Command) {
+	c.Flags().BoolVar(&f.rounded, "rounded", true, "ask the model also of the pixels rounded to 8 bits within the ball")
 }
 
 func (f *flags) addBounds(c *cobra.Command) {
@@ -109,7 +129,7 @@ func (f *flags) insists(c *cobra.Command) bool { return f.exact && c.Flags().Cha
 
 // canBeExact reports whether s has a curve that --exact is about. It returns an error if there is none and --exact insists.
 func (f *flags) canBeExact(c *cobra.Command, s pipeline.Sweep) (bool, error) {
-	fgsm := slices.ContainsFunc(s.Attacks, func(a attack.Attack) bool { return a.Direction == attack.Gradient && a.Steps == 1 })
+	fgsm := slices.ContainsFunc(s.Attacks, pipeline.Rays)
 	far := s.Eps[len(s.Eps)-1] > 0
 	switch {
 	case f.exact && fgsm && far:
@@ -128,19 +148,54 @@ func (f *flags) follows(c *cobra.Command, in *inputs) bool {
 	return ok || f.insists(c)
 }
 
-// parseSweep reads --eps, --bounds, --steps and a list of attacks.
-func (f *flags) parseSweep(attacks string) (s pipeline.Sweep, err error) {
+// parseSweep reads --eps, --bounds, the options of attacks and a list of them.
+func (f *flags) parseSweep(c *cobra.Command, attacks string) (s pipeline.Sweep, err error) {
 	if s.Eps, err = attack.ParseEps(f.eps); err != nil {
 		return s, asUsage("eps", err)
 	}
 	if s.Bounds, err = attack.ParseBounds(f.bounds); err != nil {
 		return s, asUsage("bounds", err)
 	}
-	if f.steps < 1 || f.steps > attack.MaxSteps {
+	if f.steps < 0 || f.steps > attack.MaxSteps || f.steps == 0 && c.Flags().Changed("steps") {
 		return s, usagef("--steps %d, want 1 to %d", f.steps, attack.MaxSteps)
 	}
-	s.Attacks, err = attack.Parse(attacks, f.steps, f.seed)
+	o := attack.Options{Steps: f.steps, Seed: f.seed, Restarts: f.restarts, Decay: f.decay}
+	if f.norm == "" { // a verb without these flags
+		o.Decay = -1
+	} else {
+		if o.Norm, err = attack.ParseNorm(f.norm); err != nil {
+			return s, asUsage("norm", err)
+		}
+		if o.Loss, err = attack.ParseLoss(f.loss); err != nil {
+			return s, asUsage("loss", err)
+		}
+		if o.Target, err = attack.ParseTarget(f.target); err != nil {
+			return s, asUsage("target", err)
+		}
+		if f.step != "" {
+			if o.Step, err = attack.ParseSize(f.step); err != nil {
+				return s, asUsage("step", err)
+			}
+		}
+		if f.restarts < 1 || f.restarts > attack.MaxRestarts {
+			return s, usagef("--restarts %d, want 1 to %d", f.restarts, attack.MaxRestarts)
+		}
+		if !(f.decay >= 0) || math.IsInf(f.decay, 0) {
+			return s, usagef("--decay %v, want a finite number of at least 0", f.decay)
+		}
+	}
+	s.Attacks, err = attack.Parse(attacks, o)
 	return s, asUsage("attack", err)
+}
+
+// warnShort says on standard error which attacks cannot reach the edge of the ball.
+func (f *flags) warnShort(c *cobra.Command, s pipeline.Sweep) {
+	top := s.Eps[len(s.Eps)-1]
+	for _, a := range s.Attacks {
+		if a.Short(top) {
+			fmt.Fprintf(c.ErrOrStderr(), "advsweep: %s: %d steps of %s do not reach eps %v: the model will look stronger than it is\n", a.Name, a.Steps, a.StepSize(), top)
+		}
+	}
 }
 
 // inputs is what a verb works on.
@@ -203,7 +258,7 @@ func (f *flags) named(c *cobra.Command) error {
 	case f.split != "" && f.split != "test" && f.split != "train":
 		return usagef("--split %q, want test or train", f.split)
 	case f.data == "" && c.Flags().Changed("split"):
-		return usagef("--split chooses a pair of --data, which is not given")
+		return usagef("--split chooses a part of --data, which is not given")
 	case f.threads < 0 || f.threads > cpu.MaxThreads:
 		return usagef("--threads %d, want 0 to %d", f.threads, cpu.MaxThreads)
 	}
@@ -222,7 +277,7 @@ func (f *flags) loadData() (*dataset.Set, error) {
 	case f.images != "":
 		return dataset.Read(f.images, f.labels)
 	case f.data != "":
-		return dataset.ReadDir(f.data, f.split)
+		return dataset.Load(f.data, f.split)
 	}
 	return dataset.MNIST1000()
 }
@@ -277,11 +332,14 @@ func (in *inputs) meta(set *dataset.Set, seed uint64) report.Meta {
 	}
 }
 
-// settings prints what a run uses, defaults included.
-func (in *inputs) settings(m report.Meta, lines ...string) string {
-	s := fmt.Sprintf("model    %s, %s, sha256 %.12s\n", m.Model.Name, in.model, m.Model.SHA256)
+// settings prints what a run uses, defaults included. layers describes the model.
+func settings(m report.Meta, layers string, lines ...string) string {
+	s := fmt.Sprintf("model    %s, %s, sha256 %.12s\n", m.Model.Name, layers, m.Model.SHA256)
 	s += fmt.Sprintf("images   %s, %d from index %d, sha256 %.12s\n", m.Data.Images.Name, m.Data.N, m.Data.Offset, m.Data.SHA256)
-	s += fmt.Sprintf("backend  %s (%s), %s\n", m.Backend, m.Device, m.Precision)
+	if m.Device != "" {
+		m.Backend += " (" + m.Device + ")"
+	}
+	s += fmt.Sprintf("backend  %s, %s\n", m.Backend, m.Precision)
 	for _, l := range lines {
 		s += l + "\n"
 	}

@@ -20,13 +20,21 @@ const (
 	exitDone  = 0
 	exitError = 1 // could not do it
 	exitUsage = 2 // wrong usage
+	exitFail  = 3 // a model did not pass a check
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, end := context.WithCancel(context.Background())
+	atOnce, endAtOnce := context.WithCancel(context.Background())
+	ctx = context.WithValue(ctx, hardKey{}, atOnce)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
-		<-ctx.Done()
-		stop() // a second Ctrl-C ends the process at once
+		<-signals
+		end() // what is in hand is finished, where that pays
+		<-signals
+		signal.Stop(signals) // a third Ctrl-C ends the process whatever it does
+		endAtOnce()
 	}()
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
@@ -39,17 +47,24 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 			code = exitError
 		}
 	}()
-	root, started := newRoot(stdout, stderr)
+	root, began := newRoot(stdout, stderr)
+	started = args
 	root.SetArgs(args)
 	command, err := root.ExecuteContextC(ctx)
 	var usage usageError
 	switch {
 	case err == nil:
 		return exitDone
+	case errors.As(err, new(failedError)):
+		fmt.Fprintf(stderr, "advsweep: %v\n", err)
+		return exitFail
+	case errors.As(err, new(*stoppedError)):
+		fmt.Fprintf(stderr, "advsweep: %v\n", err)
+		return exitError
 	case errors.Is(err, context.Canceled):
 		fmt.Fprintln(stderr, "advsweep: interrupted; no result was written")
 		return exitError
-	case errors.As(err, &usage) || !*started:
+	case errors.As(err, &usage) || !*began:
 		fmt.Fprintf(stderr, "advsweep: %v\nRun '%s --help' for usage.\n", err, command.CommandPath())
 		return exitUsage
 	}
@@ -72,10 +87,10 @@ func asUsage(flag string, err error) error {
 	return usageError{fmt.Errorf("--%s: %w", flag, err)}
 }
 
-// newRoot returns the command tree. started tells, after execution, whether a verb's
+// newRoot returns the command tree. began tells, after execution, whether a verb's
 // own code began: errors before that are cobra's about the command line.
-func newRoot(stdout, stderr io.Writer) (root *cobra.Command, started *bool) {
-	started = new(bool)
+func newRoot(stdout, stderr io.Writer) (root *cobra.Command, began *bool) {
+	began = new(bool)
 	root = &cobra.Command{
 		Use:   "advsweep",
 		Short: "Measure how easily an image classifier is fooled",
@@ -98,13 +113,13 @@ nothing else. It runs on the CPU or, in a build with CUDA, on NVIDIA GPUs:
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
-	for _, c := range []*cobra.Command{newDemo(), newAttack(), newSweep(), newTrain(), newDevices(), newBench()} {
+	for _, c := range []*cobra.Command{newDemo(), newAttack(), newSweep(), newResume(), newMerge(), newCheck(), newTrain(), newDevices(), newBench()} {
 		verb := c.RunE
 		c.RunE = func(c *cobra.Command, args []string) error {
-			*started = true
+			*began = true
 			return verb(c, args)
 		}
 		root.AddCommand(c)
 	}
-	return root, started
+	return root, began
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -120,7 +121,7 @@ func TestDemo(t *testing.T) {
 		if _, err := png.Decode(bytes.NewReader(read(t, out, base+".png"))); err != nil {
 			t.Errorf("%s.png: %v", base, err)
 		}
-		decode(t, read(t, out, base+".json"), "seconds", "model", "bounds")
+		decode(t, read(t, out, base+".json"), "model", "bounds")
 	}
 	for base, attacks := range map[string]string{"2-fgsm-curve": "fgsm noise", "4-bim-curve": "bim noise", "curve": "fgsm bim noise"} {
 		rows, err := csv.NewReader(bytes.NewReader(read(t, out, base+".csv"))).ReadAll()
@@ -143,8 +144,8 @@ func TestDemo(t *testing.T) {
 			t.Errorf("%s.json: exact curve: %v, want %v", base, ok, exact)
 		}
 	}
-	if n := bytes.Count(read(t, out, "images.csv"), []byte("\n")); n != 51 {
-		t.Errorf("images.csv has %d lines, want one for each of 50 images and one above", n)
+	if n := bytes.Count(read(t, out, "images.csv"), []byte("\n")); n != 151 {
+		t.Errorf("images.csv has %d lines, want one for each of 50 images under 3 attacks and one above", n)
 	}
 	parts := decode(t, []byte(do(t, "demo", "--backend", "cpu", "--out", out, "--n", "5", "--eps", "0,0.1", "--format", "json")), "part1", "part2", "part3", "part4")
 	if len(parts) != 4 {
@@ -178,14 +179,15 @@ func TestSweepContract(t *testing.T) {
 	}, heads); d != "" {
 		t.Errorf("rows (-want +got):\n%s", d)
 	}
-	v := decode(t, read(t, out, "curve.json"), "version", "model", "data", "attacks", "eps", "bounds", "seed", "backend", "device",
-		"precision", "clean_accuracy", "zero_gradient_images", "rows", "seconds")
+	v := decode(t, read(t, out, "curve.json"), "version", "model", "data", "attacks", "eps", "bounds", "seed", "backend",
+		"precision", "clean_accuracy", "zero_gradient_images", "rows")
 	if v["bounds"] != "0,1" || len(v["rows"].([]any)) != 9 || v["data"].(map[string]any)["offset"] != 100.0 {
 		t.Errorf("bounds %v, %d rows, data %v", v["bounds"], len(v["rows"].([]any)), v["data"])
 	}
+	ran := decode(t, read(t, out, "run.json"), "version", "backend", "device", "threads", "seconds")
 	for _, part := range []string{"load", "compute", "write"} {
-		if s, ok := v["seconds"].(map[string]any)[part].(float64); !ok || s < 0 {
-			t.Errorf("seconds.%s is %v", part, v["seconds"])
+		if s, ok := ran["seconds"].(map[string]any)[part].(float64); !ok || s < 0 {
+			t.Errorf("seconds.%s is %v", part, ran["seconds"])
 		}
 	}
 
@@ -207,15 +209,14 @@ func TestSweepContract(t *testing.T) {
 		t.Errorf("precision %v on %v, want float64 on cpu", v["precision"], v["backend"])
 	}
 
-	// The same bytes from other threads and another folder, but for the times.
+	// The same bytes from other threads and another folder.
 	again := t.TempDir()
 	csvText := do(t, append(args[:len(args)-1:len(args)-1], again, "--threads", "1", "--format", "csv", "--quiet")...)
 	if csvText != string(data) {
 		t.Error("--format csv differs from curve.csv of the first run")
 	}
-	for _, name := range []string{"curve.csv", "curve.json", "curve.png", "curve.svg", "images.csv"} {
-		a, b := seconds.ReplaceAll(read(t, out, name), nil), seconds.ReplaceAll(read(t, again, name), nil)
-		if !bytes.Equal(a, b) {
+	for _, name := range []string{"curve.csv", "curve.json", "curve.png", "curve.svg", "images.csv", "classes.csv", "manifest.json", "chunks.log"} {
+		if !bytes.Equal(read(t, out, name), read(t, again, name)) {
 			t.Errorf("%s differs between two runs", name)
 		}
 	}
@@ -236,9 +237,10 @@ func TestExact(t *testing.T) {
 		}
 	}
 	rows, err := csv.NewReader(bytes.NewReader(read(t, out, "images.csv"))).ReadAll()
-	if err != nil || len(rows) != 41 || strings.Join(rows[0][:5], ",") != "index,label,clean,eps_star,intervals" {
+	if err != nil || len(rows) != 81 || strings.Join(rows[0][:5], ",") != "index,label,clean,eps_star,intervals" {
 		t.Fatalf("images.csv: %d rows, columns %v, error %v", len(rows), rows[0], err)
 	}
+	rows = rows[40:] // those of fgsm, below one that takes the place of the header
 	right := func(intervals string, eps float64) bool {
 		for _, v := range strings.FieldsFunc(intervals, func(r rune) bool { return r == ';' }) {
 			var lo, hi float64
@@ -290,10 +292,10 @@ func TestExact(t *testing.T) {
 		}
 	}
 
-	// The grid of a later run: the same counts, and no images.csv of an earlier run beside them.
+	// The grid of a later run: the same counts.
 	before := read(t, out, "curve.csv")
 	code, table, stderr := advsweep(t, append(args, "--exact=false")...)
-	if code != exitDone || strings.Contains(table, "every eps") || !strings.Contains(stderr, "removed "+filepath.Join(out, "images.csv")) {
+	if code != exitDone || strings.Contains(table, "every eps") {
 		t.Errorf("--exact=false: exit code %d\n%s%s", code, table, stderr)
 	}
 	if d := cmp.Diff(string(before), string(read(t, out, "curve.csv"))); d != "" {
@@ -301,9 +303,6 @@ func TestExact(t *testing.T) {
 	}
 	if bytes.Contains(read(t, out, "curve.json"), []byte(`"exact"`)) {
 		t.Error("--exact=false: curve.json has an exact curve")
-	}
-	if _, err := os.Stat(filepath.Join(out, "images.csv")); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("images.csv of an earlier run is left (%v)", err)
 	}
 
 	// Not one that was edited.
@@ -315,15 +314,6 @@ func TestExact(t *testing.T) {
 	for _, more := range []string{"--exact", "--exact=false"} {
 		if code, _, stderr := advsweep(t, append(args, more)...); code != exitError || !strings.Contains(stderr, mine) || string(read(t, mine)) != "edited\n" {
 			t.Errorf("%s: exit code %d, %q, file now %q", more, code, stderr, read(t, mine))
-		}
-	}
-
-	// Where nothing can be exact, nothing is, unless asked for.
-	for _, more := range [][]string{{"--attack", "noise"}, {"--eps", "0"}} {
-		none := t.TempDir()
-		do(t, append(args[:len(args)-1:len(args)-1], append([]string{none}, more...)...)...)
-		if _, err := os.Stat(filepath.Join(none, "images.csv")); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("%v: images.csv is there (%v)", more, err)
 		}
 	}
 }
@@ -480,7 +470,20 @@ func TestRefusals(t *testing.T) {
 		{"sweep --n 1001", exitUsage, "1000 images"},
 		{"sweep --offset 1000", exitUsage, "1000 images"},
 		{"sweep --offset -1", exitUsage, "--offset -1"},
-		{"sweep --attack pgd", exitUsage, "fgsm, bim, noise"},
+		{"sweep --attack deepfool", exitUsage, "fgsm, bim, pgd"},
+		{"sweep --attack pgd:k=3", exitUsage, "unknown option"},
+		{"sweep --attack worst,worst", exitUsage, "twice"},
+		{"sweep --norm l1", exitUsage, "want linf or l2"},
+		{"sweep --loss hinge", exitUsage, "want ce, cw or dlr"},
+		{"sweep --step 0", exitUsage, "eps/k"},
+		{"sweep --restarts 0", exitUsage, "--restarts 0"},
+		{"sweep --decay -1", exitUsage, "--decay -1"},
+		{"sweep --target dog", exitUsage, "least-likely"},
+		{"sweep --target 10 --n 2", exitError, "classes 0 to 9"},
+		{"sweep --shard 3/2", exitUsage, "3/16"},
+		{"merge", exitUsage, "at least 1 arg"},
+		{"merge nowhere", exitError, "nowhere"},
+		{"resume nowhere", exitError, "holds no run"},
 		{"sweep --attack fgsm,fgsm", exitUsage, "twice"},
 		{"sweep --steps 0", exitUsage, "--steps 0"},
 		{"sweep --bounds 1,0", exitUsage, "lo < hi"},
@@ -655,8 +658,24 @@ func TestInterrupt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if code != exitError || !strings.Contains(stderr.String(), "interrupted") || len(entries) != 0 {
-		t.Errorf("exit code %d, %q, files %v; want 1, interrupted, none", code, stderr.String(), entries)
+	if code != exitError || !strings.Contains(stderr.String(), "0 of 3 chunks") || slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.Name() == "curve.csv" }) {
+		t.Errorf("exit code %d, %q, files %v; want 1, 0 of 3 chunks, no results", code, stderr.String(), entries)
+	}
+	// It goes on, from any folder, to the bytes of a run that nothing stopped.
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	do(t, "resume", out)
+	if now, err := os.Getwd(); err != nil || now != here {
+		t.Errorf("resume leaves the process in %s, want %s (%v)", now, here, err)
+	}
+	whole := t.TempDir()
+	do(t, "sweep", "--out", whole)
+	for _, name := range sweepNames {
+		if !bytes.Equal(read(t, out, name), read(t, whole, name)) {
+			t.Errorf("%s differs from that of a run that nothing stopped", name)
+		}
 	}
 }
 
@@ -668,7 +687,7 @@ func TestHelp(t *testing.T) {
 	}
 	meaning := map[string]string{}
 	line := regexp.MustCompile(`(?m)^ +(?:-\w, )?--([a-z-]+)\b(.*)$`)
-	for _, verb := range []string{"demo", "attack", "sweep", "train", "devices", "bench"} {
+	for _, verb := range []string{"demo", "attack", "sweep", "resume", "merge", "train", "devices", "bench"} {
 		text := do(t, verb, "--help")
 		if !strings.Contains(text, "Examples:") {
 			t.Errorf("%s: no examples", verb)

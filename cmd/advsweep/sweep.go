@@ -5,11 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
 
-	"advsweep/dataset"
+	"advsweep/attack"
 	"advsweep/pipeline"
 	"advsweep/report"
 
@@ -18,50 +19,60 @@ import (
 
 func newSweep() *cobra.Command {
 	var f flags
+	var shard string
 	c := &cobra.Command{
 		Use:   "sweep",
-		Short: "Accuracy as a function of eps: curve.csv, .json, .png, .svg, and images.csv",
-		Long: `Attack every image at every eps and count what is still classified correctly.
+		Short: "Accuracy as a function of eps: curve.csv, .json, .png, .svg, images.csv, classes.csv",
+		Long: `Attack every image at every eps and report what is still classified correctly.
 
 curve.csv has a row for each attack and eps: attack,steps,eps,n,correct,accuracy,
 ci_low,ci_high (95 % Wilson interval),zero_gradient (images that the attack could
 not move because their gradient is zero in every pixel),bounds_low,bounds_high
-(empty without bounds). curve.json has the same rows and everything needed to repeat
-the run.
+(empty without bounds),norm,fooled (right as they are, wrong now),success_rate (of
+those that are right as they are),success_low,success_high,within (right at every
+eps up to this one),rounded_correct (right once pixels are rounded to 8 bits within
+the ball),mean_linf,mean_l2,mean_l0 (of the perturbation). curve.json has the same
+rows and everything needed to repeat the run. images.csv has a row for each image
+under each attack, classes.csv for each class at each eps with what it is taken for.
 
-On the CPU the curve of FGSM is exact: from eps 0 to the largest of --eps each image is
-followed through every linear region of the model, and the counts at --eps are read off
-what was found. curve.json then has each jump of the curve, and images.csv a row for each
-image: index,label,clean (the class that the model gives the clean image),eps_star (the
-least eps at which it is wrong, empty if there is none),intervals (where it is right, as
-lo:hi;lo:hi),zero_gradient,disagreed (ends of intervals of which a forward pass said
-otherwise). BIM and noise are measured at --eps only, and so is FGSM with --exact=false
-and on CUDA.`,
+On the CPU the curve of FGSM on a stack of Linear and ReLU is also exact: from eps 0 to
+the largest of --eps each image is followed through every linear region of the model.
+curve.json then has each jump of the curve, and images.csv the intervals of each image.
+
+What is done is safe in --out at once. After Ctrl-C, which finishes the chunk in hand, or
+a kill the same command goes on, and its files are the same, byte for byte.`,
 		Example: `  advsweep sweep
   advsweep sweep --attack fgsm,bim,noise --steps 5 --eps 0:0.5:0.025
-  advsweep sweep --bounds 0,1 --eps 0,4/255,8/255,16/255
-  advsweep sweep --model my.safetensors --data mnist/ --n 10000 --format csv`,
+  advsweep sweep --attack worst --bounds 0,1 --eps 0,4/255,8/255,16/255
+  advsweep sweep --attack pgd:restarts=5,mifgsm --norm l2 --eps 0:3:0.5
+  advsweep sweep --model my.onnx --data mnist/ --n 10000 --format csv`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return f.sweep(c) },
+		RunE: func(c *cobra.Command, _ []string) error { return f.sweep(c, shard) },
 	}
 	f.addInputs(c)
-	c.Flags().StringVar(&f.attack, "attack", "fgsm", "`LIST` of fgsm, bim, noise (random ±eps signs, the control)")
-	f.addSteps(c)
+	f.addAttacks(c, "fgsm", "`LIST` of "+strings.Join(attack.Names, ", ")+"; options as in pgd:steps=20:restarts=5")
 	f.addEpsList(c)
 	f.addExact(c)
+	f.addRounded(c)
 	f.addBounds(c)
 	f.addRange(c)
+	c.Flags().StringVar(&shard, "shard", "", "do part `I/N` of the work only, I from 1; see 'advsweep merge'")
 	f.addBackend(c)
-	f.addSeed(c, "noise")
+	f.addSeed(c, "random draws")
 	f.addOutput(c)
 	return c
 }
 
-func (f *flags) sweep(c *cobra.Command) error {
-	s, err := f.parseSweep(f.attack)
+func (f *flags) sweep(c *cobra.Command, part string) error {
+	shard, err := parseShard(part)
 	if err != nil {
 		return err
 	}
+	s, err := f.parseSweep(c, f.attack)
+	if err != nil {
+		return err
+	}
+	f.warnShort(c, s)
 	if s.Exact, err = f.canBeExact(c, s); err != nil {
 		return err
 	}
@@ -70,65 +81,55 @@ func (f *flags) sweep(c *cobra.Command) error {
 		return err
 	}
 	defer in.backend.Close()
-	set := in.set
 	s.Exact = s.Exact && f.follows(c, in)
-	folder, err := f.openFolder(s, curveNames("curve")...)
+	s.Outcomes, s.Rounded = true, f.rounded
+	folder, err := report.OpenFolder(f.out, append(sweepNames, runName)...)
 	if err != nil {
 		return err
 	}
-	res, compute, err := in.runSweep(c, f.quiet, set, s)
+	res, m, compute, err := f.runSweep(c, in, s, shard)
+	if res == nil || err != nil {
+		return err
+	}
+	start := time.Now()
+	files, err := sweepFiles(&m, res)
 	if err != nil {
 		return err
 	}
-	meta := in.meta(set, f.seed)
-	seconds := report.Seconds{Load: in.load.Seconds(), Compute: compute.Seconds()}
-	drawn, err := curveFiles(in, res, meta, seconds, drawing{"curve", "Accuracy against eps", nil})
+	run, err := in.runFile(f, report.Seconds{Load: in.load.Seconds(), Compute: compute.Seconds(), Write: time.Since(start).Seconds()})
 	if err != nil {
 		return err
 	}
-	files := drawn[0]
-	return f.finish(c, folder, append(files, imageFiles(in, res)...), func(w *bytes.Buffer) error { return f.printCurves(w, in, meta, res, files) })
+	return f.finish(c, folder, append(files, run), func(w *bytes.Buffer) error { return f.printCurves(w, &m, in.backend.Device(), res, files) })
 }
 
-// imagesName is the file of the exact curve's images.
-const imagesName = "images.csv"
+// The files of a sweep beside its plots and their data.
+const (
+	imagesName  = "images.csv"
+	classesName = "classes.csv"
+	runName     = "run.json"
+)
 
-// openFolder opens the folder for the files called names, and for images.csv if s is exact. If not, one of an earlier run will
-// go.
-func (f *flags) openFolder(s pipeline.Sweep, names ...string) (*report.Folder, error) {
-	if s.Exact {
-		return report.OpenFolder(f.out, append(names, imagesName)...)
-	}
-	folder, err := report.OpenFolder(f.out, names...)
+// sweepNames are the files that follow from what a sweep found, and so are the same however it was run.
+var sweepNames = append(curveNames("curve"), imagesName, classesName)
+
+// sweepFiles makes the files of sweepNames.
+func sweepFiles(m *report.Manifest, res *pipeline.Result) ([]report.File, error) {
+	drawn, err := curveFiles(m, res, drawing{"curve", "Accuracy against eps", nil})
 	if err != nil {
 		return nil, err
 	}
-	return folder, folder.Outdated(imagesName)
+	return append(drawn[0], report.File{Name: imagesName, Data: report.ImagesCSV(res, m.Precision)}, report.File{Name: classesName, Data: report.ClassesCSV(res)}), nil
 }
 
-// imageFiles is images.csv of the first curve of res that is exact, if there is one.
-func imageFiles(in *inputs, res *pipeline.Result) []report.File {
-	for _, curve := range res.Curves {
-		if curve.Exact != nil {
-			return []report.File{{Name: imagesName, Data: report.ImagesCSV(in.set.First, in.set.Labels, curve.Exact, in.backend.Precision())}}
-		}
+// runFile says where and how fast in ran.
+func (in *inputs) runFile(f *flags, s report.Seconds) (report.File, error) {
+	threads := f.threads
+	if threads == 0 {
+		threads = runtime.GOMAXPROCS(0)
 	}
-	return nil
-}
-
-// runSweep runs s with progress on standard error and returns how long it took.
-func (in *inputs) runSweep(c *cobra.Command, quiet bool, set *dataset.Set, s pipeline.Sweep) (*pipeline.Result, time.Duration, error) {
-	p := newProgress(c.ErrOrStderr(), quiet, "sweep")
-	defer p.finish()
-	s.Progress = p.update
-	start := time.Now()
-	res, err := s.Run(c.Context(), in.backend, set)
-	took := time.Since(start)
-	if err == nil {
-		p.finish()
-		warn(c.ErrOrStderr(), res)
-	}
-	return res, took, err
+	data, err := report.RunJSON(in.meta(in.set, f.seed), threads, s)
+	return report.File{Name: runName, Data: data}, err
 }
 
 // warn says on standard error, also where no notes are wanted, that an exact curve did not pass its check.
@@ -155,15 +156,13 @@ type drawing struct {
 	curves      []int // of the result; nil is all
 }
 
-// curveFiles draws and encodes drawings of res, all at once, and returns the files of each. The time that
-// this takes is Seconds.Write, all but the encoding of the JSON that says so.
-func curveFiles(in *inputs, res *pipeline.Result, meta report.Meta, s report.Seconds, drawings ...drawing) ([][]report.File, error) {
-	start := time.Now()
+// curveFiles draws and encodes drawings of res, all at once, and returns the files of each.
+func curveFiles(m *report.Manifest, res *pipeline.Result, drawings ...drawing) ([][]report.File, error) {
 	pngs, svgs := make([][]byte, len(drawings)), make([][]byte, len(drawings))
 	errs := make([]error, 2*len(drawings))
 	var wg sync.WaitGroup
 	for i, d := range drawings {
-		fig := report.Figure{Title: d.title, Model: meta.Model.Name + " " + in.model.String(), Result: res, Curves: d.curves}
+		fig := report.Figure{Title: d.title, Model: m.Model.Name + " " + m.Layers, Result: res, Curves: d.curves}
 		wg.Go(func() { pngs[i], errs[2*i] = fig.PNG() })
 		wg.Go(func() { svgs[i], errs[2*i+1] = fig.SVG() })
 	}
@@ -173,14 +172,13 @@ func curveFiles(in *inputs, res *pipeline.Result, meta report.Meta, s report.Sec
 			return nil, err
 		}
 	}
-	s.Write = time.Since(start).Seconds()
 	all := make([][]report.File, len(drawings))
 	for i, d := range drawings {
 		part := res
 		if d.curves != nil {
 			part = res.Select(d.curves...)
 		}
-		json, err := report.CurveJSON(meta, part, s)
+		json, err := report.CurveJSON(m.Meta, part)
 		if err != nil {
 			return nil, err
 		}
@@ -190,8 +188,8 @@ func curveFiles(in *inputs, res *pipeline.Result, meta report.Meta, s report.Sec
 	return all, nil
 }
 
-// printCurves writes res to standard output in the chosen format. files are those of curveFiles.
-func (f *flags) printCurves(w *bytes.Buffer, in *inputs, meta report.Meta, res *pipeline.Result, files []report.File) error {
+// printCurves writes res to standard output in the chosen format. files are those of curveFiles; device is empty where nothing was computed.
+func (f *flags) printCurves(w *bytes.Buffer, m *report.Manifest, device string, res *pipeline.Result, files []report.File) error {
 	switch f.format {
 	case "csv":
 		w.Write(files[0].Data)
@@ -204,7 +202,13 @@ func (f *flags) printCurves(w *bytes.Buffer, in *inputs, meta report.Meta, res *
 	for _, curve := range res.Curves {
 		names = append(names, curve.Attack.Label())
 	}
-	w.WriteString(in.settings(meta, "attacks  "+strings.Join(names, "; "), fmt.Sprintf("eps      %s, bounds %s, seed %d", f.eps, f.bounds, f.seed), ""))
+	eps := f.eps
+	if eps == "" {
+		eps = fmt.Sprintf("%d from %v to %v", len(m.Eps), m.Eps[0], m.Eps[len(m.Eps)-1])
+	}
+	meta := m.Meta
+	meta.Device = device
+	w.WriteString(settings(meta, m.Layers, "attacks  "+strings.Join(names, "; "), fmt.Sprintf("eps      %s, bounds %s, seed %d", eps, m.Bounds, m.Seed), ""))
 	return report.CurveTable(w, res)
 }
 

@@ -35,8 +35,8 @@ func Run(t *testing.T, a ref.Rounding, open func(t *testing.T, m *model.Model) B
 		f    func(*testing.T)
 	}{
 		{"values", s.values}, {"steps", s.steps}, {"saturated", s.saturated}, {"special", s.special}, {"not a number", s.notANumber},
-		{"ball", s.ball}, {"rows", s.rows}, {"stuck", s.stuck}, {"noise", s.noise}, {"count", s.count}, {"refusals", s.refusals}, {"states", s.states},
-		{"general steps", s.generalSteps}, {"general rows", s.generalRows}, {"losses", s.losses}, {"draws", s.draws}, {"momentum", s.momentum},
+		{"ball", s.ball}, {"rows", s.rows}, {"stuck", s.stuck}, {"noise", s.noise}, {"count", s.count}, {"refusals", func(t *testing.T) { s.refusals(t, tiny()) }}, {"states", func(t *testing.T) { s.states(t, tiny()) }},
+		{"general steps", s.generalSteps}, {"general rows", s.generalRows}, {"properties", s.properties}, {"losses", s.losses}, {"draws", s.draws}, {"momentum", s.momentum},
 		{"general not finite", s.generalNotFinite}, {"slots", s.slots}, {"round", s.round}, {"norms", s.norms}, {"general refusals", s.generalRefusals},
 	} {
 		t.Run(c.name, c.f)
@@ -122,99 +122,108 @@ func (s suite) values(t *testing.T) {
 			}
 			t.Run(fmt.Sprintf("%v/B=%d", sizes, n), func(t *testing.T) {
 				r := rand.New(rand.NewPCG(uint64(n), uint64(len(sizes))))
-				m := ref.RandomModel(r, 1, sizes...)
-				x, labels := batch(r, n, m)
-				b := s.load(t, m, x, labels)
-				u := s.rounding
-				must(t, b.Begin(t.Context(), 0, n, []float64{0}))
-				d, err := b.Logits(t.Context())
-				logits := get(t, d, err)
-				d, err = b.InputGradient(t.Context())
-				grads := get(t, d, err)
-				classes := make([]int32, n)
-				must(t, b.Predictions(t.Context(), classes))
-				for i := range n {
-					px := ref.Pixels(image(x, i), u)
-					want, _ := ref.BoundForward(m, px, u)
-					for j, v := range want {
-						check(t, fmt.Sprintf("image %d: logit %d", i, j), logits[i][j], v)
-					}
-					if got := int(classes[i]); got != ref.Argmax(logits[i]) {
-						t.Fatalf("image %d: class %d, logits %v", i, got, logits[i])
-					}
-					for k, v := range ref.BoundInputGradient(m, px, int(labels[i]), u) {
-						check(t, fmt.Sprintf("image %d: gradient at pixel %d", i, k), grads[i][k], v)
-					}
-				}
+				s.valuesOf(t, ref.RandomModel(r, 1, sizes...), r, n)
 			})
 		}
 	}
 }
 
-// steps walks FGSM and an iterated attack along the reference, starting each step of the
-// reference at the backend's own x, so that a sign that both may call is no excuse later.
+// valuesOf compares those of n images.
+func (s suite) valuesOf(t *testing.T, m *model.Model, r *rand.Rand, n int) {
+	x, labels := batch(r, n, m)
+	b := s.load(t, m, x, labels)
+	u := s.rounding
+	must(t, b.Begin(t.Context(), 0, n, []float64{0}))
+	d, err := b.Logits(t.Context())
+	logits := get(t, d, err)
+	d, err = b.InputGradient(t.Context())
+	grads := get(t, d, err)
+	classes := make([]int32, n)
+	must(t, b.Predictions(t.Context(), classes))
+	for i := range n {
+		px := ref.Pixels(image(x, i), u)
+		want, _ := ref.BoundForward(m, px, u)
+		for j, v := range want {
+			check(t, fmt.Sprintf("image %d: logit %d", i, j), logits[i][j], v)
+		}
+		if got := int(classes[i]); got != ref.Argmax(logits[i]) {
+			t.Fatalf("image %d: class %d, logits %v", i, got, logits[i])
+		}
+		for k, v := range ref.BoundInputGradient(m, px, int(labels[i]), u) {
+			check(t, fmt.Sprintf("image %d: gradient at pixel %d", i, k), grads[i][k], v)
+		}
+	}
+}
+
+// steps follows FGSM and an iterated attack.
 func (s suite) steps(t *testing.T) {
-	eps := []float64{0, 0.02, 0.1, 0.7}
 	for _, bounds := range []attack.Bounds{{}, {Lo: 0, Hi: 1}, {Lo: -0.25, Hi: 1.125}} {
 		for _, k := range []int{1, 3} {
 			t.Run(fmt.Sprintf("bounds=%s/K=%d", bounds, k), func(t *testing.T) {
 				r := rand.New(rand.NewPCG(1, 2))
 				m := ref.RandomModel(r, 1, 30, 17, 23, 10)
-				const n = 33
-				x0, labels := batch(r, n, m)
-				b := s.load(t, m, x0, labels)
-				u := s.rounding
-				must(t, b.Begin(t.Context(), 0, n, eps))
-				a := attack.BIM(k)
-				unsure, moves := 0, 0
-				for step := range k {
-					d, err := b.Images(t.Context())
-					before := get(t, d, err)
-					must(t, b.Step(t.Context(), a.At(step, eps, bounds)))
-					d, err = b.Images(t.Context())
-					after := get(t, d, err)
-					d, err = b.Logits(t.Context())
-					logits := get(t, d, err)
-					for row := range before {
-						want, _ := ref.BoundForward(m, ref.OnRay(after[row], image(x0, row/len(eps)), u), u)
-						for j, v := range want {
-							check(t, fmt.Sprintf("row %d: logit %d", row, j), logits[row][j], v)
-						}
-						i, e := row/len(eps), eps[row%len(eps)]
-						size := e / float64(k)
-						g := ref.BoundInputGradient(m, ref.OnRay(before[row], image(x0, i), u), int(labels[i]), u)
-						signs := make([]float64, len(g))
-						for p, v := range g {
-							moves++
-							if math.Abs(v.V) > v.Err {
-								signs[p] = v.V
-							} else { // either sign is right: take the backend's
-								unsure++
-								signs[p] = after[row][p] - before[row][p]
-							}
-						}
-						for p, want := range ref.SignStep(before[row], image(x0, i), signs, size, e, bounds) {
-							// x, x0, eps, size and their sums are rounded once each.
-							tol := 8 * u.Unit * (math.Abs(before[row][p]) + e + 1)
-							if math.Abs(g[p].V) <= g[p].Err {
-								tol += 2 * size // 0 is a third answer
-							}
-							check(t, fmt.Sprintf("row %d: pixel %d", row, p), after[row][p], ref.Value{V: want, Err: tol})
-							if !bounds.None() && !(after[row][p] >= bounds.Lo && after[row][p] <= bounds.Hi) {
-								t.Fatalf("row %d: pixel %d is %v, outside %v", row, p, after[row][p], bounds)
-							}
-							if e == 0 && after[row][p] != before[row][p] {
-								t.Fatalf("row %d: pixel %d moved from %v to %v at eps 0", row, p, before[row][p], after[row][p])
-							}
-						}
-					}
-				}
+				unsure, moves := s.follow(t, m, r, 33, bounds, k, func(x, x0 []float64) []ref.Value { return ref.OnRay(x, x0, s.rounding) })
 				if unsure*20 > moves && s.rounding != ref.TF32 { // whose bound on a gradient is wider than most of them
 					t.Errorf("%d of %d signs are within rounding of 0: the test says too little", unsure, moves)
 				}
 			})
 		}
 	}
+}
+
+// follow walks an attack of k steps along the reference, starting each step of the reference at the backend's own x, so that a sign that
+// both may call is no excuse later. pixels bounds x, which the backend may never have formed. It returns how many
+// signs of how many were too near to 0 to judge.
+func (s suite) follow(t *testing.T, m *model.Model, r *rand.Rand, n int, bounds attack.Bounds, k int, pixels func(x, x0 []float64) []ref.Value) (unsure, moves int) {
+	eps := []float64{0, 0.02, 0.1, 0.7}
+	x0, labels := batch(r, n, m)
+	b := s.load(t, m, x0, labels)
+	u := s.rounding
+	must(t, b.Begin(t.Context(), 0, n, eps))
+	a := attack.BIM(k)
+	for step := range k {
+		d, err := b.Images(t.Context())
+		before := get(t, d, err)
+		must(t, b.Step(t.Context(), a.At(step, eps, bounds)))
+		d, err = b.Images(t.Context())
+		after := get(t, d, err)
+		d, err = b.Logits(t.Context())
+		logits := get(t, d, err)
+		for row := range before {
+			want, _ := ref.BoundForward(m, pixels(after[row], image(x0, row/len(eps))), u)
+			for j, v := range want {
+				check(t, fmt.Sprintf("row %d: logit %d", row, j), logits[row][j], v)
+			}
+			i, e := row/len(eps), eps[row%len(eps)]
+			size := e / float64(k)
+			g := ref.BoundInputGradient(m, pixels(before[row], image(x0, i)), int(labels[i]), u)
+			signs := make([]float64, len(g))
+			for p, v := range g {
+				moves++
+				if math.Abs(v.V) > v.Err || v.V == 0 && v.Err == 0 {
+					signs[p] = v.V
+				} else { // either sign is right: take the backend's
+					unsure++
+					signs[p] = after[row][p] - before[row][p]
+				}
+			}
+			for p, want := range ref.SignStep(before[row], image(x0, i), signs, size, e, bounds) {
+				// x, x0, eps, size and their sums are rounded once each.
+				tol := 8 * u.Unit * (math.Abs(before[row][p]) + e + 1)
+				if math.Abs(g[p].V) <= g[p].Err && g[p].Err > 0 {
+					tol += 2 * size // 0 is a third answer
+				}
+				check(t, fmt.Sprintf("row %d: pixel %d", row, p), after[row][p], ref.Value{V: want, Err: tol})
+				if !bounds.None() && !(after[row][p] >= bounds.Lo && after[row][p] <= bounds.Hi) {
+					t.Fatalf("row %d: pixel %d is %v, outside %v", row, p, after[row][p], bounds)
+				}
+				if e == 0 && after[row][p] != before[row][p] {
+					t.Fatalf("row %d: pixel %d moved from %v to %v at eps 0", row, p, before[row][p], after[row][p])
+				}
+			}
+		}
+	}
+	return unsure, moves
 }
 
 // ball takes steps so long that only the projection keeps rows in the ball: after two of size
@@ -256,6 +265,11 @@ func (s suite) stuck(t *testing.T) {
 	copy(m.Layers[0].(model.Linear).Weight.Data().([]float32), []float32{1, 1})
 	m.Layers[0].(model.Linear).Bias.Data().([]float32)[0] = -1
 	m.Layers[2].(model.Linear).Weight.Data().([]float32)[1] = 1
+	s.stuckOf(t, m)
+}
+
+// stuckOf is stuck of a model of two pixels.
+func (s suite) stuckOf(t *testing.T, m *model.Model) {
 	x := tensor.New(tensor.WithShape(4, 2), tensor.WithBacking([]float64{1, 1, 1, 1, 0, 0, 1, 1}))
 	for _, bounds := range []attack.Bounds{{}, {Lo: -9, Hi: 9}} {
 		for lo, want := range [][]bool{{false, false, true, false}, {false, true, false}, {true, false}, {false}} {
@@ -279,8 +293,11 @@ func (s suite) stuck(t *testing.T) {
 // must still be that of the truth, and no image may count as not attacked.
 func (s suite) saturated(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 3))
-	m := ref.RandomModel(r, 30, 20, 16, 5)
-	const n = 200
+	s.saturatedOf(t, ref.RandomModel(r, 30, 20, 16, 5), r, 200)
+}
+
+// saturatedOf is saturated of n images.
+func (s suite) saturatedOf(t *testing.T, m *model.Model, r *rand.Rand, n int) {
 	x, labels := batch(r, n, m)
 	for i := range labels { // confident and right
 		z, _ := ref.Forward(m, image(x, i))
@@ -455,14 +472,15 @@ func (s suite) notANumber(t *testing.T) {
 // rows computes the same (image, eps) pairs in batches of all kinds: every bit must agree.
 func (s suite) rows(t *testing.T) {
 	for _, bounds := range []attack.Bounds{{}, {Lo: 0, Hi: 1}} {
-		t.Run("bounds="+bounds.String(), func(t *testing.T) { s.rowsWithin(t, bounds) })
+		t.Run("bounds="+bounds.String(), func(t *testing.T) {
+			r := rand.New(rand.NewPCG(5, 5))
+			s.rowsOf(t, ref.RandomModel(r, 1, 50, 37, 29, 10), r, 201, bounds)
+		})
 	}
 }
 
-func (s suite) rowsWithin(t *testing.T, bounds attack.Bounds) {
-	r := rand.New(rand.NewPCG(5, 5))
-	m := ref.RandomModel(r, 1, 50, 37, 29, 10)
-	const n = 201
+// rowsOf is rows of n images within bounds.
+func (s suite) rowsOf(t *testing.T, m *model.Model, r *rand.Rand, n int, bounds attack.Bounds) {
 	x, labels := batch(r, n, m)
 	eps := []float64{0, 0.05, 0.1, 0.35, 0.4}
 	type found struct {
@@ -560,6 +578,12 @@ func (s suite) noise(t *testing.T) {
 func (s suite) count(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 9))
 	m := ref.RandomModel(r, 1, 30, 17, 5)
+	l := m.Layers[0].(model.Linear)
+	s.countOf(t, m, r, l.Weight.Data().([]float32), l.Bias.Data().([]float32))
+}
+
+// countOf is count of a model of 30 pixels and 5 classes, whose first layer has a weight and a bias and a ReLU above it.
+func (s suite) countOf(t *testing.T, m *model.Model, r *rand.Rand, weight, bias []float32) {
 	const n = 70
 	pixels := make([]float32, n*30)
 	for i := range pixels {
@@ -570,8 +594,8 @@ func (s suite) count(t *testing.T) {
 		labels[i] = int32(r.IntN(5))
 	}
 	const dark, bad = 40, 60
-	for o := range m.Layers[0].(model.Linear).Bias.Data().([]float32) { // only light passes the first ReLU
-		m.Layers[0].(model.Linear).Bias.Data().([]float32)[o] = -0.01
+	for o := range bias { // only light passes the first ReLU
+		bias[o] = -0.01
 	}
 	clear(pixels[dark*30:][:30])
 	x := tensor.New(tensor.WithShape(n, 30), tensor.WithBacking(pixels))
@@ -640,8 +664,8 @@ func (s suite) count(t *testing.T) {
 		return // holds the logits below
 	}
 	pixels[bad*30] = 1e38
-	for i := range m.Layers[0].(model.Linear).Weight.Data().([]float32) {
-		m.Layers[0].(model.Linear).Weight.Data().([]float32)[i] *= 100
+	for i := range weight {
+		weight[i] *= 100
 	}
 	b := s.load(t, m, x, labels)
 	must(t, b.Begin(t.Context(), 50, n, eps))
@@ -652,9 +676,11 @@ func (s suite) count(t *testing.T) {
 	}
 }
 
-// refusals feeds bad input: an error each, and no panic.
-func (s suite) refusals(t *testing.T) {
-	m := ref.RandomModel(rand.New(rand.NewPCG(1, 1)), 1, 4, 3, 2)
+// tiny is a model of 4 pixels and 2 classes.
+func tiny() *model.Model { return ref.RandomModel(rand.New(rand.NewPCG(1, 1)), 1, 4, 3, 2) }
+
+// refusals feeds bad input to a model of 4 pixels and 2 classes: an error each, and no panic.
+func (s suite) refusals(t *testing.T, m *model.Model) {
 	dense := func(shape []int, data any) *tensor.Dense {
 		return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(data))
 	}
@@ -723,9 +749,8 @@ func (s suite) refusals(t *testing.T) {
 	}
 }
 
-// states calls methods out of order, with an ended context, on an empty batch, and after Close.
-func (s suite) states(t *testing.T) {
-	m := ref.RandomModel(rand.New(rand.NewPCG(1, 1)), 1, 4, 3, 2)
+// states calls methods of a backend with m out of order, with an ended context, on an empty batch, and after Close.
+func (s suite) states(t *testing.T, m *model.Model) {
 	x, labels := batch(rand.New(rand.NewPCG(2, 2)), 200, m)
 	eps := []float64{0.1}
 	step := attack.FGSM().At(0, eps, attack.Bounds{})

@@ -138,9 +138,19 @@ func Ready(eps, room, rows int) error {
 }
 
 // NotFinite is the error of a step whose gradient at an image of the data set is not finite.
-func NotFinite(image int, precision string) error {
-	return fmt.Errorf("step: image %d: the gradient is not finite in %s", image, precision)
+func NotFinite(image int, precision string) error { return notFinite{image, precision} }
+
+type notFinite struct {
+	image     int
+	precision string
 }
+
+func (e notFinite) Error() string {
+	return fmt.Sprintf("step: image %d: the gradient is not finite in %s", e.image, e.precision)
+}
+
+// NotFiniteImage is the image, by its index in the data set.
+func (e notFinite) NotFiniteImage() int { return e.image }
 
 // Convert rounds src to dst, as long.
 func Convert[D, S Float](dst []D, src []S) {

@@ -9,6 +9,9 @@ type Vector[T Float] struct {
 	add                        func(n int, dst, c *T)
 	move                       func(n int, xs, v, diff, g, x0 *T, size, eps, lo, hi T) (zero, finite bool)
 	kinked                     lister[T]
+	larger                     func(rows, n int, y *T, ldy int, x *T, ldx int)
+	hand                       func(rows, n int, dx *T, ldx int, x, y *T, ldy int, d *T)
+	gate                       func(n int, d, m *T)
 }
 
 // A lister makes a list, for GroupRows rows, for two or for one.
@@ -138,4 +141,46 @@ func (x Vector[T]) Kinked(list []uint32, p []T, z0, z1 []T) int {
 		at = x.kinked(from, &list[0], &p[0], 0, &z0[0], &z1[0], 0)
 	}
 	return kinkedGo(list, p, z0, z1, from, at)
+}
+
+// Larger writes y = max(y, x) for rows of n elements, of y with stride ldy and of x with ldx. A NaN of either stays.
+func (x Vector[T]) Larger(rows, n int, y []T, ldy int, v []T, ldx int) {
+	if rows == 0 || n == 0 {
+		return
+	}
+	_, _ = y[(rows-1)*ldy+n-1], v[(rows-1)*ldx+n-1]
+	k := x.assembly(n)
+	if k > 0 {
+		x.larger(rows, k, &y[0], ldy, &v[0], ldx)
+	}
+	if k < n {
+		largerGo(rows, n-k, y[k:], ldy, v[k:], ldx)
+	}
+}
+
+// Hand takes rows of n elements: dx and v have stride ldx, y and d have ldy. Where v is not below y (a NaN is not), it adds
+// d to dx and clears it, so that of several calls the first that finds y's element takes d.
+func (x Vector[T]) Hand(rows, n int, dx []T, ldx int, v, y []T, ldy int, d []T) {
+	if rows == 0 || n == 0 {
+		return
+	}
+	lastX, lastY := (rows-1)*ldx+n-1, (rows-1)*ldy+n-1
+	_, _, _, _ = dx[lastX], v[lastX], y[lastY], d[lastY]
+	k := x.assembly(n)
+	if k > 0 {
+		x.hand(rows, k, &dx[0], ldx, &v[0], &y[0], ldy, &d[0])
+	}
+	if k < n {
+		handGo(rows, n-k, dx[k:], ldx, v[k:], y[k:], ldy, d[k:])
+	}
+}
+
+// Gate writes d = 0 where m <= 0; a NaN of m is not. m may be d: a ReLU.
+func (x Vector[T]) Gate(d, m []T) {
+	m = m[:len(d)]
+	k := x.assembly(len(d))
+	if k > 0 {
+		x.gate(k, &d[0], &m[0])
+	}
+	gateGo(d[k:], m[k:])
 }

@@ -69,6 +69,21 @@ func avx512_float32_move(n int, xs *float32, v *float32, diff *float32, dx *floa
 //go:noescape
 func avx512_float32_kinked1(n int, list *uint32, a *float32, lda int, v *float32, m *float32, ld int) int
 
+// avx512_float32_larger is largerGo.
+//
+//go:noescape
+func avx512_float32_larger(rows int, n int, y *float32, ldy int, x *float32, ldx int)
+
+// avx512_float32_hand is handGo.
+//
+//go:noescape
+func avx512_float32_hand(rows int, n int, dx *float32, ldx int, x *float32, y *float32, ldy int, d *float32)
+
+// avx512_float32_gate is gateGo.
+//
+//go:noescape
+func avx512_float32_gate(n int, d *float32, m *float32)
+
 // avx512_float64_positive5 is positiveGo for 5 rows.
 //
 //go:noescape
@@ -134,6 +149,21 @@ func avx512_float64_move(n int, xs *float64, v *float64, diff *float64, dx *floa
 //go:noescape
 func avx512_float64_kinked1(n int, list *uint32, a *float64, lda int, v *float64, m *float64, ld int) int
 
+// avx512_float64_larger is largerGo.
+//
+//go:noescape
+func avx512_float64_larger(rows int, n int, y *float64, ldy int, x *float64, ldx int)
+
+// avx512_float64_hand is handGo.
+//
+//go:noescape
+func avx512_float64_hand(rows int, n int, dx *float64, ldx int, x *float64, y *float64, ldy int, d *float64)
+
+// avx512_float64_gate is gateGo.
+//
+//go:noescape
+func avx512_float64_gate(n int, d *float64, m *float64)
+
 // avx2_float32_positive5 is positiveGo for 5 rows.
 //
 //go:noescape
@@ -198,3 +228,18 @@ func avx2_float32_move(n int, xs *float32, v *float32, diff *float32, dx *float3
 //
 //go:noescape
 func avx2_float32_kinked1(n int, list *uint32, a *float32, lda int, v *float32, m *float32, ld int) int
+
+// avx2_float32_larger is largerGo.
+//
+//go:noescape
+func avx2_float32_larger(rows int, n int, y *float32, ldy int, x *float32, ldx int)
+
+// avx2_float32_hand is handGo.
+//
+//go:noescape
+func avx2_float32_hand(rows int, n int, dx *float32, ldx int, x *float32, y *float32, ldy int, d *float32)
+
+// avx2_float32_gate is gateGo.
+//
+//go:noescape
+func avx2_float32_gate(n int, d *float32, m *float32)

@@ -59,48 +59,26 @@ func OnRay(x, x0 []float64, a Rounding) []Value {
 	return v
 }
 
-// BoundForward returns the logits of x with a bound on their error in arithmetic a, from the
-// running error of each layer:
+// BoundForward is Forward with bounds on the error in arithmetic a, from the running error of each layer. That of an affine
+// layer of n terms is
 //
-//	|δz_o| ≤ γ_{n+1}·(|b_o| + Σ|w_oi|(|x_i| + δx_i)) + Σ|w_oi|·δx_i,
-//
-// and the inputs of each layer likewise.
-func BoundForward(m *model.Model, x []Value, a Rounding) (logits []Value, inputs [][]Value) {
-	v := x
-	for _, l := range m.Layers {
-		inputs = append(inputs, v)
-		switch l := l.(type) {
-		case model.Linear:
-			w, b := Float64s(l.Weight), Float64s(l.Bias)
-			g := a.gamma(len(v) + 1)
-			z := make([]Value, len(b))
-			for o := range z {
-				sum, abs, carried := b[o], math.Abs(b[o]), 0.0
-				for i, x := range v {
-					w := w[o*len(v)+i]
-					sum += w * x.V
-					abs += math.Abs(w) * (math.Abs(x.V) + x.Err)
-					carried += math.Abs(w) * x.Err
-				}
-				z[o] = Value{sum, g*abs + carried}
-			}
-			v = z
-		case model.ReLU:
-			h := make([]Value, len(v))
-			for i, z := range v {
-				h[i] = Value{math.Max(z.V, 0), z.Err}
-			}
-			v = h
+//	|δz_o| ≤ γ_{n+1}·(|b_o| + Σ|w_oi|(|x_i| + δx_i)) + Σ|w_oi|·δx_i.
+func BoundForward(m *model.Model, x []Value, a Rounding) (logits []Value, values [][]Value) {
+	values = [][]Value{x}
+	for i, l := range layers(m) {
+		var in [][]Value
+		for _, j := range m.Takes(i) {
+			in = append(in, values[j+1])
 		}
+		values = append(values, l.boundForward(in, a))
 	}
-	return v, inputs
+	return values[len(values)-1], values
 }
 
-// BoundInputGradient returns InputGradient with a bound on its error, from the running
-// error of each layer. A unit whose z may be on either side of 0 counts with
-// all that it could carry.
+// BoundInputGradient returns InputGradient with a bound on its error. A ReLU whose z may be on either side of 0,
+// and elements of which either may be the largest of its window, count with all that they could carry.
 func BoundInputGradient(m *model.Model, x []Value, y int, a Rounding) []Value {
-	logits, inputs := BoundForward(m, x, a)
+	logits, values := BoundForward(m, x, a)
 	z, worst := make([]float64, len(logits)), 0.0
 	for j, v := range logits {
 		z[j] = v.V
@@ -114,42 +92,144 @@ func BoundInputGradient(m *model.Model, x []Value, y int, a Rounding) []Value {
 		d[j] = Value{q, math.Abs(q)*relative + math.SmallestNonzeroFloat32}
 	}
 	d[y].Err = 0
-	return BoundBackward(m, inputs, d, a)
+	return BoundBackward(m, values, d, a)
 }
 
 // BoundBackward is Backward with bounds on the error.
-func BoundBackward(m *model.Model, inputs [][]Value, d []Value, a Rounding) []Value {
-	for i := len(m.Layers) - 1; i >= 0; i-- {
-		switch l := m.Layers[i].(type) {
-		case model.Linear:
-			w := Float64s(l.Weight)
-			g := a.gamma(len(d))
-			dx := make([]Value, len(inputs[i]))
-			for k := range dx {
-				sum, abs, carried := 0.0, 0.0, 0.0
-				for o, d := range d {
-					w := w[o*len(dx)+k]
-					sum += w * d.V
-					abs += math.Abs(w) * (math.Abs(d.V) + d.Err)
-					carried += math.Abs(w) * d.Err
-				}
-				dx[k] = Value{sum, g*abs + carried}
+func BoundBackward(m *model.Model, values [][]Value, d []Value, a Rounding) []Value {
+	grads := make([][]Value, len(values))
+	grads[len(values)-1] = d
+	all := layers(m)
+	for i := len(all) - 1; i >= 0; i-- {
+		if grads[i+1] == nil { // no logit depends on it
+			continue
+		}
+		for _, j := range m.Takes(i) {
+			part := all[i].boundBackward(grads[i+1], values[j+1], a)
+			for k, g := range grads[j+1] { // taken more than once
+				part[k].V += g.V
+				part[k].Err += g.Err
+				part[k].Err += gamma(len(all), a.Unit) * (math.Abs(part[k].V-g.V) + math.Abs(g.V) + part[k].Err)
 			}
-			d = dx
-		case model.ReLU:
-			for k, z := range inputs[i] {
-				switch {
-				case math.Abs(z.V) <= z.Err:
-					if z.V > 0 {
-						d[k].Err += math.Abs(d[k].V)
-					} else {
-						d[k] = Value{0, math.Abs(d[k].V) + d[k].Err}
-					}
-				case z.V <= 0:
-					d[k] = Value{}
-				}
-			}
+			grads[j+1] = part
 		}
 	}
-	return d
+	if grads[0] == nil {
+		grads[0] = make([]Value, len(values[0]))
+	}
+	return grads[0]
+}
+
+// gamma is that of a matrix product, or of a sum elsewhere.
+func (l affine) gamma(n int, a Rounding) float64 {
+	if l.product {
+		return a.gamma(n)
+	}
+	return gamma(n, a.Unit)
+}
+
+func (l affine) boundForward(in [][]Value, a Rounding) []Value {
+	z := make([]Value, len(l.bias))
+	for o := range z {
+		sum, abs, carried, n := l.bias[o], math.Abs(l.bias[o]), 0.0, 0
+		l.row(o, func(i int, w float64) {
+			for _, x := range in {
+				sum += w * x[i].V
+				abs += math.Abs(w) * (math.Abs(x[i].V) + x[i].Err)
+				carried += math.Abs(w) * x[i].Err
+				n++
+			}
+		})
+		z[o] = Value{sum, l.gamma(n+1, a)*abs + carried}
+	}
+	return z
+}
+
+func (l affine) boundBackward(d, x []Value, a Rounding) []Value {
+	dx, abs, n := make([]Value, len(x)), make([]float64, len(x)), make([]int, len(x))
+	for o, d := range d {
+		l.row(o, func(i int, w float64) {
+			dx[i].V += w * d.V
+			dx[i].Err += math.Abs(w) * d.Err
+			abs[i] += math.Abs(w) * (math.Abs(d.V) + d.Err)
+			n[i]++
+		})
+	}
+	for i := range dx {
+		dx[i].Err += l.gamma(n[i], a) * abs[i]
+	}
+	return dx
+}
+
+func (l maxPool) boundForward(in [][]Value, _ Rounding) []Value {
+	z := make([]Value, len(l.windows))
+	for o, w := range l.windows {
+		v, low, high := math.Inf(-1), math.Inf(-1), math.Inf(-1)
+		for _, i := range w {
+			x := in[0][i]
+			v, low, high = max(v, x.V), max(low, x.V-x.Err), max(high, x.V+x.Err)
+		}
+		z[o] = Value{v, max(high-v, v-low)}
+	}
+	return z
+}
+
+func (l maxPool) boundBackward(d, x []Value, a Rounding) []Value {
+	dx, v := make([]Value, len(x)), make([]float64, len(x))
+	abs, n := make([]float64, len(x)), make([]int, len(x))
+	for i, x := range x {
+		v[i] = x.V
+	}
+	for o, w := range l.windows {
+		best := first(w, v)
+		low := math.Inf(-1)
+		for _, i := range w {
+			low = max(low, x[i].V-x[i].Err)
+		}
+		sure := true
+		for _, i := range w {
+			// Equal numbers that are exact, such as the zeros of a ReLU, leave it to the first.
+			if i != best && x[i].V+x[i].Err >= low && !(x[i].Err == 0 && x[best].Err == 0) {
+				sure = false
+				dx[i].Err += math.Abs(d[o].V) + d[o].Err
+				abs[i] += math.Abs(d[o].V) + d[o].Err
+				n[i]++
+			}
+		}
+		abs[best] += math.Abs(d[o].V) + d[o].Err
+		n[best]++
+		dx[best].V += d[o].V
+		dx[best].Err += d[o].Err
+		if !sure {
+			dx[best].Err += math.Abs(d[o].V)
+		}
+	}
+	for i, n := range n {
+		if n > 1 { // windows overlap: a sum, which rounds
+			dx[i].Err += gamma(n, a.Unit) * abs[i]
+		}
+	}
+	return dx
+}
+
+func (l activation) boundForward(in [][]Value, a Rounding) []Value {
+	h := make([]Value, len(in[0]))
+	for i, x := range in[0] {
+		err, _ := l.bound(x, a)
+		h[i] = Value{l.f(x.V), err}
+	}
+	return h
+}
+
+func (l activation) boundBackward(d, x []Value, a Rounding) []Value {
+	dx := make([]Value, len(x))
+	for i, x := range x {
+		g := l.derivative(x.V)
+		_, err := l.bound(x, a)
+		dx[i] = Value{d[i].V * g, math.Abs(d[i].V)*err + d[i].Err*(math.Abs(g)+err)}
+		if g != 0 && g != 1 || err != 0 { // a product, which rounds
+			dx[i].Err += a.Unit * (math.Abs(dx[i].V) + dx[i].Err)
+		}
+	}
+	return dx
 }

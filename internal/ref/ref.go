@@ -127,38 +127,42 @@ func Argmax(z []float64) int {
 	return best
 }
 
-// Forward returns the logits of x, and the input of each layer.
-func Forward(m *model.Model, x []float64) (logits []float64, inputs [][]float64) {
-	for _, l := range m.Layers {
-		inputs = append(inputs, x)
-		switch l := l.(type) {
-		case model.Linear:
-			x = AffineForward(x, Float64s(l.Weight), Float64s(l.Bias))
-		case model.ReLU:
-			x = ReLUForward(x)
+// Forward returns the logits of x, and all that there is on the way to them: values[0] is x, values[j+1] the output of layer j.
+func Forward(m *model.Model, x []float64) (logits []float64, values [][]float64) {
+	values = [][]float64{x}
+	for i, l := range layers(m) {
+		var in [][]float64
+		for _, j := range m.Takes(i) {
+			in = append(in, values[j+1])
 		}
+		values = append(values, l.forward(in))
 	}
-	return x, inputs
+	return values[len(values)-1], values
 }
 
 // InputGradient returns ∂L/∂x divided by 1 - p_y, through LossGradient.
 func InputGradient(m *model.Model, x []float64, y int) []float64 {
-	z, inputs := Forward(m, x)
-	return Backward(m, inputs, LossGradient(z, y))
+	z, values := Forward(m, x)
+	return Backward(m, values, LossGradient(z, y))
 }
 
-// Backward returns the gradient at the input of the first layer, given d at the logits
-// and the inputs that Forward returned.
-func Backward(m *model.Model, inputs [][]float64, d []float64) []float64 {
-	for i := len(m.Layers) - 1; i >= 0; i-- {
-		switch l := m.Layers[i].(type) {
-		case model.Linear:
-			d = AffineBackward(d, Float64s(l.Weight))
-		case model.ReLU:
-			d = ReLUBackward(d, inputs[i])
+// Backward returns the gradient at the image, given d at the logits and the values that Forward returned. What is taken
+// by several layers has the sum of their gradients.
+func Backward(m *model.Model, values [][]float64, d []float64) []float64 {
+	grads := make([][]float64, len(values))
+	for j, v := range values {
+		grads[j] = make([]float64, len(v))
+	}
+	copy(grads[len(values)-1], d)
+	all := layers(m)
+	for i := len(all) - 1; i >= 0; i-- {
+		for _, j := range m.Takes(i) {
+			for k, g := range all[i].backward(grads[i+1], values[j+1]) {
+				grads[j+1][k] += g
+			}
 		}
 	}
-	return d
+	return grads[0]
 }
 
 // Float64s returns the elements of t widened.

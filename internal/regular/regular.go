@@ -13,17 +13,37 @@ import (
 // writes to would wait for ever. Errors do not repeat the path.
 func Open(path string) (*os.File, int64, error) {
 	info, err := os.Stat(path)
-	if err != nil {
-		return nil, 0, Cause(err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, 0, fmt.Errorf("%s, want a regular file", kind(info.Mode()))
+	if err := want(info, err); err != nil {
+		return nil, 0, err
 	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, 0, Cause(err)
 	}
 	return f, info.Size(), nil
+}
+
+// OpenFS is Open of the file name in fsys.
+func OpenFS(fsys fs.FS, name string) (fs.File, int64, error) {
+	info, err := fs.Stat(fsys, name)
+	if err := want(info, err); err != nil {
+		return nil, 0, err
+	}
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, 0, Cause(err)
+	}
+	return f, info.Size(), nil
+}
+
+func want(info fs.FileInfo, err error) error {
+	if err != nil {
+		return Cause(err)
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s, want a regular file", kind(info.Mode()))
+	}
+	return nil
 }
 
 // Cause returns what an error of package os says besides the operation and its paths: a message

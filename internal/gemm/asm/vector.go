@@ -33,6 +33,7 @@ var (
 	unordered    = Imm(3)
 	notEqual     = Imm(4) // or unordered
 	less         = Imm(17)
+	notLess      = Imm(21) // or unordered
 	notLessEqual = Imm(22) // or unordered
 	greater      = Imm(30)
 )
@@ -358,6 +359,99 @@ func (f form) plus() {
 	RET()
 }
 
+// rows writes body for the elements of each of rows rows. The pointers are parameters by name, each with the stride of its rows.
+func (f form) rows(names, strides []string, body func(p part, at map[string]Mem)) {
+	rows := Load(Param("rows"), GP64())
+	n := GP64()
+	at := map[string]Mem{}
+	var bases, pointers, steps []Register
+	for i, name := range names {
+		bases = append(bases, Load(Param(name), GP64()))
+		steps = append(steps, stride(strides[i], f.shift()))
+		pointers = append(pointers, GP64())
+		at[name] = Mem{Base: pointers[i]}
+	}
+	Label("row")
+	Load(Param("n"), n)
+	for i, p := range pointers {
+		MOVQ(bases[i], p)
+	}
+	f.loop(n, pointers, func(p part) { body(p, at) })
+	for i, b := range bases {
+		ADDQ(steps[i], b)
+	}
+	DECQ(rows)
+	JNZ(LabelRef("row"))
+	VZEROUPPER()
+	RET()
+}
+
+// larger keeps y where it is larger, and where it is not a number.
+func (f form) larger() {
+	f.text("larger", "func(rows, n int, y *T, ldy int, x *T, ldx int)", "is largerGo.")
+	f.rows([]string{"y", "x"}, []string{"ldy", "ldx"}, func(p part, at map[string]Mem) {
+		y, x, r := p.load(at["y"]), p.load(at["x"]), f.reg()
+		f.max(x, y, r) // x of two numbers without an order
+		if f.wide() {
+			k := K()
+			f.cmp(unordered, y, y, k)
+			f.move(y, k, r)
+		} else {
+			k := f.reg()
+			f.cmp(unordered, y, y, k)
+			VBLENDVPS(k, y, r, r)
+		}
+		p.store(r, at["y"])
+	})
+}
+
+// hand gives d to where x is not below y.
+func (f form) hand() {
+	f.text("hand", "func(rows, n int, dx *T, ldx int, x, y *T, ldy int, d *T)", "is handGo.")
+	zero := f.zero()
+	f.rows([]string{"dx", "x", "y", "d"}, []string{"ldx", "ldx", "ldy", "ldy"}, func(p part, at map[string]Mem) {
+		x, d, sum := p.load(at["x"]), p.load(at["d"]), p.load(at["dx"])
+		given := f.reg()
+		if f.wide() {
+			k := K()
+			f.cmp(notLess, p.load(at["y"]), x, k)
+			f.moveZ(d, k, given)
+			f.move(zero, k, d)
+		} else {
+			k := f.reg()
+			f.cmp(notLess, p.load(at["y"]), x, k)
+			VANDPS(d, k, given)
+			VANDNPS(d, k, d)
+		}
+		f.add(given, sum, sum)
+		p.store(sum, at["dx"])
+		p.store(d, at["d"])
+	})
+}
+
+// gate keeps of d what lies where m is not at most 0.
+func (f form) gate() {
+	f.text("gate", "func(n int, d, m *T)", "is gateGo.")
+	n := Load(Param("n"), GP64())
+	d, m := Load(Param("d"), GP64()), Load(Param("m"), GP64())
+	zero := f.zero()
+	f.loop(n, []Register{d, m}, func(p part) {
+		x := f.reg()
+		if f.wide() {
+			k := K()
+			f.cmp(notLessEqual, zero, p.load(Mem{Base: m}), k)
+			f.moveZ(Mem{Base: d}, k, x)
+		} else {
+			k := f.reg()
+			f.cmp(notLessEqual, zero, p.load(Mem{Base: m}), k)
+			VANDPS(Mem{Base: d}, k, x)
+		}
+		p.store(x, Mem{Base: d})
+	})
+	VZEROUPPER()
+	RET()
+}
+
 // step writes Move, with dx for the name g, which is a register to the assembler. g - g is not a number where g is not finite.
 func (f form) step() {
 	f.text("move", "func(n int, xs, v, diff, dx, x0 *T, size, eps, lo, hi T) (zero, finite bool)", "is moveGo.")
@@ -488,4 +582,7 @@ func (f form) all(order, iota Mem) {
 	f.plus()
 	f.step()
 	f.list("kinked", 1, order, iota)
+	f.larger()
+	f.hand()
+	f.gate()
 }

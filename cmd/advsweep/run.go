@@ -1,0 +1,285 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"advsweep/cpu"
+	"advsweep/internal/chunklog"
+	"advsweep/pipeline"
+	"advsweep/report"
+
+	"github.com/spf13/cobra"
+)
+
+// hardKey is the key of a context's value that ends when the user wants the work to end at once. The context itself ends
+// when he wants it to end well.
+type hardKey struct{}
+
+// hard returns the context that work runs in which finishes what it has in hand when ctx ends.
+func hard(ctx context.Context) context.Context {
+	if h, ok := ctx.Value(hardKey{}).(context.Context); ok {
+		return h
+	}
+	return context.WithoutCancel(ctx)
+}
+
+// A stoppedError says that a run stopped before it was done, and how it goes on.
+type stoppedError struct {
+	dir         string
+	done, total int
+}
+
+func (e *stoppedError) Error() string {
+	return fmt.Sprintf("stopped: %d of %d chunks are done and safe in %s; the same command goes on, or 'advsweep resume %s'", e.done, e.total, e.dir, e.dir)
+}
+
+// manifest is what fixes the run of s on in.
+func (in *inputs) manifest(s pipeline.Sweep, seed uint64) report.Manifest {
+	arithmetic := in.backend.Precision()
+	switch {
+	case in.chosen == "cuda": // the product, which Device ends with
+		words := strings.Fields(in.backend.Device())
+		arithmetic = words[len(words)-1]
+	case os.Getenv(cpu.EnvDense) != "":
+		arithmetic += " dense"
+	}
+	shape := append([]int{}, in.set.Images.Shape()[1:]...)
+	meta := in.meta(in.set, seed)
+	meta.Device = ""
+	return report.Manifest{
+		Meta: meta, Arithmetic: arithmetic, Layers: in.model.String(), Shape: shape, Classes: in.model.Outputs(), ClassNames: in.set.Classes,
+		Attacks: s.Attacks, Eps: s.Eps, Bounds: s.Bounds.String(), Exact: s.Exact, Rounded: s.Rounded,
+	}
+}
+
+// parseShard reads "3/16", counted from 1.
+func parseShard(text string) (pipeline.Shard, error) {
+	if text == "" {
+		return pipeline.Shard{}, nil
+	}
+	index, count, ok := strings.Cut(text, "/")
+	i, err1 := strconv.Atoi(index)
+	n, err2 := strconv.Atoi(count)
+	if !ok || err1 != nil || err2 != nil || i < 1 || i > n || n > 1_000_000 {
+		return pipeline.Shard{}, usagef("--shard %q, want I/N as in 3/16, I from 1 to N", text)
+	}
+	return pipeline.Shard{Index: i - 1, Count: n}, nil
+}
+
+// openLog opens the log of the run that manifest fixes in dir. The log of another run that is finished gives way, as its
+// other files do; one that is not would lose what it has, so it is an error.
+func openLog(dir string, manifest []byte, chunks int) (*chunklog.Log, error) {
+	log, err := chunklog.Open(dir, manifest, chunks)
+	var other *chunklog.OtherRunError
+	if !errors.As(err, &other) {
+		return log, err
+	}
+	switch old, failed := chunklog.Read(dir); {
+	case errors.Is(failed, fs.ErrNotExist): // begun, but nothing is in it
+	case failed != nil:
+		return nil, err
+	default:
+		done, total := old.Done(), old.Chunks()
+		if failed := old.Close(); failed != nil {
+			return nil, failed
+		}
+		if done < total {
+			return nil, fmt.Errorf("%w; that run has %d of %d chunks: finish it with 'advsweep resume %s', or choose another --out", err, done, total, dir)
+		}
+	}
+	if err := chunklog.Remove(dir); err != nil {
+		return nil, err
+	}
+	return chunklog.Open(dir, manifest, chunks)
+}
+
+// runSweep runs s in --out, going on with what is there. res is nil if this is a shard and other parts are missing.
+func (f *flags) runSweep(c *cobra.Command, in *inputs, s pipeline.Sweep, shard pipeline.Shard) (res *pipeline.Result, m report.Manifest, took time.Duration, err error) {
+	m = in.manifest(s, f.seed)
+	if err := s.Validate(in.backend, in.set); err != nil {
+		return nil, m, 0, err
+	}
+	data, err := m.JSON()
+	if err != nil {
+		return nil, m, 0, err
+	}
+	plan := s.Plan(in.set.N())
+	log, err := openLog(f.out, data, len(plan))
+	if err != nil {
+		return nil, m, 0, err
+	}
+	defer func() {
+		if failed := log.Close(); err == nil && failed != nil {
+			err = failed
+		}
+	}()
+	if err := saveCommand(f.out); err != nil {
+		return nil, m, 0, err
+	}
+	if n := log.Done(); n > 0 && !f.quiet {
+		fmt.Fprintf(c.ErrOrStderr(), "advsweep: %s has %d of %d chunks already\n", f.out, n, log.Chunks())
+	}
+	p := newProgress(c.ErrOrStderr(), f.quiet, "sweep")
+	defer p.finish()
+	s.Progress = p.update
+	start := time.Now()
+	err = s.WorkUntil(hard(c.Context()), c.Context().Done(), in.backend, in.set, log, shard)
+	took = time.Since(start)
+	p.finish()
+	if errors.Is(err, pipeline.ErrStopped) || errors.Is(err, context.Canceled) {
+		return nil, m, took, &stoppedError{f.out, log.Done(), log.Chunks()}
+	}
+	if err != nil {
+		return nil, m, took, fmt.Errorf("%w (%d of %d chunks are safe in %s)", err, log.Done(), log.Chunks(), f.out)
+	}
+	if log.Done() < log.Chunks() {
+		if !f.quiet {
+			fmt.Fprintf(c.ErrOrStderr(), "advsweep: shard %d/%d is done: %s has %d of %d chunks; 'advsweep merge' puts all shards together\n",
+				shard.Index+1, shard.Count, f.out, log.Done(), log.Chunks())
+		}
+		return nil, m, took, nil
+	}
+	if res, err = m.Assemble(log); err == nil {
+		warn(c.ErrOrStderr(), res)
+	}
+	return res, m, took, err
+}
+
+// readRun reads the finished run in dir.
+func readRun(dir string) (*report.Manifest, *pipeline.Result, error) {
+	log, err := chunklog.Read(dir)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%s holds no run: want a folder that 'advsweep sweep --out' wrote", dir)
+		}
+		return nil, nil, err
+	}
+	defer log.Close()
+	m, err := report.ParseManifest(log.Manifest())
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	if want := len(m.Sweep().Plan(m.Data.N)); log.Chunks() != want {
+		return nil, nil, fmt.Errorf("%s: %d chunks, want %d: another version of advsweep wrote it (%s, here %s)", dir, log.Chunks(), want, m.Version, release)
+	}
+	if log.Done() < log.Chunks() {
+		return nil, nil, fmt.Errorf("%s: %d of %d chunks are done: finish it with 'advsweep resume %s', or merge all shards", dir, log.Done(), log.Chunks(), dir)
+	}
+	res, err := m.Assemble(log)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	return m, res, nil
+}
+
+// commandName is the file that says how a run was started, for resume.
+const commandName = "command.json"
+
+type command struct {
+	Folder string   `json:"folder"` // in which it was started
+	Args   []string `json:"args"`
+}
+
+// started is the command line of this process; resume puts the one that it takes up there.
+var started []string
+
+// saveCommand writes how this run was started to dir, for resume.
+func saveCommand(dir string) error {
+	folder, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	data, err := json.MarshalIndent(command{folder, started}, "", "  ")
+	if err != nil {
+		return err
+	}
+	name := filepath.Join(dir, commandName)
+	tmp := name + ".tmp"
+	if err := os.WriteFile(tmp, append(data, '\n'), 0o666); err != nil {
+		return err
+	}
+	return os.Rename(tmp, name)
+}
+
+func newResume() *cobra.Command {
+	return &cobra.Command{
+		Use:   "resume DIR",
+		Short: "Go on with a sweep that was stopped",
+		Long: `Go on with the sweep in DIR where it was stopped, by Ctrl-C, a full disk or a kill, with the command
+that started it. Its files are the same, byte for byte, as if it had not been stopped.`,
+		Example: `  advsweep resume advsweep-out`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			dir, err := filepath.Abs(args[0])
+			if err != nil {
+				return err
+			}
+			data, err := os.ReadFile(filepath.Join(dir, commandName))
+			if err != nil {
+				return fmt.Errorf("%s holds no run to go on with: %w", args[0], err)
+			}
+			var was command
+			if err := json.Unmarshal(data, &was); err != nil || len(was.Args) == 0 || was.Args[0] != "sweep" {
+				return fmt.Errorf("%s: not how a sweep was started: start it again with its own command", filepath.Join(dir, commandName))
+			}
+			here, err := os.Getwd()
+			if err != nil {
+				return err
+			}
+			if err := os.Chdir(was.Folder); err != nil {
+				return fmt.Errorf("the folder in which it was started: %w", err)
+			}
+			defer func() { _ = os.Chdir(here) }() // the process ends
+			started = was.Args
+			root, _ := newRoot(c.OutOrStdout(), c.ErrOrStderr())
+			root.SetArgs(append(append([]string{}, was.Args...), "--out", dir))
+			return root.ExecuteContext(c.Context())
+		},
+	}
+}
+
+func newMerge() *cobra.Command {
+	var f flags
+	c := &cobra.Command{
+		Use:   "merge DIR...",
+		Short: "Put the shards of a sweep together",
+		Long: `Put together what 'advsweep sweep --shard I/N' left in the folders, in any order, and write the files
+that one run would have written, byte for byte. Nothing is written unless every chunk of the one run is
+there once: shards of other runs, missing and double chunks, and damaged files are named.`,
+		Example: `  advsweep sweep --shard 1/2 --out a
+  advsweep sweep --shard 2/2 --out b
+  advsweep merge a b --out whole`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			folder, err := report.OpenFolder(f.out, sweepNames...)
+			if err != nil {
+				return err
+			}
+			if err := chunklog.Merge(f.out, args...); err != nil {
+				return err
+			}
+			m, res, err := readRun(f.out)
+			if err != nil {
+				return err
+			}
+			warn(c.ErrOrStderr(), res)
+			files, err := sweepFiles(m, res)
+			if err != nil {
+				return err
+			}
+			return f.finish(c, folder, files, func(w *bytes.Buffer) error { return f.printCurves(w, m, "", res, files) })
+		},
+	}
+	f.addOutput(c)
+	return c
+}

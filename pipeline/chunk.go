@@ -1,0 +1,411 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"advsweep/attack"
+	"advsweep/dataset"
+)
+
+// A Chunk is a part of a Sweep's work: images Lo to Hi-1 under one attack at eps From to To-1, or another Kind of work on them. What a
+// chunk finds depends on nothing else.
+type Chunk struct {
+	Kind     Kind
+	Attack   int // its place in Sweep.Attacks
+	Lo, Hi   int // images, from the first of the set
+	From, To int // eps
+}
+
+// A Kind of work.
+type Kind int
+
+const (
+	Look   Kind = iota // at the clean images
+	Walk               // along FGSM's ray
+	Strike             // the attack
+)
+
+// chunkWork bounds a chunk in rows times passes up and down the network: a second or so for a small model on a laptop. It is part of
+// a run's manifest by the version of the program.
+const chunkWork = 1 << 16
+
+// Plan lists the chunks of a sweep over n images, in the order in which they are worked on.
+func (s Sweep) Plan(n int) []Chunk {
+	var plan []Chunk
+	add := func(kind Kind, attack, images, from, to int) {
+		for lo := 0; lo < n; lo += images {
+			plan = append(plan, Chunk{kind, attack, lo, min(lo+images, n), from, to})
+		}
+	}
+	add(Look, 0, walkImages, 0, 0)
+	for i, a := range s.Attacks {
+		if a.Kind == worstKind {
+			continue
+		}
+		if s.walks(a) {
+			add(Walk, i, walkImages, 0, 0)
+		}
+		row := a.Runs() * (1 + 2*a.Steps) // a row's share
+		if a.Adaptive {
+			row += a.Runs() * a.Steps
+		}
+		eps := min(len(s.Eps), max(1, chunkWork/row))
+		images := min(walkImages, max(1, chunkWork/(row*eps)))
+		for from := 0; from < len(s.Eps); from += eps {
+			add(Strike, i, images, from, min(from+eps, len(s.Eps)))
+		}
+	}
+	return plan
+}
+
+// A Log keeps what chunks have found, by their place in the plan.
+type Log interface {
+	Has(i int) bool
+	Get(i int) (payload []byte, err error) // of a chunk that it has
+	Append(i int, payload []byte) error
+}
+
+// Memory is a Log that lasts as long as it is held.
+type Memory map[int][]byte
+
+// Has reports whether chunk i was appended.
+func (m Memory) Has(i int) bool { _, ok := m[i]; return ok }
+
+// Get returns what was appended for chunk i.
+func (m Memory) Get(i int) ([]byte, error) { return m[i], nil }
+
+// Append keeps payload.
+func (m Memory) Append(i int, payload []byte) error { m[i] = payload; return nil }
+
+// A Shard is part Index of Count of a plan, Index from 0: every Count-th chunk. The zero value is all of it.
+type Shard struct{ Index, Count int }
+
+// Has reports whether chunk i belongs to the shard.
+func (s Shard) Has(i int) bool { return s.Count <= 1 || i%s.Count == s.Index }
+
+// Work does the chunks of the shard that log does not have, and appends what they find to it. When ctx ends it stops soon, with the
+// chunk in hand lost; what is in log stays. Sweep.Rows and Progress are as for Run.
+func (s Sweep) Work(ctx context.Context, b Backend, set *dataset.Set, log Log, shard Shard) error {
+	return s.WorkUntil(ctx, nil, b, set, log, shard)
+}
+
+// ErrStopped is returned by WorkUntil if it was asked to stop before all was done.
+var ErrStopped = errors.New("pipeline: stopped before all chunks were done")
+
+// WorkUntil is Work that also returns, with ErrStopped, after the chunk in hand once stop is closed.
+func (s Sweep) WorkUntil(ctx context.Context, stop <-chan struct{}, b Backend, set *dataset.Set, log Log, shard Shard) error {
+	if err := s.Validate(b, set); err != nil {
+		return err
+	}
+	plan := s.Plan(set.N())
+	r := run{Sweep: s, b: b, labels: set.Labels, first: set.First}
+	var todo []int
+	for i, c := range plan {
+		if !shard.Has(i) {
+			continue
+		}
+		r.total += s.units(c)
+		if log.Has(i) {
+			r.done += s.units(c)
+		} else {
+			todo = append(todo, i)
+		}
+	}
+	if len(todo) == 0 {
+		return nil
+	}
+	if err := b.Load(ctx, set.First, set.Images, set.Labels); err != nil {
+		return err
+	}
+	for _, i := range todo {
+		select {
+		case <-stop:
+			return ErrStopped
+		default:
+		}
+		payload, err := r.chunk(ctx, plan[i])
+		if err != nil {
+			return err
+		}
+		if err := log.Append(i, payload); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// units are a chunk's share of Progress.
+func (s Sweep) units(c Chunk) int {
+	n := c.Hi - c.Lo
+	if c.Kind != Strike {
+		return n
+	}
+	a := s.Attacks[c.Attack]
+	return n * (c.To - c.From) * a.Runs() * (a.Steps + 1)
+}
+
+// chunk does c and encodes what it finds.
+func (r *run) chunk(ctx context.Context, c Chunk) ([]byte, error) {
+	switch c.Kind {
+	case Look:
+		return r.look(ctx, c)
+	case Walk:
+		walks := make([]attack.Walk, c.Hi-c.Lo)
+		if err := r.b.(Exacter).Exact(ctx, c.Lo, r.Eps[len(r.Eps)-1], r.Bounds, walks); err != nil {
+			return nil, err
+		}
+		r.progress(r.units(c))
+		return json.Marshal(walks)
+	}
+	found := make([]Outcome, (c.Hi-c.Lo)*(c.To-c.From))
+	if err := r.strike(ctx, c, found); err != nil {
+		return nil, err
+	}
+	return encodeOutcomes(found), nil
+}
+
+// look is what the model says of clean images.
+func (r *run) look(ctx context.Context, c Chunk) ([]byte, error) {
+	var payload []byte
+	for lo := c.Lo; lo < c.Hi; {
+		r.limit()
+		hi := min(c.Hi, lo+r.rows)
+		one, err := newRows(ctx, r.b, untouched, []float64{0}, attack.Bounds{}, r.labels, lo, hi)
+		if r.halve(err, hi-lo) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		logits, err := one.logits(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for k, z := range logits {
+			label := one.label(k)
+			class, margin, ok := judge(z, label)
+			if !ok {
+				return nil, one.named(notFinite(k), r.first)
+			}
+			least := attack.LeastLikely.Of(label, z)
+			payload = appendUint32s(payload, uint32(label), uint32(class), uint32(least), math.Float32bits(float32(margin)))
+		}
+		r.progress(hi - lo)
+		lo = hi
+	}
+	return payload, nil
+}
+
+// limit sets the rows of a batch at most, if they are not known yet.
+func (r *run) limit() {
+	if r.rows == 0 {
+		r.rows = r.b.MaxRows()
+		if r.Rows > 0 {
+			r.rows = min(r.rows, r.Rows)
+		}
+	}
+}
+
+// halve reports whether err says that memory is short for a batch of so many rows, and makes the next ones smaller.
+func (r *run) halve(err error, rows int) bool {
+	var short outOfMemory
+	if rows > 1 && errors.As(err, &short) && short.OutOfMemory() {
+		r.rows = max(1, rows/2) // from here on
+		return true
+	}
+	return false
+}
+
+// strike attacks the images of c in batches of as many as fit with all their eps or, where even one image does not fit, of one
+// image and as many eps as fit.
+func (r *run) strike(ctx context.Context, c Chunk, found []Outcome) error {
+	a, E := r.Attacks[c.Attack], c.To-c.From
+	R := a.Runs()
+	r.limit()
+	for lo, from := c.Lo, 0; lo < c.Hi; {
+		fit := max(1, r.rows/R) // a restart more than fits is the backend's to refuse
+		hi, to := min(lo+max(1, fit/E), c.Hi), min(from+fit, E)
+		if from > 0 { // the rest of one image
+			hi = lo + 1
+		}
+		n := (hi - lo) * (to - from) * R
+		err := r.strikeBatch(ctx, a, lo, hi, c.From+from, c.From+to, func(i, e int, o Outcome) { found[(i-c.Lo)*E+e-c.From] = o })
+		if r.halve(err, n/R) {
+			r.rows *= R
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if from = to; to == E {
+			lo, from = hi, 0
+		}
+	}
+	return nil
+}
+
+// strikeBatch attacks images lo to hi-1 at eps from to to-1 and hands over what becomes of each.
+func (r *run) strikeBatch(ctx context.Context, a attack.Attack, lo, hi, from, to int, found func(i, e int, o Outcome)) error {
+	eps := r.Eps[from:to]
+	one, err := newRows(ctx, r.b, a, eps, r.Bounds, r.labels, lo, hi)
+	if err != nil {
+		return err
+	}
+	if err := one.attack(ctx, func() { r.progress(one.n()) }); err != nil {
+		return one.named(err, r.first)
+	}
+	out, err := one.outcomes(ctx, r.Rounded)
+	if err != nil {
+		return one.named(err, r.first)
+	}
+	for i := range hi - lo {
+		for e := range eps {
+			found(lo+i, from+e, out[one.pick(i, e, out)])
+		}
+	}
+	r.progress(one.n())
+	return nil
+}
+
+func appendUint32s(to []byte, v ...uint32) []byte {
+	for _, v := range v {
+		to = binary.LittleEndian.AppendUint32(to, v)
+	}
+	return to
+}
+
+// outcomeBytes is the size of an encoded Outcome.
+const outcomeBytes = 25
+
+func encodeOutcomes(found []Outcome) []byte {
+	out := make([]byte, 0, len(found)*outcomeBytes)
+	for _, o := range found {
+		out = appendUint32s(out, uint32(o.Class), uint32(o.Rounded), math.Float32bits(o.Margin), math.Float32bits(o.Linf), math.Float32bits(o.L2), uint32(o.L0))
+		if o.Zero {
+			out = append(out, 1)
+		} else {
+			out = append(out, 0)
+		}
+	}
+	return out
+}
+
+func decodeOutcome(p []byte) Outcome {
+	u := func(i int) uint32 { return binary.LittleEndian.Uint32(p[4*i:]) }
+	f := func(i int) float32 { return math.Float32frombits(u(i)) }
+	return Outcome{Class: int32(u(0)), Rounded: int32(u(1)), Margin: f(2), Norms: attack.Norms{Linf: f(3), L2: f(4), L0: int32(u(5))}, Zero: p[24] != 0}
+}
+
+// Assemble makes the result of a sweep over n images, the first of them first in its data set, of what all chunks have found. It
+// needs neither the model nor the images.
+func (s Sweep) Assemble(n, first, classes int, log Log) (*Result, error) {
+	E := len(s.Eps)
+	res := &Result{N: n, First: first, Classes: classes, Eps: slices.Clone(s.Eps), Bounds: s.Bounds, Images: make([]Clean, n)}
+	for _, a := range s.Attacks {
+		res.Curves = append(res.Curves, Curve{Attack: a, Outcomes: make([]Outcome, n*E)})
+	}
+	walks := make([][]attack.Walk, len(s.Attacks))
+	for i, c := range s.Plan(n) {
+		if !log.Has(i) {
+			return nil, fmt.Errorf("pipeline: chunk %d is missing", i)
+		}
+		p, err := log.Get(i)
+		if err != nil {
+			return nil, err
+		}
+		images := c.Hi - c.Lo
+		bad := func(want int) error {
+			return fmt.Errorf("pipeline: chunk %d holds %d bytes, want %d", i, len(p), want)
+		}
+		switch c.Kind {
+		case Look:
+			if len(p) != 16*images {
+				return nil, bad(16 * images)
+			}
+			for k := range images {
+				u := func(i int) uint32 { return binary.LittleEndian.Uint32(p[16*k+4*i:]) }
+				res.Images[c.Lo+k] = Clean{int32(u(0)), int32(u(1)), int32(u(2)), math.Float32frombits(u(3))}
+			}
+		case Walk:
+			var w []attack.Walk
+			if err := json.Unmarshal(p, &w); err != nil || len(w) != images {
+				return nil, fmt.Errorf("pipeline: chunk %d holds %d walks, want %d (%v)", i, len(w), images, err)
+			}
+			walks[c.Attack] = append(walks[c.Attack], w...)
+		case Strike:
+			if len(p) != outcomeBytes*images*(c.To-c.From) {
+				return nil, bad(outcomeBytes * images * (c.To - c.From))
+			}
+			for k := range images {
+				for e := c.From; e < c.To; e++ {
+					res.Curves[c.Attack].Outcomes[(c.Lo+k)*E+e] = decodeOutcome(p)
+					p = p[outcomeBytes:]
+				}
+			}
+		}
+	}
+	for i := range res.Images {
+		if im := &res.Images[i]; im.Class == im.Label {
+			res.Clean++
+		}
+	}
+	for i := range res.Curves {
+		c := &res.Curves[i]
+		if c.Attack.Kind == worstKind {
+			res.worst(c)
+		}
+		res.count(c)
+		if walks[i] != nil {
+			c.Exact = newExact(walks[i], s.Eps, first)
+		}
+	}
+	return res, nil
+}
+
+// worst fills c with what the attacks before and after it found: of each image at each eps the first that fools the model or, if
+// none does, the smallest margin.
+func (r *Result) worst(c *Curve) {
+	for k := range c.Outcomes {
+		label := r.Images[k/len(r.Eps)].Label
+		first := true
+		for i := range r.Curves {
+			if r.Curves[i].Attack.Kind == worstKind {
+				continue
+			}
+			o := r.Curves[i].Outcomes[k]
+			switch was := c.Outcomes[k]; {
+			case first, was.Class == label && (o.Class != label || o.Margin < was.Margin):
+				c.Outcomes[k] = o
+			}
+			first = false
+		}
+	}
+}
+
+// count fills the counts of c by its outcomes.
+func (r *Result) count(c *Curve) {
+	E := len(r.Eps)
+	c.Correct, c.ZeroGradient = make([]int, E), make([]int, E)
+	for i := range r.Images {
+		stuck := false
+		for e := range E {
+			o := &c.Outcomes[i*E+e]
+			if o.Class == r.Images[i].Label {
+				c.Correct[e]++
+			}
+			if o.Zero {
+				c.ZeroGradient[e]++
+				stuck = true
+			}
+		}
+		if stuck {
+			c.ZeroImages = append(c.ZeroImages, r.First+i)
+		}
+	}
+}

@@ -1,0 +1,124 @@
+package report
+
+import (
+	"bytes"
+	"encoding/csv"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"advsweep/pipeline"
+)
+
+// ImagesCSV writes a row for each image under each attack below one header line, each line ended by LF:
+//
+//	index             in the data set
+//	label, clean      the true class, and the one that the model gives the clean image
+//	eps_star          the least eps at which it is not given its label: of an exact curve of all, else of Eps; empty if there is none
+//	intervals         of an exact curve, lo:hi;lo:hi… where it is given its label: lo is in, hi is not unless it is the largest eps
+//	zero_gradient     true if it was not attacked, or not to the end: its gradient was zero in every pixel
+//	disagreed         of an exact curve, those ends, joined by ;, of which a forward pass beside them said otherwise
+//	attack            its name
+//	first_failing_eps the least of Eps at which it is not given its label; empty if there is none
+//	class_there       what it is taken for there
+//	clean_margin      logit of its label less the largest other one, as it is
+//	min_margin        the same at the eps where it is least
+//	min_margin_eps    that eps, the first one on a tie
+//	worst_class       what it is taken for there
+//
+// Ends of intervals have the fewest digits that read back in precision. Other programs read this: the first five columns and their
+// order stay as they are.
+func ImagesCSV(r *pipeline.Result, precision string) []byte {
+	digits := newDigits(precision)
+	var b bytes.Buffer
+	w := csv.NewWriter(&b)
+	// A bytes.Buffer takes every write, so the errors of w are nil.
+	_ = w.Write([]string{"index", "label", "clean", "eps_star", "intervals", "zero_gradient", "disagreed", "attack", "first_failing_eps", "class_there",
+		"clean_margin", "min_margin", "min_margin_eps", "worst_class"})
+	E := len(r.Eps)
+	for _, c := range r.Curves {
+		if c.Outcomes == nil {
+			continue
+		}
+		for i, im := range r.Images {
+			out := c.Outcomes[i*E:][:E]
+			star, failing, there := "", "", ""
+			if e := c.FirstFailing(r.Images, i); e >= 0 {
+				failing, there = float(r.Eps[e]), strconv.Itoa(int(out[e].Class))
+				star = failing
+			}
+			zero, least := false, 0
+			for e := range out {
+				zero = zero || out[e].Zero
+				if out[e].Margin < out[least].Margin {
+					least = e
+				}
+			}
+			var intervals, disagreed []string
+			if c.Exact != nil {
+				walk := &c.Exact.Walks[i]
+				star = ""
+				if eps, fails := walk.Critical(c.Exact.Max); fails {
+					star = digits.text(eps)
+				}
+				for _, v := range walk.Correct {
+					intervals = append(intervals, digits.text(v.Lo)+":"+digits.text(v.Hi))
+				}
+				for _, eps := range walk.Disagreed {
+					disagreed = append(disagreed, digits.text(eps))
+				}
+			}
+			_ = w.Write([]string{
+				strconv.Itoa(r.First + i), strconv.Itoa(int(im.Label)), strconv.Itoa(int(im.Class)), star,
+				strings.Join(intervals, ";"), strconv.FormatBool(zero), strings.Join(disagreed, ";"),
+				c.Attack.Name, failing, there, float32Text(im.Margin), float32Text(out[least].Margin), float(r.Eps[least]), strconv.Itoa(int(out[least].Class)),
+			})
+		}
+	}
+	w.Flush()
+	return b.Bytes()
+}
+
+func float32Text(v float32) string { return strconv.FormatFloat(float64(v), 'g', -1, 32) }
+
+// ClassesCSV writes for each attack and eps how many images of each true class are given it, with its 95 % interval, and
+// what they are taken for: "3:12;5:2" is 12 times class 3 and twice class 5, wrong ones only.
+func ClassesCSV(r *pipeline.Result) []byte {
+	var b bytes.Buffer
+	w := csv.NewWriter(&b)
+	_ = w.Write([]string{"attack", "eps", "class", "n", "correct", "accuracy", "ci_low", "ci_high", "taken_for"})
+	for _, c := range r.Curves {
+		if c.Outcomes == nil {
+			continue
+		}
+		for e, eps := range r.Eps {
+			for class, row := range Confusion(r, &c, e) {
+				n := 0
+				var taken []string
+				for to, k := range row {
+					n += k
+					if k > 0 && to != class {
+						taken = append(taken, fmt.Sprintf("%d:%d", to, k))
+					}
+				}
+				lo, hi := Wilson(row[class], n)
+				_ = w.Write([]string{c.Attack.Name, float(eps), strconv.Itoa(class), strconv.Itoa(n), strconv.Itoa(row[class]), float(ratio(row[class], n)),
+					float(lo), float(hi), strings.Join(taken, ";")})
+			}
+		}
+	}
+	w.Flush()
+	return b.Bytes()
+}
+
+// Confusion counts the images by their label and the class they are taken for at eps e, [O][O].
+func Confusion(r *pipeline.Result, c *pipeline.Curve, e int) [][]int {
+	flow := make([][]int, r.Classes)
+	for i := range flow {
+		flow[i] = make([]int, r.Classes)
+	}
+	for i, im := range r.Images {
+		flow[im.Label][c.Outcomes[i*len(r.Eps)+e].Class]++
+	}
+	return flow
+}

@@ -1,0 +1,68 @@
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	"advsweep/attack"
+	"advsweep/pipeline"
+)
+
+// A Manifest fixes a sweep: runs with equal manifests give equal bytes, wherever they run and however often they are interrupted.
+type Manifest struct {
+	Meta                       // Device is empty
+	Arithmetic string          `json:"arithmetic"` // what else decides of the last bits: "float32", "float32 dense", "3xtf32"
+	Layers     string          `json:"layers"`     // of the model, by its widths
+	Shape      []int           `json:"shape"`      // of an image
+	Classes    int             `json:"classes"`
+	ClassNames []string        `json:"class_names,omitempty"`
+	Attacks    []attack.Attack `json:"attacks"`
+	Eps        []float64       `json:"eps"`
+	Bounds     string          `json:"bounds"`
+	Exact      bool            `json:"exact"`
+	Rounded    bool            `json:"rounded"`
+}
+
+// JSON is m in the one form that is hashed and compared.
+func (m Manifest) JSON() ([]byte, error) {
+	m.Device = ""
+	return indented("manifest", m)
+}
+
+// ParseManifest reads what JSON wrote. It returns an error for fields that it does not know, which another version may have.
+func ParseManifest(data []byte) (*Manifest, error) {
+	m := new(Manifest)
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(m); err != nil {
+		return nil, fmt.Errorf("report: manifest: %w", err)
+	}
+	s := m.Sweep()
+	if err := attack.ValidateEps(m.Eps); err != nil {
+		return nil, fmt.Errorf("report: manifest: %w", err)
+	}
+	if _, err := attack.ParseBounds(m.Bounds); err != nil {
+		return nil, fmt.Errorf("report: manifest: %w", err)
+	}
+	for _, a := range s.Attacks {
+		if err := a.Validate(); err != nil {
+			return nil, fmt.Errorf("report: manifest: %w", err)
+		}
+	}
+	if len(s.Attacks) == 0 || m.Data.N < 1 || m.Data.N > 1<<31 || m.Data.Offset < 0 || m.Classes < 2 {
+		return nil, fmt.Errorf("report: manifest: %d attacks on %d images from %d of %d classes", len(s.Attacks), m.Data.N, m.Data.Offset, m.Classes)
+	}
+	return m, nil
+}
+
+// Sweep is the sweep that m fixes.
+func (m *Manifest) Sweep() pipeline.Sweep {
+	bounds, _ := attack.ParseBounds(m.Bounds) // checked when it was made
+	return pipeline.Sweep{Attacks: m.Attacks, Eps: m.Eps, Bounds: bounds, Exact: m.Exact, Outcomes: true, Rounded: m.Rounded}
+}
+
+// Assemble makes the result of all chunks in log.
+func (m *Manifest) Assemble(log pipeline.Log) (*pipeline.Result, error) {
+	return m.Sweep().Assemble(m.Data.N, m.Data.Offset, m.Classes, log)
+}
