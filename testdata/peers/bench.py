@@ -1,9 +1,9 @@
-"""Times the programs in curves/ on two pieces of work, one JSON line each.
+"""Times the programs in curves/ on two pieces of work: one JSON line after each run, so the last of each kind has the median of all.
 
     python bench.py --mnist DIR --weights DIR --threads 1 --runs 3
 
 fgsm: FGSM at 21 eps (i/40), 1,000 images. pgd40: PGD, random start, 40 steps of eps/16, at eps 0.1, 1,000 images. float32, as the programs come.
-Loading, import and one first run are outside the time. wall_s and cpu_s (of this process, all its threads) are medians. On a busy machine
+Loading, import and a first run on a few images are outside the time. wall_s and cpu_s (of this process, all its threads) are medians. On a busy machine
 only cpu_s with one thread means something.
 """
 import argparse
@@ -35,21 +35,22 @@ from net import load  # noqa: E402
 
 torch.set_num_threads(a.threads)  # run.py sets 1
 WORKS = {"fgsm": ([i / 40 for i in range(21)], 1, None), "pgd40": ([0.1], 40, 1 / 16)}
-for name in a.models.split(","):
-    m, x, y = load(name, a.weights, a.mnist)
+peers = a.peers.split(",")
+curve = {p: importlib.import_module(p + "_curve").curve for p in peers}
+nets = {name: load(name, a.weights, a.mnist) for name in a.models.split(",")}
+for m, x, y in nets.values():
+    for p in peers:  # the first run, on a few images
+        for work in WORKS.values():
+            curve[p](m, x[:20], y[:20], [0.1], *work[1:], out=io.StringIO())
+times = {}
+for i in range(a.runs):  # all in turn, so that a busy minute hits all
     for work in a.works.split(","):
-        runs = {}
-        for i in range(a.runs + 1):  # in turn, so that a busy minute hits all
-            for peer in a.peers.split(","):
-                curve = importlib.import_module(peer + "_curve").curve
+        for name, (m, x, y) in nets.items():
+            for p in peers:
                 torch.manual_seed(i)
                 w, c = time.perf_counter(), time.process_time()
-                counts = curve(m, x, y, *WORKS[work], out=io.StringIO())
-                if i:
-                    runs.setdefault(peer, []).append((time.perf_counter() - w, time.process_time() - c, counts))
-        for peer, r in runs.items():
-            with open(os.path.join(HERE, "curves", peer + "_curve.py")) as f:
-                lines = sum(1 for v in f if v.strip())
-            print(json.dumps(dict(model=name, work=work, peer=peer, threads=a.threads, wall_s=round(statistics.median(v[0] for v in r), 2),
-                                  cpu_s=round(statistics.median(v[1] for v in r), 2), cpu_s_all=[round(v[1], 2) for v in r], lines=lines, load=os.getloadavg()[0],
-                                  correct=r[-1][2])), flush=True)
+                counts = curve[p](m, x, y, *WORKS[work], out=io.StringIO())
+                t = times.setdefault((name, work, p), [])
+                t.append((round(time.perf_counter() - w, 2), round(time.process_time() - c, 2)))
+                print(json.dumps(dict(model=name, work=work, peer=p, threads=a.threads, runs=len(t), wall_s=statistics.median(v[0] for v in t),
+                                      cpu_s=statistics.median(v[1] for v in t), cpu_s_all=[v[1] for v in t], load=round(os.getloadavg()[0], 1), correct=counts)), flush=True)

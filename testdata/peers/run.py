@@ -175,14 +175,16 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for a in ("mnist", "weights", "reference", "model", "out"):
         p.add_argument("--" + a, required=True)
+    p.add_argument("--only", default="", help="run only entries whose description has this text, as apgd or pyautoattack")
+    p.add_argument("--have", default="", help="another file of the same model whose entries need not be run again")
     a = p.parse_args()
     x = torch.from_numpy(idx(a.mnist, "t10k-images")[:1000].astype(np.float64) / 255)[:, None]
     y = torch.from_numpy(idx(a.mnist, "t10k-labels")[:1000].astype(np.int64))
     r = Run(Net(a.model, a.weights), x, y)
     done = {}
-    if os.path.exists(a.out):
-        with open(a.out) as f:
-            done = {json.dumps([e[k] for k in sorted(e) if k not in RESULTS]): e for e in json.load(f)["entries"]}
+    for path in filter(os.path.exists, (a.have, a.out)):
+        with open(path) as f:
+            done |= {json.dumps([e[k] for k in sorted(e) if k not in RESULTS]): e for e in json.load(f)["entries"]}
     with open(a.reference) as f:
         ref = json.load(f)[a.model]
     clean = r.correct(x, 1000)
@@ -197,6 +199,8 @@ def main():
     for desc, run, n, eps, seeds in entries(r):
         e = dict(**desc, images=n, eps=eps, seeds=seeds)
         key = json.dumps([e[k] for k in sorted(e)])
+        if key not in done and a.only not in json.dumps(desc):
+            continue
         if key not in done:
             t = time.time()
             ok = torch.stack([torch.stack([run(v, n, s) for v in eps]) for s in seeds])  # [seed, eps, image]
