@@ -12,12 +12,12 @@ def curve(model, x, y, eps, steps, size, out=sys.stdout):
     c = PyTorchClassifier(model, torch.nn.CrossEntropyLoss(), x.shape[1:], 10, clip_values=(0, 1), device_type="cpu")
     counts = []
     for e in eps:
-        if e == 0:  # refused by both attacks
-            adv = x
-        elif steps == 1:
-            adv = FastGradientMethod(c, eps=e, batch_size=len(x)).generate(x, y)
+        if steps == 1:
+            attack = FastGradientMethod(c, eps=e, batch_size=len(x))
         else:
-            adv = ProjectedGradientDescentPyTorch(c, eps=e, eps_step=size * e, max_iter=steps, num_random_init=1, batch_size=len(x), verbose=False).generate(x, y)
+            step = size * e or 1  # a step of 0 is refused
+            attack = ProjectedGradientDescentPyTorch(c, eps=e, eps_step=step, max_iter=steps, num_random_init=1, batch_size=len(x), verbose=False)
+        adv = attack.generate(x, y)
         counts.append(int((c.predict(adv, batch_size=len(x)).argmax(1) == y).sum()))
     w = csv.writer(out)
     w.writerow(["eps", "correct", "n", "low", "high"])
