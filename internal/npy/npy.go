@@ -173,7 +173,7 @@ func (p *literal) header(h *Array) error {
 		case "shape":
 			err = p.shape(h)
 		default:
-			err = errors.New("want only descr, fortran_order and shape")
+			return fmt.Errorf("key %.20q, want only descr, fortran_order and shape", key)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", key, err)
