@@ -32,6 +32,7 @@ func TestRead(t *testing.T) {
 		{"a key missing", 1, "{'descr': '<f4', 'shape': (1,)}", 4, "want descr, fortran_order and shape"},
 		{"a key twice", 1, "{'descr': '<f4', 'descr': '<f4'}", 4, "descr is there twice"},
 		{"another key, with a line break", 1, "{'a\nb': 1}", 4, `key "a\nb", want only descr`},
+		{"another key without a value", 1, "{'a\nb'}", 4, `key "a\nb", want only descr`},
 		{"records", 1, "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,)}", 4, "an array of records"},
 		{"a negative size", 1, "{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}", 4, "dimension 0 is \"-1"},
 		{"a size of 0", 1, "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 0)}", 0, "dimension 1 of 2 is 0, want at least 1"},
