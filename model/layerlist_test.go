@@ -13,7 +13,6 @@ import (
 
 // The three ways to write a network that lists begins with, against the layers that they mean.
 func TestLayerLists(t *testing.T) {
-	one := func(l Layer) string { return kind(l) }
 	for i, c := range []struct {
 		name   string
 		layers []string
@@ -31,7 +30,7 @@ func TestLayerLists(t *testing.T) {
 		}
 		var got []string
 		for _, l := range m.Layers {
-			got = append(got, one(l))
+			got = append(got, kind(l))
 		}
 		if m.String() != c.name || !slices.Equal(got, c.layers) {
 			t.Errorf("list %d is %s of %v, want %s of %v", i, m, got, c.name, c.layers)
@@ -172,11 +171,10 @@ func TestLarge(t *testing.T) {
 				Eps, Std       any
 			}
 			Tensors []struct {
-				Name          string
-				Shape         []int
-				Offset        uint32
-				Add, Scale    float64
-				elements, end int
+				Name       string
+				Shape      []int
+				Offset     uint32
+				Add, Scale float64
 			}
 		}
 	}

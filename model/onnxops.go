@@ -1524,8 +1524,11 @@ func (g *graph) opClip(n *node) (*value, error) {
 	bound := func(name string, i int, otherwise float64) (float64, error) {
 		if n.has(i) {
 			_, data, err := n.constant(i)
-			if err != nil || len(data) != 1 {
-				return 0, errors.Join(err, fmt.Errorf("%s, want one number", name))
+			if err != nil {
+				return 0, err
+			}
+			if len(data) != 1 {
+				return 0, fmt.Errorf("%s of %d numbers, want 1", name, len(data))
 			}
 			return data[0], nil
 		}
