@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"math"
 	"path/filepath"
 
 	"advsweep/internal/regular"
@@ -61,7 +62,7 @@ func readCIFAR10(dir, split string) (*Set, error) {
 
 // readCIFAR appends the records of r, which holds size bytes, to pixels and labels.
 func readCIFAR(r io.Reader, size int64, pixels []byte, labels []int32) ([]byte, []int32, error) {
-	if size == 0 || size%cifarRecord != 0 {
+	if size == 0 || size%cifarRecord != 0 || size > math.MaxInt {
 		return nil, nil, fmt.Errorf("%d bytes, want a positive multiple of the %d of a CIFAR-10 record", size, cifarRecord)
 	}
 	n := int(size / cifarRecord)

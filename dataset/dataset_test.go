@@ -67,6 +67,77 @@ func TestSlice(t *testing.T) {
 	}
 }
 
+func TestSliceShapes(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		set  *Set
+		want *tensor.Dense // image 1
+	}{
+		{"uint8 of channels", &Set{Images: dense([]int{2, 3, 1, 2}, []uint8{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11})},
+			dense([]int{1, 3, 1, 2}, []uint8{6, 7, 8, 9, 10, 11})},
+		{"float32", &Set{Images: dense([]int{2, 1, 2}, []float32{0, 1, 2, 3})}, dense([]int{1, 1, 2}, []float32{2, 3})},
+		{"float32 of channels", &Set{Images: dense([]int{2, 2, 1, 1}, []float32{0, 1, 2, 3})}, dense([]int{1, 2, 1, 1}, []float32{2, 3})},
+		{"one float32", &Set{Images: dense([]int{2, 1, 1}, []float32{5, 6})}, dense([]int{1, 1, 1}, []float32{6})},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.set.Labels, c.set.Classes = []int32{0, 1}, []string{"a", "b"}
+			s, err := c.set.Slice(1, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := diff(c.want, s.Images); d != "" {
+				t.Errorf("images (-want +got):\n%s", d)
+			}
+			if err := s.Check(2); err != nil || s.Labels[0] != 1 || len(s.Classes) != 2 {
+				t.Errorf("Check is %v, labels %v, classes %v; want nil, [1], [a b]", err, s.Labels, s.Classes)
+			}
+		})
+	}
+}
+
+// Sets that differ in type, shape, pixels or labels differ in their hash. The
+// numbers were made by Python's hashlib from the bytes that SHA256 says:
+// sha256(bytes(range(6)) + bytes([1])), and of b"uint8 [1 1 2 3]\n", b"float32 [1 2 3]\n" with struct.pack.
+func TestSHA256(t *testing.T) {
+	counted := []uint8{0, 1, 2, 3, 4, 5}
+	floats := []float32{0, 1, 2, 3, 4, 5}
+	large := make([]float32, 40000) // more than is written at once
+	large[39999] = 1
+	seen := map[string]string{}
+	for _, c := range []struct {
+		name   string
+		images *tensor.Dense
+		label  int32
+		want   string // "": only unlike the others
+	}{
+		{"bytes", dense([]int{1, 2, 3}, counted), 1, "28f5dae9722249323ebc68cc3351384b7bc91b0c97ab3f75ff82970927e3d7cc"},
+		{"a channel", dense([]int{1, 1, 2, 3}, counted), 1, "9639e40a936d14790f32a2e2381ae3d39e06323748ad79f400a53a02bb340b12"},
+		{"floats", dense([]int{1, 2, 3}, floats), 1, "78714bd3a3f3dcb9a5d4def859fdd9605676917227513af4fa18f49ad24ccac3"},
+		{"three channels", dense([]int{1, 3, 1, 2}, counted), 1, ""},
+		{"floats turned", dense([]int{1, 3, 2}, floats), 1, ""},
+		{"floats of a channel", dense([]int{1, 1, 2, 3}, floats), 1, ""},
+		{"another float", dense([]int{1, 2, 3}, []float32{0, 1, 2, 3, 4, 6}), 1, ""},
+		{"another label", dense([]int{1, 2, 3}, floats), 2, ""},
+		{"a label of nine bits", dense([]int{1, 2, 3}, counted), 257, ""},
+		{"a label of nine bits, floats", dense([]int{1, 2, 3}, floats), 257, ""},
+		{"many floats", dense([]int{1, 200, 200}, large), 1, ""},
+		{"many zeros", dense([]int{1, 200, 200}, make([]float32, 40000)), 1, ""},
+	} {
+		s := &Set{Images: c.images, Labels: []int32{c.label}}
+		got := s.SHA256()
+		if c.want != "" && got != c.want {
+			t.Errorf("%s: SHA256 = %s, want %s", c.name, got, c.want)
+		}
+		if other, ok := seen[got]; ok || got == "" {
+			t.Errorf("%s: SHA256 = %q as of %q, want another", c.name, got, other)
+		}
+		seen[got] = c.name
+	}
+	if got := (&Set{Images: dense([]int{1, 2, 3}, counted)}).SHA256(); got != "" {
+		t.Errorf("without labels: SHA256 = %s, want none", got)
+	}
+}
+
 func TestSliceErrors(t *testing.T) {
 	const maxInt = int(^uint(0) >> 1)
 	for _, c := range []struct {

@@ -140,7 +140,7 @@ func backed(n uint64, size int64, shape []int) error {
 			n, shape, most, size)
 	}
 	if most := max(bombSize, stored*maxRatio); n > most {
-		return fmt.Errorf("declares %d bytes for %v, want at most %d of %d compressed ones, as in a gzip bomb: decompress it first if it is none",
+		return fmt.Errorf("declares %d bytes for %v, want at most %d of %d compressed ones, as in a bomb: decompress it first if it is none",
 			n, shape, most, size)
 	}
 	return nil

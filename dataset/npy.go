@@ -217,7 +217,7 @@ func (p *literal) descr(h *npyHeader) error {
 	}
 	h.kind = s[1]
 	width, err := strconv.ParseUint(s[2:], 10, 8)
-	if err != nil || width == 0 {
+	if err != nil || width == 0 || !strings.Contains("biufc", s[1:2]) { // a text's width counts letters
 		return fmt.Errorf("%q, want numbers, as in '<f4'", s)
 	}
 	h.width = int(width)

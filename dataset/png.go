@@ -54,14 +54,18 @@ func readPNGs(fsys fs.FS) (*Set, error) {
 	var pixels []byte
 	var shape []int
 	stored := int64(0)
-	for i, name := range files {
-		got, err := readPNG(fsys, name, shape, &pixels, &stored, hash)
+	for _, name := range files {
+		image, got, err := readPNG(fsys, name, shape, len(pixels), &stored, hash)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
-		if i == 0 {
-			shape = got
+		shape = got
+		if len(pixels)+len(image) > cap(pixels) { // twice as much, but no more than all will take
+			grown := make([]byte, len(pixels), min(2*len(pixels)+len(image), len(files)*len(image)))
+			copy(grown, pixels)
+			pixels = grown
 		}
+		pixels = append(pixels, image...)
 	}
 	if shape[0] == 1 {
 		shape = shape[1:]
@@ -133,13 +137,13 @@ func readLabelsCSV(fsys fs.FS) (files []string, labels []int32, sum string, err 
 	return files, labels, hex.EncodeToString(hash.Sum(nil)), nil
 }
 
-// readPNG appends the pixels [C, H, W] of the file name to pixels and its size
-// to stored, and returns the shape, which must be want unless that is nil. The
-// file's bytes go to hash.
-func readPNG(fsys fs.FS, name string, want []int, pixels *[]byte, stored *int64, hash io.Writer) (shape []int, err error) {
+// readPNG returns the pixels of the file name and their shape [C, H, W], which
+// must be want unless that is nil. before is how many pixels there are already,
+// of files of stored bytes, to which it adds its own. The file's bytes go to hash.
+func readPNG(fsys fs.FS, name string, want []int, before int, stored *int64, hash io.Writer) (pixels []byte, shape []int, err error) {
 	f, size, err := regular.OpenFS(fsys, name)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer f.Close()
 	r := bufio.NewReader(io.TeeReader(f, hash))
@@ -147,70 +151,68 @@ func readPNG(fsys fs.FS, name string, want []int, pixels *[]byte, stored *int64,
 	// memory by what this says, before it reads the pixels.
 	head, err := r.Peek(33)
 	if err != nil && err != io.EOF {
-		return nil, regular.Cause(err)
+		return nil, nil, regular.Cause(err)
 	}
 	if len(head) < 33 || string(head[:8]) != "\x89PNG\r\n\x1a\n" {
-		return nil, fmt.Errorf("starts with %.8q, want a PNG file", head)
+		return nil, nil, fmt.Errorf("starts with %.8q, want a PNG file", head)
 	}
 	switch depth, kind := head[24], head[25]; {
 	case kind == 3:
-		return nil, errors.New("has a palette, want grayscale or RGB")
+		return nil, nil, errors.New("has a palette, want grayscale or RGB")
 	case kind == 4 || kind == 6:
-		return nil, errors.New("has transparency, want grayscale or RGB")
+		return nil, nil, errors.New("has transparency, want grayscale or RGB")
 	case depth != 8:
-		return nil, fmt.Errorf("has %d bits a channel, want 8", depth)
+		return nil, nil, fmt.Errorf("has %d bits a channel, want 8", depth)
 	}
 	config, err := png.DecodeConfig(bytes.NewReader(head))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	shape = []int{1, config.Height, config.Width}
 	if config.ColorModel != color.GrayModel {
 		shape[0] = 3
 	}
 	if want != nil && !slices.Equal(shape, want) {
-		return nil, fmt.Errorf("is %v, want %v as the first image: [channels, height, width]", shape, want)
+		return nil, nil, fmt.Errorf("is %v, want %v as the first image: [channels, height, width]", shape, want)
 	}
 	n, ok := product([]uint64{uint64(shape[0]), uint64(shape[1]), uint64(shape[2])})
 	if !ok {
-		return nil, fmt.Errorf("dimensions %v overflow", shape)
+		return nil, nil, fmt.Errorf("dimensions %v overflow", shape)
 	}
 	if err := backed(n, size, shape); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	// All files together, else many small ones could be huge. Each counts but once.
 	*stored += size
-	if all := uint64(len(*pixels)) + n; all > max(bombSize, uint64(*stored)*maxRatio) {
-		return nil, fmt.Errorf("images up to here have %d bytes in files of %d, as in a decompression bomb: want at most %d times as many", all, *stored, maxRatio)
+	if all := uint64(before) + n; all > max(bombSize, uint64(*stored)*maxRatio) {
+		return nil, nil, fmt.Errorf("images up to here have %d bytes in files of %d, as in a decompression bomb: want at most %d times as many", all, *stored, maxRatio)
 	}
 	decoded, err := png.Decode(r)
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		return nil, errors.New("truncated: the PNG ends early")
-	} else if err != nil {
-		return nil, regular.Cause(err)
+	if err != nil {
+		return nil, nil, regular.Cause(err)
 	}
 	if _, err := io.Copy(io.Discard, r); err != nil { // hashed to its end
-		return nil, regular.Cause(err)
+		return nil, nil, regular.Cause(err)
 	}
-	start, area := len(*pixels), shape[1]*shape[2]
-	*pixels = append(*pixels, make([]byte, n)...)
-	dst := (*pixels)[start:]
+	area := shape[1] * shape[2]
 	switch m := decoded.(type) {
 	case *image.Gray:
-		for y := range shape[1] {
-			copy(dst[y*shape[2]:], m.Pix[y*m.Stride:][:shape[2]])
-		}
+		pixels = m.Pix // image/png packs the rows
 	case *image.RGBA:
+		pixels = make([]byte, n)
 		for y := range shape[1] {
 			row := m.Pix[y*m.Stride:]
 			for x := range shape[2] {
 				for c := range 3 {
-					dst[c*area+y*shape[2]+x] = row[4*x+c]
+					pixels[c*area+y*shape[2]+x] = row[4*x+c]
 				}
 			}
 		}
 	default: // a colour of either is marked as transparent
-		return nil, errors.New("has transparency, want grayscale or RGB")
+		return nil, nil, errors.New("has transparency, want grayscale or RGB")
 	}
-	return shape, nil
+	if uint64(len(pixels)) != n {
+		return nil, nil, fmt.Errorf("has %d pixels, want %d", len(pixels), n)
+	}
+	return pixels, shape, nil
 }

@@ -4,8 +4,9 @@
 // Each device has one goroutine, locked to its thread, that makes all driver calls, and one stream on
 // which everything runs in order. Images go up once, as bytes where they are bytes; what comes down are
 // counts, and the arrays that are asked for. Rows wait on the device in full; activations only
-// for a chunk of them at a time. A row's results depend neither on the chunk nor on the other rows: same
-// inputs give the same bits, whatever the batch, the chunk or the number of devices.
+// for a chunk of them at a time. What steps that are not plain and slots keep of every row (momentum, older images) is
+// allocated when it is first used, and all of a batch is given back if it does not fit. A row's results depend neither on
+// the chunk nor on the other rows: same inputs give the same bits, whatever the batch, the chunk or the number of devices.
 package gpu
 
 import (

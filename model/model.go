@@ -19,6 +19,7 @@ type Model struct {
 	Layers []Layer // in the order of computation; the last one gives the logits
 	From   [][]int // From[i] lists what layer i takes: -1 the image, j < i the output of layer j. nil: each takes the one before
 	Source Source
+	Notes  []string // what reading left out or took for granted, for people to read: "Softmax at the end is left out"
 }
 
 // A Source says where a model came from.

@@ -156,8 +156,9 @@ func (r *run) chunk(ctx context.Context, c Chunk) ([]byte, error) {
 	case Look:
 		return r.look(ctx, c)
 	case Walk:
+		walker, _ := AsExacter(r.b) // Validate has seen to it
 		walks := make([]attack.Walk, c.Hi-c.Lo)
-		if err := r.b.(Exacter).Exact(ctx, c.Lo, r.Eps[len(r.Eps)-1], r.Bounds, walks); err != nil {
+		if err := walker.Exact(ctx, c.Lo, r.Eps[len(r.Eps)-1], r.Bounds, walks); err != nil {
 			return nil, err
 		}
 		r.progress(r.units(c))

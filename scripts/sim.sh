@@ -58,7 +58,7 @@ finish() {
 
 # Sanitizers look into kernels, at a tenth of the speed: no tests of the driver's failures, and none that repeat a batch in pieces.
 # Opening a backend alone runs a product with every tile.
-one='^(TestAffineNotFinite|TestLossGradient|TestSignOf|TestRandomSigns|TestRayForward)$'
+one='^(TestAffineNotFinite|TestLossGradient|TestLosses|TestSignOf|TestRandomSigns|TestDirection|TestMomentumOverflow|TestDraw|TestRoundPixels|TestNorms|TestRayForward)$'
 
 export ADVSWEEP_LIBCUDA=${CUSIM_LIB:-$root/build/cusim/$kind.so}
 case $kind in
@@ -82,7 +82,7 @@ tsan)
 	# bear: so none to preempt goroutines.
 	start gpu,tsan gpu GODEBUG=asyncpreemptoff=1 "LD_PRELOAD=$(${CXX:-g++} -print-file-name=libtsan.so)" \
 		"TSAN_OPTIONS=suppressions=$root/internal/cusim/tsan.supp:exitcode=66:halt_on_error=1" \
-		-- "-test.run=$one|^TestBackend$/^(fp32|3xtf32)$/^(steps|count|noise)$" '-test.skip=^TestBackend$/./^chunk$' -test.short "$@"
+		-- "-test.run=$one|^TestBackend$/^(fp32|3xtf32)$/^(steps|count|noise|momentum|slots)$" '-test.skip=^TestBackend$/./^chunk$' -test.short "$@"
 	;;
 *)
 	sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2

@@ -20,7 +20,7 @@ def floats(dtype, *shape):
     return (images(*shape) / 256).astype(dtype)
 
 
-gray, color = (5, 4, 6), (5, 3, 4, 6)
+gray, color = (5, 5, 6), (5, 3, 5, 6)
 np.save("nhw_u1.npy", images(*gray))
 np.save("nhw_u1_fortran.npy", np.asfortranarray(images(*gray)))
 np.save("nhw_f4.npy", floats("<f4", *gray))
@@ -49,7 +49,7 @@ np.save("bad_text.npy", np.array(["a", "b"]))
 np.save("bad_records.npy", np.zeros(3, [("x", "<f4"), ("y", "<i4")]))
 np.save("bad_pickle.npy", np.array([None, 1]), allow_pickle=True)
 np.save("bad_scalar.npy", np.float32(1))
-np.save("bad_empty.npy", images(5, 4, 6)[:, :0])
+np.save("bad_empty.npy", images(5, 5, 6)[:, :0])
 np.save("bad_onehot.npy", np.eye(5, dtype=np.int64))
 
 
@@ -64,8 +64,8 @@ def savez(name, compress, **arrays):
 
 
 savez("images_labels.npz", False, images=floats("<f4", *color), labels=labels)
-savez("keras.npz", True, x_train=images(7, 4, 6), y_train=np.arange(7) % 3, x_test=images(*gray), y_test=labels.astype("u1"))
-savez("medmnist.npz", True, train_images=images(7, 4, 6), train_labels=(np.arange(7) % 3)[:, None],
+savez("keras.npz", True, x_train=images(7, 5, 6), y_train=np.arange(7) % 3, x_test=images(*gray), y_test=labels.astype("u1"))
+savez("medmnist.npz", True, train_images=images(7, 5, 6), train_labels=(np.arange(7) % 3)[:, None],
       test_images=np.ascontiguousarray(images(*color).transpose(0, 2, 3, 1)), test_labels=labels[:, None])
 np.savez("numpy_savez.npz", x=images(*gray), y=labels)  # as NumPy itself writes it: zip64 headers
 np.savez_compressed("numpy_savez_compressed.npz", x=images(*gray), y=labels)

@@ -96,7 +96,7 @@ func (f form) at(k, lo, hi int, eps []float64, from, to, classes int) attack.Ste
 	return s
 }
 
-// generalSteps walks every form along the reference, two general steps and, before, between or behind them, a plain one.
+// generalSteps walks every form along the reference, three general steps and, before, between or behind them, a plain one.
 // As in steps, each step of the reference starts at the backend's own x.
 func (s suite) generalSteps(t *testing.T) {
 	r := rand.New(rand.NewPCG(11, 1))
@@ -105,7 +105,7 @@ func (s suite) generalSteps(t *testing.T) {
 
 // generalStepsOf is generalSteps of a model of 5 classes.
 func (s suite) generalStepsOf(t *testing.T, m *model.Model, r *rand.Rand) {
-	const n, classes = 5, 5
+	const n, classes = 4, 5
 	images, labels := batch(r, n, m)
 	const first = 40
 	b := s.open(t, m)
@@ -122,9 +122,9 @@ func (s suite) generalStepsOf(t *testing.T, m *model.Model, r *rand.Rand) {
 			rows[r] = ref.Row{X0: clean[r], Label: int(labels[r/len(eps)]), Image: first + r/len(eps), Eps: eps[r%len(eps)]}
 		}
 		before := clean
-		for k := range 3 {
+		for k := range 4 {
 			step := f.at(k, 0, n, eps, 0, len(eps), classes)
-			if k == c%3 {
+			if k == c%4 {
 				step = attack.BIM(3).At(k, eps, f.step.Bounds)
 			}
 			what := fmt.Sprintf("%s: step %d", f.name, k)
@@ -201,6 +201,70 @@ func (s suite) checkInside(t *testing.T, what string, step attack.Step, x, x0 []
 	}
 	if got, most := l2, eps+2*u*(eps+size); step.Norm == attack.L2 && !(got <= most) {
 		t.Fatalf("%s: the image moved by %v, want at most eps %v", what, got, eps)
+	}
+}
+
+// properties has steps of every form, as wild as Validate lets them be, on random models, images and bounds: x stays in the
+// ball and in the bounds that the step keeps to, and does not move at eps 0.
+func (s suite) properties(t *testing.T) {
+	all := forms()
+	for trial := range 60 {
+		r := rand.New(rand.NewPCG(uint64(trial), 9))
+		sizes := [][]int{{1, 5}, {7, 3, 5}, {40, 11, 6, 5}}[trial%3]
+		m := ref.RandomModel(r, math.Exp(r.NormFloat64()), sizes...)
+		n, in := 1+r.IntN(4), sizes[0]
+		bounds := attack.Bounds{Lo: -r.Float64(), Hi: 0.5 + r.Float64()}
+		pixels, labels := make([]float64, n*in), make([]int32, n)
+		lo, hi := float64(float32(bounds.Lo)), float64(float32(bounds.Hi))
+		bounds = attack.Bounds{Lo: lo, Hi: hi}
+		for i := range pixels { // many on the bounds
+			pixels[i] = float64(float32(lo + (hi-lo)*math.Min(math.Max(1.5*r.Float64()-0.25, 0), 1)))
+			pixels[i] = math.Min(math.Max(pixels[i], lo), hi)
+		}
+		for i := range labels {
+			labels[i] = int32(r.IntN(5))
+		}
+		b := s.load(t, m, tensor.New(tensor.WithShape(n, in), tensor.WithBacking(pixels)), labels)
+		eps := []float64{0, math.Exp(3 * r.NormFloat64()), math.Exp(3 * r.NormFloat64()), 1e-6, math.Exp(r.NormFloat64())}
+		slices.Sort(eps)
+		for range 3 {
+			f := all[r.IntN(len(all))]
+			if !f.step.Bounds.None() {
+				f.step.Bounds = bounds
+			}
+			f.step.Seed = r.Uint64()
+			must(t, b.Begin(t.Context(), 0, n, eps))
+			d, err := b.Images(t.Context())
+			clean := get(t, d, err)
+			for k := range 3 {
+				step := f.at(k, 0, n, eps, 0, len(eps), 5)
+				for i := range step.Size {
+					step.Size[i] *= math.Exp(2 * r.NormFloat64())
+					if step.Size[i] == 0 {
+						step.Size[i] = 1 // a row at eps 0 stays all the same
+					}
+					if r.IntN(8) == 0 {
+						step.Size[i] *= -1
+					}
+				}
+				if k == trial%4 {
+					step = attack.Step{Size: step.Size[:len(eps)], Bounds: f.step.Bounds} // a plain one
+				}
+				what := fmt.Sprintf("trial %d: %s: step %d", trial, f.name, k)
+				if err := b.Step(t.Context(), step); err != nil {
+					t.Fatalf("%s: %v", what, err)
+				}
+				d, err := b.Images(t.Context())
+				for row, x := range get(t, d, err) {
+					what := fmt.Sprintf("%s, row %d", what, row)
+					s.checkInside(t, what, step, x, clean[row], eps[row%len(eps)])
+					if row%len(eps) == 0 && !sameBits(x, clean[row]) {
+						t.Fatalf("%s: moved at eps 0", what)
+					}
+				}
+			}
+		}
+		must(t, b.Close())
 	}
 }
 
@@ -337,7 +401,7 @@ func (s suite) draws(t *testing.T) {
 				want := ref.Draw(step, in, first+1+r/3, restarts[r%3])
 				for p := range want {
 					tol := 0.0
-					if b.Precision() == "float32" {
+					if b.Precision() != "float64" {
 						want[p] = float64(float32(want[p]))
 					}
 					if d == attack.RandomSign && norm == attack.L2 {
@@ -389,6 +453,16 @@ func (s suite) momentum(t *testing.T) {
 					}
 				}
 			}
+		}
+	}
+	// The gradient is 0 where the row is, not where it came from, also in a plain step that does not move it.
+	must(t, b.Begin(t.Context(), 0, 1, []float64{8}))
+	zero := make([]bool, 1)
+	for k, size := range []float64{1, 0} {
+		must(t, b.Step(t.Context(), attack.Step{Ball: k == 0, Size: []float64{size}}))
+		must(t, b.ZeroGradient(t.Context(), zero))
+		if zero[0] != (k == 1) {
+			t.Errorf("step %d of size %v: zero gradient %v", k, size, zero[0])
 		}
 	}
 }
@@ -543,7 +617,7 @@ func (s suite) round(t *testing.T) {
 		bytes[i] = uint8(r.IntN(256))
 		floats[i] = r.Float64()*1.5 - 0.25
 	}
-	eps := []float64{0, 0.002, 0.03, 8. / 255, 0.47}
+	eps := []float64{0, 0.001, 0.002, 0.03, 8. / 255, 0.47}
 	near := func(v float64) bool { return math.Abs(v-math.RoundToEven(v)) < 5e-5 }
 	for name, x0 := range map[string]any{"bytes": bytes, "floats": floats} {
 		b := s.load(t, m, tensor.New(tensor.WithShape(n, in), tensor.WithBacking(x0)), make([]int32, n))
@@ -553,9 +627,9 @@ func (s suite) round(t *testing.T) {
 				d, err := b.Images(t.Context())
 				clean := get(t, d, err)
 				for k := range steps {
-					step := attack.Step{Direction: attack.Uniform, Norm: norm, Ball: true, Index: k, Size: []float64{1, 0.002, 0.03, 0.06, 0.75}}
+					step := attack.Step{Direction: attack.Uniform, Norm: norm, Ball: true, Index: k, Size: []float64{1, 0.002, 0.002, 0.03, 0.06, 0.75}}
 					if steps == 1 { // plain
-						step = attack.Step{Direction: attack.RandomSign, Size: []float64{0, 0.001, 0.029, 7.6 / 255, 0.2}}
+						step = attack.Step{Direction: attack.RandomSign, Size: []float64{0, 0.0005, 0.001, 0.029, 7.6 / 255, 0.2}}
 					}
 					must(t, b.Step(t.Context(), step))
 				}
@@ -566,7 +640,7 @@ func (s suite) round(t *testing.T) {
 				left, all := 0, 0
 				for r, got := range get(t, d, err) {
 					e := eps[r%len(eps)]
-					if b.Precision() == "float32" {
+					if b.Precision() != "float64" {
 						e = float64(float32(e))
 					}
 					for p, v := range got {
@@ -580,7 +654,7 @@ func (s suite) round(t *testing.T) {
 						}
 						level := ref.Round(norm, x, x0, e)
 						want := float64(level) / 255
-						if b.Precision() == "float32" {
+						if b.Precision() != "float64" {
 							want = float64(float32(level) / 255)
 						}
 						if v != want {
