@@ -295,8 +295,9 @@ type Flip struct {
 	Image  int   // in the data set
 	A, B   int32 // the classes
 
-	// Of the side that is further from what rounding allows: Short is by how much in float64 the logit of its class is below another's,
-	// Bound how much rounding can make of that. Explained says that on both sides Short is within Bound.
+	// Of the side that errs: Short is by how much in float64 the logit of its class is below another's, Bound how much rounding can make of
+	// that. Explained says that Short is within Bound, on both sides and for every other class; if not, these are the Short and Bound
+	// that are furthest apart.
 	Short, Bound float64
 	Explained    bool
 }
@@ -711,7 +712,7 @@ func (w *comparing) judge(f Flip, x []float64) {
 		return
 	}
 	f.Explained = true
-	worst := math.Inf(-1)
+	f.Short = math.Inf(-1)
 	for i, class := range []int32{f.A, f.B} {
 		a := w.sides[i].rounding
 		z, _ := ref.BoundForward(w.Model, ref.Pixels(x, a), a)
@@ -720,9 +721,10 @@ func (w *comparing) judge(f Flip, x []float64) {
 				continue
 			}
 			short, bound := z[j].V-z[class].V, z[j].Err+z[class].Err
-			f.Explained = f.Explained && short <= bound // so that NaN explains nothing
-			if short-bound > worst {
-				worst, f.Short, f.Bound = short-bound, short, bound
+			switch within := short <= bound; { // so that NaN explains nothing
+			case f.Explained && !within, !within && short-bound > f.Short-f.Bound, f.Explained && short > f.Short:
+				f.Short, f.Bound = short, bound
+				f.Explained = within
 			}
 		}
 	}
