@@ -19,7 +19,7 @@ import (
 type flipsError struct{ got, most int }
 
 func (e flipsError) Error() string {
-	return fmt.Sprintf("the class of %d images differs between a and b, more than --max-flips %d", e.got, e.most)
+	return fmt.Sprintf("images whose class differs between a and b: %d, more than --max-flips %d", e.got, e.most)
 }
 
 func (flipsError) Unwrap() error { return failedError{1} }
