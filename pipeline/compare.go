@@ -515,7 +515,9 @@ func (w *comparing) clean(ctx context.Context) error {
 			}
 			if class[0] != class[1] {
 				x := imageOf(sub.Images, k, inputs)
-				w.judge(Flip{Attack: -1, Image: sub.First + k, A: int32(class[0]), B: int32(class[1])}, x)
+				if err := w.judge(ctx, Flip{Attack: -1, Image: sub.First + k, A: int32(class[0]), B: int32(class[1])}, x); err != nil {
+					return err
+				}
 			}
 		}
 		return nil
@@ -691,7 +693,10 @@ func (w *comparing) attack(ctx context.Context, k int) error {
 				if pixels == nil {
 					pixels = float64s(made[0].images)
 				}
-				w.judge(Flip{Attack: k, Eps: w.Compare.Eps[e], Image: w.first + image, A: int32(class[0]), B: int32(class[1])}, pixels[row*inputs:][:inputs])
+				f := Flip{Attack: k, Eps: w.Compare.Eps[e], Image: w.first + image, A: int32(class[0]), B: int32(class[1])}
+				if err := w.judge(ctx, f, pixels[row*inputs:][:inputs]); err != nil {
+					return err
+				}
 			}
 		}
 		return ctx.Err()
@@ -707,9 +712,13 @@ func (w *comparing) attack(ctx context.Context, k int) error {
 }
 
 // judge adds flip f of pixels x, if both sides compute one model: whether rounding explains that one chose class A and the other class B.
-func (w *comparing) judge(f Flip, x []float64) {
+// The bound costs two slow passes of the reference, so only flips are judged.
+func (w *comparing) judge(ctx context.Context, f Flip, x []float64) error {
 	if w.Model == nil {
-		return
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return err
 	}
 	f.Explained = true
 	f.Short = math.Inf(-1)
@@ -729,4 +738,5 @@ func (w *comparing) judge(f Flip, x []float64) {
 		}
 	}
 	w.found.Flips = append(w.found.Flips, f)
+	return nil
 }

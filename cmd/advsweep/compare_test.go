@@ -29,7 +29,11 @@ func small(t *testing.T, name string, scale float32, pixels, classes int) string
 	}
 	m := &model.Model{Layers: []model.Layer{model.Linear{Name: "fc", Weight: tensor.New(tensor.WithShape(classes, pixels), tensor.WithBacking(w)), Bias: tensor.New(tensor.WithShape(classes), tensor.WithBacking(b))}}}
 	path := filepath.Join(t.TempDir(), name)
-	if err := model.Save(path, m); err != nil {
+	data, err := m.Encode("float32")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, data, 0o666); err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -200,7 +204,7 @@ func TestCompareRefuses(t *testing.T) {
 		{"a backend with folders", exitUsage, "--backend with two folders", []string{plain, eps, "--backend", "cpu"}},
 		{"offset", exitError, "images from index 0 and from 1", []string{plain, offset}},
 		{"fewer", exitError, "5 images and 4", []string{plain, fewer}},
-		{"other data", exitError, "do not fit: no eps in common", []string{data, eps}}, // the same images under another name do fit
+		{"eps of other files", exitError, "no eps in common", []string{data, eps}}, // the same images from other files do fit
 		{"bounds", exitError, "bounds none and 0,1", []string{plain, clipped}},
 		{"attacks", exitError, "no attack in common with the same options and seed: fgsm and bim", []string{plain, bim}},
 		{"eps of folders", exitError, "no eps in common: [0 0.1] and [0.3]", []string{plain, eps}},
