@@ -295,8 +295,9 @@ type Flip struct {
 	Image  int   // in the data set
 	A, B   int32 // the classes
 
-	// Of the side that is further from what rounding allows: Short is by how much in float64 the logit of its class is below another's,
-	// Bound how much rounding can make of that. Explained says that on both sides Short is within Bound.
+	// Of the side that errs: Short is by how much in float64 the logit of its class is below another's, Bound how much rounding can make of
+	// that. Explained says that Short is within Bound, on both sides and for every other class; if not, these are the Short and Bound
+	// that are furthest apart.
 	Short, Bound float64
 	Explained    bool
 }
@@ -514,7 +515,9 @@ func (w *comparing) clean(ctx context.Context) error {
 			}
 			if class[0] != class[1] {
 				x := imageOf(sub.Images, k, inputs)
-				w.judge(Flip{Attack: -1, Image: sub.First + k, A: int32(class[0]), B: int32(class[1])}, x)
+				if err := w.judge(ctx, Flip{Attack: -1, Image: sub.First + k, A: int32(class[0]), B: int32(class[1])}, x); err != nil {
+					return err
+				}
 			}
 		}
 		return nil
@@ -690,7 +693,10 @@ func (w *comparing) attack(ctx context.Context, k int) error {
 				if pixels == nil {
 					pixels = float64s(made[0].images)
 				}
-				w.judge(Flip{Attack: k, Eps: w.Compare.Eps[e], Image: w.first + image, A: int32(class[0]), B: int32(class[1])}, pixels[row*inputs:][:inputs])
+				f := Flip{Attack: k, Eps: w.Compare.Eps[e], Image: w.first + image, A: int32(class[0]), B: int32(class[1])}
+				if err := w.judge(ctx, f, pixels[row*inputs:][:inputs]); err != nil {
+					return err
+				}
 			}
 		}
 		return ctx.Err()
@@ -706,12 +712,16 @@ func (w *comparing) attack(ctx context.Context, k int) error {
 }
 
 // judge adds flip f of pixels x, if both sides compute one model: whether rounding explains that one chose class A and the other class B.
-func (w *comparing) judge(f Flip, x []float64) {
+// The bound costs two slow passes of the reference, so only flips are judged.
+func (w *comparing) judge(ctx context.Context, f Flip, x []float64) error {
 	if w.Model == nil {
-		return
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return err
 	}
 	f.Explained = true
-	worst := math.Inf(-1)
+	f.Short = math.Inf(-1)
 	for i, class := range []int32{f.A, f.B} {
 		a := w.sides[i].rounding
 		z, _ := ref.BoundForward(w.Model, ref.Pixels(x, a), a)
@@ -720,11 +730,13 @@ func (w *comparing) judge(f Flip, x []float64) {
 				continue
 			}
 			short, bound := z[j].V-z[class].V, z[j].Err+z[class].Err
-			f.Explained = f.Explained && short <= bound // so that NaN explains nothing
-			if short-bound > worst {
-				worst, f.Short, f.Bound = short-bound, short, bound
+			switch within := short <= bound; { // so that NaN explains nothing
+			case f.Explained && !within, !within && short-bound > f.Short-f.Bound, f.Explained && short > f.Short:
+				f.Short, f.Bound = short, bound
+				f.Explained = within
 			}
 		}
 	}
 	w.found.Flips = append(w.found.Flips, f)
+	return nil
 }

@@ -90,6 +90,15 @@ func digits6(v float64) float64 {
 	return out
 }
 
+// finite6 is digits6, nil of what JSON cannot hold.
+func finite6(v float64) *float64 {
+	if v-v != 0 {
+		return nil
+	}
+	v = digits6(v)
+	return &v
+}
+
 type spreadJSON struct {
 	P50 float64 `json:"p50"`
 	P90 float64 `json:"p90"`
@@ -193,14 +202,14 @@ func (c *Compared) JSON() ([]byte, error) {
 		return out
 	}
 	type flip struct {
-		Attack    *string `json:"attack"` // null: the image as it is
-		Eps       float64 `json:"eps"`
-		Image     int     `json:"image"`
-		A         int32   `json:"class_a"`
-		B         int32   `json:"class_b"`
-		Short     float64 `json:"short"`
-		Bound     float64 `json:"bound"`
-		Explained bool    `json:"explained"`
+		Attack    *string  `json:"attack"` // null: the image as it is
+		Eps       float64  `json:"eps"`
+		Image     int      `json:"image"`
+		A         int32    `json:"class_a"`
+		B         int32    `json:"class_b"`
+		Short     *float64 `json:"short"` // null: not finite, as of a bound that overflows
+		Bound     *float64 `json:"bound"`
+		Explained bool     `json:"explained"`
 	}
 	type signs struct {
 		Differ int `json:"differ"`
@@ -226,7 +235,7 @@ func (c *Compared) JSON() ([]byte, error) {
 			m.Outside = &outside
 		}
 		for _, f := range c.Models.Flips {
-			j := flip{nil, f.Eps, f.Image, f.A, f.B, digits6(f.Short), digits6(f.Bound), f.Explained}
+			j := flip{nil, f.Eps, f.Image, f.A, f.B, finite6(f.Short), finite6(f.Bound), f.Explained}
 			if f.Attack >= 0 {
 				j.Attack = &c.Comparison.A.Curves[f.Attack].Attack.Name
 			}
@@ -308,7 +317,7 @@ func (c *Compared) Table(w io.Writer) error {
 	for _, l := range c.Left {
 		fmt.Fprintf(&b, "left out %s\n", l)
 	}
-	fmt.Fprintf(&b, "\n%d images as they are: a has %d right, b %d; %d only a, %d only b; p %s; %s.\n", clean.N, clean.CorrectA, clean.CorrectB, clean.OnlyA, clean.OnlyB, pValue(clean.P), plural(clean.Flips, "flip", "flips"))
+	fmt.Fprintf(&b, "\n%d images as they are: a %d right, b %d; only a %d, only b %d; p %s; %s.\n", clean.N, clean.CorrectA, clean.CorrectB, clean.OnlyA, clean.OnlyB, pValue(clean.P), plural(clean.Flips, "flip", "flips"))
 	b.WriteString("a, b: how many are right; only: right there alone; a - b: points of % and 95 %\n")
 	fmt.Fprintf(&b, "interval (Newcombe); p: McNemar, exact, and corrected for %s (Holm);\nflips: images whose class differs. Bounds %s.\n", plural(len(c.Pairs), "row", "rows"), c.Comparison.A.Bounds)
 	rows := c.rows()
@@ -339,7 +348,7 @@ func (c *Compared) Table(w io.Writer) error {
 	if c.Models != nil {
 		c.writeModels(&b, rows, eps)
 	}
-	fmt.Fprintf(&b, "\n%s %s in any row or as they are.\n", plural(len(c.Flips()), "image flips", "images flip"), "of "+strconv.Itoa(clean.N))
+	fmt.Fprintf(&b, "\n%d of %s, as they are or in some row.\n", len(c.Flips()), plural(clean.N, "image flips", "images flip"))
 	return flush(w, &b)
 }
 

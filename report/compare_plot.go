@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"image/color"
 	"slices"
+	"unicode/utf8"
 
 	"advsweep/attack"
 	"advsweep/pipeline"
@@ -22,14 +23,19 @@ func (c *Compared) figure() Figure {
 		both.Curves[i].Exact = nil
 	}
 	f := Figure{Title: "Accuracy against eps: " + c.A.Label + " and " + c.B.Label, Result: &both}
+	names := [2]string{c.A.Label, c.B.Label}
+	if max(utf8.RuneCountInString(names[0]), utf8.RuneCountInString(names[1])) > widestLabel { // as paths of folders may be
+		f.Title = fmt.Sprintf("Accuracy against eps: a is %s, b is %s", c.A.Label, c.B.Label)
+		names = [2]string{"a", "b"}
+	}
 	if c.A.Manifest.Model.SHA256 == c.B.Manifest.Model.SHA256 {
 		f.Model = c.A.Manifest.Model.Name + " " + c.A.Manifest.Layers
 	}
 	for k := range a.Curves { // all broad ones below all thin ones
-		f.lines = append(f.lines, comparedCurve(a, k, c.A.Label, false))
+		f.lines = append(f.lines, comparedCurve(a, k, names[0], false))
 	}
 	for k := range b.Curves {
-		f.lines = append(f.lines, comparedCurve(b, k, c.B.Label, true))
+		f.lines = append(f.lines, comparedCurve(b, k, names[1], true))
 	}
 	return f
 }
@@ -39,6 +45,9 @@ func (c *Compared) PNG() ([]byte, error) { return c.figure().PNG() }
 
 // SVG draws what PNG draws.
 func (c *Compared) SVG() ([]byte, error) { return c.figure().SVG() }
+
+// widestLabel is how many characters of a side's label the legend has room for.
+const widestLabel = 28
 
 // Markers of the two sides by attack: full ones and their outlines.
 var (

@@ -19,7 +19,7 @@ import (
 type flipsError struct{ got, most int }
 
 func (e flipsError) Error() string {
-	return fmt.Sprintf("the class of %d images differs between a and b, more than --max-flips %d", e.got, e.most)
+	return fmt.Sprintf("images whose class differs between a and b: %d, more than --max-flips %d", e.got, e.most)
 }
 
 func (flipsError) Unwrap() error { return failedError{1} }
@@ -41,9 +41,10 @@ chance. The sides are
   compare DIR1 DIR2                  two folders of 'advsweep sweep --out' on the same images: the
                                      attacks and eps that both have; nothing is computed anew
 
-For every attack and eps: how many images are right on both sides, on one alone, on neither; the exact
-test of McNemar, also corrected for the number of rows (Holm); the difference of the accuracies
-with its 95 % interval for pairs (Newcombe); and the flips, which are images whose class differs.
+For every attack and eps: how many images are right on both sides, on one alone, on neither; the chance
+of so uneven a split if both are as good (the exact test of McNemar 1947), also corrected for the
+number of rows (Holm 1979); the difference of the accuracies with its 95 % interval for pairs
+(Newcombe 1998, method 10); and the flips, which are images whose class differs.
 
 With models at hand also: how far logits lie apart on the clean images, on each side's own perturbed ones,
 and for a's perturbed images on both sides; and in how many pixels FGSM goes another way. For one model
