@@ -105,7 +105,8 @@ type (
 		Title, CSP           string
 		Style                template.CSS
 		Script               template.JS
-		Model, Data, Lead    string
+		Model, Layers        string
+		Data, Lead           string
 		Tiles                []fact
 		Warnings             []string
 		Legend               []legendItem
@@ -164,7 +165,8 @@ func (p Page) view() (*view, error) {
 		// Whatever a name in a file may hold, nothing is loaded and no other script runs.
 		CSP: "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-" + base64.StdEncoding.EncodeToString(script[:]) +
 			"'; base-uri 'none'; form-action 'none'",
-		Model:    m.Model.Name + ", " + m.Layers,
+		Model:    m.Model.Name,
+		Layers:   m.Layers,
 		Data:     m.Data.Images.Name,
 		Warnings: Warnings(r),
 	}

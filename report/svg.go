@@ -105,12 +105,9 @@ func (p *panel) svg() template.HTML {
 		fmt.Fprintf(&b, `<text class="x title" x="%s" y="%s">%s</text>`, length((left+right)/2), length(p.h-6), text(p.xTitle))
 	}
 	b.WriteString("\n")
-	for i, y := range p.lines {
+	for _, y := range p.lines {
 		at := p.py(y)
 		fmt.Fprintf(&b, `<path class="level" d="M%s %sH%s"/>`, length(left), length(at), length(right))
-		if i == 0 && p.lineText != "" {
-			fmt.Fprintf(&b, `<text class="level" x="%s" y="%s">%s</text>`, length(right-4), length(at-5), text(p.lineText))
-		}
 	}
 	for _, under := range []bool{true, false} { // the worst of all runs along others, which it would hide
 		for _, s := range p.series {
@@ -118,6 +115,9 @@ func (p *panel) svg() template.HTML {
 				p.draw(&b, s)
 			}
 		}
+	}
+	if len(p.lines) > 0 && p.lineText != "" { // where curves begin, which is far above
+		fmt.Fprintf(&b, `<text class="level" x="%s" y="%s">%s</text>`, length(left+6), length(p.py(p.lines[0])-5), text(p.lineText))
 	}
 	if len(xs) > 0 {
 		fmt.Fprintf(&b, `<path class="cross" d="M0 %sV%s"/>`, length(top), length(bottom))
