@@ -16,13 +16,13 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// tight is a backend with room for few rows.
-type tight struct {
+// roomFor is a backend with room for few rows.
+type roomFor struct {
 	pipeline.Backend
 	rows int
 }
 
-func (b tight) MaxRows() int { return b.rows }
+func (b roomFor) MaxRows() int { return b.rows }
 
 // TestCraftAll compares with what a sweep counts, with Craft, and with itself in small batches.
 func TestCraftAll(t *testing.T) {
@@ -62,7 +62,7 @@ func TestCraftAll(t *testing.T) {
 			}
 			check(c, at)
 			for _, rows := range []int{1, 7} {
-				again, err := pipeline.CraftAll(t.Context(), tight{b, rows}, set, a, eps, bounds, nil)
+				again, err := pipeline.CraftAll(t.Context(), roomFor{b, rows}, set, a, eps, bounds, nil)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -171,6 +171,8 @@ type walker struct {
 	walks int
 }
 
+func (w *walker) CanExact() bool { return true }
+
 func (w *walker) Exact(_ context.Context, _ int, max float64, _ attack.Bounds, dst []attack.Walk) error {
 	for i := range dst {
 		dst[i] = attack.Walk{Correct: []attack.Interval{{Lo: 0, Hi: max}}}

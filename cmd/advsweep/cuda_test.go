@@ -56,6 +56,8 @@ func program(t *testing.T, env string, args ...string) (code int, stdout, stderr
 // hardware is what a JSON file says of it.
 var hardware = regexp.MustCompile(`"(backend|device)": ".*"`)
 
+var seconds = regexp.MustCompile(`(?s)"seconds": \{.*?\}`)
+
 // unnamed is a result file without its times and the names of the hardware.
 func unnamed(file []byte) []byte { return hardware.ReplaceAll(seconds.ReplaceAll(file, nil), nil) }
 

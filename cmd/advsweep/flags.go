@@ -21,28 +21,30 @@ import (
 // flags holds the value of every flag that more than one verb has, so that a flag
 // has one name, one meaning and one default.
 type flags struct {
-	model, images, labels, data, split string
-	backend, device, precision         string
-	threads                            int
-	out                                string
-	seed                               uint64
-	quiet                              bool
-	format                             string
-	steps                              int
-	bounds                             string
-	attack, eps                        string
-	norm, loss, step, target           string
-	restarts                           int
-	decay                              float64
-	exact, rounded                     bool
-	n, offset                          int
+	model, layers               string
+	images, labels, data, split string
+	backend, device, precision  string
+	threads                     int
+	out                         string
+	seed                        uint64
+	quiet                       bool
+	format                      string
+	steps                       int
+	bounds                      string
+	attack, eps                 string
+	norm, loss, step, target    string
+	restarts                    int
+	decay                       float64
+	exact, rounded              bool
+	n, offset                   int
 }
 
 // addInputs adds what a verb works on: a model, and images of either split.
 func (f *flags) addInputs(c *cobra.Command) {
 	f.addData(c)
 	c.Flags().StringVar(&f.split, "split", "test", "which part of --data: test or train")
-	c.Flags().StringVar(&f.model, "model", "", "`FILE`, or mlp or cnn for an embedded one (default mlp)")
+	c.Flags().StringVar(&f.model, "model", "", "`FILE` (ONNX, safetensors, NPZ), or mlp or cnn for an embedded one (default mlp)")
+	c.Flags().StringVar(&f.layers, "layers", "", "JSON `FILE` with the layers of a safetensors or NPZ file; see model/README.md")
 }
 
 func (f *flags) addData(c *cobra.Command) {
@@ -227,6 +229,11 @@ func (f *flags) open(c *cobra.Command, checks ...func(*inputs) error) (*inputs, 
 	if err := cmp.Or(err, unread); err != nil {
 		return nil, err
 	}
+	if !f.quiet {
+		for _, note := range in.model.Notes {
+			fmt.Fprintf(c.ErrOrStderr(), "advsweep: %s: %s\n", in.model.Source.Name, note)
+		}
+	}
 	if got, want := in.set.Images.DataSize()/in.set.N(), in.model.Inputs(); got != want {
 		return nil, fmt.Errorf("images of %s have %d pixels, the model takes %d", in.set.Source.Images.Name, got, want)
 	}
@@ -249,7 +256,7 @@ func (f *flags) open(c *cobra.Command, checks ...func(*inputs) error) (*inputs, 
 // script with an unset variable gives it: falling back to what is embedded would answer another
 // question than the one asked.
 func (f *flags) named(c *cobra.Command) error {
-	for _, name := range []string{"model", "images", "labels", "data", "out"} {
+	for _, name := range []string{"model", "layers", "images", "labels", "data", "out"} {
 		if flag := c.Flags().Lookup(name); flag != nil && flag.Changed && flag.Value.String() == "" {
 			return usagef("--%s is empty", name)
 		}
@@ -257,6 +264,8 @@ func (f *flags) named(c *cobra.Command) error {
 	switch {
 	case f.split != "" && f.split != "test" && f.split != "train":
 		return usagef("--split %q, want test or train", f.split)
+	case f.layers != "" && f.model == "":
+		return usagef("--layers describes the file of --model, which is not given")
 	case f.data == "" && c.Flags().Changed("split"):
 		return usagef("--split chooses a part of --data, which is not given")
 	case f.threads < 0 || f.threads > cpu.MaxThreads:
@@ -272,7 +281,7 @@ func (f *flags) loadModel() (*model.Model, error) {
 	case slices.Contains(model.EmbeddedNames, f.model):
 		return model.Embedded(f.model)
 	}
-	return model.Load(f.model)
+	return model.LoadLayers(f.model, f.layers)
 }
 
 func (f *flags) loadData() (*dataset.Set, error) {
