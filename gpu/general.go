@@ -25,13 +25,13 @@ type general struct {
 
 	sizes, targets, restarts buffer // of a step: [E] or [rows], [rows], [E]
 
-	aside  buffer // [chunk, in]: where Nesterov's gradient is taken, or what is drawn
-	factor buffer // [chunk] float64, or for the eps of a chunk of images
+	aside buffer // [chunk, in]: where Nesterov's gradient is taken, or what is drawn
+	by    buffer // [chunk] float64, or for the eps of a chunk of images: what a direction is divided by
 }
 
 // buffers are all that g holds.
 func (g *general) buffers() []*buffer {
-	return []*buffer{&g.m, &g.old, &g.slots[0], &g.slots[1], &g.set, &g.norms, &g.sizes, &g.targets, &g.restarts, &g.aside, &g.factor}
+	return []*buffer{&g.m, &g.old, &g.slots[0], &g.slots[1], &g.set, &g.norms, &g.sizes, &g.targets, &g.restarts, &g.aside, &g.by}
 }
 
 // forget empties the rows' state for a new batch.
@@ -140,7 +140,7 @@ func (p *part) prepare(ctx context.Context, s attack.Step, size []float32, targe
 	}
 	g := &p.general
 	n, row := min(p.chunk, p.rows()/share), int64(4*p.in())
-	if err := p.grow(&g.factor, int64(8*n*share)); err != nil {
+	if err := p.grow(&g.by, int64(8*n*share)); err != nil {
 		return err
 	}
 	if s.Nesterov || s.Direction != attack.Gradient {
@@ -202,18 +202,18 @@ func (p *part) ahead(c span, s attack.Step, sizes int) error {
 		int32(c.first), int32(c.n), int32(c.E), int32(p.in()))
 }
 
-// direction launches what a chunk's step needs of its gradient g [n/share, in]: factor, zero, broken, and the momentum.
+// direction launches what a chunk's step needs of its gradient g [n/share, in]: by, zero, broken, and the momentum.
 func (p *part) direction(c span, g cu.DevicePtr, s attack.Step, share int) error {
 	var m cu.DevicePtr
 	if s.Momentum {
 		m = p.general.m.DevicePtr
 	}
 	return p.launch("direction", dim{ceil(c.n, 8), 1}, dim{256, 1}, 0, []int{c.n, p.inputs},
-		p.general.factor.DevicePtr, m, at(p.zero.DevicePtr, c.first, 1), at(p.deviceResults.DevicePtr, 1, 4), g, s.Decay, s.Norm == attack.L2,
+		p.general.by.DevicePtr, m, at(p.zero.DevicePtr, c.first, 1), at(p.deviceResults.DevicePtr, 1, 4), g, s.Decay, s.Norm == attack.L2,
 		int32(share), int32(c.lo), int32(c.first), int32(c.n), int32(c.E), int32(p.inputs), int32(p.in()))
 }
 
-// draw launches aside [n, in] and factor [n]: the random direction of a chunk.
+// draw launches aside [n, in] and by [n]: the random direction of a chunk.
 func (p *part) draw(c span, s attack.Step) error {
 	var restarts cu.DevicePtr
 	if s.Restarts != nil {
@@ -224,11 +224,11 @@ func (p *part) draw(c span, s attack.Step) error {
 		kind = 1
 	}
 	return p.launch("draw", dim{ceil(c.n, 8), 1}, dim{256, 1}, 0, []int{c.n, p.inputs},
-		p.general.aside.DevicePtr, p.general.factor.DevicePtr, restarts, uint32(s.Seed), uint32(s.Seed>>32), uint32(first), uint32(first>>32),
+		p.general.aside.DevicePtr, p.general.by.DevicePtr, restarts, uint32(s.Seed), uint32(s.Seed>>32), uint32(first), uint32(first>>32),
 		uint32(s.Index), kind, s.Norm == attack.L2, int32(c.first), int32(c.n), int32(c.E), int32(p.inputs), int32(p.in()))
 }
 
-// move launches the move of a chunk along factor·v, v [n/share, in]. There are so many sizes.
+// move launches the move of a chunk along v/by, v [n/share, in]. There are so many sizes.
 func (p *part) move(c span, v cu.DevicePtr, s attack.Step, sizes, share int) error {
 	g := &p.general
 	var old cu.DevicePtr
@@ -240,7 +240,7 @@ func (p *part) move(c span, v cu.DevicePtr, s attack.Step, sizes, share int) err
 		lo, hi = float32(s.Bounds.Lo), float32(s.Bounds.Hi)
 	}
 	return p.launch("move", dim{ceil(c.n, 8), 1}, dim{256, 1}, 0, []int{c.n, p.inputs},
-		p.x.DevicePtr, old, at(p.x0.DevicePtr, c.lo*p.in(), 4), v, g.factor.DevicePtr, g.sizes.DevicePtr, at(p.sizes.DevicePtr, c.E, 4),
+		p.x.DevicePtr, old, at(p.x0.DevicePtr, c.lo*p.in(), 4), v, g.by.DevicePtr, g.sizes.DevicePtr, at(p.sizes.DevicePtr, c.E, 4),
 		s.Alpha, lo, hi, s.Ball || !s.Bounds.None(), s.Norm == attack.L2, s.Direction == attack.Gradient && s.Norm == attack.Linf, sizes != c.E,
 		int32(share), int32(c.first), int32(c.n), int32(c.E), int32(p.inputs), int32(p.in()))
 }

@@ -53,8 +53,9 @@ func TestCPUGeneral(t *testing.T) {
 		"nesterov": {func(s *attack.Step) {
 			s.Momentum, s.Nesterov, s.Decay, s.Bounds, s.Size = true, true, 0.9, in, sizes
 		}},
-		"inertia":    {func(s *attack.Step) { s.Alpha, s.Bounds, s.Size = 0.75, in, sizes }},
-		"inertia L2": {func(s *attack.Step) { s.Alpha, s.Ball, s.Norm = 0.7, true, attack.L2 }},
+		"nesterov L2": {func(s *attack.Step) { s.Momentum, s.Nesterov, s.Decay, s.Norm = true, true, 0.3, attack.L2 }},
+		"inertia":     {func(s *attack.Step) { s.Alpha, s.Bounds, s.Size = 0.75, in, sizes }},
+		"inertia L2":  {func(s *attack.Step) { s.Alpha, s.Ball, s.Norm = 0.7, true, attack.L2 }},
 		"inertia alone": {func(s *attack.Step) { s.Alpha, s.Norm, s.Size = 0.75, attack.L2, sizes },
 			func(s *attack.Step) { s.Alpha, s.Norm, s.Size = 0.3, attack.L2, sizes }},
 		"uniform": {func(s *attack.Step) { s.Direction, s.Restarts, s.Size = attack.Uniform, []int{0, 1, 0, 65535}, eps }},

@@ -316,10 +316,10 @@ func TestDirection(t *testing.T) {
 					check(t, upload(p.device, at(results, 1, 4), []int32{math.MaxInt32}))
 					zero := there(t, p, make([]byte, rows))
 					p.zero = buffer{zero - cu.DevicePtr(c.first), int64(rows)}
-					p.general.factor = buffer{there(t, p, make([]float64, rows)), int64(8 * rows)}
+					p.general.by = buffer{there(t, p, make([]float64, rows)), int64(8 * rows)}
 					p.general.m = buffer{there(t, p, m), int64(4 * len(m))}
 					check(t, p.direction(c, there(t, p, g), attack.Step{Momentum: momentum, Decay: 0.5, Norm: norm}, 1))
-					flags, factor := back[byte](t, p, zero, rows), back[float64](t, p, p.general.factor.DevicePtr, rows)
+					flags, by := back[byte](t, p, zero, rows), back[float64](t, p, p.general.by.DevicePtr, rows)
 					m = back[float32](t, p, p.general.m.DevicePtr, len(m))
 					for k := range rows {
 						if want := k == len(pixels); (flags[k] != 0) != want {
@@ -344,12 +344,10 @@ func TestDirection(t *testing.T) {
 						}
 						want := 1.0
 						if norm == attack.L2 && length > 0 {
-							want = 1 / length
-						} else if norm == attack.L2 {
-							want = 0
+							want = length
 						}
-						if !(math.Abs(factor[k]-want) <= 0x1p-50*want) {
-							t.Errorf("%v: factor[%d] = %v, want %v", v, k, factor[k], want)
+						if !(math.Abs(by[k]-want) <= 0x1p-50*want) {
+							t.Errorf("%v: by[%d] = %v, want %v", v, k, by[k], want)
 						}
 						for i, got := range m[(c.first+k)*width:][:width] {
 							want := 0.0
@@ -391,7 +389,7 @@ func TestMomentumOverflow(t *testing.T) {
 		m := make([]float32, 16)
 		m[3] = 3e38
 		p.zero = buffer{there(t, p, make([]byte, 1)), 1}
-		p.general.factor = buffer{there(t, p, make([]float64, 1)), 8}
+		p.general.by = buffer{there(t, p, make([]float64, 1)), 8}
 		p.general.m = buffer{there(t, p, m), 64}
 		check(t, p.direction(span{5, 0, 1, 1}, there(t, p, slices.Repeat([]float32{1}, 16)), attack.Step{Momentum: true, Decay: 2}, 1))
 		if got := back[int32](t, p, at(results, 1, 4), 1)[0]; got != 5 {
@@ -410,7 +408,7 @@ func TestDraw(t *testing.T) {
 		p.general.restarts = buffer{there(t, p, []int32{0, 1, 65535}), 12}
 		c := span{lo: 3, first: 4, n: 7, E: 3} // images 4 to 6 of the loaded ones
 		p.general.aside = buffer{there(t, p, make([]float32, c.n*width)), int64(4 * c.n * width)}
-		p.general.factor = buffer{there(t, p, make([]float64, c.n)), int64(8 * c.n)}
+		p.general.by = buffer{there(t, p, make([]float64, c.n)), int64(8 * c.n)}
 		for _, first := range []int{0, 1<<32 - 5, 7 << 32} {
 			for _, seed := range []uint64{5, 5 | 3<<40} {
 				for _, direction := range []attack.Direction{attack.RandomSign, attack.Uniform} {
@@ -424,7 +422,7 @@ func TestDraw(t *testing.T) {
 							check(t, upload(p.device, p.general.aside.DevicePtr, slices.Repeat([]float32{9}, c.n*width)))
 							check(t, p.draw(c, s))
 							got := back[float32](t, p, p.general.aside.DevicePtr, c.n*width)
-							factor := back[float64](t, p, p.general.factor.DevicePtr, c.n)
+							by := back[float64](t, p, p.general.by.DevicePtr, c.n)
 							for k := range c.n {
 								image, restart := first+c.lo+(c.first+k)/c.E, 0
 								if named {
@@ -439,7 +437,7 @@ func TestDraw(t *testing.T) {
 										want[i] = float32(v)
 									}
 									if norm == attack.L2 {
-										times = 1 / math.Sqrt(inputs)
+										times = math.Sqrt(inputs)
 									}
 								case norm == attack.Linf:
 									for i := range inputs {
@@ -452,8 +450,8 @@ func TestDraw(t *testing.T) {
 										want[i] = float32(float64(v) * f)
 									}
 								}
-								if !slices.Equal(got[k*width:][:width], want) || factor[k] != times {
-									t.Errorf("%+v, first %d: row %d differs, factor %v", s, first, k, factor[k])
+								if !slices.Equal(got[k*width:][:width], want) || by[k] != times {
+									t.Errorf("%+v, first %d: row %d differs, by %v", s, first, k, by[k])
 								}
 							}
 						}

@@ -2,8 +2,8 @@
 //
 // Row k of the chunk has gradient k / share of g [rows / share, width]: share is E where all eps of an image have one, else 1. m
 // [batch rows, width], or null for a step without momentum. inputs of a row count; the padding of m stays as it is. Where g is 0 in every pixel m ← decay·m, and zero[k] of the chunk is set to 1, else left as it is. broken
-// becomes the least image + (first + k) / E of a row in which g or m is not finite, if that is less than it was. factor [rows],
-// by which move multiplies, is 1, or if l2 1/‖m‖₂ (‖g‖₂ without momentum), 0 where that is 0.
+// becomes the least image + (first + k) / E of a row in which g or m is not finite, if that is less than it was. by [rows],
+// by which move divides, is 1, or if l2 ‖m‖₂ (‖g‖₂ without momentum) where that is not 0.
 //
 // Sums are in float64 in the order of warp_sum.cuh: the CPU's bits. One warp a row, 8 rows a block.
 //
@@ -12,7 +12,7 @@
 #include "warp_sum.cuh"
 
 extern "C" __global__ void __launch_bounds__(256)
-direction(double *__restrict__ factor, float *__restrict__ m, unsigned char *__restrict__ zero, int *__restrict__ broken, const float *__restrict__ g,
+direction(double *__restrict__ by, float *__restrict__ m, unsigned char *__restrict__ zero, int *__restrict__ broken, const float *__restrict__ g,
           double decay, int l2, int share, int image, int first, int rows, int E, int inputs, int width) {
   const int k = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32;
   if (k >= rows) return;  // whole warps leave together
@@ -45,5 +45,5 @@ direction(double *__restrict__ factor, float *__restrict__ m, unsigned char *__r
   if (lane != 0) return;
   if (!some) zero[k] = 1;
   if (!finite) atomicMin(broken, image + (first + k) / E);
-  factor[k] = !l2 ? 1.0 : squares == 0.0 ? 0.0 : 1.0 / sqrt(squares);
+  by[k] = l2 && squares != 0.0 ? sqrt(squares) : 1.0;
 }

@@ -1,7 +1,7 @@
-// draw: the random direction factor·d of a step, attack.RandomSigns and attack.UniformDraw to the bit.
+// draw: the random direction d/by of a step, attack.RandomSigns and attack.UniformDraw to the bit.
 //
-// kind 0: d = +1 or -1, factor 1, or if l2 1/√inputs. kind 1: a point d of the unit ball, of Linf or if l2 of L2, factor 1.
-// d [rows, width] of the chunk, of which inputs count, 0 in the padding; factor [rows]. Row k of it is image number (low and
+// kind 0: d = +1 or -1, by 1, or if l2 √inputs. kind 1: a point d of the unit ball, of Linf or if l2 of L2, by 1.
+// d [rows, width] of the chunk, of which inputs count, 0 in the padding; by [rows]. Row k of it is image number (low and
 // high word) + (first + k) / E of the data set at restarts[(first + k) % E], or restart 0 if restarts is null. The key is seed (low and high),
 // for kind 1 xor 0x9E3779B97F4A7C15, and the counter (block, restart·2^16 + step, image low, image high). One warp a row, 8 rows
 // a block: four pixels of a lane take a block of random bits, the same four that its 128 pixels share for signs.
@@ -11,7 +11,7 @@
 #include "warp_sum.cuh"
 
 extern "C" __global__ void __launch_bounds__(256)
-draw(float *__restrict__ d, double *__restrict__ factor, const int *__restrict__ restarts, unsigned seed_low, unsigned seed_high, unsigned number_low,
+draw(float *__restrict__ d, double *__restrict__ by, const int *__restrict__ restarts, unsigned seed_low, unsigned seed_high, unsigned number_low,
      unsigned number_high, unsigned step, int kind, int l2, int first, int rows, int E, int inputs, int width) {
   const int k = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32;
   if (k >= rows) return;
@@ -19,7 +19,7 @@ draw(float *__restrict__ d, double *__restrict__ factor, const int *__restrict__
   const unsigned long long number = ((unsigned long long)number_high << 32 | number_low) + (unsigned)(r / E);
   const unsigned at = (restarts == nullptr ? 0u : (unsigned)restarts[r % E]) << 16 | step;
   d += (size_t)k * width;
-  double f = 1.0;
+  double divisor = 1.0;
   if (kind == 0) {
     for (int block = 0; block * 128 < width; ++block) {
       unsigned c[4] = {(unsigned)block, at, (unsigned)number, (unsigned)(number >> 32)};
@@ -30,7 +30,7 @@ draw(float *__restrict__ d, double *__restrict__ factor, const int *__restrict__
         if (p < width) d[p] = p < inputs ? (float)(1 - 2 * (int)(c[word] >> lane & 1u)) : 0.f;
       }
     }
-    if (l2) f = 1.0 / sqrt((double)inputs);
+    if (l2) divisor = sqrt((double)inputs);
   } else {
     seed_low ^= 0x7F4A7C15u;
     seed_high ^= 0x9E3779B9u;
@@ -58,5 +58,5 @@ draw(float *__restrict__ d, double *__restrict__ factor, const int *__restrict__
         for (int p = block * 4; p < block * 4 + 4; ++p) d[p] = (float)__dmul_rn(d[p], radius);
     }
   }
-  if (lane == 0) factor[k] = f;
+  if (lane == 0) by[k] = divisor;
 }

@@ -42,10 +42,10 @@ __device__ __forceinline__ void margin_gradient(float *__restrict__ q, const flo
 
 __device__ __forceinline__ void dlr_gradient(float *__restrict__ q, const float *__restrict__ z, int y, int target, int classes) {
   const int p1 = largest(z, classes, -1), p2 = largest(z, classes, p1), p3 = largest(z, classes, p1, p2);
-  const int p4 = target < 0 ? p3 : largest(z, classes, p1, p2, p3);
+  const int low = target < 0 ? p3 : largest(z, classes, p1, p2, p3);  // d is z_p1 less the mean of z_p3 and z_low
   const int to = target >= 0 ? target : p1 == y ? p2 : p1;
   double n = (double)z[y] - z[to];
-  double d = target < 0 ? (double)z[p1] - z[p3] : z[p1] - ((double)z[p3] + z[p4]) / 2;
+  double d = z[p1] - ((double)z[p3] / 2 + (double)z[low] / 2);
   if (d == 0) {
     n = 0;
     d = 1;
@@ -53,15 +53,20 @@ __device__ __forceinline__ void dlr_gradient(float *__restrict__ q, const float 
   const double by = fmax(fabs(n), d);
   n /= by;
   d /= by;
-  q[p1] += (float)n;
-  if (target < 0) {
-    q[p3] -= (float)n;
-  } else {
-    q[p3] -= (float)(n / 2);
-    q[p4] -= (float)(n / 2);
-  }
-  q[y] -= (float)d;
-  q[to] += (float)d;
+  const auto sum = [=](int j) {  // of the terms of class j, which may be several: it rounds once
+    double s = 0.0;
+    if (j == p1) s += n;
+    if (j == p3) s -= n / 2;
+    if (j == low) s -= n / 2;
+    if (j == y) s -= d;
+    if (j == to) s += d;
+    return (float)s;
+  };
+  q[p1] = sum(p1);
+  q[p3] = sum(p3);
+  q[low] = sum(low);
+  q[y] = sum(y);
+  q[to] = sum(to);
 }
 
 extern "C" __global__ void __launch_bounds__(256)

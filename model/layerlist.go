@@ -338,6 +338,20 @@ func (b *builder) layer(l listed, in []int) (Layer, error) {
 	case "batchnorm":
 		return b.batchNorm(l)
 	case "normalize":
+		if l.Name != "" && l.Mean == nil && l.Std == nil {
+			for _, part := range []struct {
+				name string
+				to   *[]float64
+			}{{"mean", &l.Mean}, {"std", &l.Std}} {
+				name := tensorName(l.Name, part.name)
+				t := b.tensors[name]
+				if t == nil {
+					return nil, fmt.Errorf("no tensor %s in the file, nor a mean and std in the list", quote(name))
+				}
+				b.used[name] = true
+				*part.to = wide(t)
+			}
+		}
 		n := len(l.Mean)
 		if n == 0 || len(l.Std) != n {
 			return nil, fmt.Errorf("%d means and %d standard deviations, want one of each for every channel", n, len(l.Std))
@@ -398,14 +412,7 @@ func (b *builder) batchNorm(l listed) (Layer, error) {
 			continue
 		}
 		n = t.Shape()[0]
-		switch data := t.Data().(type) {
-		case []float32:
-			for _, v := range data {
-				all[i] = append(all[i], float64(v))
-			}
-		case []float64:
-			all[i] = data
-		}
+		all[i] = wide(t)
 	}
 	eps := 1e-5
 	if l.Eps != nil {
@@ -416,6 +423,18 @@ func (b *builder) batchNorm(l listed) (Layer, error) {
 		return nil, err
 	}
 	return Scale{l.Name, b.vector(w), b.vector(s)}, nil
+}
+
+// wide returns the numbers of t.
+func wide(t *tensor.Dense) []float64 {
+	if data, ok := t.Data().([]float64); ok {
+		return data
+	}
+	var all []float64
+	for _, v := range t.Data().([]float32) {
+		all = append(all, float64(v))
+	}
+	return all
 }
 
 // layerList returns m's layers as a layer list.

@@ -57,7 +57,7 @@ func load(path, layers string) (*Model, error) {
 	return d.decode()
 }
 
-// maxList bounds a layer list: a hundred thousand layers.
+// maxListSize bounds a layer list, in bytes: a hundred thousand layers.
 const maxListSize = 16 << 20
 
 func readSmall(path string) ([]byte, error) {

@@ -42,7 +42,7 @@ func decodeONNX(r io.Reader, size int64, sum hash.Hash, open sibling) (*Model, e
 		return nil, err
 	}
 	if p.GetGraph() == nil {
-		return nil, errors.New("no graph: not an ONNX model")
+		return nil, errors.New("no graph: not an ONNX file")
 	}
 	t := tensors{files: make(map[string]*openFile), open: open, left: 8*uint64(size) + 1<<18}
 	defer t.close()
@@ -60,10 +60,10 @@ func parseONNX(r io.Reader, size int64) (*onnx.ModelProto, error) {
 	p := new(onnx.ModelProto)
 	left := maxMessages
 	if err := countMessages(data, p.ProtoReflect().Descriptor(), &left, maxNesting); err != nil {
-		return nil, fmt.Errorf("not an ONNX model: %w", err)
+		return nil, fmt.Errorf("not an ONNX file: %w", err)
 	}
 	if err := (proto.UnmarshalOptions{DiscardUnknown: true, AllowPartial: true}).Unmarshal(data, p); err != nil {
-		return nil, fmt.Errorf("not an ONNX model: %w", err)
+		return nil, fmt.Errorf("not an ONNX file: %w", err)
 	}
 	return p, nil
 }

@@ -315,12 +315,13 @@ func (g *graph) opConcat(n *node) (*value, error) {
 	var parts [][]float64
 	var inner []int // elements behind the axis, of each
 	outer, total := 1, 0
+	at := n.integer("axis", 0)
 	for i := range n.in {
 		c, data, err := n.constant(i)
 		if err != nil {
 			return nil, err
 		}
-		along, err := axis(n.integer("axis", 0), len(c.dims))
+		along, err := axis(at, len(c.dims))
 		if err != nil {
 			return nil, err
 		}

@@ -187,7 +187,7 @@ type graph struct {
 	uses   map[string]int
 	input  []int // shape of the image
 	steps  []step
-	names  map[string]bool
+	names  map[string]int // of layers, and how often each was wanted
 	double bool
 	notes  []string
 }
@@ -263,6 +263,9 @@ func convertONNX(p *onnx.ModelProto, t *tensors) (*Model, error) {
 	if opset > maxOpset {
 		m.Notes = append(m.Notes, fmt.Sprintf("opset %d is newer than %d, the newest known here", opset, maxOpset))
 	}
+	if s, ok := m.Layers[0].(Scale); ok && m.Takes(0)[0] < 0 && slices.ContainsFunc(wide(s.Weight), func(w float64) bool { return math.Abs(w) < 0.1 }) {
+		m.Notes = append(m.Notes, fmt.Sprintf("its first layer makes pixels smaller, by %.3g: was it made for pixels from 0 to 255? Here they lie in [0, 1]", wide(s.Weight)[0]))
+	}
 	if m.Input != nil { // pixels in a row make a stack, which has the fast routes
 		if s := (&Model{Layers: m.Layers, From: m.From}); s.IsStack() {
 			m.Input = nil
@@ -277,6 +280,9 @@ type output struct {
 	softmax *onnx.NodeProto // that was taken off
 	notes   []string
 }
+
+// maxOutputs bounds how often a graph is walked through from its end.
+const maxOutputs = 64
 
 // chooseOutput returns the value that holds the logits: what the only output of scores is made from by softmax and the like.
 func chooseOutput(g *onnx.GraphProto, opset int64) (output, error) {
@@ -337,6 +343,9 @@ func chooseOutput(g *onnx.GraphProto, opset int64) (output, error) {
 	if len(g.GetOutput()) == 0 {
 		return output{}, errors.New("no outputs")
 	}
+	if n := len(g.GetOutput()); n > maxOutputs {
+		return output{}, fmt.Errorf("%d outputs, want at most %d", n, maxOutputs)
+	}
 	var found, labels []output
 	var names []string
 	for _, o := range g.GetOutput() {
@@ -365,7 +374,7 @@ func chooseOutput(g *onnx.GraphProto, opset int64) (output, error) {
 // convert turns the nodes that the output depends on into steps.
 func (g *graph) convert(p *onnx.GraphProto, out output) error {
 	g.values = make(map[string]*value)
-	g.names = make(map[string]bool)
+	g.names = make(map[string]int)
 	initial := make(map[string]bool)
 	for _, t := range p.GetInitializer() {
 		if err := g.define(t.GetName(), nil); err != nil {
@@ -680,10 +689,11 @@ func (g *graph) unique(weights, node, kind string) string {
 	}
 	name = strings.ToValidUTF8(name, "?")
 	base := name
-	for i := 2; g.names[name]; i++ {
-		name = fmt.Sprintf("%s_%d", base, i)
+	for g.names[name] > 0 {
+		g.names[base]++
+		name = fmt.Sprintf("%s_%d", base, g.names[base])
 	}
-	g.names[name] = true
+	g.names[name] = 1
 	return name
 }
 

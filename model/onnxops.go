@@ -47,7 +47,7 @@ func (g *graph) run(p *onnx.NodeProto) (*value, error) {
 		return nil, fmt.Errorf("not supported, want only %s", supportedOps())
 	}
 	for _, o := range p.GetOutput()[1:] {
-		if g.uses[o] > 0 {
+		if o != "" && g.uses[o] > 0 {
 			return nil, fmt.Errorf("its output %s is used, want only the first", quote(o))
 		}
 	}
@@ -72,11 +72,11 @@ func (g *graph) run(p *onnx.NodeProto) (*value, error) {
 		n.in = append(n.in, v)
 	}
 	v, err := op(g, n)
+	if n.err != nil { // which may be why
+		return nil, n.err
+	}
 	if err != nil {
 		return nil, err
-	}
-	if n.err != nil {
-		return nil, n.err
 	}
 	for _, a := range p.GetAttribute() {
 		if !n.asked[a.GetName()] {
@@ -720,7 +720,7 @@ func (g *graph) opGemm(n *node) (*value, error) {
 			return nil, err
 		}
 		if bias, err = g.row(b.dims, data, out); err != nil {
-			return nil, fmt.Errorf("C: %w", err)
+			return nil, fmt.Errorf("bias: %w", err)
 		}
 		for i := range bias {
 			bias[i] *= beta
@@ -1252,12 +1252,14 @@ func (g *graph) byChannel(v *value, dims []int, data []float64) ([]float64, erro
 		}
 		return out, nil
 	}
-	varies := fmt.Errorf("a constant of shape %v varies within a channel of %s, want one number for each", dims, by(v.view.shape))
-	if inner > 1 && len(g.input) > 1 && g.fromImage(v.layer) {
-		varies = wantInput{[]int{volume(g.input)}}
+	varies := func() error {
+		if inner > 1 && len(g.input) > 1 && g.fromImage(v.layer) {
+			return wantInput{[]int{volume(g.input)}}
+		}
+		return fmt.Errorf("a constant of shape %v varies within a channel of %s, want one number for each", dims, by(v.view.shape))
 	}
 	if v.view.of != nil || len(data) == 0 {
-		return nil, varies
+		return nil, varies()
 	}
 	if err := g.spend(total); err != nil {
 		return nil, err
@@ -1271,7 +1273,7 @@ func (g *graph) byChannel(v *value, dims []int, data []float64) ([]float64, erro
 			to += index[k] * l.channel
 		}
 		if seen[to] && out[to] != data[from] {
-			return nil, varies
+			return nil, varies()
 		}
 		out[to], seen[to] = data[from], true
 		for k := len(loops) - 1; k >= 0; k-- {
@@ -1282,7 +1284,7 @@ func (g *graph) byChannel(v *value, dims []int, data []float64) ([]float64, erro
 		}
 	}
 	if slices.Contains(seen, false) {
-		return nil, varies
+		return nil, varies()
 	}
 	return out, nil
 }
@@ -1522,8 +1524,11 @@ func (g *graph) opClip(n *node) (*value, error) {
 	bound := func(name string, i int, otherwise float64) (float64, error) {
 		if n.has(i) {
 			_, data, err := n.constant(i)
-			if err != nil || len(data) != 1 {
-				return 0, errors.Join(err, fmt.Errorf("%s, want one number", name))
+			if err != nil {
+				return 0, err
+			}
+			if len(data) != 1 {
+				return 0, fmt.Errorf("%s of %d numbers, want 1", name, len(data))
 			}
 			return data[0], nil
 		}

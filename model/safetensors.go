@@ -62,7 +62,7 @@ func (d *decoder) safetensors() (*Model, error) {
 	if list != "" && !d.insist {
 		d.list, d.listName, d.inside = []byte(list), "in __metadata__", true
 	}
-	if d.list == nil {
+	if d.list == nil { // so that no memory is taken in vain
 		if _, err := widthsOf(entries); err != nil {
 			return nil, err
 		}
@@ -176,7 +176,7 @@ func parseHeader(header []byte) (entries []entry, list string, err error) {
 		}
 		entries = append(entries, e)
 	}
-	if len(entries) == 0 {
+	if len(entries) == 0 && list == "" {
 		return nil, "", errors.New("no tensors in the header")
 	}
 	return entries, list, nil
@@ -407,6 +407,9 @@ func findLayers(entries []entry) ([]width, error) {
 // readTensors reads the data of the entries, which lie one after another.
 func readTensors[T float32 | float64](r io.Reader, entries []entry) (map[string]*tensor.Dense, error) {
 	tensors := make(map[string]*tensor.Dense, len(entries))
+	if len(entries) == 0 {
+		return tensors, nil
+	}
 	largest := slices.MaxFunc(entries, func(a, b entry) int { return cmp.Compare(a.end-a.begin, b.end-b.begin) })
 	// In pieces that stay in the cache; a multiple of every type's size.
 	buf := make([]byte, min(largest.end-largest.begin, 64<<10))

@@ -54,6 +54,8 @@ type Figure struct {
 	// Curves says which of Result.Curves are drawn; nil means all. A curve has
 	// the same colour and marker whichever others stand beside it.
 	Curves []int
+
+	lines []curve // drawn instead of those of Result, if there are any
 }
 
 // PNG draws f as 1440 by 960 pixels, 200 to the inch.
@@ -206,8 +208,13 @@ func (f Figure) plot(slack vg.Length) (*plot.Plot, error) {
 	legend.Padding, legend.ThumbnailWidth = 3, 28
 
 	var lines []plot.Plotter
-	for _, i := range indices {
-		c := newCurve(r, i)
+	drawn := f.lines
+	if drawn == nil {
+		for _, i := range indices {
+			drawn = append(drawn, newCurve(r, i))
+		}
+	}
+	for i, c := range drawn {
 		ps, thumbs, err := c.plotters()
 		if err != nil {
 			return nil, fmt.Errorf("report: plot %q: curve %d: %w", f.Title, i, err)
@@ -269,11 +276,13 @@ type curve struct {
 	color  color.NRGBA
 	glyph  draw.GlyphDrawer // nil: no markers
 	dashes []vg.Length
+	width  vg.Length // of the line
+	radius vg.Length // of markers
 }
 
 func newCurve(r *pipeline.Result, i int) curve {
 	a := r.Curves[i].Attack
-	c := curve{label: a.Label(), color: okabeIto[i%len(okabeIto)], glyph: glyphs[i%len(glyphs)]}
+	c := curve{label: a.Label(), color: okabeIto[i%len(okabeIto)], glyph: glyphs[i%len(glyphs)], width: 1.5, radius: 2.5}
 	if a.Direction == attack.RandomSign {
 		c.color, c.glyph, c.dashes = color.NRGBA{R: 110, G: 110, B: 110, A: 255}, draw.RingGlyph{}, []vg.Length{5, 3}
 	}
@@ -331,8 +340,8 @@ func thin(jumps []pipeline.Jump, width float64) []pipeline.Jump {
 
 // plotters gives the band, then what goes over it, and the legend's sample.
 func (c curve) plotters() (ps []plot.Plotter, thumbs []plot.Thumbnailer, err error) {
-	line := &plotter.Line{XYs: c.points, LineStyle: draw.LineStyle{Color: c.color, Width: 1.5, Dashes: c.dashes}}
-	dots := &plotter.Scatter{XYs: c.points, GlyphStyle: draw.GlyphStyle{Color: c.color, Radius: 2.5, Shape: c.glyph}}
+	line := &plotter.Line{XYs: c.points, LineStyle: draw.LineStyle{Color: c.color, Width: c.width, Dashes: c.dashes}}
+	dots := &plotter.Scatter{XYs: c.points, GlyphStyle: draw.GlyphStyle{Color: c.color, Radius: c.radius, Shape: c.glyph}}
 
 	if len(c.points) == 1 { // a band of no width: draw the interval as a bar
 		x := c.points[0].X

@@ -27,7 +27,7 @@ func RunNetworks(t *testing.T, a ref.Rounding, open func(t *testing.T, m *model.
 	}{
 		{"values", s.networkValues}, {"steps", s.networkSteps}, {"saturated", s.networkSaturated}, {"small derivatives", s.smallDerivatives},
 		{"exact", s.networkExact}, {"not a number", s.networkNotANumber}, {"rows", s.networkRows}, {"stuck", s.networkStuck}, {"noise", s.networkNoise}, {"count", s.networkCount},
-		{"general steps", s.networkGeneralSteps}, {"general rows", s.networkGeneralRows},
+		{"general steps", s.networkGeneralSteps}, {"general rows", s.networkGeneralRows}, {"slots", s.networkSlots},
 		{"refusals", func(t *testing.T) { s.refusals(t, tinyNetwork()) }}, {"states", func(t *testing.T) { s.states(t, tinyNetwork()) }},
 	} {
 		t.Run(c.name, c.f)
@@ -291,18 +291,6 @@ func (s suite) networkRows(t *testing.T) {
 	}
 }
 
-// networkGeneralSteps takes every form of step at a convolution's images.
-func (s suite) networkGeneralSteps(t *testing.T) {
-	r := rand.New(rand.NewPCG(11, 21))
-	s.generalStepsOf(t, &model.Model{Input: []int{2, 2, 3}, Layers: []model.Layer{
-		conv(r, "c", 3, 2, 2, 2, once, even), model.Tanh{}, model.MaxPool2D{Kernel: half, Stride: half}, linear(r, "f", 5, 3*1*2, 1)}}, r)
-}
-
-func (s suite) networkGeneralRows(t *testing.T) {
-	r := rand.New(rand.NewPCG(12, 22))
-	s.generalRowsOf(t, lenet(r, 1), r)
-}
-
 // networkStuck is stuck with a convolution for the first layer.
 func (s suite) networkStuck(t *testing.T) {
 	s.stuckOf(t, &model.Model{Input: []int{1, 1, 2}, Layers: []model.Layer{
@@ -340,6 +328,26 @@ func (s suite) networkCount(t *testing.T) {
 	c := conv(r, "c", 4, 1, 3, 3, once, even)
 	m := &model.Model{Input: []int{1, 5, 6}, Layers: []model.Layer{c, model.ReLU{}, model.MaxPool2D{Kernel: half, Stride: half}, linear(r, "f", 5, 24, 1)}}
 	s.countOf(t, m, r, c.Weight.Data().([]float32), c.Bias.Data().([]float32))
+}
+
+func (s suite) networkGeneralSteps(t *testing.T) {
+	for name, every := range map[string]int{"lenet": 7, "resnet": 11} {
+		t.Run(name, func(t *testing.T) {
+			m := networks()[name]
+			if m.Outputs() < 4 {
+				t.Fatalf("%d classes are too few for some losses", m.Outputs())
+			}
+			s.generalStepsOf(t, m, rand.New(rand.NewPCG(11, 21)), 2, every)
+		})
+	}
+}
+
+func (s suite) networkGeneralRows(t *testing.T) {
+	s.generalRowsOf(t, networks()["lenet"], rand.New(rand.NewPCG(12, 22)), 5, 23)
+}
+
+func (s suite) networkSlots(t *testing.T) {
+	s.slotsOf(t, networks()["resnet"], rand.New(rand.NewPCG(13, 23)))
 }
 
 // tinyNetwork is a network of 4 pixels and 2 classes.

@@ -100,20 +100,22 @@ func (f form) at(k, lo, hi int, eps []float64, from, to, classes int) attack.Ste
 // As in steps, each step of the reference starts at the backend's own x.
 func (s suite) generalSteps(t *testing.T) {
 	r := rand.New(rand.NewPCG(11, 1))
-	s.generalStepsOf(t, ref.RandomModel(r, 1, 12, 9, 8, 5), r)
+	s.generalStepsOf(t, ref.RandomModel(r, 1, 12, 9, 8, 5), r, 4, 1)
 }
 
-// generalStepsOf is generalSteps of a model of 5 classes.
-func (s suite) generalStepsOf(t *testing.T, m *model.Model, r *rand.Rand) {
-	const n, classes = 4, 5
+// generalStepsOf takes every every-th form at n images.
+func (s suite) generalStepsOf(t *testing.T, m *model.Model, r *rand.Rand, n, every int) {
+	classes := m.Outputs()
 	images, labels := batch(r, n, m)
 	const first = 40
 	b := s.open(t, m)
 	must(t, b.Load(t.Context(), first, images, labels))
 	eps := []float64{0, 0.0625, 0.25, 0.25, 0.75}
 	u := s.rounding
-	unsure, all := 0, 0
-	for c, f := range forms() {
+	unsure, pixels := 0, 0
+	all := forms()
+	for c := 0; c < len(all); c += every {
+		f := all[c]
 		must(t, b.Begin(t.Context(), 0, n, eps))
 		d, err := b.Images(t.Context())
 		clean := get(t, d, err)
@@ -124,7 +126,7 @@ func (s suite) generalStepsOf(t *testing.T, m *model.Model, r *rand.Rand) {
 		before := clean
 		for k := range 4 {
 			step := f.at(k, 0, n, eps, 0, len(eps), classes)
-			if k == c%4 {
+			if k == c/every%4 {
 				step = attack.BIM(3).At(k, eps, f.step.Bounds)
 			}
 			what := fmt.Sprintf("%s: step %d", f.name, k)
@@ -151,7 +153,7 @@ func (s suite) generalStepsOf(t *testing.T, m *model.Model, r *rand.Rand) {
 				row.X = before[r]
 				want, _, sure := row.Step(m, step, size, target, restart, u)
 				for p := range after[r] {
-					all++
+					pixels++
 					if !sure || want[p].Err > 0.05*math.Abs(size) {
 						unsure++
 					}
@@ -171,8 +173,8 @@ func (s suite) generalStepsOf(t *testing.T, m *model.Model, r *rand.Rand) {
 			before = after
 		}
 	}
-	if unsure*10 > all && u != ref.TF32 { // whose bound on a gradient is wider than most of them
-		t.Errorf("%d of %d pixels are not known: the test says too little", unsure, all)
+	if unsure*4 > pixels && u != ref.TF32 { // whose bound on a gradient is wider than most of them
+		t.Errorf("%d of %d pixels are not known: the test says too little", unsure, pixels)
 	}
 }
 
@@ -271,17 +273,17 @@ func (s suite) properties(t *testing.T) {
 // generalRows computes the same rows in batches of all kinds: every bit must agree.
 func (s suite) generalRows(t *testing.T) {
 	r := rand.New(rand.NewPCG(12, 1))
-	s.generalRowsOf(t, ref.RandomModel(r, 1, 50, 23, 5), r)
+	s.generalRowsOf(t, ref.RandomModel(r, 1, 50, 23, 5), r, 9, 5)
 }
 
-// generalRowsOf is generalRows of a model of 5 classes.
-func (s suite) generalRowsOf(t *testing.T, m *model.Model, r *rand.Rand) {
-	const n, classes = 9, 5
+// generalRowsOf takes every every-th form at n images.
+func (s suite) generalRowsOf(t *testing.T, m *model.Model, r *rand.Rand, n, every int) {
+	classes := m.Outputs()
 	images, labels := batch(r, n, m)
 	b := s.load(t, m, images, labels)
 	eps := []float64{0, 0.0625, 0.25, 0.25, 0.75}
 	all := forms()
-	for c := 0; c < len(all); c += 5 {
+	for c := 0; c < len(all); c += every {
 		f := all[c]
 		var want [][]float64
 		for _, split := range [][2]int{{n, 5}, {1, 5}, {4, 2}, {n, 1}} {
@@ -508,9 +510,12 @@ func (s suite) generalNotFinite(t *testing.T) {
 
 // slots keeps and restores rows of every state: as they came, after plain steps and after general ones.
 func (s suite) slots(t *testing.T) {
-	const n = 4
 	r := rand.New(rand.NewPCG(13, 1))
-	m := ref.RandomModel(r, 1, 20, 9, 7, 4)
+	s.slotsOf(t, ref.RandomModel(r, 1, 20, 9, 7, 4), r)
+}
+
+func (s suite) slotsOf(t *testing.T, m *model.Model, r *rand.Rand) {
+	const n = 4
 	images, labels := batch(r, n, m)
 	b := s.load(t, m, images, labels)
 	eps := []float64{0, 0.125, 0.25}

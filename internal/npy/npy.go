@@ -156,6 +156,9 @@ func (p *literal) header(h *Array) error {
 		if err != nil {
 			return err
 		}
+		if key != "descr" && key != "fortran_order" && key != "shape" {
+			return fmt.Errorf("key %.20q, want only descr, fortran_order and shape", key)
+		}
 		if seen[key] {
 			return fmt.Errorf("%s is there twice", key)
 		}
@@ -172,8 +175,6 @@ func (p *literal) header(h *Array) error {
 			}
 		case "shape":
 			err = p.shape(h)
-		default:
-			err = errors.New("want only descr, fortran_order and shape")
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", key, err)

@@ -1,0 +1,388 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"advsweep/model"
+	"advsweep/pipeline"
+	"advsweep/report"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// A flipsError says that more images flip than --max-flips allows: exit code 3.
+type flipsError struct{ got, most int }
+
+func (e flipsError) Error() string {
+	return fmt.Sprintf("images whose class differs between a and b: %d, more than --max-flips %d", e.got, e.most)
+}
+
+func (flipsError) Unwrap() error { return failedError{1} }
+
+func newCompare() *cobra.Command {
+	var f flags
+	var maxFlips int
+	c := &cobra.Command{
+		Use:   "compare [A B]",
+		Short: "Two models, backends, precisions or earlier sweeps on the same images",
+		Long: `Attack the same images on two sides, a and b, and say where they differ and whether that is more than
+chance. The sides are
+
+  compare A B                        two models: files, or 'embedded' for the one inside
+  compare --precision float32,float64  one model (--model) in two precisions, on the CPU or, with
+                                     --backend cuda or tf32, on CUDA
+  compare --backend cpu,cuda         one model on two backends; two lists pair up: with
+                                     --precision float64,tf32 it is cpu float64 and cuda tf32
+  compare DIR1 DIR2                  two folders of 'advsweep sweep --out' on the same images: the
+                                     attacks and eps that both have; nothing is computed anew
+
+For every attack and eps: how many images are right on both sides, on one alone, on neither; the chance
+of so uneven a split if both are as good (the exact test of McNemar 1947), also corrected for the
+number of rows (Holm 1979); the difference of the accuracies with its 95 % interval for pairs
+(Newcombe 1998, method 10); and the flips, which are images whose class differs.
+
+With models at hand also: how far logits lie apart on the clean images, on each side's own perturbed ones,
+and for a's perturbed images on both sides; and in how many pixels FGSM goes another way. For one model
+on both sides each flip at the same pixels is held against a bound on the rounding of both
+arithmetics, computed for that image: a flip outside it is no rounding but a bug.
+
+Files: compare.csv, .json, .png, .svg. Exit code 0: done. 3: more flips than --max-flips. 1: it could not
+be done. 2: wrong usage.`,
+		Example: `  advsweep compare a.safetensors b.safetensors --data mnist/ --attack fgsm,pgd --eps 0:0.2:0.05 --bounds 0,1
+  advsweep compare --precision float32,float64 --max-flips 0
+  advsweep compare --model my.safetensors --backend cpu,cuda --n 200
+  advsweep compare old-out new-out`,
+		Args: func(_ *cobra.Command, args []string) error {
+			switch len(args) {
+			case 0, 2:
+				return nil
+			case 1:
+				return usagef("only one to compare, %s: give two models or two folders, or --model %s with two of --backend or --precision", args[0], args[0])
+			}
+			return usagef("%d to compare, want two", len(args))
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			if maxFlips < 0 && c.Flags().Changed("max-flips") {
+				return usagef("--max-flips %d, want at least 0", maxFlips)
+			}
+			return f.compare(c, args, maxFlips)
+		},
+	}
+	f.addInputs(c)
+	f.addAttacks(c, "fgsm", "`LIST` of attacks as for sweep")
+	f.addEpsList(c)
+	f.addBounds(c)
+	f.addRange(c)
+	f.addBackend(c)
+	c.Flags().Lookup("backend").Usage = "cpu, cuda or auto, or two to compare: cpu,cuda"
+	c.Flags().Lookup("precision").Usage = "float32, float64 (CPU only) or tf32 (CUDA only), or two to compare: float32,float64"
+	f.addSeed(c, "random draws")
+	c.Flags().IntVar(&maxFlips, "max-flips", -1, "exit with code 3 if the class of more than `N` images differs, as they are or anywhere (default any number)")
+	f.addOutput(c)
+	return c
+}
+
+// compareNames are the files of a comparison.
+var compareNames = curveNames("compare")
+
+func (f *flags) compare(c *cobra.Command, args []string, maxFlips int) error {
+	var cmp *report.Compared
+	runs, err := areRuns(args)
+	if err != nil {
+		return err
+	}
+	var folder *report.Folder
+	if runs {
+		if err := onlyOutput(c); err != nil {
+			return err
+		}
+		if cmp, err = compareRuns(args[0], args[1]); err != nil {
+			return err
+		}
+		if folder, err = report.OpenFolder(f.out, compareNames...); err != nil {
+			return err
+		}
+	} else {
+		if cmp, folder, err = f.compareModels(c, args); err != nil {
+			return err
+		}
+	}
+	json, err := cmp.JSON()
+	if err != nil {
+		return err
+	}
+	png, err := cmp.PNG()
+	if err != nil {
+		return err
+	}
+	svg, err := cmp.SVG()
+	if err != nil {
+		return err
+	}
+	var files []report.File
+	for i, data := range [][]byte{cmp.CSV(), json, png, svg} {
+		files = append(files, report.File{Name: compareNames[i], Data: data})
+	}
+	err = f.finish(c, folder, files, func(w *bytes.Buffer) error {
+		switch f.format {
+		case "csv":
+			w.Write(files[0].Data)
+			return nil
+		case "json":
+			w.Write(files[1].Data)
+			return nil
+		}
+		return cmp.Table(w)
+	})
+	if n := len(cmp.Flips()); err == nil && maxFlips >= 0 && n > maxFlips {
+		return flipsError{n, maxFlips}
+	}
+	return err
+}
+
+// areRuns reports whether args are the folders of earlier runs, not models.
+func areRuns(args []string) (bool, error) {
+	var folders []int
+	for i, a := range args {
+		if a == "" {
+			return false, usagef("%s to compare is empty", [2]string{"the first", "the second"}[i])
+		}
+		if info, err := os.Stat(a); a != embedded && err == nil && info.IsDir() {
+			folders = append(folders, i)
+		}
+	}
+	if len(folders) == 1 {
+		return false, usagef("%s is a folder and %s is not: want two models, or two folders of 'advsweep sweep --out'", args[folders[0]], args[1-folders[0]])
+	}
+	return len(folders) == 2, nil
+}
+
+// onlyOutput returns an error if a flag was given that says what to compute: two earlier runs say so themselves.
+func onlyOutput(c *cobra.Command) (err error) {
+	c.Flags().Visit(func(flag *pflag.Flag) {
+		if !slices.Contains([]string{"out", "format", "quiet", "max-flips"}, flag.Name) {
+			err = usagef("--%s with two folders: what was computed there is compared as it is; leave it out", flag.Name)
+		}
+	})
+	return err
+}
+
+// compareRuns compares two finished sweeps.
+func compareRuns(dirA, dirB string) (*report.Compared, error) {
+	a, errA := os.Stat(dirA)
+	b, errB := os.Stat(dirB)
+	if errA == nil && errB == nil && os.SameFile(a, b) {
+		return nil, usagef("%s and %s are the same folder", dirA, dirB)
+	}
+	mA, resA, err := readRun(dirA)
+	if err != nil {
+		return nil, err
+	}
+	mB, resB, err := readRun(dirB)
+	if err != nil {
+		return nil, err
+	}
+	dA, dB := mA.Data, mB.Data
+	both := func(format string, x, y any) error {
+		return fmt.Errorf("%s and %s do not fit: "+format, dirA, dirB, x, y)
+	}
+	switch {
+	case dA.Offset != dB.Offset:
+		return nil, both("images from index %v and from %v", dA.Offset, dB.Offset)
+	case dA.N != dB.N:
+		return nil, both("%v images and %v", dA.N, dB.N)
+	case dA.SHA256 != dB.SHA256:
+		return nil, both("other images or labels, sha256 %.12s and %.12s", dA.SHA256, dB.SHA256)
+	case mA.Classes != mB.Classes:
+		return nil, both("a model of %v classes and one of %v", mA.Classes, mB.Classes)
+	}
+	x, y, left, err := pipeline.Common(resA, resB)
+	if err != nil {
+		return nil, fmt.Errorf("%s and %s do not fit: %w", dirA, dirB, err)
+	}
+	found, err := pipeline.NewComparison(x, y)
+	if err != nil {
+		return nil, fmt.Errorf("%s and %s: %w", dirA, dirB, err)
+	}
+	labels := sideLabels(mA, mB, [2]string{dirA, dirB})
+	for i := range left {
+		left[i] = strings.NewReplacer("the first", dirA, "the second", dirB).Replace(left[i])
+	}
+	return &report.Compared{A: report.Side{Label: labels[0], Manifest: mA}, B: report.Side{Label: labels[1], Manifest: mB}, Comparison: found, Left: left}, nil
+}
+
+// sideLabels names two sides by what they differ in or, where that is nothing, as otherwise.
+func sideLabels(a, b *report.Manifest, otherwise [2]string) [2]string {
+	var parts [2][]string
+	add := func(x, y string) {
+		if x != y {
+			parts[0], parts[1] = append(parts[0], x), append(parts[1], y)
+		}
+	}
+	if a.Model.SHA256 != b.Model.SHA256 {
+		if a.Model.Name != b.Model.Name {
+			add(a.Model.Name, b.Model.Name)
+		} else {
+			add(fmt.Sprintf("%s %.8s", a.Model.Name, a.Model.SHA256), fmt.Sprintf("%s %.8s", b.Model.Name, b.Model.SHA256))
+		}
+	}
+	add(a.Backend, b.Backend)
+	add(a.Precision, b.Precision)
+	if a.Precision == b.Precision {
+		add(a.Arithmetic, b.Arithmetic)
+	}
+	if parts[0] == nil {
+		return otherwise
+	}
+	return [2]string{strings.Join(parts[0], " "), strings.Join(parts[1], " ")}
+}
+
+// embedded is the name of the model inside.
+const embedded = "embedded"
+
+// parseTwo reads one item, or two to compare.
+func parseTwo(flag, text string) ([2]string, bool, error) {
+	items := strings.Split(text, ",")
+	for i := range items {
+		if items[i] = strings.TrimSpace(items[i]); items[i] == "" {
+			return [2]string{}, false, usagef("--%s %q holds an empty item", flag, text)
+		}
+	}
+	switch len(items) {
+	case 1:
+		return [2]string{items[0], items[0]}, false, nil
+	case 2:
+		return [2]string{items[0], items[1]}, true, nil
+	}
+	return [2]string{}, false, usagef("--%s %q holds %d items, want one, or two to compare", flag, text, len(items))
+}
+
+// compareSides returns the flags of both sides.
+func (f *flags) compareSides(c *cobra.Command, args []string) (sides [2]flags, err error) {
+	backends, twoBackends, err := parseTwo("backend", f.backend)
+	if err != nil {
+		return sides, err
+	}
+	precisions, twoPrecisions, err := parseTwo("precision", f.precision)
+	if err != nil {
+		return sides, err
+	}
+	lists := twoBackends || twoPrecisions
+	switch {
+	case len(args) == 2 && c.Flags().Changed("model"):
+		return sides, usagef("--model with two models to compare: leave it out")
+	case len(args) == 2 && lists:
+		return sides, usagef("two models, and two of --backend or --precision: one thing at a time can be compared; give one of each, or one model by --model")
+	case len(args) == 0 && !lists:
+		return sides, usagef("nothing to compare: give two models or two folders, or two of --backend or --precision as in --precision float32,float64")
+	case twoBackends && slices.Contains(backends[:], "auto"):
+		return sides, usagef("--backend %s: auto may be the same as the other; name both, as in cpu,cuda", f.backend)
+	case lists && backends[0] == backends[1] && precisions[0] == precisions[1]:
+		return sides, usagef("both sides are %s in %s: nothing differs", backends[0], precisions[0])
+	}
+	if twoPrecisions && !twoBackends && backends[0] == "auto" { // one backend, whatever the precision
+		tf32, float64 := slices.Contains(precisions[:], "tf32"), slices.Contains(precisions[:], "float64")
+		switch {
+		case tf32 && float64:
+			return sides, usagef("--precision %s: float64 is on the CPU only and tf32 on CUDA only; say --backend %s too", f.precision,
+				map[bool]string{true: "cpu,cuda", false: "cuda,cpu"}[precisions[0] == "float64"])
+		case tf32, c.Flags().Changed("device"):
+			backends = [2]string{"cuda", "cuda"}
+		default:
+			backends = [2]string{"cpu", "cpu"}
+		}
+	}
+	for i := range sides {
+		sides[i] = *f
+		sides[i].backend, sides[i].precision = backends[i], precisions[i]
+		if len(args) == 2 {
+			if sides[i].model = args[i]; args[i] == embedded {
+				sides[i].model = ""
+			}
+		}
+	}
+	return sides, nil
+}
+
+// compareModels sweeps both sides.
+func (f *flags) compareModels(c *cobra.Command, args []string) (*report.Compared, *report.Folder, error) {
+	sides, err := f.compareSides(c, args)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := f.parseSweep(c, f.attack)
+	if err != nil {
+		return nil, nil, err
+	}
+	f.warnShort(c, s)
+	// The flags are about the side that uses a device, if one does.
+	first := 0
+	if sides[0].backend == "cpu" && sides[1].backend == "cuda" {
+		first = 1
+	}
+	var other *model.Model
+	var folder *report.Folder
+	in, err := sides[first].openRange(c, func(in *inputs) (err error) {
+		if other = in.model; len(args) == 2 {
+			if other, err = sides[1-first].loadModel(); err != nil {
+				return err
+			}
+			switch {
+			case other.Source.SHA256 == in.model.Source.SHA256:
+				return usagef("%s and %s are the same model, sha256 %.12s", args[0], args[1], other.Source.SHA256)
+			case other.Inputs() != in.model.Inputs():
+				return fmt.Errorf("%s takes %d pixels and %s %d: they cannot see the same images", args[first], in.model.Inputs(), args[1-first], other.Inputs())
+			case other.Outputs() != in.model.Outputs():
+				return fmt.Errorf("%s has %d classes and %s %d: want as many", args[first], in.model.Outputs(), args[1-first], other.Outputs())
+			}
+		}
+		folder, err = report.OpenFolder(f.out, compareNames...)
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	defer in.backend.Close()
+	second := &inputs{model: other, set: in.set}
+	ins := [2]*inputs{in, second}
+	if first == 1 {
+		ins = [2]*inputs{second, in}
+	}
+	second.backend, second.chosen, err = sides[1-first].openOther(c, other, in.chosen)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer second.backend.Close()
+
+	p := newProgress(c.ErrOrStderr(), f.quiet, "compare")
+	defer p.finish()
+	q := pipeline.Compare{Attacks: s.Attacks, Eps: s.Eps, Bounds: s.Bounds, Progress: p.update}
+	if len(args) == 0 {
+		q.Model = other
+	}
+	found, err := q.Run(c.Context(), ins[0].backend, ins[1].backend, in.set)
+	p.finish()
+	if err != nil {
+		return nil, nil, err
+	}
+	var m [2]report.Manifest
+	for i := range ins {
+		m[i] = ins[i].manifest(s, f.seed)
+	}
+	labels := sideLabels(&m[0], &m[1], [2]string{"a", "b"})
+	return &report.Compared{A: report.Side{Label: labels[0], Manifest: &m[0]}, B: report.Side{Label: labels[1], Manifest: &m[1]}, Comparison: found}, folder, nil
+}
+
+// openOther opens the backend of the side that is not opened first. --device is about the other side if that is on CUDA and this one is not.
+func (f *flags) openOther(c *cobra.Command, m *model.Model, chosen string) (pipeline.Backend, string, error) {
+	if f.backend == "cpu" && chosen == "cuda" && (f.precision == "float32" || f.precision == "float64") {
+		b, err := f.openCPU(m)
+		return b, "cpu", err
+	}
+	return f.openBackend(c, m)
+}

@@ -1,0 +1,742 @@
+package pipeline
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"advsweep/attack"
+	"advsweep/dataset"
+	"advsweep/internal/ref"
+	"advsweep/model"
+
+	"gorgonia.org/tensor"
+)
+
+// A Pair counts how two sides, A and B, judge the same images: a table of two by two.
+type Pair struct {
+	Both, OnlyA, OnlyB, Neither int // images that are right on both sides, on one alone, on neither
+
+	// P is the chance, if both sides are as often right, that the images which one alone gets right fall as unevenly on
+	// the sides as here, or more so: McNemar's exact test.
+	P float64
+	// Holm is P for all rows of a Comparison together: the chance that any of so many would look like this.
+	Holm float64
+	// Flips are the images whose class differs between the sides, by their index in the data set, increasing.
+	Flips []int
+}
+
+// N is how many images there are, CorrectA and CorrectB how many of them are right on a side.
+func (p *Pair) N() int        { return p.Both + p.OnlyA + p.OnlyB + p.Neither }
+func (p *Pair) CorrectA() int { return p.Both + p.OnlyA }
+func (p *Pair) CorrectB() int { return p.Both + p.OnlyB }
+
+// add counts an image.
+func (p *Pair) add(image int, label, a, b int32) {
+	switch {
+	case a == label && b == label:
+		p.Both++
+	case a == label:
+		p.OnlyA++
+	case b == label:
+		p.OnlyB++
+	default:
+		p.Neither++
+	}
+	if a != b {
+		p.Flips = append(p.Flips, image)
+	}
+}
+
+// McNemar returns the two-sided chance that a fair coin, thrown onlyA + onlyB times, falls as unevenly as (onlyA, onlyB) or more so. It is 1
+// for no throws.
+//
+// McNemar 1947, "Note on the sampling error of the difference between correlated proportions or percentages", Psychometrika 12,
+// 153–157; exact by the binomial distribution, as for two classifiers in Dietterich 1998, Neural Computation 10, 1895–1923.
+func McNemar(onlyA, onlyB int) float64 {
+	return min(1, 2*SignTest(max(onlyA, onlyB), min(onlyA, onlyB)))
+}
+
+// Holm returns p [m] corrected for their number, in the same order. To call all those small whose result is below a level is wrong
+// about any of them with at most that chance, whatever the p have to do with each other.
+//
+// Holm 1979, "A simple sequentially rejective multiple test procedure", Scand. J. Statist. 6, 65–70.
+func Holm(p []float64) []float64 {
+	order := make([]int, len(p))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(i, j int) int { return cmp.Compare(p[i], p[j]) })
+	out, worst := make([]float64, len(p)), 0.0
+	for k, i := range order {
+		worst = max(worst, min(1, float64(len(p)-k)*p[i]))
+		out[i] = worst
+	}
+	return out
+}
+
+// A Comparison is two results of the same attacks at the same eps on the same images.
+type Comparison struct {
+	A, B  *Result
+	Clean Pair   // of the images as they are; its Holm is its P
+	Pairs []Pair // [attacks·E], attack a at eps e in a·E + e
+	// Models is what only the models themselves can tell; nil where there are results alone.
+	Models *Models
+}
+
+// Flips lists the images whose class differs between the sides as they are or under any attack at any eps, by their index in the
+// data set, increasing.
+func (c *Comparison) Flips() []int {
+	all := slices.Clone(c.Clean.Flips)
+	for i := range c.Pairs {
+		all = append(all, c.Pairs[i].Flips...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// NewComparison sets a and b side by side. It returns an error unless they have the same images, attacks, eps and bounds, and outcomes.
+func NewComparison(a, b *Result) (*Comparison, error) {
+	switch {
+	case a.N != b.N || a.First != b.First || a.Classes != b.Classes:
+		return nil, fmt.Errorf("pipeline: compare: %d images of %d classes from index %d with %d images of %d classes from index %d",
+			a.N, a.Classes, a.First, b.N, b.Classes, b.First)
+	case len(a.Images) != a.N || len(b.Images) != b.N:
+		return nil, errors.New("pipeline: compare: a result without outcomes: see Sweep.Outcomes")
+	case !slices.Equal(a.Eps, b.Eps) || a.Bounds != b.Bounds || len(a.Curves) != len(b.Curves):
+		return nil, fmt.Errorf("pipeline: compare: %d attacks at eps %v, bounds %s with %d at eps %v, bounds %s: see Common",
+			len(a.Curves), a.Eps, a.Bounds, len(b.Curves), b.Eps, b.Bounds)
+	}
+	c := &Comparison{A: a, B: b, Pairs: make([]Pair, len(a.Curves)*len(a.Eps))}
+	for i := range a.Images {
+		if a.Images[i].Label != b.Images[i].Label {
+			return nil, fmt.Errorf("pipeline: compare: image %d has label %d and label %d", a.First+i, a.Images[i].Label, b.Images[i].Label)
+		}
+		c.Clean.add(a.First+i, a.Images[i].Label, a.Images[i].Class, b.Images[i].Class)
+	}
+	c.Clean.P = McNemar(c.Clean.OnlyA, c.Clean.OnlyB)
+	c.Clean.Holm = c.Clean.P
+	E := len(a.Eps)
+	for k := range a.Curves {
+		if !sameAttack(a.Curves[k].Attack, b.Curves[k].Attack) {
+			return nil, fmt.Errorf("pipeline: compare: attack %s with %s", a.Curves[k].Attack.Name, b.Curves[k].Attack.Name)
+		}
+		x, y := a.Curves[k].Outcomes, b.Curves[k].Outcomes
+		if len(x) != a.N*E || len(y) != a.N*E {
+			return nil, fmt.Errorf("pipeline: compare: %s has no outcomes: see Sweep.Outcomes", a.Curves[k].Attack.Name)
+		}
+		for i := range a.Images {
+			for e := range E {
+				c.Pairs[k*E+e].add(a.First+i, a.Images[i].Label, x[i*E+e].Class, y[i*E+e].Class)
+			}
+		}
+	}
+	p := make([]float64, len(c.Pairs))
+	for i := range c.Pairs {
+		p[i] = McNemar(c.Pairs[i].OnlyA, c.Pairs[i].OnlyB)
+	}
+	for i, h := range Holm(p) {
+		c.Pairs[i].P, c.Pairs[i].Holm = p[i], h
+	}
+	return c, nil
+}
+
+// sameAttack reports whether a and b do the same, whatever they are called.
+func sameAttack(a, b attack.Attack) bool { return plainly(a) == plainly(b) }
+
+// plainly is a in the one form of all that do the same.
+func plainly(a attack.Attack) attack.Attack {
+	a.Name, a.Restarts = "", a.Runs()
+	if a.Factor == 0 {
+		a.Factor = 1
+	}
+	if a.Direction == attack.Gradient && !a.Start {
+		a.Seed = 0 // it draws nothing
+	}
+	return a
+}
+
+// Common returns of a and b the attacks and eps that both have, in a's order, and says what it left out. The worst of all attacks is
+// the same only if it is of the same ones. It returns an error if nothing is common, or if bounds differ: then no attack is the same.
+func Common(a, b *Result) (x, y *Result, left []string, err error) {
+	if a.Bounds != b.Bounds {
+		return nil, nil, nil, fmt.Errorf("pipeline: bounds %s and %s: an attack with other bounds is another attack", a.Bounds, b.Bounds)
+	}
+	var eps []float64
+	var from [2][]int
+	for i, v := range a.Eps {
+		if j := slices.Index(b.Eps, v); j >= 0 {
+			eps = append(eps, v)
+			from[0], from[1] = append(from[0], i), append(from[1], j)
+		}
+	}
+	if eps == nil {
+		return nil, nil, nil, fmt.Errorf("pipeline: no eps in common: %v and %v", a.Eps, b.Eps)
+	}
+	for side, r := range []*Result{a, b} {
+		if rest := slices.DeleteFunc(slices.Clone(r.Eps), func(v float64) bool { return slices.Contains(eps, v) }); len(rest) > 0 {
+			left = append(left, fmt.Sprintf("eps that only %s has: %v", [2]string{"the first", "the second"}[side], rest))
+		}
+	}
+	names := func(r *Result) []string {
+		var all []string
+		for i := range r.Curves {
+			all = append(all, r.Curves[i].Attack.Name)
+		}
+		return all
+	}
+	only := func(r, other *Result) []string {
+		var all []string
+		for i := range r.Curves {
+			if matching(other, r, i) < 0 {
+				all = append(all, r.Curves[i].Attack.Name)
+			}
+		}
+		return all
+	}
+	missing := [2][]string{only(a, b), only(b, a)}
+	cut := func(r *Result, places []int) *Result {
+		part := *r
+		part.Eps, part.Curves = eps, nil
+		return &part
+	}
+	x, y = cut(a, from[0]), cut(b, from[1])
+	for i := range a.Curves {
+		if j := matching(b, a, i); j >= 0 {
+			x.Curves = append(x.Curves, a.at(i, from[0]))
+			y.Curves = append(y.Curves, b.at(j, from[1]))
+		}
+	}
+	if x.Curves == nil {
+		return nil, nil, nil, fmt.Errorf("pipeline: no attack in common with the same options and seed: %s and %s", strings.Join(names(a), ", "), strings.Join(names(b), ", "))
+	}
+	for side, m := range missing {
+		if len(m) > 0 {
+			left = append(left, fmt.Sprintf("attacks that only %s has with these options and seed: %s", [2]string{"the first", "the second"}[side], strings.Join(m, ", ")))
+		}
+	}
+	return x, y, left, nil
+}
+
+// matching returns the place in other of the attack that r has in place i, or -1.
+func matching(other, r *Result, i int) int {
+	a := r.Curves[i].Attack
+	if a.Kind == worstKind && !slices.EqualFunc(other.Curves, r.Curves, func(x, y Curve) bool { return sameAttack(x.Attack, y.Attack) }) {
+		return -1
+	}
+	return slices.IndexFunc(other.Curves, func(c Curve) bool { return sameAttack(c.Attack, a) })
+}
+
+// at returns curve i of r at some of its eps, without what is known of every eps.
+func (r *Result) at(i int, eps []int) Curve {
+	c := &r.Curves[i]
+	cut := Curve{Attack: c.Attack, Outcomes: make([]Outcome, 0, r.N*len(eps))}
+	for k := range r.N {
+		for _, e := range eps {
+			cut.Outcomes = append(cut.Outcomes, c.Outcomes[k*len(r.Eps)+e])
+		}
+	}
+	part := *r
+	part.Eps = make([]float64, len(eps))
+	part.count(&cut)
+	return cut
+}
+
+// Models is what two models, or one in two arithmetics, say of the same pixels.
+type Models struct {
+	Clean Spread // of the logits of the images as they are
+	// Own is of the images that each side's own attack made, which differ; Same of those that A's made, on both sides.
+	// Both are [attacks·E], nil for the worst of all attacks, which has no images of its own.
+	Own, Same []*Spread
+	SameFlips []int // [attacks·E] how many of A's images have another class on B; -1 for the worst of all attacks
+	Signs     Signs
+
+	// Judged is set if both sides compute one model. Then Flips are all predictions that differ at the same pixels, of the images as
+	// they are and of A's perturbed ones.
+	Judged bool
+	Flips  []Flip
+}
+
+// Outside counts the flips that rounding does not explain.
+func (m *Models) Outside() int {
+	n := 0
+	for i := range m.Flips {
+		if !m.Flips[i].Explained {
+			n++
+		}
+	}
+	return n
+}
+
+// A Spread tells how far apart the logits of two sides lie: quantiles of |logit on A - logit on B| over all images and
+// classes. A quantile is one of the values: the least that so many are no larger than.
+type Spread struct{ P50, P90, P99, Max float64 }
+
+func newSpread(values []float64) Spread {
+	slices.Sort(values)
+	at := func(percent int) float64 { return values[max(0, (percent*len(values)+99)/100-1)] }
+	return Spread{at(50), at(90), at(99), values[len(values)-1]}
+}
+
+// Signs counts pixels of clean images at which FGSM goes another way on A than on B: the sign of the gradient, 0 among them.
+type Signs struct {
+	Differ, Pixels int
+	Images         int // with such a pixel
+}
+
+// A Flip is an image with the same pixels but another class on A than on B.
+type Flip struct {
+	Attack int // that A made it with, by its place in the result; -1: the image as it is
+	Eps    float64
+	Image  int   // in the data set
+	A, B   int32 // the classes
+
+	// Of the side that errs: Short is by how much in float64 the logit of its class is below another's, Bound how much rounding can make of
+	// that. Explained says that Short is within Bound, on both sides and for every other class; if not, these are the Short and Bound
+	// that are furthest apart.
+	Short, Bound float64
+	Explained    bool
+}
+
+// A Compare attacks the same images on two backends and sets what they say side by side.
+type Compare struct {
+	Attacks []attack.Attack
+	Eps     []float64 // [E], increasing
+	Bounds  attack.Bounds
+	// Model is what both backends compute. Then each prediction that differs at the same pixels is judged by a bound on rounding. nil if
+	// the sides have two models.
+	Model *model.Model
+	// Rows and Progress are as Sweep's.
+	Rows     int
+	Progress func(done, total int)
+}
+
+// pixelsOfBatch bounds the pixels of a batch: perturbed images come to the host.
+const pixelsOfBatch = 1 << 24
+
+// Run attacks every image of set on a and on b, and shows each image that a's attacks made also to b. The result does not depend on Rows.
+func (c Compare) Run(ctx context.Context, a, b Backend, set *dataset.Set) (*Comparison, error) {
+	s := Sweep{Attacks: c.Attacks, Eps: c.Eps, Bounds: c.Bounds, Outcomes: true, Rows: c.Rows, Progress: c.Progress}
+	w := &comparing{Compare: c, set: set}
+	for i, back := range []Backend{a, b} {
+		if err := s.Validate(back, set); err != nil {
+			return nil, err
+		}
+		w.sides[i].b = back
+		if c.Model != nil {
+			var err error
+			if w.sides[i].rounding, err = roundingOf(back); err != nil {
+				return nil, err
+			}
+		}
+	}
+	inputs, classes := a.Shape()
+	if _, other := b.Shape(); other != classes {
+		return nil, fmt.Errorf("pipeline: compare: a model of %d classes with one of %d", classes, other)
+	}
+	w.classes = classes
+	w.run = run{Sweep: s, labels: set.Labels, first: set.First}
+	w.rows = max(1, min(a.MaxRows(), b.MaxRows(), pixelsOfBatch/inputs))
+	if c.Rows > 0 {
+		w.rows = min(w.rows, c.Rows)
+	}
+	n, E := set.N(), len(c.Eps)
+	w.total = 4 * n
+	for _, at := range c.Attacks {
+		if at.Kind != worstKind {
+			w.total += n * E * (2*at.Runs()*(at.Steps+1) + 2)
+		}
+	}
+	w.found.Judged = c.Model != nil
+	for i := range w.sides {
+		w.sides[i].res = &Result{N: n, First: set.First, Classes: classes, Eps: slices.Clone(c.Eps), Bounds: c.Bounds, Images: make([]Clean, n)}
+	}
+	if err := w.clean(ctx); err != nil {
+		return nil, err
+	}
+	for k := range c.Attacks {
+		if err := w.attack(ctx, k); err != nil {
+			return nil, err
+		}
+	}
+	for i := range w.sides {
+		res := w.sides[i].res
+		for k := range res.Curves {
+			if res.Curves[k].Attack.Kind == worstKind {
+				res.worst(&res.Curves[k])
+			}
+			res.count(&res.Curves[k])
+		}
+	}
+	slices.SortFunc(w.found.Flips, func(x, y Flip) int {
+		return cmp.Or(cmp.Compare(x.Attack, y.Attack), cmp.Compare(x.Eps, y.Eps), cmp.Compare(x.Image, y.Image))
+	})
+	out, err := NewComparison(w.sides[0].res, w.sides[1].res)
+	if err != nil {
+		return nil, err
+	}
+	out.Models = &w.found
+	return out, nil
+}
+
+// comparing is a Compare under way.
+type comparing struct {
+	Compare
+	run
+	set     *dataset.Set
+	classes int
+	sides   [2]side
+	found   Models
+}
+
+type side struct {
+	b        Backend
+	rounding ref.Rounding // of b's arithmetic; only if there is one Model
+	res      *Result
+}
+
+// roundingOf returns how b's arithmetic errs.
+func roundingOf(b Backend) (ref.Rounding, error) {
+	switch p := b.Precision(); p {
+	case "float64":
+		return ref.Float64, nil
+	case "float32":
+		if strings.HasSuffix(b.Device(), " 3xtf32") { // the product, which a GPU's Device ends with
+			return ref.TF32x3, nil
+		}
+		return ref.Float32, nil
+	case "tf32":
+		return ref.TF32, nil
+	default:
+		return ref.Rounding{}, fmt.Errorf("pipeline: compare: no bound on the rounding of %s, want float32, float64 or tf32", p)
+	}
+}
+
+// batches calls do for images lo to hi-1 at eps from to to-1, as many at once as fit with each image at each eps runs times. do counts
+// nothing if it returns an error: with one that says that memory is short it is called again with fewer.
+func (w *comparing) batches(n, E, runs int, do func(lo, hi, from, to int) error) error {
+	for lo, from := 0, 0; lo < n; {
+		fit := max(1, w.rows/runs)
+		hi, to := min(lo+max(1, fit/E), n), min(from+fit, E)
+		if from > 0 { // the rest of one image
+			hi = lo + 1
+		}
+		done := w.done
+		err := do(lo, hi, from, to)
+		if rows := (hi - lo) * (to - from); w.halve(err, rows) {
+			w.rows, w.done = w.rows*runs, done
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if from = to; to == E {
+			lo, from = hi, 0
+		}
+	}
+	return nil
+}
+
+// clean looks at the images as they are and at the direction in which FGSM would move them.
+func (w *comparing) clean(ctx context.Context) error {
+	var apart []float64
+	err := w.batches(w.set.N(), 1, 1, func(lo, hi, _, _ int) error {
+		sub, err := w.set.Slice(lo, hi-lo)
+		if err != nil {
+			return err
+		}
+		var logits [2][][]float64
+		var signs [2][]int8
+		var pixels []float64
+		for i := range w.sides {
+			b := w.sides[i].b
+			r := &rows{b: b, a: untouched, labels: sub.Labels, hi: hi - lo, E: 1, R: 1, columns: []float64{0}}
+			if err := show(ctx, b, sub.First, sub.Images, sub.Labels); err != nil {
+				return err
+			}
+			if logits[i], err = r.logits(ctx); err != nil {
+				return err
+			}
+			for k, z := range logits[i] {
+				if _, _, ok := judge(z, int(sub.Labels[k])); !ok {
+					return r.named(notFinite(k), sub.First)
+				}
+			}
+			x0, err := b.Images(ctx)
+			if err != nil {
+				return err
+			}
+			pixels = float64s(x0)
+			w.progress(hi - lo)
+			// The first step of FGSM goes along the gradient at the clean image, whatever eps: at 1 no pixel is too large to move.
+			if err := b.Begin(ctx, 0, hi-lo, []float64{1}); err != nil {
+				return err
+			}
+			if err := b.Step(ctx, attack.FGSM().At(0, []float64{1}, attack.Bounds{})); err != nil {
+				return err
+			}
+			x1, err := b.Images(ctx)
+			if err != nil {
+				return err
+			}
+			signs[i] = make([]int8, len(pixels))
+			for k, v := range float64s(x1) {
+				signs[i][k] = int8(cmp.Compare(v, pixels[k]))
+			}
+			w.progress(hi - lo)
+		}
+		inputs := len(pixels) / (hi - lo)
+		for k, label := range sub.Labels {
+			var class [2]int
+			for i := range w.sides {
+				z := logits[i][k]
+				at, margin, _ := judge(z, int(label))
+				class[i] = at
+				w.sides[i].res.Images[lo+k] = Clean{Label: label, Class: int32(at), Least: int32(attack.LeastLikely.Of(int(label), z)), Margin: float32(margin)}
+				if at == int(label) {
+					w.sides[i].res.Clean++
+				}
+			}
+			apart = appendApart(apart, logits[0][k], logits[1][k])
+			differ := 0
+			for j := k * inputs; j < (k+1)*inputs; j++ {
+				if signs[0][j] != signs[1][j] {
+					differ++
+				}
+			}
+			w.found.Signs.Differ += differ
+			w.found.Signs.Pixels += inputs
+			if differ > 0 {
+				w.found.Signs.Images++
+			}
+			if class[0] != class[1] {
+				x := imageOf(sub.Images, k, inputs)
+				if err := w.judge(ctx, Flip{Attack: -1, Image: sub.First + k, A: int32(class[0]), B: int32(class[1])}, x); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		w.found.Clean = newSpread(apart)
+	}
+	return err
+}
+
+// show makes b hold one row for each of the images.
+func show(ctx context.Context, b Backend, first int, images *tensor.Dense, labels []int32) error {
+	if err := b.Load(ctx, first, images, labels); err != nil {
+		return err
+	}
+	return b.Begin(ctx, 0, len(labels), []float64{0})
+}
+
+// imageOf returns image k of a set's, as it is before any backend rounds it.
+func imageOf(images *tensor.Dense, k, inputs int) []float64 {
+	x := make([]float64, inputs)
+	switch p := images.Data().(type) {
+	case []uint8:
+		for i, v := range p[k*inputs:][:inputs] {
+			x[i] = float64(v) / 255
+		}
+	case []float32:
+		for i, v := range p[k*inputs:][:inputs] {
+			x[i] = float64(v)
+		}
+	}
+	return x
+}
+
+func appendApart(to, a, b []float64) []float64 {
+	for j := range a {
+		to = append(to, math.Abs(a[j]-b[j]))
+	}
+	return to
+}
+
+// made is what one side's attack made of a batch, [images·eps].
+type made struct {
+	found  []Outcome
+	logits [][]float64
+	images *tensor.Dense // [images·eps, I]
+}
+
+// strike attacks the images of sub on side i.
+func (w *comparing) strike(ctx context.Context, i int, a attack.Attack, sub *dataset.Set, eps []float64) (m made, err error) {
+	b := w.sides[i].b
+	if err := b.Load(ctx, sub.First, sub.Images, sub.Labels); err != nil {
+		return m, err
+	}
+	r, err := newRows(ctx, b, a, eps, w.Compare.Bounds, sub.Labels, 0, sub.N())
+	if err != nil {
+		return m, err
+	}
+	if err := r.attack(ctx, func() { w.progress(r.n()) }); err != nil {
+		return m, r.named(err, sub.First)
+	}
+	out, err := r.outcomes(ctx, false)
+	if err != nil {
+		return m, r.named(err, sub.First)
+	}
+	logits, err := r.logits(ctx)
+	if err != nil {
+		return m, err
+	}
+	var picked []int
+	for k := range sub.N() {
+		for e := range eps {
+			row := r.pick(k, e, out)
+			picked = append(picked, row)
+			m.found, m.logits = append(m.found, out[row]), append(m.logits, logits[row])
+		}
+	}
+	if i == 0 {
+		x, err := b.Images(ctx)
+		if err != nil {
+			return m, err
+		}
+		inputs, _ := b.Shape()
+		m.images = pickRows(x, picked, inputs)
+	}
+	w.progress(r.n())
+	return m, nil
+}
+
+// pickRows returns some rows of x [rows, I], in its type.
+func pickRows(x *tensor.Dense, rows []int, inputs int) *tensor.Dense {
+	var data any
+	switch p := x.Data().(type) {
+	case []float32:
+		data = picked(p, rows, inputs)
+	case []float64:
+		data = picked(p, rows, inputs)
+	}
+	return tensor.New(tensor.WithShape(len(rows), inputs), tensor.WithBacking(data))
+}
+
+func picked[T any](p []T, rows []int, inputs int) []T {
+	out := make([]T, 0, len(rows)*inputs)
+	for _, r := range rows {
+		out = append(out, p[r*inputs:][:inputs]...)
+	}
+	return out
+}
+
+// attack makes curve k of both sides.
+func (w *comparing) attack(ctx context.Context, k int) error {
+	a, n, E := w.Compare.Attacks[k], w.set.N(), len(w.Compare.Eps)
+	for i := range w.sides {
+		w.sides[i].res.Curves = append(w.sides[i].res.Curves, Curve{Attack: a, Outcomes: make([]Outcome, n*E)})
+	}
+	if a.Kind == worstKind {
+		for range E {
+			w.found.Own, w.found.Same, w.found.SameFlips = append(w.found.Own, nil), append(w.found.Same, nil), append(w.found.SameFlips, -1)
+		}
+		return nil
+	}
+	own, same, flips := make([][]float64, E), make([][]float64, E), make([]int, E)
+	err := w.batches(n, E, a.Runs(), func(lo, hi, from, to int) error {
+		sub, err := w.set.Slice(lo, hi-lo)
+		if err != nil {
+			return err
+		}
+		eps := w.Compare.Eps[from:to]
+		var made [2]made
+		for i := range w.sides {
+			if made[i], err = w.strike(ctx, i, a, sub, eps); err != nil {
+				return err
+			}
+		}
+		// Now A's images on both sides.
+		var labels []int32
+		for _, y := range sub.Labels {
+			for range eps {
+				labels = append(labels, y)
+			}
+		}
+		inputs, _ := w.sides[0].b.Shape()
+		var shown [2][][]float64
+		for i := range w.sides {
+			b := w.sides[i].b
+			if err := show(ctx, b, 0, made[0].images, labels); err != nil {
+				return err
+			}
+			r := &rows{b: b}
+			if shown[i], err = r.logits(ctx); err != nil {
+				return err
+			}
+			w.progress(len(labels))
+		}
+		var pixels []float64
+		for row := range labels {
+			e := from + row%len(eps)
+			image := lo + row/len(eps)
+			for i := range w.sides {
+				w.sides[i].res.Curves[k].Outcomes[image*E+e] = made[i].found[row]
+			}
+			own[e] = appendApart(own[e], made[0].logits[row], made[1].logits[row])
+			same[e] = appendApart(same[e], shown[0][row], shown[1][row])
+			var class [2]int
+			for i := range w.sides {
+				var ok bool
+				if class[i], _, ok = judge(shown[i][row], int(labels[row])); !ok {
+					return &NotFiniteError{a.Name, w.first + image, w.Compare.Eps[e]}
+				}
+			}
+			if class[0] != class[1] {
+				flips[e]++
+				if pixels == nil {
+					pixels = float64s(made[0].images)
+				}
+				f := Flip{Attack: k, Eps: w.Compare.Eps[e], Image: w.first + image, A: int32(class[0]), B: int32(class[1])}
+				if err := w.judge(ctx, f, pixels[row*inputs:][:inputs]); err != nil {
+					return err
+				}
+			}
+		}
+		return ctx.Err()
+	})
+	if err != nil {
+		return err
+	}
+	for e := range E {
+		x, y := newSpread(own[e]), newSpread(same[e])
+		w.found.Own, w.found.Same, w.found.SameFlips = append(w.found.Own, &x), append(w.found.Same, &y), append(w.found.SameFlips, flips[e])
+	}
+	return nil
+}
+
+// judge adds flip f of pixels x, if both sides compute one model: whether rounding explains that one chose class A and the other class B.
+// The bound costs two slow passes of the reference, so only flips are judged.
+func (w *comparing) judge(ctx context.Context, f Flip, x []float64) error {
+	if w.Model == nil {
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	f.Explained = true
+	f.Short = math.Inf(-1)
+	for i, class := range []int32{f.A, f.B} {
+		a := w.sides[i].rounding
+		z, _ := ref.BoundForward(w.Model, ref.Pixels(x, a), a)
+		for j := range z {
+			if j == int(class) {
+				continue
+			}
+			short, bound := z[j].V-z[class].V, z[j].Err+z[class].Err
+			switch within := short <= bound; { // so that NaN explains nothing
+			case f.Explained && !within, !within && short-bound > f.Short-f.Bound, f.Explained && short > f.Short:
+				f.Short, f.Bound = short, bound
+				f.Explained = within
+			}
+		}
+	}
+	w.found.Flips = append(w.found.Flips, f)
+	return nil
+}
