@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"advsweep/attack"
@@ -108,6 +109,61 @@ func TestGolden(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestGoldenCNN compares the embedded convolutional network's counts and logits with PyTorch's in float64, testdata/golden_cnn.py: equal in
+// float64, and within 2 in float32; k5 is of the first 200 images.
+func TestGoldenCNN(t *testing.T) {
+	data, err := os.ReadFile("testdata/golden_cnn.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var g struct {
+		Eps                                            []float64
+		K1Unclipped, K1Clipped, K5Unclipped, K5Clipped []int
+		Logits                                         [][]float64
+	}
+	if err := json.Unmarshal([]byte(strings.ReplaceAll(string(data), "_", "")), &g); err != nil {
+		t.Fatal(err)
+	}
+	m, err := model.Embedded("cnn")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, set := embedded(t)
+	few, err := set.Slice(0, 200)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		b      inputGradienter
+		within int
+		tol    float64
+	}{{open[float32](t, m), 2, 1e-4}, {open[float64](t, m), 0, 1e-10}} {
+		if testing.Short() && c.within == 0 {
+			continue
+		}
+		for _, w := range []struct {
+			k      int
+			bounds attack.Bounds
+			set    *dataset.Set
+			want   []int
+		}{{1, attack.Bounds{}, set, g.K1Unclipped}, {1, attack.Bounds{Lo: 0, Hi: 1}, set, g.K1Clipped}, {5, attack.Bounds{}, few, g.K5Unclipped}, {5, attack.Bounds{Lo: 0, Hi: 1}, few, g.K5Clipped}} {
+			res, err := pipeline.Sweep{Attacks: []attack.Attack{attack.BIM(w.k)}, Eps: g.Eps, Bounds: w.bounds}.Run(t.Context(), c.b, w.set)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for e, got := range res.Curves[0].Correct {
+				if d := got - w.want[e]; d > c.within || d < -c.within {
+					t.Errorf("%s, k = %d, bounds %s, eps %v: %d right, want %d ± %d", c.b.Precision(), w.k, w.bounds, g.Eps[e], got, w.want[e], c.within)
+				}
+			}
+		}
+		if err := c.b.Begin(t.Context(), 0, len(g.Logits), []float64{0}); err != nil {
+			t.Fatal(err)
+		}
+		compare(t, c.b.Precision()+" logits", floats(t, c.b.Logits), flat(g.Logits), c.tol)
 	}
 }
 
