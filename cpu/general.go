@@ -122,10 +122,9 @@ func (b *Backend[T]) gradientAt(w *scratch[T], s attack.Step, x []T, lo, hi int)
 	if b.net != nil {
 		p := b.part(lo, hi, 0)
 		z := b.net.forward(w, x, p, true)
-		ld := len(z) / p.n
 		w.grad[0] = resize(w.grad[0], len(z))
-		b.lossGradients(s, w.grad[0], z, ld, lo, hi)
-		return b.net.backward(w, w.grad[0], p)
+		b.lossGradients(s, w.grad[0], z, len(z)/p.n, lo, hi)
+		return b.net.backward(w, w.grad[0], p, nil)
 	}
 	n, split := hi-lo, b.alike(lo, hi, 0)
 	z := w.layers(b)

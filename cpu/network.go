@@ -160,7 +160,7 @@ func byPixels(l model.Linear, s shape) model.Linear {
 }
 
 // turn writes an image [C, H, W] as [H, W, C].
-func turn[T Float](to, from []T, s shape) {
+func turn[E any](to, from []E, s shape) {
 	pixels := s.h * s.w
 	for c := range s.c {
 		for p, v := range from[c*pixels:][:pixels] {
@@ -170,7 +170,7 @@ func turn[T Float](to, from []T, s shape) {
 }
 
 // turnBack is the reverse of turn.
-func turnBack[T Float](to, from []T, s shape) {
+func turnBack[E any](to, from []E, s shape) {
 	pixels := s.h * s.w
 	for c := range s.c {
 		part := to[c*pixels:][:pixels]
@@ -289,8 +289,9 @@ func (n *network[T]) forward(w *scratch[T], x []T, p part[T], whole bool) []T {
 }
 
 // backward returns the gradient at the images [n, stride], for d [n, stride of the logits] at the logits of the last forward, which was
-// whole, valid until w is used again.
-func (n *network[T]) backward(w *scratch[T], d []T, p part[T]) []T {
+// whole, valid until w is used again. With learn, which is called for each Linear once and for each other layer and row when the
+// gradient at its output is there, it leaves the images out.
+func (n *network[T]) backward(w *scratch[T], d []T, p part[T], learn func(layer, r int)) []T {
 	s := &w.net
 	for j := range n.values {
 		if v := &n.values[j]; v.of == j && v.used {
@@ -322,6 +323,11 @@ func (n *network[T]) backward(w *scratch[T], d []T, p part[T]) []T {
 		if l := &n.layers[run.from]; l.linear != nil {
 			to, from := &n.values[l.takes[0]], &n.values[run.to]
 			a, g := l.linear, s.g[from.of]
+			if learn != nil {
+				if learn(run.from, 0); l.takes[0] == 0 {
+					continue
+				}
+			}
 			w.rows.reset(p.n, a.out)
 			p.split(&w.rows, p.n, a.out, func(row, count int) int { return w.rows.nonZero(row, count, g, from.gld, a.out) })
 			dx := s.g[to.of]
@@ -343,7 +349,13 @@ func (n *network[T]) backward(w *scratch[T], d []T, p part[T]) []T {
 			}
 			for i := run.to - 1; i >= run.from; i-- {
 				l := &n.layers[i]
+				if learn != nil {
+					learn(i, r)
+				}
 				for t, j := range l.takes {
+					if learn != nil && j == 0 {
+						continue
+					}
 					dx := n.gradRow(s, j, r)
 					x, y, d := n.row(s, j, r), n.row(s, i+1, r), n.gradRow(s, i+1, r)
 					if !l.second[t] {
@@ -380,7 +392,7 @@ func (b *Backend[T]) netGradient(w *scratch[T], x []T, p part[T], label func(r i
 			lossGradient(w.grad[0][r*ld:][:b.out], z[r*ld:][:b.out], int(label(r)))
 		}
 	}
-	return b.net.backward(w, w.grad[0], p)
+	return b.net.backward(w, w.grad[0], p, nil)
 }
 
 // moveNetwork makes step s of every row.

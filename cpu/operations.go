@@ -21,6 +21,7 @@ type memory[T Float] struct {
 	frame, back []T
 	rows        *rows[T] // counts
 	gemm        *gemm.Scratch[T]
+	packed      *gemm.Matrix[T] // see learn
 }
 
 // newOperation returns l's operation, which takes what has the shape in and gives out.
@@ -66,10 +67,9 @@ type convolution[T Float] struct {
 const few = 8
 
 func newConvolution[T Float](path string, l model.Conv2D, in, out shape) *convolution[T] {
-	w, bias := batch.Floats[T](nil, l.Weight), batch.Floats[T](nil, l.Bias)
 	kernel := [2]int{l.Weight.Shape()[2], l.Weight.Shape()[3]}
-	at := func(o, c, u, v int) T { return w[((o*in.c+c)*kernel[0]+u)*kernel[1]+v] }
-	a := &convolution[T]{there: newWindows(path, in, out, kernel, l.Stride, l.Pad, bias, at)}
+	there := filter(l, batch.Floats[T](nil, l.Weight))
+	a := &convolution[T]{there: newWindows(path, in, out, kernel, l.Stride, l.Pad, batch.Floats[T](nil, l.Bias), there)}
 	var pad [4]int
 	fits := in.c >= few && l.Stride == [2]int{1, 1}
 	for d := range 4 {
@@ -77,13 +77,33 @@ func newConvolution[T Float](path string, l model.Conv2D, in, out shape) *convol
 		fits = fits && pad[d] >= 0
 	}
 	if fits {
-		a.back = newWindows(path, out, in, kernel, l.Stride, pad, nil, func(c, o, u, v int) T {
-			return at(o, c, kernel[0]-1-u, kernel[1]-1-v)
-		})
+		a.back = newWindows(path, out, in, kernel, l.Stride, pad, nil, turnedRound(kernel, there))
 	} else {
-		a.cols = newColumns(path, in, out, kernel, l.Stride, l.Pad, at)
+		a.cols = newColumns(path, in, out, kernel, l.Stride, l.Pad, there)
 	}
 	return a
+}
+
+// filter reads the weights w [out, in, KH, KW] of l.
+func filter[T Float](l model.Conv2D, w []T) func(o, c, u, v int) T {
+	s := l.Weight.Shape()
+	return func(o, c, u, v int) T { return w[((o*s[1]+c)*s[2]+u)*s[3]+v] }
+}
+
+// turnedRound are the weights that take a gradient back.
+func turnedRound[T Float](kernel [2]int, weight func(o, c, u, v int) T) func(c, o, u, v int) T {
+	return func(c, o, u, v int) T { return weight(o, c, kernel[0]-1-u, kernel[1]-1-v) }
+}
+
+// pack takes new weights.
+func (a *convolution[T]) pack(weight func(o, c, u, v int) T, bias []T) {
+	a.there.pack(weight)
+	copy(a.there.from, bias)
+	if a.back != nil {
+		a.back.pack(turnedRound(a.back.kernel, weight))
+	} else {
+		a.cols.pack(weight)
+	}
 }
 
 func (a *convolution[T]) forward(m *memory[T], y []T, x [][]T) {

@@ -10,21 +10,26 @@ import (
 	"advsweep/dataset"
 	"advsweep/internal/gemm"
 	"advsweep/model"
+
+	"gorgonia.org/tensor"
 )
 
-// A Training fits a multilayer perceptron to labelled images by Adam on the mean
+// A Training fits a multilayer perceptron or a small convolutional network to labelled images by Adam on the mean
 // cross-entropy of batches, the learning rate falling linearly from Rate to a tenth of
 // it. Images are drawn without replacement, in a new order each epoch.
 //
 // Kingma and Ba 2015, arXiv:1412.6980, algorithm 1.
 type Training struct {
-	Hidden  []int // widths of the hidden layers
-	Classes int
-	Epochs  int
-	Batch   int
-	Rate    float64
-	Seed    uint64
-	Options Options
+	// Channels are those of convolutions of 3×3 with padding 1, each followed by ReLU and a max-pool of 2×2, which come before the
+	// hidden layers. Nil: none.
+	Channels []int
+	Hidden   []int // widths of the hidden layers
+	Classes  int
+	Epochs   int
+	Batch    int
+	Rate     float64
+	Seed     uint64
+	Options  Options
 	// Progress, if set, is called after each batch from the goroutine of Run.
 	Progress func(TrainingProgress)
 }
@@ -32,6 +37,11 @@ type Training struct {
 // DefaultTraining makes the embedded model: 784-1024-1024-10 on MNIST.
 func DefaultTraining() Training {
 	return Training{Hidden: []int{1024, 1024}, Classes: 10, Epochs: 5, Batch: 128, Rate: 1e-3, Seed: 1}
+}
+
+// DefaultCNN makes the embedded convolutional network: 1x28x28-16x28x28-32x14x14-10 on MNIST.
+func DefaultCNN() Training {
+	return Training{Channels: []int{16, 32}, Classes: 10, Epochs: 5, Batch: 128, Rate: 1e-3, Seed: 1}
 }
 
 // A TrainingProgress says how far a Training is.
@@ -71,29 +81,20 @@ func (t Training) Run(ctx context.Context, set *dataset.Set) (*model.Model, erro
 		return nil, fmt.Errorf("cpu: train: images of %v, want uint8", set.Images.Dtype())
 	}
 	in := len(pixels) / n
-	sizes := append(append([]int{in}, t.Hidden...), t.Classes)
-	weights := 0
-	for i, s := range sizes {
-		if s < 1 || s > maxWeights {
-			return nil, fmt.Errorf("cpu: train: layer sizes %v, want 1 to %d", sizes, maxWeights)
-		}
-		if i > 0 && s > (maxWeights-weights)/sizes[i-1] {
-			return nil, fmt.Errorf("cpu: train: layer sizes %v make more than %d weights", sizes, maxWeights)
-		}
-		if i > 0 {
-			weights += s * sizes[i-1]
-		}
+	m, err := t.model(set.Images.Shape()[1:])
+	if err != nil {
+		return nil, err
 	}
-
 	rng := rand.New(rand.NewPCG(t.Seed, 0))
-	m := model.MLP(sizes...)
-	for _, l := range m.Layers {
-		if l, ok := l.(model.Linear); ok { // uniform within ±1/√in
-			bound := 1 / math.Sqrt(float64(l.Weight.Shape()[1]))
-			for _, w := range [][]float32{l.Weight.Data().([]float32), l.Bias.Data().([]float32)} {
-				for i := range w {
-					w[i] = float32((2*rng.Float64() - 1) * bound)
-				}
+	for _, l := range m.Layers { // uniform within ±1/√(terms of a sum)
+		w, bias := learned(l)
+		if w == nil {
+			continue
+		}
+		bound := 1 / math.Sqrt(float64(len(w)/len(bias)))
+		for _, w := range [][]float32{w, bias} {
+			for i := range w {
+				w[i] = float32((2*rng.Float64() - 1) * bound)
 			}
 		}
 	}
@@ -102,7 +103,13 @@ func (t Training) Run(ctx context.Context, set *dataset.Set) (*model.Model, erro
 		return nil, err
 	}
 	defer b.Close()
-	s := newTrainer(b, m, min(t.Batch, n))
+	s := newSample(min(t.Batch, n), in)
+	var step func(ctx context.Context, rows int, rate float64) error
+	if b.net != nil {
+		step = newNetTrainer(b, m, s).step
+	} else {
+		step = newTrainer(b, m, s).step
+	}
 	batches := (n + s.batch - 1) / s.batch
 	total := t.Epochs * batches
 	for epoch := range t.Epochs {
@@ -112,12 +119,12 @@ func (t Training) Run(ctx context.Context, set *dataset.Set) (*model.Model, erro
 			drawn := order[k*s.batch : min((k+1)*s.batch, n)]
 			for r, i := range drawn {
 				for j, v := range pixels[i*in:][:in] {
-					s.x[0][r*in+j] = float32(v) / 255
+					s.images[r*in+j] = float32(v) / 255
 				}
 				s.labels[r] = set.Labels[i]
 			}
 			done := epoch*batches + k
-			if err := s.step(ctx, len(drawn), t.Rate*(1-0.9*float64(done)/float64(total))); err != nil {
+			if err := step(ctx, len(drawn), t.Rate*(1-0.9*float64(done)/float64(total))); err != nil {
 				return nil, err
 			}
 			for r := range drawn {
@@ -138,17 +145,101 @@ func (t Training) Run(ctx context.Context, set *dataset.Set) (*model.Model, erro
 	return m, nil
 }
 
-// A trainer is one batch and the state of Adam. Everything is split so that each number
-// is computed by one task in a fixed order: sums over the batch run over k in the product.
-type trainer struct {
-	b      *Backend[float32]
+// model returns the model to train, its weights 0, for images of a shape.
+func (t Training) model(image []int) (*model.Model, error) {
+	if len(t.Channels) == 0 {
+		sizes := append(append([]int{volume(image)}, t.Hidden...), t.Classes)
+		return model.MLP(sizes...), checkSizes(sizes)
+	}
+	if len(image) == 2 {
+		image = append([]int{1}, image...)
+	}
+	if len(image) != 3 {
+		return nil, fmt.Errorf("cpu: train: images of shape %v, want [H, W] or [C, H, W] for convolutions", image)
+	}
+	m := &model.Model{Input: append([]int(nil), image...)}
+	c, h, w := image[0], image[1], image[2]
+	for i, out := range t.Channels {
+		if h < 2 || w < 2 {
+			return nil, fmt.Errorf("cpu: train: images of shape %v, too small to be halved %d times", image, len(t.Channels))
+		}
+		if err := checkSizes([]int{9 * c, out}); err != nil {
+			return nil, err
+		}
+		m.Layers = append(m.Layers, model.Conv2D{
+			Name: fmt.Sprintf("conv%d", i+1), Weight: zeros(out, c, 3, 3), Bias: zeros(out), Stride: [2]int{1, 1}, Pad: [4]int{1, 1, 1, 1},
+		}, model.ReLU{}, model.MaxPool2D{Kernel: [2]int{2, 2}, Stride: [2]int{2, 2}})
+		c, h, w = out, h/2, w/2
+	}
+	sizes := append(append([]int{c * h * w}, t.Hidden...), t.Classes)
+	if err := checkSizes(sizes); err != nil {
+		return nil, err
+	}
+	m.Layers = append(m.Layers, model.MLP(sizes...).Layers...)
+	return m, nil
+}
+
+// checkSizes returns an error if layers of these sizes have too many weights.
+func checkSizes(sizes []int) error {
+	weights := 0
+	for i, s := range sizes {
+		if s < 1 || s > maxWeights {
+			return fmt.Errorf("cpu: train: layer sizes %v, want 1 to %d", sizes, maxWeights)
+		}
+		if i > 0 && s > (maxWeights-weights)/sizes[i-1] {
+			return fmt.Errorf("cpu: train: layer sizes %v make more than %d weights", sizes, maxWeights)
+		}
+		if i > 0 {
+			weights += s * sizes[i-1]
+		}
+	}
+	return nil
+}
+
+func volume(shape []int) int {
+	n := 1
+	for _, s := range shape {
+		n *= s
+	}
+	return n
+}
+
+func zeros(shape ...int) *tensor.Dense {
+	return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(make([]float32, volume(shape))))
+}
+
+// learned returns the weights of a layer that training moves, nil if it has none.
+func learned(l model.Layer) (w, bias []float32) {
+	switch l := l.(type) {
+	case model.Linear:
+		return l.Weight.Data().([]float32), l.Bias.Data().([]float32)
+	case model.Conv2D:
+		return l.Weight.Data().([]float32), l.Bias.Data().([]float32)
+	}
+	return nil, nil
+}
+
+// A sample is the images of one step, and what the step finds.
+type sample struct {
 	batch  int
-	steps  int
-	x      [][]float32 // the input of each layer, [batch, in]; then the logits
-	dz     [][]float32 // the gradient at the output of each layer, [batch, out]
+	images []float32 // [batch, in]
 	labels []int32
 	class  []int32
 	loss   []float64
+}
+
+func newSample(batch, in int) *sample {
+	return &sample{batch, make([]float32, batch*in), make([]int32, batch), make([]int32, batch), make([]float64, batch)}
+}
+
+// A trainer is one batch and the state of Adam. Everything is split so that each number
+// is computed by one task in a fixed order: sums over the batch run over k in the product.
+type trainer struct {
+	*sample
+	b      *Backend[float32]
+	steps  int
+	x      [][]float32 // the input of each layer, [batch, in], images first; then the logits
+	dz     [][]float32 // the gradient at the output of each layer, [batch, out]
 	params []param
 }
 
@@ -160,9 +251,9 @@ type param struct {
 	h            *gemm.Matrix[float32]
 }
 
-func newTrainer(b *Backend[float32], m *model.Model, batch int) *trainer {
-	t := &trainer{b: b, batch: batch, labels: make([]int32, batch), class: make([]int32, batch), loss: make([]float64, batch)}
-	t.x = append(t.x, make([]float32, batch*b.layers[0].in))
+func newTrainer(b *Backend[float32], m *model.Model, s *sample) *trainer {
+	t := &trainer{sample: s, b: b, x: [][]float32{s.images}}
+	batch := s.batch
 	for _, l := range m.Layers {
 		if l, ok := l.(model.Linear); ok {
 			out, in := l.Weight.Shape()[0], l.Weight.Shape()[1]
@@ -178,7 +269,7 @@ func newTrainer(b *Backend[float32], m *model.Model, batch int) *trainer {
 	return t
 }
 
-// step takes the batch's first rows rows from x[0] and labels, writes loss and class, and
+// step takes the batch's first rows rows from images and labels, writes loss and class, and
 // moves the weights.
 func (t *trainer) step(ctx context.Context, rows int, rate float64) error {
 	b, layers := t.b, t.b.layers
@@ -232,7 +323,7 @@ func (t *trainer) update(p *param, l *affine[float32], dz []float32, lo, hi int,
 	dw := p.dw[lo*l.in : hi*l.in]
 	clear(dw)
 	p.h.MulAdd(dw, l.in, dz[lo:], 1, l.out, hi-lo, &s.gemm)
-	size := float32(rate * math.Sqrt(1-math.Pow(beta2, float64(t.steps))) / (1 - math.Pow(beta1, float64(t.steps))))
+	size := stepSize(rate, t.steps)
 	adam(p.w[lo*l.in:hi*l.in], dw, p.m[lo*l.in:hi*l.in], p.v[lo*l.in:hi*l.in], size)
 	for o := lo; o < hi; o++ {
 		var g float32
@@ -241,6 +332,11 @@ func (t *trainer) update(p *param, l *affine[float32], dz []float32, lo, hi int,
 		}
 		adam(p.bias[o:o+1], []float32{g}, p.mb[o:o+1], p.vb[o:o+1], size)
 	}
+}
+
+// stepSize is the rate with which Adam corrects the bias of its moments at a step, from 1.
+func stepSize(rate float64, step int) float32 {
+	return float32(rate * math.Sqrt(1-math.Pow(beta2, float64(step))) / (1 - math.Pow(beta1, float64(step))))
 }
 
 // adam moves w by size·m/(√v + eps). The conversions keep compilers from fusing, so

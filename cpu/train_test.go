@@ -3,6 +3,7 @@ package cpu
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"advsweep/dataset"
@@ -111,4 +112,137 @@ func TestTrainingSteps(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestNetworkTrainingSteps is TestTrainingSteps for convolutions: two channels in, pools that leave a row out, a Linear behind them whose
+// inputs are turned, batches of several chunks.
+func TestNetworkTrainingSteps(t *testing.T) {
+	const n, batch = 13, 11 // batches of 11 and 2: chunks of 8 and 3, and of 2
+	r := rand.New(rand.NewPCG(3, 2))
+	pixels, labels := make([]uint8, n*2*8*6), make([]int32, n)
+	for i := range pixels {
+		pixels[i] = uint8(r.IntN(256))
+	}
+	for i := range labels {
+		labels[i] = int32(r.IntN(3))
+	}
+	set := &dataset.Set{Images: tensor.New(tensor.WithShape(n, 2, 8, 6), tensor.WithBacking(pixels)), Labels: labels}
+	train := Training{Channels: []int{8, 3}, Classes: 3, Epochs: 1, Batch: batch, Rate: 1e-3, Seed: 7}
+	train.Options.Threads = 2
+	got, err := train.Run(t.Context(), set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	train.Options.Threads = 1
+	again, err := train.Run(t.Context(), set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, l := range got.Layers {
+		a, _ := learned(l)
+		if b, _ := learned(again.Layers[i]); !slices.Equal(a, b) {
+			t.Errorf("layer %d: other weights with other threads", i)
+		}
+	}
+
+	rng := rand.New(rand.NewPCG(train.Seed, 0))
+	want, err := train.model([]int{2, 8, 6})
+	if err != nil {
+		t.Fatal(err)
+	}
+	type moments struct {
+		w, m, v []float64
+		small   []bool
+	}
+	var params []*moments
+	draw := func(shape []int, bound float64) *tensor.Dense {
+		p := &moments{make([]float64, volume(shape)), make([]float64, volume(shape)), make([]float64, volume(shape)), make([]bool, volume(shape))}
+		for i := range p.w {
+			p.w[i] = float64(float32((2*rng.Float64() - 1) * bound))
+		}
+		params = append(params, p)
+		return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(p.w))
+	}
+	for i, l := range want.Layers {
+		switch l := l.(type) {
+		case model.Conv2D:
+			bound := 1 / math.Sqrt(float64(l.Weight.Shape()[1]*9))
+			l.Weight, l.Bias = draw(l.Weight.Shape(), bound), draw(l.Bias.Shape(), bound)
+			want.Layers[i] = l
+		case model.Linear:
+			bound := 1 / math.Sqrt(float64(l.Weight.Shape()[1]))
+			l.Weight, l.Bias = draw(l.Weight.Shape(), bound), draw(l.Bias.Shape(), bound)
+			want.Layers[i] = l
+		}
+	}
+	loss := func(drawn []int) float64 {
+		sum := 0.0
+		for _, i := range drawn {
+			x := make([]float64, 96)
+			for k, v := range pixels[i*96:][:96] {
+				x[k] = float64(v) / 255
+			}
+			z, _ := ref.Forward(want, x)
+			sum += ref.Loss(z, int(labels[i]))
+		}
+		return sum / float64(len(drawn))
+	}
+	order := rng.Perm(n)
+	for step := 1; step <= 2; step++ {
+		drawn := order[(step-1)*batch : min(step*batch, n)]
+		rate := train.Rate * (1 - 0.9*float64(step-1)/2)
+		var grads [][]float64
+		for _, p := range params {
+			g := make([]float64, len(p.w))
+			for i, w := range p.w {
+				const h = 1e-6
+				p.w[i] = w + h
+				up := loss(drawn)
+				p.w[i] = w - h
+				g[i] = (up - loss(drawn)) / (2 * h)
+				p.w[i] = w
+			}
+			grads = append(grads, g)
+		}
+		for k, p := range params {
+			for i, g := range grads[k] {
+				p.m[i] = 0.9*p.m[i] + 0.1*g
+				p.v[i] = 0.999*p.v[i] + 0.001*g*g
+				m := p.m[i] / (1 - math.Pow(0.9, float64(step)))
+				v := p.v[i] / (1 - math.Pow(0.999, float64(step)))
+				p.w[i] -= rate * m / (math.Sqrt(v) + 1e-8)
+				if g != 0 && math.Abs(g) < 1e-4 {
+					p.small[i] = true
+				}
+			}
+		}
+	}
+	// Adam divides by the size of a gradient. Where that is small, its rounding in float32 counts, and that 1e-8 is added to √v before the
+	// correction of its bias and not behind it.
+	k, judged, all := 0, 0, 0
+	for i, l := range got.Layers {
+		w, bias := learned(l)
+		if w == nil {
+			continue
+		}
+		for _, w := range [][]float32{w, bias} {
+			for j, v := range w {
+				all++
+				tol := 1e-5
+				if params[k].small[j] {
+					tol = 4e-3
+				} else {
+					judged++
+				}
+				if d := math.Abs(float64(v) - params[k].w[j]); !(d <= tol) {
+					t.Errorf("layer %d, parameter %d: %v, want %v (off by %.2g)", i, j, v, params[k].w[j], d)
+				}
+			}
+			k++
+		}
+	}
+	if judged*10 < all*8 {
+		t.Errorf("%d of %d parameters are judged: the test says too little", judged, all)
+	}
+	t.Logf("%d of %d parameters are judged", judged, all)
 }

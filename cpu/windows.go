@@ -29,7 +29,7 @@ func newWindows[T Float](path string, in, out shape, kernel, stride [2]int, pad 
 	l.interleaved = kernel[0] > 1 && kernel[1]*in.c < short
 	wide := in.w + pad[1] + pad[3]
 	k := kernel[0] * kernel[1] * in.c
-	l.grid = gemm.Grid{Rows: out.h, Cols: out.w}
+	l.grid = gemm.Grid{Rows: out.h, Cols: out.w, Step: 1}
 	if l.interleaved {
 		l.grid.RowStride, l.grid.ColStride = wide*kernel[0]*in.c, stride[1]*kernel[0]*in.c
 		l.grid.Runs = []gemm.Run{{At: 0, N: k}}
@@ -39,25 +39,48 @@ func newWindows[T Float](path string, in, out shape, kernel, stride [2]int, pad 
 			l.grid.Runs = append(l.grid.Runs, gemm.Run{At: u * wide * in.c, N: kernel[1] * in.c})
 		}
 	}
-	b := make([]T, k*out.c)
-	for u := range kernel[0] {
-		for v := range kernel[1] {
-			for c := range in.c {
-				at := (u*kernel[1]+v)*in.c + c
+	l.w = gemm.NewMatrix[T](path, k, out.c)
+	l.from = make([]T, l.w.Padded())
+	copy(l.from, bias)
+	l.pack(weight)
+	return l
+}
+
+// each calls f for channel c, row u and column v of a window, which is term k of the product.
+func (l *windows[T]) each(f func(k, c, u, v int)) {
+	for u := range l.kernel[0] {
+		for v := range l.kernel[1] {
+			for c := range l.in.c {
 				if l.interleaved {
-					at = (v*kernel[0]+u)*in.c + c
-				}
-				for o := range out.c {
-					b[at*out.c+o] = weight(o, c, u, v)
+					f((v*l.kernel[0]+u)*l.in.c+c, c, u, v)
+				} else {
+					f((u*l.kernel[1]+v)*l.in.c+c, c, u, v)
 				}
 			}
 		}
 	}
-	l.w = gemm.NewMatrix[T](path, k, out.c)
-	l.w.Pack(b, out.c, 1)
-	l.from = make([]T, l.w.Padded())
-	copy(l.from, bias)
-	return l
+}
+
+func (l *windows[T]) pack(weight func(o, c, u, v int) T) {
+	b := make([]T, l.w.K*l.w.N)
+	l.each(func(k, c, u, v int) {
+		for o := range l.w.N {
+			b[k*l.w.N+o] = weight(o, c, u, v)
+		}
+	})
+	l.w.Pack(b, l.w.N, 1)
+}
+
+// terms is the grid of the transpose: row k has term k of each window.
+func (l *windows[T]) terms() gemm.Grid {
+	g := gemm.Grid{Rows: len(l.grid.Runs), Cols: l.grid.Runs[0].N, ColStride: 1, Step: l.grid.ColStride}
+	if g.Rows > 1 {
+		g.RowStride = l.grid.Runs[1].At
+	}
+	for r := range l.out.h {
+		g.Runs = append(g.Runs, gemm.Run{At: r * l.grid.RowStride, N: l.out.w})
+	}
+	return g
 }
 
 // flop is how many operations one image takes.
@@ -127,22 +150,26 @@ type columns[T Float] struct {
 
 func newColumns[T Float](path string, in, out shape, kernel, stride [2]int, pad [4]int, weight func(o, c, u, v int) T) *columns[T] {
 	l := &columns[T]{in: in, out: out, kernel: kernel, stride: stride, pad: pad, vec: gemm.NewVector[T](path)}
-	k := kernel[0] * kernel[1] * in.c
-	b := make([]T, out.c*k)
-	for o := range out.c {
-		for u := range kernel[0] {
-			for v := range kernel[1] {
-				for c := range in.c {
-					b[o*k+(u*kernel[1]+v)*in.c+c] = weight(o, c, u, v)
+	l.w = gemm.NewMatrix[T](path, out.c, kernel[0]*kernel[1]*in.c)
+	l.pack(weight)
+	l.zeros = make([]T, l.w.Padded())
+	l.grid = gemm.Grid{Rows: 1, Cols: out.w, ColStride: out.c, Runs: []gemm.Run{{At: 0, N: out.c}}, Step: 1}
+	return l
+}
+
+func (l *columns[T]) pack(weight func(o, c, u, v int) T) {
+	k := l.w.N
+	b := make([]T, l.out.c*k)
+	for o := range l.out.c {
+		for u := range l.kernel[0] {
+			for v := range l.kernel[1] {
+				for c := range l.in.c {
+					b[o*k+(u*l.kernel[1]+v)*l.in.c+c] = weight(o, c, u, v)
 				}
 			}
 		}
 	}
-	l.w = gemm.NewMatrix[T](path, out.c, k)
 	l.w.Pack(b, k, 1)
-	l.zeros = make([]T, l.w.Padded())
-	l.grid = gemm.Grid{Rows: 1, Cols: out.w, ColStride: out.c, Runs: []gemm.Run{{At: 0, N: out.c}}}
-	return l
 }
 
 func (l *columns[T]) flop() uint64 { return 2 * uint64(l.out.h*l.out.w) * uint64(l.w.K*l.w.N) }

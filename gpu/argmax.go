@@ -6,6 +6,5 @@ import "gorgonia.org/cu"
 
 // argmax launches class [rows] of the logits z [rows, out].
 func (p *part) argmax(class, z cu.DevicePtr, rows int) error {
-	classes := p.layers[len(p.layers)-1].out
-	return p.launch("argmax", dim{ceil(rows, 256), 1}, dim{256, 1}, 0, []int{rows, classes}, class, z, int32(rows), int32(classes), int32(p.out()))
+	return p.launch("argmax", dim{ceil(rows, 256), 1}, dim{256, 1}, 0, []int{rows, p.classes}, class, z, int32(rows), int32(p.classes), int32(p.out()))
 }

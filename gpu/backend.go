@@ -41,9 +41,6 @@ func New(m *model.Model, o Options) (_ *Backend, err error) {
 	if err := m.Validate(); err != nil {
 		return nil, err
 	}
-	if !m.IsStack() {
-		return nil, fmt.Errorf("gpu: model %s is not a stack of Linear and ReLU", m)
-	}
 	infos, err := Devices()
 	if err != nil {
 		return nil, err
@@ -216,7 +213,8 @@ func (b *Backend) Begin(ctx context.Context, lo, hi int, eps []float64) error {
 	return ctx.Err()
 }
 
-// Step moves every row: x ← project(x + Size[e]·d), see attack.Step. It returns when the work is launched, not when it is done.
+// Step moves every row, see attack.Step. It returns when the work is launched, not when it is done. What a step that is not plain
+// needs beside the rows is taken here: the error has OutOfMemory if there is too little memory, and then a Begin of fewer rows may do.
 func (b *Backend) Step(ctx context.Context, s attack.Step) error {
 	if b.closed {
 		return errClosed
@@ -225,10 +223,24 @@ func (b *Backend) Step(ctx context.Context, s attack.Step) error {
 	if err != nil {
 		return fmt.Errorf("gpu: %w", err)
 	}
-	if !s.Plain(len(b.eps)) {
-		return fmt.Errorf("gpu: step %d is not plain", s.Index)
+	if s.Plain(len(b.eps)) {
+		for e, v := range b.eps {
+			if v == 0 {
+				size[e] = 0 // such a row stays
+			}
+		}
+		return b.lose(b.each(func(p *part) error { return p.step(ctx, s, size) }))
 	}
-	return b.lose(b.each(func(p *part) error { return p.step(ctx, s, size) }))
+	return b.lose(b.each(func(p *part) error {
+		own, targets := size, s.Targets
+		if len(size) != len(b.eps) {
+			own = rowsOf(b, p, size, 1)
+		}
+		if targets != nil {
+			targets = rowsOf(b, p, targets, 1)
+		}
+		return p.generalStep(ctx, s, own, targets)
+	}))
 }
 
 // Count writes, for each of eps [E], how many rows have the class of their label to correct [E] and for how many

@@ -244,8 +244,8 @@ func result(rc C.CUresult) error {
 // A dim is the size of a grid or a block.
 type dim struct{ x, y int }
 
-// launch starts a kernel on the stream. shape is for the error. Arguments are cu.DevicePtr, int32, uint32, int64 and float32,
-// bool as int32; each is widened to eight bytes first, since cu reads eight at every pointer.
+// launch starts a kernel on the stream. shape is for the error. Arguments are cu.DevicePtr, int32, uint32, int64, float32 and
+// float64, bool as int32; each is widened to eight bytes first, since cu reads eight at every pointer.
 func (d *device) launch(name string, grid, block dim, shared int, shape []int, args ...any) error {
 	f, ok := d.fn[name]
 	if !ok {
@@ -284,6 +284,8 @@ func (d *device) launch(name string, grid, block dim, shared int, shape []int, a
 			}
 		case float32:
 			*(*float32)(unsafe.Pointer(&cells[i])) = v
+		case float64:
+			*(*float64)(unsafe.Pointer(&cells[i])) = v
 		default:
 			panic(fmt.Sprintf("gpu: argument %d of %s is a %T", i, name, a))
 		}

@@ -106,6 +106,13 @@ func everything(o Options, m *model.Model, set *dataset.Set) (found string, err 
 	if err != nil {
 		return "", err
 	}
+	if err := b.Load(ctx, set.First, set.Images, set.Labels); err != nil {
+		return "", err
+	}
+	general, err := generally(ctx, b, 0, set.N(), s.Eps)
+	if err != nil {
+		return "", err
+	}
 	if err := b.Load(ctx, 0, tensor.New(tensor.WithShape(2, 20), tensor.WithBacking(make([]float32, 40))), []int32{0, 1}); err != nil {
 		return "", err
 	}
@@ -116,7 +123,7 @@ func everything(o Options, m *model.Model, set *dataset.Set) (found string, err 
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%+v %+v %v %v %v", res.Curves, clipped.Curves, ex.Adversarial, ex.Perturbed.Data(), g.Data()), nil
+	return fmt.Sprintf("%+v %+v %v %v %v %v", res.Curves, clipped.Curves, ex.Adversarial, ex.Perturbed.Data(), general, g.Data()), nil
 }
 
 // TestFailures makes every driver call fail in turn, with each kind of error that a driver has: the run ends with an error that names
@@ -296,6 +303,41 @@ func TestMemory(t *testing.T) {
 		t.Errorf("60,000 rows: %v, want an error with OutOfMemory", err)
 	}
 	must(t, greedy.Begin(t.Context(), 0, 150, s.Eps)) // and it goes on with less
+
+	// As many rows as fit, of which some buffer of a general step or a slot does not: then the memory of all is given back.
+	want, err = generally(t.Context(), b, 0, 20, s.Eps)
+	must(t, err)
+	eps, failed := manyEps(b.MaxRows()/150), 0
+	for images := 150; ; images = images * 3 / 4 {
+		must(t, b.Begin(t.Context(), 0, images, eps))
+		free := func() (n int64) {
+			must(t, b.parts[0].do(func() (err error) { n, err = b.parts[0].freeMemory(); return err }))
+			return n
+		}
+		before := free()
+		_, err := generally(t.Context(), b, 0, images, eps)
+		if err == nil {
+			break
+		}
+		if !errors.As(err, &short) || !short.OutOfMemory() {
+			t.Fatalf("general steps of %d images: %v, want an error with OutOfMemory", images, err)
+		}
+		if now := free(); now <= before {
+			t.Errorf("after general steps of %d images that did not fit %d bytes are free, %d were before", images, now, before)
+		}
+		if err := b.Norms(t.Context(), make([]attack.Norms, images*len(eps))); err == nil {
+			t.Error("there are rows after an error")
+		}
+		failed++
+	}
+	if failed == 0 {
+		t.Error("all general steps fit: the test says too little")
+	}
+	got, err := generally(t.Context(), b, 0, 20, s.Eps)
+	must(t, err)
+	if got != want {
+		t.Errorf("after batches that did not fit: %s, want %s", got, want)
+	}
 }
 
 func manyEps(n int) []float64 {
@@ -377,7 +419,9 @@ func TestDevices(t *testing.T) {
 						rest = append(rest, d.Data())
 					}
 				}
-				found[i] = fmt.Sprint(bad, correct, zero, stuck, class, rest)
+				general, err := generally(t.Context(), b, span[0], span[1], eps)
+				must(t, err)
+				found[i] = fmt.Sprint(bad, correct, zero, stuck, class, rest, general)
 			}
 			if found[0] != found[1] {
 				t.Errorf("images %v, bounds %s: %d devices differ from one", span, bounds, len(infos))

@@ -66,3 +66,42 @@ func TestBackend(t *testing.T) {
 		}
 	}
 }
+
+// TestNetworks runs the suite of networks with every product, and with chunks of five rows of which a convolution takes two at a time.
+func TestNetworks(t *testing.T) {
+	for _, product := range products(t) {
+		for _, chunk := range []int{0, 5} {
+			name := product
+			if chunk > 0 && product != "fp32" {
+				continue // that is the same with all
+			}
+			if chunk > 0 {
+				name += "/chunk"
+			}
+			t.Run(name, func(t *testing.T) {
+				backendtest.RunNetworks(t, roundings[product], func(t *testing.T, m *model.Model) backendtest.Backend {
+					b := open(t, m, Options{Product: product})
+					if chunk > 0 {
+						inPieces(b, chunk)
+					}
+					return b
+				})
+			})
+		}
+	}
+}
+
+// inPieces makes a network's chunks so many rows, of which a convolution takes two at a time.
+func inPieces(b *Backend, chunk int) {
+	for _, p := range b.parts {
+		p.planned = chunk
+		for _, n := range p.net.nodes {
+			if c, ok := n.operation.(*conv); ok {
+				c.there.images = 2
+				if c.back != nil {
+					c.back.images = 2
+				}
+			}
+		}
+	}
+}

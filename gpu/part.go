@@ -23,7 +23,10 @@ import (
 // Matrices on the device have rows of padded(columns) elements, zero beyond the columns.
 type part struct {
 	*device
-	layers  []layer
+	inputs  int // of an image
+	classes int
+	layers  []layer  // of a stack
+	net     *network // of any other model, or nil
 	plan    plan
 	rowsMax int    // of a Begin
 	planned int    // rows that pass through the layers at a time, as planned
@@ -67,6 +70,8 @@ type part struct {
 	grad [2]buffer
 	d    buffer
 
+	general general
+
 	found found
 }
 
@@ -92,6 +97,10 @@ func openPart(index int, m *model.Model, product string) (*part, error) {
 
 // open copies the model to the device.
 func (p *part) open(m *model.Model, product string) error {
+	p.inputs, p.classes = m.Inputs(), m.Outputs()
+	if !m.IsStack() {
+		return p.openNetwork(m, product)
+	}
 	sizes := []int{m.Inputs()}
 	for i, l := range m.Layers {
 		switch l := l.(type) {
@@ -123,6 +132,23 @@ func (p *part) open(m *model.Model, product string) error {
 	}
 	p.act = make([]buffer, len(p.layers))
 	p.plan = planFor(sizes)
+	return p.planMemory(widest)
+}
+
+// openNetwork is open for a model that is no stack.
+func (p *part) openNetwork(m *model.Model, product string) (err error) {
+	if err := p.probe(product); err != nil {
+		return err
+	}
+	if p.net, err = p.newNetwork(m, product); err != nil {
+		return err
+	}
+	p.plan = p.net.plan(p.in(), p.out())
+	return p.planMemory(p.net.widest())
+}
+
+// planMemory decides how many rows fit; the widest matrix has so many columns.
+func (p *part) planMemory(widest int) error {
 	free, err := p.freeMemory()
 	if err != nil {
 		return err
@@ -143,8 +169,8 @@ func (p *part) close() error {
 }
 
 // in and out are the padded lengths of an image and of a row of logits.
-func (p *part) in() int   { return padded(p.layers[0].in) }
-func (p *part) out() int  { return padded(p.layers[len(p.layers)-1].out) }
+func (p *part) in() int   { return padded(p.inputs) }
+func (p *part) out() int  { return padded(p.classes) }
 func (p *part) E() int    { return len(p.eps) }
 func (p *part) rows() int { return p.images * len(p.eps) }
 
@@ -164,7 +190,7 @@ func (p *part) load(first int, bytes []uint8, floats []float32, labels []int32) 
 }
 
 func (p *part) loadImages(first int, bytes []uint8, floats []float32, labels []int32) error {
-	n, inputs, in := len(labels), p.layers[0].in, p.in()
+	n, inputs, in := len(labels), p.inputs, p.in()
 	p.first, p.signed, p.unread = first, make([]bool, n), false
 	for _, need := range []struct {
 		b    *buffer
@@ -260,11 +286,21 @@ func (p *part) chunkBuffers() []*buffer {
 	for i := range p.act {
 		list = append(list, &p.act[i])
 	}
+	if p.net != nil {
+		for _, v := range p.net.claims(0) {
+			list = append(list, v.buffer)
+		}
+	}
 	return list
 }
 
+// grown are the buffers that grow with batch or chunk.
+func (p *part) grown() []*buffer {
+	return slices.Concat(p.batchBuffers(), p.chunkBuffers(), p.general.buffers())
+}
+
 func (p *part) batchBytes() (sum int64) {
-	for _, b := range append(p.batchBuffers(), p.chunkBuffers()...) {
+	for _, b := range p.grown() {
 		sum += b.size
 	}
 	return sum
@@ -273,7 +309,7 @@ func (p *part) batchBytes() (sum int64) {
 // release frees what grows with batch and chunk.
 func (p *part) release() error {
 	var first error
-	for _, b := range append(p.batchBuffers(), p.chunkBuffers()...) {
+	for _, b := range p.grown() {
 		first = cmp.Or(first, p.drop(b)) // drop is called all the same
 	}
 	return first
@@ -290,6 +326,7 @@ func (p *part) begin(eps []float32) error {
 		p.unread = false
 	}
 	p.eps, p.fresh, p.ray, p.flatCounts, p.sized = eps, true, 0, false, nil
+	p.general.forget()
 	if err := p.reserve(); err != nil {
 		return err
 	}
@@ -306,10 +343,11 @@ func (p *part) begin(eps []float32) error {
 	return p.fill(p.zero.DevicePtr, 0, int64(p.rows()))
 }
 
-// reserve takes all memory that the batch will need. When it is short the chunk is halved, down to a tile, and then
+// reserve takes all memory that the batch will need. When it is short the chunk is halved, down to the plan's least, and then
 // the error has OutOfMemory.
 func (p *part) reserve() error {
-	for p.chunk = p.planned; ; p.chunk = max(minChunk, p.chunk/2/128*128) {
+	least := p.plan.least
+	for p.chunk = p.planned; ; p.chunk = max(least, p.chunk/2/least*least) {
 		err := p.reserveChunk()
 		if !errors.As(err, new(outOfMemory)) {
 			return err
@@ -317,7 +355,7 @@ func (p *part) reserve() error {
 		if failed := p.release(); failed != nil {
 			return failed
 		}
-		if p.chunk <= minChunk {
+		if p.chunk <= least {
 			return err
 		}
 	}
@@ -325,7 +363,10 @@ func (p *part) reserve() error {
 
 func (p *part) reserveChunk() error {
 	rows, images, in := p.rows(), p.images, p.in()
-	first := padded(p.layers[0].out)
+	first := 0
+	if p.net == nil {
+		first = padded(p.layers[0].out)
+	}
 	sizes := []int{4 * 3 * p.E(), 4 * rows * in, 4 * rows, rows, 4 * images * first, 4 * images * first, images * in, p.resultBytes()}
 	for i, b := range p.batchBuffers() {
 		if err := p.grow(b, int64(sizes[i])); err != nil {
@@ -335,11 +376,19 @@ func (p *part) reserveChunk() error {
 	if err := p.growPinned(&p.results, p.resultBytes()); err != nil {
 		return err
 	}
-	n, widest := min(p.chunk, rows), in
+	n, widest := min(p.chunk, rows), 0
+	if p.net == nil {
+		widest = in
+	}
 	sizes = nil
 	for _, l := range p.layers {
 		widest = max(widest, padded(l.out))
 		sizes = append(sizes, 4*n*padded(l.out))
+	}
+	if p.net != nil {
+		for _, v := range p.net.claims(n) {
+			sizes = append(sizes, v.bytes)
+		}
 	}
 	sizes = append([]int{4 * n * p.out(), 4 * n * widest, 4 * n * widest, n * in}, sizes...)
 	for i, b := range p.chunkBuffers() {
@@ -372,7 +421,7 @@ func (p *part) batchChunks(ctx context.Context, f func(s span) error) error {
 	return p.chunks(ctx, p.lo, p.rows(), p.E(), f)
 }
 
-// step launches one move of every row.
+// step launches one plain move of every row.
 func (p *part) step(ctx context.Context, s attack.Step, size []float32) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -406,7 +455,7 @@ func (p *part) step(ctx context.Context, s attack.Step, size []float32) error {
 			return err
 		}
 	}
-	if p.fresh && s.Bounds.None() {
+	if p.fresh && s.Bounds.None() && p.net == nil {
 		return p.enterRay(ctx, d)
 	}
 	if err := p.leaveRay(ctx); err != nil {
@@ -424,7 +473,7 @@ func (p *part) step(ctx context.Context, s attack.Step, size []float32) error {
 func (p *part) gradientStep(ctx context.Context, s attack.Step) error {
 	launch := func(ctx context.Context) error {
 		return p.batchChunks(ctx, func(c span) error {
-			g, err := p.gradient(c, 0)
+			g, err := p.gradient(c, 0, objective{})
 			if err != nil {
 				return err
 			}
@@ -495,7 +544,7 @@ func (p *part) signClean(ctx context.Context) error {
 		hi--
 	}
 	err := p.chunks(ctx, lo, hi-lo, 1, func(c span) error {
-		g, err := p.gradient(c, at(p.x0.DevicePtr, (lo+c.first)*p.in(), 4))
+		g, err := p.gradient(c, at(p.x0.DevicePtr, (lo+c.first)*p.in(), 4), objective{})
 		if err != nil {
 			return err
 		}
@@ -556,6 +605,9 @@ func (p *part) forward(c span, x cu.DevicePtr) (cu.DevicePtr, error) {
 			return 0, err
 		}
 	}
+	if p.net != nil {
+		return p.net.forward(p, x, c.n)
+	}
 	for i := from; i < len(p.layers); i++ {
 		if i > 0 {
 			x = p.act[i-1].DevicePtr
@@ -568,16 +620,25 @@ func (p *part) forward(c span, x cu.DevicePtr) (cu.DevicePtr, error) {
 	return p.act[len(p.layers)-1].DevicePtr, nil
 }
 
-// gradient returns the loss gradient [n, in] at a chunk, each row divided by its 1 - p_y, valid until the next one. x is as for forward.
-func (p *part) gradient(c span, x cu.DevicePtr) (cu.DevicePtr, error) {
+// gradient returns a positive multiple of the gradient of objective o [n, in] at a chunk, of cross-entropy each row divided by its
+// 1 - p_y, valid until the next one. x is as for forward.
+func (p *part) gradient(c span, x cu.DevicePtr, o objective) (cu.DevicePtr, error) {
 	z, err := p.forward(c, x)
 	if err != nil {
 		return 0, err
 	}
-	if err := p.lossGradient(p.q.DevicePtr, z, c); err != nil {
+	if err := p.lossGradient(p.q.DevicePtr, z, c, o); err != nil {
 		return 0, err
 	}
-	g := p.q.DevicePtr
+	return p.backward(c, p.q.DevicePtr)
+}
+
+// backward returns the gradient [n, in] at the pixels of the chunk that forward ran last, given g [n, out] at the logits,
+// valid until the next one.
+func (p *part) backward(c span, g cu.DevicePtr) (cu.DevicePtr, error) {
+	if p.net != nil {
+		return p.net.backward(p, g, c.n)
+	}
 	for i := len(p.layers) - 1; i >= 0; i-- {
 		to := p.grad[i%2].DevicePtr
 		var mask cu.DevicePtr
@@ -635,15 +696,15 @@ func (p *part) zeroGradient(ctx context.Context, dst []bool) error {
 }
 
 func (p *part) logits(ctx context.Context, dst []float32) error {
-	return p.rowsTo(ctx, dst, p.layers[len(p.layers)-1].out, func(c span) (cu.DevicePtr, error) { return p.forward(c, 0) })
+	return p.rowsTo(ctx, dst, p.classes, func(c span) (cu.DevicePtr, error) { return p.forward(c, 0) })
 }
 
 func (p *part) imagesTo(ctx context.Context, dst []float32) error {
-	return p.rowsTo(ctx, dst, p.layers[0].in, p.rowsAt)
+	return p.rowsTo(ctx, dst, p.inputs, p.rowsAt)
 }
 
 func (p *part) inputGradient(ctx context.Context, dst []float32) error {
-	return p.rowsTo(ctx, dst, p.layers[0].in, func(c span) (cu.DevicePtr, error) { return p.gradient(c, 0) })
+	return p.rowsTo(ctx, dst, p.inputs, func(c span) (cu.DevicePtr, error) { return p.gradient(c, 0, objective{}) })
 }
 
 // rowsTo collects f [n, padded(cols)] of every chunk in dst [rows, cols].

@@ -5,6 +5,8 @@ type plan struct {
 	row     int64 // of a batch: x, its class, whether its gradient was zero
 	image   int64 // of a batch: the ray's first layer twice, random signs
 	scratch int64 // row of a chunk: activations and gradients
+	fixed   int64 // beside any chunk: the matrices of a convolution
+	least   int   // rows of a chunk: where halving it ends
 }
 
 // padded is the length of a row of n elements on the device: see kernels/gemm.cuh.
@@ -25,6 +27,7 @@ func planFor(sizes []int) plan {
 		row:     4*in + 4 + 1,
 		image:   2*4*int64(padded(sizes[1])) + in,
 		scratch: 4*(activations+out+2*widest) + in,
+		least:   minChunk,
 	}
 }
 
@@ -34,7 +37,7 @@ const maxRows = 1 << 21
 
 // batch returns how many rows fit in free bytes, at least 1, beside a chunk of so many. A tenth is left for the driver.
 func (p plan) batch(free int64, chunk int) int {
-	n := (free - free/10 - p.scratch*int64(chunk)) / (p.row + p.image)
+	n := (free - free/10 - p.fixed - p.scratch*int64(chunk)) / (p.row + p.image)
 	return int(max(1, min(n, maxRows)))
 }
 
@@ -44,8 +47,9 @@ func (p plan) chunk(free int64, multiprocessors, widest int) int {
 	rows := int64(2 * 128 * multiprocessors)
 	// A grid has 65,535 rows at most, and kernels index a product's elements in 32 bits.
 	rows = min(rows, 65535, free/4/p.scratch, 1<<31/int64(widest))
-	return int(max(minChunk, rows/128*128))
+	least := int64(p.least)
+	return int(max(least, rows/least*least))
 }
 
-// minChunk is where halving the chunk ends: a tile.
+// minChunk is the least chunk of a stack: a tile. A network has many rows of a product for each of a chunk, and its chunk may be one row.
 const minChunk = 128

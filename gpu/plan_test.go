@@ -7,7 +7,7 @@ import (
 
 func TestPlan(t *testing.T) {
 	p := planFor([]int{784, 1024, 1024, 10})
-	if want := (plan{row: 4*784 + 5, image: 8*1024 + 784, scratch: 4*(1024+1024+16+16+2*1024) + 784}); p != want {
+	if want := (plan{row: 4*784 + 5, image: 8*1024 + 784, scratch: 4*(1024+1024+16+16+2*1024) + 784, least: minChunk}); p != want {
 		t.Errorf("%+v, want %+v", p, want)
 	}
 	const gib = 1 << 30

@@ -156,3 +156,85 @@ func compare(t *testing.T, when string, host, dev walker) {
 		}
 	}
 }
+
+// TestCPUNetworks is TestCPU for networks: layer by layer they sum in the CPU's order.
+func TestCPUNetworks(t *testing.T) {
+	need(t)
+	if cpu.Kernels()[0] == "go" {
+		t.Skip("the CPU kernel here does not fuse")
+	}
+	eps := []float64{0, 0.02, 0.3}
+	count := 40
+	if testing.Short() {
+		count = 15
+	}
+	for seed := range count {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			r := rand.New(rand.NewPCG(uint64(seed), 3))
+			m := residual(r)
+			if seed >= 5 {
+				m = ref.RandomNetwork(r)
+			}
+			const n = 5
+			x, labels := images(r, n, m)
+			bounds := attack.Bounds{}
+			if seed%2 == 0 {
+				bounds.Hi = 1
+			}
+			host, err := cpu.New[float32](m, cpu.Options{Dense: true})
+			must(t, err)
+			dev := open(t, m, Options{Product: "fp32"})
+			inPieces(dev, 4)
+			for _, b := range []walker{host, dev} {
+				must(t, b.Load(t.Context(), 9, x, labels))
+				must(t, b.Begin(t.Context(), 1, n, eps))
+			}
+			a := attack.BIM(4) // three steps of one kind: a graph
+			for k := range a.Steps {
+				compare(t, fmt.Sprintf("%s, before step %d", m, k), host, dev)
+				for _, b := range []walker{host, dev} {
+					must(t, b.Step(t.Context(), a.At(k, eps, bounds)))
+				}
+			}
+			compare(t, m.String()+", end", host, dev)
+		})
+	}
+}
+
+// residual has residual connections whose gradients are sums of up to four, more channels than one tile of columns, strides, and pools that overlap.
+func residual(r *rand.Rand) *model.Model {
+	draw := func(sd float64, shape ...int) *tensor.Dense {
+		n := 1
+		for _, s := range shape {
+			n *= s
+		}
+		v := make([]float32, n)
+		for i := range v {
+			v[i] = float32(sd * r.NormFloat64())
+		}
+		return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(v))
+	}
+	conv := func(name string, out, in, kh, kw int, stride [2]int, pad [4]int) model.Layer {
+		return model.Conv2D{Name: name, Weight: draw(math.Sqrt(2/float64(in*kh*kw)), out, in, kh, kw), Bias: draw(0.1, out), Stride: stride, Pad: pad}
+	}
+	one, same := [2]int{1, 1}, [4]int{1, 1, 1, 1}
+	return &model.Model{
+		Input: []int{3, 7, 6},
+		Layers: []model.Layer{
+			model.Scale{Name: "s", Weight: draw(2, 3), Bias: draw(1, 3)},
+			conv("c1", 9, 3, 3, 3, one, same), model.ReLU{}, // 1, 2
+			conv("c2", 9, 9, 3, 3, one, same), model.GELU{}, // 3, 4
+			conv("c3", 9, 9, 1, 1, one, [4]int{}), model.Sigmoid{}, // 5, 6
+			model.Add{},                 // 7: of 2, 4, 6
+			model.LeakyReLU{Slope: 0.1}, // 8
+			conv("c4", 40, 9, 2, 3, [2]int{2, 1}, [4]int{0, 1, 1, 2}), model.ReLU{}, // 9, 10
+			model.MaxPool2D{Kernel: [2]int{3, 2}, Stride: one, Pad: same},                               // 11
+			model.AvgPool2D{Kernel: [2]int{2, 3}, Stride: one, Pad: same},                               // 12
+			model.Linear{Name: "f1", Weight: draw(0.05, 33, 40*5*8), Bias: draw(0.1, 33)}, model.Tanh{}, // 13, 14
+			model.Linear{Name: "f2", Weight: draw(0.2, 33, 33), Bias: draw(0.1, 33)}, model.GELU{Tanh: true}, // 15, 16
+			model.Add{}, // 17: of 16, 14, 14
+			model.Linear{Name: "f3", Weight: draw(0.2, 5, 33), Bias: draw(0.1, 5)},
+		},
+		From: [][]int{{-1}, {0}, {1}, {2}, {2}, {4}, {2}, {2, 4, 6}, {7}, {8}, {9}, {10}, {11}, {12}, {13}, {14}, {15}, {16, 14, 14}, {17}},
+	}
+}

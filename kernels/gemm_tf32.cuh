@@ -94,9 +94,13 @@ __device__ __forceinline__ void gemm_tf32(float *shared, const float *a, const f
 #pragma unroll
     for (int e = 0; e < 4; e += 2)
 #pragma unroll
-      for (int j = 0; j < kCols; ++j)
+      for (int j = 0; j < kCols; ++j) {
+        // A small product overflows with its own sign, of which a ReLU would make 0.
+        for (int f = e; Split && f < e + 2; ++f)
+          if (!(fabsf(acc[i][j][f]) < INFINITY)) acc[i][j][f] = NAN;
         store((int)blockIdx.y * kTileRows + warp_row + i * 16 + g + e * 4, (int)blockIdx.x * Columns + warp_col + j * 8 + 2 * q,
               make_float2(acc[i][j][e], acc[i][j][e + 1]));
+      }
 }
 
 // The tile of so many columns.

@@ -4,9 +4,8 @@
 // set. Pixel i takes bit i mod 128, lowest first, of block i/128 of Philox4x32-10 under the key seed (low and high), counter
 // (i/128, step, image low, image high). One thread a block of 128 pixels: grid x over the blocks of all images.
 //
-// Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 // Truth and CPU: attack/random.go. Launch: gpu/random_signs.go.
-#include "portable.cuh"
+#include "philox.cuh"
 
 extern "C" __global__ void __launch_bounds__(256)
 random_signs(signed char *__restrict__ d, unsigned seed_low, unsigned seed_high, unsigned first_low, unsigned first_high, unsigned step, int images,
@@ -17,17 +16,7 @@ random_signs(signed char *__restrict__ d, unsigned seed_low, unsigned seed_high,
   if (image >= images) return;
   const unsigned long long number = ((unsigned long long)first_high << 32 | first_low) + (unsigned)image;
   unsigned c[4] = {(unsigned)block, step, (unsigned)number, (unsigned)(number >> 32)};
-  unsigned k0 = seed_low, k1 = seed_high;
-  for (int round = 0; round < 10; ++round) {
-    const unsigned lo0 = 0xD2511F53u * c[0], hi0 = __umulhi(0xD2511F53u, c[0]);
-    const unsigned lo1 = 0xCD9E8D57u * c[2], hi1 = __umulhi(0xCD9E8D57u, c[2]);
-    c[0] = hi1 ^ c[1] ^ k0;
-    c[1] = lo1;
-    c[2] = hi0 ^ c[3] ^ k1;
-    c[3] = lo0;
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
-  }
+  philox(c, seed_low, seed_high);
   d += (size_t)image * width;
   const int end = min(width, (block + 1) * 128);
 #pragma unroll

@@ -1,5 +1,5 @@
 // Package model holds image classifiers: layers with their weights, and the
-// file format that they are read from.
+// file formats that they are read from. README.md in its folder tells of those.
 package model
 
 import (
@@ -19,12 +19,13 @@ type Model struct {
 	Layers []Layer // in the order of computation; the last one gives the logits
 	From   [][]int // From[i] lists what layer i takes: -1 the image, j < i the output of layer j. nil: each takes the one before
 	Source Source
+	Notes  []string // what reading left out or took for granted, for people to read: "Softmax at the end is left out"
 }
 
 // A Source says where a model came from.
 type Source struct {
 	Name   string // base name of the file, or "embedded"
-	SHA256 string // of the file's bytes, hexadecimal
+	SHA256 string // of the file's bytes, and behind them those of a layer list beside it or of an ONNX file's data; hexadecimal
 }
 
 // MLP returns a multilayer perceptron with zero weights, Float32: Linear

@@ -3,6 +3,7 @@ package model
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -300,6 +301,23 @@ func TestShapes(t *testing.T) {
 		shapes, err := m.Shapes()
 		if got := fmt.Sprint(shapes, err); !strings.Contains(got, c.want) {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
+	}
+}
+
+func TestEmbedded(t *testing.T) {
+	for name, want := range map[string]string{"mlp": "784-1024-1024-10", "cnn": "1x28x28-16x28x28-32x14x14-10"} {
+		m, err := Embedded(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.String() != want || !slices.Contains(EmbeddedNames, name) {
+			t.Errorf("%s is %v", name, m)
+		}
+	}
+	for _, name := range []string{"", "resnet", "../mlp", "mnist/mlp"} {
+		if m, err := Embedded(name); err == nil {
+			t.Errorf("Embedded(%q) = %v, want an error", name, m)
 		}
 	}
 }

@@ -3,22 +3,17 @@ package model
 import (
 	"bytes"
 	"cmp"
-	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"math/bits"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
-
-	"advsweep/internal/regular"
 
 	"gorgonia.org/tensor"
 )
@@ -29,58 +24,16 @@ const maxHeader = 100_000_000
 // dtypeSize holds the types that are read, and the bytes of one number.
 var dtypeSize = map[string]uint64{"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 
+// counter is the type of tensors that only count, which are passed over.
+const counter = "I64"
+
 // stackOnly ends the messages about what a file may not hold.
-const stackOnly = "stacks of Linear and ReLU are read"
+const stackOnly = "stacks of Linear and ReLU are all that is read without a layer list, see model/README.md"
 
-// Load is Decode of the regular file at path, which it reads once, from start
-// to end. Directories, pipes and devices are errors, since what they hold has
-// no end that is known.
-func Load(path string) (*Model, error) {
-	m, err := load(path)
-	if err != nil {
-		return nil, fmt.Errorf("model: %s: %w", path, regular.Cause(err))
-	}
-	return m, nil
-}
-
-func load(path string) (*Model, error) {
-	f, size, err := regular.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return decode(filepath.Base(path), f, size)
-}
-
-// Decode returns the model in data, the bytes of a safetensors file as PyTorch
-// saves it for a stack of Linear layers with a ReLU between each two: for each
-// layer NAME.weight [out, in] and, unless it has no bias, NAME.bias [out]. A
-// missing bias becomes zeros. name is for messages and the model's Source.
-//
-// Layers whose names differ in numbers alone follow each other by those (net.2 before
-// net.10), and such groups as their shapes chain, the outputs of one being the inputs of the
-// next. If there is no such order, or more than one, the error lists the layers.
-//
-// F32, F16 and BF16 become Float32 and F64 becomes Float64, all without
-// change; one F64 tensor makes the whole model Float64. Other types, other
-// tensors, numbers that are not finite and files that break the format in
-// any way are errors that begin with "model: " and name. No more memory is
-// taken than the size of data backs. The result shares none with data.
-//
-// Format: huggingface.co/docs/safetensors, "Format".
-func Decode(name string, data []byte) (*Model, error) {
-	m, err := decode(name, bytes.NewReader(data), int64(len(data)))
-	if err != nil {
-		return nil, fmt.Errorf("model: %s: %w", name, err)
-	}
-	return m, nil
-}
-
-// decode reads size bytes of r, all of it. The header, with its claims about
-// the data, is checked to the end before memory is taken for weights.
-func decode(name string, r io.Reader, size int64) (*Model, error) {
-	hash := sha256.New()
-	r = io.TeeReader(r, hash)
+// safetensors reads all of a file. The header, with its claims about the data, is checked to the end before memory is
+// taken for weights, and where names alone tell the layers, so are they.
+func (d *decoder) safetensors() (*Model, error) {
+	r, size := io.TeeReader(d.r, d.sum), d.size
 	if size < 8 {
 		return nil, fmt.Errorf("%d bytes, want a safetensors file", size)
 	}
@@ -99,13 +52,39 @@ func decode(name string, r io.Reader, size int64) (*Model, error) {
 	if err := read(r, header); err != nil {
 		return nil, err
 	}
-	entries, err := parseHeader(header)
+	entries, list, err := parseHeader(header)
 	if err != nil {
 		return nil, err
 	}
 	if err := checkLayout(entries, uint64(size)-8-n); err != nil {
 		return nil, err
 	}
+	if list != "" && !d.insist {
+		d.list, d.listName, d.inside = []byte(list), "in __metadata__", true
+	}
+	if d.list == nil { // so that no memory is taken in vain
+		if _, err := widthsOf(entries); err != nil {
+			return nil, err
+		}
+	}
+	t := weights{entries: entries}
+	t.double = slices.ContainsFunc(entries, func(e entry) bool { return e.dtype == "F64" })
+	if t.double {
+		t.tensors, err = readTensors[float64](r, entries)
+	} else {
+		t.tensors, err = readTensors[float32](r, entries)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if k, _ := r.Read(make([]byte, 1)); k > 0 {
+		return nil, errors.New("the file grew while it was read")
+	}
+	return d.build(t)
+}
+
+// widthsOf returns the Linear layers that the entries make by their names alone, in order.
+func widthsOf(entries []entry) ([]width, error) {
 	widths, err := findLayers(entries)
 	if err != nil {
 		return nil, err
@@ -114,45 +93,39 @@ func decode(name string, r io.Reader, size int64) (*Model, error) {
 		return nil, err
 	}
 	last := widths[len(widths)-1]
-	if err := checkOutputs(quote(last.name), last.out); err != nil {
-		return nil, err
-	}
+	return widths, checkOutputs(quote(last.name), last.out)
+}
 
-	var tensors map[string]*tensor.Dense
-	double := slices.ContainsFunc(entries, func(e entry) bool { return e.dtype == "F64" })
-	if double {
-		tensors, err = readTensors[float64](r, entries)
-	} else {
-		tensors, err = readTensors[float32](r, entries)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if k, _ := r.Read(make([]byte, 1)); k > 0 {
-		return nil, errors.New("the file grew while it was read")
-	}
-
+// stackOf returns the stack of the layers in widths.
+func stackOf(widths []width, t weights) *Model {
 	linears := make([]Linear, len(widths))
 	for i, w := range widths {
-		bias := tensors[biasName(w.name)]
+		bias := t.tensors[biasName(w.name)]
 		switch {
 		case bias != nil:
-		case double:
+		case t.double:
 			bias = dense(make([]float64, w.out), w.out)
 		default:
 			bias = dense(make([]float32, w.out), w.out)
 		}
-		linears[i] = Linear{Name: w.name, Weight: tensors[weightName(w.name)], Bias: bias}
+		linears[i] = Linear{Name: w.name, Weight: t.tensors[weightName(w.name)], Bias: bias}
 	}
-	m := stack(linears)
-	m.Source = Source{Name: name, SHA256: hex.EncodeToString(hash.Sum(nil))}
-	return m, nil
+	return stack(linears)
 }
 
 // read fills p.
 func read(r io.Reader, p []byte) error {
 	_, err := io.ReadFull(r, p)
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return errors.New("the file shrank while it was read")
+	}
+	return err
+}
+
+// skip reads n bytes that nothing wants.
+func skip(r io.Reader, n int64) error {
+	_, err := io.CopyN(io.Discard, r, n)
+	if err == io.EOF {
 		return errors.New("the file shrank while it was read")
 	}
 	return err
@@ -166,48 +139,47 @@ type entry struct {
 	begin, end uint64 // in the data
 }
 
-// parseHeader returns the tensors in the order of the header. It checks
+// parseHeader returns the tensors in the order of the header, and the layer list of its metadata. It checks
 // everything about an entry that does not depend on other entries.
-func parseHeader(header []byte) ([]entry, error) {
+func parseHeader(header []byte) (entries []entry, list string, err error) {
 	if len(header) == 0 || header[0] != '{' {
-		return nil, errors.New("header does not start with {: not a safetensors file")
+		return nil, "", errors.New("header does not start with {: not a safetensors file")
 	}
 	if !utf8.Valid(header) {
-		return nil, errors.New("header is not valid UTF-8")
+		return nil, "", errors.New("header is not valid UTF-8")
 	}
 	if !json.Valid(header) {
 		// Unmarshal looks at the syntax first, so it says where it is wrong.
-		return nil, fmt.Errorf("header is invalid JSON: %w", json.Unmarshal(header, &struct{}{}))
+		return nil, "", fmt.Errorf("header is invalid JSON: %w", json.Unmarshal(header, &struct{}{}))
 	}
 	// By tokens, because Unmarshal accepts what must not be: the last one of
 	// two equal keys, keys in the wrong case.
 	p := parser{json.NewDecoder(bytes.NewReader(header))}
 	p.UseNumber()
 	p.next() // {
-	var entries []entry
 	seen := make(map[string]bool)
 	for p.More() {
 		name := p.next().(string)
 		if seen[name] {
-			return nil, fmt.Errorf("tensor %s: two of this name", quote(name))
+			return nil, "", fmt.Errorf("tensor %s: two of this name", quote(name))
 		}
 		seen[name] = true
 		if name == "__metadata__" {
-			if err := p.metadata(); err != nil {
-				return nil, fmt.Errorf("header: __metadata__: %w", err)
+			if list, err = p.metadata(); err != nil {
+				return nil, "", fmt.Errorf("header: __metadata__: %w", err)
 			}
 			continue
 		}
 		e, err := p.entry(name)
 		if err != nil {
-			return nil, fmt.Errorf("tensor %s: %w", quote(name), err)
+			return nil, "", fmt.Errorf("tensor %s: %w", quote(name), err)
 		}
 		entries = append(entries, e)
 	}
-	if len(entries) == 0 {
-		return nil, errors.New("no tensors in the header")
+	if len(entries) == 0 && list == "" {
+		return nil, "", errors.New("no tensors in the header")
 	}
-	return entries, nil
+	return entries, list, nil
 }
 
 // A parser reads tokens of JSON that is known to be valid.
@@ -223,19 +195,27 @@ func (p parser) next() json.Token {
 	return t
 }
 
-// metadata skips an object of strings.
-func (p parser) metadata() error {
+// metadata reads an object of strings and returns the layer list in it, or "".
+func (p parser) metadata() (list string, err error) {
 	if p.next() != json.Delim('{') {
-		return errors.New("not an object")
+		return "", errors.New("not an object")
 	}
+	seen := false
 	for p.More() {
 		key := p.next().(string)
-		if _, ok := p.next().(string); !ok {
-			return fmt.Errorf("the value of %s is not a string", quote(key))
+		value, ok := p.next().(string)
+		if !ok {
+			return "", fmt.Errorf("the value of %s is not a string", quote(key))
+		}
+		if key == listKey {
+			if seen {
+				return "", fmt.Errorf("two keys %s", listKey)
+			}
+			seen, list = true, value
 		}
 	}
 	p.next() // }
-	return nil
+	return list, nil
 }
 
 // maxRank is more than any layer needs; it bounds what a header can make us
@@ -281,6 +261,9 @@ func (p parser) entry(name string) (entry, error) {
 		}
 	}
 	size, ok := dtypeSize[e.dtype]
+	if e.dtype == counter && isCounter(name) {
+		size, ok = 8, true
+	}
 	if !ok {
 		return e, fmt.Errorf("dtype %s, want F64, F32, F16 or BF16", quote(e.dtype))
 	}
@@ -424,10 +407,19 @@ func findLayers(entries []entry) ([]width, error) {
 // readTensors reads the data of the entries, which lie one after another.
 func readTensors[T float32 | float64](r io.Reader, entries []entry) (map[string]*tensor.Dense, error) {
 	tensors := make(map[string]*tensor.Dense, len(entries))
+	if len(entries) == 0 {
+		return tensors, nil
+	}
 	largest := slices.MaxFunc(entries, func(a, b entry) int { return cmp.Compare(a.end-a.begin, b.end-b.begin) })
 	// In pieces that stay in the cache; a multiple of every type's size.
 	buf := make([]byte, min(largest.end-largest.begin, 64<<10))
 	for _, e := range entries {
+		if e.dtype == counter {
+			if err := skip(r, int64(e.end-e.begin)); err != nil {
+				return nil, fmt.Errorf("tensor %s: %w", quote(e.name), err)
+			}
+			continue
+		}
 		size := dtypeSize[e.dtype]
 		data := make([]T, (e.end-e.begin)/size)
 		for done := 0; done < len(data); {
@@ -491,15 +483,12 @@ func convert[T float32 | float64](dst []T, src []byte, dtype string) int {
 	return slices.IndexFunc(dst, func(v T) bool { return v-v != 0 })
 }
 
-// Encode returns m as the bytes of a safetensors file that PyTorch and Decode
-// read: NAME.weight [out, in] and NAME.bias [out] of each layer, in order, the
-// data from a multiple of 8 bytes on. The same model and dtype give the same
-// bytes.
+// Encode returns m as the bytes of a safetensors file that Decode reads: NAME.weight and NAME.bias of each layer that has
+// them, in order, the data from a multiple of 8 bytes on. For stacks that is what PyTorch writes and reads. The layers of others, and of stacks whose
+// names do not tell their order, are listed in the file's metadata, as README.md describes it. The same model and dtype give the same bytes.
 //
-// dtype is "float64", "float32" or "float16"; numbers are rounded to the
-// nearest one, the even one of two. It returns an error if a number becomes
-// infinite, if m is not valid, or if the layers' names would not give their
-// order back.
+// dtype is "float64", "float32" or "float16"; numbers are rounded to the nearest one, the even one of two. It returns an
+// error if a number becomes infinite or if m is not valid.
 func (m *Model) Encode(dtype string) ([]byte, error) {
 	data, err := m.encode(dtype)
 	if err != nil {
@@ -516,29 +505,29 @@ func (m *Model) encode(dtype string) ([]byte, error) {
 	if err := m.validate(); err != nil {
 		return nil, err
 	}
-	if !m.IsStack() {
-		return nil, errors.New("not a stack of Linear and ReLU, which is what names alone can tell")
-	}
-	type named struct {
-		name string
-		t    *tensor.Dense
-	}
-	var tensors []named
+	var tensors []parameter
 	var widths []width
 	for _, layer := range m.Layers {
 		if l, ok := layer.(Linear); ok {
 			widths = append(widths, width{l.Name, l.size(1), l.size(0)})
-			tensors = append(tensors, named{weightName(l.Name), l.Weight}, named{biasName(l.Name), l.Bias})
 		}
+		tensors = append(tensors, layer.parameters()...)
 	}
-	if back, err := order(widths); err != nil || !slices.Equal(back, widths) {
-		return nil, fmt.Errorf("the layers' names would not give their order back: %s", list(widths))
-	}
-
 	header := []byte("{")
+	if back, err := order(widths); !m.IsStack() || err != nil || !slices.Equal(back, widths) {
+		list, err := m.layerList()
+		if err != nil {
+			return nil, err
+		}
+		quoted, err := json.Marshal(map[string]string{listKey: string(list)})
+		if err != nil {
+			return nil, err
+		}
+		header = fmt.Appendf(header, `"__metadata__":%s`, quoted)
+	}
 	at := 0
-	for i, t := range tensors {
-		if i > 0 {
+	for _, t := range tensors {
+		if len(header) > 1 {
 			header = append(header, ',')
 		}
 		if !utf8.ValidString(t.name) {
@@ -548,8 +537,8 @@ func (m *Model) encode(dtype string) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		end := at + t.t.Shape().TotalSize()*int(dtypeSize[short])
-		dims := strings.ReplaceAll(strings.Trim(fmt.Sprint([]int(t.t.Shape())), "[]"), " ", ",")
+		end := at + t.Shape().TotalSize()*int(dtypeSize[short])
+		dims := strings.ReplaceAll(strings.Trim(fmt.Sprint([]int(t.Shape())), "[]"), " ", ",")
 		header = fmt.Appendf(header, `%s:{"dtype":"%s","shape":[%s],"data_offsets":[%d,%d]}`, quoted, short, dims, at, end)
 		at = end
 	}
@@ -567,7 +556,7 @@ func (m *Model) encode(dtype string) ([]byte, error) {
 	for _, t := range tensors {
 		var bad int
 		var value float64
-		switch data := t.t.Data().(type) {
+		switch data := t.Data().(type) {
 		case []float32:
 			if out, bad = appendNumbers(out, data, short); bad >= 0 {
 				value = float64(data[bad])

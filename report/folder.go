@@ -78,6 +78,12 @@ func (f *Folder) Outdated(names ...string) error {
 	return err
 }
 
+// Written lists, in order, what advsweep wrote to the folder at some time. It need not be there still.
+func (f *Folder) Written() ([]string, error) {
+	m, err := f.manifest()
+	return slices.Sorted(maps.Keys(m.Files)), err
+}
+
 // Removed are the names of what the last Write removed because it was Outdated.
 func (f *Folder) Removed() []string { return f.removed }
 

@@ -155,7 +155,6 @@ type faceKey struct {
 func newPainter(p pixels) (*painter, error) {
 	cell := max(1, int(math.Round(panelSide/float64(max(p.w, p.h)))))
 	a := &painter{
-		faces:  map[faceKey]font.Face{},
 		cellW:  max(cell, (panelLeast+p.w-1)/p.w),
 		cellH:  max(cell, (panelLeast+p.h-1)/p.h),
 		imageY: margin + 122,
@@ -164,14 +163,19 @@ func newPainter(p pixels) (*painter, error) {
 	a.underY = a.imageY + a.cellH*p.h + 14
 	a.img = image.NewRGBA(image.Rect(0, 0, 2*margin+3*a.width+2*panelGap, a.underY+barHeight+66+margin))
 	draw.Draw(a.img, a.img.Bounds(), image.White, image.Point{}, draw.Src)
-	var err error
+	return a, a.fonts()
+}
+
+// fonts loads them.
+func (a *painter) fonts() (err error) {
+	a.faces = map[faceKey]font.Face{}
 	if a.regular, err = opentype.Parse(liberationsansregular.TTF); err != nil {
-		return nil, fmt.Errorf("report: font: %w", err)
+		return fmt.Errorf("report: font: %w", err)
 	}
 	if a.bold, err = opentype.Parse(liberationsansbold.TTF); err != nil {
-		return nil, fmt.Errorf("report: font: %w", err)
+		return fmt.Errorf("report: font: %w", err)
 	}
-	return a, nil
+	return nil
 }
 
 // left is the x where panel i begins.

@@ -42,7 +42,7 @@ type flags struct {
 func (f *flags) addInputs(c *cobra.Command) {
 	f.addData(c)
 	c.Flags().StringVar(&f.split, "split", "test", "which part of --data: test or train")
-	c.Flags().StringVar(&f.model, "model", "", "safetensors `FILE`, Linear and ReLU (default embedded)")
+	c.Flags().StringVar(&f.model, "model", "", "`FILE`, or mlp or cnn for an embedded one (default mlp)")
 }
 
 func (f *flags) addData(c *cobra.Command) {
@@ -266,8 +266,11 @@ func (f *flags) named(c *cobra.Command) error {
 }
 
 func (f *flags) loadModel() (*model.Model, error) {
-	if f.model == "" {
+	switch {
+	case f.model == "":
 		return model.Default()
+	case slices.Contains(model.EmbeddedNames, f.model):
+		return model.Embedded(f.model)
 	}
 	return model.Load(f.model)
 }

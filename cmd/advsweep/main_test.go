@@ -406,6 +406,30 @@ func TestTrain(t *testing.T) {
 	do(t, "sweep", "--model", filepath.Join(first, "model.safetensors"), "--data", data, "--split", "train", "--out", t.TempDir(), "--eps", "0,0.1")
 }
 
+// TestTrainCNN trains a small convolutional network, the same on any number of threads, and uses it and the embedded one.
+func TestTrainCNN(t *testing.T) {
+	data, first, second := mnistFolder(t), t.TempDir(), t.TempDir()
+	args := []string{"train", "--data", data, "--arch", "cnn", "--channels", "4,8", "--epochs", "6", "--batch", "16", "--rate", "0.003"}
+	do(t, append(args, "--out", first)...)
+	do(t, append(args, "--out", second, "--threads", "1")...)
+	if !bytes.Equal(read(t, first, "model.safetensors"), read(t, second, "model.safetensors")) {
+		t.Error("the same seed gives other bytes on another number of threads")
+	}
+	v := decode(t, read(t, first, "train.json"), "layers", "test")
+	if v["layers"] != "1x28x28-4x28x28-8x14x14-10" {
+		t.Errorf("layers %v", v["layers"])
+	}
+	if acc := v["test"].(map[string]any)["accuracy"].(float64); acc < 0.8 { // on its own training images
+		t.Errorf("accuracy %v, want at least 0.8", acc)
+	}
+	for _, m := range []string{filepath.Join(first, "model.safetensors"), "cnn"} {
+		text := do(t, "sweep", "--model", m, "--data", data, "--split", "train", "--n", "20", "--out", t.TempDir(), "--eps", "0,0.1")
+		if !strings.Contains(text, "1x28x28-") {
+			t.Errorf("sweep of %s does not tell the network:\n%s", m, text)
+		}
+	}
+}
+
 // TestNeverOverwrites puts a file in the way, and then edits one of the program's own.
 func TestNeverOverwrites(t *testing.T) {
 	out := t.TempDir()
@@ -545,6 +569,10 @@ func TestRefusals(t *testing.T) {
 		{"train --data " + good + " --epochs 0", exitUsage, "epochs"},
 		{"train --data " + good + " --rate NaN", exitUsage, "rate"},
 		{"train --data " + good + " --hidden 0", exitUsage, "hidden"},
+		{"train --data " + good + " --arch resnet", exitUsage, "mlp or cnn"},
+		{"train --data " + good + " --channels 4", exitUsage, "--arch cnn"},
+		{"train --data " + good + " --arch cnn --channels 4,0", exitUsage, "channels"},
+		{"train --data " + good + " --arch cnn --channels 4,4,4,4,4", exitError, "halved 5 times"},
 		{"train --data " + good + " --dtype int8", exitUsage, "dtype"},
 		{"train --data " + good + " --classes 3", exitError, "label"},
 		{"devices --format xml", exitUsage, "table, json or csv"},

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"advsweep/attack"
+	"advsweep/dataset"
 	"advsweep/pipeline"
 	"advsweep/report"
 
@@ -19,7 +20,7 @@ import (
 
 func newSweep() *cobra.Command {
 	var f flags
-	var shard string
+	var shard, save string
 	c := &cobra.Command{
 		Use:   "sweep",
 		Short: "Accuracy as a function of eps: curve.csv, .json, .png, .svg, images.csv, classes.csv",
@@ -40,14 +41,17 @@ the largest of --eps each image is followed through every linear region of the m
 curve.json then has each jump of the curve, and images.csv the intervals of each image.
 
 What is done is safe in --out at once. After Ctrl-C, which finishes the chunk in hand, or
-a kill the same command goes on, and its files are the same, byte for byte.`,
+a kill the same command goes on, and its files are the same, byte for byte.
+
+` + saveHelp,
 		Example: `  advsweep sweep
   advsweep sweep --attack fgsm,bim,noise --steps 5 --eps 0:0.5:0.025
   advsweep sweep --attack worst --bounds 0,1 --eps 0,4/255,8/255,16/255
   advsweep sweep --attack pgd:restarts=5,mifgsm --norm l2 --eps 0:3:0.5
+  advsweep sweep --attack pgd --bounds 0,1 --save-images 8/255
   advsweep sweep --model my.onnx --data mnist/ --n 10000 --format csv`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return f.sweep(c, shard) },
+		RunE: func(c *cobra.Command, _ []string) error { return f.sweep(c, shard, save) },
 	}
 	f.addInputs(c)
 	f.addAttacks(c, "fgsm", "`LIST` of "+strings.Join(attack.Names, ", ")+"; options as in pgd:steps=20:restarts=5")
@@ -57,14 +61,19 @@ a kill the same command goes on, and its files are the same, byte for byte.`,
 	f.addBounds(c)
 	f.addRange(c)
 	c.Flags().StringVar(&shard, "shard", "", "do part `I/N` of the work only, I from 1; see 'advsweep merge'")
+	c.Flags().StringVar(&save, "save-images", "", "write the perturbed images at `EPS`, which need not be of --eps: NPZ and PNG")
 	f.addBackend(c)
 	f.addSeed(c, "random draws")
 	f.addOutput(c)
 	return c
 }
 
-func (f *flags) sweep(c *cobra.Command, part string) error {
+func (f *flags) sweep(c *cobra.Command, part, save string) error {
 	shard, err := parseShard(part)
+	if err != nil {
+		return err
+	}
+	saveEps, saves, err := parseSave(save, part)
 	if err != nil {
 		return err
 	}
@@ -83,7 +92,7 @@ func (f *flags) sweep(c *cobra.Command, part string) error {
 	defer in.backend.Close()
 	s.Exact = s.Exact && f.follows(c, in)
 	s.Outcomes, s.Rounded = true, f.rounded
-	folder, err := report.OpenFolder(f.out, append(sweepNames, runName)...)
+	folder, err := f.openSweepFolder(in.manifest(s, f.seed), saves, dataset.HasPNG(in.set.Images.Shape()))
 	if err != nil {
 		return err
 	}
@@ -100,7 +109,11 @@ func (f *flags) sweep(c *cobra.Command, part string) error {
 	if err != nil {
 		return err
 	}
-	return f.finish(c, folder, append(files, run), func(w *bytes.Buffer) error { return f.printCurves(w, &m, in.backend.Device(), res, files) })
+	err = f.finish(c, folder, append(files, run), func(w *bytes.Buffer) error { return f.printCurves(w, &m, in.backend.Device(), res, files) })
+	if err != nil || !saves {
+		return err
+	}
+	return f.saveImages(c, in, folder, s, res, saveEps)
 }
 
 // The files of a sweep beside its plots and their data.

@@ -18,22 +18,40 @@ import (
 func newTrain() *cobra.Command {
 	var f flags
 	t := cpu.DefaultTraining()
-	var dtype string
+	var dtype, arch string
 	c := &cobra.Command{
 		Use:   "train",
-		Short: "Train the default model from IDX files: model.safetensors, train.json",
-		Long: `Train a multilayer perceptron with ReLU by Adam on the cross-entropy. The same
-images, seed and kernel give the same file, byte for byte, whatever the number of threads.
-With --data the test pair judges the result, if it is there.`,
+		Short: "Train one of the embedded models: model.safetensors, train.json",
+		Long: `Train a multilayer perceptron with ReLU, or with --arch cnn a convolutional network, by Adam
+on the cross-entropy. The same images, seed and kernel give the same file, byte for byte, whatever
+the number of threads. With --data the test pair judges the result, if it is there.
+
+The network of --arch cnn has convolutions of 3x3 with padding 1, each with ReLU and a max-pool of 2x2,
+and then Linear layers of --hidden widths, which are none unless given.`,
 		Example: `  advsweep train --data mnist/
+  advsweep train --data mnist/ --arch cnn --dtype float16
   advsweep train --images train-images.gz --labels train-labels.gz --epochs 10 --seed 7
   advsweep sweep --model advsweep-out/model.safetensors --data mnist/`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return f.train(c, t, dtype) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			switch {
+			case arch == "mlp" && c.Flags().Changed("channels"):
+				return usagef("--channels with --arch mlp, which has no convolutions: leave it out or add --arch cnn")
+			case arch == "mlp":
+				t.Channels = nil
+			case arch == "cnn" && !c.Flags().Changed("hidden"):
+				t.Hidden = cpu.DefaultCNN().Hidden
+			case arch != "cnn":
+				return usagef("--arch %q, want mlp or cnn", arch)
+			}
+			return f.train(c, t, dtype)
+		},
 	}
 	f.addData(c)
 	c.MarkFlagsOneRequired("data", "images")
-	c.Flags().IntSliceVar(&t.Hidden, "hidden", t.Hidden, "widths of the hidden layers")
+	c.Flags().StringVar(&arch, "arch", "mlp", "what to train: mlp, a multilayer perceptron, or cnn, a convolutional network")
+	c.Flags().IntSliceVar(&t.Channels, "channels", cpu.DefaultCNN().Channels, "channels of the convolutions of --arch cnn")
+	c.Flags().IntSliceVar(&t.Hidden, "hidden", t.Hidden, "widths of the hidden layers; those of --arch cnn are none unless given")
 	c.Flags().IntVar(&t.Classes, "classes", t.Classes, "number of classes")
 	c.Flags().IntVar(&t.Epochs, "epochs", t.Epochs, "passes over the images")
 	c.Flags().IntVar(&t.Batch, "batch", t.Batch, "images in a step")
@@ -88,6 +106,11 @@ func (f *flags) train(c *cobra.Command, t cpu.Training, dtype string) error {
 	for _, h := range t.Hidden {
 		if h < 1 || h > 1<<16 {
 			return usagef("--hidden %v, want widths from 1 to 65536", t.Hidden)
+		}
+	}
+	for _, n := range t.Channels {
+		if n < 1 || n > 1024 {
+			return usagef("--channels %v, want numbers from 1 to 1024", t.Channels)
 		}
 	}
 	start := time.Now()

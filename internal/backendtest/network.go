@@ -27,6 +27,7 @@ func RunNetworks(t *testing.T, a ref.Rounding, open func(t *testing.T, m *model.
 	}{
 		{"values", s.networkValues}, {"steps", s.networkSteps}, {"saturated", s.networkSaturated}, {"small derivatives", s.smallDerivatives},
 		{"exact", s.networkExact}, {"not a number", s.networkNotANumber}, {"rows", s.networkRows}, {"stuck", s.networkStuck}, {"noise", s.networkNoise}, {"count", s.networkCount},
+		{"general steps", s.networkGeneralSteps}, {"general rows", s.networkGeneralRows}, {"slots", s.networkSlots},
 		{"refusals", func(t *testing.T) { s.refusals(t, tinyNetwork()) }}, {"states", func(t *testing.T) { s.states(t, tinyNetwork()) }},
 	} {
 		t.Run(c.name, c.f)
@@ -327,6 +328,26 @@ func (s suite) networkCount(t *testing.T) {
 	c := conv(r, "c", 4, 1, 3, 3, once, even)
 	m := &model.Model{Input: []int{1, 5, 6}, Layers: []model.Layer{c, model.ReLU{}, model.MaxPool2D{Kernel: half, Stride: half}, linear(r, "f", 5, 24, 1)}}
 	s.countOf(t, m, r, c.Weight.Data().([]float32), c.Bias.Data().([]float32))
+}
+
+func (s suite) networkGeneralSteps(t *testing.T) {
+	for name, every := range map[string]int{"lenet": 7, "resnet": 11} {
+		t.Run(name, func(t *testing.T) {
+			m := networks()[name]
+			if m.Outputs() < 4 {
+				t.Fatalf("%d classes are too few for some losses", m.Outputs())
+			}
+			s.generalStepsOf(t, m, rand.New(rand.NewPCG(11, 21)), 2, every)
+		})
+	}
+}
+
+func (s suite) networkGeneralRows(t *testing.T) {
+	s.generalRowsOf(t, networks()["lenet"], rand.New(rand.NewPCG(12, 22)), 5, 23)
+}
+
+func (s suite) networkSlots(t *testing.T) {
+	s.slotsOf(t, networks()["resnet"], rand.New(rand.NewPCG(13, 23)))
 }
 
 // tinyNetwork is a network of 4 pixels and 2 classes.

@@ -103,6 +103,8 @@ func guardProducts[T Float](y *yard, path string) {
 				c := fenced(y, make([]T, (rows-1)*(n+2)+n))
 				mat.MulAdd(c, n+2, a, k, 1, rows, &s)
 				mat.MulAdd(c, n+2, a, 1, rows, rows, &s)
+				mat.MulWindows(c, n+2, fenced(y, make([]T, mat.Padded())), a, &Grid{Rows: 1, Cols: rows, ColStride: k, Runs: []Run{{0, k}}, Step: 1}, &s)
+				mat.MulWindows(c, n+2, nil, a, &Grid{Rows: rows, Cols: 1, RowStride: 1, Runs: []Run{{0, k}}, Step: rows}, &s)
 			}
 			y.used = used
 			for _, rows := range []int{1, 2, 5} {
@@ -150,5 +152,9 @@ func guardVector[T Float](y *yard, path string) {
 		x.Add(a, b)
 		x.Move(a, b, c, d, e, .5, inf, -inf, inf)
 		x.Kinked(fenced(y, make([]uint32, n+VectorPad)), numbers(n+VectorPad), a, b)
+		x.Gate(a, b)
+		p, q, u, v := numbers(2*(n+3)+n), numbers(2*(n+3)+n), numbers(2*(n+1)+n), numbers(2*(n+1)+n)
+		x.Larger(3, n, u, n+1, p, n+3)
+		x.Hand(3, n, p, n+3, q, u, n+1, v)
 	}
 }

@@ -7,19 +7,22 @@ type Grid struct {
 	Rows, Cols           int
 	RowStride, ColStride int // from a window to the one below and to the one to the right
 	Runs                 []Run
+	Step                 int // between the elements of a run; at least 1
 }
 
-// A Run is N elements of each row of A, beside each other, for the next N rows of B.
+// A Run is N elements of each row of A, for the next N rows of B.
 type Run struct{ At, N int }
 
 // MulWindows computes C ← from + A·B with A = g in a: C [Rows·Cols, N] row-major with stride ldc, from [Padded()] a bias or
-// zeros. The runs must have K elements in all. C must not overlap the others.
+// zeros, or nil for what is in C. The runs must have K elements in all. C must not overlap the others.
 func (m *Matrix[T]) MulWindows(c []T, ldc int, from, a []T, g *Grid, s *Scratch[T]) {
 	if g.Rows == 0 || g.Cols == 0 || m.N == 0 || m.K == 0 {
 		return
 	}
 	_ = c[(g.Rows*g.Cols-1)*ldc+m.N-1]
-	_ = from[m.Padded()-1]
+	if from != nil {
+		from = from[:m.Padded()]
+	}
 	last := (g.Rows-1)*g.RowStride + (g.Cols-1)*g.ColStride
 	if cap(s.tile) < GroupRows*m.width {
 		s.tile = make([]T, GroupRows*m.width)
@@ -29,9 +32,12 @@ func (m *Matrix[T]) MulWindows(c []T, ldc int, from, a []T, g *Grid, s *Scratch[
 		w := min(width, m.N-j0)
 		k := 0
 		for _, run := range g.Runs {
-			_ = a[last+run.At+run.N-1]
+			_ = a[last+run.At+(run.N-1)*g.Step]
 			for n := 0; n < run.N; n += m.depth { // what the cache holds of a panel
-				p := windows[T]{m: m, list: m.identity[k:][:min(m.depth, run.N-n)], b: b, from: from[j0:], c: c[j0:], ldc: ldc, a: a[run.At+n:], g: g, first: k == 0, w: w, width: width, tile: s.tile}
+				p := windows[T]{m: m, list: m.identity[k:][:min(m.depth, run.N-n)], b: b, c: c[j0:], ldc: ldc, a: a[run.At+n*g.Step:], g: g, w: w, width: width, tile: s.tile}
+				if k == 0 && from != nil {
+					p.from = from[j0:]
+				}
 				p.all()
 				k += len(p.list)
 			}
@@ -43,11 +49,10 @@ func (m *Matrix[T]) MulWindows(c []T, ldc int, from, a []T, g *Grid, s *Scratch[
 type windows[T Float] struct {
 	m          *Matrix[T]
 	list       []uint32
-	b, from, c []T
+	b, from, c []T // from is nil but where the chains begin
 	ldc        int
 	a          []T
 	g          *Grid
-	first      bool // of the chain: start from from
 	w, width   int
 	tile       []T
 }
@@ -81,20 +86,20 @@ func (p *windows[T]) line(r, c, n int, down bool) {
 		out := p.c[to:]
 		if p.w == p.width {
 			init, ldi := &out[0], ldc
-			if p.first {
+			if p.from != nil {
 				init, ldi = &p.from[0], 0
 			}
-			mulAdd(len(p.list), &p.list[0], &p.a[at], ars, 1, &p.b[0], init, ldi, &out[0], ldc)
+			mulAdd(len(p.list), &p.list[0], &p.a[at], ars, g.Step, &p.b[0], init, ldi, &out[0], ldc)
 		} else { // not whole vectors: the kernel works on a copy
 			init, ldi := &p.tile[0], p.width
-			if p.first {
+			if p.from != nil {
 				init, ldi = &p.from[0], 0
 			} else {
 				for i := range h {
 					copy(p.tile[i*p.width:][:p.w], out[i*ldc:])
 				}
 			}
-			mulAdd(len(p.list), &p.list[0], &p.a[at], ars, 1, &p.b[0], init, ldi, &p.tile[0], p.width)
+			mulAdd(len(p.list), &p.list[0], &p.a[at], ars, g.Step, &p.b[0], init, ldi, &p.tile[0], p.width)
 			for i := range h {
 				copy(out[i*ldc:][:p.w], p.tile[i*p.width:])
 			}

@@ -20,12 +20,14 @@ func testWindows[T Float](t *testing.T, path string) {
 		g Grid
 		n int
 	}{
-		{Grid{1, 1, 0, 0, []Run{{3, 1}}}, 1},
-		{Grid{7, 9, 31, 2, []Run{{0, 5}, {40, 5}, {17, 1}}}, 16},
-		{Grid{5, 5, 40, 8, []Run{{0, 24}}}, 33},
-		{Grid{4, 3, 11, 1, []Run{{0, 3}, {11, 3}}}, 90},
-		{Grid{2, 14, 900, 3, []Run{{7, 700}, {800, 700}}}, 7},
-		{Grid{11, 2, 9, 3, []Run{{0, 1}, {5, 2}}}, 100},
+		{Grid{1, 1, 0, 0, []Run{{3, 1}}, 1}, 1},
+		{Grid{7, 9, 31, 2, []Run{{0, 5}, {40, 5}, {17, 1}}, 1}, 16},
+		{Grid{5, 5, 40, 8, []Run{{0, 24}}, 1}, 33},
+		{Grid{4, 3, 11, 1, []Run{{0, 3}, {11, 3}}, 1}, 90},
+		{Grid{2, 14, 900, 3, []Run{{7, 700}, {800, 700}}, 1}, 7},
+		{Grid{11, 2, 9, 3, []Run{{0, 1}, {5, 2}}, 1}, 100},
+		{Grid{3, 12, 30, 1, []Run{{0, 9}, {120, 9}, {240, 9}}, 4}, 32},
+		{Grid{1, 9, 0, 1, []Run{{0, 600}}, 3}, 81},
 	} {
 		k := 0
 		for _, run := range c.g.Runs {
@@ -43,7 +45,10 @@ func testWindows[T Float](t *testing.T, path string) {
 			at += row % c.g.Cols * c.g.ColStride
 			to := copied[row*k:]
 			for _, run := range c.g.Runs {
-				to = to[copy(to, a[at+run.At:][:run.N]):]
+				for i := range run.N {
+					to[i] = a[at+run.At+i*c.g.Step]
+				}
+				to = to[run.N:]
 			}
 			copy(want[row*ldc:][:c.n], bias)
 		}
@@ -51,5 +56,8 @@ func testWindows[T Float](t *testing.T, path string) {
 		m.MulAdd(want, ldc, copied, k, 1, rows, &s)
 		m.MulWindows(got, ldc, bias, a, &c.g, &s)
 		equal(t, fmt.Sprintf("%+v", c.g), got, want)
+		m.MulAdd(want, ldc, copied, k, 1, rows, &s)
+		m.MulWindows(got, ldc, nil, a, &c.g, &s)
+		equal(t, fmt.Sprintf("%+v on what is there", c.g), got, want)
 	}
 }

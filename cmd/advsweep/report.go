@@ -1,0 +1,183 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"advsweep/attack"
+	"advsweep/dataset"
+	"advsweep/model"
+	"advsweep/pipeline"
+	"advsweep/report"
+
+	"github.com/spf13/cobra"
+)
+
+// reportName is the file of a report in the folder of its run.
+const reportName = "report.html"
+
+func newReport() *cobra.Command {
+	var f flags
+	var confusion string
+	var pictures int
+	c := &cobra.Command{
+		Use:   "report DIR...",
+		Short: "One HTML file on a finished sweep: report.html",
+		Long: `Write DIR/report.html on the finished sweep in each DIR: curves with intervals, noise and chance,
+accuracy once saved as 8-bit pictures, success rates on logarithmic axes, single classes and
+what they are taken for, the least and the most robust images, and all that is needed to
+repeat the run. The file needs no network and no other file, and prints.
+
+The images are attacked again, which takes the model and the images of the run: those inside
+advsweep if the run had them, else --model and --data as in the run. They must be the same, by
+their SHA-256. Without them the report has no pictures, and says so.`,
+		Example: `  advsweep report advsweep-out
+  advsweep report clipped --model trained/model.safetensors --data mnist --confusion 0.1
+  advsweep report a --out robustness.html`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, dirs []string) error {
+			if err := f.named(c); err != nil {
+				return err
+			}
+			if f.out != "" && len(dirs) > 1 {
+				return usagef("--out with %d folders: leave it out, and each gets its %s", len(dirs), reportName)
+			}
+			if pictures < 0 || pictures > 100 {
+				return usagef("--pictures %d, want 0 to 100", pictures)
+			}
+			for _, dir := range dirs {
+				if err := f.report(c, dir, confusion, pictures); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	f.addInputs(c)
+	c.Flags().StringVar(&confusion, "confusion", "", "`EPS` of the run at which to show what classes are taken for (default where half are fooled)")
+	c.Flags().IntVar(&pictures, "pictures", 6, "`N` images from either end of the order; 0: none")
+	f.addBackend(c)
+	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "no progress and no notes on standard error")
+	c.Flags().StringVar(&f.out, "out", "", "`FILE` for the report (default DIR/report.html); nothing of yours is overwritten")
+	return c
+}
+
+func (f *flags) report(c *cobra.Command, dir, confusion string, pictures int) error {
+	m, res, err := readRun(dir)
+	if err != nil {
+		return err
+	}
+	page := report.Page{Manifest: m, Result: res, Confusion: -1}
+	if confusion != "" {
+		eps, err := attack.ParseEps(confusion)
+		if err != nil {
+			return asUsage("confusion", err)
+		}
+		if len(eps) != 1 || !slices.Contains(m.Eps, eps[0]) {
+			return usagef("--confusion %s, want one eps of the run in %s: %v", confusion, dir, m.Eps)
+		}
+		page.Confusion = slices.Index(m.Eps, eps[0])
+	}
+	if page.Run, err = os.ReadFile(filepath.Join(dir, runName)); err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		page.Run = nil
+	}
+	where, name := dir, reportName
+	if f.out != "" {
+		where, name = filepath.Split(f.out)
+		where = filepath.Clean(where)
+	}
+	folder, err := report.OpenFolder(where, name)
+	if err != nil {
+		return err
+	}
+	if k, ok := report.Rank(res, pictures); ok {
+		page.Ranking = &k
+		if page.Examples, page.NoExamples, err = f.examples(c, dir, m, res, &k); err != nil {
+			return err
+		}
+	}
+	data, err := page.HTML()
+	if err != nil {
+		return err
+	}
+	return f.finish(c, folder, []report.File{{Name: name, Data: data}}, func(*bytes.Buffer) error { return nil })
+}
+
+// examples makes the pictures of k again. Where it cannot, it says why.
+func (f *flags) examples(c *cobra.Command, dir string, m *report.Manifest, res *pipeline.Result, k *report.Ranking) (all []*pipeline.Example, why string, err error) {
+	ranked := append(slices.Clone(k.Least), k.Most...)
+	if len(ranked) == 0 {
+		return nil, "No pictures were asked for.", nil
+	}
+	mod, set, why, err := f.runInputs(dir, m)
+	if why != "" && !f.quiet {
+		fmt.Fprintf(c.ErrOrStderr(), "advsweep: no pictures: %s\n", why)
+	}
+	if why != "" || err != nil {
+		return nil, why, err
+	}
+	if !c.Flags().Changed("precision") && m.Precision == "float64" {
+		f.precision = m.Precision
+	}
+	b, _, err := f.openBackend(c, mod)
+	if err != nil {
+		return nil, "", err
+	}
+	defer b.Close()
+	for _, one := range ranked {
+		image, err := set.Slice(one.Image, 1)
+		if err != nil {
+			return nil, "", err
+		}
+		e, err := pipeline.Craft(hard(c.Context()), b, image, res.Curves[k.Curve].Attack, res.Eps[one.At], res.Bounds)
+		if err != nil {
+			return nil, "", err
+		}
+		if c.Context().Err() != nil {
+			return nil, "", context.Canceled
+		}
+		all = append(all, e)
+	}
+	return all, "", nil
+}
+
+// runInputs reads the model and the images of the run that m fixes. why says what is missing; other ones than the run's are an error.
+func (f *flags) runInputs(dir string, m *report.Manifest) (mod *model.Model, set *dataset.Set, why string, err error) {
+	if mod, err = f.loadModel(); err != nil {
+		return nil, nil, "", err
+	}
+	if mod.Source.SHA256 != m.Model.SHA256 {
+		if f.model != "" {
+			return nil, nil, "", fmt.Errorf("--model %s is not the model of the run in %s: its SHA-256 is %s, want %s, of %s", f.model, dir, mod.Source.SHA256, m.Model.SHA256, m.Model.Name)
+		}
+		return nil, nil, fmt.Sprintf("the model of the run, %s, was not given: give it with --model.", m.Model.Name), nil
+	}
+	if set, err = f.loadData(); err != nil {
+		return nil, nil, "", err
+	}
+	part, failed := set.Slice(m.Data.Offset, m.Data.N)
+	if failed == nil && part.SHA256() == m.Data.SHA256 {
+		return mod, part, "", nil
+	}
+	given := f.data
+	if f.images != "" {
+		given = f.images
+	}
+	if given == "" {
+		return nil, nil, fmt.Sprintf("the images of the run, %s, were not given: give them with --data or --images and --labels.", m.Data.Images.Name), nil
+	}
+	if failed != nil {
+		return nil, nil, "", fmt.Errorf("%s does not hold the images of the run in %s: %w", given, dir, failed)
+	}
+	return nil, nil, "", fmt.Errorf("%s does not hold the images of the run in %s: the SHA-256 of its %d images and labels from index %d on is %s, want %s, of %s",
+		given, dir, m.Data.N, m.Data.Offset, part.SHA256(), m.Data.SHA256, m.Data.Images.Name)
+}

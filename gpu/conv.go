@@ -1,0 +1,174 @@
+//go:build cuda && linux && cgo
+
+package gpu
+
+import (
+	"fmt"
+
+	"advsweep/internal/batch"
+	"advsweep/model"
+
+	"gorgonia.org/cu"
+	"gorgonia.org/tensor"
+)
+
+// A conv is a convolution. Backward it is one of the gradient at its output, the filters turned round, where the windows of that are
+// as many as the pixels of x and there are channels enough; else it is a product that col2im adds up. Which of the two is as on the
+// CPU, and so is the order of sums: its bits.
+type conv struct {
+	there *windows
+	back  *windows // nil: by col2im
+}
+
+// Channels too few for a product of their own, and a row of a window too short for an order of its own: those of cpu/operations.go and
+// cpu/windows.go.
+const (
+	few   = 8
+	short = 16
+)
+
+// newConv copies l, which makes y of x, to the device.
+func (p *part) newConv(l model.Conv2D, x, y []int, product string) (*conv, error) {
+	w, s := batch.Floats[float32](nil, l.Weight), l.Weight.Shape()
+	at := func(o, i, u, v int) float32 { return w[((o*s[1]+i)*s[2]+u)*s[3]+v] }
+	there := newWindow(x, y, [2]int(s[2:]), l.Stride, l.Pad)
+	c := new(conv)
+	var err error
+	if c.there, err = p.newWindows(l.Name, there, newShape(x), newShape(y), at, l.Bias, product); err != nil {
+		return nil, err
+	}
+	back := window{in: there.out, out: there.in, kernel: there.kernel, stride: [2]int{1, 1}}
+	fits := x[0] >= few && l.Stride == back.stride
+	for d := range back.pad {
+		back.pad[d] = there.kernel[d%2] - 1 - l.Pad[d]
+		fits = fits && back.pad[d] >= 0
+	}
+	if fits {
+		turned := func(i, o, u, v int) float32 { return at(o, i, s[2]-1-u, s[3]-1-v) }
+		none := tensor.New(tensor.WithShape(x[0]), tensor.WithBacking(make([]float32, x[0])))
+		c.back, err = p.newWindows(l.Name, back, newShape(y), newShape(x), turned, none, product)
+	}
+	return c, err
+}
+
+func (c *conv) forward(p *part, y cu.DevicePtr, x []cu.DevicePtr, n int) error {
+	return c.there.run(p, y, x[0], n)
+}
+
+func (c *conv) backward(p *part, dx, from, dy, _ cu.DevicePtr, n int) error {
+	w := c.there
+	if c.back != nil {
+		if from == 0 {
+			return c.back.run(p, dx, dy, n)
+		}
+		if err := c.back.run(p, p.net.spare.DevicePtr, dy, n); err != nil {
+			return err
+		}
+		return p.sum(dx, from, p.net.spare.DevicePtr, n*w.x.width)
+	}
+	return w.pieces(n, func(i, m int) error {
+		if err := p.affineBackward(p.net.columns.DevicePtr, at(dy, i*w.y.width, 4), &w.filters, 0, m*w.outputs()); err != nil {
+			return err
+		}
+		part := from
+		if part != 0 {
+			part = at(from, i*w.x.width, 4)
+		}
+		return p.col2im(at(dx, i*w.x.width, 4), part, p.net.columns.DevicePtr, w, m)
+	})
+}
+
+// columns is how many floats of the matrix that all convolutions share c takes for n images.
+func (c *conv) columns(n int) int {
+	size := 0
+	if !c.there.direct || c.back == nil {
+		size = c.there.columns(n)
+	}
+	if c.back != nil && !c.back.direct {
+		size = max(size, c.back.columns(n))
+	}
+	return size
+}
+
+// A windows is y = b + W·x over the windows of images, as a product: im2col makes a matrix of the windows of a few images at a time, a
+// row for each pixel of the output, which is multiplied by the filters as a Linear layer does.
+type windows struct {
+	window
+	x, y    shape
+	filters layer // in = KH·KW·C, out = O
+	relu    bool  // follows
+	swapped bool  // columns run down the rows of a window first
+	direct  bool  // x is that matrix as it is
+	images  int   // at a time
+}
+
+// newWindows copies filters, which weight tells by output, channel, row and column, to the device.
+func (p *part) newWindows(name string, w window, x, y shape, weight func(o, i, u, v int) float32, bias *tensor.Dense, product string) (*windows, error) {
+	a := &windows{window: w, x: x, y: y}
+	C, KH, KW := x.channels, w.kernel[0], w.kernel[1]
+	a.swapped = KH > 1 && KW*C < short
+	a.direct = w.kernel == [2]int{1, 1} && w.stride == [2]int{1, 1} && w.pad == [4]int{}
+	// Four waves of two tiles a multiprocessor: as long as a product must be to keep them busy, and no more, since the matrix is KH·KW times
+	// the image. A grid has 65,535 rows of 128 at most, and kernels index matrices in 32 bits.
+	most := min(65535*128, (1<<32-1)/max(padded(KH*KW*C), y.pitch))
+	if w.outputs() > most {
+		return nil, fmt.Errorf("gpu: layer %s makes %d products of %d terms of an image, want at most %d", name, w.outputs(), KH*KW*C, most)
+	}
+	a.images = max(1, min(most, 4*2*128*p.multiprocessors)/w.outputs())
+	filters := make([]float32, 0, y.channels*KH*KW*C)
+	for o := range y.channels {
+		for q := range KH * KW {
+			u, v := q/KW, q%KW
+			if a.swapped {
+				u, v = q%KH, q/KH
+			}
+			for i := range C {
+				filters = append(filters, weight(o, i, u, v))
+			}
+		}
+	}
+	var err error
+	a.filters, err = p.newLayer(model.Linear{Weight: tensor.New(tensor.WithShape(y.channels, KH*KW*C), tensor.WithBacking(filters)), Bias: bias}, product)
+	return a, err
+}
+
+// pieces calls f for images i to i+m-1 of n, a few at a time.
+func (w *windows) pieces(n int, f func(i, m int) error) error {
+	for i := 0; i < n; i += w.images {
+		if err := f(i, min(w.images, n-i)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// columns is the size of the matrix for n images.
+func (w *windows) columns(n int) int {
+	return min(n, w.images) * w.outputs() * padded(w.filters.in)
+}
+
+func (w *windows) run(p *part, y, x cu.DevicePtr, n int) error {
+	return w.pieces(n, func(i, m int) error {
+		a := at(x, i*w.x.width, 4)
+		if !w.direct {
+			if err := p.im2col(p.net.columns.DevicePtr, a, w, m); err != nil {
+				return err
+			}
+			a = p.net.columns.DevicePtr
+		}
+		return p.affineForward(at(y, i*w.y.width, 4), a, &w.filters, w.filters.bias, w.relu, m*w.outputs())
+	})
+}
+
+// im2col launches a [images·OH·OW, padded(KH·KW·C)], the windows of x.
+func (p *part) im2col(a, x cu.DevicePtr, w *windows, images int) error {
+	rows, width := images*w.outputs(), padded(w.filters.in)
+	return p.launch("im2col", dim{width / 16, ceil(rows, 128)}, dim{256, 1}, 0, []int{rows, w.filters.in},
+		w.args([]any{a, x, int32(rows), int32(w.x.channels), int32(w.x.pitch)}, w.swapped, int32(w.filters.in), int32(width))...)
+}
+
+// col2im launches dx = from, if that is not 0, + what a [images·OH·OW, padded(KH·KW·C)] adds up to.
+func (p *part) col2im(dx, from, a cu.DevicePtr, w *windows, images int) error {
+	return p.elementwise("col2im", images, w.x,
+		w.args([]any{dx, from, a, int32(w.x.channels), int32(w.x.pitch)}, w.swapped, int32(padded(w.filters.in)))...)
+}

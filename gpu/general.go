@@ -1,0 +1,246 @@
+//go:build cuda && linux && cgo
+
+package gpu
+
+import (
+	"context"
+	"errors"
+	"math"
+	"slices"
+
+	"advsweep/attack"
+
+	"gorgonia.org/cu"
+)
+
+// A general is what general steps, Keep and the like need of the device beside the rows. Its memory is taken when it is first
+// used, and given back by release.
+type general struct {
+	m, old       buffer    // [rows, in]: the momentum, and x before the last step with Alpha
+	slots        [2]buffer // [rows, in]
+	hasM, hasOld bool      // since begin
+	has          [2]bool
+	set          buffer // [rows] bytes: which rows Keep and Restore are for
+	norms        buffer // [rows]
+
+	sizes, targets, restarts buffer // of a step: [E] or [rows], [rows], [E]
+
+	aside buffer // [chunk, in]: where Nesterov's gradient is taken, or what is drawn
+	by    buffer // [chunk] float64, or for the eps of a chunk of images: what a direction is divided by
+}
+
+// buffers are all that g holds.
+func (g *general) buffers() []*buffer {
+	return []*buffer{&g.m, &g.old, &g.slots[0], &g.slots[1], &g.set, &g.norms, &g.sizes, &g.targets, &g.restarts, &g.aside, &g.by}
+}
+
+// forget empties the rows' state for a new batch.
+func (g *general) forget() { g.hasM, g.hasOld, g.has = false, false, [2]bool{} }
+
+// An objective is a loss of the logits: of a chunk's labels, or if targets is not 0 of coming near to targets [n].
+type objective struct {
+	loss    attack.Loss
+	targets cu.DevicePtr
+}
+
+// filled writes x of all rows, if it is not there. A ray goes on.
+func (p *part) filled(ctx context.Context) error {
+	switch {
+	case p.fresh:
+		return p.copyRows(p.x.DevicePtr, p.cleanRows(), 0, true)
+	case p.ray != 0:
+		return p.batchChunks(ctx, p.fillRows)
+	}
+	return nil
+}
+
+// whole is filled for rows that are about to move: what follows starts at x.
+func (p *part) whole(ctx context.Context) error {
+	err := p.filled(ctx)
+	p.fresh, p.ray = false, 0
+	return err
+}
+
+// cleanRows is x0 of the batch's images [images, in].
+func (p *part) cleanRows() cu.DevicePtr { return at(p.x0.DevicePtr, p.lo*p.in(), 4) }
+
+// freeing gives back all memory of the batch if err has OutOfMemory: a batch of fewer rows then has all of it.
+func (p *part) freeing(err error) error {
+	if !errors.As(err, new(outOfMemory)) {
+		return err
+	}
+	if failed := p.dropGraph(&p.repeat.graph); failed != nil {
+		return failed
+	}
+	if failed := p.release(); failed != nil {
+		return failed
+	}
+	return err
+}
+
+// generalStep launches a step that is not plain, see attack.Step, with size [E] or [rows] and targets [rows] or nil, those of
+// this part.
+func (p *part) generalStep(ctx context.Context, s attack.Step, size []float32, targets []int32) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if p.rows() == 0 {
+		return nil
+	}
+	gradient := s.Direction == attack.Gradient
+	share := 1 // rows that share a gradient
+	if gradient && p.fresh && targets == nil {
+		share = p.E()
+	}
+	if err := p.prepare(ctx, s, size, targets, share); err != nil {
+		return p.freeing(err)
+	}
+	p.unread = p.unread || gradient
+	g := &p.general
+	return p.chunks(ctx, p.lo, p.rows()/share, p.E()/share, func(c span) error {
+		rows := span{c.lo, c.first * share, c.n * share, p.E()}
+		x := at(p.x.DevicePtr, c.first*p.in(), 4)
+		v := g.aside.DevicePtr
+		switch {
+		case !gradient:
+			if err := p.draw(c, s); err != nil {
+				return err
+			}
+			return p.move(c, v, s, len(size), 1)
+		case share > 1:
+			x = at(p.cleanRows(), c.first*p.in(), 4)
+		case s.Nesterov:
+			if err := p.ahead(c, s, len(size)); err != nil {
+				return err
+			}
+			x = v
+		}
+		o := objective{loss: s.Loss}
+		if targets != nil {
+			o.targets = at(g.targets.DevicePtr, c.first, 4)
+		}
+		v, err := p.gradient(c, x, o)
+		if err != nil {
+			return err
+		}
+		if err := p.direction(rows, v, s, share); err != nil {
+			return err
+		}
+		if s.Momentum {
+			return p.move(rows, at(g.m.DevicePtr, rows.first*p.in(), 4), s, len(size), 1)
+		}
+		return p.move(rows, v, s, len(size), share)
+	})
+}
+
+// prepare takes the memory that step s needs, of which so many rows share a gradient, and fills in what it takes from the host.
+func (p *part) prepare(ctx context.Context, s attack.Step, size []float32, targets []int32, share int) error {
+	if err := p.whole(ctx); err != nil {
+		return err
+	}
+	g := &p.general
+	n, row := min(p.chunk, p.rows()/share), int64(4*p.in())
+	if err := p.grow(&g.by, int64(8*n*share)); err != nil {
+		return err
+	}
+	if s.Nesterov || s.Direction != attack.Gradient {
+		if err := p.grow(&g.aside, int64(n)*row); err != nil {
+			return err
+		}
+	}
+	if s.Momentum && !g.hasM {
+		bytes := int64(p.rows()) * row
+		if err := p.grow(&g.m, bytes); err != nil {
+			return err
+		}
+		if err := p.fill(g.m.DevicePtr, 0, bytes); err != nil {
+			return err
+		}
+		g.hasM = true
+	}
+	if s.Alpha != 0 && !g.hasOld {
+		if err := p.grow(&g.old, int64(p.rows())*row); err != nil {
+			return err
+		}
+		if err := p.copyRows(g.old.DevicePtr, p.x.DevicePtr, 0, false); err != nil {
+			return err
+		}
+		g.hasOld = true
+	}
+	if err := p.grow(&g.sizes, int64(4*len(size))); err != nil {
+		return err
+	}
+	if err := upload(p.device, g.sizes.DevicePtr, size); err != nil {
+		return err
+	}
+	if targets != nil {
+		if err := p.grow(&g.targets, int64(4*len(targets))); err != nil {
+			return err
+		}
+		if err := upload(p.device, g.targets.DevicePtr, slices.Clone(targets)); err != nil {
+			return err
+		}
+	}
+	if s.Restarts == nil {
+		return nil
+	}
+	restarts := make([]int32, len(s.Restarts))
+	for e, r := range s.Restarts {
+		restarts[e] = int32(r)
+	}
+	if err := p.grow(&g.restarts, int64(4*len(restarts))); err != nil {
+		return err
+	}
+	return upload(p.device, g.restarts.DevicePtr, restarts)
+}
+
+// ahead launches aside [n, in] = x + size·decay·m for a chunk. There are so many sizes.
+func (p *part) ahead(c span, s attack.Step, sizes int) error {
+	g := &p.general
+	return p.launch("ahead", dim{ceil(c.n, 8), 1}, dim{256, 1}, 0, []int{c.n, p.inputs},
+		g.aside.DevicePtr, p.x.DevicePtr, g.m.DevicePtr, g.sizes.DevicePtr, at(p.sizes.DevicePtr, c.E, 4), s.Decay, sizes != c.E,
+		int32(c.first), int32(c.n), int32(c.E), int32(p.in()))
+}
+
+// direction launches what a chunk's step needs of its gradient g [n/share, in]: by, zero, broken, and the momentum.
+func (p *part) direction(c span, g cu.DevicePtr, s attack.Step, share int) error {
+	var m cu.DevicePtr
+	if s.Momentum {
+		m = p.general.m.DevicePtr
+	}
+	return p.launch("direction", dim{ceil(c.n, 8), 1}, dim{256, 1}, 0, []int{c.n, p.inputs},
+		p.general.by.DevicePtr, m, at(p.zero.DevicePtr, c.first, 1), at(p.deviceResults.DevicePtr, 1, 4), g, s.Decay, s.Norm == attack.L2,
+		int32(share), int32(c.lo), int32(c.first), int32(c.n), int32(c.E), int32(p.inputs), int32(p.in()))
+}
+
+// draw launches aside [n, in] and by [n]: the random direction of a chunk.
+func (p *part) draw(c span, s attack.Step) error {
+	var restarts cu.DevicePtr
+	if s.Restarts != nil {
+		restarts = p.general.restarts.DevicePtr
+	}
+	kind, first := int32(0), uint64(p.first+c.lo)
+	if s.Direction == attack.Uniform {
+		kind = 1
+	}
+	return p.launch("draw", dim{ceil(c.n, 8), 1}, dim{256, 1}, 0, []int{c.n, p.inputs},
+		p.general.aside.DevicePtr, p.general.by.DevicePtr, restarts, uint32(s.Seed), uint32(s.Seed>>32), uint32(first), uint32(first>>32),
+		uint32(s.Index), kind, s.Norm == attack.L2, int32(c.first), int32(c.n), int32(c.E), int32(p.inputs), int32(p.in()))
+}
+
+// move launches the move of a chunk along v/by, v [n/share, in]. There are so many sizes.
+func (p *part) move(c span, v cu.DevicePtr, s attack.Step, sizes, share int) error {
+	g := &p.general
+	var old cu.DevicePtr
+	if s.Alpha != 0 {
+		old = g.old.DevicePtr
+	}
+	lo, hi := float32(math.Inf(-1)), float32(math.Inf(1))
+	if !s.Bounds.None() {
+		lo, hi = float32(s.Bounds.Lo), float32(s.Bounds.Hi)
+	}
+	return p.launch("move", dim{ceil(c.n, 8), 1}, dim{256, 1}, 0, []int{c.n, p.inputs},
+		p.x.DevicePtr, old, at(p.x0.DevicePtr, c.lo*p.in(), 4), v, g.by.DevicePtr, g.sizes.DevicePtr, at(p.sizes.DevicePtr, c.E, 4),
+		s.Alpha, lo, hi, s.Ball || !s.Bounds.None(), s.Norm == attack.L2, s.Direction == attack.Gradient && s.Norm == attack.Linf, sizes != c.E,
+		int32(share), int32(c.first), int32(c.n), int32(c.E), int32(p.inputs), int32(p.in()))
+}

@@ -1,0 +1,563 @@
+//go:build cuda && linux && cgo
+
+package gpu
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"advsweep/attack"
+	"advsweep/dataset"
+	"advsweep/internal/cusim"
+	"advsweep/internal/ref"
+	"advsweep/model"
+	"advsweep/pipeline"
+
+	"gorgonia.org/cu"
+)
+
+// onNothing runs f on a part of which only launches are wanted.
+func onNothing(t *testing.T, f func(p *part)) {
+	t.Helper()
+	need(t)
+	onDevice(t, "fp32", 1, []int{4, 3}, f)
+}
+
+// whole makes n images of s of whole numbers, whose sums are exact, with NaN beyond the channels.
+func whole(r *rand.Rand, s shape, n int) []float32 {
+	v := make([]float32, n*s.width)
+	for i := range v {
+		if v[i] = float32(r.IntN(17) - 8); i%s.pitch >= s.channels {
+			v[i] = nan
+		}
+	}
+	return v
+}
+
+// expect fails t unless got, n images of s, is want within tol of itself, and 0 beyond the channels.
+func expect(t *testing.T, what string, got []float32, s shape, n int, tol float64, want func(image, pixel, c int) float64) {
+	t.Helper()
+	for i, v := range got {
+		image, pixel, c := i/s.width, i%s.width/s.pitch, i%s.pitch
+		w := 0.0
+		if c < s.channels {
+			w = want(image, pixel, c)
+		}
+		if !(math.Abs(float64(v)-w) <= tol*math.Abs(w)) && !(math.IsNaN(w) && v != v) {
+			t.Errorf("%s: image %d, pixel %d, channel %d is %v, want %v", what, image, pixel, c, v, w)
+			return
+		}
+	}
+}
+
+// with calls f for a sum that begins with nothing, with other numbers, and with those that are where it goes.
+func with(t *testing.T, p *part, r *rand.Rand, s shape, n int, f func(dx, from cu.DevicePtr) error, judge func(what string, dx []float32, before func(image, pixel, c int) float64)) {
+	t.Helper()
+	for _, how := range []string{"alone", "and others", "in place"} {
+		start := make([]float32, n*s.width)
+		for i := range start {
+			if i%s.pitch < s.channels {
+				start[i] = float32(r.IntN(9) - 4)
+			}
+		}
+		before := func(image, pixel, c int) float64 { return float64(start[image*s.width+pixel*s.pitch+c]) }
+		dx, from := there(t, p, whole(r, s, n)), there(t, p, start)
+		switch how {
+		case "alone":
+			from, before = 0, func(int, int, int) float64 { return 0 }
+		case "in place":
+			dx = from
+		}
+		check(t, f(dx, from))
+		judge(how, back[float32](t, p, dx, n*s.width), before)
+	}
+}
+
+// TestWindows has kernels that reach over the edge, pass over pixels, and cover all or one, against plain loops.
+func TestWindows(t *testing.T) {
+	const n = 5
+	var all []window
+	for _, w := range []window{
+		{in: [2]int{7, 5}, kernel: [2]int{3, 3}, stride: [2]int{1, 1}, pad: [4]int{1, 1, 1, 1}},
+		{in: [2]int{5, 8}, kernel: [2]int{2, 3}, stride: [2]int{2, 3}, pad: [4]int{1, 0, 0, 2}},
+		{in: [2]int{9, 4}, kernel: [2]int{4, 2}, stride: [2]int{3, 1}, pad: [4]int{0, 1, 3, 0}},
+		{in: [2]int{4, 9}, kernel: [2]int{1, 2}, stride: [2]int{3, 4}},
+		{in: [2]int{1, 1}, kernel: [2]int{1, 1}, stride: [2]int{1, 1}},
+		{in: [2]int{3, 6}, kernel: [2]int{3, 6}, stride: [2]int{2, 2}},
+	} {
+		for d := range 2 {
+			w.out[d] = (w.in[d]+w.pad[d]+w.pad[d+2]-w.kernel[d])/w.stride[d] + 1
+		}
+		all = append(all, w)
+	}
+	onNothing(t, func(p *part) {
+		for _, w := range all {
+			for _, channels := range []int{1, 3, 16, 18} {
+				windowsOf(t, p, w, channels, n)
+			}
+		}
+	})
+}
+
+// windowsOf judges every kernel with windows w of n images.
+func windowsOf(t *testing.T, p *part, w window, channels, n int) {
+	t.Helper()
+	at := fmt.Sprintf(" of %d channels under %+v", channels, w)
+	r := rand.New(rand.NewPCG(uint64(channels), 1))
+	xs, ys := newShape([]int{channels, w.in[0], w.in[1]}), newShape([]int{channels, w.out[0], w.out[1]})
+	images := whole(r, xs, n)
+	x := func(image, h, w_, c int) float64 {
+		if h < 0 || h >= w.in[0] || w_ < 0 || w_ >= w.in[1] {
+			return 0
+		}
+		return float64(images[image*xs.width+(h*w.in[1]+w_)*xs.pitch+c])
+	}
+	outside := func(h, w_ int) bool { return h < 0 || h >= w.in[0] || w_ < 0 || w_ >= w.in[1] }
+	// each calls f for the elements of window (r, c), by rows.
+	each := func(pixel int, f func(u, v, h, w_ int)) {
+		for u := range w.kernel[0] {
+			for v := range w.kernel[1] {
+				f(u, v, pixel/w.out[1]*w.stride[0]+u-w.pad[0], pixel%w.out[1]*w.stride[1]+v-w.pad[1])
+			}
+		}
+	}
+	dev := there(t, p, images)
+	depth := w.kernel[0] * w.kernel[1] * channels
+	matrix := shape{w.outputs(), depth, padded(depth), w.outputs() * padded(depth)}
+	for _, swapped := range []bool{false, true} {
+		column := func(u, v, c int) int {
+			if swapped {
+				return (v*w.kernel[0]+u)*channels + c
+			}
+			return (u*w.kernel[1]+v)*channels + c
+		}
+		l := &windows{window: w, x: xs, y: ys, swapped: swapped, filters: layer{in: depth}}
+		a := there(t, p, make([]float32, n*matrix.width))
+		check(t, p.im2col(a, dev, l, n))
+		expect(t, "im2col"+at, back[float32](t, p, a, n*matrix.width), matrix, n, 0, func(image, pixel, k int) (want float64) {
+			each(pixel, func(u, v, h, w_ int) {
+				for c := range channels {
+					if column(u, v, c) == k {
+						want = x(image, h, w_, c)
+					}
+				}
+			})
+			return want
+		})
+		parts := whole(r, matrix, n)
+		sum := make([]float64, n*xs.width)
+		for image := range n {
+			for pixel := range w.outputs() {
+				each(pixel, func(u, v, h, w_ int) {
+					for c := range channels {
+						if !outside(h, w_) {
+							sum[image*xs.width+(h*w.in[1]+w_)*xs.pitch+c] += float64(parts[image*matrix.width+pixel*matrix.pitch+column(u, v, c)])
+						}
+					}
+				})
+			}
+		}
+		a = there(t, p, parts)
+		with(t, p, r, xs, n, func(dx, from cu.DevicePtr) error { return p.col2im(dx, from, a, l, n) },
+			func(how string, dx []float32, before func(image, pixel, c int) float64) {
+				expect(t, "col2im, "+how+at, dx, xs, n, 0, func(image, pixel, c int) float64 {
+					return before(image, pixel, c) + sum[image*xs.width+pixel*xs.pitch+c]
+				})
+			})
+	}
+	if max(w.pad[0], w.pad[2]) >= w.kernel[0] || max(w.pad[1], w.pad[3]) >= w.kernel[1] {
+		return // no pool
+	}
+	d := whole(r, ys, n)
+	dy, y := there(t, p, d), there(t, p, make([]float32, n*ys.width))
+	for _, countPad := range []bool{false, true} {
+		size := func(pixel int) (k float64) {
+			each(pixel, func(_, _, h, w_ int) {
+				if countPad || !outside(h, w_) {
+					k++
+				}
+			})
+			return k
+		}
+		l := &avgPool{w, xs, ys, countPad}
+		check(t, l.forward(p, y, []cu.DevicePtr{dev}, n))
+		expect(t, "avg_pool_forward"+at, back[float32](t, p, y, n*ys.width), ys, n, 0x1p-24, func(image, pixel, c int) (want float64) {
+			each(pixel, func(_, _, h, w_ int) { want += x(image, h, w_, c) })
+			return want / size(pixel)
+		})
+		sum := make([]float64, n*xs.width)
+		for image := range n {
+			for pixel := range w.outputs() {
+				each(pixel, func(_, _, h, w_ int) {
+					for c := range channels {
+						if !outside(h, w_) {
+							sum[image*xs.width+(h*w.in[1]+w_)*xs.pitch+c] += float64(d[image*ys.width+pixel*ys.pitch+c]) / size(pixel)
+						}
+					}
+				})
+			}
+		}
+		with(t, p, r, xs, n, func(dx, from cu.DevicePtr) error { return l.backward(p, dx, from, dy, 0, n) },
+			func(how string, dx []float32, before func(image, pixel, c int) float64) {
+				for i := range dx { // whole numbers of 1/k differ by far more than what sums of at most 20 of at most 8 lose
+					if v := dx[i]; v != 0 && math.Abs(float64(v)) < 1e-4 {
+						dx[i] = 0
+					}
+				}
+				expect(t, "avg_pool_backward, "+how+at, dx, xs, n, 1e-4, func(image, pixel, c int) float64 {
+					if v := before(image, pixel, c) + sum[image*xs.width+pixel*xs.pitch+c]; math.Abs(v) > 1e-9 {
+						return v
+					}
+					return 0
+				})
+			})
+	}
+	l := &maxPool{window: w, x: xs, y: ys, place: buffer{there(t, p, make([]int32, n*ys.width)), int64(4 * n * ys.width)}}
+	best := func(image, pixel, c int) (value float64, place int) {
+		value, place = math.Inf(-1), -1
+		each(pixel, func(_, _, h, w_ int) {
+			if v := x(image, h, w_, c); !outside(h, w_) && v > value {
+				value, place = v, h*w.in[1]+w_
+			}
+		})
+		return value, place
+	}
+	check(t, l.forward(p, y, []cu.DevicePtr{dev}, n))
+	expect(t, "max_pool_forward"+at, back[float32](t, p, y, n*ys.width), ys, n, 0, func(image, pixel, c int) float64 {
+		v, _ := best(image, pixel, c)
+		return v
+	})
+	given := make([]float64, n*xs.width)
+	for image := range n {
+		for pixel := range w.outputs() {
+			for c := range channels {
+				_, place := best(image, pixel, c)
+				given[image*xs.width+place*xs.pitch+c] += float64(d[image*ys.width+pixel*ys.pitch+c])
+			}
+		}
+	}
+	with(t, p, r, xs, n, func(dx, from cu.DevicePtr) error { return l.backward(p, dx, from, dy, 0, n) },
+		func(how string, dx []float32, before func(image, pixel, c int) float64) {
+			expect(t, "max_pool_backward, "+how+at, dx, xs, n, 0, func(image, pixel, c int) float64 {
+				return before(image, pixel, c) + given[image*xs.width+pixel*xs.pitch+c]
+			})
+		})
+}
+
+// TestMaxPoolNaN has a NaN at each place of a window in turn: it is larger than an infinity.
+func TestMaxPoolNaN(t *testing.T) {
+	onNothing(t, func(p *part) {
+		w := window{in: [2]int{2, 2}, out: [2]int{1, 1}, kernel: [2]int{2, 2}, stride: [2]int{1, 1}}
+		xs, ys := newShape([]int{1, 2, 2}), newShape([]int{1, 1, 1})
+		for at := range 4 {
+			for _, other := range []float32{inf, -inf, 1} {
+				x := make([]float32, xs.width)
+				for i := range 4 {
+					if x[i*xs.pitch] = other; i == at {
+						x[i*xs.pitch] = nan
+					}
+				}
+				l := &maxPool{window: w, x: xs, y: ys, place: buffer{there(t, p, make([]int32, ys.width)), int64(4 * ys.width)}}
+				y := there(t, p, make([]float32, ys.width))
+				check(t, l.forward(p, y, []cu.DevicePtr{there(t, p, x)}, 1))
+				if v, place := back[float32](t, p, y, 1)[0], back[int32](t, p, l.place.DevicePtr, 1)[0]; v == v || int(place) != at {
+					t.Errorf("NaN at %d, elsewhere %v: %v of %d", at, other, v, place)
+				}
+			}
+		}
+	})
+}
+
+// TestActivations holds every function of one element to its formula, with NaN in what does not count.
+func TestActivations(t *testing.T) {
+	sigmoid := func(x float64) float64 { return 1 / (1 + math.Exp(-x)) }
+	slope := func(x float64) float64 { return sigmoid(x) * sigmoid(-x) }
+	density := func(x float64) float64 { return math.Exp(-x*x/2) / math.Sqrt(2*math.Pi) }
+	phi := func(x float64) float64 { return math.Erfc(-x/math.Sqrt2) / 2 }
+	gate := func(x float64) float64 { return 2 * math.Sqrt(2/math.Pi) * (x + 0.044715*x*x*x) }
+	above := func(x, a, b float64) float64 {
+		if x > 0 || x != x {
+			return a
+		}
+		return b
+	}
+	leak := float64(float32(0.1))
+	s := newShape([]int{19, 3, 7})
+	const n = 2
+	onNothing(t, func(p *part) {
+		for _, c := range []struct {
+			l    operation
+			f, d func(x float64) float64
+		}{
+			{&activation{name: "relu", shape: s}, func(x float64) float64 { return above(x, x, 0) }, func(x float64) float64 { return above(x, 1, 0) }},
+			{&activation{name: "leaky_relu", slope: 0.1, shape: s}, func(x float64) float64 { return above(x, x, leak*x) }, func(x float64) float64 { return above(x, 1, leak) }},
+			{&activation{name: "sigmoid", shape: s}, sigmoid, slope},
+			{&activation{name: "tanh", shape: s}, math.Tanh, func(x float64) float64 { return 4 * slope(2*x) }},
+			{&activation{name: "gelu", shape: s}, func(x float64) float64 { return x * phi(x) }, func(x float64) float64 { return phi(x) + x*density(x) }},
+			{&activation{name: "gelu_tanh", shape: s}, func(x float64) float64 { return x * sigmoid(gate(x)) }, func(x float64) float64 {
+				return sigmoid(gate(x)) + x*slope(gate(x))*2*math.Sqrt(2/math.Pi)*(1+3*0.044715*x*x)
+			}},
+		} {
+			name := c.l.(*activation).name
+			r := rand.New(rand.NewPCG(1, 1))
+			x, dy := whole(r, s, n), whole(r, s, n)
+			for i := range x { // eighths from -5 to 5, where nothing cancels but a zero of GELU's slope, and 0
+				if i%s.pitch < s.channels {
+					x[i] = float32(r.IntN(81)-40) / 8
+				}
+			}
+			if x[0] = nan; name == "leaky_relu" {
+				x[0] = 0
+			}
+			at := func(v []float32, image, pixel, c int) float64 { return float64(v[image*s.width+pixel*s.pitch+c]) }
+			dev, y := there(t, p, x), there(t, p, make([]float32, len(x)))
+			check(t, c.l.forward(p, y, []cu.DevicePtr{dev}, n))
+			// Rounded once, and once more where it is then added.
+			expect(t, name+"_forward", back[float32](t, p, y, len(x)), s, n, 0x1p-23, func(image, pixel, ch int) float64 { return c.f(at(x, image, pixel, ch)) })
+			grad := there(t, p, dy)
+			with(t, p, r, s, n, func(dx, from cu.DevicePtr) error { return c.l.backward(p, dx, from, grad, dev, n) },
+				func(how string, dx []float32, before func(image, pixel, c int) float64) {
+					for i, v := range dx {
+						image, pixel, ch := i/s.width, i%s.width/s.pitch, i%s.pitch
+						if ch >= s.channels {
+							if v != 0 {
+								t.Errorf("%s_backward, %s: element %d beyond the channels is %v", name, how, i, v)
+								return
+							}
+							continue
+						}
+						d := at(dy, image, pixel, ch) * c.d(at(x, image, pixel, ch))
+						if b := before(image, pixel, ch); !(math.Abs(float64(v)-b-d) <= 0x1p-22*(math.Abs(b)+math.Abs(d))) && !(d != d && v != v) {
+							t.Errorf("%s_backward, %s: at x = %v, dy = %v after %v it is %v, want %v", name, how, x[i], dy[i], b, v, b+d)
+							return
+						}
+					}
+				})
+		}
+	})
+}
+
+// TestScale has another weight and bias for every channel.
+func TestScale(t *testing.T) {
+	s := newShape([]int{19, 3, 7})
+	const n = 2
+	onNothing(t, func(p *part) {
+		r := rand.New(rand.NewPCG(2, 1))
+		x := whole(r, s, n)
+		w, b := make([]float32, s.channels), make([]float32, s.channels)
+		for c := range w {
+			w[c], b[c] = float32(c+2), float32(100*c)
+		}
+		l := &scale{there(t, p, w), there(t, p, b), s}
+		dev, y := there(t, p, x), there(t, p, make([]float32, len(x)))
+		check(t, l.forward(p, y, []cu.DevicePtr{dev}, n))
+		product := func(image, pixel, c int) float64 { return float64(x[image*s.width+pixel*s.pitch+c] * w[c]) }
+		expect(t, "forward", back[float32](t, p, y, len(x)), s, n, 0, func(image, pixel, c int) float64 { return product(image, pixel, c) + float64(b[c]) })
+		with(t, p, r, s, n, func(dx, from cu.DevicePtr) error { return l.backward(p, dx, from, dev, 0, n) },
+			func(how string, dx []float32, before func(image, pixel, c int) float64) {
+				expect(t, "backward, "+how, dx, s, n, 0, func(image, pixel, c int) float64 { return before(image, pixel, c) + product(image, pixel, c) })
+			})
+	})
+}
+
+// TestTurn turns images there and back, of several tiles and of less than one, with NaN in what does not count.
+func TestTurn(t *testing.T) {
+	onNothing(t, func(p *part) {
+		for _, dims := range [][]int{{1, 2, 3}, {3, 5, 7}, {16, 4, 8}, {70, 9, 11}, {33, 1, 2}} {
+			const n = 3
+			s := newShape(dims)
+			count := s.channels * s.pixels
+			flat := shape{1, count, padded(count), padded(count)}
+			r := rand.New(rand.NewPCG(1, 1))
+			x := whole(r, flat, n)
+			for i := range x {
+				x[i] = float32(i) + x[i]*0 // all different
+			}
+			y := there(t, p, whole(r, s, n))
+			check(t, p.turn(y, there(t, p, x), s, n))
+			turned := back[float32](t, p, y, n*s.width)
+			expect(t, fmt.Sprint("turn ", dims), turned, s, n, 0, func(image, pixel, c int) float64 { return float64(x[image*flat.width+c*s.pixels+pixel]) })
+			for i := range turned {
+				if i%s.pitch >= s.channels {
+					turned[i] = nan
+				}
+			}
+			z := there(t, p, whole(r, flat, n))
+			check(t, p.turnBack(z, there(t, p, turned), s, n))
+			expect(t, fmt.Sprint("turnBack ", dims), back[float32](t, p, z, len(x)), flat, n, 0, func(image, _, c int) float64 { return float64(x[image*flat.width+c]) })
+		}
+	})
+}
+
+// tinyNetwork is a network and images for runs that are repeated often.
+func tinyNetwork() (*model.Model, *dataset.Set) {
+	r := rand.New(rand.NewPCG(4, 5))
+	for {
+		m := ref.RandomNetwork(r)
+		kinds := fmt.Sprintf("%T", m.Layers)
+		for _, l := range m.Layers {
+			kinds += fmt.Sprintf(" %T", l)
+		}
+		if strings.Contains(kinds, "Conv2D") && strings.Contains(kinds, "MaxPool2D") && strings.Contains(kinds, "Add") && m.Outputs() == 5 {
+			return m, byteSet(r, 11, 1, m.Inputs())
+		}
+	}
+}
+
+// TestNetworkMemory holds the memory that batches take to the plan, also of those that the plan makes as large as can be.
+func TestNetworkMemory(t *testing.T) {
+	need(t)
+	for seed := range uint64(12) {
+		r := rand.New(rand.NewPCG(seed, 6))
+		m := ref.RandomNetwork(r)
+		if seed == 0 {
+			m = residual(r)
+		}
+		b := open(t, m, Options{})
+		p := b.parts[0]
+		p.planned = min(p.planned, 50)
+		set := byteSet(r, 60, 1, m.Inputs())
+		for i := range set.Labels {
+			set.Labels[i] %= int32(m.Outputs())
+		}
+		must(t, b.Load(t.Context(), 0, set.Images, set.Labels))
+		must(t, b.Begin(t.Context(), 0, 60, []float64{0.1, 0.2}))
+		const results = 4 * (2 + 2*2 + 60 + 3*2) // and sizes, which the plan's tenth for the driver holds
+		if got, most := p.batchBytes(), 120*p.plan.row+60*p.plan.image+50*p.plan.scratch+p.plan.fixed+results+16*int64(len(p.batchBuffers())+len(p.chunkBuffers())); got > most {
+			t.Errorf("%s: %d bytes, planned %d: %+v", m, got, most, p.plan)
+		}
+		must(t, b.Close())
+	}
+}
+
+// TestNetworkShort makes the memory of a network's batch fail, down to chunks of one row, and wants the same result.
+func TestNetworkShort(t *testing.T) {
+	simulator(t)
+	m, set := tinyNetwork()
+	s := pipeline.Sweep{Attacks: []attack.Attack{attack.BIM(2)}, Eps: []float64{0.01, 0.1, 0.3}}
+	var want string
+	for fail := range 60 {
+		b := open(t, m, Options{})
+		b.parts[0].planned = 6
+		if fail > 0 {
+			must(t, b.Load(t.Context(), 0, set.Images, set.Labels))
+			cusim.Fail(fail, 2)
+		}
+		res, err := s.Run(t.Context(), b, set)
+		if err != nil {
+			if failed := cusim.FailedCall(); strings.HasPrefix(failed, "cuMemAlloc_") {
+				t.Errorf("call %d, %s: %v", fail, failed, err)
+			}
+		} else if got := fmt.Sprint(res.Curves); want == "" {
+			want = got
+		} else if got != want {
+			t.Errorf("call %d, %s: %s, want %s", fail, cusim.FailedCall(), got, want)
+		}
+		cusim.Reset()
+		must(t, b.Close())
+	}
+}
+
+// TestNetworkFailures is TestFailures for a network: an error that names the device, or the right result, and nothing left.
+func TestNetworkFailures(t *testing.T) {
+	simulator(t)
+	m, set := tinyNetwork()
+	run := func() (found string, err error) {
+		b, err := New(m, Options{})
+		if err != nil {
+			return "", err
+		}
+		defer func() {
+			if failed := b.Close(); err == nil {
+				err = failed
+			}
+		}()
+		s := pipeline.Sweep{Attacks: []attack.Attack{attack.FGSM(), attack.BIM(3)}, Eps: []float64{0, 0.1}}
+		res, err := s.Run(t.Context(), b, set)
+		if err != nil {
+			return "", err
+		}
+		return fmt.Sprint(res.Curves), nil
+	}
+	start := cusim.Calls()
+	want, err := run()
+	must(t, err)
+	calls, leaked := cusim.Calls()-start, cusim.Leaked()
+	stride := 5
+	if testing.Short() {
+		stride = 31
+	}
+	for _, code := range []int{2, 719} { // out of memory, launch failed
+		for nth := 1; nth <= calls; nth += stride {
+			cusim.Fail(nth, code)
+			got, err := run()
+			what := fmt.Sprintf("call %d of %d, %s, fails with %d", nth, calls, cusim.FailedCall(), code)
+			switch {
+			case err == nil && got != want:
+				t.Errorf("%s: no error, but another result: %s, want %s", what, got, want)
+			case err != nil && !strings.Contains(err.Error(), "gpu: cuda:"):
+				t.Errorf("%s: %v does not name the device", what, err)
+			}
+			cusim.Reset()
+			if live := cusim.Live(); live != 0 {
+				t.Fatalf("%s: %d objects are left", what, live)
+			}
+		}
+	}
+	if now := cusim.Leaked(); now != leaked {
+		t.Errorf("%d objects leaked", now-leaked)
+	}
+}
+
+// TestNetworkDevices splits a batch of a network among all devices and wants the bits of one.
+func TestNetworkDevices(t *testing.T) {
+	infos := need(t)
+	if len(infos) < 2 {
+		if cusim.Loaded() {
+			again(t, "CUSIM_DEVICES=3")
+			return
+		}
+		t.Skip("needs two devices")
+	}
+	all := make([]int, len(infos))
+	for i := range all {
+		all[i] = i
+	}
+	m, set := tinyNetwork()
+	var want string
+	for _, devices := range [][]int{{0}, all} {
+		b := open(t, m, Options{Devices: devices})
+		must(t, b.Load(t.Context(), 0, set.Images, set.Labels))
+		must(t, b.Begin(t.Context(), 1, 11, []float64{0.1, 0.2}))
+		for k := range 3 {
+			must(t, b.Step(t.Context(), attack.BIM(3).At(k, []float64{0.1, 0.2}, attack.Bounds{})))
+		}
+		x, err := b.Images(t.Context())
+		must(t, err)
+		if got := fmt.Sprint(x.Data()); want == "" {
+			want = got
+		} else if got != want {
+			t.Errorf("%d devices differ from one", len(devices))
+		}
+	}
+}
+
+// TestNetworkRefused has images whose layers are larger than kernels count.
+func TestNetworkRefused(t *testing.T) {
+	need(t)
+	for h, fits := range map[int]bool{1 << 12: true, 1 << 15: false} { // 2^28 and 2^31 floats an image
+		side := [2]int{h, 1 << 12}
+		m := ref.RandomModel(rand.New(rand.NewPCG(1, 1)), 1, 1, 2)
+		m.Input, m.Layers = []int{1, h, 1 << 12}, append([]model.Layer{model.AvgPool2D{Kernel: side, Stride: [2]int{1, 1}}}, m.Layers...)
+		b, err := New(m, Options{})
+		if fits {
+			must(t, err)
+			must(t, b.Close())
+		} else if err == nil || !strings.Contains(err.Error(), "layer 0 takes or makes 2147483648 numbers an image, padding and all, want at most 1073741824") {
+			t.Errorf("2^31 floats an image: %v", err)
+		}
+	}
+}

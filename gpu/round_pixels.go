@@ -1,0 +1,37 @@
+//go:build cuda && linux && cgo
+
+package gpu
+
+import (
+	"context"
+	"fmt"
+
+	"advsweep/attack"
+)
+
+// Round moves every x to one of the 256 levels n/255 inside the row's ball of norm: see pipeline.Backend.
+func (b *Backend) Round(ctx context.Context, norm attack.Norm) error {
+	if err := b.ready(b.rows); err != nil {
+		return err
+	}
+	if norm < attack.Linf || norm > attack.L2 {
+		return fmt.Errorf("gpu: round: unknown norm %d", norm)
+	}
+	return b.lose(b.each(func(p *part) error { return p.roundPixels(ctx, norm) }))
+}
+
+func (p *part) roundPixels(ctx context.Context, norm attack.Norm) error {
+	rows := p.rows()
+	if rows == 0 {
+		return ctx.Err()
+	}
+	if err := p.whole(ctx); err != nil {
+		return err
+	}
+	err := p.launch("round_pixels", dim{ceil(rows, 8), 1}, dim{256, 1}, 0, []int{rows, p.inputs},
+		p.x.DevicePtr, p.cleanRows(), at(p.sizes.DevicePtr, p.E(), 4), norm == attack.L2, int32(rows), int32(p.E()), int32(p.inputs), int32(p.in()))
+	if err != nil {
+		return err
+	}
+	return ctx.Err()
+}

@@ -1,0 +1,66 @@
+// NAME_forward: y = f(x), NAME_backward: dx = from + dy·f'(x), for the activations f of model/layers.go.
+//
+// x, y, dx, dy, from [rows, width] of pixels [pitch], of which C channels count; what is written is 0 in the others. from is null for 0, or
+// may be dx. slope is LeakyReLU's. At 0 ReLU's derivative is 0 and LeakyReLU's is slope. One thread an element, grid (⌈width/blockDim.x⌉,
+// rows).
+//
+// All but ReLU and LeakyReLU are computed in float64 and rounded once, as on the CPU, by formulas in which nothing cancels: a derivative keeps
+// its first digits however small it is. Bound by memory where float64 has half of float32's rate (A100, H100); on a GeForce,
+// where it has 1/64, by arithmetic: the 50 to 100 operations of an element take as long as a product of some 4,000 terms.
+//
+// Truth: internal/ref activationOf. Launch: gpu/activation.go. On the CPU: cpu/operations.go.
+#include "portable.cuh"
+
+// sigmoid and its derivative s·(1 - s), which in that form would be 0 where s rounds to 1.
+__device__ __forceinline__ double sigmoid(double x) {
+  const double e = exp(-fabs(x));
+  return (x < 0.0 ? e : 1.0) / (1.0 + e);
+}
+__device__ __forceinline__ double sigmoid_slope(double x) {
+  const double e = exp(-fabs(x));
+  return e / ((1.0 + e) * (1.0 + e));
+}
+
+// times is x·v, 0 at v = 0 also of an infinite x.
+__device__ __forceinline__ double times(double x, double v) { return v == 0.0 ? 0.0 : x * v; }
+
+// GELU is x·Φ(x), with the derivative Φ(x) + x·φ(x).
+__device__ __forceinline__ double gelu(double x) { return times(x, erfc(-x / 1.4142135623730950488) / 2.0); }
+__device__ __forceinline__ double gelu_slope(double x) {
+  return erfc(-x / 1.4142135623730950488) / 2.0 + times(x, exp(-x * x / 2.0) / 2.5066282746310005024);
+}
+
+// Its other form is x·sigmoid(2u(x)), u = √(2/π)·(x + 0.044715·x³).
+__device__ __forceinline__ double gelu_gate(double x) { return 1.5957691216057307118 * x * (1.0 + 0.044715 * x * x); }
+__device__ __forceinline__ double gelu_tanh_slope(double x) {
+  const double u = gelu_gate(x);
+  return sigmoid(u) + times(x * 1.5957691216057307118 * (1.0 + 0.134145 * x * x), sigmoid_slope(u));
+}
+
+// F and D are f and dy·f' of floats x and dy. A NaN of x is not masked, so that the logits and the gradient tell.
+#define ACTIVATION(NAME, F, D)                                                                                                   \
+  extern "C" __global__ void __launch_bounds__(256)                                                                              \
+      NAME##_forward(float *__restrict__ y, const float *__restrict__ xs, float slope, int C, int pitch, int width) {             \
+    const int t = blockIdx.x * blockDim.x + threadIdx.x;                                                                         \
+    if (t >= width) return;                                                                                                      \
+    const size_t at = (size_t)blockIdx.y * width + t;                                                                            \
+    const float x = xs[at];                                                                                                      \
+    y[at] = t % pitch < C ? (F) : 0.f;                                                                                           \
+  }                                                                                                                              \
+  extern "C" __global__ void __launch_bounds__(256)                                                                              \
+      NAME##_backward(float *dx, const float *from, const float *__restrict__ dys, const float *__restrict__ xs, float slope, int C, int pitch, \
+                      int width) {                                                                                               \
+    const int t = blockIdx.x * blockDim.x + threadIdx.x;                                                                         \
+    if (t >= width) return;                                                                                                      \
+    const size_t at = (size_t)blockIdx.y * width + t;                                                                            \
+    const float x = xs[at], dy = dys[at];                                                                                        \
+    const float d = t % pitch < C ? (D) : 0.f;                                                                                   \
+    dx[at] = from != nullptr ? __fadd_rn(from[at], d) : d;                                                                       \
+  }
+
+ACTIVATION(relu, x <= 0.f ? 0.f : x, x <= 0.f ? 0.f : dy)
+ACTIVATION(leaky_relu, x > 0.f ? x : __fmul_rn(slope, x), x > 0.f ? dy : __fmul_rn(slope, dy))
+ACTIVATION(sigmoid, (float)sigmoid(x), (float)(sigmoid_slope(x) * dy))
+ACTIVATION(tanh, (float)tanh((double)x), (float)(4.0 * sigmoid_slope(2.0 * x) * dy))
+ACTIVATION(gelu, (float)gelu(x), (float)(gelu_slope(x) * dy))
+ACTIVATION(gelu_tanh, (float)times(x, sigmoid(gelu_gate(x))), (float)(gelu_tanh_slope(x) * dy))

@@ -1,0 +1,29 @@
+// col2im: the gradient at the input of a convolution from that at the matrix of im2col, each element the sum over all
+// windows that it is in:
+//
+//	dx[image, h, w, i] = from[image, h, w, i] + Σ_{r, c} a[(image, r, c), (h + top - r·SH, w + left - c·SW, i)].
+//
+// The sum runs over r and within it over c, rising, whatever else there is. dx, from [images, H, W, pitch] of which C channels count; dx is
+// 0 in the others. from is null for 0, or may be dx. a [images·OH·OW, width], its columns as im2col has them. One thread an
+// element, grid (⌈H·W·pitch/blockDim.x⌉, images). Bound by memory, along runs of channels.
+//
+// Truth: internal/ref conv2D. Launch: gpu/conv.go. On the CPU: columns in cpu/windows.go.
+#include "window.cuh"
+
+extern "C" __global__ void __launch_bounds__(256)
+col2im(float *dx, const float *from, const float *__restrict__ a, int C, int pitch, WINDOW, int swapped, int width) {
+  const int t = blockIdx.x * blockDim.x + threadIdx.x;
+  if (t >= H * W * pitch) return;
+  const size_t at = (size_t)blockIdx.y * H * W * pitch + t;
+  const int i = t % pitch, h = t / pitch / W + top, w = t / pitch % W + left;
+  float sum = 0.f;
+  if (i < C) {
+    const int r1 = last_window(h, SH, OH), c1 = last_window(w, SW, OW);
+    for (int r = first_window(h, KH, SH); r <= r1; ++r)
+      for (int c = first_window(w, KW, SW); c <= c1; ++c) {
+        const int u = h - r * SH, v = w - c * SW;
+        sum += a[((blockIdx.y * OH + r) * OW + c) * width + (swapped ? v * KH + u : u * KW + v) * C + i];
+      }
+  }
+  dx[at] = from != nullptr ? from[at] + sum : sum;
+}

@@ -1,0 +1,264 @@
+package model
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// The three ways to write a network that lists begins with, against the layers that they mean.
+func TestLayerLists(t *testing.T) {
+	for i, c := range []struct {
+		name   string
+		layers []string
+		from   [][]int
+	}{
+		{"1x4x4-2x4x4-3", []string{"scale", "conv2d", "scale", "relu", "maxpool2d", "linear"}, nil},
+		{"1x4x4-2x4x4-3", []string{"conv2d", "scale", "tanh", "add", "leakyrelu", "avgpool2d", "gelu", "linear"},
+			[][]int{{-1}, {0}, {1}, {2, 0}, {3}, {4}, {5}, {6}}},
+		{"1x4x4-2x2x2-3", []string{"conv2d", "scale", "sigmoid", "gelu", "add", "linear"}, [][]int{{-1}, {0}, {1}, {1}, {2, 3, 1}, {4}}},
+	} {
+		quoted, _ := json.Marshal(lists[i])
+		m, err := Decode("f", listedFile(string(quoted)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, l := range m.Layers {
+			got = append(got, kind(l))
+		}
+		if m.String() != c.name || !slices.Equal(got, c.layers) {
+			t.Errorf("list %d is %s of %v, want %s of %v", i, m, got, c.name, c.layers)
+		}
+		if diff := cmp.Diff(c.from, m.From); diff != "" {
+			t.Errorf("list %d: From (-want +got):\n%s", i, diff)
+		}
+		checkRoundTrip(t, m)
+	}
+	quoted, _ := json.Marshal(lists[1])
+	m, err := Decode("f", listedFile(string(quoted)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := m.Layers[5], (AvgPool2D{[2]int{3, 3}, [2]int{2, 2}, [4]int{0, 0, 1, 1}, true}); got != want {
+		t.Errorf("average pool is %+v, want %+v", got, want)
+	}
+	if got, want := m.Layers[4], (LeakyReLU{0.1}); got != want {
+		t.Errorf("leaky ReLU is %+v, want %+v", got, want)
+	}
+	if got, want := m.Layers[6], (GELU{true}); got != want {
+		t.Errorf("GELU is %+v, want %+v", got, want)
+	}
+}
+
+func TestLayerListErrors(t *testing.T) {
+	conv := `{"type":"conv2d","name":"conv","pad":1},{"type":"batchnorm","name":"bn"},`
+	pool := conv + `{"type":"maxpool2d","kernel":2},`
+	fc := `{"type":"linear","name":"fc"}`
+	for _, c := range []struct{ name, text, want string }{
+		{"no JSON", `{`, "unexpected EOF"},
+		{"two texts", `{"layers":[` + fc + `]} {}`, "something follows"},
+		{"no layers", `{"input":[1]}`, "no layers"},
+		{"a field of the list", `{"layer":[]}`, `unknown field "layer"`},
+		{"no type", `{"layers":[{}]}`, "layer 0: no type"},
+		{"a type that is none", `{"layers":[{"type":"conv3d"}]}`, "layer 0: type conv3d, want one of add, avgpool2d"},
+		{"a field that is none", `{"layers":[{"type":"relu","Name":"x"}]}`, "layer 0 (relu): field Name, want only from"},
+		{"a field of another type", `{"layers":[{"type":"linear","name":"fc","stride":1}]}`, "layer 0 (linear): field stride, want only name, from"},
+		{"a stride of three", `{"layers":[{"type":"conv2d","name":"conv","stride":[1,1,1]}]}`, "layer 0 (conv2d): stride: [1,1,1], want a whole number or 2"},
+		{"padding of three", `{"layers":[{"type":"conv2d","name":"conv","pad":[1,1,1]}]}`, "layer 0 (conv2d): pad: [1,1,1], want a whole number or 4"},
+		{"a stride of a half", `{"layers":[{"type":"conv2d","name":"conv","stride":0.5}]}`, "stride: 0.5, want a whole number"},
+		{"no name", `{"layers":[{"type":"linear"}]}`, "layer 0 (linear): no name"},
+		{"no kernel", `{"input":[1,4,4],"layers":[{"type":"maxpool2d"}]}`, "layer 0 (maxpool2d): no kernel"},
+		{"no input", `{"layers":[` + conv + fc + `]}`, "layer 0 (conv2d): takes the image, whose shape is not given"},
+		{"no tensor", `{"input":[1,4,4],"layers":[{"type":"conv2d","name":"conv2"}]}`, "layer 0 (conv2d): no tensor conv2.weight in the file"},
+		{"another rank", `{"input":[1,4,4],"layers":[{"type":"linear","name":"conv"}]}`, "tensor conv.weight: shape (2, 1, 3, 3), want rank 2"},
+		{"a tensor unused", `{"layers":[` + fc + `]}`, "tensor conv.weight is not used by any layer"},
+		{"from what is behind", `{"input":[1,4,4],"layers":[{"type":"relu","from":[0]}]}`, "layer 0 (relu): from 0, want -1 (the image) to -1"},
+		{"from two", `{"input":[1,4,4],"layers":[{"type":"relu"},{"type":"relu","from":[0,-1]}]}`, "layer 1 (relu): from 2 layers, want 1"},
+		{"an add of one", `{"input":[1,4,4],"layers":[{"type":"relu"},{"type":"add"}]}`, "layer 1 (add): from 1 layer, want 2"},
+		{"an add of shapes", `{"input":[1,4,4],"layers":[` + conv + `{"type":"add","from":[1,-1]}]}`, "layer 2 (add): takes [2 4 4] and [1 4 4], want equal shapes"},
+		{"shapes", `{"input":[1,5,5],"layers":[` + conv + fc + `]}`, "layer 2 (linear): takes [2 5 5], 50 elements, want 8"},
+		{"padding of an average", `{"input":[1,4,4],"layers":[{"type":"avgpool2d","kernel":2,"pad":1}]}`, "padding without count_pad"},
+		{"std of 0", `{"input":[1,4,4],"layers":[{"type":"normalize","mean":[0],"std":[0]}]}`, "mean 0 and std 0, want positive std"},
+		{"means", `{"input":[1,4,4],"layers":[{"type":"normalize","mean":[0,1],"std":[1]}]}`, "2 means and 1 standard deviations"},
+		{"variance", `{"input":[1,4,4],"layers":[{"type":"conv2d","name":"conv"},{"type":"batchnorm","name":"bn","eps":0}]}`, "variance 0 and eps 0 give no finite factor"},
+		{"the last is not the output", `{"input":[1,4,4],"layers":[` + pool + fc + `,{"type":"flatten","from":[2]}]}`, "the last entry does not give"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			quoted, _ := json.Marshal(c.text)
+			_, err := Decode("f", listedFile(string(quoted)))
+			wantError(t, err, "model: f: layer list in __metadata__: ", c.want)
+		})
+	}
+}
+
+// A list in a file of its own: beside the weights, or named; what is beside but is no list does not matter.
+func TestLayerListFiles(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, data []byte) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	weights := file(raw{"fc1.weight", "F32", []int{3, 2}}, raw{"fc2.weight", "F32", []int{2, 3}})
+	path := write("net.safetensors", weights)
+	kinds := func(m *Model, err error) string {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return kind(m.Layers[1])
+	}
+	plain, err := Load(path)
+	if got := kinds(plain, err); got != "relu" {
+		t.Errorf("without a list the second layer is %s, want relu", got)
+	}
+	write("net.json", []byte(`{"epochs":5}`))
+	if got := kinds(Load(path)); got != "relu" {
+		t.Errorf("beside another JSON file the second layer is %s, want relu", got)
+	}
+	write("net.json", []byte(`{"layers":[{"type":"linear","name":"fc1"},{"type":"tanh"},{"type":"linear","name":"fc2"}]}`))
+	listed, err := Load(path)
+	if got := kinds(listed, err); got != "tanh" {
+		t.Errorf("beside a list the second layer is %s, want tanh", got)
+	}
+	if plain.Source.SHA256 == listed.Source.SHA256 {
+		t.Error("the hash does not cover the list")
+	}
+	other := write("other", []byte(`{"layers":[{"type":"linear","name":"fc1"},{"type":"sigmoid"},{"type":"linear","name":"fc2"}]}`))
+	if got := kinds(LoadLayers(path, other)); got != "sigmoid" {
+		t.Errorf("with a named list the second layer is %s, want sigmoid", got)
+	}
+	_, err = LoadLayers(path, filepath.Join(dir, "none"))
+	wantError(t, err, "model: "+path, "layer list", "none")
+	write("net.json", []byte(`{"layers":`))
+	_, err = Load(path)
+	wantError(t, err, "model: "+path, "net.json", "unexpected EOF")
+}
+
+// mix is the hash that testdata/onnx/large.py makes weights and pixels with.
+func mix(h uint32) uint32 {
+	h ^= h >> 16
+	h *= 0x85ebca6b
+	h ^= h >> 13
+	h *= 0xc2b2ae35
+	return h ^ h>>16
+}
+
+// Networks of real size: through a safetensors file with a layer list, against float64 PyTorch.
+func TestLarge(t *testing.T) {
+	text, err := os.ReadFile("testdata/onnx/large.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all struct {
+		Networks []struct {
+			Name   string
+			Shape  []int
+			Logits [][]float64
+			Layers []struct {
+				Op, Weight     string
+				Mean           any
+				Stride, Kernel any
+				Pad, From      any
+				Eps, Std       any
+			}
+			Tensors []struct {
+				Name       string
+				Shape      []int
+				Offset     uint32
+				Add, Scale float64
+			}
+		}
+	}
+	if err := json.Unmarshal(text, &all); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range all.Networks {
+		t.Run(n.Name, func(t *testing.T) {
+			if testing.Short() && strings.HasPrefix(n.Name, "resnet") {
+				t.Skip("short")
+			}
+			var layers []map[string]any
+			names := map[string]string{"conv": "conv2d", "maxpool": "maxpool2d", "avgpool": "avgpool2d", "globalavgpool": "globalavgpool2d", "normalise": "normalize"}
+			for _, l := range n.Layers {
+				entry := map[string]any{"type": l.Op}
+				if s := names[l.Op]; s != "" {
+					entry["type"] = s
+				}
+				for key, v := range map[string]any{"stride": l.Stride, "kernel": l.Kernel, "pad": l.Pad, "eps": l.Eps, "std": l.Std, "from": l.From} {
+					if v != nil {
+						entry[key] = v
+					}
+				}
+				if l.Op == "normalise" {
+					entry["mean"] = l.Mean
+				}
+				if l.Weight != "" {
+					entry["name"] = strings.TrimSuffix(l.Weight, ".weight")
+				}
+				layers = append(layers, entry)
+			}
+			list, _ := json.Marshal(map[string]any{"input": n.Shape, "layers": layers})
+			var raws []raw
+			for _, p := range n.Tensors {
+				raws = append(raws, raw{p.Name, "F32", p.Shape})
+			}
+			data := file(raws...)
+			at := data[len(data)-4*numbersIn(raws):]
+			for _, p := range n.Tensors {
+				var values []float32
+				for i := range volume(p.Shape) {
+					u := float64(mix(p.Offset+uint32(i))>>8)*0x1p-23 - 1
+					values = append(values, float32(p.Add+p.Scale*u))
+				}
+				b, _ := appendNumbers(nil, values, "F32")
+				copy(at, b)
+				at = at[len(b):]
+			}
+			dir := t.TempDir()
+			path := filepath.Join(dir, "net.safetensors")
+			if err := os.WriteFile(path, data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, "net.json"), list, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			m, err := Load(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := m.IsStack(), strings.HasPrefix(n.Name, "mnist_fc"); got != want {
+				t.Errorf("a stack: %v, want %v", got, want)
+			}
+			if n.Name == "resnet18_64" { // the same code as resnet18_16, and minutes of plain loops
+				t.Log(m)
+				return
+			}
+			r := reference{Logits: n.Logits}
+			for i := range n.Logits {
+				x := make([]float64, volume(n.Shape))
+				for k := range x {
+					x[k] = float64(mix(1<<31+uint32(i*len(x)+k))>>24) / 256
+				}
+				r.Inputs = append(r.Inputs, x)
+			}
+			t.Logf("%s: within %.1e", m, agree(t, m, r, 2e-6))
+		})
+	}
+}
+
+func numbersIn(raws []raw) int {
+	n := 0
+	for _, r := range raws {
+		n += volume(r.shape)
+	}
+	return n
+}

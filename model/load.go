@@ -1,0 +1,157 @@
+package model
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"advsweep/internal/regular"
+)
+
+// Load returns the model in the regular file at path, whatever its format: see Decode. Directories, pipes and devices are errors,
+// since what they hold has no end that is known.
+//
+// If there is a file with the same name but for an ending .json, and it has a key "layers", it is the layer list of a safetensors or
+// NPZ file that holds none itself. The data of an ONNX file may lie in other files of its folder. Source.SHA256 covers all of them.
+func Load(path string) (*Model, error) { return LoadLayers(path, "") }
+
+// LoadLayers is Load with the path of a layer list, for safetensors and NPZ files.
+func LoadLayers(path, layers string) (*Model, error) {
+	m, err := load(path, layers)
+	if err != nil {
+		return nil, fmt.Errorf("model: %s: %w", path, regular.Cause(err))
+	}
+	return m, nil
+}
+
+func load(path, layers string) (*Model, error) {
+	f, size, err := regular.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	d := decoder{name: filepath.Base(path), r: f, size: size, sum: sha256.New(), open: inFolder(filepath.Dir(path))}
+	if layers != "" {
+		if d.list, err = readSmall(layers); err != nil {
+			return nil, fmt.Errorf("layer list %s: %w", layers, regular.Cause(err))
+		}
+		d.listName, d.insist = layers, true
+		return d.decode()
+	}
+	beside := strings.TrimSuffix(path, filepath.Ext(path)) + ".json"
+	switch d.list, err = readSmall(beside); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, fmt.Errorf("layer list %s: %w", beside, regular.Cause(err))
+	case !isLayerList(d.list): // such as what a training said of itself
+		d.list = nil
+	}
+	d.listName = filepath.Base(beside)
+	return d.decode()
+}
+
+// maxListSize bounds a layer list, in bytes: a hundred thousand layers.
+const maxListSize = 16 << 20
+
+func readSmall(path string) ([]byte, error) {
+	if _, err := os.Stat(path); err != nil {
+		return nil, err
+	}
+	f, size, err := regular.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if size > maxListSize {
+		return nil, fmt.Errorf("%d bytes, want at most %d", size, maxListSize)
+	}
+	data := make([]byte, size)
+	return data, read(f, data)
+}
+
+// Decode returns the model in data, the bytes of a safetensors, NPZ or ONNX file, told by how they begin and by the
+// ending of name (.onnx, .npz), which also is for messages and the model's Source. Numbers of 16 bits become Float32, all others
+// stay as they are, and one of 64 bits makes the whole model Float64. Numbers that are not finite, and files that break their format
+// in any way, are errors that begin with "model: " and name. The memory that is taken is bounded by the size of data, which the result
+// does not share.
+//
+// # ONNX
+//
+// See README.md in this folder for the operators that are read. The graph takes one input, the images, as [N, I], [N, C, H, W] or
+// [N, H, W, C] (the model's Input then is [C, H, W] all the same), and its logits become the model's: a Softmax at the end is left out,
+// which Notes say. Data in other files is read by Load alone. Format: onnx.ai, IR.md and Operators.md.
+//
+// # Names alone
+//
+// Tensors NAME.weight [out, in] and, unless a layer has no bias, NAME.bias [out] are a stack of Linear layers with a ReLU between each two,
+// as PyTorch saves it. A missing bias becomes zeros. Layers whose names differ in numbers alone follow each other by those (net.2 before
+// net.10), and such groups as their shapes chain, the outputs of one being the inputs of the next. If there is no such
+// order, or more than one, the error lists the layers.
+//
+// # A layer list
+//
+// Other networks come with a JSON text that lists their layers, in the metadata of a safetensors file under the key "advsweep.layers", as
+// Encode writes it, or in a file of its own, which see Load. README.md describes it.
+//
+// Formats: huggingface.co/docs/safetensors, "Format"; numpy.org, "numpy.lib.format".
+func Decode(name string, data []byte) (*Model, error) {
+	d := decoder{name: name, r: bytes.NewReader(data), size: int64(len(data)), sum: sha256.New()}
+	m, err := d.decode()
+	if err != nil {
+		return nil, fmt.Errorf("model: %s: %w", name, err)
+	}
+	return m, nil
+}
+
+// A decoder is a file of a model and what goes with it.
+type decoder struct {
+	name string
+	r    interface {
+		io.Reader
+		io.ReaderAt
+	}
+	size     int64
+	sum      hash.Hash
+	open     sibling // nil: no other files
+	list     []byte  // a layer list from outside; nil: none
+	listName string
+	insist   bool // the list was named by the user
+	inside   bool // the list is from the file itself
+}
+
+func (d *decoder) decode() (*Model, error) {
+	start := make([]byte, 9)
+	n, err := d.r.ReadAt(start, 0)
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	start = start[:n]
+	var m *Model
+	switch ext := filepath.Ext(d.name); {
+	case ext == ".onnx" || ext != ".safetensors" && n > 0 && start[0] == 0x08 && (n < 9 || start[8] != '{'): // ir_version is written first
+		if d.insist {
+			return nil, fmt.Errorf("layer list %s: an ONNX file needs none", d.listName)
+		}
+		d.list = nil
+		m, err = decodeONNX(d.r, d.size, d.sum, d.open)
+	case ext == ".npz" || bytes.HasPrefix(start, []byte("PK\x03\x04")):
+		m, err = d.npz()
+	default:
+		m, err = d.safetensors()
+	}
+	if !d.inside {
+		d.sum.Write(d.list)
+	}
+	if err != nil {
+		return nil, err
+	}
+	m.Source = Source{Name: d.name, SHA256: digest(d.sum)}
+	return m, nil
+}

@@ -1,0 +1,125 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"advsweep/attack"
+	"advsweep/dataset"
+
+	"gorgonia.org/tensor"
+)
+
+// Crafted is what an attack makes of many images at one eps.
+type Crafted struct {
+	Attack attack.Attack
+	Eps    float64
+	// Images is [N, …] in the shape of the set, Float32; of the restarts of each image the one that its Outcome is of.
+	Images *tensor.Dense
+	// Levels is the same in levels of 1/255 within the ball, as Backend.Round gives them, Uint8.
+	Levels   *tensor.Dense
+	Outcomes []Outcome // [N]; Rounded is what the model says of Levels
+}
+
+// craftRows bounds the rows whose images are copied out at once.
+const craftRows = 1024
+
+// CraftAll attacks every image of set at eps. What comes out does not depend on the batches that it is done in, and is what a Sweep
+// finds there. progress, if not nil, is called now and then.
+func CraftAll(ctx context.Context, b Backend, set *dataset.Set, a attack.Attack, eps float64, bounds attack.Bounds, progress func(done, total int)) (*Crafted, error) {
+	if a.Kind == worstKind {
+		return nil, fmt.Errorf("pipeline: craft: %s is no attack of its own: use WorstCrafted", a.Name)
+	}
+	s := Sweep{Attacks: []attack.Attack{a}, Eps: []float64{eps}, Bounds: bounds}
+	if err := s.Validate(b, set); err != nil {
+		return nil, err
+	}
+	if err := b.Load(ctx, set.First, set.Images, set.Labels); err != nil {
+		return nil, err
+	}
+	n, R := set.N(), a.Runs()
+	inputs, _ := b.Shape()
+	x, levels := make([]float32, n*inputs), make([]uint8, n*inputs)
+	out := &Crafted{Attack: a, Eps: eps, Outcomes: make([]Outcome, n)}
+	r := run{Sweep: s, b: b, labels: set.Labels, first: set.First}
+	r.limit()
+	r.rows = max(min(r.rows, craftRows), R)
+	for lo := 0; lo < n; {
+		hi := min(n, lo+max(1, r.rows/R))
+		err := r.craft(ctx, lo, hi, x[lo*inputs:hi*inputs], levels[lo*inputs:hi*inputs], out.Outcomes[lo:hi])
+		if r.halve(err, hi-lo) {
+			r.rows *= R
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if lo = hi; progress != nil {
+			progress(lo, n)
+		}
+	}
+	shape := set.Images.Shape().Clone()
+	out.Images = tensor.New(tensor.WithShape(shape...), tensor.WithBacking(x))
+	out.Levels = tensor.New(tensor.WithShape(shape...), tensor.WithBacking(levels))
+	return out, nil
+}
+
+// craft attacks images lo to hi-1 and writes them to x and levels [hi-lo, I].
+func (r *run) craft(ctx context.Context, lo, hi int, x []float32, levels []uint8, found []Outcome) error {
+	rows, err := newRows(ctx, r.b, r.Attacks[0], r.Eps, r.Bounds, r.labels, lo, hi)
+	if err != nil {
+		return err
+	}
+	if err := rows.attack(ctx, func() {}); err != nil {
+		return rows.named(err, r.first)
+	}
+	images, err := r.b.Images(ctx)
+	if err != nil {
+		return err
+	}
+	moved := float64s(images)
+	out, err := rows.outcomes(ctx, true) // which rounds them
+	if err != nil {
+		return rows.named(err, r.first)
+	}
+	if images, err = r.b.Images(ctx); err != nil {
+		return err
+	}
+	rounded := float64s(images)
+	inputs, _ := r.b.Shape()
+	for i := range hi - lo {
+		k := rows.pick(i, 0, out)
+		found[i] = out[k]
+		for j := range inputs {
+			x[i*inputs+j] = float32(moved[k*inputs+j])
+			levels[i*inputs+j] = uint8(math.Round(255 * rounded[k*inputs+j]))
+		}
+	}
+	return nil
+}
+
+// WorstCrafted takes of each image, with its label in labels [N], the first of all that fools the model or, if none does, the one
+// with the smallest margin, as attack.Worst counts. All are of the same images and eps.
+func WorstCrafted(all []*Crafted, labels []int32) *Crafted {
+	n := len(labels)
+	worst := &Crafted{Attack: attack.Worst(), Eps: all[0].Eps, Outcomes: make([]Outcome, n)}
+	first := all[0].Images.Data().([]float32)
+	inputs := len(first) / n
+	x, levels := make([]float32, n*inputs), make([]uint8, n*inputs)
+	for i, label := range labels {
+		from := all[0]
+		for _, c := range all[1:] {
+			if o, was := c.Outcomes[i], from.Outcomes[i]; was.Class == label && (o.Class != label || o.Margin < was.Margin) {
+				from = c
+			}
+		}
+		worst.Outcomes[i] = from.Outcomes[i]
+		copy(x[i*inputs:][:inputs], from.Images.Data().([]float32)[i*inputs:])
+		copy(levels[i*inputs:][:inputs], from.Levels.Data().([]uint8)[i*inputs:])
+	}
+	shape := all[0].Images.Shape().Clone()
+	worst.Images = tensor.New(tensor.WithShape(shape...), tensor.WithBacking(x))
+	worst.Levels = tensor.New(tensor.WithShape(shape...), tensor.WithBacking(levels))
+	return worst
+}

@@ -1,0 +1,97 @@
+package pipeline_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"advsweep/attack"
+	"advsweep/model"
+	"advsweep/pipeline"
+)
+
+// TestPeers compares counts with those of torchattacks, Foolbox and AutoAttack in testdata/peers, on the networks that the folder
+// ADVSWEEP_REFERENCE holds. Where nothing is random they are equal within 2 of 1,000; else they lie within the spread of the
+// peer's own five seeds, widened by its width for what five draws can miss and by 1 % of the images.
+func TestPeers(t *testing.T) {
+	dir := os.Getenv("ADVSWEEP_REFERENCE")
+	if dir == "" {
+		t.Skip("ADVSWEEP_REFERENCE names no folder")
+	}
+	mlp, err := model.Load(filepath.Join(dir, "mlp.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, all := embedded(t)
+	for name, m := range map[string]*model.Model{"mlp": mlp, "cnn": referenceCNN(t, filepath.Join(dir, "cnn.safetensors"))} {
+		data, err := os.ReadFile("../testdata/peers/" + name + ".json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var file struct{ Entries []peerEntry }
+		if err := json.Unmarshal(data, &file); err != nil {
+			t.Fatal(err)
+		}
+		b := open[float32](t, m)
+		for _, e := range file.Entries {
+			a, ok := e.parse(t)
+			if !ok {
+				continue
+			}
+			set, err := all.Slice(0, e.Images)
+			if err != nil {
+				t.Fatal(err)
+			}
+			res, err := pipeline.Sweep{Attacks: []attack.Attack{a}, Eps: e.Eps, Bounds: attack.Bounds{Lo: 0, Hi: 1}}.Run(t.Context(), b, set)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := res.Curves[0].Correct
+			outside, off := 0, 0
+			for k, n := range got {
+				slack := 2
+				if len(e.Seeds) > 1 {
+					slack = e.Max[k] - e.Min[k] + e.Images/100
+				}
+				d := max(e.Min[k]-n, n-e.Max[k], 0)
+				off = max(off, d)
+				if d > 0 {
+					outside++
+				}
+				// L2 steps of peers are shorter where gradients are tiny, see testdata/peers: fewer left is no fault.
+				if d > slack && !(e.Norm == "l2" && n < e.Min[k]) {
+					t.Errorf("%s, %s by %s, eps %v: %d of %d right, want %d to %d, give or take %d", name, a.Label(), e.Peer, e.Eps[k], n, e.Images, e.Min[k], e.Max[k], slack)
+				}
+			}
+			t.Logf("%s, %s by %s: %v; %d of %d outside the peer's spread, by at most %d of %d", name, a.Label(), e.Peer, got, outside, len(got), off, e.Images)
+		}
+	}
+}
+
+// A peerEntry is what testdata/peers/README.md describes.
+type peerEntry struct {
+	Attack, Peer, Norm, Loss, Size string
+	Steps, Images                  int
+	Eps                            []float64
+	Seeds, Min, Max                []int
+}
+
+// parse returns the entry's attack. ok is false for one that the peer understands otherwise.
+func (e peerEntry) parse(t *testing.T) (a attack.Attack, ok bool) {
+	if e.Attack == "apgd-targeted" || e.Attack == "mi-fgsm" && e.Peer == "foolbox" || e.Norm == "l2" && e.Attack == "pgd" && e.Peer == "torchattacks" {
+		return a, false // nine targets one by one; signs summed up; steps of a mean over the batch
+	}
+	kind := map[string]string{"fgm": "fgsm", "apgd": "apgd-" + e.Loss}[e.Attack]
+	if kind == "" {
+		kind = strings.ReplaceAll(e.Attack, "-", "")
+	}
+	item := kind + ":norm=" + e.Norm
+	if slices.Contains([]string{"bim", "pgd", "mifgsm", "nifgsm"}, kind) || e.Attack == "apgd" {
+		item += fmt.Sprintf(":steps=%d", e.Steps)
+	}
+	return parse(t, item, attack.Options{Seed: 1, Decay: 1})[0], true
+}
