@@ -229,7 +229,7 @@ func TestComparedFigure(t *testing.T) {
 		}
 	}
 	c.B.Label = strings.Repeat("folder/", 20)
-	if svg, err = c.SVG(); err != nil || !bytes.Contains(svg, []byte("FGSM · b<")) || !bytes.Contains(svg, []byte("a is float32, b is ")) {
+	if svg, err = c.SVG(); err != nil || !bytes.Contains(svg, []byte("FGSM · b<")) || !bytes.Contains(svg, []byte("a is float32, b is")) {
 		t.Errorf("long labels: no short ones in the legend (%v)", err)
 	}
 }

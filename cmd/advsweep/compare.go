@@ -33,13 +33,13 @@ func newCompare() *cobra.Command {
 		Long: `Attack the same images on two sides, a and b, and say where they differ and whether that is more than
 chance. The sides are
 
-  compare A B                        two models: files, or 'embedded' for the one inside
+  compare A B                          two models: files, or 'embedded' for the one inside
   compare --precision float32,float64  one model (--model) in two precisions, on the CPU or, with
-                                     --backend cuda or tf32, on CUDA
-  compare --backend cpu,cuda         one model on two backends; two lists pair up: with
-                                     --precision float64,tf32 it is cpu float64 and cuda tf32
-  compare DIR1 DIR2                  two folders of 'advsweep sweep --out' on the same images: the
-                                     attacks and eps that both have; nothing is computed anew
+                                       --backend cuda or tf32, on CUDA
+  compare --backend cpu,cuda           one model on two backends; two lists pair up: with
+                                       --precision float64,tf32 it is cpu float64 and cuda tf32
+  compare DIR1 DIR2                    two folders of 'advsweep sweep --out' on the same images: the
+                                       attacks and eps that both have; nothing is computed anew
 
 For every attack and eps: how many images are right on both sides, on one alone, on neither; the chance
 of so uneven a split if both are as good (the exact test of McNemar 1947), also corrected for the
@@ -83,6 +83,7 @@ be done. 2: wrong usage.`,
 	c.Flags().Lookup("precision").Usage = "float32, float64 (CPU only) or tf32 (CUDA only), or two to compare: float32,float64"
 	f.addSeed(c, "random draws")
 	c.Flags().IntVar(&maxFlips, "max-flips", -1, "exit with code 3 if the class of more than `N` images differs, as they are or anywhere (default any number)")
+	c.Flags().Lookup("max-flips").DefValue = "0" // which --help leaves out
 	f.addOutput(c)
 	return c
 }
