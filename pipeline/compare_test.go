@@ -271,7 +271,7 @@ func TestCompare(t *testing.T) {
 		}
 	}
 	q.Rows = 0
-	if other, err := q.Run(t.Context(), a, tight{b}, set); err != nil {
+	if other, err := q.Run(t.Context(), a, cramped{b}, set); err != nil {
 		t.Error(err)
 	} else if diff := cmp.Diff(got, other); diff != "" {
 		t.Errorf("with little memory (-much +little):\n%s", diff)
@@ -473,10 +473,10 @@ func TestCompareErrors(t *testing.T) {
 	}
 }
 
-// tight is a backend with memory for 7 rows.
-type tight struct{ pipeline.Backend }
+// cramped is a backend with memory for 7 rows.
+type cramped struct{ pipeline.Backend }
 
-func (b tight) Begin(ctx context.Context, lo, hi int, eps []float64) error {
+func (b cramped) Begin(ctx context.Context, lo, hi int, eps []float64) error {
 	if (hi-lo)*len(eps) > 7 {
 		return noMemory{}
 	}
