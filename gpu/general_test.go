@@ -29,14 +29,14 @@ func TestCPUGeneral(t *testing.T) {
 	for o := range m.Layers[0].(model.Linear).Bias.Data().([]float32) { // image 5, which is black, has no gradient
 		m.Layers[0].(model.Linear).Bias.Data().([]float32)[o] = -0.01
 	}
-	eps := []float64{0, 0.02, 0.02, 0.3}
+	eps := []float64{0, 0.02, 0.02, 0.1, 0.3} // 5, which does not divide a chunk
 	rows := (n - lo) * len(eps)
 	targets, sizes := make([]int32, rows), make([]float64, rows)
 	for i := range targets {
 		targets[i] = int32(r.IntN(10))
 		sizes[i] = 0.1 * r.Float64()
 	}
-	base := attack.Step{Size: []float64{0.01, 0.02, 0.03, 0.2}, Seed: 5 | 3<<40}
+	base := attack.Step{Size: []float64{0.01, 0.02, 0.03, 0.05, 0.2}, Seed: 5 | 3<<40}
 	in := attack.Bounds{Lo: 0, Hi: 1}
 	for name, steps := range map[string][]func(s *attack.Step){
 		"margin":          {func(s *attack.Step) { s.Loss = attack.Margin }},
@@ -58,11 +58,11 @@ func TestCPUGeneral(t *testing.T) {
 		"inertia L2":  {func(s *attack.Step) { s.Alpha, s.Ball, s.Norm = 0.7, true, attack.L2 }},
 		"inertia alone": {func(s *attack.Step) { s.Alpha, s.Norm, s.Size = 0.75, attack.L2, sizes },
 			func(s *attack.Step) { s.Alpha, s.Norm, s.Size = 0.3, attack.L2, sizes }},
-		"uniform": {func(s *attack.Step) { s.Direction, s.Restarts, s.Size = attack.Uniform, []int{0, 1, 0, 65535}, eps }},
+		"uniform": {func(s *attack.Step) { s.Direction, s.Restarts, s.Size = attack.Uniform, []int{0, 1, 0, 9, 65535}, eps }},
 		"uniform L2": {func(s *attack.Step) {
-			s.Direction, s.Norm, s.Bounds, s.Restarts = attack.Uniform, attack.L2, in, []int{7, 1, 2, 3}
+			s.Direction, s.Norm, s.Bounds, s.Restarts = attack.Uniform, attack.L2, in, []int{7, 1, 2, 3, 4}
 		}},
-		"signs":    {func(s *attack.Step) { s.Direction, s.Restarts = attack.RandomSign, []int{0, 1, 2, 65535} }},
+		"signs":    {func(s *attack.Step) { s.Direction, s.Restarts = attack.RandomSign, []int{0, 1, 2, 3, 65535} }},
 		"signs L2": {func(s *attack.Step) { s.Direction, s.Norm, s.Ball = attack.RandomSign, attack.L2, true }},
 		"mixed": {
 			func(s *attack.Step) { s.Bounds = in },
