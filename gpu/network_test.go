@@ -340,6 +340,28 @@ func TestActivations(t *testing.T) {
 	})
 }
 
+// TestInfinities holds activations and their slopes to the limits where those are finite.
+func TestInfinities(t *testing.T) {
+	s := newShape([]int{2})
+	big := math.Inf(1)
+	onNothing(t, func(p *part) {
+		x, dy := there(t, p, append([]float32{-inf, inf}, make([]float32, 14)...)), there(t, p, append([]float32{2, 2}, make([]float32, 14)...))
+		for name, want := range map[string][4]float64{ // at -∞ and ∞, twice the slopes there
+			"relu": {0, big, 0, 2}, "leaky_relu": {-big, big, 0.5, 2}, "sigmoid": {0, 1, 0, 0}, "tanh": {-1, 1, 0, 0}, "gelu": {0, big, 0, 2}, "gelu_tanh": {0, big, 0, 2},
+		} {
+			l, y := &activation{name: name, slope: 0.25, shape: s}, there(t, p, make([]float32, s.width))
+			check(t, l.forward(p, y, []cu.DevicePtr{x}, 1))
+			got := back[float32](t, p, y, 2)
+			check(t, l.backward(p, y, 0, dy, x, 1))
+			for i, v := range append(got, back[float32](t, p, y, 2)...) {
+				if float64(v) != want[i] {
+					t.Errorf("%s: number %d is %v, want %v", name, i, v, want[i])
+				}
+			}
+		}
+	})
+}
+
 // TestScale has another weight and bias for every channel.
 func TestScale(t *testing.T) {
 	s := newShape([]int{19, 3, 7})
