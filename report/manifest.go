@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 
 	"advsweep/attack"
 	"advsweep/pipeline"
@@ -50,7 +51,7 @@ func ParseManifest(data []byte) (*Manifest, error) {
 			return nil, fmt.Errorf("report: manifest: %w", err)
 		}
 	}
-	if len(s.Attacks) == 0 || m.Data.N < 1 || m.Data.N > 1<<31 || m.Data.Offset < 0 || m.Classes < 2 {
+	if len(s.Attacks) == 0 || m.Data.N < 1 || m.Data.N > math.MaxInt32 || m.Data.Offset < 0 || m.Classes < 2 {
 		return nil, fmt.Errorf("report: manifest: %d attacks on %d images from %d of %d classes", len(s.Attacks), m.Data.N, m.Data.Offset, m.Classes)
 	}
 	return m, nil

@@ -388,7 +388,9 @@ func (s suite) losses(t *testing.T) {
 
 // draws holds random directions to the reference, those of Uniform to the bit: black images move by them.
 func (s suite) draws(t *testing.T) {
-	const in, n, first = 300, 3, 1<<32 + 5
+	const in, n = 300, 3
+	far := uint64(1<<32 + 5) // where an int has 64 bits
+	first := int(far)
 	m := model.MLP(in, 2)
 	b := s.open(t, m)
 	must(t, b.Load(t.Context(), first, tensor.New(tensor.WithShape(n, in), tensor.WithBacking(make([]uint8, n*in))), make([]int32, n)))
