@@ -5,7 +5,7 @@
 #
 # It takes build/test/gpu.test, which make builds. A mutant is caught by a test that fails. One after which the tests pass,
 # hang, or crash without a failing test is not, and then the exit status is 1. It is also 1 if the tests fail without a
-# mutant. JOBS are run at a time (default: as many as there are processors).
+# mutant. JOBS are run at a time (default: as many as there are processors). EVERY=N takes every N-th mutant only.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 list=$root/internal/cusim/mutants/list.txt
@@ -106,6 +106,7 @@ for ((n = 1; n < ${#names[@]}; n++)); do
 	-n) echo "${names[n]}" && continue ;;
 	*) grep -qE -- "$1" <<<"${names[n]}" || continue ;;
 	esac
+	[ $((n % ${EVERY:-1})) = 0 ] || continue
 	chosen+=("$n")
 done
 [ "${1:-}" != -n ] || exit 0
