@@ -184,7 +184,7 @@ func (f Figure) plot(slack vg.Length) (*plot.Plot, error) {
 		axis.LineStyle.Width = 0.7
 		axis.Tick.LineStyle.Width = 0.7
 	}
-	p.X.Label.Text = "eps, the most that a pixel moves"
+	p.X.Label.Text = epsTitle(r)
 	p.X.Min, p.X.Max = epsRange(r.Eps)
 	for _, i := range indices {
 		if x := r.Curves[i].Exact; x != nil {
@@ -283,8 +283,13 @@ type curve struct {
 func newCurve(r *pipeline.Result, i int) curve {
 	a := r.Curves[i].Attack
 	c := curve{label: a.Label(), color: okabeIto[i%len(okabeIto)], glyph: glyphs[i%len(glyphs)], width: 1.5, radius: 2.5}
-	if a.Direction == attack.RandomSign {
+	switch {
+	case a.Direction == attack.RandomSign:
 		c.color, c.glyph, c.dashes = color.NRGBA{R: 110, G: 110, B: 110, A: 255}, draw.RingGlyph{}, []vg.Length{5, 3}
+	case a.Direction == attack.Uniform:
+		c.color, c.glyph, c.dashes = color.NRGBA{R: 110, G: 110, B: 110, A: 255}, draw.CrossGlyph{}, []vg.Length{1.5, 3}
+	case a.Kind == "worst":
+		c.color, c.glyph = color.NRGBA{A: 255}, draw.PlusGlyph{}
 	}
 	add := func(eps float64, k int) {
 		lo, hi := Wilson(k, r.N)
