@@ -46,6 +46,7 @@ func CurveTable(w io.Writer, r *pipeline.Result) error {
 		}
 		writeColumns(&b, columns)
 	}
+	writeOutcomes(&b, r)
 	for _, c := range r.Curves {
 		if c.Exact != nil {
 			writeExact(&b, c.Attack, c.Exact)
@@ -55,6 +56,33 @@ func CurveTable(w io.Writer, r *pipeline.Result) error {
 		fmt.Fprintf(&b, "\nZero gradient: %s not attacked, or not to the end.\nBeing correct says nothing of them.\n", images(z))
 	}
 	return flush(w, &b)
+}
+
+// writeOutcomes writes what curve.csv has beside accuracy, at the largest eps, for a terminal.
+func writeOutcomes(b *strings.Builder, r *pipeline.Result) {
+	if r.Images == nil || len(r.Eps) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\nAt eps %s: success of %d that are right as they are; right within eps, and with\n8-bit pixels; mean norms of the perturbation.\n\n", short(r.Eps[len(r.Eps)-1]), r.Clean)
+	columns := [][]string{{""}, {"success %"}, {"within"}, {"8-bit"}, {"L∞"}, {"L2"}, {"L0"}}
+	for i, row := range Rows(r) {
+		if (i+1)%len(r.Eps) != 0 || row.Within == nil {
+			continue
+		}
+		success := "-"
+		if row.SuccessRate != nil {
+			success = percent(*row.SuccessRate) + " (" + span(*row.SuccessLow, *row.SuccessHigh) + ")"
+		}
+		rounded := "-"
+		if row.Rounded != nil {
+			rounded = strconv.Itoa(*row.Rounded)
+		}
+		digits := func(v float64) string { return strconv.FormatFloat(v, 'g', 3, 64) }
+		for k, cell := range []string{r.Curves[i/len(r.Eps)].Attack.Label(), success, strconv.Itoa(*row.Within), rounded, digits(*row.Linf), digits(*row.L2), digits(*row.L0)} {
+			columns[k] = append(columns[k], cell)
+		}
+	}
+	writeColumns(b, columns)
 }
 
 // PredictionTable writes e for a terminal: every class with its logit and
