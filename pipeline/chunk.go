@@ -223,22 +223,20 @@ func (r *run) halve(err error, rows int) bool {
 	return false
 }
 
-// strike attacks the images of c in batches of as many as fit with all their eps or, where even one image does not fit, of one
-// image and as many eps as fit.
+// strike attacks the images of c in batches of as many as fit with all their eps and restarts or, where even one image does not fit, of
+// one image and as many eps as fit or, where not even all restarts do, as many of them.
 func (r *run) strike(ctx context.Context, c Chunk, found []Outcome) error {
 	a, E := r.Attacks[c.Attack], c.To-c.From
-	R := a.Runs()
 	r.limit()
 	for lo, from := c.Lo, 0; lo < c.Hi; {
-		fit := max(1, r.rows/R) // a restart more than fits is the backend's to refuse
+		R := min(a.Runs(), r.rows)
+		fit := max(1, r.rows/R)
 		hi, to := min(lo+max(1, fit/E), c.Hi), min(from+fit, E)
 		if from > 0 { // the rest of one image
 			hi = lo + 1
 		}
-		n := (hi - lo) * (to - from) * R
-		err := r.strikeBatch(ctx, a, lo, hi, c.From+from, c.From+to, func(i, e int, o Outcome) { found[(i-c.Lo)*E+e-c.From] = o })
-		if r.halve(err, n/R) {
-			r.rows *= R
+		err := r.strikeBatch(ctx, a, lo, hi, c.From+from, c.From+to, R, func(i, e int) *Outcome { return &found[(i-c.Lo)*E+e-c.From] })
+		if r.halve(err, (hi-lo)*(to-from)*R) {
 			continue
 		}
 		if err != nil {
@@ -251,26 +249,32 @@ func (r *run) strike(ctx context.Context, c Chunk, found []Outcome) error {
 	return nil
 }
 
-// strikeBatch attacks images lo to hi-1 at eps from to to-1 and hands over what becomes of each.
-func (r *run) strikeBatch(ctx context.Context, a attack.Attack, lo, hi, from, to int, found func(i, e int, o Outcome)) error {
+// strikeBatch attacks images lo to hi-1 at eps from to to-1, R restarts at a time, and fills in what becomes of each.
+func (r *run) strikeBatch(ctx context.Context, a attack.Attack, lo, hi, from, to, R int, found func(i, e int) *Outcome) error {
 	eps := r.Eps[from:to]
-	one, err := newRows(ctx, r.b, a, eps, r.Bounds, r.labels, lo, hi)
-	if err != nil {
-		return err
-	}
-	if err := one.attack(ctx, func() { r.progress(one.n()) }); err != nil {
-		return one.named(err, r.first)
-	}
-	out, err := one.outcomes(ctx, r.Rounded)
-	if err != nil {
-		return one.named(err, r.first)
-	}
-	for i := range hi - lo {
-		for e := range eps {
-			found(lo+i, from+e, out[one.pick(i, e, out)])
+	one := rowsOf(r.b, a, eps, r.Bounds, r.labels, lo, hi)
+	for first := 0; first < a.Runs(); first += R {
+		one.restarts(eps, first, min(R, a.Runs()-first))
+		if err := one.begin(ctx); err != nil {
+			return one.named(err, r.first)
 		}
+		if err := one.attack(ctx, func() { r.progress(one.n()) }); err != nil {
+			return one.named(err, r.first)
+		}
+		out, err := one.outcomes(ctx, r.Rounded)
+		if err != nil {
+			return one.named(err, r.first)
+		}
+		for i := range hi - lo {
+			for e := range eps {
+				o, to := out[one.pick(i, e, out)], found(lo+i, from+e)
+				if first == 0 || worse(o, *to, r.labels[lo+i]) {
+					*to = o
+				}
+			}
+		}
+		r.progress(one.n())
 	}
-	r.progress(one.n())
 	return nil
 }
 
@@ -381,7 +385,7 @@ func (r *Result) worst(c *Curve) {
 			}
 			o := r.Curves[i].Outcomes[k]
 			switch was := c.Outcomes[k]; {
-			case first, was.Class == label && (o.Class != label || o.Margin < was.Margin):
+			case first || worse(o, was, label):
 				c.Outcomes[k] = o
 			}
 			first = false

@@ -24,27 +24,38 @@ type rows struct {
 }
 
 func rowsOf(b Backend, a attack.Attack, eps []float64, bounds attack.Bounds, labels []int32, lo, hi int) *rows {
-	r := &rows{b: b, a: a, bounds: bounds, labels: labels, lo: lo, hi: hi, E: len(eps), R: a.Runs(), columns: eps}
-	if r.R > 1 {
-		r.columns = nil
-		for _, v := range eps {
-			for k := range r.R {
-				r.columns, r.restart = append(r.columns, v), append(r.restart, k)
-			}
+	r := &rows{b: b, a: a, bounds: bounds, labels: labels, lo: lo, hi: hi, E: len(eps)}
+	r.restarts(eps, 0, a.Runs())
+	return r
+}
+
+// restarts makes the rows those of n restarts from the first on.
+func (r *rows) restarts(eps []float64, first, n int) {
+	r.R, r.columns, r.restart = n, eps, nil
+	if r.a.Runs() == 1 {
+		return
+	}
+	r.columns = nil
+	for _, v := range eps {
+		for k := range n {
+			r.columns, r.restart = append(r.columns, v), append(r.restart, first+k)
 		}
 	}
-	return r
 }
 
 // newRows returns the rows of a batch that b has begun.
 func newRows(ctx context.Context, b Backend, a attack.Attack, eps []float64, bounds attack.Bounds, labels []int32, lo, hi int) (*rows, error) {
 	r := rowsOf(b, a, eps, bounds, labels, lo, hi)
-	if a.Target != attack.Untargeted {
+	return r, r.begin(ctx)
+}
+
+func (r *rows) begin(ctx context.Context) error {
+	if r.a.Target != attack.Untargeted {
 		if err := r.aim(ctx); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return r, b.Begin(ctx, lo, hi, r.columns)
+	return r.b.Begin(ctx, r.lo, r.hi, r.columns)
 }
 
 func (r *rows) n() int { return (r.hi - r.lo) * len(r.columns) }
@@ -273,6 +284,11 @@ func (r *rows) pick(i, e int, out []Outcome) int {
 		}
 	}
 	return best
+}
+
+// worse reports whether a is what speaks for an image with a label rather than b, an earlier restart or attack.
+func worse(a, b Outcome, label int32) bool {
+	return b.Class == label && (a.Class != label || a.Margin < b.Margin)
 }
 
 // notFinite is the error of a row with a logit that is not finite.

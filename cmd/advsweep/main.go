@@ -1,6 +1,6 @@
 // Command advsweep measures how easily an image classifier is fooled: it makes
-// adversarial examples by the fast gradient sign method and its iterated form, and
-// reports accuracy as a function of eps.
+// adversarial examples by the fast gradient sign method, its iterated forms and
+// others, and reports accuracy as a function of eps.
 package main
 
 import (
@@ -98,14 +98,16 @@ func newRoot(stdout, stderr io.Writer) (root *cobra.Command, began *bool) {
 
     x* = x + eps·sign(∂L/∂x),   L the cross-entropy against the true label,
 
-and its iterated form (BIM), and reports accuracy as a function of eps.
-A trained model and 1,000 MNIST test images are inside: 'advsweep demo' needs
+its iterated forms, PGD and Auto-PGD, and reports accuracy as a function of eps.
+Two trained models and 1,000 MNIST test images are inside: 'advsweep demo' needs
 nothing else. It runs on the CPU or, in a build with CUDA, on NVIDIA GPUs:
 'advsweep devices' says which there are, or why there is none.`,
 		Example: `  advsweep demo
   advsweep attack --class 7 --attack bim --steps 5 --eps 0.3
   advsweep sweep --attack fgsm,bim,noise --eps 0:0.5:0.025 --bounds 0,1
-  advsweep sweep --model my.safetensors --data mnist/ --n 10000`,
+  advsweep sweep --model my.onnx --data mnist/ --attack worst --bounds 0,1 --out run
+  advsweep report run --model my.onnx --data mnist/
+  advsweep check --model my.onnx --data mnist/ --min-accuracy 0.80@0.05`,
 		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
