@@ -14,6 +14,8 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"advsweep/internal/npy"
+
 	"gorgonia.org/tensor"
 )
 
@@ -51,9 +53,9 @@ func valid(t *testing.T, images *tensor.Dense, labels []int32) {
 	}
 }
 
-// npy is an NPY file of version 1.0.
-func npy(header string, data []byte) []byte {
-	b := []byte(npyMagic + "\x01\x00")
+// npyFile is an NPY file of version 1.0.
+func npyFile(header string, data []byte) []byte {
+	b := []byte(npy.Magic + "\x01\x00")
 	b = binary.LittleEndian.AppendUint16(b, uint16(len(header)))
 	return append(append(b, header...), data...)
 }
@@ -123,14 +125,14 @@ func addTestdata(f *testing.F, pattern string, add func([]byte)) {
 // are read and written again, plainly, read the same.
 func FuzzReadNPY(f *testing.F) {
 	addTestdata(f, "*.npy", func(data []byte) { f.Add(data) })
-	f.Add(npy(npyHeaderOf("<f8", true, 2, 3, 2, 2), make([]byte, 192)))
-	f.Add(npy(npyHeaderOf("|u1", false, 1<<30, 1<<30, 1<<30), nil))
-	f.Add([]byte(npyMagic + "\x02\x00\xff\xff\xff\xff{"))
+	f.Add(npyFile(npyHeaderOf("<f8", true, 2, 3, 2, 2), make([]byte, 192)))
+	f.Add(npyFile(npyHeaderOf("|u1", false, 1<<30, 1<<30, 1<<30), nil))
+	f.Add([]byte(npy.Magic + "\x02\x00\xff\xff\xff\xff{"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var a *array
 		var err error
 		// The data, and the header with what errors quote of it.
-		bounded(t, 2*len(data)+256<<10, func() { a, err = readNPY(bytes.NewReader(data), int64(len(data)), false) })
+		bounded(t, 2*len(data)+256<<10, func() { a, err = readNPY(bytes.NewReader(data), int64(len(data))) })
 		if err != nil {
 			return
 		}
@@ -156,8 +158,8 @@ func FuzzReadNPY(f *testing.F) {
 		if err := binary.Write(plain, binary.LittleEndian, images.Data()); err != nil {
 			t.Fatal(err)
 		}
-		file := npy(npyHeaderOf(descr, false, shape...), plain.Bytes())
-		if a, err = readNPY(bytes.NewReader(file), int64(len(file)), false); err != nil {
+		file := npyFile(npyHeaderOf(descr, false, shape...), plain.Bytes())
+		if a, err = readNPY(bytes.NewReader(file), int64(len(file))); err != nil {
 			t.Fatal(err)
 		}
 		again, err := a.images()
@@ -174,11 +176,11 @@ func FuzzReadNPY(f *testing.F) {
 // FuzzReadNPZ: no panic, no memory beyond what the file can back.
 func FuzzReadNPZ(f *testing.F) {
 	addTestdata(f, "*.npz", func(data []byte) { f.Add(data, false) })
-	x := npy(npyHeaderOf("|u1", false, 2, 3, 4), []byte("abcdefghijklmnopqrstuvwx"))
-	y := npy(npyHeaderOf("<i8", false, 2), make([]byte, 16))
+	x := npyFile(npyHeaderOf("|u1", false, 2, 3, 4), []byte("abcdefghijklmnopqrstuvwx"))
+	y := npyFile(npyHeaderOf("<i8", false, 2), make([]byte, 16))
 	f.Add(npz(f, entry{"x.npy", x, zip.Deflate}, entry{"y.npy", y, zip.Store}), false)
 	f.Add(npz(f, entry{"x_train.npy", x, zip.Store}, entry{"y_train.npy", y, zip.Store}), true)
-	f.Add(npz(f, entry{"x.npy", npy(npyHeaderOf("|u1", false, 1, 1<<10, 1<<10), make([]byte, 1<<20)), zip.Deflate}, entry{"y.npy", y, zip.Store}), false)
+	f.Add(npz(f, entry{"x.npy", npyFile(npyHeaderOf("|u1", false, 1, 1<<10, 1<<10), make([]byte, 1<<20)), zip.Deflate}, entry{"y.npy", y, zip.Store}), false)
 	f.Fuzz(func(t *testing.T, data []byte, train bool) {
 		split := "test"
 		if train {

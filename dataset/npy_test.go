@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"advsweep/internal/npy"
+
 	"github.com/google/go-cmp/cmp"
 	"gorgonia.org/tensor"
 )
@@ -122,8 +124,8 @@ func TestFloat64Pixels(t *testing.T) {
 	for v := range 256 {
 		data = binary.LittleEndian.AppendUint64(data, math.Float64bits(float64(v)/255))
 	}
-	file := npy(npyHeaderOf("<f8", false, 256, 1, 1), data)
-	a, err := readNPY(bytes.NewReader(file), int64(len(file)), false)
+	file := npyFile(npyHeaderOf("<f8", false, 256, 1, 1), data)
+	a, err := readNPY(bytes.NewReader(file), int64(len(file)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,35 +156,35 @@ func TestReadNPYErrors(t *testing.T) {
 		{"bad_pickle", nil, `descr: "|O"`},
 		{"bad_scalar", nil, "images are [], want [N, H, W]"},
 		{"bad_empty", nil, "dimension 1 of 3 is 0"},
-		{"cut magic", []byte(npyMagic), "truncated: header of 6 bytes"},
-		{"version", []byte(npyMagic + "\x04\x00\x10\x00"), "version 4.0, want 1.0 to 3.0"},
-		{"version 2, cut", []byte(npyMagic + "\x02\x00\x10\x00\x00"), "truncated"},
-		{"long header", []byte(npyMagic + "\x02\x00\xff\xff\xff\xff{"), "header of 4294967295 bytes, want at most 10000"},
-		{"header cut", npy(good, nil)[:30], "truncated: 20 bytes of the header"},
-		{"data cut", npy(good, data[1:]), "truncated: 23 bytes after the header, want 24"},
-		{"data long", npy(good, make([]byte, 25)), "oversized: 25 bytes after the header, want 24"},
-		{"floats cut", npy(npyHeaderOf("<f4", false, 2, 3, 4), data), "truncated: 24 bytes after the header, want 96"},
-		{"product of 64 bits", npy(npyHeaderOf("<f8", false, 1<<30, 1<<30, 2), data), "overflow"},
-		{"dimension of 70 bits", npy(strings.Replace(good, "4", "1180591620717411303424", 1), data), "dimension 2 is"},
-		{"negative", npy(strings.Replace(good, "4", "-4", 1), data), "dimension 2 is"},
-		{"no dict", npy("(1, 2)", data), "want a dict"},
-		{"empty header", npy("", data), "want a dict"},
-		{"empty dict", npy("{}", data), "want descr, fortran_order and shape"},
-		{"key twice", npy(strings.Replace(good, "fortran_order", "shape", 1), data), "want a tuple"},
-		{"unknown key", npy(strings.Replace(good, "shape", "size", 1), data), "size: want only"},
-		{"no colon", npy("{'shape' (1,)}", data), "want a colon"},
-		{"no comma", npy(strings.Replace(good, "False,", "False", 1), data), "want a comma"},
-		{"key after key", npy("{'shape': (1,), 'shape': (1,)}", data), "shape is there twice"},
-		{"open string", npy("{'shape", data), "want a string"},
-		{"open tuple", npy("{'shape': (1", data), "want a comma"},
-		{"not a bool", npy(strings.Replace(good, "False", "0", 1), data), "want True or False"},
-		{"after the dict", npy(good+"x", data), "after the dict"},
-		{"descr without order", npy(strings.Replace(good, "|u1", "u1", 1), data), `"u1", want one as in`},
-		{"one dimension", npy(npyHeaderOf("|u1", false, 24), data), "images are [24]"},
-		{"five dimensions", npy(npyHeaderOf("|u1", false, 1, 1, 2, 3, 4), data), "images are [1 1 2 3 4]"},
-		{"channels first and last", npy(npyHeaderOf("|u1", false, 1, 3, 2, 4), data), "both dimensions 1 and 3 are 1, 3 or 4"},
-		{"no channels", npy(npyHeaderOf("|u1", false, 1, 2, 6, 2), data), "neither dimension 1 nor 3 is 1, 3 or 4"},
-		{"does not fit float32", npy(npyHeaderOf("<f8", false, 1, 1, 1), binary.LittleEndian.AppendUint64(nil, math.Float64bits(1e300))), "element 0 is 1e+300, want one that fits float32"},
+		{"cut magic", []byte(npy.Magic), "truncated: header of 6 bytes"},
+		{"version", []byte(npy.Magic + "\x04\x00\x10\x00"), "version 4.0, want 1.0 to 3.0"},
+		{"version 2, cut", []byte(npy.Magic + "\x02\x00\x10\x00\x00"), "truncated"},
+		{"long header", []byte(npy.Magic + "\x02\x00\xff\xff\xff\xff{"), "header of 4294967295 bytes, want at most 10000"},
+		{"header cut", npyFile(good, nil)[:30], "truncated: 20 bytes of the header"},
+		{"data cut", npyFile(good, data[1:]), "truncated: 23 bytes after the header, want 24"},
+		{"data long", npyFile(good, make([]byte, 25)), "oversized, at least: 25 bytes after the header, want 24"},
+		{"floats cut", npyFile(npyHeaderOf("<f4", false, 2, 3, 4), data), "truncated: 24 bytes after the header, want 96"},
+		{"product of 64 bits", npyFile(npyHeaderOf("<f8", false, 1<<30, 1<<30, 2), data), "overflow"},
+		{"dimension of 70 bits", npyFile(strings.Replace(good, "4", "1180591620717411303424", 1), data), "dimension 2 is"},
+		{"negative", npyFile(strings.Replace(good, "4", "-4", 1), data), "dimension 2 is"},
+		{"no dict", npyFile("(1, 2)", data), "want a dict"},
+		{"empty header", npyFile("", data), "want a dict"},
+		{"empty dict", npyFile("{}", data), "want descr, fortran_order and shape"},
+		{"key twice", npyFile(strings.Replace(good, "fortran_order", "shape", 1), data), "want a tuple"},
+		{"unknown key", npyFile(strings.Replace(good, "shape", "size", 1), data), "key \"size\", want only"},
+		{"no colon", npyFile("{'shape' (1,)}", data), "want a colon"},
+		{"no comma", npyFile(strings.Replace(good, "False,", "False", 1), data), "want a comma"},
+		{"key after key", npyFile("{'shape': (1,), 'shape': (1,)}", data), "shape is there twice"},
+		{"open string", npyFile("{'shape", data), "want a string"},
+		{"open tuple", npyFile("{'shape': (1", data), "want a comma"},
+		{"not a bool", npyFile(strings.Replace(good, "False", "0", 1), data), "want True or False"},
+		{"after the dict", npyFile(good+"x", data), "after the dict"},
+		{"descr without order", npyFile(strings.Replace(good, "|u1", "u1", 1), data), `"u1", want one as in`},
+		{"one dimension", npyFile(npyHeaderOf("|u1", false, 24), data), "images are [24]"},
+		{"five dimensions", npyFile(npyHeaderOf("|u1", false, 1, 1, 2, 3, 4), data), "images are [1 1 2 3 4]"},
+		{"channels first and last", npyFile(npyHeaderOf("|u1", false, 1, 3, 2, 4), data), "both dimensions 1 and 3 are 1, 3 or 4"},
+		{"no channels", npyFile(npyHeaderOf("|u1", false, 1, 2, 6, 2), data), "neither dimension 1 nor 3 is 1, 3 or 4"},
+		{"does not fit float32", npyFile(npyHeaderOf("<f8", false, 1, 1, 1), binary.LittleEndian.AppendUint64(nil, math.Float64bits(1e300))), "element 0 is 1e+300, want one that fits float32"},
 		{"NPZ", npz(t, entry{"x.npy", nil, zip.Store}), "a zip archive, want IDX or NPY"},
 		{"text", []byte("hello, world, this is text"), "magic 0x68656c6c, want 0x803"},
 	} {
@@ -202,11 +204,11 @@ func TestReadNPYErrors(t *testing.T) {
 		"bad_onehot": {nil, "labels are [5 5], want [N] or [N, 1]: for one row of scores a label, save labels.argmax(1)"},
 		"nhw_f4":     {nil, "labels are [5 5 6], want [N] or [N, 1]"},
 		"bad_text":   {nil, `"<U1", want numbers`},
-		"float":      {npy(npyHeaderOf("<f4", false, 5), make([]byte, 20)), "labels of <f4, want integers: in NumPy, save labels.astype(numpy.int64)"},
-		"width":      {npy(npyHeaderOf("<i3", false, 1), make([]byte, 3)), "labels of <i3, want integers"},
-		"large":      {npy(npyHeaderOf("<u8", false, 2), append(make([]byte, 8), 0, 0, 0, 128, 0, 0, 0, 0)), "label 1 is 2147483648, want one that fits int32"},
-		"small":      {npy(npyHeaderOf(">i8", false, 1), []byte{255, 255, 255, 255, 127, 255, 255, 255}), "label 0 is -2147483649, want one that fits int32"},
-		"few":        {npy(npyHeaderOf("|u1", false, 4), make([]byte, 4)), "4 labels, want 5, one for each image of testdata/nhw_u1.npy"},
+		"float":      {npyFile(npyHeaderOf("<f4", false, 5), make([]byte, 20)), "labels of <f4, want integers: in NumPy, save labels.astype(numpy.int64)"},
+		"width":      {npyFile(npyHeaderOf("<i3", false, 1), make([]byte, 3)), "labels of <i3, want integers"},
+		"large":      {npyFile(npyHeaderOf("<u8", false, 2), append(make([]byte, 8), 0, 0, 0, 128, 0, 0, 0, 0)), "label 1 is 2147483648, want one that fits int32"},
+		"small":      {npyFile(npyHeaderOf(">i8", false, 1), []byte{255, 255, 255, 255, 127, 255, 255, 255}), "label 0 is -2147483649, want one that fits int32"},
+		"few":        {npyFile(npyHeaderOf("|u1", false, 4), make([]byte, 4)), "4 labels, want 5, one for each image of testdata/nhw_u1.npy"},
 	} {
 		t.Run("labels "+name, func(t *testing.T) {
 			path := filepath.Join("testdata", name+".npy")
@@ -222,8 +224,8 @@ func TestReadNPYErrors(t *testing.T) {
 // Negative labels are read as they are, for Check to name.
 func TestNegativeLabels(t *testing.T) {
 	for width, descr := range map[int]string{1: "|i1", 2: "<i2", 4: "<i4", 8: "<i8"} {
-		file := npy(npyHeaderOf(descr, false, 1), bytes.Repeat([]byte{255}, width))
-		a, err := readNPY(bytes.NewReader(file), int64(len(file)), false)
+		file := npyFile(npyHeaderOf(descr, false, 1), bytes.Repeat([]byte{255}, width))
+		a, err := readNPY(bytes.NewReader(file), int64(len(file)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -241,13 +243,13 @@ func TestNPYHeaders(t *testing.T) {
 		"{'fortran_order':False,'shape':(2,3,4,),'descr':'|u1'}   \n",
 		" { 'descr' : '|u1' , 'shape' : ( 2 , 3 , 4 ) , 'fortran_order' : False , } ",
 	} {
-		file := npy(header, []byte("abcdefghijklmnopqrstuvwx"))
-		a, err := readNPY(bytes.NewReader(file), int64(len(file)), false)
+		file := npyFile(header, []byte("abcdefghijklmnopqrstuvwx"))
+		a, err := readNPY(bytes.NewReader(file), int64(len(file)))
 		if err != nil {
 			t.Errorf("%s: %v", header, err)
 			continue
 		}
-		if d := cmp.Diff([]int{2, 3, 4}, a.shape); d != "" {
+		if d := cmp.Diff([]int{2, 3, 4}, a.Shape); d != "" {
 			t.Errorf("%s: shape (-want +got):\n%s", header, d)
 		}
 	}
@@ -294,8 +296,8 @@ func TestLoadNPZ(t *testing.T) {
 }
 
 func TestLoadNPZErrors(t *testing.T) {
-	x := npy(npyHeaderOf("|u1", false, 2, 3, 4), []byte("abcdefghijklmnopqrstuvwx"))
-	y := npy(npyHeaderOf("|u1", false, 2), []byte{1, 2})
+	x := npyFile(npyHeaderOf("|u1", false, 2, 3, 4), []byte("abcdefghijklmnopqrstuvwx"))
+	y := npyFile(npyHeaderOf("|u1", false, 2), []byte{1, 2})
 	pair := npz(t, entry{"x.npy", x, zip.Store}, entry{"y.npy", y, zip.Store})
 	var many []entry
 	for i := range 9 {
@@ -314,11 +316,11 @@ func TestLoadNPZErrors(t *testing.T) {
 		{"no split", "train", pair, `arrays ["x" "y"], want x_train and y_train, or train_images and train_labels`},
 		{"not arrays", "test", npz(t, entry{"x", x, zip.Store}, entry{"y", y, zip.Store}), "arrays [], want"},
 		{"twice", "test", npz(t, entry{"x.npy", x, zip.Store}, entry{"x.npy", x, zip.Store}, entry{"y.npy", y, zip.Store}), `"x.npy" is there twice`},
-		{"counts", "test", npz(t, entry{"x.npy", x, zip.Store}, entry{"y.npy", npy(npyHeaderOf("|u1", false, 3), make([]byte, 3)), zip.Store}), "y.npy: 3 labels, want 2, one for each image of x.npy"},
+		{"counts", "test", npz(t, entry{"x.npy", x, zip.Store}, entry{"y.npy", npyFile(npyHeaderOf("|u1", false, 3), make([]byte, 3)), zip.Store}), "y.npy: 3 labels, want 2, one for each image of x.npy"},
 		{"swapped", "test", npz(t, entry{"x.npy", y, zip.Store}, entry{"y.npy", x, zip.Store}), "x.npy: images are [2], want [N, H, W]"},
 		{"bad labels", "test", npz(t, entry{"x.npy", x, zip.Store}, entry{"y.npy", x, zip.Store}), "y.npy: labels are [2 3 4]"},
 		{"array cut", "test", npz(t, entry{"x.npy", x[:len(x)-1], zip.Store}, entry{"y.npy", y, zip.Store}), "x.npy: truncated: 23 bytes after the header"},
-		{"array long", "test", npz(t, entry{"x.npy", append(bytes.Clone(x), 0), zip.Deflate}, entry{"y.npy", y, zip.Store}), "x.npy: oversized: more than 24 bytes"},
+		{"array long", "test", npz(t, entry{"x.npy", append(bytes.Clone(x), 0), zip.Deflate}, entry{"y.npy", y, zip.Store}), "x.npy: oversized, at least: 25 bytes"},
 		{"not NPY", "test", npz(t, entry{"x.npy", []byte("hello, world"), zip.Store}, entry{"y.npy", y, zip.Store}), `x.npy: starts with "hello,", want "\x93NUMPY"`},
 		{"corrupt", "test", bytes.Replace(pair, []byte("abcdef"), []byte("abcdeF"), 1), "x.npy: zip: checksum error"},
 		{"cut", "test", pair[:len(pair)-30], "not a zip archive"},
@@ -334,9 +336,9 @@ func TestLoadNPZErrors(t *testing.T) {
 // A small archive must not take much memory, whatever it claims.
 func TestNPZMemory(t *testing.T) {
 	const mib = 1 << 20
-	y := entry{"y.npy", npy(npyHeaderOf("|u1", false, 1), []byte{1}), zip.Store}
+	y := entry{"y.npy", npyFile(npyHeaderOf("|u1", false, 1), []byte{1}), zip.Store}
 	array := func(declared, held int) []byte {
-		return npz(t, entry{"x.npy", npy(npyHeaderOf("|u1", false, 1, 1, declared), make([]byte, held)), zip.Deflate}, y)
+		return npz(t, entry{"x.npy", npyFile(npyHeaderOf("|u1", false, 1, 1, declared), make([]byte, held)), zip.Deflate}, y)
 	}
 	// An archive may say that x.npy is as large as it likes: both places of the
 	// uncompressed size, a directory's entry and what follows the data, say so.
@@ -350,9 +352,9 @@ func TestNPZMemory(t *testing.T) {
 		want string // "": read
 	}{
 		{"bomb behind the array", array(1000, 64*mib), mib, "oversized"},
-		{"claim that deflate cannot hold", array(200*mib, 64<<10), mib, "compressed bytes can hold no more"},
-		{"claim in every header", lies, mib, "compressed bytes can hold no more"},
-		{"bomb", array(100*mib, 100*mib), mib, "as in a bomb"},
+		{"claim that deflate cannot hold", array(200*mib, 64<<10), mib, "stored ones"},
+		{"claim in every header", lies, mib, "stored ones"},
+		{"bomb", array(100*mib, 100*mib), mib, "stored ones"},
 		{"claim with nothing behind it", array(1<<16, 100), mib, "truncated"},
 		{"honest, compressed a thousandfold", array(32*mib, 32*mib), 3 * 32 * mib, ""},
 	} {

@@ -111,7 +111,7 @@ func readEntry(f *zip.File, size int64) (*array, error) {
 	defer r.Close()
 	// The archive says what it likes of an entry, but backs no more than itself.
 	stored := int64(min(f.CompressedSize64, uint64(size)))
-	a, err := readNPY(r, stored, true)
+	a, err := readNPY(r, stored)
 	if err != nil {
 		return nil, err
 	}

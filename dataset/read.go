@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 
+	"advsweep/internal/npy"
 	"advsweep/internal/regular"
 
 	"gorgonia.org/tensor"
@@ -66,11 +67,11 @@ func readFile(path string, rank int) (*array, File, error) {
 	defer f.Close()
 	hash := sha256.New()
 	r := bufio.NewReaderSize(io.TeeReader(f, hash), 64<<10)
-	start, _ := r.Peek(len(npyMagic)) // an error comes again
+	start, _ := r.Peek(len(npy.Magic)) // an error comes again
 	var a *array
 	switch {
-	case string(start) == npyMagic:
-		a, err = readNPY(r, size, false)
+	case string(start) == npy.Magic:
+		a, err = readNPY(r, size)
 	case strings.HasPrefix(string(start), zipMagic):
 		err = errors.New("a zip archive, want IDX or NPY: an NPZ file has its labels inside and is read as a whole")
 	default:
@@ -87,7 +88,7 @@ func readFile(path string, rank int) (*array, File, error) {
 
 // bytesOf returns the array that an IDX file holds.
 func bytesOf(t *tensor.Dense) *array {
-	return &array{npyHeader{kind: 'u', width: 1, shape: t.Shape(), descr: "|u1"}, t.Data().([]byte)}
+	return &array{&npy.Array{Kind: 'u', Width: 1, Shape: t.Shape(), Descr: "|u1", Data: t.Data().([]byte)}}
 }
 
 // Load returns the images and labels of a split, "test" or "train", of what is

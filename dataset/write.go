@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 
+	"advsweep/internal/npy"
+
 	"gorgonia.org/tensor"
 )
 
@@ -81,7 +83,7 @@ func (a Array) npyHeader() ([]byte, error) {
 	text := fmt.Sprintf("{'descr': '%s', 'fortran_order': False, 'shape': %s), }", descr, shape)
 	const before, align = 10, 64 // the header ends at a multiple of 64
 	text += strings.Repeat(" ", (align-(before+len(text)+1)%align)%align) + "\n"
-	head := append([]byte(npyMagic), 1, 0)
+	head := append([]byte(npy.Magic), 1, 0)
 	head = binary.LittleEndian.AppendUint16(head, uint16(len(text)))
 	return append(head, text...), nil
 }

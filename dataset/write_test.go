@@ -79,14 +79,14 @@ func TestWriteNPZAsNumPy(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a, err := readNPY(bytes.NewReader(want), int64(len(want)), false)
+		a, err := readNPY(bytes.NewReader(want), int64(len(want)))
 		if err != nil {
 			t.Fatal(err)
 		}
-		mine := Array{Name: "a", Shape: a.shape}
-		switch a.descr {
+		mine := Array{Name: "a", Shape: a.Shape}
+		switch a.Descr {
 		case "|u1":
-			mine.Data = a.data
+			mine.Data = a.Data
 		case "<i4":
 			labels, err := a.labels()
 			if err != nil {
@@ -124,7 +124,7 @@ func TestWriteNPZAsNumPy(t *testing.T) {
 		}
 		gotHead, gotData := head(got)
 		wantHead, wantData := head(want)
-		if gotHead != wantHead || !bytes.Equal(gotData, wantData) && a.descr != "<f8" {
+		if gotHead != wantHead || !bytes.Equal(gotData, wantData) && a.Descr != "<f8" {
 			t.Errorf("%s: header %q, want %q; data equal: %v", name, gotHead, wantHead, bytes.Equal(gotData, wantData))
 		}
 		if len(gotData) != len(wantData) {

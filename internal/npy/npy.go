@@ -18,7 +18,8 @@ import (
 	"strings"
 )
 
-const magic = "\x93NUMPY"
+// Magic is what NPY files start with.
+const Magic = "\x93NUMPY"
 
 // maxHeader is the longest header that is read, that of NumPy's own
 // max_header_size.
@@ -81,9 +82,9 @@ func readHeader(r io.Reader) (h Array, err error) {
 	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		return h, err
 	}
-	if n < 10 || string(start[:6]) != magic {
-		if n == 10 || !bytes.HasPrefix([]byte(magic), start[:min(n, 6)]) {
-			return h, fmt.Errorf("starts with %q, want %q of an NPY file", start[:min(n, 6)], magic)
+	if n < 10 || string(start[:6]) != Magic {
+		if n == 10 || !bytes.HasPrefix([]byte(Magic), start[:min(n, 6)]) {
+			return h, fmt.Errorf("starts with %q, want %q of an NPY file", start[:min(n, 6)], Magic)
 		}
 		return h, fmt.Errorf("truncated: header of %d bytes, want at least 10", n)
 	}
