@@ -594,6 +594,39 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// TestCheckWide: pixels far outside [0, 1] round by more, which is no step out of the ball, and a few images are no proof
+// that gradients are masked.
+func TestCheckWide(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 1))
+	set := randomSet(r, 6, 4, 4, 3)
+	pixels := make([]float32, 6*16)
+	for i := range pixels {
+		pixels[i] = 255 * r.Float32()
+	}
+	set.Images = tensor.New(tensor.WithShape(6, 4, 4), tensor.WithBacking(pixels))
+	m := ref.RandomModel(r, 1, 16, 3)
+	b := open[float32](t, m)
+	clean, err := pipeline.Sweep{Attacks: []attack.Attack{attack.FGSM()}, Eps: []float64{0}, Outcomes: true}.Run(t.Context(), b, set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, im := range clean.Images { // all are right
+		set.Labels[i] = im.Class
+	}
+	for _, norm := range []attack.Norm{attack.Linf, attack.L2} {
+		c := pipeline.Check{Eps: []float64{0.1}, Far: 255, Norm: norm, Steps: 20, Seed: 1}
+		found, _, err := c.Run(t.Context(), b, set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range found {
+			if f.Name == "ball" && f.Level != pipeline.Pass || f.Name == "better-than-noise" && f.Level != pipeline.Warn {
+				t.Errorf("%v: %s %s: %s", norm, f.Level, f.Name, f.Text)
+			}
+		}
+	}
+}
+
 // broken is a backend with a mistake: steps that are too long and leave the ball, or go down the gradient.
 type broken struct {
 	pipeline.Backend

@@ -167,10 +167,10 @@ func (c Check) ball(ctx context.Context, b Backend, set *dataset.Set, s Sweep) (
 				if a.Norm == attack.Linf && over > worst {
 					worst = over
 				}
-				if a.Norm == attack.Linf && !(over <= slack(at)) {
+				if a.Norm == attack.Linf && !(over <= slack(at, clean[i])) {
 					bad[set.First+row] = true
 				}
-				if !s.Bounds.None() && !(v >= s.Bounds.Lo-slack(1) && v <= s.Bounds.Hi+slack(1)) {
+				if !s.Bounds.None() && !(v >= s.Bounds.Lo-slack(1, s.Bounds.Lo) && v <= s.Bounds.Hi+slack(1, s.Bounds.Hi)) {
 					out = max(out, s.Bounds.Lo-v, v-s.Bounds.Hi)
 					bad[set.First+row] = true
 				}
@@ -182,7 +182,11 @@ func (c Check) ball(ctx context.Context, b Backend, set *dataset.Set, s Sweep) (
 				}
 				for k, v := range norms {
 					worst = max(worst, float64(v.L2)-at)
-					if !(float64(v.L2) <= at+slack(at)) {
+					top := 0.0
+					for _, pixel := range clean[(lo+k)*inputs:][:inputs] {
+						top = max(top, math.Abs(pixel))
+					}
+					if !(float64(v.L2) <= at+slack(at, top)) {
 						bad[set.First+lo+k] = true
 					}
 				}
@@ -201,8 +205,8 @@ func (c Check) ball(ctx context.Context, b Backend, set *dataset.Set, s Sweep) (
 }
 
 // slack is how far rounding may carry a pixel past a distance: it adds up over the steps, each of which rounds by 2^-24 of
-// numbers near 1.
-func slack(eps float64) float64 { return 1e-5 * (eps + 0.1) }
+// the pixel, or of numbers near 1 that it is made of.
+func slack(eps, pixel float64) float64 { return 1e-5 * (eps + 0.1*max(1, math.Abs(pixel))) }
 
 // cleanImages are the images that b holds [n·inputs].
 func cleanImages(ctx context.Context, b Backend, n, step, inputs int) ([]float64, error) {
@@ -298,10 +302,14 @@ func (j judgement) useful() Finding {
 		}
 	}
 	f.Text = fmt.Sprintf("at eps %.4g %d images withstand random signs and %d the attack", j.Result.Eps[at], j.Curves[noise].Correct[at], j.Curves[longer].Correct[at])
+	few := SignTest(j.Clean, 0) >= sure // even if the attack fooled all of them
 	if only := most; only > 0 && SignTest(only, 0) < sure {
 		f.Level = Pass
 	} else if j.Clean == 0 {
 		f.Level, f.Text = Warn, "no image is right as it is: there is nothing to attack"
+	} else if few {
+		f.Level = Warn
+		f.Text += fmt.Sprintf(": %d images that are right as they are are too few to tell", j.Clean)
 	} else {
 		f.Text += ": nowhere is the attack better than chance"
 	}
