@@ -186,8 +186,27 @@ func (f *flags) parseSweep(c *cobra.Command, attacks string) (s pipeline.Sweep, 
 			return s, usagef("--decay %v, want a finite number of at least 0", f.decay)
 		}
 	}
-	s.Attacks, err = attack.Parse(attacks, o)
-	return s, asUsage("attack", err)
+	if s.Attacks, err = attack.Parse(attacks, o); err != nil {
+		return s, asUsage("attack", err)
+	}
+	return s, measure(s.Attacks)
+}
+
+// measure gives worst the norm of the attacks that it is the worst of. It returns an error if they have not one norm: the same eps
+// would then be two balls.
+func measure(attacks []attack.Attack) error {
+	first := slices.IndexFunc(attacks, func(a attack.Attack) bool { return a.Kind != "worst" })
+	at := slices.IndexFunc(attacks, func(a attack.Attack) bool { return a.Kind == "worst" })
+	if first < 0 || at < 0 {
+		return nil
+	}
+	for _, a := range attacks {
+		if one := attacks[first]; a.Kind != "worst" && a.Norm != one.Norm {
+			return usagef("--attack: worst of %s in %s and %s in %s: give both one norm or leave worst out", one.Name, one.Norm, a.Name, a.Norm)
+		}
+	}
+	attacks[at].Norm = attacks[first].Norm
+	return nil
 }
 
 // warnShort says on standard error which attacks cannot reach the edge of the ball.
@@ -252,11 +271,10 @@ func (f *flags) open(c *cobra.Command, checks ...func(*inputs) error) (*inputs, 
 	return in, nil
 }
 
-// named returns an error if a flag that names a file or a folder was given but empty, as a
-// script with an unset variable gives it: falling back to what is embedded would answer another
-// question than the one asked.
+// named returns an error if a flag was given but empty, as a script with an unset variable gives it: falling
+// back to what is embedded, or leaving out a gate, would answer another question than the one asked.
 func (f *flags) named(c *cobra.Command) error {
-	for _, name := range []string{"model", "layers", "images", "labels", "data", "out"} {
+	for _, name := range []string{"model", "layers", "images", "labels", "data", "split", "out", "shard", "save-images", "min-accuracy", "far", "norm", "loss", "step", "target"} {
 		if flag := c.Flags().Lookup(name); flag != nil && flag.Changed && flag.Value.String() == "" {
 			return usagef("--%s is empty", name)
 		}

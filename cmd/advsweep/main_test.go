@@ -453,6 +453,26 @@ func TestNeverOverwrites(t *testing.T) {
 	}
 }
 
+// TestWorstNorm: the curve of worst is in the norm of its attacks.
+func TestWorstNorm(t *testing.T) {
+	out := t.TempDir()
+	code, _, stderr := advsweep(t, "sweep", "--attack", "worst,bim:steps=1,fgsm", "--norm", "l2", "--eps", "0.5", "--n", "5", "--out", out)
+	if code != 0 {
+		t.Fatal(code, stderr)
+	}
+	if n := strings.Count(string(read(t, filepath.Join(out, "curve.csv"))), ",l2,"); n != 3 {
+		t.Errorf("%d rows in l2, want 3", n)
+	}
+}
+
+// TestEmptyGate: a gate whose variable a script did not set is no gate that is passed.
+func TestEmptyGate(t *testing.T) {
+	code, _, stderr := advsweep(t, "check", "--n", "5", "--min-accuracy", "")
+	if code != exitUsage || !strings.Contains(stderr, "--min-accuracy is empty") {
+		t.Errorf("exit code %d, %s", code, stderr)
+	}
+}
+
 // TestRefusals runs each mistake that a person might make: an exit code, one clear line, no panic.
 func TestRefusals(t *testing.T) {
 	dir := t.TempDir()
@@ -548,6 +568,9 @@ func TestRefusals(t *testing.T) {
 		{"sweep --out " + junk + "/below", exitError, "junk.bin"},
 		{"sweep --model= --n 5", exitUsage, "--model is empty"},
 		{"sweep --data= --n 5", exitUsage, "--data is empty"},
+		{"sweep --shard= --n 5", exitUsage, "--shard is empty"},
+		{"sweep --norm= --target 99 --n 5", exitUsage, "--norm is empty"},
+		{"sweep --attack fgsm,pgd:norm=l2,worst --n 5", exitUsage, "worst of fgsm in linf and pgd:norm=l2 in l2"},
 		{"sweep --split train", exitUsage, "--data"},
 		{"sweep --threads 1000000000000", exitUsage, "--threads"},
 		{"sweep --eps 1e39 --n 5", exitError, "finite in float32"},
