@@ -82,7 +82,8 @@ func ImagesCSV(r *pipeline.Result, precision string) []byte {
 func float32Text(v float32) string { return strconv.FormatFloat(float64(v), 'g', -1, 32) }
 
 // ClassesCSV writes for each attack and eps how many images of each true class are given it, with its 95 % interval, and
-// what they are taken for: "3:12;5:2" is 12 times class 3 and twice class 5, wrong ones only.
+// what they are taken for: "3:12;5:2" is 12 times class 3 and twice class 5, wrong ones only. The accuracy of a class without images is
+// empty, not 0.
 func ClassesCSV(r *pipeline.Result) []byte {
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
@@ -102,7 +103,11 @@ func ClassesCSV(r *pipeline.Result) []byte {
 					}
 				}
 				lo, hi := Wilson(row[class], n)
-				_ = w.Write([]string{c.Attack.Name, float(eps), strconv.Itoa(class), strconv.Itoa(n), strconv.Itoa(row[class]), float(ratio(row[class], n)),
+				accuracy := ""
+				if n > 0 {
+					accuracy = float(ratio(row[class], n))
+				}
+				_ = w.Write([]string{c.Attack.Name, float(eps), strconv.Itoa(class), strconv.Itoa(n), strconv.Itoa(row[class]), accuracy,
 					float(lo), float(hi), strings.Join(taken, ";")})
 			}
 		}
