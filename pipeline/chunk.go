@@ -335,6 +335,11 @@ func (s Sweep) Assemble(n, first, classes int, log Log) (*Result, error) {
 			}
 			for k := range images {
 				u := func(i int) uint32 { return binary.LittleEndian.Uint32(p[16*k+4*i:]) }
+				for j := range 3 {
+					if u(j) >= uint32(classes) {
+						return nil, fmt.Errorf("pipeline: chunk %d: class %d, want 0 to %d", i, int32(u(j)), classes-1)
+					}
+				}
 				res.Images[c.Lo+k] = Clean{int32(u(0)), int32(u(1)), int32(u(2)), math.Float32frombits(u(3))}
 			}
 		case Walk:
@@ -349,7 +354,11 @@ func (s Sweep) Assemble(n, first, classes int, log Log) (*Result, error) {
 			}
 			for k := range images {
 				for e := c.From; e < c.To; e++ {
-					res.Curves[c.Attack].Outcomes[(c.Lo+k)*E+e] = decodeOutcome(p)
+					o := decodeOutcome(p)
+					if o.Class < 0 || int(o.Class) >= classes || o.Rounded < -1 || int(o.Rounded) >= classes {
+						return nil, fmt.Errorf("pipeline: chunk %d: classes %d and %d, want 0 to %d", i, o.Class, o.Rounded, classes-1)
+					}
+					res.Curves[c.Attack].Outcomes[(c.Lo+k)*E+e] = o
 					p = p[outcomeBytes:]
 				}
 			}

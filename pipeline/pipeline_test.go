@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -29,6 +30,30 @@ func randomSet(r *rand.Rand, n, h, w, classes int) *dataset.Set {
 		labels[i] = int32(r.IntN(classes))
 	}
 	return &dataset.Set{Images: tensor.New(tensor.WithShape(n, h, w), tensor.WithBacking(pixels)), Labels: labels}
+}
+
+// TestAssembleClasses: a log that names classes which the model has not, as only a forged one can, is an error and no panic of what
+// counts them.
+func TestAssembleClasses(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 1))
+	set := randomSet(r, 2, 2, 2, 3)
+	s := pipeline.Sweep{Attacks: []attack.Attack{attack.FGSM()}, Eps: []float64{0.1}, Outcomes: true, Rounded: true}
+	log := pipeline.Memory{}
+	if err := s.Work(t.Context(), open[float32](t, ref.RandomModel(r, 1, 4, 3)), set, log, pipeline.Shard{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Assemble(2, 0, 3, log); err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range [][2]int{{0, 0}, {0, 4}, {0, 8}, {1, 0}, {1, 4}} { // chunk, byte
+		was := log[at[0]]
+		log[at[0]] = slices.Clone(was)
+		log[at[0]][at[1]] = 3
+		if _, err := s.Assemble(2, 0, 3, log); err == nil || !strings.Contains(err.Error(), "class") {
+			t.Errorf("chunk %d, byte %d: %v, want an error", at[0], at[1], err)
+		}
+		log[at[0]] = was
+	}
 }
 
 // TestRows compares results over batches of all sizes, one eps at a time included.
