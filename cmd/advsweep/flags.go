@@ -259,6 +259,9 @@ func (f *flags) open(c *cobra.Command, checks ...func(*inputs) error) (*inputs, 
 	if err := in.set.Check(in.model.Outputs()); err != nil {
 		return nil, err
 	}
+	if lo, hi := pixelRange(in.set); lo < 0 || hi > 1 {
+		fmt.Fprintf(c.ErrOrStderr(), "advsweep: pixels of %s reach from %.4g to %.4g, beyond [0, 1]: eps and bounds are in their units, and there are no 8-bit pixels\n", in.set.Source.Images.Name, lo, hi)
+	}
 	for _, check := range checks {
 		if err := check(in); err != nil {
 			return nil, err
@@ -269,6 +272,17 @@ func (f *flags) open(c *cobra.Command, checks ...func(*inputs) error) (*inputs, 
 	}
 	in.load = time.Since(start)
 	return in, nil
+}
+
+// pixelRange returns the least and the largest pixel of set as a backend sees it: bytes are in [0, 1].
+func pixelRange(set *dataset.Set) (lo, hi float64) {
+	switch x := set.Images.Data().(type) {
+	case []float32:
+		return float64(slices.Min(x)), float64(slices.Max(x))
+	case []float64:
+		return slices.Min(x), slices.Max(x)
+	}
+	return 0, 1
 }
 
 // named returns an error if a flag was given but empty, as a script with an unset variable gives it: falling

@@ -465,6 +465,38 @@ func TestWorstNorm(t *testing.T) {
 	}
 }
 
+// TestBeyondPixels: of images whose pixels are not in [0, 1] the user is told, and no count of 8-bit pixels is made up.
+func TestBeyondPixels(t *testing.T) {
+	dir := t.TempDir()
+	set, err := dataset.MNIST1000()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for scale, want := range map[float32]bool{1: false, 255: true} {
+		pixels := make([]float32, 4*784)
+		for i, v := range set.Images.Data().([]uint8)[:len(pixels)] {
+			pixels[i] = float32(v) / 255 * scale
+		}
+		var npz bytes.Buffer
+		err := dataset.WriteNPZ(&npz, dataset.Array{Name: "images", Shape: []int{4, 28, 28}, Data: pixels}, dataset.Array{Name: "labels", Shape: []int{4}, Data: set.Labels[:4]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		file, out := filepath.Join(dir, "four.npz"), filepath.Join(dir, fmt.Sprint(want))
+		if err := os.WriteFile(file, npz.Bytes(), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		code, _, stderr := advsweep(t, "sweep", "--data", file, "--eps", "0.1", "--exact=false", "--out", out)
+		if told := strings.Contains(stderr, "beyond [0, 1]"); code != 0 || told != want {
+			t.Errorf("scale %v: exit code %d, %s", scale, code, stderr)
+		}
+		rounded := strings.Split(strings.Split(string(read(t, filepath.Join(out, "curve.csv"))), "\n")[1], ",")[17]
+		if (rounded == "") != want {
+			t.Errorf("scale %v: rounded_correct %q", scale, rounded)
+		}
+	}
+}
+
 // TestEmptyGate: a gate whose variable a script did not set is no gate that is passed.
 func TestEmptyGate(t *testing.T) {
 	code, _, stderr := advsweep(t, "check", "--n", "5", "--min-accuracy", "")

@@ -91,7 +91,8 @@ func (f *flags) sweep(c *cobra.Command, part, save string) error {
 	}
 	defer in.backend.Close()
 	s.Exact = s.Exact && f.follows(c, in)
-	s.Outcomes, s.Rounded = true, f.rounded
+	lo, hi := pixelRange(in.set)
+	s.Outcomes, s.Rounded = true, f.rounded && lo >= 0 && hi <= 1 // else levels of 1/255 are not those of the images
 	folder, err := f.openSweepFolder(in.manifest(s, f.seed), saves, dataset.HasPNG(in.set.Images.Shape()))
 	if err != nil {
 		return err
