@@ -274,9 +274,11 @@ func (f *flags) open(c *cobra.Command, checks ...func(*inputs) error) (*inputs, 
 	return in, nil
 }
 
-// pixelRange returns the least and the largest pixel of set as a backend sees it: bytes are in [0, 1].
+// pixelRange returns the least and the largest pixel of set as a backend sees it: bytes are v/255.
 func pixelRange(set *dataset.Set) (lo, hi float64) {
 	switch x := set.Images.Data().(type) {
+	case []uint8:
+		return float64(slices.Min(x)) / 255, float64(slices.Max(x)) / 255
 	case []float32:
 		return float64(slices.Min(x)), float64(slices.Max(x))
 	case []float64:

@@ -497,6 +497,18 @@ func TestBeyondPixels(t *testing.T) {
 	}
 }
 
+// TestRightAfterWrong: a run that bounds make impossible does not bar its folder to the right one.
+func TestRightAfterWrong(t *testing.T) {
+	out := t.TempDir()
+	args := []string{"sweep", "--n", "3", "--eps", "0.1", "--attack", "bim:steps=1", "--out", out, "--bounds"}
+	if code, _, stderr := advsweep(t, append(args, "0.2,0.3")...); code != exitError || !strings.Contains(stderr, "outside the bounds 0.2,0.3") {
+		t.Errorf("exit code %d, %s", code, stderr)
+	}
+	if code, _, stderr := advsweep(t, append(args, "0,1")...); code != 0 {
+		t.Errorf("exit code %d, %s", code, stderr)
+	}
+}
+
 // TestEmptyGate: a gate whose variable a script did not set is no gate that is passed.
 func TestEmptyGate(t *testing.T) {
 	code, _, stderr := advsweep(t, "check", "--n", "5", "--min-accuracy", "")

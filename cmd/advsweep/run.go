@@ -77,7 +77,7 @@ func parseShard(text string) (pipeline.Shard, error) {
 }
 
 // openLog opens the log of the run that manifest fixes in dir. The log of another run that is finished gives way, as its
-// other files do; one that is not would lose what it has, so it is an error.
+// other files do; one that is not would lose what it has, if it has anything, so it is an error.
 func openLog(dir string, manifest []byte, chunks int) (*chunklog.Log, error) {
 	log, err := chunklog.Open(dir, manifest, chunks)
 	var other *chunklog.OtherRunError
@@ -93,7 +93,7 @@ func openLog(dir string, manifest []byte, chunks int) (*chunklog.Log, error) {
 		if failed := old.Close(); failed != nil {
 			return nil, failed
 		}
-		if done < total {
+		if done > 0 && done < total {
 			return nil, fmt.Errorf("%w; that run has %d of %d chunks: finish it with 'advsweep resume %s', or choose another --out", err, done, total, dir)
 		}
 	}
