@@ -141,7 +141,7 @@ func UniformNoise(seed uint64) Attack {
 	return Attack{Name: "uniform", Kind: "uniform", Steps: 1, Direction: Uniform, Seed: seed}
 }
 
-// Worst stands for the worst of the other attacks of a sweep, image by image.
+// Worst stands for the worst of the other attacks of a sweep, controls left out, image by image.
 func Worst() Attack { return Attack{Name: "worst", Kind: "worst", Steps: 1} }
 
 // Names lists what a list of attacks may hold.
@@ -242,8 +242,8 @@ func Parse(list string, o Options) ([]Attack, error) {
 		}
 		out = append(out, a)
 	}
-	if seen["worst"] && len(out) == 1 {
-		return nil, fmt.Errorf("attack: worst of nothing in %q", list)
+	if seen["worst"] && !slices.ContainsFunc(out, func(a Attack) bool { return a.Kind != "worst" && !a.Control() }) {
+		return nil, fmt.Errorf("attack: worst of nothing in %q: name the attacks that it is the worst of, which controls are not", list)
 	}
 	return out, nil
 }
@@ -266,7 +266,11 @@ func parseItem(item string, o Options) (Attack, error) {
 	for _, p := range parts[1:] {
 		key, value, _ := strings.Cut(p, "=")
 		if !slices.Contains(strings.Fields(keys), key) {
-			return Attack{}, fmt.Errorf("attack: %s: unknown option %q, want one of %s", kind, key, strings.Join(strings.Fields(keys), ", "))
+			want := "none"
+			if keys != "" {
+				want = "one of " + strings.Join(strings.Fields(keys), ", ")
+			}
+			return Attack{}, fmt.Errorf("attack: %s: unknown option %q, want %s", kind, key, want)
 		}
 		if err := o.set(key, value); err != nil {
 			return Attack{}, fmt.Errorf("%w (in %q)", err, item)
@@ -390,7 +394,7 @@ func (a Attack) Validate() error {
 // FitsClasses returns an error unless the attack can be run on a model with so many classes.
 func (a Attack) FitsClasses(classes int) error {
 	if n := a.Loss.MinClasses(a.Target != Untargeted); classes < n {
-		return fmt.Errorf("attack: %s: loss %v needs %d classes, the model has %d", a.Name, a.Loss, n, classes)
+		return fmt.Errorf("attack: %s: loss %v needs %d classes, the model has %d: leave it out, as in pgd,apgd-ce,worst", a.Name, a.Loss, n, classes)
 	}
 	if a.Target > 0 && int(a.Target)-1 >= classes {
 		return fmt.Errorf("attack: %s: target %v, but the model has classes 0 to %d", a.Name, a.Target, classes-1)

@@ -56,7 +56,7 @@ func (u *UniformDraw) word(i int) uint32 {
 func (u *UniformDraw) Linf(i int) float64 { return float64(u.word(i)>>8)*0x1p-23 - 1 }
 
 // L2 writes v [I], the sum of four random bytes less 510 for each pixel, which is near normal, and returns the factor
-// that makes it a point of the ball: u/√Σv², u uniform as of Linf from word 0 of the last block. The factor is 0 if all of v is.
+// that makes it a point of the ball at a radius that is uniform: u/√Σv², u uniform as of Linf from word 0 of the last block. The factor is 0 if all of v is.
 func (u *UniformDraw) L2(v []int32) float64 {
 	n := int64(0)
 	for i := range v {

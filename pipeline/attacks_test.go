@@ -401,6 +401,9 @@ func apgd(m *model.Model, x0 []float64, label int, loss attack.Loss, norm attack
 // TestStrength: on the embedded model, within bounds, more steps fool at least as many images, the strongest are the strongest, controls
 // are weaker than all, and worst is at least as good as each.
 func TestStrength(t *testing.T) {
+	if testing.Short() {
+		t.Skip("attacks 100 images in many ways")
+	}
 	m, all := embedded(t)
 	set, err := all.Slice(0, 100)
 	if err != nil {
@@ -539,6 +542,9 @@ func masked(t *testing.T, m *model.Model, soft bool) *model.Model {
 
 // TestCheck: a sound model passes, and models that hide their gradients fail, by name.
 func TestCheck(t *testing.T) {
+	if testing.Short() {
+		t.Skip("attacks 100 images in many ways")
+	}
 	m, all := embedded(t)
 	set, err := all.Slice(0, 60)
 	if err != nil {

@@ -382,14 +382,14 @@ func (s Sweep) Assemble(n, first, classes int, log Log) (*Result, error) {
 	return res, nil
 }
 
-// worst fills c with what the attacks before and after it found: of each image at each eps the first that fools the model or, if
+// worst fills c with what the other attacks found, controls left out: of each image at each eps the first that fools the model or, if
 // none does, the smallest margin.
 func (r *Result) worst(c *Curve) {
 	for k := range c.Outcomes {
 		label := r.Images[k/len(r.Eps)].Label
 		first := true
 		for i := range r.Curves {
-			if r.Curves[i].Attack.Kind == worstKind {
+			if a := r.Curves[i].Attack; a.Kind == worstKind || a.Control() {
 				continue
 			}
 			o := r.Curves[i].Outcomes[k]

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"advsweep/attack"
 	"advsweep/dataset"
@@ -102,6 +103,7 @@ func (r *run) craft(ctx context.Context, lo, hi int, x []float32, levels []uint8
 // WorstCrafted takes of each image, with its label in labels [N], the first of all that fools the model or, if none does, the one
 // with the smallest margin, as attack.Worst counts. All are of the same images and eps.
 func WorstCrafted(all []*Crafted, labels []int32) *Crafted {
+	all = slices.DeleteFunc(slices.Clone(all), func(c *Crafted) bool { return c.Attack.Control() })
 	n := len(labels)
 	worst := &Crafted{Attack: attack.Worst(), Eps: all[0].Eps, Outcomes: make([]Outcome, n)}
 	first := all[0].Images.Data().([]float32)

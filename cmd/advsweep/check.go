@@ -169,7 +169,11 @@ func (f *flags) printFindings(w *bytes.Buffer, in *inputs, q pipeline.Check, fou
 		enc.SetEscapeHTML(false)
 		enc.SetIndent("", "  ")
 		meta := in.meta(in.set, f.seed)
-		return enc.Encode(map[string]any{"run": meta, "eps": q.Eps, "far": q.Far, "bounds": q.Bounds.String(), "norm": q.Norm.String(), "steps": q.Steps, "findings": list})
+		gates := [][2]float64{} // accuracy and eps
+		for _, g := range q.Gates {
+			gates = append(gates, [2]float64{g.Accuracy, g.Eps})
+		}
+		return enc.Encode(map[string]any{"run": meta, "eps": q.Eps, "far": q.Far, "bounds": q.Bounds.String(), "norm": q.Norm.String(), "steps": q.Steps, "gates": gates, "findings": list})
 	case "csv":
 		rows := csv.NewWriter(w)
 		_ = rows.Write([]string{"level", "name", "text", "images"})

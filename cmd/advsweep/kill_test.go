@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -223,13 +222,8 @@ func TestFolders(t *testing.T) {
 		t.Error("another run leaves the manifest as it is")
 	}
 
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
 	unfinished := t.TempDir()
-	var out, errs bytes.Buffer
-	if code := run(ctx, append(slices.Clone(args), "--out", unfinished), &out, &errs); code != exitError {
-		t.Errorf("interrupted: exit code %d", code)
-	}
+	do(t, append(args, "--out", unfinished, "--shard", "1/2")...)
 	code, _, stderr = advsweep(t, append(args, "--out", unfinished, "--eps", "0,0.2")...)
 	if code != exitError || !strings.Contains(stderr, "eps") || !strings.Contains(stderr, "advsweep resume") {
 		t.Errorf("another run where one is unfinished: exit code %d, %q", code, stderr)

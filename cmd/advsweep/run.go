@@ -94,7 +94,7 @@ func openLog(dir string, manifest []byte, chunks int) (*chunklog.Log, error) {
 			return nil, failed
 		}
 		if done > 0 && done < total {
-			return nil, fmt.Errorf("%w; that run has %d of %d chunks: finish it with 'advsweep resume %s', or choose another --out", err, done, total, dir)
+			return nil, fmt.Errorf("%w; that run has %d of %d chunks: finish it with 'advsweep resume %s' (in the environment in which it was started), delete the folder, or choose another --out", err, done, total, dir)
 		}
 	}
 	if err := chunklog.Remove(dir); err != nil {
