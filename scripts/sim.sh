@@ -67,7 +67,7 @@ test)
 	start gpu gpu -- "$@"
 	start gpu,reversed gpu CUSIM_ORDER=rev -- -test.short "$@"
 	start gpu,shuffled,3-devices gpu CUSIM_ORDER=1 CUSIM_DEVICES=3 -- -test.short "$@"
-	start advsweep cmd/advsweep -- "$@"
+	start advsweep cmd/advsweep -- "-test.run=CUDA|Devices" "$@" # the others take any backend, and this one is slow
 	start cudrv gpu/cudrv -- "$@"
 	start cusim internal/cusim -- "$@"
 	;;
