@@ -64,7 +64,7 @@ export ADVSWEEP_LIBCUDA=${CUSIM_LIB:-$root/build/cusim/$kind.so}
 case $kind in
 test)
 	export ADVSWEEP_LIBCUDA=${CUSIM_LIB:-$root/build/cusim/plain.so}
-	start gpu gpu -- "$@"
+	start gpu gpu -- ${SIM_SHORT:+-test.short} "$@" # SIM_SHORT=1: as CI does, in a third of the time
 	start gpu,reversed gpu CUSIM_ORDER=rev -- -test.short "$@"
 	start gpu,shuffled,3-devices gpu CUSIM_ORDER=1 CUSIM_DEVICES=3 -- -test.short "$@"
 	start advsweep cmd/advsweep -- "-test.run=CUDA|Devices" "$@" # the others take any backend, and this one is slow
