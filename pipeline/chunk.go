@@ -393,8 +393,7 @@ func (r *Result) worst(c *Curve) {
 				continue
 			}
 			o := r.Curves[i].Outcomes[k]
-			switch was := c.Outcomes[k]; {
-			case first || worse(o, was, label):
+			if first || worse(o, c.Outcomes[k], label) {
 				c.Outcomes[k] = o
 			}
 			first = false

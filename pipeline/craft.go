@@ -112,7 +112,7 @@ func WorstCrafted(all []*Crafted, labels []int32) *Crafted {
 	for i, label := range labels {
 		from := all[0]
 		for _, c := range all[1:] {
-			if o, was := c.Outcomes[i], from.Outcomes[i]; was.Class == label && (o.Class != label || o.Margin < was.Margin) {
+			if worse(c.Outcomes[i], from.Outcomes[i], label) {
 				from = c
 			}
 		}

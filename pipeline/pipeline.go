@@ -249,21 +249,14 @@ type run struct {
 func (r *run) curve(ctx context.Context, a attack.Attack, eps []float64) (Curve, error) {
 	c := Curve{Attack: a, Correct: make([]int, len(eps)), ZeroGradient: make([]int, len(eps))}
 	stuck := make([]bool, len(r.labels))
-	if r.rows == 0 {
-		r.rows = r.b.MaxRows()
-		if r.Rows > 0 {
-			r.rows = min(r.rows, r.Rows)
-		}
-	}
+	r.limit()
 	for lo, from := 0, 0; lo < len(r.labels); {
 		hi, to := min(lo+max(1, r.rows/len(eps)), len(r.labels)), min(from+r.rows, len(eps))
 		if from > 0 { // the rest of one image
 			hi = lo + 1
 		}
 		err := r.batch(ctx, a, lo, hi, eps, from, to, c, stuck)
-		var short outOfMemory
-		if rows := (hi - lo) * (to - from); rows > 1 && errors.As(err, &short) && short.OutOfMemory() {
-			r.rows = rows / 2 // from here on; nothing of this batch has been counted
+		if r.halve(err, (hi-lo)*(to-from)) { // nothing of this batch has been counted
 			continue
 		}
 		if err != nil {

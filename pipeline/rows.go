@@ -275,11 +275,8 @@ func (r *rows) outcomes(ctx context.Context, rounded bool) ([]Outcome, error) {
 func (r *rows) pick(i, e int, out []Outcome) int {
 	first := (i*r.E + e) * r.R
 	best := first
-	for k := first; k < first+r.R; k++ {
-		if int(out[k].Class) != r.label(k) {
-			return k
-		}
-		if out[k].Margin < out[best].Margin {
+	for k := first + 1; k < first+r.R; k++ {
+		if worse(out[k], out[best], int32(r.label(k))) {
 			best = k
 		}
 	}
