@@ -83,23 +83,28 @@ func (m Memory) Get(i int) ([]byte, error) { return m[i], nil }
 // Append keeps payload.
 func (m Memory) Append(i int, payload []byte) error { m[i] = payload; return nil }
 
+// A Part is some of the chunks of a plan.
+type Part interface {
+	Has(i int) bool // whether chunk i belongs to it
+}
+
 // A Shard is part Index of Count of a plan, Index from 0: every Count-th chunk. The zero value is all of it.
 type Shard struct{ Index, Count int }
 
 // Has reports whether chunk i belongs to the shard.
 func (s Shard) Has(i int) bool { return s.Count <= 1 || i%s.Count == s.Index }
 
-// Work does the chunks of the shard that log does not have, and appends what they find to it. When ctx ends it stops soon, with the
+// Work does the chunks of part that log does not have, and appends what they find to it. When ctx ends it stops soon, with the
 // chunk in hand lost; what is in log stays. Sweep.Rows and Progress are as for Run.
-func (s Sweep) Work(ctx context.Context, b Backend, set *dataset.Set, log Log, shard Shard) error {
-	return s.WorkUntil(ctx, nil, b, set, log, shard)
+func (s Sweep) Work(ctx context.Context, b Backend, set *dataset.Set, log Log, part Part) error {
+	return s.WorkUntil(ctx, nil, b, set, log, part)
 }
 
 // ErrStopped is returned by WorkUntil if it was asked to stop before all was done.
 var ErrStopped = errors.New("pipeline: stopped before all chunks were done")
 
 // WorkUntil is Work that also returns, with ErrStopped, after the chunk in hand once stop is closed.
-func (s Sweep) WorkUntil(ctx context.Context, stop <-chan struct{}, b Backend, set *dataset.Set, log Log, shard Shard) error {
+func (s Sweep) WorkUntil(ctx context.Context, stop <-chan struct{}, b Backend, set *dataset.Set, log Log, part Part) error {
 	if err := s.Validate(b, set); err != nil {
 		return err
 	}
@@ -107,7 +112,7 @@ func (s Sweep) WorkUntil(ctx context.Context, stop <-chan struct{}, b Backend, s
 	r := run{Sweep: s, b: b, labels: set.Labels, first: set.First}
 	var todo []int
 	for i, c := range plan {
-		if !shard.Has(i) {
+		if !part.Has(i) {
 			continue
 		}
 		r.total += s.units(c)
