@@ -58,7 +58,7 @@ func (in *inputs) manifest(s pipeline.Sweep, seed uint64) report.Manifest {
 	meta.Device = ""
 	return report.Manifest{
 		Meta: meta, Arithmetic: arithmetic, Layers: in.model.String(), Shape: shape, Classes: in.model.Outputs(), ClassNames: in.set.Classes,
-		Attacks: s.Attacks, Eps: s.Eps, Bounds: s.Bounds.String(), Exact: s.Exact, Rounded: s.Rounded,
+		Attacks: s.Attacks, Eps: s.Eps, Bounds: s.Bounds.String(), Exact: s.Exact, Rounded: s.Rounded, Work: s.ChunkWork,
 	}
 }
 

@@ -97,6 +97,7 @@ func (f *flags) sweep(c *cobra.Command, part, save string) error {
 		return fmt.Errorf("pixels of %s reach from %.4g to %.4g, outside the bounds %s", in.set.Source.Images.Name, lo, hi, b)
 	}
 	s.Outcomes, s.Rounded = true, f.rounded && lo >= 0 && hi <= 1 // else levels of 1/255 are not those of the images
+	s.ChunkWork = pipeline.ChunkWork(in.model.MACs())
 	folder, err := f.openSweepFolder(in.manifest(s, f.seed), saves, dataset.HasPNG(in.set.Images.Shape()))
 	if err != nil {
 		return err
