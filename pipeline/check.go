@@ -141,7 +141,7 @@ func (c Check) ball(ctx context.Context, b Backend, set *dataset.Set, s Sweep) (
 	worst, out := 0.0, 0.0
 	at := s.Eps[len(s.Eps)/2]
 	n := set.N()
-	step := max(1, min(n, r.rows, chunkWork/4))
+	step := max(1, min(n, r.rows, defaultWork/4))
 	clean, err := cleanImages(ctx, b, n, step, inputs)
 	if err != nil {
 		return Finding{}, err

@@ -31,32 +31,54 @@ const (
 	Strike             // the attack
 )
 
-// chunkWork bounds a chunk in rows times passes up and down the network: a second or so for a small model on a laptop. It is part of
-// a run's manifest by the version of the program.
-const chunkWork = 1 << 16
+// A chunk of defaultWork rows times passes up and down the network takes a second or so for a small model on a laptop. One of chunkMACs
+// multiply-adds does, or takes a few where the model is convolutional. Both are part of a run's manifest by the version of the program.
+const (
+	defaultWork = 1 << 16
+	chunkMACs   = 1 << 38
+)
 
-// Plan lists the chunks of a sweep over n images, in the order in which they are worked on.
+// chunkRows is how many rows a chunk has at least, where there are as many: with fewer the threads of a CPU, which share a batch by its
+// rows, have nothing to do, and a GPU little.
+const chunkRows = 8
+
+// ChunkWork returns a Sweep's ChunkWork for a model of so many multiply-adds, see model.Model.MACs: 0, the default, up to 4 million, which
+// the embedded models are below, and less for larger models, at least 1, so that a chunk takes a few seconds on a laptop.
+func ChunkWork(macs int64) int {
+	if macs <= chunkMACs/defaultWork {
+		return 0
+	}
+	return int(max(1, chunkMACs/macs))
+}
+
+// Plan lists the chunks of a sweep over n images, in the order in which they are worked on. Each has at most ChunkWork rows times passes,
+// or eight rows if that is more.
 func (s Sweep) Plan(n int) []Chunk {
+	work := s.ChunkWork
+	if work <= 0 {
+		work = defaultWork
+	}
 	var plan []Chunk
 	add := func(kind Kind, attack, images, from, to int) {
 		for lo := 0; lo < n; lo += images {
 			plan = append(plan, Chunk{kind, attack, lo, min(lo+images, n), from, to})
 		}
 	}
-	add(Look, 0, walkImages, 0, 0)
+	add(Look, 0, min(walkImages, max(chunkRows, work)), 0, 0)
 	for i, a := range s.Attacks {
 		if a.Kind == worstKind {
 			continue
 		}
 		if s.walks(a) {
-			add(Walk, i, walkImages, 0, 0)
+			add(Walk, i, min(walkImages, max(chunkRows, work/walkPasses)), 0, 0)
 		}
 		row := a.Runs() * (1 + 2*a.Steps) // a row's share
 		if a.Adaptive {
 			row += a.Runs() * a.Steps
 		}
-		eps := min(len(s.Eps), max(1, chunkWork/row))
-		images := min(walkImages, max(1, chunkWork/(row*eps)))
+		few := (chunkRows + a.Runs() - 1) / a.Runs()
+		eps := min(len(s.Eps), max(few, work/row))
+		images := min(walkImages, max((few+eps-1)/eps, work/(row*eps)))
 		for from := 0; from < len(s.Eps); from += eps {
 			add(Strike, i, images, from, min(from+eps, len(s.Eps)))
 		}

@@ -85,6 +85,9 @@ type Sweep struct {
 	Outcomes bool
 	// Rounded asks for each of these also what the model says once pixels are rounded to 8 bits.
 	Rounded bool
+	// ChunkWork bounds a chunk in rows times passes up and down the network: see Plan. It changes how the work is cut up, never the
+	// result. 0 is the default; the function ChunkWork tells what suits a model.
+	ChunkWork int
 	// Rows bounds the rows of a batch below Backend.MaxRows, 0 does not. It
 	// changes memory and time, never the result.
 	Rows int
@@ -209,6 +212,9 @@ func (s Sweep) Validate(b Backend, set *dataset.Set) error {
 	}
 	if err := s.Bounds.Validate(); err != nil {
 		return err
+	}
+	if s.ChunkWork < 0 {
+		return fmt.Errorf("pipeline: chunks of %d rows times passes, want at least 0", s.ChunkWork)
 	}
 	if top := s.Eps[len(s.Eps)-1]; b.Precision() != "float64" && float32(top)-float32(top) != 0 {
 		return fmt.Errorf("pipeline: eps %v is not finite in float32", top)

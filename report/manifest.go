@@ -24,6 +24,7 @@ type Manifest struct {
 	Exact      bool            `json:"exact"`
 	Rounded    bool            `json:"rounded"`
 	Mixed      []Part          `json:"mixed,omitempty"` // who computed it, if not all of it was computed as Backend and Arithmetic say
+	Work       int             `json:"work,omitempty"`  // of a chunk: pipeline.Sweep.ChunkWork
 }
 
 // JSON is m in the one form that is hashed and compared.
@@ -52,8 +53,8 @@ func ParseManifest(data []byte) (*Manifest, error) {
 			return nil, fmt.Errorf("report: manifest: %w", err)
 		}
 	}
-	if len(s.Attacks) == 0 || m.Data.N < 1 || m.Data.N > math.MaxInt32 || m.Data.Offset < 0 || m.Classes < 2 {
-		return nil, fmt.Errorf("report: manifest: %d attacks on %d images from %d of %d classes", len(s.Attacks), m.Data.N, m.Data.Offset, m.Classes)
+	if len(s.Attacks) == 0 || m.Data.N < 1 || m.Data.N > math.MaxInt32 || m.Data.Offset < 0 || m.Classes < 2 || m.Work < 0 {
+		return nil, fmt.Errorf("report: manifest: %d attacks on %d images from %d of %d classes in chunks of %d", len(s.Attacks), m.Data.N, m.Data.Offset, m.Classes, m.Work)
 	}
 	return m, nil
 }
@@ -61,7 +62,7 @@ func ParseManifest(data []byte) (*Manifest, error) {
 // Sweep is the sweep that m fixes.
 func (m *Manifest) Sweep() pipeline.Sweep {
 	bounds, _ := attack.ParseBounds(m.Bounds) // checked when it was made
-	return pipeline.Sweep{Attacks: m.Attacks, Eps: m.Eps, Bounds: bounds, Exact: m.Exact, Outcomes: true, Rounded: m.Rounded}
+	return pipeline.Sweep{Attacks: m.Attacks, Eps: m.Eps, Bounds: bounds, Exact: m.Exact, Outcomes: true, Rounded: m.Rounded, ChunkWork: m.Work}
 }
 
 // Assemble makes the result of all chunks in log.

@@ -383,6 +383,7 @@ func (m *maker) runs(p *Plan, one ModelFile, mod *model.Model, modelHash string,
 			return fmt.Errorf("pixels reach from %.4g to %.4g, outside the bounds %s", lo, hi, bo)
 		}
 		s.Outcomes, s.Rounded = true, (m.Rounded == nil || *m.Rounded) && lo >= 0 && hi <= 1
+		s.ChunkWork = pipeline.ChunkWork(mod.MACs())
 		if err := s.Validate(b, set); err != nil {
 			return err
 		}
@@ -463,6 +464,6 @@ func Manifest(meta report.Meta, mod *model.Model, set *dataset.Set, s pipeline.S
 	meta.Device = ""
 	return report.Manifest{
 		Meta: meta, Arithmetic: product, Layers: mod.String(), Shape: slices.Clone(set.Images.Shape()[1:]), Classes: mod.Outputs(), ClassNames: set.Classes,
-		Attacks: s.Attacks, Eps: s.Eps, Bounds: s.Bounds.String(), Exact: s.Exact, Rounded: s.Rounded,
+		Attacks: s.Attacks, Eps: s.Eps, Bounds: s.Bounds.String(), Exact: s.Exact, Rounded: s.Rounded, Work: s.ChunkWork,
 	}
 }

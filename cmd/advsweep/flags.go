@@ -14,6 +14,7 @@ import (
 	"advsweep/model"
 	"advsweep/pipeline"
 	"advsweep/report"
+	"advsweep/study"
 
 	"github.com/spf13/cobra"
 )
@@ -221,7 +222,7 @@ func (f *flags) open(c *cobra.Command, checks ...func(*inputs) error) (*inputs, 
 	if err := in.set.Check(in.model.Outputs()); err != nil {
 		return nil, err
 	}
-	if lo, hi := pixelRange(in.set); lo < 0 || hi > 1 {
+	if lo, hi := in.set.Range(); lo < 0 || hi > 1 {
 		fmt.Fprintf(c.ErrOrStderr(), "advsweep: pixels of %s reach from %.4g to %.4g, beyond [0, 1]: eps and bounds are in their units, and there are no 8-bit pixels\n", in.set.Source.Images.Name, lo, hi)
 	}
 	for _, check := range checks {
@@ -234,19 +235,6 @@ func (f *flags) open(c *cobra.Command, checks ...func(*inputs) error) (*inputs, 
 	}
 	in.load = time.Since(start)
 	return in, nil
-}
-
-// pixelRange returns the least and the largest pixel of set as a backend sees it: bytes are v/255.
-func pixelRange(set *dataset.Set) (lo, hi float64) {
-	switch x := set.Images.Data().(type) {
-	case []uint8:
-		return float64(slices.Min(x)) / 255, float64(slices.Max(x)) / 255
-	case []float32:
-		return float64(slices.Min(x)), float64(slices.Max(x))
-	case []float64:
-		return slices.Min(x), slices.Max(x)
-	}
-	return 0, 1
 }
 
 // named returns an error if a flag was given but empty, as a script with an unset variable gives it: falling
@@ -318,21 +306,12 @@ func (f *flags) openRange(c *cobra.Command, checks ...func(*inputs) error) (*inp
 	return f.open(c, append([]func(*inputs) error{cut}, checks...)...)
 }
 
-// describe names the images of set for the result files.
-func describe(set *dataset.Set) report.Data {
-	return report.Data{
-		Images: report.Source(set.Source.Images),
-		Labels: report.Source(set.Source.Labels),
-		Offset: set.First, N: set.N(), SHA256: set.SHA256(),
-	}
-}
-
 // meta describes the run for the result files.
 func (in *inputs) meta(set *dataset.Set, seed uint64) report.Meta {
 	return report.Meta{
 		Version:   release,
 		Model:     report.Source(in.model.Source),
-		Data:      describe(set),
+		Data:      study.Describe(set),
 		Seed:      seed,
 		Backend:   in.chosen,
 		Device:    in.backend.Device(),

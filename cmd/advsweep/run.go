@@ -17,6 +17,7 @@ import (
 	"advsweep/internal/chunklog"
 	"advsweep/pipeline"
 	"advsweep/report"
+	"advsweep/study"
 
 	"github.com/spf13/cobra"
 )
@@ -53,13 +54,7 @@ func (in *inputs) manifest(s pipeline.Sweep, seed uint64) report.Manifest {
 	case os.Getenv(cpu.EnvDense) != "":
 		arithmetic += " dense"
 	}
-	shape := append([]int{}, in.set.Images.Shape()[1:]...)
-	meta := in.meta(in.set, seed)
-	meta.Device = ""
-	return report.Manifest{
-		Meta: meta, Arithmetic: arithmetic, Layers: in.model.String(), Shape: shape, Classes: in.model.Outputs(), ClassNames: in.set.Classes,
-		Attacks: s.Attacks, Eps: s.Eps, Bounds: s.Bounds.String(), Exact: s.Exact, Rounded: s.Rounded,
-	}
+	return study.Manifest(in.meta(in.set, seed), in.model, in.set, s, arithmetic)
 }
 
 // parseShard reads "3/16", counted from 1.
