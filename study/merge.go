@@ -40,6 +40,46 @@ func (f *Folder) Missing() error {
 	return fmt.Errorf("study: %d of %d shards of %s are not done, the first is %s", left, len(done), f.Dir, first)
 }
 
+// Take puts the results of other, a copy of the same study, here. Two results of one shard that differ are a *DifferentError; with mixed
+// the one that is here stays if they are of different arithmetic.
+func (f *Folder) Take(other *Folder, mixed bool) error {
+	here, err := f.Plan.ID()
+	if err != nil {
+		return err
+	}
+	there, err := other.Plan.ID()
+	if err != nil {
+		return err
+	}
+	if here != there {
+		return fmt.Errorf("study: %s holds study %s (%s) and %s study %s (%s): want copies of one", f.Dir, f.Plan.Name, here, other.Dir, other.Plan.Name, there)
+	}
+	done, err := other.Done()
+	if err != nil {
+		return err
+	}
+	for i, d := range done {
+		if !d {
+			continue
+		}
+		r, err := other.Get(f.Shards[i])
+		if err != nil {
+			return err
+		}
+		data, err := r.Encode(f.Shards[i].ID)
+		if err != nil {
+			return err
+		}
+		var different *DifferentError
+		if err := f.Put(f.Shards[i], data); errors.As(err, &different) && mixed && different.Old != different.New {
+			continue
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // MergeRun puts the shards of run i together in RunDir, and returns its manifest and result. The log there is that of one sweep on one
 // machine, byte for byte. If shards of other arithmetic than planned, or of several, are among them, it is an error unless mixed is set;
 // then the manifest lists whose chunks are whose.
