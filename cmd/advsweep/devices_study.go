@@ -6,7 +6,6 @@ import (
 	"os"
 	"runtime"
 	"slices"
-	"strings"
 
 	"advsweep/cpu"
 	"advsweep/gpu"
@@ -31,7 +30,7 @@ func (f *flags) studyDevices(plan *study.Plan) ([]study.Device, error) {
 	}
 	infos, err := gpu.Devices()
 	if err != nil {
-		return nil, fmt.Errorf("study %s is planned for cuda: %w", plan.Name, err)
+		return nil, fmt.Errorf("study %s is planned for cuda: %w; --backend cpu --allow-mixed computes it on the CPU all the same", plan.Name, err)
 	}
 	list := f.device
 	if list == "" {
@@ -63,11 +62,7 @@ func (f *flags) cpuDevice() study.Device {
 			if err != nil {
 				return nil, "", err
 			}
-			product := precision
-			if os.Getenv(cpu.EnvDense) != "" {
-				product += " dense"
-			}
-			return b, product, nil
+			return b, cpuProduct(b), nil
 		},
 	}
 }
@@ -92,8 +87,7 @@ func cudaDevice(in gpu.Info) study.Device {
 			if got := b.Precision(); got != precision { // no one gets fewer digits than were planned
 				return nil, "", errors.Join(fmt.Errorf("%s=%s in the environment, but the precision is %s: unset it", gpu.EnvProduct, os.Getenv(gpu.EnvProduct), precision), b.Close())
 			}
-			words := strings.Fields(b.Device())
-			return b, words[len(words)-1], nil
+			return b, cudaProduct(b), nil
 		},
 	}
 }
