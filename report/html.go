@@ -167,6 +167,9 @@ func (p Page) view() (*view, error) {
 		Data:     m.Data.Images.Name,
 		Warnings: Warnings(r),
 	}
+	if mixture := m.Mixture(); mixture != "" {
+		v.Warnings = append([]string{"This run was " + mixture}, v.Warnings...)
+	}
 	p.lead(v)
 	for i, c := range r.Curves {
 		v.Legend = append(v.Legend, legendItem{swatch(r, i), c.Attack.Label()})

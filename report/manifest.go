@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
+	"strings"
 
 	"advsweep/attack"
 	"advsweep/pipeline"
@@ -93,4 +96,20 @@ func (p Part) Planned(m *Manifest) bool {
 
 func (p Part) String() string {
 	return fmt.Sprintf("%s %s with fingerprint %s", p.Backend, p.Arithmetic, p.Fingerprint)
+}
+
+// Mixture says of a mixed run who computed how much of it, and is empty for others.
+func (m *Manifest) Mixture() string {
+	if len(m.Mixed) == 0 {
+		return ""
+	}
+	chunks := map[string]int{}
+	for _, p := range m.Mixed {
+		chunks[p.String()] += p.To - p.From
+	}
+	var parts []string
+	for _, who := range slices.Sorted(maps.Keys(chunks)) {
+		parts = append(parts, fmt.Sprintf("%d chunks by %s", chunks[who], who))
+	}
+	return fmt.Sprintf("planned for %s %s, and computed by several or others, whose bits may differ: %s.", m.Backend, m.Arithmetic, strings.Join(parts, ", "))
 }

@@ -30,6 +30,7 @@ const (
 	workersName = "workers"
 	runsName    = "runs"
 	lockName    = ".lock"
+	tmpPrefix   = ".tmp-" // of files that are being written
 )
 
 // A Folder holds a study: its plan, the models and images it needs, and what its shards have found. Any number of processes may use one
@@ -82,7 +83,7 @@ func Create(dir string, plan *Plan, inputs map[string][]byte, text []byte) (*Fol
 
 // ours reports whether a file of that name may be left by a Create that was killed.
 func ours(name string) bool {
-	return name == inputsName || name == shardsName || name == studyName || strings.HasPrefix(name, ".tmp-") || name == lockName
+	return name == inputsName || name == shardsName || name == studyName || strings.HasPrefix(name, tmpPrefix) || name == lockName
 }
 
 // Open opens the study in dir, which Create made with this version of the program.
@@ -120,7 +121,21 @@ func (f *Folder) Lock() (unlock func(), err error) {
 	if !ok {
 		return nil, fmt.Errorf("study: %s is in use by another 'advsweep work', serve or merge: wait for it to end", f.Dir)
 	}
+	f.sweepUp(time.Now())
 	return func() { _ = l.Close() }, nil
+}
+
+// sweepUp removes what writers that were killed left, so long ago that none can be at work on it.
+func (f *Folder) sweepUp(now time.Time) {
+	_ = filepath.WalkDir(f.Dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasPrefix(d.Name(), tmpPrefix) {
+			return nil
+		}
+		if info, err := d.Info(); err == nil && now.Sub(info.ModTime()) > 24*time.Hour {
+			_ = os.Remove(path)
+		}
+		return nil
+	})
 }
 
 // Input returns the input with that hash, verified.
@@ -345,7 +360,7 @@ func write(path string, data []byte, sync bool) error {
 	err := os.MkdirAll(dir, 0o777)
 	var tmp *os.File
 	if err == nil {
-		tmp, err = os.CreateTemp(dir, ".tmp-") // several processes may write one result
+		tmp, err = os.CreateTemp(dir, tmpPrefix) // several processes may write one result
 	}
 	if err == nil {
 		_, err = tmp.Write(data)

@@ -6,11 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"advsweep/attack"
 	"advsweep/dataset"
@@ -103,8 +101,8 @@ func (f *flags) reportStudy(c *cobra.Command, dir string) error {
 			}
 			return err
 		}
-		if len(m.Mixed) > 0 {
-			all.Warnings = append(all.Warnings, mixedWarning(run.Name, m))
+		if mixture := m.Mixture(); mixture != "" {
+			all.Warnings = append(all.Warnings, "Run "+run.Name+": "+mixture)
 		}
 		all.Runs = append(all.Runs, report.StudyRun{Name: run.Name, Manifest: m, Result: res})
 	}
@@ -127,19 +125,6 @@ func (f *flags) reportStudy(c *cobra.Command, dir string) error {
 		files = append(files, report.File{Name: studyCSVName, Data: all.CSV()})
 	}
 	return f.finish(c, out, files, func(*bytes.Buffer) error { return nil })
-}
-
-// mixedWarning says of a mixed run who computed how much of it.
-func mixedWarning(name string, m *report.Manifest) string {
-	chunks := map[string]int{}
-	for _, p := range m.Mixed {
-		chunks[p.String()] += p.To - p.From
-	}
-	var parts []string
-	for _, who := range slices.Sorted(maps.Keys(chunks)) {
-		parts = append(parts, fmt.Sprintf("%d chunks by %s", chunks[who], who))
-	}
-	return fmt.Sprintf("run %s is planned for %s %s and mixed: %s; their bits may differ", name, m.Backend, m.Arithmetic, strings.Join(parts, ", "))
 }
 
 func (f *flags) report(c *cobra.Command, dir, confusion string, pictures int) error {

@@ -405,8 +405,8 @@ func (f *flags) mergeStudy(c *cobra.Command, folder *study.Folder, mixed bool) e
 		if err != nil {
 			return err
 		}
-		if len(m.Mixed) > 0 {
-			fmt.Fprintf(c.ErrOrStderr(), "advsweep: %s; see %s\n", mixedWarning(run.Name, m), filepath.Join(folder.RunDir(i), "manifest.json"))
+		if mixture := m.Mixture(); mixture != "" {
+			fmt.Fprintf(c.ErrOrStderr(), "advsweep: run %s: %s\n", run.Name, mixture)
 		}
 		warn(c.ErrOrStderr(), res)
 		out, err := report.OpenFolder(folder.RunDir(i), sweepNames...)
