@@ -14,7 +14,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"advsweep/model"
 	"advsweep/pipeline"
 	"advsweep/report"
 	"advsweep/study"
@@ -263,19 +262,6 @@ func oneLine(s string) string {
 	}, s)
 }
 
-// cpuDevice is the CPU as a device of a study.
-func (f *flags) cpuDevice() study.Device {
-	return study.Device{Name: "cpu", Backend: "cpu", Open: func(m *model.Model, precision, product string) (pipeline.Backend, string, error) {
-		one := *f
-		one.precision = precision
-		b, err := one.openCPU(m)
-		if err != nil {
-			return nil, "", err
-		}
-		return b, cpuProduct(b), nil
-	}}
-}
-
 func newRunShard() *cobra.Command {
 	var f flags
 	var tasks, index int
@@ -324,6 +310,7 @@ already is left alone, so a task may be run again, or twice at once, and changes
 
 // addWork adds what every verb has that works on shards here.
 func (f *flags) addWork(c *cobra.Command, mixed *bool) {
+	c.Flags().StringVar(&f.backend, "backend", "auto", "auto: what the study is planned for; cpu or cuda")
 	c.Flags().StringVar(&f.device, "device", "all", "CUDA devices: a `LIST` as in 0,1, or all; each does shards of its own")
 	f.addThreads(c)
 	c.Flags().BoolVar(mixed, "allow-mixed", false, "also compute what was planned for another backend, whose bits may differ; it is marked in the results")
@@ -419,8 +406,7 @@ func (f *flags) mergeStudy(c *cobra.Command, folder *study.Folder, mixed bool) e
 			return err
 		}
 		if len(m.Mixed) > 0 {
-			fmt.Fprintf(c.ErrOrStderr(), "advsweep: run %s is mixed: planned for %s %s, %d parts computed otherwise or by several; see %s\n",
-				run.Name, m.Backend, m.Arithmetic, len(m.Mixed), filepath.Join(folder.RunDir(i), "manifest.json"))
+			fmt.Fprintf(c.ErrOrStderr(), "advsweep: %s; see %s\n", mixedWarning(run.Name, m), filepath.Join(folder.RunDir(i), "manifest.json"))
 		}
 		warn(c.ErrOrStderr(), res)
 		out, err := report.OpenFolder(folder.RunDir(i), sweepNames...)
