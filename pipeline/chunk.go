@@ -51,8 +51,8 @@ func ChunkWork(macs int64) int {
 	return int(max(1, chunkMACs/macs))
 }
 
-// Plan lists the chunks of a sweep over n images, in the order in which they are worked on. Each has at most ChunkWork rows times passes,
-// or eight rows if that is more.
+// Plan lists the chunks of a sweep over n images, in the order in which they are worked on. Each has at most ChunkWork rows times passes
+// or, if that is more, the least images that make eight rows.
 func (s Sweep) Plan(n int) []Chunk {
 	work := s.ChunkWork
 	if work <= 0 {
