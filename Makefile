@@ -17,7 +17,7 @@ SIMULATOR = $(wildcard kernels/*.cu kernels/*.cuh internal/cusim/*.cpp internal/
 
 .DELETE_ON_ERROR:
 .PHONY: build test race check generate bench bench-peers fuzz cuda nvcc kernels kernel-report \
-	cuda-tests test-sim test-asan test-tsan mutants gpu-binaries test-gpu sanitize bench-gpu
+	cuda-tests test-sim test-asan test-tsan mutants gpu-binaries test-gpu sanitize bench-gpu kubernetes-check slurm-test
 
 build: # one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o advsweep ./cmd/advsweep
@@ -91,3 +91,9 @@ sanitize: gpu-binaries # compute-sanitizer over the tests of gpu
 
 bench-gpu: gpu-binaries # against JAX and PyTorch, in turn, if PEERS has the scripts that run them
 	build/gpu-bin/run.sh bench $(PEERS)
+
+kubernetes-check: # the job files for Kubernetes, by the code of its API server
+	scripts/kubernetes.sh
+
+slurm-test: # a study on a real Slurm, with a node killed; needs root and installs Debian's packages
+	scripts/slurm.sh

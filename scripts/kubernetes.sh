@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Reads the job files for Kubernetes as its API server does, by the server's own code: decoded strictly, filled with defaults, validated. That
+# finds planted mistakes, and reads names that try to be YAML as what they are.
+#
+#	kubernetes.sh [FILE...]    those of submit/testdata, and these
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+jobs=()
+for file in "$@"; do jobs+=("$(realpath -- "$file")"); done
+cd "$root/submit/kubernetes"
+JOBS=$(printf '%s\n' ${jobs[@]+"${jobs[@]}"}) CGO_ENABLED=0 go test -count=1 -v .
