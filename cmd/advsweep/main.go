@@ -115,7 +115,7 @@ nothing else. It runs on the CPU or, in a build with CUDA, on NVIDIA GPUs:
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
-	for _, c := range []*cobra.Command{newDemo(), newAttack(), newSweep(), newResume(), newMerge(), newPlan(), newWork(), newRunShard(), newStatus(), newCheck(), newCompare(), newReport(), newTrain(), newDevices(), newBench()} {
+	for _, c := range []*cobra.Command{newDemo(), newAttack(), newSweep(), newResume(), newMerge(), newPlan(), newWork(), newRunShard(), newSubmit(), newStatus(), newCheck(), newCompare(), newReport(), newTrain(), newDevices(), newBench()} {
 		verb := c.RunE
 		c.RunE = func(c *cobra.Command, args []string) error {
 			*began = true

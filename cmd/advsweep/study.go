@@ -10,13 +10,16 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 
+	"advsweep/cpu"
 	"advsweep/pipeline"
 	"advsweep/report"
 	"advsweep/study"
+	"advsweep/submit"
 
 	"github.com/spf13/cobra"
 )
@@ -122,11 +125,11 @@ func about(seconds float64) string {
 	case d < time.Second:
 		return "less than a second"
 	case d < 2*time.Minute:
-		return d.Round(time.Second).String()
+		return "about " + d.Round(time.Second).String()
 	case d < 48*time.Hour:
-		return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
+		return "about " + strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
 	}
-	return fmt.Sprintf("%.1f days", d.Hours()/24)
+	return fmt.Sprintf("about %.1f days", d.Hours()/24)
 }
 
 func newStatus() *cobra.Command {
@@ -205,9 +208,9 @@ func printStatus(out io.Writer, s *study.Status, now time.Time) error {
 	case s.Done == s.Total:
 		fmt.Fprintf(w, "left\tnothing\n")
 	case s.Known:
-		fmt.Fprintf(w, "left\tabout %s with %d workers\n", about(s.ETA.Seconds()), s.Running(now))
+		fmt.Fprintf(w, "left\t%s with %d workers\n", about(s.ETA.Seconds()), s.Running(now))
 	default:
-		fmt.Fprintf(w, "left\tabout %s on one device of the planned class; nobody has done a shard yet, or nobody works\n", about(s.Left))
+		fmt.Fprintf(w, "left\t%s on one device of the planned class, as nobody is heard to work now\n", about(s.Left))
 	}
 	_ = w.Flush() // its errors come again below
 	w = tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
@@ -283,12 +286,15 @@ already is left alone, so a task may be run again, or twice at once, and changes
 			if !c.Flags().Changed("tasks") {
 				tasks = len(folder.Shards)
 			}
-			if tasks < 1 || tasks > len(folder.Shards) {
-				return usagef("--tasks %d, want 1 to %d, the shards of the study", tasks, len(folder.Shards))
+			if tasks < 1 {
+				return usagef("--tasks %d, want at least 1", tasks)
+			}
+			if n, err := strconv.Atoi(os.Getenv("SLURM_CPUS_PER_TASK")); err == nil && n > 0 && !c.Flags().Changed("threads") {
+				f.threads = min(n, cpu.MaxThreads) // not every Slurm keeps a task from using the whole node
 			}
 			from := "--index"
 			if !c.Flags().Changed("index") {
-				if index, from, err = arrayIndex(os.Getenv); err != nil {
+				if index, from, err = submit.Index(os.Getenv); err != nil {
 					return err
 				}
 			}
