@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -214,22 +215,29 @@ func printStatus(out io.Writer, s *study.Status, now time.Time) error {
 	}
 	_ = w.Flush() // its errors come again below
 	w = tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	whole, first := 0, true
+	var open []study.RunStatus
 	for _, r := range s.Runs {
-		if r.Done == r.Total {
-			whole++
-			continue
+		if r.Done < r.Total {
+			open = append(open, r)
 		}
-		if first {
+	}
+	slices.SortStableFunc(open, func(a, b study.RunStatus) int { // those with failures, then those under way
+		return cmp.Or(cmp.Compare(b.Failed, a.Failed), cmp.Compare(min(1, b.Done), min(1, a.Done)))
+	})
+	const most = 20
+	for i, r := range open[:min(most, len(open))] {
+		if i == 0 {
 			fmt.Fprint(w, "\nrun\tdone\tshards\tfailed\n")
-			first = false
 		}
 		fmt.Fprintf(w, "%s\t%d\t%d\t%d\n", r.Name, r.Done, r.Total, r.Failed)
 	}
-	if whole > 0 {
+	if more := len(open) - most; more > 0 {
+		fmt.Fprintf(w, "and %d more runs\n", more)
+	}
+	if whole := len(s.Runs) - len(open); whole > 0 {
 		fmt.Fprintf(w, "\n%d of %d runs have all their shards\n", whole, len(s.Runs))
 	}
-	first = true
+	first := true
 	for _, one := range s.Workers {
 		if !one.Alive(now) {
 			continue
