@@ -22,6 +22,11 @@ func Slurm(o Options) ([]byte, error) {
 	if strings.Contains(o.Dir, `\`) {
 		return nil, fmt.Errorf(`submit: folder of the study %q: Slurm takes a \ in the name of a log for an order`, o.Dir)
 	}
+	for _, word := range []string{"hetjob", "packjob"} {
+		if strings.Contains(strings.ToLower(o.Dir), word) {
+			return nil, fmt.Errorf("submit: folder of the study %q: Slurm takes %s anywhere in the name of a log for an order", o.Dir, word)
+		}
+	}
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "#!/bin/sh\n#SBATCH --job-name=%s\n", label(o.Name, 63))
 	fmt.Fprintf(&b, "#SBATCH --array=0-%d", o.Tasks-1)
@@ -34,7 +39,7 @@ func Slurm(o Options) ([]byte, error) {
 		b.WriteString("#SBATCH --gres=gpu:1\n")
 	}
 	// A task that runs again adds to its log.
-	fmt.Fprintf(&b, "#SBATCH --open-mode=append\n#SBATCH --output=%s/logs/%%A_%%a.log\n", directive(o.Dir))
+	fmt.Fprintf(&b, "#SBATCH --open-mode=append\n#SBATCH --output=\"%s/logs/%%A_%%a.log\"\n", directive(o.Dir))
 	fmt.Fprintf(&b, "exec %s run-shard %s --tasks %d\n", shellQuote(o.Program), shellQuote(o.Dir), o.Tasks)
 	return b.Bytes(), nil
 }
@@ -42,20 +47,8 @@ func Slurm(o Options) ([]byte, error) {
 // SlurmCommand is the line for a shell that submits the script.
 func SlurmCommand(file string) string { return "sbatch " + fileArgument(file) }
 
-// directive returns a path as sbatch reads it from a #SBATCH line: a backslash before what would end the word or start a comment, and
-// %% for %, which would start a number of the job.
+// directive returns a path as sbatch reads it between double quotes on a #SBATCH line, and with %% for %, which would start a number of
+// the job. Outside of quotes a backslash does not keep a word together there.
 func directive(name string) string {
-	var b strings.Builder
-	for _, r := range name {
-		switch r {
-		case '%':
-			b.WriteString("%%")
-		case ' ', '"', '\'', '#':
-			b.WriteRune('\\')
-			fallthrough
-		default:
-			b.WriteRune(r)
-		}
-	}
-	return b.String()
+	return strings.NewReplacer(`"`, `\"`, "%", "%%").Replace(name)
 }

@@ -161,6 +161,7 @@ func TestRefused(t *testing.T) {
 		{"relative program", func(o *Options) { o.Program = "advsweep" }, slurm, "absolute"},
 		{"line end in the program", func(o *Options) { o.Program = "/p\nrm" }, slurm, "U+000A"},
 		{"backslash in Slurm", func(o *Options) { o.Dir = `/d\x` }, slurm, `\`},
+		{"hetjob in Slurm", func(o *Options) { o.Dir = "/d/my HetJobs" }, slurm, "hetjob"},
 		{"colon in Kubernetes", func(o *Options) { o.Dir = "/d:x" }, kubernetes, "colon"},
 		{"root in Kubernetes", func(o *Options) { o.Dir = "/." }, kubernetes, "root"},
 		{"no image", func(o *Options) { o.Image = "" }, kubernetes, "image"},
@@ -298,12 +299,18 @@ func checkSlurm(t *testing.T, name, dir string) {
 	}
 }
 
-// sbatchWords splits a line as sbatch does: quotes of both kinds, a backslash before any character, # starts a comment.
+// sbatchWords splits a line as sbatch does: quotes of both kinds, a backslash before any character, which keeps a quote from its work but
+// no space, and # starts a comment.
 func sbatchWords(t *testing.T, line string) (words []string) {
 	var word []rune
 	quote, escaped, in := rune(0), false, false
 	for _, r := range line {
 		switch {
+		case quote == 0 && strings.ContainsRune(" \t\n\v\f\r", r):
+			if in {
+				words = append(words, string(word))
+			}
+			word, in, escaped = nil, false, false
 		case escaped:
 			word, escaped = append(word, r), false
 		case r == '\\':
@@ -314,11 +321,6 @@ func sbatchWords(t *testing.T, line string) (words []string) {
 			quote, in = r, true
 		case quote == 0 && r == '#':
 			t.Fatalf("a comment in %q", line)
-		case quote == 0 && strings.ContainsRune(" \t\n\v\f\r", r):
-			if in {
-				words = append(words, string(word))
-			}
-			word, in = nil, false
 		default:
 			word, in = append(word, r), true
 		}
