@@ -909,3 +909,6 @@ func (p Page) facts(v *view) error {
 	}
 	return nil
 }
+
+// Style is the style sheet of the pages, for others that look like them.
+func Style() string { return htmlStyle }

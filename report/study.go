@@ -525,7 +525,7 @@ func (s Study) view() (*studyView, error) {
 		one.Open = len(boards) <= 4 || i == 0
 		v.Boards = append(v.Boards, one)
 	}
-	s.attacks(v, boards)
+	s.attacks(v)
 	return v, s.facts(v, boards)
 }
 
@@ -785,37 +785,25 @@ func (b *board) paired(v *boardView, tests []paired, of int) {
 }
 
 // attacks are the hyperparameters of all attacks, each once with all its seeds.
-func (s Study) attacks(v *studyView, boards []*board) {
+func (s Study) attacks(v *studyView) {
 	type card struct {
 		row   attackRow
 		seeds []string
 	}
 	var cards []*card
 	byKey := map[string]*card{}
-	for _, b := range boards {
-		for i := range s.Runs {
-			r := &s.Runs[i]
-			if !slices.Contains(b.runs, r) {
-				continue
+	for _, r := range s.Runs {
+		for k, key := range attackKeys(r.Result) {
+			c := byKey[key]
+			if c == nil {
+				c = &card{row: Page{Manifest: r.Manifest, Result: r.Result}.attackRow(k)}
+				c.row.Facts = slices.DeleteFunc(c.row.Facts, func(f fact) bool { return f.Name == "exact" || f.Name == "seed" }) // of one run
+				byKey[key] = c
+				cards = append(cards, c)
 			}
-			for k, key := range attackKeys(r.Result) {
-				row := Page{Manifest: r.Manifest, Result: r.Result}.attackRow(k)
-				row.Facts = slices.DeleteFunc(row.Facts, func(f fact) bool { return f.Name == "exact" })
-				seed := ""
-				row.Facts = slices.DeleteFunc(row.Facts, func(f fact) bool {
-					if f.Name == "seed" {
-						seed = f.Value
-					}
-					return f.Name == "seed"
-				})
-				c := byKey[key]
-				if c == nil {
-					c = &card{row: row}
-					byKey[key] = c
-					cards = append(cards, c)
-				}
-				if seed != "" && !slices.Contains(c.seeds, seed) {
-					c.seeds = append(c.seeds, seed)
+			if seed := newAttackJSON(r.Result.Curves[k], "").Seed; seed != nil {
+				if text := strconv.FormatUint(*seed, 10); !slices.Contains(c.seeds, text) {
+					c.seeds = append(c.seeds, text)
 				}
 			}
 		}

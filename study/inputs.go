@@ -109,3 +109,17 @@ func decodeSet(data []byte, m *report.Manifest) (*dataset.Set, error) {
 	}
 	return set, nil
 }
+
+// Labels returns the labels of run i's images, [N].
+func (f *Folder) Labels(i int) ([]int32, error) {
+	r := &f.Plan.Runs[i]
+	data, err := f.Input(r.Images)
+	if err != nil {
+		return nil, err
+	}
+	set, err := decodeSet(data, &r.Manifest)
+	if err != nil {
+		return nil, err
+	}
+	return set.Labels, nil
+}

@@ -10,13 +10,17 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 
+	"advsweep/cpu"
 	"advsweep/pipeline"
 	"advsweep/report"
 	"advsweep/study"
+	"advsweep/submit"
 
 	"github.com/spf13/cobra"
 )
@@ -122,11 +126,11 @@ func about(seconds float64) string {
 	case d < time.Second:
 		return "less than a second"
 	case d < 2*time.Minute:
-		return d.Round(time.Second).String()
+		return "about " + d.Round(time.Second).String()
 	case d < 48*time.Hour:
-		return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
+		return "about " + strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
 	}
-	return fmt.Sprintf("%.1f days", d.Hours()/24)
+	return fmt.Sprintf("about %.1f days", d.Hours()/24)
 }
 
 func newStatus() *cobra.Command {
@@ -205,28 +209,35 @@ func printStatus(out io.Writer, s *study.Status, now time.Time) error {
 	case s.Done == s.Total:
 		fmt.Fprintf(w, "left\tnothing\n")
 	case s.Known:
-		fmt.Fprintf(w, "left\tabout %s with %d workers\n", about(s.ETA.Seconds()), s.Running(now))
+		fmt.Fprintf(w, "left\t%s with %d workers\n", about(s.ETA.Seconds()), s.Running(now))
 	default:
-		fmt.Fprintf(w, "left\tabout %s on one device of the planned class; nobody has done a shard yet, or nobody works\n", about(s.Left))
+		fmt.Fprintf(w, "left\t%s on one device of the planned class, as nobody is heard to work now\n", about(s.Left))
 	}
 	_ = w.Flush() // its errors come again below
 	w = tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	whole, first := 0, true
+	var open []study.RunStatus
 	for _, r := range s.Runs {
-		if r.Done == r.Total {
-			whole++
-			continue
+		if r.Done < r.Total {
+			open = append(open, r)
 		}
-		if first {
+	}
+	slices.SortStableFunc(open, func(a, b study.RunStatus) int { // those with failures, then those under way
+		return cmp.Or(cmp.Compare(b.Failed, a.Failed), cmp.Compare(min(1, b.Done), min(1, a.Done)))
+	})
+	const most = 20
+	for i, r := range open[:min(most, len(open))] {
+		if i == 0 {
 			fmt.Fprint(w, "\nrun\tdone\tshards\tfailed\n")
-			first = false
 		}
 		fmt.Fprintf(w, "%s\t%d\t%d\t%d\n", r.Name, r.Done, r.Total, r.Failed)
 	}
-	if whole > 0 {
+	if more := len(open) - most; more > 0 {
+		fmt.Fprintf(w, "and %d more runs\n", more)
+	}
+	if whole := len(s.Runs) - len(open); whole > 0 {
 		fmt.Fprintf(w, "\n%d of %d runs have all their shards\n", whole, len(s.Runs))
 	}
-	first = true
+	first := true
 	for _, one := range s.Workers {
 		if !one.Alive(now) {
 			continue
@@ -283,12 +294,15 @@ already is left alone, so a task may be run again, or twice at once, and changes
 			if !c.Flags().Changed("tasks") {
 				tasks = len(folder.Shards)
 			}
-			if tasks < 1 || tasks > len(folder.Shards) {
-				return usagef("--tasks %d, want 1 to %d, the shards of the study", tasks, len(folder.Shards))
+			if tasks < 1 {
+				return usagef("--tasks %d, want at least 1", tasks)
+			}
+			if n, err := strconv.Atoi(os.Getenv("SLURM_CPUS_PER_TASK")); err == nil && n > 0 && !c.Flags().Changed("threads") {
+				f.threads = min(n, cpu.MaxThreads) // not every Slurm keeps a task from using the whole node
 			}
 			from := "--index"
 			if !c.Flags().Changed("index") {
-				if index, from, err = arrayIndex(os.Getenv); err != nil {
+				if index, from, err = submit.Index(os.Getenv); err != nil {
 					return err
 				}
 			}

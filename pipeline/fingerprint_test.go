@@ -1,0 +1,170 @@
+package pipeline_test
+
+import (
+	"context"
+	"errors"
+	"math"
+	"regexp"
+	"runtime"
+	"strings"
+	"testing"
+
+	"advsweep/attack"
+	"advsweep/cpu"
+	"advsweep/model"
+	"advsweep/pipeline"
+
+	"gorgonia.org/tensor"
+)
+
+// fused are the fingerprints of every kernel whose products are fused multiply-adds, on every processor, by precision.
+var fused = map[string]string{"float32": "54805c9ac120a2fe", "float64": "ca543e94394a8ef8"}
+
+func print[T cpu.Float](t *testing.T, o cpu.Options, wrap func(*cpu.Backend[T]) pipeline.Backend) string {
+	t.Helper()
+	got, err := pipeline.Fingerprint(func(m *model.Model) (pipeline.Backend, error) {
+		b, err := cpu.New[T](m, o)
+		if err != nil || wrap == nil {
+			return b, err
+		}
+		return wrap(b), nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+// TestFingerprint wants one fingerprint of all fused kernels, threads and batches, the same on every processor.
+func TestFingerprint(t *testing.T) {
+	t.Run("float32", testFingerprint[float32])
+	t.Run("float64", testFingerprint[float64])
+}
+
+func testFingerprint[T cpu.Float](t *testing.T) {
+	want := fused[strings.TrimPrefix(t.Name(), "TestFingerprint/")]
+	for _, kernel := range cpu.Kernels() {
+		got := print[T](t, cpu.Options{Kernel: kernel, Threads: 1}, nil)
+		if !regexp.MustCompile("^[0-9a-f]{16}$").MatchString(got) {
+			t.Errorf("%s: %q, want 16 hexadecimal digits", kernel, got)
+		}
+		// Plain Go fuses where the processor's compiler does.
+		if kernel == "go" && (runtime.GOARCH == "amd64" || runtime.GOARCH == "386") {
+			if got == want {
+				t.Errorf("%s: %s, that of fused products, which it has not", kernel, got)
+			}
+		} else if got != want {
+			t.Errorf("%s: %s, want %s", kernel, got, want)
+		}
+		for _, threads := range []int{2, 5} {
+			if again := print[T](t, cpu.Options{Kernel: kernel, Threads: threads}, nil); again != got {
+				t.Errorf("%s, %d threads: %s, want %s", kernel, threads, again, got)
+			}
+		}
+		small := print(t, cpu.Options{Kernel: kernel}, func(b *cpu.Backend[T]) pipeline.Backend { return fewRows[T]{b} })
+		if small != got {
+			t.Errorf("%s, batches of 7 rows: %s, want %s", kernel, small, got)
+		}
+	}
+	if got := print[T](t, cpu.Options{Dense: true}, nil); got == want {
+		t.Errorf("dense: %s, that of moves that are followed", got)
+	}
+}
+
+type fewRows[T cpu.Float] struct{ *cpu.Backend[T] }
+
+func (fewRows[T]) MaxRows() int { return 7 }
+
+// flips is a backend that gives one last bit of one thing otherwise, at one call.
+type flips struct {
+	*cpu.Backend[float32]
+	what string
+	left *int // calls until then
+}
+
+func (f flips) now(what string) bool {
+	if what != f.what {
+		return false
+	}
+	*f.left--
+	return *f.left == -1
+}
+
+func flip(v *float32) { *v = math.Float32frombits(math.Float32bits(*v) ^ 1) }
+
+func (f flips) flip(what string, d *tensor.Dense, err error) (*tensor.Dense, error) {
+	if err == nil && f.now(what) {
+		v := d.Data().([]float32)
+		flip(&v[len(v)/2])
+	}
+	return d, err
+}
+
+func (f flips) Logits(ctx context.Context) (*tensor.Dense, error) {
+	d, err := f.Backend.Logits(ctx)
+	return f.flip("logits", d, err)
+}
+
+func (f flips) Images(ctx context.Context) (*tensor.Dense, error) {
+	d, err := f.Backend.Images(ctx)
+	return f.flip("images", d, err)
+}
+
+func (f flips) Norms(ctx context.Context, dst []attack.Norms) error {
+	err := f.Backend.Norms(ctx, dst)
+	if f.now("norms") {
+		flip(&dst[len(dst)-1].L2)
+	}
+	return err
+}
+
+func (f flips) Exact(ctx context.Context, lo int, max float64, bounds attack.Bounds, dst []attack.Walk) error {
+	err := f.Backend.Exact(ctx, lo, max, bounds, dst)
+	if f.now("walks") {
+		v := &dst[len(dst)-1]
+		v.Within = math.Nextafter(v.Within, 1)
+	}
+	return err
+}
+
+// TestFingerprintFlips plants one wrong last bit.
+func TestFingerprintFlips(t *testing.T) {
+	want := print[float32](t, cpu.Options{}, nil)
+	for _, what := range []string{"logits", "images", "norms", "walks"} {
+		for _, at := range []int{0, 2} {
+			left := at
+			got := print(t, cpu.Options{}, func(b *cpu.Backend[float32]) pipeline.Backend { return flips{b, what, &left} })
+			if left >= 0 {
+				t.Errorf("%s: there is no call %d", what, at)
+			} else if got == want {
+				t.Errorf("%s, call %d: a wrong bit leaves the fingerprint as it is", what, at)
+			}
+		}
+	}
+}
+
+func TestFingerprintErrors(t *testing.T) {
+	broken := errors.New("no device")
+	if got, err := pipeline.Fingerprint(func(*model.Model) (pipeline.Backend, error) { return nil, broken }); got != "" || !errors.Is(err, broken) {
+		t.Errorf("%q, %v, want %v", got, err, broken)
+	}
+	// A backend for another model has no room for the images.
+	closed := 0
+	got, err := pipeline.Fingerprint(func(*model.Model) (pipeline.Backend, error) {
+		b, err := cpu.New[float32](model.MLP(5, 3), cpu.Options{})
+		return counts{b, &closed}, err
+	})
+	if got != "" || err == nil || closed != 1 {
+		t.Errorf("another model: %q, %v, closed %d times, want an error and once", got, err, closed)
+	}
+}
+
+type counts struct {
+	pipeline.Backend
+	closed *int
+}
+
+func (c counts) Close() error {
+	*c.closed++
+	return c.Backend.Close()
+}
