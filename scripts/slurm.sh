@@ -138,7 +138,8 @@ cp -r "$dir" alone
 say "one process: advsweep work"
 "$advsweep" work alone --quiet >/dev/null
 
-command=$("$advsweep" submit "$dir" --on slurm --tasks 5)
+command=$("$advsweep" submit "$dir" --on slurm --tasks 5 --out "$dir/job.sbatch" | sed -n 's/^ *\(sbatch .*\)/\1/p')
+[ -n "$command" ] || fail "submit says no command"
 sed 's/^/          | /' "$dir/job.sbatch"
 say "$command"
 # The study is one for the CPU, so the script asks for no GPU: this line does.

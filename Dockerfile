@@ -1,0 +1,34 @@
+# Images of advsweep for batch engines: its binary and what that needs to run, nothing else. The entry point is advsweep.
+#
+#	docker build --target cpu -t advsweep:cpu .
+#	docker build --target cuda -t advsweep:cuda .
+#
+# The one for CUDA holds nothing of NVIDIA's: its container toolkit brings the driver in where the image runs.
+
+FROM golang:1.26-bookworm AS source
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+
+FROM source AS build-cpu
+RUN make build
+
+FROM source AS build-cuda
+# pip brings cuda.h: see scripts/cuda.sh.
+RUN apt-get update && apt-get install -y --no-install-recommends python3-pip && rm -rf /var/lib/apt/lists/*
+RUN make cuda
+
+# The same Debian as the build's: its C library must not be older.
+FROM debian:bookworm-slim AS cuda
+COPY --from=source /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
+COPY --from=build-cuda /src/advsweep /usr/local/bin/advsweep
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+USER 65532:65532
+ENTRYPOINT ["/usr/local/bin/advsweep"]
+
+FROM scratch AS cpu
+COPY --from=source /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
+COPY --from=build-cpu /src/advsweep /usr/local/bin/advsweep
+USER 65532:65532
+ENTRYPOINT ["/usr/local/bin/advsweep"]
