@@ -365,7 +365,7 @@ func newRun(r Run, classes map[string]string, most int) runView {
 		}
 		text := c.Label + " –"
 		if last >= 0 {
-			text = fmt.Sprintf("%s %s at eps %s", c.Label, percent(c.Correct[last], c.N[last]), strconv.FormatFloat(c.Eps[last], 'g', 4, 64))
+			text = c.Label + " " + percent(c.Correct[last], c.N[last])
 		}
 		v.Cells = append(v.Cells, text)
 		v.Lines = append(v.Lines, line)
