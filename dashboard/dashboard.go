@@ -143,7 +143,7 @@ func (p *page) allowed(host string) bool {
 	if err != nil {
 		name = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 	}
-	if addr, err := netip.ParseAddr(name); err == nil && addr.Unmap().IsLoopback() {
+	if addr, err := netip.ParseAddr(name); err == nil && addr.IsLoopback() {
 		return true
 	}
 	same := func(other string) bool { return strings.EqualFold(strings.TrimSuffix(name, "."), other) }

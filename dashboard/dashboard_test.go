@@ -249,7 +249,29 @@ func TestSizes(t *testing.T) {
 	odd.Runs[1].Curves[0] = Curve{"odd", []float64{0.1, 0.2}, []int{5}, []int{3, 4, 5}}
 	odd.Runs[1].Curves[1] = Curve{Label: "none"}
 	odd.Runs[1].Curves[2] = Curve{"one", []float64{0.1}, []int{5}, []int{9}}
-	show(t, odd, "/")
+	odd.Runs[1].Done, odd.Runs[1].Running = 2, 1
+	for _, p := range find(part(t, show(t, odd, "/"), "curves"), "path") {
+		if attr(p, "class") == "line" && attr(p.Parent.Parent, "class") == "curve" && attr(p, "d") != "" && attr(p, "d") != "M0 44.4h.01" { // 5 of 9 at the least eps
+			t.Errorf("a curve of no images, or of more right ones than images: %q", attr(p, "d"))
+		}
+	}
+	failed := at(2, 3, "x")
+	failed.Runs[0].Failed = 1
+	if got := text(part(t, show(t, failed, "/"), "ended")); !strings.Contains(got, "run 0 x 3/4 1 failed") {
+		t.Errorf("a run whose last shard is given up: %q", got)
+	}
+	// Of more eps than the eye can tell the first, the last and some between.
+	fine := at(1, 2, "x")
+	c := Curve{Label: "fine"}
+	for e := range 1001 {
+		c.Eps, c.N, c.Correct = append(c.Eps, float64(e)/1000), append(c.N, 1000), append(c.Correct, 1000-e)
+	}
+	fine.Runs[0].Curves = []Curve{c}
+	for _, p := range find(part(t, show(t, fine, "/"), "curves"), "path") {
+		if d := attr(p, "d"); attr(p, "class") == "line" && attr(p.Parent.Parent, "class") == "curve" && (!strings.HasPrefix(d, "M0 0L") || !strings.HasSuffix(d, "L200 100") || strings.Count(d, "L") != 199) {
+			t.Errorf("1001 eps: %q", d)
+		}
+	}
 }
 
 func TestSpan(t *testing.T) {
@@ -265,7 +287,7 @@ func TestSpan(t *testing.T) {
 
 // TestHosts: under a name that is not this machine's there is no page, whatever the path.
 func TestHosts(t *testing.T) {
-	h := Handler(source(func() (*Snapshot, error) { return at(1, 1, "secret"), nil }), Options{Hosts: []string{"box.lan", "10.1.2.3"}})
+	h := Handler(source(func() (*Snapshot, error) { return at(1, 1, "secret"), nil }), Options{Hosts: []string{"box.lan", "10.1.2.3", ""}})
 	for host, want := range map[string]bool{
 		"localhost": true, "localhost:8080": true, "LOCALHOST.:1": true, "127.0.0.1:8080": true, "127.9.9.9": true, "[::1]:80": true, "[::1]": true, "[::ffff:127.0.0.1]:80": true,
 		"box.lan": true, "Box.LAN:99": true, "10.1.2.3:8080": true,
