@@ -143,7 +143,7 @@ func (p *page) allowed(host string) bool {
 	if err != nil {
 		name = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 	}
-	if addr, err := netip.ParseAddr(name); err == nil && addr.Unmap().IsLoopback() {
+	if addr, err := netip.ParseAddr(name); err == nil && addr.IsLoopback() {
 		return true
 	}
 	same := func(other string) bool { return strings.EqualFold(strings.TrimSuffix(name, "."), other) }
@@ -365,7 +365,7 @@ func newRun(r Run, classes map[string]string, most int) runView {
 		}
 		text := c.Label + " –"
 		if last >= 0 {
-			text = fmt.Sprintf("%s %s at eps %s", c.Label, percent(c.Correct[last], c.N[last]), strconv.FormatFloat(c.Eps[last], 'g', 4, 64))
+			text = c.Label + " " + percent(c.Correct[last], c.N[last])
 		}
 		v.Cells = append(v.Cells, text)
 		v.Lines = append(v.Lines, line)

@@ -143,7 +143,7 @@ func TestNumbers(t *testing.T) {
 		for id, want := range map[string]string{
 			"progress": "Done 50.0 % 10 of 20 shards In work 3 5 waiting Failed 2 given up Left 3 h 5 min 4.5 shards a minute; for 1 min 30 s so far x",
 			"workers":  "Workers worker device arithmetic shard in hand for done failed last heard x a x x 0123456789ab 12 s 3 0 2 s ago x b cuda:0 3xtf32 – 1 2 2 min 0 s ago",
-			"failures": "Failures 1 shard given up. shard run worker attempts when message feed x x 3 1 min 0 s ago memory: x",
+			"failures": "Failures 1 shard given up shard run worker attempts when message feed x x 3 1 min 0 s ago memory: x",
 			"again":    "1 shard failed and tried again shard run worker attempts when message beef x x 1 1 h 0 min ago again: x",
 			"results":  "Results x study/x",
 			"fresh":    "2 runs not begun run 3 x 4 run 4 x 4",
@@ -169,7 +169,7 @@ func TestNumbers(t *testing.T) {
 		if want := []string{"all  1000", "done 0 500", "failed 500 100", "running 600 150"}; !slices.Equal(bar, want) {
 			t.Errorf("bar %q, want %q", bar, want)
 		}
-		if got := text(part(t, doc, "ended")); !strings.HasPrefix(got, "2 runs at the end") || !strings.Contains(got, "run 1 x 4/4 300–400 of 400 images 97.0 %") {
+		if got := text(part(t, doc, "ended")); !strings.HasPrefix(got, "2 runs ended") || !strings.Contains(got, "run 1 x 4/4 300–400 of 400 images 97.0 % attack 0 x 60.0 % attack 1 x 40.0 % attack 2 x 20.0 %") {
 			t.Errorf("ended: %q", got)
 		}
 		curves := part(t, doc, "curves")
@@ -234,13 +234,13 @@ func TestSizes(t *testing.T) {
 	if n := len(find(part(t, doc, "curves"), "figure")); n != maxCharts {
 		t.Errorf("%d charts, want %d", n, maxCharts)
 	}
-	for id, want := range map[string]string{"rest": "36 more in work", "ended": "100 runs at the end", "fresh": "140 runs not begun"} {
+	for id, want := range map[string]string{"rest": "36 more in work", "ended": "100 runs ended", "fresh": "140 runs not begun"} {
 		if got := text(part(t, doc, id)); !strings.HasPrefix(got, want) {
 			t.Errorf("%s: %.60q, want %q", id, got, want)
 		}
 	}
 	for _, d := range find(doc, "details") {
-		if slices.ContainsFunc(d.Attr, func(a html.Attribute) bool { return a.Key == "open" }) {
+		if attr(d, "id") != "dead-list" && slices.ContainsFunc(d.Attr, func(a html.Attribute) bool { return a.Key == "open" }) {
 			t.Errorf("%s is open", attr(d, "id"))
 		}
 	}
@@ -249,7 +249,29 @@ func TestSizes(t *testing.T) {
 	odd.Runs[1].Curves[0] = Curve{"odd", []float64{0.1, 0.2}, []int{5}, []int{3, 4, 5}}
 	odd.Runs[1].Curves[1] = Curve{Label: "none"}
 	odd.Runs[1].Curves[2] = Curve{"one", []float64{0.1}, []int{5}, []int{9}}
-	show(t, odd, "/")
+	odd.Runs[1].Done, odd.Runs[1].Running = 2, 1
+	for _, p := range find(part(t, show(t, odd, "/"), "curves"), "path") {
+		if attr(p, "class") == "line" && attr(p.Parent.Parent, "class") == "curve" && attr(p, "d") != "" && attr(p, "d") != "M0 44.4h.01" { // 5 of 9 at the least eps
+			t.Errorf("a curve of no images, or of more right ones than images: %q", attr(p, "d"))
+		}
+	}
+	failed := at(2, 3, "x")
+	failed.Runs[0].Failed = 1
+	if got := text(part(t, show(t, failed, "/"), "ended")); !strings.Contains(got, "run 0 x 3/4 1 failed") {
+		t.Errorf("a run whose last shard is given up: %q", got)
+	}
+	// Of more eps than the eye can tell the first, the last and some between.
+	fine := at(1, 2, "x")
+	c := Curve{Label: "fine"}
+	for e := range 1001 {
+		c.Eps, c.N, c.Correct = append(c.Eps, float64(e)/1000), append(c.N, 1000), append(c.Correct, 1000-e)
+	}
+	fine.Runs[0].Curves = []Curve{c}
+	for _, p := range find(part(t, show(t, fine, "/"), "curves"), "path") {
+		if d := attr(p, "d"); attr(p, "class") == "line" && attr(p.Parent.Parent, "class") == "curve" && (!strings.HasPrefix(d, "M0 0L") || !strings.HasSuffix(d, "L200 100") || strings.Count(d, "L") != 199) {
+			t.Errorf("1001 eps: %q", d)
+		}
+	}
 }
 
 func TestSpan(t *testing.T) {
@@ -265,7 +287,7 @@ func TestSpan(t *testing.T) {
 
 // TestHosts: under a name that is not this machine's there is no page, whatever the path.
 func TestHosts(t *testing.T) {
-	h := Handler(source(func() (*Snapshot, error) { return at(1, 1, "secret"), nil }), Options{Hosts: []string{"box.lan", "10.1.2.3"}})
+	h := Handler(source(func() (*Snapshot, error) { return at(1, 1, "secret"), nil }), Options{Hosts: []string{"box.lan", "10.1.2.3", ""}})
 	for host, want := range map[string]bool{
 		"localhost": true, "localhost:8080": true, "LOCALHOST.:1": true, "127.0.0.1:8080": true, "127.9.9.9": true, "[::1]:80": true, "[::1]": true, "[::ffff:127.0.0.1]:80": true,
 		"box.lan": true, "Box.LAN:99": true, "10.1.2.3:8080": true,
@@ -381,9 +403,9 @@ func TestFresh(t *testing.T) {
 	}
 }
 
-// TestChromium opens the page of a study that goes on: without being loaded again it comes to show the end, keeps open what
-// was opened, and breaks no rule of its policy.
-func TestChromium(t *testing.T) {
+// browse is what the page at a URL has become after 7 s of its clock, and what the browser complained of.
+func browse(t *testing.T, url string) (doc *html.Node, log string) {
+	t.Helper()
 	chromium := ""
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
 		if path, err := exec.LookPath(name); err == nil {
@@ -394,6 +416,26 @@ func TestChromium(t *testing.T) {
 	if chromium == "" {
 		t.Skip("no chromium, chromium-browser or google-chrome in PATH")
 	}
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	c := exec.CommandContext(ctx, chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+		"--disable-sync", "--enable-logging=stderr", "--user-data-dir="+t.TempDir(), "--virtual-time-budget=7000", "--dump-dom", url)
+	c.Env = append(os.Environ(), "HOME="+t.TempDir())
+	var errs strings.Builder
+	c.Stderr = &errs
+	out, err := c.Output()
+	if err != nil {
+		t.Fatalf("%v: %s", err, errs.String())
+	}
+	if doc, err = html.Parse(strings.NewReader(string(out))); err != nil {
+		t.Fatal(err)
+	}
+	return doc, errs.String()
+}
+
+// TestChromium opens the page of a study that goes on: without being loaded again it comes to show the end, keeps open what
+// was opened, and breaks no rule of its policy.
+func TestChromium(t *testing.T) {
 	var pages, fragments atomic.Int32
 	h := Handler(source(func() (*Snapshot, error) { return at(6, min(24, 14+5*int(fragments.Load())), "x"), nil }), Options{})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -415,25 +457,11 @@ func TestChromium(t *testing.T) {
 		h.ServeHTTP(w, r)
 	}))
 	defer server.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
-	defer cancel()
-	c := exec.CommandContext(ctx, chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-		"--disable-sync", "--enable-logging=stderr", "--user-data-dir="+t.TempDir(), "--virtual-time-budget=20000", "--dump-dom", server.URL+"/")
-	c.Env = append(os.Environ(), "HOME="+t.TempDir())
-	var log strings.Builder
-	c.Stderr = &log
-	out, err := c.Output()
-	if err != nil {
-		t.Fatalf("%v: %s", err, log.String())
-	}
-	doc, err := html.Parse(strings.NewReader(string(out)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	doc, log := browse(t, server.URL+"/")
 	if got := text(part(t, doc, "progress")); !strings.Contains(got, "24 of 24 shards") || attr(part(t, doc, "progress"), "data-finished") != "true" {
 		t.Errorf("progress: %q after %d fragments", got, fragments.Load())
 	}
-	if got := text(part(t, doc, "ended")); !strings.HasPrefix(got, "6 runs at the end") {
+	if got := text(part(t, doc, "ended")); !strings.HasPrefix(got, "6 runs ended") {
 		t.Errorf("ended: %.60q", got)
 	}
 	for id, want := range map[string]bool{"again-list": true, "ended-list": false} {
@@ -444,7 +472,33 @@ func TestChromium(t *testing.T) {
 	if pages.Load() != 1 || fragments.Load() != 2 { // 14, 19, 24: then it is finished and asks no more
 		t.Errorf("%d pages and %d fragments, want 1 and 2", pages.Load(), fragments.Load())
 	}
-	if strings.Contains(log.String(), "Content Security Policy") || strings.Contains(log.String(), "Uncaught") {
-		t.Errorf("the browser complains: %s", log.String())
+	if strings.Contains(log, "Content Security Policy") || strings.Contains(log, "Uncaught") {
+		t.Errorf("the browser complains: %s", log)
+	}
+}
+
+// TestChromiumLost: a page whose server has nothing to say any more keeps what it has and says so.
+func TestChromiumLost(t *testing.T) {
+	asked := 0
+	h := Handler(source(func() (*Snapshot, error) {
+		if asked++; asked > 1 {
+			return nil, errors.New("the <b>folder</b> is gone")
+		}
+		return at(6, 14, "x"), nil
+	}), Options{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/fragment" {
+			time.Sleep(fresh + 100*time.Millisecond)
+		}
+		h.ServeHTTP(w, r)
+	}))
+	defer server.Close()
+	doc, _ := browse(t, server.URL+"/")
+	lost := part(t, doc, "lost")
+	if got := text(lost); !strings.HasPrefix(got, "Nothing new for ") || !strings.HasSuffix(got, "dashboard: the <b>folder</b> is gone") || slices.ContainsFunc(lost.Attr, func(a html.Attribute) bool { return a.Key == "hidden" }) {
+		t.Errorf("lost: %q, %v", got, lost.Attr)
+	}
+	if got := text(part(t, doc, "progress")); !strings.Contains(got, "14 of 24 shards") {
+		t.Errorf("progress: %q", got)
 	}
 }

@@ -195,6 +195,10 @@ func TestTallyErrors(t *testing.T) {
 	if done, _ := tally.Chunks(); done != 0 || tally.Has(0) || tally.Has(-1) || tally.Has(len(plan)) {
 		t.Errorf("%d chunks after errors alone", done)
 	}
+	before := tally.Curves()
+	if err := tally.Add(strike, log[strike]); err != nil || slices.Max(before[plan[strike].Attack].N) != 0 || slices.Max(tally.Curves()[plan[strike].Attack].N) == 0 {
+		t.Errorf("what Curves returned has changed, or Add changes nothing (%v)", err)
+	}
 	if err := tally.Add(0, log[0]); err != nil || !tally.Has(0) {
 		t.Errorf("the sound chunk after errors: %v", err)
 	}

@@ -56,11 +56,14 @@ type StudyRun struct {
 }
 
 // CSV writes a row for each run, attack and eps below one header line: the run's name, model, data, seed and precision, then the columns
-// of CurveCSV. Equal studies give equal bytes.
+// of CurveCSV. Equal studies give equal bytes. A run without a manifest or result, of which HTML returns an error, has no row.
 func (s Study) CSV() []byte {
 	lines := [][]string{append([]string{"run", "model", "data", "seed", "precision"}, curveHead...)}
 	for _, r := range s.Runs {
 		m := r.Manifest
+		if m == nil || r.Result == nil {
+			continue
+		}
 		for _, line := range curveLines(r.Result) {
 			lines = append(lines, append([]string{r.Name, m.Model.Name, m.Data.Images.Name, strconv.FormatUint(m.Seed, 10), m.Precision}, line...))
 		}

@@ -536,8 +536,9 @@ func TestStudyApart(t *testing.T) {
 
 // TestStudyEscapes puts names that are HTML wherever a name goes.
 func TestStudyEscapes(t *testing.T) {
+	base := studied(t, 20, 7)
 	count := func(name string) int {
-		s := many(studied(t, 20, 7), 3, 1)
+		s := many(base, 3, 1)
 		s.Name, s.Warnings = name, []string{name}
 		for i := range s.Runs {
 			r := &s.Runs[i]
@@ -595,6 +596,7 @@ func TestStudyErrors(t *testing.T) {
 		s := base
 		s.Runs = slices.Clone(s.Runs)
 		c.edit(&s)
+		s.CSV() // does not panic
 		if _, err := s.HTML(); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
@@ -630,5 +632,57 @@ func TestTogether(t *testing.T) {
 		if a, b := together(c.a, c.b); a.Manifest.Seed != c.wantA || b.Manifest.Seed != c.wantB {
 			t.Errorf("seeds %d and %d, want %d and %d", a.Manifest.Seed, b.Manifest.Seed, c.wantA, c.wantB)
 		}
+	}
+}
+
+// TestStudySizes: one eps, more than are shown, exact curves, controls alone, the same attack twice, L2.
+func TestStudySizes(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		eps  []float64
+		edit func(*pipeline.Result)
+		want string
+	}{
+		{"one eps", []float64{0.1}, nil, "1 value of eps from 0.1 to 0.1"},
+		{"eps 0", []float64{0}, nil, "1 value of eps from 0 to 0"},
+		{"many eps", grid(300, 0.3), nil, "300 values of eps from 0 to 0.3"},
+		{"noise alone", grid(4, 0.3), func(r *pipeline.Result) { r.Curves = r.Curves[2:] }, "The first has the highest mean over its attacks."},
+		{"twice", grid(4, 0.3), func(r *pipeline.Result) {
+			r.Curves = append(r.Curves, r.Curves[2])
+			r.Curves[3].Attack.Seed, r.Curves[3].Attack.Name = 8, "noise:seed=8"
+		}, "random ±eps (noise:seed=8)"},
+		{"l2", grid(4, 0.3), func(r *pipeline.Result) {
+			for i := range r.Curves {
+				r.Curves[i].Attack.Norm = attack.L2
+			}
+		}, "eps, L2 norm of the perturbation"},
+		{"exact", grid(4, 0.3), func(r *pipeline.Result) {
+			x := &pipeline.Exact{Max: 0.3, Walks: make([]attack.Walk, r.N)}
+			for i := range x.Walks {
+				x.Walks[i].Correct = []attack.Interval{{Lo: 0, Hi: 0.15}} // half of the way: a mean of 50 %
+			}
+			r.Curves[0].Exact = x
+			r.Curves = r.Curves[:1]
+		}, "Highest mean accuracy 50.0 % a"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var s Study
+			for _, name := range []string{"a", "b"} {
+				r := swept(c.eps...)
+				if c.edit != nil {
+					c.edit(r)
+				}
+				s.Runs = append(s.Runs, StudyRun{name, page(r, name).Manifest, r})
+			}
+			for i := range s.Runs { // page gives what is read the model's name
+				s.Runs[i].Manifest.Data.Images.Name, s.Runs[i].Manifest.ClassNames = "images", nil
+			}
+			_, doc := renderStudy(t, s)
+			if text := textOf(doc); !strings.Contains(text, c.want) {
+				t.Errorf("no %q in %s", c.want, text)
+			}
+			s.Runs = s.Runs[:1]
+			renderStudy(t, s)
+		})
 	}
 }
