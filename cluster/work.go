@@ -37,8 +37,8 @@ type WorkOptions struct {
 	Devices func(*study.Plan) ([]study.Device, error)
 	Log     func(format string, args ...any) // nil: nothing is said
 
-	pace time.Duration                                                          // unit of the pauses after failures; 0 is a second
-	open func(*study.Plan, study.Inputs, study.Device, bool) (doer, func(error)) // for tests: instead of study.NewWorker
+	pace time.Duration                                            // unit of the pauses after failures; 0 is a second
+	open func(*study.Plan, study.Inputs, study.Device, bool) doer // for tests: instead of study.NewWorker
 }
 
 // A doer is a *study.Worker.
@@ -314,7 +314,7 @@ func (m *machine) work() error {
 		wg.Go(func() {
 			w := &worker{machine: m, state: study.WorkerState{Name: name, Device: d.Name, Shard: -1}}
 			if m.o.open != nil {
-				w.doer, w.died = m.o.open(m.plan, m.inputs, d, m.known().Mixed)
+				w.doer = m.o.open(m.plan, m.inputs, d, m.known().Mixed)
 			} else {
 				w.doer = study.NewWorker(m.plan, m.inputs, d, m.known().Mixed)
 			}
@@ -364,7 +364,6 @@ func (m *machine) ask() {
 type worker struct {
 	*machine
 	doer
-	died func(error) // for tests
 
 	mu    sync.Mutex
 	state study.WorkerState
