@@ -119,7 +119,7 @@ nothing else. It runs on the CPU or, in a build with CUDA, on NVIDIA GPUs:
 	root.AddGroup(&cobra.Group{ID: "one", Title: "One model:"}, &cobra.Group{ID: "many", Title: "Many models, many machines:"})
 	for _, c := range []*cobra.Command{
 		newDemo(), newAttack(), newSweep(), newResume(), newMerge(), newCheck(), newCompare(), newReport(), newTrain(), newDevices(), newBench(),
-		newPlan(), newWork(), newStatus(), newSubmit(), newRunShard(),
+		newPlan(), newWork(), newServe(), newStatus(), newSubmit(), newRunShard(),
 	} {
 		verb := c.RunE
 		c.RunE = func(c *cobra.Command, args []string) error {

@@ -16,6 +16,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"advsweep/cluster"
 	"advsweep/cpu"
 	"advsweep/pipeline"
 	"advsweep/report"
@@ -370,18 +371,41 @@ func (f *flags) workOn(c *cobra.Command, folder *study.Folder, shards []study.Sh
 func newWork() *cobra.Command {
 	var f flags
 	var mixed bool
+	var o cluster.WorkOptions
 	c := &cobra.Command{
 		Use:   "work DIR|URL",
 		Short: "Work on a study: on all devices of this machine, or for a server",
 		Long: `Do the shards of the study in DIR on all devices of this machine, and merge them. Nothing needs to be
-installed or running. After Ctrl-C or a kill the same command goes on; shards that were done are safe.`,
-		Example: "  advsweep work study",
-		Args:    cobra.ExactArgs(1),
+installed or running. After Ctrl-C or a kill the same command goes on; shards that were done are safe.
+
+Given the URL that 'advsweep serve' prints, do shards of its study, a worker for each device, until it is
+done. Models and images are fetched once, and kept in --cache by their SHA-256.`,
+		Example: `  advsweep work study
+  advsweep work nats://head:4222 --credentials worker.nk`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			url := isURL(args[0])
+			for _, name := range []string{"credentials", "tls-ca", "study", "cache", "patience", "name"} {
+				if !url && c.Flags().Changed(name) {
+					return usagef("--%s is for a server, and %s is a folder", name, args[0])
+				}
+			}
+			if url && c.Flags().Changed("allow-mixed") {
+				return usagef("--allow-mixed with a server: it is 'advsweep serve' that takes it")
+			}
+			if url {
+				return f.workFor(c, args[0], o)
+			}
 			return f.workHere(c, args[0], mixed)
 		},
 	}
 	f.addWork(c, &mixed)
+	c.Flags().StringVar(&o.Credentials, "credentials", "", "of a server: `FILE` that its --credentials names")
+	c.Flags().StringVar(&o.TLSCA, "tls-ca", "", "of a server: `FILE` with who signed its certificate (default whom the system trusts)")
+	c.Flags().StringVar(&o.Study, "study", "", "of a server: `ID` or name of the study, if it has several")
+	c.Flags().StringVar(&o.Cache, "cache", "", "of a server: `DIR` for models and images (default the user's cache)")
+	c.Flags().DurationVar(&o.Patience, "patience", 10*time.Minute, "of a server: how long to wait for it when it is away")
+	c.Flags().StringVar(&o.Name, "name", "", "of this worker, for people (default the machine's and the process number)")
 	return c
 }
 

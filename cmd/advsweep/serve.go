@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"advsweep/cluster"
+	"advsweep/pipeline"
+	"advsweep/study"
+
+	"github.com/spf13/cobra"
+)
+
+func newServe() *cobra.Command {
+	var f flags
+	var o cluster.ServeOptions
+	var web string
+	c := &cobra.Command{
+		Use:   "serve DIR",
+		Short: "Hand out a study's shards to workers on any machines, by NATS JetStream",
+		Long: `Hand out the shards of the study in DIR to 'advsweep work URL', which may run on any machines, come and go. The
+NATS server is inside; --nats uses one that exists. A shard whose worker dies goes to another; one that
+fails again and again is noted, and the others go on. When all are done the study is merged, as by
+'advsweep merge', and serve ends. Killed or stopped at any moment, the same command goes on.
+
+Only this machine can reach the server unless --listen says otherwise, which takes --credentials: a file with
+an nkey's seed (made if it is not there) or USER:PASSWORD. Workers need a copy. --tls-cert and --tls-key encrypt.`,
+		Example: `  advsweep serve study
+  advsweep serve study --listen 0.0.0.0:4222 --credentials worker.nk
+  advsweep serve study --nats tls://nats.example:4222 --credentials mine.creds`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if o.URL != "" && c.Flags().Changed("listen") {
+				return usagef("--listen with --nats: a server of our own or one that exists")
+			}
+			return f.serve(c, args[0], o, web)
+		},
+	}
+	fl := c.Flags()
+	fl.StringVar(&o.Listen, "listen", "127.0.0.1:4222", "`HOST:PORT` of the NATS server; port 0: any that is free")
+	fl.StringVar(&o.URL, "nats", "", "`URL` of a NATS server that exists, instead")
+	fl.StringVar(&o.Credentials, "credentials", "", "`FILE` with what workers must show")
+	fl.StringVar(&o.TLSCert, "tls-cert", "", "`FILE` with the server's certificate")
+	fl.StringVar(&o.TLSKey, "tls-key", "", "`FILE` with its key")
+	fl.StringVar(&o.TLSCA, "tls-ca", "", "`FILE` with who signed the certificate of --nats (default whom the system trusts)")
+	fl.StringVar(&web, "http", "127.0.0.1:8222", "`HOST:PORT` of the web page, loopback only; none: no page")
+	fl.DurationVar(&o.AckWait, "ack-wait", cluster.AckWait, "time without a sign of life after which a shard goes to another worker")
+	fl.IntVar(&o.Attempts, "attempts", cluster.Attempts, "times that a shard is tried")
+	fl.Int64Var(&o.StoreBytes, "store-bytes", 0, "bound of the server's store on disk (default three quarters of what is free)")
+	fl.BoolVar(&o.AllowMixed, "allow-mixed", false, "also take results of backends whose bits may differ from those planned; it is marked in the results")
+	fl.BoolVarP(&f.quiet, "quiet", "q", false, "no progress and no notes on standard error")
+	return c
+}
+
+func (f *flags) serve(c *cobra.Command, dir string, o cluster.ServeOptions, web string) error {
+	folder, err := study.Open(dir, release)
+	if err != nil {
+		return err
+	}
+	unlock, err := folder.Lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	stderr := c.ErrOrStderr()
+	pg, err := newPage(folder)
+	if err != nil {
+		return err
+	}
+	if web != "none" {
+		url, end, err := pg.open(web)
+		if err != nil {
+			return err
+		}
+		defer end()
+		if !f.quiet {
+			fmt.Fprintf(stderr, "advsweep: the page is %s\n", url)
+		}
+		ctx, stop := context.WithCancel(context.Background())
+		defer stop()
+		go pg.load(ctx)
+	}
+	p := newProgress(stderr, f.quiet, "study")
+	defer p.finish()
+	o.Log = func(format string, args ...any) {
+		fmt.Fprintf(stderr, "advsweep: %s\n", oneLine(fmt.Sprintf(format, args...)))
+	}
+	o.Ready = func(url string) {
+		if f.quiet {
+			return
+		}
+		command := "advsweep work " + url
+		if o.Credentials != "" {
+			command += " --credentials " + o.Credentials
+		}
+		if o.TLSCert != "" {
+			command += " --tls-ca CA-FILE"
+		}
+		fmt.Fprintf(stderr, "advsweep: workers: %s\n", command)
+	}
+	o.Arrived = pg.arrived
+	o.Progress = func(s cluster.Snapshot) {
+		pg.progress(s)
+		p.update(s.Done+s.Failed, s.Total)
+	}
+	err = cluster.Serve(hard(c.Context()), c.Context().Done(), folder, o)
+	p.finish()
+	if errors.Is(err, pipeline.ErrStopped) || errors.Is(err, context.Canceled) {
+		st, failed := folder.Status(time.Now())
+		if failed != nil {
+			return failed
+		}
+		return &stoppedError{dir: dir, done: st.Done, total: st.Total, study: true}
+	}
+	if err != nil {
+		return err
+	}
+	if err := folder.Missing(); err != nil {
+		return fmt.Errorf("%w: 'advsweep status %s' lists what failed; the same command tries it again, all else is safe", err, dir)
+	}
+	pg.say("merging", false)
+	err = f.mergeStudy(c, folder, o.AllowMixed)
+	pg.say("", true)
+	return err
+}
+
+// isURL tells a server from a folder.
+func isURL(s string) bool { return strings.Contains(s, "://") }
+
+// workFor works for the server at url.
+func (f *flags) workFor(c *cobra.Command, url string, o cluster.WorkOptions) error {
+	stderr := c.ErrOrStderr()
+	o.Version, o.Devices = release, f.studyDevices
+	o.Log = func(format string, args ...any) {
+		fmt.Fprintf(stderr, "advsweep: %s\n", oneLine(fmt.Sprintf(format, args...)))
+	}
+	err := cluster.Work(hard(c.Context()), c.Context().Done(), url, o)
+	if errors.Is(err, pipeline.ErrStopped) || errors.Is(err, context.Canceled) {
+		return errors.New("stopped: what it had in hand goes to another worker")
+	}
+	if err == nil && !f.quiet {
+		fmt.Fprintln(stderr, "advsweep: the study is done")
+	}
+	return err
+}
