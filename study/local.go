@@ -170,7 +170,6 @@ type heart struct {
 	folder *Folder
 	mu     sync.Mutex
 	state  WorkerState
-	last   time.Time
 	stop   chan struct{}
 	done   sync.WaitGroup
 }

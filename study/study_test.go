@@ -257,8 +257,7 @@ func TestBadPlans(t *testing.T) {
 func TestCreate(t *testing.T) {
 	made := makeStudy(t, small)
 	dir := filepath.Join(t.TempDir(), "study")
-	f, err := study.Create(dir, made.Plan, made.Inputs, made.Text)
-	if err != nil {
+	if _, err := study.Create(dir, made.Plan, made.Inputs, made.Text); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := study.Create(dir, made.Plan, made.Inputs, made.Text); err != nil {
@@ -276,7 +275,8 @@ func TestCreate(t *testing.T) {
 		t.Errorf("a folder with other files: %v", err)
 	}
 	// What was created opens, and damaged inputs are told.
-	if f, err = study.Open(dir, version); err != nil {
+	f, err := study.Open(dir, version)
+	if err != nil {
 		t.Fatal(err)
 	}
 	hash := f.Inputs()[0]
