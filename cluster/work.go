@@ -146,8 +146,8 @@ func (m *machine) first(do func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(m.ctx, m.o.FirstPatience)
 	defer cancel()
 	told := false
-	for {
-		try, cancel := context.WithTimeout(ctx, 10*time.Second)
+	for wait := 2 * time.Second; ; wait = min(2*wait, 15*time.Second) { // what was asked of a server that died is never answered
+		try, cancel := context.WithTimeout(ctx, wait)
 		err := do(try)
 		cancel()
 		var permanent permanentError
