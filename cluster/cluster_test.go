@@ -269,6 +269,9 @@ func TestServe(t *testing.T) {
 
 // TestStop stops a coordinator and a worker again and again: each time the study goes on where it was.
 func TestStop(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a server some 50 times")
+	}
 	f := newStudy(t, 4)
 	want := inProcess(t, f)
 	for round := 0; f.Missing() != nil; round++ {
@@ -298,6 +301,9 @@ func TestStop(t *testing.T) {
 		if err := r.end(); err != nil && !errors.Is(err, pipeline.ErrStopped) {
 			t.Fatalf("serve: %v\n%s", err, r.log)
 		}
+	}
+	if err := Serve(t.Context(), nil, f, ServeOptions{Listen: "127.0.0.1:0"}); err != nil { // which finds all done, and cleans up
+		t.Fatal(err)
 	}
 	same(t, f, want)
 }
