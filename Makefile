@@ -26,7 +26,7 @@ test:
 	CGO_ENABLED=0 go test ./...
 
 race: # what has goroutines
-	CGO_ENABLED=1 go test -race -short -skip '^(TestExact|TestBetween|TestKill)$$' ./cpu ./pipeline ./report ./cmd/advsweep
+	CGO_ENABLED=1 go test -race -short -skip '^(TestExact|TestBetween|TestKill)$$' ./cpu ./pipeline ./report ./study ./cluster ./dashboard ./cmd/advsweep
 
 check: # what CI checks besides the tests
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "gofmt: the files above need it"; exit 1; }

@@ -354,7 +354,7 @@ func (o *Options) attack(kind string) Attack {
 		}
 	}
 	if a.Start {
-		a.Restarts = o.Restarts
+		a.Restarts = max(1, o.Restarts) // one value for one meaning: manifests are compared
 	}
 	if a.Momentum && o.Decay >= 0 {
 		a.Decay = o.Decay

@@ -195,3 +195,16 @@ func name(of, otherwise string) string {
 	}
 	return of
 }
+
+// Range returns the least and the largest pixel of s, bytes v being the pixel v/255.
+func (s *Set) Range() (lo, hi float64) {
+	switch x := s.Images.Data().(type) {
+	case []uint8:
+		return float64(slices.Min(x)) / 255, float64(slices.Max(x)) / 255
+	case []float32:
+		return float64(slices.Min(x)), float64(slices.Max(x))
+	case []float64:
+		return slices.Min(x), slices.Max(x)
+	}
+	return 0, 1
+}

@@ -105,23 +105,28 @@ func (m Memory) Get(i int) ([]byte, error) { return m[i], nil }
 // Append keeps payload.
 func (m Memory) Append(i int, payload []byte) error { m[i] = payload; return nil }
 
+// A Part is some of the chunks of a plan.
+type Part interface {
+	Has(i int) bool // whether chunk i belongs to it
+}
+
 // A Shard is part Index of Count of a plan, Index from 0: every Count-th chunk. The zero value is all of it.
 type Shard struct{ Index, Count int }
 
 // Has reports whether chunk i belongs to the shard.
 func (s Shard) Has(i int) bool { return s.Count <= 1 || i%s.Count == s.Index }
 
-// Work does the chunks of the shard that log does not have, and appends what they find to it. When ctx ends it stops soon, with the
+// Work does the chunks of part that log does not have, and appends what they find to it. When ctx ends it stops soon, with the
 // chunk in hand lost; what is in log stays. Sweep.Rows and Progress are as for Run.
-func (s Sweep) Work(ctx context.Context, b Backend, set *dataset.Set, log Log, shard Shard) error {
-	return s.WorkUntil(ctx, nil, b, set, log, shard)
+func (s Sweep) Work(ctx context.Context, b Backend, set *dataset.Set, log Log, part Part) error {
+	return s.WorkUntil(ctx, nil, b, set, log, part)
 }
 
 // ErrStopped is returned by WorkUntil if it was asked to stop before all was done.
 var ErrStopped = errors.New("pipeline: stopped before all chunks were done")
 
 // WorkUntil is Work that also returns, with ErrStopped, after the chunk in hand once stop is closed.
-func (s Sweep) WorkUntil(ctx context.Context, stop <-chan struct{}, b Backend, set *dataset.Set, log Log, shard Shard) error {
+func (s Sweep) WorkUntil(ctx context.Context, stop <-chan struct{}, b Backend, set *dataset.Set, log Log, part Part) error {
 	if err := s.Validate(b, set); err != nil {
 		return err
 	}
@@ -129,7 +134,7 @@ func (s Sweep) WorkUntil(ctx context.Context, stop <-chan struct{}, b Backend, s
 	r := run{Sweep: s, b: b, labels: set.Labels, first: set.First}
 	var todo []int
 	for i, c := range plan {
-		if !shard.Has(i) {
+		if !part.Has(i) {
 			continue
 		}
 		r.total += s.units(c)
@@ -329,6 +334,42 @@ func decodeOutcome(p []byte) Outcome {
 	return Outcome{Class: int32(u(0)), Rounded: int32(u(1)), Margin: f(2), Norms: attack.Norms{Linf: f(3), L2: f(4), L0: int32(u(5))}, Zero: p[24] != 0}
 }
 
+// looked calls found with what payload, of chunk c at place i of a plan, says of each image.
+func (c Chunk) looked(i int, payload []byte, classes int, found func(image int, im Clean)) error {
+	if want := 16 * (c.Hi - c.Lo); len(payload) != want {
+		return fmt.Errorf("pipeline: chunk %d holds %d bytes, want %d", i, len(payload), want)
+	}
+	for image := c.Lo; image < c.Hi; image++ {
+		u := func(k int) uint32 { return binary.LittleEndian.Uint32(payload[4*k:]) }
+		for k := range 3 {
+			if u(k) >= uint32(classes) {
+				return fmt.Errorf("pipeline: chunk %d: class %d, want 0 to %d", i, int32(u(k)), classes-1)
+			}
+		}
+		found(image, Clean{int32(u(0)), int32(u(1)), int32(u(2)), math.Float32frombits(u(3))})
+		payload = payload[16:]
+	}
+	return nil
+}
+
+// struck calls found with what payload, of chunk c at place i of a plan, says of each image at each eps.
+func (c Chunk) struck(i int, payload []byte, classes int, found func(image, e int, o Outcome)) error {
+	if want := outcomeBytes * (c.Hi - c.Lo) * (c.To - c.From); len(payload) != want {
+		return fmt.Errorf("pipeline: chunk %d holds %d bytes, want %d", i, len(payload), want)
+	}
+	for image := c.Lo; image < c.Hi; image++ {
+		for e := c.From; e < c.To; e++ {
+			o := decodeOutcome(payload)
+			if o.Class < 0 || int(o.Class) >= classes || o.Rounded < -1 || int(o.Rounded) >= classes {
+				return fmt.Errorf("pipeline: chunk %d: classes %d and %d, want 0 to %d", i, o.Class, o.Rounded, classes-1)
+			}
+			found(image, e, o)
+			payload = payload[outcomeBytes:]
+		}
+	}
+	return nil
+}
+
 // Assemble makes the result of a sweep over n images, the first of them first in its data set, of what all chunks have found. It
 // needs neither the model nor the images.
 func (s Sweep) Assemble(n, first, classes int, log Log) (*Result, error) {
@@ -346,44 +387,20 @@ func (s Sweep) Assemble(n, first, classes int, log Log) (*Result, error) {
 		if err != nil {
 			return nil, err
 		}
-		images := c.Hi - c.Lo
-		bad := func(want int) error {
-			return fmt.Errorf("pipeline: chunk %d holds %d bytes, want %d", i, len(p), want)
-		}
 		switch c.Kind {
 		case Look:
-			if len(p) != 16*images {
-				return nil, bad(16 * images)
-			}
-			for k := range images {
-				u := func(i int) uint32 { return binary.LittleEndian.Uint32(p[16*k+4*i:]) }
-				for j := range 3 {
-					if u(j) >= uint32(classes) {
-						return nil, fmt.Errorf("pipeline: chunk %d: class %d, want 0 to %d", i, int32(u(j)), classes-1)
-					}
-				}
-				res.Images[c.Lo+k] = Clean{int32(u(0)), int32(u(1)), int32(u(2)), math.Float32frombits(u(3))}
-			}
+			err = c.looked(i, p, classes, func(image int, im Clean) { res.Images[image] = im })
 		case Walk:
 			var w []attack.Walk
-			if err := json.Unmarshal(p, &w); err != nil || len(w) != images {
-				return nil, fmt.Errorf("pipeline: chunk %d holds %d walks, want %d (%v)", i, len(w), images, err)
+			if err := json.Unmarshal(p, &w); err != nil || len(w) != c.Hi-c.Lo {
+				return nil, fmt.Errorf("pipeline: chunk %d holds %d walks, want %d (%v)", i, len(w), c.Hi-c.Lo, err)
 			}
 			walks[c.Attack] = append(walks[c.Attack], w...)
 		case Strike:
-			if len(p) != outcomeBytes*images*(c.To-c.From) {
-				return nil, bad(outcomeBytes * images * (c.To - c.From))
-			}
-			for k := range images {
-				for e := c.From; e < c.To; e++ {
-					o := decodeOutcome(p)
-					if o.Class < 0 || int(o.Class) >= classes || o.Rounded < -1 || int(o.Rounded) >= classes {
-						return nil, fmt.Errorf("pipeline: chunk %d: classes %d and %d, want 0 to %d", i, o.Class, o.Rounded, classes-1)
-					}
-					res.Curves[c.Attack].Outcomes[(c.Lo+k)*E+e] = o
-					p = p[outcomeBytes:]
-				}
-			}
+			err = c.struck(i, p, classes, func(image, e int, o Outcome) { res.Curves[c.Attack].Outcomes[image*E+e] = o })
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
 	for i := range res.Images {

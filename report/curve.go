@@ -102,17 +102,20 @@ func ratio(k, n int) float64 {
 // if there are none. Other programs read this: the first eight columns and their order stay as
 // they are.
 func CurveCSV(r *pipeline.Result) []byte {
+	return asCSV(append([][]string{curveHead}, curveLines(r)...))
+}
+
+var curveHead = []string{"attack", "steps", "eps", "n", "correct", "accuracy", "ci_low", "ci_high", "zero_gradient", "bounds_low", "bounds_high",
+	"norm", "fooled", "success_rate", "success_low", "success_high", "within", "rounded_correct", "mean_linf", "mean_l2", "mean_l0"}
+
+// curveLines are what stands below curveHead.
+func curveLines(r *pipeline.Result) (lines [][]string) {
 	var lo, hi string
 	if !r.Bounds.None() {
 		lo, hi = float(r.Bounds.Lo), float(r.Bounds.Hi)
 	}
-	var b bytes.Buffer
-	w := csv.NewWriter(&b)
-	// A bytes.Buffer takes every write, so the errors of w are nil.
-	_ = w.Write([]string{"attack", "steps", "eps", "n", "correct", "accuracy", "ci_low", "ci_high", "zero_gradient", "bounds_low", "bounds_high",
-		"norm", "fooled", "success_rate", "success_low", "success_high", "within", "rounded_correct", "mean_linf", "mean_l2", "mean_l0"})
 	for _, r := range Rows(r) {
-		_ = w.Write([]string{
+		lines = append(lines, []string{
 			r.Attack, strconv.Itoa(r.Steps), float(r.Eps),
 			strconv.Itoa(r.N), strconv.Itoa(r.Correct), float(r.Accuracy),
 			float(r.CILow), float(r.CIHigh), strconv.Itoa(r.ZeroGradient), lo, hi,
@@ -120,7 +123,12 @@ func CurveCSV(r *pipeline.Result) []byte {
 			optional(r.Within, strconv.Itoa), optional(r.Rounded, strconv.Itoa), optional(r.Linf, float), optional(r.L2, float), optional(r.L0, float),
 		})
 	}
-	w.Flush()
+	return lines
+}
+
+func asCSV(lines [][]string) []byte {
+	var b bytes.Buffer
+	_ = csv.NewWriter(&b).WriteAll(lines) // a bytes.Buffer takes every write, so the error is nil
 	return b.Bytes()
 }
 

@@ -156,19 +156,19 @@ func (p Page) view() (*view, error) {
 	if p.Confusion >= len(r.Eps) {
 		return nil, fmt.Errorf("report: page: confusion at eps %d, want below %d", p.Confusion, len(r.Eps))
 	}
-	columns := p.columns()
-	script := sha256.Sum256([]byte(htmlScript))
+	columns := shown(len(r.Eps))
 	v := &view{
-		Title:  "Robustness of " + m.Model.Name,
-		Style:  template.CSS(htmlStyle),
-		Script: template.JS(htmlScript),
-		// Whatever a name in a file may hold, nothing is loaded and no other script runs.
-		CSP: "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-" + base64.StdEncoding.EncodeToString(script[:]) +
-			"'; base-uri 'none'; form-action 'none'",
+		Title:    "Robustness of " + m.Model.Name,
+		Style:    template.CSS(htmlStyle),
+		Script:   template.JS(htmlScript),
+		CSP:      policy(),
 		Model:    m.Model.Name,
 		Layers:   m.Layers,
 		Data:     m.Data.Images.Name,
 		Warnings: Warnings(r),
+	}
+	if mixture := m.Mixture(); mixture != "" {
+		v.Warnings = append([]string{"This run was " + mixture}, v.Warnings...)
 	}
 	p.lead(v)
 	for i, c := range r.Curves {
@@ -193,9 +193,15 @@ func (p Page) view() (*view, error) {
 	return v, p.facts(v)
 }
 
-// columns are the places in Eps that are shown.
-func (p Page) columns() []int {
-	E := len(p.Result.Eps)
+// policy is the content security policy of a page: whatever a name in a file may hold, nothing is loaded and no script but html.js runs.
+func policy() string {
+	script := sha256.Sum256([]byte(htmlScript))
+	return "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-" + base64.StdEncoding.EncodeToString(script[:]) +
+		"'; base-uri 'none'; form-action 'none'"
+}
+
+// shown are the places among E eps that are shown.
+func shown(E int) []int {
 	var at []int
 	for k := range min(E, maxEpsShown) {
 		at = append(at, k*(E-1)/max(1, min(E, maxEpsShown)-1))
@@ -328,9 +334,8 @@ func epsTitle(r *pipeline.Result) string {
 	return "eps, the most that a pixel moves"
 }
 
-// figures are the large charts.
-func (p Page) figures(columns []int) (figures []figureView, within bool) {
-	r := p.Result
+// wide is the empty panel of the large charts of r, accuracy against eps.
+func wide(r *pipeline.Result, columns []int) panel {
 	E := len(r.Eps)
 	lo, hi := epsRange(r.Eps)
 	for _, c := range r.Curves {
@@ -343,6 +348,13 @@ func (p Page) figures(columns []int) (figures []figureView, within bool) {
 	for _, e := range columns {
 		base.xs, base.heads = append(base.xs, r.Eps[e]), append(base.heads, "eps "+float(r.Eps[e]))
 	}
+	return base
+}
+
+// figures are the large charts.
+func (p Page) figures(columns []int) (figures []figureView, within bool) {
+	r := p.Result
+	base := wide(r, columns)
 	at, rounding, rates := base, base, base
 	at.label, rounding.label = "accuracy against eps", "accuracy against eps once pixels are rounded to 8 bits"
 
@@ -897,3 +909,6 @@ func (p Page) facts(v *view) error {
 	}
 	return nil
 }
+
+// Style is the style sheet of the pages, for others that look like them.
+func Style() string { return htmlStyle }

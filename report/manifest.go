@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
+	"strings"
 
 	"advsweep/attack"
 	"advsweep/pipeline"
@@ -23,7 +26,8 @@ type Manifest struct {
 	Bounds     string          `json:"bounds"`
 	Exact      bool            `json:"exact"`
 	Rounded    bool            `json:"rounded"`
-	Work       int             `json:"work,omitempty"` // of a chunk: pipeline.Sweep.ChunkWork
+	Mixed      []Part          `json:"mixed,omitempty"` // who computed it, if not all of it was computed as Backend and Arithmetic say
+	Work       int             `json:"work,omitempty"`  // of a chunk: pipeline.Sweep.ChunkWork
 }
 
 // JSON is m in the one form that is hashed and compared.
@@ -67,4 +71,45 @@ func (m *Manifest) Sweep() pipeline.Sweep {
 // Assemble makes the result of all chunks in log.
 func (m *Manifest) Assemble(log pipeline.Log) (*pipeline.Result, error) {
 	return m.Sweep().Assemble(m.Data.N, m.Data.Offset, m.Classes, log)
+}
+
+// A Part is consecutive chunks of a run, From to To-1, by who computed them.
+type Part struct {
+	Backend     string `json:"backend"`
+	Precision   string `json:"precision"`
+	Arithmetic  string `json:"arithmetic"`
+	Fingerprint string `json:"fingerprint"` // of the bits that it computes; see pipeline.Fingerprint
+	From        int    `json:"from"`
+	To          int    `json:"to"`
+}
+
+// Same reports whether the chunks of p and q were computed alike.
+func (p Part) Same(q Part) bool {
+	p.From, p.To = q.From, q.To
+	return p == q
+}
+
+// Planned reports whether p was computed as m says.
+func (p Part) Planned(m *Manifest) bool {
+	return p.Backend == m.Backend && p.Precision == m.Precision && p.Arithmetic == m.Arithmetic
+}
+
+func (p Part) String() string {
+	return fmt.Sprintf("%s %s with fingerprint %s", p.Backend, p.Arithmetic, p.Fingerprint)
+}
+
+// Mixture says of a mixed run who computed how much of it, and is empty for others.
+func (m *Manifest) Mixture() string {
+	if len(m.Mixed) == 0 {
+		return ""
+	}
+	chunks := map[string]int{}
+	for _, p := range m.Mixed {
+		chunks[p.String()] += p.To - p.From
+	}
+	var parts []string
+	for _, who := range slices.Sorted(maps.Keys(chunks)) {
+		parts = append(parts, fmt.Sprintf("%d chunks by %s", chunks[who], who))
+	}
+	return fmt.Sprintf("planned for %s %s, and computed by several or others, whose bits may differ: %s.", m.Backend, m.Arithmetic, strings.Join(parts, ", "))
 }

@@ -214,9 +214,12 @@ func style(r *pipeline.Result, i int) string {
 }
 
 // swatch is the sample of curve i for legends.
-func swatch(r *pipeline.Result, i int) template.HTML {
+func swatch(r *pipeline.Result, i int) template.HTML { return sample(style(r, i), i) }
+
+// sample is a piece of a line of a class for legends.
+func sample(class string, shape int) template.HTML {
 	return template.HTML(fmt.Sprintf(`<svg class="swatch" viewBox="0 0 34 12" aria-hidden="true"><g class="%s"><path class="line" d="M1 6H33"/><path class="mark" d="%s"/></g></svg>`,
-		style(r, i), glyph(i, 17, 6)))
+		class, glyph(shape, 17, 6)))
 }
 
 // linear is a scale over [lo, hi] with ticks at round values.

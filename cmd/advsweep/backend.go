@@ -251,3 +251,17 @@ func printDevices(w io.Writer, format string, devices []device) error {
 	}
 	return tw.Flush()
 }
+
+// cpuProduct is what decides of the last bits of the CPU's results, for a manifest.
+func cpuProduct(b pipeline.Backend) string {
+	if os.Getenv(cpu.EnvDense) != "" {
+		return b.Precision() + " dense"
+	}
+	return b.Precision()
+}
+
+// cudaProduct is the same of a CUDA backend: its product, which Device ends with.
+func cudaProduct(b pipeline.Backend) string {
+	words := strings.Fields(b.Device())
+	return words[len(words)-1]
+}

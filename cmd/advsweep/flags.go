@@ -2,8 +2,8 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -14,6 +14,7 @@ import (
 	"advsweep/model"
 	"advsweep/pipeline"
 	"advsweep/report"
+	"advsweep/study"
 
 	"github.com/spf13/cobra"
 )
@@ -151,62 +152,24 @@ func (f *flags) follows(c *cobra.Command, in *inputs) bool {
 }
 
 // parseSweep reads --eps, --bounds, the options of attacks and a list of them.
-func (f *flags) parseSweep(c *cobra.Command, attacks string) (s pipeline.Sweep, err error) {
-	if s.Eps, err = attack.ParseEps(f.eps); err != nil {
-		return s, asUsage("eps", err)
+func (f *flags) parseSweep(c *cobra.Command, attacks string) (pipeline.Sweep, error) {
+	// 0 would pass for the default
+	if f.steps == 0 && c.Flags().Changed("steps") {
+		return pipeline.Sweep{}, usagef("--steps 0, want 1 to %d", attack.MaxSteps)
 	}
-	if s.Bounds, err = attack.ParseBounds(f.bounds); err != nil {
-		return s, asUsage("bounds", err)
+	if f.restarts == 0 && c.Flags().Changed("restarts") {
+		return pipeline.Sweep{}, usagef("--restarts 0, want 1 to %d", attack.MaxRestarts)
 	}
-	if f.steps < 0 || f.steps > attack.MaxSteps || f.steps == 0 && c.Flags().Changed("steps") {
-		return s, usagef("--steps %d, want 1 to %d", f.steps, attack.MaxSteps)
+	t := pipeline.Text{Attack: attacks, Eps: f.eps, Bounds: f.bounds, Norm: f.norm, Loss: f.loss, Step: f.step, Target: f.target, Steps: f.steps, Restarts: f.restarts, Seed: f.seed}
+	if c.Flags().Lookup("decay") != nil {
+		t.Decay = &f.decay
 	}
-	o := attack.Options{Steps: f.steps, Seed: f.seed, Restarts: f.restarts, Decay: f.decay}
-	if f.norm == "" { // a verb without these flags
-		o.Decay = -1
-	} else {
-		if o.Norm, err = attack.ParseNorm(f.norm); err != nil {
-			return s, asUsage("norm", err)
-		}
-		if o.Loss, err = attack.ParseLoss(f.loss); err != nil {
-			return s, asUsage("loss", err)
-		}
-		if o.Target, err = attack.ParseTarget(f.target); err != nil {
-			return s, asUsage("target", err)
-		}
-		if f.step != "" {
-			if o.Step, err = attack.ParseSize(f.step); err != nil {
-				return s, asUsage("step", err)
-			}
-		}
-		if f.restarts < 1 || f.restarts > attack.MaxRestarts {
-			return s, usagef("--restarts %d, want 1 to %d", f.restarts, attack.MaxRestarts)
-		}
-		if !(f.decay >= 0) || math.IsInf(f.decay, 0) {
-			return s, usagef("--decay %v, want a finite number of at least 0", f.decay)
-		}
+	s, err := t.Sweep()
+	var field *pipeline.FieldError
+	if errors.As(err, &field) {
+		err = usagef("--%w", err)
 	}
-	if s.Attacks, err = attack.Parse(attacks, o); err != nil {
-		return s, asUsage("attack", err)
-	}
-	return s, measure(s.Attacks)
-}
-
-// measure gives worst the norm of the attacks that it is the worst of. It returns an error if they have not one norm: the same eps
-// would then be two balls.
-func measure(attacks []attack.Attack) error {
-	first := slices.IndexFunc(attacks, func(a attack.Attack) bool { return a.Kind != "worst" })
-	at := slices.IndexFunc(attacks, func(a attack.Attack) bool { return a.Kind == "worst" })
-	if first < 0 || at < 0 {
-		return nil
-	}
-	for _, a := range attacks {
-		if one := attacks[first]; a.Kind != "worst" && a.Norm != one.Norm {
-			return usagef("--attack: worst of %s in %s and %s in %s: give both one norm or leave worst out", one.Name, one.Norm, a.Name, a.Norm)
-		}
-	}
-	attacks[at].Norm = attacks[first].Norm
-	return nil
+	return s, err
 }
 
 // warnShort says on standard error which attacks cannot reach the edge of the ball.
@@ -259,7 +222,7 @@ func (f *flags) open(c *cobra.Command, checks ...func(*inputs) error) (*inputs, 
 	if err := in.set.Check(in.model.Outputs()); err != nil {
 		return nil, err
 	}
-	if lo, hi := pixelRange(in.set); lo < 0 || hi > 1 {
+	if lo, hi := in.set.Range(); lo < 0 || hi > 1 {
 		fmt.Fprintf(c.ErrOrStderr(), "advsweep: pixels of %s reach from %.4g to %.4g, beyond [0, 1]: eps and bounds are in their units, and there are no 8-bit pixels\n", in.set.Source.Images.Name, lo, hi)
 	}
 	for _, check := range checks {
@@ -272,19 +235,6 @@ func (f *flags) open(c *cobra.Command, checks ...func(*inputs) error) (*inputs, 
 	}
 	in.load = time.Since(start)
 	return in, nil
-}
-
-// pixelRange returns the least and the largest pixel of set as a backend sees it: bytes are v/255.
-func pixelRange(set *dataset.Set) (lo, hi float64) {
-	switch x := set.Images.Data().(type) {
-	case []uint8:
-		return float64(slices.Min(x)) / 255, float64(slices.Max(x)) / 255
-	case []float32:
-		return float64(slices.Min(x)), float64(slices.Max(x))
-	case []float64:
-		return slices.Min(x), slices.Max(x)
-	}
-	return 0, 1
 }
 
 // named returns an error if a flag was given but empty, as a script with an unset variable gives it: falling
@@ -356,21 +306,12 @@ func (f *flags) openRange(c *cobra.Command, checks ...func(*inputs) error) (*inp
 	return f.open(c, append([]func(*inputs) error{cut}, checks...)...)
 }
 
-// describe names the images of set for the result files.
-func describe(set *dataset.Set) report.Data {
-	return report.Data{
-		Images: report.Source(set.Source.Images),
-		Labels: report.Source(set.Source.Labels),
-		Offset: set.First, N: set.N(), SHA256: set.SHA256(),
-	}
-}
-
 // meta describes the run for the result files.
 func (in *inputs) meta(set *dataset.Set, seed uint64) report.Meta {
 	return report.Meta{
 		Version:   release,
 		Model:     report.Source(in.model.Source),
-		Data:      describe(set),
+		Data:      study.Describe(set),
 		Seed:      seed,
 		Backend:   in.chosen,
 		Device:    in.backend.Device(),

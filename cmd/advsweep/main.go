@@ -107,7 +107,8 @@ nothing else. It runs on the CPU or, in a build with CUDA, on NVIDIA GPUs:
   advsweep sweep --attack fgsm,bim,noise --eps 0:0.5:0.025 --bounds 0,1
   advsweep sweep --model my.onnx --data mnist/ --attack worst --bounds 0,1 --out run
   advsweep report run --model my.onnx --data mnist/
-  advsweep check --model my.onnx --data mnist/ --min-accuracy 0.80@0.05`,
+  advsweep check --model my.onnx --data mnist/ --min-accuracy 0.80@0.05
+  advsweep plan study.toml --out study && advsweep work study && advsweep report study`,
 		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -115,11 +116,20 @@ nothing else. It runs on the CPU or, in a build with CUDA, on NVIDIA GPUs:
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
-	for _, c := range []*cobra.Command{newDemo(), newAttack(), newSweep(), newResume(), newMerge(), newCheck(), newCompare(), newReport(), newTrain(), newDevices(), newBench()} {
+	root.AddGroup(&cobra.Group{ID: "one", Title: "One model:"}, &cobra.Group{ID: "many", Title: "Many models, many machines:"})
+	for _, c := range []*cobra.Command{
+		newDemo(), newAttack(), newSweep(), newResume(), newMerge(), newCheck(), newCompare(), newReport(), newTrain(), newDevices(), newBench(),
+		newPlan(), newWork(), newStatus(), newSubmit(), newRunShard(),
+	} {
 		verb := c.RunE
 		c.RunE = func(c *cobra.Command, args []string) error {
 			*began = true
 			return verb(c, args)
+		}
+		c.GroupID = "one"
+		switch c.Name() {
+		case "plan", "work", "serve", "status", "submit", "run-shard":
+			c.GroupID = "many"
 		}
 		root.AddCommand(c)
 	}

@@ -15,6 +15,7 @@ import (
 	"advsweep/model"
 	"advsweep/pipeline"
 	"advsweep/report"
+	"advsweep/study"
 
 	"github.com/spf13/cobra"
 )
@@ -28,7 +29,7 @@ func newReport() *cobra.Command {
 	var pictures int
 	c := &cobra.Command{
 		Use:   "report DIR...",
-		Short: "One HTML file on a finished sweep: report.html",
+		Short: "One HTML file on a finished sweep or study: report.html",
 		Long: `Write DIR/report.html on the finished sweep in each DIR: curves with intervals, noise and chance,
 accuracy once saved as 8-bit pictures, success rates on logarithmic axes, single classes and
 what they are taken for, the least and the most robust images, and all that is needed to
@@ -36,7 +37,10 @@ repeat the run. The file needs no network and no other file, and prints.
 
 The images are attacked again, which takes the model and the images of the run: those inside
 advsweep if the run had them, else --model and --data as in the run. They must be the same, by
-their SHA-256. Without them the report has no pictures, and says so.`,
+their SHA-256. Without them the report has no pictures, and says so.
+
+Of a study that is merged, DIR/report.html is on all its runs: a table, curves together, paired tests;
+and DIR/study.csv has all their rows.`,
 		Example: `  advsweep report advsweep-out
   advsweep report clipped --model trained/model.safetensors --data mnist --confusion 0.1
   advsweep report a --out robustness.html`,
@@ -52,6 +56,12 @@ their SHA-256. Without them the report has no pictures, and says so.`,
 				return usagef("--pictures %d, want 0 to 100", pictures)
 			}
 			for _, dir := range dirs {
+				if study.Is(dir) {
+					if err := f.reportStudy(c, dir); err != nil {
+						return err
+					}
+					continue
+				}
 				if err := f.report(c, dir, confusion, pictures); err != nil {
 					return err
 				}
@@ -66,6 +76,55 @@ their SHA-256. Without them the report has no pictures, and says so.`,
 	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "no progress and no notes on standard error")
 	c.Flags().StringVar(&f.out, "out", "", "`FILE` for the report (default DIR/report.html); nothing of yours is overwritten")
 	return c
+}
+
+// studyCSVName is the file with the rows of all runs of a study.
+const studyCSVName = "study.csv"
+
+// reportStudy writes one report on all runs of the study in dir.
+func (f *flags) reportStudy(c *cobra.Command, dir string) error {
+	for _, name := range []string{"model", "layers", "images", "labels", "data", "confusion", "pictures"} {
+		if c.Flags().Changed(name) {
+			return usagef("--%s with a study: its report has no pictures; 'advsweep report %s' has them", name, filepath.Join(dir, "runs", "NAME"))
+		}
+	}
+	folder, err := study.Open(dir, release)
+	if err != nil {
+		return err
+	}
+	all := report.Study{Name: folder.Plan.Name}
+	for i, run := range folder.Plan.Runs {
+		m, res, err := readRun(folder.RunDir(i))
+		if err != nil {
+			if _, missing := os.Stat(folder.RunDir(i)); errors.Is(missing, fs.ErrNotExist) {
+				err = fmt.Errorf("run %s is not merged: 'advsweep merge %s' does it: %w", run.Name, dir, err)
+			}
+			return err
+		}
+		if mixture := m.Mixture(); mixture != "" {
+			all.Warnings = append(all.Warnings, "Run "+run.Name+": "+mixture)
+		}
+		all.Runs = append(all.Runs, report.StudyRun{Name: run.Name, Manifest: m, Result: res})
+	}
+	where, name := dir, reportName
+	names := []string{studyCSVName}
+	if f.out != "" {
+		where, name = filepath.Split(f.out)
+		where, names = filepath.Clean(where), nil
+	}
+	out, err := report.OpenFolder(where, append(names, name)...)
+	if err != nil {
+		return err
+	}
+	data, err := all.HTML()
+	if err != nil {
+		return err
+	}
+	files := []report.File{{Name: name, Data: data}}
+	if names != nil {
+		files = append(files, report.File{Name: studyCSVName, Data: all.CSV()})
+	}
+	return f.finish(c, out, files, func(*bytes.Buffer) error { return nil })
 }
 
 func (f *flags) report(c *cobra.Command, dir, confusion string, pictures int) error {

@@ -9,14 +9,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"advsweep/cpu"
 	"advsweep/internal/chunklog"
 	"advsweep/pipeline"
 	"advsweep/report"
+	"advsweep/study"
 
 	"github.com/spf13/cobra"
 )
@@ -37,29 +38,23 @@ func hard(ctx context.Context) context.Context {
 type stoppedError struct {
 	dir         string
 	done, total int
+	study       bool
 }
 
 func (e *stoppedError) Error() string {
+	if e.study {
+		return fmt.Sprintf("stopped: %d of %d are done and safe in %s; the same command goes on", e.done, e.total, e.dir)
+	}
 	return fmt.Sprintf("stopped: %d of %d chunks are done and safe in %s; the same command goes on, or 'advsweep resume %s'", e.done, e.total, e.dir, e.dir)
 }
 
 // manifest is what fixes the run of s on in.
 func (in *inputs) manifest(s pipeline.Sweep, seed uint64) report.Manifest {
-	arithmetic := in.backend.Precision()
-	switch {
-	case in.chosen == "cuda": // the product, which Device ends with
-		words := strings.Fields(in.backend.Device())
-		arithmetic = words[len(words)-1]
-	case os.Getenv(cpu.EnvDense) != "":
-		arithmetic += " dense"
+	product := cpuProduct(in.backend)
+	if in.chosen == "cuda" {
+		product = cudaProduct(in.backend)
 	}
-	shape := append([]int{}, in.set.Images.Shape()[1:]...)
-	meta := in.meta(in.set, seed)
-	meta.Device = ""
-	return report.Manifest{
-		Meta: meta, Arithmetic: arithmetic, Layers: in.model.String(), Shape: shape, Classes: in.model.Outputs(), ClassNames: in.set.Classes,
-		Attacks: s.Attacks, Eps: s.Eps, Bounds: s.Bounds.String(), Exact: s.Exact, Rounded: s.Rounded, Work: s.ChunkWork,
-	}
+	return study.Manifest(in.meta(in.set, seed), in.model, in.set, s, product)
 }
 
 // parseShard reads "3/16", counted from 1.
@@ -137,7 +132,7 @@ func (f *flags) runSweep(c *cobra.Command, in *inputs, s pipeline.Sweep, shard p
 	took = time.Since(start)
 	p.finish()
 	if errors.Is(err, pipeline.ErrStopped) || errors.Is(err, context.Canceled) {
-		return nil, m, took, &stoppedError{f.out, log.Done(), log.Chunks()}
+		return nil, m, took, &stoppedError{dir: f.out, done: log.Done(), total: log.Chunks()}
 	}
 	if err != nil {
 		return nil, m, took, fmt.Errorf("%w (%d of %d chunks are safe in %s)", err, log.Done(), log.Chunks(), f.out)
@@ -250,17 +245,33 @@ that started it. Its files are the same, byte for byte, as if it had not been st
 
 func newMerge() *cobra.Command {
 	var f flags
+	var mixed bool
 	c := &cobra.Command{
 		Use:   "merge DIR...",
-		Short: "Put the shards of a sweep together",
+		Short: "Put the shards of a sweep or of a study together",
 		Long: `Put together what 'advsweep sweep --shard I/N' left in the folders, in any order, and write the files
 that one run would have written, byte for byte. Nothing is written unless every chunk of the one run is
-there once: shards of other runs, missing and double chunks, and damaged files are named.`,
+there once: shards of other runs, missing and double chunks, and damaged files are named.
+
+Given the folder of a study, write the files of each of its runs to DIR/runs, the same bytes whatever
+machines did the shards. Results that were computed by backends whose bits may differ are refused, unless
+--allow-mixed, which marks them in the manifest. Given copies of one study's folder, take the results of
+all into the first.`,
 		Example: `  advsweep sweep --shard 1/2 --out a
   advsweep sweep --shard 2/2 --out b
-  advsweep merge a b --out whole`,
+  advsweep merge a b --out whole
+  advsweep merge study`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := f.named(c); err != nil {
+				return err
+			}
+			if slices.ContainsFunc(args, study.Is) {
+				return f.mergeStudies(c, args, mixed)
+			}
+			if mixed {
+				return usagef("--allow-mixed is for studies: shards of one sweep have one manifest, which names the backend")
+			}
 			folder, err := report.OpenFolder(f.out, sweepNames...)
 			if err != nil {
 				return err
@@ -280,6 +291,7 @@ there once: shards of other runs, missing and double chunks, and damaged files a
 			return f.finish(c, folder, files, func(w *bytes.Buffer) error { return f.printCurves(w, m, "", res, files) })
 		},
 	}
+	c.Flags().BoolVar(&mixed, "allow-mixed", false, "of a study, also merge results of several backends, whose bits may differ")
 	f.addOutput(c)
 	return c
 }

@@ -91,7 +91,7 @@ func (f *flags) sweep(c *cobra.Command, part, save string) error {
 	}
 	defer in.backend.Close()
 	s.Exact = s.Exact && f.follows(c, in)
-	lo, hi := pixelRange(in.set)
+	lo, hi := in.set.Range()
 	// A backend finds that too, but when the run is begun: then it could never be finished, and would be in the way of the right one.
 	if b := s.Bounds; !b.None() && (float32(lo) < float32(b.Lo) || float32(hi) > float32(b.Hi)) {
 		return fmt.Errorf("pixels of %s reach from %.4g to %.4g, outside the bounds %s", in.set.Source.Images.Name, lo, hi, b)

@@ -11,6 +11,7 @@ import (
 	"advsweep/model"
 	"advsweep/pipeline"
 	"advsweep/report"
+	"advsweep/study"
 
 	"github.com/spf13/cobra"
 )
@@ -169,7 +170,7 @@ func (f *flags) train(c *cobra.Command, t cpu.Training, dtype string) error {
 	}
 	out := trained{
 		Version: release, Model: report.Source{Name: stored.Source.Name, SHA256: stored.Source.SHA256}, Layers: stored.String(), DType: dtype,
-		Data: describe(set), Seed: f.seed, Batch: t.Batch, Rate: t.Rate, Epochs: epochs,
+		Data: study.Describe(set), Seed: f.seed, Batch: t.Batch, Rate: t.Rate, Epochs: epochs,
 	}
 	if testSet != nil {
 		if out.Test, err = f.test(c, stored, testSet); err != nil {

@@ -1,0 +1,77 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"advsweep/internal/regular"
+	"advsweep/study"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// A cache gives the inputs of a study: from a folder of this machine, where files are named by their SHA-256, or else from the object
+// store, once. Several workers and processes may use one folder. What is not what its name says is fetched anew.
+type cache struct {
+	ctx    context.Context
+	dir    string
+	bucket jetstream.ObjectStore
+	log    func(string, ...any)
+
+	mu      sync.Mutex // held while fetching: the other workers of this process wait for it rather than fetch too
+	fetched int
+}
+
+// Input returns the input with that hash.
+func (c *cache) Input(hash string) ([]byte, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	path := filepath.Join(c.dir, hash)
+	if data, err := os.ReadFile(path); err == nil {
+		if study.Hash(data) == hash {
+			return data, nil
+		}
+		c.log("%s is damaged: its SHA-256 is not its name; it is fetched anew", path)
+	}
+	var data []byte
+	err := persist(c.ctx, objectTime, func(err error) { c.log("input %.12s: %v; trying again", hash, err) }, gone, func(ctx context.Context) (err error) {
+		data, err = c.bucket.GetBytes(ctx, hash)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cluster: input %.12s: %w", hash, err)
+	}
+	if got := study.Hash(data); got != hash {
+		return nil, fmt.Errorf("cluster: input %.12s came from the server with SHA-256 %.12s: the server's store is damaged, or not what it says", hash, got)
+	}
+	c.fetched++
+	if err := c.keep(path, data); err != nil {
+		c.log("cannot keep an input, so it may be fetched again: %s: %v", path, regular.Cause(err))
+	}
+	return data, nil
+}
+
+// keep writes data so that no other process sees a part of it.
+func (c *cache) keep(path string, data []byte) error {
+	if err := os.MkdirAll(c.dir, 0o700); err != nil {
+		return err
+	}
+	tmp, err := os.CreateTemp(c.dir, ".tmp-")
+	if err != nil {
+		return err
+	}
+	_, err = tmp.Write(data)
+	if failed := tmp.Close(); err == nil {
+		err = failed
+	}
+	if err == nil {
+		err = os.Rename(tmp.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(tmp.Name())
+	}
+	return err
+}

@@ -1,0 +1,121 @@
+package cluster
+
+import (
+	"cmp"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// maxPayload is the largest message of the server that Serve brings. Larger results go through the object store.
+const maxPayload = 8 << 20
+
+// storeName is the folder of that server's store, in the study's.
+const storeName = "nats"
+
+// start starts the server that o describes, with its store in dir.
+func start(dir string, o *ServeOptions, cred *credential) (*server.Server, error) {
+	host, text, err := net.SplitHostPort(o.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("cluster: --listen %q, want HOST:PORT as in 127.0.0.1:4222", o.Listen)
+	}
+	port, err := strconv.Atoi(text)
+	if err != nil || port < 0 || port > 65535 {
+		return nil, fmt.Errorf("cluster: --listen %q: port %q, want 0 (any that is free) to 65535", o.Listen, text)
+	}
+	if port == 0 {
+		port = server.RANDOM_PORT
+	}
+	secure := o.TLSCert != "" || o.TLSKey != ""
+	switch here := loopback(host); {
+	case cred.kind == credsCredential:
+		return nil, fmt.Errorf("cluster: credentials %s: a .creds file is of a cluster that exists: use it with --nats, or give an nkey's seed", cred.path)
+	case !here && cred.kind == noCredential:
+		return nil, fmt.Errorf("cluster: --listen %s without a credential would let everybody who can reach it read the models and send results: give --credentials FILE, which is made if it is not there", o.Listen)
+	case !here && cred.kind == passwordCredential && !secure:
+		return nil, fmt.Errorf("cluster: --listen %s: the password in %s would cross the network in the clear: give --tls-cert and --tls-key, or use an nkey, which is never sent", o.Listen, cred.path)
+	case !here && !secure:
+		o.Log("models and results cross the network in the clear, though none but who has %s can send any: --tls-cert and --tls-key encrypt them", cred.path)
+	}
+	so := &server.Options{
+		ServerName: "advsweep", Host: cmp.Or(host, "0.0.0.0"), Port: port,
+		NoSigs: true, NoSystemAccount: false,
+		JetStream: true, StoreDir: filepath.Join(dir, storeName), JetStreamMaxStore: o.StoreBytes, DisableJetStreamBanner: true,
+		MaxPayload: maxPayload, MaxPending: 8 * maxPayload,
+		Cluster: server.ClusterOpts{NoAdvertise: true}, // clients know the address by which they came; others may not lead here
+	}
+	cred.want(so)
+	if secure {
+		cert, err := tls.LoadX509KeyPair(o.TLSCert, o.TLSKey)
+		if err != nil {
+			return nil, fmt.Errorf("cluster: --tls-cert %s, --tls-key %s: %w", o.TLSCert, o.TLSKey, err)
+		}
+		so.TLSConfig = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+		so.TLSTimeout = 10
+	}
+	s, err := server.NewServer(so)
+	if err != nil {
+		return nil, fmt.Errorf("cluster: server: %w", err)
+	}
+	logs := &serverLog{say: o.Log}
+	s.SetLoggerV2(logs, false, false, false)
+	go s.Start()
+	if s.ReadyForConnections(time.Minute) && s.JetStreamEnabled() {
+		return s, nil
+	}
+	s.Shutdown()
+	s.WaitForShutdown()
+	return nil, fmt.Errorf("cluster: the server on %s did not start: %s", o.Listen, cmp.Or(logs.fatal(), "no reason was given"))
+}
+
+// A serverLog passes on what a server has to complain about.
+type serverLog struct {
+	say  func(string, ...any)
+	mu   sync.Mutex
+	last string
+	told map[string]time.Time
+}
+
+func (*serverLog) Noticef(string, ...any) {}
+func (*serverLog) Debugf(string, ...any)  {}
+func (*serverLog) Tracef(string, ...any)  {}
+func (*serverLog) Warnf(string, ...any)   {}
+
+func (l *serverLog) Fatalf(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.last = fmt.Sprintf(format, args...)
+}
+
+// Errorf passes each kind of error on once a minute: clients that do not know the credential try again and again.
+func (l *serverLog) Errorf(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	kind := text
+	if i := strings.LastIndex(text, " - "); i >= 0 { // after the address and number of a client
+		kind = text[i:]
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	if l.told == nil || len(l.told) > 100 {
+		l.told = map[string]time.Time{}
+	}
+	if now.Sub(l.told[kind]) < time.Minute {
+		return
+	}
+	l.told[kind] = now
+	l.say("server: %s", text)
+}
+
+func (l *serverLog) fatal() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.last
+}

@@ -1,0 +1,495 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"advsweep/cpu"
+	"advsweep/pipeline"
+	"advsweep/report"
+	"advsweep/study"
+	"advsweep/submit"
+
+	"github.com/spf13/cobra"
+)
+
+func newPlan() *cobra.Command {
+	var f flags
+	c := &cobra.Command{
+		Use:   "plan STUDY.toml",
+		Short: "Cut a study of many models into shards for many machines",
+		Long: `Read a study file, and write a folder with its plan, shards, models and images.
+
+A study file is TOML. Keys mean what the flags of 'advsweep sweep' with their names do:
+
+  name   = "mnist"                  # default: the file's name
+  attack = "fgsm,pgd:steps=20,noise"
+  eps    = "0:0.3:0.025"
+  bounds = "0,1"
+  seeds  = [1, 2, 3]                # a run for each; default 1
+  precision = ["float32"]           # a run for each; backend = "cuda" for GPUs (product = "fp32")
+
+  [[model]]                         # a run for each
+  file = "mlp"                      # embedded, or ONNX, safetensors, NPZ; paths start from the study file
+  [[model]]
+  file = "models/mine.onnx"
+  name = "mine"
+
+  [[data]]                          # a run for each; none: the embedded images
+  path = "mnist"                    # or images and labels; split, n, offset as for sweep
+  n = 10000
+
+  [shards]
+  seconds = 60                      # that a shard takes, about,
+  device = "cpu"                    # on one of: ` + classNames() + `
+
+norm, loss, step, steps, restarts, decay, target, exact and rounded are known too. Each run is what
+one 'advsweep sweep' does, and its files come out the same, byte for byte, whoever does the shards:
+
+  advsweep work DIR             all devices of this machine
+  advsweep serve DIR            NATS JetStream: machines that run 'advsweep work URL'
+  advsweep submit DIR --on slurm, kubernetes
+  advsweep status DIR, advsweep merge DIR, advsweep report DIR`,
+		Example: "  advsweep plan study.toml\n  advsweep work study",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := f.named(c); err != nil {
+				return err
+			}
+			return f.planStudy(c, args[0])
+		},
+	}
+	c.Flags().StringVar(&f.out, "out", "", "`DIR` for the study (default its name)")
+	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "no notes on standard error")
+	return c
+}
+
+func classNames() string {
+	var names []string
+	for _, c := range pipeline.Classes() {
+		names = append(names, c.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
+func (f *flags) planStudy(c *cobra.Command, path string) error {
+	made, err := study.Make(path, release, f.cpuDevice())
+	if err != nil {
+		return err
+	}
+	dir := cmp.Or(f.out, made.Plan.Name)
+	folder, err := study.Create(dir, made.Plan, made.Inputs, made.Text)
+	if err != nil {
+		return err
+	}
+	for _, n := range made.Notes {
+		fmt.Fprintf(c.ErrOrStderr(), "advsweep: %s\n", n)
+	}
+	st, err := folder.Status(time.Now())
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "study\t%s, id %s\n", st.Name, st.ID)
+	fmt.Fprintf(w, "runs\t%d\n", len(st.Runs))
+	size := int64(0)
+	for _, data := range made.Inputs {
+		size += int64(len(data))
+	}
+	fmt.Fprintf(w, "inputs\t%d, %.1f MB\n", len(made.Inputs), float64(size)/1e6)
+	fmt.Fprintf(w, "shards\t%d of about %v s; %s in all on one device of class %s\n", st.Total, made.Plan.Seconds, about(st.Expected), made.Plan.Class)
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if !f.quiet {
+		fmt.Fprintf(c.ErrOrStderr(), "wrote %s; next: 'advsweep work %s', or serve, or submit\n", dir, dir)
+	}
+	return nil
+}
+
+// about writes seconds for people.
+func about(seconds float64) string {
+	d := time.Duration(seconds * float64(time.Second))
+	switch {
+	case d < time.Second:
+		return "less than a second"
+	case d < 2*time.Minute:
+		return "about " + d.Round(time.Second).String()
+	case d < 48*time.Hour:
+		return "about " + strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
+	}
+	return fmt.Sprintf("about %.1f days", d.Hours()/24)
+}
+
+func newStatus() *cobra.Command {
+	var f flags
+	c := &cobra.Command{
+		Use:   "status DIR",
+		Short: "How far a study is: done, running, failed, time left",
+		Long: `Print how far the study in DIR is, from its folder alone, whichever way it is worked on: shards done,
+workers and what they have in hand, shards that failed with why, and about how long it will take.`,
+		Example: "  advsweep status study\n  advsweep status study --format json",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			folder, err := study.Open(args[0], release)
+			if err != nil {
+				return err
+			}
+			now := time.Now()
+			st, err := folder.Status(now)
+			if err != nil {
+				return err
+			}
+			if f.format == "json" {
+				enc := json.NewEncoder(c.OutOrStdout())
+				enc.SetIndent("", "  ")
+				return enc.Encode(statusJSON(st, now))
+			}
+			return printStatus(c.OutOrStdout(), st, now)
+		},
+	}
+	c.Flags().StringVar(&f.format, "format", "table", "what goes to standard output: table or json")
+	c.PreRunE = func(*cobra.Command, []string) error {
+		if f.format != "table" && f.format != "json" {
+			return usagef("--format %q, want table or json", f.format)
+		}
+		return nil
+	}
+	return c
+}
+
+func statusJSON(s *study.Status, now time.Time) any {
+	type run struct {
+		Name   string `json:"name"`
+		Shards int    `json:"shards"`
+		Done   int    `json:"done"`
+		Failed int    `json:"failed"`
+	}
+	out := struct {
+		Name    string              `json:"name"`
+		ID      string              `json:"id"`
+		Shards  int                 `json:"shards"`
+		Done    int                 `json:"done"`
+		Running int                 `json:"running"`
+		Failed  int                 `json:"failed"`
+		ETA     *float64            `json:"eta_seconds"` // null: not known
+		Runs    []run               `json:"runs"`
+		Workers []study.WorkerState `json:"workers"`
+		Failure []study.Failure     `json:"failures"`
+	}{Name: s.Name, ID: s.ID, Shards: s.Total, Done: s.Done, Running: s.Running(now), Failed: len(s.Failed), Runs: []run{},
+		Workers: append([]study.WorkerState{}, s.Workers...), Failure: append([]study.Failure{}, s.Failed...)}
+	if s.Known {
+		eta := s.ETA.Seconds()
+		out.ETA = &eta
+	}
+	for _, r := range s.Runs {
+		out.Runs = append(out.Runs, run{r.Name, r.Total, r.Done, r.Failed})
+	}
+	return out
+}
+
+// printStatus writes s as tables: what is finished in one line, what is not in one each.
+func printStatus(out io.Writer, s *study.Status, now time.Time) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "study\t%s, id %s\n", s.Name, s.ID)
+	fmt.Fprintf(w, "shards\t%d: %d done, %d running, %d failed\n", s.Total, s.Done, s.Running(now), len(s.Failed))
+	switch {
+	case s.Done == s.Total:
+		fmt.Fprintf(w, "left\tnothing\n")
+	case s.Known:
+		fmt.Fprintf(w, "left\t%s with %d workers\n", about(s.ETA.Seconds()), s.Running(now))
+	default:
+		fmt.Fprintf(w, "left\t%s on one device of the planned class, as nobody is heard to work now\n", about(s.Left))
+	}
+	_ = w.Flush() // its errors come again below
+	w = tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	var open []study.RunStatus
+	for _, r := range s.Runs {
+		if r.Done < r.Total {
+			open = append(open, r)
+		}
+	}
+	slices.SortStableFunc(open, func(a, b study.RunStatus) int { // those with failures, then those under way
+		return cmp.Or(cmp.Compare(b.Failed, a.Failed), cmp.Compare(min(1, b.Done), min(1, a.Done)))
+	})
+	const most = 20
+	for i, r := range open[:min(most, len(open))] {
+		if i == 0 {
+			fmt.Fprint(w, "\nrun\tdone\tshards\tfailed\n")
+		}
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\n", r.Name, r.Done, r.Total, r.Failed)
+	}
+	if more := len(open) - most; more > 0 {
+		fmt.Fprintf(w, "and %d more runs\n", more)
+	}
+	if whole := len(s.Runs) - len(open); whole > 0 {
+		fmt.Fprintf(w, "\n%d of %d runs have all their shards\n", whole, len(s.Runs))
+	}
+	first := true
+	for _, one := range s.Workers {
+		if !one.Alive(now) {
+			continue
+		}
+		if first {
+			fmt.Fprint(w, "\nworker\tdevice\tshard\tdone\tfailed\theard\n")
+			first = false
+		}
+		shard := "none"
+		if one.Shard >= 0 {
+			shard = fmt.Sprintf("%d, for %s", one.Shard, now.Sub(one.Since).Round(time.Second))
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%s ago\n", one.Name, one.Device, shard, one.Done, one.Failed, max(0, now.Sub(one.Updated)).Round(time.Second))
+	}
+	first = true
+	for _, one := range s.Failed {
+		if first {
+			fmt.Fprint(w, "\nfailed\trun\tattempts\tworker\twhy\n")
+			first = false
+		}
+		fmt.Fprintf(w, "shard %d\t%s\t%d\t%s\t%s\n", one.Shard, one.Run, one.Attempts, one.Worker, oneLine(one.Message))
+	}
+	return w.Flush()
+}
+
+// oneLine is s without what would break a line of a table or write to the terminal.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, s)
+}
+
+func newRunShard() *cobra.Command {
+	var f flags
+	var tasks, index int
+	var mixed bool
+	c := &cobra.Command{
+		Use:   "run-shard DIR",
+		Short: "Do one array task's shards of a study: Slurm, Kubernetes, AWS Batch",
+		Long: `Do this task's part of the study in DIR, which all tasks of an array see: shards I, I+T, I+2T and so on, I
+from SLURM_ARRAY_TASK_ID, JOB_COMPLETION_INDEX or AWS_BATCH_JOB_ARRAY_INDEX, or --index. What is done
+already is left alone, so a task may be run again, or twice at once, and changes nothing.
+'advsweep submit' writes the job file; 'advsweep merge DIR' puts the results together.`,
+		Example: "  SLURM_ARRAY_TASK_ID=3 advsweep run-shard study --tasks 100\n  advsweep run-shard study --tasks 1 --index 0",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			folder, err := study.Open(args[0], release)
+			if err != nil {
+				return err
+			}
+			if !c.Flags().Changed("tasks") {
+				tasks = len(folder.Shards)
+			}
+			if tasks < 1 {
+				return usagef("--tasks %d, want at least 1", tasks)
+			}
+			if n, err := strconv.Atoi(os.Getenv("SLURM_CPUS_PER_TASK")); err == nil && n > 0 && !c.Flags().Changed("threads") {
+				f.threads = min(n, cpu.MaxThreads) // not every Slurm keeps a task from using the whole node
+			}
+			from := "--index"
+			if !c.Flags().Changed("index") {
+				if index, from, err = submit.Index(os.Getenv); err != nil {
+					return err
+				}
+			}
+			if index < 0 || index >= tasks {
+				return fmt.Errorf("%s is %d, want 0 to %d: --tasks is %d", from, index, tasks-1, tasks)
+			}
+			var mine []study.Shard
+			for i := index; i < len(folder.Shards); i += tasks {
+				mine = append(mine, folder.Shards[i])
+			}
+			return f.workOn(c, folder, mine, mixed, fmt.Sprintf("%s-task%d", study.WorkerName(), index))
+		},
+	}
+	c.Flags().IntVar(&tasks, "tasks", 0, "`T`, how many tasks share the study (default as many as shards)")
+	c.Flags().IntVar(&index, "index", 0, "`I`, which of them this is, from 0, where no scheduler says so")
+	f.addWork(c, &mixed)
+	return c
+}
+
+// addWork adds what every verb has that works on shards here.
+func (f *flags) addWork(c *cobra.Command, mixed *bool) {
+	c.Flags().StringVar(&f.backend, "backend", "auto", "auto: what the study is planned for; cpu or cuda")
+	c.Flags().StringVar(&f.device, "device", "all", "CUDA devices: a `LIST` as in 0,1, or all; each does shards of its own")
+	f.addThreads(c)
+	c.Flags().BoolVar(mixed, "allow-mixed", false, "also compute what was planned for another backend, whose bits may differ; it is marked in the results")
+	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "no progress and no notes on standard error")
+}
+
+// workOn does shards of folder on the devices of this machine.
+func (f *flags) workOn(c *cobra.Command, folder *study.Folder, shards []study.Shard, mixed bool, name string) error {
+	devices, err := f.studyDevices(folder.Plan)
+	if err != nil {
+		return err
+	}
+	p := newProgress(c.ErrOrStderr(), f.quiet, "study")
+	defer p.finish()
+	failed := 0
+	job := study.Job{Folder: folder, Shards: shards, Mixed: mixed, Devices: devices, Name: name,
+		Progress: func(done, total float64, note string) { p.update(int(done*1000), int(total*1000)) },
+		Failed: func(s study.Shard, err error) {
+			failed++
+			p.finish()
+			fmt.Fprintf(c.ErrOrStderr(), "advsweep: shard %d of run %s failed: %v\n", s.Index, folder.Plan.Runs[s.Run].Name, err)
+		}}
+	err = job.Run(hard(c.Context()), c.Context().Done())
+	p.finish()
+	if errors.Is(err, pipeline.ErrStopped) || errors.Is(err, context.Canceled) {
+		done := 0
+		for _, s := range shards {
+			if folder.Has(s) {
+				done++
+			}
+		}
+		return &stoppedError{dir: folder.Dir, done: done, total: len(shards), study: true}
+	}
+	if err != nil {
+		return err
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d of %d shards failed: 'advsweep status %s' lists them; the same command tries them again, all others are safe", failed, len(shards), folder.Dir)
+	}
+	return nil
+}
+
+func newWork() *cobra.Command {
+	var f flags
+	var mixed bool
+	c := &cobra.Command{
+		Use:   "work DIR|URL",
+		Short: "Work on a study: on all devices of this machine, or for a server",
+		Long: `Do the shards of the study in DIR on all devices of this machine, and merge them. Nothing needs to be
+installed or running. After Ctrl-C or a kill the same command goes on; shards that were done are safe.`,
+		Example: "  advsweep work study",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return f.workHere(c, args[0], mixed)
+		},
+	}
+	f.addWork(c, &mixed)
+	return c
+}
+
+func (f *flags) workHere(c *cobra.Command, dir string, mixed bool) error {
+	folder, err := study.Open(dir, release)
+	if err != nil {
+		return err
+	}
+	unlock, err := folder.Lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := f.workOn(c, folder, folder.Shards, mixed, study.WorkerName()); err != nil {
+		return err
+	}
+	return f.mergeStudy(c, folder, mixed)
+}
+
+// mergeStudy puts all runs of folder together and writes their files, as sweep does.
+func (f *flags) mergeStudy(c *cobra.Command, folder *study.Folder, mixed bool) error {
+	if err := folder.Missing(); err != nil {
+		return err
+	}
+	p := newProgress(c.ErrOrStderr(), f.quiet, "merge")
+	defer p.finish()
+	var b bytes.Buffer
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "run\tattack\tclean %\taccuracy % at eps")
+	for i, run := range folder.Plan.Runs {
+		if c.Context().Err() != nil {
+			return &stoppedError{dir: folder.Dir, done: i, total: len(folder.Plan.Runs), study: true}
+		}
+		m, res, err := folder.MergeRun(i, mixed)
+		if err != nil {
+			return err
+		}
+		if mixture := m.Mixture(); mixture != "" {
+			fmt.Fprintf(c.ErrOrStderr(), "advsweep: run %s: %s\n", run.Name, mixture)
+		}
+		warn(c.ErrOrStderr(), res)
+		out, err := report.OpenFolder(folder.RunDir(i), sweepNames...)
+		if err != nil {
+			return err
+		}
+		files, err := sweepFiles(m, res)
+		if err != nil {
+			return err
+		}
+		if err := out.Write(files...); err != nil {
+			return err
+		}
+		summarise(w, run.Name, res)
+		p.update(i+1, len(folder.Plan.Runs))
+	}
+	p.finish()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if _, err := c.OutOrStdout().Write(b.Bytes()); err != nil {
+		return fmt.Errorf("standard output: %w", err)
+	}
+	if !f.quiet {
+		fmt.Fprintf(c.ErrOrStderr(), "wrote %s for %d runs; 'advsweep report %s' makes one report\n", filepath.Join(folder.Dir, "runs"), len(folder.Plan.Runs), folder.Dir)
+	}
+	return nil
+}
+
+// summarise writes a line for each curve of a run: accuracy at a few eps.
+func summarise(w io.Writer, name string, res *pipeline.Result) {
+	E := len(res.Eps)
+	var at []int
+	for _, e := range []int{E / 4, E / 2, E - 1} {
+		if len(at) == 0 || at[len(at)-1] != e {
+			at = append(at, e)
+		}
+	}
+	for _, curve := range res.Curves {
+		var parts []string
+		for _, e := range at {
+			parts = append(parts, fmt.Sprintf("%.1f at %.4g", 100*float64(curve.Correct[e])/float64(res.N), res.Eps[e]))
+		}
+		fmt.Fprintf(w, "%s\t%s\t%.1f\t%s\n", name, curve.Attack.Label(), 100*float64(res.Clean)/float64(res.N), strings.Join(parts, ", "))
+	}
+}
+
+// mergeStudies takes the results of copies of a study into the first of dirs, and merges it.
+func (f *flags) mergeStudies(c *cobra.Command, dirs []string, mixed bool) error {
+	if c.Flags().Changed("out") || c.Flags().Changed("format") {
+		return usagef("--out and --format are for sweeps: a study's runs are written to its own folder")
+	}
+	first, err := study.Open(dirs[0], release)
+	if err != nil {
+		return err
+	}
+	unlock, err := first.Lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	for _, dir := range dirs[1:] {
+		other, err := study.Open(dir, release)
+		if err != nil {
+			return err
+		}
+		if err := first.Take(other, mixed); err != nil {
+			return err
+		}
+	}
+	return f.mergeStudy(c, first, mixed)
+}

@@ -1,0 +1,242 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"advsweep/internal/ref"
+	"advsweep/study"
+)
+
+// smallStudy writes two small models and a study of them into a folder, and returns the study file. Its runs are those of soloRuns.
+func smallStudy(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for i, name := range []string{"one", "two"} {
+		data, err := ref.RandomModel(rand.New(rand.NewPCG(1, uint64(i))), 1, 784, 3, 10).Encode("float32")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name+".safetensors"), data, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(dir, "small.toml")
+	text := `
+attack = "fgsm,noise,pgd:steps=100:restarts=5,worst"
+eps = "0:0.3:0.1"
+bounds = "0,1"
+seeds = [7, 8]
+[[model]]
+file = "one.safetensors"
+[[model]]
+file = "two.safetensors"
+[[data]]
+n = 90
+[shards]
+seconds = 0.01
+`
+	if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// solo does each run of smallStudy by a sweep of its own, and returns the folder that holds theirs.
+func solo(t *testing.T, file string) string {
+	t.Helper()
+	out := t.TempDir()
+	for _, name := range []string{"one", "two"} {
+		for _, seed := range []int{7, 8} {
+			do(t, "sweep", "--backend", "cpu", "--quiet", "--model", filepath.Join(filepath.Dir(file), name+".safetensors"), "--n", "90", "--eps", "0:0.3:0.1", "--bounds", "0,1",
+				"--attack", "fgsm,noise,pgd:steps=100:restarts=5,worst", "--seed", strconv.Itoa(seed), "--out", filepath.Join(out, fmt.Sprintf("%s-seed%d", name, seed)))
+		}
+	}
+	return out
+}
+
+// sameStudy fails unless the merged runs of the study in dir are those of sweeps on their own.
+func sameStudy(t *testing.T, dir, want string) {
+	t.Helper()
+	entries, err := os.ReadDir(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		sameRun(t, filepath.Join(dir, "runs", e.Name()), filepath.Join(want, e.Name()))
+	}
+}
+
+// fails runs advsweep, which must end with code, and returns what it says.
+func fails(t *testing.T, code int, args ...string) (stderr string) {
+	t.Helper()
+	got, _, stderr := advsweep(t, args...)
+	if got != code || strings.Contains(stderr, "a bug in") {
+		t.Errorf("advsweep %s: exit code %d, want %d\n%s", strings.Join(args, " "), got, code, stderr)
+	}
+	return stderr
+}
+
+func planned(t *testing.T, file string) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "study")
+	do(t, "plan", file, "--out", dir, "--quiet")
+	return dir
+}
+
+// TestStudy takes a study through all that one machine does with it.
+func TestStudy(t *testing.T) {
+	file := smallStudy(t)
+	want := solo(t, file)
+	dir := planned(t, file)
+	out := do(t, "status", dir)
+	if !strings.Contains(out, "0 done, 0 running, 0 failed") || !strings.Contains(out, "one-seed7") {
+		t.Errorf("status before:\n%s", out)
+	}
+	if stderr := fails(t, exitError, "merge", dir); !strings.Contains(stderr, "are not done") {
+		t.Errorf("merged before: %s", stderr)
+	}
+	if stderr := fails(t, exitError, "report", dir); !strings.Contains(stderr, "advsweep merge") {
+		t.Errorf("report before: %s", stderr)
+	}
+	out = do(t, "work", dir, "--quiet")
+	if !strings.Contains(out, "two-seed8") {
+		t.Errorf("work printed:\n%s", out)
+	}
+	sameStudy(t, dir, want)
+	out = do(t, "status", dir)
+	if !strings.Contains(out, "nothing") || !strings.Contains(out, "4 of 4 runs") {
+		t.Errorf("status after:\n%s", out)
+	}
+	if out = do(t, "status", dir, "--format", "json"); !strings.Contains(out, `"failed": 0`) {
+		t.Errorf("status as JSON:\n%s", out)
+	}
+	do(t, "work", dir, "--quiet") // again changes nothing
+	do(t, "merge", dir, "--quiet")
+	sameStudy(t, dir, want)
+	do(t, "report", dir, "--quiet")
+	page := string(read(t, dir, reportName))
+	rows := strings.Count(string(read(t, dir, studyCSVName)), "\n")
+	if !strings.Contains(page, "two-seed8") || rows != 1+4*4*4 {
+		t.Errorf("report on the study: %d rows", rows)
+	}
+	do(t, "report", filepath.Join(dir, "runs", "one-seed7"), "--quiet")
+	do(t, "compare", filepath.Join(dir, "runs", "one-seed7"), filepath.Join(dir, "runs", "two-seed7"), "--out", t.TempDir(), "--quiet")
+}
+
+// array runs advsweep as task i of an array of the scheduler whose variable is given.
+func array(t *testing.T, variable string, i int, dir string, tasks int) *exec.Cmd {
+	c := process(t, "run-shard", dir, "--tasks", strconv.Itoa(tasks), "--quiet", "--threads", "1")
+	c.Env = append(c.Env, fmt.Sprintf("%s=%d", variable, i))
+	return c
+}
+
+// TestArray does a study as the tasks of an array, several at once and some twice at once, and kills them at random moments. A task that
+// was killed is started again, as schedulers do. Workers on the folder itself are killed too.
+func TestArray(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts some 50 processes")
+	}
+	file := smallStudy(t)
+	want := solo(t, file)
+	dir := planned(t, file)
+	const tasks = 5
+	variables := []string{"SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX", "AWS_BATCH_JOB_ARRAY_INDEX"}
+	r := rand.New(rand.NewPCG(5, 6))
+	kills := 0
+	deadline := time.Now().Add(3 * time.Minute)
+	for round := 0; ; round++ {
+		var all []*exec.Cmd
+		for i := range tasks {
+			all = append(all, array(t, variables[round%3], i, dir, tasks))
+		}
+		all = append(all, array(t, variables[round%3], r.IntN(tasks), dir, tasks)) // one of them twice
+		if round%2 == 1 {
+			all = append(all, process(t, "work", dir, "--quiet"))
+		}
+		stderr := make([]bytes.Buffer, len(all))
+		for i, c := range all {
+			c.Stderr = &stderr[i]
+			if err := c.Start(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		last := time.Now().After(deadline) || kills >= 30
+		if !last {
+			time.Sleep(time.Duration(100+r.IntN(400)) * time.Millisecond)
+			for _, c := range all {
+				if err := c.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+					t.Fatal(err)
+				}
+			}
+		}
+		for i, c := range all {
+			err := c.Wait()
+			var exit *exec.ExitError
+			switch {
+			case err == nil:
+			case !last && errors.As(err, &exit) && exit.ExitCode() == -1:
+				kills++
+			default:
+				t.Fatalf("%s: %v\n%s", strings.Join(c.Args[1:], " "), err, stderr[i].String())
+			}
+		}
+		if last {
+			break
+		}
+	}
+	t.Logf("%d kills", kills)
+	if kills < 20 {
+		t.Errorf("%d kills, want at least 20", kills)
+	}
+	do(t, "merge", dir, "--quiet")
+	sameStudy(t, dir, want)
+	results, err := filepath.Glob(filepath.Join(dir, "shards", "*", "[0-9a-f]*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder, err := study.Open(dir, release)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(results) != len(folder.Shards) {
+		t.Errorf("%d results of %d shards", len(results), len(folder.Shards))
+	}
+}
+
+func TestStudyUsage(t *testing.T) {
+	file := smallStudy(t)
+	dir := planned(t, file)
+	for _, c := range []struct {
+		code int
+		want string
+		args []string
+	}{
+		{exitUsage, "accepts 1 arg", []string{"plan"}},
+		{exitUsage, "--out is empty", []string{"plan", file, "--out", ""}},
+		{exitError, "no such file", []string{"plan", "nowhere.toml"}},
+		{exitError, "holds no study", []string{"work", t.TempDir()}},
+		{exitError, "holds no study", []string{"status", t.TempDir()}},
+		{exitUsage, "--format \"csv\"", []string{"status", dir, "--format", "csv"}},
+		{exitUsage, "--tasks 0", []string{"run-shard", dir, "--tasks", "0"}},
+		{exitError, "SLURM_ARRAY_TASK_ID", []string{"run-shard", dir}},
+		{exitError, "want 0 to 1", []string{"run-shard", dir, "--tasks", "2", "--index", "2"}},
+		{exitUsage, "--out and --format", []string{"merge", dir, "--out", "x"}},
+		{exitUsage, "--allow-mixed is for studies", []string{"merge", t.TempDir(), "--allow-mixed"}},
+		{exitUsage, "--model with a study", []string{"report", dir, "--model", "mlp"}},
+	} {
+		stderr := fails(t, c.code, c.args...)
+		if !strings.Contains(stderr, c.want) {
+			t.Errorf("advsweep %s: %q, want %q", strings.Join(c.args, " "), stderr, c.want)
+		}
+	}
+}

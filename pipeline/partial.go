@@ -1,0 +1,144 @@
+package pipeline
+
+import (
+	"fmt"
+
+	"advsweep/attack"
+)
+
+// A Tally counts what chunks of a sweep have found, as they arrive, in any order. Adding a chunk costs as much as reading it, Curves
+// next to nothing. It is used by one goroutine at a time.
+type Tally struct {
+	plan    []Chunk
+	labels  []int32
+	classes int
+	has     []bool // [chunks]
+	left    int    // chunks
+	clean   int
+	looked  int
+	curves  []Partial
+	// Of the worst of all attacks, at place worst or -1: of image i at eps e in i·E + e how many of the attacks that it is of have been
+	// there, and, once one fools the model, the bit fooled. nil before the first and after the last.
+	worst int
+	of    uint16
+	seen  []uint16
+}
+
+const fooled = 1 << 15
+
+// A Partial is a curve so far.
+type Partial struct {
+	Attack  attack.Attack
+	N       []int // [E], images that were attacked at each eps
+	Correct []int // [E], those of them that are given their label
+}
+
+// Tally returns the empty Tally of s over images with these labels [N]. It returns an error for a label that is none of the classes.
+func (s Sweep) Tally(labels []int32, classes int) (*Tally, error) {
+	for i, y := range labels {
+		if y < 0 || int(y) >= classes {
+			return nil, fmt.Errorf("pipeline: tally: image %d has label %d, want 0 to %d", i, y, classes-1)
+		}
+	}
+	if len(s.Attacks) >= fooled {
+		return nil, fmt.Errorf("pipeline: tally: %d attacks, want below %d", len(s.Attacks), fooled)
+	}
+	t := &Tally{plan: s.Plan(len(labels)), labels: labels, classes: classes, worst: -1}
+	t.has, t.left = make([]bool, len(t.plan)), len(t.plan)
+	for i, a := range s.Attacks {
+		t.curves = append(t.curves, Partial{a, make([]int, len(s.Eps)), make([]int, len(s.Eps))})
+		switch {
+		case a.Kind == worstKind:
+			t.worst = i
+		case !a.Control():
+			t.of++
+		}
+	}
+	return t, nil
+}
+
+// Has reports whether chunk i was added.
+func (t *Tally) Has(i int) bool { return i >= 0 && i < len(t.has) && t.has[i] }
+
+// Chunks returns how many chunks were added, and how many there are.
+func (t *Tally) Chunks() (done, total int) { return len(t.plan) - t.left, len(t.plan) }
+
+// Add counts what chunk i of the plan found; a second time it changes nothing. A payload that cannot be of that chunk is an error, and
+// not counted. That of a Walk is not looked at: its curve counts from the attack's other chunks.
+func (t *Tally) Add(i int, payload []byte) error {
+	if i < 0 || i >= len(t.plan) {
+		return fmt.Errorf("pipeline: tally: chunk %d, want 0 to %d", i, len(t.plan)-1)
+	}
+	if t.has[i] {
+		return nil
+	}
+	c := t.plan[i]
+	switch c.Kind {
+	case Look:
+		right, other := 0, -1
+		err := c.looked(i, payload, t.classes, func(image int, im Clean) {
+			if im.Label != t.labels[image] {
+				other = image
+			}
+			if im.Class == im.Label {
+				right++
+			}
+		})
+		if err != nil {
+			return err
+		}
+		if other >= 0 {
+			return fmt.Errorf("pipeline: tally: chunk %d has another label of image %d than %d: it is of other images", i, other, t.labels[other])
+		}
+		t.clean, t.looked = t.clean+right, t.looked+c.Hi-c.Lo
+	case Strike:
+		// First whether all of it is sound, so that no half is counted.
+		if err := c.struck(i, payload, t.classes, func(int, int, Outcome) {}); err != nil {
+			return err
+		}
+		curve := &t.curves[c.Attack]
+		E := len(curve.N)
+		worst := t.worst >= 0 && !curve.Attack.Control()
+		if worst && t.seen == nil {
+			t.seen = make([]uint16, len(t.labels)*E)
+		}
+		_ = c.struck(i, payload, t.classes, func(image, e int, o Outcome) {
+			right := o.Class == t.labels[image]
+			curve.N[e]++
+			if right {
+				curve.Correct[e]++
+			}
+			if !worst {
+				return
+			}
+			v := &t.seen[image*E+e]
+			if *v++; !right {
+				*v |= fooled
+			}
+			if *v&^fooled == t.of {
+				t.curves[t.worst].N[e]++
+				if *v&fooled == 0 {
+					t.curves[t.worst].Correct[e]++
+				}
+			}
+		})
+	}
+	t.has[i] = true
+	if t.left--; t.left == 0 {
+		t.seen = nil
+	}
+	return nil
+}
+
+// Clean returns how many of the images looked at so far are classified correctly as they are.
+func (t *Tally) Clean() (correct, n int) { return t.clean, t.looked }
+
+// Curves returns the curves so far, one for each attack. That of the worst of all attacks is over the images at which all of those that it
+// is of have been. What it returns does not change as more is added.
+func (t *Tally) Curves() []Partial {
+	out := make([]Partial, len(t.curves))
+	for i, c := range t.curves {
+		out[i] = Partial{c.Attack, append([]int(nil), c.N...), append([]int(nil), c.Correct...)}
+	}
+	return out
+}

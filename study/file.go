@@ -1,0 +1,469 @@
+package study
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"advsweep/dataset"
+	"advsweep/internal/regular"
+	"advsweep/model"
+	"advsweep/pipeline"
+	"advsweep/report"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// A File is a study as a person writes it, in TOML. Every field means what the flag of 'advsweep sweep' with its name does.
+type File struct {
+	Name      string   `toml:"name"`
+	Seeds     []uint64 `toml:"seeds"`     // a run for each; default 1
+	Precision []string `toml:"precision"` // a run for each; default float32
+	Backend   string   `toml:"backend"`   // cpu (the default) or cuda
+	Product   string   `toml:"product"`   // of cuda at float32: 3xtf32 (the default) or fp32; see 'advsweep devices'
+
+	Attack   string   `toml:"attack"`
+	Eps      string   `toml:"eps"`
+	Bounds   string   `toml:"bounds"`
+	Norm     string   `toml:"norm"`
+	Loss     string   `toml:"loss"`
+	Step     string   `toml:"step"`
+	Target   string   `toml:"target"`
+	Steps    *int     `toml:"steps"`
+	Restarts *int     `toml:"restarts"`
+	Decay    *float64 `toml:"decay"`
+	Exact    *bool    `toml:"exact"`
+	Rounded  *bool    `toml:"rounded"`
+
+	Models []ModelFile  `toml:"model"`
+	Data   []DataFile   `toml:"data"`
+	Shards ShardSetting `toml:"shards"`
+}
+
+// A ModelFile is one of a study's models.
+type ModelFile struct {
+	Name   string `toml:"name"` // default: that of the file
+	File   string `toml:"file"` // or mlp or cnn for an embedded one
+	Layers string `toml:"layers"`
+}
+
+// A DataFile is some of a study's images. Without a path they are the embedded ones.
+type DataFile struct {
+	Name   string `toml:"name"`
+	Path   string `toml:"path"` // as --data takes it
+	Split  string `toml:"split"`
+	Images string `toml:"images"`
+	Labels string `toml:"labels"`
+	N      *int   `toml:"n"` // default 1000, or as many as there are
+	Offset int    `toml:"offset"`
+}
+
+// A ShardSetting says how large shards are: about so many seconds on a device of a class.
+type ShardSetting struct {
+	Seconds float64 `toml:"seconds"` // default 60
+	Device  string  `toml:"device"`  // one of pipeline.Classes; default by the backend
+}
+
+// A Made is a plan with what it needs.
+type Made struct {
+	Plan   *Plan
+	Inputs map[string][]byte // by hash
+	Text   []byte            // the study file as it was read
+	Notes  []string          // for people
+}
+
+// Make plans the study in the TOML file at path, other paths in which start from its folder. version is that of the program, cpu the
+// CPU of this machine, which computes nothing but checks that models fit. Equal files give equal plans.
+func Make(path, version string, cpu Device) (*Made, error) {
+	f, _, err := regular.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("study: %s: %w", path, regular.Cause(err))
+	}
+	f.Close()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("study: %s: %w", path, regular.Cause(err))
+	}
+	file := new(File)
+	if err := decode(text, file); err != nil {
+		return nil, fmt.Errorf("study: %s: %w", path, err)
+	}
+	m := &maker{File: file, folder: filepath.Dir(path), version: version, cpu: cpu, made: &Made{Inputs: map[string][]byte{}, Text: text}}
+	if err := m.defaults(path); err != nil {
+		return nil, fmt.Errorf("study: %s: %w", path, err)
+	}
+	if err := m.plan(); err != nil {
+		return nil, fmt.Errorf("study: %s: %w", path, err)
+	}
+	return m.made, nil
+}
+
+// decode reads TOML, and takes no field that is not known: a misspelt one would leave a default in force.
+func decode(text []byte, file *File) error {
+	d := toml.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	err := d.Decode(file)
+	var unknown *toml.StrictMissingError
+	var syntax *toml.DecodeError
+	switch {
+	case errors.As(err, &unknown):
+		var names []string
+		for _, one := range unknown.Errors {
+			line, _ := one.Position()
+			names = append(names, fmt.Sprintf("line %d: unknown key %s", line, strings.Join(one.Key(), ".")))
+		}
+		return errors.New(strings.Join(names, "; "))
+	case errors.As(err, &syntax):
+		line, column := syntax.Position()
+		return fmt.Errorf("line %d, column %d: %s", line, column, strings.TrimPrefix(syntax.Error(), "toml: "))
+	case err != nil:
+		return errors.New(strings.TrimPrefix(strings.ReplaceAll(err.Error(), "\n", " "), "toml: "))
+	}
+	return nil
+}
+
+type maker struct {
+	*File
+	folder  string
+	version string
+	cpu     Device
+	class   pipeline.Class
+	made    *Made
+}
+
+func (m *maker) note(format string, args ...any) {
+	if s := fmt.Sprintf(format, args...); !slices.Contains(m.made.Notes, s) {
+		m.made.Notes = append(m.made.Notes, s)
+	}
+}
+
+// defaults fills in what the file leaves out, and checks what it says.
+func (m *maker) defaults(path string) error {
+	fill := func(s *string, standard string) {
+		if *s == "" {
+			*s = standard
+		}
+	}
+	fill(&m.Name, named(path))
+	fill(&m.Backend, "cpu")
+	fill(&m.Attack, "fgsm")
+	fill(&m.Eps, "0:0.5:0.025")
+	fill(&m.Bounds, "none")
+	if m.Shards.Seconds == 0 {
+		m.Shards.Seconds = 60
+	}
+	if len(m.Seeds) == 0 {
+		m.Seeds = []uint64{1}
+	}
+	if len(m.Precision) == 0 {
+		m.Precision = []string{"float32"}
+	}
+	if len(m.Data) == 0 {
+		m.Data = []DataFile{{}}
+	}
+	have := map[string][]string{"cpu": {"float32", "float64"}, "cuda": {"float32", "tf32"}}[m.Backend]
+	switch {
+	case !validName(m.Name):
+		return fmt.Errorf("name %q, want letters, digits and -_. inside", m.Name)
+	case len(m.Models) == 0:
+		return errors.New("no models: want [[model]] with a file, or mlp or cnn for an embedded one")
+	case have == nil:
+		return fmt.Errorf("backend %q, want cpu or cuda", m.Backend)
+	case m.Product != "" && m.Backend == "cpu":
+		return fmt.Errorf("product %q with backend cpu: products are CUDA's", m.Product)
+	case m.Product != "" && m.Product != "3xtf32" && m.Product != "fp32":
+		return fmt.Errorf("product %q, want 3xtf32 or fp32", m.Product)
+	case !(m.Shards.Seconds >= 0.001 && m.Shards.Seconds <= 1e6):
+		return fmt.Errorf("shards.seconds %v, want 0.001 to 1000000", m.Shards.Seconds)
+	case m.Steps != nil && *m.Steps == 0, m.Restarts != nil && *m.Restarts == 0:
+		return errors.New("steps and restarts, want at least 1")
+	}
+	for _, p := range m.Precision {
+		if !slices.Contains(have, p) {
+			return fmt.Errorf("precision %q, want of %s: %s", p, m.Backend, strings.Join(have, ", "))
+		}
+	}
+	if m.Shards.Device == "" {
+		m.Shards.Device = map[string]string{"cpu": "cpu", "cuda": "a100"}[m.Backend]
+	}
+	var err error
+	if m.class, err = pipeline.ClassOf(m.Shards.Device); err != nil {
+		return fmt.Errorf("shards.device: %w", err)
+	}
+	for i := range m.Models {
+		one := &m.Models[i]
+		if one.File == "" {
+			return fmt.Errorf("model %d has no file: want one, or mlp or cnn for an embedded model", i+1)
+		}
+		fill(&one.Name, named(one.File))
+	}
+	for i := range m.Data {
+		one := &m.Data[i]
+		switch {
+		case one.Path != "" && one.Images != "":
+			return fmt.Errorf("data %d has a path and images: want one of the two", i+1)
+		case (one.Images == "") != (one.Labels == ""):
+			return fmt.Errorf("data %d: images and labels go together", i+1)
+		case one.Split != "" && one.Path == "":
+			return fmt.Errorf("data %d: split chooses a part of path, which is not given", i+1)
+		case one.Split != "" && one.Split != "test" && one.Split != "train":
+			return fmt.Errorf("data %d: split %q, want test or train", i+1, one.Split)
+		case one.Offset < 0 || one.N != nil && *one.N < 1:
+			return fmt.Errorf("data %d: want n of at least 1 and offset of at least 0", i+1)
+		}
+		fill(&one.Split, "test")
+		switch {
+		case one.Path != "":
+			fill(&one.Name, named(one.Path))
+		case one.Images != "":
+			fill(&one.Name, named(one.Images))
+		default:
+			fill(&one.Name, "embedded")
+		}
+	}
+	if err := distinct("model", len(m.Models), func(i int) string { return m.Models[i].Name }); err != nil {
+		return err
+	}
+	if err := distinct("data", len(m.Data), func(i int) string { return m.Data[i].Name }); err != nil {
+		return err
+	}
+	if err := distinct("seed", len(m.Seeds), func(i int) string { return fmt.Sprint(m.Seeds[i]) }); err != nil {
+		return err
+	}
+	return distinct("precision", len(m.Precision), func(i int) string { return m.Precision[i] })
+}
+
+// named is the name of a file without what it ends with.
+func named(path string) string {
+	base := filepath.Base(path)
+	for ext := filepath.Ext(base); ext != "" && ext != base; ext = filepath.Ext(base) {
+		base = strings.TrimSuffix(base, ext)
+	}
+	return base
+}
+
+func distinct(what string, n int, name func(i int) string) error {
+	seen := map[string]bool{}
+	for i := range n {
+		s := name(i)
+		if !validName(s) {
+			return fmt.Errorf("%s %d is called %q: give it a name of letters, digits and -_. inside", what, i+1, s)
+		}
+		if seen[strings.ToLower(s)] { // folders of some systems do not tell them apart
+			return fmt.Errorf("two of %s are called %s: give each a name of its own", what, s)
+		}
+		seen[strings.ToLower(s)] = true
+	}
+	return nil
+}
+
+func (m *maker) path(p string) string {
+	if filepath.IsAbs(p) {
+		return p
+	}
+	return filepath.Join(m.folder, p)
+}
+
+// plan reads the models and images, and lists the runs: by models, then data, precisions and seeds.
+func (m *maker) plan() error {
+	p := &Plan{Version: m.version, Name: m.Name, Class: m.class.Name, Seconds: m.Shards.Seconds}
+	var sets []*dataset.Set
+	var setHashes []string
+	for _, d := range m.Data {
+		set, err := m.load(d)
+		if err != nil {
+			return fmt.Errorf("data %s: %w", d.Name, err)
+		}
+		data, err := encodeSet(set)
+		if err != nil {
+			return fmt.Errorf("data %s: %w", d.Name, err)
+		}
+		hash := Hash(data)
+		m.made.Inputs[hash] = data
+		sets, setHashes = append(sets, set), append(setHashes, hash)
+	}
+	for _, one := range m.Models {
+		mod, err := m.loadModel(one)
+		if err != nil {
+			return fmt.Errorf("model %s: %w", one.Name, err)
+		}
+		for _, n := range mod.Notes {
+			m.note("model %s: %s", one.Name, n)
+		}
+		data, err := encodeModel(mod)
+		if err != nil {
+			return fmt.Errorf("model %s: %w", one.Name, err)
+		}
+		hash := Hash(data)
+		m.made.Inputs[hash] = data
+		for k, set := range sets {
+			for _, precision := range m.Precision {
+				if err := m.runs(p, one, mod, hash, m.Data[k], set, setHashes[k], precision); err != nil {
+					return fmt.Errorf("model %s, data %s: %w", one.Name, m.Data[k].Name, err)
+				}
+			}
+		}
+	}
+	m.made.Plan = p
+	return nil
+}
+
+func (m *maker) loadModel(f ModelFile) (*model.Model, error) {
+	if slices.Contains(model.EmbeddedNames, f.File) {
+		if f.Layers != "" {
+			return nil, fmt.Errorf("layers with the embedded model %s: leave them out", f.File)
+		}
+		return model.Embedded(f.File)
+	}
+	layers := f.Layers
+	if layers != "" {
+		layers = m.path(layers)
+	}
+	return model.LoadLayers(m.path(f.File), layers)
+}
+
+func (m *maker) load(d DataFile) (set *dataset.Set, err error) {
+	switch {
+	case d.Path != "":
+		set, err = dataset.Load(m.path(d.Path), d.Split)
+	case d.Images != "":
+		set, err = dataset.Read(m.path(d.Images), m.path(d.Labels))
+	default:
+		set, err = dataset.MNIST1000()
+	}
+	if err != nil {
+		return nil, err
+	}
+	n := 1000
+	if d.N != nil {
+		n = *d.N
+	} else if left := set.N() - d.Offset; left < n {
+		n = max(1, left)
+	}
+	return set.Slice(d.Offset, n)
+}
+
+// runs adds a run for each seed.
+func (m *maker) runs(p *Plan, one ModelFile, mod *model.Model, modelHash string, d DataFile, set *dataset.Set, setHash, precision string) error {
+	b, product, err := m.cpu.Open(mod, checked(precision), "")
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	if m.Backend == "cuda" {
+		switch product = precision; {
+		case precision == "float32" && m.Product != "":
+			product = m.Product
+		case precision == "float32":
+			product = "3xtf32"
+		}
+	}
+	for _, seed := range m.Seeds {
+		s, err := m.sweep(seed)
+		if err != nil {
+			return err
+		}
+		for _, a := range s.Attacks {
+			if top := s.Eps[len(s.Eps)-1]; a.Short(top) {
+				m.note("%s: %d steps of %s do not reach eps %v: the model will look stronger than it is", a.Name, a.Steps, a.StepSize(), top)
+			}
+		}
+		exact := m.Exact == nil || *m.Exact
+		_, follows := pipeline.AsExacter(b)
+		s.Exact = exact && m.Backend == "cpu" && follows && s.Eps[len(s.Eps)-1] > 0 && slices.ContainsFunc(s.Attacks, pipeline.Rays)
+		if m.Exact != nil && exact && !s.Exact {
+			return errors.New("exact = true, but only the curve of fgsm on a stack of Linear and ReLU on the cpu can be exact")
+		}
+		lo, hi := set.Range()
+		if bo := s.Bounds; !bo.None() && (float32(lo) < float32(bo.Lo) || float32(hi) > float32(bo.Hi)) {
+			return fmt.Errorf("pixels reach from %.4g to %.4g, outside the bounds %s", lo, hi, bo)
+		}
+		s.Outcomes, s.Rounded = true, (m.Rounded == nil || *m.Rounded) && lo >= 0 && hi <= 1
+		s.ChunkWork = pipeline.ChunkWork(mod.MACs())
+		if err := s.Validate(b, set); err != nil {
+			return err
+		}
+		r := Run{Name: m.runName(one, d, seed, precision), Model: modelHash, Images: setHash}
+		meta := report.Meta{Version: m.version, Model: report.Source(mod.Source), Data: Describe(set), Seed: seed, Backend: m.Backend, Precision: precision}
+		r.Manifest = Manifest(meta, mod, set, s, product)
+		m.cut(&r, mod)
+		p.Runs = append(p.Runs, r)
+	}
+	return nil
+}
+
+// checked is the precision at which the CPU checks that a run fits.
+func checked(precision string) string {
+	if precision == "float64" {
+		return precision
+	}
+	return "float32"
+}
+
+func (m *maker) sweep(seed uint64) (pipeline.Sweep, error) {
+	t := pipeline.Text{Attack: m.Attack, Eps: m.Eps, Bounds: m.Bounds, Norm: m.Norm, Loss: m.Loss, Step: m.Step, Target: m.Target, Decay: m.Decay, Seed: seed}
+	if m.Steps != nil {
+		t.Steps = *m.Steps
+	}
+	if m.Restarts != nil {
+		t.Restarts = *m.Restarts
+	}
+	return t.Sweep()
+}
+
+// runName tells runs apart by what the study has several of.
+func (m *maker) runName(one ModelFile, d DataFile, seed uint64, precision string) string {
+	name := one.Name
+	if len(m.Data) > 1 {
+		name += "-" + d.Name
+	}
+	if len(m.Precision) > 1 {
+		name += "-" + precision
+	}
+	if len(m.Seeds) > 1 {
+		name += fmt.Sprintf("-seed%d", seed)
+	}
+	return name
+}
+
+// cut cuts r into shards that take about as long as the study wants.
+func (m *maker) cut(r *Run, mod *model.Model) {
+	s := r.Manifest.Sweep()
+	macs, stack := mod.MACs(), mod.IsStack()
+	sum := 0.0
+	plan := s.Plan(r.Manifest.Data.N)
+	for i, c := range plan {
+		cost := m.class.Seconds(s.Cost(c, macs), !stack)
+		if sum > 0 && sum+cost > m.Shards.Seconds {
+			r.Ends, r.Costs = append(r.Ends, i), append(r.Costs, rounded(sum))
+			sum = 0
+		}
+		sum += cost
+	}
+	r.Ends, r.Costs = append(r.Ends, len(plan)), append(r.Costs, rounded(sum))
+}
+
+// rounded is v to a millisecond: digits beyond that mean nothing, and might differ between processors.
+func rounded(v float64) float64 { return float64(int64(v*1000+0.5)) / 1000 }
+
+// Describe names the images of set for a manifest.
+func Describe(set *dataset.Set) report.Data {
+	return report.Data{
+		Images: report.Source(set.Source.Images),
+		Labels: report.Source(set.Source.Labels),
+		Offset: set.First, N: set.N(), SHA256: set.SHA256(),
+	}
+}
+
+// Manifest is what fixes the run of s with mod on set. product is what else decides of the last bits: see report.Manifest.
+func Manifest(meta report.Meta, mod *model.Model, set *dataset.Set, s pipeline.Sweep, product string) report.Manifest {
+	meta.Device = ""
+	return report.Manifest{
+		Meta: meta, Arithmetic: product, Layers: mod.String(), Shape: slices.Clone(set.Images.Shape()[1:]), Classes: mod.Outputs(), ClassNames: set.Classes,
+		Attacks: s.Attacks, Eps: s.Eps, Bounds: s.Bounds.String(), Exact: s.Exact, Rounded: s.Rounded, Work: s.ChunkWork,
+	}
+}

@@ -1,0 +1,254 @@
+package study
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"advsweep/pipeline"
+)
+
+// A Job is a list of shards to do.
+type Job struct {
+	Folder  *Folder
+	Shards  []Shard
+	Mixed   bool   // also what was planned for another arithmetic
+	Name    string // of the workers: NAME, or NAME-1, NAME-2, … if there are several
+	Devices []Device
+	// Progress, if set, is told how far it is, in shares of all Shards, now and then and from one goroutine at a time.
+	Progress func(done, total float64, note string)
+	// Failed, if set, is told of each shard that failed, after its failure was noted.
+	Failed func(s Shard, err error)
+}
+
+// Run does the shards that are not done, each device one after the other as it gets free. A shard that fails is noted, and the others go
+// on; a result that cannot be kept ends all. When stop is closed it returns pipeline.ErrStopped: shards that were begun are done anew the
+// next time.
+func (j Job) Run(ctx context.Context, stop <-chan struct{}) error {
+	if len(j.Devices) == 0 {
+		return errors.New("study: no devices")
+	}
+	var mu sync.Mutex
+	total, done := 0.0, 0.0
+	var todo []Shard
+	for _, s := range j.Shards {
+		total += share(s)
+		if j.Folder.Has(s) {
+			done += share(s)
+		} else {
+			todo = append(todo, s)
+		}
+	}
+	if len(todo) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	parts := make([]float64, len(j.Devices)) // done of what each has in hand
+	tell := func() {
+		if j.Progress != nil {
+			sum := done
+			for _, p := range parts {
+				sum += p
+			}
+			j.Progress(sum, total, "")
+		}
+	}
+	next := func() (Shard, bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if len(todo) == 0 {
+			return Shard{}, false
+		}
+		s := todo[0]
+		todo = todo[1:]
+		return s, true
+	}
+	errs := make([]error, len(j.Devices))
+	var wg sync.WaitGroup
+	for i, d := range j.Devices {
+		name := j.Name
+		if len(j.Devices) > 1 {
+			name = fmt.Sprintf("%s-%d", j.Name, i+1)
+		}
+		wg.Go(func() {
+			w := NewWorker(j.Folder.Plan, j.Folder, d, j.Mixed)
+			h := newHeart(j.Folder, WorkerState{Name: name, Device: d.Name, Shard: -1})
+			defer h.end()
+			for {
+				s, ok := next()
+				if !ok {
+					break
+				}
+				h.begin(s)
+				err := j.one(ctx, stop, w, h, s, func(part float64) {
+					mu.Lock()
+					defer mu.Unlock()
+					parts[i] = part * share(s)
+					tell()
+				})
+				mu.Lock()
+				parts[i] = 0
+				if err == nil || errors.Is(err, errFailed) {
+					done += share(s)
+				}
+				tell()
+				mu.Unlock()
+				if err != nil && !errors.Is(err, errFailed) {
+					errs[i] = err
+					cancel()
+					break
+				}
+			}
+			if err := w.Close(); err != nil && errs[i] == nil {
+				errs[i] = err
+			}
+		})
+	}
+	wg.Wait()
+	var stopped error
+	for _, err := range errs {
+		if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, pipeline.ErrStopped) {
+			return err // the one that ended the others
+		}
+		if err != nil && stopped == nil {
+			stopped = err
+		}
+	}
+	return stopped
+}
+
+// share is how much of the whole a shard is.
+func share(s Shard) float64 { return max(s.Seconds, 1e-3) }
+
+// errFailed stands for a failure that is noted.
+var errFailed = errors.New("study: the shard failed")
+
+// one does s and keeps what it finds.
+func (j Job) one(ctx context.Context, stop <-chan struct{}, w *Worker, h *heart, s Shard, part func(float64)) error {
+	r, err := w.Do(ctx, stop, s, func(done, total int) { part(float64(done) / float64(max(1, total))) })
+	h.arithmetic(w)
+	var mixed *MixedError
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, pipeline.ErrStopped), errors.As(err, &mixed):
+		return err // which no other shard would do better
+	case err == nil:
+		var data []byte
+		if data, err = r.Encode(s.ID); err != nil {
+			return err
+		}
+		err = j.Folder.Put(s, data)
+		var different *DifferentError
+		if errors.As(err, &different) && j.Mixed && different.Old != different.New {
+			err = nil // another process was first
+		}
+		if err == nil {
+			h.finished(s, true)
+			return nil
+		}
+		if !errors.As(err, &different) {
+			return err // the disk: other results could not be kept either
+		}
+	}
+	h.finished(s, false)
+	if err := j.Folder.Fail(s, h.state.Name, 1, err.Error()); err != nil {
+		return err
+	}
+	if j.Failed != nil {
+		j.Failed(s, err)
+	}
+	return errFailed
+}
+
+// A heart beats for a worker until end.
+type heart struct {
+	folder *Folder
+	mu     sync.Mutex
+	state  WorkerState
+	last   time.Time
+	stop   chan struct{}
+	done   sync.WaitGroup
+}
+
+func newHeart(f *Folder, state WorkerState) *heart {
+	h := &heart{folder: f, state: state, stop: make(chan struct{})}
+	h.done.Go(func() {
+		t := time.NewTicker(5 * time.Second)
+		defer t.Stop()
+		for {
+			select {
+			case <-t.C:
+				h.change(func(*WorkerState) {})
+			case <-h.stop:
+				return
+			}
+		}
+	})
+	return h
+}
+
+func (h *heart) change(do func(*WorkerState)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	do(&h.state)
+	_ = h.folder.Beat(h.state) // it is for onlookers: no reason to end the work
+}
+
+func (h *heart) begin(s Shard) {
+	h.change(func(w *WorkerState) { w.Shard, w.Since = s.Index, time.Now().UTC() })
+}
+
+func (h *heart) arithmetic(w *Worker) {
+	if w.run >= 0 {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.state.Arithmetic = w.open.arithmetic
+	}
+}
+
+func (h *heart) finished(s Shard, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.state.Finish(s, ok, time.Now())
+}
+
+// Finish counts shard s, which w has in hand.
+func (w *WorkerState) Finish(s Shard, ok bool, now time.Time) {
+	if ok {
+		w.Done++
+		w.Busy += now.Sub(w.Since).Seconds()
+		w.Expected += s.Seconds
+	} else {
+		w.Failed++
+	}
+	w.Shard = -1
+}
+
+func (h *heart) end() {
+	close(h.stop)
+	h.done.Wait()
+	h.change(func(w *WorkerState) { w.Shard = -1 })
+}
+
+var notInName = regexp.MustCompile(`[^A-Za-z0-9_.-]+`)
+
+// WorkerName names a worker of this process by its machine and number.
+func WorkerName() string {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "worker"
+	}
+	host = strings.Trim(notInName.ReplaceAllString(host, "-"), "-.")
+	if len(host) > 60 {
+		host = host[:60]
+	}
+	if host == "" {
+		host = "worker"
+	}
+	return fmt.Sprintf("%s-%d", host, os.Getpid())
+}

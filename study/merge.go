@@ -1,0 +1,172 @@
+package study
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"advsweep/internal/chunklog"
+	"advsweep/pipeline"
+	"advsweep/report"
+)
+
+// RunDir is the folder of run i once it is merged.
+func (f *Folder) RunDir(i int) string {
+	return filepath.Join(f.Dir, runsName, f.Plan.Runs[i].Name)
+}
+
+// Missing returns an error that says what is not done, or nil if all is.
+func (f *Folder) Missing() error {
+	done, err := f.Done()
+	if err != nil {
+		return err
+	}
+	left, first := 0, ""
+	for i, d := range done {
+		if !d {
+			if left++; first == "" {
+				first = fmt.Sprintf("shard %d of run %s", i, f.Plan.Runs[f.Shards[i].Run].Name)
+			}
+		}
+	}
+	if left == 0 {
+		return nil
+	}
+	if failures, err := f.Failures(); err == nil && len(failures) > 0 {
+		one := failures[0]
+		return fmt.Errorf("study: %d of %d shards of %s are not done, %d of them failed: shard %d of run %s: %s", left, len(done), f.Dir, len(failures), one.Shard, one.Run, one.Message)
+	}
+	return fmt.Errorf("study: %d of %d shards of %s are not done, the first is %s", left, len(done), f.Dir, first)
+}
+
+// Take puts the results of other, a copy of the same study, here. Two results of one shard that differ are a *DifferentError; with mixed
+// the one that is here stays if they are of different arithmetic.
+func (f *Folder) Take(other *Folder, mixed bool) error {
+	here, err := f.Plan.ID()
+	if err != nil {
+		return err
+	}
+	there, err := other.Plan.ID()
+	if err != nil {
+		return err
+	}
+	if here != there {
+		return fmt.Errorf("study: %s holds study %s (%s) and %s study %s (%s): want copies of one", f.Dir, f.Plan.Name, here, other.Dir, other.Plan.Name, there)
+	}
+	done, err := other.Done()
+	if err != nil {
+		return err
+	}
+	for i, d := range done {
+		if !d {
+			continue
+		}
+		r, err := other.Get(f.Shards[i])
+		if err != nil {
+			return err
+		}
+		data, err := r.Encode(f.Shards[i].ID)
+		if err != nil {
+			return err
+		}
+		var different *DifferentError
+		if err := f.Put(f.Shards[i], data); errors.As(err, &different) && mixed && different.Old != different.New {
+			continue
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// MergeRun puts the shards of run i together in RunDir, and returns its manifest and result. The log there is that of one sweep on one
+// machine, byte for byte. If shards of other arithmetic than planned, or of several, are among them, it is an error unless mixed is set;
+// then the manifest lists whose chunks are whose.
+func (f *Folder) MergeRun(i int, mixed bool) (m *report.Manifest, res *pipeline.Result, err error) {
+	run := f.Plan.Runs[i]
+	manifest := run.Manifest
+	chunks := run.Ends[len(run.Ends)-1]
+	var parts []report.Part
+	read := func(do func(s Shard, r *Result) error) error {
+		for _, s := range f.Shards {
+			if s.Run != i {
+				continue
+			}
+			r, err := f.Get(s)
+			if err != nil {
+				return err
+			}
+			if err := do(s, r); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	// First who computed what: it is part of the manifest, which the log begins with.
+	if err := read(func(s Shard, r *Result) error {
+		a := r.Arithmetic
+		p := report.Part{Backend: a.Backend, Precision: a.Precision, Arithmetic: a.Product, Fingerprint: a.Fingerprint, From: s.From, To: s.To}
+		if n := len(parts); n > 0 && parts[n-1].Same(p) {
+			parts[n-1].To = s.To
+		} else {
+			parts = append(parts, p)
+		}
+		return nil
+	}); err != nil {
+		return nil, nil, err
+	}
+	if planned := parts[0].Planned(&manifest); !planned || len(parts) > 1 {
+		if !mixed {
+			return nil, nil, mixture(run.Name, &manifest, parts)
+		}
+		manifest.Mixed = parts
+	}
+	data, err := manifest.JSON()
+	if err != nil {
+		return nil, nil, err
+	}
+	dir := f.RunDir(i)
+	log, err := chunklog.Open(dir, data, chunks)
+	var other *chunklog.OtherRunError
+	var corrupt *chunklog.CorruptError
+	if errors.As(err, &other) || errors.As(err, &corrupt) { // all that is there can be made again
+		if err = chunklog.Remove(dir); err == nil {
+			log, err = chunklog.Open(dir, data, chunks)
+		}
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if failed := log.Close(); err == nil && failed != nil {
+			err = failed
+		}
+	}()
+	if err := read(func(s Shard, r *Result) error {
+		for k, payload := range r.Chunks {
+			if err := log.Append(s.From+k, payload); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		return nil, nil, err
+	}
+	res, err = manifest.Assemble(log)
+	return &manifest, res, err
+}
+
+// mixture says that a run is a mixture of parts.
+func mixture(name string, m *report.Manifest, parts []report.Part) error {
+	var told []string
+	seen := map[string]bool{}
+	for _, p := range parts {
+		if who := p.String(); !seen[who] {
+			seen[who] = true
+			told = append(told, fmt.Sprintf("%s (chunk %d first)", who, p.From))
+		}
+	}
+	return fmt.Errorf("study: run %s is planned for %s %s and was computed by %s, whose bits may differ: give --allow-mixed to merge them all the same, which is marked in the manifest and the report, or delete those results and do them again",
+		name, m.Backend, m.Arithmetic, strings.Join(told, " and "))
+}

@@ -1,0 +1,172 @@
+// Package study sweeps many models on many machines: it reads a study file, cuts its sweeps into shards, and keeps in one folder what
+// becomes of them, whoever does them.
+//
+// A study is runs, one for each model, data, seed and precision; a run is what one "advsweep sweep" does, fixed by a report.Manifest. A
+// shard is consecutive chunks of a run. What a shard finds depends on nothing else, so runs come out byte for byte as if one machine had
+// done them.
+package study
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/csv"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+
+	"advsweep/report"
+)
+
+// A Plan fixes a study: equal study files, models and images give equal plans.
+type Plan struct {
+	Version string  `json:"version"` // of advsweep; others may cut a run into other chunks
+	Name    string  `json:"name"`
+	Class   string  `json:"device_class"`  // that shards are sized for
+	Seconds float64 `json:"shard_seconds"` // that a shard takes on it, about
+	Runs    []Run   `json:"runs"`
+}
+
+// A Run is one sweep of a study.
+type Run struct {
+	Name     string          `json:"name"` // of its folder
+	Manifest report.Manifest `json:"manifest"`
+	Model    string          `json:"model_input"` // SHA-256 of the input that holds the model
+	Images   string          `json:"images_input"`
+	Ends     []int           `json:"ends"`    // shard i of the run has the chunks from Ends[i-1] to Ends[i]-1
+	Costs    []float64       `json:"seconds"` // that each shard is expected to take
+}
+
+// A Shard is the unit of work: chunks From to To-1 of a run.
+type Shard struct {
+	Index    int    // in the study
+	ID       string // hexadecimal, SHA-256 of what it computes
+	Run      int
+	From, To int
+	Seconds  float64 // expected
+}
+
+// Has reports whether chunk i of the run belongs to the shard.
+func (s Shard) Has(i int) bool { return i >= s.From && i < s.To }
+
+// JSON is p in the one form that is hashed and compared.
+func (p *Plan) JSON() ([]byte, error) {
+	data, err := json.MarshalIndent(p, "", " ")
+	if err != nil {
+		return nil, fmt.Errorf("study: plan: %w", err)
+	}
+	return append(data, '\n'), nil
+}
+
+// ID is what tells studies apart: hexadecimal, 12 digits.
+func (p *Plan) ID() (string, error) {
+	data, err := p.JSON()
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:6]), nil
+}
+
+// Shards lists all shards, run by run.
+func (p *Plan) Shards() ([]Shard, error) {
+	var all []Shard
+	for i, r := range p.Runs {
+		data, err := r.Manifest.JSON()
+		if err != nil {
+			return nil, err
+		}
+		run := sha256.Sum256(data)
+		from := 0
+		for k, to := range r.Ends {
+			id := sha256.Sum256(fmt.Appendf(nil, "advsweep shard\n%x\n%d %d\n", run, from, to))
+			all = append(all, Shard{len(all), hex.EncodeToString(id[:]), i, from, to, r.Costs[k]})
+			from = to
+		}
+	}
+	return all, nil
+}
+
+// ParsePlan reads what JSON wrote. version is that of this program: the plan of another is an error, for its chunks may be others.
+func ParsePlan(data []byte, version string) (*Plan, error) {
+	p := new(Plan)
+	d := json.NewDecoder(bytes.NewReader(data))
+	var head struct {
+		Version string `json:"version"`
+	}
+	if err := json.Unmarshal(data, &head); err != nil {
+		return nil, fmt.Errorf("study: plan: %w", err)
+	}
+	if head.Version != version {
+		return nil, fmt.Errorf("study: the plan is by advsweep %s and this is %s: use the same on all machines", head.Version, version)
+	}
+	d.DisallowUnknownFields()
+	if err := d.Decode(p); err != nil {
+		return nil, fmt.Errorf("study: plan: %w", err)
+	}
+	if len(p.Runs) == 0 {
+		return nil, fmt.Errorf("study: plan: no runs")
+	}
+	seen := map[string]bool{}
+	for i := range p.Runs {
+		r := &p.Runs[i]
+		text, err := r.Manifest.JSON()
+		if err != nil {
+			return nil, err
+		}
+		if _, err := report.ParseManifest(text); err != nil { // checks what it holds
+			return nil, fmt.Errorf("study: plan: run %d: %w", i, err)
+		}
+		sweep := r.Manifest.Sweep()
+		chunks := len(sweep.Plan(r.Manifest.Data.N))
+		switch {
+		case !validName(r.Name) || seen[r.Name]:
+			return nil, fmt.Errorf("study: plan: run %d: bad name %q", i, r.Name)
+		case !isHash(r.Model) || !isHash(r.Images):
+			return nil, fmt.Errorf("study: plan: run %s: inputs %q and %q, want SHA-256 in hexadecimal", r.Name, r.Model, r.Images)
+		case len(r.Ends) == 0 || len(r.Costs) != len(r.Ends) || r.Ends[len(r.Ends)-1] != chunks || r.Ends[0] < 1 || !slices.IsSorted(r.Ends) || len(slices.Compact(slices.Clone(r.Ends))) != len(r.Ends):
+			return nil, fmt.Errorf("study: plan: run %s: its shards do not cover its %d chunks", r.Name, chunks)
+		}
+		for _, s := range r.Costs {
+			if !(s >= 0) || math.IsInf(s, 0) {
+				return nil, fmt.Errorf("study: plan: run %s: a shard of %v seconds", r.Name, s)
+			}
+		}
+		seen[r.Name] = true
+	}
+	return p, nil
+}
+
+func isHash(s string) bool {
+	b, err := hex.DecodeString(s)
+	return err == nil && len(b) == sha256.Size && hex.EncodeToString(b) == s
+}
+
+// validName reports whether s is fit for a folder on every system, and for a command line: letters, digits, and -._ inside.
+func validName(s string) bool {
+	if s == "" || len(s) > 100 || s[0] == '-' || s[0] == '.' || s[len(s)-1] == '.' {
+		return false
+	}
+	for _, r := range s {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '-', r == '_', r == '.':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// ShardsCSV lists the shards of p for people and scripts: index, id, run, first and last chunk, expected seconds.
+func (p *Plan) ShardsCSV(shards []Shard) []byte {
+	var b bytes.Buffer
+	w := csv.NewWriter(&b)
+	_ = w.Write([]string{"index", "id", "run", "first_chunk", "last_chunk", "seconds"}) // a bytes.Buffer takes every write
+	for _, s := range shards {
+		_ = w.Write([]string{strconv.Itoa(s.Index), s.ID, p.Runs[s.Run].Name, strconv.Itoa(s.From), strconv.Itoa(s.To - 1), strconv.FormatFloat(s.Seconds, 'g', 3, 64)})
+	}
+	w.Flush()
+	return b.Bytes()
+}

@@ -1,0 +1,88 @@
+package study
+
+import "time"
+
+// A Status is how far a study is.
+type Status struct {
+	Name     string
+	ID       string
+	Total    int // shards
+	Done     int
+	Failed   []Failure
+	Workers  []WorkerState
+	Expected float64 // seconds of the device class, of all shards
+	Left     float64 // of those that are not done
+	ETA      time.Duration
+	Known    bool // ETA
+	Runs     []RunStatus
+}
+
+// A RunStatus is how far a run is.
+type RunStatus struct {
+	Name        string
+	Total, Done int
+	Failed      int
+}
+
+// heard is how long a worker counts as alive since it was heard last.
+const heard = 45 * time.Second
+
+// Alive reports whether w was heard lately.
+func (w WorkerState) Alive(now time.Time) bool { return now.Sub(w.Updated) < heard }
+
+// Running counts the workers that have a shard in hand.
+func (s *Status) Running(now time.Time) (n int) {
+	for _, w := range s.Workers {
+		if w.Shard >= 0 && w.Alive(now) {
+			n++
+		}
+	}
+	return n
+}
+
+// Status reads how far the study is, from its folder alone.
+func (f *Folder) Status(now time.Time) (*Status, error) {
+	id, err := f.Plan.ID()
+	if err != nil {
+		return nil, err
+	}
+	s := &Status{Name: f.Plan.Name, ID: id, Total: len(f.Shards)}
+	done, err := f.Done()
+	if err != nil {
+		return nil, err
+	}
+	if s.Failed, err = f.Failures(); err != nil {
+		return nil, err
+	}
+	if s.Workers, err = f.Workers(); err != nil {
+		return nil, err
+	}
+	for _, r := range f.Plan.Runs {
+		s.Runs = append(s.Runs, RunStatus{Name: r.Name})
+	}
+	for i, shard := range f.Shards {
+		r := &s.Runs[shard.Run]
+		r.Total++
+		s.Expected += shard.Seconds
+		if done[i] {
+			s.Done++
+			r.Done++
+		} else {
+			s.Left += shard.Seconds
+		}
+	}
+	for _, one := range s.Failed {
+		s.Runs[f.Shards[one.Shard].Run].Failed++
+		s.Left -= f.Shards[one.Shard].Seconds
+	}
+	// Each worker at the speed that all had so far, in seconds spent for a second expected.
+	var busy, expected float64
+	for _, w := range s.Workers {
+		busy += w.Busy
+		expected += w.Expected
+	}
+	if running := s.Running(now); running > 0 && expected > 0 {
+		s.ETA, s.Known = time.Duration(s.Left*busy/expected/float64(running)*float64(time.Second)), true
+	}
+	return s, nil
+}

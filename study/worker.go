@@ -1,0 +1,142 @@
+package study
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"advsweep/dataset"
+	"advsweep/model"
+	"advsweep/pipeline"
+)
+
+// A Device is what a worker computes on.
+type Device struct {
+	Name    string // for people: "cpu (amd64 avx512)", "cuda:0 NVIDIA H100"
+	Backend string // "cpu", "cuda"
+	// Open opens the device for a model at a precision, with the product of a manifest's arithmetic if the device has it. product is
+	// what it computes with.
+	Open func(m *model.Model, precision, product string) (b pipeline.Backend, got string, err error)
+}
+
+// Inputs gives inputs by their hash, verified; a *Folder is one.
+type Inputs interface {
+	Input(hash string) ([]byte, error)
+}
+
+// A Worker does shards of one plan on one device, one at a time. It keeps what it opened last, for shards of a run follow each other.
+type Worker struct {
+	plan   *Plan
+	inputs Inputs
+	device Device
+	mixed  bool
+
+	prints map[Arithmetic]string // fingerprints, by all else
+	run    int                   // that is open; -1: none
+	open   opened
+}
+
+type opened struct {
+	arithmetic Arithmetic
+	backend    pipeline.Backend
+	set        *dataset.Set
+	sweep      pipeline.Sweep
+	classes    int
+}
+
+// NewWorker returns a worker. With mixed it does runs that are planned for another arithmetic too.
+func NewWorker(plan *Plan, inputs Inputs, device Device, mixed bool) *Worker {
+	return &Worker{plan: plan, inputs: inputs, device: device, mixed: mixed, prints: map[Arithmetic]string{}, run: -1}
+}
+
+// Close frees the device.
+func (w *Worker) Close() error {
+	if w.run < 0 {
+		return nil
+	}
+	w.run = -1
+	return w.open.backend.Close()
+}
+
+// A MixedError says that a device computes otherwise than a run was planned for.
+type MixedError struct {
+	Run          string
+	Device       string
+	Want         string // backend and product
+	Got          Arithmetic
+	PlannedClass string
+}
+
+func (e *MixedError) Error() string {
+	return fmt.Sprintf("study: run %s is planned for %s, and %s computes with %s %s, whose bits may differ: give --allow-mixed to mix them all the same, which is marked in the results",
+		e.Run, e.Want, e.Device, e.Got.Backend, e.Got.Product)
+}
+
+// Prepare opens run i, and returns how its results are computed. It returns a *MixedError if that is not what was planned.
+func (w *Worker) Prepare(i int) (Arithmetic, error) {
+	if i == w.run {
+		return w.open.arithmetic, nil
+	}
+	if err := w.Close(); err != nil {
+		return Arithmetic{}, err
+	}
+	r := &w.plan.Runs[i]
+	m := &r.Manifest
+	data, err := w.inputs.Input(r.Model)
+	if err != nil {
+		return Arithmetic{}, err
+	}
+	mod, err := decodeModel(data, m.Model)
+	if err != nil {
+		return Arithmetic{}, err
+	}
+	if data, err = w.inputs.Input(r.Images); err != nil {
+		return Arithmetic{}, err
+	}
+	set, err := decodeSet(data, m)
+	if err != nil {
+		return Arithmetic{}, err
+	}
+	b, product, err := w.device.Open(mod, m.Precision, m.Arithmetic)
+	if err != nil {
+		return Arithmetic{}, err
+	}
+	a := Arithmetic{Backend: w.device.Backend, Precision: b.Precision(), Product: product}
+	if got, want := a, (Arithmetic{m.Backend, m.Precision, m.Arithmetic, ""}); got != want && !w.mixed {
+		return a, errors.Join(&MixedError{Run: r.Name, Device: w.device.Name, Want: m.Backend + " " + m.Arithmetic, Got: a}, b.Close())
+	}
+	print, ok := w.prints[a]
+	if !ok {
+		print, err = pipeline.Fingerprint(func(probe *model.Model) (pipeline.Backend, error) {
+			b, _, err := w.device.Open(probe, m.Precision, m.Arithmetic)
+			return b, err
+		})
+		if err != nil {
+			return a, errors.Join(fmt.Errorf("study: fingerprint of %s: %w", w.device.Name, err), b.Close())
+		}
+		w.prints[a] = print
+	}
+	a.Fingerprint = print
+	w.run, w.open = i, opened{a, b, set, m.Sweep(), m.Classes}
+	return a, nil
+}
+
+// Do does shard s. Progress, if given, is called now and then from this goroutine. Once stop is closed it returns
+// pipeline.ErrStopped after the chunk in hand.
+func (w *Worker) Do(ctx context.Context, stop <-chan struct{}, s Shard, progress func(done, total int)) (*Result, error) {
+	a, err := w.Prepare(s.Run)
+	if err != nil {
+		return nil, err
+	}
+	log := pipeline.Memory{}
+	sweep := w.open.sweep
+	sweep.Progress = progress
+	if err := sweep.WorkUntil(ctx, stop, w.open.backend, w.open.set, log, s); err != nil {
+		return nil, err
+	}
+	r := &Result{Arithmetic: a}
+	for i := s.From; i < s.To; i++ {
+		r.Chunks = append(r.Chunks, log[i])
+	}
+	return r, nil
+}
