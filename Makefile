@@ -16,7 +16,7 @@ CUDA_TESTS = ./gpu ./gpu/cudrv ./internal/cusim ./cmd/advsweep
 SIMULATOR = $(wildcard kernels/*.cu kernels/*.cuh internal/cusim/*.cpp internal/cusim/*.h internal/cusim/*.sh)
 
 .DELETE_ON_ERROR:
-.PHONY: build test race check generate bench bench-peers fuzz cuda nvcc kernels kernel-report \
+.PHONY: build test race check instruction-sets generate bench bench-peers fuzz cuda nvcc kernels kernel-report \
 	cuda-tests test-sim test-asan test-tsan mutants gpu-binaries test-gpu sanitize bench-gpu kubernetes-check slurm-test
 
 build: # one static binary
@@ -36,6 +36,9 @@ check: # what CI checks besides the tests
 	$(TOOL) staticcheck ./...
 	$(CUDA_GO) vet -tags cuda ./...
 	scripts/cuda.sh $(TOOL) staticcheck -tags cuda ./...
+
+instruction-sets: # the same sweeps with every kernel of amd64 and, under qemu-aarch64, arm64: the same bytes
+	scripts/instruction-sets.sh
 
 generate: # the amd64 kernels from internal/gemm/asm/gen.go
 	go generate ./internal/gemm

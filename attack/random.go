@@ -53,7 +53,7 @@ func (u *UniformDraw) word(i int) uint32 {
 }
 
 // Linf returns 2·u - 1 of pixel i, u a multiple of 2^-24 in [0, 1).
-func (u *UniformDraw) Linf(i int) float64 { return float64(u.word(i)>>8)*0x1p-23 - 1 }
+func (u *UniformDraw) Linf(i int) float64 { return float64(float64(u.word(i)>>8)*0x1p-23) - 1 }
 
 // L2 writes v [I], the sum of four random bytes less 510 for each pixel, which is near normal, and returns the factor
 // that makes it a point of the ball at a radius that is uniform: u/√Σv², u uniform as of Linf from word 0 of the last block. The factor is 0 if all of v is.

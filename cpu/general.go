@@ -189,7 +189,7 @@ func largestSize[T Float](g []T) (top T, finite bool) {
 	var check T
 	for _, v := range g {
 		top = max(top, v, -v)
-		check += v * 0 // NaN from then on if v is NaN or infinite
+		check += T(v * 0) // NaN from then on if v is NaN or infinite
 	}
 	return top, check == 0
 }

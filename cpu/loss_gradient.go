@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"advsweep/attack"
+	"advsweep/internal/portable"
 )
 
 // lossGradient writes q [O] for the logits z [O] of one row with label y:
@@ -25,11 +26,11 @@ func lossGradient[T Float](q, z []T, y int) {
 	sum := 0.0
 	for j, v := range z {
 		if j != y {
-			sum += math.Exp(float64(v) - top)
+			sum += portable.Exp(float64(v) - top)
 		}
 	}
 	for j, v := range z {
-		q[j] = T(math.Exp(float64(v)-top) / sum)
+		q[j] = T(portable.Exp(float64(v)-top) / sum)
 	}
 	q[y] = -1
 }
@@ -74,7 +75,7 @@ func dlrGradient[T Float](q, z []T, y, target int) {
 	if float64(slices.Max(z)) > 0x1p1000 || float64(slices.Min(z)) < -0x1p1000 {
 		scale = 0.125 // so that no difference overflows
 	}
-	at := func(j int) float64 { return scale * float64(z[j]) }
+	at := func(j int) float64 { return float64(scale * float64(z[j])) }
 	p1 := largest(z)
 	p2 := largest(z, p1)
 	p3 := largest(z, p1, p2)
@@ -84,7 +85,7 @@ func dlrGradient[T Float](q, z []T, y, target int) {
 	} else {
 		low = largest(z, p1, p2, p3)
 	}
-	n, d := at(y)-at(to), at(p1)-(at(p3)/2+at(low)/2)
+	n, d := at(y)-at(to), at(p1)-(float64(at(p3)/2)+float64(at(low)/2))
 	if d == 0 {
 		n, d = 0, 1
 	}

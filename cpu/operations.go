@@ -5,6 +5,7 @@ import (
 
 	"advsweep/internal/batch"
 	"advsweep/internal/gemm"
+	"advsweep/internal/portable"
 	"advsweep/model"
 )
 
@@ -45,7 +46,7 @@ func newOperation[T Float](path string, l model.Layer, in, out shape) operation[
 	case model.Sigmoid:
 		return activation[T]{sigmoid, sigmoidSlope}
 	case model.Tanh:
-		return activation[T]{math.Tanh, func(x float64) float64 { return 4 * sigmoidSlope(2*x) }}
+		return activation[T]{portable.Tanh, func(x float64) float64 { return 4 * sigmoidSlope(2*x) }}
 	case model.GELU:
 		if l.Tanh {
 			return activation[T]{geluTanh, geluTanhSlope}
@@ -310,23 +311,23 @@ func (a activation[T]) backward(_ *memory[T], dx, x, _, d []T) {
 
 func sigmoid(x float64) float64 {
 	if x < 0 {
-		e := math.Exp(x)
+		e := portable.Exp(x)
 		return e / (1 + e)
 	}
-	return 1 / (1 + math.Exp(-x))
+	return 1 / (1 + portable.Exp(-x))
 }
 
 // sigmoidSlope is s·(1-s).
 func sigmoidSlope(x float64) float64 {
-	e := math.Exp(-math.Abs(x))
+	e := portable.Exp(-math.Abs(x))
 	return e / ((1 + e) * (1 + e))
 }
 
 // gelu is x·Φ(x), Φ by the complementary error function.
-func gelu(x float64) float64 { return times(x, math.Erfc(-x/math.Sqrt2)/2) }
+func gelu(x float64) float64 { return times(x, portable.Erfc(-x/math.Sqrt2)/2) }
 
 func geluSlope(x float64) float64 {
-	return math.Erfc(-x/math.Sqrt2)/2 + times(x, math.Exp(-x*x/2)/math.Sqrt(2*math.Pi))
+	return float64(portable.Erfc(-x/math.Sqrt2)/2) + times(x, portable.Exp(-x*x/2)/math.Sqrt(2*math.Pi))
 }
 
 // times is x·v, 0 at v = 0 also of an infinite x.
@@ -334,7 +335,7 @@ func times(x, v float64) float64 {
 	if v == 0 {
 		return 0
 	}
-	return x * v
+	return float64(x * v)
 }
 
 // geluTanh is x/2·(1 + tanh(u)) = x·sigmoid(2u), u = √(2/π)·(x + 0.044715·x³).
@@ -343,10 +344,10 @@ func geluTanh(x float64) float64 { return times(x, sigmoid(geluArgument(x))) }
 func geluTanhSlope(x float64) float64 {
 	const a, b = 0.79788456080286535588, 3 * 0.044715
 	u := geluArgument(x)
-	return sigmoid(u) + times(x*2*a*(1+b*x*x), sigmoidSlope(u))
+	return sigmoid(u) + times(x*2*a*(1+float64(b*x*x)), sigmoidSlope(u))
 }
 
 func geluArgument(x float64) float64 {
 	const a, b = 0.79788456080286535588, 0.044715
-	return 2 * a * x * (1 + b*x*x)
+	return 2 * a * x * (1 + float64(b*x*x))
 }

@@ -16,7 +16,7 @@ func signOf[T Float](dst []int8, g []T) (zero, finite bool) {
 		}
 		dst[i] = int8(plus - minus)
 		some |= plus | minus
-		check += v * 0 // NaN from then on if v is NaN or infinite
+		check += T(v * 0) // NaN from then on if v is NaN or infinite
 	}
 	return some == 0, check == 0
 }
@@ -24,7 +24,7 @@ func signOf[T Float](dst []int8, g []T) (zero, finite bool) {
 // signStep writes x ← from + size·d, d of -1, 0, 1.
 func signStep[T Float](x, from []T, d []int8, size T) {
 	for i, s := range d {
-		x[i] = from[i] + size*T(s)
+		x[i] = from[i] + T(size*T(s))
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"advsweep/dataset"
 	"advsweep/internal/gemm"
+	"advsweep/internal/portable"
 	"advsweep/model"
 
 	"gorgonia.org/tensor"
@@ -94,7 +95,7 @@ func (t Training) Run(ctx context.Context, set *dataset.Set) (*model.Model, erro
 		bound := 1 / math.Sqrt(float64(len(w)/len(bias)))
 		for _, w := range [][]float32{w, bias} {
 			for i := range w {
-				w[i] = float32((2*rng.Float64() - 1) * bound)
+				w[i] = float32((2*float64(rng.Float64()) - 1) * bound)
 			}
 		}
 	}
@@ -359,14 +360,14 @@ func meanLossGradient(d, z []float32, y, rows int) float64 {
 	}
 	sum := 0.0
 	for _, v := range z {
-		sum += math.Exp(float64(v) - top)
+		sum += portable.Exp(float64(v) - top)
 	}
 	for j, v := range z {
-		p := math.Exp(float64(v)-top) / sum
+		p := portable.Exp(float64(v)-top) / sum
 		if j == y {
 			p--
 		}
 		d[j] = float32(p / float64(rows))
 	}
-	return math.Log(sum) + top - float64(z[y])
+	return portable.Log(sum) + top - float64(z[y])
 }

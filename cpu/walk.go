@@ -233,7 +233,7 @@ func (w *walk[T]) start(dst []*attack.Walk) bool {
 	for i := range n {
 		w.guess[i] = 0
 		for j, q := range w.scratch.grad[0][i*top.stride:][:b.out] {
-			w.guess[i] -= q * w.clean[L-1][i*top.stride+j]
+			w.guess[i] -= T(q * w.clean[L-1][i*top.stride+j])
 		}
 	}
 	grad := b.down(w.scratch, &w.rows, w.clean, n, unlike, nil)
@@ -345,7 +345,7 @@ func (w *walk[T]) firstPoints(i int) {
 		return
 	case r > max/1024:
 		open(fromClean, r*0.6, r*0.9, r*1.15, r*1.5, r*2.2)
-		open(fromLast, r+(max-r)*0.4, max)
+		open(fromLast, r+T((max-r)*0.4), max)
 	default: // wrong as it is, or nearly
 		open(fromClean, max/64, max/32, max/16, max/8, max/4)
 		open(fromLast, max/2, max)
@@ -368,7 +368,7 @@ func (w *walk[T]) rounding(i int, z [][]T, row int) T {
 	if L > 1 {
 		a := &b.layers[L-2]
 		for k, v := range z[L-2][row*a.stride:][:a.out] {
-			sum += max(v, 0) * b.rates.spread[k]
+			sum += T(max(v, 0) * b.rates.spread[k])
 		}
 	}
 	return 4 * T(math.Sqrt(float64(terms))) * unit[T]() * sum
@@ -546,7 +546,7 @@ func (w *walk[T]) between(i int, e0, e1 T, z0 [][]T, row0 int, z1 [][]T, row1 in
 	}
 	const safe = 1 + 1e-4 // the bounds round too
 	for j, v := range w.bound[:2*C] {
-		w.bound[j] = v*safe + w.noise[i]
+		w.bound[j] = T(v*safe) + w.noise[i]
 	}
 
 	// right from a to b; wrong up to from and after to
@@ -589,7 +589,7 @@ func (w *walk[T]) between(i int, e0, e1 T, z0 [][]T, row0 int, z1 [][]T, row1 in
 		if (u1-u0)*8 > e1-e0 {
 			s.n = gemm.GroupRows
 			for k := range s.eps {
-				s.eps[k] = u0 + (u1-u0)*T(k)/T(len(s.eps)-1)
+				s.eps[k] = u0 + T(T((u1-u0)*T(k))/T(len(s.eps)-1))
 			}
 			s.eps[len(s.eps)-1] = u1
 		}
@@ -602,8 +602,8 @@ func (w *walk[T]) between(i int, e0, e1 T, z0 [][]T, row0 int, z1 [][]T, row1 in
 		t0, t1 := (u0-e0)/(e1-e0), (u1-e0)/(e1-e0)
 		part := [2][]T{w.part[0][:0], w.part[1][:0]}
 		for k, m0 := range m[0] {
-			part[0] = append(part[0], m0+(m[1][k]-m0)*t0)
-			part[1] = append(part[1], m0+(m[1][k]-m0)*t1)
+			part[0] = append(part[0], m0+T((m[1][k]-m0)*t0))
+			part[1] = append(part[1], m0+T((m[1][k]-m0)*t1))
 		}
 		w.straight(i, u0, u1, part[0], part[1])
 	}
@@ -626,7 +626,7 @@ func (w *walk[T]) weigh(m *gemm.Matrix[T], n int) {
 // root is where the line from v0 at e0 to v1 at e1, of opposite signs, is 0.
 func root[T Float](e0, e1, v0, v1 T) T {
 	t := float64(v0) / (float64(v0) - float64(v1))
-	return min(max(T(float64(e0)+t*(float64(e1)-float64(e0))), e0), e1)
+	return min(max(T(float64(e0)+float64(t*(float64(e1)-float64(e0)))), e0), e1)
 }
 
 // straight concludes for a part of the ray on which the margins over the rivals are lines, m0 at e0 and m1 at e1.

@@ -144,7 +144,7 @@ func newFormula(op string, a, b float64, args ...*formula) (*formula, error) {
 func (f *formula) eval(x float64) float64 {
 	switch f.op {
 	case "affine":
-		return f.a*f.args[0].eval(x) + f.b
+		return float64(f.a*f.args[0].eval(x)) + f.b
 	case "pow":
 		return math.Pow(f.args[0].eval(x), f.b)
 	case "erf":
@@ -761,7 +761,7 @@ func (g *graph) scale(x int, sole bool, w, b []float64) (int, error) {
 		case Scale:
 			for i := range w {
 				s.weight[i] *= w[i]
-				s.bias[i] = s.bias[i]*w[i] + b[i]
+				s.bias[i] = float64(s.bias[i]*w[i]) + b[i]
 			}
 			return x, nil
 		case Linear, Conv2D:

@@ -1169,7 +1169,7 @@ func foldNorm(gamma, beta, mean, variance []float64, eps float64) (w, b []float6
 	w, b = make([]float64, len(mean)), make([]float64, len(mean))
 	for i := range w {
 		w[i] = gamma[i] / math.Sqrt(variance[i]+eps)
-		b[i] = beta[i] - mean[i]*w[i]
+		b[i] = beta[i] - float64(mean[i]*w[i])
 		if v := w[i] + b[i]; v-v != 0 {
 			return nil, nil, fmt.Errorf("channel %d: variance %v and eps %v give no finite factor", i, variance[i], eps)
 		}
@@ -1376,7 +1376,7 @@ func (g *graph) scalar(v *value, w, b float64) (*value, error) {
 		f = &formula{op: "x", size: 1}
 	}
 	if f.op == "affine" {
-		w, b, f = f.a*w, f.b*w+b, f.args[0]
+		w, b, f = f.a*w, float64(f.b*w)+b, f.args[0]
 	}
 	return g.apply(v, "affine", w, b, f)
 }

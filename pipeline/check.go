@@ -9,6 +9,7 @@ import (
 
 	"advsweep/attack"
 	"advsweep/dataset"
+	"advsweep/internal/portable"
 )
 
 // A Level says how bad a Finding is.
@@ -206,7 +207,9 @@ func (c Check) ball(ctx context.Context, b Backend, set *dataset.Set, s Sweep) (
 
 // slack is how far rounding may carry a pixel past a distance: it adds up over the steps, each of which rounds by 2^-24 of
 // the pixel, or of numbers near 1 that it is made of.
-func slack(eps, pixel float64) float64 { return 1e-5 * (eps + 0.1*max(1, math.Abs(pixel))) }
+func slack(eps, pixel float64) float64 {
+	return float64(1e-5 * (eps + float64(0.1*max(1, math.Abs(pixel)))))
+}
 
 // cleanImages are the images that b holds [n·inputs].
 func cleanImages(ctx context.Context, b Backend, n, step, inputs int) ([]float64, error) {
@@ -330,7 +333,7 @@ func (j judgement) far() Finding {
 	chance := 1 / float64(j.Classes)
 	f := Finding{Name: "far", Text: fmt.Sprintf("at eps %.4g %d of %d images are right under %s; chance is %.3g", j.Far, k, j.N, j.Curves[best].Attack.Label(), chance*float64(j.N))}
 	// How many would be right by luck is binomial: 4 standard deviations above the mean are no luck.
-	if n := float64(j.N); float64(k) > n*chance+4*math.Sqrt(n*chance*(1-chance)) {
+	if n := float64(j.N); float64(k) > float64(n*chance)+float64(4*math.Sqrt(n*chance*(1-chance))) {
 		f.Level = Fail
 		for i := range j.Images {
 			if j.right(best, i, e) {
@@ -462,7 +465,7 @@ func SignTest(a, b int) float64 {
 	for k := a; k <= n; k++ {
 		x, _ := math.Lgamma(float64(k + 1))
 		y, _ := math.Lgamma(float64(n - k + 1))
-		sum += math.Exp(total - x - y - float64(n)*math.Ln2)
+		sum += portable.Exp(total - x - y - float64(float64(n)*math.Ln2))
 	}
 	return min(1, sum)
 }

@@ -25,22 +25,24 @@ func (s Sweep) Cost(c Chunk, macs int64) float64 {
 	}
 	a := s.Attacks[c.Attack]
 	rows, K := images*float64(c.To-c.From)*float64(a.Runs()), float64(a.Steps)
-	passes := rows // what the model says of the rows in the end
+	each := 1.0 // of a row: what the model says of it in the end
 	if s.Rounded {
-		passes += rows
+		each++
 	}
+	once := 0.0 // of an image
 	switch {
 	case a.Direction != attack.Gradient:
 	case a.Plain():
-		passes += 2*images + 2*(K-1)*rows
+		once, each = 2, each+float64(2*(K-1))
 	case a.Adaptive: // the loss at the start and after each step
-		passes += 2*K*rows + (K+1)*rows
+		each += float64(3*K) + 1
 	default:
-		passes += 2 * K * rows
+		each += float64(2 * K)
 	}
 	if a.Target != attack.Untargeted { // what the model says of clean images
-		passes += images
+		once++
 	}
+	passes := float64(once*images) + float64(each*rows)
 	return passes * float64(macs)
 }
 

@@ -153,7 +153,7 @@ func formula(seed uint64) func() float32 {
 		k++
 		v := k * 0x9E3779B97F4A7C15
 		v = (v ^ v>>31) * 0xBF58476D1CE4E5B9
-		return float32(int16(v>>48)) * 0x1p-15
+		return float32(float32(int16(v>>48)) * 0x1p-15)
 	}
 }
 

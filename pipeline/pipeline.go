@@ -12,6 +12,7 @@ import (
 
 	"advsweep/attack"
 	"advsweep/dataset"
+	"advsweep/internal/portable"
 
 	"gorgonia.org/tensor"
 )
@@ -428,7 +429,7 @@ func softmax(z []float64) []float64 {
 	}
 	p, sum := make([]float64, len(z)), 0.0
 	for j, v := range z {
-		p[j] = math.Exp(v - top)
+		p[j] = portable.Exp(v - top)
 		sum += p[j]
 	}
 	for j := range p {

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"advsweep/attack"
+	"advsweep/internal/portable"
 )
 
 // rows are those of one batch: images lo to hi-1 at each of eps [E], R of each, one a restart. The loops of all attacks over
@@ -347,7 +348,7 @@ func Loss(l attack.Loss, z []float64, label, target int) float64 {
 		if target < 0 {
 			down = sorted[0] - sorted[2]
 		} else {
-			up, down = z[target]-z[label], sorted[0]-(sorted[2]+sorted[3])/2
+			up, down = z[target]-z[label], sorted[0]-float64((sorted[2]+sorted[3])/2)
 		}
 		if down == 0 {
 			return up
@@ -361,9 +362,9 @@ func Loss(l attack.Loss, z []float64, label, target int) float64 {
 	top := slices.Max(z)
 	sum := 0.0
 	for _, v := range z {
-		sum += math.Exp(v - top)
+		sum += portable.Exp(v - top)
 	}
-	return sign * (math.Log(sum) + top - z[y])
+	return sign * (portable.Log(sum) + top - z[y])
 }
 
 // largest is the largest of z but that of class y.

@@ -32,9 +32,9 @@ func PairedInterval(both, onlyA, onlyB, neither int) (lo, hi float64) {
 	lA, uA := Wilson(a, n)
 	lB, uB := Wilson(b, n)
 	pA, pB := ratio(a, n), ratio(b, n)
-	c := float64(both)*float64(neither) - float64(onlyA)*float64(onlyB) // whole numbers: exact however it is fused
+	c := float64(float64(both)*float64(neither)) - float64(float64(onlyA)*float64(onlyB))
 	if c > 0 {
-		c = max(0, c-float64(n)/2)
+		c = max(0, c-float64(float64(n)/2))
 	}
 	phi := 0.0
 	if root := math.Sqrt(float64(a)*float64(n-a)) * math.Sqrt(float64(b)*float64(n-b)); root > 0 {

@@ -26,7 +26,7 @@ func Wilson(k, n int) (lo, hi float64) {
 	z2 := float64(z95 * z95)
 	scale := 1 + z2/m
 	centre := (p + z2/(2*m)) / scale
-	half := z95 / scale * math.Sqrt(p*(1-p)/m+z2/(4*float64(m*m)))
+	half := float64(z95 / scale * math.Sqrt(p*(1-p)/m+z2/(4*float64(m*m))))
 	lo, hi = max(0, centre-half), min(1, centre+half)
 	// Rounding would leave about 1e-17 here, and a band that misses its end.
 	if k == 0 {

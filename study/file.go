@@ -448,7 +448,7 @@ func (m *maker) cut(r *Run, mod *model.Model) {
 }
 
 // rounded is v to a millisecond: digits beyond that mean nothing, and might differ between processors.
-func rounded(v float64) float64 { return float64(int64(v*1000+0.5)) / 1000 }
+func rounded(v float64) float64 { return float64(int64(float64(v*1000)+0.5)) / 1000 }
 
 // Describe names the images of set for a manifest.
 func Describe(set *dataset.Set) report.Data {

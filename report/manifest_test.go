@@ -1,0 +1,39 @@
+package report
+
+import (
+	"bytes"
+	"testing"
+
+	"advsweep/attack"
+)
+
+// TestManifestWork wants a manifest of default chunks to be as it was before there were others, and other chunks to come back.
+func TestManifestWork(t *testing.T) {
+	m := Manifest{Attacks: []attack.Attack{attack.FGSM()}, Eps: []float64{0, 0.1}, Bounds: "none", Classes: 10}
+	m.Data.N = 5
+	for _, work := range []int{0, 494} {
+		m.Work = work
+		data, err := m.JSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := bytes.Contains(data, []byte(`"work"`)); got != (work != 0) {
+			t.Errorf("work %d: told %v\n%s", work, got, data)
+		}
+		back, err := ParseManifest(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := back.Sweep().ChunkWork; got != work {
+			t.Errorf("ChunkWork %d, want %d", got, work)
+		}
+	}
+	m.Work = -1
+	data, err := m.JSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ParseManifest(data); err == nil {
+		t.Error("work of -1: no error")
+	}
+}
