@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"advsweep/pipeline"
@@ -147,6 +148,7 @@ type coordinator struct {
 	refused map[int]int // how often a shard's result was not taken
 	workers map[string]*beat
 	wake    chan struct{} // left is 0
+	untold  atomic.Bool   // workers do not know all of state yet
 
 	conflicts []error
 }
@@ -197,7 +199,7 @@ func (c *coordinator) connect() error {
 		if c.server, err = start(c.f.Dir, o, cred); err != nil {
 			return err
 		}
-		url = c.server.ClientURL()
+		url = "nats://in-process" // no scheme of TLS: there is no network between
 		extra = append(extra, nats.InProcessServer(c.server))
 	} else if err := checkURL(url, cred, o.TLSCA); err != nil {
 		return err
@@ -397,19 +399,24 @@ func (c *coordinator) holds(name, hash string) bool {
 
 // tell puts the state where workers find it, and sends it to those that listen.
 func (c *coordinator) tell() error {
+	if err := persist(c.ctx, messageTime, func(err error) { c.o.Log("tell workers: %v; trying again", err) }, nil, c.tellOnce); err != nil {
+		return fmt.Errorf("cluster: tell workers: %w", err)
+	}
+	return nil
+}
+
+func (c *coordinator) tellOnce(ctx context.Context) error {
 	c.mu.Lock()
 	data, err := json.Marshal(c.state)
 	c.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	if err := persist(c.ctx, messageTime, func(err error) { c.o.Log("tell workers: %v; trying again", err) }, nil, func(ctx context.Context) error {
-		_, err := c.kv.Put(ctx, stateName, data)
+	if err := c.nc.Publish(c.names.state(), data); err != nil {
 		return err
-	}); err != nil {
-		return fmt.Errorf("cluster: tell workers: %w", err)
 	}
-	return c.nc.Publish(c.names.state(), data)
+	_, err = c.kv.Put(ctx, stateName, data)
+	return err
 }
 
 // run takes results until nothing is left, and reports whether all shards are done.
@@ -588,6 +595,9 @@ func (c *coordinator) tick(ctx context.Context) {
 		if i%2 == 0 {
 			c.flushBeats()
 		}
+		if c.untold.Swap(false) && c.tellOnce(ctx) != nil {
+			c.untold.Store(true)
+		}
 		if i%10 > 0 {
 			continue
 		}
@@ -744,10 +754,8 @@ func (c *coordinator) keep(s study.Shard, worker string, data []byte, m jetstrea
 	if why != nil {
 		return c.refuse(s, worker, why, m)
 	}
-	if first {
-		if err := c.tell(); err != nil {
-			return err
-		}
+	if first { // told by tick: a full store has no room for it until results are taken
+		c.untold.Store(true)
 	}
 	err = c.f.Put(s, data)
 	var different *study.DifferentError
