@@ -17,7 +17,7 @@ SIMULATOR = $(wildcard kernels/*.cu kernels/*.cuh internal/cusim/*.cpp internal/
 
 .DELETE_ON_ERROR:
 .PHONY: build test race check instruction-sets generate bench bench-peers fuzz cuda nvcc kernels kernel-report \
-	cuda-tests test-sim test-asan test-tsan mutants gpu-binaries test-gpu sanitize bench-gpu kubernetes-check slurm-test
+	cuda-tests test-sim test-asan test-tsan mutants gpu-binaries test-gpu sanitize bench-gpu kubernetes-check slurm-test bench-shards
 
 build: # one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o advsweep ./cmd/advsweep
@@ -100,3 +100,8 @@ kubernetes-check: # the job files for Kubernetes, by the code of its API server
 
 slurm-test: # a study on a real Slurm, with a node killed; needs root and installs Debian's packages
 	scripts/slurm.sh
+
+SHARDS ?= 10000
+
+bench-shards: # what a shard costs beside its work: SHARDS of them that take no time, by NATS to 8 workers
+	ADVSWEEP_LOAD=$(SHARDS) go test -count=1 -timeout 30m -run '^TestLoad$$' -v ./cluster | grep -v '^==='
