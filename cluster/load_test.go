@@ -64,7 +64,9 @@ func TestLoad(t *testing.T) {
 	errs := r.workers(8, func(i int, o *WorkOptions) {
 		do(i, o)
 		base := o.open
-		o.open = func(p *study.Plan, in study.Inputs, d study.Device, mixed bool) doer { return &prepared{base(p, in, d, mixed), arithmetic} }
+		o.open = func(p *study.Plan, in study.Inputs, d study.Device, mixed bool) doer {
+			return &prepared{base(p, in, d, mixed), arithmetic}
+		}
 	})
 	select { // longer than end waits
 	case err := <-r.err:
