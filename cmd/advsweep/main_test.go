@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"advsweep/attack"
 	"advsweep/dataset"
@@ -876,10 +877,17 @@ func TestProgress(t *testing.T) {
 		t.Errorf("a line at once: %q", b.String())
 	}
 	p.next = p.start
+	p.update(1, 100)
+	if got := b.String(); got != "sweep: 1 %\n" {
+		t.Errorf("line %q", got)
+	}
+	b.Reset()
+	p.next = p.start
+	p.start = p.start.Add(-49 * time.Minute) // for the 49 units since the first update, whatever was done before
 	p.note = "loss 0.1"
 	p.update(50, 100)
-	if got := b.String(); !strings.HasPrefix(got, "sweep: 50 %, about ") || !strings.HasSuffix(got, "left, loss 0.1\n") {
-		t.Errorf("line %q", got)
+	if got, want := b.String(), "sweep: 50 %, about 50m left, loss 0.1\n"; got != want {
+		t.Errorf("line %q, want %q", got, want)
 	}
 	p.update(60, 100)
 	if n := strings.Count(b.String(), "\n"); n != 1 {

@@ -16,7 +16,8 @@ type progress struct {
 	w     io.Writer
 	label string
 	bar   *progressbar.ProgressBar
-	start time.Time
+	start time.Time // of the first update,
+	begun int       // which said so much done: what an earlier run did says nothing of the time left
 	next  time.Time // of the next plain line
 	note  string
 }
@@ -25,8 +26,7 @@ type progress struct {
 const every = 5 * time.Second
 
 func newProgress(w io.Writer, quiet bool, label string) *progress {
-	p := &progress{w: w, label: label, start: time.Now()}
-	p.next = p.start.Add(every)
+	p := &progress{w: w, label: label, next: time.Now().Add(every)}
 	if quiet {
 		p.w = nil
 	} else if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
@@ -43,6 +43,9 @@ func newProgress(w io.Writer, quiet bool, label string) *progress {
 
 // update says that done of total units of work are done.
 func (p *progress) update(done, total int) {
+	if p.start.IsZero() {
+		p.start, p.begun = time.Now(), done
+	}
 	switch {
 	case p.w == nil:
 	case p.bar != nil:
@@ -54,8 +57,10 @@ func (p *progress) update(done, total int) {
 		_ = p.bar.Set(done)
 	case time.Now().After(p.next) && done < total:
 		p.next = time.Now().Add(every)
-		left := time.Duration(float64(time.Since(p.start)) / float64(done) * float64(total-done))
-		s := fmt.Sprintf("%s: %d %%, about %s left", p.label, 100*done/total, left.Round(time.Second))
+		s := fmt.Sprintf("%s: %d %%", p.label, 100*done/total)
+		if done > p.begun {
+			s += ", " + about(time.Since(p.start).Seconds()/float64(done-p.begun)*float64(total-done)) + " left"
+		}
 		if p.note != "" {
 			s += ", " + p.note
 		}
