@@ -33,8 +33,9 @@ func TestCluster(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts some 30 processes")
 	}
-	file := smallStudy(t)
-	want := solo(t, file)
+	const seeds = 8
+	file := smallStudy(t, seeds)
+	want := solo(t, file, seeds)
 	dir := planned(t, file)
 	address, cache := freePort(t), t.TempDir()
 	key := filepath.Join(t.TempDir(), "worker.nk")
@@ -76,7 +77,7 @@ func TestCluster(t *testing.T) {
 	killed := make([]int, 4)
 	live := 4
 	for served := false; live > 0; {
-		kill := time.After(time.Duration(500+r.IntN(1500)) * time.Millisecond)
+		kill := time.After(time.Duration(200+r.IntN(800)) * time.Millisecond)
 		select {
 		case e := <-ends:
 			live--
@@ -112,6 +113,9 @@ func TestCluster(t *testing.T) {
 		}
 	}
 	t.Logf("killed the server %d times, the workers %v", killed[0], killed[1:])
+	if workers := killed[1] + killed[2] + killed[3]; killed[0] < 2 || workers < 4 {
+		t.Errorf("killed the server %d times and workers %d times, want 2 and 4 at least: the study is too small for this machine", killed[0], workers)
+	}
 	sameStudy(t, dir, want)
 	folder, err := study.Open(dir, release)
 	if err != nil {
@@ -128,7 +132,7 @@ func TestCluster(t *testing.T) {
 
 // TestCredential comes to a server with the wrong credential, and with none.
 func TestCredential(t *testing.T) {
-	dir := planned(t, smallStudy(t))
+	dir := planned(t, smallStudy(t, 2))
 	address := freePort(t)
 	key := filepath.Join(t.TempDir(), "worker.nk")
 	c := process(t, "serve", dir, "--listen", address, "--http", "none", "--credentials", key, "--quiet")
@@ -161,10 +165,10 @@ func TestCredential(t *testing.T) {
 			t.Errorf("advsweep %s: %s", strings.Join(args[:1], " "), stderr)
 		}
 	}
-	if stderr := fails(t, exitError, "serve", planned(t, smallStudy(t)), "--listen", "0.0.0.0:0", "--http", "none"); !strings.Contains(stderr, "--credentials") {
+	if stderr := fails(t, exitError, "serve", planned(t, smallStudy(t, 2)), "--listen", "0.0.0.0:0", "--http", "none"); !strings.Contains(stderr, "--credentials") {
 		t.Errorf("open to all: %s", stderr)
 	}
-	if stderr := fails(t, exitUsage, "serve", planned(t, smallStudy(t)), "--http", "0.0.0.0:0"); !strings.Contains(stderr, "loopback") {
+	if stderr := fails(t, exitUsage, "serve", planned(t, smallStudy(t, 2)), "--http", "0.0.0.0:0"); !strings.Contains(stderr, "loopback") {
 		t.Errorf("a page for all: %s", stderr)
 	}
 }

@@ -17,8 +17,9 @@ import (
 	"advsweep/study"
 )
 
-// smallStudy writes two small models and a study of them into a folder, and returns the study file. Its runs are those of soloRuns.
-func smallStudy(t *testing.T) string {
+// smallStudy writes two small models and a study of them with seeds 7 to 7+seeds-1 into a folder, and returns the study file. Its runs are
+// those of solo.
+func smallStudy(t *testing.T, seeds int) string {
 	t.Helper()
 	dir := t.TempDir()
 	for i, name := range []string{"one", "two"} {
@@ -31,11 +32,15 @@ func smallStudy(t *testing.T) string {
 		}
 	}
 	path := filepath.Join(dir, "small.toml")
+	var list []string
+	for i := range seeds {
+		list = append(list, strconv.Itoa(7+i))
+	}
 	text := `
 attack = "fgsm,noise,pgd:steps=100:restarts=5,worst"
 eps = "0:0.3:0.1"
 bounds = "0,1"
-seeds = [7, 8]
+seeds = [` + strings.Join(list, ", ") + `]
 [[model]]
 file = "one.safetensors"
 [[model]]
@@ -52,11 +57,11 @@ seconds = 0.01
 }
 
 // solo does each run of smallStudy by a sweep of its own, and returns the folder that holds theirs.
-func solo(t *testing.T, file string) string {
+func solo(t *testing.T, file string, seeds int) string {
 	t.Helper()
 	out := t.TempDir()
 	for _, name := range []string{"one", "two"} {
-		for _, seed := range []int{7, 8} {
+		for seed := 7; seed < 7+seeds; seed++ {
 			do(t, "sweep", "--backend", "cpu", "--quiet", "--model", filepath.Join(filepath.Dir(file), name+".safetensors"), "--n", "90", "--eps", "0:0.3:0.1", "--bounds", "0,1",
 				"--attack", "fgsm,noise,pgd:steps=100:restarts=5,worst", "--seed", strconv.Itoa(seed), "--out", filepath.Join(out, fmt.Sprintf("%s-seed%d", name, seed)))
 		}
@@ -95,8 +100,8 @@ func planned(t *testing.T, file string) string {
 
 // TestStudy takes a study through all that one machine does with it.
 func TestStudy(t *testing.T) {
-	file := smallStudy(t)
-	want := solo(t, file)
+	file := smallStudy(t, 2)
+	want := solo(t, file, 2)
 	dir := planned(t, file)
 	out := do(t, "status", dir)
 	if !strings.Contains(out, "0 done, 0 running, 0 failed") || !strings.Contains(out, "one-seed7") {
@@ -146,8 +151,8 @@ func TestArray(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts some 50 processes")
 	}
-	file := smallStudy(t)
-	want := solo(t, file)
+	file := smallStudy(t, 2)
+	want := solo(t, file, 2)
 	dir := planned(t, file)
 	const tasks = 5
 	variables := []string{"SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX", "AWS_BATCH_JOB_ARRAY_INDEX"}
@@ -214,7 +219,7 @@ func TestArray(t *testing.T) {
 }
 
 func TestStudyUsage(t *testing.T) {
-	file := smallStudy(t)
+	file := smallStudy(t, 2)
 	dir := planned(t, file)
 	for _, c := range []struct {
 		code int
