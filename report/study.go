@@ -51,9 +51,15 @@ type Study struct {
 // A StudyRun is one sweep of a Study. Result has outcomes.
 type StudyRun struct {
 	Name     string // that no other run has
+	Model    string // what the study calls the model; empty: as in the manifest, most often a file's name
+	Data     string // the same of the images
 	Manifest *Manifest
 	Result   *pipeline.Result
 }
+
+func (r *StudyRun) model() string { return cmp.Or(r.Model, r.Manifest.Model.Name) }
+
+func (r *StudyRun) data() string { return cmp.Or(r.Data, r.Manifest.Data.Images.Name) }
 
 // CSV writes a row for each run, attack and eps below one header line: the run's name, model, data, seed and precision, then the columns
 // of CurveCSV. Equal studies give equal bytes. A run without a manifest or result, of which HTML returns an error, has no row.
@@ -65,7 +71,7 @@ func (s Study) CSV() []byte {
 			continue
 		}
 		for _, line := range curveLines(r.Result) {
-			lines = append(lines, append([]string{r.Name, m.Model.Name, m.Data.Images.Name, strconv.FormatUint(m.Seed, 10), m.Precision}, line...))
+			lines = append(lines, append([]string{r.Name, r.model(), r.data(), strconv.FormatUint(m.Seed, 10), m.Precision}, line...))
 		}
 	}
 	return asCSV(lines)
@@ -154,7 +160,7 @@ func (s Study) boards() ([]*board, error) {
 	for i := range s.Runs {
 		r := &s.Runs[i]
 		d := r.Manifest.Data
-		key := fmt.Sprintln(d.SHA256, d.Images.Name, r.Result.First, r.Result.N, r.Result.Classes, r.Result.Eps, r.Result.Bounds)
+		key := fmt.Sprintln(d.SHA256, r.data(), r.Result.First, r.Result.N, r.Result.Classes, r.Result.Eps, r.Result.Bounds)
 		b := byKey[key]
 		if b == nil {
 			b = new(board)
@@ -170,7 +176,7 @@ func (s Study) boards() ([]*board, error) {
 		if err != nil {
 			return nil, err
 		}
-		key += string(data)
+		key += r.model() + string(data)
 		g := groupOf[key]
 		if g == nil {
 			g = new(group)
@@ -245,8 +251,8 @@ func base(name string) string { return name[strings.LastIndexAny(name, `/\`)+1:]
 // name calls each group by its model and by as much more as tells it from the others.
 func (b *board) name() {
 	for _, more := range []func(g *group) string{
-		func(g *group) string { return base(g.runs[0].Manifest.Model.Name) },
-		func(g *group) string { return g.runs[0].Manifest.Model.Name },
+		func(g *group) string { return base(g.runs[0].model()) },
+		func(g *group) string { return g.runs[0].model() },
 		func(g *group) string { return g.runs[0].Manifest.Precision },
 		func(g *group) string { return g.runs[0].Manifest.Backend },
 		func(g *group) string { return g.runs[0].Manifest.Arithmetic },
@@ -533,8 +539,8 @@ func (s Study) view() (*studyView, error) {
 }
 
 func (b *board) view(tests []paired, of int) boardView {
-	r, m := b.runs[0].Result, b.runs[0].Manifest
-	v := boardView{Title: m.Data.Images.Name}
+	r := b.runs[0].Result
+	v := boardView{Title: b.runs[0].data()}
 	v.Note = fmt.Sprintf("%d images from index %d on, %d classes; %s of eps from %s to %s; bounds %s.", r.N, r.First, r.Classes,
 		plural(len(r.Eps), "value", "values"), short(r.Eps[0]), short(r.Eps[len(r.Eps)-1]), r.Bounds)
 	b.summary(&v)
@@ -579,7 +585,7 @@ func (b *board) summary(v *boardView) {
 	}
 	for i, run := range b.runs {
 		m, r := run.Manifest, run.Result
-		row := summaryRow{Swatch: sample(groupOf[run].class, groupOf[run].shape), Name: run.Name, What: base(m.Model.Name) + ", " + m.Layers, Seed: strconv.FormatUint(m.Seed, 10), Precision: m.Precision,
+		row := summaryRow{Swatch: sample(groupOf[run].class, groupOf[run].shape), Name: run.Name, What: base(run.model()) + ", " + m.Layers, Seed: strconv.FormatUint(m.Seed, 10), Precision: m.Precision,
 			Clean: rated{percent(ratio(r.Clean, r.N)), interval(r.Clean, r.N)}}
 		for k, a := range b.attacks {
 			at := run.curve(a.key)
@@ -842,17 +848,17 @@ func (s Study) facts(v *studyView, boards []*board) error {
 		}
 		id := sha256.Sum256(data)
 		models[m.Model.SHA256] = true
-		once(&v.Models, m.Model.Name, m.Layers, m.Model.SHA256)
+		once(&v.Models, r.model(), m.Model.Name, m.Layers, m.Model.SHA256)
 		shape := strings.Trim(strings.Join(strings.Fields(fmt.Sprint(m.Shape)), " × "), "[]")
-		once(&v.Datas, m.Data.Images.Name, m.Data.Labels.Name, fmt.Sprintf("%d from %d", m.Data.N, m.Data.Offset), shape, strconv.Itoa(m.Classes), m.Data.SHA256, m.Data.Images.SHA256, m.Data.Labels.SHA256)
-		v.Lines = append(v.Lines, []string{r.Name, m.Model.Name, m.Data.Images.Name, strconv.FormatUint(m.Seed, 10), m.Backend, m.Precision, m.Arithmetic, m.Bounds, yes[m.Exact], yes[m.Rounded], m.Version, hex.EncodeToString(id[:])})
+		once(&v.Datas, r.data(), m.Data.Images.Name, m.Data.Labels.Name, fmt.Sprintf("%d from %d", m.Data.N, m.Data.Offset), shape, strconv.Itoa(m.Classes), m.Data.SHA256, m.Data.Images.SHA256, m.Data.Labels.SHA256)
+		v.Lines = append(v.Lines, []string{r.Name, r.model(), r.data(), strconv.FormatUint(m.Seed, 10), m.Backend, m.Precision, m.Arithmetic, m.Bounds, yes[m.Exact], yes[m.Rounded], m.Version, hex.EncodeToString(id[:])})
 	}
 	for _, b := range boards {
 		var eps []string
 		for _, e := range b.runs[0].Result.Eps {
 			eps = append(eps, float(e))
 		}
-		v.Eps = append(v.Eps, fact{b.runs[0].Manifest.Data.Images.Name, list(eps, 1000)})
+		v.Eps = append(v.Eps, fact{b.runs[0].data(), list(eps, 1000)})
 	}
 	v.Tiles = []fact{
 		{"Runs", strconv.Itoa(len(s.Runs)) + "\n" + plural(len(v.Models), "model", "models")},
@@ -862,7 +868,7 @@ func (s Study) facts(v *studyView, boards []*board) error {
 		if g := b.groups[0]; len(b.groups) > 1 {
 			name := "Highest mean accuracy"
 			if len(boards) > 1 {
-				name += ", " + b.runs[0].Manifest.Data.Images.Name
+				name += ", " + b.runs[0].data()
 			}
 			v.Tiles = append(v.Tiles, fact{name, percent(g.mean) + " %\n" + g.label})
 		}

@@ -53,12 +53,12 @@ func studied(t testing.TB, n int, seeds ...uint64) (s Study) {
 				t.Fatal(err)
 			}
 			_, classes := b.Shape()
-			s.Runs = append(s.Runs, StudyRun{name + "-" + strconv.FormatUint(seed, 10), &Manifest{
+			s.Runs = append(s.Runs, StudyRun{Name: name + "-" + strconv.FormatUint(seed, 10), Manifest: &Manifest{
 				Meta: Meta{Version: "0.1.0", Model: Source{m.Source.Name, m.Source.SHA256}, Data: Data{
 					Images: Source{"MNIST", strings.Repeat("b2", 32)}, Labels: Source{"MNIST labels", strings.Repeat("c3", 32)}, N: n, SHA256: strings.Repeat("d4", 32),
 				}, Seed: seed, Backend: "cpu", Precision: "float32"},
 				Arithmetic: "float32", Layers: m.String(), Shape: []int{28, 28}, Classes: classes, Attacks: sweep.Attacks, Eps: sweep.Eps, Bounds: sweep.Bounds.String(),
-			}, r})
+			}, Result: r})
 		}
 	}
 	return s
@@ -96,7 +96,7 @@ func vary(r StudyRun, name, modelName, sha string, strength float64, seed uint64
 			}
 		}
 	}
-	return StudyRun{name, &m, &res}
+	return StudyRun{Name: name, Manifest: &m, Result: &res}
 }
 
 // many is n models of seeds each.
@@ -534,6 +534,29 @@ func TestStudyApart(t *testing.T) {
 	}
 }
 
+// TestStudyCalled: what the study calls a model tells it from another of the same file.
+func TestStudyCalled(t *testing.T) {
+	s := many(studied(t, 20, 7), 2, 2)
+	for i := range s.Runs {
+		r := &s.Runs[i]
+		r.Manifest.Model = Source{"file.onnx", strings.Repeat("0", 64)}
+		r.Model, r.Data = "first", "digits"
+		if i >= 2 {
+			r.Model = "second"
+		}
+	}
+	_, doc := renderStudy(t, s)
+	text := textOf(doc)
+	for _, want := range []string{"first (2 seeds)", "second (2 seeds)", "first file.onnx", "digits MNIST"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in %s", want, text)
+		}
+	}
+	if lines := strings.Split(string(s.CSV()), "\n"); !strings.HasPrefix(lines[1], "net00-0,first,digits,1,float32,") {
+		t.Errorf("CSV: %s", lines[1])
+	}
+}
+
 // TestStudyEscapes puts names that are HTML wherever a name goes.
 func TestStudyEscapes(t *testing.T) {
 	base := studied(t, 20, 7)
@@ -542,7 +565,7 @@ func TestStudyEscapes(t *testing.T) {
 		s.Name, s.Warnings = name, []string{name}
 		for i := range s.Runs {
 			r := &s.Runs[i]
-			r.Name, r.Manifest.Model.Name = name+strconv.Itoa(i), name
+			r.Name, r.Model, r.Manifest.Model.Name = name+strconv.Itoa(i), name, name
 			r.Manifest.Layers, r.Manifest.Version, r.Manifest.Backend, r.Manifest.Precision, r.Manifest.Arithmetic = name, name, name, name, name
 			r.Manifest.Data.Images.Name, r.Manifest.Data.Labels.Name = name, name
 			for k := range r.Result.Curves {
@@ -672,7 +695,7 @@ func TestStudySizes(t *testing.T) {
 				if c.edit != nil {
 					c.edit(r)
 				}
-				s.Runs = append(s.Runs, StudyRun{name, page(r, name).Manifest, r})
+				s.Runs = append(s.Runs, StudyRun{Name: name, Manifest: page(r, name).Manifest, Result: r})
 			}
 			for i := range s.Runs { // page gives what is read the model's name
 				s.Runs[i].Manifest.Data.Images.Name, s.Runs[i].Manifest.ClassNames = "images", nil

@@ -29,7 +29,7 @@ done
 # what tells one form of GELU from another by a wide margin.
 fused=$(go tool objdump -s '^advsweep/' "$out/advsweep-arm64" |
 	awk '/^TEXT/ { name = $2 } $4 ~ /^F(N?M(ADD|SUB))[SD]$/ { print name, $1 }' | sed 's/\[go.shape[^]]*\]//' | sort -u |
-	grep -vE ' (generic|plot|compare_plot|svg|picture|html)\.go:|^advsweep/internal/ref\.|^advsweep/model\.\(\*formula\)\.gelu' || true)
+	grep -vE ' (generic|plot|compare_plot|svg|picture|html|dashboard)\.go:|^advsweep/internal/ref\.|^advsweep/model\.\(\*formula\)\.gelu' || true)
 if [ -n "$fused" ]; then
 	echo "products that arm64 fuses with a sum, and amd64 does not; write T(a*b) + c:"
 	echo "$fused"

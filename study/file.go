@@ -387,7 +387,7 @@ func (m *maker) runs(p *Plan, one ModelFile, mod *model.Model, modelHash string,
 		if err := s.Validate(b, set); err != nil {
 			return err
 		}
-		r := Run{Name: m.runName(one, d, seed, precision), Model: modelHash, Images: setHash}
+		r := Run{Name: m.runName(one, d, seed, precision), Called: Called{one.Name, d.Name}, Model: modelHash, Images: setHash}
 		meta := report.Meta{Version: m.version, Model: report.Source(mod.Source), Data: Describe(set), Seed: seed, Backend: m.Backend, Precision: precision}
 		r.Manifest = Manifest(meta, mod, set, s, product)
 		m.cut(&r, mod)

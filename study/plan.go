@@ -32,11 +32,18 @@ type Plan struct {
 // A Run is one sweep of a study.
 type Run struct {
 	Name     string          `json:"name"` // of its folder
+	Called   Called          `json:"called"`
 	Manifest report.Manifest `json:"manifest"`
 	Model    string          `json:"model_input"` // SHA-256 of the input that holds the model
 	Images   string          `json:"images_input"`
 	Ends     []int           `json:"ends"`    // shard i of the run has the chunks from Ends[i-1] to Ends[i]-1
 	Costs    []float64       `json:"seconds"` // that each shard is expected to take
+}
+
+// Called is what the study file calls the parts of a run.
+type Called struct {
+	Model string `json:"model"`
+	Data  string `json:"data"`
 }
 
 // A Shard is the unit of work: chunks From to To-1 of a run.

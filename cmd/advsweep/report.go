@@ -104,7 +104,7 @@ func (f *flags) reportStudy(c *cobra.Command, dir string) error {
 		if mixture := m.Mixture(); mixture != "" {
 			all.Warnings = append(all.Warnings, "Run "+run.Name+": "+mixture)
 		}
-		all.Runs = append(all.Runs, report.StudyRun{Name: run.Name, Manifest: m, Result: res})
+		all.Runs = append(all.Runs, report.StudyRun{Name: run.Name, Model: run.Called.Model, Data: run.Called.Data, Manifest: m, Result: res})
 	}
 	where, name := dir, reportName
 	names := []string{studyCSVName}

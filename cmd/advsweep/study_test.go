@@ -131,7 +131,7 @@ func TestStudy(t *testing.T) {
 	do(t, "report", dir, "--quiet")
 	page := string(read(t, dir, reportName))
 	rows := strings.Count(string(read(t, dir, studyCSVName)), "\n")
-	if !strings.Contains(page, "two-seed8") || rows != 1+4*4*4 {
+	if !strings.Contains(page, "two-seed8") || !strings.Contains(page, "one</td><td>one.safetensors</td>") || rows != 1+4*4*4 {
 		t.Errorf("report on the study: %d rows", rows)
 	}
 	do(t, "report", filepath.Join(dir, "runs", "one-seed7"), "--quiet")
