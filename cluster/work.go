@@ -208,7 +208,44 @@ func (m *machine) connect() error {
 			}
 		}
 	}()
-	return m.first(m.find)
+	if err := m.first(m.find); err != nil {
+		return err
+	}
+	return m.readPlan()
+}
+
+// readPlan fetches the plan, which may be large and the way to it slow.
+func (m *machine) readPlan() error {
+	ctx, cancel := context.WithCancelCause(m.ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-m.stop:
+			cancel(pipeline.ErrStopped)
+		case <-ctx.Done():
+		}
+	}()
+	var data []byte
+	err := persist(ctx, objectTime, func(err error) { m.o.Log("the plan: %v; trying again", err) }, gone, func(ctx context.Context) (err error) {
+		data, err = m.inputs.bucket.GetBytes(ctx, planName)
+		return err
+	})
+	switch {
+	case errors.Is(err, pipeline.ErrStopped):
+		return pipeline.ErrStopped
+	case err != nil:
+		return fmt.Errorf("cluster: %s: the plan of study %s: %w", m.url, m.id, err)
+	}
+	if m.plan, err = study.ParsePlan(data, m.o.Version); err != nil {
+		return err
+	}
+	if m.shards, err = m.plan.Shards(); err != nil {
+		return err
+	}
+	if id, err := m.plan.ID(); err != nil || id != m.id {
+		return fmt.Errorf("cluster: %s: the plan of study %s is that of %s: the server's store is damaged", m.url, m.id, id)
+	}
+	return nil
 }
 
 // find finds the study and opens what it has on the server.
@@ -253,18 +290,8 @@ func (m *machine) find(ctx context.Context) error {
 		return err
 	}
 	m.inputs = &cache{ctx: m.ctx, dir: m.o.Cache, bucket: bucket, log: m.o.Log}
-	data, err := bucket.GetBytes(ctx, planName)
-	if err != nil {
+	if _, err := bucket.GetInfo(ctx, planName); err != nil { // that it is there whole
 		return err
-	}
-	if m.plan, err = study.ParsePlan(data, m.o.Version); err != nil {
-		return permanentError{err}
-	}
-	if m.shards, err = m.plan.Shards(); err != nil {
-		return permanentError{err}
-	}
-	if id, err := m.plan.ID(); err != nil || id != m.id {
-		return permanentError{fmt.Errorf("cluster: %s: the plan of study %s is that of %s: the server's store is damaged", m.url, m.id, id)}
 	}
 	m.state, err = readState(ctx, m.kv)
 	return err
