@@ -165,8 +165,9 @@ func TestRefusals(t *testing.T) {
 func TestFull(t *testing.T) {
 	f := newStudy(t, 5)
 	var waited atomic.Int32
+	arithmetic := study.Arithmetic{Backend: "cpu", Precision: "float32", Product: "float32", Fingerprint: "full"}
 	big := func(s study.Shard) *study.Result {
-		r := &study.Result{Arithmetic: study.Arithmetic{Backend: "cpu", Precision: "float32", Product: "float32", Fingerprint: "full"}}
+		r := &study.Result{Arithmetic: arithmetic}
 		for i := s.From; i < s.To; i++ {
 			r.Chunks = append(r.Chunks, make([]byte, 60_000))
 		}
@@ -176,6 +177,10 @@ func TestFull(t *testing.T) {
 	workers := with(func(_ context.Context, s study.Shard) (*study.Result, error) { return big(s), nil })
 	errs := r.workers(4, func(i int, o *WorkOptions) {
 		workers(i, o)
+		base := o.open
+		o.open = func(p *study.Plan, in study.Inputs, d study.Device, mixed bool) doer {
+			return &prepared{base(p, in, d, mixed), arithmetic}
+		}
 		say := o.Log
 		o.Log = func(format string, args ...any) {
 			if strings.Contains(format, "waiting for room") {
