@@ -104,14 +104,24 @@ func Serve(ctx context.Context, stop <-chan struct{}, f *study.Folder, o ServeOp
 	defer cancel(nil)
 	c := &coordinator{f: f, o: o, names: names{id}, ctx: ctx, fail: cancel, dead: map[int]bool{}, refused: map[int]int{}, workers: map[string]*beat{}, wake: make(chan struct{}, 1)}
 	c.state.Mixed, c.state.Attempts = o.AllowMixed, o.Attempts
+	begun := make(chan struct{})
+	go func() { // until run, which looks at stop itself
+		select {
+		case <-stop:
+			cancel(pipeline.ErrStopped)
+		case <-begun:
+		case <-ctx.Done():
+		}
+	}()
 	if err := c.connect(); err != nil {
-		return err
+		return c.cause(err)
 	}
 	finished := false
 	defer func() { err = errors.Join(err, c.close(finished && err == nil)) }()
 	if err := c.prepare(); err != nil {
 		return c.cause(err)
 	}
+	close(begun)
 	finished, err = c.run(stop)
 	if err != nil {
 		return c.cause(err)
@@ -330,8 +340,12 @@ func (c *coordinator) prepare() error {
 	}); err != nil {
 		return fmt.Errorf("cluster: put study %s on the server: %w", c.f.Plan.Name, err)
 	}
-	if err := c.tell(); err != nil {
-		return err
+	err = persist(c.ctx, messageTime, func(err error) { c.o.Log("tell workers: %v; trying again", err) }, full, c.tellOnce)
+	if full(err) { // of results, it may be, which run takes in
+		c.untold.Store(true)
+		c.o.Log("the server's store is full; if it stays so, give a larger --store-bytes")
+	} else if err != nil {
+		return fmt.Errorf("cluster: tell workers: %w", err)
 	}
 	if err := c.upload(); err != nil {
 		return err

@@ -66,12 +66,24 @@ func start(dir string, o *ServeOptions, cred *credential) (*server.Server, error
 	}
 	logs := &serverLog{say: o.Log}
 	s.SetLoggerV2(logs, false, false, false)
-	go s.Start()
-	if s.ReadyForConnections(time.Minute) && s.JetStreamEnabled() {
+	started := make(chan struct{})
+	go func() {
+		s.Start()
+		close(started)
+	}()
+	ready := false
+	for until := time.Now().Add(time.Minute); !ready && logs.fatal() == "" && time.Now().Before(until); {
+		ready = s.ReadyForConnections(100 * time.Millisecond)
+	}
+	if ready && s.JetStreamEnabled() {
 		return s, nil
 	}
 	s.Shutdown()
 	s.WaitForShutdown()
+	select { // else it may still write to dir
+	case <-started:
+	case <-time.After(10 * time.Second):
+	}
 	return nil, fmt.Errorf("cluster: the server on %s did not start: %s", o.Listen, cmp.Or(logs.fatal(), "no reason was given"))
 }
 

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"net"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"advsweep/pipeline"
 	"advsweep/study"
 )
 
@@ -238,5 +240,42 @@ func TestMixedWorkers(t *testing.T) {
 	}
 	if _, _, err := f.MergeRun(0, false); err == nil || !strings.Contains(err.Error(), "one") {
 		t.Errorf("merged all the same: %v", err)
+	}
+}
+
+// TestStart: what keeps a server from starting is told at once, and until it hands out shards it can be stopped.
+func TestStart(t *testing.T) {
+	f := newStudy(t, 1)
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if err := Serve(ctx, nil, f, ServeOptions{Listen: taken.Addr().String()}); err == nil || !strings.Contains(err.Error(), "did not start") || strings.Contains(err.Error(), "no reason") || ctx.Err() != nil {
+		t.Errorf("a port that is taken: %v", err)
+	}
+	stop := make(chan struct{})
+	close(stop)
+	if err := Serve(ctx, stop, f, ServeOptions{Listen: "127.0.0.1:0"}); !errors.Is(err, pipeline.ErrStopped) || ctx.Err() != nil {
+		t.Errorf("stopped before it began: %v", err)
+	}
+	r := serve(t, f, ServeOptions{}) // leaves models and images in the store
+	close(r.stop)
+	if err := r.end(); !errors.Is(err, pipeline.ErrStopped) {
+		t.Errorf("stopped: %v", err)
+	}
+	stop, log := make(chan struct{}), &lines{t: t}
+	ended := make(chan error, 1)
+	go func() {
+		ended <- Serve(ctx, stop, f, ServeOptions{Listen: "127.0.0.1:0", StoreBytes: 10, Log: log.log})
+	}()
+	for !strings.Contains(log.String(), "--store-bytes") && ctx.Err() == nil {
+		time.Sleep(10 * time.Millisecond)
+	}
+	close(stop)
+	if err := <-ended; !errors.Is(err, pipeline.ErrStopped) && (err == nil || !strings.Contains(err.Error(), "--store-bytes")) || ctx.Err() != nil {
+		t.Errorf("a store without room: %v\n%s", err, log)
 	}
 }
