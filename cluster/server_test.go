@@ -156,7 +156,7 @@ func TestRefusals(t *testing.T) {
 			}
 		})
 	}
-	for _, url := range []string{"nats://a:secret@127.0.0.1:1", "head:4222", "http://127.0.0.1:1", "nats://%zz"} {
+	for _, url := range []string{"nats://a:secret@127.0.0.1:1", "nats://head:99999", "head:4222", "http://127.0.0.1:1", "nats://%zz"} {
 		if err := Work(t.Context(), nil, url, workOptions(t, &lines{})); err == nil || strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "no answer") {
 			t.Errorf("%s: %v", url, err)
 		}

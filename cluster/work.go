@@ -177,7 +177,7 @@ func (m *machine) connect() error {
 	err := m.first(func(context.Context) (err error) {
 		m.nc, err = dial(m.url, m.cred, m.o.TLSCA,
 			nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-				if now := time.Now(); m.ctx.Err() == nil && away.CompareAndSwap(nil, &now) {
+				if now := time.Now(); m.ctx.Err() == nil && !m.isDone() && away.CompareAndSwap(nil, &now) {
 					m.o.Log("lost the server; waiting up to %v for it", m.o.Patience)
 				}
 			}),

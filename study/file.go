@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -119,12 +120,33 @@ func decode(text []byte, file *File) error {
 		return errors.New(strings.Join(names, "; "))
 	case errors.As(err, &syntax):
 		line, column := syntax.Position()
+		if m := mistyped.FindStringSubmatch(syntax.Error()); m != nil {
+			want := "a table"
+			switch kind := strings.TrimLeft(m[2], "*"); {
+			case kind == "string":
+				want = `text in quotes`
+			case strings.HasPrefix(kind, "[]") && !strings.Contains(kind, "study."):
+				want = "a list in brackets"
+			case strings.HasPrefix(kind, "int"), strings.HasPrefix(kind, "uint"):
+				want = "a whole number"
+			case strings.HasPrefix(kind, "float"):
+				want = "a number"
+			case strings.HasPrefix(kind, "[]"):
+				want = "a table for each, as in [[model]]"
+			case kind == "bool":
+				want = "true or false"
+			}
+			return fmt.Errorf("line %d, column %d: %s is of type %s, want %s; 'advsweep plan --help' has an example", line, column, strings.Join(syntax.Key(), "."), m[1], want)
+		}
 		return fmt.Errorf("line %d, column %d: %s", line, column, strings.TrimPrefix(syntax.Error(), "toml: "))
 	case err != nil:
 		return errors.New(strings.TrimPrefix(strings.ReplaceAll(err.Error(), "\n", " "), "toml: "))
 	}
 	return nil
 }
+
+// mistyped is how the TOML library says that a value is of another type: TOML's, and Go's that is wanted.
+var mistyped = regexp.MustCompile(`cannot decode TOML (\w+) into .* of type (\S+)$`)
 
 type maker struct {
 	*File
@@ -254,7 +276,7 @@ func distinct(what string, n int, name func(i int) string) error {
 			return fmt.Errorf("%s %d is called %q: give it a name of letters, digits and -_. inside", what, i+1, s)
 		}
 		if seen[strings.ToLower(s)] { // folders of some systems do not tell them apart
-			return fmt.Errorf("two of %s are called %s: give each a name of its own", what, s)
+			return fmt.Errorf("two of %s are called %s: give each a name or value of its own", what, s)
 		}
 		seen[strings.ToLower(s)] = true
 	}

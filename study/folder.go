@@ -51,6 +51,7 @@ func Create(dir string, plan *Plan, inputs map[string][]byte, text []byte) (*Fol
 	}
 	path := filepath.Join(dir, planName)
 	switch old, err := os.ReadFile(path); {
+	case err == nil && !json.Valid(old): // damaged: it is made again, and results are found by what they are of
 	case err == nil && !bytes.Equal(old, data):
 		return nil, fmt.Errorf("study: %s holds another study: choose another --out, or delete that folder", dir)
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
@@ -81,9 +82,9 @@ func Create(dir string, plan *Plan, inputs map[string][]byte, text []byte) (*Fol
 	return f, writeWhole(path, data) // last: a folder with a plan is whole
 }
 
-// ours reports whether a file of that name may be left by a Create that was killed.
+// ours reports whether a study whose plan is lost, or was never written, may have a file of that name.
 func ours(name string) bool {
-	return name == inputsName || name == shardsName || name == studyName || strings.HasPrefix(name, tmpPrefix) || name == lockName
+	return slices.Contains([]string{inputsName, shardsName, studyName, resultsName, failedName, workersName, runsName, "nats"}, name) || strings.HasPrefix(name, tmpPrefix) || name == lockName
 }
 
 // Open opens the study in dir, which Create made with this version of the program.
@@ -98,6 +99,9 @@ func Open(dir, version string) (*Folder, error) {
 	}
 	plan, err := ParsePlan(data, version)
 	if err != nil {
+		if !json.Valid(data) {
+			err = fmt.Errorf("%w: it is damaged; 'advsweep plan' with the study file and --out %s makes it again, and keeps what is done", err, dir)
+		}
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	f := &Folder{Dir: dir, Plan: plan}
@@ -143,10 +147,10 @@ func (f *Folder) Input(hash string) ([]byte, error) {
 	path := filepath.Join(f.Dir, inputsName, hash)
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("study: %s: %w", path, regular.Cause(err))
+		return nil, fmt.Errorf("study: %s: %w; 'advsweep plan' with the same study file makes it again", path, regular.Cause(err))
 	}
 	if Hash(data) != hash {
-		return nil, fmt.Errorf("study: %s is damaged: its SHA-256 is not its name; make the study anew with 'advsweep plan'", path)
+		return nil, fmt.Errorf("study: %s is damaged: its SHA-256 is not its name; 'advsweep plan' with the same study file makes it again", path)
 	}
 	return data, nil
 }

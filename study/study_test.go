@@ -186,6 +186,9 @@ func TestBadFiles(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"no TOML", "attack = ", "line 1"},
 		{"unknown key", "atack = \"fgsm\"\n[[model]]\nfile = \"mlp\"", "line 1: unknown key atack"},
+		{"a list for text", "eps = [0.1, 0.2]\n[[model]]\nfile = \"mlp\"", "line 1, column 7: eps is of type array, want text in quotes"},
+		{"a number for a list", "seeds = 1\n[[model]]\nfile = \"mlp\"", "seeds is of type integer, want a list in brackets"},
+		{"text for a table", "model = \"mlp\"", "model is of type string, want a table for each"},
 		{"unknown key of a model", "[[model]]\nfile = \"mlp\"\nfil = 3", "unknown key model.fil"},
 		{"type", "eps = 0.1\n[[model]]\nfile = \"mlp\"", "line 1"},
 		{"no models", "attack = \"fgsm\"", "no models"},
@@ -273,6 +276,32 @@ func TestCreate(t *testing.T) {
 	}
 	if _, err := study.Create(full, made.Plan, made.Inputs, made.Text); err == nil || !strings.Contains(err.Error(), "other files") {
 		t.Errorf("a folder with other files: %v", err)
+	}
+	// A plan that is damaged or lost is made again, and results stay.
+	kept := filepath.Join(dir, "shards", "ab", "result")
+	if err := os.MkdirAll(filepath.Dir(kept), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(kept, nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	plan := filepath.Join(dir, "plan.json")
+	for _, spoil := range []func() error{func() error { return os.Truncate(plan, 100) }, func() error { return os.Remove(plan) }} {
+		if err := spoil(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := study.Open(dir, version); err == nil || !strings.Contains(err.Error(), "'advsweep plan'") {
+			t.Errorf("without its plan: %v", err)
+		}
+		if _, err := study.Create(dir, made.Plan, made.Inputs, made.Text); err != nil {
+			t.Errorf("made again: %v", err)
+		}
+	}
+	if _, err := os.Stat(kept); err != nil {
+		t.Error(err)
+	}
+	if err := os.RemoveAll(filepath.Join(dir, "shards")); err != nil {
+		t.Fatal(err)
 	}
 	// What was created opens, and damaged inputs are told.
 	f, err := study.Open(dir, version)

@@ -25,11 +25,17 @@ func (f *flags) studyDevices(plan *study.Plan) ([]study.Device, error) {
 	default:
 		return nil, usagef("--backend %q, want auto, cpu or cuda", f.backend)
 	}
+	if f.threads < 0 || f.threads > cpu.MaxThreads {
+		return nil, usagef("--threads %d, want 0 to %d", f.threads, cpu.MaxThreads)
+	}
 	if backend == "cpu" {
 		return []study.Device{f.cpuDevice()}, nil
 	}
 	infos, err := gpu.Devices()
-	if err != nil {
+	switch {
+	case err != nil && f.backend == "cuda":
+		return nil, fmt.Errorf("--backend cuda: %w; study %s is planned for %s, which is what it runs on without --backend", err, plan.Name, plan.Runs[0].Manifest.Backend)
+	case err != nil:
 		return nil, fmt.Errorf("study %s is planned for cuda: %w; --backend cpu --allow-mixed computes it on the CPU all the same", plan.Name, err)
 	}
 	list := f.device

@@ -60,6 +60,9 @@ func (f *flags) serve(c *cobra.Command, dir string, o cluster.ServeOptions, web 
 	if err != nil {
 		return err
 	}
+	if o.URL == "" && o.TLSCA != "" {
+		return usagef("--tls-ca goes with --nats: workers take it to check this server's certificate")
+	}
 	unlock, err := folder.Lock()
 	if err != nil {
 		return err
@@ -104,7 +107,9 @@ func (f *flags) serve(c *cobra.Command, dir string, o cluster.ServeOptions, web 
 	o.Arrived = pg.arrived
 	o.Progress = func(s cluster.Snapshot) {
 		pg.progress(s)
-		p.update(s.Done+s.Failed, s.Total)
+		if len(s.Workers) > 0 { // until there are any time says nothing
+			p.update(s.Done+s.Failed, s.Total)
+		}
 	}
 	err = cluster.Serve(hard(c.Context()), c.Context().Done(), folder, o)
 	p.finish()

@@ -205,12 +205,13 @@ func statusJSON(s *study.Status, now time.Time) any {
 func printStatus(out io.Writer, s *study.Status, now time.Time) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "study\t%s, id %s\n", s.Name, s.ID)
-	fmt.Fprintf(w, "shards\t%d: %d done, %d running, %d failed\n", s.Total, s.Done, s.Running(now), len(s.Failed))
+	running := min(s.Running(now), s.Total-s.Done-len(s.Failed)) // what a worker that was killed had in hand may be done by another
+	fmt.Fprintf(w, "shards\t%d: %d done, %d running, %d failed\n", s.Total, s.Done, running, len(s.Failed))
 	switch {
 	case s.Done == s.Total:
 		fmt.Fprintf(w, "left\tnothing\n")
 	case s.Known:
-		fmt.Fprintf(w, "left\t%s with %d workers\n", about(s.ETA.Seconds()), s.Running(now))
+		fmt.Fprintf(w, "left\t%s at %d at a time\n", about(s.ETA.Seconds()), running)
 	default:
 		fmt.Fprintf(w, "left\t%s on one device of the planned class, as nobody is heard to work now\n", about(s.Left))
 	}
@@ -308,7 +309,11 @@ already is left alone, so a task may be run again, or twice at once, and changes
 				}
 			}
 			if index < 0 || index >= tasks {
-				return fmt.Errorf("%s is %d, want 0 to %d: --tasks is %d", from, index, tasks-1, tasks)
+				err := fmt.Errorf("%s is %d, want 0 to %d: --tasks is %d", from, index, tasks-1, tasks)
+				if c.Flags().Changed("index") {
+					return usagef("%w", err)
+				}
+				return err
 			}
 			var mine []study.Shard
 			for i := index; i < len(folder.Shards); i += tasks {
@@ -393,6 +398,12 @@ done. Models and images are fetched once, and kept in --cache by their SHA-256.`
 			if url && c.Flags().Changed("allow-mixed") {
 				return usagef("--allow-mixed with a server: it is 'advsweep serve' that takes it")
 			}
+			if o.Patience <= 0 {
+				return usagef("--patience %v, want more than 0", o.Patience)
+			}
+			if c.Flags().Changed("patience") {
+				o.FirstPatience = o.Patience
+			}
 			if url {
 				return f.workFor(c, args[0], o)
 			}
@@ -404,7 +415,7 @@ done. Models and images are fetched once, and kept in --cache by their SHA-256.`
 	c.Flags().StringVar(&o.TLSCA, "tls-ca", "", "of a server: `FILE` with who signed its certificate (default whom the system trusts)")
 	c.Flags().StringVar(&o.Study, "study", "", "of a server: `ID` or name of the study, if it has several")
 	c.Flags().StringVar(&o.Cache, "cache", "", "of a server: `DIR` for models and images (default the user's cache)")
-	c.Flags().DurationVar(&o.Patience, "patience", 10*time.Minute, "of a server: how long to wait for it when it is away")
+	c.Flags().DurationVar(&o.Patience, "patience", 10*time.Minute, "of a server: how long to wait for it when it is away; where it was never there 30s are the default")
 	c.Flags().StringVar(&o.Name, "name", "", "of this worker, for people (default the machine's and the process number)")
 	return c
 }
