@@ -89,19 +89,28 @@ func (f *Folder) MergeRun(i int, mixed bool) (m *report.Manifest, res *pipeline.
 	chunks := run.Ends[len(run.Ends)-1]
 	var parts []report.Part
 	read := func(do func(s Shard, r *Result) error) error {
+		var first error // that is wrong with a result; the others' files are named with it, so that one look is enough
+		var others []string
 		for _, s := range f.Shards {
 			if s.Run != i {
 				continue
 			}
-			r, err := f.Get(s)
-			if err != nil {
-				return err
-			}
-			if err := do(s, r); err != nil {
-				return err
+			switch r, err := f.Get(s); {
+			case err != nil && first == nil:
+				first = err
+			case err != nil:
+				others = append(others, f.resultPath(s))
+			case first == nil:
+				if err := do(s, r); err != nil {
+					return err
+				}
 			}
 		}
-		return nil
+		const most = 50
+		if n := len(others); n > 0 {
+			return fmt.Errorf("%w; the same of %d more: %s", first, n, strings.Join(others[:min(n, most)], " "))
+		}
+		return first
 	}
 	// First who computed what: it is part of the manifest, which the log begins with.
 	if err := read(func(s Shard, r *Result) error {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -127,6 +128,36 @@ func TestStudy(t *testing.T) {
 	}
 	do(t, "work", dir, "--quiet") // again changes nothing
 	do(t, "merge", dir, "--quiet")
+	sameStudy(t, dir, want)
+	results, err := filepath.Glob(filepath.Join(dir, "shards", "*", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range results {
+		if err := os.Truncate(path, 10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stderr := fails(t, exitError, "merge", dir)
+	if !strings.Contains(stderr, "the same of") {
+		t.Errorf("damaged results: %s", stderr)
+	}
+	for _, path := range results { // those of the first run, at once
+		if strings.Contains(stderr, path) {
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if stderr := fails(t, exitError, "work", dir, "--quiet"); !strings.Contains(stderr, "the same of") {
+		t.Errorf("damaged results of the second run: %s", stderr)
+	}
+	for _, path := range results {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+	do(t, "work", dir, "--quiet")
 	sameStudy(t, dir, want)
 	do(t, "report", dir, "--quiet")
 	page := string(read(t, dir, reportName))
