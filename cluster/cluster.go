@@ -23,6 +23,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -234,6 +235,10 @@ func explain(url string, cred *credential, ca string, err error) error {
 		return permanentError{fmt.Errorf("cluster: %s: its certificate is not trusted: %w; %s", url, err, hint)}
 	case errors.Is(err, nats.ErrSecureConnWanted), strings.Contains(text, "secure connection not available"):
 		return permanentError{fmt.Errorf("cluster: %s does not offer TLS: start 'advsweep serve' with --tls-cert and --tls-key, or use nats://", url)}
+	}
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() || strings.Contains(text, "i/o timeout") {
+		return fmt.Errorf("cluster: no answer from %s: %w; is it a NATS server, and can it be reached from here?", url, err)
 	}
 	return fmt.Errorf("cluster: no answer from %s: %w", url, err)
 }
