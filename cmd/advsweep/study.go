@@ -54,7 +54,7 @@ A study file is TOML. Keys mean what the flags of 'advsweep sweep' with their na
 
   [shards]
   seconds = 60                      # that a shard takes, about,
-  device = "cpu"                    # on one of: ` + classNames() + `
+  device = "cpu"                    # on one of: ` + classNames() + `; cpu is 8 cores, cpu:N is N
 
 norm, loss, step, steps, restarts, decay, target, exact and rounded are known too. Each run is what
 one 'advsweep sweep' does, and its files come out the same, byte for byte, whoever does the shards:
