@@ -29,6 +29,7 @@ import (
 	"strings"
 	"time"
 
+	"advsweep/pipeline"
 	"advsweep/study"
 
 	"github.com/nats-io/nats.go"
@@ -173,6 +174,17 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
+// heed calls cancel with pipeline.ErrStopped once stop is closed, unless ctx ends before.
+func heed(ctx context.Context, stop <-chan struct{}, cancel context.CancelCauseFunc) {
+	go func() {
+		select {
+		case <-stop:
+			cancel(pipeline.ErrStopped)
+		case <-ctx.Done():
+		}
+	}()
+}
+
 // persist calls do until it succeeds, with longer and longer pauses, each try bounded by each, or ctx ends. It gives up at once where
 // stop, if given, says that the error is there to stay. tell is called once.
 func persist(ctx context.Context, each time.Duration, tell func(error), stop func(error) bool, do func(context.Context) error) error {
@@ -237,7 +249,7 @@ func explain(url string, cred *credential, ca string, err error) error {
 		return permanentError{fmt.Errorf("cluster: %s does not offer TLS: start 'advsweep serve' with --tls-cert and --tls-key, or use nats://", url)}
 	}
 	var timeout net.Error
-	if errors.As(err, &timeout) && timeout.Timeout() || strings.Contains(text, "i/o timeout") {
+	if errors.As(err, &timeout) && timeout.Timeout() {
 		return fmt.Errorf("cluster: no answer from %s: %w; is it a NATS server, and can it be reached from here?", url, err)
 	}
 	return fmt.Errorf("cluster: no answer from %s: %w", url, err)

@@ -131,7 +131,7 @@ func same(t *testing.T, f *study.Folder, want [][]byte) {
 			t.Errorf("shard %d: its result differs from that of the in-process run", i)
 		}
 	}
-	if _, err := os.Stat(filepath.Join(f.Dir, storeName)); err == nil {
+	if _, err := os.Stat(filepath.Join(f.Dir, study.StoreName)); err == nil {
 		t.Errorf("the server's store is left behind")
 	}
 }
@@ -333,6 +333,22 @@ func with(do func(ctx context.Context, s study.Shard) (*study.Result, error)) fu
 		o.open = func(p *study.Plan, in study.Inputs, d study.Device, mixed bool) doer {
 			return &fake{study.NewWorker(p, in, d, mixed), do}
 		}
+	}
+}
+
+// prepared is a doer that is ready at once, and of arithmetic a.
+type prepared struct {
+	doer
+	a study.Arithmetic
+}
+
+func (p *prepared) Prepare(int) (study.Arithmetic, error) { return p.a, nil }
+
+// prepare makes the doers of o prepared.
+func prepare(o *WorkOptions, a study.Arithmetic) {
+	open := o.open
+	o.open = func(p *study.Plan, in study.Inputs, d study.Device, mixed bool) doer {
+		return &prepared{open(p, in, d, mixed), a}
 	}
 }
 

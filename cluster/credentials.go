@@ -152,7 +152,7 @@ func checkURL(text string, cred *credential, ca string) error {
 			return permanentError{errors.New("cluster: the URL holds a user or password, which all users of this machine can read in its list of processes: write USER:PASSWORD to a file of mode 600 and give --credentials FILE")}
 		case u.Scheme != "nats" && u.Scheme != "tls" && u.Scheme != "ws" && u.Scheme != "wss" || u.Host == "":
 			return permanentError{fmt.Errorf("cluster: URL %q, want one as in nats://HOST:4222 or tls://HOST:4222", one)}
-		case u.Port() != "" && !port(u.Port()):
+		case u.Port() != "" && !isPort(u.Port()):
 			return permanentError{fmt.Errorf("cluster: URL %q: port %s, want 1 to 65535", one, u.Port())}
 		case cred.kind == passwordCredential && u.Scheme != "tls" && u.Scheme != "wss" && ca == "" && !loopback(u.Hostname()):
 			return permanentError{fmt.Errorf("cluster: %s: the password in %s would cross the network in the clear: use tls:// (and --tls-ca), or an nkey, which is never sent", one, cred.path)}
@@ -161,7 +161,7 @@ func checkURL(text string, cred *credential, ca string) error {
 	return nil
 }
 
-func port(text string) bool {
+func isPort(text string) bool {
 	n, err := strconv.Atoi(text)
 	return err == nil && n >= 1 && n <= 65535
 }

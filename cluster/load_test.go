@@ -39,7 +39,7 @@ func TestLoad(t *testing.T) {
 		runtime.GC()
 		runtime.ReadMemStats(&m)
 		fmt.Printf("%6d shards: %6.1f s, %.2f ms a shard, resident %s, heap in use %.0f MB, server's store %.1f MB\n", arrived, time.Since(start).Seconds(),
-			time.Since(start).Seconds()*1e3/float64(arrived), resident(), float64(m.HeapAlloc)/1e6, float64(size(filepath.Join(f.Dir, storeName)))/1e6)
+			time.Since(start).Seconds()*1e3/float64(arrived), resident(), float64(m.HeapAlloc)/1e6, float64(size(filepath.Join(f.Dir, study.StoreName)))/1e6)
 	}
 	r := serve(t, f, ServeOptions{AckWait: 30 * time.Second, Arrived: func(s study.Shard, _ *study.Result) {
 		mu.Lock()
@@ -49,7 +49,7 @@ func TestLoad(t *testing.T) {
 		}
 		latencies = append(latencies, float64(time.Since(began[s.Index]).Microseconds())/1e3)
 	}})
-	fmt.Printf("%d shards queued and ready after %.1f s, server's store %.1f MB\n", total, time.Since(start).Seconds(), float64(size(filepath.Join(f.Dir, storeName)))/1e6)
+	fmt.Printf("%d shards queued and ready after %.1f s, server's store %.1f MB\n", total, time.Since(start).Seconds(), float64(size(filepath.Join(f.Dir, study.StoreName)))/1e6)
 	start = time.Now()
 	do := with(func(_ context.Context, s study.Shard) (*study.Result, error) {
 		mu.Lock()
@@ -63,10 +63,7 @@ func TestLoad(t *testing.T) {
 	})
 	errs := r.workers(8, func(i int, o *WorkOptions) {
 		do(i, o)
-		base := o.open
-		o.open = func(p *study.Plan, in study.Inputs, d study.Device, mixed bool) doer {
-			return &prepared{base(p, in, d, mixed), arithmetic}
-		}
+		prepare(o, arithmetic)
 	})
 	select { // longer than end waits
 	case err := <-r.err:
@@ -87,14 +84,6 @@ func TestLoad(t *testing.T) {
 		t.Errorf("%d results arrived, want %d", len(latencies), total)
 	}
 }
-
-// prepared is a doer that is ready at once.
-type prepared struct {
-	doer
-	a study.Arithmetic
-}
-
-func (p *prepared) Prepare(int) (study.Arithmetic, error) { return p.a, nil }
 
 // resident is the memory of this process, server and workers together.
 func resident() string {

@@ -104,15 +104,9 @@ func Serve(ctx context.Context, stop <-chan struct{}, f *study.Folder, o ServeOp
 	defer cancel(nil)
 	c := &coordinator{f: f, o: o, names: names{id}, ctx: ctx, fail: cancel, dead: map[int]bool{}, refused: map[int]int{}, workers: map[string]*beat{}, wake: make(chan struct{}, 1)}
 	c.state.Mixed, c.state.Attempts = o.AllowMixed, o.Attempts
-	begun := make(chan struct{})
-	go func() { // until run, which looks at stop itself
-		select {
-		case <-stop:
-			cancel(pipeline.ErrStopped)
-		case <-begun:
-		case <-ctx.Done():
-		}
-	}()
+	beginning, begun := context.WithCancel(ctx)
+	defer begun()
+	heed(beginning, stop, cancel) // until run, which looks at stop itself
 	if err := c.connect(); err != nil {
 		return c.cause(err)
 	}
@@ -121,7 +115,7 @@ func Serve(ctx context.Context, stop <-chan struct{}, f *study.Folder, o ServeOp
 	if err := c.prepare(); err != nil {
 		return c.cause(err)
 	}
-	close(begun)
+	begun()
 	finished, err = c.run(stop)
 	if err != nil {
 		return c.cause(err)
@@ -271,7 +265,7 @@ func (c *coordinator) close(all bool) error {
 		c.server.Shutdown()
 		c.server.WaitForShutdown()
 		if all {
-			err = os.RemoveAll(filepath.Join(c.f.Dir, storeName))
+			err = os.RemoveAll(filepath.Join(c.f.Dir, study.StoreName))
 		}
 	}
 	return err
@@ -340,12 +334,11 @@ func (c *coordinator) prepare() error {
 	}); err != nil {
 		return fmt.Errorf("cluster: put study %s on the server: %w", c.f.Plan.Name, err)
 	}
-	err = persist(c.ctx, messageTime, func(err error) { c.o.Log("tell workers: %v; trying again", err) }, full, c.tellOnce)
-	if full(err) { // of results, it may be, which run takes in
+	if err := c.tell(full); full(err) { // of results, it may be, which run takes in
 		c.untold.Store(true)
 		c.o.Log("the server's store is full; if it stays so, give a larger --store-bytes")
 	} else if err != nil {
-		return fmt.Errorf("cluster: tell workers: %w", err)
+		return err
 	}
 	if err := c.upload(); err != nil {
 		return err
@@ -411,9 +404,10 @@ func (c *coordinator) holds(name, hash string) bool {
 	return err == nil && hex.EncodeToString(sum) == hash
 }
 
-// tell puts the state where workers find it, and sends it to those that listen.
-func (c *coordinator) tell() error {
-	if err := persist(c.ctx, messageTime, func(err error) { c.o.Log("tell workers: %v; trying again", err) }, nil, c.tellOnce); err != nil {
+// tell puts the state where workers find it, and sends it to those that listen. It gives up where stop, if given, says that an error is
+// there to stay.
+func (c *coordinator) tell(stop func(error) bool) error {
+	if err := persist(c.ctx, messageTime, func(err error) { c.o.Log("tell workers: %v; trying again", err) }, stop, c.tellOnce); err != nil {
 		return fmt.Errorf("cluster: tell workers: %w", err)
 	}
 	return nil
@@ -479,7 +473,7 @@ func (c *coordinator) run(stop <-chan struct{}) (all bool, err error) {
 			c.state.Done = true
 			all := c.count == len(c.done)
 			c.mu.Unlock()
-			if err := c.tell(); err != nil {
+			if err := c.tell(nil); err != nil {
 				return false, err
 			}
 			c.leave()
@@ -616,7 +610,7 @@ func (c *coordinator) tick(ctx context.Context) {
 			continue
 		}
 		if c.server != nil && !c.server.JetStreamEnabled() {
-			c.fail(fmt.Errorf("cluster: the server has given up its store in %s, as it does when the disk is full: make room and serve the study again; what is done is safe", filepath.Join(c.f.Dir, storeName)))
+			c.fail(fmt.Errorf("cluster: the server has given up its store in %s, as it does when the disk is full: make room and serve the study again; what is done is safe", filepath.Join(c.f.Dir, study.StoreName)))
 			return
 		}
 		// A shard that neither queue has, and the folder neither, is lost: to a power cut, or to who empties queues by hand.

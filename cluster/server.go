@@ -11,14 +11,13 @@ import (
 	"sync"
 	"time"
 
+	"advsweep/study"
+
 	"github.com/nats-io/nats-server/v2/server"
 )
 
 // maxPayload is the largest message of the server that Serve brings. Larger results go through the object store.
 const maxPayload = 8 << 20
-
-// storeName is the folder of that server's store, in the study's.
-const storeName = "nats"
 
 // start starts the server that o describes, with its store in dir.
 func start(dir string, o *ServeOptions, cred *credential) (*server.Server, error) {
@@ -47,7 +46,7 @@ func start(dir string, o *ServeOptions, cred *credential) (*server.Server, error
 	so := &server.Options{
 		ServerName: "advsweep", Host: cmp.Or(host, "0.0.0.0"), Port: port,
 		NoSigs: true, NoSystemAccount: false,
-		JetStream: true, StoreDir: filepath.Join(dir, storeName), JetStreamMaxStore: o.StoreBytes, DisableJetStreamBanner: true,
+		JetStream: true, StoreDir: filepath.Join(dir, study.StoreName), JetStreamMaxStore: o.StoreBytes, DisableJetStreamBanner: true,
 		MaxPayload: maxPayload, MaxPending: 8 * maxPayload,
 		Cluster: server.ClusterOpts{NoAdvertise: true}, // clients know the address by which they came; others may not lead here
 	}

@@ -20,6 +20,8 @@ import (
 
 	"advsweep/pipeline"
 	"advsweep/study"
+
+	"github.com/nats-io/nats.go"
 )
 
 // certificate writes a certificate for this machine, signed by itself, and its key.
@@ -163,6 +165,19 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestSilent: what takes connections and says nothing is told from what is not there.
+func TestSilent(t *testing.T) {
+	none := &credential{kind: noCredential}
+	for _, c := range []struct {
+		err  error
+		asks bool
+	}{{os.ErrDeadlineExceeded, true}, {nats.ErrNoServers, false}} {
+		if err := explain("nats://head:1", none, "", c.err); !errors.Is(err, c.err) || strings.Contains(err.Error(), "is it a NATS server") != c.asks {
+			t.Errorf("%v: %v", c.err, err)
+		}
+	}
+}
+
 // TestFull gives the server a store with room for few results, and takes them slowly: workers keep theirs until there is room.
 func TestFull(t *testing.T) {
 	f := newStudy(t, 5)
@@ -179,10 +194,7 @@ func TestFull(t *testing.T) {
 	workers := with(func(_ context.Context, s study.Shard) (*study.Result, error) { return big(s), nil })
 	errs := r.workers(4, func(i int, o *WorkOptions) {
 		workers(i, o)
-		base := o.open
-		o.open = func(p *study.Plan, in study.Inputs, d study.Device, mixed bool) doer {
-			return &prepared{base(p, in, d, mixed), arithmetic}
-		}
+		prepare(o, arithmetic)
 		say := o.Log
 		o.Log = func(format string, args ...any) {
 			if strings.Contains(format, "waiting for room") {

@@ -218,13 +218,7 @@ func (m *machine) connect() error {
 func (m *machine) readPlan() error {
 	ctx, cancel := context.WithCancelCause(m.ctx)
 	defer cancel(nil)
-	go func() {
-		select {
-		case <-m.stop:
-			cancel(pipeline.ErrStopped)
-		case <-ctx.Done():
-		}
-	}()
+	heed(ctx, m.stop, cancel)
 	var data []byte
 	err := persist(ctx, objectTime, func(err error) { m.o.Log("the plan: %v; trying again", err) }, gone, func(ctx context.Context) (err error) {
 		data, err = m.inputs.bucket.GetBytes(ctx, planName)

@@ -121,22 +121,7 @@ func decode(text []byte, file *File) error {
 	case errors.As(err, &syntax):
 		line, column := syntax.Position()
 		if m := mistyped.FindStringSubmatch(syntax.Error()); m != nil {
-			want := "a table"
-			switch kind := strings.TrimLeft(m[2], "*"); {
-			case kind == "string":
-				want = `text in quotes`
-			case strings.HasPrefix(kind, "[]") && !strings.Contains(kind, "study."):
-				want = "a list in brackets"
-			case strings.HasPrefix(kind, "int"), strings.HasPrefix(kind, "uint"):
-				want = "a whole number"
-			case strings.HasPrefix(kind, "float"):
-				want = "a number"
-			case strings.HasPrefix(kind, "[]"):
-				want = "a table for each, as in [[model]]"
-			case kind == "bool":
-				want = "true or false"
-			}
-			return fmt.Errorf("line %d, column %d: %s is of type %s, want %s; 'advsweep plan --help' has an example", line, column, strings.Join(syntax.Key(), "."), m[1], want)
+			return fmt.Errorf("line %d, column %d: %s is of type %s, want %s; 'advsweep plan --help' has an example", line, column, strings.Join(syntax.Key(), "."), m[1], inTOML(m[2]))
 		}
 		return fmt.Errorf("line %d, column %d: %s", line, column, strings.TrimPrefix(syntax.Error(), "toml: "))
 	case err != nil:
@@ -147,6 +132,25 @@ func decode(text []byte, file *File) error {
 
 // mistyped is how the TOML library says that a value is of another type: TOML's, and Go's that is wanted.
 var mistyped = regexp.MustCompile(`cannot decode TOML (\w+) into .* of type (\S+)$`)
+
+// inTOML is what a field of a Go type is called in a study file.
+func inTOML(kind string) string {
+	switch kind = strings.TrimLeft(kind, "*"); {
+	case kind == "string":
+		return "text in quotes"
+	case kind == "bool":
+		return "true or false"
+	case strings.HasPrefix(kind, "int"), strings.HasPrefix(kind, "uint"):
+		return "a whole number"
+	case strings.HasPrefix(kind, "float"):
+		return "a number"
+	case strings.HasPrefix(kind, "[]study."):
+		return "a table for each, as in [[model]]"
+	case strings.HasPrefix(kind, "[]"):
+		return "a list in brackets"
+	}
+	return "a table"
+}
 
 type maker struct {
 	*File

@@ -29,6 +29,7 @@ const (
 	failedName  = "failed"
 	workersName = "workers"
 	runsName    = "runs"
+	StoreName   = "nats" // of package cluster's server
 	lockName    = ".lock"
 	tmpPrefix   = ".tmp-" // of files that are being written
 )
@@ -84,7 +85,7 @@ func Create(dir string, plan *Plan, inputs map[string][]byte, text []byte) (*Fol
 
 // ours reports whether a study whose plan is lost, or was never written, may have a file of that name.
 func ours(name string) bool {
-	return slices.Contains([]string{inputsName, shardsName, studyName, resultsName, failedName, workersName, runsName, "nats"}, name) || strings.HasPrefix(name, tmpPrefix) || name == lockName
+	return slices.Contains([]string{inputsName, shardsName, studyName, resultsName, failedName, workersName, runsName, StoreName, lockName}, name) || strings.HasPrefix(name, tmpPrefix)
 }
 
 // Open opens the study in dir, which Create made with this version of the program.

@@ -17,7 +17,8 @@ import (
 // studyDevices returns what this machine has for plan, each for a worker of its own: the CPU, all of whose threads work on one shard, or
 // every CUDA device of --device (empty: all). Without --backend it is what the plan is for.
 func (f *flags) studyDevices(plan *study.Plan) ([]study.Device, error) {
-	backend := plan.Runs[0].Manifest.Backend // that of all
+	planned := plan.Runs[0].Manifest.Backend // that of all
+	backend := planned
 	switch f.backend {
 	case "", "auto":
 	case "cpu", "cuda":
@@ -25,16 +26,16 @@ func (f *flags) studyDevices(plan *study.Plan) ([]study.Device, error) {
 	default:
 		return nil, usagef("--backend %q, want auto, cpu or cuda", f.backend)
 	}
-	if f.threads < 0 || f.threads > cpu.MaxThreads {
-		return nil, usagef("--threads %d, want 0 to %d", f.threads, cpu.MaxThreads)
+	if err := f.checkThreads(); err != nil {
+		return nil, err
 	}
 	if backend == "cpu" {
 		return []study.Device{f.cpuDevice()}, nil
 	}
 	infos, err := gpu.Devices()
 	switch {
-	case err != nil && f.backend == "cuda":
-		return nil, fmt.Errorf("--backend cuda: %w; study %s is planned for %s, which is what it runs on without --backend", err, plan.Name, plan.Runs[0].Manifest.Backend)
+	case err != nil && planned != "cuda":
+		return nil, fmt.Errorf("--backend cuda: %w; study %s is planned for %s, which is what it runs on without --backend", err, plan.Name, planned)
 	case err != nil:
 		return nil, fmt.Errorf("study %s is planned for cuda: %w; --backend cpu --allow-mixed computes it on the CPU all the same", plan.Name, err)
 	}

@@ -252,7 +252,12 @@ func (f *flags) named(c *cobra.Command) error {
 		return usagef("--layers describes the file of --model, which is not given")
 	case f.data == "" && c.Flags().Changed("split"):
 		return usagef("--split chooses a part of --data, which is not given")
-	case f.threads < 0 || f.threads > cpu.MaxThreads:
+	}
+	return f.checkThreads()
+}
+
+func (f *flags) checkThreads() error {
+	if f.threads < 0 || f.threads > cpu.MaxThreads {
 		return usagef("--threads %d, want 0 to %d", f.threads, cpu.MaxThreads)
 	}
 	return nil

@@ -205,7 +205,7 @@ func statusJSON(s *study.Status, now time.Time) any {
 func printStatus(out io.Writer, s *study.Status, now time.Time) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "study\t%s, id %s\n", s.Name, s.ID)
-	running := min(s.Running(now), s.Total-s.Done-len(s.Failed)) // what a worker that was killed had in hand may be done by another
+	running := s.Running(now)
 	fmt.Fprintf(w, "shards\t%d: %d done, %d running, %d failed\n", s.Total, s.Done, running, len(s.Failed))
 	switch {
 	case s.Done == s.Total:
@@ -311,7 +311,7 @@ already is left alone, so a task may be run again, or twice at once, and changes
 			if index < 0 || index >= tasks {
 				err := fmt.Errorf("%s is %d, want 0 to %d: --tasks is %d", from, index, tasks-1, tasks)
 				if c.Flags().Changed("index") {
-					return usagef("%w", err)
+					return usageError{err}
 				}
 				return err
 			}
