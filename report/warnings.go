@@ -8,8 +8,8 @@ import (
 	"advsweep/verdict"
 )
 
-// Warnings says in plain words what a reader of r should know before believing it, as verdict.Warnings
-// finds it: each is a sentence or two. r has Outcomes.
+// Warnings says in plain words what a reader of r should know before believing it, as
+// verdict.Warnings finds it: each is a sentence or two. r has Outcomes.
 func Warnings(r *pipeline.Result) []string {
 	var out []string
 	for _, f := range verdict.Warnings(r) {

@@ -17,10 +17,12 @@ import (
 // A Gate is an accuracy that is to be reached at an eps.
 type Gate struct{ Accuracy, Eps float64 }
 
-// A Check asks whether the numbers of an evaluation can be trusted: whether attacks do what they must on any model whose
-// gradients can be followed. A model that fails looks more robust than it is, most often since its gradients are masked.
+// A Check asks whether the numbers of an evaluation can be trusted: whether attacks do what they
+// must on any model whose gradients can be followed. A model that fails looks more robust than it
+// is, most often since its gradients are masked.
 //
-// Carlini, Athalye, Papernot et al. 2019, "On Evaluating Adversarial Robustness", arXiv:1902.06705, sections 3 to 5.
+// Carlini, Athalye, Papernot et al. 2019, "On Evaluating Adversarial Robustness", arXiv:1902.06705,
+// sections 3 to 5.
 type Check struct {
 	Eps    []float64 // [E], increasing; 0 and Far join them
 	Far    float64   // an eps at which no model can be right by more than chance: the width of the bounds
@@ -34,7 +36,8 @@ type Check struct {
 	Progress func(done, total int)
 }
 
-// Far returns an eps of norm that reaches any image of inputs pixels within bounds from any other; without bounds, within [0, 1].
+// Far returns an eps of norm that reaches any image of inputs pixels within bounds from any other;
+// without bounds, within [0, 1].
 func Far(norm attack.Norm, bounds attack.Bounds, inputs int) float64 {
 	far := 1.0
 	if !bounds.None() {
@@ -58,7 +61,8 @@ const (
 	checkAttacks
 )
 
-// Run answers all questions about b's model on set. The result is of the attacks that were made, with what the gates ask for.
+// Run answers all questions about b's model on set. The result is of the attacks that were made,
+// with what the gates ask for.
 func (c Check) Run(ctx context.Context, b pipeline.Backend, set *dataset.Set) ([]Finding, *pipeline.Result, error) {
 	eps := append([]float64{0, c.Far}, c.Eps...)
 	for _, g := range c.Gates {
@@ -106,8 +110,8 @@ func (c Check) Run(ctx context.Context, b pipeline.Backend, set *dataset.Set) ([
 	return append([]Finding{finite, found[0], ball}, found[1:]...), res, nil
 }
 
-// Judge answers what the result of the attacks alone tells: all questions of Run but Finite and Ball.
-// res has outcomes, and its curves are those of a Check, in their order.
+// Judge answers what the result of the attacks alone tells: all questions of Run but Finite and
+// Ball. res has outcomes, and its curves are those of a Check, in their order.
 func (c Check) Judge(res *pipeline.Result) []Finding {
 	j := judge{res}
 	curve := make([]*pipeline.Curve, checkAttacks)
@@ -192,8 +196,8 @@ func slack(eps, pixel float64) float64 {
 // cleanRows bounds the images that are copied out of a backend at once.
 const cleanRows = 1024
 
-// cleanImages loads set into b and returns the images that b then holds [n·I], as its arithmetic rounds them.
-// rows above 0 bounds how many are asked for at once.
+// cleanImages loads set into b and returns the images that b then holds [n·I], as its arithmetic
+// rounds them. rows above 0 bounds how many are asked for at once.
 func cleanImages(ctx context.Context, b pipeline.Backend, set *dataset.Set, rows int) ([]float64, error) {
 	if err := b.Load(ctx, set.First, set.Images, set.Labels); err != nil {
 		return nil, err
@@ -246,7 +250,8 @@ func (j judge) betterThanNoise(c, noise *pipeline.Curve) Finding {
 	return f
 }
 
-// far asks whether the strongest attack leaves more images right than chance at eps, which reaches any image.
+// far asks whether the strongest attack leaves more images right than chance at eps, which reaches
+// any image.
 func (j judge) far(eps float64) Finding {
 	e := slices.Index(j.Eps, eps)
 	k, best := j.N, &j.Curves[0]

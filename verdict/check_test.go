@@ -27,8 +27,9 @@ func open(t *testing.T, m *model.Model) *cpu.Backend[float32] {
 	return b
 }
 
-// masked puts a quantiser before m: each pixel becomes one of two levels by steps so steep that the gradient is zero nearly
-// everywhere. soft is one of sigmoids that saturate, hard one of pairs of ReLUs.
+// masked puts a quantiser before m: each pixel becomes one of two levels by steps so steep that the
+// gradient is zero nearly everywhere. soft is one of sigmoids that saturate, hard one of pairs of
+// ReLUs.
 func masked(t *testing.T, m *model.Model, soft bool) *model.Model {
 	t.Helper()
 	in := m.Inputs()
@@ -53,7 +54,8 @@ func masked(t *testing.T, m *model.Model, soft bool) *model.Model {
 		out.Layers = append(out.Layers, m.Layers...)
 		return out
 	}
-	// 1 where x > 0.5, 0 where x < 0.5 - 1/steep: relu(steep·(x - 0.5) + 1) - relu(steep·(x - 0.5)).
+	// 1 where x > 0.5, 0 where x < 0.5 - 1/steep: relu(steep·(x - 0.5) + 1) - relu(steep·(x -
+	// 0.5)).
 	up := model.Linear{Name: "up", Weight: dense(2*in, in), Bias: dense(2 * in)}
 	down := model.Linear{Name: "down", Weight: dense(in, 2*in), Bias: dense(in)}
 	for i := range in {
@@ -134,8 +136,8 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestCheckWide: pixels far outside [0, 1] round by more, which is no step out of the ball, and a few images are no proof
-// that gradients are masked.
+// TestCheckWide: pixels far outside [0, 1] round by more, which is no step out of the ball, and a
+// few images are no proof that gradients are masked.
 func TestCheckWide(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 1))
 	set := &dataset.Set{Labels: make([]int32, 6)}
@@ -167,7 +169,8 @@ func TestCheckWide(t *testing.T) {
 	}
 }
 
-// broken is a backend with a mistake: steps that are too long and leave the ball, or go down the gradient.
+// broken is a backend with a mistake: steps that are too long and leave the ball, or go down the
+// gradient.
 type broken struct {
 	pipeline.Backend
 	grow     float64

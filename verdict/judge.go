@@ -21,8 +21,8 @@ func (j judge) right(c *pipeline.Curve, i, e int) bool {
 	return j.outcome(c, i, e).Class == j.Images[i].Label
 }
 
-// crossed counts images under a at eps[x] against b at eps[y]: those right only here, only there, and on each side in all.
-// bad lists those that are right only here.
+// crossed counts images under a at eps[x] against b at eps[y]: those right only here, only there,
+// and on each side in all. bad lists those that are right only here.
 func (j judge) crossed(a *pipeline.Curve, x int, b *pipeline.Curve, y int) (only, right [2]int, bad []int) {
 	for i := range j.Images {
 		here, there := j.right(a, i, x), j.right(b, i, y)
@@ -122,7 +122,8 @@ func (j judge) atZero(curves ...*pipeline.Curve) Finding {
 	return f
 }
 
-// zeroGradient asks which images are right at some eps with a gradient that was zero under one of curves.
+// zeroGradient asks which images are right at some eps with a gradient that was zero under one of
+// curves.
 func (j judge) zeroGradient(curves ...*pipeline.Curve) Finding {
 	f := Finding{What: ZeroGradient, N: j.N, Attack: curves[0].Attack}
 	E := len(j.Eps)

@@ -1,6 +1,7 @@
 // Package verdict judges what a sweep found: whether its numbers can be trusted.
 // Each verdict is computed in one function, which returns a Finding.
-// The command check, report.html and a study's page say findings in their own words and compute none.
+// The command check, report.html and a study's page say findings in their own words and compute
+// none.
 package verdict
 
 import (
@@ -55,10 +56,12 @@ type Finding struct {
 	From   float64       // of Monotone: the smaller eps
 	Eps    float64
 	// Only counts images. Of two attacks: fooled by Attack alone, by Other alone.
-	// Of Monotone: that become right from From to Eps, that become wrong. Else Only[0] is how many it is about.
+	// Of Monotone: that become right from From to Eps, that become wrong. Else Only[0] is how many
+	// it is about.
 	Only [2]int
 	// Right counts images that are right: under Attack and under Other, or at From and at Eps.
-	// Of MinAccuracy, AtFar and AboveChance Right[0] is at Eps; Right[1] of AtZero is without an attack.
+	// Of MinAccuracy, AtFar and AboveChance Right[0] is at Eps; Right[1] of AtZero is without an
+	// attack.
 	Right  [2]int
 	N      int           // images asked
 	P      float64       // the chance of Only, or of what is more uneven, if there is nothing to find
