@@ -66,16 +66,13 @@ func (s Sweep) Plan(n int) []Chunk {
 	}
 	add(Look, 0, min(walkImages, max(chunkRows, work)), 0, 0)
 	for i, a := range s.Attacks {
-		if a.Kind == worstKind {
+		if a.Composite() {
 			continue
 		}
 		if s.walks(a) {
 			add(Walk, i, min(walkImages, max(chunkRows, work/walkPasses)), 0, 0)
 		}
-		row := a.Runs() * (1 + 2*a.Steps) // a row's share
-		if a.Adaptive {
-			row += a.Runs() * a.Steps
-		}
+		row := a.Runs() * cost(a).Share
 		few := (chunkRows + a.Runs() - 1) / a.Runs()
 		eps := min(len(s.Eps), max(few, work/row))
 		images := min(walkImages, max((few+eps-1)/eps, work/(row*eps)))
@@ -410,7 +407,7 @@ func (s Sweep) Assemble(n, first, classes int, log Log) (*Result, error) {
 	}
 	for i := range res.Curves {
 		c := &res.Curves[i]
-		if c.Attack.Kind == worstKind {
+		if c.Attack.Composite() {
 			res.worst(c)
 		}
 		res.count(c)
@@ -424,13 +421,16 @@ func (s Sweep) Assemble(n, first, classes int, log Log) (*Result, error) {
 // worst fills c with what the other attacks found, controls left out: of each image at each eps the first that fools the model or, if
 // none does, the smallest margin.
 func (r *Result) worst(c *Curve) {
+	var of []int // places in Curves
+	for i := range r.Curves {
+		if a := r.Curves[i].Attack; !a.Composite() && !a.Control() {
+			of = append(of, i)
+		}
+	}
 	for k := range c.Outcomes {
 		label := r.Images[k/len(r.Eps)].Label
 		first := true
-		for i := range r.Curves {
-			if a := r.Curves[i].Attack; a.Kind == worstKind || a.Control() {
-				continue
-			}
+		for _, i := range of {
 			o := r.Curves[i].Outcomes[k]
 			if first || worse(o, c.Outcomes[k], label) {
 				c.Outcomes[k] = o

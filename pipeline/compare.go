@@ -225,7 +225,7 @@ func Common(a, b *Result) (x, y *Result, left []string, err error) {
 // matching returns the place in other of the attack that r has in place i, or -1.
 func matching(other, r *Result, i int) int {
 	a := r.Curves[i].Attack
-	if a.Kind == worstKind && !slices.EqualFunc(other.Curves, r.Curves, func(x, y Curve) bool { return sameAttack(x.Attack, y.Attack) }) {
+	if a.Composite() && !slices.EqualFunc(other.Curves, r.Curves, func(x, y Curve) bool { return sameAttack(x.Attack, y.Attack) }) {
 		return -1
 	}
 	return slices.IndexFunc(other.Curves, func(c Curve) bool { return sameAttack(c.Attack, a) })
@@ -347,7 +347,7 @@ func (c Compare) Run(ctx context.Context, a, b Backend, set *dataset.Set) (*Comp
 	n, E := set.N(), len(c.Eps)
 	w.total = 4 * n
 	for _, at := range c.Attacks {
-		if at.Kind != worstKind {
+		if !at.Composite() {
 			w.total += n * E * (2*at.Runs()*(at.Steps+1) + 2)
 		}
 	}
@@ -366,7 +366,7 @@ func (c Compare) Run(ctx context.Context, a, b Backend, set *dataset.Set) (*Comp
 	for i := range w.sides {
 		res := w.sides[i].res
 		for k := range res.Curves {
-			if res.Curves[k].Attack.Kind == worstKind {
+			if res.Curves[k].Attack.Composite() {
 				res.worst(&res.Curves[k])
 			}
 			res.count(&res.Curves[k])
@@ -633,7 +633,7 @@ func (w *comparing) attack(ctx context.Context, k int) error {
 	for i := range w.sides {
 		w.sides[i].res.Curves = append(w.sides[i].res.Curves, Curve{Attack: a, Outcomes: make([]Outcome, n*E)})
 	}
-	if a.Kind == worstKind {
+	if a.Composite() {
 		for range E {
 			w.found.Own, w.found.Same, w.found.SameFlips = append(w.found.Own, nil), append(w.found.Same, nil), append(w.found.SameFlips, -1)
 		}

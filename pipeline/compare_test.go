@@ -318,7 +318,7 @@ func TestCompare(t *testing.T) {
 	for k, at := range attacks {
 		for e, eps := range q.Eps {
 			i := k*E + e
-			if at.Kind == "worst" {
+			if at.Composite() {
 				if m.Own[i] != nil || m.Same[i] != nil || m.SameFlips[i] != -1 {
 					t.Errorf("worst has logits of its own: %v %v %d", m.Own[i], m.Same[i], m.SameFlips[i])
 				}

@@ -29,7 +29,7 @@ const craftRows = 1024
 // CraftAll attacks every image of set at eps. What comes out does not depend on the batches that it is done in, and is what a Sweep
 // finds there. progress, if not nil, is called now and then.
 func CraftAll(ctx context.Context, b Backend, set *dataset.Set, a attack.Attack, eps float64, bounds attack.Bounds, progress func(done, total int)) (*Crafted, error) {
-	if a.Kind == worstKind {
+	if a.Composite() {
 		return nil, fmt.Errorf("pipeline: craft: %s is no attack of its own: use WorstCrafted", a.Name)
 	}
 	s := Sweep{Attacks: []attack.Attack{a}, Eps: []float64{eps}, Bounds: bounds}

@@ -139,7 +139,11 @@ func (r *rows) bits(ctx context.Context, buf []byte) ([]byte, error) {
 			put(v)
 		}
 		for l := attack.CrossEntropy; l <= attack.DLR; l++ {
-			put(Loss(l, z, r.label(k), -1))
+			v, err := l.Value(z, r.label(k), -1)
+			if err != nil {
+				return nil, err
+			}
+			put(v)
 		}
 		buf = appendUint32s(buf, math.Float32bits(norms[k].Linf), math.Float32bits(norms[k].L2), uint32(norms[k].L0))
 	}

@@ -1,6 +1,6 @@
 // Package pipeline runs attacks on a backend: accuracy as a function of eps over
 // many images (Sweep), and one image before and after (Craft). The loop over the
-// steps of an attack is here and nowhere else.
+// steps of an attack is its attack.Method's.
 package pipeline
 
 import (
@@ -71,9 +71,6 @@ type Backend interface {
 	Close() error
 }
 
-// worstKind is attack.Worst's, of which there is nothing to run.
-const worstKind = "worst"
-
 // A Sweep measures accuracy as a function of eps, a curve for each attack.
 type Sweep struct {
 	Attacks []attack.Attack
@@ -101,7 +98,7 @@ type Sweep struct {
 // it does not depend on Rows or on the backend's threads. It stops with ctx's
 // error soon after ctx ends.
 func (s Sweep) Run(ctx context.Context, b Backend, set *dataset.Set) (*Result, error) {
-	if s.Outcomes || slices.ContainsFunc(s.Attacks, func(a attack.Attack) bool { return !a.Plain() || a.Kind == worstKind }) {
+	if s.Outcomes || slices.ContainsFunc(s.Attacks, func(a attack.Attack) bool { return !a.Plain() || a.Composite() }) {
 		s.Outcomes = true
 		log := Memory{}
 		if err := s.Work(ctx, b, set, log, Shard{}); err != nil {
@@ -149,7 +146,7 @@ func (s Sweep) walks(a attack.Attack) bool {
 
 // Rays reports whether a moves along one ray whatever eps, which is FGSM: a curve that can be exact.
 func Rays(a attack.Attack) bool {
-	return a.Direction == attack.Gradient && a.Steps == 1 && a.Plain() && a.Kind != worstKind
+	return a.Ray()
 }
 
 // clean returns how many images are classified correctly as they are, which a walk has seen.

@@ -209,7 +209,7 @@ func newAttackJSON(c pipeline.Curve, precision string) attackJSON {
 	if a.Direction != attack.Gradient || a.Start {
 		j.Seed = &a.Seed
 	}
-	if a.Direction == attack.Gradient && a.Kind != "worst" {
+	if a.Direction == attack.Gradient && !a.Composite() {
 		j.Loss = a.Loss.String()
 		if j.StepSize = a.StepSize(); a.Target != attack.Untargeted {
 			j.Target = a.Target.String()

@@ -290,7 +290,7 @@ func (p Page) attackRow(i int) attackRow {
 	row := attackRow{Name: a.Label()}
 	add := func(name, value string) { row.Facts = append(row.Facts, fact{name, value}) }
 	add("name", a.Name)
-	if a.Kind == "worst" {
+	if a.Composite() {
 		add("what", "of each image at each eps the worst of the other attacks")
 		return row
 	}
@@ -515,7 +515,7 @@ func (p Page) className(k int) string {
 // strongest is the curve that speaks for all attacks: the worst of all if it was asked, else that of Rank.
 func (p Page) strongest() int {
 	for i, c := range p.Result.Curves {
-		if c.Attack.Kind == "worst" {
+		if c.Attack.Composite() {
 			return i
 		}
 	}

@@ -288,7 +288,7 @@ func newCurve(r *pipeline.Result, i int) curve {
 		c.color, c.glyph, c.dashes = color.NRGBA{R: 110, G: 110, B: 110, A: 255}, draw.RingGlyph{}, []vg.Length{5, 3}
 	case a.Direction == attack.Uniform:
 		c.color, c.glyph, c.dashes = color.NRGBA{R: 110, G: 110, B: 110, A: 255}, draw.CrossGlyph{}, []vg.Length{1.5, 3}
-	case a.Kind == "worst":
+	case a.Composite():
 		c.color, c.glyph = color.NRGBA{A: 255}, draw.PlusGlyph{}
 	}
 	add := func(eps float64, k int) {

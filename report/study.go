@@ -116,7 +116,7 @@ func attackKeys(r *pipeline.Result) []string {
 	}
 	all := strings.Join(keys, "\n")
 	for i, c := range r.Curves {
-		if c.Attack.Kind == "worst" {
+		if c.Attack.Composite() {
 			keys[i] = all
 		}
 	}
@@ -202,7 +202,7 @@ func (s Study) boards() ([]*board, error) {
 // run of b has; all, if there are none.
 func (b *board) counting() (keys []string) {
 	for _, a := range b.attacks {
-		if !a.Control() && a.Kind != "worst" && !slices.ContainsFunc(b.runs, func(r *StudyRun) bool { return r.curve(a.key) < 0 }) {
+		if !a.Control() && !a.Composite() && !slices.ContainsFunc(b.runs, func(r *StudyRun) bool { return r.curve(a.key) < 0 }) {
 			keys = append(keys, a.key)
 		}
 	}

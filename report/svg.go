@@ -199,7 +199,7 @@ func glyph(shape int, x, y float64) string {
 func style(r *pipeline.Result, i int) string {
 	a := r.Curves[i].Attack
 	switch {
-	case a.Kind == "worst":
+	case a.Composite():
 		return "sw"
 	case a.Direction == attack.RandomSign:
 		return "sn"

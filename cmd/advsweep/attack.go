@@ -37,7 +37,7 @@ The image is the first correctly classified one of a class, or the one at an ind
 	c.Flags().IntVar(&class, "class", 7, "take the first correctly classified image of this class")
 	c.Flags().IntVar(&index, "index", 0, "take the image at this index, right or wrong")
 	c.MarkFlagsMutuallyExclusive("class", "index")
-	f.addAttacks(c, "fgsm", "one of "+strings.Join(attack.Names[:len(attack.Names)-1], ", ")+"; options as in pgd:steps=20")
+	f.addAttacks(c, "fgsm", "one of "+strings.Join(attack.Single, ", ")+"; options as in pgd:steps=20")
 	c.Flags().StringVar(&f.eps, "eps", "0.3", "one number or fraction; pixels are in [0, 1]")
 	f.addBounds(c)
 	f.addBackend(c)
@@ -51,8 +51,8 @@ func (f *flags) attackOne(c *cobra.Command, class, index int) error {
 	if err != nil {
 		return err
 	}
-	if len(s.Attacks) != 1 || s.Attacks[0].Kind == "worst" {
-		return usagef("--attack %q, want one of %s", f.attack, strings.Join(attack.Names[:len(attack.Names)-1], ", "))
+	if len(s.Attacks) != 1 || s.Attacks[0].Composite() {
+		return usagef("--attack %q, want one of %s", f.attack, strings.Join(attack.Single, ", "))
 	}
 	if len(s.Eps) != 1 {
 		return usagef("--eps %q holds %d values, want one", f.eps, len(s.Eps))

@@ -93,16 +93,16 @@ func (f *flags) addFormat(c *cobra.Command) {
 func (f *flags) addAttacks(c *cobra.Command, standard, usage string) {
 	c.Flags().StringVar(&f.attack, "attack", standard, usage)
 	f.addSteps(c)
-	c.Flags().StringVar(&f.step, "step", "", "size of a step: eps/k, a factor of it as in 2.5*eps/k, or in units of pixels\n(default eps/k, pgd 2.5*eps/k; apgd adapts it)")
-	c.Flags().StringVar(&f.norm, "norm", "linf", "of eps: linf or l2")
-	c.Flags().StringVar(&f.loss, "loss", "ce", "ce (cross-entropy), cw (margin of logits) or dlr (ratio of differences); apgd's is in its name")
-	c.Flags().IntVar(&f.restarts, "restarts", 1, "of pgd and apgd, from random points; an image counts by the worst")
-	c.Flags().Float64Var(&f.decay, "decay", 1, "of the momentum of mifgsm and nifgsm")
+	c.Flags().StringVar(&f.step, "step", "", "size of a step: eps/k, a factor of it as in 2.5*eps/k, or in units of pixels\n(default "+defaultSizes()+")")
+	c.Flags().StringVar(&f.norm, "norm", "linf", "of eps: "+attack.NormNames())
+	c.Flags().StringVar(&f.loss, "loss", "ce", attack.LossNames()+"; "+ownLosses()+"'s is in its name")
+	c.Flags().IntVar(&f.restarts, "restarts", 1, "of "+takers("restarts")+", from random points; an image counts by the worst")
+	c.Flags().Float64Var(&f.decay, "decay", 1, "of the momentum of "+takers("decay"))
 	c.Flags().StringVar(&f.target, "target", "none", "class to come near to, or least-likely, or none: away from the label")
 }
 
 func (f *flags) addSteps(c *cobra.Command) {
-	c.Flags().IntVar(&f.steps, "steps", 0, "K of iterated attacks (default bim 5, mifgsm and nifgsm 10, pgd 40, apgd 100)")
+	c.Flags().IntVar(&f.steps, "steps", 0, "K of iterated attacks (default "+defaultSteps()+")")
 }
 
 func (f *flags) addRounded(c *cobra.Command) {

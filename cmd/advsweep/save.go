@@ -116,10 +116,10 @@ func (f *flags) saveImages(c *cobra.Command, in *inputs, folder *report.Folder, 
 		return err
 	}
 	png := dataset.HasPNG(in.set.Images.Shape())
-	worst := slices.ContainsFunc(s.Attacks, func(a attack.Attack) bool { return a.Kind == "worst" })
+	worst := slices.ContainsFunc(s.Attacks, func(a attack.Attack) bool { return a.Composite() })
 	var all []*pipeline.Crafted
 	for _, a := range s.Attacks {
-		if a.Kind == "worst" {
+		if a.Composite() {
 			continue
 		}
 		one, err := pipeline.CraftAll(c.Context(), in.backend, in.set, a, eps, s.Bounds, p.update)
@@ -142,7 +142,7 @@ func (f *flags) saveImages(c *cobra.Command, in *inputs, folder *report.Folder, 
 		crafted, k := all, 0
 		all = nil
 		for _, a := range s.Attacks {
-			if a.Kind == "worst" {
+			if a.Composite() {
 				all = append(all, pipeline.WorstCrafted(crafted, in.set.Labels))
 			} else {
 				all = append(all, crafted[k])
