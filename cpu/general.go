@@ -145,7 +145,9 @@ func (b *Backend[T]) lossGradients(s attack.Step, q, z []T, ld, lo, hi int) {
 		if s.Targets != nil {
 			target = int(s.Targets[r])
 		}
-		lossGradientOf(s.Loss, q[(r-lo)*ld:][:b.out], z[(r-lo)*ld:][:b.out], int(b.labels[i]), target)
+		if err := lossGradientOf(s.Loss, q[(r-lo)*ld:][:b.out], z[(r-lo)*ld:][:b.out], int(b.labels[i]), target); err != nil {
+			panic(err) // batch.Known lets no such step in
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"advsweep/attack"
+	"advsweep/internal/batch"
 )
 
 // Round moves every x to one of the 256 levels n/255 inside the row's ball of norm: see pipeline.Backend.
@@ -14,8 +15,8 @@ func (b *Backend) Round(ctx context.Context, norm attack.Norm) error {
 	if err := b.ready(b.rows); err != nil {
 		return err
 	}
-	if norm < attack.Linf || norm > attack.L2 {
-		return fmt.Errorf("gpu: round: unknown norm %d", norm)
+	if err := batch.KnownNorm(norm); err != nil {
+		return fmt.Errorf("gpu: round: %w", err)
 	}
 	return b.lose(b.each(func(p *part) error { return p.roundPixels(ctx, norm) }))
 }
