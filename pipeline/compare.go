@@ -419,26 +419,7 @@ func roundingOf(b Backend) (ref.Rounding, error) {
 // batches calls do for images lo to hi-1 at eps from to to-1, as many at once as fit with each image at each eps runs times. do counts
 // nothing if it returns an error: with one that says that memory is short it is called again with fewer.
 func (w *comparing) batches(n, E, runs int, do func(lo, hi, from, to int) error) error {
-	for lo, from := 0, 0; lo < n; {
-		fit := max(1, w.rows/runs)
-		hi, to := min(lo+max(1, fit/E), n), min(from+fit, E)
-		if from > 0 { // the rest of one image
-			hi = lo + 1
-		}
-		done := w.done
-		err := do(lo, hi, from, to)
-		if rows := (hi - lo) * (to - from); w.halve(err, rows) {
-			w.rows, w.done = w.rows*runs, done
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if from = to; to == E {
-			lo, from = hi, 0
-		}
-	}
-	return nil
+	return w.run.batches(batch{0, n, 0, E, 0, runs}, true, func(b batch) error { return do(b.lo, b.hi, b.from, b.to) })
 }
 
 // clean looks at the images as they are and at the direction in which FGSM would move them.

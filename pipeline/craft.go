@@ -45,20 +45,18 @@ func CraftAll(ctx context.Context, b Backend, set *dataset.Set, a attack.Attack,
 	out := &Crafted{Attack: a, Eps: eps, Outcomes: make([]Outcome, n)}
 	r := run{Sweep: s, b: b, labels: set.Labels, first: set.First}
 	r.limit()
-	r.rows = max(min(r.rows, craftRows), R)
-	for lo := 0; lo < n; {
-		hi := min(n, lo+max(1, r.rows/R))
-		err := r.craft(ctx, lo, hi, x[lo*inputs:hi*inputs], levels[lo*inputs:hi*inputs], out.Outcomes[lo:hi])
-		if r.halve(err, hi-lo) {
-			r.rows *= R
-			continue
+	r.rows = min(r.rows, craftRows)
+	err := r.batches(batch{0, n, 0, 1, 0, R}, false, func(part batch) error {
+		if err := r.craft(ctx, part, x[part.lo*inputs:part.hi*inputs], levels[part.lo*inputs:part.hi*inputs], out.Outcomes[part.lo:part.hi]); err != nil {
+			return err
 		}
-		if err != nil {
-			return nil, err
+		if part.last == R && progress != nil {
+			progress(part.hi, n)
 		}
-		if lo = hi; progress != nil {
-			progress(lo, n)
-		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	shape := set.Images.Shape().Clone()
 	out.Images = tensor.New(tensor.WithShape(shape...), tensor.WithBacking(x))
@@ -66,11 +64,13 @@ func CraftAll(ctx context.Context, b Backend, set *dataset.Set, a attack.Attack,
 	return out, nil
 }
 
-// craft attacks images lo to hi-1 and writes them to x and levels [hi-lo, I].
-func (r *run) craft(ctx context.Context, lo, hi int, x []float32, levels []uint8, found []Outcome) error {
-	rows, err := newRows(ctx, r.b, r.Attacks[0], r.Eps, r.Bounds, r.labels, lo, hi)
-	if err != nil {
-		return err
+// craft attacks the images of part and writes them to x and levels [images, I], and to found what becomes of them: all of it
+// from the first restart on and, of later ones, those that speak for an image rather than what is there.
+func (r *run) craft(ctx context.Context, part batch, x []float32, levels []uint8, found []Outcome) error {
+	rows := rowsOf(r.b, r.Attacks[0], r.Eps, r.Bounds, r.labels, part.lo, part.hi)
+	rows.restarts(r.Eps, part.first, part.restarts())
+	if err := rows.begin(ctx); err != nil {
+		return rows.named(err, r.first)
 	}
 	if err := rows.attack(ctx, func() {}); err != nil {
 		return rows.named(err, r.first)
@@ -89,8 +89,11 @@ func (r *run) craft(ctx context.Context, lo, hi int, x []float32, levels []uint8
 	}
 	rounded := float64s(images)
 	inputs, _ := r.b.Shape()
-	for i := range hi - lo {
+	for i := range part.images() {
 		k := rows.pick(i, 0, out)
+		if part.first > 0 && !worse(out[k], found[i], r.labels[part.lo+i]) {
+			continue
+		}
 		found[i] = out[k]
 		for j := range inputs {
 			x[i*inputs+j] = float32(moved[k*inputs+j])

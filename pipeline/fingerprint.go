@@ -71,27 +71,30 @@ func fingerprint(h hash.Hash, b Backend, m *model.Model) error {
 		if i%2 == 1 {
 			bounds = attack.Bounds{Lo: 0, Hi: 1}
 		}
-		columns := len(eps) * a.Runs()
 		var moved, rounded []byte
-		for lo := 0; lo < n; { // whatever fits
-			hi := min(n, lo+max(1, b.MaxRows()/columns))
-			r, err := newRows(ctx, b, a, eps, bounds, labels, lo, hi)
-			if err != nil {
+		all := run{b: b}
+		err := all.batches(batch{0, n, 0, len(eps), 0, a.Runs()}, false, func(part batch) error {
+			r := rowsOf(b, a, eps[part.from:part.to], bounds, labels, part.lo, part.hi)
+			r.restarts(eps[part.from:part.to], part.first, part.restarts())
+			if err := r.begin(ctx); err != nil {
 				return err
 			}
 			if err := r.attack(ctx, func() {}); err != nil {
 				return r.named(err, 0)
 			}
-			if moved, err = r.bits(ctx, moved); err != nil {
+			at, err := r.bits(ctx, nil)
+			if err != nil {
 				return err
 			}
 			if err := b.Round(ctx, a.Norm); err != nil {
 				return err
 			}
-			if rounded, err = r.bits(ctx, rounded); err != nil {
-				return err
-			}
-			lo = hi
+			level, err := r.bits(ctx, nil)
+			moved, rounded = append(moved, at...), append(rounded, level...)
+			return err
+		})
+		if err != nil {
+			return err
 		}
 		h.Write(moved)
 		h.Write(rounded)

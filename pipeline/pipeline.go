@@ -248,27 +248,14 @@ type run struct {
 	done, total int
 }
 
-// curve runs one attack in batches of as many images as fit with all their eps or,
-// where even one image does not fit, of one image and as many eps as fit.
+// curve runs one attack that is plain, and counts.
 func (r *run) curve(ctx context.Context, a attack.Attack, eps []float64) (Curve, error) {
 	c := Curve{Attack: a, Correct: make([]int, len(eps)), ZeroGradient: make([]int, len(eps))}
 	stuck := make([]bool, len(r.labels))
-	r.limit()
-	for lo, from := 0, 0; lo < len(r.labels); {
-		hi, to := min(lo+max(1, r.rows/len(eps)), len(r.labels)), min(from+r.rows, len(eps))
-		if from > 0 { // the rest of one image
-			hi = lo + 1
-		}
-		err := r.batch(ctx, a, lo, hi, eps, from, to, c, stuck)
-		if r.halve(err, (hi-lo)*(to-from)) { // nothing of this batch has been counted
-			continue
-		}
-		if err != nil {
-			return Curve{}, err
-		}
-		if from = to; to == len(eps) {
-			lo, from = hi, 0
-		}
+	all := batch{0, len(r.labels), 0, len(eps), 0, 1}
+	err := r.batches(all, true, func(b batch) error { return r.count(ctx, a, b, eps[b.from:b.to], c, stuck) })
+	if err != nil {
+		return Curve{}, err
 	}
 	for i, s := range stuck {
 		if s {
@@ -278,34 +265,30 @@ func (r *run) curve(ctx context.Context, a attack.Attack, eps []float64) (Curve,
 	return c, nil
 }
 
-// outOfMemory is the error of a Begin that would do with fewer rows.
-type outOfMemory interface{ OutOfMemory() bool }
-
-// batch attacks images lo to hi-1 at eps[from:to] and adds what it finds to c and stuck [N].
-func (r *run) batch(ctx context.Context, a attack.Attack, lo, hi int, eps []float64, from, to int, c Curve, stuck []bool) error {
-	E := to - from
-	rows := (hi - lo) * E
-	if err := r.b.Begin(ctx, lo, hi, eps[from:to]); err != nil {
+// count attacks the rows of part at eps [E] of part and adds what it finds to c and stuck [N], at the end and all at once.
+func (r *run) count(ctx context.Context, a attack.Attack, part batch, eps []float64, c Curve, stuck []bool) error {
+	E, rows := part.eps(), part.rows()
+	if err := r.b.Begin(ctx, part.lo, part.hi, eps); err != nil {
 		return err
 	}
-	one := rowsOf(r.b, a, eps[from:to], r.Bounds, r.labels, lo, hi) // plain: Begin made the rows
+	one := rowsOf(r.b, a, eps, r.Bounds, r.labels, part.lo, part.hi) // plain: Begin made the rows
 	if err := one.attack(ctx, func() { r.progress(rows) }); err != nil {
 		return err
 	}
-	correct, zero, some := make([]int, E), make([]int, E), make([]bool, hi-lo)
+	correct, zero, some := make([]int, E), make([]int, E), make([]bool, part.images())
 	bad, err := r.b.Count(ctx, correct, zero, some)
 	if err != nil {
 		return err
 	}
 	if bad >= 0 {
-		return &NotFiniteError{a.Name, r.first + lo + bad/E, eps[from+bad%E]}
+		return &NotFiniteError{a.Name, r.first + part.lo + bad/E, eps[bad%E]}
 	}
 	for e := range E {
-		c.Correct[from+e] += correct[e]
-		c.ZeroGradient[from+e] += zero[e]
+		c.Correct[part.from+e] += correct[e]
+		c.ZeroGradient[part.from+e] += zero[e]
 	}
 	for i, s := range some {
-		stuck[lo+i] = stuck[lo+i] || s
+		stuck[part.lo+i] = stuck[part.lo+i] || s
 	}
 	r.progress(rows)
 	return nil
