@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"advsweep/report"
+	"advsweep/stat"
 )
 
 // A Source says how a study stands. Snapshot is called by one goroutine at a time, at most about once a second however many look; what it
@@ -350,7 +351,7 @@ func newRun(r Run, classes map[string]string, most int) runView {
 				x = 200 * (c.Eps[e] - lo) / (hi - lo)
 			}
 			share := float64(c.Correct[e]) / float64(c.N[e])
-			low, high := report.Wilson(c.Correct[e], c.N[e])
+			low, high := stat.Wilson(c.Correct[e], c.N[e])
 			line.D += verb(line.D) + length(x) + " " + length(100-100*share)
 			top = append(top, length(x)+" "+length(100-100*high))
 			bottom = append(bottom, length(x)+" "+length(100-100*low))

@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"advsweep/report"
+	"advsweep/stat"
 
 	"golang.org/x/net/html"
 )
@@ -192,7 +192,7 @@ func TestNumbers(t *testing.T) {
 		}
 		var ends [2]string
 		for i, k := range []int{200, 80} {
-			low, high := report.Wilson(k, 200)
+			low, high := stat.Wilson(k, 200)
 			if i == 0 {
 				ends[0] = fmt.Sprintf("M0 %sL", length(100-100*high))
 			} else {

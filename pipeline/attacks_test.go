@@ -492,18 +492,6 @@ func TestLoss(t *testing.T) {
 	}
 }
 
-// TestSignTest compares with sums of exact binomials.
-func TestSignTest(t *testing.T) {
-	for _, c := range []struct {
-		a, b int
-		want float64
-	}{{0, 0, 1}, {1, 0, 0.5}, {0, 1, 1}, {3, 1, 5. / 16}, {10, 0, 1. / 1024}, {2, 2, 11. / 16}} {
-		if got := pipeline.SignTest(c.a, c.b); !(math.Abs(got-c.want) <= 1e-12) {
-			t.Errorf("SignTest(%d, %d) = %v, want %v", c.a, c.b, got, c.want)
-		}
-	}
-}
-
 // staircase puts a quantiser before m: each pixel becomes one of two levels by steps so steep that the gradient is zero nearly
 // everywhere. soft is one of sigmoids that saturate, hard one of pairs of ReLUs.
 func masked(t *testing.T, m *model.Model, soft bool) *model.Model {

@@ -9,7 +9,7 @@ import (
 
 	"advsweep/attack"
 	"advsweep/dataset"
-	"advsweep/internal/portable"
+	"advsweep/stat"
 )
 
 // A Level says how bad a Finding is.
@@ -280,7 +280,7 @@ func (j judgement) stronger(name string, strong, weak int) Finding {
 		if only[1] <= only[0] {
 			continue
 		}
-		if p := SignTest(only[1], only[0]); p < worst {
+		if p := stat.SignTest(only[1], only[0]); p < worst {
 			worst, f.Images = p, images
 			f.Level = Warn
 			if p < sure {
@@ -305,8 +305,8 @@ func (j judgement) useful() Finding {
 		}
 	}
 	f.Text = fmt.Sprintf("at eps %.4g %d images withstand random signs and %d the attack", j.Result.Eps[at], j.Curves[noise].Correct[at], j.Curves[longer].Correct[at])
-	few := SignTest(j.Clean, 0) >= sure // even if the attack fooled all of them
-	if only := most; only > 0 && SignTest(only, 0) < sure {
+	few := stat.SignTest(j.Clean, 0) >= sure // even if the attack fooled all of them
+	if only := most; only > 0 && stat.SignTest(only, 0) < sure {
 		f.Level = Pass
 	} else if j.Clean == 0 {
 		f.Level, f.Text = Warn, "no image is right as it is: there is nothing to attack"
@@ -418,7 +418,7 @@ func (j judgement) monotone() Finding {
 			if up <= down {
 				continue
 			}
-			if p := SignTest(up, down); p < worst {
+			if p := stat.SignTest(up, down); p < worst {
 				worst, f.Images, f.Level = p, images, Warn
 				if p < sure {
 					f.Level = Fail
@@ -451,21 +451,4 @@ func (j judgement) gate(g Gate) Finding {
 		f.Level = Fail
 	}
 	return f
-}
-
-// SignTest returns the chance that a fair coin shows heads a times or more of a + b: how surprising it is that of the images that only
-// one of two attacks fools, the first fools a and the second b, if they are as strong.
-func SignTest(a, b int) float64 {
-	n := a + b
-	if n == 0 {
-		return 1
-	}
-	total, _ := math.Lgamma(float64(n + 1))
-	sum := 0.0
-	for k := a; k <= n; k++ {
-		x, _ := math.Lgamma(float64(k + 1))
-		y, _ := math.Lgamma(float64(n - k + 1))
-		sum += portable.Exp(total - x - y - float64(float64(n)*math.Ln2))
-	}
-	return min(1, sum)
 }

@@ -13,6 +13,7 @@ import (
 	"advsweep/dataset"
 	"advsweep/internal/ref"
 	"advsweep/model"
+	"advsweep/stat"
 
 	"gorgonia.org/tensor"
 )
@@ -50,33 +51,6 @@ func (p *Pair) add(image int, label, a, b int32) {
 	if a != b {
 		p.Flips = append(p.Flips, image)
 	}
-}
-
-// McNemar returns the two-sided chance that a fair coin, thrown onlyA + onlyB times, falls as unevenly as (onlyA, onlyB) or more so. It is 1
-// for no throws.
-//
-// McNemar 1947, "Note on the sampling error of the difference between correlated proportions or percentages", Psychometrika 12,
-// 153–157; exact by the binomial distribution, as for two classifiers in Dietterich 1998, Neural Computation 10, 1895–1923.
-func McNemar(onlyA, onlyB int) float64 {
-	return min(1, 2*SignTest(max(onlyA, onlyB), min(onlyA, onlyB)))
-}
-
-// Holm returns p [m] corrected for their number, in the same order. To call all those small whose result is below a level is wrong
-// about any of them with at most that chance, whatever the p have to do with each other.
-//
-// Holm 1979, "A simple sequentially rejective multiple test procedure", Scand. J. Statist. 6, 65–70.
-func Holm(p []float64) []float64 {
-	order := make([]int, len(p))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(i, j int) int { return cmp.Compare(p[i], p[j]) })
-	out, worst := make([]float64, len(p)), 0.0
-	for k, i := range order {
-		worst = max(worst, min(1, float64(len(p)-k)*p[i]))
-		out[i] = worst
-	}
-	return out
 }
 
 // A Comparison is two results of the same attacks at the same eps on the same images.
@@ -118,7 +92,7 @@ func NewComparison(a, b *Result) (*Comparison, error) {
 		}
 		c.Clean.add(a.First+i, a.Images[i].Label, a.Images[i].Class, b.Images[i].Class)
 	}
-	c.Clean.P = McNemar(c.Clean.OnlyA, c.Clean.OnlyB)
+	c.Clean.P = stat.McNemar(c.Clean.OnlyA, c.Clean.OnlyB)
 	c.Clean.Holm = c.Clean.P
 	E := len(a.Eps)
 	for k := range a.Curves {
@@ -137,9 +111,9 @@ func NewComparison(a, b *Result) (*Comparison, error) {
 	}
 	p := make([]float64, len(c.Pairs))
 	for i := range c.Pairs {
-		p[i] = McNemar(c.Pairs[i].OnlyA, c.Pairs[i].OnlyB)
+		p[i] = stat.McNemar(c.Pairs[i].OnlyA, c.Pairs[i].OnlyB)
 	}
-	for i, h := range Holm(p) {
+	for i, h := range stat.Holm(p) {
 		c.Pairs[i].P, c.Pairs[i].Holm = p[i], h
 	}
 	return c, nil

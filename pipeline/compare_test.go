@@ -2,11 +2,9 @@ package pipeline_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -20,73 +18,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"gorgonia.org/tensor"
 )
-
-// paired holds numbers of other programs; paired.py says which.
-type paired struct {
-	Tables []struct {
-		Table    [4]int
-		McNemar  float64
-		Interval [2]float64
-	}
-	Holm []struct{ P, Corrected []float64 }
-}
-
-func readPaired(t *testing.T) (p paired) {
-	t.Helper()
-	data, err := os.ReadFile("testdata/paired.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(data, &p); err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
-// Logarithms of factorials near 10,000 are about 1e5 and rounded to 1e-11, which is what their exponential is off by, relative to itself.
-func TestMcNemar(t *testing.T) {
-	p := readPaired(t)
-	if len(p.Tables) < 10 {
-		t.Fatalf("%d tables", len(p.Tables))
-	}
-	for _, c := range p.Tables {
-		for _, got := range []float64{pipeline.McNemar(c.Table[1], c.Table[2]), pipeline.McNemar(c.Table[2], c.Table[1])} {
-			if !(math.Abs(got-c.McNemar) <= 1e-10*c.McNemar) {
-				t.Errorf("%v: %v, statsmodels %v", c.Table, got, c.McNemar)
-			}
-		}
-	}
-	for _, c := range []struct {
-		a, b int
-		want float64 // by hand
-	}{{0, 0, 1}, {1, 1, 1}, {1, 0, 1}, {5, 0, 2.0 / 32}, {5, 1, 2 * 7.0 / 64}, {4, 2, 2 * 22.0 / 64}} {
-		if got := pipeline.McNemar(c.a, c.b); !(math.Abs(got-c.want) <= 1e-13) {
-			t.Errorf("(%d, %d): %v, want %v", c.a, c.b, got, c.want)
-		}
-	}
-}
-
-func TestHolm(t *testing.T) {
-	all := readPaired(t).Holm
-	if len(all) < 5 {
-		t.Fatalf("%d lists", len(all))
-	}
-	for _, c := range all {
-		before := slices.Clone(c.P)
-		got := pipeline.Holm(c.P)
-		for i := range c.P {
-			if !(math.Abs(got[i]-c.Corrected[i]) <= 1e-15) {
-				t.Errorf("%v: corrected %d is %v, statsmodels %v", c.P, i, got[i], c.Corrected[i])
-			}
-		}
-		if !slices.Equal(before, c.P) {
-			t.Errorf("p was changed from %v to %v", before, c.P)
-		}
-	}
-	if got := pipeline.Holm(nil); len(got) != 0 {
-		t.Errorf("of nothing: %v", got)
-	}
-}
 
 // made-up results: classes[attack][image][eps], all labels 0.
 func handMade(eps []float64, attacks []attack.Attack, clean []int32, classes [][][]int32) *pipeline.Result {

@@ -5,48 +5,12 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
-	"math"
 	"strconv"
 	"strings"
 
 	"advsweep/pipeline"
+	"advsweep/stat"
 )
-
-// PairedInterval returns the 95 % interval of p_A - p_B, the difference of two proportions that are of the same n things, of which
-// both, onlyA, onlyB and neither have what is counted. It joins the Wilson intervals (l, u) of both sides by their correlation φ:
-//
-//	lo = d - √((p_A - l_A)² - 2φ·(p_A - l_A)(u_B - p_B) + (u_B - p_B)²),
-//	hi = d + √((u_A - p_A)² - 2φ·(u_A - p_A)(p_B - l_B) + (p_B - l_B)²),  d = p_A - p_B.
-//
-// φ = c/√((both+onlyA)(onlyB+neither)(both+onlyB)(onlyA+neither)), 0 if that root is, with c = both·neither - onlyA·onlyB, less n/2 but not
-// below 0 if it is positive. Of no things nothing is known: [-1, 1].
-//
-// Newcombe 1998, "Improved confidence intervals for the difference between binomial proportions based on paired data", Statist. Med. 17,
-// 2635–2650, method 10.
-func PairedInterval(both, onlyA, onlyB, neither int) (lo, hi float64) {
-	n := both + onlyA + onlyB + neither
-	if n <= 0 {
-		return -1, 1
-	}
-	a, b := both+onlyA, both+onlyB
-	lA, uA := Wilson(a, n)
-	lB, uB := Wilson(b, n)
-	pA, pB := ratio(a, n), ratio(b, n)
-	c := float64(float64(both)*float64(neither)) - float64(float64(onlyA)*float64(onlyB))
-	if c > 0 {
-		c = max(0, c-float64(float64(n)/2))
-	}
-	phi := 0.0
-	if root := math.Sqrt(float64(a)*float64(n-a)) * math.Sqrt(float64(b)*float64(n-b)); root > 0 {
-		phi = c / root
-	}
-	// float64(…) for the reason in Wilson. Under the root, x² - 2φxy + y² ≥ (x - y)² but for rounding.
-	side := func(x, y float64) float64 {
-		return math.Sqrt(max(0, float64(x*x)-float64(2*phi*float64(x*y))+float64(y*y)))
-	}
-	d := pA - pB
-	return max(-1, d-side(pA-lA, uB-pB)), min(1, d+side(uA-pA, pB-lB))
-}
 
 // A Compared is two runs side by side, for a person or a program to read.
 type Compared struct {
@@ -79,9 +43,9 @@ type pairJSON struct {
 }
 
 func newPairJSON(p *pipeline.Pair) pairJSON {
-	lo, hi := PairedInterval(p.Both, p.OnlyA, p.OnlyB, p.Neither)
+	lo, hi := stat.PairedInterval(p.Both, p.OnlyA, p.OnlyB, p.Neither)
 	return pairJSON{p.N(), p.CorrectA(), p.CorrectB(), p.Both, p.OnlyA, p.OnlyB, p.Neither, digits6(p.P), digits6(p.Holm),
-		ratio(p.OnlyA-p.OnlyB, p.N()), lo, hi, len(p.Flips)}
+		stat.Ratio(p.OnlyA-p.OnlyB, p.N()), lo, hi, len(p.Flips)}
 }
 
 // digits6 is v to six significant digits.
@@ -153,8 +117,8 @@ func (c *Compared) rows() []compareRow {
 //	n                              images
 //	correct_a, correct_b           that are right on a side
 //	both, only_a, only_b, neither  the same images, crossed
-//	mcnemar_p, holm_p              pipeline.McNemar, and pipeline.Holm over all rows
-//	difference, ci_low, ci_high    of the accuracies, a less b, with PairedInterval
+//	mcnemar_p, holm_p              stat.McNemar, and stat.Holm over all rows
+//	difference, ci_low, ci_high    of the accuracies, a less b, with stat.PairedInterval
 //	flips                          images whose class differs
 //	own_p50 … own_max              quantiles of |logit on A - logit on B|, each side's own perturbed images; empty without models
 //	same_p50 … same_max            the same of A's perturbed images on both sides

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"image"
 	"math"
-	"os"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -16,49 +15,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 )
-
-// Both are short sums of float64 numbers below 1 under a root: near 0 that has half the digits.
-func TestPairedInterval(t *testing.T) {
-	data, err := os.ReadFile("../pipeline/testdata/paired.json") // paired.py says of which programs
-	if err != nil {
-		t.Fatal(err)
-	}
-	var want struct {
-		Tables []struct {
-			Table    [4]int
-			Interval [2]float64
-		}
-	}
-	if err := json.Unmarshal(data, &want); err != nil {
-		t.Fatal(err)
-	}
-	if len(want.Tables) < 10 {
-		t.Fatalf("%d tables", len(want.Tables))
-	}
-	for _, c := range want.Tables {
-		n := c.Table
-		lo, hi := PairedInterval(n[0], n[1], n[2], n[3])
-		if !(math.Abs(lo-c.Interval[0]) <= 1e-9 && math.Abs(hi-c.Interval[1]) <= 1e-9) {
-			t.Errorf("%v: [%v, %v], want %v", n, lo, hi, c.Interval)
-		}
-	}
-	for both := range 7 {
-		for onlyA := range 7 {
-			for onlyB := range 7 {
-				for neither := range 7 {
-					lo, hi := PairedInterval(both, onlyA, onlyB, neither)
-					d := ratio(onlyA-onlyB, both+onlyA+onlyB+neither)
-					if !(-1 <= lo && lo <= d+1e-15 && d-1e-15 <= hi && hi <= 1) {
-						t.Errorf("%d %d %d %d: [%v, %v] without %v", both, onlyA, onlyB, neither, lo, hi, d)
-					}
-					if l, h := PairedInterval(both, onlyB, onlyA, neither); !(math.Abs(l+hi) <= 1e-15 && math.Abs(h+lo) <= 1e-15) {
-						t.Errorf("%d %d %d %d: [%v, %v], with the sides exchanged [%v, %v]", both, onlyA, onlyB, neither, lo, hi, l, h)
-					}
-				}
-			}
-		}
-	}
-}
 
 // compared is a made-up comparison of 40 images under FGSM and noise; with models also what they say.
 func compared(t *testing.T, models bool) *Compared {

@@ -12,6 +12,7 @@ import (
 
 	"advsweep/attack"
 	"advsweep/pipeline"
+	"advsweep/stat"
 )
 
 // A Row is the accuracy under one attack at one eps. Its JSON names are the
@@ -45,10 +46,10 @@ func Rows(r *pipeline.Result) []Row {
 	for _, c := range r.Curves {
 		within := c.Within(r.Images)
 		for e, eps := range r.Eps {
-			lo, hi := Wilson(c.Correct[e], r.N)
+			lo, hi := stat.Wilson(c.Correct[e], r.N)
 			row := Row{
 				Attack: c.Attack.Name, Steps: c.Attack.Steps, Eps: eps,
-				N: r.N, Correct: c.Correct[e], Accuracy: ratio(c.Correct[e], r.N),
+				N: r.N, Correct: c.Correct[e], Accuracy: stat.Ratio(c.Correct[e], r.N),
 				CILow: lo, CIHigh: hi, ZeroGradient: c.ZeroGradient[e], Norm: c.Attack.Norm.String(),
 			}
 			if c.Outcomes != nil {
@@ -83,18 +84,10 @@ func (row *Row) outcomes(r *pipeline.Result, c *pipeline.Curve, e int) {
 		row.Rounded = &rounded
 	}
 	if r.Clean > 0 {
-		rate := ratio(fooled, r.Clean)
-		lo, hi := Wilson(fooled, r.Clean)
+		rate := stat.Ratio(fooled, r.Clean)
+		lo, hi := stat.Wilson(fooled, r.Clean)
 		row.SuccessRate, row.SuccessLow, row.SuccessHigh = &rate, &lo, &hi
 	}
-}
-
-// ratio is k/n, 0 of nothing.
-func ratio(k, n int) float64 {
-	if n == 0 {
-		return 0
-	}
-	return float64(k) / float64(n)
 }
 
 // CurveCSV writes the Rows of r below one header line, each line ended by LF. A float has
@@ -249,7 +242,7 @@ func CurveJSON(m Meta, r *pipeline.Result) ([]byte, error) {
 		ZeroIndices   []int        `json:"zero_gradient_indices"`
 		Rows          []Row        `json:"rows"`
 	}{
-		m, attacks, append([]float64{}, r.Eps...), r.Bounds.String(), r.Classes, r.Clean, ratio(r.Clean, r.N), ratio(1, r.Classes),
+		m, attacks, append([]float64{}, r.Eps...), r.Bounds.String(), r.Classes, r.Clean, stat.Ratio(r.Clean, r.N), stat.Ratio(1, r.Classes),
 		len(r.ZeroGradient()), r.ZeroGradient(), Rows(r),
 	})
 	return onOneLine(data), err

@@ -12,6 +12,7 @@ import (
 
 	"advsweep/attack"
 	"advsweep/pipeline"
+	"advsweep/stat"
 
 	"github.com/google/go-cmp/cmp"
 	"gonum.org/v1/plot/plotter"
@@ -266,7 +267,7 @@ func TestExactCurve(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	for i, p := range c.points {
-		if lo, hi := Wilson(int(math.Round(6*p.Y)), 6); c.bands[i] != [2]float64{lo, hi} {
+		if lo, hi := stat.Wilson(int(math.Round(6*p.Y)), 6); c.bands[i] != [2]float64{lo, hi} {
 			t.Errorf("point %d: band %v, want %v", i, c.bands[i], [2]float64{lo, hi})
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"advsweep/attack"
 	"advsweep/pipeline"
+	"advsweep/stat"
 )
 
 // A Ranking is the images of a result by how far they withstand its strongest attack: Curve, the one that leaves the fewest images
@@ -138,7 +139,7 @@ func meanAccuracy(r *pipeline.Result, c *pipeline.Curve) float64 {
 	}
 	E := len(r.Eps)
 	if E == 1 {
-		return ratio(c.Correct[0], r.N)
+		return stat.Ratio(c.Correct[0], r.N)
 	}
 	area := 0.0
 	for e := 1; e < E; e++ {

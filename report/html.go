@@ -19,6 +19,7 @@ import (
 	"strings"
 
 	"advsweep/pipeline"
+	"advsweep/stat"
 )
 
 //go:embed html.tmpl
@@ -210,13 +211,13 @@ func shown(E int) []int {
 }
 
 func interval(k, n int) string {
-	lo, hi := Wilson(k, n)
+	lo, hi := stat.Wilson(k, n)
 	return percent(lo) + "–" + percent(hi)
 }
 
 // counted says a count for a person: "322 of 1000, 32.2 % (29.4–35.2)".
 func counted(k, n int) string {
-	return fmt.Sprintf("%d of %d, %s %% (%s)", k, n, percent(ratio(k, n)), interval(k, n))
+	return fmt.Sprintf("%d of %d, %s %% (%s)", k, n, percent(stat.Ratio(k, n)), interval(k, n))
 }
 
 func (p Page) lead(v *view) {
@@ -230,7 +231,7 @@ func (p Page) lead(v *view) {
 	if len(r.Eps) == 1 {
 		v.Lead = fmt.Sprintf("%d images from index %d on, %d classes; %s; eps %s.", r.N, m.Data.Offset, r.Classes, bounds, short(r.Eps[0]))
 	}
-	v.Tiles = append(v.Tiles, fact{"Accuracy on the clean images", percent(ratio(r.Clean, r.N)) + " %\n" + fmt.Sprintf("%d of %d; 95 %%: %s", r.Clean, r.N, interval(r.Clean, r.N))})
+	v.Tiles = append(v.Tiles, fact{"Accuracy on the clean images", percent(stat.Ratio(r.Clean, r.N)) + " %\n" + fmt.Sprintf("%d of %d; 95 %%: %s", r.Clean, r.N, interval(r.Clean, r.N))})
 	k, ok := Rank(r, 0)
 	if !ok {
 		return
@@ -239,7 +240,7 @@ func (p Page) lead(v *view) {
 	e := halfway(r, c)
 	within := c.Within(r.Images)
 	v.Tiles = append(v.Tiles,
-		fact{"Within eps " + short(r.Eps[e]) + ", " + c.Attack.Label(), percent(ratio(within[e], r.N)) + " %\n" + fmt.Sprintf("%d of %d; 95 %%: %s", within[e], r.N, interval(within[e], r.N))})
+		fact{"Within eps " + short(r.Eps[e]) + ", " + c.Attack.Label(), percent(stat.Ratio(within[e], r.N)) + " %\n" + fmt.Sprintf("%d of %d; 95 %%: %s", within[e], r.N, interval(within[e], r.N))})
 	median := medianCritical(r, c)
 	text := short(median)
 	if math.IsInf(median, 1) {
@@ -344,7 +345,7 @@ func wide(r *pipeline.Result, columns []int) panel {
 		}
 	}
 	base := panel{w: 520, h: 360, left: 60, right: 18, top: 14, bottom: 54, x: linear(lo, hi), y: shares(0.2), xTitle: epsTitle(r),
-		lines: []float64{ratio(1, r.Classes)}, lineText: fmt.Sprintf("chance, 1/%d", r.Classes)}
+		lines: []float64{stat.Ratio(1, r.Classes)}, lineText: fmt.Sprintf("chance, 1/%d", r.Classes)}
 	for _, e := range columns {
 		base.xs, base.heads = append(base.xs, r.Eps[e]), append(base.heads, "eps "+float(r.Eps[e]))
 	}
@@ -371,11 +372,11 @@ func (p Page) figures(columns []int) (figures []figureView, within bool) {
 		rows := Rows(r.Select(i))
 		for _, e := range columns {
 			eps, k := r.Eps[e], c.Correct[e]
-			l, h := Wilson(k, r.N)
-			here := xy{eps, ratio(k, r.N)}
+			l, h := stat.Wilson(k, r.N)
+			here := xy{eps, stat.Ratio(k, r.N)}
 			s.line = append(s.line, here)
 			s.band = append(s.band, [3]float64{eps, l, h})
-			w.line = append(w.line, xy{eps, ratio(inside[e], r.N)})
+			w.line = append(w.line, xy{eps, stat.Ratio(inside[e], r.N)})
 			text := counted(k, r.N)
 			if inside[e] != k {
 				text += fmt.Sprintf("; within %d", inside[e])
@@ -386,7 +387,7 @@ func (p Page) figures(columns []int) (figures []figureView, within bool) {
 			if rows[e].Rounded != nil {
 				asked = true
 				n := *rows[e].Rounded
-				there := xy{eps, ratio(n, r.N)}
+				there := xy{eps, stat.Ratio(n, r.N)}
 				text := fmt.Sprintf("%s; unrounded %d", counted(n, r.N), k)
 				q.line = append(q.line, there)
 				q.tips = append(q.tips, text)
@@ -403,8 +404,8 @@ func (p Page) figures(columns []int) (figures []figureView, within bool) {
 			jumps := thinned(x)
 			for n, j := range jumps {
 				add := func(k int) {
-					l, h := Wilson(k, r.N)
-					s.line = append(s.line, xy{j.Eps, ratio(k, r.N)})
+					l, h := stat.Wilson(k, r.N)
+					s.line = append(s.line, xy{j.Eps, stat.Ratio(k, r.N)})
 					s.band = append(s.band, [3]float64{j.Eps, l, h})
 				}
 				if n > 0 && jumps[n-1].Correct != j.Correct {
@@ -583,7 +584,7 @@ func (p Page) classes(v *view, columns []int) {
 		for i, c := range r.Curves {
 			s := series{class: style(r, i), label: c.Attack.Label()}
 			for at, e := range columns {
-				s.line = append(s.line, xy{r.Eps[e], ratio(right[i][k][at], n[k])})
+				s.line = append(s.line, xy{r.Eps[e], stat.Ratio(right[i][k][at], n[k])})
 				s.tips = append(s.tips, counted(right[i][k][at], n[k]))
 			}
 			if len(s.line) == 1 {
@@ -645,7 +646,7 @@ func (p Page) heat(title string, flow [][]int) heatView {
 		}
 		line := heatRow{Class: p.className(from), N: n}
 		for to, k := range row {
-			share := ratio(k, n)
+			share := stat.Ratio(k, n)
 			line.Cells = append(line.Cells, cellView{
 				N: k, Share: template.CSS("--share:" + strconv.FormatFloat(100*share, 'f', 0, 64) + "%"), High: share > 0.85, Right: from == to,
 				Title: fmt.Sprintf("label %s, taken for %s: %d of %d", p.className(from), p.className(to), k, n),

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"advsweep/pipeline"
+	"advsweep/stat"
 )
 
 // ImagesCSV writes a row for each image under each attack below one header line, each line ended by LF:
@@ -102,10 +103,10 @@ func ClassesCSV(r *pipeline.Result) []byte {
 						taken = append(taken, fmt.Sprintf("%d:%d", to, k))
 					}
 				}
-				lo, hi := Wilson(row[class], n)
+				lo, hi := stat.Wilson(row[class], n)
 				accuracy := ""
 				if n > 0 {
-					accuracy = float(ratio(row[class], n))
+					accuracy = float(stat.Ratio(row[class], n))
 				}
 				_ = w.Write([]string{c.Attack.Name, float(eps), strconv.Itoa(class), strconv.Itoa(n), strconv.Itoa(row[class]), accuracy,
 					float(lo), float(hi), strings.Join(taken, ";")})

@@ -12,6 +12,7 @@ import (
 
 	"advsweep/attack"
 	"advsweep/pipeline"
+	"advsweep/stat"
 
 	stdfont "golang.org/x/image/font"
 	"gonum.org/v1/plot"
@@ -292,8 +293,8 @@ func newCurve(r *pipeline.Result, i int) curve {
 		c.color, c.glyph = color.NRGBA{A: 255}, draw.PlusGlyph{}
 	}
 	add := func(eps float64, k int) {
-		lo, hi := Wilson(k, r.N)
-		c.points = append(c.points, plotter.XY{X: eps, Y: ratio(k, r.N)})
+		lo, hi := stat.Wilson(k, r.N)
+		c.points = append(c.points, plotter.XY{X: eps, Y: stat.Ratio(k, r.N)})
 		c.bands = append(c.bands, [2]float64{lo, hi})
 	}
 	if x := r.Curves[i].Exact; x != nil {

@@ -88,36 +88,6 @@ func meta() Meta {
 	}
 }
 
-func TestWilson(t *testing.T) {
-	// By mpmath 1.3 with 40 digits as the roots of (n+z²)x² - (2k+z²)x + k²/n = 0,
-	// another form of the interval, z = 1.959963984540054.
-	for _, c := range []struct {
-		k, n   int
-		lo, hi float64
-	}{
-		{0, 0, 0, 1},
-		{0, 1, 0, 0.79345068562276257},
-		{1, 1, 0.20654931437723743, 1},
-		{0, 10, 0, 0.2775327998628892},
-		{10, 10, 0.7224672001371108, 1},
-		{5, 10, 0.236593090512564, 0.763406909487436},
-		{985, 1000, 0.9753990230730932, 0.99088902119591833},
-		{1, 1000, 0.00017654637062607804, 0.0056425585979579349},
-		{9821, 10000, 0.97931010848232859, 0.98451964028866503},
-		{333333, 1000000, 0.33240970614283903, 0.33425757434107658},
-	} {
-		// The difference centre - half rounds at the size of the centre.
-		const tol = 1e-15
-		lo, hi := Wilson(c.k, c.n)
-		if !(math.Abs(lo-c.lo) <= tol && math.Abs(hi-c.hi) <= tol) {
-			t.Errorf("Wilson(%d, %d) = %v, %v, want %v, %v", c.k, c.n, lo, hi, c.lo, c.hi)
-		}
-		if c.k == 0 && lo != 0 || c.k == c.n && hi != 1 {
-			t.Errorf("Wilson(%d, %d) = %v, %v, want an end of exactly 0 or 1", c.k, c.n, lo, hi)
-		}
-	}
-}
-
 func TestCurveFiles(t *testing.T) {
 	r := result(0, 8.0/255, 0.1)
 	golden(t, "curve.csv", CurveCSV(r))

@@ -16,6 +16,7 @@ import (
 
 	"advsweep/attack"
 	"advsweep/pipeline"
+	"advsweep/stat"
 )
 
 //go:embed study.tmpl
@@ -422,7 +423,7 @@ func correct(boards [][]paired, missing int) int {
 	for range missing {
 		p = append(p, 1)
 	}
-	holm := pipeline.Holm(p)
+	holm := stat.Holm(p)
 	at := 0
 	for _, tests := range boards {
 		for i := range tests {
@@ -586,14 +587,14 @@ func (b *board) summary(v *boardView) {
 	for i, run := range b.runs {
 		m, r := run.Manifest, run.Result
 		row := summaryRow{Swatch: sample(groupOf[run].class, groupOf[run].shape), Name: run.Name, What: base(run.model()) + ", " + m.Layers, Seed: strconv.FormatUint(m.Seed, 10), Precision: m.Precision,
-			Clean: rated{percent(ratio(r.Clean, r.N)), interval(r.Clean, r.N)}}
+			Clean: rated{percent(stat.Ratio(r.Clean, r.N)), interval(r.Clean, r.N)}}
 		for k, a := range b.attacks {
 			at := run.curve(a.key)
 			for _, e := range places[k] {
 				cell := rated{"–", ""}
 				if at >= 0 {
 					n := r.Curves[at].Correct[e]
-					cell = rated{percent(ratio(n, r.N)), interval(n, r.N)}
+					cell = rated{percent(stat.Ratio(n, r.N)), interval(n, r.N)}
 				}
 				row.Cells = append(row.Cells, cell)
 			}
@@ -645,17 +646,17 @@ func (b *board) figure(a boardAttack, columns []int) figureView {
 			for _, c := range counts {
 				sum, low, high = sum+c[e], min(low, c[e]), max(high, c[e])
 			}
-			here := xy{all.Eps[e], ratio(sum, all.N*len(counts))}
+			here := xy{all.Eps[e], stat.Ratio(sum, all.N*len(counts))}
 			s.line = append(s.line, here)
 			if !coloured {
 				continue
 			}
 			text := counted(low, all.N)
 			if len(counts) > 1 {
-				text = fmt.Sprintf("%s %% (%s–%s)", percent(here.y), percent(ratio(low, all.N)), percent(ratio(high, all.N)))
-				s.band = append(s.band, [3]float64{here.x, ratio(low, all.N), ratio(high, all.N)})
+				text = fmt.Sprintf("%s %% (%s–%s)", percent(here.y), percent(stat.Ratio(low, all.N)), percent(stat.Ratio(high, all.N)))
+				s.band = append(s.band, [3]float64{here.x, stat.Ratio(low, all.N), stat.Ratio(high, all.N)})
 			} else if wilson {
-				l, h := Wilson(low, all.N)
+				l, h := stat.Wilson(low, all.N)
 				s.band = append(s.band, [3]float64{here.x, l, h})
 			}
 			s.tips = append(s.tips, text)

@@ -18,6 +18,7 @@ import (
 	"advsweep/dataset"
 	"advsweep/model"
 	"advsweep/pipeline"
+	"advsweep/stat"
 
 	"golang.org/x/net/html"
 )
@@ -214,7 +215,7 @@ func TestStudyNumbers(t *testing.T) {
 		}
 	}
 	said := func(k, n int) string {
-		lo, hi := Wilson(k, n)
+		lo, hi := stat.Wilson(k, n)
 		return fmt.Sprintf("%.1f %.1f–%.1f", 100*float64(k)/float64(n), 100*lo, 100*hi)
 	}
 	rows := table(tables(doc, "runs")[0])
@@ -331,7 +332,7 @@ func TestStudyNumbers(t *testing.T) {
 				holm = max(holm, min(1, float64(len(p)-before)*q))
 			}
 		}
-		lo, hi := PairedInterval(c.both, c.a, c.b, c.neither)
+		lo, hi := stat.PairedInterval(c.both, c.a, c.b, c.neither)
 		d := fmt.Sprintf("%+.1f (%+.1f, %+.1f)", float64(c.a-c.b), 100*lo, 100*hi)
 		want := []string{"7", "100", strconv.Itoa(c.both), strconv.Itoa(c.a), strconv.Itoa(c.b), strconv.Itoa(c.neither), strings.ReplaceAll(d, "-", "−"), pValue(p[n]), pValue(holm)}
 		if row[0] != "embedded cnn" || row[1] != "embedded" || !slices.Equal(row[3:], want) {

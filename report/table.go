@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"advsweep/pipeline"
+	"advsweep/stat"
 )
 
 // attacksAcross is how many curves stand side by side in 80 columns.
@@ -20,10 +21,10 @@ const attacksAcross = 3
 // every eps follows in a few lines.
 func CurveTable(w io.Writer, r *pipeline.Result) error {
 	var b strings.Builder
-	lo, hi := Wilson(r.Clean, r.N)
-	fmt.Fprintf(&b, "%d images, %d correct as they are: %s (%s).\n", r.N, r.Clean, percent(ratio(r.Clean, r.N))+" %", span(lo, hi))
+	lo, hi := stat.Wilson(r.Clean, r.N)
+	fmt.Fprintf(&b, "%d images, %d correct as they are: %s (%s).\n", r.N, r.Clean, percent(stat.Ratio(r.Clean, r.N))+" %", span(lo, hi))
 	fmt.Fprintf(&b, "Columns: correct of %d, accuracy in %% (95 %% interval). Bounds %s.\n", r.N, r.Bounds)
-	fmt.Fprintf(&b, "Chance is %s %%, one of %d classes.\n", percent(ratio(1, r.Classes)), r.Classes)
+	fmt.Fprintf(&b, "Chance is %s %%, one of %d classes.\n", percent(stat.Ratio(1, r.Classes)), r.Classes)
 
 	eps := aligned(r.Eps)
 	for curves := range slices.Chunk(r.Curves, attacksAcross) {
@@ -32,8 +33,8 @@ func CurveTable(w io.Writer, r *pipeline.Result) error {
 		for _, c := range curves {
 			cells := [3][]string{}
 			for _, k := range c.Correct {
-				lo, hi := Wilson(k, r.N)
-				for i, s := range []string{strconv.Itoa(k), percent(ratio(k, r.N)), "(" + span(lo, hi) + ")"} {
+				lo, hi := stat.Wilson(k, r.N)
+				for i, s := range []string{strconv.Itoa(k), percent(stat.Ratio(k, r.N)), "(" + span(lo, hi) + ")"} {
 					cells[i] = append(cells[i], s)
 				}
 			}

@@ -6,6 +6,7 @@ import (
 
 	"advsweep/attack"
 	"advsweep/pipeline"
+	"advsweep/stat"
 )
 
 // Warnings says in plain words what a reader of r should know before believing it: each is a sentence or two. r has Outcomes. There are
@@ -24,7 +25,7 @@ func Warnings(r *pipeline.Result) []string {
 			strongest = c
 		}
 	}
-	if chance := ratio(1, r.Classes); ratio(r.Clean, r.N) <= chance {
+	if chance := stat.Ratio(1, r.Classes); stat.Ratio(r.Clean, r.N) <= chance {
 		add("The model is no better than chance on the clean images: %d of %d are right, chance is 1/%d. Its robustness says nothing.", r.Clean, r.N, r.Classes)
 	}
 	for i := range r.Curves {
@@ -82,7 +83,7 @@ func Warnings(r *pipeline.Result) []string {
 		if !control {
 			out = append(out, "There is no noise to compare with: with noise in the list of attacks one sees what they find beyond chance.")
 		}
-		if lo, _ := Wilson(strongest.Correct[E-1], r.N); lo > ratio(1, r.Classes) {
+		if lo, _ := stat.Wilson(strongest.Correct[E-1], r.N); lo > stat.Ratio(1, r.Classes) {
 			add("At the largest eps, %s, the strongest attack, %s, leaves %d of %d images right, above chance. A larger eps would show whether it can fool the rest.",
 				short(top), strongest.Attack.Label(), strongest.Correct[E-1], r.N)
 		}
@@ -120,8 +121,8 @@ func rise(counts []int) (from, to int) {
 
 // apart reports whether two counts of n differ by more than their 95 % intervals.
 func apart(a, b, n int) bool {
-	alo, ahi := Wilson(a, n)
-	blo, bhi := Wilson(b, n)
+	alo, ahi := stat.Wilson(a, n)
+	blo, bhi := stat.Wilson(b, n)
 	return alo > bhi || blo > ahi
 }
 

@@ -1,4 +1,9 @@
-package report
+// Package stat computes the statistics of counts: intervals of a proportion and tests of two.
+// Each is computed here and nowhere else. It prints nothing and judges nothing.
+// Every function gives the same bits on every machine.
+// The tails are not those of gonum's distuv, which differ in the last digits: files hold all digits.
+// The tests hold both against each other.
+package stat
 
 import "math"
 
@@ -36,4 +41,12 @@ func Wilson(k, n int) (lo, hi float64) {
 		hi = 1
 	}
 	return lo, hi
+}
+
+// Ratio is k/n, and 0 if n is 0.
+func Ratio(k, n int) float64 {
+	if n == 0 {
+		return 0
+	}
+	return float64(k) / float64(n)
 }
