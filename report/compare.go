@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"advsweep/pipeline"
+	"advsweep/record"
 )
 
 // PairedInterval returns the 95 % interval of p_A - p_B, the difference of two proportions that are of the same n things, of which
@@ -58,7 +59,7 @@ type Compared struct {
 // A Side is what there is to say of one of the two.
 type Side struct {
 	Label    string // by what it differs from the other
-	Manifest *Manifest
+	Manifest *record.Manifest
 }
 
 // pairJSON is a pipeline.Pair as a result file has it. p and Holm's p have six digits: more are those of the machine.
@@ -192,7 +193,7 @@ func (c *Compared) CSV() []byte {
 func (c *Compared) JSON() ([]byte, error) {
 	type side struct {
 		Label string `json:"label"`
-		Meta
+		record.Meta
 		Arithmetic string `json:"arithmetic"`
 		Layers     string `json:"layers"`
 	}
@@ -246,7 +247,7 @@ func (c *Compared) JSON() ([]byte, error) {
 	for i, curve := range c.Comparison.A.Curves {
 		attacks[i] = newAttackJSON(pipeline.Curve{Attack: curve.Attack}, c.A.Manifest.Precision)
 	}
-	data, err := indented("comparison", struct {
+	data, err := record.Indented("report: comparison", struct {
 		A       side         `json:"a"`
 		B       side         `json:"b"`
 		Attacks []attackJSON `json:"attacks"`
