@@ -30,6 +30,7 @@ import (
 	"time"
 
 	"advsweep/pipeline"
+	"advsweep/record"
 	"advsweep/study"
 
 	"github.com/nats-io/nats.go"
@@ -86,19 +87,19 @@ const (
 
 // A state is what the coordinator tells workers. It is kept on the server, so that a worker that comes late knows it too.
 type state struct {
-	Mixed    bool               `json:"mixed"`
-	Attempts int                `json:"attempts"`
-	Done     bool               `json:"done"` // nothing is left to do
-	Seen     []study.Arithmetic `json:"seen"` // that there are results of; without mixed of one fingerprint for all else
+	Mixed    bool                `json:"mixed"`
+	Attempts int                 `json:"attempts"`
+	Done     bool                `json:"done"` // nothing is left to do
+	Seen     []record.Arithmetic `json:"seen"` // that there are results of; without mixed of one fingerprint for all else
 }
 
 // refuse says why a result of run that was computed by a may not go with those that are there, or returns nil.
-func (s *state) refuse(plan *study.Plan, run int, a study.Arithmetic) error {
+func (s *state) refuse(plan *study.Plan, run int, a record.Arithmetic) error {
 	if s.Mixed {
 		return nil
 	}
 	m := &plan.Runs[run].Manifest
-	if a.Backend != m.Backend || a.Precision != m.Precision || a.Product != m.Arithmetic {
+	if !a.Planned(m) {
 		return fmt.Errorf("cluster: run %s is planned for %s %s and this is by %s, whose bits may differ: only 'advsweep serve --allow-mixed' mixes them", plan.Runs[run].Name, m.Backend, m.Arithmetic, a)
 	}
 	for _, seen := range s.Seen {
@@ -110,7 +111,7 @@ func (s *state) refuse(plan *study.Plan, run int, a study.Arithmetic) error {
 }
 
 // has reports whether results of a are there.
-func (s *state) has(a study.Arithmetic) bool { return slices.Contains(s.Seen, a) }
+func (s *state) has(a record.Arithmetic) bool { return slices.Contains(s.Seen, a) }
 
 // Bounds of one try, at messages and at objects, which may be models of gigabytes.
 const (

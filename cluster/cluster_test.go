@@ -18,6 +18,7 @@ import (
 	"advsweep/internal/ref"
 	"advsweep/model"
 	"advsweep/pipeline"
+	"advsweep/record"
 	"advsweep/study"
 
 	"github.com/nats-io/nats.go"
@@ -339,13 +340,13 @@ func with(do func(ctx context.Context, s study.Shard) (*study.Result, error)) fu
 // prepared is a doer that is ready at once, and of arithmetic a.
 type prepared struct {
 	doer
-	a study.Arithmetic
+	a record.Arithmetic
 }
 
-func (p *prepared) Prepare(int) (study.Arithmetic, error) { return p.a, nil }
+func (p *prepared) Prepare(int) (record.Arithmetic, error) { return p.a, nil }
 
 // prepare makes the doers of o prepared.
-func prepare(o *WorkOptions, a study.Arithmetic) {
+func prepare(o *WorkOptions, a record.Arithmetic) {
 	open := o.open
 	o.open = func(p *study.Plan, in study.Inputs, d study.Device, mixed bool) doer {
 		return &prepared{open(p, in, d, mixed), a}

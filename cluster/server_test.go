@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"advsweep/pipeline"
+	"advsweep/record"
 	"advsweep/study"
 
 	"github.com/nats-io/nats.go"
@@ -182,7 +183,7 @@ func TestSilent(t *testing.T) {
 func TestFull(t *testing.T) {
 	f := newStudy(t, 5)
 	var waited atomic.Int32
-	arithmetic := study.Arithmetic{Backend: "cpu", Precision: "float32", Product: "float32", Fingerprint: "full"}
+	arithmetic := record.Arithmetic{Backend: "cpu", Precision: "float32", Product: "float32", Fingerprint: "full"}
 	big := func(s study.Shard) *study.Result {
 		r := &study.Result{Arithmetic: arithmetic}
 		for i := s.From; i < s.To; i++ {
@@ -221,8 +222,8 @@ func TestFull(t *testing.T) {
 // TestMixedWorkers: results of another fingerprint than those that are there are refused, or taken where that is allowed.
 func TestMixedWorkers(t *testing.T) {
 	f := newStudy(t, 1)
-	first := study.Arithmetic{Backend: "cpu", Precision: "float32", Product: "float32", Fingerprint: "one"}
-	result := func(s study.Shard, a study.Arithmetic) *study.Result {
+	first := record.Arithmetic{Backend: "cpu", Precision: "float32", Product: "float32", Fingerprint: "one"}
+	result := func(s study.Shard, a record.Arithmetic) *study.Result {
 		r := &study.Result{Arithmetic: a}
 		for i := s.From; i < s.To; i++ {
 			r.Chunks = append(r.Chunks, []byte("x"))

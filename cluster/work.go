@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"advsweep/pipeline"
+	"advsweep/record"
 	"advsweep/study"
 
 	"github.com/nats-io/nats.go"
@@ -43,7 +44,7 @@ type WorkOptions struct {
 
 // A doer is a *study.Worker.
 type doer interface {
-	Prepare(run int) (study.Arithmetic, error)
+	Prepare(run int) (record.Arithmetic, error)
 	Do(ctx context.Context, stop <-chan struct{}, s study.Shard, progress func(done, total int)) (*study.Result, error)
 	Close() error
 }

@@ -19,6 +19,7 @@ import (
 	"strings"
 
 	"advsweep/pipeline"
+	"advsweep/record"
 	"advsweep/stat"
 )
 
@@ -43,7 +44,7 @@ const (
 
 // A Page is a report on a finished sweep as one HTML file, which needs no other file and no network. Equal pages give equal bytes.
 type Page struct {
-	Manifest *Manifest
+	Manifest *record.Manifest
 	Result   *pipeline.Result
 	// Run is the run's run.json, nil if it is not there.
 	Run []byte
@@ -899,7 +900,7 @@ func (p Page) facts(v *view) error {
 	var run struct {
 		Version, Backend, Device string
 		Threads                  int
-		Seconds                  Seconds
+		Seconds                  record.Seconds
 	}
 	if err := json.Unmarshal(p.Run, &run); err != nil {
 		return fmt.Errorf("report: run.json: %w", err)

@@ -16,6 +16,7 @@ import (
 
 	"advsweep/attack"
 	"advsweep/pipeline"
+	"advsweep/record"
 	"advsweep/stat"
 )
 
@@ -54,7 +55,7 @@ type StudyRun struct {
 	Name     string // that no other run has
 	Model    string // what the study calls the model; empty: as in the manifest, most often a file's name
 	Data     string // the same of the images
-	Manifest *Manifest
+	Manifest *record.Manifest
 	Result   *pipeline.Result
 }
 

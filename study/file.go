@@ -14,7 +14,7 @@ import (
 	"advsweep/internal/regular"
 	"advsweep/model"
 	"advsweep/pipeline"
-	"advsweep/report"
+	"advsweep/record"
 
 	"github.com/pelletier/go-toml/v2"
 )
@@ -414,8 +414,8 @@ func (m *maker) runs(p *Plan, one ModelFile, mod *model.Model, modelHash string,
 			return err
 		}
 		r := Run{Name: m.runName(one, d, seed, precision), Called: Called{one.Name, d.Name}, Model: modelHash, Images: setHash}
-		meta := report.Meta{Version: m.version, Model: report.Source(mod.Source), Data: Describe(set), Seed: seed, Backend: m.Backend, Precision: precision}
-		r.Manifest = Manifest(meta, mod, set, s, product)
+		meta := record.Meta{Version: m.version, Model: record.Source(mod.Source), Data: record.Describe(set), Seed: seed, Backend: m.Backend, Precision: precision}
+		r.Manifest = record.New(meta, mod, set, s, product)
 		m.cut(&r, mod)
 		p.Runs = append(p.Runs, r)
 	}
@@ -475,21 +475,3 @@ func (m *maker) cut(r *Run, mod *model.Model) {
 
 // rounded is v to a millisecond: digits beyond that mean nothing, and might differ between processors.
 func rounded(v float64) float64 { return float64(int64(float64(v*1000)+0.5)) / 1000 }
-
-// Describe names the images of set for a manifest.
-func Describe(set *dataset.Set) report.Data {
-	return report.Data{
-		Images: report.Source(set.Source.Images),
-		Labels: report.Source(set.Source.Labels),
-		Offset: set.First, N: set.N(), SHA256: set.SHA256(),
-	}
-}
-
-// Manifest is what fixes the run of s with mod on set. product is what else decides of the last bits: see report.Manifest.
-func Manifest(meta report.Meta, mod *model.Model, set *dataset.Set, s pipeline.Sweep, product string) report.Manifest {
-	meta.Device = ""
-	return report.Manifest{
-		Meta: meta, Arithmetic: product, Layers: mod.String(), Shape: slices.Clone(set.Images.Shape()[1:]), Classes: mod.Outputs(), ClassNames: set.Classes,
-		Attacks: s.Attacks, Eps: s.Eps, Bounds: s.Bounds.String(), Exact: s.Exact, Rounded: s.Rounded, Work: s.ChunkWork,
-	}
-}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"advsweep/internal/regular"
+	"advsweep/record"
 
 	"github.com/gofrs/flock"
 )
@@ -208,7 +209,7 @@ func (f *Folder) Done() ([]bool, error) {
 // A DifferentError says that a shard came out different from the result that is there already.
 type DifferentError struct {
 	Shard    Shard
-	Old, New Arithmetic
+	Old, New record.Arithmetic
 }
 
 func (e *DifferentError) Error() string {
@@ -306,16 +307,16 @@ func (f *Folder) Retry(s Shard) error {
 
 // A WorkerState is what a worker says of itself.
 type WorkerState struct {
-	Name       string     `json:"name"`
-	Device     string     `json:"device"`
-	Arithmetic Arithmetic `json:"arithmetic"`
-	Shard      int        `json:"shard"` // in hand; -1: none
-	Since      time.Time  `json:"since"` // it has it
-	Updated    time.Time  `json:"updated"`
-	Done       int        `json:"done"` // shards
-	Failed     int        `json:"failed"`
-	Busy       float64    `json:"busy_seconds"`     // on shards that it has done
-	Expected   float64    `json:"expected_seconds"` // that they were expected to take
+	Name       string            `json:"name"`
+	Device     string            `json:"device"`
+	Arithmetic record.Arithmetic `json:"arithmetic"`
+	Shard      int               `json:"shard"` // in hand; -1: none
+	Since      time.Time         `json:"since"` // it has it
+	Updated    time.Time         `json:"updated"`
+	Done       int               `json:"done"` // shards
+	Failed     int               `json:"failed"`
+	Busy       float64           `json:"busy_seconds"`     // on shards that it has done
+	Expected   float64           `json:"expected_seconds"` // that they were expected to take
 }
 
 // Beat keeps w for Status. It is no loss if it fails.

@@ -12,7 +12,7 @@ import (
 	"advsweep/dataset"
 	"advsweep/internal/npy"
 	"advsweep/model"
-	"advsweep/report"
+	"advsweep/record"
 
 	"gorgonia.org/tensor"
 )
@@ -44,7 +44,7 @@ func weights(l model.Layer) []*tensor.Dense {
 	return nil
 }
 
-func decodeModel(data []byte, from report.Source) (*model.Model, error) {
+func decodeModel(data []byte, from record.Source) (*model.Model, error) {
 	m, err := model.Decode("model.safetensors", data)
 	if err != nil {
 		return nil, err
@@ -63,7 +63,7 @@ func encodeSet(set *dataset.Set) ([]byte, error) {
 }
 
 // decodeSet reads what encodeSet wrote, and checks that it is the data of m.
-func decodeSet(data []byte, m *report.Manifest) (*dataset.Set, error) {
+func decodeSet(data []byte, m *record.Manifest) (*dataset.Set, error) {
 	set := &dataset.Set{First: m.Data.Offset, Classes: m.ClassNames, Source: dataset.Source{
 		Images: dataset.File(m.Data.Images), Labels: dataset.File(m.Data.Labels)}}
 	z, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))

@@ -9,6 +9,7 @@ import (
 	"advsweep/attack"
 	"advsweep/dataset"
 	"advsweep/pipeline"
+	"advsweep/record"
 	"advsweep/report"
 
 	"github.com/spf13/cobra"
@@ -76,7 +77,7 @@ func (f *flags) attackOne(c *cobra.Command, class, index int) error {
 		return err
 	}
 	meta := in.meta(one, f.seed)
-	files, err := exampleFiles("attack", ex, meta, report.Seconds{Load: in.load.Seconds(), Compute: time.Since(start).Seconds()})
+	files, err := exampleFiles("attack", ex, meta, record.Seconds{Load: in.load.Seconds(), Compute: time.Since(start).Seconds()})
 	if err != nil {
 		return err
 	}
@@ -104,7 +105,7 @@ func (in *inputs) pick(c *cobra.Command, class, index int) (*dataset.Set, error)
 }
 
 // exampleFiles draws and encodes ex.
-func exampleFiles(base string, ex *pipeline.Example, meta report.Meta, s report.Seconds) ([]report.File, error) {
+func exampleFiles(base string, ex *pipeline.Example, meta record.Meta, s record.Seconds) ([]report.File, error) {
 	start := time.Now()
 	png, err := report.Picture(ex)
 	if err != nil {
@@ -120,7 +121,7 @@ func exampleFiles(base string, ex *pipeline.Example, meta report.Meta, s report.
 
 // printExample writes ex to standard output in the chosen format. files are those of
 // exampleFiles.
-func (f *flags) printExample(w *bytes.Buffer, in *inputs, meta report.Meta, ex *pipeline.Example, files []report.File) error {
+func (f *flags) printExample(w *bytes.Buffer, in *inputs, meta record.Meta, ex *pipeline.Example, files []report.File) error {
 	switch f.format {
 	case "json":
 		w.Write(files[0].Data)

@@ -9,6 +9,7 @@ import (
 
 	"advsweep/model"
 	"advsweep/pipeline"
+	"advsweep/record"
 	"advsweep/report"
 
 	"github.com/spf13/cobra"
@@ -218,7 +219,7 @@ func compareRuns(dirA, dirB string) (*report.Compared, error) {
 }
 
 // sideLabels names two sides by what they differ in or, where that is nothing, as otherwise.
-func sideLabels(a, b *report.Manifest, otherwise [2]string) [2]string {
+func sideLabels(a, b *record.Manifest, otherwise [2]string) [2]string {
 	var parts [2][]string
 	add := func(x, y string) {
 		if x != y {
@@ -371,7 +372,7 @@ func (f *flags) compareModels(c *cobra.Command, args []string) (*report.Compared
 	if err != nil {
 		return nil, nil, err
 	}
-	var m [2]report.Manifest
+	var m [2]record.Manifest
 	for i := range ins {
 		m[i] = ins[i].manifest(s, f.seed)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"advsweep/attack"
 	"advsweep/pipeline"
+	"advsweep/record"
 	"advsweep/report"
 
 	"github.com/spf13/cobra"
@@ -97,7 +98,7 @@ func (f *flags) demo(c *cobra.Command, class int, imageEps string) error {
 		if err != nil {
 			return nil, nil, err
 		}
-		files, err := exampleFiles(base, ex, in.meta(picked, f.seed), report.Seconds{Load: in.load.Seconds(), Compute: time.Since(start).Seconds()})
+		files, err := exampleFiles(base, ex, in.meta(picked, f.seed), record.Seconds{Load: in.load.Seconds(), Compute: time.Since(start).Seconds()})
 		start = time.Now()
 		return ex, files, err
 	}
@@ -131,7 +132,7 @@ func (f *flags) demo(c *cobra.Command, class int, imageEps string) error {
 		files = append(files, part...)
 	}
 	files = append(files, report.File{Name: imagesName, Data: report.ImagesCSV(res, m.Precision)}, report.File{Name: classesName, Data: report.ClassesCSV(res)})
-	run, err := in.runFile(f, report.Seconds{Load: in.load.Seconds(), Compute: compute.Seconds(), Write: time.Since(written).Seconds()})
+	run, err := in.runFile(f, record.Seconds{Load: in.load.Seconds(), Compute: compute.Seconds(), Write: time.Since(written).Seconds()})
 	if err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ func (f *flags) studyDevices(plan *study.Plan) ([]study.Device, error) {
 }
 
 // cpuDevice is the CPU with --threads. Its product is the precision, and "dense" where the environment asks for that: see
-// report.Manifest.
+// record.Manifest.
 func (f *flags) cpuDevice() study.Device {
 	return study.Device{
 		Name:    fmt.Sprintf("cpu (%s %s)", runtime.GOARCH, cpu.Kernels()[0]),

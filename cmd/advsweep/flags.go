@@ -13,8 +13,7 @@ import (
 	"advsweep/dataset"
 	"advsweep/model"
 	"advsweep/pipeline"
-	"advsweep/report"
-	"advsweep/study"
+	"advsweep/record"
 
 	"github.com/spf13/cobra"
 )
@@ -312,11 +311,11 @@ func (f *flags) openRange(c *cobra.Command, checks ...func(*inputs) error) (*inp
 }
 
 // meta describes the run for the result files.
-func (in *inputs) meta(set *dataset.Set, seed uint64) report.Meta {
-	return report.Meta{
+func (in *inputs) meta(set *dataset.Set, seed uint64) record.Meta {
+	return record.Meta{
 		Version:   release,
-		Model:     report.Source(in.model.Source),
-		Data:      study.Describe(set),
+		Model:     record.Source(in.model.Source),
+		Data:      record.Describe(set),
 		Seed:      seed,
 		Backend:   in.chosen,
 		Device:    in.backend.Device(),
@@ -325,7 +324,7 @@ func (in *inputs) meta(set *dataset.Set, seed uint64) report.Meta {
 }
 
 // settings prints what a run uses, defaults included. layers describes the model.
-func settings(m report.Meta, layers string, lines ...string) string {
+func settings(m record.Meta, layers string, lines ...string) string {
 	s := fmt.Sprintf("model    %s, %s, sha256 %.12s\n", m.Model.Name, layers, m.Model.SHA256)
 	s += fmt.Sprintf("images   %s, %d from index %d, sha256 %.12s\n", m.Data.Images.Name, m.Data.N, m.Data.Offset, m.Data.SHA256)
 	if m.Device != "" {

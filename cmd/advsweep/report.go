@@ -14,6 +14,7 @@ import (
 	"advsweep/dataset"
 	"advsweep/model"
 	"advsweep/pipeline"
+	"advsweep/record"
 	"advsweep/report"
 	"advsweep/study"
 
@@ -172,7 +173,7 @@ func (f *flags) report(c *cobra.Command, dir, confusion string, pictures int) er
 }
 
 // examples makes the pictures of k again. Where it cannot, it says why.
-func (f *flags) examples(c *cobra.Command, dir string, m *report.Manifest, res *pipeline.Result, k *report.Ranking) (all []*pipeline.Example, why string, err error) {
+func (f *flags) examples(c *cobra.Command, dir string, m *record.Manifest, res *pipeline.Result, k *report.Ranking) (all []*pipeline.Example, why string, err error) {
 	ranked := append(slices.Clone(k.Least), k.Most...)
 	if len(ranked) == 0 {
 		return nil, "No pictures were asked for.", nil
@@ -210,7 +211,7 @@ func (f *flags) examples(c *cobra.Command, dir string, m *report.Manifest, res *
 }
 
 // runInputs reads the model and the images of the run that m fixes. why says what is missing; other ones than the run's are an error.
-func (f *flags) runInputs(dir string, m *report.Manifest) (mod *model.Model, set *dataset.Set, why string, err error) {
+func (f *flags) runInputs(dir string, m *record.Manifest) (mod *model.Model, set *dataset.Set, why string, err error) {
 	if mod, err = f.loadModel(); err != nil {
 		return nil, nil, "", err
 	}

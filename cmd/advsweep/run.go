@@ -16,6 +16,7 @@ import (
 
 	"advsweep/internal/chunklog"
 	"advsweep/pipeline"
+	"advsweep/record"
 	"advsweep/report"
 	"advsweep/study"
 
@@ -49,12 +50,12 @@ func (e *stoppedError) Error() string {
 }
 
 // manifest is what fixes the run of s on in.
-func (in *inputs) manifest(s pipeline.Sweep, seed uint64) report.Manifest {
+func (in *inputs) manifest(s pipeline.Sweep, seed uint64) record.Manifest {
 	product := cpuProduct(in.backend)
 	if in.chosen == "cuda" {
 		product = cudaProduct(in.backend)
 	}
-	return study.Manifest(in.meta(in.set, seed), in.model, in.set, s, product)
+	return record.New(in.meta(in.set, seed), in.model, in.set, s, product)
 }
 
 // parseShard reads "3/16", counted from 1.
@@ -99,7 +100,7 @@ func openLog(dir string, manifest []byte, chunks int) (*chunklog.Log, error) {
 }
 
 // runSweep runs s in --out, going on with what is there. res is nil if this is a shard and other parts are missing.
-func (f *flags) runSweep(c *cobra.Command, in *inputs, s pipeline.Sweep, shard pipeline.Shard) (res *pipeline.Result, m report.Manifest, took time.Duration, err error) {
+func (f *flags) runSweep(c *cobra.Command, in *inputs, s pipeline.Sweep, shard pipeline.Shard) (res *pipeline.Result, m record.Manifest, took time.Duration, err error) {
 	m = in.manifest(s, f.seed)
 	if err := s.Validate(in.backend, in.set); err != nil {
 		return nil, m, 0, err
@@ -151,7 +152,7 @@ func (f *flags) runSweep(c *cobra.Command, in *inputs, s pipeline.Sweep, shard p
 }
 
 // readRun reads the finished run in dir.
-func readRun(dir string) (*report.Manifest, *pipeline.Result, error) {
+func readRun(dir string) (*record.Manifest, *pipeline.Result, error) {
 	log, err := chunklog.Read(dir)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -160,7 +161,7 @@ func readRun(dir string) (*report.Manifest, *pipeline.Result, error) {
 		return nil, nil, err
 	}
 	defer log.Close()
-	m, err := report.ParseManifest(log.Manifest())
+	m, err := record.ParseManifest(log.Manifest())
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", dir, err)
 	}

@@ -13,6 +13,7 @@ import (
 	"advsweep/attack"
 	"advsweep/dataset"
 	"advsweep/pipeline"
+	"advsweep/record"
 	"advsweep/report"
 
 	"github.com/spf13/cobra"
@@ -76,7 +77,7 @@ func savedNames(base string, png bool) []string {
 
 // openSweepFolder opens --out for the files of a sweep and of --save-images. What an earlier run left there besides would pass for
 // this one's, and goes, unless it is the same run.
-func (f *flags) openSweepFolder(m report.Manifest, save bool, png bool) (*report.Folder, error) {
+func (f *flags) openSweepFolder(m record.Manifest, save bool, png bool) (*report.Folder, error) {
 	names := append(slices.Clone(sweepNames), runName)
 	if save {
 		for _, base := range savedBases(m.Attacks) {

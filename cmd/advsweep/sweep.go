@@ -13,6 +13,7 @@ import (
 	"advsweep/attack"
 	"advsweep/dataset"
 	"advsweep/pipeline"
+	"advsweep/record"
 	"advsweep/report"
 
 	"github.com/spf13/cobra"
@@ -111,7 +112,7 @@ func (f *flags) sweep(c *cobra.Command, part, save string) error {
 	if err != nil {
 		return err
 	}
-	run, err := in.runFile(f, report.Seconds{Load: in.load.Seconds(), Compute: compute.Seconds(), Write: time.Since(start).Seconds()})
+	run, err := in.runFile(f, record.Seconds{Load: in.load.Seconds(), Compute: compute.Seconds(), Write: time.Since(start).Seconds()})
 	if err != nil {
 		return err
 	}
@@ -133,7 +134,7 @@ const (
 var sweepNames = append(curveNames("curve"), imagesName, classesName)
 
 // sweepFiles makes the files of sweepNames.
-func sweepFiles(m *report.Manifest, res *pipeline.Result) ([]report.File, error) {
+func sweepFiles(m *record.Manifest, res *pipeline.Result) ([]report.File, error) {
 	drawn, err := curveFiles(m, res, drawing{"curve", "Accuracy against eps", nil})
 	if err != nil {
 		return nil, err
@@ -142,12 +143,12 @@ func sweepFiles(m *report.Manifest, res *pipeline.Result) ([]report.File, error)
 }
 
 // runFile says where and how fast in ran.
-func (in *inputs) runFile(f *flags, s report.Seconds) (report.File, error) {
+func (in *inputs) runFile(f *flags, s record.Seconds) (report.File, error) {
 	threads := f.threads
 	if threads == 0 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	data, err := report.RunJSON(in.meta(in.set, f.seed), threads, s)
+	data, err := record.RunJSON(in.meta(in.set, f.seed), threads, s)
 	return report.File{Name: runName, Data: data}, err
 }
 
@@ -176,7 +177,7 @@ type drawing struct {
 }
 
 // curveFiles draws and encodes drawings of res, all at once, and returns the files of each.
-func curveFiles(m *report.Manifest, res *pipeline.Result, drawings ...drawing) ([][]report.File, error) {
+func curveFiles(m *record.Manifest, res *pipeline.Result, drawings ...drawing) ([][]report.File, error) {
 	pngs, svgs := make([][]byte, len(drawings)), make([][]byte, len(drawings))
 	errs := make([]error, 2*len(drawings))
 	var wg sync.WaitGroup
@@ -208,7 +209,7 @@ func curveFiles(m *report.Manifest, res *pipeline.Result, drawings ...drawing) (
 }
 
 // printCurves writes res to standard output in the chosen format. files are those of curveFiles; device is empty where nothing was computed.
-func (f *flags) printCurves(w *bytes.Buffer, m *report.Manifest, device string, res *pipeline.Result, files []report.File) error {
+func (f *flags) printCurves(w *bytes.Buffer, m *record.Manifest, device string, res *pipeline.Result, files []report.File) error {
 	switch f.format {
 	case "csv":
 		w.Write(files[0].Data)

@@ -10,8 +10,8 @@ import (
 	"advsweep/dataset"
 	"advsweep/model"
 	"advsweep/pipeline"
+	"advsweep/record"
 	"advsweep/report"
-	"advsweep/study"
 
 	"github.com/spf13/cobra"
 )
@@ -74,16 +74,16 @@ type epoch struct {
 // A trained is train.json.
 type trained struct {
 	Version string         `json:"version"`
-	Model   report.Source  `json:"model"`
+	Model   record.Source  `json:"model"`
 	Layers  string         `json:"layers"`
 	DType   string         `json:"dtype"`
-	Data    report.Data    `json:"data"`
+	Data    record.Data    `json:"data"`
 	Seed    uint64         `json:"seed"`
 	Batch   int            `json:"batch"`
 	Rate    float64        `json:"rate"`
 	Epochs  []epoch        `json:"epochs"`
 	Test    *testResult    `json:"test"` // null if there was no test pair
-	Seconds report.Seconds `json:"seconds"`
+	Seconds record.Seconds `json:"seconds"`
 }
 
 type testResult struct {
@@ -137,7 +137,7 @@ func (f *flags) train(c *cobra.Command, t cpu.Training, dtype string) error {
 	if err != nil {
 		return err
 	}
-	seconds := report.Seconds{Load: time.Since(start).Seconds()}
+	seconds := record.Seconds{Load: time.Since(start).Seconds()}
 
 	start = time.Now()
 	var epochs []epoch
@@ -169,8 +169,8 @@ func (f *flags) train(c *cobra.Command, t cpu.Training, dtype string) error {
 		return err
 	}
 	out := trained{
-		Version: release, Model: report.Source{Name: stored.Source.Name, SHA256: stored.Source.SHA256}, Layers: stored.String(), DType: dtype,
-		Data: study.Describe(set), Seed: f.seed, Batch: t.Batch, Rate: t.Rate, Epochs: epochs,
+		Version: release, Model: record.Source{Name: stored.Source.Name, SHA256: stored.Source.SHA256}, Layers: stored.String(), DType: dtype,
+		Data: record.Describe(set), Seed: f.seed, Batch: t.Batch, Rate: t.Rate, Epochs: epochs,
 	}
 	if testSet != nil {
 		if out.Test, err = f.test(c, stored, testSet); err != nil {
