@@ -223,3 +223,48 @@ func TestUnknown(t *testing.T) {
 		t.Errorf("an attack that nobody knows: ray %v, control %v, composite %v, label %q", strange.Ray(), strange.Control(), strange.Composite(), strange.Label())
 	}
 }
+
+// guess is an attack that asks for logits alone, as one that is added would be: one file and a row.
+type guess struct{ iterated }
+
+func (guess) Facts() Facts {
+	return Facts{
+		Default: Attack{Name: "guess", Kind: "guess", Steps: 7, Direction: RandomSign},
+		Options: []string{"steps", "norm", "seed"},
+		About:   "steps along random signs, kept where the loss rises",
+	}
+}
+
+func (guess) Cost(a Attack) Cost { return Cost{Row: float64(a.Steps), Share: 1 + a.Steps} }
+func (guess) Ray(Attack) bool    { return false }
+
+// TestNewMethod adds an attack and asks for all that a list of attacks, a sweep and a report want of it.
+func TestNewMethod(t *testing.T) {
+	byName["guess"] = guess{}
+	defer delete(byName, "guess")
+	all, err := Parse("guess:steps=3:norm=l2,worst", Options{Seed: 5, Loss: DLR, Decay: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := all[0]
+	want := Attack{Name: "guess:steps=3:norm=l2", Kind: "guess", Steps: 3, Direction: RandomSign, Seed: 5, Norm: L2}
+	if a != want {
+		t.Errorf("attack %+v, want %+v", a, want)
+	}
+	if c, err := a.Cost(); err != nil || c != (Cost{Row: 3, Share: 4}) {
+		t.Errorf("cost %+v, %v", c, err)
+	}
+	if a.Control() || a.Composite() || a.Ray() {
+		t.Errorf("control %v, composite %v, ray %v, want none: it looks at the model", a.Control(), a.Composite(), a.Ray())
+	}
+	if got, want := a.Label(), "GUESS, k = 3, L2"; got != want {
+		t.Errorf("label %q, want %q", got, want)
+	}
+	r := &fakeRows{}
+	if err := a.Run(t.Context(), r); err != nil || len(r.calls) != 6 {
+		t.Errorf("%v, calls %q", err, r.calls)
+	}
+	if _, err := Parse("guess:loss=cw", Options{}); err == nil || !strings.Contains(err.Error(), "steps, norm, seed") {
+		t.Errorf("an option that it does not take: error %v", err)
+	}
+}

@@ -201,7 +201,7 @@ func style(r *pipeline.Result, i int) string {
 	switch {
 	case a.Composite():
 		return "sw"
-	case a.Direction == attack.RandomSign:
+	case a.Control() && a.Direction == attack.RandomSign:
 		return "sn"
 	case a.Control():
 		return "sn d1"
