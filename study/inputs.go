@@ -23,25 +23,13 @@ import (
 func encodeModel(m *model.Model) ([]byte, error) {
 	dtype := "float32"
 	for _, l := range m.Layers {
-		for _, t := range weights(l) {
-			if t != nil && t.Dtype() == tensor.Float64 {
+		for _, p := range l.Params() {
+			if p.Tensor != nil && p.Tensor.Dtype() == tensor.Float64 {
 				dtype = "float64"
 			}
 		}
 	}
 	return m.Encode(dtype)
-}
-
-func weights(l model.Layer) []*tensor.Dense {
-	switch l := l.(type) {
-	case model.Linear:
-		return []*tensor.Dense{l.Weight, l.Bias}
-	case model.Conv2D:
-		return []*tensor.Dense{l.Weight, l.Bias}
-	case model.Scale:
-		return []*tensor.Dense{l.Weight, l.Bias}
-	}
-	return nil
 }
 
 func decodeModel(data []byte, from record.Source) (*model.Model, error) {
