@@ -50,11 +50,7 @@ func (e *stoppedError) Error() string {
 
 // manifest is what fixes the run of s on in.
 func (in *inputs) manifest(s pipeline.Sweep, seed uint64) report.Manifest {
-	product := cpuProduct(in.backend)
-	if in.chosen == "cuda" {
-		product = cudaProduct(in.backend)
-	}
-	return study.Manifest(in.meta(in.set, seed), in.model, in.set, s, product)
+	return study.Manifest(in.meta(in.set, seed), in.model, in.set, s, in.arithmetic)
 }
 
 // parseShard reads "3/16", counted from 1.
