@@ -122,7 +122,7 @@ func decode(text []byte, file *File) error {
 	case errors.As(err, &syntax):
 		line, column := syntax.Position()
 		if m := mistyped.FindStringSubmatch(syntax.Error()); m != nil {
-			return fmt.Errorf("line %d, column %d: %s is of type %s, want %s; 'advsweep plan --help' has an example", line, column, strings.Join(syntax.Key(), "."), m[1], inTOML(m[2]))
+			return fmt.Errorf("line %d, column %d: %s is of type %s, want %s; the help of plan has an example", line, column, strings.Join(syntax.Key(), "."), m[1], inTOML(m[2]))
 		}
 		return fmt.Errorf("line %d, column %d: %s", line, column, strings.TrimPrefix(syntax.Error(), "toml: "))
 	case err != nil:
