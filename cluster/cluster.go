@@ -29,6 +29,7 @@ import (
 	"strings"
 	"time"
 
+	"advsweep/internal/remedy"
 	"advsweep/pipeline"
 	"advsweep/record"
 	"advsweep/study"
@@ -100,11 +101,11 @@ func (s *state) refuse(plan *study.Plan, run int, a record.Arithmetic) error {
 	}
 	m := &plan.Runs[run].Manifest
 	if !a.Planned(m) {
-		return fmt.Errorf("cluster: run %s is planned for %s %s and this is by %s, whose bits may differ: only 'advsweep serve --allow-mixed' mixes them", plan.Runs[run].Name, m.Backend, m.Arithmetic, a)
+		return remedy.Want(remedy.ServeMixed, fmt.Errorf("cluster: run %s is planned for %s %s and this is by %s, whose bits may differ: only a server that allows it mixes them", plan.Runs[run].Name, m.Backend, m.Arithmetic, a))
 	}
 	for _, seen := range s.Seen {
 		if seen.Backend == a.Backend && seen.Precision == a.Precision && seen.Product == a.Product && seen.Fingerprint != a.Fingerprint {
-			return fmt.Errorf("cluster: results are there by %s and this is by %s: the machines compute different bits; use machines of one kind, or 'advsweep serve --allow-mixed', which marks the results", seen, a)
+			return remedy.Want(remedy.ServeMixed, fmt.Errorf("cluster: results are there by %s and this is by %s: the machines compute different bits; use machines of one kind, or allow the server to mix them, which marks the results", seen, a))
 		}
 	}
 	return nil
@@ -237,17 +238,21 @@ func explain(url string, cred *credential, ca string, err error) error {
 	text := err.Error()
 	switch {
 	case refusedCredential(err) && cred.kind == noCredential:
-		return permanentError{fmt.Errorf("cluster: %s wants a credential: give --credentials FILE, a copy of the file of 'advsweep serve --credentials'", url)}
+		return permanentError{remedy.Want(remedy.Credential, fmt.Errorf("cluster: %s wants a credential: give a copy of the server's file", url))}
 	case refusedCredential(err):
-		return permanentError{fmt.Errorf("cluster: %s refuses the credential in %s: want a copy of the file that 'advsweep serve --credentials' has", url, cred.path)}
+		return permanentError{remedy.Want(remedy.Credential, fmt.Errorf("cluster: %s refuses the credential in %s: want a copy of the server's file", url, cred.path))}
 	case strings.Contains(text, "x509:") || strings.Contains(text, "certificate"):
-		hint := "give --tls-ca FILE with the certificate of who signed the server's"
+		hint := "give the certificate of who signed the server's"
 		if ca != "" {
 			hint = "it is not signed by who is in " + ca + ", or not for that name"
 		}
-		return permanentError{fmt.Errorf("cluster: %s: its certificate is not trusted: %w; %s", url, err, hint)}
+		err := fmt.Errorf("cluster: %s: its certificate is not trusted: %w; %s", url, err, hint)
+		if ca == "" {
+			err = remedy.Want(remedy.Authority, err)
+		}
+		return permanentError{err}
 	case errors.Is(err, nats.ErrSecureConnWanted), strings.Contains(text, "secure connection not available"):
-		return permanentError{fmt.Errorf("cluster: %s does not offer TLS: start 'advsweep serve' with --tls-cert and --tls-key, or use nats://", url)}
+		return permanentError{remedy.Want(remedy.TLS, fmt.Errorf("cluster: %s does not offer TLS: start it with a certificate and a key, or use nats://", url))}
 	}
 	var timeout net.Error
 	if errors.As(err, &timeout) && timeout.Timeout() {

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"advsweep/internal/remedy"
 	"advsweep/pipeline"
 	"advsweep/record"
 	"advsweep/study"
@@ -131,11 +132,11 @@ func TestRefusals(t *testing.T) {
 		o    ServeOptions
 		want string
 	}{
-		{"no credential", ServeOptions{Listen: "0.0.0.0:0"}, "give --credentials FILE"},
-		{"all interfaces", ServeOptions{Listen: ":0"}, "give --credentials FILE"},
-		{"a name", ServeOptions{Listen: "head.example:0"}, "give --credentials FILE"},
+		{"no credential", ServeOptions{Listen: "0.0.0.0:0"}, "give a file of credentials"},
+		{"all interfaces", ServeOptions{Listen: ":0"}, "give a file of credentials"},
+		{"a name", ServeOptions{Listen: "head.example:0"}, "give a file of credentials"},
 		{"password in the clear", ServeOptions{Listen: "0.0.0.0:0", Credentials: password}, "in the clear"},
-		{".creds", ServeOptions{Credentials: creds}, "--nats"},
+		{".creds", ServeOptions{Credentials: creds}, "use it with that cluster"},
 		{"several lines", ServeOptions{Credentials: several}, "several lines"},
 		{"no key", ServeOptions{TLSCert: "x"}, "go together"},
 		{"no files", ServeOptions{TLSCert: filepath.Join(dir, "no"), TLSKey: filepath.Join(dir, "no")}, "no such file"},
@@ -144,8 +145,8 @@ func TestRefusals(t *testing.T) {
 		{"secret in the URL", ServeOptions{URL: "nats://a:secret@127.0.0.1:1"}, "list of processes"},
 		{"password to a cluster in the clear", ServeOptions{URL: "nats://head.example:1", Credentials: password}, "in the clear"},
 		{"a web address", ServeOptions{URL: "http://127.0.0.1:1"}, "want one as in nats://"},
-		{"attempts", ServeOptions{Attempts: -1}, "--attempts"},
-		{"ack-wait", ServeOptions{AckWait: time.Nanosecond}, "--ack-wait"},
+		{"attempts", ServeOptions{Attempts: -1}, "tries of a shard"},
+		{"ack-wait", ServeOptions{AckWait: time.Nanosecond}, "time to wait for a worker"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.o.Listen == "" {
@@ -239,7 +240,7 @@ func TestMixedWorkers(t *testing.T) {
 	}
 	r := serve(t, f, ServeOptions{})
 	o := workOptions(t, r.log)
-	if err := Work(t.Context(), nil, r.url, o); err == nil || !strings.Contains(err.Error(), "fingerprint one") || !strings.Contains(err.Error(), "--allow-mixed") {
+	if err := Work(t.Context(), nil, r.url, o); err == nil || !strings.Contains(err.Error(), "fingerprint one") || !errors.As(err, new(*remedy.Error)) {
 		t.Errorf("a worker of another fingerprint: %v", err)
 	}
 	close(r.stop)
@@ -284,11 +285,11 @@ func TestStart(t *testing.T) {
 	go func() {
 		ended <- Serve(ctx, stop, f, ServeOptions{Listen: "127.0.0.1:0", StoreBytes: 10, Log: log.log})
 	}()
-	for !strings.Contains(log.String(), "--store-bytes") && ctx.Err() == nil {
+	for !strings.Contains(log.String(), "a larger store") && ctx.Err() == nil {
 		time.Sleep(10 * time.Millisecond)
 	}
 	close(stop)
-	if err := <-ended; !errors.Is(err, pipeline.ErrStopped) && (err == nil || !strings.Contains(err.Error(), "--store-bytes")) || ctx.Err() != nil {
+	if err := <-ended; !errors.Is(err, pipeline.ErrStopped) && (err == nil || !strings.Contains(err.Error(), "a larger store")) || ctx.Err() != nil {
 		t.Errorf("a store without room: %v\n%s", err, log)
 	}
 }

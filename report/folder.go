@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"advsweep/internal/regular"
+	"advsweep/internal/remedy"
 )
 
 const (
@@ -23,7 +24,7 @@ const (
 	// How many hashes a file keeps: one would do, more let several runs write to one folder at once.
 	manifestDepth = 8
 
-	instead = "choose another --out or move it away"
+	instead = "choose another folder or move it away"
 )
 
 // A Folder is where a run writes its files. It never overwrites a file that
@@ -52,10 +53,10 @@ func OpenFolder(dir string, names ...string) (*Folder, error) {
 	}
 	f := &Folder{dir: dir}
 	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
-		return nil, fmt.Errorf("report: %s is not a folder: %s", dir, instead)
+		return nil, remedy.Want(remedy.Folder, fmt.Errorf("report: %s is not a folder: %s", dir, instead))
 	}
 	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return nil, fmt.Errorf("report: make output folder %s: %w: choose another --out", dir, regular.Cause(err))
+		return nil, remedy.Want(remedy.Folder, fmt.Errorf("report: make output folder %s: %w: choose another folder", dir, regular.Cause(err)))
 	}
 	tmp, err := f.stage(manifestName, nil)
 	if err != nil {
@@ -234,14 +235,14 @@ func (f *Folder) replaceable(names []string) (map[string][]byte, error) {
 		}
 		known := m.Files[name]
 		if len(known) == 0 { // not read: it may be of any size
-			return nil, fmt.Errorf("report: %s was not written by advsweep: %s", path, instead)
+			return nil, remedy.Want(remedy.Folder, fmt.Errorf("report: %s was not written by advsweep: %s", path, instead))
 		}
 		data, err := os.ReadFile(path)
 		if err != nil {
 			return nil, fmt.Errorf("report: read %s: %w", path, regular.Cause(err))
 		}
 		if !slices.Contains(known, hash(data)) {
-			return nil, fmt.Errorf("report: %s was changed since advsweep wrote it: %s", path, instead)
+			return nil, remedy.Want(remedy.Folder, fmt.Errorf("report: %s was changed since advsweep wrote it: %s", path, instead))
 		}
 		olds[name] = data
 	}
@@ -272,10 +273,10 @@ func (f *Folder) manifest() (manifest, error) {
 	}
 	var m manifest
 	if err := json.Unmarshal(data, &m); err != nil {
-		return manifest{}, fmt.Errorf("report: %s is not a manifest of advsweep (%w): %s", path, err, instead)
+		return manifest{}, remedy.Want(remedy.Folder, fmt.Errorf("report: %s is not a manifest of advsweep (%w): %s", path, err, instead))
 	}
 	if m.Program != empty.Program || m.Format != empty.Format || m.Files == nil {
-		return manifest{}, fmt.Errorf("report: %s is not a manifest that this advsweep knows: %s", path, instead)
+		return manifest{}, remedy.Want(remedy.Folder, fmt.Errorf("report: %s is not a manifest that this advsweep knows: %s", path, instead))
 	}
 	return m, nil
 }
@@ -350,7 +351,7 @@ func isRegular(path string) (bool, error) {
 		return false, fmt.Errorf("report: %s: %w", path, regular.Cause(err))
 	}
 	if !info.Mode().IsRegular() {
-		return false, fmt.Errorf("report: %s is not a regular file: %s", path, instead)
+		return false, remedy.Want(remedy.Folder, fmt.Errorf("report: %s is not a regular file: %s", path, instead))
 	}
 	return true, nil
 }

@@ -88,7 +88,7 @@ func TestFolderRefuses(t *testing.T) {
 		{"user's file", func(t *testing.T, dir string) string {
 			put(t, filepath.Join(dir, "a.csv"), "mine")
 			return dir
-		}, "a.csv was not written by advsweep: choose another --out"},
+		}, "a.csv was not written by advsweep: choose another folder"},
 		{"user's file beside ours", func(t *testing.T, dir string) string {
 			if err := open(t, dir).Write(files("1", "2")[1:]...); err != nil {
 				t.Fatal(err)
@@ -100,7 +100,7 @@ func TestFolderRefuses(t *testing.T) {
 			write(t, dir, "1", "2")
 			put(t, filepath.Join(dir, "b.json"), "2 and more")
 			return dir
-		}, "b.json was changed since advsweep wrote it: choose another --out"},
+		}, "b.json was changed since advsweep wrote it: choose another folder"},
 		{"folder called like a file", func(t *testing.T, dir string) string {
 			if err := os.Mkdir(filepath.Join(dir, "a.csv"), 0o777); err != nil {
 				t.Fatal(err)
@@ -126,11 +126,11 @@ func TestFolderRefuses(t *testing.T) {
 		{"out is a file", func(t *testing.T, dir string) string {
 			put(t, filepath.Join(dir, "out"), "")
 			return filepath.Join(dir, "out")
-		}, "out is not a folder: choose another --out"},
+		}, "out is not a folder: choose another folder"},
 		{"out below a file", func(t *testing.T, dir string) string {
 			put(t, filepath.Join(dir, "out"), "")
 			return filepath.Join(dir, "out", "deeper")
-		}, "choose another --out"},
+		}, "choose another folder"},
 		{"no name", func(*testing.T, string) string { return "" }, "is empty"},
 		{"torn manifest", func(t *testing.T, dir string) string {
 			write(t, dir, "1", "2")

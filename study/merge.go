@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"advsweep/internal/chunklog"
+	"advsweep/internal/remedy"
 	"advsweep/pipeline"
 	"advsweep/record"
 )
@@ -175,6 +176,6 @@ func mixture(name string, m *record.Manifest, parts []record.Part) error {
 			told = append(told, fmt.Sprintf("%s (chunk %d first)", who, p.From))
 		}
 	}
-	return fmt.Errorf("study: run %s is planned for %s %s and was computed by %s, whose bits may differ: give --allow-mixed to merge them all the same, which is marked in the manifest and the report, or delete those results and do them again",
-		name, m.Backend, m.Arithmetic, strings.Join(told, " and "))
+	return remedy.Want(remedy.Mixed, fmt.Errorf("study: run %s is planned for %s %s and was computed by %s, whose bits may differ: allow to mix them, which is marked in the manifest and the report, or delete those results and do them again",
+		name, m.Backend, m.Arithmetic, strings.Join(told, " and ")))
 }

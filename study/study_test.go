@@ -17,6 +17,7 @@ import (
 
 	"advsweep/cpu"
 	"advsweep/internal/ref"
+	"advsweep/internal/remedy"
 	"advsweep/model"
 	"advsweep/pipeline"
 	"advsweep/record"
@@ -574,7 +575,7 @@ func TestMixed(t *testing.T) {
 	run(t, study.Job{Folder: f, Shards: f.Shards[:n-3], Name: "w", Devices: []study.Device{onCPU("")}})
 	other := study.Job{Folder: f, Shards: f.Shards, Name: "w", Devices: []study.Device{onCPU("float99")}}
 	var mixed *study.MixedError
-	if err := other.Run(context.Background(), nil); !errors.As(err, &mixed) || !strings.Contains(err.Error(), "--allow-mixed") || !strings.Contains(err.Error(), "float99") {
+	if err := other.Run(context.Background(), nil); !errors.As(err, &mixed) || !strings.Contains(err.Error(), "only if that is allowed") || !strings.Contains(err.Error(), "float99") {
 		t.Fatalf("a device of another arithmetic: %v", err)
 	}
 	if failures, _ := f.Failures(); len(failures) > 0 {
@@ -586,7 +587,7 @@ func TestMixed(t *testing.T) {
 	if _, _, err := f.MergeRun(0, false); err != nil {
 		t.Errorf("a run that is not mixed: %v", err)
 	}
-	if _, _, err := f.MergeRun(last, false); err == nil || !strings.Contains(err.Error(), "float99") || !strings.Contains(err.Error(), "--allow-mixed") {
+	if _, _, err := f.MergeRun(last, false); err == nil || !strings.Contains(err.Error(), "float99") || !errors.As(err, new(*remedy.Error)) {
 		t.Errorf("a mixed run: %v", err)
 	}
 	m, _, err := f.MergeRun(last, true)

@@ -69,7 +69,7 @@ type MixedError struct {
 }
 
 func (e *MixedError) Error() string {
-	return fmt.Sprintf("study: run %s is planned for %s, and %s computes with %s %s, whose bits may differ: give --allow-mixed to mix them all the same, which is marked in the results",
+	return fmt.Sprintf("study: run %s is planned for %s, and %s computes with %s %s, whose bits may differ: they are mixed only if that is allowed, which is marked in the results",
 		e.Run, e.Want, e.Device, e.Got.Backend, e.Got.Product)
 }
 

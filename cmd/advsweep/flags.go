@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"advsweep/attack"
+	"advsweep/backends"
 	"advsweep/cpu"
 	"advsweep/dataset"
 	"advsweep/model"
@@ -56,7 +58,7 @@ func (f *flags) addData(c *cobra.Command) {
 }
 
 func (f *flags) addBackend(c *cobra.Command) {
-	c.Flags().StringVar(&f.backend, "backend", "auto", "cpu, cuda, or auto: cuda if there is a device, else cpu")
+	c.Flags().StringVar(&f.backend, "backend", "auto", strings.Join(backends.Names(), ", ")+", or auto: cuda if there is a device, else cpu")
 	c.Flags().StringVar(&f.device, "device", "0", "CUDA devices: a `LIST` as in 0,1, or all; see 'advsweep devices'")
 	c.Flags().StringVar(&f.precision, "precision", "float32", "float32; float64, CPU only; tf32, CUDA only: faster, factors of 3 digits")
 	f.addThreads(c)
@@ -186,8 +188,10 @@ type inputs struct {
 	model   *model.Model
 	set     *dataset.Set
 	backend pipeline.Backend
-	chosen  string // "cpu", "cuda"
-	load    time.Duration
+	chosen  string // name of its backends.Entry
+	// arithmetic decides of the last bits of results, see report.Manifest.
+	arithmetic string
+	load       time.Duration
 }
 
 // open reads the model and the images, makes checks and opens the backend. That comes last: it can take
@@ -229,7 +233,7 @@ func (f *flags) open(c *cobra.Command, checks ...func(*inputs) error) (*inputs, 
 			return nil, err
 		}
 	}
-	if in.backend, in.chosen, err = f.openBackend(c, in.model); err != nil {
+	if err = f.openBackend(c, in); err != nil {
 		return nil, err
 	}
 	in.load = time.Since(start)

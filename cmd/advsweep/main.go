@@ -51,6 +51,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 	started = args
 	root.SetArgs(args)
 	command, err := root.ExecuteContextC(ctx)
+	err = hinted(err)
 	var usage usageError
 	switch {
 	case err == nil:

@@ -188,10 +188,11 @@ func (f *flags) examples(c *cobra.Command, dir string, m *record.Manifest, res *
 	if !c.Flags().Changed("precision") && m.Precision == "float64" {
 		f.precision = m.Precision
 	}
-	b, _, err := f.openBackend(c, mod)
-	if err != nil {
+	in := &inputs{model: mod}
+	if err := f.openBackend(c, in); err != nil {
 		return nil, "", err
 	}
+	b := in.backend
 	defer b.Close()
 	for _, one := range ranked {
 		image, err := set.Slice(one.Image, 1)

@@ -51,11 +51,7 @@ func (e *stoppedError) Error() string {
 
 // manifest is what fixes the run of s on in.
 func (in *inputs) manifest(s pipeline.Sweep, seed uint64) record.Manifest {
-	product := cpuProduct(in.backend)
-	if in.chosen == "cuda" {
-		product = cudaProduct(in.backend)
-	}
-	return record.New(in.meta(in.set, seed), in.model, in.set, s, product)
+	return record.New(in.meta(in.set, seed), in.model, in.set, s, in.arithmetic)
 }
 
 // parseShard reads "3/16", counted from 1.

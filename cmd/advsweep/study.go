@@ -86,7 +86,11 @@ func classNames() string {
 }
 
 func (f *flags) planStudy(c *cobra.Command, path string) error {
-	made, err := study.Make(path, release, f.cpuDevice())
+	device, err := f.planDevice()
+	if err != nil {
+		return err
+	}
+	made, err := study.Make(path, release, device)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"advsweep/backends"
 	"advsweep/report"
 	"advsweep/study"
 	"advsweep/submit"
@@ -44,7 +45,11 @@ Submitted again, tasks do what is missing. Then 'advsweep merge DIR' puts the re
 				return err
 			}
 			o.Name, o.Shards = folder.Plan.Name, len(folder.Shards)
-			o.CUDA = folder.Plan.Runs[0].Manifest.Backend == "cuda"
+			e, err := backends.Lookup(folder.Plan.Runs[0].Manifest.Backend)
+			if err != nil {
+				return err
+			}
+			o.CUDA = e.Accelerator
 			if o.Dir == "" {
 				if o.Dir, err = filepath.Abs(dir); err != nil {
 					return err
