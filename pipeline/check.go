@@ -135,7 +135,7 @@ func (c Check) ball(ctx context.Context, b Backend, set *dataset.Set, s Sweep) (
 	if err := b.Load(ctx, set.First, set.Images, set.Labels); err != nil {
 		return Finding{}, err
 	}
-	inputs, _ := b.Shape()
+	inputs := b.Info().Inputs
 	r := run{Sweep: s, b: b, labels: set.Labels, first: set.First}
 	r.limit()
 	bad := map[int]bool{}

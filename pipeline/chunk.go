@@ -233,7 +233,7 @@ func (r *run) look(ctx context.Context, c Chunk) ([]byte, error) {
 // limit sets the rows of a batch at most, if they are not known yet.
 func (r *run) limit() {
 	if r.rows == 0 {
-		r.rows = r.b.MaxRows()
+		r.rows = r.b.Info().Rows
 		if r.Rows > 0 {
 			r.rows = min(r.rows, r.Rows)
 		}

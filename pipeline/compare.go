@@ -334,13 +334,14 @@ func (c Compare) Run(ctx context.Context, a, b Backend, set *dataset.Set) (*Comp
 			}
 		}
 	}
-	inputs, classes := a.Shape()
-	if _, other := b.Shape(); other != classes {
+	info := a.Info()
+	inputs, classes := info.Inputs, info.Classes
+	if other := b.Info().Classes; other != classes {
 		return nil, fmt.Errorf("pipeline: compare: a model of %d classes with one of %d", classes, other)
 	}
 	w.classes = classes
 	w.run = run{Sweep: s, labels: set.Labels, first: set.First}
-	w.rows = max(1, min(a.MaxRows(), b.MaxRows(), pixelsOfBatch/inputs))
+	w.rows = max(1, min(a.Info().Rows, b.Info().Rows, pixelsOfBatch/inputs))
 	if c.Rows > 0 {
 		w.rows = min(w.rows, c.Rows)
 	}
@@ -401,14 +402,18 @@ type side struct {
 
 // roundingOf returns how b's arithmetic errs.
 func roundingOf(b Backend) (ref.Rounding, error) {
-	switch p := b.Precision(); p {
+	info := b.Info()
+	switch p, mode := info.Precision, info.MathMode; p {
 	case "float64":
 		return ref.Float64, nil
 	case "float32":
-		if strings.HasSuffix(b.Device(), " 3xtf32") { // the product, which a GPU's Device ends with
+		switch mode {
+		case "", "fp32":
+			return ref.Float32, nil
+		case "3xtf32":
 			return ref.TF32x3, nil
 		}
-		return ref.Float32, nil
+		return ref.Rounding{}, fmt.Errorf("pipeline: compare: no bound on the rounding of %s in math mode %s, want fp32 or 3xtf32", p, mode)
 	case "tf32":
 		return ref.TF32, nil
 	default:
@@ -600,7 +605,7 @@ func (w *comparing) strike(ctx context.Context, i int, a attack.Attack, sub *dat
 		if err != nil {
 			return m, err
 		}
-		inputs, _ := b.Shape()
+		inputs := b.Info().Inputs
 		m.images = pickRows(x, picked, inputs)
 	}
 	w.progress(r.n())
@@ -659,7 +664,7 @@ func (w *comparing) attack(ctx context.Context, k int) error {
 				labels = append(labels, y)
 			}
 		}
-		inputs, _ := w.sides[0].b.Shape()
+		inputs := w.sides[0].b.Info().Inputs
 		var shown [2][][]float64
 		for i := range w.sides {
 			b := w.sides[i].b

@@ -40,7 +40,7 @@ func CraftAll(ctx context.Context, b Backend, set *dataset.Set, a attack.Attack,
 		return nil, err
 	}
 	n, R := set.N(), a.Runs()
-	inputs, _ := b.Shape()
+	inputs := b.Info().Inputs
 	x, levels := make([]float32, n*inputs), make([]uint8, n*inputs)
 	out := &Crafted{Attack: a, Eps: eps, Outcomes: make([]Outcome, n)}
 	r := run{Sweep: s, b: b, labels: set.Labels, first: set.First}
@@ -88,7 +88,7 @@ func (r *run) craft(ctx context.Context, lo, hi int, x []float32, levels []uint8
 		return err
 	}
 	rounded := float64s(images)
-	inputs, _ := r.b.Shape()
+	inputs := r.b.Info().Inputs
 	for i := range hi - lo {
 		k := rows.pick(i, 0, out)
 		found[i] = out[k]

@@ -46,7 +46,8 @@ const fingerprintAttacks = "fgsm,bim:steps=4,bim:steps=3,fgsm:norm=l2,pgd:steps=
 // fingerprint writes what b, which holds m, makes of a few images to h.
 func fingerprint(h hash.Hash, b Backend, m *model.Model) error {
 	ctx, n := context.Background(), 3
-	inputs, classes := b.Shape()
+	info := b.Info()
+	inputs, classes := info.Inputs, info.Classes
 	if inputs != m.Inputs() || classes != m.Outputs() {
 		return fmt.Errorf("the backend's has %d inputs and %d classes", inputs, classes)
 	}
@@ -74,7 +75,7 @@ func fingerprint(h hash.Hash, b Backend, m *model.Model) error {
 		columns := len(eps) * a.Runs()
 		var moved, rounded []byte
 		for lo := 0; lo < n; { // whatever fits
-			hi := min(n, lo+max(1, b.MaxRows()/columns))
+			hi := min(n, lo+max(1, b.Info().Rows/columns))
 			r, err := newRows(ctx, b, a, eps, bounds, labels, lo, hi)
 			if err != nil {
 				return err

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"advsweep/attack"
+	"advsweep/backend"
 	"advsweep/cpu"
 	"advsweep/model"
 	"advsweep/pipeline"
@@ -76,7 +77,11 @@ func testFingerprint[T cpu.Float](t *testing.T) {
 
 type fewRows[T cpu.Float] struct{ *cpu.Backend[T] }
 
-func (fewRows[T]) MaxRows() int { return 7 }
+func (b fewRows[T]) Info() backend.Info {
+	i := b.Backend.Info()
+	i.Rows = 7
+	return i
+}
 
 // flips is a backend that gives one last bit of one thing otherwise, at one call.
 type flips struct {

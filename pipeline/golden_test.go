@@ -98,13 +98,13 @@ func TestGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 			if res.Clean != g.CleanCorrect || len(res.ZeroGradient()) != 0 {
-				t.Errorf("%s: %d clean images right, %d not attacked; want %d and 0", c.b.Precision(), res.Clean, len(res.ZeroGradient()), g.CleanCorrect)
+				t.Errorf("%s: %d clean images right, %d not attacked; want %d and 0", c.b.Info().Precision, res.Clean, len(res.ZeroGradient()), g.CleanCorrect)
 			}
 			for _, curve := range res.Curves {
 				want := g.Float64[fmt.Sprintf("k%d_%s", curve.Attack.Steps, key)]
 				for e, got := range curve.Correct {
 					if d := got - want[e]; d > c.within || d < -c.within {
-						t.Errorf("%s, %s, %s, eps %v: %d right, want %d ± %d", c.b.Precision(), curve.Attack.Name, key, g.Eps[e], got, want[e], c.within)
+						t.Errorf("%s, %s, %s, eps %v: %d right, want %d ± %d", c.b.Info().Precision, curve.Attack.Name, key, g.Eps[e], got, want[e], c.within)
 					}
 				}
 			}
@@ -156,14 +156,14 @@ func TestGoldenCNN(t *testing.T) {
 			}
 			for e, got := range res.Curves[0].Correct {
 				if d := got - w.want[e]; d > c.within || d < -c.within {
-					t.Errorf("%s, k = %d, bounds %s, eps %v: %d right, want %d ± %d", c.b.Precision(), w.k, w.bounds, g.Eps[e], got, w.want[e], c.within)
+					t.Errorf("%s, k = %d, bounds %s, eps %v: %d right, want %d ± %d", c.b.Info().Precision, w.k, w.bounds, g.Eps[e], got, w.want[e], c.within)
 				}
 			}
 		}
 		if err := c.b.Begin(t.Context(), 0, len(g.Logits), []float64{0}); err != nil {
 			t.Fatal(err)
 		}
-		compare(t, c.b.Precision()+" logits", floats(t, c.b.Logits), flat(g.Logits), c.tol)
+		compare(t, c.b.Info().Precision+" logits", floats(t, c.b.Logits), flat(g.Logits), c.tol)
 	}
 }
 
@@ -189,12 +189,12 @@ func TestGoldenLogits(t *testing.T) {
 		}
 		// JAX's gradient has the factor 1 - p_y; the direction is the same.
 		gradient := floats(t, c.b.InputGradient)[:784]
-		compare(t, c.b.Precision()+" gradient", unit(gradient), unit(g.Gradient0), c.tol)
-		compare(t, c.b.Precision()+" logits", floats(t, c.b.Logits), flat(g.Logits), c.tol)
+		compare(t, c.b.Info().Precision+" gradient", unit(gradient), unit(g.Gradient0), c.tol)
+		compare(t, c.b.Info().Precision+" logits", floats(t, c.b.Logits), flat(g.Logits), c.tol)
 		if err := c.b.Step(t.Context(), attack.FGSM().At(0, eps, attack.Bounds{})); err != nil {
 			t.Fatal(err)
 		}
-		compare(t, c.b.Precision()+" logits after FGSM", floats(t, c.b.Logits), flat(g.FGSMLogits), c.tol)
+		compare(t, c.b.Info().Precision+" logits after FGSM", floats(t, c.b.Logits), flat(g.FGSMLogits), c.tol)
 	}
 }
 
@@ -298,14 +298,14 @@ func testReference(t *testing.T, m *model.Model, eps []float64, counts map[strin
 					t.Fatal(err)
 				}
 				within, off, naive := 2, 0, 0
-				if b.Precision() == "float64" {
+				if b.Info().Precision == "float64" {
 					within = 0
 				}
 				for e, got := range res.Curves[0].Correct {
 					off = max(off, got-want.Float64[e], want.Float64[e]-got)
 					naive = max(naive, want.Naive[e]-want.Float64[e])
 				}
-				t.Logf("%s, k = %d, %s: off by at most %d of 1,000; softmax - onehot in float32 by %d", b.Precision(), k, key, off, naive)
+				t.Logf("%s, k = %d, %s: off by at most %d of 1,000; softmax - onehot in float32 by %d", b.Info().Precision, k, key, off, naive)
 				if off > within {
 					t.Errorf("off by %d, want at most %d", off, within)
 				}

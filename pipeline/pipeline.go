@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"advsweep/attack"
+	"advsweep/backend"
 	"advsweep/dataset"
 	"advsweep/internal/portable"
 
@@ -22,14 +23,8 @@ import (
 //
 // Load, then Begin, then any number of Step, then what is asked for.
 type Backend interface {
-	// Device names the hardware and the kernels: "amd64 avx2".
-	Device() string
-	// Precision is what the model is computed in: "float32", "float64".
-	Precision() string
-	// Shape returns the length I of an image and the number O of classes.
-	Shape() (inputs, classes int)
-	// MaxRows is the most rows for one Begin.
-	MaxRows() int
+	// Info describes the backend and the model that it holds.
+	Info() backend.Info
 	// Load copies in clean images x0 [N, …] (Uint8: v is the pixel v/255; Float32; Float64)
 	// and labels [N]. first is the index of the first image in its data set.
 	Load(ctx context.Context, first int, x0 *tensor.Dense, labels []int32) error
@@ -89,7 +84,7 @@ type Sweep struct {
 	// ChunkWork bounds a chunk in rows times passes up and down the network: see Plan. It changes how the work is cut up, never the
 	// result. 0 is the default; the function ChunkWork tells what suits a model.
 	ChunkWork int
-	// Rows bounds the rows of a batch below Backend.MaxRows, 0 does not. It
+	// Rows bounds the rows of a batch below backend.Info.Rows, 0 does not. It
 	// changes memory and time, never the result.
 	Rows int
 	// Progress, if set, is called now and then from the goroutine of Run: done of total
@@ -107,7 +102,7 @@ func (s Sweep) Run(ctx context.Context, b Backend, set *dataset.Set) (*Result, e
 		if err := s.Work(ctx, b, set, log, Shard{}); err != nil {
 			return nil, err
 		}
-		_, classes := b.Shape()
+		classes := b.Info().Classes
 		return s.Assemble(set.N(), set.First, classes, log)
 	}
 	if err := s.Validate(b, set); err != nil {
@@ -118,7 +113,7 @@ func (s Sweep) Run(ctx context.Context, b Backend, set *dataset.Set) (*Result, e
 		return nil, err
 	}
 	n := set.N()
-	_, classes := b.Shape()
+	classes := b.Info().Classes
 	res := &Result{N: n, First: set.First, Classes: classes, Eps: slices.Clone(s.Eps), Bounds: s.Bounds}
 	r := run{Sweep: s, b: b, labels: set.Labels, first: set.First}
 	r.total = n
@@ -202,7 +197,7 @@ func (s Sweep) Validate(b Backend, set *dataset.Set) error {
 			return err
 		}
 	}
-	_, classes := b.Shape()
+	classes := b.Info().Classes
 	for _, a := range s.Attacks {
 		if err := a.FitsClasses(classes); err != nil {
 			return err
@@ -217,11 +212,11 @@ func (s Sweep) Validate(b Backend, set *dataset.Set) error {
 	if s.ChunkWork < 0 {
 		return fmt.Errorf("pipeline: chunks of %d rows times passes, want at least 0", s.ChunkWork)
 	}
-	if top := s.Eps[len(s.Eps)-1]; b.Precision() != "float64" && float32(top)-float32(top) != 0 {
+	if top := s.Eps[len(s.Eps)-1]; b.Info().Precision != "float64" && float32(top)-float32(top) != 0 {
 		return fmt.Errorf("pipeline: eps %v is not finite in float32", top)
 	}
 	if _, ok := AsExacter(b); s.Exact && !ok {
-		return fmt.Errorf("pipeline: %s cannot follow a ray of this model: ask it for counts at eps only", b.Device())
+		return fmt.Errorf("pipeline: %s cannot follow a ray of this model: ask it for counts at eps only", b.Info().Device)
 	}
 	return fits(b, set)
 }
@@ -231,7 +226,8 @@ func fits(b Backend, set *dataset.Set) error {
 	if set == nil || set.N() == 0 || set.Images == nil {
 		return errors.New("pipeline: no images")
 	}
-	inputs, classes := b.Shape()
+	info := b.Info()
+	inputs, classes := info.Inputs, info.Classes
 	if err := set.Check(classes); err != nil {
 		return err
 	}
@@ -365,7 +361,8 @@ func look(ctx context.Context, b Backend, set *dataset.Set, row int) (Prediction
 	if err != nil {
 		return Prediction{}, nil, err
 	}
-	inputs, classes := b.Shape()
+	info := b.Info()
+	inputs, classes := info.Inputs, info.Classes
 	z, x := float64s(logits)[row*classes:][:classes], float64s(image)[row*inputs:][:inputs]
 	class, _, ok := judge(z, 0)
 	if !ok {

@@ -207,10 +207,10 @@ func TestZeroEps(t *testing.T) {
 					t.Fatal(err)
 				}
 				if d := cmp.Diff(ex.Original, ex.Adversarial); d != "" {
-					t.Errorf("%s, %s, bounds %s:\n%s", b.Precision(), a.Name, bounds, d)
+					t.Errorf("%s, %s, bounds %s:\n%s", b.Info().Precision, a.Name, bounds, d)
 				}
 				if d := cmp.Diff(ex.Clean.Data(), ex.Perturbed.Data()); d != "" {
-					t.Errorf("%s, %s, bounds %s: pixels:\n%s", b.Precision(), a.Name, bounds, d)
+					t.Errorf("%s, %s, bounds %s: pixels:\n%s", b.Info().Precision, a.Name, bounds, d)
 				}
 			}
 		}

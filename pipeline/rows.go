@@ -89,7 +89,7 @@ func (r *rows) logits(ctx context.Context) ([][]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, classes := r.b.Shape()
+	classes := r.b.Info().Classes
 	z := float64s(d)
 	return slices.Collect(slices.Chunk(z, classes)), nil
 }

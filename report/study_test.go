@@ -52,7 +52,7 @@ func studied(t testing.TB, n int, seeds ...uint64) (s Study) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, classes := b.Shape()
+			classes := b.Info().Classes
 			s.Runs = append(s.Runs, StudyRun{Name: name + "-" + strconv.FormatUint(seed, 10), Manifest: &Manifest{
 				Meta: Meta{Version: "0.1.0", Model: Source{m.Source.Name, m.Source.SHA256}, Data: Data{
 					Images: Source{"MNIST", strings.Repeat("b2", 32)}, Labels: Source{"MNIST labels", strings.Repeat("c3", 32)}, N: n, SHA256: strings.Repeat("d4", 32),

@@ -101,7 +101,7 @@ func (w *Worker) Prepare(i int) (Arithmetic, error) {
 	if err != nil {
 		return Arithmetic{}, err
 	}
-	a := Arithmetic{Backend: w.device.Backend, Precision: b.Precision(), Product: product}
+	a := Arithmetic{Backend: w.device.Backend, Precision: b.Info().Precision, Product: product}
 	if got, want := a, (Arithmetic{m.Backend, m.Precision, m.Arithmetic, ""}); got != want && !w.mixed {
 		return a, errors.Join(&MixedError{Run: r.Name, Device: w.device.Name, Want: m.Backend + " " + m.Arithmetic, Got: a}, b.Close())
 	}

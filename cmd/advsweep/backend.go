@@ -125,7 +125,7 @@ func (f *flags) openCUDA(m *model.Model) (pipeline.Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	if got := b.Precision(); got != f.precision { // no one gets fewer digits than the command line says
+	if got := b.Info().Precision; got != f.precision { // no one gets fewer digits than the command line says
 		err := fmt.Errorf("%s=%s in the environment, but --precision is %s: unset the one or give --precision %s", gpu.EnvProduct, os.Getenv(gpu.EnvProduct), f.precision, got)
 		return nil, errors.Join(err, b.Close())
 	}
@@ -255,13 +255,12 @@ func printDevices(w io.Writer, format string, devices []device) error {
 // cpuProduct is what decides of the last bits of the CPU's results, for a manifest.
 func cpuProduct(b pipeline.Backend) string {
 	if os.Getenv(cpu.EnvDense) != "" {
-		return b.Precision() + " dense"
+		return b.Info().Precision + " dense"
 	}
-	return b.Precision()
+	return b.Info().Precision
 }
 
-// cudaProduct is the same of a CUDA backend: its product, which Device ends with.
+// cudaProduct is the same of a CUDA backend: its math mode.
 func cudaProduct(b pipeline.Backend) string {
-	words := strings.Fields(b.Device())
-	return words[len(words)-1]
+	return b.Info().MathMode
 }

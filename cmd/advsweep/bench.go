@@ -192,7 +192,7 @@ func (f *benchFlags) bench(c *cobra.Command) error {
 		return err
 	}
 	w, b := c.OutOrStdout(), in.backend
-	fmt.Fprintf(w, "goos: %s\ngoarch: %s\npkg: advsweep\nmodel: %s\ndevice: %s\n", runtime.GOOS, runtime.GOARCH, in.model, b.Device())
+	fmt.Fprintf(w, "goos: %s\ngoarch: %s\npkg: advsweep\nmodel: %s\ndevice: %s\n", runtime.GOOS, runtime.GOARCH, in.model, b.Info().Device)
 	for _, bm := range all {
 		for i := range f.count {
 			// A work is warm after once through. The others come to rows that have moved twice, each time.
@@ -221,7 +221,7 @@ func (f *benchFlags) bench(c *cobra.Command) error {
 			if failed != nil {
 				return failed
 			}
-			fmt.Fprintf(w, "Benchmark%s/backend=%s/precision=%s/N=%d-%d\t%s\n", bm.name, in.chosen, b.Precision(), bm.images, runtime.GOMAXPROCS(0), r)
+			fmt.Fprintf(w, "Benchmark%s/backend=%s/precision=%s/N=%d-%d\t%s\n", bm.name, in.chosen, b.Info().Precision, bm.images, runtime.GOMAXPROCS(0), r)
 		}
 	}
 	return nil
@@ -272,7 +272,7 @@ func (f *benchFlags) benchmarks(c *cobra.Command, in *inputs, chosen []string, s
 	if !c.Flags().Changed("n") { // the operations have the flag's default where a work asked for more
 		set = first(set, 1000)
 	}
-	n := min(set.N(), b.MaxRows())
+	n := min(set.N(), b.Info().Rows)
 	class, zero := make([]int32, n), make([]bool, n)
 	for _, name := range chosen {
 		switch name {
@@ -303,7 +303,7 @@ func (f *benchFlags) benchmarks(c *cobra.Command, in *inputs, chosen []string, s
 			continue
 		}
 		if w.route == exact && !walks {
-			return nil, usagef("--works %s: %s (%s) cannot follow a ray", w.name, in.chosen, b.Device())
+			return nil, usagef("--works %s: %s (%s) cannot follow a ray", w.name, in.chosen, b.Info().Device)
 		}
 		eps, err := attack.ParseEps(w.eps)
 		if err != nil {
@@ -390,7 +390,7 @@ func (in *inputs) prepare(ctx context.Context, bm *benchmark, bounds attack.Boun
 	if bm.sweep != nil {
 		return bm.f()
 	}
-	b, n := in.backend, min(bm.images, in.backend.MaxRows())
+	b, n := in.backend, min(bm.images, in.backend.Info().Rows)
 	set := first(in.set, bm.images)
 	if err := b.Load(ctx, set.First, set.Images, set.Labels); err != nil {
 		return err
@@ -452,6 +452,6 @@ func (f *benchFlags) printOnce(c *cobra.Command, in *inputs, bm *benchmark) erro
 		Version   string  `json:"version"`
 	}{
 		bm.work, bm.bounds.String(), routeName(*bm.sweep), bm.images, len(bm.sweep.Eps), ms, times[0], f.count,
-		bm.dense / ms / 1e6, done / ms / 1e6, bm.result.Curves[0].Correct, in.chosen, b.Device(), b.Precision(), version(),
+		bm.dense / ms / 1e6, done / ms / 1e6, bm.result.Curves[0].Correct, in.chosen, b.Info().Device, b.Info().Precision, version(),
 	})
 }

@@ -91,7 +91,7 @@ func cudaDevice(in gpu.Info) study.Device {
 			if err != nil {
 				return nil, "", err
 			}
-			if got := b.Precision(); got != precision { // no one gets fewer digits than were planned
+			if got := b.Info().Precision; got != precision { // no one gets fewer digits than were planned
 				return nil, "", errors.Join(fmt.Errorf("%s=%s in the environment, but the precision is %s: unset it", gpu.EnvProduct, os.Getenv(gpu.EnvProduct), precision), b.Close())
 			}
 			return b, cudaProduct(b), nil

@@ -34,7 +34,7 @@ func Run(t *testing.T, a ref.Rounding, open func(t *testing.T, m *model.Model) B
 		name string
 		f    func(*testing.T)
 	}{
-		{"values", s.values}, {"steps", s.steps}, {"saturated", s.saturated}, {"special", s.special}, {"not a number", s.notANumber},
+		{"info", s.info}, {"values", s.values}, {"steps", s.steps}, {"saturated", s.saturated}, {"special", s.special}, {"not a number", s.notANumber},
 		{"ball", s.ball}, {"rows", s.rows}, {"stuck", s.stuck}, {"noise", s.noise}, {"count", s.count}, {"refusals", func(t *testing.T) { s.refusals(t, tiny()) }}, {"states", func(t *testing.T) { s.states(t, tiny()) }},
 		{"general steps", s.generalSteps}, {"general rows", s.generalRows}, {"properties", s.properties}, {"losses", s.losses}, {"draws", s.draws}, {"momentum", s.momentum},
 		{"general not finite", s.generalNotFinite}, {"slots", s.slots}, {"round", s.round}, {"norms", s.norms}, {"general refusals", s.generalRefusals},
@@ -390,7 +390,7 @@ func (s suite) special(t *testing.T) {
 		}
 		m.Layers[0].(model.Linear).Bias.Data().([]float32)[0] = 1
 		b := s.open(t, m)
-		if b.Precision() == "float64" {
+		if b.Info().Precision == "float64" {
 			t.Skip("float64 holds this gradient")
 		}
 		must(t, b.Load(t.Context(), 0, tensor.New(tensor.WithShape(1, 1), tensor.WithBacking([]float32{0})), []int32{1}))
@@ -419,7 +419,7 @@ func (s suite) special(t *testing.T) {
 			}
 		}
 		b := s.load(t, m, x, labels)
-		if b.Precision() == "float64" {
+		if b.Info().Precision == "float64" {
 			t.Skip("float64 holds these logits")
 		}
 		class := make([]int32, 2)
@@ -449,7 +449,7 @@ func (s suite) notANumber(t *testing.T) {
 			}
 			change(m.Layers[0].(model.Linear).Weight.Data().([]float32))
 			b := s.load(t, m, x, []int32{0, 1})
-			if b.Precision() == "float64" {
+			if b.Info().Precision == "float64" {
 				t.Skip("float64 holds these numbers")
 			}
 			must(t, b.Begin(t.Context(), 0, 2, []float64{0.5}))
@@ -717,12 +717,12 @@ func (s suite) refusals(t *testing.T, m *model.Model) {
 			t.Errorf("begin, %s: no error", name)
 		}
 	}
-	if b.Precision() == "float32" {
+	if b.Info().Precision == "float32" {
 		if err := b.Begin(t.Context(), 0, 2, []float64{1e39}); err == nil {
 			t.Error("begin, eps infinite in float32: no error")
 		}
 	}
-	many := make([]float64, b.MaxRows())
+	many := make([]float64, b.Info().Rows)
 	for i := range many {
 		many[i] = float64(i)
 	}

@@ -260,7 +260,7 @@ func (s suite) networkNotANumber(t *testing.T) {
 			// The last pixel of the first image alone is not 0.
 			x := tensor.New(tensor.WithShape(2, 6), tensor.WithBacking([]float32{0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0}))
 			b := s.load(t, m, x, []int32{0, 1})
-			if b.Precision() == "float64" {
+			if b.Info().Precision == "float64" {
 				t.Skip("float64 holds these numbers")
 			}
 			must(t, b.Begin(t.Context(), 0, 2, []float64{0.5}))
