@@ -427,12 +427,6 @@ func (b *Backend[T]) Images(ctx context.Context) (*tensor.Dense, error) {
 	return b.matrix(ctx, b.in, b.images)
 }
 
-// InputGradient returns ∂L/∂x [rows, I] at the rows' x, each row divided by its
-// 1 - p_y > 0. See lossGradient for why.
-func (b *Backend[T]) InputGradient(ctx context.Context) (*tensor.Dense, error) {
-	return b.matrix(ctx, b.in, func(w *scratch[T], lo, hi int) []T { return b.gradient(w, lo, hi, 0) })
-}
-
 // matrix collects f of every block of rows, whatever their stride, into one [rows, cols].
 func (b *Backend[T]) matrix(ctx context.Context, cols int, f func(w *scratch[T], lo, hi int) []T) (*tensor.Dense, error) {
 	if err := b.ready(b.rows); err != nil {

@@ -308,12 +308,6 @@ func (b *Backend) Images(ctx context.Context) (*tensor.Dense, error) {
 	return b.matrix(b.in, func(p *part, dst []float32) error { return p.imagesTo(ctx, dst) })
 }
 
-// InputGradient returns ∂L/∂x [rows, I] at the rows' x, Float32, each row divided by its 1 - p_y > 0. See
-// kernels/loss_gradient.cu for why.
-func (b *Backend) InputGradient(ctx context.Context) (*tensor.Dense, error) {
-	return b.matrix(b.in, func(p *part, dst []float32) error { return p.inputGradient(ctx, dst) })
-}
-
 func (b *Backend) matrix(cols int, f func(p *part, dst []float32) error) (*tensor.Dense, error) {
 	if err := b.ready(b.rows); err != nil {
 		return nil, err

@@ -119,7 +119,7 @@ func everything(o Options, m *model.Model, set *dataset.Set) (found string, err 
 	if err := b.Begin(ctx, 0, 2, []float64{0.1}); err != nil {
 		return "", err
 	}
-	g, err := b.InputGradient(ctx)
+	g, err := weighted(ctx, b)
 	if err != nil {
 		return "", err
 	}
@@ -413,7 +413,7 @@ func TestDevices(t *testing.T) {
 				must(t, b.Predictions(t.Context(), class))
 				var rest []any
 				if n > 0 {
-					for _, get := range []func(ctx) (*tensor.Dense, error){b.Logits, b.Images, b.InputGradient} {
+					for _, get := range []func(ctx) (*tensor.Dense, error){b.Logits, b.Images, func(ctx ctx) (*tensor.Dense, error) { return weighted(ctx, b) }} {
 						d, err := get(t.Context())
 						must(t, err)
 						rest = append(rest, d.Data())

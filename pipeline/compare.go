@@ -456,7 +456,6 @@ func (w *comparing) clean(ctx context.Context) error {
 		}
 		var logits [2][][]float64
 		var signs [2][]int8
-		var pixels []float64
 		for i := range w.sides {
 			b := w.sides[i].b
 			r := &rows{b: b, a: untouched, labels: sub.Labels, hi: hi - lo, E: 1, R: 1, columns: []float64{0}}
@@ -471,30 +470,19 @@ func (w *comparing) clean(ctx context.Context) error {
 					return r.named(notFinite(k), sub.First)
 				}
 			}
-			x0, err := b.Images(ctx)
-			if err != nil {
-				return err
-			}
-			pixels = float64s(x0)
 			w.progress(hi - lo)
-			// The first step of FGSM goes along the gradient at the clean image, whatever eps: at 1 no pixel is too large to move.
-			if err := b.Begin(ctx, 0, hi-lo, []float64{1}); err != nil {
-				return err
-			}
-			if err := b.Step(ctx, attack.FGSM().At(0, []float64{1}, attack.Bounds{})); err != nil {
-				return err
-			}
-			x1, err := b.Images(ctx)
+			// The first step of FGSM goes along the gradient at the clean image, whatever eps.
+			g, err := lossGradient(ctx, b, logits[i], r.label)
 			if err != nil {
 				return err
 			}
-			signs[i] = make([]int8, len(pixels))
-			for k, v := range float64s(x1) {
-				signs[i][k] = int8(cmp.Compare(v, pixels[k]))
+			signs[i] = make([]int8, len(g))
+			for k, v := range g {
+				signs[i][k] = int8(cmp.Compare(v, 0))
 			}
 			w.progress(hi - lo)
 		}
-		inputs := len(pixels) / (hi - lo)
+		inputs := len(signs[0]) / (hi - lo)
 		for k, label := range sub.Labels {
 			var class [2]int
 			for i := range w.sides {

@@ -36,6 +36,11 @@ type Backend interface {
 	// that of Begin. That a gradient was not finite may be told by a later call instead,
 	// at the latest by the next one that returns something of the rows.
 	Step(ctx context.Context, s attack.Step) error
+	// Gradient returns the gradient of Σ_j q_j·z_j with respect to x [rows, I], in the backend's
+	// precision, for weights q [rows, O] (Float32 or Float64, rounded to that precision) on the logits z, at the rows' x.
+	// No row moves, and ZeroGradient does not hear of it. It returns an error if a weight or an element of the gradient is
+	// not finite; then the latter names the image by its method NotFiniteImage.
+	Gradient(ctx context.Context, q *tensor.Dense) (*tensor.Dense, error)
 	// Keep copies x of the rows r with rows[r] set, rows [rows], to slot 0 or 1; Restore copies it back for those
 	// that are set. Begin empties the slots: a row that was not kept is restored to its clean image.
 	Keep(ctx context.Context, slot int, rows []bool) error

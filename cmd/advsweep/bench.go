@@ -134,12 +134,7 @@ Exact has no such number. done-GFLOP/s, where the backend counts, is of the prod
 	return c
 }
 
-// gradienter and worker are what bench asks of a backend beyond pipeline.Backend.
-type gradienter interface {
-	InputGradient(context.Context) (*tensor.Dense, error)
-}
-
-// A worker counts its arithmetic.
+// A worker counts its arithmetic, which bench asks of a backend beyond pipeline.Backend.
 type worker interface {
 	// Work returns the floating-point operations of all matrix products since the backend was opened, 2 for
 	// each multiply-add.
@@ -279,9 +274,12 @@ func (f *benchFlags) benchmarks(c *cobra.Command, in *inputs, chosen []string, s
 		case "Forward":
 			list = append(list, &benchmark{name: name, images: n, dense: 2 * all * float64(n), f: func() error { return b.Predictions(ctx, class) }})
 		case "Gradient":
-			if g, ok := b.(gradienter); ok {
-				list = append(list, &benchmark{name: name, images: n, dense: 4 * all * float64(n), f: func() error { _, err := g.InputGradient(ctx); return err }})
+			q := make([]float64, n*b.Info().Classes) // no weight is 0: all of the way back is computed
+			for k := range q {
+				q[k] = 1 - 2*float64(k%2)
 			}
+			weights := tensor.New(tensor.WithShape(n, b.Info().Classes), tensor.WithBacking(q))
+			list = append(list, &benchmark{name: name, images: n, dense: 4 * all * float64(n), f: func() error { _, err := b.Gradient(ctx, weights); return err }})
 		case "Step":
 			list = append(list, &benchmark{name: name, images: n, dense: 4 * all * float64(n), f: func() error { return in.stepped(ctx, sweep.Bounds, zero) }})
 		case "Sweep":

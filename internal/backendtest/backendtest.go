@@ -19,13 +19,8 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// Backend is what the suite needs: all of pipeline.Backend, and the gradient.
-type Backend interface {
-	pipeline.Backend
-	// InputGradient returns ∂L/∂x [rows, I] at the rows' x, each row divided by its
-	// 1 - p_y.
-	InputGradient(ctx context.Context) (*tensor.Dense, error)
-}
+// Backend is what the suite needs.
+type Backend = pipeline.Backend
 
 // Run runs the suite on backends whose arithmetic is a. open returns a new one that holds m.
 func Run(t *testing.T, a ref.Rounding, open func(t *testing.T, m *model.Model) Backend) {
@@ -36,6 +31,7 @@ func Run(t *testing.T, a ref.Rounding, open func(t *testing.T, m *model.Model) B
 	}{
 		{"info", s.info}, {"values", s.values}, {"steps", s.steps}, {"saturated", s.saturated}, {"special", s.special}, {"not a number", s.notANumber},
 		{"ball", s.ball}, {"rows", s.rows}, {"stuck", s.stuck}, {"noise", s.noise}, {"count", s.count}, {"refusals", func(t *testing.T) { s.refusals(t, tiny()) }}, {"states", func(t *testing.T) { s.states(t, tiny()) }},
+		{"gradient", s.gradient}, {"gradient refusals", s.gradientRefusals},
 		{"general steps", s.generalSteps}, {"general rows", s.generalRows}, {"properties", s.properties}, {"losses", s.losses}, {"draws", s.draws}, {"momentum", s.momentum},
 		{"general not finite", s.generalNotFinite}, {"slots", s.slots}, {"round", s.round}, {"norms", s.norms}, {"general refusals", s.generalRefusals},
 	} {
@@ -136,8 +132,7 @@ func (s suite) valuesOf(t *testing.T, m *model.Model, r *rand.Rand, n int) {
 	must(t, b.Begin(t.Context(), 0, n, []float64{0}))
 	d, err := b.Logits(t.Context())
 	logits := get(t, d, err)
-	d, err = b.InputGradient(t.Context())
-	grads := get(t, d, err)
+	grads := lossGradient(t, b, logits, labels)
 	classes := make([]int32, n)
 	must(t, b.Predictions(t.Context(), classes))
 	for i := range n {
@@ -797,6 +792,7 @@ func (s suite) states(t *testing.T, m *model.Model) {
 		}
 	}
 
+	weights := tensor.New(tensor.WithShape(1, m.Outputs()), tensor.WithBacking(make([]float64, m.Outputs())))
 	must(t, b.Close())
 	for name, err := range map[string]error{
 		"Load": b.Load(t.Context(), 0, x, labels), "Begin": b.Begin(t.Context(), 0, 1, eps), "Step": b.Step(t.Context(), step),
@@ -806,7 +802,7 @@ func (s suite) states(t *testing.T, m *model.Model) {
 			t.Errorf("%s after Close: no error", name)
 		}
 	}
-	for name, f := range map[string]func(context.Context) (*tensor.Dense, error){"Logits": b.Logits, "Images": b.Images, "InputGradient": b.InputGradient} {
+	for name, f := range map[string]func(context.Context) (*tensor.Dense, error){"Logits": b.Logits, "Images": b.Images, "Gradient": func(ctx context.Context) (*tensor.Dense, error) { return b.Gradient(ctx, weights) }} {
 		if _, err := f(t.Context()); err == nil {
 			t.Errorf("%s after Close: no error", name)
 		}
