@@ -18,7 +18,7 @@ type Crafted struct {
 	Eps    float64
 	// Images is [N, …] in the shape of the set, Float32; of the restarts of each image the one that its Outcome is of.
 	Images *tensor.Dense
-	// Levels is the same in levels of 1/255 within the ball, as Backend.Round gives them, Uint8.
+	// Levels is the same in levels of 1/255 within the ball, as backend.Rounding has them, Uint8.
 	Levels   *tensor.Dense
 	Outcomes []Outcome // [N]; Rounded is what the model says of Levels
 }

@@ -12,6 +12,7 @@ import (
 	"strconv"
 
 	"advsweep/attack"
+	"advsweep/backend"
 	"advsweep/model"
 
 	"gorgonia.org/tensor"
@@ -83,13 +84,10 @@ func fingerprint(h hash.Hash, b Backend, m *model.Model) error {
 			if err := r.attack(ctx, func() {}); err != nil {
 				return r.named(err, 0)
 			}
-			if moved, err = r.bits(ctx, moved); err != nil {
+			if moved, err = r.bits(ctx, moved, &backend.Rounding{Norm: a.Norm}); err != nil {
 				return err
 			}
-			if err := b.Round(ctx, a.Norm); err != nil {
-				return err
-			}
-			if rounded, err = r.bits(ctx, rounded); err != nil {
+			if rounded, err = r.bits(ctx, rounded, nil); err != nil {
 				return err
 			}
 			lo = hi
@@ -115,20 +113,17 @@ func fingerprint(h hash.Hash, b Backend, m *model.Model) error {
 	return nil
 }
 
-// bits appends what is to be seen of every row to buf.
-func (r *rows) bits(ctx context.Context, buf []byte) ([]byte, error) {
+// bits appends what is to be seen of every row to buf, and then rounds x if rounding is not nil.
+func (r *rows) bits(ctx context.Context, buf []byte, rounding *backend.Rounding) ([]byte, error) {
 	images, err := r.b.Images(ctx)
 	if err != nil {
 		return nil, err
 	}
-	norms := make([]attack.Norms, r.n())
-	if err := r.b.Norms(ctx, norms); err != nil {
-		return nil, err
-	}
-	logits, err := r.logits(ctx)
+	found, err := r.b.Outcomes(ctx, rounding)
 	if err != nil {
 		return nil, err
 	}
+	logits, norms := r.split(found.Logits), found.Norms
 	x := float64s(images)
 	inputs := len(x) / len(logits)
 	put := func(v float64) { buf = binary.LittleEndian.AppendUint64(buf, math.Float64bits(v)) }

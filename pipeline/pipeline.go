@@ -38,37 +38,58 @@ type Backend interface {
 	Step(ctx context.Context, s attack.Step) error
 	// Gradient returns the gradient of Σ_j q_j·z_j with respect to x [rows, I], in the backend's
 	// precision, for weights q [rows, O] (Float32 or Float64, rounded to that precision) on the logits z, at the rows' x.
-	// No row moves, and ZeroGradient does not hear of it. It returns an error if a weight or an element of the gradient is
+	// No row moves, and Outcomes.Zero does not hear of it. It returns an error if a weight or an element of the gradient is
 	// not finite; then the latter names the image by its method NotFiniteImage.
 	Gradient(ctx context.Context, q *tensor.Dense) (*tensor.Dense, error)
 	// Keep copies x of the rows r with rows[r] set, rows [rows], to slot 0 or 1; Restore copies it back for those
 	// that are set. Begin empties the slots: a row that was not kept is restored to its clean image.
 	Keep(ctx context.Context, slot int, rows []bool) error
 	Restore(ctx context.Context, slot int, rows []bool) error
-	// Round moves every x to one of the 256 levels n/255, inside the ball of norm. With t = 1e-4,
-	//
-	//	Linf: n = rint(255·x) clamped to [ceil(255·(x0 - eps) - t), floor(255·(x0 + eps) + t)] and to [0, 255],
-	//	      or if that is empty rint(255·x0);
-	//	L2:   n = floor or ceil of 255·x, whichever is nearer to 255·x0 (the floor on a tie), or rint(255·x) where that is
-	//	      within t of it; in [0, 255].
-	Round(ctx context.Context, norm attack.Norm) error
-	// Norms writes the norms of x - x0 to dst [rows].
-	Norms(ctx context.Context, dst []attack.Norms) error
-	// ZeroGradient writes to dst [rows] whether the gradient of a Step since Begin was zero
-	// in every pixel.
-	ZeroGradient(ctx context.Context, dst []bool) error
-	// Predictions writes argmax f(x) to dst [rows], -1 where a logit is not finite.
-	Predictions(ctx context.Context, dst []int32) error
-	// Count writes, for each of eps [E], how many rows have the class of their label to correct
-	// [E] and for how many ZeroGradient is true to zero [E], and for each image whether that
-	// is so at any eps to stuck [hi-lo]. bad is the first row with a logit that is not
-	// finite, or -1.
-	Count(ctx context.Context, correct, zero []int, stuck []bool) (bad int, err error)
+	// Outcomes is all that one look at the rows brings: logits, zero gradients and norms as they
+	// are and then, if rounding is not nil, the classes once x is rounded, which x stays.
+	Outcomes(ctx context.Context, rounding *backend.Rounding) (backend.Outcomes, error)
 	// Logits returns f(x) [rows, O] and Images x [rows, I], in the backend's precision.
 	Logits(ctx context.Context) (*tensor.Dense, error)
 	Images(ctx context.Context) (*tensor.Dense, error)
 	// Close frees the device.
 	Close() error
+}
+
+// A Counter is a Backend that counts its rows itself, of which less comes down than by Outcomes.
+type Counter interface {
+	Backend
+	// Count writes, for each of eps [E], how many rows have the class of their label to correct
+	// [E] and for how many a gradient was zero in every pixel since Begin to zero [E], and for
+	// each image whether that is so at any eps to stuck [hi-lo]. bad is the first row with a
+	// logit that is not finite, or -1.
+	Count(ctx context.Context, correct, zero []int, stuck []bool) (bad int, err error)
+}
+
+// count is Count, by Outcomes if the backend is no Counter. It allocates nothing if it is one.
+func (r *rows) count(ctx context.Context, correct, zero []int, stuck []bool) (bad int, err error) {
+	if c, ok := r.b.(Counter); ok {
+		return c.Count(ctx, correct, zero, stuck)
+	}
+	o, err := r.b.Outcomes(ctx, nil)
+	if err != nil {
+		return -1, err
+	}
+	bad = -1
+	E := len(r.columns)
+	for k, z := range r.split(o.Logits) {
+		class, _, ok := judge(z, r.label(k))
+		switch {
+		case !ok && bad < 0:
+			bad = k
+		case ok && class == r.label(k):
+			correct[k%E]++
+		}
+		if o.Zero[k] {
+			zero[k%E]++
+			stuck[k/E] = true
+		}
+	}
+	return bad, nil
 }
 
 // worstKind is attack.Worst's, of which there is nothing to run.
@@ -297,7 +318,7 @@ func (r *run) batch(ctx context.Context, a attack.Attack, lo, hi int, eps []floa
 		return err
 	}
 	correct, zero, some := make([]int, E), make([]int, E), make([]bool, hi-lo)
-	bad, err := r.b.Count(ctx, correct, zero, some)
+	bad, err := one.count(ctx, correct, zero, some)
 	if err != nil {
 		return err
 	}
@@ -400,11 +421,11 @@ func FirstCorrect(ctx context.Context, b Backend, set *dataset.Set, class int) (
 		if err := b.Begin(ctx, 0, 1, []float64{0}); err != nil {
 			return nil, err
 		}
-		p := make([]int32, 1)
-		if err := b.Predictions(ctx, p); err != nil {
+		d, err := b.Logits(ctx)
+		if err != nil {
 			return nil, err
 		}
-		if p[0] == y {
+		if got, _, ok := judge(float64s(d), class); ok && got == class {
 			return one, nil
 		}
 	}

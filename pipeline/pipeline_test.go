@@ -127,7 +127,7 @@ func TestSoftmaxRegression(t *testing.T) {
 		t.Fatal(err)
 	}
 	predicted := make([]int32, set.N()*len(eps))
-	for lo := 0; lo < set.N(); lo += 25 { // fewer rows than b.MaxRows
+	for lo := 0; lo < set.N(); lo += 25 { // fewer rows than the backend takes
 		if err := b.Begin(t.Context(), lo, lo+25, eps); err != nil {
 			t.Fatal(err)
 		}

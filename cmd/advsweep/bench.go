@@ -272,7 +272,7 @@ func (f *benchFlags) benchmarks(c *cobra.Command, in *inputs, chosen []string, s
 	for _, name := range chosen {
 		switch name {
 		case "Forward":
-			list = append(list, &benchmark{name: name, images: n, dense: 2 * all * float64(n), f: func() error { return b.Predictions(ctx, class) }})
+			list = append(list, &benchmark{name: name, images: n, dense: 2 * all * float64(n), f: func() error { return forward(ctx, b, class) }})
 		case "Gradient":
 			q := make([]float64, n*b.Info().Classes) // no weight is 0: all of the way back is computed
 			for k := range q {
@@ -406,12 +406,33 @@ func (in *inputs) prepare(ctx context.Context, bm *benchmark, bounds attack.Boun
 	return nil
 }
 
-// stepped is a Step that has ended: alone it may only be launched when it returns, and ZeroGradient computes nothing.
+// piecewise is a backend that tells one by one what Outcomes brings together.
+type piecewise interface {
+	// Predictions writes the class of each row to dst [rows].
+	Predictions(ctx context.Context, dst []int32) error
+	// ZeroGradient writes to dst [rows] whether a gradient was zero. It computes nothing.
+	ZeroGradient(ctx context.Context, dst []bool) error
+}
+
+// forward is one forward pass, of which only classes come down if b can do that.
+func forward(ctx context.Context, b pipeline.Backend, class []int32) error {
+	if p, ok := b.(piecewise); ok {
+		return p.Predictions(ctx, class)
+	}
+	_, err := b.Logits(ctx)
+	return err
+}
+
+// stepped is a Step that has ended: alone it may only be launched when it returns.
 func (in *inputs) stepped(ctx context.Context, bounds attack.Bounds, zero []bool) error {
 	if err := in.backend.Step(ctx, attack.FGSM().At(0, []float64{0.001}, bounds)); err != nil {
 		return err
 	}
-	return in.backend.ZeroGradient(ctx, zero)
+	if p, ok := in.backend.(piecewise); ok {
+		return p.ZeroGradient(ctx, zero)
+	}
+	_, err := in.backend.Outcomes(ctx, nil)
+	return err
 }
 
 // printOnce runs bm warm --count times and prints a line of JSON.

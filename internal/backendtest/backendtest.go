@@ -19,8 +19,17 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// Backend is what the suite needs.
-type Backend = pipeline.Backend
+// Backend is what the suite needs: all of pipeline.Backend, the counts, and one by one what Outcomes
+// brings together, so that each can be asked for at any time.
+type Backend interface {
+	pipeline.Counter
+	// Predictions writes argmax f(x) to dst [rows], -1 where a logit is not finite.
+	Predictions(ctx context.Context, dst []int32) error
+	// ZeroGradient, Norms and Round are Zero, Norms and Rounding of Outcomes.
+	ZeroGradient(ctx context.Context, dst []bool) error
+	Norms(ctx context.Context, dst []attack.Norms) error
+	Round(ctx context.Context, norm attack.Norm) error
+}
 
 // Run runs the suite on backends whose arithmetic is a. open returns a new one that holds m.
 func Run(t *testing.T, a ref.Rounding, open func(t *testing.T, m *model.Model) Backend) {
@@ -31,7 +40,7 @@ func Run(t *testing.T, a ref.Rounding, open func(t *testing.T, m *model.Model) B
 	}{
 		{"info", s.info}, {"values", s.values}, {"steps", s.steps}, {"saturated", s.saturated}, {"special", s.special}, {"not a number", s.notANumber},
 		{"ball", s.ball}, {"rows", s.rows}, {"stuck", s.stuck}, {"noise", s.noise}, {"count", s.count}, {"refusals", func(t *testing.T) { s.refusals(t, tiny()) }}, {"states", func(t *testing.T) { s.states(t, tiny()) }},
-		{"gradient", s.gradient}, {"gradient refusals", s.gradientRefusals},
+		{"gradient", s.gradient}, {"gradient refusals", s.gradientRefusals}, {"outcomes", s.outcomes},
 		{"general steps", s.generalSteps}, {"general rows", s.generalRows}, {"properties", s.properties}, {"losses", s.losses}, {"draws", s.draws}, {"momentum", s.momentum},
 		{"general not finite", s.generalNotFinite}, {"slots", s.slots}, {"round", s.round}, {"norms", s.norms}, {"general refusals", s.generalRefusals},
 	} {
