@@ -57,7 +57,7 @@ func TestEntries(t *testing.T) {
 		case devices[0].Available:
 			for _, p := range e.Precisions[:1] {
 				b, arithmetic, err := e.Open(m, Spec{Precision: p, Devices: devices[0].List})
-				if err != nil || arithmetic == "" || b.Precision() != p {
+				if err != nil || arithmetic == "" || b.Info().Precision != p {
 					t.Fatalf("%s at %s: arithmetic %q, %v", e.Name, p, arithmetic, err)
 				}
 				if err := b.Close(); err != nil {

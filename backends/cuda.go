@@ -52,12 +52,11 @@ func cudaEntry() Entry {
 		if err != nil {
 			return nil, "", err
 		}
-		if got := b.Precision(); got != s.Precision {
+		if got := b.Info().Precision; got != s.Precision {
 			err := &PrecisionError{From: gpu.EnvProduct + "=" + os.Getenv(gpu.EnvProduct), Got: got, Want: s.Precision}
 			return nil, "", errors.Join(err, b.Close())
 		}
-		words := strings.Fields(b.Device()) // the product is the last
-		return b, words[len(words)-1], nil
+		return b, b.Info().MathMode, nil
 	}
 	return e
 }

@@ -84,7 +84,7 @@ func (b *Backend[T]) generalStep(ctx context.Context, s attack.Step, size []T) e
 		}
 	})
 	if i := b.broken.Load(); i >= 0 && err == nil {
-		err = fmt.Errorf("cpu: %w", batch.NotFinite(b.first+int(i), b.Precision()))
+		err = fmt.Errorf("cpu: %w", batch.NotFinite(b.first+int(i), b.info.Precision))
 	}
 	return b.lost(err)
 }

@@ -66,7 +66,7 @@ func (b *Backend[T]) Restore(ctx context.Context, slot int, rows []bool) error {
 	}))
 }
 
-// Round moves every x to one of the 256 levels v/255 of 8-bit pixels, inside the row's ball of norm, see pipeline.Backend.
+// Round moves every x to one of the 256 levels v/255 of 8-bit pixels, inside the row's ball of norm, see backend.Rounding.
 func (b *Backend[T]) Round(ctx context.Context, norm attack.Norm) error {
 	if err := b.ready(b.rows); err != nil {
 		return err

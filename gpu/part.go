@@ -703,10 +703,6 @@ func (p *part) imagesTo(ctx context.Context, dst []float32) error {
 	return p.rowsTo(ctx, dst, p.inputs, p.rowsAt)
 }
 
-func (p *part) inputGradient(ctx context.Context, dst []float32) error {
-	return p.rowsTo(ctx, dst, p.inputs, func(c span) (cu.DevicePtr, error) { return p.gradient(c, 0, objective{}) })
-}
-
 // rowsTo collects f [n, padded(cols)] of every chunk in dst [rows, cols].
 func (p *part) rowsTo(ctx context.Context, dst []float32, cols int, f func(c span) (cu.DevicePtr, error)) error {
 	width := padded(cols)

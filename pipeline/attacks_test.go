@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"advsweep/attack"
+	"advsweep/backend"
 	"advsweep/cpu"
 	"advsweep/dataset"
 	"advsweep/internal/ref"
@@ -127,7 +128,11 @@ type noMemory struct{}
 func (noMemory) Error() string     { return "no memory" }
 func (noMemory) OutOfMemory() bool { return true }
 
-func (b short) MaxRows() int { return 1000 }
+func (b short) Info() backend.Info {
+	i := b.Backend.Info()
+	i.Rows = 1000
+	return i
+}
 
 func (b short) Begin(ctx context.Context, lo, hi int, eps []float64) error {
 	if hi-lo > 1 && (hi-lo)*len(eps) > 2*b.most { // one image has to do

@@ -60,7 +60,7 @@ func (all batch) next(at batch, rows int, whole bool) batch {
 // limit sets the rows of a batch at most, if they are not known yet.
 func (r *run) limit() {
 	if r.rows == 0 {
-		r.rows = r.b.MaxRows()
+		r.rows = r.b.Info().Rows
 		if r.Rows > 0 {
 			r.rows = min(r.rows, r.Rows)
 		}

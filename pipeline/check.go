@@ -135,7 +135,7 @@ func (c Check) ball(ctx context.Context, b Backend, set *dataset.Set, s Sweep) (
 	if err := b.Load(ctx, set.First, set.Images, set.Labels); err != nil {
 		return Finding{}, err
 	}
-	inputs, _ := b.Shape()
+	inputs := b.Info().Inputs
 	r := run{Sweep: s, b: b, labels: set.Labels, first: set.First}
 	r.limit()
 	bad := map[int]bool{}
@@ -177,11 +177,11 @@ func (c Check) ball(ctx context.Context, b Backend, set *dataset.Set, s Sweep) (
 				}
 			}
 			if a.Norm == attack.L2 {
-				norms := make([]attack.Norms, hi-lo)
-				if err := b.Norms(ctx, norms); err != nil {
+				found, err := b.Outcomes(ctx, nil)
+				if err != nil {
 					return Finding{}, err
 				}
-				for k, v := range norms {
+				for k, v := range found.Norms {
 					worst = max(worst, float64(v.L2)-at)
 					top := 0.0
 					for _, pixel := range clean[(lo+k)*inputs:][:inputs] {

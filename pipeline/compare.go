@@ -308,13 +308,14 @@ func (c Compare) Run(ctx context.Context, a, b Backend, set *dataset.Set) (*Comp
 			}
 		}
 	}
-	inputs, classes := a.Shape()
-	if _, other := b.Shape(); other != classes {
+	info := a.Info()
+	inputs, classes := info.Inputs, info.Classes
+	if other := b.Info().Classes; other != classes {
 		return nil, fmt.Errorf("pipeline: compare: a model of %d classes with one of %d", classes, other)
 	}
 	w.classes = classes
 	w.run = run{Sweep: s, labels: set.Labels, first: set.First}
-	w.rows = max(1, min(a.MaxRows(), b.MaxRows(), pixelsOfBatch/inputs))
+	w.rows = max(1, min(a.Info().Rows, b.Info().Rows, pixelsOfBatch/inputs))
 	if c.Rows > 0 {
 		w.rows = min(w.rows, c.Rows)
 	}
@@ -375,14 +376,18 @@ type side struct {
 
 // roundingOf returns how b's arithmetic errs.
 func roundingOf(b Backend) (ref.Rounding, error) {
-	switch p := b.Precision(); p {
+	info := b.Info()
+	switch p, mode := info.Precision, info.MathMode; p {
 	case "float64":
 		return ref.Float64, nil
 	case "float32":
-		if strings.HasSuffix(b.Device(), " 3xtf32") { // the product, which a GPU's Device ends with
+		switch mode {
+		case "", "fp32":
+			return ref.Float32, nil
+		case "3xtf32":
 			return ref.TF32x3, nil
 		}
-		return ref.Float32, nil
+		return ref.Rounding{}, fmt.Errorf("pipeline: compare: no bound on the rounding of %s in math mode %s, want fp32 or 3xtf32", p, mode)
 	case "tf32":
 		return ref.TF32, nil
 	default:
@@ -406,7 +411,6 @@ func (w *comparing) clean(ctx context.Context) error {
 		}
 		var logits [2][][]float64
 		var signs [2][]int8
-		var pixels []float64
 		for i := range w.sides {
 			b := w.sides[i].b
 			r := &rows{b: b, a: untouched, labels: sub.Labels, hi: hi - lo, E: 1, R: 1, columns: []float64{0}}
@@ -421,30 +425,19 @@ func (w *comparing) clean(ctx context.Context) error {
 					return r.named(notFinite(k), sub.First)
 				}
 			}
-			x0, err := b.Images(ctx)
-			if err != nil {
-				return err
-			}
-			pixels = float64s(x0)
 			w.progress(hi - lo)
-			// The first step of FGSM goes along the gradient at the clean image, whatever eps: at 1 no pixel is too large to move.
-			if err := b.Begin(ctx, 0, hi-lo, []float64{1}); err != nil {
-				return err
-			}
-			if err := b.Step(ctx, attack.FGSM().At(0, []float64{1}, attack.Bounds{})); err != nil {
-				return err
-			}
-			x1, err := b.Images(ctx)
+			// The first step of FGSM goes along the gradient at the clean image, whatever eps.
+			g, err := lossGradient(ctx, b, logits[i], r.label)
 			if err != nil {
 				return err
 			}
-			signs[i] = make([]int8, len(pixels))
-			for k, v := range float64s(x1) {
-				signs[i][k] = int8(cmp.Compare(v, pixels[k]))
+			signs[i] = make([]int8, len(g))
+			for k, v := range g {
+				signs[i][k] = int8(cmp.Compare(v, 0))
 			}
 			w.progress(hi - lo)
 		}
-		inputs := len(pixels) / (hi - lo)
+		inputs := len(signs[0]) / (hi - lo)
 		for k, label := range sub.Labels {
 			var class [2]int
 			for i := range w.sides {
@@ -555,7 +548,7 @@ func (w *comparing) strike(ctx context.Context, i int, a attack.Attack, sub *dat
 		if err != nil {
 			return m, err
 		}
-		inputs, _ := b.Shape()
+		inputs := b.Info().Inputs
 		m.images = pickRows(x, picked, inputs)
 	}
 	w.progress(r.n())
@@ -614,7 +607,7 @@ func (w *comparing) attack(ctx context.Context, k int) error {
 				labels = append(labels, y)
 			}
 		}
-		inputs, _ := w.sides[0].b.Shape()
+		inputs := w.sides[0].b.Info().Inputs
 		var shown [2][][]float64
 		for i := range w.sides {
 			b := w.sides[i].b

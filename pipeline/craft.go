@@ -18,7 +18,7 @@ type Crafted struct {
 	Eps    float64
 	// Images is [N, …] in the shape of the set, Float32; of the restarts of each image the one that its Outcome is of.
 	Images *tensor.Dense
-	// Levels is the same in levels of 1/255 within the ball, as Backend.Round gives them, Uint8.
+	// Levels is the same in levels of 1/255 within the ball, as backend.Rounding has them, Uint8.
 	Levels   *tensor.Dense
 	Outcomes []Outcome // [N]; Rounded is what the model says of Levels
 }
@@ -40,7 +40,7 @@ func CraftAll(ctx context.Context, b Backend, set *dataset.Set, a attack.Attack,
 		return nil, err
 	}
 	n, R := set.N(), a.Runs()
-	inputs, _ := b.Shape()
+	inputs := b.Info().Inputs
 	x, levels := make([]float32, n*inputs), make([]uint8, n*inputs)
 	out := &Crafted{Attack: a, Eps: eps, Outcomes: make([]Outcome, n)}
 	r := run{Sweep: s, b: b, labels: set.Labels, first: set.First}
@@ -88,7 +88,7 @@ func (r *run) craft(ctx context.Context, part batch, x []float32, levels []uint8
 		return err
 	}
 	rounded := float64s(images)
-	inputs, _ := r.b.Shape()
+	inputs := r.b.Info().Inputs
 	for i := range part.images() {
 		k := rows.pick(i, 0, out)
 		if part.first > 0 && !worse(out[k], found[i], r.labels[part.lo+i]) {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"advsweep/attack"
+	"advsweep/backend"
 	"advsweep/dataset"
 	"advsweep/internal/ref"
 	"advsweep/pipeline"
@@ -22,7 +23,11 @@ type roomFor struct {
 	rows int
 }
 
-func (b roomFor) MaxRows() int { return b.rows }
+func (b roomFor) Info() backend.Info {
+	i := b.Backend.Info()
+	i.Rows = b.rows
+	return i
+}
 
 // TestCraftAll compares with what a sweep counts, with Craft, and with itself in small batches.
 func TestCraftAll(t *testing.T) {

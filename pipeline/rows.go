@@ -6,6 +6,9 @@ import (
 	"slices"
 
 	"advsweep/attack"
+	"advsweep/backend"
+
+	"gorgonia.org/tensor"
 )
 
 // rows are those of one batch: images lo to hi-1 at each of eps [E], R of each, one a restart. The loops of attacks over
@@ -88,9 +91,15 @@ func (r *rows) logits(ctx context.Context) ([][]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, classes := r.b.Shape()
-	z := float64s(d)
-	return slices.Collect(slices.Chunk(z, classes)), nil
+	return r.split(d), nil
+}
+
+// split returns the rows of logits d [rows, O].
+func (r *rows) split(d *tensor.Dense) [][]float64 {
+	if d == nil { // no rows
+		return nil
+	}
+	return slices.Collect(slices.Chunk(float64s(d), r.b.Info().Classes))
 }
 
 // attack moves the rows, as the attack's method says. It calls after once for each of the attack's K steps.
@@ -130,39 +139,23 @@ func (r *rows) Restore(ctx context.Context, slot int, which []bool) error {
 
 // outcomes returns what became of every row, rows and not images: each is its own restart.
 func (r *rows) outcomes(ctx context.Context, rounded bool) ([]Outcome, error) {
-	n := r.n()
-	out, zero, norms := make([]Outcome, n), make([]bool, n), make([]attack.Norms, n)
-	logits, err := r.logits(ctx)
+	var rounding *backend.Rounding
+	if rounded {
+		rounding = &backend.Rounding{Norm: r.a.Norm}
+	}
+	found, err := r.b.Outcomes(ctx, rounding)
 	if err != nil {
 		return nil, err
 	}
-	for k, z := range logits {
+	out := make([]Outcome, r.n())
+	for k, z := range r.split(found.Logits) {
 		class, margin, ok := judge(z, r.label(k))
 		if !ok {
 			return nil, notFinite(k)
 		}
-		out[k] = Outcome{Class: int32(class), Margin: float32(margin), Rounded: -1}
+		out[k] = Outcome{Class: int32(class), Margin: float32(margin), Rounded: -1, Zero: found.Zero[k], Norms: found.Norms[k]}
 	}
-	if err := r.b.ZeroGradient(ctx, zero); err != nil {
-		return nil, err
-	}
-	if err := r.b.Norms(ctx, norms); err != nil {
-		return nil, err
-	}
-	for k := range out {
-		out[k].Zero, out[k].Norms = zero[k], norms[k]
-	}
-	if !rounded {
-		return out, nil
-	}
-	if err := r.b.Round(ctx, r.a.Norm); err != nil {
-		return nil, err
-	}
-	classes := make([]int32, n)
-	if err := r.b.Predictions(ctx, classes); err != nil {
-		return nil, err
-	}
-	for k, c := range classes {
+	for k, c := range found.Rounded {
 		if c < 0 {
 			return nil, notFinite(k)
 		}

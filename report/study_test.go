@@ -54,7 +54,7 @@ func studied(t testing.TB, n int, seeds ...uint64) (s Study) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, classes := b.Shape()
+			classes := b.Info().Classes
 			s.Runs = append(s.Runs, StudyRun{Name: name + "-" + strconv.FormatUint(seed, 10), Manifest: &record.Manifest{
 				Meta: record.Meta{Version: "0.1.0", Model: record.Source{Name: m.Source.Name, SHA256: m.Source.SHA256}, Data: record.Data{
 					Images: record.Source{Name: "MNIST", SHA256: strings.Repeat("b2", 32)}, Labels: record.Source{Name: "MNIST labels", SHA256: strings.Repeat("c3", 32)}, N: n, SHA256: strings.Repeat("d4", 32),

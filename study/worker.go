@@ -102,7 +102,7 @@ func (w *Worker) Prepare(i int) (record.Arithmetic, error) {
 	if err != nil {
 		return record.Arithmetic{}, err
 	}
-	a := record.Arithmetic{Backend: w.device.Backend, Precision: b.Precision(), Product: product}
+	a := record.Arithmetic{Backend: w.device.Backend, Precision: b.Info().Precision, Product: product}
 	if got, want := a, m.Planned(); got != want && !w.mixed {
 		return a, errors.Join(&MixedError{Run: r.Name, Device: w.device.Name, Want: m.Backend + " " + m.Arithmetic, Got: a}, b.Close())
 	}

@@ -322,8 +322,8 @@ func (in *inputs) meta(set *dataset.Set, seed uint64) record.Meta {
 		Data:      record.Describe(set),
 		Seed:      seed,
 		Backend:   in.chosen,
-		Device:    in.backend.Device(),
-		Precision: in.backend.Precision(),
+		Device:    in.backend.Info().Device,
+		Precision: in.backend.Info().Precision,
 	}
 }
 

@@ -116,7 +116,7 @@ func (f *flags) sweep(c *cobra.Command, part, save string) error {
 	if err != nil {
 		return err
 	}
-	err = f.finish(c, folder, append(files, run), func(w *bytes.Buffer) error { return f.printCurves(w, &m, in.backend.Device(), res, files) })
+	err = f.finish(c, folder, append(files, run), func(w *bytes.Buffer) error { return f.printCurves(w, &m, in.backend.Info().Device, res, files) })
 	if err != nil || !saves {
 		return err
 	}

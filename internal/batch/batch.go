@@ -166,15 +166,16 @@ func Ready(eps, room, rows int) error {
 }
 
 // NotFinite is the error of a step whose gradient at an image of the data set is not finite.
-func NotFinite(image int, precision string) error { return notFinite{image, precision} }
+func NotFinite(image int, precision string) error { return notFinite{"step", image, precision} }
 
 type notFinite struct {
+	verb      string
 	image     int
 	precision string
 }
 
 func (e notFinite) Error() string {
-	return fmt.Sprintf("step: image %d: the gradient is not finite in %s", e.image, e.precision)
+	return fmt.Sprintf("%s: image %d: the gradient is not finite in %s", e.verb, e.image, e.precision)
 }
 
 // NotFiniteImage is the image, by its index in the data set.
