@@ -15,9 +15,9 @@ import (
 	"time"
 
 	"advsweep/internal/chunklog"
+	"advsweep/internal/outdir"
 	"advsweep/pipeline"
 	"advsweep/record"
-	"advsweep/report"
 	"advsweep/study"
 
 	"github.com/spf13/cobra"
@@ -273,7 +273,7 @@ all into the first.`,
 			if mixed {
 				return usagef("--allow-mixed is for studies: shards of one sweep have one manifest, which names the backend")
 			}
-			folder, err := report.OpenFolder(f.out, sweepNames...)
+			folder, err := outdir.Open(f.out, sweepNames...)
 			if err != nil {
 				return err
 			}
