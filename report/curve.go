@@ -1,6 +1,5 @@
 // Package report turns what pipeline found into what a person or a program
-// reads: CSV, JSON, tables for a terminal, plots, pictures, and the folder they go
-// to. It computes nothing but intervals and norms, and prints nothing by itself.
+// reads: CSV, JSON, tables for a terminal, plots and pictures. It computes nothing but intervals and norms, and prints nothing by itself.
 package report
 
 import (

@@ -8,6 +8,7 @@ import (
 
 	"advsweep/attack"
 	"advsweep/dataset"
+	"advsweep/internal/outdir"
 	"advsweep/pipeline"
 	"advsweep/record"
 	"advsweep/report"
@@ -68,7 +69,7 @@ func (f *flags) attackOne(c *cobra.Command, class, index int) error {
 	if err != nil {
 		return err
 	}
-	folder, err := report.OpenFolder(f.out, "attack.json", "attack.png")
+	folder, err := outdir.Open(f.out, "attack.json", "attack.png")
 	if err != nil {
 		return err
 	}
@@ -105,7 +106,7 @@ func (in *inputs) pick(c *cobra.Command, class, index int) (*dataset.Set, error)
 }
 
 // exampleFiles draws and encodes ex.
-func exampleFiles(base string, ex *pipeline.Example, meta record.Meta, s record.Seconds) ([]report.File, error) {
+func exampleFiles(base string, ex *pipeline.Example, meta record.Meta, s record.Seconds) ([]outdir.File, error) {
 	start := time.Now()
 	png, err := report.Picture(ex)
 	if err != nil {
@@ -116,12 +117,12 @@ func exampleFiles(base string, ex *pipeline.Example, meta record.Meta, s record.
 	if err != nil {
 		return nil, err
 	}
-	return []report.File{{Name: base + ".json", Data: json}, {Name: base + ".png", Data: png}}, nil
+	return []outdir.File{{Name: base + ".json", Data: json}, {Name: base + ".png", Data: png}}, nil
 }
 
 // printExample writes ex to standard output in the chosen format. files are those of
 // exampleFiles.
-func (f *flags) printExample(w *bytes.Buffer, in *inputs, meta record.Meta, ex *pipeline.Example, files []report.File) error {
+func (f *flags) printExample(w *bytes.Buffer, in *inputs, meta record.Meta, ex *pipeline.Example, files []outdir.File) error {
 	switch f.format {
 	case "json":
 		w.Write(files[0].Data)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"advsweep/backends"
+	"advsweep/internal/outdir"
 	"advsweep/model"
 	"advsweep/pipeline"
 	"advsweep/record"
@@ -99,7 +100,7 @@ func (f *flags) compare(c *cobra.Command, args []string, maxFlips int) error {
 	if err != nil {
 		return err
 	}
-	var folder *report.Folder
+	var folder *outdir.Folder
 	if runs {
 		if err := onlyOutput(c); err != nil {
 			return err
@@ -107,7 +108,7 @@ func (f *flags) compare(c *cobra.Command, args []string, maxFlips int) error {
 		if cmp, err = compareRuns(args[0], args[1]); err != nil {
 			return err
 		}
-		if folder, err = report.OpenFolder(f.out, compareNames...); err != nil {
+		if folder, err = outdir.Open(f.out, compareNames...); err != nil {
 			return err
 		}
 	} else {
@@ -127,9 +128,9 @@ func (f *flags) compare(c *cobra.Command, args []string, maxFlips int) error {
 	if err != nil {
 		return err
 	}
-	var files []report.File
+	var files []outdir.File
 	for i, data := range [][]byte{cmp.CSV(), json, png, svg} {
-		files = append(files, report.File{Name: compareNames[i], Data: data})
+		files = append(files, outdir.File{Name: compareNames[i], Data: data})
 	}
 	err = f.finish(c, folder, files, func(w *bytes.Buffer) error {
 		switch f.format {
@@ -306,7 +307,7 @@ func (f *flags) compareSides(c *cobra.Command, args []string) (sides [2]flags, e
 }
 
 // compareModels sweeps both sides.
-func (f *flags) compareModels(c *cobra.Command, args []string) (*report.Compared, *report.Folder, error) {
+func (f *flags) compareModels(c *cobra.Command, args []string) (*report.Compared, *outdir.Folder, error) {
 	sides, err := f.compareSides(c, args)
 	if err != nil {
 		return nil, nil, err
@@ -324,7 +325,7 @@ func (f *flags) compareModels(c *cobra.Command, args []string) (*report.Compared
 		}
 	}
 	var other *model.Model
-	var folder *report.Folder
+	var folder *outdir.Folder
 	in, err := sides[first].openRange(c, func(in *inputs) (err error) {
 		if other = in.model; len(args) == 2 {
 			if other, err = sides[1-first].loadModel(); err != nil {
@@ -339,7 +340,7 @@ func (f *flags) compareModels(c *cobra.Command, args []string) (*report.Compared
 				return fmt.Errorf("%s has %d classes and %s %d: want as many", args[first], in.model.Outputs(), args[1-first], other.Outputs())
 			}
 		}
-		folder, err = report.OpenFolder(f.out, compareNames...)
+		folder, err = outdir.Open(f.out, compareNames...)
 		return err
 	})
 	if err != nil {

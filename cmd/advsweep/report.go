@@ -12,6 +12,7 @@ import (
 
 	"advsweep/attack"
 	"advsweep/dataset"
+	"advsweep/internal/outdir"
 	"advsweep/model"
 	"advsweep/pipeline"
 	"advsweep/record"
@@ -113,7 +114,7 @@ func (f *flags) reportStudy(c *cobra.Command, dir string) error {
 		where, name = filepath.Split(f.out)
 		where, names = filepath.Clean(where), nil
 	}
-	out, err := report.OpenFolder(where, append(names, name)...)
+	out, err := outdir.Open(where, append(names, name)...)
 	if err != nil {
 		return err
 	}
@@ -121,9 +122,9 @@ func (f *flags) reportStudy(c *cobra.Command, dir string) error {
 	if err != nil {
 		return err
 	}
-	files := []report.File{{Name: name, Data: data}}
+	files := []outdir.File{{Name: name, Data: data}}
 	if names != nil {
-		files = append(files, report.File{Name: studyCSVName, Data: all.CSV()})
+		files = append(files, outdir.File{Name: studyCSVName, Data: all.CSV()})
 	}
 	return f.finish(c, out, files, func(*bytes.Buffer) error { return nil })
 }
@@ -155,7 +156,7 @@ func (f *flags) report(c *cobra.Command, dir, confusion string, pictures int) er
 		where, name = filepath.Split(f.out)
 		where = filepath.Clean(where)
 	}
-	folder, err := report.OpenFolder(where, name)
+	folder, err := outdir.Open(where, name)
 	if err != nil {
 		return err
 	}
@@ -169,7 +170,7 @@ func (f *flags) report(c *cobra.Command, dir, confusion string, pictures int) er
 	if err != nil {
 		return err
 	}
-	return f.finish(c, folder, []report.File{{Name: name, Data: data}}, func(*bytes.Buffer) error { return nil })
+	return f.finish(c, folder, []outdir.File{{Name: name, Data: data}}, func(*bytes.Buffer) error { return nil })
 }
 
 // examples makes the pictures of k again. Where it cannot, it says why.

@@ -12,6 +12,7 @@ import (
 
 	"advsweep/attack"
 	"advsweep/dataset"
+	"advsweep/internal/outdir"
 	"advsweep/pipeline"
 	"advsweep/record"
 	"advsweep/report"
@@ -77,14 +78,14 @@ func savedNames(base string, png bool) []string {
 
 // openSweepFolder opens --out for the files of a sweep and of --save-images. What an earlier run left there besides would pass for
 // this one's, and goes, unless it is the same run.
-func (f *flags) openSweepFolder(m record.Manifest, save bool, png bool) (*report.Folder, error) {
+func (f *flags) openSweepFolder(m record.Manifest, save bool, png bool) (*outdir.Folder, error) {
 	names := append(slices.Clone(sweepNames), runName)
 	if save {
 		for _, base := range savedBases(m.Attacks) {
 			names = append(names, savedNames(base, png)...)
 		}
 	}
-	folder, err := report.OpenFolder(f.out, names...)
+	folder, err := outdir.Open(f.out, names...)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +111,7 @@ func (f *flags) openSweepFolder(m record.Manifest, save bool, png bool) (*report
 }
 
 // saveImages attacks all images at eps and writes them, attack by attack.
-func (f *flags) saveImages(c *cobra.Command, in *inputs, folder *report.Folder, s pipeline.Sweep, res *pipeline.Result, eps float64) error {
+func (f *flags) saveImages(c *cobra.Command, in *inputs, folder *outdir.Folder, s pipeline.Sweep, res *pipeline.Result, eps float64) error {
 	p := newProgress(c.ErrOrStderr(), f.quiet, "images")
 	defer p.finish()
 	if err := folder.Outdated(); err != nil { // what was is gone by now
@@ -161,7 +162,7 @@ func (f *flags) saveImages(c *cobra.Command, in *inputs, folder *report.Folder, 
 }
 
 // writeImages writes the last of crafted, whose place is its attack's.
-func (f *flags) writeImages(c *cobra.Command, in *inputs, folder *report.Folder, attacks []attack.Attack, res *pipeline.Result, crafted []*pipeline.Crafted) error {
+func (f *flags) writeImages(c *cobra.Command, in *inputs, folder *outdir.Folder, attacks []attack.Attack, res *pipeline.Result, crafted []*pipeline.Crafted) error {
 	at := len(crafted) - 1
 	one, set := crafted[at], in.set
 	n := set.N()
@@ -186,12 +187,12 @@ func (f *flags) writeImages(c *cobra.Command, in *inputs, folder *report.Folder,
 	if err != nil {
 		return err
 	}
-	files := []report.File{{Name: names[0], Data: npz.Bytes()}, {Name: names[1], Data: picture}}
+	files := []outdir.File{{Name: names[0], Data: npz.Bytes()}, {Name: names[1], Data: picture}}
 	if png {
 		if err := dataset.WritePNGs(&archive, one.Levels, set.Labels, set.First); err != nil {
 			return err
 		}
-		files = append(files, report.File{Name: names[2], Data: archive.Bytes()})
+		files = append(files, outdir.File{Name: names[2], Data: archive.Bytes()})
 	}
 	if err := folder.Write(files...); err != nil {
 		return err

@@ -18,8 +18,8 @@ import (
 
 	"advsweep/cluster"
 	"advsweep/cpu"
+	"advsweep/internal/outdir"
 	"advsweep/pipeline"
-	"advsweep/report"
 	"advsweep/study"
 	"advsweep/submit"
 
@@ -462,7 +462,7 @@ func (f *flags) mergeStudy(c *cobra.Command, folder *study.Folder, mixed bool) e
 			fmt.Fprintf(c.ErrOrStderr(), "advsweep: run %s: %s\n", run.Name, mixture)
 		}
 		warn(c.ErrOrStderr(), res)
-		out, err := report.OpenFolder(folder.RunDir(i), sweepNames...)
+		out, err := outdir.Open(folder.RunDir(i), sweepNames...)
 		if err != nil {
 			return err
 		}

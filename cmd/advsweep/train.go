@@ -8,10 +8,10 @@ import (
 
 	"advsweep/cpu"
 	"advsweep/dataset"
+	"advsweep/internal/outdir"
 	"advsweep/model"
 	"advsweep/pipeline"
 	"advsweep/record"
-	"advsweep/report"
 
 	"github.com/spf13/cobra"
 )
@@ -133,7 +133,7 @@ func (f *flags) train(c *cobra.Command, t cpu.Training, dtype string) error {
 			return err
 		}
 	}
-	folder, err := report.OpenFolder(f.out, "model.safetensors", "train.json")
+	folder, err := outdir.Open(f.out, "model.safetensors", "train.json")
 	if err != nil {
 		return err
 	}
@@ -184,7 +184,7 @@ func (f *flags) train(c *cobra.Command, t cpu.Training, dtype string) error {
 		return err
 	}
 	summary = append(summary, '\n')
-	files := []report.File{{Name: "model.safetensors", Data: weights}, {Name: "train.json", Data: summary}}
+	files := []outdir.File{{Name: "model.safetensors", Data: weights}, {Name: "train.json", Data: summary}}
 	return f.finish(c, folder, files, func(w *bytes.Buffer) error {
 		switch f.format {
 		case "json":
