@@ -25,6 +25,7 @@ import (
 	"advsweep/backend"
 	"advsweep/internal/batch"
 	"advsweep/internal/gemm"
+	"advsweep/internal/lower"
 	"advsweep/model"
 
 	"gorgonia.org/tensor"
@@ -119,10 +120,16 @@ func New[T Float](m *model.Model, o Options) (*Backend[T], error) {
 		return nil, fmt.Errorf("cpu: %w", err)
 	}
 	b := &Backend[T]{kernel: kernel, vec: gemm.NewVector[T](kernel), threads: o.Threads, dense: o.Dense || os.Getenv(EnvDense) != ""}
-	if m.IsStack() {
-		b.stack(m)
+	prog, err := lower.New(m)
+	if err != nil {
+		return nil, fmt.Errorf("cpu: %w", err)
+	}
+	if prog.MLP {
+		if err := b.stack(prog); err != nil {
+			return nil, fmt.Errorf("cpu: %w", err)
+		}
 	} else {
-		if b.net, err = newNetwork[T](kernel, m); err != nil {
+		if b.net, err = newNetwork[T](kernel, prog); err != nil {
 			return nil, fmt.Errorf("cpu: %w", err)
 		}
 		b.in, b.out, b.block = b.net.in, b.net.out, b.net.block
@@ -138,19 +145,27 @@ func New[T Float](m *model.Model, o Options) (*Backend[T], error) {
 	return b, nil
 }
 
-// stack prepares a stack of Linear and ReLU.
-func (b *Backend[T]) stack(m *model.Model) {
-	for _, l := range m.Layers {
-		if l, ok := l.(model.Linear); ok {
-			b.layers = append(b.layers, newAffine[T](b.kernel, l))
-		} else { // IsStack lets none come first
-			b.layers[len(b.layers)-1].relu = true
+// stack prepares an MLP.
+func (b *Backend[T]) stack(prog *lower.Program) error {
+	for _, op := range prog.Ops {
+		switch l := op.Operation.(type) {
+		case *lower.Linear:
+			a := newAffine[T](b.kernel, l.Weight, l.Bias)
+			a.relu = op.Rectified
+			b.layers = append(b.layers, a)
+		case lower.Elementwise:
+			if !op.InPlace {
+				return fmt.Errorf("layer %d: %s in an MLP, want a ReLU behind a Linear", op.Layer, l.Name)
+			}
+		default:
+			return fmt.Errorf("layer %d: %T in an MLP", op.Layer, l)
 		}
 	}
 	b.in, b.width, b.out, b.block = b.layers[0].in, b.layers[0].out, b.layers[len(b.layers)-1].out, blockRows
 	for _, a := range b.layers {
 		b.zeros = make([]T, max(len(b.zeros), a.stride, a.below))
 	}
+	return nil
 }
 
 // Info describes the backend. Device is the architecture and the kernel, "amd64 avx2";

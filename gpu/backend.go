@@ -14,6 +14,7 @@ import (
 	"advsweep/attack"
 	"advsweep/backend"
 	"advsweep/internal/batch"
+	"advsweep/internal/lower"
 	"advsweep/model"
 
 	"gorgonia.org/tensor"
@@ -59,13 +60,17 @@ func New(m *model.Model, o Options) (_ *Backend, err error) {
 	if err != nil {
 		return nil, err
 	}
+	prog, err := lower.New(m)
+	if err != nil {
+		return nil, fmt.Errorf("gpu: %w", err)
+	}
 	defer func() {
 		if err != nil {
 			_ = b.Close() // for the same reason, if it fails too
 		}
 	}()
 	for _, i := range o.Devices {
-		p, err := openPart(i, m, product)
+		p, err := openPart(i, prog, product)
 		if err != nil {
 			return nil, err
 		}

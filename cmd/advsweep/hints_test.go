@@ -45,7 +45,7 @@ func TestHints(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "curve.csv"), []byte("mine"), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if code, _, stderr := advsweep(t, "sweep", "--backend", "cpu", "--n", "1", "--eps", "0", "--out", dir); code != exitError || !strings.Contains(stderr, "curve.csv was not written by advsweep") || !strings.Contains(stderr, "--out DIR") {
+	if code, _, stderr := advsweep(t, "sweep", "--backend", "cpu", "--n", "1", "--eps", "0", "--out", dir); code != exitError || !strings.Contains(stderr, "curve.csv was not written by advsweep") || !strings.Contains(stderr, "--out") {
 		t.Errorf("exit code %d, %q: want the file and the flag", code, stderr)
 	}
 	if code, _, stderr := advsweep(t, "work", "nats://user:secret@127.0.0.1:1"); code != exitError || !strings.Contains(stderr, "--credentials FILE") {
