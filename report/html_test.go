@@ -40,6 +40,10 @@ func swept(eps ...float64) *pipeline.Result {
 				if i < min(reach, 30) {
 					o.Class = (o.Class + 1) % 4
 				}
+				if v == 0 {
+					o.Margin = r.Images[i].Margin
+					o.Norms = attack.Norms{}
+				}
 				o.Rounded = o.Class
 				if i == 0 {
 					o.Rounded = r.Images[i].Label
@@ -449,19 +453,20 @@ func TestWarnings(t *testing.T) {
 	}{
 		{"none", func(r *pipeline.Result) { unzero(r) }, ""},
 		{"zero gradient", func(*pipeline.Result) {}, "FGSM: 1 image is right although not attacked"},
-		{"rises", func(r *pipeline.Result) { unzero(r); r.Curves[0].Correct[3] = 35 }, "accuracy rises from 19 of 40 at eps 0.2 to 35 at eps 0.3"},
-		{"a little", func(r *pipeline.Result) { unzero(r); r.Curves[0].Correct[3] = r.Curves[0].Correct[2] + 2 }, ""},
-		{"weaker than noise", func(r *pipeline.Result) { unzero(r); r.Curves[1].Correct[2], r.Curves[2].Correct[2] = 39, 12 }, "BIM, k = 5 is weaker than random ±eps at eps 0.2"},
-		{"iterated is weaker", func(r *pipeline.Result) { unzero(r); r.Curves[0].Correct[1], r.Curves[1].Correct[1] = 10, 39 }, "BIM, k = 5 is weaker than one step of FGSM"},
-		{"eps 0", func(r *pipeline.Result) { unzero(r); r.Curves[1].Correct[0] = 38 }, "38 images are right instead of 39"},
+		{"rises", func(r *pipeline.Result) { unzero(r); setRight(r, 0, 3, 35) }, "accuracy rises from 19 of 40 at eps 0.2 to 35 at eps 0.3"},
+		{"a little", func(r *pipeline.Result) { unzero(r); setRight(r, 0, 3, r.Curves[0].Correct[2]+2) }, ""},
+		{"weaker than noise", func(r *pipeline.Result) { unzero(r); setRight(r, 1, 2, 39); setRight(r, 2, 2, 12) }, "BIM, k = 5 is weaker than random ±eps at eps 0.2"},
+		{"iterated is weaker", func(r *pipeline.Result) { unzero(r); setRight(r, 0, 1, 10); setRight(r, 1, 1, 39) }, "BIM, k = 5 is weaker than one step of FGSM"},
+		{"eps 0", func(r *pipeline.Result) { unzero(r); setRight(r, 1, 0, 38) }, "38 images are right instead of 39"},
+		{"eps 0 moves", func(r *pipeline.Result) { unzero(r); r.Curves[1].Outcomes[5*4].L0 = 1 }, "BIM, k = 5: at eps 0, where nothing may move, 1 image is moved or judged otherwise."},
 		{"no better than chance", func(r *pipeline.Result) { unzero(r); r.Clean = 9 }, "no better than chance"},
 		{"above chance", func(r *pipeline.Result) {
 			unzero(r)
 			for i := range r.Curves {
-				r.Curves[i].Correct[3] = max(30, r.Curves[i].Correct[3])
+				setRight(r, i, 3, max(30, r.Curves[i].Correct[3]))
 			}
-			r.Curves[0].Correct[2] = 31
-			r.Curves[1].Correct[2] = 31
+			setRight(r, 0, 2, 31)
+			setRight(r, 1, 2, 31)
 		}, "leaves 30 of 40 images right, above chance"},
 		{"short steps", func(r *pipeline.Result) { unzero(r); r.Curves[1].Attack.Size = 0.01 }, "5 steps of 0.01 do not reach eps 0.3"},
 		{"no control", func(r *pipeline.Result) { unzero(r); r.Curves = r.Curves[:2] }, "no noise to compare with"},
@@ -475,6 +480,18 @@ func TestWarnings(t *testing.T) {
 			}
 		})
 	}
+}
+
+// setRight makes the last k images right under a curve at eps[e], and the others wrong.
+func setRight(r *pipeline.Result, curve, e, k int) {
+	c := &r.Curves[curve]
+	for i, im := range r.Images {
+		o := &c.Outcomes[i*len(r.Eps)+e]
+		if o.Class = im.Label; i < r.N-k {
+			o.Class = (im.Label + 1) % int32(r.Classes)
+		}
+	}
+	c.Correct[e] = k
 }
 
 // unzero gives all images a gradient.

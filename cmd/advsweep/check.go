@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"advsweep/attack"
-	"advsweep/pipeline"
+	"advsweep/verdict"
 
 	"github.com/spf13/cobra"
 )
@@ -70,7 +70,7 @@ Exit code 0: no FAIL. 3: a FAIL. 1: it could not be done.`,
 }
 
 // parseGates reads "0.80@0.05,0.5@8/255".
-func parseGates(s string) (gates []pipeline.Gate, err error) {
+func parseGates(s string) (gates []verdict.Gate, err error) {
 	if s == "" {
 		return nil, nil
 	}
@@ -87,7 +87,7 @@ func parseGates(s string) (gates []pipeline.Gate, err error) {
 		if len(eps) != 1 {
 			return nil, usagef("--min-accuracy %q holds %d values of eps, want one", item, len(eps))
 		}
-		gates = append(gates, pipeline.Gate{Accuracy: v, Eps: eps[0]})
+		gates = append(gates, verdict.Gate{Accuracy: v, Eps: eps[0]})
 	}
 	return gates, nil
 }
@@ -96,7 +96,7 @@ func (f *flags) check(c *cobra.Command, gates, far string) error {
 	if f.steps < 1 || f.steps > attack.MaxSteps/2 {
 		return usagef("--steps %d, want 1 to %d", f.steps, attack.MaxSteps/2)
 	}
-	q := pipeline.Check{Steps: f.steps, Seed: f.seed}
+	q := verdict.Check{Steps: f.steps, Seed: f.seed}
 	var err error
 	if q.Eps, err = attack.ParseEps(f.eps); err != nil {
 		return asUsage("eps", err)
@@ -123,7 +123,7 @@ func (f *flags) check(c *cobra.Command, gates, far string) error {
 	}
 	defer in.backend.Close()
 	if q.Far == 0 {
-		q.Far = pipeline.Far(q.Norm, q.Bounds, in.model.Inputs())
+		q.Far = verdict.Far(q.Norm, q.Bounds, in.model.Inputs())
 	}
 	p := newProgress(c.ErrOrStderr(), f.quiet, "check")
 	defer p.finish()
@@ -133,12 +133,6 @@ func (f *flags) check(c *cobra.Command, gates, far string) error {
 		return err
 	}
 	p.finish()
-	failed := 0
-	for _, v := range found {
-		if v.Level == pipeline.Fail {
-			failed++
-		}
-	}
 	var b bytes.Buffer
 	if err := f.printFindings(&b, in, q, found); err != nil {
 		return err
@@ -146,13 +140,13 @@ func (f *flags) check(c *cobra.Command, gates, far string) error {
 	if _, err := c.OutOrStdout().Write(b.Bytes()); err != nil {
 		return fmt.Errorf("standard output: %w", err)
 	}
-	if failed > 0 {
+	if failed := verdict.Failed(found); failed > 0 {
 		return failedError{failed}
 	}
 	return nil
 }
 
-func (f *flags) printFindings(w *bytes.Buffer, in *inputs, q pipeline.Check, found []pipeline.Finding) error {
+func (f *flags) printFindings(w *bytes.Buffer, in *inputs, q verdict.Check, found []verdict.Finding) error {
 	type finding struct {
 		Level  string `json:"level"`
 		Name   string `json:"name"`
@@ -161,7 +155,7 @@ func (f *flags) printFindings(w *bytes.Buffer, in *inputs, q pipeline.Check, fou
 	}
 	list := make([]finding, len(found))
 	for i, v := range found {
-		list[i] = finding{v.Level.String(), v.Name, v.Text, append([]int{}, v.Images...)}
+		list[i] = finding{v.Level.String(), string(v.What), v.String(), append([]int{}, v.Images...)}
 	}
 	switch f.format {
 	case "json":
@@ -186,8 +180,8 @@ func (f *flags) printFindings(w *bytes.Buffer, in *inputs, q pipeline.Check, fou
 	w.WriteString(settings(in.meta(in.set, f.seed), in.model.String(),
 		fmt.Sprintf("eps      %s and %.4g, %s; bounds %s; %d steps; seed %d", f.eps, q.Far, q.Norm, q.Bounds, q.Steps, f.seed), ""))
 	for _, v := range found {
-		fmt.Fprintf(w, "%s  %-17s  %s\n", v.Level, v.Name, v.Text)
-		if n := len(v.Images); n > 0 && v.Level != pipeline.Pass {
+		fmt.Fprintf(w, "%s  %-17s  %s\n", v.Level, v.What, v)
+		if n := len(v.Images); n > 0 && v.Level != verdict.Pass {
 			const most = 12
 			more := ""
 			if n > most {

@@ -1,0 +1,82 @@
+package verdict
+
+import "fmt"
+
+// String says f as check does, in one line.
+func (f Finding) String() string {
+	switch f.What {
+	case Finite:
+		if f.Err != nil {
+			return f.Err.Error()
+		}
+		return "every logit and gradient is a finite number"
+	case AtZero:
+		if f.Level == Pass {
+			return "at eps 0 every attack leaves every image and its logits as they are"
+		}
+		return fmt.Sprintf("at eps 0 %d images are moved or judged otherwise", f.Only[0])
+	case Ball:
+		if f.Level == Pass {
+			return fmt.Sprintf("at eps %.4g every perturbed image lies in its ball and within bounds %s", f.Eps, f.Bounds)
+		}
+		return fmt.Sprintf("at eps %.4g %d images leave the ball, by up to %.3g, or bounds %s, by up to %.3g",
+			f.Eps, f.Only[0], f.Excess[0], f.Bounds, f.Excess[1])
+	case Iterated, Noise, OtherLoss:
+		if f.Level == Pass {
+			return fmt.Sprintf("%s fools at least as many images as %s at every eps", f.Attack.Label(), f.Other.Label())
+		}
+		s := fmt.Sprintf("at eps %.4g %d images are fooled by %s alone and %d by %s alone (chance of that %.2g)",
+			f.Eps, f.Only[1], f.Other.Label(), f.Only[0], f.Attack.Label(), f.P)
+		if f.Level == Warn {
+			s += "; few enough to be chance"
+		}
+		return s
+	case BetterThanNoise:
+		s := fmt.Sprintf("at eps %.4g %d images withstand random signs and %d the attack", f.Eps, f.Right[1], f.Right[0])
+		switch {
+		case f.Level == Pass:
+			return s
+		case f.Only[0] == 0:
+			return "no image is right as it is: there is nothing to attack"
+		case f.Level == Warn:
+			return s + fmt.Sprintf(": %d images that are right as they are are too few to tell", f.Only[0])
+		}
+		return s + ": nowhere is the attack better than chance"
+	case AtFar:
+		s := fmt.Sprintf("at eps %.4g %d of %d images are right under %s; chance is %.3g",
+			f.Eps, f.Right[0], f.N, f.Attack.Label(), f.Want)
+		if f.Level == Fail {
+			s += ": gradients do not lead where any image could be reached"
+		}
+		return s
+	case ZeroGradient:
+		if f.Level == Pass {
+			return "no gradient is zero in every pixel"
+		}
+		return fmt.Sprintf("%d of %d images were right with a gradient that is zero in every pixel at some step: they were not attacked, or not to the end",
+			f.Only[0], f.N)
+	case Saturated:
+		s := fmt.Sprintf("%d of %d images have a margin of logits above %.4g, where 1 - p is 0 in float32", f.Only[0], f.N, saturation)
+		if f.Level == Warn {
+			s += ": programs that differentiate softmax as it is written see no gradient there; advsweep does"
+		}
+		return s
+	case Converged:
+		s := fmt.Sprintf("twice the steps fool at most %d of %d images more, at eps %.4g", f.Only[0], f.N, f.Eps)
+		if f.Level == Warn {
+			s += ": more steps would find more"
+		}
+		return s
+	case Monotone:
+		if f.Level == Pass {
+			return "no curve of an iterated attack rises with eps"
+		}
+		return fmt.Sprintf("%s: from eps %.4g to %.4g %d images become right and %d wrong (chance of that %.2g)",
+			f.Attack.Label(), f.From, f.Eps, f.Only[0], f.Only[1], f.P)
+	case MinAccuracy:
+		return fmt.Sprintf("accuracy %.4g (%d of %d) at eps %.4g under the worst of all attacks, want at least %.4g",
+			float64(f.Right[0])/float64(f.N), f.Right[0], f.N, f.Eps, f.Want)
+	default:
+		return fmt.Sprintf("%s: check has no words for this question", f.What)
+	}
+}

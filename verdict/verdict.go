@@ -1,0 +1,83 @@
+// Package verdict judges what a sweep found: whether its numbers can be trusted.
+// Each verdict is computed in one function, which returns a Finding.
+// The command check, report.html and a study's page say findings in their own words and compute none.
+package verdict
+
+import (
+	"advsweep/attack"
+)
+
+// A Level says how bad a Finding is.
+type Level int
+
+const (
+	Pass Level = iota
+	Warn
+	Fail
+)
+
+func (l Level) String() string { return [...]string{"PASS", "WARN", "FAIL"}[l] }
+
+// A Question is what a Finding answers. Its text is the name that check prints.
+type Question string
+
+const (
+	Finite          Question = "finite"            // is every logit and gradient a finite number?
+	AtZero          Question = "eps-0"             // does eps 0 leave images as they are?
+	Ball            Question = "ball"              // do perturbed images stay in their ball?
+	Iterated        Question = "iterated"          // does an attack of many steps fool as many as one of one?
+	Noise           Question = "noise"             // does an attack fool as many as a control?
+	BetterThanNoise Question = "better-than-noise" // does the attack find what noise does not?
+	AtFar           Question = "far"               // is nothing right where any image can be reached?
+	ZeroGradient    Question = "zero-gradient"     // is an image right since its gradient is zero?
+	Saturated       Question = "saturated"         // are margins too large for float32?
+	Converged       Question = "converged"         // do twice the steps find more?
+	OtherLoss       Question = "loss"              // does the margin as a loss fool more?
+	Monotone        Question = "monotone"          // does a larger eps make images right?
+	MinAccuracy     Question = "min-accuracy"      // is a Gate reached?
+
+	// Of a sweep that somebody else set up.
+	CleanAccuracy Question = "clean-accuracy" // is the model better than chance without an attack?
+	ShortSteps    Question = "short-steps"    // do the steps reach the largest eps?
+	ExactEnds     Question = "exact-ends"     // does the exact curve agree with forward passes?
+	NoAttack      Question = "no-attack"      // does any attack look at the model?
+	NoControl     Question = "no-control"     // is there a control?
+	AboveChance   Question = "above-chance"   // is the largest eps large enough?
+)
+
+// A Finding is the answer to one question. Which fields are set depends on the question.
+// Images are named by their index in the data set.
+type Finding struct {
+	Level  Level
+	What   Question
+	Attack attack.Attack // that it is about
+	Other  attack.Attack // that Attack is compared with
+	From   float64       // of Monotone: the smaller eps
+	Eps    float64
+	// Only counts images. Of two attacks: fooled by Attack alone, by Other alone.
+	// Of Monotone: that become right from From to Eps, that become wrong. Else Only[0] is how many it is about.
+	Only [2]int
+	// Right counts images that are right: under Attack and under Other, or at From and at Eps.
+	// Of MinAccuracy, AtFar and AboveChance Right[0] is at Eps; Right[1] of AtZero is without an attack.
+	Right  [2]int
+	N      int           // images asked
+	P      float64       // the chance of Only, or of what is more uneven, if there is nothing to find
+	Excess [2]float64    // of Ball: how far images leave their ball, and the bounds
+	Bounds attack.Bounds // of Ball
+	Want   float64       // of MinAccuracy the accuracy; else the images that are right by chance
+	Images []int         // that it is about
+	Err    error         // of Finite
+}
+
+// sure is the criterion of all tests: a difference counts if its chance is below this.
+const sure = 0.001
+
+// Failed counts the findings that fail.
+func Failed(found []Finding) (n int) {
+	for _, f := range found {
+		if f.Level == Fail {
+			n++
+		}
+	}
+	return n
+}
