@@ -1,5 +1,5 @@
-// Package attack describes adversarial attacks as small values. It holds no
-// device code: pipeline runs the loop over the steps, a backend does each step.
+// Package attack describes adversarial attacks as small values, and holds the loop over the steps of each kind, a Method.
+// It holds no device code: a backend does each step, and pipeline cuts a sweep into batches of rows.
 package attack
 
 import (
@@ -29,7 +29,7 @@ const (
 // See Step for what the fields that both have do.
 type Attack struct {
 	Name      string // as it stands in a list: "bim", "pgd:steps=20"
-	Kind      string // one of Names
+	Kind      string // one of Names: which Method it is
 	Steps     int    // K, at least 1
 	Direction Direction
 	Seed      uint64 // keys random draws
@@ -88,74 +88,15 @@ func (t Target) Of(label int, logits []float64) int {
 	return least
 }
 
-// FGSM is the fast gradient sign method, x* = x + eps·sign(∂L/∂x); with L2 the fast gradient method,
-// x* = x + eps·g/‖g‖₂.
-//
-// Goodfellow, Shlens, Szegedy 2015, arXiv:1412.6572, section 4.
-func FGSM() Attack { return Attack{Name: "fgsm", Kind: "fgsm", Steps: 1} }
-
-// BIM is the basic iterative method: k steps of eps/k along the sign of the
-// gradient. BIM(1) moves as FGSM does.
-//
-// Kurakin, Goodfellow, Bengio 2017, arXiv:1607.02533, section 2.2.
-func BIM(k int) Attack { return Attack{Name: "bim", Kind: "bim", Steps: k} }
-
-// PGD is projected gradient descent: k steps of 2.5·eps/k from a random point, kept in the ball.
-//
-// Madry, Makelov, Schmidt, Tsipras, Vladu 2018, arXiv:1706.06083, section 2.1 and appendix.
-func PGD(k int, seed uint64) Attack {
-	return Attack{Name: "pgd", Kind: "pgd", Steps: k, Factor: 2.5, Start: true, Seed: seed}
-}
-
-// MIFGSM is the iterated attack with momentum, decay 1.
-//
-// Dong et al. 2018, arXiv:1710.06081, algorithm 1.
-func MIFGSM(k int) Attack {
-	return Attack{Name: "mifgsm", Kind: "mifgsm", Steps: k, Momentum: true, Decay: 1}
-}
-
-// NIFGSM is MIFGSM with Nesterov's look ahead.
-//
-// Lin, Song, He, Wang, Hopcroft 2020, arXiv:1908.06281, section 3.1.
-func NIFGSM(k int) Attack {
-	a := MIFGSM(k)
-	a.Name, a.Kind, a.Nesterov = "nifgsm", "nifgsm", true
-	return a
-}
-
-// APGD is Auto-PGD, which has no step size to choose.
-//
-// Croce and Hein 2020, arXiv:2003.01690, algorithm 1.
-func APGD(loss Loss, k int, seed uint64) Attack {
-	return Attack{Name: "apgd-" + loss.String(), Kind: "apgd-" + loss.String(), Steps: k, Loss: loss, Start: true, Seed: seed, Adaptive: true}
-}
-
-// Noise is the control: every pixel moves by +eps or -eps at random, without
-// looking at the model. An attack that does no better has found nothing.
-func Noise(seed uint64) Attack {
-	return Attack{Name: "noise", Kind: "noise", Steps: 1, Direction: RandomSign, Seed: seed}
-}
-
-// UniformNoise is the weaker control: a point drawn from the eps-ball.
-func UniformNoise(seed uint64) Attack {
-	return Attack{Name: "uniform", Kind: "uniform", Steps: 1, Direction: Uniform, Seed: seed}
-}
-
-// Worst stands for the worst of the other attacks of a sweep, controls left out, image by image.
-func Worst() Attack { return Attack{Name: "worst", Kind: "worst", Steps: 1} }
-
-// Names lists what a list of attacks may hold.
-var Names = []string{"fgsm", "bim", "pgd", "mifgsm", "nifgsm", "apgd-ce", "apgd-dlr", "noise", "uniform", "worst"}
-
-// Options are what Parse gives the attacks of a list, each where it applies. The zero value leaves all at their defaults.
+// Options are what Parse gives the attacks of a list, each where Facts.Options of its kind say that it applies. The zero value leaves all at their defaults.
 type Options struct {
-	Steps    int // of the iterated ones; 0: bim 5, mifgsm and nifgsm 10, pgd 40, apgd 100
+	Steps    int // of the iterated ones; 0: that of Facts.Default
 	Seed     uint64
 	Norm     Norm
 	Loss     Loss    // of all but apgd, whose name says it
-	Step     Size    // of bim, pgd, mifgsm, nifgsm
-	Restarts int     // of pgd and apgd
-	Decay    float64 // of mifgsm and nifgsm; negative: 1
+	Step     Size    // if neither of it is 0
+	Restarts int     // of those that start at random; 0: 1
+	Decay    float64 // of the momentum; negative: that of Facts.Default
 	Target   Target
 }
 
@@ -187,26 +128,6 @@ func one(s string) (float64, error) {
 	return v, nil
 }
 
-// ParseNorm reads "linf" or "l2".
-func ParseNorm(s string) (Norm, error) {
-	for n := Linf; n <= L2; n++ {
-		if s == n.String() {
-			return n, nil
-		}
-	}
-	return 0, fmt.Errorf("attack: norm %q, want linf or l2", s)
-}
-
-// ParseLoss reads "ce", "cw" or "dlr".
-func ParseLoss(s string) (Loss, error) {
-	for l := CrossEntropy; l <= DLR; l++ {
-		if s == l.String() {
-			return l, nil
-		}
-	}
-	return 0, fmt.Errorf("attack: loss %q, want ce, cw or dlr", s)
-}
-
 // ParseTarget reads "none", "least-likely" or a class.
 func ParseTarget(s string) (Target, error) {
 	switch s {
@@ -223,10 +144,10 @@ func ParseTarget(s string) (Target, error) {
 
 // Parse reads a comma list of Names such as "fgsm,bim", each of which may have options of its own before those of o:
 // "pgd:steps=20:restarts=5:step=0.01,pgd:loss=cw". Keys are steps, step, restarts, norm, loss, decay, target and seed. The
-// same item may stand in the list once; "worst" alone stands for "pgd,apgd-ce,apgd-dlr,worst".
+// same item may stand in the list once; "worst" alone stands for its Facts.Alone, "pgd,apgd-ce,apgd-dlr,worst".
 func Parse(list string, o Options) ([]Attack, error) {
-	if strings.TrimSpace(list) == "worst" {
-		list = "pgd,apgd-ce,apgd-dlr,worst"
+	if m, ok := byName[strings.TrimSpace(list)]; ok && m.Facts().Alone != "" {
+		list = m.Facts().Alone
 	}
 	var out []Attack
 	seen := map[string]bool{}
@@ -242,33 +163,27 @@ func Parse(list string, o Options) ([]Attack, error) {
 		}
 		out = append(out, a)
 	}
-	if seen["worst"] && !slices.ContainsFunc(out, func(a Attack) bool { return a.Kind != "worst" && !a.Control() }) {
-		return nil, fmt.Errorf("attack: worst of nothing in %q: name the attacks that it is the worst of, which controls are not", list)
+	made := slices.IndexFunc(out, Attack.Composite)
+	if made >= 0 && !slices.ContainsFunc(out, func(a Attack) bool { return !a.Composite() && !a.Control() }) {
+		return nil, fmt.Errorf("attack: %[1]s of nothing in %q: name the attacks that it is the %[1]s of, which controls are not", out[made].Name, list)
 	}
 	return out, nil
-}
-
-// own are the options that an attack of each name takes.
-var own = map[string]string{
-	"fgsm": "norm loss target", "bim": "steps step norm loss target", "pgd": "steps step restarts norm loss target seed",
-	"mifgsm": "steps step norm loss decay target", "nifgsm": "steps step norm loss decay target",
-	"apgd-ce": "steps restarts norm target seed", "apgd-dlr": "steps restarts norm target seed",
-	"noise": "norm seed", "uniform": "norm seed", "worst": "",
 }
 
 func parseItem(item string, o Options) (Attack, error) {
 	parts := strings.Split(item, ":")
 	kind := parts[0]
-	keys, ok := own[kind]
-	if !ok {
-		return Attack{}, fmt.Errorf("attack: unknown attack %q, want one of %s", kind, strings.Join(Names, ", "))
+	m, err := MethodOf(kind)
+	if err != nil {
+		return Attack{}, err
 	}
+	f := m.Facts()
 	for _, p := range parts[1:] {
 		key, value, _ := strings.Cut(p, "=")
-		if !slices.Contains(strings.Fields(keys), key) {
+		if !f.Takes(key) {
 			want := "none"
-			if keys != "" {
-				want = "one of " + strings.Join(strings.Fields(keys), ", ")
+			if len(f.Options) > 0 {
+				want = "one of " + strings.Join(f.Options, ", ")
 			}
 			return Attack{}, fmt.Errorf("attack: %s: unknown option %q, want %s", kind, key, want)
 		}
@@ -276,7 +191,10 @@ func parseItem(item string, o Options) (Attack, error) {
 			return Attack{}, fmt.Errorf("%w (in %q)", err, item)
 		}
 	}
-	a := o.attack(kind)
+	a, err := o.attack(f)
+	if err != nil {
+		return Attack{}, err
+	}
 	a.Name = item
 	return a, a.Validate()
 }
@@ -303,6 +221,8 @@ func (o *Options) set(key, value string) (err error) {
 		if o.Seed, err = strconv.ParseUint(value, 10, 64); err != nil {
 			err = fmt.Errorf("attack: seed %q, want a number from 0 to 2^64-1", value)
 		}
+	default:
+		err = fmt.Errorf("attack: unknown option %q", key)
 	}
 	return err
 }
@@ -316,53 +236,37 @@ func atoi(key, s string, lo, hi int) (int, error) {
 }
 
 // attack returns the attack of a kind with what of o applies to it.
-func (o *Options) attack(kind string) Attack {
-	steps := func(standard int) int {
-		if o.Steps != 0 {
-			return o.Steps
-		}
-		return standard
-	}
-	var a Attack
-	switch kind {
-	case "fgsm":
-		a = FGSM()
-	case "bim":
-		a = BIM(steps(5))
-	case "pgd":
-		a = PGD(steps(40), o.Seed)
-	case "mifgsm":
-		a = MIFGSM(steps(10))
-	case "nifgsm":
-		a = NIFGSM(steps(10))
-	case "apgd-ce":
-		a = APGD(CrossEntropy, steps(100), o.Seed)
-	case "apgd-dlr":
-		a = APGD(DLR, steps(100), o.Seed)
-	case "noise":
-		a = Noise(o.Seed)
-	case "uniform":
-		a = UniformNoise(o.Seed)
-	default:
-		return Worst()
-	}
-	a.Norm = o.Norm
-	if a.Direction == Gradient {
-		a.Target = o.Target
-		if !a.Adaptive {
+func (o *Options) attack(f Facts) (Attack, error) {
+	a := f.Default
+	for _, key := range f.Options {
+		switch key {
+		case "steps":
+			if o.Steps != 0 {
+				a.Steps = o.Steps
+			}
+		case "step":
+			if o.Step != (Size{}) {
+				a.Factor, a.Size = o.Step.Factor, o.Step.Absolute
+			}
+		case "restarts":
+			a.Restarts = max(1, o.Restarts) // one value for one meaning: manifests are compared
+		case "norm":
+			a.Norm = o.Norm
+		case "loss":
 			a.Loss = o.Loss
+		case "decay":
+			if o.Decay >= 0 {
+				a.Decay = o.Decay
+			}
+		case "target":
+			a.Target = o.Target
+		case "seed":
+			a.Seed = o.Seed
+		default:
+			return Attack{}, fmt.Errorf("attack: %s takes an unknown option %q", f.Name(), key)
 		}
 	}
-	if a.Start {
-		a.Restarts = max(1, o.Restarts) // one value for one meaning: manifests are compared
-	}
-	if a.Momentum && o.Decay >= 0 {
-		a.Decay = o.Decay
-	}
-	if !a.Adaptive && kind != "fgsm" && a.Direction == Gradient && o.Step != (Size{}) {
-		a.Factor, a.Size = o.Step.Factor, o.Step.Absolute
-	}
-	return a
+	return a, nil
 }
 
 // MaxSteps is the largest K that Validate takes: with more, steps of eps/K come near the spacing of
@@ -371,6 +275,9 @@ const MaxSteps = 1000
 
 // Validate returns an error if no backend could run the attack.
 func (a Attack) Validate() error {
+	if _, err := MethodOf(a.Kind); err != nil {
+		return err
+	}
 	if a.Steps < 1 || a.Steps > MaxSteps {
 		return fmt.Errorf("attack: %s: %d steps, want 1 to %d", a.Name, a.Steps, MaxSteps)
 	}
@@ -393,6 +300,9 @@ func (a Attack) Validate() error {
 
 // FitsClasses returns an error unless the attack can be run on a model with so many classes.
 func (a Attack) FitsClasses(classes int) error {
+	if !a.Loss.known() {
+		return fmt.Errorf("attack: %s: unknown loss %d", a.Name, int(a.Loss))
+	}
 	if n := a.Loss.MinClasses(a.Target != Untargeted); classes < n {
 		return fmt.Errorf("attack: %s: loss %v needs %d classes, the model has %d: leave it out, as in pgd,apgd-ce,worst", a.Name, a.Loss, n, classes)
 	}
@@ -401,9 +311,6 @@ func (a Attack) FitsClasses(classes int) error {
 	}
 	return nil
 }
-
-// Control reports whether the attack does not look at the model.
-func (a Attack) Control() bool { return a.Direction != Gradient }
 
 // Runs is how many times the attack starts: Restarts, at least 1.
 func (a Attack) Runs() int { return max(1, a.Restarts) }
@@ -419,7 +326,7 @@ func (a Attack) Short(eps float64) bool {
 	if a.Size == 0 {
 		reach = a.factor() * eps
 	}
-	return a.Direction == Gradient && !a.Adaptive && a.Kind != "worst" && reach < eps*(1-1e-9)
+	return a.Direction == Gradient && !a.Adaptive && !a.Composite() && reach < eps*(1-1e-9)
 }
 
 // StepSize says how large the steps are: "eps/k", "2.5*eps/k", "0.01" or "adaptive".
@@ -452,7 +359,7 @@ func (a Attack) step(k int, eps []float64, bounds Bounds) Step {
 	s := Step{
 		Direction: a.Direction, Seed: a.Seed, Index: k, Size: make([]float64, len(eps)), Bounds: bounds,
 		Norm: a.Norm, Loss: a.Loss, Momentum: a.Momentum, Decay: a.Decay, Nesterov: a.Nesterov,
-		Ball: a.Start || a.Adaptive || a.Momentum || a.Size > 0 || a.factor() > 1 || a.Norm == L2 || a.Loss != CrossEntropy,
+		Ball: a.Start || a.Adaptive || a.Momentum || a.Size > 0 || a.factor() > 1 || a.Norm != Linf || a.Loss != CrossEntropy,
 	}
 	for e, v := range eps {
 		switch {
@@ -474,32 +381,21 @@ func (a Attack) Random(eps []float64, bounds Bounds) Step {
 	return Step{Direction: Uniform, Seed: a.Seed, Index: a.Steps, Size: slices.Clone(eps), Bounds: bounds, Norm: a.Norm, Ball: true}
 }
 
-// Label names the attack for a person: "FGSM", "BIM, k = 5", "random ±eps".
+// Label names the attack for a person: "FGSM", "BIM, k = 5", "random ±eps". An attack of an unknown kind has its Name.
 func (a Attack) Label() string {
-	var s string
-	switch a.Kind {
-	case "fgsm":
-		s = map[Norm]string{Linf: "FGSM", L2: "FGM"}[a.Norm]
-	case "bim", "pgd":
-		s = fmt.Sprintf("%s, k = %d", strings.ToUpper(a.Kind), a.Steps)
-	case "mifgsm", "nifgsm":
-		s = fmt.Sprintf("%s-FGSM, k = %d", strings.ToUpper(a.Kind[:2]), a.Steps)
-	case "apgd-ce", "apgd-dlr":
-		s = fmt.Sprintf("%s, k = %d", strings.ToUpper(a.Kind), a.Steps)
-	case "noise":
-		s = "random ±eps"
-	case "uniform":
-		s = "uniform noise"
-	case "worst":
-		return "worst of all"
-	default:
+	m, err := MethodOf(a.Kind)
+	if err != nil {
 		return a.Name
+	}
+	s := m.Label(a)
+	if m.Facts().Composite {
+		return s
 	}
 	if a.Runs() > 1 {
 		s += fmt.Sprintf(" × %d", a.Runs())
 	}
-	if a.Norm == L2 {
-		s += ", L2"
+	if a.Norm != Linf {
+		s += ", " + strings.ToUpper(a.Norm.String())
 	}
 	if a.Loss != CrossEntropy && !a.Adaptive {
 		s += ", " + strings.ToUpper(a.Loss.String())

@@ -5,56 +5,7 @@ import (
 	"math"
 )
 
-// A Norm is what a perturbation is measured and bounded in.
-type Norm int
-
-const (
-	Linf Norm = iota // the largest |x - x0| of a pixel
-	L2               // √Σ(x - x0)²
-)
-
-func (n Norm) String() string { return name("norm", int(n), "linf", "l2") }
-
-// name returns names[i], or the kind and number of a value that has none.
-func name(kind string, i int, names ...string) string {
-	if i < 0 || i >= len(names) {
-		return fmt.Sprintf("%s(%d)", kind, i)
-	}
-	return names[i]
-}
-
-// A Loss is what a Gradient step ascends: at the logits z of a row with label y away from y or, with a target t, toward t.
-type Loss int
-
-const (
-	// CrossEntropy is -log softmax(z)_y, with a target t: log softmax(z)_t.
-	CrossEntropy Loss = iota
-	// Margin is max_{j≠y} z_j - z_y, with a target t: z_t - max_{j≠t} z_j. Of equal logits the first is the largest.
-	//
-	// Carlini and Wagner 2017, arXiv:1608.04644, section IV.A, f6 without its cut.
-	Margin
-	// DLR is the difference of logits ratio -(z_y - max_{j≠y} z_j)/(z_π1 - z_π3), π the classes by falling logit, which
-	// does not depend on the scale of the logits; with a target t: -(z_y - z_t)/(z_π1 - (z_π3 + z_π4)/2). Where the
-	// denominator is 0 the gradient is that of minus the numerator; equal logits are sorted by class.
-	//
-	// Croce and Hein 2020, arXiv:2003.01690, section 4.
-	DLR
-)
-
-func (l Loss) String() string { return name("loss", int(l), "ce", "cw", "dlr") }
-
-// MinClasses is how many classes the loss needs.
-func (l Loss) MinClasses(targeted bool) int {
-	switch {
-	case l == DLR && targeted:
-		return 4
-	case l == DLR:
-		return 3
-	}
-	return 2
-}
-
-// A Step is one move of every row of a batch, as the loop in pipeline hands it to a backend. Row r is image r/E at column
+// A Step is one move of every row of a batch, as a Method hands it to a backend. Row r is image r/E at column
 // e = r%E of the list of eps. The plain step is
 //
 //	x ← project(x + Size[e]·d),  d = sign(∂L/∂x), or random signs.
@@ -106,9 +57,9 @@ func (s Step) Validate(rows, columns, classes int) error {
 	switch {
 	case s.Direction < Gradient || s.Direction > Uniform:
 		return fmt.Errorf("attack: unknown direction %d", s.Direction)
-	case s.Norm < Linf || s.Norm > L2:
+	case !s.Norm.known():
 		return fmt.Errorf("attack: unknown norm %d", s.Norm)
-	case s.Loss < CrossEntropy || s.Loss > DLR:
+	case !s.Loss.known():
 		return fmt.Errorf("attack: unknown loss %d", s.Loss)
 	case s.Index < 0 || s.Index >= 1<<16:
 		return fmt.Errorf("attack: step %d, want 0 to %d", s.Index, 1<<16-1)

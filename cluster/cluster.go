@@ -29,7 +29,9 @@ import (
 	"strings"
 	"time"
 
+	"advsweep/internal/remedy"
 	"advsweep/pipeline"
+	"advsweep/record"
 	"advsweep/study"
 
 	"github.com/nats-io/nats.go"
@@ -86,31 +88,31 @@ const (
 
 // A state is what the coordinator tells workers. It is kept on the server, so that a worker that comes late knows it too.
 type state struct {
-	Mixed    bool               `json:"mixed"`
-	Attempts int                `json:"attempts"`
-	Done     bool               `json:"done"` // nothing is left to do
-	Seen     []study.Arithmetic `json:"seen"` // that there are results of; without mixed of one fingerprint for all else
+	Mixed    bool                `json:"mixed"`
+	Attempts int                 `json:"attempts"`
+	Done     bool                `json:"done"` // nothing is left to do
+	Seen     []record.Arithmetic `json:"seen"` // that there are results of; without mixed of one fingerprint for all else
 }
 
 // refuse says why a result of run that was computed by a may not go with those that are there, or returns nil.
-func (s *state) refuse(plan *study.Plan, run int, a study.Arithmetic) error {
+func (s *state) refuse(plan *study.Plan, run int, a record.Arithmetic) error {
 	if s.Mixed {
 		return nil
 	}
 	m := &plan.Runs[run].Manifest
-	if a.Backend != m.Backend || a.Precision != m.Precision || a.Product != m.Arithmetic {
-		return fmt.Errorf("cluster: run %s is planned for %s %s and this is by %s, whose bits may differ: only 'advsweep serve --allow-mixed' mixes them", plan.Runs[run].Name, m.Backend, m.Arithmetic, a)
+	if !a.Planned(m) {
+		return remedy.Want(remedy.ServeMixed, fmt.Errorf("cluster: run %s is planned for %s %s and this is by %s, whose bits may differ: only a server that allows it mixes them", plan.Runs[run].Name, m.Backend, m.Arithmetic, a))
 	}
 	for _, seen := range s.Seen {
 		if seen.Backend == a.Backend && seen.Precision == a.Precision && seen.Product == a.Product && seen.Fingerprint != a.Fingerprint {
-			return fmt.Errorf("cluster: results are there by %s and this is by %s: the machines compute different bits; use machines of one kind, or 'advsweep serve --allow-mixed', which marks the results", seen, a)
+			return remedy.Want(remedy.ServeMixed, fmt.Errorf("cluster: results are there by %s and this is by %s: the machines compute different bits; use machines of one kind, or allow the server to mix them, which marks the results", seen, a))
 		}
 	}
 	return nil
 }
 
 // has reports whether results of a are there.
-func (s *state) has(a study.Arithmetic) bool { return slices.Contains(s.Seen, a) }
+func (s *state) has(a record.Arithmetic) bool { return slices.Contains(s.Seen, a) }
 
 // Bounds of one try, at messages and at objects, which may be models of gigabytes.
 const (
@@ -236,17 +238,21 @@ func explain(url string, cred *credential, ca string, err error) error {
 	text := err.Error()
 	switch {
 	case refusedCredential(err) && cred.kind == noCredential:
-		return permanentError{fmt.Errorf("cluster: %s wants a credential: give --credentials FILE, a copy of the file of 'advsweep serve --credentials'", url)}
+		return permanentError{remedy.Want(remedy.Credential, fmt.Errorf("cluster: %s wants a credential: give a copy of the server's file", url))}
 	case refusedCredential(err):
-		return permanentError{fmt.Errorf("cluster: %s refuses the credential in %s: want a copy of the file that 'advsweep serve --credentials' has", url, cred.path)}
+		return permanentError{remedy.Want(remedy.Credential, fmt.Errorf("cluster: %s refuses the credential in %s: want a copy of the server's file", url, cred.path))}
 	case strings.Contains(text, "x509:") || strings.Contains(text, "certificate"):
-		hint := "give --tls-ca FILE with the certificate of who signed the server's"
+		hint := "give the certificate of who signed the server's"
 		if ca != "" {
 			hint = "it is not signed by who is in " + ca + ", or not for that name"
 		}
-		return permanentError{fmt.Errorf("cluster: %s: its certificate is not trusted: %w; %s", url, err, hint)}
+		err := fmt.Errorf("cluster: %s: its certificate is not trusted: %w; %s", url, err, hint)
+		if ca == "" {
+			err = remedy.Want(remedy.Authority, err)
+		}
+		return permanentError{err}
 	case errors.Is(err, nats.ErrSecureConnWanted), strings.Contains(text, "secure connection not available"):
-		return permanentError{fmt.Errorf("cluster: %s does not offer TLS: start 'advsweep serve' with --tls-cert and --tls-key, or use nats://", url)}
+		return permanentError{remedy.Want(remedy.TLS, fmt.Errorf("cluster: %s does not offer TLS: start it with a certificate and a key, or use nats://", url))}
 	}
 	var timeout net.Error
 	if errors.As(err, &timeout) && timeout.Timeout() {

@@ -16,8 +16,10 @@ import (
 
 	"advsweep/cpu"
 	"advsweep/internal/ref"
+	"advsweep/internal/testsize"
 	"advsweep/model"
 	"advsweep/pipeline"
+	"advsweep/record"
 	"advsweep/study"
 
 	"github.com/nats-io/nats.go"
@@ -270,14 +272,17 @@ func TestServe(t *testing.T) {
 	t.Logf("%d shards\n%s", len(f.Shards), r.log)
 }
 
-// TestStop stops a coordinator and a worker again and again: each time the study goes on where it was.
+// TestStop stops a coordinator and a worker again and again, some 50 times in the long form: each time the
+// study goes on where it was.
 func TestStop(t *testing.T) {
 	if testing.Short() {
-		t.Skip("starts a server some 50 times")
+		t.Skip("starts a server many times")
 	}
-	f := newStudy(t, 4)
+	f := newStudy(t, testsize.Of(0, 2, 4))
+	longer := testsize.Of(0, 40, 10) // milliseconds that each round lasts longer than the one before
 	want := inProcess(t, f)
-	for round := 0; f.Missing() != nil; round++ {
+	round := 0
+	for ; f.Missing() != nil; round++ {
 		r := serve(t, f, ServeOptions{})
 		if r.url == "" { // that did it
 			continue
@@ -287,7 +292,7 @@ func TestStop(t *testing.T) {
 		stop := make(chan struct{})
 		worker := make(chan error, 1)
 		go func() { worker <- Work(t.Context(), stop, r.url, o) }()
-		time.Sleep(time.Duration(20+10*round) * time.Millisecond)
+		time.Sleep(time.Duration(20+longer*round) * time.Millisecond)
 		if round%2 == 0 {
 			close(r.stop)
 			err := r.end()
@@ -307,6 +312,10 @@ func TestStop(t *testing.T) {
 		if err := r.end(); err != nil && !errors.Is(err, pipeline.ErrStopped) {
 			t.Fatalf("serve: %v\n%s", err, r.log)
 		}
+	}
+	t.Logf("%d rounds", round)
+	if least := testsize.Of(0, 4, 10); round < least {
+		t.Errorf("%d rounds, want at least %d: the study is too small for this machine", round, least)
 	}
 	if err := Serve(t.Context(), nil, f, ServeOptions{Listen: "127.0.0.1:0"}); err != nil { // which finds all done, and cleans up
 		t.Fatal(err)
@@ -339,13 +348,13 @@ func with(do func(ctx context.Context, s study.Shard) (*study.Result, error)) fu
 // prepared is a doer that is ready at once, and of arithmetic a.
 type prepared struct {
 	doer
-	a study.Arithmetic
+	a record.Arithmetic
 }
 
-func (p *prepared) Prepare(int) (study.Arithmetic, error) { return p.a, nil }
+func (p *prepared) Prepare(int) (record.Arithmetic, error) { return p.a, nil }
 
 // prepare makes the doers of o prepared.
-func prepare(o *WorkOptions, a study.Arithmetic) {
+func prepare(o *WorkOptions, a record.Arithmetic) {
 	open := o.open
 	o.open = func(p *study.Plan, in study.Inputs, d study.Device, mixed bool) doer {
 		return &prepared{open(p, in, d, mixed), a}

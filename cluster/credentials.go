@@ -13,13 +13,14 @@ import (
 	"strings"
 
 	"advsweep/internal/regular"
+	"advsweep/internal/remedy"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 )
 
-// A credential is what a file of --credentials holds.
+// A credential is what a file of credentials holds.
 type credential struct {
 	kind           credentialKind
 	path           string
@@ -149,13 +150,13 @@ func checkURL(text string, cred *credential, ca string) error {
 		}
 		switch {
 		case u.User != nil:
-			return permanentError{errors.New("cluster: the URL holds a user or password, which all users of this machine can read in its list of processes: write USER:PASSWORD to a file of mode 600 and give --credentials FILE")}
+			return permanentError{remedy.Want(remedy.Credential, errors.New("cluster: the URL holds a user or password, which all users of this machine can read in its list of processes: write USER:PASSWORD to a file of mode 600, as the credential"))}
 		case u.Scheme != "nats" && u.Scheme != "tls" && u.Scheme != "ws" && u.Scheme != "wss" || u.Host == "":
 			return permanentError{fmt.Errorf("cluster: URL %q, want one as in nats://HOST:4222 or tls://HOST:4222", one)}
 		case u.Port() != "" && !isPort(u.Port()):
 			return permanentError{fmt.Errorf("cluster: URL %q: port %s, want 1 to 65535", one, u.Port())}
 		case cred.kind == passwordCredential && u.Scheme != "tls" && u.Scheme != "wss" && ca == "" && !loopback(u.Hostname()):
-			return permanentError{fmt.Errorf("cluster: %s: the password in %s would cross the network in the clear: use tls:// (and --tls-ca), or an nkey, which is never sent", one, cred.path)}
+			return permanentError{remedy.Want(remedy.Authority, fmt.Errorf("cluster: %s: the password in %s would cross the network in the clear: use tls:// (and a certificate to trust), or an nkey, which is never sent", one, cred.path))}
 		}
 	}
 	return nil

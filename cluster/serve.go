@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"advsweep/internal/remedy"
 	"advsweep/pipeline"
 	"advsweep/study"
 
@@ -88,13 +89,13 @@ func Serve(ctx context.Context, stop <-chan struct{}, f *study.Folder, o ServeOp
 	o.Listen = cmp.Or(o.Listen, "127.0.0.1:4222")
 	switch {
 	case o.AckWait < 100*time.Millisecond || o.AckWait > time.Hour:
-		return fmt.Errorf("cluster: --ack-wait %v, want 100ms to 1h", o.AckWait)
+		return remedy.Want(remedy.AckWait, fmt.Errorf("cluster: time to wait for a worker %v, want 100ms to 1h", o.AckWait))
 	case o.Attempts < 1 || o.Attempts > 1000:
-		return fmt.Errorf("cluster: --attempts %d, want 1 to 1000", o.Attempts)
+		return remedy.Want(remedy.Attempts, fmt.Errorf("cluster: tries of a shard %d, want 1 to 1000", o.Attempts))
 	case o.StoreBytes < 0:
-		return fmt.Errorf("cluster: --store-bytes %d, want at least 0", o.StoreBytes)
+		return remedy.Want(remedy.Store, fmt.Errorf("cluster: store of %d bytes, want at least 0", o.StoreBytes))
 	case (o.TLSCert == "") != (o.TLSKey == ""):
-		return errors.New("cluster: --tls-cert and --tls-key go together")
+		return remedy.Want(remedy.TLS, errors.New("cluster: the certificate and the key for TLS go together"))
 	}
 	id, err := f.Plan.ID()
 	if err != nil {
@@ -336,7 +337,7 @@ func (c *coordinator) prepare() error {
 	}
 	if err := c.tell(full); full(err) { // of results, it may be, which run takes in
 		c.untold.Store(true)
-		c.o.Log("the server's store is full; if it stays so, give a larger --store-bytes")
+		c.o.Log("the server's store is full; if it stays so, give it a larger store")
 	} else if err != nil {
 		return err
 	}
@@ -370,7 +371,7 @@ func (c *coordinator) upload() error {
 			return err
 		})
 		if err != nil && full(err) {
-			return fmt.Errorf("cluster: %s of %d bytes does not fit into the server's store: give a larger --store-bytes, or make room on its disk: %w", name, len(data), err)
+			return remedy.Want(remedy.Store, fmt.Errorf("cluster: %s of %d bytes does not fit into the server's store: give it a larger store, or make room on its disk: %w", name, len(data), err))
 		}
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"advsweep/internal/remedy"
 	"advsweep/study"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -23,11 +24,11 @@ const maxPayload = 8 << 20
 func start(dir string, o *ServeOptions, cred *credential) (*server.Server, error) {
 	host, text, err := net.SplitHostPort(o.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("cluster: --listen %q, want HOST:PORT as in 127.0.0.1:4222", o.Listen)
+		return nil, remedy.Want(remedy.Listen, fmt.Errorf("cluster: listen on %q, want HOST:PORT as in 127.0.0.1:4222", o.Listen))
 	}
 	port, err := strconv.Atoi(text)
 	if err != nil || port < 0 || port > 65535 {
-		return nil, fmt.Errorf("cluster: --listen %q: port %q, want 0 (any that is free) to 65535", o.Listen, text)
+		return nil, remedy.Want(remedy.Listen, fmt.Errorf("cluster: listen on %q: port %q, want 0 (any that is free) to 65535", o.Listen, text))
 	}
 	if port == 0 {
 		port = server.RANDOM_PORT
@@ -35,13 +36,13 @@ func start(dir string, o *ServeOptions, cred *credential) (*server.Server, error
 	secure := o.TLSCert != "" || o.TLSKey != ""
 	switch here := loopback(host); {
 	case cred.kind == credsCredential:
-		return nil, fmt.Errorf("cluster: credentials %s: a .creds file is of a cluster that exists: use it with --nats, or give an nkey's seed", cred.path)
+		return nil, remedy.Want(remedy.External, fmt.Errorf("cluster: credentials %s: a .creds file is of a cluster that exists: use it with that cluster, or give an nkey's seed", cred.path))
 	case !here && cred.kind == noCredential:
-		return nil, fmt.Errorf("cluster: --listen %s without a credential would let everybody who can reach it read the models and send results: give --credentials FILE, which is made if it is not there", o.Listen)
+		return nil, remedy.Want(remedy.Credential, fmt.Errorf("cluster: listen on %s without a credential would let everybody who can reach it read the models and send results: give a file of credentials, which is made if it is not there", o.Listen))
 	case !here && cred.kind == passwordCredential && !secure:
-		return nil, fmt.Errorf("cluster: --listen %s: the password in %s would cross the network in the clear: give --tls-cert and --tls-key, or use an nkey, which is never sent", o.Listen, cred.path)
+		return nil, remedy.Want(remedy.TLS, fmt.Errorf("cluster: listen on %s: the password in %s would cross the network in the clear: give a certificate and a key for TLS, or use an nkey, which is never sent", o.Listen, cred.path))
 	case !here && !secure:
-		o.Log("models and results cross the network in the clear, though none but who has %s can send any: --tls-cert and --tls-key encrypt them", cred.path)
+		o.Log("models and results cross the network in the clear, though none but who has %s can send any: a certificate and a key for TLS encrypt them", cred.path)
 	}
 	so := &server.Options{
 		ServerName: "advsweep", Host: cmp.Or(host, "0.0.0.0"), Port: port,
@@ -54,7 +55,7 @@ func start(dir string, o *ServeOptions, cred *credential) (*server.Server, error
 	if secure {
 		cert, err := tls.LoadX509KeyPair(o.TLSCert, o.TLSKey)
 		if err != nil {
-			return nil, fmt.Errorf("cluster: --tls-cert %s, --tls-key %s: %w", o.TLSCert, o.TLSKey, err)
+			return nil, remedy.Want(remedy.TLS, fmt.Errorf("cluster: certificate %s, key %s: %w", o.TLSCert, o.TLSKey, err))
 		}
 		so.TLSConfig = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
 		so.TLSTimeout = 10

@@ -18,7 +18,9 @@ import (
 	"testing"
 	"time"
 
+	"advsweep/internal/remedy"
 	"advsweep/pipeline"
+	"advsweep/record"
 	"advsweep/study"
 
 	"github.com/nats-io/nats.go"
@@ -130,11 +132,11 @@ func TestRefusals(t *testing.T) {
 		o    ServeOptions
 		want string
 	}{
-		{"no credential", ServeOptions{Listen: "0.0.0.0:0"}, "give --credentials FILE"},
-		{"all interfaces", ServeOptions{Listen: ":0"}, "give --credentials FILE"},
-		{"a name", ServeOptions{Listen: "head.example:0"}, "give --credentials FILE"},
+		{"no credential", ServeOptions{Listen: "0.0.0.0:0"}, "give a file of credentials"},
+		{"all interfaces", ServeOptions{Listen: ":0"}, "give a file of credentials"},
+		{"a name", ServeOptions{Listen: "head.example:0"}, "give a file of credentials"},
 		{"password in the clear", ServeOptions{Listen: "0.0.0.0:0", Credentials: password}, "in the clear"},
-		{".creds", ServeOptions{Credentials: creds}, "--nats"},
+		{".creds", ServeOptions{Credentials: creds}, "use it with that cluster"},
 		{"several lines", ServeOptions{Credentials: several}, "several lines"},
 		{"no key", ServeOptions{TLSCert: "x"}, "go together"},
 		{"no files", ServeOptions{TLSCert: filepath.Join(dir, "no"), TLSKey: filepath.Join(dir, "no")}, "no such file"},
@@ -143,8 +145,8 @@ func TestRefusals(t *testing.T) {
 		{"secret in the URL", ServeOptions{URL: "nats://a:secret@127.0.0.1:1"}, "list of processes"},
 		{"password to a cluster in the clear", ServeOptions{URL: "nats://head.example:1", Credentials: password}, "in the clear"},
 		{"a web address", ServeOptions{URL: "http://127.0.0.1:1"}, "want one as in nats://"},
-		{"attempts", ServeOptions{Attempts: -1}, "--attempts"},
-		{"ack-wait", ServeOptions{AckWait: time.Nanosecond}, "--ack-wait"},
+		{"attempts", ServeOptions{Attempts: -1}, "tries of a shard"},
+		{"ack-wait", ServeOptions{AckWait: time.Nanosecond}, "time to wait for a worker"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.o.Listen == "" {
@@ -182,7 +184,7 @@ func TestSilent(t *testing.T) {
 func TestFull(t *testing.T) {
 	f := newStudy(t, 5)
 	var waited atomic.Int32
-	arithmetic := study.Arithmetic{Backend: "cpu", Precision: "float32", Product: "float32", Fingerprint: "full"}
+	arithmetic := record.Arithmetic{Backend: "cpu", Precision: "float32", Product: "float32", Fingerprint: "full"}
 	big := func(s study.Shard) *study.Result {
 		r := &study.Result{Arithmetic: arithmetic}
 		for i := s.From; i < s.To; i++ {
@@ -221,8 +223,8 @@ func TestFull(t *testing.T) {
 // TestMixedWorkers: results of another fingerprint than those that are there are refused, or taken where that is allowed.
 func TestMixedWorkers(t *testing.T) {
 	f := newStudy(t, 1)
-	first := study.Arithmetic{Backend: "cpu", Precision: "float32", Product: "float32", Fingerprint: "one"}
-	result := func(s study.Shard, a study.Arithmetic) *study.Result {
+	first := record.Arithmetic{Backend: "cpu", Precision: "float32", Product: "float32", Fingerprint: "one"}
+	result := func(s study.Shard, a record.Arithmetic) *study.Result {
 		r := &study.Result{Arithmetic: a}
 		for i := s.From; i < s.To; i++ {
 			r.Chunks = append(r.Chunks, []byte("x"))
@@ -238,7 +240,7 @@ func TestMixedWorkers(t *testing.T) {
 	}
 	r := serve(t, f, ServeOptions{})
 	o := workOptions(t, r.log)
-	if err := Work(t.Context(), nil, r.url, o); err == nil || !strings.Contains(err.Error(), "fingerprint one") || !strings.Contains(err.Error(), "--allow-mixed") {
+	if err := Work(t.Context(), nil, r.url, o); err == nil || !strings.Contains(err.Error(), "fingerprint one") || !errors.As(err, new(*remedy.Error)) {
 		t.Errorf("a worker of another fingerprint: %v", err)
 	}
 	close(r.stop)
@@ -283,11 +285,11 @@ func TestStart(t *testing.T) {
 	go func() {
 		ended <- Serve(ctx, stop, f, ServeOptions{Listen: "127.0.0.1:0", StoreBytes: 10, Log: log.log})
 	}()
-	for !strings.Contains(log.String(), "--store-bytes") && ctx.Err() == nil {
+	for !strings.Contains(log.String(), "a larger store") && ctx.Err() == nil {
 		time.Sleep(10 * time.Millisecond)
 	}
 	close(stop)
-	if err := <-ended; !errors.Is(err, pipeline.ErrStopped) && (err == nil || !strings.Contains(err.Error(), "--store-bytes")) || ctx.Err() != nil {
+	if err := <-ended; !errors.Is(err, pipeline.ErrStopped) && (err == nil || !strings.Contains(err.Error(), "a larger store")) || ctx.Err() != nil {
 		t.Errorf("a store without room: %v\n%s", err, log)
 	}
 }

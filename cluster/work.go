@@ -15,7 +15,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"advsweep/internal/remedy"
 	"advsweep/pipeline"
+	"advsweep/record"
 	"advsweep/study"
 
 	"github.com/nats-io/nats.go"
@@ -43,7 +45,7 @@ type WorkOptions struct {
 
 // A doer is a *study.Worker.
 type doer interface {
-	Prepare(run int) (study.Arithmetic, error)
+	Prepare(run int) (record.Arithmetic, error)
 	Do(ctx context.Context, stop <-chan struct{}, s study.Shard, progress func(done, total int)) (*study.Result, error)
 	Close() error
 }
@@ -77,7 +79,7 @@ func Work(ctx context.Context, stop <-chan struct{}, url string, o WorkOptions) 
 	if o.Cache == "" {
 		dir, err := os.UserCacheDir()
 		if err != nil {
-			return fmt.Errorf("cluster: no folder to keep models and images in: %w: give --cache DIR", err)
+			return remedy.Want(remedy.Cache, fmt.Errorf("cluster: no folder to keep models and images in: %w: name one", err))
 		}
 		o.Cache = filepath.Join(dir, "advsweep", "inputs")
 	}
@@ -268,7 +270,7 @@ func (m *machine) find(ctx context.Context) error {
 			told = append(told, fmt.Sprintf("%s (%s)", one.id, one.name))
 		}
 		slices.Sort(told)
-		return permanentError{fmt.Errorf("cluster: %s serves %d studies: choose one with --study: %s", m.url, len(all), strings.Join(told, ", "))}
+		return permanentError{remedy.Want(remedy.Study, fmt.Errorf("cluster: %s serves %d studies: choose one: %s", m.url, len(all), strings.Join(told, ", ")))}
 	}
 	m.names = names{all[0].id}
 	var err error

@@ -5,7 +5,8 @@ import (
 
 	"advsweep/internal/batch"
 	"advsweep/internal/gemm"
-	"advsweep/model"
+
+	"gorgonia.org/tensor"
 )
 
 // An affine is a layer y = x·Wᵀ + b, followed by ReLU if relu is set.
@@ -19,16 +20,17 @@ type affine[T Float] struct {
 	wt, w   *gemm.Matrix[T] // Wᵀ [in, out] and W [out, in], packed
 }
 
-func newAffine[T Float](kernel string, l model.Linear) affine[T] {
-	w := batch.Floats[T](nil, l.Weight)
-	a := affine[T]{weight: w, in: l.Weight.Shape()[1], out: l.Weight.Shape()[0]}
+// newAffine packs weight [out, in], with columns as its input has them, and bias [out].
+func newAffine[T Float](kernel string, weight, bias *tensor.Dense) affine[T] {
+	w := batch.Floats[T](nil, weight)
+	a := affine[T]{weight: w, in: weight.Shape()[1], out: weight.Shape()[0]}
 	a.wt = gemm.NewMatrix[T](kernel, a.in, a.out)
 	a.wt.Pack(w, 1, a.in)
 	a.w = gemm.NewMatrix[T](kernel, a.out, a.in)
 	a.w.Pack(w, a.in, 1)
 	a.stride, a.below = stride[T](a.wt.Padded()), stride[T](a.w.Padded())
 	a.bias = make([]T, a.stride)
-	copy(a.bias, batch.Floats[T](nil, l.Bias))
+	copy(a.bias, batch.Floats[T](nil, bias))
 	return a
 }
 

@@ -22,8 +22,10 @@ import (
 	"unsafe"
 
 	"advsweep/attack"
+	"advsweep/backend"
 	"advsweep/internal/batch"
 	"advsweep/internal/gemm"
+	"advsweep/internal/lower"
 	"advsweep/model"
 
 	"gorgonia.org/tensor"
@@ -54,6 +56,7 @@ func Kernels() []string { return gemm.Paths() }
 // used by one goroutine at a time. What it returns is the caller's. After an error of Step, Keep, Restore or Round
 // other than of their arguments the rows are gone: call Begin again.
 type Backend[T Float] struct {
+	info    backend.Info
 	kernel  string
 	vec     gemm.Vector[T]
 	layers  []affine[T]
@@ -117,13 +120,23 @@ func New[T Float](m *model.Model, o Options) (*Backend[T], error) {
 		return nil, fmt.Errorf("cpu: %w", err)
 	}
 	b := &Backend[T]{kernel: kernel, vec: gemm.NewVector[T](kernel), threads: o.Threads, dense: o.Dense || os.Getenv(EnvDense) != ""}
-	if m.IsStack() {
-		b.stack(m)
+	prog, err := lower.New(m)
+	if err != nil {
+		return nil, fmt.Errorf("cpu: %w", err)
+	}
+	if prog.MLP {
+		if err := b.stack(prog); err != nil {
+			return nil, fmt.Errorf("cpu: %w", err)
+		}
 	} else {
-		if b.net, err = newNetwork[T](kernel, m); err != nil {
+		if b.net, err = newNetwork[T](kernel, prog); err != nil {
 			return nil, fmt.Errorf("cpu: %w", err)
 		}
 		b.in, b.out, b.block = b.net.in, b.net.out, b.net.block
+	}
+	b.info = backend.Info{
+		Name: "cpu", Device: runtime.GOARCH + " " + kernel, Precision: fmt.Sprintf("float%d", 8*unsafe.Sizeof(T(0))),
+		Inputs: b.in, Classes: b.out, Rows: b.maxRows(),
 	}
 	b.scratch = make([]scratch[T], o.Threads)
 	for i := range b.scratch {
@@ -132,34 +145,37 @@ func New[T Float](m *model.Model, o Options) (*Backend[T], error) {
 	return b, nil
 }
 
-// stack prepares a stack of Linear and ReLU.
-func (b *Backend[T]) stack(m *model.Model) {
-	for _, l := range m.Layers {
-		if l, ok := l.(model.Linear); ok {
-			b.layers = append(b.layers, newAffine[T](b.kernel, l))
-		} else { // IsStack lets none come first
-			b.layers[len(b.layers)-1].relu = true
+// stack prepares an MLP.
+func (b *Backend[T]) stack(prog *lower.Program) error {
+	for _, op := range prog.Ops {
+		switch l := op.Operation.(type) {
+		case *lower.Linear:
+			a := newAffine[T](b.kernel, l.Weight, l.Bias)
+			a.relu = op.Rectified
+			b.layers = append(b.layers, a)
+		case lower.Elementwise:
+			if !op.InPlace {
+				return fmt.Errorf("layer %d: %s in an MLP, want a ReLU behind a Linear", op.Layer, l.Name)
+			}
+		default:
+			return fmt.Errorf("layer %d: %T in an MLP", op.Layer, l)
 		}
 	}
 	b.in, b.width, b.out, b.block = b.layers[0].in, b.layers[0].out, b.layers[len(b.layers)-1].out, blockRows
 	for _, a := range b.layers {
 		b.zeros = make([]T, max(len(b.zeros), a.stride, a.below))
 	}
+	return nil
 }
 
-// Device tells the architecture and the kernel: "amd64 avx2".
-func (b *Backend[T]) Device() string { return runtime.GOARCH + " " + b.kernel }
-
+// Info describes the backend. Device is the architecture and the kernel, "amd64 avx2";
 // Precision is "float32" or "float64".
-func (b *Backend[T]) Precision() string { return fmt.Sprintf("float%d", 8*unsafe.Sizeof(T(0))) }
+func (b *Backend[T]) Info() backend.Info { return b.info }
 
-// Shape returns the length I of an image and the number O of classes.
-func (b *Backend[T]) Shape() (inputs, classes int) { return b.in, b.out }
-
-// MaxRows is the most rows for one Begin that keep memory bounded: x and the moves of each row and, at one
+// maxRows is the most rows for one Begin that keep memory bounded: x and the moves of each row and, at one
 // eps, a ray of each. Momentum, Alpha and each slot that Keep is asked for add as much as x when they are first used, so that the
 // rows of an attack that has them all take up to three times as much.
-func (b *Backend[T]) MaxRows() int {
+func (b *Backend[T]) maxRows() int {
 	return max(1, batchBytes/((2*b.in+4*b.width)*int(unsafe.Sizeof(T(0)))))
 }
 
@@ -209,7 +225,7 @@ func (b *Backend[T]) Begin(ctx context.Context, lo, hi int, eps []float64) error
 	if b.closed {
 		return errClosed
 	}
-	rounded, err := batch.Begin[T](lo, hi, len(b.labels), eps, b.MaxRows())
+	rounded, err := batch.Begin[T](lo, hi, len(b.labels), eps, b.maxRows())
 	if err != nil {
 		return fmt.Errorf("cpu: %w", err)
 	}
@@ -274,7 +290,7 @@ func (b *Backend[T]) Step(ctx context.Context, s attack.Step) error {
 		err = b.move(ctx, s, size)
 	}
 	if i := b.broken.Load(); i >= 0 && err == nil {
-		err = fmt.Errorf("cpu: %w", batch.NotFinite(b.first+int(i), b.Precision()))
+		err = fmt.Errorf("cpu: %w", batch.NotFinite(b.first+int(i), b.info.Precision))
 	}
 	if err != nil {
 		b.rows, b.eps = 0, nil // some rows have moved, some have not
@@ -424,12 +440,6 @@ func (b *Backend[T]) Logits(ctx context.Context) (*tensor.Dense, error) {
 // Images returns x [rows, I] in the Backend's precision.
 func (b *Backend[T]) Images(ctx context.Context) (*tensor.Dense, error) {
 	return b.matrix(ctx, b.in, b.images)
-}
-
-// InputGradient returns ∂L/∂x [rows, I] at the rows' x, each row divided by its
-// 1 - p_y > 0. See lossGradient for why.
-func (b *Backend[T]) InputGradient(ctx context.Context) (*tensor.Dense, error) {
-	return b.matrix(ctx, b.in, func(w *scratch[T], lo, hi int) []T { return b.gradient(w, lo, hi, 0) })
 }
 
 // matrix collects f of every block of rows, whatever their stride, into one [rows, cols].

@@ -84,7 +84,7 @@ func (b *Backend[T]) generalStep(ctx context.Context, s attack.Step, size []T) e
 		}
 	})
 	if i := b.broken.Load(); i >= 0 && err == nil {
-		err = fmt.Errorf("cpu: %w", batch.NotFinite(b.first+int(i), b.Precision()))
+		err = fmt.Errorf("cpu: %w", batch.NotFinite(b.first+int(i), b.info.Precision))
 	}
 	return b.lost(err)
 }
@@ -145,7 +145,9 @@ func (b *Backend[T]) lossGradients(s attack.Step, q, z []T, ld, lo, hi int) {
 		if s.Targets != nil {
 			target = int(s.Targets[r])
 		}
-		lossGradientOf(s.Loss, q[(r-lo)*ld:][:b.out], z[(r-lo)*ld:][:b.out], int(b.labels[i]), target)
+		if err := lossGradientOf(s.Loss, q[(r-lo)*ld:][:b.out], z[(r-lo)*ld:][:b.out], int(b.labels[i]), target); err != nil {
+			panic(err) // batch.Known lets no such step in
+		}
 	}
 }
 

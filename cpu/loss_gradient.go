@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"fmt"
 	"math"
 	"slices"
 
@@ -37,35 +38,56 @@ func lossGradient[T Float](q, z []T, y int) {
 
 // lossGradientOf writes a positive multiple of the gradient of loss at the logits z [O] of one row with label y to
 // q [O]; target is -1 or the class to come near to. See attack.Loss. A logit that is not finite makes it NaN, of CrossEntropy as far as
-// it enters the formula.
-func lossGradientOf[T Float](loss attack.Loss, q, z []T, y, target int) {
-	if loss == attack.CrossEntropy {
-		if target < 0 {
-			lossGradient(q, z, y)
-			return
+// it enters the formula. It returns an error for a loss that it has no gradient of.
+func lossGradientOf[T Float](loss attack.Loss, q, z []T, y, target int) error {
+	switch loss {
+	case attack.CrossEntropy:
+		crossEntropyGradient(q, z, y, target)
+	case attack.Margin:
+		if zeroUnlessFinite(q, z) {
+			marginGradient(q, z, y, target)
 		}
-		lossGradient(q, z, target)
-		for j, v := range q {
-			q[j] = -v
+	case attack.DLR:
+		if zeroUnlessFinite(q, z) {
+			dlrGradient(q, z, y, target)
 		}
-		return
+	default:
+		return fmt.Errorf("cpu: no gradient of %v", loss)
 	}
+	return nil
+}
+
+// zeroUnlessFinite clears q. It makes q[0] NaN and returns false if an element of z is not finite.
+func zeroUnlessFinite[T Float](q, z []T) bool {
 	clear(q)
 	for _, v := range z {
 		if v-v != 0 {
 			q[0] = T(math.NaN())
-			return
+			return false
 		}
 	}
-	if loss == attack.Margin {
-		if target < 0 {
-			q[largest(z, y)], q[y] = 1, -1
-		} else {
-			q[largest(z, target)], q[target] = -1, 1
-		}
+	return true
+}
+
+// crossEntropyGradient is lossGradient, with a target minus that of coming away from it.
+func crossEntropyGradient[T Float](q, z []T, y, target int) {
+	if target < 0 {
+		lossGradient(q, z, y)
 		return
 	}
-	dlrGradient(q, z, y, target)
+	lossGradient(q, z, target)
+	for j, v := range q {
+		q[j] = -v
+	}
+}
+
+// marginGradient writes 1 and -1 at the two classes of the margin to q, 0 before.
+func marginGradient[T Float](q, z []T, y, target int) {
+	if target < 0 {
+		q[largest(z, y)], q[y] = 1, -1
+	} else {
+		q[largest(z, target)], q[target] = -1, 1
+	}
 }
 
 // dlrGradient adds n·∂d - d·∂n by the larger of |n| and d to q, 0 before, for the loss -n/d: d² times its gradient, but neither too

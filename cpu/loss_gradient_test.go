@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"advsweep/attack"
@@ -69,7 +70,9 @@ func testLossGradientOf[T Float](t *testing.T) {
 				for j := range q {
 					q[j] = 99 // what was there is overwritten
 				}
-				lossGradientOf(loss, q, z, y, target)
+				if err := lossGradientOf(loss, q, z, y, target); err != nil {
+					t.Fatal(err)
+				}
 				want := scaled(ref.ObjectiveGradient(loss, wide, y, target))
 				for j, got := range scaled(q) {
 					if !(math.Abs(got-want[j]) <= tol) {
@@ -97,8 +100,12 @@ func testLossGradientLimits[T Float](t *testing.T, largest, least T) {
 			eachLoss(len(z), func(loss attack.Loss, y, target int) {
 				what := fmt.Sprintf("loss %v, label %d, target %d, logits %v", loss, y, target, z)
 				q, plain := make([]T, len(z)), make([]T, len(z))
-				lossGradientOf(loss, q, z, y, target)
-				lossGradientOf(loss, plain, pattern, y, target)
+				if err := lossGradientOf(loss, q, z, y, target); err != nil {
+					t.Fatal(err)
+				}
+				if err := lossGradientOf(loss, plain, pattern, y, target); err != nil {
+					t.Fatal(err)
+				}
 				for j, v := range q {
 					if !(math.Abs(float64(v)) <= 4) {
 						t.Fatalf("%s: %v", what, q)
@@ -112,7 +119,9 @@ func testLossGradientLimits[T Float](t *testing.T, largest, least T) {
 	}
 	// Far from every other logit DLR is not rounded away: n/d is 1e30 and more.
 	q := make([]T, 4)
-	lossGradientOf(attack.DLR, q, []T{-1e30, 2, 1, 0}, 0, -1)
+	if err := lossGradientOf(attack.DLR, q, []T{-1e30, 2, 1, 0}, 0, -1); err != nil {
+		t.Fatal(err)
+	}
 	for j, v := range scaled(q) {
 		if want := []float64{0, -1, 0, 1}[j]; !(math.Abs(v-want) <= 1e-29) {
 			t.Errorf("DLR of a logit of -1e30: %v, want about [0 -1 0 1]", q)
@@ -131,11 +140,21 @@ func TestLossGradientNotFinite(t *testing.T) {
 					return
 				}
 				q := make([]float32, 5)
-				lossGradientOf(loss, q, z, y, target)
+				if err := lossGradientOf(loss, q, z, y, target); err != nil {
+					t.Fatal(err)
+				}
 				if _, finite := largestSize(q); finite {
 					t.Errorf("loss %v, label %d, target %d, logits %v: %v", loss, y, target, z, q)
 				}
 			})
 		}
+	}
+}
+
+// A loss that nobody knows has no gradient: not DLR's, and not cross-entropy's.
+func TestLossGradientUnknown(t *testing.T) {
+	err := lossGradientOf(attack.DLR+1, make([]float32, 5), []float32{5, 4, 3, 2, 1}, 0, -1)
+	if err == nil || !strings.Contains(err.Error(), "loss(3)") {
+		t.Errorf("error %v, want one that names loss(3)", err)
 	}
 }

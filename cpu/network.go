@@ -6,11 +6,8 @@ import (
 	"unsafe"
 
 	"advsweep/attack"
-	"advsweep/internal/batch"
 	"advsweep/internal/gemm"
-	"advsweep/model"
-
-	"gorgonia.org/tensor"
+	"advsweep/internal/lower"
 )
 
 // A network is a model that is no stack. What makes stacks fast does not hold for it, so every step starts at the pixels, and it
@@ -35,10 +32,11 @@ type value struct {
 	ld, gld int  // between rows, and between those of its gradient
 	of      int  // whose memory it is in: its own, or that of the value it is the ReLU of
 	kept    bool // of every row: more than one run needs it
-	used    bool // the logits depend on it
+	used    bool // an operation makes or takes it
 }
 
 type netLayer[T Float] struct {
+	index  int    // its place in the model's Layers
 	takes  []int  // values
 	second []bool // for each of takes: something has been added to its gradient before
 	linear *affine[T]
@@ -51,68 +49,45 @@ type run struct{ from, to int }
 // networkBytes is what a block of rows keeps for its gradient, about.
 const networkBytes = 4 << 20
 
-func newNetwork[T Float](path string, m *model.Model) (*network[T], error) {
-	shapes, err := m.Shapes()
-	if err != nil {
-		return nil, err
+// newNetwork packs the weights of prog.
+func newNetwork[T Float](path string, prog *lower.Program) (*network[T], error) {
+	n := &network[T]{
+		in: prog.Inputs, out: prog.Classes, reached: len(prog.Uses[0]) > 0,
+		values: make([]value, len(prog.Ops)+1), layers: make([]netLayer[T], len(prog.Ops)),
 	}
-	input := m.Input
-	if input == nil {
-		input = []int{m.Inputs()}
-	}
-	n := &network[T]{in: m.Inputs(), out: m.Outputs(), values: make([]value, len(shapes)+1), layers: make([]netLayer[T], len(shapes))}
 	for j := range n.values {
-		s := input
-		if j > 0 {
-			s = shapes[j-1]
-		}
-		v := value{shape: shape{1, 1, s[0]}, of: j}
-		if len(s) == 3 {
-			v.shape = shape{s[1], s[2], s[0]}
-		}
+		v := value{shape: shapeOf(prog.Shape(j - 1)), of: j}
 		v.ld, v.gld = v.size(), v.size()
 		n.values[j] = v
 	}
+	n.values[0].used = n.reached
 	n.image = n.values[0].shape
-	users := make([]int, len(n.values))
-	top := len(n.layers)
-	n.values[top].used = true
-	for i := top - 1; i >= 0; i-- {
+	for i, op := range prog.Ops {
 		l := &n.layers[i]
-		for _, j := range m.Takes(i) {
+		for _, j := range op.Takes {
 			l.takes = append(l.takes, j+1)
-			l.second = append(l.second, false)
 		}
-		if !n.values[i+1].used {
-			continue
-		}
-		for k, j := range l.takes {
-			l.second[k] = n.values[j].used
-			n.values[j].used = true
-			users[j]++
-		}
-	}
-	n.reached = n.values[0].used
-	for i, l := range m.Layers {
-		in, out := &n.values[n.layers[i].takes[0]], &n.values[i+1]
-		if !out.used {
-			continue
-		}
-		linear, ok := l.(model.Linear)
+		l.index, l.second = op.Layer, prog.Later(i)
+		in, out := &n.values[l.takes[0]], &n.values[i+1]
+		out.used = true
+		linear, ok := op.Operation.(*lower.Linear)
 		if ok {
-			a := newAffine[T](path, byPixels(linear, in.shape))
-			n.layers[i].linear = &a
+			a := newAffine[T](path, linear.Weight, linear.Bias)
+			l.linear = &a
 			out.ld, out.gld = max(out.ld, a.stride), max(out.gld, a.stride)
 			in.gld = max(in.gld, a.below)
 			n.zeros = make([]T, max(len(n.zeros), a.below))
 		} else {
-			n.layers[i].op = newOperation[T](path, l, in.shape, out.shape)
+			var err error
+			if l.op, err = newOperation[T](path, op); err != nil {
+				return nil, err
+			}
 		}
-		if _, ok := l.(model.ReLU); ok && n.layers[i].takes[0] > 0 && users[n.layers[i].takes[0]] == 1 {
+		if op.InPlace {
 			out.of = in.of
 			out.ld = in.ld
 		}
-		if r := len(n.runs) - 1; r < 0 || ok || n.layers[n.runs[r].from].linear != nil || n.runs[r].to != i {
+		if r := len(n.runs) - 1; r < 0 || ok || n.layers[n.runs[r].from].linear != nil {
 			n.runs = append(n.runs, run{i, i + 1})
 		} else {
 			n.runs[r].to = i + 1
@@ -127,7 +102,7 @@ func newNetwork[T Float](path string, m *model.Model) (*network[T], error) {
 			}
 		}
 	}
-	n.values[n.values[top].of].kept = true
+	n.values[n.values[len(n.layers)].of].kept = true
 	bytes := 0
 	for j := range n.values {
 		v := &n.values[j]
@@ -145,43 +120,13 @@ func newNetwork[T Float](path string, m *model.Model) (*network[T], error) {
 	return n, nil
 }
 
-// byPixels returns l with columns in the order of s.
-func byPixels(l model.Linear, s shape) model.Linear {
-	if s.h*s.w == 1 || s.c == 1 {
-		return l
-	}
-	w := batch.Floats[float64](nil, l.Weight)
-	out := make([]float64, len(w))
-	for o := range l.Weight.Shape()[0] {
-		turn(out[o*s.size():][:s.size()], w[o*s.size():], s)
-	}
-	l.Weight = tensor.New(tensor.WithShape(l.Weight.Shape()...), tensor.WithBacking(out))
-	return l
-}
-
-// turn writes an image [C, H, W] as [H, W, C].
-func turn[E any](to, from []E, s shape) {
-	pixels := s.h * s.w
-	for c := range s.c {
-		for p, v := range from[c*pixels:][:pixels] {
-			to[p*s.c+c] = v
-		}
-	}
-}
-
-// turnBack is the reverse of turn.
-func turnBack[E any](to, from []E, s shape) {
-	pixels := s.h * s.w
-	for c := range s.c {
-		part := to[c*pixels:][:pixels]
-		for p := range part {
-			part[p] = from[p*s.c+c]
-		}
-	}
-}
-
 // turned tells whether an image of shape s has another order in the model.
-func (s shape) turned() bool { return s.c > 1 && s.h*s.w > 1 }
+func (s shape) turned() bool { return s.lowered().Reordered() }
+
+// shapeOf is s of the lowered program as this package has it, and lowered is the reverse.
+func shapeOf(s lower.Shape) shape { return shape{s.H, s.W, s.C} }
+
+func (s shape) lowered() lower.Shape { return lower.Shape{C: s.c, H: s.h, W: s.w} }
 
 // A part is n rows of a block.
 type part[T Float] struct {
@@ -248,7 +193,7 @@ func (n *network[T]) forward(w *scratch[T], x []T, p part[T], whole bool) []T {
 	if n.image.turned() {
 		for r := range p.n {
 			if n.values[0].used && !p.skips(r) {
-				turn(n.row(s, 0, r), x[r*n.in:][:n.in], n.image)
+				lower.ToNHWC(n.row(s, 0, r), x[r*n.in:][:n.in], n.image.lowered())
 			}
 		}
 	} else {
@@ -283,7 +228,7 @@ func (n *network[T]) forward(w *scratch[T], x []T, p part[T], whole bool) []T {
 	}
 	s.logits = resize(s.logits, p.n*n.out)
 	for r := range p.n {
-		turnBack(s.logits[r*n.out:][:n.out], n.row(s, len(n.layers), r), top.shape)
+		lower.ToNCHW(s.logits[r*n.out:][:n.out], n.row(s, len(n.layers), r), top.lowered())
 	}
 	return s.logits
 }
@@ -313,7 +258,7 @@ func (n *network[T]) backward(w *scratch[T], d []T, p part[T], learn func(layer,
 	for r := range p.n {
 		to := n.gradRow(s, top, r)
 		if n.values[top].turned() {
-			turn(to, d[r*ld:][:n.out], n.values[top].shape)
+			lower.ToNHWC(to, d[r*ld:][:n.out], n.values[top].lowered())
 		} else {
 			copy(to, d[r*ld:])
 		}
@@ -376,7 +321,7 @@ func (n *network[T]) backward(w *scratch[T], d []T, p part[T], learn func(layer,
 	for r := range p.n {
 		g := s.g[0][r*image.gld:][:n.in]
 		copy(s.sum, g)
-		turnBack(g, s.sum, n.image)
+		lower.ToNCHW(g, s.sum, n.image.lowered())
 	}
 	return s.g[0]
 }

@@ -48,7 +48,14 @@ func TestNetworkBits(t *testing.T) {
 					}
 				}
 				var got []float32
-				for _, f := range []func(context.Context) (*tensor.Dense, error){b.Logits, b.InputGradient, b.Images} {
+				q := make([]float64, n*len(eps)*m.Outputs())
+				for i := range q {
+					q[i] = float64(i%7 - 3)
+				}
+				gradient := func(ctx context.Context) (*tensor.Dense, error) {
+					return b.Gradient(ctx, tensor.New(tensor.WithShape(n*len(eps), m.Outputs()), tensor.WithBacking(q)))
+				}
+				for _, f := range []func(context.Context) (*tensor.Dense, error){b.Logits, gradient, b.Images} {
 					d, err := f(t.Context())
 					if err != nil {
 						t.Fatal(err)

@@ -1,12 +1,12 @@
 package cpu
 
 import (
+	"fmt"
 	"math"
 
 	"advsweep/internal/batch"
 	"advsweep/internal/gemm"
-	"advsweep/internal/portable"
-	"advsweep/model"
+	"advsweep/internal/lower"
 )
 
 // An operation is what a layer other than Linear does to one image.
@@ -25,35 +25,24 @@ type memory[T Float] struct {
 	packed      *gemm.Matrix[T] // see learn
 }
 
-// newOperation returns l's operation, which takes what has the shape in and gives out.
-func newOperation[T Float](path string, l model.Layer, in, out shape) operation[T] {
+// newOperation returns the operation of op. It returns an error for one that there is none of.
+func newOperation[T Float](path string, op lower.Op) (operation[T], error) {
 	vec := gemm.NewVector[T](path)
-	switch l := l.(type) {
-	case model.Conv2D:
-		return newConvolution[T](path, l, in, out)
-	case model.Scale:
-		return &scale[T]{vec, batch.Floats[T](nil, l.Weight), batch.Floats[T](nil, l.Bias)}
-	case model.MaxPool2D:
-		return &maxPool[T]{vec, pool{in, out, l.Kernel, l.Stride, l.Pad}}
-	case model.AvgPool2D:
-		return newAvgPool(vec, pool{in, out, l.Kernel, l.Stride, l.Pad}, l.CountPad)
-	case model.Add:
-		return add[T]{vec}
-	case model.ReLU:
-		return relu[T]{vec}
-	case model.LeakyReLU:
-		return leaky[T]{T(l.Slope)}
-	case model.Sigmoid:
-		return activation[T]{sigmoid, sigmoidSlope}
-	case model.Tanh:
-		return activation[T]{portable.Tanh, func(x float64) float64 { return 4 * sigmoidSlope(2*x) }}
-	case model.GELU:
-		if l.Tanh {
-			return activation[T]{geluTanh, geluTanhSlope}
-		}
-		return activation[T]{gelu, geluSlope}
+	switch o := op.Operation.(type) {
+	case *lower.Convolution:
+		return newConvolution[T](path, o), nil
+	case lower.Scale:
+		return &scale[T]{vec, batch.Floats[T](nil, o.Weight), batch.Floats[T](nil, o.Bias)}, nil
+	case lower.MaxPool:
+		return &maxPool[T]{vec, newPool(o.Windows)}, nil
+	case lower.AvgPool:
+		return newAvgPool(vec, newPool(o.Windows), o.CountPad), nil
+	case lower.Add:
+		return add[T]{vec}, nil
+	case lower.Elementwise:
+		return newElementwise(vec, o)
 	}
-	return nil
+	return nil, fmt.Errorf("layer %d: no operation for %T", op.Layer, op.Operation)
 }
 
 // A convolution goes forward by the windows of its input. Backward it goes by windows of d, the filters turned round, where these are the
@@ -64,36 +53,15 @@ type convolution[T Float] struct {
 	cols  *columns[T]
 }
 
-// few channels fill a vector so badly that columns are faster.
-const few = 8
-
-func newConvolution[T Float](path string, l model.Conv2D, in, out shape) *convolution[T] {
-	kernel := [2]int{l.Weight.Shape()[2], l.Weight.Shape()[3]}
-	there := filter(l, batch.Floats[T](nil, l.Weight))
-	a := &convolution[T]{there: newWindows(path, in, out, kernel, l.Stride, l.Pad, batch.Floats[T](nil, l.Bias), there)}
-	var pad [4]int
-	fits := in.c >= few && l.Stride == [2]int{1, 1}
-	for d := range 4 {
-		pad[d] = kernel[d%2] - 1 - l.Pad[d]
-		fits = fits && pad[d] >= 0
-	}
-	if fits {
-		a.back = newWindows(path, out, in, kernel, l.Stride, pad, nil, turnedRound(kernel, there))
+func newConvolution[T Float](path string, l *lower.Convolution) *convolution[T] {
+	filter := lower.Filter(l.Weight.Shape(), batch.Floats[T](nil, l.Weight))
+	a := &convolution[T]{there: newWindows(path, l.Windows, batch.Floats[T](nil, l.Bias), filter)}
+	if l.Back != nil {
+		a.back = newWindows(path, *l.Back, nil, lower.TurnedRound(l.Kernel, filter))
 	} else {
-		a.cols = newColumns(path, in, out, kernel, l.Stride, l.Pad, there)
+		a.cols = newColumns(path, shapeOf(l.In), shapeOf(l.Out), l.Kernel, l.Stride, l.Pad, filter)
 	}
 	return a
-}
-
-// filter reads the weights w [out, in, KH, KW] of l.
-func filter[T Float](l model.Conv2D, w []T) func(o, c, u, v int) T {
-	s := l.Weight.Shape()
-	return func(o, c, u, v int) T { return w[((o*s[1]+c)*s[2]+u)*s[3]+v] }
-}
-
-// turnedRound are the weights that take a gradient back.
-func turnedRound[T Float](kernel [2]int, weight func(o, c, u, v int) T) func(c, o, u, v int) T {
-	return func(c, o, u, v int) T { return weight(o, c, kernel[0]-1-u, kernel[1]-1-v) }
 }
 
 // pack takes new weights.
@@ -101,7 +69,7 @@ func (a *convolution[T]) pack(weight func(o, c, u, v int) T, bias []T) {
 	a.there.pack(weight)
 	copy(a.there.from, bias)
 	if a.back != nil {
-		a.back.pack(turnedRound(a.back.kernel, weight))
+		a.back.pack(lower.TurnedRound(a.back.kernel, weight))
 	} else {
 		a.cols.pack(weight)
 	}
@@ -150,6 +118,10 @@ type pool struct {
 	in, out        shape
 	kernel, stride [2]int
 	pad            [4]int
+}
+
+func newPool(w lower.Windows) pool {
+	return pool{shapeOf(w.In), shapeOf(w.Out), w.Kernel, w.Stride, w.Pad}
 }
 
 // each calls f for each row of windows and each place of a window that lies within the image there: for the windows cols, of which at
@@ -263,91 +235,3 @@ func (a add[T]) forward(_ *memory[T], y []T, x [][]T) {
 }
 
 func (a add[T]) backward(_ *memory[T], dx, _, _, d []T) { copy(dx, d) }
-
-// relu may have y where x was, and dx where d was.
-type relu[T Float] struct{ vec gemm.Vector[T] }
-
-func (a relu[T]) forward(_ *memory[T], y []T, x [][]T) {
-	copy(y, x[0])
-	a.vec.Gate(y, y)
-}
-
-func (a relu[T]) backward(_ *memory[T], dx, _, y, d []T) {
-	copy(dx, d)
-	a.vec.Gate(dx, y)
-}
-
-type leaky[T Float] struct{ slope T }
-
-func (a leaky[T]) forward(_ *memory[T], y []T, x [][]T) { a.by(y, x[0], x[0]) }
-
-func (a leaky[T]) backward(_ *memory[T], dx, x, _, d []T) { a.by(dx, d, x) }
-
-func (a leaky[T]) by(to, v, x []T) {
-	for i, x := range x {
-		if to[i] = v[i]; !(x > 0) {
-			to[i] = a.slope * v[i]
-		}
-	}
-}
-
-// An activation is computed in float64.
-type activation[T Float] struct{ f, slope func(x float64) float64 }
-
-func (a activation[T]) forward(_ *memory[T], y []T, x [][]T) {
-	for i, v := range x[0] {
-		y[i] = T(a.f(float64(v)))
-	}
-}
-
-func (a activation[T]) backward(_ *memory[T], dx, x, _, d []T) {
-	for i, v := range x {
-		dx[i] = T(a.slope(float64(v)) * float64(d[i]))
-	}
-}
-
-// The functions below and their derivatives are formed without a difference of numbers that may be nearly equal: 1 - s loses every digit
-// where s rounds to 1, and the gradient would be lost with it.
-
-func sigmoid(x float64) float64 {
-	if x < 0 {
-		e := portable.Exp(x)
-		return e / (1 + e)
-	}
-	return 1 / (1 + portable.Exp(-x))
-}
-
-// sigmoidSlope is s·(1-s).
-func sigmoidSlope(x float64) float64 {
-	e := portable.Exp(-math.Abs(x))
-	return e / ((1 + e) * (1 + e))
-}
-
-// gelu is x·Φ(x), Φ by the complementary error function.
-func gelu(x float64) float64 { return times(x, portable.Erfc(-x/math.Sqrt2)/2) }
-
-func geluSlope(x float64) float64 {
-	return float64(portable.Erfc(-x/math.Sqrt2)/2) + times(x, portable.Exp(-x*x/2)/math.Sqrt(2*math.Pi))
-}
-
-// times is x·v, 0 at v = 0 also of an infinite x.
-func times(x, v float64) float64 {
-	if v == 0 {
-		return 0
-	}
-	return float64(x * v)
-}
-
-// geluTanh is x/2·(1 + tanh(u)) = x·sigmoid(2u), u = √(2/π)·(x + 0.044715·x³).
-func geluTanh(x float64) float64 { return times(x, sigmoid(geluArgument(x))) }
-
-func geluTanhSlope(x float64) float64 {
-	const a, b = 0.79788456080286535588, 3 * 0.044715
-	u := geluArgument(x)
-	return sigmoid(u) + times(x*2*a*(1+float64(b*x*x)), sigmoidSlope(u))
-}
-
-func geluArgument(x float64) float64 {
-	const a, b = 0.79788456080286535588, 0.044715
-	return 2 * a * x * (1 + float64(b*x*x))
-}

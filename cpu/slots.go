@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"advsweep/attack"
+	"advsweep/internal/batch"
 )
 
 // A slot holds copies of rows; those that it has not are the clean images.
@@ -65,13 +66,13 @@ func (b *Backend[T]) Restore(ctx context.Context, slot int, rows []bool) error {
 	}))
 }
 
-// Round moves every x to one of the 256 levels v/255 of 8-bit pixels, inside the row's ball of norm, see pipeline.Backend.
+// Round moves every x to one of the 256 levels v/255 of 8-bit pixels, inside the row's ball of norm, see backend.Rounding.
 func (b *Backend[T]) Round(ctx context.Context, norm attack.Norm) error {
 	if err := b.ready(b.rows); err != nil {
 		return err
 	}
-	if norm < attack.Linf || norm > attack.L2 {
-		return fmt.Errorf("cpu: round: unknown norm %d", norm)
+	if err := batch.KnownNorm(norm); err != nil {
+		return fmt.Errorf("cpu: round: %w", err)
 	}
 	if err := b.whole(ctx); err != nil {
 		return b.lost(err)

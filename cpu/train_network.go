@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"advsweep/internal/gemm"
+	"advsweep/internal/lower"
 	"advsweep/model"
 )
 
@@ -23,7 +24,7 @@ const chunkRows = 8
 // A netParam is one layer's weights, which the model shares, and what Adam keeps of them. order[i] is the place in w of
 // element i of a chunk's gradient.
 type netParam struct {
-	layer        int
+	layer        int // of the network
 	w, bias      []float32
 	order        []int
 	terms        gemm.Grid // of a convolution
@@ -34,9 +35,10 @@ type netParam struct {
 func newNetTrainer(b *Backend[float32], m *model.Model, s *sample) *netTrainer {
 	t := &netTrainer{sample: s, b: b, m: m, chunks: make([][][]float32, (s.batch+chunkRows-1)/chunkRows)}
 	for c := range t.chunks {
-		t.chunks[c] = make([][]float32, len(m.Layers))
+		t.chunks[c] = make([][]float32, len(b.net.layers))
 	}
-	for i, l := range m.Layers {
+	for i := range b.net.layers {
+		l := m.Layers[b.net.layers[i].index]
 		w, bias := learned(l)
 		if w == nil {
 			continue
@@ -50,13 +52,13 @@ func newNetTrainer(b *Backend[float32], m *model.Model, s *sample) *netTrainer {
 			}
 			in := b.net.values[b.net.layers[i].takes[0]].shape
 			for o := range bias {
-				turn(p.order[o*in.size():][:in.size()], places[o*in.size():], in)
+				lower.ToNHWC(p.order[o*in.size():][:in.size()], places[o*in.size():], in.lowered())
 			}
 		case model.Conv2D:
 			there := b.net.layers[i].op.(*convolution[float32]).there
 			p.terms = there.terms()
 			in, size := there.in.c, there.kernel[0]*there.kernel[1]
-			there.each(func(k, c, u, v int) {
+			there.places.Terms(func(k, c, u, v int) {
 				for o := range bias {
 					p.order[k*len(bias)+o] = (o*in+c)*size + u*l.Weight.Shape()[3] + v
 				}
@@ -159,12 +161,12 @@ func (t *netTrainer) update(p *netParam, chunks int, size float32) {
 	if a := l.linear; a != nil {
 		s := t.b.net.values[l.takes[0]].shape
 		for o := range a.out {
-			turn(a.weight[o*a.in:][:a.in], p.w[o*a.in:], s)
+			lower.ToNHWC(a.weight[o*a.in:][:a.in], p.w[o*a.in:], s.lowered())
 		}
 		a.wt.Pack(a.weight, 1, a.in)
 		a.w.Pack(a.weight, a.in, 1)
 		copy(a.bias, p.bias)
 		return
 	}
-	l.op.(*convolution[float32]).pack(filter(t.m.Layers[p.layer].(model.Conv2D), p.w), p.bias)
+	l.op.(*convolution[float32]).pack(lower.Filter(t.m.Layers[l.index].(model.Conv2D).Weight.Shape(), p.w), p.bias)
 }

@@ -40,7 +40,7 @@ func (b *Backend[T]) Exact(ctx context.Context, lo int, max float64, bounds atta
 		return fmt.Errorf("cpu: exact: images %d to %d of %d", lo, lo+len(dst), len(b.labels))
 	}
 	if !(max > 0) || math.IsInf(max, 0) || T(max) == 0 || T(max)-T(max) != 0 {
-		return fmt.Errorf("cpu: exact: eps up to %v, want a number that is above 0 and finite in %s", max, b.Precision())
+		return fmt.Errorf("cpu: exact: eps up to %v, want a number that is above 0 and finite in %s", max, b.info.Precision)
 	}
 	if _, err := batch.Step(attack.Step{Size: []float64{max}, Bounds: bounds}, len(dst), 1, b.out, b.min, b.max); err != nil {
 		return fmt.Errorf("cpu: exact: %w", err)
@@ -80,7 +80,7 @@ func (b *Backend[T]) Exact(ctx context.Context, lo int, max float64, bounds atta
 		}
 	})
 	if i := b.broken.Load(); i >= 0 && err == nil {
-		err = fmt.Errorf("cpu: exact: image %d: the logits or the gradient are not finite in %s", b.first+int(i), b.Precision())
+		err = fmt.Errorf("cpu: exact: image %d: the logits or the gradient are not finite in %s", b.first+int(i), b.info.Precision)
 	}
 	return err
 }

@@ -11,6 +11,7 @@ import (
 	"advsweep/attack"
 	"advsweep/internal/gemm"
 	"advsweep/internal/ref"
+	"advsweep/internal/testsize"
 	"advsweep/model"
 
 	"gorgonia.org/tensor"
@@ -29,10 +30,8 @@ func TestExact(t *testing.T) {
 // testExact allows a point of the grid to be on either side where a crossing lies within tol, or where the margin is
 // within tol of 0 relative to the logits: there rounding decides.
 func testExact[T Float](t *testing.T, kernel string, tol float64) {
-	models, grid := 60, 1000
-	if testing.Short() {
-		models, grid = 20, 200
-	}
+	models := testsize.Of(20, 60, 60)
+	grid := testsize.Of(200, 200, 1000) // points of a ray that are compared with the truth
 	points, close, ends, islands, zero := 0, 0, 0, 0, 0
 	for seed := range models {
 		r := rand.New(rand.NewPCG(7, uint64(seed)))

@@ -1,6 +1,9 @@
 package cpu
 
-import "advsweep/internal/gemm"
+import (
+	"advsweep/internal/gemm"
+	"advsweep/internal/lower"
+)
 
 // A shape is height, width and channels of what lies [H, W, C] row-major: channels are beside each other, so that a window's rows are
 // runs and a vector is filled by them. A vector of I is 1×1×I.
@@ -9,9 +12,10 @@ type shape struct{ h, w, c int }
 func (s shape) size() int { return s.h * s.w * s.c }
 
 // windows is y = b + Σ W·x over the windows of an image, one product of which each window is a row. An image with padding is copied into a
-// frame of zeros. Where a window's rows are short (short says how much so), a run would be over before it began: then the frame has,
+// frame of zeros. Where a window's rows are short (see lower.Windows.Swapped), a run would be over before it began: then the frame has,
 // for each row of windows, the rows of the image that they take interleaved, and each window is one run.
 type windows[T Float] struct {
+	places         lower.Windows
 	in, out        shape
 	kernel, stride [2]int
 	pad            [4]int
@@ -21,12 +25,13 @@ type windows[T Float] struct {
 	from           []T             // b, or zeros
 }
 
+// short is the least length for which a vector operation is worth its call. It changes no bit.
 const short = 16
 
 // newWindows has the weight that weight gives for output o, channel c, row u and column v of a window. bias may be nil.
-func newWindows[T Float](path string, in, out shape, kernel, stride [2]int, pad [4]int, bias []T, weight func(o, c, u, v int) T) *windows[T] {
-	l := &windows[T]{in: in, out: out, kernel: kernel, stride: stride, pad: pad}
-	l.interleaved = kernel[0] > 1 && kernel[1]*in.c < short
+func newWindows[T Float](path string, places lower.Windows, bias []T, weight func(o, c, u, v int) T) *windows[T] {
+	in, out, kernel, stride, pad := shapeOf(places.In), shapeOf(places.Out), places.Kernel, places.Stride, places.Pad
+	l := &windows[T]{places: places, in: in, out: out, kernel: kernel, stride: stride, pad: pad, interleaved: places.Swapped()}
 	wide := in.w + pad[1] + pad[3]
 	k := kernel[0] * kernel[1] * in.c
 	l.grid = gemm.Grid{Rows: out.h, Cols: out.w, Step: 1}
@@ -46,24 +51,9 @@ func newWindows[T Float](path string, in, out shape, kernel, stride [2]int, pad 
 	return l
 }
 
-// each calls f for channel c, row u and column v of a window, which is term k of the product.
-func (l *windows[T]) each(f func(k, c, u, v int)) {
-	for u := range l.kernel[0] {
-		for v := range l.kernel[1] {
-			for c := range l.in.c {
-				if l.interleaved {
-					f((v*l.kernel[0]+u)*l.in.c+c, c, u, v)
-				} else {
-					f((u*l.kernel[1]+v)*l.in.c+c, c, u, v)
-				}
-			}
-		}
-	}
-}
-
 func (l *windows[T]) pack(weight func(o, c, u, v int) T) {
 	b := make([]T, l.w.K*l.w.N)
-	l.each(func(k, c, u, v int) {
+	l.places.Terms(func(k, c, u, v int) {
 		for o := range l.w.N {
 			b[k*l.w.N+o] = weight(o, c, u, v)
 		}

@@ -6,9 +6,9 @@ import (
 	"fmt"
 
 	"advsweep/internal/batch"
-	"advsweep/model"
 
 	"gorgonia.org/cu"
+	"gorgonia.org/tensor"
 )
 
 // A layer is y = x·Wᵀ + b, followed by ReLU if relu is set, with its weights on the device: see kernels/gemm.cuh for
@@ -21,16 +21,16 @@ type layer struct {
 	bias    cu.DevicePtr // [padRows(out)]
 }
 
-// newLayer copies l to the device, W as it stands and transposed, so that both products read along k.
-func (p *part) newLayer(l model.Linear, product string) (layer, error) {
-	out, in := l.Weight.Shape()[0], l.Weight.Shape()[1]
+// newLayer copies weight [out, in] and b [out] to the device, W as it stands and transposed, so that both products read along k.
+func (p *part) newLayer(weight, b *tensor.Dense, product string) (layer, error) {
+	out, in := weight.Shape()[0], weight.Shape()[1]
 	a := layer{in: in, out: out, product: product}
 	if n := max(int64(padRows(out))*int64(padded(in)), int64(padRows(in))*int64(padded(out))); n >= 1<<32 { // see kernels/gemm.cuh
 		return layer{}, fmt.Errorf("gpu: weights [%d %d] take %d elements on the device, want less than 2^32", out, in, n)
 	}
-	w, b := batch.Floats[float32](nil, l.Weight), batch.Floats[float32](nil, l.Bias)
+	w := batch.Floats[float32](nil, weight)
 	bias := make([]float32, padRows(out))
-	copy(bias, b)
+	copy(bias, batch.Floats[float32](nil, b))
 	straight := make([]float32, padRows(out)*padded(in))
 	turned := make([]float32, padRows(in)*padded(out))
 	for o := range out {

@@ -12,7 +12,9 @@ import (
 	"sync"
 
 	"advsweep/attack"
+	"advsweep/backend"
 	"advsweep/internal/batch"
+	"advsweep/internal/lower"
 	"advsweep/model"
 
 	"gorgonia.org/tensor"
@@ -23,8 +25,8 @@ import (
 // method that returns something of the rows, the rows are gone: call Begin again.
 type Backend struct {
 	parts    []*part
-	in, out  int // I, O
-	product  string
+	in, out  int          // I, O
+	info     backend.Info // but for Rows
 	closed   bool
 	first    int
 	labels   []int32
@@ -54,8 +56,13 @@ func New(m *model.Model, o Options) (_ *Backend, err error) {
 		}
 	}
 	b := &Backend{in: m.Inputs(), out: m.Outputs()}
-	if b.product, err = choose(o, infos); err != nil {
+	product, err := choose(o, infos)
+	if err != nil {
 		return nil, err
+	}
+	prog, err := lower.New(m)
+	if err != nil {
+		return nil, fmt.Errorf("gpu: %w", err)
 	}
 	defer func() {
 		if err != nil {
@@ -63,13 +70,29 @@ func New(m *model.Model, o Options) (_ *Backend, err error) {
 		}
 	}()
 	for _, i := range o.Devices {
-		p, err := openPart(i, m, b.product)
+		p, err := openPart(i, prog, product)
 		if err != nil {
 			return nil, err
 		}
 		b.parts = append(b.parts, p)
 	}
+	b.describe(product)
 	return b, nil
+}
+
+// describe fills info of a backend with all its parts.
+func (b *Backend) describe(product string) {
+	var names []string
+	for _, p := range b.parts {
+		names = append(names, fmt.Sprintf("cuda:%d %s, %s", p.Index, p.Name, p.Image))
+	}
+	b.info = backend.Info{
+		Name: "cuda", Device: strings.Join(names, "; ") + " " + product, Precision: "float32", MathMode: product,
+		Inputs: b.in, Classes: b.out,
+	}
+	if product == "tf32" {
+		b.info.Precision = product
+	}
 }
 
 // choose returns the product to use: one for all devices, so that a row's bits do not depend on where it is.
@@ -102,28 +125,16 @@ func choose(o Options, infos []Info) (string, error) {
 	return name, nil
 }
 
-// Device tells the devices and the kernels: "cuda:0 NVIDIA H100 80GB HBM3, sm_80 3xtf32".
-func (b *Backend) Device() string {
-	var names []string
-	for _, p := range b.parts {
-		names = append(names, fmt.Sprintf("cuda:%d %s, %s", p.Index, p.Name, p.Image))
-	}
-	return strings.Join(names, "; ") + " " + b.product
+// Info describes the backend. Device is the devices and the kernels, "cuda:0 NVIDIA H100 80GB
+// HBM3, sm_80 3xtf32". Precision is "float32", or "tf32" in that math mode.
+func (b *Backend) Info() backend.Info {
+	info := b.info
+	info.Rows = b.maxRows()
+	return info
 }
 
-// Precision is "float32", or "tf32" for that product.
-func (b *Backend) Precision() string {
-	if b.product == "tf32" {
-		return "tf32"
-	}
-	return "float32"
-}
-
-// Shape returns the length I of an image and the number O of classes.
-func (b *Backend) Shape() (inputs, classes int) { return b.in, b.out }
-
-// MaxRows is the most rows for one Begin: what fits on the device with the least memory, beside the loaded images.
-func (b *Backend) MaxRows() int {
+// maxRows is the most rows for one Begin: what fits on the device with the least memory, beside the loaded images.
+func (b *Backend) maxRows() int {
 	rows := maxRows
 	for _, p := range b.parts {
 		rows = min(rows, p.rowsMax)
@@ -191,7 +202,7 @@ func (b *Backend) Begin(ctx context.Context, lo, hi int, eps []float64) error {
 	if b.closed {
 		return errClosed
 	}
-	rounded, err := batch.Begin[float32](lo, hi, len(b.labels), eps, b.MaxRows())
+	rounded, err := batch.Begin[float32](lo, hi, len(b.labels), eps, b.maxRows())
 	if err != nil {
 		return fmt.Errorf("gpu: %w", err)
 	}
@@ -300,12 +311,6 @@ func (b *Backend) Logits(ctx context.Context) (*tensor.Dense, error) {
 // Images returns x [rows, I], Float32.
 func (b *Backend) Images(ctx context.Context) (*tensor.Dense, error) {
 	return b.matrix(b.in, func(p *part, dst []float32) error { return p.imagesTo(ctx, dst) })
-}
-
-// InputGradient returns ∂L/∂x [rows, I] at the rows' x, Float32, each row divided by its 1 - p_y > 0. See
-// kernels/loss_gradient.cu for why.
-func (b *Backend) InputGradient(ctx context.Context) (*tensor.Dense, error) {
-	return b.matrix(b.in, func(p *part, dst []float32) error { return p.inputGradient(ctx, dst) })
 }
 
 func (b *Backend) matrix(cols int, f func(p *part, dst []float32) error) (*tensor.Dense, error) {

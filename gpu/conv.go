@@ -6,7 +6,7 @@ import (
 	"fmt"
 
 	"advsweep/internal/batch"
-	"advsweep/model"
+	"advsweep/internal/lower"
 
 	"gorgonia.org/cu"
 	"gorgonia.org/tensor"
@@ -20,33 +20,18 @@ type conv struct {
 	back  *windows // nil: by col2im
 }
 
-// Channels too few for a product of their own, and a row of a window too short for an order of its own: those of cpu/operations.go and
-// cpu/windows.go.
-const (
-	few   = 8
-	short = 16
-)
-
-// newConv copies l, which makes y of x, to the device.
-func (p *part) newConv(l model.Conv2D, x, y []int, product string) (*conv, error) {
-	w, s := batch.Floats[float32](nil, l.Weight), l.Weight.Shape()
-	at := func(o, i, u, v int) float32 { return w[((o*s[1]+i)*s[2]+u)*s[3]+v] }
-	there := newWindow(x, y, [2]int(s[2:]), l.Stride, l.Pad)
+// newConv copies l to the device.
+func (p *part) newConv(l *lower.Convolution, product string) (*conv, error) {
+	filter := lower.Filter(l.Weight.Shape(), batch.Floats[float32](nil, l.Weight))
 	c := new(conv)
 	var err error
-	if c.there, err = p.newWindows(l.Name, there, newShape(x), newShape(y), at, l.Bias, product); err != nil {
+	if c.there, err = p.newWindows(l.Name, l.Windows, filter, l.Bias, product); err != nil {
 		return nil, err
 	}
-	back := window{in: there.out, out: there.in, kernel: there.kernel, stride: [2]int{1, 1}}
-	fits := x[0] >= few && l.Stride == back.stride
-	for d := range back.pad {
-		back.pad[d] = there.kernel[d%2] - 1 - l.Pad[d]
-		fits = fits && back.pad[d] >= 0
-	}
-	if fits {
-		turned := func(i, o, u, v int) float32 { return at(o, i, s[2]-1-u, s[3]-1-v) }
-		none := tensor.New(tensor.WithShape(x[0]), tensor.WithBacking(make([]float32, x[0])))
-		c.back, err = p.newWindows(l.Name, back, newShape(y), newShape(x), turned, none, product)
+	if l.Back != nil {
+		channels := l.In.C
+		none := tensor.New(tensor.WithShape(channels), tensor.WithBacking(make([]float32, channels)))
+		c.back, err = p.newWindows(l.Name, *l.Back, lower.TurnedRound(l.Kernel, filter), none, product)
 	}
 	return c, err
 }
@@ -103,11 +88,10 @@ type windows struct {
 }
 
 // newWindows copies filters, which weight tells by output, channel, row and column, to the device.
-func (p *part) newWindows(name string, w window, x, y shape, weight func(o, i, u, v int) float32, bias *tensor.Dense, product string) (*windows, error) {
-	a := &windows{window: w, x: x, y: y}
+func (p *part) newWindows(name string, places lower.Windows, weight func(o, i, u, v int) float32, bias *tensor.Dense, product string) (*windows, error) {
+	w, x, y := newWindow(places), newShape(places.In), newShape(places.Out)
+	a := &windows{window: w, x: x, y: y, swapped: places.Swapped(), direct: places.Direct()}
 	C, KH, KW := x.channels, w.kernel[0], w.kernel[1]
-	a.swapped = KH > 1 && KW*C < short
-	a.direct = w.kernel == [2]int{1, 1} && w.stride == [2]int{1, 1} && w.pad == [4]int{}
 	// Four waves of two tiles a multiprocessor: as long as a product must be to keep them busy, and no more, since the matrix is KH·KW times
 	// the image. A grid has 65,535 rows of 128 at most, and kernels index matrices in 32 bits.
 	most := min(65535*128, (1<<32-1)/max(padded(KH*KW*C), y.pitch))
@@ -115,20 +99,14 @@ func (p *part) newWindows(name string, w window, x, y shape, weight func(o, i, u
 		return nil, fmt.Errorf("gpu: layer %s makes %d products of %d terms of an image, want at most %d", name, w.outputs(), KH*KW*C, most)
 	}
 	a.images = max(1, min(most, 4*2*128*p.multiprocessors)/w.outputs())
-	filters := make([]float32, 0, y.channels*KH*KW*C)
-	for o := range y.channels {
-		for q := range KH * KW {
-			u, v := q/KW, q%KW
-			if a.swapped {
-				u, v = q%KH, q/KH
-			}
-			for i := range C {
-				filters = append(filters, weight(o, i, u, v))
-			}
+	filters := make([]float32, y.channels*KH*KW*C)
+	places.Terms(func(k, c, u, v int) {
+		for o := range y.channels {
+			filters[o*KH*KW*C+k] = weight(o, c, u, v)
 		}
-	}
+	})
 	var err error
-	a.filters, err = p.newLayer(model.Linear{Weight: tensor.New(tensor.WithShape(y.channels, KH*KW*C), tensor.WithBacking(filters)), Bias: bias}, product)
+	a.filters, err = p.newLayer(tensor.New(tensor.WithShape(y.channels, KH*KW*C), tensor.WithBacking(filters)), bias, product)
 	return a, err
 }
 

@@ -8,7 +8,7 @@
 // allocated when it is first used, and all of a batch is given back if it does not fit. A row's results depend neither on
 // the chunk nor on the other rows: same inputs give the same bits, whatever the batch, the chunk or the number of devices.
 //
-// A stack of Linear and ReLU (model.Model.IsStack) has routes of its own: no step forms images of which the first layer is known along a ray.
+// An MLP (see internal/lower) has routes of its own: no step forms images of which the first layer is known along a ray.
 // Any other model is a network, which takes images as they are, a chunk at a time, layer by layer, and keeps the output of each for
 // the gradient. A convolution is a product of its windows, which are laid out as a matrix, a few images at a time; a ReLU behind a product is
 // part of it. With the product fp32 both have the CPU backend's bits; sigmoid, tanh and GELU are computed in float64 and

@@ -119,7 +119,7 @@ func everything(o Options, m *model.Model, set *dataset.Set) (found string, err 
 	if err := b.Begin(ctx, 0, 2, []float64{0.1}); err != nil {
 		return "", err
 	}
-	g, err := b.InputGradient(ctx)
+	g, err := weighted(ctx, b)
 	if err != nil {
 		return "", err
 	}
@@ -287,7 +287,7 @@ func TestMemory(t *testing.T) {
 	}
 	b := open(t, m, Options{})
 	want := run(b, 50) // little memory
-	if most := b.MaxRows(); most < 150 {
+	if most := b.Info().Rows; most < 150 {
 		t.Fatalf("%d rows fit: the test would say too little", most)
 	}
 	if got := run(open(t, m, Options{}), 0); got != want {
@@ -307,7 +307,7 @@ func TestMemory(t *testing.T) {
 	// As many rows as fit, of which some buffer of a general step or a slot does not: then the memory of all is given back.
 	want, err = generally(t.Context(), b, 0, 20, s.Eps)
 	must(t, err)
-	eps, failed := manyEps(b.MaxRows()/150), 0
+	eps, failed := manyEps(b.Info().Rows/150), 0
 	for images := 150; ; images = images * 3 / 4 {
 		must(t, b.Begin(t.Context(), 0, images, eps))
 		free := func() (n int64) {
@@ -413,7 +413,7 @@ func TestDevices(t *testing.T) {
 				must(t, b.Predictions(t.Context(), class))
 				var rest []any
 				if n > 0 {
-					for _, get := range []func(ctx) (*tensor.Dense, error){b.Logits, b.Images, b.InputGradient} {
+					for _, get := range []func(ctx) (*tensor.Dense, error){b.Logits, b.Images, func(ctx ctx) (*tensor.Dense, error) { return weighted(ctx, b) }} {
 						d, err := get(t.Context())
 						must(t, err)
 						rest = append(rest, d.Data())

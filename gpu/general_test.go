@@ -10,9 +10,9 @@ import (
 
 	"advsweep/attack"
 	"advsweep/cpu"
+	"advsweep/internal/backendtest"
 	"advsweep/internal/ref"
 	"advsweep/model"
-	"advsweep/pipeline"
 )
 
 // TestCPUGeneral is TestCPU for steps that are not plain, and for Keep, Restore, Round and Norms.
@@ -85,9 +85,9 @@ func TestCPUGeneral(t *testing.T) {
 			must(t, err)
 			dev := open(t, m, Options{Product: "fp32"})
 			dev.parts[0].planned = minChunk // two chunks
-			both := func(f func(b pipeline.Backend) error) {
+			both := func(f func(b backendtest.Backend) error) {
 				t.Helper()
-				for _, b := range []pipeline.Backend{host, dev} {
+				for _, b := range []backendtest.Backend{host, dev} {
 					must(t, f(b))
 				}
 			}
@@ -95,27 +95,27 @@ func TestCPUGeneral(t *testing.T) {
 			for i := range some {
 				some[i] = i%3 != 1
 			}
-			both(func(b pipeline.Backend) error { return b.Load(t.Context(), first, x, labels) })
+			both(func(b backendtest.Backend) error { return b.Load(t.Context(), first, x, labels) })
 			for range 2 { // the second time the buffers are there, and full
-				both(func(b pipeline.Backend) error { return b.Begin(t.Context(), lo, n, eps) })
+				both(func(b backendtest.Backend) error { return b.Begin(t.Context(), lo, n, eps) })
 				k := 0
 				for range 3 {
 					for _, change := range steps {
 						s := base
 						s.Index, s.Size = k, slices.Clone(base.Size)
 						change(&s)
-						both(func(b pipeline.Backend) error { return b.Step(t.Context(), s) })
+						both(func(b backendtest.Backend) error { return b.Step(t.Context(), s) })
 						switch k {
 						case 0: // the clean images stay in the other rows
-							both(func(b pipeline.Backend) error { return b.Keep(t.Context(), 1, some) })
+							both(func(b backendtest.Backend) error { return b.Keep(t.Context(), 1, some) })
 						case 1:
-							both(func(b pipeline.Backend) error { return b.Restore(t.Context(), 1, some) })
+							both(func(b backendtest.Backend) error { return b.Restore(t.Context(), 1, some) })
 						case 2:
 							for i := range some {
 								some[i] = i%5 == 0
 							}
-							both(func(b pipeline.Backend) error { return b.Keep(t.Context(), 0, some) })
-							both(func(b pipeline.Backend) error { return b.Keep(t.Context(), 1, some) })
+							both(func(b backendtest.Backend) error { return b.Keep(t.Context(), 0, some) })
+							both(func(b backendtest.Backend) error { return b.Keep(t.Context(), 1, some) })
 						}
 						compareRows(t, fmt.Sprintf("step %d", k), host, dev, rows)
 						k++
@@ -124,14 +124,14 @@ func TestCPUGeneral(t *testing.T) {
 				for i := range some {
 					some[i] = i%2 == 0
 				}
-				both(func(b pipeline.Backend) error { return b.Restore(t.Context(), 1, some) })
+				both(func(b backendtest.Backend) error { return b.Restore(t.Context(), 1, some) })
 				compareRows(t, "slot 1", host, dev, rows)
-				both(func(b pipeline.Backend) error { return b.Round(t.Context(), attack.Norm(k%2)) })
+				both(func(b backendtest.Backend) error { return b.Round(t.Context(), attack.Norm(k%2)) })
 				compareRows(t, "rounded", host, dev, rows)
 				for i := range some {
 					some[i] = true
 				}
-				both(func(b pipeline.Backend) error { return b.Restore(t.Context(), 0, some) })
+				both(func(b backendtest.Backend) error { return b.Restore(t.Context(), 0, some) })
 				compareRows(t, "slot 0", host, dev, rows)
 			}
 		})
@@ -143,7 +143,7 @@ func compareRows(t *testing.T, when string, host *cpu.Backend[float32], dev *Bac
 	t.Helper()
 	var norms [2][]attack.Norms
 	var zero [2][]bool
-	for i, b := range []pipeline.Backend{host, dev} {
+	for i, b := range []backendtest.Backend{host, dev} {
 		norms[i], zero[i] = make([]attack.Norms, rows), make([]bool, rows)
 		must(t, b.Norms(t.Context(), norms[i]))
 		must(t, b.ZeroGradient(t.Context(), zero[i]))

@@ -4,10 +4,9 @@ package gpu
 
 import (
 	"fmt"
-	"slices"
 
 	"advsweep/internal/batch"
-	"advsweep/model"
+	"advsweep/internal/lower"
 
 	"gorgonia.org/cu"
 	"gorgonia.org/tensor"
@@ -18,17 +17,13 @@ import (
 // pixel lie beside each other: a convolution's product then is its output, and reads runs of its input.
 type network struct {
 	image shape
-	nodes []node  // of the layers that the logits depend on
-	uses  [][]int // [1 + nodes]: those that take the image, those that take the output of node 0, …; falling
-
-	// Of a gradient that only passes an Add on there is no copy; the others wait in slots until all that is below has been made of them.
-	slot  []int // [1 + nodes]: of the gradient at the image, at the output of node 0, …; -1: none of its own
-	width []int // of each slot, in floats a row
+	nodes []node      // of the program's operations
+	uses  [][]int     // the program's
+	place lower.Slots // where gradients wait; widths are in floats a row
 	slots []buffer
 
-	columns    buffer // of one convolution at a time
-	spare      buffer // a product before it is added to others
-	spareWidth int    // floats a row; 0: none is added
+	columns buffer // of one convolution at a time
+	spare   buffer // a product before it is added to others
 
 	turned       [2]buffer    // images, and the gradient at logits that are images, as layers take them
 	logits, grad buffer       // as the caller takes them: those logits, and the gradient at images
@@ -54,14 +49,10 @@ type operation interface {
 // A shape is that of an image between layers: pixels, each of channels in pitch floats, the last ones 0. A vector of I is one pixel.
 type shape struct{ pixels, channels, pitch, width int }
 
-// newShape is [C, H, W] or [I].
-func newShape(dims []int) shape {
-	s := shape{pixels: 1, channels: dims[0], pitch: padded(dims[0])}
-	for _, d := range dims[1:] {
-		s.pixels *= d
-	}
-	s.width = s.pixels * s.pitch
-	return s
+// newShape is s with the padding that kernels want.
+func newShape(s lower.Shape) shape {
+	pitch := padded(s.C)
+	return shape{pixels: s.Pixels(), channels: s.C, pitch: pitch, width: s.Pixels() * pitch}
 }
 
 // mostWidth bounds the floats of an image between layers: kernels count them in 31 bits.
@@ -73,21 +64,20 @@ type linear struct {
 	x shape
 }
 
-// newLinear copies l, which takes x, to the device, with the columns in the order of x.
-func (p *part) newLinear(l model.Linear, x shape, product string) (*linear, error) {
+// newLinear copies l, which takes x, to the device, each pixel's columns padded as x is.
+func (p *part) newLinear(l *lower.Linear, x shape, product string) (*linear, error) {
+	weight := l.Weight
 	if x.pixels > 1 {
 		w, out := batch.Floats[float32](nil, l.Weight), l.Weight.Shape()[0]
-		turned := make([]float32, out*x.width)
+		spread := make([]float32, out*x.width)
 		for o := range out {
-			for c := range x.channels {
-				for q := range x.pixels {
-					turned[o*x.width+q*x.pitch+c] = w[(o*x.channels+c)*x.pixels+q]
-				}
+			for q := range x.pixels {
+				copy(spread[o*x.width+q*x.pitch:][:x.channels], w[(o*x.pixels+q)*x.channels:])
 			}
 		}
-		l.Weight = tensor.New(tensor.WithShape(out, x.width), tensor.WithBacking(turned))
+		weight = tensor.New(tensor.WithShape(out, x.width), tensor.WithBacking(spread))
 	}
-	a, err := p.newLayer(l, product)
+	a, err := p.newLayer(weight, l.Bias, product)
 	return &linear{a, x}, err
 }
 
@@ -105,60 +95,29 @@ func (l *linear) backward(p *part, dx, from, dy, _ cu.DevicePtr, n int) error {
 	return p.sum(dx, from, p.net.spare.DevicePtr, n*l.x.width)
 }
 
-// newNetwork copies m to the device.
-func (p *part) newNetwork(m *model.Model, product string) (*network, error) {
-	shapes, err := m.Shapes()
-	if err != nil {
-		return nil, fmt.Errorf("gpu: model: %w", err)
-	}
-	input := m.Input
-	if input == nil {
-		input = []int{m.Inputs()}
-	}
-	shapeOf := func(i int) []int {
-		if i < 0 {
-			return input
-		}
-		return shapes[i]
-	}
-	// Only those layers count that the logits depend on; they are numbered anew.
-	users, number := make([]int, len(m.Layers)), map[int]int{-1: -1}
-	users[len(users)-1] = 1 // who asks for the logits
-	for i := len(users) - 1; i >= 0; i-- {
-		for _, j := range m.Takes(i) {
-			if users[i] > 0 && j >= 0 {
-				users[j]++
-			}
-		}
-	}
-	net := &network{image: newShape(input), uses: make([][]int, 1)}
-	for i, l := range m.Layers {
-		if users[i] == 0 {
-			continue
-		}
-		n := node{shape: newShape(shapes[i]), y: new(buffer)}
+// newNetwork copies prog to the device.
+func (p *part) newNetwork(prog *lower.Program, product string) (*network, error) {
+	net := &network{image: newShape(prog.Image), uses: prog.Uses}
+	for _, op := range prog.Ops {
+		n := node{shape: newShape(op.Out), takes: op.Takes, y: new(buffer)}
 		if w := max(n.width, net.image.width); w > mostWidth {
-			return nil, fmt.Errorf("gpu: layer %d takes or makes %d numbers an image, padding and all, want at most %d", i, w, mostWidth)
+			return nil, fmt.Errorf("gpu: layer %d takes or makes %d numbers an image, padding and all, want at most %d", op.Layer, w, mostWidth)
 		}
-		for _, j := range m.Takes(i) {
-			n.takes = append(n.takes, number[j])
-			net.uses[number[j]+1] = append(net.uses[number[j]+1], len(net.nodes))
-		}
-		j := m.Takes(i)[0]
-		if n.operation, err = p.newOperation(l, shapeOf(j), shapes[i], product); err != nil {
+		var err error
+		if n.operation, err = p.newOperation(op, product); err != nil {
 			return nil, err
 		}
-		if _, ok := l.(model.ReLU); ok && j >= 0 && users[j] == 1 && net.nodes[number[j]].rectify() {
-			n.operation.(*activation).done = true
-			n.y = net.nodes[number[j]].y
+		if op.InPlace && prog.Ops[op.Takes[0]].Rectified {
+			before, after := &net.nodes[op.Takes[0]], n.operation.(*activation)
+			after.done = before.rectify()
+			if after.done {
+				n.y = before.y
+			}
 		}
-		number[i] = len(net.nodes)
-		net.nodes, net.uses = append(net.nodes, n), append(net.uses, nil)
+		net.nodes = append(net.nodes, n)
 	}
-	for _, u := range net.uses {
-		slices.Reverse(u)
-	}
-	net.place()
+	net.place = prog.Slots(func(s lower.Shape) int { return newShape(s).width })
+	net.slots = make([]buffer, len(net.place.Width))
 	return net, nil
 }
 
@@ -175,42 +134,37 @@ func (n *node) rectify() bool {
 	return true
 }
 
-// newOperation copies l, which takes x and makes y, to the device.
-func (p *part) newOperation(l model.Layer, x, y []int, product string) (operation, error) {
-	s := newShape(y)
-	switch l := l.(type) {
-	case model.Linear:
-		return p.newLinear(l, newShape(x), product)
-	case model.Conv2D:
-		return p.newConv(l, x, y, product)
-	case model.Scale:
-		w, err := p.parameter(l.Weight)
+// newOperation copies what op needs to the device. It returns an error for an operation that there
+// is no kernel of.
+func (p *part) newOperation(op lower.Op, product string) (operation, error) {
+	x, y := newShape(op.In), newShape(op.Out)
+	switch o := op.Operation.(type) {
+	case *lower.Linear:
+		return p.newLinear(o, x, product)
+	case *lower.Convolution:
+		return p.newConv(o, product)
+	case lower.Scale:
+		w, err := p.parameter(o.Weight)
 		if err != nil {
 			return nil, err
 		}
-		b, err := p.parameter(l.Bias)
-		return &scale{w, b, s}, err
-	case model.MaxPool2D:
-		return &maxPool{window: newWindow(x, y, l.Kernel, l.Stride, l.Pad), x: newShape(x), y: s}, nil
-	case model.AvgPool2D:
-		return &avgPool{newWindow(x, y, l.Kernel, l.Stride, l.Pad), newShape(x), s, l.CountPad}, nil
-	case model.ReLU:
-		return &activation{name: "relu", shape: s}, nil
-	case model.LeakyReLU:
-		return &activation{name: "leaky_relu", slope: float32(l.Slope), shape: s}, nil
-	case model.Sigmoid:
-		return &activation{name: "sigmoid", shape: s}, nil
-	case model.Tanh:
-		return &activation{name: "tanh", shape: s}, nil
-	case model.GELU:
-		if l.Tanh {
-			return &activation{name: "gelu_tanh", shape: s}, nil
+		b, err := p.parameter(o.Bias)
+		return &scale{w, b, y}, err
+	case lower.MaxPool:
+		return &maxPool{window: newWindow(o.Windows), x: x, y: y}, nil
+	case lower.AvgPool:
+		return &avgPool{newWindow(o.Windows), x, y, o.CountPad}, nil
+	case lower.Elementwise:
+		for _, way := range []string{"_forward", "_backward"} { // now, not at the first launch
+			if _, err := p.mod.Function(o.Name + way); err != nil {
+				return nil, fmt.Errorf("gpu: layer %d: no kernel for the elementwise function %q: %w", op.Layer, o.Name, err)
+			}
 		}
-		return &activation{name: "gelu", shape: s}, nil
-	case model.Add:
-		return &add{s}, nil
+		return &activation{name: o.Name, slope: float32(o.Parameter), shape: y}, nil
+	case lower.Add:
+		return &add{y}, nil
 	}
-	return nil, fmt.Errorf("gpu: no operation for a layer of %T", l)
+	return nil, fmt.Errorf("gpu: layer %d: no operation for %T", op.Layer, op.Operation)
 }
 
 // parameter copies t to the device as floats.
@@ -223,69 +177,12 @@ func (p *part) parameter(t *tensor.Dense) (cu.DevicePtr, error) {
 	return ptr, upload(p.device, ptr, v)
 }
 
-// passes reports whether the gradient at the output of node i, or the image at -1, is that of an Add.
-func (net *network) passes(i int) bool {
-	if len(net.uses[i+1]) != 1 {
-		return false
-	}
-	_, ok := net.nodes[net.uses[i+1][0]].operation.(*add)
-	return ok
-}
-
 // shapeOf is that of node i's output, or of the image at -1.
 func (net *network) shapeOf(i int) shape {
 	if i < 0 {
 		return net.image
 	}
 	return net.nodes[i].shape
-}
-
-// place gives gradients their slots, in the order in which backward makes them.
-func (net *network) place() {
-	last := len(net.nodes) - 1
-	net.slot = make([]int, last+2)
-	lies := make([]int, last+2) // the slot in which that gradient is, its own or another's; -1: where that at the logits is
-	net.slot[last+1], lies[last+1] = -1, -1
-	var reads, unused []int // of each slot what is still to be made of it; slots that are free again
-	for i := last - 1; i >= -1; i-- {
-		if net.slot[i+1] = -1; net.passes(i) {
-			lies[i+1] = lies[net.uses[i+1][0]+1]
-		} else {
-			k := len(net.width)
-			if n := len(unused); n > 0 {
-				k, unused = unused[n-1], unused[:n-1]
-			} else {
-				net.width, reads = append(net.width, 0), append(reads, 0)
-			}
-			net.slot[i+1], lies[i+1] = k, k
-			net.width[k] = max(net.width[k], net.shapeOf(i).width)
-		}
-		if k := lies[i+1]; k >= 0 && i >= 0 {
-			reads[k] += len(net.nodes[i].takes)
-		}
-		for n, j := range net.uses[i+1] {
-			if n > 0 && net.nodes[j].makesProduct() {
-				net.spareWidth = max(net.spareWidth, net.shapeOf(i).width)
-			}
-			if k := lies[j+1]; k >= 0 {
-				if reads[k]--; reads[k] == 0 {
-					unused = append(unused, k)
-				}
-			}
-		}
-	}
-	net.slots = make([]buffer, len(net.width))
-}
-
-// makesProduct reports whether backward ends with a product, which can't be added to what is there.
-func (n *node) makesProduct() bool {
-	switch l := n.operation.(type) {
-	case *linear:
-		return true
-	case *conv:
-		return l.back != nil
-	}
-	return false
 }
 
 // A claim is a buffer and its size in bytes.
@@ -311,10 +208,10 @@ func (net *network) claims(n int) []claim {
 		}
 		all = append(all, claim{nd.y, 4 * n * nd.width})
 	}
-	for k, w := range net.width {
+	for k, w := range net.place.Width {
 		all = append(all, claim{&net.slots[k], 4 * n * w})
 	}
-	all = append(all, claim{&net.columns, 4 * columns}, claim{&net.spare, 4 * n * net.spareWidth})
+	all = append(all, claim{&net.columns, 4 * columns}, claim{&net.spare, 4 * n * net.place.Spare})
 	if s := net.image; s.pixels > 1 {
 		all = append(all, claim{&net.turned[0], 4 * n * s.width}, claim{&net.grad, 4 * n * padded(s.pixels*s.channels)})
 	}
@@ -395,7 +292,7 @@ func (net *network) backward(p *part, dz cu.DevicePtr, n int) (cu.DevicePtr, err
 	}
 	for i := last - 1; i >= -1; i-- {
 		var g, to cu.DevicePtr
-		if k := net.slot[i+1]; k >= 0 {
+		if k := net.place.Of[i+1]; k >= 0 {
 			to = net.slots[k].DevicePtr
 		}
 		for _, j := range net.uses[i+1] {

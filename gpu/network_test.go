@@ -12,6 +12,7 @@ import (
 	"advsweep/attack"
 	"advsweep/dataset"
 	"advsweep/internal/cusim"
+	"advsweep/internal/lower"
 	"advsweep/internal/ref"
 	"advsweep/model"
 	"advsweep/pipeline"
@@ -107,7 +108,7 @@ func windowsOf(t *testing.T, p *part, w window, channels, n int) {
 	t.Helper()
 	at := fmt.Sprintf(" of %d channels under %+v", channels, w)
 	r := rand.New(rand.NewPCG(uint64(channels), 1))
-	xs, ys := newShape([]int{channels, w.in[0], w.in[1]}), newShape([]int{channels, w.out[0], w.out[1]})
+	xs, ys := newShape(lower.Shape{C: channels, H: w.in[0], W: w.in[1]}), newShape(lower.Shape{C: channels, H: w.out[0], W: w.out[1]})
 	images := whole(r, xs, n)
 	x := func(image, h, w_, c int) float64 {
 		if h < 0 || h >= w.in[0] || w_ < 0 || w_ >= w.in[1] {
@@ -251,7 +252,7 @@ func windowsOf(t *testing.T, p *part, w window, channels, n int) {
 func TestMaxPoolNaN(t *testing.T) {
 	onNothing(t, func(p *part) {
 		w := window{in: [2]int{2, 2}, out: [2]int{1, 1}, kernel: [2]int{2, 2}, stride: [2]int{1, 1}}
-		xs, ys := newShape([]int{1, 2, 2}), newShape([]int{1, 1, 1})
+		xs, ys := newShape(lower.Shape{C: 1, H: 2, W: 2}), newShape(lower.Shape{C: 1, H: 1, W: 1})
 		for at := range 4 {
 			for _, other := range []float32{inf, -inf, 1} {
 				x := make([]float32, xs.width)
@@ -285,7 +286,7 @@ func TestActivations(t *testing.T) {
 		return b
 	}
 	leak := float64(float32(0.1))
-	s := newShape([]int{19, 3, 7})
+	s := newShape(lower.Shape{C: 19, H: 3, W: 7})
 	const n = 2
 	onNothing(t, func(p *part) {
 		for _, c := range []struct {
@@ -342,7 +343,7 @@ func TestActivations(t *testing.T) {
 
 // TestInfinities holds activations and their slopes to the limits where those are finite.
 func TestInfinities(t *testing.T) {
-	s := newShape([]int{2})
+	s := newShape(lower.Shape{C: 2, H: 1, W: 1})
 	big := math.Inf(1)
 	onNothing(t, func(p *part) {
 		x, dy := there(t, p, append([]float32{-inf, inf}, make([]float32, 14)...)), there(t, p, append([]float32{2, 2}, make([]float32, 14)...))
@@ -364,7 +365,7 @@ func TestInfinities(t *testing.T) {
 
 // TestScale has another weight and bias for every channel.
 func TestScale(t *testing.T) {
-	s := newShape([]int{19, 3, 7})
+	s := newShape(lower.Shape{C: 19, H: 3, W: 7})
 	const n = 2
 	onNothing(t, func(p *part) {
 		r := rand.New(rand.NewPCG(2, 1))
@@ -390,7 +391,7 @@ func TestTurn(t *testing.T) {
 	onNothing(t, func(p *part) {
 		for _, dims := range [][]int{{1, 2, 3}, {3, 5, 7}, {16, 4, 8}, {70, 9, 11}, {33, 1, 2}} {
 			const n = 3
-			s := newShape(dims)
+			s := newShape(lower.Shape{C: dims[0], H: dims[1], W: dims[2]})
 			count := s.channels * s.pixels
 			flat := shape{1, count, padded(count), padded(count)}
 			r := rand.New(rand.NewPCG(1, 1))

@@ -12,7 +12,7 @@ import (
 
 	"advsweep/attack"
 	"advsweep/internal/batch"
-	"advsweep/model"
+	"advsweep/internal/lower"
 
 	"gorgonia.org/cu"
 )
@@ -82,13 +82,13 @@ type found struct {
 	bad           int     // row of the part, or -1
 }
 
-func openPart(index int, m *model.Model, product string) (*part, error) {
+func openPart(index int, prog *lower.Program, product string) (*part, error) {
 	d, err := openDevice(index)
 	if err != nil {
 		return nil, err
 	}
 	p := &part{device: d}
-	if err := d.do(func() error { return p.open(m, product) }); err != nil {
+	if err := d.do(func() error { return p.open(prog, product) }); err != nil {
 		_ = p.close() // for the same reason, if it fails too
 		return nil, err
 	}
@@ -96,25 +96,28 @@ func openPart(index int, m *model.Model, product string) (*part, error) {
 }
 
 // open copies the model to the device.
-func (p *part) open(m *model.Model, product string) error {
-	p.inputs, p.classes = m.Inputs(), m.Outputs()
-	if !m.IsStack() {
-		return p.openNetwork(m, product)
+func (p *part) open(prog *lower.Program, product string) error {
+	p.inputs, p.classes = prog.Inputs, prog.Classes
+	if !prog.MLP {
+		return p.openNetwork(prog, product)
 	}
-	sizes := []int{m.Inputs()}
-	for i, l := range m.Layers {
-		switch l := l.(type) {
-		case model.Linear:
-			a, err := p.newLayer(l, product)
+	sizes := []int{prog.Inputs}
+	for _, op := range prog.Ops {
+		switch l := op.Operation.(type) {
+		case *lower.Linear:
+			a, err := p.newLayer(l.Weight, l.Bias, product)
 			if err != nil {
 				return err
 			}
+			a.relu = op.Rectified
 			p.layers = append(p.layers, a)
 			sizes = append(sizes, a.out)
-		case model.ReLU: // Validate lets none come first
-			p.layers[len(p.layers)-1].relu = true
+		case lower.Elementwise:
+			if !op.InPlace {
+				return fmt.Errorf("gpu: layer %d: %s in an MLP, want a ReLU behind a Linear", op.Layer, l.Name)
+			}
 		default:
-			return fmt.Errorf("gpu: layer %d: no operation for %T", i, l)
+			return fmt.Errorf("gpu: layer %d: %T in an MLP", op.Layer, l)
 		}
 	}
 	widest := 0
@@ -135,12 +138,12 @@ func (p *part) open(m *model.Model, product string) error {
 	return p.planMemory(widest)
 }
 
-// openNetwork is open for a model that is no stack.
-func (p *part) openNetwork(m *model.Model, product string) (err error) {
+// openNetwork is open for a model that is no MLP.
+func (p *part) openNetwork(prog *lower.Program, product string) (err error) {
 	if err := p.probe(product); err != nil {
 		return err
 	}
-	if p.net, err = p.newNetwork(m, product); err != nil {
+	if p.net, err = p.newNetwork(prog, product); err != nil {
 		return err
 	}
 	p.plan = p.net.plan(p.in(), p.out())
@@ -701,10 +704,6 @@ func (p *part) logits(ctx context.Context, dst []float32) error {
 
 func (p *part) imagesTo(ctx context.Context, dst []float32) error {
 	return p.rowsTo(ctx, dst, p.inputs, p.rowsAt)
-}
-
-func (p *part) inputGradient(ctx context.Context, dst []float32) error {
-	return p.rowsTo(ctx, dst, p.inputs, func(c span) (cu.DevicePtr, error) { return p.gradient(c, 0, objective{}) })
 }
 
 // rowsTo collects f [n, padded(cols)] of every chunk in dst [rows, cols].

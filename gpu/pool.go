@@ -2,7 +2,11 @@
 
 package gpu
 
-import "gorgonia.org/cu"
+import (
+	"advsweep/internal/lower"
+
+	"gorgonia.org/cu"
+)
 
 // A window is a kernel that moves over an image: see kernels/window.cuh.
 type window struct {
@@ -11,9 +15,9 @@ type window struct {
 	pad            [4]int // top, left, bottom, right
 }
 
-// newWindow is the window that makes y [C, OH, OW] of x [C, H, W].
-func newWindow(x, y []int, kernel, stride [2]int, pad [4]int) window {
-	return window{[2]int(x[1:]), [2]int(y[1:]), kernel, stride, pad}
+// newWindow is w without its channels.
+func newWindow(w lower.Windows) window {
+	return window{[2]int{w.In.H, w.In.W}, [2]int{w.Out.H, w.Out.W}, w.Kernel, w.Stride, w.Pad}
 }
 
 // outputs is how many places there are for the kernel.

@@ -7,8 +7,6 @@ import (
 	"math"
 	"math/rand/v2"
 
-	"advsweep/model"
-
 	"gorgonia.org/cu"
 	"gorgonia.org/tensor"
 )
@@ -33,10 +31,8 @@ func (p *part) probe(product string) error {
 				x[k*padded(in)+i] = r.Float32() - 0.25
 			}
 		}
-		l, err := p.newLayer(model.Linear{
-			Weight: tensor.New(tensor.WithShape(out, in), tensor.WithBacking(w)),
-			Bias:   tensor.New(tensor.WithShape(out), tensor.WithBacking(bias)),
-		}, product)
+		l, err := p.newLayer(tensor.New(tensor.WithShape(out, in), tensor.WithBacking(w)),
+			tensor.New(tensor.WithShape(out), tensor.WithBacking(bias)), product)
 		if err != nil {
 			return err
 		}

@@ -134,7 +134,20 @@ type walker interface {
 	Step(ctx ctx, s attack.Step) error
 	Images(ctx ctx) (*tensor.Dense, error)
 	Logits(ctx ctx) (*tensor.Dense, error)
-	InputGradient(ctx ctx) (*tensor.Dense, error)
+	Gradient(ctx ctx, q *tensor.Dense) (*tensor.Dense, error)
+}
+
+// weighted returns b's Gradient for weights of both signs that differ from row to row.
+func weighted(ctx ctx, b walker) (*tensor.Dense, error) {
+	z, err := b.Logits(ctx)
+	if err != nil {
+		return nil, err
+	}
+	q := make([]float64, z.DataSize())
+	for k := range q {
+		q[k] = float64(k%11-5) / 7
+	}
+	return b.Gradient(ctx, tensor.New(tensor.WithShape(z.Shape().Clone()...), tensor.WithBacking(q)))
 }
 
 func compare(t *testing.T, when string, host, dev walker) {
@@ -142,7 +155,7 @@ func compare(t *testing.T, when string, host, dev walker) {
 	for name, get := range map[string]func(walker) (*tensor.Dense, error){
 		"images":    func(b walker) (*tensor.Dense, error) { return b.Images(t.Context()) },
 		"logits":    func(b walker) (*tensor.Dense, error) { return b.Logits(t.Context()) },
-		"gradients": func(b walker) (*tensor.Dense, error) { return b.InputGradient(t.Context()) },
+		"gradients": func(b walker) (*tensor.Dense, error) { return weighted(t.Context(), b) },
 	} {
 		want, err := get(host)
 		must(t, err)

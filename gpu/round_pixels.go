@@ -7,15 +7,16 @@ import (
 	"fmt"
 
 	"advsweep/attack"
+	"advsweep/internal/batch"
 )
 
-// Round moves every x to one of the 256 levels n/255 inside the row's ball of norm: see pipeline.Backend.
+// Round moves every x to one of the 256 levels n/255 inside the row's ball of norm: see backend.Rounding.
 func (b *Backend) Round(ctx context.Context, norm attack.Norm) error {
 	if err := b.ready(b.rows); err != nil {
 		return err
 	}
-	if norm < attack.Linf || norm > attack.L2 {
-		return fmt.Errorf("gpu: round: unknown norm %d", norm)
+	if err := batch.KnownNorm(norm); err != nil {
+		return fmt.Errorf("gpu: round: %w", err)
 	}
 	return b.lose(b.each(func(p *part) error { return p.roundPixels(ctx, norm) }))
 }

@@ -2,7 +2,6 @@ package model
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -56,14 +55,6 @@ func (d *decoder) build(t weights) (*Model, error) {
 		}
 	}
 	return m, m.validate()
-}
-
-// layerFields are those that each type of a layer list has beside "type" and "from".
-var layerFields = map[string][]string{
-	"linear": {"name"}, "conv2d": {"name", "stride", "pad"}, "scale": {"name"},
-	"batchnorm": {"name", "eps"}, "normalize": {"name", "mean", "std"},
-	"maxpool2d": {"kernel", "stride", "pad"}, "avgpool2d": {"kernel", "stride", "pad", "count_pad"}, "globalavgpool2d": {},
-	"relu": {}, "leakyrelu": {"slope"}, "sigmoid": {}, "tanh": {}, "gelu": {"tanh"}, "flatten": {}, "add": {},
 }
 
 // A listed layer is one of a layer list.
@@ -146,9 +137,9 @@ func parseList(text []byte) (input []int, layers []listed, err error) {
 		if err := json.Unmarshal(fields["type"], &l.Type); err != nil {
 			return nil, nil, fmt.Errorf("layer %d: type: %w", i, err)
 		}
-		known, ok := layerFields[l.Type]
+		row, ok := kinds[l.Type]
 		if !ok {
-			return nil, nil, fmt.Errorf("layer %d: type %s, want one of %s", i, quote(l.Type), strings.Join(slices.Sorted(maps.Keys(layerFields)), ", "))
+			return nil, nil, fmt.Errorf("layer %d: type %s, want one of %s", i, quote(l.Type), strings.Join(kindNames(), ", "))
 		}
 		fail := func(format string, args ...any) error {
 			return fmt.Errorf("layer %d (%s): %w", i, l.Type, fmt.Errorf(format, args...))
@@ -161,8 +152,8 @@ func parseList(text []byte) (input []int, layers []listed, err error) {
 			if key == "type" {
 				continue
 			}
-			if to == nil || key != "from" && !slices.Contains(known, key) {
-				return nil, nil, fail("field %s, want only %s", quote(key), strings.Join(append(slices.Clone(known), "from"), ", "))
+			if to == nil || key != "from" && !slices.Contains(row.fields, key) {
+				return nil, nil, fail("field %s, want only %s", quote(key), strings.Join(append(slices.Clone(row.fields), "from"), ", "))
 			}
 			if err := json.Unmarshal(fields[key], to); err != nil {
 				return nil, nil, fail("%s: %w", key, err)
@@ -192,8 +183,10 @@ func buildList(text []byte, t weights) (*Model, error) {
 		if l.From == nil {
 			l.From = []int{i - 1}
 		}
-		if n := len(l.From); l.Type != "add" && n != 1 {
-			return nil, fail(fmt.Errorf("from %d layers, want 1", n))
+		row := kinds[l.Type] // which parseList looked up
+		least, most := row.arity()
+		if n := len(l.From); n > most || n < least && most == 1 {
+			return nil, fail(fmt.Errorf("from %d layers, want %s", n, arity(least, most)))
 		}
 		var from []int
 		var in [][]int
@@ -214,14 +207,14 @@ func buildList(text []byte, t weights) (*Model, error) {
 				in = append(in, nil)
 			}
 		}
-		if l.Type == "flatten" {
+		if row.decode == nil {
 			at[i] = from[0]
 			continue
 		}
 		if len(from) == 0 {
 			return nil, fail(errors.New("from no layers"))
 		}
-		layer, err := b.layer(l, in[0])
+		layer, err := b.layer(row, l, in[0])
 		if err != nil {
 			return nil, fail(err)
 		}
@@ -233,13 +226,13 @@ func buildList(text []byte, t weights) (*Model, error) {
 			m.Input = []int{linear.size(1)}
 			in[0] = m.Input
 		}
-		if l.Type == "add" && len(in) < 2 {
-			return nil, fail(errors.New("from 1 layer, want 2 or more"))
+		if len(in) < least {
+			return nil, fail(fmt.Errorf("from %d layer, want %d or more", len(in), least))
 		}
 		if volume(in[0]) < 1 {
 			return nil, fail(fmt.Errorf("takes %v", in[0]))
 		}
-		shape, err := layer.shape(in)
+		shape, err := layer.Shape(in)
 		if err != nil {
 			return nil, fail(err)
 		}
@@ -299,13 +292,20 @@ func (b *builder) vector(data []float64) *tensor.Dense {
 	return dense(single, len(data))
 }
 
-func (b *builder) layer(l listed, in []int) (Layer, error) {
-	if slices.Contains(layerFields[l.Type], "name") && l.Name == "" && l.Type != "normalize" {
+// layer returns the layer of an entry of kind row, which takes something of shape in.
+func (b *builder) layer(row kind, l listed, in []int) (Layer, error) {
+	if slices.Contains(row.fields, "name") && l.Name == "" && !row.anonymous {
 		return nil, errors.New("no name")
 	}
-	kernel, stride, pad := [2]int{}, [2]int{1, 1}, [4]int{}
+	return row.decode(b, l, in)
+}
+
+// window returns the kernel, stride and padding of an entry. Without a stride, that of a pool is its
+// kernel, as in PyTorch, and that of a convolution is 1.
+func (l listed) window() (kernel, stride [2]int, pad [4]int) {
+	stride = [2]int{1, 1}
 	if l.Kernel != nil {
-		kernel, stride = *l.Kernel, *l.Kernel // as PyTorch's pools
+		kernel, stride = *l.Kernel, *l.Kernel
 	}
 	if l.Stride != nil {
 		stride = *l.Stride
@@ -313,89 +313,23 @@ func (b *builder) layer(l listed, in []int) (Layer, error) {
 	if l.Pad != nil {
 		pad = *l.Pad
 	}
-	switch l.Type {
-	case "linear", "conv2d", "scale":
-		rank := map[string]int{"linear": 2, "conv2d": 4, "scale": 1}[l.Type]
-		w, err := b.take(weightName(l.Name), rank, 0, false)
-		if err != nil {
-			return nil, err
-		}
-		n := w.Shape()[0]
-		bias, err := b.take(biasName(l.Name), 1, n, true)
-		if err != nil {
-			return nil, err
-		}
-		if bias == nil {
-			bias = b.vector(make([]float64, n))
-		}
-		switch l.Type {
-		case "linear":
-			return Linear{l.Name, w, bias}, nil
-		case "scale":
-			return Scale{l.Name, w, bias}, nil
-		}
-		return Conv2D{l.Name, w, bias, stride, pad}, nil
-	case "batchnorm":
-		return b.batchNorm(l)
-	case "normalize":
-		if l.Name != "" && l.Mean == nil && l.Std == nil {
-			for _, part := range []struct {
-				name string
-				to   *[]float64
-			}{{"mean", &l.Mean}, {"std", &l.Std}} {
-				name := tensorName(l.Name, part.name)
-				t := b.tensors[name]
-				if t == nil {
-					return nil, fmt.Errorf("no tensor %s in the file, nor a mean and std in the list", quote(name))
-				}
-				b.used[name] = true
-				*part.to = wide(t)
-			}
-		}
-		n := len(l.Mean)
-		if n == 0 || len(l.Std) != n {
-			return nil, fmt.Errorf("%d means and %d standard deviations, want one of each for every channel", n, len(l.Std))
-		}
-		w, s := make([]float64, n), make([]float64, n)
-		for i, std := range l.Std {
-			w[i], s[i] = 1/std, -l.Mean[i]/std
-			if v := w[i] + s[i]; v-v != 0 || std < 0 {
-				return nil, fmt.Errorf("mean %v and std %v, want positive std", l.Mean[i], std)
-			}
-		}
-		return Scale{cmp.Or(l.Name, "normalize"), b.vector(w), b.vector(s)}, nil
-	case "maxpool2d", "avgpool2d":
-		if l.Kernel == nil {
-			return nil, errors.New("no kernel")
-		}
-		if l.Type == "maxpool2d" {
-			return MaxPool2D{kernel, stride, pad}, nil
-		}
-		if l.CountPad == nil && pad != [4]int{} {
-			return nil, errors.New("padding without count_pad, want true (PyTorch's default) or false")
-		}
-		return AvgPool2D{kernel, stride, pad, l.CountPad != nil && *l.CountPad}, nil
-	case "globalavgpool2d":
-		if len(in) != 3 {
-			return nil, fmt.Errorf("takes %v, want an image [C, H, W]", in)
-		}
-		return AvgPool2D{Kernel: [2]int{in[1], in[2]}, Stride: [2]int{1, 1}}, nil
-	case "relu":
-		return ReLU{}, nil
-	case "leakyrelu":
-		slope := 0.01
-		if l.Slope != nil {
-			slope = *l.Slope
-		}
-		return LeakyReLU{slope}, nil
-	case "sigmoid":
-		return Sigmoid{}, nil
-	case "tanh":
-		return Tanh{}, nil
-	case "gelu":
-		return GELU{l.Tanh}, nil
+	return kernel, stride, pad
+}
+
+// weightAndBias returns the tensors of a layer whose weight has the given rank. A bias that is not in
+// the file is 0.
+func (b *builder) weightAndBias(name string, rank int) (w, bias *tensor.Dense, err error) {
+	if w, err = b.take(weightName(name), rank, 0, false); err != nil {
+		return nil, nil, err
 	}
-	return Add{}, nil
+	n := w.Shape()[0]
+	if bias, err = b.take(biasName(name), 1, n, true); err != nil {
+		return nil, nil, err
+	}
+	if bias == nil {
+		bias = b.vector(make([]float64, n))
+	}
+	return w, bias, nil
 }
 
 // batchNorm folds the four tensors of batch normalisation, two of which may be missing.
@@ -447,27 +381,18 @@ func (m *Model) layerList() ([]byte, error) {
 		list.Input = []int{m.Inputs()}
 	}
 	for i, layer := range m.Layers {
-		l := listed{Type: kind(layer)}
+		row, err := kindOf(layer)
+		if err != nil {
+			return nil, fmt.Errorf("layer %d is %w", i, err)
+		}
+		l := listed{Type: row.name}
 		if from := m.Takes(i); len(from) != 1 || from[0] != i-1 {
 			l.From = from
 		}
-		switch v := layer.(type) {
-		case Linear:
-			l.Name = v.Name
-		case Scale:
-			l.Name = v.Name
-		case Conv2D:
-			l.Name, l.Stride, l.Pad = v.Name, (*sides)(&v.Stride), (*margins)(&v.Pad)
-		case MaxPool2D:
-			l.Kernel, l.Stride, l.Pad = (*sides)(&v.Kernel), (*sides)(&v.Stride), (*margins)(&v.Pad)
-		case AvgPool2D:
-			l.Kernel, l.Stride, l.Pad, l.CountPad = (*sides)(&v.Kernel), (*sides)(&v.Stride), (*margins)(&v.Pad), &v.CountPad
-		case LeakyReLU:
-			l.Slope = &v.Slope
-		case GELU:
-			l.Tanh = v.Tanh
+		if row.encode != nil {
+			row.encode(layer, &l)
 		}
-		if len(layer.parameters()) > 0 && l.Name == "" {
+		if len(layer.Params()) > 0 && l.Name == "" {
 			return nil, fmt.Errorf("layer %d (%s) has no name", i, l.Type)
 		}
 		list.Layers = append(list.Layers, l)

@@ -30,7 +30,7 @@ func TestLayerLists(t *testing.T) {
 		}
 		var got []string
 		for _, l := range m.Layers {
-			got = append(got, kind(l))
+			got = append(got, l.Kind())
 		}
 		if m.String() != c.name || !slices.Equal(got, c.layers) {
 			t.Errorf("list %d is %s of %v, want %s of %v", i, m, got, c.name, c.layers)
@@ -114,7 +114,7 @@ func TestLayerListFiles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return kind(m.Layers[1])
+		return m.Layers[1].Kind()
 	}
 	plain, err := Load(path)
 	if got := kinds(plain, err); got != "relu" {

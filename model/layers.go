@@ -3,25 +3,39 @@ package model
 import (
 	"fmt"
 	"math"
+	"math/bits"
 
 	"gorgonia.org/tensor"
 )
 
-// A Layer is one operation of a Model: a Linear, Conv2D, Scale, MaxPool2D, AvgPool2D, ReLU, LeakyReLU, Sigmoid,
-// Tanh, GELU or Add.
+// A Layer is one operation of a Model, such as a Linear, a Conv2D or a ReLU.
+//
+// The interface is open, so that other packages can pass layers around. A Model is valid only with
+// layers that have a row in the table of kinds, see kinds.go: what can be written can be read back.
 type Layer interface {
-	// shape returns the shape of one image's output for the shapes of all that the layer takes.
-	shape(in [][]int) ([]int, error)
-	// parameters returns what the layer holds of learned numbers.
-	parameters() []parameter
+	// Kind returns how layer lists and messages name the layer: "conv2d".
+	Kind() string
+	// Arity returns how many outputs the layer takes: at least least, at most most.
+	Arity() (least, most int)
+	// Shape returns the shape of one image's output for the shapes of all that the layer takes.
+	// It returns an error if the layer cannot take them.
+	Shape(in [][]int) ([]int, error)
+	// Params returns what the layer holds of learned numbers, or nil.
+	Params() []Param
+	// MACs returns how many multiply-adds a forward pass of one image takes, at most math.MaxInt64.
+	// in and out are the shapes that the layer takes and gives. See Model.MACs for what counts.
+	MACs(in [][]int, out []int) int64
 }
 
-// A parameter is a tensor of a layer.
-type parameter struct {
-	name string
-	*tensor.Dense
-	rank int
+// A Param is a tensor of a layer.
+type Param struct {
+	Name   string        // "fc1.weight", as a file names it
+	Tensor *tensor.Dense // Float32 or Float64
+	Rank   int           // the rank that the tensor must have
 }
+
+// Any number of outputs may be taken, see Layer's Arity.
+const unlimited = math.MaxInt
 
 // Linear is x·Wᵀ + b. It takes any shape of as many elements as W has columns, row-major: there is no layer that flattens.
 type Linear struct {
@@ -65,55 +79,106 @@ type AvgPool2D struct {
 	CountPad       bool
 }
 
-// ReLU is max(x, 0), its derivative at 0 taken as 0.
-type ReLU struct{}
-
-// LeakyReLU is x where x > 0 and Slope·x elsewhere, its derivative at 0 taken as Slope.
-type LeakyReLU struct{ Slope float64 }
-
-// Sigmoid is 1/(1 + exp(-x)).
-type Sigmoid struct{}
-
-// Tanh is the hyperbolic tangent.
-type Tanh struct{}
-
-// GELU is x·Φ(x), Φ the normal distribution function; with Tanh set x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³))).
-//
-// Hendrycks and Gimpel 2016, arXiv:1606.08415.
-type GELU struct{ Tanh bool }
-
 // Add is the sum of all that it takes, two or more of one shape: a residual connection.
 type Add struct{}
 
-func (l Linear) parameters() []parameter {
-	return []parameter{{weightName(l.Name), l.Weight, 2}, {biasName(l.Name), l.Bias, 1}}
+func weightAndBias(name string, weight, bias *tensor.Dense, rank int) []Param {
+	return []Param{{weightName(name), weight, rank}, {biasName(name), bias, 1}}
 }
 
-func (l Conv2D) parameters() []parameter {
-	return []parameter{{weightName(l.Name), l.Weight, 4}, {biasName(l.Name), l.Bias, 1}}
+// product returns a·b, which are not negative, and at most math.MaxInt64.
+func product(a, b int) int64 {
+	high, low := bits.Mul64(uint64(a), uint64(b))
+	if high != 0 || low > math.MaxInt64 {
+		return math.MaxInt64
+	}
+	return int64(low)
 }
 
-func (l Scale) parameters() []parameter {
-	return []parameter{{weightName(l.Name), l.Weight, 1}, {biasName(l.Name), l.Bias, 1}}
+// Kind returns "linear".
+func (Linear) Kind() string { return "linear" }
+
+// Arity returns 1, 1.
+func (Linear) Arity() (least, most int) { return 1, 1 }
+
+// Params returns the weight and the bias.
+func (l Linear) Params() []Param { return weightAndBias(l.Name, l.Weight, l.Bias, 2) }
+
+// MACs returns out·in.
+func (l Linear) MACs(_ [][]int, out []int) int64 { return product(volume(out), l.size(1)) }
+
+// Kind returns "conv2d".
+func (Conv2D) Kind() string { return "conv2d" }
+
+// Arity returns 1, 1.
+func (Conv2D) Arity() (least, most int) { return 1, 1 }
+
+// Params returns the weight and the bias.
+func (l Conv2D) Params() []Param { return weightAndBias(l.Name, l.Weight, l.Bias, 4) }
+
+// MACs returns in·KH·KW of each pixel that it gives, of each filter.
+func (l Conv2D) MACs(_ [][]int, out []int) int64 {
+	return product(volume(out), volume(l.Weight.Shape()[1:]))
 }
 
-func (MaxPool2D) parameters() []parameter { return nil }
-func (AvgPool2D) parameters() []parameter { return nil }
-func (ReLU) parameters() []parameter      { return nil }
-func (LeakyReLU) parameters() []parameter { return nil }
-func (Sigmoid) parameters() []parameter   { return nil }
-func (Tanh) parameters() []parameter      { return nil }
-func (GELU) parameters() []parameter      { return nil }
-func (Add) parameters() []parameter       { return nil }
+// Kind returns "scale".
+func (Scale) Kind() string { return "scale" }
 
-func (l Linear) shape(in [][]int) ([]int, error) {
+// Arity returns 1, 1.
+func (Scale) Arity() (least, most int) { return 1, 1 }
+
+// Params returns the weight and the bias.
+func (l Scale) Params() []Param { return weightAndBias(l.Name, l.Weight, l.Bias, 1) }
+
+// MACs returns 1 of each element.
+func (Scale) MACs(_ [][]int, out []int) int64 { return product(volume(out), 1) }
+
+// Kind returns "maxpool2d".
+func (MaxPool2D) Kind() string { return "maxpool2d" }
+
+// Arity returns 1, 1.
+func (MaxPool2D) Arity() (least, most int) { return 1, 1 }
+
+// Params returns nil.
+func (MaxPool2D) Params() []Param { return nil }
+
+// MACs returns 0.
+func (MaxPool2D) MACs([][]int, []int) int64 { return 0 }
+
+// Kind returns "avgpool2d".
+func (AvgPool2D) Kind() string { return "avgpool2d" }
+
+// Arity returns 1, 1.
+func (AvgPool2D) Arity() (least, most int) { return 1, 1 }
+
+// Params returns nil.
+func (AvgPool2D) Params() []Param { return nil }
+
+// MACs returns 0.
+func (AvgPool2D) MACs([][]int, []int) int64 { return 0 }
+
+// Kind returns "add".
+func (Add) Kind() string { return "add" }
+
+// Arity returns 2 and no upper limit.
+func (Add) Arity() (least, most int) { return 2, unlimited }
+
+// Params returns nil.
+func (Add) Params() []Param { return nil }
+
+// MACs returns 0.
+func (Add) MACs([][]int, []int) int64 { return 0 }
+
+// Shape returns the shape of the output, see Layer.
+func (l Linear) Shape(in [][]int) ([]int, error) {
 	if got, want := volume(in[0]), l.size(1); got != want {
 		return nil, fmt.Errorf("takes %v, %d elements, want %d", in[0], got, want)
 	}
 	return []int{l.size(0)}, nil
 }
 
-func (l Conv2D) shape(in [][]int) ([]int, error) {
+// Shape returns the shape of the output, see Layer.
+func (l Conv2D) Shape(in [][]int) ([]int, error) {
 	w := l.Weight.Shape()
 	out, err := window(in[0], [2]int{w[2], w[3]}, l.Stride, l.Pad)
 	if err != nil {
@@ -126,34 +191,26 @@ func (l Conv2D) shape(in [][]int) ([]int, error) {
 	return out, nil
 }
 
-func (l Scale) shape(in [][]int) ([]int, error) {
+// Shape returns the shape of the output, see Layer.
+func (l Scale) Shape(in [][]int) ([]int, error) {
 	if got, want := in[0][0], l.Weight.Shape()[0]; got != want {
 		return nil, fmt.Errorf("takes %v, want %d channels", in[0], want)
 	}
 	return in[0], nil
 }
 
-func (l MaxPool2D) shape(in [][]int) ([]int, error) {
+// Shape returns the shape of the output, see Layer.
+func (l MaxPool2D) Shape(in [][]int) ([]int, error) {
 	return pool(in[0], l.Kernel, l.Stride, l.Pad)
 }
 
-func (l AvgPool2D) shape(in [][]int) ([]int, error) {
+// Shape returns the shape of the output, see Layer.
+func (l AvgPool2D) Shape(in [][]int) ([]int, error) {
 	return pool(in[0], l.Kernel, l.Stride, l.Pad)
 }
 
-func (ReLU) shape(in [][]int) ([]int, error)    { return in[0], nil }
-func (Sigmoid) shape(in [][]int) ([]int, error) { return in[0], nil }
-func (Tanh) shape(in [][]int) ([]int, error)    { return in[0], nil }
-func (GELU) shape(in [][]int) ([]int, error)    { return in[0], nil }
-
-func (l LeakyReLU) shape(in [][]int) ([]int, error) {
-	if math.IsNaN(l.Slope) || math.IsInf(l.Slope, 0) {
-		return nil, fmt.Errorf("slope %v, want a finite number", l.Slope)
-	}
-	return in[0], nil
-}
-
-func (Add) shape(in [][]int) ([]int, error) {
+// Shape returns the shape of the output, see Layer.
+func (Add) Shape(in [][]int) ([]int, error) {
 	for _, s := range in[1:] {
 		if fmt.Sprint(s) != fmt.Sprint(in[0]) {
 			return nil, fmt.Errorf("takes %v and %v, want equal shapes", in[0], s)
@@ -206,33 +263,4 @@ func volume(shape []int) int {
 		n *= s
 	}
 	return n
-}
-
-// kind names a layer's type as a layer list does: "conv2d".
-func kind(l Layer) string {
-	switch l.(type) {
-	case Linear:
-		return "linear"
-	case Conv2D:
-		return "conv2d"
-	case Scale:
-		return "scale"
-	case MaxPool2D:
-		return "maxpool2d"
-	case AvgPool2D:
-		return "avgpool2d"
-	case ReLU:
-		return "relu"
-	case LeakyReLU:
-		return "leakyrelu"
-	case Sigmoid:
-		return "sigmoid"
-	case Tanh:
-		return "tanh"
-	case GELU:
-		return "gelu"
-	case Add:
-		return "add"
-	}
-	return fmt.Sprintf("%T", l)
 }

@@ -134,13 +134,14 @@ func (d *decoder) decode() (*Model, error) {
 	}
 	start = start[:n]
 	var m *Model
-	switch ext := filepath.Ext(d.name); {
-	case ext == ".onnx" || ext != ".safetensors" && n > 0 && start[0] == 0x08 && (n < 9 || start[8] != '{'): // ir_version is written first
+	ext := filepath.Ext(d.name)
+	switch f := formatOf(d.name, start); {
+	case f != nil:
 		if d.insist {
-			return nil, fmt.Errorf("layer list %s: an ONNX file needs none", d.listName)
+			return nil, fmt.Errorf("layer list %s: a file of format %s needs none", d.listName, f.name)
 		}
 		d.list = nil
-		m, err = decodeONNX(d.r, d.size, d.sum, d.open)
+		m, err = f.decode(File{Reader: d.r, Size: d.size, Sum: d.sum, Open: d.open})
 	case ext == ".npz" || bytes.HasPrefix(start, []byte("PK\x03\x04")):
 		m, err = d.npz()
 	default:

@@ -1,36 +1,32 @@
 package model
 
-import (
-	"math"
-	"math/bits"
-)
+import "math"
 
-// MACs returns how many multiplications with an addition the layers with weights make of one image, forward:
+// MACs returns Cost, and 0 for a model whose shapes do not fit or that holds a layer that is not known.
+func (m *Model) MACs() int64 {
+	total, _ := m.Cost()
+	return total
+}
+
+// Cost returns how many multiplications with an addition the layers with weights make of one image, forward:
 //
 //	Linear out·in, Conv2D out·in·KH·KW of each pixel that it gives, Scale 1 of each element,
 //
-// whether a factor is 0 or not, also where a window hangs over the border. Biases, pools, activations and sums are left out, which are
-// a few operations for each element. It returns 0 for a model whose shapes do not fit, and at most math.MaxInt64.
-func (m *Model) MACs() int64 {
+// whether a factor is 0 or not, also where a window hangs over the border. Biases, pools, activations
+// and sums are left out, which are a few operations for each element. It is at most math.MaxInt64.
+// An error names the layer whose shapes do not fit or whose type is not known.
+func (m *Model) Cost() (int64, error) {
 	shapes, err := m.Shapes()
 	if err != nil {
-		return 0
+		return 0, err
 	}
-	total := uint64(0)
+	total := int64(0)
 	for i, l := range m.Layers {
-		each := 0 // of an element that the layer gives
-		switch l := l.(type) {
-		case Linear:
-			each = l.size(1)
-		case Conv2D:
-			each = volume(l.Weight.Shape()[1:])
-		case Scale:
-			each = 1
+		n := l.MACs(m.inShapes(i, shapes), shapes[i])
+		if n > math.MaxInt64-total {
+			return math.MaxInt64, nil
 		}
-		high, n := bits.Mul64(uint64(volume(shapes[i])), uint64(each))
-		if total += n; high != 0 || n > math.MaxInt64 || total > math.MaxInt64 {
-			return math.MaxInt64
-		}
+		total += n
 	}
-	return int64(total)
+	return total, nil
 }

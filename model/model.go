@@ -112,30 +112,19 @@ func (m *Model) Shapes() ([][]int, error) {
 	if err := m.validateWiring(); err != nil {
 		return nil, err
 	}
-	input := m.Input
-	if input == nil {
-		input = []int{m.Inputs()}
-	}
+	input := m.inputShape()
 	if n := volume(input); n < 1 || n > maxElements {
 		return nil, fmt.Errorf("input %v, want 1 to %d elements; without a Linear, Input must say", input, maxElements)
 	}
 	shapes := make([][]int, len(m.Layers))
 	for i, l := range m.Layers {
-		for _, p := range l.parameters() {
-			if err := checkShape(p.Dense, p.rank); err != nil {
-				return nil, fmt.Errorf("tensor %s: %w", quote(p.name), err)
-			}
-		}
-		var in [][]int
-		for _, j := range m.Takes(i) {
-			if j < 0 {
-				in = append(in, input)
-			} else {
-				in = append(in, shapes[j])
+		for _, p := range l.Params() {
+			if err := checkShape(p.Tensor, p.Rank); err != nil {
+				return nil, fmt.Errorf("tensor %s: %w", quote(p.Name), err)
 			}
 		}
 		var err error
-		if shapes[i], err = l.shape(in); err != nil {
+		if shapes[i], err = l.Shape(m.inShapes(i, shapes)); err != nil {
 			return nil, fmt.Errorf("layer %s: %w", m.layerName(i), err)
 		}
 		if volume(shapes[i]) > maxElements {
@@ -143,6 +132,27 @@ func (m *Model) Shapes() ([][]int, error) {
 		}
 	}
 	return shapes, nil
+}
+
+// inputShape returns the shape of one image: Input, or [I] where that is nil.
+func (m *Model) inputShape() []int {
+	if m.Input == nil {
+		return []int{m.Inputs()}
+	}
+	return m.Input
+}
+
+// inShapes returns the shapes of all that layer i takes. shapes holds those of the layers before it.
+func (m *Model) inShapes(i int, shapes [][]int) [][]int {
+	var in [][]int
+	for _, j := range m.Takes(i) {
+		if j < 0 {
+			in = append(in, m.inputShape())
+		} else {
+			in = append(in, shapes[j])
+		}
+	}
+	return in
 }
 
 // maxElements bounds what one layer makes of one image.
@@ -167,17 +177,14 @@ func (m *Model) IsStack() bool {
 	return true
 }
 
-// layerName names a layer in messages: "conv1", or "3 (maxpool2d)".
+// layerName names a layer in messages: by the name of its tensors, "conv1", or "3 (maxpool2d)".
 func (m *Model) layerName(i int) string {
-	switch l := m.Layers[i].(type) {
-	case Linear:
-		return quote(l.Name)
-	case Conv2D:
-		return quote(l.Name)
-	case Scale:
-		return quote(l.Name)
+	l := m.Layers[i]
+	if params := l.Params(); len(params) > 0 {
+		name, _ := splitName(params[0].Name)
+		return quote(name)
 	}
-	return fmt.Sprintf("%d (%s)", i, kind(m.Layers[i]))
+	return fmt.Sprintf("%d (%s)", i, l.Kind())
 }
 
 // String returns the widths of a stack from inputs to outputs, "784-1024-1024-10", and of another model the shapes
@@ -198,15 +205,13 @@ func (m *Model) String() string {
 		return "invalid"
 	}
 	by := func(shape []int) string { return strings.Trim(strings.ReplaceAll(fmt.Sprint(shape), " ", "x"), "[]") }
-	input := m.Input
-	if input == nil {
-		input = []int{m.Inputs()}
-	}
-	parts := []string{by(input)}
+	parts := []string{by(m.inputShape())}
 	for i, l := range m.Layers {
-		switch l.(type) {
-		case Linear, Conv2D:
-			parts = append(parts, by(shapes[i]))
+		for _, p := range l.Params() {
+			if p.Rank > 1 { // a matrix or filters: not the factors of a Scale
+				parts = append(parts, by(shapes[i]))
+				break
+			}
 		}
 	}
 	const most = 8
@@ -247,23 +252,23 @@ func (m *Model) validate() error {
 		return err
 	}
 	for _, l := range m.Layers {
-		params := l.parameters()
+		params := l.Params()
 		for _, p := range params {
-			if seen[p.name] {
-				return fmt.Errorf("tensor %s: another one is named so too", quote(p.name))
+			if seen[p.Name] {
+				return fmt.Errorf("tensor %s: another one is named so too", quote(p.Name))
 			}
-			seen[p.name] = true
-			if err := checkTensor(p.Dense, p.rank); err != nil {
-				return fmt.Errorf("tensor %s: %w", quote(p.name), err)
+			seen[p.Name] = true
+			if err := checkTensor(p.Tensor, p.Rank); err != nil {
+				return fmt.Errorf("tensor %s: %w", quote(p.Name), err)
 			}
 		}
 		if len(params) == 2 { // a weight and a bias
 			w, b := params[0], params[1]
-			if got, want := b.Shape()[0], w.Shape()[0]; got != want {
-				return fmt.Errorf("tensor %s: %d elements, want %d, the outputs of %s", quote(b.name), got, want, quote(w.name))
+			if got, want := b.Tensor.Shape()[0], w.Tensor.Shape()[0]; got != want {
+				return fmt.Errorf("tensor %s: %d elements, want %d, the outputs of %s", quote(b.Name), got, want, quote(w.Name))
 			}
-			if got, want := b.Dtype(), w.Dtype(); got != want {
-				return fmt.Errorf("tensor %s: %v, want %v, the type of %s", quote(b.name), got, want, quote(w.name))
+			if got, want := b.Tensor.Dtype(), w.Tensor.Dtype(); got != want {
+				return fmt.Errorf("tensor %s: %v, want %v, the type of %s", quote(b.Name), got, want, quote(w.Name))
 			}
 		}
 	}
@@ -275,7 +280,7 @@ func (m *Model) validate() error {
 	return checkOutputs(m.layerName(last), volume(shapes[last]))
 }
 
-// validateWiring returns an error unless every layer is one of this package and takes only what comes before it.
+// validateWiring returns an error unless every layer is of a known kind and takes only what comes before it.
 func (m *Model) validateWiring() error {
 	if len(m.Layers) == 0 {
 		return errors.New("no layers")
@@ -292,13 +297,12 @@ func (m *Model) validateWiring() error {
 		return fmt.Errorf("%d layers, but From tells of %d", len(m.Layers), len(m.From))
 	}
 	for i, l := range m.Layers {
-		if l == nil || strings.Contains(kind(l), ".") {
-			return fmt.Errorf("layer %d is %T, want a layer of this package, not a pointer", i, l)
+		if _, err := kindOf(l); err != nil {
+			return fmt.Errorf("layer %d is %w", i, err)
 		}
 		takes := m.Takes(i)
-		_, sum := l.(Add)
-		if sum && len(takes) < 2 || !sum && len(takes) != 1 {
-			return fmt.Errorf("layer %s takes %d outputs, want %s", m.layerName(i), len(takes), map[bool]string{true: "at least 2", false: "1"}[sum])
+		if least, most := l.Arity(); len(takes) < least || len(takes) > most {
+			return fmt.Errorf("layer %s takes %d outputs, want %s", m.layerName(i), len(takes), arity(least, most))
 		}
 		for _, j := range takes {
 			if j < -1 || j >= i {

@@ -29,6 +29,19 @@ const (
 	maxOpset = 28
 )
 
+func init() {
+	RegisterFormat("ONNX", isONNX, func(f File) (*Model, error) {
+		return decodeONNX(f, f.Size, f.Sum, f.Open)
+	})
+}
+
+// isONNX goes by the ending of name, or by the first field of the file: ir_version is written first.
+// A safetensors file of the same first byte has a { as its ninth.
+func isONNX(name string, start []byte) bool {
+	ext, n := filepath.Ext(name), len(start)
+	return ext == ".onnx" || ext != ".safetensors" && n > 0 && start[0] == 0x08 && (n < 9 || start[8] != '{')
+}
+
 // A sibling opens a file in the folder of the model.
 type sibling func(location string) (*os.File, int64, error)
 

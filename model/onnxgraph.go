@@ -668,7 +668,7 @@ func (g *graph) append(s step) (int, error) {
 		in = append(in, g.shape(j))
 	}
 	var err error
-	if s.shape, err = s.layer.shape(in); err != nil {
+	if s.shape, err = s.layer.Shape(in); err != nil {
 		return 0, err
 	}
 	if volume(s.shape) > maxElements {

@@ -23,8 +23,8 @@ func TestREADME(t *testing.T) {
 			t.Errorf("operator %s is not in README.md", op)
 		}
 	}
-	for name, fields := range layerFields {
-		for _, w := range append(fields, name) {
+	for name, row := range kinds {
+		for _, w := range append(row.fields, name) {
 			if !has[w] {
 				t.Errorf("%s is not in README.md", w)
 			}

@@ -505,13 +505,13 @@ func (m *Model) encode(dtype string) ([]byte, error) {
 	if err := m.validate(); err != nil {
 		return nil, err
 	}
-	var tensors []parameter
+	var tensors []Param
 	var widths []width
 	for _, layer := range m.Layers {
 		if l, ok := layer.(Linear); ok {
 			widths = append(widths, width{l.Name, l.size(1), l.size(0)})
 		}
-		tensors = append(tensors, layer.parameters()...)
+		tensors = append(tensors, layer.Params()...)
 	}
 	header := []byte("{")
 	if back, err := order(widths); !m.IsStack() || err != nil || !slices.Equal(back, widths) {
@@ -530,15 +530,15 @@ func (m *Model) encode(dtype string) ([]byte, error) {
 		if len(header) > 1 {
 			header = append(header, ',')
 		}
-		if !utf8.ValidString(t.name) {
-			return nil, fmt.Errorf("tensor %s: want a name in UTF-8", quote(t.name))
+		if !utf8.ValidString(t.Name) {
+			return nil, fmt.Errorf("tensor %s: want a name in UTF-8", quote(t.Name))
 		}
-		quoted, err := json.Marshal(t.name)
+		quoted, err := json.Marshal(t.Name)
 		if err != nil {
 			return nil, err
 		}
-		end := at + t.Shape().TotalSize()*int(dtypeSize[short])
-		dims := strings.ReplaceAll(strings.Trim(fmt.Sprint([]int(t.Shape())), "[]"), " ", ",")
+		end := at + t.Tensor.Shape().TotalSize()*int(dtypeSize[short])
+		dims := strings.ReplaceAll(strings.Trim(fmt.Sprint([]int(t.Tensor.Shape())), "[]"), " ", ",")
 		header = fmt.Appendf(header, `%s:{"dtype":"%s","shape":[%s],"data_offsets":[%d,%d]}`, quoted, short, dims, at, end)
 		at = end
 	}
@@ -556,7 +556,7 @@ func (m *Model) encode(dtype string) ([]byte, error) {
 	for _, t := range tensors {
 		var bad int
 		var value float64
-		switch data := t.Data().(type) {
+		switch data := t.Tensor.Data().(type) {
 		case []float32:
 			if out, bad = appendNumbers(out, data, short); bad >= 0 {
 				value = float64(data[bad])
@@ -565,9 +565,11 @@ func (m *Model) encode(dtype string) ([]byte, error) {
 			if out, bad = appendNumbers(out, data, short); bad >= 0 {
 				value = data[bad]
 			}
+		default:
+			return nil, fmt.Errorf("tensor %s: type %v, want float32 or float64", quote(t.Name), t.Tensor.Dtype())
 		}
 		if bad >= 0 {
-			return nil, fmt.Errorf("tensor %s: element %d is %g, too large for %s", quote(t.name), bad, value, dtype)
+			return nil, fmt.Errorf("tensor %s: element %d is %g, too large for %s", quote(t.Name), bad, value, dtype)
 		}
 	}
 	return out, nil

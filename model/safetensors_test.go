@@ -574,8 +574,8 @@ func checkRoundTrip(t *testing.T, m *Model) {
 	t.Helper()
 	dtype := "float32"
 	for _, l := range m.Layers {
-		for _, p := range l.parameters() {
-			if p.Dtype() == tensor.Float64 {
+		for _, p := range l.Params() {
+			if p.Tensor.Dtype() == tensor.Float64 {
 				dtype = "float64"
 			}
 		}
@@ -610,10 +610,10 @@ func sameNetwork(t *testing.T, got, want *Model) {
 		t.Fatalf("layers (-want +got):\n%s", diff)
 	}
 	for i, l := range got.Layers {
-		for k, p := range l.parameters() {
-			w := want.Layers[i].parameters()[k]
-			if p.Dtype() != w.Dtype() || !p.Shape().Eq(w.Shape()) || !sameBits(floats(p.Dense), floats(w.Dense)) {
-				t.Errorf("tensor %s is %v, want %v", p.name, p.Dense, w.Dense)
+		for k, p := range l.Params() {
+			w := want.Layers[i].Params()[k]
+			if p.Tensor.Dtype() != w.Tensor.Dtype() || !p.Tensor.Shape().Eq(w.Tensor.Shape()) || !sameBits(floats(p.Tensor), floats(w.Tensor)) {
+				t.Errorf("tensor %s is %v, want %v", p.Name, p.Tensor, w.Tensor)
 			}
 		}
 	}

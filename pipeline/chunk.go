@@ -66,16 +66,13 @@ func (s Sweep) Plan(n int) []Chunk {
 	}
 	add(Look, 0, min(walkImages, max(chunkRows, work)), 0, 0)
 	for i, a := range s.Attacks {
-		if a.Kind == worstKind {
+		if a.Composite() {
 			continue
 		}
 		if s.walks(a) {
 			add(Walk, i, min(walkImages, max(chunkRows, work/walkPasses)), 0, 0)
 		}
-		row := a.Runs() * (1 + 2*a.Steps) // a row's share
-		if a.Adaptive {
-			row += a.Runs() * a.Steps
-		}
+		row := a.Runs() * cost(a).Share
 		few := (chunkRows + a.Runs() - 1) / a.Runs()
 		eps := min(len(s.Eps), max(few, work/row))
 		images := min(walkImages, max((few+eps-1)/eps, work/(row*eps)))
@@ -201,87 +198,36 @@ func (r *run) chunk(ctx context.Context, c Chunk) ([]byte, error) {
 // look is what the model says of clean images.
 func (r *run) look(ctx context.Context, c Chunk) ([]byte, error) {
 	var payload []byte
-	for lo := c.Lo; lo < c.Hi; {
-		r.limit()
-		hi := min(c.Hi, lo+r.rows)
-		one, err := newRows(ctx, r.b, untouched, []float64{0}, attack.Bounds{}, r.labels, lo, hi)
-		if r.halve(err, hi-lo) {
-			continue
-		}
+	err := r.batches(batch{c.Lo, c.Hi, 0, 1, 0, 1}, true, func(part batch) error {
+		one, err := newRows(ctx, r.b, untouched, []float64{0}, attack.Bounds{}, r.labels, part.lo, part.hi)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		logits, err := one.logits(ctx)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for k, z := range logits {
 			label := one.label(k)
 			class, margin, ok := judge(z, label)
 			if !ok {
-				return nil, one.named(notFinite(k), r.first)
+				return one.named(notFinite(k), r.first)
 			}
 			least := attack.LeastLikely.Of(label, z)
 			payload = appendUint32s(payload, uint32(label), uint32(class), uint32(least), math.Float32bits(float32(margin)))
 		}
-		r.progress(hi - lo)
-		lo = hi
-	}
-	return payload, nil
+		r.progress(part.images())
+		return nil
+	})
+	return payload, err
 }
 
-// limit sets the rows of a batch at most, if they are not known yet.
-func (r *run) limit() {
-	if r.rows == 0 {
-		r.rows = r.b.MaxRows()
-		if r.Rows > 0 {
-			r.rows = min(r.rows, r.Rows)
-		}
-	}
-}
-
-// halve reports whether err says that memory is short for a batch of so many rows, and makes the next ones smaller.
-func (r *run) halve(err error, rows int) bool {
-	var short outOfMemory
-	if rows > 1 && errors.As(err, &short) && short.OutOfMemory() {
-		r.rows = max(1, rows/2) // from here on
-		return true
-	}
-	return false
-}
-
-// strike attacks the images of c in batches of as many as fit with all their eps and restarts or, where even one image does not fit, of
-// one image and as many eps as fit or, where not even all restarts do, as many of them.
+// strike attacks the images of c and fills found [images, eps] with what becomes of each.
 func (r *run) strike(ctx context.Context, c Chunk, found []Outcome) error {
 	a, E := r.Attacks[c.Attack], c.To-c.From
-	r.limit()
-	for lo, from := c.Lo, 0; lo < c.Hi; {
-		R := min(a.Runs(), r.rows)
-		fit := max(1, r.rows/R)
-		hi, to := min(lo+max(1, fit/E), c.Hi), min(from+fit, E)
-		if from > 0 { // the rest of one image
-			hi = lo + 1
-		}
-		err := r.strikeBatch(ctx, a, lo, hi, c.From+from, c.From+to, R, func(i, e int) *Outcome { return &found[(i-c.Lo)*E+e-c.From] })
-		if r.halve(err, (hi-lo)*(to-from)*R) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if from = to; to == E {
-			lo, from = hi, 0
-		}
-	}
-	return nil
-}
-
-// strikeBatch attacks images lo to hi-1 at eps from to to-1, R restarts at a time, and fills in what becomes of each.
-func (r *run) strikeBatch(ctx context.Context, a attack.Attack, lo, hi, from, to, R int, found func(i, e int) *Outcome) error {
-	eps := r.Eps[from:to]
-	one := rowsOf(r.b, a, eps, r.Bounds, r.labels, lo, hi)
-	for first := 0; first < a.Runs(); first += R {
-		one.restarts(eps, first, min(R, a.Runs()-first))
+	return r.batches(batch{c.Lo, c.Hi, c.From, c.To, 0, a.Runs()}, false, func(part batch) error {
+		one := rowsOf(r.b, a, r.Eps[part.from:part.to], r.Bounds, r.labels, part.lo, part.hi)
+		one.restarts(r.Eps[part.from:part.to], part.first, part.restarts())
 		if err := one.begin(ctx); err != nil {
 			return one.named(err, r.first)
 		}
@@ -292,17 +238,17 @@ func (r *run) strikeBatch(ctx context.Context, a attack.Attack, lo, hi, from, to
 		if err != nil {
 			return one.named(err, r.first)
 		}
-		for i := range hi - lo {
-			for e := range eps {
-				o, to := out[one.pick(i, e, out)], found(lo+i, from+e)
-				if first == 0 || worse(o, *to, r.labels[lo+i]) {
+		for i := range part.images() {
+			for e := range part.eps() {
+				o, to := out[one.pick(i, e, out)], &found[(part.lo+i-c.Lo)*E+part.from+e-c.From]
+				if part.first == 0 || worse(o, *to, r.labels[part.lo+i]) {
 					*to = o
 				}
 			}
 		}
 		r.progress(one.n())
-	}
-	return nil
+		return nil
+	})
 }
 
 func appendUint32s(to []byte, v ...uint32) []byte {
@@ -410,7 +356,7 @@ func (s Sweep) Assemble(n, first, classes int, log Log) (*Result, error) {
 	}
 	for i := range res.Curves {
 		c := &res.Curves[i]
-		if c.Attack.Kind == worstKind {
+		if c.Attack.Composite() {
 			res.worst(c)
 		}
 		res.count(c)
@@ -424,13 +370,16 @@ func (s Sweep) Assemble(n, first, classes int, log Log) (*Result, error) {
 // worst fills c with what the other attacks found, controls left out: of each image at each eps the first that fools the model or, if
 // none does, the smallest margin.
 func (r *Result) worst(c *Curve) {
+	var of []int // places in Curves
+	for i := range r.Curves {
+		if a := r.Curves[i].Attack; !a.Composite() && !a.Control() {
+			of = append(of, i)
+		}
+	}
 	for k := range c.Outcomes {
 		label := r.Images[k/len(r.Eps)].Label
 		first := true
-		for i := range r.Curves {
-			if a := r.Curves[i].Attack; a.Kind == worstKind || a.Control() {
-				continue
-			}
+		for _, i := range of {
 			o := r.Curves[i].Outcomes[k]
 			if first || worse(o, c.Outcomes[k], label) {
 				c.Outcomes[k] = o

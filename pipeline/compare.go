@@ -199,7 +199,7 @@ func Common(a, b *Result) (x, y *Result, left []string, err error) {
 // matching returns the place in other of the attack that r has in place i, or -1.
 func matching(other, r *Result, i int) int {
 	a := r.Curves[i].Attack
-	if a.Kind == worstKind && !slices.EqualFunc(other.Curves, r.Curves, func(x, y Curve) bool { return sameAttack(x.Attack, y.Attack) }) {
+	if a.Composite() && !slices.EqualFunc(other.Curves, r.Curves, func(x, y Curve) bool { return sameAttack(x.Attack, y.Attack) }) {
 		return -1
 	}
 	return slices.IndexFunc(other.Curves, func(c Curve) bool { return sameAttack(c.Attack, a) })
@@ -308,20 +308,21 @@ func (c Compare) Run(ctx context.Context, a, b Backend, set *dataset.Set) (*Comp
 			}
 		}
 	}
-	inputs, classes := a.Shape()
-	if _, other := b.Shape(); other != classes {
+	info := a.Info()
+	inputs, classes := info.Inputs, info.Classes
+	if other := b.Info().Classes; other != classes {
 		return nil, fmt.Errorf("pipeline: compare: a model of %d classes with one of %d", classes, other)
 	}
 	w.classes = classes
 	w.run = run{Sweep: s, labels: set.Labels, first: set.First}
-	w.rows = max(1, min(a.MaxRows(), b.MaxRows(), pixelsOfBatch/inputs))
+	w.rows = max(1, min(a.Info().Rows, b.Info().Rows, pixelsOfBatch/inputs))
 	if c.Rows > 0 {
 		w.rows = min(w.rows, c.Rows)
 	}
 	n, E := set.N(), len(c.Eps)
 	w.total = 4 * n
 	for _, at := range c.Attacks {
-		if at.Kind != worstKind {
+		if !at.Composite() {
 			w.total += n * E * (2*at.Runs()*(at.Steps+1) + 2)
 		}
 	}
@@ -340,7 +341,7 @@ func (c Compare) Run(ctx context.Context, a, b Backend, set *dataset.Set) (*Comp
 	for i := range w.sides {
 		res := w.sides[i].res
 		for k := range res.Curves {
-			if res.Curves[k].Attack.Kind == worstKind {
+			if res.Curves[k].Attack.Composite() {
 				res.worst(&res.Curves[k])
 			}
 			res.count(&res.Curves[k])
@@ -375,14 +376,18 @@ type side struct {
 
 // roundingOf returns how b's arithmetic errs.
 func roundingOf(b Backend) (ref.Rounding, error) {
-	switch p := b.Precision(); p {
+	info := b.Info()
+	switch p, mode := info.Precision, info.MathMode; p {
 	case "float64":
 		return ref.Float64, nil
 	case "float32":
-		if strings.HasSuffix(b.Device(), " 3xtf32") { // the product, which a GPU's Device ends with
+		switch mode {
+		case "", "fp32":
+			return ref.Float32, nil
+		case "3xtf32":
 			return ref.TF32x3, nil
 		}
-		return ref.Float32, nil
+		return ref.Rounding{}, fmt.Errorf("pipeline: compare: no bound on the rounding of %s in math mode %s, want fp32 or 3xtf32", p, mode)
 	case "tf32":
 		return ref.TF32, nil
 	default:
@@ -393,26 +398,7 @@ func roundingOf(b Backend) (ref.Rounding, error) {
 // batches calls do for images lo to hi-1 at eps from to to-1, as many at once as fit with each image at each eps runs times. do counts
 // nothing if it returns an error: with one that says that memory is short it is called again with fewer.
 func (w *comparing) batches(n, E, runs int, do func(lo, hi, from, to int) error) error {
-	for lo, from := 0, 0; lo < n; {
-		fit := max(1, w.rows/runs)
-		hi, to := min(lo+max(1, fit/E), n), min(from+fit, E)
-		if from > 0 { // the rest of one image
-			hi = lo + 1
-		}
-		done := w.done
-		err := do(lo, hi, from, to)
-		if rows := (hi - lo) * (to - from); w.halve(err, rows) {
-			w.rows, w.done = w.rows*runs, done
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if from = to; to == E {
-			lo, from = hi, 0
-		}
-	}
-	return nil
+	return w.run.batches(batch{0, n, 0, E, 0, runs}, true, func(b batch) error { return do(b.lo, b.hi, b.from, b.to) })
 }
 
 // clean looks at the images as they are and at the direction in which FGSM would move them.
@@ -425,7 +411,6 @@ func (w *comparing) clean(ctx context.Context) error {
 		}
 		var logits [2][][]float64
 		var signs [2][]int8
-		var pixels []float64
 		for i := range w.sides {
 			b := w.sides[i].b
 			r := &rows{b: b, a: untouched, labels: sub.Labels, hi: hi - lo, E: 1, R: 1, columns: []float64{0}}
@@ -440,30 +425,19 @@ func (w *comparing) clean(ctx context.Context) error {
 					return r.named(notFinite(k), sub.First)
 				}
 			}
-			x0, err := b.Images(ctx)
-			if err != nil {
-				return err
-			}
-			pixels = float64s(x0)
 			w.progress(hi - lo)
-			// The first step of FGSM goes along the gradient at the clean image, whatever eps: at 1 no pixel is too large to move.
-			if err := b.Begin(ctx, 0, hi-lo, []float64{1}); err != nil {
-				return err
-			}
-			if err := b.Step(ctx, attack.FGSM().At(0, []float64{1}, attack.Bounds{})); err != nil {
-				return err
-			}
-			x1, err := b.Images(ctx)
+			// The first step of FGSM goes along the gradient at the clean image, whatever eps.
+			g, err := lossGradient(ctx, b, logits[i], r.label)
 			if err != nil {
 				return err
 			}
-			signs[i] = make([]int8, len(pixels))
-			for k, v := range float64s(x1) {
-				signs[i][k] = int8(cmp.Compare(v, pixels[k]))
+			signs[i] = make([]int8, len(g))
+			for k, v := range g {
+				signs[i][k] = int8(cmp.Compare(v, 0))
 			}
 			w.progress(hi - lo)
 		}
-		inputs := len(pixels) / (hi - lo)
+		inputs := len(signs[0]) / (hi - lo)
 		for k, label := range sub.Labels {
 			var class [2]int
 			for i := range w.sides {
@@ -574,7 +548,7 @@ func (w *comparing) strike(ctx context.Context, i int, a attack.Attack, sub *dat
 		if err != nil {
 			return m, err
 		}
-		inputs, _ := b.Shape()
+		inputs := b.Info().Inputs
 		m.images = pickRows(x, picked, inputs)
 	}
 	w.progress(r.n())
@@ -607,7 +581,7 @@ func (w *comparing) attack(ctx context.Context, k int) error {
 	for i := range w.sides {
 		w.sides[i].res.Curves = append(w.sides[i].res.Curves, Curve{Attack: a, Outcomes: make([]Outcome, n*E)})
 	}
-	if a.Kind == worstKind {
+	if a.Composite() {
 		for range E {
 			w.found.Own, w.found.Same, w.found.SameFlips = append(w.found.Own, nil), append(w.found.Same, nil), append(w.found.SameFlips, -1)
 		}
@@ -633,7 +607,7 @@ func (w *comparing) attack(ctx context.Context, k int) error {
 				labels = append(labels, y)
 			}
 		}
-		inputs, _ := w.sides[0].b.Shape()
+		inputs := w.sides[0].b.Info().Inputs
 		var shown [2][][]float64
 		for i := range w.sides {
 			b := w.sides[i].b

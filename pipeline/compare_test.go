@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"advsweep/attack"
+	"advsweep/backend"
 	"advsweep/dataset"
 	"advsweep/internal/ref"
 	"advsweep/model"
@@ -249,7 +250,7 @@ func TestCompare(t *testing.T) {
 	for k, at := range attacks {
 		for e, eps := range q.Eps {
 			i := k*E + e
-			if at.Kind == "worst" {
+			if at.Composite() {
 				if m.Own[i] != nil || m.Same[i] != nil || m.SameFlips[i] != -1 {
 					t.Errorf("worst has logits of its own: %v %v %d", m.Own[i], m.Same[i], m.SameFlips[i])
 				}
@@ -392,6 +393,7 @@ func TestCompareErrors(t *testing.T) {
 		{"eps", "eps", pipeline.Compare{Attacks: good.Attacks}, b},
 		{"not finite", "not finite", good, open[float32](t, huge)},
 		{"precision", `rounding of float16`, pipeline.Compare{Attacks: good.Attacks, Eps: good.Eps, Model: m}, half{b}},
+		{"math mode", `rounding of float32 in math mode bf16x9`, pipeline.Compare{Attacks: good.Attacks, Eps: good.Eps, Model: m}, oddMath{open[float32](t, m)}},
 	} {
 		if _, err := c.q.Run(t.Context(), b, c.other, set); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
@@ -416,4 +418,17 @@ func (b cramped) Begin(ctx context.Context, lo, hi int, eps []float64) error {
 
 type half struct{ pipeline.Backend }
 
-func (half) Precision() string { return "float16" }
+func (h half) Info() backend.Info {
+	i := h.Backend.Info()
+	i.Precision = "float16"
+	return i
+}
+
+// oddMath is a backend whose matrices are multiplied in a way of which there is no bound.
+type oddMath struct{ pipeline.Backend }
+
+func (o oddMath) Info() backend.Info {
+	i := o.Backend.Info()
+	i.MathMode = "bf16x9"
+	return i
+}

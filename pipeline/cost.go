@@ -24,26 +24,27 @@ func (s Sweep) Cost(c Chunk, macs int64) float64 {
 		return images * walkPasses * float64(macs)
 	}
 	a := s.Attacks[c.Attack]
-	rows, K := images*float64(c.To-c.From)*float64(a.Runs()), float64(a.Steps)
+	rows := images * float64(c.To-c.From) * float64(a.Runs())
 	each := 1.0 // of a row: what the model says of it in the end
 	if s.Rounded {
 		each++
 	}
-	once := 0.0 // of an image
-	switch {
-	case a.Direction != attack.Gradient:
-	case a.Plain():
-		once, each = 2, each+float64(2*(K-1))
-	case a.Adaptive: // the loss at the start and after each step
-		each += float64(3*K) + 1
-	default:
-		each += float64(2 * K)
-	}
+	passes := cost(a)
+	each += passes.Row
+	once := passes.Image               // of an image
 	if a.Target != attack.Untargeted { // what the model says of clean images
 		once++
 	}
-	passes := float64(once*images) + float64(each*rows)
-	return passes * float64(macs)
+	return (float64(once*images) + float64(each*rows)) * float64(macs)
+}
+
+// cost is how many passes a takes. a is one of a sweep that is valid: only Validate can say of whom an unknown kind is.
+func cost(a attack.Attack) attack.Cost {
+	c, err := a.Cost()
+	if err != nil {
+		panic("pipeline: a sweep that was not validated: " + err.Error())
+	}
+	return c
 }
 
 // A Class is a kind of device, with how fast it is at sweeps: for estimates of how long work takes, within a factor of three. Nothing

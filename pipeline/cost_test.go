@@ -67,7 +67,7 @@ func TestPlan(t *testing.T) {
 			}
 			for j, a := range s.Attacks {
 				for e := range s.Eps {
-					if got, want := struck[(j*n+i)*E+e], b2i(a.Kind != "worst"); got != want {
+					if got, want := struck[(j*n+i)*E+e], b2i(!a.Composite()); got != want {
 						t.Fatalf("%+v: image %d at eps %d under %s is in %d chunks, want %d", s, i, e, a.Name, got, want)
 					}
 				}

@@ -18,7 +18,7 @@ type Crafted struct {
 	Eps    float64
 	// Images is [N, …] in the shape of the set, Float32; of the restarts of each image the one that its Outcome is of.
 	Images *tensor.Dense
-	// Levels is the same in levels of 1/255 within the ball, as Backend.Round gives them, Uint8.
+	// Levels is the same in levels of 1/255 within the ball, as backend.Rounding has them, Uint8.
 	Levels   *tensor.Dense
 	Outcomes []Outcome // [N]; Rounded is what the model says of Levels
 }
@@ -29,7 +29,7 @@ const craftRows = 1024
 // CraftAll attacks every image of set at eps. What comes out does not depend on the batches that it is done in, and is what a Sweep
 // finds there. progress, if not nil, is called now and then.
 func CraftAll(ctx context.Context, b Backend, set *dataset.Set, a attack.Attack, eps float64, bounds attack.Bounds, progress func(done, total int)) (*Crafted, error) {
-	if a.Kind == worstKind {
+	if a.Composite() {
 		return nil, fmt.Errorf("pipeline: craft: %s is no attack of its own: use WorstCrafted", a.Name)
 	}
 	s := Sweep{Attacks: []attack.Attack{a}, Eps: []float64{eps}, Bounds: bounds}
@@ -40,25 +40,23 @@ func CraftAll(ctx context.Context, b Backend, set *dataset.Set, a attack.Attack,
 		return nil, err
 	}
 	n, R := set.N(), a.Runs()
-	inputs, _ := b.Shape()
+	inputs := b.Info().Inputs
 	x, levels := make([]float32, n*inputs), make([]uint8, n*inputs)
 	out := &Crafted{Attack: a, Eps: eps, Outcomes: make([]Outcome, n)}
 	r := run{Sweep: s, b: b, labels: set.Labels, first: set.First}
 	r.limit()
-	r.rows = max(min(r.rows, craftRows), R)
-	for lo := 0; lo < n; {
-		hi := min(n, lo+max(1, r.rows/R))
-		err := r.craft(ctx, lo, hi, x[lo*inputs:hi*inputs], levels[lo*inputs:hi*inputs], out.Outcomes[lo:hi])
-		if r.halve(err, hi-lo) {
-			r.rows *= R
-			continue
+	r.rows = min(r.rows, craftRows)
+	err := r.batches(batch{0, n, 0, 1, 0, R}, false, func(part batch) error {
+		if err := r.craft(ctx, part, x[part.lo*inputs:part.hi*inputs], levels[part.lo*inputs:part.hi*inputs], out.Outcomes[part.lo:part.hi]); err != nil {
+			return err
 		}
-		if err != nil {
-			return nil, err
+		if part.last == R && progress != nil {
+			progress(part.hi, n)
 		}
-		if lo = hi; progress != nil {
-			progress(lo, n)
-		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	shape := set.Images.Shape().Clone()
 	out.Images = tensor.New(tensor.WithShape(shape...), tensor.WithBacking(x))
@@ -66,11 +64,13 @@ func CraftAll(ctx context.Context, b Backend, set *dataset.Set, a attack.Attack,
 	return out, nil
 }
 
-// craft attacks images lo to hi-1 and writes them to x and levels [hi-lo, I].
-func (r *run) craft(ctx context.Context, lo, hi int, x []float32, levels []uint8, found []Outcome) error {
-	rows, err := newRows(ctx, r.b, r.Attacks[0], r.Eps, r.Bounds, r.labels, lo, hi)
-	if err != nil {
-		return err
+// craft attacks the images of part and writes them to x and levels [images, I], and to found what becomes of them: all of it
+// from the first restart on and, of later ones, those that speak for an image rather than what is there.
+func (r *run) craft(ctx context.Context, part batch, x []float32, levels []uint8, found []Outcome) error {
+	rows := rowsOf(r.b, r.Attacks[0], r.Eps, r.Bounds, r.labels, part.lo, part.hi)
+	rows.restarts(r.Eps, part.first, part.restarts())
+	if err := rows.begin(ctx); err != nil {
+		return rows.named(err, r.first)
 	}
 	if err := rows.attack(ctx, func() {}); err != nil {
 		return rows.named(err, r.first)
@@ -88,9 +88,12 @@ func (r *run) craft(ctx context.Context, lo, hi int, x []float32, levels []uint8
 		return err
 	}
 	rounded := float64s(images)
-	inputs, _ := r.b.Shape()
-	for i := range hi - lo {
+	inputs := r.b.Info().Inputs
+	for i := range part.images() {
 		k := rows.pick(i, 0, out)
+		if part.first > 0 && !worse(out[k], found[i], r.labels[part.lo+i]) {
+			continue
+		}
 		found[i] = out[k]
 		for j := range inputs {
 			x[i*inputs+j] = float32(moved[k*inputs+j])

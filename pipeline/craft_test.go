@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"advsweep/attack"
+	"advsweep/backend"
 	"advsweep/dataset"
 	"advsweep/internal/ref"
 	"advsweep/pipeline"
@@ -22,7 +23,11 @@ type roomFor struct {
 	rows int
 }
 
-func (b roomFor) MaxRows() int { return b.rows }
+func (b roomFor) Info() backend.Info {
+	i := b.Backend.Info()
+	i.Rows = b.rows
+	return i
+}
 
 // TestCraftAll compares with what a sweep counts, with Craft, and with itself in small batches.
 func TestCraftAll(t *testing.T) {
@@ -128,4 +133,38 @@ func TestCraftAllShape(t *testing.T) {
 	if _, err := pipeline.CraftAll(ctx, b, set, attack.BIM(2), 0.1, attack.Bounds{}, nil); err == nil {
 		t.Error("a context that has ended: no error")
 	}
+}
+
+// TestUnknownAttack: an attack that nobody knows is refused by name before anything is done.
+func TestUnknownAttack(t *testing.T) {
+	r := rand.New(rand.NewPCG(4, 1))
+	m := ref.RandomModel(r, 1, 30, 21, 5)
+	set := randomSet(r, 3, 5, 6, 5)
+	one, err := set.Slice(0, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := open[float32](t, m)
+	strange, loss, norm := attack.FGSM(), attack.FGSM(), attack.FGSM()
+	strange.Kind, loss.Loss, norm.Norm = "strange", attack.DLR+1, attack.L2+1
+	for want, a := range map[string]attack.Attack{`"strange"`: strange, "loss 3": loss, "norm 2": norm} {
+		s := pipeline.Sweep{Attacks: []attack.Attack{a}, Eps: []float64{0.1}}
+		_, ofRun := s.Run(t.Context(), b, set)
+		_, ofCraft := pipeline.Craft(t.Context(), b, one, a, 0.1, attack.Bounds{})
+		_, ofAll := pipeline.CraftAll(t.Context(), b, set, a, 0.1, attack.Bounds{}, nil)
+		for name, err := range map[string]error{
+			"Validate": s.Validate(b, set), "Run": ofRun, "Craft": ofCraft, "CraftAll": ofAll,
+			"Work": s.Work(t.Context(), b, set, pipeline.Memory{}, pipeline.Shard{}),
+		} {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: error %v, want one with %s", name, err, want)
+			}
+		}
+	}
+	defer func() {
+		if got := recover(); got == nil || !strings.Contains(got.(string), `"strange"`) {
+			t.Errorf("a plan of a sweep that was not validated: panic %v, want one that names the attack", got)
+		}
+	}()
+	pipeline.Sweep{Attacks: []attack.Attack{strange}, Eps: []float64{0.1}}.Plan(3)
 }

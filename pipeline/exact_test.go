@@ -35,11 +35,11 @@ func TestExactGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 			if c := res.Curves[0]; !slices.Equal(c.Correct, want) || res.Clean != g.CleanCorrect {
-				t.Errorf("%s, bounds %s: %v right, %d clean; want %v and %d", b.Precision(), bounds, c.Correct, res.Clean, want, g.CleanCorrect)
+				t.Errorf("%s, bounds %s: %v right, %d clean; want %v and %d", b.Info().Precision, bounds, c.Correct, res.Clean, want, g.CleanCorrect)
 			}
 			x := res.Curves[0].Exact
 			if ends, bad := x.Ends(); bad != 0 || ends < 900 || len(x.Ties) > 2 {
-				t.Errorf("%s, bounds %s: %d ends, %d disagree, ties %v", b.Precision(), bounds, ends, bad, x.Ties)
+				t.Errorf("%s, bounds %s: %d ends, %d disagree, ties %v", b.Info().Precision, bounds, ends, bad, x.Ties)
 			}
 			return x
 		}

@@ -12,6 +12,7 @@ import (
 	"strconv"
 
 	"advsweep/attack"
+	"advsweep/backend"
 	"advsweep/model"
 
 	"gorgonia.org/tensor"
@@ -46,7 +47,8 @@ const fingerprintAttacks = "fgsm,bim:steps=4,bim:steps=3,fgsm:norm=l2,pgd:steps=
 // fingerprint writes what b, which holds m, makes of a few images to h.
 func fingerprint(h hash.Hash, b Backend, m *model.Model) error {
 	ctx, n := context.Background(), 3
-	inputs, classes := b.Shape()
+	info := b.Info()
+	inputs, classes := info.Inputs, info.Classes
 	if inputs != m.Inputs() || classes != m.Outputs() {
 		return fmt.Errorf("the backend's has %d inputs and %d classes", inputs, classes)
 	}
@@ -71,27 +73,27 @@ func fingerprint(h hash.Hash, b Backend, m *model.Model) error {
 		if i%2 == 1 {
 			bounds = attack.Bounds{Lo: 0, Hi: 1}
 		}
-		columns := len(eps) * a.Runs()
 		var moved, rounded []byte
-		for lo := 0; lo < n; { // whatever fits
-			hi := min(n, lo+max(1, b.MaxRows()/columns))
-			r, err := newRows(ctx, b, a, eps, bounds, labels, lo, hi)
-			if err != nil {
+		all := run{b: b}
+		err := all.batches(batch{0, n, 0, len(eps), 0, a.Runs()}, false, func(part batch) error {
+			r := rowsOf(b, a, eps[part.from:part.to], bounds, labels, part.lo, part.hi)
+			r.restarts(eps[part.from:part.to], part.first, part.restarts())
+			if err := r.begin(ctx); err != nil {
 				return err
 			}
 			if err := r.attack(ctx, func() {}); err != nil {
 				return r.named(err, 0)
 			}
-			if moved, err = r.bits(ctx, moved); err != nil {
+			at, err := r.bits(ctx, nil, &backend.Rounding{Norm: a.Norm})
+			if err != nil {
 				return err
 			}
-			if err := b.Round(ctx, a.Norm); err != nil {
-				return err
-			}
-			if rounded, err = r.bits(ctx, rounded); err != nil {
-				return err
-			}
-			lo = hi
+			level, err := r.bits(ctx, nil, nil)
+			moved, rounded = append(moved, at...), append(rounded, level...)
+			return err
+		})
+		if err != nil {
+			return err
 		}
 		h.Write(moved)
 		h.Write(rounded)
@@ -114,20 +116,17 @@ func fingerprint(h hash.Hash, b Backend, m *model.Model) error {
 	return nil
 }
 
-// bits appends what is to be seen of every row to buf.
-func (r *rows) bits(ctx context.Context, buf []byte) ([]byte, error) {
+// bits appends what is to be seen of every row to buf, and then rounds x if rounding is not nil.
+func (r *rows) bits(ctx context.Context, buf []byte, rounding *backend.Rounding) ([]byte, error) {
 	images, err := r.b.Images(ctx)
 	if err != nil {
 		return nil, err
 	}
-	norms := make([]attack.Norms, r.n())
-	if err := r.b.Norms(ctx, norms); err != nil {
-		return nil, err
-	}
-	logits, err := r.logits(ctx)
+	found, err := r.b.Outcomes(ctx, rounding)
 	if err != nil {
 		return nil, err
 	}
+	logits, norms := r.split(found.Logits), found.Norms
 	x := float64s(images)
 	inputs := len(x) / len(logits)
 	put := func(v float64) { buf = binary.LittleEndian.AppendUint64(buf, math.Float64bits(v)) }
@@ -139,7 +138,11 @@ func (r *rows) bits(ctx context.Context, buf []byte) ([]byte, error) {
 			put(v)
 		}
 		for l := attack.CrossEntropy; l <= attack.DLR; l++ {
-			put(Loss(l, z, r.label(k), -1))
+			v, err := l.Value(z, r.label(k), -1)
+			if err != nil {
+				return nil, err
+			}
+			put(v)
 		}
 		buf = appendUint32s(buf, math.Float32bits(norms[k].Linf), math.Float32bits(norms[k].L2), uint32(norms[k].L0))
 	}

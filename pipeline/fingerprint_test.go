@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"advsweep/attack"
+	"advsweep/backend"
 	"advsweep/cpu"
 	"advsweep/model"
 	"advsweep/pipeline"
@@ -76,7 +77,11 @@ func testFingerprint[T cpu.Float](t *testing.T) {
 
 type fewRows[T cpu.Float] struct{ *cpu.Backend[T] }
 
-func (fewRows[T]) MaxRows() int { return 7 }
+func (b fewRows[T]) Info() backend.Info {
+	i := b.Backend.Info()
+	i.Rows = 7
+	return i
+}
 
 // flips is a backend that gives one last bit of one thing otherwise, at one call.
 type flips struct {
@@ -113,12 +118,16 @@ func (f flips) Images(ctx context.Context) (*tensor.Dense, error) {
 	return f.flip("images", d, err)
 }
 
-func (f flips) Norms(ctx context.Context, dst []attack.Norms) error {
-	err := f.Backend.Norms(ctx, dst)
-	if f.now("norms") {
-		flip(&dst[len(dst)-1].L2)
+func (f flips) Outcomes(ctx context.Context, rounding *backend.Rounding) (backend.Outcomes, error) {
+	o, err := f.Backend.Outcomes(ctx, rounding)
+	if err != nil {
+		return o, err
 	}
-	return err
+	if f.now("norms") {
+		flip(&o.Norms[len(o.Norms)-1].L2)
+	}
+	o.Logits, err = f.flip("logits", o.Logits, err)
+	return o, err
 }
 
 func (f flips) Exact(ctx context.Context, lo int, max float64, bounds attack.Bounds, dst []attack.Walk) error {

@@ -14,6 +14,7 @@ import (
 	"advsweep/attack"
 	"advsweep/cpu"
 	"advsweep/dataset"
+	"advsweep/internal/ref"
 	"advsweep/model"
 	"advsweep/pipeline"
 
@@ -98,13 +99,13 @@ func TestGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 			if res.Clean != g.CleanCorrect || len(res.ZeroGradient()) != 0 {
-				t.Errorf("%s: %d clean images right, %d not attacked; want %d and 0", c.b.Precision(), res.Clean, len(res.ZeroGradient()), g.CleanCorrect)
+				t.Errorf("%s: %d clean images right, %d not attacked; want %d and 0", c.b.Info().Precision, res.Clean, len(res.ZeroGradient()), g.CleanCorrect)
 			}
 			for _, curve := range res.Curves {
 				want := g.Float64[fmt.Sprintf("k%d_%s", curve.Attack.Steps, key)]
 				for e, got := range curve.Correct {
 					if d := got - want[e]; d > c.within || d < -c.within {
-						t.Errorf("%s, %s, %s, eps %v: %d right, want %d ± %d", c.b.Precision(), curve.Attack.Name, key, g.Eps[e], got, want[e], c.within)
+						t.Errorf("%s, %s, %s, eps %v: %d right, want %d ± %d", c.b.Info().Precision, curve.Attack.Name, key, g.Eps[e], got, want[e], c.within)
 					}
 				}
 			}
@@ -137,7 +138,7 @@ func TestGoldenCNN(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
-		b      inputGradienter
+		b      pipeline.Backend
 		within int
 		tol    float64
 	}{{open[float32](t, m), 2, 1e-4}, {open[float64](t, m), 0, 1e-10}} {
@@ -156,14 +157,14 @@ func TestGoldenCNN(t *testing.T) {
 			}
 			for e, got := range res.Curves[0].Correct {
 				if d := got - w.want[e]; d > c.within || d < -c.within {
-					t.Errorf("%s, k = %d, bounds %s, eps %v: %d right, want %d ± %d", c.b.Precision(), w.k, w.bounds, g.Eps[e], got, w.want[e], c.within)
+					t.Errorf("%s, k = %d, bounds %s, eps %v: %d right, want %d ± %d", c.b.Info().Precision, w.k, w.bounds, g.Eps[e], got, w.want[e], c.within)
 				}
 			}
 		}
 		if err := c.b.Begin(t.Context(), 0, len(g.Logits), []float64{0}); err != nil {
 			t.Fatal(err)
 		}
-		compare(t, c.b.Precision()+" logits", floats(t, c.b.Logits), flat(g.Logits), c.tol)
+		compare(t, c.b.Info().Precision+" logits", floats(t, c.b.Logits), flat(g.Logits), c.tol)
 	}
 }
 
@@ -177,7 +178,7 @@ func TestGoldenLogits(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
-		b   inputGradienter
+		b   pipeline.Backend
 		tol float64
 	}{{open[float64](t, m), 1e-10}, {open[float32](t, m), 1e-4}} {
 		if err := c.b.Load(t.Context(), 0, few.Images, few.Labels); err != nil {
@@ -188,13 +189,13 @@ func TestGoldenLogits(t *testing.T) {
 			t.Fatal(err)
 		}
 		// JAX's gradient has the factor 1 - p_y; the direction is the same.
-		gradient := floats(t, c.b.InputGradient)[:784]
-		compare(t, c.b.Precision()+" gradient", unit(gradient), unit(g.Gradient0), c.tol)
-		compare(t, c.b.Precision()+" logits", floats(t, c.b.Logits), flat(g.Logits), c.tol)
+		gradient := lossGradient(t, c.b, few.Labels)[:784]
+		compare(t, c.b.Info().Precision+" gradient", unit(gradient), unit(g.Gradient0), c.tol)
+		compare(t, c.b.Info().Precision+" logits", floats(t, c.b.Logits), flat(g.Logits), c.tol)
 		if err := c.b.Step(t.Context(), attack.FGSM().At(0, eps, attack.Bounds{})); err != nil {
 			t.Fatal(err)
 		}
-		compare(t, c.b.Precision()+" logits after FGSM", floats(t, c.b.Logits), flat(g.FGSMLogits), c.tol)
+		compare(t, c.b.Info().Precision+" logits after FGSM", floats(t, c.b.Logits), flat(g.FGSMLogits), c.tol)
 	}
 }
 
@@ -207,14 +208,14 @@ func TestSaturation(t *testing.T) {
 	m, set := embedded(t)
 	single, double := open[float32](t, m), open[float64](t, m)
 	var signs [2][]float64
-	for i, b := range []inputGradienter{single, double} {
+	for i, b := range []pipeline.Backend{single, double} {
 		if err := b.Load(t.Context(), 0, set.Images, set.Labels); err != nil {
 			t.Fatal(err)
 		}
 		if err := b.Begin(t.Context(), 0, set.N(), []float64{0}); err != nil {
 			t.Fatal(err)
 		}
-		signs[i] = floats(t, b.InputGradient)
+		signs[i] = lossGradient(t, b, set.Labels)
 	}
 	differ := 0
 	for i, v := range signs[0] {
@@ -238,10 +239,18 @@ func TestSaturation(t *testing.T) {
 	}
 }
 
-// inputGradienter is a backend that shows the gradient.
-type inputGradienter interface {
-	pipeline.Backend
-	InputGradient(context.Context) (*tensor.Dense, error)
+// lossGradient returns ∂L/∂x of b's rows, one for each of labels, each divided by its 1 - p_y.
+func lossGradient(t *testing.T, b pipeline.Backend, labels []int32) []float64 {
+	t.Helper()
+	z := floats(t, b.Logits)
+	classes := len(z) / len(labels)
+	q := make([]float64, 0, len(z))
+	for i, y := range labels {
+		q = append(q, ref.LossGradient(z[i*classes:][:classes], int(y))...)
+	}
+	return floats(t, func(ctx context.Context) (*tensor.Dense, error) {
+		return b.Gradient(ctx, tensor.New(tensor.WithShape(len(labels), classes), tensor.WithBacking(q)))
+	})
 }
 
 // TestReference repeats TestGolden and TestSaturation for any models of 784 pixels of which another program
@@ -298,14 +307,14 @@ func testReference(t *testing.T, m *model.Model, eps []float64, counts map[strin
 					t.Fatal(err)
 				}
 				within, off, naive := 2, 0, 0
-				if b.Precision() == "float64" {
+				if b.Info().Precision == "float64" {
 					within = 0
 				}
 				for e, got := range res.Curves[0].Correct {
 					off = max(off, got-want.Float64[e], want.Float64[e]-got)
 					naive = max(naive, want.Naive[e]-want.Float64[e])
 				}
-				t.Logf("%s, k = %d, %s: off by at most %d of 1,000; softmax - onehot in float32 by %d", b.Precision(), k, key, off, naive)
+				t.Logf("%s, k = %d, %s: off by at most %d of 1,000; softmax - onehot in float32 by %d", b.Info().Precision, k, key, off, naive)
 				if off > within {
 					t.Errorf("off by %d, want at most %d", off, within)
 				}
@@ -313,11 +322,11 @@ func testReference(t *testing.T, m *model.Model, eps []float64, counts map[strin
 		}
 	}
 	var signs [2][]float64
-	for i, b := range []inputGradienter{single, double} {
+	for i, b := range []pipeline.Backend{single, double} {
 		if err := b.Begin(t.Context(), 0, set.N(), []float64{0}); err != nil {
 			t.Fatal(err)
 		}
-		signs[i] = floats(t, b.InputGradient)
+		signs[i] = lossGradient(t, b, set.Labels)
 	}
 	differ := 0
 	for i, v := range signs[0] {

@@ -48,7 +48,7 @@ func (s Sweep) Tally(labels []int32, classes int) (*Tally, error) {
 	for i, a := range s.Attacks {
 		t.curves = append(t.curves, Partial{a, make([]int, len(s.Eps)), make([]int, len(s.Eps))})
 		switch {
-		case a.Kind == worstKind:
+		case a.Composite():
 			t.worst = i
 		case !a.Control():
 			t.of++

@@ -87,7 +87,7 @@ func TestTally(t *testing.T) {
 				for i := range n {
 					is := there[a][i*E+e]
 					right := all.Curves[a].Outcomes[i*E+e].Class == labels[i]
-					if s.Attacks[a].Kind == "worst" {
+					if s.Attacks[a].Composite() {
 						is, right = true, true
 						for b := range s.Attacks {
 							if b != a && !s.Attacks[b].Control() {

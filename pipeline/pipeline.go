@@ -1,6 +1,6 @@
 // Package pipeline runs attacks on a backend: accuracy as a function of eps over
 // many images (Sweep), and one image before and after (Craft). The loop over the
-// steps of an attack is here and nowhere else.
+// steps of an attack is its attack.Method's.
 package pipeline
 
 import (
@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"advsweep/attack"
+	"advsweep/backend"
 	"advsweep/dataset"
 	"advsweep/internal/portable"
 
@@ -22,14 +23,8 @@ import (
 //
 // Load, then Begin, then any number of Step, then what is asked for.
 type Backend interface {
-	// Device names the hardware and the kernels: "amd64 avx2".
-	Device() string
-	// Precision is what the model is computed in: "float32", "float64".
-	Precision() string
-	// Shape returns the length I of an image and the number O of classes.
-	Shape() (inputs, classes int)
-	// MaxRows is the most rows for one Begin.
-	MaxRows() int
+	// Info describes the backend and the model that it holds.
+	Info() backend.Info
 	// Load copies in clean images x0 [N, …] (Uint8: v is the pixel v/255; Float32; Float64)
 	// and labels [N]. first is the index of the first image in its data set.
 	Load(ctx context.Context, first int, x0 *tensor.Dense, labels []int32) error
@@ -41,29 +36,18 @@ type Backend interface {
 	// that of Begin. That a gradient was not finite may be told by a later call instead,
 	// at the latest by the next one that returns something of the rows.
 	Step(ctx context.Context, s attack.Step) error
+	// Gradient returns the gradient of Σ_j q_j·z_j with respect to x [rows, I], in the backend's
+	// precision, for weights q [rows, O] (Float32 or Float64, rounded to that precision) on the logits z, at the rows' x.
+	// No row moves, and Outcomes.Zero does not hear of it. It returns an error if a weight or an element of the gradient is
+	// not finite; then the latter names the image by its method NotFiniteImage.
+	Gradient(ctx context.Context, q *tensor.Dense) (*tensor.Dense, error)
 	// Keep copies x of the rows r with rows[r] set, rows [rows], to slot 0 or 1; Restore copies it back for those
 	// that are set. Begin empties the slots: a row that was not kept is restored to its clean image.
 	Keep(ctx context.Context, slot int, rows []bool) error
 	Restore(ctx context.Context, slot int, rows []bool) error
-	// Round moves every x to one of the 256 levels n/255, inside the ball of norm. With t = 1e-4,
-	//
-	//	Linf: n = rint(255·x) clamped to [ceil(255·(x0 - eps) - t), floor(255·(x0 + eps) + t)] and to [0, 255],
-	//	      or if that is empty rint(255·x0);
-	//	L2:   n = floor or ceil of 255·x, whichever is nearer to 255·x0 (the floor on a tie), or rint(255·x) where that is
-	//	      within t of it; in [0, 255].
-	Round(ctx context.Context, norm attack.Norm) error
-	// Norms writes the norms of x - x0 to dst [rows].
-	Norms(ctx context.Context, dst []attack.Norms) error
-	// ZeroGradient writes to dst [rows] whether the gradient of a Step since Begin was zero
-	// in every pixel.
-	ZeroGradient(ctx context.Context, dst []bool) error
-	// Predictions writes argmax f(x) to dst [rows], -1 where a logit is not finite.
-	Predictions(ctx context.Context, dst []int32) error
-	// Count writes, for each of eps [E], how many rows have the class of their label to correct
-	// [E] and for how many ZeroGradient is true to zero [E], and for each image whether that
-	// is so at any eps to stuck [hi-lo]. bad is the first row with a logit that is not
-	// finite, or -1.
-	Count(ctx context.Context, correct, zero []int, stuck []bool) (bad int, err error)
+	// Outcomes is all that one look at the rows brings: logits, zero gradients and norms as they
+	// are and then, if rounding is not nil, the classes once x is rounded, which x stays.
+	Outcomes(ctx context.Context, rounding *backend.Rounding) (backend.Outcomes, error)
 	// Logits returns f(x) [rows, O] and Images x [rows, I], in the backend's precision.
 	Logits(ctx context.Context) (*tensor.Dense, error)
 	Images(ctx context.Context) (*tensor.Dense, error)
@@ -71,8 +55,42 @@ type Backend interface {
 	Close() error
 }
 
-// worstKind is attack.Worst's, of which there is nothing to run.
-const worstKind = "worst"
+// A Counter is a Backend that counts its rows itself, of which less comes down than by Outcomes.
+type Counter interface {
+	Backend
+	// Count writes, for each of eps [E], how many rows have the class of their label to correct
+	// [E] and for how many a gradient was zero in every pixel since Begin to zero [E], and for
+	// each image whether that is so at any eps to stuck [hi-lo]. bad is the first row with a
+	// logit that is not finite, or -1.
+	Count(ctx context.Context, correct, zero []int, stuck []bool) (bad int, err error)
+}
+
+// count is Count, by Outcomes if the backend is no Counter. It allocates nothing if it is one.
+func (r *rows) count(ctx context.Context, correct, zero []int, stuck []bool) (bad int, err error) {
+	if c, ok := r.b.(Counter); ok {
+		return c.Count(ctx, correct, zero, stuck)
+	}
+	o, err := r.b.Outcomes(ctx, nil)
+	if err != nil {
+		return -1, err
+	}
+	bad = -1
+	E := len(r.columns)
+	for k, z := range r.split(o.Logits) {
+		class, _, ok := judge(z, r.label(k))
+		switch {
+		case !ok && bad < 0:
+			bad = k
+		case ok && class == r.label(k):
+			correct[k%E]++
+		}
+		if o.Zero[k] {
+			zero[k%E]++
+			stuck[k/E] = true
+		}
+	}
+	return bad, nil
+}
 
 // A Sweep measures accuracy as a function of eps, a curve for each attack.
 type Sweep struct {
@@ -89,7 +107,7 @@ type Sweep struct {
 	// ChunkWork bounds a chunk in rows times passes up and down the network: see Plan. It changes how the work is cut up, never the
 	// result. 0 is the default; the function ChunkWork tells what suits a model.
 	ChunkWork int
-	// Rows bounds the rows of a batch below Backend.MaxRows, 0 does not. It
+	// Rows bounds the rows of a batch below backend.Info.Rows, 0 does not. It
 	// changes memory and time, never the result.
 	Rows int
 	// Progress, if set, is called now and then from the goroutine of Run: done of total
@@ -101,13 +119,13 @@ type Sweep struct {
 // it does not depend on Rows or on the backend's threads. It stops with ctx's
 // error soon after ctx ends.
 func (s Sweep) Run(ctx context.Context, b Backend, set *dataset.Set) (*Result, error) {
-	if s.Outcomes || slices.ContainsFunc(s.Attacks, func(a attack.Attack) bool { return !a.Plain() || a.Kind == worstKind }) {
+	if s.Outcomes || slices.ContainsFunc(s.Attacks, func(a attack.Attack) bool { return !a.Plain() || a.Composite() }) {
 		s.Outcomes = true
 		log := Memory{}
 		if err := s.Work(ctx, b, set, log, Shard{}); err != nil {
 			return nil, err
 		}
-		_, classes := b.Shape()
+		classes := b.Info().Classes
 		return s.Assemble(set.N(), set.First, classes, log)
 	}
 	if err := s.Validate(b, set); err != nil {
@@ -118,7 +136,7 @@ func (s Sweep) Run(ctx context.Context, b Backend, set *dataset.Set) (*Result, e
 		return nil, err
 	}
 	n := set.N()
-	_, classes := b.Shape()
+	classes := b.Info().Classes
 	res := &Result{N: n, First: set.First, Classes: classes, Eps: slices.Clone(s.Eps), Bounds: s.Bounds}
 	r := run{Sweep: s, b: b, labels: set.Labels, first: set.First}
 	r.total = n
@@ -149,7 +167,7 @@ func (s Sweep) walks(a attack.Attack) bool {
 
 // Rays reports whether a moves along one ray whatever eps, which is FGSM: a curve that can be exact.
 func Rays(a attack.Attack) bool {
-	return a.Direction == attack.Gradient && a.Steps == 1 && a.Plain() && a.Kind != worstKind
+	return a.Ray()
 }
 
 // clean returns how many images are classified correctly as they are, which a walk has seen.
@@ -202,7 +220,7 @@ func (s Sweep) Validate(b Backend, set *dataset.Set) error {
 			return err
 		}
 	}
-	_, classes := b.Shape()
+	classes := b.Info().Classes
 	for _, a := range s.Attacks {
 		if err := a.FitsClasses(classes); err != nil {
 			return err
@@ -217,11 +235,11 @@ func (s Sweep) Validate(b Backend, set *dataset.Set) error {
 	if s.ChunkWork < 0 {
 		return fmt.Errorf("pipeline: chunks of %d rows times passes, want at least 0", s.ChunkWork)
 	}
-	if top := s.Eps[len(s.Eps)-1]; b.Precision() != "float64" && float32(top)-float32(top) != 0 {
+	if top := s.Eps[len(s.Eps)-1]; b.Info().Precision != "float64" && float32(top)-float32(top) != 0 {
 		return fmt.Errorf("pipeline: eps %v is not finite in float32", top)
 	}
 	if _, ok := AsExacter(b); s.Exact && !ok {
-		return fmt.Errorf("pipeline: %s cannot follow a ray of this model: ask it for counts at eps only", b.Device())
+		return fmt.Errorf("pipeline: %s cannot follow a ray of this model: ask it for counts at eps only", b.Info().Device)
 	}
 	return fits(b, set)
 }
@@ -231,7 +249,8 @@ func fits(b Backend, set *dataset.Set) error {
 	if set == nil || set.N() == 0 || set.Images == nil {
 		return errors.New("pipeline: no images")
 	}
-	inputs, classes := b.Shape()
+	info := b.Info()
+	inputs, classes := info.Inputs, info.Classes
 	if err := set.Check(classes); err != nil {
 		return err
 	}
@@ -251,27 +270,14 @@ type run struct {
 	done, total int
 }
 
-// curve runs one attack in batches of as many images as fit with all their eps or,
-// where even one image does not fit, of one image and as many eps as fit.
+// curve runs one attack that is plain, and counts.
 func (r *run) curve(ctx context.Context, a attack.Attack, eps []float64) (Curve, error) {
 	c := Curve{Attack: a, Correct: make([]int, len(eps)), ZeroGradient: make([]int, len(eps))}
 	stuck := make([]bool, len(r.labels))
-	r.limit()
-	for lo, from := 0, 0; lo < len(r.labels); {
-		hi, to := min(lo+max(1, r.rows/len(eps)), len(r.labels)), min(from+r.rows, len(eps))
-		if from > 0 { // the rest of one image
-			hi = lo + 1
-		}
-		err := r.batch(ctx, a, lo, hi, eps, from, to, c, stuck)
-		if r.halve(err, (hi-lo)*(to-from)) { // nothing of this batch has been counted
-			continue
-		}
-		if err != nil {
-			return Curve{}, err
-		}
-		if from = to; to == len(eps) {
-			lo, from = hi, 0
-		}
+	all := batch{0, len(r.labels), 0, len(eps), 0, 1}
+	err := r.batches(all, true, func(b batch) error { return r.count(ctx, a, b, eps[b.from:b.to], c, stuck) })
+	if err != nil {
+		return Curve{}, err
 	}
 	for i, s := range stuck {
 		if s {
@@ -281,34 +287,30 @@ func (r *run) curve(ctx context.Context, a attack.Attack, eps []float64) (Curve,
 	return c, nil
 }
 
-// outOfMemory is the error of a Begin that would do with fewer rows.
-type outOfMemory interface{ OutOfMemory() bool }
-
-// batch attacks images lo to hi-1 at eps[from:to] and adds what it finds to c and stuck [N].
-func (r *run) batch(ctx context.Context, a attack.Attack, lo, hi int, eps []float64, from, to int, c Curve, stuck []bool) error {
-	E := to - from
-	rows := (hi - lo) * E
-	if err := r.b.Begin(ctx, lo, hi, eps[from:to]); err != nil {
+// count attacks the rows of part at eps [E] of part and adds what it finds to c and stuck [N], at the end and all at once.
+func (r *run) count(ctx context.Context, a attack.Attack, part batch, eps []float64, c Curve, stuck []bool) error {
+	E, rows := part.eps(), part.rows()
+	if err := r.b.Begin(ctx, part.lo, part.hi, eps); err != nil {
 		return err
 	}
-	one := rowsOf(r.b, a, eps[from:to], r.Bounds, r.labels, lo, hi) // plain: Begin made the rows
+	one := rowsOf(r.b, a, eps, r.Bounds, r.labels, part.lo, part.hi) // plain: Begin made the rows
 	if err := one.attack(ctx, func() { r.progress(rows) }); err != nil {
 		return err
 	}
-	correct, zero, some := make([]int, E), make([]int, E), make([]bool, hi-lo)
-	bad, err := r.b.Count(ctx, correct, zero, some)
+	correct, zero, some := make([]int, E), make([]int, E), make([]bool, part.images())
+	bad, err := one.count(ctx, correct, zero, some)
 	if err != nil {
 		return err
 	}
 	if bad >= 0 {
-		return &NotFiniteError{a.Name, r.first + lo + bad/E, eps[from+bad%E]}
+		return &NotFiniteError{a.Name, r.first + part.lo + bad/E, eps[bad%E]}
 	}
 	for e := range E {
-		c.Correct[from+e] += correct[e]
-		c.ZeroGradient[from+e] += zero[e]
+		c.Correct[part.from+e] += correct[e]
+		c.ZeroGradient[part.from+e] += zero[e]
 	}
 	for i, s := range some {
-		stuck[lo+i] = stuck[lo+i] || s
+		stuck[part.lo+i] = stuck[part.lo+i] || s
 	}
 	r.progress(rows)
 	return nil
@@ -365,7 +367,8 @@ func look(ctx context.Context, b Backend, set *dataset.Set, row int) (Prediction
 	if err != nil {
 		return Prediction{}, nil, err
 	}
-	inputs, classes := b.Shape()
+	info := b.Info()
+	inputs, classes := info.Inputs, info.Classes
 	z, x := float64s(logits)[row*classes:][:classes], float64s(image)[row*inputs:][:inputs]
 	class, _, ok := judge(z, 0)
 	if !ok {
@@ -398,11 +401,11 @@ func FirstCorrect(ctx context.Context, b Backend, set *dataset.Set, class int) (
 		if err := b.Begin(ctx, 0, 1, []float64{0}); err != nil {
 			return nil, err
 		}
-		p := make([]int32, 1)
-		if err := b.Predictions(ctx, p); err != nil {
+		d, err := b.Logits(ctx)
+		if err != nil {
 			return nil, err
 		}
-		if p[0] == y {
+		if got, _, ok := judge(float64s(d), class); ok && got == class {
 			return one, nil
 		}
 	}

@@ -127,7 +127,7 @@ func TestSoftmaxRegression(t *testing.T) {
 		t.Fatal(err)
 	}
 	predicted := make([]int32, set.N()*len(eps))
-	for lo := 0; lo < set.N(); lo += 25 { // fewer rows than b.MaxRows
+	for lo := 0; lo < set.N(); lo += 25 { // fewer rows than the backend takes
 		if err := b.Begin(t.Context(), lo, lo+25, eps); err != nil {
 			t.Fatal(err)
 		}
@@ -207,10 +207,10 @@ func TestZeroEps(t *testing.T) {
 					t.Fatal(err)
 				}
 				if d := cmp.Diff(ex.Original, ex.Adversarial); d != "" {
-					t.Errorf("%s, %s, bounds %s:\n%s", b.Precision(), a.Name, bounds, d)
+					t.Errorf("%s, %s, bounds %s:\n%s", b.Info().Precision, a.Name, bounds, d)
 				}
 				if d := cmp.Diff(ex.Clean.Data(), ex.Perturbed.Data()); d != "" {
-					t.Errorf("%s, %s, bounds %s: pixels:\n%s", b.Precision(), a.Name, bounds, d)
+					t.Errorf("%s, %s, bounds %s: pixels:\n%s", b.Info().Precision, a.Name, bounds, d)
 				}
 			}
 		}

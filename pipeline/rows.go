@@ -3,15 +3,16 @@ package pipeline
 import (
 	"context"
 	"fmt"
-	"math"
 	"slices"
 
 	"advsweep/attack"
-	"advsweep/internal/portable"
+	"advsweep/backend"
+
+	"gorgonia.org/tensor"
 )
 
-// rows are those of one batch: images lo to hi-1 at each of eps [E], R of each, one a restart. The loops of all attacks over
-// their steps are here and nowhere else.
+// rows are those of one batch: images lo to hi-1 at each of eps [E], R of each, one a restart. The loops of attacks over
+// their steps are in package attack; rows is what they see of the batch.
 type rows struct {
 	b       Backend
 	a       attack.Attack
@@ -22,6 +23,7 @@ type rows struct {
 	columns []float64 // [E·R]
 	restart []int     // [E·R], nil for one
 	targets []int32   // [rows], nil for an untargeted attack
+	after   func()    // called by Done
 }
 
 func rowsOf(b Backend, a attack.Attack, eps []float64, bounds attack.Bounds, labels []int32, lo, hi int) *rows {
@@ -89,181 +91,71 @@ func (r *rows) logits(ctx context.Context) ([][]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, classes := r.b.Shape()
-	z := float64s(d)
-	return slices.Collect(slices.Chunk(z, classes)), nil
+	return r.split(d), nil
 }
 
-// step is step k of the attack with what depends on the batch.
-func (r *rows) step(k int) attack.Step {
-	s := r.a.At(k, r.columns, r.bounds)
-	s.Restarts, s.Targets = r.restart, r.targets
-	return s
+// split returns the rows of logits d [rows, O].
+func (r *rows) split(d *tensor.Dense) [][]float64 {
+	if d == nil { // no rows
+		return nil
+	}
+	return slices.Collect(slices.Chunk(float64s(d), r.b.Info().Classes))
 }
 
-// attack moves the rows. It calls after once for each of the attack's K steps.
+// attack moves the rows, as the attack's method says. It calls after once for each of the attack's K steps.
 func (r *rows) attack(ctx context.Context, after func()) error {
-	if r.a.Start {
-		s := r.a.Random(r.columns, r.bounds)
-		s.Restarts = r.restart
-		if err := r.b.Step(ctx, s); err != nil {
-			return err
-		}
+	if r.a == untouched {
+		return nil
 	}
-	if r.a.Adaptive {
-		return r.adapt(ctx, after)
-	}
-	for k := range r.a.Steps {
-		if err := r.b.Step(ctx, r.step(k)); err != nil {
-			return err
-		}
-		after()
-	}
-	return nil
+	r.after = after
+	return r.a.Run(ctx, r)
 }
 
-// adapt is APGD from where the rows are.
-//
-// Croce and Hein 2020, arXiv:2003.01690: algorithm 1, the checkpoints of section 3.2 and the two conditions for
-// halving, with its ρ = 0.75 and α = 0.75.
-func (r *rows) adapt(ctx context.Context, after func()) error {
-	const slotBest, slotFooled, rho, alpha = 0, 1, 0.75, 0.75
-	n := r.n()
-	size := make([]float64, n)
-	for k := range size {
-		size[k] = 2 * r.columns[k%len(r.columns)]
-	}
-	best, atCheck := make([]float64, n), make([]float64, n)
-	last := make([]float64, n)
-	rises := make([]int, n)
-	halved := make([]bool, n) // at the last checkpoint
-	for k := range halved {
-		halved[k] = true // at the first only how often the loss rose counts
-	}
-	better, wrong, fooled := make([]bool, n), make([]bool, n), make([]bool, n)
+// What an attack.Method sees of the rows: see attack.Rows.
 
-	// look takes in what the model says of the rows and keeps those that are better than before.
-	look := func(first bool) error {
-		logits, err := r.logits(ctx)
-		if err != nil {
-			return err
-		}
-		for k, z := range logits {
-			label := r.label(k)
-			class, _, ok := judge(z, label)
-			if !ok {
-				return notFinite(k)
-			}
-			t := -1
-			if r.targets != nil {
-				t = int(r.targets[k])
-			}
-			loss := Loss(r.a.Loss, z, label, t)
-			if !first && loss > last[k] {
-				rises[k]++
-			}
-			better[k], wrong[k] = first || loss > best[k], class != label
-			fooled[k] = fooled[k] || wrong[k]
-			if better[k] {
-				best[k] = loss
-			}
-			last[k] = loss
-		}
-		if err := r.b.Keep(ctx, slotBest, better); err != nil {
-			return err
-		}
-		return r.b.Keep(ctx, slotFooled, wrong)
-	}
-	if err := look(true); err != nil {
-		return err
-	}
-	copy(atCheck, best)
+func (r *rows) N() int                { return r.n() }
+func (r *rows) Columns() []float64    { return r.columns }
+func (r *rows) Restarts() []int       { return r.restart }
+func (r *rows) Targets() []int32      { return r.targets }
+func (r *rows) Bounds() attack.Bounds { return r.bounds }
+func (r *rows) Done()                 { r.after() }
 
-	K := r.a.Steps
-	share := func(p float64) int { return max(1, int(p*float64(K))) }
-	period, shrink, least := share(0.22), share(0.03), share(0.06)
-	next, since := period, 0
-	for k := range K {
-		s := r.step(k)
-		s.Size, s.Alpha = size, alpha
-		if k == 0 {
-			s.Alpha = 1
-		}
-		if err := r.b.Step(ctx, s); err != nil {
-			return err
-		}
-		if err := look(false); err != nil {
-			return err
-		}
-		after()
-		if since++; k+1 != next || k+1 == K {
-			continue
-		}
-		back := false
-		for j := range halved {
-			rare := float64(rises[j]) < rho*float64(since)
-			stale := !halved[j] && best[j] <= atCheck[j]
-			if halved[j] = rare || stale; halved[j] {
-				size[j] /= 2
-				last[j] = best[j]
-				back = true
-			}
-			rises[j] = 0
-		}
-		copy(atCheck, best)
-		if back {
-			if err := r.b.Restore(ctx, slotBest, halved); err != nil {
-				return err
-			}
-		}
-		since, period = 0, max(period-shrink, least)
-		next += period
+func (r *rows) Labels() []int32 {
+	labels := make([]int32, r.n())
+	for k := range labels {
+		labels[k] = int32(r.label(k))
 	}
-	rest := make([]bool, n)
-	for k := range rest {
-		rest[k] = !fooled[k]
-	}
-	if err := r.b.Restore(ctx, slotFooled, fooled); err != nil {
-		return err
-	}
-	return r.b.Restore(ctx, slotBest, rest)
+	return labels
+}
+
+func (r *rows) Step(ctx context.Context, s attack.Step) error   { return r.b.Step(ctx, s) }
+func (r *rows) Logits(ctx context.Context) ([][]float64, error) { return r.logits(ctx) }
+func (r *rows) Keep(ctx context.Context, slot int, which []bool) error {
+	return r.b.Keep(ctx, slot, which)
+}
+func (r *rows) Restore(ctx context.Context, slot int, which []bool) error {
+	return r.b.Restore(ctx, slot, which)
 }
 
 // outcomes returns what became of every row, rows and not images: each is its own restart.
 func (r *rows) outcomes(ctx context.Context, rounded bool) ([]Outcome, error) {
-	n := r.n()
-	out, zero, norms := make([]Outcome, n), make([]bool, n), make([]attack.Norms, n)
-	logits, err := r.logits(ctx)
+	var rounding *backend.Rounding
+	if rounded {
+		rounding = &backend.Rounding{Norm: r.a.Norm}
+	}
+	found, err := r.b.Outcomes(ctx, rounding)
 	if err != nil {
 		return nil, err
 	}
-	for k, z := range logits {
+	out := make([]Outcome, r.n())
+	for k, z := range r.split(found.Logits) {
 		class, margin, ok := judge(z, r.label(k))
 		if !ok {
 			return nil, notFinite(k)
 		}
-		out[k] = Outcome{Class: int32(class), Margin: float32(margin), Rounded: -1}
+		out[k] = Outcome{Class: int32(class), Margin: float32(margin), Rounded: -1, Zero: found.Zero[k], Norms: found.Norms[k]}
 	}
-	if err := r.b.ZeroGradient(ctx, zero); err != nil {
-		return nil, err
-	}
-	if err := r.b.Norms(ctx, norms); err != nil {
-		return nil, err
-	}
-	for k := range out {
-		out[k].Zero, out[k].Norms = zero[k], norms[k]
-	}
-	if !rounded {
-		return out, nil
-	}
-	if err := r.b.Round(ctx, r.a.Norm); err != nil {
-		return nil, err
-	}
-	classes := make([]int32, n)
-	if err := r.b.Predictions(ctx, classes); err != nil {
-		return nil, err
-	}
-	for k, c := range classes {
+	for k, c := range found.Rounded {
 		if c < 0 {
 			return nil, notFinite(k)
 		}
@@ -290,9 +182,7 @@ func worse(a, b Outcome, label int32) bool {
 }
 
 // notFinite is the error of a row with a logit that is not finite.
-type notFinite int
-
-func (k notFinite) Error() string { return fmt.Sprintf("logits of row %d are not finite", int(k)) }
+type notFinite = attack.NotFiniteRow
 
 // A NotFiniteError says that the logits of an image, or its gradient, are not finite.
 type NotFiniteError struct {
@@ -314,66 +204,7 @@ func (r *rows) named(err error, first int) error {
 	return &NotFiniteError{r.a.Name, first + r.lo + int(k)/len(r.columns), r.columns[int(k)%len(r.columns)]}
 }
 
-// judge returns the class of logits z, the first largest, and the margin of label. ok is false if one is not finite.
+// judge returns the class of logits z and the margin of label: see attack.Judge.
 func judge(z []float64, label int) (class int, margin float64, ok bool) {
-	other := math.Inf(-1)
-	for j, v := range z {
-		if v-v != 0 {
-			return 0, 0, false
-		}
-		if v > z[class] {
-			class = j
-		}
-		if j != label {
-			other = max(other, v)
-		}
-	}
-	return class, z[label] - other, true
-}
-
-// Loss returns loss l of logits z [O] with a label or, if target is not negative, of coming near to target: what an attack makes
-// larger. See attack.Loss for the formulas.
-func Loss(l attack.Loss, z []float64, label, target int) float64 {
-	switch l {
-	case attack.Margin:
-		if target < 0 {
-			return largest(z, label) - z[label]
-		}
-		return z[target] - largest(z, target)
-	case attack.DLR:
-		sorted := slices.Clone(z)
-		slices.Sort(sorted)
-		slices.Reverse(sorted)
-		up, down := largest(z, label)-z[label], 1.0
-		if target < 0 {
-			down = sorted[0] - sorted[2]
-		} else {
-			up, down = z[target]-z[label], sorted[0]-float64((sorted[2]+sorted[3])/2)
-		}
-		if down == 0 {
-			return up
-		}
-		return up / down
-	}
-	sign, y := 1.0, label
-	if target >= 0 {
-		sign, y = -1, target
-	}
-	top := slices.Max(z)
-	sum := 0.0
-	for _, v := range z {
-		sum += portable.Exp(v - top)
-	}
-	return sign * (portable.Log(sum) + top - z[y])
-}
-
-// largest is the largest of z but that of class y.
-func largest(z []float64, y int) float64 {
-	top := math.Inf(-1)
-	for j, v := range z {
-		if j != y {
-			top = max(top, v)
-		}
-	}
-	return top
+	return attack.Judge(z, label)
 }

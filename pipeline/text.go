@@ -75,13 +75,13 @@ func (t Text) Sweep() (s Sweep, err error) {
 // measure gives worst the norm of the attacks that it is the worst of. It returns an error if they have not one norm: the same eps
 // would then be two balls.
 func measure(attacks []attack.Attack) error {
-	first := slices.IndexFunc(attacks, func(a attack.Attack) bool { return a.Kind != worstKind })
-	at := slices.IndexFunc(attacks, func(a attack.Attack) bool { return a.Kind == worstKind })
+	first := slices.IndexFunc(attacks, func(a attack.Attack) bool { return !a.Composite() })
+	at := slices.IndexFunc(attacks, func(a attack.Attack) bool { return a.Composite() })
 	if first < 0 || at < 0 {
 		return nil
 	}
 	for _, a := range attacks {
-		if one := attacks[first]; a.Kind != worstKind && a.Norm != one.Norm {
+		if one := attacks[first]; !a.Composite() && a.Norm != one.Norm {
 			return fieldf("attack: worst of %s in %s and %s in %s: give both one norm or leave worst out", one.Name, one.Norm, a.Name, a.Norm)
 		}
 	}

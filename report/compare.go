@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"advsweep/pipeline"
+	"advsweep/record"
 	"advsweep/stat"
 )
 
@@ -22,7 +23,7 @@ type Compared struct {
 // A Side is what there is to say of one of the two.
 type Side struct {
 	Label    string // by what it differs from the other
-	Manifest *Manifest
+	Manifest *record.Manifest
 }
 
 // pairJSON is a pipeline.Pair as a result file has it. p and Holm's p have six digits: more are those of the machine.
@@ -156,7 +157,7 @@ func (c *Compared) CSV() []byte {
 func (c *Compared) JSON() ([]byte, error) {
 	type side struct {
 		Label string `json:"label"`
-		Meta
+		record.Meta
 		Arithmetic string `json:"arithmetic"`
 		Layers     string `json:"layers"`
 	}
@@ -210,7 +211,7 @@ func (c *Compared) JSON() ([]byte, error) {
 	for i, curve := range c.Comparison.A.Curves {
 		attacks[i] = newAttackJSON(pipeline.Curve{Attack: curve.Attack}, c.A.Manifest.Precision)
 	}
-	data, err := indented("comparison", struct {
+	data, err := record.Indented("report: comparison", struct {
 		A       side         `json:"a"`
 		B       side         `json:"b"`
 		Attacks []attackJSON `json:"attacks"`

@@ -61,7 +61,7 @@ func comparedCurve(r *pipeline.Result, k int, label string, second bool) curve {
 	c := newCurve(&part, 0)
 	c.label = fmt.Sprintf("%s · %s", r.Curves[k].Attack.Label(), label)
 	c.color, c.dashes = okabeIto[k%len(okabeIto)], nil
-	if r.Curves[k].Attack.Direction == attack.RandomSign {
+	if a := r.Curves[k].Attack; a.Control() && a.Direction == attack.RandomSign {
 		c.color = color.NRGBA{R: 110, G: 110, B: 110, A: 255}
 	}
 	c.width, c.radius = 4, 4

@@ -1,17 +1,15 @@
 // Package report turns what pipeline found into what a person or a program
-// reads: CSV, JSON, tables for a terminal, plots, pictures, and the folder they go
-// to. It computes nothing but intervals and norms, and prints nothing by itself.
+// reads: CSV, JSON, tables for a terminal, plots and pictures. It computes nothing but intervals and norms, and prints nothing by itself.
 package report
 
 import (
 	"bytes"
 	"encoding/csv"
-	"encoding/json"
-	"fmt"
 	"strconv"
 
 	"advsweep/attack"
 	"advsweep/pipeline"
+	"advsweep/record"
 	"advsweep/stat"
 )
 
@@ -135,51 +133,6 @@ func optional[T any](v *T, text func(T) string) string {
 
 func float(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
 
-// Meta is what a result file says of its run beyond the result itself, so that
-// the run can be repeated. The caller fills all of it.
-type Meta struct {
-	Version   string `json:"version"` // of advsweep
-	Model     Source `json:"model"`
-	Data      Data   `json:"data"`
-	Seed      uint64 `json:"seed"`
-	Backend   string `json:"backend"`          // "cpu", "cuda"
-	Device    string `json:"device,omitempty"` // which one of the backend's
-	Precision string `json:"precision"`        // "float32", "float64", "tf32"
-}
-
-// A Source is something read, by its name and the hash of its bytes in hex.
-type Source struct {
-	Name   string `json:"name"`
-	SHA256 string `json:"sha256"`
-}
-
-// Data says which images were used: N of them from index Offset on.
-type Data struct {
-	Images Source `json:"images"`
-	Labels Source `json:"labels"`
-	Offset int    `json:"offset"`
-	N      int    `json:"n"`
-	SHA256 string `json:"sha256"` // of those images and labels alone
-}
-
-// Seconds is the wall time of a run's parts.
-type Seconds struct {
-	Load    float64 `json:"load"`
-	Compute float64 `json:"compute"` // the sweep or the attack alone
-	Write   float64 `json:"write"`   // drawing and encoding
-}
-
-// RunJSON says of a run what may differ between two that give the same results: where it ran and how long it took.
-func RunJSON(m Meta, threads int, s Seconds) ([]byte, error) {
-	return indented("run", struct {
-		Version string  `json:"version"`
-		Backend string  `json:"backend"`
-		Device  string  `json:"device"`
-		Threads int     `json:"threads"`
-		Seconds Seconds `json:"seconds"`
-	}{m.Version, m.Backend, m.Device, threads, s})
-}
-
 // attackJSON is an attack as a result file names it.
 type attackJSON struct {
 	Name     string  `json:"name"`
@@ -202,7 +155,7 @@ func newAttackJSON(c pipeline.Curve, precision string) attackJSON {
 	if a.Direction != attack.Gradient || a.Start {
 		j.Seed = &a.Seed
 	}
-	if a.Direction == attack.Gradient && a.Kind != "worst" {
+	if a.Direction == attack.Gradient && !a.Composite() {
 		j.Loss = a.Loss.String()
 		if j.StepSize = a.StepSize(); a.Target != attack.Untargeted {
 			j.Target = a.Target.String()
@@ -223,14 +176,14 @@ func newAttackJSON(c pipeline.Curve, precision string) attackJSON {
 // CurveJSON writes r as one indented object: the fields of m but the device, those of r, and "rows" with the names that CurveCSV
 // uses. An attack whose curve is known at every eps has an object "exact", with a jump [eps, correct] on each line. Equal runs give
 // equal bytes.
-func CurveJSON(m Meta, r *pipeline.Result) ([]byte, error) {
+func CurveJSON(m record.Meta, r *pipeline.Result) ([]byte, error) {
 	m.Device = ""
 	attacks := make([]attackJSON, len(r.Curves))
 	for i, c := range r.Curves {
 		attacks[i] = newAttackJSON(c, m.Precision)
 	}
-	data, err := indented("curve", struct {
-		Meta
+	data, err := record.Indented("report: curve", struct {
+		record.Meta
 		Attacks       []attackJSON `json:"attacks"`
 		Eps           []float64    `json:"eps"`
 		Bounds        string       `json:"bounds"`
@@ -258,7 +211,7 @@ type predictionJSON struct {
 // AttackJSON writes e as one indented object: first what other programs rely on,
 // "index" to "adversarial", then what the perturbation did to the pixels, the
 // fields of m, and last "seconds".
-func AttackJSON(m Meta, e *pipeline.Example, s Seconds) ([]byte, error) {
+func AttackJSON(m record.Meta, e *pipeline.Example, s record.Seconds) ([]byte, error) {
 	d, err := newDifference(e)
 	if err != nil {
 		return nil, err
@@ -275,7 +228,7 @@ func AttackJSON(m Meta, e *pipeline.Example, s Seconds) ([]byte, error) {
 		LInf float64 `json:"linf"`
 		L2   float64 `json:"l2"`
 	}
-	return indented("attack", struct {
+	return record.Indented("report: attack", struct {
 		Index        int            `json:"index"`
 		Label        int            `json:"label"`
 		Attack       string         `json:"attack"`
@@ -288,8 +241,8 @@ func AttackJSON(m Meta, e *pipeline.Example, s Seconds) ([]byte, error) {
 		ZeroGradient bool           `json:"zero_gradient"`
 		Pixels       pixelSpans     `json:"pixels"`
 		Perturbation norms          `json:"perturbation"`
-		Meta
-		Seconds Seconds `json:"seconds"`
+		record.Meta
+		Seconds record.Seconds `json:"seconds"`
 	}{
 		e.Index, e.Label, e.Attack.Name, e.Attack.Steps, e.Eps, e.Bounds.String(), e.Fooled(),
 		predictionJSON(e.Original), predictionJSON(e.Adversarial), e.ZeroGradient,
@@ -297,15 +250,4 @@ func AttackJSON(m Meta, e *pipeline.Example, s Seconds) ([]byte, error) {
 		norms{d.linf, d.l2},
 		m, s,
 	})
-}
-
-func indented(what string, v any) ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false) // file names stay as they are
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(v); err != nil {
-		return nil, fmt.Errorf("report: %s as JSON: %w", what, err)
-	}
-	return b.Bytes(), nil
 }

@@ -35,7 +35,7 @@ func Rank(r *pipeline.Result, most int) (k Ranking, ok bool) {
 	best := 0
 	for i := range r.Curves {
 		c := &r.Curves[i]
-		if c.Outcomes == nil || c.Attack.Control() || c.Attack.Kind == "worst" {
+		if c.Outcomes == nil || c.Attack.Control() || c.Attack.Composite() {
 			continue
 		}
 		sum := 0
@@ -153,7 +153,7 @@ func normOf(r *pipeline.Result) (n attack.Norm, ok bool) {
 	ok = true
 	first := true
 	for _, c := range r.Curves {
-		if c.Attack.Kind == "worst" {
+		if c.Attack.Composite() {
 			continue
 		}
 		if first {

@@ -19,6 +19,7 @@ import (
 	"strings"
 
 	"advsweep/pipeline"
+	"advsweep/record"
 	"advsweep/stat"
 )
 
@@ -43,7 +44,7 @@ const (
 
 // A Page is a report on a finished sweep as one HTML file, which needs no other file and no network. Equal pages give equal bytes.
 type Page struct {
-	Manifest *Manifest
+	Manifest *record.Manifest
 	Result   *pipeline.Result
 	// Run is the run's run.json, nil if it is not there.
 	Run []byte
@@ -291,7 +292,7 @@ func (p Page) attackRow(i int) attackRow {
 	row := attackRow{Name: a.Label()}
 	add := func(name, value string) { row.Facts = append(row.Facts, fact{name, value}) }
 	add("name", a.Name)
-	if a.Kind == "worst" {
+	if a.Composite() {
 		add("what", "of each image at each eps the worst of the other attacks")
 		return row
 	}
@@ -516,7 +517,7 @@ func (p Page) className(k int) string {
 // strongest is the curve that speaks for all attacks: the worst of all if it was asked, else that of Rank.
 func (p Page) strongest() int {
 	for i, c := range p.Result.Curves {
-		if c.Attack.Kind == "worst" {
+		if c.Attack.Composite() {
 			return i
 		}
 	}
@@ -899,7 +900,7 @@ func (p Page) facts(v *view) error {
 	var run struct {
 		Version, Backend, Device string
 		Threads                  int
-		Seconds                  Seconds
+		Seconds                  record.Seconds
 	}
 	if err := json.Unmarshal(p.Run, &run); err != nil {
 		return fmt.Errorf("report: run.json: %w", err)

@@ -15,6 +15,7 @@ import (
 
 	"advsweep/attack"
 	"advsweep/pipeline"
+	"advsweep/record"
 
 	"golang.org/x/net/html"
 	"gorgonia.org/tensor"
@@ -67,9 +68,9 @@ func swept(eps ...float64) *pipeline.Result {
 
 // page is that of swept with names that nobody should take for HTML.
 func page(r *pipeline.Result, name string) Page {
-	m := &Manifest{
-		Meta: Meta{Version: "0.1.0", Model: Source{name, strings.Repeat("a1", 32)}, Data: Data{
-			Images: Source{name + " images", strings.Repeat("b2", 32)}, Labels: Source{name + " labels", strings.Repeat("c3", 32)}, Offset: r.First, N: r.N, SHA256: strings.Repeat("d4", 32),
+	m := &record.Manifest{
+		Meta: record.Meta{Version: "0.1.0", Model: record.Source{Name: name, SHA256: strings.Repeat("a1", 32)}, Data: record.Data{
+			Images: record.Source{Name: name + " images", SHA256: strings.Repeat("b2", 32)}, Labels: record.Source{Name: name + " labels", SHA256: strings.Repeat("c3", 32)}, Offset: r.First, N: r.N, SHA256: strings.Repeat("d4", 32),
 		}, Seed: 11, Backend: "cpu", Precision: "float32"},
 		Arithmetic: "float32", Layers: "4-3-4", Shape: []int{2, 2}, Classes: r.Classes, ClassNames: []string{"cat", name, "dog", "bird"},
 		Eps: r.Eps, Bounds: r.Bounds.String(),

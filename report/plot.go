@@ -285,11 +285,11 @@ func newCurve(r *pipeline.Result, i int) curve {
 	a := r.Curves[i].Attack
 	c := curve{label: a.Label(), color: okabeIto[i%len(okabeIto)], glyph: glyphs[i%len(glyphs)], width: 1.5, radius: 2.5}
 	switch {
-	case a.Direction == attack.RandomSign:
+	case a.Control() && a.Direction == attack.RandomSign:
 		c.color, c.glyph, c.dashes = color.NRGBA{R: 110, G: 110, B: 110, A: 255}, draw.RingGlyph{}, []vg.Length{5, 3}
-	case a.Direction == attack.Uniform:
+	case a.Control():
 		c.color, c.glyph, c.dashes = color.NRGBA{R: 110, G: 110, B: 110, A: 255}, draw.CrossGlyph{}, []vg.Length{1.5, 3}
-	case a.Kind == "worst":
+	case a.Composite():
 		c.color, c.glyph = color.NRGBA{A: 255}, draw.PlusGlyph{}
 	}
 	add := func(eps float64, k int) {

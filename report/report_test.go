@@ -16,6 +16,7 @@ import (
 
 	"advsweep/attack"
 	"advsweep/pipeline"
+	"advsweep/record"
 
 	"github.com/google/go-cmp/cmp"
 	"gorgonia.org/tensor"
@@ -79,11 +80,11 @@ func example() *pipeline.Example {
 	}
 }
 
-func meta() Meta {
-	return Meta{
+func meta() record.Meta {
+	return record.Meta{
 		Version: "v0.0.0-test",
-		Model:   Source{"mlp & more.safetensors", "aa"},
-		Data:    Data{Images: Source{"images", "bb"}, Labels: Source{"labels", "cc"}, Offset: 5, N: 1000, SHA256: "dd"},
+		Model:   record.Source{Name: "mlp & more.safetensors", SHA256: "aa"},
+		Data:    record.Data{Images: record.Source{Name: "images", SHA256: "bb"}, Labels: record.Source{Name: "labels", SHA256: "cc"}, Offset: 5, N: 1000, SHA256: "dd"},
 		Seed:    7, Backend: "cpu", Device: "2 cores", Precision: "float32",
 	}
 }
@@ -112,7 +113,7 @@ func TestKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	example, err := AttackJSON(meta(), example(), Seconds{})
+	example, err := AttackJSON(meta(), example(), record.Seconds{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +151,7 @@ func TestKeys(t *testing.T) {
 }
 
 func TestAttackJSON(t *testing.T) {
-	data, err := AttackJSON(meta(), example(), Seconds{0.25, 1.5, 0.125})
+	data, err := AttackJSON(meta(), example(), record.Seconds{Load: 0.25, Compute: 1.5, Write: 0.125})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +159,7 @@ func TestAttackJSON(t *testing.T) {
 
 	e := example()
 	e.Original.Logits[0] = math.NaN()
-	if _, err := AttackJSON(meta(), e, Seconds{}); err == nil || !strings.HasPrefix(err.Error(), "report: ") {
+	if _, err := AttackJSON(meta(), e, record.Seconds{}); err == nil || !strings.HasPrefix(err.Error(), "report: ") {
 		t.Errorf("NaN logit: error %v, want one of report", err)
 	}
 }

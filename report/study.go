@@ -16,6 +16,7 @@ import (
 
 	"advsweep/attack"
 	"advsweep/pipeline"
+	"advsweep/record"
 	"advsweep/stat"
 )
 
@@ -54,7 +55,7 @@ type StudyRun struct {
 	Name     string // that no other run has
 	Model    string // what the study calls the model; empty: as in the manifest, most often a file's name
 	Data     string // the same of the images
-	Manifest *Manifest
+	Manifest *record.Manifest
 	Result   *pipeline.Result
 }
 
@@ -117,7 +118,7 @@ func attackKeys(r *pipeline.Result) []string {
 	}
 	all := strings.Join(keys, "\n")
 	for i, c := range r.Curves {
-		if c.Attack.Kind == "worst" {
+		if c.Attack.Composite() {
 			keys[i] = all
 		}
 	}
@@ -203,7 +204,7 @@ func (s Study) boards() ([]*board, error) {
 // run of b has; all, if there are none.
 func (b *board) counting() (keys []string) {
 	for _, a := range b.attacks {
-		if !a.Control() && a.Kind != "worst" && !slices.ContainsFunc(b.runs, func(r *StudyRun) bool { return r.curve(a.key) < 0 }) {
+		if !a.Control() && !a.Composite() && !slices.ContainsFunc(b.runs, func(r *StudyRun) bool { return r.curve(a.key) < 0 }) {
 			keys = append(keys, a.key)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"advsweep/dataset"
 	"advsweep/model"
 	"advsweep/pipeline"
+	"advsweep/record"
 	"advsweep/stat"
 
 	"golang.org/x/net/html"
@@ -53,10 +54,10 @@ func studied(t testing.TB, n int, seeds ...uint64) (s Study) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, classes := b.Shape()
-			s.Runs = append(s.Runs, StudyRun{Name: name + "-" + strconv.FormatUint(seed, 10), Manifest: &Manifest{
-				Meta: Meta{Version: "0.1.0", Model: Source{m.Source.Name, m.Source.SHA256}, Data: Data{
-					Images: Source{"MNIST", strings.Repeat("b2", 32)}, Labels: Source{"MNIST labels", strings.Repeat("c3", 32)}, N: n, SHA256: strings.Repeat("d4", 32),
+			classes := b.Info().Classes
+			s.Runs = append(s.Runs, StudyRun{Name: name + "-" + strconv.FormatUint(seed, 10), Manifest: &record.Manifest{
+				Meta: record.Meta{Version: "0.1.0", Model: record.Source{Name: m.Source.Name, SHA256: m.Source.SHA256}, Data: record.Data{
+					Images: record.Source{Name: "MNIST", SHA256: strings.Repeat("b2", 32)}, Labels: record.Source{Name: "MNIST labels", SHA256: strings.Repeat("c3", 32)}, N: n, SHA256: strings.Repeat("d4", 32),
 				}, Seed: seed, Backend: "cpu", Precision: "float32"},
 				Arithmetic: "float32", Layers: m.String(), Shape: []int{28, 28}, Classes: classes, Attacks: sweep.Attacks, Eps: sweep.Eps, Bounds: sweep.Bounds.String(),
 			}, Result: r})
@@ -540,7 +541,7 @@ func TestStudyCalled(t *testing.T) {
 	s := many(studied(t, 20, 7), 2, 2)
 	for i := range s.Runs {
 		r := &s.Runs[i]
-		r.Manifest.Model = Source{"file.onnx", strings.Repeat("0", 64)}
+		r.Manifest.Model = record.Source{Name: "file.onnx", SHA256: strings.Repeat("0", 64)}
 		r.Model, r.Data = "first", "digits"
 		if i >= 2 {
 			r.Model = "second"
@@ -645,7 +646,7 @@ func TestTogether(t *testing.T) {
 	of := func(seeds ...uint64) *group {
 		g := new(group)
 		for _, s := range seeds {
-			g.runs = append(g.runs, &StudyRun{Manifest: &Manifest{Meta: Meta{Seed: s}}})
+			g.runs = append(g.runs, &StudyRun{Manifest: &record.Manifest{Meta: record.Meta{Seed: s}}})
 		}
 		return g
 	}

@@ -199,9 +199,9 @@ func glyph(shape int, x, y float64) string {
 func style(r *pipeline.Result, i int) string {
 	a := r.Curves[i].Attack
 	switch {
-	case a.Kind == "worst":
+	case a.Composite():
 		return "sw"
-	case a.Direction == attack.RandomSign:
+	case a.Control() && a.Direction == attack.RandomSign:
 		return "sn"
 	case a.Control():
 		return "sn d1"

@@ -10,11 +10,12 @@ import (
 	"slices"
 	"strings"
 
+	"advsweep/backends"
 	"advsweep/dataset"
 	"advsweep/internal/regular"
 	"advsweep/model"
 	"advsweep/pipeline"
-	"advsweep/report"
+	"advsweep/record"
 
 	"github.com/pelletier/go-toml/v2"
 )
@@ -121,7 +122,7 @@ func decode(text []byte, file *File) error {
 	case errors.As(err, &syntax):
 		line, column := syntax.Position()
 		if m := mistyped.FindStringSubmatch(syntax.Error()); m != nil {
-			return fmt.Errorf("line %d, column %d: %s is of type %s, want %s; 'advsweep plan --help' has an example", line, column, strings.Join(syntax.Key(), "."), m[1], inTOML(m[2]))
+			return fmt.Errorf("line %d, column %d: %s is of type %s, want %s; the help of plan has an example", line, column, strings.Join(syntax.Key(), "."), m[1], inTOML(m[2]))
 		}
 		return fmt.Errorf("line %d, column %d: %s", line, column, strings.TrimPrefix(syntax.Error(), "toml: "))
 	case err != nil:
@@ -157,6 +158,7 @@ type maker struct {
 	folder  string
 	version string
 	cpu     Device
+	entry   backends.Entry // of Backend
 	class   pipeline.Class
 	made    *Made
 }
@@ -175,7 +177,7 @@ func (m *maker) defaults(path string) error {
 		}
 	}
 	fill(&m.Name, named(path))
-	fill(&m.Backend, "cpu")
+	fill(&m.Backend, backends.Always().Name)
 	fill(&m.Attack, "fgsm")
 	fill(&m.Eps, "0:0.5:0.025")
 	fill(&m.Bounds, "none")
@@ -191,30 +193,31 @@ func (m *maker) defaults(path string) error {
 	if len(m.Data) == 0 {
 		m.Data = []DataFile{{}}
 	}
-	have := map[string][]string{"cpu": {"float32", "float64"}, "cuda": {"float32", "tf32"}}[m.Backend]
+	e, unknown := backends.Lookup(m.Backend)
+	m.entry = e
 	switch {
 	case !validName(m.Name):
 		return fmt.Errorf("name %q, want letters, digits and -_. inside", m.Name)
 	case len(m.Models) == 0:
 		return errors.New("no models: want [[model]] with a file, or mlp or cnn for an embedded one")
-	case have == nil:
-		return fmt.Errorf("backend %q, want cpu or cuda", m.Backend)
-	case m.Product != "" && m.Backend == "cpu":
-		return fmt.Errorf("product %q with backend cpu: products are CUDA's", m.Product)
-	case m.Product != "" && m.Product != "3xtf32" && m.Product != "fp32":
-		return fmt.Errorf("product %q, want 3xtf32 or fp32", m.Product)
+	case unknown != nil:
+		return unknown
+	case m.Product != "" && len(e.Products) == 0:
+		return fmt.Errorf("product %q with backend %s: products are %s's", m.Product, e.Name, backends.Titles(func(e backends.Entry) bool { return len(e.Products) > 0 }))
+	case m.Product != "" && !slices.Contains(e.Products, m.Product):
+		return fmt.Errorf("product %q, want %s", m.Product, backends.Or(e.Products))
 	case !(m.Shards.Seconds >= 0.001 && m.Shards.Seconds <= 1e6):
 		return fmt.Errorf("shards.seconds %v, want 0.001 to 1000000", m.Shards.Seconds)
 	case m.Steps != nil && *m.Steps == 0, m.Restarts != nil && *m.Restarts == 0:
 		return errors.New("steps and restarts, want at least 1")
 	}
 	for _, p := range m.Precision {
-		if !slices.Contains(have, p) {
-			return fmt.Errorf("precision %q, want of %s: %s", p, m.Backend, strings.Join(have, ", "))
+		if !e.Has(p) {
+			return fmt.Errorf("precision %q, want of %s: %s", p, m.Backend, strings.Join(e.Precisions, ", "))
 		}
 	}
 	if m.Shards.Device == "" {
-		m.Shards.Device = map[string]string{"cpu": "cpu", "cuda": "a100"}[m.Backend]
+		m.Shards.Device = e.Class
 	}
 	var err error
 	if m.class, err = pipeline.ClassOf(m.Shards.Device); err != nil {
@@ -380,13 +383,8 @@ func (m *maker) runs(p *Plan, one ModelFile, mod *model.Model, modelHash string,
 		return err
 	}
 	defer b.Close()
-	if m.Backend == "cuda" {
-		switch product = precision; {
-		case precision == "float32" && m.Product != "":
-			product = m.Product
-		case precision == "float32":
-			product = "3xtf32"
-		}
+	if m.entry.Planned != nil {
+		product = m.entry.Planned(precision, m.Product)
 	}
 	for _, seed := range m.Seeds {
 		s, err := m.sweep(seed)
@@ -400,7 +398,7 @@ func (m *maker) runs(p *Plan, one ModelFile, mod *model.Model, modelHash string,
 		}
 		exact := m.Exact == nil || *m.Exact
 		_, follows := pipeline.AsExacter(b)
-		s.Exact = exact && m.Backend == "cpu" && follows && s.Eps[len(s.Eps)-1] > 0 && slices.ContainsFunc(s.Attacks, pipeline.Rays)
+		s.Exact = exact && m.entry.Exact && follows && s.Eps[len(s.Eps)-1] > 0 && slices.ContainsFunc(s.Attacks, pipeline.Rays)
 		if m.Exact != nil && exact && !s.Exact {
 			return errors.New("exact = true, but only the curve of fgsm on a stack of Linear and ReLU on the cpu can be exact")
 		}
@@ -414,8 +412,8 @@ func (m *maker) runs(p *Plan, one ModelFile, mod *model.Model, modelHash string,
 			return err
 		}
 		r := Run{Name: m.runName(one, d, seed, precision), Called: Called{one.Name, d.Name}, Model: modelHash, Images: setHash}
-		meta := report.Meta{Version: m.version, Model: report.Source(mod.Source), Data: Describe(set), Seed: seed, Backend: m.Backend, Precision: precision}
-		r.Manifest = Manifest(meta, mod, set, s, product)
+		meta := record.Meta{Version: m.version, Model: record.Source(mod.Source), Data: record.Describe(set), Seed: seed, Backend: m.Backend, Precision: precision}
+		r.Manifest = record.New(meta, mod, set, s, product)
 		m.cut(&r, mod)
 		p.Runs = append(p.Runs, r)
 	}
@@ -475,21 +473,3 @@ func (m *maker) cut(r *Run, mod *model.Model) {
 
 // rounded is v to a millisecond: digits beyond that mean nothing, and might differ between processors.
 func rounded(v float64) float64 { return float64(int64(float64(v*1000)+0.5)) / 1000 }
-
-// Describe names the images of set for a manifest.
-func Describe(set *dataset.Set) report.Data {
-	return report.Data{
-		Images: report.Source(set.Source.Images),
-		Labels: report.Source(set.Source.Labels),
-		Offset: set.First, N: set.N(), SHA256: set.SHA256(),
-	}
-}
-
-// Manifest is what fixes the run of s with mod on set. product is what else decides of the last bits: see report.Manifest.
-func Manifest(meta report.Meta, mod *model.Model, set *dataset.Set, s pipeline.Sweep, product string) report.Manifest {
-	meta.Device = ""
-	return report.Manifest{
-		Meta: meta, Arithmetic: product, Layers: mod.String(), Shape: slices.Clone(set.Images.Shape()[1:]), Classes: mod.Outputs(), ClassNames: set.Classes,
-		Attacks: s.Attacks, Eps: s.Eps, Bounds: s.Bounds.String(), Exact: s.Exact, Rounded: s.Rounded, Work: s.ChunkWork,
-	}
-}

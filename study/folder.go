@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"advsweep/internal/regular"
+	"advsweep/internal/remedy"
+	"advsweep/record"
 
 	"github.com/gofrs/flock"
 )
@@ -54,12 +56,12 @@ func Create(dir string, plan *Plan, inputs map[string][]byte, text []byte) (*Fol
 	switch old, err := os.ReadFile(path); {
 	case err == nil && !json.Valid(old): // damaged: it is made again, and results are found by what they are of
 	case err == nil && !bytes.Equal(old, data):
-		return nil, fmt.Errorf("study: %s holds another study: choose another --out, or delete that folder", dir)
+		return nil, remedy.Want(remedy.Folder, fmt.Errorf("study: %s holds another study: choose another folder, or delete that folder", dir))
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("study: %s: %w", path, regular.Cause(err))
 	case err != nil:
 		if entries, err := os.ReadDir(dir); err == nil && slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return !ours(e.Name()) }) {
-			return nil, fmt.Errorf("study: %s holds other files: choose another --out", dir)
+			return nil, remedy.Want(remedy.Folder, fmt.Errorf("study: %s holds other files: choose another folder", dir))
 		}
 	}
 	f := &Folder{Dir: dir, Plan: plan}
@@ -101,7 +103,7 @@ func Open(dir, version string) (*Folder, error) {
 	plan, err := ParsePlan(data, version)
 	if err != nil {
 		if !json.Valid(data) {
-			err = fmt.Errorf("%w: it is damaged; 'advsweep plan' with the study file and --out %s makes it again, and keeps what is done", err, dir)
+			err = remedy.Want(remedy.Folder, fmt.Errorf("%w: it is damaged; 'advsweep plan' with the study file and the folder %s makes it again, and keeps what is done", err, dir))
 		}
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -208,7 +210,7 @@ func (f *Folder) Done() ([]bool, error) {
 // A DifferentError says that a shard came out different from the result that is there already.
 type DifferentError struct {
 	Shard    Shard
-	Old, New Arithmetic
+	Old, New record.Arithmetic
 }
 
 func (e *DifferentError) Error() string {
@@ -306,16 +308,16 @@ func (f *Folder) Retry(s Shard) error {
 
 // A WorkerState is what a worker says of itself.
 type WorkerState struct {
-	Name       string     `json:"name"`
-	Device     string     `json:"device"`
-	Arithmetic Arithmetic `json:"arithmetic"`
-	Shard      int        `json:"shard"` // in hand; -1: none
-	Since      time.Time  `json:"since"` // it has it
-	Updated    time.Time  `json:"updated"`
-	Done       int        `json:"done"` // shards
-	Failed     int        `json:"failed"`
-	Busy       float64    `json:"busy_seconds"`     // on shards that it has done
-	Expected   float64    `json:"expected_seconds"` // that they were expected to take
+	Name       string            `json:"name"`
+	Device     string            `json:"device"`
+	Arithmetic record.Arithmetic `json:"arithmetic"`
+	Shard      int               `json:"shard"` // in hand; -1: none
+	Since      time.Time         `json:"since"` // it has it
+	Updated    time.Time         `json:"updated"`
+	Done       int               `json:"done"` // shards
+	Failed     int               `json:"failed"`
+	Busy       float64           `json:"busy_seconds"`     // on shards that it has done
+	Expected   float64           `json:"expected_seconds"` // that they were expected to take
 }
 
 // Beat keeps w for Status. It is no loss if it fails.

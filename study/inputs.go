@@ -12,7 +12,7 @@ import (
 	"advsweep/dataset"
 	"advsweep/internal/npy"
 	"advsweep/model"
-	"advsweep/report"
+	"advsweep/record"
 
 	"gorgonia.org/tensor"
 )
@@ -23,8 +23,8 @@ import (
 func encodeModel(m *model.Model) ([]byte, error) {
 	dtype := "float32"
 	for _, l := range m.Layers {
-		for _, t := range weights(l) {
-			if t != nil && t.Dtype() == tensor.Float64 {
+		for _, p := range l.Params() {
+			if p.Tensor != nil && p.Tensor.Dtype() == tensor.Float64 {
 				dtype = "float64"
 			}
 		}
@@ -32,19 +32,7 @@ func encodeModel(m *model.Model) ([]byte, error) {
 	return m.Encode(dtype)
 }
 
-func weights(l model.Layer) []*tensor.Dense {
-	switch l := l.(type) {
-	case model.Linear:
-		return []*tensor.Dense{l.Weight, l.Bias}
-	case model.Conv2D:
-		return []*tensor.Dense{l.Weight, l.Bias}
-	case model.Scale:
-		return []*tensor.Dense{l.Weight, l.Bias}
-	}
-	return nil
-}
-
-func decodeModel(data []byte, from report.Source) (*model.Model, error) {
+func decodeModel(data []byte, from record.Source) (*model.Model, error) {
 	m, err := model.Decode("model.safetensors", data)
 	if err != nil {
 		return nil, err
@@ -63,7 +51,7 @@ func encodeSet(set *dataset.Set) ([]byte, error) {
 }
 
 // decodeSet reads what encodeSet wrote, and checks that it is the data of m.
-func decodeSet(data []byte, m *report.Manifest) (*dataset.Set, error) {
+func decodeSet(data []byte, m *record.Manifest) (*dataset.Set, error) {
 	set := &dataset.Set{First: m.Data.Offset, Classes: m.ClassNames, Source: dataset.Source{
 		Images: dataset.File(m.Data.Images), Labels: dataset.File(m.Data.Labels)}}
 	z, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))

@@ -7,8 +7,9 @@ import (
 	"strings"
 
 	"advsweep/internal/chunklog"
+	"advsweep/internal/remedy"
 	"advsweep/pipeline"
-	"advsweep/report"
+	"advsweep/record"
 )
 
 // RunDir is the folder of run i once it is merged.
@@ -83,11 +84,11 @@ func (f *Folder) Take(other *Folder, mixed bool) error {
 // MergeRun puts the shards of run i together in RunDir, and returns its manifest and result. The log there is that of one sweep on one
 // machine, byte for byte. If shards of other arithmetic than planned, or of several, are among them, it is an error unless mixed is set;
 // then the manifest lists whose chunks are whose.
-func (f *Folder) MergeRun(i int, mixed bool) (m *report.Manifest, res *pipeline.Result, err error) {
+func (f *Folder) MergeRun(i int, mixed bool) (m *record.Manifest, res *pipeline.Result, err error) {
 	run := f.Plan.Runs[i]
 	manifest := run.Manifest
 	chunks := run.Ends[len(run.Ends)-1]
-	var parts []report.Part
+	var parts []record.Part
 	read := func(do func(s Shard, r *Result) error) error {
 		var first error // that is wrong with a result; the others' files are named with it, so that one look is enough
 		var others []string
@@ -114,9 +115,8 @@ func (f *Folder) MergeRun(i int, mixed bool) (m *report.Manifest, res *pipeline.
 	}
 	// First who computed what: it is part of the manifest, which the log begins with.
 	if err := read(func(s Shard, r *Result) error {
-		a := r.Arithmetic
-		p := report.Part{Backend: a.Backend, Precision: a.Precision, Arithmetic: a.Product, Fingerprint: a.Fingerprint, From: s.From, To: s.To}
-		if n := len(parts); n > 0 && parts[n-1].Same(p) {
+		p := record.Part{Arithmetic: r.Arithmetic, From: s.From, To: s.To}
+		if n := len(parts); n > 0 && parts[n-1].Arithmetic == p.Arithmetic {
 			parts[n-1].To = s.To
 		} else {
 			parts = append(parts, p)
@@ -167,7 +167,7 @@ func (f *Folder) MergeRun(i int, mixed bool) (m *report.Manifest, res *pipeline.
 }
 
 // mixture says that a run is a mixture of parts.
-func mixture(name string, m *report.Manifest, parts []report.Part) error {
+func mixture(name string, m *record.Manifest, parts []record.Part) error {
 	var told []string
 	seen := map[string]bool{}
 	for _, p := range parts {
@@ -176,6 +176,6 @@ func mixture(name string, m *report.Manifest, parts []report.Part) error {
 			told = append(told, fmt.Sprintf("%s (chunk %d first)", who, p.From))
 		}
 	}
-	return fmt.Errorf("study: run %s is planned for %s %s and was computed by %s, whose bits may differ: give --allow-mixed to merge them all the same, which is marked in the manifest and the report, or delete those results and do them again",
-		name, m.Backend, m.Arithmetic, strings.Join(told, " and "))
+	return remedy.Want(remedy.Mixed, fmt.Errorf("study: run %s is planned for %s %s and was computed by %s, whose bits may differ: allow to mix them, which is marked in the manifest and the report, or delete those results and do them again",
+		name, m.Backend, m.Arithmetic, strings.Join(told, " and ")))
 }

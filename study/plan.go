@@ -1,7 +1,7 @@
 // Package study sweeps many models on many machines: it reads a study file, cuts its sweeps into shards, and keeps in one folder what
 // becomes of them, whoever does them.
 //
-// A study is runs, one for each model, data, seed and precision; a run is what one "advsweep sweep" does, fixed by a report.Manifest. A
+// A study is runs, one for each model, data, seed and precision; a run is what one "advsweep sweep" does, fixed by a record.Manifest. A
 // shard is consecutive chunks of a run. What a shard finds depends on nothing else, so runs come out byte for byte as if one machine had
 // done them.
 package study
@@ -17,7 +17,7 @@ import (
 	"slices"
 	"strconv"
 
-	"advsweep/report"
+	"advsweep/record"
 )
 
 // A Plan fixes a study: equal study files, models and images give equal plans.
@@ -33,7 +33,7 @@ type Plan struct {
 type Run struct {
 	Name     string          `json:"name"` // of its folder
 	Called   Called          `json:"called"`
-	Manifest report.Manifest `json:"manifest"`
+	Manifest record.Manifest `json:"manifest"`
 	Model    string          `json:"model_input"` // SHA-256 of the input that holds the model
 	Images   string          `json:"images_input"`
 	Ends     []int           `json:"ends"`    // shard i of the run has the chunks from Ends[i-1] to Ends[i]-1
@@ -123,7 +123,7 @@ func ParsePlan(data []byte, version string) (*Plan, error) {
 		if err != nil {
 			return nil, err
 		}
-		if _, err := report.ParseManifest(text); err != nil { // checks what it holds
+		if _, err := record.ParseManifest(text); err != nil { // checks what it holds
 			return nil, fmt.Errorf("study: plan: run %d: %w", i, err)
 		}
 		sweep := r.Manifest.Sweep()

@@ -8,23 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"math"
+
+	"advsweep/record"
 )
-
-// An Arithmetic says what computed a result as far as its bits go. Results of equal ones are alike to the bit.
-type Arithmetic struct {
-	Backend     string `json:"backend"`     // "cpu", "cuda"
-	Precision   string `json:"precision"`   // "float32", "float64", "tf32"
-	Product     string `json:"product"`     // as a manifest's arithmetic: "float32", "3xtf32"
-	Fingerprint string `json:"fingerprint"` // see pipeline.Fingerprint
-}
-
-func (a Arithmetic) String() string {
-	return fmt.Sprintf("%s %s (fingerprint %s)", a.Backend, a.Product, a.Fingerprint)
-}
 
 // A Result is what a shard has found.
 type Result struct {
-	Arithmetic Arithmetic
+	Arithmetic record.Arithmetic
 	Chunks     [][]byte // the payload of each chunk of the shard
 }
 
@@ -38,8 +28,8 @@ const (
 )
 
 type resultHead struct {
-	ID         string     `json:"id"`
-	Arithmetic Arithmetic `json:"arithmetic"`
+	ID         string            `json:"id"`
+	Arithmetic record.Arithmetic `json:"arithmetic"`
 }
 
 // Encode returns r, of the shard with that id, as bytes. Equal results give equal bytes.

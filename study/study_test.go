@@ -17,8 +17,10 @@ import (
 
 	"advsweep/cpu"
 	"advsweep/internal/ref"
+	"advsweep/internal/remedy"
 	"advsweep/model"
 	"advsweep/pipeline"
+	"advsweep/record"
 	"advsweep/study"
 )
 
@@ -573,7 +575,7 @@ func TestMixed(t *testing.T) {
 	run(t, study.Job{Folder: f, Shards: f.Shards[:n-3], Name: "w", Devices: []study.Device{onCPU("")}})
 	other := study.Job{Folder: f, Shards: f.Shards, Name: "w", Devices: []study.Device{onCPU("float99")}}
 	var mixed *study.MixedError
-	if err := other.Run(context.Background(), nil); !errors.As(err, &mixed) || !strings.Contains(err.Error(), "--allow-mixed") || !strings.Contains(err.Error(), "float99") {
+	if err := other.Run(context.Background(), nil); !errors.As(err, &mixed) || !strings.Contains(err.Error(), "only if that is allowed") || !strings.Contains(err.Error(), "float99") {
 		t.Fatalf("a device of another arithmetic: %v", err)
 	}
 	if failures, _ := f.Failures(); len(failures) > 0 {
@@ -585,7 +587,7 @@ func TestMixed(t *testing.T) {
 	if _, _, err := f.MergeRun(0, false); err != nil {
 		t.Errorf("a run that is not mixed: %v", err)
 	}
-	if _, _, err := f.MergeRun(last, false); err == nil || !strings.Contains(err.Error(), "float99") || !strings.Contains(err.Error(), "--allow-mixed") {
+	if _, _, err := f.MergeRun(last, false); err == nil || !strings.Contains(err.Error(), "float99") || !errors.As(err, new(*remedy.Error)) {
 		t.Errorf("a mixed run: %v", err)
 	}
 	m, _, err := f.MergeRun(last, true)
@@ -593,7 +595,7 @@ func TestMixed(t *testing.T) {
 		t.Fatal(err)
 	}
 	chunks := f.Shards[n-1].To
-	if len(m.Mixed) != 2 || m.Mixed[0].From != 0 || m.Mixed[0].To != f.Shards[n-3].From || m.Mixed[1].To != chunks || m.Mixed[1].Arithmetic != "float99" || m.Mixed[0].Arithmetic == "float99" {
+	if len(m.Mixed) != 2 || m.Mixed[0].From != 0 || m.Mixed[0].To != f.Shards[n-3].From || m.Mixed[1].To != chunks || m.Mixed[1].Product != "float99" || m.Mixed[0].Product == "float99" {
 		t.Errorf("marked as %+v of %d chunks", m.Mixed, chunks)
 	}
 	if m, _, err := f.MergeRun(0, true); err != nil || m.Mixed != nil {
@@ -604,7 +606,7 @@ func TestMixed(t *testing.T) {
 func TestResults(t *testing.T) {
 	f := create(t, small)
 	s := f.Shards[2]
-	r := &study.Result{Arithmetic: study.Arithmetic{Backend: "cpu", Precision: "float32", Product: "float32", Fingerprint: "12ab"}}
+	r := &study.Result{Arithmetic: record.Arithmetic{Backend: "cpu", Precision: "float32", Product: "float32", Fingerprint: "12ab"}}
 	for i := s.From; i < s.To; i++ {
 		r.Chunks = append(r.Chunks, []byte(fmt.Sprint("chunk ", i)))
 	}

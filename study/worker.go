@@ -8,6 +8,7 @@ import (
 	"advsweep/dataset"
 	"advsweep/model"
 	"advsweep/pipeline"
+	"advsweep/record"
 )
 
 // A Device is what a worker computes on.
@@ -31,13 +32,13 @@ type Worker struct {
 	device Device
 	mixed  bool
 
-	prints map[Arithmetic]string // fingerprints, by all else
-	run    int                   // that is open; -1: none
+	prints map[record.Arithmetic]string // fingerprints, by all else
+	run    int                          // that is open; -1: none
 	open   opened
 }
 
 type opened struct {
-	arithmetic Arithmetic
+	arithmetic record.Arithmetic
 	backend    pipeline.Backend
 	set        *dataset.Set
 	sweep      pipeline.Sweep
@@ -46,7 +47,7 @@ type opened struct {
 
 // NewWorker returns a worker. With mixed it does runs that are planned for another arithmetic too.
 func NewWorker(plan *Plan, inputs Inputs, device Device, mixed bool) *Worker {
-	return &Worker{plan: plan, inputs: inputs, device: device, mixed: mixed, prints: map[Arithmetic]string{}, run: -1}
+	return &Worker{plan: plan, inputs: inputs, device: device, mixed: mixed, prints: map[record.Arithmetic]string{}, run: -1}
 }
 
 // Close frees the device.
@@ -63,46 +64,46 @@ type MixedError struct {
 	Run          string
 	Device       string
 	Want         string // backend and product
-	Got          Arithmetic
+	Got          record.Arithmetic
 	PlannedClass string
 }
 
 func (e *MixedError) Error() string {
-	return fmt.Sprintf("study: run %s is planned for %s, and %s computes with %s %s, whose bits may differ: give --allow-mixed to mix them all the same, which is marked in the results",
+	return fmt.Sprintf("study: run %s is planned for %s, and %s computes with %s %s, whose bits may differ: they are mixed only if that is allowed, which is marked in the results",
 		e.Run, e.Want, e.Device, e.Got.Backend, e.Got.Product)
 }
 
 // Prepare opens run i, and returns how its results are computed. It returns a *MixedError if that is not what was planned.
-func (w *Worker) Prepare(i int) (Arithmetic, error) {
+func (w *Worker) Prepare(i int) (record.Arithmetic, error) {
 	if i == w.run {
 		return w.open.arithmetic, nil
 	}
 	if err := w.Close(); err != nil {
-		return Arithmetic{}, err
+		return record.Arithmetic{}, err
 	}
 	r := &w.plan.Runs[i]
 	m := &r.Manifest
 	data, err := w.inputs.Input(r.Model)
 	if err != nil {
-		return Arithmetic{}, err
+		return record.Arithmetic{}, err
 	}
 	mod, err := decodeModel(data, m.Model)
 	if err != nil {
-		return Arithmetic{}, err
+		return record.Arithmetic{}, err
 	}
 	if data, err = w.inputs.Input(r.Images); err != nil {
-		return Arithmetic{}, err
+		return record.Arithmetic{}, err
 	}
 	set, err := decodeSet(data, m)
 	if err != nil {
-		return Arithmetic{}, err
+		return record.Arithmetic{}, err
 	}
 	b, product, err := w.device.Open(mod, m.Precision, m.Arithmetic)
 	if err != nil {
-		return Arithmetic{}, err
+		return record.Arithmetic{}, err
 	}
-	a := Arithmetic{Backend: w.device.Backend, Precision: b.Precision(), Product: product}
-	if got, want := a, (Arithmetic{m.Backend, m.Precision, m.Arithmetic, ""}); got != want && !w.mixed {
+	a := record.Arithmetic{Backend: w.device.Backend, Precision: b.Info().Precision, Product: product}
+	if got, want := a, m.Planned(); got != want && !w.mixed {
 		return a, errors.Join(&MixedError{Run: r.Name, Device: w.device.Name, Want: m.Backend + " " + m.Arithmetic, Got: a}, b.Close())
 	}
 	print, ok := w.prints[a]

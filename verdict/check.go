@@ -202,7 +202,7 @@ func cleanImages(ctx context.Context, b pipeline.Backend, set *dataset.Set, rows
 	if err := b.Load(ctx, set.First, set.Images, set.Labels); err != nil {
 		return nil, err
 	}
-	n, step := set.N(), max(1, min(b.MaxRows(), cleanRows))
+	n, step := set.N(), max(1, min(b.Info().Rows, cleanRows))
 	if rows > 0 {
 		step = min(step, rows)
 	}

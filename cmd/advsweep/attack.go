@@ -8,7 +8,9 @@ import (
 
 	"advsweep/attack"
 	"advsweep/dataset"
+	"advsweep/internal/outdir"
 	"advsweep/pipeline"
+	"advsweep/record"
 	"advsweep/report"
 
 	"github.com/spf13/cobra"
@@ -37,7 +39,7 @@ The image is the first correctly classified one of a class, or the one at an ind
 	c.Flags().IntVar(&class, "class", 7, "take the first correctly classified image of this class")
 	c.Flags().IntVar(&index, "index", 0, "take the image at this index, right or wrong")
 	c.MarkFlagsMutuallyExclusive("class", "index")
-	f.addAttacks(c, "fgsm", "one of "+strings.Join(attack.Names[:len(attack.Names)-1], ", ")+"; options as in pgd:steps=20")
+	f.addAttacks(c, "fgsm", "one of "+strings.Join(attack.Single, ", ")+"; options as in pgd:steps=20")
 	c.Flags().StringVar(&f.eps, "eps", "0.3", "one number or fraction; pixels are in [0, 1]")
 	f.addBounds(c)
 	f.addBackend(c)
@@ -51,8 +53,8 @@ func (f *flags) attackOne(c *cobra.Command, class, index int) error {
 	if err != nil {
 		return err
 	}
-	if len(s.Attacks) != 1 || s.Attacks[0].Kind == "worst" {
-		return usagef("--attack %q, want one of %s", f.attack, strings.Join(attack.Names[:len(attack.Names)-1], ", "))
+	if len(s.Attacks) != 1 || s.Attacks[0].Composite() {
+		return usagef("--attack %q, want one of %s", f.attack, strings.Join(attack.Single, ", "))
 	}
 	if len(s.Eps) != 1 {
 		return usagef("--eps %q holds %d values, want one", f.eps, len(s.Eps))
@@ -67,7 +69,7 @@ func (f *flags) attackOne(c *cobra.Command, class, index int) error {
 	if err != nil {
 		return err
 	}
-	folder, err := report.OpenFolder(f.out, "attack.json", "attack.png")
+	folder, err := outdir.Open(f.out, "attack.json", "attack.png")
 	if err != nil {
 		return err
 	}
@@ -76,7 +78,7 @@ func (f *flags) attackOne(c *cobra.Command, class, index int) error {
 		return err
 	}
 	meta := in.meta(one, f.seed)
-	files, err := exampleFiles("attack", ex, meta, report.Seconds{Load: in.load.Seconds(), Compute: time.Since(start).Seconds()})
+	files, err := exampleFiles("attack", ex, meta, record.Seconds{Load: in.load.Seconds(), Compute: time.Since(start).Seconds()})
 	if err != nil {
 		return err
 	}
@@ -104,7 +106,7 @@ func (in *inputs) pick(c *cobra.Command, class, index int) (*dataset.Set, error)
 }
 
 // exampleFiles draws and encodes ex.
-func exampleFiles(base string, ex *pipeline.Example, meta report.Meta, s report.Seconds) ([]report.File, error) {
+func exampleFiles(base string, ex *pipeline.Example, meta record.Meta, s record.Seconds) ([]outdir.File, error) {
 	start := time.Now()
 	png, err := report.Picture(ex)
 	if err != nil {
@@ -115,12 +117,12 @@ func exampleFiles(base string, ex *pipeline.Example, meta report.Meta, s report.
 	if err != nil {
 		return nil, err
 	}
-	return []report.File{{Name: base + ".json", Data: json}, {Name: base + ".png", Data: png}}, nil
+	return []outdir.File{{Name: base + ".json", Data: json}, {Name: base + ".png", Data: png}}, nil
 }
 
 // printExample writes ex to standard output in the chosen format. files are those of
 // exampleFiles.
-func (f *flags) printExample(w *bytes.Buffer, in *inputs, meta report.Meta, ex *pipeline.Example, files []report.File) error {
+func (f *flags) printExample(w *bytes.Buffer, in *inputs, meta record.Meta, ex *pipeline.Example, files []outdir.File) error {
 	switch f.format {
 	case "json":
 		w.Write(files[0].Data)

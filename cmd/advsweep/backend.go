@@ -1,194 +1,179 @@
 package main
 
 import (
+	"cmp"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 
-	"advsweep/cpu"
-	"advsweep/gpu"
-	"advsweep/model"
-	"advsweep/pipeline"
+	"advsweep/backends"
 
 	"github.com/spf13/cobra"
 )
 
-var (
-	_ pipeline.Backend = (*cpu.Backend[float32])(nil)
-	_ pipeline.Backend = (*cpu.Backend[float64])(nil)
-	// *gpu.Backend: cuda.go
-)
-
-// openBackend opens the backend that the flags choose and returns its name. Where auto takes the CPU although
-// this program could do CUDA, it says so on standard error.
-func (f *flags) openBackend(c *cobra.Command, m *model.Model) (b pipeline.Backend, chosen string, err error) {
-	device := c.Flags().Changed("device") // whoever names a device wants it
-	exact := f.insists(c)
-	switch {
-	case !slices.Contains([]string{"auto", "cpu", "cuda"}, f.backend):
-		return nil, "", usagef("--backend %q, want auto, cpu or cuda", f.backend)
-	case !slices.Contains([]string{"float32", "float64", "tf32"}, f.precision):
-		return nil, "", usagef("--precision %q, want float32 or float64, or tf32 on CUDA", f.precision)
-
-	case f.backend == "cpu" && device:
-		return nil, "", usagef("--device %s with --backend cpu: devices are CUDA's; leave out one of the two", f.device)
-	case f.backend == "cpu" && f.precision == "tf32":
-		return nil, "", usagef("--precision tf32 with --backend cpu: tf32 is on CUDA only, the CPU has float32 and float64")
-	case exact && f.backend == "cuda":
-		return nil, "", usagef("--exact with --backend cuda: only the CPU backend follows rays; use --backend cpu%s or leave --exact out", without(device))
-	case exact && device:
-		return nil, "", usagef("--exact with --device %s: only the CPU backend follows rays; leave out one of the two", f.device)
-	case exact && f.precision == "tf32":
-		return nil, "", usagef("--exact with --precision tf32: only the CPU backend follows rays, in float32 and float64; leave out one of the two")
-	case f.backend == "cpu", f.backend == "auto" && (f.precision == "float64" || exact) && !device:
-		b, err = f.openCPU(m)
-		return b, "cpu", err
-
-	case f.precision == "float64": // and CUDA
-		return nil, "", usagef("--precision float64, but CUDA computes in float32 or tf32; use --backend cpu%s, which has float64", without(device))
-	case f.backend == "cuda", device, f.precision == "tf32":
-		b, err = f.openCUDA(m)
-		var usage usageError
-		if err != nil && !errors.As(err, &usage) {
-			instead := ""
-			if f.precision == "tf32" {
-				instead = ", which has float32 and float64: tf32 is on CUDA only"
-			}
-			err = fmt.Errorf("%w; use --backend cpu%s%s", err, without(device), instead)
+// openBackend opens the backend that the flags choose for in.model and keeps it in in. Where auto takes another backend than
+// the first that it tries, it says so on standard error if that one is in this build.
+func (f *flags) openBackend(c *cobra.Command, in *inputs) error {
+	entries, err := f.candidates(c)
+	if err != nil {
+		return err
+	}
+	for i, e := range entries {
+		if err = f.openEntry(e, in); err == nil {
+			return nil
 		}
-		return b, "cuda", err
+		if i == len(entries)-1 {
+			return f.adviseCPU(c, e, err)
+		}
+		// A device that is there and does not work is worth a line even where no notes are wanted.
+		if !errors.Is(err, backends.ErrUnavailable) || e.Built && !f.quiet {
+			fmt.Fprintf(c.ErrOrStderr(), "advsweep: using %s: %s\n", entries[i+1].Title, strings.ReplaceAll(err.Error(), "\n", "; "))
+		}
 	}
-
-	// auto
-	if b, err = f.openCUDA(m); err == nil {
-		return b, "cuda", nil
-	}
-	// A device that is there and does not work is worth a line even where no notes are wanted.
-	if !errors.Is(err, gpu.ErrUnavailable) || builtWithCUDA && !f.quiet {
-		fmt.Fprintf(c.ErrOrStderr(), "advsweep: using the CPU: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
-	}
-	b, err = f.openCPU(m)
-	return b, "cpu", err
+	return err
 }
 
-// without is what advice to use the CPU ends with.
-func without(device bool) string {
-	if device {
+// candidates returns the backends that the flags allow, in the order in which they are tried: of auto the last of
+// backends.All first. It returns an error if there is none.
+func (f *flags) candidates(c *cobra.Command) ([]backends.Entry, error) {
+	tried := backends.All()
+	slices.Reverse(tried)
+	if f.backend != "auto" {
+		e, err := backends.Lookup(f.backend)
+		if err != nil {
+			return nil, unknownBackend(f.backend)
+		}
+		tried = []backends.Entry{e}
+	}
+	if !slices.Contains(backends.Precisions(), f.precision) {
+		return nil, unknownPrecision(f.precision)
+	}
+	var fit []backends.Entry
+	var why error
+	for _, e := range tried {
+		if err := f.fits(c, e); err != nil {
+			why = cmp.Or(why, err)
+			continue
+		}
+		fit = append(fit, e)
+	}
+	if len(fit) == 0 {
+		return nil, why
+	}
+	return fit, nil
+}
+
+func unknownBackend(name string) error {
+	return usagef("--backend %q, want %s", name, backends.Or(append([]string{"auto"}, backends.Names()...)))
+}
+
+func unknownPrecision(name string) error {
+	spare := backends.Always()
+	want := backends.Or(spare.Precisions)
+	for _, e := range backends.All() {
+		for _, p := range e.Precisions {
+			if !spare.Has(p) {
+				want += fmt.Sprintf(", or %s on %s", p, e.Title)
+			}
+		}
+	}
+	return usagef("--precision %q, want %s", name, want)
+}
+
+// fits returns an error if e cannot do what the flags ask for, with what to change.
+func (f *flags) fits(c *cobra.Command, e backends.Entry) error {
+	device := c.Flags().Changed("device") // whoever names a device wants it
+	exact := func(e backends.Entry) bool { return e.Exact }
+	switch has := func(e backends.Entry) bool { return e.Has(f.precision) }; {
+	case device && !e.Accelerator:
+		accelerators := backends.Titles(func(e backends.Entry) bool { return e.Accelerator })
+		return usagef("--device %s with --backend %s: devices are %s's; leave out one of the two", f.device, e.Name, accelerators)
+	case f.insists(c) && !e.Exact:
+		who := strings.TrimPrefix(backends.Titles(exact), "the ")
+		switch to := firstBackend(exact); {
+		case f.backend != "auto":
+			return usagef("--exact with --backend %s: only the %s backend follows rays; use --backend %s%s or leave --exact out", e.Name, who, to.Name, without(device, to))
+		case device:
+			return usagef("--exact with --device %s: only the %s backend follows rays; leave out one of the two", f.device, who)
+		default:
+			return usagef("--exact with --precision %s: only the %s backend follows rays, in %s; leave out one of the two", f.precision, who, backends.And(to.Precisions))
+		}
+	case !has(e) && !e.Accelerator:
+		return usagef("--precision %s with --backend %s: %s is on %s only, %s has %s", f.precision, e.Name, f.precision, backends.Titles(has), e.Title, backends.And(e.Precisions))
+	case !has(e):
+		to := firstBackend(has)
+		return usagef("--precision %s, but %s computes in %s; use --backend %s%s, which has %s", f.precision, e.Title, backends.Or(e.Precisions), to.Name, without(device, to), f.precision)
+	}
+	return nil
+}
+
+// firstBackend returns the first backend of a kind; there is one.
+func firstBackend(is func(backends.Entry) bool) backends.Entry {
+	all := backends.All()
+	return all[max(0, slices.IndexFunc(all, is))]
+}
+
+// openEntry opens e for in.model as the flags say.
+func (f *flags) openEntry(e backends.Entry, in *inputs) error {
+	b, arithmetic, err := e.Open(in.model, backends.Spec{Precision: f.precision, Devices: f.device, Threads: f.threads})
+	var list *backends.DeviceError
+	var forced *backends.PrecisionError
+	switch {
+	case errors.As(err, &list):
+		return asUsage("device", err)
+	case errors.As(err, &forced):
+		return fmt.Errorf("%w, or give --precision %s", err, forced.Got)
+	case err != nil:
+		return err
+	}
+	in.backend, in.chosen, in.arithmetic = b, e.Name, arithmetic
+	return nil
+}
+
+// adviseCPU adds to err, of an accelerator that cannot be opened, which backend works everywhere.
+func (f *flags) adviseCPU(c *cobra.Command, e backends.Entry, err error) error {
+	if !e.Accelerator || errors.As(err, new(usageError)) {
+		return err
+	}
+	spare := backends.Always()
+	instead := ""
+	if !spare.Has(f.precision) {
+		where := backends.Titles(func(e backends.Entry) bool { return e.Has(f.precision) })
+		instead = fmt.Sprintf(", which has %s: %s is on %s only", backends.And(spare.Precisions), f.precision, where)
+	}
+	return fmt.Errorf("%w; use --backend %s%s%s", err, spare.Name, without(c.Flags().Changed("device"), spare), instead)
+}
+
+// without is what advice to use a backend ends with where --device was given.
+func without(device bool, to backends.Entry) string {
+	if device && !to.Accelerator {
 		return " without --device"
 	}
 	return ""
 }
 
-// openCPU opens the CPU backend at float32 or float64.
-func (f *flags) openCPU(m *model.Model) (pipeline.Backend, error) {
-	o := cpu.Options{Threads: f.threads}
-	if f.precision == "float64" {
-		b, err := cpu.New[float64](m, o)
+// listDevices returns the devices of every backend, and one with the reason for a backend that has none.
+func listDevices() []backends.Device {
+	var list []backends.Device
+	used := 0 // the last backend whose first device works: --device is 0 unless given
+	for _, e := range backends.All() {
+		devices, err := e.Devices()
 		if err != nil {
-			return nil, err // b would not be nil: it holds a nil *cpu.Backend
+			devices = []backends.Device{{Backend: e.Name, Note: err.Error()}}
 		}
-		return b, nil
-	}
-	b, err := cpu.New[float32](m, o)
-	if err != nil {
-		return nil, err
-	}
-	return b, nil
-}
-
-// openCUDA opens the devices of --device at float32 or tf32.
-func (f *flags) openCUDA(m *model.Model) (pipeline.Backend, error) {
-	infos, err := gpu.Devices()
-	if err != nil {
-		return nil, err
-	}
-	var o gpu.Options
-	if o.Devices, err = gpu.ParseDevices(f.device, len(infos)); err != nil {
-		var here []string
-		for _, in := range infos {
-			here = append(here, fmt.Sprintf("%d (%s)", in.Index, in.Name))
+		if len(devices) > 0 && devices[0].Available {
+			used = len(list)
 		}
-		return nil, asUsage("device", fmt.Errorf("%w; here: %s", err, strings.Join(here, ", ")))
-	}
-	if f.precision == "tf32" {
-		o.Product = "tf32"
-	}
-	b, err := openCUDA(m, o)
-	if err != nil {
-		return nil, err
-	}
-	if got := b.Precision(); got != f.precision { // no one gets fewer digits than the command line says
-		err := fmt.Errorf("%s=%s in the environment, but --precision is %s: unset the one or give --precision %s", gpu.EnvProduct, os.Getenv(gpu.EnvProduct), f.precision, got)
-		return nil, errors.Join(err, b.Close())
-	}
-	return b, nil
-}
-
-// A device is one line of advsweep devices.
-type device struct {
-	Backend   string `json:"backend"`
-	Available bool   `json:"available"`
-	Default   bool   `json:"default"` // what --backend auto uses
-	Device    string `json:"device"`  // as in the result files
-	Note      string `json:"note"`
-
-	// Of a CUDA device only.
-	Index      *int     `json:"index,omitempty"` // for --device
-	Name       string   `json:"name,omitempty"`
-	Capability string   `json:"compute_capability,omitempty"` // "9.0"
-	Memory     int64    `json:"memory_bytes,omitempty"`       // in all
-	Driver     string   `json:"driver_cuda,omitempty"`        // the newest CUDA that the driver supports: "13.0"
-	Image      string   `json:"image,omitempty"`              // the kernels for it: "sm_80"
-	Product    string   `json:"product,omitempty"`            // the default of Products
-	Products   []string `json:"products,omitempty"`           // see gpu.Products
-}
-
-// listDevices returns a line for the CPU, and one for each CUDA device or one with the reason why there is none.
-func listDevices() []device {
-	cpuNote := fmt.Sprintf("%d processors; kernels: %s", runtime.GOMAXPROCS(0), strings.Join(cpu.Kernels(), ", "))
-	if cpu.Kernels()[0] == "go" {
-		cpuNote += " (plain Go: slow; amd64 with AVX2 and arm64 have faster ones)"
-	}
-	list := []device{{Backend: "cpu", Available: true, Device: runtime.GOARCH + " " + cpu.Kernels()[0], Note: cpuNote}}
-	infos, err := gpu.Devices()
-	if err != nil {
-		list = append(list, device{Backend: "cuda", Note: err.Error()})
-	}
-	for _, in := range infos {
-		list = append(list, describeDevice(in))
-	}
-	used := 0
-	if list[1].Available { // --device is 0 unless given
-		used = 1
+		list = append(list, devices...)
 	}
 	list[used].Default = true
 	return list
-}
-
-func describeDevice(in gpu.Info) device {
-	d := device{
-		Backend: "cuda", Available: in.Image != "", Index: &in.Index, Name: in.Name,
-		Capability: fmt.Sprintf("%d.%d", in.Capability/10, in.Capability%10), Memory: in.Memory,
-		Driver: fmt.Sprintf("%d.%d", in.Driver/1000, in.Driver%1000/10), Image: in.Image, Product: in.Product,
-	}
-	d.Device = fmt.Sprintf("cuda:%d %s", in.Index, in.Name)
-	d.Note = fmt.Sprintf("compute capability %s, %.1f GiB, driver for CUDA %s; ", d.Capability, float64(in.Memory)/(1<<30), d.Driver)
-	if !d.Available {
-		d.Note += "no kernels for it, which need 7.5 (Turing) or later"
-		return d
-	}
-	d.Device += fmt.Sprintf(", %s %s", in.Image, in.Product)
-	d.Products = in.Products
-	d.Note += "products: " + strings.Join(d.Products, ", ")
-	return d
 }
 
 func newDevices() *cobra.Command {
@@ -216,7 +201,7 @@ ADVSWEEP_CUDA_PRODUCT=fp32 in the environment makes fp32 the one for float32.`,
 	return c
 }
 
-func printDevices(w io.Writer, format string, devices []device) error {
+func printDevices(w io.Writer, format string, devices []backends.Device) error {
 	switch format {
 	case "json":
 		enc := json.NewEncoder(w)
@@ -250,18 +235,4 @@ func printDevices(w io.Writer, format string, devices []device) error {
 		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", d.Backend, yes, d.Device, d.Note)
 	}
 	return tw.Flush()
-}
-
-// cpuProduct is what decides of the last bits of the CPU's results, for a manifest.
-func cpuProduct(b pipeline.Backend) string {
-	if os.Getenv(cpu.EnvDense) != "" {
-		return b.Precision() + " dense"
-	}
-	return b.Precision()
-}
-
-// cudaProduct is the same of a CUDA backend: its product, which Device ends with.
-func cudaProduct(b pipeline.Backend) string {
-	words := strings.Fields(b.Device())
-	return words[len(words)-1]
 }

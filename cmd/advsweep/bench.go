@@ -134,12 +134,7 @@ Exact has no such number. done-GFLOP/s, where the backend counts, is of the prod
 	return c
 }
 
-// gradienter and worker are what bench asks of a backend beyond pipeline.Backend.
-type gradienter interface {
-	InputGradient(context.Context) (*tensor.Dense, error)
-}
-
-// A worker counts its arithmetic.
+// A worker counts its arithmetic, which bench asks of a backend beyond pipeline.Backend.
 type worker interface {
 	// Work returns the floating-point operations of all matrix products since the backend was opened, 2 for
 	// each multiply-add.
@@ -192,7 +187,7 @@ func (f *benchFlags) bench(c *cobra.Command) error {
 		return err
 	}
 	w, b := c.OutOrStdout(), in.backend
-	fmt.Fprintf(w, "goos: %s\ngoarch: %s\npkg: advsweep\nmodel: %s\ndevice: %s\n", runtime.GOOS, runtime.GOARCH, in.model, b.Device())
+	fmt.Fprintf(w, "goos: %s\ngoarch: %s\npkg: advsweep\nmodel: %s\ndevice: %s\n", runtime.GOOS, runtime.GOARCH, in.model, b.Info().Device)
 	for _, bm := range all {
 		for i := range f.count {
 			// A work is warm after once through. The others come to rows that have moved twice, each time.
@@ -221,7 +216,7 @@ func (f *benchFlags) bench(c *cobra.Command) error {
 			if failed != nil {
 				return failed
 			}
-			fmt.Fprintf(w, "Benchmark%s/backend=%s/precision=%s/N=%d-%d\t%s\n", bm.name, in.chosen, b.Precision(), bm.images, runtime.GOMAXPROCS(0), r)
+			fmt.Fprintf(w, "Benchmark%s/backend=%s/precision=%s/N=%d-%d\t%s\n", bm.name, in.chosen, b.Info().Precision, bm.images, runtime.GOMAXPROCS(0), r)
 		}
 	}
 	return nil
@@ -272,16 +267,19 @@ func (f *benchFlags) benchmarks(c *cobra.Command, in *inputs, chosen []string, s
 	if !c.Flags().Changed("n") { // the operations have the flag's default where a work asked for more
 		set = first(set, 1000)
 	}
-	n := min(set.N(), b.MaxRows())
+	n := min(set.N(), b.Info().Rows)
 	class, zero := make([]int32, n), make([]bool, n)
 	for _, name := range chosen {
 		switch name {
 		case "Forward":
-			list = append(list, &benchmark{name: name, images: n, dense: 2 * all * float64(n), f: func() error { return b.Predictions(ctx, class) }})
+			list = append(list, &benchmark{name: name, images: n, dense: 2 * all * float64(n), f: func() error { return forward(ctx, b, class) }})
 		case "Gradient":
-			if g, ok := b.(gradienter); ok {
-				list = append(list, &benchmark{name: name, images: n, dense: 4 * all * float64(n), f: func() error { _, err := g.InputGradient(ctx); return err }})
+			q := make([]float64, n*b.Info().Classes) // no weight is 0: all of the way back is computed
+			for k := range q {
+				q[k] = 1 - 2*float64(k%2)
 			}
+			weights := tensor.New(tensor.WithShape(n, b.Info().Classes), tensor.WithBacking(q))
+			list = append(list, &benchmark{name: name, images: n, dense: 4 * all * float64(n), f: func() error { _, err := b.Gradient(ctx, weights); return err }})
 		case "Step":
 			list = append(list, &benchmark{name: name, images: n, dense: 4 * all * float64(n), f: func() error { return in.stepped(ctx, sweep.Bounds, zero) }})
 		case "Sweep":
@@ -303,7 +301,7 @@ func (f *benchFlags) benchmarks(c *cobra.Command, in *inputs, chosen []string, s
 			continue
 		}
 		if w.route == exact && !walks {
-			return nil, usagef("--works %s: %s (%s) cannot follow a ray", w.name, in.chosen, b.Device())
+			return nil, usagef("--works %s: %s (%s) cannot follow a ray", w.name, in.chosen, b.Info().Device)
 		}
 		eps, err := attack.ParseEps(w.eps)
 		if err != nil {
@@ -390,7 +388,7 @@ func (in *inputs) prepare(ctx context.Context, bm *benchmark, bounds attack.Boun
 	if bm.sweep != nil {
 		return bm.f()
 	}
-	b, n := in.backend, min(bm.images, in.backend.MaxRows())
+	b, n := in.backend, min(bm.images, in.backend.Info().Rows)
 	set := first(in.set, bm.images)
 	if err := b.Load(ctx, set.First, set.Images, set.Labels); err != nil {
 		return err
@@ -408,12 +406,33 @@ func (in *inputs) prepare(ctx context.Context, bm *benchmark, bounds attack.Boun
 	return nil
 }
 
-// stepped is a Step that has ended: alone it may only be launched when it returns, and ZeroGradient computes nothing.
+// piecewise is a backend that tells one by one what Outcomes brings together.
+type piecewise interface {
+	// Predictions writes the class of each row to dst [rows].
+	Predictions(ctx context.Context, dst []int32) error
+	// ZeroGradient writes to dst [rows] whether a gradient was zero. It computes nothing.
+	ZeroGradient(ctx context.Context, dst []bool) error
+}
+
+// forward is one forward pass, of which only classes come down if b can do that.
+func forward(ctx context.Context, b pipeline.Backend, class []int32) error {
+	if p, ok := b.(piecewise); ok {
+		return p.Predictions(ctx, class)
+	}
+	_, err := b.Logits(ctx)
+	return err
+}
+
+// stepped is a Step that has ended: alone it may only be launched when it returns.
 func (in *inputs) stepped(ctx context.Context, bounds attack.Bounds, zero []bool) error {
 	if err := in.backend.Step(ctx, attack.FGSM().At(0, []float64{0.001}, bounds)); err != nil {
 		return err
 	}
-	return in.backend.ZeroGradient(ctx, zero)
+	if p, ok := in.backend.(piecewise); ok {
+		return p.ZeroGradient(ctx, zero)
+	}
+	_, err := in.backend.Outcomes(ctx, nil)
+	return err
 }
 
 // printOnce runs bm warm --count times and prints a line of JSON.
@@ -452,6 +471,6 @@ func (f *benchFlags) printOnce(c *cobra.Command, in *inputs, bm *benchmark) erro
 		Version   string  `json:"version"`
 	}{
 		bm.work, bm.bounds.String(), routeName(*bm.sweep), bm.images, len(bm.sweep.Eps), ms, times[0], f.count,
-		bm.dense / ms / 1e6, done / ms / 1e6, bm.result.Curves[0].Correct, in.chosen, b.Device(), b.Precision(), version(),
+		bm.dense / ms / 1e6, done / ms / 1e6, bm.result.Curves[0].Correct, in.chosen, b.Info().Device, b.Info().Precision, version(),
 	})
 }

@@ -7,8 +7,11 @@ import (
 	"slices"
 	"strings"
 
+	"advsweep/backends"
+	"advsweep/internal/outdir"
 	"advsweep/model"
 	"advsweep/pipeline"
+	"advsweep/record"
 	"advsweep/report"
 
 	"github.com/spf13/cobra"
@@ -97,7 +100,7 @@ func (f *flags) compare(c *cobra.Command, args []string, maxFlips int) error {
 	if err != nil {
 		return err
 	}
-	var folder *report.Folder
+	var folder *outdir.Folder
 	if runs {
 		if err := onlyOutput(c); err != nil {
 			return err
@@ -105,7 +108,7 @@ func (f *flags) compare(c *cobra.Command, args []string, maxFlips int) error {
 		if cmp, err = compareRuns(args[0], args[1]); err != nil {
 			return err
 		}
-		if folder, err = report.OpenFolder(f.out, compareNames...); err != nil {
+		if folder, err = outdir.Open(f.out, compareNames...); err != nil {
 			return err
 		}
 	} else {
@@ -125,9 +128,9 @@ func (f *flags) compare(c *cobra.Command, args []string, maxFlips int) error {
 	if err != nil {
 		return err
 	}
-	var files []report.File
+	var files []outdir.File
 	for i, data := range [][]byte{cmp.CSV(), json, png, svg} {
-		files = append(files, report.File{Name: compareNames[i], Data: data})
+		files = append(files, outdir.File{Name: compareNames[i], Data: data})
 	}
 	err = f.finish(c, folder, files, func(w *bytes.Buffer) error {
 		switch f.format {
@@ -218,7 +221,7 @@ func compareRuns(dirA, dirB string) (*report.Compared, error) {
 }
 
 // sideLabels names two sides by what they differ in or, where that is nothing, as otherwise.
-func sideLabels(a, b *report.Manifest, otherwise [2]string) [2]string {
+func sideLabels(a, b *record.Manifest, otherwise [2]string) [2]string {
 	var parts [2][]string
 	add := func(x, y string) {
 		if x != y {
@@ -265,7 +268,7 @@ func parseTwo(flag, text string) ([2]string, bool, error) {
 
 // compareSides returns the flags of both sides.
 func (f *flags) compareSides(c *cobra.Command, args []string) (sides [2]flags, err error) {
-	backends, twoBackends, err := parseTwo("backend", f.backend)
+	names, twoBackends, err := parseTwo("backend", f.backend)
 	if err != nil {
 		return sides, err
 	}
@@ -281,26 +284,19 @@ func (f *flags) compareSides(c *cobra.Command, args []string) (sides [2]flags, e
 		return sides, usagef("two models, and two of --backend or --precision: one thing at a time can be compared; give one of each, or one model by --model")
 	case len(args) == 0 && !lists:
 		return sides, usagef("nothing to compare: give two models or two folders, or two of --backend or --precision as in --precision float32,float64")
-	case twoBackends && slices.Contains(backends[:], "auto"):
+	case twoBackends && slices.Contains(names[:], "auto"):
 		return sides, usagef("--backend %s: auto may be the same as the other; name both, as in cpu,cuda", f.backend)
-	case lists && backends[0] == backends[1] && precisions[0] == precisions[1]:
-		return sides, usagef("both sides are %s in %s: nothing differs", backends[0], precisions[0])
+	case lists && names[0] == names[1] && precisions[0] == precisions[1]:
+		return sides, usagef("both sides are %s in %s: nothing differs", names[0], precisions[0])
 	}
-	if twoPrecisions && !twoBackends && backends[0] == "auto" { // one backend, whatever the precision
-		tf32, float64 := slices.Contains(precisions[:], "tf32"), slices.Contains(precisions[:], "float64")
-		switch {
-		case tf32 && float64:
-			return sides, usagef("--precision %s: float64 is on the CPU only and tf32 on CUDA only; say --backend %s too", f.precision,
-				map[bool]string{true: "cpu,cuda", false: "cuda,cpu"}[precisions[0] == "float64"])
-		case tf32, c.Flags().Changed("device"):
-			backends = [2]string{"cuda", "cuda"}
-		default:
-			backends = [2]string{"cpu", "cpu"}
+	if twoPrecisions && !twoBackends && names[0] == "auto" { // one backend, whatever the precision
+		if names, err = f.oneBackend(c, precisions); err != nil {
+			return sides, err
 		}
 	}
 	for i := range sides {
 		sides[i] = *f
-		sides[i].backend, sides[i].precision = backends[i], precisions[i]
+		sides[i].backend, sides[i].precision = names[i], precisions[i]
 		if len(args) == 2 {
 			if sides[i].model = args[i]; args[i] == embedded {
 				sides[i].model = ""
@@ -311,7 +307,7 @@ func (f *flags) compareSides(c *cobra.Command, args []string) (sides [2]flags, e
 }
 
 // compareModels sweeps both sides.
-func (f *flags) compareModels(c *cobra.Command, args []string) (*report.Compared, *report.Folder, error) {
+func (f *flags) compareModels(c *cobra.Command, args []string) (*report.Compared, *outdir.Folder, error) {
 	sides, err := f.compareSides(c, args)
 	if err != nil {
 		return nil, nil, err
@@ -323,11 +319,13 @@ func (f *flags) compareModels(c *cobra.Command, args []string) (*report.Compared
 	f.warnShort(c, s)
 	// The flags are about the side that uses a device, if one does.
 	first := 0
-	if sides[0].backend == "cpu" && sides[1].backend == "cuda" {
-		first = 1
+	if one, err := backends.Lookup(sides[0].backend); err == nil && !one.Accelerator {
+		if other, err := backends.Lookup(sides[1].backend); err == nil && other.Accelerator {
+			first = 1
+		}
 	}
 	var other *model.Model
-	var folder *report.Folder
+	var folder *outdir.Folder
 	in, err := sides[first].openRange(c, func(in *inputs) (err error) {
 		if other = in.model; len(args) == 2 {
 			if other, err = sides[1-first].loadModel(); err != nil {
@@ -342,7 +340,7 @@ func (f *flags) compareModels(c *cobra.Command, args []string) (*report.Compared
 				return fmt.Errorf("%s has %d classes and %s %d: want as many", args[first], in.model.Outputs(), args[1-first], other.Outputs())
 			}
 		}
-		folder, err = report.OpenFolder(f.out, compareNames...)
+		folder, err = outdir.Open(f.out, compareNames...)
 		return err
 	})
 	if err != nil {
@@ -354,8 +352,7 @@ func (f *flags) compareModels(c *cobra.Command, args []string) (*report.Compared
 	if first == 1 {
 		ins = [2]*inputs{second, in}
 	}
-	second.backend, second.chosen, err = sides[1-first].openOther(c, other, in.chosen)
-	if err != nil {
+	if err = sides[1-first].openOther(c, second, in.chosen); err != nil {
 		return nil, nil, err
 	}
 	defer second.backend.Close()
@@ -371,7 +368,7 @@ func (f *flags) compareModels(c *cobra.Command, args []string) (*report.Compared
 	if err != nil {
 		return nil, nil, err
 	}
-	var m [2]report.Manifest
+	var m [2]record.Manifest
 	for i := range ins {
 		m[i] = ins[i].manifest(s, f.seed)
 	}
@@ -379,11 +376,37 @@ func (f *flags) compareModels(c *cobra.Command, args []string) (*report.Compared
 	return &report.Compared{A: report.Side{Label: labels[0], Manifest: &m[0]}, B: report.Side{Label: labels[1], Manifest: &m[1]}, Comparison: found}, folder, nil
 }
 
-// openOther opens the backend of the side that is not opened first. --device is about the other side if that is on CUDA and this one is not.
-func (f *flags) openOther(c *cobra.Command, m *model.Model, chosen string) (pipeline.Backend, string, error) {
-	if f.backend == "cpu" && chosen == "cuda" && (f.precision == "float32" || f.precision == "float64") {
-		b, err := f.openCPU(m)
-		return b, "cpu", err
+// oneBackend returns the backend that computes in both precisions, twice.
+func (f *flags) oneBackend(c *cobra.Command, precisions [2]string) (names [2]string, err error) {
+	device := c.Flags().Changed("device")
+	for _, e := range backends.All() {
+		if e.Has(precisions[0]) && e.Has(precisions[1]) && (e.Accelerator || !device) {
+			return [2]string{e.Name, e.Name}, nil
+		}
 	}
-	return f.openBackend(c, m)
+	var where, say []string
+	for i, p := range precisions {
+		if !slices.Contains(backends.Precisions(), p) {
+			return names, unknownPrecision(p)
+		}
+		has := func(e backends.Entry) bool { return e.Has(p) }
+		names[i] = firstBackend(has).Name
+		where, say = append(where, fmt.Sprintf("%s on %s only", p, backends.Titles(has))), append(say, names[i])
+	}
+	if device && names[0] == names[1] { // the device is what does not fit, and opening says so
+		accelerator := firstBackend(func(e backends.Entry) bool { return e.Accelerator }).Name
+		return [2]string{accelerator, accelerator}, nil
+	}
+	return names, usagef("--precision %s: %s; say --backend %s too", f.precision, strings.Replace(backends.And(where), " on ", " is on ", 1), strings.Join(say, ","))
+}
+
+// openOther opens the backend of the side that is not opened first. --device is about the other side if that is on an accelerator and
+// this one is not.
+func (f *flags) openOther(c *cobra.Command, in *inputs, chosen string) error {
+	e, err := backends.Lookup(f.backend)
+	other, failed := backends.Lookup(chosen)
+	if err == nil && failed == nil && !e.Accelerator && other.Accelerator && e.Has(f.precision) {
+		return f.openEntry(e, in)
+	}
+	return f.openBackend(c, in)
 }

@@ -235,7 +235,7 @@ func TestCompareRefuses(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(mine, "compare.csv"), []byte("mine"), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if code, _, stderr := advsweep(t, "compare", plain, data, "--out", mine); code != exitError || !strings.Contains(stderr, "was not written by advsweep") {
+	if code, _, stderr := advsweep(t, "compare", plain, data, "--out", mine); code != exitError || !strings.Contains(stderr, "was not written by advsweep: choose another --out or move it away\n") {
 		t.Errorf("exit code %d\n%s", code, stderr)
 	}
 	if _, err := gpu.Devices(); err != nil {

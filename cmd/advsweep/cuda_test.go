@@ -17,6 +17,7 @@ import (
 	"strings"
 	"testing"
 
+	"advsweep/backends"
 	"advsweep/cpu"
 	"advsweep/gpu"
 )
@@ -219,7 +220,7 @@ func TestCUDARefusals(t *testing.T) {
 func TestCUDADevices(t *testing.T) {
 	infos := needCUDA(t)
 	t.Setenv(gpu.EnvProduct, "")
-	var devices []device
+	var devices []backends.Device
 	if err := json.Unmarshal([]byte(do(t, "devices", "--format", "json")), &devices); err != nil {
 		t.Fatal(err)
 	}

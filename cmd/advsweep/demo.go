@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"advsweep/attack"
+	"advsweep/internal/outdir"
 	"advsweep/pipeline"
+	"advsweep/record"
 	"advsweep/report"
 
 	"github.com/spf13/cobra"
@@ -81,7 +83,7 @@ func (f *flags) demo(c *cobra.Command, class int, imageEps string) error {
 	names = append(append(names, curveNames("2-fgsm-curve")...), curveNames("4-bim-curve")...)
 	names = append(names, imagesName, classesName, runName)
 	s.Outcomes, s.Rounded = true, f.rounded
-	folder, err := report.OpenFolder(f.out, names...)
+	folder, err := outdir.Open(f.out, names...)
 	if err != nil {
 		return err
 	}
@@ -92,12 +94,12 @@ func (f *flags) demo(c *cobra.Command, class int, imageEps string) error {
 	if err != nil {
 		return err
 	}
-	image := func(base string, a attack.Attack) (*pipeline.Example, []report.File, error) {
+	image := func(base string, a attack.Attack) (*pipeline.Example, []outdir.File, error) {
 		ex, err := pipeline.Craft(c.Context(), in.backend, picked, a, one[0], s.Bounds)
 		if err != nil {
 			return nil, nil, err
 		}
-		files, err := exampleFiles(base, ex, in.meta(picked, f.seed), report.Seconds{Load: in.load.Seconds(), Compute: time.Since(start).Seconds()})
+		files, err := exampleFiles(base, ex, in.meta(picked, f.seed), record.Seconds{Load: in.load.Seconds(), Compute: time.Since(start).Seconds()})
 		start = time.Now()
 		return ex, files, err
 	}
@@ -126,12 +128,12 @@ func (f *flags) demo(c *cobra.Command, class int, imageEps string) error {
 	}
 	files2, files4, both := drawn[0], drawn[1], drawn[2]
 
-	var files []report.File
-	for _, part := range [][]report.File{files1, files2, files3, files4, both} {
+	var files []outdir.File
+	for _, part := range [][]outdir.File{files1, files2, files3, files4, both} {
 		files = append(files, part...)
 	}
-	files = append(files, report.File{Name: imagesName, Data: report.ImagesCSV(res, m.Precision)}, report.File{Name: classesName, Data: report.ClassesCSV(res)})
-	run, err := in.runFile(f, report.Seconds{Load: in.load.Seconds(), Compute: compute.Seconds(), Write: time.Since(written).Seconds()})
+	files = append(files, outdir.File{Name: imagesName, Data: report.ImagesCSV(res, m.Precision)}, outdir.File{Name: classesName, Data: report.ClassesCSV(res)})
+	run, err := in.runFile(f, record.Seconds{Load: in.load.Seconds(), Compute: compute.Seconds(), Write: time.Since(written).Seconds()})
 	if err != nil {
 		return err
 	}

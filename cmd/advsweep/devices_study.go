@@ -1,100 +1,72 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"os"
-	"runtime"
-	"slices"
 
-	"advsweep/cpu"
-	"advsweep/gpu"
+	"advsweep/backends"
 	"advsweep/model"
 	"advsweep/pipeline"
 	"advsweep/study"
 )
 
 // studyDevices returns what this machine has for plan, each for a worker of its own: the CPU, all of whose threads work on one shard, or
-// every CUDA device of --device (empty: all). Without --backend it is what the plan is for.
+// every device of --device (empty: all). Without --backend it is what the plan is for.
 func (f *flags) studyDevices(plan *study.Plan) ([]study.Device, error) {
 	planned := plan.Runs[0].Manifest.Backend // that of all
-	backend := planned
-	switch f.backend {
-	case "", "auto":
-	case "cpu", "cuda":
-		backend = f.backend
-	default:
-		return nil, usagef("--backend %q, want auto, cpu or cuda", f.backend)
+	name := planned
+	if f.backend != "" && f.backend != "auto" {
+		name = f.backend
+	}
+	e, err := backends.Lookup(name)
+	switch {
+	case err != nil && name == planned:
+		return nil, fmt.Errorf("study %s is planned for a backend that is not here: %w", plan.Name, err)
+	case err != nil:
+		return nil, unknownBackend(name)
 	}
 	if err := f.checkThreads(); err != nil {
 		return nil, err
 	}
-	if backend == "cpu" {
-		return []study.Device{f.cpuDevice()}, nil
-	}
-	infos, err := gpu.Devices()
-	switch {
-	case err != nil && planned != "cuda":
-		return nil, fmt.Errorf("--backend cuda: %w; study %s is planned for %s, which is what it runs on without --backend", err, plan.Name, planned)
-	case err != nil:
-		return nil, fmt.Errorf("study %s is planned for cuda: %w; --backend cpu --allow-mixed computes it on the CPU all the same", plan.Name, err)
+	if _, err := e.Devices(); err != nil {
+		if name != planned {
+			return nil, fmt.Errorf("--backend %s: %w; study %s is planned for %s, which is what it runs on without --backend", name, err, plan.Name, planned)
+		}
+		spare := backends.Always()
+		return nil, fmt.Errorf("study %s is planned for %s: %w; --backend %s --allow-mixed computes it on %s all the same", plan.Name, planned, err, spare.Name, spare.Title)
 	}
 	list := f.device
 	if list == "" {
 		list = "all"
 	}
-	chosen, err := gpu.ParseDevices(list, len(infos))
+	chosen, err := e.Pick(list)
 	if err != nil {
 		return nil, asUsage("device", err)
 	}
 	var all []study.Device
-	for _, i := range chosen {
-		all = append(all, cudaDevice(infos[i]))
+	for _, d := range chosen {
+		all = append(all, f.studyDevice(e, d))
 	}
 	return all, nil
 }
 
-// cpuDevice is the CPU with --threads. Its product is the precision, and "dense" where the environment asks for that: see
-// report.Manifest.
-func (f *flags) cpuDevice() study.Device {
+// studyDevice is one device of e as a worker of a study has it. It computes with the product that is asked for if it has it, else with
+// its own default.
+func (f *flags) studyDevice(e backends.Entry, d backends.Device) study.Device {
 	return study.Device{
-		Name:    fmt.Sprintf("cpu (%s %s)", runtime.GOARCH, cpu.Kernels()[0]),
-		Backend: "cpu",
-		Open: func(m *model.Model, precision, _ string) (pipeline.Backend, string, error) {
-			if precision != "float32" && precision != "float64" {
-				return nil, "", fmt.Errorf("precision %s is on CUDA only: the CPU has float32 and float64", precision)
-			}
-			at := flags{threads: f.threads, precision: precision}
-			b, err := at.openCPU(m)
-			if err != nil {
-				return nil, "", err
-			}
-			return b, cpuProduct(b), nil
+		Name:    d.Worker,
+		Backend: e.Name,
+		Open: func(m *model.Model, precision, product string) (pipeline.Backend, string, error) {
+			return e.Open(m, backends.Spec{Precision: precision, Product: product, Devices: d.List, Threads: f.threads})
 		},
 	}
 }
 
-// cudaDevice is one CUDA device. It computes with the product that is asked for if it has it, else with its own default.
-func cudaDevice(in gpu.Info) study.Device {
-	return study.Device{
-		Name:    fmt.Sprintf("cuda:%d %s", in.Index, in.Name),
-		Backend: "cuda",
-		Open: func(m *model.Model, precision, product string) (pipeline.Backend, string, error) {
-			o := gpu.Options{Devices: []int{in.Index}}
-			switch {
-			case precision == "float64":
-				return nil, "", errors.New("precision float64 is on the CPU only: CUDA has float32 and tf32")
-			case precision == "tf32" || slices.Contains(in.Products, product):
-				o.Product = product
-			}
-			b, err := openCUDA(m, o)
-			if err != nil {
-				return nil, "", err
-			}
-			if got := b.Precision(); got != precision { // no one gets fewer digits than were planned
-				return nil, "", errors.Join(fmt.Errorf("%s=%s in the environment, but the precision is %s: unset it", gpu.EnvProduct, os.Getenv(gpu.EnvProduct), precision), b.Close())
-			}
-			return b, cudaProduct(b), nil
-		},
+// planDevice is the backend that works everywhere, on which a plan checks that models fit.
+func (f *flags) planDevice() (study.Device, error) {
+	e := backends.Always()
+	devices, err := e.Devices()
+	if err != nil {
+		return study.Device{}, err
 	}
+	return f.studyDevice(e, devices[0]), nil
 }

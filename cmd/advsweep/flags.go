@@ -6,15 +6,16 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"advsweep/attack"
+	"advsweep/backends"
 	"advsweep/cpu"
 	"advsweep/dataset"
 	"advsweep/model"
 	"advsweep/pipeline"
-	"advsweep/report"
-	"advsweep/study"
+	"advsweep/record"
 
 	"github.com/spf13/cobra"
 )
@@ -57,7 +58,7 @@ func (f *flags) addData(c *cobra.Command) {
 }
 
 func (f *flags) addBackend(c *cobra.Command) {
-	c.Flags().StringVar(&f.backend, "backend", "auto", "cpu, cuda, or auto: cuda if there is a device, else cpu")
+	c.Flags().StringVar(&f.backend, "backend", "auto", strings.Join(backends.Names(), ", ")+", or auto: cuda if there is a device, else cpu")
 	c.Flags().StringVar(&f.device, "device", "0", "CUDA devices: a `LIST` as in 0,1, or all; see 'advsweep devices'")
 	c.Flags().StringVar(&f.precision, "precision", "float32", "float32; float64, CPU only; tf32, CUDA only: faster, factors of 3 digits")
 	f.addThreads(c)
@@ -93,16 +94,16 @@ func (f *flags) addFormat(c *cobra.Command) {
 func (f *flags) addAttacks(c *cobra.Command, standard, usage string) {
 	c.Flags().StringVar(&f.attack, "attack", standard, usage)
 	f.addSteps(c)
-	c.Flags().StringVar(&f.step, "step", "", "size of a step: eps/k, a factor of it as in 2.5*eps/k, or in units of pixels\n(default eps/k, pgd 2.5*eps/k; apgd adapts it)")
-	c.Flags().StringVar(&f.norm, "norm", "linf", "of eps: linf or l2")
-	c.Flags().StringVar(&f.loss, "loss", "ce", "ce (cross-entropy), cw (margin of logits) or dlr (ratio of differences); apgd's is in its name")
-	c.Flags().IntVar(&f.restarts, "restarts", 1, "of pgd and apgd, from random points; an image counts by the worst")
-	c.Flags().Float64Var(&f.decay, "decay", 1, "of the momentum of mifgsm and nifgsm")
+	c.Flags().StringVar(&f.step, "step", "", "size of a step: eps/k, a factor of it as in 2.5*eps/k, or in units of pixels\n(default "+defaultSizes()+")")
+	c.Flags().StringVar(&f.norm, "norm", "linf", "of eps: "+attack.NormNames())
+	c.Flags().StringVar(&f.loss, "loss", "ce", attack.LossNames()+"; "+ownLosses()+"'s is in its name")
+	c.Flags().IntVar(&f.restarts, "restarts", 1, "of "+takers("restarts")+", from random points; an image counts by the worst")
+	c.Flags().Float64Var(&f.decay, "decay", 1, "of the momentum of "+takers("decay"))
 	c.Flags().StringVar(&f.target, "target", "none", "class to come near to, or least-likely, or none: away from the label")
 }
 
 func (f *flags) addSteps(c *cobra.Command) {
-	c.Flags().IntVar(&f.steps, "steps", 0, "K of iterated attacks (default bim 5, mifgsm and nifgsm 10, pgd 40, apgd 100)")
+	c.Flags().IntVar(&f.steps, "steps", 0, "K of iterated attacks (default "+defaultSteps()+")")
 }
 
 func (f *flags) addRounded(c *cobra.Command) {
@@ -187,8 +188,10 @@ type inputs struct {
 	model   *model.Model
 	set     *dataset.Set
 	backend pipeline.Backend
-	chosen  string // "cpu", "cuda"
-	load    time.Duration
+	chosen  string // name of its backends.Entry
+	// arithmetic decides of the last bits of results, see report.Manifest.
+	arithmetic string
+	load       time.Duration
 }
 
 // open reads the model and the images, makes checks and opens the backend. That comes last: it can take
@@ -230,7 +233,7 @@ func (f *flags) open(c *cobra.Command, checks ...func(*inputs) error) (*inputs, 
 			return nil, err
 		}
 	}
-	if in.backend, in.chosen, err = f.openBackend(c, in.model); err != nil {
+	if err = f.openBackend(c, in); err != nil {
 		return nil, err
 	}
 	in.load = time.Since(start)
@@ -312,20 +315,20 @@ func (f *flags) openRange(c *cobra.Command, checks ...func(*inputs) error) (*inp
 }
 
 // meta describes the run for the result files.
-func (in *inputs) meta(set *dataset.Set, seed uint64) report.Meta {
-	return report.Meta{
+func (in *inputs) meta(set *dataset.Set, seed uint64) record.Meta {
+	return record.Meta{
 		Version:   release,
-		Model:     report.Source(in.model.Source),
-		Data:      study.Describe(set),
+		Model:     record.Source(in.model.Source),
+		Data:      record.Describe(set),
 		Seed:      seed,
 		Backend:   in.chosen,
-		Device:    in.backend.Device(),
-		Precision: in.backend.Precision(),
+		Device:    in.backend.Info().Device,
+		Precision: in.backend.Info().Precision,
 	}
 }
 
 // settings prints what a run uses, defaults included. layers describes the model.
-func settings(m report.Meta, layers string, lines ...string) string {
+func settings(m record.Meta, layers string, lines ...string) string {
 	s := fmt.Sprintf("model    %s, %s, sha256 %.12s\n", m.Model.Name, layers, m.Model.SHA256)
 	s += fmt.Sprintf("images   %s, %d from index %d, sha256 %.12s\n", m.Data.Images.Name, m.Data.N, m.Data.Offset, m.Data.SHA256)
 	if m.Device != "" {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"advsweep/internal/ref"
+	"advsweep/internal/testsize"
 )
 
 // process is advsweep with args as a process of its own.
@@ -52,18 +53,19 @@ func sameRun(t *testing.T, got, want string) {
 	}
 }
 
-// TestKill kills sweeps as kill -9 does, at random moments, until they are done all the same: 50 times at least. Each time the same
-// command or resume goes on, and the files are those of a run that nothing stopped.
+// TestKill kills sweeps as kill -9 does, at random moments, until they are done all the same: 12 times at
+// least, 50 in the long form. Each time the same command or resume goes on, and the files are those of a
+// run that nothing stopped.
 func TestKill(t *testing.T) {
 	if testing.Short() {
-		t.Skip("starts 50 processes")
+		t.Skip("starts many processes")
 	}
 	args := manyChunks(t)
 	whole := t.TempDir()
 	do(t, append(args, "--out", whole)...)
 	r := rand.New(rand.NewPCG(3, 4))
-	kills, writing := 0, 0
-	for round := 0; kills < 50; round++ {
+	kills, writing, wanted := 0, 0, testsize.Of(0, 12, 50)
+	for round := 0; kills < wanted; round++ {
 		if round == 10 {
 			t.Fatalf("%d kills in %d runs: they end too soon", kills, round)
 		}
@@ -120,7 +122,7 @@ func TestKill(t *testing.T) {
 		sameRun(t, dir, whole)
 	}
 	t.Logf("%d kills, %d before the results were written", kills, writing)
-	if writing < 40 {
+	if writing < wanted*4/5 {
 		t.Errorf("%d of %d kills came before the results were written, want most", writing, kills)
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"os/signal"
 	"syscall"
 
+	"advsweep/internal/outdir"
+
 	"github.com/spf13/cobra"
 )
 
@@ -51,6 +53,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 	started = args
 	root.SetArgs(args)
 	command, err := root.ExecuteContextC(ctx)
+	err = hinted(mended(command, err))
 	var usage usageError
 	switch {
 	case err == nil:
@@ -70,6 +73,22 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 	}
 	fmt.Fprintf(stderr, "advsweep: %v\n", err)
 	return exitError
+}
+
+// mended adds to err which flag of command mends it. The packages below say what is wrong; they know no flags.
+func mended(command *cobra.Command, err error) error {
+	how := "choose another --out or move it away"
+	switch {
+	case errors.As(err, new(*outdir.TakenError)):
+	case errors.As(err, new(*outdir.MakeError)):
+		how = "choose another --out"
+	default:
+		return err
+	}
+	if command.Flags().Lookup("out") == nil {
+		how = "move it away"
+	}
+	return fmt.Errorf("%w: %s", err, how)
 }
 
 // A usageError is a mistake in the command line.

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"advsweep/attack"
+	"advsweep/backends"
 	"advsweep/dataset"
 	"advsweep/gpu"
 	"advsweep/model"
@@ -687,8 +688,13 @@ func TestNoCUDA(t *testing.T) {
 	}
 	note := fmt.Sprintf("advsweep: using the CPU: %v\n", reason)
 	code, _, stderr := advsweep(t, "sweep", "--n", "3", "--eps", "0", "--out", out)
-	if code != exitDone || strings.HasPrefix(stderr, note) != builtWithCUDA || strings.Contains(stderr, "using") != builtWithCUDA {
-		t.Errorf("auto: exit code %d; the reason, if and only if built with CUDA (%v), in\n%s", code, builtWithCUDA, stderr)
+	cuda, err := backends.Lookup("cuda")
+	if err != nil {
+		t.Fatal(err)
+	}
+	built := cuda.Built
+	if code != exitDone || strings.HasPrefix(stderr, note) != built || strings.Contains(stderr, "using") != built {
+		t.Errorf("auto: exit code %d; the reason, if and only if built with CUDA (%v), in\n%s", code, built, stderr)
 	}
 	if v := decode(t, read(t, out, "curve.json")); v["backend"] != "cpu" || v["precision"] != "float32" {
 		t.Errorf("auto: backend %v, precision %v", v["backend"], v["precision"])
@@ -808,7 +814,7 @@ func TestHelp(t *testing.T) {
 }
 
 func TestDevices(t *testing.T) {
-	var devices []device
+	var devices []backends.Device
 	if err := json.Unmarshal([]byte(do(t, "devices", "--format", "json")), &devices); err != nil {
 		t.Fatal(err)
 	}
@@ -838,34 +844,6 @@ func TestDevices(t *testing.T) {
 	rows, err := csv.NewReader(strings.NewReader(do(t, "devices", "--format", "csv"))).ReadAll()
 	if err != nil || len(rows) != 1+len(devices) || strings.Join(rows[0][:5], ",") != "backend,available,default,device,note" {
 		t.Errorf("CSV %v, %v", rows, err)
-	}
-}
-
-// TestDescribeDevice has one GPU of each kind: tensor cores, none, too old.
-func TestDescribeDevice(t *testing.T) {
-	index := func(i int) *int { return &i }
-	for _, c := range []struct {
-		in   gpu.Info
-		want device
-	}{
-		{gpu.Info{Index: 1, Name: "NVIDIA H100 80GB HBM3", Capability: 90, Memory: 84942979072, Driver: 12080, Image: "sm_80", Product: "3xtf32", Products: gpu.Products},
-			device{Backend: "cuda", Available: true, Device: "cuda:1 NVIDIA H100 80GB HBM3, sm_80 3xtf32",
-				Note:  "compute capability 9.0, 79.1 GiB, driver for CUDA 12.8; products: fp32, 3xtf32, tf32",
-				Index: index(1), Name: "NVIDIA H100 80GB HBM3", Capability: "9.0", Memory: 84942979072, Driver: "12.8", Image: "sm_80", Product: "3xtf32",
-				Products: []string{"fp32", "3xtf32", "tf32"}}},
-		{gpu.Info{Name: "Tesla T4", Capability: 75, Memory: 15655829504, Driver: 13000, Image: "sm_75", Product: "fp32", Products: gpu.Products[:1]},
-			device{Backend: "cuda", Available: true, Device: "cuda:0 Tesla T4, sm_75 fp32",
-				Note:  "compute capability 7.5, 14.6 GiB, driver for CUDA 13.0; products: fp32",
-				Index: index(0), Name: "Tesla T4", Capability: "7.5", Memory: 15655829504, Driver: "13.0", Image: "sm_75", Product: "fp32",
-				Products: []string{"fp32"}}},
-		{gpu.Info{Name: "Quadro P4000", Capability: 61, Memory: 8 << 30, Driver: 12040},
-			device{Backend: "cuda", Device: "cuda:0 Quadro P4000",
-				Note:  "compute capability 6.1, 8.0 GiB, driver for CUDA 12.4; no kernels for it, which need 7.5 (Turing) or later",
-				Index: index(0), Name: "Quadro P4000", Capability: "6.1", Memory: 8 << 30, Driver: "12.4"}},
-	} {
-		if d := cmp.Diff(c.want, describeDevice(c.in)); d != "" {
-			t.Errorf("%s (-want +got):\n%s", c.in.Name, d)
-		}
 	}
 }
 

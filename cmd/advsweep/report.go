@@ -12,8 +12,10 @@ import (
 
 	"advsweep/attack"
 	"advsweep/dataset"
+	"advsweep/internal/outdir"
 	"advsweep/model"
 	"advsweep/pipeline"
+	"advsweep/record"
 	"advsweep/report"
 	"advsweep/study"
 
@@ -112,7 +114,7 @@ func (f *flags) reportStudy(c *cobra.Command, dir string) error {
 		where, name = filepath.Split(f.out)
 		where, names = filepath.Clean(where), nil
 	}
-	out, err := report.OpenFolder(where, append(names, name)...)
+	out, err := outdir.Open(where, append(names, name)...)
 	if err != nil {
 		return err
 	}
@@ -120,9 +122,9 @@ func (f *flags) reportStudy(c *cobra.Command, dir string) error {
 	if err != nil {
 		return err
 	}
-	files := []report.File{{Name: name, Data: data}}
+	files := []outdir.File{{Name: name, Data: data}}
 	if names != nil {
-		files = append(files, report.File{Name: studyCSVName, Data: all.CSV()})
+		files = append(files, outdir.File{Name: studyCSVName, Data: all.CSV()})
 	}
 	return f.finish(c, out, files, func(*bytes.Buffer) error { return nil })
 }
@@ -154,7 +156,7 @@ func (f *flags) report(c *cobra.Command, dir, confusion string, pictures int) er
 		where, name = filepath.Split(f.out)
 		where = filepath.Clean(where)
 	}
-	folder, err := report.OpenFolder(where, name)
+	folder, err := outdir.Open(where, name)
 	if err != nil {
 		return err
 	}
@@ -168,11 +170,11 @@ func (f *flags) report(c *cobra.Command, dir, confusion string, pictures int) er
 	if err != nil {
 		return err
 	}
-	return f.finish(c, folder, []report.File{{Name: name, Data: data}}, func(*bytes.Buffer) error { return nil })
+	return f.finish(c, folder, []outdir.File{{Name: name, Data: data}}, func(*bytes.Buffer) error { return nil })
 }
 
 // examples makes the pictures of k again. Where it cannot, it says why.
-func (f *flags) examples(c *cobra.Command, dir string, m *report.Manifest, res *pipeline.Result, k *report.Ranking) (all []*pipeline.Example, why string, err error) {
+func (f *flags) examples(c *cobra.Command, dir string, m *record.Manifest, res *pipeline.Result, k *report.Ranking) (all []*pipeline.Example, why string, err error) {
 	ranked := append(slices.Clone(k.Least), k.Most...)
 	if len(ranked) == 0 {
 		return nil, "No pictures were asked for.", nil
@@ -187,10 +189,11 @@ func (f *flags) examples(c *cobra.Command, dir string, m *report.Manifest, res *
 	if !c.Flags().Changed("precision") && m.Precision == "float64" {
 		f.precision = m.Precision
 	}
-	b, _, err := f.openBackend(c, mod)
-	if err != nil {
+	in := &inputs{model: mod}
+	if err := f.openBackend(c, in); err != nil {
 		return nil, "", err
 	}
+	b := in.backend
 	defer b.Close()
 	for _, one := range ranked {
 		image, err := set.Slice(one.Image, 1)
@@ -210,7 +213,7 @@ func (f *flags) examples(c *cobra.Command, dir string, m *report.Manifest, res *
 }
 
 // runInputs reads the model and the images of the run that m fixes. why says what is missing; other ones than the run's are an error.
-func (f *flags) runInputs(dir string, m *report.Manifest) (mod *model.Model, set *dataset.Set, why string, err error) {
+func (f *flags) runInputs(dir string, m *record.Manifest) (mod *model.Model, set *dataset.Set, why string, err error) {
 	if mod, err = f.loadModel(); err != nil {
 		return nil, nil, "", err
 	}

@@ -210,7 +210,7 @@ func TestSaveImagesErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, _, stderr := advsweep(t, "sweep", "--n", "10", "--eps", "0", "--save-images", "0.1", "--out", mine)
-	if code != exitError || !strings.Contains(stderr, "was not written by advsweep") {
+	if code != exitError || !strings.Contains(stderr, "was not written by advsweep: choose another --out or move it away\n") {
 		t.Errorf("a file of the user's: exit code %d, %s", code, stderr)
 	}
 }

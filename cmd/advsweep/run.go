@@ -15,8 +15,10 @@ import (
 	"time"
 
 	"advsweep/internal/chunklog"
+	"advsweep/internal/outdir"
 	"advsweep/pipeline"
-	"advsweep/report"
+	"advsweep/record"
+	"advsweep/rundir"
 	"advsweep/study"
 
 	"github.com/spf13/cobra"
@@ -49,12 +51,8 @@ func (e *stoppedError) Error() string {
 }
 
 // manifest is what fixes the run of s on in.
-func (in *inputs) manifest(s pipeline.Sweep, seed uint64) report.Manifest {
-	product := cpuProduct(in.backend)
-	if in.chosen == "cuda" {
-		product = cudaProduct(in.backend)
-	}
-	return study.Manifest(in.meta(in.set, seed), in.model, in.set, s, product)
+func (in *inputs) manifest(s pipeline.Sweep, seed uint64) record.Manifest {
+	return record.New(in.meta(in.set, seed), in.model, in.set, s, in.arithmetic)
 }
 
 // parseShard reads "3/16", counted from 1.
@@ -71,87 +69,48 @@ func parseShard(text string) (pipeline.Shard, error) {
 	return pipeline.Shard{Index: i - 1, Count: n}, nil
 }
 
-// openLog opens the log of the run that manifest fixes in dir. The log of another run that is finished gives way, as its
-// other files do; one that is not would lose what it has, if it has anything, so it is an error.
-func openLog(dir string, manifest []byte, chunks int) (*chunklog.Log, error) {
-	log, err := chunklog.Open(dir, manifest, chunks)
-	var other *chunklog.OtherRunError
-	if !errors.As(err, &other) {
-		return log, err
-	}
-	switch old, failed := chunklog.Read(dir); {
-	case errors.Is(failed, fs.ErrNotExist): // begun, but nothing is in it
-	case failed != nil:
-		return nil, err
-	default:
-		done, total := old.Done(), old.Chunks()
-		if failed := old.Close(); failed != nil {
-			return nil, failed
-		}
-		if done > 0 && done < total {
-			return nil, fmt.Errorf("%w; that run has %d of %d chunks: finish it with 'advsweep resume %s' (in the environment in which it was started), delete the folder, or choose another --out", err, done, total, dir)
-		}
-	}
-	if err := chunklog.Remove(dir); err != nil {
-		return nil, err
-	}
-	return chunklog.Open(dir, manifest, chunks)
-}
-
 // runSweep runs s in --out, going on with what is there. res is nil if this is a shard and other parts are missing.
-func (f *flags) runSweep(c *cobra.Command, in *inputs, s pipeline.Sweep, shard pipeline.Shard) (res *pipeline.Result, m report.Manifest, took time.Duration, err error) {
+func (f *flags) runSweep(c *cobra.Command, in *inputs, s pipeline.Sweep, shard pipeline.Shard) (res *pipeline.Result, m record.Manifest, took time.Duration, err error) {
 	m = in.manifest(s, f.seed)
-	if err := s.Validate(in.backend, in.set); err != nil {
-		return nil, m, 0, err
-	}
-	data, err := m.JSON()
-	if err != nil {
-		return nil, m, 0, err
-	}
-	plan := s.Plan(in.set.N())
-	log, err := openLog(f.out, data, len(plan))
-	if err != nil {
-		return nil, m, 0, err
-	}
-	defer func() {
-		if failed := log.Close(); err == nil && failed != nil {
-			err = failed
-		}
-	}()
-	if err := saveCommand(f.out); err != nil {
-		return nil, m, 0, err
-	}
-	if n := log.Done(); n > 0 && !f.quiet {
-		fmt.Fprintf(c.ErrOrStderr(), "advsweep: %s has %d of %d chunks already\n", f.out, n, log.Chunks())
-	}
 	p := newProgress(c.ErrOrStderr(), f.quiet, "sweep")
 	defer p.finish()
 	s.Progress = p.update
-	start := time.Now()
-	err = s.WorkUntil(hard(c.Context()), c.Context().Done(), in.backend, in.set, log, shard)
-	took = time.Since(start)
-	p.finish()
-	if errors.Is(err, pipeline.ErrStopped) || errors.Is(err, context.Canceled) {
-		return nil, m, took, &stoppedError{dir: f.out, done: log.Done(), total: log.Chunks()}
-	}
-	if err != nil {
-		return nil, m, took, fmt.Errorf("%w (%d of %d chunks are safe in %s)", err, log.Done(), log.Chunks(), f.out)
-	}
-	if log.Done() < log.Chunks() {
-		if !f.quiet {
-			fmt.Fprintf(c.ErrOrStderr(), "advsweep: shard %d/%d is done: %s has %d of %d chunks; 'advsweep merge' puts all shards together\n",
-				shard.Index+1, shard.Count, f.out, log.Done(), log.Chunks())
+	var start time.Time
+	res, st, err := rundir.Run(hard(c.Context()), f.out, &m, s, in.backend, in.set, rundir.Options{Shard: shard, Stop: c.Context().Done(), Begin: func(had rundir.State) error {
+		if err := saveCommand(f.out); err != nil {
+			return err
 		}
-		return nil, m, took, nil
+		if had.Done > 0 && !f.quiet {
+			fmt.Fprintf(c.ErrOrStderr(), "advsweep: %s has %d of %d chunks already\n", f.out, had.Done, had.Total)
+		}
+		start = time.Now()
+		return nil
+	}})
+	p.finish()
+	if start.IsZero() { // nothing was begun
+		var other *rundir.UnfinishedError
+		if errors.As(err, &other) {
+			err = fmt.Errorf("%w: finish it with 'advsweep resume %s' (in the environment in which it was started), delete the folder, or choose another --out", err, f.out)
+		}
+		return nil, m, 0, err
 	}
-	if res, err = m.Assemble(log); err == nil {
+	took = time.Since(start)
+	switch {
+	case errors.Is(err, pipeline.ErrStopped) || errors.Is(err, context.Canceled):
+		return nil, m, took, &stoppedError{dir: f.out, done: st.Done, total: st.Total}
+	case err != nil:
+		return nil, m, took, fmt.Errorf("%w (%d of %d chunks are safe in %s)", err, st.Done, st.Total, f.out)
+	case res == nil && !f.quiet:
+		fmt.Fprintf(c.ErrOrStderr(), "advsweep: shard %d/%d is done: %s has %d of %d chunks; 'advsweep merge' puts all shards together\n",
+			shard.Index+1, shard.Count, f.out, st.Done, st.Total)
+	case res != nil:
 		warn(c.ErrOrStderr(), res)
 	}
-	return res, m, took, err
+	return res, m, took, nil
 }
 
 // readRun reads the finished run in dir.
-func readRun(dir string) (*report.Manifest, *pipeline.Result, error) {
+func readRun(dir string) (*record.Manifest, *pipeline.Result, error) {
 	log, err := chunklog.Read(dir)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -160,7 +119,7 @@ func readRun(dir string) (*report.Manifest, *pipeline.Result, error) {
 		return nil, nil, err
 	}
 	defer log.Close()
-	m, err := report.ParseManifest(log.Manifest())
+	m, err := record.ParseManifest(log.Manifest())
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", dir, err)
 	}
@@ -272,7 +231,7 @@ all into the first.`,
 			if mixed {
 				return usagef("--allow-mixed is for studies: shards of one sweep have one manifest, which names the backend")
 			}
-			folder, err := report.OpenFolder(f.out, sweepNames...)
+			folder, err := outdir.Open(f.out, sweepNames...)
 			if err != nil {
 				return err
 			}

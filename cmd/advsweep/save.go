@@ -12,7 +12,9 @@ import (
 
 	"advsweep/attack"
 	"advsweep/dataset"
+	"advsweep/internal/outdir"
 	"advsweep/pipeline"
+	"advsweep/record"
 	"advsweep/report"
 
 	"github.com/spf13/cobra"
@@ -76,14 +78,14 @@ func savedNames(base string, png bool) []string {
 
 // openSweepFolder opens --out for the files of a sweep and of --save-images. What an earlier run left there besides would pass for
 // this one's, and goes, unless it is the same run.
-func (f *flags) openSweepFolder(m report.Manifest, save bool, png bool) (*report.Folder, error) {
+func (f *flags) openSweepFolder(m record.Manifest, save bool, png bool) (*outdir.Folder, error) {
 	names := append(slices.Clone(sweepNames), runName)
 	if save {
 		for _, base := range savedBases(m.Attacks) {
 			names = append(names, savedNames(base, png)...)
 		}
 	}
-	folder, err := report.OpenFolder(f.out, names...)
+	folder, err := outdir.Open(f.out, names...)
 	if err != nil {
 		return nil, err
 	}
@@ -109,17 +111,17 @@ func (f *flags) openSweepFolder(m report.Manifest, save bool, png bool) (*report
 }
 
 // saveImages attacks all images at eps and writes them, attack by attack.
-func (f *flags) saveImages(c *cobra.Command, in *inputs, folder *report.Folder, s pipeline.Sweep, res *pipeline.Result, eps float64) error {
+func (f *flags) saveImages(c *cobra.Command, in *inputs, folder *outdir.Folder, s pipeline.Sweep, res *pipeline.Result, eps float64) error {
 	p := newProgress(c.ErrOrStderr(), f.quiet, "images")
 	defer p.finish()
 	if err := folder.Outdated(); err != nil { // what was is gone by now
 		return err
 	}
 	png := dataset.HasPNG(in.set.Images.Shape())
-	worst := slices.ContainsFunc(s.Attacks, func(a attack.Attack) bool { return a.Kind == "worst" })
+	worst := slices.ContainsFunc(s.Attacks, func(a attack.Attack) bool { return a.Composite() })
 	var all []*pipeline.Crafted
 	for _, a := range s.Attacks {
-		if a.Kind == "worst" {
+		if a.Composite() {
 			continue
 		}
 		one, err := pipeline.CraftAll(c.Context(), in.backend, in.set, a, eps, s.Bounds, p.update)
@@ -142,7 +144,7 @@ func (f *flags) saveImages(c *cobra.Command, in *inputs, folder *report.Folder, 
 		crafted, k := all, 0
 		all = nil
 		for _, a := range s.Attacks {
-			if a.Kind == "worst" {
+			if a.Composite() {
 				all = append(all, pipeline.WorstCrafted(crafted, in.set.Labels))
 			} else {
 				all = append(all, crafted[k])
@@ -160,7 +162,7 @@ func (f *flags) saveImages(c *cobra.Command, in *inputs, folder *report.Folder, 
 }
 
 // writeImages writes the last of crafted, whose place is its attack's.
-func (f *flags) writeImages(c *cobra.Command, in *inputs, folder *report.Folder, attacks []attack.Attack, res *pipeline.Result, crafted []*pipeline.Crafted) error {
+func (f *flags) writeImages(c *cobra.Command, in *inputs, folder *outdir.Folder, attacks []attack.Attack, res *pipeline.Result, crafted []*pipeline.Crafted) error {
 	at := len(crafted) - 1
 	one, set := crafted[at], in.set
 	n := set.N()
@@ -185,12 +187,12 @@ func (f *flags) writeImages(c *cobra.Command, in *inputs, folder *report.Folder,
 	if err != nil {
 		return err
 	}
-	files := []report.File{{Name: names[0], Data: npz.Bytes()}, {Name: names[1], Data: picture}}
+	files := []outdir.File{{Name: names[0], Data: npz.Bytes()}, {Name: names[1], Data: picture}}
 	if png {
 		if err := dataset.WritePNGs(&archive, one.Levels, set.Labels, set.First); err != nil {
 			return err
 		}
-		files = append(files, report.File{Name: names[2], Data: archive.Bytes()})
+		files = append(files, outdir.File{Name: names[2], Data: archive.Bytes()})
 	}
 	if err := folder.Write(files...); err != nil {
 		return err

@@ -18,8 +18,8 @@ import (
 
 	"advsweep/cluster"
 	"advsweep/cpu"
+	"advsweep/internal/outdir"
 	"advsweep/pipeline"
-	"advsweep/report"
 	"advsweep/study"
 	"advsweep/submit"
 
@@ -86,7 +86,11 @@ func classNames() string {
 }
 
 func (f *flags) planStudy(c *cobra.Command, path string) error {
-	made, err := study.Make(path, release, f.cpuDevice())
+	device, err := f.planDevice()
+	if err != nil {
+		return err
+	}
+	made, err := study.Make(path, release, device)
 	if err != nil {
 		return err
 	}
@@ -458,7 +462,7 @@ func (f *flags) mergeStudy(c *cobra.Command, folder *study.Folder, mixed bool) e
 			fmt.Fprintf(c.ErrOrStderr(), "advsweep: run %s: %s\n", run.Name, mixture)
 		}
 		warn(c.ErrOrStderr(), res)
-		out, err := report.OpenFolder(folder.RunDir(i), sweepNames...)
+		out, err := outdir.Open(folder.RunDir(i), sweepNames...)
 		if err != nil {
 			return err
 		}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"advsweep/internal/ref"
+	"advsweep/internal/testsize"
 	"advsweep/study"
 )
 
@@ -176,11 +177,12 @@ func array(t *testing.T, variable string, i int, dir string, tasks int) *exec.Cm
 	return c
 }
 
-// TestArray does a study as the tasks of an array, several at once and some twice at once, and kills them at random moments. A task that
-// was killed is started again, as schedulers do. Workers on the folder itself are killed too.
+// TestArray does a study as the tasks of an array, several at once and some twice at once, and kills them at
+// random moments: 8 times at least, 20 in the long form. A task that was killed is started again, as
+// schedulers do. Workers on the folder itself are killed too.
 func TestArray(t *testing.T) {
 	if testing.Short() {
-		t.Skip("starts some 50 processes")
+		t.Skip("starts many processes")
 	}
 	file := smallStudy(t, 2)
 	want := solo(t, file, 2)
@@ -188,7 +190,7 @@ func TestArray(t *testing.T) {
 	const tasks = 5
 	variables := []string{"SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX", "AWS_BATCH_JOB_ARRAY_INDEX"}
 	r := rand.New(rand.NewPCG(5, 6))
-	kills := 0
+	kills, wanted, most := 0, testsize.Of(0, 8, 20), testsize.Of(0, 12, 30)
 	deadline := time.Now().Add(3 * time.Minute)
 	for round := 0; ; round++ {
 		var all []*exec.Cmd
@@ -206,7 +208,7 @@ func TestArray(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		last := time.Now().After(deadline) || kills >= 30
+		last := time.Now().After(deadline) || kills >= most
 		if !last {
 			time.Sleep(time.Duration(100+r.IntN(400)) * time.Millisecond)
 			for _, c := range all {
@@ -231,8 +233,8 @@ func TestArray(t *testing.T) {
 		}
 	}
 	t.Logf("%d kills", kills)
-	if kills < 20 {
-		t.Errorf("%d kills, want at least 20", kills)
+	if kills < wanted {
+		t.Errorf("%d kills, want at least %d", kills, wanted)
 	}
 	do(t, "merge", dir, "--quiet")
 	sameStudy(t, dir, want)

@@ -6,7 +6,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"advsweep/report"
+	"advsweep/backends"
+	"advsweep/internal/outdir"
 	"advsweep/study"
 	"advsweep/submit"
 
@@ -44,7 +45,11 @@ Submitted again, tasks do what is missing. Then 'advsweep merge DIR' puts the re
 				return err
 			}
 			o.Name, o.Shards = folder.Plan.Name, len(folder.Shards)
-			o.CUDA = folder.Plan.Runs[0].Manifest.Backend == "cuda"
+			e, err := backends.Lookup(folder.Plan.Runs[0].Manifest.Backend)
+			if err != nil {
+				return err
+			}
+			o.CUDA = e.Accelerator
 			if o.Dir == "" {
 				if o.Dir, err = filepath.Abs(dir); err != nil {
 					return err
@@ -74,11 +79,11 @@ Submitted again, tasks do what is missing. Then 'advsweep merge DIR' puts the re
 			}
 			out = cmp.Or(out, filepath.Join(dir, name))
 			where, base := filepath.Split(out)
-			files, err := report.OpenFolder(filepath.Clean(where), base)
+			files, err := outdir.Open(filepath.Clean(where), base)
 			if err != nil {
 				return err
 			}
-			if err := files.Write(report.File{Name: base, Data: data}); err != nil {
+			if err := files.Write(outdir.File{Name: base, Data: data}); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(c.OutOrStdout(), "wrote %s; submit it with\n\n  %s\n\nand when it is done: advsweep merge %s\n", out, command(out), dir)

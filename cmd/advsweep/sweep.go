@@ -12,7 +12,9 @@ import (
 
 	"advsweep/attack"
 	"advsweep/dataset"
+	"advsweep/internal/outdir"
 	"advsweep/pipeline"
+	"advsweep/record"
 	"advsweep/report"
 
 	"github.com/spf13/cobra"
@@ -111,11 +113,11 @@ func (f *flags) sweep(c *cobra.Command, part, save string) error {
 	if err != nil {
 		return err
 	}
-	run, err := in.runFile(f, report.Seconds{Load: in.load.Seconds(), Compute: compute.Seconds(), Write: time.Since(start).Seconds()})
+	run, err := in.runFile(f, record.Seconds{Load: in.load.Seconds(), Compute: compute.Seconds(), Write: time.Since(start).Seconds()})
 	if err != nil {
 		return err
 	}
-	err = f.finish(c, folder, append(files, run), func(w *bytes.Buffer) error { return f.printCurves(w, &m, in.backend.Device(), res, files) })
+	err = f.finish(c, folder, append(files, run), func(w *bytes.Buffer) error { return f.printCurves(w, &m, in.backend.Info().Device, res, files) })
 	if err != nil || !saves {
 		return err
 	}
@@ -133,22 +135,22 @@ const (
 var sweepNames = append(curveNames("curve"), imagesName, classesName)
 
 // sweepFiles makes the files of sweepNames.
-func sweepFiles(m *report.Manifest, res *pipeline.Result) ([]report.File, error) {
+func sweepFiles(m *record.Manifest, res *pipeline.Result) ([]outdir.File, error) {
 	drawn, err := curveFiles(m, res, drawing{"curve", "Accuracy against eps", nil})
 	if err != nil {
 		return nil, err
 	}
-	return append(drawn[0], report.File{Name: imagesName, Data: report.ImagesCSV(res, m.Precision)}, report.File{Name: classesName, Data: report.ClassesCSV(res)}), nil
+	return append(drawn[0], outdir.File{Name: imagesName, Data: report.ImagesCSV(res, m.Precision)}, outdir.File{Name: classesName, Data: report.ClassesCSV(res)}), nil
 }
 
 // runFile says where and how fast in ran.
-func (in *inputs) runFile(f *flags, s report.Seconds) (report.File, error) {
+func (in *inputs) runFile(f *flags, s record.Seconds) (outdir.File, error) {
 	threads := f.threads
 	if threads == 0 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	data, err := report.RunJSON(in.meta(in.set, f.seed), threads, s)
-	return report.File{Name: runName, Data: data}, err
+	data, err := record.RunJSON(in.meta(in.set, f.seed), threads, s)
+	return outdir.File{Name: runName, Data: data}, err
 }
 
 // warn says on standard error, also where no notes are wanted, that an exact curve did not pass its check.
@@ -176,7 +178,7 @@ type drawing struct {
 }
 
 // curveFiles draws and encodes drawings of res, all at once, and returns the files of each.
-func curveFiles(m *report.Manifest, res *pipeline.Result, drawings ...drawing) ([][]report.File, error) {
+func curveFiles(m *record.Manifest, res *pipeline.Result, drawings ...drawing) ([][]outdir.File, error) {
 	pngs, svgs := make([][]byte, len(drawings)), make([][]byte, len(drawings))
 	errs := make([]error, 2*len(drawings))
 	var wg sync.WaitGroup
@@ -191,7 +193,7 @@ func curveFiles(m *report.Manifest, res *pipeline.Result, drawings ...drawing) (
 			return nil, err
 		}
 	}
-	all := make([][]report.File, len(drawings))
+	all := make([][]outdir.File, len(drawings))
 	for i, d := range drawings {
 		part := res
 		if d.curves != nil {
@@ -202,13 +204,13 @@ func curveFiles(m *report.Manifest, res *pipeline.Result, drawings ...drawing) (
 			return nil, err
 		}
 		names := curveNames(d.base)
-		all[i] = []report.File{{Name: names[0], Data: report.CurveCSV(part)}, {Name: names[1], Data: json}, {Name: names[2], Data: pngs[i]}, {Name: names[3], Data: svgs[i]}}
+		all[i] = []outdir.File{{Name: names[0], Data: report.CurveCSV(part)}, {Name: names[1], Data: json}, {Name: names[2], Data: pngs[i]}, {Name: names[3], Data: svgs[i]}}
 	}
 	return all, nil
 }
 
 // printCurves writes res to standard output in the chosen format. files are those of curveFiles; device is empty where nothing was computed.
-func (f *flags) printCurves(w *bytes.Buffer, m *report.Manifest, device string, res *pipeline.Result, files []report.File) error {
+func (f *flags) printCurves(w *bytes.Buffer, m *record.Manifest, device string, res *pipeline.Result, files []outdir.File) error {
 	switch f.format {
 	case "csv":
 		w.Write(files[0].Data)
@@ -233,7 +235,7 @@ func (f *flags) printCurves(w *bytes.Buffer, m *report.Manifest, device string, 
 
 // finish writes files to folder and then what show makes to standard output: files are safe before
 // a closed pipe can end the program, and a full disk does not cost the output.
-func (f *flags) finish(c *cobra.Command, folder *report.Folder, files []report.File, show func(w *bytes.Buffer) error) error {
+func (f *flags) finish(c *cobra.Command, folder *outdir.Folder, files []outdir.File, show func(w *bytes.Buffer) error) error {
 	failed := folder.Write(files...)
 	var b bytes.Buffer
 	if err := show(&b); err != nil {

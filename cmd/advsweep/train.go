@@ -8,10 +8,10 @@ import (
 
 	"advsweep/cpu"
 	"advsweep/dataset"
+	"advsweep/internal/outdir"
 	"advsweep/model"
 	"advsweep/pipeline"
-	"advsweep/report"
-	"advsweep/study"
+	"advsweep/record"
 
 	"github.com/spf13/cobra"
 )
@@ -74,16 +74,16 @@ type epoch struct {
 // A trained is train.json.
 type trained struct {
 	Version string         `json:"version"`
-	Model   report.Source  `json:"model"`
+	Model   record.Source  `json:"model"`
 	Layers  string         `json:"layers"`
 	DType   string         `json:"dtype"`
-	Data    report.Data    `json:"data"`
+	Data    record.Data    `json:"data"`
 	Seed    uint64         `json:"seed"`
 	Batch   int            `json:"batch"`
 	Rate    float64        `json:"rate"`
 	Epochs  []epoch        `json:"epochs"`
 	Test    *testResult    `json:"test"` // null if there was no test pair
-	Seconds report.Seconds `json:"seconds"`
+	Seconds record.Seconds `json:"seconds"`
 }
 
 type testResult struct {
@@ -133,11 +133,11 @@ func (f *flags) train(c *cobra.Command, t cpu.Training, dtype string) error {
 			return err
 		}
 	}
-	folder, err := report.OpenFolder(f.out, "model.safetensors", "train.json")
+	folder, err := outdir.Open(f.out, "model.safetensors", "train.json")
 	if err != nil {
 		return err
 	}
-	seconds := report.Seconds{Load: time.Since(start).Seconds()}
+	seconds := record.Seconds{Load: time.Since(start).Seconds()}
 
 	start = time.Now()
 	var epochs []epoch
@@ -169,8 +169,8 @@ func (f *flags) train(c *cobra.Command, t cpu.Training, dtype string) error {
 		return err
 	}
 	out := trained{
-		Version: release, Model: report.Source{Name: stored.Source.Name, SHA256: stored.Source.SHA256}, Layers: stored.String(), DType: dtype,
-		Data: study.Describe(set), Seed: f.seed, Batch: t.Batch, Rate: t.Rate, Epochs: epochs,
+		Version: release, Model: record.Source{Name: stored.Source.Name, SHA256: stored.Source.SHA256}, Layers: stored.String(), DType: dtype,
+		Data: record.Describe(set), Seed: f.seed, Batch: t.Batch, Rate: t.Rate, Epochs: epochs,
 	}
 	if testSet != nil {
 		if out.Test, err = f.test(c, stored, testSet); err != nil {
@@ -184,7 +184,7 @@ func (f *flags) train(c *cobra.Command, t cpu.Training, dtype string) error {
 		return err
 	}
 	summary = append(summary, '\n')
-	files := []report.File{{Name: "model.safetensors", Data: weights}, {Name: "train.json", Data: summary}}
+	files := []outdir.File{{Name: "model.safetensors", Data: weights}, {Name: "train.json", Data: summary}}
 	return f.finish(c, folder, files, func(w *bytes.Buffer) error {
 		switch f.format {
 		case "json":

@@ -3,6 +3,8 @@ package main
 import (
 	"runtime"
 	"runtime/debug"
+
+	"advsweep/backends"
 )
 
 // release is the version of the program. Result files carry it.
@@ -19,8 +21,10 @@ func version() string {
 		}
 	}
 	v += " " + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH
-	if builtWithCUDA {
-		v += " cuda"
+	for _, e := range backends.All() {
+		if e.Built && e.Accelerator {
+			v += " " + e.Name
+		}
 	}
 	return v
 }

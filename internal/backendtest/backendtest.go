@@ -19,12 +19,16 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// Backend is what the suite needs: all of pipeline.Backend, and the gradient.
+// Backend is what the suite needs: all of pipeline.Backend, the counts, and one by one what Outcomes
+// brings together, so that each can be asked for at any time.
 type Backend interface {
-	pipeline.Backend
-	// InputGradient returns ∂L/∂x [rows, I] at the rows' x, each row divided by its
-	// 1 - p_y.
-	InputGradient(ctx context.Context) (*tensor.Dense, error)
+	pipeline.Counter
+	// Predictions writes argmax f(x) to dst [rows], -1 where a logit is not finite.
+	Predictions(ctx context.Context, dst []int32) error
+	// ZeroGradient, Norms and Round are Zero, Norms and Rounding of Outcomes.
+	ZeroGradient(ctx context.Context, dst []bool) error
+	Norms(ctx context.Context, dst []attack.Norms) error
+	Round(ctx context.Context, norm attack.Norm) error
 }
 
 // Run runs the suite on backends whose arithmetic is a. open returns a new one that holds m.
@@ -34,8 +38,9 @@ func Run(t *testing.T, a ref.Rounding, open func(t *testing.T, m *model.Model) B
 		name string
 		f    func(*testing.T)
 	}{
-		{"values", s.values}, {"steps", s.steps}, {"saturated", s.saturated}, {"special", s.special}, {"not a number", s.notANumber},
+		{"info", s.info}, {"values", s.values}, {"steps", s.steps}, {"saturated", s.saturated}, {"special", s.special}, {"not a number", s.notANumber},
 		{"ball", s.ball}, {"rows", s.rows}, {"stuck", s.stuck}, {"noise", s.noise}, {"count", s.count}, {"refusals", func(t *testing.T) { s.refusals(t, tiny()) }}, {"states", func(t *testing.T) { s.states(t, tiny()) }},
+		{"gradient", s.gradient}, {"gradient refusals", s.gradientRefusals}, {"outcomes", s.outcomes},
 		{"general steps", s.generalSteps}, {"general rows", s.generalRows}, {"properties", s.properties}, {"losses", s.losses}, {"draws", s.draws}, {"momentum", s.momentum},
 		{"general not finite", s.generalNotFinite}, {"slots", s.slots}, {"round", s.round}, {"norms", s.norms}, {"general refusals", s.generalRefusals},
 	} {
@@ -136,8 +141,7 @@ func (s suite) valuesOf(t *testing.T, m *model.Model, r *rand.Rand, n int) {
 	must(t, b.Begin(t.Context(), 0, n, []float64{0}))
 	d, err := b.Logits(t.Context())
 	logits := get(t, d, err)
-	d, err = b.InputGradient(t.Context())
-	grads := get(t, d, err)
+	grads := lossGradient(t, b, logits, labels)
 	classes := make([]int32, n)
 	must(t, b.Predictions(t.Context(), classes))
 	for i := range n {
@@ -390,7 +394,7 @@ func (s suite) special(t *testing.T) {
 		}
 		m.Layers[0].(model.Linear).Bias.Data().([]float32)[0] = 1
 		b := s.open(t, m)
-		if b.Precision() == "float64" {
+		if b.Info().Precision == "float64" {
 			t.Skip("float64 holds this gradient")
 		}
 		must(t, b.Load(t.Context(), 0, tensor.New(tensor.WithShape(1, 1), tensor.WithBacking([]float32{0})), []int32{1}))
@@ -419,7 +423,7 @@ func (s suite) special(t *testing.T) {
 			}
 		}
 		b := s.load(t, m, x, labels)
-		if b.Precision() == "float64" {
+		if b.Info().Precision == "float64" {
 			t.Skip("float64 holds these logits")
 		}
 		class := make([]int32, 2)
@@ -449,7 +453,7 @@ func (s suite) notANumber(t *testing.T) {
 			}
 			change(m.Layers[0].(model.Linear).Weight.Data().([]float32))
 			b := s.load(t, m, x, []int32{0, 1})
-			if b.Precision() == "float64" {
+			if b.Info().Precision == "float64" {
 				t.Skip("float64 holds these numbers")
 			}
 			must(t, b.Begin(t.Context(), 0, 2, []float64{0.5}))
@@ -717,12 +721,12 @@ func (s suite) refusals(t *testing.T, m *model.Model) {
 			t.Errorf("begin, %s: no error", name)
 		}
 	}
-	if b.Precision() == "float32" {
+	if b.Info().Precision == "float32" {
 		if err := b.Begin(t.Context(), 0, 2, []float64{1e39}); err == nil {
 			t.Error("begin, eps infinite in float32: no error")
 		}
 	}
-	many := make([]float64, b.MaxRows())
+	many := make([]float64, b.Info().Rows)
 	for i := range many {
 		many[i] = float64(i)
 	}
@@ -797,6 +801,7 @@ func (s suite) states(t *testing.T, m *model.Model) {
 		}
 	}
 
+	weights := tensor.New(tensor.WithShape(1, m.Outputs()), tensor.WithBacking(make([]float64, m.Outputs())))
 	must(t, b.Close())
 	for name, err := range map[string]error{
 		"Load": b.Load(t.Context(), 0, x, labels), "Begin": b.Begin(t.Context(), 0, 1, eps), "Step": b.Step(t.Context(), step),
@@ -806,7 +811,7 @@ func (s suite) states(t *testing.T, m *model.Model) {
 			t.Errorf("%s after Close: no error", name)
 		}
 	}
-	for name, f := range map[string]func(context.Context) (*tensor.Dense, error){"Logits": b.Logits, "Images": b.Images, "InputGradient": b.InputGradient} {
+	for name, f := range map[string]func(context.Context) (*tensor.Dense, error){"Logits": b.Logits, "Images": b.Images, "Gradient": func(ctx context.Context) (*tensor.Dense, error) { return b.Gradient(ctx, weights) }} {
 		if _, err := f(t.Context()); err == nil {
 			t.Errorf("%s after Close: no error", name)
 		}

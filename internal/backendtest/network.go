@@ -27,7 +27,7 @@ func RunNetworks(t *testing.T, a ref.Rounding, open func(t *testing.T, m *model.
 	}{
 		{"values", s.networkValues}, {"steps", s.networkSteps}, {"saturated", s.networkSaturated}, {"small derivatives", s.smallDerivatives},
 		{"exact", s.networkExact}, {"not a number", s.networkNotANumber}, {"rows", s.networkRows}, {"stuck", s.networkStuck}, {"noise", s.networkNoise}, {"count", s.networkCount},
-		{"general steps", s.networkGeneralSteps}, {"general rows", s.networkGeneralRows}, {"slots", s.networkSlots},
+		{"general steps", s.networkGeneralSteps}, {"general rows", s.networkGeneralRows}, {"gradient", s.networkGradient}, {"slots", s.networkSlots},
 		{"refusals", func(t *testing.T) { s.refusals(t, tinyNetwork()) }}, {"states", func(t *testing.T) { s.states(t, tinyNetwork()) }},
 	} {
 		t.Run(c.name, c.f)
@@ -170,8 +170,8 @@ func (s suite) smallDerivatives(t *testing.T) {
 			}
 			b := s.load(t, m, tensor.New(tensor.WithShape(n, 1), tensor.WithBacking(x)), labels)
 			must(t, b.Begin(t.Context(), 0, n, []float64{0}))
-			d, err := b.InputGradient(t.Context())
-			for i, got := range get(t, d, err) {
+			d, err := b.Logits(t.Context())
+			for i, got := range lossGradient(t, b, get(t, d, err), labels) {
 				want := ref.BoundInputGradient(m, []ref.Value{{V: float64(x[i])}}, 1, s.rounding)[0]
 				check(t, fmt.Sprintf("derivative at %v", x[i]), got[0], want)
 				if !(want.Err < math.Abs(want.V)/100) && s.rounding != ref.TF32 {
@@ -215,8 +215,8 @@ func (s suite) networkExact(t *testing.T) {
 			shape := append([]int{1}, c.m.Input...)
 			b := s.load(t, c.m, tensor.New(tensor.WithShape(shape...), tensor.WithBacking(c.x)), []int32{1})
 			must(t, b.Begin(t.Context(), 0, 1, []float64{0.5}))
-			d, err := b.InputGradient(t.Context())
-			got := get(t, d, err)[0]
+			d, err := b.Logits(t.Context())
+			got := lossGradient(t, b, get(t, d, err), []int32{1})[0]
 			for i, want := range c.want {
 				if got[i] != want {
 					t.Fatalf("gradient %v, want %v", got, c.want)
@@ -260,7 +260,7 @@ func (s suite) networkNotANumber(t *testing.T) {
 			// The last pixel of the first image alone is not 0.
 			x := tensor.New(tensor.WithShape(2, 6), tensor.WithBacking([]float32{0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0}))
 			b := s.load(t, m, x, []int32{0, 1})
-			if b.Precision() == "float64" {
+			if b.Info().Precision == "float64" {
 				t.Skip("float64 holds these numbers")
 			}
 			must(t, b.Begin(t.Context(), 0, 2, []float64{0.5}))

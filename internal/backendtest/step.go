@@ -405,7 +405,7 @@ func (s suite) draws(t *testing.T) {
 				want := ref.Draw(step, in, first+1+r/3, restarts[r%3])
 				for p := range want {
 					tol := 0.0
-					if b.Precision() != "float64" {
+					if b.Info().Precision != "float64" {
 						want[p] = float64(float32(want[p]))
 					}
 					if d == attack.RandomSign && norm == attack.L2 {
@@ -647,7 +647,7 @@ func (s suite) round(t *testing.T) {
 				left, all := 0, 0
 				for r, got := range get(t, d, err) {
 					e := eps[r%len(eps)]
-					if b.Precision() != "float64" {
+					if b.Info().Precision != "float64" {
 						e = float64(float32(e))
 					}
 					for p, v := range got {
@@ -661,7 +661,7 @@ func (s suite) round(t *testing.T) {
 						}
 						level := ref.Round(norm, x, x0, e)
 						want := float64(level) / 255
-						if b.Precision() != "float64" {
+						if b.Info().Precision != "float64" {
 							want = float64(float32(level) / 255)
 						}
 						if v != want {

@@ -119,11 +119,39 @@ func Step[T Float](s attack.Step, rows, eps, classes int, lo, hi T) ([]T, error)
 	if err := s.Validate(rows, eps, classes); err != nil {
 		return nil, fmt.Errorf("step: %w", err)
 	}
+	if err := Known(s); err != nil {
+		return nil, fmt.Errorf("step: %w", err)
+	}
 	size, err := finite[T](s.Size)
 	if err != nil {
 		return nil, fmt.Errorf("step: size %w", err)
 	}
 	return size, nil
+}
+
+// Known returns an error unless the backends compute s: its direction, its norm and, along a gradient, its loss. Package
+// attack may know more of each than they do. Both backends give the same bits, so what one has the other has.
+func Known(s attack.Step) error {
+	switch s.Direction {
+	case attack.Gradient, attack.RandomSign, attack.Uniform:
+	default:
+		return fmt.Errorf("no backend moves along direction %d", int(s.Direction))
+	}
+	switch s.Loss {
+	case attack.CrossEntropy, attack.Margin, attack.DLR:
+	default:
+		return fmt.Errorf("no backend has the gradient of %v", s.Loss)
+	}
+	return KnownNorm(s.Norm)
+}
+
+// KnownNorm returns an error unless the backends move, project and round in norm.
+func KnownNorm(norm attack.Norm) error {
+	switch norm {
+	case attack.Linf, attack.L2:
+		return nil
+	}
+	return fmt.Errorf("no backend projects in %v", norm)
 }
 
 // Ready returns an error unless there are rows of so many eps, and room for all of them.
@@ -138,15 +166,16 @@ func Ready(eps, room, rows int) error {
 }
 
 // NotFinite is the error of a step whose gradient at an image of the data set is not finite.
-func NotFinite(image int, precision string) error { return notFinite{image, precision} }
+func NotFinite(image int, precision string) error { return notFinite{"step", image, precision} }
 
 type notFinite struct {
+	verb      string
 	image     int
 	precision string
 }
 
 func (e notFinite) Error() string {
-	return fmt.Sprintf("step: image %d: the gradient is not finite in %s", e.image, e.precision)
+	return fmt.Sprintf("%s: image %d: the gradient is not finite in %s", e.verb, e.image, e.precision)
 }
 
 // NotFiniteImage is the image, by its index in the data set.

@@ -20,6 +20,7 @@ import (
 	"sync"
 
 	"advsweep/internal/regular"
+	"advsweep/internal/remedy"
 )
 
 const (
@@ -69,7 +70,7 @@ func Open(dir string, manifest []byte, chunks int) (*Log, error) {
 		return nil, fmt.Errorf("chunklog: %s: %d chunks, want 1 to %d", dir, chunks, math.MaxInt32)
 	}
 	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return nil, fmt.Errorf("chunklog: make folder %s: %w: %s", dir, regular.Cause(err), instead)
+		return nil, remedy.Want(remedy.Folder, fmt.Errorf("chunklog: make folder %s: %w: %s", dir, regular.Cause(err), instead))
 	}
 	lock, err := takeLock(dir)
 	if err != nil {

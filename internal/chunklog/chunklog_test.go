@@ -180,7 +180,7 @@ func TestOpenRefuses(t *testing.T) {
 		as       any
 	}{
 		{name: "other value", manifest: `{"attack":"fgsm","eps":[0,0.2],"seed":1}`, chunks: 3,
-			want: "holds another run: eps: 0,0.1, here 0,0.2: give the settings of that run or choose another --out", as: new(*OtherRunError)},
+			want: "holds another run: eps: 0,0.1, here 0,0.2: give the settings of that run or choose another folder", as: new(*OtherRunError)},
 		{name: "other fields", manifest: `{"attack":{"k":[{"a":1}]},"eps":[0,0.1],"data":"x"}`, chunks: 3,
 			want: `attack: "fgsm", here {"k":[{"a":1}]}; data: none, here "x"; seed: 1, here none`, as: new(*OtherRunError)},
 		{name: "other spaces", manifest: testManifest + "\n", chunks: 3, want: "manifest.json differs", as: new(*OtherRunError)},

@@ -12,7 +12,7 @@ import (
 	"unicode/utf8"
 )
 
-const instead = "choose another --out"
+const instead = "choose another folder"
 
 // A LockedError says that another process, or another Log of this one, appends to the folder.
 type LockedError struct {

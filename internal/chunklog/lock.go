@@ -10,6 +10,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"advsweep/internal/regular"
+	"advsweep/internal/remedy"
 )
 
 const (
@@ -30,12 +31,12 @@ func takeLock(dir string) (*lock, error) {
 	if f, _, err := regular.Open(path); err == nil {
 		f.Close()
 	} else if found, existsErr := exists(path); found || existsErr != nil { // not a pipe, on which flock would wait
-		return nil, fmt.Errorf("chunklog: lock %s: %s: %w: %s", dir, lockName, err, instead)
+		return nil, remedy.Want(remedy.Folder, fmt.Errorf("chunklog: lock %s: %s: %w: %s", dir, lockName, err, instead))
 	}
 	l := &lock{flock.New(path, flock.SetPermissions(0o666)), path}
 	ok, err := l.f.TryLock()
 	if err != nil {
-		return nil, fmt.Errorf("chunklog: lock %s: %w: %s", dir, regular.Cause(err), instead)
+		return nil, remedy.Want(remedy.Folder, fmt.Errorf("chunklog: lock %s: %w: %s", dir, regular.Cause(err), instead))
 	}
 	if !ok {
 		l.f.Close()

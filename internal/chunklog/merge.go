@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"advsweep/internal/regular"
+	"advsweep/internal/remedy"
 )
 
 // Merge writes into the folder dst the whole run of which srcs hold parts. Its chunks.log has the
@@ -32,7 +33,7 @@ func Merge(dst string, srcs ...string) (err error) {
 	for _, src := range srcs {
 		if same, err := sameFolder(dst, src); err != nil || same {
 			if err == nil {
-				err = fmt.Errorf("chunklog: merge: %s is to be read and written: %s", dst, instead)
+				err = remedy.Want(remedy.Folder, fmt.Errorf("chunklog: merge: %s is to be read and written: %s", dst, instead))
 			}
 			return err
 		}
@@ -71,7 +72,7 @@ func Merge(dst string, srcs ...string) (err error) {
 	end := int64(headerSize)
 	for i := range out.Done() {
 		if fr, ok := out.frames[i]; !ok || fr.offset != end {
-			return fmt.Errorf("chunklog: merge: %s already holds chunks of this run, not from a merge: %s", dst, instead)
+			return remedy.Want(remedy.Folder, fmt.Errorf("chunklog: merge: %s already holds chunks of this run, not from a merge: %s", dst, instead))
 		}
 		end += int64(overhead) + out.frames[i].length
 	}

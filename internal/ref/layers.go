@@ -33,24 +33,31 @@ func layers(m *model.Model) []operation {
 		if j := m.Takes(i)[0]; j >= 0 {
 			in = shapes[j]
 		}
-		switch l := l.(type) {
-		case model.Linear:
-			all[i] = linear(l)
-		case model.Conv2D:
-			all[i] = conv2D(l, in, shapes[i])
-		case model.Scale:
-			all[i] = scale(l, in)
-		case model.AvgPool2D:
-			all[i] = avgPool2D(l, in, shapes[i])
-		case model.Add:
-			all[i] = affine{bias: make([]float64, size(in)), row: func(o int, f func(int, float64)) { f(o, 1) }}
-		case model.MaxPool2D:
-			all[i] = maxPool{windows(in, shapes[i], l.Kernel, l.Stride, l.Pad), size(in)}
-		default:
-			all[i] = activationOf(l)
-		}
+		all[i] = operationOf(i, l, in, shapes[i])
 	}
 	return all
+}
+
+// operationOf returns the operation of layer i, which takes and gives what in and out are the shapes of.
+// It panics, naming the layer, where there is none.
+func operationOf(i int, l model.Layer, in, out []int) operation {
+	switch l := l.(type) {
+	case model.Linear:
+		return linear(l)
+	case model.Conv2D:
+		return conv2D(l, in, out)
+	case model.Scale:
+		return scale(l, in)
+	case model.AvgPool2D:
+		return avgPool2D(l, in, out)
+	case model.Add:
+		return affine{bias: make([]float64, size(in)), row: func(o int, f func(int, float64)) { f(o, 1) }}
+	case model.MaxPool2D:
+		return maxPool{windows(in, out, l.Kernel, l.Stride, l.Pad), size(in)}
+	case model.Elementwise:
+		return activationOf(l)
+	}
+	panic(fmt.Sprintf("ref: no operation for layer %d, %T (%s)", i, l, l.Kind()))
 }
 
 // affine is y = W·x + b, or for several x the sum of these with b once. row calls f(i, w) for the elements of row o
@@ -197,7 +204,7 @@ func first(places []int, x []float64) int {
 type activation struct {
 	f, derivative func(x float64) float64
 	// bound returns how far f and its derivative may lie from those at x.V, x being off by x.Err and both functions
-	// computed in a: by a few units in the last place, from formulas in which nothing cancels (see activationOf).
+	// computed in a: by a few units in the last place, from formulas in which nothing cancels (see activations).
 	bound func(x Value, a Rounding) (f, derivative float64)
 }
 
@@ -244,50 +251,65 @@ const ulps = 16
 // tiny is where float32 begins to lose digits: a backend may take less for 0.
 const tiny = 0x1p-126
 
-// activationOf returns the function of a layer that has no more than one. The formulas do not cancel, and those of a backend
-// must not: a derivative keeps its sign and its first digits however small it is, down to 2^-126.
-func activationOf(l model.Layer) activation {
-	switch l := l.(type) {
-	case model.ReLU:
-		return kink(0)
-	case model.LeakyReLU:
-		return kink(l.Slope)
-	case model.Sigmoid:
+// activationOf returns the function of an elementwise layer. It panics, naming the layer, where the
+// table has no such function.
+func activationOf(l model.Elementwise) activation {
+	name, parameter := l.Function()
+	row, ok := activations[name]
+	if !ok {
+		panic(fmt.Sprintf("ref: no function %q, which %T asks for", name, l))
+	}
+	return row(parameter)
+}
+
+// activations are the functions of one number, by the name that a layer says, with their derivatives.
+// The formulas do not cancel, and those of a backend must not: a derivative keeps its sign and its
+// first digits however small it is, down to 2^-126.
+var activations = map[string]func(parameter float64) activation{
+	"relu":       func(float64) activation { return kink(0) },
+	"leaky_relu": kink,
+	"sigmoid": func(float64) activation {
 		return activation{Sigmoid, sigmoidDerivative, func(x Value, a Rounding) (float64, float64) {
 			// |d log f'/dx| = |1 - 2s| ≤ 1: over x ± Err, f' changes by a factor of exp(Err) at most.
 			s, d := Sigmoid(x.V), sigmoidDerivative(x.V)
 			return d*math.Exp(x.Err)*x.Err + ulps*a.Unit*s + tiny, d*(math.Expm1(x.Err)+ulps*a.Unit) + tiny
 		}}
-	case model.Tanh:
+	},
+	"tanh": func(float64) activation {
 		derivative := func(x float64) float64 { return 4 * sigmoidDerivative(2*x) } // 1 - tanh²
 		return activation{math.Tanh, derivative, func(x Value, a Rounding) (float64, float64) {
 			d := derivative(x.V)
 			return d*math.Exp(2*x.Err)*x.Err + ulps*a.Unit*math.Abs(math.Tanh(x.V)) + tiny, d*(math.Expm1(2*x.Err)+ulps*a.Unit) + tiny
 		}}
-	case model.GELU:
+	},
+	"gelu": func(float64) activation {
 		gate := func(x float64) (p, density float64) { // Φ and φ
 			return math.Erfc(-x/math.Sqrt2) / 2, math.Exp(-x*x/2) / math.Sqrt(2*math.Pi)
 		}
 		// Φ and φ change by x² for each unit that -x/√2 and x²/2 err by, relative to themselves.
-		spread := func(x float64) float64 { return ulps + 2*x*x }
-		if l.Tanh {
-			gate = func(x float64) (float64, float64) {
-				v := 2 * geluA * (x + geluB*x*x*x)
-				return Sigmoid(v), sigmoidDerivative(v) * 2 * geluA * (1 + 3*geluB*x*x)
-			}
-			spread = func(x float64) float64 { return ulps + 8*math.Abs(2*geluA*(x+geluB*x*x*x)) }
+		return gated(gate, func(x float64) float64 { return ulps + 2*x*x })
+	},
+	"gelu_tanh": func(float64) activation {
+		gate := func(x float64) (p, density float64) {
+			v := 2 * geluA * (x + geluB*x*x*x)
+			return Sigmoid(v), sigmoidDerivative(v) * 2 * geluA * (1 + 3*geluB*x*x)
 		}
-		return activation{
-			func(x float64) float64 { p, _ := gate(x); return x * p },
-			func(x float64) float64 { p, d := gate(x); return p + x*d },
-			func(x Value, a Rounding) (float64, float64) {
-				p, d := gate(x.V)
-				x1, u := math.Abs(x.V), spread(x.V)*a.Unit
-				return geluSlope*x.Err + u*x1*p + (1+x1)*tiny, geluBend*x.Err + u*(p+x1*d) + (1+x1)*tiny
-			},
-		}
+		return gated(gate, func(x float64) float64 { return ulps + 8*math.Abs(2*geluA*(x+geluB*x*x*x)) })
+	},
+}
+
+// gated is x·p(x) with derivative p + x·p', for a gate that returns p and p'. spread returns how many
+// units in the last place both may err by at x.
+func gated(gate func(x float64) (p, density float64), spread func(x float64) float64) activation {
+	return activation{
+		func(x float64) float64 { p, _ := gate(x); return x * p },
+		func(x float64) float64 { p, d := gate(x); return p + x*d },
+		func(x Value, a Rounding) (float64, float64) {
+			p, d := gate(x.V)
+			x1, u := math.Abs(x.V), spread(x.V)*a.Unit
+			return geluSlope*x.Err + u*x1*p + (1+x1)*tiny, geluBend*x.Err + u*(p+x1*d) + (1+x1)*tiny
+		},
 	}
-	panic(fmt.Sprintf("ref: no operation for %T", l))
 }
 
 // The largest |f'| and |f”| of either form of GELU, rounded up: 1.129 and 0.798 (TestBends).

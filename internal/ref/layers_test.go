@@ -249,3 +249,31 @@ func TestNetworkBounds(t *testing.T) {
 		t.Errorf("%d of %d bounds are wide: they say too little", loose, checked)
 	}
 }
+
+// A stray is a layer that only this test knows, and an oddball one with a function that only it knows.
+type (
+	stray   struct{ model.Layer }
+	oddball struct{ model.ReLU }
+)
+
+func (oddball) Function() (string, float64) { return "oddball", 0 }
+
+// What has no truth ends in a panic that names it, not in the nearest thing that has one.
+func TestNoTruth(t *testing.T) {
+	for _, test := range []struct {
+		layer model.Layer
+		want  string
+	}{
+		{stray{model.Add{}}, "ref: no operation for layer 3, ref.stray (add)"},
+		{oddball{}, `ref: no function "oddball", which ref.oddball asks for`},
+	} {
+		func() {
+			defer func() {
+				if got := fmt.Sprint(recover()); got != test.want {
+					t.Errorf("%T: %s, want %s", test.layer, got, test.want)
+				}
+			}()
+			operationOf(3, test.layer, []int{2}, []int{2})
+		}()
+	}
+}

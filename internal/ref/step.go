@@ -1,6 +1,7 @@
 package ref
 
 import (
+	"fmt"
 	"math"
 	"slices"
 
@@ -20,10 +21,12 @@ func Objective(l attack.Loss, z []float64, y, t int) float64 {
 		return z[other(p, y)] - z[y]
 	case l == attack.Margin:
 		return z[t] - z[other(p, t)]
-	case t < 0:
+	case l == attack.DLR && t < 0:
 		return -(z[y] - z[other(p, y)]) / (z[p[0]] - z[p[2]])
+	case l == attack.DLR:
+		return -(z[y] - z[t]) / (z[p[0]] - (z[p[2]]+z[p[3]])/2)
 	}
-	return -(z[y] - z[t]) / (z[p[0]] - (z[p[2]]+z[p[3]])/2)
+	panic(fmt.Sprintf("ref: no value of %v", l))
 }
 
 // order returns the classes by falling logit, equal ones by rising class.
@@ -108,6 +111,8 @@ func BoundObjectiveGradient(l attack.Loss, z []Value, y, t int, a Rounding) (d [
 		j := other(p, c)
 		d[j].V, d[c].V = sign, -sign
 		return d, above(j, slices.DeleteFunc(slices.Clone(p), func(k int) bool { return k == c }))
+	case l != attack.DLR:
+		panic(fmt.Sprintf("ref: no gradient of %v", l))
 	}
 	// -n/d: what n and d err by is what their logits do, and a rounding or two of their own.
 	sub := func(x, y Value) Value {
@@ -167,6 +172,7 @@ type Row struct {
 // of g/‖g‖₂ likewise with ‖e‖₂. A sign is not known where |g_i| <= e_i. The clamps move no two points apart; for
 // the projection on the L2 ball see projectL2.
 func (r *Row) Step(m *model.Model, s attack.Step, size float64, target, restart int, a Rounding) (next []Value, zero, sure bool) {
+	knownNorm(s.Norm)
 	n := len(r.X)
 	if r.Eps == 0 {
 		size = 0
@@ -328,8 +334,11 @@ func projectL2(z []Value, x0 []float64, eps float64, round func(int, float64) fl
 
 // Draw returns the random direction of step s, RandomSign or Uniform, for n pixels of an image.
 func Draw(s attack.Step, n, image, restart int) []float64 {
+	knownNorm(s.Norm)
 	d := make([]float64, n)
 	switch {
+	case s.Direction != attack.RandomSign && s.Direction != attack.Uniform:
+		panic(fmt.Sprintf("ref: nothing random along direction %d", int(s.Direction)))
 	case s.Direction == attack.RandomSign:
 		signs := make([]int8, n)
 		attack.RandomSigns(signs, s.Seed, image, restart, s.Index)
@@ -354,8 +363,17 @@ func Draw(s attack.Step, n, image, restart int) []float64 {
 	return d
 }
 
+// knownNorm panics unless steps, draws and levels in norm are written down here. The judge of a norm that it does not know
+// would be wrong without a word.
+func knownNorm(norm attack.Norm) {
+	if norm != attack.Linf && norm != attack.L2 {
+		panic(fmt.Sprintf("ref: nothing is known of %v", norm))
+	}
+}
+
 // Round returns the level n of 0 to 255 that x becomes within the eps-ball of norm around x0, see pipeline.Backend.
 func Round(norm attack.Norm, x, x0, eps float64) int {
+	knownNorm(norm)
 	const t = 1e-4
 	level := func(v float64) int { return int(math.RoundToEven(math.Min(math.Max(v, 0), 255))) }
 	if norm == attack.Linf {

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"advsweep/attack"
@@ -274,5 +275,31 @@ func TestStep(t *testing.T) {
 		if c.s.Alpha != 0 && fmt.Sprint(r.Old) != fmt.Sprint(c.x) {
 			t.Errorf("%s: old %v, want %v", c.name, r.Old, c.x)
 		}
+	}
+}
+
+// The judge has no answer to a loss, a norm or a direction that it does not know, and says so.
+func TestUnknown(t *testing.T) {
+	z := []float64{3, 2, 1, 0}
+	row := func() *Row { return &Row{X: []float64{0}, X0: []float64{0}, Eps: 1} }
+	for want, f := range map[string]func(){
+		"value of loss(3)":    func() { Objective(attack.DLR+1, z, 0, -1) },
+		"gradient of loss(3)": func() { ObjectiveGradient(attack.DLR+1, z, 0, -1) },
+		"norm(2), a step": func() {
+			row().Step(nil, attack.Step{Norm: attack.L2 + 1, Direction: attack.Uniform}, 0, -1, 0, Float64)
+		},
+		"norm(2), a level": func() { Round(attack.L2+1, 0, 0, 0) },
+		"norm(2), a draw":  func() { Draw(attack.Step{Direction: attack.Uniform, Norm: attack.L2 + 1}, 3, 0, 0) },
+		"direction 0":      func() { Draw(attack.Step{}, 3, 0, 0) },
+	} {
+		func() {
+			defer func() {
+				short, _, _ := strings.Cut(want, ",")
+				if got := fmt.Sprint(recover()); !strings.Contains(got, short) {
+					t.Errorf("%s: panic %q, want one with it", want, got)
+				}
+			}()
+			f()
+		}()
 	}
 }

@@ -1,6 +1,6 @@
 //go:build !cuda || !linux || !cgo
 
-package main
+package backends
 
 import (
 	"advsweep/gpu"

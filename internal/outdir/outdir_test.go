@@ -1,7 +1,8 @@
-package report
+package outdir
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -37,7 +38,7 @@ func holds(t *testing.T, dir, a, b string) {
 
 func open(t *testing.T, dir string) *Folder {
 	t.Helper()
-	f, err := OpenFolder(dir, "a.csv", "b.json")
+	f, err := Open(dir, "a.csv", "b.json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,22 +58,22 @@ func TestFolder(t *testing.T) {
 	holds(t, dir, "1", "2")
 	write(t, dir, "3", "2") // a second run replaces what the first wrote
 	holds(t, dir, "3", "2")
-	for i := range 3 * manifestDepth {
+	for i := range 3 * indexDepth {
 		write(t, dir, fmt.Sprint(i), "2")
 	}
-	m, err := open(t, dir).manifest()
+	m, err := open(t, dir).index()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a, b := len(m.Files["a.csv"]), len(m.Files["b.json"]); a != manifestDepth || b != 1 {
-		t.Errorf("the manifest keeps %d and %d hashes, want %d and 1", a, b, manifestDepth)
+	if a, b := len(m.Files["a.csv"]), len(m.Files["b.json"]); a != indexDepth || b != 1 {
+		t.Errorf("the index keeps %d and %d hashes, want %d and 1", a, b, indexDepth)
 	}
 
 	f := open(t, dir)
 	if err := f.Write(File{"a.csv", nil}, File{"a.csv", nil}); err == nil {
 		t.Error("one name twice: no error, want one")
 	}
-	for _, name := range []string{"", ".", "..", "x/y", "../x", manifestName} {
+	for _, name := range []string{"", ".", "..", "x/y", "../x", indexName} {
 		if err := f.Write(File{name, nil}); err == nil {
 			t.Errorf("name %q: no error, want one", name)
 		}
@@ -88,7 +89,7 @@ func TestFolderRefuses(t *testing.T) {
 		{"user's file", func(t *testing.T, dir string) string {
 			put(t, filepath.Join(dir, "a.csv"), "mine")
 			return dir
-		}, "a.csv was not written by advsweep: choose another --out"},
+		}, "a.csv was not written by advsweep"},
 		{"user's file beside ours", func(t *testing.T, dir string) string {
 			if err := open(t, dir).Write(files("1", "2")[1:]...); err != nil {
 				t.Fatal(err)
@@ -100,7 +101,7 @@ func TestFolderRefuses(t *testing.T) {
 			write(t, dir, "1", "2")
 			put(t, filepath.Join(dir, "b.json"), "2 and more")
 			return dir
-		}, "b.json was changed since advsweep wrote it: choose another --out"},
+		}, "b.json was changed since advsweep wrote it"},
 		{"folder called like a file", func(t *testing.T, dir string) string {
 			if err := os.Mkdir(filepath.Join(dir, "a.csv"), 0o777); err != nil {
 				t.Fatal(err)
@@ -126,39 +127,43 @@ func TestFolderRefuses(t *testing.T) {
 		{"out is a file", func(t *testing.T, dir string) string {
 			put(t, filepath.Join(dir, "out"), "")
 			return filepath.Join(dir, "out")
-		}, "out is not a folder: choose another --out"},
+		}, "out is not a folder"},
 		{"out below a file", func(t *testing.T, dir string) string {
 			put(t, filepath.Join(dir, "out"), "")
 			return filepath.Join(dir, "out", "deeper")
-		}, "choose another --out"},
+		}, "make output folder"},
 		{"no name", func(*testing.T, string) string { return "" }, "is empty"},
-		{"torn manifest", func(t *testing.T, dir string) string {
+		{"torn index", func(t *testing.T, dir string) string {
 			write(t, dir, "1", "2")
-			put(t, filepath.Join(dir, manifestName), `{"program": "adv`)
+			put(t, filepath.Join(dir, indexName), `{"program": "adv`)
 			return dir
-		}, manifestName + " is not a manifest of advsweep"},
-		{"manifest of another program", func(t *testing.T, dir string) string {
-			put(t, filepath.Join(dir, manifestName), `{"name": "other"}`)
+		}, indexName + " is not an index of advsweep"},
+		{"index of another program", func(t *testing.T, dir string) string {
+			put(t, filepath.Join(dir, indexName), `{"name": "other"}`)
 			return dir
-		}, manifestName + " is not a manifest that this advsweep knows"},
-		{"manifest of a later format", func(t *testing.T, dir string) string {
-			put(t, filepath.Join(dir, manifestName), `{"program": "advsweep", "format": 2, "files": {}}`)
+		}, indexName + " is not an index that this advsweep knows"},
+		{"index of a later format", func(t *testing.T, dir string) string {
+			put(t, filepath.Join(dir, indexName), `{"program": "advsweep", "format": 2, "files": {}}`)
 			return dir
-		}, manifestName + " is not a manifest that this advsweep knows"},
-		{"manifest is a folder", func(t *testing.T, dir string) string {
-			if err := os.Mkdir(filepath.Join(dir, manifestName), 0o777); err != nil {
+		}, indexName + " is not an index that this advsweep knows"},
+		{"index is a folder", func(t *testing.T, dir string) string {
+			if err := os.Mkdir(filepath.Join(dir, indexName), 0o777); err != nil {
 				t.Fatal(err)
 			}
 			return dir
-		}, manifestName + " is not a regular file"},
+		}, indexName + " is not a regular file"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
 			out := c.make(t, dir)
 			before := tree(t, dir)
-			_, err := OpenFolder(out, "a.csv", "b.json")
-			if err == nil || !strings.HasPrefix(err.Error(), "report: ") || !strings.Contains(err.Error(), c.want) {
+			_, err := Open(out, "a.csv", "b.json")
+			if err == nil || !strings.HasPrefix(err.Error(), "outdir: ") || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("error %v, want one with %q", err, c.want)
+			}
+			// Who calls tells by the type what mends it; an empty name is a mistake of another kind.
+			if typed := errors.As(err, new(*TakenError)) || errors.As(err, new(*MakeError)); typed != (out != "") {
+				t.Errorf("%T, want a *TakenError or *MakeError: %v", err, out != "")
 			}
 			if err != nil && strings.Contains(err.Error(), "\n") {
 				t.Errorf("error of several lines: %q", err)
@@ -286,7 +291,7 @@ func TestFolderTogether(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 4 {
 		wg.Go(func() {
-			f, err := OpenFolder(dir, "a.csv")
+			f, err := Open(dir, "a.csv")
 			for range 5 {
 				if err == nil {
 					err = f.Write(File{"a.csv", []byte(content(i))})
@@ -310,13 +315,13 @@ func TestFolderTogether(t *testing.T) {
 		t.Errorf("a.csv has %d bytes of no single run", len(got))
 	}
 	holds(t, dir, string(got), "start")
-	var m manifest
-	data, err := os.ReadFile(filepath.Join(dir, manifestName))
+	var m index
+	data, err := os.ReadFile(filepath.Join(dir, indexName))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := json.Unmarshal(data, &m); err != nil {
-		t.Errorf("manifest: %v", err)
+		t.Errorf("index: %v", err)
 	}
 }
 
@@ -346,7 +351,7 @@ func TestFolderOutdated(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
 			c.before(t, dir)
-			f, err := OpenFolder(dir, "a.csv")
+			f, err := Open(dir, "a.csv")
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,4 +1,4 @@
-package report
+package record
 
 import (
 	"bytes"
@@ -33,7 +33,7 @@ type Manifest struct {
 // JSON is m in the one form that is hashed and compared.
 func (m Manifest) JSON() ([]byte, error) {
 	m.Device = ""
-	return indented("manifest", m)
+	return Indented("record: manifest", m)
 }
 
 // ParseManifest reads what JSON wrote. It returns an error for fields that it does not know, which another version may have.
@@ -42,22 +42,22 @@ func ParseManifest(data []byte) (*Manifest, error) {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
 	if err := d.Decode(m); err != nil {
-		return nil, fmt.Errorf("report: manifest: %w", err)
+		return nil, fmt.Errorf("record: manifest: %w", err)
 	}
 	s := m.Sweep()
 	if err := attack.ValidateEps(m.Eps); err != nil {
-		return nil, fmt.Errorf("report: manifest: %w", err)
+		return nil, fmt.Errorf("record: manifest: %w", err)
 	}
 	if _, err := attack.ParseBounds(m.Bounds); err != nil {
-		return nil, fmt.Errorf("report: manifest: %w", err)
+		return nil, fmt.Errorf("record: manifest: %w", err)
 	}
 	for _, a := range s.Attacks {
 		if err := a.Validate(); err != nil {
-			return nil, fmt.Errorf("report: manifest: %w", err)
+			return nil, fmt.Errorf("record: manifest: %w", err)
 		}
 	}
 	if len(s.Attacks) == 0 || m.Data.N < 1 || m.Data.N > math.MaxInt32 || m.Data.Offset < 0 || m.Classes < 2 || m.Work < 0 {
-		return nil, fmt.Errorf("report: manifest: %d attacks on %d images from %d of %d classes in chunks of %d", len(s.Attacks), m.Data.N, m.Data.Offset, m.Classes, m.Work)
+		return nil, fmt.Errorf("record: manifest: %d attacks on %d images from %d of %d classes in chunks of %d", len(s.Attacks), m.Data.N, m.Data.Offset, m.Classes, m.Work)
 	}
 	return m, nil
 }
@@ -71,31 +71,6 @@ func (m *Manifest) Sweep() pipeline.Sweep {
 // Assemble makes the result of all chunks in log.
 func (m *Manifest) Assemble(log pipeline.Log) (*pipeline.Result, error) {
 	return m.Sweep().Assemble(m.Data.N, m.Data.Offset, m.Classes, log)
-}
-
-// A Part is consecutive chunks of a run, From to To-1, by who computed them.
-type Part struct {
-	Backend     string `json:"backend"`
-	Precision   string `json:"precision"`
-	Arithmetic  string `json:"arithmetic"`
-	Fingerprint string `json:"fingerprint"` // of the bits that it computes; see pipeline.Fingerprint
-	From        int    `json:"from"`
-	To          int    `json:"to"`
-}
-
-// Same reports whether the chunks of p and q were computed alike.
-func (p Part) Same(q Part) bool {
-	p.From, p.To = q.From, q.To
-	return p == q
-}
-
-// Planned reports whether p was computed as m says.
-func (p Part) Planned(m *Manifest) bool {
-	return p.Backend == m.Backend && p.Precision == m.Precision && p.Arithmetic == m.Arithmetic
-}
-
-func (p Part) String() string {
-	return fmt.Sprintf("%s %s with fingerprint %s", p.Backend, p.Arithmetic, p.Fingerprint)
 }
 
 // Mixture says of a mixed run who computed how much of it, and is empty for others.

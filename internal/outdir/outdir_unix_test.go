@@ -1,6 +1,6 @@
 //go:build linux || darwin
 
-package report
+package outdir
 
 import (
 	"fmt"
@@ -45,7 +45,7 @@ func TestFolderFullDisk(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if want := "error: report: write " + dir + "/b.json: file too large"; !strings.Contains(string(out), want) {
+	if want := "error: outdir: write " + dir + "/b.json: file too large"; !strings.Contains(string(out), want) {
 		t.Errorf("output %q, want %q", out, want)
 	}
 	holds(t, dir, "old a", "old b")

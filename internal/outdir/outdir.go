@@ -1,4 +1,6 @@
-package report
+// Package outdir is the folder that results go to. It never overwrites a file that it did not write,
+// and writes the files of a run all or not at all.
+package outdir
 
 import (
 	"bytes"
@@ -19,15 +21,42 @@ import (
 )
 
 const (
-	manifestName = ".advsweep.json"
+	indexName = ".advsweep.json"
 	// How many hashes a file keeps: one would do, more let several runs write to one folder at once.
-	manifestDepth = 8
-
-	instead = "choose another --out or move it away"
+	indexDepth = 8
 )
 
+// A TakenError says that something is in the way that advsweep did not write, or that was changed
+// since. Another folder mends it, and so does moving away what is there.
+type TakenError struct {
+	Path string // of what is there
+	Why  string // what it is or is not: "was not written by advsweep"
+	Err  error  // that showed it, or nil
+}
+
+func (e *TakenError) Error() string {
+	if e.Err != nil {
+		return fmt.Sprintf("outdir: %s %s: %v", e.Path, e.Why, e.Err)
+	}
+	return fmt.Sprintf("outdir: %s %s", e.Path, e.Why)
+}
+
+func (e *TakenError) Unwrap() error { return e.Err }
+
+// A MakeError says that the folder is not there and cannot be made. Another folder mends it.
+type MakeError struct {
+	Dir string
+	Err error
+}
+
+func (e *MakeError) Error() string {
+	return fmt.Sprintf("outdir: make output folder %s: %v", e.Dir, e.Err)
+}
+
+func (e *MakeError) Unwrap() error { return e.Err }
+
 // A Folder is where a run writes its files. It never overwrites a file that
-// advsweep did not write, or that was changed since: a manifest in the folder,
+// advsweep did not write, or that was changed since: an index in the folder,
 // .advsweep.json, holds the SHA-256 of what was written under each name.
 //
 // Any number of processes may write to one folder: each file is always whole,
@@ -44,25 +73,25 @@ type File struct {
 	Data []byte
 }
 
-// OpenFolder makes dir if there is none, and returns an error if the files called
+// Open makes dir if there is none, and returns an error if the files called
 // names could not be written there: so a run finds out before it computes.
-func OpenFolder(dir string, names ...string) (*Folder, error) {
+func Open(dir string, names ...string) (*Folder, error) {
 	if dir == "" {
-		return nil, errors.New("report: the name of the output folder is empty")
+		return nil, errors.New("outdir: the name of the output folder is empty")
 	}
 	f := &Folder{dir: dir}
 	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
-		return nil, fmt.Errorf("report: %s is not a folder: %s", dir, instead)
+		return nil, &TakenError{Path: dir, Why: "is not a folder"}
 	}
 	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return nil, fmt.Errorf("report: make output folder %s: %w: choose another --out", dir, regular.Cause(err))
+		return nil, &MakeError{dir, regular.Cause(err)}
 	}
-	tmp, err := f.stage(manifestName, nil)
+	tmp, err := f.stage(indexName, nil)
 	if err != nil {
 		return nil, err
 	}
 	if err := os.Remove(tmp); err != nil {
-		return nil, fmt.Errorf("report: output folder %s: %w", dir, regular.Cause(err))
+		return nil, fmt.Errorf("outdir: output folder %s: %w", dir, regular.Cause(err))
 	}
 	if _, err := f.replaceable(names); err != nil {
 		return nil, err
@@ -80,7 +109,7 @@ func (f *Folder) Outdated(names ...string) error {
 
 // Written lists, in order, what advsweep wrote to the folder at some time. It need not be there still.
 func (f *Folder) Written() ([]string, error) {
-	m, err := f.manifest()
+	m, err := f.index()
 	return slices.Sorted(maps.Keys(m.Files)), err
 }
 
@@ -89,7 +118,7 @@ func (f *Folder) Removed() []string { return f.removed }
 
 // ours gives the contents of those of names that exist and that advsweep wrote, or an error as replaceable does.
 func (f *Folder) ours(names []string) (map[string][]byte, error) {
-	m, err := f.manifest()
+	m, err := f.index()
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +143,7 @@ func (f *Folder) Write(files ...File) (err error) {
 	hashes := make(map[string]string, len(files))
 	for _, file := range files {
 		if _, twice := hashes[file.Name]; twice {
-			return fmt.Errorf("report: %s is written twice", f.Path(file.Name))
+			return fmt.Errorf("outdir: %s is written twice", f.Path(file.Name))
 		}
 		names = append(names, file.Name)
 		hashes[file.Name] = hash(file.Data)
@@ -139,7 +168,7 @@ func (f *Folder) Write(files ...File) (err error) {
 		}
 		staged = append(staged, tmp)
 	}
-	// The manifest goes first. After a crash at any later point each file is the
+	// The index goes first. After a crash at any later point each file is the
 	// old one or the new one, and it knows both.
 	if err := f.record(hashes); err != nil {
 		return err
@@ -148,7 +177,7 @@ func (f *Folder) Write(files ...File) (err error) {
 	if err := f.commit(append(slices.Clone(removed), names...), append(make([]string, len(removed)), staged...)); err != nil {
 		return err
 	}
-	// A process that read the manifest before our record and wrote it after dropped
+	// A process that read the index before our record and wrote it after dropped
 	// our hashes. The files are in place, so not to mend that is no failure: the worst
 	// is that the next run takes them for the user's.
 	_ = f.record(hashes)
@@ -173,7 +202,7 @@ func (f *Folder) commit(names, staged []string) (err error) {
 				err = os.Rename(staged[i], f.Path(name))
 			}
 			if err != nil {
-				err = fmt.Errorf("report: write %s: %w", f.Path(name), regular.Cause(err))
+				err = fmt.Errorf("outdir: write %s: %w", f.Path(name), regular.Cause(err))
 			}
 		}
 		if err == nil {
@@ -207,7 +236,7 @@ func (f *Folder) restore(name string, olds map[string][]byte) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("report: %s was replaced and cannot be put back: %w", f.Path(name), regular.Cause(err))
+		return fmt.Errorf("outdir: %s was replaced and cannot be put back: %w", f.Path(name), regular.Cause(err))
 	}
 	return nil
 }
@@ -215,14 +244,14 @@ func (f *Folder) restore(name string, olds map[string][]byte) error {
 // replaceable returns an error unless each of names is free or holds what advsweep
 // wrote. It gives the contents of those that exist.
 func (f *Folder) replaceable(names []string) (map[string][]byte, error) {
-	m, err := f.manifest()
+	m, err := f.index()
 	if err != nil {
 		return nil, err
 	}
 	olds := map[string][]byte{}
 	for _, name := range names {
 		if name != filepath.Base(name) || strings.HasPrefix(name, ".") {
-			return nil, fmt.Errorf("report: output name %q, want a plain visible file name", name)
+			return nil, fmt.Errorf("outdir: output name %q, want a plain visible file name", name)
 		}
 		path := f.Path(name)
 		exists, err := isRegular(path)
@@ -234,55 +263,55 @@ func (f *Folder) replaceable(names []string) (map[string][]byte, error) {
 		}
 		known := m.Files[name]
 		if len(known) == 0 { // not read: it may be of any size
-			return nil, fmt.Errorf("report: %s was not written by advsweep: %s", path, instead)
+			return nil, &TakenError{Path: path, Why: "was not written by advsweep"}
 		}
 		data, err := os.ReadFile(path)
 		if err != nil {
-			return nil, fmt.Errorf("report: read %s: %w", path, regular.Cause(err))
+			return nil, fmt.Errorf("outdir: read %s: %w", path, regular.Cause(err))
 		}
 		if !slices.Contains(known, hash(data)) {
-			return nil, fmt.Errorf("report: %s was changed since advsweep wrote it: %s", path, instead)
+			return nil, &TakenError{Path: path, Why: "was changed since advsweep wrote it"}
 		}
 		olds[name] = data
 	}
 	return olds, nil
 }
 
-// A manifest says what advsweep wrote into a folder.
-type manifest struct {
+// An index says what advsweep wrote into a folder.
+type index struct {
 	Program string              `json:"program"`
 	Format  int                 `json:"format"`
 	Files   map[string][]string `json:"files"` // SHA-256 by name, the newest last
 }
 
-// manifest reads the folder's manifest; a folder without one has an empty one.
-func (f *Folder) manifest() (manifest, error) {
-	empty := manifest{Program: "advsweep", Format: 1, Files: map[string][]string{}}
-	path := f.Path(manifestName)
+// index reads the folder's index; a folder without one has an empty one.
+func (f *Folder) index() (index, error) {
+	empty := index{Program: "advsweep", Format: 1, Files: map[string][]string{}}
+	path := f.Path(indexName)
 	exists, err := isRegular(path)
 	if err != nil {
-		return manifest{}, err
+		return index{}, err
 	}
 	if !exists {
 		return empty, nil
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return manifest{}, fmt.Errorf("report: read %s: %w", path, regular.Cause(err))
+		return index{}, fmt.Errorf("outdir: read %s: %w", path, regular.Cause(err))
 	}
-	var m manifest
+	var m index
 	if err := json.Unmarshal(data, &m); err != nil {
-		return manifest{}, fmt.Errorf("report: %s is not a manifest of advsweep (%w): %s", path, err, instead)
+		return index{}, &TakenError{path, "is not an index of advsweep", err}
 	}
 	if m.Program != empty.Program || m.Format != empty.Format || m.Files == nil {
-		return manifest{}, fmt.Errorf("report: %s is not a manifest that this advsweep knows: %s", path, instead)
+		return index{}, &TakenError{Path: path, Why: "is not an index that this advsweep knows"}
 	}
 	return m, nil
 }
 
-// record adds hashes to the manifest.
+// record adds hashes to the index.
 func (f *Folder) record(hashes map[string]string) error {
-	m, err := f.manifest()
+	m, err := f.index()
 	if err != nil {
 		return err
 	}
@@ -291,7 +320,7 @@ func (f *Folder) record(hashes map[string]string) error {
 		old := m.Files[name]
 		known := slices.DeleteFunc(slices.Clone(old), func(s string) bool { return s == sum })
 		known = append(known, sum)
-		known = known[max(0, len(known)-manifestDepth):]
+		known = known[max(0, len(known)-indexDepth):]
 		changed = changed || !slices.Equal(known, old)
 		m.Files[name] = known
 	}
@@ -302,15 +331,15 @@ func (f *Folder) record(hashes map[string]string) error {
 	enc := json.NewEncoder(&b)
 	enc.SetIndent("", "  ")
 	if err := enc.Encode(m); err != nil {
-		return fmt.Errorf("report: %s: %w", f.Path(manifestName), err)
+		return fmt.Errorf("outdir: %s: %w", f.Path(indexName), err)
 	}
-	tmp, err := f.stage(manifestName, b.Bytes())
+	tmp, err := f.stage(indexName, b.Bytes())
 	if err != nil {
 		return err
 	}
-	if err := os.Rename(tmp, f.Path(manifestName)); err != nil {
+	if err := os.Rename(tmp, f.Path(indexName)); err != nil {
 		os.Remove(tmp)
-		return fmt.Errorf("report: write %s: %w", f.Path(manifestName), regular.Cause(err))
+		return fmt.Errorf("outdir: write %s: %w", f.Path(indexName), regular.Cause(err))
 	}
 	return nil
 }
@@ -323,7 +352,7 @@ func (f *Folder) stage(name string, data []byte) (tmp string, err error) {
 	// leaves the rights to the umask, where os.CreateTemp would make the file private.
 	w, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
-		return "", fmt.Errorf("report: write %s: %w", f.Path(name), regular.Cause(err))
+		return "", fmt.Errorf("outdir: write %s: %w", f.Path(name), regular.Cause(err))
 	}
 	_, err = w.Write(data)
 	if err == nil {
@@ -334,7 +363,7 @@ func (f *Folder) stage(name string, data []byte) (tmp string, err error) {
 	}
 	if err != nil {
 		os.Remove(tmp)
-		return "", fmt.Errorf("report: write %s: %w", f.Path(name), regular.Cause(err))
+		return "", fmt.Errorf("outdir: write %s: %w", f.Path(name), regular.Cause(err))
 	}
 	return tmp, nil
 }
@@ -347,10 +376,10 @@ func isRegular(path string) (bool, error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("report: %s: %w", path, regular.Cause(err))
+		return false, fmt.Errorf("outdir: %s: %w", path, regular.Cause(err))
 	}
 	if !info.Mode().IsRegular() {
-		return false, fmt.Errorf("report: %s is not a regular file: %s", path, instead)
+		return false, &TakenError{Path: path, Why: "is not a regular file"}
 	}
 	return true, nil
 }

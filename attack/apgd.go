@@ -1,0 +1,145 @@
+package attack
+
+import "context"
+
+// APGD is Auto-PGD, which has no step size to choose. loss is CrossEntropy or DLR: of others Validate has an error.
+//
+// Croce and Hein 2020, arXiv:2003.01690, algorithm 1.
+func APGD(loss Loss, k int, seed uint64) Attack {
+	return Attack{Name: "apgd-" + loss.String(), Kind: "apgd-" + loss.String(), Steps: k, Loss: loss, Start: true, Seed: seed, Adaptive: true}
+}
+
+// apgd is Auto-PGD with a loss that its name says.
+type apgd struct{ loss Loss }
+
+func (m apgd) Facts() Facts {
+	return Facts{
+		Default: APGD(m.loss, 100, 0),
+		Options: []string{"steps", "restarts", "norm", "target", "seed"},
+		Family:  "apgd",
+		About:   "step sizes that adapt to each image, loss " + m.loss.String(),
+		Source:  "Croce and Hein 2020, arXiv:2003.01690",
+	}
+}
+
+func (apgd) Label(a Attack) string { return iterated{}.Label(a) }
+
+// Cost is the loss at the start, and a gradient and the loss for each step.
+func (apgd) Cost(a Attack) Cost { return Cost{Row: float64(3*a.Steps) + 1, Share: 1 + 3*a.Steps} }
+
+// Ray is false: sizes differ from image to image.
+func (apgd) Ray(Attack) bool { return false }
+
+// Run is APGD from a random point of the ball.
+//
+// Croce and Hein 2020, arXiv:2003.01690: algorithm 1, the checkpoints of section 3.2 and the two conditions for
+// halving, with its ρ = 0.75 and α = 0.75.
+func (apgd) Run(ctx context.Context, a Attack, rows Rows) error {
+	if err := a.start(ctx, rows); err != nil {
+		return err
+	}
+	const slotBest, slotFooled, rho, alpha = 0, 1, 0.75, 0.75
+	n := rows.N()
+	columns, labels, targets := rows.Columns(), rows.Labels(), rows.Targets()
+	size := make([]float64, n)
+	for k := range size {
+		size[k] = 2 * columns[k%len(columns)]
+	}
+	best, atCheck := make([]float64, n), make([]float64, n)
+	last := make([]float64, n)
+	rises := make([]int, n)
+	halved := make([]bool, n) // at the last checkpoint
+	for k := range halved {
+		halved[k] = true // at the first only how often the loss rose counts
+	}
+	better, wrong, fooled := make([]bool, n), make([]bool, n), make([]bool, n)
+
+	// look takes in what the model says of the rows and keeps those that are better than before.
+	look := func(first bool) error {
+		logits, err := rows.Logits(ctx)
+		if err != nil {
+			return err
+		}
+		for k, z := range logits {
+			label := int(labels[k])
+			class, _, ok := Judge(z, label)
+			if !ok {
+				return NotFiniteRow(k)
+			}
+			t := -1
+			if targets != nil {
+				t = int(targets[k])
+			}
+			loss, err := a.Loss.Value(z, label, t)
+			if err != nil {
+				return err
+			}
+			if !first && loss > last[k] {
+				rises[k]++
+			}
+			better[k], wrong[k] = first || loss > best[k], class != label
+			fooled[k] = fooled[k] || wrong[k]
+			if better[k] {
+				best[k] = loss
+			}
+			last[k] = loss
+		}
+		if err := rows.Keep(ctx, slotBest, better); err != nil {
+			return err
+		}
+		return rows.Keep(ctx, slotFooled, wrong)
+	}
+	if err := look(true); err != nil {
+		return err
+	}
+	copy(atCheck, best)
+
+	K := a.Steps
+	share := func(p float64) int { return max(1, int(p*float64(K))) }
+	period, shrink, least := share(0.22), share(0.03), share(0.06)
+	next, since := period, 0
+	for k := range K {
+		s := a.Move(k, rows)
+		s.Size, s.Alpha = size, alpha
+		if k == 0 {
+			s.Alpha = 1
+		}
+		if err := rows.Step(ctx, s); err != nil {
+			return err
+		}
+		if err := look(false); err != nil {
+			return err
+		}
+		rows.Done()
+		if since++; k+1 != next || k+1 == K {
+			continue
+		}
+		back := false
+		for j := range halved {
+			rare := float64(rises[j]) < rho*float64(since)
+			stale := !halved[j] && best[j] <= atCheck[j]
+			if halved[j] = rare || stale; halved[j] {
+				size[j] /= 2
+				last[j] = best[j]
+				back = true
+			}
+			rises[j] = 0
+		}
+		copy(atCheck, best)
+		if back {
+			if err := rows.Restore(ctx, slotBest, halved); err != nil {
+				return err
+			}
+		}
+		since, period = 0, max(period-shrink, least)
+		next += period
+	}
+	rest := make([]bool, n)
+	for k := range rest {
+		rest[k] = !fooled[k]
+	}
+	if err := rows.Restore(ctx, slotFooled, fooled); err != nil {
+		return err
+	}
+	return rows.Restore(ctx, slotBest, rest)
+}

@@ -1,0 +1,270 @@
+package attack
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestReadmeTable wants README to have the table that is made of Methods.
+func TestReadmeTable(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("| attack | what it does | options | source |\n|---|---|---|---|\n")
+	for _, m := range Methods {
+		f := m.Facts()
+		about := f.About
+		if f.Control {
+			about += " (control)"
+		}
+		options := strings.Join(f.Options, ", ")
+		if f.Takes("steps") {
+			options = strings.Replace(options, "steps", fmt.Sprintf("steps (%d)", f.Default.Steps), 1)
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", f.Name(), about, options, f.Source)
+	}
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(readme), "\n"+b.String()+"\n") {
+		t.Errorf("README.md has not this table of attacks:\n\n%s", b.String())
+	}
+}
+
+// The JSON of an attack is part of manifests and of what identifies shards.
+func TestJSON(t *testing.T) {
+	for list, want := range map[string]string{
+		"pgd:steps=3:restarts=2:seed=7":        `{"Name":"pgd:steps=3:restarts=2:seed=7","Kind":"pgd","Steps":3,"Direction":0,"Seed":7,"Norm":0,"Loss":0,"Factor":2.5,"Size":0,"Start":true,"Restarts":2,"Momentum":false,"Decay":0,"Nesterov":false,"Target":0,"Adaptive":false}`,
+		"apgd-dlr:norm=l2:target=least-likely": `{"Name":"apgd-dlr:norm=l2:target=least-likely","Kind":"apgd-dlr","Steps":100,"Direction":0,"Seed":0,"Norm":1,"Loss":2,"Factor":0,"Size":0,"Start":true,"Restarts":1,"Momentum":false,"Decay":0,"Nesterov":false,"Target":-1,"Adaptive":true}`,
+		"nifgsm:decay=0.5:step=0.01":           `{"Name":"nifgsm:decay=0.5:step=0.01","Kind":"nifgsm","Steps":10,"Direction":0,"Seed":0,"Norm":0,"Loss":0,"Factor":0,"Size":0.01,"Start":false,"Restarts":0,"Momentum":true,"Decay":0.5,"Nesterov":true,"Target":0,"Adaptive":false}`,
+		"uniform:seed=3":                       `{"Name":"uniform:seed=3","Kind":"uniform","Steps":1,"Direction":2,"Seed":3,"Norm":0,"Loss":0,"Factor":0,"Size":0,"Start":false,"Restarts":0,"Momentum":false,"Decay":0,"Nesterov":false,"Target":0,"Adaptive":false}`,
+	} {
+		all, err := Parse(list, Options{Decay: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := json.Marshal(all[0]); err != nil || string(got) != want {
+			t.Errorf("%s: %v\n got %s\nwant %s", list, err, got, want)
+		}
+	}
+}
+
+// What each kind has must be as the rest of the program takes it to be.
+func TestMethods(t *testing.T) {
+	for _, m := range Methods {
+		f := m.Facts()
+		a := f.Default
+		if err := a.Validate(); err != nil {
+			t.Error(err)
+		}
+		if a.Name != a.Kind || f.About == "" {
+			t.Errorf("%s: name %q, about %q, want the kind and a line", a.Kind, a.Name, f.About)
+		}
+		if got, err := MethodOf(a.Kind); err != nil || got.Facts().Name() != a.Kind {
+			t.Errorf("%s: %v, %v", a.Kind, got, err)
+		}
+		for _, key := range f.Options {
+			value := map[string]string{"steps": "3", "step": "0.01", "restarts": "2", "norm": "l2", "loss": "cw", "decay": "0.5", "target": "1", "seed": "9"}[key]
+			all, err := Parse(a.Kind+":"+key+"="+value, Options{Decay: -1})
+			if err != nil {
+				t.Error(err)
+				continue
+			}
+			if all[0].Name = a.Name; all[0] == a {
+				t.Errorf("%s: option %s=%s changes nothing", a.Kind, key, value)
+			}
+		}
+		if want := slices.Contains([]string{"noise", "uniform"}, a.Kind); a.Control() != want {
+			t.Errorf("%s: control %v, want %v", a.Kind, a.Control(), want)
+		}
+		if want := a.Kind == "worst"; a.Composite() != want {
+			t.Errorf("%s: composite %v, want %v", a.Kind, a.Composite(), want)
+		}
+		if want := a.Kind == "fgsm"; a.Ray() != want {
+			t.Errorf("%s: ray %v, want %v", a.Kind, a.Ray(), want)
+		}
+		if c, err := a.Cost(); err != nil || (c.Share < 2) != f.Composite || (c.Row+c.Image == 0) != (f.Composite || f.Control) {
+			t.Errorf("%s: cost %+v, %v", a.Kind, c, err)
+		}
+	}
+	if !BIM(1).Ray() || BIM(2).Ray() {
+		t.Errorf("bim of one step and of two: rays %v, %v, want true, false", BIM(1).Ray(), BIM(2).Ray())
+	}
+}
+
+// A score-based attack asks the model for logits alone. That its steps are no gradients does not make it a control.
+func TestControlIsNotTheDirection(t *testing.T) {
+	for _, d := range []Direction{RandomSign, Uniform} {
+		a := FGSM()
+		if a.Direction = d; a.Control() {
+			t.Errorf("an fgsm along direction %d counts as a control", d)
+		}
+		n := Noise(1)
+		if n.Direction = Gradient; !n.Control() {
+			t.Error("noise is no control once its direction is the gradient")
+		}
+	}
+}
+
+// fakeRows are two rows of two classes whose logits do not depend on x. calls are what a method did.
+type fakeRows struct {
+	logits [][]float64
+	calls  []string
+}
+
+func (r *fakeRows) N() int             { return 2 }
+func (r *fakeRows) Columns() []float64 { return []float64{0.1} }
+func (r *fakeRows) Restarts() []int    { return nil }
+func (r *fakeRows) Labels() []int32    { return []int32{0, 0} }
+func (r *fakeRows) Targets() []int32   { return nil }
+func (r *fakeRows) Bounds() Bounds     { return Bounds{} }
+func (r *fakeRows) Done()              { r.calls = append(r.calls, "done") }
+func (r *fakeRows) Step(_ context.Context, s Step) error {
+	r.calls = append(r.calls, fmt.Sprint("step ", s.Index, s.Size))
+	return nil
+}
+func (r *fakeRows) Logits(context.Context) ([][]float64, error) {
+	r.calls = append(r.calls, "logits")
+	return r.logits, nil
+}
+func (r *fakeRows) Keep(_ context.Context, slot int, which []bool) error {
+	r.calls = append(r.calls, fmt.Sprint("keep ", slot, which))
+	return nil
+}
+func (r *fakeRows) Restore(_ context.Context, slot int, which []bool) error {
+	r.calls = append(r.calls, fmt.Sprint("restore ", slot, which))
+	return nil
+}
+
+func TestRun(t *testing.T) {
+	for _, c := range []struct {
+		a    Attack
+		want string
+	}{
+		{FGSM(), "step 0 [0.1]; done"},
+		{BIM(2), "step 0 [0.05]; done; step 1 [0.05]; done"},
+		{PGD(1, 0), "step 1 [0.1]; step 0 [0.25]; done"},
+		{Noise(0), "step 0 [0.1]; done"},
+		// The second row is fooled all the time and ends at its last fooling point; the loss of the first never rises.
+		{APGD(Margin, 1, 0), "step 1 [0.1]; logits; keep 0 [true true]; keep 1 [false true]; step 0 [0.2 0.2]; logits; keep 0 [false false]; keep 1 [false true]; done; " +
+			"restore 1 [false true]; restore 0 [true false]"},
+	} {
+		if c.a.Kind == "apgd-cw" { // Auto-PGD knows no such kind
+			c.a.Kind = "apgd-ce"
+		}
+		r := &fakeRows{logits: [][]float64{{1, 0}, {0, 1}}}
+		if err := c.a.Run(t.Context(), r); err != nil {
+			t.Errorf("%s: %v", c.a.Name, err)
+		}
+		if got := strings.Join(r.calls, "; "); got != c.want {
+			t.Errorf("%s:\n got %s\nwant %s", c.a.Name, got, c.want)
+		}
+	}
+	r := &fakeRows{logits: [][]float64{{1, 0}, {0, math.NaN()}}}
+	if err := APGD(CrossEntropy, 1, 0).Run(t.Context(), r); err != NotFiniteRow(1) {
+		t.Errorf("a logit that is not finite: error %v, want NotFiniteRow(1)", err)
+	}
+	if err := Worst().Run(t.Context(), r); err == nil || !strings.Contains(err.Error(), "worst") {
+		t.Errorf("worst was run: error %v", err)
+	}
+}
+
+// TestUnknown asks every place that goes by kind, loss or norm for one that nobody knows.
+func TestUnknown(t *testing.T) {
+	strange := Attack{Name: "mine", Kind: "strange", Steps: 1}
+	loss, norm := FGSM(), FGSM()
+	loss.Loss, norm.Norm = Loss(len(losses)), Norm(len(norms))
+	row := func(s Step) error { s.Size = []float64{0.1}; return s.Validate(1, 1, 10) }
+	_, ofCost := strange.Cost()
+	_, ofKind := MethodOf("strange")
+	_, ofParse := Parse("strange", Options{})
+	_, ofLoss := loss.Loss.Value([]float64{1, 2, 3}, 0, -1)
+	_, ofName := ParseLoss("hinge")
+	_, ofNorm := ParseNorm("l7")
+	odd := FGSM()
+	odd.Loss, odd.Target = loss.Loss, Class(1)
+	o := Options{}
+	_, ofOption := o.attack(Facts{Default: FGSM(), Options: []string{"queries"}})
+	for name, c := range map[string]struct {
+		err  error
+		want string
+	}{
+		"Cost":                {ofCost, `"strange"`},
+		"Run":                 {strange.Run(t.Context(), nil), `"strange"`},
+		"Validate":            {strange.Validate(), `"strange"`},
+		"MethodOf":            {ofKind, `"strange"`},
+		"Parse":               {ofParse, `"strange"`},
+		"Loss.Value":          {ofLoss, "loss 3"},
+		"ParseLoss":           {ofName, `"hinge"`},
+		"ParseNorm":           {ofNorm, `"l7"`},
+		"Validate, loss":      {loss.Validate(), "loss 3"},
+		"Validate, norm":      {norm.Validate(), "norm 2"},
+		"FitsClasses":         {loss.FitsClasses(10), "loss 3"},
+		"FitsClasses, target": {odd.FitsClasses(10), "loss 3"},
+		"Step, loss":          {row(Step{Loss: loss.Loss}), "loss 3"},
+		"Step, norm":          {row(Step{Norm: norm.Norm}), "norm 2"},
+		"Step, direction":     {row(Step{Direction: Uniform + 1}), "direction 3"},
+		"an option's value":   {o.set("queries", "3"), `"queries"`},
+		"an option":           {ofOption, `"queries"`},
+	} {
+		if c.err == nil || !strings.Contains(c.err.Error(), c.want) {
+			t.Errorf("%s: error %v, want one with %s", name, c.err, c.want)
+		}
+	}
+	if n := loss.Loss.MinClasses(false); n != math.MaxInt {
+		t.Errorf("a loss that nobody knows needs %d classes, want more than there are", n)
+	}
+	if strange.Ray() || strange.Control() || strange.Composite() || strange.Label() != "mine" {
+		t.Errorf("an attack that nobody knows: ray %v, control %v, composite %v, label %q", strange.Ray(), strange.Control(), strange.Composite(), strange.Label())
+	}
+}
+
+// guess is an attack that asks for logits alone, as one that is added would be: one file and a row.
+type guess struct{ iterated }
+
+func (guess) Facts() Facts {
+	return Facts{
+		Default: Attack{Name: "guess", Kind: "guess", Steps: 7, Direction: RandomSign},
+		Options: []string{"steps", "norm", "seed"},
+		About:   "steps along random signs, kept where the loss rises",
+	}
+}
+
+func (guess) Cost(a Attack) Cost { return Cost{Row: float64(a.Steps), Share: 1 + a.Steps} }
+func (guess) Ray(Attack) bool    { return false }
+
+// TestNewMethod adds an attack and asks for all that a list of attacks, a sweep and a report want of it.
+func TestNewMethod(t *testing.T) {
+	byName["guess"] = guess{}
+	defer delete(byName, "guess")
+	all, err := Parse("guess:steps=3:norm=l2,worst", Options{Seed: 5, Loss: DLR, Decay: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := all[0]
+	want := Attack{Name: "guess:steps=3:norm=l2", Kind: "guess", Steps: 3, Direction: RandomSign, Seed: 5, Norm: L2}
+	if a != want {
+		t.Errorf("attack %+v, want %+v", a, want)
+	}
+	if c, err := a.Cost(); err != nil || c != (Cost{Row: 3, Share: 4}) {
+		t.Errorf("cost %+v, %v", c, err)
+	}
+	if a.Control() || a.Composite() || a.Ray() {
+		t.Errorf("control %v, composite %v, ray %v, want none: it looks at the model", a.Control(), a.Composite(), a.Ray())
+	}
+	if got, want := a.Label(), "GUESS, k = 3, L2"; got != want {
+		t.Errorf("label %q, want %q", got, want)
+	}
+	r := &fakeRows{}
+	if err := a.Run(t.Context(), r); err != nil || len(r.calls) != 6 {
+		t.Errorf("%v, calls %q", err, r.calls)
+	}
+	if _, err := Parse("guess:loss=cw", Options{}); err == nil || !strings.Contains(err.Error(), "steps, norm, seed") {
+		t.Errorf("an option that it does not take: error %v", err)
+	}
+}

@@ -1,0 +1,30 @@
+package attack
+
+import (
+	"context"
+	"fmt"
+)
+
+// Worst stands for the worst of the other attacks of a sweep, controls left out, image by image.
+func Worst() Attack { return Attack{Name: "worst", Kind: "worst", Steps: 1} }
+
+// worst is the composite of all attacks that are no controls. pipeline takes it from their outcomes.
+type worst struct{}
+
+func (worst) Facts() Facts {
+	return Facts{
+		Default:   Worst(),
+		About:     "of each image the worst of all attacks of the list, controls left out",
+		Composite: true,
+		Alone:     "pgd,apgd-ce,apgd-dlr,worst",
+	}
+}
+
+func (worst) Label(Attack) string { return "worst of all" }
+func (worst) Cost(Attack) Cost    { return Cost{} }
+func (worst) Ray(Attack) bool     { return false }
+
+// Run returns an error: there is nothing to run.
+func (worst) Run(_ context.Context, a Attack, _ Rows) error {
+	return fmt.Errorf("attack: %s is made of what other attacks found: there is nothing to run", a.Name)
+}

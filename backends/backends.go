@@ -1,0 +1,164 @@
+// Package backends lists what computes, by name: an Entry holds all that a program has to know of a backend.
+// A backend is added by a file with its entry, and by its line in All.
+package backends
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"advsweep/gpu"
+	"advsweep/model"
+	"advsweep/pipeline"
+)
+
+// ErrUnavailable is wrapped by an error of Devices, Pick and Open where no device can be used: the error says why.
+var ErrUnavailable = gpu.ErrUnavailable
+
+// An Entry is a backend.
+type Entry struct {
+	Name       string   // in records and for users: "cuda"
+	Title      string   // in a sentence: "CUDA", "the CPU"
+	Precisions []string // the default first
+	// Products are the ways to multiply matrices that a study may choose at the default precision, none if there is no choice.
+	Products []string
+	// Planned returns the arithmetic that a study is planned for, product being the study's choice or "". Where it is nil,
+	// the arithmetic is what Open says.
+	Planned     func(precision, product string) string
+	Class       string // of pipeline.Classes, that a study is cut for unless it names one
+	Exact       bool   // follows rays, for the exact curve: see pipeline.AsExacter
+	Accelerator bool   // has devices of its own, chosen by number, each for a worker; a scheduler must be asked for one
+	Built       bool   // is in this build
+
+	// Devices lists the devices, one where they have no numbers.
+	Devices func() ([]Device, error)
+	// Pick returns the devices of a list as in "0,1", or of "all". It returns a *DeviceError where the list is wrong.
+	Pick func(list string) ([]Device, error)
+	// Open opens the backend for m. It returns also the arithmetic, which decides of the last bits of results: see
+	// report.Manifest. It returns a *DeviceError for a wrong list of devices, and a *PrecisionError if the environment
+	// forces another precision.
+	Open func(m *model.Model, s Spec) (b pipeline.Backend, arithmetic string, err error)
+}
+
+// A Spec says how to open a backend.
+type Spec struct {
+	Precision string
+	Product   string // of Products, taken where the device has it; "": the device's own
+	Devices   string // as Pick takes it; of an accelerator only
+	Threads   int    // of the CPU; 0 is one for each processor
+}
+
+// A Device is a device of a backend. Its JSON is what 'advsweep devices' prints.
+type Device struct {
+	Backend   string `json:"backend"`
+	Available bool   `json:"available"`
+	Default   bool   `json:"default"` // what is used where no backend is named
+	Device    string `json:"device"`  // as in the result files
+	Note      string `json:"note"`
+	Worker    string `json:"-"` // its name as a worker of a study: "cuda:0 NVIDIA H100"
+	List      string `json:"-"` // it alone, for Spec.Devices
+
+	// Of an accelerator's device only.
+	Index      *int     `json:"index,omitempty"`
+	Name       string   `json:"name,omitempty"`
+	Capability string   `json:"compute_capability,omitempty"` // "9.0"
+	Memory     int64    `json:"memory_bytes,omitempty"`       // in all
+	Driver     string   `json:"driver_cuda,omitempty"`        // the newest CUDA that the driver supports: "13.0"
+	Image      string   `json:"image,omitempty"`              // the kernels for it: "sm_80"
+	Product    string   `json:"product,omitempty"`            // the default of Products
+	Products   []string `json:"products,omitempty"`           // see gpu.Products
+}
+
+// A DeviceError says that a list of devices is wrong.
+type DeviceError struct{ Err error }
+
+func (e *DeviceError) Error() string { return e.Err.Error() }
+func (e *DeviceError) Unwrap() error { return e.Err }
+
+// A PrecisionError says that the environment forces another precision than is wanted: no one gets fewer digits than he asks for.
+type PrecisionError struct {
+	From      string // the setting: "NAME=value"
+	Got, Want string
+}
+
+func (e *PrecisionError) Error() string {
+	return fmt.Sprintf("%s in the environment forces precision %s, but the precision is %s: unset it", e.From, e.Got, e.Want)
+}
+
+// All lists the backends. The first works on every machine. Where none is named, the last that works is taken.
+func All() []Entry { return []Entry{cpuEntry(), cudaEntry()} }
+
+// Always returns the backend that works on every machine.
+func Always() Entry { return All()[0] }
+
+// Names lists the names of All.
+func Names() []string { return names(All(), func(e Entry) string { return e.Name }) }
+
+// Lookup returns the backend of that name. Its error lists the names that there are.
+func Lookup(name string) (Entry, error) {
+	for _, e := range All() {
+		if e.Name == name {
+			return e, nil
+		}
+	}
+	return Entry{}, fmt.Errorf("backend %q, want %s", name, Or(Names()))
+}
+
+// Precisions lists the precisions of all backends, each once.
+func Precisions() (list []string) {
+	for _, e := range All() {
+		for _, p := range e.Precisions {
+			if !slices.Contains(list, p) {
+				list = append(list, p)
+			}
+		}
+	}
+	return list
+}
+
+// Titles says which backends are of a kind: "CUDA", "the CPU and CUDA".
+func Titles(is func(Entry) bool) string {
+	var some []Entry
+	for _, e := range All() {
+		if is(e) {
+			some = append(some, e)
+		}
+	}
+	return And(names(some, func(e Entry) string { return e.Title }))
+}
+
+// Has reports whether the backend computes in precision.
+func (e Entry) Has(precision string) bool { return slices.Contains(e.Precisions, precision) }
+
+// checkPrecision returns an error that says which backends have precision if e does not.
+func (e Entry) checkPrecision(precision string) error {
+	if e.Has(precision) {
+		return nil
+	}
+	where := Titles(func(e Entry) bool { return e.Has(precision) })
+	if where == "" {
+		return fmt.Errorf("precision %q, want %s", precision, Or(Precisions()))
+	}
+	return fmt.Errorf("precision %s is on %s only: %s has %s", precision, where, e.Title, And(e.Precisions))
+}
+
+// And joins words as in "a, b and c".
+func And(words []string) string { return join(words, " and ") }
+
+// Or joins words as in "a, b or c".
+func Or(words []string) string { return join(words, " or ") }
+
+func join(words []string, last string) string {
+	n := len(words)
+	if n < 2 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:n-1], ", ") + last + words[n-1]
+}
+
+func names(entries []Entry, of func(Entry) string) (list []string) {
+	for _, e := range entries {
+		list = append(list, of(e))
+	}
+	return list
+}

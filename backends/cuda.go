@@ -1,0 +1,109 @@
+package backends
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"advsweep/gpu"
+	"advsweep/model"
+	"advsweep/pipeline"
+)
+
+// cudaEntry is in every build. In one without CUDA its Devices, Pick and Open say how to get it.
+func cudaEntry() Entry {
+	e := Entry{
+		Name: "cuda", Title: "CUDA", Precisions: []string{"float32", "tf32"}, Products: []string{"3xtf32", "fp32"},
+		Planned: func(precision, product string) string {
+			switch {
+			case precision != "float32":
+				return precision
+			case product != "":
+				return product
+			}
+			return "3xtf32"
+		},
+		Class: "a100", Accelerator: true, Built: builtWithCUDA,
+		Devices: func() ([]Device, error) { return pickCUDA("all") },
+		Pick:    pickCUDA,
+	}
+	e.Open = func(m *model.Model, s Spec) (pipeline.Backend, string, error) {
+		if err := e.checkPrecision(s.Precision); err != nil {
+			return nil, "", err
+		}
+		infos, err := gpu.Devices()
+		if err != nil {
+			return nil, "", err
+		}
+		var o gpu.Options
+		if o.Devices, err = parseCUDA(s.Devices, infos); err != nil {
+			return nil, "", err
+		}
+		switch {
+		case s.Precision == "tf32":
+			o.Product = "tf32"
+		case slices.Contains(infos[o.Devices[0]].Products, s.Product):
+			o.Product = s.Product
+		}
+		b, err := openCUDA(m, o)
+		if err != nil {
+			return nil, "", err
+		}
+		if got := b.Info().Precision; got != s.Precision {
+			err := &PrecisionError{From: gpu.EnvProduct + "=" + os.Getenv(gpu.EnvProduct), Got: got, Want: s.Precision}
+			return nil, "", errors.Join(err, b.Close())
+		}
+		return b, b.Info().MathMode, nil
+	}
+	return e
+}
+
+func pickCUDA(list string) ([]Device, error) {
+	infos, err := gpu.Devices()
+	if err != nil {
+		return nil, err
+	}
+	chosen, err := parseCUDA(list, infos)
+	if err != nil {
+		return nil, err
+	}
+	var all []Device
+	for _, i := range chosen {
+		all = append(all, describeCUDA(infos[i]))
+	}
+	return all, nil
+}
+
+func parseCUDA(list string, infos []gpu.Info) ([]int, error) {
+	chosen, err := gpu.ParseDevices(list, len(infos))
+	if err != nil {
+		var here []string
+		for _, in := range infos {
+			here = append(here, fmt.Sprintf("%d (%s)", in.Index, in.Name))
+		}
+		return nil, &DeviceError{fmt.Errorf("%w; here: %s", err, strings.Join(here, ", "))}
+	}
+	return chosen, nil
+}
+
+func describeCUDA(in gpu.Info) Device {
+	d := Device{
+		Backend: "cuda", Available: in.Image != "", Index: &in.Index, Name: in.Name,
+		Capability: fmt.Sprintf("%d.%d", in.Capability/10, in.Capability%10), Memory: in.Memory,
+		Driver: fmt.Sprintf("%d.%d", in.Driver/1000, in.Driver%1000/10), Image: in.Image, Product: in.Product,
+		Worker: fmt.Sprintf("cuda:%d %s", in.Index, in.Name), List: strconv.Itoa(in.Index),
+	}
+	d.Device = d.Worker
+	d.Note = fmt.Sprintf("compute capability %s, %.1f GiB, driver for CUDA %s; ", d.Capability, float64(in.Memory)/(1<<30), d.Driver)
+	if !d.Available {
+		d.Note += "no kernels for it, which need 7.5 (Turing) or later"
+		return d
+	}
+	d.Device += fmt.Sprintf(", %s %s", in.Image, in.Product)
+	d.Products = in.Products
+	d.Note += "products: " + strings.Join(d.Products, ", ")
+	return d
+}

@@ -1,0 +1,127 @@
+package cpu
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+
+	"advsweep/internal/gemm"
+	"advsweep/internal/lower"
+	"advsweep/internal/portable"
+)
+
+// A function is an elementwise function: its value and its derivative at x, in float64.
+type function struct{ value, slope func(x float64) float64 }
+
+// functions are the elementwise functions that are computed in float64 and rounded once, by the
+// name that model.Elementwise gives. A new one is a row here.
+var functions = map[string]function{
+	"sigmoid":   {sigmoid, sigmoidSlope},
+	"tanh":      {portable.Tanh, func(x float64) float64 { return 4 * sigmoidSlope(2*x) }},
+	"gelu":      {gelu, geluSlope},
+	"gelu_tanh": {geluTanh, geluTanhSlope},
+}
+
+// newElementwise returns the operation of e: one of its own, or a row of functions.
+func newElementwise[T Float](vec gemm.Vector[T], e lower.Elementwise) (operation[T], error) {
+	switch e.Name {
+	case "relu":
+		return relu[T]{vec}, nil
+	case "leaky_relu":
+		return leaky[T]{T(e.Parameter)}, nil
+	}
+	f, ok := functions[e.Name]
+	if !ok {
+		return nil, fmt.Errorf("no elementwise function %q, want relu, leaky_relu or one of %q", e.Name, slices.Sorted(maps.Keys(functions)))
+	}
+	return activation[T]{f}, nil
+}
+
+// relu may have y where x was, and dx where d was.
+type relu[T Float] struct{ vec gemm.Vector[T] }
+
+func (a relu[T]) forward(_ *memory[T], y []T, x [][]T) {
+	copy(y, x[0])
+	a.vec.Gate(y, y)
+}
+
+func (a relu[T]) backward(_ *memory[T], dx, _, y, d []T) {
+	copy(dx, d)
+	a.vec.Gate(dx, y)
+}
+
+type leaky[T Float] struct{ slope T }
+
+func (a leaky[T]) forward(_ *memory[T], y []T, x [][]T) { a.by(y, x[0], x[0]) }
+
+func (a leaky[T]) backward(_ *memory[T], dx, x, _, d []T) { a.by(dx, d, x) }
+
+func (a leaky[T]) by(to, v, x []T) {
+	for i, x := range x {
+		if to[i] = v[i]; !(x > 0) {
+			to[i] = a.slope * v[i]
+		}
+	}
+}
+
+// An activation is computed in float64.
+type activation[T Float] struct{ function }
+
+func (a activation[T]) forward(_ *memory[T], y []T, x [][]T) {
+	for i, v := range x[0] {
+		y[i] = T(a.value(float64(v)))
+	}
+}
+
+func (a activation[T]) backward(_ *memory[T], dx, x, _, d []T) {
+	for i, v := range x {
+		dx[i] = T(a.slope(float64(v)) * float64(d[i]))
+	}
+}
+
+// The functions below and their derivatives are formed without a difference of numbers that may be nearly equal: 1 - s loses every digit
+// where s rounds to 1, and the gradient would be lost with it.
+
+func sigmoid(x float64) float64 {
+	if x < 0 {
+		e := portable.Exp(x)
+		return e / (1 + e)
+	}
+	return 1 / (1 + portable.Exp(-x))
+}
+
+// sigmoidSlope is s·(1-s).
+func sigmoidSlope(x float64) float64 {
+	e := portable.Exp(-math.Abs(x))
+	return e / ((1 + e) * (1 + e))
+}
+
+// gelu is x·Φ(x), Φ by the complementary error function.
+func gelu(x float64) float64 { return times(x, portable.Erfc(-x/math.Sqrt2)/2) }
+
+func geluSlope(x float64) float64 {
+	return float64(portable.Erfc(-x/math.Sqrt2)/2) + times(x, portable.Exp(-x*x/2)/math.Sqrt(2*math.Pi))
+}
+
+// times is x·v, 0 at v = 0 also of an infinite x.
+func times(x, v float64) float64 {
+	if v == 0 {
+		return 0
+	}
+	return float64(x * v)
+}
+
+// geluTanh is x/2·(1 + tanh(u)) = x·sigmoid(2u), u = √(2/π)·(x + 0.044715·x³).
+func geluTanh(x float64) float64 { return times(x, sigmoid(geluArgument(x))) }
+
+func geluTanhSlope(x float64) float64 {
+	const a, b = 0.79788456080286535588, 3 * 0.044715
+	u := geluArgument(x)
+	return sigmoid(u) + times(x*2*a*(1+float64(b*x*x)), sigmoidSlope(u))
+}
+
+func geluArgument(x float64) float64 {
+	const a, b = 0.79788456080286535588, 0.044715
+	return 2 * a * x * (1 + float64(b*x*x))
+}

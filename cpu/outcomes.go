@@ -1,0 +1,43 @@
+package cpu
+
+import (
+	"context"
+	"fmt"
+
+	"advsweep/attack"
+	"advsweep/backend"
+)
+
+// Outcomes returns logits, zero gradients and norms of all rows as they are and then, if rounding is
+// not nil, rounds x and returns the classes there. See pipeline.Backend.
+func (b *Backend[T]) Outcomes(ctx context.Context, rounding *backend.Rounding) (o backend.Outcomes, err error) {
+	if err := b.ready(b.rows); err != nil {
+		return o, err
+	}
+	if rounding != nil && (rounding.Norm < attack.Linf || rounding.Norm > attack.L2) {
+		return o, fmt.Errorf("cpu: round: unknown norm %d", rounding.Norm)
+	}
+	o.Zero, o.Norms = make([]bool, b.rows), make([]attack.Norms, b.rows)
+	if b.rows > 0 {
+		if o.Logits, err = b.Logits(ctx); err != nil {
+			return backend.Outcomes{}, err
+		}
+	}
+	if err := b.ZeroGradient(ctx, o.Zero); err != nil {
+		return backend.Outcomes{}, err
+	}
+	if err := b.Norms(ctx, o.Norms); err != nil {
+		return backend.Outcomes{}, err
+	}
+	if rounding == nil {
+		return o, nil
+	}
+	if err := b.Round(ctx, rounding.Norm); err != nil {
+		return backend.Outcomes{}, err
+	}
+	o.Rounded = make([]int32, b.rows)
+	if err := b.Predictions(ctx, o.Rounded); err != nil {
+		return backend.Outcomes{}, err
+	}
+	return o, nil
+}

@@ -1,0 +1,53 @@
+//go:build cuda && linux && cgo
+
+package gpu
+
+import (
+	"context"
+	"fmt"
+
+	"advsweep/attack"
+	"advsweep/backend"
+
+	"gorgonia.org/tensor"
+)
+
+// Outcomes returns logits, zero gradients and norms of all rows as they are and then, if rounding is
+// not nil, rounds x and returns the classes there. See pipeline.Backend. Every device does all of it
+// in one turn.
+func (b *Backend) Outcomes(ctx context.Context, rounding *backend.Rounding) (backend.Outcomes, error) {
+	var o backend.Outcomes
+	if err := b.ready(b.rows); err != nil {
+		return o, err
+	}
+	if rounding != nil && (rounding.Norm < attack.Linf || rounding.Norm > attack.L2) {
+		return o, fmt.Errorf("gpu: round: unknown norm %d", rounding.Norm)
+	}
+	logits := make([]float32, b.rows*b.out)
+	o.Zero, o.Norms = make([]bool, b.rows), make([]attack.Norms, b.rows)
+	if rounding != nil {
+		o.Rounded = make([]int32, b.rows)
+	}
+	err := b.lose(b.each(func(p *part) error {
+		if err := p.logits(ctx, rowsOf(b, p, logits, b.out)); err != nil {
+			return err
+		}
+		if err := p.zeroGradient(ctx, rowsOf(b, p, o.Zero, 1)); err != nil {
+			return err
+		}
+		if err := p.freeing(p.rowNorms(ctx, rowsOf(b, p, o.Norms, 1))); err != nil || rounding == nil {
+			return err
+		}
+		if err := p.roundPixels(ctx, rounding.Norm); err != nil {
+			return err
+		}
+		return p.predictions(ctx, rowsOf(b, p, o.Rounded, 1))
+	}))
+	if err != nil {
+		return backend.Outcomes{}, err
+	}
+	if b.rows > 0 {
+		o.Logits = tensor.New(tensor.WithShape(b.rows, b.out), tensor.WithBacking(logits))
+	}
+	return o, nil
+}

@@ -1,0 +1,159 @@
+// Package lower makes of a model the program that backends run. It decides once what all backends
+// must agree on to the bit: which layers count, in which order gradients are added, how the columns
+// of a product lie, and how a convolution goes back. Package internal/ref does not import it: that
+// is the judge, and reads the model itself.
+//
+// Between operations the channels of a pixel lie beside each other, [H, W, C]. A model's images are
+// [C, H, W].
+package lower
+
+import (
+	"fmt"
+	"slices"
+
+	"advsweep/model"
+)
+
+// A Program is the operations of a model, in the order of computation. The last one gives the
+// logits.
+type Program struct {
+	Inputs, Classes int
+	Image           Shape
+	// MLP says that the model is Linear layers with one ReLU between each two. Backends have faster
+	// routes for it, which round otherwise, so what is one must not depend on the backend.
+	MLP bool
+	Ops []Op
+	// Uses lists which operations take a value: Uses[0] those that take the image, Uses[1+i] those
+	// that take the output of Ops[i]. The order is falling. A gradient is the sum over them in this
+	// order. An operation that takes a value twice stands there twice.
+	Uses [][]int
+}
+
+// An Op is one operation, which the logits depend on.
+type Op struct {
+	Operation
+	Layer   int   // its place in the model's Layers
+	Takes   []int // -1 is the image, j the output of Ops[j], j below its own place
+	In, Out Shape // In is that of the first value that it takes
+	// InPlace is set for a ReLU of an operation's output that no other operation takes. Its output
+	// may lie where its input lies.
+	InPlace bool
+	// Rectified is set for a Linear or a Convolution whose output only a ReLU takes: the ReLU may be
+	// a part of the product.
+	Rectified bool
+}
+
+// New returns the program of m, which must be valid. It returns an error that names the layer for
+// one that it does not know.
+func New(m *model.Model) (*Program, error) {
+	shapes, err := m.Shapes()
+	if err != nil {
+		return nil, fmt.Errorf("lower: %w", err)
+	}
+	image := m.Input
+	if image == nil {
+		image = []int{m.Inputs()}
+	}
+	p := &Program{
+		Inputs: m.Inputs(), Classes: m.Outputs(), Image: newShape(image), MLP: m.IsStack(), Uses: make([][]int, 1),
+	}
+	used := make([]bool, len(m.Layers))
+	used[len(used)-1] = true
+	for i := len(used) - 1; i >= 0; i-- {
+		for _, j := range m.Takes(i) {
+			if used[i] && j >= 0 {
+				used[j] = true
+			}
+		}
+	}
+	place := map[int]int{-1: -1} // of a layer in Ops
+	for i, l := range m.Layers {
+		if !used[i] {
+			continue
+		}
+		op := Op{Layer: i, Out: newShape(shapes[i])}
+		for _, j := range m.Takes(i) {
+			op.Takes = append(op.Takes, place[j])
+			p.Uses[place[j]+1] = append(p.Uses[place[j]+1], len(p.Ops))
+		}
+		op.In = p.Shape(op.Takes[0])
+		if op.Operation, err = operation(l, op.In, op.Out); err != nil {
+			return nil, fmt.Errorf("lower: layer %d: %w", i, err)
+		}
+		place[i] = len(p.Ops)
+		p.Ops, p.Uses = append(p.Ops, op), append(p.Uses, nil)
+	}
+	for _, u := range p.Uses {
+		slices.Reverse(u)
+	}
+	for i := range p.Ops {
+		j := p.Ops[i].Takes[0]
+		if e, ok := p.Ops[i].Operation.(Elementwise); !ok || e.Name != "relu" || j < 0 || len(p.Uses[j+1]) != 1 {
+			continue
+		}
+		p.Ops[i].InPlace = true
+		switch p.Ops[j].Operation.(type) {
+		case *Linear, *Convolution:
+			p.Ops[j].Rectified = true
+		}
+	}
+	return p, nil
+}
+
+// Shape returns the shape of the output of Ops[i], or of the image for -1.
+func (p *Program) Shape(i int) Shape {
+	if i < 0 {
+		return p.Image
+	}
+	return p.Ops[i].Out
+}
+
+// Later reports, for each value that Ops[i] takes, whether its gradient has a term before the one
+// that this use adds.
+func (p *Program) Later(i int) []bool {
+	later := make([]bool, len(p.Ops[i].Takes))
+	for k, j := range p.Ops[i].Takes {
+		later[k] = p.Uses[j+1][0] != i || slices.Contains(p.Ops[i].Takes[:k], j)
+	}
+	return later
+}
+
+// A Shape is that of an image, or of a vector of C elements with H and W 1.
+type Shape struct{ C, H, W int }
+
+func newShape(dims []int) Shape {
+	if len(dims) == 3 {
+		return Shape{dims[0], dims[1], dims[2]}
+	}
+	return Shape{dims[0], 1, 1}
+}
+
+// Pixels is H·W.
+func (s Shape) Pixels() int { return s.H * s.W }
+
+// Size is how many numbers an image has.
+func (s Shape) Size() int { return s.C * s.H * s.W }
+
+// Reordered reports whether [C, H, W] and [H, W, C] are different orders.
+func (s Shape) Reordered() bool { return s.C > 1 && s.Pixels() > 1 }
+
+// ToNHWC writes an image [C, H, W] as [H, W, C].
+func ToNHWC[E any](to, from []E, s Shape) {
+	pixels := s.Pixels()
+	for c := range s.C {
+		for p, v := range from[c*pixels:][:pixels] {
+			to[p*s.C+c] = v
+		}
+	}
+}
+
+// ToNCHW writes an image [H, W, C] as [C, H, W].
+func ToNCHW[E any](to, from []E, s Shape) {
+	pixels := s.Pixels()
+	for c := range s.C {
+		part := to[c*pixels:][:pixels]
+		for p := range part {
+			part[p] = from[p*s.C+c]
+		}
+	}
+}

@@ -1,0 +1,221 @@
+package lower
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"advsweep/model"
+
+	"gorgonia.org/tensor"
+)
+
+func weights(n int) []float32 {
+	w := make([]float32, n)
+	for i := range w {
+		w[i] = float32(i)
+	}
+	return w
+}
+
+func dense(shape ...int) *tensor.Dense {
+	n := 1
+	for _, s := range shape {
+		n *= s
+	}
+	return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(weights(n)))
+}
+
+func linear(name string, out, in int) model.Linear {
+	return model.Linear{Name: name, Weight: dense(out, in), Bias: dense(out)}
+}
+
+func conv(name string, out, in, kernel int, stride int, pad int) model.Conv2D {
+	return model.Conv2D{Name: name, Weight: dense(out, in, kernel, kernel), Bias: dense(out),
+		Stride: [2]int{stride, stride}, Pad: [4]int{pad, pad, pad, pad}}
+}
+
+func program(t *testing.T, m *model.Model) *Program {
+	t.Helper()
+	if err := m.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	p, err := New(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// An MLP is a program of products, each Linear but the last with a ReLU of its own.
+func TestMLP(t *testing.T) {
+	p := program(t, model.MLP(5, 4, 3))
+	if !p.MLP || p.Inputs != 5 || p.Classes != 3 || len(p.Ops) != 3 {
+		t.Fatalf("MLP %t, %d inputs, %d classes, %d operations", p.MLP, p.Inputs, p.Classes, len(p.Ops))
+	}
+	if !p.Ops[0].Rectified || !p.Ops[1].InPlace || p.Ops[2].Rectified {
+		t.Errorf("rectified %t, in place %t, last one rectified %t", p.Ops[0].Rectified, p.Ops[1].InPlace, p.Ops[2].Rectified)
+	}
+	flat := &model.Model{Input: []int{1, 2, 2}, Layers: []model.Layer{linear("a", 3, 4), model.ReLU{}, linear("b", 2, 3)}}
+	if program(t, flat).MLP {
+		t.Error("of images [C, H, W] it is an MLP, whose routes round otherwise")
+	}
+}
+
+// What the logits do not depend on is left out, and the rest is numbered anew. A ReLU is taken into
+// a product that nothing else takes, and into no other.
+func TestDead(t *testing.T) {
+	m := &model.Model{Input: []int{4}, Layers: []model.Layer{
+		linear("a", 4, 4), // 0
+		linear("dead", 4, 4),
+		model.ReLU{}, // dead
+		model.ReLU{}, // of a, which the Add takes too
+		model.Add{},  // of a and its ReLU
+		linear("b", 2, 4),
+		model.ReLU{},
+	}, From: [][]int{{-1}, {-1}, {1}, {0}, {0, 3}, {4}, {5}}}
+	p := program(t, m)
+	var layers []int
+	for _, op := range p.Ops {
+		layers = append(layers, op.Layer)
+	}
+	if want := []int{0, 3, 4, 5, 6}; !slices.Equal(layers, want) {
+		t.Fatalf("layers %v, want %v", layers, want)
+	}
+	if want := [][]int{{0}, {2, 1}, {2}, {3}, {4}, nil}; !reflect.DeepEqual(p.Uses, want) {
+		t.Errorf("uses %v, want %v: by falling operation", p.Uses, want)
+	}
+	if p.Ops[1].InPlace || p.Ops[0].Rectified {
+		t.Error("the ReLU of a value that an Add takes too overwrites it")
+	}
+	if !p.Ops[4].InPlace || !p.Ops[3].Rectified {
+		t.Error("the ReLU at the end is not taken into the product before it")
+	}
+	if got, want := p.Later(1), []bool{true}; !slices.Equal(got, want) {
+		t.Errorf("the ReLU's gradient is later %v, want %v: that of the Add comes first", got, want)
+	}
+	if got, want := p.Later(2), []bool{false, false}; !slices.Equal(got, want) {
+		t.Errorf("the Add's are later %v, want %v", got, want)
+	}
+}
+
+// An operation that takes a value twice adds to its own gradient.
+func TestTwice(t *testing.T) {
+	m := &model.Model{Input: []int{4}, Layers: []model.Layer{linear("a", 2, 4), model.Add{}}, From: [][]int{{-1}, {0, 0}}}
+	p := program(t, m)
+	if got, want := p.Later(1), []bool{false, true}; !slices.Equal(got, want) || !slices.Equal(p.Uses[1], []int{1, 1}) {
+		t.Errorf("later %v, want %v; uses %v", got, want, p.Uses[1])
+	}
+}
+
+// A ReLU of the image may not overwrite it.
+func TestImage(t *testing.T) {
+	p := program(t, &model.Model{Input: []int{4}, Layers: []model.Layer{model.ReLU{}, linear("a", 2, 4)}})
+	if p.Ops[0].InPlace {
+		t.Error("a ReLU of the image is in place")
+	}
+}
+
+// Columns of a Linear behind an image are in the order [H, W, C].
+func TestColumns(t *testing.T) {
+	m := &model.Model{Input: []int{2, 1, 3}, Layers: []model.Layer{linear("a", 2, 6)}}
+	p := program(t, m)
+	w := p.Ops[0].Operation.(*Linear).Weight.Data().([]float32)
+	if want := []float32{0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11}; !slices.Equal(w, want) {
+		t.Errorf("weights %v, want %v", w, want)
+	}
+	to, back := make([]float32, 6), make([]float32, 6)
+	ToNHWC(to, weights(6), p.Image)
+	ToNCHW(back, to, p.Image)
+	if !slices.Equal(to, w[:6]) || !slices.Equal(back, weights(6)) {
+		t.Errorf("there %v, and back %v", to, back)
+	}
+}
+
+// TestConvolutions has every way back of a convolution, and orders of its terms.
+func TestConvolutions(t *testing.T) {
+	for _, c := range []struct {
+		name            string
+		in, kernel      int
+		stride, pad     int
+		back            bool
+		swapped, direct bool
+	}{
+		{"as it is usual", 8, 3, 1, 1, true, false, false},
+		{"few channels", 7, 3, 1, 1, false, false, false},
+		{"few terms in a row", 5, 3, 1, 1, false, true, false},
+		{"just enough terms in a row", 16, 1, 1, 0, true, false, true},
+		{"a stride", 8, 3, 2, 1, false, false, false},
+		{"more padding than the kernel", 8, 2, 1, 2, false, false, false},
+		{"one pixel", 3, 1, 1, 0, false, false, true},
+		{"one pixel with padding", 9, 1, 1, 1, false, false, false},
+	} {
+		m := &model.Model{Input: []int{c.in, 8, 8}, Layers: []model.Layer{conv("c", 2, c.in, c.kernel, c.stride, c.pad)}}
+		l := program(t, m).Ops[0].Operation.(*Convolution)
+		if got := l.Back != nil; got != c.back || l.Swapped() != c.swapped || l.Direct() != c.direct {
+			t.Errorf("%s: by windows back %t, swapped %t, direct %t; want %t, %t, %t", c.name, got, l.Swapped(), l.Direct(), c.back, c.swapped, c.direct)
+		}
+		if l.Back != nil {
+			for d, pad := range l.Back.Pad {
+				if want := c.kernel - 1 - c.pad; pad != want || l.Back.In != l.Out || l.Back.Out != l.In {
+					t.Errorf("%s: back %+v, want padding %d at %d", c.name, *l.Back, want, d)
+				}
+			}
+		}
+		k := 0
+		seen := map[[3]int]bool{}
+		all := c.in * c.kernel * c.kernel
+		order := make([][3]int, all)
+		l.Terms(func(at, ch, u, v int) {
+			order[at], seen[[3]int{ch, u, v}] = [3]int{ch, u, v}, true
+			k++
+		})
+		if k != all || len(seen) != all {
+			t.Errorf("%s: %d terms, %d different, want %d", c.name, k, len(seen), all)
+		}
+		if c.kernel > 1 { // the second pixel of a window
+			want := [3]int{0, 0, 1}
+			if c.swapped {
+				want = [3]int{0, 1, 0}
+			}
+			if order[c.in] != want {
+				t.Errorf("%s: term %d is channel, row, column %v, want %v", c.name, c.in, order[c.in], want)
+			}
+		}
+	}
+	// Turned round, filters go back: row 0 becomes the last one.
+	w := Filter([]int{2, 3, 2, 2}, weights(24))
+	if got, want := TurnedRound([2]int{2, 2}, w)(1, 0, 0, 1), w(0, 1, 1, 0); got != want {
+		t.Errorf("turned round %v, want %v", got, want)
+	}
+}
+
+// The gradient of an Add passes on without a slot, slots are used again, and a product that is
+// added to another gradient has its spare room.
+func TestSlots(t *testing.T) {
+	m := &model.Model{Input: []int{4}, Layers: []model.Layer{
+		linear("a", 4, 4), linear("b", 4, 4), model.Add{}, linear("c", 2, 4),
+	}, From: [][]int{{-1}, {0}, {0, 1}, {2}}}
+	s := program(t, m).Slots(Shape.Size)
+	// The image's, a's, b's (passed on by the Add), the Add's, and that at the logits.
+	if want := []int{0, 1, -1, 0, -1}; !slices.Equal(s.Of, want) || !slices.Equal(s.Width, []int{4, 4}) || s.Spare != 4 {
+		t.Errorf("slots %v of %v with %d to spare, want %v of [4 4] with 4", s.Of, s.Width, s.Spare, want)
+	}
+	if s := program(t, model.MLP(5, 4, 3)).Slots(Shape.Size); s.Spare != 0 || len(s.Width) != 2 {
+		t.Errorf("an MLP has %d slots and %d to spare, want 2 and 0", len(s.Width), s.Spare)
+	}
+}
+
+// Layers that nobody knows are named.
+func TestUnknown(t *testing.T) {
+	if _, err := operation(nil, Shape{}, Shape{}); err == nil {
+		t.Error("no layer at all has an operation")
+	}
+	var l model.Layer = strange{}
+	if _, err := operation(l, Shape{}, Shape{}); err == nil || !strings.Contains(err.Error(), "lower.strange") {
+		t.Errorf("%v, want an error that names lower.strange", err)
+	}
+}
+
+type strange struct{ model.Add }

@@ -1,0 +1,86 @@
+package lower
+
+import (
+	"fmt"
+
+	"advsweep/model"
+
+	"gorgonia.org/tensor"
+)
+
+// An Operation is what an Op does: a *Linear, *Convolution, Scale, MaxPool, AvgPool, Elementwise or
+// Add. A backend's switch over them ends in an error that names the type.
+type Operation any
+
+// A Linear is y = x·Wᵀ + b.
+type Linear struct {
+	Weight *tensor.Dense // [out, in], with columns in the order [H, W, C] of what it takes
+	Bias   *tensor.Dense // [out]
+}
+
+// A Scale is x·w_c + b_c.
+type Scale struct{ Weight, Bias *tensor.Dense } // [C]
+
+// A MaxPool is model.MaxPool2D.
+type MaxPool struct{ Windows }
+
+// An AvgPool is model.AvgPool2D.
+type AvgPool struct {
+	Windows
+	CountPad bool
+}
+
+// An Elementwise applies the function of this name to each number, see model.Elementwise.
+type Elementwise struct {
+	Name      string
+	Parameter float64
+}
+
+// An Add is the sum of all that it takes, in their order.
+type Add struct{}
+
+// operation returns what l does to a value of shape in, making one of shape out.
+func operation(l model.Layer, in, out Shape) (Operation, error) {
+	switch l := l.(type) {
+	case model.Linear:
+		w, err := byPixels(l.Weight, in)
+		return &Linear{w, l.Bias}, err
+	case model.Conv2D:
+		return newConvolution(l, in, out), nil
+	case model.Scale:
+		return Scale{l.Weight, l.Bias}, nil
+	case model.MaxPool2D:
+		return MaxPool{Windows{In: in, Out: out, Kernel: l.Kernel, Stride: l.Stride, Pad: l.Pad}}, nil
+	case model.AvgPool2D:
+		return AvgPool{Windows{In: in, Out: out, Kernel: l.Kernel, Stride: l.Stride, Pad: l.Pad}, l.CountPad}, nil
+	case model.Add:
+		return Add{}, nil
+	case model.Elementwise:
+		name, parameter := l.Function()
+		return Elementwise{name, parameter}, nil
+	}
+	return nil, fmt.Errorf("no operation for a layer of %T", l)
+}
+
+// byPixels returns weights [out, in] of a layer that takes s, with the columns of s in the order
+// [H, W, C].
+func byPixels(w *tensor.Dense, s Shape) (*tensor.Dense, error) {
+	if !s.Reordered() {
+		return w, nil
+	}
+	switch data := w.Data().(type) {
+	case []float32:
+		return reordered(data, w.Shape(), s), nil
+	case []float64:
+		return reordered(data, w.Shape(), s), nil
+	}
+	return nil, fmt.Errorf("weights of %v, want float32 or float64", w.Dtype())
+}
+
+func reordered[E float32 | float64](w []E, shape []int, s Shape) *tensor.Dense {
+	out := make([]E, len(w))
+	for o := range shape[0] {
+		ToNHWC(out[o*s.Size():][:s.Size()], w[o*s.Size():], s)
+	}
+	return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(out))
+}

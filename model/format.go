@@ -1,0 +1,42 @@
+package model
+
+import (
+	"hash"
+	"io"
+	"os"
+)
+
+// A File is what a format's decode reads a model from.
+type File struct {
+	io.Reader           // from the first byte on
+	Size      int64     // in bytes
+	Sum       hash.Hash // for Source.SHA256: decode writes to it all that it reads, of other files too
+	// Open opens a file in the folder of the model and returns its size. nil: there are no other files.
+	Open func(location string) (*os.File, int64, error)
+}
+
+// A format is a kind of file that holds a whole model, layers and weights.
+type format struct {
+	name   string
+	sniff  func(name string, start []byte) bool
+	decode func(File) (*Model, error)
+}
+
+var formats []format
+
+// RegisterFormat makes Load and Decode read a format of files that hold layers and weights, such as
+// "ONNX". sniff tells by a file's name and by its first 9 bytes, or fewer of a shorter file, whether
+// it is of the format. The first format that says yes decodes it. Call it from an init function.
+func RegisterFormat(name string, sniff func(name string, start []byte) bool, decode func(File) (*Model, error)) {
+	formats = append(formats, format{name, sniff, decode})
+}
+
+// formatOf returns the registered format of a file, or nil.
+func formatOf(name string, start []byte) *format {
+	for i := range formats {
+		if formats[i].sniff(name, start) {
+			return &formats[i]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,27 @@
+package model
+
+import (
+	"io"
+	"strings"
+	"testing"
+)
+
+// A format that a test registers is read by Decode, and takes no layer list.
+func TestRegisterFormat(t *testing.T) {
+	defer func(before []format) { formats = before }(formats)
+	RegisterFormat("Toy", func(name string, start []byte) bool { return string(start) == "toy: 3 2!" }, func(f File) (*Model, error) {
+		data, err := io.ReadAll(io.TeeReader(f, f.Sum))
+		if err != nil || int64(len(data)) != f.Size || f.Open != nil {
+			t.Errorf("%d bytes of %d, %v, other files %t", len(data), f.Size, err, f.Open != nil)
+		}
+		return MLP(3, 2), nil
+	})
+	m, err := Decode("a.toy", []byte("toy: 3 2! and more"))
+	if err != nil || m.String() != "3-2" || m.Source.Name != "a.toy" || len(m.Source.SHA256) != 64 {
+		t.Errorf("%v, %v", m, err)
+	}
+	d := decoder{name: "a.toy", r: strings.NewReader("toy: 3 2!"), size: 9, insist: true, listName: "list.json"}
+	if _, err := d.decode(); err == nil || err.Error() != "layer list list.json: a file of format Toy needs none" {
+		t.Errorf("with a layer list: %v", err)
+	}
+}

@@ -1,0 +1,69 @@
+// Package record says what fixes a run and who computed it: the manifest, what a result file says of
+// its run, and the arithmetic behind its bits. It shows nothing and links no plots, so a worker can
+// import it. The names and the order of its JSON fields are hashed into ids, so they stay as they are.
+package record
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+)
+
+// Meta is what a result file says of its run beyond the result itself, so that
+// the run can be repeated. The caller fills all of it.
+type Meta struct {
+	Version   string `json:"version"` // of advsweep
+	Model     Source `json:"model"`
+	Data      Data   `json:"data"`
+	Seed      uint64 `json:"seed"`
+	Backend   string `json:"backend"`          // "cpu", "cuda"
+	Device    string `json:"device,omitempty"` // which one of the backend's
+	Precision string `json:"precision"`        // "float32", "float64", "tf32"
+}
+
+// A Source is something read, by its name and the hash of its bytes in hex.
+type Source struct {
+	Name   string `json:"name"`
+	SHA256 string `json:"sha256"`
+}
+
+// Data says which images were used: N of them from index Offset on.
+type Data struct {
+	Images Source `json:"images"`
+	Labels Source `json:"labels"`
+	Offset int    `json:"offset"`
+	N      int    `json:"n"`
+	SHA256 string `json:"sha256"` // of those images and labels alone
+}
+
+// Seconds is the wall time of a run's parts.
+type Seconds struct {
+	Load    float64 `json:"load"`
+	Compute float64 `json:"compute"` // the sweep or the attack alone
+	Write   float64 `json:"write"`   // drawing and encoding
+}
+
+// RunJSON says of a run what may differ between two that give the same results: where it ran and how long it took.
+func RunJSON(m Meta, threads int, s Seconds) ([]byte, error) {
+	return Indented("record: run", struct {
+		Version string  `json:"version"`
+		Backend string  `json:"backend"`
+		Device  string  `json:"device"`
+		Threads int     `json:"threads"`
+		Seconds Seconds `json:"seconds"`
+	}{m.Version, m.Backend, m.Device, threads, s})
+}
+
+// Indented is v as JSON, two spaces a level, with a line feed at the end. Every file that holds a
+// record has this form, and manifests are compared by their bytes. what says in an error
+// whose it is and what: "report: curve".
+func Indented(what string, v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false) // file names stay as they are
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		return nil, fmt.Errorf("%s as JSON: %w", what, err)
+	}
+	return b.Bytes(), nil
+}

@@ -1,0 +1,101 @@
+// Package rundir is the durable sweep: a run in a folder, where what is done is safe at once, and which
+// goes on after it was stopped. The bytes are those of a run that was never stopped.
+package rundir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"advsweep/dataset"
+	"advsweep/internal/chunklog"
+	"advsweep/pipeline"
+	"advsweep/record"
+)
+
+// An UnfinishedError says that the folder holds another run, which has begun and is not finished.
+type UnfinishedError struct {
+	Dir         string
+	Done, Total int   // chunks
+	Err         error // in what the runs differ
+}
+
+func (e *UnfinishedError) Error() string {
+	return fmt.Sprintf("%v; that run has %d of %d chunks", e.Err, e.Done, e.Total)
+}
+
+func (e *UnfinishedError) Unwrap() error { return e.Err }
+
+// A State is how far the run in a folder is, in chunks.
+type State struct{ Done, Total int }
+
+// Options are what a run may do without. The zero value computes the whole run.
+type Options struct {
+	Shard pipeline.Shard        // computes this part of the run only
+	Stop  <-chan struct{}       // once closed, the chunk in hand is finished, and Run returns pipeline.ErrStopped
+	Begin func(had State) error // is called before anything is computed, with what the folder has already
+}
+
+// Run computes s, which m fixes, with b on set, in the folder dir, going on with what is there. It returns
+// how far the run is then, also with an error: what is done stays. s.Progress tells how it goes. A finished
+// run of other settings gives way; one that is not is an *UnfinishedError. When all is done res is what was found;
+// where other shards are missing it is nil.
+func Run(ctx context.Context, dir string, m *record.Manifest, s pipeline.Sweep, b pipeline.Backend, set *dataset.Set, o Options) (res *pipeline.Result, st State, err error) {
+	if err := s.Validate(b, set); err != nil {
+		return nil, st, err
+	}
+	data, err := m.JSON()
+	if err != nil {
+		return nil, st, err
+	}
+	log, err := openLog(dir, data, len(s.Plan(set.N())))
+	if err != nil {
+		return nil, st, err
+	}
+	defer func() {
+		if failed := log.Close(); err == nil && failed != nil {
+			err = failed
+		}
+	}()
+	st = State{log.Done(), log.Chunks()}
+	if o.Begin != nil {
+		if err := o.Begin(st); err != nil {
+			return nil, st, err
+		}
+	}
+	err = s.WorkUntil(ctx, o.Stop, b, set, log, o.Shard)
+	st.Done = log.Done()
+	if err != nil || st.Done < st.Total {
+		return nil, st, err
+	}
+	res, err = m.Assemble(log)
+	return res, st, err
+}
+
+// openLog opens the log of the run that manifest fixes in dir. The log of another run that is finished gives way, as its
+// other files do; one that is not would lose what it has, if it has anything, so it is an error.
+func openLog(dir string, manifest []byte, chunks int) (*chunklog.Log, error) {
+	log, err := chunklog.Open(dir, manifest, chunks)
+	var other *chunklog.OtherRunError
+	if !errors.As(err, &other) {
+		return log, err
+	}
+	switch old, failed := chunklog.Read(dir); {
+	case errors.Is(failed, fs.ErrNotExist): // begun, but nothing is in it
+	case failed != nil:
+		return nil, err
+	default:
+		done, total := old.Done(), old.Chunks()
+		if failed := old.Close(); failed != nil {
+			return nil, failed
+		}
+		if done > 0 && done < total {
+			return nil, &UnfinishedError{Dir: dir, Done: done, Total: total, Err: err}
+		}
+	}
+	if err := chunklog.Remove(dir); err != nil {
+		return nil, err
+	}
+	return chunklog.Open(dir, manifest, chunks)
+}
