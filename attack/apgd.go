@@ -2,7 +2,8 @@ package attack
 
 import "context"
 
-// APGD is Auto-PGD, which has no step size to choose. loss is CrossEntropy or DLR: of others Validate has an error.
+// APGD is Auto-PGD, which has no step size to choose. loss is CrossEntropy or DLR: of others
+// Validate has an error.
 //
 // Croce and Hein 2020, arXiv:2003.01690, algorithm 1.
 func APGD(loss Loss, k int, seed uint64) Attack {
@@ -32,8 +33,8 @@ func (apgd) Ray(Attack) bool { return false }
 
 // Run is APGD from a random point of the ball.
 //
-// Croce and Hein 2020, arXiv:2003.01690: algorithm 1, the checkpoints of section 3.2 and the two conditions for
-// halving, with its ρ = 0.75 and α = 0.75.
+// Croce and Hein 2020, arXiv:2003.01690: algorithm 1, the checkpoints of section 3.2 and the two
+// conditions for halving, with its ρ = 0.75 and α = 0.75.
 func (apgd) Run(ctx context.Context, a Attack, rows Rows) error {
 	if err := a.start(ctx, rows); err != nil {
 		return err

@@ -1,5 +1,6 @@
-// Package attack describes adversarial attacks as small values, and holds the loop over the steps of each kind, a Method.
-// It holds no device code: a backend does each step, and pipeline cuts a sweep into batches of rows.
+// Package attack describes adversarial attacks as small values, and holds the loop over the steps
+// of each kind, a Method. It holds no device code: a backend does each step, and pipeline cuts a
+// sweep into batches of rows.
 package attack
 
 import (
@@ -14,9 +15,11 @@ import (
 type Direction int
 
 const (
-	// Gradient is the gradient of the loss: its sign, with sign(0) = 0, or for L2 itself at length 1.
+	// Gradient is the gradient of the loss: its sign, with sign(0) = 0, or for L2 itself at length
+	// 1.
 	Gradient Direction = iota
-	// RandomSign is +1 or -1 for each pixel by a fair coin; see RandomSigns. For L2 it is divided by √I.
+	// RandomSign is +1 or -1 for each pixel by a fair coin; see RandomSigns. For L2 it is divided
+	// by √I.
 	RandomSign
 	// Uniform is a point drawn from the unit ball; see UniformDraw.
 	Uniform
@@ -34,18 +37,21 @@ type Attack struct {
 	Direction Direction
 	Seed      uint64 // keys random draws
 
-	Norm     Norm
-	Loss     Loss
-	Factor   float64 // of eps/K; 0 stands for 1
-	Size     float64 // of a step in units of pixels, whatever eps; 0: by Factor
-	Start    bool    // from a random point of the eps-ball
-	Restarts int     // how many times from the start; an image counts as fooled if any of them fools it. 0 stands for 1
+	Norm   Norm
+	Loss   Loss
+	Factor float64 // of eps/K; 0 stands for 1
+	Size   float64 // of a step in units of pixels, whatever eps; 0: by Factor
+	Start  bool    // from a random point of the eps-ball
+	// how many times from the start; an image counts as fooled if any of them fools it. 0 stands
+	// for 1
+	Restarts int
 	Momentum bool
 	Decay    float64
 	Nesterov bool
 	Target   Target
-	// Adaptive is APGD: the step size starts at 2·eps and is halved for each image when the loss does not rise enough, and the
-	// search goes on from the best point. Croce and Hein 2020, arXiv:2003.01690, algorithm 1.
+	// Adaptive is APGD: the step size starts at 2·eps and is halved for each image when the loss
+	// does not rise enough, and the search goes on from the best point. Croce and Hein 2020,
+	// arXiv:2003.01690, algorithm 1.
 	Adaptive bool
 }
 
@@ -53,8 +59,9 @@ type Attack struct {
 type Target int
 
 const (
-	Untargeted  Target = 0  // away from the label
-	LeastLikely Target = -1 // to the class with the smallest logit of the clean image, the first one on a tie
+	Untargeted Target = 0 // away from the label
+	// to the class with the smallest logit of the clean image, the first one on a tie
+	LeastLikely Target = -1
 )
 
 // Class is the Target of class t. An image with that label goes to the next class.
@@ -88,7 +95,8 @@ func (t Target) Of(label int, logits []float64) int {
 	return least
 }
 
-// Options are what Parse gives the attacks of a list, each where Facts.Options of its kind say that it applies. The zero value leaves all at their defaults.
+// Options are what Parse gives the attacks of a list, each where Facts.Options of its kind say that
+// it applies. The zero value leaves all at their defaults.
 type Options struct {
 	Steps    int // of the iterated ones; 0: that of Facts.Default
 	Seed     uint64
@@ -142,9 +150,10 @@ func ParseTarget(s string) (Target, error) {
 	return 0, fmt.Errorf("attack: target %q, want none, least-likely or a class", s)
 }
 
-// Parse reads a comma list of Names such as "fgsm,bim", each of which may have options of its own before those of o:
-// "pgd:steps=20:restarts=5:step=0.01,pgd:loss=cw". Keys are steps, step, restarts, norm, loss, decay, target and seed. The
-// same item may stand in the list once; "worst" alone stands for its Facts.Alone, "pgd,apgd-ce,apgd-dlr,worst".
+// Parse reads a comma list of Names such as "fgsm,bim", each of which may have options of its own
+// before those of o: "pgd:steps=20:restarts=5:step=0.01,pgd:loss=cw". Keys are steps, step,
+// restarts, norm, loss, decay, target and seed. The same item may stand in the list once; "worst"
+// alone stands for its Facts.Alone, "pgd,apgd-ce,apgd-dlr,worst".
 func Parse(list string, o Options) ([]Attack, error) {
 	if m, ok := byName[strings.TrimSpace(list)]; ok && m.Facts().Alone != "" {
 		list = m.Facts().Alone
@@ -349,8 +358,8 @@ func (a Attack) factor() float64 {
 	return a.Factor
 }
 
-// At returns step k of the attack, from 0, for each of eps [E] within bounds. It does not say what depends on the batch,
-// Targets and Restarts, nor the sizes of an Adaptive attack.
+// At returns step k of the attack, from 0, for each of eps [E] within bounds. It does not say what
+// depends on the batch, Targets and Restarts, nor the sizes of an Adaptive attack.
 func (a Attack) At(k int, eps []float64, bounds Bounds) Step {
 	return a.step(k, eps, bounds)
 }
@@ -375,13 +384,14 @@ func (a Attack) step(k int, eps []float64, bounds Bounds) Step {
 	return s
 }
 
-// Random returns the step to a random point of the eps-ball, with which an attack with Start begins. Its Index is K, which no
-// other step has.
+// Random returns the step to a random point of the eps-ball, with which an attack with Start
+// begins. Its Index is K, which no other step has.
 func (a Attack) Random(eps []float64, bounds Bounds) Step {
 	return Step{Direction: Uniform, Seed: a.Seed, Index: a.Steps, Size: slices.Clone(eps), Bounds: bounds, Norm: a.Norm, Ball: true}
 }
 
-// Label names the attack for a person: "FGSM", "BIM, k = 5", "random ±eps". An attack of an unknown kind has its Name.
+// Label names the attack for a person: "FGSM", "BIM, k = 5", "random ±eps". An attack of an unknown
+// kind has its Name.
 func (a Attack) Label() string {
 	m, err := MethodOf(a.Kind)
 	if err != nil {

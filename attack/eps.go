@@ -73,7 +73,8 @@ func ValidateEps(eps []float64) error {
 	return nil
 }
 
-// ValidateColumns is ValidateEps for the columns of a batch, of which neighbours may be equal: restarts.
+// ValidateColumns is ValidateEps for the columns of a batch, of which neighbours may be equal:
+// restarts.
 func ValidateColumns(eps []float64) error {
 	if len(eps) == 0 {
 		return fmt.Errorf("attack: the list of eps is empty")

@@ -1,7 +1,7 @@
 package attack
 
-// FGSM is the fast gradient sign method, x* = x + eps·sign(∂L/∂x); with L2 the fast gradient method,
-// x* = x + eps·g/‖g‖₂.
+// FGSM is the fast gradient sign method, x* = x + eps·sign(∂L/∂x); with L2 the fast gradient
+// method, x* = x + eps·g/‖g‖₂.
 //
 // Goodfellow, Shlens, Szegedy 2015, arXiv:1412.6572, section 4.
 func FGSM() Attack { return Attack{Name: "fgsm", Kind: "fgsm", Steps: 1} }

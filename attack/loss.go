@@ -9,21 +9,23 @@ import (
 	"advsweep/internal/portable"
 )
 
-// A Loss is what a Gradient step ascends: at the logits z of a row with label y away from y or, with a target t, toward t.
-// To add one, name it here, add its row to losses, and its gradient to the tables of cpu and gpu and to internal/ref:
-// until then each of these has an error for it.
+// A Loss is what a Gradient step ascends: at the logits z of a row with label y away from y or,
+// with a target t, toward t. To add one, name it here, add its row to losses, and its gradient to
+// the tables of cpu and gpu and to internal/ref: until then each of these has an error for it.
 type Loss int
 
 const (
 	// CrossEntropy is -log softmax(z)_y, with a target t: log softmax(z)_t.
 	CrossEntropy Loss = iota
-	// Margin is max_{j≠y} z_j - z_y, with a target t: z_t - max_{j≠t} z_j. Of equal logits the first is the largest.
+	// Margin is max_{j≠y} z_j - z_y, with a target t: z_t - max_{j≠t} z_j. Of equal logits the
+	// first is the largest.
 	//
 	// Carlini and Wagner 2017, arXiv:1608.04644, section IV.A, f6 without its cut.
 	Margin
-	// DLR is the difference of logits ratio -(z_y - max_{j≠y} z_j)/(z_π1 - z_π3), π the classes by falling logit, which
-	// does not depend on the scale of the logits; with a target t: -(z_y - z_t)/(z_π1 - (z_π3 + z_π4)/2). Where the
-	// denominator is 0 the gradient is that of minus the numerator; equal logits are sorted by class.
+	// DLR is the difference of logits ratio -(z_y - max_{j≠y} z_j)/(z_π1 - z_π3), π the classes by
+	// falling logit, which does not depend on the scale of the logits; with a target t: -(z_y -
+	// z_t)/(z_π1 - (z_π3 + z_π4)/2). Where the denominator is 0 the gradient is that of minus the
+	// numerator; equal logits are sorted by class.
 	//
 	// Croce and Hein 2020, arXiv:2003.01690, section 4.
 	DLR
@@ -51,7 +53,8 @@ func (l Loss) String() string {
 	return losses[l].name
 }
 
-// LossNames lists the losses for a person: "ce (cross-entropy), cw (margin of logits) or dlr (ratio of differences)".
+// LossNames lists the losses for a person: "ce (cross-entropy), cw (margin of logits) or dlr (ratio
+// of differences)".
 func LossNames() string {
 	var all []string
 	for _, l := range losses {
@@ -80,7 +83,8 @@ func either(words []string) string {
 	return strings.Join(words, "")
 }
 
-// MinClasses is how many classes the loss needs; more than there can be of a loss that is not known.
+// MinClasses is how many classes the loss needs; more than there can be of a loss that is not
+// known.
 func (l Loss) MinClasses(targeted bool) int {
 	switch {
 	case !l.known():
@@ -91,8 +95,8 @@ func (l Loss) MinClasses(targeted bool) int {
 	return losses[l].least
 }
 
-// Value returns the loss of logits z [O] with a label or, if target is not negative, of coming near to target: what an
-// attack makes larger. It returns an error for a loss that is not known.
+// Value returns the loss of logits z [O] with a label or, if target is not negative, of coming near
+// to target: what an attack makes larger. It returns an error for a loss that is not known.
 func (l Loss) Value(z []float64, label, target int) (float64, error) {
 	if !l.known() {
 		return 0, fmt.Errorf("attack: unknown loss %d", int(l))

@@ -7,8 +7,9 @@ import (
 	"strings"
 )
 
-// A Method is what the program knows of attacks of one kind. It is a small type in a file of its own; a row in Methods
-// makes it known to lists of attacks, help texts, plans, estimates of cost, sweeps and reports.
+// A Method is what the program knows of attacks of one kind. It is a small type in a file of its
+// own; a row in Methods makes it known to lists of attacks, help texts, plans, estimates of cost,
+// sweeps and reports.
 type Method interface {
 	// Facts are what holds for every attack of the kind.
 	Facts() Facts
@@ -16,7 +17,8 @@ type Method interface {
 	Label(a Attack) string
 	// Cost is how many passes a takes.
 	Cost(a Attack) Cost
-	// Ray reports whether a moves an image along one ray, the same for every eps, so that its curve can be exact.
+	// Ray reports whether a moves an image along one ray, the same for every eps, so that its curve
+	// can be exact.
 	Ray(a Attack) bool
 	// Run moves rows, which are at their clean images. It calls rows.Done a.Steps times.
 	// It returns an error of rows as it is, or NotFiniteRow.
@@ -25,19 +27,23 @@ type Method interface {
 
 // Facts are what holds for every attack of a kind.
 type Facts struct {
-	// Default is the attack with no option set. Its Kind is the name that lists of attacks have for it.
+	// Default is the attack with no option set. Its Kind is the name that lists of attacks have for
+	// it.
 	Default Attack
 	// Options are the keys that an attack in a list takes, as in pgd:steps=20. See Options.
 	Options []string
-	// Family is the word for several kinds of one name, "apgd" for apgd-ce and apgd-dlr. Empty stands for the kind.
+	// Family is the word for several kinds of one name, "apgd" for apgd-ce and apgd-dlr. Empty
+	// stands for the kind.
 	Family string
 	// About says what the attack does, in a line for a table.
 	About string
 	// Source is the paper, as in "Goodfellow et al. 2015, arXiv:1412.6572"; empty if there is none.
 	Source string
-	// Control says that the attack never asks the model anything: an attack that does no better has found nothing.
+	// Control says that the attack never asks the model anything: an attack that does no better has
+	// found nothing.
 	Control bool
-	// Composite says that there is nothing to run: the attack is made of what the others of a sweep found.
+	// Composite says that there is nothing to run: the attack is made of what the others of a sweep
+	// found.
 	Composite bool
 	// Alone is the list that the kind stands for where it is all of a list; empty for itself.
 	Alone string
@@ -49,39 +55,44 @@ func (f Facts) Name() string { return f.Default.Kind }
 // Takes reports whether an attack of the kind takes an option.
 func (f Facts) Takes(option string) bool { return slices.Contains(f.Options, option) }
 
-// A Cost counts passes up or down the network. A gradient is two: one forward, one backward. What the model says of
-// rows in the end is not in it, nor what it says of clean images to choose targets.
+// A Cost counts passes up or down the network. A gradient is two: one forward, one backward. What
+// the model says of rows in the end is not in it, nor what it says of clean images to choose
+// targets.
 type Cost struct {
 	Image float64 // passes of an image, whatever eps and restarts
 	Row   float64 // passes of a row besides
-	// Share is what Sweep.Plan counts for a row, what the model says in the end included. Plans and so the identity of
-	// shards rest on it: it must not change once the method is released.
+	// Share is what Sweep.Plan counts for a row, what the model says in the end included. Plans and
+	// so the identity of shards rest on it: it must not change once the method is released.
 	Share int
 }
 
-// Rows are those of one batch, as a Method sees them. A row is an image at one eps, at one restart. The rows of an image
-// are neighbours: row k is at column k mod C of the C = len(Columns()).
+// Rows are those of one batch, as a Method sees them. A row is an image at one eps, at one restart.
+// The rows of an image are neighbours: row k is at column k mod C of the C = len(Columns()).
 //
-// What is needed of a backend beyond this, such as the gradient of any weights on the logits, becomes a method here.
+// What is needed of a backend beyond this, such as the gradient of any weights on the logits,
+// becomes a method here.
 type Rows interface {
 	N() int             // how many rows there are
 	Columns() []float64 // [C], eps of each column, in units of pixels; not to be written to
 	Restarts() []int    // [C], the number of each column's restart, from 0; nil if there is but one
 	Labels() []int32    // [N], the class of each row
-	Targets() []int32   // [N], the class that each row comes near to by Attack.Target; nil if it is none
+	// [N], the class that each row comes near to by Attack.Target; nil if it is none
+	Targets() []int32
 	Bounds() Bounds
 	// Step moves every row. Attack.At makes a Step, Move one that knows of the batch.
 	Step(ctx context.Context, s Step) error
 	// Logits returns what the model says of every row now, [N][O].
 	Logits(ctx context.Context) ([][]float64, error)
-	// Keep copies rows k with which[k] set to slot 0 or 1. Restore copies them back: a row never kept becomes its clean image.
+	// Keep copies rows k with which[k] set to slot 0 or 1. Restore copies them back: a row never
+	// kept becomes its clean image.
 	Keep(ctx context.Context, slot int, which []bool) error
 	Restore(ctx context.Context, slot int, which []bool) error
 	// Done says that one of the attack's steps is over, for the progress.
 	Done()
 }
 
-// Methods are all kinds of attacks, in the order of help texts and tables. To add one, write its file and add its row.
+// Methods are all kinds of attacks, in the order of help texts and tables. To add one, write its
+// file and add its row.
 var Methods = []Method{
 	fgsm{}, bim{}, pgd{}, mifgsm{}, mifgsm{nesterov: true}, apgd{CrossEntropy}, apgd{DLR}, noise{RandomSign}, noise{Uniform}, worst{},
 }
@@ -125,7 +136,8 @@ func MethodOf(kind string) (Method, error) {
 	return m, nil
 }
 
-// facts are those of the attack's kind, none of a kind that is not known; Validate has an error for that.
+// facts are those of the attack's kind, none of a kind that is not known; Validate has an error for
+// that.
 func (a Attack) facts() Facts {
 	if m, ok := byName[a.Kind]; ok {
 		return m.Facts()
@@ -139,7 +151,8 @@ func (a Attack) Control() bool { return a.facts().Control }
 // Composite reports whether there is nothing to run: the attack is made of what others found.
 func (a Attack) Composite() bool { return a.facts().Composite }
 
-// Ray reports whether the attack moves an image along one ray, the same for every eps: its curve can be exact.
+// Ray reports whether the attack moves an image along one ray, the same for every eps: its curve
+// can be exact.
 func (a Attack) Ray() bool {
 	m, err := MethodOf(a.Kind)
 	return err == nil && m.Ray(a)
@@ -197,7 +210,8 @@ func (iterated) Run(ctx context.Context, a Attack, rows Rows) error {
 	return nil
 }
 
-// Cost is a gradient for each step. All eps share the first one of a plain attack, which is taken at the clean image.
+// Cost is a gradient for each step. All eps share the first one of a plain attack, which is taken
+// at the clean image.
 func (iterated) Cost(a Attack) Cost {
 	if a.Plain() {
 		return Cost{Image: 2, Row: float64(2 * (a.Steps - 1)), Share: 1 + 2*a.Steps}
@@ -218,8 +232,8 @@ type NotFiniteRow int
 
 func (k NotFiniteRow) Error() string { return fmt.Sprintf("logits of row %d are not finite", int(k)) }
 
-// Judge returns the class of logits z [O], the first largest, and the margin z_label - max_{j≠label} z_j. ok is false if a
-// logit is not finite.
+// Judge returns the class of logits z [O], the first largest, and the margin z_label -
+// max_{j≠label} z_j. ok is false if a logit is not finite.
 func Judge(z []float64, label int) (class int, margin float64, ok bool) {
 	for j, v := range z {
 		if v-v != 0 {

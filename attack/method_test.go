@@ -97,7 +97,8 @@ func TestMethods(t *testing.T) {
 	}
 }
 
-// A score-based attack asks the model for logits alone. That its steps are no gradients does not make it a control.
+// A score-based attack asks the model for logits alone. That its steps are no gradients does not
+// make it a control.
 func TestControlIsNotTheDirection(t *testing.T) {
 	for _, d := range []Direction{RandomSign, Uniform} {
 		a := FGSM()
@@ -111,7 +112,8 @@ func TestControlIsNotTheDirection(t *testing.T) {
 	}
 }
 
-// fakeRows are two rows of two classes whose logits do not depend on x. calls are what a method did.
+// fakeRows are two rows of two classes whose logits do not depend on x. calls are what a method
+// did.
 type fakeRows struct {
 	logits [][]float64
 	calls  []string
@@ -150,7 +152,8 @@ func TestRun(t *testing.T) {
 		{BIM(2), "step 0 [0.05]; done; step 1 [0.05]; done"},
 		{PGD(1, 0), "step 1 [0.1]; step 0 [0.25]; done"},
 		{Noise(0), "step 0 [0.1]; done"},
-		// The second row is fooled all the time and ends at its last fooling point; the loss of the first never rises.
+		// The second row is fooled all the time and ends at its last fooling point; the loss of the
+		// first never rises.
 		{APGD(Margin, 1, 0), "step 1 [0.1]; logits; keep 0 [true true]; keep 1 [false true]; step 0 [0.2 0.2]; logits; keep 0 [false false]; keep 1 [false true]; done; " +
 			"restore 1 [false true]; restore 0 [true false]"},
 	} {
@@ -238,7 +241,8 @@ func (guess) Facts() Facts {
 func (guess) Cost(a Attack) Cost { return Cost{Row: float64(a.Steps), Share: 1 + a.Steps} }
 func (guess) Ray(Attack) bool    { return false }
 
-// TestNewMethod adds an attack and asks for all that a list of attacks, a sweep and a report want of it.
+// TestNewMethod adds an attack and asks for all that a list of attacks, a sweep and a report want
+// of it.
 func TestNewMethod(t *testing.T) {
 	byName["guess"] = guess{}
 	defer delete(byName, "guess")

@@ -38,7 +38,8 @@ func (n noise) Label(Attack) string {
 	return "random ±eps"
 }
 
-// Cost is nothing beside what the model says in the end. Plans count a pass up and down for each step all the same.
+// Cost is nothing beside what the model says in the end. Plans count a pass up and down for each
+// step all the same.
 func (noise) Cost(a Attack) Cost { return Cost{Share: 1 + 2*a.Steps} }
 
 // Ray is false: the model's gradient is not what it goes along.

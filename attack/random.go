@@ -5,11 +5,11 @@ import (
 	"math/bits"
 )
 
-// RandomSigns writes +1 or -1 to each of dst [I], a fair coin for every pixel of
-// one image at one step of an attack. The draw depends on the seed, the image's index in its
-// data set, the restart, the step and the pixel's index alone: not on batch size, threads or backend. Pixel i
-// takes bit i mod 128, lowest first, of the i/128-th block of Philox4x32-10 under the
-// key seed, counter (i/128, restart·2^16 + step, image low, image high).
+// RandomSigns writes +1 or -1 to each of dst [I], a fair coin for every pixel of one image at one
+// step of an attack. The draw depends on the seed, the image's index in its data set, the restart,
+// the step and the pixel's index alone: not on batch size, threads or backend. Pixel i takes bit i
+// mod 128, lowest first, of the i/128-th block of Philox4x32-10 under the key seed, counter (i/128,
+// restart·2^16 + step, image low, image high).
 //
 // Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 func RandomSigns(dst []int8, seed uint64, image, restart, step int) {
@@ -23,8 +23,8 @@ func RandomSigns(dst []int8, seed uint64, image, restart, step int) {
 	}
 }
 
-// A UniformDraw is a point of the unit ball of a norm, drawn for one image at one restart and step of an attack, in
-// integers, so that every backend has the same.
+// A UniformDraw is a point of the unit ball of a norm, drawn for one image at one restart and step
+// of an attack, in integers, so that every backend has the same.
 type UniformDraw struct {
 	key   [2]uint32
 	c     [3]uint32
@@ -33,8 +33,9 @@ type UniformDraw struct {
 	r     [4]uint32
 }
 
-// NewUniformDraw returns the draw that is keyed so. Its blocks are those of Philox4x32-10 under the key seed xor
-// 0x9E3779B97F4A7C15, counter (block, restart·2^16 + step, image low, image high); RandomSigns shares none of them.
+// NewUniformDraw returns the draw that is keyed so. Its blocks are those of Philox4x32-10 under the
+// key seed xor 0x9E3779B97F4A7C15, counter (block, restart·2^16 + step, image low, image high);
+// RandomSigns shares none of them.
 func NewUniformDraw(seed uint64, image, restart, step int) *UniformDraw {
 	seed ^= 0x9E3779B97F4A7C15
 	return &UniformDraw{
@@ -55,8 +56,9 @@ func (u *UniformDraw) word(i int) uint32 {
 // Linf returns 2·u - 1 of pixel i, u a multiple of 2^-24 in [0, 1).
 func (u *UniformDraw) Linf(i int) float64 { return float64(float64(u.word(i)>>8)*0x1p-23) - 1 }
 
-// L2 writes v [I], the sum of four random bytes less 510 for each pixel, which is near normal, and returns the factor
-// that makes it a point of the ball at a radius that is uniform: u/√Σv², u uniform as of Linf from word 0 of the last block. The factor is 0 if all of v is.
+// L2 writes v [I], the sum of four random bytes less 510 for each pixel, which is near normal, and
+// returns the factor that makes it a point of the ball at a radius that is uniform: u/√Σv², u
+// uniform as of Linf from word 0 of the last block. The factor is 0 if all of v is.
 func (u *UniformDraw) L2(v []int32) float64 {
 	n := int64(0)
 	for i := range v {

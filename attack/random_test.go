@@ -9,8 +9,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// The draws are a contract, as those of RandomSigns: results of earlier versions, and the other backends', depend on them. The
-// answers were computed from Philox4x32-10 blocks by a Python program that shares no code with this one.
+// The draws are a contract, as those of RandomSigns: results of earlier versions, and the other
+// backends', depend on them. The answers were computed from Philox4x32-10 blocks by a Python
+// program that shares no code with this one.
 func TestUniformDrawLayout(t *testing.T) {
 	for _, c := range []struct {
 		seed          uint64
@@ -55,8 +56,9 @@ func TestRandomSignsRestart(t *testing.T) { // as TestRandomSignsLayout, restart
 	}
 }
 
-// TestUniformDraw holds the draws to the moments of what they are drawn from, within 5 standard deviations of the sample's: a
-// coordinate uniform in [-1, 1) has mean 0 and variance 1/3, v has mean 0 and variance 4·65535/12, and the radius is uniform in [0, 1).
+// TestUniformDraw holds the draws to the moments of what they are drawn from, within 5 standard
+// deviations of the sample's: a coordinate uniform in [-1, 1) has mean 0 and variance 1/3, v has
+// mean 0 and variance 4·65535/12, and the radius is uniform in [0, 1).
 func TestUniformDraw(t *testing.T) {
 	const images, in = 500, 784
 	var linf, square, v1, v2, radius, radius2, neighbours float64
@@ -90,7 +92,8 @@ func TestUniformDraw(t *testing.T) {
 		{"Linf²", square, images * in, 1. / 3, math.Sqrt(1./5 - 1./9)},
 		{"neighbours", neighbours, images * in, 0, 1. / 3},
 		{"v", v1, images * in, 0, math.Sqrt(21845)},
-		{"v²", v2, images * in, 21845, math.Sqrt(2) * 21845}, // as of a normal distribution, whose tails are heavier
+		// as of a normal distribution, whose tails are heavier
+		{"v²", v2, images * in, 21845, math.Sqrt(2) * 21845},
 		{"radius", radius, images, 0.5, math.Sqrt(1. / 12)},
 		{"radius²", radius2, images, 1. / 3, math.Sqrt(1./5 - 1./9)},
 	} {
@@ -100,7 +103,8 @@ func TestUniformDraw(t *testing.T) {
 	}
 }
 
-// Another seed, image, restart or step is another draw, and RandomSigns of the same key shares no block.
+// Another seed, image, restart or step is another draw, and RandomSigns of the same key shares no
+// block.
 func TestUniformDrawKeys(t *testing.T) {
 	draw := func(seed uint64, image, restart, step int) [8]float64 {
 		var d [8]float64

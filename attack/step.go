@@ -5,12 +5,13 @@ import (
 	"math"
 )
 
-// A Step is one move of every row of a batch, as a Method hands it to a backend. Row r is image r/E at column
-// e = r%E of the list of eps. The plain step is
+// A Step is one move of every row of a batch, as a Method hands it to a backend. Row r is image r/E
+// at column e = r%E of the list of eps. The plain step is
 //
 //	x ← project(x + Size[e]·d),  d = sign(∂L/∂x), or random signs.
 //
-// Without Bounds project does nothing; with Bounds it keeps x in the eps-ball around the clean image and in [Lo, Hi].
+// Without Bounds project does nothing; with Bounds it keeps x in the eps-ball around the clean
+// image and in [Lo, Hi].
 //
 // In full a row, whose momentum m Begin sets to 0, moves so:
 //
@@ -35,7 +36,8 @@ type Step struct {
 	Targets  []int32 // [rows], the class to come near to; nil: away from the label
 	Restarts []int   // [E], keys random draws; nil: all 0
 	Ball     bool    // keep x in the eps-ball without Bounds, too
-	Momentum bool    // MI-FGSM: Dong et al. 2018, arXiv:1710.06081, with the mean of |g| as in its published code
+	// MI-FGSM: Dong et al. 2018, arXiv:1710.06081, with the mean of |g| as in its published code
+	Momentum bool
 	Decay    float64 // μ
 	Nesterov bool    // NI-FGSM: Lin et al. 2020, arXiv:1908.06281; needs Momentum
 	Alpha    float64 // APGD's inertia: Croce and Hein 2020, arXiv:2003.01690, section 3.1
@@ -44,15 +46,17 @@ type Step struct {
 // MaxRestarts bounds a restart's number, which shares a word of the random counter with the step's.
 const MaxRestarts = 1 << 16
 
-// Plain reports whether s is a plain step, which backends take by faster routes that round otherwise. It does not look at
-// the restarts' numbers: an attack that has any names them in every step, so that a batch of the first alone takes the route
-// that a batch of all takes. Sizes of every row of an otherwise plain step are not seen to be so in a batch of one image.
+// Plain reports whether s is a plain step, which backends take by faster routes that round
+// otherwise. It does not look at the restarts' numbers: an attack that has any names them in every
+// step, so that a batch of the first alone takes the route that a batch of all takes. Sizes of
+// every row of an otherwise plain step are not seen to be so in a batch of one image.
 func (s Step) Plain(columns int) bool {
 	return s.Direction != Uniform && s.Norm == Linf && s.Loss == CrossEntropy && s.Targets == nil && s.Restarts == nil && !s.Ball && !s.Momentum &&
 		s.Alpha == 0 && len(s.Size) == columns
 }
 
-// Validate returns an error unless s is what its fields say, for rows of a batch with so many columns.
+// Validate returns an error unless s is what its fields say, for rows of a batch with so many
+// columns.
 func (s Step) Validate(rows, columns, classes int) error {
 	switch {
 	case s.Direction < Gradient || s.Direction > Uniform:
@@ -98,8 +102,8 @@ func (s Step) Validate(rows, columns, classes int) error {
 	return s.Bounds.Validate()
 }
 
-// Norms are those of a perturbation x - x0: Linf the largest |x - x0|, L2 = √Σ(x - x0)² summed in float64, L0 how many
-// pixels differ.
+// Norms are those of a perturbation x - x0: Linf the largest |x - x0|, L2 = √Σ(x - x0)² summed in
+// float64, L0 how many pixels differ.
 type Norms struct {
 	Linf, L2 float32
 	L0       int32

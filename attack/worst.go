@@ -8,7 +8,8 @@ import (
 // Worst stands for the worst of the other attacks of a sweep, controls left out, image by image.
 func Worst() Attack { return Attack{Name: "worst", Kind: "worst", Steps: 1} }
 
-// worst is the composite of all attacks that are no controls. pipeline takes it from their outcomes.
+// worst is the composite of all attacks that are no controls. pipeline takes it from their
+// outcomes.
 type worst struct{}
 
 func (worst) Facts() Facts {

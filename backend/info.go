@@ -1,5 +1,5 @@
-// Package backend has the words in which what computes a sweep describes itself and what it
-// found. It imports no backend and no user of one, so that both share it without knowing each other.
+// Package backend has the words in which what computes a sweep describes itself and what it found.
+// It imports no backend and no user of one, so that both share it without knowing each other.
 package backend
 
 // Info describes a backend that holds a model. Who asks reads fields: no text is parsed.

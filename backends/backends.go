@@ -1,5 +1,5 @@
-// Package backends lists what computes, by name: an Entry holds all that a program has to know of a backend.
-// A backend is added by a file with its entry, and by its line in All.
+// Package backends lists what computes, by name: an Entry holds all that a program has to know of a
+// backend. A backend is added by a file with its entry, and by its line in All.
 package backends
 
 import (
@@ -12,7 +12,8 @@ import (
 	"advsweep/pipeline"
 )
 
-// ErrUnavailable is wrapped by an error of Devices, Pick and Open where no device can be used: the error says why.
+// ErrUnavailable is wrapped by an error of Devices, Pick and Open where no device can be used: the
+// error says why.
 var ErrUnavailable = gpu.ErrUnavailable
 
 // An Entry is a backend.
@@ -20,23 +21,27 @@ type Entry struct {
 	Name       string   // in records and for users: "cuda"
 	Title      string   // in a sentence: "CUDA", "the CPU"
 	Precisions []string // the default first
-	// Products are the ways to multiply matrices that a study may choose at the default precision, none if there is no choice.
+	// Products are the ways to multiply matrices that a study may choose at the default precision,
+	// none if there is no choice.
 	Products []string
-	// Planned returns the arithmetic that a study is planned for, product being the study's choice or "". Where it is nil,
-	// the arithmetic is what Open says.
-	Planned     func(precision, product string) string
-	Class       string // of pipeline.Classes, that a study is cut for unless it names one
-	Exact       bool   // follows rays, for the exact curve: see pipeline.AsExacter
-	Accelerator bool   // has devices of its own, chosen by number, each for a worker; a scheduler must be asked for one
-	Built       bool   // is in this build
+	// Planned returns the arithmetic that a study is planned for, product being the study's choice
+	// or "". Where it is nil, the arithmetic is what Open says.
+	Planned func(precision, product string) string
+	Class   string // of pipeline.Classes, that a study is cut for unless it names one
+	Exact   bool   // follows rays, for the exact curve: see pipeline.AsExacter
+	// has devices of its own, chosen by number, each for a worker; a scheduler must be asked for
+	// one
+	Accelerator bool
+	Built       bool // is in this build
 
 	// Devices lists the devices, one where they have no numbers.
 	Devices func() ([]Device, error)
-	// Pick returns the devices of a list as in "0,1", or of "all". It returns a *DeviceError where the list is wrong.
+	// Pick returns the devices of a list as in "0,1", or of "all". It returns a *DeviceError where
+	// the list is wrong.
 	Pick func(list string) ([]Device, error)
-	// Open opens the backend for m. It returns also the arithmetic, which decides of the last bits of results: see
-	// report.Manifest. It returns a *DeviceError for a wrong list of devices, and a *PrecisionError if the environment
-	// forces another precision.
+	// Open opens the backend for m. It returns also the arithmetic, which decides of the last bits
+	// of results: see report.Manifest. It returns a *DeviceError for a wrong list of devices, and a
+	// *PrecisionError if the environment forces another precision.
 	Open func(m *model.Model, s Spec) (b pipeline.Backend, arithmetic string, err error)
 }
 
@@ -59,14 +64,15 @@ type Device struct {
 	List      string `json:"-"` // it alone, for Spec.Devices
 
 	// Of an accelerator's device only.
-	Index      *int     `json:"index,omitempty"`
-	Name       string   `json:"name,omitempty"`
-	Capability string   `json:"compute_capability,omitempty"` // "9.0"
-	Memory     int64    `json:"memory_bytes,omitempty"`       // in all
-	Driver     string   `json:"driver_cuda,omitempty"`        // the newest CUDA that the driver supports: "13.0"
-	Image      string   `json:"image,omitempty"`              // the kernels for it: "sm_80"
-	Product    string   `json:"product,omitempty"`            // the default of Products
-	Products   []string `json:"products,omitempty"`           // see gpu.Products
+	Index      *int   `json:"index,omitempty"`
+	Name       string `json:"name,omitempty"`
+	Capability string `json:"compute_capability,omitempty"` // "9.0"
+	Memory     int64  `json:"memory_bytes,omitempty"`       // in all
+	// the newest CUDA that the driver supports: "13.0"
+	Driver   string   `json:"driver_cuda,omitempty"`
+	Image    string   `json:"image,omitempty"`    // the kernels for it: "sm_80"
+	Product  string   `json:"product,omitempty"`  // the default of Products
+	Products []string `json:"products,omitempty"` // see gpu.Products
 }
 
 // A DeviceError says that a list of devices is wrong.
@@ -75,7 +81,8 @@ type DeviceError struct{ Err error }
 func (e *DeviceError) Error() string { return e.Err.Error() }
 func (e *DeviceError) Unwrap() error { return e.Err }
 
-// A PrecisionError says that the environment forces another precision than is wanted: no one gets fewer digits than he asks for.
+// A PrecisionError says that the environment forces another precision than is wanted: no one gets
+// fewer digits than he asks for.
 type PrecisionError struct {
 	From      string // the setting: "NAME=value"
 	Got, Want string
@@ -85,7 +92,8 @@ func (e *PrecisionError) Error() string {
 	return fmt.Sprintf("%s in the environment forces precision %s, but the precision is %s: unset it", e.From, e.Got, e.Want)
 }
 
-// All lists the backends. The first works on every machine. Where none is named, the last that works is taken.
+// All lists the backends. The first works on every machine. Where none is named, the last that
+// works is taken.
 func All() []Entry { return []Entry{cpuEntry(), cudaEntry()} }
 
 // Always returns the backend that works on every machine.

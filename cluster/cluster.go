@@ -1,5 +1,6 @@
-// Package cluster does a study's shards on many machines, by NATS JetStream. Serve is the coordinator, which has the study's folder; it
-// brings the server with it, or uses a cluster that exists. Work is a worker, which needs the server's URL and nothing else.
+// Package cluster does a study's shards on many machines, by NATS JetStream. Serve is the
+// coordinator, which has the study's folder; it brings the server with it, or uses a cluster that
+// exists. Work is a worker, which needs the server's URL and nothing else.
 //
 // On the server a study with the id ID of its plan has
 //
@@ -10,12 +11,14 @@
 //
 // and the subjects advsweep.ID.beat and advsweep.ID.state, which nothing depends on.
 //
-// Nothing is lost, whoever is killed: a worker takes its shard off the queue after its result is in the other, and the coordinator takes
-// the result off that after it is in the folder. What is done twice for that reason changes nothing, for equal shards give equal results
-// and the folder keeps one. What neither the folder nor a queue has, as after a power cut, is queued anew.
+// Nothing is lost, whoever is killed: a worker takes its shard off the queue after its result is in
+// the other, and the coordinator takes the result off that after it is in the folder. What is done
+// twice for that reason changes nothing, for equal shards give equal results and the folder keeps
+// one. What neither the folder nor a queue has, as after a power cut, is queued anew.
 //
-// A shard's message is delivered a bounded number of times. Whoever gets it once more does not try it: it reports that the shard's
-// workers died. So the count is the server's, and outlives workers and coordinator.
+// A shard's message is delivered a bounded number of times. Whoever gets it once more does not try
+// it: it reports that the shard's workers died. So the count is the server's, and outlives workers
+// and coordinator.
 package cluster
 
 import (
@@ -86,15 +89,18 @@ const (
 	kindBack   = "back"   // the worker stops: the shard is as if it had not been begun
 )
 
-// A state is what the coordinator tells workers. It is kept on the server, so that a worker that comes late knows it too.
+// A state is what the coordinator tells workers. It is kept on the server, so that a worker that
+// comes late knows it too.
 type state struct {
-	Mixed    bool                `json:"mixed"`
-	Attempts int                 `json:"attempts"`
-	Done     bool                `json:"done"` // nothing is left to do
-	Seen     []record.Arithmetic `json:"seen"` // that there are results of; without mixed of one fingerprint for all else
+	Mixed    bool `json:"mixed"`
+	Attempts int  `json:"attempts"`
+	Done     bool `json:"done"` // nothing is left to do
+	// that there are results of; without mixed of one fingerprint for all else
+	Seen []record.Arithmetic `json:"seen"`
 }
 
-// refuse says why a result of run that was computed by a may not go with those that are there, or returns nil.
+// refuse says why a result of run that was computed by a may not go with those that are there, or
+// returns nil.
 func (s *state) refuse(plan *study.Plan, run int, a record.Arithmetic) error {
 	if s.Mixed {
 		return nil
@@ -187,8 +193,9 @@ func heed(ctx context.Context, stop <-chan struct{}, cancel context.CancelCauseF
 	}()
 }
 
-// persist calls do until it succeeds, with longer and longer pauses, each try bounded by each, or ctx ends. It gives up at once where
-// stop, if given, says that the error is there to stay. tell is called once.
+// persist calls do until it succeeds, with longer and longer pauses, each try bounded by each, or
+// ctx ends. It gives up at once where stop, if given, says that the error is there to stay. tell is
+// called once.
 func persist(ctx context.Context, each time.Duration, tell func(error), stop func(error) bool, do func(context.Context) error) error {
 	told := false
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {

@@ -272,14 +272,15 @@ func TestServe(t *testing.T) {
 	t.Logf("%d shards\n%s", len(f.Shards), r.log)
 }
 
-// TestStop stops a coordinator and a worker again and again, some 50 times in the long form: each time the
-// study goes on where it was.
+// TestStop stops a coordinator and a worker again and again, some 50 times in the long form: each
+// time the study goes on where it was.
 func TestStop(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a server many times")
 	}
 	f := newStudy(t, testsize.Of(0, 2, 4))
-	longer := testsize.Of(0, 40, 10) // milliseconds that each round lasts longer than the one before
+	// milliseconds that each round lasts longer than the one before
+	longer := testsize.Of(0, 40, 10)
 	want := inProcess(t, f)
 	round := 0
 	for ; f.Missing() != nil; round++ {
@@ -305,7 +306,8 @@ func TestStop(t *testing.T) {
 			continue
 		}
 		close(stop)
-		if err := <-worker; err != nil && !errors.Is(err, pipeline.ErrStopped) && f.Missing() != nil { // else the server was gone before it came
+		// else the server was gone before it came
+		if err := <-worker; err != nil && !errors.Is(err, pipeline.ErrStopped) && f.Missing() != nil {
 			t.Fatalf("worker: %v", err)
 		}
 		close(r.stop)
@@ -317,7 +319,8 @@ func TestStop(t *testing.T) {
 	if least := testsize.Of(0, 4, 10); round < least {
 		t.Errorf("%d rounds, want at least %d: the study is too small for this machine", round, least)
 	}
-	if err := Serve(t.Context(), nil, f, ServeOptions{Listen: "127.0.0.1:0"}); err != nil { // which finds all done, and cleans up
+	// which finds all done, and cleans up
+	if err := Serve(t.Context(), nil, f, ServeOptions{Listen: "127.0.0.1:0"}); err != nil {
 		t.Fatal(err)
 	}
 	same(t, f, want)
@@ -361,7 +364,8 @@ func prepare(o *WorkOptions, a record.Arithmetic) {
 	}
 }
 
-// TestFailures: a shard that fails now and then is done all the same, one that always fails is given up and told, and panics are failures.
+// TestFailures: a shard that fails now and then is done all the same, one that always fails is
+// given up and told, and panics are failures.
 func TestFailures(t *testing.T) {
 	f := newStudy(t, 3)
 	want := inProcess(t, f)
@@ -444,8 +448,8 @@ func TestPoison(t *testing.T) {
 	}
 }
 
-// TestSlow: a worker that is slow but alive keeps its shard; one that hangs without a sign of life loses it, and its result changes
-// nothing.
+// TestSlow: a worker that is slow but alive keeps its shard; one that hangs without a sign of life
+// loses it, and its result changes nothing.
 func TestSlow(t *testing.T) {
 	f := newStudy(t, 1)
 	want := inProcess(t, f)

@@ -137,7 +137,8 @@ func (c *credential) want(o *server.Options) {
 	}
 }
 
-// checkURL refuses what would show a secret: to who lists processes, or to who listens on the network.
+// checkURL refuses what would show a secret: to who lists processes, or to who listens on the
+// network.
 func checkURL(text string, cred *credential, ca string) error {
 	for one := range strings.SplitSeq(text, ",") {
 		u, err := url.Parse(strings.TrimSpace(one))

@@ -13,15 +13,17 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// A cache gives the inputs of a study: from a folder of this machine, where files are named by their SHA-256, or else from the object
-// store, once. Several workers and processes may use one folder. What is not what its name says is fetched anew.
+// A cache gives the inputs of a study: from a folder of this machine, where files are named by
+// their SHA-256, or else from the object store, once. Several workers and processes may use one
+// folder. What is not what its name says is fetched anew.
 type cache struct {
 	ctx    context.Context
 	dir    string
 	bucket jetstream.ObjectStore
 	log    func(string, ...any)
 
-	mu      sync.Mutex // held while fetching: the other workers of this process wait for it rather than fetch too
+	// held while fetching: the other workers of this process wait for it rather than fetch too
+	mu      sync.Mutex
 	fetched int
 }
 

@@ -18,8 +18,9 @@ import (
 	"advsweep/study"
 )
 
-// TestLoad sends many shards that take no time through the server, to 8 workers in this process, and tells what each costs. It runs where
-// ADVSWEEP_LOAD says how many, as 'make bench-shards' does: its numbers are times, which a test must not judge.
+// TestLoad sends many shards that take no time through the server, to 8 workers in this process,
+// and tells what each costs. It runs where ADVSWEEP_LOAD says how many, as 'make bench-shards'
+// does: its numbers are times, which a test must not judge.
 func TestLoad(t *testing.T) {
 	n, err := strconv.Atoi(os.Getenv("ADVSWEEP_LOAD"))
 	if err != nil || n < 1 {

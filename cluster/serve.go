@@ -26,30 +26,37 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// ServeOptions say how a study is served. The zero value is a server of its own on the loopback address, for workers of this machine.
+// ServeOptions say how a study is served. The zero value is a server of its own on the loopback
+// address, for workers of this machine.
 type ServeOptions struct {
-	// Listen is the address of the server that Serve brings; "" is 127.0.0.1:4222, and port 0 any that is free. With URL there is none,
-	// but a cluster that exists is used.
+	// Listen is the address of the server that Serve brings; "" is 127.0.0.1:4222, and port 0 any
+	// that is free. With URL there is none, but a cluster that exists is used.
 	Listen, URL string
-	// Credentials is the file with the nkey's seed or the user and password that workers must have. If it is not there, and there is no
-	// URL, a seed is made and written to it.
+	// Credentials is the file with the nkey's seed or the user and password that workers must have.
+	// If it is not there, and there is no URL, a seed is made and written to it.
 	Credentials     string
 	TLSCert, TLSKey string // files of the server
 	TLSCA           string // file with who signs the certificates of URL
-	StoreBytes      int64  // bound of the server's store on the disk; 0: three quarters of what is free
-	AckWait         time.Duration
-	Attempts        int  // deliveries of a shard before nobody is asked to do it again; 0 is 5
-	AllowMixed      bool // take results of other arithmetic than planned, or of several fingerprints
+	// bound of the server's store on the disk; 0: three quarters of what is free
+	StoreBytes int64
+	AckWait    time.Duration
+	Attempts   int // deliveries of a shard before nobody is asked to do it again; 0 is 5
+	// take results of other arithmetic than planned, or of several fingerprints
+	AllowMixed bool
 
-	// Ready, if set, is called once workers can come, with the URL for them: that of this machine's name if Listen is any address.
+	// Ready, if set, is called once workers can come, with the URL for them: that of this machine's
+	// name if Listen is any address.
 	Ready func(url string)
-	// Progress, if set, is called now and then, and Arrived for each new result. Both are called from one goroutine at a time.
+	// Progress, if set, is called now and then, and Arrived for each new result. Both are called
+	// from one goroutine at a time.
 	Progress func(Snapshot)
 	Arrived  func(study.Shard, *study.Result)
-	Log      func(format string, args ...any) // what happens that is not as it should be; nil: nothing is said
+	// what happens that is not as it should be; nil: nothing is said
+	Log func(format string, args ...any)
 }
 
-// AckWait is after how long without a sign of life a shard is given to another worker, unless ServeOptions say otherwise.
+// AckWait is after how long without a sign of life a shard is given to another worker, unless
+// ServeOptions say otherwise.
 const AckWait = 30 * time.Second
 
 // Attempts is how often a shard is tried, unless ServeOptions say otherwise.
@@ -57,13 +64,15 @@ const Attempts = 5
 
 // A Snapshot is how far a study is.
 type Snapshot struct {
-	Total, Done, Failed int     // shards
-	Expected, Left      float64 // seconds expected of all shards, and of those that are neither done nor failed
-	Running             int     // shards in hand of workers that were heard lately
-	Workers             []study.WorkerState
+	Total, Done, Failed int // shards
+	// seconds expected of all shards, and of those that are neither done nor failed
+	Expected, Left float64
+	Running        int // shards in hand of workers that were heard lately
+	Workers        []study.WorkerState
 }
 
-// A ConflictError says that equal arithmetic gave different results: some machine computes wrong, and it is not known which.
+// A ConflictError says that equal arithmetic gave different results: some machine computes wrong,
+// and it is not known which.
 type ConflictError struct{ Errors []error }
 
 func (e *ConflictError) Error() string {
@@ -72,10 +81,12 @@ func (e *ConflictError) Error() string {
 
 func (e *ConflictError) Unwrap() []error { return e.Errors }
 
-// Serve hands out the shards of f that are not done, those that failed included, until each is done or failed: see f.Failures. It returns
-// pipeline.ErrStopped once stop is closed; served again the study goes on, also after a kill at any moment. The caller has f.Lock.
+// Serve hands out the shards of f that are not done, those that failed included, until each is done
+// or failed: see f.Failures. It returns pipeline.ErrStopped once stop is closed; served again the
+// study goes on, also after a kill at any moment. The caller has f.Lock.
 //
-// A result that cannot be kept, for a full disk say, is an error; it waits on the server. A *ConflictError comes when all is done.
+// A result that cannot be kept, for a full disk say, is an error; it waits on the server. A
+// *ConflictError comes when all is done.
 func Serve(ctx context.Context, stop <-chan struct{}, f *study.Folder, o ServeOptions) (err error) {
 	if o.Log == nil {
 		o.Log = func(string, ...any) {}
@@ -197,7 +208,8 @@ func (c *coordinator) connect() error {
 				c.fail(fmt.Errorf("cluster: the server has ended the connection for good: %w", err))
 			}
 		}),
-		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}), // what matters comes back as an error of a call
+		// what matters comes back as an error of a call
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
 	}
 	url := o.URL
 	if url == "" {
@@ -243,7 +255,8 @@ func (c *coordinator) url() string {
 	return scheme + "://" + host + port
 }
 
-// close ends the connection and the server. If all is done what the study has on the server is removed.
+// close ends the connection and the server. If all is done what the study has on the server is
+// removed.
 func (c *coordinator) close(all bool) error {
 	var err error
 	if all && c.server == nil {
@@ -329,7 +342,8 @@ func (c *coordinator) prepare() error {
 			return err
 		}
 		c.inbox, err = c.results.CreateConsumer(ctx, jetstream.ConsumerConfig{
-			Durable: coordinatorName, AckPolicy: jetstream.AckExplicitPolicy, AckWait: 10 * time.Minute, MaxAckPending: 256, // a full disk may take a while
+			// a full disk may take a while
+			Durable: coordinatorName, AckPolicy: jetstream.AckExplicitPolicy, AckWait: 10 * time.Minute, MaxAckPending: 256,
 		})
 		return err
 	}); err != nil {
@@ -348,7 +362,8 @@ func (c *coordinator) prepare() error {
 	return persist(c.ctx, messageTime, tell, full, func(ctx context.Context) (err error) {
 		if c.shards, err = c.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
 			Name: c.names.shards(), Description: about, Subjects: []string{c.shard("*")}, Metadata: meta, Retention: jetstream.WorkQueuePolicy, Storage: jetstream.FileStorage,
-			MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, DiscardNewPerSubject: true, // a shard that is queued is not queued twice
+			// a shard that is queued is not queued twice
+			MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, DiscardNewPerSubject: true,
 		}); err != nil {
 			return err
 		}
@@ -405,8 +420,8 @@ func (c *coordinator) holds(name, hash string) bool {
 	return err == nil && hex.EncodeToString(sum) == hash
 }
 
-// tell puts the state where workers find it, and sends it to those that listen. It gives up where stop, if given, says that an error is
-// there to stay.
+// tell puts the state where workers find it, and sends it to those that listen. It gives up where
+// stop, if given, says that an error is there to stay.
 func (c *coordinator) tell(stop func(error) bool) error {
 	if err := persist(c.ctx, messageTime, func(err error) { c.o.Log("tell workers: %v; trying again", err) }, stop, c.tellOnce); err != nil {
 		return fmt.Errorf("cluster: tell workers: %w", err)
@@ -497,7 +512,8 @@ func (c *coordinator) wakeUp() {
 	}
 }
 
-// leave waits until workers have heard that all is done, but not long: who did not hear it will see that the study is gone.
+// leave waits until workers have heard that all is done, but not long: who did not hear it will see
+// that the study is gone.
 func (c *coordinator) leave() {
 	_ = c.nc.FlushTimeout(time.Second)
 	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
@@ -510,7 +526,8 @@ func (c *coordinator) leave() {
 	}
 }
 
-// drainAndQueue waits until the messages that were there up to sequence number before are taken, and queues what is not done then.
+// drainAndQueue waits until the messages that were there up to sequence number before are taken,
+// and queues what is not done then.
 func (c *coordinator) drainAndQueue(ctx context.Context, before uint64) error {
 	for {
 		info, err := c.results.Info(ctx)
@@ -583,7 +600,8 @@ func (c *coordinator) queue(ctx context.Context, s study.Shard) error {
 	})
 }
 
-// requeue puts a shard's message, that with the sequence number in m, to the end of the queue, as if it had not been delivered.
+// requeue puts a shard's message, that with the sequence number in m, to the end of the queue, as
+// if it had not been delivered.
 func (c *coordinator) requeue(i int, m jetstream.Msg) error {
 	if seq, err := strconv.ParseUint(m.Headers().Get(sequenceHeader), 10, 64); err == nil {
 		if err := c.shards.DeleteMsg(c.ctx, seq); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) && !errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
@@ -596,7 +614,8 @@ func (c *coordinator) requeue(i int, m jetstream.Msg) error {
 	return c.queue(c.ctx, c.f.Shards[i])
 }
 
-// tick tells onlookers how far it is, looks after the queue and the server, and keeps the workers' beats.
+// tick tells onlookers how far it is, looks after the queue and the server, and keeps the workers'
+// beats.
 func (c *coordinator) tick(ctx context.Context) {
 	idle := 0
 	for i := 0; pause(ctx, 500*time.Millisecond); i++ {
@@ -614,7 +633,8 @@ func (c *coordinator) tick(ctx context.Context) {
 			c.fail(fmt.Errorf("cluster: the server has given up its store in %s, as it does when the disk is full: make room and serve the study again; what is done is safe", filepath.Join(c.f.Dir, study.StoreName)))
 			return
 		}
-		// A shard that neither queue has, and the folder neither, is lost: to a power cut, or to who empties queues by hand.
+		// A shard that neither queue has, and the folder neither, is lost: to a power cut, or to
+		// who empties queues by hand.
 		shards, err1 := c.shards.Info(ctx)
 		results, err2 := c.results.Info(ctx)
 		if gone(err1) || gone(err2) {
@@ -636,7 +656,8 @@ func (c *coordinator) tick(ctx context.Context) {
 	}
 }
 
-// take handles what workers say, that of one shard in order and of several at once: the disk syncs them together.
+// take handles what workers say, that of one shard in order and of several at once: the disk syncs
+// them together.
 func (c *coordinator) take(messages jetstream.MessagesContext) {
 	hands := make([]chan jetstream.Msg, 8)
 	var wg sync.WaitGroup
@@ -657,7 +678,8 @@ func (c *coordinator) take(messages jetstream.MessagesContext) {
 		m, err := messages.Next()
 		if err != nil {
 			if !errors.Is(err, jetstream.ErrMsgIteratorClosed) {
-				if errors.Is(err, jetstream.ErrNoHeartbeat) { // the server is away; the iterator asks again
+				// the server is away; the iterator asks again
+				if errors.Is(err, jetstream.ErrNoHeartbeat) {
 					continue
 				}
 				c.fail(fmt.Errorf("cluster: results: %w", err))
@@ -673,7 +695,8 @@ func (c *coordinator) take(messages jetstream.MessagesContext) {
 	wg.Wait()
 }
 
-// handle does what m says, and then takes it off the queue. An error ends the coordinator; m is handled again by the next.
+// handle does what m says, and then takes it off the queue. An error ends the coordinator; m is
+// handled again by the next.
 func (c *coordinator) handle(m jetstream.Msg) error {
 	i := indexOf(m.Subject(), len(c.f.Shards))
 	if i < 0 {

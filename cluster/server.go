@@ -17,7 +17,8 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// maxPayload is the largest message of the server that Serve brings. Larger results go through the object store.
+// maxPayload is the largest message of the server that Serve brings. Larger results go through the
+// object store.
 const maxPayload = 8 << 20
 
 // start starts the server that o describes, with its store in dir.
@@ -49,7 +50,8 @@ func start(dir string, o *ServeOptions, cred *credential) (*server.Server, error
 		NoSigs: true, NoSystemAccount: false,
 		JetStream: true, StoreDir: filepath.Join(dir, study.StoreName), JetStreamMaxStore: o.StoreBytes, DisableJetStreamBanner: true,
 		MaxPayload: maxPayload, MaxPending: 8 * maxPayload,
-		Cluster: server.ClusterOpts{NoAdvertise: true}, // clients know the address by which they came; others may not lead here
+		// clients know the address by which they came; others may not lead here
+		Cluster: server.ClusterOpts{NoAdvertise: true},
 	}
 	cred.want(so)
 	if secure {
@@ -106,7 +108,8 @@ func (l *serverLog) Fatalf(format string, args ...any) {
 	l.last = fmt.Sprintf(format, args...)
 }
 
-// Errorf passes each kind of error on once a minute: clients that do not know the credential try again and again.
+// Errorf passes each kind of error on once a minute: clients that do not know the credential try
+// again and again.
 func (l *serverLog) Errorf(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	kind := text

@@ -59,7 +59,8 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
-// TestAccess comes to servers with each kind of credential, by TLS and without, rightly and wrongly.
+// TestAccess comes to servers with each kind of credential, by TLS and without, rightly and
+// wrongly.
 func TestAccess(t *testing.T) {
 	cert, key := certificate(t)
 	dir := t.TempDir()
@@ -119,7 +120,8 @@ func TestAccess(t *testing.T) {
 	}
 }
 
-// TestRefusals: what would open the study to all, or show a secret, is refused before anything listens.
+// TestRefusals: what would open the study to all, or show a secret, is refused before anything
+// listens.
 func TestRefusals(t *testing.T) {
 	f := newStudy(t, 1)
 	dir := t.TempDir()
@@ -180,7 +182,8 @@ func TestSilent(t *testing.T) {
 	}
 }
 
-// TestFull gives the server a store with room for few results, and takes them slowly: workers keep theirs until there is room.
+// TestFull gives the server a store with room for few results, and takes them slowly: workers keep
+// theirs until there is room.
 func TestFull(t *testing.T) {
 	f := newStudy(t, 5)
 	var waited atomic.Int32
@@ -220,7 +223,8 @@ func TestFull(t *testing.T) {
 	}
 }
 
-// TestMixedWorkers: results of another fingerprint than those that are there are refused, or taken where that is allowed.
+// TestMixedWorkers: results of another fingerprint than those that are there are refused, or taken
+// where that is allowed.
 func TestMixedWorkers(t *testing.T) {
 	f := newStudy(t, 1)
 	first := record.Arithmetic{Backend: "cpu", Precision: "float32", Product: "float32", Fingerprint: "one"}
@@ -257,7 +261,8 @@ func TestMixedWorkers(t *testing.T) {
 	}
 }
 
-// TestStart: what keeps a server from starting is told at once, and until it hands out shards it can be stopped.
+// TestStart: what keeps a server from starting is told at once, and until it hands out shards it
+// can be stopped.
 func TestStart(t *testing.T) {
 	f := newStudy(t, 1)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")

@@ -32,15 +32,17 @@ type WorkOptions struct {
 	Study       string // id or name of the study, where the server has several
 	Cache       string // folder for models and images; "" is one of the user's
 	Name        string // of the worker; "" is the machine's name and the process's number
-	// Patience is how long to wait for a server that went away, and FirstPatience for one that was never there. 0 is ten minutes and half
-	// a minute.
+	// Patience is how long to wait for a server that went away, and FirstPatience for one that was
+	// never there. 0 is ten minutes and half a minute.
 	Patience, FirstPatience time.Duration
 	// Devices returns what to work on, a worker for each.
 	Devices func(*study.Plan) ([]study.Device, error)
 	Log     func(format string, args ...any) // nil: nothing is said
 
-	pace time.Duration                                            // unit of the pauses after failures; 0 is a second
-	open func(*study.Plan, study.Inputs, study.Device, bool) doer // for tests: instead of study.NewWorker
+	// unit of the pauses after failures; 0 is a second
+	pace time.Duration
+	// for tests: instead of study.NewWorker
+	open func(*study.Plan, study.Inputs, study.Device, bool) doer
 }
 
 // A doer is a *study.Worker.
@@ -55,12 +57,15 @@ var (
 	errStopped = errors.New("cluster: the worker was told to stop")
 )
 
-// Work does shards of the study that is served at url until it is done. When stop is closed it gives its shards back, but for one that is
-// nearly done, and returns pipeline.ErrStopped; when ctx ends it does not even do that, and the server misses them after a while.
+// Work does shards of the study that is served at url until it is done. When stop is closed it
+// gives its shards back, but for one that is nearly done, and returns pipeline.ErrStopped; when ctx
+// ends it does not even do that, and the server misses them after a while.
 //
-// A shard that fails is tried again, by whoever takes it; after several failures in a row the worker pauses, for longer and longer, so
-// that a machine that is broken does not use up the tries of all shards. A server that goes away is waited for, and so is room for
-// a result. What another machine may do but this one cannot, a run of another arithmetic than planned say, is an error at once.
+// A shard that fails is tried again, by whoever takes it; after several failures in a row the
+// worker pauses, for longer and longer, so that a machine that is broken does not use up the tries
+// of all shards. A server that goes away is waited for, and so is room for a result. What another
+// machine may do but this one cannot, a run of another arithmetic than planned say, is an error at
+// once.
 func Work(ctx context.Context, stop <-chan struct{}, url string, o WorkOptions) error {
 	if o.Log == nil {
 		o.Log = func(string, ...any) {}
@@ -148,7 +153,8 @@ func (m *machine) first(do func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(m.ctx, m.o.FirstPatience)
 	defer cancel()
 	told := false
-	for wait := 2 * time.Second; ; wait = min(2*wait, 15*time.Second) { // what was asked of a server that died is never answered
+	// what was asked of a server that died is never answered
+	for wait := 2 * time.Second; ; wait = min(2*wait, 15*time.Second) {
 		try, cancel := context.WithTimeout(ctx, wait)
 		err := do(try)
 		cancel()
@@ -193,7 +199,8 @@ func (m *machine) connect() error {
 					m.cancel(explain(m.url, m.cred, m.o.TLSCA, err))
 				}
 			}),
-			nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}), // what matters comes back as an error of a call
+			// what matters comes back as an error of a call
+			nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
 		)
 		return err
 	})
@@ -398,7 +405,8 @@ func (w *worker) change(do func(*study.WorkerState)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	do(&w.state)
-	if time.Since(w.last) < 200*time.Millisecond && w.state.Shard >= 0 { // many short shards: say it soon enough
+	// many short shards: say it soon enough
+	if time.Since(w.last) < 200*time.Millisecond && w.state.Shard >= 0 {
 		return
 	}
 	w.last = time.Now()

@@ -55,7 +55,8 @@ func (a *affine[T]) backward(dx, dy, y []T, rows int, s *gemm.Scratch[T]) {
 	a.w.MulAdd(dx, a.in, dy, a.out, 1, rows, s)
 }
 
-// mask is the ReLU's part of backward: dy ← 0 where y <= 0. A NaN of y masks nothing, so that the gradient tells.
+// mask is the ReLU's part of backward: dy ← 0 where y <= 0. A NaN of y masks nothing, so that the
+// gradient tells.
 func (a *affine[T]) mask(dy, y []T) {
 	if !a.relu {
 		return
@@ -65,12 +66,13 @@ func (a *affine[T]) mask(dy, y []T) {
 		if v <= 0 {
 			open = 0
 		}
-		dy[i] = [2]T{0, dy[i]}[open] // not times 0 or 1: an infinite dy at a dead unit counts for nothing
+		// not times 0 or 1: an infinite dy at a dead unit counts for nothing
+		dy[i] = [2]T{0, dy[i]}[open]
 	}
 }
 
-// stride is the distance of rows of n elements. At a multiple of 4096 bytes they would share the sets of a first-level
-// cache, which a pass down several rows at once feels.
+// stride is the distance of rows of n elements. At a multiple of 4096 bytes they would share the
+// sets of a first-level cache, which a pass down several rows at once feels.
 func stride[T Float](n int) int {
 	if n*int(unsafe.Sizeof(T(0)))%4096 == 0 {
 		return n + 64/int(unsafe.Sizeof(T(0)))

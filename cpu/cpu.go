@@ -5,10 +5,11 @@
 // meet only at the end. A row's results do not depend on the block it is in: same inputs give
 // the same bits, whatever the batch size or the number of threads.
 //
-// Three things make it do less arithmetic than the formulas have, for stacks of Linear and ReLU; other models
-// are in network.go. Units that are zero, and pixels, are left out of
-// products, which changes no bit (rows.go). From the second step of an attack on, the first layer follows the pixels that changed
-// their move (moves.go). And the whole curve of FGSM comes of a few points on each ray (walk.go).
+// Three things make it do less arithmetic than the formulas have, for stacks of Linear and ReLU;
+// other models are in network.go. Units that are zero, and pixels, are left out of products, which
+// changes no bit (rows.go). From the second step of an attack on, the first layer follows the
+// pixels that changed their move (moves.go). And the whole curve of FGSM comes of a few points on
+// each ray (walk.go).
 package cpu
 
 import (
@@ -38,8 +39,9 @@ type Float = gemm.Float
 type Options struct {
 	Threads int    // goroutines; 0 is one for each processor
 	Kernel  string // one of Kernels; "" is the best, or the one that ADVSWEEP_KERNEL names
-	// Dense makes every product whole and every step start from the pixels, as other programs do. It is slower, and
-	// there to compare with: images that have moved twice, or within bounds, differ within rounding. EnvDense asks for it too.
+	// Dense makes every product whole and every step start from the pixels, as other programs do.
+	// It is slower, and there to compare with: images that have moved twice, or within bounds,
+	// differ within rounding. EnvDense asks for it too.
 	Dense bool
 }
 
@@ -52,9 +54,9 @@ const MaxThreads = 1024
 // Kernels lists the matrix kernels that this processor can run, best first.
 func Kernels() []string { return gemm.Paths() }
 
-// A Backend holds one model and one batch. It implements pipeline.Backend and is
-// used by one goroutine at a time. What it returns is the caller's. After an error of Step, Keep, Restore or Round
-// other than of their arguments the rows are gone: call Begin again.
+// A Backend holds one model and one batch. It implements pipeline.Backend and is used by one
+// goroutine at a time. What it returns is the caller's. After an error of Step, Keep, Restore or
+// Round other than of their arguments the rows are gone: call Begin again.
 type Backend[T Float] struct {
 	info    backend.Info
 	kernel  string
@@ -96,8 +98,8 @@ type Backend[T Float] struct {
 	slots    [2]slot[T]
 }
 
-// blockRows is the most rows of a block. The weights are read once for all of them, from a cache that two
-// processors share at best, and what a block needs besides must not crowd out too much.
+// blockRows is the most rows of a block. The weights are read once for all of them, from a cache
+// that two processors share at best, and what a block needs besides must not crowd out too much.
 const blockRows = 640
 
 // batchBytes bounds what grows with the rows.
@@ -172,15 +174,16 @@ func (b *Backend[T]) stack(prog *lower.Program) error {
 // Precision is "float32" or "float64".
 func (b *Backend[T]) Info() backend.Info { return b.info }
 
-// maxRows is the most rows for one Begin that keep memory bounded: x and the moves of each row and, at one
-// eps, a ray of each. Momentum, Alpha and each slot that Keep is asked for add as much as x when they are first used, so that the
-// rows of an attack that has them all take up to three times as much.
+// maxRows is the most rows for one Begin that keep memory bounded: x and the moves of each row and,
+// at one eps, a ray of each. Momentum, Alpha and each slot that Keep is asked for add as much as x
+// when they are first used, so that the rows of an attack that has them all take up to three times
+// as much.
 func (b *Backend[T]) maxRows() int {
 	return max(1, batchBytes/((2*b.in+4*b.width)*int(unsafe.Sizeof(T(0)))))
 }
 
-// Work returns how many floating-point operations the matrix products have taken so far, two for each multiplication and
-// addition, without those that were left out.
+// Work returns how many floating-point operations the matrix products have taken so far, two for
+// each multiplication and addition, without those that were left out.
 func (b *Backend[T]) Work() (flop uint64) {
 	for i := range b.scratch {
 		flop += b.scratch[i].rows.flop
@@ -261,7 +264,8 @@ func (b *Backend[T]) Step(ctx context.Context, s attack.Step) error {
 		}
 	}
 	if !s.Bounds.None() {
-		// As far as any pixel can go. Farther, what the first layer follows of steps (moves.go) would cancel.
+		// As far as any pixel can go. Farther, what the first layer follows of steps (moves.go)
+		// would cancel.
 		all := 2 * (T(s.Bounds.Hi) - T(s.Bounds.Lo))
 		for e, v := range size {
 			size[e] = min(v, all)
@@ -298,7 +302,8 @@ func (b *Backend[T]) Step(ctx context.Context, s attack.Step) error {
 	}
 	if s.Direction == attack.Gradient {
 		for r := range b.zero {
-			if i, e := b.image(r); b.fresh || e < b.still { // the gradient was that at the clean image
+			// the gradient was that at the clean image
+			if i, e := b.image(r); b.fresh || e < b.still {
 				b.zero[r] = b.zero[r] || b.flat[i]
 			}
 		}
@@ -307,7 +312,8 @@ func (b *Backend[T]) Step(ctx context.Context, s attack.Step) error {
 	return nil
 }
 
-// fail notes that something of image i, of the loaded ones, is not finite. Of several the first is told, whatever the threads.
+// fail notes that something of image i, of the loaded ones, is not finite. Of several the first is
+// told, whatever the threads.
 func (b *Backend[T]) fail(i int) {
 	for {
 		old := b.broken.Load()
@@ -334,8 +340,9 @@ func (b *Backend[T]) direction(w *scratch[T], s attack.Step, i int) []int8 {
 	return w.sign
 }
 
-// signClean fills sign and flat for the clean images that Begin named, as far as they are not there. Where moves
-// follow, only images that a gradient is asked of need them: all of a first step, and those that stand still.
+// signClean fills sign and flat for the clean images that Begin named, as far as they are not
+// there. Where moves follow, only images that a gradient is asked of need them: all of a first
+// step, and those that stand still.
 func (b *Backend[T]) signClean(ctx context.Context) error {
 	if !b.fresh && b.still == 0 {
 		return nil
@@ -363,7 +370,8 @@ func (b *Backend[T]) signClean(ctx context.Context) error {
 	})
 }
 
-// cleanGradient returns the gradient of clean images lo to hi-1, [hi-lo, stride], valid until w is used again.
+// cleanGradient returns the gradient of clean images lo to hi-1, [hi-lo, stride], valid until w is
+// used again.
 func (b *Backend[T]) cleanGradient(w *scratch[T], lo, hi int) []T {
 	n, x, label := hi-lo, b.x0[lo*b.in:hi*b.in], func(r int) int32 { return b.labels[lo+r] }
 	if b.net != nil {
@@ -398,9 +406,10 @@ func (b *Backend[T]) Predictions(ctx context.Context, dst []int32) error {
 	})
 }
 
-// Count writes, for each of eps [E], how many rows have the class of their label to correct [E] and for how many
-// a gradient was zero in every pixel since Begin to zero [E], and for each image whether that
-// was so at any eps to stuck [images]. bad is the first row with a logit that is not finite, or -1.
+// Count writes, for each of eps [E], how many rows have the class of their label to correct [E] and
+// for how many a gradient was zero in every pixel since Begin to zero [E], and for each image
+// whether that was so at any eps to stuck [images]. bad is the first row with a logit that is not
+// finite, or -1.
 func (b *Backend[T]) Count(ctx context.Context, correct, zero []int, stuck []bool) (bad int, err error) {
 	if err := b.ready(b.rows); err != nil {
 		return -1, err
@@ -536,8 +545,8 @@ func (w *scratch[T]) layers(b *Backend[T]) [][]T {
 	return w.z
 }
 
-// forward returns the logits of rows lo to hi-1, [hi-lo, stride of the last layer], valid until w is used again. It leaves
-// out the first skip eps.
+// forward returns the logits of rows lo to hi-1, [hi-lo, stride of the last layer], valid until w
+// is used again. It leaves out the first skip eps.
 func (b *Backend[T]) forward(w *scratch[T], lo, hi, skip int) []T {
 	if b.net != nil {
 		return b.net.forward(w, b.images(w, lo, hi), b.part(lo, hi, skip), false)
@@ -553,8 +562,8 @@ func (b *Backend[T]) forward(w *scratch[T], lo, hi, skip int) []T {
 	return z[len(z)-1]
 }
 
-// gradient returns the gradient of the loss with respect to x of rows lo to hi-1,
-// each divided by its 1 - p_y, [hi-lo, stride], valid until w is used again. It leaves out the first skip eps.
+// gradient returns the gradient of the loss with respect to x of rows lo to hi-1, each divided by
+// its 1 - p_y, [hi-lo, stride], valid until w is used again. It leaves out the first skip eps.
 func (b *Backend[T]) gradient(w *scratch[T], lo, hi, skip int) []T {
 	label := func(r int) int32 { i, _ := b.image(lo + r); return b.labels[i] }
 	if b.net != nil {
@@ -565,7 +574,8 @@ func (b *Backend[T]) gradient(w *scratch[T], lo, hi, skip int) []T {
 	return b.down(w, &w.rows, w.z, hi-lo, b.alike(lo, hi, skip), b.stripes(lo, hi, skip))
 }
 
-// firstLayer returns the output of the first layer before its ReLU of rows lo to hi-1, [hi-lo, stride].
+// firstLayer returns the output of the first layer before its ReLU of rows lo to hi-1, [hi-lo,
+// stride].
 func (b *Backend[T]) firstLayer(w *scratch[T], lo, hi int) []T {
 	ld := b.layers[0].stride
 	switch {
@@ -579,7 +589,8 @@ func (b *Backend[T]) firstLayer(w *scratch[T], lo, hi int) []T {
 	return b.affine(w, b.images(w, lo, hi), hi-lo, b.alike(lo, hi, 0))
 }
 
-// eachRow calls f for blocks that cover all rows, as each does, the rows of an image in one block if they fit.
+// eachRow calls f for blocks that cover all rows, as each does, the rows of an image in one block
+// if they fit.
 func (b *Backend[T]) eachRow(ctx context.Context, f func(w *scratch[T], lo, hi int)) error {
 	unit := min(len(b.eps), b.block)
 	return b.each(ctx, (b.rows+unit-1)/unit, max(1, b.block/unit), func(w *scratch[T], lo, hi int) {
@@ -587,8 +598,8 @@ func (b *Backend[T]) eachRow(ctx context.Context, f func(w *scratch[T], lo, hi i
 	})
 }
 
-// each calls f for blocks of at most most that cover 0 to n-1, on all threads. It stops early if ctx ends,
-// and returns its error.
+// each calls f for blocks of at most most that cover 0 to n-1, on all threads. It stops early if
+// ctx ends, and returns its error.
 func (b *Backend[T]) each(ctx context.Context, n, most int, f func(w *scratch[T], lo, hi int)) error {
 	blocks := (n + most - 1) / most
 	if n > b.threads { // every thread gets as many

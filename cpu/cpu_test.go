@@ -45,8 +45,8 @@ func opener[T Float](o Options) func(*testing.T, *model.Model) backendtest.Backe
 	}
 }
 
-// TestThreads compares the bits that 1, 2, 3 and 8 threads give: logits and images after BIM, few eps and
-// many, with and without bounds, and walks.
+// TestThreads compares the bits that 1, 2, 3 and 8 threads give: logits and images after BIM, few
+// eps and many, with and without bounds, and walks.
 func TestThreads(t *testing.T) {
 	const n, k = 131, 4
 	r := rand.New(rand.NewPCG(1, 1))
@@ -156,7 +156,8 @@ func benchmark(b *testing.B, gradient bool) {
 				b.Fatal(err)
 			}
 			step := attack.FGSM().At(0, []float64{0.1}, attack.Bounds{})
-			if err := back.Step(b.Context(), step); err != nil { // from here on rows are not clean images
+			// from here on rows are not clean images
+			if err := back.Step(b.Context(), step); err != nil {
 				b.Fatal(err)
 			}
 			class := make([]int32, n)
@@ -181,9 +182,9 @@ func benchmark(b *testing.B, gradient bool) {
 	}
 }
 
-// TestDense compares what leaves out zeros and follows moves with the plain route. Before the first step, and after it without bounds,
-// all bits are the same; else a layer differs by the rounding of a few more additions, and a gradient within
-// that of 0 may take another sign.
+// TestDense compares what leaves out zeros and follows moves with the plain route. Before the first
+// step, and after it without bounds, all bits are the same; else a layer differs by the rounding of
+// a few more additions, and a gradient within that of 0 may take another sign.
 func TestDense(t *testing.T) {
 	for _, kernel := range Kernels() {
 		t.Run(kernel+"/float32", func(t *testing.T) { testDense[float32](t, kernel, 1e-4) })
@@ -221,7 +222,8 @@ func testDense[T Float](t *testing.T, kernel string, tol float64) {
 						for s := range step {
 							a := attack.BIM(k)
 							if step == 4 && s == 2 {
-								a = attack.Noise(3) // a step that takes no gradient, among those that do
+								// a step that takes no gradient, among those that do
+								a = attack.Noise(3)
 							}
 							if err := b[i].Step(t.Context(), a.At(s, eps, bounds)); err != nil {
 								t.Fatal(err)

@@ -80,8 +80,9 @@ func (a activation[T]) backward(_ *memory[T], dx, x, _, d []T) {
 	}
 }
 
-// The functions below and their derivatives are formed without a difference of numbers that may be nearly equal: 1 - s loses every digit
-// where s rounds to 1, and the gradient would be lost with it.
+// The functions below and their derivatives are formed without a difference of numbers that may be
+// nearly equal: 1 - s loses every digit where s rounds to 1, and the gradient would be lost with
+// it.
 
 func sigmoid(x float64) float64 {
 	if x < 0 {

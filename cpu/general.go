@@ -9,14 +9,15 @@ import (
 	"advsweep/internal/batch"
 )
 
-// general is what general steps keep of every row between them, each as large as x and there only once a step has asked for it.
+// general is what general steps keep of every row between them, each as large as x and there only
+// once a step has asked for it.
 type general[T Float] struct {
 	m, old       []T  // [rows, I]: the momentum, and x before the last step with Alpha
 	hasM, hasOld bool // since Begin; else m is 0 and old is x
 }
 
-// whole fills x of all rows, which nothing then follows: no ray and no moves. Steps from here on start at the pixels, the
-// plain ones, too.
+// whole fills x of all rows, which nothing then follows: no ray and no moves. Steps from here on
+// start at the pixels, the plain ones, too.
 func (b *Backend[T]) whole(ctx context.Context) error {
 	if b.fresh || b.ray.on {
 		err := b.eachRow(ctx, func(w *scratch[T], lo, hi int) {
@@ -38,8 +39,9 @@ func (b *Backend[T]) lost(err error) error {
 	return err
 }
 
-// generalStep moves every row by a step s of size [E] or [rows] that is not plain, see attack.Step. A pixel is computed in float64
-// and rounded to T after the move, after each projection and after the inertia.
+// generalStep moves every row by a step s of size [E] or [rows] that is not plain, see attack.Step.
+// A pixel is computed in float64 and rounded to T after the move, after each projection and after
+// the inertia.
 func (b *Backend[T]) generalStep(ctx context.Context, s attack.Step, size []T) error {
 	if err := b.whole(ctx); err != nil {
 		return b.lost(err)
@@ -97,7 +99,8 @@ func sizeOf[T Float](size []T, r, e int) float64 {
 	return float64(size[r])
 }
 
-// lookAt returns where step s takes the gradient of rows lo to hi-1, [hi-lo, I], valid until w is used again.
+// lookAt returns where step s takes the gradient of rows lo to hi-1, [hi-lo, I], valid until w is
+// used again.
 func (b *Backend[T]) lookAt(w *scratch[T], s attack.Step, size []T, lo, hi int) []T {
 	if !s.Nesterov {
 		return b.x[lo*b.in : hi*b.in]
@@ -116,8 +119,8 @@ func (b *Backend[T]) lookAt(w *scratch[T], s attack.Step, size []T, lo, hi int) 
 	return w.x
 }
 
-// gradientAt returns a positive multiple of the gradient of the step's loss at images x [hi-lo, I] of rows lo to hi-1,
-// [hi-lo, stride], valid until w is used again.
+// gradientAt returns a positive multiple of the gradient of the step's loss at images x [hi-lo, I]
+// of rows lo to hi-1, [hi-lo, stride], valid until w is used again.
 func (b *Backend[T]) gradientAt(w *scratch[T], s attack.Step, x []T, lo, hi int) []T {
 	if b.net != nil {
 		p := b.part(lo, hi, 0)
@@ -137,7 +140,8 @@ func (b *Backend[T]) gradientAt(w *scratch[T], s attack.Step, x []T, lo, hi int)
 	return b.down(w, &w.rows, z, n, split, b.stripes(lo, hi, 0))
 }
 
-// lossGradients writes a positive multiple of the gradient of the step's loss at the logits z of rows lo to hi-1 to q, both [hi-lo, ld].
+// lossGradients writes a positive multiple of the gradient of the step's loss at the logits z of
+// rows lo to hi-1 to q, both [hi-lo, ld].
 func (b *Backend[T]) lossGradients(s attack.Step, q, z []T, ld, lo, hi int) {
 	for r := lo; r < hi; r++ {
 		i, _ := b.image(r)
@@ -151,7 +155,8 @@ func (b *Backend[T]) lossGradients(s attack.Step, q, z []T, ld, lo, hi int) {
 	}
 }
 
-// ascend makes the gradient g of row r what step s moves along and returns what to divide it by. It is -1 if something is not finite.
+// ascend makes the gradient g of row r what step s moves along and returns what to divide it by. It
+// is -1 if something is not finite.
 func (b *Backend[T]) ascend(s attack.Step, g []T, r int) (by float64) {
 	top, finite := largestSize(g)
 	if top == 0 {
@@ -196,7 +201,8 @@ func largestSize[T Float](g []T) (top T, finite bool) {
 	return top, check == 0
 }
 
-// tame multiplies g, whose largest size is top, by a power of two if the squares of it would overflow or vanish in float64.
+// tame multiplies g, whose largest size is top, by a power of two if the squares of it would
+// overflow or vanish in float64.
 func tame[T Float](g []T, top T) {
 	if top := float64(top); top != 0 && (top > 0x1p500 || top < 0x1p-500) {
 		_, e := math.Frexp(top)

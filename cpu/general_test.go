@@ -14,7 +14,8 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// TestGeneralThreads compares the bits that 1, 2, 3 and 8 threads give, at rows of one block and of several.
+// TestGeneralThreads compares the bits that 1, 2, 3 and 8 threads give, at rows of one block and of
+// several.
 func TestGeneralThreads(t *testing.T) {
 	const n, in = 47, 50
 	r := rand.New(rand.NewPCG(1, 1))
@@ -116,7 +117,8 @@ func TestSums(t *testing.T) {
 			}
 			return s[0]
 		}
-		square := func(v float64) float64 { return v * v } // not inlined into a fused sum, as it is returned through f
+		// not inlined into a fused sum, as it is returned through f
+		square := func(v float64) float64 { return v * v }
 		for name, c := range map[string][2]float64{
 			"norm2":    {norm2(x), math.Sqrt(inOrder(func(k int) float64 { return square(float64(x[k])) }))},
 			"distance": {distance(x, x0), math.Sqrt(inOrder(func(k int) float64 { return square(float64(x[k]) - float64(x0[k])) }))},
@@ -138,8 +140,8 @@ func TestSums(t *testing.T) {
 	}
 }
 
-// TestExtremeGradients has gradients whose squares, sums or reciprocals float64, or float32, does not hold: (3, -4) times a
-// scale. The direction is that of (3, -4) all the same.
+// TestExtremeGradients has gradients whose squares, sums or reciprocals float64, or float32, does
+// not hold: (3, -4) times a scale. The direction is that of (3, -4) all the same.
 func TestExtremeGradients(t *testing.T) {
 	t.Run("float32", func(t *testing.T) { testExtremeGradients[float32](t, 0x1p-147, 0x1p-100, 0x1p125) })
 	t.Run("float64", func(t *testing.T) { testExtremeGradients[float64](t, 0x1p-1072, 0x1p-600, 0x1p600, 0x1p1021) })

@@ -34,8 +34,8 @@ func (b *Backend[T]) Gradient(ctx context.Context, q *tensor.Dense) (*tensor.Den
 	return d, nil
 }
 
-// weightedGradient returns Gradient for q [hi-lo, O] of rows lo to hi-1, [hi-lo, stride], valid until
-// w is used again.
+// weightedGradient returns Gradient for q [hi-lo, O] of rows lo to hi-1, [hi-lo, stride], valid
+// until w is used again.
 func (b *Backend[T]) weightedGradient(w *scratch[T], q []T, lo, hi int) []T {
 	n := hi - lo
 	var z []T

@@ -36,9 +36,10 @@ func lossGradient[T Float](q, z []T, y int) {
 	q[y] = -1
 }
 
-// lossGradientOf writes a positive multiple of the gradient of loss at the logits z [O] of one row with label y to
-// q [O]; target is -1 or the class to come near to. See attack.Loss. A logit that is not finite makes it NaN, of CrossEntropy as far as
-// it enters the formula. It returns an error for a loss that it has no gradient of.
+// lossGradientOf writes a positive multiple of the gradient of loss at the logits z [O] of one row
+// with label y to q [O]; target is -1 or the class to come near to. See attack.Loss. A logit that
+// is not finite makes it NaN, of CrossEntropy as far as it enters the formula. It returns an error
+// for a loss that it has no gradient of.
 func lossGradientOf[T Float](loss attack.Loss, q, z []T, y, target int) error {
 	switch loss {
 	case attack.CrossEntropy:
@@ -90,8 +91,8 @@ func marginGradient[T Float](q, z []T, y, target int) {
 	}
 }
 
-// dlrGradient adds n·∂d - d·∂n by the larger of |n| and d to q, 0 before, for the loss -n/d: d² times its gradient, but neither too
-// large nor too small for T.
+// dlrGradient adds n·∂d - d·∂n by the larger of |n| and d to q, 0 before, for the loss -n/d: d²
+// times its gradient, but neither too large nor too small for T.
 func dlrGradient[T Float](q, z []T, y, target int) {
 	scale := 1.0
 	if float64(slices.Max(z)) > 0x1p1000 || float64(slices.Min(z)) < -0x1p1000 {

@@ -45,9 +45,10 @@ func TestLossGradientOf(t *testing.T) {
 	t.Run("float64", testLossGradientOf[float64])
 }
 
-// testLossGradientOf holds the gradients to the reference at logits of all sizes, half of them with ties. Both are multiples, so they are
-// compared by their largest element; a difference of two logits, and so the ratio of n and d, is exact in float64 but
-// for a rounding of float64 logits, and q is rounded to T.
+// testLossGradientOf holds the gradients to the reference at logits of all sizes, half of them with
+// ties. Both are multiples, so they are compared by their largest element; a difference of two
+// logits, and so the ratio of n and d, is exact in float64 but for a rounding of float64 logits,
+// and q is rounded to T.
 func testLossGradientOf[T Float](t *testing.T) {
 	tol := 0x1p-22
 	if T(1)+T(0x1p-40) != 1 {
@@ -84,7 +85,8 @@ func testLossGradientOf[T Float](t *testing.T) {
 	}
 }
 
-// TestLossGradientLimits has logits at the ends of the types: nothing overflows, no NaN, and Margin and DLR are what they are at any other scale.
+// TestLossGradientLimits has logits at the ends of the types: nothing overflows, no NaN, and Margin
+// and DLR are what they are at any other scale.
 func TestLossGradientLimits(t *testing.T) {
 	t.Run("float32", func(t *testing.T) { testLossGradientLimits[float32](t, 0x1p127, 0x1p-149) })
 	t.Run("float64", func(t *testing.T) { testLossGradientLimits[float64](t, 0x1p1023, 0x1p-1074) })

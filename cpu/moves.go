@@ -7,12 +7,14 @@ import (
 	"advsweep/attack"
 )
 
-// moves follow the first layer from step to step. Most pixels move at a step as they did at the one before: at
-// the second of five 17 % change their sign, at the fifth 6 %. With v the last move of x,
+// moves follow the first layer from step to step. Most pixels move at a step as they did at the one
+// before: at the second of five 17 % change their sign, at the fifth 6 %. With v the last move of
+// x,
 //
 //	u = W·v,  u ← u + W·(v' - v),  z ← z + u,
 //
-// takes the columns of W of those pixels alone. z errs by the rounding of a few more additions than W·x + b does.
+// takes the columns of W of those pixels alone. z errs by the rounding of a few more additions than
+// W·x + b does.
 type moves[T Float] struct {
 	on bool
 	z  []T // W·x + b [rows, stride]

@@ -10,11 +10,13 @@ import (
 	"advsweep/internal/lower"
 )
 
-// A network is a model that is no stack. What makes stacks fast does not hold for it, so every step starts at the pixels, and it
-// goes forward and backward as the formulas do, a few images at a time.
+// A network is a model that is no stack. What makes stacks fast does not hold for it, so every step
+// starts at the pixels, and it goes forward and backward as the formulas do, a few images at a
+// time.
 //
-// Linear layers take all rows of a block at once, for each row would read the weights again. All other layers are done in runs, row by row,
-// so that what one leaves the next finds in the cache; what only a run needs is not kept unless a gradient follows.
+// Linear layers take all rows of a block at once, for each row would read the weights again. All
+// other layers are done in runs, row by row, so that what one leaves the next finds in the cache;
+// what only a run needs is not kept unless a gradient follows.
 type network[T Float] struct {
 	in, out int
 	image   shape // of the model's input; transposed tells that its order is not that of shape
@@ -171,7 +173,8 @@ func (n *network[T]) gradRow(w *netScratch[T], j, r int) []T {
 	return w.g[v.of][r*v.gld:][:v.size()]
 }
 
-// forward returns the logits of images x [n, I], [n, stride] valid until w is used again. whole keeps what backward needs.
+// forward returns the logits of images x [n, I], [n, stride] valid until w is used again. whole
+// keeps what backward needs.
 func (n *network[T]) forward(w *scratch[T], x []T, p part[T], whole bool) []T {
 	s := &w.net
 	if s.v == nil {
@@ -233,9 +236,10 @@ func (n *network[T]) forward(w *scratch[T], x []T, p part[T], whole bool) []T {
 	return s.logits
 }
 
-// backward returns the gradient at the images [n, stride], for d [n, stride of the logits] at the logits of the last forward, which was
-// whole, valid until w is used again. With learn, which is called for each Linear once and for each other layer and row when the
-// gradient at its output is there, it leaves the images out.
+// backward returns the gradient at the images [n, stride], for d [n, stride of the logits] at the
+// logits of the last forward, which was whole, valid until w is used again. With learn, which is
+// called for each Linear once and for each other layer and row when the gradient at its output is
+// there, it leaves the images out.
 func (n *network[T]) backward(w *scratch[T], d []T, p part[T], learn func(layer, r int)) []T {
 	s := &w.net
 	for j := range n.values {
@@ -326,8 +330,8 @@ func (n *network[T]) backward(w *scratch[T], d []T, p part[T], learn func(layer,
 	return s.g[0]
 }
 
-// netGradient returns the gradient of the loss at images x [n, I] whose labels label gives, each divided by its 1 - p_y, [n, stride] valid until
-// w is used again.
+// netGradient returns the gradient of the loss at images x [n, I] whose labels label gives, each
+// divided by its 1 - p_y, [n, stride] valid until w is used again.
 func (b *Backend[T]) netGradient(w *scratch[T], x []T, p part[T], label func(r int) int32) []T {
 	z := b.net.forward(w, x, p, true)
 	ld := len(z) / p.n

@@ -13,8 +13,8 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// TestNetworkBits compares the bits that 1, 2, 3 and 8 threads and, but for plain Go, which may not fuse, all kernels give:
-// logits, gradients and images after three steps.
+// TestNetworkBits compares the bits that 1, 2, 3 and 8 threads and, but for plain Go, which may not
+// fuse, all kernels give: logits, gradients and images after three steps.
 func TestNetworkBits(t *testing.T) {
 	const n = 33
 	for seed := range uint64(12) {
@@ -81,7 +81,8 @@ func TestNetworkBits(t *testing.T) {
 	}
 }
 
-// BenchmarkNetwork times FGSM at 21 eps on a convolutional network with two convolutions and two Linear layers.
+// BenchmarkNetwork times FGSM at 21 eps on a convolutional network with two convolutions and two
+// Linear layers.
 func BenchmarkNetwork(b *testing.B) {
 	r := rand.New(rand.NewPCG(1, 1))
 	random := func(in int, shape ...int) *tensor.Dense {

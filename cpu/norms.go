@@ -2,9 +2,10 @@ package cpu
 
 import "math"
 
-// Sums over the pixels of a row are taken in float64 in one order, which no block, vector width or thread changes, and which is also that
-// of one warp of a GPU: lanes partial sums, of the pixels whose index is equal modulo lanes, in rising order, and then
-// s_k ← s_k + s_{k+h} for h = 16, 8, 4, 2, 1. A product is rounded before it is added.
+// Sums over the pixels of a row are taken in float64 in one order, which no block, vector width or
+// thread changes, and which is also that of one warp of a GPU: lanes partial sums, of the pixels
+// whose index is equal modulo lanes, in rising order, and then s_k ← s_k + s_{k+h} for h = 16, 8,
+// 4, 2, 1. A product is rounded before it is added.
 const lanes = 32
 
 // total adds the partial sums up.

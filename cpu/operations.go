@@ -13,7 +13,8 @@ import (
 type operation[T Float] interface {
 	// forward writes y for all that the layer takes.
 	forward(m *memory[T], y []T, x [][]T)
-	// backward writes the gradient dx at x, one of what the layer takes, for d at its output y. It may change d.
+	// backward writes the gradient dx at x, one of what the layer takes, for d at its output y. It
+	// may change d.
 	backward(m *memory[T], dx, x, y, d []T)
 }
 
@@ -45,8 +46,9 @@ func newOperation[T Float](path string, op lower.Op) (operation[T], error) {
 	return nil, fmt.Errorf("layer %d: no operation for %T", op.Layer, op.Operation)
 }
 
-// A convolution goes forward by the windows of its input. Backward it goes by windows of d, the filters turned round, where these are the
-// same number and there are channels enough to fill vectors, and else by columns.
+// A convolution goes forward by the windows of its input. Backward it goes by windows of d, the
+// filters turned round, where these are the same number and there are channels enough to fill
+// vectors, and else by columns.
 type convolution[T Float] struct {
 	there *windows[T]
 	back  *windows[T]
@@ -124,8 +126,9 @@ func newPool(w lower.Windows) pool {
 	return pool{shapeOf(w.In), shapeOf(w.Out), w.Kernel, w.Stride, w.Pad}
 }
 
-// each calls f for each row of windows and each place of a window that lies within the image there: for the windows cols, of which at
-// is the first, from element at to on, and the elements x of the image, step apart.
+// each calls f for each row of windows and each place of a window that lies within the image there:
+// for the windows cols, of which at is the first, from element at to on, and the elements x of the
+// image, step apart.
 func (p *pool) each(row func(r int), f func(y, x, cols, step int)) {
 	for r := range p.out.h {
 		row(r)
@@ -135,7 +138,8 @@ func (p *pool) each(row func(r int), f func(y, x, cols, step int)) {
 				continue
 			}
 			for v := range p.kernel[1] {
-				first := max(0, (p.pad[1]-v+p.stride[1]-1)/p.stride[1]) // the first window where this place is not left of the image
+				// the first window where this place is not left of the image
+				first := max(0, (p.pad[1]-v+p.stride[1]-1)/p.stride[1])
 				if last := min(p.out.w-1, (p.in.w-1+p.pad[1]-v)/p.stride[1]); p.in.w-1+p.pad[1]-v >= 0 && first <= last {
 					f((r*p.out.w+first)*p.out.c, (h*p.in.w+first*p.stride[1]+v-p.pad[1])*p.in.c, last-first+1, p.stride[1]*p.in.c)
 				}
@@ -158,7 +162,8 @@ func (a *maxPool[T]) forward(_ *memory[T], y []T, x [][]T) {
 	a.each(func(int) {}, func(to, from, cols, step int) { a.vec.Larger(cols, c, y[to:], c, x[0][from:], step) })
 }
 
-// backward gives each of d to the first element of its window that is the largest: each calls by rows and columns of windows.
+// backward gives each of d to the first element of its window that is the largest: each calls by
+// rows and columns of windows.
 func (a *maxPool[T]) backward(_ *memory[T], dx, x, y, d []T) {
 	clear(dx)
 	c := a.out.c

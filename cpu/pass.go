@@ -2,12 +2,12 @@ package cpu
 
 import "advsweep/internal/gemm"
 
-// A split takes rows 0 to n-1 of a product in groups: it calls list for each, which makes the group's list of columns, and
-// returns how many these are of n columns.
+// A split takes rows 0 to n-1 of a product in groups: it calls list for each, which makes the
+// group's list of columns, and returns how many these are of n columns.
 type split[T Float] func(r *rows[T], count, columns int, list func(row, count int) int)
 
-// alike is the split of rows lo to hi-1: five neighbours of one image at a time, whose units are mostly the same. It
-// leaves out the first skip eps of each image.
+// alike is the split of rows lo to hi-1: five neighbours of one image at a time, whose units are
+// mostly the same. It leaves out the first skip eps of each image.
 func (b *Backend[T]) alike(lo, hi, skip int) split[T] {
 	if len(b.eps) < gemm.GroupRows && skip == 0 {
 		return unlike[T]
@@ -37,7 +37,8 @@ func (b *Backend[T]) neighbours(lo, hi, skip int) split[T] {
 	}
 }
 
-// affine returns the first layer before its ReLU of x [n, I], [n, stride], valid until w is used again.
+// affine returns the first layer before its ReLU of x [n, I], [n, stride], valid until w is used
+// again.
 func (b *Backend[T]) affine(w *scratch[T], x []T, n int, s split[T]) []T {
 	a := &b.layers[0]
 	w.z0 = resize(w.z0, n*a.stride)
@@ -68,10 +69,12 @@ func (b *Backend[T]) loss(w *scratch[T], z [][]T, n int, label func(r int) int32
 	}
 }
 
-// A stripe is rows from to to-1 of a product that have many active units in common: those of one image.
+// A stripe is rows from to to-1 of a product that have many active units in common: those of one
+// image.
 type stripe struct{ from, to int }
 
-// stripes returns the images among rows lo to hi-1 that have many rows, without the first skip eps of each.
+// stripes returns the images among rows lo to hi-1 that have many rows, without the first skip eps
+// of each.
 func (b *Backend[T]) stripes(lo, hi, skip int) (all []stripe) {
 	// To gather the columns that an image wants takes about as long as the product of 5 to 10 rows.
 	const many = 15
@@ -86,8 +89,9 @@ func (b *Backend[T]) stripes(lo, hi, skip int) (all []stripe) {
 	return all
 }
 
-// down returns the gradient at the pixels [n, below of the first layer], given that at the logits in w.grad[0] and z of every
-// layer. A unit passes it on where z is positive, and only there it is computed for rows in stripes.
+// down returns the gradient at the pixels [n, below of the first layer], given that at the logits
+// in w.grad[0] and z of every layer. A unit passes it on where z is positive, and only there it is
+// computed for rows in stripes.
 func (b *Backend[T]) down(w *scratch[T], r *rows[T], z [][]T, n int, s split[T], stripes []stripe) []T {
 	grad := &w.grad
 	for l := len(b.layers) - 1; l >= 0; l-- {
@@ -110,8 +114,9 @@ func (b *Backend[T]) down(w *scratch[T], r *rows[T], z [][]T, n int, s split[T],
 	return grad[0]
 }
 
-// selected writes dx = dz·W of layer a, dz listed in r, for the rows in stripes, in those columns in which z, [·, below], is positive
-// in any row of the stripe; elsewhere dx holds anything. It takes their groups out of r.
+// selected writes dx = dz·W of layer a, dz listed in r, for the rows in stripes, in those columns
+// in which z, [·, below], is positive in any row of the stripe; elsewhere dx holds anything. It
+// takes their groups out of r.
 func (b *Backend[T]) selected(w *scratch[T], r *rows[T], dx, z []T, a *affine[T], stripes []stripe) {
 	if len(stripes) == 0 {
 		return

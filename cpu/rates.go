@@ -9,28 +9,31 @@ import (
 
 // rates bound how far logits can leave the straight line between two points of a ray.
 //
-// Between points e0 and e1 of a ray let h̃ be the line from h(e0) to h(e1), h a unit after its ReLU. If the unit's
-// input z is straight and changes sign, h lies below h̃, by at most p = |z(e0)·z(e1)|/(|z(e0)|+|z(e1)|). An affine layer
-// takes lines to lines, and a ReLU brings no two values further apart, so a margin of the logits leaves its own line by at most the
-// sum over all units that change sign, in all layers, of p times a rate: how much the margin can change per unit that h does, along
-// all paths. A pixel that stops at a bound is such a unit too.
+// Between points e0 and e1 of a ray let h̃ be the line from h(e0) to h(e1), h a unit after its
+// ReLU. If the unit's input z is straight and changes sign, h lies below h̃, by at most p =
+// |z(e0)·z(e1)|/(|z(e0)|+|z(e1)|). An affine layer takes lines to lines, and a ReLU brings no two
+// values further apart, so a margin of the logits leaves its own line by at most the sum over all
+// units that change sign, in all layers, of p times a rate: how much the margin can change per unit
+// that h does, along all paths. A pixel that stops at a bound is such a unit too.
 //
-// A move of h down lowers the margin z_y - z_c by at most down, and a move up by at most up; each is the other for
-// raising it. With v⁺ = max(v, 0) and v⁻ = max(-v, 0)
+// A move of h down lowers the margin z_y - z_c by at most down, and a move up by at most up; each
+// is the other for raising it. With v⁺ = max(v, 0) and v⁻ = max(-v, 0)
 //
 //	down_k = (W_yk - W_ck)⁺, up_k = (W_yk - W_ck)⁻ in the last layer,
 //	down ← down·W⁺ + up·W⁻, up ← down·W⁻ + up·W⁺ through each layer below.
 type rates[T Float] struct {
-	// of has for the input of each layer [L] and each label [O] the rates [in, 2·C], down and then up for each rival [C].
-	// Of more than maxRated classes there is one for all labels with one rival, the worst.
+	// of has for the input of each layer [L] and each label [O] the rates [in, 2·C], down and then
+	// up for each rival [C]. Of more than maxRated classes there is one for all labels with one
+	// rival, the worst.
 	of      [][]*gemm.Matrix[T]
 	classes int // C
 	// What computing the next layer down starts from: down + up and down - up, by label, [C, in].
 	sum, dif [][]T
 
 	rivals [][]int32 // classes that a label [O] can lose to
-	never  []bool    // [O]: the label loses every tie with a class of equal weights, and is never given
-	spread []T       // max_c W_ck - min_c W_ck of the last layer [in]
+	// [O]: the label loses every tie with a class of equal weights, and is never given
+	never  []bool
+	spread []T // max_c W_ck - min_c W_ck of the last layer [in]
 }
 
 const maxRated = 32

@@ -10,8 +10,9 @@ import (
 	"advsweep/internal/ref"
 )
 
-// TestRates compares the tables with the formulas of rates in float64, asked for at once or layer by layer. Where there is one table
-// for all labels, each rate must be at least that of every label and rival, and that of the last layer the largest of them.
+// TestRates compares the tables with the formulas of rates in float64, asked for at once or layer
+// by layer. Where there is one table for all labels, each rate must be at least that of every label
+// and rival, and that of the last layer the largest of them.
 func TestRates(t *testing.T) {
 	for _, classes := range []int{2, 10, maxRated, maxRated + 1} {
 		t.Run(fmt.Sprintf("O=%d", classes), func(t *testing.T) { testRates(t, classes) })
@@ -34,7 +35,8 @@ func testRates(t *testing.T, O int) {
 	largest := make([]float64, 7) // difference of two classes in the last layer
 	for y := range O {
 		for c := range O {
-			down, up := make([]float64, O), make([]float64, O) // at the logits: z_y lowers the margin, z_c raises it
+			// at the logits: z_y lowers the margin, z_c raises it
+			down, up := make([]float64, O), make([]float64, O)
 			if c != y {
 				down[y], up[c] = 1, 1
 			}

@@ -14,9 +14,10 @@ import (
 //
 // so that two products an image serve all its eps. At size 0 it is a, bit for bit.
 //
-// The second step, whose rows have moved by a share of eps only, takes two products more for the second layer, V·max(a, 0) + b
-// and V·c over the units that are active at size 0: the layer is on the line of these but for the few units that have changed
-// sign, which add their columns of V times |a + size·c|.
+// The second step, whose rows have moved by a share of eps only, takes two products more for the
+// second layer, V·max(a, 0) + b and V·c over the units that are active at size 0: the layer is on
+// the line of these but for the few units that have changed sign, which add their columns of V
+// times |a + size·c|.
 type ray[T Float] struct {
 	on     bool
 	step   attack.Step
@@ -68,8 +69,8 @@ func (b *Backend[T]) enterSecond(ctx context.Context) error {
 	return err
 }
 
-// raySecond writes the output of the second layer before its ReLU, z [hi-lo, stride], for rows lo to hi-1 whose first
-// layer is first. It leaves out the first skip eps.
+// raySecond writes the output of the second layer before its ReLU, z [hi-lo, stride], for rows lo
+// to hi-1 whose first layer is first. It leaves out the first skip eps.
 func (b *Backend[T]) raySecond(w *scratch[T], z, first []T, lo, hi, skip int) {
 	l, l2, p := &b.layers[0], &b.layers[1], &b.ray
 	for r := lo; r < hi; r++ {
@@ -88,7 +89,8 @@ func (b *Backend[T]) raySecond(w *scratch[T], z, first []T, lo, hi, skip int) {
 	w.rows.multiply(z, l2.stride, l2.wt)
 }
 
-// rayLayer writes the output of the first layer before its ReLU, z [hi-lo, stride], for rows lo to hi-1.
+// rayLayer writes the output of the first layer before its ReLU, z [hi-lo, stride], for rows lo to
+// hi-1.
 func (b *Backend[T]) rayLayer(z []T, lo, hi int) {
 	ld, p := b.layers[0].stride, &b.ray
 	for r := lo; r < hi; r++ {
@@ -105,7 +107,8 @@ func (b *Backend[T]) rayImages(w *scratch[T], x []T, lo, hi int) {
 	}
 }
 
-// rayDirection returns the direction of image i's ray, [I], which w keeps for the rows of an image that follow each other.
+// rayDirection returns the direction of image i's ray, [I], which w keeps for the rows of an image
+// that follow each other.
 func (b *Backend[T]) rayDirection(w *scratch[T], i int, first bool) []T {
 	if first || w.image != i {
 		w.d, w.image = resize(w.d, b.in), i

@@ -2,8 +2,8 @@ package cpu
 
 import "advsweep/internal/gemm"
 
-// rows lists rows of a left-hand matrix by what is not zero in them, for a product that skips the rest.
-// Skipping changes no bit of a result: a term 0·w leaves its sum as it is.
+// rows lists rows of a left-hand matrix by what is not zero in them, for a product that skips the
+// rest. Skipping changes no bit of a result: a term 0·w leaves its sum as it is.
 type rows[T Float] struct {
 	vec    gemm.Vector[T]
 	dense  bool // list every column
@@ -13,12 +13,13 @@ type rows[T Float] struct {
 	flop   uint64 // of all products so far: two for each multiplication and addition
 }
 
-// fewer is how long one or two rows take, per column listed, as a share of the time of five: the kernel then waits for the
-// weights, which it uses but once. Measured 0.4 to 0.5.
+// fewer is how long one or two rows take, per column listed, as a share of the time of five: the
+// kernel then waits for the weights, which it uses but once. Measured 0.4 to 0.5.
 const fewer = 0.45
 
-// grouped tells whether five rows that have nothing in common should go together: by twos, with sum columns listed in all,
-// they take fewer·sum, and together, where next to no column is zero in all of them, the n that there are.
+// grouped tells whether five rows that have nothing in common should go together: by twos, with sum
+// columns listed in all, they take fewer·sum, and together, where next to no column is zero in all
+// of them, the n that there are.
 func grouped(sum, n int) bool { return fewer*float64(sum) > float64(n) }
 
 // reset empties r and makes room for rows of n columns, count of them.
@@ -36,12 +37,14 @@ func (r *rows[T]) next(count, n int) (list []uint32, a []T, lda int) {
 	return r.list[l:], r.a[v:], lda
 }
 
-// add appends the group that was written to the room of next, of so many columns, for rows of the product from row on.
+// add appends the group that was written to the room of next, of so many columns, for rows of the
+// product from row on.
 func (r *rows[T]) add(row, count int, list []uint32, a []T, lda, columns int) {
 	r.groups = append(r.groups, gemm.Group[T]{Row: row, Rows: count, List: list[:columns], A: a, LDA: lda})
 }
 
-// positive appends rows row to row+count-1 of v where m is positive, both [·, n] with stride ld. count is 1, 2 or GroupRows.
+// positive appends rows row to row+count-1 of v where m is positive, both [·, n] with stride ld.
+// count is 1, 2 or GroupRows.
 func (r *rows[T]) positive(row, count int, v, m []T, ld, n int) int {
 	list, a, lda := r.next(count, n)
 	c := n
@@ -84,7 +87,8 @@ func (r *rows[T]) all(list []uint32, a []T, lda int, v, m []T, ld, n, count int)
 	}
 }
 
-// unlike is a split of rows of different images, which share little: by twos, or five together where that is faster.
+// unlike is a split of rows of different images, which share little: by twos, or five together
+// where that is faster.
 func unlike[T Float](r *rows[T], count, n int, list func(row, count int) int) {
 	for row := 0; row < count; {
 		end, mark, sum := min(row+gemm.GroupRows, count), r.mark(), 0
@@ -115,7 +119,8 @@ func (r *rows[T]) multiply(z []T, ld int, m *gemm.Matrix[T]) {
 	m.MulAddGroups(z, ld, r.groups)
 }
 
-// multiplyFrom writes from, a bias or zeros, and the product of the listed rows and m to z, rows of stride ld.
+// multiplyFrom writes from, a bias or zeros, and the product of the listed rows and m to z, rows of
+// stride ld.
 func (r *rows[T]) multiplyFrom(from, z []T, ld int, m *gemm.Matrix[T]) {
 	r.count(m)
 	m.MulGroups(z, ld, r.groups, from)

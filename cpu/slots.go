@@ -44,7 +44,8 @@ func (b *Backend[T]) Keep(ctx context.Context, slot int, rows []bool) error {
 	}))
 }
 
-// Restore copies slot 0 or 1 back to x of the rows r with rows[r] set: to what Keep copied since Begin, or the clean image.
+// Restore copies slot 0 or 1 back to x of the rows r with rows[r] set: to what Keep copied since
+// Begin, or the clean image.
 func (b *Backend[T]) Restore(ctx context.Context, slot int, rows []bool) error {
 	s, err := b.slotOf("restore", slot, rows)
 	if err != nil {
@@ -66,7 +67,8 @@ func (b *Backend[T]) Restore(ctx context.Context, slot int, rows []bool) error {
 	}))
 }
 
-// Round moves every x to one of the 256 levels v/255 of 8-bit pixels, inside the row's ball of norm, see backend.Rounding.
+// Round moves every x to one of the 256 levels v/255 of 8-bit pixels, inside the row's ball of
+// norm, see backend.Rounding.
 func (b *Backend[T]) Round(ctx context.Context, norm attack.Norm) error {
 	if err := b.ready(b.rows); err != nil {
 		return err
@@ -94,10 +96,12 @@ func (b *Backend[T]) Round(ctx context.Context, norm attack.Norm) error {
 	}))
 }
 
-// nearLevel is how far from a level, in levels, a value still counts as it: float32 pixels err by 2e-5.
+// nearLevel is how far from a level, in levels, a value still counts as it: float32 pixels err by
+// 2e-5.
 const nearLevel = 1e-4
 
-// levelWithin returns the level next to x in [x0 - eps, x0 + eps], or that next to x0 if there is none.
+// levelWithin returns the level next to x in [x0 - eps, x0 + eps], or that next to x0 if there is
+// none.
 func levelWithin(x, x0, eps float64) float64 {
 	lo := max(math.Ceil(float64(255*(x0-eps))-nearLevel), 0)
 	hi := min(math.Floor(float64(255*(x0+eps))+nearLevel), 255)

@@ -15,14 +15,14 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// A Training fits a multilayer perceptron or a small convolutional network to labelled images by Adam on the mean
-// cross-entropy of batches, the learning rate falling linearly from Rate to a tenth of
-// it. Images are drawn without replacement, in a new order each epoch.
+// A Training fits a multilayer perceptron or a small convolutional network to labelled images by
+// Adam on the mean cross-entropy of batches, the learning rate falling linearly from Rate to a
+// tenth of it. Images are drawn without replacement, in a new order each epoch.
 //
 // Kingma and Ba 2015, arXiv:1412.6980, algorithm 1.
 type Training struct {
-	// Channels are those of convolutions of 3×3 with padding 1, each followed by ReLU and a max-pool of 2×2, which come before the
-	// hidden layers. Nil: none.
+	// Channels are those of convolutions of 3×3 with padding 1, each followed by ReLU and a
+	// max-pool of 2×2, which come before the hidden layers. Nil: none.
 	Channels []int
 	Hidden   []int // widths of the hidden layers
 	Classes  int

@@ -8,21 +8,23 @@ import (
 	"advsweep/model"
 )
 
-// A netTrainer is trainer for a network. A batch is taken in chunks of so many images, whatever the threads, of which each has a sum of
-// the gradients of its own; these are then added up in their order.
+// A netTrainer is trainer for a network. A batch is taken in chunks of so many images, whatever the
+// threads, of which each has a sum of the gradients of its own; these are then added up in their
+// order.
 type netTrainer struct {
 	*sample
 	b      *Backend[float32]
 	m      *model.Model
 	steps  int
 	params []netParam
-	chunks [][][]float32 // by chunk and layer: dw and the bias's gradient behind it, nil for a layer without
+	// by chunk and layer: dw and the bias's gradient behind it, nil for a layer without
+	chunks [][][]float32
 }
 
 const chunkRows = 8
 
-// A netParam is one layer's weights, which the model shares, and what Adam keeps of them. order[i] is the place in w of
-// element i of a chunk's gradient.
+// A netParam is one layer's weights, which the model shares, and what Adam keeps of them. order[i]
+// is the place in w of element i of a chunk's gradient.
 type netParam struct {
 	layer        int // of the network
 	w, bias      []float32
@@ -101,7 +103,8 @@ func (t *netTrainer) step(ctx context.Context, rows int, rate float64) error {
 	return t.b.blocks(ctx, len(t.params), func(_ *scratch[float32], i int) { t.update(&t.params[i], chunks, size) })
 }
 
-// learn adds to sum what layer has of the gradient of its weights: of row r, or of all n if it is a Linear.
+// learn adds to sum what layer has of the gradient of its weights: of row r, or of all n if it is a
+// Linear.
 func (t *netTrainer) learn(w *scratch[float32], sum []float32, layer, r, n int) {
 	if sum == nil {
 		return

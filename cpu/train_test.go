@@ -76,7 +76,8 @@ func TestTrainingSteps(t *testing.T) {
 			rate := train.Rate * (1 - 0.9*float64(step)/9)
 			step++
 			var grads [][]float64
-			for _, p := range params { // by central differences: nothing of the program's own formulas
+			// by central differences: nothing of the program's own formulas
+			for _, p := range params {
 				g := make([]float64, len(p.w))
 				for i, w := range p.w {
 					const h = 1e-5
@@ -114,8 +115,8 @@ func TestTrainingSteps(t *testing.T) {
 	}
 }
 
-// TestNetworkTrainingSteps is TestTrainingSteps for convolutions: two channels in, pools that leave a row out, a Linear behind them whose
-// inputs are turned, batches of several chunks.
+// TestNetworkTrainingSteps is TestTrainingSteps for convolutions: two channels in, pools that leave
+// a row out, a Linear behind them whose inputs are turned, batches of several chunks.
 func TestNetworkTrainingSteps(t *testing.T) {
 	const n, batch = 13, 11 // batches of 11 and 2: chunks of 8 and 3, and of 2
 	r := rand.New(rand.NewPCG(3, 2))
@@ -217,8 +218,8 @@ func TestNetworkTrainingSteps(t *testing.T) {
 			}
 		}
 	}
-	// Adam divides by the size of a gradient. Where that is small, its rounding in float32 counts, and that 1e-8 is added to √v before the
-	// correction of its bias and not behind it.
+	// Adam divides by the size of a gradient. Where that is small, its rounding in float32 counts,
+	// and that 1e-8 is added to √v before the correction of its bias and not behind it.
 	k, judged, all := 0, 0, 0
 	for i, l := range got.Layers {
 		w, bias := learned(l)

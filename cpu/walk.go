@@ -17,18 +17,20 @@ import (
 // CanExact reports whether the model is one that Exact can walk: a stack of Linear and ReLU.
 func (b *Backend[T]) CanExact() bool { return b.net == nil }
 
-// Exact walks the loaded images lo to lo+len(dst)-1 along x(eps) = x0 + eps·sign(∂L/∂x), clipped to bounds, and writes
-// for each the intervals of eps in [0, max] on which it is given its label.
+// Exact walks the loaded images lo to lo+len(dst)-1 along x(eps) = x0 + eps·sign(∂L/∂x), clipped to
+// bounds, and writes for each the intervals of eps in [0, max] on which it is given its label.
 //
-// The walk looks at points, five of an image at a time, and from two neighbours concludes for the stretch between them:
+// The walk looks at points, five of an image at a time, and from two neighbours concludes for the
+// stretch between them:
 //
 //   - If no unit of any layer changes sign, the logits are straight there (two points of one linear region have the
 //     whole stretch between them in it), and where a margin is 0 follows from its two ends.
 //   - Else rates bound how far each margin leaves its straight line. Where the line is farther from 0 than that, the sign
 //     is known; only the rest is looked at again, at five points of its own.
 //
-// A bound is quadratic in the length of a stretch, so that a crossing is found in a few turns, without visiting the
-// breakpoints one by one. Ends lie within rounding of the truth, and each is checked by a forward pass on both sides.
+// A bound is quadratic in the length of a stretch, so that a crossing is found in a few turns,
+// without visiting the breakpoints one by one. Ends lie within rounding of the truth, and each is
+// checked by a forward pass on both sides.
 func (b *Backend[T]) Exact(ctx context.Context, lo int, max float64, bounds attack.Bounds, dst []attack.Walk) error {
 	if b.closed {
 		return errClosed
@@ -52,8 +54,8 @@ func (b *Backend[T]) Exact(ctx context.Context, lo int, max float64, bounds atta
 	if err := b.rate(ctx, min(lowest, len(b.layers)-1)); err != nil {
 		return err
 	}
-	// With bounds no pixel moves any more from hi - lo on. Where eps is much larger the line of the first layer and what its
-	// stopped pixels are behind would cancel.
+	// With bounds no pixel moves any more from hi - lo on. Where eps is much larger the line of the
+	// first layer and what its stopped pixels are behind would cancel.
 	far := T(max)
 	if all := T(bounds.Hi) - T(bounds.Lo); !bounds.None() && all > 0 {
 		far = min(far, 2*all)
@@ -85,7 +87,8 @@ func (b *Backend[T]) Exact(ctx context.Context, lo int, max float64, bounds atta
 	return err
 }
 
-// A walk is what one worker needs to walk a block of images. Rows of a matrix have the stride of their layer.
+// A walk is what one worker needs to walk a block of images. Rows of a matrix have the stride of
+// their layer.
 type walk[T Float] struct {
 	b       *Backend[T]
 	scratch *scratch[T]
@@ -96,7 +99,9 @@ type walk[T Float] struct {
 	max     T
 	bounds  attack.Bounds
 
-	clean  [][]T       // the output of each layer before its ReLU at the clean images [n, stride]; the last are the logits
+	// the output of each layer before its ReLU at the clean images [n, stride]; the last are the
+	// logits
+	clean  [][]T
 	points [][]T       // the same at the points looked at
 	s      []T         // where pixels move to: -1, 0, 1 [n, I]
 	c      []T         // the slope of the first layer's output at eps 0, W·s [n, stride]
@@ -112,7 +117,8 @@ type walk[T Float] struct {
 	part   [2][]T
 	list   []uint32 // kinks between two points,
 	kink   []T      // how far each goes,
-	bound  []T      // and how far they let margins go: below and above for each rival [2·C, whole vectors]
+	// and how far they let margins go: below and above for each rival [2·C, whole vectors]
+	bound  []T
 	found  []end
 	failed bool // something is not finite
 	x      []T
@@ -124,8 +130,8 @@ type stop[T Float] struct {
 	pixel int32
 }
 
-// A stretch is a part of an image's ray on which it is not yet known where its label is given, with the points to look
-// at: five or two, as a product takes them.
+// A stretch is a part of an image's ray on which it is not yet known where its label is given, with
+// the points to look at: five or two, as a product takes them.
 type stretch[T Float] struct {
 	image int
 	from  int8 // what lies before the first point: see below
@@ -135,7 +141,8 @@ type stretch[T Float] struct {
 	row   int               // of its first point in the matrices
 }
 
-// What lies before the points of a stretch: what is known, the clean image, or the last point of the stretch before.
+// What lies before the points of a stretch: what is known, the clean image, or the last point of
+// the stretch before.
 const (
 	fromKnown = iota
 	fromClean
@@ -156,8 +163,9 @@ const (
 	groupsAtOnce = 96
 )
 
-// maxOpened bounds the stretches of one image that are looked at again. Nets of five layers take hundreds. From there on lines are
-// taken for the truth, by a model made to have more kinks that matter, or whose rates are not finite; the checks of the ends tell.
+// maxOpened bounds the stretches of one image that are looked at again. Nets of five layers take
+// hundreds. From there on lines are taken for the truth, by a model made to have more kinks that
+// matter, or whose rates are not finite; the checks of the ends tell.
 const maxOpened = 1 << 13
 
 func (w *walk[T]) run(n int, max T, bounds attack.Bounds, lo int, all []attack.Walk) {
@@ -296,8 +304,8 @@ func (w *walk[T]) positive(v, m []T, l int) {
 	unlike(&w.rows, w.n, a.out, func(row, count int) int { return w.rows.positive(row, count, v, m, a.stride, a.out) })
 }
 
-// direct notes where the pixels of image i move, given their gradient g [I] and its signs, and where they stop. It
-// returns the sum of |g| over those that move: the slope of the loss.
+// direct notes where the pixels of image i move, given their gradient g [I] and its signs, and
+// where they stop. It returns the sum of |g| over those that move: the slope of the loss.
 func (w *walk[T]) direct(i int, g []T, sign []int8) T {
 	s, x0 := w.s[i*w.b.in:][:w.b.in], w.b.clean(w.image[i])
 	w.stops[i] = w.stops[i][:0]
@@ -326,8 +334,9 @@ func (w *walk[T]) direct(i int, g []T, sign []int8) T {
 	return steep
 }
 
-// firstPoints opens the whole ray of image i: five points around the first failure that the gradient promises, and then
-// farther and farther ones, since what is far from a crossing needs few.
+// firstPoints opens the whole ray of image i: five points around the first failure that the
+// gradient promises, and then farther and farther ones, since what is far from a crossing needs
+// few.
 func (w *walk[T]) firstPoints(i int) {
 	open := func(from int8, eps ...T) {
 		s := stretch[T]{image: i, from: from, n: int8(len(eps))}
@@ -352,8 +361,9 @@ func (w *walk[T]) firstPoints(i int) {
 	}
 }
 
-// rounding estimates what rounding may do to a margin of image i at one point: by the probabilistic bound λ·√n·u·Σ|terms| of
-// Higham and Mary 2019 (SIAM J. Sci. Comput. 41), λ = 4, n the terms of all layers.
+// rounding estimates what rounding may do to a margin of image i at one point: by the probabilistic
+// bound λ·√n·u·Σ|terms| of Higham and Mary 2019 (SIAM J. Sci. Comput. 41), λ = 4, n the terms of
+// all layers.
 func (w *walk[T]) rounding(i int, z [][]T, row int) T {
 	b, L := w.b, len(w.b.layers)
 	terms := 0
@@ -448,9 +458,9 @@ func (w *walk[T]) stopsBefore(i int, eps T) bool {
 	return false
 }
 
-// flipped lists the units of the first layer that have changed sign since eps 0, if these are fewer than the active
-// ones. Up to the first stop the output of the second layer is then the line z(0) + eps·d that it would be on if none had
-// changed and, for each that has, its weights times |z|.
+// flipped lists the units of the first layer that have changed sign since eps 0, if these are fewer
+// than the active ones. Up to the first stop the output of the second layer is then the line z(0) +
+// eps·d that it would be on if none had changed and, for each that has, its weights times |z|.
 func (w *walk[T]) flipped(s *stretch[T]) bool {
 	if w.stopsBefore(s.image, s.eps[s.n-1]) {
 		return false
@@ -512,7 +522,8 @@ func (w *walk[T]) between(i int, e0, e1 T, z0 [][]T, row0 int, z1 [][]T, row1 in
 			w.weigh(b.rates.at(0, y), n)
 			continue
 		}
-		// A pixel that moved up to its bound lies above its line, not below: the other way round, now and back.
+		// A pixel that moved up to its bound lies above its line, not below: the other way round,
+		// now and back.
 		swap := func() {
 			for c, v := range below {
 				below[c], above[c] = above[c], v
@@ -534,8 +545,8 @@ func (w *walk[T]) between(i int, e0, e1 T, z0 [][]T, row0 int, z1 [][]T, row1 in
 			return
 		}
 	}
-	// A unit whose input is 0 but for rounding changes sign again and again, wherever one looks. It moves a margin by less than
-	// rounding does, which no shorter stretch can tell.
+	// A unit whose input is 0 but for rounding changes sign again and again, wherever one looks. It
+	// moves a margin by less than rounding does, which no shorter stretch can tell.
 	bend := T(0)
 	for _, v := range w.bound[:2*C] {
 		bend = max(bend, v)
@@ -584,7 +595,8 @@ func (w *walk[T]) between(i int, e0, e1 T, z0 [][]T, row0 int, z1 [][]T, row1 in
 		if u1 <= u0 {
 			return
 		}
-		// Two points have a quarter of the bound that five have, but where the rest is short that is little enough.
+		// Two points have a quarter of the bound that five have, but where the rest is short that
+		// is little enough.
 		s := stretch[T]{image: i, n: 2, eps: [gemm.GroupRows]T{u0, u1}}
 		if (u1-u0)*8 > e1-e0 {
 			s.n = gemm.GroupRows
@@ -629,7 +641,8 @@ func root[T Float](e0, e1, v0, v1 T) T {
 	return min(max(T(float64(e0)+float64(t*(float64(e1)-float64(e0)))), e0), e1)
 }
 
-// straight concludes for a part of the ray on which the margins over the rivals are lines, m0 at e0 and m1 at e1.
+// straight concludes for a part of the ray on which the margins over the rivals are lines, m0 at e0
+// and m1 at e1.
 func (w *walk[T]) straight(i int, e0, e1 T, m0, m1 []T) {
 	y := w.b.labels[w.image[i]]
 	a, z := e0, e1
@@ -687,9 +700,9 @@ type end struct {
 // scale is what x0 + e·s rounds at: that of the pixels or of e, at most the largest eps.
 func (w *walk[T]) scale(e T) T { return min(w.max, max(1, 2*e)) }
 
-// asides are how far from an end it is checked, in units of rounding at scale. The first is 1e-6 in float32
-// of an eps of 1. Where a forward pass finds something else there, the logits may cross at so small an angle that they are equal within
-// rounding, and it is tried again at the next.
+// asides are how far from an end it is checked, in units of rounding at scale. The first is 1e-6 in
+// float32 of an eps of 1. Where a forward pass finds something else there, the logits may cross at
+// so small an angle that they are equal within rounding, and it is tried again at the next.
 var asides = [...]float64{16, 16 * 16, 16 * 256}
 
 // ends lists the ends of intervals of image i.
@@ -710,8 +723,8 @@ func (w *walk[T]) ends(i int, walk *attack.Walk) {
 	}
 }
 
-// check looks beside every end on both sides, by forward passes that know nothing of the walk, but that without bounds the
-// first layer is a + eps·c as for any other step, see ray.
+// check looks beside every end on both sides, by forward passes that know nothing of the walk, but
+// that without bounds the first layer is a + eps·c as for any other step, see ray.
 func (w *walk[T]) check(dst []*attack.Walk) {
 	for k, aside := range asides {
 		step := func(e float64) float64 { return aside * float64(unit[T]()) * float64(w.scale(T(e))) }

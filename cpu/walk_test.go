@@ -17,9 +17,10 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// TestExact compares the intervals of small random models with a fine grid in float64, for every kernel, with and without
-// bounds: one to five layers of 1 to 40 units, some dead, some twice, classes of equal weights, and black images, at which
-// all units without a bias have their breakpoint at once.
+// TestExact compares the intervals of small random models with a fine grid in float64, for every
+// kernel, with and without bounds: one to five layers of 1 to 40 units, some dead, some twice,
+// classes of equal weights, and black images, at which all units without a bias have their
+// breakpoint at once.
 func TestExact(t *testing.T) {
 	for _, kernel := range Kernels() {
 		t.Run(kernel+"/float32", func(t *testing.T) { testExact[float32](t, kernel, 2e-5) })
@@ -27,8 +28,8 @@ func TestExact(t *testing.T) {
 	}
 }
 
-// testExact allows a point of the grid to be on either side where a crossing lies within tol, or where the margin is
-// within tol of 0 relative to the logits: there rounding decides.
+// testExact allows a point of the grid to be on either side where a crossing lies within tol, or
+// where the margin is within tol of 0 relative to the logits: there rounding decides.
 func testExact[T Float](t *testing.T, kernel string, tol float64) {
 	models := testsize.Of(20, 60, 60)
 	grid := testsize.Of(200, 200, 1000) // points of a ray that are compared with the truth
@@ -199,8 +200,9 @@ func linears(m *model.Model) (all []model.Linear) {
 	return all
 }
 
-// TestBetween takes two points anywhere on a ray, near and far from each other, and compares what is concluded from
-// them alone with 60 points between in float64. A rate too low would show here, where bounds are wide.
+// TestBetween takes two points anywhere on a ray, near and far from each other, and compares what
+// is concluded from them alone with 60 points between in float64. A rate too low would show here,
+// where bounds are wide.
 func TestBetween(t *testing.T) {
 	t.Run("float32", func(t *testing.T) { testBetween[float32](t, 2e-5) })
 	t.Run("float64", func(t *testing.T) { testBetween[float64](t, 1e-9) })
@@ -303,8 +305,9 @@ func testBetween[T Float](t *testing.T, tol float64) {
 	}
 }
 
-// TestExactFlicker walks a model of two classes whose logits are equal but for units that are 0 but for
-// rounding, of either sign at any eps: nothing is ever straight, and no bound is ever below rounding.
+// TestExactFlicker walks a model of two classes whose logits are equal but for units that are 0 but
+// for rounding, of either sign at any eps: nothing is ever straight, and no bound is ever below
+// rounding.
 func TestExactFlicker(t *testing.T) {
 	t.Run("float32", testExactFlicker[float32])
 	t.Run("float64", testExactFlicker[float64])
@@ -357,8 +360,8 @@ func testExactFlicker[T Float](t *testing.T) {
 	}
 }
 
-// TestExactLarge compares counts with those of the grid where the largest eps is far from the scale of pixels, and
-// wants an error where logits overflow.
+// TestExactLarge compares counts with those of the grid where the largest eps is far from the scale
+// of pixels, and wants an error where logits overflow.
 func TestExactLarge(t *testing.T) {
 	t.Run("float32", testExactLarge[float32])
 	t.Run("float64", testExactLarge[float64])
@@ -428,7 +431,8 @@ func testExactLarge[T Float](t *testing.T) {
 	}
 }
 
-// TestExactTied: two classes that differ in a dead unit only, so that they tie everywhere. The first of them is given.
+// TestExactTied: two classes that differ in a dead unit only, so that they tie everywhere. The
+// first of them is given.
 func TestExactTied(t *testing.T) {
 	m := ref.RandomModel(rand.New(rand.NewPCG(4, 4)), 1, 3, 4, 3)
 	l := linears(m)
@@ -510,7 +514,8 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestStillZero: a gradient that is zero in every pixel is told of rows that stand still too, whose gradient is not taken anew.
+// TestStillZero: a gradient that is zero in every pixel is told of rows that stand still too, whose
+// gradient is not taken anew.
 func TestStillZero(t *testing.T) {
 	m := ref.RandomModel(rand.New(rand.NewPCG(4, 4)), 1, 3, 4, 3)
 	first := linears(m)[0]

@@ -5,15 +5,16 @@ import (
 	"advsweep/internal/lower"
 )
 
-// A shape is height, width and channels of what lies [H, W, C] row-major: channels are beside each other, so that a window's rows are
-// runs and a vector is filled by them. A vector of I is 1×1×I.
+// A shape is height, width and channels of what lies [H, W, C] row-major: channels are beside each
+// other, so that a window's rows are runs and a vector is filled by them. A vector of I is 1×1×I.
 type shape struct{ h, w, c int }
 
 func (s shape) size() int { return s.h * s.w * s.c }
 
-// windows is y = b + Σ W·x over the windows of an image, one product of which each window is a row. An image with padding is copied into a
-// frame of zeros. Where a window's rows are short (see lower.Windows.Swapped), a run would be over before it began: then the frame has,
-// for each row of windows, the rows of the image that they take interleaved, and each window is one run.
+// windows is y = b + Σ W·x over the windows of an image, one product of which each window is a row.
+// An image with padding is copied into a frame of zeros. Where a window's rows are short (see
+// lower.Windows.Swapped), a run would be over before it began: then the frame has, for each row of
+// windows, the rows of the image that they take interleaved, and each window is one run.
 type windows[T Float] struct {
 	places         lower.Windows
 	in, out        shape
@@ -28,7 +29,8 @@ type windows[T Float] struct {
 // short is the least length for which a vector operation is worth its call. It changes no bit.
 const short = 16
 
-// newWindows has the weight that weight gives for output o, channel c, row u and column v of a window. bias may be nil.
+// newWindows has the weight that weight gives for output o, channel c, row u and column v of a
+// window. bias may be nil.
 func newWindows[T Float](path string, places lower.Windows, bias []T, weight func(o, c, u, v int) T) *windows[T] {
 	in, out, kernel, stride, pad := shapeOf(places.In), shapeOf(places.Out), places.Kernel, places.Stride, places.Pad
 	l := &windows[T]{places: places, in: in, out: out, kernel: kernel, stride: stride, pad: pad, interleaved: places.Swapped()}
@@ -76,7 +78,8 @@ func (l *windows[T]) terms() gemm.Grid {
 // flop is how many operations one image takes.
 func (l *windows[T]) flop() uint64 { return 2 * uint64(l.out.h*l.out.w) * uint64(l.w.K*l.w.N) }
 
-// frame returns x [in] as the grid wants it, in the memory of buffer, whose zeros stay from one image to the next.
+// frame returns x [in] as the grid wants it, in the memory of buffer, whose zeros stay from one
+// image to the next.
 func (l *windows[T]) frame(buffer *[]T, x []T) []T {
 	if !l.interleaved && l.pad == [4]int{} {
 		return x
@@ -127,7 +130,8 @@ func (l *windows[T]) apply(y, x []T, buffer *[]T, s *gemm.Scratch[T]) {
 	l.w.MulWindows(y, l.out.c, l.from, l.frame(buffer, x), &l.grid, s)
 }
 
-// columns is the gradient of windows at x where a window of d is none of theirs: at each window W·d, added up where windows overlap.
+// columns is the gradient of windows at x where a window of d is none of theirs: at each window
+// W·d, added up where windows overlap.
 type columns[T Float] struct {
 	in, out        shape
 	kernel, stride [2]int

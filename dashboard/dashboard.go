@@ -1,4 +1,5 @@
-// Package dashboard is the web page of a study that is being worked on: progress, workers, curves as they grow, failures.
+// Package dashboard is the web page of a study that is being worked on: progress, workers, curves
+// as they grow, failures.
 package dashboard
 
 import (
@@ -20,8 +21,8 @@ import (
 	"advsweep/stat"
 )
 
-// A Source says how a study stands. Snapshot is called by one goroutine at a time, at most about once a second however many look; what it
-// returns is not changed afterwards.
+// A Source says how a study stands. Snapshot is called by one goroutine at a time, at most about
+// once a second however many look; what it returns is not changed afterwards.
 type Source interface {
 	Snapshot() (*Snapshot, error)
 }
@@ -72,7 +73,8 @@ type Run struct {
 	Curves         []Curve
 }
 
-// A Curve is how many of N images, attacked so far, are right at each eps. All are [E], as a pipeline.Tally counts them.
+// A Curve is how many of N images, attacked so far, are right at each eps. All are [E], as a
+// pipeline.Tally counts them.
 type Curve struct {
 	Label      string
 	Eps        []float64
@@ -84,8 +86,9 @@ type Result struct{ Name, Path, URL string }
 
 // Options of the page.
 type Options struct {
-	// Hosts are names by which the page may be asked for, without a port, beside localhost and loopback addresses. Any other name is
-	// refused: a web site could point its own name at this address and read the page through a visitor's browser.
+	// Hosts are names by which the page may be asked for, without a port, beside localhost and
+	// loopback addresses. Any other name is refused: a web site could point its own name at this
+	// address and read the page through a visitor's browser.
 	Hosts []string
 }
 
@@ -97,7 +100,8 @@ var templates = template.Must(template.New("").Funcs(template.FuncMap{"plural": 
 // fresh is how long a page is shown before src is asked anew.
 const fresh = 900 * time.Millisecond
 
-// Handler serves the page at /, relative to which are all its links. It answers GET and HEAD; it loads nothing from elsewhere.
+// Handler serves the page at /, relative to which are all its links. It answers GET and HEAD; it
+// loads nothing from elsewhere.
 func Handler(src Source, o Options) http.Handler {
 	p := &page{src: src, hosts: o.Hosts}
 	mux := http.NewServeMux()

@@ -28,7 +28,8 @@ func (f source) Snapshot() (*Snapshot, error) { return f() }
 
 var noon = time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
 
-// at is a made-up study of so many runs of 4 shards after done of them, whose names and messages hold name.
+// at is a made-up study of so many runs of 4 shards after done of them, whose names and messages
+// hold name.
 func at(runs, done int, name string) *Snapshot {
 	s := &Snapshot{
 		Study: name, Message: name, Now: noon, Started: noon.Add(-90 * time.Second), Total: 4 * runs, Done: done, PerMinute: 4.5, Left: 3*time.Hour + 5*time.Minute,
@@ -176,7 +177,8 @@ func TestNumbers(t *testing.T) {
 		if got := text(curves); !strings.Contains(got, "run 2 x") || strings.Contains(got, "run 1 x") || !strings.Contains(got, "100–200 of 400 images; 97.0 % right as they are; shards 2/4") {
 			t.Errorf("curves: %q", got)
 		}
-		// The line of the second attack: 200 of 200, 140 and 80, at 0, 1/3 and all of the width; its band is Wilson's.
+		// The line of the second attack: 200 of 200, 140 and 80, at 0, 1/3 and all of the width;
+		// its band is Wilson's.
 		var lines, bands []string
 		for _, p := range find(curves, "path") {
 			if p.Parent.Data == "g" && attr(p.Parent, "class") == "s1" && attr(p.Parent.Parent, "class") == "curve" {
@@ -223,7 +225,8 @@ func TestSizes(t *testing.T) {
 	if len(find(doc, "noscript")) != 0 || len(find(show(t, at(2, 7, "x"), "/"), "noscript")) != 1 {
 		t.Error("without a script the page must renew itself until the study is finished")
 	}
-	if got := text(part(t, show(t, at(1000, 3999, "x"), "/"), "progress")); !strings.Contains(got, "99.9 %") { // never 100.0 before the end
+	// never 100.0 before the end
+	if got := text(part(t, show(t, at(1000, 3999, "x"), "/"), "progress")); !strings.Contains(got, "99.9 %") {
 		t.Errorf("nearly done: %s", got)
 	}
 	many := at(300, 4*100, "x")
@@ -251,7 +254,8 @@ func TestSizes(t *testing.T) {
 	odd.Runs[1].Curves[2] = Curve{"one", []float64{0.1}, []int{5}, []int{9}}
 	odd.Runs[1].Done, odd.Runs[1].Running = 2, 1
 	for _, p := range find(part(t, show(t, odd, "/"), "curves"), "path") {
-		if attr(p, "class") == "line" && attr(p.Parent.Parent, "class") == "curve" && attr(p, "d") != "" && attr(p, "d") != "M0 44.4h.01" { // 5 of 9 at the least eps
+		// 5 of 9 at the least eps
+		if attr(p, "class") == "line" && attr(p.Parent.Parent, "class") == "curve" && attr(p, "d") != "" && attr(p, "d") != "M0 44.4h.01" {
 			t.Errorf("a curve of no images, or of more right ones than images: %q", attr(p, "d"))
 		}
 	}
@@ -307,7 +311,8 @@ func TestHosts(t *testing.T) {
 	}
 }
 
-// TestHeaders: every answer forbids to load anything from elsewhere, to frame it and to keep it; other methods are refused.
+// TestHeaders: every answer forbids to load anything from elsewhere, to frame it and to keep it;
+// other methods are refused.
 func TestHeaders(t *testing.T) {
 	h := Handler(source(func() (*Snapshot, error) { return at(1, 1, "x"), nil }), Options{})
 	for _, c := range []struct {
@@ -369,7 +374,8 @@ func TestEscapes(t *testing.T) {
 	}
 }
 
-// TestFresh: however many look at once, the source is asked once; one that fails is told of, and asked again.
+// TestFresh: however many look at once, the source is asked once; one that fails is told of, and
+// asked again.
 func TestFresh(t *testing.T) {
 	var asked atomic.Int32
 	h := Handler(source(func() (*Snapshot, error) { asked.Add(1); return at(1, 1, "x"), nil }), Options{})
@@ -403,7 +409,8 @@ func TestFresh(t *testing.T) {
 	}
 }
 
-// browse is what the page at a URL has become after 7 s of its clock, and what the browser complained of.
+// browse is what the page at a URL has become after 7 s of its clock, and what the browser
+// complained of.
 func browse(t *testing.T, url string) (doc *html.Node, log string) {
 	t.Helper()
 	chromium := ""
@@ -433,8 +440,8 @@ func browse(t *testing.T, url string) (doc *html.Node, log string) {
 	return doc, errs.String()
 }
 
-// TestChromium opens the page of a study that goes on: without being loaded again it comes to show the end, keeps open what
-// was opened, and breaks no rule of its policy.
+// TestChromium opens the page of a study that goes on: without being loaded again it comes to show
+// the end, keeps open what was opened, and breaks no rule of its policy.
 func TestChromium(t *testing.T) {
 	var pages, fragments atomic.Int32
 	h := Handler(source(func() (*Snapshot, error) { return at(6, min(24, 14+5*int(fragments.Load())), "x"), nil }), Options{})
@@ -447,7 +454,8 @@ func TestChromium(t *testing.T) {
 			for key, values := range w2.Header() {
 				w.Header()[key] = values
 			}
-			opened := strings.Replace(w2.Body.String(), `<details id="again-list">`, `<details id="again-list" open>`, 1) // as a reader does
+			// as a reader does
+			opened := strings.Replace(w2.Body.String(), `<details id="again-list">`, `<details id="again-list" open>`, 1)
 			_, _ = io.WriteString(w, opened)
 			return
 		case "/fragment":
@@ -469,7 +477,8 @@ func TestChromium(t *testing.T) {
 			t.Errorf("%s is open: %v, want %v", id, open, want)
 		}
 	}
-	if pages.Load() != 1 || fragments.Load() != 2 { // 14, 19, 24: then it is finished and asks no more
+	// 14, 19, 24: then it is finished and asks no more
+	if pages.Load() != 1 || fragments.Load() != 2 {
 		t.Errorf("%d pages and %d fragments, want 1 and 2", pages.Load(), fragments.Load())
 	}
 	if strings.Contains(log, "Content Security Policy") || strings.Contains(log, "Uncaught") {

@@ -95,9 +95,9 @@ func TestSliceShapes(t *testing.T) {
 	}
 }
 
-// Sets that differ in type, shape, pixels or labels differ in their hash. The
-// numbers were made by Python's hashlib from the bytes that SHA256 says:
-// sha256(bytes(range(6)) + bytes([1])), and of b"uint8 [1 1 2 3]\n", b"float32 [1 2 3]\n" with struct.pack.
+// Sets that differ in type, shape, pixels or labels differ in their hash. The numbers were made by
+// Python's hashlib from the bytes that SHA256 says: sha256(bytes(range(6)) + bytes([1])), and of
+// b"uint8 [1 1 2 3]\n", b"float32 [1 2 3]\n" with struct.pack.
 func TestSHA256(t *testing.T) {
 	counted := []uint8{0, 1, 2, 3, 4, 5}
 	floats := []float32{0, 1, 2, 3, 4, 5}

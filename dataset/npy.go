@@ -13,7 +13,8 @@ import (
 // An array is the content of an NPY file.
 type array struct{ *npy.Array }
 
-// readNPY reads an NPY file to the end of r. stored is how many bytes back it: its size, or the size that it is compressed to.
+// readNPY reads an NPY file to the end of r. stored is how many bytes back it: its size, or the
+// size that it is compressed to.
 func readNPY(r io.Reader, stored int64) (*array, error) {
 	a, err := npy.Read(r, stored)
 	if err != nil {

@@ -25,9 +25,9 @@ type Array struct {
 	Data  any // []uint8, []int32, []float32 or []float64, row-major
 }
 
-// WriteNPZ writes arrays as an NPZ file, which numpy.load reads and, of images and labels, Load. Nothing is compressed, and
-// equal arrays give equal bytes. It returns an error if an array does not have as many elements as its shape says or is of
-// another type, or w fails.
+// WriteNPZ writes arrays as an NPZ file, which numpy.load reads and, of images and labels, Load.
+// Nothing is compressed, and equal arrays give equal bytes. It returns an error if an array does
+// not have as many elements as its shape says or is of another type, or w fails.
 //
 // Format: numpy.org/neps/nep-0001-npy-format.html, version 1.0, little-endian.
 func WriteNPZ(w io.Writer, arrays ...Array) error {
@@ -88,9 +88,10 @@ func (a Array) npyHeader() ([]byte, error) {
 	return append(head, text...), nil
 }
 
-// WritePNGs writes a zip archive with a PNG file for each of images, [N, H, W] or [N, C, H, W] with 1 or 3 channels, Uint8, and a
-// labels.csv: unpacked, it is a folder that Load reads. The files are named by the index of the image, that of the first one
-// given. Equal images give equal bytes. It returns an error for other images, if there are not as many labels, or if w fails.
+// WritePNGs writes a zip archive with a PNG file for each of images, [N, H, W] or [N, C, H, W] with
+// 1 or 3 channels, Uint8, and a labels.csv: unpacked, it is a folder that Load reads. The files are
+// named by the index of the image, that of the first one given. Equal images give equal bytes. It
+// returns an error for other images, if there are not as many labels, or if w fails.
 func WritePNGs(w io.Writer, images *tensor.Dense, labels []int32, first int) error {
 	pixels, ok := images.Data().([]uint8)
 	shape := images.Shape()
@@ -103,7 +104,8 @@ func WritePNGs(w io.Writer, images *tensor.Dense, labels []int32, first int) err
 	}
 	z := zip.NewWriter(w)
 	add := func(name string, data []byte) error {
-		f, err := z.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Store}) // PNG is compressed
+		// PNG is compressed
+		f, err := z.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Store})
 		if err == nil {
 			_, err = f.Write(data)
 		}

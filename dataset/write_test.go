@@ -72,7 +72,8 @@ func TestWriteNPZRoundTrip(t *testing.T) {
 	}
 }
 
-// TestWriteNPZAsNumPy compares with what numpy.save wrote (testdata/arrays.py), but for the spaces that pad its header.
+// TestWriteNPZAsNumPy compares with what numpy.save wrote (testdata/arrays.py), but for the spaces
+// that pad its header.
 func TestWriteNPZAsNumPy(t *testing.T) {
 	for _, name := range []string{"nhw_f4.npy", "nhw_f8.npy", "nhw_u1.npy", "nchw_u1.npy", "labels_i4.npy"} {
 		want, err := os.ReadFile(filepath.Join("testdata", name))

@@ -60,7 +60,8 @@ func (p *part) sum(y, a, b cu.DevicePtr, n int) error {
 	return p.launch("sum", dim{min(ceil(n, 256), 1<<16), 1}, dim{256, 1}, 0, []int{n}, y, a, b, int64(n))
 }
 
-// elementwise launches a kernel with a thread for each element, padding and all, of n rows of shape s.
+// elementwise launches a kernel with a thread for each element, padding and all, of n rows of shape
+// s.
 func (p *part) elementwise(name string, n int, s shape, args ...any) error {
 	block := min(s.width, 256)
 	return p.launch(name, dim{ceil(s.width, block), n}, dim{block, 1}, 0, []int{n, s.pixels, s.channels}, args...)

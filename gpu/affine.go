@@ -11,8 +11,8 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// A layer is y = x·Wᵀ + b, followed by ReLU if relu is set, with its weights on the device: see kernels/gemm.cuh for
-// how they are padded.
+// A layer is y = x·Wᵀ + b, followed by ReLU if relu is set, with its weights on the device: see
+// kernels/gemm.cuh for how they are padded.
 type layer struct {
 	in, out int
 	relu    bool
@@ -21,11 +21,13 @@ type layer struct {
 	bias    cu.DevicePtr // [padRows(out)]
 }
 
-// newLayer copies weight [out, in] and b [out] to the device, W as it stands and transposed, so that both products read along k.
+// newLayer copies weight [out, in] and b [out] to the device, W as it stands and transposed, so
+// that both products read along k.
 func (p *part) newLayer(weight, b *tensor.Dense, product string) (layer, error) {
 	out, in := weight.Shape()[0], weight.Shape()[1]
 	a := layer{in: in, out: out, product: product}
-	if n := max(int64(padRows(out))*int64(padded(in)), int64(padRows(in))*int64(padded(out))); n >= 1<<32 { // see kernels/gemm.cuh
+	// see kernels/gemm.cuh
+	if n := max(int64(padRows(out))*int64(padded(in)), int64(padRows(in))*int64(padded(out))); n >= 1<<32 {
 		return layer{}, fmt.Errorf("gpu: weights [%d %d] take %d elements on the device, want less than 2^32", out, in, n)
 	}
 	w := batch.Floats[float32](nil, weight)
@@ -68,8 +70,8 @@ func (p *part) affineBackward(dx, dz cu.DevicePtr, l *layer, h cu.DevicePtr, row
 		dx, dz, l.wt, h, int32(rows), int32(padded(l.out)), int32(l.in), int32(padded(l.in)))
 }
 
-// tile returns the kernel, the grid and the shared memory for a product [rows, width] on so many multiprocessors: see
-// kernels/affine_forward.cu. The tile never changes a bit of the result.
+// tile returns the kernel, the grid and the shared memory for a product [rows, width] on so many
+// multiprocessors: see kernels/affine_forward.cu. The tile never changes a bit of the result.
 func tile(op, product string, rows, width, multiprocessors int) (name string, grid dim, shared int) {
 	columns, stages := 128, 2
 	switch {

@@ -20,9 +20,10 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// A Backend holds one model and one batch on one or more devices, each of which has a part of the batch's images.
-// It implements pipeline.Backend and is used by one goroutine at a time. After an error of Step or of a
-// method that returns something of the rows, the rows are gone: call Begin again.
+// A Backend holds one model and one batch on one or more devices, each of which has a part of the
+// batch's images. It implements pipeline.Backend and is used by one goroutine at a time. After an
+// error of Step or of a method that returns something of the rows, the rows are gone: call Begin
+// again.
 type Backend struct {
 	parts    []*part
 	in, out  int          // I, O
@@ -37,8 +38,8 @@ type Backend struct {
 
 var errClosed = fmt.Errorf("gpu: %w", batch.ErrClosed)
 
-// New opens the devices of o and copies m to each of them; m is not kept. It returns an error that wraps ErrUnavailable where
-// there is no device, and one for a device that lacks what o asks.
+// New opens the devices of o and copies m to each of them; m is not kept. It returns an error that
+// wraps ErrUnavailable where there is no device, and one for a device that lacks what o asks.
 func New(m *model.Model, o Options) (_ *Backend, err error) {
 	if err := m.Validate(); err != nil {
 		return nil, err
@@ -95,7 +96,8 @@ func (b *Backend) describe(product string) {
 	}
 }
 
-// choose returns the product to use: one for all devices, so that a row's bits do not depend on where it is.
+// choose returns the product to use: one for all devices, so that a row's bits do not depend on
+// where it is.
 func choose(o Options, infos []Info) (string, error) {
 	name, from := o.Product, ""
 	if name == "" {
@@ -133,7 +135,8 @@ func (b *Backend) Info() backend.Info {
 	return info
 }
 
-// maxRows is the most rows for one Begin: what fits on the device with the least memory, beside the loaded images.
+// maxRows is the most rows for one Begin: what fits on the device with the least memory, beside the
+// loaded images.
 func (b *Backend) maxRows() int {
 	rows := maxRows
 	for _, p := range b.parts {
@@ -164,8 +167,9 @@ func (b *Backend) lose(err error) error {
 	return err
 }
 
-// Load copies in clean images x0 [N, …] and labels [N], see pipeline.Backend. Bytes go up as bytes. It returns an error for
-// shapes that do not fit the model, labels out of range and pixels that are not finite.
+// Load copies in clean images x0 [N, …] and labels [N], see pipeline.Backend. Bytes go up as bytes.
+// It returns an error for shapes that do not fit the model, labels out of range and pixels that are
+// not finite.
 func (b *Backend) Load(ctx context.Context, first int, x0 *tensor.Dense, labels []int32) error {
 	if b.closed {
 		return errClosed
@@ -196,8 +200,9 @@ func (b *Backend) Load(ctx context.Context, first int, x0 *tensor.Dense, labels 
 	return ctx.Err()
 }
 
-// Begin makes a row x = x0 for each of the loaded images lo to hi-1 and each of eps [E]: row (i-lo)·E + e. All
-// memory that the batch will need is taken here: the error has OutOfMemory if there is too little.
+// Begin makes a row x = x0 for each of the loaded images lo to hi-1 and each of eps [E]: row
+// (i-lo)·E + e. All memory that the batch will need is taken here: the error has OutOfMemory if
+// there is too little.
 func (b *Backend) Begin(ctx context.Context, lo, hi int, eps []float64) error {
 	if b.closed {
 		return errClosed
@@ -224,8 +229,9 @@ func (b *Backend) Begin(ctx context.Context, lo, hi int, eps []float64) error {
 	return ctx.Err()
 }
 
-// Step moves every row, see attack.Step. It returns when the work is launched, not when it is done. What a step that is not plain
-// needs beside the rows is taken here: the error has OutOfMemory if there is too little memory, and then a Begin of fewer rows may do.
+// Step moves every row, see attack.Step. It returns when the work is launched, not when it is done.
+// What a step that is not plain needs beside the rows is taken here: the error has OutOfMemory if
+// there is too little memory, and then a Begin of fewer rows may do.
 func (b *Backend) Step(ctx context.Context, s attack.Step) error {
 	if b.closed {
 		return errClosed
@@ -254,9 +260,10 @@ func (b *Backend) Step(ctx context.Context, s attack.Step) error {
 	}))
 }
 
-// Count writes, for each of eps [E], how many rows have the class of their label to correct [E] and for how many
-// a gradient was zero in every pixel since Begin to zero [E], and for each image whether that
-// was so at any eps to stuck [images]. bad is the first row with a logit that is not finite, or -1.
+// Count writes, for each of eps [E], how many rows have the class of their label to correct [E] and
+// for how many a gradient was zero in every pixel since Begin to zero [E], and for each image
+// whether that was so at any eps to stuck [images]. bad is the first row with a logit that is not
+// finite, or -1.
 func (b *Backend) Count(ctx context.Context, correct, zero []int, stuck []bool) (bad int, err error) {
 	if err := b.ready(b.rows); err != nil {
 		return -1, err
@@ -286,8 +293,8 @@ func (b *Backend) Count(ctx context.Context, correct, zero []int, stuck []bool) 
 	return bad, nil
 }
 
-// Predictions writes to each of dst [rows] the class with the largest logit, the first one on a tie, or -1 if a
-// logit is not finite.
+// Predictions writes to each of dst [rows] the class with the largest logit, the first one on a
+// tie, or -1 if a logit is not finite.
 func (b *Backend) Predictions(ctx context.Context, dst []int32) error {
 	if err := b.ready(len(dst)); err != nil {
 		return err
@@ -295,7 +302,8 @@ func (b *Backend) Predictions(ctx context.Context, dst []int32) error {
 	return b.lose(b.each(func(p *part) error { return p.predictions(ctx, rowsOf(b, p, dst, 1)) }))
 }
 
-// ZeroGradient writes to each of dst [rows] whether a Step's gradient was zero in every pixel of that row since Begin.
+// ZeroGradient writes to each of dst [rows] whether a Step's gradient was zero in every pixel of
+// that row since Begin.
 func (b *Backend) ZeroGradient(ctx context.Context, dst []bool) error {
 	if err := b.ready(len(dst)); err != nil {
 		return err

@@ -12,9 +12,10 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// A conv is a convolution. Backward it is one of the gradient at its output, the filters turned round, where the windows of that are
-// as many as the pixels of x and there are channels enough; else it is a product that col2im adds up. Which of the two is as on the
-// CPU, and so is the order of sums: its bits.
+// A conv is a convolution. Backward it is one of the gradient at its output, the filters turned
+// round, where the windows of that are as many as the pixels of x and there are channels enough;
+// else it is a product that col2im adds up. Which of the two is as on the CPU, and so is the order
+// of sums: its bits.
 type conv struct {
 	there *windows
 	back  *windows // nil: by col2im
@@ -75,8 +76,9 @@ func (c *conv) columns(n int) int {
 	return size
 }
 
-// A windows is y = b + W·x over the windows of images, as a product: im2col makes a matrix of the windows of a few images at a time, a
-// row for each pixel of the output, which is multiplied by the filters as a Linear layer does.
+// A windows is y = b + W·x over the windows of images, as a product: im2col makes a matrix of the
+// windows of a few images at a time, a row for each pixel of the output, which is multiplied by the
+// filters as a Linear layer does.
 type windows struct {
 	window
 	x, y    shape
@@ -92,8 +94,9 @@ func (p *part) newWindows(name string, places lower.Windows, weight func(o, i, u
 	w, x, y := newWindow(places), newShape(places.In), newShape(places.Out)
 	a := &windows{window: w, x: x, y: y, swapped: places.Swapped(), direct: places.Direct()}
 	C, KH, KW := x.channels, w.kernel[0], w.kernel[1]
-	// Four waves of two tiles a multiprocessor: as long as a product must be to keep them busy, and no more, since the matrix is KH·KW times
-	// the image. A grid has 65,535 rows of 128 at most, and kernels index matrices in 32 bits.
+	// Four waves of two tiles a multiprocessor: as long as a product must be to keep them busy, and
+	// no more, since the matrix is KH·KW times the image. A grid has 65,535 rows of 128 at most,
+	// and kernels index matrices in 32 bits.
 	most := min(65535*128, (1<<32-1)/max(padded(KH*KW*C), y.pitch))
 	if w.outputs() > most {
 		return nil, fmt.Errorf("gpu: layer %s makes %d products of %d terms of an image, want at most %d", name, w.outputs(), KH*KW*C, most)

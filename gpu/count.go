@@ -9,8 +9,9 @@ import (
 	"gorgonia.org/cu"
 )
 
-// On the device and on its way down the results of a batch are one piece: bad, broken, correct [E], zero [E], stuck
-// [images], all int32. broken, the least image with a gradient that is not finite, gathers from begin on; the rest is made by count.
+// On the device and on its way down the results of a batch are one piece: bad, broken, correct [E],
+// zero [E], stuck [images], all int32. broken, the least image with a gradient that is not finite,
+// gathers from begin on; the rest is made by count.
 func (p *part) resultBytes() int { return 4 * (2 + 2*p.E() + p.images) }
 
 // count classifies every row and fills found.

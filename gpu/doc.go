@@ -1,18 +1,22 @@
 // Package gpu is the backend for NVIDIA GPUs: the kernels of package kernels, launched through
-// gorgonia.org/cu. New and Backend are in builds with the tag cuda, on Linux; without it Devices says so.
+// gorgonia.org/cu. New and Backend are in builds with the tag cuda, on Linux; without it Devices
+// says so.
 //
-// Each device has one goroutine, locked to its thread, that makes all driver calls, and one stream on
-// which everything runs in order. Images go up once, as bytes where they are bytes; what comes down are
-// counts, and the arrays that are asked for. Rows wait on the device in full; activations only
-// for a chunk of them at a time. What steps that are not plain and slots keep of every row (momentum, older images) is
-// allocated when it is first used, and all of a batch is given back if it does not fit. A row's results depend neither on
-// the chunk nor on the other rows: same inputs give the same bits, whatever the batch, the chunk or the number of devices.
+// Each device has one goroutine, locked to its thread, that makes all driver calls, and one stream
+// on which everything runs in order. Images go up once, as bytes where they are bytes; what comes
+// down are counts, and the arrays that are asked for. Rows wait on the device in full; activations
+// only for a chunk of them at a time. What steps that are not plain and slots keep of every row
+// (momentum, older images) is allocated when it is first used, and all of a batch is given back if
+// it does not fit. A row's results depend neither on the chunk nor on the other rows: same inputs
+// give the same bits, whatever the batch, the chunk or the number of devices.
 //
-// An MLP (see internal/lower) has routes of its own: no step forms images of which the first layer is known along a ray.
-// Any other model is a network, which takes images as they are, a chunk at a time, layer by layer, and keeps the output of each for
-// the gradient. A convolution is a product of its windows, which are laid out as a matrix, a few images at a time; a ReLU behind a product is
-// part of it. With the product fp32 both have the CPU backend's bits; sigmoid, tanh and GELU are computed in float64 and
-// rounded once, and differ from it where the last of float64's digits decides.
+// An MLP (see internal/lower) has routes of its own: no step forms images of which the first layer
+// is known along a ray. Any other model is a network, which takes images as they are, a chunk at a
+// time, layer by layer, and keeps the output of each for the gradient. A convolution is a product
+// of its windows, which are laid out as a matrix, a few images at a time; a ReLU behind a product
+// is part of it. With the product fp32 both have the CPU backend's bits; sigmoid, tanh and GELU are
+// computed in float64 and rounded once, and differ from it where the last of float64's digits
+// decides.
 package gpu
 
 import (
@@ -22,7 +26,8 @@ import (
 	"strings"
 )
 
-// ErrUnavailable is wrapped by the error of New and Devices where no device can be used: the error says why.
+// ErrUnavailable is wrapped by the error of New and Devices where no device can be used: the error
+// says why.
 var ErrUnavailable = errors.New("gpu: no CUDA device")
 
 // Options choose devices and arithmetic. The zero value is device 0 at FP32's accuracy.

@@ -40,7 +40,8 @@ func simulator(t *testing.T) {
 	}
 }
 
-// again runs test t in a process of its own with env added, and reports whether this is that process.
+// again runs test t in a process of its own with env added, and reports whether this is that
+// process.
 func again(t *testing.T, env ...string) bool {
 	t.Helper()
 	if os.Getenv("ADVSWEEP_TEST_AGAIN") == t.Name() {
@@ -126,8 +127,9 @@ func everything(o Options, m *model.Model, set *dataset.Set) (found string, err 
 	return fmt.Sprintf("%+v %+v %v %v %v %v", res.Curves, clipped.Curves, ex.Adversarial, ex.Perturbed.Data(), general, g.Data()), nil
 }
 
-// TestFailures makes every driver call fail in turn, with each kind of error that a driver has: the run ends with an error that names
-// the device, or without one and then with the right result, and nothing is left behind. Launches fail later, too.
+// TestFailures makes every driver call fail in turn, with each kind of error that a driver has: the
+// run ends with an error that names the device, or without one and then with the right result, and
+// nothing is left behind. Launches fail later, too.
 func TestFailures(t *testing.T) {
 	simulator(t)
 	m, set := small(t)
@@ -228,7 +230,8 @@ func TestErrorText(t *testing.T) {
 	cusim.Reset()
 }
 
-// TestCycles opens and closes a backend 1,000 times, with a batch in between, and wants nothing left.
+// TestCycles opens and closes a backend 1,000 times, with a batch in between, and wants nothing
+// left.
 func TestCycles(t *testing.T) {
 	need(t)
 	m, set := small(t)
@@ -268,8 +271,9 @@ func freeAfter(t *testing.T, m *model.Model) (free int64) {
 	return free
 }
 
-// TestMemory runs a sweep on a device that holds only a part of it at a time, and wants the result of one that holds all. Other
-// programs take memory while it runs, so that allocations that were planned fail.
+// TestMemory runs a sweep on a device that holds only a part of it at a time, and wants the result
+// of one that holds all. Other programs take memory while it runs, so that allocations that were
+// planned fail.
 func TestMemory(t *testing.T) {
 	simulator(t)
 	if !again(t, "CUSIM_MEMORY=3000000") {
@@ -304,7 +308,8 @@ func TestMemory(t *testing.T) {
 	}
 	must(t, greedy.Begin(t.Context(), 0, 150, s.Eps)) // and it goes on with less
 
-	// As many rows as fit, of which some buffer of a general step or a slot does not: then the memory of all is given back.
+	// As many rows as fit, of which some buffer of a general step or a slot does not: then the
+	// memory of all is given back.
 	want, err = generally(t.Context(), b, 0, 20, s.Eps)
 	must(t, err)
 	eps, failed := manyEps(b.Info().Rows/150), 0

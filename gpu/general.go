@@ -13,8 +13,8 @@ import (
 	"gorgonia.org/cu"
 )
 
-// A general is what general steps, Keep and the like need of the device beside the rows. Its memory is taken when it is first
-// used, and given back by release.
+// A general is what general steps, Keep and the like need of the device beside the rows. Its memory
+// is taken when it is first used, and given back by release.
 type general struct {
 	m, old       buffer    // [rows, in]: the momentum, and x before the last step with Alpha
 	slots        [2]buffer // [rows, in]
@@ -26,7 +26,8 @@ type general struct {
 	sizes, targets, restarts buffer // of a step: [E] or [rows], [rows], [E]
 
 	aside buffer // [chunk, in]: where Nesterov's gradient is taken, or what is drawn
-	by    buffer // [chunk] float64, or for the eps of a chunk of images: what a direction is divided by
+	// [chunk] float64, or for the eps of a chunk of images: what a direction is divided by
+	by buffer
 }
 
 // buffers are all that g holds.
@@ -37,7 +38,8 @@ func (g *general) buffers() []*buffer {
 // forget empties the rows' state for a new batch.
 func (g *general) forget() { g.hasM, g.hasOld, g.has = false, false, [2]bool{} }
 
-// An objective is a loss of the logits: of a chunk's labels, or if targets is not 0 of coming near to targets [n].
+// An objective is a loss of the logits: of a chunk's labels, or if targets is not 0 of coming near
+// to targets [n].
 type objective struct {
 	loss    attack.Loss
 	targets cu.DevicePtr
@@ -64,7 +66,8 @@ func (p *part) whole(ctx context.Context) error {
 // cleanRows is x0 of the batch's images [images, in].
 func (p *part) cleanRows() cu.DevicePtr { return at(p.x0.DevicePtr, p.lo*p.in(), 4) }
 
-// freeing gives back all memory of the batch if err has OutOfMemory: a batch of fewer rows then has all of it.
+// freeing gives back all memory of the batch if err has OutOfMemory: a batch of fewer rows then has
+// all of it.
 func (p *part) freeing(err error) error {
 	if !errors.As(err, new(outOfMemory)) {
 		return err
@@ -78,8 +81,8 @@ func (p *part) freeing(err error) error {
 	return err
 }
 
-// generalStep launches a step that is not plain, see attack.Step, with size [E] or [rows] and targets [rows] or nil, those of
-// this part.
+// generalStep launches a step that is not plain, see attack.Step, with size [E] or [rows] and
+// targets [rows] or nil, those of this part.
 func (p *part) generalStep(ctx context.Context, s attack.Step, size []float32, targets []int32) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -133,7 +136,8 @@ func (p *part) generalStep(ctx context.Context, s attack.Step, size []float32, t
 	})
 }
 
-// prepare takes the memory that step s needs, of which so many rows share a gradient, and fills in what it takes from the host.
+// prepare takes the memory that step s needs, of which so many rows share a gradient, and fills in
+// what it takes from the host.
 func (p *part) prepare(ctx context.Context, s attack.Step, size []float32, targets []int32, share int) error {
 	if err := p.whole(ctx); err != nil {
 		return err
@@ -202,7 +206,8 @@ func (p *part) ahead(c span, s attack.Step, sizes int) error {
 		int32(c.first), int32(c.n), int32(c.E), int32(p.in()))
 }
 
-// direction launches what a chunk's step needs of its gradient g [n/share, in]: by, zero, broken, and the momentum.
+// direction launches what a chunk's step needs of its gradient g [n/share, in]: by, zero, broken,
+// and the momentum.
 func (p *part) direction(c span, g cu.DevicePtr, s attack.Step, share int) error {
 	var m cu.DevicePtr
 	if s.Momentum {

@@ -26,7 +26,8 @@ func TestCPUGeneral(t *testing.T) {
 	const n, lo, first = 37, 2, 1<<32 - 20
 	x, labels := images(r, n, m)
 	clear(x.Data().([]float32)[5*150:][:150])
-	for o := range m.Layers[0].(model.Linear).Bias.Data().([]float32) { // image 5, which is black, has no gradient
+	// image 5, which is black, has no gradient
+	for o := range m.Layers[0].(model.Linear).Bias.Data().([]float32) {
 		m.Layers[0].(model.Linear).Bias.Data().([]float32)[o] = -0.01
 	}
 	eps := []float64{0, 0.02, 0.02, 0.1, 0.3} // 5, which does not divide a chunk
@@ -67,7 +68,8 @@ func TestCPUGeneral(t *testing.T) {
 		"mixed": {
 			func(s *attack.Step) { s.Bounds = in },
 			func(s *attack.Step) { s.Direction, s.Norm, s.Bounds = attack.Uniform, attack.L2, in },
-			func(s *attack.Step) { s.Bounds = in }, // a plain step of rows that a general one has moved
+			// a plain step of rows that a general one has moved
+			func(s *attack.Step) { s.Bounds = in },
 			func(s *attack.Step) { s.Bounds = in },
 			func(s *attack.Step) { s.Bounds = in },
 			func(s *attack.Step) { s.Loss, s.Alpha, s.Ball = attack.DLR, 0.5, true },
@@ -159,7 +161,8 @@ func compareRows(t *testing.T, when string, host *cpu.Backend[float32], dev *Bac
 	compare(t, when, host, dev) // logits of the ray, if the rows are on one
 }
 
-// generally takes steps of all kinds, and uses the slots, on images lo to hi-1, and returns what it found as text.
+// generally takes steps of all kinds, and uses the slots, on images lo to hi-1, and returns what it
+// found as text.
 func generally(ctx ctx, b *Backend, lo, hi int, eps []float64) (string, error) {
 	if err := b.Begin(ctx, lo, hi, eps); err != nil {
 		return "", err

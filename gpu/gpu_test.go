@@ -12,7 +12,8 @@ import (
 	"advsweep/model"
 )
 
-// need skips t where there is no device, and fails it where ADVSWEEP_GPU=require says that there must be one.
+// need skips t where there is no device, and fails it where ADVSWEEP_GPU=require says that there
+// must be one.
 func need(t testing.TB) []Info {
 	t.Helper()
 	infos, err := Devices()
@@ -67,7 +68,8 @@ func TestBackend(t *testing.T) {
 	}
 }
 
-// TestNetworks runs the suite of networks with every product, and with chunks of five rows of which a convolution takes two at a time.
+// TestNetworks runs the suite of networks with every product, and with chunks of five rows of which
+// a convolution takes two at a time.
 func TestNetworks(t *testing.T) {
 	for _, product := range products(t) {
 		for _, chunk := range []int{0, 5} {

@@ -63,7 +63,8 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// TestAffineNotFinite has infinities and NaN in x, dz and the mask: they go where they belong, and the padding stays 0.
+// TestAffineNotFinite has infinities and NaN in x, dz and the mask: they go where they belong, and
+// the padding stays 0.
 func TestAffineNotFinite(t *testing.T) {
 	for _, product := range products(t) {
 		for _, outs := range []int{3, 35} { // odd, in a narrow and in a wide tile
@@ -88,7 +89,8 @@ func TestAffineNotFinite(t *testing.T) {
 					dz, h := make([]float32, rows*wide), make([]float32, rows*long)
 					dz[0], dz[wide] = inf, 1
 					for i := range in {
-						h[i], h[long+i], h[2*long+i] = 0, nan, 1 // shut under an infinity; not known; open under 0
+						// shut under an infinity; not known; open under 0
+						h[i], h[long+i], h[2*long+i] = 0, nan, 1
 					}
 					dx := there(t, p, make([]float32, rows*long))
 					check(t, p.affineBackward(dx, there(t, p, dz), l, there(t, p, h), rows))
@@ -115,7 +117,8 @@ func TestAffineNotFinite(t *testing.T) {
 	}
 }
 
-// TestLossGradient has logits beyond what exp can take, and two images of which a chunk begins in the second.
+// TestLossGradient has logits beyond what exp can take, and two images of which a chunk begins in
+// the second.
 func TestLossGradient(t *testing.T) {
 	need(t)
 	onDevice(t, "fp32", 2, []int{4, 3}, func(p *part) {
@@ -125,7 +128,8 @@ func TestLossGradient(t *testing.T) {
 		copy(z[16:], []float32{-2000, -1990, 3000})
 		copy(z[32:], []float32{1, 1, 1})
 		q := there(t, p, slices.Repeat([]float32{nan}, len(z)))
-		check(t, p.lossGradient(q, there(t, p, z), span{0, 1, 3, 2}, objective{})) // row 1 of the batch is image 0, rows 2 and 3 are image 1
+		// row 1 of the batch is image 0, rows 2 and 3 are image 1
+		check(t, p.lossGradient(q, there(t, p, z), span{0, 1, 3, 2}, objective{}))
 		got := back[float32](t, p, q, len(z))
 		for r, label := range []int{0, 2, 2} {
 			row := make([]float64, 3)
@@ -141,7 +145,8 @@ func TestLossGradient(t *testing.T) {
 	})
 }
 
-// TestLosses has, of the other losses, ties, classes that a formula names twice, and logits that are not finite.
+// TestLosses has, of the other losses, ties, classes that a formula names twice, and logits that
+// are not finite.
 func TestLosses(t *testing.T) {
 	need(t)
 	type row struct {
@@ -169,14 +174,22 @@ func TestLosses(t *testing.T) {
 			{[]float32{9, 3, 3, 0, 0}, 0, 4, []float32{-1, 0, 0, 0, 1}},
 		}},
 		"dlr": {attack.DLR, []row{
-			{[]float32{3, 1, 2, 0, 0}, 0, -1, []float32{-0.5, -0.5, 1, 0, 0}},                // right
-			{[]float32{3, 1, 2, 0, -9}, 3, -1, []float32{-1 + 2*third, 1, 0, -2 * third, 0}}, // wrong, the label below the third
-			{[]float32{3, 2, 0, -9, 1}, 1, -1, []float32{0.5, -1, 0, 0, 0.5}},                // the label is the second
-			{[]float32{3, 2, 0, -9, 1}, 4, -1, []float32{0, 0, 0, 0, 0}},                     // the label is the third: the loss is 1
-			{[]float32{1, 1, 1, 0, 0}, 1, -1, []float32{1, -1, 0, 0, 0}},                     // no denominator
-			{[]float32{2, 2, 1, 0, 0}, 1, -1, []float32{1, -1, 0, 0, 0}},                     // no numerator
-			{[]float32{1e-40, 0, 1e-40, 0, -1}, 4, -1, []float32{-1, 1, 0, 0, 0}},            // hardly a denominator
-			{[]float32{3e38, -3e38, 0, -3e38, -3e38}, 1, -1, []float32{0, 0, 0, 0, 0}},       // differences that overflow
+			// right
+			{[]float32{3, 1, 2, 0, 0}, 0, -1, []float32{-0.5, -0.5, 1, 0, 0}},
+			// wrong, the label below the third
+			{[]float32{3, 1, 2, 0, -9}, 3, -1, []float32{-1 + 2*third, 1, 0, -2 * third, 0}},
+			// the label is the second
+			{[]float32{3, 2, 0, -9, 1}, 1, -1, []float32{0.5, -1, 0, 0, 0.5}},
+			// the label is the third: the loss is 1
+			{[]float32{3, 2, 0, -9, 1}, 4, -1, []float32{0, 0, 0, 0, 0}},
+			// no denominator
+			{[]float32{1, 1, 1, 0, 0}, 1, -1, []float32{1, -1, 0, 0, 0}},
+			// no numerator
+			{[]float32{2, 2, 1, 0, 0}, 1, -1, []float32{1, -1, 0, 0, 0}},
+			// hardly a denominator
+			{[]float32{1e-40, 0, 1e-40, 0, -1}, 4, -1, []float32{-1, 1, 0, 0, 0}},
+			// differences that overflow
+			{[]float32{3e38, -3e38, 0, -3e38, -3e38}, 1, -1, []float32{0, 0, 0, 0, 0}},
 			{[]float32{3, 1, nan, 0, 0}, 0, -1, []float32{nan, 0, 0, 0, 0}},
 			{[]float32{3, 1, 2, 0, -inf}, 0, -1, []float32{nan, 0, 0, 0, 0}},
 		}},
@@ -292,7 +305,8 @@ func TestRandomSigns(t *testing.T) {
 	})
 }
 
-// TestDirection has rows with one pixel that is not 0, or not finite, wherever it may lie, with and without momentum.
+// TestDirection has rows with one pixel that is not 0, or not finite, wherever it may lie, with and
+// without momentum.
 func TestDirection(t *testing.T) {
 	need(t)
 	const inputs, width = 70, 80
@@ -304,8 +318,10 @@ func TestDirection(t *testing.T) {
 				p.deviceResults = buffer{results, 8}
 				for _, v := range []float32{1e-45, -3, 3e38, nan, inf, -inf} {
 					rows := len(pixels) + 1
-					c := span{lo: 40, first: 7, n: rows, E: 2}                                 // rows 7 to 13 are images 43 to 46
-					g, m := make([]float32, rows*width), make([]float32, (c.first+rows)*width) // the last row of g is 0
+					// rows 7 to 13 are images 43 to 46
+					c := span{lo: 40, first: 7, n: rows, E: 2}
+					// the last row of g is 0
+					g, m := make([]float32, rows*width), make([]float32, (c.first+rows)*width)
 					for k, i := range pixels {
 						g[k*width+i] = v
 						g[k*width+inputs] = 1 // beyond the row
@@ -328,7 +344,8 @@ func TestDirection(t *testing.T) {
 						if v-v != 0 {
 							continue
 						}
-						// One pixel has all of |g|: 1 of 70 of it is the mean. The last row has no gradient.
+						// One pixel has all of |g|: 1 of 70 of it is the mean. The last row has no
+						// gradient.
 						now, length := 1+math.Copysign(inputs, float64(v)), math.Abs(float64(v))
 						if !momentum {
 							now = 2
@@ -400,7 +417,8 @@ func TestMomentumOverflow(t *testing.T) {
 	})
 }
 
-// TestDraw compares with attack.RandomSigns and attack.UniformDraw where both words of seed and image count.
+// TestDraw compares with attack.RandomSigns and attack.UniformDraw where both words of seed and
+// image count.
 func TestDraw(t *testing.T) {
 	need(t)
 	const inputs, width = 150, 160
@@ -463,7 +481,8 @@ func TestDraw(t *testing.T) {
 	})
 }
 
-// TestRoundPixels has pixels near levels and between them, and clean ones that are not on a level, or not in [0, 1].
+// TestRoundPixels has pixels near levels and between them, and clean ones that are not on a level,
+// or not in [0, 1].
 func TestRoundPixels(t *testing.T) {
 	need(t)
 	const off = 1e-5 // of a level, within what float32 errs by

@@ -12,9 +12,10 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// A network is a model that is no stack, on the device: any layers, one after the other or in a graph. It runs a chunk of images, forward and
-// backward, one layer after the other, and keeps every layer's output for the way back. Of what is between layers the channels of a
-// pixel lie beside each other: a convolution's product then is its output, and reads runs of its input.
+// A network is a model that is no stack, on the device: any layers, one after the other or in a
+// graph. It runs a chunk of images, forward and backward, one layer after the other, and keeps
+// every layer's output for the way back. Of what is between layers the channels of a pixel lie
+// beside each other: a convolution's product then is its output, and reads runs of its input.
 type network struct {
 	image shape
 	nodes []node      // of the program's operations
@@ -25,7 +26,8 @@ type network struct {
 	columns buffer // of one convolution at a time
 	spare   buffer // a product before it is added to others
 
-	turned       [2]buffer    // images, and the gradient at logits that are images, as layers take them
+	// images, and the gradient at logits that are images, as layers take them
+	turned       [2]buffer
 	logits, grad buffer       // as the caller takes them: those logits, and the gradient at images
 	x            cu.DevicePtr // the image that forward took last, as layers do
 }
@@ -42,11 +44,13 @@ type node struct {
 type operation interface {
 	// forward launches y for all that the layer takes.
 	forward(p *part, y cu.DevicePtr, x []cu.DevicePtr, n int) error
-	// backward launches dx = from + the gradient at x, which the layer took, given dy at its output. from may be dx, and 0 for none but of add.
+	// backward launches dx = from + the gradient at x, which the layer took, given dy at its
+	// output. from may be dx, and 0 for none but of add.
 	backward(p *part, dx, from, dy, x cu.DevicePtr, n int) error
 }
 
-// A shape is that of an image between layers: pixels, each of channels in pitch floats, the last ones 0. A vector of I is one pixel.
+// A shape is that of an image between layers: pixels, each of channels in pitch floats, the last
+// ones 0. A vector of I is one pixel.
 type shape struct{ pixels, channels, pitch, width int }
 
 // newShape is s with the padding that kernels want.
@@ -279,8 +283,9 @@ func (net *network) forward(p *part, x cu.DevicePtr, n int) (cu.DevicePtr, error
 	return net.value(last), nil
 }
 
-// backward returns the gradient [n, in] at the images of the last forward, given dz [n, out] at their logits, valid until the next one. What
-// several layers take has the sum of their gradients, by falling layer.
+// backward returns the gradient [n, in] at the images of the last forward, given dz [n, out] at
+// their logits, valid until the next one. What several layers take has the sum of their gradients,
+// by falling layer.
 func (net *network) backward(p *part, dz cu.DevicePtr, n int) (cu.DevicePtr, error) {
 	last := len(net.nodes) - 1
 	grads := make([]cu.DevicePtr, last+2)
@@ -314,7 +319,8 @@ func (net *network) backward(p *part, dz cu.DevicePtr, n int) (cu.DevicePtr, err
 	return grads[0], nil
 }
 
-// turn launches y [n, s.width], as layers take images, of x [n, padded(C·H·W)] as they are loaded. turnBack is the reverse.
+// turn launches y [n, s.width], as layers take images, of x [n, padded(C·H·W)] as they are loaded.
+// turnBack is the reverse.
 func (p *part) turn(y, x cu.DevicePtr, s shape, n int) error {
 	return p.transpose(y, x, n, s.channels, s.pixels, s.pixels, padded(s.channels*s.pixels), s.pitch, s.width)
 }

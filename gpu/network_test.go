@@ -38,7 +38,8 @@ func whole(r *rand.Rand, s shape, n int) []float32 {
 	return v
 }
 
-// expect fails t unless got, n images of s, is want within tol of itself, and 0 beyond the channels.
+// expect fails t unless got, n images of s, is want within tol of itself, and 0 beyond the
+// channels.
 func expect(t *testing.T, what string, got []float32, s shape, n int, tol float64, want func(image, pixel, c int) float64) {
 	t.Helper()
 	for i, v := range got {
@@ -54,7 +55,8 @@ func expect(t *testing.T, what string, got []float32, s shape, n int, tol float6
 	}
 }
 
-// with calls f for a sum that begins with nothing, with other numbers, and with those that are where it goes.
+// with calls f for a sum that begins with nothing, with other numbers, and with those that are
+// where it goes.
 func with(t *testing.T, p *part, r *rand.Rand, s shape, n int, f func(dx, from cu.DevicePtr) error, judge func(what string, dx []float32, before func(image, pixel, c int) float64)) {
 	t.Helper()
 	for _, how := range []string{"alone", "and others", "in place"} {
@@ -77,7 +79,8 @@ func with(t *testing.T, p *part, r *rand.Rand, s shape, n int, f func(dx, from c
 	}
 }
 
-// TestWindows has kernels that reach over the edge, pass over pixels, and cover all or one, against plain loops.
+// TestWindows has kernels that reach over the edge, pass over pixels, and cover all or one, against
+// plain loops.
 func TestWindows(t *testing.T) {
 	const n = 5
 	var all []window
@@ -203,7 +206,9 @@ func windowsOf(t *testing.T, p *part, w window, channels, n int) {
 		}
 		with(t, p, r, xs, n, func(dx, from cu.DevicePtr) error { return l.backward(p, dx, from, dy, 0, n) },
 			func(how string, dx []float32, before func(image, pixel, c int) float64) {
-				for i := range dx { // whole numbers of 1/k differ by far more than what sums of at most 20 of at most 8 lose
+				// whole numbers of 1/k differ by far more than what sums of at most 20 of at most 8
+				// lose
+				for i := range dx {
 					if v := dx[i]; v != 0 && math.Abs(float64(v)) < 1e-4 {
 						dx[i] = 0
 					}
@@ -272,7 +277,8 @@ func TestMaxPoolNaN(t *testing.T) {
 	})
 }
 
-// TestActivations holds every function of one element to its formula, with NaN in what does not count.
+// TestActivations holds every function of one element to its formula, with NaN in what does not
+// count.
 func TestActivations(t *testing.T) {
 	sigmoid := func(x float64) float64 { return 1 / (1 + math.Exp(-x)) }
 	slope := func(x float64) float64 { return sigmoid(x) * sigmoid(-x) }
@@ -305,7 +311,8 @@ func TestActivations(t *testing.T) {
 			name := c.l.(*activation).name
 			r := rand.New(rand.NewPCG(1, 1))
 			x, dy := whole(r, s, n), whole(r, s, n)
-			for i := range x { // eighths from -5 to 5, where nothing cancels but a zero of GELU's slope, and 0
+			// eighths from -5 to 5, where nothing cancels but a zero of GELU's slope, and 0
+			for i := range x {
 				if i%s.pitch < s.channels {
 					x[i] = float32(r.IntN(81)-40) / 8
 				}
@@ -386,7 +393,8 @@ func TestScale(t *testing.T) {
 	})
 }
 
-// TestTurn turns images there and back, of several tiles and of less than one, with NaN in what does not count.
+// TestTurn turns images there and back, of several tiles and of less than one, with NaN in what
+// does not count.
 func TestTurn(t *testing.T) {
 	onNothing(t, func(p *part) {
 		for _, dims := range [][]int{{1, 2, 3}, {3, 5, 7}, {16, 4, 8}, {70, 9, 11}, {33, 1, 2}} {
@@ -430,7 +438,8 @@ func tinyNetwork() (*model.Model, *dataset.Set) {
 	}
 }
 
-// TestNetworkMemory holds the memory that batches take to the plan, also of those that the plan makes as large as can be.
+// TestNetworkMemory holds the memory that batches take to the plan, also of those that the plan
+// makes as large as can be.
 func TestNetworkMemory(t *testing.T) {
 	need(t)
 	for seed := range uint64(12) {
@@ -448,7 +457,8 @@ func TestNetworkMemory(t *testing.T) {
 		}
 		must(t, b.Load(t.Context(), 0, set.Images, set.Labels))
 		must(t, b.Begin(t.Context(), 0, 60, []float64{0.1, 0.2}))
-		const results = 4 * (2 + 2*2 + 60 + 3*2) // and sizes, which the plan's tenth for the driver holds
+		// and sizes, which the plan's tenth for the driver holds
+		const results = 4 * (2 + 2*2 + 60 + 3*2)
 		if got, most := p.batchBytes(), 120*p.plan.row+60*p.plan.image+50*p.plan.scratch+p.plan.fixed+results+16*int64(len(p.batchBuffers())+len(p.chunkBuffers())); got > most {
 			t.Errorf("%s: %d bytes, planned %d: %+v", m, got, most, p.plan)
 		}
@@ -456,7 +466,8 @@ func TestNetworkMemory(t *testing.T) {
 	}
 }
 
-// TestNetworkShort makes the memory of a network's batch fail, down to chunks of one row, and wants the same result.
+// TestNetworkShort makes the memory of a network's batch fail, down to chunks of one row, and wants
+// the same result.
 func TestNetworkShort(t *testing.T) {
 	simulator(t)
 	m, set := tinyNetwork()
@@ -484,7 +495,8 @@ func TestNetworkShort(t *testing.T) {
 	}
 }
 
-// TestNetworkFailures is TestFailures for a network: an error that names the device, or the right result, and nothing left.
+// TestNetworkFailures is TestFailures for a network: an error that names the device, or the right
+// result, and nothing left.
 func TestNetworkFailures(t *testing.T) {
 	simulator(t)
 	m, set := tinyNetwork()
@@ -571,7 +583,8 @@ func TestNetworkDevices(t *testing.T) {
 // TestNetworkRefused has images whose layers are larger than kernels count.
 func TestNetworkRefused(t *testing.T) {
 	need(t)
-	for h, fits := range map[int]bool{1 << 12: true, 1 << 15: false} { // 2^28 and 2^31 floats an image
+	// 2^28 and 2^31 floats an image
+	for h, fits := range map[int]bool{1 << 12: true, 1 << 15: false} {
 		side := [2]int{h, 1 << 12}
 		m := ref.RandomModel(rand.New(rand.NewPCG(1, 1)), 1, 1, 2)
 		m.Input, m.Layers = []int{1, h, 1 << 12}, append([]model.Layer{model.AvgPool2D{Kernel: side, Stride: [2]int{1, 1}}}, m.Layers...)

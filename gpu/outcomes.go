@@ -12,9 +12,9 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// Outcomes returns logits, zero gradients and norms of all rows as they are and then, if rounding is
-// not nil, rounds x and returns the classes there. See pipeline.Backend. Every device does all of it
-// in one turn.
+// Outcomes returns logits, zero gradients and norms of all rows as they are and then, if rounding
+// is not nil, rounds x and returns the classes there. See pipeline.Backend. Every device does all
+// of it in one turn.
 func (b *Backend) Outcomes(ctx context.Context, rounding *backend.Rounding) (backend.Outcomes, error) {
 	var o backend.Outcomes
 	if err := b.ready(b.rows); err != nil {

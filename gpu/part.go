@@ -17,8 +17,9 @@ import (
 	"gorgonia.org/cu"
 )
 
-// A part is one device's share of a Backend: the model, the loaded images, and the rows of its share of the batch. All
-// methods but close are called on the device's thread, and work on the stream in the order of the calls.
+// A part is one device's share of a Backend: the model, the loaded images, and the rows of its
+// share of the batch. All methods but close are called on the device's thread, and work on the
+// stream in the order of the calls.
 //
 // Matrices on the device have rows of padded(columns) elements, zero beyond the columns.
 type part struct {
@@ -33,8 +34,8 @@ type part struct {
 	chunk   int    // and now: fewer if memory is short
 	zeros   buffer // floats, as many as the widest layer has: a bias that is not there
 
-	// Set by load: clean images x0 [N, in], labels [N], the signs of their gradients [N, in] as far as signed, and flat [N]: the
-	// gradient is zero in every pixel.
+	// Set by load: clean images x0 [N, in], labels [N], the signs of their gradients [N, in] as far
+	// as signed, and flat [N]: the gradient is zero in every pixel.
 	first         int
 	x0, labels    buffer
 	sign, flat    buffer
@@ -53,8 +54,9 @@ type part struct {
 	random     buffer       // [images, in] bytes: the signs of a random step
 	fresh      bool         // x is x0, and not filled
 	ray        cu.DevicePtr // if not 0, x = x0 + size·d and not filled, d here [images, in]
-	flatCounts bool         // a step from the clean images took the gradient: flat tells of every row
-	sized      []float32    // what size on the device holds
+	// a step from the clean images took the gradient: flat tells of every row
+	flatCounts bool
+	sized      []float32 // what size on the device holds
 
 	unread bool // a step took gradients, and whether they were finite has not been read since
 
@@ -163,7 +165,8 @@ func (p *part) planMemory(widest int) error {
 
 func (p *part) close() error {
 	err := p.do(func() error {
-		return cmp.Or(p.dropGraph(&p.repeat.graph), p.unpin(&p.staging), p.unpin(&p.results)) // all are called
+		// all are called
+		return cmp.Or(p.dropGraph(&p.repeat.graph), p.unpin(&p.staging), p.unpin(&p.results))
 	})
 	if closed := p.device.close(); err == nil {
 		err = closed
@@ -203,7 +206,8 @@ func (p *part) loadImages(first int, bytes []uint8, floats []float32, labels []i
 			return err
 		}
 	}
-	if err := p.fill(p.sign.DevicePtr, 0, int64(n*in)); err != nil { // rows that have not moved read it, times 0
+	// rows that have not moved read it, times 0
+	if err := p.fill(p.sign.DevicePtr, 0, int64(n*in)); err != nil {
 		return err
 	}
 	if err := p.fill(p.flat.DevicePtr, 0, int64(n)); err != nil {
@@ -230,7 +234,8 @@ func (p *part) loadImages(first int, bytes []uint8, floats []float32, labels []i
 // stagingBytes is the size of the pinned piece through which images go up.
 const stagingBytes = 4 << 20
 
-// loadBytes copies pixels up as bytes, a piece of pinned memory at a time, and makes floats of them there.
+// loadBytes copies pixels up as bytes, a piece of pinned memory at a time, and makes floats of them
+// there.
 func (p *part) loadBytes(bytes []uint8, n, inputs int) error {
 	images := min(n, max(1, stagingBytes/inputs))
 	if err := p.growPinned(&p.staging, images*inputs); err != nil {
@@ -346,8 +351,8 @@ func (p *part) begin(eps []float32) error {
 	return p.fill(p.zero.DevicePtr, 0, int64(p.rows()))
 }
 
-// reserve takes all memory that the batch will need. When it is short the chunk is halved, down to the plan's least, and then
-// the error has OutOfMemory.
+// reserve takes all memory that the batch will need. When it is short the chunk is halved, down to
+// the plan's least, and then the error has OutOfMemory.
 func (p *part) reserve() error {
 	least := p.plan.least
 	for p.chunk = p.planned; ; p.chunk = max(least, p.chunk/2/least*least) {
@@ -402,11 +407,12 @@ func (p *part) reserveChunk() error {
 	return nil
 }
 
-// A span is rows first to first+n-1 of a batch, one chunk, whose row r is image r/E and eps r%E of it; image 0 of the batch is image lo of
-// the loaded ones.
+// A span is rows first to first+n-1 of a batch, one chunk, whose row r is image r/E and eps r%E of
+// it; image 0 of the batch is image lo of the loaded ones.
 type span struct{ lo, first, n, E int }
 
-// chunks calls f for every chunk of n rows at E eps, image 0 being lo of the loaded ones, until ctx ends.
+// chunks calls f for every chunk of n rows at E eps, image 0 being lo of the loaded ones, until ctx
+// ends.
 func (p *part) chunks(ctx context.Context, lo, n, E int, f func(s span) error) error {
 	for first := 0; first < n; first += p.chunk {
 		if err := ctx.Err(); err != nil {
@@ -471,8 +477,8 @@ func (p *part) step(ctx context.Context, s attack.Step, size []float32) error {
 	return err
 }
 
-// gradientStep launches a step along the gradient at rows that have moved. One that comes again in the same batch is recorded, and
-// then replayed as one graph.
+// gradientStep launches a step along the gradient at rows that have moved. One that comes again in
+// the same batch is recorded, and then replayed as one graph.
 func (p *part) gradientStep(ctx context.Context, s attack.Step) error {
 	launch := func(ctx context.Context) error {
 		return p.batchChunks(ctx, func(c span) error {
@@ -520,7 +526,8 @@ func (p *part) gradientStep(ctx context.Context, s attack.Step) error {
 	return p.replay(r.graph)
 }
 
-// mostRecorded is the most chunks of a recorded step: with more, each launch is so long that nothing waits for the next.
+// mostRecorded is the most chunks of a recorded step: with more, each launch is so long that
+// nothing waits for the next.
 const mostRecorded = 32
 
 // setSizes writes the sizes of a step, unless they are there.
@@ -594,7 +601,8 @@ func (p *part) rowsAt(c span) (cu.DevicePtr, error) {
 	return at(p.x.DevicePtr, c.first*p.in(), 4), nil
 }
 
-// forward returns the logits [n, out] of a chunk, valid until the next one: of the batch's rows, or of x if that is not 0.
+// forward returns the logits [n, out] of a chunk, valid until the next one: of the batch's rows, or
+// of x if that is not 0.
 func (p *part) forward(c span, x cu.DevicePtr) (cu.DevicePtr, error) {
 	from := 0
 	if x == 0 && p.ray != 0 {
@@ -623,8 +631,8 @@ func (p *part) forward(c span, x cu.DevicePtr) (cu.DevicePtr, error) {
 	return p.act[len(p.layers)-1].DevicePtr, nil
 }
 
-// gradient returns a positive multiple of the gradient of objective o [n, in] at a chunk, of cross-entropy each row divided by its
-// 1 - p_y, valid until the next one. x is as for forward.
+// gradient returns a positive multiple of the gradient of objective o [n, in] at a chunk, of
+// cross-entropy each row divided by its 1 - p_y, valid until the next one. x is as for forward.
 func (p *part) gradient(c span, x cu.DevicePtr, o objective) (cu.DevicePtr, error) {
 	z, err := p.forward(c, x)
 	if err != nil {
@@ -636,8 +644,8 @@ func (p *part) gradient(c span, x cu.DevicePtr, o objective) (cu.DevicePtr, erro
 	return p.backward(c, p.q.DevicePtr)
 }
 
-// backward returns the gradient [n, in] at the pixels of the chunk that forward ran last, given g [n, out] at the logits,
-// valid until the next one.
+// backward returns the gradient [n, in] at the pixels of the chunk that forward ran last, given g
+// [n, out] at the logits, valid until the next one.
 func (p *part) backward(c span, g cu.DevicePtr) (cu.DevicePtr, error) {
 	if p.net != nil {
 		return p.net.backward(p, g, c.n)

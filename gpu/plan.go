@@ -31,18 +31,20 @@ func planFor(sizes []int) plan {
 	}
 }
 
-// maxRows is the most rows of one batch: launches count them in 31 bits, and Ctrl-C waits for all that
-// has been launched, so they are bounded also where there is memory for more.
+// maxRows is the most rows of one batch: launches count them in 31 bits, and Ctrl-C waits for all
+// that has been launched, so they are bounded also where there is memory for more.
 const maxRows = 1 << 21
 
-// batch returns how many rows fit in free bytes, at least 1, beside a chunk of so many. A tenth is left for the driver.
+// batch returns how many rows fit in free bytes, at least 1, beside a chunk of so many. A tenth is
+// left for the driver.
 func (p plan) batch(free int64, chunk int) int {
 	n := (free - free/10 - p.fixed - p.scratch*int64(chunk)) / (p.row + p.image)
 	return int(max(1, min(n, maxRows)))
 }
 
-// chunk returns how many rows pass through the layers at a time: two tiles of 128 rows for each multiprocessor, so that any number
-// of tiles of columns makes whole waves of two blocks each; less if a quarter of free is less.
+// chunk returns how many rows pass through the layers at a time: two tiles of 128 rows for each
+// multiprocessor, so that any number of tiles of columns makes whole waves of two blocks each; less
+// if a quarter of free is less.
 func (p plan) chunk(free int64, multiprocessors, widest int) int {
 	rows := int64(2 * 128 * multiprocessors)
 	// A grid has 65,535 rows at most, and kernels index a product's elements in 32 bits.
@@ -51,5 +53,6 @@ func (p plan) chunk(free int64, multiprocessors, widest int) int {
 	return int(max(least, rows/least*least))
 }
 
-// minChunk is the least chunk of a stack: a tile. A network has many rows of a product for each of a chunk, and its chunk may be one row.
+// minChunk is the least chunk of a stack: a tile. A network has many rows of a product for each of
+// a chunk, and its chunk may be one row.
 const minChunk = 128

@@ -11,12 +11,14 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// probe multiplies two small matrices with each kernel of the product and compares them with float64, so that a device on
-// which the kernels do not do what they did in the tests is refused, and never believed. It takes a millisecond.
+// probe multiplies two small matrices with each kernel of the product and compares them with
+// float64, so that a device on which the kernels do not do what they did in the tests is refused,
+// and never believed. It takes a millisecond.
 func (p *part) probe(product string) error {
 	defer func(n int) { p.multiprocessors = n }(p.multiprocessors)
 	r := rand.New(rand.NewPCG(1, 1))
-	for _, c := range []struct{ out, multiprocessors int }{{9, 1}, {90, 1}, {90, 9}} { // tiles of 32, 128 and 64 columns
+	// tiles of 32, 128 and 64 columns
+	for _, c := range []struct{ out, multiprocessors int }{{9, 1}, {90, 1}, {90, 9}} {
 		out := c.out
 		p.multiprocessors = c.multiprocessors
 		const rows, in = 131, 50
@@ -93,8 +95,8 @@ func (p *part) probe(product string) error {
 	return nil
 }
 
-// near returns an error unless got is want within what a sum of 90 terms of that size in all can lose: γ_90 of FP32 and
-// the 2^-18 that internal/ref allows tensor cores, or 2^-9 in plain TF32.
+// near returns an error unless got is want within what a sum of 90 terms of that size in all can
+// lose: γ_90 of FP32 and the 2^-18 that internal/ref allows tensor cores, or 2^-9 in plain TF32.
 func (p *part) near(op, product string, row, col int, got float32, want, size float64) error {
 	tol := 0x1p-16
 	if product == "tf32" {

@@ -30,9 +30,9 @@ func images(r *rand.Rand, n int, m *model.Model) (*tensor.Dense, []int32) {
 	return tensor.New(tensor.WithShape(n, m.Inputs()), tensor.WithBacking(pixels)), labels
 }
 
-// TestProductError holds the default to what it claims: on sums of 10 to 1,024 terms the root mean square of its error against
-// float64 is at most twice that of FP32. One Linear layer is one product. Terms of one sign are the harder kind:
-// what tensor cores cut off then adds up.
+// TestProductError holds the default to what it claims: on sums of 10 to 1,024 terms the root mean
+// square of its error against float64 is at most twice that of FP32. One Linear layer is one
+// product. Terms of one sign are the harder kind: what tensor cores cut off then adds up.
 func TestProductError(t *testing.T) {
 	if len(products(t)) == 1 {
 		t.Skip("the device has no tensor cores for TF32")
@@ -85,8 +85,9 @@ func TestProductError(t *testing.T) {
 	}
 }
 
-// TestCPU wants from the fp32 product the very bits of the CPU backend, along every path that a batch can take: both sum in one chain
-// of fused multiply-adds over k. (exp is another function on a GPU, but its last bit of 53 rounds away.)
+// TestCPU wants from the fp32 product the very bits of the CPU backend, along every path that a
+// batch can take: both sum in one chain of fused multiply-adds over k. (exp is another function on
+// a GPU, but its last bit of 53 rounds away.)
 func TestCPU(t *testing.T) {
 	need(t)
 	if cpu.Kernels()[0] == "go" {
@@ -112,7 +113,8 @@ func TestCPU(t *testing.T) {
 				}
 				for k := range a.Steps {
 					s := a.At(k, eps, bounds)
-					if a.Name == "walk" && k == 1 { // other sizes, a gradient: off the ray of random signs
+					// other sizes, a gradient: off the ray of random signs
+					if a.Name == "walk" && k == 1 {
 						s.Direction, s.Size = attack.Gradient, []float64{0.01, 0.02, 0.03, 0.04}
 					}
 					must(t, host.Step(t.Context(), s))
@@ -214,7 +216,8 @@ func TestCPUNetworks(t *testing.T) {
 	}
 }
 
-// residual has residual connections whose gradients are sums of up to four, more channels than one tile of columns, strides, and pools that overlap.
+// residual has residual connections whose gradients are sums of up to four, more channels than one
+// tile of columns, strides, and pools that overlap.
 func residual(r *rand.Rand) *model.Model {
 	draw := func(sd float64, shape ...int) *tensor.Dense {
 		n := 1
@@ -241,10 +244,14 @@ func residual(r *rand.Rand) *model.Model {
 			model.Add{},                 // 7: of 2, 4, 6
 			model.LeakyReLU{Slope: 0.1}, // 8
 			conv("c4", 40, 9, 2, 3, [2]int{2, 1}, [4]int{0, 1, 1, 2}), model.ReLU{}, // 9, 10
-			model.MaxPool2D{Kernel: [2]int{3, 2}, Stride: one, Pad: same},                               // 11
-			model.AvgPool2D{Kernel: [2]int{2, 3}, Stride: one, Pad: same},                               // 12
-			model.Linear{Name: "f1", Weight: draw(0.05, 33, 40*5*8), Bias: draw(0.1, 33)}, model.Tanh{}, // 13, 14
-			model.Linear{Name: "f2", Weight: draw(0.2, 33, 33), Bias: draw(0.1, 33)}, model.GELU{Tanh: true}, // 15, 16
+			// 11
+			model.MaxPool2D{Kernel: [2]int{3, 2}, Stride: one, Pad: same},
+			// 12
+			model.AvgPool2D{Kernel: [2]int{2, 3}, Stride: one, Pad: same},
+			// 13, 14
+			model.Linear{Name: "f1", Weight: draw(0.05, 33, 40*5*8), Bias: draw(0.1, 33)}, model.Tanh{},
+			// 15, 16
+			model.Linear{Name: "f2", Weight: draw(0.2, 33, 33), Bias: draw(0.1, 33)}, model.GELU{Tanh: true},
 			model.Add{}, // 17: of 16, 14, 14
 			model.Linear{Name: "f3", Weight: draw(0.2, 5, 33), Bias: draw(0.1, 5)},
 		},

@@ -10,7 +10,8 @@ import (
 	"advsweep/internal/batch"
 )
 
-// Round moves every x to one of the 256 levels n/255 inside the row's ball of norm: see backend.Rounding.
+// Round moves every x to one of the 256 levels n/255 inside the row's ball of norm: see
+// backend.Rounding.
 func (b *Backend) Round(ctx context.Context, norm attack.Norm) error {
 	if err := b.ready(b.rows); err != nil {
 		return err

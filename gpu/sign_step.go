@@ -14,8 +14,8 @@ func (p *part) signOf(d, zero, g cu.DevicePtr, c span) error {
 		d, zero, at(p.deviceResults.DevicePtr, 1, 4), g, int32(c.lo), int32(c.first), int32(c.n), int32(c.E), int32(p.inputs), int32(p.in()))
 }
 
-// signStep launches x ← project(from + size·d) for a chunk of the batch, from x0 if clean. d is [images, in] if byImage, else
-// [n, in] of the chunk.
+// signStep launches x ← project(from + size·d) for a chunk of the batch, from x0 if clean. d is
+// [images, in] if byImage, else [n, in] of the chunk.
 func (p *part) signStep(c span, d, size cu.DevicePtr, bounds attack.Bounds, clean, byImage bool) error {
 	return p.launch("sign_step", dim{ceil(c.n, 8), 1}, dim{256, 1}, 0, []int{c.n, p.inputs},
 		p.x.DevicePtr, at(p.x0.DevicePtr, c.lo*p.in(), 4), d, size, at(p.sizes.DevicePtr, c.E, 4), float32(bounds.Lo), float32(bounds.Hi),

@@ -10,7 +10,8 @@ import (
 	"gorgonia.org/cu"
 )
 
-// Keep copies x of the rows r with rows[r] set, rows [rows], to slot 0 or 1. The error has OutOfMemory if there is no room for the slot.
+// Keep copies x of the rows r with rows[r] set, rows [rows], to slot 0 or 1. The error has
+// OutOfMemory if there is no room for the slot.
 func (b *Backend) Keep(ctx context.Context, slot int, rows []bool) error {
 	if err := b.slotReady("keep", slot, rows); err != nil {
 		return err
@@ -18,7 +19,8 @@ func (b *Backend) Keep(ctx context.Context, slot int, rows []bool) error {
 	return b.lose(b.each(func(p *part) error { return p.freeing(p.keep(ctx, slot, rowsOf(b, p, rows, 1))) }))
 }
 
-// Restore copies slot 0 or 1 back to x of the rows r with rows[r] set: what Keep copied since Begin, or the clean image.
+// Restore copies slot 0 or 1 back to x of the rows r with rows[r] set: what Keep copied since
+// Begin, or the clean image.
 func (b *Backend) Restore(ctx context.Context, slot int, rows []bool) error {
 	if err := b.slotReady("restore", slot, rows); err != nil {
 		return err
@@ -90,8 +92,8 @@ func (p *part) choose(rows []bool) error {
 	return upload(p.device, p.general.set.DevicePtr, slices.Clone(rows))
 }
 
-// copyRows launches to [rows, in] ← from for the rows that are set [rows], or all if set is 0. from is [images, in] if byImage,
-// else [rows, in].
+// copyRows launches to [rows, in] ← from for the rows that are set [rows], or all if set is 0. from
+// is [images, in] if byImage, else [rows, in].
 func (p *part) copyRows(to, from, set cu.DevicePtr, byImage bool) error {
 	rows := p.rows()
 	return p.launch("copy_rows", dim{ceil(rows, 8), 1}, dim{256, 1}, 0, []int{rows, p.inputs},

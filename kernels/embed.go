@@ -1,5 +1,6 @@
-// Package kernels holds the CUDA kernels, one operation a file, and the form that programs embed: PTX, which
-// the driver compiles for its GPU when it is loaded, and keeps in its cache. See README.md beside this file.
+// Package kernels holds the CUDA kernels, one operation a file, and the form that programs embed:
+// PTX, which the driver compiles for its GPU when it is loaded, and keeps in its cache. See
+// README.md beside this file.
 package kernels
 
 import (

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestFresh holds the hash in the first line of each image to that of the sources it was made from: every .cu and .cuh file, in
-// the order of their names, its name, a newline and its bytes.
+// TestFresh holds the hash in the first line of each image to that of the sources it was made from:
+// every .cu and .cuh file, in the order of their names, its name, a newline and its bytes.
 func TestFresh(t *testing.T) {
 	files, err := filepath.Glob("*.cu*")
 	if err != nil || len(files) < 10 {

@@ -14,8 +14,9 @@ var mnist embed.FS
 // EmbeddedNames lists the models that Embedded knows.
 var EmbeddedNames = []string{"mlp", "cnn"}
 
-// Embedded returns one of the models within this package, all trained on MNIST, whose weights are float16 numbers: "mlp", a
-// 784-1024-1024-10 perceptron, or "cnn", a 1x28x28-16x28x28-32x14x14-10 convolutional network.
+// Embedded returns one of the models within this package, all trained on MNIST, whose weights are
+// float16 numbers: "mlp", a 784-1024-1024-10 perceptron, or "cnn", a 1x28x28-16x28x28-32x14x14-10
+// convolutional network.
 func Embedded(name string) (*Model, error) {
 	data, err := mnist.ReadFile("mnist/" + name + ".safetensors")
 	if err != nil {

@@ -7,15 +7,17 @@ import (
 
 // An Elementwise is a layer that applies one function of one number to each number that it takes.
 //
-// Backends and the float64 truth each have a table of such functions, by name: a value and a derivative.
+// Backends and the float64 truth each have a table of such functions, by name: a value and a
+// derivative.
 type Elementwise interface {
 	Layer
-	// Function returns the name of the function in those tables, and its parameter: 0 where it has none.
+	// Function returns the name of the function in those tables, and its parameter: 0 where it has
+	// none.
 	Function() (name string, parameter float64)
 }
 
-// elementwiseKinds are the rows of functions of one number, see kinds. A new function is a type with
-// its methods in this file and a row here.
+// elementwiseKinds are the rows of functions of one number, see kinds. A new function is a type
+// with its methods in this file and a row here.
 var elementwiseKinds = []kind{
 	{name: "relu", layer: ReLU{}, decode: fixed(ReLU{})},
 	{name: "leakyrelu", fields: []string{"slope"}, layer: LeakyReLU{},
@@ -48,7 +50,8 @@ type Sigmoid struct{}
 // Tanh is the hyperbolic tangent.
 type Tanh struct{}
 
-// GELU is x·Φ(x), Φ the normal distribution function; with Tanh set x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³))).
+// GELU is x·Φ(x), Φ the normal distribution function; with Tanh set x/2·(1 + tanh(√(2/π)·(x +
+// 0.044715·x³))).
 //
 // Hendrycks and Gimpel 2016, arXiv:1606.08415.
 type GELU struct{ Tanh bool }

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// evaluate returns the logits of one image in float64: plain loops over the definitions in layers.go.
+// evaluate returns the logits of one image in float64: plain loops over the definitions in
+// layers.go.
 func evaluate(t *testing.T, m *Model, x []float64) []float64 {
 	t.Helper()
 	shapes, err := m.Shapes()
@@ -110,8 +111,8 @@ func evaluate(t *testing.T, m *Model, x []float64) []float64 {
 	return outs[len(outs)-1]
 }
 
-// windows visits, for every output k of channel o and every channel c, the elements u, v of its window, at which index of the input
-// they lie, and whether inside it.
+// windows visits, for every output k of channel o and every channel c, the elements u, v of its
+// window, at which index of the input they lie, and whether inside it.
 func windows(in, out []int, kernel, stride [2]int, pad [4]int, visit func(k, o, c, u, v, at int, inside bool)) {
 	k := 0
 	for o := range out[0] {

@@ -8,10 +8,12 @@ import (
 
 // A File is what a format's decode reads a model from.
 type File struct {
-	io.Reader           // from the first byte on
-	Size      int64     // in bytes
-	Sum       hash.Hash // for Source.SHA256: decode writes to it all that it reads, of other files too
-	// Open opens a file in the folder of the model and returns its size. nil: there are no other files.
+	io.Reader       // from the first byte on
+	Size      int64 // in bytes
+	// for Source.SHA256: decode writes to it all that it reads, of other files too
+	Sum hash.Hash
+	// Open opens a file in the folder of the model and returns its size. nil: there are no other
+	// files.
 	Open func(location string) (*os.File, int64, error)
 }
 
@@ -25,8 +27,9 @@ type format struct {
 var formats []format
 
 // RegisterFormat makes Load and Decode read a format of files that hold layers and weights, such as
-// "ONNX". sniff tells by a file's name and by its first 9 bytes, or fewer of a shorter file, whether
-// it is of the format. The first format that says yes decodes it. Call it from an init function.
+// "ONNX". sniff tells by a file's name and by its first 9 bytes, or fewer of a shorter file,
+// whether it is of the format. The first format that says yes decodes it. Call it from an init
+// function.
 func RegisterFormat(name string, sniff func(name string, start []byte) bool, decode func(File) (*Model, error)) {
 	formats = append(formats, format{name, sniff, decode})
 }

@@ -33,7 +33,8 @@ func FuzzDecodeONNX(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) { checkDecodeAs(t, "f.onnx", data) })
 }
 
-// FuzzDecodeNPZ: as FuzzDecode, of archives and, so that what is in them is reached, of two arrays in one.
+// FuzzDecodeNPZ: as FuzzDecode, of archives and, so that what is in them is reached, of two arrays
+// in one.
 func FuzzDecodeNPZ(f *testing.F) {
 	paths, err := filepath.Glob("testdata/onnx/*.npz")
 	if err != nil {
@@ -96,7 +97,8 @@ func FuzzLayersJSON(f *testing.F) {
 	})
 }
 
-// listedFile returns a file with a layer list, quoted as JSON, and weights of zero for any of lists.
+// listedFile returns a file with a layer list, quoted as JSON, and weights of zero for any of
+// lists.
 func listedFile(quoted string) []byte {
 	data := file(
 		raw{"conv.weight", "F32", []int{2, 1, 3, 3}}, raw{"conv.bias", "F32", []int{2}},
@@ -122,8 +124,8 @@ var lists = []string{
 	`{"input":[1,4,4],"layers":[{"type":"flatten"}]}`,
 }
 
-// FuzzONNXGraph: as FuzzDecode, of graphs that are whole as messages and wrong in up to four things, which bytes changed at random
-// seldom are.
+// FuzzONNXGraph: as FuzzDecode, of graphs that are whole as messages and wrong in up to four
+// things, which bytes changed at random seldom are.
 func FuzzONNXGraph(f *testing.F) {
 	var graphs [][]byte
 	for _, pattern := range []string{"testdata/onnx/*.onnx", "testdata/ops/*.onnx"} {

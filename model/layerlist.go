@@ -26,7 +26,8 @@ type weights struct {
 // isCounter reports whether a tensor is one that batch normalisation counts with in training.
 func isCounter(name string) bool { return strings.HasSuffix(name, ".num_batches_tracked") }
 
-// isLayerList reports whether a JSON text has what makes it a layer list, or is broken and so may be one.
+// isLayerList reports whether a JSON text has what makes it a layer list, or is broken and so may
+// be one.
 func isLayerList(text []byte) bool {
 	var keys map[string]json.RawMessage
 	if err := json.Unmarshal(text, &keys); err != nil {
@@ -260,8 +261,8 @@ type builder struct {
 	used map[string]bool
 }
 
-// take returns a tensor of the given rank that must be there unless optional is set, with as many elements in its first dimension as
-// first says; 0: any.
+// take returns a tensor of the given rank that must be there unless optional is set, with as many
+// elements in its first dimension as first says; 0: any.
 func (b *builder) take(name string, rank, first int, optional bool) (*tensor.Dense, error) {
 	t := b.tensors[name]
 	if t == nil {
@@ -300,8 +301,8 @@ func (b *builder) layer(row kind, l listed, in []int) (Layer, error) {
 	return row.decode(b, l, in)
 }
 
-// window returns the kernel, stride and padding of an entry. Without a stride, that of a pool is its
-// kernel, as in PyTorch, and that of a convolution is 1.
+// window returns the kernel, stride and padding of an entry. Without a stride, that of a pool is
+// its kernel, as in PyTorch, and that of a convolution is 1.
 func (l listed) window() (kernel, stride [2]int, pad [4]int) {
 	stride = [2]int{1, 1}
 	if l.Kernel != nil {
@@ -316,8 +317,8 @@ func (l listed) window() (kernel, stride [2]int, pad [4]int) {
 	return kernel, stride, pad
 }
 
-// weightAndBias returns the tensors of a layer whose weight has the given rank. A bias that is not in
-// the file is 0.
+// weightAndBias returns the tensors of a layer whose weight has the given rank. A bias that is not
+// in the file is 0.
 func (b *builder) weightAndBias(name string, rank int) (w, bias *tensor.Dense, err error) {
 	if w, err = b.take(weightName(name), rank, 0, false); err != nil {
 		return nil, nil, err

@@ -97,7 +97,8 @@ func TestLayerListErrors(t *testing.T) {
 	}
 }
 
-// A list in a file of its own: beside the weights, or named; what is beside but is no list does not matter.
+// A list in a file of its own: beside the weights, or named; what is beside but is no list does not
+// matter.
 func TestLayerListFiles(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name string, data []byte) string {

@@ -37,7 +37,8 @@ type Param struct {
 // Any number of outputs may be taken, see Layer's Arity.
 const unlimited = math.MaxInt
 
-// Linear is x·Wᵀ + b. It takes any shape of as many elements as W has columns, row-major: there is no layer that flattens.
+// Linear is x·Wᵀ + b. It takes any shape of as many elements as W has columns, row-major: there is
+// no layer that flattens.
 type Linear struct {
 	Name   string        // "fc1"
 	Weight *tensor.Dense // [out, in], Float32 or Float64
@@ -57,22 +58,22 @@ type Conv2D struct {
 	Pad    [4]int        // top, left, bottom, right
 }
 
-// Scale is x·w_c + b_c, c the channel of [C, H, W] or the element of [I]: batch normalisation as it is at
-// inference, or the normalisation of the input.
+// Scale is x·w_c + b_c, c the channel of [C, H, W] or the element of [I]: batch normalisation as it
+// is at inference, or the normalisation of the input.
 type Scale struct {
 	Name         string
 	Weight, Bias *tensor.Dense // [C], Float32 or Float64
 }
 
-// MaxPool2D is the largest element of each window of each channel; padding never wins. The gradient goes to the first largest
-// element of a window, by rows.
+// MaxPool2D is the largest element of each window of each channel; padding never wins. The gradient
+// goes to the first largest element of a window, by rows.
 type MaxPool2D struct {
 	Kernel, Stride [2]int // rows, columns
 	Pad            [4]int // top, left, bottom, right
 }
 
-// AvgPool2D is the mean of each window of each channel: of the elements within the image, or with CountPad of all with
-// padding 0. The global average has the image's size as its Kernel.
+// AvgPool2D is the mean of each window of each channel: of the elements within the image, or with
+// CountPad of all with padding 0. The global average has the image's size as its Kernel.
 type AvgPool2D struct {
 	Kernel, Stride [2]int // rows, columns
 	Pad            [4]int // top, left, bottom, right

@@ -15,11 +15,12 @@ import (
 	"advsweep/internal/regular"
 )
 
-// Load returns the model in the regular file at path, whatever its format: see Decode. Directories, pipes and devices are errors,
-// since what they hold has no end that is known.
+// Load returns the model in the regular file at path, whatever its format: see Decode. Directories,
+// pipes and devices are errors, since what they hold has no end that is known.
 //
-// If there is a file with the same name but for an ending .json, and it has a key "layers", it is the layer list of a safetensors or
-// NPZ file that holds none itself. The data of an ONNX file may lie in other files of its folder. Source.SHA256 covers all of them.
+// If there is a file with the same name but for an ending .json, and it has a key "layers", it is
+// the layer list of a safetensors or NPZ file that holds none itself. The data of an ONNX file may
+// lie in other files of its folder. Source.SHA256 covers all of them.
 func Load(path string) (*Model, error) { return LoadLayers(path, "") }
 
 // LoadLayers is Load with the path of a layer list, for safetensors and NPZ files.
@@ -76,29 +77,33 @@ func readSmall(path string) ([]byte, error) {
 	return data, read(f, data)
 }
 
-// Decode returns the model in data, the bytes of a safetensors, NPZ or ONNX file, told by how they begin and by the
-// ending of name (.onnx, .npz), which also is for messages and the model's Source. Numbers of 16 bits become Float32, all others
-// stay as they are, and one of 64 bits makes the whole model Float64. Numbers that are not finite, and files that break their format
-// in any way, are errors that begin with "model: " and name. The memory that is taken is bounded by the size of data, which the result
-// does not share.
+// Decode returns the model in data, the bytes of a safetensors, NPZ or ONNX file, told by how they
+// begin and by the ending of name (.onnx, .npz), which also is for messages and the model's Source.
+// Numbers of 16 bits become Float32, all others stay as they are, and one of 64 bits makes the
+// whole model Float64. Numbers that are not finite, and files that break their format in any way,
+// are errors that begin with "model: " and name. The memory that is taken is bounded by the size of
+// data, which the result does not share.
 //
 // # ONNX
 //
-// See README.md in this folder for the operators that are read. The graph takes one input, the images, as [N, I], [N, C, H, W] or
-// [N, H, W, C] (the model's Input then is [C, H, W] all the same), and its logits become the model's: a Softmax at the end is left out,
-// which Notes say. Data in other files is read by Load alone. Format: onnx.ai, IR.md and Operators.md.
+// See README.md in this folder for the operators that are read. The graph takes one input, the
+// images, as [N, I], [N, C, H, W] or [N, H, W, C] (the model's Input then is [C, H, W] all the
+// same), and its logits become the model's: a Softmax at the end is left out, which Notes say. Data
+// in other files is read by Load alone. Format: onnx.ai, IR.md and Operators.md.
 //
 // # Names alone
 //
-// Tensors NAME.weight [out, in] and, unless a layer has no bias, NAME.bias [out] are a stack of Linear layers with a ReLU between each two,
-// as PyTorch saves it. A missing bias becomes zeros. Layers whose names differ in numbers alone follow each other by those (net.2 before
-// net.10), and such groups as their shapes chain, the outputs of one being the inputs of the next. If there is no such
-// order, or more than one, the error lists the layers.
+// Tensors NAME.weight [out, in] and, unless a layer has no bias, NAME.bias [out] are a stack of
+// Linear layers with a ReLU between each two, as PyTorch saves it. A missing bias becomes zeros.
+// Layers whose names differ in numbers alone follow each other by those (net.2 before net.10), and
+// such groups as their shapes chain, the outputs of one being the inputs of the next. If there is
+// no such order, or more than one, the error lists the layers.
 //
 // # A layer list
 //
-// Other networks come with a JSON text that lists their layers, in the metadata of a safetensors file under the key "advsweep.layers", as
-// Encode writes it, or in a file of its own, which see Load. README.md describes it.
+// Other networks come with a JSON text that lists their layers, in the metadata of a safetensors
+// file under the key "advsweep.layers", as Encode writes it, or in a file of its own, which see
+// Load. README.md describes it.
 //
 // Formats: huggingface.co/docs/safetensors, "Format"; numpy.org, "numpy.lib.format".
 func Decode(name string, data []byte) (*Model, error) {

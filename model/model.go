@@ -12,20 +12,27 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// A Model maps images x [B, I] to logits f(x) [B, O]. Most are stacks: Linear layers with a ReLU between each two. Pixels
-// are those of the image as it is; if the model wants them normalised, a Scale comes first.
+// A Model maps images x [B, I] to logits f(x) [B, O]. Most are stacks: Linear layers with a ReLU
+// between each two. Pixels are those of the image as it is; if the model wants them normalised, a
+// Scale comes first.
 type Model struct {
 	Input  []int   // shape of one image, [C, H, W] or [I]; nil: [I], the inputs of the first Linear
 	Layers []Layer // in the order of computation; the last one gives the logits
-	From   [][]int // From[i] lists what layer i takes: -1 the image, j < i the output of layer j. nil: each takes the one before
+	// From[i] lists what layer i takes: -1 the image, j < i the output of layer j. nil: each takes
+	// the one before
+	From   [][]int
 	Source Source
-	Notes  []string // what reading left out or took for granted, for people to read: "Softmax at the end is left out"
+	// what reading left out or took for granted, for people to read: "Softmax at the end is left
+	// out"
+	Notes []string
 }
 
 // A Source says where a model came from.
 type Source struct {
-	Name   string // base name of the file, or "embedded"
-	SHA256 string // of the file's bytes, and behind them those of a layer list beside it or of an ONNX file's data; hexadecimal
+	Name string // base name of the file, or "embedded"
+	// of the file's bytes, and behind them those of a layer list beside it or of an ONNX file's
+	// data; hexadecimal
+	SHA256 string
 }
 
 // MLP returns a multilayer perceptron with zero weights, Float32: Linear
@@ -70,7 +77,8 @@ func dense[T float32 | float64](data []T, shape ...int) *tensor.Dense {
 	return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(data))
 }
 
-// Inputs returns I, how many numbers one image has, and 0 for a model that says neither by its Input nor by a Linear.
+// Inputs returns I, how many numbers one image has, and 0 for a model that says neither by its
+// Input nor by a Linear.
 func (m *Model) Inputs() int {
 	if m.Input != nil {
 		return volume(m.Input)
@@ -107,7 +115,8 @@ func (m *Model) Takes(i int) []int {
 	return m.From[i]
 }
 
-// Shapes returns the shape of one image's output of every layer, or an error that names the layer where shapes do not fit.
+// Shapes returns the shape of one image's output of every layer, or an error that names the layer
+// where shapes do not fit.
 func (m *Model) Shapes() ([][]int, error) {
 	if err := m.validateWiring(); err != nil {
 		return nil, err
@@ -142,7 +151,8 @@ func (m *Model) inputShape() []int {
 	return m.Input
 }
 
-// inShapes returns the shapes of all that layer i takes. shapes holds those of the layers before it.
+// inShapes returns the shapes of all that layer i takes. shapes holds those of the layers before
+// it.
 func (m *Model) inShapes(i int, shapes [][]int) [][]int {
 	var in [][]int
 	for _, j := range m.Takes(i) {
@@ -187,8 +197,9 @@ func (m *Model) layerName(i int) string {
 	return fmt.Sprintf("%d (%s)", i, l.Kind())
 }
 
-// String returns the widths of a stack from inputs to outputs, "784-1024-1024-10", and of another model the shapes
-// of its image and of what its layers with weights give: "1x28x28-16x28x28-32x14x14-128-10".
+// String returns the widths of a stack from inputs to outputs, "784-1024-1024-10", and of another
+// model the shapes of its image and of what its layers with weights give:
+// "1x28x28-16x28x28-32x14x14-128-10".
 func (m *Model) String() string {
 	var b strings.Builder
 	if m.IsStack() || len(m.Layers) == 0 {
@@ -229,9 +240,9 @@ func (l Linear) size(dim int) int {
 	return l.Weight.Shape()[dim]
 }
 
-// Validate returns an error unless every backend can run m: layers take what is there, in shapes that fit; weights
-// are contiguous, row-major, finite and of one type, Float32 or Float64, in a layer; names differ; at least 1
-// input and 2 outputs. What Load and Decode return is valid.
+// Validate returns an error unless every backend can run m: layers take what is there, in shapes
+// that fit; weights are contiguous, row-major, finite and of one type, Float32 or Float64, in a
+// layer; names differ; at least 1 input and 2 outputs. What Load and Decode return is valid.
 func (m *Model) Validate() error {
 	if err := m.validate(); err != nil {
 		return fmt.Errorf("model: %s%w", prefix(m.Source.Name), err)
@@ -280,7 +291,8 @@ func (m *Model) validate() error {
 	return checkOutputs(m.layerName(last), volume(shapes[last]))
 }
 
-// validateWiring returns an error unless every layer is of a known kind and takes only what comes before it.
+// validateWiring returns an error unless every layer is of a known kind and takes only what comes
+// before it.
 func (m *Model) validateWiring() error {
 	if len(m.Layers) == 0 {
 		return errors.New("no layers")

@@ -23,7 +23,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// The oldest version of the standard operators that is read, and the newest whose changes were read through. ONNX 1.20.1.
+// The oldest version of the standard operators that is read, and the newest whose changes were read
+// through. ONNX 1.20.1.
 const (
 	minOpset = 7
 	maxOpset = 28
@@ -35,8 +36,8 @@ func init() {
 	})
 }
 
-// isONNX goes by the ending of name, or by the first field of the file: ir_version is written first.
-// A safetensors file of the same first byte has a { as its ninth.
+// isONNX goes by the ending of name, or by the first field of the file: ir_version is written
+// first. A safetensors file of the same first byte has a { as its ninth.
 func isONNX(name string, start []byte) bool {
 	ext, n := filepath.Ext(name), len(start)
 	return ext == ".onnx" || ext != ".safetensors" && n > 0 && start[0] == 0x08 && (n < 9 || start[8] != '{')
@@ -45,7 +46,8 @@ func isONNX(name string, start []byte) bool {
 // A sibling opens a file in the folder of the model.
 type sibling func(location string) (*os.File, int64, error)
 
-// decodeONNX reads size bytes of r. Data that lies in other files is opened by open; nil: that is an error.
+// decodeONNX reads size bytes of r. Data that lies in other files is opened by open; nil: that is
+// an error.
 func decodeONNX(r io.Reader, size int64, sum hash.Hash, open sibling) (*Model, error) {
 	if size > math.MaxInt32 {
 		return nil, fmt.Errorf("%d bytes, want at most 2 GiB, the most that ONNX allows: keep weights as external data", size)
@@ -81,7 +83,8 @@ func parseONNX(r io.Reader, size int64) (*onnx.ModelProto, error) {
 	return p, nil
 }
 
-// A message of two bytes takes a hundred and more once it is a Go value, so their number is bounded, far above that of any classifier.
+// A message of two bytes takes a hundred and more once it is a Go value, so their number is
+// bounded, far above that of any classifier.
 const (
 	maxMessages = 1 << 18
 	maxNesting  = 32
@@ -124,7 +127,9 @@ func countMessages(data []byte, m protoreflect.MessageDescriptor, left *int, nes
 type tensors struct {
 	files map[string]*openFile // by location
 	open  sibling
-	left  uint64 // elements that may still be made: what one file holds could be asked for by any number of nodes
+	// elements that may still be made: what one file holds could be asked for by any number of
+	// nodes
+	left uint64
 }
 
 type openFile struct {
@@ -138,7 +143,8 @@ func (t *tensors) close() {
 	}
 }
 
-// find opens all files in which tensors of g lie, and adds what they hold to sum, in order of location.
+// find opens all files in which tensors of g lie, and adds what they hold to sum, in order of
+// location.
 func (t *tensors) find(g *onnx.GraphProto, sum hash.Hash) error {
 	var locations []string
 	look := func(p *onnx.TensorProto) error {

@@ -17,7 +17,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// A reference is a network of testdata/onnx with what float64 PyTorch or its like says of it; testdata/onnx/README.md.
+// A reference is a network of testdata/onnx with what float64 PyTorch or its like says of it;
+// testdata/onnx/README.md.
 type reference struct {
 	Shape  []int
 	Inputs [][]float64
@@ -54,7 +55,8 @@ func channelsFirst(r reference) {
 	}
 }
 
-// agree fails unless the logits of m are those of r: every difference within limit of the largest logit of its image.
+// agree fails unless the logits of m are those of r: every difference within limit of the largest
+// logit of its image.
 func agree(t *testing.T, m *Model, r reference, limit float64) float64 {
 	t.Helper()
 	worst := 0.0
@@ -165,7 +167,8 @@ func TestONNXUnsupported(t *testing.T) {
 	}
 }
 
-// A sketch is a graph for one error: x [N, 1, 4, 4] and constants w [4, 16], k [2, 1, 2, 2], c [2], s [], i [2] of 1.
+// A sketch is a graph for one error: x [N, 1, 4, 4] and constants w [4, 16], k [2, 1, 2, 2], c [2],
+// s [], i [2] of 1.
 type sketch struct {
 	nodes  []*onnx.NodeProto
 	change func(*onnx.ModelProto)

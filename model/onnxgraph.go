@@ -12,10 +12,12 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// An ONNX graph is run once, node by node, on values that stand for numbers: constants, which are computed with, and
-// outputs of layers, which are only described. Nodes that compute make layers; nodes that move change the description.
+// An ONNX graph is run once, node by node, on values that stand for numbers: constants, which are
+// computed with, and outputs of layers, which are only described. Nodes that compute make layers;
+// nodes that move change the description.
 
-// batchAxis is the size of an axis whose size is that of the batch; in numbers that are sizes NaN stands for it.
+// batchAxis is the size of an axis whose size is that of the batch; in numbers that are sizes NaN
+// stands for it.
 const batchAxis = -1
 
 // A value is what a name of the graph stands for.
@@ -37,8 +39,9 @@ type constant struct {
 	whole bool // integers
 }
 
-// A view is the shape of a tensor, with batchAxis, and for each axis the step between neighbours among the elements of
-// the layer's output, or where of is not nil among those of that view, each in row-major order.
+// A view is the shape of a tensor, with batchAxis, and for each axis the step between neighbours
+// among the elements of the layer's output, or where of is not nil among those of that view, each
+// in row-major order.
 type view struct {
 	shape, strides []int
 	of             *view
@@ -159,8 +162,8 @@ func (f *formula) eval(x float64) float64 {
 	return x
 }
 
-// gelu returns the form of GELU that f is, if any. Exporters write GELU in many orders and with rounded constants, so f is known
-// by its values; the two forms differ by up to 5e-4.
+// gelu returns the form of GELU that f is, if any. Exporters write GELU in many orders and with
+// rounded constants, so f is known by its values; the two forms differ by up to 5e-4.
 func (f *formula) gelu() (GELU, bool) {
 	var off [2]float64
 	for x := -8.0; x <= 8; x += 1.0 / 16 {
@@ -203,7 +206,8 @@ type step struct {
 	open   bool      // a Linear or Conv2D that has no bias of its own yet
 }
 
-// A wantInput asks for the conversion to be done again with an image of another shape and as many elements.
+// A wantInput asks for the conversion to be done again with an image of another shape and as many
+// elements.
 type wantInput struct{ shape []int }
 
 func (w wantInput) Error() string {
@@ -284,7 +288,8 @@ type output struct {
 // maxOutputs bounds how often a graph is walked through from its end.
 const maxOutputs = 64
 
-// chooseOutput returns the value that holds the logits: what the only output of scores is made from by softmax and the like.
+// chooseOutput returns the value that holds the logits: what the only output of scores is made from
+// by softmax and the like.
 func chooseOutput(g *onnx.GraphProto, opset int64) (output, error) {
 	made := make(map[string]*onnx.NodeProto)
 	for _, n := range g.GetNode() {
@@ -526,8 +531,8 @@ func (g *graph) image(in *onnx.ValueInfoProto, nodes []*onnx.NodeProto) (*value,
 	return v, nil
 }
 
-// channelsLast reports whether images [N, a, b, c] are N×H×W×C: if they are turned before anything takes them for
-// images, or if the last dimension alone is that of channels, which is worth a note.
+// channelsLast reports whether images [N, a, b, c] are N×H×W×C: if they are turned before anything
+// takes them for images, or if the last dimension alone is that of channels, which is worth a note.
 func channelsLast(name string, shape []int, nodes []*onnx.NodeProto) (bool, string) {
 	for _, n := range slices.Backward(nodes) {
 		if !slices.Contains(n.GetInput(), name) || len(n.GetOutput()) == 0 {
@@ -641,7 +646,8 @@ func (g *graph) checkSoftmax(n *onnx.NodeProto, shape []int) error {
 	return nil
 }
 
-// dense returns a tensor of the type of the model's weights. Numbers that round to infinity are found by validate.
+// dense returns a tensor of the type of the model's weights. Numbers that round to infinity are
+// found by validate.
 func (g *graph) dense(data []float64, shape ...int) *tensor.Dense {
 	if g.double {
 		return dense(data, shape...)
@@ -678,7 +684,8 @@ func (g *graph) append(s step) (int, error) {
 	return len(g.steps) - 1, nil
 }
 
-// unique returns a name for a layer, of that of its weights if they have one, that no other layer has.
+// unique returns a name for a layer, of that of its weights if they have one, that no other layer
+// has.
 func (g *graph) unique(weights, node, kind string) string {
 	name := node
 	if layer, part := splitName(weights); part == "weight" && layer != "" {
@@ -753,8 +760,8 @@ func (g *graph) compute(f *formula, x int, sole bool) (int, error) {
 	return layer, err
 }
 
-// scale returns the layer that gives w·x + b by channel of the output x of a layer. If nothing else takes x that may be
-// what x has as a bias, or a Scale, changed.
+// scale returns the layer that gives w·x + b by channel of the output x of a layer. If nothing else
+// takes x that may be what x has as a bias, or a Scale, changed.
 func (g *graph) scale(x int, sole bool, w, b []float64) (int, error) {
 	if x >= 0 && sole {
 		switch s := &g.steps[x]; s.layer.(type) {

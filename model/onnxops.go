@@ -175,7 +175,8 @@ func (n *node) wantAll(name string, value int) {
 // has reports whether input i is there.
 func (n *node) has(i int) bool { return i < len(n.in) && n.in[i] != nil }
 
-// data returns input i as one that depends on the image, without padding; formulas are left if raw is set.
+// data returns input i as one that depends on the image, without padding; formulas are left if raw
+// is set.
 func (n *node) data(i int, raw bool) (*value, error) {
 	v, err := n.padded(i, raw)
 	if err == nil && v.pads != nil {
@@ -213,7 +214,8 @@ func (n *node) constant(i int) (*constant, []float64, error) {
 	return c, data, nil
 }
 
-// list returns integers that stand in an input since some version, and in an attribute before. nil: neither.
+// list returns integers that stand in an input since some version, and in an attribute before. nil:
+// neither.
 func (n *node) list(name string, input int) ([]int64, error) {
 	if all := n.integers(name); all != nil || !n.has(input) {
 		return all, nil
@@ -370,8 +372,8 @@ func (g *graph) opReshape(n *node) (*value, error) {
 	return reshaped(v, shape)
 }
 
-// reshape returns the sizes that a target with 0 (as it was) and -1 (what is left) means for elements of a shape.
-// batch is the batch's size where it is fixed.
+// reshape returns the sizes that a target with 0 (as it was) and -1 (what is left) means for
+// elements of a shape. batch is the batch's size where it is fixed.
 func reshape(shape []int, target []float64, zero bool, batch int) ([]int, error) {
 	old := view{shape: shape}
 	n := old.elements()
@@ -749,7 +751,8 @@ func (g *graph) row(dims []int, data []float64, out int) ([]float64, error) {
 	return row, nil
 }
 
-// linear adds a Linear of out rows that takes v's elements in v's order. Input i of the node holds the weights.
+// linear adds a Linear of out rows that takes v's elements in v's order. Input i of the node holds
+// the weights.
 func (g *graph) linear(n *node, i int, v *value, in, out int, shape []int, bias []float64, weight func(o, i int) float64) (*value, error) {
 	if have := v.view.elements(); have != in || out < 1 {
 		return nil, fmt.Errorf("of %s, %d elements of an image, by a matrix of %d x %d", by(v.view.shape), have, in, out)
@@ -840,7 +843,8 @@ func (g *graph) columns(n *node) (*value, error) {
 	return g.linear(n, 0, v, in, out, shape, nil, func(o, i int) float64 { return w[o*in+i] })
 }
 
-// asImage returns [C, H, W] of v, which must be [N, C, H, W] in the order of its layer. Zeros are not counted.
+// asImage returns [C, H, W] of v, which must be [N, C, H, W] in the order of its layer. Zeros are
+// not counted.
 func (g *graph) asImage(v *value) ([]int, error) {
 	shape := v.view.shape
 	if len(shape) != 4 || shape[0] > 1 || slices.Contains(shape[1:], batchAxis) {
@@ -856,8 +860,8 @@ func (g *graph) asImage(v *value) ([]int, error) {
 	return nil, fmt.Errorf("of %s made of %v by turning or reshaping, want images as a layer or the file gives them", by(shape), have)
 }
 
-// fromImage reports whether a layer's output has the shape of the image because all before it keep it, so that the image could
-// as well have another.
+// fromImage reports whether a layer's output has the shape of the image because all before it keep
+// it, so that the image could as well have another.
 func (g *graph) fromImage(layer int) bool {
 	for layer >= 0 {
 		s := g.steps[layer]
@@ -881,7 +885,8 @@ func (v *value) around() ([4]int, error) {
 	return [4]int{v.pads[2][0], v.pads[3][0], v.pads[2][1], v.pads[3][1]}, nil
 }
 
-// spatial returns stride and padding of a Conv or pool, for an image [C, H, W] already padded with extra.
+// spatial returns stride and padding of a Conv or pool, for an image [C, H, W] already padded with
+// extra.
 func (n *node) spatial(image []int, kernel [2]int, extra [4]int) (stride [2]int, pad [4]int) {
 	stride = [2]int(n.sizes("strides", 2, 1))
 	pad = [4]int(n.sizes("pads", 4, 0))
@@ -1009,8 +1014,9 @@ func (g *graph) pool(n *node, largest bool) (*value, error) {
 		return nil, n.err
 	}
 	if v.pads != nil {
-		// Zeros that a Pad puts there count as the image's. They do so for an average that counts padding, and for
-		// the largest where nothing is below 0: neither that nor, as ReLU's derivative at 0 is 0, the gradient changes.
+		// Zeros that a Pad puts there count as the image's. They do so for an average that counts
+		// padding, and for the largest where nothing is below 0: neither that nor, as ReLU's
+		// derivative at 0 is 0, the gradient changes.
 		positive := false
 		if v.layer >= 0 {
 			switch g.steps[v.layer].layer.(type) {
@@ -1162,7 +1168,8 @@ func (g *graph) opBatchNormalization(n *node) (*value, error) {
 	return g.affine(v, dims, w, b)
 }
 
-// foldNorm returns what batch normalisation multiplies with and adds: γ/√(σ² + ε) and β - μ·γ/√(σ² + ε).
+// foldNorm returns what batch normalisation multiplies with and adds: γ/√(σ² + ε) and β - μ·γ/√(σ²
+// + ε).
 //
 // Ioffe and Szegedy 2015, arXiv:1502.03167, algorithm 2.
 func foldNorm(gamma, beta, mean, variance []float64, eps float64) (w, b []float64, err error) {
@@ -1208,8 +1215,8 @@ func (g *graph) affine(v *value, dims []int, w, b []float64) (*value, error) {
 	return &value{layer: layer, view: v.view, sole: true}, nil
 }
 
-// byChannel returns a constant of shape dims, broadcast to v, as one number for each channel of v's layer, or each element of
-// [I]. It is an error if it is not the same all over a channel.
+// byChannel returns a constant of shape dims, broadcast to v, as one number for each channel of v's
+// layer, or each element of [I]. It is an error if it is not the same all over a channel.
 func (g *graph) byChannel(v *value, dims []int, data []float64) ([]float64, error) {
 	have := g.shape(v.layer)
 	out := make([]float64, have[0])
@@ -1392,8 +1399,8 @@ func (g *graph) apply(v *value, op string, a, b float64, args ...*formula) (*val
 	return &out, nil
 }
 
-// combine is Add, Sub or Mul of two values that depend on the image: part of a formula if both are formulas of the same elements,
-// else a residual connection.
+// combine is Add, Sub or Mul of two values that depend on the image: part of a formula if both are
+// formulas of the same elements, else a residual connection.
 func (g *graph) combine(n *node) (*value, error) {
 	a, err := n.data(0, true)
 	if err != nil {

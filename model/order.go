@@ -14,11 +14,11 @@ type width struct {
 	in, out int
 }
 
-// order returns the layers in the order in which they are applied. Layers whose names differ
-// in numbers alone (fc1 and fc2, net.0 and net.2) follow each other by those numbers; such groups follow
-// each other as their shapes chain, the outputs of one being the inputs of the next. If groups do
-// not chain, single layers do by shape alone. It is an error if there is no such order or more
-// than one: words have no order, and a guess would be another model.
+// order returns the layers in the order in which they are applied. Layers whose names differ in
+// numbers alone (fc1 and fc2, net.0 and net.2) follow each other by those numbers; such groups
+// follow each other as their shapes chain, the outputs of one being the inputs of the next. If
+// groups do not chain, single layers do by shape alone. It is an error if there is no such order or
+// more than one: words have no order, and a guess would be another model.
 func order(layers []width) ([]width, error) {
 	byName := slices.Clone(layers)
 	slices.SortFunc(byName, func(a, b width) int { return compareNatural(a.name, b.name) })

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// README.md names every operator and every type of layer, and its example of a layer list can be read.
+// README.md names every operator and every type of layer, and its example of a layer list can be
+// read.
 func TestREADME(t *testing.T) {
 	data, err := os.ReadFile("README.md")
 	if err != nil {

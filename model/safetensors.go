@@ -30,8 +30,8 @@ const counter = "I64"
 // stackOnly ends the messages about what a file may not hold.
 const stackOnly = "stacks of Linear and ReLU are all that is read without a layer list, see model/README.md"
 
-// safetensors reads all of a file. The header, with its claims about the data, is checked to the end before memory is
-// taken for weights, and where names alone tell the layers, so are they.
+// safetensors reads all of a file. The header, with its claims about the data, is checked to the
+// end before memory is taken for weights, and where names alone tell the layers, so are they.
 func (d *decoder) safetensors() (*Model, error) {
 	r, size := io.TeeReader(d.r, d.sum), d.size
 	if size < 8 {
@@ -139,8 +139,8 @@ type entry struct {
 	begin, end uint64 // in the data
 }
 
-// parseHeader returns the tensors in the order of the header, and the layer list of its metadata. It checks
-// everything about an entry that does not depend on other entries.
+// parseHeader returns the tensors in the order of the header, and the layer list of its metadata.
+// It checks everything about an entry that does not depend on other entries.
 func parseHeader(header []byte) (entries []entry, list string, err error) {
 	if len(header) == 0 || header[0] != '{' {
 		return nil, "", errors.New("header does not start with {: not a safetensors file")
@@ -483,12 +483,14 @@ func convert[T float32 | float64](dst []T, src []byte, dtype string) int {
 	return slices.IndexFunc(dst, func(v T) bool { return v-v != 0 })
 }
 
-// Encode returns m as the bytes of a safetensors file that Decode reads: NAME.weight and NAME.bias of each layer that has
-// them, in order, the data from a multiple of 8 bytes on. For stacks that is what PyTorch writes and reads. The layers of others, and of stacks whose
-// names do not tell their order, are listed in the file's metadata, as README.md describes it. The same model and dtype give the same bytes.
+// Encode returns m as the bytes of a safetensors file that Decode reads: NAME.weight and NAME.bias
+// of each layer that has them, in order, the data from a multiple of 8 bytes on. For stacks that is
+// what PyTorch writes and reads. The layers of others, and of stacks whose names do not tell their
+// order, are listed in the file's metadata, as README.md describes it. The same model and dtype
+// give the same bytes.
 //
-// dtype is "float64", "float32" or "float16"; numbers are rounded to the nearest one, the even one of two. It returns an
-// error if a number becomes infinite or if m is not valid.
+// dtype is "float64", "float32" or "float16"; numbers are rounded to the nearest one, the even one
+// of two. It returns an error if a number becomes infinite or if m is not valid.
 func (m *Model) Encode(dtype string) ([]byte, error) {
 	data, err := m.encode(dtype)
 	if err != nil {

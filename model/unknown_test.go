@@ -21,7 +21,8 @@ func (s stranger) Params() []model.Param         { return []model.Param{{"s.weig
 // A namesake says that it is a ReLU.
 type namesake struct{ model.ReLU }
 
-// A layer that has no row is refused by the name of its type wherever a model is looked at as a whole.
+// A layer that has no row is refused by the name of its type wherever a model is looked at as a
+// whole.
 func TestUnknownLayer(t *testing.T) {
 	weight := tensor.New(tensor.WithShape(2), tensor.WithBacking([]float64{1, 2}))
 	for _, test := range []struct {

@@ -33,8 +33,8 @@ func parse(t testing.TB, list string, o attack.Options) []attack.Attack {
 const everyAttack = "fgsm,bim:steps=4,bim:step=0.03:loss=dlr,pgd:steps=4:restarts=3,pgd:steps=3:loss=cw:norm=l2,fgsm:norm=l2,mifgsm:steps=4,nifgsm:steps=3:decay=0.5," +
 	"apgd-ce:steps=12:restarts=2,apgd-dlr:steps=9,apgd-ce:steps=8:norm=l2,pgd:steps=3:target=least-likely,bim:target=2,noise,uniform,noise:norm=l2,uniform:norm=l2,worst"
 
-// TestChunks compares the result of a sweep with itself in batches of any size, in shards that different backends do, out of order and
-// with a log that has some already.
+// TestChunks compares the result of a sweep with itself in batches of any size, in shards that
+// different backends do, out of order and with a log that has some already.
 func TestChunks(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	m := ref.RandomModel(r, 1, 30, 21, 17, 5)
@@ -116,7 +116,8 @@ func TestChunks(t *testing.T) {
 	}
 }
 
-// short is a backend with memory for so many rows, which it finds at Begin or, of a step that is not plain, there.
+// short is a backend with memory for so many rows, which it finds at Begin or, of a step that is
+// not plain, there.
 type short struct {
 	*cpu.Backend[float32]
 	most int
@@ -147,7 +148,8 @@ func (b short) Step(ctx context.Context, s attack.Step) error {
 	return b.Backend.Step(ctx, s)
 }
 
-// TestRestarts: an image that one restart fools is fooled with more of them, at every eps, since each is what it is alone.
+// TestRestarts: an image that one restart fools is fooled with more of them, at every eps, since
+// each is what it is alone.
 func TestRestarts(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 1))
 	m := ref.RandomModel(r, 3, 30, 41, 33, 5)
@@ -187,8 +189,8 @@ func correctSet(t *testing.T, r *rand.Rand, m *model.Model, n, h, w int) *datase
 	return set
 }
 
-// TestTargets: with two classes there is one target, and coming near to it is leaving the other; with more the least likely is
-// that of the smallest logit.
+// TestTargets: with two classes there is one target, and coming near to it is leaving the other;
+// with more the least likely is that of the smallest logit.
 func TestTargets(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 1))
 	for _, classes := range []int{2, 6} {
@@ -262,8 +264,8 @@ func image64(set *dataset.Set, i int) []float64 {
 	return x
 }
 
-// TestAPGD compares with the algorithm as the paper writes it, in plain loops over one image, whose gradients are those of
-// package ref: the class and the norm of what it ends at.
+// TestAPGD compares with the algorithm as the paper writes it, in plain loops over one image, whose
+// gradients are those of package ref: the class and the norm of what it ends at.
 func TestAPGD(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 1))
 	m := ref.RandomModel(r, 1, 12, 9, 4)
@@ -287,7 +289,8 @@ func TestAPGD(t *testing.T) {
 					z, _ := ref.Forward(m, x)
 					linf, l2, _ := ref.Norms(x, image64(set, i))
 					got := res.Curves[0].Outcomes[i*2+e]
-					// Rounding of float64 can be told apart in the margin of an image only where a step's decision is that close.
+					// Rounding of float64 can be told apart in the margin of an image only where a
+					// step's decision is that close.
 					if want := ref.Argmax(z); int(got.Class) != want || !(math.Abs(float64(got.L2)-l2) <= 1e-6) || !(math.Abs(float64(got.Linf)-linf) <= 1e-6) {
 						t.Errorf("%v, %v, image %d, eps %v: %+v, want class %d, norms %v and %v", norm, loss, i, eps, got, want, linf, l2)
 					}
@@ -402,8 +405,8 @@ func apgd(m *model.Model, x0 []float64, label int, loss attack.Loss, norm attack
 	return bestX
 }
 
-// TestStrength: on the embedded model, within bounds, more steps fool at least as many images, the strongest are the strongest, controls
-// are weaker than all, and worst is at least as good as each.
+// TestStrength: on the embedded model, within bounds, more steps fool at least as many images, the
+// strongest are the strongest, controls are weaker than all, and worst is at least as good as each.
 func TestStrength(t *testing.T) {
 	if testing.Short() {
 		t.Skip("attacks 100 images in many ways")
@@ -425,7 +428,8 @@ func TestStrength(t *testing.T) {
 		for e, eps := range s.Eps {
 			for c := 1; c < len(res.Curves); c++ {
 				weak, strong := res.Curves[c-1], res.Curves[c]
-				// Of 100 images one may by chance be left by the attack that is stronger on the whole.
+				// Of 100 images one may by chance be left by the attack that is stronger on the
+				// whole.
 				if strong.Correct[e] > weak.Correct[e]+1 || c == len(res.Curves)-1 && strong.Correct[e] > weak.Correct[e] {
 					t.Errorf("%v, eps %v: %d right under %s, %d under %s", norm, eps, strong.Correct[e], strong.Attack.Name, weak.Correct[e], weak.Attack.Name)
 				}
@@ -485,7 +489,8 @@ func TestLoss(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if want-want != 0 { // three largest are equal: the ratio is not there, and pipeline takes the difference
+			// three largest are equal: the ratio is not there, and pipeline takes the difference
+			if want-want != 0 {
 				if got-got != 0 {
 					t.Errorf("loss %v of %v, label %d, target %d: %v, want a finite number", l, z, y, target, got)
 				}

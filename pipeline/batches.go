@@ -2,8 +2,8 @@ package pipeline
 
 import "errors"
 
-// A batch is what a backend holds at once: images lo to hi-1, each at eps from to to-1, each of these at restarts first to
-// last-1.
+// A batch is what a backend holds at once: images lo to hi-1, each at eps from to to-1, each of
+// these at restarts first to last-1.
 type batch struct{ lo, hi, from, to, first, last int }
 
 func (b batch) images() int   { return b.hi - b.lo }
@@ -11,14 +11,16 @@ func (b batch) eps() int      { return b.to - b.from }
 func (b batch) restarts() int { return b.last - b.first }
 func (b batch) rows() int     { return b.images() * b.eps() * b.restarts() }
 
-// batches calls do for batches of at most r.rows rows that together are all. A batch has as many images as fit with all their
-// eps and restarts or, where even one image does not fit, one image and as many eps as fit or, where not even all its
-// restarts fit, one image at one eps and as many restarts as fit. With whole, restarts are never parted: such a
-// batch is larger than r.rows. The order is by images, then eps, then restarts.
+// batches calls do for batches of at most r.rows rows that together are all. A batch has as many
+// images as fit with all their eps and restarts or, where even one image does not fit, one image
+// and as many eps as fit or, where not even all its restarts fit, one image at one eps and as many
+// restarts as fit. With whole, restarts are never parted: such a batch is larger than r.rows. The
+// order is by images, then eps, then restarts.
 //
-// Where do returns an error that memory is short, it is called again for a smaller batch from the same place on, and so are
-// the batches after it smaller. The progress is set back, and do must not have counted anything. Any other error ends it, and
-// so does that of a batch that cannot be smaller.
+// Where do returns an error that memory is short, it is called again for a smaller batch from the
+// same place on, and so are the batches after it smaller. The progress is set back, and do must not
+// have counted anything. Any other error ends it, and so does that of a batch that cannot be
+// smaller.
 func (r *run) batches(all batch, whole bool, do func(batch) error) error {
 	r.limit()
 	for at := (batch{lo: all.lo, from: all.from, first: all.first}); at.lo < all.hi; {
@@ -43,7 +45,8 @@ func (r *run) batches(all batch, whole bool, do func(batch) error) error {
 	return nil
 }
 
-// next is the batch of at most so many rows with which all goes on at the image, eps and restart where at begins.
+// next is the batch of at most so many rows with which all goes on at the image, eps and restart
+// where at begins.
 func (all batch) next(at batch, rows int, whole bool) batch {
 	R := all.restarts()
 	if at.first > all.first || rows < R && !whole {
@@ -70,7 +73,8 @@ func (r *run) limit() {
 // outOfMemory is the error of a Begin or a Step that would do with fewer rows.
 type outOfMemory interface{ OutOfMemory() bool }
 
-// halve reports whether err says that memory is short for b, which can be smaller, and makes the next ones so.
+// halve reports whether err says that memory is short for b, which can be smaller, and makes the
+// next ones so.
 func (r *run) halve(err error, b batch, whole bool) bool {
 	unit := 1 // rows that stay together
 	if whole {

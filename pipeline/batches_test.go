@@ -105,7 +105,8 @@ func TestBatchesErrors(t *testing.T) {
 		calls int
 	}{
 		{"another error", batch{0, 8, 0, 1, 0, 1}, false, other, 1},
-		{"one row is too much", batch{0, 4, 0, 1, 0, 1}, false, shortOfMemory{}, 3}, // of 4, of 2, of 1
+		// of 4, of 2, of 1
+		{"one row is too much", batch{0, 4, 0, 1, 0, 1}, false, shortOfMemory{}, 3},
 		{"whole restarts are too much", batch{0, 2, 0, 1, 0, 4}, true, shortOfMemory{}, 2},
 	} {
 		calls = 0

@@ -8,9 +8,10 @@ import (
 	"advsweep/pipeline"
 )
 
-// BenchmarkWorks times the works that 'advsweep bench' knows by these names, on the embedded model and images: W3 has 1,000
-// of its 10,000 images. done-GFLOP/s is of the products made, dense-GFLOP/s of those that a dense program makes that
-// takes no gradient twice and the first layer of FGSM without bounds once for the direction.
+// BenchmarkWorks times the works that 'advsweep bench' knows by these names, on the embedded model
+// and images: W3 has 1,000 of its 10,000 images. done-GFLOP/s is of the products made,
+// dense-GFLOP/s of those that a dense program makes that takes no gradient twice and the first
+// layer of FGSM without bounds once for the direction.
 func BenchmarkWorks(b *testing.B) {
 	m, set := embedded(b)
 	const weights, first, n = 784*1024 + 1024*1024 + 1024*10, 784 * 1024, 1000

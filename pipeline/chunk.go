@@ -13,8 +13,8 @@ import (
 	"advsweep/dataset"
 )
 
-// A Chunk is a part of a Sweep's work: images Lo to Hi-1 under one attack at eps From to To-1, or another Kind of work on them. What a
-// chunk finds depends on nothing else.
+// A Chunk is a part of a Sweep's work: images Lo to Hi-1 under one attack at eps From to To-1, or
+// another Kind of work on them. What a chunk finds depends on nothing else.
 type Chunk struct {
 	Kind     Kind
 	Attack   int // its place in Sweep.Attacks
@@ -31,19 +31,21 @@ const (
 	Strike             // the attack
 )
 
-// A chunk of defaultWork rows times passes up and down the network takes a second or so for a small model on a laptop. One of chunkMACs
-// multiply-adds does, or takes a few where the model is convolutional. Both are part of a run's manifest by the version of the program.
+// A chunk of defaultWork rows times passes up and down the network takes a second or so for a small
+// model on a laptop. One of chunkMACs multiply-adds does, or takes a few where the model is
+// convolutional. Both are part of a run's manifest by the version of the program.
 const (
 	defaultWork = 1 << 16
 	chunkMACs   = 1 << 38
 )
 
-// chunkRows is how many rows a chunk has at least, where there are as many: with fewer the threads of a CPU, which share a batch by its
-// rows, have nothing to do, and a GPU little.
+// chunkRows is how many rows a chunk has at least, where there are as many: with fewer the threads
+// of a CPU, which share a batch by its rows, have nothing to do, and a GPU little.
 const chunkRows = 8
 
-// ChunkWork returns a Sweep's ChunkWork for a model of so many multiply-adds, see model.Model.MACs: 0, the default, up to 4 million, which
-// the embedded models are below, and less for larger models, at least 1, so that a chunk takes a few seconds on a laptop.
+// ChunkWork returns a Sweep's ChunkWork for a model of so many multiply-adds, see model.Model.MACs:
+// 0, the default, up to 4 million, which the embedded models are below, and less for larger models,
+// at least 1, so that a chunk takes a few seconds on a laptop.
 func ChunkWork(macs int64) int {
 	if macs <= chunkMACs/defaultWork {
 		return 0
@@ -51,8 +53,9 @@ func ChunkWork(macs int64) int {
 	return int(max(1, chunkMACs/macs))
 }
 
-// Plan lists the chunks of a sweep over n images, in the order in which they are worked on. Each has at most ChunkWork rows times passes
-// or, if that is more, the least images that make eight rows.
+// Plan lists the chunks of a sweep over n images, in the order in which they are worked on. Each
+// has at most ChunkWork rows times passes or, if that is more, the least images that make eight
+// rows.
 func (s Sweep) Plan(n int) []Chunk {
 	work := s.ChunkWork
 	if work <= 0 {
@@ -107,14 +110,16 @@ type Part interface {
 	Has(i int) bool // whether chunk i belongs to it
 }
 
-// A Shard is part Index of Count of a plan, Index from 0: every Count-th chunk. The zero value is all of it.
+// A Shard is part Index of Count of a plan, Index from 0: every Count-th chunk. The zero value is
+// all of it.
 type Shard struct{ Index, Count int }
 
 // Has reports whether chunk i belongs to the shard.
 func (s Shard) Has(i int) bool { return s.Count <= 1 || i%s.Count == s.Index }
 
-// Work does the chunks of part that log does not have, and appends what they find to it. When ctx ends it stops soon, with the
-// chunk in hand lost; what is in log stays. Sweep.Rows and Progress are as for Run.
+// Work does the chunks of part that log does not have, and appends what they find to it. When ctx
+// ends it stops soon, with the chunk in hand lost; what is in log stays. Sweep.Rows and Progress
+// are as for Run.
 func (s Sweep) Work(ctx context.Context, b Backend, set *dataset.Set, log Log, part Part) error {
 	return s.WorkUntil(ctx, nil, b, set, log, part)
 }
@@ -122,7 +127,8 @@ func (s Sweep) Work(ctx context.Context, b Backend, set *dataset.Set, log Log, p
 // ErrStopped is returned by WorkUntil if it was asked to stop before all was done.
 var ErrStopped = errors.New("pipeline: stopped before all chunks were done")
 
-// WorkUntil is Work that also returns, with ErrStopped, after the chunk in hand once stop is closed.
+// WorkUntil is Work that also returns, with ErrStopped, after the chunk in hand once stop is
+// closed.
 func (s Sweep) WorkUntil(ctx context.Context, stop <-chan struct{}, b Backend, set *dataset.Set, log Log, part Part) error {
 	if err := s.Validate(b, set); err != nil {
 		return err
@@ -298,7 +304,8 @@ func (c Chunk) looked(i int, payload []byte, classes int, found func(image int, 
 	return nil
 }
 
-// struck calls found with what payload, of chunk c at place i of a plan, says of each image at each eps.
+// struck calls found with what payload, of chunk c at place i of a plan, says of each image at each
+// eps.
 func (c Chunk) struck(i int, payload []byte, classes int, found func(image, e int, o Outcome)) error {
 	if want := outcomeBytes * (c.Hi - c.Lo) * (c.To - c.From); len(payload) != want {
 		return fmt.Errorf("pipeline: chunk %d holds %d bytes, want %d", i, len(payload), want)
@@ -316,8 +323,8 @@ func (c Chunk) struck(i int, payload []byte, classes int, found func(image, e in
 	return nil
 }
 
-// Assemble makes the result of a sweep over n images, the first of them first in its data set, of what all chunks have found. It
-// needs neither the model nor the images.
+// Assemble makes the result of a sweep over n images, the first of them first in its data set, of
+// what all chunks have found. It needs neither the model nor the images.
 func (s Sweep) Assemble(n, first, classes int, log Log) (*Result, error) {
 	E := len(s.Eps)
 	res := &Result{N: n, First: first, Classes: classes, Eps: slices.Clone(s.Eps), Bounds: s.Bounds, Images: make([]Clean, n)}
@@ -367,8 +374,8 @@ func (s Sweep) Assemble(n, first, classes int, log Log) (*Result, error) {
 	return res, nil
 }
 
-// worst fills c with what the other attacks found, controls left out: of each image at each eps the first that fools the model or, if
-// none does, the smallest margin.
+// worst fills c with what the other attacks found, controls left out: of each image at each eps the
+// first that fools the model or, if none does, the smallest margin.
 func (r *Result) worst(c *Curve) {
 	var of []int // places in Curves
 	for i := range r.Curves {

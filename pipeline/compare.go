@@ -22,12 +22,14 @@ import (
 type Pair struct {
 	Both, OnlyA, OnlyB, Neither int // images that are right on both sides, on one alone, on neither
 
-	// P is the chance, if both sides are as often right, that the images which one alone gets right fall as unevenly on
-	// the sides as here, or more so: McNemar's exact test.
+	// P is the chance, if both sides are as often right, that the images which one alone gets right
+	// fall as unevenly on the sides as here, or more so: McNemar's exact test.
 	P float64
-	// Holm is P for all rows of a Comparison together: the chance that any of so many would look like this.
+	// Holm is P for all rows of a Comparison together: the chance that any of so many would look
+	// like this.
 	Holm float64
-	// Flips are the images whose class differs between the sides, by their index in the data set, increasing.
+	// Flips are the images whose class differs between the sides, by their index in the data set,
+	// increasing.
 	Flips []int
 }
 
@@ -62,8 +64,8 @@ type Comparison struct {
 	Models *Models
 }
 
-// Flips lists the images whose class differs between the sides as they are or under any attack at any eps, by their index in the
-// data set, increasing.
+// Flips lists the images whose class differs between the sides as they are or under any attack at
+// any eps, by their index in the data set, increasing.
 func (c *Comparison) Flips() []int {
 	all := slices.Clone(c.Clean.Flips)
 	for i := range c.Pairs {
@@ -73,7 +75,8 @@ func (c *Comparison) Flips() []int {
 	return slices.Compact(all)
 }
 
-// NewComparison sets a and b side by side. It returns an error unless they have the same images, attacks, eps and bounds, and outcomes.
+// NewComparison sets a and b side by side. It returns an error unless they have the same images,
+// attacks, eps and bounds, and outcomes.
 func NewComparison(a, b *Result) (*Comparison, error) {
 	switch {
 	case a.N != b.N || a.First != b.First || a.Classes != b.Classes:
@@ -134,8 +137,9 @@ func plainly(a attack.Attack) attack.Attack {
 	return a
 }
 
-// Common returns of a and b the attacks and eps that both have, in a's order, and says what it left out. The worst of all attacks is
-// the same only if it is of the same ones. It returns an error if nothing is common, or if bounds differ: then no attack is the same.
+// Common returns of a and b the attacks and eps that both have, in a's order, and says what it left
+// out. The worst of all attacks is the same only if it is of the same ones. It returns an error if
+// nothing is common, or if bounds differ: then no attack is the same.
 func Common(a, b *Result) (x, y *Result, left []string, err error) {
 	if a.Bounds != b.Bounds {
 		return nil, nil, nil, fmt.Errorf("pipeline: bounds %s and %s: an attack with other bounds is another attack", a.Bounds, b.Bounds)
@@ -223,14 +227,16 @@ func (r *Result) at(i int, eps []int) Curve {
 // Models is what two models, or one in two arithmetics, say of the same pixels.
 type Models struct {
 	Clean Spread // of the logits of the images as they are
-	// Own is of the images that each side's own attack made, which differ; Same of those that A's made, on both sides.
-	// Both are [attacks·E], nil for the worst of all attacks, which has no images of its own.
+	// Own is of the images that each side's own attack made, which differ; Same of those that A's
+	// made, on both sides. Both are [attacks·E], nil for the worst of all attacks, which has no
+	// images of its own.
 	Own, Same []*Spread
-	SameFlips []int // [attacks·E] how many of A's images have another class on B; -1 for the worst of all attacks
+	// [attacks·E] how many of A's images have another class on B; -1 for the worst of all attacks
+	SameFlips []int
 	Signs     Signs
 
-	// Judged is set if both sides compute one model. Then Flips are all predictions that differ at the same pixels, of the images as
-	// they are and of A's perturbed ones.
+	// Judged is set if both sides compute one model. Then Flips are all predictions that differ at
+	// the same pixels, of the images as they are and of A's perturbed ones.
 	Judged bool
 	Flips  []Flip
 }
@@ -246,8 +252,9 @@ func (m *Models) Outside() int {
 	return n
 }
 
-// A Spread tells how far apart the logits of two sides lie: quantiles of |logit on A - logit on B| over all images and
-// classes. A quantile is one of the values: the least that so many are no larger than.
+// A Spread tells how far apart the logits of two sides lie: quantiles of |logit on A - logit on B|
+// over all images and classes. A quantile is one of the values: the least that so many are no
+// larger than.
 type Spread struct{ P50, P90, P99, Max float64 }
 
 func newSpread(values []float64) Spread {
@@ -256,7 +263,8 @@ func newSpread(values []float64) Spread {
 	return Spread{at(50), at(90), at(99), values[len(values)-1]}
 }
 
-// Signs counts pixels of clean images at which FGSM goes another way on A than on B: the sign of the gradient, 0 among them.
+// Signs counts pixels of clean images at which FGSM goes another way on A than on B: the sign of
+// the gradient, 0 among them.
 type Signs struct {
 	Differ, Pixels int
 	Images         int // with such a pixel
@@ -269,9 +277,10 @@ type Flip struct {
 	Image  int   // in the data set
 	A, B   int32 // the classes
 
-	// Of the side that errs: Short is by how much in float64 the logit of its class is below another's, Bound how much rounding can make of
-	// that. Explained says that Short is within Bound, on both sides and for every other class; if not, these are the Short and Bound
-	// that are furthest apart.
+	// Of the side that errs: Short is by how much in float64 the logit of its class is below
+	// another's, Bound how much rounding can make of that. Explained says that Short is within
+	// Bound, on both sides and for every other class; if not, these are the Short and Bound that
+	// are furthest apart.
 	Short, Bound float64
 	Explained    bool
 }
@@ -281,8 +290,8 @@ type Compare struct {
 	Attacks []attack.Attack
 	Eps     []float64 // [E], increasing
 	Bounds  attack.Bounds
-	// Model is what both backends compute. Then each prediction that differs at the same pixels is judged by a bound on rounding. nil if
-	// the sides have two models.
+	// Model is what both backends compute. Then each prediction that differs at the same pixels is
+	// judged by a bound on rounding. nil if the sides have two models.
 	Model *model.Model
 	// Rows and Progress are as Sweep's.
 	Rows     int
@@ -292,7 +301,8 @@ type Compare struct {
 // pixelsOfBatch bounds the pixels of a batch: perturbed images come to the host.
 const pixelsOfBatch = 1 << 24
 
-// Run attacks every image of set on a and on b, and shows each image that a's attacks made also to b. The result does not depend on Rows.
+// Run attacks every image of set on a and on b, and shows each image that a's attacks made also to
+// b. The result does not depend on Rows.
 func (c Compare) Run(ctx context.Context, a, b Backend, set *dataset.Set) (*Comparison, error) {
 	s := Sweep{Attacks: c.Attacks, Eps: c.Eps, Bounds: c.Bounds, Outcomes: true, Rows: c.Rows, Progress: c.Progress}
 	w := &comparing{Compare: c, set: set}
@@ -395,8 +405,9 @@ func roundingOf(b Backend) (ref.Rounding, error) {
 	}
 }
 
-// batches calls do for images lo to hi-1 at eps from to to-1, as many at once as fit with each image at each eps runs times. do counts
-// nothing if it returns an error: with one that says that memory is short it is called again with fewer.
+// batches calls do for images lo to hi-1 at eps from to to-1, as many at once as fit with each
+// image at each eps runs times. do counts nothing if it returns an error: with one that says that
+// memory is short it is called again with fewer.
 func (w *comparing) batches(n, E, runs int, do func(lo, hi, from, to int) error) error {
 	return w.run.batches(batch{0, n, 0, E, 0, runs}, true, func(b batch) error { return do(b.lo, b.hi, b.from, b.to) })
 }
@@ -659,8 +670,9 @@ func (w *comparing) attack(ctx context.Context, k int) error {
 	return nil
 }
 
-// judge adds flip f of pixels x, if both sides compute one model: whether rounding explains that one chose class A and the other class B.
-// The bound costs two slow passes of the reference, so only flips are judged.
+// judge adds flip f of pixels x, if both sides compute one model: whether rounding explains that
+// one chose class A and the other class B. The bound costs two slow passes of the reference, so
+// only flips are judged.
 func (w *comparing) judge(ctx context.Context, f Flip, x []float64) error {
 	if w.Model == nil {
 		return nil

@@ -53,8 +53,8 @@ func TestNewComparison(t *testing.T) {
 	if diff := cmp.Diff(want, c.Clean); diff != "" {
 		t.Errorf("clean (-want +got):\n%s", diff)
 	}
-	// Of eps 0.1: image 0 both; 1 and 4 only a; 2 neither, the same class; 3 neither, another class. p is 2·(1/2)² = 0.5 and that
-	// corrected for two rows 1.
+	// Of eps 0.1: image 0 both; 1 and 4 only a; 2 neither, the same class; 3 neither, another
+	// class. p is 2·(1/2)² = 0.5 and that corrected for two rows 1.
 	if diff := cmp.Diff([]pipeline.Pair{want, {Both: 1, OnlyA: 2, Neither: 2, P: 0.5, Holm: 1, Flips: []int{101, 103, 104}}}, c.Pairs, cmp.Comparer(near)); diff != "" {
 		t.Errorf("rows (-want +got):\n%s", diff)
 	}
@@ -113,7 +113,8 @@ func TestCommon(t *testing.T) {
 		return handMade(eps, attacks, clean, all)
 	}
 	seeded := attack.FGSM()
-	seeded.Seed, seeded.Name, seeded.Factor = 9, "fgsm:norm=linf", 1 // draws nothing, and eps/k is its own size
+	// draws nothing, and eps/k is its own size
+	seeded.Seed, seeded.Name, seeded.Factor = 9, "fgsm:norm=linf", 1
 	a := build([]float64{0, 0.1, 0.2, 0.4}, attack.FGSM(), attack.PGD(7, 1), attack.BIM(3))
 	b := build([]float64{0.1, 0.3, 0.4}, attack.BIM(3), attack.PGD(7, 2), seeded)
 	x, y, left, err := pipeline.Common(a, b)
@@ -170,7 +171,8 @@ func TestCommon(t *testing.T) {
 	}
 }
 
-// TestCompare checks a comparison of two models against sweeps of each alone and against the reference, and that it doesn't depend on batches.
+// TestCompare checks a comparison of two models against sweeps of each alone and against the
+// reference, and that it doesn't depend on batches.
 func TestCompare(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	ma, mb := ref.RandomModel(r, 1, 12, 15, 5), ref.RandomModel(r, 1, 12, 9, 9, 5)
@@ -296,7 +298,8 @@ func appendApart(to, a, b []float64) []float64 {
 	return to
 }
 
-// spread compares s with the quantiles of values, taken by counting: the least value that so many are no larger than.
+// spread compares s with the quantiles of values, taken by counting: the least value that so many
+// are no larger than.
 func spread(t *testing.T, what string, s pipeline.Spread, values []float64) {
 	t.Helper()
 	for share, got := range map[float64]float64{0.5: s.P50, 0.9: s.P90, 0.99: s.P99, 1: s.Max} {
@@ -326,8 +329,8 @@ func flat3(bias float32) *model.Model {
 	}}}
 }
 
-// TestJudge: 1 + 2^-30 - 1 is 2^-30 in float64 and 0 in float32, below and above a bias of 2^-31. That flip is rounding; one by a weight that
-// is wrong is not.
+// TestJudge: 1 + 2^-30 - 1 is 2^-30 in float64 and 0 in float32, below and above a bias of 2^-31.
+// That flip is rounding; one by a weight that is wrong is not.
 func TestJudge(t *testing.T) {
 	set := &dataset.Set{
 		Images: tensor.New(tensor.WithShape(3, 1, 3), tensor.WithBacking([]float32{1, 0x1p-30, 1, 0.5, 0.25, 0.5, 0, 0, 1})),
@@ -354,7 +357,8 @@ func TestJudge(t *testing.T) {
 		t.Errorf("%+v", f)
 	}
 
-	broken, err := q.Run(t.Context(), open[float32](t, m), open[float64](t, flat3(0.5)), set) // that is not q.Model
+	// that is not q.Model
+	broken, err := q.Run(t.Context(), open[float32](t, m), open[float64](t, flat3(0.5)), set)
 	if err != nil {
 		t.Fatal(err)
 	}

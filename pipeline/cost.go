@@ -8,13 +8,14 @@ import (
 	"advsweep/attack"
 )
 
-// walkPasses is how many passes up or down the network the walk of one image takes, about: 10 in float32 and 25 in float64, as measured
-// on the embedded MLP up to eps 0.3.
+// walkPasses is how many passes up or down the network the walk of one image takes, about: 10 in
+// float32 and 25 in float64, as measured on the embedded MLP up to eps 0.3.
 const walkPasses = 10
 
-// Cost returns about how many multiply-adds chunk c takes, on a model that takes macs of them for a forward pass of an image, see
-// model.Model.MACs. A gradient is two passes, one forward and one backward. What a backend leaves out, as the CPU does zeros, is
-// counted, and the few operations for each pixel are not. What all eps share is counted once: the first gradient of a plain attack.
+// Cost returns about how many multiply-adds chunk c takes, on a model that takes macs of them for a
+// forward pass of an image, see model.Model.MACs. A gradient is two passes, one forward and one
+// backward. What a backend leaves out, as the CPU does zeros, is counted, and the few operations
+// for each pixel are not. What all eps share is counted once: the first gradient of a plain attack.
 func (s Sweep) Cost(c Chunk, macs int64) float64 {
 	images := float64(c.Hi - c.Lo)
 	switch c.Kind {
@@ -38,7 +39,8 @@ func (s Sweep) Cost(c Chunk, macs int64) float64 {
 	return (float64(once*images) + float64(each*rows)) * float64(macs)
 }
 
-// cost is how many passes a takes. a is one of a sweep that is valid: only Validate can say of whom an unknown kind is.
+// cost is how many passes a takes. a is one of a sweep that is valid: only Validate can say of whom
+// an unknown kind is.
 func cost(a attack.Attack) attack.Cost {
 	c, err := a.Cost()
 	if err != nil {
@@ -47,27 +49,28 @@ func cost(a attack.Attack) attack.Cost {
 	return c
 }
 
-// A Class is a kind of device, with how fast it is at sweeps: for estimates of how long work takes, within a factor of three. Nothing
-// that is found depends on it.
+// A Class is a kind of device, with how fast it is at sweeps: for estimates of how long work takes,
+// within a factor of three. Nothing that is found depends on it.
 type Class struct {
 	Name string
-	// Stack and Network are in multiply-adds of Cost per second in float32, on stacks of Linear and ReLU and on other networks; float64
-	// is half as fast.
+	// Stack and Network are in multiply-adds of Cost per second in float32, on stacks of Linear and
+	// ReLU and on other networks; float64 is half as fast.
 	Stack, Network float64
 	Overhead       float64 // seconds for each chunk, whatever is in it
 	Source         string  // where the figures come from
 }
 
-// What one core does, see BenchmarkCost: 58 to 110 GMAC/s on the embedded MLP, on which attacks with plain steps are fastest, and 20 to 32
-// on the embedded CNN.
+// What one core does, see BenchmarkCost: 58 to 110 GMAC/s on the embedded MLP, on which attacks
+// with plain steps are fastest, and 20 to 32 on the embedded CNN.
 const (
 	coreStack, coreNetwork = 70e9, 23e9
 	coreSource             = "%d cores, each as fast as one of an AMD EPYC 9004 with AVX-512, measured on the embedded models"
 )
 
-// Classes lists the classes of devices that ClassOf knows by name. No GPU has run a sweep yet: theirs are half the speed that
-// kernels/README.md expects on paper. On a stack that is the arithmetic's (T4: 8.1 TFLOP/s in FP32; A100: 156/3, H100: 100 in 3xTF32); on a
-// convolution of 64 channels it is the sum of the times of the arithmetic and of memory (0.32, 2 and 3 TB/s).
+// Classes lists the classes of devices that ClassOf knows by name. No GPU has run a sweep yet:
+// theirs are half the speed that kernels/README.md expects on paper. On a stack that is the
+// arithmetic's (T4: 8.1 TFLOP/s in FP32; A100: 156/3, H100: 100 in 3xTF32); on a convolution of 64
+// channels it is the sum of the times of the arithmetic and of memory (0.32, 2 and 3 TB/s).
 func Classes() []Class {
 	paper := func(name string, stack, network float64) Class {
 		return Class{name, stack / 2, network / 2, 0.01, "an estimate on paper: no GPU has run a sweep yet"}
@@ -79,7 +82,8 @@ func cores(name string, n int) Class {
 	return Class{name, float64(n) * coreStack, float64(n) * coreNetwork, 0.005, fmt.Sprintf(coreSource, n)}
 }
 
-// ClassOf returns the class of that name: one of Classes, or "cpu:N", a CPU of N cores, N up to 1024.
+// ClassOf returns the class of that name: one of Classes, or "cpu:N", a CPU of N cores, N up to
+// 1024.
 func ClassOf(name string) (Class, error) {
 	if n, ok := strings.CutPrefix(name, "cpu:"); ok {
 		if n, err := strconv.Atoi(n); err == nil && n >= 1 && n <= 1024 {
@@ -96,7 +100,8 @@ func ClassOf(name string) (Class, error) {
 	return Class{}, fmt.Errorf("pipeline: unknown class of device %q, want one of %s, or cpu:N for a CPU of N cores, up to 1024", name, strings.Join(names, ", "))
 }
 
-// Seconds returns about how long a chunk of Cost macs takes in float32. network says that the model is no stack of Linear and ReLU.
+// Seconds returns about how long a chunk of Cost macs takes in float32. network says that the model
+// is no stack of Linear and ReLU.
 func (c Class) Seconds(macs float64, network bool) float64 {
 	rate := c.Stack
 	if network {

@@ -15,7 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestPlan wants every image under every attack at every eps in one chunk, whatever ChunkWork is, and no chunk above it.
+// TestPlan wants every image under every attack at every eps in one chunk, whatever ChunkWork is,
+// and no chunk above it.
 func TestPlan(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 7))
 	lists := []string{"fgsm", "bim,noise", "pgd:restarts=3,apgd-ce,worst", "apgd-dlr:restarts=20:steps=1000,uniform", "mifgsm,pgd:restarts=9"}
@@ -83,14 +84,16 @@ func b2i(b bool) int {
 	return 0
 }
 
-// TestPlanStays pins the chunks of small models, which manifests of earlier versions do not tell of.
+// TestPlanStays pins the chunks of small models, which manifests of earlier versions do not tell
+// of.
 func TestPlanStays(t *testing.T) {
 	s := pipeline.Sweep{Attacks: parse(t, "fgsm,pgd:restarts=5,apgd-ce:steps=1000:restarts=7", attack.Options{}), Eps: []float64{0, 1, 2, 3}, Exact: true}
 	n := map[string]int{}
 	for _, c := range s.Plan(10_000) {
 		n[fmt.Sprint(c.Kind, c.Attack, " ", min(c.Hi-c.Lo, 9_999), "x", c.To-c.From)]++
 	}
-	// 65536 rows times passes: of PGD 65536/(5·81·4) = 40 images; of APGD 65536/(7·3001) = 3 eps of one image.
+	// 65536 rows times passes: of PGD 65536/(5·81·4) = 40 images; of APGD 65536/(7·3001) = 3 eps of
+	// one image.
 	want := map[string]int{"0 0 1000x0": 10, "1 0 1000x0": 10, "2 0 1000x4": 10, "2 1 40x4": 250, "2 2 1x3": 10_000, "2 2 1x1": 10_000}
 	if d := cmp.Diff(want, n); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
@@ -153,8 +156,9 @@ func TestCost(t *testing.T) {
 		rounded bool
 		want    float64
 	}{
-		{"fgsm", false, 2*10 + 30},       // one gradient of each image, then the logits of each row
-		{"bim:steps=4", true, 20 + 30*8}, // the first gradient once, three of each row, and two looks
+		{"fgsm", false, 2*10 + 30}, // one gradient of each image, then the logits of each row
+		// the first gradient once, three of each row, and two looks
+		{"bim:steps=4", true, 20 + 30*8},
 		{"pgd:steps=4:restarts=2", false, 60 * 9},
 		{"pgd:steps=4:target=1", false, 10 + 30*9},
 		{"apgd-ce:steps=4", false, 30 * (8 + 5 + 1)},
@@ -198,8 +202,8 @@ func TestClassOf(t *testing.T) {
 	}
 }
 
-// BenchmarkCost measures one core against what Cost and Class say of it: ratio is the time measured over that predicted. It should lie
-// between 1/3 and 3.
+// BenchmarkCost measures one core against what Cost and Class say of it: ratio is the time measured
+// over that predicted. It should lie between 1/3 and 3.
 func BenchmarkCost(b *testing.B) {
 	_, all := embedded(b)
 	set, err := all.Slice(0, 100)

@@ -16,7 +16,8 @@ import (
 type Crafted struct {
 	Attack attack.Attack
 	Eps    float64
-	// Images is [N, …] in the shape of the set, Float32; of the restarts of each image the one that its Outcome is of.
+	// Images is [N, …] in the shape of the set, Float32; of the restarts of each image the one that
+	// its Outcome is of.
 	Images *tensor.Dense
 	// Levels is the same in levels of 1/255 within the ball, as backend.Rounding has them, Uint8.
 	Levels   *tensor.Dense
@@ -26,8 +27,8 @@ type Crafted struct {
 // craftRows bounds the rows whose images are copied out at once.
 const craftRows = 1024
 
-// CraftAll attacks every image of set at eps. What comes out does not depend on the batches that it is done in, and is what a Sweep
-// finds there. progress, if not nil, is called now and then.
+// CraftAll attacks every image of set at eps. What comes out does not depend on the batches that it
+// is done in, and is what a Sweep finds there. progress, if not nil, is called now and then.
 func CraftAll(ctx context.Context, b Backend, set *dataset.Set, a attack.Attack, eps float64, bounds attack.Bounds, progress func(done, total int)) (*Crafted, error) {
 	if a.Composite() {
 		return nil, fmt.Errorf("pipeline: craft: %s is no attack of its own: use WorstCrafted", a.Name)
@@ -64,8 +65,9 @@ func CraftAll(ctx context.Context, b Backend, set *dataset.Set, a attack.Attack,
 	return out, nil
 }
 
-// craft attacks the images of part and writes them to x and levels [images, I], and to found what becomes of them: all of it
-// from the first restart on and, of later ones, those that speak for an image rather than what is there.
+// craft attacks the images of part and writes them to x and levels [images, I], and to found what
+// becomes of them: all of it from the first restart on and, of later ones, those that speak for an
+// image rather than what is there.
 func (r *run) craft(ctx context.Context, part batch, x []float32, levels []uint8, found []Outcome) error {
 	rows := rowsOf(r.b, r.Attacks[0], r.Eps, r.Bounds, r.labels, part.lo, part.hi)
 	rows.restarts(r.Eps, part.first, part.restarts())
@@ -103,8 +105,9 @@ func (r *run) craft(ctx context.Context, part batch, x []float32, levels []uint8
 	return nil
 }
 
-// WorstCrafted takes of each image, with its label in labels [N], the first of all that fools the model or, if none does, the one
-// with the smallest margin, as attack.Worst counts. All are of the same images and eps.
+// WorstCrafted takes of each image, with its label in labels [N], the first of all that fools the
+// model or, if none does, the one with the smallest margin, as attack.Worst counts. All are of the
+// same images and eps.
 func WorstCrafted(all []*Crafted, labels []int32) *Crafted {
 	all = slices.DeleteFunc(slices.Clone(all), func(c *Crafted) bool { return c.Attack.Control() })
 	n := len(labels)

@@ -98,7 +98,8 @@ func TestCraftAll(t *testing.T) {
 						t.Fatalf("%s: image %d, pixel %d: level %d of %d is %v away, eps is %v", a.Name, i, j, levels[k], x0[k], move, eps)
 					}
 				}
-				// Levels toward x0 are no farther than x, but for the 1e-4 levels a pixel that Round forgives.
+				// Levels toward x0 are no farther than x, but for the 1e-4 levels a pixel that
+				// Round forgives.
 				if norm := math.Sqrt(square); a.Norm == attack.L2 && !(norm <= eps+math.Sqrt(30)*1e-4/255) {
 					t.Errorf("%s: image %d: levels are %v away, eps is %v", a.Name, i, norm, eps)
 				}

@@ -8,13 +8,14 @@ import (
 	"advsweep/attack"
 )
 
-// An Exacter is a Backend that can follow FGSM's ray through every linear region of a model that has such.
+// An Exacter is a Backend that can follow FGSM's ray through every linear region of a model that
+// has such.
 type Exacter interface {
 	Backend
 	// CanExact reports whether the model that it holds has: whether Exact is more than an error.
 	CanExact() bool
-	// Exact walks the loaded images lo to lo+len(dst)-1 along x0 + eps·sign(∂L/∂x), clipped to bounds, for
-	// every eps in [0, max], max > 0.
+	// Exact walks the loaded images lo to lo+len(dst)-1 along x0 + eps·sign(∂L/∂x), clipped to
+	// bounds, for every eps in [0, max], max > 0.
 	Exact(ctx context.Context, lo int, max float64, bounds attack.Bounds, dst []attack.Walk) error
 }
 
@@ -26,13 +27,13 @@ func AsExacter(b Backend) (Exacter, bool) {
 
 // An Exact is accuracy as a function of every eps in [0, Max], without a grid.
 //
-// Along a ray every logit of a network of Linear and ReLU is piecewise linear in eps; see Sotoudeh and Thakur,
-// "Computing Linear Restrictions of Neural Networks", NeurIPS 2019.
+// Along a ray every logit of a network of Linear and ReLU is piecewise linear in eps; see Sotoudeh
+// and Thakur, "Computing Linear Restrictions of Neural Networks", NeurIPS 2019.
 type Exact struct {
 	Max   float64
 	Walks []attack.Walk // [N]
-	// Ties lists the images, by their index in the data set, that fail or recover so close to one of
-	// Result.Eps, within attack.Walk.Within, that rounding may decide whether they count there.
+	// Ties lists the images, by their index in the data set, that fail or recover so close to one
+	// of Result.Eps, within attack.Walk.Within, that rounding may decide whether they count there.
 	Ties []int
 }
 
@@ -88,8 +89,8 @@ func (x *Exact) Curve() []Jump {
 	return jumps
 }
 
-// Area returns the integral of the accuracy over [0, Max], in units of eps: the mean of how much of the ray is
-// classified correctly.
+// Area returns the integral of the accuracy over [0, Max], in units of eps: the mean of how much of
+// the ray is classified correctly.
 func (x *Exact) Area() float64 {
 	sum := 0.0
 	for i := range x.Walks {
@@ -100,9 +101,9 @@ func (x *Exact) Area() float64 {
 	return sum / float64(len(x.Walks))
 }
 
-// MedianCritical returns the median over all images of the critical eps, the least at which an image is not given its
-// label (0 for one that never is): the lower of the two middle ones. ok is false if
-// the median image is given its label up to Max.
+// MedianCritical returns the median over all images of the critical eps, the least at which an
+// image is not given its label (0 for one that never is): the lower of the two middle ones. ok is
+// false if the median image is given its label up to Max.
 func (x *Exact) MedianCritical() (eps float64, ok bool) {
 	all := make([]float64, len(x.Walks))
 	for i := range x.Walks {
@@ -150,7 +151,8 @@ func (r *run) exact(ctx context.Context, b Exacter, a attack.Attack) (Curve, err
 	return c, nil
 }
 
-// newExact is the exact curve of walks up to the largest of eps, of images from first on in their data set.
+// newExact is the exact curve of walks up to the largest of eps, of images from first on in their
+// data set.
 func newExact(walks []attack.Walk, eps []float64, first int) *Exact {
 	x := &Exact{Max: eps[len(eps)-1], Walks: walks}
 	for i := range walks {
@@ -170,6 +172,6 @@ func newExact(walks []attack.Walk, eps []float64, first int) *Exact {
 	return x
 }
 
-// walkImages is how many images one call of Exact walks: a few tenths of a second, so that progress is
-// told and an interrupt heard.
+// walkImages is how many images one call of Exact walks: a few tenths of a second, so that progress
+// is told and an interrupt heard.
 const walkImages = 1000

@@ -17,9 +17,9 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// TestExactGolden reads the counts at the grid off the exact curve of the embedded model, with and without bounds, and wants those
-// that JAX gets in float64, all of them. The ends of the intervals must lie within 1e-6 of those of the walk in
-// float64, ten times what they are seen to differ by.
+// TestExactGolden reads the counts at the grid off the exact curve of the embedded model, with and
+// without bounds, and wants those that JAX gets in float64, all of them. The ends of the intervals
+// must lie within 1e-6 of those of the walk in float64, ten times what they are seen to differ by.
 func TestExactGolden(t *testing.T) {
 	g := readGolden(t)
 	m, set := embedded(t)
@@ -159,8 +159,8 @@ func TestExactRefusals(t *testing.T) {
 	}
 }
 
-// TestExactTie: two clean images of which two classes have the same logits, and the first of them is taken. That is so at eps 0
-// alone, but counts there, as on the grid.
+// TestExactTie: two clean images of which two classes have the same logits, and the first of them
+// is taken. That is so at eps 0 alone, but counts there, as on the grid.
 func TestExactTie(t *testing.T) {
 	m := ref.RandomModel(rand.New(rand.NewPCG(1, 1)), 1, 2, 2, 3)
 	for l, v := range [][]float32{{1, 0, 0, 1}, {1, 1}, {1, 2, 2, 1, -3, -3}, {0, 0, 0}} {

@@ -18,10 +18,12 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// Fingerprint returns 16 hexadecimal digits that say which bits a backend gives, and this program with it: the start of a SHA-256 of
-// what steps of every kind make of fixed images on three small models, of the logits, norms, losses and levels of 8 bits there, and of walks,
-// if the backend can walk. Results of devices with equal fingerprints may be put together; those of others may differ in last bits. open
-// returns a backend for a model, which Fingerprint closes. It does not depend on threads or batches, and takes some 20 ms on a CPU.
+// Fingerprint returns 16 hexadecimal digits that say which bits a backend gives, and this program
+// with it: the start of a SHA-256 of what steps of every kind make of fixed images on three small
+// models, of the logits, norms, losses and levels of 8 bits there, and of walks, if the backend can
+// walk. Results of devices with equal fingerprints may be put together; those of others may differ
+// in last bits. open returns a backend for a model, which Fingerprint closes. It does not depend on
+// threads or batches, and takes some 20 ms on a CPU.
 func Fingerprint(open func(*model.Model) (Backend, error)) (string, error) {
 	h := sha256.New()
 	for _, m := range fingerprintModels() {
@@ -39,7 +41,8 @@ func Fingerprint(open func(*model.Model) (Backend, error)) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)[:8]), nil
 }
 
-// fingerprintAttacks have steps with and without every field of attack.Step. Bounds are [0, 1] in every second one.
+// fingerprintAttacks have steps with and without every field of attack.Step. Bounds are [0, 1] in
+// every second one.
 const fingerprintAttacks = "fgsm,bim:steps=4,bim:steps=3,fgsm:norm=l2,pgd:steps=3:restarts=2:loss=dlr:seed=1,mifgsm:steps=3:decay=0.5:loss=cw,nifgsm:steps=3," +
 	"apgd-ce:steps=7:seed=2,apgd-dlr:steps=7:norm=l2:seed=3,pgd:steps=2:norm=l2:loss=cw:target=2,pgd:steps=2:loss=dlr:target=least-likely,noise:seed=4,uniform:seed=5," +
 	"noise:norm=l2,uniform:norm=l2"
@@ -149,7 +152,8 @@ func (r *rows) bits(ctx context.Context, buf []byte, rounding *backend.Rounding)
 	return buf, nil
 }
 
-// formula returns numbers of 16 bits that are spread over [-1, 1): the upper bits of k·seed·(2^64/φ), which every processor has alike.
+// formula returns numbers of 16 bits that are spread over [-1, 1): the upper bits of
+// k·seed·(2^64/φ), which every processor has alike.
 func formula(seed uint64) func() float32 {
 	k := seed << 32
 	return func() float32 {
@@ -160,8 +164,9 @@ func formula(seed uint64) func() float32 {
 	}
 }
 
-// fingerprintModels are a stack, the same with logits so far apart that softmax is 0 or 1, and a network of every other layer. Sizes are no
-// multiples of a vector, and long enough for some whole ones.
+// fingerprintModels are a stack, the same with logits so far apart that softmax is 0 or 1, and a
+// network of every other layer. Sizes are no multiples of a vector, and long enough for some whole
+// ones.
 func fingerprintModels() []*model.Model {
 	draw := formula(1)
 	weights := func(scale float64, shape ...int) *tensor.Dense {
@@ -196,7 +201,8 @@ func fingerprintModels() []*model.Model {
 		conv(17, 17, 3, 3, one, [4]int{1, 1, 1, 1}),
 		model.Tanh{},
 		model.Add{}, // of the GELU and the tanh
-		model.MaxPool2D{Kernel: [2]int{3, 2}, Stride: [2]int{2, 2}, Pad: [4]int{1, 0, 0, 1}}, // [17, 3, 4]
+		// [17, 3, 4]
+		model.MaxPool2D{Kernel: [2]int{3, 2}, Stride: [2]int{2, 2}, Pad: [4]int{1, 0, 0, 1}},
 		model.GELU{Tanh: true},
 		conv(19, 17, 3, 2, [2]int{2, 1}, [4]int{0, 1, 1, 0}), // [19, 1, 4]
 		model.LeakyReLU{Slope: 0.1},

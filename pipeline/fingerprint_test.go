@@ -18,7 +18,8 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// fused are the fingerprints of every kernel whose products are fused multiply-adds, on every processor, by precision.
+// fused are the fingerprints of every kernel whose products are fused multiply-adds, on every
+// processor, by precision.
 var fused = map[string]string{"float32": "f31e61bf08362e23", "float64": "9e8120afd7d304ff"}
 
 func print[T cpu.Float](t *testing.T, o cpu.Options, wrap func(*cpu.Backend[T]) pipeline.Backend) string {
@@ -36,7 +37,8 @@ func print[T cpu.Float](t *testing.T, o cpu.Options, wrap func(*cpu.Backend[T]) 
 	return got
 }
 
-// TestFingerprint wants one fingerprint of all fused kernels, threads and batches, the same on every processor.
+// TestFingerprint wants one fingerprint of all fused kernels, threads and batches, the same on
+// every processor.
 func TestFingerprint(t *testing.T) {
 	t.Run("float32", testFingerprint[float32])
 	t.Run("float64", testFingerprint[float64])

@@ -113,8 +113,9 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// TestGoldenCNN compares the embedded convolutional network's counts and logits with PyTorch's in float64, testdata/golden_cnn.py: equal in
-// float64, and within 2 in float32; k5 is of the first 200 images.
+// TestGoldenCNN compares the embedded convolutional network's counts and logits with PyTorch's in
+// float64, testdata/golden_cnn.py: equal in float64, and within 2 in float32; k5 is of the first
+// 200 images.
 func TestGoldenCNN(t *testing.T) {
 	data, err := os.ReadFile("testdata/golden_cnn.json")
 	if err != nil {
@@ -253,10 +254,11 @@ func lossGradient(t *testing.T, b pipeline.Backend, labels []int32) []float64 {
 	})
 }
 
-// TestReference repeats TestGolden and TestSaturation for any models of 784 pixels of which another program
-// wrote the numbers: the folder that ADVSWEEP_REFERENCE names holds mlp.safetensors and cnn.safetensors, and
-// reference.json with counts over the first 1,000 MNIST test images by key mlp.W1_unclipped (and cnn, and W2 for
-// k = 5, and _clipped) .float64 and .float32_naive, eps and gradient_signs_that_differ_from_float64.
+// TestReference repeats TestGolden and TestSaturation for any models of 784 pixels of which another
+// program wrote the numbers: the folder that ADVSWEEP_REFERENCE names holds mlp.safetensors and
+// cnn.safetensors, and reference.json with counts over the first 1,000 MNIST test images by key
+// mlp.W1_unclipped (and cnn, and W2 for k = 5, and _clipped) .float64 and .float32_naive, eps and
+// gradient_signs_that_differ_from_float64.
 func TestReference(t *testing.T) {
 	dir := os.Getenv("ADVSWEEP_REFERENCE")
 	if dir == "" {
@@ -340,7 +342,8 @@ func testReference(t *testing.T, m *model.Model, eps []float64, counts map[strin
 	}
 }
 
-// referenceCNN reads the tensors of a file that does not tell its layers: two convolutions 3×3 with ReLU and max-pool 2 each, and two Linear.
+// referenceCNN reads the tensors of a file that does not tell its layers: two convolutions 3×3 with
+// ReLU and max-pool 2 each, and two Linear.
 func referenceCNN(t *testing.T, path string) *model.Model {
 	t.Helper()
 	data, err := os.ReadFile(path)

@@ -6,8 +6,8 @@ import (
 	"advsweep/attack"
 )
 
-// A Tally counts what chunks of a sweep have found, as they arrive, in any order. Adding a chunk costs as much as reading it, Curves
-// next to nothing. It is used by one goroutine at a time.
+// A Tally counts what chunks of a sweep have found, as they arrive, in any order. Adding a chunk
+// costs as much as reading it, Curves next to nothing. It is used by one goroutine at a time.
 type Tally struct {
 	plan    []Chunk
 	labels  []int32
@@ -17,8 +17,9 @@ type Tally struct {
 	clean   int
 	looked  int
 	curves  []Partial
-	// Of the worst of all attacks, at place worst or -1: of image i at eps e in i·E + e how many of the attacks that it is of have been
-	// there, and, once one fools the model, the bit fooled. nil before the first and after the last.
+	// Of the worst of all attacks, at place worst or -1: of image i at eps e in i·E + e how many of
+	// the attacks that it is of have been there, and, once one fools the model, the bit fooled. nil
+	// before the first and after the last.
 	worst int
 	of    uint16
 	seen  []uint16
@@ -33,7 +34,8 @@ type Partial struct {
 	Correct []int // [E], those of them that are given their label
 }
 
-// Tally returns the empty Tally of s over images with these labels [N]. It returns an error for a label that is none of the classes.
+// Tally returns the empty Tally of s over images with these labels [N]. It returns an error for a
+// label that is none of the classes.
 func (s Sweep) Tally(labels []int32, classes int) (*Tally, error) {
 	for i, y := range labels {
 		if y < 0 || int(y) >= classes {
@@ -63,8 +65,9 @@ func (t *Tally) Has(i int) bool { return i >= 0 && i < len(t.has) && t.has[i] }
 // Chunks returns how many chunks were added, and how many there are.
 func (t *Tally) Chunks() (done, total int) { return len(t.plan) - t.left, len(t.plan) }
 
-// Add counts what chunk i of the plan found; a second time it changes nothing. A payload that cannot be of that chunk is an error, and
-// not counted. That of a Walk is not looked at: its curve counts from the attack's other chunks.
+// Add counts what chunk i of the plan found; a second time it changes nothing. A payload that
+// cannot be of that chunk is an error, and not counted. That of a Walk is not looked at: its curve
+// counts from the attack's other chunks.
 func (t *Tally) Add(i int, payload []byte) error {
 	if i < 0 || i >= len(t.plan) {
 		return fmt.Errorf("pipeline: tally: chunk %d, want 0 to %d", i, len(t.plan)-1)
@@ -133,8 +136,9 @@ func (t *Tally) Add(i int, payload []byte) error {
 // Clean returns how many of the images looked at so far are classified correctly as they are.
 func (t *Tally) Clean() (correct, n int) { return t.clean, t.looked }
 
-// Curves returns the curves so far, one for each attack. That of the worst of all attacks is over the images at which all of those that it
-// is of have been. What it returns does not change as more is added.
+// Curves returns the curves so far, one for each attack. That of the worst of all attacks is over
+// the images at which all of those that it is of have been. What it returns does not change as more
+// is added.
 func (t *Tally) Curves() []Partial {
 	out := make([]Partial, len(t.curves))
 	for i, c := range t.curves {

@@ -28,8 +28,9 @@ func tallied(t *testing.T) (pipeline.Sweep, []int32, pipeline.Memory) {
 	return s, set.Labels, log
 }
 
-// TestTally holds the counts of all chunks, in any order and some of them twice, against those of Assemble, and those of some of them
-// against a count image by image of what Assemble has found for these.
+// TestTally holds the counts of all chunks, in any order and some of them twice, against those of
+// Assemble, and those of some of them against a count image by image of what Assemble has found for
+// these.
 func TestTally(t *testing.T) {
 	s, labels, log := tallied(t)
 	n, E := len(labels), len(s.Eps)

@@ -14,9 +14,10 @@ import (
 	"advsweep/pipeline"
 )
 
-// TestPeers compares counts with those of torchattacks, Foolbox and AutoAttack in testdata/peers, on the networks that the folder
-// ADVSWEEP_REFERENCE holds. Where nothing is random they are equal within 2 of 1,000; else they lie within the spread of the
-// peer's own five seeds, widened by its width for what five draws can miss and by 1 % of the images.
+// TestPeers compares counts with those of torchattacks, Foolbox and AutoAttack in testdata/peers,
+// on the networks that the folder ADVSWEEP_REFERENCE holds. Where nothing is random they are equal
+// within 2 of 1,000; else they lie within the spread of the peer's own five seeds, widened by its
+// width for what five draws can miss and by 1 % of the images.
 func TestPeers(t *testing.T) {
 	dir := os.Getenv("ADVSWEEP_REFERENCE")
 	if dir == "" {
@@ -62,7 +63,8 @@ func TestPeers(t *testing.T) {
 				if d > 0 {
 					outside++
 				}
-				// L2 steps of peers are shorter where gradients are tiny, see testdata/peers: fewer left is no fault.
+				// L2 steps of peers are shorter where gradients are tiny, see testdata/peers: fewer
+				// left is no fault.
 				if d > slack && !(e.Norm == "l2" && n < e.Min[k]) {
 					t.Errorf("%s, %s by %s, eps %v: %d of %d right, want %d to %d, give or take %d", name, a.Label(), e.Peer, e.Eps[k], n, e.Images, e.Min[k], e.Max[k], slack)
 				}

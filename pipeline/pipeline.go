@@ -28,21 +28,23 @@ type Backend interface {
 	// Load copies in clean images x0 [N, …] (Uint8: v is the pixel v/255; Float32; Float64)
 	// and labels [N]. first is the index of the first image in its data set.
 	Load(ctx context.Context, first int, x0 *tensor.Dense, labels []int32) error
-	// Begin makes a row x = x0 for each of the loaded images lo to hi-1 and each column of
-	// eps [E], which does not fall: row (i-lo)·E + e. Equal neighbours are restarts. If memory is too short for so many rows, the error has a
-	// method OutOfMemory that returns true: with fewer it may do.
+	// Begin makes a row x = x0 for each of the loaded images lo to hi-1 and each column of eps [E],
+	// which does not fall: row (i-lo)·E + e. Equal neighbours are restarts. If memory is too short
+	// for so many rows, the error has a method OutOfMemory that returns true: with fewer it may do.
 	Begin(ctx context.Context, lo, hi int, eps []float64) error
-	// Step moves every row. If memory is too short for what the step needs besides, the error has OutOfMemory, as
-	// that of Begin. That a gradient was not finite may be told by a later call instead,
-	// at the latest by the next one that returns something of the rows.
+	// Step moves every row. If memory is too short for what the step needs besides, the error has
+	// OutOfMemory, as that of Begin. That a gradient was not finite may be told by a later call
+	// instead, at the latest by the next one that returns something of the rows.
 	Step(ctx context.Context, s attack.Step) error
 	// Gradient returns the gradient of Σ_j q_j·z_j with respect to x [rows, I], in the backend's
-	// precision, for weights q [rows, O] (Float32 or Float64, rounded to that precision) on the logits z, at the rows' x.
-	// No row moves, and Outcomes.Zero does not hear of it. It returns an error if a weight or an element of the gradient is
-	// not finite; then the latter names the image by its method NotFiniteImage.
+	// precision, for weights q [rows, O] (Float32 or Float64, rounded to that precision) on the
+	// logits z, at the rows' x. No row moves, and Outcomes.Zero does not hear of it. It returns an
+	// error if a weight or an element of the gradient is not finite; then the latter names the
+	// image by its method NotFiniteImage.
 	Gradient(ctx context.Context, q *tensor.Dense) (*tensor.Dense, error)
-	// Keep copies x of the rows r with rows[r] set, rows [rows], to slot 0 or 1; Restore copies it back for those
-	// that are set. Begin empties the slots: a row that was not kept is restored to its clean image.
+	// Keep copies x of the rows r with rows[r] set, rows [rows], to slot 0 or 1; Restore copies it
+	// back for those that are set. Begin empties the slots: a row that was not kept is restored to
+	// its clean image.
 	Keep(ctx context.Context, slot int, rows []bool) error
 	Restore(ctx context.Context, slot int, rows []bool) error
 	// Outcomes is all that one look at the rows brings: logits, zero gradients and norms as they
@@ -97,15 +99,18 @@ type Sweep struct {
 	Attacks []attack.Attack
 	Eps     []float64 // [E], in units of pixels, increasing
 	Bounds  attack.Bounds
-	// Exact asks for the curve of FGSM at every eps up to the largest of Eps. The backend must be an Exacter. Other
-	// attacks are measured at Eps only. Without Outcomes the counts at Eps are read off the curve.
+	// Exact asks for the curve of FGSM at every eps up to the largest of Eps. The backend must be
+	// an Exacter. Other attacks are measured at Eps only. Without Outcomes the counts at Eps are
+	// read off the curve.
 	Exact bool
-	// Outcomes asks what became of every image at every eps. Attacks that are not plain have them anyway.
+	// Outcomes asks what became of every image at every eps. Attacks that are not plain have them
+	// anyway.
 	Outcomes bool
 	// Rounded asks for each of these also what the model says once pixels are rounded to 8 bits.
 	Rounded bool
-	// ChunkWork bounds a chunk in rows times passes up and down the network: see Plan. It changes how the work is cut up, never the
-	// result. 0 is the default; the function ChunkWork tells what suits a model.
+	// ChunkWork bounds a chunk in rows times passes up and down the network: see Plan. It changes
+	// how the work is cut up, never the result. 0 is the default; the function ChunkWork tells what
+	// suits a model.
 	ChunkWork int
 	// Rows bounds the rows of a batch below backend.Info.Rows, 0 does not. It
 	// changes memory and time, never the result.
@@ -165,7 +170,8 @@ func (s Sweep) walks(a attack.Attack) bool {
 	return s.Exact && Rays(a) && s.Eps[len(s.Eps)-1] > 0
 }
 
-// Rays reports whether a moves along one ray whatever eps, which is FGSM: a curve that can be exact.
+// Rays reports whether a moves along one ray whatever eps, which is FGSM: a curve that can be
+// exact.
 func Rays(a attack.Attack) bool {
 	return a.Ray()
 }
@@ -287,7 +293,8 @@ func (r *run) curve(ctx context.Context, a attack.Attack, eps []float64) (Curve,
 	return c, nil
 }
 
-// count attacks the rows of part at eps [E] of part and adds what it finds to c and stuck [N], at the end and all at once.
+// count attacks the rows of part at eps [E] of part and adds what it finds to c and stuck [N], at
+// the end and all at once.
 func (r *run) count(ctx context.Context, a attack.Attack, part batch, eps []float64, c Curve, stuck []bool) error {
 	E, rows := part.eps(), part.rows()
 	if err := r.b.Begin(ctx, part.lo, part.hi, eps); err != nil {

@@ -32,8 +32,8 @@ func randomSet(r *rand.Rand, n, h, w, classes int) *dataset.Set {
 	return &dataset.Set{Images: tensor.New(tensor.WithShape(n, h, w), tensor.WithBacking(pixels)), Labels: labels}
 }
 
-// TestAssembleClasses: a log that names classes which the model has not, as only a forged one can, is an error and no panic of what
-// counts them.
+// TestAssembleClasses: a log that names classes which the model has not, as only a forged one can,
+// is an error and no panic of what counts them.
 func TestAssembleClasses(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	set := randomSet(r, 2, 2, 2, 3)
@@ -340,7 +340,8 @@ func TestFirstCorrect(t *testing.T) {
 	}
 }
 
-// TestCraftUnattacked says so of an image without a gradient, and refuses logits that are not finite.
+// TestCraftUnattacked says so of an image without a gradient, and refuses logits that are not
+// finite.
 func TestCraftUnattacked(t *testing.T) {
 	set := &dataset.Set{Images: tensor.New(tensor.WithShape(1, 1, 2), tensor.WithBacking([]uint8{9, 5})), Labels: []int32{0}}
 	m := model.MLP(2, 2)

@@ -27,8 +27,8 @@ type Clean struct {
 	Margin       float32 // z_label - the largest other logit: above 0 if it is classified correctly
 }
 
-// An Outcome is what became of one image under one attack at one eps: of its restarts the first that fools
-// the model or, if none does, the one with the smallest margin.
+// An Outcome is what became of one image under one attack at one eps: of its restarts the first
+// that fools the model or, if none does, the one with the smallest margin.
 type Outcome struct {
 	Class   int32 // that the model gives the perturbed image
 	Rounded int32 // and once its pixels are rounded to 8 bits within the ball; -1 if not asked
@@ -72,8 +72,8 @@ type Curve struct {
 	Outcomes []Outcome
 }
 
-// Within returns how many images are classified correctly at every eps up to each of Eps, [E]: a curve that does not rise. It is nil
-// without Outcomes. images are Result.Images.
+// Within returns how many images are classified correctly at every eps up to each of Eps, [E]: a
+// curve that does not rise. It is nil without Outcomes. images are Result.Images.
 func (c *Curve) Within(images []Clean) []int {
 	if c.Outcomes == nil {
 		return nil
@@ -88,7 +88,8 @@ func (c *Curve) Within(images []Clean) []int {
 	return within
 }
 
-// FirstFailing returns the place in Eps of the least eps at which image i is not given its label, or -1.
+// FirstFailing returns the place in Eps of the least eps at which image i is not given its label,
+// or -1.
 func (c *Curve) FirstFailing(images []Clean, i int) int {
 	E := len(c.Correct)
 	for e := range E {

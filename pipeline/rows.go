@@ -11,8 +11,8 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// rows are those of one batch: images lo to hi-1 at each of eps [E], R of each, one a restart. The loops of attacks over
-// their steps are in package attack; rows is what they see of the batch.
+// rows are those of one batch: images lo to hi-1 at each of eps [E], R of each, one a restart. The
+// loops of attacks over their steps are in package attack; rows is what they see of the batch.
 type rows struct {
 	b       Backend
 	a       attack.Attack
@@ -102,7 +102,8 @@ func (r *rows) split(d *tensor.Dense) [][]float64 {
 	return slices.Collect(slices.Chunk(float64s(d), r.b.Info().Classes))
 }
 
-// attack moves the rows, as the attack's method says. It calls after once for each of the attack's K steps.
+// attack moves the rows, as the attack's method says. It calls after once for each of the attack's
+// K steps.
 func (r *rows) attack(ctx context.Context, after func()) error {
 	if r.a == untouched {
 		return nil
@@ -176,7 +177,8 @@ func (r *rows) pick(i, e int, out []Outcome) int {
 	return best
 }
 
-// worse reports whether a is what speaks for an image with a label rather than b, an earlier restart or attack.
+// worse reports whether a is what speaks for an image with a label rather than b, an earlier
+// restart or attack.
 func worse(a, b Outcome, label int32) bool {
 	return b.Class == label && (a.Class != label || a.Margin < b.Margin)
 }
@@ -195,7 +197,8 @@ func (e *NotFiniteError) Error() string {
 	return fmt.Sprintf("pipeline: %s: logits of image %d at eps %v are not finite", e.Attack, e.Image, e.Eps)
 }
 
-// named says of which image err is, if it is of a row. first is the index of the first image in the data set.
+// named says of which image err is, if it is of a row. first is the index of the first image in the
+// data set.
 func (r *rows) named(err error, first int) error {
 	k, ok := err.(notFinite)
 	if !ok {

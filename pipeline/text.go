@@ -8,8 +8,8 @@ import (
 	"advsweep/attack"
 )
 
-// A Text is a sweep as people write it, in flags or in a file. An empty Norm, Loss, Step or Target, and 0 Steps or Restarts, leave the
-// defaults; see attack.Parse for what is in Attack.
+// A Text is a sweep as people write it, in flags or in a file. An empty Norm, Loss, Step or Target,
+// and 0 Steps or Restarts, leave the defaults; see attack.Parse for what is in Attack.
 type Text struct {
 	Attack, Eps, Bounds      string
 	Norm, Loss, Step, Target string
@@ -18,7 +18,8 @@ type Text struct {
 	Seed                     uint64
 }
 
-// A FieldError is a mistake in one field of a Text: its message begins with the field's name, in lower case.
+// A FieldError is a mistake in one field of a Text: its message begins with the field's name, in
+// lower case.
 type FieldError struct{ err error }
 
 func (e *FieldError) Error() string { return e.err.Error() }
@@ -72,8 +73,8 @@ func (t Text) Sweep() (s Sweep, err error) {
 	return s, measure(s.Attacks)
 }
 
-// measure gives worst the norm of the attacks that it is the worst of. It returns an error if they have not one norm: the same eps
-// would then be two balls.
+// measure gives worst the norm of the attacks that it is the worst of. It returns an error if they
+// have not one norm: the same eps would then be two balls.
 func measure(attacks []attack.Attack) error {
 	first := slices.IndexFunc(attacks, func(a attack.Attack) bool { return !a.Composite() })
 	at := slices.IndexFunc(attacks, func(a attack.Attack) bool { return a.Composite() })

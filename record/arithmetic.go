@@ -6,11 +6,13 @@ import (
 	"fmt"
 )
 
-// An Arithmetic says what computed a result as far as its bits go. Results of equal ones are alike to the bit.
+// An Arithmetic says what computed a result as far as its bits go. Results of equal ones are alike
+// to the bit.
 type Arithmetic struct {
-	Backend     string `json:"backend"`     // "cpu", "cuda"
-	Precision   string `json:"precision"`   // "float32", "float64", "tf32"
-	Product     string `json:"product"`     // what else decides of the last bits: "float32", "float32 dense", "3xtf32"
+	Backend   string `json:"backend"`   // "cpu", "cuda"
+	Precision string `json:"precision"` // "float32", "float64", "tf32"
+	// what else decides of the last bits: "float32", "float32 dense", "3xtf32"
+	Product     string `json:"product"`
 	Fingerprint string `json:"fingerprint"` // see pipeline.Fingerprint; empty in a plan
 }
 
@@ -18,8 +20,8 @@ func (a Arithmetic) String() string {
 	return fmt.Sprintf("%s %s (fingerprint %s)", a.Backend, a.Product, a.Fingerprint)
 }
 
-// Planned is what m says that it is computed with. It has no fingerprint: any device that computes so
-// may do it. The manifest holds it in three fields of their own, as its bytes are hashed.
+// Planned is what m says that it is computed with. It has no fingerprint: any device that computes
+// so may do it. The manifest holds it in three fields of their own, as its bytes are hashed.
 func (m *Manifest) Planned() Arithmetic {
 	return Arithmetic{Backend: m.Backend, Precision: m.Precision, Product: m.Arithmetic}
 }
@@ -36,12 +38,14 @@ type Part struct {
 	From, To int
 }
 
-// partJSON is a Part in a manifest. There the product is called arithmetic, as in the manifest itself.
+// partJSON is a Part in a manifest. There the product is called arithmetic, as in the manifest
+// itself.
 type partJSON struct {
-	Backend     string `json:"backend"`
-	Precision   string `json:"precision"`
-	Product     string `json:"arithmetic"`
-	Fingerprint string `json:"fingerprint"` // of the bits that it computes; see pipeline.Fingerprint
+	Backend   string `json:"backend"`
+	Precision string `json:"precision"`
+	Product   string `json:"arithmetic"`
+	// of the bits that it computes; see pipeline.Fingerprint
+	Fingerprint string `json:"fingerprint"`
 	From        int    `json:"from"`
 	To          int    `json:"to"`
 }
@@ -55,7 +59,8 @@ func (p Part) MarshalJSON() ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote. A field that it does not know is an error, as in ParseManifest.
+// UnmarshalJSON reads what MarshalJSON wrote. A field that it does not know is an error, as in
+// ParseManifest.
 func (p *Part) UnmarshalJSON(data []byte) error {
 	var v partJSON
 	d := json.NewDecoder(bytes.NewReader(data))

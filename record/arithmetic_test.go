@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestPartJSON wants the names that manifests of mixed runs have had from the first, an unknown field
-// to be refused, and no letter escaped that Indented leaves alone.
+// TestPartJSON wants the names that manifests of mixed runs have had from the first, an unknown
+// field to be refused, and no letter escaped that Indented leaves alone.
 func TestPartJSON(t *testing.T) {
 	p := Part{Arithmetic{"cuda", "float32", "3xtf32 <b>", "12ab"}, 3, 7}
 	m := Manifest{Mixed: []Part{p}}
@@ -37,7 +37,8 @@ func TestPartJSON(t *testing.T) {
 	}
 }
 
-// TestArithmeticJSON wants the names that results of shards have: they are part of what is stored and sent.
+// TestArithmeticJSON wants the names that results of shards have: they are part of what is stored
+// and sent.
 func TestArithmeticJSON(t *testing.T) {
 	data, err := json.Marshal(Arithmetic{"cpu", "float64", "float64", "99"})
 	if want := `{"backend":"cpu","precision":"float64","product":"float64","fingerprint":"99"}`; err != nil || string(data) != want {

@@ -17,8 +17,8 @@ func Describe(set *dataset.Set) Data {
 	}
 }
 
-// New returns the manifest of the run of s with mod on set. product is what else decides of the last
-// bits: see Manifest. The device of meta is left out, as it changes no bit.
+// New returns the manifest of the run of s with mod on set. product is what else decides of the
+// last bits: see Manifest. The device of meta is left out, as it changes no bit.
 func New(meta Meta, mod *model.Model, set *dataset.Set, s pipeline.Sweep, product string) Manifest {
 	meta.Device = ""
 	return Manifest{

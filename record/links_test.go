@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestLinksNoPlots keeps what a worker needs free of what shows results: a worker on a cluster draws nothing.
+// TestLinksNoPlots keeps what a worker needs free of what shows results: a worker on a cluster
+// draws nothing.
 func TestLinksNoPlots(t *testing.T) {
 	goTool, err := exec.LookPath("go")
 	if err != nil {

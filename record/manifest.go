@@ -13,12 +13,14 @@ import (
 	"advsweep/pipeline"
 )
 
-// A Manifest fixes a sweep: runs with equal manifests give equal bytes, wherever they run and however often they are interrupted.
+// A Manifest fixes a sweep: runs with equal manifests give equal bytes, wherever they run and
+// however often they are interrupted.
 type Manifest struct {
-	Meta                       // Device is empty
-	Arithmetic string          `json:"arithmetic"` // what else decides of the last bits: "float32", "float32 dense", "3xtf32"
-	Layers     string          `json:"layers"`     // of the model, by its widths
-	Shape      []int           `json:"shape"`      // of an image
+	Meta // Device is empty
+	// what else decides of the last bits: "float32", "float32 dense", "3xtf32"
+	Arithmetic string          `json:"arithmetic"`
+	Layers     string          `json:"layers"` // of the model, by its widths
+	Shape      []int           `json:"shape"`  // of an image
 	Classes    int             `json:"classes"`
 	ClassNames []string        `json:"class_names,omitempty"`
 	Attacks    []attack.Attack `json:"attacks"`
@@ -26,8 +28,9 @@ type Manifest struct {
 	Bounds     string          `json:"bounds"`
 	Exact      bool            `json:"exact"`
 	Rounded    bool            `json:"rounded"`
-	Mixed      []Part          `json:"mixed,omitempty"` // who computed it, if not all of it was computed as Backend and Arithmetic say
-	Work       int             `json:"work,omitempty"`  // of a chunk: pipeline.Sweep.ChunkWork
+	// who computed it, if not all of it was computed as Backend and Arithmetic say
+	Mixed []Part `json:"mixed,omitempty"`
+	Work  int    `json:"work,omitempty"` // of a chunk: pipeline.Sweep.ChunkWork
 }
 
 // JSON is m in the one form that is hashed and compared.
@@ -36,7 +39,8 @@ func (m Manifest) JSON() ([]byte, error) {
 	return Indented("record: manifest", m)
 }
 
-// ParseManifest reads what JSON wrote. It returns an error for fields that it does not know, which another version may have.
+// ParseManifest reads what JSON wrote. It returns an error for fields that it does not know, which
+// another version may have.
 func ParseManifest(data []byte) (*Manifest, error) {
 	m := new(Manifest)
 	d := json.NewDecoder(bytes.NewReader(data))

@@ -7,7 +7,8 @@ import (
 	"advsweep/attack"
 )
 
-// TestManifestWork wants a manifest of default chunks to be as it was before there were others, and other chunks to come back.
+// TestManifestWork wants a manifest of default chunks to be as it was before there were others, and
+// other chunks to come back.
 func TestManifestWork(t *testing.T) {
 	m := Manifest{Attacks: []attack.Attack{attack.FGSM()}, Eps: []float64{0, 0.1}, Bounds: "none", Classes: 10}
 	m.Data.N = 5

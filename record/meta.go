@@ -1,6 +1,7 @@
-// Package record says what fixes a run and who computed it: the manifest, what a result file says of
-// its run, and the arithmetic behind its bits. It shows nothing and links no plots, so a worker can
-// import it. The names and the order of its JSON fields are hashed into ids, so they stay as they are.
+// Package record says what fixes a run and who computed it: the manifest, what a result file says
+// of its run, and the arithmetic behind its bits. It shows nothing and links no plots, so a worker
+// can import it. The names and the order of its JSON fields are hashed into ids, so they stay as
+// they are.
 package record
 
 import (
@@ -43,7 +44,8 @@ type Seconds struct {
 	Write   float64 `json:"write"`   // drawing and encoding
 }
 
-// RunJSON says of a run what may differ between two that give the same results: where it ran and how long it took.
+// RunJSON says of a run what may differ between two that give the same results: where it ran and
+// how long it took.
 func RunJSON(m Meta, threads int, s Seconds) ([]byte, error) {
 	return Indented("record: run", struct {
 		Version string  `json:"version"`

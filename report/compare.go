@@ -26,7 +26,8 @@ type Side struct {
 	Manifest *record.Manifest
 }
 
-// pairJSON is a pipeline.Pair as a result file has it. p and Holm's p have six digits: more are those of the machine.
+// pairJSON is a pipeline.Pair as a result file has it. p and Holm's p have six digits: more are
+// those of the machine.
 type pairJSON struct {
 	N          int     `json:"n"`
 	CorrectA   int     `json:"correct_a"`
@@ -71,18 +72,21 @@ type spreadJSON struct {
 	Max float64 `json:"max"`
 }
 
-// A compareRow is one attack at one eps. What is a pointer is null where the models were not at hand.
+// A compareRow is one attack at one eps. What is a pointer is null where the models were not at
+// hand.
 type compareRow struct {
 	Attack string  `json:"attack"`
 	Steps  int     `json:"steps"`
 	Norm   string  `json:"norm"`
 	Eps    float64 `json:"eps"`
 	pairJSON
-	Own       *spreadJSON `json:"dlogit_own"`     // of each side's own perturbed images
-	Same      *spreadJSON `json:"dlogit_same"`    // of A's, on both sides
-	SameFlips *int        `json:"same_flips"`     // of A's
-	Outside   *int        `json:"outside"`        // of those, how many no rounding explains; null with two models
-	Flipped   []int       `json:"flipped_images"` // whose class differs, each side under its own attack
+	Own       *spreadJSON `json:"dlogit_own"`  // of each side's own perturbed images
+	Same      *spreadJSON `json:"dlogit_same"` // of A's, on both sides
+	SameFlips *int        `json:"same_flips"`  // of A's
+	// of those, how many no rounding explains; null with two models
+	Outside *int `json:"outside"`
+	// whose class differs, each side under its own attack
+	Flipped []int `json:"flipped_images"`
 }
 
 // rows lists the pairs of c, attack by attack, eps increasing.
@@ -152,8 +156,8 @@ func (c *Compared) CSV() []byte {
 	return b.Bytes()
 }
 
-// JSON writes c as one indented object: both runs, the rows of CSV with the images that flip, and what the models say of the same
-// pixels. Equal runs give equal bytes.
+// JSON writes c as one indented object: both runs, the rows of CSV with the images that flip, and
+// what the models say of the same pixels. Equal runs give equal bytes.
 func (c *Compared) JSON() ([]byte, error) {
 	type side struct {
 		Label string `json:"label"`
@@ -182,11 +186,12 @@ func (c *Compared) JSON() ([]byte, error) {
 		Images int `json:"images"`
 	}
 	type models struct {
-		Clean   spreadJSON `json:"dlogit_clean"`
-		Signs   signs      `json:"gradient_signs"`
-		Judged  bool       `json:"judged"` // one model on both sides: flips at the same pixels are held against the bound on rounding
-		Outside *int       `json:"outside"`
-		Flips   []flip     `json:"flips"` // at the same pixels
+		Clean spreadJSON `json:"dlogit_clean"`
+		Signs signs      `json:"gradient_signs"`
+		// one model on both sides: flips at the same pixels are held against the bound on rounding
+		Judged  bool   `json:"judged"`
+		Outside *int   `json:"outside"`
+		Flips   []flip `json:"flips"` // at the same pixels
 	}
 	type clean struct {
 		pairJSON
@@ -269,7 +274,8 @@ func points(p *pairJSON) string {
 	return fmt.Sprintf("%s (%s, %s)", signed(p.Difference), signed(p.Low), signed(p.High))
 }
 
-// Table writes c for a terminal, in 80 columns: for each attack the counts, then what the models say, last what to make of it.
+// Table writes c for a terminal, in 80 columns: for each attack the counts, then what the models
+// say, last what to make of it.
 func (c *Compared) Table(w io.Writer) error {
 	var b strings.Builder
 	clean := newPairJSON(&c.Clean)

@@ -13,8 +13,9 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 )
 
-// figure is the plot of both curves of every attack: a's as a broad pale line with full markers, b's as a thin dark one, dashed, with
-// open markers, over it. So they can be told apart where they lie on each other, and without colour.
+// figure is the plot of both curves of every attack: a's as a broad pale line with full markers,
+// b's as a thin dark one, dashed, with open markers, over it. So they can be told apart where they
+// lie on each other, and without colour.
 func (c *Compared) figure() Figure {
 	a, b := c.Comparison.A, c.Comparison.B
 	both := *a // for the caption: what either side could not attack
@@ -24,7 +25,8 @@ func (c *Compared) figure() Figure {
 	}
 	f := Figure{Title: "Accuracy against eps: " + c.A.Label + " and " + c.B.Label, Result: &both}
 	names := [2]string{c.A.Label, c.B.Label}
-	if max(utf8.RuneCountInString(names[0]), utf8.RuneCountInString(names[1])) > widestLabel { // as paths of folders may be
+	// as paths of folders may be
+	if max(utf8.RuneCountInString(names[0]), utf8.RuneCountInString(names[1])) > widestLabel {
 		f.Title = fmt.Sprintf("Accuracy against eps: a is %s, b is %s", c.A.Label, c.B.Label)
 		names = [2]string{"a", "b"}
 	}

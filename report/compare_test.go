@@ -17,7 +17,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// compared is a made-up comparison of 40 images under FGSM and noise; with models also what they say.
+// compared is a made-up comparison of 40 images under FGSM and noise; with models also what they
+// say.
 func compared(t *testing.T, models bool) *Compared {
 	t.Helper()
 	eps := []float64{0, 0.1, 0.2}
@@ -162,7 +163,8 @@ func TestComparedFigure(t *testing.T) {
 	if img.Bounds().Size() != (image.Point{1440, 960}) {
 		t.Errorf("%v, want 1440 by 960", img.Bounds().Size())
 	}
-	// Each side of FGSM has a line of its own, and without colour they differ by more than a third of black to white.
+	// Each side of FGSM has a line of its own, and without colour they differ by more than a third
+	// of black to white.
 	var grey [2]float64
 	for i, curve := range c.figure().lines[:3:3] {
 		if i == 1 {

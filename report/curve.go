@@ -1,5 +1,6 @@
-// Package report turns what pipeline found into what a person or a program
-// reads: CSV, JSON, tables for a terminal, plots and pictures. It computes nothing but intervals and norms, and prints nothing by itself.
+// Package report turns what pipeline found into what a person or a program reads: CSV, JSON, tables
+// for a terminal, plots and pictures. It computes nothing but intervals and norms, and prints
+// nothing by itself.
 package report
 
 import (
@@ -26,16 +27,19 @@ type Row struct {
 	CIHigh       float64 `json:"ci_high"`
 	ZeroGradient int     `json:"zero_gradient"` // images that were not attacked, or not to the end
 	// What follows is of what became of each image; null where that was not asked.
-	Norm        string   `json:"norm"`            // of eps: "linf", "l2"
-	Fooled      *int     `json:"fooled"`          // images that are right as they are, and wrong now
-	SuccessRate *float64 `json:"success_rate"`    // Fooled of those that are right as they are; null if there are none
-	SuccessLow  *float64 `json:"success_low"`     // 95 %, by Wilson
-	SuccessHigh *float64 `json:"success_high"`    //
-	Within      *int     `json:"within"`          // right at every eps up to this one
-	Rounded     *int     `json:"rounded_correct"` // right once pixels are rounded to 8 bits within the ball
-	Linf        *float64 `json:"mean_linf"`       // of the perturbation, over all images
-	L2          *float64 `json:"mean_l2"`
-	L0          *float64 `json:"mean_l0"`
+	Norm string `json:"norm"` // of eps: "linf", "l2"
+	// images that are right as they are, and wrong now
+	Fooled *int `json:"fooled"`
+	// Fooled of those that are right as they are; null if there are none
+	SuccessRate *float64 `json:"success_rate"`
+	SuccessLow  *float64 `json:"success_low"`  // 95 %, by Wilson
+	SuccessHigh *float64 `json:"success_high"` //
+	Within      *int     `json:"within"`       // right at every eps up to this one
+	// right once pixels are rounded to 8 bits within the ball
+	Rounded *int     `json:"rounded_correct"`
+	Linf    *float64 `json:"mean_linf"` // of the perturbation, over all images
+	L2      *float64 `json:"mean_l2"`
+	L0      *float64 `json:"mean_l0"`
 }
 
 // Rows lists the curves of r as rows, attack by attack, eps increasing.
@@ -173,9 +177,9 @@ func newAttackJSON(c pipeline.Curve, precision string) attackJSON {
 	return j
 }
 
-// CurveJSON writes r as one indented object: the fields of m but the device, those of r, and "rows" with the names that CurveCSV
-// uses. An attack whose curve is known at every eps has an object "exact", with a jump [eps, correct] on each line. Equal runs give
-// equal bytes.
+// CurveJSON writes r as one indented object: the fields of m but the device, those of r, and "rows"
+// with the names that CurveCSV uses. An attack whose curve is known at every eps has an object
+// "exact", with a jump [eps, correct] on each line. Equal runs give equal bytes.
 func CurveJSON(m record.Meta, r *pipeline.Result) ([]byte, error) {
 	m.Device = ""
 	attacks := make([]attackJSON, len(r.Curves))

@@ -10,8 +10,8 @@ import (
 	"advsweep/pipeline"
 )
 
-// digits is the size in bits of the floats that the ends of intervals were computed in. More digits than that
-// would be noise.
+// digits is the size in bits of the floats that the ends of intervals were computed in. More digits
+// than that would be noise.
 type digits int
 
 func newDigits(precision string) digits {
@@ -29,8 +29,8 @@ func (d digits) round(v float64) float64 {
 	return v
 }
 
-// steps is x.Curve() with eps rounded by d, without jumps that change nothing: an image that fails where
-// another one recovers, or on an interval of one point.
+// steps is x.Curve() with eps rounded by d, without jumps that change nothing: an image that fails
+// where another one recovers, or on an interval of one point.
 func steps(x *pipeline.Exact, d digits) []pipeline.Jump {
 	var out []pipeline.Jump
 	for _, j := range x.Curve() {
@@ -68,13 +68,14 @@ func mean(x *pipeline.Exact) float64 { return x.Area() / x.Max }
 
 // exactJSON is an exact curve as curve.json has it.
 type exactJSON struct {
-	Max       float64      `json:"max"`
-	Area      float64      `json:"area"` // the integral of the accuracy over [0, Max]
-	Mean      float64      `json:"mean_accuracy"`
-	Median    *float64     `json:"median_critical_eps"` // null: it is above Max
-	Recovery  int          `json:"recovery_images"`
-	Checked   int          `json:"ends_checked"`
-	Within    float64      `json:"ends_checked_within"` // the farthest from its end that a forward pass agreed
+	Max      float64  `json:"max"`
+	Area     float64  `json:"area"` // the integral of the accuracy over [0, Max]
+	Mean     float64  `json:"mean_accuracy"`
+	Median   *float64 `json:"median_critical_eps"` // null: it is above Max
+	Recovery int      `json:"recovery_images"`
+	Checked  int      `json:"ends_checked"`
+	// the farthest from its end that a forward pass agreed
+	Within    float64      `json:"ends_checked_within"`
 	Disagreed int          `json:"ends_disagreed"`
 	Ties      []int        `json:"ties"`
 	Jumps     [][2]float64 `json:"jumps"` // eps, and the count from there on
@@ -95,8 +96,8 @@ func newExactJSON(x *pipeline.Exact, precision string) *exactJSON {
 	return j
 }
 
-// pair is an array of two numbers within an array, as package json indents it. No string of JSON holds
-// a line break.
+// pair is an array of two numbers within an array, as package json indents it. No string of JSON
+// holds a line break.
 var pair = regexp.MustCompile(`(\n +\[)\n +([-+.\de]+),\n +(\d+)\n +\]`)
 
 // onOneLine writes each jump in data, indented JSON, on a line of its own instead of four.

@@ -18,8 +18,8 @@ import (
 	"gonum.org/v1/plot/plotter"
 )
 
-// walks makes n walks of [0, top] up: 1.5 % of the images are wrong as they are, the others up to a critical eps
-// that is log-normal around 0.05, and some are right again for a while.
+// walks makes n walks of [0, top] up: 1.5 % of the images are wrong as they are, the others up to a
+// critical eps that is log-normal around 0.05, and some are right again for a while.
 func walks(n int, top float64) *pipeline.Exact {
 	random := rand.New(rand.NewPCG(1, 2))
 	x := &pipeline.Exact{Max: top, Walks: make([]attack.Walk, n)}
@@ -78,14 +78,20 @@ func six() *pipeline.Result {
 	x := &pipeline.Exact{Max: 0.5, Walks: []attack.Walk{
 		{Class: 7, Correct: []attack.Interval{{Lo: 0, Hi: 0.5}}, Zero: true}, // never wrong
 		{Class: 3}, // never right
-		{Class: 1, Correct: []attack.Interval{{Lo: 0, Hi: third}}, Ends: 1, Within: 0x1p-20},                 // wrong from 1/3 on
-		{Class: 6, Correct: []attack.Interval{{Lo: 0.1, Hi: 0.2}}, Ends: 2},                                  // right for a while
-		{Class: 4, Correct: []attack.Interval{{Lo: 0, Hi: 0.1}, {Lo: 0.25, Hi: 0.5}}, Ends: 2},               // wrong for a while
-		{Class: 1, Correct: []attack.Interval{{Lo: 0, Hi: 1e-7}}, Ends: 1, Disagreed: []float64{1e-7, 2e-7}}, // wrong at once, nearly
+		// wrong from 1/3 on
+		{Class: 1, Correct: []attack.Interval{{Lo: 0, Hi: third}}, Ends: 1, Within: 0x1p-20},
+		// right for a while
+		{Class: 6, Correct: []attack.Interval{{Lo: 0.1, Hi: 0.2}}, Ends: 2},
+		// wrong for a while
+		{Class: 4, Correct: []attack.Interval{{Lo: 0, Hi: 0.1}, {Lo: 0.25, Hi: 0.5}}, Ends: 2},
+		// wrong at once, nearly
+		{Class: 1, Correct: []attack.Interval{{Lo: 0, Hi: 1e-7}}, Ends: 1, Disagreed: []float64{1e-7, 2e-7}},
 	}, Ties: []int{43}}
 	c := pipeline.Curve{Attack: attack.FGSM(), Correct: []int{4, 2, 2}, ZeroGradient: []int{1, 1, 1}, ZeroImages: []int{40}, Exact: x}
 	r := &pipeline.Result{N: 6, First: 40, Clean: 4, Classes: 10, Eps: []float64{0, 0.2, 0.5}}
-	for i, w := range x.Walks { // what a grid says of the same images: where one is wrong it is taken for class 9, and its margin falls by eps
+	// what a grid says of the same images: where one is wrong it is taken for class 9, and its
+	// margin falls by eps
+	for i, w := range x.Walks {
 		r.Images = append(r.Images, pipeline.Clean{Label: labels[i], Class: int32(w.Class), Margin: 1.5})
 		for _, eps := range r.Eps {
 			o := pipeline.Outcome{Class: 9, Rounded: labels[i], Margin: float32(1.5 - eps), Zero: w.Zero, Norms: attack.Norms{Linf: float32(eps), L2: float32(2 * eps), L0: 4}}
@@ -110,8 +116,9 @@ func TestImagesCSV(t *testing.T) {
 	}
 }
 
-// TestRows computes the numbers of six by hand: images 0, 2, 4 and 5 are right as they are (0 stays right, 2 fails at 0.5, 4 at
-// 0.2 alone, 5 at both), 1 is never right, 3 at neither of the eps that are asked (its interval ends at 0.2).
+// TestRows computes the numbers of six by hand: images 0, 2, 4 and 5 are right as they are (0 stays
+// right, 2 fails at 0.5, 4 at 0.2 alone, 5 at both), 1 is never right, 3 at neither of the eps that
+// are asked (its interval ends at 0.2).
 func TestRows(t *testing.T) {
 	type row struct {
 		correct, fooled, within, rounded int
@@ -121,7 +128,8 @@ func TestRows(t *testing.T) {
 	r.Curves[0].Correct = []int{4, 2, 2}
 	for e, got := range Rows(r) {
 		want := []row{{4, 0, 4, 6, 0, 0, 4}, {2, 2, 2, 6, 0.5, float64(float32(0.2)), 4}, {2, 2, 1, 6, 0.5, 0.5, 4}}[e]
-		if g := (row{got.Correct, *got.Fooled, *got.Within, *got.Rounded, *got.SuccessRate, *got.Linf, *got.L0}); math.Abs(g.linf-want.linf) > 1e-15 { // a mean of six equal numbers
+		// a mean of six equal numbers
+		if g := (row{got.Correct, *got.Fooled, *got.Within, *got.Rounded, *got.SuccessRate, *got.Linf, *got.L0}); math.Abs(g.linf-want.linf) > 1e-15 {
 			t.Errorf("eps %v: mean of L∞ %v, want %v", r.Eps[e], g.linf, want.linf)
 		} else if g.linf = want.linf; g != want {
 			t.Errorf("eps %v: %+v, want %+v", r.Eps[e], g, want)
@@ -204,7 +212,8 @@ func TestExactJumps(t *testing.T) {
 		}
 		area += (end - j[0]) * j[1] / float64(r.N)
 	}
-	// Each end is rounded by at most half a unit in the last place of a float32 below 0.5, 2⁻²⁶; there are fewer than two an image.
+	// Each end is rounded by at most half a unit in the last place of a float32 below 0.5, 2⁻²⁶;
+	// there are fewer than two an image.
 	if want := v.Attacks[0].Exact.Area; !(math.Abs(area-want) <= 0x1p-25) {
 		t.Errorf("area under the jumps %v, want %v", area, want)
 	}
@@ -259,7 +268,8 @@ func TestExactCurve(t *testing.T) {
 	r := six()
 	c := newCurve(r, 0)
 	want := plotter.XYs{
-		{X: 0, Y: 4. / 6}, {X: 1e-7, Y: 4. / 6}, {X: 1e-7, Y: 3. / 6}, // and, at 0.1, one fails where another one recovers:
+		// and, at 0.1, one fails where another one recovers:
+		{X: 0, Y: 4. / 6}, {X: 1e-7, Y: 4. / 6}, {X: 1e-7, Y: 3. / 6},
 		{X: 0.1, Y: 3. / 6}, {X: 0.1, Y: 3. / 6}, {X: 0.2, Y: 3. / 6}, {X: 0.2, Y: 2. / 6}, {X: 0.25, Y: 2. / 6}, {X: 0.25, Y: 3. / 6},
 		{X: float64(float32(1) / 3), Y: 3. / 6}, {X: float64(float32(1) / 3), Y: 2. / 6}, {X: 0.5, Y: 2. / 6},
 	}

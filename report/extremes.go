@@ -10,8 +10,9 @@ import (
 	"advsweep/stat"
 )
 
-// A Ranking is the images of a result by how far they withstand its strongest attack: Curve, the one that leaves the fewest images
-// right over all eps. Only images that are right as they are have a place.
+// A Ranking is the images of a result by how far they withstand its strongest attack: Curve, the
+// one that leaves the fewest images right over all eps. Only images that are right as they are have
+// a place.
 type Ranking struct {
 	Curve int // in Result.Curves
 	Wrong int // images that are wrong as they are: left out
@@ -22,14 +23,16 @@ type Ranking struct {
 
 // A Ranked is one image of a Ranking.
 type Ranked struct {
-	Image    int     // in Result.Images
-	Critical float64 // the least eps at which it is not given its label, of an exact curve or of Result.Eps; +Inf if there is none
-	At       int     // in Result.Eps: the least eps that is not below Critical, or the largest
+	Image int // in Result.Images
+	// the least eps at which it is not given its label, of an exact curve or of Result.Eps; +Inf if
+	// there is none
+	Critical float64
+	At       int // in Result.Eps: the least eps that is not below Critical, or the largest
 }
 
-// Rank returns up to most images of either end. ok is false if no attack looks at the model or no image is right. An image comes
-// before another if it fails at a smaller eps or, at the same one, by more: the margin there, or the least one of those that
-// never fail.
+// Rank returns up to most images of either end. ok is false if no attack looks at the model or no
+// image is right. An image comes before another if it fails at a smaller eps or, at the same one,
+// by more: the margin there, or the least one of those that never fail.
 func Rank(r *pipeline.Result, most int) (k Ranking, ok bool) {
 	k.Curve = -1
 	best := 0
@@ -96,7 +99,8 @@ func Rank(r *pipeline.Result, most int) (k Ranking, ok bool) {
 	return k, n > 0
 }
 
-// halfway is the place of the eps at which curve c leaves nearest to half of the clean images right: there the confusion says most.
+// halfway is the place of the eps at which curve c leaves nearest to half of the clean images
+// right: there the confusion says most.
 func halfway(r *pipeline.Result, c *pipeline.Curve) int {
 	best := 0
 	for e, n := range c.Correct {
@@ -109,8 +113,9 @@ func halfway(r *pipeline.Result, c *pipeline.Curve) int {
 
 func abs(v int) int { return max(v, -v) }
 
-// medianCritical is the lower median over all images of the least of Eps at which they are not given their label under c, 0 for
-// those that are wrong as they are; +Inf if it is above the largest. Of an exact curve it is over all eps.
+// medianCritical is the lower median over all images of the least of Eps at which they are not
+// given their label under c, 0 for those that are wrong as they are; +Inf if it is above the
+// largest. Of an exact curve it is over all eps.
 func medianCritical(r *pipeline.Result, c *pipeline.Curve) float64 {
 	if c.Exact != nil {
 		if eps, ok := c.Exact.MedianCritical(); ok {
@@ -131,8 +136,8 @@ func medianCritical(r *pipeline.Result, c *pipeline.Curve) float64 {
 	return all[(len(all)-1)/2]
 }
 
-// meanAccuracy is the accuracy at an eps drawn evenly from the range of Eps, of an exact curve from 0 on; between two eps it is
-// taken to be straight.
+// meanAccuracy is the accuracy at an eps drawn evenly from the range of Eps, of an exact curve from
+// 0 on; between two eps it is taken to be straight.
 func meanAccuracy(r *pipeline.Result, c *pipeline.Curve) float64 {
 	if c.Exact != nil {
 		return mean(c.Exact)
@@ -143,7 +148,8 @@ func meanAccuracy(r *pipeline.Result, c *pipeline.Curve) float64 {
 	}
 	area := 0.0
 	for e := 1; e < E; e++ {
-		area += float64(float64(c.Correct[e]+c.Correct[e-1]) / 2 * (r.Eps[e] - r.Eps[e-1])) // not fused on arm64
+		// not fused on arm64
+		area += float64(float64(c.Correct[e]+c.Correct[e-1]) / 2 * (r.Eps[e] - r.Eps[e-1]))
 	}
 	return area / (r.Eps[E-1] - r.Eps[0]) / float64(r.N)
 }

@@ -42,19 +42,20 @@ const (
 	maxBars    = 10
 )
 
-// A Page is a report on a finished sweep as one HTML file, which needs no other file and no network. Equal pages give equal bytes.
+// A Page is a report on a finished sweep as one HTML file, which needs no other file and no
+// network. Equal pages give equal bytes.
 type Page struct {
 	Manifest *record.Manifest
 	Result   *pipeline.Result
 	// Run is the run's run.json, nil if it is not there.
 	Run []byte
-	// Confusion is the place in Result.Eps at which the confusion is shown; negative: where the strongest attack
-	// leaves nearest to half of the images right.
+	// Confusion is the place in Result.Eps at which the confusion is shown; negative: where the
+	// strongest attack leaves nearest to half of the images right.
 	Confusion int
 	// Ranking is that of Rank, nil if it has none.
 	Ranking *Ranking
-	// Examples are the images of Ranking.Least and then of Ranking.Most as Craft made them at their eps; nil if they could not be
-	// made, for the reason NoExamples.
+	// Examples are the images of Ranking.Least and then of Ranking.Most as Craft made them at their
+	// eps; nil if they could not be made, for the reason NoExamples.
 	Examples   []*pipeline.Example
 	NoExamples string
 }
@@ -195,7 +196,8 @@ func (p Page) view() (*view, error) {
 	return v, p.facts(v)
 }
 
-// policy is the content security policy of a page: whatever a name in a file may hold, nothing is loaded and no script but html.js runs.
+// policy is the content security policy of a page: whatever a name in a file may hold, nothing is
+// loaded and no script but html.js runs.
 func policy() string {
 	script := sha256.Sum256([]byte(htmlScript))
 	return "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-" + base64.StdEncoding.EncodeToString(script[:]) +
@@ -514,7 +516,8 @@ func (p Page) className(k int) string {
 	return strconv.Itoa(k)
 }
 
-// strongest is the curve that speaks for all attacks: the worst of all if it was asked, else that of Rank.
+// strongest is the curve that speaks for all attacks: the worst of all if it was asked, else that
+// of Rank.
 func (p Page) strongest() int {
 	for i, c := range p.Result.Curves {
 		if c.Attack.Composite() {
@@ -527,7 +530,8 @@ func (p Page) strongest() int {
 	return 0
 }
 
-// classes are the charts of single classes: of more than maxClasses those in which the strongest attack leaves the fewest right.
+// classes are the charts of single classes: of more than maxClasses those in which the strongest
+// attack leaves the fewest right.
 func (p Page) classes(v *view, columns []int) {
 	r := p.Result
 	O, E := r.Classes, len(r.Eps)

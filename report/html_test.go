@@ -21,8 +21,9 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// swept is a made-up sweep of 40 images of 4 classes in which image i fails under attack k at eps[e] if i < share. Image 39 is wrong
-// as it is, image 38 has a zero gradient, images 30 to 37 are never fooled.
+// swept is a made-up sweep of 40 images of 4 classes in which image i fails under attack k at
+// eps[e] if i < share. Image 39 is wrong as it is, image 38 has a zero gradient, images 30 to 37
+// are never fooled.
 func swept(eps ...float64) *pipeline.Result {
 	const n = 40
 	r := &pipeline.Result{N: n, First: 100, Clean: n - 1, Classes: 4, Eps: eps, Images: make([]pipeline.Clean, n)}
@@ -158,7 +159,8 @@ func TestHTMLHasEveryValue(t *testing.T) {
 	if !bytes.Equal(data, again) {
 		t.Error("two pages of the same run differ")
 	}
-	// The first chart has the values of every curve, with its label, for the script, and as titles without it.
+	// The first chart has the values of every curve, with its label, for the script, and as titles
+	// without it.
 	charts := find(doc, "svg")
 	charts = slices.DeleteFunc(charts, func(n *html.Node) bool { return attr(n, "class") != "chart" })
 	if len(charts) != 3+4 { // and one for each class
@@ -397,7 +399,8 @@ func TestHTMLExact(t *testing.T) {
 		if n.Data == "g" && attr(n, "data-label") == "FGSM" {
 			for _, path := range find(n, "path") {
 				if attr(path, "class") == "line" {
-					// 39 right at 0; 15 fail before 0.2; each is a step of two points, and the first and the last one.
+					// 39 right at 0; 15 fail before 0.2; each is a step of two points, and the
+					// first and the last one.
 					if d := attr(path, "d"); strings.Count(d, "L") != 15*2+1 {
 						t.Errorf("line %s: %d points, want 32", d, strings.Count(d, "L")+1)
 					}
@@ -424,7 +427,8 @@ func TestRank(t *testing.T) {
 	if k, _ := Rank(r, 100); len(k.Least)+len(k.Most) != 39 {
 		t.Errorf("%d and %d images of 39", len(k.Least), len(k.Most))
 	}
-	if got := medianCritical(r, &r.Curves[1]); got != 0.2 { // 1 at 0, 15 at 0.1, 15 at 0.2, 9 never: the 20th
+	// 1 at 0, 15 at 0.1, 15 at 0.2, 9 never: the 20th
+	if got := medianCritical(r, &r.Curves[1]); got != 0.2 {
 		t.Errorf("median critical eps %v, want 0.2", got)
 	}
 	if got, want := meanAccuracy(r, &r.Curves[1]), (39./2+24+9./2)/2/40; math.Abs(got-want) > 1e-12 || math.IsNaN(got) {

@@ -11,7 +11,8 @@ import (
 	"advsweep/stat"
 )
 
-// ImagesCSV writes a row for each image under each attack below one header line, each line ended by LF:
+// ImagesCSV writes a row for each image under each attack below one header line, each line ended by
+// LF:
 //
 //	index             in the data set
 //	label, clean      the true class, and the one that the model gives the clean image
@@ -27,8 +28,8 @@ import (
 //	min_margin_eps    that eps, the first one on a tie
 //	worst_class       what it is taken for there
 //
-// Ends of intervals have the fewest digits that read back in precision. Other programs read this: the first five columns and their
-// order stay as they are.
+// Ends of intervals have the fewest digits that read back in precision. Other programs read this:
+// the first five columns and their order stay as they are.
 func ImagesCSV(r *pipeline.Result, precision string) []byte {
 	digits := newDigits(precision)
 	var b bytes.Buffer
@@ -82,9 +83,9 @@ func ImagesCSV(r *pipeline.Result, precision string) []byte {
 
 func float32Text(v float32) string { return strconv.FormatFloat(float64(v), 'g', -1, 32) }
 
-// ClassesCSV writes for each attack and eps how many images of each true class are given it, with its 95 % interval, and
-// what they are taken for: "3:12;5:2" is 12 times class 3 and twice class 5, wrong ones only. The accuracy of a class without images is
-// empty, not 0.
+// ClassesCSV writes for each attack and eps how many images of each true class are given it, with
+// its 95 % interval, and what they are taken for: "3:12;5:2" is 12 times class 3 and twice class 5,
+// wrong ones only. The accuracy of a class without images is empty, not 0.
 func ClassesCSV(r *pipeline.Result) []byte {
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)

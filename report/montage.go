@@ -23,9 +23,10 @@ const (
 	montageLargest = 128 // and that of a large one at most
 )
 
-// Montage draws the first images of c, at most 100, as a PNG, each with its label and the class that it is taken for, red where that
-// is another one. labels is [N], first the index of the first image in its data set, names those of the classes or nil. Pixels are
-// drawn as Picture draws them; colour images are cut to [0, 1].
+// Montage draws the first images of c, at most 100, as a PNG, each with its label and the class
+// that it is taken for, red where that is another one. labels is [N], first the index of the first
+// image in its data set, names those of the classes or nil. Pixels are drawn as Picture draws them;
+// colour images are cut to [0, 1].
 func Montage(c *pipeline.Crafted, labels []int32, first int, names []string) ([]byte, error) {
 	n := min(len(labels), montageMost)
 	if n == 0 || n > c.Images.Shape()[0] || n > len(c.Outcomes) {

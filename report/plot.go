@@ -34,7 +34,8 @@ const (
 	// Above this many eps the markers of a curve would run into each other.
 	maxMarkers = 60
 
-	// The columns of a curve's steps, each of at most four of them: finer than the pixels of the PNG.
+	// The columns of a curve's steps, each of at most four of them: finer than the pixels of the
+	// PNG.
 	maxColumns = 4000
 
 	// How much wider than Liberation Sans the font may be that an SVG is shown in;
@@ -177,7 +178,8 @@ func (f Figure) plot(slack vg.Length) (*plot.Plot, error) {
 		}
 	}
 	p := plot.New()
-	p.BackgroundColor = nil // the page is white, and to paint it once more takes as long as all curves
+	// the page is white, and to paint it once more takes as long as all curves
+	p.BackgroundColor = nil
 	for _, axis := range []*plot.Axis{&p.X, &p.Y} {
 		axis.Label.TextStyle.Font = sans(11).Font
 		axis.Tick.Label.Font = sans(10).Font
@@ -380,7 +382,8 @@ func (c curve) plotters() (ps []plot.Plotter, thumbs []plot.Thumbnailer, err err
 type legendBox struct {
 	plot.Legend
 	lo, hi float64 // the x axis
-	// Lowest and highest place of a curve's band, from one column of the x axis to the next; lo > hi where it is not.
+	// Lowest and highest place of a curve's band, from one column of the x axis to the next; lo >
+	// hi where it is not.
 	bands  [][legendColumns][2]float64
 	chance float64
 	slack  vg.Length
@@ -388,7 +391,8 @@ type legendBox struct {
 
 const legendColumns = 400
 
-// avoid tells l of a curve: bands holds an interval for each of points, and is straight between them.
+// avoid tells l of a curve: bands holds an interval for each of points, and is straight between
+// them.
 func (l *legendBox) avoid(points plotter.XYs, bands [][2]float64) {
 	var columns [legendColumns][2]float64
 	for k := range columns {
@@ -506,7 +510,8 @@ func (niceTicks) Ticks(lo, hi float64) []plot.Tick {
 	}
 	var ticks []plot.Tick
 	slack := step(1) * 1e-6
-	for k := int(math.Ceil((lo - slack) / step(1))); step(k) <= hi+slack && len(ticks) < 100; k++ { // 100: steps that underflow to 0
+	// 100: steps that underflow to 0
+	for k := int(math.Ceil((lo - slack) / step(1))); step(k) <= hi+slack && len(ticks) < 100; k++ {
 		t := plot.Tick{Value: step(k)}
 		if k%parts == 0 {
 			if exponent < -4 || exponent > 4 {

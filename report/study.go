@@ -41,19 +41,21 @@ const (
 
 // A Study is many sweeps in one report.
 //
-// What is of the same images, classes, eps and bounds stands together and is compared; runs that differ in their seed alone
-// are one model there.
+// What is of the same images, classes, eps and bounds stands together and is compared; runs that
+// differ in their seed alone are one model there.
 type Study struct {
 	Name string
 	Runs []StudyRun
-	// Warnings stand first: what a reader must know before believing the study, such as runs whose parts different arithmetic computed.
+	// Warnings stand first: what a reader must know before believing the study, such as runs whose
+	// parts different arithmetic computed.
 	Warnings []string
 }
 
 // A StudyRun is one sweep of a Study. Result has outcomes.
 type StudyRun struct {
-	Name     string // that no other run has
-	Model    string // what the study calls the model; empty: as in the manifest, most often a file's name
+	Name string // that no other run has
+	// what the study calls the model; empty: as in the manifest, most often a file's name
+	Model    string
 	Data     string // the same of the images
 	Manifest *record.Manifest
 	Result   *pipeline.Result
@@ -63,8 +65,9 @@ func (r *StudyRun) model() string { return cmp.Or(r.Model, r.Manifest.Model.Name
 
 func (r *StudyRun) data() string { return cmp.Or(r.Data, r.Manifest.Data.Images.Name) }
 
-// CSV writes a row for each run, attack and eps below one header line: the run's name, model, data, seed and precision, then the columns
-// of CurveCSV. Equal studies give equal bytes. A run without a manifest or result, of which HTML returns an error, has no row.
+// CSV writes a row for each run, attack and eps below one header line: the run's name, model, data,
+// seed and precision, then the columns of CurveCSV. Equal studies give equal bytes. A run without a
+// manifest or result, of which HTML returns an error, has no row.
 func (s Study) CSV() []byte {
 	lines := [][]string{append([]string{"run", "model", "data", "seed", "precision"}, curveHead...)}
 	for _, r := range s.Runs {
@@ -102,8 +105,8 @@ type boardAttack struct {
 	first *StudyRun // that has it
 }
 
-// attackKeys name the attacks of r so that those which do the same but for their seeds are the same in all runs. The worst of all
-// attacks is the same if it is of the same ones.
+// attackKeys name the attacks of r so that those which do the same but for their seeds are the same
+// in all runs. The worst of all attacks is the same if it is of the same ones.
 func attackKeys(r *pipeline.Result) []string {
 	keys := make([]string, len(r.Curves))
 	seen := map[string]int{}
@@ -200,8 +203,8 @@ func (s Study) boards() ([]*board, error) {
 	return boards, nil
 }
 
-// counting are the attacks by which models are ordered: of those that look at the model, the worst of all left out, the ones that every
-// run of b has; all, if there are none.
+// counting are the attacks by which models are ordered: of those that look at the model, the worst
+// of all left out, the ones that every run of b has; all, if there are none.
 func (b *board) counting() (keys []string) {
 	for _, a := range b.attacks {
 		if !a.Control() && !a.Composite() && !slices.ContainsFunc(b.runs, func(r *StudyRun) bool { return r.curve(a.key) < 0 }) {
@@ -287,8 +290,9 @@ func (b *board) name() {
 	}
 }
 
-// telling are the places in eps at which all runs of b together are, under one of its attacks, nearest to so many quarters of what they
-// get right as it is. Which models differ there has no part in it.
+// telling are the places in eps at which all runs of b together are, under one of its attacks,
+// nearest to so many quarters of what they get right as it is. Which models differ there has no
+// part in it.
 func (b *board) telling(key string, quarters ...int) (places []int) {
 	E := len(b.runs[0].Result.Eps)
 	right, clean := make([]int, E), 0
@@ -335,9 +339,9 @@ func together(x, y *group) (a, b *StudyRun) {
 	return x.runs[0], y.runs[0]
 }
 
-// tests are those of every pair of groups or, of more than maxPaired groups, of the best with each other, on the images as they are and
-// under each attack that looks at the model. missing is how many there would be of all pairs that are not among them. Holm's p is not
-// filled in yet.
+// tests are those of every pair of groups or, of more than maxPaired groups, of the best with each
+// other, on the images as they are and under each attack that looks at the model. missing is how
+// many there would be of all pairs that are not among them. Holm's p is not filled in yet.
 func (b *board) tests() (tests []paired, missing int) {
 	// slim is r under the attack with a key at eps e alone.
 	type cut struct {
@@ -407,8 +411,9 @@ func (b *board) tests() (tests []paired, missing int) {
 	return tests, G*(G-1)/2*(1+len(attacks)) - len(tests)
 }
 
-// correct fills in Holm's p of all tests of all boards, of which missing more were not made; it returns how many it corrects for. A test
-// that was not made counts as the least significant, so that p is none the smaller for it.
+// correct fills in Holm's p of all tests of all boards, of which missing more were not made; it
+// returns how many it corrects for. A test that was not made counts as the least significant, so
+// that p is none the smaller for it.
 func correct(boards [][]paired, missing int) int {
 	var p []float64
 	for _, tests := range boards {
@@ -494,7 +499,8 @@ type (
 	}
 )
 
-// HTML makes the report as one file, which needs no other file and no network. Equal studies give equal bytes.
+// HTML makes the report as one file, which needs no other file and no network. Equal studies give
+// equal bytes.
 func (s Study) HTML() ([]byte, error) {
 	v, err := s.view()
 	if err != nil {
@@ -808,7 +814,8 @@ func (s Study) attacks(v *studyView) {
 			c := byKey[key]
 			if c == nil {
 				c = &card{row: Page{Manifest: r.Manifest, Result: r.Result}.attackRow(k)}
-				c.row.Facts = slices.DeleteFunc(c.row.Facts, func(f fact) bool { return f.Name == "exact" || f.Name == "seed" }) // of one run
+				// of one run
+				c.row.Facts = slices.DeleteFunc(c.row.Facts, func(f fact) bool { return f.Name == "exact" || f.Name == "seed" })
 				byKey[key] = c
 				cards = append(cards, c)
 			}

@@ -24,7 +24,8 @@ import (
 	"golang.org/x/net/html"
 )
 
-// studied runs the embedded models on the first n images of MNIST with these seeds, under FGSM, PGD, noise and the worst of them.
+// studied runs the embedded models on the first n images of MNIST with these seeds, under FGSM,
+// PGD, noise and the worst of them.
 func studied(t testing.TB, n int, seeds ...uint64) (s Study) {
 	t.Helper()
 	set, err := dataset.MNIST1000()
@@ -66,8 +67,8 @@ func studied(t testing.TB, n int, seeds ...uint64) (s Study) {
 	return s
 }
 
-// vary makes another model's run with another seed of r: of a share of the images, drawn by seed and strength, the attacks fail; of
-// another one they always succeed.
+// vary makes another model's run with another seed of r: of a share of the images, drawn by seed
+// and strength, the attacks fail; of another one they always succeed.
 func vary(r StudyRun, name, modelName, sha string, strength float64, seed uint64) StudyRun {
 	m, res := *r.Manifest, *r.Result
 	m.Model.Name, m.Model.SHA256, m.Seed = modelName, sha, seed
@@ -168,7 +169,8 @@ func right(r *pipeline.Result, k, e int) (n int) {
 	return n
 }
 
-// binomial is McNemar's p in whole numbers: twice the share of the 2^n falls of n coins with at most min(a, b) heads.
+// binomial is McNemar's p in whole numbers: twice the share of the 2^n falls of n coins with at
+// most min(a, b) heads.
 func binomial(a, b int) float64 {
 	sum := new(big.Int)
 	for k := range min(a, b) + 1 {
@@ -178,7 +180,8 @@ func binomial(a, b int) float64 {
 	return min(1, p)
 }
 
-// TestStudyNumbers holds what the page says of two models with two seeds each against the runs' outcomes.
+// TestStudyNumbers holds what the page says of two models with two seeds each against the runs'
+// outcomes.
 func TestStudyNumbers(t *testing.T) {
 	s := studied(t, 100, 7, 8)
 	_, doc := renderStudy(t, s)
@@ -242,7 +245,8 @@ func TestStudyNumbers(t *testing.T) {
 			want = append(want, fmt.Sprint(area/(eps[len(eps)-1]-eps[0]))) // of 100 images: in %
 		}
 		same := slices.EqualFunc(row[1:], want, func(got, want string) bool {
-			if g, err := strconv.ParseFloat(got, 64); err == nil && strings.Contains(got, ".") { // a mean, to one digit; the sums round apart
+			// a mean, to one digit; the sums round apart
+			if g, err := strconv.ParseFloat(got, 64); err == nil && strings.Contains(got, ".") {
 				w, err := strconv.ParseFloat(want, 64)
 				return err == nil && math.Abs(g-w) <= 0.05+1e-9
 			}
@@ -290,7 +294,8 @@ func TestStudyNumbers(t *testing.T) {
 		}
 	}
 
-	// The tests, of the runs with seed 7, which is the least: Holm's p by its definition, from the smallest p on.
+	// The tests, of the runs with seed 7, which is the least: Holm's p by its definition, from the
+	// smallest p on.
 	tests := table(tables(doc, "alltests")[0])
 	if len(tests) != 4 { // clean, FGSM, PGD, worst: not noise
 		t.Fatalf("tests %q", tests)
@@ -379,7 +384,8 @@ func TestStudyCSV(t *testing.T) {
 	}
 }
 
-// TestStudyMany: few models are tested in all pairs, many against the best with the correction for all pairs; 8 have colours.
+// TestStudyMany: few models are tested in all pairs, many against the best with the correction for
+// all pairs; 8 have colours.
 func TestStudyMany(t *testing.T) {
 	base := studied(t, 60, 7)
 	for _, c := range []struct {
@@ -427,7 +433,8 @@ func TestStudyMany(t *testing.T) {
 			if rows != c.models*c.seeds-c.folded || more != c.folded {
 				t.Errorf("%d rows and %d folded, want %d in all, %d folded", rows, more, c.models*c.seeds, c.folded)
 			}
-			// No p of Holm is below that of Bonferroni's smallest, and those of cells are those of the list.
+			// No p of Holm is below that of Bonferroni's smallest, and those of cells are those of
+			// the list.
 			for _, row := range all {
 				p, err1 := strconv.ParseFloat(row[10], 64)
 				holm, err2 := strconv.ParseFloat(row[11], 64)
@@ -456,7 +463,8 @@ func TestStudyMany(t *testing.T) {
 						if span := listed[m[1]+m[2]+m[3]][4]; !strings.Contains(textOf(td), span) {
 							t.Errorf("%q: %q, want the interval %s", title, textOf(td), span)
 						}
-						row, column := textOf(find(td.Parent, "th")[0]), "net" // the best, in the title of its table
+						// the best, in the title of its table
+						row, column := textOf(find(td.Parent, "th")[0]), "net"
 						if c.models > 2 && c.models <= maxPaired {
 							column = textOf(heads[1+k%c.models])
 						} else if m[1] == all[0][0] {
@@ -492,8 +500,8 @@ func TestStudyMany(t *testing.T) {
 	}
 }
 
-// TestStudyApart: runs of other images are not compared, other attacks only where both have them, and without a seed in common not where
-// it matters.
+// TestStudyApart: runs of other images are not compared, other attacks only where both have them,
+// and without a seed in common not where it matters.
 func TestStudyApart(t *testing.T) {
 	base := studied(t, 40, 7)
 	s := many(base, 4, 1)
@@ -628,7 +636,8 @@ func TestStudyErrors(t *testing.T) {
 	}
 }
 
-// TestCorrect: Holm's p over two boards and eight tests that were not made, of which one was counted that could not be.
+// TestCorrect: Holm's p over two boards and eight tests that were not made, of which one was
+// counted that could not be.
 func TestCorrect(t *testing.T) {
 	boards := [][]paired{{{pairJSON: pairJSON{P: 0.02}}, {none: "not tested"}}, {{pairJSON: pairJSON{P: 0.001}}}}
 	if of := correct(boards, 7); of != 10 {
@@ -660,7 +669,8 @@ func TestTogether(t *testing.T) {
 	}
 }
 
-// TestStudySizes: one eps, more than are shown, exact curves, controls alone, the same attack twice, L2.
+// TestStudySizes: one eps, more than are shown, exact curves, controls alone, the same attack
+// twice, L2.
 func TestStudySizes(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -684,7 +694,8 @@ func TestStudySizes(t *testing.T) {
 		{"exact", grid(4, 0.3), func(r *pipeline.Result) {
 			x := &pipeline.Exact{Max: 0.3, Walks: make([]attack.Walk, r.N)}
 			for i := range x.Walks {
-				x.Walks[i].Correct = []attack.Interval{{Lo: 0, Hi: 0.15}} // half of the way: a mean of 50 %
+				// half of the way: a mean of 50 %
+				x.Walks[i].Correct = []attack.Interval{{Lo: 0, Hi: 0.15}}
 			}
 			r.Curves[0].Exact = x
 			r.Curves = r.Curves[:1]

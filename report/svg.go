@@ -11,7 +11,8 @@ import (
 	"advsweep/pipeline"
 )
 
-// A panel is one chart of a page, drawn as SVG in units of its view box. What colours and fonts it has, html.css says.
+// A panel is one chart of a page, drawn as SVG in units of its view box. What colours and fonts it
+// has, html.css says.
 type panel struct {
 	w, h                     float64
 	left, right, top, bottom float64 // margins, for what stands beside the axes
@@ -109,7 +110,8 @@ func (p *panel) svg() template.HTML {
 		at := p.py(y)
 		fmt.Fprintf(&b, `<path class="level" d="M%s %sH%s"/>`, length(left), length(at), length(right))
 	}
-	for _, under := range []bool{true, false} { // the worst of all runs along others, which it would hide
+	// the worst of all runs along others, which it would hide
+	for _, under := range []bool{true, false} {
 		for _, s := range p.series {
 			if (s.class == "sw") == under {
 				p.draw(&b, s)
@@ -195,7 +197,8 @@ func glyph(shape int, x, y float64) string {
 	return f("M%s %sa3.3 3.3 0 1 0 6.6 0a3.3 3.3 0 1 0 -6.6 0Z", x-3.3, y)
 }
 
-// style is the class of curve i of r, whose colour is the same in all panels: controls are grey, the worst of all is ink.
+// style is the class of curve i of r, whose colour is the same in all panels: controls are grey,
+// the worst of all is ink.
 func style(r *pipeline.Result, i int) string {
 	a := r.Curves[i].Attack
 	switch {
@@ -241,7 +244,8 @@ func shares(every float64) scale {
 	return s
 }
 
-// logarithmic is a scale over [lo, hi], 0 < lo < hi, with ticks at powers of 10 and, where these are few, at 2 and 5 times them.
+// logarithmic is a scale over [lo, hi], 0 < lo < hi, with ticks at powers of 10 and, where these
+// are few, at 2 and 5 times them.
 func logarithmic(lo, hi float64, name func(float64) string) scale {
 	s := scale{lo: lo, hi: hi, log: true}
 	decades := math.Log10(hi / lo)

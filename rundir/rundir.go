@@ -1,5 +1,5 @@
-// Package rundir is the durable sweep: a run in a folder, where what is done is safe at once, and which
-// goes on after it was stopped. The bytes are those of a run that was never stopped.
+// Package rundir is the durable sweep: a run in a folder, where what is done is safe at once, and
+// which goes on after it was stopped. The bytes are those of a run that was never stopped.
 package rundir
 
 import (
@@ -32,15 +32,17 @@ type State struct{ Done, Total int }
 
 // Options are what a run may do without. The zero value computes the whole run.
 type Options struct {
-	Shard pipeline.Shard        // computes this part of the run only
-	Stop  <-chan struct{}       // once closed, the chunk in hand is finished, and Run returns pipeline.ErrStopped
-	Begin func(had State) error // is called before anything is computed, with what the folder has already
+	Shard pipeline.Shard // computes this part of the run only
+	// once closed, the chunk in hand is finished, and Run returns pipeline.ErrStopped
+	Stop <-chan struct{}
+	// is called before anything is computed, with what the folder has already
+	Begin func(had State) error
 }
 
-// Run computes s, which m fixes, with b on set, in the folder dir, going on with what is there. It returns
-// how far the run is then, also with an error: what is done stays. s.Progress tells how it goes. A finished
-// run of other settings gives way; one that is not is an *UnfinishedError. When all is done res is what was found;
-// where other shards are missing it is nil.
+// Run computes s, which m fixes, with b on set, in the folder dir, going on with what is there. It
+// returns how far the run is then, also with an error: what is done stays. s.Progress tells how it
+// goes. A finished run of other settings gives way; one that is not is an *UnfinishedError. When
+// all is done res is what was found; where other shards are missing it is nil.
 func Run(ctx context.Context, dir string, m *record.Manifest, s pipeline.Sweep, b pipeline.Backend, set *dataset.Set, o Options) (res *pipeline.Result, st State, err error) {
 	if err := s.Validate(b, set); err != nil {
 		return nil, st, err
@@ -73,8 +75,9 @@ func Run(ctx context.Context, dir string, m *record.Manifest, s pipeline.Sweep, 
 	return res, st, err
 }
 
-// openLog opens the log of the run that manifest fixes in dir. The log of another run that is finished gives way, as its
-// other files do; one that is not would lose what it has, if it has anything, so it is an error.
+// openLog opens the log of the run that manifest fixes in dir. The log of another run that is
+// finished gives way, as its other files do; one that is not would lose what it has, if it has
+// anything, so it is an error.
 func openLog(dir string, manifest []byte, chunks int) (*chunklog.Log, error) {
 	log, err := chunklog.Open(dir, manifest, chunks)
 	var other *chunklog.OtherRunError

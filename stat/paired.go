@@ -63,7 +63,8 @@ func McNemar(onlyA, onlyB int) float64 {
 // Who calls all those small whose result is below a level is wrong about any of them with at most
 // that chance, however the p depend on each other.
 //
-// Holm 1979, "A simple sequentially rejective multiple test procedure", Scand. J. Statist. 6, 65–70.
+// Holm 1979, "A simple sequentially rejective multiple test procedure", Scand. J. Statist. 6,
+// 65–70.
 func Holm(p []float64) []float64 {
 	order := make([]int, len(p))
 	for i := range order {

@@ -1,8 +1,7 @@
-// Package stat computes the statistics of counts: intervals of a proportion and tests of two.
-// Each is computed here and nowhere else. It prints nothing and judges nothing.
-// Every function gives the same bits on every machine.
-// The tails are not those of gonum's distuv, which differ in the last digits: files hold all digits.
-// The tests hold both against each other.
+// Package stat computes the statistics of counts: intervals of a proportion and tests of two. Each
+// is computed here and nowhere else. It prints nothing and judges nothing. Every function gives the
+// same bits on every machine. The tails are not those of gonum's distuv, which differ in the last
+// digits: files hold all digits. The tests hold both against each other.
 package stat
 
 import "math"

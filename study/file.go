@@ -20,13 +20,15 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// A File is a study as a person writes it, in TOML. Every field means what the flag of 'advsweep sweep' with its name does.
+// A File is a study as a person writes it, in TOML. Every field means what the flag of 'advsweep
+// sweep' with its name does.
 type File struct {
 	Name      string   `toml:"name"`
 	Seeds     []uint64 `toml:"seeds"`     // a run for each; default 1
 	Precision []string `toml:"precision"` // a run for each; default float32
 	Backend   string   `toml:"backend"`   // cpu (the default) or cuda
-	Product   string   `toml:"product"`   // of cuda at float32: 3xtf32 (the default) or fp32; see 'advsweep devices'
+	// of cuda at float32: 3xtf32 (the default) or fp32; see 'advsweep devices'
+	Product string `toml:"product"`
 
 	Attack   string   `toml:"attack"`
 	Eps      string   `toml:"eps"`
@@ -78,8 +80,9 @@ type Made struct {
 	Notes  []string          // for people
 }
 
-// Make plans the study in the TOML file at path, other paths in which start from its folder. version is that of the program, cpu the
-// CPU of this machine, which computes nothing but checks that models fit. Equal files give equal plans.
+// Make plans the study in the TOML file at path, other paths in which start from its folder.
+// version is that of the program, cpu the CPU of this machine, which computes nothing but checks
+// that models fit. Equal files give equal plans.
 func Make(path, version string, cpu Device) (*Made, error) {
 	f, _, err := regular.Open(path)
 	if err != nil {
@@ -104,7 +107,8 @@ func Make(path, version string, cpu Device) (*Made, error) {
 	return m.made, nil
 }
 
-// decode reads TOML, and takes no field that is not known: a misspelt one would leave a default in force.
+// decode reads TOML, and takes no field that is not known: a misspelt one would leave a default in
+// force.
 func decode(text []byte, file *File) error {
 	d := toml.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
@@ -131,7 +135,8 @@ func decode(text []byte, file *File) error {
 	return nil
 }
 
-// mistyped is how the TOML library says that a value is of another type: TOML's, and Go's that is wanted.
+// mistyped is how the TOML library says that a value is of another type: TOML's, and Go's that is
+// wanted.
 var mistyped = regexp.MustCompile(`cannot decode TOML (\w+) into .* of type (\S+)$`)
 
 // inTOML is what a field of a Go type is called in a study file.
@@ -471,5 +476,6 @@ func (m *maker) cut(r *Run, mod *model.Model) {
 	r.Ends, r.Costs = append(r.Ends, len(plan)), append(r.Costs, rounded(sum))
 }
 
-// rounded is v to a millisecond: digits beyond that mean nothing, and might differ between processors.
+// rounded is v to a millisecond: digits beyond that mean nothing, and might differ between
+// processors.
 func rounded(v float64) float64 { return float64(int64(float64(v*1000)+0.5)) / 1000 }

@@ -36,17 +36,19 @@ const (
 	tmpPrefix   = ".tmp-" // of files that are being written
 )
 
-// A Folder holds a study: its plan, the models and images it needs, and what its shards have found. Any number of processes may use one
-// folder, on a shared file system too: a result is put there whole or not at all, and one shard's results are all alike. Its methods may
-// be called by several goroutines.
+// A Folder holds a study: its plan, the models and images it needs, and what its shards have found.
+// Any number of processes may use one folder, on a shared file system too: a result is put there
+// whole or not at all, and one shard's results are all alike. Its methods may be called by several
+// goroutines.
 type Folder struct {
 	Dir    string
 	Plan   *Plan
 	Shards []Shard
 }
 
-// Create makes the folder dir for plan, with the inputs that it names by their hash and the study file as it was read. A folder that
-// holds the same study already is left as it is, with its results; one that holds another is an error.
+// Create makes the folder dir for plan, with the inputs that it names by their hash and the study
+// file as it was read. A folder that holds the same study already is left as it is, with its
+// results; one that holds another is an error.
 func Create(dir string, plan *Plan, inputs map[string][]byte, text []byte) (*Folder, error) {
 	data, err := plan.JSON()
 	if err != nil {
@@ -85,7 +87,8 @@ func Create(dir string, plan *Plan, inputs map[string][]byte, text []byte) (*Fol
 	return f, writeWhole(path, data) // last: a folder with a plan is whole
 }
 
-// ours reports whether a study whose plan is lost, or was never written, may have a file of that name.
+// ours reports whether a study whose plan is lost, or was never written, may have a file of that
+// name.
 func ours(name string) bool {
 	return slices.Contains([]string{inputsName, shardsName, studyName, resultsName, failedName, workersName, runsName, StoreName, lockName}, name) || strings.HasPrefix(name, tmpPrefix)
 }
@@ -118,7 +121,8 @@ func Is(dir string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// Lock makes the folder the caller's alone among those that hand out its shards or merge them, until unlock.
+// Lock makes the folder the caller's alone among those that hand out its shards or merge them,
+// until unlock.
 func (f *Folder) Lock() (unlock func(), err error) {
 	l := flock.New(filepath.Join(f.Dir, lockName), flock.SetPermissions(0o666))
 	ok, err := l.TryLock()
@@ -220,8 +224,9 @@ func (e *DifferentError) Error() string {
 	return fmt.Sprintf("study: shard %d came out different from its result that is there, both by %s: one of the machines computes wrong", e.Shard.Index, e.New)
 }
 
-// Put keeps r, encoded, as the result of s. When it returns nil the result is on the disk to stay. A second result that is the same
-// changes nothing; one that is not is a *DifferentError, and the first one stays.
+// Put keeps r, encoded, as the result of s. When it returns nil the result is on the disk to stay.
+// A second result that is the same changes nothing; one that is not is a *DifferentError, and the
+// first one stays.
 func (f *Folder) Put(s Shard, encoded []byte) error {
 	r, err := DecodeResult(s, encoded)
 	if err != nil {

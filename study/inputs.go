@@ -17,7 +17,8 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// Models and images travel in one form, whatever files they came from, and are named by its hash. The manifest names the files.
+// Models and images travel in one form, whatever files they came from, and are named by its hash.
+// The manifest names the files.
 
 // encodeModel is m as a safetensors file that holds every bit of it.
 func encodeModel(m *model.Model) ([]byte, error) {

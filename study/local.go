@@ -20,15 +20,16 @@ type Job struct {
 	Mixed   bool   // also what was planned for another arithmetic
 	Name    string // of the workers: NAME, or NAME-1, NAME-2, … if there are several
 	Devices []Device
-	// Progress, if set, is told how far it is, in shares of all Shards, now and then and from one goroutine at a time.
+	// Progress, if set, is told how far it is, in shares of all Shards, now and then and from one
+	// goroutine at a time.
 	Progress func(done, total float64, note string)
 	// Failed, if set, is told of each shard that failed, after its failure was noted.
 	Failed func(s Shard, err error)
 }
 
-// Run does the shards that are not done, each device one after the other as it gets free. A shard that fails is noted, and the others go
-// on; a result that cannot be kept ends all. When stop is closed it returns pipeline.ErrStopped: shards that were begun are done anew the
-// next time.
+// Run does the shards that are not done, each device one after the other as it gets free. A shard
+// that fails is noted, and the others go on; a result that cannot be kept ends all. When stop is
+// closed it returns pipeline.ErrStopped: shards that were begun are done anew the next time.
 func (j Job) Run(ctx context.Context, stop <-chan struct{}) error {
 	if len(j.Devices) == 0 {
 		return errors.New("study: no devices")

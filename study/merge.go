@@ -41,8 +41,9 @@ func (f *Folder) Missing() error {
 	return fmt.Errorf("study: %d of %d shards of %s are not done, the first is %s", left, len(done), f.Dir, first)
 }
 
-// Take puts the results of other, a copy of the same study, here. Two results of one shard that differ are a *DifferentError; with mixed
-// the one that is here stays if they are of different arithmetic.
+// Take puts the results of other, a copy of the same study, here. Two results of one shard that
+// differ are a *DifferentError; with mixed the one that is here stays if they are of different
+// arithmetic.
 func (f *Folder) Take(other *Folder, mixed bool) error {
 	here, err := f.Plan.ID()
 	if err != nil {
@@ -81,16 +82,19 @@ func (f *Folder) Take(other *Folder, mixed bool) error {
 	return nil
 }
 
-// MergeRun puts the shards of run i together in RunDir, and returns its manifest and result. The log there is that of one sweep on one
-// machine, byte for byte. If shards of other arithmetic than planned, or of several, are among them, it is an error unless mixed is set;
-// then the manifest lists whose chunks are whose.
+// MergeRun puts the shards of run i together in RunDir, and returns its manifest and result. The
+// log there is that of one sweep on one machine, byte for byte. If shards of other arithmetic than
+// planned, or of several, are among them, it is an error unless mixed is set; then the manifest
+// lists whose chunks are whose.
 func (f *Folder) MergeRun(i int, mixed bool) (m *record.Manifest, res *pipeline.Result, err error) {
 	run := f.Plan.Runs[i]
 	manifest := run.Manifest
 	chunks := run.Ends[len(run.Ends)-1]
 	var parts []record.Part
 	read := func(do func(s Shard, r *Result) error) error {
-		var first error // that is wrong with a result; the others' files are named with it, so that one look is enough
+		// that is wrong with a result; the others' files are named with it, so that one look is
+		// enough
+		var first error
 		var others []string
 		for _, s := range f.Shards {
 			if s.Run != i {

@@ -1,9 +1,9 @@
-// Package study sweeps many models on many machines: it reads a study file, cuts its sweeps into shards, and keeps in one folder what
-// becomes of them, whoever does them.
+// Package study sweeps many models on many machines: it reads a study file, cuts its sweeps into
+// shards, and keeps in one folder what becomes of them, whoever does them.
 //
-// A study is runs, one for each model, data, seed and precision; a run is what one "advsweep sweep" does, fixed by a record.Manifest. A
-// shard is consecutive chunks of a run. What a shard finds depends on nothing else, so runs come out byte for byte as if one machine had
-// done them.
+// A study is runs, one for each model, data, seed and precision; a run is what one "advsweep sweep"
+// does, fixed by a record.Manifest. A shard is consecutive chunks of a run. What a shard finds
+// depends on nothing else, so runs come out byte for byte as if one machine had done them.
 package study
 
 import (
@@ -36,8 +36,9 @@ type Run struct {
 	Manifest record.Manifest `json:"manifest"`
 	Model    string          `json:"model_input"` // SHA-256 of the input that holds the model
 	Images   string          `json:"images_input"`
-	Ends     []int           `json:"ends"`    // shard i of the run has the chunks from Ends[i-1] to Ends[i]-1
-	Costs    []float64       `json:"seconds"` // that each shard is expected to take
+	// shard i of the run has the chunks from Ends[i-1] to Ends[i]-1
+	Ends  []int     `json:"ends"`
+	Costs []float64 `json:"seconds"` // that each shard is expected to take
 }
 
 // Called is what the study file calls the parts of a run.
@@ -96,7 +97,8 @@ func (p *Plan) Shards() ([]Shard, error) {
 	return all, nil
 }
 
-// ParsePlan reads what JSON wrote. version is that of this program: the plan of another is an error, for its chunks may be others.
+// ParsePlan reads what JSON wrote. version is that of this program: the plan of another is an
+// error, for its chunks may be others.
 func ParsePlan(data []byte, version string) (*Plan, error) {
 	p := new(Plan)
 	d := json.NewDecoder(bytes.NewReader(data))
@@ -151,7 +153,8 @@ func isHash(s string) bool {
 	return err == nil && len(b) == sha256.Size && hex.EncodeToString(b) == s
 }
 
-// validName reports whether s is fit for a folder on every system, and for a command line: letters, digits, and -._ inside.
+// validName reports whether s is fit for a folder on every system, and for a command line: letters,
+// digits, and -._ inside.
 func validName(s string) bool {
 	if s == "" || len(s) > 100 || s[0] == '-' || s[0] == '.' || s[len(s)-1] == '.' {
 		return false
@@ -166,11 +169,13 @@ func validName(s string) bool {
 	return true
 }
 
-// ShardsCSV lists the shards of p for people and scripts: index, id, run, first and last chunk, expected seconds.
+// ShardsCSV lists the shards of p for people and scripts: index, id, run, first and last chunk,
+// expected seconds.
 func (p *Plan) ShardsCSV(shards []Shard) []byte {
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
-	_ = w.Write([]string{"index", "id", "run", "first_chunk", "last_chunk", "seconds"}) // a bytes.Buffer takes every write
+	// a bytes.Buffer takes every write
+	_ = w.Write([]string{"index", "id", "run", "first_chunk", "last_chunk", "seconds"})
 	for _, s := range shards {
 		_ = w.Write([]string{strconv.Itoa(s.Index), s.ID, p.Runs[s.Run].Name, strconv.Itoa(s.From), strconv.Itoa(s.To - 1), strconv.FormatFloat(s.Seconds, 'g', 3, 64)})
 	}

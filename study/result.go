@@ -50,7 +50,8 @@ func (r *Result) Encode(id string) ([]byte, error) {
 	return append(b, sum[:]...), nil
 }
 
-// DecodeResult reads what Encode wrote for shard s. Any damage is an error. The result shares the memory of data.
+// DecodeResult reads what Encode wrote for shard s. Any damage is an error. The result shares the
+// memory of data.
 func DecodeResult(s Shard, data []byte) (*Result, error) {
 	bad := func(format string, args ...any) (*Result, error) {
 		return nil, fmt.Errorf("study: result of shard %d: "+format, append([]any{s.Index}, args...)...)

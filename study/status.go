@@ -30,8 +30,8 @@ const heard = 45 * time.Second
 // Alive reports whether w was heard lately.
 func (w WorkerState) Alive(now time.Time) bool { return now.Sub(w.Updated) < heard }
 
-// Running counts the workers that have a shard in hand: no more than there are shards to do, for what a worker that was killed had in hand
-// another may have done.
+// Running counts the workers that have a shard in hand: no more than there are shards to do, for
+// what a worker that was killed had in hand another may have done.
 func (s *Status) Running(now time.Time) (n int) {
 	for _, w := range s.Workers {
 		if w.Shard >= 0 && w.Alive(now) {

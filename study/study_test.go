@@ -160,7 +160,8 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-// TestShardSize asks for shards of several sizes: none is longer than asked for by more than one chunk.
+// TestShardSize asks for shards of several sizes: none is longer than asked for by more than one
+// chunk.
 func TestShardSize(t *testing.T) {
 	last := 0
 	for _, seconds := range []float64{1000, 0.05, 0.02, 0.001} {
@@ -381,7 +382,8 @@ func run(t *testing.T, j study.Job) {
 	}
 }
 
-// TestRun does a study on one device, on three, in parts and in reverse order: the merged files are the same.
+// TestRun does a study on one device, on three, in parts and in reverse order: the merged files are
+// the same.
 func TestRun(t *testing.T) {
 	f := create(t, small)
 	if err := f.Missing(); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%d of %d shards", len(f.Shards), len(f.Shards))) {
@@ -446,7 +448,8 @@ func TestCopies(t *testing.T) {
 	a, b := create(t, small), create(t, small)
 	half := len(a.Shards) / 2
 	run(t, study.Job{Folder: a, Shards: a.Shards[:half+1], Name: "w", Devices: []study.Device{onCPU("")}})
-	run(t, study.Job{Folder: b, Shards: b.Shards[half:], Name: "w", Devices: []study.Device{onCPU("")}}) // one of them twice
+	// one of them twice
+	run(t, study.Job{Folder: b, Shards: b.Shards[half:], Name: "w", Devices: []study.Device{onCPU("")}})
 	if err := a.Take(b, false); err != nil {
 		t.Fatal(err)
 	}
@@ -459,7 +462,8 @@ func TestCopies(t *testing.T) {
 	}
 }
 
-// TestStop stops work after each of its first shards: nothing that was done is lost, and the end is the same.
+// TestStop stops work after each of its first shards: nothing that was done is lost, and the end is
+// the same.
 func TestStop(t *testing.T) {
 	f := create(t, small)
 	for stops := 0; ; stops++ {
@@ -508,7 +512,8 @@ func TestStop(t *testing.T) {
 	}
 }
 
-// failing is a backend that fails at the Begin that brings at to 0, of those that reach the last of 30 images.
+// failing is a backend that fails at the Begin that brings at to 0, of those that reach the last of
+// 30 images.
 type failing struct {
 	pipeline.Backend
 	at *int
@@ -523,9 +528,11 @@ func (b failing) Begin(ctx context.Context, lo, hi int, eps []float64) error {
 	return b.Backend.Begin(ctx, lo, hi, eps)
 }
 
-// TestFailure lets a device fail once: the shard is noted, the others go on, and the next run does it.
+// TestFailure lets a device fail once: the shard is noted, the others go on, and the next run does
+// it.
 func TestFailure(t *testing.T) {
-	f := create(t, strings.Replace(small, `precision = ["float32", "float64"]`, "exact = false", 1)) // failing follows no rays
+	// failing follows no rays
+	f := create(t, strings.Replace(small, `precision = ["float32", "float64"]`, "exact = false", 1))
 	at := 7
 	device := onCPU("")
 	open := device.Open

@@ -15,8 +15,8 @@ import (
 type Device struct {
 	Name    string // for people: "cpu (amd64 avx512)", "cuda:0 NVIDIA H100"
 	Backend string // "cpu", "cuda"
-	// Open opens the device for a model at a precision, with the product of a manifest's arithmetic if the device has it. product is
-	// what it computes with.
+	// Open opens the device for a model at a precision, with the product of a manifest's arithmetic
+	// if the device has it. product is what it computes with.
 	Open func(m *model.Model, precision, product string) (b pipeline.Backend, got string, err error)
 }
 
@@ -25,7 +25,8 @@ type Inputs interface {
 	Input(hash string) ([]byte, error)
 }
 
-// A Worker does shards of one plan on one device, one at a time. It keeps what it opened last, for shards of a run follow each other.
+// A Worker does shards of one plan on one device, one at a time. It keeps what it opened last, for
+// shards of a run follow each other.
 type Worker struct {
 	plan   *Plan
 	inputs Inputs
@@ -73,7 +74,8 @@ func (e *MixedError) Error() string {
 		e.Run, e.Want, e.Device, e.Got.Backend, e.Got.Product)
 }
 
-// Prepare opens run i, and returns how its results are computed. It returns a *MixedError if that is not what was planned.
+// Prepare opens run i, and returns how its results are computed. It returns a *MixedError if that
+// is not what was planned.
 func (w *Worker) Prepare(i int) (record.Arithmetic, error) {
 	if i == w.run {
 		return w.open.arithmetic, nil
@@ -122,8 +124,8 @@ func (w *Worker) Prepare(i int) (record.Arithmetic, error) {
 	return a, nil
 }
 
-// Do does shard s. Progress, if given, is called now and then from this goroutine. Once stop is closed it returns
-// pipeline.ErrStopped after the chunk in hand.
+// Do does shard s. Progress, if given, is called now and then from this goroutine. Once stop is
+// closed it returns pipeline.ErrStopped after the chunk in hand.
 func (w *Worker) Do(ctx context.Context, stop <-chan struct{}, s Shard, progress func(done, total int)) (*Result, error) {
 	a, err := w.Prepare(s.Run)
 	if err != nil {

@@ -6,9 +6,10 @@ import (
 	"strconv"
 )
 
-// Index returns which task of an array this process is, from 0, and the environment variable that says so: SLURM_ARRAY_TASK_ID,
-// JOB_COMPLETION_INDEX (Kubernetes) or AWS_BATCH_JOB_ARRAY_INDEX, read by getenv, which os.Getenv is. It is an error if none is set, if
-// one is no number, or if two say different tasks.
+// Index returns which task of an array this process is, from 0, and the environment variable that
+// says so: SLURM_ARRAY_TASK_ID, JOB_COMPLETION_INDEX (Kubernetes) or AWS_BATCH_JOB_ARRAY_INDEX,
+// read by getenv, which os.Getenv is. It is an error if none is set, if one is no number, or if two
+// say different tasks.
 func Index(getenv func(string) string) (i int, from string, err error) {
 	for _, name := range []string{"SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX", "AWS_BATCH_JOB_ARRAY_INDEX"} {
 		value := getenv(name)

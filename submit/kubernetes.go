@@ -23,11 +23,13 @@ var (
 	image        = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/@-]*$`)
 )
 
-// Kubernetes returns an Indexed Job (batch/v1, Kubernetes 1.33 or later) that runs the study, with the study's claim mounted at o.Dir. If tasks
-// are to run on several nodes the claim must be ReadWriteMany.
+// Kubernetes returns an Indexed Job (batch/v1, Kubernetes 1.33 or later) that runs the study, with
+// the study's claim mounted at o.Dir. If tasks are to run on several nodes the claim must be
+// ReadWriteMany.
 //
-// A task that fails is run again up to o.Retries times, alone; one whose node is drained or lost does not count. The job ends early when more
-// than a tenth of the tasks, and more than ten, have failed. Deleted and applied again, it does what is missing.
+// A task that fails is run again up to o.Retries times, alone; one whose node is drained or lost
+// does not count. The job ends early when more than a tenth of the tasks, and more than ten, have
+// failed. Deleted and applied again, it does what is missing.
 func Kubernetes(o Options) ([]byte, error) {
 	o, err := o.filled(KubernetesTasks)
 	if err != nil {
@@ -60,10 +62,11 @@ func Kubernetes(o Options) ([]byte, error) {
 	err = jobTemplate.Execute(&b, map[string]any{
 		"Options": o,
 		// Pods are called NAME-INDEX, and that must be a label too.
-		"Name":          label(o.Name, 63-1-len(strconv.Itoa(o.Tasks-1))),
-		"MaxFailed":     min(o.Tasks, max(10, o.Tasks/10)),
-		"Seconds":       60 * o.minutes(),
-		"DirAsArgument": strings.ReplaceAll(o.Dir, "$", "$$"), // $(NAME) would be a variable's value
+		"Name":      label(o.Name, 63-1-len(strconv.Itoa(o.Tasks-1))),
+		"MaxFailed": min(o.Tasks, max(10, o.Tasks/10)),
+		"Seconds":   60 * o.minutes(),
+		// $(NAME) would be a variable's value
+		"DirAsArgument": strings.ReplaceAll(o.Dir, "$", "$$"),
 		"TasksAsText":   strconv.Itoa(o.Tasks),
 		"CPUsAsText":    strconv.Itoa(o.CPUs),
 		"MemoryAsText":  strconv.Itoa(o.Memory) + "Mi",

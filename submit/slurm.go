@@ -6,11 +6,13 @@ import (
 	"strings"
 )
 
-// Slurm returns a batch script for sbatch that runs the study as an array of jobs. Slurm runs a task again whose node is lost, or which
-// gives way to another, but not one that fails: submit the script again, and tasks do what is missing.
+// Slurm returns a batch script for sbatch that runs the study as an array of jobs. Slurm runs a
+// task again whose node is lost, or which gives way to another, but not one that fails: submit the
+// script again, and tasks do what is missing.
 //
-// What tasks print goes to logs/ in the study's folder, which must exist: Slurm does not make it, and such jobs fail without a word.
-// Partition and account are the site's, and go before the script on sbatch's command line.
+// What tasks print goes to logs/ in the study's folder, which must exist: Slurm does not make it,
+// and such jobs fail without a word. Partition and account are the site's, and go before the script
+// on sbatch's command line.
 func Slurm(o Options) ([]byte, error) {
 	o, err := o.filled(SlurmTasks)
 	if err != nil {
@@ -47,8 +49,9 @@ func Slurm(o Options) ([]byte, error) {
 // SlurmCommand is the line for a shell that submits the script.
 func SlurmCommand(file string) string { return "sbatch " + fileArgument(file) }
 
-// directive returns a path as sbatch reads it between double quotes on a #SBATCH line, and with %% for %, which would start a number of
-// the job. Outside of quotes a backslash does not keep a word together there.
+// directive returns a path as sbatch reads it between double quotes on a #SBATCH line, and with %%
+// for %, which would start a number of the job. Outside of quotes a backslash does not keep a word
+// together there.
 func directive(name string) string {
 	return strings.NewReplacer(`"`, `\"`, "%", "%%").Replace(name)
 }

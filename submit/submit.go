@@ -1,7 +1,9 @@
-// Package submit writes the job files that give a study to a batch scheduler, and reads which task of an array a process is.
+// Package submit writes the job files that give a study to a batch scheduler, and reads which task
+// of an array a process is.
 //
-// A scheduler counts the tasks of an array from 0 to T-1, and task i does the shards i, i+T, i+2T, … of the study's list. What a task
-// writes is the same wherever and however often it runs, so tasks may be killed and run again.
+// A scheduler counts the tasks of an array from 0 to T-1, and task i does the shards i, i+T, i+2T,
+// … of the study's list. What a task writes is the same wherever and however often it runs, so
+// tasks may be killed and run again.
 package submit
 
 import (
@@ -16,38 +18,48 @@ import (
 
 // The most tasks that an array has.
 const (
-	// SlurmTasks is what Slurm takes unless its MaxArraySize says otherwise: the largest index is one below it.
+	// SlurmTasks is what Slurm takes unless its MaxArraySize says otherwise: the largest index is
+	// one below it.
 	SlurmTasks = 1001
-	// KubernetesTasks is the most that an Indexed Job with a limit of retries for each index may have.
+	// KubernetesTasks is the most that an Indexed Job with a limit of retries for each index may
+	// have.
 	KubernetesTasks = 100_000
-	// AWSBatchTasks is the most of AWS Batch, which wants at least 2 too. Tasks without shards do nothing.
+	// AWSBatchTasks is the most of AWS Batch, which wants at least 2 too. Tasks without shards do
+	// nothing.
 	AWSBatchTasks = 10_000
 )
 
-// Options is what a job file says. Dir and Shards must be given, the others may be left zero unless they say otherwise.
+// Options is what a job file says. Dir and Shards must be given, the others may be left zero unless
+// they say otherwise.
 type Options struct {
-	Name         string // of the study; any text. The job is called so, in lower-case letters, digits and hyphens
-	Dir          string // the study's folder, as the job sees it: an absolute path
-	Shards       int    // of the study
-	Tasks        int    // of the array; 0: Tasks(Shards, what the scheduler takes)
-	Parallel     int    // tasks at a time; 0: as many as Slurm finds room for, 100 of Kubernetes
-	ShardMinutes int    // after which a shard hangs: a task is stopped after that for each of its shards; 0: 30
-	CPUs         int    // of a task; 0: 4
-	Memory       int    // of a task, in MiB; 0: 8192
-	CUDA         bool   // a task gets one NVIDIA GPU
+	// of the study; any text. The job is called so, in lower-case letters, digits and hyphens
+	Name     string
+	Dir      string // the study's folder, as the job sees it: an absolute path
+	Shards   int    // of the study
+	Tasks    int    // of the array; 0: Tasks(Shards, what the scheduler takes)
+	Parallel int    // tasks at a time; 0: as many as Slurm finds room for, 100 of Kubernetes
+	// after which a shard hangs: a task is stopped after that for each of its shards; 0: 30
+	ShardMinutes int
+	CPUs         int  // of a task; 0: 4
+	Memory       int  // of a task, in MiB; 0: 8192
+	CUDA         bool // a task gets one NVIDIA GPU
 
 	Program string // Slurm: the absolute path of advsweep, which must be given
 
-	Image     string // Kubernetes: the image whose entry point is advsweep, which must be given
-	Claim     string // Kubernetes: the PersistentVolumeClaim that holds the study, which must be given
+	Image string // Kubernetes: the image whose entry point is advsweep, which must be given
+	// Kubernetes: the PersistentVolumeClaim that holds the study, which must be given
+	Claim     string
 	SubPath   string // Kubernetes: the study's folder in the claim; "": the claim is the study
 	Namespace string // Kubernetes: "": that of kubectl
-	User      int    // Kubernetes: the user and group who run it and own the study; 0: 65532, the image's
-	Retries   int    // Kubernetes: times that a task which failed is run again; 0: 3; below 0: none. Lost nodes do not count
+	// Kubernetes: the user and group who run it and own the study; 0: 65532, the image's
+	User int
+	// Kubernetes: times that a task which failed is run again; 0: 3; below 0: none. Lost nodes do
+	// not count
+	Retries int
 }
 
-// Tasks returns how many tasks, at most limit, share n shards so that none has more than ⌈n/limit⌉ of them and none has two more than
-// another. It is 0 if n or limit is not positive.
+// Tasks returns how many tasks, at most limit, share n shards so that none has more than ⌈n/limit⌉
+// of them and none has two more than another. It is 0 if n or limit is not positive.
 func Tasks(n, limit int) int {
 	if n <= 0 || limit <= 0 {
 		return 0
@@ -56,7 +68,8 @@ func Tasks(n, limit int) int {
 	return (n-1)/each + 1
 }
 
-// filled returns o with what was left zero, or an error that names what is wrong. limit is the most tasks there may be.
+// filled returns o with what was left zero, or an error that names what is wrong. limit is the most
+// tasks there may be.
 func (o Options) filled(limit int) (Options, error) {
 	var err error
 	if o.Dir, err = absolute("folder of the study", o.Dir); err != nil {
@@ -93,8 +106,8 @@ func (o Options) minutes() int {
 	return min(o.ShardMinutes*((o.Shards-1)/o.Tasks+1), 366*24*60)
 }
 
-// absolute returns a clean absolute path on the machine that runs the job, or an error. What cannot be seen is refused: a line end in a
-// name would start a line of its own in a job file.
+// absolute returns a clean absolute path on the machine that runs the job, or an error. What cannot
+// be seen is refused: a line end in a name would start a line of its own in a job file.
 func absolute(what, name string) (string, error) {
 	switch {
 	case !path.IsAbs(name):
@@ -119,8 +132,9 @@ func printable(what, s string) error {
 
 var notLabel = regexp.MustCompile(`[^a-z0-9]+`)
 
-// label returns name as a DNS label (RFC 1123) of at most limit characters, limit > 16: lower-case letters, digits and hyphens inside. A
-// name that is one stays; one that must change ends in a hash of all of it, so that two names stay two.
+// label returns name as a DNS label (RFC 1123) of at most limit characters, limit > 16: lower-case
+// letters, digits and hyphens inside. A name that is one stays; one that must change ends in a hash
+// of all of it, so that two names stay two.
 func label(name string, limit int) string {
 	s := strings.Trim(notLabel.ReplaceAllString(strings.ToLower(name), "-"), "-")
 	if s == name && s != "" && len(s) <= limit {

@@ -237,7 +237,8 @@ func FuzzSlurm(f *testing.F) {
 	f.Fuzz(checkSlurm)
 }
 
-// checkSlurm runs the script with a program that shows its arguments, and reads the directives as sbatch does.
+// checkSlurm runs the script with a program that shows its arguments, and reads the directives as
+// sbatch does.
 func checkSlurm(t *testing.T, name, dir string) {
 	checkLabel(t, name)
 	if !strings.HasPrefix(dir, "/") {
@@ -285,7 +286,8 @@ func checkSlurm(t *testing.T, name, dir string) {
 	if err := os.WriteFile(program, []byte("#!/bin/sh\nprintf '%s\\0' \"$@\"\n"), 0o700); err != nil {
 		return // a name too long for a file
 	}
-	// A file that was open for writing while another test forked cannot run yet; sh reads it instead.
+	// A file that was open for writing while another test forked cannot run yet; sh reads it
+	// instead.
 	out, err := exec.Command("sh", "-c", strings.Replace(string(script), "\nexec ", "\nexec sh ", 1)).Output()
 	if err != nil {
 		var exit *exec.ExitError
@@ -299,8 +301,8 @@ func checkSlurm(t *testing.T, name, dir string) {
 	}
 }
 
-// sbatchWords splits a line as sbatch does: quotes of both kinds, a backslash before any character, which keeps a quote from its work but
-// no space, and # starts a comment.
+// sbatchWords splits a line as sbatch does: quotes of both kinds, a backslash before any character,
+// which keeps a quote from its work but no space, and # starts a comment.
 func sbatchWords(t *testing.T, line string) (words []string) {
 	var word []rune
 	quote, escaped, in := rune(0), false, false
@@ -351,8 +353,9 @@ func FuzzKubernetes(f *testing.F) {
 
 var quoted = regexp.MustCompile(`^([^"]*)(".*")$`)
 
-// checkKubernetes wants every value alone in a string of JSON, which YAML reads as JSON does, and all else as it is with plain values.
-// submit/kubernetes, a module of its own, reads such files with Kubernetes' parser.
+// checkKubernetes wants every value alone in a string of JSON, which YAML reads as JSON does, and
+// all else as it is with plain values. submit/kubernetes, a module of its own, reads such files
+// with Kubernetes' parser.
 func checkKubernetes(t *testing.T, name, dir, image, claim, namespace, sub string) {
 	t.Helper()
 	got, err := Kubernetes(Options{Name: name, Dir: dir, Shards: 3, Image: image, Claim: claim, Namespace: namespace, SubPath: sub})

@@ -24,8 +24,9 @@ type Gate struct{ Accuracy, Eps float64 }
 // Carlini, Athalye, Papernot et al. 2019, "On Evaluating Adversarial Robustness", arXiv:1902.06705,
 // sections 3 to 5.
 type Check struct {
-	Eps    []float64 // [E], increasing; 0 and Far join them
-	Far    float64   // an eps at which no model can be right by more than chance: the width of the bounds
+	Eps []float64 // [E], increasing; 0 and Far join them
+	// an eps at which no model can be right by more than chance: the width of the bounds
+	Far    float64
 	Bounds attack.Bounds
 	Norm   attack.Norm
 	Steps  int // of the iterated attacks; also twice as many are tried

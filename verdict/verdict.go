@@ -23,19 +23,21 @@ func (l Level) String() string { return [...]string{"PASS", "WARN", "FAIL"}[l] }
 type Question string
 
 const (
-	Finite          Question = "finite"            // is every logit and gradient a finite number?
-	AtZero          Question = "eps-0"             // does eps 0 leave images as they are?
-	Ball            Question = "ball"              // do perturbed images stay in their ball?
-	Iterated        Question = "iterated"          // does an attack of many steps fool as many as one of one?
+	Finite Question = "finite" // is every logit and gradient a finite number?
+	AtZero Question = "eps-0"  // does eps 0 leave images as they are?
+	Ball   Question = "ball"   // do perturbed images stay in their ball?
+	// does an attack of many steps fool as many as one of one?
+	Iterated        Question = "iterated"
 	Noise           Question = "noise"             // does an attack fool as many as a control?
 	BetterThanNoise Question = "better-than-noise" // does the attack find what noise does not?
-	AtFar           Question = "far"               // is nothing right where any image can be reached?
-	ZeroGradient    Question = "zero-gradient"     // is an image right since its gradient is zero?
-	Saturated       Question = "saturated"         // are margins too large for float32?
-	Converged       Question = "converged"         // do twice the steps find more?
-	OtherLoss       Question = "loss"              // does the margin as a loss fool more?
-	Monotone        Question = "monotone"          // does a larger eps make images right?
-	MinAccuracy     Question = "min-accuracy"      // is a Gate reached?
+	// is nothing right where any image can be reached?
+	AtFar        Question = "far"
+	ZeroGradient Question = "zero-gradient" // is an image right since its gradient is zero?
+	Saturated    Question = "saturated"     // are margins too large for float32?
+	Converged    Question = "converged"     // do twice the steps find more?
+	OtherLoss    Question = "loss"          // does the margin as a loss fool more?
+	Monotone     Question = "monotone"      // does a larger eps make images right?
+	MinAccuracy  Question = "min-accuracy"  // is a Gate reached?
 
 	// Of a sweep that somebody else set up.
 	CleanAccuracy Question = "clean-accuracy" // is the model better than chance without an attack?
@@ -62,9 +64,10 @@ type Finding struct {
 	// Right counts images that are right: under Attack and under Other, or at From and at Eps.
 	// Of MinAccuracy, AtFar and AboveChance Right[0] is at Eps; Right[1] of AtZero is without an
 	// attack.
-	Right  [2]int
-	N      int           // images asked
-	P      float64       // the chance of Only, or of what is more uneven, if there is nothing to find
+	Right [2]int
+	N     int // images asked
+	// the chance of Only, or of what is more uneven, if there is nothing to find
+	P      float64
 	Excess [2]float64    // of Ball: how far images leave their ball, and the bounds
 	Bounds attack.Bounds // of Ball
 	Want   float64       // of MinAccuracy the accuracy; else the images that are right by chance

@@ -11,7 +11,8 @@ import (
 
 // Help texts about attacks are made of attack.Methods, so that a new one stands in them.
 
-// takers names the attacks that take an option, kinds of one family by one word: "mifgsm and nifgsm".
+// takers names the attacks that take an option, kinds of one family by one word: "mifgsm and
+// nifgsm".
 func takers(option string) string {
 	var names []string
 	for _, m := range attack.Methods {
@@ -32,7 +33,8 @@ func both(words []string) string {
 	return strings.Join(words, "")
 }
 
-// defaultSteps says what --steps is if it is not given: "bim 5, mifgsm and nifgsm 10, pgd 40, apgd 100".
+// defaultSteps says what --steps is if it is not given: "bim 5, mifgsm and nifgsm 10, pgd 40, apgd
+// 100".
 func defaultSteps() string {
 	names := map[int][]string{}
 	var steps []int

@@ -17,8 +17,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// openBackend opens the backend that the flags choose for in.model and keeps it in in. Where auto takes another backend than
-// the first that it tries, it says so on standard error if that one is in this build.
+// openBackend opens the backend that the flags choose for in.model and keeps it in in. Where auto
+// takes another backend than the first that it tries, it says so on standard error if that one is
+// in this build.
 func (f *flags) openBackend(c *cobra.Command, in *inputs) error {
 	entries, err := f.candidates(c)
 	if err != nil {
@@ -39,8 +40,8 @@ func (f *flags) openBackend(c *cobra.Command, in *inputs) error {
 	return err
 }
 
-// candidates returns the backends that the flags allow, in the order in which they are tried: of auto the last of
-// backends.All first. It returns an error if there is none.
+// candidates returns the backends that the flags allow, in the order in which they are tried: of
+// auto the last of backends.All first. It returns an error if there is none.
 func (f *flags) candidates(c *cobra.Command) ([]backends.Entry, error) {
 	tried := backends.All()
 	slices.Reverse(tried)
@@ -158,7 +159,8 @@ func without(device bool, to backends.Entry) string {
 	return ""
 }
 
-// listDevices returns the devices of every backend, and one with the reason for a backend that has none.
+// listDevices returns the devices of every backend, and one with the reason for a backend that has
+// none.
 func listDevices() []backends.Device {
 	var list []backends.Device
 	used := 0 // the last backend whose first device works: --device is 0 unless given

@@ -34,9 +34,10 @@ type work struct {
 type route int
 
 const (
-	best  route = iota // exact where the backend is a pipeline.Exacter, else grid; what 'advsweep sweep' does
-	grid               // a forward pass for each image and eps
-	exact              // along the ray of each image; the curve at every eps
+	// exact where the backend is a pipeline.Exacter, else grid; what 'advsweep sweep' does
+	best  route = iota
+	grid        // a forward pass for each image and eps
+	exact       // along the ray of each image; the curve at every eps
 )
 
 var works = []work{
@@ -136,8 +137,8 @@ Exact has no such number. done-GFLOP/s, where the backend counts, is of the prod
 
 // A worker counts its arithmetic, which bench asks of a backend beyond pipeline.Backend.
 type worker interface {
-	// Work returns the floating-point operations of all matrix products since the backend was opened, 2 for
-	// each multiply-add.
+	// Work returns the floating-point operations of all matrix products since the backend was
+	// opened, 2 for each multiply-add.
 	Work() (flop uint64)
 }
 
@@ -190,7 +191,8 @@ func (f *benchFlags) bench(c *cobra.Command) error {
 	fmt.Fprintf(w, "goos: %s\ngoarch: %s\npkg: advsweep\nmodel: %s\ndevice: %s\n", runtime.GOOS, runtime.GOARCH, in.model, b.Info().Device)
 	for _, bm := range all {
 		for i := range f.count {
-			// A work is warm after once through. The others come to rows that have moved twice, each time.
+			// A work is warm after once through. The others come to rows that have moved twice,
+			// each time.
 			if i == 0 || bm.sweep == nil {
 				if err := in.prepare(c.Context(), bm, sweep.Bounds); err != nil {
 					return err
@@ -264,7 +266,8 @@ func (f *benchFlags) benchmarks(c *cobra.Command, in *inputs, chosen []string, s
 	all, one := weights(in.model)
 	var list []*benchmark
 	set := in.set
-	if !c.Flags().Changed("n") { // the operations have the flag's default where a work asked for more
+	// the operations have the flag's default where a work asked for more
+	if !c.Flags().Changed("n") {
 		set = first(set, 1000)
 	}
 	n := min(set.N(), b.Info().Rows)
@@ -274,7 +277,8 @@ func (f *benchFlags) benchmarks(c *cobra.Command, in *inputs, chosen []string, s
 		case "Forward":
 			list = append(list, &benchmark{name: name, images: n, dense: 2 * all * float64(n), f: func() error { return forward(ctx, b, class) }})
 		case "Gradient":
-			q := make([]float64, n*b.Info().Classes) // no weight is 0: all of the way back is computed
+			// no weight is 0: all of the way back is computed
+			q := make([]float64, n*b.Info().Classes)
 			for k := range q {
 				q[k] = 1 - 2*float64(k%2)
 			}
@@ -345,7 +349,8 @@ func first(set *dataset.Set, n int) *dataset.Set {
 	return part
 }
 
-// weights returns P, how many weights m has without biases, and P1, how many of them are in its first layer.
+// weights returns P, how many weights m has without biases, and P1, how many of them are in its
+// first layer.
 func weights(m *model.Model) (all, one float64) {
 	for _, layer := range m.Layers {
 		if l, ok := layer.(model.Linear); ok {
@@ -359,7 +364,8 @@ func weights(m *model.Model) (all, one float64) {
 	return all, one
 }
 
-// dense returns the operations for each image of the only attack of s by a dense program, as the help says.
+// dense returns the operations for each image of the only attack of s by a dense program, as the
+// help says.
 func dense(all, one float64, s pipeline.Sweep) float64 {
 	a, E := s.Attacks[0], float64(len(s.Eps))
 	flop := 0.0
@@ -393,8 +399,8 @@ func (in *inputs) prepare(ctx context.Context, bm *benchmark, bounds attack.Boun
 	if err := b.Load(ctx, set.First, set.Images, set.Labels); err != nil {
 		return err
 	}
-	// Rows that have moved twice: the plain batched operations. After one step a backend may have kept
-	// what all eps share of the first layer, and would leave out that product.
+	// Rows that have moved twice: the plain batched operations. After one step a backend may have
+	// kept what all eps share of the first layer, and would leave out that product.
 	if err := b.Begin(ctx, 0, n, []float64{0.001}); err != nil {
 		return err
 	}

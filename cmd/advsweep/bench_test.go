@@ -41,7 +41,8 @@ func checkBench(t *testing.T, text, backend string, want map[string]int) {
 	}
 }
 
-// TestBenchOnce reads the last line as a program that compares times does. The counts are those of the sweep.
+// TestBenchOnce reads the last line as a program that compares times does. The counts are those of
+// the sweep.
 func TestBenchOnce(t *testing.T) {
 	args := []string{"bench", "--once", "--count", "2", "--backend", "cpu", "--n", "30", "--bounds", "0,1"}
 	for work, want := range map[string]string{"W1": "fgsm", "W1-grid": "fgsm", "W2": "bim"} {
@@ -121,7 +122,8 @@ func TestBenchDense(t *testing.T) {
 	}
 }
 
-// TestBenchExact has a backend that walks and counts: FGSM goes by it unless told not to, and both speeds are there.
+// TestBenchExact has a backend that walks and counts: FGSM goes by it unless told not to, and both
+// speeds are there.
 func TestBenchExact(t *testing.T) {
 	f := benchFlags{works: "W1,W1-grid,Exact1000", count: 1, benchtime: 1}
 	c := newBench()

@@ -28,9 +28,10 @@ func freePort(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// TestCluster serves a study to three workers, processes all, and kills one of the four, as kill -9 does, at
-// random moments, the server as well as a worker; what was killed is started again. The merged files are
-// those of sweeps on their own, and every shard counts once. It takes over a minute, so only the long form runs it.
+// TestCluster serves a study to three workers, processes all, and kills one of the four, as kill -9
+// does, at random moments, the server as well as a worker; what was killed is started again. The
+// merged files are those of sweeps on their own, and every shard counts once. It takes over a
+// minute, so only the long form runs it.
 func TestCluster(t *testing.T) {
 	if !testsize.Long() {
 		t.Skip("starts some 30 processes for more than a minute: ADVSWEEP_LONG is not set")

@@ -166,7 +166,8 @@ func areRuns(args []string) (bool, error) {
 	return len(folders) == 2, nil
 }
 
-// onlyOutput returns an error if a flag was given that says what to compute: two earlier runs say so themselves.
+// onlyOutput returns an error if a flag was given that says what to compute: two earlier runs say
+// so themselves.
 func onlyOutput(c *cobra.Command) (err error) {
 	c.Flags().Visit(func(flag *pflag.Flag) {
 		if !slices.Contains([]string{"out", "format", "quiet", "max-flips"}, flag.Name) {
@@ -400,8 +401,8 @@ func (f *flags) oneBackend(c *cobra.Command, precisions [2]string) (names [2]str
 	return names, usagef("--precision %s: %s; say --backend %s too", f.precision, strings.Replace(backends.And(where), " on ", " is on ", 1), strings.Join(say, ","))
 }
 
-// openOther opens the backend of the side that is not opened first. --device is about the other side if that is on an accelerator and
-// this one is not.
+// openOther opens the backend of the side that is not opened first. --device is about the other
+// side if that is on an accelerator and this one is not.
 func (f *flags) openOther(c *cobra.Command, in *inputs, chosen string) error {
 	e, err := backends.Lookup(f.backend)
 	other, failed := backends.Lookup(chosen)

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// TestCompareBackends: --device is about the CUDA side, on either place, and rounding explains all that differs.
+// TestCompareBackends: --device is about the CUDA side, on either place, and rounding explains all
+// that differs.
 func TestCompareBackends(t *testing.T) {
 	needCUDA(t)
 	for _, c := range []struct{ backends, precisions, a, b string }{

@@ -18,7 +18,8 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// small is a linear model of MNIST's shape, saved in a folder: its logits are sums of bands of the image, scaled.
+// small is a linear model of MNIST's shape, saved in a folder: its logits are sums of bands of the
+// image, scaled.
 func small(t *testing.T, name string, scale float32, pixels, classes int) string {
 	t.Helper()
 	w, b := make([]float32, classes*pixels), make([]float32, classes)
@@ -93,7 +94,8 @@ func TestComparePrecisions(t *testing.T) {
 	}
 }
 
-// TestCompareModels: what is compared live is what two sweeps find, and what a comparison of their folders says.
+// TestCompareModels: what is compared live is what two sweeps find, and what a comparison of their
+// folders says.
 func TestCompareModels(t *testing.T) {
 	other := small(t, "other.safetensors", 0.01, 784, 10)
 	live, dirA, dirB, folders := t.TempDir(), t.TempDir(), t.TempDir(), t.TempDir()
@@ -204,7 +206,8 @@ func TestCompareRefuses(t *testing.T) {
 		{"a backend with folders", exitUsage, "--backend with two folders", []string{plain, eps, "--backend", "cpu"}},
 		{"offset", exitError, "images from index 0 and from 1", []string{plain, offset}},
 		{"fewer", exitError, "5 images and 4", []string{plain, fewer}},
-		{"eps of other files", exitError, "no eps in common", []string{data, eps}}, // the same images from other files do fit
+		// the same images from other files do fit
+		{"eps of other files", exitError, "no eps in common", []string{data, eps}},
 		{"bounds", exitError, "bounds none and 0,1", []string{plain, clipped}},
 		{"attacks", exitError, "no attack in common with the same options and seed: fgsm and bim", []string{plain, bim}},
 		{"eps of folders", exitError, "no eps in common: [0 0.1] and [0.3]", []string{plain, eps}},

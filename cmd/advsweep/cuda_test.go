@@ -22,7 +22,8 @@ import (
 	"advsweep/gpu"
 )
 
-// needCUDA skips t where there is no device, and fails it where ADVSWEEP_GPU=require says that there must be one.
+// needCUDA skips t where there is no device, and fails it where ADVSWEEP_GPU=require says that
+// there must be one.
 func needCUDA(t *testing.T) []gpu.Info {
 	t.Helper()
 	infos, err := gpu.Devices()
@@ -64,7 +65,8 @@ var seconds = regexp.MustCompile(`(?s)"seconds": \{.*?\}`)
 // unnamed is a result file without its times and the names of the hardware.
 func unnamed(file []byte) []byte { return hardware.ReplaceAll(seconds.ReplaceAll(file, nil), nil) }
 
-// closeCSV fails unless the cells of two files are equal or, as tensor cores round otherwise, numbers within 1e-3 of each other.
+// closeCSV fails unless the cells of two files are equal or, as tensor cores round otherwise,
+// numbers within 1e-3 of each other.
 func closeCSV(t *testing.T, name string, got, want []byte) {
 	t.Helper()
 	a, err := csv.NewReader(bytes.NewReader(got)).ReadAll()
@@ -86,15 +88,17 @@ func closeCSV(t *testing.T, name string, got, want []byte) {
 	}
 }
 
-// TestCUDADemo runs the whole demo on a device and, at the same eps only, on the CPU. Product fp32 must give the same files, but for the times
-// and the names of the hardware; tensor cores the same curves and pictures, and so the same signs, and logits nearby.
+// TestCUDADemo runs the whole demo on a device and, at the same eps only, on the CPU. Product fp32
+// must give the same files, but for the times and the names of the hardware; tensor cores the same
+// curves and pictures, and so the same signs, and logits nearby.
 func TestCUDADemo(t *testing.T) {
 	infos := needCUDA(t)
 	many := []string{"--n", "30", "--eps", "0,0.05,0.1", "--steps", "3"}
 	if !simulated(infos) {
 		many = []string{"--n", "1000"}
 	}
-	few := []string{"--n", "32", "--eps", "0.025,0.05,0.1", "--steps", "2"} // less than a tile of rows: what takes time is the tile
+	// less than a tile of rows: what takes time is the tile
+	few := []string{"--n", "32", "--eps", "0.025,0.05,0.1", "--steps", "2"}
 	for _, c := range []struct {
 		name, product, bounds string
 		size                  []string
@@ -112,7 +116,8 @@ func TestCUDADemo(t *testing.T) {
 			onGPU, onCPU := t.TempDir(), t.TempDir()
 			args := append([]string{"demo", "--bounds", c.bounds}, c.size...)
 			do(t, append(args, "--backend", "cuda", "--out", onGPU)...)
-			if c.product == "fp32" { // what BIM carries from step to step on the CPU rounds otherwise
+			// what BIM carries from step to step on the CPU rounds otherwise
+			if c.product == "fp32" {
 				t.Setenv(cpu.EnvDense, "1")
 			}
 			do(t, append(args, "--backend", "cpu", "--precision", "float32", "--exact=false", "--out", onCPU)...)
@@ -120,7 +125,8 @@ func TestCUDADemo(t *testing.T) {
 			if product == "" {
 				product = infos[0].Product
 			}
-			exact := c.product == "fp32" && cpu.Kernels()[0] != "go" // that one rounds products where Go does not fuse
+			// that one rounds products where Go does not fuse
+			exact := c.product == "fp32" && cpu.Kernels()[0] != "go"
 			files, err := os.ReadDir(onCPU)
 			if err != nil {
 				t.Fatal(err)
@@ -132,7 +138,8 @@ func TestCUDADemo(t *testing.T) {
 				got, want := read(t, onGPU, f.Name()), read(t, onCPU, f.Name())
 				if filepath.Ext(f.Name()) == ".json" && f.Name()[0] != '.' {
 					v := decode(t, got)
-					device, named := v["device"].(string) // not in a curve, which is the same on any device
+					// not in a curve, which is the same on any device
+					device, named := v["device"].(string)
 					if suffix := infos[0].Image + " " + product; v["backend"] != "cuda" || named && !strings.HasSuffix(device, suffix) || f.Name() == runName && !named {
 						t.Errorf("%s: backend %v, device %v, want cuda, … %s", f.Name(), v["backend"], v["device"], suffix)
 					}
@@ -155,9 +162,10 @@ func TestCUDADemo(t *testing.T) {
 	}
 }
 
-// closePredictions wants the same classes, and logits within 1e-4 of the largest. Both backends keep, in each layer, the bound
-// of an n-term float32 dot product, γₙ·Σ|aᵢbᵢ| with n at most 1024: 6e-5 of Σ|aᵢbᵢ|. Most of the rounding errors under
-// it cancel: 6e-7 of the largest logit is seen with products rounded to nearest, and tensor cores cut off.
+// closePredictions wants the same classes, and logits within 1e-4 of the largest. Both backends
+// keep, in each layer, the bound of an n-term float32 dot product, γₙ·Σ|aᵢbᵢ| with n at most 1024:
+// 6e-5 of Σ|aᵢbᵢ|. Most of the rounding errors under it cancel: 6e-7 of the largest logit is seen
+// with products rounded to nearest, and tensor cores cut off.
 func closePredictions(t *testing.T, name string, got, want []byte) {
 	t.Helper()
 	for _, when := range []string{"original", "adversarial"} {
@@ -180,7 +188,8 @@ func closePredictions(t *testing.T, name string, got, want []byte) {
 	}
 }
 
-// TestCUDATF32 wants the precision in the results, and that a product of other digits cannot come in by the environment.
+// TestCUDATF32 wants the precision in the results, and that a product of other digits cannot come
+// in by the environment.
 func TestCUDATF32(t *testing.T) {
 	infos := needCUDA(t)
 	out := t.TempDir()
@@ -267,7 +276,8 @@ func TestCUDATwoDevices(t *testing.T) {
 	}
 }
 
-// TestCUDAFallback takes the device away from a program that can do CUDA: auto says why it takes the CPU, and no one else does.
+// TestCUDAFallback takes the device away from a program that can do CUDA: auto says why it takes
+// the CPU, and no one else does.
 func TestCUDAFallback(t *testing.T) {
 	infos, err := gpu.Devices()
 	sim := err == nil && simulated(infos)

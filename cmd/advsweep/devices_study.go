@@ -9,8 +9,9 @@ import (
 	"advsweep/study"
 )
 
-// studyDevices returns what this machine has for plan, each for a worker of its own: the CPU, all of whose threads work on one shard, or
-// every device of --device (empty: all). Without --backend it is what the plan is for.
+// studyDevices returns what this machine has for plan, each for a worker of its own: the CPU, all
+// of whose threads work on one shard, or every device of --device (empty: all). Without --backend
+// it is what the plan is for.
 func (f *flags) studyDevices(plan *study.Plan) ([]study.Device, error) {
 	planned := plan.Runs[0].Manifest.Backend // that of all
 	name := planned
@@ -49,8 +50,8 @@ func (f *flags) studyDevices(plan *study.Plan) ([]study.Device, error) {
 	return all, nil
 }
 
-// studyDevice is one device of e as a worker of a study has it. It computes with the product that is asked for if it has it, else with
-// its own default.
+// studyDevice is one device of e as a worker of a study has it. It computes with the product that
+// is asked for if it has it, else with its own default.
 func (f *flags) studyDevice(e backends.Entry, d backends.Device) study.Device {
 	return study.Device{
 		Name:    d.Worker,

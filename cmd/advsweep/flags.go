@@ -131,7 +131,8 @@ func (f *flags) addExact(c *cobra.Command) {
 // insists reports whether --exact stands on the command line: whoever writes it wants it.
 func (f *flags) insists(c *cobra.Command) bool { return f.exact && c.Flags().Changed("exact") }
 
-// canBeExact reports whether s has a curve that --exact is about. It returns an error if there is none and --exact insists.
+// canBeExact reports whether s has a curve that --exact is about. It returns an error if there is
+// none and --exact insists.
 func (f *flags) canBeExact(c *cobra.Command, s pipeline.Sweep) (bool, error) {
 	fgsm := slices.ContainsFunc(s.Attacks, pipeline.Rays)
 	far := s.Eps[len(s.Eps)-1] > 0
@@ -146,7 +147,8 @@ func (f *flags) canBeExact(c *cobra.Command, s pipeline.Sweep) (bool, error) {
 	return false, nil
 }
 
-// follows reports whether the backend can follow a ray, or must because --exact insists: then pipeline says why not.
+// follows reports whether the backend can follow a ray, or must because --exact insists: then
+// pipeline says why not.
 func (f *flags) follows(c *cobra.Command, in *inputs) bool {
 	_, ok := pipeline.AsExacter(in.backend)
 	return ok || f.insists(c)
@@ -194,8 +196,8 @@ type inputs struct {
 	load       time.Duration
 }
 
-// open reads the model and the images, makes checks and opens the backend. That comes last: it can take
-// a second and may print a line, which a mistake in the command line is not worth.
+// open reads the model and the images, makes checks and opens the backend. That comes last: it can
+// take a second and may print a line, which a mistake in the command line is not worth.
 func (f *flags) open(c *cobra.Command, checks ...func(*inputs) error) (*inputs, error) {
 	start := time.Now()
 	in := &inputs{}
@@ -240,8 +242,9 @@ func (f *flags) open(c *cobra.Command, checks ...func(*inputs) error) (*inputs, 
 	return in, nil
 }
 
-// named returns an error if a flag was given but empty, as a script with an unset variable gives it: falling
-// back to what is embedded, or leaving out a gate, would answer another question than the one asked.
+// named returns an error if a flag was given but empty, as a script with an unset variable gives
+// it: falling back to what is embedded, or leaving out a gate, would answer another question than
+// the one asked.
 func (f *flags) named(c *cobra.Command) error {
 	for _, name := range []string{"model", "layers", "images", "labels", "data", "split", "out", "shard", "save-images", "min-accuracy", "far", "norm", "loss", "step", "target"} {
 		if flag := c.Flags().Lookup(name); flag != nil && flag.Changed && flag.Value.String() == "" {

@@ -53,10 +53,12 @@ func TestHints(t *testing.T) {
 	}
 }
 
-// TestNoFlagsBelow wants no flag of the command in a string below cmd: a program with other flags, or none, would mislead with it.
+// TestNoFlagsBelow wants no flag of the command in a string below cmd: a program with other flags,
+// or none, would mislead with it.
 func TestNoFlagsBelow(t *testing.T) {
 	flag := regexp.MustCompile(`(^|[\s"'(])--[a-z]`)
-	allowed := regexp.MustCompile(`#SBATCH|run-shard %s --tasks|"--share:`) // Slurm's, the command of a job, a property of CSS
+	// Slurm's, the command of a job, a property of CSS
+	allowed := regexp.MustCompile(`#SBATCH|run-shard %s --tasks|"--share:`)
 	files := 0
 	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
 		if err != nil {

@@ -53,9 +53,9 @@ func sameRun(t *testing.T, got, want string) {
 	}
 }
 
-// TestKill kills sweeps as kill -9 does, at random moments, until they are done all the same: 12 times at
-// least, 50 in the long form. Each time the same command or resume goes on, and the files are those of a
-// run that nothing stopped.
+// TestKill kills sweeps as kill -9 does, at random moments, until they are done all the same: 12
+// times at least, 50 in the long form. Each time the same command or resume goes on, and the files
+// are those of a run that nothing stopped.
 func TestKill(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts many processes")
@@ -83,7 +83,8 @@ func TestKill(t *testing.T) {
 			}
 			ended := make(chan error, 1)
 			go func() { ended <- p.Wait() }()
-			// After a few more chunks, so that it goes on however slow the machine is, and a random while.
+			// After a few more chunks, so that it goes on however slow the machine is, and a random
+			// while.
 			size := func() int64 {
 				info, err := os.Stat(filepath.Join(dir, "chunks.log"))
 				if err != nil {

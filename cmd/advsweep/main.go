@@ -75,7 +75,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 	return exitError
 }
 
-// mended adds to err which flag of command mends it. The packages below say what is wrong; they know no flags.
+// mended adds to err which flag of command mends it. The packages below say what is wrong; they
+// know no flags.
 func mended(command *cobra.Command, err error) error {
 	how := "choose another --out or move it away"
 	switch {

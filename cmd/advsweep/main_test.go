@@ -400,13 +400,15 @@ func TestTrain(t *testing.T) {
 	if n := len(epochs); n != 8 || epochs[7].(map[string]any)["loss"].(float64) >= epochs[0].(map[string]any)["loss"].(float64) {
 		t.Errorf("epochs %v: want 8, the loss falling", epochs)
 	}
-	if acc := v["test"].(map[string]any)["accuracy"].(float64); acc < 0.8 { // on its own training images
+	// on its own training images
+	if acc := v["test"].(map[string]any)["accuracy"].(float64); acc < 0.8 {
 		t.Errorf("accuracy %v, want at least 0.8", acc)
 	}
 	do(t, "sweep", "--model", filepath.Join(first, "model.safetensors"), "--data", data, "--split", "train", "--out", t.TempDir(), "--eps", "0,0.1")
 }
 
-// TestTrainCNN trains a small convolutional network, the same on any number of threads, and uses it and the embedded one.
+// TestTrainCNN trains a small convolutional network, the same on any number of threads, and uses it
+// and the embedded one.
 func TestTrainCNN(t *testing.T) {
 	data, first, second := mnistFolder(t), t.TempDir(), t.TempDir()
 	args := []string{"train", "--data", data, "--arch", "cnn", "--channels", "4,8", "--epochs", "6", "--batch", "16", "--rate", "0.003"}
@@ -419,7 +421,8 @@ func TestTrainCNN(t *testing.T) {
 	if v["layers"] != "1x28x28-4x28x28-8x14x14-10" {
 		t.Errorf("layers %v", v["layers"])
 	}
-	if acc := v["test"].(map[string]any)["accuracy"].(float64); acc < 0.8 { // on its own training images
+	// on its own training images
+	if acc := v["test"].(map[string]any)["accuracy"].(float64); acc < 0.8 {
 		t.Errorf("accuracy %v, want at least 0.8", acc)
 	}
 	for _, m := range []string{filepath.Join(first, "model.safetensors"), "cnn"} {
@@ -467,7 +470,8 @@ func TestWorstNorm(t *testing.T) {
 	}
 }
 
-// TestBeyondPixels: of images whose pixels are not in [0, 1] the user is told, and no count of 8-bit pixels is made up.
+// TestBeyondPixels: of images whose pixels are not in [0, 1] the user is told, and no count of
+// 8-bit pixels is made up.
 func TestBeyondPixels(t *testing.T) {
 	dir := t.TempDir()
 	set, err := dataset.MNIST1000()
@@ -664,7 +668,8 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestNoCUDA asks for CUDA where there is none: refused with the reason and what to do, unless auto may choose.
+// TestNoCUDA asks for CUDA where there is none: refused with the reason and what to do, unless auto
+// may choose.
 func TestNoCUDA(t *testing.T) {
 	_, reason := gpu.Devices()
 	if !errors.Is(reason, gpu.ErrUnavailable) {
@@ -712,8 +717,8 @@ func TestQuiet(t *testing.T) {
 	}
 }
 
-// TestZeroGradientOfParts runs demo on a model whose gradient vanishes only along BIM's way: part 2 must
-// not count what happened in part 4.
+// TestZeroGradientOfParts runs demo on a model whose gradient vanishes only along BIM's way: part 2
+// must not count what happened in part 4.
 func TestZeroGradientOfParts(t *testing.T) {
 	m := model.MLP(4, 1, 2) // see TestZeroGradient in package pipeline
 	for i := range 4 {
@@ -861,7 +866,8 @@ func TestProgress(t *testing.T) {
 	}
 	b.Reset()
 	p.next = p.start
-	p.start = p.start.Add(-49 * time.Minute) // for the 49 units since the first update, whatever was done before
+	// for the 49 units since the first update, whatever was done before
+	p.start = p.start.Add(-49 * time.Minute)
 	p.note = "loss 0.1"
 	p.update(50, 100)
 	if got, want := b.String(), "sweep: 50 %, about 50m left, loss 0.1\n"; got != want {

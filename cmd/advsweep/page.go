@@ -16,7 +16,8 @@ import (
 	"advsweep/study"
 )
 
-// A page is the web page of a study that is served: a dashboard.Source of what the coordinator tells.
+// A page is the web page of a study that is served: a dashboard.Source of what the coordinator
+// tells.
 type page struct {
 	folder  *study.Folder
 	started time.Time

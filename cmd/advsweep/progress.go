@@ -17,7 +17,8 @@ type progress struct {
 	label string
 	bar   *progressbar.ProgressBar
 	start time.Time // of the first update,
-	begun int       // which said so much done: what an earlier run did says nothing of the time left
+	// which said so much done: what an earlier run did says nothing of the time left
+	begun int
 	next  time.Time // of the next plain line
 	note  string
 }

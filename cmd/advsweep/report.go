@@ -212,7 +212,8 @@ func (f *flags) examples(c *cobra.Command, dir string, m *record.Manifest, res *
 	return all, "", nil
 }
 
-// runInputs reads the model and the images of the run that m fixes. why says what is missing; other ones than the run's are an error.
+// runInputs reads the model and the images of the run that m fixes. why says what is missing; other
+// ones than the run's are an error.
 func (f *flags) runInputs(dir string, m *record.Manifest) (mod *model.Model, set *dataset.Set, why string, err error) {
 	if mod, err = f.loadModel(); err != nil {
 		return nil, nil, "", err

@@ -77,7 +77,8 @@ func TestReportInputs(t *testing.T) {
 	if code != exitDone || !strings.Contains(stderr, "no pictures: the model of the run, model.safetensors, was not given") || !bytes.Contains(read(t, out, reportName), []byte("was not given: give it with --model.")) {
 		t.Errorf("no model: exit code %d: %s", code, stderr)
 	}
-	// The embedded images begin with those of the folder: they are the same ones, whatever they are called.
+	// The embedded images begin with those of the folder: they are the same ones, whatever they are
+	// called.
 	do(t, "report", out, "--backend", "cpu", "-q", "--model", model)
 	if !bytes.Contains(read(t, out, reportName), []byte("<img")) {
 		t.Error("model and images are there, and no pictures")

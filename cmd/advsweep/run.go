@@ -24,8 +24,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// hardKey is the key of a context's value that ends when the user wants the work to end at once. The context itself ends
-// when he wants it to end well.
+// hardKey is the key of a context's value that ends when the user wants the work to end at once.
+// The context itself ends when he wants it to end well.
 type hardKey struct{}
 
 // hard returns the context that work runs in which finishes what it has in hand when ctx ends.
@@ -69,7 +69,8 @@ func parseShard(text string) (pipeline.Shard, error) {
 	return pipeline.Shard{Index: i - 1, Count: n}, nil
 }
 
-// runSweep runs s in --out, going on with what is there. res is nil if this is a shard and other parts are missing.
+// runSweep runs s in --out, going on with what is there. res is nil if this is a shard and other
+// parts are missing.
 func (f *flags) runSweep(c *cobra.Command, in *inputs, s pipeline.Sweep, shard pipeline.Shard) (res *pipeline.Result, m record.Manifest, took time.Duration, err error) {
 	m = in.manifest(s, f.seed)
 	p := newProgress(c.ErrOrStderr(), f.quiet, "sweep")

@@ -76,8 +76,8 @@ func savedNames(base string, png bool) []string {
 	return names
 }
 
-// openSweepFolder opens --out for the files of a sweep and of --save-images. What an earlier run left there besides would pass for
-// this one's, and goes, unless it is the same run.
+// openSweepFolder opens --out for the files of a sweep and of --save-images. What an earlier run
+// left there besides would pass for this one's, and goes, unless it is the same run.
 func (f *flags) openSweepFolder(m record.Manifest, save bool, png bool) (*outdir.Folder, error) {
 	names := append(slices.Clone(sweepNames), runName)
 	if save {

@@ -227,7 +227,8 @@ func printStatus(out io.Writer, s *study.Status, now time.Time) error {
 			open = append(open, r)
 		}
 	}
-	slices.SortStableFunc(open, func(a, b study.RunStatus) int { // those with failures, then those under way
+	// those with failures, then those under way
+	slices.SortStableFunc(open, func(a, b study.RunStatus) int {
 		return cmp.Or(cmp.Compare(b.Failed, a.Failed), cmp.Compare(min(1, b.Done), min(1, a.Done)))
 	})
 	const most = 20
@@ -304,7 +305,8 @@ already is left alone, so a task may be run again, or twice at once, and changes
 				return usagef("--tasks %d, want at least 1", tasks)
 			}
 			if n, err := strconv.Atoi(os.Getenv("SLURM_CPUS_PER_TASK")); err == nil && n > 0 && !c.Flags().Changed("threads") {
-				f.threads = min(n, cpu.MaxThreads) // not every Slurm keeps a task from using the whole node
+				// not every Slurm keeps a task from using the whole node
+				f.threads = min(n, cpu.MaxThreads)
 			}
 			from := "--index"
 			if !c.Flags().Changed("index") {

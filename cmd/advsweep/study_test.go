@@ -19,8 +19,8 @@ import (
 	"advsweep/study"
 )
 
-// smallStudy writes two small models and a study of them with seeds 7 to 7+seeds-1 into a folder, and returns the study file. Its runs are
-// those of solo.
+// smallStudy writes two small models and a study of them with seeds 7 to 7+seeds-1 into a folder,
+// and returns the study file. Its runs are those of solo.
 func smallStudy(t *testing.T, seeds int) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -177,9 +177,9 @@ func array(t *testing.T, variable string, i int, dir string, tasks int) *exec.Cm
 	return c
 }
 
-// TestArray does a study as the tasks of an array, several at once and some twice at once, and kills them at
-// random moments: 8 times at least, 20 in the long form. A task that was killed is started again, as
-// schedulers do. Workers on the folder itself are killed too.
+// TestArray does a study as the tasks of an array, several at once and some twice at once, and
+// kills them at random moments: 8 times at least, 20 in the long form. A task that was killed is
+// started again, as schedulers do. Workers on the folder itself are killed too.
 func TestArray(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts many processes")
@@ -197,7 +197,8 @@ func TestArray(t *testing.T) {
 		for i := range tasks {
 			all = append(all, array(t, variables[round%3], i, dir, tasks))
 		}
-		all = append(all, array(t, variables[round%3], r.IntN(tasks), dir, tasks)) // one of them twice
+		// one of them twice
+		all = append(all, array(t, variables[round%3], r.IntN(tasks), dir, tasks))
 		if round%2 == 1 {
 			all = append(all, process(t, "work", dir, "--quiet"))
 		}

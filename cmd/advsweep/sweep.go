@@ -94,11 +94,13 @@ func (f *flags) sweep(c *cobra.Command, part, save string) error {
 	defer in.backend.Close()
 	s.Exact = s.Exact && f.follows(c, in)
 	lo, hi := in.set.Range()
-	// A backend finds that too, but when the run is begun: then it could never be finished, and would be in the way of the right one.
+	// A backend finds that too, but when the run is begun: then it could never be finished, and
+	// would be in the way of the right one.
 	if b := s.Bounds; !b.None() && (float32(lo) < float32(b.Lo) || float32(hi) > float32(b.Hi)) {
 		return fmt.Errorf("pixels of %s reach from %.4g to %.4g, outside the bounds %s", in.set.Source.Images.Name, lo, hi, b)
 	}
-	s.Outcomes, s.Rounded = true, f.rounded && lo >= 0 && hi <= 1 // else levels of 1/255 are not those of the images
+	// else levels of 1/255 are not those of the images
+	s.Outcomes, s.Rounded = true, f.rounded && lo >= 0 && hi <= 1
 	s.ChunkWork = pipeline.ChunkWork(in.model.MACs())
 	folder, err := f.openSweepFolder(in.manifest(s, f.seed), saves, dataset.HasPNG(in.set.Images.Shape()))
 	if err != nil {
@@ -131,7 +133,8 @@ const (
 	runName     = "run.json"
 )
 
-// sweepNames are the files that follow from what a sweep found, and so are the same however it was run.
+// sweepNames are the files that follow from what a sweep found, and so are the same however it was
+// run.
 var sweepNames = append(curveNames("curve"), imagesName, classesName)
 
 // sweepFiles makes the files of sweepNames.
@@ -153,7 +156,8 @@ func (in *inputs) runFile(f *flags, s record.Seconds) (outdir.File, error) {
 	return outdir.File{Name: runName, Data: data}, err
 }
 
-// warn says on standard error, also where no notes are wanted, that an exact curve did not pass its check.
+// warn says on standard error, also where no notes are wanted, that an exact curve did not pass its
+// check.
 func warn(w io.Writer, res *pipeline.Result) {
 	for _, curve := range res.Curves {
 		if curve.Exact == nil {
@@ -209,7 +213,8 @@ func curveFiles(m *record.Manifest, res *pipeline.Result, drawings ...drawing) (
 	return all, nil
 }
 
-// printCurves writes res to standard output in the chosen format. files are those of curveFiles; device is empty where nothing was computed.
+// printCurves writes res to standard output in the chosen format. files are those of curveFiles;
+// device is empty where nothing was computed.
 func (f *flags) printCurves(w *bytes.Buffer, m *record.Manifest, device string, res *pipeline.Result, files []outdir.File) error {
 	switch f.format {
 	case "csv":

@@ -164,7 +164,8 @@ func (f *flags) train(c *cobra.Command, t cpu.Training, dtype string) error {
 	if err != nil {
 		return err
 	}
-	stored, err := model.Decode("model.safetensors", weights) // what users will load, rounded if float16
+	// what users will load, rounded if float16
+	stored, err := model.Decode("model.safetensors", weights)
 	if err != nil {
 		return err
 	}

@@ -19,8 +19,8 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// Backend is what the suite needs: all of pipeline.Backend, the counts, and one by one what Outcomes
-// brings together, so that each can be asked for at any time.
+// Backend is what the suite needs: all of pipeline.Backend, the counts, and one by one what
+// Outcomes brings together, so that each can be asked for at any time.
 type Backend interface {
 	pipeline.Counter
 	// Predictions writes argmax f(x) to dst [rows], -1 where a logit is not finite.
@@ -167,7 +167,8 @@ func (s suite) steps(t *testing.T) {
 				r := rand.New(rand.NewPCG(1, 2))
 				m := ref.RandomModel(r, 1, 30, 17, 23, 10)
 				unsure, moves := s.follow(t, m, r, 33, bounds, k, func(x, x0 []float64) []ref.Value { return ref.OnRay(x, x0, s.rounding) })
-				if unsure*20 > moves && s.rounding != ref.TF32 { // whose bound on a gradient is wider than most of them
+				// whose bound on a gradient is wider than most of them
+				if unsure*20 > moves && s.rounding != ref.TF32 {
 					t.Errorf("%d of %d signs are within rounding of 0: the test says too little", unsure, moves)
 				}
 			})
@@ -175,9 +176,9 @@ func (s suite) steps(t *testing.T) {
 	}
 }
 
-// follow walks an attack of k steps along the reference, starting each step of the reference at the backend's own x, so that a sign that
-// both may call is no excuse later. pixels bounds x, which the backend may never have formed. It returns how many
-// signs of how many were too near to 0 to judge.
+// follow walks an attack of k steps along the reference, starting each step of the reference at the
+// backend's own x, so that a sign that both may call is no excuse later. pixels bounds x, which the
+// backend may never have formed. It returns how many signs of how many were too near to 0 to judge.
 func (s suite) follow(t *testing.T, m *model.Model, r *rand.Rand, n int, bounds attack.Bounds, k int, pixels func(x, x0 []float64) []ref.Value) (unsure, moves int) {
 	eps := []float64{0, 0.02, 0.1, 0.7}
 	x0, labels := batch(r, n, m)
@@ -293,8 +294,8 @@ func (s suite) stuckOf(t *testing.T, m *model.Model) {
 	}
 }
 
-// saturated has margins of thousands of nats, where softmax - onehot is 0 in any precision. Every sign
-// must still be that of the truth, and no image may count as not attacked.
+// saturated has margins of thousands of nats, where softmax - onehot is 0 in any precision. Every
+// sign must still be that of the truth, and no image may count as not attacked.
 func (s suite) saturated(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 3))
 	s.saturatedOf(t, ref.RandomModel(r, 30, 20, 16, 5), r, 200)
@@ -335,7 +336,8 @@ func (s suite) saturatedOf(t *testing.T, m *model.Model, r *rand.Rand, n int) {
 			}
 		}
 	}
-	if saturated < n/2 || signs < n*5 && s.rounding != ref.TF32 { // whose bound is wider than most gradients
+	// whose bound is wider than most gradients
+	if saturated < n/2 || signs < n*5 && s.rounding != ref.TF32 {
 		t.Errorf("%d images saturated, %d signs compared: the test says too little", saturated, signs)
 	}
 }
@@ -435,7 +437,8 @@ func (s suite) special(t *testing.T) {
 	})
 }
 
-// notANumber has infinities and NaN in the first layers, through which two more must carry them to the logits and to the gradient.
+// notANumber has infinities and NaN in the first layers, through which two more must carry them to
+// the logits and to the gradient.
 func (s suite) notANumber(t *testing.T) {
 	x := tensor.New(tensor.WithShape(2, 2), tensor.WithBacking([]float32{1, 1, 0, 0}))
 	for name, change := range map[string]func(w []float32){
@@ -577,8 +580,8 @@ func (s suite) noise(t *testing.T) {
 	}
 }
 
-// count holds Count to what Predictions and ZeroGradient tell of each row, with labels of which some are right, images
-// without gradient, and an image whose logits are not finite.
+// count holds Count to what Predictions and ZeroGradient tell of each row, with labels of which
+// some are right, images without gradient, and an image whose logits are not finite.
 func (s suite) count(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 9))
 	m := ref.RandomModel(r, 1, 30, 17, 5)
@@ -586,7 +589,8 @@ func (s suite) count(t *testing.T) {
 	s.countOf(t, m, r, l.Weight.Data().([]float32), l.Bias.Data().([]float32))
 }
 
-// countOf is count of a model of 30 pixels and 5 classes, whose first layer has a weight and a bias and a ReLU above it.
+// countOf is count of a model of 30 pixels and 5 classes, whose first layer has a weight and a bias
+// and a ReLU above it.
 func (s suite) countOf(t *testing.T, m *model.Model, r *rand.Rand, weight, bias []float32) {
 	const n = 70
 	pixels := make([]float32, n*30)
@@ -753,7 +757,8 @@ func (s suite) refusals(t *testing.T, m *model.Model) {
 	}
 }
 
-// states calls methods of a backend with m out of order, with an ended context, on an empty batch, and after Close.
+// states calls methods of a backend with m out of order, with an ended context, on an empty batch,
+// and after Close.
 func (s suite) states(t *testing.T, m *model.Model) {
 	x, labels := batch(rand.New(rand.NewPCG(2, 2)), 200, m)
 	eps := []float64{0.1}

@@ -13,8 +13,8 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// RunNetworks runs the cases of models that are no stacks of Linear and ReLU. A backend forms each step's images there, so that
-// what it computes is that of the formulas but for rounding:
+// RunNetworks runs the cases of models that are no stacks of Linear and ReLU. A backend forms each
+// step's images there, so that what it computes is that of the formulas but for rounding:
 //
 //   - No activation's derivative cancels, see ref: it keeps its sign however small it is.
 //   - A NaN is carried through every layer, also through a MaxPool2D and a ReLU. An infinity is, where the function's limit there is not finite.
@@ -71,7 +71,8 @@ func lenet(r *rand.Rand, scale float64) *model.Model {
 	}}
 }
 
-// resnet has a normalised input, a residual connection around two convolutions and one past them through a stride, and a global average.
+// resnet has a normalised input, a residual connection around two convolutions and one past them
+// through a stride, and a global average.
 func resnet(r *rand.Rand) *model.Model {
 	return &model.Model{
 		Input: []int{2, 6, 6},
@@ -82,14 +83,16 @@ func resnet(r *rand.Rand) *model.Model {
 			model.Add{}, model.ReLU{},                // 4, 5
 			conv(r, "conv3", 4, 3, 3, 3, half, even),     // 6
 			conv(r, "conv4", 4, 3, 1, 1, half, [4]int{}), // 7
-			model.Add{}, model.ReLU{}, model.AvgPool2D{Kernel: [2]int{3, 3}, Stride: once}, // 8, 9, 10
+			// 8, 9, 10
+			model.Add{}, model.ReLU{}, model.AvgPool2D{Kernel: [2]int{3, 3}, Stride: once},
 			linear(r, "fc1", 4, 4, 1),
 		},
 		From: [][]int{{-1}, {0}, {1}, {2}, {3, 2}, {4}, {5}, {5}, {7, 6}, {8}, {9}, {10}},
 	}
 }
 
-// networks are models by name: of sizes that no tile divides and that are 1, of shapes that are common, and drawn.
+// networks are models by name: of sizes that no tile divides and that are 1, of shapes that are
+// common, and drawn.
 func networks() map[string]*model.Model {
 	r := rand.New(rand.NewPCG(11, 11))
 	all := map[string]*model.Model{
@@ -136,7 +139,8 @@ func (s suite) networkSteps(t *testing.T) {
 			}
 		}
 	}
-	if unsure*10 > moves && s.rounding != ref.TF32 { // whose bound on a gradient is wider than most of them
+	// whose bound on a gradient is wider than most of them
+	if unsure*10 > moves && s.rounding != ref.TF32 {
 		t.Errorf("%d of %d signs are within rounding of 0: the test says too little", unsure, moves)
 	}
 }
@@ -146,8 +150,8 @@ func (s suite) networkSaturated(t *testing.T) {
 	s.saturatedOf(t, lenet(r, 1000), r, 60)
 }
 
-// smallDerivatives has activations far out, where s·(1-s), 1 - tanh² and 1 + erf are 0 in float32: 6 to 60 in size, as far as the derivative
-// is a normal number in float32.
+// smallDerivatives has activations far out, where s·(1-s), 1 - tanh² and 1 + erf are 0 in float32:
+// 6 to 60 in size, as far as the derivative is a normal number in float32.
 func (s suite) smallDerivatives(t *testing.T) {
 	for name, c := range map[string]struct {
 		l        model.Layer
@@ -161,7 +165,8 @@ func (s suite) smallDerivatives(t *testing.T) {
 			for i := range x {
 				x[i] = float32(c.from + (c.to-c.from)*float64(i)/(n-1))
 			}
-			// One pixel and two logits, h and 0, of label 1: the gradient is h's derivative at the pixel.
+			// One pixel and two logits, h and 0, of label 1: the gradient is h's derivative at the
+			// pixel.
 			m := &model.Model{Input: []int{1}, Layers: []model.Layer{c.l, linear(rand.New(rand.NewPCG(1, 1)), "f", 2, 1, 0)}}
 			m.Layers[1].(model.Linear).Weight.Data().([]float32)[0] = 1
 			labels := make([]int32, n)
@@ -182,7 +187,8 @@ func (s suite) smallDerivatives(t *testing.T) {
 	}
 }
 
-// networkExact has numbers that no arithmetic rounds: ties in a window, kinks at exactly 0, an output that is taken twice.
+// networkExact has numbers that no arithmetic rounds: ties in a window, kinks at exactly 0, an
+// output that is taken twice.
 func (s suite) networkExact(t *testing.T) {
 	fc := func(w ...float32) model.Layer { // logits w·x and 0
 		return model.Linear{Name: "f", Weight: tensor.New(tensor.WithShape(2, len(w)), tensor.WithBacking(append(w, make([]float32, len(w))...))),
@@ -238,7 +244,8 @@ func (s suite) networkExact(t *testing.T) {
 	}
 }
 
-// networkNotANumber has a first layer that overflows: infinity, or infinity less infinity, and then another layer.
+// networkNotANumber has a first layer that overflows: infinity, or infinity less infinity, and then
+// another layer.
 func (s suite) networkNotANumber(t *testing.T) {
 	one := model.Conv2D{Name: "c1", Weight: tensor.New(tensor.WithShape(2, 1, 1, 1), tensor.WithBacking([]float32{3e38, 3e38})),
 		Bias: tensor.New(tensor.WithShape(2), tensor.WithBacking([]float32{3e38, 3e38})), Stride: once}

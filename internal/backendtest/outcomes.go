@@ -14,8 +14,8 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// outcomes holds Outcomes to what the methods say that bring its parts one by one, in every state of
-// the rows, and to what it may refuse.
+// outcomes holds Outcomes to what the methods say that bring its parts one by one, in every state
+// of the rows, and to what it may refuse.
 func (s suite) outcomes(t *testing.T) {
 	r := rand.New(rand.NewPCG(18, 1))
 	m := ref.RandomModel(r, 1, 40, 9, 5)

@@ -69,7 +69,8 @@ func forms() (all []form) {
 	return all
 }
 
-// at returns step k of f for images lo to hi-1 and columns from to to-1 of eps. What a row has does not depend on the batch.
+// at returns step k of f for images lo to hi-1 and columns from to to-1 of eps. What a row has does
+// not depend on the batch.
 func (f form) at(k, lo, hi int, eps []float64, from, to, classes int) attack.Step {
 	s := f.step
 	s.Index = k
@@ -96,8 +97,8 @@ func (f form) at(k, lo, hi int, eps []float64, from, to, classes int) attack.Ste
 	return s
 }
 
-// generalSteps walks every form along the reference, three general steps and, before, between or behind them, a plain one.
-// As in steps, each step of the reference starts at the backend's own x.
+// generalSteps walks every form along the reference, three general steps and, before, between or
+// behind them, a plain one. As in steps, each step of the reference starts at the backend's own x.
 func (s suite) generalSteps(t *testing.T) {
 	r := rand.New(rand.NewPCG(11, 1))
 	s.generalStepsOf(t, ref.RandomModel(r, 1, 12, 9, 8, 5), r, 4, 1)
@@ -178,8 +179,9 @@ func (s suite) generalStepsOf(t *testing.T, m *model.Model, r *rand.Rand, n, eve
 	}
 }
 
-// checkInside fails t unless x lies in the ball and the bounds that the step keeps to. A pixel, eps and their sum are rounded, by a unit
-// of x0 or eps each; that of all pixels together is a unit of their norm.
+// checkInside fails t unless x lies in the ball and the bounds that the step keeps to. A pixel, eps
+// and their sum are rounded, by a unit of x0 or eps each; that of all pixels together is a unit of
+// their norm.
 func (s suite) checkInside(t *testing.T, what string, step attack.Step, x, x0 []float64, eps float64) {
 	t.Helper()
 	if !step.Bounds.None() {
@@ -206,8 +208,9 @@ func (s suite) checkInside(t *testing.T, what string, step attack.Step, x, x0 []
 	}
 }
 
-// properties has steps of every form, as wild as Validate lets them be, on random models, images and bounds: x stays in the
-// ball and in the bounds that the step keeps to, and does not move at eps 0.
+// properties has steps of every form, as wild as Validate lets them be, on random models, images
+// and bounds: x stays in the ball and in the bounds that the step keeps to, and does not move at
+// eps 0.
 func (s suite) properties(t *testing.T) {
 	all := forms()
 	for trial := range 60 {
@@ -250,7 +253,8 @@ func (s suite) properties(t *testing.T) {
 					}
 				}
 				if k == trial%4 {
-					step = attack.Step{Size: step.Size[:len(eps)], Bounds: f.step.Bounds} // a plain one
+					// a plain one
+					step = attack.Step{Size: step.Size[:len(eps)], Bounds: f.step.Bounds}
 				}
 				what := fmt.Sprintf("trial %d: %s: step %d", trial, f.name, k)
 				if err := b.Step(t.Context(), step); err != nil {
@@ -320,7 +324,8 @@ func (s suite) generalRowsOf(t *testing.T, m *model.Model, r *rand.Rand, n, ever
 	}
 }
 
-// losses reads the gradient at the logits off a step of a model that gives its image back, with logits that any precision holds, ties among them.
+// losses reads the gradient at the logits off a step of a model that gives its image back, with
+// logits that any precision holds, ties among them.
 func (s suite) losses(t *testing.T) {
 	for _, classes := range []int{2, 3, 4, 7} {
 		m := model.MLP(classes, classes)
@@ -386,7 +391,8 @@ func (s suite) losses(t *testing.T) {
 	}
 }
 
-// draws holds random directions to the reference, those of Uniform to the bit: black images move by them.
+// draws holds random directions to the reference, those of Uniform to the bit: black images move by
+// them.
 func (s suite) draws(t *testing.T) {
 	const in, n = 300, 3
 	far := uint64(1<<32 + 5) // where an int has 64 bits
@@ -418,7 +424,8 @@ func (s suite) draws(t *testing.T) {
 	}
 }
 
-// momentum has a gradient that vanishes after the first step, which the row does not, and images that have none.
+// momentum has a gradient that vanishes after the first step, which the row does not, and images
+// that have none.
 func (s suite) momentum(t *testing.T) {
 	m := model.MLP(2, 1, 2) // z = x1 + x2 - 1: dark images have no gradient
 	copy(m.Layers[0].(model.Linear).Weight.Data().([]float32), []float32{1, 1})
@@ -459,7 +466,8 @@ func (s suite) momentum(t *testing.T) {
 			}
 		}
 	}
-	// The gradient is 0 where the row is, not where it came from, also in a plain step that does not move it.
+	// The gradient is 0 where the row is, not where it came from, also in a plain step that does
+	// not move it.
 	must(t, b.Begin(t.Context(), 0, 1, []float64{8}))
 	zero := make([]bool, 1)
 	for k, size := range []float64{1, 0} {
@@ -471,7 +479,8 @@ func (s suite) momentum(t *testing.T) {
 	}
 }
 
-// generalNotFinite has an image of which the gradient, and one of which the logits are not finite, for every loss.
+// generalNotFinite has an image of which the gradient, and one of which the logits are not finite,
+// for every loss.
 func (s suite) generalNotFinite(t *testing.T) {
 	if s.rounding == ref.Float64 {
 		t.Skip("float64 holds these numbers")
@@ -510,7 +519,8 @@ func (s suite) generalNotFinite(t *testing.T) {
 	}
 }
 
-// slots keeps and restores rows of every state: as they came, after plain steps and after general ones.
+// slots keeps and restores rows of every state: as they came, after plain steps and after general
+// ones.
 func (s suite) slots(t *testing.T) {
 	r := rand.New(rand.NewPCG(13, 1))
 	s.slotsOf(t, ref.RandomModel(r, 1, 20, 9, 7, 4), r)
@@ -612,8 +622,9 @@ func (s suite) slotsOf(t *testing.T, m *model.Model, r *rand.Rand) {
 	}
 }
 
-// round holds Round to the reference, for images of bytes and others, from pixels that lie anywhere. A pixel is left out whose
-// place is within 5e-5 of where the reference changes its mind: 255·x rounds.
+// round holds Round to the reference, for images of bytes and others, from pixels that lie
+// anywhere. A pixel is left out whose place is within 5e-5 of where the reference changes its mind:
+// 255·x rounds.
 func (s suite) round(t *testing.T) {
 	const n, in = 3, 40
 	r := rand.New(rand.NewPCG(14, 1))
@@ -726,7 +737,8 @@ func (s suite) norms(t *testing.T) {
 	}
 }
 
-// generalRefusals feeds bad input and calls methods out of order: an error each, no panic, and the rows are as they were.
+// generalRefusals feeds bad input and calls methods out of order: an error each, no panic, and the
+// rows are as they were.
 func (s suite) generalRefusals(t *testing.T) {
 	r := rand.New(rand.NewPCG(16, 1))
 	m := ref.RandomModel(r, 1, 4, 3, 2)

@@ -20,8 +20,9 @@ type Float interface{ float32 | float64 }
 // ErrClosed is what every method of a closed backend returns.
 var ErrClosed = errors.New("backend is closed")
 
-// Load returns an error unless x0 [N, …] are whole images of inputs pixels, contiguous and of a type that Floats
-// takes, and labels [N] are classes below classes. first is the index of the first image in its data set.
+// Load returns an error unless x0 [N, …] are whole images of inputs pixels, contiguous and of a
+// type that Floats takes, and labels [N] are classes below classes. first is the index of the first
+// image in its data set.
 func Load(first int, x0 *tensor.Dense, labels []int32, inputs, classes int) error {
 	switch {
 	case x0 == nil:
@@ -43,8 +44,8 @@ func Load(first int, x0 *tensor.Dense, labels []int32, inputs, classes int) erro
 	return fmt.Errorf("load: images of %v, want uint8, float32 or float64", x0.Dtype())
 }
 
-// Floats returns a copy of the elements of x0 in T: of bytes v, which are pixels, v/255. It is in the memory of old, if
-// that is enough.
+// Floats returns a copy of the elements of x0 in T: of bytes v, which are pixels, v/255. It is in
+// the memory of old, if that is enough.
 func Floats[T Float](old []T, x0 *tensor.Dense) []T {
 	x := old[:0]
 	if n := x0.DataSize(); cap(x) < n {
@@ -107,8 +108,8 @@ func Begin[T Float](lo, hi, n int, eps []float64, most int) ([]T, error) {
 	return rounded, nil
 }
 
-// Step checks s for a batch of so many rows and eps of a model with so many classes, whose clean pixels lie in [lo, hi], and
-// returns its sizes in T.
+// Step checks s for a batch of so many rows and eps of a model with so many classes, whose clean
+// pixels lie in [lo, hi], and returns its sizes in T.
 func Step[T Float](s attack.Step, rows, eps, classes int, lo, hi T) ([]T, error) {
 	switch {
 	case eps == 0:
@@ -129,8 +130,9 @@ func Step[T Float](s attack.Step, rows, eps, classes int, lo, hi T) ([]T, error)
 	return size, nil
 }
 
-// Known returns an error unless the backends compute s: its direction, its norm and, along a gradient, its loss. Package
-// attack may know more of each than they do. Both backends give the same bits, so what one has the other has.
+// Known returns an error unless the backends compute s: its direction, its norm and, along a
+// gradient, its loss. Package attack may know more of each than they do. Both backends give the
+// same bits, so what one has the other has.
 func Known(s attack.Step) error {
 	switch s.Direction {
 	case attack.Gradient, attack.RandomSign, attack.Uniform:

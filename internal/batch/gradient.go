@@ -8,8 +8,8 @@ import (
 )
 
 // Weights returns the elements of q [rows, classes], Float32 or Float64, rounded to T: what a
-// backend's Gradient is asked for. It returns an error for another shape or type, and for an element
-// that is not finite in T.
+// backend's Gradient is asked for. It returns an error for another shape or type, and for an
+// element that is not finite in T.
 func Weights[T Float](q *tensor.Dense, rows, classes int) ([]T, error) {
 	switch {
 	case q == nil:

@@ -209,7 +209,8 @@ func (l *Log) create(name string, data []byte) error {
 func Read(dir string) (*Log, error) {
 	l, err := read(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		// A process that cuts off a torn end and appends while we read may look like corruption. It does so once, when it opens.
+		// A process that cuts off a torn end and appends while we read may look like corruption. It
+		// does so once, when it opens.
 		l, err = read(dir)
 	}
 	return l, err
@@ -300,9 +301,10 @@ func (l *Log) get(i int) ([]byte, error) {
 	return payload, nil
 }
 
-// Append stores payload as chunk i. When it returns nil, chunk i is on the disk to stay. When
-// it returns an error, chunk i is not finished and all chunks before it are as they were; the
-// caller may try again. (On a disk that fails in every way a later Open may find chunk i whole.) To append the same bytes again does nothing; other bytes are an error.
+// Append stores payload as chunk i. When it returns nil, chunk i is on the disk to stay. When it
+// returns an error, chunk i is not finished and all chunks before it are as they were; the caller
+// may try again. (On a disk that fails in every way a later Open may find chunk i whole.) To append
+// the same bytes again does nothing; other bytes are an error.
 func (l *Log) Append(i int, payload []byte) error {
 	if l.lock == nil {
 		return fmt.Errorf("chunklog: %s is open for reading only", l.dir)

@@ -21,7 +21,8 @@ import (
 
 const testManifest = `{"attack":"fgsm","eps":[0,0.1],"seed":1}`
 
-// payload is what the tests store as chunk i: up to 200 bytes that depend on i, and none for every seventh.
+// payload is what the tests store as chunk i: up to 200 bytes that depend on i, and none for every
+// seventh.
 func payload(i int) []byte {
 	if i%7 == 3 {
 		return []byte{}
@@ -473,7 +474,8 @@ func TestScan(t *testing.T) {
 			runtime.ReadMemStats(&before)
 			r, err := Read(dir)
 			runtime.ReadMemStats(&after)
-			if got := after.TotalAlloc - before.TotalAlloc; got > 1<<20+64*uint64(len(test.log.b)) { // a search drops 48 bytes for each marker, of 4
+			// a search drops 48 bytes for each marker, of 4
+			if got := after.TotalAlloc - before.TotalAlloc; got > 1<<20+64*uint64(len(test.log.b)) {
 				t.Errorf("Read took %d bytes for a log of %d", got, len(test.log.b))
 			}
 			if test.want != "" {
@@ -578,7 +580,8 @@ func TestFailedAppend(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// A chunk that was written whole but not synced and not cut may show; it is what was appended.
+			// A chunk that was written whole but not synced and not cut may show; it is what was
+			// appended.
 			if written := test.fail.sync && test.fail.truncate; !written {
 				holds(t, r, 0, 1)
 			}

@@ -30,9 +30,10 @@ func (e *LockedError) Error() string {
 
 // An OtherRunError says that the folder holds a run with another manifest.
 type OtherRunError struct {
-	Dir    string
-	Than   string  // what it was compared with: "here", the caller's manifest, or another folder
-	Fields []Field // that differ, by name; nil if manifest.json is no JSON object or differs in spaces only
+	Dir  string
+	Than string // what it was compared with: "here", the caller's manifest, or another folder
+	// that differ, by name; nil if manifest.json is no JSON object or differs in spaces only
+	Fields []Field
 }
 
 // A Field is a value of the manifest that differs, both as JSON without outer brackets, or

@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// FuzzRead reads a log of any bytes. With seal, the checksums of the header and of each frame are first
-// made right, so that what they would hide is reached too. What is accepted must stand in
-// the file as it is read, whole and in place, and the rest must be no frame.
+// FuzzRead reads a log of any bytes. With seal, the checksums of the header and of each frame are
+// first made right, so that what they would hide is reached too. What is accepted must stand in the
+// file as it is read, whole and in place, and the rest must be no frame.
 func FuzzRead(f *testing.F) {
 	f.Add([]byte{}, false)
 	f.Add(newBytesLog(9).b, false)

@@ -14,8 +14,8 @@ import (
 )
 
 // Merge writes into the folder dst the whole run of which srcs hold parts. Its chunks.log has the
-// chunks in order: the same bytes whatever the order of srcs, and those of a run that finished them in
-// order. A merge that was killed goes on when it is called again.
+// chunks in order: the same bytes whatever the order of srcs, and those of a run that finished them
+// in order. A merge that was killed goes on when it is called again.
 //
 // It returns an error, and leaves dst alone, unless every chunk is in exactly one of srcs, of
 // one manifest: *OtherRunError, *CorruptError, *VersionError, or one that names the chunks.
@@ -93,7 +93,8 @@ func overlap(owner map[int]*Log, l *Log) error {
 	var twice []span
 	var other *Log
 	for _, i := range slices.Sorted(maps.Keys(l.frames)) {
-		if o := owner[i]; o != nil && (other == nil || o == other) { // one other folder is enough to name
+		// one other folder is enough to name
+		if o := owner[i]; o != nil && (other == nil || o == other) {
 			other, twice = o, extend(twice, i)
 		}
 	}

@@ -22,8 +22,8 @@ func mount(t *testing.T) string {
 	return dir
 }
 
-// A disk that is full while chunks are appended keeps those that were finished, and the run goes on when
-// there is room.
+// A disk that is full while chunks are appended keeps those that were finished, and the run goes on
+// when there is room.
 func TestFullDisk(t *testing.T) {
 	dir := mount(t)
 	big := make([]byte, 10_000)

@@ -11,7 +11,8 @@ import (
 	"advsweep/internal/remedy"
 )
 
-// Remove takes a run out of the folder dir, so that another one may begin there. A process that appends to it keeps it: *LockedError.
+// Remove takes a run out of the folder dir, so that another one may begin there. A process that
+// appends to it keeps it: *LockedError.
 func Remove(dir string) (err error) {
 	lock, err := takeLock(dir)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// The simulator itself is tested by selftest.sh; here are the bindings, in a process of their own, since the
-// library is chosen once.
+// The simulator itself is tested by selftest.sh; here are the bindings, in a process of their own,
+// since the library is chosen once.
 func TestBindings(t *testing.T) {
 	if os.Getenv("CUSIM_TEST_CHILD") == "" {
 		if _, err := exec.LookPath("g++"); err != nil {

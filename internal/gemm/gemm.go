@@ -27,9 +27,10 @@ type Float interface{ float32 | float64 }
 // A kernel is the arithmetic of one path; see generic.go. A panel of B is one vector to
 // len(five) vectors wide.
 type kernel[T Float] struct {
-	path           string           // "avx512", "avx2", "neon", "go"
-	lanes          int              // elements in a vector
-	five, two, one []indexKernel[T] // for GroupRows rows, for two and for one, by the vectors of the panel less 1
+	path  string // "avx512", "avx2", "neon", "go"
+	lanes int    // elements in a vector
+	// for GroupRows rows, for two and for one, by the vectors of the panel less 1
+	five, two, one []indexKernel[T]
 
 	// Of MulSelected; nil where there is none.
 	gather     []gatherKernel[T] // by the number of sources less 1
@@ -174,8 +175,8 @@ func (m *Matrix[T]) MulAdd(c []T, ldc int, a []T, rs, cs, rows int, s *Scratch[T
 	}
 }
 
-// of returns the kernel that does most of so many rows at once, and how many, for a panel of so many
-// vectors.
+// of returns the kernel that does most of so many rows at once, and how many, for a panel of so
+// many vectors.
 func (k *kernel[T]) of(rows, vectors int) (int, indexKernel[T]) {
 	switch {
 	case rows >= GroupRows:
@@ -207,10 +208,10 @@ func (m *Matrix[T]) MulAddGroups(c []T, ldc int, groups []Group[T]) {
 	m.mulGroups(c, ldc, groups, nil)
 }
 
-// MulGroups computes C ← from + A·B in the rows of the groups, to the bits of MulAddGroups on rows that
-// are copies of from [Padded()]: a bias or zeros. What was in C does not matter. Columns N to Padded()-1
-// are written too, with what from has there plus 0. Rows of a group whose list is empty become from.
-// C must not overlap A or from.
+// MulGroups computes C ← from + A·B in the rows of the groups, to the bits of MulAddGroups on rows
+// that are copies of from [Padded()]: a bias or zeros. What was in C does not matter. Columns N to
+// Padded()-1 are written too, with what from has there plus 0. Rows of a group whose list is empty
+// become from. C must not overlap A or from.
 func (m *Matrix[T]) MulGroups(c []T, ldc int, groups []Group[T], from []T) {
 	m.mulGroups(c, ldc, groups, from[:m.Padded()])
 }

@@ -155,9 +155,9 @@ func TestPathsAgree(t *testing.T) {
 	}
 }
 
-// randomGroups makes groups for m rows of A [m, k], each of rows rows but those at the end that fill
-// none. A column is listed with the given probability. It also returns the number of elements in
-// all groups.
+// randomGroups makes groups for m rows of A [m, k], each of rows rows but those at the end that
+// fill none. A column is listed with the given probability. It also returns the number of elements
+// in all groups.
 func randomGroups[T Float](r *rand.Rand, m, k, rows int, density float64) (groups []Group[T], terms int) {
 	for i := 0; i < m; {
 		g := Group[T]{Row: i, Rows: rows}
@@ -227,8 +227,9 @@ func testMulAddGroups[T Float](t *testing.T) {
 	}
 }
 
-// TestMulGroups compares MulGroups with MulAddGroups on copies of the row, to the bit, and that with the dense
-// product. There are several blocks of k, of which many lists have nothing in the first, in the last or in any.
+// TestMulGroups compares MulGroups with MulAddGroups on copies of the row, to the bit, and that
+// with the dense product. There are several blocks of k, of which many lists have nothing in the
+// first, in the last or in any.
 func TestMulGroups(t *testing.T) {
 	t.Run("float32", testMulGroups[float32])
 	t.Run("float64", testMulGroups[float64])
@@ -346,7 +347,8 @@ func BenchmarkMulAddGroups(b *testing.B) {
 	}
 }
 
-// BenchmarkMulGroups compares with MulAddGroups on rows that are cleared, or filled with a bias, before it, in turns.
+// BenchmarkMulGroups compares with MulAddGroups on rows that are cleared, or filled with a bias,
+// before it, in turns.
 func BenchmarkMulGroups(b *testing.B) {
 	const m, k, n, density = 640, 1024, 1024, .38
 	for _, path := range Paths() {

@@ -8,8 +8,9 @@ func goKernel[T Float]() kernel[T] {
 		five: []indexKernel[T]{kernelGo5[T]}, two: []indexKernel[T]{kernelGo2[T]}, one: []indexKernel[T]{kernelGo[T]}}
 }
 
-// kernelGo makes a row of c [width] of init [width], which may be c, and what a row of A, of which n
-// columns are given, makes of the rows of the panel w [K][width] that list names, rising; width = 4:
+// kernelGo makes a row of c [width] of init [width], which may be c, and what a row of A, of which
+// n columns are given, makes of the rows of the panel w [K][width] that list names, rising; width =
+// 4:
 //
 //	c[j] ← init[j] + Σ_t a[t·acs]·w[list[t]·width+j]
 //

@@ -68,8 +68,8 @@ func fenced[T any](y *yard, src []T) []T {
 
 func (y *yard) free() { y.used = 0 }
 
-// TestGuard runs every kernel and every operation on memory that ends, or begins, at pages that nothing
-// may touch: one element too many is a fault.
+// TestGuard runs every kernel and every operation on memory that ends, or begins, at pages that
+// nothing may touch: one element too many is a fault.
 func TestGuard(t *testing.T) {
 	for _, path := range Paths() {
 		for _, start := range []bool{false, true} {
@@ -143,7 +143,8 @@ func guardVector[T Float](y *yard, path string) {
 			m, v, z0 := numbers((rows-1)*ld+n), numbers((rows-1)*ld+n), numbers(n)
 			list, a := fenced(y, make([]uint32, n+VectorPad)), numbers(rows*lda)
 			x.Positive(list, a, lda, v, m, ld, n, rows)
-			x.NonZero(list, a, lda, v, ld, n, rows) // every column: the last vector is stored furthest
+			// every column: the last vector is stored furthest
+			x.NonZero(list, a, lda, v, ld, n, rows)
 			x.Flipped(list, a, lda, v, z0, ld, n, rows)
 		}
 		y.free()

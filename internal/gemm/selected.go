@@ -29,12 +29,12 @@ func (m *Matrix[T]) selectedDepth() int {
 //
 //	dst[list[i]·ldd + l] = src[list[i]·stride + at[s] + pick[s·lanes + l]]
 //
-// with the one s for which pick is not negative; where there is none it is 0 (or, in the kernel that
-// adds a source, what was there). n is not 0.
+// with the one s for which pick is not negative; where there is none it is 0 (or, in the kernel
+// that adds a source, what was there). n is not 0.
 type gatherKernel[T Float] func(n int, list *uint32, src *T, stride int, at *int, pick *int8, dst *T, ldd int)
 
-// selected is what MulSelected works in besides the tile [K][width], in which rows of B in the block
-// have what was gathered.
+// selected is what MulSelected works in besides the tile [K][width], in which rows of B in the
+// block have what was gathered.
 type selected struct {
 	// Where the chosen columns are, for all selections together.
 	first  []int  // by vector of chosen columns: its first source
@@ -47,11 +47,11 @@ type selected struct {
 	rows  []uint32 // those rows of B in the block that any group of the selection lists
 }
 
-// MulSelected computes C ← A·B in the wanted columns of each selection, to the bits of MulGroups from
-// zeros. C is compact: element j of a row belongs to column Columns[j]. It has rows of stride ldc, not
-// less than len(Columns) rounded up to whole vectors, for which Padded() is enough. Its columns from
-// len(Columns) up to there are written too, and anything may be in C before. C must not overlap A. A
-// row of C is in one selection only.
+// MulSelected computes C ← A·B in the wanted columns of each selection, to the bits of MulGroups
+// from zeros. C is compact: element j of a row belongs to column Columns[j]. It has rows of stride
+// ldc, not less than len(Columns) rounded up to whole vectors, for which Padded() is enough. Its
+// columns from len(Columns) up to there are written too, and anything may be in C before. C must
+// not overlap A. A row of C is in one selection only.
 //
 // To gather columns of B takes, for each selection, about as long as the product of 5 to 10 rows
 // with these columns. So this is the faster way where many rows with lists that are alike want few
@@ -151,7 +151,8 @@ func union[T Float](w *selected, groups []Group[T], next []int, k0, end int) {
 	}
 	n := 0
 	for i, l := range listed[:end-k0] {
-		w.rows[n] = uint32(k0 + i) // written before it is known to count, for a branch would be a coin toss
+		// written before it is known to count, for a branch would be a coin toss
+		w.rows[n] = uint32(k0 + i)
 		n += int(l)
 	}
 	w.rows = w.rows[:n]

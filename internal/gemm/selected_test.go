@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// randomSelections makes selections of the given number of groups of rows rows, a remainder of fewer
-// rows in the last of them. The groups of a selection choose k with probability own of those that
-// the selection chose with probability shared, columns with probability wanted. The rows of C are
-// shuffled among selections.
+// randomSelections makes selections of the given number of groups of rows rows, a remainder of
+// fewer rows in the last of them. The groups of a selection choose k with probability own of those
+// that the selection chose with probability shared, columns with probability wanted. The rows of C
+// are shuffled among selections.
 func randomSelections[T Float](r *rand.Rand, m, k, n, perSelection, rows int, shared, own, wanted float64) []Selection[T] {
 	groups, _ := randomGroups[T](r, m, k, rows, 0)
 	r.Shuffle(len(groups), func(i, j int) { groups[i], groups[j] = groups[j], groups[i] })

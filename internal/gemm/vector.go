@@ -1,9 +1,11 @@
 package gemm
 
-// A Vector has the operations on vectors of one path. Each is the same everywhere. n is the length of the first slice, where it is not given; the others must
-// not be shorter. Slices must not overlap but where they are the same and a method says so.
+// A Vector has the operations on vectors of one path. Each is the same everywhere. n is the length
+// of the first slice, where it is not given; the others must not be shorter. Slices must not
+// overlap but where they are the same and a method says so.
 type Vector[T Float] struct {
-	whole                      int // the assembly takes multiples of so many elements; 0: there is none
+	// the assembly takes multiples of so many elements; 0: there is none
+	whole                      int
 	positive, nonZero, flipped [3]lister[T]
 	line                       func(n int, dst, a *T, s T, c *T)
 	add                        func(n int, dst, c *T)
@@ -38,10 +40,10 @@ func (x *Vector[T]) assembly(n int) int {
 // VectorPad is the room that the list makers need behind n elements.
 const VectorPad = 16
 
-// In the three list makers rows is GroupRows, 2 or 1; rows of v, m and z have stride ld and n elements.
-// They write the columns, rising, to list and the values to a[r·lda+t] and return how many they are.
-// list and each row of a have room for n+VectorPad elements, of which those behind the count are
-// undefined; lda >= n+VectorPad.
+// In the three list makers rows is GroupRows, 2 or 1; rows of v, m and z have stride ld and n
+// elements. They write the columns, rising, to list and the values to a[r·lda+t] and return how
+// many they are. list and each row of a have room for n+VectorPad elements, of which those behind
+// the count are undefined; lda >= n+VectorPad.
 
 // Positive lists the columns where !(m <= 0) in any row, so that NaN counts as positive, with the
 // values of v there, 0 where a row's own m <= 0. v may be m.
@@ -84,7 +86,8 @@ func (x *Vector[T]) list(f *[3]lister[T], list []uint32, a []T, lda int, v, m []
 	return assembly(from, &list[0], &a[0], lda, &v[0], &m[0], ld), from
 }
 
-// Line writes dst = a + s·c, product and sum rounded each, so that processors agree. dst may be a or c.
+// Line writes dst = a + s·c, product and sum rounded each, so that processors agree. dst may be a
+// or c.
 func (x Vector[T]) Line(dst, a []T, s T, c []T) {
 	a, c = a[:len(dst)], c[:len(dst)]
 	k := x.assembly(len(dst))
@@ -111,9 +114,9 @@ func (x Vector[T]) Add(dst, c []T) {
 //	v' = size·s where x' == y, else x' - x
 //	diff = v' - v
 //
-// xs and v become x' and v'. A NaN of g has sign 0, and a bound that is not a number does not bound.
-// Without bounds eps = hi = +Inf and lo = -Inf. diff may be g. Move reports whether s is zero in
-// every element and whether g is finite in every element.
+// xs and v become x' and v'. A NaN of g has sign 0, and a bound that is not a number does not
+// bound. Without bounds eps = hi = +Inf and lo = -Inf. diff may be g. Move reports whether s is
+// zero in every element and whether g is finite in every element.
 func (x Vector[T]) Move(xs, v, diff, g, x0 []T, size, eps, lo, hi T) (zero, finite bool) {
 	n := len(xs)
 	v, diff, g, x0 = v[:n], diff[:n], g[:n], x0[:n]
@@ -126,12 +129,13 @@ func (x Vector[T]) Move(xs, v, diff, g, x0 []T, size, eps, lo, hi T) (zero, fini
 	return zero && z, finite && f
 }
 
-// Kinked lists the columns where a = z0 and b = z1 [n] have opposite signs (a·b < 0), with the values
+// Kinked lists the columns where a = z0 and b = z1 [n] have opposite signs (a·b < 0), with the
+// values
 //
 //	p = |a·b|/(|a|+|b|):
 //
-// how far max(z, 0) is below its chord at most, for z on the line from a to b. list and p have room for
-// n+VectorPad elements.
+// how far max(z, 0) is below its chord at most, for z on the line from a to b. list and p have room
+// for n+VectorPad elements.
 func (x Vector[T]) Kinked(list []uint32, p []T, z0, z1 []T) int {
 	n := len(z0)
 	z1 = z1[:n]
@@ -143,7 +147,8 @@ func (x Vector[T]) Kinked(list []uint32, p []T, z0, z1 []T) int {
 	return kinkedGo(list, p, z0, z1, from, at)
 }
 
-// Larger writes y = max(y, x) for rows of n elements, of y with stride ldy and of x with ldx. A NaN of either stays.
+// Larger writes y = max(y, x) for rows of n elements, of y with stride ldy and of x with ldx. A NaN
+// of either stays.
 func (x Vector[T]) Larger(rows, n int, y []T, ldy int, v []T, ldx int) {
 	if rows == 0 || n == 0 {
 		return
@@ -158,8 +163,9 @@ func (x Vector[T]) Larger(rows, n int, y []T, ldy int, v []T, ldx int) {
 	}
 }
 
-// Hand takes rows of n elements: dx and v have stride ldx, y and d have ldy. Where v is not below y (a NaN is not), it adds
-// d to dx and clears it, so that of several calls the first that finds y's element takes d.
+// Hand takes rows of n elements: dx and v have stride ldx, y and d have ldy. Where v is not below y
+// (a NaN is not), it adds d to dx and clears it, so that of several calls the first that finds y's
+// element takes d.
 func (x Vector[T]) Hand(rows, n int, dx []T, ldx int, v, y []T, ldy int, d []T) {
 	if rows == 0 || n == 0 {
 		return

@@ -122,7 +122,8 @@ func kinkedGo[T Float](list []uint32, p, z0, z1 []T, from, at int) int {
 		a, b := z0[k], z1[k]
 		if ab := a * b; ab < 0 {
 			list[at] = uint32(k)
-			p[at] = T(math.Abs(float64(ab / (a - b)))) // |a - b| = |a| + |b|, for the signs are opposite
+			// |a - b| = |a| + |b|, for the signs are opposite
+			p[at] = T(math.Abs(float64(ab / (a - b))))
 			at++
 		}
 	}

@@ -69,7 +69,8 @@ func testLists[T Float](t *testing.T, x Vector[T], r *rand.Rand, n int) {
 		ld, lda := n+r.IntN(3), n+VectorPad+r.IntN(3)
 		v, m, z0 := awkward[T](r, rows*ld), awkward[T](r, rows*ld), awkward[T](r, n)
 		list, a := make([]uint32, n+VectorPad), make([]T, rows*lda)
-		// check compares with the definition: the value of (row, column), and whether it lists the column.
+		// check compares with the definition: the value of (row, column), and whether it lists the
+		// column.
 		check := func(name string, count int, value func(r, i int) (T, bool)) {
 			t.Helper()
 			want := 0

@@ -1,8 +1,9 @@
 package gemm
 
-// A Grid is a left-hand matrix A [Rows·Cols, K] that lies in an array as the windows of an image do: row (r, c) is made of runs,
-// one behind the other, of which each begins at its own distance from r·RowStride + c·ColStride. Windows may overlap, so
-// that a convolution is a product without a copy of each window.
+// A Grid is a left-hand matrix A [Rows·Cols, K] that lies in an array as the windows of an image
+// do: row (r, c) is made of runs, one behind the other, of which each begins at its own distance
+// from r·RowStride + c·ColStride. Windows may overlap, so that a convolution is a product without a
+// copy of each window.
 type Grid struct {
 	Rows, Cols           int
 	RowStride, ColStride int // from a window to the one below and to the one to the right
@@ -13,8 +14,9 @@ type Grid struct {
 // A Run is N elements of each row of A, for the next N rows of B.
 type Run struct{ At, N int }
 
-// MulWindows computes C ← from + A·B with A = g in a: C [Rows·Cols, N] row-major with stride ldc, from [Padded()] a bias or
-// zeros, or nil for what is in C. The runs must have K elements in all. C must not overlap the others.
+// MulWindows computes C ← from + A·B with A = g in a: C [Rows·Cols, N] row-major with stride ldc,
+// from [Padded()] a bias or zeros, or nil for what is in C. The runs must have K elements in all. C
+// must not overlap the others.
 func (m *Matrix[T]) MulWindows(c []T, ldc int, from, a []T, g *Grid, s *Scratch[T]) {
 	if g.Rows == 0 || g.Cols == 0 || m.N == 0 || m.K == 0 {
 		return
@@ -57,7 +59,8 @@ type windows[T Float] struct {
 	tile       []T
 }
 
-// all takes windows by fives: those of a row, then, where less than five of a row are left, those of columns.
+// all takes windows by fives: those of a row, then, where less than five of a row are left, those
+// of columns.
 func (p *windows[T]) all() {
 	g := p.g
 	whole := g.Cols - g.Cols%GroupRows

@@ -80,8 +80,8 @@ func Filter[E any](shape []int, w []E) func(o, c, u, v int) E {
 	return func(o, c, u, v int) E { return w[((o*shape[1]+c)*shape[2]+u)*shape[3]+v] }
 }
 
-// TurnedRound returns the weights that take a gradient back over Convolution.Back, whose outputs are
-// the channels of what the convolution takes.
+// TurnedRound returns the weights that take a gradient back over Convolution.Back, whose outputs
+// are the channels of what the convolution takes.
 func TurnedRound[E any](kernel [2]int, weight func(o, c, u, v int) E) func(c, o, u, v int) E {
 	return func(c, o, u, v int) E { return weight(o, c, kernel[0]-1-u, kernel[1]-1-v) }
 }

@@ -38,8 +38,8 @@ type Op struct {
 	// InPlace is set for a ReLU of an operation's output that no other operation takes. Its output
 	// may lie where its input lies.
 	InPlace bool
-	// Rectified is set for a Linear or a Convolution whose output only a ReLU takes: the ReLU may be
-	// a part of the product.
+	// Rectified is set for a Linear or a Convolution whose output only a ReLU takes: the ReLU may
+	// be a part of the product.
 	Rectified bool
 }
 

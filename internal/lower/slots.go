@@ -4,7 +4,8 @@ package lower
 // is that of the Add: it needs no copy. Every other gradient lies in a slot until all that lies
 // below it has been made of it. Then the slot is free for another one.
 type Slots struct {
-	Of    []int // [1 + Ops] of the gradient at the image, at the output of Ops[0], …; -1: none of its own
+	// [1 + Ops] of the gradient at the image, at the output of Ops[0], …; -1: none of its own
+	Of    []int
 	Width []int // of each slot
 	// Spare is the width of the largest product that must be made before it is added to a sum, 0 if
 	// there is none.

@@ -1,7 +1,7 @@
 // Package npy reads arrays in NumPy's format, and allocates no more than the file backs.
 //
-// A parser of our own: npyio 0.6.0 allocates what the header's length claims, panics on a header whose keys come in
-// another order, and leaves Fortran order to its caller.
+// A parser of our own: npyio 0.6.0 allocates what the header's length claims, panics on a header
+// whose keys come in another order, and leaves Fortran order to its caller.
 //
 // Format: numpy.org/neps/nep-0001-npy-format.html, versions 1.0 to 3.0.
 package npy
@@ -36,13 +36,15 @@ type Array struct {
 	Data    []byte
 }
 
-// Little files may shrink to anything; what claims to have shrunk to less than a hundredth must stay below bombSize.
+// Little files may shrink to anything; what claims to have shrunk to less than a hundredth must
+// stay below bombSize.
 const (
 	maxRatio = 100
 	bombSize = 64 << 20
 )
 
-// Read reads an NPY file to the end of r. stored is how many bytes back it: its size, or the size that it is compressed to.
+// Read reads an NPY file to the end of r. stored is how many bytes back it: its size, or the size
+// that it is compressed to.
 func Read(r io.Reader, stored int64) (*Array, error) {
 	h, err := readHeader(r)
 	if err != nil {
@@ -211,7 +213,8 @@ func (p *literal) descr(h *Array) error {
 	}
 	h.Kind = s[1]
 	width, err := strconv.ParseUint(s[2:], 10, 8)
-	if err != nil || width == 0 || !strings.Contains("biufc", s[1:2]) { // a text's width counts letters
+	// a text's width counts letters
+	if err != nil || width == 0 || !strings.Contains("biufc", s[1:2]) {
 		return fmt.Errorf("%q, want numbers, as in '<f4'", s)
 	}
 	h.Width = int(width)

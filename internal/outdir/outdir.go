@@ -1,5 +1,5 @@
-// Package outdir is the folder that results go to. It never overwrites a file that it did not write,
-// and writes the files of a run all or not at all.
+// Package outdir is the folder that results go to. It never overwrites a file that it did not
+// write, and writes the files of a run all or not at all.
 package outdir
 
 import (
@@ -22,7 +22,8 @@ import (
 
 const (
 	indexName = ".advsweep.json"
-	// How many hashes a file keeps: one would do, more let several runs write to one folder at once.
+	// How many hashes a file keeps: one would do, more let several runs write to one folder at
+	// once.
 	indexDepth = 8
 )
 
@@ -99,15 +100,17 @@ func Open(dir string, names ...string) (*Folder, error) {
 	return f, nil
 }
 
-// Outdated names files that other runs write and this one does not. Those that are there would pass for results of this run, so
-// Write removes them. It returns an error if one was changed since advsweep wrote it. A file that advsweep never wrote stays.
+// Outdated names files that other runs write and this one does not. Those that are there would pass
+// for results of this run, so Write removes them. It returns an error if one was changed since
+// advsweep wrote it. A file that advsweep never wrote stays.
 func (f *Folder) Outdated(names ...string) error {
 	f.outdated = names
 	_, err := f.ours(names)
 	return err
 }
 
-// Written lists, in order, what advsweep wrote to the folder at some time. It need not be there still.
+// Written lists, in order, what advsweep wrote to the folder at some time. It need not be there
+// still.
 func (f *Folder) Written() ([]string, error) {
 	m, err := f.index()
 	return slices.Sorted(maps.Keys(m.Files)), err
@@ -116,7 +119,8 @@ func (f *Folder) Written() ([]string, error) {
 // Removed are the names of what the last Write removed because it was Outdated.
 func (f *Folder) Removed() []string { return f.removed }
 
-// ours gives the contents of those of names that exist and that advsweep wrote, or an error as replaceable does.
+// ours gives the contents of those of names that exist and that advsweep wrote, or an error as
+// replaceable does.
 func (f *Folder) ours(names []string) (map[string][]byte, error) {
 	m, err := f.index()
 	if err != nil {
@@ -173,7 +177,8 @@ func (f *Folder) Write(files ...File) (err error) {
 	if err := f.record(hashes); err != nil {
 		return err
 	}
-	// An outdated file goes before the new ones come: after a crash in between it is missing, not wrong.
+	// An outdated file goes before the new ones come: after a crash in between it is missing, not
+	// wrong.
 	if err := f.commit(append(slices.Clone(removed), names...), append(make([]string, len(removed)), staged...)); err != nil {
 		return err
 	}
@@ -186,8 +191,8 @@ func (f *Folder) Write(files ...File) (err error) {
 	return nil
 }
 
-// commit renames each staged file to its name, or removes the file of that name where staged is "". If one cannot be, those
-// before it get their old contents back.
+// commit renames each staged file to its name, or removes the file of that name where staged is "".
+// If one cannot be, those before it get their old contents back.
 func (f *Folder) commit(names, staged []string) (err error) {
 	olds := map[string][]byte{}
 	for i, name := range names {

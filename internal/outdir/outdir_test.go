@@ -161,7 +161,8 @@ func TestFolderRefuses(t *testing.T) {
 			if err == nil || !strings.HasPrefix(err.Error(), "outdir: ") || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("error %v, want one with %q", err, c.want)
 			}
-			// Who calls tells by the type what mends it; an empty name is a mistake of another kind.
+			// Who calls tells by the type what mends it; an empty name is a mistake of another
+			// kind.
 			if typed := errors.As(err, new(*TakenError)) || errors.As(err, new(*MakeError)); typed != (out != "") {
 				t.Errorf("%T, want a *TakenError or *MakeError: %v", err, out != "")
 			}

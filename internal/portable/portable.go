@@ -1,6 +1,7 @@
-// Package portable has functions that give the same bits on every processor. Those of package math do not: some are assembly, which differs
-// from one processor to the next, and in the others the compiler fuses a product and a sum on some processors. Here every product is
-// rounded before it is added, which a conversion says, and nothing but sums, products and quotients is taken.
+// Package portable has functions that give the same bits on every processor. Those of package math
+// do not: some are assembly, which differs from one processor to the next, and in the others the
+// compiler fuses a product and a sum on some processors. Here every product is rounded before it is
+// added, which a conversion says, and nothing but sums, products and quotients is taken.
 package portable
 
 import "math"
@@ -12,9 +13,11 @@ const (
 	steps = 0x1.71547652b82fep+6
 )
 
-// Exp returns e**x, off by less than 0.52 units in the last place where that is a normal number, and by less than one below.
+// Exp returns e**x, off by less than 0.52 units in the last place where that is a normal number,
+// and by less than one below.
 //
-// With k = 64·m + j the integer next to 64·x/ln 2 it is 2**m · 2**(j/64) · e**r: Tang 1989, ACM Transactions on Mathematical Software 15.
+// With k = 64·m + j the integer next to 64·x/ln 2 it is 2**m · 2**(j/64) · e**r: Tang 1989, ACM
+// Transactions on Mathematical Software 15.
 func Exp(x float64) float64 {
 	switch {
 	case x != x || x > 1e3 || x < -1e3:
@@ -46,8 +49,8 @@ func Exp(x float64) float64 {
 
 // Log returns the natural logarithm of x, off by less than one unit in the last place.
 //
-// With x = 2**k·(1+f), 1+f between √½ and √2, and s = f/(2+f) it is k·ln 2 + 2·atanh(s), atanh by its series. 2·s is f - (f²/2 - s·f²/2), of which
-// the first term is exact.
+// With x = 2**k·(1+f), 1+f between √½ and √2, and s = f/(2+f) it is k·ln 2 + 2·atanh(s), atanh by
+// its series. 2·s is f - (f²/2 - s·f²/2), of which the first term is exact.
 func Log(x float64) float64 {
 	switch {
 	case x != x || x < 0:
@@ -75,7 +78,8 @@ func Log(x float64) float64 {
 
 // Tanh returns the hyperbolic tangent of x, off by less than two units in the last place.
 //
-// It is 1 - 2/(e**2x + 1) and, where that would cancel, the ninth convergent of its continued fraction x/(1 + x²/(3 + x²/(5 + …))).
+// It is 1 - 2/(e**2x + 1) and, where that would cancel, the ninth convergent of its continued
+// fraction x/(1 + x²/(3 + x²/(5 + …))).
 func Tanh(x float64) float64 {
 	a := math.Abs(x)
 	switch {
@@ -92,10 +96,12 @@ func Tanh(x float64) float64 {
 	return x - float64(x*float64(z*(n/d)))
 }
 
-// Erfc returns the complementary error function of x, off by less than 5 units in the last place where that is a normal number.
+// Erfc returns the complementary error function of x, off by less than 5 units in the last place
+// where that is a normal number.
 //
-// It is e**-x²·h(t)/(1 + 2x), t = (x - 3.75)/(x + 3.75), h by a polynomial: Shepherd and Laframboise 1981, Mathematics of Computation 36, with
-// coefficients of our own, the Chebyshev expansion of h up to degree 24, to which that is within 2**-58.
+// It is e**-x²·h(t)/(1 + 2x), t = (x - 3.75)/(x + 3.75), h by a polynomial: Shepherd and
+// Laframboise 1981, Mathematics of Computation 36, with coefficients of our own, the Chebyshev
+// expansion of h up to degree 24, to which that is within 2**-58.
 func Erfc(x float64) float64 {
 	a := math.Abs(x)
 	switch {
@@ -113,7 +119,8 @@ func Erfc(x float64) float64 {
 		even, odd = erfcEven[i]+float64(u*even), c+float64(u*odd)
 	}
 	even = erfcEven[len(erfcOdd)] + float64(u*even)
-	// a² in two parts, the first exact: its rounding error would be as many units of e**-a² as a² is large.
+	// a² in two parts, the first exact: its rounding error would be as many units of e**-a² as a²
+	// is large.
 	top := math.Float64frombits(math.Float64bits(a) &^ (1<<27 - 1))
 	e := float64(Exp(-float64(top*top)) * Exp(float64((top-a)*(top+a))))
 	y := float64(e*(even+float64(t*odd))) / (1 + 2*a)

@@ -47,7 +47,8 @@ func bigTanh(x float64) *big.Float {
 	return zero().Quo(zero().Sub(e, number(1)), zero().Add(e, number(1)))
 }
 
-// bigErfc is 1 - erf(x) by the series 2/√π·e**-x²·Σ 2**n·x**(2n+1)/(2n+1)!!, in a precision that bears the difference.
+// bigErfc is 1 - erf(x) by the series 2/√π·e**-x²·Σ 2**n·x**(2n+1)/(2n+1)!!, in a precision that
+// bears the difference.
 func bigErfc(x float64) *big.Float {
 	const prec = 3000
 	n := func(v float64) *big.Float { return new(big.Float).SetPrec(prec).SetFloat64(v) }

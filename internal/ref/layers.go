@@ -7,7 +7,8 @@ import (
 	"advsweep/model"
 )
 
-// An operation is what a layer does to one image. It is either affine, a map that is one element at a time, or a choice of the largest.
+// An operation is what a layer does to one image. It is either affine, a map that is one element at
+// a time, or a choice of the largest.
 type operation interface {
 	// forward returns the output for all that the layer takes.
 	forward(in [][]float64) []float64
@@ -38,8 +39,8 @@ func layers(m *model.Model) []operation {
 	return all
 }
 
-// operationOf returns the operation of layer i, which takes and gives what in and out are the shapes of.
-// It panics, naming the layer, where there is none.
+// operationOf returns the operation of layer i, which takes and gives what in and out are the
+// shapes of. It panics, naming the layer, where there is none.
 func operationOf(i int, l model.Layer, in, out []int) operation {
 	switch l := l.(type) {
 	case model.Linear:
@@ -60,8 +61,8 @@ func operationOf(i int, l model.Layer, in, out []int) operation {
 	panic(fmt.Sprintf("ref: no operation for layer %d, %T (%s)", i, l, l.Kind()))
 }
 
-// affine is y = W·x + b, or for several x the sum of these with b once. row calls f(i, w) for the elements of row o
-// of W that are not 0 by the layer's form.
+// affine is y = W·x + b, or for several x the sum of these with b once. row calls f(i, w) for the
+// elements of row o of W that are not 0 by the layer's form.
 type affine struct {
 	bias    []float64
 	row     func(o int, f func(i int, w float64))
@@ -136,7 +137,8 @@ func avgPool2D(l model.AvgPool2D, in, out []int) affine {
 	all := windows(in, out, l.Kernel, l.Stride, l.Pad)
 	return affine{make([]float64, size(out)), func(o int, f func(int, float64)) {
 		n := len(all[o])
-		if l.CountPad { // all of the padded image that the window covers, which is all of the window
+		// all of the padded image that the window covers, which is all of the window
+		if l.CountPad {
 			n = l.Kernel[0] * l.Kernel[1]
 		}
 		for _, i := range all[o] {
@@ -145,7 +147,8 @@ func avgPool2D(l model.AvgPool2D, in, out []int) affine {
 	}, false}
 }
 
-// windows returns for each element of a pool's output the elements of its input that it takes, by rows.
+// windows returns for each element of a pool's output the elements of its input that it takes, by
+// rows.
 func windows(in, out []int, kernel, stride [2]int, pad [4]int) [][]int {
 	var all [][]int
 	for ch := range out[0] {
@@ -203,8 +206,9 @@ func first(places []int, x []float64) int {
 // An activation is a function f of each element, with its derivative.
 type activation struct {
 	f, derivative func(x float64) float64
-	// bound returns how far f and its derivative may lie from those at x.V, x being off by x.Err and both functions
-	// computed in a: by a few units in the last place, from formulas in which nothing cancels (see activations).
+	// bound returns how far f and its derivative may lie from those at x.V, x being off by x.Err
+	// and both functions computed in a: by a few units in the last place, from formulas in which
+	// nothing cancels (see activations).
 	bound func(x Value, a Rounding) (f, derivative float64)
 }
 
@@ -262,15 +266,16 @@ func activationOf(l model.Elementwise) activation {
 	return row(parameter)
 }
 
-// activations are the functions of one number, by the name that a layer says, with their derivatives.
-// The formulas do not cancel, and those of a backend must not: a derivative keeps its sign and its
-// first digits however small it is, down to 2^-126.
+// activations are the functions of one number, by the name that a layer says, with their
+// derivatives. The formulas do not cancel, and those of a backend must not: a derivative keeps its
+// sign and its first digits however small it is, down to 2^-126.
 var activations = map[string]func(parameter float64) activation{
 	"relu":       func(float64) activation { return kink(0) },
 	"leaky_relu": kink,
 	"sigmoid": func(float64) activation {
 		return activation{Sigmoid, sigmoidDerivative, func(x Value, a Rounding) (float64, float64) {
-			// |d log f'/dx| = |1 - 2s| ≤ 1: over x ± Err, f' changes by a factor of exp(Err) at most.
+			// |d log f'/dx| = |1 - 2s| ≤ 1: over x ± Err, f' changes by a factor of exp(Err) at
+			// most.
 			s, d := Sigmoid(x.V), sigmoidDerivative(x.V)
 			return d*math.Exp(x.Err)*x.Err + ulps*a.Unit*s + tiny, d*(math.Expm1(x.Err)+ulps*a.Unit) + tiny
 		}}
@@ -298,8 +303,8 @@ var activations = map[string]func(parameter float64) activation{
 	},
 }
 
-// gated is x·p(x) with derivative p + x·p', for a gate that returns p and p'. spread returns how many
-// units in the last place both may err by at x.
+// gated is x·p(x) with derivative p + x·p', for a gate that returns p and p'. spread returns how
+// many units in the last place both may err by at x.
 func gated(gate func(x float64) (p, density float64), spread func(x float64) float64) activation {
 	return activation{
 		func(x float64) float64 { p, _ := gate(x); return x * p },

@@ -104,8 +104,8 @@ func near(t *testing.T, what string, got, want []float64) {
 	}
 }
 
-// TestNetworkGradient is TestGradient for networks of all layers. Second derivatives are some tens, so that the error of the
-// difference is 1e-8 or less.
+// TestNetworkGradient is TestGradient for networks of all layers. Second derivatives are some tens,
+// so that the error of the difference is 1e-8 or less.
 func TestNetworkGradient(t *testing.T) {
 	const h = 1e-5
 	kinds, compared, left := map[string]int{}, 0, 0
@@ -167,8 +167,8 @@ func TestBends(t *testing.T) {
 	}
 }
 
-// TestNetworkBounds rounds images and every result on the way to float32, and holds all of them, and the gradients, to the
-// bounds; a bound that is far too wide fails, too.
+// TestNetworkBounds rounds images and every result on the way to float32, and holds all of them,
+// and the gradients, to the bounds; a bound that is far too wide fails, too.
 func TestNetworkBounds(t *testing.T) {
 	checked, loose := 0, 0
 	for seed := range uint64(200) {
@@ -245,12 +245,14 @@ func TestNetworkBounds(t *testing.T) {
 		}
 	}
 	t.Log(loose, "of", checked, "bounds are wide")
-	if loose*10 > checked { // the deep ones, where a unit somewhere may be on either side of its kink
+	// the deep ones, where a unit somewhere may be on either side of its kink
+	if loose*10 > checked {
 		t.Errorf("%d of %d bounds are wide: they say too little", loose, checked)
 	}
 }
 
-// A stray is a layer that only this test knows, and an oddball one with a function that only it knows.
+// A stray is a layer that only this test knows, and an oddball one with a function that only it
+// knows.
 type (
 	stray   struct{ model.Layer }
 	oddball struct{ model.ReLU }

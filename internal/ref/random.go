@@ -27,9 +27,10 @@ func RandomModel(r *rand.Rand, scale float64, sizes ...int) *model.Model {
 	return m
 }
 
-// RandomNetwork returns a small model of layers of all kinds, drawn from r: convolutions with strides and padding, pools that
-// overlap and reach over the edge, residual connections, every activation also first or twice in a row, a Scale
-// first or within, Linear after Linear, weights of both types. It is no stack, and has 4 to 7 classes.
+// RandomNetwork returns a small model of layers of all kinds, drawn from r: convolutions with
+// strides and padding, pools that overlap and reach over the edge, residual connections, every
+// activation also first or twice in a row, a Scale first or within, Linear after Linear, weights of
+// both types. It is no stack, and has 4 to 7 classes.
 func RandomNetwork(r *rand.Rand) *model.Model {
 	n := network{r: r, m: &model.Model{}}
 	if r.IntN(5) == 0 {
@@ -193,7 +194,8 @@ func (n *network) activation() model.Layer {
 	return all[n.r.IntN(len(all))]
 }
 
-// residual adds two convolutions to what came before, which is taken as it is or through a convolution of one pixel.
+// residual adds two convolutions to what came before, which is taken as it is or through a
+// convolution of one pixel.
 func (n *network) residual() {
 	from, in := n.last(), n.shape
 	same := func(out int) model.Layer {

@@ -127,7 +127,8 @@ func Argmax(z []float64) int {
 	return best
 }
 
-// Forward returns the logits of x, and all that there is on the way to them: values[0] is x, values[j+1] the output of layer j.
+// Forward returns the logits of x, and all that there is on the way to them: values[0] is x,
+// values[j+1] the output of layer j.
 func Forward(m *model.Model, x []float64) (logits []float64, values [][]float64) {
 	values = [][]float64{x}
 	for i, l := range layers(m) {
@@ -146,8 +147,8 @@ func InputGradient(m *model.Model, x []float64, y int) []float64 {
 	return Backward(m, values, LossGradient(z, y))
 }
 
-// Backward returns the gradient at the image, given d at the logits and the values that Forward returned. What is taken
-// by several layers has the sum of their gradients.
+// Backward returns the gradient at the image, given d at the logits and the values that Forward
+// returned. What is taken by several layers has the sum of their gradients.
 func Backward(m *model.Model, values [][]float64, d []float64) []float64 {
 	grads := make([][]float64, len(values))
 	for j, v := range values {

@@ -9,7 +9,8 @@ import (
 	"advsweep/model"
 )
 
-// Objective returns what a step with loss l ascends at the logits z [O] of a row with label y, and target t or -1.
+// Objective returns what a step with loss l ascends at the logits z [O] of a row with label y, and
+// target t or -1.
 func Objective(l attack.Loss, z []float64, y, t int) float64 {
 	p := order(z)
 	switch {
@@ -55,8 +56,8 @@ func other(p []int, y int) int {
 	return p[0]
 }
 
-// ObjectiveGradient returns a positive multiple of the gradient of Objective at z. That of DLR is n·∂d - d·∂n for
-// -n/d, or -∂n if d is 0.
+// ObjectiveGradient returns a positive multiple of the gradient of Objective at z. That of DLR is
+// n·∂d - d·∂n for -n/d, or -∂n if d is 0.
 func ObjectiveGradient(l attack.Loss, z []float64, y, t int) []float64 {
 	v := make([]Value, len(z))
 	for j := range z {
@@ -70,8 +71,9 @@ func ObjectiveGradient(l attack.Loss, z []float64, y, t int) []float64 {
 	return q
 }
 
-// BoundObjectiveGradient is ObjectiveGradient with bounds on the error in arithmetic a. sure is false if other logits within z
-// are in another order that changes it; then a backend may have gone another way.
+// BoundObjectiveGradient is ObjectiveGradient with bounds on the error in arithmetic a. sure is
+// false if other logits within z are in another order that changes it; then a backend may have gone
+// another way.
 func BoundObjectiveGradient(l attack.Loss, z []Value, y, t int, a Rounding) (d []Value, sure bool) {
 	v, worst := make([]float64, len(z)), 0.0
 	for j := range z {
@@ -164,13 +166,15 @@ type Row struct {
 	lost  bool      // M is not known
 }
 
-// Step returns what x of the row is after step s, of its own size, target (or -1) and restart, with bounds on the error in arithmetic a,
-// and changes M and Old. zero tells whether the gradient is 0. sure is false if a backend may have gone another way, see
-// BoundObjectiveGradient, or if a mean or a norm is within its error of 0: then the rest says nothing.
+// Step returns what x of the row is after step s, of its own size, target (or -1) and restart, with
+// bounds on the error in arithmetic a, and changes M and Old. zero tells whether the gradient is 0.
+// sure is false if a backend may have gone another way, see BoundObjectiveGradient, or if a mean or
+// a norm is within its error of 0: then the rest says nothing.
 //
-// The errors of the gradient e go on as follows. An element of g/mean|g| errs by (e_i + |g_i|/mean·mean(e))/(mean - mean(e)), one
-// of g/‖g‖₂ likewise with ‖e‖₂. A sign is not known where |g_i| <= e_i. The clamps move no two points apart; for
-// the projection on the L2 ball see projectL2.
+// The errors of the gradient e go on as follows. An element of g/mean|g| errs by (e_i +
+// |g_i|/mean·mean(e))/(mean - mean(e)), one of g/‖g‖₂ likewise with ‖e‖₂. A sign is not known where
+// |g_i| <= e_i. The clamps move no two points apart; for the projection on the L2 ball see
+// projectL2.
 func (r *Row) Step(m *model.Model, s attack.Step, size float64, target, restart int, a Rounding) (next []Value, zero, sure bool) {
 	knownNorm(s.Norm)
 	n := len(r.X)
@@ -304,9 +308,10 @@ func (r *Row) project(z []Value, s attack.Step, round func(int, float64) float64
 	return out
 }
 
-// projectL2 returns x0 + δ·c, c = min(1, eps/‖δ‖), δ = z - x0. With e the error of z, ‖δ‖ errs by ‖e‖ at most, and c, if it can be less
-// than 1, by ‖e‖/(‖δ‖ - ‖e‖); an element so by e_i + |δ_i| times that. By ‖e‖ it errs at most, since the
-// projection on a convex set moves no two points apart.
+// projectL2 returns x0 + δ·c, c = min(1, eps/‖δ‖), δ = z - x0. With e the error of z, ‖δ‖ errs by
+// ‖e‖ at most, and c, if it can be less than 1, by ‖e‖/(‖δ‖ - ‖e‖); an element so by e_i + |δ_i|
+// times that. By ‖e‖ it errs at most, since the projection on a convex set moves no two points
+// apart.
 func projectL2(z []Value, x0 []float64, eps float64, round func(int, float64) float64) []Value {
 	norm, err := 0.0, 0.0
 	for i, v := range z {
@@ -363,15 +368,16 @@ func Draw(s attack.Step, n, image, restart int) []float64 {
 	return d
 }
 
-// knownNorm panics unless steps, draws and levels in norm are written down here. The judge of a norm that it does not know
-// would be wrong without a word.
+// knownNorm panics unless steps, draws and levels in norm are written down here. The judge of a
+// norm that it does not know would be wrong without a word.
 func knownNorm(norm attack.Norm) {
 	if norm != attack.Linf && norm != attack.L2 {
 		panic(fmt.Sprintf("ref: nothing is known of %v", norm))
 	}
 }
 
-// Round returns the level n of 0 to 255 that x becomes within the eps-ball of norm around x0, see pipeline.Backend.
+// Round returns the level n of 0 to 255 that x becomes within the eps-ball of norm around x0, see
+// pipeline.Backend.
 func Round(norm attack.Norm, x, x0, eps float64) int {
 	knownNorm(norm)
 	const t = 1e-4

@@ -39,9 +39,10 @@ func unitOf(g []float64) []float64 {
 	return out
 }
 
-// TestObjectiveGradient checks the gradients against central differences of Objective, both by their largest element: the former are
-// multiples. Logits are 0.05 apart or more, so that no order changes within h, and the differences err by h² times a
-// third derivative of at most 1/0.05³ or so, relative to gradients of 0.01 and more.
+// TestObjectiveGradient checks the gradients against central differences of Objective, both by
+// their largest element: the former are multiples. Logits are 0.05 apart or more, so that no order
+// changes within h, and the differences err by h² times a third derivative of at most 1/0.05³ or
+// so, relative to gradients of 0.01 and more.
 func TestObjectiveGradient(t *testing.T) {
 	const h = 1e-6
 	r := rand.New(rand.NewPCG(1, 3))
@@ -62,7 +63,8 @@ func TestObjectiveGradient(t *testing.T) {
 					want[j] = (at(h) - at(-h)) / (2 * h)
 				}
 				got := unitOf(ObjectiveGradient(l, z, y, target))
-				if l == attack.DLR && target == y { // 0, and so are the differences but for rounding
+				// 0, and so are the differences but for rounding
+				if l == attack.DLR && target == y {
 					want = make([]float64, classes)
 				}
 				want = unitOf(want)
@@ -76,8 +78,8 @@ func TestObjectiveGradient(t *testing.T) {
 	}
 }
 
-// TestObjectiveTies: of equal logits the first is the larger, as if each lay a little below the one before. Where that leaves DLR's
-// denominator 0 the gradient is that of minus the numerator.
+// TestObjectiveTies: of equal logits the first is the larger, as if each lay a little below the one
+// before. Where that leaves DLR's denominator 0 the gradient is that of minus the numerator.
 func TestObjectiveTies(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 4))
 	flat := 0
@@ -115,7 +117,8 @@ func TestObjectiveTies(t *testing.T) {
 	}
 }
 
-// TestBoundObjectiveGradient moves logits within their bounds: where the bound is sure, gradients stay within it.
+// TestBoundObjectiveGradient moves logits within their bounds: where the bound is sure, gradients
+// stay within it.
 func TestBoundObjectiveGradient(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 5))
 	unsure, all := 0, 0
@@ -135,7 +138,8 @@ func TestBoundObjectiveGradient(t *testing.T) {
 			}
 			scale := 1.0
 			got := ObjectiveGradient(l, moved, y, target)
-			if l == attack.DLR && target != y { // a multiple: by the larger of n and d, each of its own logits
+			// a multiple: by the larger of n and d, each of its own logits
+			if l == attack.DLR && target != y {
 				scale = multiple(z, moved, y, target)
 			}
 			for j, v := range want {
@@ -169,7 +173,8 @@ func multiple(z []Value, moved []float64, y, target int) float64 {
 	return scale(moved) / scale(v)
 }
 
-// TestProjectL2 checks that the projection is on the ball, is the nearest point of it, and that its bound holds for points within that of z.
+// TestProjectL2 checks that the projection is on the ball, is the nearest point of it, and that its
+// bound holds for points within that of z.
 func TestProjectL2(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 6))
 	none := func(int, float64) float64 { return 1e-15 }
@@ -232,8 +237,8 @@ func TestRound(t *testing.T) {
 	}
 }
 
-// TestStep checks the reference's step by hand, for a model whose gradient is known: z = (0, x1 + 3·x2), label 1, so that the margin
-// rises along -(1, 3).
+// TestStep checks the reference's step by hand, for a model whose gradient is known: z = (0, x1 +
+// 3·x2), label 1, so that the margin rises along -(1, 3).
 func TestStep(t *testing.T) {
 	m := RandomModel(rand.New(rand.NewPCG(1, 1)), 0, 2, 2)
 	copy(m.Layers[0].(model.Linear).Weight.Data().([]float32), []float32{0, 0, 1, 3})

@@ -1,4 +1,5 @@
-// Package remedy lets an error say which setting mends it, so that a program can name that setting as its users know it.
+// Package remedy lets an error say which setting mends it, so that a program can name that setting
+// as its users know it.
 package remedy
 
 // A Need is a setting that a user can change.

@@ -1,9 +1,9 @@
 // Package testsize says how much a test does: tests of three sizes are one test with three numbers.
 //
-// "go test -short" is what CI runs under the race detector and emulators. "go test" is what everybody
-// runs, and ends in four minutes on two cores. With ADVSWEEP_LONG set it is the size of "make test-long",
-// which CI runs as well. Only tests import this package, and "make test-long" runs all packages whose
-// tests do.
+// "go test -short" is what CI runs under the race detector and emulators. "go test" is what
+// everybody runs, and ends in four minutes on two cores. With ADVSWEEP_LONG set it is the size of
+// "make test-long", which CI runs as well. Only tests import this package, and "make test-long"
+// runs all packages whose tests do.
 package testsize
 
 import (

@@ -24,8 +24,9 @@ import (
 	"k8s.io/kubernetes/third_party/forked/golang/expansion"
 )
 
-// read does with one document what the API server does with a job that is to be created, with unknown and repeated fields refused as kubectl
-// wants them: decode it, fill in defaults and the selector, and validate it.
+// read does with one document what the API server does with a job that is to be created, with
+// unknown and repeated fields refused as kubectl wants them: decode it, fill in defaults and the
+// selector, and validate it.
 func read(text []byte) (*batch.Job, error) {
 	// The decoder would leave out a second one.
 	if bytes.Contains(text, []byte("\n---")) {
@@ -55,7 +56,8 @@ func read(text []byte) (*batch.Job, error) {
 	return job, validation.ValidateJob(job, o).ToAggregate()
 }
 
-// TestGolden reads the files that submit's own tests compare with, and those that $JOBS names, one a line.
+// TestGolden reads the files that submit's own tests compare with, and those that $JOBS names, one
+// a line.
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("../testdata/*.yaml")
 	if err != nil || len(files) == 0 {

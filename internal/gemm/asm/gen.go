@@ -4,13 +4,13 @@
 // gemm for AVX2 with FMA and for AVX-512, in float32 and float64, for 5 rows, for 2 and for 1; and
 // what gathers columns for MulSelected.
 //
-// A kernel makes a tile of C of what it starts from and the product of rows of A, of which n columns
-// are given, and the rows of a panel w of B that list names:
+// A kernel makes a tile of C of what it starts from and the product of rows of A, of which n
+// columns are given, and the rows of a panel w of B that list names:
 //
 //	c[r·ldc+j] ← init[r·ldi+j] + Σ_t a[r·ars+t·acs]·w[list[t]·width+j],  0 ≤ r < rows, 0 ≤ j < width,
 //
-// one chain of fused multiply-adds over t for each element, t rising, that starts from init. kernelGo
-// in generic.go is the same in plain Go.
+// one chain of fused multiply-adds over t for each element, t rising, that starts from init.
+// kernelGo in generic.go is the same in plain Go.
 package main
 
 import (
@@ -133,8 +133,8 @@ func (f form) kernel(rows, nv int) {
 	RET()
 }
 
-// gather writes a gatherKernel for that many sources: each is permuted into its lanes. To add sources
-// it starts from what is there.
+// gather writes a gatherKernel for that many sources: each is permuted into its lanes. To add
+// sources it starts from what is there.
 func (f form) gather(sources int, more bool) {
 	name, does := fmt.Sprintf("%s_%s_gather%d", f.isa, f.elem, sources), fmt.Sprintf("gathers from %d sources", sources)
 	if more {

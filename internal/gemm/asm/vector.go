@@ -1,8 +1,8 @@
 //go:build ignore
 
-// Command vector writes vector_amd64.s and its Go declarations: the operations of Vector for AVX-512
-// in float32 and float64, and for AVX2 in float32. What they compute stands in vector_go.go. The
-// AVX-512 forms take any n, the AVX2 forms a multiple of 8.
+// Command vector writes vector_amd64.s and its Go declarations: the operations of Vector for
+// AVX-512 in float32 and float64, and for AVX2 in float32. What they compute stands in
+// vector_go.go. The AVX-512 forms take any n, the AVX2 forms a multiple of 8.
 package main
 
 import (
@@ -318,8 +318,8 @@ func (f form) list(op string, rows int, order, iota Mem) {
 	RET()
 }
 
-// kink returns the vector x·y/(x - y) of the elements at v and m, or skips the rest of the part if mask, given x·y, finds
-// no bit for union. Few vectors have a kink, and a division takes long.
+// kink returns the vector x·y/(x - y) of the elements at v and m, or skips the rest of the part if
+// mask, given x·y, finds no bit for union. Few vectors have a kink, and a division takes long.
 func (f form) kink(p part, v, m Mem, mask func(product Op), union Register) VecVirtual {
 	x, y, q := p.load(v), p.load(m), f.reg()
 	f.mul(y, x, q)
@@ -359,7 +359,8 @@ func (f form) plus() {
 	RET()
 }
 
-// rows writes body for the elements of each of rows rows. The pointers are parameters by name, each with the stride of its rows.
+// rows writes body for the elements of each of rows rows. The pointers are parameters by name, each
+// with the stride of its rows.
 func (f form) rows(names, strides []string, body func(p part, at map[string]Mem)) {
 	rows := Load(Param("rows"), GP64())
 	n := GP64()
@@ -452,7 +453,8 @@ func (f form) gate() {
 	RET()
 }
 
-// step writes Move, with dx for the name g, which is a register to the assembler. g - g is not a number where g is not finite.
+// step writes Move, with dx for the name g, which is a register to the assembler. g - g is not a
+// number where g is not finite.
 func (f form) step() {
 	f.text("move", "func(n int, xs, v, diff, dx, x0 *T, size, eps, lo, hi T) (zero, finite bool)", "is moveGo.")
 	n := Load(Param("n"), GP64())
