@@ -184,6 +184,30 @@ func TestConvolutions(t *testing.T) {
 			}
 		}
 	}
+	// A kernel of 2 by 3, whose ways differ between rows and columns.
+	oblong := func(stride [2]int, pad [4]int) *Convolution {
+		l := model.Conv2D{Name: "c", Weight: dense(2, 8, 2, 3), Bias: dense(2), Stride: stride, Pad: pad}
+		return program(t, &model.Model{Input: []int{8, 8, 8}, Layers: []model.Layer{l}}).Ops[0].Operation.(*Convolution)
+	}
+	if l := oblong([2]int{1, 1}, [4]int{0, 2, 1, 1}); l.Back == nil || l.Back.Pad != [4]int{1, 0, 0, 1} {
+		t.Errorf("back %+v, want padding [1 0 0 1]: the kernel less one less the padding, side by side", l.Back)
+	}
+	for _, stride := range [][2]int{{1, 2}, {2, 1}} {
+		if l := oblong(stride, [4]int{0, 1, 0, 1}); l.Back != nil {
+			t.Errorf("stride %v: windows of the gradient are not as many as pixels, and yet it goes back by them", stride)
+		}
+	}
+	w23 := Filter([]int{1, 1, 2, 3}, weights(6))
+	if got, want := TurnedRound([2]int{2, 3}, w23)(0, 0, 0, 0), w23(0, 0, 1, 2); got != want {
+		t.Errorf("turned round %v, want %v", got, want)
+	}
+	// With rows of a window too short, its terms run down a column of 2, then the next of 3.
+	narrow := Windows{In: Shape{C: 2}, Kernel: [2]int{2, 3}}
+	var order [12][3]int
+	narrow.Terms(func(k, c, u, v int) { order[k] = [3]int{c, u, v} })
+	if want := [3]int{0, 0, 1}; order[4] != want || !narrow.Swapped() {
+		t.Errorf("term 4 is channel, row, column %v, want %v", order[4], want)
+	}
 	// Turned round, filters go back: row 0 becomes the last one.
 	w := Filter([]int{2, 3, 2, 2}, weights(24))
 	if got, want := TurnedRound([2]int{2, 2}, w)(1, 0, 0, 1), w(0, 1, 1, 0); got != want {
