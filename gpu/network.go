@@ -112,11 +112,8 @@ func (p *part) newNetwork(prog *lower.Program, product string) (*network, error)
 			return nil, err
 		}
 		if op.InPlace && prog.Ops[op.Takes[0]].Rectified {
-			before, after := &net.nodes[op.Takes[0]], n.operation.(*activation)
-			after.done = before.rectify()
-			if after.done {
-				n.y = before.y
-			}
+			n.operation.(*activation).done = true
+			n.y = net.nodes[op.Takes[0]].y
 		}
 		net.nodes = append(net.nodes, n)
 	}
@@ -125,28 +122,25 @@ func (p *part) newNetwork(prog *lower.Program, product string) (*network, error)
 	return net, nil
 }
 
-// rectify makes n's product do the ReLU that follows it, if it is one.
-func (n *node) rectify() bool {
-	switch l := n.operation.(type) {
-	case *linear:
-		l.relu = true
-	case *conv:
-		l.there.relu = true
-	default:
-		return false
-	}
-	return true
-}
-
 // newOperation copies what op needs to the device. It returns an error for an operation that there
 // is no kernel of.
 func (p *part) newOperation(op lower.Op, product string) (operation, error) {
 	x, y := newShape(op.In), newShape(op.Out)
 	switch o := op.Operation.(type) {
 	case *lower.Linear:
-		return p.newLinear(o, x, product)
+		l, err := p.newLinear(o, x, product)
+		if err != nil {
+			return nil, err
+		}
+		l.relu = op.Rectified
+		return l, nil
 	case *lower.Convolution:
-		return p.newConv(o, product)
+		c, err := p.newConv(o, product)
+		if err != nil {
+			return nil, err
+		}
+		c.there.relu = op.Rectified
+		return c, nil
 	case lower.Scale:
 		w, err := p.parameter(o.Weight)
 		if err != nil {
