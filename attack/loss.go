@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 
 	"advsweep/internal/portable"
+	"advsweep/internal/words"
 )
 
 // A Loss is what a Gradient step ascends: at the logits z of a row with label y away from y or,
@@ -60,7 +60,7 @@ func LossNames() string {
 	for _, l := range losses {
 		all = append(all, l.name+" ("+l.about+")")
 	}
-	return either(all)
+	return words.Or(all)
 }
 
 // ParseLoss reads the name of a loss: "ce", "cw" or "dlr".
@@ -72,15 +72,7 @@ func ParseLoss(s string) (Loss, error) {
 		}
 		all = append(all, l.name)
 	}
-	return 0, fmt.Errorf("attack: loss %q, want %s", s, either(all))
-}
-
-// either joins words as in "a, b or c".
-func either(words []string) string {
-	if n := len(words); n > 1 {
-		return strings.Join(words[:n-1], ", ") + " or " + words[n-1]
-	}
-	return strings.Join(words, "")
+	return 0, fmt.Errorf("attack: loss %q, want %s", s, words.Or(all))
 }
 
 // MinClasses is how many classes the loss needs; more than there can be of a loss that is not

@@ -1,6 +1,10 @@
 package attack
 
-import "fmt"
+import (
+	"fmt"
+
+	"advsweep/internal/words"
+)
 
 // A Norm is what a perturbation is measured and bounded in.
 type Norm int
@@ -19,7 +23,7 @@ func (n Norm) known() bool { return n >= 0 && int(n) < len(norms) }
 func (n Norm) String() string { return name("norm", int(n), norms...) }
 
 // NormNames lists the norms for a person: "linf or l2".
-func NormNames() string { return either(norms) }
+func NormNames() string { return words.Or(norms) }
 
 // ParseNorm reads the name of a norm: "linf" or "l2".
 func ParseNorm(s string) (Norm, error) {

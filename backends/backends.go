@@ -5,9 +5,9 @@ package backends
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"advsweep/gpu"
+	"advsweep/internal/words"
 	"advsweep/model"
 	"advsweep/pipeline"
 )
@@ -40,7 +40,7 @@ type Entry struct {
 	// the list is wrong.
 	Pick func(list string) ([]Device, error)
 	// Open opens the backend for m. It returns also the arithmetic, which decides of the last bits
-	// of results: see report.Manifest. It returns a *DeviceError for a wrong list of devices, and a
+	// of results: see record.Manifest. It returns a *DeviceError for a wrong list of devices, and a
 	// *PrecisionError if the environment forces another precision.
 	Open func(m *model.Model, s Spec) (b pipeline.Backend, arithmetic string, err error)
 }
@@ -109,7 +109,7 @@ func Lookup(name string) (Entry, error) {
 			return e, nil
 		}
 	}
-	return Entry{}, fmt.Errorf("backend %q, want %s", name, Or(Names()))
+	return Entry{}, fmt.Errorf("backend %q, want %s", name, words.Or(Names()))
 }
 
 // Precisions lists the precisions of all backends, each once.
@@ -132,7 +132,7 @@ func Titles(is func(Entry) bool) string {
 			some = append(some, e)
 		}
 	}
-	return And(names(some, func(e Entry) string { return e.Title }))
+	return words.And(names(some, func(e Entry) string { return e.Title }))
 }
 
 // Has reports whether the backend computes in precision.
@@ -145,23 +145,9 @@ func (e Entry) checkPrecision(precision string) error {
 	}
 	where := Titles(func(e Entry) bool { return e.Has(precision) })
 	if where == "" {
-		return fmt.Errorf("precision %q, want %s", precision, Or(Precisions()))
+		return fmt.Errorf("precision %q, want %s", precision, words.Or(Precisions()))
 	}
-	return fmt.Errorf("precision %s is on %s only: %s has %s", precision, where, e.Title, And(e.Precisions))
-}
-
-// And joins words as in "a, b and c".
-func And(words []string) string { return join(words, " and ") }
-
-// Or joins words as in "a, b or c".
-func Or(words []string) string { return join(words, " or ") }
-
-func join(words []string, last string) string {
-	n := len(words)
-	if n < 2 {
-		return strings.Join(words, "")
-	}
-	return strings.Join(words[:n-1], ", ") + last + words[n-1]
+	return fmt.Errorf("precision %s is on %s only: %s has %s", precision, where, e.Title, words.And(e.Precisions))
 }
 
 func names(entries []Entry, of func(Entry) string) (list []string) {

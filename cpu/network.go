@@ -338,7 +338,7 @@ func (b *Backend[T]) netGradient(w *scratch[T], x []T, p part[T], label func(r i
 	w.grad[0] = resize(w.grad[0], len(z))
 	for r := range p.n {
 		if !p.skips(r) {
-			lossGradient(w.grad[0][r*ld:][:b.out], z[r*ld:][:b.out], int(label(r)))
+			attack.CrossEntropyGradient(w.grad[0][r*ld:][:b.out], z[r*ld:][:b.out], int(label(r)))
 		}
 	}
 	return b.net.backward(w, w.grad[0], p, nil)

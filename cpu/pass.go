@@ -1,6 +1,9 @@
 package cpu
 
-import "advsweep/internal/gemm"
+import (
+	"advsweep/attack"
+	"advsweep/internal/gemm"
+)
 
 // A split takes rows 0 to n-1 of a product in groups: it calls list for each, which makes the
 // group's list of columns, and returns how many these are of n columns.
@@ -65,7 +68,7 @@ func (b *Backend[T]) loss(w *scratch[T], z [][]T, n int, label func(r int) int32
 	ld := b.layers[l].stride
 	w.grad[0] = resize(w.grad[0], n*ld)
 	for r := range n {
-		lossGradient(w.grad[0][r*ld:][:b.out], z[l][r*ld:][:b.out], int(label(r)))
+		attack.CrossEntropyGradient(w.grad[0][r*ld:][:b.out], z[l][r*ld:][:b.out], int(label(r)))
 	}
 }
 

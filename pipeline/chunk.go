@@ -215,7 +215,7 @@ func (r *run) look(ctx context.Context, c Chunk) ([]byte, error) {
 		}
 		for k, z := range logits {
 			label := one.label(k)
-			class, margin, ok := judge(z, label)
+			class, margin, ok := attack.Judge(z, label)
 			if !ok {
 				return one.named(notFinite(k), r.first)
 			}

@@ -432,7 +432,7 @@ func (w *comparing) clean(ctx context.Context) error {
 				return err
 			}
 			for k, z := range logits[i] {
-				if _, _, ok := judge(z, int(sub.Labels[k])); !ok {
+				if _, _, ok := attack.Judge(z, int(sub.Labels[k])); !ok {
 					return r.named(notFinite(k), sub.First)
 				}
 			}
@@ -453,7 +453,7 @@ func (w *comparing) clean(ctx context.Context) error {
 			var class [2]int
 			for i := range w.sides {
 				z := logits[i][k]
-				at, margin, _ := judge(z, int(label))
+				at, margin, _ := attack.Judge(z, int(label))
 				class[i] = at
 				w.sides[i].res.Images[lo+k] = Clean{Label: label, Class: int32(at), Least: int32(attack.LeastLikely.Of(int(label), z)), Margin: float32(margin)}
 				if at == int(label) {
@@ -643,7 +643,7 @@ func (w *comparing) attack(ctx context.Context, k int) error {
 			var class [2]int
 			for i := range w.sides {
 				var ok bool
-				if class[i], _, ok = judge(shown[i][row], int(labels[row])); !ok {
+				if class[i], _, ok = attack.Judge(shown[i][row], int(labels[row])); !ok {
 					return &NotFiniteError{a.Name, w.first + image, w.Compare.Eps[e]}
 				}
 			}

@@ -79,7 +79,7 @@ func (r *rows) count(ctx context.Context, correct, zero []int, stuck []bool) (ba
 	bad = -1
 	E := len(r.columns)
 	for k, z := range r.split(o.Logits) {
-		class, _, ok := judge(z, r.label(k))
+		class, _, ok := attack.Judge(z, r.label(k))
 		switch {
 		case !ok && bad < 0:
 			bad = k
@@ -377,7 +377,7 @@ func look(ctx context.Context, b Backend, set *dataset.Set, row int) (Prediction
 	info := b.Info()
 	inputs, classes := info.Inputs, info.Classes
 	z, x := float64s(logits)[row*classes:][:classes], float64s(image)[row*inputs:][:inputs]
-	class, _, ok := judge(z, 0)
+	class, _, ok := attack.Judge(z, 0)
 	if !ok {
 		return Prediction{}, nil, errors.New("logits are not finite")
 	}
@@ -412,7 +412,7 @@ func FirstCorrect(ctx context.Context, b Backend, set *dataset.Set, class int) (
 		if err != nil {
 			return nil, err
 		}
-		if got, _, ok := judge(float64s(d), class); ok && got == class {
+		if got, _, ok := attack.Judge(float64s(d), class); ok && got == class {
 			return one, nil
 		}
 	}

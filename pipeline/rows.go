@@ -150,7 +150,7 @@ func (r *rows) outcomes(ctx context.Context, rounded bool) ([]Outcome, error) {
 	}
 	out := make([]Outcome, r.n())
 	for k, z := range r.split(found.Logits) {
-		class, margin, ok := judge(z, r.label(k))
+		class, margin, ok := attack.Judge(z, r.label(k))
 		if !ok {
 			return nil, notFinite(k)
 		}
@@ -205,9 +205,4 @@ func (r *rows) named(err error, first int) error {
 		return err
 	}
 	return &NotFiniteError{r.a.Name, first + r.lo + int(k)/len(r.columns), r.columns[int(k)%len(r.columns)]}
-}
-
-// judge returns the class of logits z and the margin of label: see attack.Judge.
-func judge(z []float64, label int) (class int, margin float64, ok bool) {
-	return attack.Judge(z, label)
 }

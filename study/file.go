@@ -13,6 +13,7 @@ import (
 	"advsweep/backends"
 	"advsweep/dataset"
 	"advsweep/internal/regular"
+	"advsweep/internal/words"
 	"advsweep/model"
 	"advsweep/pipeline"
 	"advsweep/record"
@@ -210,7 +211,7 @@ func (m *maker) defaults(path string) error {
 	case m.Product != "" && len(e.Products) == 0:
 		return fmt.Errorf("product %q with backend %s: products are %s's", m.Product, e.Name, backends.Titles(func(e backends.Entry) bool { return len(e.Products) > 0 }))
 	case m.Product != "" && !slices.Contains(e.Products, m.Product):
-		return fmt.Errorf("product %q, want %s", m.Product, backends.Or(e.Products))
+		return fmt.Errorf("product %q, want %s", m.Product, words.Or(e.Products))
 	case !(m.Shards.Seconds >= 0.001 && m.Shards.Seconds <= 1e6):
 		return fmt.Errorf("shards.seconds %v, want 0.001 to 1000000", m.Shards.Seconds)
 	case m.Steps != nil && *m.Steps == 0, m.Restarts != nil && *m.Restarts == 0:

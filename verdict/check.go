@@ -10,6 +10,7 @@ import (
 
 	"advsweep/attack"
 	"advsweep/dataset"
+	"advsweep/internal/batch"
 	"advsweep/pipeline"
 	"advsweep/stat"
 )
@@ -216,16 +217,7 @@ func cleanImages(ctx context.Context, b pipeline.Backend, set *dataset.Set, rows
 		if err != nil {
 			return nil, err
 		}
-		switch x := d.Data().(type) {
-		case []float64:
-			all = append(all, x...)
-		case []float32:
-			for _, v := range x {
-				all = append(all, float64(v))
-			}
-		default:
-			return nil, fmt.Errorf("verdict: images of %v, want float32 or float64", d.Dtype())
-		}
+		all = append(all, batch.Floats[float64](nil, d)...)
 	}
 	return all, nil
 }

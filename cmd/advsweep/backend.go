@@ -13,6 +13,7 @@ import (
 	"text/tabwriter"
 
 	"advsweep/backends"
+	"advsweep/internal/words"
 
 	"github.com/spf13/cobra"
 )
@@ -71,12 +72,12 @@ func (f *flags) candidates(c *cobra.Command) ([]backends.Entry, error) {
 }
 
 func unknownBackend(name string) error {
-	return usagef("--backend %q, want %s", name, backends.Or(append([]string{"auto"}, backends.Names()...)))
+	return usagef("--backend %q, want %s", name, words.Or(append([]string{"auto"}, backends.Names()...)))
 }
 
 func unknownPrecision(name string) error {
 	spare := backends.Always()
-	want := backends.Or(spare.Precisions)
+	want := words.Or(spare.Precisions)
 	for _, e := range backends.All() {
 		for _, p := range e.Precisions {
 			if !spare.Has(p) {
@@ -103,13 +104,13 @@ func (f *flags) fits(c *cobra.Command, e backends.Entry) error {
 		case device:
 			return usagef("--exact with --device %s: only the %s backend follows rays; leave out one of the two", f.device, who)
 		default:
-			return usagef("--exact with --precision %s: only the %s backend follows rays, in %s; leave out one of the two", f.precision, who, backends.And(to.Precisions))
+			return usagef("--exact with --precision %s: only the %s backend follows rays, in %s; leave out one of the two", f.precision, who, words.And(to.Precisions))
 		}
 	case !has(e) && !e.Accelerator:
-		return usagef("--precision %s with --backend %s: %s is on %s only, %s has %s", f.precision, e.Name, f.precision, backends.Titles(has), e.Title, backends.And(e.Precisions))
+		return usagef("--precision %s with --backend %s: %s is on %s only, %s has %s", f.precision, e.Name, f.precision, backends.Titles(has), e.Title, words.And(e.Precisions))
 	case !has(e):
 		to := firstBackend(has)
-		return usagef("--precision %s, but %s computes in %s; use --backend %s%s, which has %s", f.precision, e.Title, backends.Or(e.Precisions), to.Name, without(device, to), f.precision)
+		return usagef("--precision %s, but %s computes in %s; use --backend %s%s, which has %s", f.precision, e.Title, words.Or(e.Precisions), to.Name, without(device, to), f.precision)
 	}
 	return nil
 }
@@ -146,7 +147,7 @@ func (f *flags) adviseCPU(c *cobra.Command, e backends.Entry, err error) error {
 	instead := ""
 	if !spare.Has(f.precision) {
 		where := backends.Titles(func(e backends.Entry) bool { return e.Has(f.precision) })
-		instead = fmt.Sprintf(", which has %s: %s is on %s only", backends.And(spare.Precisions), f.precision, where)
+		instead = fmt.Sprintf(", which has %s: %s is on %s only", words.And(spare.Precisions), f.precision, where)
 	}
 	return fmt.Errorf("%w; use --backend %s%s%s", err, spare.Name, without(c.Flags().Changed("device"), spare), instead)
 }

@@ -9,6 +9,7 @@ import (
 
 	"advsweep/backends"
 	"advsweep/internal/outdir"
+	"advsweep/internal/words"
 	"advsweep/model"
 	"advsweep/pipeline"
 	"advsweep/record"
@@ -398,7 +399,7 @@ func (f *flags) oneBackend(c *cobra.Command, precisions [2]string) (names [2]str
 		accelerator := firstBackend(func(e backends.Entry) bool { return e.Accelerator }).Name
 		return [2]string{accelerator, accelerator}, nil
 	}
-	return names, usagef("--precision %s: %s; say --backend %s too", f.precision, strings.Replace(backends.And(where), " on ", " is on ", 1), strings.Join(say, ","))
+	return names, usagef("--precision %s: %s; say --backend %s too", f.precision, strings.Replace(words.And(where), " on ", " is on ", 1), strings.Join(say, ","))
 }
 
 // openOther opens the backend of the side that is not opened first. --device is about the other

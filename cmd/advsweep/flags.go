@@ -191,7 +191,7 @@ type inputs struct {
 	set     *dataset.Set
 	backend pipeline.Backend
 	chosen  string // name of its backends.Entry
-	// arithmetic decides of the last bits of results, see report.Manifest.
+	// arithmetic decides of the last bits of results, see record.Manifest.
 	arithmetic string
 	load       time.Duration
 }
