@@ -8,11 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"advsweep/internal/remedy"
@@ -21,7 +17,6 @@ import (
 	"advsweep/study"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // WorkOptions say how a worker works.
@@ -90,53 +85,34 @@ func Work(ctx context.Context, stop <-chan struct{}, url string, o WorkOptions) 
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	m := &machine{o: o, url: url, cred: cred, ctx: ctx, cancel: cancel, stop: stop, done: make(chan struct{})}
+	m := &machine{o: o, ctx: ctx, cancel: cancel, stop: stop, state: newWorkerState()}
+	m.server = &serverLink{url: url, cred: cred, ca: o.TLSCA}
 	if err := m.connect(); err != nil {
 		return err
 	}
-	defer m.nc.Close()
+	defer m.server.nc.Close()
 	err = m.work()
 	switch cause := context.Cause(ctx); {
-	case m.isDone() && (err == nil || errors.Is(err, errDone) || errors.Is(err, context.Canceled)):
+	case m.state.isDone() && (err == nil || errors.Is(err, errDone) || errors.Is(err, context.Canceled)):
 		err = nil
 	case cause != nil && (err == nil || errors.Is(err, context.Canceled)):
 		err = cause
 	}
-	_ = m.nc.FlushTimeout(2 * time.Second) // acks and beats
+	_ = m.server.nc.FlushTimeout(2 * time.Second) // acks and heartbeats
 	return err
 }
 
-// A machine is all workers of a process.
+// A machine is all workers of a process. Work sets its fields before it starts a worker, and nothing
+// sets them after that. Of what they hold only state changes, which has a lock of its own.
 type machine struct {
-	names
 	o      WorkOptions
-	url    string
-	cred   *credential
 	ctx    context.Context
-	cancel context.CancelCauseFunc
+	cancel context.CancelCauseFunc // ends ctx, and so all workers, with an error
 	stop   <-chan struct{}
-	done   chan struct{} // closed once the study is done
 
-	nc     *nats.Conn
-	js     jetstream.JetStream
-	plan   *study.Plan
-	shards []study.Shard
-	queue  jetstream.Consumer
-	wait   time.Duration // after which the server takes a shard for lost
-	inputs *cache
-	kv     jetstream.KeyValue
-
-	mu    sync.Mutex
-	state *state
-}
-
-func (m *machine) isDone() bool {
-	select {
-	case <-m.done:
-		return true
-	default:
-		return false
-	}
+	server *serverLink
+	study  *servedStudy
+	state  *workerState
 }
 
 func (m *machine) isStopped() bool {
@@ -148,192 +124,23 @@ func (m *machine) isStopped() bool {
 	}
 }
 
-// first calls do until it succeeds or FirstPatience is over.
-func (m *machine) first(do func(ctx context.Context) error) error {
-	ctx, cancel := context.WithTimeout(m.ctx, m.o.FirstPatience)
-	defer cancel()
-	told := false
-	// what was asked of a server that died is never answered
-	for wait := 2 * time.Second; ; wait = min(2*wait, 15*time.Second) {
-		try, cancel := context.WithTimeout(ctx, wait)
-		err := do(try)
-		cancel()
-		var permanent permanentError
-		if err == nil || errors.As(err, &permanent) {
-			return err
-		}
-		if !told {
-			told = true
-			m.o.Log("%v; waiting up to %v", err, m.o.FirstPatience)
-		}
-		select {
-		case <-m.stop:
-			return pipeline.ErrStopped
-		case <-ctx.Done():
-			if m.ctx.Err() != nil {
-				return context.Cause(m.ctx)
-			}
-			return err
-		case <-time.After(200 * time.Millisecond):
-		}
-	}
-}
-
-// connect finds the server and the study, and what the study has there.
-func (m *machine) connect() error {
-	var away atomic.Pointer[time.Time]
-	err := m.first(func(context.Context) (err error) {
-		m.nc, err = dial(m.url, m.cred, m.o.TLSCA,
-			nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-				if now := time.Now(); m.ctx.Err() == nil && !m.isDone() && away.CompareAndSwap(nil, &now) {
-					m.o.Log("lost the server; waiting up to %v for it", m.o.Patience)
-				}
-			}),
-			nats.ReconnectHandler(func(*nats.Conn) {
-				if away.Swap(nil) != nil {
-					m.o.Log("the server is back")
-				}
-			}),
-			nats.ClosedHandler(func(nc *nats.Conn) {
-				if err := nc.LastError(); err != nil && m.ctx.Err() == nil {
-					m.cancel(explain(m.url, m.cred, m.o.TLSCA, err))
-				}
-			}),
-			// what matters comes back as an error of a call
-			nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
-		)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if m.js, err = jetstream.New(m.nc); err != nil {
-		return err
-	}
-	go func() { // ends what waits for a server that stays away
-		for pause(m.ctx, 200*time.Millisecond) {
-			if since := away.Load(); since != nil && time.Since(*since) > m.o.Patience {
-				m.cancel(fmt.Errorf("cluster: no answer from %s for %v: start 'advsweep serve' again, with the same folder, and this worker again; if the study is done, all is well", m.url, m.o.Patience))
-			}
-		}
-	}()
-	if err := m.first(m.find); err != nil {
-		return err
-	}
-	return m.readPlan()
-}
-
-// readPlan fetches the plan, which may be large and the way to it slow.
-func (m *machine) readPlan() error {
-	ctx, cancel := context.WithCancelCause(m.ctx)
-	defer cancel(nil)
-	heed(ctx, m.stop, cancel)
-	var data []byte
-	err := persist(ctx, objectTime, func(err error) { m.o.Log("the plan: %v; trying again", err) }, gone, func(ctx context.Context) (err error) {
-		data, err = m.inputs.bucket.GetBytes(ctx, planName)
-		return err
-	})
-	switch {
-	case errors.Is(err, pipeline.ErrStopped):
-		return pipeline.ErrStopped
-	case err != nil:
-		return fmt.Errorf("cluster: %s: the plan of study %s: %w", m.url, m.id, err)
-	}
-	if m.plan, err = study.ParsePlan(data, m.o.Version); err != nil {
-		return err
-	}
-	if m.shards, err = m.plan.Shards(); err != nil {
-		return err
-	}
-	if id, err := m.plan.ID(); err != nil || id != m.id {
-		return fmt.Errorf("cluster: %s: the plan of study %s is that of %s: the server's store is damaged", m.url, m.id, id)
-	}
-	return nil
-}
-
-// find finds the study and opens what it has on the server.
-func (m *machine) find(ctx context.Context) error {
-	type found struct{ id, name string }
-	var all []found
-	list := m.js.ListStreams(ctx)
-	for info := range list.Info() {
-		id, ours := strings.CutPrefix(info.Config.Name, prefix)
-		id, whole := strings.CutSuffix(id, shardsSuffix)
-		if ours && whole && (m.o.Study == "" || m.o.Study == id || m.o.Study == info.Config.Metadata[studyMeta]) {
-			all = append(all, found{id, info.Config.Metadata[studyMeta]})
-		}
-	}
-	if err := list.Err(); err != nil {
-		return fmt.Errorf("cluster: %s: %w", m.url, err)
-	}
-	switch {
-	case len(all) == 0 && m.o.Study != "":
-		return fmt.Errorf("cluster: %s serves no study %q: start 'advsweep serve' on its folder", m.url, m.o.Study)
-	case len(all) == 0:
-		return fmt.Errorf("cluster: %s serves no study: start 'advsweep serve' on its folder", m.url)
-	case len(all) > 1:
-		var told []string
-		for _, one := range all {
-			told = append(told, fmt.Sprintf("%s (%s)", one.id, one.name))
-		}
-		slices.Sort(told)
-		return permanentError{remedy.Want(remedy.Study, fmt.Errorf("cluster: %s serves %d studies: choose one: %s", m.url, len(all), strings.Join(told, ", ")))}
-	}
-	m.names = names{all[0].id}
-	var err error
-	if m.queue, err = m.js.Consumer(ctx, m.names.shards(), workersName); err != nil {
-		return err
-	}
-	m.wait = m.queue.CachedInfo().Config.AckWait
-	if m.kv, err = m.js.KeyValue(ctx, m.bucket()); err != nil {
-		return err
-	}
-	bucket, err := m.js.ObjectStore(ctx, m.bucket())
-	if err != nil {
-		return err
-	}
-	m.inputs = &cache{ctx: m.ctx, dir: m.o.Cache, bucket: bucket, log: m.o.Log}
-	if _, err := bucket.GetInfo(ctx, planName); err != nil { // that it is there whole
-		return err
-	}
-	m.state, err = readState(ctx, m.kv)
-	return err
-}
-
-// learn takes what the coordinator says.
-func (m *machine) learn(s *state) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.state = s
-	if s.Done && !m.isDone() {
-		close(m.done)
-	}
-}
-
-func (m *machine) known() *state {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.state
-}
-
 // work runs a worker on each device. One that cannot go on does not end the others.
 func (m *machine) work() error {
-	devices, err := m.o.Devices(m.plan)
+	devices, err := m.o.Devices(m.study.plan)
 	if err != nil {
 		return err
 	}
-	sub, err := m.nc.Subscribe(m.names.state(), func(msg *nats.Msg) {
+	sub, err := m.server.nc.Subscribe(m.study.state(), func(msg *nats.Msg) {
 		s := new(state)
 		if json.Unmarshal(msg.Data, s) == nil {
-			m.learn(s)
+			m.state.learn(s)
 		}
 	})
 	if err != nil {
 		return err
 	}
 	defer func() { _ = sub.Unsubscribe() }()
-	go m.ask()
-	m.learn(m.known())
+	go m.askForState()
 	errs := make([]error, len(devices))
 	var wg sync.WaitGroup
 	for i, d := range devices {
@@ -342,17 +149,12 @@ func (m *machine) work() error {
 			name = fmt.Sprintf("%s-%d", m.o.Name, i+1)
 		}
 		wg.Go(func() {
-			w := &worker{machine: m, state: study.WorkerState{Name: name, Device: d.Name, Shard: -1}}
-			if m.o.open != nil {
-				w.doer = m.o.open(m.plan, m.inputs, d, m.known().Mixed)
-			} else {
-				w.doer = study.NewWorker(m.plan, m.inputs, d, m.known().Mixed)
-			}
+			w := m.newWorker(name, d)
 			err := w.work()
-			if errors.Is(err, errDone) || m.isDone() && errors.Is(err, context.Canceled) {
+			if errors.Is(err, errDone) || m.state.isDone() && errors.Is(err, context.Canceled) {
 				err = nil
 			}
-			if errs[i] = errors.Join(err, w.Close()); errs[i] != nil && len(devices) > 1 {
+			if errs[i] = errors.Join(err, w.doer.Close()); errs[i] != nil && len(devices) > 1 {
 				errs[i] = fmt.Errorf("%s: %w", d.Name, errs[i])
 				if m.ctx.Err() == nil && !errors.Is(err, pipeline.ErrStopped) {
 					m.o.Log("%v", errs[i])
@@ -366,294 +168,38 @@ func (m *machine) work() error {
 			return errors.Join(errs...)
 		}
 	}
-	if m.isStopped() && !m.isDone() {
+	if m.isStopped() && !m.state.isDone() {
 		return pipeline.ErrStopped
 	}
 	return nil
 }
 
-// ask asks for the state now and then, for who is away misses what is sent.
-func (m *machine) ask() {
+// newWorker returns a worker of that name on d.
+func (m *machine) newWorker(name string, d study.Device) *worker {
+	w := &worker{m: m, heartbeats: &heartbeatSender{
+		nc: m.server.nc, subject: m.study.heartbeat(), state: study.WorkerState{Name: name, Device: d.Name, Shard: -1},
+	}}
+	mixed := m.state.get().Mixed
+	if m.o.open != nil {
+		w.doer = m.o.open(m.study.plan, m.study.inputs, d, mixed)
+	} else {
+		w.doer = study.NewWorker(m.study.plan, m.study.inputs, d, mixed)
+	}
+	return w
+}
+
+// askForState reads the state now and then, for who is away misses what is sent.
+func (m *machine) askForState() {
 	for pause(m.ctx, 2*time.Second) {
 		ctx, cancel := context.WithTimeout(m.ctx, 5*time.Second)
-		s, err := readState(ctx, m.kv)
+		s, err := readState(ctx, m.study.kv)
 		cancel()
 		switch {
 		case err == nil:
-			m.learn(s)
+			m.state.learn(s)
 		case gone(err): // as is removed when all is done
-			s := *m.known()
-			s.Done = true
-			m.learn(&s)
+			m.state.setDone()
 			return
 		}
 	}
-}
-
-// A worker does shards on one device.
-type worker struct {
-	*machine
-	doer
-
-	mu    sync.Mutex
-	state study.WorkerState
-	last  time.Time // a beat was sent
-}
-
-// change changes what w says of itself, and says it.
-func (w *worker) change(do func(*study.WorkerState)) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	do(&w.state)
-	// many short shards: say it soon enough
-	if time.Since(w.last) < 200*time.Millisecond && w.state.Shard >= 0 {
-		return
-	}
-	w.last = time.Now()
-	if data, err := json.Marshal(w.state); err == nil {
-		_ = w.nc.Publish(w.beat(), data) // it is for onlookers
-	}
-}
-
-// work pulls shards until the study is done.
-func (w *worker) work() error {
-	ctx, cancel := context.WithCancel(w.ctx)
-	defer cancel()
-	go func() {
-		for pause(ctx, 2*time.Second) {
-			w.change(func(*study.WorkerState) {})
-		}
-	}()
-	a, err := w.Prepare(0)
-	if err != nil {
-		return err
-	}
-	if err := w.known().refuse(w.plan, 0, a); err != nil {
-		return err
-	}
-	w.change(func(s *study.WorkerState) { s.Arithmetic = a })
-	defer w.change(func(s *study.WorkerState) { s.Shard = -1 })
-	failures := 0 // in a row
-	for {
-		switch {
-		case w.isDone():
-			return errDone
-		case w.ctx.Err() != nil:
-			return context.Cause(w.ctx)
-		case w.isStopped():
-			return pipeline.ErrStopped
-		}
-		msg, err := w.next()
-		if err != nil {
-			return err
-		}
-		if msg == nil {
-			continue
-		}
-		ok, err := w.one(msg)
-		if err != nil {
-			return err
-		}
-		if failures++; ok {
-			failures = 0
-		}
-		if failures > 1 {
-			wait := min(w.o.pace<<min(failures-2, 10), 60*w.o.pace)
-			w.o.Log("%d shards in a row failed here: pausing for %v", failures, wait)
-			select {
-			case <-time.After(wait):
-			case <-w.done:
-			case <-w.stop:
-			case <-w.ctx.Done():
-			}
-		}
-	}
-}
-
-// next waits for a shard, but not long; nil is none.
-func (w *worker) next() (jetstream.Msg, error) {
-	batch, err := w.queue.Fetch(1, jetstream.FetchMaxWait(time.Second))
-	if err == nil {
-		for msg := range batch.Messages() {
-			return msg, nil
-		}
-		err = batch.Error()
-	}
-	switch {
-	case err == nil, errors.Is(err, nats.ErrTimeout), errors.Is(err, jetstream.ErrNoMessages):
-		return nil, nil
-	case gone(err): // ask will say whether the study is done
-		pause(w.ctx, 200*time.Millisecond)
-		return nil, nil
-	case errors.Is(err, nats.ErrConnectionClosed):
-		if cause := context.Cause(w.ctx); cause != nil {
-			return nil, cause
-		}
-		return nil, err
-	}
-	pause(w.ctx, 200*time.Millisecond) // the server is away, or not yet itself again
-	return nil, nil
-}
-
-// one does the shard of msg, and reports whether it is done. An error ends the worker.
-func (w *worker) one(msg jetstream.Msg) (ok bool, err error) {
-	i := indexOf(msg.Subject(), len(w.shards))
-	meta, err := msg.Metadata()
-	if err != nil || i < 0 || w.shards[i].ID != string(msg.Data()) {
-		w.o.Log("a message of no shard is thrown away: %s", msg.Subject())
-		return true, msg.TermWithReason("no shard")
-	}
-	s, delivery := w.shards[i], int(meta.NumDelivered)
-	about := func(kind string, body []byte) *nats.Msg {
-		m := nats.NewMsg(w.result(strconv.Itoa(i)))
-		m.Data = body
-		m.Header.Set(kindHeader, kind)
-		m.Header.Set(workerHeader, w.state.Name)
-		m.Header.Set(sequenceHeader, strconv.FormatUint(meta.Sequence.Stream, 10))
-		return m
-	}
-	back := func(why error) (bool, error) {
-		if err := w.say(about(kindBack, []byte(why.Error()))); err != nil {
-			w.o.Log("could not give shard %d back: the server will miss it: %v", i, err)
-		}
-		return false, why
-	}
-	giveUp := func(attempts int, message string) error {
-		m := about(kindFailed, []byte(message))
-		m.Header.Set(attemptsHeader, strconv.Itoa(attempts))
-		if err := w.say(m); err != nil {
-			return err
-		}
-		return msg.TermWithReason("given up")
-	}
-	attempts := w.known().Attempts
-	if delivery > attempts {
-		return true, giveUp(delivery-1, fmt.Sprintf("its workers died, or were cut off, each of the %d times that it was handed out", delivery-1))
-	}
-
-	alive, end := context.WithCancel(w.ctx)
-	defer end()
-	go func() { // until the result is sent, however long the server takes
-		for pause(alive, w.wait/4) {
-			_ = msg.InProgress() // the next one may get through
-		}
-	}()
-	if w.isStopped() {
-		return back(pipeline.ErrStopped)
-	}
-	w.change(func(st *study.WorkerState) { st.Shard, st.Since = i, time.Now().UTC() })
-	r, err := w.do(alive, s)
-	finished := func(ok bool) {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.state.Finish(s, ok, time.Now())
-		if r != nil {
-			w.state.Arithmetic = r.Arithmetic
-		}
-	}
-	var mixed *study.MixedError
-	switch {
-	case err != nil && w.isDone():
-		return false, errDone
-	case err != nil && w.ctx.Err() != nil:
-		return false, context.Cause(w.ctx)
-	case errors.Is(err, errStopped), errors.Is(err, pipeline.ErrStopped):
-		return back(pipeline.ErrStopped)
-	case errors.As(err, &mixed):
-		return back(err)
-	case err != nil:
-		finished(false)
-		w.o.Log("shard %d of run %s failed, time %d of %d: %v", i, w.plan.Runs[s.Run].Name, delivery, attempts, err)
-		if delivery == attempts {
-			return false, giveUp(delivery, err.Error())
-		}
-		return false, msg.NakWithDelay(min(w.o.pace<<min(delivery-1, 10), 60*w.o.pace))
-	}
-	if err := w.known().refuse(w.plan, s.Run, r.Arithmetic); err != nil {
-		return back(err)
-	}
-	data, err := r.Encode(s.ID)
-	if err != nil {
-		return false, err
-	}
-	m := about(kindResult, data)
-	if room := w.nc.MaxPayload() - 4096; int64(len(data)) > room {
-		object := "result-" + nats.NewInbox()[len(nats.InboxPrefix):]
-		if err := w.try(objectTime, func(ctx context.Context) error {
-			_, err := w.inputs.bucket.PutBytes(ctx, object, data)
-			return err
-		}); err != nil {
-			return false, err
-		}
-		m.Data = nil
-		m.Header.Set(objectHeader, object)
-	}
-	if err := w.say(m); err != nil {
-		return false, err
-	}
-	end()
-	if err := msg.Ack(); err != nil { // then the shard is done twice, which changes nothing
-		w.o.Log("shard %d: %v", i, err)
-	}
-	finished(true)
-	return true, nil
-}
-
-// do does s. Stop ends it unless it is nearly done, and so does the end of the study.
-func (w *worker) do(ctx context.Context, s study.Shard) (r *study.Result, err error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer func() {
-		if p := recover(); p != nil {
-			r, err = nil, fmt.Errorf("cluster: a bug in advsweep: %v", p)
-		}
-		if cause := context.Cause(ctx); err != nil && cause != nil {
-			err = cause
-		}
-	}()
-	var share atomic.Int64 // thousandths that are done
-	go func() {
-		select {
-		case <-ctx.Done():
-		case <-w.done:
-			cancel(errDone)
-		case <-w.stop:
-			if share.Load() < 800 {
-				cancel(errStopped)
-			}
-		}
-	}()
-	return w.Do(ctx, nil, s, func(done, total int) { share.Store(int64(done) * 1000 / int64(max(1, total))) })
-}
-
-// say sends m to the coordinator so that it is there to stay, however long that takes.
-func (w *worker) say(m *nats.Msg) error {
-	return w.try(messageTime, func(ctx context.Context) error {
-		_, err := w.js.PublishMsg(ctx, m)
-		return err
-	})
-}
-
-// try calls do until it succeeds. Who is told to stop does not wait long for a server or for room.
-func (w *worker) try(each time.Duration, do func(context.Context) error) error {
-	ctx, cancel := context.WithCancelCause(w.ctx)
-	defer cancel(nil)
-	go func() {
-		select {
-		case <-ctx.Done():
-			return
-		case <-w.done:
-		case <-w.stop:
-		}
-		if pause(ctx, 5*time.Second) {
-			cancel(pipeline.ErrStopped)
-		}
-	}()
-	return persist(ctx, each, func(err error) {
-		if full(err) {
-			w.o.Log("the server's store is full: waiting for room for a result")
-			return
-		}
-		w.o.Log("cannot send a result: %v; trying again", err)
-	}, nil, do)
 }

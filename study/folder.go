@@ -325,8 +325,8 @@ type WorkerState struct {
 	Expected   float64           `json:"expected_seconds"` // that they were expected to take
 }
 
-// Beat keeps w for Status. It is no loss if it fails.
-func (f *Folder) Beat(w WorkerState) error {
+// Heartbeat keeps w for Status. It is no loss if it fails.
+func (f *Folder) Heartbeat(w WorkerState) error {
 	if !validName(w.Name) {
 		return fmt.Errorf("study: bad name %q of a worker", w.Name)
 	}
@@ -334,7 +334,7 @@ func (f *Folder) Beat(w WorkerState) error {
 	return writeSoft(filepath.Join(f.Dir, workersName, w.Name+".json"), w)
 }
 
-// Workers lists all workers that Beat, by name.
+// Workers lists all workers of which Heartbeat kept one, by name.
 func (f *Folder) Workers() ([]WorkerState, error) {
 	var all []WorkerState
 	err := eachJSON(filepath.Join(f.Dir, workersName), func(name string, data []byte) error {

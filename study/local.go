@@ -196,7 +196,7 @@ func (h *heart) change(do func(*WorkerState)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	do(&h.state)
-	_ = h.folder.Beat(h.state) // it is for onlookers: no reason to end the work
+	_ = h.folder.Heartbeat(h.state) // it is for onlookers: no reason to end the work
 }
 
 func (h *heart) begin(s Shard) {

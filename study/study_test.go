@@ -669,7 +669,7 @@ func TestResults(t *testing.T) {
 	if _, err := f.Get(s); err != nil {
 		t.Error(err)
 	}
-	if err := f.Beat(study.WorkerState{Name: "../x"}); err == nil {
+	if err := f.Heartbeat(study.WorkerState{Name: "../x"}); err == nil {
 		t.Error("a worker whose name is a path")
 	}
 }
@@ -686,7 +686,7 @@ func TestETA(t *testing.T) {
 	}
 	// Two workers, twice as slow as expected: what is left takes as long as expected.
 	for i := range 2 {
-		if err := f.Beat(study.WorkerState{Name: fmt.Sprint("w", i), Shard: i, Since: now, Busy: 20, Expected: 10}); err != nil {
+		if err := f.Heartbeat(study.WorkerState{Name: fmt.Sprint("w", i), Shard: i, Since: now, Busy: 20, Expected: 10}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,0 +1,242 @@
+package cluster
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"advsweep/internal/remedy"
+	"advsweep/study"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// resultsAckWait is after how long the server delivers a message to the coordinator again that it
+// has not heard of. The coordinator asks for more time while it works on one, so only a message that
+// was lost on its way waits so long.
+const resultsAckWait = time.Minute
+
+// queues are what a study has on the server, as the coordinator uses it. Its methods may be called by
+// several goroutines once create has set the fields of the second group; nothing changes a field
+// after that.
+type queues struct {
+	names
+	f   *study.Folder
+	nc  *nats.Conn
+	js  jetstream.JetStream
+	log func(format string, args ...any)
+
+	objects  jetstream.ObjectStore // the plan, inputs and large results
+	kv       jetstream.KeyValue    // the state
+	shards   jetstream.Stream
+	results  jetstream.Stream
+	received jetstream.Consumer // of results
+}
+
+// create puts the study on the server, but for its shards and the stream that holds them: by that
+// one workers find a study, so open makes it when the rest is there.
+func (q *queues) create(ctx context.Context) error {
+	about := "advsweep study " + q.f.Plan.Name
+	stop := func(err error) bool { return full(err) || errors.Is(err, jetstream.ErrJetStreamNotEnabled) }
+	err := persist(ctx, messageTime, q.notReady, stop, func(ctx context.Context) (err error) {
+		if q.kv, err = q.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: q.bucket(), Description: about, Storage: jetstream.FileStorage}); err != nil {
+			return err
+		}
+		if q.objects, err = q.js.CreateOrUpdateObjectStore(ctx, jetstream.ObjectStoreConfig{Bucket: q.bucket(), Description: about, Storage: jetstream.FileStorage}); err != nil {
+			return err
+		}
+		if q.results, err = q.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+			Name: q.resultsStream(), Description: about, Subjects: []string{q.result("*")}, Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage,
+		}); err != nil {
+			return err
+		}
+		// Anew, so that what a coordinator that was killed had in hand is delivered again at once.
+		if err := q.results.DeleteConsumer(ctx, coordinatorName); err != nil && !gone(err) {
+			return err
+		}
+		q.received, err = q.results.CreateConsumer(ctx, jetstream.ConsumerConfig{
+			Durable: coordinatorName, AckPolicy: jetstream.AckExplicitPolicy, AckWait: resultsAckWait, MaxAckPending: 256,
+		})
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("cluster: put study %s on the server: %w", q.f.Plan.Name, err)
+	}
+	return nil
+}
+
+// open makes the stream of shards, by which workers find the study. A worker that has a shard and is
+// not heard for ackWait loses it.
+func (q *queues) open(ctx context.Context, ackWait time.Duration) error {
+	return persist(ctx, messageTime, q.notReady, full, func(ctx context.Context) (err error) {
+		if q.shards, err = q.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+			Name: q.shardsStream(), Description: "advsweep study " + q.f.Plan.Name, Subjects: []string{q.shard("*")}, Metadata: map[string]string{studyMeta: q.f.Plan.Name},
+			Retention: jetstream.WorkQueuePolicy, Storage: jetstream.FileStorage,
+			// a shard that is queued is not queued twice
+			MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, DiscardNewPerSubject: true,
+		}); err != nil {
+			return err
+		}
+		_, err = q.shards.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
+			Durable: workersName, AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxDeliver: -1, MaxAckPending: -1, MaxWaiting: 100_000,
+		})
+		return err
+	})
+}
+
+func (q *queues) notReady(err error) { q.log("the server is not ready: %v; trying again", err) }
+
+// remove removes all of the study from the server.
+func (q *queues) remove() {
+	ctx, cancel := context.WithTimeout(context.Background(), messageTime)
+	defer cancel()
+	for _, do := range []func() error{
+		func() error { return q.js.DeleteStream(ctx, q.shardsStream()) },
+		func() error { return q.js.DeleteStream(ctx, q.resultsStream()) },
+		func() error { return q.js.DeleteObjectStore(ctx, q.bucket()) },
+		func() error { return q.js.DeleteKeyValue(ctx, q.bucket()) },
+	} {
+		if err := do(); err != nil && !gone(err) {
+			q.log("could not remove a part of the study from the server: %v", err)
+		}
+	}
+}
+
+// upload puts the plan and the inputs into the object store.
+func (q *queues) upload(ctx context.Context) error {
+	plan, err := q.f.Plan.JSON()
+	if err != nil {
+		return err
+	}
+	for _, hash := range q.f.Inputs() {
+		if q.holds(ctx, hash, hash) {
+			continue
+		}
+		data, err := q.f.Input(hash)
+		if err != nil {
+			return err
+		}
+		if err := q.put(ctx, hash, data); err != nil {
+			return err
+		}
+	}
+	if q.holds(ctx, planName, study.Hash(plan)) {
+		return nil
+	}
+	return q.put(ctx, planName, plan)
+}
+
+// put puts data into the object store under name.
+func (q *queues) put(ctx context.Context, name string, data []byte) error {
+	err := persist(ctx, objectTime, func(err error) { q.log("upload %s: %v; trying again", name, err) }, full, func(ctx context.Context) error {
+		_, err := q.objects.PutBytes(ctx, name, data)
+		return err
+	})
+	if err != nil && full(err) {
+		return remedy.Want(remedy.Store, fmt.Errorf("cluster: %s of %d bytes does not fit into the server's store: give it a larger store, or make room on its disk: %w", name, len(data), err))
+	}
+	return err
+}
+
+// holds reports whether the object store has an object of that SHA-256 under name.
+func (q *queues) holds(ctx context.Context, name, hash string) bool {
+	ctx, cancel := context.WithTimeout(ctx, messageTime)
+	defer cancel()
+	info, err := q.objects.GetInfo(ctx, name)
+	if err != nil {
+		return false
+	}
+	sum, err := jetstream.DecodeObjectDigest(info.Digest)
+	return err == nil && hex.EncodeToString(sum) == hash
+}
+
+// publishState puts s where workers find it, and sends it to those that listen. It tries once.
+func (q *queues) publishState(ctx context.Context, s *coordinatorState) error {
+	data, err := s.json()
+	if err != nil {
+		return err
+	}
+	if err := q.nc.Publish(q.state(), data); err != nil {
+		return err
+	}
+	_, err = q.kv.Put(ctx, stateName, data)
+	return err
+}
+
+// persistState is publishState until it succeeds, or stop, if given, says that an error is there to
+// stay.
+func (q *queues) persistState(ctx context.Context, s *coordinatorState, stop func(error) bool) error {
+	report := func(err error) { q.log("tell workers: %v; trying again", err) }
+	err := persist(ctx, messageTime, report, stop, func(ctx context.Context) error { return q.publishState(ctx, s) })
+	if err != nil {
+		return fmt.Errorf("cluster: tell workers: %w", err)
+	}
+	return nil
+}
+
+// addAll adds every shard of the study that t does not have as settled to the queue, unless it is
+// there.
+func (q *queues) addAll(ctx context.Context, t *shardTable) error {
+	const batch = 256
+	var futures []jetstream.PubAckFuture
+	var of []study.Shard
+	wait := func() error {
+		for i, f := range futures {
+			var err error
+			select {
+			case <-f.Ok():
+				continue
+			case err = <-f.Err():
+			case <-time.After(messageTime):
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+			if !there(err) {
+				if err := q.add(ctx, of[i]); err != nil {
+					return err
+				}
+			}
+		}
+		futures, of = futures[:0], of[:0]
+		return nil
+	}
+	for i, s := range q.f.Shards {
+		if t.isSettled(i) {
+			continue
+		}
+		f, err := q.js.PublishAsync(q.shardOf(s), []byte(s.ID))
+		if err != nil {
+			return err
+		}
+		if futures, of = append(futures, f), append(of, s); len(futures) == batch {
+			if err := wait(); err != nil {
+				return err
+			}
+		}
+	}
+	return wait()
+}
+
+// add adds s to the queue, unless it is there. It waits however long there is no room for it.
+func (q *queues) add(ctx context.Context, s study.Shard) error {
+	return persist(ctx, messageTime, func(err error) { q.log("queue shard %d: %v; trying again", s.Index, err) }, nil, func(ctx context.Context) error {
+		_, err := q.js.Publish(ctx, q.shardOf(s), []byte(s.ID))
+		if there(err) {
+			return nil
+		}
+		return err
+	})
+}
+
+// withdraw removes the message of a shard that has that sequence number. It is no error if there is
+// none.
+func (q *queues) withdraw(ctx context.Context, sequence uint64) error {
+	err := q.shards.DeleteMsg(ctx, sequence)
+	if errors.Is(err, jetstream.ErrMsgNotFound) || errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
+		return nil
+	}
+	return err
+}
