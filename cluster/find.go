@@ -24,8 +24,9 @@ type serverLink struct {
 	cred *credential
 	ca   string // file with who signs the server's certificate; "": whom the system trusts
 
-	nc *nats.Conn
-	js jetstream.JetStream
+	nc   *nats.Conn
+	js   jetstream.JetStream
+	back chan struct{} // holds a value once the server was away and is back
 }
 
 // A servedStudy is a study as a worker finds it on the server. connect sets its fields, and nothing
@@ -88,6 +89,10 @@ func (m *machine) connect() error {
 				if away.Swap(nil) != nil {
 					m.o.Log("the server is back")
 				}
+				select {
+				case link.back <- struct{}{}:
+				default:
+				}
 			}),
 			nats.ClosedHandler(func(nc *nats.Conn) {
 				if err := nc.LastError(); err != nil && m.ctx.Err() == nil {
@@ -122,24 +127,39 @@ func (m *machine) connect() error {
 	}); err != nil {
 		return err
 	}
-	m.study.inputs = &cache{ctx: m.ctx, dir: m.o.Cache, bucket: m.study.objects, log: m.o.Log}
-	return m.readPlan()
+	// Before all that takes long: if the study ends meanwhile, and the server with it, nobody else
+	// says so.
+	if err := m.listen(); err != nil {
+		return err
+	}
+	ctx, end := context.WithCancelCause(m.ctx)
+	go func() {
+		select {
+		case <-m.state.done:
+		case <-ctx.Done():
+		}
+		end(errDone)
+	}()
+	m.study.inputs = &cache{ctx: ctx, dir: m.o.Cache, bucket: m.study.objects, log: m.o.Log}
+	return m.readPlan(ctx)
 }
 
 // readPlan fetches the plan, which may be large and the way to it slow.
-func (m *machine) readPlan() error {
-	ctx, cancel := context.WithCancelCause(m.ctx)
+func (m *machine) readPlan(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	heed(ctx, m.stop, cancel)
 	s, url := m.study, m.server.url
 	var data []byte
 	err := persist(ctx, objectTime, func(err error) { m.o.Log("the plan: %v; trying again", err) }, gone, func(ctx context.Context) (err error) {
-		data, err = s.objects.GetBytes(ctx, planName)
+		data, err = getObject(ctx, s.objects, planName)
 		return err
 	})
 	switch {
 	case errors.Is(err, pipeline.ErrStopped):
 		return pipeline.ErrStopped
+	case errors.Is(err, errDone):
+		return errDone
 	case err != nil:
 		return fmt.Errorf("cluster: %s: the plan of study %s: %w", url, s.id, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"advsweep/internal/regular"
 	"advsweep/study"
@@ -40,7 +41,7 @@ func (c *cache) Input(hash string) ([]byte, error) {
 	}
 	var data []byte
 	err := persist(c.ctx, objectTime, func(err error) { c.log("input %.12s: %v; trying again", hash, err) }, gone, func(ctx context.Context) (err error) {
-		data, err = c.bucket.GetBytes(ctx, hash)
+		data, err = getObject(ctx, c.bucket, hash)
 		return err
 	})
 	if err != nil {
@@ -76,4 +77,39 @@ func (c *cache) keep(path string, data []byte) error {
 		_ = os.Remove(tmp.Name())
 	}
 	return err
+}
+
+// getObject returns the object of that name in bucket. It ends with ctx, which GetBytes does not: it
+// reads until the deadline of ctx, though nothing comes any more. Nor does it wait so long: it bounds
+// a try by the object's size, so that persist tries again soon if the server was away in between.
+func getObject(ctx context.Context, bucket jetstream.ObjectStore, name string) ([]byte, error) {
+	short, cancel := context.WithTimeout(ctx, messageTime)
+	defer cancel()
+	info, err := bucket.GetInfo(short, name)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel = context.WithTimeout(ctx, getTime(info.Size))
+	defer cancel()
+	type got struct {
+		data []byte
+		err  error
+	}
+	done := make(chan got, 1)
+	go func() {
+		data, err := bucket.GetBytes(ctx, name)
+		done <- got{data, err}
+	}()
+	select {
+	case g := <-done:
+		return g.data, g.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// getTime is how long an object of that many bytes may take to come: at 128 KiB a second, which is
+// slow, and objectTime at most.
+func getTime(bytes uint64) time.Duration {
+	return min(objectTime, 2*messageTime+time.Duration(bytes>>17)*time.Second)
 }

@@ -124,7 +124,7 @@ func (c *coordinator) arrived(s study.Shard, worker string, m jetstream.Msg) err
 	report := func(err error) { c.o.Log("result of shard %d: %v; trying again", s.Index, err) }
 	missing := func(err error) bool { return errors.Is(err, jetstream.ErrObjectNotFound) }
 	err := persist(c.ctx, objectTime, report, missing, func(ctx context.Context) (err error) {
-		data, err = c.queues.objects.GetBytes(ctx, object)
+		data, err = getObject(ctx, c.queues.objects, object)
 		return err
 	})
 	if missing(err) { // it was kept, or its worker sent it twice

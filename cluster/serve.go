@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -139,6 +140,8 @@ type coordinator struct {
 
 	conn   *connection
 	queues *queues
+	// returned is when the workers of a coordinator that was killed before have all found this one.
+	returned time.Time
 
 	state   coordinatorState
 	shards  *shardTable
@@ -214,8 +217,23 @@ func (c *coordinator) prepare() error {
 	if err := c.queues.upload(c.ctx); err != nil {
 		return err
 	}
-	return c.queues.open(c.ctx, c.o.AckWait)
+	if err := c.queues.open(c.ctx, c.o.AckWait); err != nil {
+		return err
+	}
+	workers, err := c.f.Workers()
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	if slices.ContainsFunc(workers, func(w study.WorkerState) bool { return w.Alive(now) }) {
+		c.returned = now.Add(returnTime)
+	}
+	return nil
 }
+
+// returnTime is how long workers take at most to find a server that is back: several times what dial
+// makes them wait between two tries.
+const returnTime = 3 * time.Second
 
 // run takes results until no shard is open, and reports whether all shards are done.
 func (c *coordinator) run(stop <-chan struct{}) (all bool, err error) {
@@ -270,15 +288,21 @@ func (c *coordinator) run(stop <-chan struct{}) (all bool, err error) {
 	}
 }
 
-// leave waits until workers have heard that all is done, but not long: who did not hear it will see
-// that the study is gone.
+// leave waits until workers have heard that all is done, which is when they disconnect, but not long:
+// those that did not hear it wait for the server for as long as they have patience. A study may be
+// done as soon as the coordinator starts, if the one before was killed at the end. Then workers are
+// still to come back.
 func (c *coordinator) leave() {
 	_ = c.conn.nc.FlushTimeout(time.Second)
-	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if s := c.conn.server; s != nil && s.NumClients() <= 1 {
+	start := time.Now()
+	if c.returned.After(start) && c.conn.server != nil {
+		start = c.returned
+	}
+	for end := start.Add(3 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if s := c.conn.server; s != nil && s.NumClients() <= 1 && !time.Now().Before(start) {
 			return
 		}
-		if c.conn.server == nil && c.snapshot().Running == 0 {
+		if c.conn.server == nil && c.snapshot().Running == 0 { // others see that the study is gone
 			return
 		}
 	}

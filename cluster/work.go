@@ -86,12 +86,15 @@ func Work(ctx context.Context, stop <-chan struct{}, url string, o WorkOptions) 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	m := &machine{o: o, ctx: ctx, cancel: cancel, stop: stop, state: newWorkerState()}
-	m.server = &serverLink{url: url, cred: cred, ca: o.TLSCA}
-	if err := m.connect(); err != nil {
+	m.server = &serverLink{url: url, cred: cred, ca: o.TLSCA, back: make(chan struct{}, 1)}
+	err = m.connect()
+	if m.server.nc == nil {
 		return err
 	}
 	defer m.server.nc.Close()
-	err = m.work()
+	if err == nil {
+		err = m.work()
+	}
 	switch cause := context.Cause(ctx); {
 	case m.state.isDone() && (err == nil || errors.Is(err, errDone) || errors.Is(err, context.Canceled)):
 		err = nil
@@ -130,17 +133,6 @@ func (m *machine) work() error {
 	if err != nil {
 		return err
 	}
-	sub, err := m.server.nc.Subscribe(m.study.state(), func(msg *nats.Msg) {
-		s := new(state)
-		if json.Unmarshal(msg.Data, s) == nil {
-			m.state.learn(s)
-		}
-	})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = sub.Unsubscribe() }()
-	go m.askForState()
 	errs := make([]error, len(devices))
 	var wg sync.WaitGroup
 	for i, d := range devices {
@@ -188,18 +180,42 @@ func (m *machine) newWorker(name string, d study.Device) *worker {
 	return w
 }
 
-// askForState reads the state now and then, for who is away misses what is sent.
-func (m *machine) askForState() {
-	for pause(m.ctx, 2*time.Second) {
-		ctx, cancel := context.WithTimeout(m.ctx, 5*time.Second)
-		s, err := readState(ctx, m.study.kv)
-		cancel()
-		switch {
-		case err == nil:
+// listen learns the state from now on until ctx ends. It reads it at once, now and then, and when the
+// server is back: who is away misses what is sent.
+func (m *machine) listen() error {
+	_, err := m.server.nc.Subscribe(m.study.state(), func(msg *nats.Msg) {
+		s := new(state)
+		if json.Unmarshal(msg.Data, s) == nil {
 			m.state.learn(s)
-		case gone(err): // as is removed when all is done
-			m.state.setDone()
-			return
 		}
+	})
+	if err != nil {
+		return err
 	}
+	go func() {
+		for m.readState() {
+			select {
+			case <-time.After(2 * time.Second):
+			case <-m.server.back:
+			case <-m.ctx.Done():
+				return
+			}
+		}
+	}()
+	return nil
+}
+
+// readState learns the state that is on the server, and reports whether to read it again.
+func (m *machine) readState() bool {
+	ctx, cancel := context.WithTimeout(m.ctx, 5*time.Second)
+	defer cancel()
+	s, err := readState(ctx, m.study.kv)
+	switch {
+	case err == nil:
+		m.state.learn(s)
+	case gone(err): // as is removed when all is done
+		m.state.setDone()
+		return false
+	}
+	return true
 }

@@ -1,0 +1,126 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"advsweep/study"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// ends fails unless the worker ends without an error in much less than its patience.
+func ends(t *testing.T, worker <-chan error, r *running) {
+	t.Helper()
+	select {
+	case err := <-worker:
+		if err != nil {
+			t.Errorf("worker: %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Errorf("the worker does not end\n%s", r.log)
+	}
+}
+
+// TestKilledAtTheEnd kills a coordinator when all shards are done, before the worker hears of it. The
+// next one finds nothing to do. It must not leave before the worker is back and has heard.
+func TestKilledAtTheEnd(t *testing.T) {
+	f := newStudy(t, 1)
+	want := inProcess(t, f)
+	r := serve(t, f, ServeOptions{})
+	o := workOptions(t, r.log)
+	begun, done := make(chan struct{}, 100), make(chan struct{})
+	with(func(ctx context.Context, _ study.Shard) (*study.Result, error) {
+		begun <- struct{}{}
+		select {
+		case <-done:
+		case <-ctx.Done():
+		}
+		return nil, ctx.Err()
+	})(0, &o)
+	worker := make(chan error, 1)
+	go func() { worker <- Work(t.Context(), nil, r.url, o) }()
+	<-begun
+	for { // the coordinator has heard of the worker, and another one will know
+		if all, err := f.Workers(); err != nil || len(all) > 0 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	r.kill()
+	_ = r.end()
+	if err := (study.Job{Folder: f, Shards: f.Shards, Name: "one", Devices: []study.Device{device()}}).Run(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	again := serve(t, f, ServeOptions{Listen: strings.TrimPrefix(r.url, "nats://")})
+	if err := again.end(); err != nil {
+		t.Fatalf("%v\n%s", err, again.log)
+	}
+	ends(t, worker, r)
+	close(done)
+	same(t, f, want)
+}
+
+// TestDoneMeanwhile ends a study while a worker opens its devices: it has heard of it before it
+// asks for a shard.
+func TestDoneMeanwhile(t *testing.T) {
+	f := newStudy(t, 1)
+	r := serve(t, f, ServeOptions{})
+	o := workOptions(t, r.log)
+	opening, opened := make(chan struct{}), make(chan struct{})
+	o.Devices = func(p *study.Plan) ([]study.Device, error) {
+		close(opening)
+		<-opened
+		return devices(p)
+	}
+	worker := make(chan error, 1)
+	go func() { worker <- Work(t.Context(), nil, r.url, o) }()
+	<-opening
+	errs := r.workers(1, nil)
+	if err := r.end(); err != nil {
+		t.Fatalf("%v\n%s", err, r.log)
+	}
+	wait(t, errs, 1, r.log)
+	close(opened)
+	ends(t, worker, r)
+}
+
+// deafBucket holds an object that never comes, and does not notice that ctx ends.
+type deafBucket struct{ jetstream.ObjectStore }
+
+func (deafBucket) GetInfo(context.Context, string, ...jetstream.GetObjectInfoOpt) (*jetstream.ObjectInfo, error) {
+	return &jetstream.ObjectInfo{Size: 1 << 20}, nil
+}
+
+func (deafBucket) GetBytes(context.Context, string, ...jetstream.GetObjectOpt) ([]byte, error) {
+	select {}
+}
+
+func TestGetObject(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	errs := make(chan error, 1)
+	go func() {
+		_, err := getObject(ctx, deafBucket{}, "x")
+		errs <- err
+	}()
+	cancel(errStopped)
+	select {
+	case err := <-errs:
+		if !errors.Is(err, errStopped) {
+			t.Errorf("error %v, want %v", err, errStopped)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it waits though ctx has ended")
+	}
+	for _, c := range []struct {
+		bytes uint64
+		want  time.Duration
+	}{{0, 30 * time.Second}, {1 << 20, 38 * time.Second}, {1 << 40, objectTime}} {
+		if got := getTime(c.bytes); got != c.want {
+			t.Errorf("%d bytes may take %v, want %v", c.bytes, got, c.want)
+		}
+	}
+}
