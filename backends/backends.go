@@ -27,7 +27,7 @@ type Entry struct {
 	// Planned returns the arithmetic that a study is planned for, product being the study's choice
 	// or "". Where it is nil, the arithmetic is what Open says.
 	Planned func(precision, product string) string
-	Class   string // of pipeline.Classes, that a study is cut for unless it names one
+	Class   string // of pipeline.DeviceClasses, that a study is cut for unless it names one
 	Exact   bool   // follows rays, for the exact curve: see pipeline.AsExacter
 	// has devices of its own, chosen by number, each for a worker; a scheduler must be asked for
 	// one

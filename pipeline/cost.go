@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"advsweep/attack"
+	"advsweep/model"
 )
 
 // walkPasses is how many passes up or down the network the walk of one image takes, about: 10 in
@@ -49,63 +50,67 @@ func cost(a attack.Attack) attack.Cost {
 	return c
 }
 
-// A Class is a kind of device, with how fast it is at sweeps: for estimates of how long work takes,
-// within a factor of three. Nothing that is found depends on it.
-type Class struct {
+// A DeviceClass is a kind of device, with how fast it is at sweeps. It serves estimates of how long
+// work takes, within a factor of three. Nothing that is found depends on it.
+type DeviceClass struct {
 	Name string
-	// Stack and Network are in multiply-adds of Cost per second in float32, on stacks of Linear and
-	// ReLU and on other networks; float64 is half as fast.
-	Stack, Network float64
-	Overhead       float64 // seconds for each chunk, whatever is in it
-	Source         string  // where the figures come from
+	// MLP and Network are multiply-adds of Cost per second in float32, on MLPs and on other networks.
+	// float64 is half as fast.
+	MLP, Network float64
+	Overhead     float64 // seconds for each chunk, whatever is in it
+	Source       string  // where the figures come from
 }
 
 // What one core does, see BenchmarkCost: 58 to 110 GMAC/s on the embedded MLP, on which attacks
 // with plain steps are fastest, and 20 to 32 on the embedded CNN.
 const (
-	coreStack, coreNetwork = 70e9, 23e9
-	coreSource             = "%d cores, each as fast as one of an AMD EPYC 9004 with AVX-512, measured on the embedded models"
+	coreMLP, coreNetwork = 70e9, 23e9
+	coreSource           = "%d cores, each as fast as one of an AMD EPYC 9004 with AVX-512, measured on the embedded models"
 )
 
-// Classes lists the classes of devices that ClassOf knows by name. No GPU has run a sweep yet:
-// theirs are half the speed that kernels/README.md expects on paper. On a stack that is the
-// arithmetic's (T4: 8.1 TFLOP/s in FP32; A100: 156/3, H100: 100 in 3xTF32); on a convolution of 64
+// DeviceClasses lists the classes that DeviceClassOf knows by name. No GPU has run a sweep yet:
+// theirs are half the speed that kernels/README.md expects on paper. On an MLP that is the
+// arithmetic's (T4: 8.1 TFLOP/s in FP32; A100: 156/3, H100: 100 in 3xTF32). On a convolution of 64
 // channels it is the sum of the times of the arithmetic and of memory (0.32, 2 and 3 TB/s).
-func Classes() []Class {
-	paper := func(name string, stack, network float64) Class {
-		return Class{name, stack / 2, network / 2, 0.01, "an estimate on paper: no GPU has run a sweep yet"}
+func DeviceClasses() []DeviceClass {
+	paper := func(name string, mlp, network float64) DeviceClass {
+		return DeviceClass{name, mlp / 2, network / 2, 0.01, "an estimate on paper: no GPU has run a sweep yet"}
 	}
-	return []Class{cores("cpu", 8), paper("t4", 4e12, 1.6e12), paper("a100", 26e12, 10e12), paper("h100", 50e12, 17e12)}
+	return []DeviceClass{cores("cpu", 8), paper("t4", 4e12, 1.6e12), paper("a100", 26e12, 10e12), paper("h100", 50e12, 17e12)}
 }
 
-func cores(name string, n int) Class {
-	return Class{name, float64(n) * coreStack, float64(n) * coreNetwork, 0.005, fmt.Sprintf(coreSource, n)}
+func cores(name string, n int) DeviceClass {
+	return DeviceClass{name, float64(n) * coreMLP, float64(n) * coreNetwork, 0.005, fmt.Sprintf(coreSource, n)}
 }
 
-// ClassOf returns the class of that name: one of Classes, or "cpu:N", a CPU of N cores, N up to
-// 1024.
-func ClassOf(name string) (Class, error) {
+// DeviceClassOf returns the class of that name: one of DeviceClasses, or "cpu:N", a CPU of N cores,
+// N up to 1024.
+func DeviceClassOf(name string) (DeviceClass, error) {
 	if n, ok := strings.CutPrefix(name, "cpu:"); ok {
 		if n, err := strconv.Atoi(n); err == nil && n >= 1 && n <= 1024 {
 			return cores(name, n), nil
 		}
 	}
 	var names []string
-	for _, c := range Classes() {
+	for _, c := range DeviceClasses() {
 		if c.Name == name {
 			return c, nil
 		}
 		names = append(names, c.Name)
 	}
-	return Class{}, fmt.Errorf("pipeline: unknown class of device %q, want one of %s, or cpu:N for a CPU of N cores, up to 1024", name, strings.Join(names, ", "))
+	return DeviceClass{}, fmt.Errorf("pipeline: unknown class of device %q, want one of %s, or cpu:N for a CPU of N cores, up to 1024", name, strings.Join(names, ", "))
 }
 
-// Seconds returns about how long a chunk of Cost macs takes in float32. network says that the model
-// is no stack of Linear and ReLU.
-func (c Class) Seconds(macs float64, network bool) float64 {
-	rate := c.Stack
-	if network {
-		rate = c.Network
+// Rate returns how many multiply-adds of m a second the class does. Model.MACs counts those of a
+// Linear and of a convolution alike, and a device does the latter at about a third of the speed. So
+// it takes both to tell how long a model takes. The shards of a study are cut by this and their ids
+// name the cuts: with other rates a plan made again is another plan.
+func (c DeviceClass) Rate(m *model.Model) float64 {
+	if m.IsStack() {
+		return c.MLP
 	}
-	return c.Overhead + macs/rate
+	return c.Network
 }
+
+// Seconds returns about how long a chunk of Cost macs takes in float32, at a Rate.
+func (c DeviceClass) Seconds(macs, rate float64) float64 { return c.Overhead + macs/rate }

@@ -178,31 +178,39 @@ func TestCost(t *testing.T) {
 	}
 }
 
-func TestClassOf(t *testing.T) {
-	for _, c := range pipeline.Classes() {
-		got, err := pipeline.ClassOf(c.Name)
-		if err != nil || got != c || !(c.Stack >= c.Network && c.Network > 0 && c.Overhead > 0) || c.Source == "" {
-			t.Errorf("%+v: got %+v, %v", c, got, err)
-		}
-		if stack, network := c.Seconds(1e12, false), c.Seconds(1e12, true); !(stack < network && c.Seconds(0, true) == c.Overhead) {
-			t.Errorf("%s: %v s on a stack and %v s on a network, of nothing %v", c.Name, stack, network, c.Seconds(0, true))
-		}
-	}
-	one, err := pipeline.ClassOf("cpu:1")
+func TestDeviceClassOf(t *testing.T) {
+	mlp, err := model.Embedded("mlp")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if all, _ := pipeline.ClassOf("cpu"); all.Stack != 8*one.Stack {
-		t.Errorf("cpu has %v, want that of 8 cores of %v", all.Stack, one.Stack)
+	cnn, err := model.Embedded("cnn")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range pipeline.DeviceClasses() {
+		got, err := pipeline.DeviceClassOf(c.Name)
+		if err != nil || got != c || !(c.MLP >= c.Network && c.Network > 0 && c.Overhead > 0) || c.Source == "" {
+			t.Errorf("%+v: got %+v, %v", c, got, err)
+		}
+		if x, y := c.Seconds(1e12, c.Rate(mlp)), c.Seconds(1e12, c.Rate(cnn)); !(x < y && c.Seconds(0, c.Rate(cnn)) == c.Overhead) {
+			t.Errorf("%s: %v s on an MLP and %v s on a network, of nothing %v", c.Name, x, y, c.Seconds(0, c.Rate(cnn)))
+		}
+	}
+	one, err := pipeline.DeviceClassOf("cpu:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all, _ := pipeline.DeviceClassOf("cpu"); all.MLP != 8*one.MLP {
+		t.Errorf("cpu has %v, want that of 8 cores of %v", all.MLP, one.MLP)
 	}
 	for _, name := range []string{"", "CPU", "cpu:", "cpu:0", "cpu:1025", "cpu:x", "gpu"} {
-		if _, err := pipeline.ClassOf(name); err == nil || !strings.Contains(err.Error(), "t4, a100, h100") {
+		if _, err := pipeline.DeviceClassOf(name); err == nil || !strings.Contains(err.Error(), "t4, a100, h100") {
 			t.Errorf("%q: %v, want an error that lists the classes", name, err)
 		}
 	}
 }
 
-// BenchmarkCost measures one core against what Cost and Class say of it: ratio is the time measured
+// BenchmarkCost measures one core against what Cost and DeviceClass say of it: ratio is the time measured
 // over that predicted. It should lie between 1/3 and 3.
 func BenchmarkCost(b *testing.B) {
 	_, all := embedded(b)
@@ -210,7 +218,7 @@ func BenchmarkCost(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	class, err := pipeline.ClassOf("cpu:1")
+	class, err := pipeline.DeviceClassOf("cpu:1")
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -231,7 +239,7 @@ func BenchmarkCost(b *testing.B) {
 				s := pipeline.Sweep{Attacks: parse(b, list, attack.Options{Decay: -1}), Eps: []float64{0, 0.1, 0.2, 0.3}, Bounds: attack.Bounds{Lo: 0, Hi: 1}, Outcomes: true, Exact: exact}
 				want := 0.0
 				for _, c := range s.Plan(set.N()) {
-					want += class.Seconds(s.Cost(c, m.MACs()), !m.IsStack())
+					want += class.Seconds(s.Cost(c, m.MACs()), class.Rate(m))
 				}
 				b.Run(fmt.Sprintf("model=%s/attack=%s/exact=%v", name, list, exact), func(b *testing.B) {
 					for b.Loop() {

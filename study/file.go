@@ -21,16 +21,27 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// A File is a study as a person writes it, in TOML. Every field means what the flag of 'advsweep
-// sweep' with its name does.
+// A File is a study as a person writes it, in TOML. Every key means what the flag of 'advsweep
+// sweep' with its name does. decode sets what the file says and maker.defaults what it leaves out;
+// nothing sets a field after that.
 type File struct {
 	Name      string   `toml:"name"`
 	Seeds     []uint64 `toml:"seeds"`     // a run for each; default 1
 	Precision []string `toml:"precision"` // a run for each; default float32
 	Backend   string   `toml:"backend"`   // cpu (the default) or cuda
 	// of cuda at float32: 3xtf32 (the default) or fp32; see 'advsweep devices'
-	Product string `toml:"product"`
+	MathMode string `toml:"product"`
 
+	AttackSettings // embedded because its keys stand beside the others in the file, in no table
+
+	Models []ModelFile  `toml:"model"`
+	Data   []DataFile   `toml:"data"`
+	Shards ShardSetting `toml:"shards"`
+}
+
+// AttackSettings are the attacks of a study and what they have in common. An empty one, or nil, is
+// the flag's default.
+type AttackSettings struct {
 	Attack   string   `toml:"attack"`
 	Eps      string   `toml:"eps"`
 	Bounds   string   `toml:"bounds"`
@@ -43,10 +54,18 @@ type File struct {
 	Decay    *float64 `toml:"decay"`
 	Exact    *bool    `toml:"exact"`
 	Rounded  *bool    `toml:"rounded"`
+}
 
-	Models []ModelFile  `toml:"model"`
-	Data   []DataFile   `toml:"data"`
-	Shards ShardSetting `toml:"shards"`
+// sweep returns the sweep of a run with that seed, without what depends on its model and images.
+func (a *AttackSettings) sweep(seed uint64) (pipeline.Sweep, error) {
+	t := pipeline.Text{Attack: a.Attack, Eps: a.Eps, Bounds: a.Bounds, Norm: a.Norm, Loss: a.Loss, Step: a.Step, Target: a.Target, Decay: a.Decay, Seed: seed}
+	if a.Steps != nil {
+		t.Steps = *a.Steps
+	}
+	if a.Restarts != nil {
+		t.Restarts = *a.Restarts
+	}
+	return t.Sweep()
 }
 
 // A ModelFile is one of a study's models.
@@ -70,7 +89,7 @@ type DataFile struct {
 // A ShardSetting says how large shards are: about so many seconds on a device of a class.
 type ShardSetting struct {
 	Seconds float64 `toml:"seconds"` // default 60
-	Device  string  `toml:"device"`  // one of pipeline.Classes; default by the backend
+	Device  string  `toml:"device"`  // one of pipeline.DeviceClasses; default by the backend
 }
 
 // A Made is a plan with what it needs.
@@ -165,7 +184,7 @@ type maker struct {
 	version string
 	cpu     Device
 	entry   backends.Entry // of Backend
-	class   pipeline.Class
+	class   pipeline.DeviceClass
 	made    *Made
 }
 
@@ -208,10 +227,10 @@ func (m *maker) defaults(path string) error {
 		return errors.New("no models: want [[model]] with a file, or mlp or cnn for an embedded one")
 	case unknown != nil:
 		return unknown
-	case m.Product != "" && len(e.Products) == 0:
-		return fmt.Errorf("product %q with backend %s: products are %s's", m.Product, e.Name, backends.Titles(func(e backends.Entry) bool { return len(e.Products) > 0 }))
-	case m.Product != "" && !slices.Contains(e.Products, m.Product):
-		return fmt.Errorf("product %q, want %s", m.Product, words.Or(e.Products))
+	case m.MathMode != "" && len(e.Products) == 0:
+		return fmt.Errorf("product %q with backend %s: products are %s's", m.MathMode, e.Name, backends.Titles(func(e backends.Entry) bool { return len(e.Products) > 0 }))
+	case m.MathMode != "" && !slices.Contains(e.Products, m.MathMode):
+		return fmt.Errorf("product %q, want %s", m.MathMode, words.Or(e.Products))
 	case !(m.Shards.Seconds >= 0.001 && m.Shards.Seconds <= 1e6):
 		return fmt.Errorf("shards.seconds %v, want 0.001 to 1000000", m.Shards.Seconds)
 	case m.Steps != nil && *m.Steps == 0, m.Restarts != nil && *m.Restarts == 0:
@@ -226,7 +245,7 @@ func (m *maker) defaults(path string) error {
 		m.Shards.Device = e.Class
 	}
 	var err error
-	if m.class, err = pipeline.ClassOf(m.Shards.Device); err != nil {
+	if m.class, err = pipeline.DeviceClassOf(m.Shards.Device); err != nil {
 		return fmt.Errorf("shards.device: %w", err)
 	}
 	for i := range m.Models {
@@ -384,13 +403,13 @@ func (m *maker) load(d DataFile) (set *dataset.Set, err error) {
 
 // runs adds a run for each seed.
 func (m *maker) runs(p *Plan, one ModelFile, mod *model.Model, modelHash string, d DataFile, set *dataset.Set, setHash, precision string) error {
-	b, product, err := m.cpu.Open(mod, checked(precision), "")
+	b, mathMode, err := m.cpu.Open(mod, checked(precision), "")
 	if err != nil {
 		return err
 	}
 	defer b.Close()
 	if m.entry.Planned != nil {
-		product = m.entry.Planned(precision, m.Product)
+		mathMode = m.entry.Planned(precision, m.MathMode)
 	}
 	for _, seed := range m.Seeds {
 		s, err := m.sweep(seed)
@@ -419,7 +438,7 @@ func (m *maker) runs(p *Plan, one ModelFile, mod *model.Model, modelHash string,
 		}
 		r := Run{Name: m.runName(one, d, seed, precision), Called: Called{one.Name, d.Name}, Model: modelHash, Images: setHash}
 		meta := record.Meta{Version: m.version, Model: record.Source(mod.Source), Data: record.Describe(set), Seed: seed, Backend: m.Backend, Precision: precision}
-		r.Manifest = record.New(meta, mod, set, s, product)
+		r.Manifest = record.New(meta, mod, set, s, mathMode)
 		m.cut(&r, mod)
 		p.Runs = append(p.Runs, r)
 	}
@@ -432,17 +451,6 @@ func checked(precision string) string {
 		return precision
 	}
 	return "float32"
-}
-
-func (m *maker) sweep(seed uint64) (pipeline.Sweep, error) {
-	t := pipeline.Text{Attack: m.Attack, Eps: m.Eps, Bounds: m.Bounds, Norm: m.Norm, Loss: m.Loss, Step: m.Step, Target: m.Target, Decay: m.Decay, Seed: seed}
-	if m.Steps != nil {
-		t.Steps = *m.Steps
-	}
-	if m.Restarts != nil {
-		t.Restarts = *m.Restarts
-	}
-	return t.Sweep()
 }
 
 // runName tells runs apart by what the study has several of.
@@ -463,11 +471,11 @@ func (m *maker) runName(one ModelFile, d DataFile, seed uint64, precision string
 // cut cuts r into shards that take about as long as the study wants.
 func (m *maker) cut(r *Run, mod *model.Model) {
 	s := r.Manifest.Sweep()
-	macs, stack := mod.MACs(), mod.IsStack()
+	macs, rate := mod.MACs(), m.class.Rate(mod)
 	sum := 0.0
 	plan := s.Plan(r.Manifest.Data.N)
 	for i, c := range plan {
-		cost := m.class.Seconds(s.Cost(c, macs), !stack)
+		cost := m.class.Seconds(s.Cost(c, macs), rate)
 		if sum > 0 && sum+cost > m.Shards.Seconds {
 			r.Ends, r.Costs = append(r.Ends, i), append(r.Costs, rounded(sum))
 			sum = 0

@@ -79,7 +79,7 @@ one 'advsweep sweep' does, and its files come out the same, byte for byte, whoev
 
 func classNames() string {
 	var names []string
-	for _, c := range pipeline.Classes() {
+	for _, c := range pipeline.DeviceClasses() {
 		names = append(names, c.Name)
 	}
 	return strings.Join(names, ", ")
