@@ -26,10 +26,10 @@ import (
 
 const version = "test"
 
-// onCPU is the CPU as a device that calls its products as product says.
-func onCPU(product string) study.Device {
+// onCPU is the CPU as a device that gives its math mode that name; "" is the precision's.
+func onCPU(mathMode string) study.Device {
 	return study.Device{Name: "cpu", Backend: "cpu", Open: func(m *model.Model, precision, _ string) (pipeline.Backend, string, error) {
-		got := product
+		got := mathMode
 		if got == "" {
 			got = precision
 		}
@@ -536,8 +536,8 @@ func TestFailure(t *testing.T) {
 	at := 7
 	device := onCPU("")
 	open := device.Open
-	device.Open = func(m *model.Model, precision, product string) (pipeline.Backend, string, error) {
-		b, got, err := open(m, precision, product)
+	device.Open = func(m *model.Model, precision, mathMode string) (pipeline.Backend, string, error) {
+		b, got, err := open(m, precision, mathMode)
 		return failing{b, &at}, got, err
 	}
 	var told []int

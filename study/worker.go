@@ -15,9 +15,9 @@ import (
 type Device struct {
 	Name    string // for people: "cpu (amd64 avx512)", "cuda:0 NVIDIA H100"
 	Backend string // "cpu", "cuda"
-	// Open opens the device for a model at a precision, with the product of a manifest's arithmetic
-	// if the device has it. product is what it computes with.
-	Open func(m *model.Model, precision, product string) (b pipeline.Backend, got string, err error)
+	// Open opens the device for a model at a precision. mathMode is the arithmetic of a manifest; the
+	// device computes with that if it can. got is what it computes with, which a manifest would hold.
+	Open func(m *model.Model, precision, mathMode string) (b pipeline.Backend, got string, err error)
 }
 
 // Inputs gives inputs by their hash, verified; a *Folder is one.
@@ -27,6 +27,9 @@ type Inputs interface {
 
 // A Worker does shards of one plan on one device, one at a time. It keeps what it opened last, for
 // shards of a run follow each other.
+//
+// NewWorker sets the first four fields. Prepare and Close change the others, and none of its methods
+// may be called while another runs.
 type Worker struct {
 	plan   *Plan
 	inputs Inputs
@@ -62,11 +65,10 @@ func (w *Worker) Close() error {
 
 // A MixedError says that a device computes otherwise than a run was planned for.
 type MixedError struct {
-	Run          string
-	Device       string
-	Want         string // backend and product
-	Got          record.Arithmetic
-	PlannedClass string
+	Run    string
+	Device string
+	Want   string // backend and math mode
+	Got    record.Arithmetic
 }
 
 func (e *MixedError) Error() string {
@@ -100,11 +102,11 @@ func (w *Worker) Prepare(i int) (record.Arithmetic, error) {
 	if err != nil {
 		return record.Arithmetic{}, err
 	}
-	b, product, err := w.device.Open(mod, m.Precision, m.Arithmetic)
+	b, mathMode, err := w.device.Open(mod, m.Precision, m.Arithmetic)
 	if err != nil {
 		return record.Arithmetic{}, err
 	}
-	a := record.Arithmetic{Backend: w.device.Backend, Precision: b.Info().Precision, Product: product}
+	a := record.Arithmetic{Backend: w.device.Backend, Precision: b.Info().Precision, Product: mathMode}
 	if got, want := a, m.Planned(); got != want && !w.mixed {
 		return a, errors.Join(&MixedError{Run: r.Name, Device: w.device.Name, Want: m.Backend + " " + m.Arithmetic, Got: a}, b.Close())
 	}
