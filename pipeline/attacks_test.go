@@ -79,7 +79,7 @@ func TestChunks(t *testing.T) {
 			t.Error("a result of two shards of three: no error")
 		}
 		before := len(log)
-		if err := s.Work(t.Context(), b, set, log, pipeline.Shard{Index: i, Count: 3}); err != nil {
+		if err := s.Work(t.Context(), b, set, log, pipeline.Fraction{Index: i, Count: 3}); err != nil {
 			t.Fatal(err)
 		}
 		if n := len(log) - before; n < len(plan)/3 || n > len(plan)/3+1 {

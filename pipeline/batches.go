@@ -21,7 +21,7 @@ func (b batch) rows() int     { return b.images() * b.eps() * b.restarts() }
 // same place on, and so are the batches after it smaller. The progress is set back, and do must not
 // have counted anything. Any other error ends it, and so does that of a batch that cannot be
 // smaller.
-func (r *run) batches(all batch, whole bool, do func(batch) error) error {
+func (r *sweeping) batches(all batch, whole bool, do func(batch) error) error {
 	r.limit()
 	for at := (batch{lo: all.lo, from: all.from, first: all.first}); at.lo < all.hi; {
 		b := all.next(at, r.rows, whole)
@@ -61,7 +61,7 @@ func (all batch) next(at batch, rows int, whole bool) batch {
 }
 
 // limit sets the rows of a batch at most, if they are not known yet.
-func (r *run) limit() {
+func (r *sweeping) limit() {
 	if r.rows == 0 {
 		r.rows = r.b.Info().Rows
 		if r.Rows > 0 {
@@ -75,7 +75,7 @@ type outOfMemory interface{ OutOfMemory() bool }
 
 // halve reports whether err says that memory is short for b, which can be smaller, and makes the
 // next ones so.
-func (r *run) halve(err error, b batch, whole bool) bool {
+func (r *sweeping) halve(err error, b batch, whole bool) bool {
 	unit := 1 // rows that stay together
 	if whole {
 		unit = b.restarts()

@@ -39,7 +39,7 @@ func TestBatches(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var got []batch
-			r := run{rows: c.rows}
+			r := sweeping{rows: c.rows}
 			err := r.batches(c.all, c.whole, func(b batch) error {
 				r.progress(b.rows()) // which a batch that fails half way has done, too
 				if c.memory > 0 && b.rows() > c.memory {
@@ -80,7 +80,7 @@ func TestBatches(t *testing.T) {
 func TestBatchesGoOn(t *testing.T) {
 	var got []batch
 	calls := 0
-	r := run{rows: 8}
+	r := sweeping{rows: 8}
 	err := r.batches(batch{0, 8, 0, 4, 0, 1}, false, func(b batch) error {
 		if calls++; calls == 3 {
 			return shortOfMemory{}
@@ -110,7 +110,7 @@ func TestBatchesErrors(t *testing.T) {
 		{"whole restarts are too much", batch{0, 2, 0, 1, 0, 4}, true, shortOfMemory{}, 2},
 	} {
 		calls = 0
-		r := run{rows: 8}
+		r := sweeping{rows: 8}
 		if err := r.batches(c.all, c.whole, func(batch) error { calls++; return c.err }); err != c.err || calls != c.calls {
 			t.Errorf("%s: error %v after %d calls, want %v after %d", c.name, err, calls, c.err, c.calls)
 		}

@@ -105,23 +105,26 @@ func (m Memory) Get(i int) ([]byte, error) { return m[i], nil }
 // Append keeps payload.
 func (m Memory) Append(i int, payload []byte) error { m[i] = payload; return nil }
 
-// A Part is some of the chunks of a plan.
-type Part interface {
+// A ChunkSet is some of the chunks of a plan.
+type ChunkSet interface {
 	Has(i int) bool // whether chunk i belongs to it
 }
 
-// A Shard is part Index of Count of a plan, Index from 0: every Count-th chunk. The zero value is
-// all of it.
-type Shard struct{ Index, Count int }
+// A Fraction is fraction Index of Count of a plan, Index from 0: every Count-th chunk. The zero value
+// is the whole plan. It is no shard of a study, whose chunks follow each other.
+type Fraction struct{ Index, Count int }
 
-// Has reports whether chunk i belongs to the shard.
-func (s Shard) Has(i int) bool { return s.Count <= 1 || i%s.Count == s.Index }
+// Has reports whether chunk i belongs to the fraction.
+func (f Fraction) Has(i int) bool { return f.Count <= 1 || i%f.Count == f.Index }
 
-// Work does the chunks of part that log does not have, and appends what they find to it. When ctx
+// Shard is Fraction by the name of the flag that asks for one.
+type Shard = Fraction
+
+// Work does the chunks in of that log does not have, and appends what they find to it. When ctx
 // ends it stops soon, with the chunk in hand lost; what is in log stays. Sweep.Rows and Progress
 // are as for Run.
-func (s Sweep) Work(ctx context.Context, b Backend, set *dataset.Set, log Log, part Part) error {
-	return s.WorkUntil(ctx, nil, b, set, log, part)
+func (s Sweep) Work(ctx context.Context, b Backend, set *dataset.Set, log Log, of ChunkSet) error {
+	return s.WorkUntil(ctx, nil, b, set, log, of)
 }
 
 // ErrStopped is returned by WorkUntil if it was asked to stop before all was done.
@@ -129,15 +132,15 @@ var ErrStopped = errors.New("pipeline: stopped before all chunks were done")
 
 // WorkUntil is Work that also returns, with ErrStopped, after the chunk in hand once stop is
 // closed.
-func (s Sweep) WorkUntil(ctx context.Context, stop <-chan struct{}, b Backend, set *dataset.Set, log Log, part Part) error {
+func (s Sweep) WorkUntil(ctx context.Context, stop <-chan struct{}, b Backend, set *dataset.Set, log Log, of ChunkSet) error {
 	if err := s.Validate(b, set); err != nil {
 		return err
 	}
 	plan := s.Plan(set.N())
-	r := run{Sweep: s, b: b, labels: set.Labels, first: set.First}
+	r := sweeping{Sweep: s, b: b, labels: set.Labels, first: set.First}
 	var todo []int
 	for i, c := range plan {
-		if !part.Has(i) {
+		if !of.Has(i) {
 			continue
 		}
 		r.total += s.units(c)
@@ -181,7 +184,7 @@ func (s Sweep) units(c Chunk) int {
 }
 
 // chunk does c and encodes what it finds.
-func (r *run) chunk(ctx context.Context, c Chunk) ([]byte, error) {
+func (r *sweeping) chunk(ctx context.Context, c Chunk) ([]byte, error) {
 	switch c.Kind {
 	case Look:
 		return r.look(ctx, c)
@@ -202,10 +205,10 @@ func (r *run) chunk(ctx context.Context, c Chunk) ([]byte, error) {
 }
 
 // look is what the model says of clean images.
-func (r *run) look(ctx context.Context, c Chunk) ([]byte, error) {
+func (r *sweeping) look(ctx context.Context, c Chunk) ([]byte, error) {
 	var payload []byte
-	err := r.batches(batch{c.Lo, c.Hi, 0, 1, 0, 1}, true, func(part batch) error {
-		one, err := newRows(ctx, r.b, untouched, []float64{0}, attack.Bounds{}, r.labels, part.lo, part.hi)
+	err := r.batches(batch{c.Lo, c.Hi, 0, 1, 0, 1}, true, func(bt batch) error {
+		one, err := newRows(ctx, r.b, untouched, []float64{0}, attack.Bounds{}, r.labels, bt.lo, bt.hi)
 		if err != nil {
 			return err
 		}
@@ -222,18 +225,18 @@ func (r *run) look(ctx context.Context, c Chunk) ([]byte, error) {
 			least := attack.LeastLikely.Of(label, z)
 			payload = appendUint32s(payload, uint32(label), uint32(class), uint32(least), math.Float32bits(float32(margin)))
 		}
-		r.progress(part.images())
+		r.progress(bt.images())
 		return nil
 	})
 	return payload, err
 }
 
 // strike attacks the images of c and fills found [images, eps] with what becomes of each.
-func (r *run) strike(ctx context.Context, c Chunk, found []Outcome) error {
+func (r *sweeping) strike(ctx context.Context, c Chunk, found []Outcome) error {
 	a, E := r.Attacks[c.Attack], c.To-c.From
-	return r.batches(batch{c.Lo, c.Hi, c.From, c.To, 0, a.Runs()}, false, func(part batch) error {
-		one := rowsOf(r.b, a, r.Eps[part.from:part.to], r.Bounds, r.labels, part.lo, part.hi)
-		one.restarts(r.Eps[part.from:part.to], part.first, part.restarts())
+	return r.batches(batch{c.Lo, c.Hi, c.From, c.To, 0, a.Runs()}, false, func(bt batch) error {
+		one := rowsOf(r.b, a, r.Eps[bt.from:bt.to], r.Bounds, r.labels, bt.lo, bt.hi)
+		one.restarts(r.Eps[bt.from:bt.to], bt.first, bt.restarts())
 		if err := one.begin(ctx); err != nil {
 			return one.named(err, r.first)
 		}
@@ -244,10 +247,10 @@ func (r *run) strike(ctx context.Context, c Chunk, found []Outcome) error {
 		if err != nil {
 			return one.named(err, r.first)
 		}
-		for i := range part.images() {
-			for e := range part.eps() {
-				o, to := out[one.pick(i, e, out)], &found[(part.lo+i-c.Lo)*E+part.from+e-c.From]
-				if part.first == 0 || worse(o, *to, r.labels[part.lo+i]) {
+		for i := range bt.images() {
+			for e := range bt.eps() {
+				o, to := out[one.pick(i, e, out)], &found[(bt.lo+i-c.Lo)*E+bt.from+e-c.From]
+				if bt.first == 0 || worse(o, *to, r.labels[bt.lo+i]) {
 					*to = o
 				}
 			}
@@ -286,8 +289,9 @@ func decodeOutcome(p []byte) Outcome {
 	return Outcome{Class: int32(u(0)), Rounded: int32(u(1)), Margin: f(2), Norms: attack.Norms{Linf: f(3), L2: f(4), L0: int32(u(5))}, Zero: p[24] != 0}
 }
 
-// looked calls found with what payload, of chunk c at place i of a plan, says of each image.
-func (c Chunk) looked(i int, payload []byte, classes int, found func(image int, im Clean)) error {
+// decodeLook reads payload, of the Look c at place i of a plan, and calls found for each of its
+// images. It returns an error, perhaps after some calls, if c cannot have found that.
+func (c Chunk) decodeLook(i int, payload []byte, classes int, found func(image int, im Clean)) error {
 	if want := 16 * (c.Hi - c.Lo); len(payload) != want {
 		return fmt.Errorf("pipeline: chunk %d holds %d bytes, want %d", i, len(payload), want)
 	}
@@ -304,9 +308,10 @@ func (c Chunk) looked(i int, payload []byte, classes int, found func(image int, 
 	return nil
 }
 
-// struck calls found with what payload, of chunk c at place i of a plan, says of each image at each
-// eps.
-func (c Chunk) struck(i int, payload []byte, classes int, found func(image, e int, o Outcome)) error {
+// decodeStrike reads payload, of the Strike c at place i of a plan, and calls found for each of its
+// images at each of its eps, e being the place in Sweep.Eps. It returns an error, perhaps after some
+// calls, if c cannot have found that.
+func (c Chunk) decodeStrike(i int, payload []byte, classes int, found func(image, e int, o Outcome)) error {
 	if want := outcomeBytes * (c.Hi - c.Lo) * (c.To - c.From); len(payload) != want {
 		return fmt.Errorf("pipeline: chunk %d holds %d bytes, want %d", i, len(payload), want)
 	}
@@ -342,7 +347,7 @@ func (s Sweep) Assemble(n, first, classes int, log Log) (*Result, error) {
 		}
 		switch c.Kind {
 		case Look:
-			err = c.looked(i, p, classes, func(image int, im Clean) { res.Images[image] = im })
+			err = c.decodeLook(i, p, classes, func(image int, im Clean) { res.Images[image] = im })
 		case Walk:
 			var w []attack.Walk
 			if err := json.Unmarshal(p, &w); err != nil || len(w) != c.Hi-c.Lo {
@@ -350,7 +355,7 @@ func (s Sweep) Assemble(n, first, classes int, log Log) (*Result, error) {
 			}
 			walks[c.Attack] = append(walks[c.Attack], w...)
 		case Strike:
-			err = c.struck(i, p, classes, func(image, e int, o Outcome) { res.Curves[c.Attack].Outcomes[image*E+e] = o })
+			err = c.decodeStrike(i, p, classes, func(image, e int, o Outcome) { res.Curves[c.Attack].Outcomes[image*E+e] = o })
 		}
 		if err != nil {
 			return nil, err

@@ -44,15 +44,15 @@ func CraftAll(ctx context.Context, b Backend, set *dataset.Set, a attack.Attack,
 	inputs := b.Info().Inputs
 	x, levels := make([]float32, n*inputs), make([]uint8, n*inputs)
 	out := &Crafted{Attack: a, Eps: eps, Outcomes: make([]Outcome, n)}
-	r := run{Sweep: s, b: b, labels: set.Labels, first: set.First}
+	r := sweeping{Sweep: s, b: b, labels: set.Labels, first: set.First}
 	r.limit()
 	r.rows = min(r.rows, craftRows)
-	err := r.batches(batch{0, n, 0, 1, 0, R}, false, func(part batch) error {
-		if err := r.craft(ctx, part, x[part.lo*inputs:part.hi*inputs], levels[part.lo*inputs:part.hi*inputs], out.Outcomes[part.lo:part.hi]); err != nil {
+	err := r.batches(batch{0, n, 0, 1, 0, R}, false, func(bt batch) error {
+		if err := r.craft(ctx, bt, x[bt.lo*inputs:bt.hi*inputs], levels[bt.lo*inputs:bt.hi*inputs], out.Outcomes[bt.lo:bt.hi]); err != nil {
 			return err
 		}
-		if part.last == R && progress != nil {
-			progress(part.hi, n)
+		if bt.last == R && progress != nil {
+			progress(bt.hi, n)
 		}
 		return nil
 	})
@@ -65,12 +65,12 @@ func CraftAll(ctx context.Context, b Backend, set *dataset.Set, a attack.Attack,
 	return out, nil
 }
 
-// craft attacks the images of part and writes them to x and levels [images, I], and to found what
+// craft attacks the images of bt and writes them to x and levels [images, I], and to found what
 // becomes of them: all of it from the first restart on and, of later ones, those that speak for an
 // image rather than what is there.
-func (r *run) craft(ctx context.Context, part batch, x []float32, levels []uint8, found []Outcome) error {
-	rows := rowsOf(r.b, r.Attacks[0], r.Eps, r.Bounds, r.labels, part.lo, part.hi)
-	rows.restarts(r.Eps, part.first, part.restarts())
+func (r *sweeping) craft(ctx context.Context, bt batch, x []float32, levels []uint8, found []Outcome) error {
+	rows := rowsOf(r.b, r.Attacks[0], r.Eps, r.Bounds, r.labels, bt.lo, bt.hi)
+	rows.restarts(r.Eps, bt.first, bt.restarts())
 	if err := rows.begin(ctx); err != nil {
 		return rows.named(err, r.first)
 	}
@@ -91,9 +91,9 @@ func (r *run) craft(ctx context.Context, part batch, x []float32, levels []uint8
 	}
 	rounded := float64s(images)
 	inputs := r.b.Info().Inputs
-	for i := range part.images() {
+	for i := range bt.images() {
 		k := rows.pick(i, 0, out)
-		if part.first > 0 && !worse(out[k], found[i], r.labels[part.lo+i]) {
+		if bt.first > 0 && !worse(out[k], found[i], r.labels[bt.lo+i]) {
 			continue
 		}
 		found[i] = out[k]

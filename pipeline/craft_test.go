@@ -155,7 +155,7 @@ func TestUnknownAttack(t *testing.T) {
 		_, ofAll := pipeline.CraftAll(t.Context(), b, set, a, 0.1, attack.Bounds{}, nil)
 		for name, err := range map[string]error{
 			"Validate": s.Validate(b, set), "Run": ofRun, "Craft": ofCraft, "CraftAll": ofAll,
-			"Work": s.Work(t.Context(), b, set, pipeline.Memory{}, pipeline.Shard{}),
+			"Work": s.Work(t.Context(), b, set, pipeline.Memory{}, pipeline.Fraction{}),
 		} {
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: error %v, want one with %s", name, err, want)

@@ -118,7 +118,7 @@ func (x *Exact) MedianCritical() (eps float64, ok bool) {
 }
 
 // exact fills a curve from the walks of all images.
-func (r *run) exact(ctx context.Context, b Exacter, a attack.Attack) (Curve, error) {
+func (r *sweeping) exact(ctx context.Context, b Exacter, a attack.Attack) (Curve, error) {
 	n, max := len(r.labels), r.Eps[len(r.Eps)-1]
 	x := &Exact{Max: max, Walks: make([]attack.Walk, n)}
 	for lo := 0; lo < n; lo += walkImages {

@@ -77,10 +77,10 @@ func fingerprint(h hash.Hash, b Backend, m *model.Model) error {
 			bounds = attack.Bounds{Lo: 0, Hi: 1}
 		}
 		var moved, rounded []byte
-		all := run{b: b}
-		err := all.batches(batch{0, n, 0, len(eps), 0, a.Runs()}, false, func(part batch) error {
-			r := rowsOf(b, a, eps[part.from:part.to], bounds, labels, part.lo, part.hi)
-			r.restarts(eps[part.from:part.to], part.first, part.restarts())
+		all := sweeping{b: b}
+		err := all.batches(batch{0, n, 0, len(eps), 0, a.Runs()}, false, func(bt batch) error {
+			r := rowsOf(b, a, eps[bt.from:bt.to], bounds, labels, bt.lo, bt.hi)
+			r.restarts(eps[bt.from:bt.to], bt.first, bt.restarts())
 			if err := r.begin(ctx); err != nil {
 				return err
 			}
@@ -164,7 +164,7 @@ func formula(seed uint64) func() float32 {
 	}
 }
 
-// fingerprintModels are a stack, the same with logits so far apart that softmax is 0 or 1, and a
+// fingerprintModels are an MLP, the same with logits so far apart that softmax is 0 or 1, and a
 // network of every other layer. Sizes are no multiples of a vector, and long enough for some whole
 // ones.
 func fingerprintModels() []*model.Model {
@@ -188,7 +188,7 @@ func fingerprintModels() []*model.Model {
 	conv := func(out, in, kh, kw int, stride [2]int, pad [4]int) model.Conv2D {
 		return model.Conv2D{Name: name(), Weight: weights(0x1p-2, out, in, kh, kw), Bias: weights(0x1p-3, out), Stride: stride, Pad: pad}
 	}
-	stack := func(top float64) *model.Model {
+	mlp := func(top float64) *model.Model {
 		return &model.Model{Input: []int{307}, Layers: []model.Layer{
 			linear(0x1p-3, 75, 307), model.ReLU{}, linear(0x1p-2, 43, 75), model.ReLU{}, linear(top, 11, 43),
 		}}
@@ -217,5 +217,5 @@ func fingerprintModels() []*model.Model {
 		network.From = append(network.From, []int{i - 1})
 	}
 	network.From[5] = []int{2, 4}
-	return []*model.Model{stack(0x1p-1), stack(0x1p+11), network}
+	return []*model.Model{mlp(0x1p-1), mlp(0x1p+11), network}
 }

@@ -14,8 +14,8 @@ type Tally struct {
 	classes int
 	has     []bool // [chunks]
 	left    int    // chunks
-	clean   int
-	looked  int
+	clean   int    // images that are right as they are, of shown
+	shown   int
 	curves  []Partial
 	// Of the worst of all attacks, at place worst or -1: of image i at eps e in i·E + e how many of
 	// the attacks that it is of have been there, and, once one fools the model, the bit fooled. nil
@@ -66,7 +66,7 @@ func (t *Tally) Has(i int) bool { return i >= 0 && i < len(t.has) && t.has[i] }
 func (t *Tally) Chunks() (done, total int) { return len(t.plan) - t.left, len(t.plan) }
 
 // Add counts what chunk i of the plan found; a second time it changes nothing. A payload that
-// cannot be of that chunk is an error, and not counted. That of a Walk is not looked at: its curve
+// cannot be of that chunk is an error, and not counted. It does not read that of a Walk: its curve
 // counts from the attack's other chunks.
 func (t *Tally) Add(i int, payload []byte) error {
 	if i < 0 || i >= len(t.plan) {
@@ -79,7 +79,7 @@ func (t *Tally) Add(i int, payload []byte) error {
 	switch c.Kind {
 	case Look:
 		right, other := 0, -1
-		err := c.looked(i, payload, t.classes, func(image int, im Clean) {
+		err := c.decodeLook(i, payload, t.classes, func(image int, im Clean) {
 			if im.Label != t.labels[image] {
 				other = image
 			}
@@ -93,10 +93,10 @@ func (t *Tally) Add(i int, payload []byte) error {
 		if other >= 0 {
 			return fmt.Errorf("pipeline: tally: chunk %d has another label of image %d than %d: it is of other images", i, other, t.labels[other])
 		}
-		t.clean, t.looked = t.clean+right, t.looked+c.Hi-c.Lo
+		t.clean, t.shown = t.clean+right, t.shown+c.Hi-c.Lo
 	case Strike:
 		// First whether all of it is sound, so that no half is counted.
-		if err := c.struck(i, payload, t.classes, func(int, int, Outcome) {}); err != nil {
+		if err := c.decodeStrike(i, payload, t.classes, func(int, int, Outcome) {}); err != nil {
 			return err
 		}
 		curve := &t.curves[c.Attack]
@@ -105,7 +105,7 @@ func (t *Tally) Add(i int, payload []byte) error {
 		if worst && t.seen == nil {
 			t.seen = make([]uint16, len(t.labels)*E)
 		}
-		_ = c.struck(i, payload, t.classes, func(image, e int, o Outcome) {
+		_ = c.decodeStrike(i, payload, t.classes, func(image, e int, o Outcome) {
 			right := o.Class == t.labels[image]
 			curve.N[e]++
 			if right {
@@ -133,8 +133,9 @@ func (t *Tally) Add(i int, payload []byte) error {
 	return nil
 }
 
-// Clean returns how many of the images looked at so far are classified correctly as they are.
-func (t *Tally) Clean() (correct, n int) { return t.clean, t.looked }
+// Clean returns of how many images n the Look was added, and how many of them are classified
+// correctly as they are.
+func (t *Tally) Clean() (correct, n int) { return t.clean, t.shown }
 
 // Curves returns the curves so far, one for each attack. That of the worst of all attacks is over
 // the images at which all of those that it is of have been. What it returns does not change as more

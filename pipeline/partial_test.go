@@ -22,7 +22,7 @@ func tallied(t *testing.T) (pipeline.Sweep, []int32, pipeline.Memory) {
 		Eps:     []float64{0, 0.02, 0.05, 0.1, 0.2, 0.4}, Exact: true, Outcomes: true,
 	}
 	log := pipeline.Memory{}
-	if err := s.Work(t.Context(), open[float32](t, ref.RandomModel(r, 1, 4, 8, 3)), set, log, pipeline.Shard{}); err != nil {
+	if err := s.Work(t.Context(), open[float32](t, ref.RandomModel(r, 1, 4, 8, 3)), set, log, pipeline.Fraction{}); err != nil {
 		t.Fatal(err)
 	}
 	return s, set.Labels, log
@@ -128,7 +128,7 @@ func TestTallyEps(t *testing.T) {
 		t.Fatalf("no chunk with some of the eps: %v", plan)
 	}
 	log := pipeline.Memory{}
-	if err := s.Work(t.Context(), open[float32](t, ref.RandomModel(r, 1, 4, 3)), set, log, pipeline.Shard{}); err != nil {
+	if err := s.Work(t.Context(), open[float32](t, ref.RandomModel(r, 1, 4, 3)), set, log, pipeline.Fraction{}); err != nil {
 		t.Fatal(err)
 	}
 	tally, err := s.Tally(set.Labels, 3)

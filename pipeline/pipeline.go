@@ -127,7 +127,7 @@ func (s Sweep) Run(ctx context.Context, b Backend, set *dataset.Set) (*Result, e
 	if s.Outcomes || slices.ContainsFunc(s.Attacks, func(a attack.Attack) bool { return !a.Plain() || a.Composite() }) {
 		s.Outcomes = true
 		log := Memory{}
-		if err := s.Work(ctx, b, set, log, Shard{}); err != nil {
+		if err := s.Work(ctx, b, set, log, Fraction{}); err != nil {
 			return nil, err
 		}
 		classes := b.Info().Classes
@@ -143,7 +143,7 @@ func (s Sweep) Run(ctx context.Context, b Backend, set *dataset.Set) (*Result, e
 	n := set.N()
 	classes := b.Info().Classes
 	res := &Result{N: n, First: set.First, Classes: classes, Eps: slices.Clone(s.Eps), Bounds: s.Bounds}
-	r := run{Sweep: s, b: b, labels: set.Labels, first: set.First}
+	r := sweeping{Sweep: s, b: b, labels: set.Labels, first: set.First}
 	r.total = n
 	for _, a := range s.Attacks {
 		r.total += n * len(s.Eps) * (a.Steps + 1)
@@ -177,7 +177,7 @@ func Rays(a attack.Attack) bool {
 }
 
 // clean returns how many images are classified correctly as they are, which a walk has seen.
-func (r *run) clean(ctx context.Context, curves []Curve) (int, error) {
+func (r *sweeping) clean(ctx context.Context, curves []Curve) (int, error) {
 	for _, c := range curves {
 		if c.Exact != nil {
 			r.progress(len(r.labels))
@@ -208,7 +208,7 @@ func Correct(ctx context.Context, b Backend, set *dataset.Set) (int, error) {
 	if err := b.Load(ctx, set.First, set.Images, set.Labels); err != nil {
 		return 0, err
 	}
-	r := run{b: b, labels: set.Labels, first: set.First, total: set.N()}
+	r := sweeping{b: b, labels: set.Labels, first: set.First, total: set.N()}
 	c, err := r.curve(ctx, untouched, []float64{0})
 	if err != nil {
 		return 0, err
@@ -266,8 +266,9 @@ func fits(b Backend, set *dataset.Set) error {
 	return nil
 }
 
-// A run is a Sweep under way.
-type run struct {
+// A sweeping is a Sweep under way: what it does once it is asked to, and how far it is. Its methods
+// change rows, done and total, and nothing else.
+type sweeping struct {
 	Sweep
 	b           Backend
 	labels      []int32
@@ -277,7 +278,7 @@ type run struct {
 }
 
 // curve runs one attack that is plain, and counts.
-func (r *run) curve(ctx context.Context, a attack.Attack, eps []float64) (Curve, error) {
+func (r *sweeping) curve(ctx context.Context, a attack.Attack, eps []float64) (Curve, error) {
 	c := Curve{Attack: a, Correct: make([]int, len(eps)), ZeroGradient: make([]int, len(eps))}
 	stuck := make([]bool, len(r.labels))
 	all := batch{0, len(r.labels), 0, len(eps), 0, 1}
@@ -293,37 +294,37 @@ func (r *run) curve(ctx context.Context, a attack.Attack, eps []float64) (Curve,
 	return c, nil
 }
 
-// count attacks the rows of part at eps [E] of part and adds what it finds to c and stuck [N], at
+// count attacks the rows of bt at its eps [E] and adds what it finds to c and stuck [N], at
 // the end and all at once.
-func (r *run) count(ctx context.Context, a attack.Attack, part batch, eps []float64, c Curve, stuck []bool) error {
-	E, rows := part.eps(), part.rows()
-	if err := r.b.Begin(ctx, part.lo, part.hi, eps); err != nil {
+func (r *sweeping) count(ctx context.Context, a attack.Attack, bt batch, eps []float64, c Curve, stuck []bool) error {
+	E, rows := bt.eps(), bt.rows()
+	if err := r.b.Begin(ctx, bt.lo, bt.hi, eps); err != nil {
 		return err
 	}
-	one := rowsOf(r.b, a, eps, r.Bounds, r.labels, part.lo, part.hi) // plain: Begin made the rows
+	one := rowsOf(r.b, a, eps, r.Bounds, r.labels, bt.lo, bt.hi) // plain: Begin made the rows
 	if err := one.attack(ctx, func() { r.progress(rows) }); err != nil {
 		return err
 	}
-	correct, zero, some := make([]int, E), make([]int, E), make([]bool, part.images())
+	correct, zero, some := make([]int, E), make([]int, E), make([]bool, bt.images())
 	bad, err := one.count(ctx, correct, zero, some)
 	if err != nil {
 		return err
 	}
 	if bad >= 0 {
-		return &NotFiniteError{a.Name, r.first + part.lo + bad/E, eps[bad%E]}
+		return &NotFiniteError{a.Name, r.first + bt.lo + bad/E, eps[bad%E]}
 	}
 	for e := range E {
-		c.Correct[part.from+e] += correct[e]
-		c.ZeroGradient[part.from+e] += zero[e]
+		c.Correct[bt.from+e] += correct[e]
+		c.ZeroGradient[bt.from+e] += zero[e]
 	}
 	for i, s := range some {
-		stuck[part.lo+i] = stuck[part.lo+i] || s
+		stuck[bt.lo+i] = stuck[bt.lo+i] || s
 	}
 	r.progress(rows)
 	return nil
 }
 
-func (r *run) progress(rows int) {
+func (r *sweeping) progress(rows int) {
 	r.done += rows
 	if r.Progress != nil {
 		r.Progress(r.done, r.total)

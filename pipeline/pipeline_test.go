@@ -39,7 +39,7 @@ func TestAssembleClasses(t *testing.T) {
 	set := randomSet(r, 2, 2, 2, 3)
 	s := pipeline.Sweep{Attacks: []attack.Attack{attack.FGSM()}, Eps: []float64{0.1}, Outcomes: true, Rounded: true}
 	log := pipeline.Memory{}
-	if err := s.Work(t.Context(), open[float32](t, ref.RandomModel(r, 1, 4, 3)), set, log, pipeline.Shard{}); err != nil {
+	if err := s.Work(t.Context(), open[float32](t, ref.RandomModel(r, 1, 4, 3)), set, log, pipeline.Fraction{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Assemble(2, 0, 3, log); err != nil {

@@ -39,12 +39,12 @@ type Outcome struct {
 
 // Select returns the result of some of the attacks, by their places in Curves.
 func (r *Result) Select(curves ...int) *Result {
-	part := *r
-	part.Curves = nil
+	some := *r
+	some.Curves = nil
 	for _, i := range curves {
-		part.Curves = append(part.Curves, r.Curves[i])
+		some.Curves = append(some.Curves, r.Curves[i])
 	}
-	return &part
+	return &some
 }
 
 // ZeroGradient lists the images, by their index in the data set, for which ∂L/∂x was zero in

@@ -1,0 +1,493 @@
+package pipeline
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"slices"
+
+	"advsweep/attack"
+	"advsweep/dataset"
+	"advsweep/internal/ref"
+	"advsweep/model"
+
+	"gorgonia.org/tensor"
+)
+
+// Models is what two models, or one in two arithmetics, say of the same pixels.
+type Models struct {
+	Clean Spread // of the logits of the images as they are
+	// Own is of the images that each side's own attack made, which differ; Same of those that A's
+	// made, on both sides. Both are [attacks·E], nil for the worst of all attacks, which has no
+	// images of its own.
+	Own, Same []*Spread
+	// [attacks·E] how many of A's images have another class on B; -1 for the worst of all attacks
+	SameFlips []int
+	Signs     Signs
+
+	// Judged is set if both sides compute one model. Then Flips are all predictions that differ at
+	// the same pixels, of the images as they are and of A's perturbed ones.
+	Judged bool
+	Flips  []Flip
+}
+
+// Outside counts the flips that rounding does not explain.
+func (m *Models) Outside() int {
+	n := 0
+	for i := range m.Flips {
+		if !m.Flips[i].Explained {
+			n++
+		}
+	}
+	return n
+}
+
+// A Spread tells how far apart the logits of two sides lie: quantiles of |logit on A - logit on B|
+// over all images and classes. A quantile is one of the values: the least that so many are no
+// larger than.
+type Spread struct{ P50, P90, P99, Max float64 }
+
+func newSpread(values []float64) Spread {
+	slices.Sort(values)
+	at := func(percent int) float64 { return values[max(0, (percent*len(values)+99)/100-1)] }
+	return Spread{at(50), at(90), at(99), values[len(values)-1]}
+}
+
+// Signs counts pixels of clean images at which FGSM goes another way on A than on B: the sign of
+// the gradient, 0 among them.
+type Signs struct {
+	Differ, Pixels int
+	Images         int // with such a pixel
+}
+
+// A Flip is an image with the same pixels but another class on A than on B.
+type Flip struct {
+	Attack int // that A made it with, by its place in the result; -1: the image as it is
+	Eps    float64
+	Image  int   // in the data set
+	A, B   int32 // the classes
+
+	// Of the side that errs: Short is by how much in float64 the logit of its class is below
+	// another's, Bound how much rounding can make of that. Explained says that Short is within
+	// Bound, on both sides and for every other class; if not, these are the Short and Bound that
+	// are furthest apart.
+	Short, Bound float64
+	Explained    bool
+}
+
+// A Compare attacks the same images on two backends and sets what they say side by side.
+type Compare struct {
+	Attacks []attack.Attack
+	Eps     []float64 // [E], increasing
+	Bounds  attack.Bounds
+	// Model is what both backends compute. Then each prediction that differs at the same pixels is
+	// judged by a bound on rounding. nil if the sides have two models.
+	Model *model.Model
+	// Rows and Progress are as Sweep's.
+	Rows     int
+	Progress func(done, total int)
+}
+
+// pixelsOfBatch bounds the pixels of a batch: perturbed images come to the host.
+const pixelsOfBatch = 1 << 24
+
+// Run attacks every image of set on a and on b, and shows each image that a's attacks made also to
+// b. The result does not depend on Rows.
+func (c Compare) Run(ctx context.Context, a, b Backend, set *dataset.Set) (*Comparison, error) {
+	s := Sweep{Attacks: c.Attacks, Eps: c.Eps, Bounds: c.Bounds, Outcomes: true, Rows: c.Rows, Progress: c.Progress}
+	w := &comparing{c: c, set: set}
+	for i, back := range []Backend{a, b} {
+		if err := s.Validate(back, set); err != nil {
+			return nil, err
+		}
+		w.sides[i].b = back
+		if c.Model != nil {
+			var err error
+			if w.sides[i].rounding, err = roundingOf(back); err != nil {
+				return nil, err
+			}
+		}
+	}
+	info := a.Info()
+	inputs, classes := info.Inputs, info.Classes
+	if other := b.Info().Classes; other != classes {
+		return nil, fmt.Errorf("pipeline: compare: a model of %d classes with one of %d", classes, other)
+	}
+	w.sweep = sweeping{Sweep: s, labels: set.Labels, first: set.First}
+	w.sweep.rows = max(1, min(a.Info().Rows, b.Info().Rows, pixelsOfBatch/inputs))
+	if c.Rows > 0 {
+		w.sweep.rows = min(w.sweep.rows, c.Rows)
+	}
+	n, E := set.N(), len(c.Eps)
+	w.sweep.total = 4 * n
+	for _, at := range c.Attacks {
+		if !at.Composite() {
+			w.sweep.total += n * E * (2*at.Runs()*(at.Steps+1) + 2)
+		}
+	}
+	w.found.Judged = c.Model != nil
+	for i := range w.sides {
+		w.sides[i].res = &Result{N: n, First: set.First, Classes: classes, Eps: slices.Clone(c.Eps), Bounds: c.Bounds, Images: make([]Clean, n)}
+	}
+	if err := w.clean(ctx); err != nil {
+		return nil, err
+	}
+	for k := range c.Attacks {
+		if err := w.attack(ctx, k); err != nil {
+			return nil, err
+		}
+	}
+	for i := range w.sides {
+		res := w.sides[i].res
+		for k := range res.Curves {
+			if res.Curves[k].Attack.Composite() {
+				res.worst(&res.Curves[k])
+			}
+			res.count(&res.Curves[k])
+		}
+	}
+	slices.SortFunc(w.found.Flips, func(x, y Flip) int {
+		return cmp.Or(cmp.Compare(x.Attack, y.Attack), cmp.Compare(x.Eps, y.Eps), cmp.Compare(x.Image, y.Image))
+	})
+	out, err := NewComparison(w.sides[0].res, w.sides[1].res)
+	if err != nil {
+		return nil, err
+	}
+	out.Models = &w.found
+	return out, nil
+}
+
+// comparing is a Compare under way. Its methods add to found and to the results of the sides, and
+// change nothing else but how far sweep is.
+type comparing struct {
+	c     Compare
+	sweep sweeping // of which it uses the batches and the progress
+	set   *dataset.Set
+	sides [2]side
+	found Models
+}
+
+// A side is one of the two backends.
+type side struct {
+	b        Backend
+	rounding ref.Rounding // of b's arithmetic; only if there is one Model
+	res      *Result
+}
+
+// roundingOf returns how b's arithmetic errs.
+func roundingOf(b Backend) (ref.Rounding, error) {
+	info := b.Info()
+	switch p, mode := info.Precision, info.MathMode; p {
+	case "float64":
+		return ref.Float64, nil
+	case "float32":
+		switch mode {
+		case "", "fp32":
+			return ref.Float32, nil
+		case "3xtf32":
+			return ref.TF32x3, nil
+		}
+		return ref.Rounding{}, fmt.Errorf("pipeline: compare: no bound on the rounding of %s in math mode %s, want fp32 or 3xtf32", p, mode)
+	case "tf32":
+		return ref.TF32, nil
+	default:
+		return ref.Rounding{}, fmt.Errorf("pipeline: compare: no bound on the rounding of %s, want float32, float64 or tf32", p)
+	}
+}
+
+// batches calls do for images lo to hi-1 at eps from to to-1, as many at once as fit with each
+// image at each eps runs times. do counts nothing if it returns an error: with one that says that
+// memory is short it is called again with fewer.
+func (w *comparing) batches(n, E, runs int, do func(lo, hi, from, to int) error) error {
+	return w.sweep.batches(batch{0, n, 0, E, 0, runs}, true, func(b batch) error { return do(b.lo, b.hi, b.from, b.to) })
+}
+
+// clean looks at the images as they are and at the direction in which FGSM would move them.
+func (w *comparing) clean(ctx context.Context) error {
+	var apart []float64
+	err := w.batches(w.set.N(), 1, 1, func(lo, hi, _, _ int) error {
+		sub, err := w.set.Slice(lo, hi-lo)
+		if err != nil {
+			return err
+		}
+		var logits [2][][]float64
+		var signs [2][]int8
+		for i := range w.sides {
+			b := w.sides[i].b
+			r := &rows{b: b, a: untouched, labels: sub.Labels, hi: hi - lo, E: 1, R: 1, columns: []float64{0}}
+			if err := show(ctx, b, sub.First, sub.Images, sub.Labels); err != nil {
+				return err
+			}
+			if logits[i], err = r.logits(ctx); err != nil {
+				return err
+			}
+			for k, z := range logits[i] {
+				if _, _, ok := attack.Judge(z, int(sub.Labels[k])); !ok {
+					return r.named(notFinite(k), sub.First)
+				}
+			}
+			w.sweep.progress(hi - lo)
+			// The first step of FGSM goes along the gradient at the clean image, whatever eps.
+			g, err := lossGradient(ctx, b, logits[i], r.label)
+			if err != nil {
+				return err
+			}
+			signs[i] = make([]int8, len(g))
+			for k, v := range g {
+				signs[i][k] = int8(cmp.Compare(v, 0))
+			}
+			w.sweep.progress(hi - lo)
+		}
+		inputs := len(signs[0]) / (hi - lo)
+		for k, label := range sub.Labels {
+			var class [2]int
+			for i := range w.sides {
+				z := logits[i][k]
+				at, margin, _ := attack.Judge(z, int(label))
+				class[i] = at
+				w.sides[i].res.Images[lo+k] = Clean{Label: label, Class: int32(at), Least: int32(attack.LeastLikely.Of(int(label), z)), Margin: float32(margin)}
+				if at == int(label) {
+					w.sides[i].res.Clean++
+				}
+			}
+			apart = appendApart(apart, logits[0][k], logits[1][k])
+			differ := 0
+			for j := k * inputs; j < (k+1)*inputs; j++ {
+				if signs[0][j] != signs[1][j] {
+					differ++
+				}
+			}
+			w.found.Signs.Differ += differ
+			w.found.Signs.Pixels += inputs
+			if differ > 0 {
+				w.found.Signs.Images++
+			}
+			if class[0] != class[1] {
+				x := imageOf(sub.Images, k, inputs)
+				if err := w.judge(ctx, Flip{Attack: -1, Image: sub.First + k, A: int32(class[0]), B: int32(class[1])}, x); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		w.found.Clean = newSpread(apart)
+	}
+	return err
+}
+
+// show makes b hold one row for each of the images.
+func show(ctx context.Context, b Backend, first int, images *tensor.Dense, labels []int32) error {
+	if err := b.Load(ctx, first, images, labels); err != nil {
+		return err
+	}
+	return b.Begin(ctx, 0, len(labels), []float64{0})
+}
+
+// imageOf returns image k of a set's, as it is before any backend rounds it.
+func imageOf(images *tensor.Dense, k, inputs int) []float64 {
+	x := make([]float64, inputs)
+	switch p := images.Data().(type) {
+	case []uint8:
+		for i, v := range p[k*inputs:][:inputs] {
+			x[i] = float64(v) / 255
+		}
+	case []float32:
+		for i, v := range p[k*inputs:][:inputs] {
+			x[i] = float64(v)
+		}
+	}
+	return x
+}
+
+func appendApart(to, a, b []float64) []float64 {
+	for j := range a {
+		to = append(to, math.Abs(a[j]-b[j]))
+	}
+	return to
+}
+
+// made is what one side's attack made of a batch, [images·eps].
+type made struct {
+	found  []Outcome
+	logits [][]float64
+	images *tensor.Dense // [images·eps, I]
+}
+
+// strike attacks the images of sub on side i.
+func (w *comparing) strike(ctx context.Context, i int, a attack.Attack, sub *dataset.Set, eps []float64) (m made, err error) {
+	b := w.sides[i].b
+	if err := b.Load(ctx, sub.First, sub.Images, sub.Labels); err != nil {
+		return m, err
+	}
+	r, err := newRows(ctx, b, a, eps, w.c.Bounds, sub.Labels, 0, sub.N())
+	if err != nil {
+		return m, err
+	}
+	if err := r.attack(ctx, func() { w.sweep.progress(r.n()) }); err != nil {
+		return m, r.named(err, sub.First)
+	}
+	out, err := r.outcomes(ctx, false)
+	if err != nil {
+		return m, r.named(err, sub.First)
+	}
+	logits, err := r.logits(ctx)
+	if err != nil {
+		return m, err
+	}
+	var picked []int
+	for k := range sub.N() {
+		for e := range eps {
+			row := r.pick(k, e, out)
+			picked = append(picked, row)
+			m.found, m.logits = append(m.found, out[row]), append(m.logits, logits[row])
+		}
+	}
+	if i == 0 {
+		x, err := b.Images(ctx)
+		if err != nil {
+			return m, err
+		}
+		inputs := b.Info().Inputs
+		m.images = pickRows(x, picked, inputs)
+	}
+	w.sweep.progress(r.n())
+	return m, nil
+}
+
+// pickRows returns some rows of x [rows, I], in its type.
+func pickRows(x *tensor.Dense, rows []int, inputs int) *tensor.Dense {
+	var data any
+	switch p := x.Data().(type) {
+	case []float32:
+		data = picked(p, rows, inputs)
+	case []float64:
+		data = picked(p, rows, inputs)
+	}
+	return tensor.New(tensor.WithShape(len(rows), inputs), tensor.WithBacking(data))
+}
+
+func picked[T any](p []T, rows []int, inputs int) []T {
+	out := make([]T, 0, len(rows)*inputs)
+	for _, r := range rows {
+		out = append(out, p[r*inputs:][:inputs]...)
+	}
+	return out
+}
+
+// attack makes curve k of both sides.
+func (w *comparing) attack(ctx context.Context, k int) error {
+	a, n, E := w.c.Attacks[k], w.set.N(), len(w.c.Eps)
+	for i := range w.sides {
+		w.sides[i].res.Curves = append(w.sides[i].res.Curves, Curve{Attack: a, Outcomes: make([]Outcome, n*E)})
+	}
+	if a.Composite() {
+		for range E {
+			w.found.Own, w.found.Same, w.found.SameFlips = append(w.found.Own, nil), append(w.found.Same, nil), append(w.found.SameFlips, -1)
+		}
+		return nil
+	}
+	own, same, flips := make([][]float64, E), make([][]float64, E), make([]int, E)
+	err := w.batches(n, E, a.Runs(), func(lo, hi, from, to int) error {
+		sub, err := w.set.Slice(lo, hi-lo)
+		if err != nil {
+			return err
+		}
+		eps := w.c.Eps[from:to]
+		var made [2]made
+		for i := range w.sides {
+			if made[i], err = w.strike(ctx, i, a, sub, eps); err != nil {
+				return err
+			}
+		}
+		// Now A's images on both sides.
+		var labels []int32
+		for _, y := range sub.Labels {
+			for range eps {
+				labels = append(labels, y)
+			}
+		}
+		inputs := w.sides[0].b.Info().Inputs
+		var shown [2][][]float64
+		for i := range w.sides {
+			b := w.sides[i].b
+			if err := show(ctx, b, 0, made[0].images, labels); err != nil {
+				return err
+			}
+			r := &rows{b: b}
+			if shown[i], err = r.logits(ctx); err != nil {
+				return err
+			}
+			w.sweep.progress(len(labels))
+		}
+		var pixels []float64
+		for row := range labels {
+			e := from + row%len(eps)
+			image := lo + row/len(eps)
+			for i := range w.sides {
+				w.sides[i].res.Curves[k].Outcomes[image*E+e] = made[i].found[row]
+			}
+			own[e] = appendApart(own[e], made[0].logits[row], made[1].logits[row])
+			same[e] = appendApart(same[e], shown[0][row], shown[1][row])
+			var class [2]int
+			for i := range w.sides {
+				var ok bool
+				if class[i], _, ok = attack.Judge(shown[i][row], int(labels[row])); !ok {
+					return &NotFiniteError{a.Name, w.sweep.first + image, w.c.Eps[e]}
+				}
+			}
+			if class[0] != class[1] {
+				flips[e]++
+				if pixels == nil {
+					pixels = float64s(made[0].images)
+				}
+				f := Flip{Attack: k, Eps: w.c.Eps[e], Image: w.sweep.first + image, A: int32(class[0]), B: int32(class[1])}
+				if err := w.judge(ctx, f, pixels[row*inputs:][:inputs]); err != nil {
+					return err
+				}
+			}
+		}
+		return ctx.Err()
+	})
+	if err != nil {
+		return err
+	}
+	for e := range E {
+		x, y := newSpread(own[e]), newSpread(same[e])
+		w.found.Own, w.found.Same, w.found.SameFlips = append(w.found.Own, &x), append(w.found.Same, &y), append(w.found.SameFlips, flips[e])
+	}
+	return nil
+}
+
+// judge adds flip f of pixels x, if both sides compute one model: whether rounding explains that
+// one chose class A and the other class B. The bound costs two slow passes of the reference, so
+// only flips are judged.
+func (w *comparing) judge(ctx context.Context, f Flip, x []float64) error {
+	if w.c.Model == nil {
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	f.Explained = true
+	f.Short = math.Inf(-1)
+	for i, class := range []int32{f.A, f.B} {
+		a := w.sides[i].rounding
+		z, _ := ref.BoundForward(w.c.Model, ref.Pixels(x, a), a)
+		for j := range z {
+			if j == int(class) {
+				continue
+			}
+			short, bound := z[j].V-z[class].V, z[j].Err+z[class].Err
+			switch within := short <= bound; { // so that NaN explains nothing
+			case f.Explained && !within, !within && short-bound > f.Short-f.Bound, f.Explained && short > f.Short:
+				f.Short, f.Bound = short, bound
+				f.Explained = within
+			}
+		}
+	}
+	w.found.Flips = append(w.found.Flips, f)
+	return nil
+}
