@@ -1,24 +1,29 @@
 // Package cluster does a study's shards on many machines, by NATS JetStream. Serve is the
-// coordinator, which has the study's folder; it brings the server with it, or uses a cluster that
-// exists. Work is a worker, which needs the server's URL and nothing else.
+// coordinator. It has the study's folder, and brings the NATS server with it or uses one that
+// exists. Work is a worker. It needs the server's URL and nothing else.
 //
-// On the server a study with the id ID of its plan has
+// A study whose plan has the id ID has on the server
 //
-//	advsweep-ID-shards   a work queue, subjects advsweep.ID.shard.INDEX: one message for each shard that is to be done
-//	advsweep-ID-results  a work queue, subjects advsweep.ID.result.INDEX: what workers have to say of shards, for the coordinator
-//	advsweep-ID          an object store: the plan, models and images by SHA-256, and results that no message can hold
+//	advsweep-ID-shards   a work queue: a message for each shard that is to be done, under the
+//	                     subject advsweep.ID.shard.INDEX
+//	advsweep-ID-results  a work queue: what workers have to say of shards to the coordinator, under
+//	                     the subject advsweep.ID.result.INDEX
+//	advsweep-ID          an object store: the plan, models and images by their SHA-256, and results
+//	                     that are too large for a message
 //	advsweep-ID          a key and its value: the state, see state
 //
-// and the subjects advsweep.ID.beat and advsweep.ID.state, which nothing depends on.
+// Two subjects carry what nothing depends on: advsweep.ID.beat heartbeats, and advsweep.ID.state the
+// state as it changes.
 //
-// Nothing is lost, whoever is killed: a worker takes its shard off the queue after its result is in
-// the other, and the coordinator takes the result off that after it is in the folder. What is done
-// twice for that reason changes nothing, for equal shards give equal results and the folder keeps
-// one. What neither the folder nor a queue has, as after a power cut, is queued anew.
+// Nothing is lost, whoever is killed. A worker takes its shard off the queue when its result is in
+// the other queue. The coordinator takes the result off that queue when it is in the folder. So some
+// shards are done twice. That changes nothing: equal shards give equal results and the folder keeps
+// one. After a power cut a shard may be in no queue and its result not in the folder. Then the
+// coordinator queues it again.
 //
-// A shard's message is delivered a bounded number of times. Whoever gets it once more does not try
-// it: it reports that the shard's workers died. So the count is the server's, and outlives workers
-// and coordinator.
+// The server counts how often it delivers a shard's message. A worker that gets it once too often
+// does not try the shard but reports that its workers died. The count outlives workers and
+// coordinators.
 package cluster
 
 import (
@@ -34,7 +39,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// names are those of a study on the server.
+// names are what a study's streams, stores and subjects are called on the server.
 type names struct{ id string }
 
 const prefix, shardsSuffix = "advsweep-", "-shards"
@@ -57,7 +62,8 @@ const (
 	studyMeta       = "advsweep-study"
 )
 
-// indexOf is the shard's index that a subject ends with, or -1.
+// indexOf returns the index of the shard that a subject ends with. It returns -1 if that is none of
+// so many shards.
 func indexOf(subject string, shards int) int {
 	i, err := strconv.Atoi(subject[strings.LastIndexByte(subject, '.')+1:])
 	if err != nil || i < 0 || i >= shards {
@@ -82,13 +88,14 @@ const (
 	kindBack   = "back"   // the worker stops: the shard is as if it had not been begun
 )
 
-// Bounds of one try, at messages and at objects, which may be models of gigabytes.
+// How long one try may take, to send a message and to send or get an object. An object may be a model
+// of gigabytes.
 const (
 	messageTime = 15 * time.Second
 	objectTime  = 15 * time.Minute
 )
 
-// full reports whether the server refused a message for want of room.
+// full reports whether err says that the server has no room for a message.
 func full(err error) bool {
 	var api *jetstream.APIError
 	if !errors.As(err, &api) {
@@ -101,16 +108,16 @@ func full(err error) bool {
 	return api.ErrorCode == storeFailed && !there(err) && strings.Contains(api.Description, "maximum")
 }
 
-// storeFailed is the code of a message that a stream did not take.
+// storeFailed is the code of the error that a stream did not take a message.
 const storeFailed jetstream.ErrorCode = 10077
 
-// there reports whether a queue did not take a message because it has one of that subject.
+// there reports whether err says that a queue has a message of that subject already.
 func there(err error) bool {
 	var api *jetstream.APIError
 	return errors.As(err, &api) && api.ErrorCode == storeFailed && strings.Contains(api.Description, "per subject")
 }
 
-// gone reports whether a stream or consumer is no longer there.
+// gone reports whether err says that a stream, a consumer or a bucket is not there.
 func gone(err error) bool {
 	for _, one := range []error{jetstream.ErrStreamNotFound, jetstream.ErrConsumerNotFound, jetstream.ErrConsumerDeleted, jetstream.ErrConsumerDoesNotExist, jetstream.ErrBucketNotFound} {
 		if errors.Is(err, one) {
@@ -120,7 +127,7 @@ func gone(err error) bool {
 	return false
 }
 
-// pause waits, and reports whether ctx is still on.
+// pause waits for d, or until ctx ends. It reports whether ctx is still on.
 func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -279,7 +279,7 @@ func TestStop(t *testing.T) {
 		t.Skip("starts a server many times")
 	}
 	f := newStudy(t, testsize.Of(0, 2, 4))
-	// milliseconds that each round lasts longer than the one before
+	// Each round lasts so many milliseconds longer than the one before.
 	longer := testsize.Of(0, 40, 10)
 	want := inProcess(t, f)
 	round := 0
@@ -306,7 +306,7 @@ func TestStop(t *testing.T) {
 			continue
 		}
 		close(stop)
-		// else the server was gone before it came
+		// If the study is not missing anything the server was gone before the worker came.
 		if err := <-worker; err != nil && !errors.Is(err, pipeline.ErrStopped) && f.Missing() != nil {
 			t.Fatalf("worker: %v", err)
 		}
@@ -319,7 +319,7 @@ func TestStop(t *testing.T) {
 	if least := testsize.Of(0, 4, 10); round < least {
 		t.Errorf("%d rounds, want at least %d: the study is too small for this machine", round, least)
 	}
-	// which finds all done, and cleans up
+	// This finds all done, and cleans up.
 	if err := Serve(t.Context(), nil, f, ServeOptions{Listen: "127.0.0.1:0"}); err != nil {
 		t.Fatal(err)
 	}

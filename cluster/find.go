@@ -48,7 +48,7 @@ func (m *machine) first(do func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(m.ctx, m.o.FirstPatience)
 	defer cancel()
 	reported := false
-	// what was asked of a server that died is never answered
+	// A try is short at first: a server that died never answers what it was asked.
 	for wait := 2 * time.Second; ; wait = min(2*wait, 15*time.Second) {
 		try, cancel := context.WithTimeout(ctx, wait)
 		err := do(try)

@@ -14,21 +14,22 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// A cache gives the inputs of a study: from a folder of this machine, where files are named by
-// their SHA-256, or else from the object store, once. Several workers and processes may use one
-// folder. What is not what its name says is fetched anew.
+// A cache gives the inputs of a study. It reads them from a folder of this machine, where the name of
+// a file is its SHA-256. What is not there, or is damaged, it fetches from the object store and puts
+// there. Several workers and processes may use one folder. Only Input changes a field: fetched.
 type cache struct {
 	ctx    context.Context
 	dir    string
 	bucket jetstream.ObjectStore
 	log    func(string, ...any)
 
-	// held while fetching: the other workers of this process wait for it rather than fetch too
+	// Input holds mu while it fetches, so that other workers of this process wait rather than fetch too.
 	mu      sync.Mutex
-	fetched int
+	fetched int // how many inputs came from the object store
 }
 
-// Input returns the input with that hash.
+// Input returns the input with that SHA-256. It tries until ctx ends, or the study is gone from the
+// server.
 func (c *cache) Input(hash string) ([]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -57,7 +58,7 @@ func (c *cache) Input(hash string) ([]byte, error) {
 	return data, nil
 }
 
-// keep writes data so that no other process sees a part of it.
+// keep writes data to path so that no other process sees half of it.
 func (c *cache) keep(path string, data []byte) error {
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
 		return err
@@ -79,9 +80,10 @@ func (c *cache) keep(path string, data []byte) error {
 	return err
 }
 
-// getObject returns the object of that name in bucket. It ends with ctx, which GetBytes does not: it
-// reads until the deadline of ctx, though nothing comes any more. Nor does it wait so long: it bounds
-// a try by the object's size, so that persist tries again soon if the server was away in between.
+// getObject returns the object of that name in bucket. It returns as soon as ctx ends. GetBytes
+// alone does not: it reads until the deadline of ctx, though nothing comes any more. getObject also
+// sets a deadline by the object's size. If the server was away in between the object never comes,
+// and persist is to try again soon.
 func getObject(ctx context.Context, bucket jetstream.ObjectStore, name string) ([]byte, error) {
 	short, cancel := context.WithTimeout(ctx, messageTime)
 	defer cancel()

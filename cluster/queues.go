@@ -14,14 +14,14 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// resultsAckWait is after how long the server delivers a message to the coordinator again that it
-// has not heard of. The coordinator asks for more time while it works on one, so only a message that
-// was lost on its way waits so long.
+// resultsAckWait is how long the server waits for the coordinator to take a message off the queue of
+// results. After that it delivers the message again. The coordinator asks for more time while it
+// works on one, so only a message that was lost on its way waits so long.
 const resultsAckWait = time.Minute
 
-// queues are what a study has on the server, as the coordinator uses it. Its methods may be called by
-// several goroutines once create has set the fields of the second group; nothing changes a field
-// after that.
+// queues are what a study has on the server, as the coordinator uses it. create sets objects, kv,
+// results and received, and open sets shards. Nothing changes a field after that, so several
+// goroutines may call the other methods then.
 type queues struct {
 	names
 	f   *study.Folder
@@ -36,8 +36,8 @@ type queues struct {
 	received jetstream.Consumer // of results
 }
 
-// create puts the study on the server, but for its shards and the stream that holds them: by that
-// one workers find a study, so open makes it when the rest is there.
+// create puts the study on the server, but for the stream of shards. Workers find a study by that
+// stream, so open makes it when all else is there.
 func (q *queues) create(ctx context.Context) error {
 	about := "advsweep study " + q.f.Plan.Name
 	stop := func(err error) bool { return full(err) || errors.Is(err, jetstream.ErrJetStreamNotEnabled) }
@@ -53,7 +53,8 @@ func (q *queues) create(ctx context.Context) error {
 		}); err != nil {
 			return err
 		}
-		// Anew, so that what a coordinator that was killed had in hand is delivered again at once.
+		// The consumer of a coordinator that was killed waits for what that had in hand. A new one
+		// delivers it at once.
 		if err := q.results.DeleteConsumer(ctx, coordinatorName); err != nil && !gone(err) {
 			return err
 		}
@@ -68,14 +69,14 @@ func (q *queues) create(ctx context.Context) error {
 	return nil
 }
 
-// open makes the stream of shards, by which workers find the study. A worker that has a shard and is
-// not heard for ackWait loses it.
+// open makes the stream of shards, by which workers find the study. The server gives a shard to
+// another worker if the one that has it says nothing for ackWait.
 func (q *queues) open(ctx context.Context, ackWait time.Duration) error {
 	return persist(ctx, messageTime, q.notReady, full, func(ctx context.Context) (err error) {
 		if q.shards, err = q.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
 			Name: q.shardsStream(), Description: "advsweep study " + q.f.Plan.Name, Subjects: []string{q.shard("*")}, Metadata: map[string]string{studyMeta: q.f.Plan.Name},
 			Retention: jetstream.WorkQueuePolicy, Storage: jetstream.FileStorage,
-			// a shard that is queued is not queued twice
+			// A shard that is in the queue is not added again.
 			MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, DiscardNewPerSubject: true,
 		}); err != nil {
 			return err

@@ -59,7 +59,7 @@ func (c *coordinator) receive(messages jetstream.MessagesContext) {
 func (c *coordinator) handle(m jetstream.Msg) error {
 	working, done := context.WithCancel(c.ctx)
 	defer done()
-	go func() { // else the server delivers m again while it waits for a slow disk
+	go func() { // else the server delivers m again while a slow disk keeps it waiting
 		for pause(working, resultsAckWait/4) {
 			_ = m.InProgress() // the next one may get through
 		}
@@ -149,7 +149,8 @@ func (c *coordinator) keep(s study.Shard, worker string, data []byte, m jetstrea
 	if err != nil {
 		return c.refuse(s, worker, err, m)
 	}
-	// tick publishes what that adds: a full store has no room for it until results are taken off.
+	// This may add to the state. Tick publishes that, not keep: a full store has no room for it until
+	// results are taken off the queue.
 	if err := c.state.accept(c.f.Plan, s.Run, r.Arithmetic); err != nil {
 		return c.refuse(s, worker, err, m)
 	}

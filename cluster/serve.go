@@ -30,11 +30,11 @@ type ServeOptions struct {
 	Credentials     string
 	TLSCert, TLSKey string // files of the server
 	TLSCA           string // file with who signs the certificates of URL
-	// bound of the server's store on the disk; 0: three quarters of what is free
+	// StoreBytes bounds the server's store on the disk. 0 is three quarters of what is free.
 	StoreBytes int64
-	AckWait    time.Duration
-	Attempts   int // deliveries of a shard before nobody is asked to do it again; 0 is 5
-	// take results of other arithmetic than planned, or of several fingerprints
+	AckWait    time.Duration // 0 is the constant AckWait
+	Attempts   int           // how often a shard is tried; 0 is the constant Attempts
+	// AllowMixed takes results of another arithmetic than planned, and of several fingerprints.
 	AllowMixed bool
 
 	// Ready, if set, is called once workers can come, with the URL for them: that of this machine's
@@ -44,11 +44,11 @@ type ServeOptions struct {
 	// from one goroutine at a time.
 	Progress func(Snapshot)
 	Arrived  func(study.Shard, *study.Result)
-	// what happens that is not as it should be; nil: nothing is said
+	// Log, if set, is called with what is not as it should be.
 	Log func(format string, args ...any)
 }
 
-// AckWait is after how long without a sign of life a shard is given to another worker, unless
+// AckWait is how long a worker that has a shard may say nothing before another gets the shard, unless
 // ServeOptions say otherwise.
 const AckWait = 30 * time.Second
 
@@ -58,14 +58,14 @@ const Attempts = 5
 // A Snapshot is how far a study is.
 type Snapshot struct {
 	Total, Done, Failed int // shards
-	// seconds expected of all shards, and of those that are neither done nor failed
+	// Expected is how many seconds all shards are expected to take, Left those that are still open.
 	Expected, Left float64
 	Running        int // shards in hand of workers that were heard lately
 	Workers        []study.WorkerState
 }
 
-// A ConflictError says that equal arithmetic gave different results: some machine computes wrong,
-// and it is not known which.
+// A ConflictError says that machines of equal arithmetic gave different results of a shard. Some
+// machine computes wrong, and it is not known which.
 type ConflictError struct{ Errors []error }
 
 func (e *ConflictError) Error() string {
@@ -74,12 +74,12 @@ func (e *ConflictError) Error() string {
 
 func (e *ConflictError) Unwrap() []error { return e.Errors }
 
-// Serve hands out the shards of f that are not done, those that failed included, until each is done
-// or failed: see f.Failures. It returns pipeline.ErrStopped once stop is closed; served again the
-// study goes on, also after a kill at any moment. The caller has f.Lock.
+// Serve hands out the shards of f that are not done, until each is done or has failed: see
+// f.Failures. Shards that failed before are tried again. The caller has f.Lock.
 //
-// A result that cannot be kept, for a full disk say, is an error; it waits on the server. A
-// *ConflictError comes when all is done.
+// It returns pipeline.ErrStopped once stop is closed. Served again the study goes on, also after a
+// kill at any moment. It returns an error if a result cannot be kept, as when the disk is full; the
+// result waits on the server. It returns a *ConflictError when all is done.
 func Serve(ctx context.Context, stop <-chan struct{}, f *study.Folder, o ServeOptions) (err error) {
 	if o.Log == nil {
 		o.Log = func(string, ...any) {}
@@ -342,8 +342,8 @@ func (c *coordinator) tick(ctx context.Context) {
 			c.fail(fmt.Errorf("cluster: the server has given up its store in %s, as it does when the disk is full: make room and serve the study again; what is done is safe", filepath.Join(c.f.Dir, study.StoreName)))
 			return
 		}
-		// A shard that neither queue has, and the folder neither, is lost: to a power cut, or to
-		// who empties queues by hand.
+		// A shard that is in no queue, and whose result is not in the folder, is lost. A power cut
+		// does that, or somebody who empties queues by hand.
 		shards, err1 := c.queues.shards.Info(ctx)
 		results, err2 := c.queues.results.Info(ctx)
 		if gone(err1) || gone(err2) {

@@ -50,7 +50,7 @@ func start(dir string, o *ServeOptions, cred *credential) (*server.Server, error
 		NoSigs: true, NoSystemAccount: false,
 		JetStream: true, StoreDir: filepath.Join(dir, study.StoreName), JetStreamMaxStore: o.StoreBytes, DisableJetStreamBanner: true,
 		MaxPayload: maxPayload, MaxPending: 8 * maxPayload,
-		// clients know the address by which they came; others may not lead here
+		// Clients know an address that leads here. The server does not tell them others of its own.
 		Cluster: server.ClusterOpts{NoAdvertise: true},
 	}
 	cred.want(so)
@@ -89,7 +89,8 @@ func start(dir string, o *ServeOptions, cred *credential) (*server.Server, error
 	return nil, fmt.Errorf("cluster: the server on %s did not start: %s", o.Listen, cmp.Or(logs.fatal(), "no reason was given"))
 }
 
-// A serverLog passes on what a server has to complain about.
+// A serverLog passes on the errors that the NATS server logs. Its methods change last and told, under
+// mu.
 type serverLog struct {
 	say  func(string, ...any)
 	mu   sync.Mutex
@@ -108,8 +109,8 @@ func (l *serverLog) Fatalf(format string, args ...any) {
 	l.last = fmt.Sprintf(format, args...)
 }
 
-// Errorf passes each kind of error on once a minute: clients that do not know the credential try
-// again and again.
+// Errorf passes each kind of error on once a minute. Clients that do not know the credential try again
+// and again.
 func (l *serverLog) Errorf(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	kind := text

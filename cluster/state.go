@@ -100,7 +100,8 @@ func (c *coordinatorState) json() ([]byte, error) {
 	return json.Marshal(c.state)
 }
 
-// A workerState is the state as the workers of a process have it. learn and setDone change it, under mu.
+// A workerState is the state as the workers of a process have it. learn and setDone change it, under
+// mu.
 // Several goroutines may call its methods.
 type workerState struct {
 	done chan struct{} // closed once the state says Done

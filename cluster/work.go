@@ -34,9 +34,8 @@ type WorkOptions struct {
 	Devices func(*study.Plan) ([]study.Device, error)
 	Log     func(format string, args ...any) // nil: nothing is said
 
-	// unit of the pauses after failures; 0 is a second
-	pace time.Duration
-	// for tests: instead of study.NewWorker
+	pace time.Duration // unit of the pauses after failures; 0 is a second
+	// A test sets open to what takes the place of study.NewWorker.
 	open func(*study.Plan, study.Inputs, study.Device, bool) doer
 }
 
@@ -52,15 +51,15 @@ var (
 	errStopped = errors.New("cluster: the worker was told to stop")
 )
 
-// Work does shards of the study that is served at url until it is done. When stop is closed it
-// gives its shards back, but for one that is nearly done, and returns pipeline.ErrStopped; when ctx
-// ends it does not even do that, and the server misses them after a while.
+// Work does shards of the study that is served at url until the study is done. When stop is closed it
+// gives its shards back and returns pipeline.ErrStopped. It finishes a shard that is nearly done.
+// When ctx ends it gives nothing back, and the server misses the shards after a while.
 //
-// A shard that fails is tried again, by whoever takes it; after several failures in a row the
-// worker pauses, for longer and longer, so that a machine that is broken does not use up the tries
-// of all shards. A server that goes away is waited for, and so is room for a result. What another
-// machine may do but this one cannot, a run of another arithmetic than planned say, is an error at
-// once.
+// A shard that fails is tried again, by whichever worker gets it. After several failures in a row a
+// worker pauses, for longer and longer, so that a broken machine does not use up the tries of all
+// shards. A worker waits for a server that is away, and for room for its result. It returns an error
+// at once for what another machine may do but this one cannot, as a run that is planned for another
+// arithmetic.
 func Work(ctx context.Context, stop <-chan struct{}, url string, o WorkOptions) error {
 	if o.Log == nil {
 		o.Log = func(string, ...any) {}

@@ -153,15 +153,15 @@ func (w *worker) handle(msg jetstream.Msg) (ok bool, err error) {
 	return true, nil
 }
 
-// hold says to the server that the shard is in hand until ctx ends, so that it gives it to nobody
-// else: also while a result waits for the server.
+// hold tells the server until ctx ends that the shard is in hand, so that nobody else gets it. It goes
+// on while a result waits to be sent.
 func (d *delivery) hold(ctx context.Context) {
 	for pause(ctx, d.w.m.study.ackWait/4) {
 		_ = d.msg.InProgress() // the next one may get through
 	}
 }
 
-// message returns one about the shard, for the coordinator.
+// message returns a message about the shard to the coordinator.
 func (d *delivery) message(kind string, body []byte) *nats.Msg {
 	m := nats.NewMsg(d.w.m.study.result(strconv.Itoa(d.shard.Index)))
 	m.Data = body
@@ -171,8 +171,8 @@ func (d *delivery) message(kind string, body []byte) *nats.Msg {
 	return m
 }
 
-// failed says what became of a shard that ended with err: others try it, or nobody any more. It
-// returns an error if the worker cannot go on.
+// failed deals with a shard that ended with err. Another worker tries it, or nobody if it was tried
+// often enough. It returns an error if this worker cannot go on.
 func (d *delivery) failed(err error) error {
 	m, s := d.w.m, d.shard
 	attempts := m.state.get().Attempts
@@ -234,7 +234,8 @@ func (d *delivery) send(r *study.Result) error {
 	return d.w.send(m)
 }
 
-// do does s. Stop ends it unless it is nearly done, and so does the end of the study.
+// do does s. It ends early when the study is done, and when stop is closed before 80 % of s is done. A
+// panic becomes an error.
 func (w *worker) do(ctx context.Context, s study.Shard) (r *study.Result, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -261,7 +262,7 @@ func (w *worker) do(ctx context.Context, s study.Shard) (r *study.Result, err er
 	return w.doer.Do(ctx, nil, s, func(done, total int) { share.Store(int64(done) * 1000 / int64(max(1, total))) })
 }
 
-// send sends m to the coordinator so that it is there to stay, however long that takes.
+// send sends m to the coordinator, however long it takes until the server has stored it.
 func (w *worker) send(m *nats.Msg) error {
 	return w.try(messageTime, func(ctx context.Context) error {
 		_, err := w.m.server.js.PublishMsg(ctx, m)
@@ -269,7 +270,8 @@ func (w *worker) send(m *nats.Msg) error {
 	})
 }
 
-// try calls do until it succeeds. Who is told to stop does not wait long for a server or for room.
+// try calls do until it succeeds. When stop is closed, or the study is done, it gives up after five
+// seconds.
 func (w *worker) try(each time.Duration, do func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(w.m.ctx)
 	defer cancel(nil)

@@ -50,12 +50,12 @@ func (j Job) Run(ctx context.Context, stop <-chan struct{}) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	parts := make([]float64, len(j.Devices)) // done of what each has in hand
-	tell := func() {
+	inHand := make([]float64, len(j.Devices)) // done of the shard that each has in hand
+	report := func() {
 		if j.Progress != nil {
 			sum := done
-			for _, p := range parts {
-				sum += p
+			for _, v := range inHand {
+				sum += v
 			}
 			j.Progress(sum, total, "")
 		}
@@ -79,7 +79,7 @@ func (j Job) Run(ctx context.Context, stop <-chan struct{}) error {
 		}
 		wg.Go(func() {
 			w := NewWorker(j.Folder.Plan, j.Folder, d, j.Mixed)
-			h := newHeart(j.Folder, WorkerState{Name: name, Device: d.Name, Shard: -1})
+			h := startHeartbeats(j.Folder, WorkerState{Name: name, Device: d.Name, Shard: -1})
 			defer h.end()
 			for {
 				s, ok := next()
@@ -87,18 +87,18 @@ func (j Job) Run(ctx context.Context, stop <-chan struct{}) error {
 					break
 				}
 				h.begin(s)
-				err := j.one(ctx, stop, w, h, s, func(part float64) {
+				err := j.one(ctx, stop, w, h, s, func(done float64) {
 					mu.Lock()
 					defer mu.Unlock()
-					parts[i] = part * share(s)
-					tell()
+					inHand[i] = done * share(s)
+					report()
 				})
 				mu.Lock()
-				parts[i] = 0
+				inHand[i] = 0
 				if err == nil || errors.Is(err, errFailed) {
 					done += share(s)
 				}
-				tell()
+				report()
 				mu.Unlock()
 				if err != nil && !errors.Is(err, errFailed) {
 					errs[i] = err
@@ -130,9 +130,9 @@ func share(s Shard) float64 { return max(s.Seconds, 1e-3) }
 // errFailed stands for a failure that is noted.
 var errFailed = errors.New("study: the shard failed")
 
-// one does s and keeps what it finds.
-func (j Job) one(ctx context.Context, stop <-chan struct{}, w *Worker, h *heart, s Shard, part func(float64)) error {
-	r, err := w.Do(ctx, stop, s, func(done, total int) { part(float64(done) / float64(max(1, total))) })
+// one does s and keeps what it finds. It calls progress with the fraction of s that is done.
+func (j Job) one(ctx context.Context, stop <-chan struct{}, w *Worker, h *heartbeats, s Shard, progress func(float64)) error {
+	r, err := w.Do(ctx, stop, s, func(done, total int) { progress(float64(done) / float64(max(1, total))) })
 	h.arithmetic(w)
 	var mixed *MixedError
 	switch {
@@ -166,17 +166,19 @@ func (j Job) one(ctx context.Context, stop <-chan struct{}, w *Worker, h *heart,
 	return errFailed
 }
 
-// A heart beats for a worker until end.
-type heart struct {
+// heartbeats are what a worker puts into the folder until end, every five seconds and when its state
+// changes. All methods but the goroutine's are called by the worker; they change state under mu.
+type heartbeats struct {
 	folder *Folder
-	mu     sync.Mutex
-	state  WorkerState
 	stop   chan struct{}
 	done   sync.WaitGroup
+
+	mu    sync.Mutex
+	state WorkerState
 }
 
-func newHeart(f *Folder, state WorkerState) *heart {
-	h := &heart{folder: f, state: state, stop: make(chan struct{})}
+func startHeartbeats(f *Folder, state WorkerState) *heartbeats {
+	h := &heartbeats{folder: f, state: state, stop: make(chan struct{})}
 	h.done.Go(func() {
 		t := time.NewTicker(5 * time.Second)
 		defer t.Stop()
@@ -192,18 +194,18 @@ func newHeart(f *Folder, state WorkerState) *heart {
 	return h
 }
 
-func (h *heart) change(do func(*WorkerState)) {
+func (h *heartbeats) change(do func(*WorkerState)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	do(&h.state)
-	_ = h.folder.Heartbeat(h.state) // it is for onlookers: no reason to end the work
+	_ = h.folder.Heartbeat(h.state) // the work does not need it
 }
 
-func (h *heart) begin(s Shard) {
+func (h *heartbeats) begin(s Shard) {
 	h.change(func(w *WorkerState) { w.Shard, w.Since = s.Index, time.Now().UTC() })
 }
 
-func (h *heart) arithmetic(w *Worker) {
+func (h *heartbeats) arithmetic(w *Worker) {
 	if w.run >= 0 {
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -211,13 +213,13 @@ func (h *heart) arithmetic(w *Worker) {
 	}
 }
 
-func (h *heart) finished(s Shard, ok bool) {
+func (h *heartbeats) finished(s Shard, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.state.Finish(s, ok, time.Now())
 }
 
-// Finish counts shard s, which w has in hand.
+// Finish counts shard s, which w had in hand until now, as done if ok is set and else as failed.
 func (w *WorkerState) Finish(s Shard, ok bool, now time.Time) {
 	if ok {
 		w.Done++
@@ -229,7 +231,7 @@ func (w *WorkerState) Finish(s Shard, ok bool, now time.Time) {
 	w.Shard = -1
 }
 
-func (h *heart) end() {
+func (h *heartbeats) end() {
 	close(h.stop)
 	h.done.Wait()
 	h.change(func(w *WorkerState) { w.Shard = -1 })
