@@ -12,14 +12,14 @@
 //	                     that are too large for a message
 //	advsweep-ID          a key and its value: the state, see state
 //
-// Two subjects carry what nothing depends on: advsweep.ID.beat heartbeats, and advsweep.ID.state the
-// state as it changes.
+// Two subjects carry what nothing depends on: advsweep.ID.beat heartbeats, and advsweep.ID.state
+// the state as it changes.
 //
 // Nothing is lost, whoever is killed. A worker takes its shard off the queue when its result is in
-// the other queue. The coordinator takes the result off that queue when it is in the folder. So some
-// shards are done twice. That changes nothing: equal shards give equal results and the folder keeps
-// one. After a power cut a shard may be in no queue and its result not in the folder. Then the
-// coordinator queues it again.
+// the other queue. The coordinator takes the result off that queue when it is in the folder. So
+// some shards are done twice. That changes nothing: equal shards give equal results and the folder
+// keeps one. After a power cut a shard may be in no queue and its result not in the folder. Then
+// the coordinator queues it again.
 //
 // The server counts how often it delivers a shard's message. A worker that gets it once too often
 // does not try the shard but reports that its workers died. The count outlives workers and
@@ -88,8 +88,8 @@ const (
 	kindBack   = "back"   // the worker stops: the shard is as if it had not been begun
 )
 
-// How long one try may take, to send a message and to send or get an object. An object may be a model
-// of gigabytes.
+// How long one try may take, to send a message and to send or get an object. An object may be a
+// model of gigabytes.
 const (
 	messageTime = 15 * time.Second
 	objectTime  = 15 * time.Minute

@@ -25,8 +25,8 @@ func ends(t *testing.T, worker <-chan error, r *running) {
 	}
 }
 
-// TestKilledAtTheEnd kills a coordinator when all shards are done, before the worker hears of it. The
-// next one finds nothing to do. It must not leave before the worker is back and has heard.
+// TestKilledAtTheEnd kills a coordinator when all shards are done, before the worker hears of it.
+// The next one finds nothing to do. It must not leave before the worker is back and has heard.
 func TestKilledAtTheEnd(t *testing.T) {
 	f := newStudy(t, 1)
 	want := inProcess(t, f)

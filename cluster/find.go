@@ -175,8 +175,8 @@ func (m *machine) readPlan(ctx context.Context) error {
 	return nil
 }
 
-// find finds the study whose id or name is want, or the only one if want is empty, and opens what it
-// has on the server. It returns the study without its plan and inputs, and its state.
+// find finds the study whose id or name is want, or the only one if want is empty, and opens what
+// it has on the server. It returns the study without its plan and inputs, and its state.
 func find(ctx context.Context, link *serverLink, want string) (*servedStudy, *state, error) {
 	id, err := findID(ctx, link, want)
 	if err != nil {

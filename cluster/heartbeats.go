@@ -98,8 +98,8 @@ func (h *heartbeatSender) send(ctx context.Context) {
 	}
 }
 
-// change changes the state by do, and sends it. A worker with a shard in hand that has just sent one
-// sends no other: of many short shards people see enough of them.
+// change changes the state by do, and sends it. A worker with a shard in hand that has just sent
+// one sends no other: of many short shards people see enough of them.
 func (h *heartbeatSender) change(do func(*study.WorkerState)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -14,16 +14,18 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// A cache gives the inputs of a study. It reads them from a folder of this machine, where the name of
-// a file is its SHA-256. What is not there, or is damaged, it fetches from the object store and puts
-// there. Several workers and processes may use one folder. Only Input changes a field: fetched.
+// A cache gives the inputs of a study. It reads them from a folder of this machine, where the name
+// of a file is its SHA-256. What is not there, or is damaged, it fetches from the object store and
+// puts there. Several workers and processes may use one folder. Only Input changes a field:
+// fetched.
 type cache struct {
 	ctx    context.Context
 	dir    string
 	bucket jetstream.ObjectStore
 	log    func(string, ...any)
 
-	// Input holds mu while it fetches, so that other workers of this process wait rather than fetch too.
+	// Input holds mu while it fetches, so that other workers of this process wait rather than fetch
+	// too.
 	mu      sync.Mutex
 	fetched int // how many inputs came from the object store
 }

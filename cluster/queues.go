@@ -14,8 +14,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// resultsAckWait is how long the server waits for the coordinator to take a message off the queue of
-// results. After that it delivers the message again. The coordinator asks for more time while it
+// resultsAckWait is how long the server waits for the coordinator to take a message off the queue
+// of results. After that it delivers the message again. The coordinator asks for more time while it
 // works on one, so only a message that was lost on its way waits so long.
 const resultsAckWait = time.Minute
 

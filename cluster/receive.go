@@ -142,15 +142,15 @@ func (c *coordinator) arrived(s study.Shard, worker string, m jetstream.Msg) err
 	return nil
 }
 
-// keep puts data, the encoded result of s, into the folder, and counts s as done. It refuses what is
-// no result of s, or is of an arithmetic that may not go with those that are there.
+// keep puts data, the encoded result of s, into the folder, and counts s as done. It refuses what
+// is no result of s, or is of an arithmetic that may not go with those that are there.
 func (c *coordinator) keep(s study.Shard, worker string, data []byte, m jetstream.Msg) error {
 	r, err := study.DecodeResult(s, data)
 	if err != nil {
 		return c.refuse(s, worker, err, m)
 	}
-	// This may add to the state. Tick publishes that, not keep: a full store has no room for it until
-	// results are taken off the queue.
+	// This may add to the state. Tick publishes that, not keep: a full store has no room for it
+	// until results are taken off the queue.
 	if err := c.state.accept(c.f.Plan, s.Run, r.Arithmetic); err != nil {
 		return c.refuse(s, worker, err, m)
 	}

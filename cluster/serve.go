@@ -48,8 +48,8 @@ type ServeOptions struct {
 	Log func(format string, args ...any)
 }
 
-// AckWait is how long a worker that has a shard may say nothing before another gets the shard, unless
-// ServeOptions say otherwise.
+// AckWait is how long a worker that has a shard may say nothing before another gets the shard,
+// unless ServeOptions say otherwise.
 const AckWait = 30 * time.Second
 
 // Attempts is how often a shard is tried, unless ServeOptions say otherwise.
@@ -129,9 +129,9 @@ func Serve(ctx context.Context, stop <-chan struct{}, f *study.Folder, o ServeOp
 	return c.shards.conflict()
 }
 
-// A coordinator serves one study. Serve and prepare set its fields before anything runs beside them,
-// and nothing sets them after that. What changes while it runs is inside state, shards and workers,
-// each with a lock of its own; no method holds two of these locks.
+// A coordinator serves one study. Serve and prepare set its fields before anything runs beside
+// them, and nothing sets them after that. What changes while it runs is inside state, shards and
+// workers, each with a lock of its own; no method holds two of these locks.
 type coordinator struct {
 	f    *study.Folder
 	o    ServeOptions
@@ -231,8 +231,8 @@ func (c *coordinator) prepare() error {
 	return nil
 }
 
-// returnTime is how long workers take at most to find a server that is back: several times what dial
-// makes them wait between two tries.
+// returnTime is how long workers take at most to find a server that is back: several times what
+// dial makes them wait between two tries.
 const returnTime = 3 * time.Second
 
 // run takes results until no shard is open, and reports whether all shards are done.
@@ -288,10 +288,10 @@ func (c *coordinator) run(stop <-chan struct{}) (all bool, err error) {
 	}
 }
 
-// leave waits until workers have heard that all is done, which is when they disconnect, but not long:
-// those that did not hear it wait for the server for as long as they have patience. A study may be
-// done as soon as the coordinator starts, if the one before was killed at the end. Then workers are
-// still to come back.
+// leave waits until workers have heard that all is done, which is when they disconnect, but not
+// long: those that did not hear it wait for the server for as long as they have patience. A study
+// may be done as soon as the coordinator starts, if the one before was killed at the end. Then
+// workers are still to come back.
 func (c *coordinator) leave() {
 	_ = c.conn.nc.FlushTimeout(time.Second)
 	start := time.Now()

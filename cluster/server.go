@@ -89,8 +89,8 @@ func start(dir string, o *ServeOptions, cred *credential) (*server.Server, error
 	return nil, fmt.Errorf("cluster: the server on %s did not start: %s", o.Listen, cmp.Or(logs.fatal(), "no reason was given"))
 }
 
-// A serverLog passes on the errors that the NATS server logs. Its methods change last and told, under
-// mu.
+// A serverLog passes on the errors that the NATS server logs. Its methods change last and told,
+// under mu.
 type serverLog struct {
 	say  func(string, ...any)
 	mu   sync.Mutex
@@ -109,8 +109,8 @@ func (l *serverLog) Fatalf(format string, args ...any) {
 	l.last = fmt.Sprintf(format, args...)
 }
 
-// Errorf passes each kind of error on once a minute. Clients that do not know the credential try again
-// and again.
+// Errorf passes each kind of error on once a minute. Clients that do not know the credential try
+// again and again.
 func (l *serverLog) Errorf(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	kind := text

@@ -70,9 +70,9 @@ type coordinatorState struct {
 	state state
 }
 
-// accept adds a to what is seen, before a result of it is kept: results that come at the same moment
-// must fit it. It returns an error, and adds nothing, if a result of run that was computed by a may
-// not go with those that are there.
+// accept adds a to what is seen, before a result of it is kept: results that come at the same
+// moment must fit it. It returns an error, and adds nothing, if a result of run that was computed
+// by a may not go with those that are there.
 func (c *coordinatorState) accept(plan *study.Plan, run int, a record.Arithmetic) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -100,9 +100,8 @@ func (c *coordinatorState) json() ([]byte, error) {
 	return json.Marshal(c.state)
 }
 
-// A workerState is the state as the workers of a process have it. learn and setDone change it, under
-// mu.
-// Several goroutines may call its methods.
+// A workerState is the state as the workers of a process have it. learn and setDone change it,
+// under mu. Several goroutines may call its methods.
 type workerState struct {
 	done chan struct{} // closed once the state says Done
 

@@ -51,15 +51,15 @@ var (
 	errStopped = errors.New("cluster: the worker was told to stop")
 )
 
-// Work does shards of the study that is served at url until the study is done. When stop is closed it
-// gives its shards back and returns pipeline.ErrStopped. It finishes a shard that is nearly done.
-// When ctx ends it gives nothing back, and the server misses the shards after a while.
+// Work does shards of the study that is served at url until the study is done. When stop is closed
+// it gives its shards back and returns pipeline.ErrStopped. It finishes a shard that is nearly
+// done. When ctx ends it gives nothing back, and the server misses the shards after a while.
 //
 // A shard that fails is tried again, by whichever worker gets it. After several failures in a row a
 // worker pauses, for longer and longer, so that a broken machine does not use up the tries of all
-// shards. A worker waits for a server that is away, and for room for its result. It returns an error
-// at once for what another machine may do but this one cannot, as a run that is planned for another
-// arithmetic.
+// shards. A worker waits for a server that is away, and for room for its result. It returns an
+// error at once for what another machine may do but this one cannot, as a run that is planned for
+// another arithmetic.
 func Work(ctx context.Context, stop <-chan struct{}, url string, o WorkOptions) error {
 	if o.Log == nil {
 		o.Log = func(string, ...any) {}
@@ -104,8 +104,8 @@ func Work(ctx context.Context, stop <-chan struct{}, url string, o WorkOptions) 
 	return err
 }
 
-// A machine is all workers of a process. Work sets its fields before it starts a worker, and nothing
-// sets them after that. Of what they hold only state changes, which has a lock of its own.
+// A machine is all workers of a process. Work sets its fields before it starts a worker, and
+// nothing sets them after that. Of what they hold only state changes, which has a lock of its own.
 type machine struct {
 	o      WorkOptions
 	ctx    context.Context
@@ -179,8 +179,8 @@ func (m *machine) newWorker(name string, d study.Device) *worker {
 	return w
 }
 
-// listen learns the state from now on until ctx ends. It reads it at once, now and then, and when the
-// server is back: who is away misses what is sent.
+// listen learns the state from now on until ctx ends. It reads it at once, now and then, and when
+// the server is back: who is away misses what is sent.
 func (m *machine) listen() error {
 	_, err := m.server.nc.Subscribe(m.study.state(), func(msg *nats.Msg) {
 		s := new(state)

@@ -99,8 +99,8 @@ func (w *worker) next() (jetstream.Msg, error) {
 		}
 		return nil, err
 	}
-	// The server is away, or not yet itself again; or the study is gone from it, and askForState will
-	// say whether it is done.
+	// The server is away, or not yet itself again; or the study is gone from it, and askForState
+	// will say whether it is done.
 	pause(ctx, 200*time.Millisecond)
 	return nil, nil
 }
@@ -153,8 +153,8 @@ func (w *worker) handle(msg jetstream.Msg) (ok bool, err error) {
 	return true, nil
 }
 
-// hold tells the server until ctx ends that the shard is in hand, so that nobody else gets it. It goes
-// on while a result waits to be sent.
+// hold tells the server until ctx ends that the shard is in hand, so that nobody else gets it. It
+// goes on while a result waits to be sent.
 func (d *delivery) hold(ctx context.Context) {
 	for pause(ctx, d.w.m.study.ackWait/4) {
 		_ = d.msg.InProgress() // the next one may get through
@@ -234,8 +234,8 @@ func (d *delivery) send(r *study.Result) error {
 	return d.w.send(m)
 }
 
-// do does s. It ends early when the study is done, and when stop is closed before 80 % of s is done. A
-// panic becomes an error.
+// do does s. It ends early when the study is done, and when stop is closed before 80 % of s is
+// done. A panic becomes an error.
 func (w *worker) do(ctx context.Context, s study.Shard) (r *study.Result, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

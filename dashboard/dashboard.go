@@ -21,19 +21,21 @@ import (
 	"advsweep/stat"
 )
 
-// A Source says how a study stands. Snapshot is called by one goroutine at a time, at most about
-// once a second however many look; what it returns is not changed afterwards.
-type Source interface {
+// A Snapshotter says how a study stands. The page calls Snapshot from one goroutine at a time,
+// about once a second at most, however many people look. What it returns must not change
+// afterwards.
+type Snapshotter interface {
 	Snapshot() (*Snapshot, error)
 }
 
 // A Snapshot is a study at one moment.
 type Snapshot struct {
 	Study   string
-	Message string // what is going on beyond the numbers, such as "merging"
+	Message string // what goes on beside the numbers, such as "merging"
 	Now     time.Time
 	Started time.Time // zero: not known
-	// Shards. Running and Failed are not among Done; Failed are those that are given up.
+	// How many shards there are, and how many of them are done, in hand or given up. None counts as
+	// two of these.
 	Total, Done, Running, Failed int
 	PerMinute                    float64       // shards done a minute lately, 0: not known
 	Left                         time.Duration // until all is done, as it goes now; 0: not known
@@ -69,7 +71,7 @@ type Run struct {
 	Running        int // shards
 	Failed         int // shards that are given up
 	Images         int // that it will have attacked at every eps
-	Correct, Clean int // of Clean images looked at, so many are right as they are
+	Correct, Clean int // of Clean images that the model has seen as they are, Correct are right
 	Curves         []Curve
 }
 
@@ -102,7 +104,7 @@ const fresh = 900 * time.Millisecond
 
 // Handler serves the page at /, relative to which are all its links. It answers GET and HEAD; it
 // loads nothing from elsewhere.
-func Handler(src Source, o Options) http.Handler {
+func Handler(src Snapshotter, o Options) http.Handler {
 	p := &page{src: src, hosts: o.Hosts}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { p.serve(w, "page.tmpl") })
@@ -132,14 +134,15 @@ func Handler(src Source, o Options) http.Handler {
 	})
 }
 
+// A page is the page of one study. Handler sets src and hosts. view changes the rest, under mu.
 type page struct {
-	src   Source
+	src   Snapshotter
 	hosts []string
 
 	mu    sync.Mutex
 	asked time.Time // monotonic, unlike Snapshot.Now
-	last  *view
-	err   error
+	last  *view     // what src said then; nil: nothing yet
+	err   error     // of asking it
 }
 
 // allowed reports whether a Host header names this machine.
@@ -155,10 +158,11 @@ func (p *page) allowed(host string) bool {
 	return same("localhost") || name != "" && slices.ContainsFunc(p.hosts, same)
 }
 
+// serve answers with the template of that name.
 func (p *page) serve(w http.ResponseWriter, name string) {
 	v, err := p.view()
 	if err != nil {
-		w.Header().Set("Refresh", "5") // of a page that could not be made, which has no script
+		w.Header().Set("Refresh", "5") // this text has no script that would ask again
 		http.Error(w, "dashboard: "+err.Error(), http.StatusInternalServerError)
 		return
 	}
@@ -171,6 +175,7 @@ func (p *page) serve(w http.ResponseWriter, name string) {
 	_, _ = w.Write(b.Bytes()) // who has gone needs no answer
 }
 
+// view returns the page as it is now, or as it was less than fresh ago.
 func (p *page) view() (*view, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -229,6 +234,7 @@ const (
 	silent = 30 * time.Second
 )
 
+// newView returns what the templates show of s.
 func newView(s *Snapshot) *view {
 	v := &view{Snapshot: s, Waiting: max(0, s.Total-s.Done-s.Running-s.Failed)}
 	share := func(n int) float64 {
@@ -238,13 +244,13 @@ func newView(s *Snapshot) *view {
 		return min(1, max(0, float64(n)/float64(s.Total)))
 	}
 	at := 0.0
-	for _, part := range []struct {
+	for _, bar := range []struct {
 		class string
 		n     int
 	}{{"done", s.Done}, {"failed", s.Failed}, {"running", s.Running}} {
-		width := min(1000*share(part.n), 1000-at)
-		if part.n > 0 {
-			v.Bar = append(v.Bar, segment{part.class, length(at), length(max(width, 2))})
+		width := min(1000*share(bar.n), 1000-at)
+		if bar.n > 0 {
+			v.Bar = append(v.Bar, segment{bar.class, length(at), length(max(width, 2))})
 		}
 		at += width
 	}
@@ -378,6 +384,8 @@ func newRun(r Run, classes map[string]string, most int) runView {
 	return v
 }
 
+// verb returns the letter that goes before the next point of an SVG path d: M for the first, else
+// L.
 func verb(d string) string {
 	if d == "" {
 		return "M"
@@ -385,14 +393,14 @@ func verb(d string) string {
 	return "L"
 }
 
-// length is one in the SVG, with as many digits as the eye can tell.
+// length returns v as an SVG length, to a tenth: the eye sees no more.
 func length(v float64) string { return strconv.FormatFloat(math.Round(10*v)/10, 'f', -1, 64) }
 
 func percent(k, n int) string {
 	return strconv.FormatFloat(100*float64(k)/float64(n), 'f', 1, 64) + " %"
 }
 
-// plural counts for a person.
+// plural returns n with one or many after it, as n wants it.
 func plural(n int, one, many string) string {
 	if n == 1 {
 		return "1 " + one
@@ -400,7 +408,7 @@ func plural(n int, one, many string) string {
 	return strconv.Itoa(n) + " " + many
 }
 
-// span is a time for a person, to two parts: "3 d 4 h", "2 min 5 s".
+// span returns d for a person, in its two largest units: "3 d 4 h", "2 min 5 s".
 func span(d time.Duration) string {
 	s := int64(max(0, d).Round(time.Second) / time.Second)
 	switch {

@@ -110,8 +110,8 @@ type ChunkSet interface {
 	Has(i int) bool // whether chunk i belongs to it
 }
 
-// A Fraction is fraction Index of Count of a plan, Index from 0: every Count-th chunk. The zero value
-// is the whole plan. It is no shard of a study, whose chunks follow each other.
+// A Fraction is fraction Index of Count of a plan, Index from 0: every Count-th chunk. The zero
+// value is the whole plan. It is no shard of a study, whose chunks follow each other.
 type Fraction struct{ Index, Count int }
 
 // Has reports whether chunk i belongs to the fraction.
@@ -309,8 +309,8 @@ func (c Chunk) decodeLook(i int, payload []byte, classes int, found func(image i
 }
 
 // decodeStrike reads payload, of the Strike c at place i of a plan, and calls found for each of its
-// images at each of its eps, e being the place in Sweep.Eps. It returns an error, perhaps after some
-// calls, if c cannot have found that.
+// images at each of its eps, e being the place in Sweep.Eps. It returns an error, perhaps after
+// some calls, if c cannot have found that.
 func (c Chunk) decodeStrike(i int, payload []byte, classes int, found func(image, e int, o Outcome)) error {
 	if want := outcomeBytes * (c.Hi - c.Lo) * (c.To - c.From); len(payload) != want {
 		return fmt.Errorf("pipeline: chunk %d holds %d bytes, want %d", i, len(payload), want)

@@ -54,8 +54,8 @@ func cost(a attack.Attack) attack.Cost {
 // work takes, within a factor of three. Nothing that is found depends on it.
 type DeviceClass struct {
 	Name string
-	// MLP and Network are multiply-adds of Cost per second in float32, on MLPs and on other networks.
-	// float64 is half as fast.
+	// MLP and Network are multiply-adds of Cost per second in float32, on MLPs and on other
+	// networks. float64 is half as fast.
 	MLP, Network float64
 	Overhead     float64 // seconds for each chunk, whatever is in it
 	Source       string  // where the figures come from

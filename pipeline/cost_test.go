@@ -210,8 +210,8 @@ func TestDeviceClassOf(t *testing.T) {
 	}
 }
 
-// BenchmarkCost measures one core against what Cost and DeviceClass say of it: ratio is the time measured
-// over that predicted. It should lie between 1/3 and 3.
+// BenchmarkCost measures one core against what Cost and DeviceClass say of it: ratio is the time
+// measured over that predicted. It should lie between 1/3 and 3.
 func BenchmarkCost(b *testing.B) {
 	_, all := embedded(b)
 	set, err := all.Slice(0, 100)

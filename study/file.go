@@ -29,7 +29,7 @@ type File struct {
 	Seeds     []uint64 `toml:"seeds"`     // a run for each; default 1
 	Precision []string `toml:"precision"` // a run for each; default float32
 	Backend   string   `toml:"backend"`   // cpu (the default) or cuda
-	// of cuda at float32: 3xtf32 (the default) or fp32; see 'advsweep devices'
+	// MathMode is that of cuda at float32: 3xtf32 (the default) or fp32; see 'advsweep devices'.
 	MathMode string `toml:"product"`
 
 	AttackSettings // embedded because its keys stand beside the others in the file, in no table
@@ -75,7 +75,8 @@ type ModelFile struct {
 	Layers string `toml:"layers"`
 }
 
-// A DataFile is some of a study's images. Without a path they are the embedded ones.
+// A DataFile names some of a study's images. With neither Path nor Images they are the embedded
+// ones.
 type DataFile struct {
 	Name   string `toml:"name"`
 	Path   string `toml:"path"` // as --data takes it
@@ -86,13 +87,13 @@ type DataFile struct {
 	Offset int    `toml:"offset"`
 }
 
-// A ShardSetting says how large shards are: about so many seconds on a device of a class.
+// A ShardSetting says how large shards are: each takes about Seconds on a device of class Device.
 type ShardSetting struct {
 	Seconds float64 `toml:"seconds"` // default 60
 	Device  string  `toml:"device"`  // one of pipeline.DeviceClasses; default by the backend
 }
 
-// A Made is a plan with what it needs.
+// A Made is what Make returns: a plan with what it needs.
 type Made struct {
 	Plan   *Plan
 	Inputs map[string][]byte // by hash
@@ -100,9 +101,10 @@ type Made struct {
 	Notes  []string          // for people
 }
 
-// Make plans the study in the TOML file at path, other paths in which start from its folder.
-// version is that of the program, cpu the CPU of this machine, which computes nothing but checks
-// that models fit. Equal files give equal plans.
+// Make plans the study in the TOML file at path. Paths in the file start from its folder. version
+// is the program's. cpu is the CPU of this machine, on which Make opens each model to check that it
+// fits the images and attacks; it attacks nothing. Equal files, models and images give equal plans.
+// An error names path and is one line.
 func Make(path, version string, cpu Device) (*Made, error) {
 	f, _, err := regular.Open(path)
 	if err != nil {
@@ -127,8 +129,8 @@ func Make(path, version string, cpu Device) (*Made, error) {
 	return m.made, nil
 }
 
-// decode reads TOML, and takes no field that is not known: a misspelt one would leave a default in
-// force.
+// decode reads TOML into file. A key that is not known is an error: if it were ignored, a misspelt
+// key would leave a default in force.
 func decode(text []byte, file *File) error {
 	d := toml.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
@@ -155,11 +157,11 @@ func decode(text []byte, file *File) error {
 	return nil
 }
 
-// mistyped is how the TOML library says that a value is of another type: TOML's, and Go's that is
-// wanted.
+// mistyped matches the TOML library's error for a value of the wrong type. Its groups are TOML's
+// type of the value and the Go type that is wanted.
 var mistyped = regexp.MustCompile(`cannot decode TOML (\w+) into .* of type (\S+)$`)
 
-// inTOML is what a field of a Go type is called in a study file.
+// inTOML returns what a person writes in a study file for a field of that Go type.
 func inTOML(kind string) string {
 	switch kind = strings.TrimLeft(kind, "*"); {
 	case kind == "string":
@@ -178,14 +180,17 @@ func inTOML(kind string) string {
 	return "a table"
 }
 
+// A maker is a Make under way. Make sets the fields of the first group; defaults fills in File and
+// sets entry and class; plan and what it calls add to made.
 type maker struct {
 	*File
 	folder  string
 	version string
 	cpu     Device
-	entry   backends.Entry // of Backend
-	class   pipeline.DeviceClass
-	made    *Made
+
+	entry backends.Entry // of Backend
+	class pipeline.DeviceClass
+	made  *Made
 }
 
 func (m *maker) note(format string, args ...any) {
@@ -291,7 +296,7 @@ func (m *maker) defaults(path string) error {
 	return distinct("precision", len(m.Precision), func(i int) string { return m.Precision[i] })
 }
 
-// named is the name of a file without what it ends with.
+// named returns the last element of path without its extensions, ".tar.gz" as well as ".npz".
 func named(path string) string {
 	base := filepath.Base(path)
 	for ext := filepath.Ext(base); ext != "" && ext != base; ext = filepath.Ext(base) {
@@ -300,6 +305,8 @@ func named(path string) string {
 	return base
 }
 
+// distinct returns an error unless the n names are fit for folders and differ in more than case.
+// what says in the error what they name.
 func distinct(what string, n int, name func(i int) string) error {
 	seen := map[string]bool{}
 	for i := range n {
@@ -315,6 +322,7 @@ func distinct(what string, n int, name func(i int) string) error {
 	return nil
 }
 
+// path returns p as seen from here: a path in the study file starts from the file's folder.
 func (m *maker) path(p string) string {
 	if filepath.IsAbs(p) {
 		return p
@@ -445,7 +453,8 @@ func (m *maker) runs(p *Plan, one ModelFile, mod *model.Model, modelHash string,
 	return nil
 }
 
-// checked is the precision at which the CPU checks that a run fits.
+// checked returns the precision at which the CPU checks that a run of that precision fits: the CPU
+// has no tf32.
 func checked(precision string) string {
 	if precision == "float64" {
 		return precision
@@ -453,7 +462,8 @@ func checked(precision string) string {
 	return "float32"
 }
 
-// runName tells runs apart by what the study has several of.
+// runName returns the name of a run: the model's, and of data, precision and seed those of which
+// the study has several.
 func (m *maker) runName(one ModelFile, d DataFile, seed uint64, precision string) string {
 	name := one.Name
 	if len(m.Data) > 1 {
@@ -468,7 +478,8 @@ func (m *maker) runName(one ModelFile, d DataFile, seed uint64, precision string
 	return name
 }
 
-// cut cuts r into shards that take about as long as the study wants.
+// cut cuts r into shards, each of as many chunks as take no longer than the study wants, but at
+// least one.
 func (m *maker) cut(r *Run, mod *model.Model) {
 	s := r.Manifest.Sweep()
 	macs, rate := mod.MACs(), m.class.Rate(mod)
@@ -485,6 +496,6 @@ func (m *maker) cut(r *Run, mod *model.Model) {
 	r.Ends, r.Costs = append(r.Ends, len(plan)), append(r.Costs, rounded(sum))
 }
 
-// rounded is v to a millisecond: digits beyond that mean nothing, and might differ between
-// processors.
+// rounded returns v in seconds, rounded to a millisecond. Digits beyond that mean nothing, and may
+// differ between processors, and the plan's bytes must not.
 func rounded(v float64) float64 { return float64(int64(float64(v*1000)+0.5)) / 1000 }

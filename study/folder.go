@@ -36,19 +36,19 @@ const (
 	tmpPrefix   = ".tmp-" // of files that are being written
 )
 
-// A Folder holds a study: its plan, the models and images it needs, and what its shards have found.
-// Any number of processes may use one folder, on a shared file system too: a result is put there
-// whole or not at all, and one shard's results are all alike. Its methods may be called by several
-// goroutines.
+// A Folder holds a study: its plan, the models and images that it needs, and what its shards have
+// found. Any number of processes may use one folder, on a shared file system too. A result is there
+// whole or not at all, and all results of a shard are alike. Several goroutines may call its
+// methods.
 type Folder struct {
 	Dir    string
 	Plan   *Plan
 	Shards []Shard
 }
 
-// Create makes the folder dir for plan, with the inputs that it names by their hash and the study
-// file as it was read. A folder that holds the same study already is left as it is, with its
-// results; one that holds another is an error.
+// Create makes the folder dir for plan. inputs are what the plan names, by their SHA-256, and text
+// is the study file as it was read. If dir holds the same study already, its results stay. It
+// returns an error if dir holds another study, or other files.
 func Create(dir string, plan *Plan, inputs map[string][]byte, text []byte) (*Folder, error) {
 	data, err := plan.JSON()
 	if err != nil {
@@ -87,8 +87,8 @@ func Create(dir string, plan *Plan, inputs map[string][]byte, text []byte) (*Fol
 	return f, writeWhole(path, data) // last: a folder with a plan is whole
 }
 
-// ours reports whether a study whose plan is lost, or was never written, may have a file of that
-// name.
+// ours reports whether a file of that name may be of a study whose plan is lost or was never
+// written.
 func ours(name string) bool {
 	return slices.Contains([]string{inputsName, shardsName, studyName, resultsName, failedName, workersName, runsName, StoreName, lockName}, name) || strings.HasPrefix(name, tmpPrefix)
 }
@@ -121,8 +121,8 @@ func Is(dir string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// Lock makes the folder the caller's alone among those that hand out its shards or merge them,
-// until unlock.
+// Lock makes the folder the caller's alone until unlock. Who hands out its shards or merges them
+// takes the lock; who does single shards does not. It does not wait but returns an error.
 func (f *Folder) Lock() (unlock func(), err error) {
 	l := flock.New(filepath.Join(f.Dir, lockName), flock.SetPermissions(0o666))
 	ok, err := l.TryLock()
@@ -136,7 +136,8 @@ func (f *Folder) Lock() (unlock func(), err error) {
 	return func() { _ = l.Close() }, nil
 }
 
-// sweepUp removes what writers that were killed left, so long ago that none can be at work on it.
+// sweepUp removes files that a writer began and did not finish, if they are over a day old at time
+// now: then the writer was killed.
 func (f *Folder) sweepUp(now time.Time) {
 	_ = filepath.WalkDir(f.Dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasPrefix(d.Name(), tmpPrefix) {
@@ -149,7 +150,7 @@ func (f *Folder) sweepUp(now time.Time) {
 	})
 }
 
-// Input returns the input with that hash, verified.
+// Input returns the input with that SHA-256. It returns an error if it is not there or is damaged.
 func (f *Folder) Input(hash string) ([]byte, error) {
 	path := filepath.Join(f.Dir, inputsName, hash)
 	data, err := os.ReadFile(path)
@@ -325,7 +326,7 @@ type WorkerState struct {
 	Expected   float64           `json:"expected_seconds"` // that they were expected to take
 }
 
-// Heartbeat keeps w for Status. It is no loss if it fails.
+// Heartbeat keeps w for Status. The study does not need it: callers may ignore its error.
 func (f *Folder) Heartbeat(w WorkerState) error {
 	if !validName(w.Name) {
 		return fmt.Errorf("study: bad name %q of a worker", w.Name)
@@ -350,7 +351,7 @@ func (f *Folder) Workers() ([]WorkerState, error) {
 // writeWhole writes a file so that after a crash it is there whole or not at all.
 func writeWhole(path string, data []byte) error { return write(path, data, true) }
 
-// writeSoft is writeWhole of JSON that may be lost with the power.
+// writeSoft is writeWhole for JSON that a power cut may lose.
 func writeSoft(path string, v any) error {
 	data, err := json.Marshal(v)
 	if err != nil {

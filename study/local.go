@@ -13,23 +13,24 @@ import (
 	"advsweep/pipeline"
 )
 
-// A Job is a list of shards to do.
+// A Job is a list of shards to do on the devices of this machine. Run changes none of its fields.
 type Job struct {
 	Folder  *Folder
 	Shards  []Shard
 	Mixed   bool   // also what was planned for another arithmetic
 	Name    string // of the workers: NAME, or NAME-1, NAME-2, … if there are several
 	Devices []Device
-	// Progress, if set, is told how far it is, in shares of all Shards, now and then and from one
-	// goroutine at a time.
+	// Progress, if set, is called now and then, from one goroutine at a time. done and total are in
+	// expected seconds of all Shards.
 	Progress func(done, total float64, note string)
-	// Failed, if set, is told of each shard that failed, after its failure was noted.
+	// Failed, if set, is called for each shard that failed, when the folder has its failure.
 	Failed func(s Shard, err error)
 }
 
-// Run does the shards that are not done, each device one after the other as it gets free. A shard
-// that fails is noted, and the others go on; a result that cannot be kept ends all. When stop is
-// closed it returns pipeline.ErrStopped: shards that were begun are done anew the next time.
+// Run does the shards that are not done. A device that is free takes the next one. When a shard
+// fails Run notes it in the folder and goes on with the others. It returns an error if a result
+// cannot be kept, and pipeline.ErrStopped when stop is closed. Shards that were begun are done anew
+// the next time.
 func (j Job) Run(ctx context.Context, stop <-chan struct{}) error {
 	if len(j.Devices) == 0 {
 		return errors.New("study: no devices")
@@ -124,10 +125,10 @@ func (j Job) Run(ctx context.Context, stop <-chan struct{}) error {
 	return stopped
 }
 
-// share is how much of the whole a shard is.
+// share returns what a shard counts for in Progress, in seconds. It is not 0, so that each counts.
 func share(s Shard) float64 { return max(s.Seconds, 1e-3) }
 
-// errFailed stands for a failure that is noted.
+// errFailed stands for a failure that is in the folder.
 var errFailed = errors.New("study: the shard failed")
 
 // one does s and keeps what it finds. It calls progress with the fraction of s that is done.
@@ -166,8 +167,9 @@ func (j Job) one(ctx context.Context, stop <-chan struct{}, w *Worker, h *heartb
 	return errFailed
 }
 
-// heartbeats are what a worker puts into the folder until end, every five seconds and when its state
-// changes. All methods but the goroutine's are called by the worker; they change state under mu.
+// heartbeats are what a worker puts into the folder until end, every five seconds and when its
+// state changes. All methods but the goroutine's are called by the worker; they change state under
+// mu.
 type heartbeats struct {
 	folder *Folder
 	stop   chan struct{}

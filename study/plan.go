@@ -36,7 +36,7 @@ type Run struct {
 	Manifest record.Manifest `json:"manifest"`
 	Model    string          `json:"model_input"` // SHA-256 of the input that holds the model
 	Images   string          `json:"images_input"`
-	// shard i of the run has the chunks from Ends[i-1] to Ends[i]-1
+	// Shard i of the run has the chunks Ends[i-1] to Ends[i]-1; Ends[-1] stands for 0.
 	Ends  []int     `json:"ends"`
 	Costs []float64 `json:"seconds"` // that each shard is expected to take
 }
@@ -59,7 +59,7 @@ type Shard struct {
 // Has reports whether chunk i of the run belongs to the shard.
 func (s Shard) Has(i int) bool { return i >= s.From && i < s.To }
 
-// JSON is p in the one form that is hashed and compared.
+// JSON returns p in the one form that is hashed and compared.
 func (p *Plan) JSON() ([]byte, error) {
 	data, err := json.MarshalIndent(p, "", " ")
 	if err != nil {
@@ -68,7 +68,7 @@ func (p *Plan) JSON() ([]byte, error) {
 	return append(data, '\n'), nil
 }
 
-// ID is what tells studies apart: hexadecimal, 12 digits.
+// ID returns what tells studies apart: the first 12 hexadecimal digits of the SHA-256 of JSON.
 func (p *Plan) ID() (string, error) {
 	data, err := p.JSON()
 	if err != nil {
@@ -97,8 +97,8 @@ func (p *Plan) Shards() ([]Shard, error) {
 	return all, nil
 }
 
-// ParsePlan reads what JSON wrote. version is that of this program: the plan of another is an
-// error, for its chunks may be others.
+// ParsePlan reads what JSON wrote. It returns an error for a plan of another version of the program
+// than version, this one's: that may cut a run into other chunks.
 func ParsePlan(data []byte, version string) (*Plan, error) {
 	p := new(Plan)
 	d := json.NewDecoder(bytes.NewReader(data))
@@ -148,6 +148,7 @@ func ParsePlan(data []byte, version string) (*Plan, error) {
 	return p, nil
 }
 
+// isHash reports whether s is a SHA-256 in lower-case hexadecimal.
 func isHash(s string) bool {
 	b, err := hex.DecodeString(s)
 	return err == nil && len(b) == sha256.Size && hex.EncodeToString(b) == s
@@ -174,7 +175,7 @@ func validName(s string) bool {
 func (p *Plan) ShardsCSV(shards []Shard) []byte {
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
-	// a bytes.Buffer takes every write
+	// Errors are ignored: a bytes.Buffer takes every write.
 	_ = w.Write([]string{"index", "id", "run", "first_chunk", "last_chunk", "seconds"})
 	for _, s := range shards {
 		_ = w.Write([]string{strconv.Itoa(s.Index), s.ID, p.Runs[s.Run].Name, strconv.Itoa(s.From), strconv.Itoa(s.To - 1), strconv.FormatFloat(s.Seconds, 'g', 3, 64)})

@@ -24,14 +24,14 @@ type RunStatus struct {
 	Failed      int
 }
 
-// heard is how long a worker counts as alive since it was heard last.
+// heard is how long after its last heartbeat a worker counts as alive.
 const heard = 45 * time.Second
 
-// Alive reports whether w was heard lately.
+// Alive reports whether a heartbeat of w came lately.
 func (w WorkerState) Alive(now time.Time) bool { return now.Sub(w.Updated) < heard }
 
-// Running counts the workers that have a shard in hand: no more than there are shards to do, for
-// what a worker that was killed had in hand another may have done.
+// Running counts the workers that are alive and have a shard in hand. It is no more than there are
+// shards to do: a worker that was killed had one in hand that another may have done since.
 func (s *Status) Running(now time.Time) (n int) {
 	for _, w := range s.Workers {
 		if w.Shard >= 0 && w.Alive(now) {

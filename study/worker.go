@@ -15,32 +15,34 @@ import (
 type Device struct {
 	Name    string // for people: "cpu (amd64 avx512)", "cuda:0 NVIDIA H100"
 	Backend string // "cpu", "cuda"
-	// Open opens the device for a model at a precision. mathMode is the arithmetic of a manifest; the
-	// device computes with that if it can. got is what it computes with, which a manifest would hold.
+	// Open opens the device for a model at a precision. mathMode is the arithmetic of a manifest;
+	// the device computes with that if it can. got is what it computes with, which a manifest would
+	// hold.
 	Open func(m *model.Model, precision, mathMode string) (b pipeline.Backend, got string, err error)
 }
 
-// Inputs gives inputs by their hash, verified; a *Folder is one.
+// Inputs gives inputs by their SHA-256 and checks that they have it. A *Folder is one.
 type Inputs interface {
 	Input(hash string) ([]byte, error)
 }
 
-// A Worker does shards of one plan on one device, one at a time. It keeps what it opened last, for
-// shards of a run follow each other.
+// A Worker does shards of one plan on one device, one at a time. It keeps the run open that it
+// opened last, because shards of a run follow each other.
 //
-// NewWorker sets the first four fields. Prepare and Close change the others, and none of its methods
-// may be called while another runs.
+// NewWorker sets the first four fields. Prepare and Close change the others, and none of its
+// methods may be called while another runs.
 type Worker struct {
 	plan   *Plan
 	inputs Inputs
 	device Device
 	mixed  bool
 
-	prints map[record.Arithmetic]string // fingerprints, by all else
-	run    int                          // that is open; -1: none
-	open   opened
+	prints map[record.Arithmetic]string // fingerprints, by an Arithmetic without one
+	run    int                          // the run that is open; -1: none
+	open   opened                       // what is open of it
 }
 
+// opened is what a worker holds of the run that is open.
 type opened struct {
 	arithmetic record.Arithmetic
 	backend    pipeline.Backend
@@ -126,7 +128,7 @@ func (w *Worker) Prepare(i int) (record.Arithmetic, error) {
 	return a, nil
 }
 
-// Do does shard s. Progress, if given, is called now and then from this goroutine. Once stop is
+// Do does shard s. It calls progress, if given, now and then from this goroutine. Once stop is
 // closed it returns pipeline.ErrStopped after the chunk in hand.
 func (w *Worker) Do(ctx context.Context, stop <-chan struct{}, s Shard, progress func(done, total int)) (*Result, error) {
 	a, err := w.Prepare(s.Run)

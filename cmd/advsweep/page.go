@@ -16,7 +16,7 @@ import (
 	"advsweep/study"
 )
 
-// A page is the web page of a study that is served: a dashboard.Source of what the coordinator
+// A page is the web page of a study that is served: a dashboard.Snapshotter of what the coordinator
 // tells.
 type page struct {
 	folder  *study.Folder
