@@ -9,6 +9,7 @@ import (
 
 	"advsweep/study"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -86,6 +87,85 @@ func TestDoneMeanwhile(t *testing.T) {
 	wait(t, errs, 1, r.log)
 	close(opened)
 	ends(t, worker, r)
+}
+
+// TestStuckResult sends a result of a shard that is done already, and that never comes: the object
+// store has lost it. The coordinator ends all the same when the last shard is done.
+func TestStuckResult(t *testing.T) {
+	f := newStudy(t, 1)
+	last := len(f.Shards) - 1
+	if last%receivers == 0 {
+		t.Fatalf("shards 0 and %d have one receiver: the test wants two", last)
+	}
+	r := serve(t, f, ServeOptions{})
+	begun, held := make(chan struct{}, 100), make(chan struct{})
+	errs := r.workers(1, with(func(ctx context.Context, s study.Shard) (*study.Result, error) {
+		if s.Index == last {
+			begun <- struct{}{}
+			select {
+			case <-held:
+			case <-ctx.Done():
+			}
+		}
+		return nil, nil
+	}))
+	<-begun
+	id, err := f.Plan.ID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := nats.Connect(r.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := names{id}
+	bucket, err := js.ObjectStore(t.Context(), n.bucket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := bucket.PutBytes(t.Context(), "stuck", []byte("a result"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := js.Stream(t.Context(), "OBJ_"+n.bucket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Purge(t.Context(), jetstream.WithPurgeSubject("$O."+n.bucket()+".C."+info.NUID)); err != nil {
+		t.Fatal(err)
+	}
+	m := nats.NewMsg(n.result("0"))
+	m.Header.Set(kindHeader, kindResult)
+	m.Header.Set(objectHeader, "stuck")
+	if _, err := js.PublishMsg(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	for { // until the coordinator has it in hand
+		c, err := js.Consumer(t.Context(), n.resultsStream(), coordinatorName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i := c.CachedInfo(); i.NumAckPending > 0 && i.NumPending == 0 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	nc.Close()
+	close(held)
+	select {
+	case err := <-r.err:
+		if err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatalf("serve does not end\n%s", r.log)
+	}
+	wait(t, errs, 1, r.log)
 }
 
 // deafBucket holds an object that never comes, and does not notice that ctx ends.

@@ -16,19 +16,19 @@ import (
 // results at once.
 const receivers = 8
 
-// receive handles what workers say until messages end. One receiver handles all that is said of a
-// shard, in order.
-func (c *coordinator) receive(messages jetstream.MessagesContext) {
+// receive handles what workers say until messages end or ctx does. One receiver handles all that is
+// said of a shard, in order.
+func (c *coordinator) receive(ctx context.Context, messages jetstream.MessagesContext) {
 	toReceiver := make([]chan jetstream.Msg, receivers)
 	var wg sync.WaitGroup
 	for i := range toReceiver {
 		toReceiver[i] = make(chan jetstream.Msg)
 		wg.Go(func() {
 			for m := range toReceiver[i] {
-				if c.ctx.Err() != nil {
+				if ctx.Err() != nil {
 					continue
 				}
-				if err := c.handle(m); err != nil {
+				if err := c.handle(ctx, m); err != nil && ctx.Err() == nil {
 					c.fail(err)
 				}
 			}
@@ -46,7 +46,10 @@ func (c *coordinator) receive(messages jetstream.MessagesContext) {
 			break
 		}
 		i := max(0, indexOf(m.Subject(), len(c.f.Shards)))
-		toReceiver[i%receivers] <- m
+		select {
+		case toReceiver[i%receivers] <- m:
+		case <-ctx.Done():
+		}
 	}
 	for _, ch := range toReceiver {
 		close(ch)
@@ -54,10 +57,10 @@ func (c *coordinator) receive(messages jetstream.MessagesContext) {
 	wg.Wait()
 }
 
-// handle does what m says, and then takes it off the queue. An error ends the coordinator; the next
-// coordinator handles m again.
-func (c *coordinator) handle(m jetstream.Msg) error {
-	working, done := context.WithCancel(c.ctx)
+// handle does what m says, and then takes it off the queue. It returns an error if ctx ends before or
+// if the coordinator cannot go on; then the next coordinator handles m again.
+func (c *coordinator) handle(ctx context.Context, m jetstream.Msg) error {
+	working, done := context.WithCancel(ctx)
 	defer done()
 	go func() { // else the server delivers m again while a slow disk keeps it waiting
 		for pause(working, resultsAckWait/4) {
@@ -73,12 +76,12 @@ func (c *coordinator) handle(m jetstream.Msg) error {
 	var err error
 	switch kind := m.Headers().Get(kindHeader); kind {
 	case kindResult:
-		err = c.arrived(s, worker, m)
+		err = c.arrived(ctx, s, worker, m)
 	case kindFailed:
 		attempts, _ := strconv.Atoi(m.Headers().Get(attemptsHeader))
 		err = c.failed(s, worker, attempts, string(m.Data()))
 	case kindBack:
-		err = c.requeue(i, m)
+		err = c.requeue(ctx, i, m)
 	default:
 		c.o.Log("a message about shard %d of unknown kind %q is thrown away", i, kind)
 	}
@@ -90,16 +93,16 @@ func (c *coordinator) handle(m jetstream.Msg) error {
 
 // requeue puts shard i to the end of the queue, as if it had not been delivered, unless it is
 // settled. m names the message of the shard that its worker had.
-func (c *coordinator) requeue(i int, m jetstream.Msg) error {
+func (c *coordinator) requeue(ctx context.Context, i int, m jetstream.Msg) error {
 	if sequence, err := strconv.ParseUint(m.Headers().Get(sequenceHeader), 10, 64); err == nil {
-		if err := c.queues.withdraw(c.ctx, sequence); err != nil {
+		if err := c.queues.withdraw(ctx, sequence); err != nil {
 			return err
 		}
 	}
 	if c.shards.isSettled(i) {
 		return nil
 	}
-	return c.queues.add(c.ctx, c.f.Shards[i])
+	return c.queues.add(ctx, c.f.Shards[i])
 }
 
 // failed notes that nobody could do s.
@@ -116,27 +119,27 @@ func (c *coordinator) failed(s study.Shard, worker string, attempts int, message
 }
 
 // arrived keeps the result of s that m brings, or names if it is too large for a message.
-func (c *coordinator) arrived(s study.Shard, worker string, m jetstream.Msg) error {
+func (c *coordinator) arrived(ctx context.Context, s study.Shard, worker string, m jetstream.Msg) error {
 	data, object := m.Data(), m.Headers().Get(objectHeader)
 	if object == "" {
-		return c.keep(s, worker, data, m)
+		return c.keep(ctx, s, worker, data, m)
 	}
 	report := func(err error) { c.o.Log("result of shard %d: %v; trying again", s.Index, err) }
 	missing := func(err error) bool { return errors.Is(err, jetstream.ErrObjectNotFound) }
-	err := persist(c.ctx, objectTime, report, missing, func(ctx context.Context) (err error) {
+	err := persist(ctx, objectTime, report, missing, func(ctx context.Context) (err error) {
 		data, err = getObject(ctx, c.queues.objects, object)
 		return err
 	})
 	if missing(err) { // it was kept, or its worker sent it twice
-		return c.requeue(s.Index, m)
+		return c.requeue(ctx, s.Index, m)
 	}
 	if err != nil {
 		return err
 	}
-	if err := c.keep(s, worker, data, m); err != nil {
+	if err := c.keep(ctx, s, worker, data, m); err != nil {
 		return err
 	}
-	if err := c.queues.objects.Delete(c.ctx, object); err != nil {
+	if err := c.queues.objects.Delete(ctx, object); err != nil {
 		c.o.Log("the server keeps a result that is in the folder: %v", err)
 	}
 	return nil
@@ -144,15 +147,15 @@ func (c *coordinator) arrived(s study.Shard, worker string, m jetstream.Msg) err
 
 // keep puts data, the encoded result of s, into the folder, and counts s as done. It refuses what
 // is no result of s, or is of an arithmetic that may not go with those that are there.
-func (c *coordinator) keep(s study.Shard, worker string, data []byte, m jetstream.Msg) error {
+func (c *coordinator) keep(ctx context.Context, s study.Shard, worker string, data []byte, m jetstream.Msg) error {
 	r, err := study.DecodeResult(s, data)
 	if err != nil {
-		return c.refuse(s, worker, err, m)
+		return c.refuse(ctx, s, worker, err, m)
 	}
 	// This may add to the state. Tick publishes that, not keep: a full store has no room for it
 	// until results are taken off the queue.
 	if err := c.state.accept(c.f.Plan, s.Run, r.Arithmetic); err != nil {
-		return c.refuse(s, worker, err, m)
+		return c.refuse(ctx, s, worker, err, m)
 	}
 	err = c.f.Put(s, data)
 	var different *study.DifferentError
@@ -176,7 +179,7 @@ func (c *coordinator) keep(s study.Shard, worker string, data []byte, m jetstrea
 }
 
 // refuse does not take a result, and has the shard done again, a few times.
-func (c *coordinator) refuse(s study.Shard, worker string, why error, m jetstream.Msg) error {
+func (c *coordinator) refuse(ctx context.Context, s study.Shard, worker string, why error, m jetstream.Msg) error {
 	if c.shards.isSettled(s.Index) {
 		return nil
 	}
@@ -185,5 +188,5 @@ func (c *coordinator) refuse(s study.Shard, worker string, why error, m jetstrea
 	if n >= c.o.Attempts {
 		return c.failed(s, worker, n, why.Error())
 	}
-	return c.requeue(s.Index, m)
+	return c.requeue(ctx, s.Index, m)
 }

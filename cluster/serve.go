@@ -255,10 +255,12 @@ func (c *coordinator) run(stop <-chan struct{}) (all bool, err error) {
 	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	ctx, cancel := context.WithCancel(c.ctx) // of what goes on beside
+	// ctx is of what goes on beside. It ends when run returns, so that none of it waits for what
+	// nobody needs any more.
+	ctx, cancel := context.WithCancel(c.ctx)
 	defer cancel()
 	defer messages.Stop()
-	wg.Go(func() { c.receive(messages) })
+	wg.Go(func() { c.receive(ctx, messages) })
 	wg.Go(func() { c.tick(ctx) })
 	queued := make(chan error, 1)
 	wg.Go(func() { queued <- c.drainAndQueue(ctx, before) })
