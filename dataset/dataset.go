@@ -21,8 +21,8 @@ type Set struct {
 	Images *tensor.Dense
 	// Labels is [N].
 	Labels []int32
-	// Classes[y] is the name of label y. It is nil if the names are not known;
-	// those of MNIST's digits would tell nothing new.
+	// Classes[y] is the name of label y. It is nil if the names are not known, and
+	// for MNIST, where the name of a digit is its label.
 	Classes []string
 	// First is the index of the first image in the files that Source names.
 	First int

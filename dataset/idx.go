@@ -14,7 +14,7 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// maxRank is the largest rank that one header byte can tell.
+// maxRank is the largest rank that one header byte can hold.
 const maxRank = 255
 
 // maxDeflate is the most bytes that one byte of deflate can stand for: a
@@ -30,7 +30,7 @@ const (
 
 // ReadIDX returns the array of the IDX file with the bytes data: Uint8, with
 // the file's shape, which must have the given rank (3 for images, 1 for
-// labels). The file may be compressed by gzip, told by its first bytes. The
+// labels). The file may be compressed by gzip, which its first bytes show. The
 // result shares no memory with data.
 //
 // Anything but one whole array of unsigned bytes is an error that begins with
@@ -131,8 +131,8 @@ func readIDX(r io.Reader, size int64, rank int) (*tensor.Dense, error) {
 	return dense(shape, data), nil
 }
 
-// backed returns an error if size bytes of deflate cannot, or would hardly,
-// hold the n bytes of the given shape.
+// backed returns an error if size bytes of deflate cannot hold the n bytes of the
+// given shape, or if no real image file shrinks so much.
 func backed(n uint64, size int64, shape []int) error {
 	stored := uint64(size)
 	if most := stored * maxDeflate; n > most {
@@ -146,9 +146,10 @@ func backed(n uint64, size int64, shape []int) error {
 	return nil
 }
 
-// atFirst returns how many of n bytes, compressed to size, get their memory
-// before they are read. A real image file shrinks to a quarter: it gets all at
-// once, and one that only claims to be large gets it as it proves so.
+// atFirst returns for how many of n bytes, compressed to size, memory is taken
+// before they are read. A real image file shrinks to about a quarter, and for it
+// all memory is taken at once. A file that only claims to be large gets memory
+// as its bytes come.
 func atFirst(n uint64, size int64) int {
 	return int(min(n, max(8*uint64(size), 4<<10)))
 }
@@ -171,8 +172,8 @@ func readHeader(r io.Reader, rank int) (shape []int, n uint64, err error) {
 	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		return nil, 0, gzipError(err)
 	}
-	// The magic first: of a short file that is something else altogether, it
-	// says more than the length does.
+	// The magic is checked first. For a short file of another kind it says more
+	// than the length does.
 	magic := binary.BigEndian.Uint32(header)
 	want := uint32(ubyte<<8 | rank)
 	if got >= 4 && magic != want {

@@ -37,8 +37,8 @@ func readNPZFile(path, split string) (*Set, error) {
 }
 
 // npzKeys returns the names that images and labels of split go by, the ones to
-// prefer first. Arrays that name no split are a test set: taken for training
-// too, a model would be judged by the images that it has learned.
+// prefer first. Arrays that name no split are a test set. If they were a training
+// set too, a model would be tested on the images that it has learned.
 func npzKeys(split string) [][2]string {
 	keys := [][2]string{{"x_" + split, "y_" + split}, {split + "_images", split + "_labels"}}
 	if split == "test" {
@@ -109,7 +109,7 @@ func readEntry(f *zip.File, size int64) (*array, error) {
 		return nil, err
 	}
 	defer r.Close()
-	// The archive says what it likes of an entry, but backs no more than itself.
+	// The archive may claim any size for an entry. It backs no more bytes than it has itself.
 	stored := int64(min(f.CompressedSize64, uint64(size)))
 	a, err := readNPY(r, stored)
 	if err != nil {

@@ -20,8 +20,8 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// Read returns the images of one file with the labels of another, each IDX or
-// NPY, told by its first bytes. It returns an error that names the file and the
+// Read returns the images of one file with the labels of another. Each is IDX or
+// NPY; its first bytes say which. It returns an error that names the file and the
 // fault if a file is not one whole array, from end to end, or if there are not
 // as many labels as images.
 //
@@ -31,8 +31,8 @@ import (
 // float64 is rounded to float32. NPY labels are integers, [N] or [N, 1]. Either
 // may be in C or Fortran order, and of either byte order.
 //
-// Of four dimensions the channels are the second or the last, whichever is 1, 3
-// or 4. If both are or neither, it is an error.
+// If there are four dimensions, the channels are the second or the last, whichever
+// is 1, 3 or 4. It is an error if both are, or neither.
 //
 // Labels are not compared with a number of classes: see Set.Check.
 func Read(imagesPath, labelsPath string) (*Set, error) {
@@ -91,13 +91,14 @@ func bytesOf(t *tensor.Dense) *array {
 	return &array{&npy.Array{Kind: 'u', Width: 1, Shape: t.Shape(), Descr: "|u1", Data: t.Data().([]byte)}}
 }
 
-// Load returns the images and labels of a split, "test" or "train", of what is
-// published or saved as one:
+// Load returns the images and labels of a split, "test" or "train", of a data set.
+// It reads
 //
 //   - an NPZ file with arrays as Read takes them in NPY: x_test and y_test,
-//     test_images and test_labels, images and labels, or x and y; of several
-//     the first pair in that order. Of the training set only x_train and y_train
-//     or train_images and train_labels: arrays that name no split are a test set.
+//     test_images and test_labels, images and labels, or x and y. If there are
+//     several pairs it takes the first in that order. For the training set it takes
+//     x_train and y_train, or train_images and train_labels, and no others: arrays
+//     that name no split are a test set.
 //   - a folder with the pair of IDX files that MNIST and its relatives are
 //     published as: t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, or
 //     train-… . Each may be spelled with a dot (t10k-images.idx3-ubyte) and end
@@ -110,14 +111,14 @@ func bytesOf(t *tensor.Dense) *array {
 //     is a test set unless the folder has subfolders named test and train with
 //     a labels.csv each.
 //
-// Images are as Read gives them. The set's Source.Name and Classes are known of
-// CIFAR-10, by the names of its files, and of Fashion-MNIST: by the SHA-256 of
-// the published .gz files or, for copies of other bytes, by "fashion" in the
-// name of the folder or of the one that it is in.
+// Images are as Read gives them. Load sets Source.Name and Classes for two sets. It
+// knows CIFAR-10 by the names of its files. It knows Fashion-MNIST by the SHA-256 of
+// the published .gz files or, if a copy has other bytes, by "fashion" in the name of
+// the folder or of the folder around it.
 //
-// The error names the file and the fault; the one for a missing file says what
-// was looked for, and wraps fs.ErrNotExist. A folder that holds two of these
-// kinds is an error.
+// An error names the file and the fault. If a file is missing it says which names
+// Load tried, and wraps fs.ErrNotExist. A folder that holds two of these kinds is an
+// error.
 func Load(path, split string) (*Set, error) {
 	if split != "test" && split != "train" {
 		return nil, fmt.Errorf("dataset: split %q, want test or train", split)
@@ -165,8 +166,8 @@ func pngKind(dir, split string) kind {
 	return kind{found, func() (*Set, error) { return readPNGDir(filepath.Join(dir, filepath.Dir(found))) }}
 }
 
-// first returns the first of names that is in dir, or "". What is there but
-// cannot be read counts: it is left for its reader to name.
+// first returns the first of names that is in dir, or "". A file that is there but
+// cannot be read counts: who reads it returns the error.
 func first(dir string, names ...string) string {
 	for _, name := range names {
 		if _, err := os.Stat(filepath.Join(dir, name)); err == nil || !errors.Is(err, fs.ErrNotExist) {

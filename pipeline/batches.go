@@ -11,15 +11,15 @@ func (b batch) eps() int      { return b.to - b.from }
 func (b batch) restarts() int { return b.last - b.first }
 func (b batch) rows() int     { return b.images() * b.eps() * b.restarts() }
 
-// batches calls do for batches of at most r.rows rows that together are all. A batch has as many
-// images as fit with all their eps and restarts or, where even one image does not fit, one image
-// and as many eps as fit or, where not even all its restarts fit, one image at one eps and as many
-// restarts as fit. With whole, restarts are never parted: such a batch is larger than r.rows. The
-// order is by images, then eps, then restarts.
+// batches cuts all into batches of at most r.rows rows and calls do for each, by images, then eps,
+// then restarts. A batch has as many images as fit with all their eps and restarts. If not even one
+// image fits, it has one image and as many eps as fit. If not even one eps fits, it has one image
+// at one eps and as many restarts as fit. With whole it never parts the restarts of an image at an
+// eps, so that a batch may be larger than r.rows.
 //
-// Where do returns an error that memory is short, it is called again for a smaller batch from the
-// same place on, and so are the batches after it smaller. The progress is set back, and do must not
-// have counted anything. Any other error ends it, and so does that of a batch that cannot be
+// If do returns an error that memory is short, batches sets the progress back and calls do again
+// from the same place with half the rows, and so for all batches after it. Until then do must not
+// have counted anything. Any other error ends batches, and so does this one if a batch cannot be
 // smaller.
 func (r *sweeping) batches(all batch, whole bool, do func(batch) error) error {
 	r.limit()

@@ -13,8 +13,9 @@ import (
 	"advsweep/dataset"
 )
 
-// A Chunk is a part of a Sweep's work: images Lo to Hi-1 under one attack at eps From to To-1, or
-// another Kind of work on them. What a chunk finds depends on nothing else.
+// A Chunk is a piece of a Sweep's work: images Lo to Hi-1 under one attack at eps From to To-1, or
+// another Kind of work on these images. What a chunk finds depends on the Sweep, the model and the
+// images, and on nothing else.
 type Chunk struct {
 	Kind     Kind
 	Attack   int // its place in Sweep.Attacks
@@ -31,21 +32,22 @@ const (
 	Strike             // the attack
 )
 
-// A chunk of defaultWork rows times passes up and down the network takes a second or so for a small
-// model on a laptop. One of chunkMACs multiply-adds does, or takes a few where the model is
-// convolutional. Both are part of a run's manifest by the version of the program.
+// How large a chunk is by default. defaultWork is in rows times passes up and down the network:
+// that takes about a second for a small model on a laptop. chunkMACs is in multiply-adds: that
+// takes a second too, or a few where the model has convolutions. Neither may change within a
+// version of the program: a manifest does not hold them but the version.
 const (
 	defaultWork = 1 << 16
 	chunkMACs   = 1 << 38
 )
 
-// chunkRows is how many rows a chunk has at least, where there are as many: with fewer the threads
-// of a CPU, which share a batch by its rows, have nothing to do, and a GPU little.
+// chunkRows is how many rows a chunk has at least, if there are so many. The threads of a CPU share
+// a batch by its rows; with fewer rows some of them have nothing to do, and a GPU has little.
 const chunkRows = 8
 
-// ChunkWork returns a Sweep's ChunkWork for a model of so many multiply-adds, see model.Model.MACs:
-// 0, the default, up to 4 million, which the embedded models are below, and less for larger models,
-// at least 1, so that a chunk takes a few seconds on a laptop.
+// ChunkWork returns the ChunkWork that suits a model of so many multiply-adds, see
+// model.Model.MACs. Up to 4 million it is 0, the default; the embedded models are below that. Above
+// it is less than the default, so that a chunk takes a few seconds on a laptop, but at least 1.
 func ChunkWork(macs int64) int {
 	if macs <= chunkMACs/defaultWork {
 		return 0
@@ -53,9 +55,9 @@ func ChunkWork(macs int64) int {
 	return int(max(1, chunkMACs/macs))
 }
 
-// Plan lists the chunks of a sweep over n images, in the order in which they are worked on. Each
-// has at most ChunkWork rows times passes or, if that is more, the least images that make eight
-// rows.
+// Plan lists the chunks of a sweep over n images, in the order in which they are done. A chunk has
+// at most ChunkWork rows times passes. If that is fewer than eight rows, it has as few images as
+// make eight rows.
 func (s Sweep) Plan(n int) []Chunk {
 	work := s.ChunkWork
 	if work <= 0 {
@@ -86,7 +88,7 @@ func (s Sweep) Plan(n int) []Chunk {
 	return plan
 }
 
-// A Log keeps what chunks have found, by their place in the plan.
+// A Log keeps what chunks have found, each as a payload of bytes, by their place in the plan.
 type Log interface {
 	Has(i int) bool
 	Get(i int) (payload []byte, err error) // of a chunk that it has
@@ -120,9 +122,8 @@ func (f Fraction) Has(i int) bool { return f.Count <= 1 || i%f.Count == f.Index 
 // Shard is Fraction by the name of the flag that asks for one.
 type Shard = Fraction
 
-// Work does the chunks in of that log does not have, and appends what they find to it. When ctx
-// ends it stops soon, with the chunk in hand lost; what is in log stays. Sweep.Rows and Progress
-// are as for Run.
+// Work does the chunks in of that log does not have, and appends what they find to log. When ctx
+// ends it stops soon and returns an error. The chunk in hand is lost then; what is in log stays.
 func (s Sweep) Work(ctx context.Context, b Backend, set *dataset.Set, log Log, of ChunkSet) error {
 	return s.WorkUntil(ctx, nil, b, set, log, of)
 }
@@ -130,8 +131,7 @@ func (s Sweep) Work(ctx context.Context, b Backend, set *dataset.Set, log Log, o
 // ErrStopped is returned by WorkUntil if it was asked to stop before all was done.
 var ErrStopped = errors.New("pipeline: stopped before all chunks were done")
 
-// WorkUntil is Work that also returns, with ErrStopped, after the chunk in hand once stop is
-// closed.
+// WorkUntil is Work, but once stop is closed it returns ErrStopped after the chunk in hand.
 func (s Sweep) WorkUntil(ctx context.Context, stop <-chan struct{}, b Backend, set *dataset.Set, log Log, of ChunkSet) error {
 	if err := s.Validate(b, set); err != nil {
 		return err
@@ -173,7 +173,8 @@ func (s Sweep) WorkUntil(ctx context.Context, stop <-chan struct{}, b Backend, s
 	return nil
 }
 
-// units are a chunk's share of Progress.
+// units returns how many units of Progress a chunk is: rows times steps and one, or images for a Look or
+// Walk.
 func (s Sweep) units(c Chunk) int {
 	n := c.Hi - c.Lo
 	if c.Kind != Strike {
@@ -183,7 +184,7 @@ func (s Sweep) units(c Chunk) int {
 	return n * (c.To - c.From) * a.Runs() * (a.Steps + 1)
 }
 
-// chunk does c and encodes what it finds.
+// chunk does c and returns what it finds as a payload.
 func (r *sweeping) chunk(ctx context.Context, c Chunk) ([]byte, error) {
 	switch c.Kind {
 	case Look:
@@ -204,7 +205,8 @@ func (r *sweeping) chunk(ctx context.Context, c Chunk) ([]byte, error) {
 	return encodeOutcomes(found), nil
 }
 
-// look is what the model says of clean images.
+// look returns what the model says of the clean images of c. For each image that is, as 32 bits,
+// little-endian: label, class, least likely class, margin (a float32). decodeLook reads it.
 func (r *sweeping) look(ctx context.Context, c Chunk) ([]byte, error) {
 	var payload []byte
 	err := r.batches(batch{c.Lo, c.Hi, 0, 1, 0, 1}, true, func(bt batch) error {
@@ -328,8 +330,10 @@ func (c Chunk) decodeStrike(i int, payload []byte, classes int, found func(image
 	return nil
 }
 
-// Assemble makes the result of a sweep over n images, the first of them first in its data set, of
-// what all chunks have found. It needs neither the model nor the images.
+// Assemble makes the result of a sweep of what all its chunks have found. The sweep is over n
+// images, of which the first has index first in its data set, with a model of so many classes.
+// Assemble needs neither the model nor the images. It returns an error if log lacks a chunk, or if
+// a payload cannot be of its chunk.
 func (s Sweep) Assemble(n, first, classes int, log Log) (*Result, error) {
 	E := len(s.Eps)
 	res := &Result{N: n, First: first, Classes: classes, Eps: slices.Clone(s.Eps), Bounds: s.Bounds, Images: make([]Clean, n)}
@@ -379,8 +383,9 @@ func (s Sweep) Assemble(n, first, classes int, log Log) (*Result, error) {
 	return res, nil
 }
 
-// worst fills c with what the other attacks found, controls left out: of each image at each eps the
-// first that fools the model or, if none does, the smallest margin.
+// worst fills c, the worst of all attacks, with what the other attacks found, without controls. For
+// each image at each eps it takes the first attack that fools the model or, if none does, the one
+// with the smallest margin.
 func (r *Result) worst(c *Curve) {
 	var of []int // places in Curves
 	for i := range r.Curves {
@@ -401,7 +406,7 @@ func (r *Result) worst(c *Curve) {
 	}
 }
 
-// count fills the counts of c by its outcomes.
+// count fills Correct, ZeroGradient and ZeroImages of c by its Outcomes.
 func (r *Result) count(c *Curve) {
 	E := len(r.Eps)
 	c.Correct, c.ZeroGradient = make([]int, E), make([]int, E)

@@ -14,11 +14,12 @@ import (
 type Pair struct {
 	Both, OnlyA, OnlyB, Neither int // images that are right on both sides, on one alone, on neither
 
-	// P is the chance, if both sides are as often right, that the images which one alone gets right
-	// fall as unevenly on the sides as here, or more so: McNemar's exact test.
+	// P is McNemar's exact test. Suppose that both sides are right equally often. Then P is the
+	// chance that the images which one side alone gets right fall on the two sides as unevenly as
+	// here, or more so.
 	P float64
-	// Holm is P for all rows of a Comparison together: the chance that any of so many would look
-	// like this.
+	// Holm is P corrected for the number of rows of a Comparison, by Holm's method: a small P is no
+	// surprise among many.
 	Holm float64
 	// Flips are the images whose class differs between the sides, by their index in the data set,
 	// increasing.
@@ -52,12 +53,13 @@ type Comparison struct {
 	A, B  *Result
 	Clean Pair   // of the images as they are; its Holm is its P
 	Pairs []Pair // [attacks·E], attack a at eps e in a·E + e
-	// Models is what only the models themselves can tell; nil where there are results alone.
+	// Models is what only the two models can tell. It is nil for two results that were read from
+	// files.
 	Models *Models
 }
 
-// Flips lists the images whose class differs between the sides as they are or under any attack at
-// any eps, by their index in the data set, increasing.
+// Flips lists the images whose class differs between the sides: of the clean image, or under any
+// attack at any eps. They are indices in the data set, increasing.
 func (c *Comparison) Flips() []int {
 	all := slices.Clone(c.Clean.Flips)
 	for i := range c.Pairs {
@@ -117,7 +119,7 @@ func NewComparison(a, b *Result) (*Comparison, error) {
 // sameAttack reports whether a and b do the same, whatever they are called.
 func sameAttack(a, b attack.Attack) bool { return plainly(a) == plainly(b) }
 
-// plainly is a in the one form of all that do the same.
+// plainly returns a in one form for all attacks that do the same, so that == compares what they do.
 func plainly(a attack.Attack) attack.Attack {
 	a.Name, a.Restarts = "", a.Runs()
 	if a.Factor == 0 {
@@ -129,9 +131,10 @@ func plainly(a attack.Attack) attack.Attack {
 	return a
 }
 
-// Common returns of a and b the attacks and eps that both have, in a's order, and says what it left
-// out. The worst of all attacks is the same only if it is of the same ones. It returns an error if
-// nothing is common, or if bounds differ: then no attack is the same.
+// Common returns the attacks and eps of a and b that both have, in a's order. left says what it
+// left out. Both have the worst of all attacks only if it is the worst of the same attacks. Common
+// returns an error if they have nothing in common. So it does if their bounds differ: an attack
+// with other bounds is another attack.
 func Common(a, b *Result) (x, y *Result, left []string, err error) {
 	if a.Bounds != b.Bounds {
 		return nil, nil, nil, fmt.Errorf("pipeline: bounds %s and %s: an attack with other bounds is another attack", a.Bounds, b.Bounds)
@@ -201,7 +204,7 @@ func matching(other, r *Result, i int) int {
 	return slices.IndexFunc(other.Curves, func(c Curve) bool { return sameAttack(c.Attack, a) })
 }
 
-// at returns curve i of r at some of its eps, without what is known of every eps.
+// at returns curve i of r at some eps, given by their places in r.Eps. It leaves out Curve.Exact.
 func (r *Result) at(i int, eps []int) Curve {
 	c := &r.Curves[i]
 	cut := Curve{Attack: c.Attack, Outcomes: make([]Outcome, 0, r.N*len(eps))}

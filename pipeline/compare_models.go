@@ -15,19 +15,20 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// Models is what two models, or one in two arithmetics, say of the same pixels.
+// Models compares two models, or one model in two arithmetics, by what they say of the same pixels.
 type Models struct {
 	Clean Spread // of the logits of the images as they are
-	// Own is of the images that each side's own attack made, which differ; Same of those that A's
-	// made, on both sides. Both are [attacks·E], nil for the worst of all attacks, which has no
-	// images of its own.
+	// Own is of the images that each side's own attack made, which differ. Same is of the images
+	// that A's attack made, shown to both sides. Both are [attacks·E]. They are nil for the worst
+	// of all attacks, which has no images of its own.
 	Own, Same []*Spread
-	// [attacks·E] how many of A's images have another class on B; -1 for the worst of all attacks
+	// SameFlips counts the images of Same whose class differs, [attacks·E]. It is -1 for the worst
+	// of all attacks.
 	SameFlips []int
 	Signs     Signs
 
 	// Judged is set if both sides compute one model. Then Flips are all predictions that differ at
-	// the same pixels, of the images as they are and of A's perturbed ones.
+	// the same pixels: of clean images, and of those that A's attacks made.
 	Judged bool
 	Flips  []Flip
 }
@@ -43,9 +44,9 @@ func (m *Models) Outside() int {
 	return n
 }
 
-// A Spread tells how far apart the logits of two sides lie: quantiles of |logit on A - logit on B|
-// over all images and classes. A quantile is one of the values: the least that so many are no
-// larger than.
+// A Spread says how far apart the logits of two sides lie: quantiles of |logit on A - logit on B|
+// over all images and classes. A quantile is the least value that at least so many percent of all
+// values do not exceed.
 type Spread struct{ P50, P90, P99, Max float64 }
 
 func newSpread(values []float64) Spread {
@@ -54,8 +55,8 @@ func newSpread(values []float64) Spread {
 	return Spread{at(50), at(90), at(99), values[len(values)-1]}
 }
 
-// Signs counts pixels of clean images at which FGSM goes another way on A than on B: the sign of
-// the gradient, 0 among them.
+// Signs counts the pixels of clean images at which FGSM goes another way on A than on B: the sign
+// of the gradient, which may be 0, differs.
 type Signs struct {
 	Differ, Pixels int
 	Images         int // with such a pixel
@@ -68,10 +69,10 @@ type Flip struct {
 	Image  int   // in the data set
 	A, B   int32 // the classes
 
-	// Of the side that errs: Short is by how much in float64 the logit of its class is below
-	// another's, Bound how much rounding can make of that. Explained says that Short is within
-	// Bound, on both sides and for every other class; if not, these are the Short and Bound that
-	// are furthest apart.
+	// Short is by how much, in float64, the logit of the class that a side chose is below that of
+	// another class. Bound is how much of that the side's rounding can cause. Explained says that
+	// Short is at most Bound on both sides and for every other class. If it is not set, Short and
+	// Bound are those that are furthest apart.
 	Short, Bound float64
 	Explained    bool
 }
@@ -81,15 +82,15 @@ type Compare struct {
 	Attacks []attack.Attack
 	Eps     []float64 // [E], increasing
 	Bounds  attack.Bounds
-	// Model is what both backends compute. Then each prediction that differs at the same pixels is
-	// judged by a bound on rounding. nil if the sides have two models.
+	// Model is what both backends compute, and nil if they have two models. If it is set, a bound
+	// on rounding judges each prediction that differs at the same pixels.
 	Model *model.Model
 	// Rows and Progress are as Sweep's.
 	Rows     int
 	Progress func(done, total int)
 }
 
-// pixelsOfBatch bounds the pixels of a batch: perturbed images come to the host.
+// pixelsOfBatch bounds the pixels of a batch, because its perturbed images are copied to the host.
 const pixelsOfBatch = 1 << 24
 
 // Run attacks every image of set on a and on b, and shows each image that a's attacks made also to
@@ -175,7 +176,8 @@ type side struct {
 	res      *Result
 }
 
-// roundingOf returns how b's arithmetic errs.
+// roundingOf returns how b's arithmetic rounds. It returns an error for an arithmetic without a
+// bound.
 func roundingOf(b Backend) (ref.Rounding, error) {
 	info := b.Info()
 	switch p, mode := info.Precision, info.MathMode; p {
@@ -196,14 +198,14 @@ func roundingOf(b Backend) (ref.Rounding, error) {
 	}
 }
 
-// batches calls do for images lo to hi-1 at eps from to to-1, as many at once as fit with each
-// image at each eps runs times. do counts nothing if it returns an error: with one that says that
-// memory is short it is called again with fewer.
+// batches calls do for images lo to hi-1 at eps from to to-1, until it has had all n images at all
+// E eps. It takes as many at once as fit if each image has runs rows at each eps. If do returns an
+// error it must not have counted anything: if memory was short, batches calls it again with fewer.
 func (w *comparing) batches(n, E, runs int, do func(lo, hi, from, to int) error) error {
 	return w.sweep.batches(batch{0, n, 0, E, 0, runs}, true, func(b batch) error { return do(b.lo, b.hi, b.from, b.to) })
 }
 
-// clean looks at the images as they are and at the direction in which FGSM would move them.
+// clean compares the sides on the clean images: their logits, and the direction of FGSM's step.
 func (w *comparing) clean(ctx context.Context) error {
 	var apart []float64
 	err := w.batches(w.set.N(), 1, 1, func(lo, hi, _, _ int) error {
@@ -286,7 +288,7 @@ func show(ctx context.Context, b Backend, first int, images *tensor.Dense, label
 	return b.Begin(ctx, 0, len(labels), []float64{0})
 }
 
-// imageOf returns image k of a set's, as it is before any backend rounds it.
+// imageOf returns image k of images [N, …], as it is before any backend rounds it, [I].
 func imageOf(images *tensor.Dense, k, inputs int) []float64 {
 	x := make([]float64, inputs)
 	switch p := images.Data().(type) {
@@ -316,7 +318,7 @@ type made struct {
 	images *tensor.Dense // [images·eps, I]
 }
 
-// strike attacks the images of sub on side i.
+// strike attacks the images of sub at eps on side i. It returns images for side 0 only.
 func (w *comparing) strike(ctx context.Context, i int, a attack.Attack, sub *dataset.Set, eps []float64) (m made, err error) {
 	b := w.sides[i].b
 	if err := b.Load(ctx, sub.First, sub.Images, sub.Labels); err != nil {
@@ -357,7 +359,7 @@ func (w *comparing) strike(ctx context.Context, i int, a attack.Attack, sub *dat
 	return m, nil
 }
 
-// pickRows returns some rows of x [rows, I], in its type.
+// pickRows returns some rows of x [rows, I] as [len(rows), I], in x's type.
 func pickRows(x *tensor.Dense, rows []int, inputs int) *tensor.Dense {
 	var data any
 	switch p := x.Data().(type) {
@@ -461,9 +463,9 @@ func (w *comparing) attack(ctx context.Context, k int) error {
 	return nil
 }
 
-// judge adds flip f of pixels x, if both sides compute one model: whether rounding explains that
-// one chose class A and the other class B. The bound costs two slow passes of the reference, so
-// only flips are judged.
+// judge adds f, which is of the pixels x [I], to what was found, with whether rounding explains
+// that one side chose class A and the other class B. It does nothing if the sides have two models.
+// The bound takes two slow passes of the reference, so only flips are judged.
 func (w *comparing) judge(ctx context.Context, f Flip, x []float64) error {
 	if w.c.Model == nil {
 		return nil

@@ -13,10 +13,11 @@ import (
 // float32 and 25 in float64, as measured on the embedded MLP up to eps 0.3.
 const walkPasses = 10
 
-// Cost returns about how many multiply-adds chunk c takes, on a model that takes macs of them for a
-// forward pass of an image, see model.Model.MACs. A gradient is two passes, one forward and one
-// backward. What a backend leaves out, as the CPU does zeros, is counted, and the few operations
-// for each pixel are not. What all eps share is counted once: the first gradient of a plain attack.
+// Cost returns about how many multiply-adds chunk c takes. macs is how many the model takes for a
+// forward pass of one image, see model.Model.MACs. A gradient is two passes, one forward and one
+// backward. Cost counts also what a backend leaves out, as the CPU does zeros. It does not count
+// the few operations for each pixel. What all eps share it counts once: the first gradient of a
+// plain attack.
 func (s Sweep) Cost(c Chunk, macs int64) float64 {
 	images := float64(c.Hi - c.Lo)
 	switch c.Kind {
@@ -40,8 +41,8 @@ func (s Sweep) Cost(c Chunk, macs int64) float64 {
 	return (float64(once*images) + float64(each*rows)) * float64(macs)
 }
 
-// cost is how many passes a takes. a is one of a sweep that is valid: only Validate can say of whom
-// an unknown kind is.
+// cost returns how many passes a takes. It panics for an attack of an unknown kind: Validate must
+// have refused that before.
 func cost(a attack.Attack) attack.Cost {
 	c, err := a.Cost()
 	if err != nil {

@@ -8,9 +8,9 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// lossGradient returns the direction in which FGSM moves the rows that b holds, whose logits are
-// given: ∂L/∂x [rows, I], each row
-// divided by its 1 - p_y, see attack.CrossEntropyGradient. label tells that of a row.
+// lossGradient returns the direction in which FGSM moves the rows that b holds: ∂L/∂x [rows, I],
+// each row divided by its positive 1 - p_y, see attack.CrossEntropyGradient. logits [rows, O] are
+// the rows', and label returns the label of a row.
 func lossGradient(ctx context.Context, b Backend, logits [][]float64, label func(r int) int) ([]float64, error) {
 	classes := b.Info().Classes
 	q := make([]float64, len(logits)*classes)

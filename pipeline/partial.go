@@ -7,7 +7,8 @@ import (
 )
 
 // A Tally counts what chunks of a sweep have found, as they arrive, in any order. Adding a chunk
-// costs as much as reading it, Curves next to nothing. It is used by one goroutine at a time.
+// takes as long as reading it, and Curves next to no time. Only Add changes its fields. One
+// goroutine at a time may use it.
 type Tally struct {
 	plan    []Chunk
 	labels  []int32
@@ -17,9 +18,10 @@ type Tally struct {
 	clean   int    // images that are right as they are, of shown
 	shown   int
 	curves  []Partial
-	// Of the worst of all attacks, at place worst or -1: of image i at eps e in i·E + e how many of
-	// the attacks that it is of have been there, and, once one fools the model, the bit fooled. nil
-	// before the first and after the last.
+	// worst is the place of the worst of all attacks, or -1, and of how many attacks that is the
+	// worst of. seen counts, for image i at eps e in i·E + e, those of them that were added, and
+	// has the bit fooled once one fools the model. It is nil before the first Add and after the
+	// last.
 	worst int
 	of    uint16
 	seen  []uint16

@@ -33,22 +33,22 @@ type Backend interface {
 	// for so many rows, the error has a method OutOfMemory that returns true: with fewer it may do.
 	Begin(ctx context.Context, lo, hi int, eps []float64) error
 	// Step moves every row. If memory is too short for what the step needs besides, the error has
-	// OutOfMemory, as that of Begin. That a gradient was not finite may be told by a later call
-	// instead, at the latest by the next one that returns something of the rows.
+	// OutOfMemory, as that of Begin. If a gradient is not finite a later call may return the error
+	// instead, at the latest the next one that returns something of the rows.
 	Step(ctx context.Context, s attack.Step) error
 	// Gradient returns the gradient of Σ_j q_j·z_j with respect to x [rows, I], in the backend's
 	// precision, for weights q [rows, O] (Float32 or Float64, rounded to that precision) on the
-	// logits z, at the rows' x. No row moves, and Outcomes.Zero does not hear of it. It returns an
-	// error if a weight or an element of the gradient is not finite; then the latter names the
-	// image by its method NotFiniteImage.
+	// logits z, at the rows' x. No row moves, and Outcomes.Zero does not count it. It returns an
+	// error if a weight or an element of the gradient is not finite. The error for the gradient has
+	// a method NotFiniteImage that names the image.
 	Gradient(ctx context.Context, q *tensor.Dense) (*tensor.Dense, error)
 	// Keep copies x of the rows r with rows[r] set, rows [rows], to slot 0 or 1; Restore copies it
 	// back for those that are set. Begin empties the slots: a row that was not kept is restored to
 	// its clean image.
 	Keep(ctx context.Context, slot int, rows []bool) error
 	Restore(ctx context.Context, slot int, rows []bool) error
-	// Outcomes is all that one look at the rows brings: logits, zero gradients and norms as they
-	// are and then, if rounding is not nil, the classes once x is rounded, which x stays.
+	// Outcomes returns logits, zero gradients and norms of the rows as they are. If rounding is not
+	// nil it then rounds x, and returns also the classes of the rounded rows. They stay rounded.
 	Outcomes(ctx context.Context, rounding *backend.Rounding) (backend.Outcomes, error)
 	// Logits returns f(x) [rows, O] and Images x [rows, I], in the backend's precision.
 	Logits(ctx context.Context) (*tensor.Dense, error)
@@ -57,17 +57,17 @@ type Backend interface {
 	Close() error
 }
 
-// A Counter is a Backend that counts its rows itself, of which less comes down than by Outcomes.
+// A Counter is a Backend that counts its rows itself. Less is copied to the host than by Outcomes.
 type Counter interface {
 	Backend
-	// Count writes, for each of eps [E], how many rows have the class of their label to correct
-	// [E] and for how many a gradient was zero in every pixel since Begin to zero [E], and for
-	// each image whether that is so at any eps to stuck [hi-lo]. bad is the first row with a
-	// logit that is not finite, or -1.
+	// Count writes three things. correct [E] is how many rows have the class of their label at each
+	// eps. zero [E] is for how many rows at each eps a gradient since Begin was zero in every
+	// pixel. stuck [hi-lo] says for each image whether that is so at any eps. bad is the first row
+	// with a logit that is not finite, or -1.
 	Count(ctx context.Context, correct, zero []int, stuck []bool) (bad int, err error)
 }
 
-// count is Count, by Outcomes if the backend is no Counter. It allocates nothing if it is one.
+// count is Count, by Outcomes if the backend is no Counter. If it is one, count allocates nothing.
 func (r *rows) count(ctx context.Context, correct, zero []int, stuck []bool) (bad int, err error) {
 	if c, ok := r.b.(Counter); ok {
 		return c.Count(ctx, correct, zero, stuck)
@@ -109,20 +109,19 @@ type Sweep struct {
 	// Rounded asks for each of these also what the model says once pixels are rounded to 8 bits.
 	Rounded bool
 	// ChunkWork bounds a chunk in rows times passes up and down the network: see Plan. It changes
-	// how the work is cut up, never the result. 0 is the default; the function ChunkWork tells what
+	// how the work is cut, never the result. 0 is the default; the function ChunkWork returns what
 	// suits a model.
 	ChunkWork int
-	// Rows bounds the rows of a batch below backend.Info.Rows, 0 does not. It
-	// changes memory and time, never the result.
+	// Rows bounds the rows of a batch, if it is less than backend.Info.Rows; 0 does not. It changes
+	// memory and time, never the result.
 	Rows int
 	// Progress, if set, is called now and then from the goroutine of Run: done of total
 	// units of work.
 	Progress func(done, total int)
 }
 
-// Run attacks every image of set. The result is that of the exact sum over images:
-// it does not depend on Rows or on the backend's threads. It stops with ctx's
-// error soon after ctx ends.
+// Run attacks every image of set. The result does not depend on Rows or on the backend's threads.
+// When ctx ends it soon returns ctx's error.
 func (s Sweep) Run(ctx context.Context, b Backend, set *dataset.Set) (*Result, error) {
 	if s.Outcomes || slices.ContainsFunc(s.Attacks, func(a attack.Attack) bool { return !a.Plain() || a.Composite() }) {
 		s.Outcomes = true
@@ -170,13 +169,14 @@ func (s Sweep) walks(a attack.Attack) bool {
 	return s.Exact && Rays(a) && s.Eps[len(s.Eps)-1] > 0
 }
 
-// Rays reports whether a moves along one ray whatever eps, which is FGSM: a curve that can be
-// exact.
+// Rays reports whether a moves along the same ray at every eps, so that its curve can be exact.
+// Only FGSM does.
 func Rays(a attack.Attack) bool {
 	return a.Ray()
 }
 
-// clean returns how many images are classified correctly as they are, which a walk has seen.
+// clean returns how many images are classified correctly as they are. It counts by the walks of an
+// exact curve if there is one, and else asks the model.
 func (r *sweeping) clean(ctx context.Context, curves []Curve) (int, error) {
 	for _, c := range curves {
 		if c.Exact != nil {

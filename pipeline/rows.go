@@ -11,8 +11,9 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// rows are those of one batch: images lo to hi-1 at each of eps [E], R of each, one a restart. The
+// rows are the rows of one batch: images lo to hi-1 at each of E eps, with R restarts of each. The
 // loops of attacks over their steps are in package attack; rows is what they see of the batch.
+// restarts changes R, columns and restart, aim changes targets, and attack changes after.
 type rows struct {
 	b       Backend
 	a       attack.Attack
@@ -197,8 +198,8 @@ func (e *NotFiniteError) Error() string {
 	return fmt.Sprintf("pipeline: %s: logits of image %d at eps %v are not finite", e.Attack, e.Image, e.Eps)
 }
 
-// named says of which image err is, if it is of a row. first is the index of the first image in the
-// data set.
+// named returns err with the image that it is of, if it is of a row: a *NotFiniteError. first is
+// the index of the first image in the data set.
 func (r *rows) named(err error, first int) error {
 	k, ok := err.(notFinite)
 	if !ok {

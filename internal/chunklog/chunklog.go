@@ -52,14 +52,13 @@ type file interface {
 	Truncate(size int64) error
 }
 
-// Open makes the folder dir ready for the run that manifest fixes, of chunks 0 to chunks-1:
-// it creates the log, or goes on with the log of the same run. manifest is canonical JSON,
-// compared byte for byte. The log is the caller's alone, against other processes too, until
-// Close.
+// Open makes the folder dir ready for the run that manifest fixes, of chunks 0 to chunks-1. It
+// creates the log, or goes on with the log of the same run. manifest is canonical JSON and is
+// compared byte for byte. Until Close no other Log, of this process or another, can append.
 //
-// What a kill left of a chunk at the end of the log is cut off. Errors that a caller may tell
-// apart are *LockedError, *OtherRunError, *VersionError and *CorruptError; then what is stored
-// was not changed.
+// Open cuts off what a kill left of a chunk at the end of the log. A caller may branch on the
+// errors *LockedError, *OtherRunError, *VersionError and *CorruptError. With these it has changed
+// nothing that is stored.
 func Open(dir string, manifest []byte, chunks int) (*Log, error) {
 	switch {
 	case dir == "":

@@ -32,7 +32,8 @@ func (e *LockedError) Error() string {
 type OtherRunError struct {
 	Dir  string
 	Than string // what it was compared with: "here", the caller's manifest, or another folder
-	// that differ, by name; nil if manifest.json is no JSON object or differs in spaces only
+	// Fields are those that differ, by name. It is nil if manifest.json is no JSON object, or if it
+	// differs in spaces only.
 	Fields []Field
 }
 
