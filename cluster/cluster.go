@@ -117,6 +117,15 @@ func there(err error) bool {
 	return errors.As(err, &api) && api.ErrorCode == storeFailed && strings.Contains(api.Description, "per subject")
 }
 
+// damaged reports whether err says that the server cannot read what it has stored of a consumer.
+func damaged(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && api.ErrorCode == consumerStoreFailed
+}
+
+// consumerStoreFailed is the code of the error that the server cannot open the store of a consumer.
+const consumerStoreFailed jetstream.ErrorCode = 10012
+
 // gone reports whether err says that a stream, a consumer or a bucket is not there.
 func gone(err error) bool {
 	for _, one := range []error{jetstream.ErrStreamNotFound, jetstream.ErrConsumerNotFound, jetstream.ErrConsumerDeleted, jetstream.ErrConsumerDoesNotExist, jetstream.ErrBucketNotFound} {

@@ -3,6 +3,8 @@ package cluster
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -164,6 +166,45 @@ func TestStuckResult(t *testing.T) {
 		}
 	case <-time.After(20 * time.Second):
 		t.Fatalf("serve does not end\n%s", r.log)
+	}
+	wait(t, errs, 1, r.log)
+}
+
+// TestDamagedStore cuts what the server has stored of a consumer, as a power cut can. Serve says so
+// rather than try for ever, and goes on without the store.
+func TestDamagedStore(t *testing.T) {
+	f := newStudy(t, 1)
+	r := serve(t, f, ServeOptions{})
+	begun := make(chan struct{}, 100)
+	errs := r.workers(1, with(func(ctx context.Context, _ study.Shard) (*study.Result, error) {
+		begun <- struct{}{}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}))
+	<-begun
+	r.kill()
+	_, _ = r.end(), <-errs
+	store := filepath.Join(f.Dir, study.StoreName)
+	path := filepath.Join(store, "jetstream", "$G", "streams", prefix+"*"+shardsSuffix, "obs", workersName, "o.dat")
+	files, err := filepath.Glob(path)
+	if err != nil || len(files) != 1 {
+		t.Fatalf("%d files %s (%v), want 1", len(files), path, err)
+	}
+	if err := os.Truncate(files[0], 5); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := Serve(ctx, nil, f, ServeOptions{Listen: "127.0.0.1:0"}); err == nil || !strings.Contains(err.Error(), store+" is damaged") {
+		t.Fatalf("error %v, want that the store is damaged", err)
+	}
+	if err := os.RemoveAll(store); err != nil {
+		t.Fatal(err)
+	}
+	r = serve(t, f, ServeOptions{})
+	errs = r.workers(1, nil)
+	if err := r.end(); err != nil {
+		t.Fatalf("%v\n%s", err, r.log)
 	}
 	wait(t, errs, 1, r.log)
 }

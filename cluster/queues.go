@@ -40,8 +40,7 @@ type queues struct {
 // stream, so open makes it when all else is there.
 func (q *queues) create(ctx context.Context) error {
 	about := "advsweep study " + q.f.Plan.Name
-	stop := func(err error) bool { return full(err) || errors.Is(err, jetstream.ErrJetStreamNotEnabled) }
-	err := persist(ctx, messageTime, q.notReady, stop, func(ctx context.Context) (err error) {
+	err := persist(ctx, messageTime, q.notReady, staysSo, func(ctx context.Context) (err error) {
 		if q.kv, err = q.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: q.bucket(), Description: about, Storage: jetstream.FileStorage}); err != nil {
 			return err
 		}
@@ -72,7 +71,7 @@ func (q *queues) create(ctx context.Context) error {
 // open makes the stream of shards, by which workers find the study. The server gives a shard to
 // another worker if the one that has it says nothing for ackWait.
 func (q *queues) open(ctx context.Context, ackWait time.Duration) error {
-	return persist(ctx, messageTime, q.notReady, full, func(ctx context.Context) (err error) {
+	return persist(ctx, messageTime, q.notReady, staysSo, func(ctx context.Context) (err error) {
 		if q.shards, err = q.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
 			Name: q.shardsStream(), Description: "advsweep study " + q.f.Plan.Name, Subjects: []string{q.shard("*")}, Metadata: map[string]string{studyMeta: q.f.Plan.Name},
 			Retention: jetstream.WorkQueuePolicy, Storage: jetstream.FileStorage,
@@ -86,6 +85,11 @@ func (q *queues) open(ctx context.Context, ackWait time.Duration) error {
 		})
 		return err
 	})
+}
+
+// staysSo reports whether it is no use to try again after err to make a stream or consumer.
+func staysSo(err error) bool {
+	return full(err) || damaged(err) || errors.Is(err, jetstream.ErrJetStreamNotEnabled)
 }
 
 func (q *queues) notReady(err error) { q.log("the server is not ready: %v; trying again", err) }

@@ -119,6 +119,9 @@ func Serve(ctx context.Context, stop <-chan struct{}, f *study.Folder, o ServeOp
 	finished := false
 	defer func() { err = errors.Join(err, c.close(finished && err == nil)) }()
 	if err := c.prepare(); err != nil {
+		if damaged(err) && c.conn.server != nil {
+			err = fmt.Errorf("cluster: the server's store in %s is damaged: delete it and serve the study again; what is done is safe: %w", filepath.Join(f.Dir, study.StoreName), err)
+		}
 		return c.cause(err)
 	}
 	begun()
