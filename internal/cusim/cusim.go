@@ -7,9 +7,9 @@ package cusim
 // #include <dlfcn.h>
 // #include <stdlib.h>
 //
-// static long (*calls)(void), (*live)(void), (*leaked)(void), (*launches)(void), (*launches_of)(const char *);
-// static void (*fail)(long, int), (*fail_async)(long, int), (*reset)(void);
-// static const char *(*failed_call)(void), *(*last_fault)(void);
+// static long (*calls)(void), (*live)(void), (*leaked)(void), (*launches)(void),
+// (*launches_of)(const char *); static void (*fail)(long, int), (*fail_async)(long, int),
+// (*reset)(void); static const char *(*failed_call)(void), *(*last_fault)(void);
 //
 // // load binds the control functions; 0 if the library has none, and so is no simulator.
 // static int load(const char *path) {
@@ -55,8 +55,8 @@ var load = sync.OnceValue(func() bool {
 	return C.load(p) != 0
 })
 
-// Loaded tells whether the driver that ADVSWEEP_LIBCUDA names is the simulator. The dynamic linker gives this
-// package the copy of it that the program has, so that both see the same state.
+// Loaded tells whether the driver that ADVSWEEP_LIBCUDA names is the simulator. The dynamic linker
+// gives this package the copy of it that the program has, so that both see the same state.
 func Loaded() bool { return load() }
 
 func mustLoad() {
@@ -65,15 +65,16 @@ func mustLoad() {
 	}
 }
 
-// Fail makes the nth driver call from now, counted from 1, return code instead of working. Codes of a lost device
-// (46, 214, 700, 702, 716, 719) stay: every later call in the same context returns them, until its last release.
-// A call that frees still frees. 0 takes an injection back.
+// Fail makes the nth driver call from now, counted from 1, return code instead of working. Codes of
+// a lost device (46, 214, 700, 702, 716, 719) stay: every later call in the same context returns
+// them, until its last release. A call that frees still frees. 0 takes an injection back.
 func Fail(nth, code int) {
 	mustLoad()
 	C.call_fail(C.long(nth), C.int(code))
 }
 
-// FailAsync lets the nth kernel launch from now be accepted and fail with code at the next call that waits for it.
+// FailAsync lets the nth kernel launch from now be accepted and fail with code at the next call
+// that waits for it.
 func FailAsync(nth, code int) {
 	mustLoad()
 	C.call_fail_async(C.long(nth), C.int(code))
@@ -85,14 +86,15 @@ func Calls() int {
 	return int(C.call_calls())
 }
 
-// FailedCall is the name of the driver call that the last injection hit, "" as long as it has hit none.
+// FailedCall is the name of the driver call that the last injection hit, "" as long as it has hit
+// none.
 func FailedCall() string {
 	mustLoad()
 	return C.GoString(C.call_failed_call())
 }
 
-// Live is the number of objects alive now on all devices: allocations, modules, streams, events, graphs, and
-// contexts as often as they are retained.
+// Live is the number of objects alive now on all devices: allocations, modules, streams, events,
+// graphs, and contexts as often as they are retained.
 func Live() int {
 	mustLoad()
 	return int(C.call_live())
@@ -104,7 +106,8 @@ func Leaked() int {
 	return int(C.call_leaked())
 }
 
-// Launches is the number of launches of a kernel so far, replays of graphs included; of all kernels for "".
+// Launches is the number of launches of a kernel so far, replays of graphs included; of all kernels
+// for "".
 func Launches(kernel string) int {
 	mustLoad()
 	if kernel == "" {
