@@ -8,6 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"advsweep/model/internal/formats"
+	"advsweep/model/internal/golden"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -216,7 +219,7 @@ func TestLarge(t *testing.T) {
 			at := data[len(data)-4*numbersIn(raws):]
 			for _, p := range n.Tensors {
 				var values []float32
-				for i := range volume(p.Shape) {
+				for i := range formats.Volume(p.Shape) {
 					u := float64(mix(p.Offset+uint32(i))>>8)*0x1p-23 - 1
 					values = append(values, float32(p.Add+p.Scale*u))
 				}
@@ -243,15 +246,15 @@ func TestLarge(t *testing.T) {
 				t.Log(m)
 				return
 			}
-			r := reference{Logits: n.Logits}
+			r := golden.Reference{Logits: n.Logits}
 			for i := range n.Logits {
-				x := make([]float64, volume(n.Shape))
+				x := make([]float64, formats.Volume(n.Shape))
 				for k := range x {
 					x[k] = float64(mix(1<<31+uint32(i*len(x)+k))>>24) / 256
 				}
 				r.Inputs = append(r.Inputs, x)
 			}
-			t.Logf("%s: within %.1e", m, agree(t, m, r, 2e-6))
+			t.Logf("%s: within %.1e", m, r.Agree(t, func(x []float64) []float64 { return evaluate(t, m, x) }, 2e-6))
 		})
 	}
 }
@@ -259,7 +262,7 @@ func TestLarge(t *testing.T) {
 func numbersIn(raws []raw) int {
 	n := 0
 	for _, r := range raws {
-		n += volume(r.shape)
+		n += formats.Volume(r.shape)
 	}
 	return n
 }

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 
+	"advsweep/model/internal/formats"
+
 	"github.com/google/go-cmp/cmp"
 	"gorgonia.org/tensor"
 )
@@ -474,7 +476,7 @@ func TestEncodeErrors(t *testing.T) {
 	}
 	large := func(v float64) *Model {
 		m := MLP(2, 2)
-		m.Layers[0] = Linear{"fc1", dense([]float64{0, 0, 0, v}, 2, 2), dense(make([]float64, 2), 2)}
+		m.Layers[0] = Linear{"fc1", formats.Dense([]float64{0, 0, 0, v}, 2, 2), formats.Dense(make([]float64, 2), 2)}
 		return m
 	}
 	for _, c := range []struct {
