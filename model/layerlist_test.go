@@ -51,10 +51,10 @@ func TestLayerLists(t *testing.T) {
 	if got, want := m.Layers[5], (AvgPool2D{[2]int{3, 3}, [2]int{2, 2}, [4]int{0, 0, 1, 1}, true}); got != want {
 		t.Errorf("average pool is %+v, want %+v", got, want)
 	}
-	if got, want := m.Layers[4], (LeakyReLU{0.1}); got != want {
+	if got, want := m.Layers[4], (LeakyReLU{Slope: 0.1}); got != want {
 		t.Errorf("leaky ReLU is %+v, want %+v", got, want)
 	}
-	if got, want := m.Layers[6], (GELU{true}); got != want {
+	if got, want := m.Layers[6], (GELU{Tanh: true}); got != want {
 		t.Errorf("GELU is %+v, want %+v", got, want)
 	}
 }

@@ -75,7 +75,7 @@ func TestValidateErrors(t *testing.T) {
 		{"add of one", func(m *Model) { m.Layers[1] = Add{} }, "layer 1 (add) takes 1 outputs, want at least 2"},
 		{"add of two shapes", func(m *Model) { m.Layers[1], m.From = Add{}, [][]int{{-1}, {-1, 0}, {1}} }, "layer 1 (add): takes [3] and [4]"},
 		{"pool without image", func(m *Model) { m.Layers[1] = MaxPool2D{Kernel: [2]int{2, 2}, Stride: [2]int{2, 2}} }, "layer 1 (maxpool2d): takes [4], want an image"},
-		{"slope", func(m *Model) { m.Layers[1] = LeakyReLU{math.NaN()} }, "slope NaN"},
+		{"slope", func(m *Model) { m.Layers[1] = LeakyReLU{Slope: math.NaN()} }, "slope NaN"},
 		{"nil layer", func(m *Model) { m.Layers[0] = nil }, "layer 0 is <nil>"},
 		{"equal names", func(m *Model) { set(m, 2, func(l *Linear) { l.Name = "fc1" }) }, "tensor fc1.weight: another one is named so too"},
 		{"no weight", func(m *Model) { set(m, 0, func(l *Linear) { l.Weight = nil }) }, "tensor fc1.weight: missing"},

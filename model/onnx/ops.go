@@ -28,8 +28,10 @@ func init() { // not in the declaration, which supportedOps would make refer to 
 		"BatchNormalization": (*graph).opBatchNormalization,
 		"Add":                (*graph).opBinary, "Sub": (*graph).opBinary, "Mul": (*graph).opBinary, "Div": (*graph).opBinary,
 		"Neg": (*graph).opUnary, "Sqrt": (*graph).opUnary, "Reciprocal": (*graph).opUnary, "Pow": (*graph).opPow,
-		"Erf": (*graph).opUnary, "Tanh": (*graph).opUnary, "Relu": (*graph).opRelu, "LeakyRelu": (*graph).opRelu, "Sigmoid": (*graph).opRelu,
-		"Gelu": (*graph).opRelu, "Clip": (*graph).opClip,
+		"Erf": (*graph).opUnary, "Tanh": (*graph).opUnary, "Clip": (*graph).opClip,
+	}
+	for name, layer := range activations {
+		operators[name] = func(g *graph, n *node) (*value, error) { return g.activation(n, layer) }
 	}
 }
 
@@ -1488,26 +1490,30 @@ func (g *graph) opPow(n *node) (*value, error) {
 	return g.apply(v, "pow", 0, power[0], f)
 }
 
-// opRelu is Relu, LeakyRelu, Sigmoid and Gelu.
-func (g *graph) opRelu(n *node) (*value, error) {
-	v, err := n.data(0, false)
-	if err != nil {
-		return nil, err
-	}
-	var l model.Layer
-	switch n.GetOpType() {
-	case "Relu":
-		l = model.ReLU{}
-	case "LeakyRelu":
-		l = model.LeakyReLU{Slope: n.number("alpha", 0.01)}
-	case "Sigmoid":
-		l = model.Sigmoid{}
-	case "Gelu":
+// activations are the operators that are one function of each number, by name, with the layer that
+// a node of the operator is.
+var activations = map[string]func(n *node) (model.Layer, error){
+	"Relu":      func(*node) (model.Layer, error) { return model.ReLU{}, nil },
+	"LeakyRelu": func(n *node) (model.Layer, error) { return model.LeakyReLU{Slope: n.number("alpha", 0.01)}, nil },
+	"Sigmoid":   func(*node) (model.Layer, error) { return model.Sigmoid{}, nil },
+	"Gelu": func(n *node) (model.Layer, error) {
 		how := n.text("approximate", "none")
 		if how != "none" && how != "tanh" {
 			return nil, fmt.Errorf("approximate %s, want none or tanh", formats.Quote(how))
 		}
-		l = model.GELU{Tanh: how == "tanh"}
+		return model.GELU{Tanh: how == "tanh"}, nil
+	},
+}
+
+// activation is a node of activations.
+func (g *graph) activation(n *node, layer func(*node) (model.Layer, error)) (*value, error) {
+	v, err := n.data(0, false)
+	if err != nil {
+		return nil, err
+	}
+	l, err := layer(n)
+	if err != nil {
+		return nil, err
 	}
 	return g.after(v, l)
 }
