@@ -46,7 +46,7 @@ func (d *decoder) build(t weights) (*Model, error) {
 		if err != nil {
 			return nil, err
 		}
-		return stackOf(widths, t), nil
+		return mlpOf(widths, t), nil
 	}
 	m, err := buildList(d.list, t)
 	if err != nil {

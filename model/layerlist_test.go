@@ -240,7 +240,7 @@ func TestLarge(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got, want := m.IsStack(), strings.HasPrefix(n.Name, "mnist_fc"); got != want {
-				t.Errorf("a stack: %v, want %v", got, want)
+				t.Errorf("an MLP: %v, want %v", got, want)
 			}
 			if n.Name == "resnet18_64" { // the same code as resnet18_16, and minutes of plain loops
 				t.Log(m)

@@ -91,7 +91,7 @@ func readSmall(path string) ([]byte, error) {
 //
 // # Names alone
 //
-// Tensors NAME.weight [out, in] and, unless a layer has no bias, NAME.bias [out] are a stack of
+// Tensors NAME.weight [out, in] and, unless a layer has no bias, NAME.bias [out] are an MLP of
 // Linear layers with a ReLU between each two, as PyTorch saves it. A missing bias becomes zeros.
 // Layers whose names differ in numbers alone follow each other by those (net.2 before net.10), and
 // such groups as their shapes chain, the outputs of one being the inputs of the next. If there is

@@ -14,7 +14,7 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// A Model maps images x [B, I] to logits f(x) [B, O]. Most are stacks: Linear layers with a ReLU
+// A Model maps images x [B, I] to logits f(x) [B, O]. Most are MLPs: Linear layers with a ReLU
 // between each two. Pixels are those of the image as it is; if the model wants them normalised, a
 // Scale comes first.
 type Model struct {
@@ -59,11 +59,11 @@ func MLP(sizes ...int) *Model {
 			Bias:   formats.Dense(make([]float32, out), out),
 		}
 	}
-	return stack(linears)
+	return chain(linears)
 }
 
-// stack puts a ReLU between each two layers.
-func stack(linears []Linear) *Model {
+// chain puts a ReLU between each two layers.
+func chain(linears []Linear) *Model {
 	m := &Model{Layers: make([]Layer, 0, 2*len(linears)-1)}
 	for i, l := range linears {
 		if i > 0 {
@@ -191,7 +191,7 @@ func (m *Model) layerName(i int) string {
 	return fmt.Sprintf("%d (%s)", i, l.Kind())
 }
 
-// String returns the widths of a stack from inputs to outputs, "784-1024-1024-10", and of another
+// String returns the widths of an MLP from inputs to outputs, "784-1024-1024-10", and of another
 // model the shapes of its image and of what its layers with weights give:
 // "1x28x28-16x28x28-32x14x14-128-10".
 func (m *Model) String() string {

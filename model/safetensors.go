@@ -29,8 +29,8 @@ var dtypeSize = map[string]uint64{"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 // counter is the type of tensors that only count, which are passed over.
 const counter = "I64"
 
-// stackOnly ends the messages about what a file may not hold.
-const stackOnly = "stacks of Linear and ReLU are all that is read without a layer list, see model/README.md"
+// mlpOnly ends the messages about what a file may not hold.
+const mlpOnly = "MLPs of Linear and ReLU are all that is read without a layer list, see model/README.md"
 
 // safetensors reads all of a file. The header, with its claims about the data, is checked to the
 // end before memory is taken for weights, and where names alone tell the layers, so are they.
@@ -98,8 +98,8 @@ func widthsOf(entries []entry) ([]width, error) {
 	return widths, checkOutputs(formats.Quote(last.name), last.out)
 }
 
-// stackOf returns the stack of the layers in widths.
-func stackOf(widths []width, t weights) *Model {
+// mlpOf returns the MLP of the layers in widths.
+func mlpOf(widths []width, t weights) *Model {
 	linears := make([]Linear, len(widths))
 	for i, w := range widths {
 		bias := t.tensors[biasName(w.name)]
@@ -112,7 +112,7 @@ func stackOf(widths []width, t weights) *Model {
 		}
 		linears[i] = Linear{Name: w.name, Weight: t.tensors[weightName(w.name)], Bias: bias}
 	}
-	return stack(linears)
+	return chain(linears)
 }
 
 // skip reads n bytes that nothing wants.
@@ -359,13 +359,13 @@ func findLayers(entries []entry) ([]width, error) {
 		case part == "weight" && len(e.shape) == 2:
 			layers = append(layers, width{layer, int(e.shape[1]), int(e.shape[0])})
 		case part == "weight":
-			return nil, fmt.Errorf("tensor %s: shape %d, want [out in]: %s", formats.Quote(e.name), e.shape, stackOnly)
+			return nil, fmt.Errorf("tensor %s: shape %d, want [out in]: %s", formats.Quote(e.name), e.shape, mlpOnly)
 		case part == "bias" && len(e.shape) == 1:
 			biases[layer] = e
 		case part == "bias":
-			return nil, fmt.Errorf("tensor %s: shape %d, want [out]: %s", formats.Quote(e.name), e.shape, stackOnly)
+			return nil, fmt.Errorf("tensor %s: shape %d, want [out]: %s", formats.Quote(e.name), e.shape, mlpOnly)
 		default:
-			return nil, fmt.Errorf("tensor %s: want names that end in .weight or .bias: %s", formats.Quote(e.name), stackOnly)
+			return nil, fmt.Errorf("tensor %s: want names that end in .weight or .bias: %s", formats.Quote(e.name), mlpOnly)
 		}
 	}
 	for _, l := range layers {
@@ -379,7 +379,7 @@ func findLayers(entries []entry) ([]width, error) {
 	for _, e := range entries { // not biases: the first in the file is named
 		layer, part := formats.SplitName(e.name)
 		if _, alone := biases[layer]; alone && part == "bias" {
-			return nil, fmt.Errorf("tensor %s: there is no %s: %s", formats.Quote(e.name), formats.Quote(weightName(layer)), stackOnly)
+			return nil, fmt.Errorf("tensor %s: there is no %s: %s", formats.Quote(e.name), formats.Quote(weightName(layer)), mlpOnly)
 		}
 	}
 	return layers, nil
@@ -465,8 +465,8 @@ func convert[T float32 | float64](dst []T, src []byte, dtype string) int {
 }
 
 // Encode returns m as the bytes of a safetensors file that Decode reads: NAME.weight and NAME.bias
-// of each layer that has them, in order, the data from a multiple of 8 bytes on. For stacks that is
-// what PyTorch writes and reads. The layers of others, and of stacks whose names do not tell their
+// of each layer that has them, in order, the data from a multiple of 8 bytes on. For MLPs that is
+// what PyTorch writes and reads. The layers of others, and of MLPs whose names do not tell their
 // order, are listed in the file's metadata, as README.md describes it. The same model and dtype
 // give the same bytes.
 //
