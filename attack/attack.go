@@ -23,6 +23,9 @@ const (
 	RandomSign
 	// Uniform is a point drawn from the unit ball; see UniformDraw.
 	Uniform
+	// Along is what the method says for each row and pixel: Step.Along. It needs nothing of the
+	// model, so that an attack that only asks for logits, such as Square, can move its rows.
+	Along
 )
 
 // An Attack moves each image K times:
