@@ -9,7 +9,7 @@ import (
 // An Arithmetic says what computed a result as far as its bits go. Results of equal ones are alike
 // to the bit.
 type Arithmetic struct {
-	Backend   string `json:"backend"`   // "cpu", "cuda"
+	Backend   string `json:"backend"`   // its name in package backends
 	Precision string `json:"precision"` // "float32", "float64", "tf32"
 	// what else decides of the last bits: "float32", "float32 dense", "3xtf32"
 	Product     string `json:"product"`

@@ -10,6 +10,9 @@ import (
 	"fmt"
 )
 
+// Version is that of advsweep. Result files carry it.
+const Version = "0.1.0"
+
 // Meta is what a result file says of its run beyond the result itself, so that
 // the run can be repeated. The caller fills all of it.
 type Meta struct {
@@ -17,7 +20,7 @@ type Meta struct {
 	Model     Source `json:"model"`
 	Data      Data   `json:"data"`
 	Seed      uint64 `json:"seed"`
-	Backend   string `json:"backend"`          // "cpu", "cuda"
+	Backend   string `json:"backend"`          // its name in package backends
 	Device    string `json:"device,omitempty"` // which one of the backend's
 	Precision string `json:"precision"`        // "float32", "float64", "tf32"
 }
