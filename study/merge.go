@@ -144,12 +144,10 @@ func Gather(version string, mixed bool, dirs ...string) (f *Folder, unlock func(
 // A NotMergedError says that a run of a study is not put together yet.
 type NotMergedError struct {
 	Run, Dir string // the run's name, the study's folder
-	Err      error
+	Err      error  // a *rundir.NoRunError
 }
 
-func (e *NotMergedError) Error() string {
-	return fmt.Sprintf("study: run %s is not merged: %v", e.Run, e.Err)
-}
+func (e *NotMergedError) Error() string { return fmt.Sprintf("study: run %s is not merged", e.Run) }
 
 func (e *NotMergedError) Unwrap() error { return e.Err }
 

@@ -23,6 +23,7 @@ import (
 	"advsweep/gpu"
 	"advsweep/model"
 	"advsweep/pipeline"
+	"advsweep/report"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -779,7 +780,7 @@ func TestInterrupt(t *testing.T) {
 	}
 	whole := t.TempDir()
 	do(t, "sweep", "--out", whole)
-	for _, name := range sweepNames {
+	for _, name := range report.Names() {
 		if !bytes.Equal(read(t, out, name), read(t, whole, name)) {
 			t.Errorf("%s differs from that of a run that nothing stopped", name)
 		}

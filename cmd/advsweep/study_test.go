@@ -16,6 +16,7 @@ import (
 
 	"advsweep/internal/ref"
 	"advsweep/internal/testsize"
+	"advsweep/report"
 	"advsweep/study"
 )
 
@@ -161,8 +162,8 @@ func TestStudy(t *testing.T) {
 	do(t, "work", dir, "--quiet")
 	sameStudy(t, dir, want)
 	do(t, "report", dir, "--quiet")
-	page := string(read(t, dir, reportName))
-	rows := strings.Count(string(read(t, dir, studyCSVName)), "\n")
+	page := string(read(t, dir, report.PageName))
+	rows := strings.Count(string(read(t, dir, report.StudyName)), "\n")
 	if !strings.Contains(page, "two-seed8") || !strings.Contains(page, "one</td><td>one.safetensors</td>") || rows != 1+4*4*4 {
 		t.Errorf("report on the study: %d rows", rows)
 	}
