@@ -282,8 +282,8 @@ func (p Page) curveRow(i int) curveRow {
 	}
 	return curveRow{
 		Swatch: swatch(r, i), Label: c.Attack.Label(), Name: c.Attack.Name,
-		Last: percent(row.Accuracy) + " %", Mean: percent(meanAccuracy(r, c)) + " %", Median: text,
-		Never: fmt.Sprintf("%d/%d", never(r, c), r.Clean), Linf: short(*row.Linf), L2: short(*row.L2),
+		Last: percent(row.Right.Ratio) + " %", Mean: percent(meanAccuracy(r, c)) + " %", Median: text,
+		Never: fmt.Sprintf("%d/%d", never(r, c), r.Clean), Linf: short(row.Outcomes.MeanNorm[0]), L2: short(row.Outcomes.MeanNorm[1]),
 	}
 }
 
@@ -387,9 +387,9 @@ func (p Page) figures(columns []int) (figures []figureView, within bool) {
 			}
 			s.tips = append(s.tips, text)
 			s.marks = append(s.marks, point{here, s.label + ", eps " + float(eps) + ": " + text})
-			if rows[e].Rounded != nil {
+			if rounded := rows[e].Outcomes.Rounded; rounded != nil {
 				asked = true
-				n := *rows[e].Rounded
+				n := *rounded
 				there := xy{eps, stat.Ratio(n, r.N)}
 				text := fmt.Sprintf("%s; unrounded %d", counted(n, r.N), k)
 				q.line = append(q.line, there)
@@ -467,8 +467,8 @@ func (p Page) rates(base panel, columns []int) (figureView, bool) {
 	floor := 1.0
 	for i := range r.Curves {
 		for _, row := range Rows(r.Select(i)) {
-			if *row.Fooled > 0 && row.Eps > 0 {
-				floor = min(floor, *row.SuccessRate)
+			if o := row.Outcomes; o.Fooled > 0 && row.Eps > 0 {
+				floor = min(floor, o.Success.Ratio)
 			}
 		}
 	}
@@ -488,14 +488,14 @@ func (p Page) rates(base panel, columns []int) (figureView, bool) {
 		s := series{class: style(r, i), label: c.Attack.Label(), shape: i, tips: []string{}}
 		rows := Rows(r.Select(i))
 		for _, e := range columns {
-			k := *rows[e].Fooled
+			k := rows[e].Outcomes.Fooled
 			text := counted(k, r.Clean)
 			s.tips = append(s.tips, text)
 			if k == 0 {
 				hidden = true
 				continue
 			}
-			here := xy{r.Eps[e], *rows[e].SuccessRate}
+			here := xy{r.Eps[e], rows[e].Outcomes.Success.Ratio}
 			s.line = append(s.line, here)
 			s.marks = append(s.marks, point{here, s.label + ", eps " + float(r.Eps[e]) + ": " + text})
 		}
@@ -833,28 +833,17 @@ func (p Page) table(v *view, columns []int) {
 	for i := range r.Curves {
 		rows := Rows(r.Select(i))
 		for _, e := range columns {
-			w := rows[e]
-			span := func(lo, hi *float64) string {
-				if lo == nil {
-					return "–"
-				}
-				return percent(*lo) + "–" + percent(*hi)
+			w, o := rows[e], rows[e].Outcomes
+			rounded, rate, of := "–", "–", "–"
+			if o.Rounded != nil {
+				rounded = strconv.Itoa(*o.Rounded)
 			}
-			share := func(f *float64) string {
-				if f == nil {
-					return "–"
-				}
-				return percent(*f) + " %"
+			if o.Success != nil {
+				rate, of = percent(o.Success.Ratio)+" %", percent(o.Success.Low)+"–"+percent(o.Success.High)
 			}
-			count := func(k *int) string {
-				if k == nil {
-					return "–"
-				}
-				return strconv.Itoa(*k)
-			}
-			v.Rows = append(v.Rows, []string{w.Attack, float(w.Eps), strconv.Itoa(w.Correct), percent(w.Accuracy) + " %", span(&w.CILow, &w.CIHigh),
-				count(w.Within), count(w.Rounded), count(w.Fooled), share(w.SuccessRate), span(w.SuccessLow, w.SuccessHigh),
-				short(*w.Linf), short(*w.L2), short(*w.L0), strconv.Itoa(w.ZeroGradient)})
+			v.Rows = append(v.Rows, []string{w.Attack, float(w.Eps), strconv.Itoa(w.Right.Count), percent(w.Right.Ratio) + " %", percent(w.Right.Low) + "–" + percent(w.Right.High),
+				strconv.Itoa(o.Within), rounded, strconv.Itoa(o.Fooled), rate, of,
+				short(o.MeanNorm[0]), short(o.MeanNorm[1]), short(o.MeanNorm[2]), strconv.Itoa(w.ZeroGradient)})
 		}
 	}
 	if len(columns) < len(r.Eps) {

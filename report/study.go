@@ -69,7 +69,7 @@ func (r *StudyRun) data() string { return cmp.Or(r.Data, r.Manifest.Data.Images.
 // seed and precision, then the columns of CurveCSV. Equal studies give equal bytes. A run without a
 // manifest or result, of which HTML returns an error, has no row.
 func (s Study) CSV() []byte {
-	lines := [][]string{append([]string{"run", "model", "data", "seed", "precision"}, curveHead...)}
+	lines := [][]string{append([]string{"run", "model", "data", "seed", "precision"}, curveHead()...)}
 	for _, r := range s.Runs {
 		m := r.Manifest
 		if m == nil || r.Result == nil {
