@@ -40,7 +40,7 @@ type Data struct {
 	SHA256 string `json:"sha256"` // of those images and labels alone
 }
 
-// Seconds is the wall time of a run's parts.
+// Seconds is the wall time of what a run does.
 type Seconds struct {
 	Load    float64 `json:"load"`
 	Compute float64 `json:"compute"` // the sweep or the attack alone

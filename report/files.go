@@ -108,8 +108,8 @@ func ListFiles(m *record.Manifest, res *pipeline.Result) []File {
 func OpenFolder(dir string, names ...string) (*Folder, error) { return outdir.Open(dir, names...) }
 
 // OpenRun is OpenFolder for the files of the run that m fixes: those of Files, RunName and more.
-// What an earlier run left there besides would pass for this one's, so writing to the folder removes
-// it, unless it is the same run.
+// What an earlier run left there besides would pass for this one's, so writing to the folder
+// removes it, unless it is the same run.
 func OpenRun(dir string, m *record.Manifest, more ...string) (*Folder, error) {
 	names := append(append(Names(), RunName), more...)
 	folder, err := outdir.Open(dir, names...)

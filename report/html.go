@@ -60,7 +60,7 @@ type Page struct {
 	NoExamples string
 }
 
-// The parts of a page as its template takes them.
+// What the template of a page takes.
 type (
 	fact     struct{ Name, Value string }
 	curveRow struct {

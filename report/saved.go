@@ -16,8 +16,8 @@ const (
 	savedMontage = "montage-"
 )
 
-// SavedNames lists, for each of attacks, the files of SavedFiles. Whether there is an archive of PNG
-// files follows from the images of set.
+// SavedNames lists, for each of attacks, the files of SavedFiles. Whether there is an archive of
+// PNG files follows from the images of set.
 func SavedNames(attacks []attack.Attack, set *dataset.Set) [][]string {
 	seen := map[string]int{}
 	all := make([][]string, len(attacks))
@@ -42,9 +42,9 @@ func SavedNames(attacks []attack.Attack, set *dataset.Set) [][]string {
 	return all
 }
 
-// SavedFiles makes the files called names, which are those of one attack of SavedNames, of what that
-// attack made of set: an NPZ of all images, a picture of the first of them and, of grey and RGB
-// images, an archive of 8-bit PNG files. clean has the classes of set as it is.
+// SavedFiles makes the files called names, which are those of one attack of SavedNames, of what
+// that attack made of set: an NPZ of all images, a picture of the first of them and, of grey and
+// RGB images, an archive of 8-bit PNG files. clean has the classes of set as it is.
 func SavedFiles(names []string, c *pipeline.Crafted, set *dataset.Set, clean []pipeline.Clean) ([]File, error) {
 	n := set.N()
 	index, class, before := make([]int32, n), make([]int32, n), make([]int32, n)

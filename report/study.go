@@ -54,7 +54,7 @@ type Study struct {
 // A StudyRun is one sweep of a Study. Result has outcomes.
 type StudyRun struct {
 	Name string // that no other run has
-	// what the study calls the model; empty: as in the manifest, most often a file's name
+	// Model is what the study calls the model; empty: as in the manifest, most often a file's name.
 	Model    string
 	Data     string // the same of the images
 	Manifest *record.Manifest
@@ -440,7 +440,7 @@ func correct(boards [][]paired, missing int) int {
 	return made + missing
 }
 
-// The parts of a study's page as its template takes them.
+// What the template of a study's page takes.
 type (
 	rated   struct{ Value, Span string }
 	headCol struct {
@@ -814,7 +814,7 @@ func (s Study) attacks(v *studyContent) {
 			c := byKey[key]
 			if c == nil {
 				c = &card{row: Page{Manifest: r.Manifest, Result: r.Result}.attackRow(k)}
-				// of one run
+				// These are of one run.
 				c.row.Facts = slices.DeleteFunc(c.row.Facts, func(f fact) bool { return f.Name == "exact" || f.Name == "seed" })
 				byKey[key] = c
 				cards = append(cards, c)

@@ -14,7 +14,8 @@ import (
 	"advsweep/rundir"
 )
 
-// TestRead wants an error of its own type, with its fields, for each folder that has no finished run.
+// TestRead wants an error of its own type, with its fields, for each folder that has no finished
+// run.
 func TestRead(t *testing.T) {
 	r := prepare()
 	defer r.backend.Close()
@@ -34,7 +35,7 @@ func TestRead(t *testing.T) {
 	if _, _, err := rundir.Merge(filepath.Join(t.TempDir(), "whole"), dir); err == nil {
 		t.Error("half a run is merged")
 	}
-	// another run in its place
+	// Another run in its place.
 	other := r.manifest
 	other.Seed++
 	unfinished = nil

@@ -95,8 +95,8 @@ type Merged struct {
 }
 
 // Merge puts all runs together, as MergeRun does, one after the other, and hands each to do, which
-// writes its files. It returns an error if shards are not done, and the error of ctx once that ends:
-// then runs from the one in hand on are left, and merging again does all.
+// writes its files. It returns an error if shards are not done, and the error of ctx once that
+// ends: then runs from the one in hand on are left, and merging again does all.
 func (f *Folder) Merge(ctx context.Context, mixed bool, do func(Merged) error) error {
 	if err := f.Missing(); err != nil {
 		return err
@@ -173,8 +173,8 @@ func (f *Folder) MergeRun(i int, mixed bool) (m *record.Manifest, res *pipeline.
 	chunks := run.Ends[len(run.Ends)-1]
 	var parts []record.Part
 	read := func(do func(s Shard, r *Result) error) error {
-		// that is wrong with a result; the others' files are named with it, so that one look is
-		// enough
+		// First is what is wrong with a result. The others' files are named with it, so that one look
+		// is enough.
 		var first error
 		var others []string
 		for _, s := range f.Shards {

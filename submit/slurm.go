@@ -9,8 +9,8 @@ import (
 // Slurm returns a batch script for sbatch that runs the study as an array of jobs. program is the
 // absolute path of advsweep on the nodes.
 //
-// Slurm runs a task again whose node is lost, or which gives way to another, but not one that fails:
-// submit the script again, and tasks do what is missing.
+// Slurm runs a task again whose node is lost, or which gives way to another, but not one that
+// fails: submit the script again, and tasks do what is missing.
 //
 // What tasks print goes to logs/ in the study's folder, which must exist: Slurm does not make it,
 // and such jobs fail without a word. Partition and account are the site's, and go before the script

@@ -34,7 +34,7 @@ type work struct {
 type route int
 
 const (
-	// exact where the backend is a pipeline.Exacter, else grid; what 'advsweep sweep' does
+	// It is exact where the backend is a pipeline.Exacter, else grid: what 'advsweep sweep' does
 	best  route = iota
 	grid        // a forward pass for each image and eps
 	exact       // along the ray of each image; the curve at every eps
@@ -270,7 +270,7 @@ func (v *benchVerb) benchmarks(c *cobra.Command, in *inputs, chosen []string, sw
 	all, one := weights(in.model)
 	var list []*benchmark
 	set := in.set
-	// the operations have the flag's default where a work asked for more
+	// The operations have the flag's default where a work asked for more
 	if !c.Flags().Changed("n") {
 		set = first(set, 1000)
 	}
@@ -281,7 +281,7 @@ func (v *benchVerb) benchmarks(c *cobra.Command, in *inputs, chosen []string, sw
 		case "Forward":
 			list = append(list, &benchmark{name: name, images: n, dense: 2 * all * float64(n), f: func() error { return forward(ctx, b, class) }})
 		case "Gradient":
-			// no weight is 0: all of the way back is computed
+			// No weight is 0: all of the way back is computed
 			q := make([]float64, n*b.Info().Classes)
 			for k := range q {
 				q[k] = 1 - 2*float64(k%2)
@@ -317,15 +317,15 @@ func (v *benchVerb) benchmarks(c *cobra.Command, in *inputs, chosen []string, sw
 		}
 		for _, bound := range bounds {
 			s := pipeline.Sweep{Attacks: []attack.Attack{w.attack}, Eps: eps, Bounds: bound, Exact: w.route != grid && walks}
-			part := first(in.set, w.n)
-			bm := &benchmark{name: w.label + "/bounds=" + bound.String(), images: part.N(), work: w.name, bounds: bound, sweep: &s}
+			some := first(in.set, w.n)
+			bm := &benchmark{name: w.label + "/bounds=" + bound.String(), images: some.N(), work: w.name, bounds: bound, sweep: &s}
 			if w.route != exact {
-				bm.dense = dense(all, one, s) * float64(part.N())
+				bm.dense = dense(all, one, s) * float64(some.N())
 			}
 			if w.attack.Name == "fgsm" {
 				bm.name += "/route=" + routeName(s)
 			}
-			bm.f = func() (err error) { bm.result, err = s.Run(ctx, b, part); return err }
+			bm.f = func() (err error) { bm.result, err = s.Run(ctx, b, some); return err }
 			if !slices.ContainsFunc(list, func(b *benchmark) bool { return b.name == bm.name && b.images == bm.images }) {
 				list = append(list, bm)
 			}
@@ -346,11 +346,11 @@ func first(set *dataset.Set, n int) *dataset.Set {
 	if n >= set.N() {
 		return set
 	}
-	part, err := set.Slice(0, n)
+	some, err := set.Slice(0, n)
 	if err != nil { // set has been checked, and n is in range
 		panic(err)
 	}
-	return part
+	return some
 }
 
 // weights returns P, how many weights m has without biases, and P1, how many of them are in its

@@ -98,7 +98,7 @@ be done. 2: wrong usage.`,
 	v.ball.add(c, epsStandard, epsList)
 	v.images.add(c, 1000)
 	v.side.backend.add(c)
-	c.Flags().Lookup("backend").Usage = "cpu, cuda or auto, or two to compare: cpu,cuda"
+	c.Flags().Lookup("backend").Usage = strings.Join(backends.Names(), ", ") + " or auto, or two to compare: " + strings.Join(backends.Names(), ",")
 	c.Flags().Lookup("precision").Usage = "float32, float64 (CPU only) or tf32 (CUDA only), or two to compare: float32,float64"
 	addSeed(c, &v.seed, "random draws")
 	c.Flags().IntVar(&v.maxFlips, "max-flips", -1, "exit with code 3 if the class of more than `N` images differs, as they are or anywhere (default any number)")
@@ -239,10 +239,10 @@ func compareRuns(dirA, dirB string) (*report.Compared, error) {
 
 // sideLabels names two sides by what they differ in or, where that is nothing, as otherwise.
 func sideLabels(a, b *record.Manifest, otherwise [2]string) [2]string {
-	var parts [2][]string
+	var names [2][]string
 	add := func(x, y string) {
 		if x != y {
-			parts[0], parts[1] = append(parts[0], x), append(parts[1], y)
+			names[0], names[1] = append(names[0], x), append(names[1], y)
 		}
 	}
 	if a.Model.SHA256 != b.Model.SHA256 {
@@ -257,10 +257,10 @@ func sideLabels(a, b *record.Manifest, otherwise [2]string) [2]string {
 	if a.Precision == b.Precision {
 		add(a.Arithmetic, b.Arithmetic)
 	}
-	if parts[0] == nil {
+	if names[0] == nil {
 		return otherwise
 	}
-	return [2]string{strings.Join(parts[0], " "), strings.Join(parts[1], " ")}
+	return [2]string{strings.Join(names[0], " "), strings.Join(names[1], " ")}
 }
 
 // embedded is the name of the model inside.

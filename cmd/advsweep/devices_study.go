@@ -9,10 +9,11 @@ import (
 	"advsweep/study"
 )
 
-// devices returns what this machine has for plan, each for a worker of its own: the CPU, all
-// of whose threads work on one shard, or every device of --device (empty: all). Without --backend
-// it is what the plan is for.
-func (f *workFlags) devices(plan *study.Plan) ([]study.Device, error) {
+// devices returns what this machine has for plan, each for a worker of its own: the CPU, all of
+// whose threads work on one shard, or every device of --device (empty: all). Without --backend it
+// is what the plan is for. server says that a server hands the shards out: then it is the server
+// that allows other arithmetic, not this command.
+func (f *workFlags) devices(plan *study.Plan, server bool) ([]study.Device, error) {
 	planned := plan.Runs[0].Manifest.Backend // that of all
 	name := planned
 	if f.backend != "" && f.backend != "auto" {
@@ -33,7 +34,11 @@ func (f *workFlags) devices(plan *study.Plan) ([]study.Device, error) {
 			return nil, fmt.Errorf("--backend %s: %w; study %s is planned for %s, which is what it runs on without --backend", name, err, plan.Name, planned)
 		}
 		spare := backends.Always()
-		return nil, fmt.Errorf("study %s is planned for %s: %w; --backend %s --allow-mixed computes it on %s all the same", plan.Name, planned, err, spare.Name, spare.Title)
+		how := fmt.Sprintf("--backend %s --allow-mixed computes it on %s all the same", spare.Name, spare.Title)
+		if server {
+			how = fmt.Sprintf("--backend %s computes it on %s if 'advsweep serve --allow-mixed' hands it out", spare.Name, spare.Title)
+		}
+		return nil, fmt.Errorf("study %s is planned for %s: %w; %s", plan.Name, planned, err, how)
 	}
 	list := f.device
 	if list == "" {
@@ -51,8 +56,8 @@ func (f *workFlags) devices(plan *study.Plan) ([]study.Device, error) {
 }
 
 // studyDevice is one device of e as a worker of a study has it. It computes with the product that
-// is asked for if it has it, else with its own default. threads are those of the CPU; 0 is one for each
-// processor.
+// is asked for if it has it, else with its own default. threads are those of the CPU; 0 is one for
+// each processor.
 func studyDevice(e backends.Entry, d backends.Device, threads int) study.Device {
 	return study.Device{
 		Name:    d.Worker,

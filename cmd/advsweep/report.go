@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"advsweep/attack"
+	"advsweep/backends"
 	"advsweep/dataset"
 	"advsweep/model"
 	"advsweep/pipeline"
@@ -188,7 +189,7 @@ func (v *reportVerb) examples(c *cobra.Command, dir string, m *record.Manifest, 
 	if why != "" || err != nil {
 		return nil, why, err
 	}
-	if !c.Flags().Changed("precision") && m.Precision == "float64" {
+	if !c.Flags().Changed("precision") && backends.Always().Has(m.Precision) {
 		v.backend.precision = m.Precision
 	}
 	in := &inputs{model: mod}
@@ -229,9 +230,9 @@ func (v *reportVerb) runInputs(dir string, m *record.Manifest) (mod *model.Model
 	if set, err = v.inputs.images.load(); err != nil {
 		return nil, nil, "", err
 	}
-	part, failed := set.Slice(m.Data.Offset, m.Data.N)
-	if failed == nil && part.SHA256() == m.Data.SHA256 {
-		return mod, part, "", nil
+	own, failed := set.Slice(m.Data.Offset, m.Data.N)
+	if failed == nil && own.SHA256() == m.Data.SHA256 {
+		return mod, own, "", nil
 	}
 	given := v.inputs.images.data
 	if v.inputs.images.images != "" {
@@ -244,5 +245,5 @@ func (v *reportVerb) runInputs(dir string, m *record.Manifest) (mod *model.Model
 		return nil, nil, "", fmt.Errorf("%s does not hold the images of the run in %s: %w", given, dir, failed)
 	}
 	return nil, nil, "", fmt.Errorf("%s does not hold the images of the run in %s: the SHA-256 of its %d images and labels from index %d on is %s, want %s, of %s",
-		given, dir, m.Data.N, m.Data.Offset, part.SHA256(), m.Data.SHA256, m.Data.Images.Name)
+		given, dir, m.Data.N, m.Data.Offset, own.SHA256(), m.Data.SHA256, m.Data.Images.Name)
 }

@@ -39,7 +39,8 @@ func parseSave(text, shard string) (eps float64, ok bool, err error) {
 	return list[0], true, nil
 }
 
-// saveImages attacks all images at eps and writes them, attack by attack, as the files called names.
+// saveImages attacks all images at eps and writes them, attack by attack, as the files called
+// names.
 func (v *sweepVerb) saveImages(c *cobra.Command, in *inputs, folder *report.Folder, s pipeline.Sweep, res *pipeline.Result, names [][]string, eps float64) error {
 	bar := newProgress(c.ErrOrStderr(), v.output.quiet, "images")
 	defer bar.finish()

@@ -148,7 +148,8 @@ func isURL(s string) bool { return strings.Contains(s, "://") }
 func (v *workVerb) forServer(c *cobra.Command, url string) error {
 	o := v.server
 	stderr := c.ErrOrStderr()
-	o.Version, o.Devices = release, v.here.devices
+	o.Version = release
+	o.Devices = func(plan *study.Plan) ([]study.Device, error) { return v.here.devices(plan, true) }
 	o.Log = func(format string, args ...any) {
 		fmt.Fprintf(stderr, "advsweep: %s\n", oneLine(fmt.Sprintf(format, args...)))
 	}

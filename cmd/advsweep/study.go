@@ -48,7 +48,7 @@ A study file is TOML. Keys mean what the flags of 'advsweep sweep' with their na
   eps    = "0:0.3:0.025"
   bounds = "0,1"
   seeds  = [1, 2, 3]                # a run for each; default 1
-  precision = ["float32"]           # a run for each; backend = "cuda" for GPUs (product = "fp32")
+  precision = ["float32"]           # a run for each; backend = "` + firstBackend(func(e backends.Entry) bool { return e.Accelerator }).Name + `" for GPUs (product = "fp32")
 
   [[model]]                         # a run for each
   file = "mlp"                      # embedded, or ONNX, safetensors, NPZ; paths start from the study file
@@ -235,7 +235,7 @@ func printStatus(out io.Writer, s *study.Status, now time.Time) error {
 			open = append(open, r)
 		}
 	}
-	// those with failures, then those under way
+	// Those with failures first, then those under way
 	slices.SortStableFunc(open, func(a, b study.RunStatus) int {
 		return cmp.Or(cmp.Compare(b.Failed, a.Failed), cmp.Compare(min(1, b.Done), min(1, a.Done)))
 	})
@@ -294,7 +294,7 @@ func newRunShard(p *program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "run-shard DIR",
 		Short: "Do one array task's shards of a study: Slurm, Kubernetes, AWS Batch",
-		Long: `Do this task's part of the study in DIR, which all tasks of an array see: shards I, I+T, I+2T and so on, I
+		Long: `Do this task's shards of the study in DIR, which all tasks of an array see: shards I, I+T, I+2T and so on, I
 from SLURM_ARRAY_TASK_ID, JOB_COMPLETION_INDEX or AWS_BATCH_JOB_ARRAY_INDEX, or --index. What is done
 already is left alone, so a task may be run again, or twice at once, and changes nothing.
 'advsweep submit' writes the job file; 'advsweep merge DIR' puts the results together.`,
@@ -312,7 +312,7 @@ already is left alone, so a task may be run again, or twice at once, and changes
 				return usagef("--tasks %d, want at least 1", tasks)
 			}
 			if n, err := strconv.Atoi(os.Getenv("SLURM_CPUS_PER_TASK")); err == nil && n > 0 && !c.Flags().Changed("threads") {
-				// not every Slurm keeps a task from using the whole node
+				// Not every Slurm keeps a task from using the whole node
 				f.threads = min(n, cpu.MaxThreads)
 			}
 			from := "--index"
@@ -360,7 +360,7 @@ func (f *workFlags) add(c *cobra.Command) {
 
 // workOn does shards of folder on the devices of this machine. name is that of the workers.
 func (p *program) workOn(c *cobra.Command, f *workFlags, folder *study.Folder, shards []study.Shard, name string) error {
-	devices, err := f.devices(folder.Plan)
+	devices, err := f.devices(folder.Plan, false)
 	if err != nil {
 		return err
 	}
@@ -515,10 +515,10 @@ func summarise(w io.Writer, name string, res *pipeline.Result) {
 		}
 	}
 	for _, curve := range res.Curves {
-		var parts []string
+		var points []string
 		for _, e := range at {
-			parts = append(parts, fmt.Sprintf("%.1f at %.4g", 100*float64(curve.Correct[e])/float64(res.N), res.Eps[e]))
+			points = append(points, fmt.Sprintf("%.1f at %.4g", 100*float64(curve.Correct[e])/float64(res.N), res.Eps[e]))
 		}
-		fmt.Fprintf(w, "%s\t%s\t%.1f\t%s\n", name, curve.Attack.Label(), 100*float64(res.Clean)/float64(res.N), strings.Join(parts, ", "))
+		fmt.Fprintf(w, "%s\t%s\t%.1f\t%s\n", name, curve.Attack.Label(), 100*float64(res.Clean)/float64(res.N), strings.Join(points, ", "))
 	}
 }

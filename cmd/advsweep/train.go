@@ -176,7 +176,7 @@ func (v *trainVerb) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	// what users will load, rounded if float16
+	// This is what users will load, rounded if float16
 	stored, err := model.Decode("model.safetensors", weights)
 	if err != nil {
 		return err
