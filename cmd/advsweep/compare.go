@@ -39,7 +39,8 @@ type compareVerb struct {
 	maxFlips int
 }
 
-// A compareSide is what is on one side: a model and what computes it.
+// A compareSide is what is on one side: a model and what computes it. The flags set both sides at
+// once; method both tells them apart.
 type compareSide struct {
 	inputs  inputFlags
 	backend backendFlags

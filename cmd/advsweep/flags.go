@@ -18,9 +18,10 @@ import (
 
 // The flags that several verbs have, in groups, so that a flag has one name, one meaning and one
 // default. A verb holds the groups that it has, and no other. A group has a method add, which gives
-// a command its flags, and checks what does not depend on other groups.
+// a command the flags that set its fields, and checks what does not depend on other groups.
 
-// imageFlags say which images to take.
+// imageFlags say which images to take: --images, --labels, --data and, where a verb adds it,
+// --split.
 type imageFlags struct {
 	images, labels string // a pair of files
 	data           string // a folder or an archive, instead
@@ -46,7 +47,8 @@ func (f *imageFlags) load() (*dataset.Set, error) {
 	return dataset.MNIST1000()
 }
 
-// inputFlags say which model to attack, and with which images.
+// inputFlags say which model to attack, and with which images: --model, --layers, --split and those
+// of imageFlags.
 type inputFlags struct {
 	images imageFlags
 	model  string // a file or the name of an embedded model; "" is the default one
@@ -82,7 +84,7 @@ func (f *inputFlags) loadModel() (*model.Model, error) {
 	return model.LoadLayers(f.model, f.layers)
 }
 
-// backendFlags say what computes.
+// backendFlags say what computes: --backend, --device, --precision, --threads.
 type backendFlags struct {
 	name      string // of a backends.Entry, or "auto"
 	device    string // as backends.Spec.Devices
@@ -119,7 +121,8 @@ func checkThreads(threads int) error {
 	return nil
 }
 
-// outputFlags say where results go, in which form, and what goes with them.
+// outputFlags say where results go, in which form, and what goes with them: --out, --format,
+// --quiet.
 type outputFlags struct {
 	out    string // a folder
 	format string // of standard output: "table", "json", "csv"
@@ -152,7 +155,8 @@ func addSeed(c *cobra.Command, seed *uint64, of string) {
 	c.Flags().Uint64Var(seed, "seed", 1, "seed of "+of)
 }
 
-// attackFlags are the list of attacks and the options of all of them.
+// attackFlags are the list of attacks, --attack, and the options of all of them: --steps, --step,
+// --norm, --loss, --target, --restarts, --decay.
 type attackFlags struct {
 	list                     string
 	steps                    int // 0 is each attack's default
@@ -198,13 +202,13 @@ func addSteps(c *cobra.Command, steps *int) {
 	c.Flags().IntVar(steps, "steps", 0, "K of iterated attacks (default "+defaultSteps()+")")
 }
 
-// ballFlags say how far pixels may move.
+// ballFlags say how far pixels may move: --eps, --bounds.
 type ballFlags struct {
 	eps    string // a list
 	bounds string // of all pixels: "LO,HI" or "none"
 }
 
-// epsList is what --eps is where it is a list, and its default.
+// What --eps is where it is a list of some length.
 const epsStandard, epsList = "0:0.5:0.025", "`LIST` as in 0,8/255,0.1:0.3:0.05 (lo:hi:step); pixels are in [0, 1]"
 
 func (f *ballFlags) add(c *cobra.Command, standard, usage string) {
@@ -212,7 +216,7 @@ func (f *ballFlags) add(c *cobra.Command, standard, usage string) {
 	c.Flags().StringVar(&f.bounds, "bounds", "none", "clip to `LO,HI` and the eps-ball after every step; or none")
 }
 
-// rangeFlags say which of the images to take.
+// rangeFlags say which of the images to take: --n, --offset.
 type rangeFlags struct {
 	n      int // how many; the default gives way where there are fewer
 	offset int // index of the first
@@ -245,7 +249,7 @@ func (f *rangeFlags) cut(c *cobra.Command) func(*inputs) error {
 	}
 }
 
-// moreFlags are what a sweep may find out beside counts at single eps.
+// moreFlags are what a sweep may find out beside counts at single eps: --exact, --rounded.
 type moreFlags struct {
 	exact   bool // the curve at every eps; left alone it gives way where it cannot be
 	rounded bool // what becomes of pixels that are rounded to 8 bits

@@ -341,7 +341,8 @@ already is left alone, so a task may be run again, or twice at once, and changes
 	return c
 }
 
-// workFlags are what every verb has that works on shards here.
+// workFlags are what every verb has that works on shards here: --backend, --device, --threads,
+// --allow-mixed, --quiet.
 type workFlags struct {
 	backend string // of a backends.Entry, or "auto": what the study is planned for
 	device  string // as backends.Spec.Devices; "" is all
