@@ -50,13 +50,8 @@ func main() {
 	os.Exit(p.run(ctx))
 }
 
-// run is the whole program but for the process around it. Nothing ends its work at once.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int) {
-	p := &program{args: args, stdout: stdout, stderr: stderr, hard: context.WithoutCancel(ctx)}
-	return p.run(ctx)
-}
-
-// run does what the command line says, until ctx ends, and returns the exit code.
+// run is the whole program but for the process around it: it does what the command line says, until
+// ctx ends, and returns the exit code.
 func (p *program) run(ctx context.Context) (code int) {
 	defer func() {
 		if r := recover(); r != nil {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"image/png"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -34,6 +35,12 @@ func TestMain(m *testing.M) {
 		main()
 	}
 	os.Exit(m.Run())
+}
+
+// run is the whole program but for the process around it. Nothing ends its work at once.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int) {
+	p := &program{args: args, stdout: stdout, stderr: stderr, hard: context.WithoutCancel(ctx)}
+	return p.run(ctx)
 }
 
 // advsweep runs the program in this process.
