@@ -83,3 +83,29 @@ func TestFit(t *testing.T) {
 		t.Errorf("pixels outside of [0, 0.5]: %v, want a BoundsError", err)
 	}
 }
+
+// TestCompare wants a run to differ in nothing from itself, and runs on other images to be refused.
+func TestCompare(t *testing.T) {
+	r := prepare()
+	defer r.backend.Close()
+	whole, half := t.TempDir(), t.TempDir()
+	for dir, n := range map[string]int{whole: 100, half: 50} {
+		set, err := r.set.Slice(0, n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := r.manifest
+		m.Data = record.Describe(set)
+		if _, _, err := rundir.Run(context.Background(), dir, &m, r.sweep, r.backend, set, rundir.Options{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p, err := rundir.Compare(whole, whole)
+	if err != nil || len(p.Left) > 0 || p.A.Data.N != 100 || p.Found == nil {
+		t.Errorf("a run and itself: %v, %+v", err, p)
+	}
+	var mismatch *rundir.MismatchError
+	if _, err := rundir.Compare(whole, half); !errors.As(err, &mismatch) || mismatch.A != whole || mismatch.B != half {
+		t.Errorf("100 images and 50: %v, want a MismatchError with both folders", err)
+	}
+}

@@ -201,41 +201,16 @@ func compareRuns(dirA, dirB string) (*report.Compared, error) {
 	if errA == nil && errB == nil && os.SameFile(a, b) {
 		return nil, usagef("%s and %s are the same folder", dirA, dirB)
 	}
-	mA, resA, err := rundir.Read(dirA)
+	p, err := rundir.Compare(dirA, dirB)
 	if err != nil {
 		return nil, err
 	}
-	mB, resB, err := rundir.Read(dirB)
-	if err != nil {
-		return nil, err
-	}
-	dA, dB := mA.Data, mB.Data
-	both := func(format string, x, y any) error {
-		return fmt.Errorf("%s and %s do not fit: "+format, dirA, dirB, x, y)
-	}
-	switch {
-	case dA.Offset != dB.Offset:
-		return nil, both("images from index %v and from %v", dA.Offset, dB.Offset)
-	case dA.N != dB.N:
-		return nil, both("%v images and %v", dA.N, dB.N)
-	case dA.SHA256 != dB.SHA256:
-		return nil, both("other images or labels, sha256 %.12s and %.12s", dA.SHA256, dB.SHA256)
-	case mA.Classes != mB.Classes:
-		return nil, both("a model of %v classes and one of %v", mA.Classes, mB.Classes)
-	}
-	x, y, left, err := pipeline.Common(resA, resB)
-	if err != nil {
-		return nil, fmt.Errorf("%s and %s do not fit: %w", dirA, dirB, err)
-	}
-	found, err := pipeline.NewComparison(x, y)
-	if err != nil {
-		return nil, fmt.Errorf("%s and %s: %w", dirA, dirB, err)
-	}
-	labels := sideLabels(mA, mB, [2]string{dirA, dirB})
+	labels := sideLabels(p.A, p.B, [2]string{dirA, dirB})
+	left := p.Left
 	for i := range left {
 		left[i] = strings.NewReplacer("the first", dirA, "the second", dirB).Replace(left[i])
 	}
-	return &report.Compared{A: report.Side{Label: labels[0], Manifest: mA}, B: report.Side{Label: labels[1], Manifest: mB}, Comparison: found, Left: left}, nil
+	return &report.Compared{A: report.Side{Label: labels[0], Manifest: p.A}, B: report.Side{Label: labels[1], Manifest: p.B}, Comparison: p.Found, Left: left}, nil
 }
 
 // sideLabels names two sides by what they differ in or, where that is nothing, as otherwise.
