@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"advsweep/internal/outdir"
 	"advsweep/pipeline"
@@ -82,6 +83,43 @@ func CurveFiles(m *record.Manifest, res *pipeline.Result, drawings ...Drawing) (
 		all[i] = []File{{Name: names[0], Data: CurveCSV(drawn)}, {Name: names[1], Data: json}, {Name: names[2], Data: pngs[i]}, {Name: names[3], Data: svgs[i]}}
 	}
 	return all, nil
+}
+
+// ExampleFiles draws and encodes e: base.json, which says that it took s and the time that drawing
+// took, and base.png.
+func ExampleFiles(base string, e *pipeline.Example, m record.Meta, s record.Seconds) ([]File, error) {
+	start := time.Now()
+	png, err := Picture(e)
+	if err != nil {
+		return nil, err
+	}
+	s.Write = time.Since(start).Seconds()
+	json, err := AttackJSON(m, e, s)
+	if err != nil {
+		return nil, err
+	}
+	return []File{{Name: base + ".json", Data: json}, {Name: base + ".png", Data: png}}, nil
+}
+
+// Files makes the files of c, in the order of CurveNames.
+func (c *Compared) Files(base string) ([]File, error) {
+	json, err := c.JSON()
+	if err != nil {
+		return nil, err
+	}
+	png, err := c.PNG()
+	if err != nil {
+		return nil, err
+	}
+	svg, err := c.SVG()
+	if err != nil {
+		return nil, err
+	}
+	var files []File
+	for i, data := range [][]byte{c.CSV(), json, png, svg} {
+		files = append(files, File{Name: CurveNames(base)[i], Data: data})
+	}
+	return files, nil
 }
 
 // Names lists the files of Files.

@@ -86,7 +86,7 @@ func (v *attackVerb) run(c *cobra.Command) error {
 		return err
 	}
 	meta := in.meta(one, v.seed)
-	files, err := exampleFiles("attack", ex, meta, record.Seconds{Load: in.load.Seconds(), Compute: time.Since(start).Seconds()})
+	files, err := report.ExampleFiles("attack", ex, meta, record.Seconds{Load: in.load.Seconds(), Compute: time.Since(start).Seconds()})
 	if err != nil {
 		return err
 	}
@@ -113,23 +113,8 @@ func (in *inputs) pick(c *cobra.Command, class, index int) (*dataset.Set, error)
 	return in.set.Slice(index, 1)
 }
 
-// exampleFiles draws and encodes ex.
-func exampleFiles(base string, ex *pipeline.Example, meta record.Meta, s record.Seconds) ([]report.File, error) {
-	start := time.Now()
-	png, err := report.Picture(ex)
-	if err != nil {
-		return nil, err
-	}
-	s.Write = time.Since(start).Seconds()
-	json, err := report.AttackJSON(meta, ex, s)
-	if err != nil {
-		return nil, err
-	}
-	return []report.File{{Name: base + ".json", Data: json}, {Name: base + ".png", Data: png}}, nil
-}
-
 // print writes ex to standard output in the chosen format. files are those of
-// exampleFiles.
+// report.ExampleFiles.
 func (v *attackVerb) print(w *bytes.Buffer, in *inputs, meta record.Meta, ex *pipeline.Example, files []report.File) error {
 	switch v.output.format {
 	case "json":

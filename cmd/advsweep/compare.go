@@ -108,8 +108,8 @@ be done. 2: wrong usage.`,
 	return c
 }
 
-// compareNames are the files of a comparison.
-var compareNames = report.CurveNames("compare")
+// compareBase is what the names of the files of a comparison begin with.
+const compareBase = "compare"
 
 func (v *compareVerb) run(c *cobra.Command, args []string) error {
 	var cmp *report.Compared
@@ -125,7 +125,7 @@ func (v *compareVerb) run(c *cobra.Command, args []string) error {
 		if cmp, err = compareRuns(args[0], args[1]); err != nil {
 			return err
 		}
-		if folder, err = report.OpenFolder(v.output.out, compareNames...); err != nil {
+		if folder, err = report.OpenFolder(v.output.out, report.CurveNames(compareBase)...); err != nil {
 			return err
 		}
 	} else {
@@ -133,21 +133,9 @@ func (v *compareVerb) run(c *cobra.Command, args []string) error {
 			return err
 		}
 	}
-	json, err := cmp.JSON()
+	files, err := cmp.Files(compareBase)
 	if err != nil {
 		return err
-	}
-	png, err := cmp.PNG()
-	if err != nil {
-		return err
-	}
-	svg, err := cmp.SVG()
-	if err != nil {
-		return err
-	}
-	var files []report.File
-	for i, data := range [][]byte{cmp.CSV(), json, png, svg} {
-		files = append(files, report.File{Name: compareNames[i], Data: data})
 	}
 	err = finish(c, v.output.quiet, folder, files, func(w *bytes.Buffer) error {
 		switch v.output.format {
@@ -333,7 +321,7 @@ func (v *compareVerb) compareModels(c *cobra.Command, args []string) (*report.Co
 				return fmt.Errorf("%s has %d classes and %s %d: want as many", args[first], in.model.Outputs(), args[1-first], other.Outputs())
 			}
 		}
-		folder, err = report.OpenFolder(v.output.out, compareNames...)
+		folder, err = report.OpenFolder(v.output.out, report.CurveNames(compareBase)...)
 		return err
 	})
 	if err != nil {

@@ -108,7 +108,7 @@ func (v *demoVerb) run(c *cobra.Command) error {
 		if err != nil {
 			return nil, nil, err
 		}
-		files, err := exampleFiles(base, ex, in.meta(picked, v.seed), record.Seconds{Load: in.load.Seconds(), Compute: time.Since(start).Seconds()})
+		files, err := report.ExampleFiles(base, ex, in.meta(picked, v.seed), record.Seconds{Load: in.load.Seconds(), Compute: time.Since(start).Seconds()})
 		start = time.Now()
 		return ex, files, err
 	}
