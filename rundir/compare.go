@@ -26,8 +26,8 @@ type Pair struct {
 	Left  []string // what only one of them has, as pipeline.Common says it
 }
 
-// Compare reads the finished runs in dirA and dirB, and compares the attacks and eps that both have.
-// Nothing is computed anew. It returns a *MismatchError if they are not of the same images.
+// Compare reads the finished runs in dirA and dirB, and compares the attacks and eps that both
+// have. Nothing is computed anew. It returns a *MismatchError if they are not of the same images.
 func Compare(dirA, dirB string) (*Pair, error) {
 	mA, foundA, err := Read(dirA)
 	if err != nil {
