@@ -188,7 +188,7 @@ func (f *attackFlags) parse(c *cobra.Command, ball ballFlags, seed uint64) (pipe
 // parseText reads t, whose fields are the values of the flags with their names.
 func parseText(c *cobra.Command, t pipeline.Text) (pipeline.Sweep, error) {
 	if t.Steps == 0 && c.Flags().Changed("steps") { // it would pass for the default
-		return pipeline.Sweep{}, usagef("--steps 0, want 1 to %d", attack.MaxSteps)
+		return pipeline.Sweep{}, usagef("--steps 0, want 1 to %d", attack.MostSteps)
 	}
 	s, err := t.Sweep()
 	var field *pipeline.FieldError
