@@ -23,13 +23,17 @@ const (
 	RandomSign
 	// Uniform is a point drawn from the unit ball; see UniformDraw.
 	Uniform
+	// Along is what the method says for each row and pixel: Step.Along. It needs nothing of the
+	// model, so that an attack that only asks for logits, such as Square, can move its rows.
+	Along
 )
 
 // An Attack moves each image K times:
 //
-//	x ← x + size·d,  d by Direction, taken anew at each step, size = Factor·eps/K, or Size.
+//	x ← x + size·d,  d by Direction, taken anew at each step, size by StepLength.
 //
-// See Step for what the fields that both have do.
+// See Step for what the fields that both have do. As JSON it is part of manifests, so the names and
+// the order of its fields stay.
 type Attack struct {
 	Name      string // as it stands in a list: "bim", "pgd:steps=20"
 	Kind      string // one of Names: which Method it is
@@ -37,11 +41,10 @@ type Attack struct {
 	Direction Direction
 	Seed      uint64 // keys random draws
 
-	Norm   Norm
-	Loss   Loss
-	Factor float64 // of eps/K; 0 stands for 1
-	Size   float64 // of a step in units of pixels, whatever eps; 0: by Factor
-	Start  bool    // from a random point of the eps-ball
+	Norm Norm
+	Loss Loss
+	StepLength
+	Start bool // from a random point of the eps-ball
 	// how many times from the start; an image counts as fooled if any of them fools it. 0 stands
 	// for 1
 	Restarts int
@@ -101,30 +104,33 @@ type Options struct {
 	Steps    int // of the iterated ones; 0: that of Facts.Default
 	Seed     uint64
 	Norm     Norm
-	Loss     Loss    // of all but apgd, whose name says it
-	Step     Size    // if neither of it is 0
-	Restarts int     // of those that start at random; 0: 1
-	Decay    float64 // of the momentum; negative: that of Facts.Default
+	Loss     Loss       // of all but apgd, whose name says it
+	Step     StepLength // if neither of it is 0
+	Restarts int        // of those that start at random; 0: 1
+	Decay    float64    // of the momentum; negative: that of Facts.Default
 	Target   Target
 }
 
-// A Size of a step: Factor·eps/K, or Absolute; 0 of both leaves the default.
-type Size struct{ Factor, Absolute float64 }
+// A StepLength is how far a step goes: Size, or if that is 0 Factor·eps/K.
+type StepLength struct {
+	Factor float64 // of eps/K; 0 stands for 1
+	Size   float64 // in units of pixels, whatever eps
+}
 
 // ParseSize reads "eps/k", "2.5*eps/k" or a number of pixel units, "0.01" or "2/255".
-func ParseSize(s string) (Size, error) {
+func ParseSize(s string) (StepLength, error) {
 	if left, ok := strings.CutSuffix(s, "eps/k"); ok {
 		left = strings.TrimSuffix(left, "*")
 		if left == "" && s == "eps/k" {
-			return Size{Factor: 1}, nil
+			return StepLength{Factor: 1}, nil
 		}
 		if v, err := one(left); err == nil && v > 0 {
-			return Size{Factor: v}, nil
+			return StepLength{Factor: v}, nil
 		}
 	} else if v, err := one(s); err == nil && v > 0 {
-		return Size{Absolute: v}, nil
+		return StepLength{Size: v}, nil
 	}
-	return Size{}, fmt.Errorf("attack: step size %q, want eps/k, a factor of it as in 2.5*eps/k, or a size in units of pixels above 0", s)
+	return StepLength{}, fmt.Errorf("attack: step size %q, want eps/k, a factor of it as in 2.5*eps/k, or a size in units of pixels above 0", s)
 }
 
 func one(s string) (float64, error) {
@@ -196,7 +202,7 @@ func parseItem(item string, o Options) (Attack, error) {
 			}
 			return Attack{}, fmt.Errorf("attack: %s: unknown option %q, want %s", kind, key, want)
 		}
-		if err := o.set(key, value); err != nil {
+		if err := o.set(f, key, value); err != nil {
 			return Attack{}, fmt.Errorf("%w (in %q)", err, item)
 		}
 	}
@@ -208,10 +214,11 @@ func parseItem(item string, o Options) (Attack, error) {
 	return a, a.Validate()
 }
 
-func (o *Options) set(key, value string) (err error) {
+// set takes in one option of an attack of the kind of f.
+func (o *Options) set(f Facts, key, value string) (err error) {
 	switch key {
 	case "steps":
-		o.Steps, err = atoi(key, value, 1, MaxSteps)
+		o.Steps, err = atoi(key, value, 1, f.mostSteps())
 	case "restarts":
 		o.Restarts, err = atoi(key, value, 1, MaxRestarts)
 	case "step":
@@ -254,8 +261,8 @@ func (o *Options) attack(f Facts) (Attack, error) {
 				a.Steps = o.Steps
 			}
 		case "step":
-			if o.Step != (Size{}) {
-				a.Factor, a.Size = o.Step.Factor, o.Step.Absolute
+			if o.Step != (StepLength{}) {
+				a.StepLength = o.Step
 			}
 		case "restarts":
 			a.Restarts = max(1, o.Restarts) // one value for one meaning: manifests are compared
@@ -278,17 +285,18 @@ func (o *Options) attack(f Facts) (Attack, error) {
 	return a, nil
 }
 
-// MaxSteps is the largest K that Validate takes: with more, steps of eps/K come near the spacing of
-// float32 numbers, and their rounding errors add up to a share of eps.
+// MaxSteps is the largest K of a kind whose Facts.MostSteps is 0: with more, steps of eps/K come
+// near the spacing of float32 numbers, and their rounding errors add up to a share of eps.
 const MaxSteps = 1000
 
 // Validate returns an error if no backend could run the attack.
 func (a Attack) Validate() error {
-	if _, err := MethodOf(a.Kind); err != nil {
+	m, err := MethodOf(a.Kind)
+	if err != nil {
 		return err
 	}
-	if a.Steps < 1 || a.Steps > MaxSteps {
-		return fmt.Errorf("attack: %s: %d steps, want 1 to %d", a.Name, a.Steps, MaxSteps)
+	if most := m.Facts().mostSteps(); a.Steps < 1 || a.Steps > most {
+		return fmt.Errorf("attack: %s: %d steps, want 1 to %d", a.Name, a.Steps, most)
 	}
 	if a.Restarts < 0 || a.Restarts > MaxRestarts {
 		return fmt.Errorf("attack: %s: %d restarts, want 1 to %d", a.Name, a.Restarts, MaxRestarts)

@@ -32,6 +32,8 @@ type Facts struct {
 	Default Attack
 	// Options are the keys that an attack in a list takes, as in pgd:steps=20. See Options.
 	Options []string
+	// MostSteps is the largest K; 0 stands for MaxSteps. A step's number has 16 bits.
+	MostSteps int
 	// Family is the word for several kinds of one name, "apgd" for apgd-ce and apgd-dlr. Empty
 	// stands for the kind.
 	Family string
@@ -52,6 +54,14 @@ type Facts struct {
 // Name is the kind.
 func (f Facts) Name() string { return f.Default.Kind }
 
+// mostSteps is the largest K.
+func (f Facts) mostSteps() int {
+	if f.MostSteps == 0 {
+		return MaxSteps
+	}
+	return f.MostSteps
+}
+
 // Takes reports whether an attack of the kind takes an option.
 func (f Facts) Takes(option string) bool { return slices.Contains(f.Options, option) }
 
@@ -69,8 +79,7 @@ type Cost struct {
 // Rows are those of one batch, as a Method sees them. A row is an image at one eps, at one restart.
 // The rows of an image are neighbours: row k is at column k mod C of the C = len(Columns()).
 //
-// What is needed of a backend beyond this, such as the gradient of any weights on the logits,
-// becomes a method here.
+// What is needed of a backend beyond this becomes a method here.
 type Rows interface {
 	N() int             // how many rows there are
 	Columns() []float64 // [C], eps of each column, in units of pixels; not to be written to
@@ -83,6 +92,9 @@ type Rows interface {
 	Step(ctx context.Context, s Step) error
 	// Logits returns what the model says of every row now, [N][O].
 	Logits(ctx context.Context) ([][]float64, error)
+	// Gradient returns the gradient of Σ_j q[k·O + j]·z_j with respect to the pixels of every row k
+	// as it is now, z its logits, for weights q [N·O]: [N][I]. No row moves.
+	Gradient(ctx context.Context, q []float64) ([][]float64, error)
 	// Keep copies rows k with which[k] set to slot 0 or 1. Restore copies them back: a row never
 	// kept becomes its clean image.
 	Keep(ctx context.Context, slot int, which []bool) error
@@ -99,32 +111,39 @@ var Methods = []Method{
 
 var (
 	// Names lists what a list of attacks may hold.
-	Names = names(func(Facts) bool { return true })
+	Names []string
 	// Single lists those of Names that are attacks of their own, not made of others.
-	Single = names(func(f Facts) bool { return !f.Composite })
+	Single []string
+	// MostSteps is the largest K that any attack takes.
+	MostSteps int
 
-	byName = methodsByName(Methods)
+	byName = map[string]Method{}
 )
 
-func names(of func(Facts) bool) (names []string) {
+func init() {
 	for _, m := range Methods {
-		if f := m.Facts(); of(f) {
-			names = append(names, f.Name())
-		}
+		know(m)
 	}
-	return names
 }
 
-func methodsByName(all []Method) map[string]Method {
-	m := map[string]Method{}
-	for _, one := range all {
-		name := one.Facts().Name()
-		if m[name] != nil {
-			panic("attack: two methods are called " + name)
-		}
-		m[name] = one
+// Register makes an attack known that a program brings itself, as if it had a row in Methods. Call
+// it from an init function. It panics if another attack has the name.
+func Register(m Method) {
+	know(m)
+	Methods = append(slices.Clip(Methods), m)
+}
+
+func know(m Method) {
+	f := m.Facts()
+	if byName[f.Name()] != nil {
+		panic("attack: two methods are called " + f.Name())
 	}
-	return m
+	byName[f.Name()] = m
+	Names = append(slices.Clip(Names), f.Name())
+	if !f.Composite {
+		Single = append(slices.Clip(Single), f.Name())
+	}
+	MostSteps = max(MostSteps, f.mostSteps())
 }
 
 // MethodOf returns the method of a kind. It returns an error that names the kind if there is none.

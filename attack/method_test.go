@@ -134,6 +134,10 @@ func (r *fakeRows) Logits(context.Context) ([][]float64, error) {
 	r.calls = append(r.calls, "logits")
 	return r.logits, nil
 }
+func (r *fakeRows) Gradient(_ context.Context, q []float64) ([][]float64, error) {
+	r.calls = append(r.calls, fmt.Sprint("gradient ", q))
+	return [][]float64{{1}, {-1}}, nil
+}
 func (r *fakeRows) Keep(_ context.Context, slot int, which []bool) error {
 	r.calls = append(r.calls, fmt.Sprint("keep ", slot, which))
 	return nil
@@ -177,6 +181,43 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// patient is an attack that may take more steps than others.
+type patient struct{ fgsm }
+
+func (patient) Facts() Facts {
+	a := FGSM()
+	a.Name, a.Kind, a.Steps = "patient", "patient", 5000
+	return Facts{Default: a, Options: []string{"steps"}, MostSteps: 5000}
+}
+
+// A registered attack is known to lists, with its own bounds, and no two have one name.
+func TestRegister(t *testing.T) {
+	defer func(methods []Method, names, single []string, most int) {
+		Methods, Names, Single, MostSteps = methods, names, single, most
+		delete(byName, "patient")
+	}(Methods, Names, Single, MostSteps)
+	if _, err := Parse("patient", Options{Decay: -1}); err == nil {
+		t.Fatal("it is known before it was registered")
+	}
+	Register(patient{})
+	a, err := Parse("patient:steps=4000", Options{Decay: -1})
+	if err != nil || a[0].Steps != 4000 || MostSteps != 5000 || !slices.Contains(Names, "patient") || !slices.Contains(Single, "patient") {
+		t.Errorf("%+v, at most %d steps of %v: %v", a, MostSteps, Names, err)
+	}
+	if _, err := Parse("patient:steps=5001", Options{Decay: -1}); err == nil || !strings.Contains(err.Error(), "want 1 to 5000") {
+		t.Errorf("too many steps: error %v", err)
+	}
+	if _, err := Parse("bim:steps=1001", Options{Decay: -1}); err == nil || !strings.Contains(err.Error(), "want 1 to 1000") {
+		t.Errorf("too many steps of another: error %v", err)
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("two methods of one name")
+		}
+	}()
+	Register(patient{})
+}
+
 // TestUnknown asks every place that goes by kind, loss or norm for one that nobody knows.
 func TestUnknown(t *testing.T) {
 	strange := Attack{Name: "mine", Kind: "strange", Steps: 1}
@@ -212,7 +253,7 @@ func TestUnknown(t *testing.T) {
 		"Step, loss":          {row(Step{Loss: loss.Loss}), "loss 3"},
 		"Step, norm":          {row(Step{Norm: norm.Norm}), "norm 2"},
 		"Step, direction":     {row(Step{Direction: Uniform + 1}), "direction 3"},
-		"an option's value":   {o.set("queries", "3"), `"queries"`},
+		"an option's value":   {o.set(FGSM().facts(), "queries", "3"), `"queries"`},
 		"an option":           {ofOption, `"queries"`},
 	} {
 		if c.err == nil || !strings.Contains(c.err.Error(), c.want) {

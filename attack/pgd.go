@@ -4,7 +4,7 @@ package attack
 //
 // Madry, Makelov, Schmidt, Tsipras, Vladu 2018, arXiv:1706.06083, section 2.1 and appendix.
 func PGD(k int, seed uint64) Attack {
-	return Attack{Name: "pgd", Kind: "pgd", Steps: k, Factor: 2.5, Start: true, Seed: seed}
+	return Attack{Name: "pgd", Kind: "pgd", Steps: k, StepLength: StepLength{Factor: 2.5}, Start: true, Seed: seed}
 }
 
 type pgd struct{ iterated }

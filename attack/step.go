@@ -8,7 +8,7 @@ import (
 // A Step is one move of every row of a batch, as a Method hands it to a backend. Row r is image r/E
 // at column e = r%E of the list of eps. The plain step is
 //
-//	x ← project(x + Size[e]·d),  d = sign(∂L/∂x), or random signs.
+//	x ← project(x + Size[e]·d),  d = sign(∂L/∂x), or random signs, or what the method says.
 //
 // Without Bounds project does nothing; with Bounds it keeps x in the eps-ball around the clean
 // image and in [Lo, Hi].
@@ -40,7 +40,9 @@ type Step struct {
 	Momentum bool
 	Decay    float64 // μ
 	Nesterov bool    // NI-FGSM: Lin et al. 2020, arXiv:1908.06281; needs Momentum
-	Alpha    float64 // APGD's inertia: Croce and Hein 2020, arXiv:2003.01690, section 3.1
+	// Along is d of every row [rows, I], row-major, for Direction Along: finite numbers, of any size
+	Along []float64
+	Alpha float64 // APGD's inertia: Croce and Hein 2020, arXiv:2003.01690, section 3.1
 }
 
 // MaxRestarts bounds a restart's number, which shares a word of the random counter with the step's.
@@ -51,7 +53,7 @@ const MaxRestarts = 1 << 16
 // step, so that a batch of the first alone takes the route that a batch of all takes. Sizes of
 // every row of an otherwise plain step are not seen to be so in a batch of one image.
 func (s Step) Plain(columns int) bool {
-	return s.Direction != Uniform && s.Norm == Linf && s.Loss == CrossEntropy && s.Targets == nil && s.Restarts == nil && !s.Ball && !s.Momentum &&
+	return s.Direction != Uniform && s.Direction != Along && s.Norm == Linf && s.Loss == CrossEntropy && s.Targets == nil && s.Restarts == nil && !s.Ball && !s.Momentum &&
 		s.Alpha == 0 && len(s.Size) == columns
 }
 
@@ -59,7 +61,7 @@ func (s Step) Plain(columns int) bool {
 // columns.
 func (s Step) Validate(rows, columns, classes int) error {
 	switch {
-	case s.Direction < Gradient || s.Direction > Uniform:
+	case s.Direction < Gradient || s.Direction > Along:
 		return fmt.Errorf("attack: unknown direction %d", s.Direction)
 	case !s.Norm.known():
 		return fmt.Errorf("attack: unknown norm %d", s.Norm)
@@ -71,6 +73,10 @@ func (s Step) Validate(rows, columns, classes int) error {
 		return fmt.Errorf("attack: %d sizes for %d eps and %d rows", len(s.Size), columns, rows)
 	case s.Targets != nil && len(s.Targets) != rows:
 		return fmt.Errorf("attack: %d targets for %d rows", len(s.Targets), rows)
+	case (s.Along != nil) != (s.Direction == Along) && rows > 0:
+		return fmt.Errorf("attack: %d numbers to go along in direction %d, want them in direction %d alone", len(s.Along), s.Direction, Along)
+	case rows > 0 && len(s.Along)%rows != 0:
+		return fmt.Errorf("attack: %d numbers to go along for %d rows", len(s.Along), rows)
 	case s.Restarts != nil && len(s.Restarts) != columns:
 		return fmt.Errorf("attack: %d restarts for %d eps", len(s.Restarts), columns)
 	case classes < s.Loss.MinClasses(s.Targets != nil) && s.Direction == Gradient:
@@ -87,6 +93,11 @@ func (s Step) Validate(rows, columns, classes int) error {
 	for i, v := range s.Size {
 		if math.IsNaN(v) || math.IsInf(v, 0) {
 			return fmt.Errorf("attack: size[%d] is %v, want a finite number", i, v)
+		}
+	}
+	for i, v := range s.Along {
+		if v-v != 0 {
+			return fmt.Errorf("attack: along[%d] is %v, want a finite number", i, v)
 		}
 	}
 	for i, t := range s.Targets {

@@ -256,7 +256,11 @@ func (b *Backend[T]) Step(ctx context.Context, s attack.Step) error {
 		return fmt.Errorf("cpu: %w", err)
 	}
 	if !s.Plain(len(b.eps)) {
-		return b.generalStep(ctx, s, size)
+		along, err := batch.Along[T](s, b.rows, b.in)
+		if err != nil {
+			return fmt.Errorf("cpu: %w", err)
+		}
+		return b.generalStep(ctx, s, size, along)
 	}
 	for e, v := range b.eps {
 		if v == 0 {

@@ -39,10 +39,11 @@ func (b *Backend[T]) lost(err error) error {
 	return err
 }
 
-// generalStep moves every row by a step s of size [E] or [rows] that is not plain, see attack.Step.
+// generalStep moves every row by a step s of size [E] or [rows], along [rows, I] if that is its
+// direction, that is not plain, see attack.Step.
 // A pixel is computed in float64 and rounded to T after the move, after each projection and after
 // the inertia.
-func (b *Backend[T]) generalStep(ctx context.Context, s attack.Step, size []T) error {
+func (b *Backend[T]) generalStep(ctx context.Context, s attack.Step, size, along []T) error {
 	if err := b.whole(ctx); err != nil {
 		return b.lost(err)
 	}
@@ -62,9 +63,12 @@ func (b *Backend[T]) generalStep(ctx context.Context, s attack.Step, size []T) e
 	b.broken.Store(-1)
 	err := b.eachRow(ctx, func(w *scratch[T], lo, hi int) {
 		var d []T // what the direction is made of [hi-lo, ld]
-		if s.Direction == attack.Gradient {
+		switch s.Direction {
+		case attack.Gradient:
 			d = b.gradientAt(w, s, b.lookAt(w, s, size, lo, hi), lo, hi)
-		} else {
+		case attack.Along:
+			d = along[lo*b.in : hi*b.in]
+		default: // random
 			d = resize(w.grad[0], (hi-lo)*b.in)
 			w.grad[0] = d
 		}
@@ -73,11 +77,13 @@ func (b *Backend[T]) generalStep(ctx context.Context, s attack.Step, size []T) e
 		for r := lo; r < hi; r++ {
 			d := d[(r-lo)*ld:][:b.in]
 			by := 1.0
-			if s.Direction == attack.Gradient {
+			switch s.Direction {
+			case attack.Gradient:
 				if by = b.ascend(s, d, r); by < 0 {
 					continue // not finite
 				}
-			} else {
+			case attack.Along:
+			default:
 				by = b.draw(w, s, d, r)
 			}
 			if e := r % len(b.eps); b.eps[e] != 0 {

@@ -248,15 +248,22 @@ func (b *Backend) Step(ctx context.Context, s attack.Step) error {
 		}
 		return b.lose(b.each(func(p *part) error { return p.step(ctx, s, size) }))
 	}
+	along, err := batch.Along[float32](s, b.rows, b.in)
+	if err != nil {
+		return fmt.Errorf("gpu: %w", err)
+	}
 	return b.lose(b.each(func(p *part) error {
-		own, targets := size, s.Targets
+		own, targets, along := size, s.Targets, along
 		if len(size) != len(b.eps) {
 			own = rowsOf(b, p, size, 1)
 		}
 		if targets != nil {
 			targets = rowsOf(b, p, targets, 1)
 		}
-		return p.generalStep(ctx, s, own, targets)
+		if along != nil {
+			along = rowsOf(b, p, along, b.in)
+		}
+		return p.generalStep(ctx, s, own, targets, along)
 	}))
 }
 

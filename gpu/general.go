@@ -81,9 +81,9 @@ func (p *part) freeing(err error) error {
 	return err
 }
 
-// generalStep launches a step that is not plain, see attack.Step, with size [E] or [rows] and
-// targets [rows] or nil, those of this part.
-func (p *part) generalStep(ctx context.Context, s attack.Step, size []float32, targets []int32) error {
+// generalStep launches a step that is not plain, see attack.Step, with size [E] or [rows], targets
+// [rows] or nil, and along [rows, inputs] or nil, those of this part.
+func (p *part) generalStep(ctx context.Context, s attack.Step, size []float32, targets []int32, along []float32) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -105,7 +105,12 @@ func (p *part) generalStep(ctx context.Context, s attack.Step, size []float32, t
 		x := at(p.x.DevicePtr, c.first*p.in(), 4)
 		v := g.aside.DevicePtr
 		switch {
-		case !gradient:
+		case s.Direction == attack.Along:
+			if err := p.along(c, along); err != nil {
+				return err
+			}
+			return p.move(c, v, s, len(size), 1)
+		case !gradient: // random
 			if err := p.draw(c, s); err != nil {
 				return err
 			}
@@ -216,6 +221,20 @@ func (p *part) direction(c span, g cu.DevicePtr, s attack.Step, share int) error
 	return p.launch("direction", dim{ceil(c.n, 8), 1}, dim{256, 1}, 0, []int{c.n, p.inputs},
 		p.general.by.DevicePtr, m, at(p.zero.DevicePtr, c.first, 1), at(p.deviceResults.DevicePtr, 1, 4), g, s.Decay, s.Norm == attack.L2,
 		int32(share), int32(c.lo), int32(c.first), int32(c.n), int32(c.E), int32(p.inputs), int32(p.in()))
+}
+
+// along copies up what a chunk goes along, of along [rows, inputs] of this part: aside [n, in] and
+// by [n].
+func (p *part) along(c span, along []float32) error {
+	d, by := make([]float32, c.n*p.in()), make([]float64, c.n)
+	for k := range by {
+		copy(d[k*p.in():], along[(c.first+k)*p.inputs:][:p.inputs])
+		by[k] = 1
+	}
+	if err := upload(p.device, p.general.aside.DevicePtr, d); err != nil {
+		return err
+	}
+	return upload(p.device, p.general.by.DevicePtr, by)
 }
 
 // draw launches aside [n, in] and by [n]: the random direction of a chunk.

@@ -4,6 +4,8 @@ import (
 	"embed"
 	"fmt"
 	"strings"
+
+	"advsweep/model/internal/formats"
 )
 
 // mnist/README.md says what they are and how they were made.
@@ -20,7 +22,7 @@ var EmbeddedNames = []string{"mlp", "cnn"}
 func Embedded(name string) (*Model, error) {
 	data, err := mnist.ReadFile("mnist/" + name + ".safetensors")
 	if err != nil {
-		return nil, fmt.Errorf("model: no embedded model %s, want one of %s", quote(name), strings.Join(EmbeddedNames, ", "))
+		return nil, fmt.Errorf("model: no embedded model %s, want one of %s", formats.Quote(name), strings.Join(EmbeddedNames, ", "))
 	}
 	m, err := Decode(name+".safetensors", data)
 	if err != nil {

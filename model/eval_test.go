@@ -3,6 +3,8 @@ package model
 import (
 	"math"
 	"testing"
+
+	"advsweep/model/internal/formats"
 )
 
 // evaluate returns the logits of one image in float64: plain loops over the definitions in
@@ -36,7 +38,7 @@ func evaluate(t *testing.T, m *Model, x []float64) []float64 {
 			}
 			return y
 		}
-		y := make([]float64, volume(shapes[i]))
+		y := make([]float64, formats.Volume(shapes[i]))
 		switch l := l.(type) {
 		case Linear:
 			w, b := floats(l.Weight), floats(l.Bias)

@@ -24,21 +24,22 @@ type format struct {
 	decode func(File) (*Model, error)
 }
 
-var formats []format
+// registered are the formats of RegisterFormat, in order of their calls.
+var registered []format
 
 // RegisterFormat makes Load and Decode read a format of files that hold layers and weights, such as
 // "ONNX". sniff tells by a file's name and by its first 9 bytes, or fewer of a shorter file,
 // whether it is of the format. The first format that says yes decodes it. Call it from an init
 // function.
 func RegisterFormat(name string, sniff func(name string, start []byte) bool, decode func(File) (*Model, error)) {
-	formats = append(formats, format{name, sniff, decode})
+	registered = append(registered, format{name, sniff, decode})
 }
 
 // formatOf returns the registered format of a file, or nil.
 func formatOf(name string, start []byte) *format {
-	for i := range formats {
-		if formats[i].sniff(name, start) {
-			return &formats[i]
+	for i := range registered {
+		if registered[i].sniff(name, start) {
+			return &registered[i]
 		}
 	}
 	return nil

@@ -8,7 +8,7 @@ import (
 
 // A format that a test registers is read by Decode, and takes no layer list.
 func TestRegisterFormat(t *testing.T) {
-	defer func(before []format) { formats = before }(formats)
+	defer func(before []format) { registered = before }(registered)
 	RegisterFormat("Toy", func(name string, start []byte) bool { return string(start) == "toy: 3 2!" }, func(f File) (*Model, error) {
 		data, err := io.ReadAll(io.TeeReader(f, f.Sum))
 		if err != nil || int64(len(data)) != f.Size || f.Open != nil {
@@ -24,4 +24,22 @@ func TestRegisterFormat(t *testing.T) {
 	if _, err := d.decode(); err == nil || err.Error() != "layer list list.json: a file of format Toy needs none" {
 		t.Errorf("with a layer list: %v", err)
 	}
+}
+
+// What a format returns is checked as everything else that is read.
+func TestRegisterFormatInvalid(t *testing.T) {
+	defer func(before []format) { registered = before }(registered)
+	RegisterFormat("Toy", func(name string, start []byte) bool { return true }, func(File) (*Model, error) {
+		m := MLP(3, 2)
+		m.Input = []int{4}
+		return m, nil
+	})
+	_, err := Decode("a.toy", []byte("toy"))
+	wantError(t, err, "model: a.toy: ", "takes")
+}
+
+// Without its reader a file of a known ending says what is missing.
+func TestNoReader(t *testing.T) {
+	_, err := Decode("a.onnx", []byte{8, 8})
+	wantError(t, err, `model: a.onnx: no reader of .onnx files is in this program: import _ "advsweep/model/onnx"`)
 }

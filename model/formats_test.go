@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"advsweep/model/internal/golden"
+
 	"gorgonia.org/tensor"
 )
 
@@ -56,7 +58,7 @@ func TestWeights(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				r := readReference(t, "testdata/onnx/"+name+".json")
+				r := golden.Read(t, "testdata/onnx/"+name+".json")
 				for _, dtype := range []string{"float16", "bfloat16"} {
 					if strings.Contains(path, "_"+dtype) {
 						r.Logits = nil // which Unmarshal would write into
@@ -65,7 +67,7 @@ func TestWeights(t *testing.T) {
 						}
 					}
 				}
-				t.Logf("%s: within %.1e", m, agree(t, m, r, 2e-6))
+				t.Logf("%s: within %.1e", m, r.Agree(t, func(x []float64) []float64 { return evaluate(t, m, x) }, 2e-6))
 			})
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+
+	"advsweep/model/internal/formats"
 )
 
 // A kind is a row of the table of layers: all that reading and writing need to know of one.
@@ -168,10 +170,10 @@ func (b *builder) normalize(l listed) (Layer, error) {
 			name := tensorName(l.Name, part.name)
 			t := b.tensors[name]
 			if t == nil {
-				return nil, fmt.Errorf("no tensor %s in the file, nor a mean and std in the list", quote(name))
+				return nil, fmt.Errorf("no tensor %s in the file, nor a mean and std in the list", formats.Quote(name))
 			}
 			b.used[name] = true
-			*part.to = wide(t)
+			*part.to = formats.Wide(t)
 		}
 	}
 	n := len(l.Mean)

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"advsweep/model/internal/formats"
+
 	"gorgonia.org/tensor"
 )
 
@@ -44,14 +46,14 @@ func (d *decoder) build(t weights) (*Model, error) {
 		if err != nil {
 			return nil, err
 		}
-		return stackOf(widths, t), nil
+		return mlpOf(widths, t), nil
 	}
 	m, err := buildList(d.list, t)
 	if err != nil {
 		return nil, fmt.Errorf("layer list %s: %w", d.listName, err)
 	}
 	if m.Input != nil {
-		if s := (&Model{Layers: m.Layers, From: m.From}); s.IsStack() && volume(m.Input) == s.Inputs() {
+		if s := (&Model{Layers: m.Layers, From: m.From}); s.IsStack() && formats.Volume(m.Input) == s.Inputs() {
 			m.Input = nil // which has the fast routes
 		}
 	}
@@ -140,7 +142,7 @@ func parseList(text []byte) (input []int, layers []listed, err error) {
 		}
 		row, ok := kinds[l.Type]
 		if !ok {
-			return nil, nil, fmt.Errorf("layer %d: type %s, want one of %s", i, quote(l.Type), strings.Join(kindNames(), ", "))
+			return nil, nil, fmt.Errorf("layer %d: type %s, want one of %s", i, formats.Quote(l.Type), strings.Join(kindNames(), ", "))
 		}
 		fail := func(format string, args ...any) error {
 			return fmt.Errorf("layer %d (%s): %w", i, l.Type, fmt.Errorf(format, args...))
@@ -154,7 +156,7 @@ func parseList(text []byte) (input []int, layers []listed, err error) {
 				continue
 			}
 			if to == nil || key != "from" && !slices.Contains(row.fields, key) {
-				return nil, nil, fail("field %s, want only %s", quote(key), strings.Join(append(slices.Clone(row.fields), "from"), ", "))
+				return nil, nil, fail("field %s, want only %s", formats.Quote(key), strings.Join(append(slices.Clone(row.fields), "from"), ", "))
 			}
 			if err := json.Unmarshal(fields[key], to); err != nil {
 				return nil, nil, fail("%s: %w", key, err)
@@ -230,7 +232,7 @@ func buildList(text []byte, t weights) (*Model, error) {
 		if len(in) < least {
 			return nil, fail(fmt.Errorf("from %d layer, want %d or more", len(in), least))
 		}
-		if volume(in[0]) < 1 {
+		if formats.Volume(in[0]) < 1 {
 			return nil, fail(fmt.Errorf("takes %v", in[0]))
 		}
 		shape, err := layer.Shape(in)
@@ -243,7 +245,7 @@ func buildList(text []byte, t weights) (*Model, error) {
 	}
 	for _, e := range t.entries {
 		if !b.used[e.name] && !isCounter(e.name) {
-			return nil, fmt.Errorf("tensor %s is not used by any layer", quote(e.name))
+			return nil, fmt.Errorf("tensor %s is not used by any layer", formats.Quote(e.name))
 		}
 	}
 	if len(m.Layers) == 0 || at[len(at)-1] != len(m.Layers)-1 {
@@ -269,14 +271,14 @@ func (b *builder) take(name string, rank, first int, optional bool) (*tensor.Den
 		if optional {
 			return nil, nil
 		}
-		return nil, fmt.Errorf("no tensor %s in the file", quote(name))
+		return nil, fmt.Errorf("no tensor %s in the file", formats.Quote(name))
 	}
 	b.used[name] = true
 	if err := checkShape(t, rank); err != nil {
-		return nil, fmt.Errorf("tensor %s: %w", quote(name), err)
+		return nil, fmt.Errorf("tensor %s: %w", formats.Quote(name), err)
 	}
 	if got := t.Shape()[0]; first > 0 && got != first {
-		return nil, fmt.Errorf("tensor %s: %d elements, want %d", quote(name), got, first)
+		return nil, fmt.Errorf("tensor %s: %d elements, want %d", formats.Quote(name), got, first)
 	}
 	return t, nil
 }
@@ -284,13 +286,13 @@ func (b *builder) take(name string, rank, first int, optional bool) (*tensor.Den
 // vector returns data as a tensor of the model's type.
 func (b *builder) vector(data []float64) *tensor.Dense {
 	if b.double {
-		return dense(data, len(data))
+		return formats.Dense(data, len(data))
 	}
 	single := make([]float32, len(data))
 	for i, v := range data {
 		single[i] = float32(v)
 	}
-	return dense(single, len(data))
+	return formats.Dense(single, len(data))
 }
 
 // layer returns the layer of an entry of kind row, which takes something of shape in.
@@ -347,29 +349,17 @@ func (b *builder) batchNorm(l listed) (Layer, error) {
 			continue
 		}
 		n = t.Shape()[0]
-		all[i] = wide(t)
+		all[i] = formats.Wide(t)
 	}
 	eps := 1e-5
 	if l.Eps != nil {
 		eps = *l.Eps
 	}
-	w, s, err := foldNorm(all[2], all[3], all[0], all[1], eps)
+	w, s, err := formats.FoldNorm(all[2], all[3], all[0], all[1], eps)
 	if err != nil {
 		return nil, err
 	}
 	return Scale{l.Name, b.vector(w), b.vector(s)}, nil
-}
-
-// wide returns the numbers of t.
-func wide(t *tensor.Dense) []float64 {
-	if data, ok := t.Data().([]float64); ok {
-		return data
-	}
-	var all []float64
-	for _, v := range t.Data().([]float32) {
-		all = append(all, float64(v))
-	}
-	return all
 }
 
 // layerList returns m's layers as a layer list.

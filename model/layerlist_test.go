@@ -8,6 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"advsweep/model/internal/formats"
+	"advsweep/model/internal/golden"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -48,10 +51,10 @@ func TestLayerLists(t *testing.T) {
 	if got, want := m.Layers[5], (AvgPool2D{[2]int{3, 3}, [2]int{2, 2}, [4]int{0, 0, 1, 1}, true}); got != want {
 		t.Errorf("average pool is %+v, want %+v", got, want)
 	}
-	if got, want := m.Layers[4], (LeakyReLU{0.1}); got != want {
+	if got, want := m.Layers[4], (LeakyReLU{Slope: 0.1}); got != want {
 		t.Errorf("leaky ReLU is %+v, want %+v", got, want)
 	}
-	if got, want := m.Layers[6], (GELU{true}); got != want {
+	if got, want := m.Layers[6], (GELU{Tanh: true}); got != want {
 		t.Errorf("GELU is %+v, want %+v", got, want)
 	}
 }
@@ -216,7 +219,7 @@ func TestLarge(t *testing.T) {
 			at := data[len(data)-4*numbersIn(raws):]
 			for _, p := range n.Tensors {
 				var values []float32
-				for i := range volume(p.Shape) {
+				for i := range formats.Volume(p.Shape) {
 					u := float64(mix(p.Offset+uint32(i))>>8)*0x1p-23 - 1
 					values = append(values, float32(p.Add+p.Scale*u))
 				}
@@ -237,21 +240,21 @@ func TestLarge(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got, want := m.IsStack(), strings.HasPrefix(n.Name, "mnist_fc"); got != want {
-				t.Errorf("a stack: %v, want %v", got, want)
+				t.Errorf("an MLP: %v, want %v", got, want)
 			}
 			if n.Name == "resnet18_64" { // the same code as resnet18_16, and minutes of plain loops
 				t.Log(m)
 				return
 			}
-			r := reference{Logits: n.Logits}
+			r := golden.Reference{Logits: n.Logits}
 			for i := range n.Logits {
-				x := make([]float64, volume(n.Shape))
+				x := make([]float64, formats.Volume(n.Shape))
 				for k := range x {
 					x[k] = float64(mix(1<<31+uint32(i*len(x)+k))>>24) / 256
 				}
 				r.Inputs = append(r.Inputs, x)
 			}
-			t.Logf("%s: within %.1e", m, agree(t, m, r, 2e-6))
+			t.Logf("%s: within %.1e", m, r.Agree(t, func(x []float64) []float64 { return evaluate(t, m, x) }, 2e-6))
 		})
 	}
 }
@@ -259,7 +262,7 @@ func TestLarge(t *testing.T) {
 func numbersIn(raws []raw) int {
 	n := 0
 	for _, r := range raws {
-		n += volume(r.shape)
+		n += formats.Volume(r.shape)
 	}
 	return n
 }

@@ -5,6 +5,8 @@ import (
 	"math"
 	"math/bits"
 
+	"advsweep/model/internal/formats"
+
 	"gorgonia.org/tensor"
 )
 
@@ -106,7 +108,7 @@ func (Linear) Arity() (least, most int) { return 1, 1 }
 func (l Linear) Params() []Param { return weightAndBias(l.Name, l.Weight, l.Bias, 2) }
 
 // MACs returns out·in.
-func (l Linear) MACs(_ [][]int, out []int) int64 { return product(volume(out), l.size(1)) }
+func (l Linear) MACs(_ [][]int, out []int) int64 { return product(formats.Volume(out), l.size(1)) }
 
 // Kind returns "conv2d".
 func (Conv2D) Kind() string { return "conv2d" }
@@ -119,7 +121,7 @@ func (l Conv2D) Params() []Param { return weightAndBias(l.Name, l.Weight, l.Bias
 
 // MACs returns in·KH·KW of each pixel that it gives, of each filter.
 func (l Conv2D) MACs(_ [][]int, out []int) int64 {
-	return product(volume(out), volume(l.Weight.Shape()[1:]))
+	return product(formats.Volume(out), formats.Volume(l.Weight.Shape()[1:]))
 }
 
 // Kind returns "scale".
@@ -132,7 +134,7 @@ func (Scale) Arity() (least, most int) { return 1, 1 }
 func (l Scale) Params() []Param { return weightAndBias(l.Name, l.Weight, l.Bias, 1) }
 
 // MACs returns 1 of each element.
-func (Scale) MACs(_ [][]int, out []int) int64 { return product(volume(out), 1) }
+func (Scale) MACs(_ [][]int, out []int) int64 { return product(formats.Volume(out), 1) }
 
 // Kind returns "maxpool2d".
 func (MaxPool2D) Kind() string { return "maxpool2d" }
@@ -172,7 +174,7 @@ func (Add) MACs([][]int, []int) int64 { return 0 }
 
 // Shape returns the shape of the output, see Layer.
 func (l Linear) Shape(in [][]int) ([]int, error) {
-	if got, want := volume(in[0]), l.size(1); got != want {
+	if got, want := formats.Volume(in[0]), l.size(1); got != want {
 		return nil, fmt.Errorf("takes %v, %d elements, want %d", in[0], got, want)
 	}
 	return []int{l.size(0)}, nil
@@ -230,9 +232,6 @@ func pool(in []int, kernel, stride [2]int, pad [4]int) ([]int, error) {
 	return window(in, kernel, stride, pad)
 }
 
-// maxSide bounds kernels, strides and padding, so that no sum of them overflows.
-const maxSide = 1 << 20
-
 // window returns the shape that a kernel moved over an image of shape in gives, with its channels.
 func window(in []int, kernel, stride [2]int, pad [4]int) ([]int, error) {
 	if len(in) != 3 {
@@ -241,12 +240,12 @@ func window(in []int, kernel, stride [2]int, pad [4]int) ([]int, error) {
 	out := []int{in[0], 0, 0}
 	for d := range 2 {
 		for _, v := range []int{kernel[d], stride[d]} {
-			if v < 1 || v > maxSide {
-				return nil, fmt.Errorf("kernel %v and stride %v, want 1 to %d", kernel, stride, maxSide)
+			if v < 1 || v > formats.MaxSide {
+				return nil, fmt.Errorf("kernel %v and stride %v, want 1 to %d", kernel, stride, formats.MaxSide)
 			}
 		}
-		if min(pad[d], pad[2+d]) < 0 || max(pad[d], pad[2+d]) > maxSide {
-			return nil, fmt.Errorf("padding %v, want 0 to %d", pad, maxSide)
+		if min(pad[d], pad[2+d]) < 0 || max(pad[d], pad[2+d]) > formats.MaxSide {
+			return nil, fmt.Errorf("padding %v, want 0 to %d", pad, formats.MaxSide)
 		}
 		room := in[1+d] + pad[d] + pad[2+d] - kernel[d]
 		if room < 0 {
@@ -255,13 +254,4 @@ func window(in []int, kernel, stride [2]int, pad [4]int) ([]int, error) {
 		out[1+d] = room/stride[d] + 1
 	}
 	return out, nil
-}
-
-// volume is how many elements a shape has.
-func volume(shape []int) int {
-	n := 1
-	for _, s := range shape {
-		n *= s
-	}
-	return n
 }

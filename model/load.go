@@ -3,6 +3,7 @@ package model
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
@@ -13,6 +14,7 @@ import (
 	"strings"
 
 	"advsweep/internal/regular"
+	"advsweep/model/internal/formats"
 )
 
 // Load returns the model in the regular file at path, whatever its format: see Decode. Directories,
@@ -74,7 +76,7 @@ func readSmall(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%d bytes, want at most %d", size, maxListSize)
 	}
 	data := make([]byte, size)
-	return data, read(f, data)
+	return data, formats.Read(f, data)
 }
 
 // Decode returns the model in data, the bytes of a safetensors, NPZ or ONNX file, told by how they
@@ -84,16 +86,12 @@ func readSmall(path string) ([]byte, error) {
 // are errors that begin with "model: " and name. The memory that is taken is bounded by the size of
 // data, which the result does not share.
 //
-// # ONNX
-//
-// See README.md in this folder for the operators that are read. The graph takes one input, the
-// images, as [N, I], [N, C, H, W] or [N, H, W, C] (the model's Input then is [C, H, W] all the
-// same), and its logits become the model's: a Softmax at the end is left out, which Notes say. Data
-// in other files is read by Load alone. Format: onnx.ai, IR.md and Operators.md.
+// An ONNX file is read only by a program that imports advsweep/model/onnx, where it says what is
+// read; so a program that reads none links no protobuf.
 //
 // # Names alone
 //
-// Tensors NAME.weight [out, in] and, unless a layer has no bias, NAME.bias [out] are a stack of
+// Tensors NAME.weight [out, in] and, unless a layer has no bias, NAME.bias [out] are an MLP of
 // Linear layers with a ReLU between each two, as PyTorch saves it. A missing bias becomes zeros.
 // Layers whose names differ in numbers alone follow each other by those (net.2 before net.10), and
 // such groups as their shapes chain, the outputs of one being the inputs of the next. If there is
@@ -115,6 +113,9 @@ func Decode(name string, data []byte) (*Model, error) {
 	return m, nil
 }
 
+// leaves says which package reads files of an ending that this package does not read.
+var leaves = map[string]string{".onnx": "advsweep/model/onnx"}
+
 // A decoder is a file of a model and what goes with it.
 type decoder struct {
 	name string
@@ -122,10 +123,11 @@ type decoder struct {
 		io.Reader
 		io.ReaderAt
 	}
-	size     int64
-	sum      hash.Hash
-	open     sibling // nil: no other files
-	list     []byte  // a layer list from outside; nil: none
+	size int64
+	sum  hash.Hash
+	// open opens a file in the folder of the model and returns its size. nil: there are no others.
+	open     func(location string) (*os.File, int64, error)
+	list     []byte // a layer list from outside; nil: none
 	listName string
 	insist   bool // the list was named by the user
 	inside   bool // the list is from the file itself
@@ -146,7 +148,11 @@ func (d *decoder) decode() (*Model, error) {
 			return nil, fmt.Errorf("layer list %s: a file of format %s needs none", d.listName, f.name)
 		}
 		d.list = nil
-		m, err = f.decode(File{Reader: d.r, Size: d.size, Sum: d.sum, Open: d.open})
+		if m, err = f.decode(File{Reader: d.r, Size: d.size, Sum: d.sum, Open: d.open}); err == nil {
+			err = m.validate()
+		}
+	case leaves[ext] != "":
+		return nil, fmt.Errorf("no reader of %s files is in this program: import _ %q", ext, leaves[ext])
 	case ext == ".npz" || bytes.HasPrefix(start, []byte("PK\x03\x04")):
 		m, err = d.npz()
 	default:
@@ -158,6 +164,29 @@ func (d *decoder) decode() (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.Source = Source{Name: d.name, SHA256: digest(d.sum)}
+	m.Source = Source{Name: d.name, SHA256: hex.EncodeToString(d.sum.Sum(nil))}
 	return m, nil
+}
+
+// inFolder returns what opens regular files in dir. Links may not lead out of it.
+func inFolder(dir string) func(location string) (*os.File, int64, error) {
+	return func(location string) (*os.File, int64, error) {
+		root, err := os.OpenRoot(dir)
+		if err != nil {
+			return nil, 0, err
+		}
+		defer root.Close()
+		info, err := root.Stat(location)
+		if err != nil {
+			return nil, 0, err
+		}
+		if !info.Mode().IsRegular() { // a pipe would be waited for
+			return nil, 0, fmt.Errorf("%v, want a regular file", info.Mode()&fs.ModeType)
+		}
+		f, err := root.Open(location)
+		if err != nil {
+			return nil, 0, err
+		}
+		return f, info.Size(), nil
+	}
 }

@@ -3,18 +3,20 @@ package model
 import (
 	"math"
 	"testing"
+
+	"advsweep/model/internal/formats"
 )
 
 // TestMACs compares with counts by hand.
 func TestMACs(t *testing.T) {
 	conv := func(name string, out, in, kh, kw int, stride [2]int, pad [4]int) Conv2D {
-		return Conv2D{name, dense(make([]float32, out*in*kh*kw), out, in, kh, kw), dense(make([]float32, out), out), stride, pad}
+		return Conv2D{name, formats.Dense(make([]float32, out*in*kh*kw), out, in, kh, kw), formats.Dense(make([]float32, out), out), stride, pad}
 	}
 	linear := func(name string, out, in int) Linear {
-		return Linear{name, dense(make([]float32, out*in), out, in), dense(make([]float32, out), out)}
+		return Linear{name, formats.Dense(make([]float32, out*in), out, in), formats.Dense(make([]float32, out), out)}
 	}
 	scale := func(name string, n int) Scale {
-		return Scale{name, dense(make([]float32, n), n), dense(make([]float32, n), n)}
+		return Scale{name, formats.Dense(make([]float32, n), n), formats.Dense(make([]float32, n), n)}
 	}
 	for _, c := range []struct {
 		name string
@@ -67,4 +69,4 @@ func TestMACs(t *testing.T) {
 }
 
 // bigConv has a filter of 1023² weights and gives as many pixels as it takes.
-var bigConv = Conv2D{"big", dense(make([]float32, 1023*1023), 1, 1, 1023, 1023), dense(make([]float32, 1), 1), [2]int{1, 1}, [4]int{511, 511, 511, 511}}
+var bigConv = Conv2D{"big", formats.Dense(make([]float32, 1023*1023), 1, 1, 1023, 1023), formats.Dense(make([]float32, 1), 1), [2]int{1, 1}, [4]int{511, 511, 511, 511}}

@@ -9,10 +9,12 @@ import (
 	"strconv"
 	"strings"
 
+	"advsweep/model/internal/formats"
+
 	"gorgonia.org/tensor"
 )
 
-// A Model maps images x [B, I] to logits f(x) [B, O]. Most are stacks: Linear layers with a ReLU
+// A Model maps images x [B, I] to logits f(x) [B, O]. Most are MLPs: Linear layers with a ReLU
 // between each two. Pixels are those of the image as it is; if the model wants them normalised, a
 // Scale comes first.
 type Model struct {
@@ -53,15 +55,15 @@ func MLP(sizes ...int) *Model {
 		in, out := sizes[i], sizes[i+1]
 		linears[i] = Linear{
 			Name:   "fc" + strconv.Itoa(i+1),
-			Weight: dense(make([]float32, out*in), out, in),
-			Bias:   dense(make([]float32, out), out),
+			Weight: formats.Dense(make([]float32, out*in), out, in),
+			Bias:   formats.Dense(make([]float32, out), out),
 		}
 	}
-	return stack(linears)
+	return chain(linears)
 }
 
-// stack puts a ReLU between each two layers.
-func stack(linears []Linear) *Model {
+// chain puts a ReLU between each two layers.
+func chain(linears []Linear) *Model {
 	m := &Model{Layers: make([]Layer, 0, 2*len(linears)-1)}
 	for i, l := range linears {
 		if i > 0 {
@@ -72,16 +74,11 @@ func stack(linears []Linear) *Model {
 	return m
 }
 
-// dense wraps data, which must have as many elements as shape says.
-func dense[T float32 | float64](data []T, shape ...int) *tensor.Dense {
-	return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(data))
-}
-
 // Inputs returns I, how many numbers one image has, and 0 for a model that says neither by its
 // Input nor by a Linear.
 func (m *Model) Inputs() int {
 	if m.Input != nil {
-		return volume(m.Input)
+		return formats.Volume(m.Input)
 	}
 	for _, layer := range m.Layers {
 		if l, ok := layer.(Linear); ok {
@@ -104,7 +101,7 @@ func (m *Model) Outputs() int {
 	if err != nil || len(shapes) == 0 {
 		return 0
 	}
-	return volume(shapes[len(shapes)-1])
+	return formats.Volume(shapes[len(shapes)-1])
 }
 
 // Takes returns what layer i takes: -1 for the image, j for the output of layer j.
@@ -122,22 +119,22 @@ func (m *Model) Shapes() ([][]int, error) {
 		return nil, err
 	}
 	input := m.inputShape()
-	if n := volume(input); n < 1 || n > maxElements {
-		return nil, fmt.Errorf("input %v, want 1 to %d elements; without a Linear, Input must say", input, maxElements)
+	if n := formats.Volume(input); n < 1 || n > formats.MaxElements {
+		return nil, fmt.Errorf("input %v, want 1 to %d elements; without a Linear, Input must say", input, formats.MaxElements)
 	}
 	shapes := make([][]int, len(m.Layers))
 	for i, l := range m.Layers {
 		for _, p := range l.Params() {
 			if err := checkShape(p.Tensor, p.Rank); err != nil {
-				return nil, fmt.Errorf("tensor %s: %w", quote(p.Name), err)
+				return nil, fmt.Errorf("tensor %s: %w", formats.Quote(p.Name), err)
 			}
 		}
 		var err error
 		if shapes[i], err = l.Shape(m.inShapes(i, shapes)); err != nil {
 			return nil, fmt.Errorf("layer %s: %w", m.layerName(i), err)
 		}
-		if volume(shapes[i]) > maxElements {
-			return nil, fmt.Errorf("layer %s: output %v, want at most %d elements", m.layerName(i), shapes[i], maxElements)
+		if formats.Volume(shapes[i]) > formats.MaxElements {
+			return nil, fmt.Errorf("layer %s: output %v, want at most %d elements", m.layerName(i), shapes[i], formats.MaxElements)
 		}
 	}
 	return shapes, nil
@@ -165,9 +162,6 @@ func (m *Model) inShapes(i int, shapes [][]int) [][]int {
 	return in
 }
 
-// maxElements bounds what one layer makes of one image.
-const maxElements = 1 << 30
-
 // IsStack reports whether m is Linear layers with one ReLU between each two, one after the other.
 func (m *Model) IsStack() bool {
 	if m.From != nil || len(m.Input) > 1 || len(m.Layers)%2 == 0 {
@@ -191,13 +185,13 @@ func (m *Model) IsStack() bool {
 func (m *Model) layerName(i int) string {
 	l := m.Layers[i]
 	if params := l.Params(); len(params) > 0 {
-		name, _ := splitName(params[0].Name)
-		return quote(name)
+		name, _ := formats.SplitName(params[0].Name)
+		return formats.Quote(name)
 	}
 	return fmt.Sprintf("%d (%s)", i, l.Kind())
 }
 
-// String returns the widths of a stack from inputs to outputs, "784-1024-1024-10", and of another
+// String returns the widths of an MLP from inputs to outputs, "784-1024-1024-10", and of another
 // model the shapes of its image and of what its layers with weights give:
 // "1x28x28-16x28x28-32x14x14-128-10".
 func (m *Model) String() string {
@@ -266,20 +260,20 @@ func (m *Model) validate() error {
 		params := l.Params()
 		for _, p := range params {
 			if seen[p.Name] {
-				return fmt.Errorf("tensor %s: another one is named so too", quote(p.Name))
+				return fmt.Errorf("tensor %s: another one is named so too", formats.Quote(p.Name))
 			}
 			seen[p.Name] = true
 			if err := checkTensor(p.Tensor, p.Rank); err != nil {
-				return fmt.Errorf("tensor %s: %w", quote(p.Name), err)
+				return fmt.Errorf("tensor %s: %w", formats.Quote(p.Name), err)
 			}
 		}
 		if len(params) == 2 { // a weight and a bias
 			w, b := params[0], params[1]
 			if got, want := b.Tensor.Shape()[0], w.Tensor.Shape()[0]; got != want {
-				return fmt.Errorf("tensor %s: %d elements, want %d, the outputs of %s", quote(b.Name), got, want, quote(w.Name))
+				return fmt.Errorf("tensor %s: %d elements, want %d, the outputs of %s", formats.Quote(b.Name), got, want, formats.Quote(w.Name))
 			}
 			if got, want := b.Tensor.Dtype(), w.Tensor.Dtype(); got != want {
-				return fmt.Errorf("tensor %s: %v, want %v, the type of %s", quote(b.Name), got, want, quote(w.Name))
+				return fmt.Errorf("tensor %s: %v, want %v, the type of %s", formats.Quote(b.Name), got, want, formats.Quote(w.Name))
 			}
 		}
 	}
@@ -288,7 +282,7 @@ func (m *Model) validate() error {
 		return err
 	}
 	last := len(shapes) - 1
-	return checkOutputs(m.layerName(last), volume(shapes[last]))
+	return checkOutputs(m.layerName(last), formats.Volume(shapes[last]))
 }
 
 // validateWiring returns an error unless every layer is of a known kind and takes only what comes
@@ -298,7 +292,7 @@ func (m *Model) validateWiring() error {
 		return errors.New("no layers")
 	}
 	for _, s := range m.Input {
-		if s < 1 || s > maxElements {
+		if s < 1 || s > formats.MaxElements {
 			return fmt.Errorf("input %v, want dimensions of at least 1", m.Input)
 		}
 	}
@@ -383,27 +377,3 @@ func notFinite(i int, v float64) error {
 	}
 	return fmt.Errorf("element %d is %s, want finite numbers", i, what)
 }
-
-// quote returns a name from a file so that it cannot break a line, a terminal
-// or an eye.
-func quote(name string) string {
-	const most = 80
-	cut := len(name) > most
-	if cut {
-		name = name[:most]
-	}
-	plain := name != ""
-	for _, r := range name {
-		plain = plain && r > ' ' && strconv.IsPrint(r) && r != '"' && r != utf8Error
-	}
-	if !plain {
-		name = strconv.Quote(name)
-	}
-	if cut {
-		name += "…"
-	}
-	return name
-}
-
-// utf8Error stands for bytes that are no UTF-8, such as a rune cut in two.
-const utf8Error = '\uFFFD'

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"advsweep/model/internal/formats"
+
 	"github.com/google/go-cmp/cmp"
 	"gorgonia.org/tensor"
 )
@@ -73,19 +75,19 @@ func TestValidateErrors(t *testing.T) {
 		{"add of one", func(m *Model) { m.Layers[1] = Add{} }, "layer 1 (add) takes 1 outputs, want at least 2"},
 		{"add of two shapes", func(m *Model) { m.Layers[1], m.From = Add{}, [][]int{{-1}, {-1, 0}, {1}} }, "layer 1 (add): takes [3] and [4]"},
 		{"pool without image", func(m *Model) { m.Layers[1] = MaxPool2D{Kernel: [2]int{2, 2}, Stride: [2]int{2, 2}} }, "layer 1 (maxpool2d): takes [4], want an image"},
-		{"slope", func(m *Model) { m.Layers[1] = LeakyReLU{math.NaN()} }, "slope NaN"},
+		{"slope", func(m *Model) { m.Layers[1] = LeakyReLU{Slope: math.NaN()} }, "slope NaN"},
 		{"nil layer", func(m *Model) { m.Layers[0] = nil }, "layer 0 is <nil>"},
 		{"equal names", func(m *Model) { set(m, 2, func(l *Linear) { l.Name = "fc1" }) }, "tensor fc1.weight: another one is named so too"},
 		{"no weight", func(m *Model) { set(m, 0, func(l *Linear) { l.Weight = nil }) }, "tensor fc1.weight: missing"},
 		{"no bias", func(m *Model) { set(m, 2, func(l *Linear) { l.Bias = nil }) }, "tensor fc2.bias: missing"},
-		{"rank", func(m *Model) { set(m, 0, func(l *Linear) { l.Weight = dense(make([]float32, 12), 12) }) }, "tensor fc1.weight: shape (12), want rank 2"},
+		{"rank", func(m *Model) { set(m, 0, func(l *Linear) { l.Weight = formats.Dense(make([]float32, 12), 12) }) }, "tensor fc1.weight: shape (12), want rank 2"},
 		{"type", func(m *Model) {
 			set(m, 0, func(l *Linear) { l.Weight = tensor.New(tensor.Of(tensor.Int32), tensor.WithShape(4, 3)) })
 		},
 			"tensor fc1.weight: type int32, want float32 or float64"},
-		{"types differ", func(m *Model) { set(m, 0, func(l *Linear) { l.Bias = dense(make([]float64, 4), 4) }) }, "tensor fc1.bias: float64, want float32"},
-		{"bias too long", func(m *Model) { set(m, 0, func(l *Linear) { l.Bias = dense(make([]float32, 5), 5) }) }, "tensor fc1.bias: 5 elements, want 4"},
-		{"shapes do not chain", func(m *Model) { set(m, 2, func(l *Linear) { l.Weight = dense(make([]float32, 10), 2, 5) }) },
+		{"types differ", func(m *Model) { set(m, 0, func(l *Linear) { l.Bias = formats.Dense(make([]float64, 4), 4) }) }, "tensor fc1.bias: float64, want float32"},
+		{"bias too long", func(m *Model) { set(m, 0, func(l *Linear) { l.Bias = formats.Dense(make([]float32, 5), 5) }) }, "tensor fc1.bias: 5 elements, want 4"},
+		{"shapes do not chain", func(m *Model) { set(m, 2, func(l *Linear) { l.Weight = formats.Dense(make([]float32, 10), 2, 5) }) },
 			"layer fc2: takes [4], 4 elements, want 5"},
 		{"transposed", func(m *Model) {
 			set(m, 0, func(l *Linear) {
@@ -97,7 +99,9 @@ func TestValidateErrors(t *testing.T) {
 		{"NaN", func(m *Model) { m.Layers[0].(Linear).Weight.Data().([]float32)[7] = float32(math.NaN()) }, "tensor fc1.weight: element 7 is NaN"},
 		{"Inf", func(m *Model) { m.Layers[2].(Linear).Bias.Data().([]float32)[1] = float32(math.Inf(-1)) }, "tensor fc2.bias: element 1 is -Inf"},
 		{"one class", func(m *Model) {
-			set(m, 2, func(l *Linear) { l.Weight, l.Bias = dense(make([]float32, 4), 1, 4), dense(make([]float32, 1), 1) })
+			set(m, 2, func(l *Linear) {
+				l.Weight, l.Bias = formats.Dense(make([]float32, 4), 1, 4), formats.Dense(make([]float32, 1), 1)
+			})
 		}, "layer fc2, the last one, has 1 output, want at least 2 classes"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -268,7 +272,7 @@ func TestQuote(t *testing.T) {
 		"\xff":                   `"\xff"`,
 		strings.Repeat("x", 200): strings.Repeat("x", 80) + "…",
 	} {
-		if got := quote(in); got != want {
+		if got := formats.Quote(in); got != want {
 			t.Errorf("quote(%q) = %s, want %s", in, got, want)
 		}
 	}
@@ -277,7 +281,7 @@ func TestQuote(t *testing.T) {
 // TestShapes computes those of layers on an image by the formulas of convolution arithmetic.
 func TestShapes(t *testing.T) {
 	conv := func(out, in, k int) Conv2D {
-		return Conv2D{Name: "c", Weight: dense(make([]float32, out*in*k*k), out, in, k, k), Bias: dense(make([]float32, out), out), Stride: [2]int{1, 1}}
+		return Conv2D{Name: "c", Weight: formats.Dense(make([]float32, out*in*k*k), out, in, k, k), Bias: formats.Dense(make([]float32, out), out), Stride: [2]int{1, 1}}
 	}
 	for _, c := range []struct {
 		name  string
@@ -293,8 +297,8 @@ func TestShapes(t *testing.T) {
 		{"max", MaxPool2D{[2]int{2, 2}, [2]int{2, 2}, [4]int{}}, "[2 4 3]"},
 		{"avg", AvgPool2D{[2]int{8, 6}, [2]int{1, 1}, [4]int{}, false}, "[2 1 1]"},
 		{"pool pad", MaxPool2D{[2]int{2, 2}, [2]int{2, 2}, [4]int{2}}, "padding [2 0 0 0] with a kernel of [2 2]"},
-		{"scale", Scale{"s", dense(make([]float32, 2), 2), dense(make([]float32, 2), 2)}, "[2 8 6]"},
-		{"scale channels", Scale{"s", dense(make([]float32, 3), 3), dense(make([]float32, 3), 3)}, "want 3 channels"},
+		{"scale", Scale{"s", formats.Dense(make([]float32, 2), 2), formats.Dense(make([]float32, 2), 2)}, "[2 8 6]"},
+		{"scale channels", Scale{"s", formats.Dense(make([]float32, 3), 3), formats.Dense(make([]float32, 3), 3)}, "want 3 channels"},
 		{"gelu", GELU{}, "[2 8 6]"},
 	} {
 		m := &Model{Input: []int{2, 8, 6}, Layers: []Layer{c.layer}}

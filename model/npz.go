@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"advsweep/internal/npy"
+	"advsweep/model/internal/formats"
 
 	"gorgonia.org/tensor"
 )
@@ -34,17 +35,17 @@ func (d *decoder) npz() (*Model, error) {
 			return nil, errors.New("a file of torch.save, want safetensors, NPZ or ONNX: pickled programs are not run")
 		}
 		if !ok {
-			return nil, fmt.Errorf("%s in the archive, want names that end in .npy", quote(f.Name))
+			return nil, fmt.Errorf("%s in the archive, want names that end in .npy", formats.Quote(f.Name))
 		}
 		if arrays[name] != nil {
-			return nil, fmt.Errorf("tensor %s: two of this name", quote(name))
+			return nil, fmt.Errorf("tensor %s: two of this name", formats.Quote(name))
 		}
 		if f.CompressedSize64 > left {
-			return nil, fmt.Errorf("tensor %s: %d bytes, want at most %d, what is left of the archive", quote(name), f.CompressedSize64, left)
+			return nil, fmt.Errorf("tensor %s: %d bytes, want at most %d, what is left of the archive", formats.Quote(name), f.CompressedSize64, left)
 		}
 		left -= f.CompressedSize64
 		if arrays[name], err = readArray(f); err != nil {
-			return nil, fmt.Errorf("tensor %s: %w", quote(name), err)
+			return nil, fmt.Errorf("tensor %s: %w", formats.Quote(name), err)
 		}
 		e := entry{name: name, dtype: arrays[name].Descr}
 		for _, s := range arrays[name].Shape {
@@ -65,10 +66,10 @@ func (d *decoder) npz() (*Model, error) {
 			continue
 		}
 		if a.Kind != 'f' || a.Width != 2 && a.Width != 4 && a.Width != 8 {
-			return nil, fmt.Errorf("tensor %s: dtype %s, want float16, float32 or float64", quote(e.name), quote(a.Descr))
+			return nil, fmt.Errorf("tensor %s: dtype %s, want float16, float32 or float64", formats.Quote(e.name), formats.Quote(a.Descr))
 		}
-		if len(a.Shape) > maxRank {
-			return nil, fmt.Errorf("tensor %s: rank %d, want at most %d", quote(e.name), len(a.Shape), maxRank)
+		if len(a.Shape) > formats.MaxRank {
+			return nil, fmt.Errorf("tensor %s: rank %d, want at most %d", formats.Quote(e.name), len(a.Shape), formats.MaxRank)
 		}
 		if t.double {
 			t.tensors[e.name], err = fromArray[float64](a)
@@ -76,7 +77,7 @@ func (d *decoder) npz() (*Model, error) {
 			t.tensors[e.name], err = fromArray[float32](a)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("tensor %s: %w", quote(e.name), err)
+			return nil, fmt.Errorf("tensor %s: %w", formats.Quote(e.name), err)
 		}
 		delete(arrays, e.name) // its bytes
 	}
@@ -122,15 +123,15 @@ func fromArray[T float32 | float64](a *npy.Array) (*tensor.Dense, error) {
 		}
 	}
 	if len(a.Shape) == 0 { // one number
-		return dense(data, 1), nil
+		return formats.Dense(data, 1), nil
 	}
-	return dense(data, a.Shape...), nil
+	return formats.Dense(data, a.Shape...), nil
 }
 
 func element(b []byte, width int, order binary.ByteOrder) float64 {
 	switch width {
 	case 2:
-		return float64(math.Float32frombits(fromHalf(order.Uint16(b))))
+		return float64(math.Float32frombits(formats.FromHalf(order.Uint16(b))))
 	case 4:
 		return float64(math.Float32frombits(order.Uint32(b)))
 	}

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"advsweep/model/internal/formats"
 )
 
 // A width is a Linear layer as far as its order goes.
@@ -94,7 +96,7 @@ func list(layers []width) string {
 		if i > 0 {
 			b.WriteString(", ")
 		}
-		fmt.Fprintf(&b, "%s [%d, %d]", quote(weightName(l.name)), l.out, l.in)
+		fmt.Fprintf(&b, "%s [%d, %d]", formats.Quote(weightName(l.name)), l.out, l.in)
 	}
 	return b.String()
 }

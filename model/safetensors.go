@@ -15,6 +15,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"advsweep/model/internal/formats"
+
 	"gorgonia.org/tensor"
 )
 
@@ -27,8 +29,8 @@ var dtypeSize = map[string]uint64{"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 // counter is the type of tensors that only count, which are passed over.
 const counter = "I64"
 
-// stackOnly ends the messages about what a file may not hold.
-const stackOnly = "stacks of Linear and ReLU are all that is read without a layer list, see model/README.md"
+// mlpOnly ends the messages about what a file may not hold.
+const mlpOnly = "MLPs of Linear and ReLU are all that is read without a layer list, see model/README.md"
 
 // safetensors reads all of a file. The header, with its claims about the data, is checked to the
 // end before memory is taken for weights, and where names alone tell the layers, so are they.
@@ -38,7 +40,7 @@ func (d *decoder) safetensors() (*Model, error) {
 		return nil, fmt.Errorf("%d bytes, want a safetensors file", size)
 	}
 	start := make([]byte, 8)
-	if err := read(r, start); err != nil {
+	if err := formats.Read(r, start); err != nil {
 		return nil, err
 	}
 	n := binary.LittleEndian.Uint64(start)
@@ -49,7 +51,7 @@ func (d *decoder) safetensors() (*Model, error) {
 		return nil, fmt.Errorf("header of %d bytes, want at most %d, the rest of the file", n, size-8)
 	}
 	header := make([]byte, n)
-	if err := read(r, header); err != nil {
+	if err := formats.Read(r, header); err != nil {
 		return nil, err
 	}
 	entries, list, err := parseHeader(header)
@@ -93,33 +95,24 @@ func widthsOf(entries []entry) ([]width, error) {
 		return nil, err
 	}
 	last := widths[len(widths)-1]
-	return widths, checkOutputs(quote(last.name), last.out)
+	return widths, checkOutputs(formats.Quote(last.name), last.out)
 }
 
-// stackOf returns the stack of the layers in widths.
-func stackOf(widths []width, t weights) *Model {
+// mlpOf returns the MLP of the layers in widths.
+func mlpOf(widths []width, t weights) *Model {
 	linears := make([]Linear, len(widths))
 	for i, w := range widths {
 		bias := t.tensors[biasName(w.name)]
 		switch {
 		case bias != nil:
 		case t.double:
-			bias = dense(make([]float64, w.out), w.out)
+			bias = formats.Dense(make([]float64, w.out), w.out)
 		default:
-			bias = dense(make([]float32, w.out), w.out)
+			bias = formats.Dense(make([]float32, w.out), w.out)
 		}
 		linears[i] = Linear{Name: w.name, Weight: t.tensors[weightName(w.name)], Bias: bias}
 	}
-	return stack(linears)
-}
-
-// read fills p.
-func read(r io.Reader, p []byte) error {
-	_, err := io.ReadFull(r, p)
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		return errors.New("the file shrank while it was read")
-	}
-	return err
+	return chain(linears)
 }
 
 // skip reads n bytes that nothing wants.
@@ -161,7 +154,7 @@ func parseHeader(header []byte) (entries []entry, list string, err error) {
 	for p.More() {
 		name := p.next().(string)
 		if seen[name] {
-			return nil, "", fmt.Errorf("tensor %s: two of this name", quote(name))
+			return nil, "", fmt.Errorf("tensor %s: two of this name", formats.Quote(name))
 		}
 		seen[name] = true
 		if name == "__metadata__" {
@@ -172,7 +165,7 @@ func parseHeader(header []byte) (entries []entry, list string, err error) {
 		}
 		e, err := p.entry(name)
 		if err != nil {
-			return nil, "", fmt.Errorf("tensor %s: %w", quote(name), err)
+			return nil, "", fmt.Errorf("tensor %s: %w", formats.Quote(name), err)
 		}
 		entries = append(entries, e)
 	}
@@ -205,7 +198,7 @@ func (p parser) metadata() (list string, err error) {
 		key := p.next().(string)
 		value, ok := p.next().(string)
 		if !ok {
-			return "", fmt.Errorf("the value of %s is not a string", quote(key))
+			return "", fmt.Errorf("the value of %s is not a string", formats.Quote(key))
 		}
 		if key == listKey {
 			if seen {
@@ -218,10 +211,6 @@ func (p parser) metadata() (list string, err error) {
 	return list, nil
 }
 
-// maxRank is more than any layer needs; it bounds what a header can make us
-// hold.
-const maxRank = 8
-
 func (p parser) entry(name string) (entry, error) {
 	e := entry{name: name}
 	if p.next() != json.Delim('{') {
@@ -232,7 +221,7 @@ func (p parser) entry(name string) (entry, error) {
 	for p.More() {
 		key := p.next().(string)
 		if seen[key] {
-			return e, fmt.Errorf("two keys %s", quote(key))
+			return e, fmt.Errorf("two keys %s", formats.Quote(key))
 		}
 		seen[key] = true
 		var err error
@@ -244,11 +233,11 @@ func (p parser) entry(name string) (entry, error) {
 			}
 			e.dtype = dtype
 		case "shape":
-			e.shape, err = p.numbers(maxRank)
+			e.shape, err = p.numbers(formats.MaxRank)
 		case "data_offsets":
 			offsets, err = p.numbers(2)
 		default:
-			return e, fmt.Errorf("key %s, want dtype, shape and data_offsets", quote(key))
+			return e, fmt.Errorf("key %s, want dtype, shape and data_offsets", formats.Quote(key))
 		}
 		if err != nil {
 			return e, fmt.Errorf("%s: %w", key, err)
@@ -265,7 +254,7 @@ func (p parser) entry(name string) (entry, error) {
 		size, ok = 8, true
 	}
 	if !ok {
-		return e, fmt.Errorf("dtype %s, want F64, F32, F16 or BF16", quote(e.dtype))
+		return e, fmt.Errorf("dtype %s, want F64, F32, F16 or BF16", formats.Quote(e.dtype))
 	}
 	if len(offsets) != 2 {
 		return e, fmt.Errorf("data_offsets: %d numbers, want 2", len(offsets))
@@ -307,7 +296,7 @@ func (p parser) numbers(most int) ([]uint64, error) {
 		}
 		v, err := strconv.ParseUint(number.String(), 10, 64)
 		if err != nil {
-			return nil, fmt.Errorf("%s, want a whole number from 0 to 2⁶⁴-1", quote(number.String()))
+			return nil, fmt.Errorf("%s, want a whole number from 0 to 2⁶⁴-1", formats.Quote(number.String()))
 		}
 		all = append(all, v)
 	}
@@ -323,21 +312,21 @@ func checkLayout(entries []entry, size uint64) error {
 	for _, e := range entries {
 		if e.end > size {
 			return fmt.Errorf("tensor %s: data_offsets [%d %d], want at most %d, the bytes of data in the file",
-				quote(e.name), e.begin, e.end, size)
+				formats.Quote(e.name), e.begin, e.end, size)
 		}
 		if e.begin < at {
 			return fmt.Errorf("tensor %s: data_offsets [%d %d] overlap tensor %s, want them from %d",
-				quote(e.name), e.begin, e.end, quote(before), at)
+				formats.Quote(e.name), e.begin, e.end, formats.Quote(before), at)
 		}
 		if e.begin > at {
 			return fmt.Errorf("tensor %s: data_offsets [%d %d] leave a hole, want them from %d",
-				quote(e.name), e.begin, e.end, at)
+				formats.Quote(e.name), e.begin, e.end, at)
 		}
 		at, before = e.end, e.name
 	}
 	if at != size {
 		return fmt.Errorf("%d bytes of data, want %d: some after the last tensor, %s, belong to none",
-			size, at, quote(before))
+			size, at, formats.Quote(before))
 	}
 	// All bytes are there, so that a product that fits the file is an int; but
 	// the widest number we make of two bytes takes eight.
@@ -360,45 +349,37 @@ func tensorName(layer, part string) string {
 	return layer + "." + part
 }
 
-// splitName undoes tensorName. What it cannot undo is all part.
-func splitName(tensor string) (layer, part string) {
-	if i := strings.LastIndexByte(tensor, '.'); i > 0 {
-		return tensor[:i], tensor[i+1:]
-	}
-	return "", tensor
-}
-
 // findLayers returns the Linear layers that the entries make, in no order.
 func findLayers(entries []entry) ([]width, error) {
 	var layers []width
 	biases := make(map[string]entry) // by layer
 	for _, e := range entries {
-		layer, part := splitName(e.name)
+		layer, part := formats.SplitName(e.name)
 		switch {
 		case part == "weight" && len(e.shape) == 2:
 			layers = append(layers, width{layer, int(e.shape[1]), int(e.shape[0])})
 		case part == "weight":
-			return nil, fmt.Errorf("tensor %s: shape %d, want [out in]: %s", quote(e.name), e.shape, stackOnly)
+			return nil, fmt.Errorf("tensor %s: shape %d, want [out in]: %s", formats.Quote(e.name), e.shape, mlpOnly)
 		case part == "bias" && len(e.shape) == 1:
 			biases[layer] = e
 		case part == "bias":
-			return nil, fmt.Errorf("tensor %s: shape %d, want [out]: %s", quote(e.name), e.shape, stackOnly)
+			return nil, fmt.Errorf("tensor %s: shape %d, want [out]: %s", formats.Quote(e.name), e.shape, mlpOnly)
 		default:
-			return nil, fmt.Errorf("tensor %s: want names that end in .weight or .bias: %s", quote(e.name), stackOnly)
+			return nil, fmt.Errorf("tensor %s: want names that end in .weight or .bias: %s", formats.Quote(e.name), mlpOnly)
 		}
 	}
 	for _, l := range layers {
 		b, ok := biases[l.name]
 		if ok && b.shape[0] != uint64(l.out) {
 			return nil, fmt.Errorf("tensor %s: shape %d, want [%d], the outputs of %s",
-				quote(b.name), b.shape, l.out, quote(weightName(l.name)))
+				formats.Quote(b.name), b.shape, l.out, formats.Quote(weightName(l.name)))
 		}
 		delete(biases, l.name)
 	}
 	for _, e := range entries { // not biases: the first in the file is named
-		layer, part := splitName(e.name)
+		layer, part := formats.SplitName(e.name)
 		if _, alone := biases[layer]; alone && part == "bias" {
-			return nil, fmt.Errorf("tensor %s: there is no %s: %s", quote(e.name), quote(weightName(layer)), stackOnly)
+			return nil, fmt.Errorf("tensor %s: there is no %s: %s", formats.Quote(e.name), formats.Quote(weightName(layer)), mlpOnly)
 		}
 	}
 	return layers, nil
@@ -416,7 +397,7 @@ func readTensors[T float32 | float64](r io.Reader, entries []entry) (map[string]
 	for _, e := range entries {
 		if e.dtype == counter {
 			if err := skip(r, int64(e.end-e.begin)); err != nil {
-				return nil, fmt.Errorf("tensor %s: %w", quote(e.name), err)
+				return nil, fmt.Errorf("tensor %s: %w", formats.Quote(e.name), err)
 			}
 			continue
 		}
@@ -424,12 +405,12 @@ func readTensors[T float32 | float64](r io.Reader, entries []entry) (map[string]
 		data := make([]T, (e.end-e.begin)/size)
 		for done := 0; done < len(data); {
 			piece := buf[:min(uint64(len(buf)), uint64(len(data)-done)*size)]
-			if err := read(r, piece); err != nil {
-				return nil, fmt.Errorf("tensor %s: %w", quote(e.name), err)
+			if err := formats.Read(r, piece); err != nil {
+				return nil, fmt.Errorf("tensor %s: %w", formats.Quote(e.name), err)
 			}
 			to := data[done : done+len(piece)/int(size)]
 			if i := convert(to, piece, e.dtype); i >= 0 {
-				return nil, fmt.Errorf("tensor %s: %w", quote(e.name), notFinite(done+i, float64(to[i])))
+				return nil, fmt.Errorf("tensor %s: %w", formats.Quote(e.name), notFinite(done+i, float64(to[i])))
 			}
 			done += len(to)
 		}
@@ -437,7 +418,7 @@ func readTensors[T float32 | float64](r io.Reader, entries []entry) (map[string]
 		for i, d := range e.shape {
 			shape[i] = int(d)
 		}
-		tensors[e.name] = dense(data, shape...)
+		tensors[e.name] = formats.Dense(data, shape...)
 	}
 	return tensors, nil
 }
@@ -464,14 +445,14 @@ func convert[T float32 | float64](dst []T, src []byte, dtype string) int {
 		}
 	case "F16":
 		for i := range dst {
-			v := T(math.Float32frombits(fromHalf(binary.LittleEndian.Uint16(src))))
+			v := T(math.Float32frombits(formats.FromHalf(binary.LittleEndian.Uint16(src))))
 			dst[i] = v
 			sum += v - v
 			src = src[2:]
 		}
 	case "BF16":
 		for i := range dst {
-			v := T(math.Float32frombits(fromBfloat(binary.LittleEndian.Uint16(src))))
+			v := T(math.Float32frombits(formats.FromBfloat(binary.LittleEndian.Uint16(src))))
 			dst[i] = v
 			sum += v - v
 			src = src[2:]
@@ -484,8 +465,8 @@ func convert[T float32 | float64](dst []T, src []byte, dtype string) int {
 }
 
 // Encode returns m as the bytes of a safetensors file that Decode reads: NAME.weight and NAME.bias
-// of each layer that has them, in order, the data from a multiple of 8 bytes on. For stacks that is
-// what PyTorch writes and reads. The layers of others, and of stacks whose names do not tell their
+// of each layer that has them, in order, the data from a multiple of 8 bytes on. For MLPs that is
+// what PyTorch writes and reads. The layers of others, and of MLPs whose names do not tell their
 // order, are listed in the file's metadata, as README.md describes it. The same model and dtype
 // give the same bytes.
 //
@@ -502,7 +483,7 @@ func (m *Model) Encode(dtype string) ([]byte, error) {
 func (m *Model) encode(dtype string) ([]byte, error) {
 	short, ok := map[string]string{"float64": "F64", "float32": "F32", "float16": "F16"}[dtype]
 	if !ok {
-		return nil, fmt.Errorf("dtype %s, want float64, float32 or float16", quote(dtype))
+		return nil, fmt.Errorf("dtype %s, want float64, float32 or float16", formats.Quote(dtype))
 	}
 	if err := m.validate(); err != nil {
 		return nil, err
@@ -533,7 +514,7 @@ func (m *Model) encode(dtype string) ([]byte, error) {
 			header = append(header, ',')
 		}
 		if !utf8.ValidString(t.Name) {
-			return nil, fmt.Errorf("tensor %s: want a name in UTF-8", quote(t.Name))
+			return nil, fmt.Errorf("tensor %s: want a name in UTF-8", formats.Quote(t.Name))
 		}
 		quoted, err := json.Marshal(t.Name)
 		if err != nil {
@@ -568,10 +549,10 @@ func (m *Model) encode(dtype string) ([]byte, error) {
 				value = data[bad]
 			}
 		default:
-			return nil, fmt.Errorf("tensor %s: type %v, want float32 or float64", quote(t.Name), t.Tensor.Dtype())
+			return nil, fmt.Errorf("tensor %s: type %v, want float32 or float64", formats.Quote(t.Name), t.Tensor.Dtype())
 		}
 		if bad >= 0 {
-			return nil, fmt.Errorf("tensor %s: element %d is %g, too large for %s", quote(t.Name), bad, value, dtype)
+			return nil, fmt.Errorf("tensor %s: element %d is %g, too large for %s", formats.Quote(t.Name), bad, value, dtype)
 		}
 	}
 	return out, nil
@@ -591,7 +572,7 @@ func appendNumbers[T float32 | float64](out []byte, data []T, dtype string) ([]b
 			}
 			out = binary.LittleEndian.AppendUint32(out, math.Float32bits(single))
 		case "F16":
-			half, ok := toHalf(float64(v))
+			half, ok := formats.ToHalf(float64(v))
 			if !ok {
 				return out, i
 			}

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 
+	"advsweep/model/internal/formats"
+
 	"github.com/google/go-cmp/cmp"
 	"gorgonia.org/tensor"
 )
@@ -283,11 +285,11 @@ func TestDecodeErrors(t *testing.T) {
 		{"hole at the start", join(one(`"F32"`, `[2,2]`, `[8,24]`), 24), "tensor a.weight: data_offsets [8 24] leave a hole, want them from 0"},
 		{"bytes after the last", join(good, 17), "17 bytes of data, want 16: some after the last tensor, a.weight"},
 
-		{"scalar", file(raw{"a.weight", "F32", nil}), "tensor a.weight: shape [], want [out in]: stacks of Linear and ReLU"},
-		{"vector weight", file(raw{"bn.weight", "F32", []int{4}}), "tensor bn.weight: shape [4], want [out in]: stacks of Linear and ReLU"},
+		{"scalar", file(raw{"a.weight", "F32", nil}), "tensor a.weight: shape [], want [out in]: MLPs of Linear and ReLU"},
+		{"vector weight", file(raw{"bn.weight", "F32", []int{4}}), "tensor bn.weight: shape [4], want [out in]: MLPs of Linear and ReLU"},
 		{"convolution", file(raw{"conv1.bias", "F32", []int{16}}, raw{"conv1.weight", "F32", []int{16, 1, 3, 3}}),
-			"tensor conv1.weight: shape [16 1 3 3], want [out in]: stacks of Linear and ReLU"},
-		{"matrix bias", file(raw{"a.bias", "F32", []int{2, 2}}), "tensor a.bias: shape [2 2], want [out]: stacks of Linear and ReLU"},
+			"tensor conv1.weight: shape [16 1 3 3], want [out in]: MLPs of Linear and ReLU"},
+		{"matrix bias", file(raw{"a.bias", "F32", []int{2, 2}}), "tensor a.bias: shape [2 2], want [out]: MLPs of Linear and ReLU"},
 		{"bias alone", file(raw{"a.weight", "F32", []int{2, 2}}, raw{"b.bias", "F32", []int{2}}), "tensor b.bias: there is no b.weight"},
 		{"bias too long", file(raw{"a.weight", "F32", []int{2, 2}}, raw{"a.bias", "F32", []int{3}}), "tensor a.bias: shape [3], want [2]"},
 		{"other tensor", file(raw{"a.weight", "F32", []int{2, 2}}, raw{"a.running_mean", "F32", []int{2}}), "tensor a.running_mean: want names that end in .weight or .bias"},
@@ -474,7 +476,7 @@ func TestEncodeErrors(t *testing.T) {
 	}
 	large := func(v float64) *Model {
 		m := MLP(2, 2)
-		m.Layers[0] = Linear{"fc1", dense([]float64{0, 0, 0, v}, 2, 2), dense(make([]float64, 2), 2)}
+		m.Layers[0] = Linear{"fc1", formats.Dense([]float64{0, 0, 0, v}, 2, 2), formats.Dense(make([]float64, 2), 2)}
 		return m
 	}
 	for _, c := range []struct {

@@ -35,8 +35,8 @@ func (t Text) Sweep() (s Sweep, err error) {
 	if s.Bounds, err = attack.ParseBounds(t.Bounds); err != nil {
 		return s, fieldf("bounds: %w", err)
 	}
-	if t.Steps < 0 || t.Steps > attack.MaxSteps {
-		return s, fieldf("steps %d, want 1 to %d", t.Steps, attack.MaxSteps)
+	if t.Steps < 0 || t.Steps > attack.MostSteps {
+		return s, fieldf("steps %d, want 1 to %d", t.Steps, attack.MostSteps)
 	}
 	o := attack.Options{Steps: t.Steps, Seed: t.Seed, Restarts: t.Restarts, Decay: -1}
 	if t.Norm != "" {

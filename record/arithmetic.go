@@ -9,9 +9,9 @@ import (
 // An Arithmetic says what computed a result as far as its bits go. Results of equal ones are alike
 // to the bit.
 type Arithmetic struct {
-	Backend   string `json:"backend"`   // "cpu", "cuda"
+	Backend   string `json:"backend"`   // its name in package backends
 	Precision string `json:"precision"` // "float32", "float64", "tf32"
-	// what else decides of the last bits: "float32", "float32 dense", "3xtf32"
+	// Product is what else decides of the last bits: "float32", "float32 dense", "3xtf32"
 	Product     string `json:"product"`
 	Fingerprint string `json:"fingerprint"` // see pipeline.Fingerprint; empty in a plan
 }
@@ -44,7 +44,7 @@ type partJSON struct {
 	Backend   string `json:"backend"`
 	Precision string `json:"precision"`
 	Product   string `json:"arithmetic"`
-	// of the bits that it computes; see pipeline.Fingerprint
+	// Fingerprint is of the bits that it computes; see pipeline.Fingerprint.
 	Fingerprint string `json:"fingerprint"`
 	From        int    `json:"from"`
 	To          int    `json:"to"`

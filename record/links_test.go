@@ -18,6 +18,7 @@ func TestLinksNoPlots(t *testing.T) {
 		draws bool
 	}{
 		{"advsweep/record", false},
+		{"advsweep/rundir", false},
 		{"advsweep/study", false},
 		{"advsweep/cluster", false},
 		{"advsweep/report", true}, // else the test could not see a plot

@@ -17,7 +17,7 @@ import (
 // however often they are interrupted.
 type Manifest struct {
 	Meta // Device is empty
-	// what else decides of the last bits: "float32", "float32 dense", "3xtf32"
+	// Arithmetic is what else decides of the last bits: "float32", "float32 dense", "3xtf32".
 	Arithmetic string          `json:"arithmetic"`
 	Layers     string          `json:"layers"` // of the model, by its widths
 	Shape      []int           `json:"shape"`  // of an image
@@ -28,7 +28,7 @@ type Manifest struct {
 	Bounds     string          `json:"bounds"`
 	Exact      bool            `json:"exact"`
 	Rounded    bool            `json:"rounded"`
-	// who computed it, if not all of it was computed as Backend and Arithmetic say
+	// Mixed says who computed it, if not all of it was computed as Backend and Arithmetic say.
 	Mixed []Part `json:"mixed,omitempty"`
 	Work  int    `json:"work,omitempty"` // of a chunk: pipeline.Sweep.ChunkWork
 }
@@ -86,9 +86,9 @@ func (m *Manifest) Mixture() string {
 	for _, p := range m.Mixed {
 		chunks[p.String()] += p.To - p.From
 	}
-	var parts []string
+	var each []string
 	for _, who := range slices.Sorted(maps.Keys(chunks)) {
-		parts = append(parts, fmt.Sprintf("%d chunks by %s", chunks[who], who))
+		each = append(each, fmt.Sprintf("%d chunks by %s", chunks[who], who))
 	}
-	return fmt.Sprintf("planned for %s %s, and computed by several or others, whose bits may differ: %s.", m.Backend, m.Arithmetic, strings.Join(parts, ", "))
+	return fmt.Sprintf("planned for %s %s, and computed by several or others, whose bits may differ: %s.", m.Backend, m.Arithmetic, strings.Join(each, ", "))
 }

@@ -10,6 +10,9 @@ import (
 	"fmt"
 )
 
+// Version is that of advsweep. Result files carry it.
+const Version = "0.1.0"
+
 // Meta is what a result file says of its run beyond the result itself, so that
 // the run can be repeated. The caller fills all of it.
 type Meta struct {
@@ -17,7 +20,7 @@ type Meta struct {
 	Model     Source `json:"model"`
 	Data      Data   `json:"data"`
 	Seed      uint64 `json:"seed"`
-	Backend   string `json:"backend"`          // "cpu", "cuda"
+	Backend   string `json:"backend"`          // its name in package backends
 	Device    string `json:"device,omitempty"` // which one of the backend's
 	Precision string `json:"precision"`        // "float32", "float64", "tf32"
 }
@@ -37,7 +40,7 @@ type Data struct {
 	SHA256 string `json:"sha256"` // of those images and labels alone
 }
 
-// Seconds is the wall time of a run's parts.
+// Seconds is the wall time of what a run does.
 type Seconds struct {
 	Load    float64 `json:"load"`
 	Compute float64 `json:"compute"` // the sweep or the attack alone

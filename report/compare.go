@@ -83,9 +83,9 @@ type compareRow struct {
 	Own       *spreadJSON `json:"dlogit_own"`  // of each side's own perturbed images
 	Same      *spreadJSON `json:"dlogit_same"` // of A's, on both sides
 	SameFlips *int        `json:"same_flips"`  // of A's
-	// of those, how many no rounding explains; null with two models
+	// Outside counts those that no rounding explains; null with two models.
 	Outside *int `json:"outside"`
-	// whose class differs, each side under its own attack
+	// Flipped are the images whose class differs, each side under its own attack.
 	Flipped []int `json:"flipped_images"`
 }
 
@@ -125,9 +125,11 @@ func (c *Compared) rows() []compareRow {
 //	mcnemar_p, holm_p              stat.McNemar, and stat.Holm over all rows
 //	difference, ci_low, ci_high    of the accuracies, a less b, with stat.PairedInterval
 //	flips                          images whose class differs
-//	own_p50 … own_max              quantiles of |logit on A - logit on B|, each side's own perturbed images; empty without models
+//	own_p50 … own_max              quantiles of |logit on A - logit on B| of each side's own
+//	                               perturbed images; empty without models
 //	same_p50 … same_max            the same of A's perturbed images on both sides
-//	same_flips, outside            A's images whose class differs, and how many of them rounding does not explain (empty for two models)
+//	same_flips, outside            A's images whose class differs, and how many of them rounding
+//	                               does not explain; empty for two models
 func (c *Compared) CSV() []byte {
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
@@ -188,7 +190,8 @@ func (c *Compared) JSON() ([]byte, error) {
 	type models struct {
 		Clean spreadJSON `json:"dlogit_clean"`
 		Signs signs      `json:"gradient_signs"`
-		// one model on both sides: flips at the same pixels are held against the bound on rounding
+		// Judged is set for one model on both sides: flips at the same pixels are held against the
+		// bound on rounding.
 		Judged  bool   `json:"judged"`
 		Outside *int   `json:"outside"`
 		Flips   []flip `json:"flips"` // at the same pixels
@@ -294,26 +297,26 @@ func (c *Compared) Table(w io.Writer) error {
 	rows := c.rows()
 	E := len(c.Comparison.A.Eps)
 	eps := aligned(c.Comparison.A.Eps)
-	column := func(head string, part []compareRow, text func(r *compareRow) string) []string {
+	column := func(head string, block []compareRow, text func(r *compareRow) string) []string {
 		cells := []string{head}
-		for i := range part {
-			cells = append(cells, text(&part[i]))
+		for i := range block {
+			cells = append(cells, text(&block[i]))
 		}
 		return justify(cells, true)
 	}
 	for k, curve := range c.Comparison.A.Curves {
-		part := rows[k*E : (k+1)*E]
+		block := rows[k*E : (k+1)*E]
 		fmt.Fprintf(&b, "\n%s\n", curve.Attack.Label())
 		writeColumns(&b, [][]string{
 			append([]string{"eps"}, eps...),
-			column("a", part, func(r *compareRow) string { return strconv.Itoa(r.CorrectA) }),
-			column("b", part, func(r *compareRow) string { return strconv.Itoa(r.CorrectB) }),
-			column("only a", part, func(r *compareRow) string { return strconv.Itoa(r.OnlyA) }),
-			column("only b", part, func(r *compareRow) string { return strconv.Itoa(r.OnlyB) }),
-			column("a - b", part, func(r *compareRow) string { return points(&r.pairJSON) }),
-			column("p", part, func(r *compareRow) string { return pValue(r.P) }),
-			column("Holm", part, func(r *compareRow) string { return pValue(r.Holm) }),
-			column("flips", part, func(r *compareRow) string { return strconv.Itoa(r.Flips) }),
+			column("a", block, func(r *compareRow) string { return strconv.Itoa(r.CorrectA) }),
+			column("b", block, func(r *compareRow) string { return strconv.Itoa(r.CorrectB) }),
+			column("only a", block, func(r *compareRow) string { return strconv.Itoa(r.OnlyA) }),
+			column("only b", block, func(r *compareRow) string { return strconv.Itoa(r.OnlyB) }),
+			column("a - b", block, func(r *compareRow) string { return points(&r.pairJSON) }),
+			column("p", block, func(r *compareRow) string { return pValue(r.P) }),
+			column("Holm", block, func(r *compareRow) string { return pValue(r.Holm) }),
+			column("flips", block, func(r *compareRow) string { return strconv.Itoa(r.Flips) }),
 		})
 	}
 	if c.Models != nil {
@@ -332,14 +335,14 @@ func (c *Compared) writeModels(b *strings.Builder, rows []compareRow, eps []stri
 	fmt.Fprintf(b, "FGSM's direction differs in %d of %d pixels, in %s of %d.\n", m.Signs.Differ, m.Signs.Pixels, plural(m.Signs.Images, "image", "images"), c.Comparison.A.N)
 	E := len(eps)
 	for k, curve := range c.Comparison.A.Curves {
-		part := rows[k*E : (k+1)*E]
-		if part[0].Own == nil {
+		block := rows[k*E : (k+1)*E]
+		if block[0].Own == nil {
 			continue
 		}
 		column := func(head string, text func(r *compareRow) string) []string {
 			cells := []string{head}
-			for i := range part {
-				cells = append(cells, text(&part[i]))
+			for i := range block {
+				cells = append(cells, text(&block[i]))
 			}
 			return justify(cells, true)
 		}

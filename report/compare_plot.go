@@ -25,7 +25,7 @@ func (c *Compared) figure() Figure {
 	}
 	f := Figure{Title: "Accuracy against eps: " + c.A.Label + " and " + c.B.Label, Result: &both}
 	names := [2]string{c.A.Label, c.B.Label}
-	// as paths of folders may be
+	// Paths of folders may be so long.
 	if max(utf8.RuneCountInString(names[0]), utf8.RuneCountInString(names[1])) > widestLabel {
 		f.Title = fmt.Sprintf("Accuracy against eps: a is %s, b is %s", c.A.Label, c.B.Label)
 		names = [2]string{"a", "b"}
@@ -58,9 +58,9 @@ var (
 )
 
 func comparedCurve(r *pipeline.Result, k int, label string, second bool) curve {
-	part := *r
-	part.Curves = []pipeline.Curve{{Attack: r.Curves[k].Attack, Correct: r.Curves[k].Correct}}
-	c := newCurve(&part, 0)
+	alone := *r
+	alone.Curves = []pipeline.Curve{{Attack: r.Curves[k].Attack, Correct: r.Curves[k].Correct}}
+	c := newCurve(&alone, 0)
 	c.label = fmt.Sprintf("%s · %s", r.Curves[k].Attack.Label(), label)
 	c.color, c.dashes = okabeIto[k%len(okabeIto)], nil
 	if a := r.Curves[k].Attack; a.Control() && a.Direction == attack.RandomSign {

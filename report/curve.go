@@ -6,6 +6,9 @@ package report
 import (
 	"bytes"
 	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"slices"
 	"strconv"
 
 	"advsweep/attack"
@@ -14,49 +17,54 @@ import (
 	"advsweep/stat"
 )
 
-// A Row is the accuracy under one attack at one eps. Its JSON names are the
-// columns of the CSV.
+// A Row is what one attack does at one eps. Its columns in files are rowColumns.
 type Row struct {
-	Attack       string  `json:"attack"`
-	Steps        int     `json:"steps"`
-	Eps          float64 `json:"eps"`
-	N            int     `json:"n"`
-	Correct      int     `json:"correct"`
-	Accuracy     float64 `json:"accuracy"` // Correct/N
-	CILow        float64 `json:"ci_low"`   // 95 %, by Wilson
-	CIHigh       float64 `json:"ci_high"`
-	ZeroGradient int     `json:"zero_gradient"` // images that were not attacked, or not to the end
-	// What follows is of what became of each image; null where that was not asked.
-	Norm string `json:"norm"` // of eps: "linf", "l2"
-	// images that are right as they are, and wrong now
-	Fooled *int `json:"fooled"`
-	// Fooled of those that are right as they are; null if there are none
-	SuccessRate *float64 `json:"success_rate"`
-	SuccessLow  *float64 `json:"success_low"`  // 95 %, by Wilson
-	SuccessHigh *float64 `json:"success_high"` //
-	Within      *int     `json:"within"`       // right at every eps up to this one
-	// right once pixels are rounded to 8 bits within the ball
-	Rounded *int     `json:"rounded_correct"`
-	Linf    *float64 `json:"mean_linf"` // of the perturbation, over all images
-	L2      *float64 `json:"mean_l2"`
-	L0      *float64 `json:"mean_l0"`
+	Attack string
+	Steps  int
+	Eps    float64
+	Norm   string // of Eps: "linf", "l2"
+	N      int
+	Right  Share // of N images
+	// ZeroGradient counts the images that were not attacked, or not to the end.
+	ZeroGradient int
+	// Outcomes is of what became of each image; nil where that was not asked.
+	Outcomes *RowOutcomes
+}
+
+// A Share is a part of a count, with its 95 % interval by Wilson.
+type Share struct {
+	Count            int
+	Ratio, Low, High float64
+}
+
+func newShare(k, n int) Share {
+	lo, hi := stat.Wilson(k, n)
+	return Share{k, stat.Ratio(k, n), lo, hi}
+}
+
+// A RowOutcomes is what a Row counts of the outcomes of images.
+type RowOutcomes struct {
+	Fooled   int        // images that are right as they are, and wrong now
+	Success  *Share     // Fooled of the images that are right as they are; nil if there are none
+	Within   int        // images that are right at every eps up to this one
+	Rounded  *int       // images that are right with pixels rounded to 8 bits; nil: not asked
+	MeanNorm [3]float64 // of the perturbations of all images: L∞, L2, L0
 }
 
 // Rows lists the curves of r as rows, attack by attack, eps increasing.
 func Rows(r *pipeline.Result) []Row {
 	rows := make([]Row, 0, len(r.Curves)*len(r.Eps))
-	for _, c := range r.Curves {
+	for i := range r.Curves {
+		c := &r.Curves[i]
 		within := c.Within(r.Images)
 		for e, eps := range r.Eps {
-			lo, hi := stat.Wilson(c.Correct[e], r.N)
 			row := Row{
-				Attack: c.Attack.Name, Steps: c.Attack.Steps, Eps: eps,
-				N: r.N, Correct: c.Correct[e], Accuracy: stat.Ratio(c.Correct[e], r.N),
-				CILow: lo, CIHigh: hi, ZeroGradient: c.ZeroGradient[e], Norm: c.Attack.Norm.String(),
+				Attack: c.Attack.Name, Steps: c.Attack.Steps, Eps: eps, Norm: c.Attack.Norm.String(),
+				N: r.N, Right: newShare(c.Correct[e], r.N), ZeroGradient: c.ZeroGradient[e],
 			}
 			if c.Outcomes != nil {
-				row.Within = &within[e]
-				row.outcomes(r, &c, e)
+				row.Outcomes = rowOutcomes(r, c, e)
+				row.Outcomes.Within = within[e]
 			}
 			rows = append(rows, row)
 		}
@@ -64,44 +72,123 @@ func Rows(r *pipeline.Result) []Row {
 	return rows
 }
 
-// outcomes fills what follows Norm of c at eps e.
-func (row *Row) outcomes(r *pipeline.Result, c *pipeline.Curve, e int) {
-	fooled, rounded, asked := 0, 0, false
-	var linf, l2, l0 float64
+// rowOutcomes counts the outcomes under c at eps e, but for those within.
+func rowOutcomes(r *pipeline.Result, c *pipeline.Curve, e int) *RowOutcomes {
+	o := new(RowOutcomes)
+	rounded, asked := 0, false
 	for i, im := range r.Images {
-		o := &c.Outcomes[i*len(r.Eps)+e]
-		if im.Class == im.Label && o.Class != im.Label {
-			fooled++
+		one := &c.Outcomes[i*len(r.Eps)+e]
+		if im.Class == im.Label && one.Class != im.Label {
+			o.Fooled++
 		}
-		asked = asked || o.Rounded >= 0
-		if o.Rounded == im.Label {
+		asked = asked || one.Rounded >= 0
+		if one.Rounded == im.Label {
 			rounded++
 		}
-		linf, l2, l0 = linf+float64(o.Linf), l2+float64(o.L2), l0+float64(o.L0)
+		for k, v := range []float64{float64(one.Linf), float64(one.L2), float64(one.L0)} {
+			o.MeanNorm[k] += v
+		}
 	}
-	n := float64(r.N)
-	linf, l2, l0 = linf/n, l2/n, l0/n
-	row.Fooled, row.Linf, row.L2, row.L0 = &fooled, &linf, &l2, &l0
+	for k := range o.MeanNorm {
+		o.MeanNorm[k] /= float64(r.N)
+	}
 	if asked {
-		row.Rounded = &rounded
+		o.Rounded = &rounded
 	}
 	if r.Clean > 0 {
-		rate := stat.Ratio(fooled, r.Clean)
-		lo, hi := stat.Wilson(fooled, r.Clean)
-		row.SuccessRate, row.SuccessLow, row.SuccessHigh = &rate, &lo, &hi
+		success := newShare(o.Fooled, r.Clean)
+		o.Success = &success
 	}
+	return o
+}
+
+// A rowColumn is a column of curve.csv and a field of the rows of curve.json. Its value is a
+// string, an int or a float64, or nil for what is not known.
+type rowColumn struct {
+	name  string
+	value func(Row) any
+}
+
+// rowColumns are in the order of the files. Other programs read them: the first eight and their
+// order stay as they are.
+var rowColumns = []rowColumn{
+	{"attack", func(r Row) any { return r.Attack }},
+	{"steps", func(r Row) any { return r.Steps }},
+	{"eps", func(r Row) any { return r.Eps }},
+	{"n", func(r Row) any { return r.N }},
+	{"correct", func(r Row) any { return r.Right.Count }},
+	{"accuracy", func(r Row) any { return r.Right.Ratio }},
+	{"ci_low", func(r Row) any { return r.Right.Low }},
+	{"ci_high", func(r Row) any { return r.Right.High }},
+	{"zero_gradient", func(r Row) any { return r.ZeroGradient }},
+	{"norm", func(r Row) any { return r.Norm }},
+	{"fooled", known(func(o *RowOutcomes) any { return o.Fooled })},
+	{"success_rate", success(func(s *Share) float64 { return s.Ratio })},
+	{"success_low", success(func(s *Share) float64 { return s.Low })},
+	{"success_high", success(func(s *Share) float64 { return s.High })},
+	{"within", known(func(o *RowOutcomes) any { return o.Within })},
+	{"rounded_correct", known(func(o *RowOutcomes) any {
+		if o.Rounded == nil {
+			return nil
+		}
+		return *o.Rounded
+	})},
+	{"mean_linf", known(func(o *RowOutcomes) any { return o.MeanNorm[0] })},
+	{"mean_l2", known(func(o *RowOutcomes) any { return o.MeanNorm[1] })},
+	{"mean_l0", known(func(o *RowOutcomes) any { return o.MeanNorm[2] })},
+}
+
+// boundsAt is where curve.csv has the bounds, which curve.json has once.
+const boundsAt = 9
+
+// known is a column of outcomes, nil where there are none.
+func known(value func(*RowOutcomes) any) func(Row) any {
+	return func(r Row) any {
+		if r.Outcomes == nil {
+			return nil
+		}
+		return value(r.Outcomes)
+	}
+}
+
+// success is a column of the success rate, nil where there is none.
+func success(value func(*Share) float64) func(Row) any {
+	return known(func(o *RowOutcomes) any {
+		if o.Success == nil {
+			return nil
+		}
+		return value(o.Success)
+	})
+}
+
+// MarshalJSON writes r as an object with the names of rowColumns; null is for what is not known.
+func (r Row) MarshalJSON() ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false) // as record.Indented
+	for i, c := range rowColumns {
+		fmt.Fprintf(&b, "%s%q:", []string{",", "{"}[max(0, 1-i)], c.name)
+		if err := enc.Encode(c.value(r)); err != nil {
+			return nil, err
+		}
+	}
+	b.WriteByte('}')
+	return b.Bytes(), nil
 }
 
 // CurveCSV writes the Rows of r below one header line, each line ended by LF. A float has
 // the fewest digits that read back as the same float64; both bounds are empty
-// if there are none. Other programs read this: the first eight columns and their order stay as
-// they are.
+// if there are none.
 func CurveCSV(r *pipeline.Result) []byte {
-	return asCSV(append([][]string{curveHead}, curveLines(r)...))
+	return asCSV(append([][]string{curveHead()}, curveLines(r)...))
 }
 
-var curveHead = []string{"attack", "steps", "eps", "n", "correct", "accuracy", "ci_low", "ci_high", "zero_gradient", "bounds_low", "bounds_high",
-	"norm", "fooled", "success_rate", "success_low", "success_high", "within", "rounded_correct", "mean_linf", "mean_l2", "mean_l0"}
+func curveHead() (names []string) {
+	for _, c := range rowColumns {
+		names = append(names, c.name)
+	}
+	return slices.Insert(names, boundsAt, "bounds_low", "bounds_high")
+}
 
 // curveLines are what stands below curveHead.
 func curveLines(r *pipeline.Result) (lines [][]string) {
@@ -109,14 +196,18 @@ func curveLines(r *pipeline.Result) (lines [][]string) {
 	if !r.Bounds.None() {
 		lo, hi = float(r.Bounds.Lo), float(r.Bounds.Hi)
 	}
-	for _, r := range Rows(r) {
-		lines = append(lines, []string{
-			r.Attack, strconv.Itoa(r.Steps), float(r.Eps),
-			strconv.Itoa(r.N), strconv.Itoa(r.Correct), float(r.Accuracy),
-			float(r.CILow), float(r.CIHigh), strconv.Itoa(r.ZeroGradient), lo, hi,
-			r.Norm, optional(r.Fooled, strconv.Itoa), optional(r.SuccessRate, float), optional(r.SuccessLow, float), optional(r.SuccessHigh, float),
-			optional(r.Within, strconv.Itoa), optional(r.Rounded, strconv.Itoa), optional(r.Linf, float), optional(r.L2, float), optional(r.L0, float),
-		})
+	for _, row := range Rows(r) {
+		line := make([]string, len(rowColumns))
+		for i, c := range rowColumns {
+			switch v := c.value(row).(type) {
+			case nil: // stays empty
+			case float64:
+				line[i] = float(v)
+			default:
+				line[i] = fmt.Sprint(v)
+			}
+		}
+		lines = append(lines, slices.Insert(line, boundsAt, lo, hi))
 	}
 	return lines
 }

@@ -74,7 +74,7 @@ type exactJSON struct {
 	Median   *float64 `json:"median_critical_eps"` // null: it is above Max
 	Recovery int      `json:"recovery_images"`
 	Checked  int      `json:"ends_checked"`
-	// the farthest from its end that a forward pass agreed
+	// Within is the farthest from its end that a forward pass agreed.
 	Within    float64      `json:"ends_checked_within"`
 	Disagreed int          `json:"ends_disagreed"`
 	Ties      []int        `json:"ties"`

@@ -128,16 +128,17 @@ func TestRows(t *testing.T) {
 	r.Curves[0].Correct = []int{4, 2, 2}
 	for e, got := range Rows(r) {
 		want := []row{{4, 0, 4, 6, 0, 0, 4}, {2, 2, 2, 6, 0.5, float64(float32(0.2)), 4}, {2, 2, 1, 6, 0.5, 0.5, 4}}[e]
+		o := got.Outcomes
 		// a mean of six equal numbers
-		if g := (row{got.Correct, *got.Fooled, *got.Within, *got.Rounded, *got.SuccessRate, *got.Linf, *got.L0}); math.Abs(g.linf-want.linf) > 1e-15 {
+		if g := (row{got.Right.Count, o.Fooled, o.Within, *o.Rounded, o.Success.Ratio, o.MeanNorm[0], o.MeanNorm[2]}); math.Abs(g.linf-want.linf) > 1e-15 {
 			t.Errorf("eps %v: mean of L∞ %v, want %v", r.Eps[e], g.linf, want.linf)
 		} else if g.linf = want.linf; g != want {
 			t.Errorf("eps %v: %+v, want %+v", r.Eps[e], g, want)
 		}
 	}
 	r.Clean = 0 // and of nothing there is no rate
-	if got := Rows(r)[1]; got.SuccessRate != nil {
-		t.Errorf("success rate of no image is %v, want none", *got.SuccessRate)
+	if got := Rows(r)[1].Outcomes; got.Success != nil {
+		t.Errorf("success rate of no image is %v, want none", *got.Success)
 	}
 }
 

@@ -24,8 +24,8 @@ type Ranking struct {
 // A Ranked is one image of a Ranking.
 type Ranked struct {
 	Image int // in Result.Images
-	// the least eps at which it is not given its label, of an exact curve or of Result.Eps; +Inf if
-	// there is none
+	// Critical is the least eps at which it is not given its label, of an exact curve or of
+	// Result.Eps; +Inf if there is none.
 	Critical float64
 	At       int // in Result.Eps: the least eps that is not below Critical, or the largest
 }
@@ -148,7 +148,7 @@ func meanAccuracy(r *pipeline.Result, c *pipeline.Curve) float64 {
 	}
 	area := 0.0
 	for e := 1; e < E; e++ {
-		// not fused on arm64
+		// The conversion keeps it from being fused on arm64.
 		area += float64(float64(c.Correct[e]+c.Correct[e-1]) / 2 * (r.Eps[e] - r.Eps[e-1]))
 	}
 	return area / (r.Eps[E-1] - r.Eps[0]) / float64(r.N)

@@ -60,7 +60,7 @@ type Page struct {
 	NoExamples string
 }
 
-// The parts of a page as its template takes them.
+// What the template of a page takes.
 type (
 	fact     struct{ Name, Value string }
 	curveRow struct {
@@ -71,12 +71,12 @@ type (
 		Name  string
 		Facts []fact
 	}
-	figureView struct {
+	figureContent struct {
 		Title    string
 		SVG      template.HTML
 		Captions []string
 	}
-	cellView struct {
+	heatCell struct {
 		N     int
 		Share template.CSS // of its row
 		High  bool
@@ -86,15 +86,15 @@ type (
 	heatRow struct {
 		Class string
 		N     int
-		Cells []cellView
+		Cells []heatCell
 	}
-	heatView struct {
+	heatMap struct {
 		Title string
 		Heads []string
 		Rows  []heatRow
 	}
-	flowRow  struct{ From, To, N, Of string }
-	cardView struct {
+	flowRow   struct{ From, To, N, Of string }
+	imageCard struct {
 		Title, Outcome, Scale            string
 		Clean, Perturbation, Perturbed   template.URL
 		CleanNote, MoveNote, PerturbNote string
@@ -104,38 +104,61 @@ type (
 		Swatch template.HTML
 		Label  string
 	}
-	view struct {
-		Title, CSP           string
-		Style                template.CSS
-		Script               template.JS
-		Model, Layers        string
-		Data, Lead           string
-		Tiles                []fact
-		Warnings             []string
-		Legend               []legendItem
-		Within               bool
-		Figures              []figureView
-		Curves               []curveRow
-		ClassFigures         []figureView
-		ClassNote            string
-		Heats                []heatView
-		HeatNote             string
-		Flows                []flowRow
-		Least, Most          []cardView
-		RankNote, NoExamples string
-		Attacks              []attackRow
-		ZeroNotes            []fact
-		RowHeads             []string
-		Rows                 [][]string
-		RowNote              string
-		Facts, RunFacts      []fact
-		Eps                  string
+	headContent struct {
+		Title, CSP string // CSP is the content security policy
+		Style      template.CSS
+		Script     template.JS
+	}
+	leadContent struct {
+		Model, Layers string
+		Data, Text    string
+		Tiles         []fact
+		Warnings      []string
+	}
+	chartsContent struct {
+		Legend  []legendItem
+		Within  bool // some line is dotted, and the legend says why
+		Figures []figureContent
+		Curves  []curveRow
+	}
+	classesContent struct {
+		Note     string
+		Figures  []figureContent
+		HeatNote string
+		Flows    []flowRow // of many classes, instead of Heats
+		Heats    []heatMap
+	}
+	imagesContent struct {
+		Note        string // on the order
+		NoExamples  string // why there are no cards
+		Least, Most []imageCard
+		Zero        []fact
+	}
+	numbersContent struct {
+		Note  string
+		Heads []string
+		Rows  [][]string
+	}
+	madeContent struct {
+		Facts, RunFacts []fact
+		Eps             string
+	}
+	// A pageContent is what html.tmpl makes a page of, section by section.
+	pageContent struct {
+		Head    headContent
+		Lead    leadContent
+		Charts  chartsContent
+		Classes classesContent
+		Images  imagesContent
+		Attacks []attackRow
+		Numbers numbersContent
+		Made    madeContent
 	}
 )
 
 // HTML makes the page.
 func (p Page) HTML() ([]byte, error) {
-	v, err := p.view()
+	v, err := p.content()
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +169,7 @@ func (p Page) HTML() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-func (p Page) view() (*view, error) {
+func (p Page) content() (*pageContent, error) {
 	m, r := p.Manifest, p.Result
 	if len(r.Eps) == 0 || len(r.Curves) == 0 {
 		return nil, fmt.Errorf("report: page: %d eps and %d curves, want at least one of each", len(r.Eps), len(r.Curves))
@@ -160,33 +183,27 @@ func (p Page) view() (*view, error) {
 		return nil, fmt.Errorf("report: page: confusion at eps %d, want below %d", p.Confusion, len(r.Eps))
 	}
 	columns := shown(len(r.Eps))
-	v := &view{
-		Title:    "Robustness of " + m.Model.Name,
-		Style:    template.CSS(htmlStyle),
-		Script:   template.JS(htmlScript),
-		CSP:      policy(),
-		Model:    m.Model.Name,
-		Layers:   m.Layers,
-		Data:     m.Data.Images.Name,
-		Warnings: Warnings(r),
+	v := &pageContent{
+		Head: headContent{Title: "Robustness of " + m.Model.Name, CSP: policy(), Style: template.CSS(htmlStyle), Script: template.JS(htmlScript)},
+		Lead: leadContent{Model: m.Model.Name, Layers: m.Layers, Data: m.Data.Images.Name, Warnings: Warnings(r)},
 	}
 	if mixture := m.Mixture(); mixture != "" {
-		v.Warnings = append([]string{"This run was " + mixture}, v.Warnings...)
+		v.Lead.Warnings = append([]string{"This run was " + mixture}, v.Lead.Warnings...)
 	}
 	p.lead(v)
 	for i, c := range r.Curves {
-		v.Legend = append(v.Legend, legendItem{swatch(r, i), c.Attack.Label()})
-		v.Curves = append(v.Curves, p.curveRow(i))
+		v.Charts.Legend = append(v.Charts.Legend, legendItem{swatch(r, i), c.Attack.Label()})
+		v.Charts.Curves = append(v.Charts.Curves, p.curveRow(i))
 		v.Attacks = append(v.Attacks, p.attackRow(i))
 		if n := len(c.ZeroImages); n > 0 {
 			var names []string
 			for _, i := range c.ZeroImages {
 				names = append(names, strconv.Itoa(i))
 			}
-			v.ZeroNotes = append(v.ZeroNotes, fact{c.Attack.Label(), fmt.Sprintf("%d: %s", n, list(names, 200))})
+			v.Images.Zero = append(v.Images.Zero, fact{c.Attack.Label(), fmt.Sprintf("%d: %s", n, list(names, 200))})
 		}
 	}
-	v.Figures, v.Within = p.figures(columns)
+	v.Charts.Figures, v.Charts.Within = p.figures(columns)
 	p.classes(v, columns)
 	p.confusion(v)
 	if err := p.cards(v); err != nil {
@@ -223,18 +240,18 @@ func counted(k, n int) string {
 	return fmt.Sprintf("%d of %d, %s %% (%s)", k, n, percent(stat.Ratio(k, n)), interval(k, n))
 }
 
-func (p Page) lead(v *view) {
+func (p Page) lead(v *pageContent) {
 	m, r := p.Manifest, p.Result
 	bounds := "pixels are not clipped"
 	if !r.Bounds.None() {
 		bounds = fmt.Sprintf("pixels are clipped to [%s, %s]", short(r.Bounds.Lo), short(r.Bounds.Hi))
 	}
-	v.Lead = fmt.Sprintf("%d images from index %d on, %d classes; %s; %s of eps from %s to %s.",
+	v.Lead.Text = fmt.Sprintf("%d images from index %d on, %d classes; %s; %s of eps from %s to %s.",
 		r.N, m.Data.Offset, r.Classes, bounds, plural(len(r.Eps), "value", "values"), short(r.Eps[0]), short(r.Eps[len(r.Eps)-1]))
 	if len(r.Eps) == 1 {
-		v.Lead = fmt.Sprintf("%d images from index %d on, %d classes; %s; eps %s.", r.N, m.Data.Offset, r.Classes, bounds, short(r.Eps[0]))
+		v.Lead.Text = fmt.Sprintf("%d images from index %d on, %d classes; %s; eps %s.", r.N, m.Data.Offset, r.Classes, bounds, short(r.Eps[0]))
 	}
-	v.Tiles = append(v.Tiles, fact{"Accuracy on the clean images", percent(stat.Ratio(r.Clean, r.N)) + " %\n" + fmt.Sprintf("%d of %d; 95 %%: %s", r.Clean, r.N, interval(r.Clean, r.N))})
+	v.Lead.Tiles = append(v.Lead.Tiles, fact{"Accuracy on the clean images", percent(stat.Ratio(r.Clean, r.N)) + " %\n" + fmt.Sprintf("%d of %d; 95 %%: %s", r.Clean, r.N, interval(r.Clean, r.N))})
 	k, ok := Rank(r, 0)
 	if !ok {
 		return
@@ -242,14 +259,14 @@ func (p Page) lead(v *view) {
 	c := &r.Curves[k.Curve]
 	e := halfway(r, c)
 	within := c.Within(r.Images)
-	v.Tiles = append(v.Tiles,
+	v.Lead.Tiles = append(v.Lead.Tiles,
 		fact{"Within eps " + short(r.Eps[e]) + ", " + c.Attack.Label(), percent(stat.Ratio(within[e], r.N)) + " %\n" + fmt.Sprintf("%d of %d; 95 %%: %s", within[e], r.N, interval(within[e], r.N))})
 	median := medianCritical(r, c)
 	text := short(median)
 	if math.IsInf(median, 1) {
 		text = "> " + short(r.Eps[len(r.Eps)-1])
 	}
-	v.Tiles = append(v.Tiles,
+	v.Lead.Tiles = append(v.Lead.Tiles,
 		fact{"Median image first fails at eps", text + "\nunder " + c.Attack.Label()},
 		fact{"Never fooled up to eps " + short(r.Eps[len(r.Eps)-1]), strconv.Itoa(k.Never) + "\n" + fmt.Sprintf("of %d that are right as they are", r.Clean)})
 }
@@ -282,8 +299,8 @@ func (p Page) curveRow(i int) curveRow {
 	}
 	return curveRow{
 		Swatch: swatch(r, i), Label: c.Attack.Label(), Name: c.Attack.Name,
-		Last: percent(row.Accuracy) + " %", Mean: percent(meanAccuracy(r, c)) + " %", Median: text,
-		Never: fmt.Sprintf("%d/%d", never(r, c), r.Clean), Linf: short(*row.Linf), L2: short(*row.L2),
+		Last: percent(row.Right.Ratio) + " %", Mean: percent(meanAccuracy(r, c)) + " %", Median: text,
+		Never: fmt.Sprintf("%d/%d", never(r, c), r.Clean), Linf: short(row.Outcomes.MeanNorm[0]), L2: short(row.Outcomes.MeanNorm[1]),
 	}
 }
 
@@ -356,7 +373,7 @@ func wide(r *pipeline.Result, columns []int) panel {
 }
 
 // figures are the large charts.
-func (p Page) figures(columns []int) (figures []figureView, within bool) {
+func (p Page) figures(columns []int) (figures []figureContent, within bool) {
 	r := p.Result
 	base := wide(r, columns)
 	at, rounding, rates := base, base, base
@@ -387,9 +404,9 @@ func (p Page) figures(columns []int) (figures []figureView, within bool) {
 			}
 			s.tips = append(s.tips, text)
 			s.marks = append(s.marks, point{here, s.label + ", eps " + float(eps) + ": " + text})
-			if rows[e].Rounded != nil {
+			if rounded := rows[e].Outcomes.Rounded; rounded != nil {
 				asked = true
-				n := *rows[e].Rounded
+				n := *rounded
 				there := xy{eps, stat.Ratio(n, r.N)}
 				text := fmt.Sprintf("%s; unrounded %d", counted(n, r.N), k)
 				q.line = append(q.line, there)
@@ -424,7 +441,7 @@ func (p Page) figures(columns []int) (figures []figureView, within bool) {
 		}
 		rounding.series = append(rounding.series, thin, q)
 	}
-	f := figureView{Title: "Accuracy against eps", Captions: []string{fmt.Sprintf("Of all %d images, those that are still given their label. Bands: 95 %% (Wilson).", r.N)}}
+	f := figureContent{Title: "Accuracy against eps", Captions: []string{fmt.Sprintf("Of all %d images, those that are still given their label. Bands: 95 %% (Wilson).", r.N)}}
 	if within {
 		f.Captions = append(f.Captions, "Dotted: right at every eps up to there, the accuracy within eps.")
 	} else {
@@ -437,7 +454,7 @@ func (p Page) figures(columns []int) (figures []figureView, within bool) {
 	figures = append(figures, f)
 
 	if asked {
-		f := figureView{Title: "Once saved as 8-bit pictures", SVG: rounding.svg(), Captions: []string{"Accuracy after pixels are rounded to one of 256 levels inside the ball; faint: before."}}
+		f := figureContent{Title: "Once saved as 8-bit pictures", SVG: rounding.svg(), Captions: []string{"Accuracy after pixels are rounded to one of 256 levels inside the ball; faint: before."}}
 		if undone > 0 {
 			f.Captions = append(f.Captions, fmt.Sprintf("Rounding undoes at most %d of %d attacks: %s at eps %s.", undone, r.N, undoneBy, short(undoneEps)))
 		} else {
@@ -458,22 +475,22 @@ func thinned(x *pipeline.Exact) []pipeline.Jump {
 }
 
 // rates is the success rate on logarithmic axes.
-func (p Page) rates(base panel, columns []int) (figureView, bool) {
+func (p Page) rates(base panel, columns []int) (figureContent, bool) {
 	r := p.Result
 	columns = slices.DeleteFunc(slices.Clone(columns), func(e int) bool { return r.Eps[e] == 0 })
 	if len(columns) < 2 || r.Clean == 0 {
-		return figureView{}, false
+		return figureContent{}, false
 	}
 	floor := 1.0
 	for i := range r.Curves {
 		for _, row := range Rows(r.Select(i)) {
-			if *row.Fooled > 0 && row.Eps > 0 {
-				floor = min(floor, *row.SuccessRate)
+			if o := row.Outcomes; o.Fooled > 0 && row.Eps > 0 {
+				floor = min(floor, o.Success.Ratio)
 			}
 		}
 	}
 	if floor == 1 {
-		return figureView{}, false
+		return figureContent{}, false
 	}
 	floor = math.Pow(10, math.Floor(math.Log10(floor)))
 	base.label, base.lines, base.lineText = "attack success rate against eps, both logarithmic", nil, ""
@@ -488,20 +505,20 @@ func (p Page) rates(base panel, columns []int) (figureView, bool) {
 		s := series{class: style(r, i), label: c.Attack.Label(), shape: i, tips: []string{}}
 		rows := Rows(r.Select(i))
 		for _, e := range columns {
-			k := *rows[e].Fooled
+			k := rows[e].Outcomes.Fooled
 			text := counted(k, r.Clean)
 			s.tips = append(s.tips, text)
 			if k == 0 {
 				hidden = true
 				continue
 			}
-			here := xy{r.Eps[e], *rows[e].SuccessRate}
+			here := xy{r.Eps[e], rows[e].Outcomes.Success.Ratio}
 			s.line = append(s.line, here)
 			s.marks = append(s.marks, point{here, s.label + ", eps " + float(r.Eps[e]) + ": " + text})
 		}
 		base.series = append(base.series, s)
 	}
-	f := figureView{Title: "Success rate, log-log", SVG: base.svg(), Captions: []string{fmt.Sprintf("Of the %d images that are right as they are, those that are wrong at eps.", r.Clean)}}
+	f := figureContent{Title: "Success rate, log-log", SVG: base.svg(), Captions: []string{fmt.Sprintf("Of the %d images that are right as they are, those that are wrong at eps.", r.Clean)}}
 	if hidden {
 		f.Captions = append(f.Captions, "A rate of 0 has no place on this axis.")
 	}
@@ -532,7 +549,7 @@ func (p Page) strongest() int {
 
 // classes are the charts of single classes: of more than maxClasses those in which the strongest
 // attack leaves the fewest right.
-func (p Page) classes(v *view, columns []int) {
+func (p Page) classes(v *pageContent, columns []int) {
 	r := p.Result
 	O, E := r.Classes, len(r.Eps)
 	n := make([]int, O)
@@ -568,7 +585,7 @@ func (p Page) classes(v *view, columns []int) {
 		return float64(sum) / float64(n[k])
 	}
 	if len(shown) > maxClasses {
-		v.ClassNote = fmt.Sprintf("The %d of %d classes of which %s leaves the fewest right; classes.csv has all.", maxClasses, len(shown), r.Curves[top].Attack.Label())
+		v.Classes.Note = fmt.Sprintf("The %d of %d classes of which %s leaves the fewest right; classes.csv has all.", maxClasses, len(shown), r.Curves[top].Attack.Label())
 		sort.SliceStable(shown, func(a, b int) bool { return share(shown[a]) < share(shown[b]) })
 		shown = shown[:maxClasses]
 	}
@@ -597,12 +614,12 @@ func (p Page) classes(v *view, columns []int) {
 			}
 			f.series = append(f.series, s)
 		}
-		v.ClassFigures = append(v.ClassFigures, figureView{Title: p.className(k), SVG: f.svg(), Captions: []string{"n = " + strconv.Itoa(n[k])}})
+		v.Classes.Figures = append(v.Classes.Figures, figureContent{Title: p.className(k), SVG: f.svg(), Captions: []string{"n = " + strconv.Itoa(n[k])}})
 	}
 }
 
 // confusion are the heat maps or, of many classes, the largest flows.
-func (p Page) confusion(v *view) {
+func (p Page) confusion(v *pageContent) {
 	r := p.Result
 	c := &r.Curves[p.strongest()]
 	e := p.Confusion
@@ -624,9 +641,9 @@ func (p Page) confusion(v *view) {
 			}
 		}
 		slices.SortStableFunc(flows, func(a, b flow) int { return b.n - a.n })
-		v.HeatNote = fmt.Sprintf("The largest of %d flows under %s; classes.csv has all.", len(flows), title)
+		v.Classes.HeatNote = fmt.Sprintf("The largest of %d flows under %s; classes.csv has all.", len(flows), title)
 		for _, f := range flows[:min(len(flows), maxClasses)] {
-			v.Flows = append(v.Flows, flowRow{p.className(f.from), p.className(f.to), strconv.Itoa(f.n), strconv.Itoa(of[f.from])})
+			v.Classes.Flows = append(v.Classes.Flows, flowRow{p.className(f.from), p.className(f.to), strconv.Itoa(f.n), strconv.Itoa(of[f.from])})
 		}
 		return
 	}
@@ -637,12 +654,12 @@ func (p Page) confusion(v *view) {
 	for _, im := range r.Images {
 		before[im.Label][im.Class]++
 	}
-	v.HeatNote = "Rows: the label. Columns: what the model says. Colour: the share of the row."
-	v.Heats = append(v.Heats, p.heat("Clean images", before), p.heat(title, after))
+	v.Classes.HeatNote = "Rows: the label. Columns: what the model says. Colour: the share of the row."
+	v.Classes.Heats = append(v.Classes.Heats, p.heat("Clean images", before), p.heat(title, after))
 }
 
-func (p Page) heat(title string, flow [][]int) heatView {
-	h := heatView{Title: title}
+func (p Page) heat(title string, flow [][]int) heatMap {
+	h := heatMap{Title: title}
 	for from, row := range flow {
 		h.Heads = append(h.Heads, strconv.Itoa(from))
 		n := 0
@@ -652,7 +669,7 @@ func (p Page) heat(title string, flow [][]int) heatView {
 		line := heatRow{Class: p.className(from), N: n}
 		for to, k := range row {
 			share := stat.Ratio(k, n)
-			line.Cells = append(line.Cells, cellView{
+			line.Cells = append(line.Cells, heatCell{
 				N: k, Share: template.CSS("--share:" + strconv.FormatFloat(100*share, 'f', 0, 64) + "%"), High: share > 0.85, Right: from == to,
 				Title: fmt.Sprintf("label %s, taken for %s: %d of %d", p.className(from), p.className(to), k, n),
 			})
@@ -663,15 +680,15 @@ func (p Page) heat(title string, flow [][]int) heatView {
 }
 
 // cards are the images at both ends of the ranking.
-func (p Page) cards(v *view) error {
+func (p Page) cards(v *pageContent) error {
 	r, k := p.Result, p.Ranking
-	v.NoExamples = p.NoExamples
+	v.Images.NoExamples = p.NoExamples
 	if k == nil {
-		v.NoExamples = "There is no order of images: no attack looks at the model, or it is wrong of all of them as they are."
+		v.Images.NoExamples = "There is no order of images: no attack looks at the model, or it is wrong of all of them as they are."
 		return nil
 	}
 	label := r.Curves[k.Curve].Attack.Label()
-	v.RankNote = fmt.Sprintf("By the least eps at which %s fools the model or, where that is equal, by the margin there. Wrong as they are, and left out: %d. Never fooled up to eps %s: %d.",
+	v.Images.Note = fmt.Sprintf("By the least eps at which %s fools the model or, where that is equal, by the margin there. Wrong as they are, and left out: %d. Never fooled up to eps %s: %d.",
 		label, k.Wrong, short(r.Eps[len(r.Eps)-1]), k.Never)
 	all := append(slices.Clone(k.Least), k.Most...)
 	if p.Examples == nil {
@@ -686,15 +703,15 @@ func (p Page) cards(v *view) error {
 			return err
 		}
 		if n < len(k.Least) {
-			v.Least = append(v.Least, c)
+			v.Images.Least = append(v.Images.Least, c)
 		} else {
-			v.Most = append(v.Most, c)
+			v.Images.Most = append(v.Images.Most, c)
 		}
 	}
 	return nil
 }
 
-func (p Page) card(one Ranked, e *pipeline.Example) (c cardView, err error) {
+func (p Page) card(one Ranked, e *pipeline.Example) (c imageCard, err error) {
 	r := p.Result
 	c.Title = fmt.Sprintf("Image %d, label %s", e.Index, p.className(e.Label))
 	shown := "shown at eps " + short(e.Eps)
@@ -827,42 +844,31 @@ func dataURL(m image.Image) template.URL {
 	return template.URL("data:image/png;base64," + base64.StdEncoding.EncodeToString(b.Bytes()))
 }
 
-func (p Page) table(v *view, columns []int) {
+func (p Page) table(v *pageContent, columns []int) {
 	r := p.Result
-	v.RowHeads = []string{"attack", "eps", "right", "accuracy", "95 % interval", "within", "rounded", "fooled", "success rate", "95 % interval", "mean L∞", "mean L2", "mean L0", "zero gradient"}
+	v.Numbers.Heads = []string{"attack", "eps", "right", "accuracy", "95 % interval", "within", "rounded", "fooled", "success rate", "95 % interval", "mean L∞", "mean L2", "mean L0", "zero gradient"}
 	for i := range r.Curves {
 		rows := Rows(r.Select(i))
 		for _, e := range columns {
-			w := rows[e]
-			span := func(lo, hi *float64) string {
-				if lo == nil {
-					return "–"
-				}
-				return percent(*lo) + "–" + percent(*hi)
+			w, o := rows[e], rows[e].Outcomes
+			rounded, rate, of := "–", "–", "–"
+			if o.Rounded != nil {
+				rounded = strconv.Itoa(*o.Rounded)
 			}
-			share := func(f *float64) string {
-				if f == nil {
-					return "–"
-				}
-				return percent(*f) + " %"
+			if o.Success != nil {
+				rate, of = percent(o.Success.Ratio)+" %", percent(o.Success.Low)+"–"+percent(o.Success.High)
 			}
-			count := func(k *int) string {
-				if k == nil {
-					return "–"
-				}
-				return strconv.Itoa(*k)
-			}
-			v.Rows = append(v.Rows, []string{w.Attack, float(w.Eps), strconv.Itoa(w.Correct), percent(w.Accuracy) + " %", span(&w.CILow, &w.CIHigh),
-				count(w.Within), count(w.Rounded), count(w.Fooled), share(w.SuccessRate), span(w.SuccessLow, w.SuccessHigh),
-				short(*w.Linf), short(*w.L2), short(*w.L0), strconv.Itoa(w.ZeroGradient)})
+			v.Numbers.Rows = append(v.Numbers.Rows, []string{w.Attack, float(w.Eps), strconv.Itoa(w.Right.Count), percent(w.Right.Ratio) + " %", percent(w.Right.Low) + "–" + percent(w.Right.High),
+				strconv.Itoa(o.Within), rounded, strconv.Itoa(o.Fooled), rate, of,
+				short(o.MeanNorm[0]), short(o.MeanNorm[1]), short(o.MeanNorm[2]), strconv.Itoa(w.ZeroGradient)})
 		}
 	}
 	if len(columns) < len(r.Eps) {
-		v.RowNote = fmt.Sprintf("Of %d eps %d are shown here and in the charts; curve.csv has all.", len(r.Eps), len(columns))
+		v.Numbers.Note = fmt.Sprintf("Of %d eps %d are shown here and in the charts; curve.csv has all.", len(r.Eps), len(columns))
 	}
 }
 
-func (p Page) facts(v *view) error {
+func (p Page) facts(v *pageContent) error {
 	m := p.Manifest
 	data, err := m.JSON()
 	if err != nil {
@@ -875,7 +881,7 @@ func (p Page) facts(v *view) error {
 		names = list(m.ClassNames, 100)
 	}
 	yes := map[bool]string{true: "yes", false: "no"}
-	v.Facts = []fact{
+	v.Made.Facts = []fact{
 		{"advsweep", m.Version},
 		{"manifest, SHA-256", hex.EncodeToString(id[:])},
 		{"model", m.Model.Name + ", " + m.Layers},
@@ -896,9 +902,9 @@ func (p Page) facts(v *view) error {
 	for _, e := range m.Eps {
 		eps = append(eps, float(e))
 	}
-	v.Eps = list(eps, 1000)
+	v.Made.Eps = list(eps, 1000)
 	if p.Run == nil {
-		v.RunFacts = []fact{{"run.json", "not there: where and how fast it ran is not known"}}
+		v.Made.RunFacts = []fact{{"run.json", "not there: where and how fast it ran is not known"}}
 		return nil
 	}
 	var run struct {
@@ -909,7 +915,7 @@ func (p Page) facts(v *view) error {
 	if err := json.Unmarshal(p.Run, &run); err != nil {
 		return fmt.Errorf("report: run.json: %w", err)
 	}
-	v.RunFacts = []fact{
+	v.Made.RunFacts = []fact{
 		{"advsweep there", run.Version}, {"device", run.Backend + " (" + run.Device + ")"}, {"threads", strconv.Itoa(run.Threads)},
 		{"seconds", fmt.Sprintf("load %s, compute %s, write %s", short(run.Seconds.Load), short(run.Seconds.Compute), short(run.Seconds.Write))},
 	}

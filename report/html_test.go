@@ -198,15 +198,16 @@ func TestHTMLHasEveryValue(t *testing.T) {
 	for i, c := range r.Curves {
 		for e, eps := range r.Eps {
 			w := all[i*len(r.Eps)+e]
-			value := strconv.Itoa(w.Correct) + " of 40, " + percent(w.Accuracy) + " % (" + percent(w.CILow) + "–" + percent(w.CIHigh) + ")"
+			o, right := w.Outcomes, w.Right
+			value := strconv.Itoa(right.Count) + " of 40, " + percent(right.Ratio) + " % (" + percent(right.Low) + "–" + percent(right.High) + ")"
 			if got := tips[c.Attack.Label()]; len(got) != len(r.Eps) || !strings.HasPrefix(got[e], value) {
 				t.Errorf("%s at eps %v: hover %q, want %q", c.Attack.Name, eps, got, value)
 			}
 			if want := c.Attack.Label() + ", eps " + float(eps) + ": " + value; !strings.Contains(titles, want) {
 				t.Errorf("no title %q in\n%s", want, titles)
 			}
-			want := strings.Join([]string{strconv.Itoa(w.Correct), percent(w.Accuracy) + " %", percent(w.CILow) + "–" + percent(w.CIHigh), strconv.Itoa(*w.Within), strconv.Itoa(*w.Rounded),
-				strconv.Itoa(*w.Fooled), percent(*w.SuccessRate) + " %", percent(*w.SuccessLow) + "–" + percent(*w.SuccessHigh), short(*w.Linf), short(*w.L2), short(*w.L0), strconv.Itoa(w.ZeroGradient)}, ";")
+			want := strings.Join([]string{strconv.Itoa(right.Count), percent(right.Ratio) + " %", percent(right.Low) + "–" + percent(right.High), strconv.Itoa(o.Within), strconv.Itoa(*o.Rounded),
+				strconv.Itoa(o.Fooled), percent(o.Success.Ratio) + " %", percent(o.Success.Low) + "–" + percent(o.Success.High), short(o.MeanNorm[0]), short(o.MeanNorm[1]), short(o.MeanNorm[2]), strconv.Itoa(w.ZeroGradient)}, ";")
 			if got := rows[c.Attack.Name+" "+float(eps)]; got != want {
 				t.Errorf("%s at eps %v: row %q, want %q", c.Attack.Name, eps, got, want)
 			}

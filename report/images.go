@@ -16,10 +16,14 @@ import (
 //
 //	index             in the data set
 //	label, clean      the true class, and the one that the model gives the clean image
-//	eps_star          the least eps at which it is not given its label: of an exact curve of all, else of Eps; empty if there is none
-//	intervals         of an exact curve, lo:hi;lo:hi… where it is given its label: lo is in, hi is not unless it is the largest eps
-//	zero_gradient     true if it was not attacked, or not to the end: its gradient was zero in every pixel
-//	disagreed         of an exact curve, those ends, joined by ;, of which a forward pass beside them said otherwise
+//	eps_star          the least eps at which it is not given its label: of an exact curve of all,
+//	                  else of Eps; empty if there is none
+//	intervals         of an exact curve, lo:hi;lo:hi… where it is given its label: lo is in, hi is
+//	                  not unless it is the largest eps
+//	zero_gradient     true if it was not attacked, or not to the end: its gradient was zero in
+//	                  every pixel
+//	disagreed         of an exact curve, those ends, joined by ;, of which a forward pass beside
+//	                  them said otherwise
 //	attack            its name
 //	first_failing_eps the least of Eps at which it is not given its label; empty if there is none
 //	class_there       what it is taken for there

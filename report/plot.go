@@ -88,7 +88,7 @@ func (f Figure) SVG() ([]byte, error) {
 	if _, err := c.WriteTo(&b); err != nil {
 		return nil, fmt.Errorf("report: plot %q: %w", f.Title, err)
 	}
-	// gonum/plot names that one family alone; where it is missing a browser takes a
+	// Package gonum/plot names that one family alone; where it is missing a browser takes a
 	// serif of another width.
 	return bytes.ReplaceAll(b.Bytes(), []byte("font-family:Liberation Sans;"),
 		[]byte("font-family:'Liberation Sans', Arial, sans-serif;")), nil
@@ -178,7 +178,7 @@ func (f Figure) plot(slack vg.Length) (*plot.Plot, error) {
 		}
 	}
 	p := plot.New()
-	// the page is white, and to paint it once more takes as long as all curves
+	// The page is white, and to paint it once more takes as long as all curves
 	p.BackgroundColor = nil
 	for _, axis := range []*plot.Axis{&p.X, &p.Y} {
 		axis.Label.TextStyle.Font = sans(11).Font

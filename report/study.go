@@ -54,7 +54,7 @@ type Study struct {
 // A StudyRun is one sweep of a Study. Result has outcomes.
 type StudyRun struct {
 	Name string // that no other run has
-	// what the study calls the model; empty: as in the manifest, most often a file's name
+	// Model is what the study calls the model; empty: as in the manifest, most often a file's name.
 	Model    string
 	Data     string // the same of the images
 	Manifest *record.Manifest
@@ -69,7 +69,7 @@ func (r *StudyRun) data() string { return cmp.Or(r.Data, r.Manifest.Data.Images.
 // seed and precision, then the columns of CurveCSV. Equal studies give equal bytes. A run without a
 // manifest or result, of which HTML returns an error, has no row.
 func (s Study) CSV() []byte {
-	lines := [][]string{append([]string{"run", "model", "data", "seed", "precision"}, curveHead...)}
+	lines := [][]string{append([]string{"run", "model", "data", "seed", "precision"}, curveHead()...)}
 	for _, r := range s.Runs {
 		m := r.Manifest
 		if m == nil || r.Result == nil {
@@ -440,7 +440,7 @@ func correct(boards [][]paired, missing int) int {
 	return made + missing
 }
 
-// The parts of a study's page as its template takes them.
+// What the template of a study's page takes.
 type (
 	rated   struct{ Value, Span string }
 	headCol struct {
@@ -470,7 +470,7 @@ type (
 		Heads         []legendItem
 		Rows          []testRow
 	}
-	boardView struct {
+	boardContent struct {
 		Title, Note string
 		Open        bool
 		Attacks     []headCol
@@ -479,20 +479,20 @@ type (
 		RowNote     string
 		Legend      []legendItem
 		Others      string
-		Figures     []figureView
+		Figures     []figureContent
 		TestNotes   []string
 		Tests       []testTable
 		AllTests    [][]string
 	}
-	runWarning struct{ Run, Text string }
-	studyView  struct {
+	runWarning   struct{ Run, Text string }
+	studyContent struct {
 		Title, CSP           string
 		Style                template.CSS
 		Script               template.JS
 		Tiles                []fact
 		Warnings             []string
 		RunWarnings          []runWarning
-		Boards               []boardView
+		Boards               []boardContent
 		Attacks              []attackRow
 		Models, Datas, Lines [][]string
 		Eps                  []fact
@@ -502,7 +502,7 @@ type (
 // HTML makes the report as one file, which needs no other file and no network. Equal studies give
 // equal bytes.
 func (s Study) HTML() ([]byte, error) {
-	v, err := s.view()
+	v, err := s.content()
 	if err != nil {
 		return nil, err
 	}
@@ -513,7 +513,7 @@ func (s Study) HTML() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-func (s Study) view() (*studyView, error) {
+func (s Study) content() (*studyContent, error) {
 	if err := s.check(); err != nil {
 		return nil, err
 	}
@@ -521,7 +521,7 @@ func (s Study) view() (*studyView, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &studyView{Title: s.Name, CSP: policy(), Style: template.CSS(htmlStyle + studyStyle), Script: template.JS(htmlScript), Warnings: s.Warnings}
+	v := &studyContent{Title: s.Name, CSP: policy(), Style: template.CSS(htmlStyle + studyStyle), Script: template.JS(htmlScript), Warnings: s.Warnings}
 	if v.Title == "" {
 		v.Title = "Study"
 	}
@@ -538,7 +538,7 @@ func (s Study) view() (*studyView, error) {
 	}
 	of := correct(tests, missing)
 	for i, b := range boards {
-		one := b.view(tests[i], of)
+		one := b.content(tests[i], of)
 		one.Open = len(boards) <= 4 || i == 0
 		v.Boards = append(v.Boards, one)
 	}
@@ -546,9 +546,9 @@ func (s Study) view() (*studyView, error) {
 	return v, s.facts(v, boards)
 }
 
-func (b *board) view(tests []paired, of int) boardView {
+func (b *board) content(tests []paired, of int) boardContent {
 	r := b.runs[0].Result
-	v := boardView{Title: b.runs[0].data()}
+	v := boardContent{Title: b.runs[0].data()}
 	v.Note = fmt.Sprintf("%d images from index %d on, %d classes; %s of eps from %s to %s; bounds %s.", r.N, r.First, r.Classes,
 		plural(len(r.Eps), "value", "values"), short(r.Eps[0]), short(r.Eps[len(r.Eps)-1]), r.Bounds)
 	b.summary(&v)
@@ -574,7 +574,7 @@ func (b *board) view(tests []paired, of int) boardView {
 }
 
 // summary is the table of runs.
-func (b *board) summary(v *boardView) {
+func (b *board) summary(v *boardContent) {
 	r := b.runs[0].Result
 	groupOf := map[*StudyRun]*group{}
 	for _, g := range b.groups {
@@ -625,7 +625,7 @@ func (b *board) summary(v *boardView) {
 }
 
 // figure is the chart of one attack.
-func (b *board) figure(a boardAttack, columns []int) figureView {
+func (b *board) figure(a boardAttack, columns []int) figureContent {
 	all := b.runs[0].Result
 	at := a.first.curve(a.key)
 	p := wide(a.first.Result.Select(at), columns)
@@ -678,7 +678,7 @@ func (b *board) figure(a boardAttack, columns []int) figureView {
 	}
 	// The hover lists them as the legend does.
 	sort.SliceStable(p.series, func(i, j int) bool { return p.series[i].class == "sg" && p.series[j].class != "sg" })
-	f := figureView{Title: a.label, SVG: p.svg()}
+	f := figureContent{Title: a.label, SVG: p.svg()}
 	switch {
 	case seeds:
 		f.Captions = append(f.Captions, "Lines: the mean over seeds. Bands: from the lowest to the highest of them.")
@@ -730,7 +730,7 @@ func (b *board) tested(t *paired) string {
 }
 
 // paired are the tests: a matrix for each attack or, of two or many models, each against the best.
-func (b *board) paired(v *boardView, tests []paired, of int) {
+func (b *board) paired(v *boardContent, tests []paired, of int) {
 	G := len(b.groups)
 	if G < 2 {
 		v.TestNotes = []string{"There is one model on these images: nothing to test it against."}
@@ -802,7 +802,7 @@ func (b *board) paired(v *boardView, tests []paired, of int) {
 }
 
 // attacks are the hyperparameters of all attacks, each once with all its seeds.
-func (s Study) attacks(v *studyView) {
+func (s Study) attacks(v *studyContent) {
 	type card struct {
 		row   attackRow
 		seeds []string
@@ -814,7 +814,7 @@ func (s Study) attacks(v *studyView) {
 			c := byKey[key]
 			if c == nil {
 				c = &card{row: Page{Manifest: r.Manifest, Result: r.Result}.attackRow(k)}
-				// of one run
+				// These are of one run.
 				c.row.Facts = slices.DeleteFunc(c.row.Facts, func(f fact) bool { return f.Name == "exact" || f.Name == "seed" })
 				byKey[key] = c
 				cards = append(cards, c)
@@ -839,7 +839,7 @@ func (s Study) attacks(v *studyView) {
 }
 
 // facts are what every run was made of.
-func (s Study) facts(v *studyView, boards []*board) error {
+func (s Study) facts(v *studyContent, boards []*board) error {
 	yes := map[bool]string{true: "yes", false: "no"}
 	seen := map[string]bool{}
 	once := func(table *[][]string, row ...string) {
@@ -886,9 +886,9 @@ func (s Study) facts(v *studyView, boards []*board) error {
 }
 
 // Folded is the rest of the summary, nil if there is none.
-func (v boardView) Folded() *boardView {
+func (v boardContent) Folded() *boardContent {
 	if v.More == nil {
 		return nil
 	}
-	return &boardView{Attacks: v.Attacks, Columns: v.Columns, Rows: v.More}
+	return &boardContent{Attacks: v.Attacks, Columns: v.Columns, Rows: v.More}
 }

@@ -110,7 +110,7 @@ func (p *panel) svg() template.HTML {
 		at := p.py(y)
 		fmt.Fprintf(&b, `<path class="level" d="M%s %sH%s"/>`, length(left), length(at), length(right))
 	}
-	// the worst of all runs along others, which it would hide
+	// The worst of all runs along others, which it would hide
 	for _, under := range []bool{true, false} {
 		for _, s := range p.series {
 			if (s.class == "sw") == under {

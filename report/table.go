@@ -67,19 +67,20 @@ func writeOutcomes(b *strings.Builder, r *pipeline.Result) {
 	fmt.Fprintf(b, "\nAt eps %s: success of %d that are right as they are; right within eps, and with\n8-bit pixels; mean norms of the perturbation.\n\n", short(r.Eps[len(r.Eps)-1]), r.Clean)
 	columns := [][]string{{""}, {"success %"}, {"within"}, {"8-bit"}, {"L∞"}, {"L2"}, {"L0"}}
 	for i, row := range Rows(r) {
-		if (i+1)%len(r.Eps) != 0 || row.Within == nil {
+		if (i+1)%len(r.Eps) != 0 || row.Outcomes == nil {
 			continue
 		}
+		o := row.Outcomes
 		success := "-"
-		if row.SuccessRate != nil {
-			success = percent(*row.SuccessRate) + " (" + span(*row.SuccessLow, *row.SuccessHigh) + ")"
+		if s := o.Success; s != nil {
+			success = percent(s.Ratio) + " (" + span(s.Low, s.High) + ")"
 		}
 		rounded := "-"
-		if row.Rounded != nil {
-			rounded = strconv.Itoa(*row.Rounded)
+		if o.Rounded != nil {
+			rounded = strconv.Itoa(*o.Rounded)
 		}
 		digits := func(v float64) string { return strconv.FormatFloat(v, 'g', 3, 64) }
-		for k, cell := range []string{r.Curves[i/len(r.Eps)].Attack.Label(), success, strconv.Itoa(*row.Within), rounded, digits(*row.Linf), digits(*row.L2), digits(*row.L0)} {
+		for k, cell := range []string{r.Curves[i/len(r.Eps)].Attack.Label(), success, strconv.Itoa(o.Within), rounded, digits(o.MeanNorm[0]), digits(o.MeanNorm[1]), digits(o.MeanNorm[2])} {
 			columns[k] = append(columns[k], cell)
 		}
 	}

@@ -9,12 +9,12 @@ import (
 	"path/filepath"
 	"reflect"
 
-	"advsweep/attack"
-	"advsweep/cpu"
+	"advsweep/backends"
 	"advsweep/dataset"
 	"advsweep/model"
 	"advsweep/pipeline"
 	"advsweep/record"
+	"advsweep/report"
 	"advsweep/rundir"
 )
 
@@ -24,38 +24,116 @@ func check(err error) {
 	}
 }
 
-// A sweep that is stopped goes on where it was, and finds what one finds that was never stopped.
-func Example() {
-	tmp, err := os.MkdirTemp("", "rundir")
-	check(err)
-	defer os.RemoveAll(tmp)
-	m, err := model.Embedded("mlp")
+// A run is what fixes one sweep, and what computes it.
+type run struct {
+	sweep    pipeline.Sweep
+	manifest record.Manifest
+	set      *dataset.Set
+	backend  pipeline.Backend
+}
+
+// prepare makes the run of 'advsweep sweep --backend cpu --n 100 --eps 0:0.2:0.1'.
+func prepare() run {
+	m, err := model.Default()
 	check(err)
 	all, err := dataset.MNIST1000()
 	check(err)
 	set, err := all.Slice(0, 100)
 	check(err)
-	b, err := cpu.New[float32](m, cpu.Options{})
+	entry := backends.Always()
+	b, arithmetic, err := entry.Open(m, backends.Spec{Precision: "float32"})
 	check(err)
-	defer b.Close()
-	s := pipeline.Sweep{Attacks: []attack.Attack{attack.FGSM()}, Eps: []float64{0, 0.1, 0.2}, Outcomes: true, ChunkWork: 60}
-	manifest := record.New(record.Meta{Model: record.Source(m.Source), Data: record.Describe(set), Backend: "cpu", Precision: "float32"}, m, set, s, "float32")
+	s, err := pipeline.Text{Attack: "fgsm", Eps: "0:0.2:0.1", Bounds: "none"}.Sweep()
+	check(err)
+	s.Exact, s.Rounded = true, true
+	s, err = rundir.Fit(s, m, b, set)
+	check(err)
+	meta := record.Meta{Version: record.Version, Model: record.Source(m.Source), Data: record.Describe(set), Seed: 1,
+		Backend: entry.Name, Precision: b.Info().Precision}
+	return run{s, record.New(meta, m, set, s, arithmetic), set, b}
+}
 
-	run := func(dir string, stop chan struct{}) (*pipeline.Result, rundir.State, error) {
-		s := s
+// A sweep as the command does it: it goes on with what its folder has, and writes the same files.
+func Example() {
+	tmp, err := os.MkdirTemp("", "rundir")
+	check(err)
+	defer os.RemoveAll(tmp)
+	dir := filepath.Join(tmp, "run")
+	r := prepare()
+	defer r.backend.Close()
+
+	folder, err := report.OpenRun(dir, &r.manifest)
+	check(err)
+	found, _, err := rundir.Run(context.Background(), dir, &r.manifest, r.sweep, r.backend, r.set, rundir.Options{})
+	check(err)
+	files, err := report.Files(&r.manifest, found)
+	check(err)
+	check(folder.Write(files...))
+
+	_, again, err := rundir.Read(dir)
+	check(err)
+	fmt.Println(again.Curves[0].Correct, "of", again.N)
+	for _, f := range files {
+		fmt.Println(f.Name)
+	}
+	// Output:
+	// [100 1 0] of 100
+	// curve.csv
+	// curve.json
+	// curve.png
+	// curve.svg
+	// images.csv
+	// classes.csv
+}
+
+// Two shards, which two machines may do, are put together to what one run is.
+func ExampleMerge() {
+	tmp, err := os.MkdirTemp("", "rundir")
+	check(err)
+	defer os.RemoveAll(tmp)
+	r := prepare()
+	defer r.backend.Close()
+
+	var dirs []string
+	for i := range 2 {
+		dirs = append(dirs, filepath.Join(tmp, fmt.Sprint("shard", i)))
+		_, _, err := rundir.Run(context.Background(), dirs[i], &r.manifest, r.sweep, r.backend, r.set,
+			rundir.Options{Shard: pipeline.Shard{Index: i, Count: 2}})
+		check(err)
+	}
+	whole := filepath.Join(tmp, "whole")
+	m, found, err := rundir.Merge(whole, dirs...)
+	check(err)
+	check(report.Write(whole, m, found))
+	fmt.Println(found.Curves[0].Correct, "of", found.N)
+	// Output: [100 1 0] of 100
+}
+
+// A sweep that is stopped goes on where it was, and finds what one finds that was never stopped.
+func ExampleRun_stopped() {
+	tmp, err := os.MkdirTemp("", "rundir")
+	check(err)
+	defer os.RemoveAll(tmp)
+	r := prepare()
+	defer r.backend.Close()
+	r.sweep.Exact, r.sweep.ChunkWork = false, 60 // small chunks, of which there are several
+	r.manifest.Exact, r.manifest.Work = false, 60
+
+	compute := func(dir string, stop chan struct{}) (*pipeline.Result, rundir.State, error) {
+		s := r.sweep
 		s.Progress = func(done, total int) {
 			if stop != nil && done > 0 {
 				close(stop)
 				stop = nil
 			}
 		}
-		return rundir.Run(context.Background(), filepath.Join(tmp, dir), &manifest, s, b, set, rundir.Options{Stop: stop})
+		return rundir.Run(context.Background(), filepath.Join(tmp, dir), &r.manifest, s, r.backend, r.set, rundir.Options{Stop: stop})
 	}
-	_, st, err := run("stopped", make(chan struct{}))
+	_, st, err := compute("stopped", make(chan struct{}))
 	fmt.Println(errors.Is(err, pipeline.ErrStopped), 0 < st.Done, st.Done < st.Total)
-	resumed, st, err := run("stopped", nil)
+	resumed, st, err := compute("stopped", nil)
 	check(err)
-	whole, _, err := run("whole", nil)
+	whole, _, err := compute("whole", nil)
 	check(err)
 	one, err := os.ReadFile(filepath.Join(tmp, "stopped", "manifest.json"))
 	check(err)

@@ -1,5 +1,8 @@
 // Package rundir is the durable sweep: a run in a folder, where what is done is safe at once, and
 // which goes on after it was stopped. The bytes are those of a run that was never stopped.
+//
+// Run computes, Read reads what was found, and Merge puts shards together. The files that show a
+// result are made by package report: this package draws nothing, so that a worker may import it.
 package rundir
 
 import (
@@ -14,14 +17,19 @@ import (
 	"advsweep/record"
 )
 
-// An UnfinishedError says that the folder holds another run, which has begun and is not finished.
+// An UnfinishedError says that the run in a folder has begun and is not finished.
 type UnfinishedError struct {
 	Dir         string
-	Done, Total int   // chunks
-	Err         error // in what the runs differ
+	Done, Total int // chunks
+	// Err says in what that run differs from the one that was to be computed in Dir. It is nil where
+	// the run was only to be read.
+	Err error
 }
 
 func (e *UnfinishedError) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("rundir: %s: %d of %d chunks are done", e.Dir, e.Done, e.Total)
+	}
 	return fmt.Sprintf("%v; that run has %d of %d chunks", e.Err, e.Done, e.Total)
 }
 
@@ -32,10 +40,11 @@ type State struct{ Done, Total int }
 
 // Options are what a run may do without. The zero value computes the whole run.
 type Options struct {
-	Shard pipeline.Shard // computes this part of the run only
-	// once closed, the chunk in hand is finished, and Run returns pipeline.ErrStopped
+	// Shard is what to compute of the run. Its zero value is all of it.
+	Shard pipeline.Shard
+	// Once Stop is closed, the chunk in hand is finished, and Run returns pipeline.ErrStopped.
 	Stop <-chan struct{}
-	// is called before anything is computed, with what the folder has already
+	// Begin, if set, is called before anything is computed, with what the folder has already.
 	Begin func(had State) error
 }
 

@@ -17,6 +17,7 @@ import (
 	"advsweep/model"
 	"advsweep/pipeline"
 	"advsweep/record"
+	"advsweep/rundir"
 
 	"github.com/pelletier/go-toml/v2"
 )
@@ -430,17 +431,13 @@ func (m *maker) runs(p *Plan, one ModelFile, mod *model.Model, modelHash string,
 			}
 		}
 		exact := m.Exact == nil || *m.Exact
-		_, follows := pipeline.AsExacter(b)
-		s.Exact = exact && m.entry.Exact && follows && s.Eps[len(s.Eps)-1] > 0 && slices.ContainsFunc(s.Attacks, pipeline.Rays)
+		s.Exact, s.Rounded = exact && m.entry.Exact, m.Rounded == nil || *m.Rounded
+		if s, err = rundir.Fit(s, mod, b, set); err != nil {
+			return err
+		}
 		if m.Exact != nil && exact && !s.Exact {
 			return errors.New("exact = true, but only the curve of fgsm on a stack of Linear and ReLU on the cpu can be exact")
 		}
-		lo, hi := set.Range()
-		if bo := s.Bounds; !bo.None() && (float32(lo) < float32(bo.Lo) || float32(hi) > float32(bo.Hi)) {
-			return fmt.Errorf("pixels reach from %.4g to %.4g, outside the bounds %s", lo, hi, bo)
-		}
-		s.Outcomes, s.Rounded = true, (m.Rounded == nil || *m.Rounded) && lo >= 0 && hi <= 1
-		s.ChunkWork = pipeline.ChunkWork(mod.MACs())
 		if err := s.Validate(b, set); err != nil {
 			return err
 		}

@@ -1,8 +1,11 @@
 package study
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -10,6 +13,7 @@ import (
 	"advsweep/internal/remedy"
 	"advsweep/pipeline"
 	"advsweep/record"
+	"advsweep/rundir"
 )
 
 // RunDir is the folder of run i once it is merged.
@@ -82,6 +86,83 @@ func (f *Folder) Take(other *Folder, mixed bool) error {
 	return nil
 }
 
+// A Merged is a run of a study that is put together.
+type Merged struct {
+	Index    int    // of the run in the plan
+	Dir      string // its folder
+	Manifest *record.Manifest
+	Result   *pipeline.Result
+}
+
+// Merge puts all runs together, as MergeRun does, one after the other, and hands each to do, which
+// writes its files. It returns an error if shards are not done, and the error of ctx once that
+// ends: then runs from the one in hand on are left, and merging again does all.
+func (f *Folder) Merge(ctx context.Context, mixed bool, do func(Merged) error) error {
+	if err := f.Missing(); err != nil {
+		return err
+	}
+	for i := range f.Plan.Runs {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		m, res, err := f.MergeRun(i, mixed)
+		if err != nil {
+			return err
+		}
+		if err := do(Merged{i, f.RunDir(i), m, res}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Gather opens the study in the first of dirs, locks it, and takes the results of the others, which
+// are copies of it. The study is the caller's alone until unlock.
+func Gather(version string, mixed bool, dirs ...string) (f *Folder, unlock func(), err error) {
+	if len(dirs) == 0 {
+		return nil, nil, errors.New("study: no folder to gather results in")
+	}
+	if f, err = Open(dirs[0], version); err != nil {
+		return nil, nil, err
+	}
+	if unlock, err = f.Lock(); err != nil {
+		return nil, nil, err
+	}
+	for _, dir := range dirs[1:] {
+		other, err := Open(dir, version)
+		if err == nil {
+			err = f.Take(other, mixed)
+		}
+		if err != nil {
+			unlock()
+			return nil, nil, err
+		}
+	}
+	return f, unlock, nil
+}
+
+// A NotMergedError says that a run of a study is not put together yet.
+type NotMergedError struct {
+	Run, Dir string // the run's name, the study's folder
+	Err      error  // a *rundir.NoRunError
+}
+
+func (e *NotMergedError) Error() string { return fmt.Sprintf("study: run %s is not merged", e.Run) }
+
+func (e *NotMergedError) Unwrap() error { return e.Err }
+
+// ReadRun reads run i, which MergeRun put together. It returns a *NotMergedError if that was not
+// done.
+func (f *Folder) ReadRun(i int) (*record.Manifest, *pipeline.Result, error) {
+	m, res, err := rundir.Read(f.RunDir(i))
+	if errors.As(err, new(*rundir.NoRunError)) {
+		if _, missing := os.Stat(f.RunDir(i)); errors.Is(missing, fs.ErrNotExist) {
+			err = &NotMergedError{f.Plan.Runs[i].Name, f.Dir, err}
+		}
+	}
+	return m, res, err
+}
+
 // MergeRun puts the shards of run i together in RunDir, and returns its manifest and result. The
 // log there is that of one sweep on one machine, byte for byte. If shards of other arithmetic than
 // planned, or of several, are among them, it is an error unless mixed is set; then the manifest
@@ -92,8 +173,8 @@ func (f *Folder) MergeRun(i int, mixed bool) (m *record.Manifest, res *pipeline.
 	chunks := run.Ends[len(run.Ends)-1]
 	var parts []record.Part
 	read := func(do func(s Shard, r *Result) error) error {
-		// that is wrong with a result; the others' files are named with it, so that one look is
-		// enough
+		// First is what is wrong with a result. The others' files are named with it, so that one look
+		// is enough.
 		var first error
 		var others []string
 		for _, s := range f.Shards {

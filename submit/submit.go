@@ -29,32 +29,35 @@ const (
 	AWSBatchTasks = 10_000
 )
 
-// Options is what a job file says. Dir and Shards must be given, the others may be left zero unless
-// they say otherwise.
-type Options struct {
-	// of the study; any text. The job is called so, in lower-case letters, digits and hyphens
+// An Array is what a job file says under every scheduler. Dir and Shards must be given, the others
+// may be left zero unless they say otherwise.
+type Array struct {
+	// Name is the study's; any text. The job is called so, in lower-case letters, digits and
+	// hyphens.
 	Name     string
 	Dir      string // the study's folder, as the job sees it: an absolute path
 	Shards   int    // of the study
-	Tasks    int    // of the array; 0: Tasks(Shards, what the scheduler takes)
+	Tasks    int    // 0: Tasks(Shards, what the scheduler takes)
 	Parallel int    // tasks at a time; 0: as many as Slurm finds room for, 100 of Kubernetes
-	// after which a shard hangs: a task is stopped after that for each of its shards; 0: 30
+	// ShardMinutes is after how long a shard hangs: a task is stopped after that for each of its
+	// shards. 0: 30.
 	ShardMinutes int
-	CPUs         int  // of a task; 0: 4
-	Memory       int  // of a task, in MiB; 0: 8192
-	CUDA         bool // a task gets one NVIDIA GPU
+	CPUs         int // of a task; 0: 4
+	Memory       int // of a task, in MiB; 0: 8192
+	// Accelerator gives each task one NVIDIA GPU. Whether the backend of a study needs it, its entry
+	// in package backends says.
+	Accelerator bool
+}
 
-	Program string // Slurm: the absolute path of advsweep, which must be given
-
-	Image string // Kubernetes: the image whose entry point is advsweep, which must be given
-	// Kubernetes: the PersistentVolumeClaim that holds the study, which must be given
-	Claim     string
-	SubPath   string // Kubernetes: the study's folder in the claim; "": the claim is the study
-	Namespace string // Kubernetes: "": that of kubectl
-	// Kubernetes: the user and group who run it and own the study; 0: 65532, the image's
-	User int
-	// Kubernetes: times that a task which failed is run again; 0: 3; below 0: none. Lost nodes do
-	// not count
+// A Pod is what Kubernetes must know beyond an Array. Image and Claim must be given.
+type Pod struct {
+	Image     string // its entry point is advsweep
+	Claim     string // the PersistentVolumeClaim that holds the study
+	SubPath   string // the study's folder in the claim; "": the claim is the study
+	Namespace string // "": that of kubectl
+	User      int    // the user and group who run it and own the study; 0: 65532, the image's
+	// Retries is how often a task that failed is run again; 0: 3 times; below 0: never. Lost nodes
+	// do not count.
 	Retries int
 }
 
@@ -68,42 +71,45 @@ func Tasks(n, limit int) int {
 	return (n-1)/each + 1
 }
 
-// filled returns o with what was left zero, or an error that names what is wrong. limit is the most
-// tasks there may be.
-func (o Options) filled(limit int) (Options, error) {
-	var err error
-	if o.Dir, err = absolute("folder of the study", o.Dir); err != nil {
-		return o, err
-	}
-	const most = 1 << 24 // far above what there is, and products of two do not overflow
-	set := func(what string, v *int, standard, limit int) {
+// most is far above what there is of anything, and products of two do not overflow.
+const most = 1 << 24
+
+// setter returns a function that gives *v its default where it is zero, and keeps in err that a
+// value is out of range. The first error stays.
+func setter(err *error) func(what string, v *int, standard, limit int) {
+	return func(what string, v *int, standard, limit int) {
 		if *v == 0 {
 			*v = standard
 		}
-		if err == nil && (*v < 1 || *v > limit) {
-			err = fmt.Errorf("submit: %d %s, want 1 to %d", *v, what, limit)
+		if *err == nil && (*v < 1 || *v > limit) {
+			*err = fmt.Errorf("submit: %d %s, want 1 to %d", *v, what, limit)
 		}
 	}
-	set("shards", &o.Shards, 0, most)
-	set("tasks", &o.Tasks, Tasks(o.Shards, limit), min(limit, max(1, o.Shards)))
-	if o.Parallel != 0 {
-		set("tasks at a time", &o.Parallel, 0, most)
-		o.Parallel = min(o.Parallel, o.Tasks)
+}
+
+// filled returns a with what was left zero, or an error that names what is wrong. limit is the most
+// tasks there may be.
+func (a Array) filled(limit int) (Array, error) {
+	var err error
+	if a.Dir, err = absolute("folder of the study", a.Dir); err != nil {
+		return a, err
 	}
-	set("minutes for a shard", &o.ShardMinutes, 30, 7*24*60)
-	set("CPUs", &o.CPUs, 4, 4096)
-	set("MiB of memory", &o.Memory, 8192, most)
-	set("as the user", &o.User, 65532, 1<<31-1)
-	if o.Retries == 0 {
-		o.Retries = 3
+	set := setter(&err)
+	set("shards", &a.Shards, 0, most)
+	set("tasks", &a.Tasks, Tasks(a.Shards, limit), min(limit, max(1, a.Shards)))
+	if a.Parallel != 0 {
+		set("tasks at a time", &a.Parallel, 0, most)
+		a.Parallel = min(a.Parallel, a.Tasks)
 	}
-	o.Retries = min(max(0, o.Retries), 1000)
-	return o, err
+	set("minutes for a shard", &a.ShardMinutes, 30, 7*24*60)
+	set("CPUs", &a.CPUs, 4, 4096)
+	set("MiB of memory", &a.Memory, 8192, most)
+	return a, err
 }
 
 // minutes is how long one task may take, with all its shards. A year is long enough for all.
-func (o Options) minutes() int {
-	return min(o.ShardMinutes*((o.Shards-1)/o.Tasks+1), 366*24*60)
+func (a Array) minutes() int {
+	return min(a.ShardMinutes*((a.Shards-1)/a.Tasks+1), 366*24*60)
 }
 
 // absolute returns a clean absolute path on the machine that runs the job, or an error. What cannot

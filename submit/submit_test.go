@@ -20,24 +20,34 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// write is Slurm or Kubernetes.
-type write func(Options) ([]byte, error)
+// A whole job is what a job file of either kind is made of.
+type whole struct {
+	Array
+	program string
+	Pod
+}
+
+// A write is slurm or kubernetes.
+type write func(whole) ([]byte, error)
+
+func slurm(w whole) ([]byte, error) { return Slurm(w.Array, w.program) }
+
+func kubernetes(w whole) ([]byte, error) { return Kubernetes(w.Array, w.Pod) }
 
 func TestGolden(t *testing.T) {
-	cpu := Options{Name: "night run", Dir: "/data/night run", Shards: 2500, Parallel: 50, Program: "/opt/advsweep", Image: "advsweep:cpu", Claim: "studies"}
-	cuda := Options{Name: "imagenet", Dir: "/data/imagenet", Shards: 7, ShardMinutes: 10, CPUs: 8, Memory: 16384, CUDA: true, Program: "/opt/advsweep",
-		Image: "registry.example:5000/advsweep:cuda", Claim: "studies", SubPath: "2026/imagenet", Namespace: "robust", User: 1000, Retries: -1}
+	cpu := whole{Array{Name: "night run", Dir: "/data/night run", Shards: 2500, Parallel: 50}, "/opt/advsweep", Pod{Image: "advsweep:cpu", Claim: "studies"}}
+	cuda := whole{Array{Name: "imagenet", Dir: "/data/imagenet", Shards: 7, ShardMinutes: 10, CPUs: 8, Memory: 16384, Accelerator: true}, "/opt/advsweep", Pod{Image: "registry.example:5000/advsweep:cuda", Claim: "studies", SubPath: "2026/imagenet", Namespace: "robust", User: 1000, Retries: -1}}
 	for _, c := range []struct {
 		file  string
 		write write
-		o     Options
+		w     whole
 	}{
-		{"cpu.sbatch", Slurm, cpu},
-		{"cuda.sbatch", Slurm, cuda},
-		{"cpu.yaml", Kubernetes, cpu},
-		{"cuda.yaml", Kubernetes, cuda},
+		{"cpu.sbatch", slurm, cpu},
+		{"cuda.sbatch", slurm, cuda},
+		{"cpu.yaml", kubernetes, cpu},
+		{"cuda.yaml", kubernetes, cuda},
 	} {
-		got, err := c.write(c.o)
+		got, err := c.write(c.w)
 		if err != nil {
 			t.Fatalf("%s: %v", c.file, err)
 		}
@@ -124,8 +134,8 @@ func TestIndex(t *testing.T) {
 }
 
 func TestRefused(t *testing.T) {
-	good := Options{Name: "s", Dir: "/d", Shards: 4, Program: "/p", Image: "i", Claim: "c"}
-	both, slurm, kubernetes := []write{Slurm, Kubernetes}, []write{Slurm}, []write{Kubernetes}
+	good := whole{Array{Name: "s", Dir: "/d", Shards: 4}, "/p", Pod{Image: "i", Claim: "c"}}
+	both, slurm, kubernetes := []write{slurm, kubernetes}, []write{slurm}, []write{kubernetes}
 	for _, w := range both {
 		if _, err := w(good); err != nil {
 			t.Fatal(err)
@@ -133,53 +143,53 @@ func TestRefused(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name   string
-		change func(*Options)
+		change func(*whole)
 		by     []write
 		want   string
 	}{
-		{"no folder", func(o *Options) { o.Dir = "" }, both, "absolute"},
-		{"relative folder", func(o *Options) { o.Dir = "a/b" }, both, "absolute"},
-		{"line end in the folder", func(o *Options) { o.Dir = "/d\n#SBATCH --wrap=x" }, both, "U+000A"},
-		{"carriage return", func(o *Options) { o.Dir = "/d\rx" }, both, "U+000D"},
-		{"zero byte", func(o *Options) { o.Dir = "/d\x00x" }, both, "U+0000"},
-		{"line separator", func(o *Options) { o.Dir = "/d\u2028x" }, both, "U+2028"},
-		{"right-to-left override", func(o *Options) { o.Dir = "/d\u202ex" }, both, "U+202E"},
-		{"not UTF-8", func(o *Options) { o.Dir = "/d\xff" }, both, "UTF-8"},
-		{"long folder", func(o *Options) { o.Dir = "/" + strings.Repeat("d", 1024) }, both, "1025 bytes"},
-		{"no shards", func(o *Options) { o.Shards = 0 }, both, "shards"},
-		{"shards", func(o *Options) { o.Shards = -1 }, both, "-1 shards"},
-		{"tasks", func(o *Options) { o.Tasks = -1 }, both, "-1 tasks"},
-		{"more tasks than shards", func(o *Options) { o.Tasks = 5 }, both, "5 tasks"},
-		{"more tasks than Slurm takes", func(o *Options) { o.Shards, o.Tasks = 5000, 1002 }, slurm, "1002 tasks"},
-		{"more tasks than Kubernetes takes", func(o *Options) { o.Shards, o.Tasks = 500000, 100001 }, kubernetes, "100001 tasks"},
-		{"parallel", func(o *Options) { o.Parallel = -1 }, both, "-1 tasks at a time"},
-		{"minutes", func(o *Options) { o.ShardMinutes = -1 }, both, "-1 minutes"},
-		{"CPUs", func(o *Options) { o.CPUs = -1 }, both, "-1 CPUs"},
-		{"memory", func(o *Options) { o.Memory = -1 }, both, "-1 MiB"},
-		{"user", func(o *Options) { o.User = -1 }, both, "-1 as the user"},
-		{"no program", func(o *Options) { o.Program = "" }, slurm, "advsweep"},
-		{"relative program", func(o *Options) { o.Program = "advsweep" }, slurm, "absolute"},
-		{"line end in the program", func(o *Options) { o.Program = "/p\nrm" }, slurm, "U+000A"},
-		{"backslash in Slurm", func(o *Options) { o.Dir = `/d\x` }, slurm, `\`},
-		{"hetjob in Slurm", func(o *Options) { o.Dir = "/d/my HetJobs" }, slurm, "hetjob"},
-		{"colon in Kubernetes", func(o *Options) { o.Dir = "/d:x" }, kubernetes, "colon"},
-		{"root in Kubernetes", func(o *Options) { o.Dir = "/." }, kubernetes, "root"},
-		{"no image", func(o *Options) { o.Image = "" }, kubernetes, "image"},
-		{"image", func(o *Options) { o.Image = "a b" }, kubernetes, "image"},
-		{"line end in the image", func(o *Options) { o.Image = "a\n" }, kubernetes, "image"},
-		{"no claim", func(o *Options) { o.Claim = "" }, kubernetes, "PersistentVolumeClaim"},
-		{"claim", func(o *Options) { o.Claim = "A_b" }, kubernetes, "PersistentVolumeClaim"},
-		{"line end in the claim", func(o *Options) { o.Claim = "a\n" }, kubernetes, "PersistentVolumeClaim"},
-		{"namespace", func(o *Options) { o.Namespace = "a.b" }, kubernetes, "namespace"},
-		{"line end in the namespace", func(o *Options) { o.Namespace = "a\n" }, kubernetes, "namespace"},
-		{"folder outside the claim", func(o *Options) { o.SubPath = "a/../../b" }, kubernetes, "within"},
-		{"absolute folder in the claim", func(o *Options) { o.SubPath = "/a" }, kubernetes, "within"},
-		{"line end in the claim's folder", func(o *Options) { o.SubPath = "a\nb" }, kubernetes, "U+000A"},
+		{"no folder", func(w *whole) { w.Dir = "" }, both, "absolute"},
+		{"relative folder", func(w *whole) { w.Dir = "a/b" }, both, "absolute"},
+		{"line end in the folder", func(w *whole) { w.Dir = "/d\n#SBATCH --wrap=x" }, both, "U+000A"},
+		{"carriage return", func(w *whole) { w.Dir = "/d\rx" }, both, "U+000D"},
+		{"zero byte", func(w *whole) { w.Dir = "/d\x00x" }, both, "U+0000"},
+		{"line separator", func(w *whole) { w.Dir = "/d\u2028x" }, both, "U+2028"},
+		{"right-to-left override", func(w *whole) { w.Dir = "/d\u202ex" }, both, "U+202E"},
+		{"not UTF-8", func(w *whole) { w.Dir = "/d\xff" }, both, "UTF-8"},
+		{"long folder", func(w *whole) { w.Dir = "/" + strings.Repeat("d", 1024) }, both, "1025 bytes"},
+		{"no shards", func(w *whole) { w.Shards = 0 }, both, "shards"},
+		{"shards", func(w *whole) { w.Shards = -1 }, both, "-1 shards"},
+		{"tasks", func(w *whole) { w.Tasks = -1 }, both, "-1 tasks"},
+		{"more tasks than shards", func(w *whole) { w.Tasks = 5 }, both, "5 tasks"},
+		{"more tasks than Slurm takes", func(w *whole) { w.Shards, w.Tasks = 5000, 1002 }, slurm, "1002 tasks"},
+		{"more tasks than Kubernetes takes", func(w *whole) { w.Shards, w.Tasks = 500000, 100001 }, kubernetes, "100001 tasks"},
+		{"parallel", func(w *whole) { w.Parallel = -1 }, both, "-1 tasks at a time"},
+		{"minutes", func(w *whole) { w.ShardMinutes = -1 }, both, "-1 minutes"},
+		{"CPUs", func(w *whole) { w.CPUs = -1 }, both, "-1 CPUs"},
+		{"memory", func(w *whole) { w.Memory = -1 }, both, "-1 MiB"},
+		{"user", func(w *whole) { w.User = -1 }, kubernetes, "-1 as the user"},
+		{"no program", func(w *whole) { w.program = "" }, slurm, "advsweep"},
+		{"relative program", func(w *whole) { w.program = "advsweep" }, slurm, "absolute"},
+		{"line end in the program", func(w *whole) { w.program = "/p\nrm" }, slurm, "U+000A"},
+		{"backslash in Slurm", func(w *whole) { w.Dir = `/d\x` }, slurm, `\`},
+		{"hetjob in Slurm", func(w *whole) { w.Dir = "/d/my HetJobs" }, slurm, "hetjob"},
+		{"colon in Kubernetes", func(w *whole) { w.Dir = "/d:x" }, kubernetes, "colon"},
+		{"root in Kubernetes", func(w *whole) { w.Dir = "/." }, kubernetes, "root"},
+		{"no image", func(w *whole) { w.Image = "" }, kubernetes, "image"},
+		{"image", func(w *whole) { w.Image = "a b" }, kubernetes, "image"},
+		{"line end in the image", func(w *whole) { w.Image = "a\n" }, kubernetes, "image"},
+		{"no claim", func(w *whole) { w.Claim = "" }, kubernetes, "PersistentVolumeClaim"},
+		{"claim", func(w *whole) { w.Claim = "A_b" }, kubernetes, "PersistentVolumeClaim"},
+		{"line end in the claim", func(w *whole) { w.Claim = "a\n" }, kubernetes, "PersistentVolumeClaim"},
+		{"namespace", func(w *whole) { w.Namespace = "a.b" }, kubernetes, "namespace"},
+		{"line end in the namespace", func(w *whole) { w.Namespace = "a\n" }, kubernetes, "namespace"},
+		{"folder outside the claim", func(w *whole) { w.SubPath = "a/../../b" }, kubernetes, "within"},
+		{"absolute folder in the claim", func(w *whole) { w.SubPath = "/a" }, kubernetes, "within"},
+		{"line end in the claim's folder", func(w *whole) { w.SubPath = "a\nb" }, kubernetes, "U+000A"},
 	} {
 		for i, w := range c.by {
-			o := good
-			c.change(&o)
-			out, err := w(o)
+			job := good
+			c.change(&job)
+			out, err := w(job)
 			if err == nil || out != nil || !strings.HasPrefix(err.Error(), "submit: ") || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%s (%d): error %v, want one with %q, and no file", c.name, i, err, c.want)
 			}
@@ -246,12 +256,12 @@ func checkSlurm(t *testing.T, name, dir string) {
 	}
 	// What the program is called is as hostile as the folder, where a file can be called so.
 	program := path.Join(filepath.ToSlash(t.TempDir()), "x"+path.Base(dir))
-	script, err := Slurm(Options{Name: name, Dir: dir, Shards: 3, Parallel: 2, Program: program})
+	script, err := Slurm(Array{Name: name, Dir: dir, Shards: 3, Parallel: 2}, program)
 	if err != nil {
 		return
 	}
 	lines := strings.Split(strings.TrimSuffix(string(script), "\n"), "\n")
-	plain, err := Slurm(Options{Name: "x", Dir: "/x", Shards: 3, Parallel: 2, Program: "/x"})
+	plain, err := Slurm(Array{Name: "x", Dir: "/x", Shards: 3, Parallel: 2}, "/x")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -358,7 +368,7 @@ var quoted = regexp.MustCompile(`^([^"]*)(".*")$`)
 // with Kubernetes' parser.
 func checkKubernetes(t *testing.T, name, dir, image, claim, namespace, sub string) {
 	t.Helper()
-	got, err := Kubernetes(Options{Name: name, Dir: dir, Shards: 3, Image: image, Claim: claim, Namespace: namespace, SubPath: sub})
+	got, err := Kubernetes(Array{Name: name, Dir: dir, Shards: 3}, Pod{Image: image, Claim: claim, Namespace: namespace, SubPath: sub})
 	if err != nil {
 		return
 	}
@@ -372,7 +382,7 @@ func checkKubernetes(t *testing.T, name, dir, image, claim, namespace, sub strin
 	if sub == "." {
 		sub = ""
 	}
-	plain, err := Kubernetes(Options{Name: "x", Dir: "/x", Shards: 3, Image: "x", Claim: "x", Namespace: set(namespace, "x"), SubPath: set(sub, "x")})
+	plain, err := Kubernetes(Array{Name: "x", Dir: "/x", Shards: 3}, Pod{Image: "x", Claim: "x", Namespace: set(namespace, "x"), SubPath: set(sub, "x")})
 	if err != nil {
 		t.Fatal(err)
 	}

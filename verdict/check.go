@@ -26,7 +26,7 @@ type Gate struct{ Accuracy, Eps float64 }
 // sections 3 to 5.
 type Check struct {
 	Eps []float64 // [E], increasing; 0 and Far join them
-	// an eps at which no model can be right by more than chance: the width of the bounds
+	// Far is an eps at which no model can be right by more than chance: the width of the bounds
 	Far    float64
 	Bounds attack.Bounds
 	Norm   attack.Norm

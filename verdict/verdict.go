@@ -26,11 +26,11 @@ const (
 	Finite Question = "finite" // is every logit and gradient a finite number?
 	AtZero Question = "eps-0"  // does eps 0 leave images as they are?
 	Ball   Question = "ball"   // do perturbed images stay in their ball?
-	// does an attack of many steps fool as many as one of one?
+	// Iterated: does an attack of many steps fool as many as one of one?
 	Iterated        Question = "iterated"
 	Noise           Question = "noise"             // does an attack fool as many as a control?
 	BetterThanNoise Question = "better-than-noise" // does the attack find what noise does not?
-	// is nothing right where any image can be reached?
+	// AtFar: is nothing right where any image can be reached?
 	AtFar        Question = "far"
 	ZeroGradient Question = "zero-gradient" // is an image right since its gradient is zero?
 	Saturated    Question = "saturated"     // are margins too large for float32?
@@ -66,7 +66,7 @@ type Finding struct {
 	// attack.
 	Right [2]int
 	N     int // images asked
-	// the chance of Only, or of what is more uneven, if there is nothing to find
+	// P is the chance of Only, or of what is more uneven, if there is nothing to find
 	P      float64
 	Excess [2]float64    // of Ball: how far images leave their ball, and the bounds
 	Bounds attack.Bounds // of Ball

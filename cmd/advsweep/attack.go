@@ -8,7 +8,6 @@ import (
 
 	"advsweep/attack"
 	"advsweep/dataset"
-	"advsweep/internal/outdir"
 	"advsweep/pipeline"
 	"advsweep/record"
 	"advsweep/report"
@@ -16,9 +15,19 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// An attackVerb is 'advsweep attack' with its flags.
+type attackVerb struct {
+	inputs       inputFlags
+	attack       attackFlags
+	ball         ballFlags
+	backend      backendFlags
+	output       outputFlags
+	class, index int // class is negative if the image at index is wanted
+	seed         uint64
+}
+
 func newAttack() *cobra.Command {
-	var f flags
-	var class, index int
+	v := &attackVerb{}
 	c := &cobra.Command{
 		Use:   "attack",
 		Short: "One image before and after: attack.json, attack.png",
@@ -30,46 +39,45 @@ The image is the first correctly classified one of a class, or the one at an ind
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if c.Flags().Changed("index") {
-				class = -1
+				v.class = -1
 			}
-			return f.attackOne(c, class, index)
+			return v.run(c)
 		},
 	}
-	f.addInputs(c)
-	c.Flags().IntVar(&class, "class", 7, "take the first correctly classified image of this class")
-	c.Flags().IntVar(&index, "index", 0, "take the image at this index, right or wrong")
+	v.inputs.add(c)
+	c.Flags().IntVar(&v.class, "class", 7, "take the first correctly classified image of this class")
+	c.Flags().IntVar(&v.index, "index", 0, "take the image at this index, right or wrong")
 	c.MarkFlagsMutuallyExclusive("class", "index")
-	f.addAttacks(c, "fgsm", "one of "+strings.Join(attack.Single, ", ")+"; options as in pgd:steps=20")
-	c.Flags().StringVar(&f.eps, "eps", "0.3", "one number or fraction; pixels are in [0, 1]")
-	f.addBounds(c)
-	f.addBackend(c)
-	f.addSeed(c, "random draws")
-	f.addOutput(c)
+	v.attack.add(c, "fgsm", "one of "+strings.Join(attack.Single, ", ")+"; options as in pgd:steps=20")
+	v.ball.add(c, "0.3", "one number or fraction; pixels are in [0, 1]")
+	v.backend.add(c)
+	addSeed(c, &v.seed, "random draws")
+	v.output.add(c)
 	return c
 }
 
-func (f *flags) attackOne(c *cobra.Command, class, index int) error {
-	s, err := f.parseSweep(c, f.attack)
+func (v *attackVerb) run(c *cobra.Command) error {
+	s, err := v.attack.parse(c, v.ball, v.seed)
 	if err != nil {
 		return err
 	}
 	if len(s.Attacks) != 1 || s.Attacks[0].Composite() {
-		return usagef("--attack %q, want one of %s", f.attack, strings.Join(attack.Single, ", "))
+		return usagef("--attack %q, want one of %s", v.attack.list, strings.Join(attack.Single, ", "))
 	}
 	if len(s.Eps) != 1 {
-		return usagef("--eps %q holds %d values, want one", f.eps, len(s.Eps))
+		return usagef("--eps %q holds %d values, want one", v.ball.eps, len(s.Eps))
 	}
-	in, err := f.open(c, func(in *inputs) error { return in.canPick(c, class, index) })
+	in, err := open(c, &v.inputs, &v.backend, v.output.quiet, func(in *inputs) error { return in.canPick(c, v.class, v.index) })
 	if err != nil {
 		return err
 	}
 	defer in.backend.Close()
 	start := time.Now()
-	one, err := in.pick(c, class, index)
+	one, err := in.pick(c, v.class, v.index)
 	if err != nil {
 		return err
 	}
-	folder, err := outdir.Open(f.out, "attack.json", "attack.png")
+	folder, err := report.OpenFolder(v.output.out, "attack.json", "attack.png")
 	if err != nil {
 		return err
 	}
@@ -77,12 +85,12 @@ func (f *flags) attackOne(c *cobra.Command, class, index int) error {
 	if err != nil {
 		return err
 	}
-	meta := in.meta(one, f.seed)
-	files, err := exampleFiles("attack", ex, meta, record.Seconds{Load: in.load.Seconds(), Compute: time.Since(start).Seconds()})
+	meta := in.meta(one, v.seed)
+	files, err := report.ExampleFiles("attack", ex, meta, record.Seconds{Load: in.load.Seconds(), Compute: time.Since(start).Seconds()})
 	if err != nil {
 		return err
 	}
-	return f.finish(c, folder, files, func(w *bytes.Buffer) error { return f.printExample(w, in, meta, ex, files) })
+	return finish(c, v.output.quiet, folder, files, func(w *bytes.Buffer) error { return v.print(w, in, meta, ex, files) })
 }
 
 // canPick returns an error for a class or an index that pick cannot have.
@@ -105,25 +113,10 @@ func (in *inputs) pick(c *cobra.Command, class, index int) (*dataset.Set, error)
 	return in.set.Slice(index, 1)
 }
 
-// exampleFiles draws and encodes ex.
-func exampleFiles(base string, ex *pipeline.Example, meta record.Meta, s record.Seconds) ([]outdir.File, error) {
-	start := time.Now()
-	png, err := report.Picture(ex)
-	if err != nil {
-		return nil, err
-	}
-	s.Write = time.Since(start).Seconds()
-	json, err := report.AttackJSON(meta, ex, s)
-	if err != nil {
-		return nil, err
-	}
-	return []outdir.File{{Name: base + ".json", Data: json}, {Name: base + ".png", Data: png}}, nil
-}
-
-// printExample writes ex to standard output in the chosen format. files are those of
-// exampleFiles.
-func (f *flags) printExample(w *bytes.Buffer, in *inputs, meta record.Meta, ex *pipeline.Example, files []outdir.File) error {
-	switch f.format {
+// print writes ex to standard output in the chosen format. files are those of
+// report.ExampleFiles.
+func (v *attackVerb) print(w *bytes.Buffer, in *inputs, meta record.Meta, ex *pipeline.Example, files []report.File) error {
+	switch v.output.format {
 	case "json":
 		w.Write(files[0].Data)
 		return nil

@@ -18,10 +18,10 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// openBackend opens the backend that the flags choose for in.model and keeps it in in. Where auto
-// takes another backend than the first that it tries, it says so on standard error if that one is
-// in this build.
-func (f *flags) openBackend(c *cobra.Command, in *inputs) error {
+// open opens the backend that the flags choose for in.model and keeps it in in. Where auto takes
+// another backend than the first that it tries, it says so on standard error if that one is in this
+// build.
+func (f *backendFlags) open(c *cobra.Command, quiet bool, in *inputs) error {
 	entries, err := f.candidates(c)
 	if err != nil {
 		return err
@@ -34,7 +34,7 @@ func (f *flags) openBackend(c *cobra.Command, in *inputs) error {
 			return f.adviseCPU(c, e, err)
 		}
 		// A device that is there and does not work is worth a line even where no notes are wanted.
-		if !errors.Is(err, backends.ErrUnavailable) || e.Built && !f.quiet {
+		if !errors.Is(err, backends.ErrUnavailable) || e.Built && !quiet {
 			fmt.Fprintf(c.ErrOrStderr(), "advsweep: using %s: %s\n", entries[i+1].Title, strings.ReplaceAll(err.Error(), "\n", "; "))
 		}
 	}
@@ -43,13 +43,13 @@ func (f *flags) openBackend(c *cobra.Command, in *inputs) error {
 
 // candidates returns the backends that the flags allow, in the order in which they are tried: of
 // auto the last of backends.All first. It returns an error if there is none.
-func (f *flags) candidates(c *cobra.Command) ([]backends.Entry, error) {
+func (f *backendFlags) candidates(c *cobra.Command) ([]backends.Entry, error) {
 	tried := backends.All()
 	slices.Reverse(tried)
-	if f.backend != "auto" {
-		e, err := backends.Lookup(f.backend)
+	if f.name != "auto" {
+		e, err := backends.Lookup(f.name)
 		if err != nil {
-			return nil, unknownBackend(f.backend)
+			return nil, unknownBackend(f.name)
 		}
 		tried = []backends.Entry{e}
 	}
@@ -89,17 +89,17 @@ func unknownPrecision(name string) error {
 }
 
 // fits returns an error if e cannot do what the flags ask for, with what to change.
-func (f *flags) fits(c *cobra.Command, e backends.Entry) error {
+func (f *backendFlags) fits(c *cobra.Command, e backends.Entry) error {
 	device := c.Flags().Changed("device") // whoever names a device wants it
 	exact := func(e backends.Entry) bool { return e.Exact }
 	switch has := func(e backends.Entry) bool { return e.Has(f.precision) }; {
 	case device && !e.Accelerator:
 		accelerators := backends.Titles(func(e backends.Entry) bool { return e.Accelerator })
 		return usagef("--device %s with --backend %s: devices are %s's; leave out one of the two", f.device, e.Name, accelerators)
-	case f.insists(c) && !e.Exact:
+	case insists(c) && !e.Exact:
 		who := strings.TrimPrefix(backends.Titles(exact), "the ")
 		switch to := firstBackend(exact); {
-		case f.backend != "auto":
+		case f.name != "auto":
 			return usagef("--exact with --backend %s: only the %s backend follows rays; use --backend %s%s or leave --exact out", e.Name, who, to.Name, without(device, to))
 		case device:
 			return usagef("--exact with --device %s: only the %s backend follows rays; leave out one of the two", f.device, who)
@@ -122,7 +122,7 @@ func firstBackend(is func(backends.Entry) bool) backends.Entry {
 }
 
 // openEntry opens e for in.model as the flags say.
-func (f *flags) openEntry(e backends.Entry, in *inputs) error {
+func (f *backendFlags) openEntry(e backends.Entry, in *inputs) error {
 	b, arithmetic, err := e.Open(in.model, backends.Spec{Precision: f.precision, Devices: f.device, Threads: f.threads})
 	var list *backends.DeviceError
 	var forced *backends.PrecisionError
@@ -139,7 +139,7 @@ func (f *flags) openEntry(e backends.Entry, in *inputs) error {
 }
 
 // adviseCPU adds to err, of an accelerator that cannot be opened, which backend works everywhere.
-func (f *flags) adviseCPU(c *cobra.Command, e backends.Entry, err error) error {
+func (f *backendFlags) adviseCPU(c *cobra.Command, e backends.Entry, err error) error {
 	if !e.Accelerator || errors.As(err, new(usageError)) {
 		return err
 	}
@@ -180,7 +180,7 @@ func listDevices() []backends.Device {
 }
 
 func newDevices() *cobra.Command {
-	var f flags
+	var format string
 	c := &cobra.Command{
 		Use:   "devices",
 		Short: "List backends and devices, and why one is missing",
@@ -197,10 +197,10 @@ ADVSWEEP_CUDA_PRODUCT=fp32 in the environment makes fp32 the one for float32.`,
 		Example: "  advsweep devices\n  advsweep devices --format json\n  advsweep sweep --backend cuda --device 0,1",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return printDevices(c.OutOrStdout(), f.format, listDevices())
+			return printDevices(c.OutOrStdout(), format, listDevices())
 		},
 	}
-	f.addFormat(c)
+	addFormat(c, &format)
 	return c
 }
 

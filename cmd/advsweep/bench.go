@@ -34,7 +34,7 @@ type work struct {
 type route int
 
 const (
-	// exact where the backend is a pipeline.Exacter, else grid; what 'advsweep sweep' does
+	// It is exact where the backend is a pipeline.Exacter, else grid: what 'advsweep sweep' does
 	best  route = iota
 	grid        // a forward pass for each image and eps
 	exact       // along the ray of each image; the curve at every eps
@@ -61,9 +61,14 @@ func workNames() (names []string) {
 	return names
 }
 
-// benchFlags are the flags of bench alone.
-type benchFlags struct {
-	flags
+// A benchVerb is 'advsweep bench' with its flags.
+type benchVerb struct {
+	inputs    inputFlags
+	ball      ballFlags // of Sweep, and the bounds of all
+	images    rangeFlags
+	backend   backendFlags
+	steps     int // of Sweep
+	seed      uint64
 	works     string
 	count     int
 	benchtime time.Duration
@@ -71,7 +76,7 @@ type benchFlags struct {
 }
 
 func newBench() *cobra.Command {
-	var f benchFlags
+	v := &benchVerb{}
 	c := &cobra.Command{
 		Use:   "bench",
 		Short: "Time forward, gradient, step and whole sweeps, in Go's benchmark format",
@@ -119,19 +124,18 @@ Exact has no such number. done-GFLOP/s, where the backend counts, is of the prod
   advsweep bench --once --works W1 --bounds none
   advsweep bench --backend cuda --precision tf32`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return f.bench(c) },
+		RunE: func(c *cobra.Command, _ []string) error { return v.run(c) },
 	}
-	f.addInputs(c)
-	f.addSteps(c)
-	f.addEpsList(c)
-	f.addBounds(c)
-	f.addRange(c)
-	f.addBackend(c)
-	f.addSeed(c, "noise")
-	c.Flags().StringVar(&f.works, "works", "Forward,Gradient,Step,Sweep,W1,W2", "`LIST` of what to time: "+strings.Join(workNames(), ", "))
-	c.Flags().IntVar(&f.count, "count", 1, "times that each benchmark is run")
-	c.Flags().DurationVar(&f.benchtime, "benchtime", time.Second, "time for each run of each benchmark, at least once through")
-	c.Flags().BoolVar(&f.once, "once", false, "time one work alone, once through when warm, and print one line of JSON, its \"ms\" the time (the median of --count)")
+	v.inputs.add(c)
+	addSteps(c, &v.steps)
+	v.ball.add(c, epsStandard, epsList)
+	v.images.add(c, 1000)
+	v.backend.add(c)
+	addSeed(c, &v.seed, "noise")
+	c.Flags().StringVar(&v.works, "works", "Forward,Gradient,Step,Sweep,W1,W2", "`LIST` of what to time: "+strings.Join(workNames(), ", "))
+	c.Flags().IntVar(&v.count, "count", 1, "times that each benchmark is run")
+	c.Flags().DurationVar(&v.benchtime, "benchtime", time.Second, "time for each run of each benchmark, at least once through")
+	c.Flags().BoolVar(&v.once, "once", false, "time one work alone, once through when warm, and print one line of JSON, its \"ms\" the time (the median of --count)")
 	return c
 }
 
@@ -155,42 +159,42 @@ type benchmark struct {
 	result *pipeline.Result
 }
 
-func (f *benchFlags) bench(c *cobra.Command) error {
-	chosen, err := f.chosen(c)
+func (v *benchVerb) run(c *cobra.Command) error {
+	chosen, err := v.chosen(c)
 	if err != nil {
 		return err
 	}
-	sweep, err := f.parseSweep(c, "fgsm,bim,noise")
+	sweep, err := parseText(c, pipeline.Text{Attack: "fgsm,bim,noise", Eps: v.ball.eps, Bounds: v.ball.bounds, Steps: v.steps, Seed: v.seed})
 	if err != nil {
 		return err
 	}
 	if !c.Flags().Changed("n") { // each work has its own
 		for _, w := range works {
 			if slices.Contains(chosen, w.name) {
-				f.n = max(f.n, w.n)
+				v.images.n = max(v.images.n, w.n)
 			}
 		}
 	}
-	in, err := f.openRange(c)
+	in, err := open(c, &v.inputs, &v.backend, false, v.images.cut(c))
 	if err != nil {
 		return err
 	}
 	defer in.backend.Close()
-	all, err := f.benchmarks(c, in, chosen, sweep)
+	all, err := v.benchmarks(c, in, chosen, sweep)
 	if err != nil {
 		return err
 	}
-	if f.once {
-		return f.printOnce(c, in, all[0])
+	if v.once {
+		return v.printOnce(c, in, all[0])
 	}
 	testing.Init()
-	if err := flag.Set("test.benchtime", f.benchtime.String()); err != nil {
+	if err := flag.Set("test.benchtime", v.benchtime.String()); err != nil {
 		return err
 	}
 	w, b := c.OutOrStdout(), in.backend
 	fmt.Fprintf(w, "goos: %s\ngoarch: %s\npkg: advsweep\nmodel: %s\ndevice: %s\n", runtime.GOOS, runtime.GOARCH, in.model, b.Info().Device)
 	for _, bm := range all {
-		for i := range f.count {
+		for i := range v.count {
 			// A work is warm after once through. The others come to rows that have moved twice,
 			// each time.
 			if i == 0 || bm.sweep == nil {
@@ -225,29 +229,29 @@ func (f *benchFlags) bench(c *cobra.Command) error {
 }
 
 // chosen returns what --works names, and checks the flags of bench.
-func (f *benchFlags) chosen(c *cobra.Command) ([]string, error) {
-	if f.count < 1 || f.benchtime <= 0 {
-		return nil, usagef("--count %d --benchtime %v, want at least 1 and more than 0s", f.count, f.benchtime)
+func (v *benchVerb) chosen(c *cobra.Command) ([]string, error) {
+	if v.count < 1 || v.benchtime <= 0 {
+		return nil, usagef("--count %d --benchtime %v, want at least 1 and more than 0s", v.count, v.benchtime)
 	}
 	var chosen []string
-	for name := range strings.SplitSeq(f.works, ",") {
+	for name := range strings.SplitSeq(v.works, ",") {
 		name = strings.TrimSpace(name)
 		switch {
 		case !slices.Contains(workNames(), name):
 			return nil, usagef("--works: no work %q, want some of %s", name, strings.Join(workNames(), ","))
 		case slices.Contains(chosen, name):
-			return nil, usagef("--works: %s stands twice in %q", name, f.works)
+			return nil, usagef("--works: %s stands twice in %q", name, v.works)
 		}
 		chosen = append(chosen, name)
 	}
 	if !slices.Contains(chosen, "Sweep") {
 		for _, name := range []string{"eps", "steps", "seed"} {
 			if c.Flags().Changed(name) {
-				return nil, usagef("--%s is for Sweep, which --works %s leaves out", name, f.works)
+				return nil, usagef("--%s is for Sweep, which --works %s leaves out", name, v.works)
 			}
 		}
 	}
-	if f.once {
+	if v.once {
 		switch {
 		case len(chosen) != 1 || slices.Contains(operations, chosen[0]):
 			return nil, usagef("--once times one work: give --works with one of %s", strings.Join(workNames()[len(operations):], ","))
@@ -261,12 +265,12 @@ func (f *benchFlags) chosen(c *cobra.Command) ([]string, error) {
 }
 
 // benchmarks makes the lines of what is chosen. sweep is that of the flags.
-func (f *benchFlags) benchmarks(c *cobra.Command, in *inputs, chosen []string, sweep pipeline.Sweep) ([]*benchmark, error) {
+func (v *benchVerb) benchmarks(c *cobra.Command, in *inputs, chosen []string, sweep pipeline.Sweep) ([]*benchmark, error) {
 	ctx, b := c.Context(), in.backend
 	all, one := weights(in.model)
 	var list []*benchmark
 	set := in.set
-	// the operations have the flag's default where a work asked for more
+	// The operations have the flag's default where a work asked for more
 	if !c.Flags().Changed("n") {
 		set = first(set, 1000)
 	}
@@ -277,7 +281,7 @@ func (f *benchFlags) benchmarks(c *cobra.Command, in *inputs, chosen []string, s
 		case "Forward":
 			list = append(list, &benchmark{name: name, images: n, dense: 2 * all * float64(n), f: func() error { return forward(ctx, b, class) }})
 		case "Gradient":
-			// no weight is 0: all of the way back is computed
+			// No weight is 0: all of the way back is computed
 			q := make([]float64, n*b.Info().Classes)
 			for k := range q {
 				q[k] = 1 - 2*float64(k%2)
@@ -313,15 +317,15 @@ func (f *benchFlags) benchmarks(c *cobra.Command, in *inputs, chosen []string, s
 		}
 		for _, bound := range bounds {
 			s := pipeline.Sweep{Attacks: []attack.Attack{w.attack}, Eps: eps, Bounds: bound, Exact: w.route != grid && walks}
-			part := first(in.set, w.n)
-			bm := &benchmark{name: w.label + "/bounds=" + bound.String(), images: part.N(), work: w.name, bounds: bound, sweep: &s}
+			some := first(in.set, w.n)
+			bm := &benchmark{name: w.label + "/bounds=" + bound.String(), images: some.N(), work: w.name, bounds: bound, sweep: &s}
 			if w.route != exact {
-				bm.dense = dense(all, one, s) * float64(part.N())
+				bm.dense = dense(all, one, s) * float64(some.N())
 			}
 			if w.attack.Name == "fgsm" {
 				bm.name += "/route=" + routeName(s)
 			}
-			bm.f = func() (err error) { bm.result, err = s.Run(ctx, b, part); return err }
+			bm.f = func() (err error) { bm.result, err = s.Run(ctx, b, some); return err }
 			if !slices.ContainsFunc(list, func(b *benchmark) bool { return b.name == bm.name && b.images == bm.images }) {
 				list = append(list, bm)
 			}
@@ -342,11 +346,11 @@ func first(set *dataset.Set, n int) *dataset.Set {
 	if n >= set.N() {
 		return set
 	}
-	part, err := set.Slice(0, n)
+	some, err := set.Slice(0, n)
 	if err != nil { // set has been checked, and n is in range
 		panic(err)
 	}
-	return part
+	return some
 }
 
 // weights returns P, how many weights m has without biases, and P1, how many of them are in its
@@ -442,12 +446,12 @@ func (in *inputs) stepped(ctx context.Context, bounds attack.Bounds, zero []bool
 }
 
 // printOnce runs bm warm --count times and prints a line of JSON.
-func (f *benchFlags) printOnce(c *cobra.Command, in *inputs, bm *benchmark) error {
+func (v *benchVerb) printOnce(c *cobra.Command, in *inputs, bm *benchmark) error {
 	if err := in.prepare(c.Context(), bm, bm.bounds); err != nil {
 		return err
 	}
 	b := in.backend
-	times := make([]float64, f.count)
+	times := make([]float64, v.count)
 	before := flops(b)
 	for i := range times {
 		start := time.Now()
@@ -456,7 +460,7 @@ func (f *benchFlags) printOnce(c *cobra.Command, in *inputs, bm *benchmark) erro
 		}
 		times[i] = time.Since(start).Seconds() * 1e3
 	}
-	done := float64(flops(b)-before) / float64(f.count)
+	done := float64(flops(b)-before) / float64(v.count)
 	slices.Sort(times)
 	ms := (times[(len(times)-1)/2] + times[len(times)/2]) / 2
 	return json.NewEncoder(c.OutOrStdout()).Encode(struct {
@@ -476,7 +480,7 @@ func (f *benchFlags) printOnce(c *cobra.Command, in *inputs, bm *benchmark) erro
 		Precision string  `json:"precision"`
 		Version   string  `json:"version"`
 	}{
-		bm.work, bm.bounds.String(), routeName(*bm.sweep), bm.images, len(bm.sweep.Eps), ms, times[0], f.count,
+		bm.work, bm.bounds.String(), routeName(*bm.sweep), bm.images, len(bm.sweep.Eps), ms, times[0], v.count,
 		bm.dense / ms / 1e6, done / ms / 1e6, bm.result.Curves[0].Correct, in.chosen, b.Info().Device, b.Info().Precision, version(),
 	})
 }

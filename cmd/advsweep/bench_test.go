@@ -125,19 +125,20 @@ func TestBenchDense(t *testing.T) {
 // TestBenchExact has a backend that walks and counts: FGSM goes by it unless told not to, and both
 // speeds are there.
 func TestBenchExact(t *testing.T) {
-	f := benchFlags{works: "W1,W1-grid,Exact1000", count: 1, benchtime: 1}
+	v := &benchVerb{works: "W1,W1-grid,Exact1000", count: 1, benchtime: 1}
 	c := newBench()
 	c.SetContext(t.Context())
 	var out bytes.Buffer
 	c.SetOut(&out)
-	f.n, f.backend, f.precision, f.bounds, f.eps, f.steps = 4, "cpu", "float32", "none", "0", 1
-	in, err := f.openRange(c)
+	v.inputs.images.split, v.images.n, v.steps = "test", 4, 1
+	v.backend, v.ball = backendFlags{name: "cpu", precision: "float32"}, ballFlags{eps: "0", bounds: "none"}
+	in, err := open(c, &v.inputs, &v.backend, false, v.images.cut(c))
 	if err != nil {
 		t.Fatal(err)
 	}
 	w := &walker{Backend: in.backend}
 	in.backend = w
-	all, err := f.benchmarks(c, in, []string{"W1", "W1-grid", "Exact1000"}, pipeline.Sweep{Eps: []float64{0}})
+	all, err := v.benchmarks(c, in, []string{"W1", "W1-grid", "Exact1000"}, pipeline.Sweep{Eps: []float64{0}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +163,7 @@ func TestBenchExact(t *testing.T) {
 	if d := cmp.Diff(want, names); d != "" {
 		t.Errorf("names (-want +got):\n%s", d)
 	}
-	if err := f.printOnce(c, in, all[0]); err != nil || !strings.Contains(out.String(), `"route":"exact"`) || !strings.Contains(out.String(), `"done_gflops":`) {
+	if err := v.printOnce(c, in, all[0]); err != nil || !strings.Contains(out.String(), `"route":"exact"`) || !strings.Contains(out.String(), `"done_gflops":`) {
 		t.Errorf("%v: %s", err, out.String())
 	}
 }

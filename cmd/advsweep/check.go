@@ -21,9 +21,22 @@ func (e failedError) Error() string {
 	return fmt.Sprintf("%s failed", map[bool]string{true: "1 question", false: fmt.Sprintf("%d questions", e.questions)}[e.questions == 1])
 }
 
+// A checkVerb is 'advsweep check' with its flags.
+type checkVerb struct {
+	inputs     inputFlags
+	backend    backendFlags
+	ball       ballFlags
+	images     rangeFlags
+	norm       string
+	steps      int
+	far, gates string // --far and --min-accuracy as they were given
+	seed       uint64
+	format     string
+	quiet      bool
+}
+
 func newCheck() *cobra.Command {
-	var f flags
-	var gates, far string
+	v := &checkVerb{}
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Can the numbers be trusted? PASS, WARN or FAIL, and a gate for CI",
@@ -49,23 +62,19 @@ Exit code 0: no FAIL. 3: a FAIL. 1: it could not be done.`,
   advsweep check --model my.onnx --data mnist/ --bounds 0,1 --min-accuracy 0.80@0.05
   advsweep check --eps 0.02,0.05 --steps 50 --format json`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return f.check(c, gates, far) },
+		RunE: func(c *cobra.Command, _ []string) error { return v.run(c) },
 	}
-	f.addInputs(c)
-	c.Flags().StringVar(&f.eps, "eps", "0.02,0.05,0.1,0.2", "`LIST` of eps to look at; pixels are in [0, 1]")
-	c.Flags().StringVar(&far, "far", "", "eps that reaches any image (default the width of --bounds, or 1; for l2 times the root of the pixels)")
-	c.Flags().StringVar(&gates, "min-accuracy", "", "`LIST` of accuracy@eps, as in 0.80@0.05,0.5@8/255")
-	c.Flags().StringVar(&f.norm, "norm", "linf", "of eps: linf or l2")
-	c.Flags().IntVar(&f.steps, "steps", 20, "K of the iterated attacks; twice as many are tried, too")
-	f.addBounds(c)
-	f.addRange(c)
-	f.addBackend(c)
-	f.addSeed(c, "random draws")
-	f.addFormat(c)
-	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "no progress and no notes on standard error")
-	if err := c.Flags().Lookup("n").Value.Set("200"); err == nil {
-		c.Flags().Lookup("n").DefValue = "200"
-	}
+	v.inputs.add(c)
+	v.ball.add(c, "0.02,0.05,0.1,0.2", "`LIST` of eps to look at; pixels are in [0, 1]")
+	c.Flags().StringVar(&v.far, "far", "", "eps that reaches any image (default the width of --bounds, or 1; for l2 times the root of the pixels)")
+	c.Flags().StringVar(&v.gates, "min-accuracy", "", "`LIST` of accuracy@eps, as in 0.80@0.05,0.5@8/255")
+	c.Flags().StringVar(&v.norm, "norm", "linf", "of eps: linf or l2")
+	c.Flags().IntVar(&v.steps, "steps", 20, "K of the iterated attacks; twice as many are tried, too")
+	v.images.add(c, 200)
+	v.backend.add(c)
+	addSeed(c, &v.seed, "random draws")
+	addFormat(c, &v.format)
+	addQuiet(c, &v.quiet)
 	return c
 }
 
@@ -92,32 +101,32 @@ func parseGates(s string) (gates []verdict.Gate, err error) {
 	return gates, nil
 }
 
-func (f *flags) check(c *cobra.Command, gates, far string) error {
-	if f.steps < 1 || f.steps > attack.MaxSteps/2 {
-		return usagef("--steps %d, want 1 to %d", f.steps, attack.MaxSteps/2)
+func (v *checkVerb) run(c *cobra.Command) error {
+	if v.steps < 1 || v.steps > attack.MaxSteps/2 {
+		return usagef("--steps %d, want 1 to %d", v.steps, attack.MaxSteps/2)
 	}
-	q := verdict.Check{Steps: f.steps, Seed: f.seed}
+	q := verdict.Check{Steps: v.steps, Seed: v.seed}
 	var err error
-	if q.Eps, err = attack.ParseEps(f.eps); err != nil {
+	if q.Eps, err = attack.ParseEps(v.ball.eps); err != nil {
 		return asUsage("eps", err)
 	}
-	if q.Bounds, err = attack.ParseBounds(f.bounds); err != nil {
+	if q.Bounds, err = attack.ParseBounds(v.ball.bounds); err != nil {
 		return asUsage("bounds", err)
 	}
-	if q.Norm, err = attack.ParseNorm(f.norm); err != nil {
+	if q.Norm, err = attack.ParseNorm(v.norm); err != nil {
 		return asUsage("norm", err)
 	}
-	if q.Gates, err = parseGates(gates); err != nil {
+	if q.Gates, err = parseGates(v.gates); err != nil {
 		return err
 	}
-	if far != "" {
-		one, err := attack.ParseEps(far)
+	if v.far != "" {
+		one, err := attack.ParseEps(v.far)
 		if err != nil || len(one) != 1 || one[0] == 0 {
-			return usagef("--far %q, want one number above 0", far)
+			return usagef("--far %q, want one number above 0", v.far)
 		}
 		q.Far = one[0]
 	}
-	in, err := f.openRange(c)
+	in, err := open(c, &v.inputs, &v.backend, v.quiet, v.images.cut(c))
 	if err != nil {
 		return err
 	}
@@ -125,7 +134,7 @@ func (f *flags) check(c *cobra.Command, gates, far string) error {
 	if q.Far == 0 {
 		q.Far = verdict.Far(q.Norm, q.Bounds, in.model.Inputs())
 	}
-	p := newProgress(c.ErrOrStderr(), f.quiet, "check")
+	p := newProgress(c.ErrOrStderr(), v.quiet, "check")
 	defer p.finish()
 	q.Progress = p.update
 	found, _, err := q.Run(c.Context(), in.backend, in.set)
@@ -134,7 +143,7 @@ func (f *flags) check(c *cobra.Command, gates, far string) error {
 	}
 	p.finish()
 	var b bytes.Buffer
-	if err := f.printFindings(&b, in, q, found); err != nil {
+	if err := v.print(&b, in, q, found); err != nil {
 		return err
 	}
 	if _, err := c.OutOrStdout().Write(b.Bytes()); err != nil {
@@ -146,7 +155,7 @@ func (f *flags) check(c *cobra.Command, gates, far string) error {
 	return nil
 }
 
-func (f *flags) printFindings(w *bytes.Buffer, in *inputs, q verdict.Check, found []verdict.Finding) error {
+func (v *checkVerb) print(w *bytes.Buffer, in *inputs, q verdict.Check, found []verdict.Finding) error {
 	type finding struct {
 		Level  string `json:"level"`
 		Name   string `json:"name"`
@@ -154,15 +163,15 @@ func (f *flags) printFindings(w *bytes.Buffer, in *inputs, q verdict.Check, foun
 		Images []int  `json:"images"`
 	}
 	list := make([]finding, len(found))
-	for i, v := range found {
-		list[i] = finding{v.Level.String(), string(v.What), v.String(), append([]int{}, v.Images...)}
+	for i, f := range found {
+		list[i] = finding{f.Level.String(), string(f.What), f.String(), append([]int{}, f.Images...)}
 	}
-	switch f.format {
+	switch v.format {
 	case "json":
 		enc := json.NewEncoder(w)
 		enc.SetEscapeHTML(false)
 		enc.SetIndent("", "  ")
-		meta := in.meta(in.set, f.seed)
+		meta := in.meta(in.set, v.seed)
 		gates := [][2]float64{} // accuracy and eps
 		for _, g := range q.Gates {
 			gates = append(gates, [2]float64{g.Accuracy, g.Eps})
@@ -171,23 +180,23 @@ func (f *flags) printFindings(w *bytes.Buffer, in *inputs, q verdict.Check, foun
 	case "csv":
 		rows := csv.NewWriter(w)
 		_ = rows.Write([]string{"level", "name", "text", "images"})
-		for _, v := range list {
-			_ = rows.Write([]string{v.Level, v.Name, v.Text, strings.Join(indices(v.Images), ";")})
+		for _, f := range list {
+			_ = rows.Write([]string{f.Level, f.Name, f.Text, strings.Join(indices(f.Images), ";")})
 		}
 		rows.Flush()
 		return rows.Error()
 	}
-	w.WriteString(settings(in.meta(in.set, f.seed), in.model.String(),
-		fmt.Sprintf("eps      %s and %.4g, %s; bounds %s; %d steps; seed %d", f.eps, q.Far, q.Norm, q.Bounds, q.Steps, f.seed), ""))
-	for _, v := range found {
-		fmt.Fprintf(w, "%s  %-17s  %s\n", v.Level, v.What, v)
-		if n := len(v.Images); n > 0 && v.Level != verdict.Pass {
+	w.WriteString(settings(in.meta(in.set, v.seed), in.model.String(),
+		fmt.Sprintf("eps      %s and %.4g, %s; bounds %s; %d steps; seed %d", v.ball.eps, q.Far, q.Norm, q.Bounds, q.Steps, v.seed), ""))
+	for _, f := range found {
+		fmt.Fprintf(w, "%s  %-17s  %s\n", f.Level, f.What, f)
+		if n := len(f.Images); n > 0 && f.Level != verdict.Pass {
 			const most = 12
 			more := ""
 			if n > most {
 				more = fmt.Sprintf(" and %d more; --format json has all", n-most)
 			}
-			fmt.Fprintf(w, "      %-17s  images %s%s\n", "", strings.Join(indices(v.Images[:min(n, most)]), ", "), more)
+			fmt.Fprintf(w, "      %-17s  images %s%s\n", "", strings.Join(indices(f.Images[:min(n, most)]), ", "), more)
 		}
 	}
 	return nil

@@ -8,12 +8,12 @@ import (
 	"strings"
 
 	"advsweep/backends"
-	"advsweep/internal/outdir"
 	"advsweep/internal/words"
 	"advsweep/model"
 	"advsweep/pipeline"
 	"advsweep/record"
 	"advsweep/report"
+	"advsweep/rundir"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -28,9 +28,26 @@ func (e flipsError) Error() string {
 
 func (flipsError) Unwrap() error { return failedError{1} }
 
+// A compareVerb is 'advsweep compare' with its flags.
+type compareVerb struct {
+	side     compareSide // what the flags say; --backend and --precision may hold two
+	attack   attackFlags
+	ball     ballFlags
+	images   rangeFlags
+	output   outputFlags
+	seed     uint64
+	maxFlips int
+}
+
+// A compareSide is what is on one side: a model and what computes it. The flags set both sides at
+// once; method both tells them apart.
+type compareSide struct {
+	inputs  inputFlags
+	backend backendFlags
+}
+
 func newCompare() *cobra.Command {
-	var f flags
-	var maxFlips int
+	v := &compareVerb{}
 	c := &cobra.Command{
 		Use:   "compare [A B]",
 		Short: "Two models, backends, precisions or earlier sweeps on the same images",
@@ -71,37 +88,36 @@ be done. 2: wrong usage.`,
 			return usagef("%d to compare, want two", len(args))
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			if maxFlips < 0 && c.Flags().Changed("max-flips") {
-				return usagef("--max-flips %d, want at least 0", maxFlips)
+			if v.maxFlips < 0 && c.Flags().Changed("max-flips") {
+				return usagef("--max-flips %d, want at least 0", v.maxFlips)
 			}
-			return f.compare(c, args, maxFlips)
+			return v.run(c, args)
 		},
 	}
-	f.addInputs(c)
-	f.addAttacks(c, "fgsm", "`LIST` of attacks as for sweep")
-	f.addEpsList(c)
-	f.addBounds(c)
-	f.addRange(c)
-	f.addBackend(c)
-	c.Flags().Lookup("backend").Usage = "cpu, cuda or auto, or two to compare: cpu,cuda"
+	v.side.inputs.add(c)
+	v.attack.add(c, "fgsm", "`LIST` of attacks as for sweep")
+	v.ball.add(c, epsStandard, epsList)
+	v.images.add(c, 1000)
+	v.side.backend.add(c)
+	c.Flags().Lookup("backend").Usage = strings.Join(backends.Names(), ", ") + " or auto, or two to compare: " + strings.Join(backends.Names(), ",")
 	c.Flags().Lookup("precision").Usage = "float32, float64 (CPU only) or tf32 (CUDA only), or two to compare: float32,float64"
-	f.addSeed(c, "random draws")
-	c.Flags().IntVar(&maxFlips, "max-flips", -1, "exit with code 3 if the class of more than `N` images differs, as they are or anywhere (default any number)")
+	addSeed(c, &v.seed, "random draws")
+	c.Flags().IntVar(&v.maxFlips, "max-flips", -1, "exit with code 3 if the class of more than `N` images differs, as they are or anywhere (default any number)")
 	c.Flags().Lookup("max-flips").DefValue = "0" // which --help leaves out
-	f.addOutput(c)
+	v.output.add(c)
 	return c
 }
 
-// compareNames are the files of a comparison.
-var compareNames = curveNames("compare")
+// compareBase is what the names of the files of a comparison begin with.
+const compareBase = "compare"
 
-func (f *flags) compare(c *cobra.Command, args []string, maxFlips int) error {
+func (v *compareVerb) run(c *cobra.Command, args []string) error {
 	var cmp *report.Compared
 	runs, err := areRuns(args)
 	if err != nil {
 		return err
 	}
-	var folder *outdir.Folder
+	var folder *report.Folder
 	if runs {
 		if err := onlyOutput(c); err != nil {
 			return err
@@ -109,32 +125,20 @@ func (f *flags) compare(c *cobra.Command, args []string, maxFlips int) error {
 		if cmp, err = compareRuns(args[0], args[1]); err != nil {
 			return err
 		}
-		if folder, err = outdir.Open(f.out, compareNames...); err != nil {
+		if folder, err = report.OpenFolder(v.output.out, report.CurveNames(compareBase)...); err != nil {
 			return err
 		}
 	} else {
-		if cmp, folder, err = f.compareModels(c, args); err != nil {
+		if cmp, folder, err = v.compareModels(c, args); err != nil {
 			return err
 		}
 	}
-	json, err := cmp.JSON()
+	files, err := cmp.Files(compareBase)
 	if err != nil {
 		return err
 	}
-	png, err := cmp.PNG()
-	if err != nil {
-		return err
-	}
-	svg, err := cmp.SVG()
-	if err != nil {
-		return err
-	}
-	var files []outdir.File
-	for i, data := range [][]byte{cmp.CSV(), json, png, svg} {
-		files = append(files, outdir.File{Name: compareNames[i], Data: data})
-	}
-	err = f.finish(c, folder, files, func(w *bytes.Buffer) error {
-		switch f.format {
+	err = finish(c, v.output.quiet, folder, files, func(w *bytes.Buffer) error {
+		switch v.output.format {
 		case "csv":
 			w.Write(files[0].Data)
 			return nil
@@ -144,8 +148,8 @@ func (f *flags) compare(c *cobra.Command, args []string, maxFlips int) error {
 		}
 		return cmp.Table(w)
 	})
-	if n := len(cmp.Flips()); err == nil && maxFlips >= 0 && n > maxFlips {
-		return flipsError{n, maxFlips}
+	if n := len(cmp.Flips()); err == nil && v.maxFlips >= 0 && n > v.maxFlips {
+		return flipsError{n, v.maxFlips}
 	}
 	return err
 }
@@ -185,49 +189,24 @@ func compareRuns(dirA, dirB string) (*report.Compared, error) {
 	if errA == nil && errB == nil && os.SameFile(a, b) {
 		return nil, usagef("%s and %s are the same folder", dirA, dirB)
 	}
-	mA, resA, err := readRun(dirA)
+	p, err := rundir.Compare(dirA, dirB)
 	if err != nil {
 		return nil, err
 	}
-	mB, resB, err := readRun(dirB)
-	if err != nil {
-		return nil, err
-	}
-	dA, dB := mA.Data, mB.Data
-	both := func(format string, x, y any) error {
-		return fmt.Errorf("%s and %s do not fit: "+format, dirA, dirB, x, y)
-	}
-	switch {
-	case dA.Offset != dB.Offset:
-		return nil, both("images from index %v and from %v", dA.Offset, dB.Offset)
-	case dA.N != dB.N:
-		return nil, both("%v images and %v", dA.N, dB.N)
-	case dA.SHA256 != dB.SHA256:
-		return nil, both("other images or labels, sha256 %.12s and %.12s", dA.SHA256, dB.SHA256)
-	case mA.Classes != mB.Classes:
-		return nil, both("a model of %v classes and one of %v", mA.Classes, mB.Classes)
-	}
-	x, y, left, err := pipeline.Common(resA, resB)
-	if err != nil {
-		return nil, fmt.Errorf("%s and %s do not fit: %w", dirA, dirB, err)
-	}
-	found, err := pipeline.NewComparison(x, y)
-	if err != nil {
-		return nil, fmt.Errorf("%s and %s: %w", dirA, dirB, err)
-	}
-	labels := sideLabels(mA, mB, [2]string{dirA, dirB})
+	labels := sideLabels(p.A, p.B, [2]string{dirA, dirB})
+	left := p.Left
 	for i := range left {
 		left[i] = strings.NewReplacer("the first", dirA, "the second", dirB).Replace(left[i])
 	}
-	return &report.Compared{A: report.Side{Label: labels[0], Manifest: mA}, B: report.Side{Label: labels[1], Manifest: mB}, Comparison: found, Left: left}, nil
+	return &report.Compared{A: report.Side{Label: labels[0], Manifest: p.A}, B: report.Side{Label: labels[1], Manifest: p.B}, Comparison: p.Found, Left: left}, nil
 }
 
 // sideLabels names two sides by what they differ in or, where that is nothing, as otherwise.
 func sideLabels(a, b *record.Manifest, otherwise [2]string) [2]string {
-	var parts [2][]string
+	var names [2][]string
 	add := func(x, y string) {
 		if x != y {
-			parts[0], parts[1] = append(parts[0], x), append(parts[1], y)
+			names[0], names[1] = append(names[0], x), append(names[1], y)
 		}
 	}
 	if a.Model.SHA256 != b.Model.SHA256 {
@@ -242,10 +221,10 @@ func sideLabels(a, b *record.Manifest, otherwise [2]string) [2]string {
 	if a.Precision == b.Precision {
 		add(a.Arithmetic, b.Arithmetic)
 	}
-	if parts[0] == nil {
+	if names[0] == nil {
 		return otherwise
 	}
-	return [2]string{strings.Join(parts[0], " "), strings.Join(parts[1], " ")}
+	return [2]string{strings.Join(names[0], " "), strings.Join(names[1], " ")}
 }
 
 // embedded is the name of the model inside.
@@ -268,13 +247,13 @@ func parseTwo(flag, text string) ([2]string, bool, error) {
 	return [2]string{}, false, usagef("--%s %q holds %d items, want one, or two to compare", flag, text, len(items))
 }
 
-// compareSides returns the flags of both sides.
-func (f *flags) compareSides(c *cobra.Command, args []string) (sides [2]flags, err error) {
-	names, twoBackends, err := parseTwo("backend", f.backend)
+// both returns what is on each side.
+func (f compareSide) both(c *cobra.Command, args []string) (sides [2]compareSide, err error) {
+	names, twoBackends, err := parseTwo("backend", f.backend.name)
 	if err != nil {
 		return sides, err
 	}
-	precisions, twoPrecisions, err := parseTwo("precision", f.precision)
+	precisions, twoPrecisions, err := parseTwo("precision", f.backend.precision)
 	if err != nil {
 		return sides, err
 	}
@@ -287,21 +266,21 @@ func (f *flags) compareSides(c *cobra.Command, args []string) (sides [2]flags, e
 	case len(args) == 0 && !lists:
 		return sides, usagef("nothing to compare: give two models or two folders, or two of --backend or --precision as in --precision float32,float64")
 	case twoBackends && slices.Contains(names[:], "auto"):
-		return sides, usagef("--backend %s: auto may be the same as the other; name both, as in cpu,cuda", f.backend)
+		return sides, usagef("--backend %s: auto may be the same as the other; name both, as in %s", f.backend.name, strings.Join(backends.Names(), ","))
 	case lists && names[0] == names[1] && precisions[0] == precisions[1]:
 		return sides, usagef("both sides are %s in %s: nothing differs", names[0], precisions[0])
 	}
 	if twoPrecisions && !twoBackends && names[0] == "auto" { // one backend, whatever the precision
-		if names, err = f.oneBackend(c, precisions); err != nil {
+		if names, err = f.backend.twice(c, precisions); err != nil {
 			return sides, err
 		}
 	}
 	for i := range sides {
-		sides[i] = *f
-		sides[i].backend, sides[i].precision = names[i], precisions[i]
+		sides[i] = f
+		sides[i].backend.name, sides[i].backend.precision = names[i], precisions[i]
 		if len(args) == 2 {
-			if sides[i].model = args[i]; args[i] == embedded {
-				sides[i].model = ""
+			if sides[i].inputs.model = args[i]; args[i] == embedded {
+				sides[i].inputs.model = ""
 			}
 		}
 	}
@@ -309,28 +288,28 @@ func (f *flags) compareSides(c *cobra.Command, args []string) (sides [2]flags, e
 }
 
 // compareModels sweeps both sides.
-func (f *flags) compareModels(c *cobra.Command, args []string) (*report.Compared, *outdir.Folder, error) {
-	sides, err := f.compareSides(c, args)
+func (v *compareVerb) compareModels(c *cobra.Command, args []string) (*report.Compared, *report.Folder, error) {
+	sides, err := v.side.both(c, args)
 	if err != nil {
 		return nil, nil, err
 	}
-	s, err := f.parseSweep(c, f.attack)
+	s, err := v.attack.parse(c, v.ball, v.seed)
 	if err != nil {
 		return nil, nil, err
 	}
-	f.warnShort(c, s)
+	warnShort(c.ErrOrStderr(), s)
 	// The flags are about the side that uses a device, if one does.
 	first := 0
-	if one, err := backends.Lookup(sides[0].backend); err == nil && !one.Accelerator {
-		if other, err := backends.Lookup(sides[1].backend); err == nil && other.Accelerator {
+	if one, err := backends.Lookup(sides[0].backend.name); err == nil && !one.Accelerator {
+		if other, err := backends.Lookup(sides[1].backend.name); err == nil && other.Accelerator {
 			first = 1
 		}
 	}
 	var other *model.Model
-	var folder *outdir.Folder
-	in, err := sides[first].openRange(c, func(in *inputs) (err error) {
+	var folder *report.Folder
+	in, err := open(c, &sides[first].inputs, &sides[first].backend, v.output.quiet, v.images.cut(c), func(in *inputs) (err error) {
 		if other = in.model; len(args) == 2 {
-			if other, err = sides[1-first].loadModel(); err != nil {
+			if other, err = sides[1-first].inputs.loadModel(); err != nil {
 				return err
 			}
 			switch {
@@ -342,7 +321,7 @@ func (f *flags) compareModels(c *cobra.Command, args []string) (*report.Compared
 				return fmt.Errorf("%s has %d classes and %s %d: want as many", args[first], in.model.Outputs(), args[1-first], other.Outputs())
 			}
 		}
-		folder, err = outdir.Open(f.out, compareNames...)
+		folder, err = report.OpenFolder(v.output.out, report.CurveNames(compareBase)...)
 		return err
 	})
 	if err != nil {
@@ -354,12 +333,12 @@ func (f *flags) compareModels(c *cobra.Command, args []string) (*report.Compared
 	if first == 1 {
 		ins = [2]*inputs{second, in}
 	}
-	if err = sides[1-first].openOther(c, second, in.chosen); err != nil {
+	if err = sides[1-first].backend.openOther(c, v.output.quiet, second, in.chosen); err != nil {
 		return nil, nil, err
 	}
 	defer second.backend.Close()
 
-	p := newProgress(c.ErrOrStderr(), f.quiet, "compare")
+	p := newProgress(c.ErrOrStderr(), v.output.quiet, "compare")
 	defer p.finish()
 	q := pipeline.Compare{Attacks: s.Attacks, Eps: s.Eps, Bounds: s.Bounds, Progress: p.update}
 	if len(args) == 0 {
@@ -372,14 +351,14 @@ func (f *flags) compareModels(c *cobra.Command, args []string) (*report.Compared
 	}
 	var m [2]record.Manifest
 	for i := range ins {
-		m[i] = ins[i].manifest(s, f.seed)
+		m[i] = ins[i].manifest(s, v.seed)
 	}
 	labels := sideLabels(&m[0], &m[1], [2]string{"a", "b"})
 	return &report.Compared{A: report.Side{Label: labels[0], Manifest: &m[0]}, B: report.Side{Label: labels[1], Manifest: &m[1]}, Comparison: found}, folder, nil
 }
 
-// oneBackend returns the backend that computes in both precisions, twice.
-func (f *flags) oneBackend(c *cobra.Command, precisions [2]string) (names [2]string, err error) {
+// twice returns the backend that computes in both precisions, two times.
+func (f *backendFlags) twice(c *cobra.Command, precisions [2]string) (names [2]string, err error) {
 	device := c.Flags().Changed("device")
 	for _, e := range backends.All() {
 		if e.Has(precisions[0]) && e.Has(precisions[1]) && (e.Accelerator || !device) {
@@ -404,11 +383,11 @@ func (f *flags) oneBackend(c *cobra.Command, precisions [2]string) (names [2]str
 
 // openOther opens the backend of the side that is not opened first. --device is about the other
 // side if that is on an accelerator and this one is not.
-func (f *flags) openOther(c *cobra.Command, in *inputs, chosen string) error {
-	e, err := backends.Lookup(f.backend)
+func (f *backendFlags) openOther(c *cobra.Command, quiet bool, in *inputs, chosen string) error {
+	e, err := backends.Lookup(f.name)
 	other, failed := backends.Lookup(chosen)
 	if err == nil && failed == nil && !e.Accelerator && other.Accelerator && e.Has(f.precision) {
 		return f.openEntry(e, in)
 	}
-	return f.openBackend(c, in)
+	return f.open(c, quiet, in)
 }

@@ -13,6 +13,7 @@ import (
 
 	"advsweep/gpu"
 	"advsweep/model"
+	"advsweep/report"
 
 	"github.com/google/go-cmp/cmp"
 	"gorgonia.org/tensor"
@@ -77,7 +78,7 @@ func TestComparePrecisions(t *testing.T) {
 		t.Error("one model in two precisions was not judged")
 	}
 	files := map[string][]byte{}
-	for _, name := range compareNames {
+	for _, name := range report.CurveNames(compareBase) {
 		files[name] = read(t, out, name)
 	}
 	do(t, append(args, "--threads", "3", "--quiet")...)

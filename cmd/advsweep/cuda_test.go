@@ -20,6 +20,7 @@ import (
 	"advsweep/backends"
 	"advsweep/cpu"
 	"advsweep/gpu"
+	"advsweep/report"
 )
 
 // needCUDA skips t where there is no device, and fails it where ADVSWEEP_GPU=require says that
@@ -40,8 +41,8 @@ func needCUDA(t *testing.T) []gpu.Info {
 // simulated tells whether devices are those of internal/cusim, which is slow.
 func simulated(infos []gpu.Info) bool { return strings.HasPrefix(infos[0].Name, "cusim") }
 
-// program runs advsweep in a process of its own with more environment.
-func program(t *testing.T, env string, args ...string) (code int, stdout, stderr string) {
+// inProcess runs advsweep in a process of its own with more environment.
+func inProcess(t *testing.T, env string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -140,15 +141,15 @@ func TestCUDADemo(t *testing.T) {
 					v := decode(t, got)
 					// not in a curve, which is the same on any device
 					device, named := v["device"].(string)
-					if suffix := infos[0].Image + " " + product; v["backend"] != "cuda" || named && !strings.HasSuffix(device, suffix) || f.Name() == runName && !named {
+					if suffix := infos[0].Image + " " + product; v["backend"] != "cuda" || named && !strings.HasSuffix(device, suffix) || f.Name() == report.RunName && !named {
 						t.Errorf("%s: backend %v, device %v, want cuda, … %s", f.Name(), v["backend"], v["device"], suffix)
 					}
-					if f.Name() != runName && v["precision"] != "float32" {
+					if f.Name() != report.RunName && v["precision"] != "float32" {
 						t.Errorf("%s: precision %v, want float32", f.Name(), v["precision"])
 					}
 				}
 				switch {
-				case f.Name() == ".advsweep.json" || f.Name() == runName: // hashes of files with times; threads, device and times
+				case f.Name() == ".advsweep.json" || f.Name() == report.RunName: // hashes of files with times; threads, device and times
 				case filepath.Ext(f.Name()) == ".csv" && !exact:
 					closeCSV(t, f.Name(), got, want)
 				case filepath.Ext(f.Name()) == ".json" && strings.Contains(f.Name(), "curve") && !exact:
@@ -250,14 +251,14 @@ func TestCUDADevices(t *testing.T) {
 func TestCUDATwoDevices(t *testing.T) {
 	needCUDA(t)
 	const env = "CUSIM_DEVICES=2 " + gpu.EnvProduct + "=fp32"
-	_, list, _ := program(t, env, "devices", "--format", "csv")
+	_, list, _ := inProcess(t, env, "devices", "--format", "csv")
 	if strings.Count(list, "\ncuda,true") < 2 {
 		t.Skipf("fewer than two devices:\n%s", list)
 	}
 	var first []byte
 	for _, device := range []string{"0", "all", "1,0"} {
 		out := t.TempDir()
-		code, _, stderr := program(t, env, "sweep", "--device", device, "--attack", "fgsm,bim,noise", "--steps", "2", "--n", "7", "--eps", "0,0.025,0.05,0.1",
+		code, _, stderr := inProcess(t, env, "sweep", "--device", device, "--attack", "fgsm,bim,noise", "--steps", "2", "--n", "7", "--eps", "0,0.025,0.05,0.1",
 			"--bounds", "0,1", "--out", out)
 		if code != exitDone {
 			t.Fatalf("--device %s: exit code %d\n%s", device, code, stderr)
@@ -269,7 +270,7 @@ func TestCUDATwoDevices(t *testing.T) {
 		if !bytes.Equal(got, first) {
 			t.Errorf("--device %s gives\n%swant, as --device 0,\n%s", device, got, first)
 		}
-		names := decode(t, read(t, out, runName))["device"].(string)
+		names := decode(t, read(t, out, report.RunName))["device"].(string)
 		if n, want := strings.Count(names, "cuda:"), 2; device != "0" && n != want || device == "0" && n != 1 {
 			t.Errorf("--device %s: device %q", device, names)
 		}
@@ -297,7 +298,7 @@ func TestCUDAFallback(t *testing.T) {
 			}
 			out := t.TempDir()
 			args := []string{"sweep", "--n", "3", "--eps", "0", "--out", out}
-			code, _, stderr := program(t, c.env, args...)
+			code, _, stderr := inProcess(t, c.env, args...)
 			note, rest, _ := strings.Cut(stderr, "\n")
 			if code != exitDone || !strings.HasPrefix(note, "advsweep: using the CPU: ") || !strings.Contains(note, c.why) || !strings.HasPrefix(rest, "wrote ") {
 				t.Errorf("exit code %d, want 0 and one line with %q in\n%s", code, c.why, stderr)
@@ -305,15 +306,15 @@ func TestCUDAFallback(t *testing.T) {
 			if v := decode(t, read(t, out, "curve.json")); v["backend"] != "cpu" {
 				t.Errorf("backend %v, want cpu", v["backend"])
 			}
-			code, _, stderr = program(t, c.env, append(args, "--quiet")...)
+			code, _, stderr = inProcess(t, c.env, append(args, "--quiet")...)
 			if code != exitDone || strings.Contains(stderr, c.why) != c.loud || strings.Count(stderr, "\n") > 1 {
 				t.Errorf("quiet: exit code %d, %q, want a line: %v", code, stderr, c.loud)
 			}
-			if code, _, stderr = program(t, c.env, append(args, "--precision", "float64")...); code != exitDone || strings.Contains(stderr, "using") {
+			if code, _, stderr = inProcess(t, c.env, append(args, "--precision", "float64")...); code != exitDone || strings.Contains(stderr, "using") {
 				t.Errorf("float64: exit code %d, %q", code, stderr)
 			}
 			for _, more := range []string{"--backend cuda", "--device 0", "--precision tf32"} {
-				code, _, stderr := program(t, c.env, append(args, strings.Fields(more)...)...)
+				code, _, stderr := inProcess(t, c.env, append(args, strings.Fields(more)...)...)
 				if code != exitError || !strings.Contains(stderr, c.why) || !strings.Contains(stderr, "; use --backend cpu") || strings.Count(stderr, "\n") > 1 {
 					t.Errorf("%s: exit code %d, want %d, with %q on standard error: %s", more, code, exitError, c.why, stderr)
 				}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"advsweep/attack"
-	"advsweep/internal/outdir"
 	"advsweep/pipeline"
 	"advsweep/record"
 	"advsweep/report"
@@ -15,10 +14,22 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// A demoVerb is 'advsweep demo' with its flags.
+type demoVerb struct {
+	inputs   inputFlags
+	ball     ballFlags
+	images   rangeFlags
+	more     moreFlags
+	backend  backendFlags
+	output   outputFlags
+	steps    int
+	class    int    // of the one image
+	imageEps string // that it is attacked at
+	seed     uint64
+}
+
 func newDemo() *cobra.Command {
-	var f flags
-	var class int
-	var imageEps string
+	v := &demoVerb{}
 	c := &cobra.Command{
 		Use:   "demo",
 		Short: "The whole tour: two attacked images and two accuracy curves",
@@ -36,70 +47,68 @@ of each image where it is right: see 'advsweep sweep --help'.`,
   advsweep demo --bounds 0,1 --class 3 --out clipped
   advsweep demo --model my.safetensors --data mnist/`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return f.demo(c, class, imageEps) },
+		RunE: func(c *cobra.Command, _ []string) error { return v.run(c) },
 	}
-	f.addInputs(c)
-	c.Flags().IntVar(&class, "class", 7, "class of the image in parts 1 and 3")
-	c.Flags().StringVar(&imageEps, "image-eps", "0.3", "eps of parts 1 and 3")
-	f.addSteps(c)
-	f.addEpsList(c)
-	f.addExact(c)
-	f.addRounded(c)
-	f.addBounds(c)
-	f.addRange(c)
-	f.addBackend(c)
-	f.addSeed(c, "the noise control")
-	f.addOutput(c)
+	v.inputs.add(c)
+	c.Flags().IntVar(&v.class, "class", 7, "class of the image in parts 1 and 3")
+	c.Flags().StringVar(&v.imageEps, "image-eps", "0.3", "eps of parts 1 and 3")
+	addSteps(c, &v.steps)
+	v.ball.add(c, epsStandard, epsList)
+	v.more.add(c)
+	v.images.add(c, 1000)
+	v.backend.add(c)
+	addSeed(c, &v.seed, "the noise control")
+	v.output.add(c)
 	return c
 }
 
-func (f *flags) demo(c *cobra.Command, class int, imageEps string) error {
-	s, err := f.parseSweep(c, "fgsm,bim,noise")
+func (v *demoVerb) run(c *cobra.Command) error {
+	s, err := parseText(c, pipeline.Text{Attack: "fgsm,bim,noise", Eps: v.ball.eps, Bounds: v.ball.bounds, Steps: v.steps, Seed: v.seed})
 	if err != nil {
 		return err
 	}
 	fgsm, bim := s.Attacks[0], s.Attacks[1]
-	if s.Exact, err = f.canBeExact(c, s); err != nil {
+	if err := v.more.ask(c, &s, "fgsm,bim,noise", v.ball.eps); err != nil {
 		return err
 	}
-	one, err := attack.ParseEps(imageEps)
+	one, err := attack.ParseEps(v.imageEps)
 	if err != nil {
 		return asUsage("image-eps", err)
 	}
 	if len(one) != 1 {
-		return usagef("--image-eps %q holds %d values, want one", imageEps, len(one))
+		return usagef("--image-eps %q holds %d values, want one", v.imageEps, len(one))
 	}
-	in, err := f.openRange(c, func(in *inputs) error { return in.canPick(c, class, 0) })
+	in, err := open(c, &v.inputs, &v.backend, v.output.quiet, v.images.cut(c), func(in *inputs) error { return in.canPick(c, v.class, 0) })
 	if err != nil {
 		return err
 	}
 	defer in.backend.Close()
 	set := in.set
-	s.Exact = s.Exact && f.follows(c, in)
-	names := curveNames("curve")
+	s.Exact = s.Exact && in.follows(c)
+	names := report.CurveNames("curve")
 	for _, base := range []string{"1-fgsm-image", "3-bim-image"} {
 		names = append(names, base+".json", base+".png")
 	}
-	names = append(append(names, curveNames("2-fgsm-curve")...), curveNames("4-bim-curve")...)
-	names = append(names, imagesName, classesName, runName)
-	s.Outcomes, s.Rounded = true, f.rounded
-	folder, err := outdir.Open(f.out, names...)
+	names = append(append(names, report.CurveNames("2-fgsm-curve")...), report.CurveNames("4-bim-curve")...)
+	names = append(names, report.ImagesName, report.ClassesName, report.RunName)
+	s.Outcomes = true
+	folder, err := report.OpenFolder(v.output.out, names...)
 	if err != nil {
 		return err
 	}
 
 	// Parts 1 and 3: the image.
 	start := time.Now()
-	picked, err := in.pick(c, class, 0)
+	picked, err := in.pick(c, v.class, 0)
 	if err != nil {
 		return err
 	}
-	image := func(base string, a attack.Attack) (*pipeline.Example, []outdir.File, error) {
+	image := func(base string, a attack.Attack) (*pipeline.Example, []report.File, error) {
 		ex, err := pipeline.Craft(c.Context(), in.backend, picked, a, one[0], s.Bounds)
 		if err != nil {
 			return nil, nil, err
 		}
-		files, err := exampleFiles(base, ex, in.meta(picked, f.seed), record.Seconds{Load: in.load.Seconds(), Compute: time.Since(start).Seconds()})
+		files, err := report.ExampleFiles(base, ex, in.meta(picked, v.seed), record.Seconds{Load: in.load.Seconds(), Compute: time.Since(start).Seconds()})
 		start = time.Now()
 		return ex, files, err
 	}
@@ -113,33 +122,33 @@ func (f *flags) demo(c *cobra.Command, class int, imageEps string) error {
 	}
 
 	// Parts 2 and 4: the curves, and both together.
-	res, compute, err := in.sweep(c, f.quiet, s)
+	res, compute, err := in.sweep(c, v.output.quiet, s)
 	if err != nil {
 		return err
 	}
-	m := in.manifest(s, f.seed)
+	m := in.manifest(s, v.seed)
 	written := time.Now()
-	drawn, err := curveFiles(&m, res,
-		drawing{"2-fgsm-curve", "FGSM: accuracy against eps", []int{0, 2}},
-		drawing{"4-bim-curve", fmt.Sprintf("%s: accuracy against eps", bim.Label()), []int{1, 2}},
-		drawing{"curve", fmt.Sprintf("FGSM and %s: accuracy against eps", bim.Label()), nil})
+	drawn, err := report.CurveFiles(&m, res,
+		report.Drawing{Base: "2-fgsm-curve", Title: "FGSM: accuracy against eps", Curves: []int{0, 2}},
+		report.Drawing{Base: "4-bim-curve", Title: fmt.Sprintf("%s: accuracy against eps", bim.Label()), Curves: []int{1, 2}},
+		report.Drawing{Base: "curve", Title: fmt.Sprintf("FGSM and %s: accuracy against eps", bim.Label())})
 	if err != nil {
 		return err
 	}
 	files2, files4, both := drawn[0], drawn[1], drawn[2]
 
-	var files []outdir.File
-	for _, part := range [][]outdir.File{files1, files2, files3, files4, both} {
+	var files []report.File
+	for _, part := range [][]report.File{files1, files2, files3, files4, both} {
 		files = append(files, part...)
 	}
-	files = append(files, outdir.File{Name: imagesName, Data: report.ImagesCSV(res, m.Precision)}, outdir.File{Name: classesName, Data: report.ClassesCSV(res)})
-	run, err := in.runFile(f, record.Seconds{Load: in.load.Seconds(), Compute: compute.Seconds(), Write: time.Since(written).Seconds()})
+	files = append(files, report.ListFiles(&m, res)...)
+	run, err := in.runFile(v.backend.threads, v.seed, record.Seconds{Load: in.load.Seconds(), Compute: compute.Seconds(), Write: time.Since(written).Seconds()})
 	if err != nil {
 		return err
 	}
 	files = append(files, run)
-	return f.finish(c, folder, files, func(w *bytes.Buffer) error {
-		switch f.format {
+	return finish(c, v.output.quiet, folder, files, func(w *bytes.Buffer) error {
+		switch v.output.format {
 		case "csv":
 			w.Write(both[0].Data)
 			return nil
@@ -149,7 +158,7 @@ func (f *flags) demo(c *cobra.Command, class int, imageEps string) error {
 			enc.SetIndent("", "  ")
 			return enc.Encode(map[string]json.RawMessage{"part1": files1[0].Data, "part2": files2[1].Data, "part3": files3[0].Data, "part4": files4[1].Data})
 		}
-		w.WriteString(settings(in.meta(set, f.seed), m.Layers, fmt.Sprintf("eps      %s for the curves, %s for the image; bounds %s; seed %d", f.eps, imageEps, s.Bounds, f.seed), ""))
+		w.WriteString(settings(in.meta(set, v.seed), m.Layers, fmt.Sprintf("eps      %s for the curves, %s for the image; bounds %s; seed %d", v.ball.eps, v.imageEps, s.Bounds, v.seed), ""))
 		w.WriteString("Part 1: one image, FGSM\n\n")
 		if err := report.PredictionTable(w, part1); err != nil {
 			return err

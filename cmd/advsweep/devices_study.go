@@ -9,10 +9,11 @@ import (
 	"advsweep/study"
 )
 
-// studyDevices returns what this machine has for plan, each for a worker of its own: the CPU, all
-// of whose threads work on one shard, or every device of --device (empty: all). Without --backend
-// it is what the plan is for.
-func (f *flags) studyDevices(plan *study.Plan) ([]study.Device, error) {
+// devices returns what this machine has for plan, each for a worker of its own: the CPU, all of
+// whose threads work on one shard, or every device of --device (empty: all). Without --backend it
+// is what the plan is for. server says that a server hands the shards out: then it is the server
+// that allows other arithmetic, not this command.
+func (f *workFlags) devices(plan *study.Plan, server bool) ([]study.Device, error) {
 	planned := plan.Runs[0].Manifest.Backend // that of all
 	name := planned
 	if f.backend != "" && f.backend != "auto" {
@@ -25,7 +26,7 @@ func (f *flags) studyDevices(plan *study.Plan) ([]study.Device, error) {
 	case err != nil:
 		return nil, unknownBackend(name)
 	}
-	if err := f.checkThreads(); err != nil {
+	if err := checkThreads(f.threads); err != nil {
 		return nil, err
 	}
 	if _, err := e.Devices(); err != nil {
@@ -33,7 +34,11 @@ func (f *flags) studyDevices(plan *study.Plan) ([]study.Device, error) {
 			return nil, fmt.Errorf("--backend %s: %w; study %s is planned for %s, which is what it runs on without --backend", name, err, plan.Name, planned)
 		}
 		spare := backends.Always()
-		return nil, fmt.Errorf("study %s is planned for %s: %w; --backend %s --allow-mixed computes it on %s all the same", plan.Name, planned, err, spare.Name, spare.Title)
+		how := fmt.Sprintf("--backend %s --allow-mixed computes it on %s all the same", spare.Name, spare.Title)
+		if server {
+			how = fmt.Sprintf("--backend %s computes it on %s if 'advsweep serve --allow-mixed' hands it out", spare.Name, spare.Title)
+		}
+		return nil, fmt.Errorf("study %s is planned for %s: %w; %s", plan.Name, planned, err, how)
 	}
 	list := f.device
 	if list == "" {
@@ -45,29 +50,30 @@ func (f *flags) studyDevices(plan *study.Plan) ([]study.Device, error) {
 	}
 	var all []study.Device
 	for _, d := range chosen {
-		all = append(all, f.studyDevice(e, d))
+		all = append(all, studyDevice(e, d, f.threads))
 	}
 	return all, nil
 }
 
 // studyDevice is one device of e as a worker of a study has it. It computes with the product that
-// is asked for if it has it, else with its own default.
-func (f *flags) studyDevice(e backends.Entry, d backends.Device) study.Device {
+// is asked for if it has it, else with its own default. threads are those of the CPU; 0 is one for
+// each processor.
+func studyDevice(e backends.Entry, d backends.Device, threads int) study.Device {
 	return study.Device{
 		Name:    d.Worker,
 		Backend: e.Name,
 		Open: func(m *model.Model, precision, product string) (pipeline.Backend, string, error) {
-			return e.Open(m, backends.Spec{Precision: precision, Product: product, Devices: d.List, Threads: f.threads})
+			return e.Open(m, backends.Spec{Precision: precision, Product: product, Devices: d.List, Threads: threads})
 		},
 	}
 }
 
 // planDevice is the backend that works everywhere, on which a plan checks that models fit.
-func (f *flags) planDevice() (study.Device, error) {
+func planDevice() (study.Device, error) {
 	e := backends.Always()
 	devices, err := e.Devices()
 	if err != nil {
 		return study.Device{}, err
 	}
-	return f.studyDevice(e, devices[0]), nil
+	return studyDevice(e, devices[0], 0), nil
 }

@@ -6,41 +6,93 @@ import (
 
 	"advsweep/internal/chunklog"
 	"advsweep/internal/remedy"
+	"advsweep/report"
+	"advsweep/rundir"
 	"advsweep/study"
+
+	"github.com/spf13/cobra"
 )
 
-// hints says which flag gives what an error needs.
-var hints = map[remedy.Need]string{
-	remedy.Folder:     "--out DIR chooses the folder",
-	remedy.Mixed:      "--allow-mixed mixes them all the same",
-	remedy.ServeMixed: "'advsweep serve --allow-mixed' mixes them",
-	remedy.Credential: "give --credentials FILE, on workers a copy of the file of 'advsweep serve --credentials'; serve makes it if it is not there",
-	remedy.Authority:  "--tls-ca FILE names that certificate",
-	remedy.TLS:        "'advsweep serve' takes them by --tls-cert and --tls-key",
-	remedy.Cache:      "give --cache DIR",
-	remedy.Study:      "choose one with --study",
-	remedy.Store:      "give a larger --store-bytes",
-	remedy.Listen:     "--listen HOST:PORT is the address",
-	remedy.External:   "use the .creds file with --nats",
-	remedy.AckWait:    "it is --ack-wait",
-	remedy.Attempts:   "it is --attempts",
+// A hint says how a user mends an error. The packages below say what is wrong; they know no flags.
+type hint struct {
+	of   func(error) bool // reports whether the hint is of an error
+	flag string           // that the running command must have, or ""
+	say  func(error) string
 }
 
-// hinted adds to err the flag that mends it, if one does.
-func hinted(err error) error {
-	var r *remedy.Error
-	var other *chunklog.OtherRunError
-	need := remedy.Need("")
-	switch {
-	case errors.As(err, &r):
-		need = r.Need
-	case errors.As(err, new(*study.MixedError)):
-		need = remedy.Mixed
-	case errors.As(err, new(*chunklog.LockedError)), errors.As(err, new(*chunklog.VersionError)), errors.As(err, &other) && other.Than == "here":
-		need = remedy.Folder
-	}
-	if hint := hints[need]; hint != "" {
-		return fmt.Errorf("%w (%s)", err, hint)
+// hints are in the order in which they are looked for: of an error the first counts whose flag the
+// running command has.
+var hints = []hint{
+	{is[*report.TakenError], "out", says("choose another --out or move it away")},
+	{is[*report.TakenError], "", says("move it away")},
+	{is[*report.MakeError], "out", says("choose another --out")},
+	{otherRun, "out", saysOf(func(e *rundir.UnfinishedError) string {
+		return fmt.Sprintf("finish it with 'advsweep resume %s' (in the environment in which it was started), delete the folder, or choose another --out", e.Dir)
+	})},
+	{is[*rundir.UnfinishedError], "", saysOf(func(e *rundir.UnfinishedError) string {
+		return fmt.Sprintf("finish it with 'advsweep resume %s', or merge all shards", e.Dir)
+	})},
+	{is[*study.NotMergedError], "", saysOf(func(e *study.NotMergedError) string {
+		return fmt.Sprintf("'advsweep merge %s' does it", e.Dir)
+	})},
+	{is[*rundir.NoRunError], "", says("want a folder that 'advsweep sweep --out' wrote")},
+	{needs(remedy.Folder), "out", says("--out DIR chooses the folder")},
+	{needs(remedy.Mixed), "allow-mixed", says("--allow-mixed mixes them all the same")},
+	{needs(remedy.ServeMixed), "", says("'advsweep serve --allow-mixed' mixes them")},
+	{needs(remedy.Credential), "credentials", says("give --credentials FILE, on workers a copy of the file of 'advsweep serve --credentials'; serve makes it if it is not there")},
+	{needs(remedy.Authority), "tls-ca", says("--tls-ca FILE names that certificate")},
+	{needs(remedy.TLS), "", says("'advsweep serve --tls-cert FILE --tls-key FILE' takes them")},
+	{needs(remedy.Cache), "cache", says("give --cache DIR")},
+	{needs(remedy.Study), "study", says("choose one with --study")},
+	{needs(remedy.Store), "store-bytes", says("give a larger --store-bytes")},
+	{needs(remedy.Listen), "listen", says("--listen HOST:PORT is the address")},
+	{needs(remedy.External), "nats", says("use the .creds file with --nats")},
+	{needs(remedy.AckWait), "ack-wait", says("it is --ack-wait")},
+	{needs(remedy.Attempts), "attempts", says("it is --attempts")},
+}
+
+// mended adds to err how command mends it, if it does.
+func mended(command *cobra.Command, err error) error {
+	for _, h := range hints {
+		if err != nil && h.of(err) && (h.flag == "" || command.Flags().Lookup(h.flag) != nil) {
+			return fmt.Errorf("%w: %s", err, h.say(err))
+		}
 	}
 	return err
+}
+
+func is[E error](err error) bool { return errors.As(err, new(E)) }
+
+// otherRun reports whether err is that another run is in the way.
+func otherRun(err error) bool {
+	var e *rundir.UnfinishedError
+	return errors.As(err, &e) && e.Err != nil
+}
+
+// needs returns whether an error needs a setting: the outermost that says so counts.
+func needs(need remedy.Need) func(error) bool {
+	return func(err error) bool {
+		var r *remedy.Error
+		var other *chunklog.OtherRunError
+		switch {
+		case errors.As(err, &r):
+			return r.Need == need
+		case is[*study.MixedError](err):
+			return need == remedy.Mixed
+		case is[*chunklog.LockedError](err), is[*chunklog.VersionError](err), errors.As(err, &other) && other.Than == "here":
+			return need == remedy.Folder
+		}
+		return false
+	}
+}
+
+func says(text string) func(error) string { return func(error) string { return text } }
+
+// saysOf returns what say makes of the E in an error.
+func saysOf[E error](say func(E) string) func(error) string {
+	return func(err error) string {
+		var e E
+		errors.As(err, &e)
+		return say(e)
+	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"advsweep/internal/ref"
 	"advsweep/internal/testsize"
+	"advsweep/report"
 )
 
 // process is advsweep with args as a process of its own.
@@ -46,7 +47,7 @@ func manyChunks(t *testing.T) []string {
 // sameRun fails unless the folders hold the same results, the log included.
 func sameRun(t *testing.T, got, want string) {
 	t.Helper()
-	for _, name := range append([]string{"manifest.json", "chunks.log"}, sweepNames...) {
+	for _, name := range append([]string{"manifest.json", "chunks.log"}, report.Names()...) {
 		if !bytes.Equal(read(t, got, name), read(t, want, name)) {
 			t.Errorf("%s differs from that of a run that nothing stopped", name)
 		}

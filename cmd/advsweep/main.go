@@ -12,8 +12,6 @@ import (
 	"os/signal"
 	"syscall"
 
-	"advsweep/internal/outdir"
-
 	"github.com/spf13/cobra"
 )
 
@@ -25,10 +23,20 @@ const (
 	exitFail  = 3 // a model did not pass a check
 )
 
+// A program is one call of the command: what it was given, and where its words go. The verbs that
+// need it get it from newRoot.
+type program struct {
+	args           []string // of the command line, after the program's name
+	stdout, stderr io.Writer
+	// hard ends when the user wants the work to end at once. Work runs in it that finishes what it
+	// has in hand when the command's own context ends.
+	hard  context.Context
+	began bool // a verb's own code has begun: errors before that are cobra's about the command line
+}
+
 func main() {
 	ctx, end := context.WithCancel(context.Background())
 	atOnce, endAtOnce := context.WithCancel(context.Background())
-	ctx = context.WithValue(ctx, hardKey{}, atOnce)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
@@ -38,58 +46,42 @@ func main() {
 		signal.Stop(signals) // a third Ctrl-C ends the process whatever it does
 		endAtOnce()
 	}()
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	p := &program{args: os.Args[1:], stdout: os.Stdout, stderr: os.Stderr, hard: atOnce}
+	os.Exit(p.run(ctx))
 }
 
-// run is the whole program but for the process around it.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int) {
+// run is the whole program but for the process around it: it does what the command line says, until
+// ctx ends, and returns the exit code.
+func (p *program) run(ctx context.Context) (code int) {
 	defer func() {
-		if p := recover(); p != nil {
-			fmt.Fprintf(stderr, "advsweep: a bug in advsweep: %v\n", p)
+		if r := recover(); r != nil {
+			fmt.Fprintf(p.stderr, "advsweep: a bug in advsweep: %v\n", r)
 			code = exitError
 		}
 	}()
-	root, began := newRoot(stdout, stderr)
-	started = args
-	root.SetArgs(args)
+	root := newRoot(p)
+	root.SetArgs(p.args)
 	command, err := root.ExecuteContextC(ctx)
-	err = hinted(mended(command, err))
+	err = mended(command, err)
 	var usage usageError
 	switch {
 	case err == nil:
 		return exitDone
 	case errors.As(err, new(failedError)):
-		fmt.Fprintf(stderr, "advsweep: %v\n", err)
+		fmt.Fprintf(p.stderr, "advsweep: %v\n", err)
 		return exitFail
 	case errors.As(err, new(*stoppedError)):
-		fmt.Fprintf(stderr, "advsweep: %v\n", err)
+		fmt.Fprintf(p.stderr, "advsweep: %v\n", err)
 		return exitError
 	case errors.Is(err, context.Canceled):
-		fmt.Fprintln(stderr, "advsweep: interrupted; no result was written")
+		fmt.Fprintln(p.stderr, "advsweep: interrupted; no result was written")
 		return exitError
-	case errors.As(err, &usage) || !*began:
-		fmt.Fprintf(stderr, "advsweep: %v\nRun '%s --help' for usage.\n", err, command.CommandPath())
+	case errors.As(err, &usage) || !p.began:
+		fmt.Fprintf(p.stderr, "advsweep: %v\nRun '%s --help' for usage.\n", err, command.CommandPath())
 		return exitUsage
 	}
-	fmt.Fprintf(stderr, "advsweep: %v\n", err)
+	fmt.Fprintf(p.stderr, "advsweep: %v\n", err)
 	return exitError
-}
-
-// mended adds to err which flag of command mends it. The packages below say what is wrong; they
-// know no flags.
-func mended(command *cobra.Command, err error) error {
-	how := "choose another --out or move it away"
-	switch {
-	case errors.As(err, new(*outdir.TakenError)):
-	case errors.As(err, new(*outdir.MakeError)):
-		how = "choose another --out"
-	default:
-		return err
-	}
-	if command.Flags().Lookup("out") == nil {
-		how = "move it away"
-	}
-	return fmt.Errorf("%w: %s", err, how)
 }
 
 // A usageError is a mistake in the command line.
@@ -107,11 +99,9 @@ func asUsage(flag string, err error) error {
 	return usageError{fmt.Errorf("--%s: %w", flag, err)}
 }
 
-// newRoot returns the command tree. began tells, after execution, whether a verb's
-// own code began: errors before that are cobra's about the command line.
-func newRoot(stdout, stderr io.Writer) (root *cobra.Command, began *bool) {
-	began = new(bool)
-	root = &cobra.Command{
+// newRoot returns the command tree of p.
+func newRoot(p *program) *cobra.Command {
+	root := &cobra.Command{
 		Use:   "advsweep",
 		Short: "Measure how easily an image classifier is fooled",
 		Long: `advsweep makes adversarial examples by the fast gradient sign method (FGSM)
@@ -133,17 +123,17 @@ nothing else. It runs on the CPU or, in a build with CUDA, on NVIDIA GPUs:
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.SetOut(stdout)
-	root.SetErr(stderr)
+	root.SetOut(p.stdout)
+	root.SetErr(p.stderr)
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.AddGroup(&cobra.Group{ID: "one", Title: "One model:"}, &cobra.Group{ID: "many", Title: "Many models, many machines:"})
 	for _, c := range []*cobra.Command{
-		newDemo(), newAttack(), newSweep(), newResume(), newMerge(), newCheck(), newCompare(), newReport(), newTrain(), newDevices(), newBench(),
-		newPlan(), newWork(), newServe(), newStatus(), newSubmit(), newRunShard(),
+		newDemo(), newAttack(), newSweep(p), newResume(p), newMerge(), newCheck(), newCompare(), newReport(p), newTrain(), newDevices(), newBench(),
+		newPlan(), newWork(p), newServe(p), newStatus(), newSubmit(), newRunShard(p),
 	} {
 		verb := c.RunE
 		c.RunE = func(c *cobra.Command, args []string) error {
-			*began = true
+			p.began = true
 			return verb(c, args)
 		}
 		c.GroupID = "one"
@@ -153,5 +143,5 @@ nothing else. It runs on the CPU or, in a build with CUDA, on NVIDIA GPUs:
 		}
 		root.AddCommand(c)
 	}
-	return root, began
+	return root
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"image/png"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -23,6 +24,7 @@ import (
 	"advsweep/gpu"
 	"advsweep/model"
 	"advsweep/pipeline"
+	"advsweep/report"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -33,6 +35,12 @@ func TestMain(m *testing.M) {
 		main()
 	}
 	os.Exit(m.Run())
+}
+
+// run is the whole program but for the process around it. Nothing ends its work at once.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int) {
+	p := &program{args: args, stdout: stdout, stderr: stderr, hard: context.WithoutCancel(ctx)}
+	return p.run(ctx)
 }
 
 // advsweep runs the program in this process.
@@ -779,7 +787,7 @@ func TestInterrupt(t *testing.T) {
 	}
 	whole := t.TempDir()
 	do(t, "sweep", "--out", whole)
-	for _, name := range sweepNames {
+	for _, name := range report.Names() {
 		if !bytes.Equal(read(t, out, name), read(t, whole, name)) {
 			t.Errorf("%s differs from that of a run that nothing stopped", name)
 		}

@@ -16,8 +16,9 @@ type progress struct {
 	w     io.Writer
 	label string
 	bar   *progressbar.ProgressBar
-	start time.Time // of the first update,
-	// which said so much done: what an earlier run did says nothing of the time left
+	start time.Time // of the first update
+	// begun is what the first update said was done: that an earlier run did it, so it says nothing of
+	// the time left.
 	begun int
 	next  time.Time // of the next plain line
 	note  string

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,24 +12,31 @@ import (
 	"slices"
 
 	"advsweep/attack"
+	"advsweep/backends"
 	"advsweep/dataset"
-	"advsweep/internal/outdir"
 	"advsweep/model"
 	"advsweep/pipeline"
 	"advsweep/record"
 	"advsweep/report"
+	"advsweep/rundir"
 	"advsweep/study"
 
 	"github.com/spf13/cobra"
 )
 
-// reportName is the file of a report in the folder of its run.
-const reportName = "report.html"
+// A reportVerb is 'advsweep report' with its flags.
+type reportVerb struct {
+	*program
+	inputs    inputFlags
+	backend   backendFlags
+	confusion string // an eps of the run, or ""
+	pictures  int    // from either end of the order
+	out       string // a file, or ""
+	quiet     bool
+}
 
-func newReport() *cobra.Command {
-	var f flags
-	var confusion string
-	var pictures int
+func newReport(p *program) *cobra.Command {
+	v := &reportVerb{program: p}
 	c := &cobra.Command{
 		Use:   "report DIR...",
 		Short: "One HTML file on a finished sweep or study: report.html",
@@ -48,43 +56,40 @@ and DIR/study.csv has all their rows.`,
   advsweep report a --out robustness.html`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, dirs []string) error {
-			if err := f.named(c); err != nil {
+			if err := cmp.Or(given(c), v.inputs.check(c), v.backend.check()); err != nil {
 				return err
 			}
-			if f.out != "" && len(dirs) > 1 {
-				return usagef("--out with %d folders: leave it out, and each gets its %s", len(dirs), reportName)
+			if v.out != "" && len(dirs) > 1 {
+				return usagef("--out with %d folders: leave it out, and each gets its %s", len(dirs), report.PageName)
 			}
-			if pictures < 0 || pictures > 100 {
-				return usagef("--pictures %d, want 0 to 100", pictures)
+			if v.pictures < 0 || v.pictures > 100 {
+				return usagef("--pictures %d, want 0 to 100", v.pictures)
 			}
 			for _, dir := range dirs {
 				if study.Is(dir) {
-					if err := f.reportStudy(c, dir); err != nil {
+					if err := v.study(c, dir); err != nil {
 						return err
 					}
 					continue
 				}
-				if err := f.report(c, dir, confusion, pictures); err != nil {
+				if err := v.one(c, dir); err != nil {
 					return err
 				}
 			}
 			return nil
 		},
 	}
-	f.addInputs(c)
-	c.Flags().StringVar(&confusion, "confusion", "", "`EPS` of the run at which to show what classes are taken for (default where half are fooled)")
-	c.Flags().IntVar(&pictures, "pictures", 6, "`N` images from either end of the order; 0: none")
-	f.addBackend(c)
-	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "no progress and no notes on standard error")
-	c.Flags().StringVar(&f.out, "out", "", "`FILE` for the report (default DIR/report.html); nothing of yours is overwritten")
+	v.inputs.add(c)
+	c.Flags().StringVar(&v.confusion, "confusion", "", "`EPS` of the run at which to show what classes are taken for (default where half are fooled)")
+	c.Flags().IntVar(&v.pictures, "pictures", 6, "`N` images from either end of the order; 0: none")
+	v.backend.add(c)
+	addQuiet(c, &v.quiet)
+	c.Flags().StringVar(&v.out, "out", "", "`FILE` for the report (default DIR/report.html); nothing of yours is overwritten")
 	return c
 }
 
-// studyCSVName is the file with the rows of all runs of a study.
-const studyCSVName = "study.csv"
-
-// reportStudy writes one report on all runs of the study in dir.
-func (f *flags) reportStudy(c *cobra.Command, dir string) error {
+// study writes one report on all runs of the study in dir.
+func (v *reportVerb) study(c *cobra.Command, dir string) error {
 	for _, name := range []string{"model", "layers", "images", "labels", "data", "confusion", "pictures"} {
 		if c.Flags().Changed(name) {
 			return usagef("--%s with a study: its report has no pictures; 'advsweep report %s' has them", name, filepath.Join(dir, "runs", "NAME"))
@@ -96,11 +101,8 @@ func (f *flags) reportStudy(c *cobra.Command, dir string) error {
 	}
 	all := report.Study{Name: folder.Plan.Name}
 	for i, run := range folder.Plan.Runs {
-		m, res, err := readRun(folder.RunDir(i))
+		m, res, err := folder.ReadRun(i)
 		if err != nil {
-			if _, missing := os.Stat(folder.RunDir(i)); errors.Is(missing, fs.ErrNotExist) {
-				err = fmt.Errorf("run %s is not merged: 'advsweep merge %s' does it: %w", run.Name, dir, err)
-			}
 			return err
 		}
 		if mixture := m.Mixture(); mixture != "" {
@@ -108,13 +110,13 @@ func (f *flags) reportStudy(c *cobra.Command, dir string) error {
 		}
 		all.Runs = append(all.Runs, report.StudyRun{Name: run.Name, Model: run.Called.Model, Data: run.Called.Data, Manifest: m, Result: res})
 	}
-	where, name := dir, reportName
-	names := []string{studyCSVName}
-	if f.out != "" {
-		where, name = filepath.Split(f.out)
+	where, name := dir, report.PageName
+	names := []string{report.StudyName}
+	if v.out != "" {
+		where, name = filepath.Split(v.out)
 		where, names = filepath.Clean(where), nil
 	}
-	out, err := outdir.Open(where, append(names, name)...)
+	out, err := report.OpenFolder(where, append(names, name)...)
 	if err != nil {
 		return err
 	}
@@ -122,47 +124,48 @@ func (f *flags) reportStudy(c *cobra.Command, dir string) error {
 	if err != nil {
 		return err
 	}
-	files := []outdir.File{{Name: name, Data: data}}
+	files := []report.File{{Name: name, Data: data}}
 	if names != nil {
-		files = append(files, outdir.File{Name: studyCSVName, Data: all.CSV()})
+		files = append(files, report.File{Name: report.StudyName, Data: all.CSV()})
 	}
-	return f.finish(c, out, files, func(*bytes.Buffer) error { return nil })
+	return finish(c, v.quiet, out, files, func(*bytes.Buffer) error { return nil })
 }
 
-func (f *flags) report(c *cobra.Command, dir, confusion string, pictures int) error {
-	m, res, err := readRun(dir)
+// one writes the report on the run in dir.
+func (v *reportVerb) one(c *cobra.Command, dir string) error {
+	m, res, err := rundir.Read(dir)
 	if err != nil {
 		return err
 	}
 	page := report.Page{Manifest: m, Result: res, Confusion: -1}
-	if confusion != "" {
-		eps, err := attack.ParseEps(confusion)
+	if v.confusion != "" {
+		eps, err := attack.ParseEps(v.confusion)
 		if err != nil {
 			return asUsage("confusion", err)
 		}
 		if len(eps) != 1 || !slices.Contains(m.Eps, eps[0]) {
-			return usagef("--confusion %s, want one eps of the run in %s: %v", confusion, dir, m.Eps)
+			return usagef("--confusion %s, want one eps of the run in %s: %v", v.confusion, dir, m.Eps)
 		}
 		page.Confusion = slices.Index(m.Eps, eps[0])
 	}
-	if page.Run, err = os.ReadFile(filepath.Join(dir, runName)); err != nil {
+	if page.Run, err = os.ReadFile(filepath.Join(dir, report.RunName)); err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		page.Run = nil
 	}
-	where, name := dir, reportName
-	if f.out != "" {
-		where, name = filepath.Split(f.out)
+	where, name := dir, report.PageName
+	if v.out != "" {
+		where, name = filepath.Split(v.out)
 		where = filepath.Clean(where)
 	}
-	folder, err := outdir.Open(where, name)
+	folder, err := report.OpenFolder(where, name)
 	if err != nil {
 		return err
 	}
-	if k, ok := report.Rank(res, pictures); ok {
+	if k, ok := report.Rank(res, v.pictures); ok {
 		page.Ranking = &k
-		if page.Examples, page.NoExamples, err = f.examples(c, dir, m, res, &k); err != nil {
+		if page.Examples, page.NoExamples, err = v.examples(c, dir, m, res, &k); err != nil {
 			return err
 		}
 	}
@@ -170,27 +173,27 @@ func (f *flags) report(c *cobra.Command, dir, confusion string, pictures int) er
 	if err != nil {
 		return err
 	}
-	return f.finish(c, folder, []outdir.File{{Name: name, Data: data}}, func(*bytes.Buffer) error { return nil })
+	return finish(c, v.quiet, folder, []report.File{{Name: name, Data: data}}, func(*bytes.Buffer) error { return nil })
 }
 
 // examples makes the pictures of k again. Where it cannot, it says why.
-func (f *flags) examples(c *cobra.Command, dir string, m *record.Manifest, res *pipeline.Result, k *report.Ranking) (all []*pipeline.Example, why string, err error) {
+func (v *reportVerb) examples(c *cobra.Command, dir string, m *record.Manifest, res *pipeline.Result, k *report.Ranking) (all []*pipeline.Example, why string, err error) {
 	ranked := append(slices.Clone(k.Least), k.Most...)
 	if len(ranked) == 0 {
 		return nil, "No pictures were asked for.", nil
 	}
-	mod, set, why, err := f.runInputs(dir, m)
-	if why != "" && !f.quiet {
+	mod, set, why, err := v.runInputs(dir, m)
+	if why != "" && !v.quiet {
 		fmt.Fprintf(c.ErrOrStderr(), "advsweep: no pictures: %s\n", why)
 	}
 	if why != "" || err != nil {
 		return nil, why, err
 	}
-	if !c.Flags().Changed("precision") && m.Precision == "float64" {
-		f.precision = m.Precision
+	if !c.Flags().Changed("precision") && backends.Always().Has(m.Precision) {
+		v.backend.precision = m.Precision
 	}
 	in := &inputs{model: mod}
-	if err := f.openBackend(c, in); err != nil {
+	if err := v.backend.open(c, v.quiet, in); err != nil {
 		return nil, "", err
 	}
 	b := in.backend
@@ -200,7 +203,7 @@ func (f *flags) examples(c *cobra.Command, dir string, m *record.Manifest, res *
 		if err != nil {
 			return nil, "", err
 		}
-		e, err := pipeline.Craft(hard(c.Context()), b, image, res.Curves[k.Curve].Attack, res.Eps[one.At], res.Bounds)
+		e, err := pipeline.Craft(v.hard, b, image, res.Curves[k.Curve].Attack, res.Eps[one.At], res.Bounds)
 		if err != nil {
 			return nil, "", err
 		}
@@ -214,26 +217,26 @@ func (f *flags) examples(c *cobra.Command, dir string, m *record.Manifest, res *
 
 // runInputs reads the model and the images of the run that m fixes. why says what is missing; other
 // ones than the run's are an error.
-func (f *flags) runInputs(dir string, m *record.Manifest) (mod *model.Model, set *dataset.Set, why string, err error) {
-	if mod, err = f.loadModel(); err != nil {
+func (v *reportVerb) runInputs(dir string, m *record.Manifest) (mod *model.Model, set *dataset.Set, why string, err error) {
+	if mod, err = v.inputs.loadModel(); err != nil {
 		return nil, nil, "", err
 	}
 	if mod.Source.SHA256 != m.Model.SHA256 {
-		if f.model != "" {
-			return nil, nil, "", fmt.Errorf("--model %s is not the model of the run in %s: its SHA-256 is %s, want %s, of %s", f.model, dir, mod.Source.SHA256, m.Model.SHA256, m.Model.Name)
+		if v.inputs.model != "" {
+			return nil, nil, "", fmt.Errorf("--model %s is not the model of the run in %s: its SHA-256 is %s, want %s, of %s", v.inputs.model, dir, mod.Source.SHA256, m.Model.SHA256, m.Model.Name)
 		}
 		return nil, nil, fmt.Sprintf("the model of the run, %s, was not given: give it with --model.", m.Model.Name), nil
 	}
-	if set, err = f.loadData(); err != nil {
+	if set, err = v.inputs.images.load(); err != nil {
 		return nil, nil, "", err
 	}
-	part, failed := set.Slice(m.Data.Offset, m.Data.N)
-	if failed == nil && part.SHA256() == m.Data.SHA256 {
-		return mod, part, "", nil
+	own, failed := set.Slice(m.Data.Offset, m.Data.N)
+	if failed == nil && own.SHA256() == m.Data.SHA256 {
+		return mod, own, "", nil
 	}
-	given := f.data
-	if f.images != "" {
-		given = f.images
+	given := v.inputs.images.data
+	if v.inputs.images.images != "" {
+		given = v.inputs.images.images
 	}
 	if given == "" {
 		return nil, nil, fmt.Sprintf("the images of the run, %s, were not given: give them with --data or --images and --labels.", m.Data.Images.Name), nil
@@ -242,5 +245,5 @@ func (f *flags) runInputs(dir string, m *record.Manifest) (mod *model.Model, set
 		return nil, nil, "", fmt.Errorf("%s does not hold the images of the run in %s: %w", given, dir, failed)
 	}
 	return nil, nil, "", fmt.Errorf("%s does not hold the images of the run in %s: the SHA-256 of its %d images and labels from index %d on is %s, want %s, of %s",
-		given, dir, m.Data.N, m.Data.Offset, part.SHA256(), m.Data.SHA256, m.Data.Images.Name)
+		given, dir, m.Data.N, m.Data.Offset, own.SHA256(), m.Data.SHA256, m.Data.Images.Name)
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"advsweep/dataset"
+	"advsweep/report"
 )
 
 // column gives the values of one column of a CSV file, by its name.
@@ -34,7 +35,7 @@ func TestReport(t *testing.T) {
 	out := t.TempDir()
 	do(t, "sweep", "--backend", "cpu", "--attack", "fgsm,pgd:steps=3,noise,worst", "--n", "60", "--offset", "20", "--eps", "0:0.2:0.05", "--bounds", "0,1", "--out", out, "-q")
 	do(t, "report", out, "-q", "--backend", "cpu", "--pictures", "2")
-	first := read(t, out, reportName)
+	first := read(t, out, report.PageName)
 	for _, want := range []string{"Least robust", "data:image/png;base64,", "PGD, k = 3", "worst of all", "FGSM is exact"} {
 		if !bytes.Contains(first, []byte(want)) {
 			t.Errorf("no %q in the report", want)
@@ -50,7 +51,7 @@ func TestReport(t *testing.T) {
 	other := filepath.Join(t.TempDir(), "r.html")
 	do(t, "report", out, "-q", "--backend", "cpu", "--pictures", "2", "--threads", "1")
 	do(t, "report", out, "-q", "--backend", "cpu", "--pictures", "2", "--out", other)
-	if !bytes.Equal(first, read(t, out, reportName)) || !bytes.Equal(first, read(t, other)) {
+	if !bytes.Equal(first, read(t, out, report.PageName)) || !bytes.Equal(first, read(t, other)) {
 		t.Error("two reports on the same run differ")
 	}
 	do(t, "report", out, "-q", "--confusion", "0.15", "--pictures", "0", "--out", other)
@@ -58,7 +59,7 @@ func TestReport(t *testing.T) {
 		t.Error("--confusion 0.15 --pictures 0 is not what the report shows")
 	}
 	// A file that a person changed is not overwritten, as of every verb.
-	if err := os.WriteFile(filepath.Join(out, reportName), []byte("mine"), 0o666); err != nil {
+	if err := os.WriteFile(filepath.Join(out, report.PageName), []byte("mine"), 0o666); err != nil {
 		t.Fatal(err)
 	}
 	if code, _, stderr := advsweep(t, "report", out); code != exitError || !strings.Contains(stderr, "was changed since advsweep wrote it") {
@@ -74,13 +75,13 @@ func TestReportInputs(t *testing.T) {
 	model := filepath.Join(trained, "model.safetensors")
 	do(t, "sweep", "--backend", "cpu", "--model", model, "--data", data, "--n", "40", "--offset", "7", "--eps", "0,0.1", "--out", out, "-q")
 	code, _, stderr := advsweep(t, "report", out, "--backend", "cpu")
-	if code != exitDone || !strings.Contains(stderr, "no pictures: the model of the run, model.safetensors, was not given") || !bytes.Contains(read(t, out, reportName), []byte("was not given: give it with --model.")) {
+	if code != exitDone || !strings.Contains(stderr, "no pictures: the model of the run, model.safetensors, was not given") || !bytes.Contains(read(t, out, report.PageName), []byte("was not given: give it with --model.")) {
 		t.Errorf("no model: exit code %d: %s", code, stderr)
 	}
 	// The embedded images begin with those of the folder: they are the same ones, whatever they are
 	// called.
 	do(t, "report", out, "--backend", "cpu", "-q", "--model", model)
-	if !bytes.Contains(read(t, out, reportName), []byte("<img")) {
+	if !bytes.Contains(read(t, out, report.PageName), []byte("<img")) {
 		t.Error("model and images are there, and no pictures")
 	}
 	do(t, "report", out, "--backend", "cpu", "-q", "--model", model, "--data", data)
@@ -107,7 +108,7 @@ func TestReportInputs(t *testing.T) {
 	code, _, stderr = advsweep(t, "report", another, "--backend", "cpu", "--model", model)
 	if code != exitDone || !strings.Contains(stderr, "no pictures: the images of the run, images.npz, were not given") {
 		// An untrained class may be right of no image: then there is no order either.
-		if !bytes.Contains(read(t, another, reportName), []byte("There is no order of images")) {
+		if !bytes.Contains(read(t, another, report.PageName), []byte("There is no order of images")) {
 			t.Errorf("no images: exit code %d: %s", code, stderr)
 		}
 	}
@@ -187,10 +188,10 @@ func TestSaveImages(t *testing.T) {
 	do(t, "report", out, "-q", "--backend", "cpu")
 	do(t, sweep...)
 	read(t, out, "images-worst.npz")
-	read(t, out, reportName)
+	read(t, out, report.PageName)
 	do(t, "sweep", "--backend", "cpu", "--n", "20", "--eps", "0,0.1", "--out", out, "-q", "--save-images", "0.07")
 	read(t, out, "images-fgsm.npz")
-	for _, name := range []string{"images-worst.npz", "montage-worst.png", "images-worst.zip", reportName} {
+	for _, name := range []string{"images-worst.npz", "montage-worst.png", "images-worst.zip", report.PageName} {
 		if _, err := os.Stat(filepath.Join(out, name)); !os.IsNotExist(err) {
 			t.Errorf("%s of the earlier run is there (%v)", name, err)
 		}

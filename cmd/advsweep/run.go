@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,27 +13,14 @@ import (
 	"strings"
 	"time"
 
-	"advsweep/internal/chunklog"
-	"advsweep/internal/outdir"
 	"advsweep/pipeline"
 	"advsweep/record"
+	"advsweep/report"
 	"advsweep/rundir"
 	"advsweep/study"
 
 	"github.com/spf13/cobra"
 )
-
-// hardKey is the key of a context's value that ends when the user wants the work to end at once.
-// The context itself ends when he wants it to end well.
-type hardKey struct{}
-
-// hard returns the context that work runs in which finishes what it has in hand when ctx ends.
-func hard(ctx context.Context) context.Context {
-	if h, ok := ctx.Value(hardKey{}).(context.Context); ok {
-		return h
-	}
-	return context.WithoutCancel(ctx)
-}
 
 // A stoppedError says that a run stopped before it was done, and how it goes on.
 type stoppedError struct {
@@ -48,11 +34,6 @@ func (e *stoppedError) Error() string {
 		return fmt.Sprintf("stopped: %d of %d are done and safe in %s; the same command goes on", e.done, e.total, e.dir)
 	}
 	return fmt.Sprintf("stopped: %d of %d chunks are done and safe in %s; the same command goes on, or 'advsweep resume %s'", e.done, e.total, e.dir, e.dir)
-}
-
-// manifest is what fixes the run of s on in.
-func (in *inputs) manifest(s pipeline.Sweep, seed uint64) record.Manifest {
-	return record.New(in.meta(in.set, seed), in.model, in.set, s, in.arithmetic)
 }
 
 // parseShard reads "3/16", counted from 1.
@@ -69,72 +50,41 @@ func parseShard(text string) (pipeline.Shard, error) {
 	return pipeline.Shard{Index: i - 1, Count: n}, nil
 }
 
-// runSweep runs s in --out, going on with what is there. res is nil if this is a shard and other
-// parts are missing.
-func (f *flags) runSweep(c *cobra.Command, in *inputs, s pipeline.Sweep, shard pipeline.Shard) (res *pipeline.Result, m record.Manifest, took time.Duration, err error) {
-	m = in.manifest(s, f.seed)
-	p := newProgress(c.ErrOrStderr(), f.quiet, "sweep")
-	defer p.finish()
-	s.Progress = p.update
+// compute runs s, which m fixes, in --out, going on with what is there. res is nil if this is a
+// shard and others are missing.
+func (v *sweepVerb) compute(c *cobra.Command, in *inputs, m *record.Manifest, s pipeline.Sweep, shard pipeline.Shard) (res *pipeline.Result, took time.Duration, err error) {
+	dir, quiet := v.output.out, v.output.quiet
+	bar := newProgress(c.ErrOrStderr(), quiet, "sweep")
+	defer bar.finish()
+	s.Progress = bar.update
 	var start time.Time
-	res, st, err := rundir.Run(hard(c.Context()), f.out, &m, s, in.backend, in.set, rundir.Options{Shard: shard, Stop: c.Context().Done(), Begin: func(had rundir.State) error {
-		if err := saveCommand(f.out); err != nil {
+	res, st, err := rundir.Run(v.hard, dir, m, s, in.backend, in.set, rundir.Options{Shard: shard, Stop: c.Context().Done(), Begin: func(had rundir.State) error {
+		if err := v.saveCommand(dir); err != nil {
 			return err
 		}
-		if had.Done > 0 && !f.quiet {
-			fmt.Fprintf(c.ErrOrStderr(), "advsweep: %s has %d of %d chunks already\n", f.out, had.Done, had.Total)
+		if had.Done > 0 && !quiet {
+			fmt.Fprintf(c.ErrOrStderr(), "advsweep: %s has %d of %d chunks already\n", dir, had.Done, had.Total)
 		}
 		start = time.Now()
 		return nil
 	}})
-	p.finish()
+	bar.finish()
 	if start.IsZero() { // nothing was begun
-		var other *rundir.UnfinishedError
-		if errors.As(err, &other) {
-			err = fmt.Errorf("%w: finish it with 'advsweep resume %s' (in the environment in which it was started), delete the folder, or choose another --out", err, f.out)
-		}
-		return nil, m, 0, err
+		return nil, 0, err
 	}
 	took = time.Since(start)
 	switch {
 	case errors.Is(err, pipeline.ErrStopped) || errors.Is(err, context.Canceled):
-		return nil, m, took, &stoppedError{dir: f.out, done: st.Done, total: st.Total}
+		return nil, took, &stoppedError{dir: dir, done: st.Done, total: st.Total}
 	case err != nil:
-		return nil, m, took, fmt.Errorf("%w (%d of %d chunks are safe in %s)", err, st.Done, st.Total, f.out)
-	case res == nil && !f.quiet:
+		return nil, took, fmt.Errorf("%w (%d of %d chunks are safe in %s)", err, st.Done, st.Total, dir)
+	case res == nil && !quiet:
 		fmt.Fprintf(c.ErrOrStderr(), "advsweep: shard %d/%d is done: %s has %d of %d chunks; 'advsweep merge' puts all shards together\n",
-			shard.Index+1, shard.Count, f.out, st.Done, st.Total)
+			shard.Index+1, shard.Count, dir, st.Done, st.Total)
 	case res != nil:
 		warn(c.ErrOrStderr(), res)
 	}
-	return res, m, took, nil
-}
-
-// readRun reads the finished run in dir.
-func readRun(dir string) (*record.Manifest, *pipeline.Result, error) {
-	log, err := chunklog.Read(dir)
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("%s holds no run: want a folder that 'advsweep sweep --out' wrote", dir)
-		}
-		return nil, nil, err
-	}
-	defer log.Close()
-	m, err := record.ParseManifest(log.Manifest())
-	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", dir, err)
-	}
-	if want := len(m.Sweep().Plan(m.Data.N)); log.Chunks() != want {
-		return nil, nil, fmt.Errorf("%s: %d chunks, want %d: another version of advsweep wrote it (%s, here %s)", dir, log.Chunks(), want, m.Version, release)
-	}
-	if log.Done() < log.Chunks() {
-		return nil, nil, fmt.Errorf("%s: %d of %d chunks are done: finish it with 'advsweep resume %s', or merge all shards", dir, log.Done(), log.Chunks(), dir)
-	}
-	res, err := m.Assemble(log)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", dir, err)
-	}
-	return m, res, nil
+	return res, took, nil
 }
 
 // commandName is the file that says how a run was started, for resume.
@@ -145,16 +95,13 @@ type command struct {
 	Args   []string `json:"args"`
 }
 
-// started is the command line of this process; resume puts the one that it takes up there.
-var started []string
-
 // saveCommand writes how this run was started to dir, for resume.
-func saveCommand(dir string) error {
+func (p *program) saveCommand(dir string) error {
 	folder, err := os.Getwd()
 	if err != nil {
 		return err
 	}
-	data, err := json.MarshalIndent(command{folder, started}, "", "  ")
+	data, err := json.MarshalIndent(command{folder, p.args}, "", "  ")
 	if err != nil {
 		return err
 	}
@@ -166,7 +113,7 @@ func saveCommand(dir string) error {
 	return os.Rename(tmp, name)
 }
 
-func newResume() *cobra.Command {
+func newResume(p *program) *cobra.Command {
 	return &cobra.Command{
 		Use:   "resume DIR",
 		Short: "Go on with a sweep that was stopped",
@@ -195,17 +142,23 @@ that started it. Its files are the same, byte for byte, as if it had not been st
 				return fmt.Errorf("the folder in which it was started: %w", err)
 			}
 			defer func() { _ = os.Chdir(here) }() // the process ends
-			started = was.Args
-			root, _ := newRoot(c.OutOrStdout(), c.ErrOrStderr())
-			root.SetArgs(append(append([]string{}, was.Args...), "--out", dir))
+			before := *p
+			before.args = was.Args
+			root := newRoot(&before)
+			root.SetArgs(append(slices.Clone(was.Args), "--out", dir))
 			return root.ExecuteContext(c.Context())
 		},
 	}
 }
 
+// A mergeVerb is 'advsweep merge' with its flags.
+type mergeVerb struct {
+	output outputFlags
+	mixed  bool
+}
+
 func newMerge() *cobra.Command {
-	var f flags
-	var mixed bool
+	v := &mergeVerb{}
 	c := &cobra.Command{
 		Use:   "merge DIR...",
 		Short: "Put the shards of a sweep or of a study together",
@@ -223,35 +176,50 @@ all into the first.`,
   advsweep merge study`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := f.named(c); err != nil {
+			if err := given(c); err != nil {
 				return err
 			}
 			if slices.ContainsFunc(args, study.Is) {
-				return f.mergeStudies(c, args, mixed)
+				return v.studies(c, args)
 			}
-			if mixed {
-				return usagef("--allow-mixed is for studies: shards of one sweep have one manifest, which names the backend")
-			}
-			folder, err := outdir.Open(f.out, sweepNames...)
-			if err != nil {
-				return err
-			}
-			if err := chunklog.Merge(f.out, args...); err != nil {
-				return err
-			}
-			m, res, err := readRun(f.out)
-			if err != nil {
-				return err
-			}
-			warn(c.ErrOrStderr(), res)
-			files, err := sweepFiles(m, res)
-			if err != nil {
-				return err
-			}
-			return f.finish(c, folder, files, func(w *bytes.Buffer) error { return f.printCurves(w, m, "", res, files) })
+			return v.shards(c, args)
 		},
 	}
-	c.Flags().BoolVar(&mixed, "allow-mixed", false, "of a study, also merge results of several backends, whose bits may differ")
-	f.addOutput(c)
+	c.Flags().BoolVar(&v.mixed, "allow-mixed", false, "of a study, also merge results of several backends, whose bits may differ")
+	v.output.add(c)
 	return c
+}
+
+// shards puts the shards of a sweep in dirs together, in --out.
+func (v *mergeVerb) shards(c *cobra.Command, dirs []string) error {
+	if v.mixed {
+		return usagef("--allow-mixed is for studies: shards of one sweep have one manifest, which names the backend")
+	}
+	folder, err := report.OpenFolder(v.output.out, report.Names()...)
+	if err != nil {
+		return err
+	}
+	m, res, err := rundir.Merge(v.output.out, dirs...)
+	if err != nil {
+		return err
+	}
+	warn(c.ErrOrStderr(), res)
+	files, err := report.Files(m, res)
+	if err != nil {
+		return err
+	}
+	return finish(c, v.output.quiet, folder, files, func(w *bytes.Buffer) error { return printCurves(w, v.output.format, "", m, "", res, files) })
+}
+
+// studies takes the results of copies of a study into the first of dirs, and merges it there.
+func (v *mergeVerb) studies(c *cobra.Command, dirs []string) error {
+	if c.Flags().Changed("out") || c.Flags().Changed("format") {
+		return usagef("--out and --format are for sweeps: a study's runs are written to its own folder")
+	}
+	folder, unlock, err := study.Gather(release, v.mixed, dirs...)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return mergeStudy(c, v.output.quiet, folder, v.mixed)
 }

@@ -8,16 +8,24 @@ import (
 	"time"
 
 	"advsweep/cluster"
+	"advsweep/internal/remedy"
 	"advsweep/pipeline"
 	"advsweep/study"
 
 	"github.com/spf13/cobra"
 )
 
-func newServe() *cobra.Command {
-	var f flags
-	var o cluster.ServeOptions
-	var web string
+// A serveVerb is 'advsweep serve' with its flags.
+type serveVerb struct {
+	*program
+	server cluster.ServeOptions
+	web    string // address of the web page, or "none"
+	quiet  bool
+}
+
+func newServe(p *program) *cobra.Command {
+	v := &serveVerb{program: p}
+	o := &v.server
 	c := &cobra.Command{
 		Use:   "serve DIR",
 		Short: "Hand out a study's shards to workers on any machines, by NATS JetStream",
@@ -36,7 +44,7 @@ an nkey's seed (made if it is not there) or USER:PASSWORD. Workers need a copy. 
 			if o.URL != "" && c.Flags().Changed("listen") {
 				return usagef("--listen with --nats: a server of our own or one that exists")
 			}
-			return f.serve(c, args[0], o, web)
+			return v.run(c, args[0])
 		},
 	}
 	fl := c.Flags()
@@ -46,16 +54,17 @@ an nkey's seed (made if it is not there) or USER:PASSWORD. Workers need a copy. 
 	fl.StringVar(&o.TLSCert, "tls-cert", "", "`FILE` with the server's certificate")
 	fl.StringVar(&o.TLSKey, "tls-key", "", "`FILE` with its key")
 	fl.StringVar(&o.TLSCA, "tls-ca", "", "`FILE` with who signed the certificate of --nats (default whom the system trusts)")
-	fl.StringVar(&web, "http", "127.0.0.1:8222", "`HOST:PORT` of the web page, loopback only; none: no page")
+	fl.StringVar(&v.web, "http", "127.0.0.1:8222", "`HOST:PORT` of the web page, loopback only; none: no page")
 	fl.DurationVar(&o.AckWait, "ack-wait", cluster.AckWait, "time without a sign of life after which a shard goes to another worker")
 	fl.IntVar(&o.Attempts, "attempts", cluster.Attempts, "times that a shard is tried")
 	fl.Int64Var(&o.StoreBytes, "store-bytes", 0, "bound of the server's store on disk (default three quarters of what is free)")
 	fl.BoolVar(&o.AllowMixed, "allow-mixed", false, "also take results of backends whose bits may differ from those planned; it is marked in the results")
-	fl.BoolVarP(&f.quiet, "quiet", "q", false, "no progress and no notes on standard error")
+	addQuiet(c, &v.quiet)
 	return c
 }
 
-func (f *flags) serve(c *cobra.Command, dir string, o cluster.ServeOptions, web string) error {
+func (v *serveVerb) run(c *cobra.Command, dir string) error {
+	o := v.server
 	folder, err := study.Open(dir, release)
 	if err != nil {
 		return err
@@ -73,26 +82,26 @@ func (f *flags) serve(c *cobra.Command, dir string, o cluster.ServeOptions, web 
 	if err != nil {
 		return err
 	}
-	if web != "none" {
-		url, end, err := pg.open(web)
+	if v.web != "none" {
+		url, end, err := pg.open(v.web)
 		if err != nil {
 			return err
 		}
 		defer end()
-		if !f.quiet {
+		if !v.quiet {
 			fmt.Fprintf(stderr, "advsweep: the page is %s\n", url)
 		}
 		ctx, stop := context.WithCancel(context.Background())
 		defer stop()
 		go pg.load(ctx)
 	}
-	p := newProgress(stderr, f.quiet, "study")
-	defer p.finish()
+	bar := newProgress(stderr, v.quiet, "study")
+	defer bar.finish()
 	o.Log = func(format string, args ...any) {
 		fmt.Fprintf(stderr, "advsweep: %s\n", oneLine(fmt.Sprintf(format, args...)))
 	}
 	o.Ready = func(url string) {
-		if f.quiet {
+		if v.quiet {
 			return
 		}
 		command := "advsweep work " + url
@@ -108,11 +117,11 @@ func (f *flags) serve(c *cobra.Command, dir string, o cluster.ServeOptions, web 
 	o.Progress = func(s cluster.Snapshot) {
 		pg.progress(s)
 		if len(s.Workers) > 0 { // until there are any time says nothing
-			p.update(s.Done+s.Failed, s.Total)
+			bar.update(s.Done+s.Failed, s.Total)
 		}
 	}
-	err = cluster.Serve(hard(c.Context()), c.Context().Done(), folder, o)
-	p.finish()
+	err = cluster.Serve(v.hard, c.Context().Done(), folder, o)
+	bar.finish()
 	if errors.Is(err, pipeline.ErrStopped) || errors.Is(err, context.Canceled) {
 		st, failed := folder.Status(time.Now())
 		if failed != nil {
@@ -127,7 +136,7 @@ func (f *flags) serve(c *cobra.Command, dir string, o cluster.ServeOptions, web 
 		return fmt.Errorf("%w: 'advsweep status %s' lists what failed; the same command tries it again, all else is safe", err, dir)
 	}
 	pg.say("merging", false)
-	err = f.mergeStudy(c, folder, o.AllowMixed)
+	err = mergeStudy(c, v.quiet, folder, o.AllowMixed)
 	pg.say("", true)
 	return err
 }
@@ -135,18 +144,23 @@ func (f *flags) serve(c *cobra.Command, dir string, o cluster.ServeOptions, web 
 // isURL tells a server from a folder.
 func isURL(s string) bool { return strings.Contains(s, "://") }
 
-// workFor works for the server at url.
-func (f *flags) workFor(c *cobra.Command, url string, o cluster.WorkOptions) error {
+// forServer works for the server at url.
+func (v *workVerb) forServer(c *cobra.Command, url string) error {
+	o := v.server
 	stderr := c.ErrOrStderr()
-	o.Version, o.Devices = release, f.studyDevices
+	o.Version = release
+	o.Devices = func(plan *study.Plan) ([]study.Device, error) { return v.here.devices(plan, true) }
 	o.Log = func(format string, args ...any) {
 		fmt.Fprintf(stderr, "advsweep: %s\n", oneLine(fmt.Sprintf(format, args...)))
 	}
-	err := cluster.Work(hard(c.Context()), c.Context().Done(), url, o)
+	err := cluster.Work(v.hard, c.Context().Done(), url, o)
 	if errors.Is(err, pipeline.ErrStopped) || errors.Is(err, context.Canceled) {
 		return errors.New("stopped: what it had in hand goes to another worker")
 	}
-	if err == nil && !f.quiet {
+	if errors.As(err, new(*study.MixedError)) { // the flag of this verb is for folders
+		return remedy.Want(remedy.ServeMixed, err)
+	}
+	if err == nil && !v.here.quiet {
 		fmt.Fprintln(stderr, "advsweep: the study is done")
 	}
 	return err

@@ -16,18 +16,26 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"advsweep/backends"
 	"advsweep/cluster"
 	"advsweep/cpu"
-	"advsweep/internal/outdir"
+	"advsweep/internal/words"
 	"advsweep/pipeline"
+	"advsweep/report"
 	"advsweep/study"
 	"advsweep/submit"
 
 	"github.com/spf13/cobra"
 )
 
+// A planVerb is 'advsweep plan' with its flags.
+type planVerb struct {
+	out   string // a folder, or "" for the study's name
+	quiet bool
+}
+
 func newPlan() *cobra.Command {
-	var f flags
+	v := &planVerb{}
 	c := &cobra.Command{
 		Use:   "plan STUDY.toml",
 		Short: "Cut a study of many models into shards for many machines",
@@ -40,7 +48,7 @@ A study file is TOML. Keys mean what the flags of 'advsweep sweep' with their na
   eps    = "0:0.3:0.025"
   bounds = "0,1"
   seeds  = [1, 2, 3]                # a run for each; default 1
-  precision = ["float32"]           # a run for each; backend = "cuda" for GPUs (product = "fp32")
+  precision = ["float32"]           # a run for each; backend = "` + firstBackend(func(e backends.Entry) bool { return e.Accelerator }).Name + `" for GPUs (product = "fp32")
 
   [[model]]                         # a run for each
   file = "mlp"                      # embedded, or ONNX, safetensors, NPZ; paths start from the study file
@@ -66,14 +74,14 @@ one 'advsweep sweep' does, and its files come out the same, byte for byte, whoev
 		Example: "  advsweep plan study.toml\n  advsweep work study",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := f.named(c); err != nil {
+			if err := given(c); err != nil {
 				return err
 			}
-			return f.planStudy(c, args[0])
+			return v.run(c, args[0])
 		},
 	}
-	c.Flags().StringVar(&f.out, "out", "", "`DIR` for the study (default its name)")
-	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "no notes on standard error")
+	c.Flags().StringVar(&v.out, "out", "", "`DIR` for the study (default its name)")
+	c.Flags().BoolVarP(&v.quiet, "quiet", "q", false, "no notes on standard error")
 	return c
 }
 
@@ -85,8 +93,8 @@ func classNames() string {
 	return strings.Join(names, ", ")
 }
 
-func (f *flags) planStudy(c *cobra.Command, path string) error {
-	device, err := f.planDevice()
+func (v *planVerb) run(c *cobra.Command, path string) error {
+	device, err := planDevice()
 	if err != nil {
 		return err
 	}
@@ -94,7 +102,7 @@ func (f *flags) planStudy(c *cobra.Command, path string) error {
 	if err != nil {
 		return err
 	}
-	dir := cmp.Or(f.out, made.Plan.Name)
+	dir := cmp.Or(v.out, made.Plan.Name)
 	folder, err := study.Create(dir, made.Plan, made.Inputs, made.Text)
 	if err != nil {
 		return err
@@ -118,7 +126,7 @@ func (f *flags) planStudy(c *cobra.Command, path string) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	if !f.quiet {
+	if !v.quiet {
 		fmt.Fprintf(c.ErrOrStderr(), "wrote %s; next: 'advsweep work %s', or serve, or submit\n", dir, dir)
 	}
 	return nil
@@ -139,7 +147,7 @@ func about(seconds float64) string {
 }
 
 func newStatus() *cobra.Command {
-	var f flags
+	var format string
 	c := &cobra.Command{
 		Use:   "status DIR",
 		Short: "How far a study is: done, running, failed, time left",
@@ -157,7 +165,7 @@ workers and what they have in hand, shards that failed with why, and about how l
 			if err != nil {
 				return err
 			}
-			if f.format == "json" {
+			if format == "json" {
 				enc := json.NewEncoder(c.OutOrStdout())
 				enc.SetIndent("", "  ")
 				return enc.Encode(statusJSON(st, now))
@@ -165,10 +173,10 @@ workers and what they have in hand, shards that failed with why, and about how l
 			return printStatus(c.OutOrStdout(), st, now)
 		},
 	}
-	c.Flags().StringVar(&f.format, "format", "table", "what goes to standard output: table or json")
+	c.Flags().StringVar(&format, "format", "table", "what goes to standard output: table or json")
 	c.PreRunE = func(*cobra.Command, []string) error {
-		if f.format != "table" && f.format != "json" {
-			return usagef("--format %q, want table or json", f.format)
+		if format != "table" && format != "json" {
+			return usagef("--format %q, want table or json", format)
 		}
 		return nil
 	}
@@ -227,7 +235,7 @@ func printStatus(out io.Writer, s *study.Status, now time.Time) error {
 			open = append(open, r)
 		}
 	}
-	// those with failures, then those under way
+	// Those with failures first, then those under way
 	slices.SortStableFunc(open, func(a, b study.RunStatus) int {
 		return cmp.Or(cmp.Compare(b.Failed, a.Failed), cmp.Compare(min(1, b.Done), min(1, a.Done)))
 	})
@@ -280,14 +288,13 @@ func oneLine(s string) string {
 	}, s)
 }
 
-func newRunShard() *cobra.Command {
-	var f flags
+func newRunShard(p *program) *cobra.Command {
+	var f workFlags
 	var tasks, index int
-	var mixed bool
 	c := &cobra.Command{
 		Use:   "run-shard DIR",
 		Short: "Do one array task's shards of a study: Slurm, Kubernetes, AWS Batch",
-		Long: `Do this task's part of the study in DIR, which all tasks of an array see: shards I, I+T, I+2T and so on, I
+		Long: `Do this task's shards of the study in DIR, which all tasks of an array see: shards I, I+T, I+2T and so on, I
 from SLURM_ARRAY_TASK_ID, JOB_COMPLETION_INDEX or AWS_BATCH_JOB_ARRAY_INDEX, or --index. What is done
 already is left alone, so a task may be run again, or twice at once, and changes nothing.
 'advsweep submit' writes the job file; 'advsweep merge DIR' puts the results together.`,
@@ -305,7 +312,7 @@ already is left alone, so a task may be run again, or twice at once, and changes
 				return usagef("--tasks %d, want at least 1", tasks)
 			}
 			if n, err := strconv.Atoi(os.Getenv("SLURM_CPUS_PER_TASK")); err == nil && n > 0 && !c.Flags().Changed("threads") {
-				// not every Slurm keeps a task from using the whole node
+				// Not every Slurm keeps a task from using the whole node
 				f.threads = min(n, cpu.MaxThreads)
 			}
 			from := "--index"
@@ -325,42 +332,51 @@ already is left alone, so a task may be run again, or twice at once, and changes
 			for i := index; i < len(folder.Shards); i += tasks {
 				mine = append(mine, folder.Shards[i])
 			}
-			return f.workOn(c, folder, mine, mixed, fmt.Sprintf("%s-task%d", study.WorkerName(), index))
+			return p.workOn(c, &f, folder, mine, fmt.Sprintf("%s-task%d", study.WorkerName(), index))
 		},
 	}
 	c.Flags().IntVar(&tasks, "tasks", 0, "`T`, how many tasks share the study (default as many as shards)")
 	c.Flags().IntVar(&index, "index", 0, "`I`, which of them this is, from 0, where no scheduler says so")
-	f.addWork(c, &mixed)
+	f.add(c)
 	return c
 }
 
-// addWork adds what every verb has that works on shards here.
-func (f *flags) addWork(c *cobra.Command, mixed *bool) {
-	c.Flags().StringVar(&f.backend, "backend", "auto", "auto: what the study is planned for; cpu or cuda")
-	c.Flags().StringVar(&f.device, "device", "all", "CUDA devices: a `LIST` as in 0,1, or all; each does shards of its own")
-	f.addThreads(c)
-	c.Flags().BoolVar(mixed, "allow-mixed", false, "also compute what was planned for another backend, whose bits may differ; it is marked in the results")
-	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "no progress and no notes on standard error")
+// workFlags are what every verb has that works on shards here: --backend, --device, --threads,
+// --allow-mixed, --quiet.
+type workFlags struct {
+	backend string // of a backends.Entry, or "auto": what the study is planned for
+	device  string // as backends.Spec.Devices; "" is all
+	threads int    // of the CPU; 0 is one for each processor
+	mixed   bool   // also does what was planned for another arithmetic
+	quiet   bool
 }
 
-// workOn does shards of folder on the devices of this machine.
-func (f *flags) workOn(c *cobra.Command, folder *study.Folder, shards []study.Shard, mixed bool, name string) error {
-	devices, err := f.studyDevices(folder.Plan)
+func (f *workFlags) add(c *cobra.Command) {
+	c.Flags().StringVar(&f.backend, "backend", "auto", "auto: what the study is planned for; "+words.Or(backends.Names()))
+	c.Flags().StringVar(&f.device, "device", "all", "CUDA devices: a `LIST` as in 0,1, or all; each does shards of its own")
+	addThreads(c, &f.threads)
+	c.Flags().BoolVar(&f.mixed, "allow-mixed", false, "also compute what was planned for another backend, whose bits may differ; it is marked in the results")
+	addQuiet(c, &f.quiet)
+}
+
+// workOn does shards of folder on the devices of this machine. name is that of the workers.
+func (p *program) workOn(c *cobra.Command, f *workFlags, folder *study.Folder, shards []study.Shard, name string) error {
+	devices, err := f.devices(folder.Plan, false)
 	if err != nil {
 		return err
 	}
-	p := newProgress(c.ErrOrStderr(), f.quiet, "study")
-	defer p.finish()
+	bar := newProgress(c.ErrOrStderr(), f.quiet, "study")
+	defer bar.finish()
 	failed := 0
-	job := study.Job{Folder: folder, Shards: shards, Mixed: mixed, Devices: devices, Name: name,
-		Progress: func(done, total float64, note string) { p.update(int(done*1000), int(total*1000)) },
+	job := study.Job{Folder: folder, Shards: shards, Mixed: f.mixed, Devices: devices, Name: name,
+		Progress: func(done, total float64, note string) { bar.update(int(done*1000), int(total*1000)) },
 		Failed: func(s study.Shard, err error) {
 			failed++
-			p.finish()
+			bar.finish()
 			fmt.Fprintf(c.ErrOrStderr(), "advsweep: shard %d of run %s failed: %v\n", s.Index, folder.Plan.Runs[s.Run].Name, err)
 		}}
-	err = job.Run(hard(c.Context()), c.Context().Done())
-	p.finish()
+	err = job.Run(p.hard, c.Context().Done())
+	bar.finish()
 	if errors.Is(err, pipeline.ErrStopped) || errors.Is(err, context.Canceled) {
 		done := 0
 		for _, s := range shards {
@@ -379,10 +395,16 @@ func (f *flags) workOn(c *cobra.Command, folder *study.Folder, shards []study.Sh
 	return nil
 }
 
-func newWork() *cobra.Command {
-	var f flags
-	var mixed bool
-	var o cluster.WorkOptions
+// A workVerb is 'advsweep work' with its flags.
+type workVerb struct {
+	*program
+	here   workFlags
+	server cluster.WorkOptions // of a server alone
+}
+
+func newWork(p *program) *cobra.Command {
+	v := &workVerb{program: p}
+	o := &v.server
 	c := &cobra.Command{
 		Use:   "work DIR|URL",
 		Short: "Work on a study: on all devices of this machine, or for a server",
@@ -411,12 +433,12 @@ done. Models and images are fetched once, and kept in --cache by their SHA-256.`
 				o.FirstPatience = o.Patience
 			}
 			if url {
-				return f.workFor(c, args[0], o)
+				return v.forServer(c, args[0])
 			}
-			return f.workHere(c, args[0], mixed)
+			return v.onFolder(c, args[0])
 		},
 	}
-	f.addWork(c, &mixed)
+	v.here.add(c)
 	c.Flags().StringVar(&o.Credentials, "credentials", "", "of a server: `FILE` that its --credentials names")
 	c.Flags().StringVar(&o.TLSCA, "tls-ca", "", "of a server: `FILE` with who signed its certificate (default whom the system trusts)")
 	c.Flags().StringVar(&o.Study, "study", "", "of a server: `ID` or name of the study, if it has several")
@@ -426,7 +448,8 @@ done. Models and images are fetched once, and kept in --cache by their SHA-256.`
 	return c
 }
 
-func (f *flags) workHere(c *cobra.Command, dir string, mixed bool) error {
+// onFolder does the shards of the study in dir, and merges it.
+func (v *workVerb) onFolder(c *cobra.Command, dir string) error {
 	folder, err := study.Open(dir, release)
 	if err != nil {
 		return err
@@ -436,57 +459,49 @@ func (f *flags) workHere(c *cobra.Command, dir string, mixed bool) error {
 		return err
 	}
 	defer unlock()
-	if err := f.workOn(c, folder, folder.Shards, mixed, study.WorkerName()); err != nil {
+	if err := v.workOn(c, &v.here, folder, folder.Shards, study.WorkerName()); err != nil {
 		return err
 	}
-	return f.mergeStudy(c, folder, mixed)
+	return mergeStudy(c, v.here.quiet, folder, v.here.mixed)
 }
 
 // mergeStudy puts all runs of folder together and writes their files, as sweep does.
-func (f *flags) mergeStudy(c *cobra.Command, folder *study.Folder, mixed bool) error {
-	if err := folder.Missing(); err != nil {
-		return err
-	}
-	p := newProgress(c.ErrOrStderr(), f.quiet, "merge")
-	defer p.finish()
+func mergeStudy(c *cobra.Command, quiet bool, folder *study.Folder, mixed bool) error {
+	bar := newProgress(c.ErrOrStderr(), quiet, "merge")
+	defer bar.finish()
 	var b bytes.Buffer
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "run\tattack\tclean %\taccuracy % at eps")
-	for i, run := range folder.Plan.Runs {
-		if c.Context().Err() != nil {
-			return &stoppedError{dir: folder.Dir, done: i, total: len(folder.Plan.Runs), study: true}
+	done, runs := 0, folder.Plan.Runs
+	err := folder.Merge(c.Context(), mixed, func(m study.Merged) error {
+		name := runs[m.Index].Name
+		if mixture := m.Manifest.Mixture(); mixture != "" {
+			fmt.Fprintf(c.ErrOrStderr(), "advsweep: run %s: %s\n", name, mixture)
 		}
-		m, res, err := folder.MergeRun(i, mixed)
-		if err != nil {
+		warn(c.ErrOrStderr(), m.Result)
+		if err := report.Write(m.Dir, m.Manifest, m.Result); err != nil {
 			return err
 		}
-		if mixture := m.Mixture(); mixture != "" {
-			fmt.Fprintf(c.ErrOrStderr(), "advsweep: run %s: %s\n", run.Name, mixture)
-		}
-		warn(c.ErrOrStderr(), res)
-		out, err := outdir.Open(folder.RunDir(i), sweepNames...)
-		if err != nil {
-			return err
-		}
-		files, err := sweepFiles(m, res)
-		if err != nil {
-			return err
-		}
-		if err := out.Write(files...); err != nil {
-			return err
-		}
-		summarise(w, run.Name, res)
-		p.update(i+1, len(folder.Plan.Runs))
+		summarise(w, name, m.Result)
+		done++
+		bar.update(done, len(runs))
+		return nil
+	})
+	bar.finish()
+	if errors.Is(err, context.Canceled) {
+		return &stoppedError{dir: folder.Dir, done: done, total: len(runs), study: true}
 	}
-	p.finish()
+	if err != nil {
+		return err
+	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
 	if _, err := c.OutOrStdout().Write(b.Bytes()); err != nil {
 		return fmt.Errorf("standard output: %w", err)
 	}
-	if !f.quiet {
-		fmt.Fprintf(c.ErrOrStderr(), "wrote %s for %d runs; 'advsweep report %s' makes one report\n", filepath.Join(folder.Dir, "runs"), len(folder.Plan.Runs), folder.Dir)
+	if !quiet {
+		fmt.Fprintf(c.ErrOrStderr(), "wrote %s for %d runs; 'advsweep report %s' makes one report\n", filepath.Join(folder.Dir, "runs"), len(runs), folder.Dir)
 	}
 	return nil
 }
@@ -501,36 +516,10 @@ func summarise(w io.Writer, name string, res *pipeline.Result) {
 		}
 	}
 	for _, curve := range res.Curves {
-		var parts []string
+		var points []string
 		for _, e := range at {
-			parts = append(parts, fmt.Sprintf("%.1f at %.4g", 100*float64(curve.Correct[e])/float64(res.N), res.Eps[e]))
+			points = append(points, fmt.Sprintf("%.1f at %.4g", 100*float64(curve.Correct[e])/float64(res.N), res.Eps[e]))
 		}
-		fmt.Fprintf(w, "%s\t%s\t%.1f\t%s\n", name, curve.Attack.Label(), 100*float64(res.Clean)/float64(res.N), strings.Join(parts, ", "))
+		fmt.Fprintf(w, "%s\t%s\t%.1f\t%s\n", name, curve.Attack.Label(), 100*float64(res.Clean)/float64(res.N), strings.Join(points, ", "))
 	}
-}
-
-// mergeStudies takes the results of copies of a study into the first of dirs, and merges it.
-func (f *flags) mergeStudies(c *cobra.Command, dirs []string, mixed bool) error {
-	if c.Flags().Changed("out") || c.Flags().Changed("format") {
-		return usagef("--out and --format are for sweeps: a study's runs are written to its own folder")
-	}
-	first, err := study.Open(dirs[0], release)
-	if err != nil {
-		return err
-	}
-	unlock, err := first.Lock()
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	for _, dir := range dirs[1:] {
-		other, err := study.Open(dir, release)
-		if err != nil {
-			return err
-		}
-		if err := first.Take(other, mixed); err != nil {
-			return err
-		}
-	}
-	return f.mergeStudy(c, first, mixed)
 }

@@ -16,6 +16,8 @@ import (
 
 	"advsweep/internal/ref"
 	"advsweep/internal/testsize"
+	"advsweep/record"
+	"advsweep/report"
 	"advsweep/study"
 )
 
@@ -83,6 +85,36 @@ func sameStudy(t *testing.T, dir, want string) {
 	}
 }
 
+// mergeByLibrary does what 'advsweep merge' does with the study in dir, by the packages that anybody
+// can call.
+func mergeByLibrary(t *testing.T, dir string) {
+	t.Helper()
+	if err := os.RemoveAll(filepath.Join(dir, "runs")); err != nil {
+		t.Fatal(err)
+	}
+	folder, unlock, err := study.Gather(record.Version, false, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	if _, _, err := folder.ReadRun(0); !errors.As(err, new(*study.NotMergedError)) {
+		t.Errorf("a run before it is merged: %v, want a NotMergedError", err)
+	}
+	if _, _, err := study.Gather(record.Version, false, dir); err == nil {
+		t.Error("two have the study to themselves")
+	}
+	merged := 0
+	if err := folder.Merge(t.Context(), false, func(m study.Merged) error {
+		merged++
+		return report.Write(m.Dir, m.Manifest, m.Result)
+	}); err != nil || merged != len(folder.Plan.Runs) {
+		t.Errorf("%d runs are merged, want %d: %v", merged, len(folder.Plan.Runs), err)
+	}
+	if _, found, err := folder.ReadRun(0); err != nil || found.N != 90 {
+		t.Errorf("a run that is merged: %v", err)
+	}
+}
+
 // fails runs advsweep, which must end with code, and returns what it says.
 func fails(t *testing.T, code int, args ...string) (stderr string) {
 	t.Helper()
@@ -130,6 +162,8 @@ func TestStudy(t *testing.T) {
 	do(t, "work", dir, "--quiet") // again changes nothing
 	do(t, "merge", dir, "--quiet")
 	sameStudy(t, dir, want)
+	mergeByLibrary(t, dir)
+	sameStudy(t, dir, want)
 	results, err := filepath.Glob(filepath.Join(dir, "shards", "*", "*"))
 	if err != nil {
 		t.Fatal(err)
@@ -161,8 +195,8 @@ func TestStudy(t *testing.T) {
 	do(t, "work", dir, "--quiet")
 	sameStudy(t, dir, want)
 	do(t, "report", dir, "--quiet")
-	page := string(read(t, dir, reportName))
-	rows := strings.Count(string(read(t, dir, studyCSVName)), "\n")
+	page := string(read(t, dir, report.PageName))
+	rows := strings.Count(string(read(t, dir, report.StudyName)), "\n")
 	if !strings.Contains(page, "two-seed8") || !strings.Contains(page, "one</td><td>one.safetensors</td>") || rows != 1+4*4*4 {
 		t.Errorf("report on the study: %d rows", rows)
 	}

@@ -6,23 +6,36 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"advsweep/attack"
-	"advsweep/dataset"
-	"advsweep/internal/outdir"
 	"advsweep/pipeline"
 	"advsweep/record"
 	"advsweep/report"
+	"advsweep/rundir"
 
 	"github.com/spf13/cobra"
 )
 
-func newSweep() *cobra.Command {
-	var f flags
-	var shard, save string
+// A sweepVerb is 'advsweep sweep' with its flags.
+type sweepVerb struct {
+	*program
+	inputs  inputFlags
+	attack  attackFlags
+	ball    ballFlags
+	images  rangeFlags
+	more    moreFlags
+	backend backendFlags
+	output  outputFlags
+	shard   string // as in "3/16"
+	save    string // an eps, or ""
+	seed    uint64
+}
+
+func newSweep(p *program) *cobra.Command {
+	v := &sweepVerb{program: p}
 	c := &cobra.Command{
 		Use:   "sweep",
 		Short: "Accuracy as a function of eps: curve.csv, .json, .png, .svg, images.csv, classes.csv",
@@ -53,107 +66,93 @@ a kill the same command goes on, and its files are the same, byte for byte.
   advsweep sweep --attack pgd --bounds 0,1 --save-images 8/255
   advsweep sweep --model my.onnx --data mnist/ --n 10000 --format csv`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return f.sweep(c, shard, save) },
+		RunE: func(c *cobra.Command, _ []string) error { return v.run(c) },
 	}
-	f.addInputs(c)
-	f.addAttacks(c, "fgsm", "`LIST` of "+strings.Join(attack.Names, ", ")+"; options as in pgd:steps=20:restarts=5")
-	f.addEpsList(c)
-	f.addExact(c)
-	f.addRounded(c)
-	f.addBounds(c)
-	f.addRange(c)
-	c.Flags().StringVar(&shard, "shard", "", "do part `I/N` of the work only, I from 1; see 'advsweep merge'")
-	c.Flags().StringVar(&save, "save-images", "", "write the perturbed images at `EPS`, which need not be of --eps: NPZ and PNG")
-	f.addBackend(c)
-	f.addSeed(c, "random draws")
-	f.addOutput(c)
+	v.inputs.add(c)
+	v.attack.add(c, "fgsm", "`LIST` of "+strings.Join(attack.Names, ", ")+"; options as in pgd:steps=20:restarts=5")
+	v.ball.add(c, epsStandard, epsList)
+	v.more.add(c)
+	v.images.add(c, 1000)
+	c.Flags().StringVar(&v.shard, "shard", "", "do part `I/N` of the work only, I from 1; see 'advsweep merge'")
+	c.Flags().StringVar(&v.save, "save-images", "", "write the perturbed images at `EPS`, which need not be of --eps: NPZ and PNG")
+	v.backend.add(c)
+	addSeed(c, &v.seed, "random draws")
+	v.output.add(c)
 	return c
 }
 
-func (f *flags) sweep(c *cobra.Command, part, save string) error {
-	shard, err := parseShard(part)
+func (v *sweepVerb) run(c *cobra.Command) error {
+	shard, err := parseShard(v.shard)
 	if err != nil {
 		return err
 	}
-	saveEps, saves, err := parseSave(save, part)
+	saveEps, saves, err := parseSave(v.save, v.shard)
 	if err != nil {
 		return err
 	}
-	s, err := f.parseSweep(c, f.attack)
+	s, err := v.attack.parse(c, v.ball, v.seed)
 	if err != nil {
 		return err
 	}
-	f.warnShort(c, s)
-	if s.Exact, err = f.canBeExact(c, s); err != nil {
+	warnShort(c.ErrOrStderr(), s)
+	if err := v.more.ask(c, &s, v.attack.list, v.ball.eps); err != nil {
 		return err
 	}
-	in, err := f.openRange(c)
+	in, err := open(c, &v.inputs, &v.backend, v.output.quiet, v.images.cut(c))
 	if err != nil {
 		return err
 	}
 	defer in.backend.Close()
-	s.Exact = s.Exact && f.follows(c, in)
-	lo, hi := in.set.Range()
-	// A backend finds that too, but when the run is begun: then it could never be finished, and
-	// would be in the way of the right one.
-	if b := s.Bounds; !b.None() && (float32(lo) < float32(b.Lo) || float32(hi) > float32(b.Hi)) {
-		return fmt.Errorf("pixels of %s reach from %.4g to %.4g, outside the bounds %s", in.set.Source.Images.Name, lo, hi, b)
+	exact := s.Exact && in.follows(c)
+	if s, err = rundir.Fit(s, in.model, in.backend, in.set); err != nil {
+		return err
 	}
-	// else levels of 1/255 are not those of the images
-	s.Outcomes, s.Rounded = true, f.rounded && lo >= 0 && hi <= 1
-	s.ChunkWork = pipeline.ChunkWork(in.model.MACs())
-	folder, err := f.openSweepFolder(in.manifest(s, f.seed), saves, dataset.HasPNG(in.set.Images.Shape()))
+	s.Exact = exact
+	m := in.manifest(s, v.seed)
+	var saved [][]string // of each attack
+	if saves {
+		saved = report.SavedNames(s.Attacks, in.set)
+	}
+	folder, err := report.OpenRun(v.output.out, &m, slices.Concat(saved...)...)
 	if err != nil {
 		return err
 	}
-	res, m, compute, err := f.runSweep(c, in, s, shard)
+	res, compute, err := v.compute(c, in, &m, s, shard)
 	if res == nil || err != nil {
 		return err
 	}
 	start := time.Now()
-	files, err := sweepFiles(&m, res)
+	files, err := report.Files(&m, res)
 	if err != nil {
 		return err
 	}
-	run, err := in.runFile(f, record.Seconds{Load: in.load.Seconds(), Compute: compute.Seconds(), Write: time.Since(start).Seconds()})
+	run, err := in.runFile(v.backend.threads, v.seed, record.Seconds{Load: in.load.Seconds(), Compute: compute.Seconds(), Write: time.Since(start).Seconds()})
 	if err != nil {
 		return err
 	}
-	err = f.finish(c, folder, append(files, run), func(w *bytes.Buffer) error { return f.printCurves(w, &m, in.backend.Info().Device, res, files) })
+	err = finish(c, v.output.quiet, folder, append(files, run), func(w *bytes.Buffer) error {
+		return printCurves(w, v.output.format, v.ball.eps, &m, in.backend.Info().Device, res, files)
+	})
 	if err != nil || !saves {
 		return err
 	}
-	return f.saveImages(c, in, folder, s, res, saveEps)
+	return v.saveImages(c, in, folder, s, res, saved, saveEps)
 }
 
-// The files of a sweep beside its plots and their data.
-const (
-	imagesName  = "images.csv"
-	classesName = "classes.csv"
-	runName     = "run.json"
-)
-
-// sweepNames are the files that follow from what a sweep found, and so are the same however it was
-// run.
-var sweepNames = append(curveNames("curve"), imagesName, classesName)
-
-// sweepFiles makes the files of sweepNames.
-func sweepFiles(m *record.Manifest, res *pipeline.Result) ([]outdir.File, error) {
-	drawn, err := curveFiles(m, res, drawing{"curve", "Accuracy against eps", nil})
-	if err != nil {
-		return nil, err
-	}
-	return append(drawn[0], outdir.File{Name: imagesName, Data: report.ImagesCSV(res, m.Precision)}, outdir.File{Name: classesName, Data: report.ClassesCSV(res)}), nil
+// follows reports whether the backend can follow a ray, or must because --exact insists: then
+// pipeline says why not.
+func (in *inputs) follows(c *cobra.Command) bool {
+	_, ok := pipeline.AsExacter(in.backend)
+	return ok || insists(c)
 }
 
 // runFile says where and how fast in ran.
-func (in *inputs) runFile(f *flags, s record.Seconds) (outdir.File, error) {
-	threads := f.threads
+func (in *inputs) runFile(threads int, seed uint64, s record.Seconds) (report.File, error) {
 	if threads == 0 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	data, err := record.RunJSON(in.meta(in.set, f.seed), threads, s)
-	return outdir.File{Name: runName, Data: data}, err
+	data, err := record.RunJSON(in.meta(in.set, seed), threads, s)
+	return report.File{Name: report.RunName, Data: data}, err
 }
 
 // warn says on standard error, also where no notes are wanted, that an exact curve did not pass its
@@ -165,58 +164,15 @@ func warn(w io.Writer, res *pipeline.Result) {
 		}
 		if checked, disagreed := curve.Exact.Ends(); disagreed > 0 {
 			fmt.Fprintf(w, "advsweep: the exact curve of %s is not to be trusted: %d of %d interval ends disagree with a forward pass beside them; see column disagreed of %s\n",
-				curve.Attack.Label(), disagreed, checked, imagesName)
+				curve.Attack.Label(), disagreed, checked, report.ImagesName)
 		}
 	}
 }
 
-// curveNames are the files of one sweep.
-func curveNames(base string) []string {
-	return []string{base + ".csv", base + ".json", base + ".png", base + ".svg"}
-}
-
-// A drawing is one of a run's plots, and the files with its data.
-type drawing struct {
-	base, title string
-	curves      []int // of the result; nil is all
-}
-
-// curveFiles draws and encodes drawings of res, all at once, and returns the files of each.
-func curveFiles(m *record.Manifest, res *pipeline.Result, drawings ...drawing) ([][]outdir.File, error) {
-	pngs, svgs := make([][]byte, len(drawings)), make([][]byte, len(drawings))
-	errs := make([]error, 2*len(drawings))
-	var wg sync.WaitGroup
-	for i, d := range drawings {
-		fig := report.Figure{Title: d.title, Model: m.Model.Name + " " + m.Layers, Result: res, Curves: d.curves}
-		wg.Go(func() { pngs[i], errs[2*i] = fig.PNG() })
-		wg.Go(func() { svgs[i], errs[2*i+1] = fig.SVG() })
-	}
-	wg.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return nil, err
-		}
-	}
-	all := make([][]outdir.File, len(drawings))
-	for i, d := range drawings {
-		part := res
-		if d.curves != nil {
-			part = res.Select(d.curves...)
-		}
-		json, err := report.CurveJSON(m.Meta, part)
-		if err != nil {
-			return nil, err
-		}
-		names := curveNames(d.base)
-		all[i] = []outdir.File{{Name: names[0], Data: report.CurveCSV(part)}, {Name: names[1], Data: json}, {Name: names[2], Data: pngs[i]}, {Name: names[3], Data: svgs[i]}}
-	}
-	return all, nil
-}
-
-// printCurves writes res to standard output in the chosen format. files are those of curveFiles;
-// device is empty where nothing was computed.
-func (f *flags) printCurves(w *bytes.Buffer, m *record.Manifest, device string, res *pipeline.Result, files []outdir.File) error {
-	switch f.format {
+// printCurves writes res to w in a format of --format. eps is the list as it was given, or "" for
+// what m says. files are those of report.Files; device is empty where nothing was computed.
+func printCurves(w *bytes.Buffer, format, eps string, m *record.Manifest, device string, res *pipeline.Result, files []report.File) error {
+	switch format {
 	case "csv":
 		w.Write(files[0].Data)
 		return nil
@@ -228,7 +184,6 @@ func (f *flags) printCurves(w *bytes.Buffer, m *record.Manifest, device string, 
 	for _, curve := range res.Curves {
 		names = append(names, curve.Attack.Label())
 	}
-	eps := f.eps
 	if eps == "" {
 		eps = fmt.Sprintf("%d from %v to %v", len(m.Eps), m.Eps[0], m.Eps[len(m.Eps)-1])
 	}
@@ -240,7 +195,7 @@ func (f *flags) printCurves(w *bytes.Buffer, m *record.Manifest, device string, 
 
 // finish writes files to folder and then what show makes to standard output: files are safe before
 // a closed pipe can end the program, and a full disk does not cost the output.
-func (f *flags) finish(c *cobra.Command, folder *outdir.Folder, files []outdir.File, show func(w *bytes.Buffer) error) error {
+func finish(c *cobra.Command, quiet bool, folder *report.Folder, files []report.File, show func(w *bytes.Buffer) error) error {
 	failed := folder.Write(files...)
 	var b bytes.Buffer
 	if err := show(&b); err != nil {
@@ -252,7 +207,7 @@ func (f *flags) finish(c *cobra.Command, folder *outdir.Folder, files []outdir.F
 	if failed != nil {
 		return failed
 	}
-	if !f.quiet {
+	if !quiet {
 		for _, file := range files {
 			fmt.Fprintf(c.ErrOrStderr(), "wrote %s\n", folder.Path(file.Name))
 		}

@@ -2,24 +2,35 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"time"
 
 	"advsweep/cpu"
 	"advsweep/dataset"
-	"advsweep/internal/outdir"
 	"advsweep/model"
 	"advsweep/pipeline"
 	"advsweep/record"
+	"advsweep/report"
 
 	"github.com/spf13/cobra"
 )
 
+// A trainVerb is 'advsweep train' with its flags.
+type trainVerb struct {
+	images   imageFlags
+	output   outputFlags
+	training cpu.Training
+	arch     string // "mlp", "cnn"
+	dtype    string // of the stored weights
+	threads  int
+	seed     uint64
+}
+
 func newTrain() *cobra.Command {
-	var f flags
-	t := cpu.DefaultTraining()
-	var dtype, arch string
+	v := &trainVerb{training: cpu.DefaultTraining()}
+	t := &v.training
 	c := &cobra.Command{
 		Use:   "train",
 		Short: "Train one of the embedded models: model.safetensors, train.json",
@@ -36,31 +47,31 @@ and then Linear layers of --hidden widths, which are none unless given.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			switch {
-			case arch == "mlp" && c.Flags().Changed("channels"):
+			case v.arch == "mlp" && c.Flags().Changed("channels"):
 				return usagef("--channels with --arch mlp, which has no convolutions: leave it out or add --arch cnn")
-			case arch == "mlp":
+			case v.arch == "mlp":
 				t.Channels = nil
-			case arch == "cnn" && !c.Flags().Changed("hidden"):
+			case v.arch == "cnn" && !c.Flags().Changed("hidden"):
 				t.Hidden = cpu.DefaultCNN().Hidden
-			case arch != "cnn":
-				return usagef("--arch %q, want mlp or cnn", arch)
+			case v.arch != "cnn":
+				return usagef("--arch %q, want mlp or cnn", v.arch)
 			}
-			return f.train(c, t, dtype)
+			return v.run(c)
 		},
 	}
-	f.addData(c)
+	v.images.add(c)
 	c.MarkFlagsOneRequired("data", "images")
-	c.Flags().StringVar(&arch, "arch", "mlp", "what to train: mlp, a multilayer perceptron, or cnn, a convolutional network")
+	c.Flags().StringVar(&v.arch, "arch", "mlp", "what to train: mlp, a multilayer perceptron, or cnn, a convolutional network")
 	c.Flags().IntSliceVar(&t.Channels, "channels", cpu.DefaultCNN().Channels, "channels of the convolutions of --arch cnn")
 	c.Flags().IntSliceVar(&t.Hidden, "hidden", t.Hidden, "widths of the hidden layers; those of --arch cnn are none unless given")
 	c.Flags().IntVar(&t.Classes, "classes", t.Classes, "number of classes")
 	c.Flags().IntVar(&t.Epochs, "epochs", t.Epochs, "passes over the images")
 	c.Flags().IntVar(&t.Batch, "batch", t.Batch, "images in a step")
 	c.Flags().Float64Var(&t.Rate, "rate", t.Rate, "learning rate of Adam at the start; it falls linearly to a tenth")
-	c.Flags().StringVar(&dtype, "dtype", "float32", "type of the stored weights: float32 or float16")
-	f.addThreads(c)
-	f.addSeed(c, "the initial weights and the order of the images")
-	f.addOutput(c)
+	c.Flags().StringVar(&v.dtype, "dtype", "float32", "type of the stored weights: float32 or float16")
+	addThreads(c, &v.threads)
+	addSeed(c, &v.seed, "the initial weights and the order of the images")
+	v.output.add(c)
 	return c
 }
 
@@ -92,7 +103,8 @@ type testResult struct {
 	Accuracy float64 `json:"accuracy"`
 }
 
-func (f *flags) train(c *cobra.Command, t cpu.Training, dtype string) error {
+func (v *trainVerb) run(c *cobra.Command) error {
+	t, dtype := v.training, v.dtype
 	switch {
 	case dtype != "float32" && dtype != "float16":
 		return usagef("--dtype %q, want float32 or float16", dtype)
@@ -101,7 +113,7 @@ func (f *flags) train(c *cobra.Command, t cpu.Training, dtype string) error {
 	case !(t.Rate > 0 && t.Rate <= 1):
 		return usagef("--rate %v, want a number in (0, 1]", t.Rate)
 	}
-	if err := f.named(c); err != nil {
+	if err := cmp.Or(given(c), checkThreads(v.threads)); err != nil {
 		return err
 	}
 	for _, h := range t.Hidden {
@@ -115,8 +127,8 @@ func (f *flags) train(c *cobra.Command, t cpu.Training, dtype string) error {
 		}
 	}
 	start := time.Now()
-	f.split = "train"
-	set, err := f.loadData()
+	v.images.split = "train"
+	set, err := v.images.load()
 	if err != nil {
 		return err
 	}
@@ -124,16 +136,16 @@ func (f *flags) train(c *cobra.Command, t cpu.Training, dtype string) error {
 		return err
 	}
 	var testSet *dataset.Set // read now: a bad file must not cost a training
-	if f.data != "" {
-		f.split = "test"
-		if testSet, err = f.loadData(); err != nil {
+	if v.images.data != "" {
+		v.images.split = "test"
+		if testSet, err = v.images.load(); err != nil {
 			return err
 		}
 		if err := testSet.Check(t.Classes); err != nil {
 			return err
 		}
 	}
-	folder, err := outdir.Open(f.out, "model.safetensors", "train.json")
+	folder, err := report.OpenFolder(v.output.out, "model.safetensors", "train.json")
 	if err != nil {
 		return err
 	}
@@ -141,9 +153,9 @@ func (f *flags) train(c *cobra.Command, t cpu.Training, dtype string) error {
 
 	start = time.Now()
 	var epochs []epoch
-	p := newProgress(c.ErrOrStderr(), f.quiet, "train")
+	p := newProgress(c.ErrOrStderr(), v.output.quiet, "train")
 	defer p.finish()
-	t.Seed, t.Options.Threads = f.seed, f.threads
+	t.Seed, t.Options.Threads = v.seed, v.threads
 	t.Progress = func(at cpu.TrainingProgress) {
 		if len(epochs) < at.Epoch {
 			epochs = append(epochs, epoch{})
@@ -164,17 +176,17 @@ func (f *flags) train(c *cobra.Command, t cpu.Training, dtype string) error {
 	if err != nil {
 		return err
 	}
-	// what users will load, rounded if float16
+	// This is what users will load, rounded if float16
 	stored, err := model.Decode("model.safetensors", weights)
 	if err != nil {
 		return err
 	}
 	out := trained{
 		Version: release, Model: record.Source{Name: stored.Source.Name, SHA256: stored.Source.SHA256}, Layers: stored.String(), DType: dtype,
-		Data: record.Describe(set), Seed: f.seed, Batch: t.Batch, Rate: t.Rate, Epochs: epochs,
+		Data: record.Describe(set), Seed: v.seed, Batch: t.Batch, Rate: t.Rate, Epochs: epochs,
 	}
 	if testSet != nil {
-		if out.Test, err = f.test(c, stored, testSet); err != nil {
+		if out.Test, err = v.test(c, stored, testSet); err != nil {
 			return err
 		}
 	}
@@ -185,9 +197,9 @@ func (f *flags) train(c *cobra.Command, t cpu.Training, dtype string) error {
 		return err
 	}
 	summary = append(summary, '\n')
-	files := []outdir.File{{Name: "model.safetensors", Data: weights}, {Name: "train.json", Data: summary}}
-	return f.finish(c, folder, files, func(w *bytes.Buffer) error {
-		switch f.format {
+	files := []report.File{{Name: "model.safetensors", Data: weights}, {Name: "train.json", Data: summary}}
+	return finish(c, v.output.quiet, folder, files, func(w *bytes.Buffer) error {
+		switch v.output.format {
 		case "json":
 			w.Write(summary)
 			return nil
@@ -198,7 +210,7 @@ func (f *flags) train(c *cobra.Command, t cpu.Training, dtype string) error {
 			}
 			return nil
 		}
-		fmt.Fprintf(w, "images   %s, %d\nmodel    %s, stored as %s, sha256 %.12s\ntraining seed %d, batches of %d, rate %v\n\n", out.Data.Images.Name, out.Data.N, out.Layers, dtype, out.Model.SHA256, f.seed, t.Batch, t.Rate)
+		fmt.Fprintf(w, "images   %s, %d\nmodel    %s, stored as %s, sha256 %.12s\ntraining seed %d, batches of %d, rate %v\n\n", out.Data.Images.Name, out.Data.N, out.Layers, dtype, out.Model.SHA256, v.seed, t.Batch, t.Rate)
 		w.WriteString("epoch    loss  accuracy on the training images as they came\n")
 		for _, e := range epochs {
 			fmt.Fprintf(w, "%5d  %.4f  %.2f %%\n", e.Epoch, e.Loss, 100*e.Accuracy)
@@ -211,8 +223,8 @@ func (f *flags) train(c *cobra.Command, t cpu.Training, dtype string) error {
 }
 
 // test judges m by set.
-func (f *flags) test(c *cobra.Command, m *model.Model, set *dataset.Set) (*testResult, error) {
-	b, err := cpu.New[float32](m, cpu.Options{Threads: f.threads})
+func (v *trainVerb) test(c *cobra.Command, m *model.Model, set *dataset.Set) (*testResult, error) {
+	b, err := cpu.New[float32](m, cpu.Options{Threads: v.threads})
 	if err != nil {
 		return nil, err
 	}

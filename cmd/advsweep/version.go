@@ -5,10 +5,11 @@ import (
 	"runtime/debug"
 
 	"advsweep/backends"
+	"advsweep/record"
 )
 
-// release is the version of the program. Result files carry it.
-const release = "0.1.0"
+// release is the version of the program, which result files carry.
+const release = record.Version
 
 // version is release with what built it, for --version.
 func version() string {

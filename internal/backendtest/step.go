@@ -21,10 +21,12 @@ type form struct {
 	step attack.Step
 	// which of these the step has, by row or column
 	targeted, sized bool
+	inputs          int // of the model
 }
 
-// forms are one in seven of all combinations, which meets all pairs of them, and random directions.
-func forms() (all []form) {
+// forms are one in seven of all combinations, which meets all pairs of them, and directions that
+// are no gradient, for a model with so many inputs.
+func forms(inputs int) (all []form) {
 	k := 0
 	for _, norm := range []attack.Norm{attack.Linf, attack.L2} {
 		for _, loss := range []attack.Loss{attack.CrossEntropy, attack.Margin, attack.DLR} {
@@ -50,7 +52,7 @@ func forms() (all []form) {
 		}
 	}
 	for _, norm := range []attack.Norm{attack.Linf, attack.L2} {
-		for _, d := range []attack.Direction{attack.RandomSign, attack.Uniform} {
+		for _, d := range []attack.Direction{attack.RandomSign, attack.Uniform, attack.Along} {
 			for limits := range 4 {
 				s := attack.Step{Direction: d, Norm: norm, Seed: 3, Alpha: float64(limits%2) / 4, Ball: limits%2 == 1}
 				if limits > 1 {
@@ -63,6 +65,7 @@ func forms() (all []form) {
 	for i := range all {
 		f := &all[i]
 		s := f.step
+		f.inputs = inputs
 		f.name = fmt.Sprintf("direction=%d norm=%v loss=%v targeted=%v momentum=%v decay=%v nesterov=%v alpha=%v ball=%v bounds=%v sized=%v",
 			s.Direction, s.Norm, s.Loss, f.targeted, s.Momentum, s.Decay, s.Nesterov, s.Alpha, s.Ball, s.Bounds, f.sized)
 	}
@@ -80,6 +83,12 @@ func (f form) at(k, lo, hi int, eps []float64, from, to, classes int) attack.Ste
 		for e := from; e < to; e++ {
 			if f.targeted {
 				s.Targets = append(s.Targets, int32(r(i, e).IntN(classes)))
+			}
+			if f.step.Direction == attack.Along {
+				r := r(i, e)
+				for range f.inputs {
+					s.Along = append(s.Along, math.Round(4*r.NormFloat64())/2) // many are 0
+				}
 			}
 			if f.sized {
 				s.Size = append(s.Size, eps[e]*(0.25+r(i, e).Float64()))
@@ -114,7 +123,7 @@ func (s suite) generalStepsOf(t *testing.T, m *model.Model, r *rand.Rand, n, eve
 	eps := []float64{0, 0.0625, 0.25, 0.25, 0.75}
 	u := s.rounding
 	unsure, pixels := 0, 0
-	all := forms()
+	all := forms(m.Inputs())
 	for c := 0; c < len(all); c += every {
 		f := all[c]
 		must(t, b.Begin(t.Context(), 0, n, eps))
@@ -152,7 +161,11 @@ func (s suite) generalStepsOf(t *testing.T, m *model.Model, r *rand.Rand, n, eve
 					restart = step.Restarts[e]
 				}
 				row.X = before[r]
-				want, _, sure := row.Step(m, step, size, target, restart, u)
+				own := step
+				if step.Along != nil {
+					own.Along = step.Along[r*f.inputs:][:f.inputs]
+				}
+				want, _, sure := row.Step(m, own, size, target, restart, u)
 				for p := range after[r] {
 					pixels++
 					if !sure || want[p].Err > 0.05*math.Abs(size) {
@@ -212,10 +225,10 @@ func (s suite) checkInside(t *testing.T, what string, step attack.Step, x, x0 []
 // and bounds: x stays in the ball and in the bounds that the step keeps to, and does not move at
 // eps 0.
 func (s suite) properties(t *testing.T) {
-	all := forms()
 	for trial := range 60 {
 		r := rand.New(rand.NewPCG(uint64(trial), 9))
 		sizes := [][]int{{1, 5}, {7, 3, 5}, {40, 11, 6, 5}}[trial%3]
+		all := forms(sizes[0])
 		m := ref.RandomModel(r, math.Exp(r.NormFloat64()), sizes...)
 		n, in := 1+r.IntN(4), sizes[0]
 		bounds := attack.Bounds{Lo: -r.Float64(), Hi: 0.5 + r.Float64()}
@@ -286,7 +299,7 @@ func (s suite) generalRowsOf(t *testing.T, m *model.Model, r *rand.Rand, n, ever
 	images, labels := batch(r, n, m)
 	b := s.load(t, m, images, labels)
 	eps := []float64{0, 0.0625, 0.25, 0.25, 0.75}
-	all := forms()
+	all := forms(m.Inputs())
 	for c := 0; c < len(all); c += every {
 		f := all[c]
 		var want [][]float64
@@ -742,6 +755,7 @@ func (s suite) norms(t *testing.T) {
 func (s suite) generalRefusals(t *testing.T) {
 	r := rand.New(rand.NewPCG(16, 1))
 	m := ref.RandomModel(r, 1, 4, 3, 2)
+	in := m.Inputs()
 	images, labels := batch(r, 2, m)
 	eps := []float64{0.125, 0.25}
 	size := []float64{0.125, 0.25}
@@ -773,7 +787,14 @@ func (s suite) generalRefusals(t *testing.T) {
 		"three sizes":              {Ball: true, Size: []float64{1, 1, 1}},
 		"no sizes":                 {Ball: true},
 		"infinite size":            {Ball: true, Size: []float64{1, math.Inf(1)}},
-		"unknown direction":        {Direction: 3, Size: size},
+		"unknown direction":        {Direction: 4, Size: size},
+		"along nothing":            {Direction: attack.Along, Size: size},
+		"along too little":         {Direction: attack.Along, Size: size, Along: make([]float64, 4*in-4)},
+		"along too much":           {Direction: attack.Along, Size: size, Along: make([]float64, 4*in+4)},
+		"along part of a row":      {Direction: attack.Along, Size: size, Along: make([]float64, 4*in-1)},
+		"along a NaN":              {Direction: attack.Along, Size: size, Along: append(make([]float64, 4*in-1), nan)},
+		"along and no such step":   {Along: make([]float64, 4*in), Size: size},
+		"momentum of along":        {Direction: attack.Along, Momentum: true, Size: size, Along: make([]float64, 4*in)},
 		"negative direction":       {Direction: -1, Size: size},
 		"unknown norm":             {Norm: 2, Size: size},
 		"unknown loss":             {Loss: 3, Size: size},

@@ -130,12 +130,28 @@ func Step[T Float](s attack.Step, rows, eps, classes int, lo, hi T) ([]T, error)
 	return size, nil
 }
 
+// Along returns what the rows of s, which Step has checked, go along [rows, inputs] in T; nil for
+// other directions.
+func Along[T Float](s attack.Step, rows, inputs int) ([]T, error) {
+	if s.Direction != attack.Along {
+		return nil, nil
+	}
+	if len(s.Along) != rows*inputs {
+		return nil, fmt.Errorf("step: %d numbers to go along, want %d, one for each of %d inputs of %d rows", len(s.Along), rows*inputs, inputs, rows)
+	}
+	along, err := finite[T](s.Along)
+	if err != nil {
+		return nil, fmt.Errorf("step: along: %w", err)
+	}
+	return along, nil
+}
+
 // Known returns an error unless the backends compute s: its direction, its norm and, along a
 // gradient, its loss. Package attack may know more of each than they do. Both backends give the
 // same bits, so what one has the other has.
 func Known(s attack.Step) error {
 	switch s.Direction {
-	case attack.Gradient, attack.RandomSign, attack.Uniform:
+	case attack.Gradient, attack.RandomSign, attack.Uniform, attack.Along:
 	default:
 		return fmt.Errorf("no backend moves along direction %d", int(s.Direction))
 	}

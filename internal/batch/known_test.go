@@ -14,14 +14,14 @@ func TestKnown(t *testing.T) {
 		"loss(-1)":     {Loss: -1},
 		"norm(2)":      {Norm: attack.L2 + 1},
 		"norm(-1)":     {Norm: -1},
-		"direction 3":  {Direction: attack.Uniform + 1},
+		"direction 4":  {Direction: attack.Along + 1},
 		"direction -1": {Direction: -1},
 	} {
 		if err := Known(s); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: error %v, want one with %s", s, err, want)
 		}
 	}
-	for _, d := range []attack.Direction{attack.Gradient, attack.RandomSign, attack.Uniform} {
+	for _, d := range []attack.Direction{attack.Gradient, attack.RandomSign, attack.Uniform, attack.Along} {
 		for _, n := range []attack.Norm{attack.Linf, attack.L2} {
 			for _, l := range []attack.Loss{attack.CrossEntropy, attack.Margin, attack.DLR} {
 				if err := Known(attack.Step{Direction: d, Norm: n, Loss: l}); err != nil {

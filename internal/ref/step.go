@@ -168,7 +168,7 @@ type Row struct {
 
 // Step returns what x of the row is after step s, of its own size, target (or -1) and restart, with
 // bounds on the error in arithmetic a, and changes M and Old. zero tells whether the gradient is 0.
-// sure is false if a backend may have gone another way, see BoundObjectiveGradient, or if a mean or
+// Along of s is that of the row. sure is false if a backend may have gone another way, see BoundObjectiveGradient, or if a mean or
 // a norm is within its error of 0: then the rest says nothing.
 //
 // The errors of the gradient e go on as follows. An element of g/mean|g| errs by (e_i +
@@ -259,6 +259,10 @@ func (r *Row) Step(m *model.Model, s attack.Step, size float64, target, restart 
 					d[i] = Value{u, (v.Err+math.Abs(u)*normErr)/(norm-normErr) + 4*a.Unit*math.Abs(u)}
 				}
 			}
+		}
+	} else if s.Direction == attack.Along {
+		for i, v := range s.Along {
+			d[i] = Value{v, a.Unit * math.Abs(v)}
 		}
 	} else {
 		for i, v := range Draw(s, n, r.Image, restart) {

@@ -22,6 +22,9 @@ const (
 	Attempts   Need = "another number of tries"
 )
 
+// Needs lists them all.
+var Needs = []Need{Folder, Mixed, ServeMixed, Credential, Authority, TLS, Cache, Study, Store, Listen, External, AckWait, Attempts}
+
 // An Error is an error that a setting mends. Its text is that of Err.
 type Error struct {
 	Err  error

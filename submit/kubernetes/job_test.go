@@ -130,8 +130,9 @@ func TestHostile(t *testing.T) {
 	written := 0
 	for i, s := range hostile {
 		for k, tasks := range []int{1, 10, 11, 1000, submit.KubernetesTasks} {
-			o := submit.Options{Name: s, Dir: "/data/" + s, Shards: tasks + k, Tasks: tasks, CUDA: k%2 == 1, Image: "x/advsweep:1", Claim: "c", SubPath: "runs/" + s, User: 1 + i}
-			text, err := submit.Kubernetes(o)
+			a := submit.Array{Name: s, Dir: "/data/" + s, Shards: tasks + k, Tasks: tasks, Accelerator: k%2 == 1}
+			p := submit.Pod{Image: "x/advsweep:1", Claim: "c", SubPath: "runs/" + s, User: 1 + i}
+			text, err := submit.Kubernetes(a, p)
 			if err != nil {
 				continue
 			}
@@ -149,7 +150,7 @@ func TestHostile(t *testing.T) {
 			}
 			got := []any{c.Args, c.VolumeMounts[0].MountPath, c.VolumeMounts[0].SubPath, int(*job.Spec.Completions), int(gpus.Value()),
 				int(*job.Spec.Template.Spec.SecurityContext.RunAsUser)}
-			want := []any{[]string{"run-shard", o.Dir, "--tasks", fmt.Sprint(tasks)}, o.Dir, o.SubPath, tasks, k % 2, o.User}
+			want := []any{[]string{"run-shard", a.Dir, "--tasks", fmt.Sprint(tasks)}, a.Dir, p.SubPath, tasks, k % 2, p.User}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("%q (-want +got):\n%s", s, diff)
 			}

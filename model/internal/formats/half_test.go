@@ -1,4 +1,4 @@
-package model
+package formats
 
 import (
 	"math"
@@ -10,13 +10,13 @@ import (
 func TestHalf(t *testing.T) {
 	for i := range 1 << 16 {
 		h := uint16(i)
-		got := math.Float32frombits(fromHalf(h))
+		got := math.Float32frombits(FromHalf(h))
 		sign, e, f := 1-2*float64(h>>15), int(h>>10&31), float64(h&1023)/1024
 		var want float64
 		switch {
 		case e == 31 && f != 0:
 			if got == got {
-				t.Fatalf("fromHalf(%#04x) = %v, want NaN", h, got)
+				t.Fatalf("FromHalf(%#04x) = %v, want NaN", h, got)
 			}
 			continue
 		case e == 31:
@@ -27,11 +27,11 @@ func TestHalf(t *testing.T) {
 			want = sign * math.Ldexp(1+f, e-15)
 		}
 		if math.Float64bits(float64(got)) != math.Float64bits(want) {
-			t.Fatalf("fromHalf(%#04x) = %v, want %v", h, got, want)
+			t.Fatalf("FromHalf(%#04x) = %v, want %v", h, got, want)
 		}
-		back, ok := toHalf(want)
+		back, ok := ToHalf(want)
 		if ok != (e != 31) || ok && back != h {
-			t.Fatalf("toHalf(%v) = %#04x, %t, want %#04x, %t", want, back, ok, h, e != 31)
+			t.Fatalf("ToHalf(%v) = %#04x, %t, want %#04x, %t", want, back, ok, h, e != 31)
 		}
 	}
 }
@@ -40,9 +40,9 @@ func TestHalf(t *testing.T) {
 // next to the middle in float64, but not in float32, to the nearer one.
 func TestToHalfRounding(t *testing.T) {
 	for h := uint16(0); h < 0x7c00; h++ {
-		low, high := float64(math.Float32frombits(fromHalf(h))), 65536.0
+		low, high := float64(math.Float32frombits(FromHalf(h))), 65536.0
 		if h < 0x7bff {
-			high = float64(math.Float32frombits(fromHalf(h + 1)))
+			high = float64(math.Float32frombits(FromHalf(h + 1)))
 		}
 		middle := (low + high) / 2
 		even := h + h&1
@@ -50,22 +50,22 @@ func TestToHalfRounding(t *testing.T) {
 			v    float64
 			want uint16
 		}{{math.Nextafter(middle, 0), h}, {middle, even}, {math.Nextafter(middle, 1e9), h + 1}} {
-			got, ok := toHalf(c.v)
+			got, ok := ToHalf(c.v)
 			if ok != (c.want < 0x7c00) || ok && got != c.want {
-				t.Fatalf("toHalf(%v) = %#04x, %t, want %#04x", c.v, got, ok, c.want)
+				t.Fatalf("ToHalf(%v) = %#04x, %t, want %#04x", c.v, got, ok, c.want)
 			}
-			if got, ok := toHalf(-c.v); ok && got != c.want|0x8000 {
-				t.Fatalf("toHalf(%v) = %#04x, want %#04x", -c.v, got, c.want|0x8000)
+			if got, ok := ToHalf(-c.v); ok && got != c.want|0x8000 {
+				t.Fatalf("ToHalf(%v) = %#04x, want %#04x", -c.v, got, c.want|0x8000)
 			}
 		}
 	}
 	for _, v := range []float64{math.NaN(), math.Inf(1), math.Inf(-1), 65520, -65520, math.MaxFloat64} {
-		if got, ok := toHalf(v); ok {
-			t.Errorf("toHalf(%v) = %#04x, true, want false", v, got)
+		if got, ok := ToHalf(v); ok {
+			t.Errorf("ToHalf(%v) = %#04x, true, want false", v, got)
 		}
 	}
-	if got, ok := toHalf(5e-324); !ok || got != 0 {
-		t.Errorf("toHalf(5e-324) = %#04x, %t, want 0, true", got, ok)
+	if got, ok := ToHalf(5e-324); !ok || got != 0 {
+		t.Errorf("ToHalf(5e-324) = %#04x, %t, want 0, true", got, ok)
 	}
 }
 
@@ -73,13 +73,13 @@ func TestToHalfRounding(t *testing.T) {
 func TestBfloat(t *testing.T) {
 	for i := range 1 << 16 {
 		b := uint16(i)
-		got := math.Float32frombits(fromBfloat(b))
+		got := math.Float32frombits(FromBfloat(b))
 		sign, e, f := 1-2*float64(b>>15), int(b>>7&255), float64(b&127)/128
 		var want float64
 		switch {
 		case e == 255 && f != 0:
 			if got == got {
-				t.Fatalf("fromBfloat(%#04x) = %v, want NaN", b, got)
+				t.Fatalf("FromBfloat(%#04x) = %v, want NaN", b, got)
 			}
 			continue
 		case e == 255:
@@ -90,7 +90,7 @@ func TestBfloat(t *testing.T) {
 			want = sign * math.Ldexp(1+f, e-127)
 		}
 		if math.Float64bits(float64(got)) != math.Float64bits(want) {
-			t.Fatalf("fromBfloat(%#04x) = %v, want %v", b, got, want)
+			t.Fatalf("FromBfloat(%#04x) = %v, want %v", b, got, want)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package model
+package onnx
 
 import (
 	"errors"
@@ -7,7 +7,9 @@ import (
 	"slices"
 	"strings"
 
-	"advsweep/model/internal/onnx"
+	"advsweep/model"
+	"advsweep/model/internal/formats"
+	"advsweep/model/onnx/internal/pb"
 )
 
 // operators are what is read, by name. Each returns the node's first output.
@@ -26,14 +28,16 @@ func init() { // not in the declaration, which supportedOps would make refer to 
 		"BatchNormalization": (*graph).opBatchNormalization,
 		"Add":                (*graph).opBinary, "Sub": (*graph).opBinary, "Mul": (*graph).opBinary, "Div": (*graph).opBinary,
 		"Neg": (*graph).opUnary, "Sqrt": (*graph).opUnary, "Reciprocal": (*graph).opUnary, "Pow": (*graph).opPow,
-		"Erf": (*graph).opUnary, "Tanh": (*graph).opUnary, "Relu": (*graph).opRelu, "LeakyRelu": (*graph).opRelu, "Sigmoid": (*graph).opRelu,
-		"Gelu": (*graph).opRelu, "Clip": (*graph).opClip,
+		"Erf": (*graph).opUnary, "Tanh": (*graph).opUnary, "Clip": (*graph).opClip,
+	}
+	for name, layer := range activations {
+		operators[name] = func(g *graph, n *node) (*value, error) { return g.activation(n, layer) }
 	}
 }
 
 // A node is one of the graph, with the attributes that were asked for and the first error in one.
 type node struct {
-	*onnx.NodeProto
+	*pb.NodeProto
 	g     *graph
 	in    []*value // nil where left out
 	asked map[string]bool
@@ -41,14 +45,14 @@ type node struct {
 }
 
 // run returns the value of n's first output.
-func (g *graph) run(p *onnx.NodeProto) (*value, error) {
+func (g *graph) run(p *pb.NodeProto) (*value, error) {
 	op := operators[p.GetOpType()]
 	if d := p.GetDomain(); op == nil || d != "" && d != "ai.onnx" {
 		return nil, fmt.Errorf("not supported, want only %s", supportedOps())
 	}
 	for _, o := range p.GetOutput()[1:] {
 		if o != "" && g.uses[o] > 0 {
-			return nil, fmt.Errorf("its output %s is used, want only the first", quote(o))
+			return nil, fmt.Errorf("its output %s is used, want only the first", formats.Quote(o))
 		}
 	}
 	if p.GetOutput()[0] == "" {
@@ -62,7 +66,7 @@ func (g *graph) run(p *onnx.NodeProto) (*value, error) {
 		}
 		v := g.values[name]
 		if v == nil {
-			return nil, fmt.Errorf("takes %s, which nothing before it makes", quote(name))
+			return nil, fmt.Errorf("takes %s, which nothing before it makes", formats.Quote(name))
 		}
 		if g.uses[name] > 1 && v.sole {
 			shared := *v
@@ -80,7 +84,7 @@ func (g *graph) run(p *onnx.NodeProto) (*value, error) {
 	}
 	for _, a := range p.GetAttribute() {
 		if !n.asked[a.GetName()] {
-			return nil, fmt.Errorf("attribute %s is not supported", quote(a.GetName()))
+			return nil, fmt.Errorf("attribute %s is not supported", formats.Quote(a.GetName()))
 		}
 	}
 	if v.f != nil && v.f.op == "affine" && v.f.args[0].op == "x" && g.uses[p.GetOutput()[0]] > 1 {
@@ -90,7 +94,7 @@ func (g *graph) run(p *onnx.NodeProto) (*value, error) {
 }
 
 // attribute returns the attribute of that name and type, or nil.
-func (n *node) attribute(name string, kind onnx.AttributeProto_AttributeType) *onnx.AttributeProto {
+func (n *node) attribute(name string, kind pb.AttributeProto_AttributeType) *pb.AttributeProto {
 	n.asked[name] = true
 	for _, a := range n.GetAttribute() {
 		if a.GetName() != name {
@@ -111,28 +115,28 @@ func (n *node) fail(err error) {
 }
 
 func (n *node) integer(name string, otherwise int64) int64 {
-	if a := n.attribute(name, onnx.AttributeProto_INT); a != nil {
+	if a := n.attribute(name, pb.AttributeProto_INT); a != nil {
 		return a.GetI()
 	}
 	return otherwise
 }
 
 func (n *node) number(name string, otherwise float64) float64 {
-	if a := n.attribute(name, onnx.AttributeProto_FLOAT); a != nil {
+	if a := n.attribute(name, pb.AttributeProto_FLOAT); a != nil {
 		return float64(a.GetF())
 	}
 	return otherwise
 }
 
 func (n *node) text(name, otherwise string) string {
-	if a := n.attribute(name, onnx.AttributeProto_STRING); a != nil {
+	if a := n.attribute(name, pb.AttributeProto_STRING); a != nil {
 		return string(a.GetS())
 	}
 	return otherwise
 }
 
 func (n *node) integers(name string) []int64 {
-	return n.attribute(name, onnx.AttributeProto_INTS).GetInts()
+	return n.attribute(name, pb.AttributeProto_INTS).GetInts()
 }
 
 // sizes returns an attribute of count sizes, or of as many otherwise.
@@ -150,8 +154,8 @@ func (n *node) sizes(name string, count int, otherwise int) []int {
 		return out
 	}
 	for i, v := range all {
-		if v < 0 || v > maxSide {
-			n.fail(fmt.Errorf("%s %v, want 0 to %d", name, all, maxSide))
+		if v < 0 || v > formats.MaxSide {
+			n.fail(fmt.Errorf("%s %v, want 0 to %d", name, all, formats.MaxSide))
 			return out
 		}
 		out[i] = int(v)
@@ -209,7 +213,7 @@ func (n *node) constant(i int) (*constant, []float64, error) {
 	}
 	data, err := n.g.numbers(c)
 	if err != nil {
-		return nil, nil, fmt.Errorf("input %d, %s: %w", i, quote(n.GetInput()[i]), err)
+		return nil, nil, fmt.Errorf("input %d, %s: %w", i, formats.Quote(n.GetInput()[i]), err)
 	}
 	return c, data, nil
 }
@@ -237,7 +241,7 @@ func (n *node) list(name string, input int) ([]int64, error) {
 	return out, nil
 }
 
-const maxList = 2 * maxRank
+const maxList = 2 * formats.MaxRank
 
 // axis returns which of rank axes a number from -rank to rank-1 means.
 func axis(a int64, rank int) (int, error) {
@@ -270,7 +274,7 @@ func axes(list []int64, rank int) ([]bool, error) {
 }
 
 // after returns what a layer gives that takes v element by element.
-func (g *graph) after(v *value, l Layer) (*value, error) {
+func (g *graph) after(v *value, l model.Layer) (*value, error) {
 	i, err := g.append(step{layer: l, from: []int{v.layer}})
 	if err != nil {
 		return nil, err
@@ -302,16 +306,16 @@ func (g *graph) opDropout(n *node) (*value, error) {
 }
 
 func (g *graph) opCast(n *node) (*value, error) {
-	to := onnx.TensorProto_DataType(n.integer("to", 0))
+	to := pb.TensorProto_DataType(n.integer("to", 0))
 	n.integer("saturate", 0)
 	if !n.has(0) {
 		return nil, errors.New("no input")
 	}
 	whole := true
 	switch to {
-	case onnx.TensorProto_FLOAT, onnx.TensorProto_DOUBLE, onnx.TensorProto_FLOAT16, onnx.TensorProto_BFLOAT16:
+	case pb.TensorProto_FLOAT, pb.TensorProto_DOUBLE, pb.TensorProto_FLOAT16, pb.TensorProto_BFLOAT16:
 		whole = false
-	case onnx.TensorProto_INT64, onnx.TensorProto_INT32:
+	case pb.TensorProto_INT64, pb.TensorProto_INT32:
 	default:
 		return nil, fmt.Errorf("to %v, want a float or an integer of 32 or 64 bits", to)
 	}
@@ -345,8 +349,8 @@ func (g *graph) opReshape(n *node) (*value, error) {
 		if err != nil {
 			return nil, err
 		}
-		if len(c.dims) != 1 || len(data) > maxRank {
-			return nil, fmt.Errorf("to a shape of rank %d, want at most %d", len(data), maxRank)
+		if len(c.dims) != 1 || len(data) > formats.MaxRank {
+			return nil, fmt.Errorf("to a shape of rank %d, want at most %d", len(data), formats.MaxRank)
 		}
 		target = data
 	}
@@ -392,7 +396,7 @@ func reshape(shape []int, target []float64, zero bool, batch int) ([]int, error)
 			}
 			rest = i
 			continue
-		case d >= 0 && d <= maxElements && d == math.Trunc(d):
+		case d >= 0 && d <= formats.MaxElements && d == math.Trunc(d):
 			out[i] = int(d)
 		default:
 			return nil, fmt.Errorf("to %v, want sizes", target)
@@ -404,8 +408,8 @@ func reshape(shape []int, target []float64, zero bool, batch int) ([]int, error)
 			placed = true
 			continue
 		}
-		if known *= out[i]; known > maxElements {
-			return nil, fmt.Errorf("to %v, want at most %d elements", target, maxElements)
+		if known *= out[i]; known > formats.MaxElements {
+			return nil, fmt.Errorf("to %v, want at most %d elements", target, formats.MaxElements)
 		}
 	}
 	if rest >= 0 {
@@ -522,8 +526,8 @@ func (g *graph) changeRank(n *node, insert bool) (*value, error) {
 	}
 	if insert {
 		rank := len(shape) + len(list)
-		if rank > maxRank {
-			return nil, fmt.Errorf("to rank %d, want at most %d", rank, maxRank)
+		if rank > formats.MaxRank {
+			return nil, fmt.Errorf("to rank %d, want at most %d", rank, formats.MaxRank)
 		}
 		set, err := axes(list, rank)
 		if err != nil {
@@ -629,7 +633,7 @@ func (g *graph) opTranspose(n *node) (*value, error) {
 
 func (g *graph) opPad(n *node) (*value, error) {
 	if mode := n.text("mode", "constant"); mode != "constant" {
-		return nil, fmt.Errorf("mode %s, want constant", quote(mode))
+		return nil, fmt.Errorf("mode %s, want constant", formats.Quote(mode))
 	}
 	fill := n.number("value", 0)
 	if n.has(2) {
@@ -680,12 +684,12 @@ func (g *graph) opPad(n *node) (*value, error) {
 	some := v.pads != nil
 	for i, a := range at {
 		for side, p := range []int64{pads[i], pads[len(at)+i]} {
-			if p < 0 || p > maxSide || p > 0 && v.view.shape[a] == batchAxis {
-				return nil, fmt.Errorf("pads %v, want 0 to %d, and 0 along the batch", pads, maxSide)
+			if p < 0 || p > formats.MaxSide || p > 0 && v.view.shape[a] == batchAxis {
+				return nil, fmt.Errorf("pads %v, want 0 to %d, and 0 along the batch", pads, formats.MaxSide)
 			}
 			out.pads[a][side] += int(p)
-			if out.pads[a][side] > maxSide {
-				return nil, fmt.Errorf("more than %d zeros", maxSide)
+			if out.pads[a][side] > formats.MaxSide {
+				return nil, fmt.Errorf("more than %d zeros", formats.MaxSide)
 			}
 			some = some || p > 0
 		}
@@ -778,7 +782,7 @@ func (g *graph) linear(n *node, i int, v *value, in, out int, shape []int, bias 
 				w[o*in+at] = weight(o, k)
 			}
 		}
-		s.layer = Linear{Weight: dense(w, out, in)}
+		s.layer = model.Linear{Weight: formats.Dense(w, out, in)}
 	} else {
 		w := make([]float32, in*out)
 		for o := range out {
@@ -786,7 +790,7 @@ func (g *graph) linear(n *node, i int, v *value, in, out int, shape []int, bias 
 				w[o*in+at] = float32(weight(o, k))
 			}
 		}
-		s.layer = Linear{Weight: dense(w, out, in)}
+		s.layer = model.Linear{Weight: formats.Dense(w, out, in)}
 	}
 	layer, err := g.append(s)
 	if err != nil {
@@ -866,7 +870,7 @@ func (g *graph) fromImage(layer int) bool {
 	for layer >= 0 {
 		s := g.steps[layer]
 		switch s.layer.(type) {
-		case Linear, Conv2D, MaxPool2D, AvgPool2D, Add:
+		case model.Linear, model.Conv2D, model.MaxPool2D, model.AvgPool2D, model.Add:
 			return false
 		}
 		layer = s.from[0]
@@ -911,7 +915,7 @@ func (n *node) spatial(image []int, kernel [2]int, extra [4]int) (stride [2]int,
 			}
 		}
 	default:
-		n.fail(fmt.Errorf("auto_pad %s, want NOTSET, VALID, SAME_UPPER or SAME_LOWER", quote(auto)))
+		n.fail(fmt.Errorf("auto_pad %s, want NOTSET, VALID, SAME_UPPER or SAME_LOWER", formats.Quote(auto)))
 	}
 	return stride, pad
 }
@@ -946,7 +950,7 @@ func (g *graph) opConv(n *node) (*value, error) {
 		return nil, fmt.Errorf("weights %v, want [out, in, rows, columns]", c.dims)
 	}
 	kernel := [2]int{c.dims[2], c.dims[3]}
-	if k := n.sizes("kernel_shape", 2, 0); n.attribute("kernel_shape", onnx.AttributeProto_INTS) != nil && [2]int(k) != kernel {
+	if k := n.sizes("kernel_shape", 2, 0); n.attribute("kernel_shape", pb.AttributeProto_INTS) != nil && [2]int(k) != kernel {
 		return nil, fmt.Errorf("kernel_shape %v, want %v, that of the weights", k, kernel)
 	}
 	stride, pad := n.spatial(image, kernel, extra)
@@ -971,7 +975,7 @@ func (g *graph) opConv(n *node) (*value, error) {
 		return nil, err
 	}
 	s.name = g.unique(n.GetInput()[1], nodeName(n.NodeProto), "conv")
-	s.layer = Conv2D{Weight: g.dense(w, c.dims...), Stride: stride, Pad: plus(pad, extra)}
+	s.layer = model.Conv2D{Weight: g.dense(w, c.dims...), Stride: stride, Pad: plus(pad, extra)}
 	layer, err := g.append(s)
 	if err != nil {
 		return nil, err
@@ -1020,7 +1024,7 @@ func (g *graph) pool(n *node, largest bool) (*value, error) {
 		positive := false
 		if v.layer >= 0 {
 			switch g.steps[v.layer].layer.(type) {
-			case ReLU, Sigmoid:
+			case model.ReLU, model.Sigmoid:
 				positive = true
 			}
 		}
@@ -1051,9 +1055,9 @@ func (g *graph) pool(n *node, largest bool) (*value, error) {
 			}
 		}
 	}
-	var l Layer = AvgPool2D{Kernel: kernel, Stride: stride, Pad: all, CountPad: count}
+	var l model.Layer = model.AvgPool2D{Kernel: kernel, Stride: stride, Pad: all, CountPad: count}
 	if largest {
-		l = MaxPool2D{Kernel: kernel, Stride: stride, Pad: all}
+		l = model.MaxPool2D{Kernel: kernel, Stride: stride, Pad: all}
 	}
 	layer, err := g.append(step{layer: l, from: []int{v.layer}})
 	if err != nil {
@@ -1072,9 +1076,9 @@ func (g *graph) opGlobalPool(n *node) (*value, error) {
 		return nil, err
 	}
 	kernel := [2]int{image[1], image[2]}
-	var l Layer = AvgPool2D{Kernel: kernel, Stride: [2]int{1, 1}}
+	var l model.Layer = model.AvgPool2D{Kernel: kernel, Stride: [2]int{1, 1}}
 	if n.GetOpType() == "GlobalMaxPool" {
-		l = MaxPool2D{Kernel: kernel, Stride: [2]int{1, 1}}
+		l = model.MaxPool2D{Kernel: kernel, Stride: [2]int{1, 1}}
 	}
 	layer, err := g.append(step{layer: l, from: []int{v.layer}})
 	if err != nil {
@@ -1124,7 +1128,7 @@ func (g *graph) opReduceMean(n *node) (*value, error) {
 			out, strides = append(out, 1), append(strides, 0)
 		}
 	}
-	l := AvgPool2D{Kernel: [2]int{have[1], have[2]}, Stride: [2]int{1, 1}}
+	l := model.AvgPool2D{Kernel: [2]int{have[1], have[2]}, Stride: [2]int{1, 1}}
 	layer, err := g.append(step{layer: l, from: []int{v.layer}})
 	if err != nil {
 		return nil, err
@@ -1156,7 +1160,7 @@ func (g *graph) opBatchNormalization(n *node) (*value, error) {
 			return nil, fmt.Errorf("input %d of shape %v, want [%d], the channels of %s", 1+i, c.dims, v.view.shape[1], by(v.view.shape))
 		}
 	}
-	w, b, err := foldNorm(p[0], p[1], p[2], p[3], eps)
+	w, b, err := formats.FoldNorm(p[0], p[1], p[2], p[3], eps)
 	if err != nil {
 		return nil, err
 	}
@@ -1166,22 +1170,6 @@ func (g *graph) opBatchNormalization(n *node) (*value, error) {
 	}
 	dims[0] = len(w)
 	return g.affine(v, dims, w, b)
-}
-
-// foldNorm returns what batch normalisation multiplies with and adds: γ/√(σ² + ε) and β - μ·γ/√(σ²
-// + ε).
-//
-// Ioffe and Szegedy 2015, arXiv:1502.03167, algorithm 2.
-func foldNorm(gamma, beta, mean, variance []float64, eps float64) (w, b []float64, err error) {
-	w, b = make([]float64, len(mean)), make([]float64, len(mean))
-	for i := range w {
-		w[i] = gamma[i] / math.Sqrt(variance[i]+eps)
-		b[i] = beta[i] - float64(mean[i]*w[i])
-		if v := w[i] + b[i]; v-v != 0 {
-			return nil, nil, fmt.Errorf("channel %d: variance %v and eps %v give no finite factor", i, variance[i], eps)
-		}
-	}
-	return w, b, nil
 }
 
 // affine returns w·x + b for constants of a shape that is broadcast to v's. w nil: 1. b nil: 0.
@@ -1227,7 +1215,7 @@ func (g *graph) byChannel(v *value, dims []int, data []float64) ([]float64, erro
 	for _, x := range data {
 		same = same && x == data[0]
 	}
-	inner := volume(have) / have[0]
+	inner := formats.Volume(have) / have[0]
 	type loop struct{ n, constant, channel int }
 	var loops []loop
 	steps, shift := natural(dims).strides, len(v.view.shape)-len(dims)
@@ -1247,8 +1235,8 @@ func (g *graph) byChannel(v *value, dims []int, data []float64) ([]float64, erro
 		}
 		if n := max(d, s); n > 1 && (d > 1 || channel > 0) && !same {
 			loops = append(loops, loop{n, step, channel})
-			if n > maxElements/total {
-				return nil, fmt.Errorf("more than %d elements", maxElements)
+			if n > formats.MaxElements/total {
+				return nil, fmt.Errorf("more than %d elements", formats.MaxElements)
 			}
 			total *= n
 		}
@@ -1261,7 +1249,7 @@ func (g *graph) byChannel(v *value, dims []int, data []float64) ([]float64, erro
 	}
 	varies := func() error {
 		if inner > 1 && len(g.input) > 1 && g.fromImage(v.layer) {
-			return wantInput{[]int{volume(g.input)}}
+			return wantInput{[]int{formats.Volume(g.input)}}
 		}
 		return fmt.Errorf("a constant of shape %v varies within a channel of %s, want one number for each", dims, by(v.view.shape))
 	}
@@ -1439,7 +1427,7 @@ func (g *graph) combine(n *node) (*value, error) {
 	if !sameView(a.view, b.view) {
 		return nil, fmt.Errorf("of %s and %s, want equal shapes in the same order", by(a.view.shape), by(b.view.shape))
 	}
-	layer, err := g.append(step{layer: Add{}, from: []int{a.layer, b.layer}})
+	layer, err := g.append(step{layer: model.Add{}, from: []int{a.layer, b.layer}})
 	if err != nil {
 		return nil, err
 	}
@@ -1502,26 +1490,30 @@ func (g *graph) opPow(n *node) (*value, error) {
 	return g.apply(v, "pow", 0, power[0], f)
 }
 
-// opRelu is Relu, LeakyRelu, Sigmoid and Gelu.
-func (g *graph) opRelu(n *node) (*value, error) {
+// activations are the operators that are one function of each number, by name, with the layer that
+// a node of the operator is.
+var activations = map[string]func(n *node) (model.Layer, error){
+	"Relu":      func(*node) (model.Layer, error) { return model.ReLU{}, nil },
+	"LeakyRelu": func(n *node) (model.Layer, error) { return model.LeakyReLU{Slope: n.number("alpha", 0.01)}, nil },
+	"Sigmoid":   func(*node) (model.Layer, error) { return model.Sigmoid{}, nil },
+	"Gelu": func(n *node) (model.Layer, error) {
+		how := n.text("approximate", "none")
+		if how != "none" && how != "tanh" {
+			return nil, fmt.Errorf("approximate %s, want none or tanh", formats.Quote(how))
+		}
+		return model.GELU{Tanh: how == "tanh"}, nil
+	},
+}
+
+// activation is a node of activations.
+func (g *graph) activation(n *node, layer func(*node) (model.Layer, error)) (*value, error) {
 	v, err := n.data(0, false)
 	if err != nil {
 		return nil, err
 	}
-	var l Layer
-	switch n.GetOpType() {
-	case "Relu":
-		l = ReLU{}
-	case "LeakyRelu":
-		l = LeakyReLU{Slope: n.number("alpha", 0.01)}
-	case "Sigmoid":
-		l = Sigmoid{}
-	case "Gelu":
-		how := n.text("approximate", "none")
-		if how != "none" && how != "tanh" {
-			return nil, fmt.Errorf("approximate %s, want none or tanh", quote(how))
-		}
-		l = GELU{Tanh: how == "tanh"}
+	l, err := layer(n)
+	if err != nil {
+		return nil, err
 	}
 	return g.after(v, l)
 }
@@ -1558,7 +1550,7 @@ func (g *graph) opClip(n *node) (*value, error) {
 	case open(hi) && open(-lo):
 		return v, nil
 	case open(hi) && lo == 0:
-		return g.after(v, ReLU{})
+		return g.after(v, model.ReLU{})
 	}
 	return nil, fmt.Errorf("to %v and %v, want 0 and no upper bound, which is Relu", lo, hi)
 }

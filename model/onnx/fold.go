@@ -1,4 +1,4 @@
-package model
+package onnx
 
 import (
 	"errors"
@@ -6,18 +6,19 @@ import (
 	"math"
 	"slices"
 
-	"advsweep/model/internal/onnx"
+	"advsweep/model/internal/formats"
+	"advsweep/model/onnx/internal/pb"
 )
 
 // constantOf describes p without reading its numbers.
-func constantOf(p *onnx.TensorProto) (*constant, error) {
+func constantOf(p *pb.TensorProto) (*constant, error) {
 	dims, _, err := tensorDims(p)
 	if err != nil {
 		return nil, err
 	}
 	whole := true
-	switch onnx.TensorProto_DataType(p.GetDataType()) {
-	case onnx.TensorProto_FLOAT, onnx.TensorProto_DOUBLE, onnx.TensorProto_FLOAT16, onnx.TensorProto_BFLOAT16:
+	switch pb.TensorProto_DataType(p.GetDataType()) {
+	case pb.TensorProto_FLOAT, pb.TensorProto_DOUBLE, pb.TensorProto_FLOAT16, pb.TensorProto_BFLOAT16:
 		whole = false
 	}
 	return &constant{dims: dims, p: p, whole: whole}, nil
@@ -79,7 +80,7 @@ func (g *graph) opConstant(n *node) (*value, error) {
 	case "value_floats":
 		return floats([]int{len(a.GetFloats())}, a.GetFloats()...)
 	}
-	return nil, fmt.Errorf("attribute %s, want value, value_int, value_ints, value_float or value_floats", quote(a.GetName()))
+	return nil, fmt.Errorf("attribute %s, want value, value_int, value_ints, value_float or value_floats", formats.Quote(a.GetName()))
 }
 
 func (g *graph) opConstantOfShape(n *node) (*value, error) {
@@ -93,7 +94,7 @@ func (g *graph) opConstantOfShape(n *node) (*value, error) {
 	}
 	fill := constant{}
 	var with []float64
-	if a := n.attribute("value", onnx.AttributeProto_TENSOR); a != nil && a.GetT() != nil {
+	if a := n.attribute("value", pb.AttributeProto_TENSOR); a != nil && a.GetT() != nil {
 		c, err := constantOf(a.GetT())
 		if err != nil {
 			return nil, err
@@ -120,13 +121,13 @@ func (g *graph) opConstantOfShape(n *node) (*value, error) {
 
 // sizesOf returns numbers as a shape and its product.
 func sizesOf(data []float64) ([]int, int, error) {
-	if len(data) > maxRank {
-		return nil, 0, fmt.Errorf("rank %d, want at most %d", len(data), maxRank)
+	if len(data) > formats.MaxRank {
+		return nil, 0, fmt.Errorf("rank %d, want at most %d", len(data), formats.MaxRank)
 	}
 	dims, n := make([]int, len(data)), 1
 	for i, d := range data {
-		if !(d >= 0 && d <= maxElements) || int(d) > 0 && n > maxElements/int(d) {
-			return nil, 0, fmt.Errorf("shape %v, want at most %d elements", data, maxElements)
+		if !(d >= 0 && d <= formats.MaxElements) || int(d) > 0 && n > formats.MaxElements/int(d) {
+			return nil, 0, fmt.Errorf("shape %v, want at most %d elements", data, formats.MaxElements)
 		}
 		dims[i] = int(d)
 		n *= dims[i]
@@ -275,7 +276,7 @@ func (g *graph) opSlice(n *node) (*value, error) {
 			return nil, err
 		}
 		size, by := int64(c.dims[a]), lists[3][i]
-		if by == 0 || by > maxElements || by < -maxElements {
+		if by == 0 || by > formats.MaxElements || by < -formats.MaxElements {
 			return nil, fmt.Errorf("step %d", by)
 		}
 		clamp := func(at, lo, hi int64) int64 {
@@ -343,10 +344,10 @@ func (g *graph) opConcat(n *node) (*value, error) {
 			out.dims[along] += c.dims[along]
 		}
 		total += len(data)
-		if out.dims[along] > maxElements || total > maxElements {
-			return nil, fmt.Errorf("more than %d elements", maxElements)
+		if out.dims[along] > formats.MaxElements || total > formats.MaxElements {
+			return nil, fmt.Errorf("more than %d elements", formats.MaxElements)
 		}
-		parts, inner = append(parts, data), append(inner, volume(c.dims[along:]))
+		parts, inner = append(parts, data), append(inner, formats.Volume(c.dims[along:]))
 	}
 	if err := g.spend(total); err != nil {
 		return nil, err

@@ -1,10 +1,10 @@
-package model
+package formats
 
 import "math"
 
-// fromHalf returns the binary32 bits of the number with the bits h in IEEE 754
+// FromHalf returns the binary32 bits of the number with the bits h in IEEE 754
 // binary16. It is exact.
-func fromHalf(h uint16) uint32 {
+func FromHalf(h uint16) uint32 {
 	// Written so that the compiler inlines it, which halves the time to read a
 	// file. One comparison finds the least and the largest exponent; the sign
 	// is copied by extension and then masked.
@@ -14,7 +14,7 @@ func fromHalf(h uint16) uint32 {
 	return uint32(int16(h))<<13&0x8fffe000 + (127-15)<<23
 }
 
-// fromHalfEdge is fromHalf of 0, subnormal numbers (fraction·2⁻²⁴), Inf and NaN.
+// fromHalfEdge is FromHalf of 0, subnormal numbers (fraction·2⁻²⁴), Inf and NaN.
 //
 //go:noinline
 func fromHalfEdge(h uint16) uint32 {
@@ -25,9 +25,9 @@ func fromHalfEdge(h uint16) uint32 {
 	return sign | 0x7f800000 | fraction<<13
 }
 
-// toHalf returns the bits of the binary16 number nearest to v, the even one
+// ToHalf returns the bits of the binary16 number nearest to v, the even one
 // of two, and false if that is infinite or v is not finite.
-func toHalf(v float64) (uint16, bool) {
+func ToHalf(v float64) (uint16, bool) {
 	sign := uint16(math.Float64bits(v) >> 48 & 0x8000)
 	v = math.Abs(v)
 	switch {
@@ -44,6 +44,6 @@ func toHalf(v float64) (uint16, bool) {
 	return sign | (uint16(exponent+15)<<10 + units - 1024), true
 }
 
-// fromBfloat returns the binary32 bits of the number with the bits b in
+// FromBfloat returns the binary32 bits of the number with the bits b in
 // bfloat16, their upper half. It is exact.
-func fromBfloat(b uint16) uint32 { return uint32(b) << 16 }
+func FromBfloat(b uint16) uint32 { return uint32(b) << 16 }

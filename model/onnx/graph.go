@@ -1,4 +1,4 @@
-package model
+package onnx
 
 import (
 	"errors"
@@ -7,7 +7,9 @@ import (
 	"slices"
 	"strings"
 
-	"advsweep/model/internal/onnx"
+	"advsweep/model"
+	"advsweep/model/internal/formats"
+	"advsweep/model/onnx/internal/pb"
 
 	"gorgonia.org/tensor"
 )
@@ -35,7 +37,7 @@ type value struct {
 type constant struct {
 	dims  []int
 	data  []float64
-	p     *onnx.TensorProto
+	p     *pb.TensorProto
 	whole bool // integers
 }
 
@@ -164,7 +166,7 @@ func (f *formula) eval(x float64) float64 {
 
 // gelu returns the form of GELU that f is, if any. Exporters write GELU in many orders and with
 // rounded constants, so f is known by its values; the two forms differ by up to 5e-4.
-func (f *formula) gelu() (GELU, bool) {
+func (f *formula) gelu() (model.GELU, bool) {
 	var off [2]float64
 	for x := -8.0; x <= 8; x += 1.0 / 16 {
 		y := f.eval(x)
@@ -174,11 +176,11 @@ func (f *formula) gelu() (GELU, bool) {
 	const most = 1e-4
 	switch { // max keeps NaN
 	case off[0] <= most:
-		return GELU{}, true
+		return model.GELU{}, true
 	case off[1] <= most:
-		return GELU{Tanh: true}, true
+		return model.GELU{Tanh: true}, true
 	}
-	return GELU{}, false
+	return model.GELU{}, false
 }
 
 // A graph is an ONNX graph that is being turned into layers.
@@ -197,7 +199,7 @@ type graph struct {
 
 // A step is a layer that may still change.
 type step struct {
-	layer  Layer
+	layer  model.Layer
 	from   []int
 	shape  []int     // of its output
 	name   string    // of a layer with weights
@@ -224,7 +226,8 @@ func supportedOps() string {
 	return strings.Join(names, ", ") + "; and at the end Softmax, LogSoftmax, ArgMax, ZipMap"
 }
 
-func convertONNX(p *onnx.ModelProto, t *tensors) (*Model, error) {
+// convert returns the model that p describes, with the numbers of t. It is not validated.
+func convert(p *pb.ModelProto, t *tensors) (*model.Model, error) {
 	g := p.GetGraph()
 	if len(g.GetSparseInitializer()) > 0 {
 		return nil, errors.New("sparse initializers, want dense ones")
@@ -242,7 +245,7 @@ func convertONNX(p *onnx.ModelProto, t *tensors) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	var m *Model
+	var m *model.Model
 	left := t.left
 	c := &graph{tensors: t, opset: opset}
 	err = c.convert(g, out)
@@ -258,7 +261,7 @@ func convertONNX(p *onnx.ModelProto, t *tensors) (*Model, error) {
 	if err != nil && len(p.GetFunctions()) > 0 {
 		f := p.GetFunctions()[0]
 		return nil, fmt.Errorf("%w (the file has %d functions of its own, the first %s; onnx.inliner of the Python package can dissolve them)",
-			err, len(p.GetFunctions()), quote(f.GetName()))
+			err, len(p.GetFunctions()), formats.Quote(f.GetName()))
 	}
 	if err != nil {
 		return nil, err
@@ -267,21 +270,21 @@ func convertONNX(p *onnx.ModelProto, t *tensors) (*Model, error) {
 	if opset > maxOpset {
 		m.Notes = append(m.Notes, fmt.Sprintf("opset %d is newer than %d, the newest known here", opset, maxOpset))
 	}
-	if s, ok := m.Layers[0].(Scale); ok && m.Takes(0)[0] < 0 && slices.ContainsFunc(wide(s.Weight), func(w float64) bool { return math.Abs(w) < 0.1 }) {
-		m.Notes = append(m.Notes, fmt.Sprintf("its first layer makes pixels smaller, by %.3g: was it made for pixels from 0 to 255? Here they lie in [0, 1]", wide(s.Weight)[0]))
+	if s, ok := m.Layers[0].(model.Scale); ok && m.Takes(0)[0] < 0 && slices.ContainsFunc(formats.Wide(s.Weight), func(w float64) bool { return math.Abs(w) < 0.1 }) {
+		m.Notes = append(m.Notes, fmt.Sprintf("its first layer makes pixels smaller, by %.3g: was it made for pixels from 0 to 255? Here they lie in [0, 1]", formats.Wide(s.Weight)[0]))
 	}
-	if m.Input != nil { // pixels in a row make a stack, which has the fast routes
-		if s := (&Model{Layers: m.Layers, From: m.From}); s.IsStack() {
+	if m.Input != nil { // pixels in a row make an MLP, which has the fast routes
+		if s := (&model.Model{Layers: m.Layers, From: m.From}); s.IsStack() {
 			m.Input = nil
 		}
 	}
-	return m, m.validate()
+	return m, nil
 }
 
 // An output is what of the graph is taken for the logits.
 type output struct {
 	name    string
-	softmax *onnx.NodeProto // that was taken off
+	softmax *pb.NodeProto // that was taken off
 	notes   []string
 }
 
@@ -290,8 +293,8 @@ const maxOutputs = 64
 
 // chooseOutput returns the value that holds the logits: what the only output of scores is made from
 // by softmax and the like.
-func chooseOutput(g *onnx.GraphProto, opset int64) (output, error) {
-	made := make(map[string]*onnx.NodeProto)
+func chooseOutput(g *pb.GraphProto, opset int64) (output, error) {
+	made := make(map[string]*pb.NodeProto)
 	for _, n := range g.GetNode() {
 		for _, o := range n.GetOutput() {
 			made[o] = n
@@ -354,7 +357,7 @@ func chooseOutput(g *onnx.GraphProto, opset int64) (output, error) {
 	var found, labels []output
 	var names []string
 	for _, o := range g.GetOutput() {
-		names = append(names, quote(o.GetName()))
+		names = append(names, formats.Quote(o.GetName()))
 		t, classes := tail(o.GetName())
 		to := &found
 		if classes {
@@ -371,13 +374,13 @@ func chooseOutput(g *onnx.GraphProto, opset int64) (output, error) {
 		return output{}, fmt.Errorf("outputs %s, and which is the logits cannot be told: export the model with one", strings.Join(names[:min(len(names), 8)], ", "))
 	}
 	if len(names) > 1 {
-		found[0].notes = append(found[0].notes, fmt.Sprintf("of the outputs %s the logits are those that %s is made of", strings.Join(names[:min(len(names), 8)], ", "), quote(found[0].name)))
+		found[0].notes = append(found[0].notes, fmt.Sprintf("of the outputs %s the logits are those that %s is made of", strings.Join(names[:min(len(names), 8)], ", "), formats.Quote(found[0].name)))
 	}
 	return found[0], nil
 }
 
 // convert turns the nodes that the output depends on into steps.
-func (g *graph) convert(p *onnx.GraphProto, out output) error {
+func (g *graph) convert(p *pb.GraphProto, out output) error {
 	g.values = make(map[string]*value)
 	g.names = make(map[string]int)
 	initial := make(map[string]bool)
@@ -388,12 +391,12 @@ func (g *graph) convert(p *onnx.GraphProto, out output) error {
 		initial[t.GetName()] = true
 		c, err := constantOf(t)
 		if err != nil {
-			return fmt.Errorf("tensor %s: %w", quote(t.GetName()), err)
+			return fmt.Errorf("tensor %s: %w", formats.Quote(t.GetName()), err)
 		}
 		g.values[t.GetName()] = &value{c: c}
-		g.double = g.double || t.GetDataType() == int32(onnx.TensorProto_DOUBLE) && len(t.GetDims()) > 1
+		g.double = g.double || t.GetDataType() == int32(pb.TensorProto_DOUBLE) && len(t.GetDims()) > 1
 	}
-	var inputs []*onnx.ValueInfoProto
+	var inputs []*pb.ValueInfoProto
 	for _, in := range p.GetInput() {
 		if !initial[in.GetName()] { // old files list those too
 			inputs = append(inputs, in)
@@ -404,7 +407,7 @@ func (g *graph) convert(p *onnx.GraphProto, out output) error {
 	}
 
 	g.uses = map[string]int{out.name: 1}
-	var nodes []*onnx.NodeProto // that are needed, last first
+	var nodes []*pb.NodeProto // that are needed, last first
 	for _, n := range slices.Backward(p.GetNode()) {
 		if !slices.ContainsFunc(n.GetOutput(), func(o string) bool { return o != "" && g.uses[o] > 0 }) {
 			continue
@@ -415,12 +418,12 @@ func (g *graph) convert(p *onnx.GraphProto, out output) error {
 		}
 		for _, a := range n.GetAttribute() {
 			t := a.GetT()
-			g.double = g.double || t.GetDataType() == int32(onnx.TensorProto_DOUBLE) && len(t.GetDims()) > 1
+			g.double = g.double || t.GetDataType() == int32(pb.TensorProto_DOUBLE) && len(t.GetDims()) > 1
 		}
 	}
 	image, err := g.image(inputs[0], nodes)
 	if err != nil {
-		return fmt.Errorf("input %s: %w", quote(inputs[0].GetName()), err)
+		return fmt.Errorf("input %s: %w", formats.Quote(inputs[0].GetName()), err)
 	}
 	image.sole = true
 	if err := g.define(inputs[0].GetName(), image); err != nil {
@@ -429,7 +432,7 @@ func (g *graph) convert(p *onnx.GraphProto, out output) error {
 	for _, n := range slices.Backward(nodes) {
 		v, err := g.run(n)
 		if err != nil {
-			return fmt.Errorf("%s %s: %w", quote(opName(n)), quote(nodeName(n)), err)
+			return fmt.Errorf("%s %s: %w", formats.Quote(opName(n)), formats.Quote(nodeName(n)), err)
 		}
 		if err := g.define(n.GetOutput()[0], v); err != nil {
 			return err
@@ -438,10 +441,10 @@ func (g *graph) convert(p *onnx.GraphProto, out output) error {
 	return nil
 }
 
-func inputNames(inputs []*onnx.ValueInfoProto) string {
+func inputNames(inputs []*pb.ValueInfoProto) string {
 	var names []string
 	for _, in := range inputs[:min(len(inputs), 8)] {
-		names = append(names, quote(in.GetName()))
+		names = append(names, formats.Quote(in.GetName()))
 	}
 	if names == nil {
 		return ""
@@ -452,21 +455,21 @@ func inputNames(inputs []*onnx.ValueInfoProto) string {
 // define gives a name its value.
 func (g *graph) define(name string, v *value) error {
 	if _, ok := g.values[name]; ok || name == "" {
-		return fmt.Errorf("value %s: two of this name", quote(name))
+		return fmt.Errorf("value %s: two of this name", formats.Quote(name))
 	}
 	g.values[name] = v
 	return nil
 }
 
 // opName and nodeName name a node for people; some writers name only the outputs.
-func opName(n *onnx.NodeProto) string {
+func opName(n *pb.NodeProto) string {
 	if d := n.GetDomain(); d != "" && d != "ai.onnx" {
 		return d + "." + n.GetOpType()
 	}
 	return n.GetOpType()
 }
 
-func nodeName(n *onnx.NodeProto) string {
+func nodeName(n *pb.NodeProto) string {
 	if n.GetName() == "" && len(n.GetOutput()) > 0 {
 		return n.GetOutput()[0]
 	}
@@ -474,10 +477,10 @@ func nodeName(n *onnx.NodeProto) string {
 }
 
 // image returns the value of the graph's input and sets g.input.
-func (g *graph) image(in *onnx.ValueInfoProto, nodes []*onnx.NodeProto) (*value, error) {
+func (g *graph) image(in *pb.ValueInfoProto, nodes []*pb.NodeProto) (*value, error) {
 	t := in.GetType().GetTensorType()
-	switch kind := onnx.TensorProto_DataType(t.GetElemType()); kind {
-	case onnx.TensorProto_FLOAT, onnx.TensorProto_DOUBLE, onnx.TensorProto_FLOAT16, onnx.TensorProto_BFLOAT16:
+	switch kind := pb.TensorProto_DataType(t.GetElemType()); kind {
+	case pb.TensorProto_FLOAT, pb.TensorProto_DOUBLE, pb.TensorProto_FLOAT16, pb.TensorProto_BFLOAT16:
 	default: // an integer's pixels are not in [0, 1]
 		return nil, fmt.Errorf("type %v, want a float, as images in [0, 1] are", kind)
 	}
@@ -485,8 +488,8 @@ func (g *graph) image(in *onnx.ValueInfoProto, nodes []*onnx.NodeProto) (*value,
 		return nil, errors.New("no shape, want one of all but the batch")
 	}
 	dims := t.GetShape().GetDim()
-	if len(dims) == 0 || len(dims) > maxRank {
-		return nil, fmt.Errorf("rank %d, want 1 to %d", len(dims), maxRank)
+	if len(dims) == 0 || len(dims) > formats.MaxRank {
+		return nil, fmt.Errorf("rank %d, want 1 to %d", len(dims), formats.MaxRank)
 	}
 	shape := make([]int, len(dims))
 	n := 1
@@ -499,8 +502,8 @@ func (g *graph) image(in *onnx.ValueInfoProto, nodes []*onnx.NodeProto) (*value,
 		if size < 1 {
 			return nil, fmt.Errorf("axis %d of %d has no fixed size: only the batch, the first, may have none", i, len(dims))
 		}
-		if size > maxElements || n > maxElements/int(size) {
-			return nil, fmt.Errorf("more than %d elements", maxElements)
+		if size > formats.MaxElements || n > formats.MaxElements/int(size) {
+			return nil, fmt.Errorf("more than %d elements", formats.MaxElements)
 		}
 		shape[i] = int(size)
 		n *= int(size)
@@ -525,7 +528,7 @@ func (g *graph) image(in *onnx.ValueInfoProto, nodes []*onnx.NodeProto) (*value,
 	}
 	if g.input == nil {
 		g.input = input
-	} else if volume(g.input) != v.view.elements() {
+	} else if formats.Volume(g.input) != v.view.elements() {
 		return nil, fmt.Errorf("shape %v, want as many elements as %v", by(shape), g.input)
 	}
 	return v, nil
@@ -533,7 +536,7 @@ func (g *graph) image(in *onnx.ValueInfoProto, nodes []*onnx.NodeProto) (*value,
 
 // channelsLast reports whether images [N, a, b, c] are N×H×W×C: if they are turned before anything
 // takes them for images, or if the last dimension alone is that of channels, which is worth a note.
-func channelsLast(name string, shape []int, nodes []*onnx.NodeProto) (bool, string) {
+func channelsLast(name string, shape []int, nodes []*pb.NodeProto) (bool, string) {
 	for _, n := range slices.Backward(nodes) {
 		if !slices.Contains(n.GetInput(), name) || len(n.GetOutput()) == 0 {
 			continue
@@ -559,24 +562,24 @@ func channelsLast(name string, shape []int, nodes []*onnx.NodeProto) (bool, stri
 }
 
 // model returns the layers up to the output.
-func (g *graph) model(out output) (*Model, error) {
+func (g *graph) model(out output) (*model.Model, error) {
 	v := g.values[out.name]
 	if v == nil || v.c != nil {
-		return nil, fmt.Errorf("output %s does not depend on the image", quote(out.name))
+		return nil, fmt.Errorf("output %s does not depend on the image", formats.Quote(out.name))
 	}
 	v, err := g.settle(v)
 	if err != nil {
-		return nil, fmt.Errorf("output %s: %w", quote(out.name), err)
+		return nil, fmt.Errorf("output %s: %w", formats.Quote(out.name), err)
 	}
 	if v.layer < 0 {
-		return nil, fmt.Errorf("output %s is the image itself", quote(out.name))
+		return nil, fmt.Errorf("output %s is the image itself", formats.Quote(out.name))
 	}
 	if v.pads != nil || !v.view.isNatural() {
-		return nil, fmt.Errorf("output %s is padded or turned, want logits as a layer gives them", quote(out.name))
+		return nil, fmt.Errorf("output %s is padded or turned, want logits as a layer gives them", formats.Quote(out.name))
 	}
 	if out.softmax != nil {
 		if err := g.checkSoftmax(out.softmax, v.view.shape); err != nil {
-			return nil, fmt.Errorf("%s %s: %w", quote(opName(out.softmax)), quote(nodeName(out.softmax)), err)
+			return nil, fmt.Errorf("%s %s: %w", formats.Quote(opName(out.softmax)), formats.Quote(nodeName(out.softmax)), err)
 		}
 	}
 	// What the output does not need goes.
@@ -589,7 +592,7 @@ func (g *graph) model(out output) (*Model, error) {
 			}
 		}
 	}
-	m := &Model{Input: g.input}
+	m := &model.Model{Input: g.input}
 	at := make([]int, len(g.steps))
 	chain := true
 	for i, s := range g.steps {
@@ -606,14 +609,14 @@ func (g *graph) model(out output) (*Model, error) {
 		chain = chain && len(from) == 1 && from[0] == len(m.Layers)-1
 		m.From = append(m.From, from)
 		switch l := s.layer.(type) {
-		case Linear:
+		case model.Linear:
 			l.Name, l.Bias = s.name, g.dense(s.bias, len(s.bias))
 			m.Layers = append(m.Layers, l)
-		case Conv2D:
+		case model.Conv2D:
 			l.Name, l.Bias = s.name, g.dense(s.bias, len(s.bias))
 			m.Layers = append(m.Layers, l)
-		case Scale:
-			m.Layers = append(m.Layers, Scale{s.name, g.dense(s.weight, len(s.weight)), g.dense(s.bias, len(s.bias))})
+		case model.Scale:
+			m.Layers = append(m.Layers, model.Scale{Name: s.name, Weight: g.dense(s.weight, len(s.weight)), Bias: g.dense(s.bias, len(s.bias))})
 		default:
 			m.Layers = append(m.Layers, l)
 		}
@@ -625,7 +628,7 @@ func (g *graph) model(out output) (*Model, error) {
 }
 
 // checkSoftmax returns an error unless n runs over the classes of one image.
-func (g *graph) checkSoftmax(n *onnx.NodeProto, shape []int) error {
+func (g *graph) checkSoftmax(n *pb.NodeProto, shape []int) error {
 	axis := int64(-1)
 	if g.opset < 13 {
 		axis = 1
@@ -650,13 +653,13 @@ func (g *graph) checkSoftmax(n *onnx.NodeProto, shape []int) error {
 // found by validate.
 func (g *graph) dense(data []float64, shape ...int) *tensor.Dense {
 	if g.double {
-		return dense(data, shape...)
+		return formats.Dense(data, shape...)
 	}
 	single := make([]float32, len(data))
 	for i, v := range data {
 		single[i] = float32(v)
 	}
-	return dense(single, shape...)
+	return formats.Dense(single, shape...)
 }
 
 // shape returns that of the output of a layer, -1 being the image.
@@ -677,8 +680,8 @@ func (g *graph) append(s step) (int, error) {
 	if s.shape, err = s.layer.Shape(in); err != nil {
 		return 0, err
 	}
-	if volume(s.shape) > maxElements {
-		return 0, fmt.Errorf("output %v, want at most %d elements", s.shape, maxElements)
+	if formats.Volume(s.shape) > formats.MaxElements {
+		return 0, fmt.Errorf("output %v, want at most %d elements", s.shape, formats.MaxElements)
 	}
 	g.steps = append(g.steps, s)
 	return len(g.steps) - 1, nil
@@ -688,7 +691,7 @@ func (g *graph) append(s step) (int, error) {
 // has.
 func (g *graph) unique(weights, node, kind string) string {
 	name := node
-	if layer, part := splitName(weights); part == "weight" && layer != "" {
+	if layer, part := formats.SplitName(weights); part == "weight" && layer != "" {
 		name = layer
 	}
 	if name == "" {
@@ -749,9 +752,9 @@ func (g *graph) compute(f *formula, x int, sole bool) (int, error) {
 			}
 			layer, err = g.scale(in[0], sole && in[0] == x, w, b)
 		case "tanh":
-			layer, err = g.append(step{layer: Tanh{}, from: in})
+			layer, err = g.append(step{layer: model.Tanh{}, from: in})
 		case "add":
-			layer, err = g.append(step{layer: Add{}, from: in})
+			layer, err = g.append(step{layer: model.Add{}, from: in})
 		default:
 			return 0, fmt.Errorf("%s within a formula that is neither form of GELU", f.op)
 		}
@@ -765,13 +768,13 @@ func (g *graph) compute(f *formula, x int, sole bool) (int, error) {
 func (g *graph) scale(x int, sole bool, w, b []float64) (int, error) {
 	if x >= 0 && sole {
 		switch s := &g.steps[x]; s.layer.(type) {
-		case Scale:
+		case model.Scale:
 			for i := range w {
 				s.weight[i] *= w[i]
 				s.bias[i] = float64(s.bias[i]*w[i]) + b[i]
 			}
 			return x, nil
-		case Linear, Conv2D:
+		case model.Linear, model.Conv2D:
 			if s.open && !slices.ContainsFunc(w, func(v float64) bool { return v != 1 }) {
 				s.bias, s.open = b, false
 				return x, nil
@@ -780,6 +783,6 @@ func (g *graph) scale(x int, sole bool, w, b []float64) (int, error) {
 	}
 	// The real numbers are only set at the end, but the shape is asked for.
 	return g.append(step{
-		layer: Scale{Weight: dense(w, len(w))}, from: []int{x}, name: g.unique("", "", "scale"), weight: w, bias: b,
+		layer: model.Scale{Weight: formats.Dense(w, len(w))}, from: []int{x}, name: g.unique("", "", "scale"), weight: w, bias: b,
 	})
 }

@@ -1,4 +1,4 @@
-package model
+package onnx
 
 import (
 	"bytes"
@@ -12,86 +12,84 @@ import (
 	"testing"
 	"time"
 
-	"advsweep/model/internal/onnx"
+	"advsweep/internal/ref"
+	"advsweep/model"
+	"advsweep/model/internal/golden"
+	"advsweep/model/onnx/internal/pb"
 
 	"google.golang.org/protobuf/proto"
+	"gorgonia.org/tensor"
 )
 
-// A reference is a network of testdata/onnx with what float64 PyTorch or its like says of it;
-// testdata/onnx/README.md.
-type reference struct {
-	Shape  []int
-	Inputs [][]float64
-	Logits [][]float64
-	Output string
-	Files  []struct{ File string }
+// agree fails unless the logits of m, by internal/ref, are those of r within limit.
+func agree(t *testing.T, m *model.Model, r golden.Reference, limit float64) float64 {
+	t.Helper()
+	return r.Agree(t, func(x []float64) []float64 {
+		logits, _ := ref.Forward(m, x)
+		return logits
+	}, limit)
 }
 
-func readReference(t *testing.T, path string) reference {
+// encode returns m as a safetensors file of its own precision.
+func encode(t *testing.T, m *model.Model) []byte {
 	t.Helper()
-	data, err := os.ReadFile(path)
+	dtype := "float32"
+	for _, l := range m.Layers {
+		for _, p := range l.Params() {
+			if p.Tensor.Dtype() == tensor.Float64 {
+				dtype = "float64"
+			}
+		}
+	}
+	data, err := m.Encode(dtype)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var r reference
-	if err := json.Unmarshal(data, &r); err != nil {
+	return data
+}
+
+// checkRoundTrip fails unless m is the same after it was encoded and decoded: an encoded model has
+// all that a model is.
+func checkRoundTrip(t *testing.T, m *model.Model) {
+	t.Helper()
+	data := encode(t, m)
+	again, err := model.Decode("f", data)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if s := r.Shape; len(s) == 3 && s[2] < s[0] {
-		channelsFirst(r)
-	}
-	return r
-}
-
-// channelsFirst turns images [H, W, C] to ours, [C, H, W].
-func channelsFirst(r reference) {
-	s := r.Shape
-	for i, x := range r.Inputs {
-		turned := make([]float64, len(x))
-		for k, v := range x {
-			turned[k%s[2]*s[0]*s[1]+k/s[2]] = v
-		}
-		r.Inputs[i] = turned
+	if !bytes.Equal(encode(t, again), data) {
+		t.Errorf("%v is another model once it was encoded and decoded, %v", m, again)
 	}
 }
 
-// agree fails unless the logits of m are those of r: every difference within limit of the largest
-// logit of its image.
-func agree(t *testing.T, m *Model, r reference, limit float64) float64 {
+// wantError fails unless err has all parts and is one line that names the package once.
+func wantError(t *testing.T, err error, parts ...string) {
 	t.Helper()
-	worst := 0.0
-	for i, x := range r.Inputs {
-		got := evaluate(t, m, x)
-		if len(got) != len(r.Logits[i]) {
-			t.Fatalf("%d logits, want %d", len(got), len(r.Logits[i]))
-		}
-		top := 0.0
-		for _, v := range r.Logits[i] {
-			top = max(top, math.Abs(v))
-		}
-		for k, v := range r.Logits[i] {
-			off := math.Abs(got[k]-v) / top
-			if !(off <= limit) {
-				t.Errorf("image %d: logit %d is %v, want %v within %v of %v", i, k, got[k], v, limit, top)
-			}
-			worst = max(worst, off)
+	if err == nil {
+		t.Fatalf("error is nil, want one with %q", parts)
+	}
+	for _, p := range parts {
+		if !strings.Contains(err.Error(), p) {
+			t.Errorf("error is %q, want it to contain %q", err, p)
 		}
 	}
-	return worst
+	if strings.ContainsAny(err.Error(), "\n\r\x1b") || strings.Count(err.Error(), "model: ") != 1 {
+		t.Errorf("error is %q, want one line that names the package once", err)
+	}
 }
 
 func TestONNX(t *testing.T) {
-	paths, _ := filepath.Glob("testdata/onnx/*.json")
+	paths, _ := filepath.Glob("../testdata/onnx/*.json")
 	files := 0
 	for _, path := range paths {
 		if strings.HasSuffix(path, "unsupported.json") {
 			continue
 		}
-		r := readReference(t, path)
+		r := golden.Read(t, path)
 		for _, f := range r.Files {
 			files++
 			t.Run(f.File, func(t *testing.T) {
-				m, err := Load(filepath.Join("testdata/onnx", f.File))
+				m, err := model.Load(filepath.Join("../testdata/onnx", f.File))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -118,22 +116,22 @@ func TestONNXOperators(t *testing.T) {
 	var all []struct {
 		Name string
 		Turn bool
-		reference
+		golden.Reference
 	}
 	if err := json.Unmarshal(text, &all); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range all {
 		t.Run(c.Name, func(t *testing.T) {
-			m, err := Load("testdata/ops/" + c.Name + ".onnx")
+			m, err := model.Load("testdata/ops/" + c.Name + ".onnx")
 			if err != nil {
 				t.Fatal(err)
 			}
 			if c.Turn {
-				channelsFirst(c.reference)
+				c.ChannelsFirst()
 			}
 			// onnxruntime computes in float32: some twenty sums of up to 60 terms.
-			t.Logf("%s %v: within %.1e", m, m.Notes, agree(t, m, c.reference, 4e-6))
+			t.Logf("%s %v: within %.1e", m, m.Notes, agree(t, m, c.Reference, 4e-6))
 			checkRoundTrip(t, m)
 		})
 	}
@@ -155,14 +153,14 @@ func TestONNXUnsupported(t *testing.T) {
 		"two_inputs":   {`2 inputs (onnx::Add_0, onnx::Add_1), want 1`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			path := "testdata/onnx/unsupported_" + name + ".onnx"
-			_, err := Load(path)
+			path := "../testdata/onnx/unsupported_" + name + ".onnx"
+			_, err := model.Load(path)
 			wantError(t, err, append(want, "model: "+path+": ")...)
 		})
 	}
-	if m, err := Load("testdata/onnx/unsupported_ceil_pool.onnx"); err != nil {
+	if m, err := model.Load("../testdata/onnx/unsupported_ceil_pool.onnx"); err != nil {
 		t.Error(err)
-	} else if got, want := m.Layers[0], (MaxPool2D{[2]int{2, 2}, [2]int{2, 2}, [4]int{0, 0, 1, 1}}); got != want {
+	} else if got, want := m.Layers[0], (model.MaxPool2D{Kernel: [2]int{2, 2}, Stride: [2]int{2, 2}, Pad: [4]int{0, 0, 1, 1}}); got != want {
 		t.Errorf("a pool with ceil_mode is %+v, want %+v", got, want)
 	}
 }
@@ -170,32 +168,32 @@ func TestONNXUnsupported(t *testing.T) {
 // A sketch is a graph for one error: x [N, 1, 4, 4] and constants w [4, 16], k [2, 1, 2, 2], c [2],
 // s [], i [2] of 1.
 type sketch struct {
-	nodes  []*onnx.NodeProto
-	change func(*onnx.ModelProto)
+	nodes  []*pb.NodeProto
+	change func(*pb.ModelProto)
 }
 
-func nodeOf(op, in, out string, attributes ...*onnx.AttributeProto) *onnx.NodeProto {
-	return &onnx.NodeProto{OpType: &op, Name: &out, Input: strings.Fields(in), Output: strings.Fields(out), Attribute: attributes}
+func nodeOf(op, in, out string, attributes ...*pb.AttributeProto) *pb.NodeProto {
+	return &pb.NodeProto{OpType: &op, Name: &out, Input: strings.Fields(in), Output: strings.Fields(out), Attribute: attributes}
 }
 
-func ints(name string, values ...int64) *onnx.AttributeProto {
-	return &onnx.AttributeProto{Name: &name, Type: onnx.AttributeProto_INTS.Enum(), Ints: values}
+func ints(name string, values ...int64) *pb.AttributeProto {
+	return &pb.AttributeProto{Name: &name, Type: pb.AttributeProto_INTS.Enum(), Ints: values}
 }
 
-func integer(name string, v int64) *onnx.AttributeProto {
-	return &onnx.AttributeProto{Name: &name, Type: onnx.AttributeProto_INT.Enum(), I: &v}
+func integer(name string, v int64) *pb.AttributeProto {
+	return &pb.AttributeProto{Name: &name, Type: pb.AttributeProto_INT.Enum(), I: &v}
 }
 
 func (s sketch) bytes(t testing.TB) []byte {
 	t.Helper()
-	tensor := func(name string, kind onnx.TensorProto_DataType, dims ...int64) *onnx.TensorProto {
-		p := &onnx.TensorProto{Name: &name, DataType: proto.Int32(int32(kind)), Dims: dims}
+	tensor := func(name string, kind pb.TensorProto_DataType, dims ...int64) *pb.TensorProto {
+		p := &pb.TensorProto{Name: &name, DataType: proto.Int32(int32(kind)), Dims: dims}
 		n := 1
 		for _, d := range dims {
 			n *= int(d)
 		}
 		for range n {
-			if kind == onnx.TensorProto_FLOAT {
+			if kind == pb.TensorProto_FLOAT {
 				p.FloatData = append(p.FloatData, 1)
 			} else {
 				p.Int64Data = append(p.Int64Data, 1)
@@ -203,21 +201,21 @@ func (s sketch) bytes(t testing.TB) []byte {
 		}
 		return p
 	}
-	f, i := onnx.TensorProto_FLOAT, onnx.TensorProto_INT64
-	value := func(name string, dims ...int64) *onnx.ValueInfoProto {
-		shape := &onnx.TensorShapeProto{Dim: []*onnx.TensorShapeProto_Dimension{{}}}
+	f, i := pb.TensorProto_FLOAT, pb.TensorProto_INT64
+	value := func(name string, dims ...int64) *pb.ValueInfoProto {
+		shape := &pb.TensorShapeProto{Dim: []*pb.TensorShapeProto_Dimension{{}}}
 		for _, d := range dims {
-			shape.Dim = append(shape.Dim, &onnx.TensorShapeProto_Dimension{Value: &onnx.TensorShapeProto_Dimension_DimValue{DimValue: d}})
+			shape.Dim = append(shape.Dim, &pb.TensorShapeProto_Dimension{Value: &pb.TensorShapeProto_Dimension_DimValue{DimValue: d}})
 		}
-		return &onnx.ValueInfoProto{Name: &name, Type: &onnx.TypeProto{Value: &onnx.TypeProto_TensorType{
-			TensorType: &onnx.TypeProto_Tensor{ElemType: proto.Int32(int32(f)), Shape: shape}}}}
+		return &pb.ValueInfoProto{Name: &name, Type: &pb.TypeProto{Value: &pb.TypeProto_TensorType{
+			TensorType: &pb.TypeProto_Tensor{ElemType: proto.Int32(int32(f)), Shape: shape}}}}
 	}
-	m := &onnx.ModelProto{
+	m := &pb.ModelProto{
 		IrVersion:   proto.Int64(8),
-		OpsetImport: []*onnx.OperatorSetIdProto{{Domain: proto.String(""), Version: proto.Int64(17)}},
-		Graph: &onnx.GraphProto{
-			Node: s.nodes, Input: []*onnx.ValueInfoProto{value("x", 1, 4, 4)}, Output: []*onnx.ValueInfoProto{value("y")},
-			Initializer: []*onnx.TensorProto{tensor("w", f, 16, 4), tensor("k", f, 2, 1, 2, 2), tensor("c", f, 2), tensor("s", f), tensor("i", i, 2)},
+		OpsetImport: []*pb.OperatorSetIdProto{{Domain: proto.String(""), Version: proto.Int64(17)}},
+		Graph: &pb.GraphProto{
+			Node: s.nodes, Input: []*pb.ValueInfoProto{value("x", 1, 4, 4)}, Output: []*pb.ValueInfoProto{value("y")},
+			Initializer: []*pb.TensorProto{tensor("w", f, 16, 4), tensor("k", f, 2, 1, 2, 2), tensor("c", f, 2), tensor("s", f), tensor("i", i, 2)},
 		},
 	}
 	if s.change != nil {
@@ -232,21 +230,21 @@ func (s sketch) bytes(t testing.TB) []byte {
 
 func TestONNXErrors(t *testing.T) {
 	// As many nodes as are named, each before the one to come.
-	g := func(nodes ...*onnx.NodeProto) sketch { return sketch{nodes: nodes} }
+	g := func(nodes ...*pb.NodeProto) sketch { return sketch{nodes: nodes} }
 	flat, fc := nodeOf("Flatten", "x", "f"), nodeOf("MatMul", "f w", "y")
-	with := func(change func(*onnx.ModelProto)) sketch { return sketch{[]*onnx.NodeProto{flat, fc}, change} }
-	initial := func(i int, change func(*onnx.TensorProto)) sketch {
-		return with(func(m *onnx.ModelProto) { change(m.Graph.Initializer[i]) })
+	with := func(change func(*pb.ModelProto)) sketch { return sketch{[]*pb.NodeProto{flat, fc}, change} }
+	initial := func(i int, change func(*pb.TensorProto)) sketch {
+		return with(func(m *pb.ModelProto) { change(m.Graph.Initializer[i]) })
 	}
 	outside := func(kv ...string) sketch {
-		return initial(0, func(p *onnx.TensorProto) {
-			p.FloatData, p.DataLocation = nil, onnx.TensorProto_EXTERNAL.Enum()
+		return initial(0, func(p *pb.TensorProto) {
+			p.FloatData, p.DataLocation = nil, pb.TensorProto_EXTERNAL.Enum()
 			for i := 0; i < len(kv); i += 2 {
-				p.ExternalData = append(p.ExternalData, &onnx.StringStringEntryProto{Key: &kv[i], Value: &kv[i+1]})
+				p.ExternalData = append(p.ExternalData, &pb.StringStringEntryProto{Key: &kv[i], Value: &kv[i+1]})
 			}
 		})
 	}
-	if _, err := Decode("f.onnx", g(flat, fc).bytes(t)); err != nil {
+	if _, err := model.Decode("f.onnx", g(flat, fc).bytes(t)); err != nil {
 		t.Fatalf("without a mistake: %v", err)
 	}
 	for _, c := range []struct {
@@ -254,15 +252,15 @@ func TestONNXErrors(t *testing.T) {
 		sketch
 		want string
 	}{
-		{"no graph", with(func(m *onnx.ModelProto) { m.Graph = nil }), "no graph"},
-		{"no opset", with(func(m *onnx.ModelProto) { m.OpsetImport = nil }), "opset 0, want at least 7"},
-		{"no outputs", with(func(m *onnx.ModelProto) { m.Graph.Output = nil }), "no outputs"},
-		{"no inputs", with(func(m *onnx.ModelProto) { m.Graph.Input = nil }), "0 inputs, want 1"},
-		{"bytes as input", with(func(m *onnx.ModelProto) { m.Graph.Input[0].Type.GetTensorType().ElemType = proto.Int32(2) }), "input x: type UINT8, want a float"},
-		{"no shape", with(func(m *onnx.ModelProto) { m.Graph.Input[0].Type.GetTensorType().Shape = nil }), "input x: no shape"},
-		{"no size", with(func(m *onnx.ModelProto) { m.Graph.Input[0].Type.GetTensorType().Shape.Dim[2].Value = nil }), "input x: axis 2 of 4 has no fixed size"},
-		{"a huge image", with(func(m *onnx.ModelProto) {
-			m.Graph.Input[0].Type.GetTensorType().Shape.Dim[2].Value = &onnx.TensorShapeProto_Dimension_DimValue{DimValue: 1 << 62}
+		{"no graph", with(func(m *pb.ModelProto) { m.Graph = nil }), "no graph"},
+		{"no opset", with(func(m *pb.ModelProto) { m.OpsetImport = nil }), "opset 0, want at least 7"},
+		{"no outputs", with(func(m *pb.ModelProto) { m.Graph.Output = nil }), "no outputs"},
+		{"no inputs", with(func(m *pb.ModelProto) { m.Graph.Input = nil }), "0 inputs, want 1"},
+		{"bytes as input", with(func(m *pb.ModelProto) { m.Graph.Input[0].Type.GetTensorType().ElemType = proto.Int32(2) }), "input x: type UINT8, want a float"},
+		{"no shape", with(func(m *pb.ModelProto) { m.Graph.Input[0].Type.GetTensorType().Shape = nil }), "input x: no shape"},
+		{"no size", with(func(m *pb.ModelProto) { m.Graph.Input[0].Type.GetTensorType().Shape.Dim[2].Value = nil }), "input x: axis 2 of 4 has no fixed size"},
+		{"a huge image", with(func(m *pb.ModelProto) {
+			m.Graph.Input[0].Type.GetTensorType().Shape.Dim[2].Value = &pb.TensorShapeProto_Dimension_DimValue{DimValue: 1 << 62}
 		}), "input x: more than 1073741824 elements"},
 		{"an output that nothing makes", g(flat), "output y does not depend on the image"},
 		{"a constant output", g(nodeOf("Identity", "w", "y")), "output w does not depend on the image"},
@@ -270,9 +268,9 @@ func TestONNXErrors(t *testing.T) {
 		{"one logit", g(flat, nodeOf("MatMul", "f w", "m"), nodeOf("Reshape", "m i", "y")), "of [N 4] to [1 1], want 4 elements"},
 		{"a cycle", g(nodeOf("Relu", "y", "r"), nodeOf("Relu", "r", "y")), "Relu r: takes y, which nothing before it makes"},
 		{"two of a name", g(flat, nodeOf("Relu", "f", "f"), fc), "value f: two of this name"},
-		{"two tensors of a name", initial(1, func(p *onnx.TensorProto) { p.Name = proto.String("w") }), "value w: two of this name"},
+		{"two tensors of a name", initial(1, func(p *pb.TensorProto) { p.Name = proto.String("w") }), "value w: two of this name"},
 		{"a node that makes the input", g(nodeOf("Relu", "f", "x"), flat, fc), "nothing before it makes"},
-		{"another domain", g(flat, &onnx.NodeProto{OpType: proto.String("Gemm"), Domain: proto.String("a.b"), Name: proto.String("n"), Input: []string{"f", "w"}, Output: []string{"y"}}), "a.b.Gemm n: not supported"},
+		{"another domain", g(flat, &pb.NodeProto{OpType: proto.String("Gemm"), Domain: proto.String("a.b"), Name: proto.String("n"), Input: []string{"f", "w"}, Output: []string{"y"}}), "a.b.Gemm n: not supported"},
 		{"an attribute", g(flat, nodeOf("MatMul", "f w", "y", integer("turbo", 1))), "MatMul y: attribute turbo is not supported"},
 		{"the type of an attribute", g(nodeOf("Flatten", "x", "f", ints("axis", 1)), fc), "Flatten f: attribute axis is not of type INT"},
 		{"no inputs of a node", g(nodeOf("MatMul", "", "y")), "MatMul y: no input 0"},
@@ -302,29 +300,29 @@ func TestONNXErrors(t *testing.T) {
 		{"a constant by the image", g(flat, nodeOf("MatMul", "f w", "m"), nodeOf("Div", "s m", "y")), "Div y: of a constant by what depends on the image"},
 		{"softmax over the batch", g(flat, nodeOf("MatMul", "f w", "m"), nodeOf("Softmax", "m", "y", integer("axis", 0))), "Softmax y: over axis 0 of [N 4], want over the classes"},
 		{"softmax within", g(flat, nodeOf("Softmax", "f", "m"), nodeOf("MatMul", "m w", "y")), "Softmax m: not supported"},
-		{"two outputs", sketch{[]*onnx.NodeProto{flat, nodeOf("MatMul", "f w", "y"), nodeOf("Relu", "y", "z")}, func(m *onnx.ModelProto) {
-			m.Graph.Output = append(m.Graph.Output, &onnx.ValueInfoProto{Name: proto.String("z")})
+		{"two outputs", sketch{[]*pb.NodeProto{flat, nodeOf("MatMul", "f w", "y"), nodeOf("Relu", "y", "z")}, func(m *pb.ModelProto) {
+			m.Graph.Output = append(m.Graph.Output, &pb.ValueInfoProto{Name: proto.String("z")})
 		}}, "outputs y, z, and which is the logits cannot be told"},
 		{"a second output that is used", g(nodeOf("MaxPool", "x", "p q", ints("kernel_shape", 1, 1)), nodeOf("Relu", "q", "y")), "its output q is used, want only the first"},
-		{"numbers missing", initial(0, func(p *onnx.TensorProto) { p.FloatData = p.FloatData[1:] }), "MatMul y: input 1, w: 63 elements of 63 in the field for FLOAT, want 64"},
-		{"numbers of another type", initial(0, func(p *onnx.TensorProto) { p.DataType = proto.Int32(11) }), "0 elements of 64 in the field for DOUBLE, want 64"},
-		{"raw numbers missing", initial(0, func(p *onnx.TensorProto) { p.FloatData, p.RawData = nil, make([]byte, 255) }), "255 bytes, want 256, shape [16 4] of FLOAT"},
-		{"numbers of two forms", initial(0, func(p *onnx.TensorProto) { p.RawData = make([]byte, 256) }), "data of two forms"},
-		{"text", initial(0, func(p *onnx.TensorProto) { p.DataType = proto.Int32(8) }), "type STRING, want a float"},
-		{"not finite", initial(0, func(p *onnx.TensorProto) { p.FloatData[5] = float32(math.Inf(1)) }), "tensor y.weight: element 17 is +Inf"},
-		{"a negative size", initial(0, func(p *onnx.TensorProto) { p.Dims = []int64{-16, -4} }), "tensor w: shape [-16 -4]: dimension 0 is negative"},
-		{"a huge size", initial(0, func(p *onnx.TensorProto) { p.Dims = []int64{1 << 40, 1 << 40} }), "tensor w: shape [1099511627776 1099511627776], want at most"},
-		{"rank 9", initial(0, func(p *onnx.TensorProto) { p.Dims = make([]int64, 9) }), "tensor w: rank 9, want at most 8"},
+		{"numbers missing", initial(0, func(p *pb.TensorProto) { p.FloatData = p.FloatData[1:] }), "MatMul y: input 1, w: 63 elements of 63 in the field for FLOAT, want 64"},
+		{"numbers of another type", initial(0, func(p *pb.TensorProto) { p.DataType = proto.Int32(11) }), "0 elements of 64 in the field for DOUBLE, want 64"},
+		{"raw numbers missing", initial(0, func(p *pb.TensorProto) { p.FloatData, p.RawData = nil, make([]byte, 255) }), "255 bytes, want 256, shape [16 4] of FLOAT"},
+		{"numbers of two forms", initial(0, func(p *pb.TensorProto) { p.RawData = make([]byte, 256) }), "data of two forms"},
+		{"text", initial(0, func(p *pb.TensorProto) { p.DataType = proto.Int32(8) }), "type STRING, want a float"},
+		{"not finite", initial(0, func(p *pb.TensorProto) { p.FloatData[5] = float32(math.Inf(1)) }), "tensor y.weight: element 17 is +Inf"},
+		{"a negative size", initial(0, func(p *pb.TensorProto) { p.Dims = []int64{-16, -4} }), "tensor w: shape [-16 -4]: dimension 0 is negative"},
+		{"a huge size", initial(0, func(p *pb.TensorProto) { p.Dims = []int64{1 << 40, 1 << 40} }), "tensor w: shape [1099511627776 1099511627776], want at most"},
+		{"rank 9", initial(0, func(p *pb.TensorProto) { p.Dims = make([]int64, 9) }), "tensor w: rank 9, want at most 8"},
 		{"data elsewhere", outside("location", "w.bin"), "tensor w: external data: in w.bin, want all in one file"},
 		{"data nowhere", outside("offset", "0"), "tensor w: external data: no location"},
 		{"an offset that is none", outside("location", "w.bin", "offset", "-1"), "external data: offset -1, want a whole number"},
-		{"a sparse tensor", with(func(m *onnx.ModelProto) { m.Graph.SparseInitializer = []*onnx.SparseTensorProto{{}} }), "sparse initializers"},
-		{"a function", sketch{[]*onnx.NodeProto{flat, {OpType: proto.String("Net"), Domain: proto.String("my"), Input: []string{"f"}, Output: []string{"y"}}}, func(m *onnx.ModelProto) {
-			m.Functions = []*onnx.FunctionProto{{Name: proto.String("Net"), Domain: proto.String("my")}}
+		{"a sparse tensor", with(func(m *pb.ModelProto) { m.Graph.SparseInitializer = []*pb.SparseTensorProto{{}} }), "sparse initializers"},
+		{"a function", sketch{[]*pb.NodeProto{flat, {OpType: proto.String("Net"), Domain: proto.String("my"), Input: []string{"f"}, Output: []string{"y"}}}, func(m *pb.ModelProto) {
+			m.Functions = []*pb.FunctionProto{{Name: proto.String("Net"), Domain: proto.String("my")}}
 		}}, "the file has 1 functions of its own, the first Net"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := Decode("f.onnx", c.bytes(t))
+			_, err := model.Decode("f.onnx", c.bytes(t))
 			wantError(t, err, "model: f.onnx: ", c.want)
 		})
 	}
@@ -333,7 +331,7 @@ func TestONNXErrors(t *testing.T) {
 		"a group without end": {0x0b, 0x0b, 0x0b},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := Decode("f.onnx", data)
+			_, err := model.Decode("f.onnx", data)
 			wantError(t, err, "model: f.onnx: ", "")
 		})
 	}
@@ -355,19 +353,19 @@ func TestONNXExternal(t *testing.T) {
 		t.Skip(err)
 	}
 	path := filepath.Join(inside, "f.onnx")
-	try := func(kv ...string) (*Model, error) {
+	try := func(kv ...string) (*model.Model, error) {
 		t.Helper()
-		s := sketch{[]*onnx.NodeProto{nodeOf("Flatten", "x", "f"), nodeOf("MatMul", "f w", "y")}, func(m *onnx.ModelProto) {
+		s := sketch{[]*pb.NodeProto{nodeOf("Flatten", "x", "f"), nodeOf("MatMul", "f w", "y")}, func(m *pb.ModelProto) {
 			p := m.Graph.Initializer[0]
-			p.FloatData, p.DataLocation = nil, onnx.TensorProto_EXTERNAL.Enum()
+			p.FloatData, p.DataLocation = nil, pb.TensorProto_EXTERNAL.Enum()
 			for i := 0; i < len(kv); i += 2 {
-				p.ExternalData = append(p.ExternalData, &onnx.StringStringEntryProto{Key: &kv[i], Value: &kv[i+1]})
+				p.ExternalData = append(p.ExternalData, &pb.StringStringEntryProto{Key: &kv[i], Value: &kv[i+1]})
 			}
 		}}
 		if err := os.WriteFile(path, s.bytes(t), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		return Load(path)
+		return model.Load(path)
 	}
 	m, err := try("location", "w.bin", "offset", "44", "length", "256")
 	if err != nil {
@@ -406,8 +404,8 @@ func TestONNXExternal(t *testing.T) {
 
 // A small file must not take much memory or time, whatever it claims.
 func TestONNXMemory(t *testing.T) {
-	repeat := func(first *onnx.NodeProto, n int, each func(i int) *onnx.NodeProto) sketch {
-		nodes := []*onnx.NodeProto{first}
+	repeat := func(first *pb.NodeProto, n int, each func(i int) *pb.NodeProto) sketch {
+		nodes := []*pb.NodeProto{first}
 		for i := range n {
 			nodes = append(nodes, each(i))
 		}
@@ -419,51 +417,51 @@ func TestONNXMemory(t *testing.T) {
 		data []byte
 	}{
 		{"constants doubled 60 times", func() []byte {
-			s := repeat(nodeOf("Concat", "c c", "v0", integer("axis", 0)), 60, func(i int) *onnx.NodeProto {
+			s := repeat(nodeOf("Concat", "c c", "v0", integer("axis", 0)), 60, func(i int) *pb.NodeProto {
 				return nodeOf("Concat", v(i)+" "+v(i), v(i+1), integer("axis", 0))
 			})
 			s.nodes = append(s.nodes, nodeOf("Reshape", "x v60", "y"))
 			return s.bytes(t)
 		}()},
 		{"formulas doubled 60 times", func() []byte {
-			s := repeat(nodeOf("Identity", "x", "v0"), 60, func(i int) *onnx.NodeProto { return nodeOf("Mul", v(i)+" "+v(i), v(i+1)) })
+			s := repeat(nodeOf("Identity", "x", "v0"), 60, func(i int) *pb.NodeProto { return nodeOf("Mul", v(i)+" "+v(i), v(i+1)) })
 			s.nodes = append(s.nodes, nodeOf("Relu", "v60", "y"))
 			return s.bytes(t)
 		}()},
 		{"turned a thousand times", func() []byte {
-			s := repeat(nodeOf("Reshape", "x i", "v0"), 1000, func(i int) *onnx.NodeProto {
+			s := repeat(nodeOf("Reshape", "x i", "v0"), 1000, func(i int) *pb.NodeProto {
 				if i%2 == 0 {
 					return nodeOf("Transpose", v(i), v(i+1), ints("perm", 0, 2, 1, 3))
 				}
 				return nodeOf("Reshape", v(i)+" i", v(i+1))
 			})
 			s.nodes = append(s.nodes, nodeOf("Flatten", "v1000", "f"), nodeOf("MatMul", "f w", "y"))
-			s.change = func(m *onnx.ModelProto) {
+			s.change = func(m *pb.ModelProto) {
 				m.Graph.Initializer[4].Dims, m.Graph.Initializer[4].Int64Data = []int64{4}, []int64{0, 2, 8, 1}
 			}
 			return s.bytes(t)
 		}()},
-		{"a shape of 2³⁰", sketch{[]*onnx.NodeProto{nodeOf("ConstantOfShape", "i", "v"), nodeOf("Add", "x v", "y")}, func(m *onnx.ModelProto) {
+		{"a shape of 2³⁰", sketch{[]*pb.NodeProto{nodeOf("ConstantOfShape", "i", "v"), nodeOf("Add", "x v", "y")}, func(m *pb.ModelProto) {
 			m.Graph.Initializer[4].Int64Data = []int64{1 << 15, 1 << 15}
 		}}.bytes(t)},
 		{"weights used ten thousand times", func() []byte {
-			s := repeat(nodeOf("Flatten", "x", "v0"), 10000, func(i int) *onnx.NodeProto { return nodeOf("MatMul", v(i)+" e", v(i+1)) })
+			s := repeat(nodeOf("Flatten", "x", "v0"), 10000, func(i int) *pb.NodeProto { return nodeOf("MatMul", v(i)+" e", v(i+1)) })
 			s.nodes = append(s.nodes, nodeOf("MatMul", "v10000 w", "y"))
-			s.change = func(m *onnx.ModelProto) {
+			s.change = func(m *pb.ModelProto) {
 				m.Graph.Initializer[1].Name, m.Graph.Initializer[1].Dims, m.Graph.Initializer[1].FloatData = proto.String("e"), []int64{16, 16}, make([]float32, 256)
 			}
 			return s.bytes(t)
 		}()},
-		{"a scale of a huge image", sketch{[]*onnx.NodeProto{nodeOf("Flatten", "x", "f"), nodeOf("Add", "f s", "g"), nodeOf("Relu", "g", "y")}, func(m *onnx.ModelProto) {
-			m.Graph.Input[0].Type.GetTensorType().Shape.Dim[1].Value = &onnx.TensorShapeProto_Dimension_DimValue{DimValue: 1 << 26}
+		{"a scale of a huge image", sketch{[]*pb.NodeProto{nodeOf("Flatten", "x", "f"), nodeOf("Add", "f s", "g"), nodeOf("Relu", "g", "y")}, func(m *pb.ModelProto) {
+			m.Graph.Input[0].Type.GetTensorType().Shape.Dim[1].Value = &pb.TensorShapeProto_Dimension_DimValue{DimValue: 1 << 26}
 		}}.bytes(t)},
 		{"a million empty nodes", append([]byte{0x3a, 0x80, 0x89, 0x7a}, bytes.Repeat([]byte{0x0a, 0x00}, 1_000_000)...)},
 		{"graphs in graphs", func() []byte {
-			g := &onnx.GraphProto{}
+			g := &pb.GraphProto{}
 			for range 1000 {
-				g = &onnx.GraphProto{Node: []*onnx.NodeProto{{Attribute: []*onnx.AttributeProto{{Name: proto.String("g"), G: g}}}}}
+				g = &pb.GraphProto{Node: []*pb.NodeProto{{Attribute: []*pb.AttributeProto{{Name: proto.String("g"), G: g}}}}}
 			}
-			data, err := proto.Marshal(&onnx.ModelProto{Graph: g})
+			data, err := proto.Marshal(&pb.ModelProto{Graph: g})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -474,7 +472,7 @@ func TestONNXMemory(t *testing.T) {
 			var before, after runtime.MemStats
 			start := time.Now()
 			runtime.ReadMemStats(&before)
-			m, err := Decode("f.onnx", c.data)
+			m, err := model.Decode("f.onnx", c.data)
 			runtime.ReadMemStats(&after)
 			got, most := after.TotalAlloc-before.TotalAlloc, 128*uint64(len(c.data))+8<<20
 			t.Logf("%d bytes: %d allocated, %v, %v", len(c.data), got, time.Since(start), err)

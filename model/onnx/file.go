@@ -1,13 +1,18 @@
-package model
+// Package onnx reads ONNX files into models. Importing it, also as _, makes model.Load and
+// model.Decode read them, as the packages of image formats do for image.Decode.
+//
+// See README.md in the folder of package model for the operators that are read. The graph takes one
+// input, the images, as [N, I], [N, C, H, W] or [N, H, W, C] (the model's Input then is [C, H, W]
+// all the same), and its logits become the model's: a Softmax at the end is left out, which Notes
+// say. Data in other files is read by model.Load alone. Format: onnx.ai, IR.md and Operators.md.
+package onnx
 
 import (
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
-	"io/fs"
 	"math"
 	"math/bits"
 	"os"
@@ -16,7 +21,9 @@ import (
 	"strings"
 
 	"advsweep/internal/regular"
-	"advsweep/model/internal/onnx"
+	"advsweep/model"
+	"advsweep/model/internal/formats"
+	"advsweep/model/onnx/internal/pb"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -31,9 +38,7 @@ const (
 )
 
 func init() {
-	RegisterFormat("ONNX", isONNX, func(f File) (*Model, error) {
-		return decodeONNX(f, f.Size, f.Sum, f.Open)
-	})
+	model.RegisterFormat("ONNX", isONNX, decode)
 }
 
 // isONNX goes by the ending of name, or by the first field of the file: ir_version is written
@@ -43,36 +48,34 @@ func isONNX(name string, start []byte) bool {
 	return ext == ".onnx" || ext != ".safetensors" && n > 0 && start[0] == 0x08 && (n < 9 || start[8] != '{')
 }
 
-// A sibling opens a file in the folder of the model.
-type sibling func(location string) (*os.File, int64, error)
-
-// decodeONNX reads size bytes of r. Data that lies in other files is opened by open; nil: that is
-// an error.
-func decodeONNX(r io.Reader, size int64, sum hash.Hash, open sibling) (*Model, error) {
-	if size > math.MaxInt32 {
-		return nil, fmt.Errorf("%d bytes, want at most 2 GiB, the most that ONNX allows: keep weights as external data", size)
+// decode reads the model in f. Data that lies in other files is opened by f.Open; nil: that is an
+// error.
+func decode(f model.File) (*model.Model, error) {
+	if f.Size > math.MaxInt32 {
+		return nil, fmt.Errorf("%d bytes, want at most 2 GiB, the most that ONNX allows: keep weights as external data", f.Size)
 	}
-	p, err := parseONNX(io.TeeReader(r, sum), size)
+	p, err := parse(io.TeeReader(f, f.Sum), f.Size)
 	if err != nil {
 		return nil, err
 	}
 	if p.GetGraph() == nil {
 		return nil, errors.New("no graph: not an ONNX file")
 	}
-	t := tensors{files: make(map[string]*openFile), open: open, left: 8*uint64(size) + 1<<18}
+	t := tensors{files: make(map[string]*openFile), open: f.Open, left: 8*uint64(f.Size) + 1<<18}
 	defer t.close()
-	if err := t.find(p.GetGraph(), sum); err != nil {
+	if err := t.find(p.GetGraph(), f.Sum); err != nil {
 		return nil, err
 	}
-	return convertONNX(p, &t)
+	return convert(p, &t)
 }
 
-func parseONNX(r io.Reader, size int64) (*onnx.ModelProto, error) {
+// parse returns the message in size bytes of r.
+func parse(r io.Reader, size int64) (*pb.ModelProto, error) {
 	data := make([]byte, size)
-	if err := read(r, data); err != nil {
+	if err := formats.Read(r, data); err != nil {
 		return nil, err
 	}
-	p := new(onnx.ModelProto)
+	p := new(pb.ModelProto)
 	left := maxMessages
 	if err := countMessages(data, p.ProtoReflect().Descriptor(), &left, maxNesting); err != nil {
 		return nil, fmt.Errorf("not an ONNX file: %w", err)
@@ -126,7 +129,8 @@ func countMessages(data []byte, m protoreflect.MessageDescriptor, left *int, nes
 // tensors reads the numbers of a model's tensors when they are asked for.
 type tensors struct {
 	files map[string]*openFile // by location
-	open  sibling
+	// opens a file in the folder of the model and returns its size; nil: there are no others
+	open func(location string) (*os.File, int64, error)
 	// elements that may still be made: what one file holds could be asked for by any number of
 	// nodes
 	left uint64
@@ -145,10 +149,10 @@ func (t *tensors) close() {
 
 // find opens all files in which tensors of g lie, and adds what they hold to sum, in order of
 // location.
-func (t *tensors) find(g *onnx.GraphProto, sum hash.Hash) error {
+func (t *tensors) find(g *pb.GraphProto, sum hash.Hash) error {
 	var locations []string
-	look := func(p *onnx.TensorProto) error {
-		if p.GetDataLocation() != onnx.TensorProto_EXTERNAL {
+	look := func(p *pb.TensorProto) error {
+		if p.GetDataLocation() != pb.TensorProto_EXTERNAL {
 			return nil
 		}
 		e, err := externalOf(p)
@@ -157,7 +161,7 @@ func (t *tensors) find(g *onnx.GraphProto, sum hash.Hash) error {
 			locations = append(locations, e.location)
 		}
 		if err != nil {
-			return fmt.Errorf("tensor %s: external data: %w", quote(p.GetName()), err)
+			return fmt.Errorf("tensor %s: external data: %w", formats.Quote(p.GetName()), err)
 		}
 		return nil
 	}
@@ -179,7 +183,7 @@ func (t *tensors) find(g *onnx.GraphProto, sum hash.Hash) error {
 	for _, l := range locations {
 		f := t.files[l]
 		if _, err := io.Copy(sum, io.NewSectionReader(f, 0, f.size)); err != nil {
-			return fmt.Errorf("external data: %s: %w", quote(l), regular.Cause(err))
+			return fmt.Errorf("external data: %s: %w", formats.Quote(l), regular.Cause(err))
 		}
 	}
 	return nil
@@ -187,18 +191,18 @@ func (t *tensors) find(g *onnx.GraphProto, sum hash.Hash) error {
 
 func (t *tensors) add(location string) error {
 	if t.open == nil {
-		return fmt.Errorf("in %s, want all in one file, or the path of the model's file", quote(location))
+		return fmt.Errorf("in %s, want all in one file, or the path of the model's file", formats.Quote(location))
 	}
 	// Neither an absolute path nor one that leaves the folder, by the rules of any system.
 	if !filepath.IsLocal(location) || strings.ContainsAny(location, `\:`) {
-		return fmt.Errorf("in %s, want a path within the folder of the model", quote(location))
+		return fmt.Errorf("in %s, want a path within the folder of the model", formats.Quote(location))
 	}
 	if len(t.files) == maxFiles {
 		return fmt.Errorf("in more than %d files", maxFiles)
 	}
 	f, size, err := t.open(location)
 	if err != nil {
-		return fmt.Errorf("%s: %w", quote(location), regular.Cause(err))
+		return fmt.Errorf("%s: %w", formats.Quote(location), regular.Cause(err))
 	}
 	t.files[location] = &openFile{f, size}
 	t.left += 8 * uint64(size)
@@ -208,42 +212,19 @@ func (t *tensors) add(location string) error {
 // maxFiles bounds the files that are open at once: half of what a process may by default.
 const maxFiles = 512
 
-// inFolder returns a sibling that opens regular files in dir. Links may not lead out of it.
-func inFolder(dir string) sibling {
-	return func(location string) (*os.File, int64, error) {
-		root, err := os.OpenRoot(dir)
-		if err != nil {
-			return nil, 0, err
-		}
-		defer root.Close()
-		info, err := root.Stat(location)
-		if err != nil {
-			return nil, 0, err
-		}
-		if !info.Mode().IsRegular() { // a pipe would be waited for
-			return nil, 0, fmt.Errorf("%v, want a regular file", info.Mode()&fs.ModeType)
-		}
-		f, err := root.Open(location)
-		if err != nil {
-			return nil, 0, err
-		}
-		return f, info.Size(), nil
-	}
-}
-
 // An external says where the data of a tensor is.
 type external struct {
 	location       string
 	offset, length int64 // length -1: not said
 }
 
-func externalOf(p *onnx.TensorProto) (external, error) {
+func externalOf(p *pb.TensorProto) (external, error) {
 	e := external{length: -1}
 	seen := make(map[string]bool)
 	for _, kv := range p.GetExternalData() {
 		key, value := kv.GetKey(), kv.GetValue()
 		if seen[key] {
-			return e, fmt.Errorf("two entries %s", quote(key))
+			return e, fmt.Errorf("two entries %s", formats.Quote(key))
 		}
 		seen[key] = true
 		var to *int64
@@ -256,11 +237,11 @@ func externalOf(p *onnx.TensorProto) (external, error) {
 			to = &e.length
 		case "checksum": // says nothing that reading needs
 		default:
-			return e, fmt.Errorf("entry %s, want location, offset and length", quote(key))
+			return e, fmt.Errorf("entry %s, want location, offset and length", formats.Quote(key))
 		}
 		if to != nil {
 			if _, err := fmt.Sscanf(value, "%d", to); err != nil || *to < 0 || fmt.Sprint(*to) != value {
-				return e, fmt.Errorf("%s %s, want a whole number", key, quote(value))
+				return e, fmt.Errorf("%s %s, want a whole number", key, formats.Quote(value))
 			}
 		}
 	}
@@ -279,16 +260,16 @@ func (t *tensors) spend(n int) error {
 	return nil
 }
 
-// widths of the types whose numbers are read, in bytes.
-var onnxWidth = map[onnx.TensorProto_DataType]int{
-	onnx.TensorProto_FLOAT: 4, onnx.TensorProto_DOUBLE: 8, onnx.TensorProto_FLOAT16: 2, onnx.TensorProto_BFLOAT16: 2,
-	onnx.TensorProto_INT64: 8, onnx.TensorProto_INT32: 4, onnx.TensorProto_UINT8: 1, onnx.TensorProto_INT8: 1, onnx.TensorProto_BOOL: 1,
+// widths are those of the types whose numbers are read, in bytes.
+var widths = map[pb.TensorProto_DataType]int{
+	pb.TensorProto_FLOAT: 4, pb.TensorProto_DOUBLE: 8, pb.TensorProto_FLOAT16: 2, pb.TensorProto_BFLOAT16: 2,
+	pb.TensorProto_INT64: 8, pb.TensorProto_INT32: 4, pb.TensorProto_UINT8: 1, pb.TensorProto_INT8: 1, pb.TensorProto_BOOL: 1,
 }
 
 // dims returns the shape of p and its number of elements.
-func tensorDims(p *onnx.TensorProto) ([]int, int, error) {
-	if len(p.GetDims()) > maxRank {
-		return nil, 0, fmt.Errorf("rank %d, want at most %d", len(p.GetDims()), maxRank)
+func tensorDims(p *pb.TensorProto) ([]int, int, error) {
+	if len(p.GetDims()) > formats.MaxRank {
+		return nil, 0, fmt.Errorf("rank %d, want at most %d", len(p.GetDims()), formats.MaxRank)
 	}
 	dims := make([]int, len(p.GetDims()))
 	n := uint64(1)
@@ -297,8 +278,8 @@ func tensorDims(p *onnx.TensorProto) ([]int, int, error) {
 			return nil, 0, fmt.Errorf("shape %v: dimension %d is negative", p.GetDims(), i)
 		}
 		hi, lo := bits.Mul64(n, uint64(d))
-		if hi != 0 || lo > maxElements || d > maxElements {
-			return nil, 0, fmt.Errorf("shape %v, want at most %d elements", p.GetDims(), maxElements)
+		if hi != 0 || lo > formats.MaxElements || d > formats.MaxElements {
+			return nil, 0, fmt.Errorf("shape %v, want at most %d elements", p.GetDims(), formats.MaxElements)
 		}
 		n, dims[i] = lo, int(d)
 	}
@@ -306,13 +287,13 @@ func tensorDims(p *onnx.TensorProto) ([]int, int, error) {
 }
 
 // read returns the elements of p.
-func (t *tensors) read(p *onnx.TensorProto) ([]float64, error) {
+func (t *tensors) read(p *pb.TensorProto) ([]float64, error) {
 	_, n, err := tensorDims(p)
 	if err != nil {
 		return nil, err
 	}
-	kind := onnx.TensorProto_DataType(p.GetDataType())
-	width := onnxWidth[kind]
+	kind := pb.TensorProto_DataType(p.GetDataType())
+	width := widths[kind]
 	if width == 0 {
 		return nil, fmt.Errorf("type %v, want a float or an integer of at least 8 bits", kind)
 	}
@@ -321,7 +302,7 @@ func (t *tensors) read(p *onnx.TensorProto) ([]float64, error) {
 	}
 	raw := p.GetRawData()
 	typed := len(p.GetFloatData()) + len(p.GetDoubleData()) + len(p.GetInt32Data()) + len(p.GetInt64Data()) + len(p.GetStringData()) + len(p.GetUint64Data())
-	if p.GetDataLocation() == onnx.TensorProto_EXTERNAL {
+	if p.GetDataLocation() == pb.TensorProto_EXTERNAL {
 		if len(raw)+typed > 0 {
 			return nil, errors.New("data both here and in another file")
 		}
@@ -344,19 +325,19 @@ func (t *tensors) read(p *onnx.TensorProto) ([]float64, error) {
 	for i := range out {
 		b := raw[i*width:]
 		switch kind {
-		case onnx.TensorProto_FLOAT:
+		case pb.TensorProto_FLOAT:
 			out[i] = float64(math.Float32frombits(binary.LittleEndian.Uint32(b)))
-		case onnx.TensorProto_DOUBLE:
+		case pb.TensorProto_DOUBLE:
 			out[i] = math.Float64frombits(binary.LittleEndian.Uint64(b))
-		case onnx.TensorProto_FLOAT16:
-			out[i] = float64(math.Float32frombits(fromHalf(binary.LittleEndian.Uint16(b))))
-		case onnx.TensorProto_BFLOAT16:
-			out[i] = float64(math.Float32frombits(fromBfloat(binary.LittleEndian.Uint16(b))))
-		case onnx.TensorProto_INT64:
+		case pb.TensorProto_FLOAT16:
+			out[i] = float64(math.Float32frombits(formats.FromHalf(binary.LittleEndian.Uint16(b))))
+		case pb.TensorProto_BFLOAT16:
+			out[i] = float64(math.Float32frombits(formats.FromBfloat(binary.LittleEndian.Uint16(b))))
+		case pb.TensorProto_INT64:
 			out[i] = float64(int64(binary.LittleEndian.Uint64(b)))
-		case onnx.TensorProto_INT32:
+		case pb.TensorProto_INT32:
 			out[i] = float64(int32(binary.LittleEndian.Uint32(b)))
-		case onnx.TensorProto_INT8:
+		case pb.TensorProto_INT8:
 			out[i] = float64(int8(b[0]))
 		default:
 			out[i] = float64(b[0])
@@ -365,7 +346,7 @@ func (t *tensors) read(p *onnx.TensorProto) ([]float64, error) {
 	return out, nil
 }
 
-func (t *tensors) readExternal(p *onnx.TensorProto, size int) ([]byte, error) {
+func (t *tensors) readExternal(p *pb.TensorProto, size int) ([]byte, error) {
 	e, err := externalOf(p)
 	if err != nil {
 		return nil, err
@@ -381,36 +362,36 @@ func (t *tensors) readExternal(p *onnx.TensorProto, size int) ([]byte, error) {
 		return nil, fmt.Errorf("%d bytes, want %d", e.length, size)
 	}
 	if e.offset > f.size || e.length > f.size-e.offset {
-		return nil, fmt.Errorf("%d bytes from %d on, want at most %d, the size of %s", e.length, e.offset, f.size, quote(e.location))
+		return nil, fmt.Errorf("%d bytes from %d on, want at most %d, the size of %s", e.length, e.offset, f.size, formats.Quote(e.location))
 	}
 	if err := t.spend(size); err != nil {
 		return nil, err
 	}
 	raw := make([]byte, size)
 	if _, err := f.ReadAt(raw, e.offset); err != nil {
-		return nil, fmt.Errorf("%s: %w", quote(e.location), regular.Cause(err))
+		return nil, fmt.Errorf("%s: %w", formats.Quote(e.location), regular.Cause(err))
 	}
 	return raw, nil
 }
 
 // typed returns the n elements of p that lie in the field for their type.
-func (t *tensors) typed(p *onnx.TensorProto, kind onnx.TensorProto_DataType, n, all int) ([]float64, error) {
+func (t *tensors) typed(p *pb.TensorProto, kind pb.TensorProto_DataType, n, all int) ([]float64, error) {
 	var at func(i int) float64
 	var have int
 	switch kind {
-	case onnx.TensorProto_FLOAT:
+	case pb.TensorProto_FLOAT:
 		have, at = len(p.GetFloatData()), func(i int) float64 { return float64(p.GetFloatData()[i]) }
-	case onnx.TensorProto_DOUBLE:
+	case pb.TensorProto_DOUBLE:
 		have, at = len(p.GetDoubleData()), func(i int) float64 { return p.GetDoubleData()[i] }
-	case onnx.TensorProto_INT64:
+	case pb.TensorProto_INT64:
 		have, at = len(p.GetInt64Data()), func(i int) float64 { return float64(p.GetInt64Data()[i]) }
-	case onnx.TensorProto_FLOAT16:
+	case pb.TensorProto_FLOAT16:
 		have, at = len(p.GetInt32Data()), func(i int) float64 {
-			return float64(math.Float32frombits(fromHalf(uint16(p.GetInt32Data()[i]))))
+			return float64(math.Float32frombits(formats.FromHalf(uint16(p.GetInt32Data()[i]))))
 		}
-	case onnx.TensorProto_BFLOAT16:
+	case pb.TensorProto_BFLOAT16:
 		have, at = len(p.GetInt32Data()), func(i int) float64 {
-			return float64(math.Float32frombits(fromBfloat(uint16(p.GetInt32Data()[i]))))
+			return float64(math.Float32frombits(formats.FromBfloat(uint16(p.GetInt32Data()[i]))))
 		}
 	default:
 		have, at = len(p.GetInt32Data()), func(i int) float64 { return float64(p.GetInt32Data()[i]) }
@@ -427,6 +408,3 @@ func (t *tensors) typed(p *onnx.TensorProto, kind onnx.TensorProto_DataType, n, 
 	}
 	return out, nil
 }
-
-// digest is the SHA-256 so far.
-func digest(sum hash.Hash) string { return hex.EncodeToString(sum.Sum(nil)) }
