@@ -119,9 +119,6 @@ type Fraction struct{ Index, Count int }
 // Has reports whether chunk i belongs to the fraction.
 func (f Fraction) Has(i int) bool { return f.Count <= 1 || i%f.Count == f.Index }
 
-// Shard is Fraction by the name of the flag that asks for one.
-type Shard = Fraction
-
 // Work does the chunks in of that log does not have, and appends what they find to log. When ctx
 // ends it stops soon and returns an error. The chunk in hand is lost then; what is in log stays.
 func (s Sweep) Work(ctx context.Context, b Backend, set *dataset.Set, log Log, of ChunkSet) error {

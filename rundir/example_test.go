@@ -98,7 +98,7 @@ func ExampleMerge() {
 	for i := range 2 {
 		dirs = append(dirs, filepath.Join(tmp, fmt.Sprint("shard", i)))
 		_, _, err := rundir.Run(context.Background(), dirs[i], &r.manifest, r.sweep, r.backend, r.set,
-			rundir.Options{Shard: pipeline.Shard{Index: i, Count: 2}})
+			rundir.Options{Shard: pipeline.Fraction{Index: i, Count: 2}})
 		check(err)
 	}
 	whole := filepath.Join(tmp, "whole")

@@ -24,7 +24,7 @@ func TestRead(t *testing.T) {
 	if _, _, err := rundir.Read(dir); !errors.As(err, &none) || none.Dir != dir || !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("an empty folder: %v, want a NoRunError of it", err)
 	}
-	_, st, err := rundir.Run(context.Background(), dir, &r.manifest, r.sweep, r.backend, r.set, rundir.Options{Shard: pipeline.Shard{Index: 0, Count: 2}})
+	_, st, err := rundir.Run(context.Background(), dir, &r.manifest, r.sweep, r.backend, r.set, rundir.Options{Shard: pipeline.Fraction{Index: 0, Count: 2}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,7 +41,7 @@ type State struct{ Done, Total int }
 // Options are what a run may do without. The zero value computes the whole run.
 type Options struct {
 	// Shard is what to compute of the run. Its zero value is all of it.
-	Shard pipeline.Shard
+	Shard pipeline.Fraction
 	// Once Stop is closed, the chunk in hand is finished, and Run returns pipeline.ErrStopped.
 	Stop <-chan struct{}
 	// Begin, if set, is called before anything is computed, with what the folder has already.

@@ -37,22 +37,22 @@ func (e *stoppedError) Error() string {
 }
 
 // parseShard reads "3/16", counted from 1.
-func parseShard(text string) (pipeline.Shard, error) {
+func parseShard(text string) (pipeline.Fraction, error) {
 	if text == "" {
-		return pipeline.Shard{}, nil
+		return pipeline.Fraction{}, nil
 	}
 	index, count, ok := strings.Cut(text, "/")
 	i, err1 := strconv.Atoi(index)
 	n, err2 := strconv.Atoi(count)
 	if !ok || err1 != nil || err2 != nil || i < 1 || i > n || n > 1_000_000 {
-		return pipeline.Shard{}, usagef("--shard %q, want I/N as in 3/16, I from 1 to N", text)
+		return pipeline.Fraction{}, usagef("--shard %q, want I/N as in 3/16, I from 1 to N", text)
 	}
-	return pipeline.Shard{Index: i - 1, Count: n}, nil
+	return pipeline.Fraction{Index: i - 1, Count: n}, nil
 }
 
 // compute runs s, which m fixes, in --out, going on with what is there. res is nil if this is a
 // shard and others are missing.
-func (v *sweepVerb) compute(c *cobra.Command, in *inputs, m *record.Manifest, s pipeline.Sweep, shard pipeline.Shard) (res *pipeline.Result, took time.Duration, err error) {
+func (v *sweepVerb) compute(c *cobra.Command, in *inputs, m *record.Manifest, s pipeline.Sweep, shard pipeline.Fraction) (res *pipeline.Result, took time.Duration, err error) {
 	dir, quiet := v.output.out, v.output.quiet
 	bar := newProgress(c.ErrOrStderr(), quiet, "sweep")
 	defer bar.finish()
