@@ -57,7 +57,7 @@ func New(m *model.Model, o Options) (_ *Backend, err error) {
 		}
 	}
 	b := &Backend{in: m.Inputs(), out: m.Outputs()}
-	product, err := choose(o, infos)
+	mode, err := choose(o, infos)
 	if err != nil {
 		return nil, err
 	}
@@ -71,56 +71,56 @@ func New(m *model.Model, o Options) (_ *Backend, err error) {
 		}
 	}()
 	for _, i := range o.Devices {
-		p, err := openPart(i, prog, product)
+		p, err := openPart(i, prog, mode)
 		if err != nil {
 			return nil, err
 		}
 		b.parts = append(b.parts, p)
 	}
-	b.describe(product)
+	b.describe(mode)
 	return b, nil
 }
 
 // describe fills info of a backend with all its parts.
-func (b *Backend) describe(product string) {
+func (b *Backend) describe(mode string) {
 	var names []string
 	for _, p := range b.parts {
 		names = append(names, fmt.Sprintf("cuda:%d %s, %s", p.Index, p.Name, p.Image))
 	}
 	b.info = backend.Info{
-		Name: "cuda", Device: strings.Join(names, "; ") + " " + product, Precision: "float32", MathMode: product,
+		Name: "cuda", Device: strings.Join(names, "; ") + " " + mode, Precision: "float32", MathMode: mode,
 		Inputs: b.in, Classes: b.out,
 	}
-	if product == "tf32" {
-		b.info.Precision = product
+	if mode == "tf32" {
+		b.info.Precision = mode
 	}
 }
 
-// choose returns the product to use: one for all devices, so that a row's bits do not depend on
+// choose returns the math mode to use: one for all devices, so that a row's bits do not depend on
 // where it is.
 func choose(o Options, infos []Info) (string, error) {
-	name, from := o.Product, ""
+	name, from := o.MathMode, ""
 	if name == "" {
-		name, from = os.Getenv(EnvProduct), EnvProduct+"="
+		name, from = os.Getenv(EnvMathMode), EnvMathMode+"="
 	}
-	if name != "" && !slices.Contains(Products, name) {
-		return "", fmt.Errorf("gpu: %s%s: no such product, want one of %s", from, name, strings.Join(Products, ", "))
+	if name != "" && !slices.Contains(MathModes, name) {
+		return "", fmt.Errorf("gpu: %s%s: no such math mode, want one of %s", from, name, strings.Join(MathModes, ", "))
 	}
 	for _, i := range o.Devices {
 		in := infos[i]
 		switch {
 		case in.Image == "":
 			return "", fmt.Errorf("gpu: cuda:%d %s has compute capability %d.%d, want 7.5 (Turing) or later", i, in.Name, in.Capability/10, in.Capability%10)
-		case name != "" && !slices.Contains(in.Products, name):
+		case name != "" && !slices.Contains(in.MathModes, name):
 			return "", fmt.Errorf("gpu: cuda:%d %s has compute capability %d.%d, and %s needs 8.0 or later", i, in.Name, in.Capability/10, in.Capability%10, name)
 		}
 	}
 	if name != "" {
 		return name, nil
 	}
-	name = infos[o.Devices[0]].Product
+	name = infos[o.Devices[0]].MathMode
 	for _, i := range o.Devices {
-		if infos[i].Product != name {
+		if infos[i].MathMode != name {
 			name = "fp32" // which all of them have
 		}
 	}

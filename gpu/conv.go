@@ -17,22 +17,22 @@ import (
 // else it is a product that col2im adds up. Which of the two is as on the CPU, and so is the order
 // of sums: its bits.
 type conv struct {
-	there *windows
-	back  *windows // nil: by col2im
+	there *unfolding
+	back  *unfolding // nil: by col2im
 }
 
 // newConv copies l to the device.
-func (p *part) newConv(l *lower.Convolution, product string) (*conv, error) {
+func (p *part) newConv(l *lower.Convolution, mode string) (*conv, error) {
 	filter := lower.Filter(l.Weight.Shape(), batch.Floats[float32](nil, l.Weight))
 	c := new(conv)
 	var err error
-	if c.there, err = p.newWindows(l.Name, l.Windows, filter, l.Bias, product); err != nil {
+	if c.there, err = p.newUnfolding(l.Name, l.Windows, filter, l.Bias, mode); err != nil {
 		return nil, err
 	}
 	if l.Back != nil {
 		channels := l.In.C
 		none := tensor.New(tensor.WithShape(channels), tensor.WithBacking(make([]float32, channels)))
-		c.back, err = p.newWindows(l.Name, *l.Back, lower.TurnedRound(l.Kernel, filter), none, product)
+		c.back, err = p.newUnfolding(l.Name, *l.Back, lower.TurnedRound(l.Kernel, filter), none, mode)
 	}
 	return c, err
 }
@@ -79,7 +79,7 @@ func (c *conv) columns(n int) int {
 // A windows is y = b + W·x over the windows of images, as a product: im2col makes a matrix of the
 // windows of a few images at a time, a row for each pixel of the output, which is multiplied by the
 // filters as a Linear layer does.
-type windows struct {
+type unfolding struct {
 	window
 	x, y    shape
 	filters layer // in = KH·KW·C, out = O
@@ -89,10 +89,10 @@ type windows struct {
 	images  int   // at a time
 }
 
-// newWindows copies filters, which weight tells by output, channel, row and column, to the device.
-func (p *part) newWindows(name string, places lower.Windows, weight func(o, i, u, v int) float32, bias *tensor.Dense, product string) (*windows, error) {
+// newUnfolding copies filters, which weight tells by output, channel, row and column, to the device.
+func (p *part) newUnfolding(name string, places lower.Windows, weight func(o, i, u, v int) float32, bias *tensor.Dense, mode string) (*unfolding, error) {
 	w, x, y := newWindow(places), newShape(places.In), newShape(places.Out)
-	a := &windows{window: w, x: x, y: y, swapped: places.Swapped(), direct: places.Direct()}
+	a := &unfolding{window: w, x: x, y: y, swapped: places.Swapped(), direct: places.Direct()}
 	C, KH, KW := x.channels, w.kernel[0], w.kernel[1]
 	// Four waves of two tiles a multiprocessor: as long as a product must be to keep them busy, and
 	// no more, since the matrix is KH·KW times the image. A grid has 65,535 rows of 128 at most,
@@ -109,12 +109,12 @@ func (p *part) newWindows(name string, places lower.Windows, weight func(o, i, u
 		}
 	})
 	var err error
-	a.filters, err = p.newLayer(tensor.New(tensor.WithShape(y.channels, KH*KW*C), tensor.WithBacking(filters)), bias, product)
+	a.filters, err = p.newLayer(tensor.New(tensor.WithShape(y.channels, KH*KW*C), tensor.WithBacking(filters)), bias, mode)
 	return a, err
 }
 
 // pieces calls f for images i to i+m-1 of n, a few at a time.
-func (w *windows) pieces(n int, f func(i, m int) error) error {
+func (w *unfolding) pieces(n int, f func(i, m int) error) error {
 	for i := 0; i < n; i += w.images {
 		if err := f(i, min(w.images, n-i)); err != nil {
 			return err
@@ -124,11 +124,11 @@ func (w *windows) pieces(n int, f func(i, m int) error) error {
 }
 
 // columns is the size of the matrix for n images.
-func (w *windows) columns(n int) int {
+func (w *unfolding) columns(n int) int {
 	return min(n, w.images) * w.outputs() * padded(w.filters.in)
 }
 
-func (w *windows) run(p *part, y, x cu.DevicePtr, n int) error {
+func (w *unfolding) run(p *part, y, x cu.DevicePtr, n int) error {
 	return w.pieces(n, func(i, m int) error {
 		a := at(x, i*w.x.width, 4)
 		if !w.direct {
@@ -142,14 +142,14 @@ func (w *windows) run(p *part, y, x cu.DevicePtr, n int) error {
 }
 
 // im2col launches a [images·OH·OW, padded(KH·KW·C)], the windows of x.
-func (p *part) im2col(a, x cu.DevicePtr, w *windows, images int) error {
+func (p *part) im2col(a, x cu.DevicePtr, w *unfolding, images int) error {
 	rows, width := images*w.outputs(), padded(w.filters.in)
 	return p.launch("im2col", dim{width / 16, ceil(rows, 128)}, dim{256, 1}, 0, []int{rows, w.filters.in},
 		w.args([]any{a, x, int32(rows), int32(w.x.channels), int32(w.x.pitch)}, w.swapped, int32(w.filters.in), int32(width))...)
 }
 
 // col2im launches dx = from, if that is not 0, + what a [images·OH·OW, padded(KH·KW·C)] adds up to.
-func (p *part) col2im(dx, from, a cu.DevicePtr, w *windows, images int) error {
+func (p *part) col2im(dx, from, a cu.DevicePtr, w *unfolding, images int) error {
 	return p.elementwise("col2im", images, w.x,
 		w.args([]any{dx, from, a, int32(w.x.channels), int32(w.x.pitch)}, w.swapped, int32(padded(w.filters.in)))...)
 }

@@ -69,21 +69,21 @@ func info(index int) (Info, error) {
 	in.Capability = 10*major + minor
 	if _, name, tensor, err := kernels.Image(in.Capability); err == nil {
 		in.Image = name
-		in.Products, in.Product = productsOf(in.Capability, tensor)
+		in.MathModes, in.MathMode = mathModesOf(in.Capability, tensor)
 	}
 	return in, nil
 }
 
-// productsOf returns the products of a device and which is its default. TF32's rate is 8 times FP32's on the chips for data
+// mathModesOf returns the math modes of a device and which is its default. TF32's rate is 8 times FP32's on the chips for data
 // centres, sm_80, sm_90 and sm_10x, and at most twice it on all others, where three TF32 products are slower than one of FP32.
-func productsOf(capability int, tensorCores bool) (products []string, standard string) {
+func mathModesOf(capability int, tensorCores bool) (modes []string, standard string) {
 	switch {
 	case !tensorCores:
-		return Products[:1], "fp32"
+		return MathModes[:1], "fp32"
 	case capability == 80 || capability == 90 || capability/10 == 10:
-		return Products, "3xtf32"
+		return MathModes, "3xtf32"
 	}
-	return Products, "fp32"
+	return MathModes, "fp32"
 }
 
 // An outOfMemory is a device that has too little memory for what was asked.

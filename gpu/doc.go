@@ -14,7 +14,7 @@
 // is known along a ray. Any other model is a network, which takes images as they are, a chunk at a
 // time, layer by layer, and keeps the output of each for the gradient. A convolution is a product
 // of its windows, which are laid out as a matrix, a few images at a time; a ReLU behind a product
-// is part of it. With the product fp32 both have the CPU backend's bits; sigmoid, tanh and GELU are
+// is part of it. In math mode fp32 both have the CPU backend's bits; sigmoid, tanh and GELU are
 // computed in float64 and rounded once, and differ from it where the last of float64's digits
 // decides.
 package gpu
@@ -32,20 +32,20 @@ var ErrUnavailable = errors.New("gpu: no CUDA device")
 
 // Options choose devices and arithmetic. The zero value is device 0 at FP32's accuracy.
 type Options struct {
-	Devices []int  // by the driver's numbers; none is device 0
-	Product string // one of Products, or "" for the best of FP32's accuracy
+	Devices  []int  // by the driver's numbers; none is device 0
+	MathMode string // one of MathModes, or "" for the best of FP32's accuracy
 }
 
-// Products lists the ways to multiply matrices:
+// MathModes lists the ways to multiply matrices:
 //
 //	fp32    FP32 on the plain cores, every GPU from sm_75 on: the CPU backend's bits
 //	3xtf32  tensor cores from sm_80 on, FP32's accuracy from three TF32 products; the default where
 //	        three of them are faster than one in FP32: A100, H100, B200 and their like
 //	tf32    tensor cores from sm_80 on, plain TF32: factors of 11 significant bits
-var Products = []string{"fp32", "3xtf32", "tf32"}
+var MathModes = []string{"fp32", "3xtf32", "tf32"}
 
-// EnvProduct names the environment variable that forces one of Products where Options does not.
-const EnvProduct = "ADVSWEEP_CUDA_PRODUCT"
+// EnvMathMode names the environment variable that forces one of MathModes where Options does not.
+const EnvMathMode = "ADVSWEEP_CUDA_PRODUCT"
 
 // An Info describes a device.
 type Info struct {
@@ -55,8 +55,8 @@ type Info struct {
 	Memory     int64    // bytes in all
 	Driver     int      // the newest CUDA that the driver supports: 13000 is 13.0
 	Image      string   // the kernel image for it, or "" if there is none: "sm_80"
-	Product    string   // the default of Products
-	Products   []string // those that it has
+	MathMode   string   // the default of MathModes
+	MathModes  []string // those that it has
 }
 
 // ParseDevices reads a list such as "0,1", or "all" of n devices.

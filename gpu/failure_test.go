@@ -218,7 +218,7 @@ func TestErrorText(t *testing.T) {
 		t.Error("closing a lost device: no error")
 	}
 	cusim.Reset()
-	b = open(t, m, Options{Product: "fp32"})
+	b = open(t, m, Options{MathMode: "fp32"})
 	must(t, b.Load(t.Context(), 0, set.Images, set.Labels))
 	must(t, b.Begin(t.Context(), 0, 11, []float64{0.1}))
 	must(t, b.Predictions(t.Context(), make([]int32, 11))) // the kernels are found from here on
@@ -438,34 +438,34 @@ func TestDevices(t *testing.T) {
 	}
 }
 
-// TestChoice is about which product is used, and what is refused.
+// TestChoice is about which math mode is used, and what is refused.
 func TestChoice(t *testing.T) {
 	of := func(name string, capability int) Info {
 		in := Info{Name: name, Capability: capability, Image: "sm_75"}
-		in.Products, in.Product = productsOf(capability, capability >= 80)
+		in.MathModes, in.MathMode = mathModesOf(capability, capability >= 80)
 		return in
 	}
 	turing, ampere, ada, hopper := of("T4", 75), of("A100", 80), of("RTX 4090", 89), of("H100", 90)
 	volta := Info{Name: "V100", Capability: 70}
 	for _, c := range []struct {
 		infos     []Info
-		product   string
+		mode      string
 		want, bad string
 	}{
 		{infos: []Info{hopper}, want: "3xtf32"},
 		{infos: []Info{turing}, want: "fp32"},
 		{infos: []Info{ampere}, want: "3xtf32"},
 		{infos: []Info{ada}, want: "fp32"},
-		{infos: []Info{ada}, product: "3xtf32", want: "3xtf32"},
+		{infos: []Info{ada}, mode: "3xtf32", want: "3xtf32"},
 		{infos: []Info{hopper, ampere}, want: "3xtf32"},
 		{infos: []Info{hopper, turing}, want: "fp32"}, // one for all
-		{infos: []Info{hopper}, product: "tf32", want: "tf32"},
-		{infos: []Info{turing}, product: "tf32", bad: "needs 8.0"},
-		{infos: []Info{hopper, turing}, product: "3xtf32", bad: "cuda:1 T4"},
+		{infos: []Info{hopper}, mode: "tf32", want: "tf32"},
+		{infos: []Info{turing}, mode: "tf32", bad: "needs 8.0"},
+		{infos: []Info{hopper, turing}, mode: "3xtf32", bad: "cuda:1 T4"},
 		{infos: []Info{volta}, bad: "7.0, want 7.5 (Turing) or later"},
-		{infos: []Info{hopper}, product: "fp16", bad: "fp32, 3xtf32, tf32"},
+		{infos: []Info{hopper}, mode: "fp16", bad: "fp32, 3xtf32, tf32"},
 	} {
-		o := Options{Product: c.product}
+		o := Options{MathMode: c.mode}
 		for i := range c.infos {
 			o.Devices = append(o.Devices, i)
 		}

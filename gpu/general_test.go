@@ -85,7 +85,7 @@ func TestCPUGeneral(t *testing.T) {
 			t.Parallel()
 			host, err := cpu.New[float32](m, cpu.Options{Dense: true})
 			must(t, err)
-			dev := open(t, m, Options{Product: "fp32"})
+			dev := open(t, m, Options{MathMode: "fp32"})
 			dev.parts[0].planned = minChunk // two chunks
 			both := func(f func(b backendtest.Backend) error) {
 				t.Helper()

@@ -42,22 +42,22 @@ func open(t testing.TB, m *model.Model, o Options) *Backend {
 	return b
 }
 
-// products are those that the first device has.
-func products(t testing.TB) []string { return need(t)[0].Products }
+// mathModes are those that the first device has.
+func mathModes(t testing.TB) []string { return need(t)[0].MathModes }
 
 var roundings = map[string]ref.Rounding{"fp32": ref.Float32, "3xtf32": ref.TF32x3, "tf32": ref.TF32}
 
-// TestBackend runs the suite with every product, and with chunks of one tile.
+// TestBackend runs the suite with every math mode, and with chunks of one tile.
 func TestBackend(t *testing.T) {
-	for _, product := range products(t) {
+	for _, mode := range mathModes(t) {
 		for _, chunk := range []int{0, minChunk} {
-			name := product
+			name := mode
 			if chunk > 0 {
 				name += "/chunk"
 			}
 			t.Run(name, func(t *testing.T) {
-				backendtest.Run(t, roundings[product], func(t *testing.T, m *model.Model) backendtest.Backend {
-					b := open(t, m, Options{Product: product})
+				backendtest.Run(t, roundings[mode], func(t *testing.T, m *model.Model) backendtest.Backend {
+					b := open(t, m, Options{MathMode: mode})
 					if chunk > 0 {
 						b.parts[0].planned = chunk
 					}
@@ -68,21 +68,21 @@ func TestBackend(t *testing.T) {
 	}
 }
 
-// TestNetworks runs the suite of networks with every product, and with chunks of five rows of which
+// TestNetworks runs the suite of networks with every math mode, and with chunks of five rows of which
 // a convolution takes two at a time.
 func TestNetworks(t *testing.T) {
-	for _, product := range products(t) {
+	for _, mode := range mathModes(t) {
 		for _, chunk := range []int{0, 5} {
-			name := product
-			if chunk > 0 && product != "fp32" {
+			name := mode
+			if chunk > 0 && mode != "fp32" {
 				continue // that is the same with all
 			}
 			if chunk > 0 {
 				name += "/chunk"
 			}
 			t.Run(name, func(t *testing.T) {
-				backendtest.RunNetworks(t, roundings[product], func(t *testing.T, m *model.Model) backendtest.Backend {
-					b := open(t, m, Options{Product: product})
+				backendtest.RunNetworks(t, roundings[mode], func(t *testing.T, m *model.Model) backendtest.Backend {
+					b := open(t, m, Options{MathMode: mode})
 					if chunk > 0 {
 						inPieces(b, chunk)
 					}

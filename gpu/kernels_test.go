@@ -24,10 +24,10 @@ var (
 )
 
 // onDevice runs f on the thread of a part that holds a model of these sizes and n images.
-func onDevice(t *testing.T, product string, n int, sizes []int, f func(p *part)) {
+func onDevice(t *testing.T, mode string, n int, sizes []int, f func(p *part)) {
 	t.Helper()
 	m := ref.RandomModel(rand.New(rand.NewPCG(1, 1)), 1, sizes...)
-	b := open(t, m, Options{Product: product})
+	b := open(t, m, Options{MathMode: mode})
 	must(t, b.Load(t.Context(), 0, tensor.New(tensor.WithShape(n, sizes[0]), tensor.WithBacking(make([]float32, n*sizes[0]))), make([]int32, n)))
 	p := b.parts[0]
 	must(t, p.do(func() error { f(p); return nil }))
@@ -66,11 +66,11 @@ func check(t *testing.T, err error) {
 // TestAffineNotFinite has infinities and NaN in x, dz and the mask: they go where they belong, and
 // the padding stays 0.
 func TestAffineNotFinite(t *testing.T) {
-	for _, product := range products(t) {
+	for _, mode := range mathModes(t) {
 		for _, outs := range []int{3, 35} { // odd, in a narrow and in a wide tile
-			t.Run(fmt.Sprint(product, "/", outs), func(t *testing.T) {
+			t.Run(fmt.Sprint(mode, "/", outs), func(t *testing.T) {
 				const in, rows = 5, 3
-				onDevice(t, product, rows, []int{in, outs, 2}, func(p *part) {
+				onDevice(t, mode, rows, []int{in, outs, 2}, func(p *part) {
 					l := &p.layers[0]
 					wide, long := padded(outs), padded(in)
 					x := make([]float32, rows*long)

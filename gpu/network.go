@@ -27,7 +27,7 @@ type network struct {
 	spare   buffer // a product before it is added to others
 
 	// images, and the gradient at logits that are images, as layers take them
-	turned       [2]buffer
+	nhwc         [2]buffer
 	logits, grad buffer       // as the caller takes them: those logits, and the gradient at images
 	x            cu.DevicePtr // the image that forward took last, as layers do
 }
@@ -69,7 +69,7 @@ type linear struct {
 }
 
 // newLinear copies l, which takes x, to the device, each pixel's columns padded as x is.
-func (p *part) newLinear(l *lower.Linear, x shape, product string) (*linear, error) {
+func (p *part) newLinear(l *lower.Linear, x shape, mode string) (*linear, error) {
 	weight := l.Weight
 	if x.pixels > 1 {
 		w, out := batch.Floats[float32](nil, l.Weight), l.Weight.Shape()[0]
@@ -81,7 +81,7 @@ func (p *part) newLinear(l *lower.Linear, x shape, product string) (*linear, err
 		}
 		weight = tensor.New(tensor.WithShape(out, x.width), tensor.WithBacking(spread))
 	}
-	a, err := p.newLayer(weight, l.Bias, product)
+	a, err := p.newLayer(weight, l.Bias, mode)
 	return &linear{a, x}, err
 }
 
@@ -100,7 +100,7 @@ func (l *linear) backward(p *part, dx, from, dy, _ cu.DevicePtr, n int) error {
 }
 
 // newNetwork copies prog to the device.
-func (p *part) newNetwork(prog *lower.Program, product string) (*network, error) {
+func (p *part) newNetwork(prog *lower.Program, mode string) (*network, error) {
 	net := &network{image: newShape(prog.Image), uses: prog.Uses}
 	for _, op := range prog.Ops {
 		n := node{shape: newShape(op.Out), takes: op.Takes, y: new(buffer)}
@@ -108,7 +108,7 @@ func (p *part) newNetwork(prog *lower.Program, product string) (*network, error)
 			return nil, fmt.Errorf("gpu: layer %d takes or makes %d numbers an image, padding and all, want at most %d", op.Layer, w, mostWidth)
 		}
 		var err error
-		if n.operation, err = p.newOperation(op, product); err != nil {
+		if n.operation, err = p.newOperation(op, mode); err != nil {
 			return nil, err
 		}
 		if op.InPlace && prog.Ops[op.Takes[0]].Rectified {
@@ -124,18 +124,18 @@ func (p *part) newNetwork(prog *lower.Program, product string) (*network, error)
 
 // newOperation copies what op needs to the device. It returns an error for an operation that there
 // is no kernel of.
-func (p *part) newOperation(op lower.Op, product string) (operation, error) {
+func (p *part) newOperation(op lower.Op, mode string) (operation, error) {
 	x, y := newShape(op.In), newShape(op.Out)
 	switch o := op.Operation.(type) {
 	case *lower.Linear:
-		l, err := p.newLinear(o, x, product)
+		l, err := p.newLinear(o, x, mode)
 		if err != nil {
 			return nil, err
 		}
 		l.relu = op.Rectified
 		return l, nil
 	case *lower.Convolution:
-		c, err := p.newConv(o, product)
+		c, err := p.newConv(o, mode)
 		if err != nil {
 			return nil, err
 		}
@@ -211,10 +211,10 @@ func (net *network) claims(n int) []claim {
 	}
 	all = append(all, claim{&net.columns, 4 * columns}, claim{&net.spare, 4 * n * net.place.Spare})
 	if s := net.image; s.pixels > 1 {
-		all = append(all, claim{&net.turned[0], 4 * n * s.width}, claim{&net.grad, 4 * n * padded(s.pixels*s.channels)})
+		all = append(all, claim{&net.nhwc[0], 4 * n * s.width}, claim{&net.grad, 4 * n * padded(s.pixels*s.channels)})
 	}
 	if s := net.shapeOf(len(net.nodes) - 1); s.pixels > 1 {
-		all = append(all, claim{&net.turned[1], 4 * n * s.width}, claim{&net.logits, 4 * n * padded(s.pixels*s.channels)})
+		all = append(all, claim{&net.nhwc[1], 4 * n * s.width}, claim{&net.logits, 4 * n * padded(s.pixels*s.channels)})
 	}
 	return all
 }
@@ -255,8 +255,8 @@ func (net *network) value(i int) cu.DevicePtr {
 // forward returns the logits [n, out] of images x [n, in], valid until the next one.
 func (net *network) forward(p *part, x cu.DevicePtr, n int) (cu.DevicePtr, error) {
 	if net.x = x; net.image.pixels > 1 {
-		net.x = net.turned[0].DevicePtr
-		if err := p.turn(net.x, x, net.image, n); err != nil {
+		net.x = net.nhwc[0].DevicePtr
+		if err := p.toNHWC(net.x, x, net.image, n); err != nil {
 			return 0, err
 		}
 	}
@@ -272,7 +272,7 @@ func (net *network) forward(p *part, x cu.DevicePtr, n int) (cu.DevicePtr, error
 	}
 	last := len(net.nodes) - 1
 	if s := net.shapeOf(last); s.pixels > 1 {
-		return net.logits.DevicePtr, p.turnBack(net.logits.DevicePtr, net.value(last), s, n)
+		return net.logits.DevicePtr, p.toNCHW(net.logits.DevicePtr, net.value(last), s, n)
 	}
 	return net.value(last), nil
 }
@@ -284,8 +284,8 @@ func (net *network) backward(p *part, dz cu.DevicePtr, n int) (cu.DevicePtr, err
 	last := len(net.nodes) - 1
 	grads := make([]cu.DevicePtr, last+2)
 	if grads[last+1] = dz; net.shapeOf(last).pixels > 1 {
-		grads[last+1] = net.turned[1].DevicePtr
-		if err := p.turn(grads[last+1], dz, net.shapeOf(last), n); err != nil {
+		grads[last+1] = net.nhwc[1].DevicePtr
+		if err := p.toNHWC(grads[last+1], dz, net.shapeOf(last), n); err != nil {
 			return 0, err
 		}
 	}
@@ -308,18 +308,18 @@ func (net *network) backward(p *part, dz cu.DevicePtr, n int) (cu.DevicePtr, err
 		grads[i+1] = g
 	}
 	if net.image.pixels > 1 {
-		return net.grad.DevicePtr, p.turnBack(net.grad.DevicePtr, grads[0], net.image, n)
+		return net.grad.DevicePtr, p.toNCHW(net.grad.DevicePtr, grads[0], net.image, n)
 	}
 	return grads[0], nil
 }
 
-// turn launches y [n, s.width], as layers take images, of x [n, padded(C·H·W)] as they are loaded.
-// turnBack is the reverse.
-func (p *part) turn(y, x cu.DevicePtr, s shape, n int) error {
+// toNHWC launches y [n, s.width], as layers take images, of x [n, padded(C·H·W)] as they are loaded.
+// toNCHW is the reverse.
+func (p *part) toNHWC(y, x cu.DevicePtr, s shape, n int) error {
 	return p.transpose(y, x, n, s.channels, s.pixels, s.pixels, padded(s.channels*s.pixels), s.pitch, s.width)
 }
 
-func (p *part) turnBack(y, x cu.DevicePtr, s shape, n int) error {
+func (p *part) toNCHW(y, x cu.DevicePtr, s shape, n int) error {
 	return p.transpose(y, x, n, s.pixels, s.channels, s.pitch, s.width, s.pixels, padded(s.channels*s.pixels))
 }
 

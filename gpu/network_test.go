@@ -79,9 +79,9 @@ func with(t *testing.T, p *part, r *rand.Rand, s shape, n int, f func(dx, from c
 	}
 }
 
-// TestWindows has kernels that reach over the edge, pass over pixels, and cover all or one, against
+// TestIm2col has kernels that reach over the edge, pass over pixels, and cover all or one, against
 // plain loops.
-func TestWindows(t *testing.T) {
+func TestIm2col(t *testing.T) {
 	const n = 5
 	var all []window
 	for _, w := range []window{
@@ -100,14 +100,14 @@ func TestWindows(t *testing.T) {
 	onNothing(t, func(p *part) {
 		for _, w := range all {
 			for _, channels := range []int{1, 3, 16, 18} {
-				windowsOf(t, p, w, channels, n)
+				im2colOf(t, p, w, channels, n)
 			}
 		}
 	})
 }
 
-// windowsOf judges every kernel with windows w of n images.
-func windowsOf(t *testing.T, p *part, w window, channels, n int) {
+// im2colOf judges every kernel with windows w of n images.
+func im2colOf(t *testing.T, p *part, w window, channels, n int) {
 	t.Helper()
 	at := fmt.Sprintf(" of %d channels under %+v", channels, w)
 	r := rand.New(rand.NewPCG(uint64(channels), 1))
@@ -138,7 +138,7 @@ func windowsOf(t *testing.T, p *part, w window, channels, n int) {
 			}
 			return (u*w.kernel[1]+v)*channels + c
 		}
-		l := &windows{window: w, x: xs, y: ys, swapped: swapped, filters: layer{in: depth}}
+		l := &unfolding{window: w, x: xs, y: ys, swapped: swapped, filters: layer{in: depth}}
 		a := there(t, p, make([]float32, n*matrix.width))
 		check(t, p.im2col(a, dev, l, n))
 		expect(t, "im2col"+at, back[float32](t, p, a, n*matrix.width), matrix, n, 0, func(image, pixel, k int) (want float64) {
@@ -393,9 +393,9 @@ func TestScale(t *testing.T) {
 	})
 }
 
-// TestTurn turns images there and back, of several tiles and of less than one, with NaN in what
+// TestNHWC brings images from NCHW to NHWC and back, of several tiles and of less than one, with NaN in what
 // does not count.
-func TestTurn(t *testing.T) {
+func TestNHWC(t *testing.T) {
 	onNothing(t, func(p *part) {
 		for _, dims := range [][]int{{1, 2, 3}, {3, 5, 7}, {16, 4, 8}, {70, 9, 11}, {33, 1, 2}} {
 			const n = 3
@@ -408,17 +408,17 @@ func TestTurn(t *testing.T) {
 				x[i] = float32(i) + x[i]*0 // all different
 			}
 			y := there(t, p, whole(r, s, n))
-			check(t, p.turn(y, there(t, p, x), s, n))
-			turned := back[float32](t, p, y, n*s.width)
-			expect(t, fmt.Sprint("turn ", dims), turned, s, n, 0, func(image, pixel, c int) float64 { return float64(x[image*flat.width+c*s.pixels+pixel]) })
-			for i := range turned {
+			check(t, p.toNHWC(y, there(t, p, x), s, n))
+			nhwc := back[float32](t, p, y, n*s.width)
+			expect(t, fmt.Sprint("toNHWC ", dims), nhwc, s, n, 0, func(image, pixel, c int) float64 { return float64(x[image*flat.width+c*s.pixels+pixel]) })
+			for i := range nhwc {
 				if i%s.pitch >= s.channels {
-					turned[i] = nan
+					nhwc[i] = nan
 				}
 			}
 			z := there(t, p, whole(r, flat, n))
-			check(t, p.turnBack(z, there(t, p, turned), s, n))
-			expect(t, fmt.Sprint("turnBack ", dims), back[float32](t, p, z, len(x)), flat, n, 0, func(image, _, c int) float64 { return float64(x[image*flat.width+c]) })
+			check(t, p.toNCHW(z, there(t, p, nhwc), s, n))
+			expect(t, fmt.Sprint("toNCHW ", dims), back[float32](t, p, z, len(x)), flat, n, 0, func(image, _, c int) float64 { return float64(x[image*flat.width+c]) })
 		}
 	})
 }

@@ -84,13 +84,13 @@ type found struct {
 	bad           int     // row of the part, or -1
 }
 
-func openPart(index int, prog *lower.Program, product string) (*part, error) {
+func openPart(index int, prog *lower.Program, mode string) (*part, error) {
 	d, err := openDevice(index)
 	if err != nil {
 		return nil, err
 	}
 	p := &part{device: d}
-	if err := d.do(func() error { return p.open(prog, product) }); err != nil {
+	if err := d.do(func() error { return p.open(prog, mode) }); err != nil {
 		_ = p.close() // for the same reason, if it fails too
 		return nil, err
 	}
@@ -98,16 +98,16 @@ func openPart(index int, prog *lower.Program, product string) (*part, error) {
 }
 
 // open copies the model to the device.
-func (p *part) open(prog *lower.Program, product string) error {
+func (p *part) open(prog *lower.Program, mode string) error {
 	p.inputs, p.classes = prog.Inputs, prog.Classes
 	if !prog.MLP {
-		return p.openNetwork(prog, product)
+		return p.openNetwork(prog, mode)
 	}
 	sizes := []int{prog.Inputs}
 	for _, op := range prog.Ops {
 		switch l := op.Operation.(type) {
 		case *lower.Linear:
-			a, err := p.newLayer(l.Weight, l.Bias, product)
+			a, err := p.newLayer(l.Weight, l.Bias, mode)
 			if err != nil {
 				return err
 			}
@@ -132,7 +132,7 @@ func (p *part) open(prog *lower.Program, product string) error {
 	if err := p.fill(p.zeros.DevicePtr, 0, int64(4*widest)); err != nil {
 		return err
 	}
-	if err := p.probe(product); err != nil {
+	if err := p.probe(mode); err != nil {
 		return err
 	}
 	p.act = make([]buffer, len(p.layers))
@@ -141,11 +141,11 @@ func (p *part) open(prog *lower.Program, product string) error {
 }
 
 // openNetwork is open for a model that is no MLP.
-func (p *part) openNetwork(prog *lower.Program, product string) (err error) {
-	if err := p.probe(product); err != nil {
+func (p *part) openNetwork(prog *lower.Program, mode string) (err error) {
+	if err := p.probe(mode); err != nil {
 		return err
 	}
-	if p.net, err = p.newNetwork(prog, product); err != nil {
+	if p.net, err = p.newNetwork(prog, mode); err != nil {
 		return err
 	}
 	p.plan = p.net.plan(p.in(), p.out())

@@ -53,6 +53,6 @@ func (p plan) chunk(free int64, multiprocessors, widest int) int {
 	return int(max(least, rows/least*least))
 }
 
-// minChunk is the least chunk of a stack: a tile. A network has many rows of a product for each of
+// minChunk is the least chunk of an MLP: a tile. A network has many rows of a product for each of
 // a chunk, and its chunk may be one row.
 const minChunk = 128

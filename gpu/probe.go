@@ -11,10 +11,10 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// probe multiplies two small matrices with each kernel of the product and compares them with
+// probe multiplies two small matrices with each kernel of the math mode and compares them with
 // float64, so that a device on which the kernels do not do what they did in the tests is refused,
 // and never believed. It takes a millisecond.
-func (p *part) probe(product string) error {
+func (p *part) probe(mode string) error {
 	defer func(n int) { p.multiprocessors = n }(p.multiprocessors)
 	r := rand.New(rand.NewPCG(1, 1))
 	// tiles of 32, 128 and 64 columns
@@ -34,7 +34,7 @@ func (p *part) probe(product string) error {
 			}
 		}
 		l, err := p.newLayer(tensor.New(tensor.WithShape(out, in), tensor.WithBacking(w)),
-			tensor.New(tensor.WithShape(out), tensor.WithBacking(bias)), product)
+			tensor.New(tensor.WithShape(out), tensor.WithBacking(bias)), mode)
 		if err != nil {
 			return err
 		}
@@ -73,7 +73,7 @@ func (p *part) probe(product string) error {
 					v := float64(w[o*in+i]) * float64(xk[i])
 					sum, size = sum+v, size+math.Abs(v)
 				}
-				if err := p.near("affine_forward", product, k, o, yk[o], max(sum, 0), size); err != nil {
+				if err := p.near("affine_forward", mode, k, o, yk[o], max(sum, 0), size); err != nil {
 					return err
 				}
 			}
@@ -86,7 +86,7 @@ func (p *part) probe(product string) error {
 				if xk[i] <= 0 {
 					sum = 0
 				}
-				if err := p.near("affine_backward", product, k, i, dxk[i], sum, size); err != nil {
+				if err := p.near("affine_backward", mode, k, i, dxk[i], sum, size); err != nil {
 					return err
 				}
 			}
@@ -97,13 +97,13 @@ func (p *part) probe(product string) error {
 
 // near returns an error unless got is want within what a sum of 90 terms of that size in all can
 // lose: γ_90 of FP32 and the 2^-18 that internal/ref allows tensor cores, or 2^-9 in plain TF32.
-func (p *part) near(op, product string, row, col int, got float32, want, size float64) error {
+func (p *part) near(op, mode string, row, col int, got float32, want, size float64) error {
 	tol := 0x1p-16
-	if product == "tf32" {
+	if mode == "tf32" {
 		tol = 0x1p-9
 	}
 	if !(math.Abs(float64(got)-want) <= tol*size) {
-		return fmt.Errorf("gpu: cuda:%d %s: %s_%s gives %v for element (%d, %d) of a trial product, want %v: its results can't be trusted", p.Index, p.Name, op, product, got, row, col, want)
+		return fmt.Errorf("gpu: cuda:%d %s: %s_%s gives %v for element (%d, %d) of a trial product, want %v: its results can't be trusted", p.Index, p.Name, op, mode, got, row, col, want)
 	}
 	return nil
 }

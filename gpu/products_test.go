@@ -34,7 +34,7 @@ func images(r *rand.Rand, n int, m *model.Model) (*tensor.Dense, []int32) {
 // square of its error against float64 is at most twice that of FP32. One Linear layer is one
 // product. Terms of one sign are the harder kind: what tensor cores cut off then adds up.
 func TestProductError(t *testing.T) {
-	if len(products(t)) == 1 {
+	if len(mathModes(t)) == 1 {
 		t.Skip("the device has no tensor cores for TF32")
 	}
 	for _, terms := range []int{10, 100, 784, 1024} {
@@ -52,8 +52,8 @@ func TestProductError(t *testing.T) {
 				x, labels := images(r, n, m)
 				pixels := x.Data().([]float32)
 				rms := map[string]float64{}
-				for _, product := range Products {
-					b := open(t, m, Options{Product: product})
+				for _, mode := range MathModes {
+					b := open(t, m, Options{MathMode: mode})
 					must(t, b.Load(t.Context(), 0, x, labels))
 					must(t, b.Begin(t.Context(), 0, n, []float64{0}))
 					d, err := b.Logits(t.Context())
@@ -71,7 +71,7 @@ func TestProductError(t *testing.T) {
 							size += v * v
 						}
 					}
-					rms[product] = math.Sqrt(sum / size)
+					rms[mode] = math.Sqrt(sum / size)
 				}
 				t.Logf("relative error: fp32 %.3g, 3xtf32 %.3g (%.2f of it), tf32 %.3g", rms["fp32"], rms["3xtf32"], rms["3xtf32"]/rms["fp32"], rms["tf32"])
 				if !(rms["3xtf32"] <= 2*rms["fp32"]) {
@@ -85,7 +85,7 @@ func TestProductError(t *testing.T) {
 	}
 }
 
-// TestCPU wants from the fp32 product the very bits of the CPU backend, along every path that a
+// TestCPU wants of math mode fp32 the very bits of the CPU backend, along every path that a
 // batch can take: both sum in one chain of fused multiply-adds over k. (exp is another function on
 // a GPU, but its last bit of 53 rounds away.)
 func TestCPU(t *testing.T) {
@@ -103,7 +103,7 @@ func TestCPU(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/K=%d/bounds=%s", a.Name, a.Steps, bounds), func(t *testing.T) {
 				host, err := cpu.New[float32](m, cpu.Options{Dense: true})
 				must(t, err)
-				dev := open(t, m, Options{Product: "fp32"})
+				dev := open(t, m, Options{MathMode: "fp32"})
 				dev.parts[0].planned = minChunk // two chunks
 				for _, b := range []interface {
 					walker
@@ -198,7 +198,7 @@ func TestCPUNetworks(t *testing.T) {
 			}
 			host, err := cpu.New[float32](m, cpu.Options{Dense: true})
 			must(t, err)
-			dev := open(t, m, Options{Product: "fp32"})
+			dev := open(t, m, Options{MathMode: "fp32"})
 			inPieces(dev, 4)
 			for _, b := range []walker{host, dev} {
 				must(t, b.Load(t.Context(), 9, x, labels))
