@@ -23,7 +23,7 @@ type layer struct {
 
 // newLayer copies weight [out, in] and b [out] to the device, W as it stands and transposed, so
 // that both products read along k.
-func (p *part) newLayer(weight, b *tensor.Dense, mode string) (layer, error) {
+func (d *device) newLayer(weight, b *tensor.Dense, mode string) (layer, error) {
 	out, in := weight.Shape()[0], weight.Shape()[1]
 	a := layer{in: in, out: out, mode: mode}
 	// see kernels/gemm.cuh
@@ -46,10 +46,10 @@ func (p *part) newLayer(weight, b *tensor.Dense, mode string) (layer, error) {
 		from []float32
 	}{{&a.w, straight}, {&a.wt, transposed}, {&a.bias, bias}} {
 		var err error
-		if *c.to, err = p.alloc(int64(4 * len(c.from))); err != nil {
+		if *c.to, err = d.alloc(int64(4 * len(c.from))); err != nil {
 			return layer{}, err
 		}
-		if err := upload(p.device, *c.to, c.from); err != nil {
+		if err := upload(d, *c.to, c.from); err != nil {
 			return layer{}, err
 		}
 	}
@@ -57,16 +57,16 @@ func (p *part) newLayer(weight, b *tensor.Dense, mode string) (layer, error) {
 }
 
 // affineForward launches y [rows, padded(out)] = x·Wᵀ + bias, then ReLU if relu.
-func (p *part) affineForward(y, x cu.DevicePtr, l *layer, bias cu.DevicePtr, relu bool, rows int) error {
-	name, grid, shared := tile("affine_forward", l.mode, rows, padded(l.out), p.multiprocessors)
-	return p.launch(name, grid, dim{256, 1}, shared, []int{rows, l.in, l.out},
+func (d *device) affineForward(y, x cu.DevicePtr, l *layer, bias cu.DevicePtr, relu bool, rows int) error {
+	name, grid, shared := tile("affine_forward", l.mode, rows, padded(l.out), d.multiprocessors)
+	return d.launch(name, grid, dim{256, 1}, shared, []int{rows, l.in, l.out},
 		y, x, l.w, bias, relu, int32(rows), int32(padded(l.in)), int32(l.out), int32(padded(l.out)))
 }
 
 // affineBackward launches dx [rows, padded(in)] = dz·W, then 0 where h <= 0, if h is not 0.
-func (p *part) affineBackward(dx, dz cu.DevicePtr, l *layer, h cu.DevicePtr, rows int) error {
-	name, grid, shared := tile("affine_backward", l.mode, rows, padded(l.in), p.multiprocessors)
-	return p.launch(name, grid, dim{256, 1}, shared, []int{rows, l.out, l.in},
+func (d *device) affineBackward(dx, dz cu.DevicePtr, l *layer, h cu.DevicePtr, rows int) error {
+	name, grid, shared := tile("affine_backward", l.mode, rows, padded(l.in), d.multiprocessors)
+	return d.launch(name, grid, dim{256, 1}, shared, []int{rows, l.out, l.in},
 		dx, dz, l.wt, h, int32(rows), int32(padded(l.out)), int32(l.in), int32(padded(l.in)))
 }
 

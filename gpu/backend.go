@@ -140,7 +140,7 @@ func (b *Backend) Info() backend.Info {
 func (b *Backend) maxRows() int {
 	rows := maxRows
 	for _, p := range b.parts {
-		rows = min(rows, p.rowsMax)
+		rows = min(rows, p.budget.rowsMax)
 	}
 	return rows
 }
@@ -165,6 +165,14 @@ func (b *Backend) lose(err error) error {
 		b.rows, b.eps = 0, nil
 	}
 	return err
+}
+
+// collect calls f for every part at the same time. f starts downloads, for which every part waits
+// once. After an error the rows are gone, and with OutOfMemory also their memory.
+func (b *Backend) collect(ctx context.Context, f func(p *part) error) error {
+	return b.lose(b.each(func(p *part) error {
+		return p.freeing(p.collect(ctx, func() error { return f(p) }))
+	}))
 }
 
 // Load copies in clean images x0 [N, …] and labels [N], see pipeline.Backend. Bytes go up as bytes.
@@ -214,14 +222,14 @@ func (b *Backend) Begin(ctx context.Context, lo, hi int, eps []float64) error {
 	b.lo, b.rows, b.eps = lo, (hi-lo)*len(eps), rounded
 	for i, p := range b.parts { // images in order, as many for each device, give or take one
 		n, next := len(b.parts), lo
-		p.images = (hi - lo) / n
+		p.batch.images = (hi - lo) / n
 		if i < (hi-lo)%n {
-			p.images++
+			p.batch.images++
 		}
 		if i > 0 {
-			next = b.parts[i-1].lo + b.parts[i-1].images
+			next = b.parts[i-1].batch.lo + b.parts[i-1].batch.images
 		}
-		p.lo = next
+		p.batch.lo = next
 	}
 	if err := b.each(func(p *part) error { return p.begin(rounded) }); err != nil {
 		return b.lose(err)
@@ -272,22 +280,27 @@ func (b *Backend) Count(ctx context.Context, correct, zero []int, stuck []bool) 
 	if len(correct) != E || len(zero) != E || len(stuck) != b.rows/E {
 		return -1, fmt.Errorf("gpu: count: room for %d, %d and %d, want %d eps twice and %d images", len(correct), len(zero), len(stuck), E, b.rows/E)
 	}
-	if err := b.lose(b.each(func(p *part) error { return p.count(ctx) })); err != nil {
+	all := make(map[*part]*counts)
+	for _, p := range b.parts {
+		all[p] = new(counts)
+	}
+	if err := b.collect(ctx, func(p *part) error { return p.count(ctx, all[p]) }); err != nil {
 		return -1, err
 	}
 	clear(correct)
 	clear(zero)
 	bad = -1
 	for _, p := range b.parts {
+		found := all[p]
 		for e := range E {
-			correct[e] += int(p.found.correct[e])
-			zero[e] += int(p.found.zero[e])
+			correct[e] += int(found.correct[e])
+			zero[e] += int(found.zero[e])
 		}
-		for i, v := range p.found.stuck {
-			stuck[p.lo-b.lo+i] = v != 0
+		for i, v := range found.stuck {
+			stuck[p.batch.lo-b.lo+i] = v != 0
 		}
-		if row := p.found.bad; row >= 0 && bad < 0 {
-			bad = (p.lo-b.lo)*E + row
+		if row := found.bad; row >= 0 && bad < 0 {
+			bad = (p.batch.lo-b.lo)*E + row
 		}
 	}
 	return bad, nil
@@ -299,7 +312,7 @@ func (b *Backend) Predictions(ctx context.Context, dst []int32) error {
 	if err := b.ready(len(dst)); err != nil {
 		return err
 	}
-	return b.lose(b.each(func(p *part) error { return p.predictions(ctx, rowsOf(b, p, dst, 1)) }))
+	return b.collect(ctx, func(p *part) error { return p.predictions(ctx, rowsOf(b, p, dst, 1)) })
 }
 
 // ZeroGradient writes to each of dst [rows] whether a Step's gradient was zero in every pixel of
@@ -308,20 +321,20 @@ func (b *Backend) ZeroGradient(ctx context.Context, dst []bool) error {
 	if err := b.ready(len(dst)); err != nil {
 		return err
 	}
-	return b.lose(b.each(func(p *part) error { return p.zeroGradient(ctx, rowsOf(b, p, dst, 1)) }))
+	return b.collect(ctx, func(p *part) error { return p.zeroGradient(rowsOf(b, p, dst, 1)) })
 }
 
 // Logits returns f(x) [rows, O], Float32.
 func (b *Backend) Logits(ctx context.Context) (*tensor.Dense, error) {
-	return b.matrix(b.out, func(p *part, dst []float32) error { return p.logits(ctx, dst) })
+	return b.matrix(ctx, b.out, func(p *part, dst []float32) error { return p.logits(ctx, dst) })
 }
 
 // Images returns x [rows, I], Float32.
 func (b *Backend) Images(ctx context.Context) (*tensor.Dense, error) {
-	return b.matrix(b.in, func(p *part, dst []float32) error { return p.imagesTo(ctx, dst) })
+	return b.matrix(ctx, b.in, func(p *part, dst []float32) error { return p.imagesTo(ctx, dst) })
 }
 
-func (b *Backend) matrix(cols int, f func(p *part, dst []float32) error) (*tensor.Dense, error) {
+func (b *Backend) matrix(ctx context.Context, cols int, f func(p *part, dst []float32) error) (*tensor.Dense, error) {
 	if err := b.ready(b.rows); err != nil {
 		return nil, err
 	}
@@ -329,7 +342,7 @@ func (b *Backend) matrix(cols int, f func(p *part, dst []float32) error) (*tenso
 		return nil, errors.New("gpu: the batch is empty")
 	}
 	dst := make([]float32, b.rows*cols)
-	if err := b.lose(b.each(func(p *part) error { return f(p, rowsOf(b, p, dst, cols)) })); err != nil {
+	if err := b.collect(ctx, func(p *part) error { return f(p, rowsOf(b, p, dst, cols)) }); err != nil {
 		return nil, err
 	}
 	return tensor.New(tensor.WithShape(len(dst)/cols, cols), tensor.WithBacking(dst)), nil
@@ -338,7 +351,7 @@ func (b *Backend) matrix(cols int, f func(p *part, dst []float32) error) (*tenso
 // rowsOf is p's part of dst [rows, cols].
 func rowsOf[T any](b *Backend, p *part, dst []T, cols int) []T {
 	E := len(b.eps)
-	return dst[(p.lo-b.lo)*E*cols:][:p.images*E*cols]
+	return dst[(p.batch.lo-b.lo)*E*cols:][:p.batch.images*E*cols]
 }
 
 // Close frees the devices; later calls return an error.

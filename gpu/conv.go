@@ -22,45 +22,45 @@ type conv struct {
 }
 
 // newConv copies l to the device.
-func (p *part) newConv(l *lower.Convolution, mode string) (*conv, error) {
+func (d *device) newConv(l *lower.Convolution, mode string) (*conv, error) {
 	filter := lower.Filter(l.Weight.Shape(), batch.Floats[float32](nil, l.Weight))
 	c := new(conv)
 	var err error
-	if c.there, err = p.newUnfolding(l.Name, l.Windows, filter, l.Bias, mode); err != nil {
+	if c.there, err = d.newUnfolding(l.Name, l.Windows, filter, l.Bias, mode); err != nil {
 		return nil, err
 	}
 	if l.Back != nil {
 		channels := l.In.C
 		none := tensor.New(tensor.WithShape(channels), tensor.WithBacking(make([]float32, channels)))
-		c.back, err = p.newUnfolding(l.Name, *l.Back, lower.TurnedRound(l.Kernel, filter), none, mode)
+		c.back, err = d.newUnfolding(l.Name, *l.Back, lower.TurnedRound(l.Kernel, filter), none, mode)
 	}
 	return c, err
 }
 
-func (c *conv) forward(p *part, y cu.DevicePtr, x []cu.DevicePtr, n int) error {
-	return c.there.run(p, y, x[0], n)
+func (c *conv) forward(net *network, y cu.DevicePtr, x []cu.DevicePtr, n int) error {
+	return c.there.run(net, y, x[0], n)
 }
 
-func (c *conv) backward(p *part, dx, from, dy, _ cu.DevicePtr, n int) error {
+func (c *conv) backward(net *network, dx, from, dy, _ cu.DevicePtr, n int) error {
 	w := c.there
 	if c.back != nil {
 		if from == 0 {
-			return c.back.run(p, dx, dy, n)
+			return c.back.run(net, dx, dy, n)
 		}
-		if err := c.back.run(p, p.net.spare.DevicePtr, dy, n); err != nil {
+		if err := c.back.run(net, net.spare.DevicePtr, dy, n); err != nil {
 			return err
 		}
-		return p.sum(dx, from, p.net.spare.DevicePtr, n*w.x.width)
+		return net.sum(dx, from, net.spare.DevicePtr, n*w.x.width)
 	}
 	return w.pieces(n, func(i, m int) error {
-		if err := p.affineBackward(p.net.columns.DevicePtr, at(dy, i*w.y.width, 4), &w.filters, 0, m*w.outputs()); err != nil {
+		if err := net.affineBackward(net.columns.DevicePtr, at(dy, i*w.y.width, 4), &w.filters, 0, m*w.outputs()); err != nil {
 			return err
 		}
 		part := from
 		if part != 0 {
 			part = at(from, i*w.x.width, 4)
 		}
-		return p.col2im(at(dx, i*w.x.width, 4), part, p.net.columns.DevicePtr, w, m)
+		return net.col2im(at(dx, i*w.x.width, 4), part, net.columns.DevicePtr, w, m)
 	})
 }
 
@@ -90,7 +90,7 @@ type unfolding struct {
 }
 
 // newUnfolding copies filters, which weight tells by output, channel, row and column, to the device.
-func (p *part) newUnfolding(name string, places lower.Windows, weight func(o, i, u, v int) float32, bias *tensor.Dense, mode string) (*unfolding, error) {
+func (d *device) newUnfolding(name string, places lower.Windows, weight func(o, i, u, v int) float32, bias *tensor.Dense, mode string) (*unfolding, error) {
 	w, x, y := newWindow(places), newShape(places.In), newShape(places.Out)
 	a := &unfolding{window: w, x: x, y: y, swapped: places.Swapped(), direct: places.Direct()}
 	C, KH, KW := x.channels, w.kernel[0], w.kernel[1]
@@ -101,7 +101,7 @@ func (p *part) newUnfolding(name string, places lower.Windows, weight func(o, i,
 	if w.outputs() > most {
 		return nil, fmt.Errorf("gpu: layer %s makes %d products of %d terms of an image, want at most %d", name, w.outputs(), KH*KW*C, most)
 	}
-	a.images = max(1, min(most, 4*2*128*p.multiprocessors)/w.outputs())
+	a.images = max(1, min(most, 4*2*128*d.multiprocessors)/w.outputs())
 	filters := make([]float32, y.channels*KH*KW*C)
 	places.Terms(func(k, c, u, v int) {
 		for o := range y.channels {
@@ -109,7 +109,7 @@ func (p *part) newUnfolding(name string, places lower.Windows, weight func(o, i,
 		}
 	})
 	var err error
-	a.filters, err = p.newLayer(tensor.New(tensor.WithShape(y.channels, KH*KW*C), tensor.WithBacking(filters)), bias, mode)
+	a.filters, err = d.newLayer(tensor.New(tensor.WithShape(y.channels, KH*KW*C), tensor.WithBacking(filters)), bias, mode)
 	return a, err
 }
 
@@ -128,28 +128,28 @@ func (w *unfolding) columns(n int) int {
 	return min(n, w.images) * w.outputs() * padded(w.filters.in)
 }
 
-func (w *unfolding) run(p *part, y, x cu.DevicePtr, n int) error {
+func (w *unfolding) run(net *network, y, x cu.DevicePtr, n int) error {
 	return w.pieces(n, func(i, m int) error {
 		a := at(x, i*w.x.width, 4)
 		if !w.direct {
-			if err := p.im2col(p.net.columns.DevicePtr, a, w, m); err != nil {
+			if err := net.im2col(net.columns.DevicePtr, a, w, m); err != nil {
 				return err
 			}
-			a = p.net.columns.DevicePtr
+			a = net.columns.DevicePtr
 		}
-		return p.affineForward(at(y, i*w.y.width, 4), a, &w.filters, w.filters.bias, w.relu, m*w.outputs())
+		return net.affineForward(at(y, i*w.y.width, 4), a, &w.filters, w.filters.bias, w.relu, m*w.outputs())
 	})
 }
 
 // im2col launches a [images·OH·OW, padded(KH·KW·C)], the windows of x.
-func (p *part) im2col(a, x cu.DevicePtr, w *unfolding, images int) error {
+func (d *device) im2col(a, x cu.DevicePtr, w *unfolding, images int) error {
 	rows, width := images*w.outputs(), padded(w.filters.in)
-	return p.launch("im2col", dim{width / 16, ceil(rows, 128)}, dim{256, 1}, 0, []int{rows, w.filters.in},
+	return d.launch("im2col", dim{width / 16, ceil(rows, 128)}, dim{256, 1}, 0, []int{rows, w.filters.in},
 		w.args([]any{a, x, int32(rows), int32(w.x.channels), int32(w.x.pitch)}, w.swapped, int32(w.filters.in), int32(width))...)
 }
 
 // col2im launches dx = from, if that is not 0, + what a [images·OH·OW, padded(KH·KW·C)] adds up to.
-func (p *part) col2im(dx, from, a cu.DevicePtr, w *unfolding, images int) error {
-	return p.elementwise("col2im", images, w.x,
+func (d *device) col2im(dx, from, a cu.DevicePtr, w *unfolding, images int) error {
+	return d.elementwise("col2im", images, w.x,
 		w.args([]any{dx, from, a, int32(w.x.channels), int32(w.x.pitch)}, w.swapped, int32(padded(w.filters.in)))...)
 }

@@ -107,7 +107,7 @@ type device struct {
 	held   map[cu.DevicePtr]int64 // allocations and their bytes
 	since  []string               // what was launched since the last wait, newest last
 	alive  []any                  // what the driver may read until the next wait
-	manual bool                   // launches can't be recorded here
+	waits  int                    // how often wait was called
 }
 
 // openDevice starts the goroutine and takes the device's context, a stream and the kernels.
@@ -305,6 +305,7 @@ func (d *device) launch(name string, grid, block dim, shared int, shape []int, a
 
 // wait waits until the stream is idle. An error may be that of any launch since the last wait.
 func (d *device) wait() error {
+	d.waits++
 	err := d.stream.Synchronize()
 	if err != nil {
 		err = d.errorf(err, "running %s", strings.Join(d.since, ", "))
@@ -313,192 +314,4 @@ func (d *device) wait() error {
 	clear(d.alive)
 	d.alive = d.alive[:0]
 	return err
-}
-
-// alloc returns bytes of device memory, not cleared. The error has OutOfMemory if there is too little.
-func (d *device) alloc(bytes int64) (cu.DevicePtr, error) {
-	p, err := cu.MemAlloc(max(bytes, 16))
-	if err != nil {
-		return 0, d.errorf(err, "allocate %d bytes", bytes)
-	}
-	d.held[p] = bytes
-	return p, nil
-}
-
-func (d *device) free(p cu.DevicePtr) error {
-	if p == 0 {
-		return nil
-	}
-	delete(d.held, p)
-	if err := cu.MemFree(p); err != nil {
-		return d.errorf(err, "free")
-	}
-	return nil
-}
-
-// A buffer is device memory that grows and is used again.
-type buffer struct {
-	cu.DevicePtr
-	size int64
-}
-
-// grow makes b at least so large. What it held is lost.
-func (d *device) grow(b *buffer, bytes int64) error {
-	if b.size >= bytes && b.DevicePtr != 0 {
-		return nil
-	}
-	if err := d.drop(b); err != nil {
-		return err
-	}
-	p, err := d.alloc(bytes)
-	if err != nil {
-		return err
-	}
-	*b = buffer{p, bytes}
-	return nil
-}
-
-func (d *device) drop(b *buffer) error {
-	p := b.DevicePtr
-	*b = buffer{}
-	return d.free(p)
-}
-
-// at is n elements of so many bytes further on.
-func at(p cu.DevicePtr, n, bytes int) cu.DevicePtr { return p + cu.DevicePtr(n*bytes) }
-
-// upload copies s to dst in the order of the stream. s must stay as it is until the next wait.
-func upload[T any](d *device, dst cu.DevicePtr, s []T) error {
-	if len(s) == 0 {
-		return nil
-	}
-	n := int64(len(s)) * int64(unsafe.Sizeof(s[0]))
-	if err := cu.MemcpyHtoDAsync(dst, unsafe.Pointer(&s[0]), n, d.stream); err != nil {
-		return d.errorf(err, "upload %d bytes", n)
-	}
-	d.alive = append(d.alive, s)
-	return nil
-}
-
-// download copies from src to s and waits for it, and so for all that was launched before.
-func download[T any](d *device, s []T, src cu.DevicePtr) error {
-	if len(s) > 0 {
-		n := int64(len(s)) * int64(unsafe.Sizeof(s[0]))
-		if err := cu.MemcpyDtoHAsync(unsafe.Pointer(&s[0]), src, n, d.stream); err != nil {
-			return d.errorf(err, "download %d bytes after %s", n, strings.Join(d.since, ", "))
-		}
-	}
-	return d.wait()
-}
-
-// fill sets bytes of device memory to v in the order of the stream.
-func (d *device) fill(p cu.DevicePtr, v byte, bytes int64) error {
-	if bytes == 0 {
-		return nil
-	}
-	if err := cu.MemsetD8Async(p, v, bytes, d.stream); err != nil {
-		return d.errorf(err, "clear %d bytes", bytes)
-	}
-	return nil
-}
-
-// freeMemory is how many bytes of d could be allocated.
-func (d *device) freeMemory() (int64, error) {
-	free, _, err := cu.MemInfo()
-	if err != nil {
-		return 0, d.errorf(err, "free memory")
-	}
-	return free, nil
-}
-
-// pinned is page-locked memory of the host, from and to which copies run at full speed.
-type pinned struct {
-	p    unsafe.Pointer
-	size int
-}
-
-// growPinned makes m at least so large. What it held is lost.
-func (d *device) growPinned(m *pinned, bytes int) error {
-	bytes = max(bytes, 16)
-	if m.size >= bytes {
-		return nil
-	}
-	if err := d.unpin(m); err != nil {
-		return err
-	}
-	if err := result(C.cuMemAllocHost(&m.p, C.size_t(bytes))); err != nil {
-		m.p = nil
-		return d.errorf(err, "allocate %d bytes of pinned memory", bytes)
-	}
-	m.size = bytes
-	return nil
-}
-
-func (d *device) unpin(m *pinned) error {
-	p := m.p
-	*m = pinned{}
-	if p == nil {
-		return nil
-	}
-	if err := result(C.cuMemFreeHost(p)); err != nil {
-		return d.errorf(err, "free pinned memory")
-	}
-	return nil
-}
-
-// pinnedSlice is the first n elements of m.
-func pinnedSlice[T any](m pinned, n int) []T { return unsafe.Slice((*T)(m.p), n) }
-
-// A graph is a sequence of launches that starts at once.
-type graph struct{ exec C.CUgraphExec }
-
-// capture records what f launches as a graph, without running it. It returns nil if the driver can't: those before CUDA 11.4 lack
-// a call, and f is to run as it is.
-func (d *device) capture(f func() error) (*graph, error) {
-	stream := *(*C.CUstream)(unsafe.Pointer(&d.stream)) // its one field
-	if C.cuStreamBeginCapture(stream, C.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL) != C.CUDA_SUCCESS {
-		return nil, nil
-	}
-	failed := f()
-	var g C.CUgraph
-	if err := result(C.cuStreamEndCapture(stream, &g)); err != nil && failed == nil {
-		failed = d.errorf(err, "record launches")
-	}
-	out := new(graph)
-	if failed == nil && C.cuGraphInstantiateWithFlags(&out.exec, g, 0) != C.CUDA_SUCCESS {
-		out = nil
-	}
-	if g != nil {
-		if err := result(C.cuGraphDestroy(g)); err != nil && failed == nil {
-			failed = d.errorf(err, "free a graph")
-		}
-	}
-	if failed != nil {
-		if out != nil && out.exec != nil {
-			_ = d.dropGraph(&out) // for the same reason, if it fails too
-		}
-		return nil, failed
-	}
-	return out, nil
-}
-
-// replay starts the launches of g on the stream.
-func (d *device) replay(g *graph) error {
-	stream := *(*C.CUstream)(unsafe.Pointer(&d.stream))
-	if err := result(C.cuGraphLaunch(g.exec, stream)); err != nil {
-		return d.errorf(err, "launch a graph")
-	}
-	return nil
-}
-
-func (d *device) dropGraph(g **graph) error {
-	if *g == nil {
-		return nil
-	}
-	exec := (*g).exec
-	*g = nil
-	if err := result(C.cuGraphExecDestroy(exec)); err != nil {
-		return d.errorf(err, "free a graph")
-	}
-	return nil
 }

@@ -298,9 +298,9 @@ func TestMemory(t *testing.T) {
 		t.Errorf("as many rows as fit: %s, want %s", got, want)
 	}
 	greedy := open(t, m, Options{})
-	greedy.parts[0].rowsMax = 1 << 20 // a plan that does not hold
+	greedy.parts[0].budget.rowsMax = 1 << 20 // a plan that does not hold
 	must(t, greedy.Load(t.Context(), 0, set.Images, set.Labels))
-	greedy.parts[0].rowsMax = 1 << 20
+	greedy.parts[0].budget.rowsMax = 1 << 20
 	err := greedy.Begin(t.Context(), 0, 150, manyEps(400))
 	var short interface{ OutOfMemory() bool }
 	if !errors.As(err, &short) || !short.OutOfMemory() {
@@ -361,7 +361,7 @@ func TestHalving(t *testing.T) {
 	var want string
 	for fail := range 60 {
 		b := open(t, m, Options{})
-		b.parts[0].planned = 4 * minChunk
+		b.parts[0].budget.planned = 4 * minChunk
 		if fail > 0 {
 			must(t, b.Load(t.Context(), 0, set.Images, set.Labels))
 			cusim.Fail(fail, 2)

@@ -4,7 +4,6 @@ package gpu
 
 import (
 	"context"
-	"errors"
 	"math"
 	"slices"
 
@@ -48,9 +47,9 @@ type objective struct {
 // filled writes x of all rows, if it is not there. A ray goes on.
 func (p *part) filled(ctx context.Context) error {
 	switch {
-	case p.fresh:
-		return p.copyRows(p.x.DevicePtr, p.cleanRows(), 0, true)
-	case p.ray != 0:
+	case p.position.fresh:
+		return p.copyRows(p.batch.x.DevicePtr, p.cleanRows(), 0, true)
+	case p.position.ray != 0:
 		return p.batchChunks(ctx, p.fillRows)
 	}
 	return nil
@@ -59,27 +58,12 @@ func (p *part) filled(ctx context.Context) error {
 // whole is filled for rows that are about to move: what follows starts at x.
 func (p *part) whole(ctx context.Context) error {
 	err := p.filled(ctx)
-	p.fresh, p.ray = false, 0
+	p.position.moved()
 	return err
 }
 
 // cleanRows is x0 of the batch's images [images, in].
-func (p *part) cleanRows() cu.DevicePtr { return at(p.x0.DevicePtr, p.lo*p.in(), 4) }
-
-// freeing gives back all memory of the batch if err has OutOfMemory: a batch of fewer rows then has
-// all of it.
-func (p *part) freeing(err error) error {
-	if !errors.As(err, new(outOfMemory)) {
-		return err
-	}
-	if failed := p.dropGraph(&p.repeat.graph); failed != nil {
-		return failed
-	}
-	if failed := p.release(); failed != nil {
-		return failed
-	}
-	return err
-}
+func (p *part) cleanRows() cu.DevicePtr { return p.loaded.image(p.batch.lo) }
 
 // generalStep launches a step that is not plain, see attack.Step, with size [E] or [rows] and
 // targets [rows] or nil, those of this part.
@@ -87,22 +71,22 @@ func (p *part) generalStep(ctx context.Context, s attack.Step, size []float32, t
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if p.rows() == 0 {
+	if p.batch.rows() == 0 {
 		return nil
 	}
 	gradient := s.Direction == attack.Gradient
 	share := 1 // rows that share a gradient
-	if gradient && p.fresh && targets == nil {
-		share = p.E()
+	if gradient && p.position.fresh && targets == nil {
+		share = p.batch.E()
 	}
 	if err := p.prepare(ctx, s, size, targets, share); err != nil {
 		return p.freeing(err)
 	}
-	p.unread = p.unread || gradient
+	p.batch.unread = p.batch.unread || gradient
 	g := &p.general
-	return p.chunks(ctx, p.lo, p.rows()/share, p.E()/share, func(c span) error {
-		rows := span{c.lo, c.first * share, c.n * share, p.E()}
-		x := at(p.x.DevicePtr, c.first*p.in(), 4)
+	return p.chunks(ctx, p.batch.lo, p.batch.rows()/share, p.batch.E()/share, func(c span) error {
+		rows := span{c.lo, c.first * share, c.n * share, p.batch.E()}
+		x := p.batch.rowX(c.first, p.in())
 		v := g.aside.DevicePtr
 		switch {
 		case !gradient:
@@ -143,7 +127,7 @@ func (p *part) prepare(ctx context.Context, s attack.Step, size []float32, targe
 		return err
 	}
 	g := &p.general
-	n, row := min(p.chunk, p.rows()/share), int64(4*p.in())
+	n, row := min(p.budget.chunk, p.batch.rows()/share), int64(4*p.in())
 	if err := p.grow(&g.by, int64(8*n*share)); err != nil {
 		return err
 	}
@@ -153,7 +137,7 @@ func (p *part) prepare(ctx context.Context, s attack.Step, size []float32, targe
 		}
 	}
 	if s.Momentum && !g.hasM {
-		bytes := int64(p.rows()) * row
+		bytes := int64(p.batch.rows()) * row
 		if err := p.grow(&g.m, bytes); err != nil {
 			return err
 		}
@@ -163,10 +147,10 @@ func (p *part) prepare(ctx context.Context, s attack.Step, size []float32, targe
 		g.hasM = true
 	}
 	if s.Alpha != 0 && !g.hasOld {
-		if err := p.grow(&g.old, int64(p.rows())*row); err != nil {
+		if err := p.grow(&g.old, int64(p.batch.rows())*row); err != nil {
 			return err
 		}
-		if err := p.copyRows(g.old.DevicePtr, p.x.DevicePtr, 0, false); err != nil {
+		if err := p.copyRows(g.old.DevicePtr, p.batch.x.DevicePtr, 0, false); err != nil {
 			return err
 		}
 		g.hasOld = true
@@ -202,7 +186,7 @@ func (p *part) prepare(ctx context.Context, s attack.Step, size []float32, targe
 func (p *part) ahead(c span, s attack.Step, sizes int) error {
 	g := &p.general
 	return p.launch("ahead", dim{ceil(c.n, 8), 1}, dim{256, 1}, 0, []int{c.n, p.inputs},
-		g.aside.DevicePtr, p.x.DevicePtr, g.m.DevicePtr, g.sizes.DevicePtr, at(p.sizes.DevicePtr, c.E, 4), s.Decay, sizes != c.E,
+		g.aside.DevicePtr, p.batch.x.DevicePtr, g.m.DevicePtr, g.sizes.DevicePtr, p.batch.epsOnDevice(), s.Decay, sizes != c.E,
 		int32(c.first), int32(c.n), int32(c.E), int32(p.in()))
 }
 
@@ -214,7 +198,7 @@ func (p *part) direction(c span, g cu.DevicePtr, s attack.Step, share int) error
 		m = p.general.m.DevicePtr
 	}
 	return p.launch("direction", dim{ceil(c.n, 8), 1}, dim{256, 1}, 0, []int{c.n, p.inputs},
-		p.general.by.DevicePtr, m, at(p.zero.DevicePtr, c.first, 1), at(p.deviceResults.DevicePtr, 1, 4), g, s.Decay, s.Norm == attack.L2,
+		p.general.by.DevicePtr, m, at(p.batch.zero.DevicePtr, c.first, 1), p.batch.broken(), g, s.Decay, s.Norm == attack.L2,
 		int32(share), int32(c.lo), int32(c.first), int32(c.n), int32(c.E), int32(p.inputs), int32(p.in()))
 }
 
@@ -224,7 +208,7 @@ func (p *part) draw(c span, s attack.Step) error {
 	if s.Restarts != nil {
 		restarts = p.general.restarts.DevicePtr
 	}
-	kind, first := int32(0), uint64(p.first+c.lo)
+	kind, first := int32(0), uint64(p.loaded.first+c.lo)
 	if s.Direction == attack.Uniform {
 		kind = 1
 	}
@@ -245,7 +229,7 @@ func (p *part) move(c span, v cu.DevicePtr, s attack.Step, sizes, share int) err
 		lo, hi = float32(s.Bounds.Lo), float32(s.Bounds.Hi)
 	}
 	return p.launch("move", dim{ceil(c.n, 8), 1}, dim{256, 1}, 0, []int{c.n, p.inputs},
-		p.x.DevicePtr, old, at(p.x0.DevicePtr, c.lo*p.in(), 4), v, g.by.DevicePtr, g.sizes.DevicePtr, at(p.sizes.DevicePtr, c.E, 4),
+		p.batch.x.DevicePtr, old, p.loaded.image(c.lo), v, g.by.DevicePtr, g.sizes.DevicePtr, p.batch.epsOnDevice(),
 		s.Alpha, lo, hi, s.Ball || !s.Bounds.None(), s.Norm == attack.L2, s.Direction == attack.Gradient && s.Norm == attack.Linf, sizes != c.E,
 		int32(share), int32(c.first), int32(c.n), int32(c.E), int32(p.inputs), int32(p.in()))
 }

@@ -86,7 +86,7 @@ func TestCPUGeneral(t *testing.T) {
 			host, err := cpu.New[float32](m, cpu.Options{Dense: true})
 			must(t, err)
 			dev := open(t, m, Options{MathMode: "fp32"})
-			dev.parts[0].planned = minChunk // two chunks
+			dev.parts[0].budget.planned = minChunk // two chunks
 			both := func(f func(b backendtest.Backend) error) {
 				t.Helper()
 				for _, b := range []backendtest.Backend{host, dev} {

@@ -59,7 +59,7 @@ func TestBackend(t *testing.T) {
 				backendtest.Run(t, roundings[mode], func(t *testing.T, m *model.Model) backendtest.Backend {
 					b := open(t, m, Options{MathMode: mode})
 					if chunk > 0 {
-						b.parts[0].planned = chunk
+						b.parts[0].budget.planned = chunk
 					}
 					return b
 				})
@@ -96,8 +96,8 @@ func TestNetworks(t *testing.T) {
 // inPieces makes a network's chunks so many rows, of which a convolution takes two at a time.
 func inPieces(b *Backend, chunk int) {
 	for _, p := range b.parts {
-		p.planned = chunk
-		for _, n := range p.net.nodes {
+		p.budget.planned = chunk
+		for _, n := range p.model.(*network).nodes {
 			if c, ok := n.operation.(*conv); ok {
 				c.there.images = 2
 				if c.back != nil {

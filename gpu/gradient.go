@@ -25,7 +25,7 @@ func (b *Backend) Gradient(ctx context.Context, q *tensor.Dense) (*tensor.Dense,
 			return nil, fmt.Errorf("gpu: %w", err)
 		}
 	}
-	d, err := b.matrix(b.in, func(p *part, dst []float32) error {
+	d, err := b.matrix(ctx, b.in, func(p *part, dst []float32) error {
 		return p.weightedGradient(ctx, rowsOf(b, p, weights, b.out), dst)
 	})
 	if err != nil {
@@ -47,9 +47,9 @@ func (p *part) weightedGradient(ctx context.Context, q, dst []float32) error {
 		for k := range c.n {
 			copy(piece[k*p.out():][:p.classes], q[(c.first+k)*p.classes:])
 		}
-		if err := upload(p.device, p.q.DevicePtr, piece); err != nil {
+		if err := upload(p.device, p.scratch.q.DevicePtr, piece); err != nil {
 			return 0, err
 		}
-		return p.backward(c, p.q.DevicePtr)
+		return p.model.backward(p.scratch.q.DevicePtr, c.n)
 	})
 }

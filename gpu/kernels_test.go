@@ -71,12 +71,12 @@ func TestAffineNotFinite(t *testing.T) {
 			t.Run(fmt.Sprint(mode, "/", outs), func(t *testing.T) {
 				const in, rows = 5, 3
 				onDevice(t, mode, rows, []int{in, outs, 2}, func(p *part) {
-					l := &p.layers[0]
+					l := &p.mlp.layers[0]
 					wide, long := padded(outs), padded(in)
 					x := make([]float32, rows*long)
 					x[0], x[long+1] = inf, nan // the last row is 0
 					y := there(t, p, make([]float32, rows*wide))
-					check(t, p.affineForward(y, there(t, p, x), l, p.zeros.DevicePtr, true, rows))
+					check(t, p.affineForward(y, there(t, p, x), l, p.mlp.zeros.DevicePtr, true, rows))
 					for i, v := range back[float32](t, p, y, rows*wide) {
 						row, col := i/wide, i%wide
 						switch {
@@ -122,7 +122,7 @@ func TestAffineNotFinite(t *testing.T) {
 func TestLossGradient(t *testing.T) {
 	need(t)
 	onDevice(t, "fp32", 2, []int{4, 3}, func(p *part) {
-		check(t, upload(p.device, p.labels.DevicePtr, []int32{0, 2}))
+		check(t, upload(p.device, p.loaded.labels.DevicePtr, []int32{0, 2}))
 		z := make([]float32, 3*16)
 		copy(z, []float32{1000, 990, 985})
 		copy(z[16:], []float32{-2000, -1990, 3000})
@@ -217,7 +217,7 @@ func TestLosses(t *testing.T) {
 				if targets[0] >= 0 {
 					o.targets = there(t, p, targets)
 				}
-				check(t, upload(p.device, p.labels.DevicePtr, labels))
+				check(t, upload(p.device, p.loaded.labels.DevicePtr, labels))
 				q := there(t, p, slices.Repeat([]float32{9}, 16*n))
 				check(t, p.lossGradient(q, there(t, p, z), span{0, 0, n, 1}, o))
 				got := back[float32](t, p, q, 16*n)
@@ -241,7 +241,7 @@ func TestSignOf(t *testing.T) {
 	pixels := []int{1, 31, 63, 69, 32, 0} // those of lane 0 last
 	onDevice(t, "fp32", 2, []int{inputs, 3}, func(p *part) {
 		results := there(t, p, []int32{0, 0})
-		p.deviceResults = buffer{results, 8}
+		p.batch.results = buffer{results, 8}
 		for _, v := range []float32{1e-45, -1e-45, 3e38, nan, inf, -inf} {
 			g := make([]float32, (len(pixels)+1)*width) // the last row is all 0
 			for k, i := range pixels {
@@ -315,7 +315,7 @@ func TestDirection(t *testing.T) {
 		for _, norm := range []attack.Norm{attack.Linf, attack.L2} {
 			onDevice(t, "fp32", 2, []int{inputs, 3}, func(p *part) {
 				results := there(t, p, []int32{0, 0})
-				p.deviceResults = buffer{results, 8}
+				p.batch.results = buffer{results, 8}
 				for _, v := range []float32{1e-45, -3, 3e38, nan, inf, -inf} {
 					rows := len(pixels) + 1
 					// rows 7 to 13 are images 43 to 46
@@ -331,7 +331,7 @@ func TestDirection(t *testing.T) {
 					m[(c.first+rows-1)*width+5] = 3
 					check(t, upload(p.device, at(results, 1, 4), []int32{math.MaxInt32}))
 					zero := there(t, p, make([]byte, rows))
-					p.zero = buffer{zero - cu.DevicePtr(c.first), int64(rows)}
+					p.batch.zero = buffer{zero - cu.DevicePtr(c.first), int64(rows)}
 					p.general.by = buffer{there(t, p, make([]float64, rows)), int64(8 * rows)}
 					p.general.m = buffer{there(t, p, m), int64(4 * len(m))}
 					check(t, p.direction(c, there(t, p, g), attack.Step{Momentum: momentum, Decay: 0.5, Norm: norm}, 1))
@@ -392,7 +392,7 @@ func TestDirection(t *testing.T) {
 						t.Errorf("%v: broken image %d, want %d", v, got, want)
 					}
 				}
-				p.zero = buffer{}
+				p.batch.zero = buffer{}
 			})
 		}
 	}
@@ -403,17 +403,17 @@ func TestMomentumOverflow(t *testing.T) {
 	need(t)
 	onDevice(t, "fp32", 1, []int{16, 3}, func(p *part) {
 		results := there(t, p, []int32{0, math.MaxInt32})
-		p.deviceResults = buffer{results, 8}
+		p.batch.results = buffer{results, 8}
 		m := make([]float32, 16)
 		m[3] = 3e38
-		p.zero = buffer{there(t, p, make([]byte, 1)), 1}
+		p.batch.zero = buffer{there(t, p, make([]byte, 1)), 1}
 		p.general.by = buffer{there(t, p, make([]float64, 1)), 8}
 		p.general.m = buffer{there(t, p, m), 64}
 		check(t, p.direction(span{5, 0, 1, 1}, there(t, p, slices.Repeat([]float32{1}, 16)), attack.Step{Momentum: true, Decay: 2}, 1))
 		if got := back[int32](t, p, at(results, 1, 4), 1)[0]; got != 5 {
 			t.Errorf("broken image %d, want 5", got)
 		}
-		p.zero = buffer{}
+		p.batch.zero = buffer{}
 	})
 }
 
@@ -433,7 +433,7 @@ func TestDraw(t *testing.T) {
 				for _, direction := range []attack.Direction{attack.RandomSign, attack.Uniform} {
 					for _, norm := range []attack.Norm{attack.Linf, attack.L2} {
 						for _, named := range []bool{false, true} {
-							p.first = first
+							p.loaded.first = first
 							s := attack.Step{Direction: direction, Norm: norm, Seed: seed, Index: 6}
 							if named {
 								s.Restarts = restarts
@@ -522,18 +522,18 @@ func TestRoundPixels(t *testing.T) {
 		{attack.L2, 257.5, 258, 9, 255},
 	} {
 		onDevice(t, "fp32", 1, []int{17, 3}, func(p *part) {
-			p.lo, p.images, p.eps = 0, 1, []float32{0, float32(c.eps / 255)}
+			p.batch.lo, p.batch.images, p.batch.eps = 0, 1, []float32{0, float32(c.eps / 255)}
 			x, x0 := make([]float32, 2*32), make([]float32, 32)
 			for _, i := range []int{0, 16} {
 				x0[i], x[i], x[32+i] = float32(c.x0/255), float32(c.x0/255), float32(c.x/255)
 			}
 			x[32+17] = 0.1 // padding
-			p.sizes = buffer{there(t, p, []float32{5, 5, p.eps[0], p.eps[1]}), 16}
-			p.x = buffer{there(t, p, x), 256}
-			p.x0 = buffer{there(t, p, x0), 128}
-			p.fresh = false
+			p.batch.sizes = buffer{there(t, p, []float32{5, 5, p.batch.eps[0], p.batch.eps[1]}), 16}
+			p.batch.x = buffer{there(t, p, x), 256}
+			p.loaded.x0 = buffer{there(t, p, x0), 128}
+			p.position.fresh = false
 			check(t, p.roundPixels(t.Context(), c.norm))
-			got := back[float32](t, p, p.x.DevicePtr, 64)
+			got := back[float32](t, p, p.batch.x.DevicePtr, 64)
 			for _, i := range []int{32, 48} {
 				if got[i] != c.want/255 {
 					t.Errorf("%v, x %v, x0 %v, eps %v: %v levels, want %v", c.norm, c.x, c.x0, c.eps, 255*got[i], c.want)
@@ -542,7 +542,7 @@ func TestRoundPixels(t *testing.T) {
 			if got[40] != 0 || got[49] != 0.1 {
 				t.Errorf("pixel 8 is %v, want 0; the padding %v, want 0.1", got[40], got[49])
 			}
-			p.x, p.x0, p.sizes, p.eps = buffer{}, buffer{}, buffer{}, nil
+			p.batch.x, p.loaded.x0, p.batch.sizes, p.batch.eps = buffer{}, buffer{}, buffer{}, nil
 		})
 	}
 }
@@ -552,7 +552,7 @@ func TestNorms(t *testing.T) {
 	need(t)
 	const inputs, width = 70, 80
 	onDevice(t, "fp32", 3, []int{inputs, 3}, func(p *part) {
-		p.lo, p.images, p.eps, p.fresh = 1, 2, []float32{0, 1}, false // images 1 and 2
+		p.batch.lo, p.batch.images, p.batch.eps, p.position.fresh = 1, 2, []float32{0, 1}, false // images 1 and 2
 		x, x0 := make([]float32, 4*width), make([]float32, 3*width)
 		for i := range x0 {
 			x0[i] = float32(i)
@@ -567,12 +567,11 @@ func TestNorms(t *testing.T) {
 			x0[2*width+i], x[2*width+i] = 0, 1e-30
 			x[3*width+i] = -1e30
 		}
-		p.x, p.x0 = buffer{there(t, p, x), int64(4 * len(x))}, buffer{there(t, p, x0), int64(4 * len(x0))}
+		p.batch.x, p.loaded.x0 = buffer{there(t, p, x), int64(4 * len(x))}, buffer{there(t, p, x0), int64(4 * len(x0))}
 		results := there(t, p, []int32{math.MaxInt32, math.MaxInt32})
-		p.deviceResults = buffer{results, 8}
-		check(t, p.growPinned(&p.results, 8))
+		p.batch.results = buffer{results, 8}
 		got := make([]attack.Norms, 4)
-		check(t, p.rowNorms(t.Context(), got))
+		check(t, p.collect(t.Context(), func() error { return p.rowNorms(t.Context(), got) }))
 		root := math.Sqrt(inputs)
 		for r, want := range []attack.Norms{{}, {Linf: 4, L2: 5, L0: 2}, {Linf: 1e-30, L2: float32(root * 1e-30), L0: inputs}, {Linf: 1e30, L2: float32(root * 1e30), L0: inputs}} {
 			// 1e-30 is not a float32: √70 of one that is.
@@ -580,7 +579,7 @@ func TestNorms(t *testing.T) {
 				t.Errorf("row %d: %+v, want %+v", r, g, want)
 			}
 		}
-		p.x, p.x0, p.eps = buffer{}, buffer{}, nil
+		p.batch.x, p.loaded.x0, p.batch.eps = buffer{}, buffer{}, nil
 	})
 }
 
@@ -588,16 +587,18 @@ func TestNorms(t *testing.T) {
 func TestRayForward(t *testing.T) {
 	need(t)
 	onDevice(t, "fp32", 2, []int{4, 3, 2}, func(p *part) {
-		p.layers[0].relu = true
+		p.mlp.layers[0].relu = true
 		a, c := make([]float32, 2*16), make([]float32, 2*16)
 		copy(a, []float32{1, -1, 2})
 		copy(a[16:], []float32{nan, 4, -0.5})
 		copy(c[16:], []float32{1, -1, 1})
-		p.rayA, p.rayC = buffer{there(t, p, a), 128}, buffer{there(t, p, c), 128}
-		p.sizes = buffer{there(t, p, []float32{0, 1}), 8}
-		p.act[0] = buffer{there(t, p, make([]float32, 3*16)), 192}
-		check(t, p.rayForward(span{0, 1, 3, 2}))
-		got := back[float32](t, p, p.act[0].DevicePtr, 3*16)
+		p.position.rayA, p.position.rayC = buffer{there(t, p, a), 128}, buffer{there(t, p, c), 128}
+		p.batch.sizes = buffer{there(t, p, []float32{0, 1}), 8}
+		p.mlp.act[0] = buffer{there(t, p, make([]float32, 3*16)), 192}
+		p.mlp.act[1] = buffer{there(t, p, make([]float32, 3*16)), 192} // the logits, which are not judged
+		_, err := p.rayForward(span{0, 1, 3, 2})
+		check(t, err)
+		got := back[float32](t, p, p.mlp.act[0].DevicePtr, 3*16)
 		for r, want := range [][]float32{{1, 0, 2}, {nan, 4, 0}, {nan, 3, 0.5}} {
 			for j, v := range append(want, make([]float32, 13)...) {
 				if g := got[r*16+j]; g != v && (g == g || v == v) {

@@ -17,6 +17,7 @@ import (
 // every layer's output for the way back. Of what is between layers the channels of a pixel lie
 // beside each other: a convolution's product then is its output, and reads runs of its input.
 type network struct {
+	*device
 	image shape
 	nodes []node      // of the program's operations
 	uses  [][]int     // the program's
@@ -43,15 +44,18 @@ type node struct {
 // An operation is what a layer does to n images, whose elements lie in rows of a shape's width.
 type operation interface {
 	// forward launches y for all that the layer takes.
-	forward(p *part, y cu.DevicePtr, x []cu.DevicePtr, n int) error
+	forward(net *network, y cu.DevicePtr, x []cu.DevicePtr, n int) error
 	// backward launches dx = from + the gradient at x, which the layer took, given dy at its
 	// output. from may be dx, and 0 for none but of add.
-	backward(p *part, dx, from, dy, x cu.DevicePtr, n int) error
+	backward(net *network, dx, from, dy, x cu.DevicePtr, n int) error
 }
 
 // A shape is that of an image between layers: pixels, each of channels in pitch floats, the last
 // ones 0. A vector of I is one pixel.
 type shape struct{ pixels, channels, pitch, width int }
+
+// flat is the padded length of a row that holds an image of s in NCHW.
+func (s shape) flat() int { return padded(s.pixels * s.channels) }
 
 // newShape is s with the padding that kernels want.
 func newShape(s lower.Shape) shape {
@@ -69,7 +73,7 @@ type linear struct {
 }
 
 // newLinear copies l, which takes x, to the device, each pixel's columns padded as x is.
-func (p *part) newLinear(l *lower.Linear, x shape, mode string) (*linear, error) {
+func (d *device) newLinear(l *lower.Linear, x shape, mode string) (*linear, error) {
 	weight := l.Weight
 	if x.pixels > 1 {
 		w, out := batch.Floats[float32](nil, l.Weight), l.Weight.Shape()[0]
@@ -81,34 +85,34 @@ func (p *part) newLinear(l *lower.Linear, x shape, mode string) (*linear, error)
 		}
 		weight = tensor.New(tensor.WithShape(out, x.width), tensor.WithBacking(spread))
 	}
-	a, err := p.newLayer(weight, l.Bias, mode)
+	a, err := d.newLayer(weight, l.Bias, mode)
 	return &linear{a, x}, err
 }
 
-func (l *linear) forward(p *part, y cu.DevicePtr, x []cu.DevicePtr, n int) error {
-	return p.affineForward(y, x[0], &l.layer, l.bias, l.relu, n)
+func (l *linear) forward(net *network, y cu.DevicePtr, x []cu.DevicePtr, n int) error {
+	return net.affineForward(y, x[0], &l.layer, l.bias, l.relu, n)
 }
 
-func (l *linear) backward(p *part, dx, from, dy, _ cu.DevicePtr, n int) error {
+func (l *linear) backward(net *network, dx, from, dy, _ cu.DevicePtr, n int) error {
 	if from == 0 {
-		return p.affineBackward(dx, dy, &l.layer, 0, n)
+		return net.affineBackward(dx, dy, &l.layer, 0, n)
 	}
-	if err := p.affineBackward(p.net.spare.DevicePtr, dy, &l.layer, 0, n); err != nil {
+	if err := net.affineBackward(net.spare.DevicePtr, dy, &l.layer, 0, n); err != nil {
 		return err
 	}
-	return p.sum(dx, from, p.net.spare.DevicePtr, n*l.x.width)
+	return net.sum(dx, from, net.spare.DevicePtr, n*l.x.width)
 }
 
 // newNetwork copies prog to the device.
-func (p *part) newNetwork(prog *lower.Program, mode string) (*network, error) {
-	net := &network{image: newShape(prog.Image), uses: prog.Uses}
+func newNetwork(d *device, prog *lower.Program, mode string) (*network, error) {
+	net := &network{device: d, image: newShape(prog.Image), uses: prog.Uses}
 	for _, op := range prog.Ops {
 		n := node{shape: newShape(op.Out), takes: op.Takes, y: new(buffer)}
 		if w := max(n.width, net.image.width); w > mostWidth {
 			return nil, fmt.Errorf("gpu: layer %d takes or makes %d numbers an image, padding and all, want at most %d", op.Layer, w, mostWidth)
 		}
 		var err error
-		if n.operation, err = p.newOperation(op, mode); err != nil {
+		if n.operation, err = d.newOperation(op, mode); err != nil {
 			return nil, err
 		}
 		if op.InPlace && prog.Ops[op.Takes[0]].Rectified {
@@ -124,29 +128,29 @@ func (p *part) newNetwork(prog *lower.Program, mode string) (*network, error) {
 
 // newOperation copies what op needs to the device. It returns an error for an operation that there
 // is no kernel of.
-func (p *part) newOperation(op lower.Op, mode string) (operation, error) {
+func (d *device) newOperation(op lower.Op, mode string) (operation, error) {
 	x, y := newShape(op.In), newShape(op.Out)
 	switch o := op.Operation.(type) {
 	case *lower.Linear:
-		l, err := p.newLinear(o, x, mode)
+		l, err := d.newLinear(o, x, mode)
 		if err != nil {
 			return nil, err
 		}
 		l.relu = op.Rectified
 		return l, nil
 	case *lower.Convolution:
-		c, err := p.newConv(o, mode)
+		c, err := d.newConv(o, mode)
 		if err != nil {
 			return nil, err
 		}
 		c.there.relu = op.Rectified
 		return c, nil
 	case lower.Scale:
-		w, err := p.parameter(o.Weight)
+		w, err := d.parameter(o.Weight)
 		if err != nil {
 			return nil, err
 		}
-		b, err := p.parameter(o.Bias)
+		b, err := d.parameter(o.Bias)
 		return &scale{w, b, y}, err
 	case lower.MaxPool:
 		return &maxPool{window: newWindow(o.Windows), x: x, y: y}, nil
@@ -154,7 +158,7 @@ func (p *part) newOperation(op lower.Op, mode string) (operation, error) {
 		return &avgPool{newWindow(o.Windows), x, y, o.CountPad}, nil
 	case lower.Elementwise:
 		for _, way := range []string{"_forward", "_backward"} { // now, not at the first launch
-			if _, err := p.mod.Function(o.Name + way); err != nil {
+			if _, err := d.mod.Function(o.Name + way); err != nil {
 				return nil, fmt.Errorf("gpu: layer %d: no kernel for the elementwise function %q: %w", op.Layer, o.Name, err)
 			}
 		}
@@ -166,13 +170,13 @@ func (p *part) newOperation(op lower.Op, mode string) (operation, error) {
 }
 
 // parameter copies t to the device as floats.
-func (p *part) parameter(t *tensor.Dense) (cu.DevicePtr, error) {
+func (d *device) parameter(t *tensor.Dense) (cu.DevicePtr, error) {
 	v := batch.Floats[float32](nil, t)
-	ptr, err := p.alloc(int64(4 * len(v)))
+	ptr, err := d.alloc(int64(4 * len(v)))
 	if err != nil {
 		return 0, err
 	}
-	return ptr, upload(p.device, ptr, v)
+	return ptr, upload(d, ptr, v)
 }
 
 // shapeOf is that of node i's output, or of the image at -1.
@@ -181,12 +185,6 @@ func (net *network) shapeOf(i int) shape {
 		return net.image
 	}
 	return net.nodes[i].shape
-}
-
-// A claim is a buffer and its size in bytes.
-type claim struct {
-	*buffer
-	bytes int
 }
 
 // claims lists what a chunk of n rows takes.
@@ -211,16 +209,16 @@ func (net *network) claims(n int) []claim {
 	}
 	all = append(all, claim{&net.columns, 4 * columns}, claim{&net.spare, 4 * n * net.place.Spare})
 	if s := net.image; s.pixels > 1 {
-		all = append(all, claim{&net.nhwc[0], 4 * n * s.width}, claim{&net.grad, 4 * n * padded(s.pixels*s.channels)})
+		all = append(all, claim{&net.nhwc[0], 4 * n * s.width}, claim{&net.grad, 4 * n * s.flat()})
 	}
 	if s := net.shapeOf(len(net.nodes) - 1); s.pixels > 1 {
-		all = append(all, claim{&net.nhwc[1], 4 * n * s.width}, claim{&net.logits, 4 * n * padded(s.pixels*s.channels)})
+		all = append(all, claim{&net.nhwc[1], 4 * n * s.width}, claim{&net.logits, 4 * n * s.flat()})
 	}
 	return all
 }
 
-// plan is how much memory the network takes for images and logits of these padded lengths.
-func (net *network) plan(in, out int) plan {
+func (net *network) plan() plan {
+	in, out := net.image.flat(), net.shapeOf(len(net.nodes)-1).flat()
 	p := plan{row: 4*int64(in) + 4 + 1, image: int64(in), scratch: 4*int64(out) + int64(in), least: 1}
 	for _, c := range net.claims(1) {
 		if c.buffer != &net.columns {
@@ -253,10 +251,10 @@ func (net *network) value(i int) cu.DevicePtr {
 }
 
 // forward returns the logits [n, out] of images x [n, in], valid until the next one.
-func (net *network) forward(p *part, x cu.DevicePtr, n int) (cu.DevicePtr, error) {
+func (net *network) forward(x cu.DevicePtr, n int) (cu.DevicePtr, error) {
 	if net.x = x; net.image.pixels > 1 {
 		net.x = net.nhwc[0].DevicePtr
-		if err := p.toNHWC(net.x, x, net.image, n); err != nil {
+		if err := net.toNHWC(net.x, x, net.image, n); err != nil {
 			return 0, err
 		}
 	}
@@ -266,13 +264,13 @@ func (net *network) forward(p *part, x cu.DevicePtr, n int) (cu.DevicePtr, error
 		for _, j := range nd.takes {
 			in = append(in, net.value(j))
 		}
-		if err := nd.forward(p, nd.y.DevicePtr, in, n); err != nil {
+		if err := nd.forward(net, nd.y.DevicePtr, in, n); err != nil {
 			return 0, err
 		}
 	}
 	last := len(net.nodes) - 1
 	if s := net.shapeOf(last); s.pixels > 1 {
-		return net.logits.DevicePtr, p.toNCHW(net.logits.DevicePtr, net.value(last), s, n)
+		return net.logits.DevicePtr, net.toNCHW(net.logits.DevicePtr, net.value(last), s, n)
 	}
 	return net.value(last), nil
 }
@@ -280,12 +278,12 @@ func (net *network) forward(p *part, x cu.DevicePtr, n int) (cu.DevicePtr, error
 // backward returns the gradient [n, in] at the images of the last forward, given dz [n, out] at
 // their logits, valid until the next one. What several layers take has the sum of their gradients,
 // by falling layer.
-func (net *network) backward(p *part, dz cu.DevicePtr, n int) (cu.DevicePtr, error) {
+func (net *network) backward(dz cu.DevicePtr, n int) (cu.DevicePtr, error) {
 	last := len(net.nodes) - 1
 	grads := make([]cu.DevicePtr, last+2)
 	if grads[last+1] = dz; net.shapeOf(last).pixels > 1 {
 		grads[last+1] = net.nhwc[1].DevicePtr
-		if err := p.toNHWC(grads[last+1], dz, net.shapeOf(last), n); err != nil {
+		if err := net.toNHWC(grads[last+1], dz, net.shapeOf(last), n); err != nil {
 			return 0, err
 		}
 	}
@@ -300,7 +298,7 @@ func (net *network) backward(p *part, dz cu.DevicePtr, n int) (cu.DevicePtr, err
 				g = dy
 				continue
 			}
-			if err := nd.backward(p, to, g, dy, net.value(i), n); err != nil {
+			if err := nd.backward(net, to, g, dy, net.value(i), n); err != nil {
 				return 0, err
 			}
 			g = to
@@ -308,23 +306,23 @@ func (net *network) backward(p *part, dz cu.DevicePtr, n int) (cu.DevicePtr, err
 		grads[i+1] = g
 	}
 	if net.image.pixels > 1 {
-		return net.grad.DevicePtr, p.toNCHW(net.grad.DevicePtr, grads[0], net.image, n)
+		return net.grad.DevicePtr, net.toNCHW(net.grad.DevicePtr, grads[0], net.image, n)
 	}
 	return grads[0], nil
 }
 
 // toNHWC launches y [n, s.width], as layers take images, of x [n, padded(C·H·W)] as they are loaded.
 // toNCHW is the reverse.
-func (p *part) toNHWC(y, x cu.DevicePtr, s shape, n int) error {
-	return p.transpose(y, x, n, s.channels, s.pixels, s.pixels, padded(s.channels*s.pixels), s.pitch, s.width)
+func (d *device) toNHWC(y, x cu.DevicePtr, s shape, n int) error {
+	return d.transpose(y, x, n, s.channels, s.pixels, s.pixels, s.flat(), s.pitch, s.width)
 }
 
-func (p *part) toNCHW(y, x cu.DevicePtr, s shape, n int) error {
-	return p.transpose(y, x, n, s.pixels, s.channels, s.pitch, s.width, s.pixels, padded(s.channels*s.pixels))
+func (d *device) toNCHW(y, x cu.DevicePtr, s shape, n int) error {
+	return d.transpose(y, x, n, s.pixels, s.channels, s.pitch, s.width, s.pixels, s.flat())
 }
 
 // transpose launches y = xᵀ for each of the images: see kernels/transpose.cu.
-func (p *part) transpose(y, x cu.DevicePtr, images, rows, cols, xPitch, xStride, yPitch, yStride int) error {
-	return p.launch("transpose", dim{ceil(yPitch, 32) * ceil(cols, 32), images}, dim{256, 1}, 0, []int{images, rows, cols},
+func (d *device) transpose(y, x cu.DevicePtr, images, rows, cols, xPitch, xStride, yPitch, yStride int) error {
+	return d.launch("transpose", dim{ceil(yPitch, 32) * ceil(cols, 32), images}, dim{256, 1}, 0, []int{images, rows, cols},
 		y, x, int32(rows), int32(cols), int32(xPitch), int32(xStride), int32(yPitch), int32(yStride))
 }

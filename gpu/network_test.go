@@ -27,6 +27,9 @@ func onNothing(t *testing.T, f func(p *part)) {
 	onDevice(t, "fp32", 1, []int{4, 3}, f)
 }
 
+// bare is a network of nothing, for operations that want only its device.
+func bare(p *part) *network { return &network{device: p.device} }
+
 // whole makes n images of s of whole numbers, whose sums are exact, with NaN beyond the channels.
 func whole(r *rand.Rand, s shape, n int) []float32 {
 	v := make([]float32, n*s.width)
@@ -187,7 +190,7 @@ func im2colOf(t *testing.T, p *part, w window, channels, n int) {
 			return k
 		}
 		l := &avgPool{w, xs, ys, countPad}
-		check(t, l.forward(p, y, []cu.DevicePtr{dev}, n))
+		check(t, l.forward(bare(p), y, []cu.DevicePtr{dev}, n))
 		expect(t, "avg_pool_forward"+at, back[float32](t, p, y, n*ys.width), ys, n, 0x1p-24, func(image, pixel, c int) (want float64) {
 			each(pixel, func(_, _, h, w_ int) { want += x(image, h, w_, c) })
 			return want / size(pixel)
@@ -204,7 +207,7 @@ func im2colOf(t *testing.T, p *part, w window, channels, n int) {
 				})
 			}
 		}
-		with(t, p, r, xs, n, func(dx, from cu.DevicePtr) error { return l.backward(p, dx, from, dy, 0, n) },
+		with(t, p, r, xs, n, func(dx, from cu.DevicePtr) error { return l.backward(bare(p), dx, from, dy, 0, n) },
 			func(how string, dx []float32, before func(image, pixel, c int) float64) {
 				// whole numbers of 1/k differ by far more than what sums of at most 20 of at most 8
 				// lose
@@ -231,7 +234,7 @@ func im2colOf(t *testing.T, p *part, w window, channels, n int) {
 		})
 		return value, place
 	}
-	check(t, l.forward(p, y, []cu.DevicePtr{dev}, n))
+	check(t, l.forward(bare(p), y, []cu.DevicePtr{dev}, n))
 	expect(t, "max_pool_forward"+at, back[float32](t, p, y, n*ys.width), ys, n, 0, func(image, pixel, c int) float64 {
 		v, _ := best(image, pixel, c)
 		return v
@@ -245,7 +248,7 @@ func im2colOf(t *testing.T, p *part, w window, channels, n int) {
 			}
 		}
 	}
-	with(t, p, r, xs, n, func(dx, from cu.DevicePtr) error { return l.backward(p, dx, from, dy, 0, n) },
+	with(t, p, r, xs, n, func(dx, from cu.DevicePtr) error { return l.backward(bare(p), dx, from, dy, 0, n) },
 		func(how string, dx []float32, before func(image, pixel, c int) float64) {
 			expect(t, "max_pool_backward, "+how+at, dx, xs, n, 0, func(image, pixel, c int) float64 {
 				return before(image, pixel, c) + given[image*xs.width+pixel*xs.pitch+c]
@@ -268,7 +271,7 @@ func TestMaxPoolNaN(t *testing.T) {
 				}
 				l := &maxPool{window: w, x: xs, y: ys, place: buffer{there(t, p, make([]int32, ys.width)), int64(4 * ys.width)}}
 				y := there(t, p, make([]float32, ys.width))
-				check(t, l.forward(p, y, []cu.DevicePtr{there(t, p, x)}, 1))
+				check(t, l.forward(bare(p), y, []cu.DevicePtr{there(t, p, x)}, 1))
 				if v, place := back[float32](t, p, y, 1)[0], back[int32](t, p, l.place.DevicePtr, 1)[0]; v == v || int(place) != at {
 					t.Errorf("NaN at %d, elsewhere %v: %v of %d", at, other, v, place)
 				}
@@ -322,11 +325,11 @@ func TestActivations(t *testing.T) {
 			}
 			at := func(v []float32, image, pixel, c int) float64 { return float64(v[image*s.width+pixel*s.pitch+c]) }
 			dev, y := there(t, p, x), there(t, p, make([]float32, len(x)))
-			check(t, c.l.forward(p, y, []cu.DevicePtr{dev}, n))
+			check(t, c.l.forward(bare(p), y, []cu.DevicePtr{dev}, n))
 			// Rounded once, and once more where it is then added.
 			expect(t, name+"_forward", back[float32](t, p, y, len(x)), s, n, 0x1p-23, func(image, pixel, ch int) float64 { return c.f(at(x, image, pixel, ch)) })
 			grad := there(t, p, dy)
-			with(t, p, r, s, n, func(dx, from cu.DevicePtr) error { return c.l.backward(p, dx, from, grad, dev, n) },
+			with(t, p, r, s, n, func(dx, from cu.DevicePtr) error { return c.l.backward(bare(p), dx, from, grad, dev, n) },
 				func(how string, dx []float32, before func(image, pixel, c int) float64) {
 					for i, v := range dx {
 						image, pixel, ch := i/s.width, i%s.width/s.pitch, i%s.pitch
@@ -358,9 +361,9 @@ func TestInfinities(t *testing.T) {
 			"relu": {0, big, 0, 2}, "leaky_relu": {-big, big, 0.5, 2}, "sigmoid": {0, 1, 0, 0}, "tanh": {-1, 1, 0, 0}, "gelu": {0, big, 0, 2}, "gelu_tanh": {0, big, 0, 2},
 		} {
 			l, y := &activation{name: name, slope: 0.25, shape: s}, there(t, p, make([]float32, s.width))
-			check(t, l.forward(p, y, []cu.DevicePtr{x}, 1))
+			check(t, l.forward(bare(p), y, []cu.DevicePtr{x}, 1))
 			got := back[float32](t, p, y, 2)
-			check(t, l.backward(p, y, 0, dy, x, 1))
+			check(t, l.backward(bare(p), y, 0, dy, x, 1))
 			for i, v := range append(got, back[float32](t, p, y, 2)...) {
 				if float64(v) != want[i] {
 					t.Errorf("%s: number %d is %v, want %v", name, i, v, want[i])
@@ -383,10 +386,10 @@ func TestScale(t *testing.T) {
 		}
 		l := &scale{there(t, p, w), there(t, p, b), s}
 		dev, y := there(t, p, x), there(t, p, make([]float32, len(x)))
-		check(t, l.forward(p, y, []cu.DevicePtr{dev}, n))
+		check(t, l.forward(bare(p), y, []cu.DevicePtr{dev}, n))
 		product := func(image, pixel, c int) float64 { return float64(x[image*s.width+pixel*s.pitch+c] * w[c]) }
 		expect(t, "forward", back[float32](t, p, y, len(x)), s, n, 0, func(image, pixel, c int) float64 { return product(image, pixel, c) + float64(b[c]) })
-		with(t, p, r, s, n, func(dx, from cu.DevicePtr) error { return l.backward(p, dx, from, dev, 0, n) },
+		with(t, p, r, s, n, func(dx, from cu.DevicePtr) error { return l.backward(bare(p), dx, from, dev, 0, n) },
 			func(how string, dx []float32, before func(image, pixel, c int) float64) {
 				expect(t, "backward, "+how, dx, s, n, 0, func(image, pixel, c int) float64 { return before(image, pixel, c) + product(image, pixel, c) })
 			})
@@ -450,7 +453,7 @@ func TestNetworkMemory(t *testing.T) {
 		}
 		b := open(t, m, Options{})
 		p := b.parts[0]
-		p.planned = min(p.planned, 50)
+		p.budget.planned = min(p.budget.planned, 50)
 		set := byteSet(r, 60, 1, m.Inputs())
 		for i := range set.Labels {
 			set.Labels[i] %= int32(m.Outputs())
@@ -459,8 +462,8 @@ func TestNetworkMemory(t *testing.T) {
 		must(t, b.Begin(t.Context(), 0, 60, []float64{0.1, 0.2}))
 		// and sizes, which the plan's tenth for the driver holds
 		const results = 4 * (2 + 2*2 + 60 + 3*2)
-		if got, most := p.batchBytes(), 120*p.plan.row+60*p.plan.image+50*p.plan.scratch+p.plan.fixed+results+16*int64(len(p.batchBuffers())+len(p.chunkBuffers())); got > most {
-			t.Errorf("%s: %d bytes, planned %d: %+v", m, got, most, p.plan)
+		if got, most := p.batchBytes(), 120*p.budget.plan.row+60*p.budget.plan.image+50*p.budget.plan.scratch+p.budget.plan.fixed+results+16*int64(len(p.batchClaims())+len(p.chunkClaims(0))); got > most {
+			t.Errorf("%s: %d bytes, planned %d: %+v", m, got, most, p.budget.plan)
 		}
 		must(t, b.Close())
 	}
@@ -475,7 +478,7 @@ func TestNetworkShort(t *testing.T) {
 	var want string
 	for fail := range 60 {
 		b := open(t, m, Options{})
-		b.parts[0].planned = 6
+		b.parts[0].budget.planned = 6
 		if fail > 0 {
 			must(t, b.Load(t.Context(), 0, set.Images, set.Labels))
 			cusim.Fail(fail, 2)

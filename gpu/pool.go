@@ -38,13 +38,13 @@ type maxPool struct {
 	place buffer
 }
 
-func (l *maxPool) forward(p *part, y cu.DevicePtr, x []cu.DevicePtr, n int) error {
-	return p.elementwise("max_pool_forward", n, l.y,
+func (l *maxPool) forward(net *network, y cu.DevicePtr, x []cu.DevicePtr, n int) error {
+	return net.elementwise("max_pool_forward", n, l.y,
 		l.args([]any{y, l.place.DevicePtr, x[0], int32(l.y.channels), int32(l.y.pitch)})...)
 }
 
-func (l *maxPool) backward(p *part, dx, from, dy, _ cu.DevicePtr, n int) error {
-	return p.elementwise("max_pool_backward", n, l.x,
+func (l *maxPool) backward(net *network, dx, from, dy, _ cu.DevicePtr, n int) error {
+	return net.elementwise("max_pool_backward", n, l.x,
 		l.args([]any{dx, from, dy, l.place.DevicePtr, int32(l.x.channels), int32(l.x.pitch)})...)
 }
 
@@ -54,12 +54,12 @@ type avgPool struct {
 	countPad bool
 }
 
-func (l *avgPool) forward(p *part, y cu.DevicePtr, x []cu.DevicePtr, n int) error {
-	return p.elementwise("avg_pool_forward", n, l.y,
+func (l *avgPool) forward(net *network, y cu.DevicePtr, x []cu.DevicePtr, n int) error {
+	return net.elementwise("avg_pool_forward", n, l.y,
 		l.args([]any{y, x[0], int32(l.y.channels), int32(l.y.pitch)}, l.countPad)...)
 }
 
-func (l *avgPool) backward(p *part, dx, from, dy, _ cu.DevicePtr, n int) error {
-	return p.elementwise("avg_pool_backward", n, l.x,
+func (l *avgPool) backward(net *network, dx, from, dy, _ cu.DevicePtr, n int) error {
+	return net.elementwise("avg_pool_backward", n, l.x,
 		l.args([]any{dx, from, dy, int32(l.x.channels), int32(l.x.pitch)}, l.countPad)...)
 }

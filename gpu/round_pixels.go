@@ -23,7 +23,7 @@ func (b *Backend) Round(ctx context.Context, norm attack.Norm) error {
 }
 
 func (p *part) roundPixels(ctx context.Context, norm attack.Norm) error {
-	rows := p.rows()
+	rows := p.batch.rows()
 	if rows == 0 {
 		return ctx.Err()
 	}
@@ -31,7 +31,7 @@ func (p *part) roundPixels(ctx context.Context, norm attack.Norm) error {
 		return err
 	}
 	err := p.launch("round_pixels", dim{ceil(rows, 8), 1}, dim{256, 1}, 0, []int{rows, p.inputs},
-		p.x.DevicePtr, p.cleanRows(), at(p.sizes.DevicePtr, p.E(), 4), norm == attack.L2, int32(rows), int32(p.E()), int32(p.inputs), int32(p.in()))
+		p.batch.x.DevicePtr, p.cleanRows(), p.batch.epsOnDevice(), norm == attack.L2, int32(rows), int32(p.batch.E()), int32(p.inputs), int32(p.in()))
 	if err != nil {
 		return err
 	}

@@ -58,7 +58,7 @@ func (p *part) keep(ctx context.Context, slot int, rows []bool) error {
 	if err := p.choose(rows); err != nil {
 		return err
 	}
-	if err := p.copyRows(to.DevicePtr, p.x.DevicePtr, p.general.set.DevicePtr, false); err != nil {
+	if err := p.copyRows(to.DevicePtr, p.batch.x.DevicePtr, p.general.set.DevicePtr, false); err != nil {
 		return err
 	}
 	return ctx.Err()
@@ -78,7 +78,7 @@ func (p *part) restore(ctx context.Context, slot int, rows []bool) error {
 	if clean {
 		from = p.cleanRows()
 	}
-	if err := p.copyRows(p.x.DevicePtr, from, p.general.set.DevicePtr, clean); err != nil {
+	if err := p.copyRows(p.batch.x.DevicePtr, from, p.general.set.DevicePtr, clean); err != nil {
 		return err
 	}
 	return ctx.Err()
@@ -95,7 +95,7 @@ func (p *part) choose(rows []bool) error {
 // copyRows launches to [rows, in] ← from for the rows that are set [rows], or all if set is 0. from
 // is [images, in] if byImage, else [rows, in].
 func (p *part) copyRows(to, from, set cu.DevicePtr, byImage bool) error {
-	rows := p.rows()
+	rows := p.batch.rows()
 	return p.launch("copy_rows", dim{ceil(rows, 8), 1}, dim{256, 1}, 0, []int{rows, p.inputs},
-		to, from, set, byImage, int32(rows), int32(p.E()), int32(p.in()))
+		to, from, set, byImage, int32(rows), int32(p.batch.E()), int32(p.in()))
 }
