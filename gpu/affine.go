@@ -11,8 +11,8 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// A layer is y = x·Wᵀ + b, followed by ReLU if relu is set, with its weights on the device: see
-// kernels/gemm.cuh for how they are padded.
+// A layer is y = x·Wᵀ + b, and then ReLU if relu is set. Its weights are on the device. They are
+// padded as kernels/gemm.cuh says. newLayer makes it; only relu is set later, by who called it.
 type layer struct {
 	in, out int
 	relu    bool
@@ -21,12 +21,12 @@ type layer struct {
 	bias    cu.DevicePtr // [padRows(out)]
 }
 
-// newLayer copies weight [out, in] and b [out] to the device, W as it stands and transposed, so
-// that both products read along k.
+// newLayer copies weight [out, in] and b [out] to the device. W goes there as it is and transposed,
+// so that the products of both directions read along the index that they sum over.
 func (d *device) newLayer(weight, b *tensor.Dense, mode string) (layer, error) {
 	out, in := weight.Shape()[0], weight.Shape()[1]
 	a := layer{in: in, out: out, mode: mode}
-	// see kernels/gemm.cuh
+	// Kernels index the elements in 32 bits: see kernels/gemm.cuh.
 	if n := max(int64(padRows(out))*int64(padded(in)), int64(padRows(in))*int64(padded(out))); n >= 1<<32 {
 		return layer{}, fmt.Errorf("gpu: weights [%d %d] take %d elements on the device, want less than 2^32", out, in, n)
 	}
@@ -56,22 +56,25 @@ func (d *device) newLayer(weight, b *tensor.Dense, mode string) (layer, error) {
 	return a, nil
 }
 
-// affineForward launches y [rows, padded(out)] = x·Wᵀ + bias, then ReLU if relu.
+// affineForward launches y [rows, padded(out)] = x·Wᵀ + bias for x [rows, padded(in)], and then
+// ReLU if relu is set.
 func (d *device) affineForward(y, x cu.DevicePtr, l *layer, bias cu.DevicePtr, relu bool, rows int) error {
 	name, grid, shared := tile("affine_forward", l.mode, rows, padded(l.out), d.multiprocessors)
 	return d.launch(name, grid, dim{256, 1}, shared, []int{rows, l.in, l.out},
 		y, x, l.w, bias, relu, int32(rows), int32(padded(l.in)), int32(l.out), int32(padded(l.out)))
 }
 
-// affineBackward launches dx [rows, padded(in)] = dz·W, then 0 where h <= 0, if h is not 0.
+// affineBackward launches dx [rows, padded(in)] = dz·W for dz [rows, padded(out)]. If h is not 0,
+// dx is 0 where h [rows, padded(in)] <= 0: that is the way back through a ReLU.
 func (d *device) affineBackward(dx, dz cu.DevicePtr, l *layer, h cu.DevicePtr, rows int) error {
 	name, grid, shared := tile("affine_backward", l.mode, rows, padded(l.in), d.multiprocessors)
 	return d.launch(name, grid, dim{256, 1}, shared, []int{rows, l.out, l.in},
 		dx, dz, l.wt, h, int32(rows), int32(padded(l.out)), int32(l.in), int32(padded(l.in)))
 }
 
-// tile returns the kernel, the grid and the shared memory for a product [rows, width] on so many
-// multiprocessors: see kernels/affine_forward.cu. The tile never changes a bit of the result.
+// tile returns the kernel, the grid and the bytes of shared memory for a product [rows, width] on a
+// device of so many multiprocessors: see kernels/affine_forward.cu. No bit of the result depends on
+// the tile.
 func tile(op, mode string, rows, width, multiprocessors int) (name string, grid dim, shared int) {
 	columns, stages := 128, 2
 	switch {
@@ -86,7 +89,8 @@ func tile(op, mode string, rows, width, multiprocessors int) (name string, grid 
 	return fmt.Sprintf("%s_%s_%d", op, mode, columns), dim{ceil(width, columns), ceil(rows, 128)}, (128 + columns) * 80 * stages
 }
 
-// padRows is the number of rows of a weight matrix of n outputs on the device.
+// padRows is how many rows a weight matrix of n outputs has on the device: whole tiles of 128.
 func padRows(n int) int { return (n + 127) / 128 * 128 }
 
+// ceil is n/by, rounded up.
 func ceil(n, by int) int { return (n + by - 1) / by }

@@ -8,7 +8,7 @@ type budget struct {
 	plan    plan
 	planned int // rows that pass through the layers at a time, as planned
 	rowsMax int // the most rows of a batch
-	chunk   int // rows that pass through the layers at a time: fewer than planned if memory is short
+	chunk   int // as planned, or fewer if memory is short
 }
 
 // open plans for model m on d, which holds the weights and no images.

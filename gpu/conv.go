@@ -12,13 +12,15 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// A conv is a convolution. Backward it is one of the gradient at its output, the filters turned
-// round, where the windows of that are as many as the pixels of x and there are channels enough;
-// else it is a product that col2im adds up. Which of the two is as on the CPU, and so is the order
-// of sums: its bits.
+// A conv is a convolution in NHWC. Forward it is im2col and a product.
+//
+// There are two ways backward, and the lowering chooses between them, for the CPU too. One is a
+// convolution of the gradient at the output with the filters flipped. The other is a product whose
+// terms col2im adds up. Both sum in the CPU's order, so that they give the CPU's bits in math mode
+// fp32.
 type conv struct {
 	there *unfolding
-	back  *unfolding // nil: by col2im
+	back  *unfolding // the flipped convolution; nil: col2im
 }
 
 // newConv copies l to the device.
@@ -64,7 +66,8 @@ func (c *conv) backward(net *network, dx, from, dy, _ cu.DevicePtr, n int) error
 	})
 }
 
-// columns is how many floats of the matrix that all convolutions share c takes for n images.
+// columns is how many floats of network.columns, which all convolutions share, c needs for n
+// images.
 func (c *conv) columns(n int) int {
 	size := 0
 	if !c.there.direct || c.back == nil {
@@ -76,27 +79,29 @@ func (c *conv) columns(n int) int {
 	return size
 }
 
-// A windows is y = b + W·x over the windows of images, as a product: im2col makes a matrix of the
-// windows of a few images at a time, a row for each pixel of the output, which is multiplied by the
-// filters as a Linear layer does.
+// An unfolding is a convolution as a product. im2col copies the windows of some images into a
+// matrix, with a row for each pixel of the output. The matrix is multiplied by the filters, as in a
+// Linear layer.
 type unfolding struct {
 	window
 	x, y    shape
 	filters layer // in = KH·KW·C, out = O
-	relu    bool  // follows
-	swapped bool  // columns run down the rows of a window first
-	direct  bool  // x is that matrix as it is
-	images  int   // at a time
+	relu    bool  // a ReLU follows, and the product computes it
+	swapped bool  // a row of the matrix has its window by columns, else by rows
+	direct  bool  // x is that matrix as it is, so that im2col is left out
+	images  int   // how many are unfolded at a time
 }
 
-// newUnfolding copies filters, which weight tells by output, channel, row and column, to the device.
+// newUnfolding copies the filters to the device. weight(o, i, u, v) is the weight of output o for
+// channel i at row u and column v of the window. It returns an error if one image makes a matrix
+// that kernels can't index.
 func (d *device) newUnfolding(name string, places lower.Windows, weight func(o, i, u, v int) float32, bias *tensor.Dense, mode string) (*unfolding, error) {
 	w, x, y := newWindow(places), newShape(places.In), newShape(places.Out)
 	a := &unfolding{window: w, x: x, y: y, swapped: places.Swapped(), direct: places.Direct()}
 	C, KH, KW := x.channels, w.kernel[0], w.kernel[1]
-	// Four waves of two tiles a multiprocessor: as long as a product must be to keep them busy, and
-	// no more, since the matrix is KH·KW times the image. A grid has 65,535 rows of 128 at most,
-	// and kernels index matrices in 32 bits.
+	// A product keeps the multiprocessors busy if each has four waves of two tiles. More images
+	// would only need more memory: the matrix is KH·KW times as large as the images. A grid has at
+	// most 65,535 rows of tiles of 128, and kernels index matrices in 32 bits.
 	most := min(65535*128, (1<<32-1)/max(padded(KH*KW*C), y.pitch))
 	if w.outputs() > most {
 		return nil, fmt.Errorf("gpu: layer %s makes %d products of %d terms of an image, want at most %d", name, w.outputs(), KH*KW*C, most)
@@ -113,7 +118,7 @@ func (d *device) newUnfolding(name string, places lower.Windows, weight func(o, 
 	return a, err
 }
 
-// pieces calls f for images i to i+m-1 of n, a few at a time.
+// pieces calls f(i, m) for images i to i+m-1 of n, as many at a time as are unfolded at a time.
 func (w *unfolding) pieces(n int, f func(i, m int) error) error {
 	for i := 0; i < n; i += w.images {
 		if err := f(i, min(w.images, n-i)); err != nil {
@@ -123,11 +128,12 @@ func (w *unfolding) pieces(n int, f func(i, m int) error) error {
 	return nil
 }
 
-// columns is the size of the matrix for n images.
+// columns is how many floats the matrix has for n images.
 func (w *unfolding) columns(n int) int {
 	return min(n, w.images) * w.outputs() * padded(w.filters.in)
 }
 
+// run launches y of n images x.
 func (w *unfolding) run(net *network, y, x cu.DevicePtr, n int) error {
 	return w.pieces(n, func(i, m int) error {
 		a := at(x, i*w.x.width, 4)
@@ -141,14 +147,16 @@ func (w *unfolding) run(net *network, y, x cu.DevicePtr, n int) error {
 	})
 }
 
-// im2col launches a [images·OH·OW, padded(KH·KW·C)], the windows of x.
+// im2col launches a [images·OH·OW, padded(KH·KW·C)]: row r is the window of x at pixel r of the
+// output.
 func (d *device) im2col(a, x cu.DevicePtr, w *unfolding, images int) error {
 	rows, width := images*w.outputs(), padded(w.filters.in)
 	return d.launch("im2col", dim{width / 16, ceil(rows, 128)}, dim{256, 1}, 0, []int{rows, w.filters.in},
 		w.args([]any{a, x, int32(rows), int32(w.x.channels), int32(w.x.pitch)}, w.swapped, int32(w.filters.in), int32(width))...)
 }
 
-// col2im launches dx = from, if that is not 0, + what a [images·OH·OW, padded(KH·KW·C)] adds up to.
+// col2im launches dx = from + the sum of what the rows of a [images·OH·OW, padded(KH·KW·C)] have
+// for each pixel. If from is 0, it is nothing.
 func (d *device) col2im(dx, from, a cu.DevicePtr, w *unfolding, images int) error {
 	return d.elementwise("col2im", images, w.x,
 		w.args([]any{dx, from, a, int32(w.x.channels), int32(w.x.pitch)}, w.swapped, int32(padded(w.filters.in)))...)

@@ -19,7 +19,8 @@ import (
 	"gorgonia.org/cu"
 )
 
-// Devices lists the devices that the driver shows. If it shows none, the error wraps ErrUnavailable and says why.
+// Devices lists the devices that the driver shows. If it shows none, the error wraps ErrUnavailable
+// and says why.
 func Devices() ([]Info, error) {
 	n, err := cu.NumDevices()
 	if err != nil {
@@ -42,8 +43,8 @@ func Devices() ([]Info, error) {
 }
 
 func info(index int) (Info, error) {
-	// cu hands the driver memory that it takes from C's heap: on one thread, or a thread sanitizer, which does not
-	// know how Go moves a goroutine to another, calls it a race.
+	// cu takes memory from C's heap and gives it to the driver. Go may move a goroutine to another
+	// thread in between. A thread sanitizer does not see that and calls it a race.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	in := Info{Index: index, Driver: cu.Version()}
@@ -74,8 +75,9 @@ func info(index int) (Info, error) {
 	return in, nil
 }
 
-// mathModesOf returns the math modes of a device and which is its default. TF32's rate is 8 times FP32's on the chips for data
-// centres, sm_80, sm_90 and sm_10x, and at most twice it on all others, where three TF32 products are slower than one of FP32.
+// mathModesOf returns the math modes of a device, and its default. The chips for data centres
+// (sm_80, sm_90 and sm_10x) compute TF32 at 8 times the rate of FP32. All others compute it at most
+// at twice the rate, so that three products in TF32 take longer there than one in FP32.
 func mathModesOf(capability int, tensorCores bool) (modes []string, standard string) {
 	switch {
 	case !tensorCores:
@@ -92,41 +94,49 @@ type outOfMemory struct{ error }
 func (outOfMemory) OutOfMemory() bool { return true }
 func (e outOfMemory) Unwrap() error   { return e.error }
 
-// A device is one GPU under a goroutine that owns its thread. But for do and close its methods are called inside do.
+// A device is one GPU, and a goroutine that owns the thread of its context. All methods but do and
+// close are called inside do.
+//
+// open sets Info, multiprocessors, dev, ctx, mod, stream and opened, and only close changes them.
+// launch changes fn and since, alloc and free change held, and upload changes alive. wait empties
+// since and alive and counts waits.
 type device struct {
 	Info
 	multiprocessors int
 
-	work   chan func()
+	work   chan func() // what the goroutine runs
 	dev    cu.Device
-	ctx    bool // its primary context is retained
+	ctx    bool // whether the primary context is retained
 	mod    cu.Module
 	stream cu.Stream
-	opened struct{ mod, stream bool }
-	fn     map[string]cu.Function
-	held   map[cu.DevicePtr]int64 // allocations and their bytes
-	since  []string               // what was launched since the last wait, newest last
-	alive  []any                  // what the driver may read until the next wait
-	waits  int                    // how often wait was called
+	opened struct{ mod, stream bool } // whether mod and stream are there
+
+	fn    map[string]cu.Function // kernels that were launched, by name
+	held  map[cu.DevicePtr]int64 // allocations and their bytes
+	since []string               // what was launched since the last wait, newest last
+	alive []any                  // what the driver may read until the next wait
+	waits int                    // how often wait was called
 }
 
 // openDevice starts the goroutine and takes the device's context, a stream and the kernels.
 func openDevice(index int) (*device, error) {
 	d := &device{work: make(chan func()), fn: map[string]cu.Function{}, held: map[cu.DevicePtr]int64{}}
 	go func() {
-		runtime.LockOSThread() // never unlocked: the thread, which has the context current, ends with the goroutine
+		// The thread has the context. It is never unlocked, so that it ends with the goroutine.
+		runtime.LockOSThread()
 		for f := range d.work {
 			f()
 		}
 	}()
 	err := d.do(func() error { return d.open(index) })
 	if err != nil {
-		_ = d.close() // for the same reason, if it fails too
+		_ = d.close() // if it fails too, the reason is the same
 		return nil, err
 	}
 	return d, nil
 }
 
+// open takes the context of device index, a stream, and the kernels.
 func (d *device) open(index int) (err error) {
 	d.Index = index
 	if d.Info, err = info(index); err != nil {
@@ -161,8 +171,8 @@ func (d *device) open(index int) (err error) {
 	return nil
 }
 
-// close frees all that d holds and ends its goroutine and thread. It goes on after an error and returns the first: a lost
-// device gives the same one for all that follows.
+// close frees all that d holds and ends its goroutine and thread. It goes on after an error and
+// returns the first one: a lost device gives the same error for every call.
 func (d *device) close() error {
 	err := d.do(func() (first error) {
 		keep := func(what string, err error) {
@@ -192,7 +202,7 @@ func (d *device) close() error {
 	return err
 }
 
-// do runs f on the device's thread.
+// do runs f on the device's thread and waits until it has returned.
 func (d *device) do(f func() error) (err error) {
 	done := make(chan struct{})
 	var bug any
@@ -203,7 +213,7 @@ func (d *device) do(f func() error) (err error) {
 	}
 	<-done
 	if bug != nil {
-		panic(bug) // on the caller's goroutine, who can recover
+		panic(bug) // on the goroutine of the caller, which can recover
 	}
 	return err
 }
@@ -218,7 +228,8 @@ func (d *device) errorf(err error, format string, args ...any) error {
 	return out
 }
 
-// driverText is the driver's text for an error of cu's, whose type is an unexported int that holds the CUresult.
+// driverText is the driver's text for an error of cu. The type of such an error is an unexported
+// int that holds the CUresult.
 func driverText(err error) string {
 	v := reflect.ValueOf(err)
 	if !v.IsValid() || !v.CanInt() {
@@ -231,12 +242,13 @@ func driverText(err error) string {
 	return " (" + C.GoString(p) + ")"
 }
 
-// result makes an error of what a driver call of our own returned.
+// result makes an error of cu's type of what a driver call returned that does not go through cu.
 func result(rc C.CUresult) error {
 	if rc == C.CUDA_SUCCESS {
 		return nil
 	}
-	v := reflect.New(reflect.TypeOf(cu.OutOfMemory)).Elem() // cu's type is unexported; its values compare as errors
+	// The type is unexported, so reflect makes the value. Values of it compare as errors.
+	v := reflect.New(reflect.TypeOf(cu.OutOfMemory)).Elem()
 	v.SetInt(int64(rc))
 	return v.Interface().(error)
 }
@@ -244,8 +256,12 @@ func result(rc C.CUresult) error {
 // A dim is the size of a grid or a block.
 type dim struct{ x, y int }
 
-// launch starts a kernel on the stream. shape is for the error. Arguments are cu.DevicePtr, int32, uint32, int64, float32 and
-// float64, bool as int32; each is widened to eight bytes first, since cu reads eight at every pointer.
+// launch starts a kernel on the stream. shared is the bytes of dynamic shared memory of a block,
+// and shape is for the error.
+//
+// args are of type cu.DevicePtr, int32, uint32, int64, float32, float64 and bool. A kernel takes a
+// bool as int32. cu reads eight bytes at the pointer of each argument, so each is put into a cell
+// of eight.
 func (d *device) launch(name string, grid, block dim, shared int, shape []int, args ...any) error {
 	f, ok := d.fn[name]
 	if !ok {
@@ -253,13 +269,13 @@ func (d *device) launch(name string, grid, block dim, shared int, shape []int, a
 		if f, err = d.mod.Function(name); err != nil {
 			return d.errorf(err, "kernel %s", name)
 		}
-		h := *(*C.CUfunction)(unsafe.Pointer(&f)) // its one field
-		if shared > 48<<10 {                      // more than every kernel has without asking
+		h := *(*C.CUfunction)(unsafe.Pointer(&f)) // the one field of f
+		if shared > 48<<10 {                      // more than a kernel has without asking
 			if err := result(C.cuFuncSetAttribute(h, C.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, C.int(shared))); err != nil {
 				return d.errorf(err, "kernel %s: %d bytes of shared memory", name, shared)
 			}
 		}
-		if shared > 0 { // as much of it as there is, so that two blocks fit a multiprocessor
+		if shared > 0 { // take as much as there is, so that two blocks fit on a multiprocessor
 			if err := result(C.cuFuncSetAttribute(h, C.CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT, C.CU_SHAREDMEM_CARVEOUT_MAX_SHARED)); err != nil {
 				return d.errorf(err, "kernel %s: shared memory", name)
 			}
@@ -303,7 +319,8 @@ func (d *device) launch(name string, grid, block dim, shared int, shape []int, a
 	return nil
 }
 
-// wait waits until the stream is idle. An error may be that of any launch since the last wait.
+// wait waits until the stream has done everything. Its error may come from any launch since the
+// last wait, so it names the last few.
 func (d *device) wait() error {
 	d.waits++
 	err := d.stream.Synchronize()

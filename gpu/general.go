@@ -12,39 +12,43 @@ import (
 	"gorgonia.org/cu"
 )
 
-// A general is what general steps, Keep and the like need of the device beside the rows. Its memory
-// is taken when it is first used, and given back by release.
+// A general is what a batch needs beside its rows for general steps (those that are not plain), and
+// for Keep, Restore and Norms. Each buffer is taken when it is first used, and release of part
+// gives all of them back.
+//
+// prepare fills hasM, hasOld and the buffers of a step. keep changes slots and has, choose changes
+// set, and rowNorms changes norms. forget says for a new batch that nothing is there.
 type general struct {
-	m, old       buffer    // [rows, in]: the momentum, and x before the last step with Alpha
-	slots        [2]buffer // [rows, in]
-	hasM, hasOld bool      // since begin
-	has          [2]bool
-	set          buffer // [rows] bytes: which rows Keep and Restore are for
-	norms        buffer // [rows]
+	m, old       buffer    // [rows, in]: the momentum; x before the last step with Alpha
+	slots        [2]buffer // [rows, in]: what Keep copied
+	hasM, hasOld bool      // whether m and old hold something of this batch
+	has          [2]bool   // whether slots do
+	set          buffer    // [rows] of int8: which rows Keep and Restore are for
+	norms        buffer    // [rows] of attack.Norms
 
 	sizes, targets, restarts buffer // of a step: [E] or [rows], [rows], [E]
 
-	aside buffer // [chunk, in]: where Nesterov's gradient is taken, or what is drawn
-	// [chunk] float64, or for the eps of a chunk of images: what a direction is divided by
-	by buffer
+	aside buffer // [chunk, in]: where Nesterov takes its gradient, or a direction that was drawn
+	by    buffer // [chunk · rows that share a gradient] of float64: what a direction is divided by
 }
 
-// buffers are all that g holds.
+// buffers lists all buffers of g.
 func (g *general) buffers() []*buffer {
 	return []*buffer{&g.m, &g.old, &g.slots[0], &g.slots[1], &g.set, &g.norms, &g.sizes, &g.targets, &g.restarts, &g.aside, &g.by}
 }
 
-// forget empties the rows' state for a new batch.
+// forget says for a new batch that no buffer holds anything of its rows.
 func (g *general) forget() { g.hasM, g.hasOld, g.has = false, false, [2]bool{} }
 
-// An objective is a loss of the logits: of a chunk's labels, or if targets is not 0 of coming near
-// to targets [n].
+// An objective is a loss of the logits of a chunk. If targets is 0, it is of the labels, and grows
+// as the rows get away from them. Else it grows as the rows come near to targets [n].
 type objective struct {
 	loss    attack.Loss
 	targets cu.DevicePtr
 }
 
-// filled writes x of all rows, if it is not there. A ray goes on.
+// filled writes x of all rows, if it is not in memory. The position stays, so that rows on a ray go
+// on along it.
 func (p *part) filled(ctx context.Context) error {
 	switch {
 	case p.position.fresh:
@@ -55,18 +59,18 @@ func (p *part) filled(ctx context.Context) error {
 	return nil
 }
 
-// whole is filled for rows that are about to move: what follows starts at x.
+// whole is filled for rows that are about to move: from here on x is where they are.
 func (p *part) whole(ctx context.Context) error {
 	err := p.filled(ctx)
 	p.position.moved()
 	return err
 }
 
-// cleanRows is x0 of the batch's images [images, in].
+// cleanRows is x0 [images, in] of the batch's images.
 func (p *part) cleanRows() cu.DevicePtr { return p.loaded.image(p.batch.lo) }
 
-// generalStep launches a step that is not plain, see attack.Step, with size [E] or [rows] and
-// targets [rows] or nil, those of this part.
+// generalStep launches a step that is not plain, see attack.Step. size [E] or [rows] and targets
+// [rows] or nil are those of this part.
 func (p *part) generalStep(ctx context.Context, s attack.Step, size []float32, targets []int32) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -75,7 +79,7 @@ func (p *part) generalStep(ctx context.Context, s attack.Step, size []float32, t
 		return nil
 	}
 	gradient := s.Direction == attack.Gradient
-	share := 1 // rows that share a gradient
+	share := 1 // how many rows share a gradient
 	if gradient && p.position.fresh && targets == nil {
 		share = p.batch.E()
 	}
@@ -120,8 +124,8 @@ func (p *part) generalStep(ctx context.Context, s attack.Step, size []float32, t
 	})
 }
 
-// prepare takes the memory that step s needs, of which so many rows share a gradient, and fills in
-// what it takes from the host.
+// prepare takes the memory that step s needs, and copies up what s brings. share is how many rows
+// share a gradient.
 func (p *part) prepare(ctx context.Context, s attack.Step, size []float32, targets []int32, share int) error {
 	if err := p.whole(ctx); err != nil {
 		return err
@@ -182,7 +186,8 @@ func (p *part) prepare(ctx context.Context, s attack.Step, size []float32, targe
 	return upload(p.device, g.restarts.DevicePtr, restarts)
 }
 
-// ahead launches aside [n, in] = x + size·decay·m for a chunk. There are so many sizes.
+// ahead launches aside [n, in] = x + size·decay·m for a chunk: where Nesterov's step takes the
+// gradient. sizes is how many sizes there are, E or rows.
 func (p *part) ahead(c span, s attack.Step, sizes int) error {
 	g := &p.general
 	return p.launch("ahead", dim{ceil(c.n, 8), 1}, dim{256, 1}, 0, []int{c.n, p.inputs},
@@ -190,8 +195,8 @@ func (p *part) ahead(c span, s attack.Step, sizes int) error {
 		int32(c.first), int32(c.n), int32(c.E), int32(p.in()))
 }
 
-// direction launches what a chunk's step needs of its gradient g [n/share, in]: by, zero, broken,
-// and the momentum.
+// direction launches what a step needs of the gradient g [n/share, in] of a chunk: by, the
+// momentum, which rows have a gradient of zero, and whether a gradient is not finite.
 func (p *part) direction(c span, g cu.DevicePtr, s attack.Step, share int) error {
 	var m cu.DevicePtr
 	if s.Momentum {
@@ -202,7 +207,7 @@ func (p *part) direction(c span, g cu.DevicePtr, s attack.Step, share int) error
 		int32(share), int32(c.lo), int32(c.first), int32(c.n), int32(c.E), int32(p.inputs), int32(p.in()))
 }
 
-// draw launches aside [n, in] and by [n]: the random direction of a chunk.
+// draw launches the random direction of a chunk, aside [n, in] / by [n].
 func (p *part) draw(c span, s attack.Step) error {
 	var restarts cu.DevicePtr
 	if s.Restarts != nil {
@@ -217,7 +222,8 @@ func (p *part) draw(c span, s attack.Step) error {
 		uint32(s.Index), kind, s.Norm == attack.L2, int32(c.first), int32(c.n), int32(c.E), int32(p.inputs), int32(p.in()))
 }
 
-// move launches the move of a chunk along v/by, v [n/share, in]. There are so many sizes.
+// move launches the move of a chunk along v/by, with v [n/share, in]. sizes is how many sizes there
+// are, E or rows.
 func (p *part) move(c span, v cu.DevicePtr, s attack.Step, sizes, share int) error {
 	g := &p.general
 	var old cu.DevicePtr

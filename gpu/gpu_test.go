@@ -68,8 +68,8 @@ func TestBackend(t *testing.T) {
 	}
 }
 
-// TestNetworks runs the suite of networks with every math mode, and with chunks of five rows of which
-// a convolution takes two at a time.
+// TestNetworks runs the suite of networks with every math mode, and with chunks of five rows of
+// which a convolution takes two at a time.
 func TestNetworks(t *testing.T) {
 	for _, mode := range mathModes(t) {
 		for _, chunk := range []int{0, 5} {

@@ -7,13 +7,13 @@ import "C"
 
 import "unsafe"
 
-// A graph is a sequence of launches that starts at once.
+// A graph is a sequence of launches that one call starts.
 type graph struct{ exec C.CUgraphExec }
 
-// capture records what f launches as a graph, without running it. It returns nil if the driver can't: those before CUDA 11.4 lack
-// a call, and f is to run as it is.
+// capture records as a graph what f launches, and runs nothing. It returns nil if the driver can't
+// record: drivers before CUDA 11.4 lack a call. The caller then runs f as it is.
 func (d *device) capture(f func() error) (*graph, error) {
-	stream := *(*C.CUstream)(unsafe.Pointer(&d.stream)) // its one field
+	stream := *(*C.CUstream)(unsafe.Pointer(&d.stream)) // the one field of d.stream
 	if C.cuStreamBeginCapture(stream, C.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL) != C.CUDA_SUCCESS {
 		return nil, nil
 	}
@@ -33,7 +33,7 @@ func (d *device) capture(f func() error) (*graph, error) {
 	}
 	if failed != nil {
 		if out != nil && out.exec != nil {
-			_ = d.dropGraph(&out) // for the same reason, if it fails too
+			_ = d.dropGraph(&out) // if it fails too, the reason is the same
 		}
 		return nil, failed
 	}
@@ -49,6 +49,7 @@ func (d *device) replay(g *graph) error {
 	return nil
 }
 
+// dropGraph frees *g, which may be nil, and makes it nil.
 func (d *device) dropGraph(g **graph) error {
 	if *g == nil {
 		return nil

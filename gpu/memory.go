@@ -12,7 +12,8 @@ import (
 	"gorgonia.org/cu"
 )
 
-// alloc returns bytes of device memory, not cleared. The error has OutOfMemory if there is too little.
+// alloc returns so many bytes of device memory, not cleared. The error has OutOfMemory if there is
+// too little. What is not freed before, close of the device frees.
 func (d *device) alloc(bytes int64) (cu.DevicePtr, error) {
 	p, err := cu.MemAlloc(max(bytes, 16))
 	if err != nil {
@@ -22,6 +23,7 @@ func (d *device) alloc(bytes int64) (cu.DevicePtr, error) {
 	return p, nil
 }
 
+// free gives back what alloc returned. p may be 0.
 func (d *device) free(p cu.DevicePtr) error {
 	if p == 0 {
 		return nil
@@ -33,13 +35,14 @@ func (d *device) free(p cu.DevicePtr) error {
 	return nil
 }
 
-// A buffer is device memory that grows and is used again.
+// A buffer is device memory that is used again and grows when more is needed. grow and drop change
+// it.
 type buffer struct {
-	cu.DevicePtr
-	size int64
+	cu.DevicePtr       // 0: none
+	size         int64 // bytes
 }
 
-// grow makes b at least so large. What it held is lost.
+// grow makes b at least so many bytes large. What a smaller one held is lost.
 func (d *device) grow(b *buffer, bytes int64) error {
 	if b.size >= bytes && b.DevicePtr != 0 {
 		return nil
@@ -55,6 +58,7 @@ func (d *device) grow(b *buffer, bytes int64) error {
 	return nil
 }
 
+// drop gives back the memory of b.
 func (d *device) drop(b *buffer) error {
 	p := b.DevicePtr
 	*b = buffer{}
@@ -67,7 +71,7 @@ type claim struct {
 	bytes int
 }
 
-// growAll makes every buffer as large as is claimed.
+// growAll makes every buffer at least as large as is claimed.
 func (d *device) growAll(claims []claim) error {
 	for _, c := range claims {
 		if err := d.grow(c.buffer, int64(c.bytes)); err != nil {
@@ -85,10 +89,11 @@ func buffersOf(claims []claim) (list []*buffer) {
 	return list
 }
 
-// at is n elements of so many bytes further on.
+// at is the address of element n behind p, of elements of so many bytes.
 func at(p cu.DevicePtr, n, bytes int) cu.DevicePtr { return p + cu.DevicePtr(n*bytes) }
 
-// upload copies s to dst in the order of the stream. s must stay as it is until the next wait.
+// upload starts the copy of s to dst, in the order of the stream. s must not change until the next
+// wait.
 func upload[T any](d *device, dst cu.DevicePtr, s []T) error {
 	if len(s) == 0 {
 		return nil
@@ -101,7 +106,8 @@ func upload[T any](d *device, dst cu.DevicePtr, s []T) error {
 	return nil
 }
 
-// download copies from src to s and waits for it, and so for all that was launched before.
+// download copies from src to s and waits for it, and so for everything that was launched before.
+// What a batch brings down goes through downloads instead.
 func download[T any](d *device, s []T, src cu.DevicePtr) error {
 	if len(s) > 0 {
 		n := int64(len(s)) * int64(unsafe.Sizeof(s[0]))
@@ -112,7 +118,7 @@ func download[T any](d *device, s []T, src cu.DevicePtr) error {
 	return d.wait()
 }
 
-// fill sets bytes of device memory to v in the order of the stream.
+// fill sets so many bytes of device memory to v, in the order of the stream.
 func (d *device) fill(p cu.DevicePtr, v byte, bytes int64) error {
 	if bytes == 0 {
 		return nil
@@ -123,7 +129,7 @@ func (d *device) fill(p cu.DevicePtr, v byte, bytes int64) error {
 	return nil
 }
 
-// freeMemory is how many bytes of d could be allocated.
+// freeMemory is how many bytes of d are free.
 func (d *device) freeMemory() (int64, error) {
 	free, _, err := cu.MemInfo()
 	if err != nil {
@@ -132,13 +138,15 @@ func (d *device) freeMemory() (int64, error) {
 	return free, nil
 }
 
-// pinned is page-locked memory of the host, from and to which copies run at full speed.
+// A pinned is page-locked memory of the host. Copies from and to it run at full speed. growPinned
+// and unpin change it.
 type pinned struct {
-	p    unsafe.Pointer
-	size int
+	p    unsafe.Pointer // nil: none
+	size int            // bytes
 }
 
-// growPinned makes m at least so large. What it held is lost.
+// growPinned makes m at least so many bytes large. What a smaller one held is lost, so no copy may
+// be under way.
 func (d *device) growPinned(m *pinned, bytes int) error {
 	bytes = max(bytes, 16)
 	if m.size >= bytes {
@@ -155,6 +163,7 @@ func (d *device) growPinned(m *pinned, bytes int) error {
 	return nil
 }
 
+// unpin gives back the memory of m.
 func (d *device) unpin(m *pinned) error {
 	p := m.p
 	*m = pinned{}
@@ -167,5 +176,5 @@ func (d *device) unpin(m *pinned) error {
 	return nil
 }
 
-// pinnedSlice is the first n elements of m.
+// pinnedSlice is m as a slice of n elements.
 func pinnedSlice[T any](m pinned, n int) []T { return unsafe.Slice((*T)(m.p), n) }

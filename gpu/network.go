@@ -12,67 +12,73 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// A network is a model that is no stack, on the device: any layers, one after the other or in a
-// graph. It runs a chunk of images, forward and backward, one layer after the other, and keeps
-// every layer's output for the way back. Of what is between layers the channels of a pixel lie
-// beside each other: a convolution's product then is its output, and reads runs of its input.
+// A network is a model on the device that is no MLP. Its layers are of any kind, one after another
+// or in a graph. A chunk of images goes through all layers forward, and every output is kept for
+// the way back. Images between layers are in NHWC: then the product of a convolution is its output,
+// and im2col reads whole runs of its input.
+//
+// newNetwork sets image, nodes, uses and place. forward and backward fill the buffers and set x;
+// reserve of part changes the size of the buffers.
 type network struct {
 	*device
 	image shape
-	nodes []node      // of the program's operations
-	uses  [][]int     // the program's
-	place lower.Slots // where gradients wait; widths are in floats a row
-	slots []buffer
+	nodes []node      // one for each operation of the program
+	uses  [][]int     // Uses of the program
+	place lower.Slots // where gradients wait; widths are in floats of a row
+	slots []buffer    // [n, width] each: the places
 
-	columns buffer // of one convolution at a time
-	spare   buffer // a product before it is added to others
+	columns buffer // the matrix of im2col, for one convolution at a time
+	spare   buffer // a product that is then added to others
 
-	// images, and the gradient at logits that are images, as layers take them
-	nhwc         [2]buffer
-	logits, grad buffer       // as the caller takes them: those logits, and the gradient at images
-	x            cu.DevicePtr // the image that forward took last, as layers do
+	nhwc   [2]buffer    // [n, width]: the images, and the gradient at logits that are images
+	logits buffer       // [n, out]: logits that are images, in NCHW
+	grad   buffer       // [n, in]: the gradient at the images, in NCHW
+	x      cu.DevicePtr // the images that forward took last, in NHWC
 }
 
-// A node is a layer with its output y [rows, width].
+// A node is a layer and its output y [n, width].
 type node struct {
 	operation
 	shape
-	takes []int   // -1 is the image
-	y     *buffer // that of the product before it, for a ReLU that is done there
+	takes []int   // the nodes whose outputs it takes; -1 is the image
+	y     *buffer // for a ReLU that the product before it computes, the output of that product
 }
 
-// An operation is what a layer does to n images, whose elements lie in rows of a shape's width.
+// An operation is what a layer does to n images. An image is a row of its shape's width. net has
+// the device and the buffers that operations share.
 type operation interface {
-	// forward launches y for all that the layer takes.
+	// forward launches y, given x: all that the layer takes.
 	forward(net *network, y cu.DevicePtr, x []cu.DevicePtr, n int) error
-	// backward launches dx = from + the gradient at x, which the layer took, given dy at its
-	// output. from may be dx, and 0 for none but of add.
+	// backward launches dx = from + the gradient at x, given x, which the layer took, and the
+	// gradient dy at its output. from may be dx. It may be 0 for no summand, but not for an add.
 	backward(net *network, dx, from, dy, x cu.DevicePtr, n int) error
 }
 
-// A shape is that of an image between layers: pixels, each of channels in pitch floats, the last
-// ones 0. A vector of I is one pixel.
+// A shape is the shape of an image between layers, in NHWC. Each pixel has pitch floats: those of
+// the channels, and zeros. An image has width floats. A vector of I elements is one pixel of I
+// channels.
 type shape struct{ pixels, channels, pitch, width int }
 
 // flat is the padded length of a row that holds an image of s in NCHW.
 func (s shape) flat() int { return padded(s.pixels * s.channels) }
 
-// newShape is s with the padding that kernels want.
+// newShape is s with the padding that kernels need.
 func newShape(s lower.Shape) shape {
 	pitch := padded(s.C)
 	return shape{pixels: s.Pixels(), channels: s.C, pitch: pitch, width: s.Pixels() * pitch}
 }
 
-// mostWidth bounds the floats of an image between layers: kernels count them in 31 bits.
+// mostWidth is the most floats of an image between layers: kernels count them in 31 bits.
 const mostWidth = 1 << 30
 
-// linear is a Linear layer as a node.
+// A linear is a Linear layer in a network.
 type linear struct {
 	layer
-	x shape
+	x shape // what it takes
 }
 
-// newLinear copies l, which takes x, to the device, each pixel's columns padded as x is.
+// newLinear copies l, which takes x, to the device. The columns of W have zeros where x has
+// padding.
 func (d *device) newLinear(l *lower.Linear, x shape, mode string) (*linear, error) {
 	weight := l.Weight
 	if x.pixels > 1 {
@@ -103,7 +109,8 @@ func (l *linear) backward(net *network, dx, from, dy, _ cu.DevicePtr, n int) err
 	return net.sum(dx, from, net.spare.DevicePtr, n*l.x.width)
 }
 
-// newNetwork copies prog to the device.
+// newNetwork copies prog to the device. It returns an error for an operation that there is no
+// kernel of, and for images between layers that are too large.
 func newNetwork(d *device, prog *lower.Program, mode string) (*network, error) {
 	net := &network{device: d, image: newShape(prog.Image), uses: prog.Uses}
 	for _, op := range prog.Ops {
@@ -126,8 +133,8 @@ func newNetwork(d *device, prog *lower.Program, mode string) (*network, error) {
 	return net, nil
 }
 
-// newOperation copies what op needs to the device. It returns an error for an operation that there
-// is no kernel of.
+// newOperation copies what op needs to the device. It returns an error that names the operation if
+// there is no kernel of it.
 func (d *device) newOperation(op lower.Op, mode string) (operation, error) {
 	x, y := newShape(op.In), newShape(op.Out)
 	switch o := op.Operation.(type) {
@@ -157,7 +164,7 @@ func (d *device) newOperation(op lower.Op, mode string) (operation, error) {
 	case lower.AvgPool:
 		return &avgPool{newWindow(o.Windows), x, y, o.CountPad}, nil
 	case lower.Elementwise:
-		for _, way := range []string{"_forward", "_backward"} { // now, not at the first launch
+		for _, way := range []string{"_forward", "_backward"} { // else the first launch would fail
 			if _, err := d.mod.Function(o.Name + way); err != nil {
 				return nil, fmt.Errorf("gpu: layer %d: no kernel for the elementwise function %q: %w", op.Layer, o.Name, err)
 			}
@@ -169,7 +176,7 @@ func (d *device) newOperation(op lower.Op, mode string) (operation, error) {
 	return nil, fmt.Errorf("gpu: layer %d: no operation for %T", op.Layer, op.Operation)
 }
 
-// parameter copies t to the device as floats.
+// parameter copies t to the device as float32.
 func (d *device) parameter(t *tensor.Dense) (cu.DevicePtr, error) {
 	v := batch.Floats[float32](nil, t)
 	ptr, err := d.alloc(int64(4 * len(v)))
@@ -179,7 +186,7 @@ func (d *device) parameter(t *tensor.Dense) (cu.DevicePtr, error) {
 	return ptr, upload(d, ptr, v)
 }
 
-// shapeOf is that of node i's output, or of the image at -1.
+// shapeOf is the shape of the output of node i, or of the image for -1.
 func (net *network) shapeOf(i int) shape {
 	if i < 0 {
 		return net.image
@@ -187,7 +194,6 @@ func (net *network) shapeOf(i int) shape {
 	return net.nodes[i].shape
 }
 
-// claims lists what a chunk of n rows takes.
 func (net *network) claims(n int) []claim {
 	columns := 0
 	var all []claim
@@ -199,7 +205,7 @@ func (net *network) claims(n int) []claim {
 			all = append(all, claim{&l.place, 4 * n * l.y.width})
 		case *activation:
 			if l.done {
-				continue // y is another's
+				continue // y belongs to the product before it
 			}
 		}
 		all = append(all, claim{nd.y, 4 * n * nd.width})
@@ -233,7 +239,7 @@ func (net *network) plan() plan {
 	return p
 }
 
-// widest is the most floats of an image between two layers.
+// widest is the most floats of an image or between two layers.
 func (net *network) widest() int {
 	n := net.image.width
 	for _, nd := range net.nodes {
@@ -242,7 +248,7 @@ func (net *network) widest() int {
 	return n
 }
 
-// value is what node i gave, or the image at -1.
+// value is the output of node i, or the image for -1, as forward left it.
 func (net *network) value(i int) cu.DevicePtr {
 	if i < 0 {
 		return net.x
@@ -250,7 +256,6 @@ func (net *network) value(i int) cu.DevicePtr {
 	return net.nodes[i].y.DevicePtr
 }
 
-// forward returns the logits [n, out] of images x [n, in], valid until the next one.
 func (net *network) forward(x cu.DevicePtr, n int) (cu.DevicePtr, error) {
 	if net.x = x; net.image.pixels > 1 {
 		net.x = net.nhwc[0].DevicePtr
@@ -275,9 +280,8 @@ func (net *network) forward(x cu.DevicePtr, n int) (cu.DevicePtr, error) {
 	return net.value(last), nil
 }
 
-// backward returns the gradient [n, in] at the images of the last forward, given dz [n, out] at
-// their logits, valid until the next one. What several layers take has the sum of their gradients,
-// by falling layer.
+// backward goes through the nodes from the last to the first. Where several nodes take a value,
+// their gradients are added, the last node's first: the order is the same on every backend.
 func (net *network) backward(dz cu.DevicePtr, n int) (cu.DevicePtr, error) {
 	last := len(net.nodes) - 1
 	grads := make([]cu.DevicePtr, last+2)
@@ -311,17 +315,18 @@ func (net *network) backward(dz cu.DevicePtr, n int) (cu.DevicePtr, error) {
 	return grads[0], nil
 }
 
-// toNHWC launches y [n, s.width], as layers take images, of x [n, padded(C·H·W)] as they are loaded.
-// toNCHW is the reverse.
+// toNHWC launches images y [n, s.width] in NHWC, as layers take them, of x [n, padded(C·H·W)] in
+// NCHW, as they are loaded.
 func (d *device) toNHWC(y, x cu.DevicePtr, s shape, n int) error {
 	return d.transpose(y, x, n, s.channels, s.pixels, s.pixels, s.flat(), s.pitch, s.width)
 }
 
+// toNCHW is the reverse of toNHWC.
 func (d *device) toNCHW(y, x cu.DevicePtr, s shape, n int) error {
 	return d.transpose(y, x, n, s.pixels, s.channels, s.pitch, s.width, s.pixels, s.flat())
 }
 
-// transpose launches y = xᵀ for each of the images: see kernels/transpose.cu.
+// transpose launches y [cols, rows] = xᵀ for each of the images: see kernels/transpose.cu.
 func (d *device) transpose(y, x cu.DevicePtr, images, rows, cols, xPitch, xStride, yPitch, yStride int) error {
 	return d.launch("transpose", dim{ceil(yPitch, 32) * ceil(cols, 32), images}, dim{256, 1}, 0, []int{images, rows, cols},
 		y, x, int32(rows), int32(cols), int32(xPitch), int32(xStride), int32(yPitch), int32(yStride))

@@ -396,8 +396,8 @@ func TestScale(t *testing.T) {
 	})
 }
 
-// TestNHWC brings images from NCHW to NHWC and back, of several tiles and of less than one, with NaN in what
-// does not count.
+// TestNHWC brings images from NCHW to NHWC and back, of several tiles and of less than one, with
+// NaN in what does not count.
 func TestNHWC(t *testing.T) {
 	onNothing(t, func(p *part) {
 		for _, dims := range [][]int{{1, 2, 3}, {3, 5, 7}, {16, 4, 8}, {70, 9, 11}, {33, 1, 2}} {

@@ -8,7 +8,8 @@ import (
 	"advsweep/attack"
 )
 
-// Norms writes the norms of x - x0 to dst [rows].
+// Norms writes the norms of x - x0 of each row to dst [rows]. The error has OutOfMemory if there is
+// no room for them on the device.
 func (b *Backend) Norms(ctx context.Context, dst []attack.Norms) error {
 	if err := b.ready(len(dst)); err != nil {
 		return err

@@ -12,8 +12,8 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// Outcomes returns logits, zero gradients and norms of all rows as they are and then, if rounding
-// is not nil, rounds x and returns the classes there. See pipeline.Backend.
+// Outcomes returns the logits, zero gradients and norms of all rows as they are. If rounding is not
+// nil, it then rounds x and returns the classes there. See pipeline.Backend.
 //
 // A device works through all rows and starts all copies before anything waits, and then waits once.
 // It waits once more for each mostPinned bytes that come down.

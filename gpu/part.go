@@ -20,8 +20,8 @@ import (
 // batch. A part owns each of its fields. Every field has its own type, and the comment of that type
 // says which methods change it.
 //
-// openPart sets device, inputs, classes, model and mlp, and nothing changes them later. Load changes
-// loaded, Begin changes batch, and Step changes position, recording and general.
+// openPart sets device, inputs, classes, model and mlp, and nothing changes them later. Load
+// changes loaded, Begin changes batch, and Step changes position, recording and general.
 //
 // All methods but close run on the device's thread. They work on the stream in the order of the
 // calls. Matrices on the device have rows of padded(columns) elements, with zeros beyond the
@@ -73,6 +73,7 @@ func (s *scratch) claims(n, in, out int) []claim {
 	return []claim{{&s.q, 4 * n * out}, {&s.d, n * in}}
 }
 
+// openPart opens device index and copies the model to it.
 func openPart(index int, prog *lower.Program, mode string) (*part, error) {
 	d, err := openDevice(index)
 	if err != nil {
@@ -82,7 +83,7 @@ func openPart(index int, prog *lower.Program, mode string) (*part, error) {
 	p.loaded = loaded{device: d, inputs: prog.Inputs}
 	p.downloads = downloads{device: d, most: mostPinned}
 	if err := d.do(func() error { return p.open(prog, mode) }); err != nil {
-		_ = p.close() // for the same reason, if it fails too
+		_ = p.close() // if it fails too, the reason is the same
 		return nil, err
 	}
 	return p, nil
@@ -135,7 +136,7 @@ func (p *part) load(first int, bytes []uint8, floats []float32, labels []int32) 
 	}
 	p.batch.unread = false
 	err := p.loaded.load(first, bytes, floats, labels)
-	if errors.As(err, new(outOfMemory)) { // rows of the batch before may be in the way
+	if errors.As(err, new(outOfMemory)) { // the rows of the batch before may take the room
 		if err := p.release(); err != nil {
 			return err
 		}
@@ -233,6 +234,7 @@ func (p *part) reserve() error {
 	}
 }
 
+// reserveChunk is reserve for the chunk as it is.
 func (p *part) reserveChunk() error {
 	if err := p.growAll(p.batchClaims()); err != nil {
 		return err
@@ -243,8 +245,8 @@ func (p *part) reserveChunk() error {
 	return p.growAll(p.chunkClaims(min(p.budget.chunk, p.batch.rows())))
 }
 
-// A span is rows first to first+n-1 of a batch, one chunk, whose row r is image r/E and eps r%E of
-// it; image 0 of the batch is image lo of the loaded ones.
+// A span is one chunk: rows first to first+n-1 of a batch with E eps. Row r of the batch is image
+// r/E at eps r%E, and image 0 of the batch is image lo of the loaded ones.
 type span struct{ lo, first, n, E int }
 
 // chunks calls f for every chunk of n rows at E eps, until ctx ends. Image 0 of the rows is image
@@ -336,8 +338,8 @@ func (p *part) predictions(ctx context.Context, dst []int32) error {
 	return downloadTo(&p.downloads, dst, p.batch.class.DevicePtr)
 }
 
-// zeroGradient starts the download of which rows had a gradient that was zero in every pixel, to dst
-// [rows]: those of which zero tells, and all rows of the images of which flat tells.
+// zeroGradient starts the download of which rows had a gradient that was zero in every pixel, to
+// dst [rows]: those of which zero tells, and all rows of the images of which flat tells.
 func (p *part) zeroGradient(dst []bool) error {
 	err := downloadRows(&p.downloads, p.batch.zero.DevicePtr, len(dst), 1, func(first int, zero []byte) {
 		for r, v := range zero {
@@ -357,10 +359,12 @@ func (p *part) zeroGradient(dst []bool) error {
 	})
 }
 
+// logits starts the download of the logits of every row to dst [rows, classes].
 func (p *part) logits(ctx context.Context, dst []float32) error {
 	return p.rowsTo(ctx, dst, p.classes, func(c span) (cu.DevicePtr, error) { return p.forward(c, 0) })
 }
 
+// imagesTo starts the download of x of every row to dst [rows, inputs].
 func (p *part) imagesTo(ctx context.Context, dst []float32) error {
 	return p.rowsTo(ctx, dst, p.inputs, p.rowsAt)
 }

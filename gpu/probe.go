@@ -11,13 +11,13 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// probe multiplies two small matrices with each kernel of the math mode and compares them with
-// float64, so that a device on which the kernels do not do what they did in the tests is refused,
-// and never believed. It takes a millisecond.
+// probe multiplies two small matrices with each kernel of the math mode, and compares the results
+// with float64. It returns an error if they differ: the kernels then do on this device what they
+// did not do in the tests, and no result of it can be believed. probe takes a millisecond.
 func (d *device) probe(mode string) error {
 	defer func(n int) { d.multiprocessors = n }(d.multiprocessors)
 	r := rand.New(rand.NewPCG(1, 1))
-	// tiles of 32, 128 and 64 columns
+	// These get tiles of 32, 128 and 64 columns.
 	for _, c := range []struct{ out, multiprocessors int }{{9, 1}, {90, 1}, {90, 9}} {
 		out := c.out
 		d.multiprocessors = c.multiprocessors
@@ -29,7 +29,7 @@ func (d *device) probe(mode string) error {
 			}
 		}
 		for k := range rows {
-			for i := range in { // some are below 0, where the mask shuts
+			for i := range in { // some are below 0, where the mask makes dx 0
 				x[k*padded(in)+i] = r.Float32() - 0.25
 			}
 		}
@@ -95,8 +95,9 @@ func (d *device) probe(mode string) error {
 	return nil
 }
 
-// near returns an error unless got is want within what a sum of 90 terms of that size in all can
-// lose: γ_90 of FP32 and the 2^-18 that internal/ref allows tensor cores, or 2^-9 in plain TF32.
+// near returns an error unless got is want within what rounding can lose in a sum of at most 90
+// terms. size is the sum of their absolute values. The tolerance is γ_90 of FP32 and the 2^-18 that
+// internal/ref allows tensor cores, or 2^-9 in math mode tf32.
 func (d *device) near(op, mode string, row, col int, got float32, want, size float64) error {
 	tol := 0x1p-16
 	if mode == "tf32" {

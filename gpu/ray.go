@@ -8,9 +8,9 @@ import (
 	"gorgonia.org/cu"
 )
 
-// enterRay makes the rows' first step without bounds, along d [images, in] and of the sizes on the
-// device: the first layer becomes a + size·c with a = W·x0 + b and c = W·d, two products an image
-// for all its eps. See cpu/ray.go.
+// enterRay makes the first step of the rows, without bounds, along d [images, in] of int8, of the
+// sizes on the device. It forms no x. The output of the first layer is a + size·c, with a = W·x0 +
+// b and c = W·d: two products for an image at all its eps. See cpu/ray.go.
 func (p *part) enterRay(ctx context.Context, d cu.DevicePtr) error {
 	l, width := &p.mlp.layers[0], padded(p.mlp.layers[0].out)
 	err := p.chunks(ctx, p.batch.lo, p.batch.images, 1, func(c span) error {

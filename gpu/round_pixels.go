@@ -10,8 +10,8 @@ import (
 	"advsweep/internal/batch"
 )
 
-// Round moves every x to one of the 256 levels n/255 inside the row's ball of norm: see
-// backend.Rounding.
+// Round moves every x to one of the 256 levels n/255 inside the row's ball of that norm: see
+// backend.Rounding. It returns an error for an unknown norm.
 func (b *Backend) Round(ctx context.Context, norm attack.Norm) error {
 	if err := b.ready(b.rows); err != nil {
 		return err
@@ -22,6 +22,7 @@ func (b *Backend) Round(ctx context.Context, norm attack.Norm) error {
 	return b.lose(b.each(func(p *part) error { return p.roundPixels(ctx, norm) }))
 }
 
+// roundPixels launches Round for the rows of the part.
 func (p *part) roundPixels(ctx context.Context, norm attack.Norm) error {
 	rows := p.batch.rows()
 	if rows == 0 {
