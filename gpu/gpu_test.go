@@ -12,7 +12,7 @@ import (
 	"advsweep/model"
 )
 
-// need skips t where there is no device, and fails it where ADVSWEEP_GPU=require says that there
+// need skips t if there is no device. It fails t instead if ADVSWEEP_GPU=require says that there
 // must be one.
 func need(t testing.TB) []Info {
 	t.Helper()
@@ -27,7 +27,7 @@ func need(t testing.TB) []Info {
 	return nil
 }
 
-// open returns a backend on m that the end of t closes.
+// open returns a backend of m, which is closed at the end of t.
 func open(t testing.TB, m *model.Model, o Options) *Backend {
 	t.Helper()
 	b, err := New(m, o)
@@ -42,7 +42,7 @@ func open(t testing.TB, m *model.Model, o Options) *Backend {
 	return b
 }
 
-// mathModes are those that the first device has.
+// mathModes are the math modes of the first device.
 func mathModes(t testing.TB) []string { return need(t)[0].MathModes }
 
 var roundings = map[string]ref.Rounding{"fp32": ref.Float32, "3xtf32": ref.TF32x3, "tf32": ref.TF32}
@@ -75,7 +75,7 @@ func TestNetworks(t *testing.T) {
 		for _, chunk := range []int{0, 5} {
 			name := mode
 			if chunk > 0 && mode != "fp32" {
-				continue // that is the same with all
+				continue // chunks are the same in all math modes
 			}
 			if chunk > 0 {
 				name += "/chunk"
@@ -93,7 +93,7 @@ func TestNetworks(t *testing.T) {
 	}
 }
 
-// inPieces makes a network's chunks so many rows, of which a convolution takes two at a time.
+// inPieces makes the chunks of a network so many rows. A convolution takes two of them at a time.
 func inPieces(b *Backend, chunk int) {
 	for _, p := range b.parts {
 		p.budget.planned = chunk

@@ -16,14 +16,14 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// What a whole batch seldom meets is handed here to one kernel at a time.
+// The tests of this file give to one kernel at a time what a whole batch seldom has.
 
 var (
 	inf = float32(math.Inf(1))
 	nan = float32(math.NaN())
 )
 
-// onDevice runs f on the thread of a part that holds a model of these sizes and n images.
+// onDevice runs f on the thread of a part that has an MLP of these sizes and n loaded images.
 func onDevice(t *testing.T, mode string, n int, sizes []int, f func(p *part)) {
 	t.Helper()
 	m := ref.RandomModel(rand.New(rand.NewPCG(1, 1)), 1, sizes...)
@@ -33,7 +33,7 @@ func onDevice(t *testing.T, mode string, n int, sizes []int, f func(p *part)) {
 	must(t, p.do(func() error { f(p); return nil }))
 }
 
-// there copies s to the device.
+// there copies s to memory of the device, which is freed when the backend is closed.
 func there[T any](t *testing.T, p *part, s []T) cu.DevicePtr {
 	t.Helper()
 	ptr, err := p.alloc(int64(8 * len(s)))
@@ -63,8 +63,8 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// TestAffineNotFinite has infinities and NaN in x, dz and the mask: they go where they belong, and
-// the padding stays 0.
+// TestAffineNotFinite has infinities and NaN in x, dz and the mask. They must reach the elements
+// that depend on them, and the padding must stay 0.
 func TestAffineNotFinite(t *testing.T) {
 	for _, mode := range mathModes(t) {
 		for _, outs := range []int{3, 35} { // odd, in a narrow and in a wide tile
@@ -89,7 +89,8 @@ func TestAffineNotFinite(t *testing.T) {
 					dz, h := make([]float32, rows*wide), make([]float32, rows*long)
 					dz[0], dz[wide] = inf, 1
 					for i := range in {
-						// shut under an infinity; not known; open under 0
+						// The mask is shut where dz is infinite, NaN in row 1, and open where dz is
+						// 0.
 						h[i], h[long+i], h[2*long+i] = 0, nan, 1
 					}
 					dx := there(t, p, make([]float32, rows*long))
@@ -117,8 +118,7 @@ func TestAffineNotFinite(t *testing.T) {
 	}
 }
 
-// TestLossGradient has logits beyond what exp can take, and two images of which a chunk begins in
-// the second.
+// TestLossGradient has logits whose exp is infinite, and a chunk that begins inside an image.
 func TestLossGradient(t *testing.T) {
 	need(t)
 	onDevice(t, "fp32", 2, []int{4, 3}, func(p *part) {
@@ -128,7 +128,7 @@ func TestLossGradient(t *testing.T) {
 		copy(z[16:], []float32{-2000, -1990, 3000})
 		copy(z[32:], []float32{1, 1, 1})
 		q := there(t, p, slices.Repeat([]float32{nan}, len(z)))
-		// row 1 of the batch is image 0, rows 2 and 3 are image 1
+		// Row 1 of the batch is of image 0, and rows 2 and 3 are of image 1.
 		check(t, p.lossGradient(q, there(t, p, z), span{0, 1, 3, 2}, objective{}))
 		got := back[float32](t, p, q, len(z))
 		for r, label := range []int{0, 2, 2} {
@@ -145,8 +145,8 @@ func TestLossGradient(t *testing.T) {
 	})
 }
 
-// TestLosses has, of the other losses, ties, classes that a formula names twice, and logits that
-// are not finite.
+// TestLosses checks the other losses: with ties, with classes that a formula names twice, and with
+// logits that are not finite.
 func TestLosses(t *testing.T) {
 	need(t)
 	type row struct {
@@ -223,7 +223,7 @@ func TestLosses(t *testing.T) {
 				got := back[float32](t, p, q, 16*n)
 				for r, row := range c.rows {
 					for j, want := range append(row.want, make([]float32, 11)...) {
-						// A few roundings of numbers of size 1.
+						// Numbers of size 1 are rounded a few times.
 						if v := got[16*r+j]; !(math.Abs(float64(v-want)) <= 4*0x1p-24) && (v == v || want == want) {
 							t.Errorf("row %d: q[%d] = %v, want %v", r, j, v, want)
 						}
@@ -234,7 +234,8 @@ func TestLosses(t *testing.T) {
 	}
 }
 
-// TestSignOf has rows with one pixel that is not 0, or not finite, wherever it may lie.
+// TestSignOf has rows in which one pixel is not 0, or not finite, in turn at every kind of place:
+// each lane of a warp has several pixels.
 func TestSignOf(t *testing.T) {
 	need(t)
 	const inputs, width = 70, 80
@@ -283,7 +284,7 @@ func TestSignOf(t *testing.T) {
 	})
 }
 
-// TestRandomSigns compares with attack.RandomSigns where both words of seed and image count.
+// TestRandomSigns compares with attack.RandomSigns, also for seeds and images that need 64 bits.
 func TestRandomSigns(t *testing.T) {
 	need(t)
 	const inputs, width = 150, 160
@@ -305,8 +306,7 @@ func TestRandomSigns(t *testing.T) {
 	})
 }
 
-// TestDirection has rows with one pixel that is not 0, or not finite, wherever it may lie, with and
-// without momentum.
+// TestDirection is TestSignOf for direction, with and without momentum.
 func TestDirection(t *testing.T) {
 	need(t)
 	const inputs, width = 70, 80
@@ -318,9 +318,9 @@ func TestDirection(t *testing.T) {
 				p.batch.results = buffer{results, 8}
 				for _, v := range []float32{1e-45, -3, 3e38, nan, inf, -inf} {
 					rows := len(pixels) + 1
-					// rows 7 to 13 are images 43 to 46
+					// Rows 7 to 13 are of images 43 to 46.
 					c := span{lo: 40, first: 7, n: rows, E: 2}
-					// the last row of g is 0
+					// The last row of g is 0.
 					g, m := make([]float32, rows*width), make([]float32, (c.first+rows)*width)
 					for k, i := range pixels {
 						g[k*width+i] = v
@@ -344,7 +344,7 @@ func TestDirection(t *testing.T) {
 						if v-v != 0 {
 							continue
 						}
-						// One pixel has all of |g|: 1 of 70 of it is the mean. The last row has no
+						// One pixel has all of |g|, whose mean is 1/70 of it. The last row has no
 						// gradient.
 						now, length := 1+math.Copysign(inputs, float64(v)), math.Abs(float64(v))
 						if !momentum {
@@ -398,7 +398,7 @@ func TestDirection(t *testing.T) {
 	}
 }
 
-// TestMomentumOverflow has a momentum that is not finite, of a gradient that is.
+// TestMomentumOverflow has a finite gradient that makes a momentum that is not finite.
 func TestMomentumOverflow(t *testing.T) {
 	need(t)
 	onDevice(t, "fp32", 1, []int{16, 3}, func(p *part) {
@@ -417,8 +417,8 @@ func TestMomentumOverflow(t *testing.T) {
 	})
 }
 
-// TestDraw compares with attack.RandomSigns and attack.UniformDraw where both words of seed and
-// image count.
+// TestDraw compares with attack.RandomSigns and attack.UniformDraw, also for seeds and images that
+// need 64 bits.
 func TestDraw(t *testing.T) {
 	need(t)
 	const inputs, width = 150, 160
@@ -481,8 +481,8 @@ func TestDraw(t *testing.T) {
 	})
 }
 
-// TestRoundPixels has pixels near levels and between them, and clean ones that are not on a level,
-// or not in [0, 1].
+// TestRoundPixels has pixels near levels and between them. Some clean pixels are not on a level, or
+// not in [0, 1].
 func TestRoundPixels(t *testing.T) {
 	need(t)
 	const off = 1e-5 // of a level, within what float32 errs by
@@ -547,12 +547,14 @@ func TestRoundPixels(t *testing.T) {
 	}
 }
 
-// TestNorms has differences that no float32 holds when squared, in every lane.
+// TestNorms has differences whose squares are too small or too large for float32, in every lane of
+// a warp.
 func TestNorms(t *testing.T) {
 	need(t)
 	const inputs, width = 70, 80
 	onDevice(t, "fp32", 3, []int{inputs, 3}, func(p *part) {
-		p.batch.lo, p.batch.images, p.batch.eps, p.position.fresh = 1, 2, []float32{0, 1}, false // images 1 and 2
+		p.batch.lo, p.batch.images, p.batch.eps = 1, 2, []float32{0, 1} // images 1 and 2
+		p.position.fresh = false
 		x, x0 := make([]float32, 4*width), make([]float32, 3*width)
 		for i := range x0 {
 			x0[i] = float32(i)
@@ -574,7 +576,7 @@ func TestNorms(t *testing.T) {
 		check(t, p.collect(t.Context(), func() error { return p.rowNorms(t.Context(), got) }))
 		root := math.Sqrt(inputs)
 		for r, want := range []attack.Norms{{}, {Linf: 4, L2: 5, L0: 2}, {Linf: 1e-30, L2: float32(root * 1e-30), L0: inputs}, {Linf: 1e30, L2: float32(root * 1e30), L0: inputs}} {
-			// 1e-30 is not a float32: √70 of one that is.
+			// No float32 is 1e-30, so L2 is √70 of the one next to it.
 			if g := got[r]; g.Linf != want.Linf || g.L0 != want.L0 || !(math.Abs(float64(g.L2-want.L2)) <= 0x1p-22*float64(want.L2)) {
 				t.Errorf("row %d: %+v, want %+v", r, g, want)
 			}

@@ -20,17 +20,18 @@ import (
 	"gorgonia.org/cu"
 )
 
-// onNothing runs f on a part of which only launches are wanted.
+// onNothing runs f on a part that serves only to launch kernels.
 func onNothing(t *testing.T, f func(p *part)) {
 	t.Helper()
 	need(t)
 	onDevice(t, "fp32", 1, []int{4, 3}, f)
 }
 
-// bare is a network of nothing, for operations that want only its device.
+// bare makes a network without layers, for operations that need only its device.
 func bare(p *part) *network { return &network{device: p.device} }
 
-// whole makes n images of s of whole numbers, whose sums are exact, with NaN beyond the channels.
+// whole makes n images of shape s. Elements are whole numbers, whose sums are exact, and NaN beyond
+// the channels.
 func whole(r *rand.Rand, s shape, n int) []float32 {
 	v := make([]float32, n*s.width)
 	for i := range v {
@@ -41,8 +42,8 @@ func whole(r *rand.Rand, s shape, n int) []float32 {
 	return v
 }
 
-// expect fails t unless got, n images of s, is want within tol of itself, and 0 beyond the
-// channels.
+// expect fails t unless got, n images of shape s, is 0 beyond the channels and elsewhere want,
+// within tol·|want|.
 func expect(t *testing.T, what string, got []float32, s shape, n int, tol float64, want func(image, pixel, c int) float64) {
 	t.Helper()
 	for i, v := range got {
@@ -58,8 +59,8 @@ func expect(t *testing.T, what string, got []float32, s shape, n int, tol float6
 	}
 }
 
-// with calls f for a sum that begins with nothing, with other numbers, and with those that are
-// where it goes.
+// with calls f three times: with nothing to add to, with other numbers to add to, and with those
+// numbers in dx itself. judge gets what f made and what was there before.
 func with(t *testing.T, p *part, r *rand.Rand, s shape, n int, f func(dx, from cu.DevicePtr) error, judge func(what string, dx []float32, before func(image, pixel, c int) float64)) {
 	t.Helper()
 	for _, how := range []string{"alone", "and others", "in place"} {
@@ -82,8 +83,8 @@ func with(t *testing.T, p *part, r *rand.Rand, s shape, n int, f func(dx, from c
 	}
 }
 
-// TestIm2col has kernels that reach over the edge, pass over pixels, and cover all or one, against
-// plain loops.
+// TestIm2col compares im2col, col2im and the pools with plain loops. Some windows reach over the
+// edge, some leave pixels out, and some cover all pixels or one.
 func TestIm2col(t *testing.T) {
 	const n = 5
 	var all []window
@@ -109,7 +110,7 @@ func TestIm2col(t *testing.T) {
 	})
 }
 
-// im2colOf judges every kernel with windows w of n images.
+// im2colOf checks every kernel that has a window, for w and n images.
 func im2colOf(t *testing.T, p *part, w window, channels, n int) {
 	t.Helper()
 	at := fmt.Sprintf(" of %d channels under %+v", channels, w)
@@ -123,7 +124,7 @@ func im2colOf(t *testing.T, p *part, w window, channels, n int) {
 		return float64(images[image*xs.width+(h*w.in[1]+w_)*xs.pitch+c])
 	}
 	outside := func(h, w_ int) bool { return h < 0 || h >= w.in[0] || w_ < 0 || w_ >= w.in[1] }
-	// each calls f for the elements of window (r, c), by rows.
+	// each calls f for the elements of the window at a pixel of the output, row by row.
 	each := func(pixel int, f func(u, v, h, w_ int)) {
 		for u := range w.kernel[0] {
 			for v := range w.kernel[1] {
@@ -176,7 +177,7 @@ func im2colOf(t *testing.T, p *part, w window, channels, n int) {
 			})
 	}
 	if max(w.pad[0], w.pad[2]) >= w.kernel[0] || max(w.pad[1], w.pad[3]) >= w.kernel[1] {
-		return // no pool
+		return // a pool's padding must be less than its window
 	}
 	d := whole(r, ys, n)
 	dy, y := there(t, p, d), there(t, p, make([]float32, n*ys.width))
@@ -209,8 +210,7 @@ func im2colOf(t *testing.T, p *part, w window, channels, n int) {
 		}
 		with(t, p, r, xs, n, func(dx, from cu.DevicePtr) error { return l.backward(bare(p), dx, from, dy, 0, n) },
 			func(how string, dx []float32, before func(image, pixel, c int) float64) {
-				// whole numbers of 1/k differ by far more than what sums of at most 20 of at most 8
-				// lose
+				// Sums are whole multiples of 1/k. A sum so small is 0 but for rounding.
 				for i := range dx {
 					if v := dx[i]; v != 0 && math.Abs(float64(v)) < 1e-4 {
 						dx[i] = 0
@@ -256,7 +256,7 @@ func im2colOf(t *testing.T, p *part, w window, channels, n int) {
 		})
 }
 
-// TestMaxPoolNaN has a NaN at each place of a window in turn: it is larger than an infinity.
+// TestMaxPoolNaN has a NaN at each place of a window in turn. It counts as larger than infinity.
 func TestMaxPoolNaN(t *testing.T) {
 	onNothing(t, func(p *part) {
 		w := window{in: [2]int{2, 2}, out: [2]int{1, 1}, kernel: [2]int{2, 2}, stride: [2]int{1, 1}}
@@ -280,8 +280,7 @@ func TestMaxPoolNaN(t *testing.T) {
 	})
 }
 
-// TestActivations holds every function of one element to its formula, with NaN in what does not
-// count.
+// TestActivations compares every elementwise function with its formula. The padding has NaN.
 func TestActivations(t *testing.T) {
 	sigmoid := func(x float64) float64 { return 1 / (1 + math.Exp(-x)) }
 	slope := func(x float64) float64 { return sigmoid(x) * sigmoid(-x) }
@@ -314,7 +313,8 @@ func TestActivations(t *testing.T) {
 			name := c.l.(*activation).name
 			r := rand.New(rand.NewPCG(1, 1))
 			x, dy := whole(r, s, n), whole(r, s, n)
-			// eighths from -5 to 5, where nothing cancels but a zero of GELU's slope, and 0
+			// x is a multiple of 1/8 between -5 and 5. No term there cancels another, but near a
+			// zero of GELU's slope.
 			for i := range x {
 				if i%s.pitch < s.channels {
 					x[i] = float32(r.IntN(81)-40) / 8
@@ -326,7 +326,7 @@ func TestActivations(t *testing.T) {
 			at := func(v []float32, image, pixel, c int) float64 { return float64(v[image*s.width+pixel*s.pitch+c]) }
 			dev, y := there(t, p, x), there(t, p, make([]float32, len(x)))
 			check(t, c.l.forward(bare(p), y, []cu.DevicePtr{dev}, n))
-			// Rounded once, and once more where it is then added.
+			// A value is rounded once, and once more if it is then added.
 			expect(t, name+"_forward", back[float32](t, p, y, len(x)), s, n, 0x1p-23, func(image, pixel, ch int) float64 { return c.f(at(x, image, pixel, ch)) })
 			grad := there(t, p, dy)
 			with(t, p, r, s, n, func(dx, from cu.DevicePtr) error { return c.l.backward(bare(p), dx, from, grad, dev, n) },
@@ -351,7 +351,7 @@ func TestActivations(t *testing.T) {
 	})
 }
 
-// TestInfinities holds activations and their slopes to the limits where those are finite.
+// TestInfinities compares activations and their slopes at infinity with their limits.
 func TestInfinities(t *testing.T) {
 	s := newShape(lower.Shape{C: 2, H: 1, W: 1})
 	big := math.Inf(1)
@@ -373,7 +373,7 @@ func TestInfinities(t *testing.T) {
 	})
 }
 
-// TestScale has another weight and bias for every channel.
+// TestScale has a different weight and bias for every channel.
 func TestScale(t *testing.T) {
 	s := newShape(lower.Shape{C: 19, H: 3, W: 7})
 	const n = 2
@@ -396,8 +396,8 @@ func TestScale(t *testing.T) {
 	})
 }
 
-// TestNHWC brings images from NCHW to NHWC and back, of several tiles and of less than one, with
-// NaN in what does not count.
+// TestNHWC brings images from NCHW to NHWC and back. Some have several tiles, and some less than
+// one. The padding has NaN.
 func TestNHWC(t *testing.T) {
 	onNothing(t, func(p *part) {
 		for _, dims := range [][]int{{1, 2, 3}, {3, 5, 7}, {16, 4, 8}, {70, 9, 11}, {33, 1, 2}} {
@@ -426,7 +426,7 @@ func TestNHWC(t *testing.T) {
 	})
 }
 
-// tinyNetwork is a network and images for runs that are repeated often.
+// tinyNetwork makes a network and images for runs that are repeated often.
 func tinyNetwork() (*model.Model, *dataset.Set) {
 	r := rand.New(rand.NewPCG(4, 5))
 	for {
@@ -441,8 +441,7 @@ func tinyNetwork() (*model.Model, *dataset.Set) {
 	}
 }
 
-// TestNetworkMemory holds the memory that batches take to the plan, also of those that the plan
-// makes as large as can be.
+// TestNetworkMemory checks that a batch takes no more memory than was planned.
 func TestNetworkMemory(t *testing.T) {
 	need(t)
 	for seed := range uint64(12) {
@@ -460,7 +459,7 @@ func TestNetworkMemory(t *testing.T) {
 		}
 		must(t, b.Load(t.Context(), 0, set.Images, set.Labels))
 		must(t, b.Begin(t.Context(), 0, 60, []float64{0.1, 0.2}))
-		// and sizes, which the plan's tenth for the driver holds
+		// These, and the sizes, come out of the tenth that the plan leaves for the driver.
 		const results = 4 * (2 + 2*2 + 60 + 3*2)
 		if got, most := p.batchBytes(), 120*p.budget.plan.row+60*p.budget.plan.image+50*p.budget.plan.scratch+p.budget.plan.fixed+results+16*int64(len(p.batchClaims())+len(p.chunkClaims(0))); got > most {
 			t.Errorf("%s: %d bytes, planned %d: %+v", m, got, most, p.budget.plan)
@@ -469,8 +468,7 @@ func TestNetworkMemory(t *testing.T) {
 	}
 }
 
-// TestNetworkShort makes the memory of a network's batch fail, down to chunks of one row, and wants
-// the same result.
+// TestNetworkShort is TestHalving for a network, down to chunks of one row.
 func TestNetworkShort(t *testing.T) {
 	simulator(t)
 	m, set := tinyNetwork()
@@ -498,8 +496,7 @@ func TestNetworkShort(t *testing.T) {
 	}
 }
 
-// TestNetworkFailures is TestFailures for a network: an error that names the device, or the right
-// result, and nothing left.
+// TestNetworkFailures is TestFailures for a network.
 func TestNetworkFailures(t *testing.T) {
 	simulator(t)
 	m, set := tinyNetwork()
@@ -550,7 +547,7 @@ func TestNetworkFailures(t *testing.T) {
 	}
 }
 
-// TestNetworkDevices splits a batch of a network among all devices and wants the bits of one.
+// TestNetworkDevices is TestDevices for a network.
 func TestNetworkDevices(t *testing.T) {
 	infos := need(t)
 	if len(infos) < 2 {
@@ -583,10 +580,10 @@ func TestNetworkDevices(t *testing.T) {
 	}
 }
 
-// TestNetworkRefused has images whose layers are larger than kernels count.
+// TestNetworkRefused has layers with more numbers of an image than kernels can count.
 func TestNetworkRefused(t *testing.T) {
 	need(t)
-	// 2^28 and 2^31 floats an image
+	// An image has 2^28 floats, or 2^31.
 	for h, fits := range map[int]bool{1 << 12: true, 1 << 15: false} {
 		side := [2]int{h, 1 << 12}
 		m := ref.RandomModel(rand.New(rand.NewPCG(1, 1)), 1, 1, 2)

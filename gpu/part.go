@@ -17,11 +17,12 @@ import (
 )
 
 // A part is one device's share of a Backend: the model, all loaded images, and some images of the
-// batch. A part owns each of its fields. Every field has its own type, and the comment of that type
-// says which methods change it.
+// batch. Each group of its state is a type of its own, whose comment says which methods change it.
 //
 // openPart sets device, inputs, classes, model and mlp, and nothing changes them later. Load
-// changes loaded, Begin changes batch, and Step changes position, recording and general.
+// changes loaded, and with it the budget. Begin starts batch, position, recording and general anew.
+// What moves the rows changes them: Step, Restore and Round. Between two calls of Backend downloads
+// is empty, and scratch holds nothing that anybody reads.
 //
 // All methods but close run on the device's thread. They work on the stream in the order of the
 // calls. Matrices on the device have rows of padded(columns) elements, with zeros beyond the

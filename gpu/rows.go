@@ -34,10 +34,13 @@ func (r *batchRows) E() int { return len(r.eps) }
 // rows is the number of rows.
 func (r *batchRows) rows() int { return r.images * len(r.eps) }
 
-// cleanSizes, epsOnDevice and broken are parts of sizes and results.
-func (r *batchRows) cleanSizes() cu.DevicePtr  { return at(r.sizes.DevicePtr, 2*r.E(), 4) }
+// epsOnDevice is where the eps [E] are, and cleanSizes where the zeros [E] are: a step of these
+// sizes leaves x0 as it is.
 func (r *batchRows) epsOnDevice() cu.DevicePtr { return at(r.sizes.DevicePtr, r.E(), 4) }
-func (r *batchRows) broken() cu.DevicePtr      { return at(r.results.DevicePtr, 1, 4) }
+func (r *batchRows) cleanSizes() cu.DevicePtr  { return at(r.sizes.DevicePtr, 2*r.E(), 4) }
+
+// broken is where the least image is whose gradient is not finite: see resultBytes.
+func (r *batchRows) broken() cu.DevicePtr { return at(r.results.DevicePtr, 1, 4) }
 
 // rowX is where x of row i is; in is the padded length of an image.
 func (r *batchRows) rowX(i, in int) cu.DevicePtr { return at(r.x.DevicePtr, i*in, 4) }
@@ -76,10 +79,12 @@ func (r *batchRows) setSizes(d *device, size []float32) error {
 	return upload(d, r.sizes.DevicePtr, size)
 }
 
-// A position tells where the rows are without x: a step from the clean images without bounds forms
-// no images of which the first layer of an MLP is known along a ray.
+// A position tells where the rows are if x is not in memory. That is so after Begin, and after a
+// first step of an MLP without bounds: the rows are then on a ray, along which the output of the
+// first layer is known without x.
 //
-// begin, enter and moved change fresh and ray. reserve of part changes the size of the buffers.
+// begin, enter and moved change fresh and ray. enterRay and step of part fill the buffers, and
+// reserve changes their size.
 type position struct {
 	fresh      bool         // every x is x0, and not in memory
 	ray        cu.DevicePtr // if not 0, x = x0 + size·d with d [images, in] here, and not in memory
@@ -98,5 +103,5 @@ func (p *position) begin() { p.fresh, p.ray = true, 0 }
 // enter says that the rows are on the ray along d.
 func (p *position) enter(d cu.DevicePtr) { p.fresh, p.ray = false, d }
 
-// moved says that x of every row is in memory.
+// moved says that x of every row is in memory, and is where the row is.
 func (p *position) moved() { p.fresh, p.ray = false, 0 }

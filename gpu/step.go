@@ -175,7 +175,7 @@ func (p *part) leaveRay(ctx context.Context) error {
 		return nil
 	}
 	err := p.batchChunks(ctx, p.fillRows)
-	p.position.ray = 0
+	p.position.moved()
 	return err
 }
 
