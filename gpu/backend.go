@@ -212,8 +212,8 @@ func (b *Backend) Load(ctx context.Context, first int, x0 *tensor.Dense, labels 
 }
 
 // Begin makes a row x = x0 for each of the loaded images lo to hi-1 and each of eps [E]. Image i at
-// eps e is row (i-lo)·E + e. Begin takes the memory that plain steps and Outcomes need. The error
-// has OutOfMemory if there is too little.
+// eps e is row (i-lo)·E + e. Begin takes the memory that plain steps need. Other steps, slots and
+// norms take theirs when they are first used. The error has OutOfMemory if there is too little.
 func (b *Backend) Begin(ctx context.Context, lo, hi int, eps []float64) error {
 	if b.closed {
 		return errClosed
