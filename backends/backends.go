@@ -72,7 +72,7 @@ type Device struct {
 	Driver   string   `json:"driver_cuda,omitempty"`
 	Image    string   `json:"image,omitempty"`    // the kernels for it: "sm_80"
 	Product  string   `json:"product,omitempty"`  // the default of Products
-	Products []string `json:"products,omitempty"` // see gpu.Products
+	Products []string `json:"products,omitempty"` // see gpu.MathModes
 }
 
 // A DeviceError says that a list of devices is wrong.

@@ -83,12 +83,12 @@ func TestDescribeCUDA(t *testing.T) {
 		in   gpu.Info
 		want Device
 	}{
-		{gpu.Info{Index: 1, Name: "NVIDIA H100 80GB HBM3", Capability: 90, Memory: 84942979072, Driver: 12080, Image: "sm_80", Product: "3xtf32", Products: gpu.Products},
+		{gpu.Info{Index: 1, Name: "NVIDIA H100 80GB HBM3", Capability: 90, Memory: 84942979072, Driver: 12080, Image: "sm_80", MathMode: "3xtf32", MathModes: gpu.MathModes},
 			Device{Backend: "cuda", Available: true, Device: "cuda:1 NVIDIA H100 80GB HBM3, sm_80 3xtf32", Worker: "cuda:1 NVIDIA H100 80GB HBM3", List: "1",
 				Note:  "compute capability 9.0, 79.1 GiB, driver for CUDA 12.8; products: fp32, 3xtf32, tf32",
 				Index: index(1), Name: "NVIDIA H100 80GB HBM3", Capability: "9.0", Memory: 84942979072, Driver: "12.8", Image: "sm_80", Product: "3xtf32",
 				Products: []string{"fp32", "3xtf32", "tf32"}}},
-		{gpu.Info{Name: "Tesla T4", Capability: 75, Memory: 15655829504, Driver: 13000, Image: "sm_75", Product: "fp32", Products: gpu.Products[:1]},
+		{gpu.Info{Name: "Tesla T4", Capability: 75, Memory: 15655829504, Driver: 13000, Image: "sm_75", MathMode: "fp32", MathModes: gpu.MathModes[:1]},
 			Device{Backend: "cuda", Available: true, Device: "cuda:0 Tesla T4, sm_75 fp32", Worker: "cuda:0 Tesla T4", List: "0",
 				Note:  "compute capability 7.5, 14.6 GiB, driver for CUDA 13.0; products: fp32",
 				Index: index(0), Name: "Tesla T4", Capability: "7.5", Memory: 15655829504, Driver: "13.0", Image: "sm_75", Product: "fp32",

@@ -44,16 +44,16 @@ func cudaEntry() Entry {
 		}
 		switch {
 		case s.Precision == "tf32":
-			o.Product = "tf32"
-		case slices.Contains(infos[o.Devices[0]].Products, s.Product):
-			o.Product = s.Product
+			o.MathMode = "tf32"
+		case slices.Contains(infos[o.Devices[0]].MathModes, s.Product):
+			o.MathMode = s.Product
 		}
 		b, err := openCUDA(m, o)
 		if err != nil {
 			return nil, "", err
 		}
 		if got := b.Info().Precision; got != s.Precision {
-			err := &PrecisionError{From: gpu.EnvProduct + "=" + os.Getenv(gpu.EnvProduct), Got: got, Want: s.Precision}
+			err := &PrecisionError{From: gpu.EnvMathMode + "=" + os.Getenv(gpu.EnvMathMode), Got: got, Want: s.Precision}
 			return nil, "", errors.Join(err, b.Close())
 		}
 		return b, b.Info().MathMode, nil
@@ -93,7 +93,7 @@ func describeCUDA(in gpu.Info) Device {
 	d := Device{
 		Backend: "cuda", Available: in.Image != "", Index: &in.Index, Name: in.Name,
 		Capability: fmt.Sprintf("%d.%d", in.Capability/10, in.Capability%10), Memory: in.Memory,
-		Driver: fmt.Sprintf("%d.%d", in.Driver/1000, in.Driver%1000/10), Image: in.Image, Product: in.Product,
+		Driver: fmt.Sprintf("%d.%d", in.Driver/1000, in.Driver%1000/10), Image: in.Image, Product: in.MathMode,
 		Worker: fmt.Sprintf("cuda:%d %s", in.Index, in.Name), List: strconv.Itoa(in.Index),
 	}
 	d.Device = d.Worker
@@ -102,8 +102,8 @@ func describeCUDA(in gpu.Info) Device {
 		d.Note += "no kernels for it, which need 7.5 (Turing) or later"
 		return d
 	}
-	d.Device += fmt.Sprintf(", %s %s", in.Image, in.Product)
-	d.Products = in.Products
+	d.Device += fmt.Sprintf(", %s %s", in.Image, in.MathMode)
+	d.Products = in.MathModes
 	d.Note += "products: " + strings.Join(d.Products, ", ")
 	return d
 }

@@ -4,46 +4,46 @@ package gpu
 
 import "gorgonia.org/cu"
 
-// An activation is a function of each element: name is that of kernels/activation.cu.
+// An activation applies one function to each element: see kernels/activation.cu.
 type activation struct {
-	name  string
+	name  string  // as in that file, without _forward and _backward
 	slope float32 // of leaky_relu
-	done  bool    // forward, by the product before it
+	done  bool    // a ReLU that the product before it computes, so that forward does nothing
 	shape
 }
 
-func (l *activation) forward(p *part, y cu.DevicePtr, x []cu.DevicePtr, n int) error {
+func (l *activation) forward(net *network, y cu.DevicePtr, x []cu.DevicePtr, n int) error {
 	if l.done {
 		return nil
 	}
-	return p.elementwise(l.name+"_forward", n, l.shape, y, x[0], l.slope, int32(l.channels), int32(l.pitch), int32(l.width))
+	return net.elementwise(l.name+"_forward", n, l.shape, y, x[0], l.slope, int32(l.channels), int32(l.pitch), int32(l.width))
 }
 
-func (l *activation) backward(p *part, dx, from, dy, x cu.DevicePtr, n int) error {
-	return p.elementwise(l.name+"_backward", n, l.shape, dx, from, dy, x, l.slope, int32(l.channels), int32(l.pitch), int32(l.width))
+func (l *activation) backward(net *network, dx, from, dy, x cu.DevicePtr, n int) error {
+	return net.elementwise(l.name+"_backward", n, l.shape, dx, from, dy, x, l.slope, int32(l.channels), int32(l.pitch), int32(l.width))
 }
 
-// A scale is x·w_c + b_c with w and b [C] on the device.
+// A scale is x·w_c + b_c, where c is the channel of x. w and b [C] are on the device.
 type scale struct {
 	w, b cu.DevicePtr
 	shape
 }
 
-func (l *scale) forward(p *part, y cu.DevicePtr, x []cu.DevicePtr, n int) error {
-	return p.elementwise("scale_forward", n, l.shape, y, x[0], l.w, l.b, int32(l.channels), int32(l.pitch), int32(l.width))
+func (l *scale) forward(net *network, y cu.DevicePtr, x []cu.DevicePtr, n int) error {
+	return net.elementwise("scale_forward", n, l.shape, y, x[0], l.w, l.b, int32(l.channels), int32(l.pitch), int32(l.width))
 }
 
-func (l *scale) backward(p *part, dx, from, dy, _ cu.DevicePtr, n int) error {
-	return p.elementwise("scale_backward", n, l.shape, dx, from, dy, l.w, int32(l.channels), int32(l.pitch), int32(l.width))
+func (l *scale) backward(net *network, dx, from, dy, _ cu.DevicePtr, n int) error {
+	return net.elementwise("scale_backward", n, l.shape, dx, from, dy, l.w, int32(l.channels), int32(l.pitch), int32(l.width))
 }
 
-// An add is the sum of all that it takes, in their order.
+// An add is the sum of all that it takes, added in their order.
 type add struct{ shape }
 
-func (l *add) forward(p *part, y cu.DevicePtr, x []cu.DevicePtr, n int) error {
+func (l *add) forward(net *network, y cu.DevicePtr, x []cu.DevicePtr, n int) error {
 	from := x[0]
 	for _, x := range x[1:] {
-		if err := p.sum(y, from, x, n*l.width); err != nil {
+		if err := net.sum(y, from, x, n*l.width); err != nil {
 			return err
 		}
 		from = y
@@ -51,18 +51,18 @@ func (l *add) forward(p *part, y cu.DevicePtr, x []cu.DevicePtr, n int) error {
 	return nil
 }
 
-func (l *add) backward(p *part, dx, from, dy, _ cu.DevicePtr, n int) error {
-	return p.sum(dx, from, dy, n*l.width)
+func (l *add) backward(net *network, dx, from, dy, _ cu.DevicePtr, n int) error {
+	return net.sum(dx, from, dy, n*l.width)
 }
 
-// sum launches y [n] = a + b.
-func (p *part) sum(y, a, b cu.DevicePtr, n int) error {
-	return p.launch("sum", dim{min(ceil(n, 256), 1<<16), 1}, dim{256, 1}, 0, []int{n}, y, a, b, int64(n))
+// sum launches y [n] = a + b. y may be a or b.
+func (d *device) sum(y, a, b cu.DevicePtr, n int) error {
+	return d.launch("sum", dim{min(ceil(n, 256), 1<<16), 1}, dim{256, 1}, 0, []int{n}, y, a, b, int64(n))
 }
 
-// elementwise launches a kernel with a thread for each element, padding and all, of n rows of shape
-// s.
-func (p *part) elementwise(name string, n int, s shape, args ...any) error {
+// elementwise launches a kernel that has a thread for each element of n images of shape s, also for
+// those of the padding.
+func (d *device) elementwise(name string, n int, s shape, args ...any) error {
 	block := min(s.width, 256)
-	return p.launch(name, dim{ceil(s.width, block), n}, dim{block, 1}, 0, []int{n, s.pixels, s.channels}, args...)
+	return d.launch(name, dim{ceil(s.width, block), n}, dim{block, 1}, 0, []int{n, s.pixels, s.channels}, args...)
 }

@@ -11,22 +11,22 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// A layer is y = x·Wᵀ + b, followed by ReLU if relu is set, with its weights on the device: see
-// kernels/gemm.cuh for how they are padded.
+// A layer is y = x·Wᵀ + b, and then ReLU if relu is set. Its weights are on the device. They are
+// padded as kernels/gemm.cuh says. newLayer makes it; only relu is set later, by who called it.
 type layer struct {
 	in, out int
 	relu    bool
-	product string
+	mode    string
 	w, wt   cu.DevicePtr // W [padRows(out), padded(in)] and Wᵀ [padRows(in), padded(out)]
 	bias    cu.DevicePtr // [padRows(out)]
 }
 
-// newLayer copies weight [out, in] and b [out] to the device, W as it stands and transposed, so
-// that both products read along k.
-func (p *part) newLayer(weight, b *tensor.Dense, product string) (layer, error) {
+// newLayer copies weight [out, in] and b [out] to the device. W goes there as it is and transposed,
+// so that the products of both directions read along the index that they sum over.
+func (d *device) newLayer(weight, b *tensor.Dense, mode string) (layer, error) {
 	out, in := weight.Shape()[0], weight.Shape()[1]
-	a := layer{in: in, out: out, product: product}
-	// see kernels/gemm.cuh
+	a := layer{in: in, out: out, mode: mode}
+	// Kernels index the elements in 32 bits: see kernels/gemm.cuh.
 	if n := max(int64(padRows(out))*int64(padded(in)), int64(padRows(in))*int64(padded(out))); n >= 1<<32 {
 		return layer{}, fmt.Errorf("gpu: weights [%d %d] take %d elements on the device, want less than 2^32", out, in, n)
 	}
@@ -34,45 +34,48 @@ func (p *part) newLayer(weight, b *tensor.Dense, product string) (layer, error) 
 	bias := make([]float32, padRows(out))
 	copy(bias, batch.Floats[float32](nil, b))
 	straight := make([]float32, padRows(out)*padded(in))
-	turned := make([]float32, padRows(in)*padded(out))
+	transposed := make([]float32, padRows(in)*padded(out))
 	for o := range out {
 		for i, v := range w[o*in:][:in] {
 			straight[o*padded(in)+i] = v
-			turned[i*padded(out)+o] = v
+			transposed[i*padded(out)+o] = v
 		}
 	}
 	for _, c := range []struct {
 		to   *cu.DevicePtr
 		from []float32
-	}{{&a.w, straight}, {&a.wt, turned}, {&a.bias, bias}} {
+	}{{&a.w, straight}, {&a.wt, transposed}, {&a.bias, bias}} {
 		var err error
-		if *c.to, err = p.alloc(int64(4 * len(c.from))); err != nil {
+		if *c.to, err = d.alloc(int64(4 * len(c.from))); err != nil {
 			return layer{}, err
 		}
-		if err := upload(p.device, *c.to, c.from); err != nil {
+		if err := upload(d, *c.to, c.from); err != nil {
 			return layer{}, err
 		}
 	}
 	return a, nil
 }
 
-// affineForward launches y [rows, padded(out)] = x·Wᵀ + bias, then ReLU if relu.
-func (p *part) affineForward(y, x cu.DevicePtr, l *layer, bias cu.DevicePtr, relu bool, rows int) error {
-	name, grid, shared := tile("affine_forward", l.product, rows, padded(l.out), p.multiprocessors)
-	return p.launch(name, grid, dim{256, 1}, shared, []int{rows, l.in, l.out},
+// affineForward launches y [rows, padded(out)] = x·Wᵀ + bias for x [rows, padded(in)], and then
+// ReLU if relu is set.
+func (d *device) affineForward(y, x cu.DevicePtr, l *layer, bias cu.DevicePtr, relu bool, rows int) error {
+	name, grid, shared := tile("affine_forward", l.mode, rows, padded(l.out), d.multiprocessors)
+	return d.launch(name, grid, dim{256, 1}, shared, []int{rows, l.in, l.out},
 		y, x, l.w, bias, relu, int32(rows), int32(padded(l.in)), int32(l.out), int32(padded(l.out)))
 }
 
-// affineBackward launches dx [rows, padded(in)] = dz·W, then 0 where h <= 0, if h is not 0.
-func (p *part) affineBackward(dx, dz cu.DevicePtr, l *layer, h cu.DevicePtr, rows int) error {
-	name, grid, shared := tile("affine_backward", l.product, rows, padded(l.in), p.multiprocessors)
-	return p.launch(name, grid, dim{256, 1}, shared, []int{rows, l.out, l.in},
+// affineBackward launches dx [rows, padded(in)] = dz·W for dz [rows, padded(out)]. If h is not 0,
+// dx is 0 where h [rows, padded(in)] <= 0: that is the way back through a ReLU.
+func (d *device) affineBackward(dx, dz cu.DevicePtr, l *layer, h cu.DevicePtr, rows int) error {
+	name, grid, shared := tile("affine_backward", l.mode, rows, padded(l.in), d.multiprocessors)
+	return d.launch(name, grid, dim{256, 1}, shared, []int{rows, l.out, l.in},
 		dx, dz, l.wt, h, int32(rows), int32(padded(l.out)), int32(l.in), int32(padded(l.in)))
 }
 
-// tile returns the kernel, the grid and the shared memory for a product [rows, width] on so many
-// multiprocessors: see kernels/affine_forward.cu. The tile never changes a bit of the result.
-func tile(op, product string, rows, width, multiprocessors int) (name string, grid dim, shared int) {
+// tile returns the kernel, the grid and the bytes of shared memory for a product [rows, width] on a
+// device of so many multiprocessors: see kernels/affine_forward.cu. No bit of the result depends on
+// the tile.
+func tile(op, mode string, rows, width, multiprocessors int) (name string, grid dim, shared int) {
 	columns, stages := 128, 2
 	switch {
 	case width <= 32:
@@ -80,13 +83,14 @@ func tile(op, product string, rows, width, multiprocessors int) (name string, gr
 	case ceil(rows, 128)*ceil(width, 128) < multiprocessors:
 		columns = 64
 	}
-	if product == "tf32" || product == "3xtf32" && columns == 32 {
+	if mode == "tf32" || mode == "3xtf32" && columns == 32 {
 		stages = 4
 	}
-	return fmt.Sprintf("%s_%s_%d", op, product, columns), dim{ceil(width, columns), ceil(rows, 128)}, (128 + columns) * 80 * stages
+	return fmt.Sprintf("%s_%s_%d", op, mode, columns), dim{ceil(width, columns), ceil(rows, 128)}, (128 + columns) * 80 * stages
 }
 
-// padRows is the number of rows of a weight matrix of n outputs on the device.
+// padRows is how many rows a weight matrix of n outputs has on the device: whole tiles of 128.
 func padRows(n int) int { return (n + 127) / 128 * 128 }
 
+// ceil is n/by, rounded up.
 func ceil(n, by int) int { return (n + by - 1) / by }

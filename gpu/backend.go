@@ -20,20 +20,23 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// A Backend holds one model and one batch on one or more devices, each of which has a part of the
-// batch's images. It implements pipeline.Backend and is used by one goroutine at a time. After an
-// error of Step or of a method that returns something of the rows, the rows are gone: call Begin
+// A Backend holds one model and one batch on one or more devices. Each device has a part: some of
+// the batch's images. It implements pipeline.Backend. One goroutine at a time uses it. After an
+// error of Step, or of a method that returns something of the rows, the rows are gone: call Begin
 // again.
+//
+// New sets parts, in, out and info. Load sets first, labels, min and max. Begin sets eps, lo and
+// rows, and an error clears eps and rows.
 type Backend struct {
-	parts    []*part
-	in, out  int          // I, O
-	info     backend.Info // but for Rows
+	parts    []*part      // in the order of their images
+	in, out  int          // I and O
+	info     backend.Info // without Rows, which depends on Load
 	closed   bool
-	first    int
-	labels   []int32
-	min, max float32 // of the clean pixels
-	eps      []float32
-	lo, rows int
+	first    int       // index in the data set of the first loaded image
+	labels   []int32   // [N]
+	min, max float32   // of the clean pixels
+	eps      []float32 // [E]
+	lo, rows int       // the first loaded image of the batch; rows in all
 }
 
 var errClosed = fmt.Errorf("gpu: %w", batch.ErrClosed)
@@ -57,7 +60,7 @@ func New(m *model.Model, o Options) (_ *Backend, err error) {
 		}
 	}
 	b := &Backend{in: m.Inputs(), out: m.Outputs()}
-	product, err := choose(o, infos)
+	mode, err := choose(o, infos)
 	if err != nil {
 		return nil, err
 	}
@@ -67,80 +70,80 @@ func New(m *model.Model, o Options) (_ *Backend, err error) {
 	}
 	defer func() {
 		if err != nil {
-			_ = b.Close() // for the same reason, if it fails too
+			_ = b.Close() // if it fails too, the reason is the same
 		}
 	}()
 	for _, i := range o.Devices {
-		p, err := openPart(i, prog, product)
+		p, err := openPart(i, prog, mode)
 		if err != nil {
 			return nil, err
 		}
 		b.parts = append(b.parts, p)
 	}
-	b.describe(product)
+	b.describe(mode)
 	return b, nil
 }
 
-// describe fills info of a backend with all its parts.
-func (b *Backend) describe(product string) {
+// describe fills info once all parts are there.
+func (b *Backend) describe(mode string) {
 	var names []string
 	for _, p := range b.parts {
 		names = append(names, fmt.Sprintf("cuda:%d %s, %s", p.Index, p.Name, p.Image))
 	}
 	b.info = backend.Info{
-		Name: "cuda", Device: strings.Join(names, "; ") + " " + product, Precision: "float32", MathMode: product,
+		Name: "cuda", Device: strings.Join(names, "; ") + " " + mode, Precision: "float32", MathMode: mode,
 		Inputs: b.in, Classes: b.out,
 	}
-	if product == "tf32" {
-		b.info.Precision = product
+	if mode == "tf32" {
+		b.info.Precision = mode
 	}
 }
 
-// choose returns the product to use: one for all devices, so that a row's bits do not depend on
-// where it is.
+// choose returns the math mode to use. It is one for all devices, so that the bits of a row do not
+// depend on the device that computes it.
 func choose(o Options, infos []Info) (string, error) {
-	name, from := o.Product, ""
+	name, from := o.MathMode, ""
 	if name == "" {
-		name, from = os.Getenv(EnvProduct), EnvProduct+"="
+		name, from = os.Getenv(EnvMathMode), EnvMathMode+"="
 	}
-	if name != "" && !slices.Contains(Products, name) {
-		return "", fmt.Errorf("gpu: %s%s: no such product, want one of %s", from, name, strings.Join(Products, ", "))
+	if name != "" && !slices.Contains(MathModes, name) {
+		return "", fmt.Errorf("gpu: %s%s: no such math mode, want one of %s", from, name, strings.Join(MathModes, ", "))
 	}
 	for _, i := range o.Devices {
 		in := infos[i]
 		switch {
 		case in.Image == "":
 			return "", fmt.Errorf("gpu: cuda:%d %s has compute capability %d.%d, want 7.5 (Turing) or later", i, in.Name, in.Capability/10, in.Capability%10)
-		case name != "" && !slices.Contains(in.Products, name):
+		case name != "" && !slices.Contains(in.MathModes, name):
 			return "", fmt.Errorf("gpu: cuda:%d %s has compute capability %d.%d, and %s needs 8.0 or later", i, in.Name, in.Capability/10, in.Capability%10, name)
 		}
 	}
 	if name != "" {
 		return name, nil
 	}
-	name = infos[o.Devices[0]].Product
+	name = infos[o.Devices[0]].MathMode
 	for _, i := range o.Devices {
-		if infos[i].Product != name {
-			name = "fp32" // which all of them have
+		if infos[i].MathMode != name {
+			name = "fp32" // all devices have it
 		}
 	}
 	return name, nil
 }
 
-// Info describes the backend. Device is the devices and the kernels, "cuda:0 NVIDIA H100 80GB
-// HBM3, sm_80 3xtf32". Precision is "float32", or "tf32" in that math mode.
+// Info describes the backend. Device names the devices, the kernels and the math mode: "cuda:0
+// NVIDIA H100 80GB HBM3, sm_80 3xtf32". Precision is "float32", but "tf32" in math mode tf32.
 func (b *Backend) Info() backend.Info {
 	info := b.info
 	info.Rows = b.maxRows()
 	return info
 }
 
-// maxRows is the most rows for one Begin: what fits on the device with the least memory, beside the
-// loaded images.
+// maxRows is the most rows of one Begin: what fits beside the loaded images on the device with the
+// least memory.
 func (b *Backend) maxRows() int {
 	rows := maxRows
 	for _, p := range b.parts {
-		rows = min(rows, p.rowsMax)
+		rows = min(rows, p.budget.rowsMax)
 	}
 	return rows
 }
@@ -159,7 +162,7 @@ func (b *Backend) each(f func(p *part) error) error {
 	return errors.Join(errs...)
 }
 
-// lose forgets the rows after an error.
+// lose forgets the rows if err is an error, and returns err.
 func (b *Backend) lose(err error) error {
 	if err != nil {
 		b.rows, b.eps = 0, nil
@@ -167,9 +170,17 @@ func (b *Backend) lose(err error) error {
 	return err
 }
 
-// Load copies in clean images x0 [N, …] and labels [N], see pipeline.Backend. Bytes go up as bytes.
-// It returns an error for shapes that do not fit the model, labels out of range and pixels that are
-// not finite.
+// collect calls f for every part at the same time. f starts downloads, for which every part waits
+// once. After an error the rows are gone, and with OutOfMemory also their memory.
+func (b *Backend) collect(ctx context.Context, f func(p *part) error) error {
+	return b.lose(b.each(func(p *part) error {
+		return p.freeing(p.collect(ctx, func() error { return f(p) }))
+	}))
+}
+
+// Load copies clean images x0 [N, …] and labels [N] to every device, see pipeline.Backend. Bytes go
+// up as bytes. It returns an error for shapes that do not fit the model, for labels out of range
+// and for pixels that are not finite.
 func (b *Backend) Load(ctx context.Context, first int, x0 *tensor.Dense, labels []int32) error {
 	if b.closed {
 		return errClosed
@@ -177,7 +188,7 @@ func (b *Backend) Load(ctx context.Context, first int, x0 *tensor.Dense, labels 
 	if err := batch.Load(first, x0, labels, b.in, b.out); err != nil {
 		return fmt.Errorf("gpu: %w", err)
 	}
-	b.rows, b.eps, b.labels = 0, nil, nil // what was there is overwritten
+	b.rows, b.eps, b.labels = 0, nil, nil // the devices are about to overwrite what they hold
 	bytes, _ := x0.Data().([]uint8)
 	var floats []float32
 	var err error
@@ -200,9 +211,9 @@ func (b *Backend) Load(ctx context.Context, first int, x0 *tensor.Dense, labels 
 	return ctx.Err()
 }
 
-// Begin makes a row x = x0 for each of the loaded images lo to hi-1 and each of eps [E]: row
-// (i-lo)·E + e. All memory that the batch will need is taken here: the error has OutOfMemory if
-// there is too little.
+// Begin makes a row x = x0 for each of the loaded images lo to hi-1 and each of eps [E]. Image i at
+// eps e is row (i-lo)·E + e. Begin takes the memory that plain steps need. Other steps, slots and
+// norms take theirs when they are first used. The error has OutOfMemory if there is too little.
 func (b *Backend) Begin(ctx context.Context, lo, hi int, eps []float64) error {
 	if b.closed {
 		return errClosed
@@ -212,16 +223,17 @@ func (b *Backend) Begin(ctx context.Context, lo, hi int, eps []float64) error {
 		return fmt.Errorf("gpu: %w", err)
 	}
 	b.lo, b.rows, b.eps = lo, (hi-lo)*len(eps), rounded
-	for i, p := range b.parts { // images in order, as many for each device, give or take one
+	// The images are shared out in order. Each device has as many, or one more.
+	for i, p := range b.parts {
 		n, next := len(b.parts), lo
-		p.images = (hi - lo) / n
+		p.batch.images = (hi - lo) / n
 		if i < (hi-lo)%n {
-			p.images++
+			p.batch.images++
 		}
 		if i > 0 {
-			next = b.parts[i-1].lo + b.parts[i-1].images
+			next = b.parts[i-1].batch.lo + b.parts[i-1].batch.images
 		}
-		p.lo = next
+		p.batch.lo = next
 	}
 	if err := b.each(func(p *part) error { return p.begin(rounded) }); err != nil {
 		return b.lose(err)
@@ -229,9 +241,9 @@ func (b *Backend) Begin(ctx context.Context, lo, hi int, eps []float64) error {
 	return ctx.Err()
 }
 
-// Step moves every row, see attack.Step. It returns when the work is launched, not when it is done.
-// What a step that is not plain needs beside the rows is taken here: the error has OutOfMemory if
-// there is too little memory, and then a Begin of fewer rows may do.
+// Step moves every row, see attack.Step. It returns when the work is launched, before it is done. A
+// step that is not plain takes the memory here that it needs beside the rows. The error has
+// OutOfMemory if there is too little, and then a Begin of fewer rows may succeed.
 func (b *Backend) Step(ctx context.Context, s attack.Step) error {
 	if b.closed {
 		return errClosed
@@ -267,10 +279,10 @@ func (b *Backend) Step(ctx context.Context, s attack.Step) error {
 	}))
 }
 
-// Count writes, for each of eps [E], how many rows have the class of their label to correct [E] and
-// for how many a gradient was zero in every pixel since Begin to zero [E], and for each image
-// whether that was so at any eps to stuck [images]. bad is the first row with a logit that is not
-// finite, or -1.
+// Count counts rows by eps. It writes to correct [E] how many have the class of their label, and to
+// zero [E] how many had a gradient since Begin that was zero in every pixel. It writes to stuck
+// [images] whether an image had such a gradient at any eps. bad is the first row with a logit that
+// is not finite, or -1.
 func (b *Backend) Count(ctx context.Context, correct, zero []int, stuck []bool) (bad int, err error) {
 	if err := b.ready(b.rows); err != nil {
 		return -1, err
@@ -279,56 +291,63 @@ func (b *Backend) Count(ctx context.Context, correct, zero []int, stuck []bool) 
 	if len(correct) != E || len(zero) != E || len(stuck) != b.rows/E {
 		return -1, fmt.Errorf("gpu: count: room for %d, %d and %d, want %d eps twice and %d images", len(correct), len(zero), len(stuck), E, b.rows/E)
 	}
-	if err := b.lose(b.each(func(p *part) error { return p.count(ctx) })); err != nil {
+	all := make(map[*part]*counts)
+	for _, p := range b.parts {
+		all[p] = new(counts)
+	}
+	if err := b.collect(ctx, func(p *part) error { return p.count(ctx, all[p]) }); err != nil {
 		return -1, err
 	}
 	clear(correct)
 	clear(zero)
 	bad = -1
 	for _, p := range b.parts {
+		found := all[p]
 		for e := range E {
-			correct[e] += int(p.found.correct[e])
-			zero[e] += int(p.found.zero[e])
+			correct[e] += int(found.correct[e])
+			zero[e] += int(found.zero[e])
 		}
-		for i, v := range p.found.stuck {
-			stuck[p.lo-b.lo+i] = v != 0
+		for i, v := range found.stuck {
+			stuck[p.batch.lo-b.lo+i] = v != 0
 		}
-		if row := p.found.bad; row >= 0 && bad < 0 {
-			bad = (p.lo-b.lo)*E + row
+		if row := found.bad; row >= 0 && bad < 0 {
+			bad = (p.batch.lo-b.lo)*E + row
 		}
 	}
 	return bad, nil
 }
 
-// Predictions writes to each of dst [rows] the class with the largest logit, the first one on a
-// tie, or -1 if a logit is not finite.
+// Predictions writes the class of each row to dst [rows]: the one with the largest logit, the first
+// of them on a tie, or -1 if a logit is not finite.
 func (b *Backend) Predictions(ctx context.Context, dst []int32) error {
 	if err := b.ready(len(dst)); err != nil {
 		return err
 	}
-	return b.lose(b.each(func(p *part) error { return p.predictions(ctx, rowsOf(b, p, dst, 1)) }))
+	return b.collect(ctx, func(p *part) error { return p.predictions(ctx, rowsOf(b, p, dst, 1)) })
 }
 
-// ZeroGradient writes to each of dst [rows] whether a Step's gradient was zero in every pixel of
-// that row since Begin.
+// ZeroGradient writes to dst [rows] whether the gradient of a Step since Begin was zero in every
+// pixel of that row.
 func (b *Backend) ZeroGradient(ctx context.Context, dst []bool) error {
 	if err := b.ready(len(dst)); err != nil {
 		return err
 	}
-	return b.lose(b.each(func(p *part) error { return p.zeroGradient(ctx, rowsOf(b, p, dst, 1)) }))
+	return b.collect(ctx, func(p *part) error { return p.zeroGradient(rowsOf(b, p, dst, 1)) })
 }
 
 // Logits returns f(x) [rows, O], Float32.
 func (b *Backend) Logits(ctx context.Context) (*tensor.Dense, error) {
-	return b.matrix(b.out, func(p *part, dst []float32) error { return p.logits(ctx, dst) })
+	return b.matrix(ctx, b.out, func(p *part, dst []float32) error { return p.logits(ctx, dst) })
 }
 
 // Images returns x [rows, I], Float32.
 func (b *Backend) Images(ctx context.Context) (*tensor.Dense, error) {
-	return b.matrix(b.in, func(p *part, dst []float32) error { return p.imagesTo(ctx, dst) })
+	return b.matrix(ctx, b.in, func(p *part, dst []float32) error { return p.imagesTo(ctx, dst) })
 }
 
-func (b *Backend) matrix(cols int, f func(p *part, dst []float32) error) (*tensor.Dense, error) {
+// matrix returns [rows, cols] of what f starts to download for each part. It returns an error for a
+// batch without rows.
+func (b *Backend) matrix(ctx context.Context, cols int, f func(p *part, dst []float32) error) (*tensor.Dense, error) {
 	if err := b.ready(b.rows); err != nil {
 		return nil, err
 	}
@@ -336,19 +355,19 @@ func (b *Backend) matrix(cols int, f func(p *part, dst []float32) error) (*tenso
 		return nil, errors.New("gpu: the batch is empty")
 	}
 	dst := make([]float32, b.rows*cols)
-	if err := b.lose(b.each(func(p *part) error { return f(p, rowsOf(b, p, dst, cols)) })); err != nil {
+	if err := b.collect(ctx, func(p *part) error { return f(p, rowsOf(b, p, dst, cols)) }); err != nil {
 		return nil, err
 	}
 	return tensor.New(tensor.WithShape(len(dst)/cols, cols), tensor.WithBacking(dst)), nil
 }
 
-// rowsOf is p's part of dst [rows, cols].
+// rowsOf is what p has of dst [rows, cols].
 func rowsOf[T any](b *Backend, p *part, dst []T, cols int) []T {
 	E := len(b.eps)
-	return dst[(p.lo-b.lo)*E*cols:][:p.images*E*cols]
+	return dst[(p.batch.lo-b.lo)*E*cols:][:p.batch.images*E*cols]
 }
 
-// Close frees the devices; later calls return an error.
+// Close frees the devices. Later calls of any method return an error.
 func (b *Backend) Close() error {
 	if b.closed {
 		return errClosed
@@ -362,6 +381,7 @@ func (b *Backend) Close() error {
 	return errors.Join(errs...)
 }
 
+// ready returns an error unless there is a batch whose rows are n.
 func (b *Backend) ready(n int) error {
 	if b.closed {
 		return errClosed

@@ -12,59 +12,62 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// A conv is a convolution. Backward it is one of the gradient at its output, the filters turned
-// round, where the windows of that are as many as the pixels of x and there are channels enough;
-// else it is a product that col2im adds up. Which of the two is as on the CPU, and so is the order
-// of sums: its bits.
+// A conv is a convolution in NHWC. Forward it is im2col and a product.
+//
+// There are two ways backward, and the lowering chooses between them, for the CPU too. One is a
+// convolution of the gradient at the output with the filters flipped. The other is a product whose
+// terms col2im adds up. Both sum in the CPU's order, so that they give the CPU's bits in math mode
+// fp32.
 type conv struct {
-	there *windows
-	back  *windows // nil: by col2im
+	there *unfolding
+	back  *unfolding // the flipped convolution; nil: col2im
 }
 
 // newConv copies l to the device.
-func (p *part) newConv(l *lower.Convolution, product string) (*conv, error) {
+func (d *device) newConv(l *lower.Convolution, mode string) (*conv, error) {
 	filter := lower.Filter(l.Weight.Shape(), batch.Floats[float32](nil, l.Weight))
 	c := new(conv)
 	var err error
-	if c.there, err = p.newWindows(l.Name, l.Windows, filter, l.Bias, product); err != nil {
+	if c.there, err = d.newUnfolding(l.Name, l.Windows, filter, l.Bias, mode); err != nil {
 		return nil, err
 	}
 	if l.Back != nil {
 		channels := l.In.C
 		none := tensor.New(tensor.WithShape(channels), tensor.WithBacking(make([]float32, channels)))
-		c.back, err = p.newWindows(l.Name, *l.Back, lower.TurnedRound(l.Kernel, filter), none, product)
+		c.back, err = d.newUnfolding(l.Name, *l.Back, lower.TurnedRound(l.Kernel, filter), none, mode)
 	}
 	return c, err
 }
 
-func (c *conv) forward(p *part, y cu.DevicePtr, x []cu.DevicePtr, n int) error {
-	return c.there.run(p, y, x[0], n)
+func (c *conv) forward(net *network, y cu.DevicePtr, x []cu.DevicePtr, n int) error {
+	return c.there.run(net, y, x[0], n)
 }
 
-func (c *conv) backward(p *part, dx, from, dy, _ cu.DevicePtr, n int) error {
+func (c *conv) backward(net *network, dx, from, dy, _ cu.DevicePtr, n int) error {
 	w := c.there
 	if c.back != nil {
 		if from == 0 {
-			return c.back.run(p, dx, dy, n)
+			return c.back.run(net, dx, dy, n)
 		}
-		if err := c.back.run(p, p.net.spare.DevicePtr, dy, n); err != nil {
+		if err := c.back.run(net, net.spare.DevicePtr, dy, n); err != nil {
 			return err
 		}
-		return p.sum(dx, from, p.net.spare.DevicePtr, n*w.x.width)
+		return net.sum(dx, from, net.spare.DevicePtr, n*w.x.width)
 	}
 	return w.pieces(n, func(i, m int) error {
-		if err := p.affineBackward(p.net.columns.DevicePtr, at(dy, i*w.y.width, 4), &w.filters, 0, m*w.outputs()); err != nil {
+		if err := net.affineBackward(net.columns.DevicePtr, at(dy, i*w.y.width, 4), &w.filters, 0, m*w.outputs()); err != nil {
 			return err
 		}
 		part := from
 		if part != 0 {
 			part = at(from, i*w.x.width, 4)
 		}
-		return p.col2im(at(dx, i*w.x.width, 4), part, p.net.columns.DevicePtr, w, m)
+		return net.col2im(at(dx, i*w.x.width, 4), part, net.columns.DevicePtr, w, m)
 	})
 }
 
-// columns is how many floats of the matrix that all convolutions share c takes for n images.
+// columns is how many floats of network.columns, which all convolutions share, c needs for n
+// images.
 func (c *conv) columns(n int) int {
 	size := 0
 	if !c.there.direct || c.back == nil {
@@ -76,32 +79,34 @@ func (c *conv) columns(n int) int {
 	return size
 }
 
-// A windows is y = b + W·x over the windows of images, as a product: im2col makes a matrix of the
-// windows of a few images at a time, a row for each pixel of the output, which is multiplied by the
-// filters as a Linear layer does.
-type windows struct {
+// An unfolding is a convolution as a product. im2col copies the windows of some images into a
+// matrix, with a row for each pixel of the output. The matrix is multiplied by the filters, as in a
+// Linear layer.
+type unfolding struct {
 	window
 	x, y    shape
 	filters layer // in = KH·KW·C, out = O
-	relu    bool  // follows
-	swapped bool  // columns run down the rows of a window first
-	direct  bool  // x is that matrix as it is
-	images  int   // at a time
+	relu    bool  // a ReLU follows, and the product computes it
+	swapped bool  // a row of the matrix has its window by columns, else by rows
+	direct  bool  // x is that matrix as it is, so that im2col is left out
+	images  int   // how many are unfolded at a time
 }
 
-// newWindows copies filters, which weight tells by output, channel, row and column, to the device.
-func (p *part) newWindows(name string, places lower.Windows, weight func(o, i, u, v int) float32, bias *tensor.Dense, product string) (*windows, error) {
+// newUnfolding copies the filters to the device. weight(o, i, u, v) is the weight of output o for
+// channel i at row u and column v of the window. It returns an error if one image makes a matrix
+// that kernels can't index.
+func (d *device) newUnfolding(name string, places lower.Windows, weight func(o, i, u, v int) float32, bias *tensor.Dense, mode string) (*unfolding, error) {
 	w, x, y := newWindow(places), newShape(places.In), newShape(places.Out)
-	a := &windows{window: w, x: x, y: y, swapped: places.Swapped(), direct: places.Direct()}
+	a := &unfolding{window: w, x: x, y: y, swapped: places.Swapped(), direct: places.Direct()}
 	C, KH, KW := x.channels, w.kernel[0], w.kernel[1]
-	// Four waves of two tiles a multiprocessor: as long as a product must be to keep them busy, and
-	// no more, since the matrix is KH·KW times the image. A grid has 65,535 rows of 128 at most,
-	// and kernels index matrices in 32 bits.
+	// A product keeps the multiprocessors busy if each has four waves of two tiles. More images
+	// would only need more memory: the matrix is KH·KW times as large as the images. A grid has at
+	// most 65,535 rows of tiles of 128, and kernels index matrices in 32 bits.
 	most := min(65535*128, (1<<32-1)/max(padded(KH*KW*C), y.pitch))
 	if w.outputs() > most {
 		return nil, fmt.Errorf("gpu: layer %s makes %d products of %d terms of an image, want at most %d", name, w.outputs(), KH*KW*C, most)
 	}
-	a.images = max(1, min(most, 4*2*128*p.multiprocessors)/w.outputs())
+	a.images = max(1, min(most, 4*2*128*d.multiprocessors)/w.outputs())
 	filters := make([]float32, y.channels*KH*KW*C)
 	places.Terms(func(k, c, u, v int) {
 		for o := range y.channels {
@@ -109,12 +114,12 @@ func (p *part) newWindows(name string, places lower.Windows, weight func(o, i, u
 		}
 	})
 	var err error
-	a.filters, err = p.newLayer(tensor.New(tensor.WithShape(y.channels, KH*KW*C), tensor.WithBacking(filters)), bias, product)
+	a.filters, err = d.newLayer(tensor.New(tensor.WithShape(y.channels, KH*KW*C), tensor.WithBacking(filters)), bias, mode)
 	return a, err
 }
 
-// pieces calls f for images i to i+m-1 of n, a few at a time.
-func (w *windows) pieces(n int, f func(i, m int) error) error {
+// pieces calls f(i, m) for images i to i+m-1 of n, as many at a time as are unfolded at a time.
+func (w *unfolding) pieces(n int, f func(i, m int) error) error {
 	for i := 0; i < n; i += w.images {
 		if err := f(i, min(w.images, n-i)); err != nil {
 			return err
@@ -123,33 +128,36 @@ func (w *windows) pieces(n int, f func(i, m int) error) error {
 	return nil
 }
 
-// columns is the size of the matrix for n images.
-func (w *windows) columns(n int) int {
+// columns is how many floats the matrix has for n images.
+func (w *unfolding) columns(n int) int {
 	return min(n, w.images) * w.outputs() * padded(w.filters.in)
 }
 
-func (w *windows) run(p *part, y, x cu.DevicePtr, n int) error {
+// run launches y of n images x.
+func (w *unfolding) run(net *network, y, x cu.DevicePtr, n int) error {
 	return w.pieces(n, func(i, m int) error {
 		a := at(x, i*w.x.width, 4)
 		if !w.direct {
-			if err := p.im2col(p.net.columns.DevicePtr, a, w, m); err != nil {
+			if err := net.im2col(net.columns.DevicePtr, a, w, m); err != nil {
 				return err
 			}
-			a = p.net.columns.DevicePtr
+			a = net.columns.DevicePtr
 		}
-		return p.affineForward(at(y, i*w.y.width, 4), a, &w.filters, w.filters.bias, w.relu, m*w.outputs())
+		return net.affineForward(at(y, i*w.y.width, 4), a, &w.filters, w.filters.bias, w.relu, m*w.outputs())
 	})
 }
 
-// im2col launches a [images·OH·OW, padded(KH·KW·C)], the windows of x.
-func (p *part) im2col(a, x cu.DevicePtr, w *windows, images int) error {
+// im2col launches a [images·OH·OW, padded(KH·KW·C)]: row r is the window of x at pixel r of the
+// output.
+func (d *device) im2col(a, x cu.DevicePtr, w *unfolding, images int) error {
 	rows, width := images*w.outputs(), padded(w.filters.in)
-	return p.launch("im2col", dim{width / 16, ceil(rows, 128)}, dim{256, 1}, 0, []int{rows, w.filters.in},
+	return d.launch("im2col", dim{width / 16, ceil(rows, 128)}, dim{256, 1}, 0, []int{rows, w.filters.in},
 		w.args([]any{a, x, int32(rows), int32(w.x.channels), int32(w.x.pitch)}, w.swapped, int32(w.filters.in), int32(width))...)
 }
 
-// col2im launches dx = from, if that is not 0, + what a [images·OH·OW, padded(KH·KW·C)] adds up to.
-func (p *part) col2im(dx, from, a cu.DevicePtr, w *windows, images int) error {
-	return p.elementwise("col2im", images, w.x,
+// col2im launches dx = from + the sum of what the rows of a [images·OH·OW, padded(KH·KW·C)] have
+// for each pixel. If from is 0, it is nothing.
+func (d *device) col2im(dx, from, a cu.DevicePtr, w *unfolding, images int) error {
+	return d.elementwise("col2im", images, w.x,
 		w.args([]any{dx, from, a, int32(w.x.channels), int32(w.x.pitch)}, w.swapped, int32(padded(w.filters.in)))...)
 }

@@ -9,43 +9,49 @@ import (
 	"gorgonia.org/cu"
 )
 
-// On the device and on its way down the results of a batch are one piece: bad, broken, correct [E],
-// zero [E], stuck [images], all int32. broken, the least image with a gradient that is not finite,
-// gathers from begin on; the rest is made by count.
-func (p *part) resultBytes() int { return 4 * (2 + 2*p.E() + p.images) }
+// A counts is what count finds in the rows of a part.
+type counts struct {
+	correct, zero []int32 // [E]
+	stuck         []int32 // [images]
+	bad           int     // the first row with a logit that is not finite, or -1
+}
 
-// count classifies every row and fills found.
-func (p *part) count(ctx context.Context) error {
-	E, rows := p.E(), p.rows()
+// resultBytes is the size of results: bad, broken, correct [E], zero [E] and stuck [images], all
+// int32, which come down as one piece. Every gradient since begin lowers broken to the least image
+// whose gradient is not finite. count makes the rest.
+func (r *batchRows) resultBytes() int { return 4 * (2 + 2*r.E() + r.images) }
+
+// count classifies every row and starts the download of found.
+func (p *part) count(ctx context.Context, found *counts) error {
+	E, rows := p.batch.E(), p.batch.rows()
 	if err := p.classify(ctx); err != nil {
 		return err
 	}
-	all := p.deviceResults.DevicePtr
+	all, words := p.batch.results.DevicePtr, p.batch.resultBytes()/4
 	if err := upload(p.device, all, []int32{math.MaxInt32}); err != nil {
 		return err
 	}
-	if err := p.fill(at(all, 2, 4), 0, int64(p.resultBytes()-8)); err != nil {
+	if err := p.fill(at(all, 2, 4), 0, int64(4*(words-2))); err != nil {
 		return err
 	}
 	if rows > 0 {
 		var flat cu.DevicePtr
-		if p.flatCounts {
-			flat = at(p.flat.DevicePtr, p.lo, 1)
+		if p.batch.flatCounts {
+			flat = p.loaded.flats(p.batch.lo)
 		}
 		err := p.launch("count", dim{ceil(rows, 256), 1}, dim{256, 1}, 0, []int{rows, E},
-			at(all, 2, 4), at(all, 2+E, 4), at(all, 2+2*E, 4), all, p.class.DevicePtr, at(p.labels.DevicePtr, p.lo, 4), p.zero.DevicePtr, flat,
+			at(all, 2, 4), at(all, 2+E, 4), at(all, 2+2*E, 4), all, p.batch.class.DevicePtr, p.loaded.labelsFrom(p.batch.lo), p.batch.zero.DevicePtr, flat,
 			int32(rows), int32(E))
 		if err != nil {
 			return err
 		}
 	}
-	if err := download(p.device, pinnedSlice[int32](p.results, p.resultBytes()/4), all); err != nil {
-		return err
-	}
-	words := pinnedSlice[int32](p.results, p.resultBytes()/4)
-	p.found = found{correct: words[2:][:E], zero: words[2+E:][:E], stuck: words[2+2*E:], bad: -1}
-	if words[0] != math.MaxInt32 {
-		p.found.bad = int(words[0])
-	}
-	return p.broken(words[1])
+	list := make([]int32, words)
+	return downloadRows(&p.downloads, all, words, 1, func(first int, piece []int32) {
+		copy(list[first:], piece)
+		*found = counts{correct: list[2:][:E], zero: list[2+E:][:E], stuck: list[2+2*E:], bad: -1}
+		if list[0] != math.MaxInt32 {
+			found.bad = int(list[0])
+		}
+	})
 }

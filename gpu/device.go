@@ -19,7 +19,8 @@ import (
 	"gorgonia.org/cu"
 )
 
-// Devices lists the devices that the driver shows. If it shows none, the error wraps ErrUnavailable and says why.
+// Devices lists the devices that the driver shows. If it shows none, the error wraps ErrUnavailable
+// and says why.
 func Devices() ([]Info, error) {
 	n, err := cu.NumDevices()
 	if err != nil {
@@ -42,8 +43,8 @@ func Devices() ([]Info, error) {
 }
 
 func info(index int) (Info, error) {
-	// cu hands the driver memory that it takes from C's heap: on one thread, or a thread sanitizer, which does not
-	// know how Go moves a goroutine to another, calls it a race.
+	// cu takes memory from C's heap and gives it to the driver. Go may move a goroutine to another
+	// thread in between. A thread sanitizer does not see that and calls it a race.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	in := Info{Index: index, Driver: cu.Version()}
@@ -69,21 +70,22 @@ func info(index int) (Info, error) {
 	in.Capability = 10*major + minor
 	if _, name, tensor, err := kernels.Image(in.Capability); err == nil {
 		in.Image = name
-		in.Products, in.Product = productsOf(in.Capability, tensor)
+		in.MathModes, in.MathMode = mathModesOf(in.Capability, tensor)
 	}
 	return in, nil
 }
 
-// productsOf returns the products of a device and which is its default. TF32's rate is 8 times FP32's on the chips for data
-// centres, sm_80, sm_90 and sm_10x, and at most twice it on all others, where three TF32 products are slower than one of FP32.
-func productsOf(capability int, tensorCores bool) (products []string, standard string) {
+// mathModesOf returns the math modes of a device, and its default. The chips for data centres
+// (sm_80, sm_90 and sm_10x) compute TF32 at 8 times the rate of FP32. All others compute it at most
+// at twice the rate, so that three products in TF32 take longer there than one in FP32.
+func mathModesOf(capability int, tensorCores bool) (modes []string, standard string) {
 	switch {
 	case !tensorCores:
-		return Products[:1], "fp32"
+		return MathModes[:1], "fp32"
 	case capability == 80 || capability == 90 || capability/10 == 10:
-		return Products, "3xtf32"
+		return MathModes, "3xtf32"
 	}
-	return Products, "fp32"
+	return MathModes, "fp32"
 }
 
 // An outOfMemory is a device that has too little memory for what was asked.
@@ -92,41 +94,49 @@ type outOfMemory struct{ error }
 func (outOfMemory) OutOfMemory() bool { return true }
 func (e outOfMemory) Unwrap() error   { return e.error }
 
-// A device is one GPU under a goroutine that owns its thread. But for do and close its methods are called inside do.
+// A device is one GPU, and a goroutine that owns the thread of its context. All methods but do and
+// close are called inside do.
+//
+// open sets Info, multiprocessors, dev, ctx, mod, stream and opened, and only close changes them.
+// launch changes fn and since, alloc and free change held, and upload changes alive. wait empties
+// since and alive and counts waits.
 type device struct {
 	Info
 	multiprocessors int
 
-	work   chan func()
+	work   chan func() // what the goroutine runs
 	dev    cu.Device
-	ctx    bool // its primary context is retained
+	ctx    bool // whether the primary context is retained
 	mod    cu.Module
 	stream cu.Stream
-	opened struct{ mod, stream bool }
-	fn     map[string]cu.Function
-	held   map[cu.DevicePtr]int64 // allocations and their bytes
-	since  []string               // what was launched since the last wait, newest last
-	alive  []any                  // what the driver may read until the next wait
-	manual bool                   // launches can't be recorded here
+	opened struct{ mod, stream bool } // whether mod and stream are there
+
+	fn    map[string]cu.Function // kernels that were launched, by name
+	held  map[cu.DevicePtr]int64 // allocations and their bytes
+	since []string               // what was launched since the last wait, newest last
+	alive []any                  // what the driver may read until the next wait
+	waits int                    // how often wait was called
 }
 
 // openDevice starts the goroutine and takes the device's context, a stream and the kernels.
 func openDevice(index int) (*device, error) {
 	d := &device{work: make(chan func()), fn: map[string]cu.Function{}, held: map[cu.DevicePtr]int64{}}
 	go func() {
-		runtime.LockOSThread() // never unlocked: the thread, which has the context current, ends with the goroutine
+		// The thread has the context. It is never unlocked, so that it ends with the goroutine.
+		runtime.LockOSThread()
 		for f := range d.work {
 			f()
 		}
 	}()
 	err := d.do(func() error { return d.open(index) })
 	if err != nil {
-		_ = d.close() // for the same reason, if it fails too
+		_ = d.close() // if it fails too, the reason is the same
 		return nil, err
 	}
 	return d, nil
 }
 
+// open takes the context of device index, a stream, and the kernels.
 func (d *device) open(index int) (err error) {
 	d.Index = index
 	if d.Info, err = info(index); err != nil {
@@ -161,8 +171,8 @@ func (d *device) open(index int) (err error) {
 	return nil
 }
 
-// close frees all that d holds and ends its goroutine and thread. It goes on after an error and returns the first: a lost
-// device gives the same one for all that follows.
+// close frees all that d holds and ends its goroutine and thread. It goes on after an error and
+// returns the first one: a lost device gives the same error for every call.
 func (d *device) close() error {
 	err := d.do(func() (first error) {
 		keep := func(what string, err error) {
@@ -192,7 +202,7 @@ func (d *device) close() error {
 	return err
 }
 
-// do runs f on the device's thread.
+// do runs f on the device's thread and waits until it has returned.
 func (d *device) do(f func() error) (err error) {
 	done := make(chan struct{})
 	var bug any
@@ -203,7 +213,7 @@ func (d *device) do(f func() error) (err error) {
 	}
 	<-done
 	if bug != nil {
-		panic(bug) // on the caller's goroutine, who can recover
+		panic(bug) // on the goroutine of the caller, which can recover
 	}
 	return err
 }
@@ -218,7 +228,8 @@ func (d *device) errorf(err error, format string, args ...any) error {
 	return out
 }
 
-// driverText is the driver's text for an error of cu's, whose type is an unexported int that holds the CUresult.
+// driverText is the driver's text for an error of cu. The type of such an error is an unexported
+// int that holds the CUresult.
 func driverText(err error) string {
 	v := reflect.ValueOf(err)
 	if !v.IsValid() || !v.CanInt() {
@@ -231,12 +242,13 @@ func driverText(err error) string {
 	return " (" + C.GoString(p) + ")"
 }
 
-// result makes an error of what a driver call of our own returned.
+// result makes an error of cu's type of what a driver call returned that does not go through cu.
 func result(rc C.CUresult) error {
 	if rc == C.CUDA_SUCCESS {
 		return nil
 	}
-	v := reflect.New(reflect.TypeOf(cu.OutOfMemory)).Elem() // cu's type is unexported; its values compare as errors
+	// The type is unexported, so reflect makes the value. Values of it compare as errors.
+	v := reflect.New(reflect.TypeOf(cu.OutOfMemory)).Elem()
 	v.SetInt(int64(rc))
 	return v.Interface().(error)
 }
@@ -244,8 +256,12 @@ func result(rc C.CUresult) error {
 // A dim is the size of a grid or a block.
 type dim struct{ x, y int }
 
-// launch starts a kernel on the stream. shape is for the error. Arguments are cu.DevicePtr, int32, uint32, int64, float32 and
-// float64, bool as int32; each is widened to eight bytes first, since cu reads eight at every pointer.
+// launch starts a kernel on the stream. shared is the bytes of dynamic shared memory of a block,
+// and shape is for the error.
+//
+// args are of type cu.DevicePtr, int32, uint32, int64, float32, float64 and bool. A kernel takes a
+// bool as int32. cu reads eight bytes at the pointer of each argument, so each is put into a cell
+// of eight.
 func (d *device) launch(name string, grid, block dim, shared int, shape []int, args ...any) error {
 	f, ok := d.fn[name]
 	if !ok {
@@ -253,13 +269,13 @@ func (d *device) launch(name string, grid, block dim, shared int, shape []int, a
 		if f, err = d.mod.Function(name); err != nil {
 			return d.errorf(err, "kernel %s", name)
 		}
-		h := *(*C.CUfunction)(unsafe.Pointer(&f)) // its one field
-		if shared > 48<<10 {                      // more than every kernel has without asking
+		h := *(*C.CUfunction)(unsafe.Pointer(&f)) // the one field of f
+		if shared > 48<<10 {                      // more than a kernel has without asking
 			if err := result(C.cuFuncSetAttribute(h, C.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, C.int(shared))); err != nil {
 				return d.errorf(err, "kernel %s: %d bytes of shared memory", name, shared)
 			}
 		}
-		if shared > 0 { // as much of it as there is, so that two blocks fit a multiprocessor
+		if shared > 0 { // take as much as there is, so that two blocks fit on a multiprocessor
 			if err := result(C.cuFuncSetAttribute(h, C.CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT, C.CU_SHAREDMEM_CARVEOUT_MAX_SHARED)); err != nil {
 				return d.errorf(err, "kernel %s: shared memory", name)
 			}
@@ -303,8 +319,10 @@ func (d *device) launch(name string, grid, block dim, shared int, shape []int, a
 	return nil
 }
 
-// wait waits until the stream is idle. An error may be that of any launch since the last wait.
+// wait waits until the stream has done everything. Its error may come from any launch since the
+// last wait, so it names the last few.
 func (d *device) wait() error {
+	d.waits++
 	err := d.stream.Synchronize()
 	if err != nil {
 		err = d.errorf(err, "running %s", strings.Join(d.since, ", "))
@@ -313,192 +331,4 @@ func (d *device) wait() error {
 	clear(d.alive)
 	d.alive = d.alive[:0]
 	return err
-}
-
-// alloc returns bytes of device memory, not cleared. The error has OutOfMemory if there is too little.
-func (d *device) alloc(bytes int64) (cu.DevicePtr, error) {
-	p, err := cu.MemAlloc(max(bytes, 16))
-	if err != nil {
-		return 0, d.errorf(err, "allocate %d bytes", bytes)
-	}
-	d.held[p] = bytes
-	return p, nil
-}
-
-func (d *device) free(p cu.DevicePtr) error {
-	if p == 0 {
-		return nil
-	}
-	delete(d.held, p)
-	if err := cu.MemFree(p); err != nil {
-		return d.errorf(err, "free")
-	}
-	return nil
-}
-
-// A buffer is device memory that grows and is used again.
-type buffer struct {
-	cu.DevicePtr
-	size int64
-}
-
-// grow makes b at least so large. What it held is lost.
-func (d *device) grow(b *buffer, bytes int64) error {
-	if b.size >= bytes && b.DevicePtr != 0 {
-		return nil
-	}
-	if err := d.drop(b); err != nil {
-		return err
-	}
-	p, err := d.alloc(bytes)
-	if err != nil {
-		return err
-	}
-	*b = buffer{p, bytes}
-	return nil
-}
-
-func (d *device) drop(b *buffer) error {
-	p := b.DevicePtr
-	*b = buffer{}
-	return d.free(p)
-}
-
-// at is n elements of so many bytes further on.
-func at(p cu.DevicePtr, n, bytes int) cu.DevicePtr { return p + cu.DevicePtr(n*bytes) }
-
-// upload copies s to dst in the order of the stream. s must stay as it is until the next wait.
-func upload[T any](d *device, dst cu.DevicePtr, s []T) error {
-	if len(s) == 0 {
-		return nil
-	}
-	n := int64(len(s)) * int64(unsafe.Sizeof(s[0]))
-	if err := cu.MemcpyHtoDAsync(dst, unsafe.Pointer(&s[0]), n, d.stream); err != nil {
-		return d.errorf(err, "upload %d bytes", n)
-	}
-	d.alive = append(d.alive, s)
-	return nil
-}
-
-// download copies from src to s and waits for it, and so for all that was launched before.
-func download[T any](d *device, s []T, src cu.DevicePtr) error {
-	if len(s) > 0 {
-		n := int64(len(s)) * int64(unsafe.Sizeof(s[0]))
-		if err := cu.MemcpyDtoHAsync(unsafe.Pointer(&s[0]), src, n, d.stream); err != nil {
-			return d.errorf(err, "download %d bytes after %s", n, strings.Join(d.since, ", "))
-		}
-	}
-	return d.wait()
-}
-
-// fill sets bytes of device memory to v in the order of the stream.
-func (d *device) fill(p cu.DevicePtr, v byte, bytes int64) error {
-	if bytes == 0 {
-		return nil
-	}
-	if err := cu.MemsetD8Async(p, v, bytes, d.stream); err != nil {
-		return d.errorf(err, "clear %d bytes", bytes)
-	}
-	return nil
-}
-
-// freeMemory is how many bytes of d could be allocated.
-func (d *device) freeMemory() (int64, error) {
-	free, _, err := cu.MemInfo()
-	if err != nil {
-		return 0, d.errorf(err, "free memory")
-	}
-	return free, nil
-}
-
-// pinned is page-locked memory of the host, from and to which copies run at full speed.
-type pinned struct {
-	p    unsafe.Pointer
-	size int
-}
-
-// growPinned makes m at least so large. What it held is lost.
-func (d *device) growPinned(m *pinned, bytes int) error {
-	bytes = max(bytes, 16)
-	if m.size >= bytes {
-		return nil
-	}
-	if err := d.unpin(m); err != nil {
-		return err
-	}
-	if err := result(C.cuMemAllocHost(&m.p, C.size_t(bytes))); err != nil {
-		m.p = nil
-		return d.errorf(err, "allocate %d bytes of pinned memory", bytes)
-	}
-	m.size = bytes
-	return nil
-}
-
-func (d *device) unpin(m *pinned) error {
-	p := m.p
-	*m = pinned{}
-	if p == nil {
-		return nil
-	}
-	if err := result(C.cuMemFreeHost(p)); err != nil {
-		return d.errorf(err, "free pinned memory")
-	}
-	return nil
-}
-
-// pinnedSlice is the first n elements of m.
-func pinnedSlice[T any](m pinned, n int) []T { return unsafe.Slice((*T)(m.p), n) }
-
-// A graph is a sequence of launches that starts at once.
-type graph struct{ exec C.CUgraphExec }
-
-// capture records what f launches as a graph, without running it. It returns nil if the driver can't: those before CUDA 11.4 lack
-// a call, and f is to run as it is.
-func (d *device) capture(f func() error) (*graph, error) {
-	stream := *(*C.CUstream)(unsafe.Pointer(&d.stream)) // its one field
-	if C.cuStreamBeginCapture(stream, C.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL) != C.CUDA_SUCCESS {
-		return nil, nil
-	}
-	failed := f()
-	var g C.CUgraph
-	if err := result(C.cuStreamEndCapture(stream, &g)); err != nil && failed == nil {
-		failed = d.errorf(err, "record launches")
-	}
-	out := new(graph)
-	if failed == nil && C.cuGraphInstantiateWithFlags(&out.exec, g, 0) != C.CUDA_SUCCESS {
-		out = nil
-	}
-	if g != nil {
-		if err := result(C.cuGraphDestroy(g)); err != nil && failed == nil {
-			failed = d.errorf(err, "free a graph")
-		}
-	}
-	if failed != nil {
-		if out != nil && out.exec != nil {
-			_ = d.dropGraph(&out) // for the same reason, if it fails too
-		}
-		return nil, failed
-	}
-	return out, nil
-}
-
-// replay starts the launches of g on the stream.
-func (d *device) replay(g *graph) error {
-	stream := *(*C.CUstream)(unsafe.Pointer(&d.stream))
-	if err := result(C.cuGraphLaunch(g.exec, stream)); err != nil {
-		return d.errorf(err, "launch a graph")
-	}
-	return nil
-}
-
-func (d *device) dropGraph(g **graph) error {
-	if *g == nil {
-		return nil
-	}
-	exec := (*g).exec
-	*g = nil
-	if err := result(C.cuGraphExecDestroy(exec)); err != nil {
-		return d.errorf(err, "free a graph")
-	}
-	return nil
 }

@@ -1,22 +1,26 @@
-// Package gpu is the backend for NVIDIA GPUs: the kernels of package kernels, launched through
-// gorgonia.org/cu. New and Backend are in builds with the tag cuda, on Linux; without it Devices
-// says so.
+// Package gpu is the backend for NVIDIA GPUs. It launches the kernels of package kernels through
+// gorgonia.org/cu. New and Backend are only in builds with the tag cuda, on Linux. In other builds
+// Devices returns an error that says so.
 //
-// Each device has one goroutine, locked to its thread, that makes all driver calls, and one stream
-// on which everything runs in order. Images go up once, as bytes where they are bytes; what comes
-// down are counts, and the arrays that are asked for. Rows wait on the device in full; activations
-// only for a chunk of them at a time. What steps that are not plain and slots keep of every row
-// (momentum, older images) is allocated when it is first used, and all of a batch is given back if
-// it does not fit. A row's results depend neither on the chunk nor on the other rows: same inputs
-// give the same bits, whatever the batch, the chunk or the number of devices.
+// A Backend has a part for each device: some images of the batch, and all that the device needs for
+// them. A device has one goroutine, locked to its thread, that makes all driver calls. It has one
+// stream, on which everything runs in order. Images go up once, as bytes if they are bytes. Only
+// counts, and arrays that a caller asks for, come down.
 //
-// An MLP (see internal/lower) has routes of its own: no step forms images of which the first layer
-// is known along a ray. Any other model is a network, which takes images as they are, a chunk at a
-// time, layer by layer, and keeps the output of each for the gradient. A convolution is a product
-// of its windows, which are laid out as a matrix, a few images at a time; a ReLU behind a product
-// is part of it. With the product fp32 both have the CPU backend's bits; sigmoid, tanh and GELU are
-// computed in float64 and rounded once, and differ from it where the last of float64's digits
-// decides.
+// All rows of a batch are on the device at the same time. They pass through the layers a chunk at a
+// time, so that what lies between the layers needs memory for one chunk only. Slots, and steps that
+// are not plain, keep more of every row, as momentum and older images. That memory is taken when it
+// is first needed. If it does not fit, all memory of the batch is given back. Equal inputs give
+// equal bits: a row's results depend neither on the chunk, nor on the other rows, nor on the number
+// of devices.
+//
+// An MLP (see internal/lower) is faster in one case: along a ray the output of its first layer is
+// known, and no images are formed. Any other model is a network. A convolution is a product of a
+// matrix that im2col makes, a few images at a time. A ReLU behind a product is part of the product.
+//
+// In math mode fp32 the results have the bits of the CPU backend, with one exception. Sigmoid, tanh
+// and GELU are computed in float64 and rounded once. They differ from the CPU where the last digits
+// of float64 decide how to round.
 package gpu
 
 import (
@@ -26,26 +30,26 @@ import (
 	"strings"
 )
 
-// ErrUnavailable is wrapped by the error of New and Devices where no device can be used: the error
+// ErrUnavailable is what an error of New and Devices wraps if no device can be used. That error
 // says why.
 var ErrUnavailable = errors.New("gpu: no CUDA device")
 
-// Options choose devices and arithmetic. The zero value is device 0 at FP32's accuracy.
+// Options choose the devices and the math mode. The zero value is device 0 at FP32's accuracy.
 type Options struct {
-	Devices []int  // by the driver's numbers; none is device 0
-	Product string // one of Products, or "" for the best of FP32's accuracy
+	Devices  []int  // numbers of the driver; none is device 0
+	MathMode string // one of MathModes; "" is the fastest one of FP32's accuracy
 }
 
-// Products lists the ways to multiply matrices:
+// MathModes lists the math modes, which say how a device multiplies matrices of float32:
 //
 //	fp32    FP32 on the plain cores, every GPU from sm_75 on: the CPU backend's bits
 //	3xtf32  tensor cores from sm_80 on, FP32's accuracy from three TF32 products; the default where
 //	        three of them are faster than one in FP32: A100, H100, B200 and their like
 //	tf32    tensor cores from sm_80 on, plain TF32: factors of 11 significant bits
-var Products = []string{"fp32", "3xtf32", "tf32"}
+var MathModes = []string{"fp32", "3xtf32", "tf32"}
 
-// EnvProduct names the environment variable that forces one of Products where Options does not.
-const EnvProduct = "ADVSWEEP_CUDA_PRODUCT"
+// EnvMathMode names the environment variable that forces one of MathModes where Options does not.
+const EnvMathMode = "ADVSWEEP_CUDA_PRODUCT"
 
 // An Info describes a device.
 type Info struct {
@@ -55,8 +59,8 @@ type Info struct {
 	Memory     int64    // bytes in all
 	Driver     int      // the newest CUDA that the driver supports: 13000 is 13.0
 	Image      string   // the kernel image for it, or "" if there is none: "sm_80"
-	Product    string   // the default of Products
-	Products   []string // those that it has
+	MathMode   string   // the default of MathModes
+	MathModes  []string // those that it has
 }
 
 // ParseDevices reads a list such as "0,1", or "all" of n devices.

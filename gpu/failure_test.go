@@ -31,7 +31,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// simulator skips t where the driver is a real one, which fails when it wants to.
+// simulator skips t where the driver is a real one: no test can tell that one when to fail.
 func simulator(t *testing.T) {
 	t.Helper()
 	need(t)
@@ -40,7 +40,7 @@ func simulator(t *testing.T) {
 	}
 }
 
-// again runs test t in a process of its own with env added, and reports whether this is that
+// again runs test t once more, in a process of its own with env added. It returns true in that
 // process.
 func again(t *testing.T, env ...string) bool {
 	t.Helper()
@@ -60,7 +60,7 @@ func again(t *testing.T, env ...string) bool {
 	return false
 }
 
-// small is a model and images for runs that are repeated often.
+// small makes an MLP and images for runs that are repeated often.
 func small(t testing.TB) (*model.Model, *dataset.Set) {
 	r := rand.New(rand.NewPCG(4, 4))
 	m := ref.RandomModel(r, 1, 20, 18, 5)
@@ -81,7 +81,7 @@ func byteSet(r *rand.Rand, n, h, w int) *dataset.Set {
 	return &dataset.Set{Images: tensor.New(tensor.WithShape(n, h, w), tensor.WithBacking(pixels)), Labels: labels}
 }
 
-// everything opens a backend and uses every method of it, and returns what it found as text.
+// everything opens a backend, uses every method of it, and returns as text what they gave.
 func everything(o Options, m *model.Model, set *dataset.Set) (found string, err error) {
 	b, err := New(m, o)
 	if err != nil {
@@ -127,9 +127,9 @@ func everything(o Options, m *model.Model, set *dataset.Set) (found string, err 
 	return fmt.Sprintf("%+v %+v %v %v %v %v", res.Curves, clipped.Curves, ex.Adversarial, ex.Perturbed.Data(), general, g.Data()), nil
 }
 
-// TestFailures makes every driver call fail in turn, with each kind of error that a driver has: the
-// run ends with an error that names the device, or without one and then with the right result, and
-// nothing is left behind. Launches fail later, too.
+// TestFailures makes every driver call fail in turn, with each kind of error that a driver has.
+// Every run must end with an error that names the device, or else with the right result. No object
+// may be left. Then it makes launches fail later, at the call that waits for them.
 func TestFailures(t *testing.T) {
 	simulator(t)
 	m, set := small(t)
@@ -173,7 +173,7 @@ func TestFailures(t *testing.T) {
 				case err == nil && got != want:
 					t.Errorf("%s: no error, but another result:\n%s\n%s", what, got, want)
 				case err == nil && code != outOfMemory && cusim.FailedCall() != "cuStreamBeginCapture_v2" && cusim.FailedCall() != "cuGraphInstantiateWithFlags":
-					t.Errorf("%s: no error", what) // of those two it goes on without a graph
+					t.Errorf("%s: no error", what) // after those two calls it goes on without a graph
 				case err != nil && !strings.Contains(err.Error(), "gpu: cuda:"):
 					t.Errorf("%s: %v does not name the device", what, err)
 				}
@@ -199,7 +199,7 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// TestErrorText wants of errors what a person needs to find the fault.
+// TestErrorText checks that errors name the device, the kernel and its shape.
 func TestErrorText(t *testing.T) {
 	simulator(t)
 	m, set := small(t)
@@ -218,7 +218,7 @@ func TestErrorText(t *testing.T) {
 		t.Error("closing a lost device: no error")
 	}
 	cusim.Reset()
-	b = open(t, m, Options{Product: "fp32"})
+	b = open(t, m, Options{MathMode: "fp32"})
 	must(t, b.Load(t.Context(), 0, set.Images, set.Labels))
 	must(t, b.Begin(t.Context(), 0, 11, []float64{0.1}))
 	must(t, b.Predictions(t.Context(), make([]int32, 11))) // the kernels are found from here on
@@ -230,7 +230,7 @@ func TestErrorText(t *testing.T) {
 	cusim.Reset()
 }
 
-// TestCycles opens and closes a backend 1,000 times, with a batch in between, and wants nothing
+// TestCycles opens and closes a backend 1,000 times, with a batch in between. No object may be
 // left.
 func TestCycles(t *testing.T) {
 	need(t)
@@ -244,7 +244,7 @@ func TestCycles(t *testing.T) {
 		must(t, err)
 		must(t, b.Load(t.Context(), 0, set.Images, set.Labels))
 		must(t, b.Begin(t.Context(), 0, 3, []float64{0.1}))
-		for k := range 4 { // records a graph
+		for k := range 4 { // enough steps for a graph
 			must(t, b.Step(t.Context(), attack.BIM(4).At(k, []float64{0.1}, attack.Bounds{})))
 		}
 		must(t, b.Close())
@@ -271,9 +271,9 @@ func freeAfter(t *testing.T, m *model.Model) (free int64) {
 	return free
 }
 
-// TestMemory runs a sweep on a device that holds only a part of it at a time, and wants the result
-// of one that holds all. Other programs take memory while it runs, so that allocations that were
-// planned fail.
+// TestMemory runs a sweep on a device that has room for some of it at a time. The result must be
+// that of small batches. Then it makes the plan too large, as if other programs took memory, so
+// that allocations that were planned fail.
 func TestMemory(t *testing.T) {
 	simulator(t)
 	if !again(t, "CUSIM_MEMORY=3000000") {
@@ -298,9 +298,9 @@ func TestMemory(t *testing.T) {
 		t.Errorf("as many rows as fit: %s, want %s", got, want)
 	}
 	greedy := open(t, m, Options{})
-	greedy.parts[0].rowsMax = 1 << 20 // a plan that does not hold
+	greedy.parts[0].budget.rowsMax = 1 << 20 // a plan that does not hold
 	must(t, greedy.Load(t.Context(), 0, set.Images, set.Labels))
-	greedy.parts[0].rowsMax = 1 << 20
+	greedy.parts[0].budget.rowsMax = 1 << 20
 	err := greedy.Begin(t.Context(), 0, 150, manyEps(400))
 	var short interface{ OutOfMemory() bool }
 	if !errors.As(err, &short) || !short.OutOfMemory() {
@@ -308,8 +308,8 @@ func TestMemory(t *testing.T) {
 	}
 	must(t, greedy.Begin(t.Context(), 0, 150, s.Eps)) // and it goes on with less
 
-	// As many rows as fit, of which some buffer of a general step or a slot does not: then the
-	// memory of all is given back.
+	// As many rows as fit leave no room for some buffer of a general step or a slot. Then all
+	// memory of the batch must be given back.
 	want, err = generally(t.Context(), b, 0, 20, s.Eps)
 	must(t, err)
 	eps, failed := manyEps(b.Info().Rows/150), 0
@@ -353,7 +353,8 @@ func manyEps(n int) []float64 {
 	return eps
 }
 
-// TestHalving makes the planned memory of a batch fail in the middle of a sweep.
+// TestHalving makes each allocation of a batch fail in the middle of a sweep. The chunk is halved,
+// and the result must be the same.
 func TestHalving(t *testing.T) {
 	simulator(t)
 	m, set := small(t)
@@ -361,7 +362,7 @@ func TestHalving(t *testing.T) {
 	var want string
 	for fail := range 60 {
 		b := open(t, m, Options{})
-		b.parts[0].planned = 4 * minChunk
+		b.parts[0].budget.planned = 4 * minChunk
 		if fail > 0 {
 			must(t, b.Load(t.Context(), 0, set.Images, set.Labels))
 			cusim.Fail(fail, 2)
@@ -381,7 +382,8 @@ func TestHalving(t *testing.T) {
 	}
 }
 
-// TestDevices splits a batch among all devices, evenly and not, and wants the bits of one device.
+// TestDevices splits a batch among all devices, evenly and unevenly. The bits must be those of one
+// device.
 func TestDevices(t *testing.T) {
 	if len(need(t)) < 2 {
 		if cusim.Loaded() && os.Getenv("ADVSWEEP_TEST_AGAIN") == "" {
@@ -438,34 +440,34 @@ func TestDevices(t *testing.T) {
 	}
 }
 
-// TestChoice is about which product is used, and what is refused.
+// TestChoice checks which math mode is used, and what is refused.
 func TestChoice(t *testing.T) {
 	of := func(name string, capability int) Info {
 		in := Info{Name: name, Capability: capability, Image: "sm_75"}
-		in.Products, in.Product = productsOf(capability, capability >= 80)
+		in.MathModes, in.MathMode = mathModesOf(capability, capability >= 80)
 		return in
 	}
 	turing, ampere, ada, hopper := of("T4", 75), of("A100", 80), of("RTX 4090", 89), of("H100", 90)
 	volta := Info{Name: "V100", Capability: 70}
 	for _, c := range []struct {
 		infos     []Info
-		product   string
+		mode      string
 		want, bad string
 	}{
 		{infos: []Info{hopper}, want: "3xtf32"},
 		{infos: []Info{turing}, want: "fp32"},
 		{infos: []Info{ampere}, want: "3xtf32"},
 		{infos: []Info{ada}, want: "fp32"},
-		{infos: []Info{ada}, product: "3xtf32", want: "3xtf32"},
+		{infos: []Info{ada}, mode: "3xtf32", want: "3xtf32"},
 		{infos: []Info{hopper, ampere}, want: "3xtf32"},
 		{infos: []Info{hopper, turing}, want: "fp32"}, // one for all
-		{infos: []Info{hopper}, product: "tf32", want: "tf32"},
-		{infos: []Info{turing}, product: "tf32", bad: "needs 8.0"},
-		{infos: []Info{hopper, turing}, product: "3xtf32", bad: "cuda:1 T4"},
+		{infos: []Info{hopper}, mode: "tf32", want: "tf32"},
+		{infos: []Info{turing}, mode: "tf32", bad: "needs 8.0"},
+		{infos: []Info{hopper, turing}, mode: "3xtf32", bad: "cuda:1 T4"},
 		{infos: []Info{volta}, bad: "7.0, want 7.5 (Turing) or later"},
-		{infos: []Info{hopper}, product: "fp16", bad: "fp32, 3xtf32, tf32"},
+		{infos: []Info{hopper}, mode: "fp16", bad: "fp32, 3xtf32, tf32"},
 	} {
-		o := Options{Product: c.product}
+		o := Options{MathMode: c.mode}
 		for i := range c.infos {
 			o.Devices = append(o.Devices, i)
 		}

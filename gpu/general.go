@@ -4,7 +4,6 @@ package gpu
 
 import (
 	"context"
-	"errors"
 	"math"
 	"slices"
 
@@ -13,96 +12,85 @@ import (
 	"gorgonia.org/cu"
 )
 
-// A general is what general steps, Keep and the like need of the device beside the rows. Its memory
-// is taken when it is first used, and given back by release.
+// A general is what a batch needs beside its rows for general steps (those that are not plain), and
+// for Keep, Restore and Norms. Each buffer is taken when it is first used, and release of part
+// gives all of them back.
+//
+// prepare fills hasM, hasOld and the buffers of a step. keep changes slots and has, choose changes
+// set, and rowNorms changes norms. forget says for a new batch that nothing is there.
 type general struct {
-	m, old       buffer    // [rows, in]: the momentum, and x before the last step with Alpha
-	slots        [2]buffer // [rows, in]
-	hasM, hasOld bool      // since begin
-	has          [2]bool
-	set          buffer // [rows] bytes: which rows Keep and Restore are for
-	norms        buffer // [rows]
+	m, old       buffer    // [rows, in]: the momentum; x before the last step with Alpha
+	slots        [2]buffer // [rows, in]: what Keep copied
+	hasM, hasOld bool      // whether m and old hold something of this batch
+	has          [2]bool   // whether slots do
+	set          buffer    // [rows] of int8: which rows Keep and Restore are for
+	norms        buffer    // [rows] of attack.Norms
 
 	sizes, targets, restarts buffer // of a step: [E] or [rows], [rows], [E]
 
-	aside buffer // [chunk, in]: where Nesterov's gradient is taken, or what is drawn
-	// [chunk] float64, or for the eps of a chunk of images: what a direction is divided by
-	by buffer
+	aside buffer // [chunk, in]: where Nesterov takes its gradient, or a direction that was drawn
+	by    buffer // [chunk · rows that share a gradient] of float64: what a direction is divided by
 }
 
-// buffers are all that g holds.
+// buffers lists all buffers of g.
 func (g *general) buffers() []*buffer {
 	return []*buffer{&g.m, &g.old, &g.slots[0], &g.slots[1], &g.set, &g.norms, &g.sizes, &g.targets, &g.restarts, &g.aside, &g.by}
 }
 
-// forget empties the rows' state for a new batch.
+// forget says for a new batch that no buffer holds anything of its rows.
 func (g *general) forget() { g.hasM, g.hasOld, g.has = false, false, [2]bool{} }
 
-// An objective is a loss of the logits: of a chunk's labels, or if targets is not 0 of coming near
-// to targets [n].
+// An objective is a loss of the logits of a chunk. If targets is 0, it is of the labels, and grows
+// as the rows get away from them. Else it grows as the rows come near to targets [n].
 type objective struct {
 	loss    attack.Loss
 	targets cu.DevicePtr
 }
 
-// filled writes x of all rows, if it is not there. A ray goes on.
+// filled writes x of all rows, if it is not in memory. The position stays, so that rows on a ray go
+// on along it.
 func (p *part) filled(ctx context.Context) error {
 	switch {
-	case p.fresh:
-		return p.copyRows(p.x.DevicePtr, p.cleanRows(), 0, true)
-	case p.ray != 0:
+	case p.position.fresh:
+		return p.copyRows(p.batch.x.DevicePtr, p.cleanRows(), 0, true)
+	case p.position.ray != 0:
 		return p.batchChunks(ctx, p.fillRows)
 	}
 	return nil
 }
 
-// whole is filled for rows that are about to move: what follows starts at x.
+// whole is filled for rows that are about to move: from here on x is where they are.
 func (p *part) whole(ctx context.Context) error {
 	err := p.filled(ctx)
-	p.fresh, p.ray = false, 0
+	p.position.moved()
 	return err
 }
 
-// cleanRows is x0 of the batch's images [images, in].
-func (p *part) cleanRows() cu.DevicePtr { return at(p.x0.DevicePtr, p.lo*p.in(), 4) }
+// cleanRows is x0 [images, in] of the batch's images.
+func (p *part) cleanRows() cu.DevicePtr { return p.loaded.image(p.batch.lo) }
 
-// freeing gives back all memory of the batch if err has OutOfMemory: a batch of fewer rows then has
-// all of it.
-func (p *part) freeing(err error) error {
-	if !errors.As(err, new(outOfMemory)) {
-		return err
-	}
-	if failed := p.dropGraph(&p.repeat.graph); failed != nil {
-		return failed
-	}
-	if failed := p.release(); failed != nil {
-		return failed
-	}
-	return err
-}
-
-// generalStep launches a step that is not plain, see attack.Step, with size [E] or [rows], targets
-// [rows] or nil, and along [rows, inputs] or nil, those of this part.
+// generalStep launches a step that is not plain, see attack.Step. size [E] or [rows], targets
+// [rows] or nil, and along [rows, inputs] or nil are those of this part.
 func (p *part) generalStep(ctx context.Context, s attack.Step, size []float32, targets []int32, along []float32) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if p.rows() == 0 {
+	if p.batch.rows() == 0 {
 		return nil
 	}
 	gradient := s.Direction == attack.Gradient
-	share := 1 // rows that share a gradient
-	if gradient && p.fresh && targets == nil {
-		share = p.E()
+	share := 1 // how many rows share a gradient
+	if gradient && p.position.fresh && targets == nil {
+		share = p.batch.E()
 	}
 	if err := p.prepare(ctx, s, size, targets, share); err != nil {
 		return p.freeing(err)
 	}
-	p.unread = p.unread || gradient
+	p.batch.unread = p.batch.unread || gradient
 	g := &p.general
-	return p.chunks(ctx, p.lo, p.rows()/share, p.E()/share, func(c span) error {
-		rows := span{c.lo, c.first * share, c.n * share, p.E()}
-		x := at(p.x.DevicePtr, c.first*p.in(), 4)
+	return p.chunks(ctx, p.batch.lo, p.batch.rows()/share, p.batch.E()/share, func(c span) error {
+		rows := span{c.lo, c.first * share, c.n * share, p.batch.E()}
+		x := p.batch.rowX(c.first, p.in())
 		v := g.aside.DevicePtr
 		switch {
 		case s.Direction == attack.Along:
@@ -141,14 +129,14 @@ func (p *part) generalStep(ctx context.Context, s attack.Step, size []float32, t
 	})
 }
 
-// prepare takes the memory that step s needs, of which so many rows share a gradient, and fills in
-// what it takes from the host.
+// prepare takes the memory that step s needs, and copies up what s brings. share is how many rows
+// share a gradient.
 func (p *part) prepare(ctx context.Context, s attack.Step, size []float32, targets []int32, share int) error {
 	if err := p.whole(ctx); err != nil {
 		return err
 	}
 	g := &p.general
-	n, row := min(p.chunk, p.rows()/share), int64(4*p.in())
+	n, row := min(p.budget.chunk, p.batch.rows()/share), int64(4*p.in())
 	if err := p.grow(&g.by, int64(8*n*share)); err != nil {
 		return err
 	}
@@ -158,7 +146,7 @@ func (p *part) prepare(ctx context.Context, s attack.Step, size []float32, targe
 		}
 	}
 	if s.Momentum && !g.hasM {
-		bytes := int64(p.rows()) * row
+		bytes := int64(p.batch.rows()) * row
 		if err := p.grow(&g.m, bytes); err != nil {
 			return err
 		}
@@ -168,10 +156,10 @@ func (p *part) prepare(ctx context.Context, s attack.Step, size []float32, targe
 		g.hasM = true
 	}
 	if s.Alpha != 0 && !g.hasOld {
-		if err := p.grow(&g.old, int64(p.rows())*row); err != nil {
+		if err := p.grow(&g.old, int64(p.batch.rows())*row); err != nil {
 			return err
 		}
-		if err := p.copyRows(g.old.DevicePtr, p.x.DevicePtr, 0, false); err != nil {
+		if err := p.copyRows(g.old.DevicePtr, p.batch.x.DevicePtr, 0, false); err != nil {
 			return err
 		}
 		g.hasOld = true
@@ -203,23 +191,24 @@ func (p *part) prepare(ctx context.Context, s attack.Step, size []float32, targe
 	return upload(p.device, g.restarts.DevicePtr, restarts)
 }
 
-// ahead launches aside [n, in] = x + size·decay·m for a chunk. There are so many sizes.
+// ahead launches aside [n, in] = x + size·decay·m for a chunk: where Nesterov's step takes the
+// gradient. sizes is how many sizes there are, E or rows.
 func (p *part) ahead(c span, s attack.Step, sizes int) error {
 	g := &p.general
 	return p.launch("ahead", dim{ceil(c.n, 8), 1}, dim{256, 1}, 0, []int{c.n, p.inputs},
-		g.aside.DevicePtr, p.x.DevicePtr, g.m.DevicePtr, g.sizes.DevicePtr, at(p.sizes.DevicePtr, c.E, 4), s.Decay, sizes != c.E,
+		g.aside.DevicePtr, p.batch.x.DevicePtr, g.m.DevicePtr, g.sizes.DevicePtr, p.batch.epsOnDevice(), s.Decay, sizes != c.E,
 		int32(c.first), int32(c.n), int32(c.E), int32(p.in()))
 }
 
-// direction launches what a chunk's step needs of its gradient g [n/share, in]: by, zero, broken,
-// and the momentum.
+// direction launches what a step needs of the gradient g [n/share, in] of a chunk: by, the
+// momentum, which rows have a gradient of zero, and whether a gradient is not finite.
 func (p *part) direction(c span, g cu.DevicePtr, s attack.Step, share int) error {
 	var m cu.DevicePtr
 	if s.Momentum {
 		m = p.general.m.DevicePtr
 	}
 	return p.launch("direction", dim{ceil(c.n, 8), 1}, dim{256, 1}, 0, []int{c.n, p.inputs},
-		p.general.by.DevicePtr, m, at(p.zero.DevicePtr, c.first, 1), at(p.deviceResults.DevicePtr, 1, 4), g, s.Decay, s.Norm == attack.L2,
+		p.general.by.DevicePtr, m, at(p.batch.zero.DevicePtr, c.first, 1), p.batch.broken(), g, s.Decay, s.Norm == attack.L2,
 		int32(share), int32(c.lo), int32(c.first), int32(c.n), int32(c.E), int32(p.inputs), int32(p.in()))
 }
 
@@ -243,7 +232,7 @@ func (p *part) draw(c span, s attack.Step) error {
 	if s.Restarts != nil {
 		restarts = p.general.restarts.DevicePtr
 	}
-	kind, first := int32(0), uint64(p.first+c.lo)
+	kind, first := int32(0), uint64(p.loaded.first+c.lo)
 	if s.Direction == attack.Uniform {
 		kind = 1
 	}
@@ -252,7 +241,8 @@ func (p *part) draw(c span, s attack.Step) error {
 		uint32(s.Index), kind, s.Norm == attack.L2, int32(c.first), int32(c.n), int32(c.E), int32(p.inputs), int32(p.in()))
 }
 
-// move launches the move of a chunk along v/by, v [n/share, in]. There are so many sizes.
+// move launches the move of a chunk along v/by, with v [n/share, in]. sizes is how many sizes there
+// are, E or rows.
 func (p *part) move(c span, v cu.DevicePtr, s attack.Step, sizes, share int) error {
 	g := &p.general
 	var old cu.DevicePtr
@@ -264,7 +254,7 @@ func (p *part) move(c span, v cu.DevicePtr, s attack.Step, sizes, share int) err
 		lo, hi = float32(s.Bounds.Lo), float32(s.Bounds.Hi)
 	}
 	return p.launch("move", dim{ceil(c.n, 8), 1}, dim{256, 1}, 0, []int{c.n, p.inputs},
-		p.x.DevicePtr, old, at(p.x0.DevicePtr, c.lo*p.in(), 4), v, g.by.DevicePtr, g.sizes.DevicePtr, at(p.sizes.DevicePtr, c.E, 4),
+		p.batch.x.DevicePtr, old, p.loaded.image(c.lo), v, g.by.DevicePtr, g.sizes.DevicePtr, p.batch.epsOnDevice(),
 		s.Alpha, lo, hi, s.Ball || !s.Bounds.None(), s.Norm == attack.L2, s.Direction == attack.Gradient && s.Norm == attack.Linf, sizes != c.E,
 		int32(share), int32(c.first), int32(c.n), int32(c.E), int32(p.inputs), int32(p.in()))
 }

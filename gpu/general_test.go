@@ -26,11 +26,11 @@ func TestCPUGeneral(t *testing.T) {
 	const n, lo, first = 37, 2, 1<<32 - 20
 	x, labels := images(r, n, m)
 	clear(x.Data().([]float32)[5*150:][:150])
-	// image 5, which is black, has no gradient
+	// Image 5 is black, and these biases close every ReLU for it: it has no gradient.
 	for o := range m.Layers[0].(model.Linear).Bias.Data().([]float32) {
 		m.Layers[0].(model.Linear).Bias.Data().([]float32)[o] = -0.01
 	}
-	eps := []float64{0, 0.02, 0.02, 0.1, 0.3} // 5, which does not divide a chunk
+	eps := []float64{0, 0.02, 0.02, 0.1, 0.3} // five, which do not divide a chunk
 	rows := (n - lo) * len(eps)
 	targets, sizes := make([]int32, rows), make([]float64, rows)
 	for i := range targets {
@@ -68,7 +68,7 @@ func TestCPUGeneral(t *testing.T) {
 		"mixed": {
 			func(s *attack.Step) { s.Bounds = in },
 			func(s *attack.Step) { s.Direction, s.Norm, s.Bounds = attack.Uniform, attack.L2, in },
-			// a plain step of rows that a general one has moved
+			// This is a plain step of rows that a general step has moved.
 			func(s *attack.Step) { s.Bounds = in },
 			func(s *attack.Step) { s.Bounds = in },
 			func(s *attack.Step) { s.Bounds = in },
@@ -85,8 +85,8 @@ func TestCPUGeneral(t *testing.T) {
 			t.Parallel()
 			host, err := cpu.New[float32](m, cpu.Options{Dense: true})
 			must(t, err)
-			dev := open(t, m, Options{Product: "fp32"})
-			dev.parts[0].planned = minChunk // two chunks
+			dev := open(t, m, Options{MathMode: "fp32"})
+			dev.parts[0].budget.planned = minChunk // two chunks
 			both := func(f func(b backendtest.Backend) error) {
 				t.Helper()
 				for _, b := range []backendtest.Backend{host, dev} {
@@ -140,7 +140,8 @@ func TestCPUGeneral(t *testing.T) {
 	}
 }
 
-// compareRows wants the same bits of everything that the backends tell of their rows.
+// compareRows fails t unless both backends have the same bits in everything that they tell of their
+// rows.
 func compareRows(t *testing.T, when string, host *cpu.Backend[float32], dev *Backend, rows int) {
 	t.Helper()
 	var norms [2][]attack.Norms
@@ -161,8 +162,8 @@ func compareRows(t *testing.T, when string, host *cpu.Backend[float32], dev *Bac
 	compare(t, when, host, dev) // logits of the ray, if the rows are on one
 }
 
-// generally takes steps of all kinds, and uses the slots, on images lo to hi-1, and returns what it
-// found as text.
+// generally takes steps of all kinds of images lo to hi-1 and uses the slots. It returns as text
+// where the rows are then.
 func generally(ctx ctx, b *Backend, lo, hi int, eps []float64) (string, error) {
 	if err := b.Begin(ctx, lo, hi, eps); err != nil {
 		return "", err
@@ -175,7 +176,7 @@ func generally(ctx ctx, b *Backend, lo, hi int, eps []float64) (string, error) {
 		targets[r] = int32((lo + r/E) % 5)
 		sizes[r] = eps[r%E] / float64(1+(lo+r/E)%4)
 	}
-	if rows == 0 { // which is not no targets
+	if rows == 0 { // an empty list of targets would not be a step without targets
 		targets = nil
 	}
 	in := attack.Bounds{Lo: -1, Hi: 2}

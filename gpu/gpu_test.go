@@ -12,7 +12,7 @@ import (
 	"advsweep/model"
 )
 
-// need skips t where there is no device, and fails it where ADVSWEEP_GPU=require says that there
+// need skips t if there is no device. It fails t instead if ADVSWEEP_GPU=require says that there
 // must be one.
 func need(t testing.TB) []Info {
 	t.Helper()
@@ -27,7 +27,7 @@ func need(t testing.TB) []Info {
 	return nil
 }
 
-// open returns a backend on m that the end of t closes.
+// open returns a backend of m, which is closed at the end of t.
 func open(t testing.TB, m *model.Model, o Options) *Backend {
 	t.Helper()
 	b, err := New(m, o)
@@ -42,24 +42,24 @@ func open(t testing.TB, m *model.Model, o Options) *Backend {
 	return b
 }
 
-// products are those that the first device has.
-func products(t testing.TB) []string { return need(t)[0].Products }
+// mathModes are the math modes of the first device.
+func mathModes(t testing.TB) []string { return need(t)[0].MathModes }
 
 var roundings = map[string]ref.Rounding{"fp32": ref.Float32, "3xtf32": ref.TF32x3, "tf32": ref.TF32}
 
-// TestBackend runs the suite with every product, and with chunks of one tile.
+// TestBackend runs the suite with every math mode, and with chunks of one tile.
 func TestBackend(t *testing.T) {
-	for _, product := range products(t) {
+	for _, mode := range mathModes(t) {
 		for _, chunk := range []int{0, minChunk} {
-			name := product
+			name := mode
 			if chunk > 0 {
 				name += "/chunk"
 			}
 			t.Run(name, func(t *testing.T) {
-				backendtest.Run(t, roundings[product], func(t *testing.T, m *model.Model) backendtest.Backend {
-					b := open(t, m, Options{Product: product})
+				backendtest.Run(t, roundings[mode], func(t *testing.T, m *model.Model) backendtest.Backend {
+					b := open(t, m, Options{MathMode: mode})
 					if chunk > 0 {
-						b.parts[0].planned = chunk
+						b.parts[0].budget.planned = chunk
 					}
 					return b
 				})
@@ -68,21 +68,21 @@ func TestBackend(t *testing.T) {
 	}
 }
 
-// TestNetworks runs the suite of networks with every product, and with chunks of five rows of which
-// a convolution takes two at a time.
+// TestNetworks runs the suite of networks with every math mode, and with chunks of five rows of
+// which a convolution takes two at a time.
 func TestNetworks(t *testing.T) {
-	for _, product := range products(t) {
+	for _, mode := range mathModes(t) {
 		for _, chunk := range []int{0, 5} {
-			name := product
-			if chunk > 0 && product != "fp32" {
-				continue // that is the same with all
+			name := mode
+			if chunk > 0 && mode != "fp32" {
+				continue // chunks are the same in all math modes
 			}
 			if chunk > 0 {
 				name += "/chunk"
 			}
 			t.Run(name, func(t *testing.T) {
-				backendtest.RunNetworks(t, roundings[product], func(t *testing.T, m *model.Model) backendtest.Backend {
-					b := open(t, m, Options{Product: product})
+				backendtest.RunNetworks(t, roundings[mode], func(t *testing.T, m *model.Model) backendtest.Backend {
+					b := open(t, m, Options{MathMode: mode})
 					if chunk > 0 {
 						inPieces(b, chunk)
 					}
@@ -93,11 +93,11 @@ func TestNetworks(t *testing.T) {
 	}
 }
 
-// inPieces makes a network's chunks so many rows, of which a convolution takes two at a time.
+// inPieces makes the chunks of a network so many rows. A convolution takes two of them at a time.
 func inPieces(b *Backend, chunk int) {
 	for _, p := range b.parts {
-		p.planned = chunk
-		for _, n := range p.net.nodes {
+		p.budget.planned = chunk
+		for _, n := range p.model.(*network).nodes {
 			if c, ok := n.operation.(*conv); ok {
 				c.there.images = 2
 				if c.back != nil {

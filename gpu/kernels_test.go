@@ -16,24 +16,24 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// What a whole batch seldom meets is handed here to one kernel at a time.
+// The tests of this file give to one kernel at a time what a whole batch seldom has.
 
 var (
 	inf = float32(math.Inf(1))
 	nan = float32(math.NaN())
 )
 
-// onDevice runs f on the thread of a part that holds a model of these sizes and n images.
-func onDevice(t *testing.T, product string, n int, sizes []int, f func(p *part)) {
+// onDevice runs f on the thread of a part that has an MLP of these sizes and n loaded images.
+func onDevice(t *testing.T, mode string, n int, sizes []int, f func(p *part)) {
 	t.Helper()
 	m := ref.RandomModel(rand.New(rand.NewPCG(1, 1)), 1, sizes...)
-	b := open(t, m, Options{Product: product})
+	b := open(t, m, Options{MathMode: mode})
 	must(t, b.Load(t.Context(), 0, tensor.New(tensor.WithShape(n, sizes[0]), tensor.WithBacking(make([]float32, n*sizes[0]))), make([]int32, n)))
 	p := b.parts[0]
 	must(t, p.do(func() error { f(p); return nil }))
 }
 
-// there copies s to the device.
+// there copies s to memory of the device, which is freed when the backend is closed.
 func there[T any](t *testing.T, p *part, s []T) cu.DevicePtr {
 	t.Helper()
 	ptr, err := p.alloc(int64(8 * len(s)))
@@ -63,20 +63,20 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// TestAffineNotFinite has infinities and NaN in x, dz and the mask: they go where they belong, and
-// the padding stays 0.
+// TestAffineNotFinite has infinities and NaN in x, dz and the mask. They must reach the elements
+// that depend on them, and the padding must stay 0.
 func TestAffineNotFinite(t *testing.T) {
-	for _, product := range products(t) {
+	for _, mode := range mathModes(t) {
 		for _, outs := range []int{3, 35} { // odd, in a narrow and in a wide tile
-			t.Run(fmt.Sprint(product, "/", outs), func(t *testing.T) {
+			t.Run(fmt.Sprint(mode, "/", outs), func(t *testing.T) {
 				const in, rows = 5, 3
-				onDevice(t, product, rows, []int{in, outs, 2}, func(p *part) {
-					l := &p.layers[0]
+				onDevice(t, mode, rows, []int{in, outs, 2}, func(p *part) {
+					l := &p.mlp.layers[0]
 					wide, long := padded(outs), padded(in)
 					x := make([]float32, rows*long)
 					x[0], x[long+1] = inf, nan // the last row is 0
 					y := there(t, p, make([]float32, rows*wide))
-					check(t, p.affineForward(y, there(t, p, x), l, p.zeros.DevicePtr, true, rows))
+					check(t, p.affineForward(y, there(t, p, x), l, p.mlp.zeros.DevicePtr, true, rows))
 					for i, v := range back[float32](t, p, y, rows*wide) {
 						row, col := i/wide, i%wide
 						switch {
@@ -89,7 +89,8 @@ func TestAffineNotFinite(t *testing.T) {
 					dz, h := make([]float32, rows*wide), make([]float32, rows*long)
 					dz[0], dz[wide] = inf, 1
 					for i := range in {
-						// shut under an infinity; not known; open under 0
+						// The mask is shut where dz is infinite, NaN in row 1, and open where dz is
+						// 0.
 						h[i], h[long+i], h[2*long+i] = 0, nan, 1
 					}
 					dx := there(t, p, make([]float32, rows*long))
@@ -117,18 +118,17 @@ func TestAffineNotFinite(t *testing.T) {
 	}
 }
 
-// TestLossGradient has logits beyond what exp can take, and two images of which a chunk begins in
-// the second.
+// TestLossGradient has logits whose exp is infinite, and a chunk that begins inside an image.
 func TestLossGradient(t *testing.T) {
 	need(t)
 	onDevice(t, "fp32", 2, []int{4, 3}, func(p *part) {
-		check(t, upload(p.device, p.labels.DevicePtr, []int32{0, 2}))
+		check(t, upload(p.device, p.loaded.labels.DevicePtr, []int32{0, 2}))
 		z := make([]float32, 3*16)
 		copy(z, []float32{1000, 990, 985})
 		copy(z[16:], []float32{-2000, -1990, 3000})
 		copy(z[32:], []float32{1, 1, 1})
 		q := there(t, p, slices.Repeat([]float32{nan}, len(z)))
-		// row 1 of the batch is image 0, rows 2 and 3 are image 1
+		// Row 1 of the batch is of image 0, and rows 2 and 3 are of image 1.
 		check(t, p.lossGradient(q, there(t, p, z), span{0, 1, 3, 2}, objective{}))
 		got := back[float32](t, p, q, len(z))
 		for r, label := range []int{0, 2, 2} {
@@ -145,8 +145,8 @@ func TestLossGradient(t *testing.T) {
 	})
 }
 
-// TestLosses has, of the other losses, ties, classes that a formula names twice, and logits that
-// are not finite.
+// TestLosses checks the other losses: with ties, with classes that a formula names twice, and with
+// logits that are not finite.
 func TestLosses(t *testing.T) {
 	need(t)
 	type row struct {
@@ -217,13 +217,13 @@ func TestLosses(t *testing.T) {
 				if targets[0] >= 0 {
 					o.targets = there(t, p, targets)
 				}
-				check(t, upload(p.device, p.labels.DevicePtr, labels))
+				check(t, upload(p.device, p.loaded.labels.DevicePtr, labels))
 				q := there(t, p, slices.Repeat([]float32{9}, 16*n))
 				check(t, p.lossGradient(q, there(t, p, z), span{0, 0, n, 1}, o))
 				got := back[float32](t, p, q, 16*n)
 				for r, row := range c.rows {
 					for j, want := range append(row.want, make([]float32, 11)...) {
-						// A few roundings of numbers of size 1.
+						// Numbers of size 1 are rounded a few times.
 						if v := got[16*r+j]; !(math.Abs(float64(v-want)) <= 4*0x1p-24) && (v == v || want == want) {
 							t.Errorf("row %d: q[%d] = %v, want %v", r, j, v, want)
 						}
@@ -234,14 +234,15 @@ func TestLosses(t *testing.T) {
 	}
 }
 
-// TestSignOf has rows with one pixel that is not 0, or not finite, wherever it may lie.
+// TestSignOf has rows in which one pixel is not 0, or not finite, in turn at every kind of place:
+// each lane of a warp has several pixels.
 func TestSignOf(t *testing.T) {
 	need(t)
 	const inputs, width = 70, 80
 	pixels := []int{1, 31, 63, 69, 32, 0} // those of lane 0 last
 	onDevice(t, "fp32", 2, []int{inputs, 3}, func(p *part) {
 		results := there(t, p, []int32{0, 0})
-		p.deviceResults = buffer{results, 8}
+		p.batch.results = buffer{results, 8}
 		for _, v := range []float32{1e-45, -1e-45, 3e38, nan, inf, -inf} {
 			g := make([]float32, (len(pixels)+1)*width) // the last row is all 0
 			for k, i := range pixels {
@@ -283,7 +284,7 @@ func TestSignOf(t *testing.T) {
 	})
 }
 
-// TestRandomSigns compares with attack.RandomSigns where both words of seed and image count.
+// TestRandomSigns compares with attack.RandomSigns, also for seeds and images that need 64 bits.
 func TestRandomSigns(t *testing.T) {
 	need(t)
 	const inputs, width = 150, 160
@@ -305,8 +306,7 @@ func TestRandomSigns(t *testing.T) {
 	})
 }
 
-// TestDirection has rows with one pixel that is not 0, or not finite, wherever it may lie, with and
-// without momentum.
+// TestDirection is TestSignOf for direction, with and without momentum.
 func TestDirection(t *testing.T) {
 	need(t)
 	const inputs, width = 70, 80
@@ -315,12 +315,12 @@ func TestDirection(t *testing.T) {
 		for _, norm := range []attack.Norm{attack.Linf, attack.L2} {
 			onDevice(t, "fp32", 2, []int{inputs, 3}, func(p *part) {
 				results := there(t, p, []int32{0, 0})
-				p.deviceResults = buffer{results, 8}
+				p.batch.results = buffer{results, 8}
 				for _, v := range []float32{1e-45, -3, 3e38, nan, inf, -inf} {
 					rows := len(pixels) + 1
-					// rows 7 to 13 are images 43 to 46
+					// Rows 7 to 13 are of images 43 to 46.
 					c := span{lo: 40, first: 7, n: rows, E: 2}
-					// the last row of g is 0
+					// The last row of g is 0.
 					g, m := make([]float32, rows*width), make([]float32, (c.first+rows)*width)
 					for k, i := range pixels {
 						g[k*width+i] = v
@@ -331,7 +331,7 @@ func TestDirection(t *testing.T) {
 					m[(c.first+rows-1)*width+5] = 3
 					check(t, upload(p.device, at(results, 1, 4), []int32{math.MaxInt32}))
 					zero := there(t, p, make([]byte, rows))
-					p.zero = buffer{zero - cu.DevicePtr(c.first), int64(rows)}
+					p.batch.zero = buffer{zero - cu.DevicePtr(c.first), int64(rows)}
 					p.general.by = buffer{there(t, p, make([]float64, rows)), int64(8 * rows)}
 					p.general.m = buffer{there(t, p, m), int64(4 * len(m))}
 					check(t, p.direction(c, there(t, p, g), attack.Step{Momentum: momentum, Decay: 0.5, Norm: norm}, 1))
@@ -344,7 +344,7 @@ func TestDirection(t *testing.T) {
 						if v-v != 0 {
 							continue
 						}
-						// One pixel has all of |g|: 1 of 70 of it is the mean. The last row has no
+						// One pixel has all of |g|, whose mean is 1/70 of it. The last row has no
 						// gradient.
 						now, length := 1+math.Copysign(inputs, float64(v)), math.Abs(float64(v))
 						if !momentum {
@@ -392,33 +392,33 @@ func TestDirection(t *testing.T) {
 						t.Errorf("%v: broken image %d, want %d", v, got, want)
 					}
 				}
-				p.zero = buffer{}
+				p.batch.zero = buffer{}
 			})
 		}
 	}
 }
 
-// TestMomentumOverflow has a momentum that is not finite, of a gradient that is.
+// TestMomentumOverflow has a finite gradient that makes a momentum that is not finite.
 func TestMomentumOverflow(t *testing.T) {
 	need(t)
 	onDevice(t, "fp32", 1, []int{16, 3}, func(p *part) {
 		results := there(t, p, []int32{0, math.MaxInt32})
-		p.deviceResults = buffer{results, 8}
+		p.batch.results = buffer{results, 8}
 		m := make([]float32, 16)
 		m[3] = 3e38
-		p.zero = buffer{there(t, p, make([]byte, 1)), 1}
+		p.batch.zero = buffer{there(t, p, make([]byte, 1)), 1}
 		p.general.by = buffer{there(t, p, make([]float64, 1)), 8}
 		p.general.m = buffer{there(t, p, m), 64}
 		check(t, p.direction(span{5, 0, 1, 1}, there(t, p, slices.Repeat([]float32{1}, 16)), attack.Step{Momentum: true, Decay: 2}, 1))
 		if got := back[int32](t, p, at(results, 1, 4), 1)[0]; got != 5 {
 			t.Errorf("broken image %d, want 5", got)
 		}
-		p.zero = buffer{}
+		p.batch.zero = buffer{}
 	})
 }
 
-// TestDraw compares with attack.RandomSigns and attack.UniformDraw where both words of seed and
-// image count.
+// TestDraw compares with attack.RandomSigns and attack.UniformDraw, also for seeds and images that
+// need 64 bits.
 func TestDraw(t *testing.T) {
 	need(t)
 	const inputs, width = 150, 160
@@ -433,7 +433,7 @@ func TestDraw(t *testing.T) {
 				for _, direction := range []attack.Direction{attack.RandomSign, attack.Uniform} {
 					for _, norm := range []attack.Norm{attack.Linf, attack.L2} {
 						for _, named := range []bool{false, true} {
-							p.first = first
+							p.loaded.first = first
 							s := attack.Step{Direction: direction, Norm: norm, Seed: seed, Index: 6}
 							if named {
 								s.Restarts = restarts
@@ -481,8 +481,8 @@ func TestDraw(t *testing.T) {
 	})
 }
 
-// TestRoundPixels has pixels near levels and between them, and clean ones that are not on a level,
-// or not in [0, 1].
+// TestRoundPixels has pixels near levels and between them. Some clean pixels are not on a level, or
+// not in [0, 1].
 func TestRoundPixels(t *testing.T) {
 	need(t)
 	const off = 1e-5 // of a level, within what float32 errs by
@@ -522,18 +522,18 @@ func TestRoundPixels(t *testing.T) {
 		{attack.L2, 257.5, 258, 9, 255},
 	} {
 		onDevice(t, "fp32", 1, []int{17, 3}, func(p *part) {
-			p.lo, p.images, p.eps = 0, 1, []float32{0, float32(c.eps / 255)}
+			p.batch.lo, p.batch.images, p.batch.eps = 0, 1, []float32{0, float32(c.eps / 255)}
 			x, x0 := make([]float32, 2*32), make([]float32, 32)
 			for _, i := range []int{0, 16} {
 				x0[i], x[i], x[32+i] = float32(c.x0/255), float32(c.x0/255), float32(c.x/255)
 			}
 			x[32+17] = 0.1 // padding
-			p.sizes = buffer{there(t, p, []float32{5, 5, p.eps[0], p.eps[1]}), 16}
-			p.x = buffer{there(t, p, x), 256}
-			p.x0 = buffer{there(t, p, x0), 128}
-			p.fresh = false
+			p.batch.sizes = buffer{there(t, p, []float32{5, 5, p.batch.eps[0], p.batch.eps[1]}), 16}
+			p.batch.x = buffer{there(t, p, x), 256}
+			p.loaded.x0 = buffer{there(t, p, x0), 128}
+			p.position.fresh = false
 			check(t, p.roundPixels(t.Context(), c.norm))
-			got := back[float32](t, p, p.x.DevicePtr, 64)
+			got := back[float32](t, p, p.batch.x.DevicePtr, 64)
 			for _, i := range []int{32, 48} {
 				if got[i] != c.want/255 {
 					t.Errorf("%v, x %v, x0 %v, eps %v: %v levels, want %v", c.norm, c.x, c.x0, c.eps, 255*got[i], c.want)
@@ -542,17 +542,19 @@ func TestRoundPixels(t *testing.T) {
 			if got[40] != 0 || got[49] != 0.1 {
 				t.Errorf("pixel 8 is %v, want 0; the padding %v, want 0.1", got[40], got[49])
 			}
-			p.x, p.x0, p.sizes, p.eps = buffer{}, buffer{}, buffer{}, nil
+			p.batch.x, p.loaded.x0, p.batch.sizes, p.batch.eps = buffer{}, buffer{}, buffer{}, nil
 		})
 	}
 }
 
-// TestNorms has differences that no float32 holds when squared, in every lane.
+// TestNorms has differences whose squares are too small or too large for float32, in every lane of
+// a warp.
 func TestNorms(t *testing.T) {
 	need(t)
 	const inputs, width = 70, 80
 	onDevice(t, "fp32", 3, []int{inputs, 3}, func(p *part) {
-		p.lo, p.images, p.eps, p.fresh = 1, 2, []float32{0, 1}, false // images 1 and 2
+		p.batch.lo, p.batch.images, p.batch.eps = 1, 2, []float32{0, 1} // images 1 and 2
+		p.position.fresh = false
 		x, x0 := make([]float32, 4*width), make([]float32, 3*width)
 		for i := range x0 {
 			x0[i] = float32(i)
@@ -567,20 +569,19 @@ func TestNorms(t *testing.T) {
 			x0[2*width+i], x[2*width+i] = 0, 1e-30
 			x[3*width+i] = -1e30
 		}
-		p.x, p.x0 = buffer{there(t, p, x), int64(4 * len(x))}, buffer{there(t, p, x0), int64(4 * len(x0))}
+		p.batch.x, p.loaded.x0 = buffer{there(t, p, x), int64(4 * len(x))}, buffer{there(t, p, x0), int64(4 * len(x0))}
 		results := there(t, p, []int32{math.MaxInt32, math.MaxInt32})
-		p.deviceResults = buffer{results, 8}
-		check(t, p.growPinned(&p.results, 8))
+		p.batch.results = buffer{results, 8}
 		got := make([]attack.Norms, 4)
-		check(t, p.rowNorms(t.Context(), got))
+		check(t, p.collect(t.Context(), func() error { return p.rowNorms(t.Context(), got) }))
 		root := math.Sqrt(inputs)
 		for r, want := range []attack.Norms{{}, {Linf: 4, L2: 5, L0: 2}, {Linf: 1e-30, L2: float32(root * 1e-30), L0: inputs}, {Linf: 1e30, L2: float32(root * 1e30), L0: inputs}} {
-			// 1e-30 is not a float32: √70 of one that is.
+			// No float32 is 1e-30, so L2 is √70 of the one next to it.
 			if g := got[r]; g.Linf != want.Linf || g.L0 != want.L0 || !(math.Abs(float64(g.L2-want.L2)) <= 0x1p-22*float64(want.L2)) {
 				t.Errorf("row %d: %+v, want %+v", r, g, want)
 			}
 		}
-		p.x, p.x0, p.eps = buffer{}, buffer{}, nil
+		p.batch.x, p.loaded.x0, p.batch.eps = buffer{}, buffer{}, nil
 	})
 }
 
@@ -588,16 +589,18 @@ func TestNorms(t *testing.T) {
 func TestRayForward(t *testing.T) {
 	need(t)
 	onDevice(t, "fp32", 2, []int{4, 3, 2}, func(p *part) {
-		p.layers[0].relu = true
+		p.mlp.layers[0].relu = true
 		a, c := make([]float32, 2*16), make([]float32, 2*16)
 		copy(a, []float32{1, -1, 2})
 		copy(a[16:], []float32{nan, 4, -0.5})
 		copy(c[16:], []float32{1, -1, 1})
-		p.rayA, p.rayC = buffer{there(t, p, a), 128}, buffer{there(t, p, c), 128}
-		p.sizes = buffer{there(t, p, []float32{0, 1}), 8}
-		p.act[0] = buffer{there(t, p, make([]float32, 3*16)), 192}
-		check(t, p.rayForward(span{0, 1, 3, 2}))
-		got := back[float32](t, p, p.act[0].DevicePtr, 3*16)
+		p.position.rayA, p.position.rayC = buffer{there(t, p, a), 128}, buffer{there(t, p, c), 128}
+		p.batch.sizes = buffer{there(t, p, []float32{0, 1}), 8}
+		p.mlp.act[0] = buffer{there(t, p, make([]float32, 3*16)), 192}
+		p.mlp.act[1] = buffer{there(t, p, make([]float32, 3*16)), 192} // the logits, which are not judged
+		_, err := p.rayForward(span{0, 1, 3, 2})
+		check(t, err)
+		got := back[float32](t, p, p.mlp.act[0].DevicePtr, 3*16)
 		for r, want := range [][]float32{{1, 0, 2}, {nan, 4, 0}, {nan, 3, 0.5}} {
 			for j, v := range append(want, make([]float32, 13)...) {
 				if g := got[r*16+j]; g != v && (g == g || v == v) {

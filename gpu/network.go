@@ -12,64 +12,74 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// A network is a model that is no stack, on the device: any layers, one after the other or in a
-// graph. It runs a chunk of images, forward and backward, one layer after the other, and keeps
-// every layer's output for the way back. Of what is between layers the channels of a pixel lie
-// beside each other: a convolution's product then is its output, and reads runs of its input.
+// A network is a model on the device that is no MLP. Its layers are of any kind, one after another
+// or in a graph. A chunk of images goes through all layers forward, and every output is kept for
+// the way back. Images between layers are in NHWC: then the product of a convolution is its output,
+// and im2col reads whole runs of its input.
+//
+// newNetwork sets image, nodes, uses and place. forward and backward fill the buffers and set x;
+// reserve of part changes the size of the buffers.
 type network struct {
+	*device
 	image shape
-	nodes []node      // of the program's operations
-	uses  [][]int     // the program's
-	place lower.Slots // where gradients wait; widths are in floats a row
-	slots []buffer
+	nodes []node      // one for each operation of the program
+	uses  [][]int     // Uses of the program
+	place lower.Slots // where gradients wait; widths are in floats of a row
+	slots []buffer    // [n, width] each: the places
 
-	columns buffer // of one convolution at a time
-	spare   buffer // a product before it is added to others
+	columns buffer // the matrix of im2col, for one convolution at a time
+	spare   buffer // a product that is then added to others
 
-	// images, and the gradient at logits that are images, as layers take them
-	turned       [2]buffer
-	logits, grad buffer       // as the caller takes them: those logits, and the gradient at images
-	x            cu.DevicePtr // the image that forward took last, as layers do
+	nhwc   [2]buffer    // [n, width]: the images, and the gradient at logits that are images
+	logits buffer       // [n, out]: logits that are images, in NCHW
+	grad   buffer       // [n, in]: the gradient at the images, in NCHW
+	x      cu.DevicePtr // the images that forward took last, in NHWC
 }
 
-// A node is a layer with its output y [rows, width].
+// A node is a layer and its output y [n, width].
 type node struct {
 	operation
 	shape
-	takes []int   // -1 is the image
-	y     *buffer // that of the product before it, for a ReLU that is done there
+	takes []int   // the nodes whose outputs it takes; -1 is the image
+	y     *buffer // for a ReLU that the product before it computes, the output of that product
 }
 
-// An operation is what a layer does to n images, whose elements lie in rows of a shape's width.
+// An operation is what a layer does to n images. An image is a row of its shape's width. net has
+// the device and the buffers that operations share.
 type operation interface {
-	// forward launches y for all that the layer takes.
-	forward(p *part, y cu.DevicePtr, x []cu.DevicePtr, n int) error
-	// backward launches dx = from + the gradient at x, which the layer took, given dy at its
-	// output. from may be dx, and 0 for none but of add.
-	backward(p *part, dx, from, dy, x cu.DevicePtr, n int) error
+	// forward launches y, given x: all that the layer takes.
+	forward(net *network, y cu.DevicePtr, x []cu.DevicePtr, n int) error
+	// backward launches dx = from + the gradient at x, given x, which the layer took, and the
+	// gradient dy at its output. from may be dx. It may be 0 for no summand, but not for an add.
+	backward(net *network, dx, from, dy, x cu.DevicePtr, n int) error
 }
 
-// A shape is that of an image between layers: pixels, each of channels in pitch floats, the last
-// ones 0. A vector of I is one pixel.
+// A shape is the shape of an image between layers, in NHWC. Each pixel has pitch floats: those of
+// the channels, and zeros. An image has width floats. A vector of I elements is one pixel of I
+// channels.
 type shape struct{ pixels, channels, pitch, width int }
 
-// newShape is s with the padding that kernels want.
+// flat is the padded length of a row that holds an image of s in NCHW.
+func (s shape) flat() int { return padded(s.pixels * s.channels) }
+
+// newShape is s with the padding that kernels need.
 func newShape(s lower.Shape) shape {
 	pitch := padded(s.C)
 	return shape{pixels: s.Pixels(), channels: s.C, pitch: pitch, width: s.Pixels() * pitch}
 }
 
-// mostWidth bounds the floats of an image between layers: kernels count them in 31 bits.
+// mostWidth is the most floats of an image between layers: kernels count them in 31 bits.
 const mostWidth = 1 << 30
 
-// linear is a Linear layer as a node.
+// A linear is a Linear layer in a network.
 type linear struct {
 	layer
-	x shape
+	x shape // what it takes
 }
 
-// newLinear copies l, which takes x, to the device, each pixel's columns padded as x is.
-func (p *part) newLinear(l *lower.Linear, x shape, product string) (*linear, error) {
+// newLinear copies l, which takes x, to the device. The columns of W have zeros where x has
+// padding.
+func (d *device) newLinear(l *lower.Linear, x shape, mode string) (*linear, error) {
 	weight := l.Weight
 	if x.pixels > 1 {
 		w, out := batch.Floats[float32](nil, l.Weight), l.Weight.Shape()[0]
@@ -81,34 +91,35 @@ func (p *part) newLinear(l *lower.Linear, x shape, product string) (*linear, err
 		}
 		weight = tensor.New(tensor.WithShape(out, x.width), tensor.WithBacking(spread))
 	}
-	a, err := p.newLayer(weight, l.Bias, product)
+	a, err := d.newLayer(weight, l.Bias, mode)
 	return &linear{a, x}, err
 }
 
-func (l *linear) forward(p *part, y cu.DevicePtr, x []cu.DevicePtr, n int) error {
-	return p.affineForward(y, x[0], &l.layer, l.bias, l.relu, n)
+func (l *linear) forward(net *network, y cu.DevicePtr, x []cu.DevicePtr, n int) error {
+	return net.affineForward(y, x[0], &l.layer, l.bias, l.relu, n)
 }
 
-func (l *linear) backward(p *part, dx, from, dy, _ cu.DevicePtr, n int) error {
+func (l *linear) backward(net *network, dx, from, dy, _ cu.DevicePtr, n int) error {
 	if from == 0 {
-		return p.affineBackward(dx, dy, &l.layer, 0, n)
+		return net.affineBackward(dx, dy, &l.layer, 0, n)
 	}
-	if err := p.affineBackward(p.net.spare.DevicePtr, dy, &l.layer, 0, n); err != nil {
+	if err := net.affineBackward(net.spare.DevicePtr, dy, &l.layer, 0, n); err != nil {
 		return err
 	}
-	return p.sum(dx, from, p.net.spare.DevicePtr, n*l.x.width)
+	return net.sum(dx, from, net.spare.DevicePtr, n*l.x.width)
 }
 
-// newNetwork copies prog to the device.
-func (p *part) newNetwork(prog *lower.Program, product string) (*network, error) {
-	net := &network{image: newShape(prog.Image), uses: prog.Uses}
+// newNetwork copies prog to the device. It returns an error for an operation that there is no
+// kernel of, and for images between layers that are too large.
+func newNetwork(d *device, prog *lower.Program, mode string) (*network, error) {
+	net := &network{device: d, image: newShape(prog.Image), uses: prog.Uses}
 	for _, op := range prog.Ops {
 		n := node{shape: newShape(op.Out), takes: op.Takes, y: new(buffer)}
 		if w := max(n.width, net.image.width); w > mostWidth {
 			return nil, fmt.Errorf("gpu: layer %d takes or makes %d numbers an image, padding and all, want at most %d", op.Layer, w, mostWidth)
 		}
 		var err error
-		if n.operation, err = p.newOperation(op, product); err != nil {
+		if n.operation, err = d.newOperation(op, mode); err != nil {
 			return nil, err
 		}
 		if op.InPlace && prog.Ops[op.Takes[0]].Rectified {
@@ -122,39 +133,39 @@ func (p *part) newNetwork(prog *lower.Program, product string) (*network, error)
 	return net, nil
 }
 
-// newOperation copies what op needs to the device. It returns an error for an operation that there
-// is no kernel of.
-func (p *part) newOperation(op lower.Op, product string) (operation, error) {
+// newOperation copies what op needs to the device. It returns an error that names the operation if
+// there is no kernel of it.
+func (d *device) newOperation(op lower.Op, mode string) (operation, error) {
 	x, y := newShape(op.In), newShape(op.Out)
 	switch o := op.Operation.(type) {
 	case *lower.Linear:
-		l, err := p.newLinear(o, x, product)
+		l, err := d.newLinear(o, x, mode)
 		if err != nil {
 			return nil, err
 		}
 		l.relu = op.Rectified
 		return l, nil
 	case *lower.Convolution:
-		c, err := p.newConv(o, product)
+		c, err := d.newConv(o, mode)
 		if err != nil {
 			return nil, err
 		}
 		c.there.relu = op.Rectified
 		return c, nil
 	case lower.Scale:
-		w, err := p.parameter(o.Weight)
+		w, err := d.parameter(o.Weight)
 		if err != nil {
 			return nil, err
 		}
-		b, err := p.parameter(o.Bias)
+		b, err := d.parameter(o.Bias)
 		return &scale{w, b, y}, err
 	case lower.MaxPool:
 		return &maxPool{window: newWindow(o.Windows), x: x, y: y}, nil
 	case lower.AvgPool:
 		return &avgPool{newWindow(o.Windows), x, y, o.CountPad}, nil
 	case lower.Elementwise:
-		for _, way := range []string{"_forward", "_backward"} { // now, not at the first launch
-			if _, err := p.mod.Function(o.Name + way); err != nil {
+		for _, way := range []string{"_forward", "_backward"} { // else the first launch would fail
+			if _, err := d.mod.Function(o.Name + way); err != nil {
 				return nil, fmt.Errorf("gpu: layer %d: no kernel for the elementwise function %q: %w", op.Layer, o.Name, err)
 			}
 		}
@@ -165,17 +176,17 @@ func (p *part) newOperation(op lower.Op, product string) (operation, error) {
 	return nil, fmt.Errorf("gpu: layer %d: no operation for %T", op.Layer, op.Operation)
 }
 
-// parameter copies t to the device as floats.
-func (p *part) parameter(t *tensor.Dense) (cu.DevicePtr, error) {
+// parameter copies t to the device as float32.
+func (d *device) parameter(t *tensor.Dense) (cu.DevicePtr, error) {
 	v := batch.Floats[float32](nil, t)
-	ptr, err := p.alloc(int64(4 * len(v)))
+	ptr, err := d.alloc(int64(4 * len(v)))
 	if err != nil {
 		return 0, err
 	}
-	return ptr, upload(p.device, ptr, v)
+	return ptr, upload(d, ptr, v)
 }
 
-// shapeOf is that of node i's output, or of the image at -1.
+// shapeOf is the shape of the output of node i, or of the image for -1.
 func (net *network) shapeOf(i int) shape {
 	if i < 0 {
 		return net.image
@@ -183,13 +194,6 @@ func (net *network) shapeOf(i int) shape {
 	return net.nodes[i].shape
 }
 
-// A claim is a buffer and its size in bytes.
-type claim struct {
-	*buffer
-	bytes int
-}
-
-// claims lists what a chunk of n rows takes.
 func (net *network) claims(n int) []claim {
 	columns := 0
 	var all []claim
@@ -201,7 +205,7 @@ func (net *network) claims(n int) []claim {
 			all = append(all, claim{&l.place, 4 * n * l.y.width})
 		case *activation:
 			if l.done {
-				continue // y is another's
+				continue // y belongs to the product before it
 			}
 		}
 		all = append(all, claim{nd.y, 4 * n * nd.width})
@@ -211,16 +215,16 @@ func (net *network) claims(n int) []claim {
 	}
 	all = append(all, claim{&net.columns, 4 * columns}, claim{&net.spare, 4 * n * net.place.Spare})
 	if s := net.image; s.pixels > 1 {
-		all = append(all, claim{&net.turned[0], 4 * n * s.width}, claim{&net.grad, 4 * n * padded(s.pixels*s.channels)})
+		all = append(all, claim{&net.nhwc[0], 4 * n * s.width}, claim{&net.grad, 4 * n * s.flat()})
 	}
 	if s := net.shapeOf(len(net.nodes) - 1); s.pixels > 1 {
-		all = append(all, claim{&net.turned[1], 4 * n * s.width}, claim{&net.logits, 4 * n * padded(s.pixels*s.channels)})
+		all = append(all, claim{&net.nhwc[1], 4 * n * s.width}, claim{&net.logits, 4 * n * s.flat()})
 	}
 	return all
 }
 
-// plan is how much memory the network takes for images and logits of these padded lengths.
-func (net *network) plan(in, out int) plan {
+func (net *network) plan() plan {
+	in, out := net.image.flat(), net.shapeOf(len(net.nodes)-1).flat()
 	p := plan{row: 4*int64(in) + 4 + 1, image: int64(in), scratch: 4*int64(out) + int64(in), least: 1}
 	for _, c := range net.claims(1) {
 		if c.buffer != &net.columns {
@@ -235,7 +239,7 @@ func (net *network) plan(in, out int) plan {
 	return p
 }
 
-// widest is the most floats of an image between two layers.
+// widest is the most floats of an image or between two layers.
 func (net *network) widest() int {
 	n := net.image.width
 	for _, nd := range net.nodes {
@@ -244,7 +248,7 @@ func (net *network) widest() int {
 	return n
 }
 
-// value is what node i gave, or the image at -1.
+// value is the output of node i, or the image for -1, as forward left it.
 func (net *network) value(i int) cu.DevicePtr {
 	if i < 0 {
 		return net.x
@@ -252,11 +256,10 @@ func (net *network) value(i int) cu.DevicePtr {
 	return net.nodes[i].y.DevicePtr
 }
 
-// forward returns the logits [n, out] of images x [n, in], valid until the next one.
-func (net *network) forward(p *part, x cu.DevicePtr, n int) (cu.DevicePtr, error) {
+func (net *network) forward(x cu.DevicePtr, n int) (cu.DevicePtr, error) {
 	if net.x = x; net.image.pixels > 1 {
-		net.x = net.turned[0].DevicePtr
-		if err := p.turn(net.x, x, net.image, n); err != nil {
+		net.x = net.nhwc[0].DevicePtr
+		if err := net.toNHWC(net.x, x, net.image, n); err != nil {
 			return 0, err
 		}
 	}
@@ -266,26 +269,25 @@ func (net *network) forward(p *part, x cu.DevicePtr, n int) (cu.DevicePtr, error
 		for _, j := range nd.takes {
 			in = append(in, net.value(j))
 		}
-		if err := nd.forward(p, nd.y.DevicePtr, in, n); err != nil {
+		if err := nd.forward(net, nd.y.DevicePtr, in, n); err != nil {
 			return 0, err
 		}
 	}
 	last := len(net.nodes) - 1
 	if s := net.shapeOf(last); s.pixels > 1 {
-		return net.logits.DevicePtr, p.turnBack(net.logits.DevicePtr, net.value(last), s, n)
+		return net.logits.DevicePtr, net.toNCHW(net.logits.DevicePtr, net.value(last), s, n)
 	}
 	return net.value(last), nil
 }
 
-// backward returns the gradient [n, in] at the images of the last forward, given dz [n, out] at
-// their logits, valid until the next one. What several layers take has the sum of their gradients,
-// by falling layer.
-func (net *network) backward(p *part, dz cu.DevicePtr, n int) (cu.DevicePtr, error) {
+// backward goes through the nodes from the last to the first. Where several nodes take a value,
+// their gradients are added, the last node's first: the order is the same on every backend.
+func (net *network) backward(dz cu.DevicePtr, n int) (cu.DevicePtr, error) {
 	last := len(net.nodes) - 1
 	grads := make([]cu.DevicePtr, last+2)
 	if grads[last+1] = dz; net.shapeOf(last).pixels > 1 {
-		grads[last+1] = net.turned[1].DevicePtr
-		if err := p.turn(grads[last+1], dz, net.shapeOf(last), n); err != nil {
+		grads[last+1] = net.nhwc[1].DevicePtr
+		if err := net.toNHWC(grads[last+1], dz, net.shapeOf(last), n); err != nil {
 			return 0, err
 		}
 	}
@@ -300,7 +302,7 @@ func (net *network) backward(p *part, dz cu.DevicePtr, n int) (cu.DevicePtr, err
 				g = dy
 				continue
 			}
-			if err := nd.backward(p, to, g, dy, net.value(i), n); err != nil {
+			if err := nd.backward(net, to, g, dy, net.value(i), n); err != nil {
 				return 0, err
 			}
 			g = to
@@ -308,23 +310,24 @@ func (net *network) backward(p *part, dz cu.DevicePtr, n int) (cu.DevicePtr, err
 		grads[i+1] = g
 	}
 	if net.image.pixels > 1 {
-		return net.grad.DevicePtr, p.turnBack(net.grad.DevicePtr, grads[0], net.image, n)
+		return net.grad.DevicePtr, net.toNCHW(net.grad.DevicePtr, grads[0], net.image, n)
 	}
 	return grads[0], nil
 }
 
-// turn launches y [n, s.width], as layers take images, of x [n, padded(C·H·W)] as they are loaded.
-// turnBack is the reverse.
-func (p *part) turn(y, x cu.DevicePtr, s shape, n int) error {
-	return p.transpose(y, x, n, s.channels, s.pixels, s.pixels, padded(s.channels*s.pixels), s.pitch, s.width)
+// toNHWC launches images y [n, s.width] in NHWC, as layers take them, of x [n, padded(C·H·W)] in
+// NCHW, as they are loaded.
+func (d *device) toNHWC(y, x cu.DevicePtr, s shape, n int) error {
+	return d.transpose(y, x, n, s.channels, s.pixels, s.pixels, s.flat(), s.pitch, s.width)
 }
 
-func (p *part) turnBack(y, x cu.DevicePtr, s shape, n int) error {
-	return p.transpose(y, x, n, s.pixels, s.channels, s.pitch, s.width, s.pixels, padded(s.channels*s.pixels))
+// toNCHW is the reverse of toNHWC.
+func (d *device) toNCHW(y, x cu.DevicePtr, s shape, n int) error {
+	return d.transpose(y, x, n, s.pixels, s.channels, s.pitch, s.width, s.pixels, s.flat())
 }
 
-// transpose launches y = xᵀ for each of the images: see kernels/transpose.cu.
-func (p *part) transpose(y, x cu.DevicePtr, images, rows, cols, xPitch, xStride, yPitch, yStride int) error {
-	return p.launch("transpose", dim{ceil(yPitch, 32) * ceil(cols, 32), images}, dim{256, 1}, 0, []int{images, rows, cols},
+// transpose launches y [cols, rows] = xᵀ for each of the images: see kernels/transpose.cu.
+func (d *device) transpose(y, x cu.DevicePtr, images, rows, cols, xPitch, xStride, yPitch, yStride int) error {
+	return d.launch("transpose", dim{ceil(yPitch, 32) * ceil(cols, 32), images}, dim{256, 1}, 0, []int{images, rows, cols},
 		y, x, int32(rows), int32(cols), int32(xPitch), int32(xStride), int32(yPitch), int32(yStride))
 }

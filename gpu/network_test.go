@@ -20,14 +20,18 @@ import (
 	"gorgonia.org/cu"
 )
 
-// onNothing runs f on a part of which only launches are wanted.
+// onNothing runs f on a part that serves only to launch kernels.
 func onNothing(t *testing.T, f func(p *part)) {
 	t.Helper()
 	need(t)
 	onDevice(t, "fp32", 1, []int{4, 3}, f)
 }
 
-// whole makes n images of s of whole numbers, whose sums are exact, with NaN beyond the channels.
+// bare makes a network without layers, for operations that need only its device.
+func bare(p *part) *network { return &network{device: p.device} }
+
+// whole makes n images of shape s. Elements are whole numbers, whose sums are exact, and NaN beyond
+// the channels.
 func whole(r *rand.Rand, s shape, n int) []float32 {
 	v := make([]float32, n*s.width)
 	for i := range v {
@@ -38,8 +42,8 @@ func whole(r *rand.Rand, s shape, n int) []float32 {
 	return v
 }
 
-// expect fails t unless got, n images of s, is want within tol of itself, and 0 beyond the
-// channels.
+// expect fails t unless got, n images of shape s, is 0 beyond the channels and elsewhere want,
+// within tol·|want|.
 func expect(t *testing.T, what string, got []float32, s shape, n int, tol float64, want func(image, pixel, c int) float64) {
 	t.Helper()
 	for i, v := range got {
@@ -55,8 +59,8 @@ func expect(t *testing.T, what string, got []float32, s shape, n int, tol float6
 	}
 }
 
-// with calls f for a sum that begins with nothing, with other numbers, and with those that are
-// where it goes.
+// with calls f three times: with nothing to add to, with other numbers to add to, and with those
+// numbers in dx itself. judge gets what f made and what was there before.
 func with(t *testing.T, p *part, r *rand.Rand, s shape, n int, f func(dx, from cu.DevicePtr) error, judge func(what string, dx []float32, before func(image, pixel, c int) float64)) {
 	t.Helper()
 	for _, how := range []string{"alone", "and others", "in place"} {
@@ -79,9 +83,9 @@ func with(t *testing.T, p *part, r *rand.Rand, s shape, n int, f func(dx, from c
 	}
 }
 
-// TestWindows has kernels that reach over the edge, pass over pixels, and cover all or one, against
-// plain loops.
-func TestWindows(t *testing.T) {
+// TestIm2col compares im2col, col2im and the pools with plain loops. Some windows reach over the
+// edge, some leave pixels out, and some cover all pixels or one.
+func TestIm2col(t *testing.T) {
 	const n = 5
 	var all []window
 	for _, w := range []window{
@@ -100,14 +104,14 @@ func TestWindows(t *testing.T) {
 	onNothing(t, func(p *part) {
 		for _, w := range all {
 			for _, channels := range []int{1, 3, 16, 18} {
-				windowsOf(t, p, w, channels, n)
+				im2colOf(t, p, w, channels, n)
 			}
 		}
 	})
 }
 
-// windowsOf judges every kernel with windows w of n images.
-func windowsOf(t *testing.T, p *part, w window, channels, n int) {
+// im2colOf checks every kernel that has a window, for w and n images.
+func im2colOf(t *testing.T, p *part, w window, channels, n int) {
 	t.Helper()
 	at := fmt.Sprintf(" of %d channels under %+v", channels, w)
 	r := rand.New(rand.NewPCG(uint64(channels), 1))
@@ -120,7 +124,7 @@ func windowsOf(t *testing.T, p *part, w window, channels, n int) {
 		return float64(images[image*xs.width+(h*w.in[1]+w_)*xs.pitch+c])
 	}
 	outside := func(h, w_ int) bool { return h < 0 || h >= w.in[0] || w_ < 0 || w_ >= w.in[1] }
-	// each calls f for the elements of window (r, c), by rows.
+	// each calls f for the elements of the window at a pixel of the output, row by row.
 	each := func(pixel int, f func(u, v, h, w_ int)) {
 		for u := range w.kernel[0] {
 			for v := range w.kernel[1] {
@@ -138,7 +142,7 @@ func windowsOf(t *testing.T, p *part, w window, channels, n int) {
 			}
 			return (u*w.kernel[1]+v)*channels + c
 		}
-		l := &windows{window: w, x: xs, y: ys, swapped: swapped, filters: layer{in: depth}}
+		l := &unfolding{window: w, x: xs, y: ys, swapped: swapped, filters: layer{in: depth}}
 		a := there(t, p, make([]float32, n*matrix.width))
 		check(t, p.im2col(a, dev, l, n))
 		expect(t, "im2col"+at, back[float32](t, p, a, n*matrix.width), matrix, n, 0, func(image, pixel, k int) (want float64) {
@@ -173,7 +177,7 @@ func windowsOf(t *testing.T, p *part, w window, channels, n int) {
 			})
 	}
 	if max(w.pad[0], w.pad[2]) >= w.kernel[0] || max(w.pad[1], w.pad[3]) >= w.kernel[1] {
-		return // no pool
+		return // a pool's padding must be less than its window
 	}
 	d := whole(r, ys, n)
 	dy, y := there(t, p, d), there(t, p, make([]float32, n*ys.width))
@@ -187,7 +191,7 @@ func windowsOf(t *testing.T, p *part, w window, channels, n int) {
 			return k
 		}
 		l := &avgPool{w, xs, ys, countPad}
-		check(t, l.forward(p, y, []cu.DevicePtr{dev}, n))
+		check(t, l.forward(bare(p), y, []cu.DevicePtr{dev}, n))
 		expect(t, "avg_pool_forward"+at, back[float32](t, p, y, n*ys.width), ys, n, 0x1p-24, func(image, pixel, c int) (want float64) {
 			each(pixel, func(_, _, h, w_ int) { want += x(image, h, w_, c) })
 			return want / size(pixel)
@@ -204,10 +208,9 @@ func windowsOf(t *testing.T, p *part, w window, channels, n int) {
 				})
 			}
 		}
-		with(t, p, r, xs, n, func(dx, from cu.DevicePtr) error { return l.backward(p, dx, from, dy, 0, n) },
+		with(t, p, r, xs, n, func(dx, from cu.DevicePtr) error { return l.backward(bare(p), dx, from, dy, 0, n) },
 			func(how string, dx []float32, before func(image, pixel, c int) float64) {
-				// whole numbers of 1/k differ by far more than what sums of at most 20 of at most 8
-				// lose
+				// Sums are whole multiples of 1/k. A sum so small is 0 but for rounding.
 				for i := range dx {
 					if v := dx[i]; v != 0 && math.Abs(float64(v)) < 1e-4 {
 						dx[i] = 0
@@ -231,7 +234,7 @@ func windowsOf(t *testing.T, p *part, w window, channels, n int) {
 		})
 		return value, place
 	}
-	check(t, l.forward(p, y, []cu.DevicePtr{dev}, n))
+	check(t, l.forward(bare(p), y, []cu.DevicePtr{dev}, n))
 	expect(t, "max_pool_forward"+at, back[float32](t, p, y, n*ys.width), ys, n, 0, func(image, pixel, c int) float64 {
 		v, _ := best(image, pixel, c)
 		return v
@@ -245,7 +248,7 @@ func windowsOf(t *testing.T, p *part, w window, channels, n int) {
 			}
 		}
 	}
-	with(t, p, r, xs, n, func(dx, from cu.DevicePtr) error { return l.backward(p, dx, from, dy, 0, n) },
+	with(t, p, r, xs, n, func(dx, from cu.DevicePtr) error { return l.backward(bare(p), dx, from, dy, 0, n) },
 		func(how string, dx []float32, before func(image, pixel, c int) float64) {
 			expect(t, "max_pool_backward, "+how+at, dx, xs, n, 0, func(image, pixel, c int) float64 {
 				return before(image, pixel, c) + given[image*xs.width+pixel*xs.pitch+c]
@@ -253,7 +256,7 @@ func windowsOf(t *testing.T, p *part, w window, channels, n int) {
 		})
 }
 
-// TestMaxPoolNaN has a NaN at each place of a window in turn: it is larger than an infinity.
+// TestMaxPoolNaN has a NaN at each place of a window in turn. It counts as larger than infinity.
 func TestMaxPoolNaN(t *testing.T) {
 	onNothing(t, func(p *part) {
 		w := window{in: [2]int{2, 2}, out: [2]int{1, 1}, kernel: [2]int{2, 2}, stride: [2]int{1, 1}}
@@ -268,7 +271,7 @@ func TestMaxPoolNaN(t *testing.T) {
 				}
 				l := &maxPool{window: w, x: xs, y: ys, place: buffer{there(t, p, make([]int32, ys.width)), int64(4 * ys.width)}}
 				y := there(t, p, make([]float32, ys.width))
-				check(t, l.forward(p, y, []cu.DevicePtr{there(t, p, x)}, 1))
+				check(t, l.forward(bare(p), y, []cu.DevicePtr{there(t, p, x)}, 1))
 				if v, place := back[float32](t, p, y, 1)[0], back[int32](t, p, l.place.DevicePtr, 1)[0]; v == v || int(place) != at {
 					t.Errorf("NaN at %d, elsewhere %v: %v of %d", at, other, v, place)
 				}
@@ -277,8 +280,7 @@ func TestMaxPoolNaN(t *testing.T) {
 	})
 }
 
-// TestActivations holds every function of one element to its formula, with NaN in what does not
-// count.
+// TestActivations compares every elementwise function with its formula. The padding has NaN.
 func TestActivations(t *testing.T) {
 	sigmoid := func(x float64) float64 { return 1 / (1 + math.Exp(-x)) }
 	slope := func(x float64) float64 { return sigmoid(x) * sigmoid(-x) }
@@ -311,7 +313,8 @@ func TestActivations(t *testing.T) {
 			name := c.l.(*activation).name
 			r := rand.New(rand.NewPCG(1, 1))
 			x, dy := whole(r, s, n), whole(r, s, n)
-			// eighths from -5 to 5, where nothing cancels but a zero of GELU's slope, and 0
+			// x is a multiple of 1/8 between -5 and 5. No term there cancels another, but near a
+			// zero of GELU's slope.
 			for i := range x {
 				if i%s.pitch < s.channels {
 					x[i] = float32(r.IntN(81)-40) / 8
@@ -322,11 +325,11 @@ func TestActivations(t *testing.T) {
 			}
 			at := func(v []float32, image, pixel, c int) float64 { return float64(v[image*s.width+pixel*s.pitch+c]) }
 			dev, y := there(t, p, x), there(t, p, make([]float32, len(x)))
-			check(t, c.l.forward(p, y, []cu.DevicePtr{dev}, n))
-			// Rounded once, and once more where it is then added.
+			check(t, c.l.forward(bare(p), y, []cu.DevicePtr{dev}, n))
+			// A value is rounded once, and once more if it is then added.
 			expect(t, name+"_forward", back[float32](t, p, y, len(x)), s, n, 0x1p-23, func(image, pixel, ch int) float64 { return c.f(at(x, image, pixel, ch)) })
 			grad := there(t, p, dy)
-			with(t, p, r, s, n, func(dx, from cu.DevicePtr) error { return c.l.backward(p, dx, from, grad, dev, n) },
+			with(t, p, r, s, n, func(dx, from cu.DevicePtr) error { return c.l.backward(bare(p), dx, from, grad, dev, n) },
 				func(how string, dx []float32, before func(image, pixel, c int) float64) {
 					for i, v := range dx {
 						image, pixel, ch := i/s.width, i%s.width/s.pitch, i%s.pitch
@@ -348,7 +351,7 @@ func TestActivations(t *testing.T) {
 	})
 }
 
-// TestInfinities holds activations and their slopes to the limits where those are finite.
+// TestInfinities compares activations and their slopes at infinity with their limits.
 func TestInfinities(t *testing.T) {
 	s := newShape(lower.Shape{C: 2, H: 1, W: 1})
 	big := math.Inf(1)
@@ -358,9 +361,9 @@ func TestInfinities(t *testing.T) {
 			"relu": {0, big, 0, 2}, "leaky_relu": {-big, big, 0.5, 2}, "sigmoid": {0, 1, 0, 0}, "tanh": {-1, 1, 0, 0}, "gelu": {0, big, 0, 2}, "gelu_tanh": {0, big, 0, 2},
 		} {
 			l, y := &activation{name: name, slope: 0.25, shape: s}, there(t, p, make([]float32, s.width))
-			check(t, l.forward(p, y, []cu.DevicePtr{x}, 1))
+			check(t, l.forward(bare(p), y, []cu.DevicePtr{x}, 1))
 			got := back[float32](t, p, y, 2)
-			check(t, l.backward(p, y, 0, dy, x, 1))
+			check(t, l.backward(bare(p), y, 0, dy, x, 1))
 			for i, v := range append(got, back[float32](t, p, y, 2)...) {
 				if float64(v) != want[i] {
 					t.Errorf("%s: number %d is %v, want %v", name, i, v, want[i])
@@ -370,7 +373,7 @@ func TestInfinities(t *testing.T) {
 	})
 }
 
-// TestScale has another weight and bias for every channel.
+// TestScale has a different weight and bias for every channel.
 func TestScale(t *testing.T) {
 	s := newShape(lower.Shape{C: 19, H: 3, W: 7})
 	const n = 2
@@ -383,19 +386,19 @@ func TestScale(t *testing.T) {
 		}
 		l := &scale{there(t, p, w), there(t, p, b), s}
 		dev, y := there(t, p, x), there(t, p, make([]float32, len(x)))
-		check(t, l.forward(p, y, []cu.DevicePtr{dev}, n))
+		check(t, l.forward(bare(p), y, []cu.DevicePtr{dev}, n))
 		product := func(image, pixel, c int) float64 { return float64(x[image*s.width+pixel*s.pitch+c] * w[c]) }
 		expect(t, "forward", back[float32](t, p, y, len(x)), s, n, 0, func(image, pixel, c int) float64 { return product(image, pixel, c) + float64(b[c]) })
-		with(t, p, r, s, n, func(dx, from cu.DevicePtr) error { return l.backward(p, dx, from, dev, 0, n) },
+		with(t, p, r, s, n, func(dx, from cu.DevicePtr) error { return l.backward(bare(p), dx, from, dev, 0, n) },
 			func(how string, dx []float32, before func(image, pixel, c int) float64) {
 				expect(t, "backward, "+how, dx, s, n, 0, func(image, pixel, c int) float64 { return before(image, pixel, c) + product(image, pixel, c) })
 			})
 	})
 }
 
-// TestTurn turns images there and back, of several tiles and of less than one, with NaN in what
-// does not count.
-func TestTurn(t *testing.T) {
+// TestNHWC brings images from NCHW to NHWC and back. Some have several tiles, and some less than
+// one. The padding has NaN.
+func TestNHWC(t *testing.T) {
 	onNothing(t, func(p *part) {
 		for _, dims := range [][]int{{1, 2, 3}, {3, 5, 7}, {16, 4, 8}, {70, 9, 11}, {33, 1, 2}} {
 			const n = 3
@@ -408,22 +411,22 @@ func TestTurn(t *testing.T) {
 				x[i] = float32(i) + x[i]*0 // all different
 			}
 			y := there(t, p, whole(r, s, n))
-			check(t, p.turn(y, there(t, p, x), s, n))
-			turned := back[float32](t, p, y, n*s.width)
-			expect(t, fmt.Sprint("turn ", dims), turned, s, n, 0, func(image, pixel, c int) float64 { return float64(x[image*flat.width+c*s.pixels+pixel]) })
-			for i := range turned {
+			check(t, p.toNHWC(y, there(t, p, x), s, n))
+			nhwc := back[float32](t, p, y, n*s.width)
+			expect(t, fmt.Sprint("toNHWC ", dims), nhwc, s, n, 0, func(image, pixel, c int) float64 { return float64(x[image*flat.width+c*s.pixels+pixel]) })
+			for i := range nhwc {
 				if i%s.pitch >= s.channels {
-					turned[i] = nan
+					nhwc[i] = nan
 				}
 			}
 			z := there(t, p, whole(r, flat, n))
-			check(t, p.turnBack(z, there(t, p, turned), s, n))
-			expect(t, fmt.Sprint("turnBack ", dims), back[float32](t, p, z, len(x)), flat, n, 0, func(image, _, c int) float64 { return float64(x[image*flat.width+c]) })
+			check(t, p.toNCHW(z, there(t, p, nhwc), s, n))
+			expect(t, fmt.Sprint("toNCHW ", dims), back[float32](t, p, z, len(x)), flat, n, 0, func(image, _, c int) float64 { return float64(x[image*flat.width+c]) })
 		}
 	})
 }
 
-// tinyNetwork is a network and images for runs that are repeated often.
+// tinyNetwork makes a network and images for runs that are repeated often.
 func tinyNetwork() (*model.Model, *dataset.Set) {
 	r := rand.New(rand.NewPCG(4, 5))
 	for {
@@ -438,8 +441,7 @@ func tinyNetwork() (*model.Model, *dataset.Set) {
 	}
 }
 
-// TestNetworkMemory holds the memory that batches take to the plan, also of those that the plan
-// makes as large as can be.
+// TestNetworkMemory checks that a batch takes no more memory than was planned.
 func TestNetworkMemory(t *testing.T) {
 	need(t)
 	for seed := range uint64(12) {
@@ -450,24 +452,23 @@ func TestNetworkMemory(t *testing.T) {
 		}
 		b := open(t, m, Options{})
 		p := b.parts[0]
-		p.planned = min(p.planned, 50)
+		p.budget.planned = min(p.budget.planned, 50)
 		set := byteSet(r, 60, 1, m.Inputs())
 		for i := range set.Labels {
 			set.Labels[i] %= int32(m.Outputs())
 		}
 		must(t, b.Load(t.Context(), 0, set.Images, set.Labels))
 		must(t, b.Begin(t.Context(), 0, 60, []float64{0.1, 0.2}))
-		// and sizes, which the plan's tenth for the driver holds
+		// These, and the sizes, come out of the tenth that the plan leaves for the driver.
 		const results = 4 * (2 + 2*2 + 60 + 3*2)
-		if got, most := p.batchBytes(), 120*p.plan.row+60*p.plan.image+50*p.plan.scratch+p.plan.fixed+results+16*int64(len(p.batchBuffers())+len(p.chunkBuffers())); got > most {
-			t.Errorf("%s: %d bytes, planned %d: %+v", m, got, most, p.plan)
+		if got, most := p.batchBytes(), 120*p.budget.plan.row+60*p.budget.plan.image+50*p.budget.plan.scratch+p.budget.plan.fixed+results+16*int64(len(p.batchClaims())+len(p.chunkClaims(0))); got > most {
+			t.Errorf("%s: %d bytes, planned %d: %+v", m, got, most, p.budget.plan)
 		}
 		must(t, b.Close())
 	}
 }
 
-// TestNetworkShort makes the memory of a network's batch fail, down to chunks of one row, and wants
-// the same result.
+// TestNetworkShort is TestHalving for a network, down to chunks of one row.
 func TestNetworkShort(t *testing.T) {
 	simulator(t)
 	m, set := tinyNetwork()
@@ -475,7 +476,7 @@ func TestNetworkShort(t *testing.T) {
 	var want string
 	for fail := range 60 {
 		b := open(t, m, Options{})
-		b.parts[0].planned = 6
+		b.parts[0].budget.planned = 6
 		if fail > 0 {
 			must(t, b.Load(t.Context(), 0, set.Images, set.Labels))
 			cusim.Fail(fail, 2)
@@ -495,8 +496,7 @@ func TestNetworkShort(t *testing.T) {
 	}
 }
 
-// TestNetworkFailures is TestFailures for a network: an error that names the device, or the right
-// result, and nothing left.
+// TestNetworkFailures is TestFailures for a network.
 func TestNetworkFailures(t *testing.T) {
 	simulator(t)
 	m, set := tinyNetwork()
@@ -547,7 +547,7 @@ func TestNetworkFailures(t *testing.T) {
 	}
 }
 
-// TestNetworkDevices splits a batch of a network among all devices and wants the bits of one.
+// TestNetworkDevices is TestDevices for a network.
 func TestNetworkDevices(t *testing.T) {
 	infos := need(t)
 	if len(infos) < 2 {
@@ -580,10 +580,10 @@ func TestNetworkDevices(t *testing.T) {
 	}
 }
 
-// TestNetworkRefused has images whose layers are larger than kernels count.
+// TestNetworkRefused has layers with more numbers of an image than kernels can count.
 func TestNetworkRefused(t *testing.T) {
 	need(t)
-	// 2^28 and 2^31 floats an image
+	// An image has 2^28 floats, or 2^31.
 	for h, fits := range map[int]bool{1 << 12: true, 1 << 15: false} {
 		side := [2]int{h, 1 << 12}
 		m := ref.RandomModel(rand.New(rand.NewPCG(1, 1)), 1, 1, 2)

@@ -8,35 +8,35 @@ import (
 	"advsweep/attack"
 )
 
-// Norms writes the norms of x - x0 to dst [rows].
+// Norms writes the norms of x - x0 of each row to dst [rows]. The error has OutOfMemory if there is
+// no room for them on the device.
 func (b *Backend) Norms(ctx context.Context, dst []attack.Norms) error {
 	if err := b.ready(len(dst)); err != nil {
 		return err
 	}
-	return b.lose(b.each(func(p *part) error { return p.freeing(p.rowNorms(ctx, rowsOf(b, p, dst, 1))) }))
+	return b.collect(ctx, func(p *part) error { return p.rowNorms(ctx, rowsOf(b, p, dst, 1)) })
 }
 
+// rowNorms starts the download of the norms of x - x0 to dst [rows].
 func (p *part) rowNorms(ctx context.Context, dst []attack.Norms) error {
 	rows := len(dst)
-	if rows > 0 {
-		if err := p.filled(ctx); err != nil {
-			return err
-		}
-		norms := &p.general.norms
-		if err := p.grow(norms, int64(12*rows)); err != nil { // float, float, int32
-			return err
-		}
-		err := p.launch("norms", dim{ceil(rows, 8), 1}, dim{256, 1}, 0, []int{rows, p.inputs},
-			norms.DevicePtr, p.x.DevicePtr, p.cleanRows(), int32(rows), int32(p.E()), int32(p.inputs), int32(p.in()))
-		if err != nil {
-			return err
-		}
-		if err := download(p.device, dst, norms.DevicePtr); err != nil {
-			return err
-		}
+	if rows == 0 {
+		return nil
 	}
-	if err := p.check(); err != nil {
+	if err := p.filled(ctx); err != nil {
 		return err
 	}
-	return ctx.Err()
+	norms := &p.general.norms
+	if err := p.grow(norms, int64(normsBytes*rows)); err != nil {
+		return err
+	}
+	err := p.launch("norms", dim{ceil(rows, 8), 1}, dim{256, 1}, 0, []int{rows, p.inputs},
+		norms.DevicePtr, p.batch.x.DevicePtr, p.cleanRows(), int32(rows), int32(p.batch.E()), int32(p.inputs), int32(p.in()))
+	if err != nil {
+		return err
+	}
+	return downloadTo(&p.downloads, dst, norms.DevicePtr)
 }
+
+// normsBytes is the size of an attack.Norms: float32, float32, int32.
+const normsBytes = 12

@@ -12,9 +12,11 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// Outcomes returns logits, zero gradients and norms of all rows as they are and then, if rounding
-// is not nil, rounds x and returns the classes there. See pipeline.Backend. Every device does all
-// of it in one turn.
+// Outcomes returns the logits, zero gradients and norms of all rows as they are. If rounding is not
+// nil, it then rounds x and returns the classes there. See pipeline.Backend.
+//
+// A device works through all rows and starts all copies before anything waits, and then waits once.
+// It waits once more for each mostPinned bytes that come down.
 func (b *Backend) Outcomes(ctx context.Context, rounding *backend.Rounding) (backend.Outcomes, error) {
 	var o backend.Outcomes
 	if err := b.ready(b.rows); err != nil {
@@ -28,21 +30,24 @@ func (b *Backend) Outcomes(ctx context.Context, rounding *backend.Rounding) (bac
 	if rounding != nil {
 		o.Rounded = make([]int32, b.rows)
 	}
-	err := b.lose(b.each(func(p *part) error {
+	err := b.collect(ctx, func(p *part) error {
+		if err := p.downloads.reserve(p.outcomeBytes()); err != nil {
+			return err
+		}
 		if err := p.logits(ctx, rowsOf(b, p, logits, b.out)); err != nil {
 			return err
 		}
-		if err := p.zeroGradient(ctx, rowsOf(b, p, o.Zero, 1)); err != nil {
+		if err := p.zeroGradient(rowsOf(b, p, o.Zero, 1)); err != nil {
 			return err
 		}
-		if err := p.freeing(p.rowNorms(ctx, rowsOf(b, p, o.Norms, 1))); err != nil || rounding == nil {
+		if err := p.rowNorms(ctx, rowsOf(b, p, o.Norms, 1)); err != nil || rounding == nil {
 			return err
 		}
 		if err := p.roundPixels(ctx, rounding.Norm); err != nil {
 			return err
 		}
 		return p.predictions(ctx, rowsOf(b, p, o.Rounded, 1))
-	}))
+	})
 	if err != nil {
 		return backend.Outcomes{}, err
 	}
@@ -50,4 +55,10 @@ func (b *Backend) Outcomes(ctx context.Context, rounding *backend.Rounding) (bac
 		o.Logits = tensor.New(tensor.WithShape(b.rows, b.out), tensor.WithBacking(logits))
 	}
 	return o, nil
+}
+
+// outcomeBytes is how much comes down for Outcomes of all rows: logits, classes, norms, and which
+// gradients were zero.
+func (p *part) outcomeBytes() int {
+	return p.batch.rows()*(4*p.out()+4+normsBytes+1) + p.batch.images
 }

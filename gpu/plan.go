@@ -1,18 +1,18 @@
 package gpu
 
-// A plan is how many bytes of device memory a model takes, by what they grow with.
+// A plan is how many bytes of device memory a model needs, by what they grow with.
 type plan struct {
-	row     int64 // of a batch: x, its class, whether its gradient was zero
-	image   int64 // of a batch: the ray's first layer twice, random signs
-	scratch int64 // row of a chunk: activations and gradients
-	fixed   int64 // beside any chunk: the matrices of a convolution
-	least   int   // rows of a chunk: where halving it ends
+	row     int64 // for each row of a batch: x, the class, whether a gradient was zero
+	image   int64 // for each image of a batch: the first layer on the ray, twice, and random signs
+	scratch int64 // for each row of a chunk: the outputs of the layers, and gradients
+	fixed   int64 // beside any chunk: the matrix of im2col
+	least   int   // the least rows of a chunk: where halving it ends
 }
 
-// padded is the length of a row of n elements on the device: see kernels/gemm.cuh.
+// padded is the length on the device of a row of n elements: see kernels/gemm.cuh.
 func padded(n int) int { return (n + 15) / 16 * 16 }
 
-// planFor plans for layers of these sizes, the input first.
+// planFor is the plan of an MLP of these sizes: of the input, and of the output of each layer.
 func planFor(sizes []int) plan {
 	in, widest := int64(padded(sizes[0])), int64(0)
 	var activations int64
@@ -31,28 +31,28 @@ func planFor(sizes []int) plan {
 	}
 }
 
-// maxRows is the most rows of one batch: launches count them in 31 bits, and Ctrl-C waits for all
-// that has been launched, so they are bounded also where there is memory for more.
+// maxRows is the most rows of one batch. Launches count rows in 31 bits. And Ctrl-C waits for all
+// that was launched, so that rows are bounded also where there is memory for more.
 const maxRows = 1 << 21
 
-// batch returns how many rows fit in free bytes, at least 1, beside a chunk of so many. A tenth is
-// left for the driver.
+// batch returns how many rows fit in free bytes beside a chunk of so many rows. It is at least 1. A
+// tenth of free is left for the driver.
 func (p plan) batch(free int64, chunk int) int {
 	n := (free - free/10 - p.fixed - p.scratch*int64(chunk)) / (p.row + p.image)
 	return int(max(1, min(n, maxRows)))
 }
 
-// chunk returns how many rows pass through the layers at a time: two tiles of 128 rows for each
-// multiprocessor, so that any number of tiles of columns makes whole waves of two blocks each; less
-// if a quarter of free is less.
+// chunk returns how many rows pass through the layers at a time. It is two tiles of 128 rows for
+// each multiprocessor: then any number of tiles of columns makes whole waves of two blocks each. It
+// is less if that needs more than a quarter of free bytes. widest is the longest row of any matrix.
 func (p plan) chunk(free int64, multiprocessors, widest int) int {
 	rows := int64(2 * 128 * multiprocessors)
-	// A grid has 65,535 rows at most, and kernels index a product's elements in 32 bits.
+	// A grid has at most 65,535 rows, and kernels index the elements of a product in 32 bits.
 	rows = min(rows, 65535, free/4/p.scratch, 1<<31/int64(widest))
 	least := int64(p.least)
 	return int(max(least, rows/least*least))
 }
 
-// minChunk is the least chunk of a stack: a tile. A network has many rows of a product for each of
-// a chunk, and its chunk may be one row.
+// minChunk is the least chunk of an MLP: one tile. The chunk of a network may be one row, because a
+// convolution makes many rows of a product out of it.
 const minChunk = 128

@@ -18,7 +18,7 @@ func TestPlan(t *testing.T) {
 	}{
 		{80 * gib, 132, 1024, 33792, maxRows}, // an H100: all rows of 1,000 images at 2,000 eps
 		{4 * gib, 40, 1024, 10240, 303_000},   // a laptop
-		// next to nothing: one row, and cuMemAlloc will tell
+		// There is almost no memory: the plan is one row, and cuMemAlloc will refuse it.
 		{1 << 20, 40, 1024, minChunk, 1},
 		{80 * gib, 999, 1024, 65408, maxRows},   // 511 tiles
 		{80 * gib, 132, 1 << 20, 2048, maxRows}, // 2^31 elements

@@ -16,7 +16,7 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// images makes n random images of floats, as many pixels as m takes, half of them 0.
+// images makes n random images of floats for m, and labels. Half of the pixels are 0.
 func images(r *rand.Rand, n int, m *model.Model) (*tensor.Dense, []int32) {
 	pixels, labels := make([]float32, n*m.Inputs()), make([]int32, n)
 	for i := range pixels {
@@ -30,11 +30,12 @@ func images(r *rand.Rand, n int, m *model.Model) (*tensor.Dense, []int32) {
 	return tensor.New(tensor.WithShape(n, m.Inputs()), tensor.WithBacking(pixels)), labels
 }
 
-// TestProductError holds the default to what it claims: on sums of 10 to 1,024 terms the root mean
-// square of its error against float64 is at most twice that of FP32. One Linear layer is one
-// product. Terms of one sign are the harder kind: what tensor cores cut off then adds up.
+// TestProductError compares the error of each math mode against float64, on sums of 10 to 1,024
+// terms. In 3xtf32 the root mean square of the error must be at most twice that of fp32. One Linear
+// layer is one product. Terms of one sign are the harder kind, because tensor cores cut digits off,
+// and those errors then add up.
 func TestProductError(t *testing.T) {
-	if len(products(t)) == 1 {
+	if len(mathModes(t)) == 1 {
 		t.Skip("the device has no tensor cores for TF32")
 	}
 	for _, terms := range []int{10, 100, 784, 1024} {
@@ -52,8 +53,8 @@ func TestProductError(t *testing.T) {
 				x, labels := images(r, n, m)
 				pixels := x.Data().([]float32)
 				rms := map[string]float64{}
-				for _, product := range Products {
-					b := open(t, m, Options{Product: product})
+				for _, mode := range MathModes {
+					b := open(t, m, Options{MathMode: mode})
 					must(t, b.Load(t.Context(), 0, x, labels))
 					must(t, b.Begin(t.Context(), 0, n, []float64{0}))
 					d, err := b.Logits(t.Context())
@@ -71,7 +72,7 @@ func TestProductError(t *testing.T) {
 							size += v * v
 						}
 					}
-					rms[product] = math.Sqrt(sum / size)
+					rms[mode] = math.Sqrt(sum / size)
 				}
 				t.Logf("relative error: fp32 %.3g, 3xtf32 %.3g (%.2f of it), tf32 %.3g", rms["fp32"], rms["3xtf32"], rms["3xtf32"]/rms["fp32"], rms["tf32"])
 				if !(rms["3xtf32"] <= 2*rms["fp32"]) {
@@ -85,9 +86,9 @@ func TestProductError(t *testing.T) {
 	}
 }
 
-// TestCPU wants from the fp32 product the very bits of the CPU backend, along every path that a
-// batch can take: both sum in one chain of fused multiply-adds over k. (exp is another function on
-// a GPU, but its last bit of 53 rounds away.)
+// TestCPU checks that math mode fp32 gives the bits of the CPU backend, whatever way a batch takes.
+// Both sum in one chain of fused multiply-adds over k. exp is a different function on a GPU, but it
+// differs in the last bit of 53, which rounding to float32 takes away.
 func TestCPU(t *testing.T) {
 	need(t)
 	if cpu.Kernels()[0] == "go" {
@@ -103,8 +104,8 @@ func TestCPU(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/K=%d/bounds=%s", a.Name, a.Steps, bounds), func(t *testing.T) {
 				host, err := cpu.New[float32](m, cpu.Options{Dense: true})
 				must(t, err)
-				dev := open(t, m, Options{Product: "fp32"})
-				dev.parts[0].planned = minChunk // two chunks
+				dev := open(t, m, Options{MathMode: "fp32"})
+				dev.parts[0].budget.planned = minChunk // two chunks
 				for _, b := range []interface {
 					walker
 				}{host, dev} {
@@ -113,14 +114,14 @@ func TestCPU(t *testing.T) {
 				}
 				for k := range a.Steps {
 					s := a.At(k, eps, bounds)
-					// other sizes, a gradient: off the ray of random signs
+					// Other sizes and a gradient take the rows off the ray of random signs.
 					if a.Name == "walk" && k == 1 {
 						s.Direction, s.Size = attack.Gradient, []float64{0.01, 0.02, 0.03, 0.04}
 					}
 					must(t, host.Step(t.Context(), s))
 					must(t, dev.Step(t.Context(), s))
 					if a.Steps == 7 && k%3 != 2 {
-						continue // steps that follow each other with nothing between
+						continue // so that some steps have nothing between them
 					}
 					compare(t, fmt.Sprintf("step %d", k), host, dev)
 				}
@@ -139,7 +140,7 @@ type walker interface {
 	Gradient(ctx ctx, q *tensor.Dense) (*tensor.Dense, error)
 }
 
-// weighted returns b's Gradient for weights of both signs that differ from row to row.
+// weighted returns Gradient of b for weights of both signs, which differ from row to row.
 func weighted(ctx ctx, b walker) (*tensor.Dense, error) {
 	z, err := b.Logits(ctx)
 	if err != nil {
@@ -172,7 +173,7 @@ func compare(t *testing.T, when string, host, dev walker) {
 	}
 }
 
-// TestCPUNetworks is TestCPU for networks: layer by layer they sum in the CPU's order.
+// TestCPUNetworks is TestCPU for networks: each layer sums in the CPU's order.
 func TestCPUNetworks(t *testing.T) {
 	need(t)
 	if cpu.Kernels()[0] == "go" {
@@ -198,7 +199,7 @@ func TestCPUNetworks(t *testing.T) {
 			}
 			host, err := cpu.New[float32](m, cpu.Options{Dense: true})
 			must(t, err)
-			dev := open(t, m, Options{Product: "fp32"})
+			dev := open(t, m, Options{MathMode: "fp32"})
 			inPieces(dev, 4)
 			for _, b := range []walker{host, dev} {
 				must(t, b.Load(t.Context(), 9, x, labels))
@@ -216,8 +217,8 @@ func TestCPUNetworks(t *testing.T) {
 	}
 }
 
-// residual has residual connections whose gradients are sums of up to four, more channels than one
-// tile of columns, strides, and pools that overlap.
+// residual makes a network with residual connections, where a gradient is a sum of up to four. It
+// has more channels than a tile has columns, strides, and pools that overlap.
 func residual(r *rand.Rand) *model.Model {
 	draw := func(sd float64, shape ...int) *tensor.Dense {
 		n := 1

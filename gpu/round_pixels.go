@@ -10,8 +10,8 @@ import (
 	"advsweep/internal/batch"
 )
 
-// Round moves every x to one of the 256 levels n/255 inside the row's ball of norm: see
-// backend.Rounding.
+// Round moves every x to one of the 256 levels n/255 inside the row's ball of that norm: see
+// backend.Rounding. It returns an error for an unknown norm.
 func (b *Backend) Round(ctx context.Context, norm attack.Norm) error {
 	if err := b.ready(b.rows); err != nil {
 		return err
@@ -22,8 +22,9 @@ func (b *Backend) Round(ctx context.Context, norm attack.Norm) error {
 	return b.lose(b.each(func(p *part) error { return p.roundPixels(ctx, norm) }))
 }
 
+// roundPixels launches Round for the rows of the part.
 func (p *part) roundPixels(ctx context.Context, norm attack.Norm) error {
-	rows := p.rows()
+	rows := p.batch.rows()
 	if rows == 0 {
 		return ctx.Err()
 	}
@@ -31,7 +32,7 @@ func (p *part) roundPixels(ctx context.Context, norm attack.Norm) error {
 		return err
 	}
 	err := p.launch("round_pixels", dim{ceil(rows, 8), 1}, dim{256, 1}, 0, []int{rows, p.inputs},
-		p.x.DevicePtr, p.cleanRows(), at(p.sizes.DevicePtr, p.E(), 4), norm == attack.L2, int32(rows), int32(p.E()), int32(p.inputs), int32(p.in()))
+		p.batch.x.DevicePtr, p.cleanRows(), p.batch.epsOnDevice(), norm == attack.L2, int32(rows), int32(p.batch.E()), int32(p.inputs), int32(p.in()))
 	if err != nil {
 		return err
 	}

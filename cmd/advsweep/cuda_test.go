@@ -106,14 +106,14 @@ func TestCUDADemo(t *testing.T) {
 	}{
 		{"fp32", "fp32", "none", many},
 		{"fp32/bounds", "fp32", "0,1", many},
-		{infos[0].Product, "", "none", few},
-		{infos[0].Product + "/bounds", "", "0,1", few},
+		{infos[0].MathMode, "", "none", few},
+		{infos[0].MathMode + "/bounds", "", "0,1", few},
 	} {
-		if c.product == "" && infos[0].Product == "fp32" {
+		if c.product == "" && infos[0].MathMode == "fp32" {
 			continue
 		}
 		t.Run(c.name, func(t *testing.T) {
-			t.Setenv(gpu.EnvProduct, c.product)
+			t.Setenv(gpu.EnvMathMode, c.product)
 			onGPU, onCPU := t.TempDir(), t.TempDir()
 			args := append([]string{"demo", "--bounds", c.bounds}, c.size...)
 			do(t, append(args, "--backend", "cuda", "--out", onGPU)...)
@@ -124,7 +124,7 @@ func TestCUDADemo(t *testing.T) {
 			do(t, append(args, "--backend", "cpu", "--precision", "float32", "--exact=false", "--out", onCPU)...)
 			product := c.product
 			if product == "" {
-				product = infos[0].Product
+				product = infos[0].MathMode
 			}
 			// that one rounds products where Go does not fuse
 			exact := c.product == "fp32" && cpu.Kernels()[0] != "go"
@@ -195,7 +195,7 @@ func TestCUDATF32(t *testing.T) {
 	infos := needCUDA(t)
 	out := t.TempDir()
 	args := []string{"attack", "--eps", "0.1", "--out", out, "--quiet"}
-	if !slices.Contains(infos[0].Products, "tf32") {
+	if !slices.Contains(infos[0].MathModes, "tf32") {
 		code, _, stderr := advsweep(t, append(args, "--precision", "tf32")...)
 		if code != exitError || !strings.Contains(stderr, "tf32 needs 8.0") || !strings.Contains(stderr, "use --backend cpu") {
 			t.Errorf("exit code %d, %q", code, stderr)
@@ -206,7 +206,7 @@ func TestCUDATF32(t *testing.T) {
 	if v := decode(t, read(t, out, "attack.json")); v["backend"] != "cuda" || v["precision"] != "tf32" || !strings.HasSuffix(v["device"].(string), " tf32") {
 		t.Errorf("backend %v, precision %v, device %v", v["backend"], v["precision"], v["device"])
 	}
-	t.Setenv(gpu.EnvProduct, "tf32")
+	t.Setenv(gpu.EnvMathMode, "tf32")
 	code, _, stderr := advsweep(t, append(args, "--backend", "cuda")...)
 	if code != exitError || !strings.Contains(stderr, "give --precision tf32") {
 		t.Errorf("tf32 by the environment: exit code %d, %q", code, stderr)
@@ -229,7 +229,7 @@ func TestCUDARefusals(t *testing.T) {
 // TestCUDADevices wants of every device what its results will say.
 func TestCUDADevices(t *testing.T) {
 	infos := needCUDA(t)
-	t.Setenv(gpu.EnvProduct, "")
+	t.Setenv(gpu.EnvMathMode, "")
 	var devices []backends.Device
 	if err := json.Unmarshal([]byte(do(t, "devices", "--format", "json")), &devices); err != nil {
 		t.Fatal(err)
@@ -237,7 +237,7 @@ func TestCUDADevices(t *testing.T) {
 	out := t.TempDir()
 	for _, d := range devices[1:] {
 		in := infos[*d.Index]
-		if d.Name != in.Name || d.Memory != in.Memory || d.Image != in.Image || d.Product != in.Product || !slices.Contains(d.Products, d.Product) {
+		if d.Name != in.Name || d.Memory != in.Memory || d.Image != in.Image || d.Product != in.MathMode || !slices.Contains(d.Products, d.Product) {
 			t.Errorf("%+v of %+v", d, in)
 		}
 	}
@@ -250,7 +250,7 @@ func TestCUDADevices(t *testing.T) {
 // TestCUDATwoDevices splits the images between devices: the same bytes.
 func TestCUDATwoDevices(t *testing.T) {
 	needCUDA(t)
-	const env = "CUSIM_DEVICES=2 " + gpu.EnvProduct + "=fp32"
+	const env = "CUSIM_DEVICES=2 " + gpu.EnvMathMode + "=fp32"
 	_, list, _ := inProcess(t, env, "devices", "--format", "csv")
 	if strings.Count(list, "\ncuda,true") < 2 {
 		t.Skipf("fewer than two devices:\n%s", list)
@@ -340,7 +340,7 @@ func TestCUDAExact(t *testing.T) {
 
 func TestCUDABench(t *testing.T) {
 	needCUDA(t)
-	t.Setenv(gpu.EnvProduct, "fp32")
+	t.Setenv(gpu.EnvMathMode, "fp32")
 	text := do(t, "bench", "--backend", "cuda", "--works", "Forward,Gradient,Step,Sweep,W1", "--n", "5", "--eps", "0.1", "--steps", "2", "--benchtime", "1ns")
 	checkBench(t, text, "cuda", map[string]int{"Forward": 1, "Gradient": 1, "Step": 1, "Sweep": 3, "W1": 2})
 }
