@@ -163,13 +163,13 @@ func testExtremeGradients[T Float](t *testing.T, scales ...float64) {
 				if norm == attack.Linf {
 					want = []T{5, -5}
 				}
-				for k, v := range b.x {
+				for k, v := range b.state.x {
 					if !(math.Abs(float64(v-want[k])) <= 1e-6) {
-						t.Errorf("gradient times %v, norm %v, momentum %v: moved to %v, want %v", scale, norm, momentum, b.x, want)
+						t.Errorf("gradient times %v, norm %v, momentum %v: moved to %v, want %v", scale, norm, momentum, b.state.x, want)
 						break
 					}
 				}
-				if b.zero[0] {
+				if b.state.zero[0] {
 					t.Errorf("gradient times %v counts as zero", scale)
 				}
 			}

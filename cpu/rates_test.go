@@ -28,7 +28,7 @@ func testRates(t *testing.T, O int) {
 	}
 	defer b.Close()
 	for _, lowest := range []int{1, 0} {
-		if err := b.rate(t.Context(), lowest); err != nil {
+		if err := b.model.mlp.rate(t.Context(), &b.workers, lowest); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -57,7 +57,7 @@ func testRates(t *testing.T, O int) {
 					}
 				}
 				down, up = d, u
-				table := b.rates.at(k, int32(y))
+				table := b.model.mlp.rates.at(k, int32(y))
 				for i := range in {
 					row := make([]float32, table.Padded())
 					table.MulAddGroups(row, len(row), []gemm.Group[float32]{{Rows: 1, List: []uint32{uint32(i)}, A: []float32{1}}})
@@ -65,7 +65,7 @@ func testRates(t *testing.T, O int) {
 					if O > maxRated {
 						at = 0
 					}
-					got, want := [2]float64{float64(row[at]), float64(row[b.rates.classes+at])}, [2]float64{d[i], u[i]}
+					got, want := [2]float64{float64(row[at]), float64(row[b.model.mlp.rates.classes+at])}, [2]float64{d[i], u[i]}
 					for j := range got {
 						tol := 1e-5 * (d[i] + u[i])
 						if O > maxRated && got[j] >= want[j]-tol {
@@ -83,8 +83,8 @@ func testRates(t *testing.T, O int) {
 		if O <= maxRated {
 			break
 		}
-		row := make([]float32, b.rates.at(2, 0).Padded())
-		b.rates.at(2, 0).MulAddGroups(row, len(row), []gemm.Group[float32]{{Rows: 1, List: []uint32{uint32(i)}, A: []float32{1}}})
+		row := make([]float32, b.model.mlp.rates.at(2, 0).Padded())
+		b.model.mlp.rates.at(2, 0).MulAddGroups(row, len(row), []gemm.Group[float32]{{Rows: 1, List: []uint32{uint32(i)}, A: []float32{1}}})
 		if !(math.Abs(float64(row[0])-want) <= 1e-5*want) || row[1] != row[0] {
 			t.Errorf("input %d: rates of all labels are %v, want %v twice", i, row[:2], want)
 		}

@@ -91,7 +91,7 @@ func testExact[T Float](t *testing.T, kernel string, tol float64) {
 					t.Errorf("model %d %v, bounds %s, image %d: forward passes disagree with the ends at %v of %v", seed, sizes, bounds, i, w.Disagreed, w.Correct)
 				}
 				ends += w.Ends
-				sign := b.sign[i*len(x):][:len(x)]
+				sign := b.loaded.signs.of(i)
 				g := make([]float64, len(x))
 				for k, s := range sign {
 					g[k] = float64(s)
@@ -238,27 +238,28 @@ func testBetween[T Float](t *testing.T, tol float64) {
 		if err := b.Load(t.Context(), 0, x0, labels); err != nil {
 			t.Fatal(err)
 		}
-		if err := b.rate(t.Context(), 0); err != nil {
+		if err := b.model.mlp.rate(t.Context(), &b.workers, 0); err != nil {
 			t.Fatal(err)
 		}
 		for _, bounds := range []attack.Bounds{{}, {Lo: 0, Hi: 1}, {Lo: -0.25, Hi: 1.5}} {
-			w := &walk[T]{b: b, scratch: &b.scratch[0], rows: rows[T]{vec: b.vec}, n: n, max: T(farthest), bounds: bounds, image: []int{0, 1, 2}}
-			b.broken.Store(-1)
-			if !w.start([]*attack.Walk{{}, {}, {}}) {
+			w := newWalk(b, &b.workers.scratch[0])
+			b.broken.clear()
+			w.begin([]int{0, 1, 2}, T(farthest), bounds, 0, make([]attack.Walk, n))
+			if !w.start() {
 				t.Fatal("not finite")
 			}
 			for i, y := range labels {
-				if b.rates.never[y] {
+				if w.m.rates.never[y] {
 					continue
 				}
 				x, g := make([]float64, m.Inputs()), make([]float64, m.Inputs())
 				for k := range x {
-					x[k], g[k] = float64(b.clean(i)[k]), float64(b.sign[i*len(x)+k])
+					x[k], g[k] = float64(b.loaded.clean(i)[k]), float64(b.loaded.signs.of(i)[k])
 				}
 				for range 6 {
 					u := r.Float64() * farthest
 					v := u + (farthest-u)*math.Pow(10, -3*r.Float64())
-					w.pieces[i], w.open = w.pieces[i][:0], w.open[:0]
+					w.images[i].known, w.open = w.images[i].known[:0], w.open[:0]
 					s := []stretch[T]{{image: i, n: 2, eps: [gemm.GroupRows]T{T(u), T(v)}}}
 					w.look(s)
 					w.conclude(s[0])
@@ -267,7 +268,7 @@ func testBetween[T Float](t *testing.T, tol float64) {
 						left -= float64(o.eps[o.n-1] - o.eps[0])
 						open++
 					}
-					for _, p := range w.pieces[i] {
+					for _, p := range w.images[i].known {
 						left -= p.hi - p.lo
 						if p.right {
 							right++
@@ -354,7 +355,7 @@ func testExactFlicker[T Float](t *testing.T) {
 		if err := back.Exact(ctx, 0, 0.3, bounds, make([]attack.Walk, 1)); err != nil {
 			t.Fatal(err)
 		}
-		if n := back.scratch[0].walk.opened[0]; n > maxOpened/4 {
+		if n := back.workers.scratch[0].walk.images[0].opened; n > maxOpened/4 {
 			t.Errorf("bounds %s: %d stretches opened", bounds, n)
 		}
 	}
@@ -481,8 +482,9 @@ func TestCheck(t *testing.T) {
 	if err := b.Exact(t.Context(), 0, farthest, attack.Bounds{}, walks); err != nil {
 		t.Fatal(err)
 	}
-	w, ends := b.scratch[0].walk, 0
-	for i, image := range w.image {
+	w, ends := b.workers.scratch[0].walk, 0
+	for i := range w.images {
+		image := w.images[i].image
 		v := walks[image]
 		if len(v.Correct) != 1 || v.Correct[0].Lo > 0 || v.Correct[0].Hi > 0.9*farthest {
 			continue
@@ -497,13 +499,11 @@ func TestCheck(t *testing.T) {
 			{end{i, 0, at * 0.9, farthest, true}, 1},
 			{end{i, 0, at * 1.1, farthest, true}, 1},
 		} {
-			dst := make([]*attack.Walk, n)
-			for k := range dst {
-				dst[k] = &attack.Walk{}
-			}
+			var dst attack.Walk
+			w.images[i].dst = &dst
 			w.found = append(w.found[:0], c.end)
-			w.check(dst)
-			if got := len(dst[i].Disagreed); got != c.want {
+			w.check()
+			if got := len(dst.Disagreed); got != c.want {
 				t.Errorf("image %d, right before %v: of an end at %v, right before it %v, %d disagree, want %d", image, at, c.end.at, c.end.right, got, c.want)
 			}
 			ends++
