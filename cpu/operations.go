@@ -43,7 +43,11 @@ func newOperation[T Float](path string, op lower.Op) (operation[T], error) {
 	case lower.Add:
 		return add[T]{vec}, nil
 	case lower.Elementwise:
-		return newElementwise(vec, o)
+		f, err := newElementwise(vec, o)
+		if err != nil {
+			return nil, fmt.Errorf("layer %d: %w", op.Layer, err)
+		}
+		return f, nil
 	}
 	return nil, fmt.Errorf("layer %d: no operation for %T", op.Layer, op.Operation)
 }
