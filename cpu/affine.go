@@ -9,8 +9,8 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// An affine is a layer y = x·Wᵀ + b, followed by ReLU if relu is set. Only a trainer changes it after
-// New: its weights, not its shape.
+// An affine is a layer y = x·Wᵀ + b, followed by ReLU if relu is set. Only a trainer changes it
+// after New: its weights, not its shape.
 type affine[T Float] struct {
 	in, out int
 	stride  int // from a row of outputs to the next: out, rounded up to whole vectors
@@ -49,8 +49,8 @@ func (a *affine[T]) forward(y, x []T, rows int, s *gemm.Scratch[T]) {
 	}
 }
 
-// backward writes dx [rows, in] = dz·W. dz is dy where the ReLU let y through, and 0 where y <= 0. It
-// takes the place of dy [rows, out].
+// backward writes dx [rows, in] = dz·W. dz is dy where the ReLU let y through, and 0 where y <= 0.
+// It takes the place of dy [rows, out].
 func (a *affine[T]) backward(dx, dy, y []T, rows int, s *gemm.Scratch[T]) {
 	a.mask(dy, y)
 	clear(dx)

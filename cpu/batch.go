@@ -64,8 +64,8 @@ func (s *state[T]) advance(size []T) {
 	}
 }
 
-// Begin makes a row x = x0 for each of the loaded images lo to hi-1 and each of eps [E]: row (i-lo)·E
-// + e.
+// Begin makes a row x = x0 for each of the loaded images lo to hi-1 and each of eps [E]: row
+// (i-lo)·E + e.
 func (b *Backend[T]) Begin(ctx context.Context, lo, hi int, eps []float64) error {
 	if b.closed {
 		return errClosed
@@ -170,8 +170,8 @@ func (b *Backend[T]) ZeroGradient(ctx context.Context, dst []bool) error {
 	return ctx.Err()
 }
 
-// Predictions writes to each of dst [rows] the class with the largest logit, the first one on a tie,
-// or -1 if a logit is not finite.
+// Predictions writes to each of dst [rows] the class with the largest logit, the first one on a
+// tie, or -1 if a logit is not finite.
 func (b *Backend[T]) Predictions(ctx context.Context, dst []int32) error {
 	if err := b.ready(len(dst)); err != nil {
 		return err

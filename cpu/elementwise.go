@@ -83,8 +83,8 @@ func (a activation[T]) backward(_ *memory[T], dx, x, _, d []T) {
 	}
 }
 
-// No function below, and no derivative, takes the difference of numbers that may be nearly equal. 1 -
-// s loses every digit where s rounds to 1, and the gradient would be lost with it.
+// No function below, and no derivative, takes the difference of numbers that may be nearly equal.
+// 1 - s loses every digit where s rounds to 1, and the gradient would be lost with it.
 
 func sigmoid(x float64) float64 {
 	if x < 0 {

@@ -7,9 +7,9 @@ import (
 	"advsweep/attack"
 )
 
-// A history is what general steps keep of every row from one to the next. prepare makes what a step
-// asks for, and ascend and moveRow change it row by row. Each array is as large as x, and there only
-// once a step has asked for it.
+// A history is what general steps keep of every row from one to the next. prepare makes what a
+// step asks for, and ascend and moveRow change it row by row. Each array is as large as x, and
+// there only once a step has asked for it.
 type history[T Float] struct {
 	m, old       []T  // [rows, I]: the momentum, and x before the last step with Alpha
 	hasM, hasOld bool // since Begin; without them m is 0 and old is x
@@ -99,8 +99,8 @@ func (b *Backend[T]) lookAt(w *scratch[T], s attack.Step, size []T, lo, hi int) 
 	return w.x
 }
 
-// gradientAt returns a positive multiple of the gradient of the step's loss for rows lo to hi-1, taken
-// at x [hi-lo, I]. It is [hi-lo, stride] and valid until w is used again.
+// gradientAt returns a positive multiple of the gradient of the step's loss for rows lo to hi-1,
+// taken at x [hi-lo, I]. It is [hi-lo, stride] and valid until w is used again.
 func (b *Backend[T]) gradientAt(w *scratch[T], s attack.Step, x []T, lo, hi int) []T {
 	if net := b.model.net; net != nil {
 		p := b.subset(lo, hi, 0)
@@ -117,8 +117,8 @@ func (b *Backend[T]) gradientAt(w *scratch[T], s attack.Step, x []T, lo, hi int)
 	return m.down(w, &w.rows, w.z, n, split, b.stripes(lo, hi, 0))
 }
 
-// lossGradients writes to q [hi-lo, ld] a positive multiple of the gradient of the step's loss at the
-// logits z [hi-lo, ld] of rows lo to hi-1.
+// lossGradients writes to q [hi-lo, ld] a positive multiple of the gradient of the step's loss at
+// the logits z [hi-lo, ld] of rows lo to hi-1.
 func (b *Backend[T]) lossGradients(s attack.Step, q, z []T, ld, lo, hi int) {
 	O := b.model.out
 	for r := lo; r < hi; r++ {
@@ -133,8 +133,8 @@ func (b *Backend[T]) lossGradients(s attack.Step, q, z []T, ld, lo, hi int) {
 	}
 }
 
-// ascend turns the gradient g of row r into what step s moves along, and returns what to divide that
-// by. It returns -1, and reports the image, if something is not finite.
+// ascend turns the gradient g of row r into what step s moves along, and returns what to divide
+// that by. It returns -1, and reports the image, if something is not finite.
 func (b *Backend[T]) ascend(s attack.Step, g []T, r int) (by float64) {
 	top, finite := largestSize(g)
 	if top == 0 {
@@ -179,8 +179,8 @@ func largestSize[T Float](g []T) (top T, finite bool) {
 	return top, check == 0
 }
 
-// tame multiplies g by a power of two if its squares would overflow or vanish in float64. top is the
-// largest |g|.
+// tame multiplies g by a power of two if its squares would overflow or vanish in float64. top is
+// the largest |g|.
 func tame[T Float](g []T, top T) {
 	if top := float64(top); top != 0 && (top > 0x1p500 || top < 0x1p-500) {
 		_, e := math.Frexp(top)
@@ -264,8 +264,8 @@ func (b *Backend[T]) moveRow(s attack.Step, d []T, size, by float64, eps T, z []
 	copy(x, z)
 }
 
-// projectStep moves x to the nearest point of the eps-ball of x0, if step s has one, and clips it to
-// the bounds of s.
+// projectStep moves x to the nearest point of the eps-ball of x0, if step s has one, and clips it
+// to the bounds of s.
 func projectStep[T Float](x, x0 []T, s attack.Step, eps T) {
 	if !s.Ball && s.Bounds.None() {
 		return

@@ -9,8 +9,8 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// Gradient returns the gradient of Σ_j q_j·z_j with respect to x [rows, I], for weights q [rows, O] on
-// the logits z. It is taken at the rows' x, which stay where they are. See pipeline.Backend.
+// Gradient returns the gradient of Σ_j q_j·z_j with respect to x [rows, I], for weights q [rows,
+// O] on the logits z. It is taken at the rows' x, which stay where they are. See pipeline.Backend.
 func (b *Backend[T]) Gradient(ctx context.Context, q *tensor.Dense) (*tensor.Dense, error) {
 	rows, in, out := b.batch.rows, b.model.in, b.model.out
 	if err := b.ready(rows); err != nil {
@@ -35,8 +35,8 @@ func (b *Backend[T]) Gradient(ctx context.Context, q *tensor.Dense) (*tensor.Den
 	return d, nil
 }
 
-// weightedGradient returns Gradient for q [hi-lo, O] of rows lo to hi-1, [hi-lo, stride]. It is valid
-// until w is used again.
+// weightedGradient returns Gradient for q [hi-lo, O] of rows lo to hi-1, [hi-lo, stride]. It is
+// valid until w is used again.
 func (b *Backend[T]) weightedGradient(w *scratch[T], q []T, lo, hi int) []T {
 	n, out := hi-lo, b.model.out
 	var z []T

@@ -5,9 +5,9 @@ import (
 	"advsweep/internal/lower"
 )
 
-// An im2col is y = b + Σ W·x over the windows of an image: one product, whose left-hand matrix has a
-// row for each window. The matrix is not made. The product reads the windows where they lie in the
-// image, NHWC, so that a row of a window is one segment of memory.
+// An im2col is y = b + Σ W·x over the windows of an image: one product, whose left-hand matrix has
+// a row for each window. The matrix is not made. The product reads the windows where they lie in
+// the image, NHWC, so that a row of a window is one segment of memory.
 //
 // An image with padding is first copied into a frame of zeros. Where the rows of a window are short
 // (lower.Windows.Swapped), a segment would end before it began to pay. The frame then has, for each
@@ -24,8 +24,8 @@ type im2col[T Float] struct {
 // short is the least length for which a vector operation is worth its call. It changes no bit.
 const short = 16
 
-// newIm2col packs the weights. weight gives the one for output o, channel c, row u and column v of a
-// window. bias may be nil.
+// newIm2col packs the weights. weight gives the one for output o, channel c, row u and column v of
+// a window. bias may be nil.
 func newIm2col[T Float](path string, places lower.Windows, bias []T, weight func(o, c, u, v int) T) *im2col[T] {
 	l := &im2col[T]{Windows: places}
 	in, kernel, wide := l.In, l.Kernel, l.wide()
@@ -140,8 +140,8 @@ func (l *im2col[T]) apply(y, x []T, buffer *[]T, s *gemm.Scratch[T]) {
 // these are added, over windows by rising row and then by rising column, as lower.Convolution says.
 //
 // The terms of a window lie in the order row, column, channel, so that a row of the window is
-// contiguous where it is added. Each term is a column of the product, so their order is the order of
-// no sum, and need not be that of lower.Windows.Terms.
+// contiguous where it is added. Each term is a column of the product, so their order is the order
+// of no sum, and need not be that of lower.Windows.Terms.
 //
 // New makes it. Only pack changes its weights.
 type col2im[T Float] struct {

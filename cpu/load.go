@@ -24,8 +24,8 @@ type loaded[T Float] struct {
 // clean returns the pixels of image i, [I].
 func (l *loaded[T]) clean(i int) []T { return l.x0[i*l.in:][:l.in] }
 
-// A cleanSigns is the signs of the gradients at the clean images. All eps and all attacks share them, so
-// each is computed once, when a step or a walk first asks for it.
+// A cleanSigns is the signs of the gradients at the clean images. All eps and all attacks share
+// them, so each is computed once, when a step or a walk first asks for it.
 type cleanSigns[T Float] struct {
 	in   int    // I
 	sign []int8 // [N, I]
@@ -42,18 +42,18 @@ func (s *cleanSigns[T]) reset(n, in int) {
 // of returns the signs of image i, [I], which must be there.
 func (s *cleanSigns[T]) of(i int) []int8 { return s.sign[i*s.in:][:s.in] }
 
-// take stores the signs of g [I], the gradient at image i. It returns false, and has no signs, if an
-// element of g is not finite.
+// take stores the signs of g [I], the gradient at image i. It returns false, and has no signs, if
+// an element of g is not finite.
 func (s *cleanSigns[T]) take(i int, g []T) (finite bool) {
 	s.flat[i], finite = signOf(s.of(i), g)
 	s.have[i] = finite
 	return finite
 }
 
-// Load copies in clean images x0 [N, …] and labels [N]. x0 is Uint8 (a value v is the pixel v/255),
-// Float32 or Float64. What follows its first dimension is one image. first is the index of its first
-// image in the data set, which keys random draws. Load returns an error for shapes that do not fit
-// the model, labels out of range, and pixels that are not finite.
+// Load copies in clean images x0 [N, …] and labels [N]. x0 is Uint8 (a value v is the pixel
+// v/255), Float32 or Float64. What follows its first dimension is one image. first is the index of
+// its first image in the data set, which keys random draws. Load returns an error for shapes that
+// do not fit the model, labels out of range, and pixels that are not finite.
 func (b *Backend[T]) Load(ctx context.Context, first int, x0 *tensor.Dense, labels []int32) error {
 	if b.closed {
 		return errClosed
@@ -106,8 +106,8 @@ func (b *Backend[T]) signClean(ctx context.Context) error {
 	})
 }
 
-// cleanGradient returns the gradient of the loss at the clean images lo to hi-1, [hi-lo, stride]. It
-// is valid until w is used again.
+// cleanGradient returns the gradient of the loss at the clean images lo to hi-1, [hi-lo, stride].
+// It is valid until w is used again.
 func (b *Backend[T]) cleanGradient(w *scratch[T], lo, hi int) []T {
 	n, in := hi-lo, b.model.in
 	x, label := b.loaded.x0[lo*in:hi*in], func(r int) int32 { return b.loaded.labels[lo+r] }

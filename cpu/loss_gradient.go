@@ -8,10 +8,10 @@ import (
 	"advsweep/attack"
 )
 
-// lossGradientOf writes to q [O] a positive multiple of the gradient of loss at the logits z [O] of
-// one row with label y. target is the class to come near to, or -1. See attack.Loss. A logit that is
-// not finite makes an element of q NaN; for CrossEntropy only as far as it enters the formula. The
-// function returns an error for a loss that it does not know.
+// lossGradientOf writes to q [O] a positive multiple of the gradient of loss at the logits z [O]
+// of one row with label y. target is the class to come near to, or -1. See attack.Loss. A logit
+// that is not finite makes an element of q NaN; for CrossEntropy only as far as it enters the
+// formula. The function returns an error for a loss that it does not know.
 func lossGradientOf[T Float](loss attack.Loss, q, z []T, y, target int) error {
 	switch loss {
 	case attack.CrossEntropy:
@@ -42,8 +42,8 @@ func zeroUnlessFinite[T Float](q, z []T) bool {
 	return true
 }
 
-// crossEntropyGradient is attack.CrossEntropyGradient of the label. With a target it is minus that of
-// the target, which leads towards it.
+// crossEntropyGradient is attack.CrossEntropyGradient of the label. With a target it is minus that
+// of the target, which leads towards it.
 func crossEntropyGradient[T Float](q, z []T, y, target int) {
 	if target < 0 {
 		attack.CrossEntropyGradient(q, z, y)

@@ -8,8 +8,8 @@ import (
 	"advsweep/internal/lower"
 )
 
-// An mlp is Linear layers with one ReLU between each two. New makes it. Exact adds rates, and only a
-// trainer packs other weights.
+// An mlp is Linear layers with one ReLU between each two. New makes it. Exact adds rates, and only
+// a trainer packs other weights.
 //
 // Its methods work on n rows at a time. z has the output of each layer before its ReLU, z[l] [n,
 // stride of layer l].

@@ -51,8 +51,8 @@ func (m *moves[T]) setScaled(vec *gemm.Vector[T], r int, size T, d, c []T) {
 	vec.Line(v, v, size, d)
 }
 
-// addDifferences makes u of rows lo to hi-1 larger by W·diff, for the rows of diff, of stride ld, in
-// the groups of a split.
+// addDifferences makes u of rows lo to hi-1 larger by W·diff, for the rows of diff, of stride ld,
+// in the groups of a split.
 func (m *moves[T]) addDifferences(r *rows[T], a *affine[T], diff []T, ld, lo, hi int, s split[T]) {
 	r.nonZeros(diff, ld, hi-lo, m.in, s)
 	r.multiply(m.u[lo*m.ld:hi*m.ld], m.ld, a.wt)
@@ -118,9 +118,9 @@ func (b *Backend[T]) openDirections(w *scratch[T], s attack.Step, from, to int) 
 	return d
 }
 
-// firstMoves moves the rows of images from to to-1 of the batch from their clean images by a step s
-// along d [to-from, I]. It returns by how much each move differs from size·d, [rows, I]: 0 but where
-// a bound stopped the pixel. That is valid until w is used again.
+// firstMoves moves the rows of images from to to-1 of the batch from their clean images by a step
+// s along d [to-from, I]. It returns by how much each move differs from size·d, [rows, I]: 0 but
+// where a bound stopped the pixel. That is valid until w is used again.
 func (b *Backend[T]) firstMoves(w *scratch[T], s attack.Step, size, d []T, from, to int) (short []T) {
 	E, in, vec := len(b.batch.eps), b.model.in, &b.model.vec
 	w.x, w.v = resize(w.x, (to-from)*E*in), resize(w.v, in)

@@ -12,9 +12,9 @@ import (
 // A network is a model that is no MLP. What makes an MLP fast does not hold for it. So every step
 // starts at the pixels and computes all layers forward and backward, a few images at a time.
 //
-// A Linear takes all rows of a block at once, for each row alone would read the weights again. Other
-// layers are done in stages, row by row, so that each layer finds in the cache what the one before
-// left there. What only one stage needs is kept for every row only if a gradient follows.
+// A Linear takes all rows of a block at once, for each row alone would read the weights again.
+// Other layers are done in stages, row by row, so that each layer finds in the cache what the one
+// before left there. What only one stage needs is kept for every row only if a gradient follows.
 //
 // New makes it, and nothing but a trainer changes its weights. All that a pass writes is in the
 // worker's netScratch.
@@ -360,8 +360,8 @@ func (n *network[T]) layerBackward(w *scratch[T], i, r int, noImage bool) {
 	}
 }
 
-// lossGradient returns the gradient of the cross-entropy at images x [n, I], each divided by its 1 -
-// p_y, [n, stride]. label gives the label of a row. It is valid until w is used again.
+// lossGradient returns the gradient of the cross-entropy at images x [n, I], each divided by its 1
+// - p_y, [n, stride]. label gives the label of a row. It is valid until w is used again.
 func (n *network[T]) lossGradient(w *scratch[T], x []T, p subset[T], label func(r int) int32) []T {
 	z := n.forward(w, x, p, true)
 	ld := len(z) / p.n

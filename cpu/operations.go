@@ -124,10 +124,10 @@ func (a *scale[T]) by(to, from []T, f func(w, b, v T) T) {
 // A pool is windows that slide over each channel.
 type pool struct{ lower.Windows }
 
-// each goes through the rows of windows and, within a row, through the places (u, v) of a window. It
-// calls f for the windows of that row in which the place is a pixel and not padding. These are cols
-// windows side by side. The first of them is element y of the output. It has element x of the image
-// at that place, and each further window has the element step behind.
+// each goes through the rows of windows and, within a row, through the places (u, v) of a window.
+// It calls f for the windows of that row in which the place is a pixel and not padding. These are
+// cols windows side by side. The first of them is element y of the output. It has element x of the
+// image at that place, and each further window has the element step behind.
 func (p *pool) each(f func(y, x, cols, step int)) {
 	in, out, stride, pad := p.In, p.Out, p.Stride, p.Pad
 	for r := range out.H {
@@ -161,8 +161,8 @@ func (a *maxPool[T]) forward(_ *memory[T], y []T, x [][]T) {
 	a.each(func(to, from, cols, step int) { a.vec.Larger(cols, c, y[to:], c, x[0][from:], step) })
 }
 
-// backward adds each of d to the first largest element of its window. It is the first since each goes
-// through the places of a window by rows and columns, and Hand takes what it gives out of d.
+// backward adds each of d to the first largest element of its window. It is the first since each
+// goes through the places of a window by rows and columns, and Hand takes what it gives out of d.
 func (a *maxPool[T]) backward(_ *memory[T], dx, x, y, d []T) {
 	clear(dx)
 	c := a.Out.C

@@ -8,8 +8,8 @@ import (
 	"advsweep/backend"
 )
 
-// Outcomes returns logits, zero gradients and norms of all rows as they are. Then, if rounding is not
-// nil, it rounds x and returns the classes there. See pipeline.Backend.
+// Outcomes returns logits, zero gradients and norms of all rows as they are. Then, if rounding is
+// not nil, it rounds x and returns the classes there. See pipeline.Backend.
 func (b *Backend[T]) Outcomes(ctx context.Context, rounding *backend.Rounding) (o backend.Outcomes, err error) {
 	if err := b.ready(b.batch.rows); err != nil {
 		return o, err

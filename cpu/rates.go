@@ -9,15 +9,15 @@ import (
 
 // A rates bounds how far logits can leave the straight line between two points of a ray.
 //
-// Let h be a unit after its ReLU, and h̃ the line from h(e0) to h(e1) between the points e0 and e1 of
-// a ray. If the unit's input z is straight and changes sign, then h lies below h̃, by at most
+// Let h be a unit after its ReLU, and h̃ the line from h(e0) to h(e1) between the points e0 and e1
+// of a ray. If the unit's input z is straight and changes sign, then h lies below h̃, by at most
 //
 //	p = |z(e0)·z(e1)|/(|z(e0)|+|z(e1)|).
 //
-// An affine layer takes lines to lines, and a ReLU moves no two values further apart. So a margin of
-// the logits leaves its own line by at most a sum over the units of all layers that change sign: of p
-// times the unit's rate. The rate is how much the margin can change, along all paths, for each 1 that
-// h changes. A pixel that stops at a bound is such a unit too.
+// An affine layer takes lines to lines, and a ReLU moves no two values further apart. So a margin
+// of the logits leaves its own line by at most a sum over the units of all layers that change
+// sign: of p times the unit's rate. The rate is how much the margin can change, along all paths,
+// for each 1 that h changes. A pixel that stops at a bound is such a unit too.
 //
 // There are two rates for a margin z_y - z_c. If h falls by 1, the margin falls by at most down and
 // rises by at most up. If h rises by 1, it is the other way round. With v⁺ = max(v, 0) and v⁻ =
@@ -28,9 +28,9 @@ import (
 //
 // Only rate changes it, before a walk.
 type rates[T Float] struct {
-	// of has by layer [L] and label [O] the rates of the layer's input [in, 2·C]: down for each rival
-	// [C], then up for each. With more than maxRated classes all labels share one matrix, which has
-	// one rival, the worst.
+	// of has by layer [L] and label [O] the rates of the layer's input [in, 2·C]: down for each
+	// rival [C], then up for each. With more than maxRated classes all labels share one matrix,
+	// which has one rival, the worst.
 	of      [][]*gemm.Matrix[T]
 	classes int // C
 	// For the lowest layer that is there, by label: down + up, and down - up, [C, in]. The rates of
@@ -38,7 +38,7 @@ type rates[T Float] struct {
 	sum, dif [][]T
 
 	rivals [][]int32 // [O]: the classes that a label can lose to
-	never  []bool    // [O]: the label loses every tie with a class of equal weights, and is never given
+	never  []bool    // [O]: the label loses every tie with a class of equal weights: it is never given
 	spread []T       // max_c W_ck - min_c W_ck of the last layer [in]
 }
 

@@ -30,8 +30,8 @@ type ray[T Float] struct {
 	two    line[T] // the second layer, but for units that changed sign
 }
 
-// A line is a layer before its ReLU as an affine function of size: at + size·slope. It has a row for
-// each image of the batch, all with the stride of the layer.
+// A line is a layer before its ReLU as an affine function of size: at + size·slope. It has a row
+// for each image of the batch, all with the stride of the layer.
 type line[T Float] struct {
 	ld        int // stride
 	at, slope []T // [images, ld]
@@ -124,8 +124,8 @@ func (b *Backend[T]) rayImages(w *scratch[T], x []T, lo, hi int) {
 	}
 }
 
-// rayDirection returns the direction of image i's ray, [I]. w keeps it for the rows of an image that
-// follow each other. first says that w holds the direction of something else.
+// rayDirection returns the direction of image i's ray, [I]. w keeps it for the rows of an image
+// that follow each other. first says that w holds the direction of something else.
 func (b *Backend[T]) rayDirection(w *scratch[T], i int, first bool) []T {
 	d := &w.dir
 	if first || d.image != i {

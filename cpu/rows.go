@@ -40,8 +40,8 @@ func (r *rows[T]) next(count, n int) (list []uint32, a []T, lda int) {
 	return r.list[l:], r.a[v:], lda
 }
 
-// add appends a group that was written to the room of next. It has count rows from row on, and lists
-// so many columns.
+// add appends a group that was written to the room of next. It has count rows from row on, and
+// lists so many columns.
 func (r *rows[T]) add(row, count int, list []uint32, a []T, lda, columns int) {
 	r.groups = append(r.groups, gemm.Group[T]{Row: row, Rows: count, List: list[:columns], A: a, LDA: lda})
 }

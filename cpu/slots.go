@@ -60,8 +60,8 @@ func (b *Backend[T]) Keep(ctx context.Context, slot int, rows []bool) error {
 	}))
 }
 
-// Restore copies slot 0 or 1 back to x of the rows r with rows[r] set. A row that Keep has not copied
-// since Begin becomes its clean image.
+// Restore copies slot 0 or 1 back to x of the rows r with rows[r] set. A row that Keep has not
+// copied since Begin becomes its clean image.
 func (b *Backend[T]) Restore(ctx context.Context, slot int, rows []bool) error {
 	s, err := b.slotOf("restore", slot, rows)
 	if err != nil {
@@ -83,8 +83,8 @@ func (b *Backend[T]) Restore(ctx context.Context, slot int, rows []bool) error {
 	}))
 }
 
-// Round moves every x to one of the 256 levels v/255 of 8-bit pixels, inside the row's ball in norm.
-// See backend.Rounding.
+// Round moves every x to one of the 256 levels v/255 of 8-bit pixels, inside the row's ball in
+// norm. See backend.Rounding.
 func (b *Backend[T]) Round(ctx context.Context, norm attack.Norm) error {
 	if err := b.ready(b.batch.rows); err != nil {
 		return err
@@ -116,8 +116,8 @@ func (b *Backend[T]) Round(ctx context.Context, norm attack.Norm) error {
 // float32 pixels err by 2e-5.
 const nearLevel = 1e-4
 
-// levelWithin returns the level nearest to x that lies in [x0 - eps, x0 + eps], or the one nearest to
-// x0 if no level lies there.
+// levelWithin returns the level nearest to x that lies in [x0 - eps, x0 + eps], or the one nearest
+// to x0 if no level lies there.
 func levelWithin(x, x0, eps float64) float64 {
 	lo := max(math.Ceil(float64(255*(x0-eps))-nearLevel), 0)
 	hi := min(math.Floor(float64(255*(x0+eps))+nearLevel), 255)

@@ -49,8 +49,8 @@ func DefaultCNN() Training {
 type TrainingProgress struct {
 	Done, Total int // batches
 	Epoch       int // the current one, from 1
-	// Loss is the mean cross-entropy and Accuracy the share of correct predictions over the epoch so
-	// far. Each image is judged before the step that it is a part of.
+	// Loss is the mean cross-entropy and Accuracy the share of correct predictions over the epoch
+	// so far. Each image is judged before the step that it is a part of.
 	Loss, Accuracy float64
 }
 
@@ -61,8 +61,8 @@ const (
 	trainRows             = 100     // of a batch, in one task
 )
 
-// Run returns the trained model, in float32. The same set, seed and kernel give the same weights bit
-// for bit, whatever the number of threads. It stops with ctx's error soon after ctx ends.
+// Run returns the trained model, in float32. The same set, seed and kernel give the same weights
+// bit for bit, whatever the number of threads. It stops with ctx's error soon after ctx ends.
 func (t Training) Run(ctx context.Context, set *dataset.Set) (*model.Model, error) {
 	n := set.N()
 	if err := set.Check(t.Classes); err != nil {
@@ -271,8 +271,8 @@ func newTrainer(b *Backend[float32], m *model.Model, s *sample) *trainer {
 	return t
 }
 
-// step moves the weights by one step of Adam for the first rows of images and labels. It writes their
-// loss and class.
+// step moves the weights by one step of Adam for the first rows of images and labels. It writes
+// their loss and class.
 func (t *trainer) step(ctx context.Context, rows int, rate float64) error {
 	b, layers := t.b, t.b.model.mlp.layers
 	top := len(layers) - 1

@@ -9,8 +9,8 @@ import (
 )
 
 // A netTrainer trains a network. It takes a batch in groups of groupRows images, whatever the
-// threads. Each group has a sum of gradients of its own, and these are added up in their order. So a
-// result does not depend on the threads.
+// threads. Each group has a sum of gradients of its own, and these are added up in their order. So
+// a result does not depend on the threads.
 type netTrainer struct {
 	*sample
 	b      *Backend[float32]

@@ -17,11 +17,12 @@ import (
 // CanExact reports whether the model is one that Exact can walk: an MLP.
 func (b *Backend[T]) CanExact() bool { return b.model.net == nil }
 
-// Exact walks the loaded images lo to lo+len(dst)-1 along x(eps) = x0 + eps·sign(∂L/∂x), clipped to
-// bounds. It writes for each the intervals of eps in [0, max] on which the image is given its label.
+// Exact walks the loaded images lo to lo+len(dst)-1 along x(eps) = x0 + eps·sign(∂L/∂x), clipped
+// to bounds. It writes for each the intervals of eps in [0, max] on which the image is given its
+// label.
 //
-// The walk looks at points, five of an image at a time. From two neighbours it draws conclusions for
-// the stretch between them:
+// The walk looks at points, five of an image at a time. From two neighbours it draws conclusions
+// for the stretch between them:
 //
 //   - If no unit of any layer changes sign, the logits are straight on the stretch, for then both
 //     points lie in one linear region of the model, and so does all between them. Where a margin is
@@ -49,8 +50,8 @@ func (b *Backend[T]) Exact(ctx context.Context, lo int, max float64, bounds atta
 	if err := m.rate(ctx, &b.workers, min(lowest, len(m.layers)-1)); err != nil {
 		return err
 	}
-	// With bounds no pixel moves any more from hi - lo on. Where eps is much larger, the line of the
-	// first layer and what its stopped pixels are behind would cancel.
+	// With bounds no pixel moves any more from hi - lo on. Where eps is much larger, the line of
+	// the first layer and what its stopped pixels are behind would cancel.
 	far := T(max)
 	if all := T(bounds.Hi) - T(bounds.Lo); !bounds.None() && all > 0 {
 		far = min(far, 2*all)
@@ -152,8 +153,8 @@ type stop[T Float] struct {
 	pixel int32
 }
 
-// A stretch is a part of an image's ray on which it is not yet known where its label is given. It has
-// the points to look at: five or two, as a product takes them.
+// A stretch is a part of an image's ray on which it is not yet known where its label is given. It
+// has the points to look at: five or two, as a product takes them.
 type stretch[T Float] struct {
 	image int // in the block
 	from  int8
@@ -163,8 +164,8 @@ type stretch[T Float] struct {
 	row   int               // of its first point in the matrices
 }
 
-// What lies before the points of a stretch: what is known, the clean image, or the last point of the
-// stretch before.
+// What lies before the points of a stretch: what is known, the clean image, or the last point of
+// the stretch before.
 const (
 	fromKnown = iota
 	fromClean
@@ -311,8 +312,8 @@ func (w *walk[T]) aim() {
 	}
 }
 
-// direct notes where the pixels of image i move and where they stop, for their gradient g [I] and its
-// signs. It returns the sum of |g| over those that move: the slope of the loss.
+// direct notes where the pixels of image i move and where they stop, for their gradient g [I] and
+// its signs. It returns the sum of |g| over those that move: the slope of the loss.
 func (w *walk[T]) direct(i int, g []T, sign []int8) T {
 	v := &w.images[i]
 	s, x0 := w.origin.s[i*len(g):][:len(g)], w.b.loaded.clean(v.image)
@@ -358,8 +359,9 @@ func (w *walk[T]) fail(i int) {
 	w.b.broken.report(w.images[i].image)
 }
 
-// firstPoints opens the whole ray of image i: five points around the first failure that the gradient
-// promises, and then points farther and farther apart. What is far from a crossing needs few.
+// firstPoints opens the whole ray of image i: five points around the first failure that the
+// gradient promises, and then points farther and farther apart. What is far from a crossing needs
+// few.
 func (w *walk[T]) firstPoints(i int) {
 	open := func(from int8, eps ...T) {
 		s := stretch[T]{image: i, from: from, n: int8(len(eps))}

@@ -21,9 +21,9 @@ func (p *point[T]) layer(m *mlp[T], l int) []T {
 	return p.z[l][p.row*a.stride:][:a.out]
 }
 
-// A chord is the memory for what is concluded of a ray between two of its points. between overwrites
-// it for each pair: bend sets bound, and margins sets margin. A rival of a label is a class that it
-// can lose to.
+// A chord is the memory for what is concluded of a ray between two of its points. between
+// overwrites it for each pair: bend sets bound, and margins sets margin. A rival of a label is a
+// class that it can lose to.
 type chord[T Float] struct {
 	list   []uint32 // units with a kink, or pixels that stop, between the points
 	kink   []T      // how far each leaves its line
@@ -131,8 +131,8 @@ func (w *walk[T]) bend(i int, p0, p1 *point[T]) {
 	}
 }
 
-// stopsBetween lists the pixels of image i that stop between e0 and e1 and move up, or down, with how
-// far each leaves its line. It returns how many they are.
+// stopsBetween lists the pixels of image i that stop between e0 and e1 and move up, or down, with
+// how far each leaves its line. It returns how many they are.
 func (w *walk[T]) stopsBetween(i int, e0, e1 T, up bool) (n int) {
 	c, in := &w.chord, w.b.model.in
 	for _, v := range w.images[i].stops {
@@ -144,8 +144,8 @@ func (w *walk[T]) stopsBetween(i int, e0, e1 T, up bool) (n int) {
 	return n
 }
 
-// margins writes the margins of image i over its rivals at p0 and p1. It returns false if one is not
-// finite.
+// margins writes the margins of image i over its rivals at p0 and p1. It returns false if one is
+// not finite.
 func (w *walk[T]) margins(i int, p0, p1 *point[T]) (finite bool) {
 	c, y, top := &w.chord, w.b.loaded.labels[w.images[i].image], len(w.m.layers)-1
 	z0, z1 := p0.layer(w.m, top), p1.layer(w.m, top)
@@ -207,15 +207,15 @@ func root[T Float](e0, e1, v0, v1 T) T {
 	return min(max(T(float64(e0)+float64(t*(float64(e1)-float64(e0)))), e0), e1)
 }
 
-// reopen has the ray of image i from u0 to u1 looked at again. It lies within e0 to e1, of which the
-// margins are in the chord. Where it is so short that rounding decides, their lines are taken for
-// the truth.
+// reopen has the ray of image i from u0 to u1 looked at again. It lies within e0 to e1, of which
+// the margins are in the chord. Where it is so short that rounding decides, their lines are taken
+// for the truth.
 func (w *walk[T]) reopen(i int, u0, u1, e0, e1 T) {
 	if u1 <= u0 {
 		return
 	}
-	// Two points have a quarter of the bound that five have. Where the rest is short, that is little
-	// enough.
+	// Two points have a quarter of the bound that five have. Where the rest is short, that is
+	// little enough.
 	s := stretch[T]{image: i, n: 2, eps: [gemm.GroupRows]T{u0, u1}}
 	if (u1-u0)*8 > e1-e0 {
 		s.n = gemm.GroupRows
@@ -238,8 +238,8 @@ func (w *walk[T]) reopen(i int, u0, u1, e0, e1 T) {
 	w.straight(i, u0, u1, c.part[0], c.part[1])
 }
 
-// straight draws conclusions for a part of a ray on which the margins over the rivals are lines, from
-// m0 at e0 to m1 at e1.
+// straight draws conclusions for a part of a ray on which the margins over the rivals are lines,
+// from m0 at e0 to m1 at e1.
 func (w *walk[T]) straight(i int, e0, e1 T, m0, m1 []T) {
 	v := &w.images[i]
 	y := w.b.loaded.labels[v.image]

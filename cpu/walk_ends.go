@@ -7,9 +7,9 @@ type end struct {
 	right             bool // the label is given before it
 }
 
-// asides are how far from an end it is checked, in units of rounding at scale. The first is 1e-6 in
-// float32 for an eps of 1. A forward pass may find something else there, where the logits cross at so
-// small an angle that they are equal within rounding. The check is then tried at the next.
+// asides are how far from an end it is checked, in units of rounding at scale. The first is 1e-6
+// in float32 for an eps of 1. A forward pass may find something else there, where the logits cross
+// at so small an angle that they are equal within rounding. The check is then tried at the next.
 var asides = [...]float64{16, 16 * 16, 16 * 256}
 
 // ends writes the intervals of image i from what is known, and lists their ends for check.
@@ -51,8 +51,8 @@ func (w *walk[T]) check() {
 	}
 }
 
-// disagreeing returns those of some ends that a forward pass beside them contradicts. aside says how
-// far beside, see asides. The results of the others note that distance.
+// disagreeing returns those of some ends that a forward pass beside them contradicts. aside says
+// how far beside, see asides. The results of the others note that distance.
 func (w *walk[T]) disagreeing(some []end, aside float64) (all []end) {
 	step := func(e float64) float64 { return aside * float64(unit[T]()) * float64(w.scale(T(e))) }
 	images, eps := make([]int, 0, 2*groupsAtOnce), make([]T, 0, 2*groupsAtOnce)
@@ -72,8 +72,8 @@ func (w *walk[T]) disagreeing(some []end, aside float64) (all []end) {
 	return all
 }
 
-// forward reports for each of some images of the block, at an eps of its own, whether it is given its
-// label there.
+// forward reports for each of some images of the block, at an eps of its own, whether it is given
+// its label there.
 func (w *walk[T]) forward(images []int, eps []T) []bool {
 	b, m, n := w.b, w.m, len(images)
 	a, in := &m.layers[0], b.model.in

@@ -1,11 +1,12 @@
-// Package gemm multiplies matrices, C ← C + A·B, on one goroutine. A is dense or sparse by rows. The
-// package also has the operations on vectors that go with it.
+// Package gemm multiplies matrices, C ← C + A·B, on one goroutine. A is dense or sparse by rows.
+// The package also has the operations on vectors that go with it.
 //
-// B is packed once and used often, as weights are. A is taken as it stands. Every element of C is one
-// chain of fused multiply-adds over k in rising order. That holds whatever the shape, the blocking,
-// the kernel, or the other rows of A. A sparse A leaves out terms that are zero, which changes nothing
-// but the sign of zeros. So a result does not depend on the batch size, and AVX2, AVX-512 and NEON
-// agree bit for bit. Only the plain-Go kernel may differ, where the compiler does not fuse.
+// B is packed once and used often, as weights are. A is taken as it stands. Every element of C is
+// one chain of fused multiply-adds over k in rising order. That holds whatever the shape, the
+// blocking, the kernel, or the other rows of A. A sparse A leaves out terms that are zero, which
+// changes nothing but the sign of zeros. So a result does not depend on the batch size, and AVX2,
+// AVX-512 and NEON agree bit for bit. Only the plain-Go kernel may differ, where the compiler does
+// not fuse.
 package gemm
 
 //go:generate go run -modfile=../../tools/go.mod asm/gen.go -out gemm_amd64.s -stubs gemm_amd64.go -pkg gemm
@@ -23,8 +24,8 @@ import (
 // Float is an element type.
 type Float interface{ float32 | float64 }
 
-// A kernel is the arithmetic of one path: AVX-512, AVX2, NEON or plain Go (generic.go). A panel of B
-// is one vector to len(five) vectors wide.
+// A kernel is the arithmetic of one path: AVX-512, AVX2, NEON or plain Go (generic.go). A panel of
+// B is one vector to len(five) vectors wide.
 type kernel[T Float] struct {
 	path  string // "avx512", "avx2", "neon", "go"
 	lanes int    // elements in a vector
@@ -71,8 +72,8 @@ func Path(name string) (string, error) {
 	return "", fmt.Errorf("gemm: %s%s: no such kernel here, want one of %s", from, name, strings.Join(paths, ", "))
 }
 
-// blockBytes bounds a block of a panel of B. The block must stay in a second-level cache of 512 KB or
-// more, beside the rows of A that go past it.
+// blockBytes bounds a block of a panel of B. The block must stay in a second-level cache of 512 KB
+// or more, beside the rows of A that go past it.
 const blockBytes = 400 << 10
 
 // A Matrix is a right-hand matrix B [K, N], packed for one kernel.
@@ -86,8 +87,8 @@ type Matrix[T Float] struct {
 	zero     []T      // [width]
 }
 
-// NewMatrix makes room for a matrix [k, n] on a path that Path returned. Its elements are zero until
-// Pack.
+// NewMatrix makes room for a matrix [k, n] on a path that Path returned. Its elements are zero
+// until Pack.
 func NewMatrix[T Float](path string, k, n int) *Matrix[T] {
 	m := &Matrix[T]{K: k, N: n}
 	for _, m.kernel = range kernels[T]() {
@@ -119,8 +120,8 @@ func (m *Matrix[T]) panel(j0 int) ([]T, int) {
 	return m.data[j0*m.K:][:m.K*width], width
 }
 
-// Pack copies b, with element (k, n) at b[k·rs + n·cs]. Use strides (N, 1) for a B that is row-major,
-// and (1, K) for the transpose of a row-major [N, K].
+// Pack copies b, with element (k, n) at b[k·rs + n·cs]. Use strides (N, 1) for a B that is
+// row-major, and (1, K) for the transpose of a row-major [N, K].
 func (m *Matrix[T]) Pack(b []T, rs, cs int) {
 	if m.K == 0 {
 		return
@@ -138,8 +139,8 @@ type Scratch[T Float] struct {
 	selected selected
 }
 
-// MulAdd computes C ← C + A·B, with B = m. A is [rows, K] with element (i, k) at a[i·rs + k·cs]. C is
-// [rows, N], row-major with stride ldc. C must not overlap A. Start C from zero or from a bias.
+// MulAdd computes C ← C + A·B, with B = m. A is [rows, K] with element (i, k) at a[i·rs + k·cs]. C
+// is [rows, N], row-major with stride ldc. C must not overlap A. Start C from zero or from a bias.
 func (m *Matrix[T]) MulAdd(c []T, ldc int, a []T, rs, cs, rows int, s *Scratch[T]) {
 	if rows == 0 || m.N == 0 || m.K == 0 {
 		return
@@ -199,18 +200,18 @@ type Group[T Float] struct {
 	LDA  int
 }
 
-// MulAddGroups computes C ← C + A·B for rows of A given as groups. The bits are those of MulAdd, but
-// for the sign of zeros: only products with zero are left out of a chain. C has rows of stride ldc >=
-// Padded(). Its columns N to Padded()-1 are written too, with what is there plus 0. C must not
-// overlap A.
+// MulAddGroups computes C ← C + A·B for rows of A given as groups. The bits are those of MulAdd,
+// but for the sign of zeros: only products with zero are left out of a chain. C has rows of stride
+// ldc >= Padded(). Its columns N to Padded()-1 are written too, with what is there plus 0. C must
+// not overlap A.
 func (m *Matrix[T]) MulAddGroups(c []T, ldc int, groups []Group[T]) {
 	m.mulGroups(c, ldc, groups, nil)
 }
 
-// MulGroups computes C ← from + A·B in the rows of the groups. from [Padded()] is a bias or zeros. The
-// bits are those of MulAddGroups on rows that are copies of from. What was in C does not matter.
-// Columns N to Padded()-1 are written too, with what from has there plus 0. Rows of a group whose
-// list is empty become from. C must not overlap A or from.
+// MulGroups computes C ← from + A·B in the rows of the groups. from [Padded()] is a bias or zeros.
+// The bits are those of MulAddGroups on rows that are copies of from. What was in C does not
+// matter. Columns N to Padded()-1 are written too, with what from has there plus 0. Rows of a
+// group whose list is empty become from. C must not overlap A or from.
 func (m *Matrix[T]) MulGroups(c []T, ldc int, groups []Group[T], from []T) {
 	m.mulGroups(c, ldc, groups, from[:m.Padded()])
 }
@@ -265,7 +266,8 @@ func (m *Matrix[T]) mulGroups(c []T, ldc int, groups []Group[T], from []T) {
 // contiguous. These rows must stay in the first-level cache.
 const packDepth = 64
 
-// pack writes dst [depth][width]: dst[k·width + j] = src[j·js + k·ks] for j < w, and 0 for the rest.
+// pack writes dst [depth][width]: dst[k·width + j] = src[j·js + k·ks] for j < w, and 0 for the
+// rest.
 func pack[T Float](dst, src []T, js, ks, w, width int) {
 	depth := len(dst) / width
 	switch {

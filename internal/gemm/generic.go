@@ -8,9 +8,9 @@ func goKernel[T Float]() kernel[T] {
 		five: []indexKernel[T]{kernelGo5[T]}, two: []indexKernel[T]{kernelGo2[T]}, one: []indexKernel[T]{kernelGo[T]}}
 }
 
-// kernelGo computes a row of c [width] from init [width], which may be c, and the product of a row of
-// A with a panel w [K][width], for width = 4. Only n columns of A are given, those that list names,
-// rising:
+// kernelGo computes a row of c [width] from init [width], which may be c, and the product of a row
+// of A with a panel w [K][width], for width = 4. Only n columns of A are given, those that list
+// names, rising:
 //
 //	c[j] ← init[j] + Σ_t a[t·acs]·w[list[t]·width+j]
 //

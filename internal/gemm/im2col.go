@@ -1,9 +1,10 @@
 package gemm
 
-// An Im2col says how to read a left-hand matrix A [Rows·Cols, K] from an image in which its rows lie
-// as windows: the im2col matrix of a convolution, without a copy of each window. Row (r, c) of A is
-// that of the window at row r and column c. It is made of segments of the image, one behind the
-// other. A segment begins at its own distance from r·RowStride + c·ColStride. Windows may overlap.
+// An Im2col says how to read a left-hand matrix A [Rows·Cols, K] from an image in which its rows
+// lie as windows: the im2col matrix of a convolution, without a copy of each window. Row (r, c) of
+// A is that of the window at row r and column c. It is made of segments of the image, one behind
+// the other. A segment begins at its own distance from r·RowStride + c·ColStride. Windows may
+// overlap.
 type Im2col struct {
 	Rows, Cols           int // of windows
 	RowStride, ColStride int // from a window to the one below it, and to the one on its right
@@ -14,9 +15,9 @@ type Im2col struct {
 // A Segment is N elements of each row of A. They meet the next N rows of B.
 type Segment struct{ At, N int }
 
-// MulIm2col computes C ← from + A·B, with A as g reads it from a, and C [Rows·Cols, N] row-major with
-// stride ldc. from [Padded()] is a bias or zeros; nil stands for what is in C. The segments must have
-// K elements in all. C must not overlap the others.
+// MulIm2col computes C ← from + A·B, with A as g reads it from a, and C [Rows·Cols, N] row-major
+// with stride ldc. from [Padded()] is a bias or zeros; nil stands for what is in C. The segments
+// must have K elements in all. C must not overlap the others.
 func (m *Matrix[T]) MulIm2col(c []T, ldc int, from, a []T, g *Im2col, s *Scratch[T]) {
 	if g.Rows == 0 || g.Cols == 0 || m.N == 0 || m.K == 0 {
 		return
@@ -50,8 +51,8 @@ func (m *Matrix[T]) MulIm2col(c []T, ldc int, from, a []T, g *Im2col, s *Scratch
 	}
 }
 
-// A panelProduct is the product of some elements of one segment with one panel of B. It lives for one
-// call of all, which changes C and the tile only.
+// A panelProduct is the product of some elements of one segment with one panel of B. It lives for
+// one call of all, which changes C and the tile only.
 type panelProduct[T Float] struct {
 	m        *Matrix[T]
 	list     []uint32 // the rows of B that the elements meet
@@ -65,8 +66,8 @@ type panelProduct[T Float] struct {
 	tile     []T
 }
 
-// all computes all windows, five at a time. It takes them from rows of windows. Where fewer than five
-// of a row are left, it takes them from columns.
+// all computes all windows, five at a time. It takes them from rows of windows. Where fewer than
+// five of a row are left, it takes them from columns.
 func (p *panelProduct[T]) all() {
 	g := p.g
 	whole := g.Cols - g.Cols%GroupRows

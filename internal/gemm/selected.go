@@ -11,9 +11,9 @@ type Selection[T Float] struct {
 	Groups  []Group[T]
 }
 
-// A block of MulSelected has some rows of B, in all columns. selectedBytes bounds it, since it should
-// stay in a second-level cache of 1 MB while all selections go past it. selectedRows bounds it too,
-// since most of what is gathered from it for a panel should stay in the first-level cache.
+// A block of MulSelected has some rows of B, in all columns. selectedBytes bounds it, since it
+// should stay in a second-level cache of 1 MB while all selections go past it. selectedRows bounds
+// it too, since most of what is gathered from it for a panel should stay in the first-level cache.
 const (
 	selectedBytes = 512 << 10
 	selectedRows  = 128
@@ -49,10 +49,10 @@ type selected struct {
 }
 
 // MulSelected computes C ← A·B in the wanted columns of each selection. The bits are those of
-// MulGroups from zeros. C is compact: element j of a row belongs to column Columns[j]. Its stride ldc
-// must not be less than len(Columns) rounded up to whole vectors; Padded() is enough. The columns from
-// len(Columns) up to there are written too. Anything may be in C before. C must not overlap A. A row
-// of C is in one selection only.
+// MulGroups from zeros. C is compact: element j of a row belongs to column Columns[j]. Its stride
+// ldc must not be less than len(Columns) rounded up to whole vectors; Padded() is enough. The
+// columns from len(Columns) up to there are written too. Anything may be in C before. C must not
+// overlap A. A row of C is in one selection only.
 //
 // Gathering the columns of a selection takes as long as the product of 5 to 10 rows with these
 // columns. So this is the faster way where many rows with similar lists want few columns.

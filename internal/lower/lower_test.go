@@ -59,12 +59,12 @@ func TestMLP(t *testing.T) {
 	}
 	flat := &model.Model{Input: []int{1, 2, 2}, Layers: []model.Layer{linear("a", 3, 4), model.ReLU{}, linear("b", 2, 3)}}
 	if program(t, flat).MLP {
-		t.Error("of images [C, H, W] it is an MLP, whose routes round otherwise")
+		t.Error("with images [C, H, W] it counts as an MLP, whose faster ways round differently")
 	}
 }
 
-// What the logits do not depend on is left out, and the rest is numbered anew. A ReLU is taken into
-// a product that nothing else takes, and into no other.
+// What the logits do not depend on is left out, and the rest is numbered anew. A ReLU becomes a
+// part of a product if nothing else takes the product, and else not.
 func TestDead(t *testing.T) {
 	m := &model.Model{Input: []int{4}, Layers: []model.Layer{
 		linear("a", 4, 4), // 0
@@ -215,8 +215,8 @@ func TestConvolutions(t *testing.T) {
 	}
 }
 
-// The gradient of an Add passes on without a slot, slots are used again, and a product that is
-// added to another gradient has its spare room.
+// The gradient of an Add is passed on without a slot. Slots are used again. A product that is
+// added to another gradient has spare room.
 func TestSlots(t *testing.T) {
 	m := &model.Model{Input: []int{4}, Layers: []model.Layer{
 		linear("a", 4, 4), linear("b", 4, 4), model.Add{}, linear("c", 2, 4),

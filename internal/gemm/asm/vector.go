@@ -1,8 +1,8 @@
 //go:build ignore
 
-// Command vector writes vector_amd64.s and its Go declarations: the operations of Vector for AVX-512
-// in float32 and float64, and for AVX2 in float32. vector_go.go says what they compute. The AVX-512
-// forms take any n, the AVX2 forms only a multiple of 8.
+// Command vector writes vector_amd64.s and its Go declarations: the operations of Vector for
+// AVX-512 in float32 and float64, and for AVX2 in float32. vector_go.go says what they compute.
+// The AVX-512 forms take any n, the AVX2 forms only a multiple of 8.
 package main
 
 import (
@@ -160,9 +160,9 @@ func stride(name string, shift Op) Register {
 	return s
 }
 
-// list writes a list maker. For each vector of columns it makes the values and their masks. What any
-// mask has is then moved together and stored as a whole vector. The next vector overwrites what that
-// has too much.
+// list writes a list maker. For each vector of columns it makes the values and their masks. What
+// any mask has is then moved together and stored as a whole vector. The next vector overwrites
+// what that has too much.
 func (f form) list(op string, rows int, order, iota Mem) {
 	f.text(fmt.Sprintf("%s%d", op, rows), "func(n int, list *uint32, a *T, lda int, v, m *T, ld int) int",
 		fmt.Sprintf("is %sGo for %d rows.", op, rows))
@@ -320,7 +320,8 @@ func (f form) list(op string, rows int, order, iota Mem) {
 }
 
 // kink returns the vector x·y/(x - y) of the elements x at v and y at m. It skips the rest of the
-// strip if mask, given x·y, puts no bit in union. Few vectors have a kink, and a division takes long.
+// strip if mask, given x·y, puts no bit in union. Few vectors have a kink, and a division takes
+// long.
 func (f form) kink(p strip, v, m Mem, mask func(product Op), union Register) VecVirtual {
 	x, y, q := p.load(v), p.load(m), f.reg()
 	f.mul(y, x, q)
@@ -360,8 +361,8 @@ func (f form) plus() {
 	RET()
 }
 
-// rows writes a loop over rows, and in it one of body over a row's elements. names are the parameters
-// that point to rows, and strides the parameters with the strides of these.
+// rows writes a loop over rows, and in it one of body over a row's elements. names are the
+// parameters that point to rows, and strides the parameters with the strides of these.
 func (f form) rows(names, strides []string, body func(p strip, at map[string]Mem)) {
 	rows := Load(Param("rows"), GP64())
 	n := GP64()
@@ -454,8 +455,8 @@ func (f form) gate() {
 	RET()
 }
 
-// step writes Move. Its parameter g is named dx, since g is a register to the assembler. g - g is NaN
-// where g is not finite.
+// step writes Move. Its parameter g is named dx, since g is a register to the assembler. g - g is
+// NaN where g is not finite.
 func (f form) step() {
 	f.text("move", "func(n int, xs, v, diff, dx, x0 *T, size, eps, lo, hi T) (zero, finite bool)", "is moveGo.")
 	n := Load(Param("n"), GP64())
