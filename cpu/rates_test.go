@@ -10,9 +10,9 @@ import (
 	"advsweep/internal/ref"
 )
 
-// TestRates compares the tables with the formulas of rates in float64, asked for at once or layer
-// by layer. Where there is one table for all labels, each rate must be at least that of every label
-// and rival, and that of the last layer the largest of them.
+// TestRates compares the rates with their formulas in float64. They are asked for layer by layer.
+// Where all labels share one matrix, each rate must be at least that of every label and rival. In
+// the last layer it must be the largest of those.
 func TestRates(t *testing.T) {
 	for _, classes := range []int{2, 10, maxRated, maxRated + 1} {
 		t.Run(fmt.Sprintf("O=%d", classes), func(t *testing.T) { testRates(t, classes) })
@@ -35,7 +35,7 @@ func testRates(t *testing.T, O int) {
 	largest := make([]float64, 7) // difference of two classes in the last layer
 	for y := range O {
 		for c := range O {
-			// at the logits: z_y lowers the margin, z_c raises it
+			// At the logits: when z_y falls the margin falls, when z_c rises the margin falls.
 			down, up := make([]float64, O), make([]float64, O)
 			if c != y {
 				down[y], up[c] = 1, 1

@@ -18,9 +18,9 @@ import (
 )
 
 // TestExact compares the intervals of small random models with a fine grid in float64, for every
-// kernel, with and without bounds: one to five layers of 1 to 40 units, some dead, some twice,
-// classes of equal weights, and black images, at which all units without a bias have their
-// breakpoint at once.
+// kernel, with and without bounds. The models have one to five layers of 1 to 40 units. Some units
+// are dead, some are there twice, and some classes have equal weights. Some images are black, where
+// all units without a bias have their breakpoint at once.
 func TestExact(t *testing.T) {
 	for _, kernel := range Kernels() {
 		t.Run(kernel+"/float32", func(t *testing.T) { testExact[float32](t, kernel, 2e-5) })
@@ -28,8 +28,8 @@ func TestExact(t *testing.T) {
 	}
 }
 
-// testExact allows a point of the grid to be on either side where a crossing lies within tol, or
-// where the margin is within tol of 0 relative to the logits: there rounding decides.
+// testExact lets a point of the grid be on either side where the margin is within tol of 0,
+// relative to the logits. Rounding decides there.
 func testExact[T Float](t *testing.T, kernel string, tol float64) {
 	models := testsize.Of(20, 60, 60)
 	grid := testsize.Of(200, 200, 1000) // points of a ray that are compared with the truth
@@ -130,7 +130,7 @@ func testExact[T Float](t *testing.T, kernel string, tol float64) {
 	}
 }
 
-// disfigure makes a model with what could trip a walk.
+// disfigure changes a model so that it has what could make a walk fail.
 func disfigure(r *rand.Rand, m *model.Model) {
 	for l, layer := range m.Layers {
 		a, ok := layer.(model.Linear)
@@ -200,9 +200,9 @@ func linears(m *model.Model) (all []model.Linear) {
 	return all
 }
 
-// TestBetween takes two points anywhere on a ray, near and far from each other, and compares what
-// is concluded from them alone with 60 points between in float64. A rate too low would show here,
-// where bounds are wide.
+// TestBetween takes two points anywhere on a ray, near to each other or far. It compares what the
+// walk concludes from them alone with the truth in float64 at 60 points between. A rate that is too
+// low would show here, where bounds are wide.
 func TestBetween(t *testing.T) {
 	t.Run("float32", func(t *testing.T) { testBetween[float32](t, 2e-5) })
 	t.Run("float64", func(t *testing.T) { testBetween[float64](t, 1e-9) })
@@ -306,9 +306,9 @@ func testBetween[T Float](t *testing.T, tol float64) {
 	}
 }
 
-// TestExactFlicker walks a model of two classes whose logits are equal but for units that are 0 but
-// for rounding, of either sign at any eps: nothing is ever straight, and no bound is ever below
-// rounding.
+// TestExactFlicker walks a model of which two classes have logits that differ only by some units.
+// The units are 0 but for rounding, and so have either sign at any eps. No stretch is ever
+// straight then, and the walk must end all the same.
 func TestExactFlicker(t *testing.T) {
 	t.Run("float32", testExactFlicker[float32])
 	t.Run("float64", testExactFlicker[float64])
@@ -361,8 +361,8 @@ func testExactFlicker[T Float](t *testing.T) {
 	}
 }
 
-// TestExactLarge compares counts with those of the grid where the largest eps is far from the scale
-// of pixels, and wants an error where logits overflow.
+// TestExactLarge compares counts with those at single eps, where the largest eps is far from the
+// scale of pixels. It wants an error where logits overflow.
 func TestExactLarge(t *testing.T) {
 	t.Run("float32", testExactLarge[float32])
 	t.Run("float64", testExactLarge[float64])
@@ -432,8 +432,8 @@ func testExactLarge[T Float](t *testing.T) {
 	}
 }
 
-// TestExactTied: two classes that differ in a dead unit only, so that they tie everywhere. The
-// first of them is given.
+// TestExactTied has two classes that differ only in a dead unit, so that they tie everywhere. The
+// first of them must be given.
 func TestExactTied(t *testing.T) {
 	m := ref.RandomModel(rand.New(rand.NewPCG(4, 4)), 1, 3, 4, 3)
 	l := linears(m)
@@ -464,7 +464,7 @@ func TestExactTied(t *testing.T) {
 	}
 }
 
-// TestCheck hands the check of ends some that are in the wrong place, or the wrong way round.
+// TestCheck gives the check some ends that are in the wrong place, or the wrong way round.
 func TestCheck(t *testing.T) {
 	r := rand.New(rand.NewPCG(6, 6))
 	m := ref.RandomModel(r, 1, 30, 40, 40, 5)
@@ -514,8 +514,8 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestStillZero: a gradient that is zero in every pixel is told of rows that stand still too, whose
-// gradient is not taken anew.
+// TestStillZero: a zero gradient is also noted for rows that have not moved, though their gradient
+// is not computed again.
 func TestStillZero(t *testing.T) {
 	m := ref.RandomModel(rand.New(rand.NewPCG(4, 4)), 1, 3, 4, 3)
 	first := linears(m)[0]
