@@ -64,7 +64,7 @@ func (a *affine[T]) mask(dy, y []T) {
 		return
 	}
 	for i, v := range y {
-		open := 1 // without a branch, which would be a coin toss
+		open := 1 // without a branch, which a processor could not predict
 		if v <= 0 {
 			open = 0
 		}

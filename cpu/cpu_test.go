@@ -256,7 +256,7 @@ func testDense[T Float](t *testing.T, kernel string, tol float64) {
 					}
 					for j, v := range logits[0] {
 						if row := j / m.Outputs(); !moved[row] && !(math.Abs(v-logits[1][j]) <= limit*(1+math.Abs(v))) {
-							t.Fatalf("%v, %d eps, bounds %s, %d steps: logit %d of row %d is %v, on the dense route %v", sizes, E, bounds, step, j%m.Outputs(), row, v, logits[1][j])
+							t.Fatalf("%v, %d eps, bounds %s, %d steps: logit %d of row %d is %v, on the dense way %v", sizes, E, bounds, step, j%m.Outputs(), row, v, logits[1][j])
 						}
 					}
 				}

@@ -193,7 +193,7 @@ func tame[T Float](g []T, top T) {
 // signs is g ← sign(g), sign(0) = 0.
 func signs[T Float](g []T) {
 	for k, v := range g {
-		// Signs are coin tosses to a branch predictor: these compile without branches.
+		// A processor cannot predict these branches, so they are written to compile without any.
 		var plus, minus int
 		if v > 0 {
 			plus = 1

@@ -99,8 +99,9 @@ func (b *Backend[T]) enterMoves(ctx context.Context, s attack.Step, size []T) er
 	return err
 }
 
-// openDirections returns the directions of a first step s for images from to to-1 of the batch, [to
-// - from, I], valid until w is used again. A pixel that is at its bound does not move.
+// openDirections returns the directions of a first step s for images from to to-1 of the batch,
+// [n, I] for n = to - from. They are valid until w is used again. A pixel that is at its bound
+// does not move.
 func (b *Backend[T]) openDirections(w *scratch[T], s attack.Step, from, to int) []T {
 	in, lo, hi := b.model.in, T(s.Bounds.Lo), T(s.Bounds.Hi)
 	w.dir.d = resize(w.dir.d, (to-from)*in)

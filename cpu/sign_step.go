@@ -6,7 +6,7 @@ func signOf[T Float](dst []int8, g []T) (zero, finite bool) {
 	some := 0
 	var check T
 	for i, v := range g {
-		// Signs are coin tosses to a branch predictor: these compile without branches.
+		// A processor cannot predict these branches, so they are written to compile without any.
 		var plus, minus int
 		if v > 0 {
 			plus = 1

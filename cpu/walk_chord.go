@@ -29,7 +29,7 @@ type chord[T Float] struct {
 	kink   []T      // how far each leaves its line
 	bound  []T      // how far margins lie below, then above their lines, by rival [2·C, whole vectors]
 	margin [2][]T   // over each rival at both points [rivals]
-	part   [2][]T   // the same on the lines, at the ends of a part
+	inner  [2][]T   // the same on their lines, at two places between the points
 }
 
 // resize makes room for a model with in pixels.
@@ -41,7 +41,7 @@ func (c *chord[T]) resize(m *mlp[T], in int) {
 	c.list, c.kink = resize(c.list, widest+gemm.VectorPad), resize(c.kink, widest+gemm.VectorPad)
 	c.bound = resize(c.bound, m.rates.at(len(m.layers)-1, 0).Padded())
 	for k := range c.margin {
-		c.margin[k], c.part[k] = resize(c.margin[k], out), resize(c.part[k], out)
+		c.margin[k], c.inner[k] = resize(c.margin[k], out), resize(c.inner[k], out)
 	}
 }
 
@@ -230,12 +230,12 @@ func (w *walk[T]) reopen(i int, u0, u1, e0, e1 T) {
 		return
 	}
 	c, t0, t1 := &w.chord, (u0-e0)/(e1-e0), (u1-e0)/(e1-e0)
-	c.part[0], c.part[1] = c.part[0][:0], c.part[1][:0]
+	c.inner[0], c.inner[1] = c.inner[0][:0], c.inner[1][:0]
 	for k, m0 := range c.margin[0] {
-		c.part[0] = append(c.part[0], m0+T((c.margin[1][k]-m0)*t0))
-		c.part[1] = append(c.part[1], m0+T((c.margin[1][k]-m0)*t1))
+		c.inner[0] = append(c.inner[0], m0+T((c.margin[1][k]-m0)*t0))
+		c.inner[1] = append(c.inner[1], m0+T((c.margin[1][k]-m0)*t1))
 	}
-	w.straight(i, u0, u1, c.part[0], c.part[1])
+	w.straight(i, u0, u1, c.inner[0], c.inner[1])
 }
 
 // straight draws conclusions for a part of a ray on which the margins over the rivals are lines,

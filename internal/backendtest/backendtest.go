@@ -504,13 +504,13 @@ func (s suite) rowsOf(t *testing.T, m *model.Model, r *rand.Rand, n int, bounds 
 		for lo := 0; lo < n; lo += stride {
 			hi := min(lo+images, n)
 			for e := 0; e < len(eps); e += width {
-				part := eps[e:min(e+width, len(eps))]
-				rows := (hi - lo) * len(part)
+				some := eps[e:min(e+width, len(eps))]
+				rows := (hi - lo) * len(some)
 				class, zero := make([]int32, rows), make([]bool, rows)
-				must(t, b.Begin(t.Context(), lo, hi, part))
+				must(t, b.Begin(t.Context(), lo, hi, some))
 				a := attack.BIM(k)
 				for step := range a.Steps {
-					must(t, b.Step(t.Context(), a.At(step, part, bounds)))
+					must(t, b.Step(t.Context(), a.At(step, some, bounds)))
 				}
 				must(t, b.Predictions(t.Context(), class))
 				must(t, b.ZeroGradient(t.Context(), zero))
@@ -519,7 +519,7 @@ func (s suite) rowsOf(t *testing.T, m *model.Model, r *rand.Rand, n int, bounds 
 				d, err = b.Images(t.Context())
 				moved := get(t, d, err)
 				for row := range rows {
-					i := lo + row/len(part)
+					i := lo + row/len(some)
 					out[i] = append(out[i], found{class[row], zero[row], logits[row], moved[row]})
 				}
 			}

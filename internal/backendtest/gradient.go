@@ -214,7 +214,7 @@ func (s suite) gradientRefusals(t *testing.T) {
 		return out
 	}
 	bad := map[string]*tensor.Dense{
-		"no weights": nil, "five of six rows": dense(f64(10, 0), 5, 2), "three classes": dense(f64(18, 0), 6, 3), "turned": dense(f64(12, 0), 2, 6),
+		"no weights": nil, "five of six rows": dense(f64(10, 0), 5, 2), "three classes": dense(f64(18, 0), 6, 3), "transposed": dense(f64(12, 0), 2, 6),
 		"one dimension": dense(f64(12, 0), 12), "three dimensions": dense(f64(12, 0), 3, 2, 2), "integers": dense(make([]int32, 12), 6, 2),
 		"not a number": dense(f64(12, math.NaN()), 6, 2), "infinite": dense(f64(12, math.Inf(-1)), 6, 2),
 	}

@@ -32,9 +32,9 @@ func BenchmarkProduct(b *testing.B) {
 							return
 						}
 						rows := min(block, m-lo)
-						part := c[lo*n : (lo+rows)*n]
-						clear(part)
-						mat.MulAdd(part, n, x[lo*k:], k, 1, rows, &scratch[t])
+						block := c[lo*n : (lo+rows)*n]
+						clear(block)
+						mat.MulAdd(block, n, x[lo*k:], k, 1, rows, &scratch[t])
 					}
 				})
 			}

@@ -151,9 +151,9 @@ func ToNHWC[E any](to, from []E, s Shape) {
 func ToNCHW[E any](to, from []E, s Shape) {
 	pixels := s.Pixels()
 	for c := range s.C {
-		part := to[c*pixels:][:pixels]
-		for p := range part {
-			part[p] = from[p*s.C+c]
+		plane := to[c*pixels:][:pixels]
+		for p := range plane {
+			plane[p] = from[p*s.C+c]
 		}
 	}
 }

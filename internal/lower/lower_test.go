@@ -199,7 +199,7 @@ func TestConvolutions(t *testing.T) {
 	}
 	w23 := Filter([]int{1, 1, 2, 3}, weights(6))
 	if got, want := TurnedRound([2]int{2, 3}, w23)(0, 0, 0, 0), w23(0, 0, 1, 2); got != want {
-		t.Errorf("turned round %v, want %v", got, want)
+		t.Errorf("flipped %v, want %v", got, want)
 	}
 	// With rows of a window too short, its terms run down a column of 2, then the next of 3.
 	narrow := Windows{In: Shape{C: 2}, Kernel: [2]int{2, 3}}
@@ -208,10 +208,10 @@ func TestConvolutions(t *testing.T) {
 	if want := [3]int{0, 0, 1}; order[4] != want || !narrow.Swapped() {
 		t.Errorf("term 4 is channel, row, column %v, want %v", order[4], want)
 	}
-	// Turned round, filters go back: row 0 becomes the last one.
+	// In a flipped filter row 0 is the last one.
 	w := Filter([]int{2, 3, 2, 2}, weights(24))
 	if got, want := TurnedRound([2]int{2, 2}, w)(1, 0, 0, 1), w(0, 1, 1, 0); got != want {
-		t.Errorf("turned round %v, want %v", got, want)
+		t.Errorf("flipped %v, want %v", got, want)
 	}
 }
 

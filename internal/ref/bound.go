@@ -109,13 +109,13 @@ func BoundBackward(m *model.Model, values [][]Value, d []Value, a Rounding) []Va
 			continue
 		}
 		for _, j := range m.Takes(i) {
-			part := all[i].boundBackward(grads[i+1], values[j+1], a)
+			share := all[i].boundBackward(grads[i+1], values[j+1], a)
 			for k, g := range grads[j+1] { // taken more than once
-				part[k].V += g.V
-				part[k].Err += g.Err
-				part[k].Err += gamma(len(all), a.Unit) * (math.Abs(part[k].V-g.V) + math.Abs(g.V) + part[k].Err)
+				share[k].V += g.V
+				share[k].Err += g.Err
+				share[k].Err += gamma(len(all), a.Unit) * (math.Abs(share[k].V-g.V) + math.Abs(g.V) + share[k].Err)
 			}
-			grads[j+1] = part
+			grads[j+1] = share
 		}
 	}
 	if grads[0] == nil {
