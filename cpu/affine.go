@@ -9,18 +9,20 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// An affine is a layer y = x·Wᵀ + b, followed by ReLU if relu is set.
+// An affine is a layer y = x·Wᵀ + b, followed by ReLU if relu is set. Only a trainer changes it
+// after New: its weights, not its shape.
 type affine[T Float] struct {
 	in, out int
-	stride  int // out, rounded up to whole vectors
-	below   int // in, likewise
+	stride  int // from a row of outputs to the next: out, rounded up to whole vectors
+	below   int // from a row of gradients at the input to the next: in, likewise
 	relu    bool
 	bias    []T             // [stride], 0 behind out
 	weight  []T             // W [out, in], of which wt and w are made
 	wt, w   *gemm.Matrix[T] // Wᵀ [in, out] and W [out, in], packed
 }
 
-// newAffine packs weight [out, in], with columns as its input has them, and bias [out].
+// newAffine packs weight [out, in] and bias [out]. The columns of weight are in the order of the
+// layer's input.
 func newAffine[T Float](kernel string, weight, bias *tensor.Dense) affine[T] {
 	w := batch.Floats[T](nil, weight)
 	a := affine[T]{weight: w, in: weight.Shape()[1], out: weight.Shape()[0]}
@@ -47,32 +49,32 @@ func (a *affine[T]) forward(y, x []T, rows int, s *gemm.Scratch[T]) {
 	}
 }
 
-// backward writes dx [rows, in] = dz·W, where dz is dy where the ReLU let y through
-// and 0 where y <= 0. dz takes the place of dy [rows, out].
+// backward writes dx [rows, in] = dz·W. dz is dy where the ReLU let y through, and 0 where y <= 0.
+// It takes the place of dy [rows, out].
 func (a *affine[T]) backward(dx, dy, y []T, rows int, s *gemm.Scratch[T]) {
 	a.mask(dy, y)
 	clear(dx)
 	a.w.MulAdd(dx, a.in, dy, a.out, 1, rows, s)
 }
 
-// mask is the ReLU's part of backward: dy ← 0 where y <= 0. A NaN of y masks nothing, so that the
-// gradient tells.
+// mask is the ReLU's share of backward: dy ← 0 where y <= 0. A NaN in y masks nothing, so that the
+// gradient shows it.
 func (a *affine[T]) mask(dy, y []T) {
 	if !a.relu {
 		return
 	}
 	for i, v := range y {
-		open := 1 // without a branch, which would be a coin toss
+		open := 1 // without a branch, which a processor could not predict
 		if v <= 0 {
 			open = 0
 		}
-		// not times 0 or 1: an infinite dy at a dead unit counts for nothing
+		// Not times 0 or 1: an infinite dy at a dead unit must become 0, not NaN.
 		dy[i] = [2]T{0, dy[i]}[open]
 	}
 }
 
-// stride is the distance of rows of n elements. At a multiple of 4096 bytes they would share the
-// sets of a first-level cache, which a pass down several rows at once feels.
+// stride is the distance from a row of n elements to the next. At a multiple of 4096 bytes all rows
+// would share the same sets of a first-level cache, which slows a pass over several rows at once.
 func stride[T Float](n int) int {
 	if n*int(unsafe.Sizeof(T(0)))%4096 == 0 {
 		return n + 64/int(unsafe.Sizeof(T(0)))

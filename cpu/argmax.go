@@ -1,7 +1,7 @@
 package cpu
 
-// argmax writes to each of dst [rows] the first largest of its row of z [rows, out], of stride ld,
-// or -1 if the row holds a NaN or an infinity.
+// argmax writes to each of dst [rows] the place of the first largest element of its row of z [rows,
+// out], with stride ld. It writes -1 if the row has a NaN or an infinity.
 func argmax[T Float](dst []int32, z []T, out, ld int) {
 	for r := range dst {
 		row := z[r*ld:][:out]

@@ -156,7 +156,7 @@ func benchmark(b *testing.B, gradient bool) {
 				b.Fatal(err)
 			}
 			step := attack.FGSM().At(0, []float64{0.1}, attack.Bounds{})
-			// from here on rows are not clean images
+			// From here on rows are not clean images.
 			if err := back.Step(b.Context(), step); err != nil {
 				b.Fatal(err)
 			}
@@ -182,9 +182,9 @@ func benchmark(b *testing.B, gradient bool) {
 	}
 }
 
-// TestDense compares what leaves out zeros and follows moves with the plain route. Before the first
-// step, and after it without bounds, all bits are the same; else a layer differs by the rounding of
-// a few more additions, and a gradient within that of 0 may take another sign.
+// TestDense compares the usual way, which leaves out zeros and follows moves, with the dense one.
+// Before the first step, and after it without bounds, all bits are the same. Later a layer differs
+// by the rounding of a few more additions, and a gradient that near to 0 may have another sign.
 func TestDense(t *testing.T) {
 	for _, kernel := range Kernels() {
 		t.Run(kernel+"/float32", func(t *testing.T) { testDense[float32](t, kernel, 1e-4) })
@@ -222,7 +222,7 @@ func testDense[T Float](t *testing.T, kernel string, tol float64) {
 						for s := range step {
 							a := attack.BIM(k)
 							if step == 4 && s == 2 {
-								// a step that takes no gradient, among those that do
+								// A step that takes no gradient, among those that do.
 								a = attack.Noise(3)
 							}
 							if err := b[i].Step(t.Context(), a.At(s, eps, bounds)); err != nil {
@@ -256,7 +256,7 @@ func testDense[T Float](t *testing.T, kernel string, tol float64) {
 					}
 					for j, v := range logits[0] {
 						if row := j / m.Outputs(); !moved[row] && !(math.Abs(v-logits[1][j]) <= limit*(1+math.Abs(v))) {
-							t.Fatalf("%v, %d eps, bounds %s, %d steps: logit %d of row %d is %v, on the dense route %v", sizes, E, bounds, step, j%m.Outputs(), row, v, logits[1][j])
+							t.Fatalf("%v, %d eps, bounds %s, %d steps: logit %d of row %d is %v, on the dense way %v", sizes, E, bounds, step, j%m.Outputs(), row, v, logits[1][j])
 						}
 					}
 				}

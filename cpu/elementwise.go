@@ -11,11 +11,11 @@ import (
 	"advsweep/internal/portable"
 )
 
-// A function is an elementwise function: its value and its derivative at x, in float64.
+// A function is an elementwise function: its value and its derivative (slope) at x, in float64.
 type function struct{ value, slope func(x float64) float64 }
 
-// functions are the elementwise functions that are computed in float64 and rounded once, by the
-// name that model.Elementwise gives. A new one is a row here.
+// functions has, by the name that model.Elementwise gives, the elementwise functions that are
+// computed in float64 and rounded once. A new one is a row here.
 var functions = map[string]function{
 	"sigmoid":   {sigmoid, sigmoidSlope},
 	"tanh":      {portable.Tanh, func(x float64) float64 { return 4 * sigmoidSlope(2*x) }},
@@ -23,7 +23,8 @@ var functions = map[string]function{
 	"gelu_tanh": {geluTanh, geluTanhSlope},
 }
 
-// newElementwise returns the operation of e: one of its own, or a row of functions.
+// newElementwise returns the operation of e: one with a type of its own, or a row of functions. It
+// returns an error that names e if there is none.
 func newElementwise[T Float](vec gemm.Vector[T], e lower.Elementwise) (operation[T], error) {
 	switch e.Name {
 	case "relu":
@@ -38,7 +39,7 @@ func newElementwise[T Float](vec gemm.Vector[T], e lower.Elementwise) (operation
 	return activation[T]{f}, nil
 }
 
-// relu may have y where x was, and dx where d was.
+// A relu is max(x, 0). Its y may lie where x lies, and its dx where d lies.
 type relu[T Float] struct{ vec gemm.Vector[T] }
 
 func (a relu[T]) forward(_ *memory[T], y []T, x [][]T) {
@@ -51,12 +52,14 @@ func (a relu[T]) backward(_ *memory[T], dx, _, y, d []T) {
 	a.vec.Gate(dx, y)
 }
 
+// A leaky is x where x > 0 and slope·x elsewhere.
 type leaky[T Float] struct{ slope T }
 
 func (a leaky[T]) forward(_ *memory[T], y []T, x [][]T) { a.by(y, x[0], x[0]) }
 
 func (a leaky[T]) backward(_ *memory[T], dx, x, _, d []T) { a.by(dx, d, x) }
 
+// by writes v, times slope where x is not positive.
 func (a leaky[T]) by(to, v, x []T) {
 	for i, x := range x {
 		if to[i] = v[i]; !(x > 0) {
@@ -65,7 +68,7 @@ func (a leaky[T]) by(to, v, x []T) {
 	}
 }
 
-// An activation is computed in float64.
+// An activation computes its function in float64 and rounds once.
 type activation[T Float] struct{ function }
 
 func (a activation[T]) forward(_ *memory[T], y []T, x [][]T) {
@@ -80,9 +83,8 @@ func (a activation[T]) backward(_ *memory[T], dx, x, _, d []T) {
 	}
 }
 
-// The functions below and their derivatives are formed without a difference of numbers that may be
-// nearly equal: 1 - s loses every digit where s rounds to 1, and the gradient would be lost with
-// it.
+// No function below, and no derivative, takes the difference of numbers that may be nearly equal.
+// 1 - s loses every digit where s rounds to 1, and the gradient would be lost with it.
 
 func sigmoid(x float64) float64 {
 	if x < 0 {
@@ -98,14 +100,14 @@ func sigmoidSlope(x float64) float64 {
 	return e / ((1 + e) * (1 + e))
 }
 
-// gelu is x·Φ(x), Φ by the complementary error function.
+// gelu is x·Φ(x), with Φ from the complementary error function.
 func gelu(x float64) float64 { return times(x, portable.Erfc(-x/math.Sqrt2)/2) }
 
 func geluSlope(x float64) float64 {
 	return float64(portable.Erfc(-x/math.Sqrt2)/2) + times(x, portable.Exp(-x*x/2)/math.Sqrt(2*math.Pi))
 }
 
-// times is x·v, 0 at v = 0 also of an infinite x.
+// times is x·v, but 0 at v = 0 even if x is infinite.
 func times(x, v float64) float64 {
 	if v == 0 {
 		return 0

@@ -4,25 +4,33 @@ import (
 	"strings"
 	"testing"
 
-	"advsweep/internal/gemm"
-	"advsweep/internal/lower"
+	"advsweep/model"
 )
 
-// What this backend has no operation of is an error that names it, and not a nil that dies later.
+// A stray is a layer that only this test knows.
+type stray struct{ model.Layer }
+
+// What this package has no operation for is an error of New that names it, not a nil that fails
+// later: a layer that nobody knows, and a function that has no row in this package's table.
 func TestUnknownOperation(t *testing.T) {
-	path := gemm.Paths()[0]
-	type strange struct{}
+	tanh := functions["tanh"]
+	delete(functions, "tanh")
+	defer func() { functions["tanh"] = tanh }()
 	for _, c := range []struct {
-		op   lower.Operation
-		want string
+		layer model.Layer
+		want  string
 	}{
-		{strange{}, "layer 3: no operation for cpu.strange"},
-		{nil, "layer 3: no operation for <nil>"},
-		{lower.Elementwise{Name: "cosine"}, `no elementwise function "cosine"`},
+		{stray{model.ReLU{}}, "layer 1 is cpu.stray"},
+		{model.Tanh{}, `cpu: layer 1: no elementwise function "tanh", want `},
 	} {
-		op, err := newOperation[float32](path, lower.Op{Layer: 3, Operation: c.op})
-		if op != nil || err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%v, %v, want %s", op, err, c.want)
+		m := model.MLP(3, 2)
+		m.Layers = append(m.Layers, c.layer)
+		_, err := New[float32](m, Options{})
+		_, err64 := New[float64](m, Options{})
+		for _, err := range []error{err, err64} {
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%T: error %v, want %s", c.layer, err, c.want)
+			}
 		}
 	}
 }

@@ -97,7 +97,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// TestSums holds the sums to their documented order, to the bit, and to numbers known.
+// TestSums compares the sums with their documented order, to the bit, and with known numbers.
 func TestSums(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 7))
 	for _, n := range []int{1, 2, 31, 32, 33, 64, 100, 784} {
@@ -117,7 +117,7 @@ func TestSums(t *testing.T) {
 			}
 			return s[0]
 		}
-		// not inlined into a fused sum, as it is returned through f
+		// The compiler does not fuse it into a sum, since f returns it.
 		square := func(v float64) float64 { return v * v }
 		for name, c := range map[string][2]float64{
 			"norm2":    {norm2(x), math.Sqrt(inOrder(func(k int) float64 { return square(float64(x[k])) }))},
@@ -140,8 +140,9 @@ func TestSums(t *testing.T) {
 	}
 }
 
-// TestExtremeGradients has gradients whose squares, sums or reciprocals float64, or float32, does
-// not hold: (3, -4) times a scale. The direction is that of (3, -4) all the same.
+// TestExtremeGradients has the gradient (3, -4) times a scale. Its squares, sums or reciprocals are
+// too large or too small for float64, or for float32. The direction must be that of (3, -4) all the
+// same.
 func TestExtremeGradients(t *testing.T) {
 	t.Run("float32", func(t *testing.T) { testExtremeGradients[float32](t, 0x1p-147, 0x1p-100, 0x1p125) })
 	t.Run("float64", func(t *testing.T) { testExtremeGradients[float64](t, 0x1p-1072, 0x1p-600, 0x1p600, 0x1p1021) })
@@ -163,13 +164,13 @@ func testExtremeGradients[T Float](t *testing.T, scales ...float64) {
 				if norm == attack.Linf {
 					want = []T{5, -5}
 				}
-				for k, v := range b.x {
+				for k, v := range b.state.x {
 					if !(math.Abs(float64(v-want[k])) <= 1e-6) {
-						t.Errorf("gradient times %v, norm %v, momentum %v: moved to %v, want %v", scale, norm, momentum, b.x, want)
+						t.Errorf("gradient times %v, norm %v, momentum %v: moved to %v, want %v", scale, norm, momentum, b.state.x, want)
 						break
 					}
 				}
-				if b.zero[0] {
+				if b.state.zero[0] {
 					t.Errorf("gradient times %v counts as zero", scale)
 				}
 			}
@@ -177,7 +178,7 @@ func testExtremeGradients[T Float](t *testing.T, scales ...float64) {
 	}
 }
 
-// TestMomentumOverflows: what is accumulated without bound is told, not stepped along.
+// TestMomentumOverflows: a momentum that is not finite is an error, and no row moves along it.
 func TestMomentumOverflows(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 8))
 	m := ref.RandomModel(r, 1, 4, 3)

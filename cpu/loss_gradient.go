@@ -8,10 +8,10 @@ import (
 	"advsweep/attack"
 )
 
-// lossGradientOf writes a positive multiple of the gradient of loss at the logits z [O] of one row
-// with label y to q [O]; target is -1 or the class to come near to. See attack.Loss. A logit that
-// is not finite makes it NaN, of CrossEntropy as far as it enters the formula. It returns an error
-// for a loss that it has no gradient of.
+// lossGradientOf writes to q [O] a positive multiple of the gradient of loss at the logits z [O]
+// of one row with label y. target is the class to come near to, or -1. See attack.Loss. A logit
+// that is not finite makes an element of q NaN; for CrossEntropy only as far as it enters the
+// formula. The function returns an error for a loss that it does not know.
 func lossGradientOf[T Float](loss attack.Loss, q, z []T, y, target int) error {
 	switch loss {
 	case attack.CrossEntropy:
@@ -42,7 +42,8 @@ func zeroUnlessFinite[T Float](q, z []T) bool {
 	return true
 }
 
-// crossEntropyGradient is lossGradient, with a target minus that of coming away from it.
+// crossEntropyGradient is attack.CrossEntropyGradient of the label. With a target it is minus that
+// of the target, which leads towards it.
 func crossEntropyGradient[T Float](q, z []T, y, target int) {
 	if target < 0 {
 		attack.CrossEntropyGradient(q, z, y)
@@ -54,7 +55,7 @@ func crossEntropyGradient[T Float](q, z []T, y, target int) {
 	}
 }
 
-// marginGradient writes 1 and -1 at the two classes of the margin to q, 0 before.
+// marginGradient writes 1 and -1 to q at the two classes of the margin. q is 0 before.
 func marginGradient[T Float](q, z []T, y, target int) {
 	if target < 0 {
 		q[largest(z, y)], q[y] = 1, -1
@@ -63,8 +64,11 @@ func marginGradient[T Float](q, z []T, y, target int) {
 	}
 }
 
-// dlrGradient adds n·∂d - d·∂n by the larger of |n| and d to q, 0 before, for the loss -n/d: d²
-// times its gradient, but neither too large nor too small for T.
+// dlrGradient writes the gradient of the loss -n/d times d², divided by the larger of |n| and d:
+//
+//	q = (n·∂d - d·∂n)/max(|n|, d),
+//
+// which is neither too large nor too small for T. q is 0 before.
 func dlrGradient[T Float](q, z []T, y, target int) {
 	scale := 1.0
 	if float64(slices.Max(z)) > 0x1p1000 || float64(slices.Min(z)) < -0x1p1000 {
@@ -90,7 +94,8 @@ func dlrGradient[T Float](q, z []T, y, target int) {
 		j int
 		v float64
 	}{{p1, n}, {p3, -n / 2}, {low, -n / 2}, {y, -d}, {to, d}}
-	for _, a := range terms { // which may be of one class: their sum rounds once
+	// Terms may be of one class. Their sum rounds once.
+	for _, a := range terms {
 		sum := 0.0
 		for _, b := range terms {
 			if b.j == a.j {
@@ -101,7 +106,7 @@ func dlrGradient[T Float](q, z []T, y, target int) {
 	}
 }
 
-// largest returns the first largest of z that is not in but.
+// largest returns the place of the first largest element of z, leaving out the places in but.
 func largest[T Float](z []T, but ...int) int {
 	best := -1
 	for j, v := range z {

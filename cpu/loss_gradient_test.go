@@ -25,7 +25,7 @@ func eachLoss(classes int, f func(loss attack.Loss, y, target int)) {
 	}
 }
 
-// scaled returns q by its largest element's size.
+// scaled returns q divided by its largest |q|.
 func scaled[T Float](q []T) []float64 {
 	out, top := make([]float64, len(q)), 0.0
 	for j, v := range q {
@@ -45,10 +45,10 @@ func TestLossGradientOf(t *testing.T) {
 	t.Run("float64", testLossGradientOf[float64])
 }
 
-// testLossGradientOf holds the gradients to the reference at logits of all sizes, half of them with
-// ties. Both are multiples, so they are compared by their largest element; a difference of two
-// logits, and so the ratio of n and d, is exact in float64 but for a rounding of float64 logits,
-// and q is rounded to T.
+// testLossGradientOf compares the gradients with the reference, at logits of all sizes, half of
+// them with ties. Both are multiples of the gradient, so each is divided by its largest element
+// first. A difference of two logits is exact in float64 but for a rounding of float64 logits, and
+// so is the ratio of n and d. q is rounded to T.
 func testLossGradientOf[T Float](t *testing.T) {
 	tol := 0x1p-22
 	if T(1)+T(0x1p-40) != 1 {
@@ -85,8 +85,8 @@ func testLossGradientOf[T Float](t *testing.T) {
 	}
 }
 
-// TestLossGradientLimits has logits at the ends of the types: nothing overflows, no NaN, and Margin
-// and DLR are what they are at any other scale.
+// TestLossGradientLimits has logits at the ends of the range of each type. Nothing may overflow or
+// become NaN, and Margin and DLR must be what they are at any other scale.
 func TestLossGradientLimits(t *testing.T) {
 	t.Run("float32", func(t *testing.T) { testLossGradientLimits[float32](t, 0x1p127, 0x1p-149) })
 	t.Run("float64", func(t *testing.T) { testLossGradientLimits[float64](t, 0x1p1023, 0x1p-1074) })
@@ -119,7 +119,7 @@ func testLossGradientLimits[T Float](t *testing.T, largest, least T) {
 			})
 		}
 	}
-	// Far from every other logit DLR is not rounded away: n/d is 1e30 and more.
+	// With one logit far from all others DLR is not rounded away: n/d is 1e30 and more.
 	q := make([]T, 4)
 	if err := lossGradientOf(attack.DLR, q, []T{-1e30, 2, 1, 0}, 0, -1); err != nil {
 		t.Fatal(err)
@@ -131,7 +131,7 @@ func testLossGradientLimits[T Float](t *testing.T, largest, least T) {
 	}
 }
 
-// TestLossGradientNotFinite: Margin and DLR look at few logits, but none may hide.
+// TestLossGradientNotFinite: Margin and DLR use few logits, but any that is not finite must show.
 func TestLossGradientNotFinite(t *testing.T) {
 	for _, bad := range []float32{float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1))} {
 		for at := range 5 {

@@ -2,13 +2,13 @@ package cpu
 
 import "math"
 
-// Sums over the pixels of a row are taken in float64 in one order, which no block, vector width or
-// thread changes, and which is also that of one warp of a GPU: lanes partial sums, of the pixels
-// whose index is equal modulo lanes, in rising order, and then s_k ← s_k + s_{k+h} for h = 16, 8,
-// 4, 2, 1. A product is rounded before it is added.
+// Sums over the pixels of a row are taken in float64 in one order. No block, vector width or thread
+// changes it, and one warp of a GPU has the same. There are 32 partial sums (lanes). Sum k adds, in
+// rising order, the pixels whose index is k modulo 32. Then s_k ← s_k + s_{k+h} for h = 16, 8, 4, 2
+// and 1. A product is rounded before it is added.
 const lanes = 32
 
-// total adds the partial sums up.
+// total adds the partial sums up. It overwrites them.
 func total(s *[lanes]float64) float64 {
 	for h := lanes / 2; h > 0; h /= 2 {
 		for k := range h {

@@ -9,24 +9,26 @@ import (
 	"advsweep/internal/lower"
 )
 
-// An operation is what a layer other than Linear does to one image.
+// An operation is what a layer other than Linear does to one image. Images are NHWC.
 type operation[T Float] interface {
-	// forward writes y for all that the layer takes.
+	// forward writes y for x, all the values that the layer takes.
 	forward(m *memory[T], y []T, x [][]T)
-	// backward writes the gradient dx at x, one of what the layer takes, for d at its output y. It
-	// may change d.
+	// backward writes dx, the gradient at x, for d at the output y. x is one of the values that the
+	// layer takes. backward may change d.
 	backward(m *memory[T], dx, x, y, d []T)
 }
 
-// A memory is what one worker has for one layer.
+// A memory is what one worker has for one layer. Only the layer's operation, and learn for packed,
+// write to it.
 type memory[T Float] struct {
-	frame, back []T
-	rows        *rows[T] // counts
-	gemm        *gemm.Scratch[T]
-	packed      *gemm.Matrix[T] // see learn
+	frame  []T // the input with its padding, see im2col.frame
+	back   []T // likewise on the way back, or the product of col2im
+	rows   *rows[T]
+	gemm   *gemm.Scratch[T]
+	packed *gemm.Matrix[T] // see learn
 }
 
-// newOperation returns the operation of op. It returns an error for one that there is none of.
+// newOperation returns the operation of op. It returns an error that names op if there is none.
 func newOperation[T Float](path string, op lower.Op) (operation[T], error) {
 	vec := gemm.NewVector[T](path)
 	switch o := op.Operation.(type) {
@@ -35,33 +37,37 @@ func newOperation[T Float](path string, op lower.Op) (operation[T], error) {
 	case lower.Scale:
 		return &scale[T]{vec, batch.Floats[T](nil, o.Weight), batch.Floats[T](nil, o.Bias)}, nil
 	case lower.MaxPool:
-		return &maxPool[T]{vec, newPool(o.Windows)}, nil
+		return &maxPool[T]{vec, pool{o.Windows}}, nil
 	case lower.AvgPool:
-		return newAvgPool(vec, newPool(o.Windows), o.CountPad), nil
+		return newAvgPool(vec, pool{o.Windows}, o.CountPad), nil
 	case lower.Add:
 		return add[T]{vec}, nil
 	case lower.Elementwise:
-		return newElementwise(vec, o)
+		f, err := newElementwise(vec, o)
+		if err != nil {
+			return nil, fmt.Errorf("layer %d: %w", op.Layer, err)
+		}
+		return f, nil
 	}
 	return nil, fmt.Errorf("layer %d: no operation for %T", op.Layer, op.Operation)
 }
 
-// A convolution goes forward by the windows of its input. Backward it goes by windows of d, the
-// filters turned round, where these are the same number and there are channels enough to fill
-// vectors, and else by columns.
+// A convolution is a product with the im2col matrix of its input. Its way back is another such
+// product, of d and the flipped filters, or else a product that col2im adds up. lower.Convolution
+// says which.
 type convolution[T Float] struct {
-	there *windows[T]
-	back  *windows[T]
-	cols  *columns[T]
+	there *im2col[T]
+	back  *im2col[T] // nil: by cols
+	cols  *col2im[T]
 }
 
 func newConvolution[T Float](path string, l *lower.Convolution) *convolution[T] {
 	filter := lower.Filter(l.Weight.Shape(), batch.Floats[T](nil, l.Weight))
-	a := &convolution[T]{there: newWindows(path, l.Windows, batch.Floats[T](nil, l.Bias), filter)}
+	a := &convolution[T]{there: newIm2col(path, l.Windows, batch.Floats[T](nil, l.Bias), filter)}
 	if l.Back != nil {
-		a.back = newWindows(path, *l.Back, nil, lower.TurnedRound(l.Kernel, filter))
+		a.back = newIm2col(path, *l.Back, nil, lower.TurnedRound(l.Kernel, filter))
 	} else {
-		a.cols = newColumns(path, shapeOf(l.In), shapeOf(l.Out), l.Kernel, l.Stride, l.Pad, filter)
+		a.cols = newCol2im(path, l.Windows, filter)
 	}
 	return a
 }
@@ -71,7 +77,7 @@ func (a *convolution[T]) pack(weight func(o, c, u, v int) T, bias []T) {
 	a.there.pack(weight)
 	copy(a.there.from, bias)
 	if a.back != nil {
-		a.back.pack(lower.TurnedRound(a.back.kernel, weight))
+		a.back.pack(lower.TurnedRound(a.back.Kernel, weight))
 	} else {
 		a.cols.pack(weight)
 	}
@@ -92,7 +98,7 @@ func (a *convolution[T]) backward(m *memory[T], dx, _, _, d []T) {
 	m.rows.flop += a.cols.flop()
 }
 
-// A scale is x·w + b by channel.
+// A scale is x·w + b, with a w and a b for each channel.
 type scale[T Float] struct {
 	vec  gemm.Vector[T]
 	w, b []T // [C]
@@ -115,33 +121,26 @@ func (a *scale[T]) by(to, from []T, f func(w, b, v T) T) {
 	}
 }
 
-// A pool has windows in each channel.
-type pool struct {
-	in, out        shape
-	kernel, stride [2]int
-	pad            [4]int
-}
+// A pool is windows that slide over each channel.
+type pool struct{ lower.Windows }
 
-func newPool(w lower.Windows) pool {
-	return pool{shapeOf(w.In), shapeOf(w.Out), w.Kernel, w.Stride, w.Pad}
-}
-
-// each calls f for each row of windows and each place of a window that lies within the image there:
-// for the windows cols, of which at is the first, from element at to on, and the elements x of the
-// image, step apart.
-func (p *pool) each(row func(r int), f func(y, x, cols, step int)) {
-	for r := range p.out.h {
-		row(r)
-		for u := range p.kernel[0] {
-			h := r*p.stride[0] + u - p.pad[0]
-			if h < 0 || h >= p.in.h {
+// each goes through the rows of windows and, within a row, through the places (u, v) of a window.
+// It calls f for the windows of that row in which the place is a pixel and not padding. These are
+// cols windows side by side. The first of them is element y of the output. It has element x of the
+// image at that place, and each further window has the element step behind.
+func (p *pool) each(f func(y, x, cols, step int)) {
+	in, out, stride, pad := p.In, p.Out, p.Stride, p.Pad
+	for r := range out.H {
+		for u := range p.Kernel[0] {
+			h := r*stride[0] + u - pad[0]
+			if h < 0 || h >= in.H {
 				continue
 			}
-			for v := range p.kernel[1] {
-				// the first window where this place is not left of the image
-				first := max(0, (p.pad[1]-v+p.stride[1]-1)/p.stride[1])
-				if last := min(p.out.w-1, (p.in.w-1+p.pad[1]-v)/p.stride[1]); p.in.w-1+p.pad[1]-v >= 0 && first <= last {
-					f((r*p.out.w+first)*p.out.c, (h*p.in.w+first*p.stride[1]+v-p.pad[1])*p.in.c, last-first+1, p.stride[1]*p.in.c)
+			for v := range p.Kernel[1] {
+				// The first window where this place is not left of the image.
+				first := max(0, (pad[1]-v+stride[1]-1)/stride[1])
+				if last := min(out.W-1, (in.W-1+pad[1]-v)/stride[1]); in.W-1+pad[1]-v >= 0 && first <= last {
+					f((r*out.W+first)*out.C, (h*in.W+first*stride[1]+v-pad[1])*in.C, last-first+1, stride[1]*in.C)
 				}
 			}
 		}
@@ -158,16 +157,16 @@ func (a *maxPool[T]) forward(_ *memory[T], y []T, x [][]T) {
 	for i := range y {
 		y[i] = inf
 	}
-	c := a.out.c
-	a.each(func(int) {}, func(to, from, cols, step int) { a.vec.Larger(cols, c, y[to:], c, x[0][from:], step) })
+	c := a.Out.C
+	a.each(func(to, from, cols, step int) { a.vec.Larger(cols, c, y[to:], c, x[0][from:], step) })
 }
 
-// backward gives each of d to the first element of its window that is the largest: each calls by
-// rows and columns of windows.
+// backward adds each of d to the first largest element of its window. It is the first since each
+// goes through the places of a window by rows and columns, and Hand takes what it gives out of d.
 func (a *maxPool[T]) backward(_ *memory[T], dx, x, y, d []T) {
 	clear(dx)
-	c := a.out.c
-	a.each(func(int) {}, func(to, from, cols, step int) {
+	c := a.Out.C
+	a.each(func(to, from, cols, step int) {
 		a.vec.Hand(cols, c, dx[from:], step, x[from:], y[to:], c, d[to:])
 	})
 }
@@ -175,19 +174,19 @@ func (a *maxPool[T]) backward(_ *memory[T], dx, x, y, d []T) {
 type avgPool[T Float] struct {
 	vec gemm.Vector[T]
 	pool
-	count []T // [out.h·out.w]: elements of each window
+	count []T // [OH·OW]: how many elements each window averages
 }
 
 func newAvgPool[T Float](vec gemm.Vector[T], p pool, countPad bool) *avgPool[T] {
-	a := &avgPool[T]{vec, p, make([]T, p.out.h*p.out.w)}
-	p.each(func(int) {}, func(to, _, cols, _ int) {
+	a := &avgPool[T]{vec, p, make([]T, p.Out.Pixels())}
+	p.each(func(to, _, cols, _ int) {
 		for i := range cols {
-			a.count[to/p.out.c+i]++
+			a.count[to/p.Out.C+i]++
 		}
 	})
 	if countPad {
 		for i := range a.count {
-			a.count[i] = T(p.kernel[0] * p.kernel[1])
+			a.count[i] = T(p.Kernel[0] * p.Kernel[1])
 		}
 	}
 	return a
@@ -195,8 +194,8 @@ func newAvgPool[T Float](vec gemm.Vector[T], p pool, countPad bool) *avgPool[T] 
 
 func (a *avgPool[T]) forward(_ *memory[T], y []T, x [][]T) {
 	clear(y)
-	c := a.out.c
-	a.each(func(int) {}, func(to, from, cols, step int) {
+	c := a.Out.C
+	a.each(func(to, from, cols, step int) {
 		for i := range cols {
 			a.sum(y[to+i*c:][:c], x[0][from+i*step:])
 		}
@@ -208,11 +207,11 @@ func (a *avgPool[T]) forward(_ *memory[T], y []T, x [][]T) {
 
 func (a *avgPool[T]) backward(_ *memory[T], dx, _, _, d []T) {
 	clear(dx)
-	c := a.out.c
+	c := a.Out.C
 	for i := range d {
 		d[i] /= a.count[i/c]
 	}
-	a.each(func(int) {}, func(to, from, cols, step int) {
+	a.each(func(to, from, cols, step int) {
 		for i := range cols {
 			a.sum(dx[from+i*step:][:c], d[to+i*c:])
 		}
@@ -229,7 +228,7 @@ func (a *avgPool[T]) sum(to, from []T) {
 	}
 }
 
-// add is a residual connection.
+// An add is a residual connection: the sum of all that it takes.
 type add[T Float] struct{ vec gemm.Vector[T] }
 
 func (a add[T]) forward(_ *memory[T], y []T, x [][]T) {

@@ -8,17 +8,17 @@ import (
 	"advsweep/backend"
 )
 
-// Outcomes returns logits, zero gradients and norms of all rows as they are and then, if rounding
-// is not nil, rounds x and returns the classes there. See pipeline.Backend.
+// Outcomes returns logits, zero gradients and norms of all rows as they are. Then, if rounding is
+// not nil, it rounds x and returns the classes there. See pipeline.Backend.
 func (b *Backend[T]) Outcomes(ctx context.Context, rounding *backend.Rounding) (o backend.Outcomes, err error) {
-	if err := b.ready(b.rows); err != nil {
+	if err := b.ready(b.batch.rows); err != nil {
 		return o, err
 	}
 	if rounding != nil && (rounding.Norm < attack.Linf || rounding.Norm > attack.L2) {
 		return o, fmt.Errorf("cpu: round: unknown norm %d", rounding.Norm)
 	}
-	o.Zero, o.Norms = make([]bool, b.rows), make([]attack.Norms, b.rows)
-	if b.rows > 0 {
+	o.Zero, o.Norms = make([]bool, b.batch.rows), make([]attack.Norms, b.batch.rows)
+	if b.batch.rows > 0 {
 		if o.Logits, err = b.Logits(ctx); err != nil {
 			return backend.Outcomes{}, err
 		}
@@ -35,7 +35,7 @@ func (b *Backend[T]) Outcomes(ctx context.Context, rounding *backend.Rounding) (
 	if err := b.Round(ctx, rounding.Norm); err != nil {
 		return backend.Outcomes{}, err
 	}
-	o.Rounded = make([]int32, b.rows)
+	o.Rounded = make([]int32, b.batch.rows)
 	if err := b.Predictions(ctx, o.Rounded); err != nil {
 		return backend.Outcomes{}, err
 	}

@@ -7,65 +7,74 @@ import (
 	"advsweep/internal/gemm"
 )
 
-// rates bound how far logits can leave the straight line between two points of a ray.
+// A rates bounds how far logits can leave the straight line between two points of a ray.
 //
-// Between points e0 and e1 of a ray let h̃ be the line from h(e0) to h(e1), h a unit after its
-// ReLU. If the unit's input z is straight and changes sign, h lies below h̃, by at most p =
-// |z(e0)·z(e1)|/(|z(e0)|+|z(e1)|). An affine layer takes lines to lines, and a ReLU brings no two
-// values further apart, so a margin of the logits leaves its own line by at most the sum over all
-// units that change sign, in all layers, of p times a rate: how much the margin can change per unit
-// that h does, along all paths. A pixel that stops at a bound is such a unit too.
+// Let h be a unit after its ReLU, and h̃ the line from h(e0) to h(e1) between the points e0 and e1
+// of a ray. If the unit's input z is straight and changes sign, then h lies below h̃, by at most
 //
-// A move of h down lowers the margin z_y - z_c by at most down, and a move up by at most up; each
-// is the other for raising it. With v⁺ = max(v, 0) and v⁻ = max(-v, 0)
+//	p = |z(e0)·z(e1)|/(|z(e0)|+|z(e1)|).
+//
+// An affine layer takes lines to lines, and a ReLU moves no two values further apart. So a margin
+// of the logits leaves its own line by at most a sum over the units of all layers that change
+// sign: of p times the unit's rate. The rate is how much the margin can change, along all paths,
+// for each 1 that h changes. A pixel that stops at a bound is such a unit too.
+//
+// There are two rates for a margin z_y - z_c. If h falls by 1, the margin falls by at most down and
+// rises by at most up. If h rises by 1, it is the other way round. With v⁺ = max(v, 0) and v⁻ =
+// max(-v, 0)
 //
 //	down_k = (W_yk - W_ck)⁺, up_k = (W_yk - W_ck)⁻ in the last layer,
 //	down ← down·W⁺ + up·W⁻, up ← down·W⁻ + up·W⁺ through each layer below.
+//
+// Only rate changes it, before a walk.
 type rates[T Float] struct {
-	// of has for the input of each layer [L] and each label [O] the rates [in, 2·C], down and then
-	// up for each rival [C]. Of more than maxRated classes there is one for all labels with one
-	// rival, the worst.
+	// of has by layer [L] and label [O] the rates of the layer's input [in, 2·C]: down for each
+	// rival [C], then up for each. With more than maxRated classes all labels share one matrix,
+	// which has one rival, the worst.
 	of      [][]*gemm.Matrix[T]
 	classes int // C
-	// What computing the next layer down starts from: down + up and down - up, by label, [C, in].
+	// For the lowest layer that is there, by label: down + up, and down - up, [C, in]. The rates of
+	// the layer below are computed from these.
 	sum, dif [][]T
 
-	rivals [][]int32 // classes that a label [O] can lose to
-	// [O]: the label loses every tie with a class of equal weights, and is never given
-	never  []bool
-	spread []T // max_c W_ck - min_c W_ck of the last layer [in]
+	rivals [][]int32 // [O]: the classes that a label can lose to
+	never  []bool    // [O]: the label loses every tie with a class of equal weights: it is never given
+	spread []T       // max_c W_ck - min_c W_ck of the last layer [in]
 }
 
+// maxRated is the most classes for which each label has rates of its own. Those of more would take
+// too much memory.
 const maxRated = 32
 
-// rate returns the rates down to the input of layer lowest, 0 or 1, from what is there already.
-func (b *Backend[T]) rate(ctx context.Context, lowest int) error {
-	L := len(b.layers)
-	if b.rates == nil {
-		b.rates = newRates(b.kernel, &b.layers[L-1], L)
+// rate computes the rates from the last layer down to the input of layer lowest, 0 or 1. It starts
+// from what is there already. After an error, which is ctx's, there are none.
+func (m *mlp[T]) rate(ctx context.Context, workers *workers[T], lowest int) error {
+	L := len(m.layers)
+	if m.rates == nil {
+		m.rates = newRates(m.kernel, m.top(), L)
 	}
-	r := b.rates
+	r := m.rates
 	for l := L - 1; l > lowest; l-- {
 		if r.of[l-1] != nil {
 			continue
 		}
-		a := &b.layers[l-1]
+		a := &m.layers[l-1]
 		abs := slices.Clone(a.weight)
 		for i, w := range abs {
 			abs[i] = max(w, -w)
 		}
-		m := gemm.NewMatrix[T](b.kernel, a.out, a.in)
-		m.Pack(abs, a.in, 1)
+		absolute := gemm.NewMatrix[T](m.kernel, a.out, a.in)
+		absolute.Pack(abs, a.in, 1)
 		of := make([]*gemm.Matrix[T], len(r.sum))
-		err := b.blocks(ctx, len(of), func(w *scratch[T], y int) {
+		err := workers.run(ctx, len(of), func(w *scratch[T], y int) {
 			sum, dif := make([]T, r.classes*a.in), make([]T, r.classes*a.in)
-			m.MulAdd(sum, a.in, r.sum[y], a.out, 1, r.classes, &w.gemm)
+			absolute.MulAdd(sum, a.in, r.sum[y], a.out, 1, r.classes, &w.gemm)
 			a.w.MulAdd(dif, a.in, r.dif[y], a.out, 1, r.classes, &w.gemm)
 			r.sum[y], r.dif[y] = sum, dif
-			of[y] = r.matrix(b.kernel, y, a.in)
+			of[y] = r.matrix(m.kernel, y, a.in)
 		})
 		if err != nil {
-			b.rates = nil // sums of two layers
+			m.rates = nil // some of its sums are of one layer, some of the next
 			return err
 		}
 		r.of[l-1] = of
@@ -120,7 +129,7 @@ func newRates[T Float](kernel string, top *affine[T], L int) *rates[T] {
 	return r
 }
 
-// matrix returns the rates of label y, of an input of n units, from sum and dif.
+// matrix packs the rates of label y for an input of n units, from sum and dif.
 func (r *rates[T]) matrix(kernel string, y, n int) *gemm.Matrix[T] {
 	both := make([]T, 2*r.classes*n)
 	for i, s := range r.sum[y] {
@@ -132,7 +141,7 @@ func (r *rates[T]) matrix(kernel string, y, n int) *gemm.Matrix[T] {
 	return m
 }
 
-// at returns the rates of layer l's input for label y.
+// at returns the rates of the input of layer l for label y.
 func (r *rates[T]) at(l int, y int32) *gemm.Matrix[T] {
 	if len(r.of[l]) == 1 {
 		return r.of[l][0]

@@ -10,9 +10,9 @@ import (
 	"advsweep/internal/ref"
 )
 
-// TestRates compares the tables with the formulas of rates in float64, asked for at once or layer
-// by layer. Where there is one table for all labels, each rate must be at least that of every label
-// and rival, and that of the last layer the largest of them.
+// TestRates compares the rates with their formulas in float64. They are asked for layer by layer.
+// Where all labels share one matrix, each rate must be at least that of every label and rival. In
+// the last layer it must be the largest of those.
 func TestRates(t *testing.T) {
 	for _, classes := range []int{2, 10, maxRated, maxRated + 1} {
 		t.Run(fmt.Sprintf("O=%d", classes), func(t *testing.T) { testRates(t, classes) })
@@ -28,14 +28,14 @@ func testRates(t *testing.T, O int) {
 	}
 	defer b.Close()
 	for _, lowest := range []int{1, 0} {
-		if err := b.rate(t.Context(), lowest); err != nil {
+		if err := b.model.mlp.rate(t.Context(), &b.workers, lowest); err != nil {
 			t.Fatal(err)
 		}
 	}
 	largest := make([]float64, 7) // difference of two classes in the last layer
 	for y := range O {
 		for c := range O {
-			// at the logits: z_y lowers the margin, z_c raises it
+			// At the logits: when z_y falls the margin falls, when z_c rises the margin falls.
 			down, up := make([]float64, O), make([]float64, O)
 			if c != y {
 				down[y], up[c] = 1, 1
@@ -57,7 +57,7 @@ func testRates(t *testing.T, O int) {
 					}
 				}
 				down, up = d, u
-				table := b.rates.at(k, int32(y))
+				table := b.model.mlp.rates.at(k, int32(y))
 				for i := range in {
 					row := make([]float32, table.Padded())
 					table.MulAddGroups(row, len(row), []gemm.Group[float32]{{Rows: 1, List: []uint32{uint32(i)}, A: []float32{1}}})
@@ -65,7 +65,7 @@ func testRates(t *testing.T, O int) {
 					if O > maxRated {
 						at = 0
 					}
-					got, want := [2]float64{float64(row[at]), float64(row[b.rates.classes+at])}, [2]float64{d[i], u[i]}
+					got, want := [2]float64{float64(row[at]), float64(row[b.model.mlp.rates.classes+at])}, [2]float64{d[i], u[i]}
 					for j := range got {
 						tol := 1e-5 * (d[i] + u[i])
 						if O > maxRated && got[j] >= want[j]-tol {
@@ -83,8 +83,8 @@ func testRates(t *testing.T, O int) {
 		if O <= maxRated {
 			break
 		}
-		row := make([]float32, b.rates.at(2, 0).Padded())
-		b.rates.at(2, 0).MulAddGroups(row, len(row), []gemm.Group[float32]{{Rows: 1, List: []uint32{uint32(i)}, A: []float32{1}}})
+		row := make([]float32, b.model.mlp.rates.at(2, 0).Padded())
+		b.model.mlp.rates.at(2, 0).MulAddGroups(row, len(row), []gemm.Group[float32]{{Rows: 1, List: []uint32{uint32(i)}, A: []float32{1}}})
 		if !(math.Abs(float64(row[0])-want) <= 1e-5*want) || row[1] != row[0] {
 			t.Errorf("input %d: rates of all labels are %v, want %v twice", i, row[:2], want)
 		}

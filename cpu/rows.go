@@ -2,8 +2,11 @@ package cpu
 
 import "advsweep/internal/gemm"
 
-// rows lists rows of a left-hand matrix by what is not zero in them, for a product that skips the
-// rest. Skipping changes no bit of a result: a term 0·w leaves its sum as it is.
+// A rows lists rows of a left-hand matrix by what is not zero in them, for a product that skips the
+// rest. Skipping changes no bit of a result, since a term 0·w leaves its sum as it is.
+//
+// One worker owns it. reset begins a list, add and what calls it fill the list, and a multiply uses
+// it.
 type rows[T Float] struct {
 	vec    gemm.Vector[T]
 	dense  bool // list every column
@@ -13,23 +16,23 @@ type rows[T Float] struct {
 	flop   uint64 // of all products so far: two for each multiplication and addition
 }
 
-// fewer is how long one or two rows take, per column listed, as a share of the time of five: the
-// kernel then waits for the weights, which it uses but once. Measured 0.4 to 0.5.
+// fewer is the time that one or two rows take for each column listed, as a share of the time of
+// five. The kernel waits for the weights then, which it uses but once. Measured: 0.4 to 0.5.
 const fewer = 0.45
 
-// grouped tells whether five rows that have nothing in common should go together: by twos, with sum
-// columns listed in all, they take fewer·sum, and together, where next to no column is zero in all
-// of them, the n that there are.
+// grouped reports whether five rows that have nothing in common should go together. By twos, with
+// sum columns listed in all, they take fewer·sum. Together they take n, since next to no column is
+// zero in all of them.
 func grouped(sum, n int) bool { return fewer*float64(sum) > float64(n) }
 
-// reset empties r and makes room for rows of n columns, count of them.
+// reset empties r and makes room for count rows of n columns.
 func (r *rows[T]) reset(count, n int) {
 	r.groups = r.groups[:0]
 	r.list = resize(r.list, count*(n+gemm.VectorPad))[:0]
 	r.a = resize(r.a, count*(n+gemm.VectorPad))[:0]
 }
 
-// next returns room for a group of so many rows.
+// next returns room for a group of count rows of n columns.
 func (r *rows[T]) next(count, n int) (list []uint32, a []T, lda int) {
 	lda = n + gemm.VectorPad
 	l, v := len(r.list), len(r.a)
@@ -37,14 +40,28 @@ func (r *rows[T]) next(count, n int) (list []uint32, a []T, lda int) {
 	return r.list[l:], r.a[v:], lda
 }
 
-// add appends the group that was written to the room of next, of so many columns, for rows of the
-// product from row on.
+// add appends a group that was written to the room of next. It has count rows from row on, and
+// lists so many columns.
 func (r *rows[T]) add(row, count int, list []uint32, a []T, lda, columns int) {
 	r.groups = append(r.groups, gemm.Group[T]{Row: row, Rows: count, List: list[:columns], A: a, LDA: lda})
 }
 
-// positive appends rows row to row+count-1 of v where m is positive, both [·, n] with stride ld.
-// count is 1, 2 or GroupRows.
+// positives lists n rows of v where m is positive, both [n, columns] with stride ld, in the groups
+// of a split.
+func (r *rows[T]) positives(v, m []T, ld, n, columns int, s split[T]) {
+	r.reset(n, columns)
+	s(r, n, columns, func(row, count int) int { return r.positive(row, count, v, m, ld, columns) })
+}
+
+// nonZeros lists n rows of v [n, columns] with stride ld where v is not zero, in the groups of a
+// split.
+func (r *rows[T]) nonZeros(v []T, ld, n, columns int, s split[T]) {
+	r.reset(n, columns)
+	s(r, n, columns, func(row, count int) int { return r.nonZero(row, count, v, ld, columns) })
+}
+
+// positive appends a group: rows row to row+count-1 of v where m is positive, both [·, n] with
+// stride ld. count is 1, 2 or GroupRows. It returns how many columns the group lists.
 func (r *rows[T]) positive(row, count int, v, m []T, ld, n int) int {
 	list, a, lda := r.next(count, n)
 	c := n
@@ -57,7 +74,8 @@ func (r *rows[T]) positive(row, count int, v, m []T, ld, n int) int {
 	return c
 }
 
-// nonZero appends rows row to row+count-1 of v [·, n] with stride ld.
+// nonZero appends a group: rows row to row+count-1 of v [·, n] with stride ld where v is not zero.
+// It returns how many columns the group lists.
 func (r *rows[T]) nonZero(row, count int, v []T, ld, n int) int {
 	list, a, lda := r.next(count, n)
 	c := n
@@ -70,7 +88,8 @@ func (r *rows[T]) nonZero(row, count int, v []T, ld, n int) int {
 	return c
 }
 
-// all lists every column, with the values of v, but 0 where m, if there, is not positive.
+// all lists every column with the value of v. The value is 0 where m, unless it is nil, is not
+// positive.
 func (r *rows[T]) all(list []uint32, a []T, lda int, v, m []T, ld, n, count int) {
 	for k := range n {
 		list[k] = uint32(k)
@@ -87,23 +106,7 @@ func (r *rows[T]) all(list []uint32, a []T, lda int, v, m []T, ld, n, count int)
 	}
 }
 
-// unlike is a split of rows of different images, which share little: by twos, or five together
-// where that is faster.
-func unlike[T Float](r *rows[T], count, n int, list func(row, count int) int) {
-	for row := 0; row < count; {
-		end, mark, sum := min(row+gemm.GroupRows, count), r.mark(), 0
-		for i := row; i < end; i += 2 {
-			sum += list(i, min(2, end-i))
-		}
-		if end-row == gemm.GroupRows && grouped(sum, n) {
-			r.back(mark)
-			list(row, gemm.GroupRows)
-		}
-		row = end
-	}
-}
-
-// A mark is how far r has been filled.
+// A mark is how far a rows has been filled.
 type mark struct{ list, a, groups int }
 
 func (r *rows[T]) mark() mark { return mark{len(r.list), len(r.a), len(r.groups)} }
@@ -119,8 +122,8 @@ func (r *rows[T]) multiply(z []T, ld int, m *gemm.Matrix[T]) {
 	m.MulAddGroups(z, ld, r.groups)
 }
 
-// multiplyFrom writes from, a bias or zeros, and the product of the listed rows and m to z, rows of
-// stride ld.
+// multiplyFrom writes to z, rows of stride ld, the sum of from and the product of the listed rows
+// and m. from is a bias or zeros.
 func (r *rows[T]) multiplyFrom(from, z []T, ld int, m *gemm.Matrix[T]) {
 	r.count(m)
 	m.MulGroups(z, ld, r.groups, from)

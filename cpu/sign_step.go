@@ -1,12 +1,12 @@
 package cpu
 
-// signOf writes sign(g) with sign(0) = 0 and reports whether that is zero in every pixel, and
-// whether every element of g is finite.
+// signOf writes sign(g), with sign(0) = 0, to dst. It reports whether that is zero in every pixel,
+// and whether every element of g is finite.
 func signOf[T Float](dst []int8, g []T) (zero, finite bool) {
 	some := 0
 	var check T
 	for i, v := range g {
-		// Signs are coin tosses to a branch predictor: these compile without branches.
+		// A processor cannot predict these branches, so they are written to compile without any.
 		var plus, minus int
 		if v > 0 {
 			plus = 1
@@ -21,14 +21,14 @@ func signOf[T Float](dst []int8, g []T) (zero, finite bool) {
 	return some == 0, check == 0
 }
 
-// signStep writes x ← from + size·d, d of -1, 0, 1.
+// signStep writes x ← from + size·d, where each d is -1, 0 or 1.
 func signStep[T Float](x, from []T, d []int8, size T) {
 	for i, s := range d {
 		x[i] = from[i] + T(size*T(s))
 	}
 }
 
-// project keeps x in the ball [x0 - eps, x0 + eps] and in [lo, hi].
+// project clips x to the ball [x0 - eps, x0 + eps] and to [lo, hi].
 func project[T Float](x, x0 []T, eps, lo, hi T) {
 	for i, v := range x0 {
 		x[i] = min(max(x[i], v-eps, lo), v+eps, hi)

@@ -15,14 +15,14 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// A Training fits a multilayer perceptron or a small convolutional network to labelled images by
-// Adam on the mean cross-entropy of batches, the learning rate falling linearly from Rate to a
+// A Training fits a multilayer perceptron or a small convolutional network to labelled images. It
+// uses Adam on the mean cross-entropy of batches. The learning rate falls linearly from Rate to a
 // tenth of it. Images are drawn without replacement, in a new order each epoch.
 //
 // Kingma and Ba 2015, arXiv:1412.6980, algorithm 1.
 type Training struct {
-	// Channels are those of convolutions of 3×3 with padding 1, each followed by ReLU and a
-	// max-pool of 2×2, which come before the hidden layers. Nil: none.
+	// Channels are those of convolutions of 3×3 with padding 1. They come before the hidden layers,
+	// each followed by ReLU and a max-pool of 2×2. Nil: none.
 	Channels []int
 	Hidden   []int // widths of the hidden layers
 	Classes  int
@@ -49,8 +49,8 @@ func DefaultCNN() Training {
 type TrainingProgress struct {
 	Done, Total int // batches
 	Epoch       int // the current one, from 1
-	// Loss is the mean cross-entropy and Accuracy the share of correct predictions over
-	// the epoch so far, each image judged before the step that it is part of.
+	// Loss is the mean cross-entropy and Accuracy the share of correct predictions over the epoch
+	// so far. Each image is judged before the step that it is a part of.
 	Loss, Accuracy float64
 }
 
@@ -61,9 +61,8 @@ const (
 	trainRows             = 100     // of a batch, in one task
 )
 
-// Run returns the trained model, in float32. The same set, seed and kernel give the same
-// weights bit for bit, whatever the number of threads. It stops with ctx's error soon after
-// ctx ends.
+// Run returns the trained model, in float32. The same set, seed and kernel give the same weights
+// bit for bit, whatever the number of threads. It stops with ctx's error soon after ctx ends.
 func (t Training) Run(ctx context.Context, set *dataset.Set) (*model.Model, error) {
 	n := set.N()
 	if err := set.Check(t.Classes); err != nil {
@@ -106,7 +105,7 @@ func (t Training) Run(ctx context.Context, set *dataset.Set) (*model.Model, erro
 	defer b.Close()
 	s := newSample(min(t.Batch, n), in)
 	var step func(ctx context.Context, rows int, rate float64) error
-	if b.net != nil {
+	if b.model.net != nil {
 		step = newNetTrainer(b, m, s).step
 	} else {
 		step = newTrainer(b, m, s).step
@@ -146,7 +145,7 @@ func (t Training) Run(ctx context.Context, set *dataset.Set) (*model.Model, erro
 	return m, nil
 }
 
-// model returns the model to train, its weights 0, for images of a shape.
+// model returns the model to train for images of a shape. All its weights are 0.
 func (t Training) model(image []int) (*model.Model, error) {
 	if len(t.Channels) == 0 {
 		sizes := append(append([]int{volume(image)}, t.Hidden...), t.Classes)
@@ -220,7 +219,8 @@ func learned(l model.Layer) (w, bias []float32) {
 	return nil, nil
 }
 
-// A sample is the images of one step, and what the step finds.
+// A sample is the images of one step, and what the step finds. Run writes images and labels, and a
+// trainer's step writes class and loss.
 type sample struct {
 	batch  int
 	images []float32 // [batch, in]
@@ -233,23 +233,24 @@ func newSample(batch, in int) *sample {
 	return &sample{batch, make([]float32, batch*in), make([]int32, batch), make([]int32, batch), make([]float64, batch)}
 }
 
-// A trainer is one batch and the state of Adam. Everything is split so that each number
-// is computed by one task in a fixed order: sums over the batch run over k in the product.
+// A trainer trains an MLP. It has one batch and the state of Adam. Work is split so that one task
+// computes each number in a fixed order. Sums over the batch run over k in the product.
 type trainer struct {
 	*sample
 	b      *Backend[float32]
 	steps  int
-	x      [][]float32 // the input of each layer, [batch, in], images first; then the logits
+	x      [][]float32 // the input of each layer, [batch, in]: the images first; then the logits
 	dz     [][]float32 // the gradient at the output of each layer, [batch, out]
 	params []param
 }
 
-// A param is one layer's weights, which the model shares, and what Adam keeps of them.
+// A param is the weights of one layer, which the model shares, and what Adam keeps of them. Only
+// step and update change it.
 type param struct {
-	w, bias      []float32 // [out, in], [out]
-	dw           []float32
-	m, v, mb, vb []float32 // first and second moments
-	h            *gemm.Matrix[float32]
+	w, bias      []float32             // [out, in], [out]
+	dw           []float32             // [out, in]
+	m, v, mb, vb []float32             // first and second moments of w and bias
+	h            *gemm.Matrix[float32] // [batch, in]: the layer's input, packed
 }
 
 func newTrainer(b *Backend[float32], m *model.Model, s *sample) *trainer {
@@ -261,7 +262,7 @@ func newTrainer(b *Backend[float32], m *model.Model, s *sample) *trainer {
 			t.params = append(t.params, param{
 				w: l.Weight.Data().([]float32), bias: l.Bias.Data().([]float32), dw: make([]float32, out*in),
 				m: make([]float32, out*in), v: make([]float32, out*in), mb: make([]float32, out), vb: make([]float32, out),
-				h: gemm.NewMatrix[float32](b.kernel, batch, in),
+				h: gemm.NewMatrix[float32](b.model.kernel, batch, in),
 			})
 			t.x = append(t.x, make([]float32, batch*out))
 			t.dz = append(t.dz, make([]float32, batch*out))
@@ -270,17 +271,17 @@ func newTrainer(b *Backend[float32], m *model.Model, s *sample) *trainer {
 	return t
 }
 
-// step takes the batch's first rows rows from images and labels, writes loss and class, and
-// moves the weights.
+// step moves the weights by one step of Adam for the first rows of images and labels. It writes
+// their loss and class.
 func (t *trainer) step(ctx context.Context, rows int, rate float64) error {
-	b, layers := t.b, t.b.layers
+	b, layers := t.b, t.b.model.mlp.layers
 	top := len(layers) - 1
 	if rows < t.batch { // what an earlier batch left must not count
 		for _, d := range t.dz {
 			clear(d)
 		}
 	}
-	err := b.each(ctx, rows, trainRows, func(s *scratch[float32], lo, hi int) {
+	err := b.workers.each(ctx, rows, trainRows, func(s *scratch[float32], lo, hi int) {
 		for i := range layers {
 			l := &layers[i]
 			l.forward(t.x[i+1][lo*l.out:hi*l.out], t.x[i][lo*l.in:hi*l.in], hi-lo, &s.gemm)
@@ -311,15 +312,15 @@ func (t *trainer) step(ctx context.Context, rows int, rate float64) error {
 		repack = append(repack, func(*scratch[float32]) { l.wt.Pack(p.w, 1, l.in) }, func(*scratch[float32]) { l.w.Pack(p.w, l.in, 1); copy(l.bias, p.bias) })
 	}
 	for _, tasks := range [][]func(*scratch[float32]){pack, update, repack} {
-		if err := b.blocks(ctx, len(tasks), func(s *scratch[float32], i int) { tasks[i](s) }); err != nil {
+		if err := b.workers.run(ctx, len(tasks), func(s *scratch[float32], i int) { tasks[i](s) }); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// update moves the weights of output units lo to hi-1 by Adam, the gradient
-// being dW [out, in] = dzᵀ·x and the sum of dz.
+// update moves the weights of output units lo to hi-1 by Adam. Their gradient is dW [out, in] =
+// dzᵀ·x, and that of the bias is the sum of dz over the batch.
 func (t *trainer) update(p *param, l *affine[float32], dz []float32, lo, hi int, rate float64, s *scratch[float32]) {
 	dw := p.dw[lo*l.in : hi*l.in]
 	clear(dw)
@@ -335,13 +336,14 @@ func (t *trainer) update(p *param, l *affine[float32], dz []float32, lo, hi int,
 	}
 }
 
-// stepSize is the rate with which Adam corrects the bias of its moments at a step, from 1.
+// stepSize is the learning rate at a step, counted from 1, times Adam's correction of moments that
+// start at 0.
 func stepSize(rate float64, step int) float32 {
 	return float32(rate * math.Sqrt(1-math.Pow(beta2, float64(step))) / (1 - math.Pow(beta1, float64(step))))
 }
 
-// adam moves w by size·m/(√v + eps). The conversions keep compilers from fusing, so
-// that processors agree.
+// adam moves w by size·m/(√v + eps). The conversions keep compilers from fusing, so that processors
+// agree.
 func adam(w, g, m, v []float32, size float32) {
 	for i, g := range g {
 		m[i] = float32(beta1*m[i]) + float32((1-beta1)*g)
@@ -351,8 +353,8 @@ func adam(w, g, m, v []float32, size float32) {
 }
 
 // meanLossGradient returns the loss -log softmax(z)[y] and writes its gradient (softmax -
-// onehot)/rows. Training may form p_y - 1, whose loss of digits only rounds a step; an attack
-// must not, see lossGradient.
+// onehot)/rows to d. Training may form p_y - 1, which loses digits, for that only rounds a step. An
+// attack must not, see attack.CrossEntropyGradient.
 func meanLossGradient(d, z []float32, y, rows int) float64 {
 	top := math.Inf(-1)
 	for _, v := range z {

@@ -8,39 +8,41 @@ import (
 	"advsweep/model"
 )
 
-// A netTrainer is trainer for a network. A batch is taken in chunks of so many images, whatever the
-// threads, of which each has a sum of the gradients of its own; these are then added up in their
-// order.
+// A netTrainer trains a network. It takes a batch in groups of groupRows images, whatever the
+// threads. Each group has a sum of gradients of its own, and these are added up in their order. So
+// a result does not depend on the threads.
 type netTrainer struct {
 	*sample
 	b      *Backend[float32]
 	m      *model.Model
 	steps  int
 	params []netParam
-	// by chunk and layer: dw and the bias's gradient behind it, nil for a layer without
-	chunks [][][]float32
+	// sums has by group and layer the gradient of the weights, with that of the bias behind it. It
+	// is nil for a layer that has none. learn adds to it.
+	sums [][][]float32
 }
 
-const chunkRows = 8
+const groupRows = 8
 
-// A netParam is one layer's weights, which the model shares, and what Adam keeps of them. order[i]
-// is the place in w of element i of a chunk's gradient.
+// A netParam is the weights of one layer, which the model shares, and what Adam keeps of them. Only
+// update changes it.
 type netParam struct {
 	layer        int // of the network
 	w, bias      []float32
-	order        []int
-	terms        gemm.Grid // of a convolution
-	g, gb        []float32
-	m, v, mb, vb []float32
+	order        []int       // element i of a sum is that of w[order[i]]
+	terms        gemm.Im2col // of a convolution: its transposed im2col matrix
+	g, gb        []float32   // the gradient in the order of w, and that of bias
+	m, v, mb, vb []float32   // first and second moments of w and bias
 }
 
 func newNetTrainer(b *Backend[float32], m *model.Model, s *sample) *netTrainer {
-	t := &netTrainer{sample: s, b: b, m: m, chunks: make([][][]float32, (s.batch+chunkRows-1)/chunkRows)}
-	for c := range t.chunks {
-		t.chunks[c] = make([][]float32, len(b.net.layers))
+	t := &netTrainer{sample: s, b: b, m: m, sums: make([][][]float32, (s.batch+groupRows-1)/groupRows)}
+	net := b.model.net
+	for c := range t.sums {
+		t.sums[c] = make([][]float32, len(net.layers))
 	}
-	for i := range b.net.layers {
-		l := m.Layers[b.net.layers[i].index]
+	for i := range net.layers {
+		l := m.Layers[net.layers[i].index]
 		w, bias := learned(l)
 		if w == nil {
 			continue
@@ -52,15 +54,15 @@ func newNetTrainer(b *Backend[float32], m *model.Model, s *sample) *netTrainer {
 			for k := range places {
 				places[k] = k
 			}
-			in := b.net.values[b.net.layers[i].takes[0]].shape
+			in := net.values[net.layers[i].takes[0]].Shape
 			for o := range bias {
-				lower.ToNHWC(p.order[o*in.size():][:in.size()], places[o*in.size():], in.lowered())
+				lower.ToNHWC(p.order[o*in.Size():][:in.Size()], places[o*in.Size():], in)
 			}
 		case model.Conv2D:
-			there := b.net.layers[i].op.(*convolution[float32]).there
-			p.terms = there.terms()
-			in, size := there.in.c, there.kernel[0]*there.kernel[1]
-			there.places.Terms(func(k, c, u, v int) {
+			there := net.layers[i].op.(*convolution[float32]).there
+			p.terms = there.transposed()
+			in, size := there.In.C, there.Kernel[0]*there.Kernel[1]
+			there.Terms(func(k, c, u, v int) {
 				for o := range bias {
 					p.order[k*len(bias)+o] = (o*in+c)*size + u*l.Weight.Shape()[3] + v
 				}
@@ -69,21 +71,21 @@ func newNetTrainer(b *Backend[float32], m *model.Model, s *sample) *netTrainer {
 		p.g, p.m, p.v = make([]float32, len(w)), make([]float32, len(w)), make([]float32, len(w))
 		p.gb, p.mb, p.vb = make([]float32, len(bias)), make([]float32, len(bias)), make([]float32, len(bias))
 		t.params = append(t.params, p)
-		for c := range t.chunks {
-			t.chunks[c][i] = make([]float32, len(w)+len(bias))
+		for c := range t.sums {
+			t.sums[c][i] = make([]float32, len(w)+len(bias))
 		}
 	}
 	return t
 }
 
-// step is trainer's.
+// step does what step of trainer does.
 func (t *netTrainer) step(ctx context.Context, rows int, rate float64) error {
-	net, in := t.b.net, t.b.in
-	chunks := (rows + chunkRows - 1) / chunkRows
-	err := t.b.blocks(ctx, chunks, func(w *scratch[float32], c int) {
-		lo, hi := c*chunkRows, min((c+1)*chunkRows, rows)
+	net, in := t.b.model.net, t.b.model.in
+	groups := (rows + groupRows - 1) / groupRows
+	err := t.b.workers.run(ctx, groups, func(w *scratch[float32], c int) {
+		lo, hi := c*groupRows, min((c+1)*groupRows, rows)
 		n := hi - lo
-		z := net.forward(w, t.images[lo*in:hi*in], all[float32](n), true)
+		z := net.forward(w, t.images[lo*in:hi*in], allOf[float32](n), true)
 		ld := len(z) / n
 		argmax(t.class[lo:hi], z, net.out, ld)
 		w.grad[0] = resize(w.grad[0], len(z))
@@ -91,31 +93,31 @@ func (t *netTrainer) step(ctx context.Context, rows int, rate float64) error {
 			t.loss[lo+r] = meanLossGradient(w.grad[0][r*ld:][:net.out], z[r*ld:][:net.out], int(t.labels[lo+r]), rows)
 		}
 		for i := range t.params {
-			clear(t.chunks[c][t.params[i].layer])
+			clear(t.sums[c][t.params[i].layer])
 		}
-		net.backward(w, w.grad[0], all[float32](n), func(layer, r int) { t.learn(w, t.chunks[c][layer], layer, r, n) })
+		net.backward(w, w.grad[0], allOf[float32](n), func(layer, r int) { t.learn(w, t.sums[c][layer], layer, r, n) })
 	})
 	if err != nil {
 		return err
 	}
 	t.steps++
 	size := stepSize(rate, t.steps)
-	return t.b.blocks(ctx, len(t.params), func(_ *scratch[float32], i int) { t.update(&t.params[i], chunks, size) })
+	return t.b.workers.run(ctx, len(t.params), func(_ *scratch[float32], i int) { t.update(&t.params[i], groups, size) })
 }
 
-// learn adds to sum what layer has of the gradient of its weights: of row r, or of all n if it is a
-// Linear.
+// learn adds to sum the gradient of the weights and the bias of a layer. It is that of row r, or of
+// all n rows if the layer is a Linear. sum is nil for a layer without weights.
 func (t *netTrainer) learn(w *scratch[float32], sum []float32, layer, r, n int) {
 	if sum == nil {
 		return
 	}
-	net, s := t.b.net, &w.net
+	net, s := t.b.model.net, &w.net
 	m, l := &s.memory[layer], &net.layers[layer]
 	x, y := &net.values[l.takes[0]], &net.values[layer+1]
 	if l.linear != nil { // dW = dzᵀ·x
 		out, in := l.linear.out, l.linear.in
 		if m.packed == nil || m.packed.K != n {
-			m.packed = gemm.NewMatrix[float32](t.b.kernel, n, in)
+			m.packed = gemm.NewMatrix[float32](t.b.model.kernel, n, in)
 		}
 		m.packed.Pack(s.v[x.of], x.ld, 1)
 		d := s.g[y.of]
@@ -125,16 +127,16 @@ func (t *netTrainer) learn(w *scratch[float32], sum []float32, layer, r, n int) 
 		}
 		return
 	}
-	// dW of a term is the sum over windows of the term times dz.
+	// dW of a term is the sum over all windows of the term times dz.
 	there := l.op.(*convolution[float32]).there
-	d, windows, out := net.gradRow(s, layer+1, r), there.out.h*there.out.w, there.out.c
+	d, windows, out := net.gradRow(s, layer+1, r), there.Out.Pixels(), there.Out.C
 	if m.packed == nil {
-		m.packed = gemm.NewMatrix[float32](t.b.kernel, windows, out)
+		m.packed = gemm.NewMatrix[float32](t.b.model.kernel, windows, out)
 	}
 	m.packed.Pack(d, out, 1)
 	for i := range t.params {
 		if p := &t.params[i]; p.layer == layer {
-			m.packed.MulWindows(sum, out, nil, there.frame(&m.frame, net.row(s, l.takes[0], r)), &p.terms, &w.gemm)
+			m.packed.MulIm2col(sum, out, nil, there.frame(&m.frame, net.row(s, l.takes[0], r)), &p.terms, &w.gemm)
 		}
 	}
 	for i := range windows {
@@ -148,11 +150,11 @@ func addTo(sum, v []float32) {
 	}
 }
 
-// update moves one layer's weights by Adam and packs them.
-func (t *netTrainer) update(p *netParam, chunks int, size float32) {
-	sum := t.chunks[0][p.layer]
-	for _, c := range t.chunks[1:chunks] {
-		t.b.vec.Add(sum, c[p.layer])
+// update moves the weights of one layer by Adam, with the sums of so many groups, and packs them.
+func (t *netTrainer) update(p *netParam, groups int, size float32) {
+	sum := t.sums[0][p.layer]
+	for _, c := range t.sums[1:groups] {
+		t.b.model.vec.Add(sum, c[p.layer])
 	}
 	for i, at := range p.order {
 		p.g[at] = sum[i]
@@ -160,11 +162,12 @@ func (t *netTrainer) update(p *netParam, chunks int, size float32) {
 	copy(p.gb, sum[len(p.w):])
 	adam(p.w, p.g, p.m, p.v, size)
 	adam(p.bias, p.gb, p.mb, p.vb, size)
-	l := &t.b.net.layers[p.layer]
+	net := t.b.model.net
+	l := &net.layers[p.layer]
 	if a := l.linear; a != nil {
-		s := t.b.net.values[l.takes[0]].shape
+		s := net.values[l.takes[0]].Shape
 		for o := range a.out {
-			lower.ToNHWC(a.weight[o*a.in:][:a.in], p.w[o*a.in:], s.lowered())
+			lower.ToNHWC(a.weight[o*a.in:][:a.in], p.w[o*a.in:], s)
 		}
 		a.wt.Pack(a.weight, 1, a.in)
 		a.w.Pack(a.weight, a.in, 1)

@@ -13,9 +13,9 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// TestTrainingSteps follows a few steps of Adam on a small network in float64, by the formulas of
-// Kingma and Ba's algorithm 1, the gradient of the mean cross-entropy taken by central
-// differences. A weight moves by about 1e-3 a step; float32 is held to a hundredth of one.
+// TestTrainingSteps follows a few steps of Adam on a small MLP in float64, by the formulas of
+// algorithm 1 of Kingma and Ba. The gradient of the mean cross-entropy is taken by central
+// differences. A weight moves by about 1e-3 in a step, and float32 may err by a hundredth of that.
 func TestTrainingSteps(t *testing.T) {
 	const n, in, epochs, batch = 10, 6, 3, 4 // batches of 4, 4 and 2
 	r := rand.New(rand.NewPCG(1, 2))
@@ -76,7 +76,7 @@ func TestTrainingSteps(t *testing.T) {
 			rate := train.Rate * (1 - 0.9*float64(step)/9)
 			step++
 			var grads [][]float64
-			// by central differences: nothing of the program's own formulas
+			// Central differences use nothing of the program's own formulas.
 			for _, p := range params {
 				g := make([]float64, len(p.w))
 				for i, w := range p.w {
@@ -115,10 +115,10 @@ func TestTrainingSteps(t *testing.T) {
 	}
 }
 
-// TestNetworkTrainingSteps is TestTrainingSteps for convolutions: two channels in, pools that leave
-// a row out, a Linear behind them whose inputs are turned, batches of several chunks.
+// TestNetworkTrainingSteps is TestTrainingSteps for convolutions. It has two input channels, pools
+// that leave out a row, a Linear behind them whose inputs are NHWC, and batches of several groups.
 func TestNetworkTrainingSteps(t *testing.T) {
-	const n, batch = 13, 11 // batches of 11 and 2: chunks of 8 and 3, and of 2
+	const n, batch = 13, 11 // batches of 11 and 2: groups of 8 and 3, and of 2
 	r := rand.New(rand.NewPCG(3, 2))
 	pixels, labels := make([]uint8, n*2*8*6), make([]int32, n)
 	for i := range pixels {
@@ -218,8 +218,8 @@ func TestNetworkTrainingSteps(t *testing.T) {
 			}
 		}
 	}
-	// Adam divides by the size of a gradient. Where that is small, its rounding in float32 counts,
-	// and that 1e-8 is added to √v before the correction of its bias and not behind it.
+	// Adam divides by the size of a gradient. Where that is small, two things count: its rounding
+	// in float32, and that 1e-8 is added to √v before the correction of its bias and not after it.
 	k, judged, all := 0, 0, 0
 	for i, l := range got.Layers {
 		w, bias := learned(l)

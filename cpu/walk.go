@@ -14,66 +14,56 @@ import (
 	"advsweep/internal/gemm"
 )
 
-// CanExact reports whether the model is one that Exact can walk: a stack of Linear and ReLU.
-func (b *Backend[T]) CanExact() bool { return b.net == nil }
+// CanExact reports whether the model is one that Exact can walk: an MLP.
+func (b *Backend[T]) CanExact() bool { return b.model.net == nil }
 
-// Exact walks the loaded images lo to lo+len(dst)-1 along x(eps) = x0 + eps·sign(∂L/∂x), clipped to
-// bounds, and writes for each the intervals of eps in [0, max] on which it is given its label.
+// Exact walks the loaded images lo to lo+len(dst)-1 along x(eps) = x0 + eps·sign(∂L/∂x), clipped
+// to bounds. It writes for each the intervals of eps in [0, max] on which the image is given its
+// label.
 //
-// The walk looks at points, five of an image at a time, and from two neighbours concludes for the
-// stretch between them:
+// The walk looks at points, five of an image at a time. From two neighbours it draws conclusions
+// for the stretch between them:
 //
-//   - If no unit of any layer changes sign, the logits are straight there (two points of one linear region have the
-//     whole stretch between them in it), and where a margin is 0 follows from its two ends.
-//   - Else rates bound how far each margin leaves its straight line. Where the line is farther from 0 than that, the sign
-//     is known; only the rest is looked at again, at five points of its own.
+//   - If no unit of any layer changes sign, the logits are straight on the stretch, for then both
+//     points lie in one linear region of the model, and so does all between them. Where a margin is
+//     0 follows from its two ends.
+//   - Else rates bound how far each margin leaves its straight line. Where the line is farther from
+//     0 than that, the sign is known. Only the rest is looked at again, at five points of its own.
 //
-// A bound is quadratic in the length of a stretch, so that a crossing is found in a few turns,
-// without visiting the breakpoints one by one. Ends lie within rounding of the truth, and each is
-// checked by a forward pass on both sides.
+// A bound is quadratic in the length of a stretch. So a crossing is found in a few turns, without a
+// visit to each breakpoint. Ends lie within rounding of the truth, and a forward pass on both sides
+// checks each of them.
+//
+// Exact returns an error if the model is no MLP, for images that are not loaded, for a max that is
+// not above 0 and finite, and if logits or a gradient are not finite.
 func (b *Backend[T]) Exact(ctx context.Context, lo int, max float64, bounds attack.Bounds, dst []attack.Walk) error {
 	if b.closed {
 		return errClosed
 	}
-	if !b.CanExact() {
-		return errors.New("cpu: exact: the model is no stack of Linear and ReLU: ask for counts at eps only")
-	}
-	if lo < 0 || lo+len(dst) > len(b.labels) {
-		return fmt.Errorf("cpu: exact: images %d to %d of %d", lo, lo+len(dst), len(b.labels))
-	}
-	if !(max > 0) || math.IsInf(max, 0) || T(max) == 0 || T(max)-T(max) != 0 {
-		return fmt.Errorf("cpu: exact: eps up to %v, want a number that is above 0 and finite in %s", max, b.info.Precision)
-	}
-	if _, err := batch.Step(attack.Step{Size: []float64{max}, Bounds: bounds}, len(dst), 1, b.out, b.min, b.max); err != nil {
+	if err := b.walkable(lo, len(dst), max, bounds); err != nil {
 		return fmt.Errorf("cpu: exact: %w", err)
 	}
-	lowest := 1 // a layer whose units can have kinks
+	m, lowest := b.model.mlp, 1 // a layer whose units can have kinks
 	if !bounds.None() {
 		lowest = 0 // and pixels that stop
 	}
-	if err := b.rate(ctx, min(lowest, len(b.layers)-1)); err != nil {
+	if err := m.rate(ctx, &b.workers, min(lowest, len(m.layers)-1)); err != nil {
 		return err
 	}
-	// With bounds no pixel moves any more from hi - lo on. Where eps is much larger the line of the
-	// first layer and what its stopped pixels are behind would cancel.
+	// With bounds no pixel moves any more from hi - lo on. Where eps is much larger, the line of
+	// the first layer and what its stopped pixels are behind would cancel.
 	far := T(max)
 	if all := T(bounds.Hi) - T(bounds.Lo); !bounds.None() && all > 0 {
 		far = min(far, 2*all)
 	}
-	// Images of one label lie together: pairs of them have more units in common.
-	order := make([]int, len(dst))
-	for i := range order {
-		order[i] = lo + i
-	}
-	slices.SortStableFunc(order, func(i, j int) int { return cmp.Compare(b.labels[i], b.labels[j]) })
-	b.broken.Store(-1)
-	err := b.each(ctx, len(dst), walkRows, func(w *scratch[T], from, to int) {
+	order := b.byLabel(lo, len(dst))
+	b.broken.clear()
+	err := b.workers.each(ctx, len(dst), walkRows, func(w *scratch[T], from, to int) {
 		if w.walk == nil {
-			w.walk = &walk[T]{b: b, scratch: w}
-			w.walk.rows = rows[T]{vec: b.vec, dense: b.dense}
+			w.walk = newWalk(b, w)
 		}
-		w.walk.image = order[from:to]
-		w.walk.run(to-from, far, bounds, lo, dst)
+		w.walk.begin(order[from:to], far, bounds, lo, dst)
+		w.walk.do()
 		for _, i := range order[from:to] { // what is right at far is right up to max
 			if all := dst[i-lo].Correct; len(all) > 0 && all[len(all)-1].Hi >= float64(far) {
 				last := &all[len(all)-1]
@@ -81,47 +71,80 @@ func (b *Backend[T]) Exact(ctx context.Context, lo int, max float64, bounds atta
 			}
 		}
 	})
-	if i := b.broken.Load(); i >= 0 && err == nil {
-		err = fmt.Errorf("cpu: exact: image %d: the logits or the gradient are not finite in %s", b.first+int(i), b.info.Precision)
+	if i, ok := b.broken.first(); ok && err == nil {
+		err = fmt.Errorf("cpu: exact: image %d: the logits or the gradient are not finite in %s", b.loaded.first+i, b.model.info.Precision)
 	}
 	return err
 }
 
-// A walk is what one worker needs to walk a block of images. Rows of a matrix have the stride of
-// their layer.
+// walkable returns an error if n images from lo on cannot be walked up to max.
+func (b *Backend[T]) walkable(lo, n int, max float64, bounds attack.Bounds) error {
+	if !b.CanExact() {
+		return errors.New("the model is no MLP: ask for counts at eps only")
+	}
+	if lo < 0 || lo+n > len(b.loaded.labels) {
+		return fmt.Errorf("images %d to %d of %d", lo, lo+n, len(b.loaded.labels))
+	}
+	if !(max > 0) || math.IsInf(max, 0) || T(max) == 0 || T(max)-T(max) != 0 {
+		return fmt.Errorf("eps up to %v, want a number that is above 0 and finite in %s", max, b.model.info.Precision)
+	}
+	_, err := batch.Step(attack.Step{Size: []float64{max}, Bounds: bounds}, n, 1, b.model.out, b.loaded.min, b.loaded.max)
+	return err
+}
+
+// byLabel returns the n loaded images from lo on by rising label. Images of one label have more
+// units in common, and so share more of a product.
+func (b *Backend[T]) byLabel(lo, n int) []int {
+	order := make([]int, n)
+	for i := range order {
+		order[i] = lo + i
+	}
+	slices.SortStableFunc(order, func(i, j int) int { return cmp.Compare(b.loaded.labels[i], b.loaded.labels[j]) })
+	return order
+}
+
+// A walk is what one worker needs to walk a block of images. newWalk ties it to a worker, and begin
+// to a block. Rows of a matrix have the stride of their layer.
+//
+// It reads the Backend, but for the signs of the gradients at clean images, which it stores there.
 type walk[T Float] struct {
 	b       *Backend[T]
+	m       *mlp[T]
 	scratch *scratch[T]
-	rows    rows[T]
-	image   []int // the images, by their place among the loaded ones [n]
-	n       int
-	dst     []*attack.Walk
-	max     T
-	bounds  attack.Bounds
+	rows    rows[T] // the list of the product in hand
 
-	// the output of each layer before its ReLU at the clean images [n, stride]; the last are the
-	// logits
-	clean  [][]T
-	points [][]T       // the same at the points looked at
-	s      []T         // where pixels move to: -1, 0, 1 [n, I]
-	c      []T         // the slope of the first layer's output at eps 0, W·s [n, stride]
-	d      []T         // and of the second's [n, stride]
-	stops  [][]stop[T] // by pixel [n]
-	guess  []T         // where the margin would be 0 if the model were linear, or negative [n]
-	noise  []T         // what rounding may do to a margin [n]
-	pieces [][]piece   // what is known [n]
-	active []int       // units of the first layer [n]
-	opened []int       // stretches looked at again so far [n]
-	open   []stretch[T]
-	margin [2][]T // [O]
-	part   [2][]T
-	list   []uint32 // kinks between two points,
-	kink   []T      // how far each goes,
-	// and how far they let margins go: below and above for each rival [2·C, whole vectors]
-	bound  []T
-	found  []end
-	failed bool // something is not finite
-	x      []T
+	max    T // the largest eps; set by begin, as bounds and images are
+	bounds attack.Bounds
+	images []walked[T] // [n]
+	origin origin[T]
+
+	open   []stretch[T] // what is still to be looked at; firstPoints and reopen add to it
+	points [][]T        // each layer before its ReLU at the points of a look
+	chord  chord[T]
+	found  []end // ends that are still to be checked; ends adds to it, and check takes away
+	failed bool  // something is not finite
+	x      []T   // [·, I]
+}
+
+// A walked is one image of a block and what is known of its ray. start sets what does not change
+// later. know, reopen and ends add what is found out.
+type walked[T Float] struct {
+	image  int          // its place among the loaded images
+	dst    *attack.Walk // the result
+	guess  T            // the eps at which the margin would be 0 if the model were linear, or negative
+	noise  T            // what rounding may do to a margin
+	active int          // units of the first layer at eps 0
+	stops  []stop[T]    // the pixels that reach a bound
+	opened int          // stretches looked at again so far
+	known  []piece
+}
+
+// An origin is the model at eps 0 for each image: what all points of a ray share. start sets it.
+type origin[T Float] struct {
+	z [][]T // each layer before its ReLU, [n, stride]; the last is the logits
+	s []T   // where pixels move: -1, 0 or 1 [n, I]
+	c []T   // W·s: the slope of the first layer [n, stride]
+	d []T   // the slope of the second layer [n, stride]
 }
 
 // A stop is a pixel that reaches a bound at eps t, and stays there.
@@ -130,14 +153,14 @@ type stop[T Float] struct {
 	pixel int32
 }
 
-// A stretch is a part of an image's ray on which it is not yet known where its label is given, with
-// the points to look at: five or two, as a product takes them.
+// A stretch is a part of an image's ray on which it is not yet known where its label is given. It
+// has the points to look at: five or two, as a product takes them.
 type stretch[T Float] struct {
-	image int
-	from  int8 // what lies before the first point: see below
+	image int // in the block
+	from  int8
 	n     int8
 	eps   [gemm.GroupRows]T // [n], rising
-	last  T                 // the point before, if fromLast
+	last  T                 // the point before, if from is fromLast
 	row   int               // of its first point in the matrices
 }
 
@@ -157,25 +180,45 @@ type piece struct {
 	right  bool
 }
 
-// walkRows and groupsAtOnce bound the images and the points that a worker has in memory.
+// walkRows and groupsAtOnce bound the images and the stretches that a worker has in memory.
 const (
 	walkRows     = 96
 	groupsAtOnce = 96
 )
 
-// maxOpened bounds the stretches of one image that are looked at again. Nets of five layers take
-// hundreds. From there on lines are taken for the truth, by a model made to have more kinks that
-// matter, or whose rates are not finite; the checks of the ends tell.
+// maxOpened bounds the stretches of one image that are looked at again. MLPs of five layers take
+// hundreds. More are only needed by a model made to have many kinks that matter, or whose rates are
+// not finite. From there on lines are taken for the truth, and the checks of the ends tell.
 const maxOpened = 1 << 13
 
-func (w *walk[T]) run(n int, max T, bounds attack.Bounds, lo int, all []attack.Walk) {
-	w.n, w.max, w.bounds = n, max, bounds
-	w.dst = w.dst[:0]
-	for _, i := range w.image {
-		w.dst = append(w.dst, &all[i-lo])
+// newWalk returns a walk for the worker whose memory is w.
+func newWalk[T Float](b *Backend[T], w *scratch[T]) *walk[T] {
+	return &walk[T]{b: b, m: b.model.mlp, scratch: w, rows: rows[T]{vec: b.model.vec, dense: b.model.dense}}
+}
+
+// begin makes room for a block: images, by their place among the loaded ones, up to eps max. dst
+// takes the results, that of image lo first.
+func (w *walk[T]) begin(images []int, max T, bounds attack.Bounds, lo int, dst []attack.Walk) {
+	n, L, m := len(images), len(w.m.layers), w.m
+	w.max, w.bounds = max, bounds
+	w.images = resize(w.images, n)
+	for k, i := range images {
+		v := &w.images[k]
+		*v = walked[T]{image: i, dst: &dst[i-lo], stops: v.stops[:0], known: v.known[:0]}
 	}
-	dst := w.dst
-	if !w.start(dst) {
+	w.open, w.found, w.failed = w.open[:0], w.found[:0], false
+	w.points = resize(w.points, L)
+	o := &w.origin
+	o.z, o.s, o.c = resize(o.z, L), resize(o.s, n*w.b.model.in), resize(o.c, n*m.layers[0].stride)
+	if L > 1 {
+		o.d = resize(o.d, n*m.layers[1].stride)
+	}
+	w.chord.resize(m, w.b.model.in)
+}
+
+// do walks the images of the block. It stops where something is not finite.
+func (w *walk[T]) do() {
+	if !w.start() {
 		return
 	}
 	for len(w.open) > 0 {
@@ -192,133 +235,98 @@ func (w *walk[T]) run(n int, max T, bounds attack.Bounds, lo int, all []attack.W
 		}
 		w.open = append(w.open[:0], w.open[now:]...)
 	}
-	for i := range n {
-		dst[i].Correct = intervals(w.pieces[i])
-		w.ends(i, dst[i])
+	for i := range w.images {
+		w.ends(i)
 	}
-	w.check(dst)
+	w.check()
 }
 
-// start computes what all points of a ray share, and chooses the first ones. It returns false if
+// start computes what all points of a ray share, and chooses the first points. It returns false if
 // something is not finite.
-func (w *walk[T]) start(dst []*attack.Walk) bool {
-	b, n, L := w.b, w.n, len(w.b.layers)
-	w.clean, w.points = resize(w.clean, L), resize(w.points, L)
-	w.stops, w.pieces = resize(w.stops, n), resize(w.pieces, n)
-	w.guess, w.noise, w.active = resize(w.guess, n), resize(w.noise, n), resize(w.active, n)
-	w.opened = resize(w.opened, n)
-	w.margin[0], w.margin[1] = resize(w.margin[0], b.out), resize(w.margin[1], b.out)
-	w.part[0], w.part[1] = resize(w.part[0], b.out), resize(w.part[1], b.out)
-	widest := b.in
-	for l := range b.layers {
-		widest = max(widest, b.layers[l].out)
-	}
-	w.list, w.kink = resize(w.list, widest+gemm.VectorPad), resize(w.kink, widest+gemm.VectorPad)
-	w.bound = resize(w.bound, b.rates.at(L-1, 0).Padded())
-	w.open, w.found, w.failed = w.open[:0], w.found[:0], false
-
-	// The clean images, their classes, and their gradients.
-	w.clean[0] = resize(w.clean[0], n*b.layers[0].stride)
-	w.x = resize(w.x, n*b.in)
-	for i := range n {
-		copy(w.x[i*b.in:], b.clean(w.image[i]))
-	}
-	copy(w.clean[0], b.affine(w.scratch, w.x, n, unlike))
-	b.up(&w.rows, w.clean, 1, n, unlike)
-	top := &b.layers[L-1]
-	for i := range n {
-		class := make([]int32, 1)
-		argmax(class, w.clean[L-1][i*top.stride:], b.out, 0)
-		if class[0] < 0 {
-			w.fail(i)
-		}
-		*dst[i] = attack.Walk{Class: int(class[0])}
-	}
-	if w.failed {
+func (w *walk[T]) start() bool {
+	if w.classify(); w.failed {
 		return false
 	}
-	b.loss(w.scratch, w.clean, n, func(r int) int32 { return b.labels[w.image[r]] })
-	for i := range n {
-		w.guess[i] = 0
-		for j, q := range w.scratch.grad[0][i*top.stride:][:b.out] {
-			w.guess[i] -= T(q * w.clean[L-1][i*top.stride+j])
-		}
-	}
-	grad := b.down(w.scratch, &w.rows, w.clean, n, unlike, nil)
-	w.s = resize(w.s, n*b.in)
-	for i := range n {
-		g, s := grad[i*b.layers[0].below:][:b.in], b.sign[w.image[i]*b.in:][:b.in]
-		zero, finite := signOf(s, g)
-		if !finite {
-			w.fail(i)
-		}
-		b.flat[w.image[i]], b.signed[w.image[i]] = zero, true
-		dst[i].Zero = zero
-		if steep := w.direct(i, g, s); steep > 0 {
-			w.guess[i] /= steep
-		} else {
-			w.guess[i] = -1
-		}
-	}
-
-	if w.failed {
+	if w.aim(); w.failed {
 		return false
 	}
-
-	// The slopes of the first two layers at eps 0.
-	a := &b.layers[0]
-	w.c = resize(w.c, n*a.stride)
-	w.rows.reset(n, b.in)
-	unlike(&w.rows, n, b.in, func(row, count int) int { return w.rows.nonZero(row, count, w.s, b.in, b.in) })
-	w.rows.multiplyFrom(b.zeros, w.c, a.stride, a.wt)
-	if L > 1 {
-		a := &b.layers[1]
-		w.d = resize(w.d, n*a.stride)
-		w.positive(w.c, w.clean[0], 1)
-		w.rows.multiplyFrom(b.zeros, w.d, a.stride, a.wt)
-	}
-
-	for i := range n {
-		w.pieces[i], w.opened[i] = w.pieces[i][:0], 0
-		if b.rates.never[b.labels[w.image[i]]] {
-			w.know(i, 0, w.max, false)
+	w.slopes()
+	a := &w.m.layers[0]
+	for i := range w.images {
+		v := &w.images[i]
+		if w.m.rates.never[w.b.loaded.labels[v.image]] {
+			v.know(0, w.max, false)
 			continue
 		}
-		w.noise[i] = w.rounding(i, w.clean, i)
-		w.active[i] = b.vec.Positive(w.list, w.kink, len(w.kink), w.clean[0][i*a.stride:], w.clean[0][i*a.stride:], a.stride, a.out, 1)
+		v.noise = w.rounding(i)
+		z := w.origin.z[0][i*a.stride:]
+		v.active = w.m.vec.Positive(w.chord.list, w.chord.kink, len(w.chord.kink), z, z, a.stride, a.out, 1)
 		w.firstPoints(i)
 	}
 	return true
 }
 
-// fail notes that something of image i is not finite.
-func (w *walk[T]) fail(i int) {
-	w.failed = true
-	w.b.fail(w.image[i])
+// classify computes all layers at the clean images, and their classes.
+func (w *walk[T]) classify() {
+	n, in, m, z := len(w.images), w.b.model.in, w.m, w.origin.z
+	w.x = resize(w.x, n*in)
+	for i := range w.images {
+		copy(w.x[i*in:], w.b.loaded.clean(w.images[i].image))
+	}
+	z[0] = resize(z[0], n*m.layers[0].stride)
+	copy(z[0], m.first(w.scratch, w.x, n, unlike))
+	m.up(&w.rows, z, 1, n, unlike)
+	ld, class := m.top().stride, make([]int32, 1)
+	for i := range w.images {
+		argmax(class, z[len(z)-1][i*ld:], w.b.model.out, 0)
+		if class[0] < 0 {
+			w.fail(i)
+		}
+		*w.images[i].dst = attack.Walk{Class: int(class[0])}
+	}
 }
 
-// positive lists the images' rows of v where m is positive, the input of layer l.
-func (w *walk[T]) positive(v, m []T, l int) {
-	a := &w.b.layers[l-1]
-	w.rows.reset(w.n, a.out)
-	unlike(&w.rows, w.n, a.out, func(row, count int) int { return w.rows.positive(row, count, v, m, a.stride, a.out) })
+// aim computes the gradients at the clean images: where pixels move and stop, and where the first
+// failure would be if the model were linear.
+func (w *walk[T]) aim() {
+	n, out, m, z, labels := len(w.images), w.b.model.out, w.m, w.origin.z, w.b.loaded.labels
+	ld, logits := m.top().stride, z[len(z)-1]
+	m.loss(w.scratch, z, n, func(r int) int32 { return labels[w.images[r].image] })
+	for i := range w.images {
+		for j, q := range w.scratch.grad[0][i*ld:][:out] {
+			w.images[i].guess -= T(q * logits[i*ld+j])
+		}
+	}
+	grad, signs := m.down(w.scratch, &w.rows, z, n, unlike, nil), &w.b.loaded.signs
+	for i := range w.images {
+		v, g := &w.images[i], grad[i*m.layers[0].below:][:w.b.model.in]
+		if !signs.take(v.image, g) {
+			w.fail(i)
+		}
+		v.dst.Zero = signs.flat[v.image]
+		if steep := w.direct(i, g, signs.of(v.image)); steep > 0 {
+			v.guess /= steep
+		} else {
+			v.guess = -1
+		}
+	}
 }
 
-// direct notes where the pixels of image i move, given their gradient g [I] and its signs, and
-// where they stop. It returns the sum of |g| over those that move: the slope of the loss.
+// direct notes where the pixels of image i move and where they stop, for their gradient g [I] and
+// its signs. It returns the sum of |g| over those that move: the slope of the loss.
 func (w *walk[T]) direct(i int, g []T, sign []int8) T {
-	s, x0 := w.s[i*w.b.in:][:w.b.in], w.b.clean(w.image[i])
-	w.stops[i] = w.stops[i][:0]
+	v := &w.images[i]
+	s, x0 := w.origin.s[i*len(g):][:len(g)], w.b.loaded.clean(v.image)
 	lo, hi := T(w.bounds.Lo), T(w.bounds.Hi)
 	steep := T(0)
-	for p, v := range sign {
-		s[p] = T(v)
-		if v == 0 {
+	for p, d := range sign {
+		s[p] = T(d)
+		if d == 0 {
 			continue
 		}
 		if !w.bounds.None() {
 			t := hi - x0[p]
-			if v < 0 {
+			if d < 0 {
 				t = x0[p] - lo
 			}
 			if t <= 0 {
@@ -326,7 +334,7 @@ func (w *walk[T]) direct(i int, g []T, sign []int8) T {
 				continue
 			}
 			if t < w.max {
-				w.stops[i] = append(w.stops[i], stop[T]{t, int32(p)})
+				v.stops = append(v.stops, stop[T]{t, int32(p)})
 			}
 		}
 		steep += max(g[p], -g[p])
@@ -334,8 +342,25 @@ func (w *walk[T]) direct(i int, g []T, sign []int8) T {
 	return steep
 }
 
+// slopes computes the slopes of the first two layers at eps 0.
+func (w *walk[T]) slopes() {
+	o, m, n := &w.origin, w.m, len(w.images)
+	m.slopes(&w.rows, o.c, o.s, n)
+	if len(m.layers) > 1 {
+		a := &m.layers[1]
+		w.rows.positives(o.c, o.z[0], m.layers[0].stride, n, a.in, unlike)
+		w.rows.multiplyFrom(m.zeros, o.d, a.stride, a.wt)
+	}
+}
+
+// fail notes that something of image i is not finite.
+func (w *walk[T]) fail(i int) {
+	w.failed = true
+	w.b.broken.report(w.images[i].image)
+}
+
 // firstPoints opens the whole ray of image i: five points around the first failure that the
-// gradient promises, and then farther and farther ones, since what is far from a crossing needs
+// gradient promises, and then points farther and farther apart. What is far from a crossing needs
 // few.
 func (w *walk[T]) firstPoints(i int) {
 	open := func(from int8, eps ...T) {
@@ -347,7 +372,7 @@ func (w *walk[T]) firstPoints(i int) {
 		copy(s.eps[:], eps)
 		w.open = append(w.open, s)
 	}
-	r, max := w.guess[i], w.max
+	r, max := w.images[i].guess, w.max
 	switch {
 	case r > max/4:
 		open(fromClean, max/5, max*2/5, max*3/5, max*4/5, max)
@@ -361,24 +386,24 @@ func (w *walk[T]) firstPoints(i int) {
 	}
 }
 
-// rounding estimates what rounding may do to a margin of image i at one point: by the probabilistic
-// bound λ·√n·u·Σ|terms| of Higham and Mary 2019 (SIAM J. Sci. Comput. 41), λ = 4, n the terms of
-// all layers.
-func (w *walk[T]) rounding(i int, z [][]T, row int) T {
-	b, L := w.b, len(w.b.layers)
+// rounding estimates what rounding may do to a margin of image i, at its clean image. It is the
+// probabilistic bound λ·√n·u·Σ|terms| of Higham and Mary 2019 (SIAM J. Sci. Comput. 41), with λ = 4
+// and n the terms of all layers.
+func (w *walk[T]) rounding(i int) T {
+	L, z, top := len(w.m.layers), w.origin.z, w.m.top()
 	terms := 0
-	for l := range b.layers {
-		terms += b.layers[l].in
+	for l := range w.m.layers {
+		terms += w.m.layers[l].in
 	}
 	sum := T(0)
-	for o, v := range z[L-1][row*b.layers[L-1].stride:][:b.out] {
-		bias := b.layers[L-1].bias[o]
+	for o, v := range z[L-1][i*top.stride:][:top.out] {
+		bias := top.bias[o]
 		sum = max(sum, v, -v, bias, -bias)
 	}
 	if L > 1 {
-		a := &b.layers[L-2]
-		for k, v := range z[L-2][row*a.stride:][:a.out] {
-			sum += T(max(v, 0) * b.rates.spread[k])
+		a := &w.m.layers[L-2]
+		for k, v := range z[L-2][i*a.stride:][:a.out] {
+			sum += T(max(v, 0) * w.m.rates.spread[k])
 		}
 	}
 	return 4 * T(math.Sqrt(float64(terms))) * unit[T]() * sum
@@ -394,389 +419,95 @@ func unit[T Float]() T {
 
 // look computes every layer at the points of stretches s.
 func (w *walk[T]) look(s []stretch[T]) {
-	b, n := w.b, 0
+	n := 0
 	for g := range s {
 		s[g].row = n
 		n += int(s[g].n)
 	}
-	for l := range b.layers {
-		a := &b.layers[l]
+	for l := range w.m.layers {
+		a := &w.m.layers[l]
 		w.points[l] = resize(w.points[l], n*a.stride)
 		w.rows.reset(n, a.in)
 		for g := range s {
-			i, start, slope := s[g].image, w.clean[0], w.c
-			switch {
-			case l == 0:
-				w.stopped(&s[g])
-			case l == 1 && w.flipped(&s[g]):
-				start, slope = w.clean[1], w.d
-			default:
-				w.rows.positive(s[g].row, int(s[g].n), w.points[l-1], w.points[l-1], b.layers[l-1].stride, a.in)
-				start = nil
-			}
-			for r, e := range s[g].points() {
-				z := w.points[l][(s[g].row+r)*a.stride:][:a.stride]
-				if start == nil {
-					copy(z, a.bias)
-				} else {
-					b.vec.Line(z, start[i*a.stride:][:a.stride], e, slope[i*a.stride:][:a.stride])
-				}
-			}
+			w.prepare(&s[g], l)
 		}
 		w.rows.multiply(w.points[l], a.stride, a.wt)
 	}
 }
 
+// prepare writes to layer l at the points of s what the product is added to, and lists the product.
+// The first two layers start from a line in eps and add what has left it. The others start from
+// their bias.
+func (w *walk[T]) prepare(s *stretch[T], l int) {
+	a, o := &w.m.layers[l], &w.origin
+	start, slope := o.z[0], o.c
+	switch {
+	case l == 0:
+		w.stopped(s)
+	case l == 1 && w.flipped(s):
+		start, slope = o.z[1], o.d
+	default:
+		w.rows.positive(s.row, int(s.n), w.points[l-1], w.points[l-1], w.m.layers[l-1].stride, a.in)
+		start = nil
+	}
+	for r, e := range s.points() {
+		z := w.points[l][(s.row+r)*a.stride:][:a.stride]
+		if start == nil {
+			copy(z, a.bias)
+		} else {
+			w.m.vec.Line(z, start[s.image*a.stride:][:a.stride], e, slope[s.image*a.stride:][:a.stride])
+		}
+	}
+}
+
 // stopped lists how far the pixels that have stopped are behind those that move.
 func (w *walk[T]) stopped(s *stretch[T]) {
-	last := s.eps[s.n-1]
-	if !w.stopsBefore(s.image, last) {
+	last, v, in := s.eps[s.n-1], &w.images[s.image], w.b.model.in
+	if !v.stopsBefore(last) {
 		return
 	}
-	list, a, lda := w.rows.next(int(s.n), w.b.in)
+	list, a, lda := w.rows.next(int(s.n), in)
 	k := 0
-	for _, v := range w.stops[s.image] {
-		if v.t >= last {
+	for _, stop := range v.stops {
+		if stop.t >= last {
 			continue
 		}
-		list[k] = uint32(v.pixel)
+		list[k] = uint32(stop.pixel)
 		for r, e := range s.points() {
-			a[r*lda+k] = -w.s[s.image*w.b.in+int(v.pixel)] * max(e-v.t, 0)
+			a[r*lda+k] = -w.origin.s[s.image*in+int(stop.pixel)] * max(e-stop.t, 0)
 		}
 		k++
 	}
 	w.rows.add(s.row, int(s.n), list, a, lda, k)
 }
 
-// stopsBefore reports whether a pixel of image i stops before eps.
-func (w *walk[T]) stopsBefore(i int, eps T) bool {
-	for _, v := range w.stops[i] {
-		if v.t < eps {
+// stopsBefore reports whether a pixel of the image stops before eps.
+func (v *walked[T]) stopsBefore(eps T) bool {
+	for _, stop := range v.stops {
+		if stop.t < eps {
 			return true
 		}
 	}
 	return false
 }
 
-// flipped lists the units of the first layer that have changed sign since eps 0, if these are fewer
-// than the active ones. Up to the first stop the output of the second layer is then the line z(0) +
-// eps·d that it would be on if none had changed and, for each that has, its weights times |z|.
+// flipped lists the units of the first layer that have changed sign since eps 0. It does so, and
+// returns true, if no pixel has stopped and if these are fewer than the active units. The second
+// layer is then the line z(0) + eps·d, plus the weights of each listed unit times its |z|.
 func (w *walk[T]) flipped(s *stretch[T]) bool {
-	if w.stopsBefore(s.image, s.eps[s.n-1]) {
+	v := &w.images[s.image]
+	if v.stopsBefore(s.eps[s.n-1]) {
 		return false
 	}
-	a, n := &w.b.layers[0], int(s.n)
-	z, z0 := w.points[0][s.row*a.stride:], w.clean[0][s.image*a.stride:]
+	a, n := &w.m.layers[0], int(s.n)
+	z, z0 := w.points[0][s.row*a.stride:], w.origin.z[0][s.image*a.stride:]
 	before := w.rows.mark()
-	list, v, lda := w.rows.next(n, a.out)
-	flips := w.b.vec.Flipped(list, v, lda, z, z0[:a.out], a.stride, a.out, n)
-	if flips >= w.active[s.image] {
+	list, values, lda := w.rows.next(n, a.out)
+	flips := w.m.vec.Flipped(list, values, lda, z, z0[:a.out], a.stride, a.out, n)
+	if flips >= v.active {
 		w.rows.back(before)
 		return false
 	}
-	w.rows.add(s.row, n, list, v, lda, flips)
+	w.rows.add(s.row, n, list, values, lda, flips)
 	return true
-}
-
-// conclude draws what follows from the points of s.
-func (w *walk[T]) conclude(s stretch[T]) {
-	points := s.points()
-	switch s.from {
-	case fromClean:
-		w.between(s.image, 0, points[0], w.clean, s.image, w.points, s.row)
-	case fromLast:
-		w.between(s.image, s.last, points[0], w.points, s.row-1, w.points, s.row)
-	}
-	for r := range len(points) - 1 {
-		w.between(s.image, points[r], points[r+1], w.points, s.row+r, w.points, s.row+r+1)
-	}
-}
-
-// between concludes for the part of image i's ray from e0, which is row0 of z0, to e1, row1 of z1.
-func (w *walk[T]) between(i int, e0, e1 T, z0 [][]T, row0 int, z1 [][]T, row1 int) {
-	b, L := w.b, len(w.b.layers)
-	y := b.labels[w.image[i]]
-	at := func(z [][]T, l, row int) []T { return z[l][row*b.layers[l].stride:][:b.layers[l].out] }
-
-	// How far each margin may lie below and above its line.
-	clear(w.bound)
-	for l := range L - 1 {
-		if n := b.vec.Kinked(w.list, w.kink, at(z0, l, row0), at(z1, l, row1)); n > 0 {
-			w.weigh(b.rates.at(l+1, y), n)
-		}
-	}
-	C := b.rates.classes
-	below, above := w.bound[:C], w.bound[C:2*C]
-	for _, up := range []bool{false, true} {
-		n := 0
-		for _, v := range w.stops[i] {
-			if v.t > e0 && v.t < e1 && up == (w.s[i*b.in+int(v.pixel)] > 0) {
-				w.list[n], w.kink[n] = uint32(v.pixel), (v.t-e0)*(e1-v.t)/(e1-e0)
-				n++
-			}
-		}
-		if n == 0 {
-			continue
-		}
-		if !up {
-			w.weigh(b.rates.at(0, y), n)
-			continue
-		}
-		// A pixel that moved up to its bound lies above its line, not below: the other way round,
-		// now and back.
-		swap := func() {
-			for c, v := range below {
-				below[c], above[c] = above[c], v
-			}
-		}
-		swap()
-		w.weigh(b.rates.at(0, y), n)
-		swap()
-	}
-
-	m := [2][]T{w.margin[0][:0], w.margin[1][:0]}
-	for _, c := range b.rates.rivals[y] {
-		m[0] = append(m[0], at(z0, L-1, row0)[y]-at(z0, L-1, row0)[c])
-		m[1] = append(m[1], at(z1, L-1, row1)[y]-at(z1, L-1, row1)[c])
-	}
-	for k := range m[0] {
-		if d := m[0][k] - m[0][k] + m[1][k] - m[1][k]; d != 0 { // NaN
-			w.fail(i)
-			return
-		}
-	}
-	// A unit whose input is 0 but for rounding changes sign again and again, wherever one looks. It
-	// moves a margin by less than rounding does, which no shorter stretch can tell.
-	bend := T(0)
-	for _, v := range w.bound[:2*C] {
-		bend = max(bend, v)
-	}
-	if bend <= w.noise[i]/256 || w.opened[i] > maxOpened {
-		w.straight(i, e0, e1, m[0], m[1])
-		return
-	}
-	const safe = 1 + 1e-4 // the bounds round too
-	for j, v := range w.bound[:2*C] {
-		w.bound[j] = T(v*safe) + w.noise[i]
-	}
-
-	// right from a to b; wrong up to from and after to
-	a, z, from, to := e0, e1, e0, e1
-	for k, c := range b.rates.rivals[y] {
-		m0, m1 := m[0][k], m[1][k]
-		if C == 1 {
-			c = 0
-		}
-		low, high := below[c], above[c]
-		switch l0, l1 := m0-low, m1-low; {
-		case l0 > 0 && l1 > 0:
-		case l0 > 0:
-			z = min(z, root(e0, e1, l0, l1))
-		case l1 > 0:
-			a = max(a, root(e0, e1, l0, l1))
-		default:
-			a = e1
-		}
-		switch h0, h1 := m0+high, m1+high; {
-		case h0 < 0 && h1 < 0:
-			from = e1
-		case h0 < 0:
-			from = max(from, root(e0, e1, h0, h1))
-		case h1 < 0:
-			to = min(to, root(e0, e1, h0, h1))
-		}
-	}
-	a, z = max(a, from), min(z, to)
-	if from >= to {
-		w.know(i, e0, e1, false)
-		return
-	}
-	more := func(u0, u1 T) {
-		if u1 <= u0 {
-			return
-		}
-		// Two points have a quarter of the bound that five have, but where the rest is short that
-		// is little enough.
-		s := stretch[T]{image: i, n: 2, eps: [gemm.GroupRows]T{u0, u1}}
-		if (u1-u0)*8 > e1-e0 {
-			s.n = gemm.GroupRows
-			for k := range s.eps {
-				s.eps[k] = u0 + T(T((u1-u0)*T(k))/T(len(s.eps)-1))
-			}
-			s.eps[len(s.eps)-1] = u1
-		}
-		if p := s.points(); u1-u0 > 4*unit[T]()*w.scale(u1) && p[1] > u0 && p[len(p)-2] < u1 {
-			w.open = append(w.open, s)
-			w.opened[i]++
-			return
-		}
-		// So short that rounding decides: take the line for the truth.
-		t0, t1 := (u0-e0)/(e1-e0), (u1-e0)/(e1-e0)
-		part := [2][]T{w.part[0][:0], w.part[1][:0]}
-		for k, m0 := range m[0] {
-			part[0] = append(part[0], m0+T((m[1][k]-m0)*t0))
-			part[1] = append(part[1], m0+T((m[1][k]-m0)*t1))
-		}
-		w.straight(i, u0, u1, part[0], part[1])
-	}
-	w.know(i, e0, from, false)
-	if a < z {
-		more(from, a)
-		w.know(i, a, z, true)
-		more(z, to)
-	} else {
-		more(from, to)
-	}
-	w.know(i, to, e1, false)
-}
-
-// weigh adds to bound the rates m of the first n kinks listed, times how far they go.
-func (w *walk[T]) weigh(m *gemm.Matrix[T], n int) {
-	m.MulAddGroups(w.bound, len(w.bound), []gemm.Group[T]{{Rows: 1, List: w.list[:n], A: w.kink}})
-}
-
-// root is where the line from v0 at e0 to v1 at e1, of opposite signs, is 0.
-func root[T Float](e0, e1, v0, v1 T) T {
-	t := float64(v0) / (float64(v0) - float64(v1))
-	return min(max(T(float64(e0)+float64(t*(float64(e1)-float64(e0)))), e0), e1)
-}
-
-// straight concludes for a part of the ray on which the margins over the rivals are lines, m0 at e0
-// and m1 at e1.
-func (w *walk[T]) straight(i int, e0, e1 T, m0, m1 []T) {
-	y := w.b.labels[w.image[i]]
-	a, z := e0, e1
-	for k, c := range w.b.rates.rivals[y] {
-		wins := func(m T) bool { return m > 0 || m == 0 && c > y } // the first class on a tie
-		switch r0, r1 := wins(m0[k]), wins(m1[k]); {
-		case r0 && r1:
-		case r0:
-			z = min(z, root(e0, e1, m0[k], m1[k]))
-		case r1:
-			a = max(a, root(e0, e1, m0[k], m1[k]))
-		default:
-			a = e1
-		}
-	}
-	if a >= z {
-		w.know(i, e0, e1, false)
-		return
-	}
-	w.know(i, e0, a, false)
-	w.know(i, a, z, true)
-	w.know(i, z, e1, false)
-}
-
-// know notes that image i is given its label everywhere from e0 to e1, or nowhere.
-func (w *walk[T]) know(i int, e0, e1 T, right bool) {
-	if e0 < e1 {
-		w.pieces[i] = append(w.pieces[i], piece{float64(e0), float64(e1), right})
-	}
-}
-
-// intervals joins the pieces of a whole ray to the intervals of those that are right.
-func intervals(p []piece) []attack.Interval {
-	slices.SortFunc(p, func(a, b piece) int { return cmp.Compare(a.lo, b.lo) })
-	var all []attack.Interval
-	for _, v := range p {
-		switch n := len(all); {
-		case !v.right:
-		case n > 0 && all[n-1].Hi == v.lo:
-			all[n-1].Hi = v.hi
-		default:
-			all = append(all, attack.Interval{Lo: v.lo, Hi: v.hi})
-		}
-	}
-	return all
-}
-
-// An end is where an interval of image begins or ends, with the next ones before and after.
-type end struct {
-	image             int
-	before, at, after float64
-	right             bool // before it
-}
-
-// scale is what x0 + e·s rounds at: that of the pixels or of e, at most the largest eps.
-func (w *walk[T]) scale(e T) T { return min(w.max, max(1, 2*e)) }
-
-// asides are how far from an end it is checked, in units of rounding at scale. The first is 1e-6 in
-// float32 of an eps of 1. Where a forward pass finds something else there, the logits may cross at
-// so small an angle that they are equal within rounding, and it is tried again at the next.
-var asides = [...]float64{16, 16 * 16, 16 * 256}
-
-// ends lists the ends of intervals of image i.
-func (w *walk[T]) ends(i int, walk *attack.Walk) {
-	first := len(w.found)
-	right, before := len(walk.Correct) > 0 && walk.Correct[0].Lo == 0, 0.0
-	for _, v := range walk.Correct {
-		for _, e := range []float64{v.Lo, v.Hi} {
-			if e > 0 && e < float64(w.max) {
-				w.found = append(w.found, end{i, before, e, float64(w.max), right})
-				right, before = !right, e
-			}
-		}
-	}
-	walk.Ends = len(w.found) - first
-	for k := first; k+1 < len(w.found); k++ {
-		w.found[k].after = w.found[k+1].at
-	}
-}
-
-// check looks beside every end on both sides, by forward passes that know nothing of the walk, but
-// that without bounds the first layer is a + eps·c as for any other step, see ray.
-func (w *walk[T]) check(dst []*attack.Walk) {
-	for k, aside := range asides {
-		step := func(e float64) float64 { return aside * float64(unit[T]()) * float64(w.scale(T(e))) }
-		var again []end
-		for lo := 0; lo < len(w.found); lo += groupsAtOnce {
-			some := w.found[lo:min(lo+groupsAtOnce, len(w.found))]
-			images, eps := make([]int, 0, 2*groupsAtOnce), make([]T, 0, 2*groupsAtOnce)
-			for _, e := range some {
-				images = append(images, e.image, e.image)
-				eps = append(eps, T(e.at-min(step(e.at), (e.at-e.before)/2)), T(e.at+min(step(e.at), (e.after-e.at)/2)))
-			}
-			right := w.forward(images, eps)
-			for j, e := range some {
-				walk := dst[e.image]
-				switch agree := right[2*j] == e.right && right[2*j+1] != e.right; {
-				case agree:
-					walk.Within = max(walk.Within, step(e.at))
-				case k+1 < len(asides):
-					again = append(again, e)
-				default:
-					walk.Disagreed = append(walk.Disagreed, e.at)
-				}
-			}
-		}
-		w.found = again
-	}
-}
-
-// forward reports for images at eps, each, whether it is given its label.
-func (w *walk[T]) forward(images []int, eps []T) []bool {
-	b, n := w.b, len(images)
-	a := &b.layers[0]
-	w.points[0] = resize(w.points[0], n*a.stride)
-	if w.bounds.None() {
-		for r, i := range images {
-			b.vec.Line(w.points[0][r*a.stride:][:a.stride], w.clean[0][i*a.stride:][:a.stride], eps[r], w.c[i*a.stride:][:a.stride])
-		}
-	} else {
-		w.x = resize(w.x, n*b.in)
-		for r, i := range images {
-			x, x0 := w.x[r*b.in:][:b.in], b.clean(w.image[i])
-			signStep(x, x0, b.sign[w.image[i]*b.in:][:b.in], eps[r])
-			project(x, x0, eps[r], T(w.bounds.Lo), T(w.bounds.Hi))
-		}
-		copy(w.points[0], b.affine(w.scratch, w.x, n, unlike))
-	}
-	b.up(&w.rows, w.points, 1, n, unlike)
-	top := &b.layers[len(b.layers)-1]
-	class, right := make([]int32, 1), make([]bool, n)
-	for r, i := range images {
-		argmax(class, w.points[len(b.layers)-1][r*top.stride:][:b.out], b.out, b.out)
-		right[r] = class[0] == b.labels[w.image[i]]
-	}
-	return right
 }

@@ -18,9 +18,9 @@ import (
 )
 
 // TestExact compares the intervals of small random models with a fine grid in float64, for every
-// kernel, with and without bounds: one to five layers of 1 to 40 units, some dead, some twice,
-// classes of equal weights, and black images, at which all units without a bias have their
-// breakpoint at once.
+// kernel, with and without bounds. The models have one to five layers of 1 to 40 units. Some units
+// are dead, some are there twice, and some classes have equal weights. Some images are black, where
+// all units without a bias have their breakpoint at once.
 func TestExact(t *testing.T) {
 	for _, kernel := range Kernels() {
 		t.Run(kernel+"/float32", func(t *testing.T) { testExact[float32](t, kernel, 2e-5) })
@@ -28,8 +28,8 @@ func TestExact(t *testing.T) {
 	}
 }
 
-// testExact allows a point of the grid to be on either side where a crossing lies within tol, or
-// where the margin is within tol of 0 relative to the logits: there rounding decides.
+// testExact lets a point of the grid be on either side where the margin is within tol of 0,
+// relative to the logits. Rounding decides there.
 func testExact[T Float](t *testing.T, kernel string, tol float64) {
 	models := testsize.Of(20, 60, 60)
 	grid := testsize.Of(200, 200, 1000) // points of a ray that are compared with the truth
@@ -91,7 +91,7 @@ func testExact[T Float](t *testing.T, kernel string, tol float64) {
 					t.Errorf("model %d %v, bounds %s, image %d: forward passes disagree with the ends at %v of %v", seed, sizes, bounds, i, w.Disagreed, w.Correct)
 				}
 				ends += w.Ends
-				sign := b.sign[i*len(x):][:len(x)]
+				sign := b.loaded.signs.of(i)
 				g := make([]float64, len(x))
 				for k, s := range sign {
 					g[k] = float64(s)
@@ -130,7 +130,7 @@ func testExact[T Float](t *testing.T, kernel string, tol float64) {
 	}
 }
 
-// disfigure makes a model with what could trip a walk.
+// disfigure changes a model so that it has what could make a walk fail.
 func disfigure(r *rand.Rand, m *model.Model) {
 	for l, layer := range m.Layers {
 		a, ok := layer.(model.Linear)
@@ -200,9 +200,9 @@ func linears(m *model.Model) (all []model.Linear) {
 	return all
 }
 
-// TestBetween takes two points anywhere on a ray, near and far from each other, and compares what
-// is concluded from them alone with 60 points between in float64. A rate too low would show here,
-// where bounds are wide.
+// TestBetween takes two points anywhere on a ray, near to each other or far. It compares what the
+// walk concludes from them alone with the truth in float64 at 60 points between. A rate that is too
+// low would show here, where bounds are wide.
 func TestBetween(t *testing.T) {
 	t.Run("float32", func(t *testing.T) { testBetween[float32](t, 2e-5) })
 	t.Run("float64", func(t *testing.T) { testBetween[float64](t, 1e-9) })
@@ -238,27 +238,28 @@ func testBetween[T Float](t *testing.T, tol float64) {
 		if err := b.Load(t.Context(), 0, x0, labels); err != nil {
 			t.Fatal(err)
 		}
-		if err := b.rate(t.Context(), 0); err != nil {
+		if err := b.model.mlp.rate(t.Context(), &b.workers, 0); err != nil {
 			t.Fatal(err)
 		}
 		for _, bounds := range []attack.Bounds{{}, {Lo: 0, Hi: 1}, {Lo: -0.25, Hi: 1.5}} {
-			w := &walk[T]{b: b, scratch: &b.scratch[0], rows: rows[T]{vec: b.vec}, n: n, max: T(farthest), bounds: bounds, image: []int{0, 1, 2}}
-			b.broken.Store(-1)
-			if !w.start([]*attack.Walk{{}, {}, {}}) {
+			w := newWalk(b, &b.workers.scratch[0])
+			b.broken.clear()
+			w.begin([]int{0, 1, 2}, T(farthest), bounds, 0, make([]attack.Walk, n))
+			if !w.start() {
 				t.Fatal("not finite")
 			}
 			for i, y := range labels {
-				if b.rates.never[y] {
+				if w.m.rates.never[y] {
 					continue
 				}
 				x, g := make([]float64, m.Inputs()), make([]float64, m.Inputs())
 				for k := range x {
-					x[k], g[k] = float64(b.clean(i)[k]), float64(b.sign[i*len(x)+k])
+					x[k], g[k] = float64(b.loaded.clean(i)[k]), float64(b.loaded.signs.of(i)[k])
 				}
 				for range 6 {
 					u := r.Float64() * farthest
 					v := u + (farthest-u)*math.Pow(10, -3*r.Float64())
-					w.pieces[i], w.open = w.pieces[i][:0], w.open[:0]
+					w.images[i].known, w.open = w.images[i].known[:0], w.open[:0]
 					s := []stretch[T]{{image: i, n: 2, eps: [gemm.GroupRows]T{T(u), T(v)}}}
 					w.look(s)
 					w.conclude(s[0])
@@ -267,7 +268,7 @@ func testBetween[T Float](t *testing.T, tol float64) {
 						left -= float64(o.eps[o.n-1] - o.eps[0])
 						open++
 					}
-					for _, p := range w.pieces[i] {
+					for _, p := range w.images[i].known {
 						left -= p.hi - p.lo
 						if p.right {
 							right++
@@ -305,9 +306,9 @@ func testBetween[T Float](t *testing.T, tol float64) {
 	}
 }
 
-// TestExactFlicker walks a model of two classes whose logits are equal but for units that are 0 but
-// for rounding, of either sign at any eps: nothing is ever straight, and no bound is ever below
-// rounding.
+// TestExactFlicker walks a model of which two classes have logits that differ only by some units.
+// The units are 0 but for rounding, and so have either sign at any eps. No stretch is ever
+// straight then, and the walk must end all the same.
 func TestExactFlicker(t *testing.T) {
 	t.Run("float32", testExactFlicker[float32])
 	t.Run("float64", testExactFlicker[float64])
@@ -354,14 +355,14 @@ func testExactFlicker[T Float](t *testing.T) {
 		if err := back.Exact(ctx, 0, 0.3, bounds, make([]attack.Walk, 1)); err != nil {
 			t.Fatal(err)
 		}
-		if n := back.scratch[0].walk.opened[0]; n > maxOpened/4 {
+		if n := back.workers.scratch[0].walk.images[0].opened; n > maxOpened/4 {
 			t.Errorf("bounds %s: %d stretches opened", bounds, n)
 		}
 	}
 }
 
-// TestExactLarge compares counts with those of the grid where the largest eps is far from the scale
-// of pixels, and wants an error where logits overflow.
+// TestExactLarge compares counts with those at single eps, where the largest eps is far from the
+// scale of pixels. It wants an error where logits overflow.
 func TestExactLarge(t *testing.T) {
 	t.Run("float32", testExactLarge[float32])
 	t.Run("float64", testExactLarge[float64])
@@ -431,8 +432,8 @@ func testExactLarge[T Float](t *testing.T) {
 	}
 }
 
-// TestExactTied: two classes that differ in a dead unit only, so that they tie everywhere. The
-// first of them is given.
+// TestExactTied has two classes that differ only in a dead unit, so that they tie everywhere. The
+// first of them must be given.
 func TestExactTied(t *testing.T) {
 	m := ref.RandomModel(rand.New(rand.NewPCG(4, 4)), 1, 3, 4, 3)
 	l := linears(m)
@@ -463,7 +464,7 @@ func TestExactTied(t *testing.T) {
 	}
 }
 
-// TestCheck hands the check of ends some that are in the wrong place, or the wrong way round.
+// TestCheck gives the check some ends that are in the wrong place, or the wrong way round.
 func TestCheck(t *testing.T) {
 	r := rand.New(rand.NewPCG(6, 6))
 	m := ref.RandomModel(r, 1, 30, 40, 40, 5)
@@ -481,8 +482,9 @@ func TestCheck(t *testing.T) {
 	if err := b.Exact(t.Context(), 0, farthest, attack.Bounds{}, walks); err != nil {
 		t.Fatal(err)
 	}
-	w, ends := b.scratch[0].walk, 0
-	for i, image := range w.image {
+	w, ends := b.workers.scratch[0].walk, 0
+	for i := range w.images {
+		image := w.images[i].image
 		v := walks[image]
 		if len(v.Correct) != 1 || v.Correct[0].Lo > 0 || v.Correct[0].Hi > 0.9*farthest {
 			continue
@@ -497,13 +499,11 @@ func TestCheck(t *testing.T) {
 			{end{i, 0, at * 0.9, farthest, true}, 1},
 			{end{i, 0, at * 1.1, farthest, true}, 1},
 		} {
-			dst := make([]*attack.Walk, n)
-			for k := range dst {
-				dst[k] = &attack.Walk{}
-			}
+			var dst attack.Walk
+			w.images[i].dst = &dst
 			w.found = append(w.found[:0], c.end)
-			w.check(dst)
-			if got := len(dst[i].Disagreed); got != c.want {
+			w.check()
+			if got := len(dst.Disagreed); got != c.want {
 				t.Errorf("image %d, right before %v: of an end at %v, right before it %v, %d disagree, want %d", image, at, c.end.at, c.end.right, got, c.want)
 			}
 			ends++
@@ -514,8 +514,8 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestStillZero: a gradient that is zero in every pixel is told of rows that stand still too, whose
-// gradient is not taken anew.
+// TestStillZero: a zero gradient is also noted for rows that have not moved, though their gradient
+// is not computed again.
 func TestStillZero(t *testing.T) {
 	m := ref.RandomModel(rand.New(rand.NewPCG(4, 4)), 1, 3, 4, 3)
 	first := linears(m)[0]

@@ -1,6 +1,6 @@
-// Package backendtest is the suite that every backend must pass. It judges by
-// internal/ref in float64: values by a bound on the rounding error that is computed
-// for each of them, signs where the truth is farther from 0 than that bound.
+// Package backendtest is the suite that every backend must pass. It judges by internal/ref in
+// float64. A value must lie within a bound on its rounding error, which is computed for each value.
+// A sign must be right where the truth is farther from 0 than that bound.
 package backendtest
 
 import (
@@ -19,8 +19,8 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// Backend is what the suite needs: all of pipeline.Backend, the counts, and one by one what
-// Outcomes brings together, so that each can be asked for at any time.
+// Backend is what the suite needs: all of pipeline.Backend, the counts, and the parts of Outcomes
+// as methods of their own, so that the suite can ask for each at any time.
 type Backend interface {
 	pipeline.Counter
 	// Predictions writes argmax f(x) to dst [rows], -1 where a logit is not finite.
@@ -53,7 +53,7 @@ type suite struct {
 	rounding ref.Rounding
 }
 
-// shapes have sizes that no tile or block divides, and none, one and more hidden layers.
+// shapes are sizes of MLPs that no tile or block divides, with no, one and more hidden layers.
 var shapes = [][]int{{1, 2}, {5, 3}, {3, 1, 2}, {7, 33, 4}, {30, 17, 97, 10}, {64, 48, 32, 16, 10}, {129, 515, 31}}
 
 var batches = []int{1, 7, 33, 1000}
@@ -167,7 +167,7 @@ func (s suite) steps(t *testing.T) {
 				r := rand.New(rand.NewPCG(1, 2))
 				m := ref.RandomModel(r, 1, 30, 17, 23, 10)
 				unsure, moves := s.follow(t, m, r, 33, bounds, k, func(x, x0 []float64) []ref.Value { return ref.OnRay(x, x0, s.rounding) })
-				// whose bound on a gradient is wider than most of them
+				// The bound of TF32 on a gradient is wider than most gradients.
 				if unsure*20 > moves && s.rounding != ref.TF32 {
 					t.Errorf("%d of %d signs are within rounding of 0: the test says too little", unsure, moves)
 				}
@@ -176,9 +176,10 @@ func (s suite) steps(t *testing.T) {
 	}
 }
 
-// follow walks an attack of k steps along the reference, starting each step of the reference at the
-// backend's own x, so that a sign that both may call is no excuse later. pixels bounds x, which the
-// backend may never have formed. It returns how many signs of how many were too near to 0 to judge.
+// follow compares an attack of k steps with the reference. Each step of the reference starts at the
+// backend's own x, so that a sign that may go either way excuses nothing in later steps. pixels
+// bounds x, which the backend may never have formed. follow returns how many signs, of how many,
+// were too near to 0 to judge.
 func (s suite) follow(t *testing.T, m *model.Model, r *rand.Rand, n int, bounds attack.Bounds, k int, pixels func(x, x0 []float64) []ref.Value) (unsure, moves int) {
 	eps := []float64{0, 0.02, 0.1, 0.7}
 	x0, labels := batch(r, n, m)
@@ -295,7 +296,7 @@ func (s suite) stuckOf(t *testing.T, m *model.Model) {
 }
 
 // saturated has margins of thousands of nats, where softmax - onehot is 0 in any precision. Every
-// sign must still be that of the truth, and no image may count as not attacked.
+// sign must still be right, and no image may count as one with a zero gradient.
 func (s suite) saturated(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 3))
 	s.saturatedOf(t, ref.RandomModel(r, 30, 20, 16, 5), r, 200)
@@ -336,7 +337,7 @@ func (s suite) saturatedOf(t *testing.T, m *model.Model, r *rand.Rand, n int) {
 			}
 		}
 	}
-	// whose bound is wider than most gradients
+	// The bound of TF32 is wider than most gradients.
 	if saturated < n/2 || signs < n*5 && s.rounding != ref.TF32 {
 		t.Errorf("%d images saturated, %d signs compared: the test says too little", saturated, signs)
 	}
@@ -388,7 +389,7 @@ func (s suite) special(t *testing.T) {
 			t.Errorf("not attacked: %v, black image moved to %v; want [false true], not moved", zero, moved[1])
 		}
 	})
-	t.Run("infinite gradient", func(t *testing.T) { // of finite logits
+	t.Run("infinite gradient", func(t *testing.T) { // with finite logits
 		// x = 0: h1 = 1, h2 = 1e25, logits (1e35, 0); gradient 1e10·1e25·1e25.
 		m := model.MLP(1, 1, 1, 2)
 		for l, w := range []float32{1e25, 1e25, 1e10} {
@@ -407,7 +408,7 @@ func (s suite) special(t *testing.T) {
 			t.Fatalf("class %d: the logits should be finite", class[0])
 		}
 		err := b.Step(t.Context(), attack.FGSM().At(0, []float64{0.5}, attack.Bounds{}))
-		if err == nil { // it may be told by the next call instead
+		if err == nil { // the next call may report it instead
 			err = b.Predictions(t.Context(), class)
 		}
 		if err == nil {
@@ -437,8 +438,8 @@ func (s suite) special(t *testing.T) {
 	})
 }
 
-// notANumber has infinities and NaN in the first layers, through which two more must carry them to
-// the logits and to the gradient.
+// notANumber has infinities and NaN in the first layers. Two more layers must carry them on to the
+// logits and to the gradient.
 func (s suite) notANumber(t *testing.T) {
 	x := tensor.New(tensor.WithShape(2, 2), tensor.WithBacking([]float32{1, 1, 0, 0}))
 	for name, change := range map[string]func(w []float32){
@@ -476,7 +477,7 @@ func (s suite) notANumber(t *testing.T) {
 	}
 }
 
-// rows computes the same (image, eps) pairs in batches of all kinds: every bit must agree.
+// rows computes the same (image, eps) pairs in many different batches. Every bit must agree.
 func (s suite) rows(t *testing.T) {
 	for _, bounds := range []attack.Bounds{{}, {Lo: 0, Hi: 1}} {
 		t.Run("bounds="+bounds.String(), func(t *testing.T) {
@@ -503,13 +504,13 @@ func (s suite) rowsOf(t *testing.T, m *model.Model, r *rand.Rand, n int, bounds 
 		for lo := 0; lo < n; lo += stride {
 			hi := min(lo+images, n)
 			for e := 0; e < len(eps); e += width {
-				part := eps[e:min(e+width, len(eps))]
-				rows := (hi - lo) * len(part)
+				some := eps[e:min(e+width, len(eps))]
+				rows := (hi - lo) * len(some)
 				class, zero := make([]int32, rows), make([]bool, rows)
-				must(t, b.Begin(t.Context(), lo, hi, part))
+				must(t, b.Begin(t.Context(), lo, hi, some))
 				a := attack.BIM(k)
 				for step := range a.Steps {
-					must(t, b.Step(t.Context(), a.At(step, part, bounds)))
+					must(t, b.Step(t.Context(), a.At(step, some, bounds)))
 				}
 				must(t, b.Predictions(t.Context(), class))
 				must(t, b.ZeroGradient(t.Context(), zero))
@@ -518,7 +519,7 @@ func (s suite) rowsOf(t *testing.T, m *model.Model, r *rand.Rand, n int, bounds 
 				d, err = b.Images(t.Context())
 				moved := get(t, d, err)
 				for row := range rows {
-					i := lo + row/len(part)
+					i := lo + row/len(some)
 					out[i] = append(out[i], found{class[row], zero[row], logits[row], moved[row]})
 				}
 			}
@@ -550,7 +551,7 @@ func sameBits(a, b []float64) bool {
 	return len(a) == len(b)
 }
 
-// noise holds random signs to attack.RandomSigns, keyed by the image's index in its data set.
+// noise compares random signs with attack.RandomSigns, keyed by the image's index in its data set.
 func (s suite) noise(t *testing.T) {
 	r := rand.New(rand.NewPCG(6, 6))
 	m := ref.RandomModel(r, 1, 300, 8, 4)
@@ -580,8 +581,8 @@ func (s suite) noise(t *testing.T) {
 	}
 }
 
-// count holds Count to what Predictions and ZeroGradient tell of each row, with labels of which
-// some are right, images without gradient, and an image whose logits are not finite.
+// count compares Count with what Predictions and ZeroGradient say of each row. Some labels are
+// right, some images have no gradient, and one has logits that are not finite.
 func (s suite) count(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 9))
 	m := ref.RandomModel(r, 1, 30, 17, 5)
@@ -589,8 +590,8 @@ func (s suite) count(t *testing.T) {
 	s.countOf(t, m, r, l.Weight.Data().([]float32), l.Bias.Data().([]float32))
 }
 
-// countOf is count of a model of 30 pixels and 5 classes, whose first layer has a weight and a bias
-// and a ReLU above it.
+// countOf is count for a model of 30 pixels and 5 classes. Its first layer has a weight and a bias,
+// and a ReLU behind it.
 func (s suite) countOf(t *testing.T, m *model.Model, r *rand.Rand, weight, bias []float32) {
 	const n = 70
 	pixels := make([]float32, n*30)
@@ -687,7 +688,8 @@ func (s suite) countOf(t *testing.T, m *model.Model, r *rand.Rand, weight, bias 
 // tiny is a model of 4 pixels and 2 classes.
 func tiny() *model.Model { return ref.RandomModel(rand.New(rand.NewPCG(1, 1)), 1, 4, 3, 2) }
 
-// refusals feeds bad input to a model of 4 pixels and 2 classes: an error each, and no panic.
+// refusals feeds bad input to a model of 4 pixels and 2 classes. Each input must give an error and
+// no panic.
 func (s suite) refusals(t *testing.T, m *model.Model) {
 	dense := func(shape []int, data any) *tensor.Dense {
 		return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(data))
@@ -789,7 +791,7 @@ func (s suite) states(t *testing.T, m *model.Model) {
 		t.Errorf("predictions with an ended context: %v, want %v", err, context.Canceled)
 	}
 
-	// A second Load starts afresh: nothing of the first batch is left.
+	// Nothing of the first batch is left after a second Load.
 	y, other := batch(rand.New(rand.NewPCG(3, 3)), 50, m)
 	must(t, b.Load(t.Context(), 0, y, other))
 	must(t, b.Begin(t.Context(), 0, 50, eps))

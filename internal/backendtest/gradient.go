@@ -24,7 +24,7 @@ func matrix(rows [][]float64) *tensor.Dense {
 }
 
 // lossGradient returns ∂L/∂x [rows, I] at the rows' x, each row divided by its 1 - p_y. logits are
-// those of the rows, of which as many in turn have the same of labels.
+// those of the rows. The rows of one image follow each other and share its label.
 func lossGradient(t *testing.T, b Backend, logits [][]float64, labels []int32) [][]float64 {
 	t.Helper()
 	q := make([][]float64, len(logits))
@@ -81,8 +81,8 @@ func (s suite) networkGradient(t *testing.T) {
 }
 
 // gradientOf takes gradients of n images before, between and after steps, Keep and Restore. pixels
-// bounds x, which the backend may never have formed. Another backend takes the same way without
-// gradients: rows and what was zero must be the same to the bit.
+// bounds x, which the backend may never have formed. Another backend does the same without
+// gradients. The rows of both, and which gradients were zero, must be the same to the bit.
 func (s suite) gradientOf(t *testing.T, m *model.Model, r *rand.Rand, n int, pixels func(x, x0 []float64) []ref.Value) {
 	images, labels := batch(r, n, m)
 	b, other := s.load(t, m, images, labels), s.load(t, m, images, labels)
@@ -100,7 +100,7 @@ func (s suite) gradientOf(t *testing.T, m *model.Model, r *rand.Rand, n int, pix
 		for row := range q {
 			q[row] = make([]float64, m.Outputs())
 			for j := range q[row] {
-				if row%5 != 4 { // of some rows nothing is asked
+				if row%5 != 4 { // the others have weights 0
 					q[row][j] = float64(float32(r.NormFloat64()))
 				}
 			}
@@ -159,8 +159,8 @@ func (s suite) gradientOf(t *testing.T, m *model.Model, r *rand.Rand, n int, pix
 	}
 }
 
-// differences compares g with central differences of Σ_j q_j·z_j at x, but for pixels where the two
-// one-sided ones say that a kink is near.
+// differences compares g with central differences of Σ_j q_j·z_j at x. It leaves out pixels where
+// the two one-sided differences say that a kink is near.
 func (s suite) differences(t *testing.T, when string, m *model.Model, x, q, g []float64) {
 	t.Helper()
 	const h = 1e-6
@@ -178,12 +178,13 @@ func (s suite) differences(t *testing.T, when string, m *model.Model, x, q, g []
 		if math.Abs((above-here)-(here-below)) > 1e-4*h*(1+math.Abs(got)) {
 			continue
 		}
-		// A sum of some size 10 rounds by 1e-15, over 2e-6.
+		// A sum of about 10 rounds by 1e-15, and is divided by 2e-6.
 		check(t, fmt.Sprintf("%s: central difference at pixel %d", when, p), got, ref.Value{V: (above - below) / (2 * h), Err: 1e-4 * (1 + math.Abs(got))})
 	}
 }
 
-// gradientRefusals asks for gradients that there are none of: an error each, and the rows stay.
+// gradientRefusals asks for gradients that do not exist. Each must give an error, and the rows must
+// stay.
 func (s suite) gradientRefusals(t *testing.T) {
 	r := rand.New(rand.NewPCG(17, 4))
 	m := ref.RandomModel(r, 1, 4, 3, 2)
@@ -213,7 +214,7 @@ func (s suite) gradientRefusals(t *testing.T) {
 		return out
 	}
 	bad := map[string]*tensor.Dense{
-		"no weights": nil, "five of six rows": dense(f64(10, 0), 5, 2), "three classes": dense(f64(18, 0), 6, 3), "turned": dense(f64(12, 0), 2, 6),
+		"no weights": nil, "five of six rows": dense(f64(10, 0), 5, 2), "three classes": dense(f64(18, 0), 6, 3), "transposed": dense(f64(12, 0), 2, 6),
 		"one dimension": dense(f64(12, 0), 12), "three dimensions": dense(f64(12, 0), 3, 2, 2), "integers": dense(make([]int32, 12), 6, 2),
 		"not a number": dense(f64(12, math.NaN()), 6, 2), "infinite": dense(f64(12, math.Inf(-1)), 6, 2),
 	}
@@ -225,7 +226,7 @@ func (s suite) gradientRefusals(t *testing.T) {
 			t.Errorf("%s: no error", name)
 		}
 	}
-	// Float32 weights are the same, and what was refused has moved nothing.
+	// Weights in float32 give the same, and what was refused has moved nothing.
 	q := make([]float32, 12)
 	for k, v := range good.Data().([]float64) {
 		q[k] = float32(v)

@@ -6,7 +6,7 @@ import (
 	"advsweep/internal/ref"
 )
 
-// info holds what a backend says of itself to the model that it holds and to its arithmetic.
+// info compares what a backend says of itself with its model and its arithmetic.
 func (s suite) info(t *testing.T) {
 	m := tiny()
 	b := s.open(t, m)

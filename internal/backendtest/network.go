@@ -13,11 +13,12 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// RunNetworks runs the cases of models that are no stacks of Linear and ReLU. A backend forms each
-// step's images there, so that what it computes is that of the formulas but for rounding:
+// RunNetworks runs the cases of models that are no MLP. A backend forms the images of each step
+// there, so that what it computes follows the formulas but for rounding:
 //
-//   - No activation's derivative cancels, see ref: it keeps its sign however small it is.
-//   - A NaN is carried through every layer, also through a MaxPool2D and a ReLU. An infinity is, where the function's limit there is not finite.
+//   - No activation's derivative cancels, see ref. It keeps its sign however small it is.
+//   - A NaN passes through every layer, also through a MaxPool2D and a ReLU. An infinity passes
+//     where the function's limit there is not finite.
 //   - Zero gradients, byte equality, refusals and states are those of Run.
 func RunNetworks(t *testing.T, a ref.Rounding, open func(t *testing.T, m *model.Model) Backend) {
 	s := suite{open, a}
@@ -71,8 +72,8 @@ func lenet(r *rand.Rand, scale float64) *model.Model {
 	}}
 }
 
-// resnet has a normalised input, a residual connection around two convolutions and one past them
-// through a stride, and a global average.
+// resnet has a normalised input, two residual connections, and a global average. One connection
+// goes around two convolutions, and one through a convolution with a stride.
 func resnet(r *rand.Rand) *model.Model {
 	return &model.Model{
 		Input: []int{2, 6, 6},
@@ -91,8 +92,8 @@ func resnet(r *rand.Rand) *model.Model {
 	}
 }
 
-// networks are models by name: of sizes that no tile divides and that are 1, of shapes that are
-// common, and drawn.
+// networks are models by name. Some have sizes that no tile divides, or that are 1, some have
+// common shapes, and some are drawn.
 func networks() map[string]*model.Model {
 	r := rand.New(rand.NewPCG(11, 11))
 	all := map[string]*model.Model{
@@ -139,7 +140,7 @@ func (s suite) networkSteps(t *testing.T) {
 			}
 		}
 	}
-	// whose bound on a gradient is wider than most of them
+	// The bound of TF32 on a gradient is wider than most gradients.
 	if unsure*10 > moves && s.rounding != ref.TF32 {
 		t.Errorf("%d of %d signs are within rounding of 0: the test says too little", unsure, moves)
 	}
@@ -150,8 +151,8 @@ func (s suite) networkSaturated(t *testing.T) {
 	s.saturatedOf(t, lenet(r, 1000), r, 60)
 }
 
-// smallDerivatives has activations far out, where s·(1-s), 1 - tanh² and 1 + erf are 0 in float32:
-// 6 to 60 in size, as far as the derivative is a normal number in float32.
+// smallDerivatives has activations at numbers of size 6 to 60, where s·(1-s), 1 - tanh² and 1 + erf
+// are 0 in float32. It goes as far as the derivative is a normal number in float32.
 func (s suite) smallDerivatives(t *testing.T) {
 	for name, c := range map[string]struct {
 		l        model.Layer
@@ -277,7 +278,7 @@ func (s suite) networkNotANumber(t *testing.T) {
 				t.Errorf("classes %v, want -1 for the first alone", class)
 			}
 			err = b.Step(t.Context(), attack.FGSM().At(0, []float64{0.5}, attack.Bounds{}))
-			if err == nil { // it may be told by the next call instead
+			if err == nil { // the next call may report it instead
 				err = b.Predictions(t.Context(), class)
 			}
 			if err == nil {
@@ -309,7 +310,7 @@ func (s suite) networkStuck(t *testing.T) {
 	}})
 }
 
-// networkNoise takes random signs at a network's images, which are keyed as anywhere.
+// networkNoise compares a network's random signs with attack.RandomSigns, as noise does.
 func (s suite) networkNoise(t *testing.T) {
 	r := rand.New(rand.NewPCG(6, 18))
 	m := lenet(r, 1)

@@ -14,8 +14,8 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// outcomes holds Outcomes to what the methods say that bring its parts one by one, in every state
-// of the rows, and to what it may refuse.
+// outcomes compares Outcomes, in every state of the rows, with the methods that give its parts one
+// by one. It also checks what Outcomes must refuse.
 func (s suite) outcomes(t *testing.T) {
 	r := rand.New(rand.NewPCG(18, 1))
 	m := ref.RandomModel(r, 1, 40, 9, 5)
@@ -93,7 +93,7 @@ func (s suite) outcomes(t *testing.T) {
 	if _, err := c.Outcomes(t.Context(), nil); err == nil {
 		t.Error("before Load: no error")
 	}
-	// Logits that are not finite come as they are; of their class, once rounded, there is none.
+	// Logits that are not finite come as they are. Once rounded, such a row has no class.
 	large := model.MLP(1, 2)
 	large.Layers[0].(model.Linear).Weight.Data().([]float32)[0] = 3e38
 	if s.rounding == ref.Float64 {

@@ -15,16 +15,16 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// A form is one combination of what a general step can be.
+// A form is one combination of the options of a general step.
 type form struct {
 	name string
 	step attack.Step
-	// which of these the step has, by row or column
+	// These say which options the step has that differ by row or by column of eps.
 	targeted, sized bool
 	inputs          int // of the model
 }
 
-// forms are one in seven of all combinations, which meets all pairs of them, and directions that
+// forms are one in seven of all combinations, which has every pair of options, and directions that
 // are no gradient, for a model with so many inputs.
 func forms(inputs int) (all []form) {
 	k := 0
@@ -72,8 +72,8 @@ func forms(inputs int) (all []form) {
 	return all
 }
 
-// at returns step k of f for images lo to hi-1 and columns from to to-1 of eps. What a row has does
-// not depend on the batch.
+// at returns step k of f for images lo to hi-1 and columns from to to-1 of eps. The options of a
+// row do not depend on the batch that it is in.
 func (f form) at(k, lo, hi int, eps []float64, from, to, classes int) attack.Step {
 	s := f.step
 	s.Index = k
@@ -106,8 +106,8 @@ func (f form) at(k, lo, hi int, eps []float64, from, to, classes int) attack.Ste
 	return s
 }
 
-// generalSteps walks every form along the reference, three general steps and, before, between or
-// behind them, a plain one. As in steps, each step of the reference starts at the backend's own x.
+// generalSteps compares every form with the reference: three general steps, and a plain one before,
+// between or behind them. As in steps, each step of the reference starts at the backend's own x.
 func (s suite) generalSteps(t *testing.T) {
 	r := rand.New(rand.NewPCG(11, 1))
 	s.generalStepsOf(t, ref.RandomModel(r, 1, 12, 9, 8, 5), r, 4, 1)
@@ -187,13 +187,13 @@ func (s suite) generalStepsOf(t *testing.T, m *model.Model, r *rand.Rand, n, eve
 			before = after
 		}
 	}
-	if unsure*4 > pixels && u != ref.TF32 { // whose bound on a gradient is wider than most of them
+	if unsure*4 > pixels && u != ref.TF32 { // TF32's bounds are wider than most gradients
 		t.Errorf("%d of %d pixels are not known: the test says too little", unsure, pixels)
 	}
 }
 
-// checkInside fails t unless x lies in the ball and the bounds that the step keeps to. A pixel, eps
-// and their sum are rounded, by a unit of x0 or eps each; that of all pixels together is a unit of
+// checkInside fails t unless x lies in the ball and in the bounds of the step. A pixel, eps and
+// their sum are each rounded, by a unit of x0 or of eps. For all pixels together that is a unit of
 // their norm.
 func (s suite) checkInside(t *testing.T, what string, step attack.Step, x, x0 []float64, eps float64) {
 	t.Helper()
@@ -221,9 +221,8 @@ func (s suite) checkInside(t *testing.T, what string, step attack.Step, x, x0 []
 	}
 }
 
-// properties has steps of every form, as wild as Validate lets them be, on random models, images
-// and bounds: x stays in the ball and in the bounds that the step keeps to, and does not move at
-// eps 0.
+// properties makes steps of every form, as extreme as Validate allows, on random models, images and
+// bounds. x must stay in the ball and in the bounds of the step, and must not move at eps 0.
 func (s suite) properties(t *testing.T) {
 	for trial := range 60 {
 		r := rand.New(rand.NewPCG(uint64(trial), 9))
@@ -287,7 +286,7 @@ func (s suite) properties(t *testing.T) {
 	}
 }
 
-// generalRows computes the same rows in batches of all kinds: every bit must agree.
+// generalRows computes the same rows in many different batches. Every bit must agree.
 func (s suite) generalRows(t *testing.T) {
 	r := rand.New(rand.NewPCG(12, 1))
 	s.generalRowsOf(t, ref.RandomModel(r, 1, 50, 23, 5), r, 9, 5)
@@ -337,8 +336,8 @@ func (s suite) generalRowsOf(t *testing.T, m *model.Model, r *rand.Rand, n, ever
 	}
 }
 
-// losses reads the gradient at the logits off a step of a model that gives its image back, with
-// logits that any precision holds, ties among them.
+// losses finds the gradient at the logits from a step, with a model whose logits are its image. Any
+// precision holds these logits, and some are tied.
 func (s suite) losses(t *testing.T) {
 	for _, classes := range []int{2, 3, 4, 7} {
 		m := model.MLP(classes, classes)
@@ -394,7 +393,7 @@ func (s suite) losses(t *testing.T) {
 						if norm > 0 {
 							want += 0.25 * v.V / norm
 						}
-						// The gradient passes one product and a norm, x one sum.
+						// The gradient is rounded in one product and a norm, and x in one sum.
 						tol := 16*s.rounding.Unit*(math.Abs(z[j].V)+1) + 4*s.rounding.Product
 						check(t, fmt.Sprintf("%s: pixel %d", what, j), got[j], ref.Value{V: want, Err: tol})
 					}
@@ -404,8 +403,8 @@ func (s suite) losses(t *testing.T) {
 	}
 }
 
-// draws holds random directions to the reference, those of Uniform to the bit: black images move by
-// them.
+// draws compares random directions with the reference, those of Uniform to the bit. Black images
+// move by just the direction.
 func (s suite) draws(t *testing.T) {
 	const in, n = 300, 3
 	far := uint64(1<<32 + 5) // where an int has 64 bits
@@ -437,8 +436,8 @@ func (s suite) draws(t *testing.T) {
 	}
 }
 
-// momentum has a gradient that vanishes after the first step, which the row does not, and images
-// that have none.
+// momentum has images whose gradient vanishes after the first step, while the momentum does not,
+// and images that have no gradient.
 func (s suite) momentum(t *testing.T) {
 	m := model.MLP(2, 1, 2) // z = x1 + x2 - 1: dark images have no gradient
 	copy(m.Layers[0].(model.Linear).Weight.Data().([]float32), []float32{1, 1})
@@ -479,8 +478,8 @@ func (s suite) momentum(t *testing.T) {
 			}
 		}
 	}
-	// The gradient is 0 where the row is, not where it came from, also in a plain step that does
-	// not move it.
+	// The gradient counts where the row is now and not where it came from. It is 0 there, also in a
+	// plain step that does not move the row.
 	must(t, b.Begin(t.Context(), 0, 1, []float64{8}))
 	zero := make([]bool, 1)
 	for k, size := range []float64{1, 0} {
@@ -492,8 +491,8 @@ func (s suite) momentum(t *testing.T) {
 	}
 }
 
-// generalNotFinite has an image of which the gradient, and one of which the logits are not finite,
-// for every loss.
+// generalNotFinite has, for every loss, an image whose gradient is not finite, and one whose
+// logits are not finite.
 func (s suite) generalNotFinite(t *testing.T) {
 	if s.rounding == ref.Float64 {
 		t.Skip("float64 holds these numbers")
@@ -516,7 +515,7 @@ func (s suite) generalNotFinite(t *testing.T) {
 					must(t, b.Load(t.Context(), 5, tensor.New(tensor.WithShape(2, 1), tensor.WithBacking([]float32{-1, pixel})), []int32{1, 1}))
 					must(t, b.Begin(t.Context(), 0, 2, []float64{0.5}))
 					err := b.Step(t.Context(), attack.Step{Loss: loss, Norm: norm, Momentum: momentum, Ball: true, Size: []float64{0.5}})
-					if err == nil { // it may be told by the next call instead
+					if err == nil { // the next call may report it instead
 						err = b.Predictions(t.Context(), make([]int32, 2))
 					}
 					if err == nil || !strings.Contains(err.Error(), "image 6") {
@@ -532,7 +531,7 @@ func (s suite) generalNotFinite(t *testing.T) {
 	}
 }
 
-// slots keeps and restores rows of every state: as they came, after plain steps and after general
+// slots keeps and restores rows in every state: as they came, after plain steps, and after general
 // ones.
 func (s suite) slots(t *testing.T) {
 	r := rand.New(rand.NewPCG(13, 1))
@@ -623,7 +622,7 @@ func (s suite) slotsOf(t *testing.T, m *model.Model, r *rand.Rand) {
 			must(t, b.Begin(t.Context(), 0, n, eps))
 			must(t, b.Restore(t.Context(), 1, some(1, 0)))
 			compare("slot 1 after Begin", func(r int) []float64 { return clean[r] })
-			// Fewer rows, then all: nothing of what lies behind them comes back.
+			// Fewer rows and then all: what lay behind the fewer must not come back.
 			must(t, b.Keep(t.Context(), 0, some(1, 0)))
 			must(t, b.Begin(t.Context(), 0, 1, eps[:1]))
 			must(t, b.Keep(t.Context(), 0, []bool{true}))
@@ -635,9 +634,9 @@ func (s suite) slotsOf(t *testing.T, m *model.Model, r *rand.Rand) {
 	}
 }
 
-// round holds Round to the reference, for images of bytes and others, from pixels that lie
-// anywhere. A pixel is left out whose place is within 5e-5 of where the reference changes its mind:
-// 255·x rounds.
+// round compares Round with the reference, for images of bytes and others, from any pixels. It
+// leaves out a pixel within 5e-5 of a place where the reference changes from one level to another,
+// since 255·x rounds.
 func (s suite) round(t *testing.T) {
 	const n, in = 3, 40
 	r := rand.New(rand.NewPCG(14, 1))
@@ -710,7 +709,7 @@ func (s suite) round(t *testing.T) {
 	}
 }
 
-// norms holds Norms to the reference, in every state of the rows.
+// norms compares Norms with the reference, in every state of the rows.
 func (s suite) norms(t *testing.T) {
 	const n = 3
 	r := rand.New(rand.NewPCG(15, 1))
@@ -750,8 +749,8 @@ func (s suite) norms(t *testing.T) {
 	}
 }
 
-// generalRefusals feeds bad input and calls methods out of order: an error each, no panic, and the
-// rows are as they were.
+// generalRefusals feeds bad input and calls methods out of order. Each must give an error and no
+// panic, and the rows must be as they were.
 func (s suite) generalRefusals(t *testing.T) {
 	r := rand.New(rand.NewPCG(16, 1))
 	m := ref.RandomModel(r, 1, 4, 3, 2)

@@ -1,12 +1,12 @@
-// Package gemm multiplies matrices, C ← C + A·B, with A dense or sparse by rows, on one goroutine,
-// and has the operations on vectors that go with it.
+// Package gemm multiplies matrices, C ← C + A·B, on one goroutine. A is dense or sparse by rows.
+// The package also has the operations on vectors that go with it.
 //
-// B is packed once and used often (weights); A is taken as it stands. Every element
-// of C is one chain of fused multiply-adds over k in rising order, whatever the shape,
-// the blocking, the kernel, or the rows that stand beside it in A. A sparse A leaves out terms
-// that are zero, which changes nothing but the sign of zeros. So a result does
-// not depend on batch size, and AVX2, AVX-512 and NEON agree bit for bit. Only the plain-Go
-// kernel may differ from them, where the compiler does not fuse.
+// B is packed once and used often, as weights are. A is taken as it stands. Every element of C is
+// one chain of fused multiply-adds over k in rising order. That holds whatever the shape, the
+// blocking, the kernel, or the other rows of A. A sparse A leaves out terms that are zero, which
+// changes nothing but the sign of zeros. So a result does not depend on the batch size, and AVX2,
+// AVX-512 and NEON agree bit for bit. Only the plain-Go kernel may differ, where the compiler does
+// not fuse.
 package gemm
 
 //go:generate go run -modfile=../../tools/go.mod asm/gen.go -out gemm_amd64.s -stubs gemm_amd64.go -pkg gemm
@@ -24,20 +24,21 @@ import (
 // Float is an element type.
 type Float interface{ float32 | float64 }
 
-// A kernel is the arithmetic of one path; see generic.go. A panel of B is one vector to
-// len(five) vectors wide.
+// A kernel is the arithmetic of one path: AVX-512, AVX2, NEON or plain Go (generic.go). A panel of
+// B is one vector to len(five) vectors wide.
 type kernel[T Float] struct {
 	path  string // "avx512", "avx2", "neon", "go"
 	lanes int    // elements in a vector
-	// for GroupRows rows, for two and for one, by the vectors of the panel less 1
+	// These compute GroupRows rows, two, and one, by the number of vectors of the panel less 1.
 	five, two, one []indexKernel[T]
 
-	// Of MulSelected; nil where there is none.
+	// MulSelected uses these. They are nil on a path that does not have them.
 	gather     []gatherKernel[T] // by the number of sources less 1
 	gatherMore gatherKernel[T]   // adds a source
 	prefetch   func(rows int, c *uint8, stride, bytes int)
 }
 
+// An indexKernel is a product with listed rows of a panel, see kernelGo.
 type indexKernel[T Float] func(n int, list *uint32, a *T, ars, acs int, w, init *T, ldi int, c *T, ldc int)
 
 // Paths lists the kernels that this processor can run, best first.
@@ -52,7 +53,7 @@ func Paths() []string {
 // EnvPath names the environment variable that forces one of Paths.
 const EnvPath = "ADVSWEEP_KERNEL"
 
-// Path returns the path of that name, or if name is empty the one that EnvPath forces, or
+// Path returns the path of that name. If name is empty, it returns the one that EnvPath forces, or
 // else the best. It returns an error if this processor has no such path.
 func Path(name string) (string, error) {
 	from := ""
@@ -71,23 +72,23 @@ func Path(name string) (string, error) {
 	return "", fmt.Errorf("gemm: %s%s: no such kernel here, want one of %s", from, name, strings.Join(paths, ", "))
 }
 
-// blockBytes bounds a block of a panel of B, so that it stays in a second-level cache of 512 KB
-// or more beside the rows of A that go past it.
+// blockBytes bounds a block of a panel of B. The block must stay in a second-level cache of 512 KB
+// or more, beside the rows of A that go past it.
 const blockBytes = 400 << 10
 
 // A Matrix is a right-hand matrix B [K, N], packed for one kernel.
 type Matrix[T Float] struct {
 	K, N     int
 	kernel   kernel[T]
-	width    int      // of a panel, but the last has only the vectors it needs
-	depth    int      // of a block
+	width    int      // columns of a panel; the last panel has only the vectors that it needs
+	depth    int      // rows of a block
 	data     []T      // the panels, each [K][width], zero behind column N
 	identity []uint32 // 0, 1, … K-1: the list of a dense row
 	zero     []T      // [width]
 }
 
-// NewMatrix makes room for a matrix [k, n] on a path that Path returned. Its
-// elements are zero until Pack.
+// NewMatrix makes room for a matrix [k, n] on a path that Path returned. Its elements are zero
+// until Pack.
 func NewMatrix[T Float](path string, k, n int) *Matrix[T] {
 	m := &Matrix[T]{K: k, N: n}
 	for _, m.kernel = range kernels[T]() {
@@ -119,8 +120,8 @@ func (m *Matrix[T]) panel(j0 int) ([]T, int) {
 	return m.data[j0*m.K:][:m.K*width], width
 }
 
-// Pack copies b, element (k, n) at b[k·rs + n·cs]. Use strides (N, 1) for B as
-// it stands row-major, (1, K) for the transpose of a row-major [N, K].
+// Pack copies b, with element (k, n) at b[k·rs + n·cs]. Use strides (N, 1) for a B that is
+// row-major, and (1, K) for the transpose of a row-major [N, K].
 func (m *Matrix[T]) Pack(b []T, rs, cs int) {
 	if m.K == 0 {
 		return
@@ -131,16 +132,15 @@ func (m *Matrix[T]) Pack(b []T, rs, cs int) {
 	}
 }
 
-// A Scratch is the memory that MulAdd and MulSelected work in. The zero value is ready; one
-// goroutine uses it at a time.
+// A Scratch is the memory that MulAdd, MulIm2col and MulSelected work in. The zero value is ready.
+// One goroutine uses it at a time.
 type Scratch[T Float] struct {
 	tile     []T
 	selected selected
 }
 
-// MulAdd computes C ← C + A·B for rows rows: A [rows, K] with element (i, k) at
-// a[i·rs + k·cs], B = m, C [rows, N] row-major with stride ldc. C must not
-// overlap A. Start C from zero or from a bias.
+// MulAdd computes C ← C + A·B, with B = m. A is [rows, K] with element (i, k) at a[i·rs + k·cs]. C
+// is [rows, N], row-major with stride ldc. C must not overlap A. Start C from zero or from a bias.
 func (m *Matrix[T]) MulAdd(c []T, ldc int, a []T, rs, cs, rows int, s *Scratch[T]) {
 	if rows == 0 || m.N == 0 || m.K == 0 {
 		return
@@ -160,7 +160,7 @@ func (m *Matrix[T]) MulAdd(c []T, ldc int, a []T, rs, cs, rows int, s *Scratch[T
 				tile, ar := c[i*ldc+j0:], &a[i*rs+k0*cs]
 				if w == width {
 					mulAdd(len(list), &list[0], ar, rs, cs, &b[0], &tile[0], ldc, &tile[0], ldc)
-				} else { // not whole vectors: the kernel works on a copy
+				} else { // no whole vectors: the kernel works on a copy
 					for r := range h {
 						copy(s.tile[r*width:][:w], tile[r*ldc:])
 					}
@@ -175,8 +175,8 @@ func (m *Matrix[T]) MulAdd(c []T, ldc int, a []T, rs, cs, rows int, s *Scratch[T
 	}
 }
 
-// of returns the kernel that does most of so many rows at once, and how many, for a panel of so
-// many vectors.
+// of returns the kernel that takes as many of the rows at once as possible, and how many these are.
+// vectors says how wide the panel is.
 func (k *kernel[T]) of(rows, vectors int) (int, indexKernel[T]) {
 	switch {
 	case rows >= GroupRows:
@@ -187,11 +187,11 @@ func (k *kernel[T]) of(rows, vectors int) (int, indexKernel[T]) {
 	return 1, k.one[vectors-1]
 }
 
-// GroupRows is how many rows a kernel does at once at most. Two take about as long as one, which
-// waits for B.
+// GroupRows is how many rows a kernel takes at once at most. Two rows take about as long as one,
+// since one row waits for B.
 const GroupRows = 5
 
-// A Group is rows of A by the columns in which any of them is not zero.
+// A Group is rows of A, by the columns in which any of them is not zero.
 type Group[T Float] struct {
 	Row  int      // of C, the first
 	Rows int      // GroupRows, 2 or 1
@@ -200,18 +200,18 @@ type Group[T Float] struct {
 	LDA  int
 }
 
-// MulAddGroups computes C ← C + A·B for rows of A given as groups, to the bits of MulAdd but for
-// the sign of zeros: what is left out of a chain are products with zero. C has rows of stride
-// ldc >= Padded(); its columns N to Padded()-1 are written too, with what is there plus 0. C must
+// MulAddGroups computes C ← C + A·B for rows of A given as groups. The bits are those of MulAdd,
+// but for the sign of zeros: only products with zero are left out of a chain. C has rows of stride
+// ldc >= Padded(). Its columns N to Padded()-1 are written too, with what is there plus 0. C must
 // not overlap A.
 func (m *Matrix[T]) MulAddGroups(c []T, ldc int, groups []Group[T]) {
 	m.mulGroups(c, ldc, groups, nil)
 }
 
-// MulGroups computes C ← from + A·B in the rows of the groups, to the bits of MulAddGroups on rows
-// that are copies of from [Padded()]: a bias or zeros. What was in C does not matter. Columns N to
-// Padded()-1 are written too, with what from has there plus 0. Rows of a group whose list is empty
-// become from. C must not overlap A or from.
+// MulGroups computes C ← from + A·B in the rows of the groups. from [Padded()] is a bias or zeros.
+// The bits are those of MulAddGroups on rows that are copies of from. What was in C does not
+// matter. Columns N to Padded()-1 are written too, with what from has there plus 0. Rows of a
+// group whose list is empty become from. C must not overlap A or from.
 func (m *Matrix[T]) MulGroups(c []T, ldc int, groups []Group[T], from []T) {
 	m.mulGroups(c, ldc, groups, from[:m.Padded()])
 }
@@ -262,12 +262,12 @@ func (m *Matrix[T]) mulGroups(c []T, ldc int, groups []Group[T], from []T) {
 	}
 }
 
-// packDepth is how many rows of a panel pack fills at a time where the columns of the source
-// are contiguous: few enough that they stay in the first-level cache.
+// packDepth is how many rows of a panel pack fills at a time where the columns of the source are
+// contiguous. These rows must stay in the first-level cache.
 const packDepth = 64
 
-// pack writes dst [depth][width]: dst[k·width + j] = src[j·js + k·ks] for j < w,
-// 0 for the rest.
+// pack writes dst [depth][width]: dst[k·width + j] = src[j·js + k·ks] for j < w, and 0 for the
+// rest.
 func pack[T Float](dst, src []T, js, ks, w, width int) {
 	depth := len(dst) / width
 	switch {

@@ -40,9 +40,9 @@ func (o operand[T]) at(i, j int) float64 { return float64(o.data[i*o.rs+j*o.cs])
 
 var shapes = [][3]int{{0, 5, 3}, {1, 1, 1}, {3, 1, 10}, {1, 784, 1}, {5, 7, 3}, {6, 4, 16}, {7, 33, 17}, {12, 32, 32}, {13, 33, 31}, {33, 513, 10}, {97, 784, 130}, {31, 1100, 97}}
 
-// TestMulAdd compares every path with float64. An n-term chain of fused
-// multiply-adds errs by at most γₙ·Σ|aᵢbᵢ|, γₙ = n·u/(1-n·u) (Higham 2002, §3.1);
-// the plain-Go kernel rounds the products too, within the same bound of 2n terms.
+// TestMulAdd compares every path with float64. A chain of n fused multiply-adds errs by at most
+// γₙ·Σ|aᵢbᵢ|, with γₙ = n·u/(1-n·u) (Higham 2002, §3.1). The plain-Go kernel rounds the products
+// too, which the bound for 2n terms covers.
 func TestMulAdd(t *testing.T) {
 	t.Run("float32", func(t *testing.T) { testMulAdd[float32](t, 0x1p-24) })
 	t.Run("float64", func(t *testing.T) { testMulAdd[float64](t, 0x1p-53) })
@@ -93,9 +93,9 @@ func testMulAdd[T Float](t *testing.T, u float64) {
 	}
 }
 
-// TestChain holds each element to one chain of fused multiply-adds, computed here by
-// rounding the exact product and sum once. It is what makes results independent of
-// the batch and equal on all paths with fused arithmetic.
+// TestChain compares each element with one chain of fused multiply-adds, computed here by rounding
+// the exact product and sum once. That each element is such a chain makes results independent of
+// the batch, and equal on all paths with fused arithmetic.
 func TestChain(t *testing.T) {
 	const m, k, n = 28, 1100, 35
 	r := rand.New(rand.NewPCG(3, 4))
@@ -127,8 +127,8 @@ func TestChain(t *testing.T) {
 	}
 }
 
-// fusedHash is the FNV-1a hash of what TestPathsAgree computes. AVX2 on amd64 gave it first;
-// every path with fused arithmetic must give it, on every architecture.
+// fusedHash is the FNV-1a hash of what TestPathsAgree computes, as AVX2 on amd64 gave it first.
+// Every path with fused arithmetic must give it, on every architecture.
 const fusedHash = 0xfdc72658fe4e7119
 
 // TestPathsAgree compares the bits of the paths that fuse in float32.
@@ -155,9 +155,9 @@ func TestPathsAgree(t *testing.T) {
 	}
 }
 
-// randomGroups makes groups for m rows of A [m, k], each of rows rows but those at the end that
-// fill none. A column is listed with the given probability. It also returns the number of elements
-// in all groups.
+// randomGroups makes groups for m rows of A [m, k]. Each has rows rows, but those at the end may
+// have fewer. A column is listed with the given probability. It also returns the number of
+// elements in all groups.
 func randomGroups[T Float](r *rand.Rand, m, k, rows int, density float64) (groups []Group[T], terms int) {
 	for i := 0; i < m; {
 		g := Group[T]{Row: i, Rows: rows}
@@ -191,9 +191,9 @@ func dense[T Float](groups []Group[T], m, k int) []T {
 	return a
 }
 
-// TestMulAddGroups compares with the dense product. Both are the same chains but for terms that
-// are zero, so they are equal, and on the plain-Go path too: every one of its kernels has the same
-// expression, which a compiler fuses always or never.
+// TestMulAddGroups compares products with the dense one. Both are the same chains but for terms
+// that are zero, so they are equal. That holds on the plain-Go path too, for all its kernels have
+// the same expression, which a compiler fuses always or never.
 func TestMulAddGroups(t *testing.T) {
 	t.Run("float32", testMulAddGroups[float32])
 	t.Run("float64", testMulAddGroups[float64])
@@ -227,9 +227,9 @@ func testMulAddGroups[T Float](t *testing.T) {
 	}
 }
 
-// TestMulGroups compares MulGroups with MulAddGroups on copies of the row, to the bit, and that
-// with the dense product. There are several blocks of k, of which many lists have nothing in the
-// first, in the last or in any.
+// TestMulGroups compares MulGroups with MulAddGroups on copies of the row, to the bit, and the
+// latter with the dense product. There are several blocks of k. Many lists have nothing in the
+// first block, in the last, or in any.
 func TestMulGroups(t *testing.T) {
 	t.Run("float32", testMulGroups[float32])
 	t.Run("float64", testMulGroups[float64])
@@ -347,8 +347,8 @@ func BenchmarkMulAddGroups(b *testing.B) {
 	}
 }
 
-// BenchmarkMulGroups compares with MulAddGroups on rows that are cleared, or filled with a bias,
-// before it, in turns.
+// BenchmarkMulGroups compares MulGroups, in turns, with MulAddGroups on rows that are cleared or
+// filled with a bias first.
 func BenchmarkMulGroups(b *testing.B) {
 	const m, k, n, density = 640, 1024, 1024, .38
 	for _, path := range Paths() {

@@ -8,13 +8,13 @@ func goKernel[T Float]() kernel[T] {
 		five: []indexKernel[T]{kernelGo5[T]}, two: []indexKernel[T]{kernelGo2[T]}, one: []indexKernel[T]{kernelGo[T]}}
 }
 
-// kernelGo makes a row of c [width] of init [width], which may be c, and what a row of A, of which
-// n columns are given, makes of the rows of the panel w [K][width] that list names, rising; width =
-// 4:
+// kernelGo computes a row of c [width] from init [width], which may be c, and the product of a row
+// of A with a panel w [K][width], for width = 4. Only n columns of A are given, those that list
+// names, rising:
 //
 //	c[j] ← init[j] + Σ_t a[t·acs]·w[list[t]·width+j]
 //
-// Each element is one chain over t that starts from init. The kernels for more rows do that for
+// Each element is one chain over t that starts from init. The kernels for more rows do the same for
 // c[r·ldc+j], init[r·ldi+j] and a[r·ars+t·acs]. n is not 0.
 func kernelGo[T Float](n int, list *uint32, a *T, ars, acs int, w, init *T, ldi int, c *T, ldc int) {
 	ls := unsafe.Slice(list, n)
@@ -33,7 +33,7 @@ func kernelGo[T Float](n int, list *uint32, a *T, ars, acs int, w, init *T, ldi 
 	r0[0], r0[1], r0[2], r0[3] = c0, c1, c2, c3
 }
 
-// kernelGo5 is kernelGo for 5 rows: 2, 2 and 1, for which 16 registers are enough.
+// kernelGo5 is kernelGo for 5 rows. It takes 2, 2 and 1, for which 16 registers are enough.
 func kernelGo5[T Float](n int, list *uint32, a *T, ars, acs int, w, init *T, ldi int, c *T, ldc int) {
 	as, is, cs := unsafe.Slice(a, 4*ars+1), unsafe.Slice(init, 4*ldi+1), unsafe.Slice(c, 4*ldc+1)
 	kernelGo2(n, list, a, ars, acs, w, init, ldi, c, ldc)

@@ -103,8 +103,8 @@ func guardProducts[T Float](y *yard, path string) {
 				c := fenced(y, make([]T, (rows-1)*(n+2)+n))
 				mat.MulAdd(c, n+2, a, k, 1, rows, &s)
 				mat.MulAdd(c, n+2, a, 1, rows, rows, &s)
-				mat.MulWindows(c, n+2, fenced(y, make([]T, mat.Padded())), a, &Grid{Rows: 1, Cols: rows, ColStride: k, Runs: []Run{{0, k}}, Step: 1}, &s)
-				mat.MulWindows(c, n+2, nil, a, &Grid{Rows: rows, Cols: 1, RowStride: 1, Runs: []Run{{0, k}}, Step: rows}, &s)
+				mat.MulIm2col(c, n+2, fenced(y, make([]T, mat.Padded())), a, &Im2col{Rows: 1, Cols: rows, ColStride: k, Segments: []Segment{{0, k}}, Step: 1}, &s)
+				mat.MulIm2col(c, n+2, nil, a, &Im2col{Rows: rows, Cols: 1, RowStride: 1, Segments: []Segment{{0, k}}, Step: rows}, &s)
 			}
 			y.used = used
 			for _, rows := range []int{1, 2, 5} {

@@ -5,15 +5,15 @@ import (
 	"unsafe"
 )
 
-// A Selection is rows of A in groups, and the columns of C that are wanted for all of them.
+// A Selection is some rows of A, in groups, and the columns of C that are wanted for all of them.
 type Selection[T Float] struct {
 	Columns []uint32 // of C, rising
 	Groups  []Group[T]
 }
 
-// A block of MulSelected has rows of B in all columns: so many bytes, for it should stay in a
-// second-level cache of 1 MB while all selections go past it, and so many rows at most, for most of
-// what is gathered of them for a panel should stay in the first-level cache.
+// A block of MulSelected has some rows of B, in all columns. selectedBytes bounds it, since it
+// should stay in a second-level cache of 1 MB while all selections go past it. selectedRows bounds
+// it too, since most of what is gathered from it for a panel should stay in the first-level cache.
 const (
 	selectedBytes = 512 << 10
 	selectedRows  = 128
@@ -24,19 +24,20 @@ func (m *Matrix[T]) selectedDepth() int {
 	return min(m.K, selectedRows, max(16, selectedBytes/(m.Padded()*int(unsafe.Sizeof(T(0))))))
 }
 
-// A gatherKernel gathers a vector of chosen columns from each of n rows of B, where they stand in
+// A gatherKernel gathers a vector of chosen columns from each of n rows of B. The columns lie in
 // several source vectors. For l = 0 … lanes-1
 //
 //	dst[list[i]·ldd + l] = src[list[i]·stride + at[s] + pick[s·lanes + l]]
 //
-// with the one s for which pick is not negative; where there is none it is 0 (or, in the kernel
-// that adds a source, what was there). n is not 0.
+// with the one s for which pick is not negative. Where there is no such s, the result is 0. In the
+// kernel that adds a source it is what was there. n is not 0.
 type gatherKernel[T Float] func(n int, list *uint32, src *T, stride int, at *int, pick *int8, dst *T, ldd int)
 
-// selected is what MulSelected works in besides the tile [K][width], in which rows of B in the
-// block have what was gathered.
+// A selected is the memory of MulSelected besides the tile [K][width], whose rows have what was
+// gathered from the rows of B in the block. locate sets where columns are, and union what a block
+// has.
 type selected struct {
-	// Where the chosen columns are, for all selections together.
+	// These say where the chosen columns are, for all selections together.
 	first  []int  // by vector of chosen columns: its first source
 	at     []int  // by source: where it begins in row 0 of B
 	stride []int  // by source: the width of the panel that it is in
@@ -44,18 +45,18 @@ type selected struct {
 
 	next  []int    // by group, of all selections: the first element of List that is not done
 	count []int    // by group, of one selection: how many elements from next on are in the block
-	rows  []uint32 // those rows of B in the block that any group of the selection lists
+	rows  []uint32 // the rows of B in the block that any group of the selection lists
 }
 
-// MulSelected computes C ← A·B in the wanted columns of each selection, to the bits of MulGroups
-// from zeros. C is compact: element j of a row belongs to column Columns[j]. It has rows of stride
-// ldc, not less than len(Columns) rounded up to whole vectors, for which Padded() is enough. Its
-// columns from len(Columns) up to there are written too, and anything may be in C before. C must
-// not overlap A. A row of C is in one selection only.
+// MulSelected computes C ← A·B in the wanted columns of each selection. The bits are those of
+// MulGroups from zeros. C is compact: element j of a row belongs to column Columns[j]. Its stride
+// ldc must not be less than len(Columns) rounded up to whole vectors; Padded() is enough. The
+// columns from len(Columns) up to there are written too. Anything may be in C before. C must not
+// overlap A. A row of C is in one selection only.
 //
-// To gather columns of B takes, for each selection, about as long as the product of 5 to 10 rows
-// with these columns. So this is the faster way where many rows with lists that are alike want few
-// columns: BenchmarkMulSelected compares.
+// Gathering the columns of a selection takes as long as the product of 5 to 10 rows with these
+// columns. So this is the faster way where many rows with similar lists want few columns.
+// BenchmarkMulSelected compares the two.
 func (m *Matrix[T]) MulSelected(c []T, ldc int, selections []Selection[T], s *Scratch[T]) {
 	if m.N == 0 {
 		return
@@ -106,7 +107,7 @@ func (m *Matrix[T]) MulSelected(c []T, ldc int, selections []Selection[T], s *Sc
 					m.gather(tile, width, first[:vectors+1], w)
 				}
 				first = first[vectors:]
-				if m.kernel.prefetch != nil { // kernels that are short wait for C otherwise
+				if m.kernel.prefetch != nil { // short kernels would wait for C
 					size := int(unsafe.Sizeof(T(0)))
 					for j, n := range w.count {
 						if g := &x.Groups[j]; n > 0 {
@@ -136,7 +137,7 @@ func (m *Matrix[T]) MulSelected(c []T, ldc int, selections []Selection[T], s *Sc
 	}
 }
 
-// union finds what groups list of the rows k0 to end-1 of B, from next on.
+// union sets rows and count to what groups list, from next on, of the rows k0 to end-1 of B.
 func union[T Float](w *selected, groups []Group[T], next []int, k0, end int) {
 	var listed [selectedRows]uint8
 	w.count, w.rows = w.count[:0], slices.Grow(w.rows[:0], selectedRows)[:selectedRows]
@@ -151,14 +152,14 @@ func union[T Float](w *selected, groups []Group[T], next []int, k0, end int) {
 	}
 	n := 0
 	for i, l := range listed[:end-k0] {
-		// written before it is known to count, for a branch would be a coin toss
+		// Written before it is known to count, since a branch could not be predicted.
 		w.rows[n] = uint32(k0 + i)
 		n += int(l)
 	}
 	w.rows = w.rows[:n]
 }
 
-// locate finds the sources of the chosen columns: the whole vectors of panels in which they are.
+// locate appends the sources of the chosen columns: the vectors of panels in which they lie.
 func (m *Matrix[T]) locate(w *selected, columns []uint32) {
 	lanes := uint32(m.kernel.lanes)
 	last := ^uint32(0)
@@ -186,7 +187,7 @@ func (m *Matrix[T]) gather(tile []T, width int, first []int, w *selected) {
 	for v := range len(first) - 1 {
 		dst := &tile[v*lanes]
 		for s := first[v]; s < first[v+1]; {
-			// A kernel takes several sources with one stride, and what are left one after another.
+			// One kernel takes several sources that have one stride. The others come one by one.
 			stride, h, kernel := w.stride[s], 1, m.kernel.gatherMore
 			if s == first[v] {
 				for h < len(m.kernel.gather) && s+h < first[v+1] && w.stride[s+h] == stride {

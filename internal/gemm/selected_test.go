@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// randomSelections makes selections of the given number of groups of rows rows, a remainder of
-// fewer rows in the last of them. The groups of a selection choose k with probability own of those
-// that the selection chose with probability shared, columns with probability wanted. The rows of C
-// are shuffled among selections.
+// randomSelections makes selections of the given number of groups. Each group has rows rows, and
+// the last may have fewer. A selection chooses each k with probability shared, and each of its
+// groups chooses each of these with probability own. A column is chosen with probability wanted.
+// The rows of C are shuffled among selections.
 func randomSelections[T Float](r *rand.Rand, m, k, n, perSelection, rows int, shared, own, wanted float64) []Selection[T] {
 	groups, _ := randomGroups[T](r, m, k, rows, 0)
 	r.Shuffle(len(groups), func(i, j int) { groups[i], groups[j] = groups[j], groups[i] })
@@ -35,7 +35,7 @@ func randomSelections[T Float](r *rand.Rand, m, k, n, perSelection, rows int, sh
 	return selections
 }
 
-// someOf chooses of 0 … n-1.
+// someOf chooses some of 0 … n-1.
 func someOf(r *rand.Rand, n int, probability float64) (list []uint32) {
 	for i := range n {
 		if r.Float64() < probability {
@@ -53,7 +53,7 @@ func allGroups[T Float](selections []Selection[T]) (groups []Group[T]) {
 	return groups
 }
 
-// TestMulSelected compares with the dense product, to which it is equal as that of groups is.
+// TestMulSelected compares products with the dense one. They are equal, as those of groups are.
 func TestMulSelected(t *testing.T) {
 	t.Run("float32", testMulSelected[float32])
 	t.Run("float64", testMulSelected[float64])
@@ -107,8 +107,8 @@ func testMulSelected[T Float](t *testing.T) {
 	}
 }
 
-// BenchmarkMulSelected compares with the product in all columns, in turns: what a sweep needs at
-// its first hidden layer, of rows of one image that are nearly alike.
+// BenchmarkMulSelected compares MulSelected, in turns, with the product in all columns. The work is
+// that of a sweep at its first hidden layer, for rows of one image that are nearly alike.
 func BenchmarkMulSelected(b *testing.B) {
 	const m, k, n = 1200, 1024, 1024
 	for _, path := range Paths() {

@@ -1,10 +1,10 @@
 package gemm
 
-// A Vector has the operations on vectors of one path. Each is the same everywhere. n is the length
-// of the first slice, where it is not given; the others must not be shorter. Slices must not
-// overlap but where they are the same and a method says so.
+// A Vector has the operations on vectors of one path. Each gives the same bits on every path. n is
+// the length of the first slice where it is not given. The others must not be shorter. Slices must
+// not overlap, except that two may be the same where a method says so.
 type Vector[T Float] struct {
-	// the assembly takes multiples of so many elements; 0: there is none
+	// The assembly takes multiples of so many elements. 0: there is no assembly.
 	whole                      int
 	positive, nonZero, flipped [3]lister[T]
 	line                       func(n int, dst, a *T, s T, c *T)
@@ -40,13 +40,13 @@ func (x *Vector[T]) assembly(n int) int {
 // VectorPad is the room that the list makers need behind n elements.
 const VectorPad = 16
 
-// In the three list makers rows is GroupRows, 2 or 1; rows of v, m and z have stride ld and n
-// elements. They write the columns, rising, to list and the values to a[r·lda+t] and return how
-// many they are. list and each row of a have room for n+VectorPad elements, of which those behind
-// the count are undefined; lda >= n+VectorPad.
+// The three list makers take GroupRows, 2 or 1 rows. Rows of v, m and z have stride ld and n
+// elements. A list maker writes the columns, rising, to list and their values to a[r·lda+t]. It
+// returns how many columns these are. list and each row of a have room for n+VectorPad elements,
+// and what lies behind the count is undefined. lda >= n+VectorPad.
 
-// Positive lists the columns where !(m <= 0) in any row, so that NaN counts as positive, with the
-// values of v there, 0 where a row's own m <= 0. v may be m.
+// Positive lists the columns where !(m <= 0) in any row, so that NaN counts as positive. The values
+// are those of v, but 0 where a row's own m <= 0. v may be m.
 func (x Vector[T]) Positive(list []uint32, a []T, lda int, v, m []T, ld, n, rows int) int {
 	at, from := x.list(&x.positive, list, a, lda, v, m, (rows-1)*ld+n, ld, n, rows)
 	return positiveGo(list, a, lda, v, m, ld, from, n, rows, at)
@@ -58,15 +58,15 @@ func (x Vector[T]) NonZero(list []uint32, a []T, lda int, v []T, ld, n, rows int
 	return nonZeroGo(list, a, lda, v, ld, from, n, rows, at)
 }
 
-// Flipped lists the columns where in any row z > 0 is not what z0 > 0 is (z0 [n] is for all rows),
-// with the values |z|, 0 in rows where it is the same.
+// Flipped lists the columns where, in any row, one of z > 0 and z0 > 0 holds and the other does
+// not. z0 [n] is for all rows. The values are |z|, but 0 in rows where both hold or neither does.
 func (x Vector[T]) Flipped(list []uint32, a []T, lda int, z, z0 []T, ld, n, rows int) int {
 	at, from := x.list(&x.flipped, list, a, lda, z, z0, n, ld, n, rows)
 	return flippedGo(list, a, lda, z, z0, ld, from, n, rows, at)
 }
 
-// list has the assembly make a list. It returns the count and how many columns that covers. m has
-// need elements.
+// list makes as much of a list as the assembly can. It returns how many columns are listed (at),
+// and how many were looked at (from). m must have need elements.
 func (x *Vector[T]) list(f *[3]lister[T], list []uint32, a []T, lda int, v, m []T, need, ld, n, rows int) (at, from int) {
 	from = x.assembly(n)
 	var assembly lister[T]
@@ -86,8 +86,8 @@ func (x *Vector[T]) list(f *[3]lister[T], list []uint32, a []T, lda int, v, m []
 	return assembly(from, &list[0], &a[0], lda, &v[0], &m[0], ld), from
 }
 
-// Line writes dst = a + s·c, product and sum rounded each, so that processors agree. dst may be a
-// or c.
+// Line writes dst = a + s·c. The product and the sum are each rounded, so that processors agree.
+// dst may be a or c.
 func (x Vector[T]) Line(dst, a []T, s T, c []T) {
 	a, c = a[:len(dst)], c[:len(dst)]
 	k := x.assembly(len(dst))
@@ -114,9 +114,9 @@ func (x Vector[T]) Add(dst, c []T) {
 //	v' = size·s where x' == y, else x' - x
 //	diff = v' - v
 //
-// xs and v become x' and v'. A NaN of g has sign 0, and a bound that is not a number does not
-// bound. Without bounds eps = hi = +Inf and lo = -Inf. diff may be g. Move reports whether s is
-// zero in every element and whether g is finite in every element.
+// xs and v become x' and v'. A NaN of g has sign 0. A bound that is NaN does not bound. Without
+// bounds eps = hi = +Inf and lo = -Inf. diff may be g. Move reports whether s is zero in every
+// element, and whether g is finite in every element.
 func (x Vector[T]) Move(xs, v, diff, g, x0 []T, size, eps, lo, hi T) (zero, finite bool) {
 	n := len(xs)
 	v, diff, g, x0 = v[:n], diff[:n], g[:n], x0[:n]
@@ -129,13 +129,13 @@ func (x Vector[T]) Move(xs, v, diff, g, x0 []T, size, eps, lo, hi T) (zero, fini
 	return zero && z, finite && f
 }
 
-// Kinked lists the columns where a = z0 and b = z1 [n] have opposite signs (a·b < 0), with the
-// values
+// Kinked lists the columns where a = z0 and b = z1 [n] have opposite signs (a·b < 0). The values
+// are
 //
-//	p = |a·b|/(|a|+|b|):
+//	p = |a·b|/(|a|+|b|),
 //
-// how far max(z, 0) is below its chord at most, for z on the line from a to b. list and p have room
-// for n+VectorPad elements.
+// which is how far max(z, 0) lies below its chord at most, for z on the line from a to b. list and
+// p have room for n+VectorPad elements.
 func (x Vector[T]) Kinked(list []uint32, p []T, z0, z1 []T) int {
 	n := len(z0)
 	z1 = z1[:n]
@@ -147,8 +147,8 @@ func (x Vector[T]) Kinked(list []uint32, p []T, z0, z1 []T) int {
 	return kinkedGo(list, p, z0, z1, from, at)
 }
 
-// Larger writes y = max(y, x) for rows of n elements, of y with stride ldy and of x with ldx. A NaN
-// of either stays.
+// Larger writes y = max(y, v) for rows of n elements. y has stride ldy, and v has ldx. A NaN in
+// either stays.
 func (x Vector[T]) Larger(rows, n int, y []T, ldy int, v []T, ldx int) {
 	if rows == 0 || n == 0 {
 		return
@@ -163,9 +163,9 @@ func (x Vector[T]) Larger(rows, n int, y []T, ldy int, v []T, ldx int) {
 	}
 }
 
-// Hand takes rows of n elements: dx and v have stride ldx, y and d have ldy. Where v is not below y
-// (a NaN is not), it adds d to dx and clears it, so that of several calls the first that finds y's
-// element takes d.
+// Hand is the way back of a max-pool, for rows of n elements. dx and v have stride ldx, y and d
+// have ldy. Where v is not below y (a NaN is not), it adds d to dx and clears d. So the first of
+// several calls whose v is the maximum y takes d.
 func (x Vector[T]) Hand(rows, n int, dx []T, ldx int, v, y []T, ldy int, d []T) {
 	if rows == 0 || n == 0 {
 		return
@@ -181,7 +181,7 @@ func (x Vector[T]) Hand(rows, n int, dx []T, ldx int, v, y []T, ldy int, d []T) 
 	}
 }
 
-// Gate writes d = 0 where m <= 0; a NaN of m is not. m may be d: a ReLU.
+// Gate writes d = 0 where m <= 0. A NaN in m is not below 0. m may be d, which makes it a ReLU.
 func (x Vector[T]) Gate(d, m []T) {
 	m = m[:len(d)]
 	k := x.assembly(len(d))

@@ -2,14 +2,15 @@ package gemm
 
 import "math"
 
-// What the methods of Vector compute, for every processor and for what the assembly leaves over:
-// columns from to n-1, of which at are listed. A conversion to T keeps compilers from fusing.
+// The functions here compute the methods of Vector on a processor without assembly, and the columns
+// that the assembly leaves over. Those are from to n-1, and at columns are listed before. A
+// conversion to T keeps compilers from fusing.
 
 func positiveGo[T Float](list []uint32, a []T, lda int, v, m []T, ld, from, n, rows, at int) int {
 	if rows == 1 {
 		m, v, a := m[:n], v[:n], a[:n]
 		for i := from; i < n; i++ {
-			// Written before it is known to count, for a branch would be a coin toss.
+			// Written before it is known to count, since a branch could not be predicted.
 			list[at], a[at] = uint32(i), v[i]
 			if !(m[i] <= 0) {
 				at++
@@ -122,7 +123,7 @@ func kinkedGo[T Float](list []uint32, p, z0, z1 []T, from, at int) int {
 		a, b := z0[k], z1[k]
 		if ab := a * b; ab < 0 {
 			list[at] = uint32(k)
-			// |a - b| = |a| + |b|, for the signs are opposite
+			// |a - b| = |a| + |b|, since the signs are opposite.
 			p[at] = T(math.Abs(float64(ab / (a - b))))
 			at++
 		}

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// awkward makes n numbers, many of which are zeros, infinite or not numbers.
+// awkward makes n numbers, many of which are zero, infinite or NaN.
 func awkward[T Float](r *rand.Rand, n int) []T {
 	d := random[T](r, n)
 	for i := range d {
@@ -25,7 +25,7 @@ func awkward[T Float](r *rand.Rand, n int) []T {
 	return d
 }
 
-// same reports whether a == b or neither is a number.
+// same reports whether a == b, or both are NaN.
 func same[T Float](a, b T) bool { return a == b || a != a && b != b }
 
 func equal[T Float](t *testing.T, what string, got, want []T) {
@@ -45,7 +45,7 @@ func product[T Float](a, b T) T { return a * b }
 //go:noinline
 func sum[T Float](a, b T) T { return a + b }
 
-// eachVector calls f for every path, and for sizes that fill vectors and do not.
+// eachVector calls f for every path, and for sizes that fill whole vectors or do not.
 func eachVector[T Float](t *testing.T, f func(t *testing.T, x Vector[T], r *rand.Rand, n int)) {
 	for _, path := range Paths() {
 		t.Run(fmt.Sprintf("%s/%T", path, T(0)), func(t *testing.T) {
@@ -226,7 +226,8 @@ func testMove[T Float](t *testing.T, vec Vector[T], r *rand.Rand, n int) {
 	} {
 		const size = .25
 		eps, lo, hi := c.bounds[0], c.bounds[1], c.bounds[2]
-		// Where numbers are awkward all but x0 are: with that the formula has no order to hold to.
+		// All numbers but x0 may be awkward. With an awkward x0 the formula would have no one
+		// result.
 		xs, v, diff, g, x0 := c.numbers(r, n), c.numbers(r, n), random[T](r, n), c.numbers(r, n), random[T](r, n)
 		zero, finite := true, true
 		wx, wv, wd := make([]T, n), make([]T, n), make([]T, n)
@@ -262,7 +263,7 @@ func testMove[T Float](t *testing.T, vec Vector[T], r *rand.Rand, n int) {
 	}
 }
 
-// TestKinked compares with the plain form: its three operations round alike everywhere.
+// TestKinked compares Kinked with the plain formula, whose three operations round alike everywhere.
 func TestKinked(t *testing.T) {
 	eachVector(t, testKinked[float32])
 	eachVector(t, testKinked[float64])

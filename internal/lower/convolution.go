@@ -6,30 +6,33 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// Windows are the places of a kernel that moves over an image.
+// A Windows is the places of a kernel that moves over an image.
 type Windows struct {
 	In, Out        Shape
 	Kernel, Stride [2]int // rows, columns
 	Pad            [4]int // top, left, bottom, right
 }
 
-// shortRow bounds a row of a window below which the terms of a product run down columns first: a
-// run along the row would be over before it began.
+// shortRow is the least length of a row of a window for which the terms of a product run along rows
+// first. In shorter rows they run down columns first, since a row would end before it began to pay.
 const shortRow = 16
 
-// fewChannels fill a vector so badly that a convolution goes back by columns.
+// fewChannels is the least number of channels for which a convolution goes back by another
+// convolution. Fewer fill a vector so badly that col2im is better.
 const fewChannels = 8
 
 // Swapped reports whether the terms of a window run down its rows first: see Terms.
 func (w Windows) Swapped() bool { return w.Kernel[0] > 1 && w.Kernel[1]*w.In.C < shortRow }
 
-// Direct reports whether the matrix of windows is the image as it is.
+// Direct reports whether the im2col matrix is the image as it is.
 func (w Windows) Direct() bool {
 	return w.Kernel == [2]int{1, 1} && w.Stride == [2]int{1, 1} && w.Pad == [4]int{}
 }
 
-// Terms calls f for row u, column v and channel c of a window, which is term k of a product over
-// windows. The terms are summed in rising order of k.
+// Terms calls f for each row u, column v and channel c of a window, which is term k of a product
+// with the im2col matrix. The terms are summed in rising order of k. Only this order decides bits.
+// Where terms are columns of a product, as on the way back by col2im, each backend may order them
+// as it likes.
 func (w Windows) Terms(f func(k, c, u, v int)) {
 	for u := range w.Kernel[0] {
 		for v := range w.Kernel[1] {
@@ -44,16 +47,17 @@ func (w Windows) Terms(f func(k, c, u, v int)) {
 	}
 }
 
-// A Convolution is model.Conv2D. Forward it is one product over Windows, see Terms.
+// A Convolution is model.Conv2D. Forward it is one product with the im2col matrix, see Terms.
 type Convolution struct {
 	Windows
 	Name   string
 	Weight *tensor.Dense // [out, in, KH, KW], as in the model
 	Bias   *tensor.Dense // [out]
-	// Back has the windows of the gradient at the output, whose product with the filters, turned
-	// round, is the gradient at the input. It is there where these windows are as many as the
-	// pixels of the input and there are channels enough to fill vectors. Else it is nil: the
-	// gradient is a product that is added up by columns (col2im).
+	// Back has windows over the gradient at the output. The product of these with the flipped
+	// filters is the gradient at the input. Back is there if these windows are as many as the
+	// pixels of the input, and if there are channels enough to fill vectors. Else it is nil, and
+	// the gradient is a product with the filters that col2im adds up. Each pixel is then a sum
+	// from 0 over the windows that it is in, by rising row of windows and then by rising column.
 	Back *Windows
 }
 
@@ -75,13 +79,14 @@ func newConvolution(l model.Conv2D, in, out Shape) *Convolution {
 	return c
 }
 
-// Filter reads weights w [out, in, KH, KW] of a shape by output o, channel c, row u and column v.
+// Filter returns a function that reads weights w [out, in, KH, KW], whose shape is given, by output
+// o, channel c, row u and column v.
 func Filter[E any](shape []int, w []E) func(o, c, u, v int) E {
 	return func(o, c, u, v int) E { return w[((o*shape[1]+c)*shape[2]+u)*shape[3]+v] }
 }
 
-// TurnedRound returns the weights that take a gradient back over Convolution.Back, whose outputs
-// are the channels of what the convolution takes.
+// TurnedRound returns the weights for Convolution.Back: each filter is flipped in rows and columns,
+// and its outputs are the channels of what the convolution takes.
 func TurnedRound[E any](kernel [2]int, weight func(o, c, u, v int) E) func(c, o, u, v int) E {
 	return func(c, o, u, v int) E { return weight(o, c, kernel[0]-1-u, kernel[1]-1-v) }
 }

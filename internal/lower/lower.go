@@ -1,10 +1,10 @@
-// Package lower makes of a model the program that backends run. It decides once what all backends
-// must agree on to the bit: which layers count, in which order gradients are added, how the columns
-// of a product lie, and how a convolution goes back. Package internal/ref does not import it: that
-// is the judge, and reads the model itself.
+// Package lower makes the program that backends run from a model. It decides once what all
+// backends must agree on to the bit: which layers count, in which order gradients are added, in
+// which order the columns of a product lie, and how a convolution goes back. Package internal/ref
+// does not import it, for that is the judge and reads the model itself.
 //
-// Between operations the channels of a pixel lie beside each other, [H, W, C]. A model's images are
-// [C, H, W].
+// Between operations an image is NHWC: the channels of a pixel lie beside each other, [H, W, C]. A
+// model's images are NCHW, [C, H, W].
 package lower
 
 import (
@@ -20,16 +20,16 @@ type Program struct {
 	Inputs, Classes int
 	Image           Shape
 	// MLP says that the model is Linear layers with one ReLU between each two. Backends have faster
-	// routes for it, which round otherwise, so what is one must not depend on the backend.
+	// ways for it, which round differently. So what counts as one must not depend on the backend.
 	MLP bool
 	Ops []Op
-	// Uses lists which operations take a value: Uses[0] those that take the image, Uses[1+i] those
-	// that take the output of Ops[i]. The order is falling. A gradient is the sum over them in this
-	// order. An operation that takes a value twice stands there twice.
+	// Uses lists which operations take a value. Uses[0] has those that take the image, Uses[1+i]
+	// those that take the output of Ops[i]. The order is falling, and a gradient is the sum over
+	// them in this order. An operation that takes a value twice is listed twice.
 	Uses [][]int
 }
 
-// An Op is one operation, which the logits depend on.
+// An Op is one operation. The logits depend on it.
 type Op struct {
 	Operation
 	Layer   int   // its place in the model's Layers
@@ -43,8 +43,8 @@ type Op struct {
 	Rectified bool
 }
 
-// New returns the program of m, which must be valid. It returns an error that names the layer for
-// one that it does not know.
+// New returns the program of m, which must be valid. For a layer that it does not know it returns
+// an error that names the layer.
 func New(m *model.Model) (*Program, error) {
 	shapes, err := m.Shapes()
 	if err != nil {
@@ -108,8 +108,8 @@ func (p *Program) Shape(i int) Shape {
 	return p.Ops[i].Out
 }
 
-// Later reports, for each value that Ops[i] takes, whether its gradient has a term before the one
-// that this use adds.
+// Later reports, for each value that Ops[i] takes, whether the value's gradient has a term before
+// the one that Ops[i] adds.
 func (p *Program) Later(i int) []bool {
 	later := make([]bool, len(p.Ops[i].Takes))
 	for k, j := range p.Ops[i].Takes {
@@ -151,9 +151,9 @@ func ToNHWC[E any](to, from []E, s Shape) {
 func ToNCHW[E any](to, from []E, s Shape) {
 	pixels := s.Pixels()
 	for c := range s.C {
-		part := to[c*pixels:][:pixels]
-		for p := range part {
-			part[p] = from[p*s.C+c]
+		plane := to[c*pixels:][:pixels]
+		for p := range plane {
+			plane[p] = from[p*s.C+c]
 		}
 	}
 }

@@ -59,12 +59,12 @@ func TestMLP(t *testing.T) {
 	}
 	flat := &model.Model{Input: []int{1, 2, 2}, Layers: []model.Layer{linear("a", 3, 4), model.ReLU{}, linear("b", 2, 3)}}
 	if program(t, flat).MLP {
-		t.Error("of images [C, H, W] it is an MLP, whose routes round otherwise")
+		t.Error("with images [C, H, W] it counts as an MLP, whose faster ways round differently")
 	}
 }
 
-// What the logits do not depend on is left out, and the rest is numbered anew. A ReLU is taken into
-// a product that nothing else takes, and into no other.
+// What the logits do not depend on is left out, and the rest is numbered anew. A ReLU becomes a
+// part of a product if nothing else takes the product, and else not.
 func TestDead(t *testing.T) {
 	m := &model.Model{Input: []int{4}, Layers: []model.Layer{
 		linear("a", 4, 4), // 0
@@ -199,7 +199,7 @@ func TestConvolutions(t *testing.T) {
 	}
 	w23 := Filter([]int{1, 1, 2, 3}, weights(6))
 	if got, want := TurnedRound([2]int{2, 3}, w23)(0, 0, 0, 0), w23(0, 0, 1, 2); got != want {
-		t.Errorf("turned round %v, want %v", got, want)
+		t.Errorf("flipped %v, want %v", got, want)
 	}
 	// With rows of a window too short, its terms run down a column of 2, then the next of 3.
 	narrow := Windows{In: Shape{C: 2}, Kernel: [2]int{2, 3}}
@@ -208,15 +208,15 @@ func TestConvolutions(t *testing.T) {
 	if want := [3]int{0, 0, 1}; order[4] != want || !narrow.Swapped() {
 		t.Errorf("term 4 is channel, row, column %v, want %v", order[4], want)
 	}
-	// Turned round, filters go back: row 0 becomes the last one.
+	// In a flipped filter row 0 is the last one.
 	w := Filter([]int{2, 3, 2, 2}, weights(24))
 	if got, want := TurnedRound([2]int{2, 2}, w)(1, 0, 0, 1), w(0, 1, 1, 0); got != want {
-		t.Errorf("turned round %v, want %v", got, want)
+		t.Errorf("flipped %v, want %v", got, want)
 	}
 }
 
-// The gradient of an Add passes on without a slot, slots are used again, and a product that is
-// added to another gradient has its spare room.
+// The gradient of an Add is passed on without a slot. Slots are used again. A product that is
+// added to another gradient has spare room.
 func TestSlots(t *testing.T) {
 	m := &model.Model{Input: []int{4}, Layers: []model.Layer{
 		linear("a", 4, 4), linear("b", 4, 4), model.Add{}, linear("c", 2, 4),

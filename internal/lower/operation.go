@@ -9,7 +9,7 @@ import (
 )
 
 // An Operation is what an Op does: a *Linear, *Convolution, Scale, MaxPool, AvgPool, Elementwise or
-// Add. A backend's switch over them ends in an error that names the type.
+// Add. A backend has a switch over these types. The switch ends in an error that names the type.
 type Operation any
 
 // A Linear is y = x·Wᵀ + b.
@@ -18,7 +18,7 @@ type Linear struct {
 	Bias   *tensor.Dense // [out]
 }
 
-// A Scale is x·w_c + b_c.
+// A Scale is x·w_c + b_c for a number x of channel c.
 type Scale struct{ Weight, Bias *tensor.Dense } // [C]
 
 // A MaxPool is model.MaxPool2D.
@@ -39,7 +39,8 @@ type Elementwise struct {
 // An Add is the sum of all that it takes, in their order.
 type Add struct{}
 
-// operation returns what l does to a value of shape in, making one of shape out.
+// operation returns what l does to a value of shape in. The result has shape out. It returns an
+// error that names the type of l if there is no such operation.
 func operation(l model.Layer, in, out Shape) (Operation, error) {
 	switch l := l.(type) {
 	case model.Linear:
@@ -62,8 +63,8 @@ func operation(l model.Layer, in, out Shape) (Operation, error) {
 	return nil, fmt.Errorf("no operation for a layer of %T", l)
 }
 
-// byPixels returns weights [out, in] of a layer that takes s, with the columns of s in the order
-// [H, W, C].
+// byPixels returns the weights w [out, in] of a layer that takes s, with columns in the order [H,
+// W, C].
 func byPixels(w *tensor.Dense, s Shape) (*tensor.Dense, error) {
 	if !s.Reordered() {
 		return w, nil
@@ -77,6 +78,7 @@ func byPixels(w *tensor.Dense, s Shape) (*tensor.Dense, error) {
 	return nil, fmt.Errorf("weights of %v, want float32 or float64", w.Dtype())
 }
 
+// reordered copies w, of a shape [out, in], with columns in the order [H, W, C] of s.
 func reordered[E float32 | float64](w []E, shape []int, s Shape) *tensor.Dense {
 	out := make([]E, len(w))
 	for o := range shape[0] {

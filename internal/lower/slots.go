@@ -1,19 +1,20 @@
 package lower
 
-// Slots say where gradients wait on their way back. The gradient at a value that only an Add takes
-// is that of the Add: it needs no copy. Every other gradient lies in a slot until all that lies
-// below it has been made of it. Then the slot is free for another one.
+// A Slots says where gradients lie on the way back. The gradient at a value that only an Add takes
+// is that of the Add, and needs no copy. Every other gradient lies in a slot until all gradients
+// that depend on it are computed. Then the slot is free for another one.
 type Slots struct {
-	// [1 + Ops] of the gradient at the image, at the output of Ops[0], …; -1: none of its own
+	// Of has the slot of the gradient at the image, at the output of Ops[0], and so on, [1 + Ops].
+	// It is -1 for a gradient that has no slot of its own.
 	Of    []int
 	Width []int // of each slot
-	// Spare is the width of the largest product that must be made before it is added to a sum, 0 if
-	// there is none.
+	// Spare is the width of the largest product that must be computed before it is added to a sum.
+	// It is 0 if there is none.
 	Spare int
 }
 
-// passes reports whether the gradient at the output of Ops[i], or at the image for -1, is that of
-// an Add.
+// passes reports whether the gradient at the output of Ops[i], or at the image for -1, is just
+// that of an Add.
 func (p *Program) passes(i int) bool {
 	if len(p.Uses[i+1]) != 1 {
 		return false
@@ -22,8 +23,8 @@ func (p *Program) passes(i int) bool {
 	return ok
 }
 
-// endsInProduct reports whether the way back of op ends with a product, which cannot be added to
-// what is there.
+// endsInProduct reports whether the way back of op ends with a product. A product overwrites, so it
+// cannot be added to what is there.
 func (op *Op) endsInProduct() bool {
 	switch o := op.Operation.(type) {
 	case *Linear:
@@ -34,15 +35,15 @@ func (op *Op) endsInProduct() bool {
 	return false
 }
 
-// Slots places gradients in the order in which they are made: by falling operation. width tells how
-// wide a gradient of a shape is, in a unit that the caller chooses. The gradient at the logits is
-// the caller's and has no slot.
+// Slots places gradients in the order in which they are computed: by falling operation. width says
+// how wide a gradient of a shape is, in a unit that the caller chooses. The gradient at the logits
+// belongs to the caller and has no slot.
 func (p *Program) Slots(width func(Shape) int) Slots {
 	last := len(p.Ops) - 1
 	s := Slots{Of: make([]int, last+2)}
-	lies := make([]int, last+2) // the slot in which that gradient is, its own or another's, or -1
+	lies := make([]int, last+2) // the slot in which the gradient lies, its own or another's, or -1
 	s.Of[last+1], lies[last+1] = -1, -1
-	var reads, free []int // of each slot what is still to be made of it; slots that are free again
+	var reads, free []int // by slot: how many gradients still need it; the slots that are free again
 	for i := last - 1; i >= -1; i-- {
 		if s.Of[i+1] = -1; p.passes(i) {
 			lies[i+1] = lies[p.Uses[i+1][0]+1]

@@ -6,22 +6,23 @@ import (
 	"advsweep/model"
 )
 
-// A Value is a number with a bound on how far another program's may lie from it.
+// A Value is a number V, and a bound Err on how far from it another program's number may lie.
 type Value struct{ V, Err float64 }
 
-// A Rounding is how a backend's arithmetic errs: every sum and product by Unit at most, relative to
-// itself, and in a matrix product each a·b by Product more, relative to |a·b|.
+// A Rounding is how a backend's arithmetic errs. Every sum and product errs by at most Unit,
+// relative to itself. In a matrix product each a·b errs by Product more, relative to |a·b|.
 type Rounding struct{ Unit, Product float64 }
 
 // The arithmetics that backends have. The reference's own roundoff is in Unit.
 //
-// Tensor cores as in "Numerical behavior of NVIDIA tensor cores" (Fasi, Higham, Mikaitis, Pranesh,
-// 2021): products are exact, and the five addends of a block of four are cut to multiples of 2^-23
-// of the largest, by less than 5·2^-23·Σ|a·b| in all.
-//   - TF32x3 has six such blocks for eight products before they are added in FP32: under 2^-18 with
-//     the 2^-22 of the product that is left out and the 2^-23 of each factor's last bits.
-//   - TF32 rounds factors to 11 bits, 2^-11 each, and cuts at every block of a sum: n/4 times 5 addends is less than
-//     what γ_n counts with a unit of 2^-23.
+// Tensor cores compute as in "Numerical behavior of NVIDIA tensor cores" (Fasi, Higham, Mikaitis,
+// Pranesh, 2021). Products are exact. The five addends of a block of four are cut to multiples of
+// 2^-23 of the largest, which errs by less than 5·2^-23·Σ|a·b| in all.
+//   - TF32x3 has six such blocks for eight products before they are added in FP32. With the 2^-22
+//     of the product that is left out and the 2^-23 of each factor's last bits, that is under
+//     2^-18.
+//   - TF32 rounds factors to 11 bits, 2^-11 each, and cuts at every block of a sum. n/4 times 5
+//     addends are less than what γ_n counts with a unit of 2^-23.
 var (
 	Float64 = Rounding{Unit: 2 * 0x1p-53}
 	Float32 = Rounding{Unit: 0x1p-24 + 0x1p-53}
@@ -29,8 +30,8 @@ var (
 	TF32    = Rounding{Unit: 0x1p-23, Product: 0x1p-10 + 0x1p-20}
 )
 
-// gamma bounds the relative error of a matrix product's element of n terms, against the sum of
-// their sizes.
+// gamma bounds the error of an element of a matrix product, a sum of n terms, relative to the sum
+// of the sizes of the terms.
 func (r Rounding) gamma(n int) float64 { return gamma(n, r.Unit) + r.Product }
 
 // gamma is γ_n = n·u/(1 - n·u), Higham 2002, §3.1, of a sum of n products in any
@@ -61,8 +62,8 @@ func OnRay(x, x0 []float64, a Rounding) []Value {
 	return v
 }
 
-// BoundForward is Forward with bounds on the error in arithmetic a, from the running error of each
-// layer. That of an affine layer of n terms is
+// BoundForward is Forward with bounds on the error in arithmetic a. They come from the running
+// error of each layer. That of an affine layer of n terms is
 //
 //	|δz_o| ≤ γ_{n+1}·(|b_o| + Σ|w_oi|(|x_i| + δx_i)) + Σ|w_oi|·δx_i.
 func BoundForward(m *model.Model, x []Value, a Rounding) (logits []Value, values [][]Value) {
@@ -77,9 +78,9 @@ func BoundForward(m *model.Model, x []Value, a Rounding) (logits []Value, values
 	return values[len(values)-1], values
 }
 
-// BoundInputGradient returns InputGradient with a bound on its error. A ReLU whose z may be on
-// either side of 0, and elements of which either may be the largest of its window, count with all
-// that they could carry.
+// BoundInputGradient returns InputGradient with a bound on its error. Where it is not known
+// whether z of a ReLU is above 0, or which element of a window is the largest, the bound counts
+// all that could pass there.
 func BoundInputGradient(m *model.Model, x []Value, y int, a Rounding) []Value {
 	logits, values := BoundForward(m, x, a)
 	z, worst := make([]float64, len(logits)), 0.0
@@ -104,17 +105,17 @@ func BoundBackward(m *model.Model, values [][]Value, d []Value, a Rounding) []Va
 	grads[len(values)-1] = d
 	all := layers(m)
 	for i := len(all) - 1; i >= 0; i-- {
-		if grads[i+1] == nil { // no logit depends on it
+		if grads[i+1] == nil { // no logit depends on this layer
 			continue
 		}
 		for _, j := range m.Takes(i) {
-			part := all[i].boundBackward(grads[i+1], values[j+1], a)
+			share := all[i].boundBackward(grads[i+1], values[j+1], a)
 			for k, g := range grads[j+1] { // taken more than once
-				part[k].V += g.V
-				part[k].Err += g.Err
-				part[k].Err += gamma(len(all), a.Unit) * (math.Abs(part[k].V-g.V) + math.Abs(g.V) + part[k].Err)
+				share[k].V += g.V
+				share[k].Err += g.Err
+				share[k].Err += gamma(len(all), a.Unit) * (math.Abs(share[k].V-g.V) + math.Abs(g.V) + share[k].Err)
 			}
-			grads[j+1] = part
+			grads[j+1] = share
 		}
 	}
 	if grads[0] == nil {
@@ -191,7 +192,7 @@ func (l maxPool) boundBackward(d, x []Value, a Rounding) []Value {
 		}
 		sure := true
 		for _, i := range w {
-			// Equal numbers that are exact, such as the zeros of a ReLU, leave it to the first.
+			// Of equal numbers that are exact, such as the zeros of a ReLU, the first counts.
 			if i != best && x[i].V+x[i].Err >= low && !(x[i].Err == 0 && x[best].Err == 0) {
 				sure = false
 				dx[i].Err += math.Abs(d[o].V) + d[o].Err

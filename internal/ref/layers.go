@@ -7,8 +7,8 @@ import (
 	"advsweep/model"
 )
 
-// An operation is what a layer does to one image. It is either affine, a map that is one element at
-// a time, or a choice of the largest.
+// An operation is what a layer does to one image. It is an affine map, a function of each element,
+// or a choice of the largest.
 type operation interface {
 	// forward returns the output for all that the layer takes.
 	forward(in [][]float64) []float64
@@ -39,8 +39,8 @@ func layers(m *model.Model) []operation {
 	return all
 }
 
-// operationOf returns the operation of layer i, which takes and gives what in and out are the
-// shapes of. It panics, naming the layer, where there is none.
+// operationOf returns the operation of layer i, which takes a value of shape in and gives one of
+// shape out. It panics, naming the layer, if there is none.
 func operationOf(i int, l model.Layer, in, out []int) operation {
 	switch l := l.(type) {
 	case model.Linear:
@@ -61,8 +61,8 @@ func operationOf(i int, l model.Layer, in, out []int) operation {
 	panic(fmt.Sprintf("ref: no operation for layer %d, %T (%s)", i, l, l.Kind()))
 }
 
-// affine is y = W·x + b, or for several x the sum of these with b once. row calls f(i, w) for the
-// elements of row o of W that are not 0 by the layer's form.
+// affine is y = W·x + b. For several x it is the sum of the products, with b once. row calls f(i,
+// w) for each element of row o of W, but for those that are 0 by the layer's form.
 type affine struct {
 	bias    []float64
 	row     func(o int, f func(i int, w float64))
@@ -137,7 +137,7 @@ func avgPool2D(l model.AvgPool2D, in, out []int) affine {
 	all := windows(in, out, l.Kernel, l.Stride, l.Pad)
 	return affine{make([]float64, size(out)), func(o int, f func(int, float64)) {
 		n := len(all[o])
-		// all of the padded image that the window covers, which is all of the window
+		// What the window covers of the padded image, which is all of the window.
 		if l.CountPad {
 			n = l.Kernel[0] * l.Kernel[1]
 		}
@@ -147,8 +147,8 @@ func avgPool2D(l model.AvgPool2D, in, out []int) affine {
 	}, false}
 }
 
-// windows returns for each element of a pool's output the elements of its input that it takes, by
-// rows.
+// windows returns, for each element of a pool's output, the elements of its input that it takes,
+// row by row.
 func windows(in, out []int, kernel, stride [2]int, pad [4]int) [][]int {
 	var all [][]int
 	for ch := range out[0] {
@@ -255,7 +255,7 @@ const ulps = 16
 // tiny is where float32 begins to lose digits: a backend may take less for 0.
 const tiny = 0x1p-126
 
-// activationOf returns the function of an elementwise layer. It panics, naming the layer, where the
+// activationOf returns the function of an elementwise layer. It panics, naming the layer, if the
 // table has no such function.
 func activationOf(l model.Elementwise) activation {
 	name, parameter := l.Function()

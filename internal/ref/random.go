@@ -10,8 +10,8 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// RandomModel returns a stack of Linear and ReLU of the given sizes whose weights
-// are normal with variance scale²·2/in, so that activations keep their size at scale 1.
+// RandomModel returns an MLP of the given sizes. Its weights are normal with variance scale²·2/in,
+// so that activations keep their size at scale 1.
 func RandomModel(r *rand.Rand, scale float64, sizes ...int) *model.Model {
 	m := model.MLP(sizes...)
 	for _, l := range m.Layers {
@@ -27,10 +27,10 @@ func RandomModel(r *rand.Rand, scale float64, sizes ...int) *model.Model {
 	return m
 }
 
-// RandomNetwork returns a small model of layers of all kinds, drawn from r: convolutions with
-// strides and padding, pools that overlap and reach over the edge, residual connections, every
-// activation also first or twice in a row, a Scale first or within, Linear after Linear, weights of
-// both types. It is no stack, and has 4 to 7 classes.
+// RandomNetwork returns a small model of layers of all kinds, drawn from r. It may have
+// convolutions with strides and padding, pools that overlap and reach over the edge, residual
+// connections, any activation first or twice in a row, a Scale first or within, and Linear after
+// Linear. Weights are of both types. It is no MLP, and has 4 to 7 classes.
 func RandomNetwork(r *rand.Rand) *model.Model {
 	n := network{r: r, m: &model.Model{}}
 	if r.IntN(5) == 0 {
@@ -81,7 +81,7 @@ func RandomNetwork(r *rand.Rand) *model.Model {
 		n.add(model.Add{}, n.last(), from)
 	}
 	n.add(n.linear(4 + r.IntN(4)))
-	if r.IntN(6) == 0 { // logits may come of any layer
+	if r.IntN(6) == 0 { // logits may be the output of any layer
 		n.add(n.scale())
 	}
 	plain := true
@@ -194,8 +194,8 @@ func (n *network) activation() model.Layer {
 	return all[n.r.IntN(len(all))]
 }
 
-// residual adds two convolutions to what came before, which is taken as it is or through a
-// convolution of one pixel.
+// residual adds the output of two convolutions to what came before. That is taken as it is, or
+// through a convolution of one pixel.
 func (n *network) residual() {
 	from, in := n.last(), n.shape
 	same := func(out int) model.Layer {

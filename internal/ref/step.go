@@ -72,8 +72,8 @@ func ObjectiveGradient(l attack.Loss, z []float64, y, t int) []float64 {
 }
 
 // BoundObjectiveGradient is ObjectiveGradient with bounds on the error in arithmetic a. sure is
-// false if other logits within z are in another order that changes it; then a backend may have gone
-// another way.
+// false if logits within the bounds of z may have another order, and the gradient depends on it. A
+// backend may then be right with a different gradient.
 func BoundObjectiveGradient(l attack.Loss, z []Value, y, t int, a Rounding) (d []Value, sure bool) {
 	v, worst := make([]float64, len(z)), 0.0
 	for j := range z {
@@ -116,7 +116,7 @@ func BoundObjectiveGradient(l attack.Loss, z []Value, y, t int, a Rounding) (d [
 	case l != attack.DLR:
 		panic(fmt.Sprintf("ref: no gradient of %v", l))
 	}
-	// -n/d: what n and d err by is what their logits do, and a rounding or two of their own.
+	// -n/d: n and d err by what their logits err by, and by a rounding or two of their own.
 	sub := func(x, y Value) Value {
 		v := x.V - y.V
 		return Value{v, x.Err + y.Err + 4*a.Unit*math.Abs(v)}
@@ -166,14 +166,15 @@ type Row struct {
 	lost  bool      // M is not known
 }
 
-// Step returns what x of the row is after step s, of its own size, target (or -1) and restart, with
-// bounds on the error in arithmetic a, and changes M and Old. zero tells whether the gradient is 0.
-// Along of s is that of the row. sure is false if a backend may have gone another way, see BoundObjectiveGradient, or if a mean or
-// a norm is within its error of 0: then the rest says nothing.
+// Step returns what x of the row is after step s, with bounds on the error in arithmetic a. size,
+// target (or -1), restart and s.Along [I] are those of the row. Step changes M and Old. zero says whether the
+// gradient is 0. sure is false if a backend may be right with another gradient, see
+// BoundObjectiveGradient, or if a mean or a norm is within its error of 0. Then the rest says
+// nothing.
 //
-// The errors of the gradient e go on as follows. An element of g/mean|g| errs by (e_i +
-// |g_i|/mean·mean(e))/(mean - mean(e)), one of g/‖g‖₂ likewise with ‖e‖₂. A sign is not known where
-// |g_i| <= e_i. The clamps move no two points apart; for the projection on the L2 ball see
+// Let e be the error of the gradient g. An element of g/mean|g| errs by (e_i +
+// |g_i|/mean·mean(e))/(mean - mean(e)), and one of g/‖g‖₂ likewise with ‖e‖₂. A sign is not known
+// where |g_i| <= e_i. Clipping moves no two points apart. For the projection on the L2 ball see
 // projectL2.
 func (r *Row) Step(m *model.Model, s attack.Step, size float64, target, restart int, a Rounding) (next []Value, zero, sure bool) {
 	knownNorm(s.Norm)
@@ -312,10 +313,10 @@ func (r *Row) project(z []Value, s attack.Step, round func(int, float64) float64
 	return out
 }
 
-// projectL2 returns x0 + δ·c, c = min(1, eps/‖δ‖), δ = z - x0. With e the error of z, ‖δ‖ errs by
-// ‖e‖ at most, and c, if it can be less than 1, by ‖e‖/(‖δ‖ - ‖e‖); an element so by e_i + |δ_i|
-// times that. By ‖e‖ it errs at most, since the projection on a convex set moves no two points
-// apart.
+// projectL2 returns x0 + δ·c, with c = min(1, eps/‖δ‖) and δ = z - x0. Let e be the error of z.
+// Then ‖δ‖ errs by at most ‖e‖. If c can be less than 1, it errs by at most ‖e‖/(‖δ‖ - ‖e‖), and
+// an element of the result by e_i + |δ_i| times that. An element never errs by more than ‖e‖,
+// since the projection on a convex set moves no two points apart.
 func projectL2(z []Value, x0 []float64, eps float64, round func(int, float64) float64) []Value {
 	norm, err := 0.0, 0.0
 	for i, v := range z {
@@ -372,8 +373,8 @@ func Draw(s attack.Step, n, image, restart int) []float64 {
 	return d
 }
 
-// knownNorm panics unless steps, draws and levels in norm are written down here. The judge of a
-// norm that it does not know would be wrong without a word.
+// knownNorm panics unless this package knows steps, draws and levels in norm. Otherwise it would
+// judge by the wrong norm, and nobody would notice.
 func knownNorm(norm attack.Norm) {
 	if norm != attack.Linf && norm != attack.L2 {
 		panic(fmt.Sprintf("ref: nothing is known of %v", norm))

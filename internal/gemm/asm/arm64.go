@@ -1,7 +1,7 @@
 //go:build ignore
 
-// Command arm64 writes gemm_arm64.s: the index kernels of asm/gen.go for NEON, for 5 rows, for 2 and
-// for 1, and panels of 1 to 4 vectors.
+// Command arm64 writes gemm_arm64.s: the index kernels of asm/gen.go for NEON, for 5 rows, 2 and 1,
+// and for panels of 1 to 4 vectors.
 package main
 
 import (
@@ -17,7 +17,8 @@ var text bytes.Buffer
 
 func line(format string, args ...any) { fmt.Fprintf(&text, "\t"+format+"\n", args...) }
 
-// vectors names nv registers from first on, of arrangement t, as a load and a store take them.
+// vectors names the nv registers from first on as a load and a store take them. t is their
+// arrangement, such as S4.
 func vectors(first, nv int, t string) string {
 	var v []string
 	for i := range nv {
@@ -26,8 +27,8 @@ func vectors(first, nv int, t string) string {
 	return "[" + strings.Join(v, ", ") + "]"
 }
 
-// kernel writes one kernel, whose elements have 1<<shift bytes. A row of w is in V0 to V3, broadcast
-// elements of A in V4 to V8, the tile in V12 to V31.
+// kernel writes one kernel for elements of 1<<shift bytes. A row of w is in V0 to V3, the broadcast
+// elements of A are in V4 to V8, and the tile is in V12 to V31.
 func kernel(elem, t string, shift, rows, nv int) {
 	tile := func(r, j int) int { return 12 + r*nv + j }
 	eachRow := func(first, stride string, at int, move func(registers string)) {

@@ -1,16 +1,16 @@
 //go:build ignore
 
-// Command gen writes gemm_amd64.s and its Go declarations: the index kernels of package
-// gemm for AVX2 with FMA and for AVX-512, in float32 and float64, for 5 rows, for 2 and for 1; and
-// what gathers columns for MulSelected.
+// Command gen writes gemm_amd64.s and its Go declarations. These are the index kernels of package
+// gemm for AVX2 with FMA and for AVX-512, in float32 and float64, for 5 rows, 2 and 1. They are
+// also the kernels that gather columns for MulSelected.
 //
-// A kernel makes a tile of C of what it starts from and the product of rows of A, of which n
-// columns are given, and the rows of a panel w of B that list names:
+// An index kernel computes a tile of C from what the tile starts from, and from the product of rows
+// of A with a panel w of B. Only n columns of A are given, those that list names:
 //
-//	c[r·ldc+j] ← init[r·ldi+j] + Σ_t a[r·ars+t·acs]·w[list[t]·width+j],  0 ≤ r < rows, 0 ≤ j < width,
+//	c[r·ldc+j] ← init[r·ldi+j] + Σ_t a[r·ars+t·acs]·w[list[t]·width+j]
 //
-// one chain of fused multiply-adds over t for each element, t rising, that starts from init.
-// kernelGo in generic.go is the same in plain Go.
+// for 0 ≤ r < rows and 0 ≤ j < width. Each element is one chain of fused multiply-adds over t,
+// rising, that starts from init. kernelGo in generic.go is the same in plain Go.
 package main
 
 import (
@@ -43,8 +43,8 @@ var notLess = Imm(5) // a predicate of compare
 
 const unroll = 2 // steps in a turn of the main loop
 
-// kernel writes the kernel for rows rows and panels of nv vectors. The accumulators, a row of w
-// and a broadcast element fill the registers: 5·5 + 5 + 1 of 32, 5·2 + 2 + 1 of 16.
+// kernel writes the index kernel for so many rows and a panel of nv vectors. The accumulators, a
+// row of w and a broadcast element fill the registers: 5·5 + 5 + 1 of 32, or 5·2 + 2 + 1 of 16.
 func (f form) kernel(rows, nv int) {
 	name := fmt.Sprintf("%s_%s_%dx%d", f.isa, f.elem, rows, nv)
 	TEXT(name, NOSPLIT, fmt.Sprintf("func(n int, list *uint32, a *%[1]s, ars, acs int, w, init *%[1]s, ldi int, c *%[1]s, ldc int)", f.elem))
@@ -133,8 +133,8 @@ func (f form) kernel(rows, nv int) {
 	RET()
 }
 
-// gather writes a gatherKernel for that many sources: each is permuted into its lanes. To add
-// sources it starts from what is there.
+// gather writes a gatherKernel for so many sources. Each source is permuted into its lanes. With
+// more the kernel starts from what is there, to add a source.
 func (f form) gather(sources int, more bool) {
 	name, does := fmt.Sprintf("%s_%s_gather%d", f.isa, f.elem, sources), fmt.Sprintf("gathers from %d sources", sources)
 	if more {
@@ -185,7 +185,7 @@ func (f form) gather(sources int, more bool) {
 	for s := range sources {
 		m := Mem{Base: source[s], Index: k, Scale: 1}
 		switch {
-		case !wide: // the sign of an index says that the lane is not of this source
+		case !wide: // a negative index says that the lane is not of this source
 			old := x
 			if s == 0 && !more {
 				old = zero
@@ -207,6 +207,7 @@ func (f form) gather(sources int, more bool) {
 	RET()
 }
 
+// gathers writes the gatherKernels of a form.
 func (f form) gathers() {
 	for sources := 1; sources <= 4; sources++ {
 		f.gather(sources, false)
@@ -214,7 +215,7 @@ func (f form) gathers() {
 	f.gather(1, true)
 }
 
-// prefetch writes what fetches a part of rows of C.
+// prefetch writes the function that fetches some columns of rows of C.
 func prefetch() {
 	TEXT("prefetch", NOSPLIT, "func(rows int, c *uint8, stride, bytes int)")
 	Pragma("noescape")

@@ -1,8 +1,8 @@
 //go:build ignore
 
 // Command vector writes vector_amd64.s and its Go declarations: the operations of Vector for
-// AVX-512 in float32 and float64, and for AVX2 in float32. What they compute stands in
-// vector_go.go. The AVX-512 forms take any n, the AVX2 forms a multiple of 8.
+// AVX-512 in float32 and float64, and for AVX2 in float32. vector_go.go says what they compute.
+// The AVX-512 forms take any n, the AVX2 forms only a multiple of 8.
 package main
 
 import (
@@ -23,11 +23,11 @@ type form struct {
 	bytes int    // of a vector register
 	reg   func() VecVirtual
 
-	move, broadcast, add, sub, mul, div, max, min, fma, cmp func(...Op)
-	moveZ                                                   func(m, k, dst Op) // 0 where k has 0
+	move, broadcast, add, sub, mul, div, max, min, cmp func(...Op)
+	moveZ                                              func(m, k, dst Op) // 0 where k has 0
 }
 
-// Predicates of a comparison; none of them signals.
+// These are predicates of a comparison. None of them raises an exception.
 var (
 	equal        = Imm(0)
 	unordered    = Imm(3)
@@ -89,14 +89,14 @@ func (f form) constant(hi, lo uint32) VecVirtual {
 	return v
 }
 
-// A part is a place in the loop: a whole vector, or what is left over, under a mask.
-type part struct {
+// A strip is the elements of one turn of a loop: a whole vector, or under a mask what is left over.
+type strip struct {
 	form
 	mask Register
 	name string
 }
 
-func (p part) load(m Mem) VecVirtual {
+func (p strip) load(m Mem) VecVirtual {
 	v := p.reg()
 	if p.mask != nil {
 		p.moveZ(m, p.mask, v)
@@ -106,7 +106,7 @@ func (p part) load(m Mem) VecVirtual {
 	return v
 }
 
-func (p part) store(v Op, m Mem) {
+func (p strip) store(v Op, m Mem) {
 	if p.mask != nil {
 		p.move(v, p.mask, m)
 	} else {
@@ -114,13 +114,13 @@ func (p part) store(v Op, m Mem) {
 	}
 }
 
-// loop writes body for whole vectors and, for AVX-512, for the rest; n counts down. The pointers
-// move on.
-func (f form) loop(n Register, pointers []Register, body func(p part)) {
+// loop writes a loop of body over whole vectors and, for AVX-512, body once more for the rest. n
+// counts down, and the pointers move on.
+func (f form) loop(n Register, pointers []Register, body func(p strip)) {
 	SUBQ(Imm(uint64(f.lanes())), n)
 	JLT(LabelRef("tail"))
 	Label("loop")
-	body(part{f, nil, "loop"})
+	body(strip{f, nil, "loop"})
 	for _, p := range pointers {
 		ADDQ(Imm(uint64(f.bytes)), p)
 	}
@@ -135,7 +135,7 @@ func (f form) loop(n Register, pointers []Register, body func(p part)) {
 		SHLXQ(n, m, m)
 		NOTQ(m)
 		KMOVW(m.As32(), k)
-		body(part{f, k, "tail"})
+		body(strip{f, k, "tail"})
 		Label("done")
 	}
 }
@@ -160,8 +160,9 @@ func stride(name string, shift Op) Register {
 	return s
 }
 
-// list writes a list maker: for each vector of columns the values and their masks, then what any
-// mask has is moved together and stored as whole vectors, of which the next overwrites the rest.
+// list writes a list maker. For each vector of columns it makes the values and their masks. What
+// any mask has is then moved together and stored as a whole vector. The next vector overwrites
+// what that has too much.
 func (f form) list(op string, rows int, order, iota Mem) {
 	f.text(fmt.Sprintf("%s%d", op, rows), "func(n int, list *uint32, a *T, lda int, v, m *T, ld int) int",
 		fmt.Sprintf("is %sGo for %d rows.", op, rows))
@@ -204,7 +205,7 @@ func (f form) list(op string, rows int, order, iota Mem) {
 		VPXOR(ids, ids, ids)
 	}
 
-	f.loop(n, pointers, func(p part) {
+	f.loop(n, pointers, func(p strip) {
 		union := GP32()
 		values := make([]VecVirtual, rows)
 		if f.wide() {
@@ -318,9 +319,10 @@ func (f form) list(op string, rows int, order, iota Mem) {
 	RET()
 }
 
-// kink returns the vector x·y/(x - y) of the elements at v and m, or skips the rest of the part if
-// mask, given x·y, finds no bit for union. Few vectors have a kink, and a division takes long.
-func (f form) kink(p part, v, m Mem, mask func(product Op), union Register) VecVirtual {
+// kink returns the vector x·y/(x - y) of the elements x at v and y at m. It skips the rest of the
+// strip if mask, given x·y, puts no bit in union. Few vectors have a kink, and a division takes
+// long.
+func (f form) kink(p strip, v, m Mem, mask func(product Op), union Register) VecVirtual {
 	x, y, q := p.load(v), p.load(m), f.reg()
 	f.mul(y, x, q)
 	mask(q)
@@ -336,7 +338,7 @@ func (f form) line() {
 	n := Load(Param("n"), GP64())
 	dst, a, c := Load(Param("dst"), GP64()), Load(Param("a"), GP64()), Load(Param("c"), GP64())
 	s := f.scalar("s")
-	f.loop(n, []Register{dst, a, c}, func(p part) {
+	f.loop(n, []Register{dst, a, c}, func(p strip) {
 		x := p.load(Mem{Base: c})
 		f.mul(x, s, x)
 		f.add(x, p.load(Mem{Base: a}), x)
@@ -350,7 +352,7 @@ func (f form) plus() {
 	f.text("add", "func(n int, dst, c *T)", "is addGo.")
 	n := Load(Param("n"), GP64())
 	dst, c := Load(Param("dst"), GP64()), Load(Param("c"), GP64())
-	f.loop(n, []Register{dst, c}, func(p part) {
+	f.loop(n, []Register{dst, c}, func(p strip) {
 		x := p.load(Mem{Base: dst})
 		f.add(p.load(Mem{Base: c}), x, x)
 		p.store(x, Mem{Base: dst})
@@ -359,9 +361,9 @@ func (f form) plus() {
 	RET()
 }
 
-// rows writes body for the elements of each of rows rows. The pointers are parameters by name, each
-// with the stride of its rows.
-func (f form) rows(names, strides []string, body func(p part, at map[string]Mem)) {
+// rows writes a loop over rows, and in it one of body over a row's elements. names are the
+// parameters that point to rows, and strides the parameters with the strides of these.
+func (f form) rows(names, strides []string, body func(p strip, at map[string]Mem)) {
 	rows := Load(Param("rows"), GP64())
 	n := GP64()
 	at := map[string]Mem{}
@@ -377,7 +379,7 @@ func (f form) rows(names, strides []string, body func(p part, at map[string]Mem)
 	for i, p := range pointers {
 		MOVQ(bases[i], p)
 	}
-	f.loop(n, pointers, func(p part) { body(p, at) })
+	f.loop(n, pointers, func(p strip) { body(p, at) })
 	for i, b := range bases {
 		ADDQ(steps[i], b)
 	}
@@ -387,12 +389,12 @@ func (f form) rows(names, strides []string, body func(p part, at map[string]Mem)
 	RET()
 }
 
-// larger keeps y where it is larger, and where it is not a number.
+// larger writes Larger. It keeps y where that is larger, and where it is NaN.
 func (f form) larger() {
 	f.text("larger", "func(rows, n int, y *T, ldy int, x *T, ldx int)", "is largerGo.")
-	f.rows([]string{"y", "x"}, []string{"ldy", "ldx"}, func(p part, at map[string]Mem) {
+	f.rows([]string{"y", "x"}, []string{"ldy", "ldx"}, func(p strip, at map[string]Mem) {
 		y, x, r := p.load(at["y"]), p.load(at["x"]), f.reg()
-		f.max(x, y, r) // x of two numbers without an order
+		f.max(x, y, r) // x, if one is NaN
 		if f.wide() {
 			k := K()
 			f.cmp(unordered, y, y, k)
@@ -406,11 +408,11 @@ func (f form) larger() {
 	})
 }
 
-// hand gives d to where x is not below y.
+// hand writes Hand. It adds d where x is not below y.
 func (f form) hand() {
 	f.text("hand", "func(rows, n int, dx *T, ldx int, x, y *T, ldy int, d *T)", "is handGo.")
 	zero := f.zero()
-	f.rows([]string{"dx", "x", "y", "d"}, []string{"ldx", "ldx", "ldy", "ldy"}, func(p part, at map[string]Mem) {
+	f.rows([]string{"dx", "x", "y", "d"}, []string{"ldx", "ldx", "ldy", "ldy"}, func(p strip, at map[string]Mem) {
 		x, d, sum := p.load(at["x"]), p.load(at["d"]), p.load(at["dx"])
 		given := f.reg()
 		if f.wide() {
@@ -430,13 +432,13 @@ func (f form) hand() {
 	})
 }
 
-// gate keeps of d what lies where m is not at most 0.
+// gate writes Gate. It keeps d where m is not at most 0.
 func (f form) gate() {
 	f.text("gate", "func(n int, d, m *T)", "is gateGo.")
 	n := Load(Param("n"), GP64())
 	d, m := Load(Param("d"), GP64()), Load(Param("m"), GP64())
 	zero := f.zero()
-	f.loop(n, []Register{d, m}, func(p part) {
+	f.loop(n, []Register{d, m}, func(p strip) {
 		x := f.reg()
 		if f.wide() {
 			k := K()
@@ -453,8 +455,8 @@ func (f form) gate() {
 	RET()
 }
 
-// step writes Move, with dx for the name g, which is a register to the assembler. g - g is not a
-// number where g is not finite.
+// step writes Move. Its parameter g is named dx, since g is a register to the assembler. g - g is
+// NaN where g is not finite.
 func (f form) step() {
 	f.text("move", "func(n int, xs, v, diff, dx, x0 *T, size, eps, lo, hi T) (zero, finite bool)", "is moveGo.")
 	n := Load(Param("n"), GP64())
@@ -467,7 +469,7 @@ func (f form) step() {
 	zero := f.zero()
 	minus := f.reg()
 	f.sub(size, zero, minus)
-	var some, odd Op // is any sign not 0, is any g not finite
+	var some, odd Op // some sign is not 0, some g is not finite
 	if f.wide() {
 		some, odd = K(), K()
 		KXORW(some, some, some)
@@ -475,7 +477,7 @@ func (f form) step() {
 	} else {
 		some, odd = f.zero(), f.zero()
 	}
-	f.loop(n, pointers, func(p part) {
+	f.loop(n, pointers, func(p strip) {
 		gv, s, t := p.load(g), f.reg(), f.reg()
 		up, down, same := Op(nil), Op(nil), Op(nil)
 		if f.wide() {
@@ -505,7 +507,7 @@ func (f form) step() {
 		x, y := p.load(xs), f.reg()
 		f.add(s, x, y)
 		c, bound := p.load(x0), f.reg()
-		// Of two numbers without an order VMAX and VMIN return what stands first here.
+		// If one of two numbers is NaN, VMAX and VMIN return the one that stands first here.
 		f.sub(eps, c, bound)
 		f.max(y, bound, t)
 		f.max(t, lo, t)
@@ -549,7 +551,7 @@ func main() {
 	for i := range 16 {
 		DATA(4*i, U32(uint32(i)))
 	}
-	// For each mask of 8 bits the numbers of those that are set, a byte each.
+	// For each mask of 8 bits: the places of the bits that are set, a byte each.
 	order := GLOBL("order", RODATA|NOPTR)
 	for m := range 256 {
 		var bytes uint64
@@ -562,9 +564,9 @@ func main() {
 		DATA(8*m, U64(bytes))
 	}
 	ps := form{elem: "float32", size: 4, move: VMOVUPS, moveZ: VMOVUPS_Z, broadcast: VBROADCASTSS, add: VADDPS, sub: VSUBPS,
-		mul: VMULPS, div: VDIVPS, max: VMAXPS, min: VMINPS, fma: VFMADD231PS, cmp: VCMPPS}
+		mul: VMULPS, div: VDIVPS, max: VMAXPS, min: VMINPS, cmp: VCMPPS}
 	pd := form{elem: "float64", size: 8, move: VMOVUPD, moveZ: VMOVUPD_Z, broadcast: VBROADCASTSD, add: VADDPD, sub: VSUBPD,
-		mul: VMULPD, div: VDIVPD, max: VMAXPD, min: VMINPD, fma: VFMADD231PD, cmp: VCMPPD}
+		mul: VMULPD, div: VDIVPD, max: VMAXPD, min: VMINPD, cmp: VCMPPD}
 	for _, f := range []form{ps, pd} {
 		f.isa, f.bytes, f.reg = "avx512", 64, ZMM
 		f.all(order, iota)

@@ -1,0 +1,218 @@
+package cpu
+
+import (
+	"advsweep/internal/gemm"
+	"advsweep/internal/lower"
+)
+
+// An im2col is y = b + Σ W·x over the windows of an image: one product, whose left-hand matrix has
+// a row for each window. The matrix is not made. The product reads the windows where they lie in
+// the image, NHWC, so that a row of a window is one segment of memory.
+//
+// An image with padding is first copied into a frame of zeros. Where the rows of a window are short
+// (lower.Windows.Swapped), a segment would end before it began to pay. The frame then has, for each
+// row of windows, the image rows that they take interleaved, and each window is one segment.
+//
+// New makes it. Only pack changes its weights.
+type im2col[T Float] struct {
+	lower.Windows
+	reads gemm.Im2col
+	w     *gemm.Matrix[T] // [terms of a window, channels of Out]
+	from  []T             // b, or zeros
+}
+
+// short is the least length for which a vector operation is worth its call. It changes no bit.
+const short = 16
+
+// newIm2col packs the weights. weight gives the one for output o, channel c, row u and column v of
+// a window. bias may be nil.
+func newIm2col[T Float](path string, places lower.Windows, bias []T, weight func(o, c, u, v int) T) *im2col[T] {
+	l := &im2col[T]{Windows: places}
+	in, kernel, wide := l.In, l.Kernel, l.wide()
+	terms := kernel[0] * kernel[1] * in.C
+	l.reads = gemm.Im2col{Rows: l.Out.H, Cols: l.Out.W, Step: 1}
+	if l.Swapped() {
+		l.reads.RowStride, l.reads.ColStride = wide*kernel[0]*in.C, l.Stride[1]*kernel[0]*in.C
+		l.reads.Segments = []gemm.Segment{{At: 0, N: terms}}
+	} else {
+		l.reads.RowStride, l.reads.ColStride = l.Stride[0]*wide*in.C, l.Stride[1]*in.C
+		for u := range kernel[0] {
+			l.reads.Segments = append(l.reads.Segments, gemm.Segment{At: u * wide * in.C, N: kernel[1] * in.C})
+		}
+	}
+	l.w = gemm.NewMatrix[T](path, terms, l.Out.C)
+	l.from = make([]T, l.w.Padded())
+	copy(l.from, bias)
+	l.pack(weight)
+	return l
+}
+
+// wide is the width of an image with its padding.
+func (l *im2col[T]) wide() int { return l.In.W + l.Pad[1] + l.Pad[3] }
+
+// pack takes other weights.
+func (l *im2col[T]) pack(weight func(o, c, u, v int) T) {
+	b := make([]T, l.w.K*l.w.N)
+	l.Terms(func(k, c, u, v int) {
+		for o := range l.w.N {
+			b[k*l.w.N+o] = weight(o, c, u, v)
+		}
+	})
+	l.w.Pack(b, l.w.N, 1)
+}
+
+// transposed reads the transpose of the matrix: row k has term k of each window.
+func (l *im2col[T]) transposed() gemm.Im2col {
+	first := l.reads.Segments
+	g := gemm.Im2col{Rows: len(first), Cols: first[0].N, ColStride: 1, Step: l.reads.ColStride}
+	if g.Rows > 1 {
+		g.RowStride = first[1].At
+	}
+	for r := range l.Out.H {
+		g.Segments = append(g.Segments, gemm.Segment{At: r * l.reads.RowStride, N: l.Out.W})
+	}
+	return g
+}
+
+// flop is how many operations one image takes.
+func (l *im2col[T]) flop() uint64 { return 2 * uint64(l.Out.Pixels()) * uint64(l.w.K*l.w.N) }
+
+// frame returns x [In] as reads wants it: x itself, or a copy in buffer. The zeros of buffer stay
+// from one image to the next.
+func (l *im2col[T]) frame(buffer *[]T, x []T) []T {
+	switch {
+	case l.Swapped():
+		l.interleave(buffer, x)
+	case l.Pad == [4]int{}:
+		return x
+	default:
+		row, wide := l.In.W*l.In.C, l.wide()
+		if *buffer == nil {
+			*buffer = make([]T, (l.In.H+l.Pad[0]+l.Pad[2])*wide*l.In.C)
+		}
+		for y := range l.In.H {
+			copy((*buffer)[((y+l.Pad[0])*wide+l.Pad[1])*l.In.C:][:row], x[y*row:])
+		}
+	}
+	return *buffer
+}
+
+// interleave writes to buffer, for each row of windows, the image rows that they take: element (u,
+// x, c) of image row u of the windows goes to (x, u, c).
+func (l *im2col[T]) interleave(buffer *[]T, x []T) {
+	channels, row, wide := l.In.C, l.In.W*l.In.C, l.wide()
+	step := l.Kernel[0] * channels // from a pixel to the next one of its row
+	if *buffer == nil {
+		*buffer = make([]T, l.Out.H*wide*step)
+	}
+	for r := range l.Out.H {
+		for u := range l.Kernel[0] {
+			y := r*l.Stride[0] + u - l.Pad[0]
+			if y < 0 || y >= l.In.H {
+				continue
+			}
+			from, to := x[y*row:][:row], (*buffer)[(r*wide+l.Pad[1])*step+u*channels:]
+			if channels == 1 {
+				at := 0
+				for _, v := range from {
+					to[at] = v
+					at += step
+				}
+				continue
+			}
+			for at := 0; len(from) > 0; at += step {
+				for c, v := range from[:channels] {
+					to[at+c] = v
+				}
+				from = from[channels:]
+			}
+		}
+	}
+}
+
+// apply writes y [Out] for x [In].
+func (l *im2col[T]) apply(y, x []T, buffer *[]T, s *gemm.Scratch[T]) {
+	l.w.MulIm2col(y, l.Out.C, l.from, l.frame(buffer, x), &l.reads, s)
+}
+
+// A col2im is the gradient at the input of a convolution where that is no convolution of d itself.
+// The product W·d has for each window the gradient at each of its pixels. Where windows overlap
+// these are added, over windows by rising row and then by rising column, as lower.Convolution says.
+//
+// The terms of a window lie in the order row, column, channel, so that a row of the window is
+// contiguous where it is added. Each term is a column of the product, so their order is the order
+// of no sum, and need not be that of lower.Windows.Terms.
+//
+// New makes it. Only pack changes its weights.
+type col2im[T Float] struct {
+	lower.Windows
+	vec   gemm.Vector[T]
+	w     *gemm.Matrix[T] // [channels of Out, terms of a window]
+	zeros []T
+	reads gemm.Im2col // one row of windows of d, each of one pixel
+}
+
+func newCol2im[T Float](path string, places lower.Windows, weight func(o, c, u, v int) T) *col2im[T] {
+	l := &col2im[T]{Windows: places, vec: gemm.NewVector[T](path)}
+	channels := l.Out.C
+	l.w = gemm.NewMatrix[T](path, channels, l.Kernel[0]*l.Kernel[1]*l.In.C)
+	l.pack(weight)
+	l.zeros = make([]T, l.w.Padded())
+	l.reads = gemm.Im2col{Rows: 1, Cols: l.Out.W, ColStride: channels, Segments: []gemm.Segment{{At: 0, N: channels}}, Step: 1}
+	return l
+}
+
+// pack takes other weights, see newIm2col.
+func (l *col2im[T]) pack(weight func(o, c, u, v int) T) {
+	k := l.w.N
+	b := make([]T, l.Out.C*k)
+	for o := range l.Out.C {
+		for u := range l.Kernel[0] {
+			for v := range l.Kernel[1] {
+				for c := range l.In.C {
+					b[o*k+(u*l.Kernel[1]+v)*l.In.C+c] = weight(o, c, u, v)
+				}
+			}
+		}
+	}
+	l.w.Pack(b, k, 1)
+}
+
+// flop is how many operations one image takes.
+func (l *col2im[T]) flop() uint64 { return 2 * uint64(l.Out.Pixels()) * uint64(l.w.K*l.w.N) }
+
+// apply writes dx [In] for d [Out].
+func (l *col2im[T]) apply(dx, d []T, buffer *[]T, s *gemm.Scratch[T]) {
+	clear(dx)
+	k := l.w.N
+	*buffer = resize(*buffer, l.Out.W*k)
+	for r := range l.Out.H {
+		l.w.MulIm2col(*buffer, k, l.zeros, d[r*l.Out.W*l.Out.C:], &l.reads, s)
+		for u := range l.Kernel[0] {
+			if y := r*l.Stride[0] + u - l.Pad[0]; y >= 0 && y < l.In.H {
+				l.addRow(dx[y*l.In.W*l.In.C:], *buffer, u)
+			}
+		}
+	}
+}
+
+// addRow adds row u of each window of one row of windows, from p [OW, terms], to the image row dx.
+func (l *col2im[T]) addRow(dx, p []T, u int) {
+	k, wide, channels := l.w.N, l.Kernel[1], l.In.C
+	for col := range l.Out.W {
+		x := col*l.Stride[1] - l.Pad[1]
+		from, to := max(0, -x), min(wide, l.In.W-x) // the window's columns that are in the image
+		if from >= to {
+			continue
+		}
+		terms := p[col*k+(u*wide+from)*channels:][:(to-from)*channels]
+		sum := dx[(x+from)*channels:][:len(terms)]
+		if len(terms) >= short {
+			l.vec.Add(sum, terms)
+			continue
+		}
+		for i, v := range terms {
+			sum[i] += v
+		}
+	}
+}

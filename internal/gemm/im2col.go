@@ -1,0 +1,119 @@
+package gemm
+
+// An Im2col says how to read a left-hand matrix A [Rows·Cols, K] from an image in which its rows
+// lie as windows: the im2col matrix of a convolution, without a copy of each window. Row (r, c) of
+// A is that of the window at row r and column c. It is made of segments of the image, one behind
+// the other. A segment begins at its own distance from r·RowStride + c·ColStride. Windows may
+// overlap.
+type Im2col struct {
+	Rows, Cols           int // of windows
+	RowStride, ColStride int // from a window to the one below it, and to the one on its right
+	Segments             []Segment
+	Step                 int // from an element of a segment to the next; at least 1
+}
+
+// A Segment is N elements of each row of A. They meet the next N rows of B.
+type Segment struct{ At, N int }
+
+// MulIm2col computes C ← from + A·B, with A as g reads it from a, and C [Rows·Cols, N] row-major
+// with stride ldc. from [Padded()] is a bias or zeros; nil stands for what is in C. The segments
+// must have K elements in all. C must not overlap the others.
+func (m *Matrix[T]) MulIm2col(c []T, ldc int, from, a []T, g *Im2col, s *Scratch[T]) {
+	if g.Rows == 0 || g.Cols == 0 || m.N == 0 || m.K == 0 {
+		return
+	}
+	_ = c[(g.Rows*g.Cols-1)*ldc+m.N-1]
+	if from != nil {
+		from = from[:m.Padded()]
+	}
+	last := (g.Rows-1)*g.RowStride + (g.Cols-1)*g.ColStride
+	if cap(s.tile) < GroupRows*m.width {
+		s.tile = make([]T, GroupRows*m.width)
+	}
+	for j0 := 0; j0 < m.N; j0 += m.width {
+		b, width := m.panel(j0)
+		w := min(width, m.N-j0)
+		k := 0
+		for _, segment := range g.Segments {
+			_ = a[last+segment.At+(segment.N-1)*g.Step]
+			for n := 0; n < segment.N; n += m.depth { // what the cache holds of a panel
+				p := panelProduct[T]{
+					m: m, list: m.identity[k:][:min(m.depth, segment.N-n)], b: b, c: c[j0:], ldc: ldc,
+					a: a[segment.At+n*g.Step:], g: g, w: w, width: width, tile: s.tile,
+				}
+				if k == 0 && from != nil {
+					p.from = from[j0:]
+				}
+				p.all()
+				k += len(p.list)
+			}
+		}
+	}
+}
+
+// A panelProduct is the product of some elements of one segment with one panel of B. It lives for
+// one call of all, which changes C and the tile only.
+type panelProduct[T Float] struct {
+	m        *Matrix[T]
+	list     []uint32 // the rows of B that the elements meet
+	b        []T      // the panel
+	from     []T      // what chains begin with; nil if they have begun
+	c        []T      // C from the panel's first column on
+	ldc      int
+	a        []T // the image from the first of the elements on
+	g        *Im2col
+	w, width int // columns of the panel, and those with padding
+	tile     []T
+}
+
+// all computes all windows, five at a time. It takes them from rows of windows. Where fewer than
+// five of a row are left, it takes them from columns.
+func (p *panelProduct[T]) all() {
+	g := p.g
+	whole := g.Cols - g.Cols%GroupRows
+	for r := range g.Rows {
+		p.line(r, 0, whole, false)
+	}
+	tall := g.Rows - g.Rows%GroupRows
+	for c := whole; c < g.Cols; c++ {
+		p.line(0, c, tall, true)
+	}
+	for r := tall; r < g.Rows; r++ {
+		p.line(r, whole, g.Cols-whole, false)
+	}
+}
+
+// line computes n windows from (r, c) on, to the right or down.
+func (p *panelProduct[T]) line(r, c, n int, down bool) {
+	g, ars, step := p.g, p.g.ColStride, 1
+	if down {
+		ars, step = g.RowStride, g.Cols
+	}
+	at, to := r*g.RowStride+c*g.ColStride, (r*g.Cols+c)*p.ldc
+	ldc := step * p.ldc
+	for n > 0 {
+		h, mulAdd := p.m.kernel.of(n, p.width/p.m.kernel.lanes)
+		out := p.c[to:]
+		if p.w == p.width {
+			init, ldi := &out[0], ldc
+			if p.from != nil {
+				init, ldi = &p.from[0], 0
+			}
+			mulAdd(len(p.list), &p.list[0], &p.a[at], ars, g.Step, &p.b[0], init, ldi, &out[0], ldc)
+		} else { // not whole vectors: the kernel works on a copy
+			init, ldi := &p.tile[0], p.width
+			if p.from != nil {
+				init, ldi = &p.from[0], 0
+			} else {
+				for i := range h {
+					copy(p.tile[i*p.width:][:p.w], out[i*ldc:])
+				}
+			}
+			mulAdd(len(p.list), &p.list[0], &p.a[at], ars, g.Step, &p.b[0], init, ldi, &p.tile[0], p.width)
+			for i := range h {
+				copy(out[i*ldc:][:p.w], p.tile[i*p.width:])
+			}
+		}
+		at, to, n = at+h*ars, to+h*ldc, n-h
+	}
+}
