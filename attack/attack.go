@@ -310,8 +310,11 @@ func (a Attack) Validate() error {
 	if a.Adaptive && (a.Momentum || a.Direction != Gradient) {
 		return fmt.Errorf("attack: %s: adaptive steps go with the gradient alone", a.Name)
 	}
-	// What is left is the step's to say; a batch of one row stands for all.
+	// What is left is the step's to say; a batch of one row of one pixel stands for all.
 	s := a.step(0, []float64{0}, Bounds{})
+	if s.Direction == Along { // which way only the method knows, once it has rows
+		s.Along = []float64{0}
+	}
 	return s.Validate(1, 1, math.MaxInt32)
 }
 

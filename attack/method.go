@@ -85,6 +85,13 @@ type Rows interface {
 	Columns() []float64 // [C], eps of each column, in units of pixels; not to be written to
 	Restarts() []int    // [C], the number of each column's restart, from 0; nil if there is but one
 	Labels() []int32    // [N], the class of each row
+	// [N], the index of each row's image in its data set. With seed, restart and step it keys every
+	// random draw, so that none depends on the batch: see NewUniformDraw. An attack's own steps are
+	// 0 to K-1; K is that of Attack.Random.
+	Images() []int
+	// Shape is that of one image: row-major [channels, height, width], whose product is I. One that
+	// is no picture is [1, 1, I].
+	Shape() (channels, height, width int)
 	// [N], the class that each row comes near to by Attack.Target; nil if it is none
 	Targets() []int32
 	Bounds() Bounds

@@ -97,6 +97,17 @@ func TestMethods(t *testing.T) {
 	}
 }
 
+// An attack whose own direction is Along is valid before its method says which way.
+func TestAlongIsValid(t *testing.T) {
+	a := FGSM()
+	if a.Direction = Along; a.Validate() != nil {
+		t.Error(a.Validate())
+	}
+	if a.Momentum = true; a.Validate() == nil {
+		t.Error("momentum of what the method says: no error")
+	}
+}
+
 // A score-based attack asks the model for logits alone. That its steps are no gradients does not
 // make it a control.
 func TestControlIsNotTheDirection(t *testing.T) {
@@ -123,9 +134,13 @@ func (r *fakeRows) N() int             { return 2 }
 func (r *fakeRows) Columns() []float64 { return []float64{0.1} }
 func (r *fakeRows) Restarts() []int    { return nil }
 func (r *fakeRows) Labels() []int32    { return []int32{0, 0} }
-func (r *fakeRows) Targets() []int32   { return nil }
-func (r *fakeRows) Bounds() Bounds     { return Bounds{} }
-func (r *fakeRows) Done()              { r.calls = append(r.calls, "done") }
+func (r *fakeRows) Images() []int      { return []int{5, 6} }
+func (r *fakeRows) Shape() (c, h, w int) {
+	return 1, 1, 1
+}
+func (r *fakeRows) Targets() []int32 { return nil }
+func (r *fakeRows) Bounds() Bounds   { return Bounds{} }
+func (r *fakeRows) Done()            { r.calls = append(r.calls, "done") }
 func (r *fakeRows) Step(_ context.Context, s Step) error {
 	r.calls = append(r.calls, fmt.Sprint("step ", s.Index, s.Size))
 	return nil
