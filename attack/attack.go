@@ -104,7 +104,7 @@ type Options struct {
 	Steps    int // of the iterated ones; 0: that of Facts.Default
 	Seed     uint64
 	Norm     Norm
-	Loss     Loss       // of all but apgd, whose name says it
+	Loss     *Loss      // nil: that of Facts.Default
 	Step     StepLength // if neither of it is 0
 	Restarts int        // of those that start at random; 0: 1
 	Decay    float64    // of the momentum; negative: that of Facts.Default
@@ -226,7 +226,9 @@ func (o *Options) set(f Facts, key, value string) (err error) {
 	case "norm":
 		o.Norm, err = ParseNorm(value)
 	case "loss":
-		o.Loss, err = ParseLoss(value)
+		var l Loss
+		l, err = ParseLoss(value)
+		o.Loss = &l
 	case "target":
 		o.Target, err = ParseTarget(value)
 	case "decay":
@@ -269,7 +271,9 @@ func (o *Options) attack(f Facts) (Attack, error) {
 		case "norm":
 			a.Norm = o.Norm
 		case "loss":
-			a.Loss = o.Loss
+			if o.Loss != nil {
+				a.Loss = *o.Loss
+			}
 		case "decay":
 			if o.Decay >= 0 {
 				a.Decay = o.Decay
@@ -340,16 +344,18 @@ func (a Attack) Plain() bool {
 	return !a.Adaptive && !a.Start && a.Runs() == 1 && a.Target == Untargeted && a.step(0, []float64{0}, Bounds{}).Plain(1)
 }
 
-// Short reports whether steps of Size are too short in all to reach eps.
+// Short reports whether steps of StepSize are too short in all to reach eps. It is false where the
+// method says how far a step goes.
 func (a Attack) Short(eps float64) bool {
 	reach := a.Size * float64(a.Steps)
 	if a.Size == 0 {
 		reach = a.factor() * eps
 	}
-	return a.Direction == Gradient && !a.Adaptive && !a.Composite() && reach < eps*(1-1e-9)
+	return a.HasStepSize() && !a.Adaptive && reach < eps*(1-1e-9)
 }
 
-// StepSize says how large the steps are: "eps/k", "2.5*eps/k", "0.01" or "adaptive".
+// StepSize says how large the steps are: "eps/k", "2.5*eps/k", "0.01" or "adaptive". See
+// HasStepSize.
 func (a Attack) StepSize() string {
 	switch {
 	case a.Adaptive:
@@ -409,7 +415,8 @@ func (a Attack) Label() string {
 		return a.Name
 	}
 	s := m.Label(a)
-	if m.Facts().Composite {
+	f := m.Facts()
+	if f.Composite {
 		return s
 	}
 	if a.Runs() > 1 {
@@ -418,7 +425,7 @@ func (a Attack) Label() string {
 	if a.Norm != Linf {
 		s += ", " + strings.ToUpper(a.Norm.String())
 	}
-	if a.Loss != CrossEntropy && !a.Adaptive {
+	if a.Loss != CrossEntropy && f.Takes("loss") { // its name says one that is no option
 		s += ", " + strings.ToUpper(a.Loss.String())
 	}
 	if a.Target != Untargeted {

@@ -302,7 +302,7 @@ func (guess) Ray(Attack) bool    { return false }
 func TestNewMethod(t *testing.T) {
 	byName["guess"] = guess{}
 	defer delete(byName, "guess")
-	all, err := Parse("guess:steps=3:norm=l2,worst", Options{Seed: 5, Loss: DLR, Decay: -1})
+	all, err := Parse("guess:steps=3:norm=l2,worst", Options{Seed: 5, Loss: new(DLR), Decay: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
