@@ -201,8 +201,10 @@ type shapes struct {
 }
 
 func (*shapes) Facts() attack.Facts {
-	return attack.Facts{Default: attack.Attack{Name: "shapes", Kind: "shapes", Steps: 1, Direction: attack.Along}}
+	return attack.Facts{Default: attack.Attack{Name: "shapes", Kind: "shapes", Steps: 1, Direction: attack.Along}, Control: true}
 }
+
+func (*shapes) Cost(attack.Attack) attack.Cost { return attack.Cost{Share: 1} }
 
 func (s *shapes) Run(_ context.Context, a attack.Attack, rows attack.Rows) error {
 	s.images = append(s.images, rows.Images()...)
