@@ -4,6 +4,7 @@
 package attack
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -106,7 +107,7 @@ type Options struct {
 	Norm     Norm
 	Loss     *Loss      // nil: that of Facts.Default
 	Step     StepLength // if neither of it is 0
-	Restarts int        // of those that start at random; 0: 1
+	Restarts int        // 0: that of Facts.Default, at least 1
 	Decay    float64    // of the momentum; negative: that of Facts.Default
 	Target   Target
 }
@@ -267,7 +268,7 @@ func (o *Options) attack(f Facts) (Attack, error) {
 				a.StepLength = o.Step
 			}
 		case "restarts":
-			a.Restarts = max(1, o.Restarts) // one value for one meaning: manifests are compared
+			a.Restarts = max(1, cmp.Or(o.Restarts, a.Restarts)) // one value for one meaning: manifests are compared
 		case "norm":
 			a.Norm = o.Norm
 		case "loss":

@@ -265,12 +265,13 @@ type chosen struct{ iterated }
 
 func (chosen) Facts() Facts {
 	a := BIM(2)
-	a.Name, a.Kind, a.Loss = "chosen", "chosen", Margin
-	return Facts{Default: a, Options: []string{"loss", "target"}}
+	a.Name, a.Kind, a.Loss, a.Restarts = "chosen", "chosen", Margin, 3
+	return Facts{Default: a, Options: []string{"loss", "target", "restarts"}}
 }
 
-// A default loss lasts where none is given, and gives way to one that is, ce too.
-func TestDefaultLoss(t *testing.T) {
+// A method's own default lasts where nothing is given, and gives way to what is: to ce, and to one
+// restart, too.
+func TestDefaults(t *testing.T) {
 	byName["chosen"] = chosen{}
 	defer delete(byName, "chosen")
 	for _, c := range []struct {
@@ -290,6 +291,12 @@ func TestDefaultLoss(t *testing.T) {
 		all, err := Parse(c.item, Options{Loss: c.given, Decay: -1})
 		if err != nil || all[0].Loss != c.want {
 			t.Errorf("%s, %v given: %+v, %v; want loss %v", c.item, c.given, all, err, c.want)
+		}
+	}
+	for given, want := range map[int]int{0: 3, 1: 1, 2: 2} {
+		all, err := Parse("chosen,pgd", Options{Restarts: given, Decay: -1})
+		if err != nil || all[0].Restarts != want || all[1].Restarts != max(1, given) {
+			t.Errorf("%d restarts given: %+v, %v; want %d, and %d of pgd", given, all, err, want, max(1, given))
 		}
 	}
 	// Options are the caller's: an item with a loss of its own changes no other.
@@ -323,7 +330,7 @@ func TestDescription(t *testing.T) {
 		{Noise(0), true, false, false, false, false},
 		{UniformNoise(0), true, false, false, false, false},
 		{Worst(), false, false, false, false, false},
-		{chosen{}.Facts().Default, false, false, true, false, false},
+		{chosen{}.Facts().Default, false, true, true, false, false},
 		{patient{most: 4}.Facts().Default, false, false, false, false, false},
 		{along, false, false, false, false, false},
 	} {

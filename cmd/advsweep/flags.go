@@ -182,10 +182,13 @@ func (f *attackFlags) parse(c *cobra.Command, ball ballFlags, seed uint64) (pipe
 		return pipeline.Sweep{}, usagef("--restarts 0, want 1 to %d", attack.MaxRestarts)
 	}
 	t := pipeline.Text{Attack: f.list, Eps: ball.eps, Bounds: ball.bounds, Norm: f.norm, Step: f.step, Target: f.target,
-		Steps: f.steps, Restarts: f.restarts, Seed: seed}
+		Steps: f.steps, Seed: seed}
 	// Of what is not given an attack has its own default, which need not be the flag's.
 	if c.Flags().Changed("loss") {
 		t.Loss = f.loss
+	}
+	if c.Flags().Changed("restarts") {
+		t.Restarts = f.restarts
 	}
 	if c.Flags().Changed("decay") {
 		t.Decay = &f.decay
