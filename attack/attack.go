@@ -36,9 +36,11 @@ const (
 // See Step for what the fields that both have do. As JSON it is part of manifests, so the names and
 // the order of its fields stay.
 type Attack struct {
-	Name      string // as it stands in a list: "bim", "pgd:steps=20"
-	Kind      string // one of Names: which Method it is
-	Steps     int    // K, at least 1
+	Name  string // as it stands in a list: "bim", "pgd:steps=20"
+	Kind  string // one of Names: which Method it is
+	Steps int    // K, at least 1
+	// Direction is that of its steps, unless its method says another. What else the attack has, a
+	// loss or random draws, does not follow from it: see Draws and HasLoss.
 	Direction Direction
 	Seed      uint64 // keys random draws
 
