@@ -18,6 +18,8 @@ func (m apgd) Facts() Facts {
 		Default: APGD(m.loss, 100, 0),
 		Options: []string{"steps", "restarts", "norm", "target", "seed"},
 		Family:  "apgd",
+		OwnLoss: true,
+		OwnSize: true,
 		About:   "step sizes that adapt to each image, loss " + m.loss.String(),
 		Source:  "Croce and Hein 2020, arXiv:2003.01690",
 	}

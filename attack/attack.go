@@ -4,6 +4,7 @@
 package attack
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -35,9 +36,11 @@ const (
 // See Step for what the fields that both have do. As JSON it is part of manifests, so the names and
 // the order of its fields stay.
 type Attack struct {
-	Name      string // as it stands in a list: "bim", "pgd:steps=20"
-	Kind      string // one of Names: which Method it is
-	Steps     int    // K, at least 1
+	Name  string // as it stands in a list: "bim", "pgd:steps=20"
+	Kind  string // one of Names: which Method it is
+	Steps int    // K, at least 1
+	// Direction is that of its steps, unless its method says another. What else the attack has, a
+	// loss or random draws, does not follow from it: see Draws and HasLoss.
 	Direction Direction
 	Seed      uint64 // keys random draws
 
@@ -104,9 +107,9 @@ type Options struct {
 	Steps    int // of the iterated ones; 0: that of Facts.Default
 	Seed     uint64
 	Norm     Norm
-	Loss     Loss       // of all but apgd, whose name says it
+	Loss     *Loss      // nil: that of Facts.Default
 	Step     StepLength // if neither of it is 0
-	Restarts int        // of those that start at random; 0: 1
+	Restarts int        // 0: that of Facts.Default, at least 1
 	Decay    float64    // of the momentum; negative: that of Facts.Default
 	Target   Target
 }
@@ -226,7 +229,9 @@ func (o *Options) set(f Facts, key, value string) (err error) {
 	case "norm":
 		o.Norm, err = ParseNorm(value)
 	case "loss":
-		o.Loss, err = ParseLoss(value)
+		var l Loss
+		l, err = ParseLoss(value)
+		o.Loss = &l
 	case "target":
 		o.Target, err = ParseTarget(value)
 	case "decay":
@@ -265,11 +270,13 @@ func (o *Options) attack(f Facts) (Attack, error) {
 				a.StepLength = o.Step
 			}
 		case "restarts":
-			a.Restarts = max(1, o.Restarts) // one value for one meaning: manifests are compared
+			a.Restarts = max(1, cmp.Or(o.Restarts, a.Restarts)) // one value for one meaning: manifests are compared
 		case "norm":
 			a.Norm = o.Norm
 		case "loss":
-			a.Loss = o.Loss
+			if o.Loss != nil {
+				a.Loss = *o.Loss
+			}
 		case "decay":
 			if o.Decay >= 0 {
 				a.Decay = o.Decay
@@ -310,8 +317,11 @@ func (a Attack) Validate() error {
 	if a.Adaptive && (a.Momentum || a.Direction != Gradient) {
 		return fmt.Errorf("attack: %s: adaptive steps go with the gradient alone", a.Name)
 	}
-	// What is left is the step's to say; a batch of one row stands for all.
+	// What is left is the step's to say; a batch of one row of one pixel stands for all.
 	s := a.step(0, []float64{0}, Bounds{})
+	if s.Direction == Along { // which way only the method knows, once it has rows
+		s.Along = []float64{0}
+	}
 	return s.Validate(1, 1, math.MaxInt32)
 }
 
@@ -337,16 +347,18 @@ func (a Attack) Plain() bool {
 	return !a.Adaptive && !a.Start && a.Runs() == 1 && a.Target == Untargeted && a.step(0, []float64{0}, Bounds{}).Plain(1)
 }
 
-// Short reports whether steps of Size are too short in all to reach eps.
+// Short reports whether steps of StepSize are too short in all to reach eps. It is false where the
+// method says how far a step goes.
 func (a Attack) Short(eps float64) bool {
 	reach := a.Size * float64(a.Steps)
 	if a.Size == 0 {
 		reach = a.factor() * eps
 	}
-	return a.Direction == Gradient && !a.Adaptive && !a.Composite() && reach < eps*(1-1e-9)
+	return a.HasStepSize() && !a.Adaptive && reach < eps*(1-1e-9)
 }
 
-// StepSize says how large the steps are: "eps/k", "2.5*eps/k", "0.01" or "adaptive".
+// StepSize says how large the steps are: "eps/k", "2.5*eps/k", "0.01" or "adaptive". See
+// HasStepSize.
 func (a Attack) StepSize() string {
 	switch {
 	case a.Adaptive:
@@ -406,7 +418,8 @@ func (a Attack) Label() string {
 		return a.Name
 	}
 	s := m.Label(a)
-	if m.Facts().Composite {
+	f := m.Facts()
+	if f.Composite {
 		return s
 	}
 	if a.Runs() > 1 {
@@ -415,7 +428,7 @@ func (a Attack) Label() string {
 	if a.Norm != Linf {
 		s += ", " + strings.ToUpper(a.Norm.String())
 	}
-	if a.Loss != CrossEntropy && !a.Adaptive {
+	if a.Loss != CrossEntropy && f.Takes("loss") { // its name says one that is no option
 		s += ", " + strings.ToUpper(a.Loss.String())
 	}
 	if a.Target != Untargeted {

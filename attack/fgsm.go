@@ -12,6 +12,7 @@ func (fgsm) Facts() Facts {
 	return Facts{
 		Default: FGSM(),
 		Options: []string{"norm", "loss", "target"},
+		OwnSize: true,
 		About:   "one step along the sign of the gradient",
 		Source:  "Goodfellow et al. 2015, arXiv:1412.6572",
 	}

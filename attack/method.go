@@ -41,6 +41,12 @@ type Facts struct {
 	About string
 	// Source is the paper, as in "Goodfellow et al. 2015, arXiv:1412.6572"; empty if there is none.
 	Source string
+	// OwnLoss says that the attack goes along the gradient of Default.Loss, which is no option. What
+	// takes the option loss goes along one in any case.
+	OwnLoss bool
+	// OwnSize says that Attack.StepSize tells how far a step goes, though it is no option. What takes
+	// the option step is told by it in any case.
+	OwnSize bool
 	// Control says that the attack never asks the model anything: an attack that does no better has
 	// found nothing.
 	Control bool
@@ -85,6 +91,13 @@ type Rows interface {
 	Columns() []float64 // [C], eps of each column, in units of pixels; not to be written to
 	Restarts() []int    // [C], the number of each column's restart, from 0; nil if there is but one
 	Labels() []int32    // [N], the class of each row
+	// [N], the index of each row's image in its data set. With seed, restart and step it keys every
+	// random draw, so that none depends on the batch: see NewUniformDraw. An attack's own steps are
+	// 0 to K-1; K is that of Attack.Random.
+	Images() []int
+	// Shape is that of one image: row-major [channels, height, width], whose product is I. One that
+	// is no picture is [1, 1, I].
+	Shape() (channels, height, width int)
 	// [N], the class that each row comes near to by Attack.Target; nil if it is none
 	Targets() []int32
 	Bounds() Bounds
@@ -169,6 +182,26 @@ func (a Attack) Control() bool { return a.facts().Control }
 
 // Composite reports whether there is nothing to run: the attack is made of what others found.
 func (a Attack) Composite() bool { return a.facts().Composite }
+
+// Draws reports whether the attack draws at random: with another seed it is another attack.
+func (a Attack) Draws() bool {
+	return a.Start || a.Direction == RandomSign || a.Direction == Uniform || a.facts().Takes("seed")
+}
+
+// Restartable reports whether it means something how often the attack starts, see Runs.
+func (a Attack) Restartable() bool { return a.Start || a.facts().Takes("restarts") }
+
+// HasLoss reports whether the attack goes along the gradient of Attack.Loss.
+func (a Attack) HasLoss() bool {
+	f := a.facts()
+	return f.OwnLoss || f.Takes("loss")
+}
+
+// HasStepSize reports whether StepSize tells how far a step of the attack goes.
+func (a Attack) HasStepSize() bool {
+	f := a.facts()
+	return f.OwnSize || f.Takes("step")
+}
 
 // Ray reports whether the attack moves an image along one ray, the same for every eps: its curve
 // can be exact.

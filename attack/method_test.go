@@ -69,31 +69,63 @@ func TestMethods(t *testing.T) {
 			t.Errorf("%s: %v, %v", a.Kind, got, err)
 		}
 		for _, key := range f.Options {
-			value := map[string]string{"steps": "3", "step": "0.01", "restarts": "2", "norm": "l2", "loss": "cw", "decay": "0.5", "target": "1", "seed": "9"}[key]
-			all, err := Parse(a.Kind+":"+key+"="+value, Options{Decay: -1})
-			if err != nil {
-				t.Error(err)
-				continue
+			changed := false
+			// One of two values may be the default.
+			for _, value := range map[string][2]string{"steps": {"2", "3"}, "step": {"0.01", "0.02"}, "restarts": {"1", "2"}, "norm": {"linf", "l2"}, "loss": {"ce", "cw"},
+				"decay": {"0.5", "1"}, "target": {"none", "1"}, "seed": {"8", "9"}}[key] {
+				all, err := Parse(a.Kind+":"+key+"="+value, Options{Decay: -1})
+				if err != nil {
+					t.Error(err)
+					continue
+				}
+				all[0].Name = a.Name
+				changed = changed || all[0] != a
 			}
-			if all[0].Name = a.Name; all[0] == a {
-				t.Errorf("%s: option %s=%s changes nothing", a.Kind, key, value)
+			if !changed {
+				t.Errorf("%s: option %s changes nothing", a.Kind, key)
 			}
 		}
-		if want := slices.Contains([]string{"noise", "uniform"}, a.Kind); a.Control() != want {
-			t.Errorf("%s: control %v, want %v", a.Kind, a.Control(), want)
+		if f.OwnLoss && f.Takes("loss") || f.OwnSize && f.Takes("step") {
+			t.Errorf("%s: own loss %v, own size %v, and options %v: one or the other", a.Kind, f.OwnLoss, f.OwnSize, f.Options)
 		}
-		if want := a.Kind == "worst"; a.Composite() != want {
-			t.Errorf("%s: composite %v, want %v", a.Kind, a.Composite(), want)
+		r := &fakeRows{logits: [][]float64{{1, 0, 0, 0.5}, {0, 1, 0.5, 0}}}
+		if f.Takes("steps") {
+			a.Steps = min(a.Steps, 3)
 		}
-		if want := a.Kind == "fgsm"; a.Ray() != want {
-			t.Errorf("%s: ray %v, want %v", a.Kind, a.Ray(), want)
+		switch err := a.Run(t.Context(), r); {
+		case f.Composite:
+			if err == nil || len(r.calls) > 0 || slices.Contains(Single, a.Kind) {
+				t.Errorf("%s is composite, but did %q, error %v; attacks of their own are %v", a.Kind, r.calls, err, Single)
+			}
+		case err != nil:
+			t.Error(err)
+		case f.Control == r.asked:
+			t.Errorf("%s: control %v, but it did %q", a.Kind, f.Control, r.calls)
+		case r.done != a.Steps:
+			t.Errorf("%s: %d steps done, want %d: %q", a.Kind, r.done, a.Steps, r.calls)
+		case a.Ray() && !slices.Equal(r.calls, []string{"step 0 [0.1]", "done"}):
+			t.Errorf("%s goes along a ray, but did %q, want one step of eps", a.Kind, r.calls)
 		}
 		if c, err := a.Cost(); err != nil || (c.Share < 2) != f.Composite || (c.Row+c.Image == 0) != (f.Composite || f.Control) {
 			t.Errorf("%s: cost %+v, %v", a.Kind, c, err)
 		}
 	}
+	if !FGSM().Ray() {
+		t.Error("fgsm goes along no ray")
+	}
 	if !BIM(1).Ray() || BIM(2).Ray() {
 		t.Errorf("bim of one step and of two: rays %v, %v, want true, false", BIM(1).Ray(), BIM(2).Ray())
+	}
+}
+
+// An attack whose own direction is Along is valid before its method says which way.
+func TestAlongIsValid(t *testing.T) {
+	a := FGSM()
+	if a.Direction = Along; a.Validate() != nil {
+		t.Error(a.Validate())
+	}
+	if a.Momentum = true; a.Validate() == nil {
+		t.Error("momentum of what the method says: no error")
 	}
 }
 
@@ -112,30 +144,36 @@ func TestControlIsNotTheDirection(t *testing.T) {
 	}
 }
 
-// fakeRows are two rows of two classes whose logits do not depend on x. calls are what a method
+// fakeRows are two rows of one pixel whose logits do not depend on x. calls are what a method
 // did.
 type fakeRows struct {
 	logits [][]float64
 	calls  []string
+	asked  bool // anything of the model
+	done   int
 }
 
 func (r *fakeRows) N() int             { return 2 }
 func (r *fakeRows) Columns() []float64 { return []float64{0.1} }
 func (r *fakeRows) Restarts() []int    { return nil }
 func (r *fakeRows) Labels() []int32    { return []int32{0, 0} }
-func (r *fakeRows) Targets() []int32   { return nil }
-func (r *fakeRows) Bounds() Bounds     { return Bounds{} }
-func (r *fakeRows) Done()              { r.calls = append(r.calls, "done") }
+func (r *fakeRows) Images() []int      { return []int{5, 6} }
+func (r *fakeRows) Shape() (c, h, w int) {
+	return 1, 1, 1
+}
+func (r *fakeRows) Targets() []int32 { return nil }
+func (r *fakeRows) Bounds() Bounds   { return Bounds{} }
+func (r *fakeRows) Done()            { r.calls, r.done = append(r.calls, "done"), r.done+1 }
 func (r *fakeRows) Step(_ context.Context, s Step) error {
-	r.calls = append(r.calls, fmt.Sprint("step ", s.Index, s.Size))
+	r.calls, r.asked = append(r.calls, fmt.Sprint("step ", s.Index, s.Size)), r.asked || s.Direction == Gradient
 	return nil
 }
 func (r *fakeRows) Logits(context.Context) ([][]float64, error) {
-	r.calls = append(r.calls, "logits")
+	r.calls, r.asked = append(r.calls, "logits"), true
 	return r.logits, nil
 }
 func (r *fakeRows) Gradient(_ context.Context, q []float64) ([][]float64, error) {
-	r.calls = append(r.calls, fmt.Sprint("gradient ", q))
+	r.calls, r.asked = append(r.calls, fmt.Sprint("gradient ", q)), true
 	return [][]float64{{1}, {-1}}, nil
 }
 func (r *fakeRows) Keep(_ context.Context, slot int, which []bool) error {
@@ -181,13 +219,16 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// patient is an attack that may take more steps than others.
-type patient struct{ fgsm }
+// patient is an attack that may take more steps than others: most of them.
+type patient struct {
+	fgsm
+	most int
+}
 
-func (patient) Facts() Facts {
+func (p patient) Facts() Facts {
 	a := FGSM()
-	a.Name, a.Kind, a.Steps = "patient", "patient", 5000
-	return Facts{Default: a, Options: []string{"steps"}, MostSteps: 5000}
+	a.Name, a.Kind, a.Steps = "patient", "patient", p.most
+	return Facts{Default: a, Options: []string{"steps"}, MostSteps: p.most}
 }
 
 // A registered attack is known to lists, with its own bounds, and no two have one name.
@@ -199,15 +240,16 @@ func TestRegister(t *testing.T) {
 	if _, err := Parse("patient", Options{Decay: -1}); err == nil {
 		t.Fatal("it is known before it was registered")
 	}
-	Register(patient{})
-	a, err := Parse("patient:steps=4000", Options{Decay: -1})
-	if err != nil || a[0].Steps != 4000 || MostSteps != 5000 || !slices.Contains(Names, "patient") || !slices.Contains(Single, "patient") {
+	before, most := len(Methods), MostSteps+5
+	Register(patient{most: most})
+	a, err := Parse(fmt.Sprint("patient:steps=", most-1), Options{Decay: -1})
+	if err != nil || a[0].Steps != most-1 || MostSteps != most || len(Methods) != before+1 || !slices.Contains(Names, "patient") || !slices.Contains(Single, "patient") {
 		t.Errorf("%+v, at most %d steps of %v: %v", a, MostSteps, Names, err)
 	}
-	if _, err := Parse("patient:steps=5001", Options{Decay: -1}); err == nil || !strings.Contains(err.Error(), "want 1 to 5000") {
+	if _, err := Parse(fmt.Sprint("patient:steps=", most+1), Options{Decay: -1}); err == nil || !strings.Contains(err.Error(), fmt.Sprint("want 1 to ", most)) {
 		t.Errorf("too many steps: error %v", err)
 	}
-	if _, err := Parse("bim:steps=1001", Options{Decay: -1}); err == nil || !strings.Contains(err.Error(), "want 1 to 1000") {
+	if _, err := Parse(fmt.Sprint("bim:steps=", MaxSteps+1), Options{Decay: -1}); err == nil || !strings.Contains(err.Error(), fmt.Sprint("want 1 to ", MaxSteps)) {
 		t.Errorf("too many steps of another: error %v", err)
 	}
 	defer func() {
@@ -215,7 +257,98 @@ func TestRegister(t *testing.T) {
 			t.Error("two methods of one name")
 		}
 	}()
-	Register(patient{})
+	Register(patient{most: 1})
+}
+
+// chosen is an attack whose loss is not ce if none is given.
+type chosen struct{ iterated }
+
+func (chosen) Facts() Facts {
+	a := BIM(2)
+	a.Name, a.Kind, a.Loss, a.Restarts = "chosen", "chosen", Margin, 3
+	return Facts{Default: a, Options: []string{"loss", "target", "restarts"}}
+}
+
+// A method's own default lasts where nothing is given, and gives way to what is: to ce, and to one
+// restart, too.
+func TestDefaults(t *testing.T) {
+	byName["chosen"] = chosen{}
+	defer delete(byName, "chosen")
+	for _, c := range []struct {
+		item  string
+		given *Loss
+		want  Loss
+	}{
+		{"chosen", nil, Margin},
+		{"chosen", new(CrossEntropy), CrossEntropy},
+		{"chosen", new(DLR), DLR},
+		{"chosen:loss=ce", nil, CrossEntropy},
+		{"chosen:loss=dlr", new(CrossEntropy), DLR},
+		{"bim", nil, CrossEntropy},
+		{"bim", new(DLR), DLR},
+		{"apgd-dlr", new(Margin), DLR},
+	} {
+		all, err := Parse(c.item, Options{Loss: c.given, Decay: -1})
+		if err != nil || all[0].Loss != c.want {
+			t.Errorf("%s, %v given: %+v, %v; want loss %v", c.item, c.given, all, err, c.want)
+		}
+	}
+	for given, want := range map[int]int{0: 3, 1: 1, 2: 2} {
+		all, err := Parse("chosen,pgd", Options{Restarts: given, Decay: -1})
+		if err != nil || all[0].Restarts != want || all[1].Restarts != max(1, given) {
+			t.Errorf("%d restarts given: %+v, %v; want %d, and %d of pgd", given, all, err, want, max(1, given))
+		}
+	}
+	// Options are the caller's: an item with a loss of its own changes no other.
+	given := new(DLR)
+	all, err := Parse("bim:loss=cw,fgsm", Options{Loss: given, Decay: -1})
+	if err != nil || all[0].Loss != Margin || all[1].Loss != DLR || *given != DLR {
+		t.Errorf("%+v, %v, %v", all, *given, err)
+	}
+}
+
+// What an attack has does not follow from its direction: an attack of a kind that takes nothing,
+// whose direction is the zero one, has nothing, and one that takes all has all.
+func TestDescription(t *testing.T) {
+	byName["chosen"], byName["patient"] = chosen{}, patient{most: 4}
+	defer func() { delete(byName, "chosen"); delete(byName, "patient") }()
+	along := patient{most: 4}.Facts().Default
+	along.Direction = Along
+	random := BIM(2)
+	random.Start = true
+	short := StepLength{Size: 0.001}
+	for _, c := range []struct {
+		a                                Attack
+		draws, restarts, loss, has, tiny bool // tiny: with steps of 0.001 it does not reach 0.3
+	}{
+		{FGSM(), false, false, true, true, true},
+		{BIM(5), false, false, true, true, true},
+		{random, true, true, true, true, true},
+		{PGD(5, 0), true, true, true, true, true},
+		{NIFGSM(5), false, false, true, true, true},
+		{APGD(DLR, 5, 0), true, true, true, true, false},
+		{Noise(0), true, false, false, false, false},
+		{UniformNoise(0), true, false, false, false, false},
+		{Worst(), false, false, false, false, false},
+		{chosen{}.Facts().Default, false, true, true, false, false},
+		{patient{most: 4}.Facts().Default, false, false, false, false, false},
+		{along, false, false, false, false, false},
+	} {
+		c.a.StepLength = short
+		got := []bool{c.a.Draws(), c.a.Restartable(), c.a.HasLoss(), c.a.HasStepSize(), c.a.Short(0.3)}
+		if want := []bool{c.draws, c.restarts, c.loss, c.has, c.tiny}; !slices.Equal(got, want) {
+			t.Errorf("%s, direction %d: draws, restarts, loss, step size, too short: %v, want %v", c.a.Name, c.a.Direction, got, want)
+		}
+		if c.a.Short(0) {
+			t.Errorf("%s does not reach eps 0", c.a.Name)
+		}
+	}
+	for _, m := range Methods {
+		f := m.Facts()
+		if a := f.Default; f.Takes("seed") != a.Draws() || f.Takes("restarts") != a.Restartable() || f.Takes("loss") && !a.HasLoss() || f.Takes("step") && !a.HasStepSize() {
+			t.Errorf("%s: options %v, but draws %v, restarts %v, loss %v, step size %v", a.Kind, f.Options, a.Draws(), a.Restartable(), a.HasLoss(), a.HasStepSize())
+		}
+	}
 }
 
 // TestUnknown asks every place that goes by kind, loss or norm for one that nobody knows.
@@ -287,7 +420,7 @@ func (guess) Ray(Attack) bool    { return false }
 func TestNewMethod(t *testing.T) {
 	byName["guess"] = guess{}
 	defer delete(byName, "guess")
-	all, err := Parse("guess:steps=3:norm=l2,worst", Options{Seed: 5, Loss: DLR, Decay: -1})
+	all, err := Parse("guess:steps=3:norm=l2,worst", Options{Seed: 5, Loss: new(DLR), Decay: -1})
 	if err != nil {
 		t.Fatal(err)
 	}

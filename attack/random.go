@@ -30,7 +30,7 @@ type UniformDraw struct {
 	c     [3]uint32
 	block uint32
 	have  bool
-	r     [4]uint32
+	r     [4]uint32 // block, if have
 }
 
 // NewUniformDraw returns the draw that is keyed so. Its blocks are those of Philox4x32-10 under the
@@ -44,8 +44,9 @@ func NewUniformDraw(seed uint64, image, restart, step int) *UniformDraw {
 	}
 }
 
-// word is word i mod 4 of block i/4.
-func (u *UniformDraw) word(i int) uint32 {
+// Word returns 32 random bits: word i mod 4 of block i/4. It serves methods that draw something else
+// than a point. Those of one step share the words, so that each has to say which it takes.
+func (u *UniformDraw) Word(i int) uint32 {
 	if b := uint32(i / 4); !u.have || b != u.block {
 		u.block, u.have = b, true
 		u.r = philox([4]uint32{b, u.c[0], u.c[1], u.c[2]}, u.key)
@@ -54,7 +55,7 @@ func (u *UniformDraw) word(i int) uint32 {
 }
 
 // Linf returns 2·u - 1 of pixel i, u a multiple of 2^-24 in [0, 1).
-func (u *UniformDraw) Linf(i int) float64 { return float64(float64(u.word(i)>>8)*0x1p-23) - 1 }
+func (u *UniformDraw) Linf(i int) float64 { return float64(float64(u.Word(i)>>8)*0x1p-23) - 1 }
 
 // L2 writes v [I], the sum of four random bytes less 510 for each pixel, which is near normal, and
 // returns the factor that makes it a point of the ball at a radius that is uniform: u/√Σv², u
@@ -62,7 +63,7 @@ func (u *UniformDraw) Linf(i int) float64 { return float64(float64(u.word(i)>>8)
 func (u *UniformDraw) L2(v []int32) float64 {
 	n := int64(0)
 	for i := range v {
-		w := u.word(i)
+		w := u.Word(i)
 		v[i] = int32(w&255+w>>8&255+w>>16&255+w>>24) - 510
 		n += int64(v[i]) * int64(v[i])
 	}

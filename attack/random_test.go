@@ -133,7 +133,7 @@ func TestUniformDrawKeys(t *testing.T) {
 	u := NewUniformDraw(1, 2, 3, 4)
 	same := 0
 	for i, s := range signs { // bit i of the first four words
-		if (u.word(i/32)>>(i%32)&1 == 1) == (s < 0) {
+		if (u.Word(i/32)>>(i%32)&1 == 1) == (s < 0) {
 			same++
 		}
 	}

@@ -134,7 +134,7 @@ func (s Sweep) WorkUntil(ctx context.Context, stop <-chan struct{}, b Backend, s
 		return err
 	}
 	plan := s.Plan(set.N())
-	r := sweeping{Sweep: s, b: b, labels: set.Labels, first: set.First}
+	r := sweeping{Sweep: s, b: b, held: heldOf(set)}
 	var todo []int
 	for i, c := range plan {
 		if !of.Has(i) {
@@ -207,7 +207,7 @@ func (r *sweeping) chunk(ctx context.Context, c Chunk) ([]byte, error) {
 func (r *sweeping) look(ctx context.Context, c Chunk) ([]byte, error) {
 	var payload []byte
 	err := r.batches(batch{c.Lo, c.Hi, 0, 1, 0, 1}, true, func(bt batch) error {
-		one, err := newRows(ctx, r.b, untouched, []float64{0}, attack.Bounds{}, r.labels, bt.lo, bt.hi)
+		one, err := newRows(ctx, r.b, untouched, []float64{0}, attack.Bounds{}, r.held, bt.lo, bt.hi)
 		if err != nil {
 			return err
 		}
@@ -219,7 +219,7 @@ func (r *sweeping) look(ctx context.Context, c Chunk) ([]byte, error) {
 			label := one.label(k)
 			class, margin, ok := attack.Judge(z, label)
 			if !ok {
-				return one.named(notFinite(k), r.first)
+				return one.named(notFinite(k))
 			}
 			least := attack.LeastLikely.Of(label, z)
 			payload = appendUint32s(payload, uint32(label), uint32(class), uint32(least), math.Float32bits(float32(margin)))
@@ -234,17 +234,17 @@ func (r *sweeping) look(ctx context.Context, c Chunk) ([]byte, error) {
 func (r *sweeping) strike(ctx context.Context, c Chunk, found []Outcome) error {
 	a, E := r.Attacks[c.Attack], c.To-c.From
 	return r.batches(batch{c.Lo, c.Hi, c.From, c.To, 0, a.Runs()}, false, func(bt batch) error {
-		one := rowsOf(r.b, a, r.Eps[bt.from:bt.to], r.Bounds, r.labels, bt.lo, bt.hi)
+		one := rowsOf(r.b, a, r.Eps[bt.from:bt.to], r.Bounds, r.held, bt.lo, bt.hi)
 		one.restarts(r.Eps[bt.from:bt.to], bt.first, bt.restarts())
 		if err := one.begin(ctx); err != nil {
-			return one.named(err, r.first)
+			return one.named(err)
 		}
 		if err := one.attack(ctx, func() { r.progress(one.n()) }); err != nil {
-			return one.named(err, r.first)
+			return one.named(err)
 		}
 		out, err := one.outcomes(ctx, r.Rounded)
 		if err != nil {
-			return one.named(err, r.first)
+			return one.named(err)
 		}
 		for i := range bt.images() {
 			for e := range bt.eps() {

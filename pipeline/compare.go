@@ -125,8 +125,8 @@ func plainly(a attack.Attack) attack.Attack {
 	if a.Factor == 0 {
 		a.Factor = 1
 	}
-	if a.Direction == attack.Gradient && !a.Start {
-		a.Seed = 0 // it draws nothing
+	if !a.Draws() {
+		a.Seed = 0
 	}
 	return a
 }

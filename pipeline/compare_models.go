@@ -115,7 +115,7 @@ func (c Compare) Run(ctx context.Context, a, b Backend, set *dataset.Set) (*Comp
 	if other := b.Info().Classes; other != classes {
 		return nil, fmt.Errorf("pipeline: compare: a model of %d classes with one of %d", classes, other)
 	}
-	w.sweep = sweeping{Sweep: s, labels: set.Labels, first: set.First}
+	w.sweep = sweeping{Sweep: s, held: heldOf(set)}
 	w.sweep.rows = max(1, min(a.Info().Rows, b.Info().Rows, pixelsOfBatch/inputs))
 	if c.Rows > 0 {
 		w.sweep.rows = min(w.sweep.rows, c.Rows)
@@ -217,7 +217,7 @@ func (w *comparing) clean(ctx context.Context) error {
 		var signs [2][]int8
 		for i := range w.sides {
 			b := w.sides[i].b
-			r := &rows{b: b, a: untouched, labels: sub.Labels, hi: hi - lo, E: 1, R: 1, columns: []float64{0}}
+			r := &rows{b: b, a: untouched, held: heldOf(sub), hi: hi - lo, E: 1, R: 1, columns: []float64{0}}
 			if err := show(ctx, b, sub.First, sub.Images, sub.Labels); err != nil {
 				return err
 			}
@@ -226,7 +226,7 @@ func (w *comparing) clean(ctx context.Context) error {
 			}
 			for k, z := range logits[i] {
 				if _, _, ok := attack.Judge(z, int(sub.Labels[k])); !ok {
-					return r.named(notFinite(k), sub.First)
+					return r.named(notFinite(k))
 				}
 			}
 			w.sweep.progress(hi - lo)
@@ -324,16 +324,16 @@ func (w *comparing) strike(ctx context.Context, i int, a attack.Attack, sub *dat
 	if err := b.Load(ctx, sub.First, sub.Images, sub.Labels); err != nil {
 		return m, err
 	}
-	r, err := newRows(ctx, b, a, eps, w.c.Bounds, sub.Labels, 0, sub.N())
+	r, err := newRows(ctx, b, a, eps, w.c.Bounds, heldOf(sub), 0, sub.N())
 	if err != nil {
 		return m, err
 	}
 	if err := r.attack(ctx, func() { w.sweep.progress(r.n()) }); err != nil {
-		return m, r.named(err, sub.First)
+		return m, r.named(err)
 	}
 	out, err := r.outcomes(ctx, false)
 	if err != nil {
-		return m, r.named(err, sub.First)
+		return m, r.named(err)
 	}
 	logits, err := r.logits(ctx)
 	if err != nil {

@@ -231,7 +231,7 @@ func BenchmarkCost(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		for _, list := range []string{"fgsm", "bim", "pgd:steps=10", "pgd:steps=10:norm=l2", "mifgsm", "apgd-ce:steps=10", "apgd-dlr:steps=10", "noise", "uniform"} {
+		for _, list := range append(brief(10), "pgd:steps=10:norm=l2") {
 			for _, exact := range []bool{true, false} {
 				if exact && (list != "fgsm" || !m.IsStack()) {
 					continue

@@ -44,7 +44,7 @@ func CraftAll(ctx context.Context, b Backend, set *dataset.Set, a attack.Attack,
 	inputs := b.Info().Inputs
 	x, levels := make([]float32, n*inputs), make([]uint8, n*inputs)
 	out := &Crafted{Attack: a, Eps: eps, Outcomes: make([]Outcome, n)}
-	r := sweeping{Sweep: s, b: b, labels: set.Labels, first: set.First}
+	r := sweeping{Sweep: s, b: b, held: heldOf(set)}
 	r.limit()
 	r.rows = min(r.rows, craftRows)
 	err := r.batches(batch{0, n, 0, 1, 0, R}, false, func(bt batch) error {
@@ -69,13 +69,13 @@ func CraftAll(ctx context.Context, b Backend, set *dataset.Set, a attack.Attack,
 // becomes of them: all of it from the first restart on and, of later ones, those that speak for an
 // image rather than what is there.
 func (r *sweeping) craft(ctx context.Context, bt batch, x []float32, levels []uint8, found []Outcome) error {
-	rows := rowsOf(r.b, r.Attacks[0], r.Eps, r.Bounds, r.labels, bt.lo, bt.hi)
+	rows := rowsOf(r.b, r.Attacks[0], r.Eps, r.Bounds, r.held, bt.lo, bt.hi)
 	rows.restarts(r.Eps, bt.first, bt.restarts())
 	if err := rows.begin(ctx); err != nil {
-		return rows.named(err, r.first)
+		return rows.named(err)
 	}
 	if err := rows.attack(ctx, func() {}); err != nil {
-		return rows.named(err, r.first)
+		return rows.named(err)
 	}
 	images, err := r.b.Images(ctx)
 	if err != nil {
@@ -84,7 +84,7 @@ func (r *sweeping) craft(ctx context.Context, bt batch, x []float32, levels []ui
 	moved := float64s(images)
 	out, err := rows.outcomes(ctx, true) // which rounds them
 	if err != nil {
-		return rows.named(err, r.first)
+		return rows.named(err)
 	}
 	if images, err = r.b.Images(ctx); err != nil {
 		return err

@@ -63,9 +63,11 @@ func fingerprint(h hash.Hash, b Backend, m *model.Model) error {
 	for i := range labels {
 		labels[i] = int32(i % classes)
 	}
-	if err := b.Load(ctx, 3, tensor.New(tensor.WithShape(append([]int{n}, m.Input...)...), tensor.WithBacking(x)), labels); err != nil {
+	const first = 3
+	if err := b.Load(ctx, first, tensor.New(tensor.WithShape(append([]int{n}, m.Input...)...), tensor.WithBacking(x)), labels); err != nil {
 		return err
 	}
+	of := held{labels, first, m.Input}
 	all, err := attack.Parse(fingerprintAttacks, attack.Options{Decay: -1})
 	if err != nil {
 		return err
@@ -79,13 +81,13 @@ func fingerprint(h hash.Hash, b Backend, m *model.Model) error {
 		var moved, rounded []byte
 		all := sweeping{b: b}
 		err := all.batches(batch{0, n, 0, len(eps), 0, a.Runs()}, false, func(bt batch) error {
-			r := rowsOf(b, a, eps[bt.from:bt.to], bounds, labels, bt.lo, bt.hi)
+			r := rowsOf(b, a, eps[bt.from:bt.to], bounds, of, bt.lo, bt.hi)
 			r.restarts(eps[bt.from:bt.to], bt.first, bt.restarts())
 			if err := r.begin(ctx); err != nil {
 				return err
 			}
 			if err := r.attack(ctx, func() {}); err != nil {
-				return r.named(err, 0)
+				return r.named(err)
 			}
 			at, err := r.bits(ctx, nil, &backend.Rounding{Norm: a.Norm})
 			if err != nil {

@@ -142,7 +142,7 @@ func (s Sweep) Run(ctx context.Context, b Backend, set *dataset.Set) (*Result, e
 	n := set.N()
 	classes := b.Info().Classes
 	res := &Result{N: n, First: set.First, Classes: classes, Eps: slices.Clone(s.Eps), Bounds: s.Bounds}
-	r := sweeping{Sweep: s, b: b, labels: set.Labels, first: set.First}
+	r := sweeping{Sweep: s, b: b, held: heldOf(set)}
 	r.total = n
 	for _, a := range s.Attacks {
 		r.total += n * len(s.Eps) * (a.Steps + 1)
@@ -208,7 +208,7 @@ func Correct(ctx context.Context, b Backend, set *dataset.Set) (int, error) {
 	if err := b.Load(ctx, set.First, set.Images, set.Labels); err != nil {
 		return 0, err
 	}
-	r := sweeping{b: b, labels: set.Labels, first: set.First, total: set.N()}
+	r := sweeping{b: b, held: heldOf(set), total: set.N()}
 	c, err := r.curve(ctx, untouched, []float64{0})
 	if err != nil {
 		return 0, err
@@ -270,9 +270,8 @@ func fits(b Backend, set *dataset.Set) error {
 // change rows, done and total, and nothing else.
 type sweeping struct {
 	Sweep
-	b           Backend
-	labels      []int32
-	first       int
+	b Backend
+	held
 	rows        int // of a batch at most; 0 is not yet known
 	done, total int
 }
@@ -301,7 +300,7 @@ func (r *sweeping) count(ctx context.Context, a attack.Attack, bt batch, eps []f
 	if err := r.b.Begin(ctx, bt.lo, bt.hi, eps); err != nil {
 		return err
 	}
-	one := rowsOf(r.b, a, eps, r.Bounds, r.labels, bt.lo, bt.hi) // plain: Begin made the rows
+	one := rowsOf(r.b, a, eps, r.Bounds, r.held, bt.lo, bt.hi) // plain: Begin made the rows
 	if err := one.attack(ctx, func() { r.progress(rows) }); err != nil {
 		return err
 	}
@@ -343,7 +342,7 @@ func Craft(ctx context.Context, b Backend, set *dataset.Set, a attack.Attack, ep
 	if err := b.Load(ctx, set.First, set.Images, set.Labels); err != nil {
 		return nil, err
 	}
-	rows, err := newRows(ctx, b, a, s.Eps, bounds, set.Labels, 0, 1)
+	rows, err := newRows(ctx, b, a, s.Eps, bounds, heldOf(set), 0, 1)
 	if err != nil {
 		return nil, err
 	}
@@ -356,7 +355,7 @@ func Craft(ctx context.Context, b Backend, set *dataset.Set, a attack.Attack, ep
 	}
 	found, err := rows.outcomes(ctx, false)
 	if err != nil {
-		return nil, rows.named(err, set.First)
+		return nil, rows.named(err)
 	}
 	if ex.Adversarial, ex.Perturbed, err = look(ctx, b, set, rows.pick(0, 0, found)); err != nil {
 		return nil, fmt.Errorf("pipeline: image %d after %s, eps %v: %w", set.First, a.Name, eps, err)

@@ -7,6 +7,7 @@ import (
 
 	"advsweep/attack"
 	"advsweep/backend"
+	"advsweep/dataset"
 
 	"gorgonia.org/tensor"
 )
@@ -18,7 +19,7 @@ type rows struct {
 	b       Backend
 	a       attack.Attack
 	bounds  attack.Bounds
-	labels  []int32 // of all images that b holds
+	held    // what b holds
 	lo, hi  int
 	E, R    int
 	columns []float64 // [E·R]
@@ -27,8 +28,17 @@ type rows struct {
 	after   func()    // called by Done
 }
 
-func rowsOf(b Backend, a attack.Attack, eps []float64, bounds attack.Bounds, labels []int32, lo, hi int) *rows {
-	r := &rows{b: b, a: a, bounds: bounds, labels: labels, lo: lo, hi: hi, E: len(eps)}
+// held says which images a backend holds: those of its last Load.
+type held struct {
+	labels []int32 // [N]
+	first  int     // the index of the first image in its data set
+	shape  []int   // of one image
+}
+
+func heldOf(set *dataset.Set) held { return held{set.Labels, set.First, set.Images.Shape()[1:]} }
+
+func rowsOf(b Backend, a attack.Attack, eps []float64, bounds attack.Bounds, of held, lo, hi int) *rows {
+	r := &rows{b: b, a: a, bounds: bounds, held: of, lo: lo, hi: hi, E: len(eps)}
 	r.restarts(eps, 0, a.Runs())
 	return r
 }
@@ -48,8 +58,8 @@ func (r *rows) restarts(eps []float64, first, n int) {
 }
 
 // newRows returns the rows of a batch that b has begun.
-func newRows(ctx context.Context, b Backend, a attack.Attack, eps []float64, bounds attack.Bounds, labels []int32, lo, hi int) (*rows, error) {
-	r := rowsOf(b, a, eps, bounds, labels, lo, hi)
+func newRows(ctx context.Context, b Backend, a attack.Attack, eps []float64, bounds attack.Bounds, of held, lo, hi int) (*rows, error) {
+	r := rowsOf(b, a, eps, bounds, of, lo, hi)
 	return r, r.begin(ctx)
 }
 
@@ -64,8 +74,11 @@ func (r *rows) begin(ctx context.Context) error {
 
 func (r *rows) n() int { return (r.hi - r.lo) * len(r.columns) }
 
+// at is the place of row k's image among those that b holds.
+func (r *rows) at(k int) int { return r.lo + k/len(r.columns) }
+
 // label is that of row k.
-func (r *rows) label(k int) int { return int(r.labels[r.lo+k/len(r.columns)]) }
+func (r *rows) label(k int) int { return int(r.labels[r.at(k)]) }
 
 // aim chooses the target of every row by what the model says of the clean image.
 func (r *rows) aim(ctx context.Context) error {
@@ -128,6 +141,24 @@ func (r *rows) Labels() []int32 {
 		labels[k] = int32(r.label(k))
 	}
 	return labels
+}
+
+func (r *rows) Images() []int {
+	images := make([]int, r.n())
+	for k := range images {
+		images[k] = r.first + r.at(k)
+	}
+	return images
+}
+
+func (r *rows) Shape() (channels, height, width int) {
+	switch s := r.shape; len(s) {
+	case 2:
+		return 1, s[0], s[1]
+	case 3:
+		return s[0], s[1], s[2]
+	}
+	return 1, 1, r.b.Info().Inputs
 }
 
 func (r *rows) Step(ctx context.Context, s attack.Step) error   { return r.b.Step(ctx, s) }
@@ -206,12 +237,11 @@ func (e *NotFiniteError) Error() string {
 	return fmt.Sprintf("pipeline: %s: logits of image %d at eps %v are not finite", e.Attack, e.Image, e.Eps)
 }
 
-// named returns err with the image that it is of, if it is of a row: a *NotFiniteError. first is
-// the index of the first image in the data set.
-func (r *rows) named(err error, first int) error {
+// named returns err with the image that it is of, if it is of a row: a *NotFiniteError.
+func (r *rows) named(err error) error {
 	k, ok := err.(notFinite)
 	if !ok {
 		return err
 	}
-	return &NotFiniteError{r.a.Name, first + r.lo + int(k)/len(r.columns), r.columns[int(k)%len(r.columns)]}
+	return &NotFiniteError{r.a.Name, r.first + r.at(int(k)), r.columns[int(k)%len(r.columns)]}
 }

@@ -45,9 +45,11 @@ func (t Text) Sweep() (s Sweep, err error) {
 		}
 	}
 	if t.Loss != "" {
-		if o.Loss, err = attack.ParseLoss(t.Loss); err != nil {
+		l, err := attack.ParseLoss(t.Loss)
+		if err != nil {
 			return s, fieldf("loss: %w", err)
 		}
+		o.Loss = &l
 	}
 	if t.Target != "" {
 		if o.Target, err = attack.ParseTarget(t.Target); err != nil {

@@ -247,16 +247,19 @@ type attackJSON struct {
 func newAttackJSON(c pipeline.Curve, precision string) attackJSON {
 	a := c.Attack
 	j := attackJSON{Name: a.Name, Steps: a.Steps, Norm: a.Norm.String(), Start: a.Start}
-	if a.Direction != attack.Gradient || a.Start {
+	if a.Draws() {
 		j.Seed = &a.Seed
 	}
-	if a.Direction == attack.Gradient && !a.Composite() {
+	if a.HasLoss() {
 		j.Loss = a.Loss.String()
-		if j.StepSize = a.StepSize(); a.Target != attack.Untargeted {
-			j.Target = a.Target.String()
-		}
 	}
-	if a.Start {
+	if a.HasStepSize() {
+		j.StepSize = a.StepSize()
+	}
+	if a.Target != attack.Untargeted {
+		j.Target = a.Target.String()
+	}
+	if a.Restartable() {
 		j.Restarts = a.Runs()
 	}
 	if a.Momentum {

@@ -320,11 +320,15 @@ func (p Page) attackRow(i int) attackRow {
 	if a.Control() {
 		add("what", map[bool]string{true: "random signs", false: "uniform in the ball"}[strings.HasPrefix(style(p.Result, i), "sn") && !strings.HasSuffix(style(p.Result, i), "d1")]+": does not look at the model")
 	} else {
-		add("step size", j.StepSize)
-		add("loss", map[string]string{"ce": "cross-entropy", "cw": "margin (cw)", "dlr": "difference of logits ratio (dlr)"}[j.Loss])
+		if j.StepSize != "" {
+			add("step size", j.StepSize)
+		}
+		if j.Loss != "" {
+			add("loss", map[string]string{"ce": "cross-entropy", "cw": "margin (cw)", "dlr": "difference of logits ratio (dlr)"}[j.Loss])
+		}
 		add("random start", map[bool]string{true: "yes", false: "no"}[a.Start])
 	}
-	if a.Start {
+	if a.Restartable() {
 		add("restarts", strconv.Itoa(a.Runs()))
 	}
 	if a.Momentum {

@@ -74,13 +74,25 @@ func defaultSizes() string {
 	return s
 }
 
-// ownLosses names the attacks that step along a gradient of a loss that is in their name: "apgd".
+// ownLosses names the attacks whose loss is no option, but in their name: "apgd".
 func ownLosses() string {
 	var names []string
 	for _, m := range attack.Methods {
-		if f := m.Facts(); f.Takes("target") && !f.Takes("loss") {
+		if f := m.Facts(); f.OwnLoss {
 			names = append(names, family(f))
 		}
 	}
 	return both(slices.Compact(names))
+}
+
+// defaultLosses says what --loss is, if it is not given, of attacks for which it is not ce: "; mine
+// cw", empty if there are none.
+func defaultLosses() string {
+	var s string
+	for _, m := range attack.Methods {
+		if f := m.Facts(); f.Takes("loss") && f.Default.Loss != attack.CrossEntropy {
+			s += "; " + family(f) + " " + f.Default.Loss.String()
+		}
+	}
+	return s
 }

@@ -372,14 +372,15 @@ func weights(m *model.Model) (all, one float64) {
 // help says.
 func dense(all, one float64, s pipeline.Sweep) float64 {
 	a, E := s.Attacks[0], float64(len(s.Eps))
-	flop := 0.0
-	if a.Direction == attack.Gradient {
-		flop = 4*all + E*float64(a.Steps-1)*4*all
+	c, err := a.Cost()
+	if err != nil { // it has been parsed
+		panic(err)
 	}
-	if a.Steps > 1 || !s.Bounds.None() {
+	flop := 2 * all * (c.Image + E*c.Row)
+	if c.Row > 0 || a.Steps > 1 || !s.Bounds.None() {
 		return flop + E*2*all
 	}
-	if a.Direction != attack.Gradient { // no forward pass has been at the clean image
+	if c.Image == 0 { // no forward pass has been at the clean image
 		flop += 2 * one
 	}
 	return flop + 2*one + E*2*(all-one)

@@ -170,7 +170,7 @@ func (f *attackFlags) add(c *cobra.Command, standard, usage string) {
 	addSteps(c, &f.steps)
 	c.Flags().StringVar(&f.step, "step", "", "size of a step: eps/k, a factor of it as in 2.5*eps/k, or in units of pixels\n(default "+defaultSizes()+")")
 	c.Flags().StringVar(&f.norm, "norm", "linf", "of eps: "+attack.NormNames())
-	c.Flags().StringVar(&f.loss, "loss", "ce", attack.LossNames()+"; "+ownLosses()+"'s is in its name")
+	c.Flags().StringVar(&f.loss, "loss", "ce", attack.LossNames()+"; "+ownLosses()+"'s is in its name"+defaultLosses())
 	c.Flags().IntVar(&f.restarts, "restarts", 1, "of "+takers("restarts")+", from random points; an image counts by the worst")
 	c.Flags().Float64Var(&f.decay, "decay", 1, "of the momentum of "+takers("decay"))
 	c.Flags().StringVar(&f.target, "target", "none", "class to come near to, or least-likely, or none: away from the label")
@@ -181,8 +181,19 @@ func (f *attackFlags) parse(c *cobra.Command, ball ballFlags, seed uint64) (pipe
 	if f.restarts == 0 { // it would pass for the default
 		return pipeline.Sweep{}, usagef("--restarts 0, want 1 to %d", attack.MaxRestarts)
 	}
-	return parseText(c, pipeline.Text{Attack: f.list, Eps: ball.eps, Bounds: ball.bounds, Norm: f.norm, Loss: f.loss, Step: f.step, Target: f.target,
-		Steps: f.steps, Restarts: f.restarts, Decay: &f.decay, Seed: seed})
+	t := pipeline.Text{Attack: f.list, Eps: ball.eps, Bounds: ball.bounds, Norm: f.norm, Step: f.step, Target: f.target,
+		Steps: f.steps, Seed: seed}
+	// Of what is not given an attack has its own default, which need not be the flag's.
+	if c.Flags().Changed("loss") {
+		t.Loss = f.loss
+	}
+	if c.Flags().Changed("restarts") {
+		t.Restarts = f.restarts
+	}
+	if c.Flags().Changed("decay") {
+		t.Decay = &f.decay
+	}
+	return parseText(c, t)
 }
 
 // parseText reads t, whose fields are the values of the flags with their names.
