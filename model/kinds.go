@@ -98,14 +98,14 @@ var layerKinds = []kind{
 	{name: "linear", fields: []string{"name"}, layer: Linear{},
 		decode: func(b *builder, l listed, _ []int) (Layer, error) {
 			w, bias, err := b.weightAndBias(l.Name, 2)
-			return Linear{l.Name, w, bias}, err
+			return Linear{Name: l.Name, Weight: w, Bias: bias}, err
 		},
 		encode: func(layer Layer, l *listed) { l.Name = layer.(Linear).Name }},
 	{name: "conv2d", fields: []string{"name", "stride", "pad"}, layer: Conv2D{},
 		decode: func(b *builder, l listed, _ []int) (Layer, error) {
 			w, bias, err := b.weightAndBias(l.Name, 4)
 			_, stride, pad := l.window()
-			return Conv2D{l.Name, w, bias, stride, pad}, err
+			return Conv2D{Name: l.Name, Weight: w, Bias: bias, Stride: stride, Pad: pad}, err
 		},
 		encode: func(layer Layer, l *listed) {
 			v := layer.(Conv2D)
@@ -114,7 +114,7 @@ var layerKinds = []kind{
 	{name: "scale", fields: []string{"name"}, layer: Scale{},
 		decode: func(b *builder, l listed, _ []int) (Layer, error) {
 			w, bias, err := b.weightAndBias(l.Name, 1)
-			return Scale{l.Name, w, bias}, err
+			return Scale{Name: l.Name, Weight: w, Bias: bias}, err
 		},
 		encode: func(layer Layer, l *listed) { l.Name = layer.(Scale).Name }},
 	{name: "batchnorm", fields: []string{"name", "eps"},
@@ -127,7 +127,7 @@ var layerKinds = []kind{
 				return nil, errors.New("no kernel")
 			}
 			kernel, stride, pad := l.window()
-			return MaxPool2D{kernel, stride, pad}, nil
+			return MaxPool2D{Kernel: kernel, Stride: stride, Pad: pad}, nil
 		},
 		encode: func(layer Layer, l *listed) {
 			v := layer.(MaxPool2D)
@@ -142,7 +142,7 @@ var layerKinds = []kind{
 			if l.CountPad == nil && pad != [4]int{} {
 				return nil, errors.New("padding without count_pad, want true (PyTorch's default) or false")
 			}
-			return AvgPool2D{kernel, stride, pad, l.CountPad != nil && *l.CountPad}, nil
+			return AvgPool2D{Kernel: kernel, Stride: stride, Pad: pad, CountPad: l.CountPad != nil && *l.CountPad}, nil
 		},
 		encode: func(layer Layer, l *listed) {
 			v := layer.(AvgPool2D)
@@ -187,5 +187,5 @@ func (b *builder) normalize(l listed) (Layer, error) {
 			return nil, fmt.Errorf("mean %v and std %v, want positive std", l.Mean[i], std)
 		}
 	}
-	return Scale{cmp.Or(l.Name, "normalize"), b.vector(w), b.vector(s)}, nil
+	return Scale{Name: cmp.Or(l.Name, "normalize"), Weight: b.vector(w), Bias: b.vector(s)}, nil
 }
