@@ -24,10 +24,16 @@ type kind struct {
 	decode func(b *builder, l listed, in []int) (Layer, error)
 	// encode fills in what an entry says of the layer beside type and from. nil: nothing.
 	encode func(layer Layer, l *listed)
+	// examples returns layers of the kind for tests and fingerprints, see Example. nil: layer is
+	// nil.
+	examples func() []Example
 }
 
 // kinds are all layers that are known, by name, and kindByType those that a Model may hold.
-var kinds, kindByType = tableOf(layerKinds, elementwiseKinds)
+var kinds, kindByType = tableOf(allKinds)
+
+// allKinds are the rows of both tables, in their order.
+var allKinds = slices.Concat(layerKinds, elementwiseKinds)
 
 // tableOf panics on two rows of one name, and on a layer that says another name than its row.
 func tableOf(lists ...[]kind) (map[string]kind, map[reflect.Type]kind) {
@@ -95,13 +101,13 @@ func fixed(layer Layer) func(*builder, listed, []int) (Layer, error) {
 
 // layerKinds are the rows of all layers that are not one function of each number.
 var layerKinds = []kind{
-	{name: "linear", fields: []string{"name"}, layer: Linear{},
+	{name: "linear", fields: []string{"name"}, layer: Linear{}, examples: linearExamples,
 		decode: func(b *builder, l listed, _ []int) (Layer, error) {
 			w, bias, err := b.weightAndBias(l.Name, 2)
 			return Linear{Name: l.Name, Weight: w, Bias: bias}, err
 		},
 		encode: func(layer Layer, l *listed) { l.Name = layer.(Linear).Name }},
-	{name: "conv2d", fields: []string{"name", "stride", "pad"}, layer: Conv2D{},
+	{name: "conv2d", fields: []string{"name", "stride", "pad"}, layer: Conv2D{}, examples: convExamples,
 		decode: func(b *builder, l listed, _ []int) (Layer, error) {
 			w, bias, err := b.weightAndBias(l.Name, 4)
 			_, stride, pad := l.window()
@@ -111,7 +117,7 @@ var layerKinds = []kind{
 			v := layer.(Conv2D)
 			l.Name, l.Stride, l.Pad = v.Name, (*sides)(&v.Stride), (*margins)(&v.Pad)
 		}},
-	{name: "scale", fields: []string{"name"}, layer: Scale{},
+	{name: "scale", fields: []string{"name"}, layer: Scale{}, examples: scaleExamples,
 		decode: func(b *builder, l listed, _ []int) (Layer, error) {
 			w, bias, err := b.weightAndBias(l.Name, 1)
 			return Scale{Name: l.Name, Weight: w, Bias: bias}, err
@@ -121,7 +127,7 @@ var layerKinds = []kind{
 		decode: func(b *builder, l listed, _ []int) (Layer, error) { return b.batchNorm(l) }},
 	{name: "normalize", fields: []string{"name", "mean", "std"}, anonymous: true,
 		decode: func(b *builder, l listed, _ []int) (Layer, error) { return b.normalize(l) }},
-	{name: "maxpool2d", fields: []string{"kernel", "stride", "pad"}, layer: MaxPool2D{},
+	{name: "maxpool2d", fields: []string{"kernel", "stride", "pad"}, layer: MaxPool2D{}, examples: maxPoolExamples,
 		decode: func(_ *builder, l listed, _ []int) (Layer, error) {
 			if l.Kernel == nil {
 				return nil, errors.New("no kernel")
@@ -134,6 +140,7 @@ var layerKinds = []kind{
 			l.Kernel, l.Stride, l.Pad = (*sides)(&v.Kernel), (*sides)(&v.Stride), (*margins)(&v.Pad)
 		}},
 	{name: "avgpool2d", fields: []string{"kernel", "stride", "pad", "count_pad"}, layer: AvgPool2D{},
+		examples: avgPoolExamples,
 		decode: func(_ *builder, l listed, _ []int) (Layer, error) {
 			if l.Kernel == nil {
 				return nil, errors.New("no kernel")
@@ -157,7 +164,7 @@ var layerKinds = []kind{
 			return AvgPool2D{Kernel: [2]int{in[1], in[2]}, Stride: [2]int{1, 1}}, nil
 		}},
 	{name: "flatten"},
-	{name: "add", layer: Add{}, decode: fixed(Add{})},
+	{name: "add", layer: Add{}, decode: fixed(Add{}), examples: addExamples},
 }
 
 // normalize returns (x - mean)/std as a Scale. Both are in the list, or are tensors of the file.
