@@ -12,8 +12,8 @@ import (
 // suite of backends, the tests of the float64 truth and fingerprints have every kind of layer
 // without a list of their own.
 type Example struct {
-	// Layer is the layer, with weights if it has any. Every number that it takes counts in some
-	// number that it gives: a NaN may not be lost.
+	// Layer is the layer, with weights if it has any. The last number of each thing that it takes
+	// counts in some number that it gives: a NaN there may not be lost.
 	Layer Layer
 	// In are the shapes of all that it takes, all [I], or all [C, H, W] of one H and W. An
 	// elementwise function takes any: nil stands for [2, 2, 3].

@@ -1,15 +1,8 @@
 package model
 
-import (
-	"math"
-	"slices"
-	"testing"
+import "testing"
 
-	"advsweep/model/internal/formats"
-)
-
-// Every kind that a model may hold has examples. Their models are valid, and each number that a
-// layer takes is seen in its output.
+// Every kind that a model may hold has examples, whose models are valid.
 func TestExamples(t *testing.T) {
 	seen := make(map[string]bool)
 	for i, e := range Examples() {
@@ -23,17 +16,6 @@ func TestExamples(t *testing.T) {
 		}
 		if _, ok := e.Layer.(Elementwise); !ok && (e.Lo != 0 || e.Hi != 0) {
 			t.Errorf("example %d, %s: %v to %v, want none", i, e.Layer.Kind(), e.Lo, e.Hi)
-		}
-		alone := &Model{Input: e.In[0], Layers: []Layer{e.Layer}, From: [][]int{make([]int, len(e.In))}}
-		for j := range alone.From[0] {
-			alone.From[0][j] = -1
-		}
-		for k := range formats.Volume(e.In[0]) {
-			x := make([]float64, formats.Volume(e.In[0]))
-			x[k] = math.NaN()
-			if !slices.ContainsFunc(evaluate(t, alone, x), math.IsNaN) {
-				t.Errorf("example %d, %s: number %d of what it takes is seen nowhere", i, e.Layer.Kind(), k)
-			}
 		}
 	}
 	for _, name := range Kinds() {
