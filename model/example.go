@@ -10,8 +10,8 @@ import (
 
 // An Example is a layer with what it takes. The rows of the tables of kinds give them, so that the
 // suite of backends, the tests of the float64 truth and fingerprints have every kind of layer
-// without a list of their own. The examples of a kind that has come since the first fingerprints are
-// in them (pipeline.Fingerprint): a change of those, or of how they are made, changes fingerprints.
+// without a list of their own. The examples of a kind that came after the first fingerprints are in
+// fingerprints (pipeline.Fingerprint): a change of those, or of how they are made, changes them.
 type Example struct {
 	// Layer is the layer, with weights if it has any. The last number of each thing that it takes
 	// counts in some number that it gives: a NaN there may not be lost.
