@@ -15,28 +15,39 @@ import (
 type function struct{ value, slope func(x float64) float64 }
 
 // functions has, by the name that model.Elementwise gives, the elementwise functions that are
-// computed in float64 and rounded once. A new one is a row here.
-var functions = map[string]function{
-	"sigmoid":   {sigmoid, sigmoidSlope},
-	"tanh":      {portable.Tanh, func(x float64) float64 { return 4 * sigmoidSlope(2*x) }},
-	"gelu":      {gelu, geluSlope},
-	"gelu_tanh": {geluTanh, geluTanhSlope},
+// computed in float64 and rounded once. A row returns the function with a parameter, which is
+// rounded as the backend's numbers are, and 0 where the function has none. A new one is a row here.
+var functions = map[string]func(parameter float64) function{
+	"sigmoid": func(float64) function { return function{sigmoid, sigmoidSlope} },
+	"tanh": func(float64) function {
+		return function{portable.Tanh, func(x float64) float64 { return 4 * sigmoidSlope(2*x) }}
+	},
+	"gelu":      func(float64) function { return function{gelu, geluSlope} },
+	"gelu_tanh": func(float64) function { return function{geluTanh, geluTanhSlope} },
 }
 
-// newElementwise returns the operation of e: one with a type of its own, or a row of functions. It
-// returns an error that names e if there is none.
+// exactFunctions are the elementwise functions that need no float64, by the same name: their
+// operations work in the backend's own precision.
+func exactFunctions[T Float](vec gemm.Vector[T]) map[string]func(parameter T) operation[T] {
+	return map[string]func(T) operation[T]{
+		"relu":       func(T) operation[T] { return relu[T]{vec} },
+		"leaky_relu": func(slope T) operation[T] { return leaky[T]{slope} },
+	}
+}
+
+// newElementwise returns the operation of e, a row of either table. It returns an error that names
+// e if there is none.
 func newElementwise[T Float](vec gemm.Vector[T], e lower.Elementwise) (operation[T], error) {
-	switch e.Name {
-	case "relu":
-		return relu[T]{vec}, nil
-	case "leaky_relu":
-		return leaky[T]{T(e.Parameter)}, nil
+	parameter, exact := T(e.Parameter), exactFunctions(vec)
+	if f, ok := exact[e.Name]; ok {
+		return f(parameter), nil
 	}
-	f, ok := functions[e.Name]
-	if !ok {
-		return nil, fmt.Errorf("no elementwise function %q, want relu, leaky_relu or one of %q", e.Name, slices.Sorted(maps.Keys(functions)))
+	if f, ok := functions[e.Name]; ok {
+		return activation[T]{f(float64(parameter))}, nil
 	}
-	return activation[T]{f}, nil
+	names := slices.AppendSeq(slices.Collect(maps.Keys(exact)), maps.Keys(functions))
+	slices.Sort(names)
+	return nil, fmt.Errorf("no elementwise function %q, want one of %q", e.Name, names)
 }
 
 // A relu is max(x, 0). Its y may lie where x lies, and its dx where d lies.

@@ -280,37 +280,25 @@ func TestMaxPoolNaN(t *testing.T) {
 	})
 }
 
-// TestActivations compares every elementwise function with its formula. The padding has NaN.
-func TestActivations(t *testing.T) {
-	sigmoid := func(x float64) float64 { return 1 / (1 + math.Exp(-x)) }
-	slope := func(x float64) float64 { return sigmoid(x) * sigmoid(-x) }
-	density := func(x float64) float64 { return math.Exp(-x*x/2) / math.Sqrt(2*math.Pi) }
-	phi := func(x float64) float64 { return math.Erfc(-x/math.Sqrt2) / 2 }
-	gate := func(x float64) float64 { return 2 * math.Sqrt(2/math.Pi) * (x + 0.044715*x*x*x) }
-	above := func(x, a, b float64) float64 {
-		if x > 0 || x != x {
-			return a
+// functions calls f with the operation of every elementwise function of model.Examples, its truth,
+// and that's derivative.
+func functions(s shape, f func(l *activation, value, slope func(x float64) float64)) {
+	for _, e := range model.Examples() {
+		if l, ok := e.Layer.(model.Elementwise); ok {
+			name, parameter := l.Function()
+			value, slope := ref.Function(l)
+			f(&activation{name: name, slope: float32(parameter), shape: s}, value, slope)
 		}
-		return b
 	}
-	leak := float64(float32(0.1))
+}
+
+// TestActivations compares every elementwise function with its truth. The padding has NaN.
+func TestActivations(t *testing.T) {
 	s := newShape(lower.Shape{C: 19, H: 3, W: 7})
 	const n = 2
 	onNothing(t, func(p *part) {
-		for _, c := range []struct {
-			l    operation
-			f, d func(x float64) float64
-		}{
-			{&activation{name: "relu", shape: s}, func(x float64) float64 { return above(x, x, 0) }, func(x float64) float64 { return above(x, 1, 0) }},
-			{&activation{name: "leaky_relu", slope: 0.1, shape: s}, func(x float64) float64 { return above(x, x, leak*x) }, func(x float64) float64 { return above(x, 1, leak) }},
-			{&activation{name: "sigmoid", shape: s}, sigmoid, slope},
-			{&activation{name: "tanh", shape: s}, math.Tanh, func(x float64) float64 { return 4 * slope(2*x) }},
-			{&activation{name: "gelu", shape: s}, func(x float64) float64 { return x * phi(x) }, func(x float64) float64 { return phi(x) + x*density(x) }},
-			{&activation{name: "gelu_tanh", shape: s}, func(x float64) float64 { return x * sigmoid(gate(x)) }, func(x float64) float64 {
-				return sigmoid(gate(x)) + x*slope(gate(x))*2*math.Sqrt(2/math.Pi)*(1+3*0.044715*x*x)
-			}},
-		} {
-			name := c.l.(*activation).name
+		functions(s, func(l *activation, value, slope func(x float64) float64) {
+			name := fmt.Sprintf("%s(%v)", l.name, l.slope)
 			r := rand.New(rand.NewPCG(1, 1))
 			x, dy := whole(r, s, n), whole(r, s, n)
 			// x is a multiple of 1/8 between -5 and 5. No term there cancels another, but near a
@@ -320,56 +308,71 @@ func TestActivations(t *testing.T) {
 					x[i] = float32(r.IntN(81)-40) / 8
 				}
 			}
-			if x[0] = nan; name == "leaky_relu" {
-				x[0] = 0
-			}
+			x[0], x[1], dy[0] = nan, 0, 3
 			at := func(v []float32, image, pixel, c int) float64 { return float64(v[image*s.width+pixel*s.pitch+c]) }
 			dev, y := there(t, p, x), there(t, p, make([]float32, len(x)))
-			check(t, c.l.forward(bare(p), y, []cu.DevicePtr{dev}, n))
+			check(t, l.forward(bare(p), y, []cu.DevicePtr{dev}, n))
 			// A value is rounded once, and once more if it is then added.
-			expect(t, name+"_forward", back[float32](t, p, y, len(x)), s, n, 0x1p-23, func(image, pixel, ch int) float64 { return c.f(at(x, image, pixel, ch)) })
+			expect(t, name+" forward", back[float32](t, p, y, len(x)), s, n, 0x1p-23, func(image, pixel, ch int) float64 {
+				if x := at(x, image, pixel, ch); x == x {
+					return value(x)
+				}
+				return math.NaN()
+			})
 			grad := there(t, p, dy)
-			with(t, p, r, s, n, func(dx, from cu.DevicePtr) error { return c.l.backward(bare(p), dx, from, grad, dev, n) },
+			with(t, p, r, s, n, func(dx, from cu.DevicePtr) error { return l.backward(bare(p), dx, from, grad, dev, n) },
 				func(how string, dx []float32, before func(image, pixel, c int) float64) {
 					for i, v := range dx {
 						image, pixel, ch := i/s.width, i%s.width/s.pitch, i%s.pitch
 						if ch >= s.channels {
 							if v != 0 {
-								t.Errorf("%s_backward, %s: element %d beyond the channels is %v", name, how, i, v)
+								t.Errorf("%s backward, %s: element %d beyond the channels is %v", name, how, i, v)
 								return
 							}
 							continue
 						}
-						d := at(dy, image, pixel, ch) * c.d(at(x, image, pixel, ch))
-						if b := before(image, pixel, ch); !(math.Abs(float64(v)-b-d) <= 0x1p-22*(math.Abs(b)+math.Abs(d))) && !(d != d && v != v) {
-							t.Errorf("%s_backward, %s: at x = %v, dy = %v after %v it is %v, want %v", name, how, x[i], dy[i], b, v, b+d)
+						b := before(image, pixel, ch)
+						if x[i] != x[i] { // no NaN is masked: there it has some gradient
+							if float64(v) == b {
+								t.Errorf("%s backward, %s: at x = NaN, dy = %v after %v it is %v, want another number", name, how, dy[i], b, v)
+							}
+							continue
+						}
+						d := at(dy, image, pixel, ch) * slope(at(x, image, pixel, ch))
+						if !(math.Abs(float64(v)-b-d) <= 0x1p-22*(math.Abs(b)+math.Abs(d))) {
+							t.Errorf("%s backward, %s: at x = %v, dy = %v after %v it is %v, want %v", name, how, x[i], dy[i], b, v, b+d)
 							return
 						}
 					}
 				})
-		}
+		})
 	})
 }
 
-// TestInfinities compares activations and their slopes at infinity with their limits.
+// TestInfinities compares activations and their slopes at infinity with their limits, which the
+// truth has at 1e30.
 func TestInfinities(t *testing.T) {
 	s := newShape(lower.Shape{C: 2, H: 1, W: 1})
-	big := math.Inf(1)
+	limit := func(v float64) float64 {
+		if math.Abs(v) > 1e28 {
+			return math.Copysign(math.Inf(1), v)
+		}
+		return float64(float32(v))
+	}
 	onNothing(t, func(p *part) {
 		x, dy := there(t, p, append([]float32{-inf, inf}, make([]float32, 14)...)), there(t, p, append([]float32{2, 2}, make([]float32, 14)...))
-		for name, want := range map[string][4]float64{ // at -∞ and ∞, twice the slopes there
-			"relu": {0, big, 0, 2}, "leaky_relu": {-big, big, 0.5, 2}, "sigmoid": {0, 1, 0, 0}, "tanh": {-1, 1, 0, 0}, "gelu": {0, big, 0, 2}, "gelu_tanh": {0, big, 0, 2},
-		} {
-			l, y := &activation{name: name, slope: 0.25, shape: s}, there(t, p, make([]float32, s.width))
+		functions(s, func(l *activation, value, slope func(x float64) float64) {
+			want := [4]float64{limit(value(-1e30)), limit(value(1e30)), limit(2 * slope(-1e30)), limit(2 * slope(1e30))}
+			y := there(t, p, make([]float32, s.width))
 			check(t, l.forward(bare(p), y, []cu.DevicePtr{x}, 1))
 			got := back[float32](t, p, y, 2)
 			check(t, l.backward(bare(p), y, 0, dy, x, 1))
 			for i, v := range append(got, back[float32](t, p, y, 2)...) {
 				if float64(v) != want[i] {
-					t.Errorf("%s: number %d is %v, want %v", name, i, v, want[i])
+					t.Errorf("%s(%v): number %d is %v, want %v", l.name, l.slope, i, v, want[i])
 				}
 			}
-		}
+		})
 	})
 }
 

@@ -1,14 +1,19 @@
-// NAME_forward: y = f(x), NAME_backward: dx = from + dy·f'(x), for the activations f of model/layers.go.
+// NAME_forward: y = f(x). NAME_backward: dx = from + dy·f'(x). Each row at the end of this file is
+// an f.
 //
-// x, y, dx, dy, from [rows, width] of pixels [pitch], of which C channels count; what is written is 0 in the others. from is null for 0, or
-// may be dx. slope is LeakyReLU's. At 0 ReLU's derivative is 0 and LeakyReLU's is slope. One thread an element, grid (⌈width/blockDim.x⌉,
-// rows).
+// x, y, dx, dy and from are [rows, width], of pixels [pitch], of which C channels count. What is
+// written is 0 in the others. from is null for 0, or may be dx. slope is the function's parameter,
+// and 0 where it has none. A kink at 0 has the derivative of its left side. One thread makes an
+// element. The grid is (⌈width/blockDim.x⌉, rows).
 //
-// All but ReLU and LeakyReLU are computed in float64 and rounded once, as on the CPU, by formulas in which nothing cancels: a derivative keeps
-// its first digits however small it is. Bound by memory where float64 has half of float32's rate (A100, H100); on a GeForce,
-// where it has 1/64, by arithmetic: the 50 to 100 operations of an element take as long as a product of some 4,000 terms.
+// Functions of exp and its like are computed in float64 and rounded once, as on the CPU. In their
+// formulas nothing cancels, so that a derivative keeps its first digits however small it is. They
+// are bound by memory where float64 has half of float32's rate (A100, H100). On a GeForce, where it
+// has 1/64, they are bound by arithmetic: the 50 to 100 operations of an element take as long as a
+// product of some 4,000 terms.
 //
-// Truth: internal/ref activationOf. Launch: gpu/activation.go. On the CPU: cpu/operations.go.
+// Truth: activations in internal/ref/layers.go. Launch: gpu/activation.go. On the CPU:
+// cpu/elementwise.go.
 #include "portable.cuh"
 
 // sigmoid and its derivative s·(1 - s), which in that form would be 0 where s rounds to 1.
@@ -21,7 +26,7 @@ __device__ __forceinline__ double sigmoid_slope(double x) {
   return e / ((1.0 + e) * (1.0 + e));
 }
 
-// times is x·v, 0 at v = 0 also of an infinite x.
+// times is x·v, and 0 at v = 0 even if x is infinite.
 __device__ __forceinline__ double times(double x, double v) { return v == 0.0 ? 0.0 : x * v; }
 
 // GELU is x·Φ(x), with the derivative Φ(x) + x·φ(x).
@@ -37,7 +42,8 @@ __device__ __forceinline__ double gelu_tanh_slope(double x) {
   return sigmoid(u) + times(x * 1.5957691216057307118 * (1.0 + 0.134145 * x * x), sigmoid_slope(u));
 }
 
-// F and D are f and dy·f' of floats x and dy. A NaN of x is not masked, so that the logits and the gradient tell.
+// F and D are f and dy·f' of floats x and dy. A NaN of x is not masked, so that the logits and the
+// gradient tell.
 #define ACTIVATION(NAME, F, D)                                                                                                   \
   extern "C" __global__ void __launch_bounds__(256)                                                                              \
       NAME##_forward(float *__restrict__ y, const float *__restrict__ xs, float slope, int C, int pitch, int width) {             \

@@ -1,10 +1,12 @@
-// affine_backward: dx = dz·W, then dx ← 0 where h <= 0, the mask of the ReLU below, if h is not null.
+// affine_backward: dx = dz·W. Then dx ← 0 where h <= 0, if h is not null.
 //
-// dz [rows, depth], wt [width rounded up to 128, depth] = Wᵀ, h [rows, width] what that ReLU gave forward, dx [rows, width];
-// layout, padding, grid and shared memory as for affine_forward. A masked element is 0 even if its sum is infinite; where h
-// is NaN nothing is masked, so that the gradient tells.
+// dz is [rows, depth], and wt is [width rounded up to 128, depth] = Wᵀ. h [rows, width] is what the
+// ReLU below gave forward, so that dx [rows, width] is masked as that ReLU masks. Layout, padding,
+// grid and shared memory are those of affine_forward. A masked element is 0 even if its sum is
+// infinite. Where h is NaN nothing is masked, so that the gradient tells.
 //
-// Truth: internal/ref AffineBackward, ReLUBackward. Launch: gpu/affine.go. On the CPU: cpu/affine.go.
+// Truth: internal/ref AffineBackward, ReLUBackward. Launch: gpu/affine.go. On the CPU:
+// cpu/affine.go.
 #include "gemm_tf32.cuh"
 
 struct ZeroStart {
@@ -20,7 +22,8 @@ struct MaskStore {
     const unsigned at = (unsigned)row * width + col;
     dx[at] = col >= inputs || (h != nullptr && h[at] <= 0.f) ? 0.f : v;
   }
-  __device__ __forceinline__ void operator()(int row, int col, float2 v) const {  // col is even, and so is width
+  // col is even, and so is width.
+  __device__ __forceinline__ void operator()(int row, int col, float2 v) const {
     if (row >= rows || col >= width) return;
     const unsigned at = (unsigned)row * width + col;
     float2 open = make_float2(1.f, 1.f);

@@ -1,9 +1,12 @@
 // affine_forward: y = x·Wᵀ + b, then ReLU if relu.
 //
-// x [rows, depth], w [width rounded up to 128, depth], bias [width rounded up to 128], y [rows, width] of which outputs count; the layout and
-// the padding are those of gemm.cuh. The last part of a kernel's name is its tile's columns: 128 where there are blocks for every
-// multiprocessor, else 64, and 32 for few outputs; the bits are the same. Grid (⌈width/columns⌉, ⌈rows/128⌉), 256 threads. Dynamic shared
-// memory: (128 + columns)·80 bytes a stage, four stages for tf32 and 3xtf32_32, else two.
+// x is [rows, depth], w is [width rounded up to 128, depth], bias is [width rounded up to 128], and
+// y is [rows, width], of which outputs count. The layout and the padding are those of gemm.cuh.
+//
+// The last part of a kernel's name is how many columns its tile has: 128 where there are blocks for
+// every multiprocessor, else 64, and 32 for few outputs. The bits are the same. The grid is
+// (⌈width/columns⌉, ⌈rows/128⌉), and a block has 256 threads. A stage takes (128 + columns)·80
+// bytes of dynamic shared memory. tf32 and 3xtf32_32 have four stages, the others two.
 //
 // Truth: internal/ref AffineForward, ReLUForward. Launch: gpu/affine.go. On the CPU: cpu/affine.go.
 #include "gemm_tf32.cuh"
@@ -16,12 +19,14 @@ struct BiasStart {
 struct ReluStore {
   float *y;
   int relu, rows, outputs, width;
-  // In the padding an infinite x times a weight of 0 would be NaN, and spread in the next layer. Elsewhere NaN stays.
+  // In the padding an infinite x times a weight of 0 would be NaN, and spread in the next layer.
+  // Elsewhere NaN stays.
   __device__ __forceinline__ float act(int col, float v) const { return col >= outputs || (relu && v < 0.f) ? 0.f : v; }
   __device__ __forceinline__ void operator()(int row, int col, float v) const {
     if (row < rows && col < width) y[(unsigned)row * width + col] = act(col, v);
   }
-  __device__ __forceinline__ void operator()(int row, int col, float2 v) const {  // col is even, and so is width
+  // col is even, and so is width.
+  __device__ __forceinline__ void operator()(int row, int col, float2 v) const {
     if (row < rows && col < width) *reinterpret_cast<float2 *>(&y[(unsigned)row * width + col]) = make_float2(act(col, v.x), act(col + 1, v.y));
   }
 };

@@ -1,8 +1,9 @@
-// ahead: y = x + size·decay·m, where Nesterov's step takes the gradient, not projected.
+// ahead: y = x + size·decay·m, where Nesterov's step takes the gradient. It is not projected.
 //
-// y [rows, width] of the chunk; x, m [batch rows, width]. Row r of the batch, first <= r < first + rows, is image r / E at
-// eps[r % E], and its size is size[r] if by_row, else size[r % E], and 0 where eps is 0. In float64, rounded once: the CPU's bits.
-// One warp a row, 8 rows a block.
+// y is [rows, width] of the chunk. x and m are [batch rows, width]. Row r of the batch,
+// first <= r < first + rows, is image r / E at eps[r % E]. Its size is size[r] if by_row, and else
+// size[r % E]. The size is 0 where eps is 0. The result is computed in float64 and rounded once, so
+// that it has the CPU's bits. One warp makes a row, and a block has 8 rows.
 //
 // Truth: internal/ref Step. Launch and use: gpu/general.go. On the CPU: cpu/general.go.
 #include "portable.cuh"

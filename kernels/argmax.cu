@@ -1,6 +1,8 @@
-// argmax: the class of each row, the first largest of its logits, or -1 if one is not finite.
+// argmax: the class of each row. That is the first largest of its logits, or -1 if one is not
+// finite.
 //
-// class [rows], z [rows, width], of which classes count. One thread a row, any 1-D grid that covers rows.
+// cls is [rows], and z is [rows, width], of which classes count. One thread makes a row. Any 1-D
+// grid that covers rows will do.
 //
 // Truth: internal/ref Argmax. Launch: gpu/argmax.go. On the CPU: cpu/argmax.go.
 #include "portable.cuh"

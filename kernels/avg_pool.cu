@@ -1,9 +1,12 @@
-// avg_pool_forward: y = the mean of each window, avg_pool_backward: dx = from + the sum, over the windows that an element is in,
-// of dy over the window's size. That counts the elements within the image, or if count_pad all.
+// avg_pool_forward: y = the mean of each window. avg_pool_backward: dx = from + the sum, over the
+// windows that an element is in, of dy over the window's size. The size counts the elements within
+// the image, or all of them if count_pad.
 //
-// x, dx, from [rows, H, W, pitch], y, dy [rows, OH, OW, pitch], of which C channels count; what is written is 0 in the others. Forward
-// sums run by rows; backward over r, rising, and within it over c, falling, as on the CPU. from is null for 0, or may be dx. One
-// thread an element of what is written, grid (⌈elements/blockDim.x⌉, rows). Bound by memory.
+// x, dx and from are [rows, H, W, pitch], and y and dy are [rows, OH, OW, pitch], of which C
+// channels count. What is written is 0 in the others. from is null for 0, or may be dx. Forward a
+// sum runs by rows. Backward it runs over r, rising, and within that over c, falling, as on the
+// CPU. One thread makes an element of what is written. The grid is (⌈elements/blockDim.x⌉, rows).
+// Bound by memory.
 //
 // Truth: internal/ref avgPool2D. Launch: gpu/pool.go. On the CPU: avgPool in cpu/operations.go.
 #include "window.cuh"

@@ -1,13 +1,15 @@
-// col2im: the gradient at the input of a convolution from that at the matrix of im2col, each element the sum over all
-// windows that it is in:
+// col2im: the gradient at the input of a convolution, from that at the matrix of im2col. Each
+// element is the sum over all windows that it is in:
 //
-//	dx[image, h, w, i] = from[image, h, w, i] + Σ_{r, c} a[(image, r, c), (h + top - r·SH, w + left - c·SW, i)].
+//	dx[image, h, w, i] = from[image, h, w, i]
+//		+ Σ_{r, c} a[(image, r, c), (h + top - r·SH, w + left - c·SW, i)].
 //
-// The sum runs over r and within it over c, rising, whatever else there is. dx, from [images, H, W, pitch] of which C channels count; dx is
-// 0 in the others. from is null for 0, or may be dx. a [images·OH·OW, width], its columns as im2col has them. One thread an
-// element, grid (⌈H·W·pitch/blockDim.x⌉, images). Bound by memory, along runs of channels.
+// The sum runs over r, rising, and within that over c, rising, whatever else there is. dx and from
+// are [images, H, W, pitch], of which C channels count. dx is 0 in the others. from is null for 0,
+// or may be dx. a is [images·OH·OW, width], with the columns of im2col. One thread makes an
+// element. The grid is (⌈H·W·pitch/blockDim.x⌉, images). Bound by memory, along runs of channels.
 //
-// Truth: internal/ref conv2D. Launch: gpu/conv.go. On the CPU: columns in cpu/windows.go.
+// Truth: internal/ref conv2D. Launch: gpu/conv.go. On the CPU: col2im in cpu/im2col.go.
 #include "window.cuh"
 
 extern "C" __global__ void __launch_bounds__(256)

@@ -1,7 +1,8 @@
 // copy_rows: to ← from for the rows that are set.
 //
-// to [rows, width]; from [rows, width], or [rows / E, width] if by_image, when row r takes image r / E. set [rows] bytes, or null for
-// all rows. One warp a row, 8 rows a block.
+// to is [rows, width]. from is [rows, width] too, or [rows / E, width] if by_image: then row r
+// takes image r / E. set is [rows] of bytes, or null for all rows. One warp copies a row, and a
+// block has 8.
 //
 // Launch: gpu/slots.go. On the CPU: cpu/slots.go.
 #include "portable.cuh"

@@ -1,9 +1,13 @@
-// count: what a sweep wants of a batch, in integers, so that no order of addition matters.
+// count: what a sweep wants to know of a batch. It is in integers, so that no order of addition
+// matters.
 //
-// Row r is image i = r / E at eps e = r % E. correct [E] counts the rows whose class is the label; zeros [E] those for which a
-// gradient was zero in every pixel (zero[r], or flat[i] if flat is not null), and stuck[i] becomes 1 for those; bad becomes
-// the first row whose class is -1, if that is less than it was. cls, zero [rows], labels, flat, stuck [rows / E], zero and flat bytes.
-// One thread a row, any 1-D grid that covers rows.
+// Row r is image i = r / E at eps e = r % E. cls and zero are [rows], labels, flat and stuck are
+// [rows / E], and correct and zeros are [E]. zero and flat are bytes.
+//
+// correct[e] counts the rows whose class is the label. zeros[e] counts the rows for which a
+// gradient was 0 in every pixel: zero[r] tells, or flat[i] if flat is not null. For those stuck[i]
+// becomes 1. bad becomes the first row whose class is -1, if that is less than it was. One thread
+// counts a row. Any 1-D grid that covers rows will do.
 //
 // Launch: gpu/count.go. On the CPU: cpu/count.go.
 #include "portable.cuh"

@@ -1,11 +1,18 @@
-// direction: what a step needs to know of its gradient g: zero, not finite, its norm; and the momentum m ← decay·m + g/mean|g|.
+// direction: what a step needs to know of its gradient g. Is it zero, is it finite, what is its
+// norm? It also moves the momentum: m ← decay·m + g/mean|g|, or m ← decay·m where g is 0 in every
+// pixel.
 //
-// Row k of the chunk has gradient k / share of g [rows / share, width]: share is E where all eps of an image have one, else 1. m
-// [batch rows, width], or null for a step without momentum. inputs of a row count; the padding of m stays as it is. Where g is 0 in every pixel m ← decay·m, and zero[k] of the chunk is set to 1, else left as it is. broken
-// becomes the least image + (first + k) / E of a row in which g or m is not finite, if that is less than it was. by [rows],
-// by which move divides, is 1, or if l2 ‖m‖₂ (‖g‖₂ without momentum) where that is not 0.
+// Row k of the chunk has gradient k / share of g [rows / share, width]. share is E where all eps of
+// an image have one gradient, and else 1. m is [batch rows, width], or null for a step without
+// momentum. inputs of a row count, and the padding of m stays as it is.
 //
-// Sums are in float64 in the order of warp_sum.cuh: the CPU's bits. One warp a row, 8 rows a block.
+// zero[k] of the chunk is set to 1 where g is 0 in every pixel, and else left as it is. broken
+// becomes the least image + (first + k) / E of a row in which g or m is not finite, if that is less
+// than it was. by [rows] is what move divides by. It is 1, or if l2 ‖m‖₂ where that is not 0.
+// Without momentum that is ‖g‖₂.
+//
+// Sums are in float64 in the order of warp_sum.cuh, so that they have the CPU's bits. One warp
+// makes a row, and a block has 8 rows.
 //
 // Dong et al. 2018, arXiv:1710.06081, with the mean of |g| as in its published code.
 // Truth: internal/ref Step. Launch and use: gpu/general.go. On the CPU: cpu/norms.go.

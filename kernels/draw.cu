@@ -1,10 +1,17 @@
-// draw: the random direction d/by of a step, attack.RandomSigns and attack.UniformDraw to the bit.
+// draw: the random direction d/by of a step. It is that of attack.RandomSigns or
+// attack.UniformDraw, to the bit.
 //
-// kind 0: d = +1 or -1, by 1, or if l2 √inputs. kind 1: a point d of the unit ball, of Linf or if l2 of L2, by 1.
-// d [rows, width] of the chunk, of which inputs count, 0 in the padding; by [rows]. Row k of it is image number (low and
-// high word) + (first + k) / E of the data set at restarts[(first + k) % E], or restart 0 if restarts is null. The key is seed (low and high),
-// for kind 1 xor 0x9E3779B97F4A7C15, and the counter (block, restart·2^16 + step, image low, image high). One warp a row, 8 rows
-// a block: four pixels of a lane take a block of random bits, the same four that its 128 pixels share for signs.
+// For kind 0 d is +1 or -1, and by is 1, or √inputs if l2. For kind 1 d is a point of the unit
+// ball, of L2 if l2 and else of Linf, and by is 1.
+//
+// d is [rows, width] of the chunk, of which inputs count. It is 0 in the padding. by is [rows]. Row
+// k of the chunk is image number (low and high word) + (first + k) / E of the data set. Its restart
+// is restarts[(first + k) % E], or 0 if restarts is null.
+//
+// The key is seed (low and high), for kind 1 xor 0x9E3779B97F4A7C15. The counter is (block,
+// restart·2^16 + step, image low, image high). For kind 0 128 pixels share a block of random bits, a
+// bit each. For kind 1 four pixels share one, a word each. One warp makes a row, and a block of
+// threads has 8 rows.
 //
 // Truth and CPU: attack/random.go. Launch and use: gpu/general.go.
 #include "philox.cuh"

@@ -2,29 +2,33 @@
 //
 //	C [rows, width] = A [rows, depth] · B [width, depth]ᵀ
 //
-// A and B are row-major with rows of depth floats, so both are read along k. The backend pads
-// what it allocates: depth and width are multiples of 16, rows of A begin at multiples of 64 bytes, and B
-// has rows up to the next multiple of a tile's 128 columns; the padding is zero and is kept so, and products
-// of any size need no edge but that of rows. No alignment is asked of the backend's caller.
+// A and B are row-major with rows of depth floats, so that both are read along k. The backend pads
+// what it allocates. depth and width are multiples of 16, rows of A begin at multiples of 64 bytes,
+// and B has rows up to the next multiple of a tile's 128 columns. The padding is zero, and is kept
+// so. So products of any size need no edge but that of rows, and the backend's caller aligns
+// nothing.
 //
-// Every element of C is summed over k in rising order, in a way that does not depend on rows, on the
-// tile or on where in a tile it lies: the same bits whatever the batch.
+// Every element of C is summed over k in rising order. How does not depend on rows, on the tile, or
+// on where in a tile the element lies. So the bits are the same whatever the batch.
 #pragma once
 #include "portable.cuh"
 
 constexpr int kThreads = 256;    // of a block
 constexpr int kTileRows = 128;   // of C in a block
 constexpr int kTileDepth = 16;   // of A and B in shared memory at a time
-constexpr int kPitch = kTileDepth + 4;  // floats from row to row there; 20·r mod 32 spreads 8 rows over all banks
+// kPitch is how many floats lie from row to row there: 20·r mod 32 spreads 8 rows over all banks.
+constexpr int kPitch = kTileDepth + 4;
 
-// Tiles is a ring of Stages pairs of tiles, A [kTileRows, 16] and B [Columns, 16], in shared memory.
+// Tiles is a ring of Stages pairs of tiles in shared memory, A [kTileRows, 16] and B [Columns, 16].
 template <int Columns, int Stages> struct Tiles {
   static constexpr int kFloats = (kTileRows + Columns) * kPitch;  // of one stage
 
   float *shared;
   const float *a, *b;
   int depth;
-  unsigned a_at, b_at;  // where the thread's pieces of the first tiles begin: the backend keeps products under 2^32 elements
+  // Where the thread's pieces of the first tiles begin. The backend keeps products under 2^32
+  // elements.
+  unsigned a_at, b_at;
   int rows;             // of A from the thread's first on
 
   // A thread copies 16 bytes of every 64th row from its own on: four threads a row.
@@ -53,13 +57,15 @@ template <int Columns, int Stages> struct Tiles {
     copy_async_commit();
   }
 
-  // each calls f(A's tile, B's tile) for all tiles in order. While one is used the next Stages - 1 are on their way.
+  // each calls f(A's tile, B's tile) for all tiles in order. While one is used the next Stages - 1
+  // are on their way.
   template <class F> __device__ __forceinline__ void each(F f) const {
 #pragma unroll
     for (unsigned i = 0; i < Stages - 1; ++i) load(i);
     for (unsigned i = 0; i < (unsigned)count(); ++i) {
       copy_async_wait<Stages - 2>();
-      __syncthreads();  // tile i is there for the whole block, and no thread reads tile i - 1 any more
+      // Then tile i is there for the whole block, and no thread reads tile i - 1 any more.
+      __syncthreads();
       load(i + Stages - 1);
       const float *tile = shared + i % Stages * kFloats;
       f(tile, tile + kTileRows * kPitch);

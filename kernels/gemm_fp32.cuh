@@ -1,14 +1,15 @@
 // gemm_fp32: the product of gemm.cuh in FP32 on the plain cores, for every GPU.
 //
 // Each element is one chain of fused multiply-adds over k from its start value on, as in
-// internal/gemm: the CPU backend's bits. A thread holds Rows × Cols elements, which lie
-// kTileRows/Rows rows and Columns/Cols columns apart, so that the lanes of a warp read
+// internal/gemm, so that it has the CPU backend's bits. A thread holds Rows × Cols elements. They
+// lie kTileRows/Rows rows and Columns/Cols columns apart, so that the lanes of a warp read
 // different rows of B and the same few of A.
 //
-// In the 128×128 tile a thread has 8×8 elements: for 4 k it reads 16 float4 for 256 multiply-adds, so that shared memory keeps up with 128
-// lanes a multiprocessor. It takes 128 registers, so that two blocks fit. The
-// smaller tiles have 8×4 and 4×4 elements. Two stages, 40, 30 or 25 KiB, within what every GPU gives without asking. From device
-// memory a block reads 16 KiB for 2·128·128·16 operations: 32 FLOP/B before the cache, which holds B whole.
+// In the 128×128 tile a thread has 8×8 elements. For 4 k it reads 16 float4 for 256 multiply-adds,
+// so that shared memory keeps up with 128 lanes a multiprocessor. It takes 128 registers, so that
+// two blocks fit. The smaller tiles have 8×4 and 4×4 elements. Two stages take 40, 30 or 25 KiB,
+// which every GPU gives without asking. From device memory a block reads 16 KiB for 2·128·128·16
+// operations. That is 32 FLOP/B before the cache, which holds B whole.
 #pragma once
 #include "gemm.cuh"
 

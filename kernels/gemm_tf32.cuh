@@ -1,18 +1,21 @@
 // gemm_tf32: the product of gemm.cuh on tensor cores, sm_80 and later.
 //
-// Split = true, "3xTF32": FP32's accuracy from three TF32 products. x = hi + lo, each rounded to the 11 significant
-// bits of TF32; a·b ≈ lo·hi + hi·lo + hi·hi, the left out lo·lo being under 2⁻²² of a·b. Tensor cores
-// add with truncation (Fasi, Higham, Mikaitis, Pranesh 2021, doi:10.7717/peerj-cs.330), which over a long sum is a bias larger than
-// all rounding of FP32. So they add only 8 products at a time, the small ones first, and what they
-// give is added to the sum in FP32 outside, rounded to nearest (Ootomo and Yokota 2022, arXiv:2203.03341).
-// The test TestProductError holds the error of all this to twice FP32's.
+// With Split, "3xTF32", it has FP32's accuracy from three TF32 products. x = hi + lo, each rounded
+// to the 11 significant bits of TF32. a·b ≈ lo·hi + hi·lo + hi·hi, and lo·lo, which is left out, is
+// under 2⁻²² of a·b. Tensor cores add with truncation (Fasi, Higham, Mikaitis, Pranesh 2021,
+// doi:10.7717/peerj-cs.330). Over a long sum that is a bias larger than all rounding of FP32. So
+// they add only 8 products at a time, the small ones first. What they give is added to the sum in
+// FP32 outside, rounded to nearest (Ootomo and Yokota 2022, arXiv:2203.03341). The test
+// TestProductError holds the error of all this to twice FP32's.
 //
-// Split = false: plain TF32, operands rounded to 11 bits, summed on the tensor cores.
+// Without Split it is plain TF32: operands rounded to 11 bits, and summed on the tensor cores.
 //
-// 8 warps; in the 128×128 tile each has 64×32 as 4×4 fragments of 16×8, two blocks a multiprocessor at up to 128 registers. For 8 k a warp
-// reads 24 words a lane and does 48 mma (16 without Split), 64 additions and 96 operations to split. Two stages
-// of 20 KiB where a tile takes long, four where it does not: without Split, and in the narrow tile of the last layer.
-// From device memory a block reads 16 KiB for 2·128·128·16 operations: 32 FLOP/B before the cache.
+// A block has 8 warps. In the 128×128 tile each has 64×32 elements as 4×4 fragments of 16×8, and
+// two blocks fit a multiprocessor at up to 128 registers. For 8 k a warp reads 24 words a lane, and
+// does 48 mma (16 without Split), 64 additions, and 96 operations to split. There are two stages of
+// 20 KiB where a tile takes long. There are four without Split, and in the narrow tile of the last
+// layer. From device memory a block reads 16 KiB for 2·128·128·16 operations, 32 FLOP/B before the
+// cache.
 #pragma once
 #include "gemm_fp32.cuh"
 
@@ -23,11 +26,13 @@ constexpr uint32_t kTF32 = 0xffffe000u;  // the bits that a TF32 has
 // round_tf32 rounds to 11 significant bits, to nearest, ties away from zero. NaN may become 0.
 __device__ __forceinline__ uint32_t round_tf32(float x) { return (__float_as_uint(x) + 0x1000u) & kTF32; }
 
-// split makes x into hi and, if Split, lo. A NaN or an infinity leaves a NaN in one of them, so that no product hides it.
+// split makes x into hi and, if Split, lo. A NaN or an infinity leaves a NaN in one of them, so
+// that no product hides it.
 template <bool Split> __device__ __forceinline__ void split(float x, uint32_t &hi, uint32_t &lo) {
   hi = round_tf32(x);
   if (Split)
-    lo = __float_as_uint(__fsub_rn(x, __uint_as_float(hi))) & kTF32;  // at most 12 bits: the one cut off is half of the last
+    // At most 12 bits: the one cut off is half of the last.
+    lo = __float_as_uint(__fsub_rn(x, __uint_as_float(hi))) & kTF32;
   else if (!(fabsf(x) < INFINITY))
     hi = __float_as_uint(x) & kTF32;
 }

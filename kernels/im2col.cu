@@ -1,15 +1,17 @@
 // im2col: the windows of a convolution as rows of a matrix, so that it becomes a product:
 //
-//	a[(image, r, c), (u, v, i)] = x[image, r·SH + u - top, c·SW + v - left, i], 0 outside of the image.
+//	a[(image, r, c), (u, v, i)] = x[image, r·SH + u - top, c·SW + v - left, i],
 //
-// With swapped the columns are (v, u, i). x is [images, H, W, pitch], of which C channels count; a [rows, width], rows = images·OH·OW, of
-// which depth = KH·KW·C columns count and the others are 0.
+// x being 0 outside of the image. With swapped the columns are (v, u, i). x is
+// [images, H, W, pitch], of which C channels count. a is [rows, width] with rows = images·OH·OW. Of
+// its columns depth = KH·KW·C count, and the others are 0. The backend keeps a under 2^32 elements.
 //
-// A block makes 16 columns of 128 rows, a thread one of every 16th row: it divides for its column once. Grid (width/16, ⌈rows/128⌉), 256
-// threads. The backend keeps a under 2^32 elements. Bound by memory: 4 bytes written an element; reads are in runs of channels and,
-// KH·KW times the image, mostly from cache.
+// A block makes 16 columns of 128 rows, and a thread one element of every 16th row, so that it
+// divides for its column only once. The grid is (width/16, ⌈rows/128⌉), and a block has 256
+// threads. Bound by memory: an element is 4 bytes written. Reads are in runs of channels. They are
+// KH·KW times the image, and come mostly from cache.
 //
-// Truth: internal/ref conv2D. Launch: gpu/conv.go. On the CPU: windows in cpu/windows.go.
+// Truth: internal/ref conv2D. Launch: gpu/conv.go. On the CPU: cpu/im2col.go.
 #include "window.cuh"
 
 extern "C" __global__ void __launch_bounds__(256)

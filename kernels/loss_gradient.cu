@@ -1,18 +1,22 @@
-// loss_gradient: q, a positive multiple of the gradient of a loss at the logits z of a row with label y, or, with a target t,
-// of minus the loss of coming near to t.
+// loss_gradient: q, a positive multiple of the gradient at the logits z of a row with label y. The
+// loss is number loss of those below. With a target t it is minus the loss of coming near to t.
 //
-// cross-entropy  q_j = exp(z_j) / Σ_{k≠y} exp(z_k) for j ≠ y, q_y = -1; with a target minus that, with t for y
-// margin         e_m - e_y, m the first largest but y; with a target e_t - e_m, m the first largest but t
-// DLR            d·∂n - n·∂d by the larger of |n| and d, with n = z_y - z_m (or z_t), d = z_π1 - z_π3 (or z_π1 - (z_π3 + z_π4)/2),
-//                π the classes by falling logit, first on ties, and the sign of -n/d; -∂n where d is 0
+// 0, cross-entropy  q_j = exp(z_j) / Σ_{k≠y} exp(z_k) for j ≠ y, and q_y = -1.
+//                   With a target q is minus that, with t for y.
+// 1, margin         e_m - e_y, where m is the first largest but y.
+//                   With a target e_t - e_m, where m is the first largest but t.
+// 2, DLR            d·∂n - n·∂d by the larger of |n| and d, and the sign of -n/d; -∂n where d is 0.
+//                   n = z_y - z_m (or z_t), and d = z_π1 - z_π3 (or z_π1 - (z_π3 + z_π4)/2).
+//                   π are the classes by falling logit, first on ties.
 //
-// The first is ∂L/∂z = softmax(z) - onehot(y) divided by 1 - p_y > 0, in which nothing cancels however confident the model
-// is; p_y - 1 in float32 is 0 or rounding once the margin passes 17.3. Sums and exponentials are in float64, as
-// on the CPU: ten of them a row are nothing beside the products. Of the other two a logit that is not finite makes NaN.
+// The first is ∂L/∂z = softmax(z) - onehot(y) divided by 1 - p_y > 0. Nothing cancels in it however
+// confident the model is. p_y - 1 in float32 is 0 or rounding once the margin passes 17.3. Sums and
+// exponentials are in float64, as on the CPU: ten of them a row are nothing beside the products. In
+// the other two a logit that is not finite makes NaN.
 //
-// q, z [rows, width], of which classes count; q is 0 in the padding. Row r has image (first + r) / E of labels, and targets[r]
-// if targets is not null. loss is 0, 1, 2 in the order above. One thread a row, in the order of the classes; any 1-D grid that
-// covers rows.
+// q and z are [rows, width], of which classes count. q is 0 in the padding. Row r has image (first
+// + r) / E of labels, and targets[r] if targets is not null. One thread makes a row, in the order
+// of the classes. Any 1-D grid that covers rows will do.
 //
 // Truth: internal/ref LossGradient. Launch: gpu/loss_gradient.go. On the CPU: cpu/loss_gradient.go.
 #include "portable.cuh"
@@ -42,7 +46,8 @@ __device__ __forceinline__ void margin_gradient(float *__restrict__ q, const flo
 
 __device__ __forceinline__ void dlr_gradient(float *__restrict__ q, const float *__restrict__ z, int y, int target, int classes) {
   const int p1 = largest(z, classes, -1), p2 = largest(z, classes, p1), p3 = largest(z, classes, p1, p2);
-  const int low = target < 0 ? p3 : largest(z, classes, p1, p2, p3);  // d is z_p1 less the mean of z_p3 and z_low
+  // d is z_p1 less the mean of z_p3 and z_low.
+  const int low = target < 0 ? p3 : largest(z, classes, p1, p2, p3);
   const int to = target >= 0 ? target : p1 == y ? p2 : p1;
   double n = (double)z[y] - z[to];
   double d = z[p1] - ((double)z[p3] / 2 + (double)z[low] / 2);

@@ -1,9 +1,12 @@
-// max_pool_forward: y = the largest element of each window, and place, where it is: the first of them by rows. max_pool_backward:
-// dx = from + the sum of dy over the windows whose largest an element is.
+// max_pool_forward: y = the largest element of each window, and place is where it lies. It is the
+// first of them by rows. max_pool_backward: dx = from + the sum of dy over the windows whose
+// largest an element is.
 //
-// x, dx, from [rows, H, W, pitch], y, dy [rows, OH, OW, pitch], of which C channels count; what is written is 0 in the others. place, as
-// y, is h·W + w. A NaN is larger than all, so that the logits tell. Sums run over r, rising, and within it over c, falling, as on the
-// CPU. from is null for 0, or may be dx. One thread an element of what is written, grid (⌈elements/blockDim.x⌉, rows). Bound by memory.
+// x, dx and from are [rows, H, W, pitch], and y, dy and place are [rows, OH, OW, pitch], of which C
+// channels count. What is written is 0 in the others. place is h·W + w. from is null for 0, or may
+// be dx. A NaN is larger than all, so that the logits tell. A sum runs over r, rising, and within
+// that over c, falling, as on the CPU. One thread makes an element of what is written. The grid is
+// (⌈elements/blockDim.x⌉, rows). Bound by memory.
 //
 // Truth: internal/ref maxPool. Launch: gpu/pool.go. On the CPU: maxPool in cpu/operations.go.
 #include "window.cuh"

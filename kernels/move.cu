@@ -1,14 +1,19 @@
-// move: z = project(x + size·(v/by)), with inertia z ← project(x + alpha·(z - x) + (1 - alpha)·(x - old)) and old ← x, then x ← z.
+// move: z = project(x + size·(v/by)). With inertia z ← project(x + alpha·(z - x) + (1 - alpha)·(x -
+// old)), and old ← x. Then x ← z.
 //
-// Row r of the batch, first <= r < first + rows, is image r / E of x0 [images, width] at eps[r % E]; it stays as it is where that
-// is 0. Its size is size[r] if by_row, else size[r % E]. x, old [batch rows, width]; of the chunk by [rows], and
-// v [rows / share, width], of which row k takes k / share. v counts as its sign, with sign(0) = 0, if signs. Without inertia old is null. inputs of a row count; the padding stays.
+// Row r of the batch, first <= r < first + rows, is image r / E of x0 [images, width] at
+// eps[r % E]. It stays as it is where that is 0. Its size is size[r] if by_row, and else
+// size[r % E]. x and old are [batch rows, width], and old is null without inertia. by [rows] is of
+// the chunk. Row k of the chunk takes row k / share of v [rows / share, width]. If signs, v counts
+// as its sign, with sign(0) = 0. inputs of a row count, and the padding stays.
 //
-// project does nothing unless bounded. Else it clamps to [x0 - eps, x0 + eps] and to [lo, hi] or, if l2, takes
-// x0 + (z - x0)·eps/‖z - x0‖₂ where that norm exceeds eps, and then clamps to [lo, hi]. lo and hi may be infinite.
+// project does nothing unless bounded. Else it clamps to [x0 - eps, x0 + eps] and to [lo, hi]. If
+// l2 it takes x0 + (z - x0)·eps/‖z - x0‖₂ where that norm exceeds eps, and then clamps to [lo, hi].
+// lo and hi may be infinite.
 //
-// Moves are in float64, each rounded once, and sums in the order of warp_sum.cuh: the CPU's bits. z is made again rather than stored.
-// One warp a row, 8 rows a block.
+// Moves are in float64, each rounded once, and sums are in the order of warp_sum.cuh, so that all
+// has the CPU's bits. z is made again rather than stored. One warp makes a row, and a block has 8
+// rows.
 //
 // Croce and Hein 2020, arXiv:2003.01690, section 3.1.
 // Truth: internal/ref Step. Launch and use: gpu/general.go. On the CPU: cpu/general.go.
@@ -30,9 +35,10 @@ struct Ball {
   }
 };
 
-// quotient is s / divisor, rounded to nearest, given the rounded 1 / divisor: the plain one is a call, around which registers spill.
-// Within 2 units in the last place at first, within one after the first correction, right after the second: Markstein 1990,
-// doi:10.1147/rd.341.0111. Floats and their norms neither overflow here nor vanish.
+// quotient is s / divisor, rounded to nearest, given the rounded 1 / divisor. The plain one is a
+// call, around which registers spill. This is within 2 units in the last place at first, within one
+// after the first correction, and right after the second: Markstein 1990, doi:10.1147/rd.341.0111.
+// Floats and their norms neither overflow here nor vanish.
 __device__ __forceinline__ double quotient(double s, double divisor, double reciprocal) {
   double q = __dmul_rn(s, reciprocal);
   q = __fma_rn(__fma_rn(-q, divisor, s), reciprocal, q);

@@ -1,8 +1,9 @@
 // norms: of x - x0 of every row the largest |x - x0|, √Σ(x - x0)², and how many pixels differ.
 //
-// norms [rows], laid out as attack.Norms; x [rows, width], of which inputs count; row r is image r / E of x0 [images, width].
-// Differences and sums are in float64 in the order of warp_sum.cuh, the results rounded once: the CPU's bits. One warp a
-// row, 8 rows a block.
+// norms is [rows], laid out as attack.Norms. x is [rows, width], of which inputs count. Row r is
+// image r / E of x0 [images, width]. Differences and sums are in float64 in the order of
+// warp_sum.cuh, and the results are rounded once, so that they have the CPU's bits. One warp makes
+// a row, and a block has 8 rows.
 //
 // Launch: gpu/norms.go. On the CPU: cpu/slots.go.
 #include "warp_sum.cuh"

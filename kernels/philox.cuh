@@ -1,6 +1,7 @@
 // Philox4x32 with 10 rounds: c becomes the block of random bits at counter c under the key k0, k1.
 //
-// Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011. Truth and CPU: attack/random.go.
+// Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
+// Truth and CPU: attack/random.go.
 #pragma once
 #include "portable.cuh"
 

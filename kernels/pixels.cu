@@ -1,9 +1,9 @@
-// pixels: x0 = p / 255 for bytes p, and widen: x = d for signs d.
+// pixels: x0 = p / 255 for bytes p. widen: x = d for signs d.
 //
-// x0 [images, width], p [images, inputs]; x0 is 0 in the padding. x, d [n]. The division is IEEE's, as on the CPU.
-// One thread an element of the output, any 1-D grid.
+// x0 is [images, width], p is [images, inputs], and x and d are [n]. x0 is 0 in the padding. The
+// division is IEEE's, as on the CPU. One thread makes an element. Any 1-D grid will do.
 //
-// Launch: gpu/pixels.go. On the CPU: Load in cpu/cpu.go.
+// Launch: gpu/pixels.go. On the CPU: cpu/load.go.
 #include "portable.cuh"
 
 extern "C" __global__ void __launch_bounds__(256)

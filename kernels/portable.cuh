@@ -16,8 +16,8 @@
 #define FULL_WARP 0xffffffffu
 
 // copy16_async copies 16 bytes from global to shared memory, or writes 16 zero bytes and reads
-// nothing if !valid. Both addresses are multiples of 16. It is asynchronous from sm_80 on: the
-// copying thread waits with copy_async_wait, the block then meets at __syncthreads.
+// nothing if !valid. Both addresses are multiples of 16. It is asynchronous from sm_80 on. The
+// copying thread waits with copy_async_wait, and the block then meets at __syncthreads.
 __device__ __forceinline__ void copy16_async(void *smem, const void *gmem, bool valid) {
 #if defined(CUSIM)
   cusim::cp_async16(smem, gmem, valid);
@@ -50,8 +50,9 @@ template <int Pending> __device__ __forceinline__ void copy_async_wait() {
 #if defined(CUSIM) || (defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800)
 #define HAVE_TENSOR_CORES 1
 
-// mma_16x8x8 computes d ← a·b + d on one warp's tensor cores: a [16, 8] and b [8, 8] of TF32 (the low 13
-// bits of a register must be 0), d [16, 8] of FP32. With g = lane/4 and q = lane%4 a thread holds
+// mma_16x8x8 computes d ← a·b + d on one warp's tensor cores. a [16, 8] and b [8, 8] are of TF32,
+// the low 13 bits of a register being 0. d [16, 8] is of FP32. With g = lane/4 and q = lane%4 a
+// thread holds
 //
 //	a[0..3] = A[g, q], A[g+8, q], A[g, q+4], A[g+8, q+4]
 //	b[0..1] = B[q, g], B[q+4, g]

@@ -1,8 +1,11 @@
-// random_signs: d = +1 or -1 by a fair coin keyed by seed, image, step and pixel; attack.RandomSigns to the bit.
+// random_signs: d = +1 or -1 by a fair coin, keyed by seed, image, step and pixel. It is that of
+// attack.RandomSigns, to the bit.
 //
-// d [images, width] int8, of which inputs count, 0 in the padding; its row 0 is image first (low and high word) of the data
-// set. Pixel i takes bit i mod 128, lowest first, of block i/128 of Philox4x32-10 under the key seed (low and high), counter
-// (i/128, step, image low, image high). One thread a block of 128 pixels: grid x over the blocks of all images.
+// d is [images, width] of int8, of which inputs count. It is 0 in the padding. Its row 0 is image
+// first (low and high word) of the data set. Pixel i takes bit i mod 128, lowest first, of block
+// i/128 of Philox4x32-10. The key is seed (low and high), and the counter is (i/128, step, image
+// low, image high). One thread makes a block of 128 pixels. The grid's x runs over the blocks of
+// all images.
 //
 // Truth and CPU: attack/random.go. Launch: gpu/random_signs.go.
 #include "philox.cuh"

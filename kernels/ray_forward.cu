@@ -1,8 +1,11 @@
-// ray_forward: the first layer of rows on a ray x = x0 + size·d, y = a + size·c with a = W·x0 + b and c = W·d, then ReLU.
+// ray_forward: the first layer of rows on a ray x = x0 + size·d. y = a + size·c with a = W·x0 + b
+// and c = W·d, then ReLU if relu.
 //
-// Two products an image serve all its eps. a, c [images, width], y [rows, width]; row k is row r = first + k of the batch,
-// image r / E at size[r % E]. The product and the sum round apart: the CPU's bits. Memory-bound, 2 operations for 4 bytes
-// written; a and c come from cache E times of E + 1. One thread an element, grid (⌈width/256⌉, rows).
+// Two products an image serve all its eps. a and c are [images, width], and y is [rows, width]. Row
+// k is row r = first + k of the batch, which is image r / E at size[r % E]. The product and the sum
+// are rounded one after the other, as on the CPU. Bound by memory: 2 operations for 4 bytes
+// written. a and c come from cache E times of E + 1. One thread makes an element. The grid is
+// (⌈width/256⌉, rows).
 //
 // Launch: gpu/ray.go. On the CPU: cpu/ray.go. Truth: internal/ref AffineForward at x.
 #include "portable.cuh"

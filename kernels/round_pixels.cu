@@ -1,10 +1,12 @@
 // round_pixels: x ← n/255, one of the 256 levels of 8-bit pixels, inside the row's ball.
 //
-// With t = 1e-4, Linf: n = rint(255·x) clamped to [⌈255·(x0 - eps) - t⌉, ⌊255·(x0 + eps) + t⌋] and to [0, 255], or rint(255·x0)
-// if there is no level in both. If l2, n = ⌊255·x⌋ or the level above, whichever is nearer to x0, the first on a tie, or rint(255·x)
-// where that is within t of it; in [0, 255]. In float64; the division is that of pixels.cu.
+// t is 1e-4. For Linf n is rint(255·x), clamped to [⌈255·(x0 - eps) - t⌉, ⌊255·(x0 + eps) + t⌋] and
+// to [0, 255]. Where no level is in both, n is rint(255·x0). If l2, n is ⌊255·x⌋ or the level
+// above, whichever is nearer to x0, and the first on a tie. Where rint(255·x) is within t of 255·x,
+// n is that. It lies in [0, 255]. All is in float64. The division is that of pixels.cu.
 //
-// x [rows, width], of which inputs count; row r is image r / E of x0 [images, width] at eps[r % E]. One warp a row, 8 rows a block.
+// x is [rows, width], of which inputs count. Row r is image r / E of x0 [images, width] at
+// eps[r % E]. One warp makes a row, and a block has 8 rows.
 //
 // Launch: gpu/round_pixels.go. On the CPU: cpu/slots.go.
 #include "portable.cuh"

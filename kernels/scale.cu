@@ -1,8 +1,10 @@
-// scale_forward: y = x·w_c + b_c, scale_backward: dx = from + dy·w_c, c the channel of an element.
+// scale_forward: y = x·w_c + b_c. scale_backward: dx = from + dy·w_c. c is the channel of an
+// element.
 //
-// x, y, dx, dy, from [rows, width] of pixels [pitch], of which C channels count; what is written is 0 in the others. w, b [C]. from is
-// null for 0, or may be dx. Product and sum round apart: the CPU's bits. One thread an element, grid (⌈width/blockDim.x⌉, rows). Bound by
-// memory.
+// x, y, dx, dy and from are [rows, width], of pixels [pitch], of which C channels count. What is
+// written is 0 in the others. w and b are [C]. from is null for 0, or may be dx. The product and
+// the sum are rounded one after the other, as on the CPU. One thread makes an element. The grid is
+// (⌈width/blockDim.x⌉, rows). Bound by memory.
 //
 // Truth: internal/ref scale. Launch: gpu/activation.go. On the CPU: scale in cpu/operations.go.
 #include "portable.cuh"

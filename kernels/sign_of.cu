@@ -1,10 +1,12 @@
 // sign_of: d = sign(g) with sign(0) = 0, and two things to know of each row.
 //
-// d [rows, width] int8 and g [rows, width], of which inputs count; d is 0 in the padding. zero[r] is set to 1 if g is 0 in
-// every pixel of row r, and else left as it is. broken becomes the least image + (first + r) / E of a row in which g is not
-// finite, if that is less than it was. One warp a row, 8 rows a block.
+// d is [rows, width] of int8, and g is [rows, width], of which inputs count. d is 0 in the padding.
+// zero[r] is set to 1 if g is 0 in every pixel of row r, and else left as it is. broken becomes the
+// least image + (first + r) / E of a row in which g is not finite, if that is less than it was. One
+// warp makes a row, and a block has 8 rows.
 //
-// Truth: the signs in internal/ref SignStep. Launch: gpu/sign_step.go. On the CPU: cpu/sign_step.go.
+// Truth: the signs in internal/ref SignStep. Launch: gpu/sign_step.go. On the CPU:
+// cpu/sign_step.go.
 #include "portable.cuh"
 
 extern "C" __global__ void __launch_bounds__(256)

@@ -1,11 +1,12 @@
-// sign_step: x ← from + size·d and, if bounded, x ← min(max(x, x0 - eps, lo), x0 + eps, hi).
+// sign_step: x ← from + size·d. If bounded, then x ← min(max(x, x0 - eps, lo), x0 + eps, hi).
 //
-// Row r of the batch, first <= r < first + rows, is image r / E of x0 [images, width] at size[r % E] and eps[r % E].
-// x [batch rows, width] from its row 0 on. from is x, or x0 if from_clean. d [rows, width] of int8 in -1, 0, 1, or
-// [images, width] if by_image, when all eps of an image share it. The padding of x becomes that of from, and stays 0.
-// A product that is exact and one addition: the CPU's bits. One warp a row, 8 rows a block.
+// Row r of the batch, first <= r < first + rows, is image r / E of x0 [images, width] at
+// size[r % E] and eps[r % E]. x is [batch rows, width] from its row 0 on. from is x, or x0 if
+// from_clean. d is [rows, width] of int8 in -1, 0, 1. If by_image it is [images, width], where all
+// eps of an image share it. The padding of x becomes that of from, and stays 0. A product that is
+// exact and one addition give the CPU's bits. One warp makes a row, and a block has 8 rows.
 //
-// At size 0 from the clean images it writes them to x: how rows that have not moved are made.
+// At size 0 from the clean images it writes them to x. So rows are made that have not moved.
 //
 // Truth: internal/ref SignStep. Launch: gpu/sign_step.go. On the CPU: cpu/sign_step.go.
 #include "portable.cuh"

@@ -1,6 +1,7 @@
 // sum: y = a + b, for residual connections and the gradients of what several layers take.
 //
-// a, b, y [n]; y may be a or b. One thread an element, any 1-D grid. Bound by memory.
+// a, b and y are [n]. y may be a or b. One thread makes an element. Any 1-D grid will do. Bound by
+// memory.
 //
 // Launch: gpu/activation.go. On the CPU: Add in internal/gemm.
 #include "portable.cuh"

@@ -1,12 +1,14 @@
-// transpose: y[image] = x[image]ᵀ, between images as they are loaded, whose rows are channels, and as layers take them, whose rows are pixels.
+// transpose: y[image] = x[image]ᵀ. As images are loaded their rows are channels. As layers take
+// them their rows are pixels.
 //
-// x [images, x_stride], of each rows × cols elements in rows of x_pitch; y [images, y_stride], of each cols rows of y_pitch, of which rows
-// elements count. y is 0 behind them, in every row and behind the last.
+// x is [images, x_stride], each of rows × cols elements in rows of x_pitch. y is
+// [images, y_stride], each of cols rows of y_pitch, of which rows elements count. y is 0 behind
+// them in every row, and behind the last row.
 //
-// A block moves a tile of 32 × 32 through shared memory, so that it reads and writes along rows: grid (⌈y_pitch/32⌉·⌈cols/32⌉, images),
-// 256 threads. Bound by memory.
+// A block moves a tile of 32 × 32 through shared memory, so that it reads and writes along rows.
+// The grid is (⌈y_pitch/32⌉·⌈cols/32⌉, images), and a block has 256 threads. Bound by memory.
 //
-// Launch: gpu/network.go. On the CPU: turn in cpu/network.go.
+// Launch: gpu/network.go. On the CPU: ToNHWC and ToNCHW in internal/lower.
 #include "portable.cuh"
 
 extern "C" __global__ void __launch_bounds__(256)

@@ -1,7 +1,7 @@
 // warp_sum: the sum of one number of each lane, in every lane, always in the same order.
 //
-// s_k ← s_k + s_{k xor h} for h = 16, 8, 4, 2, 1. A row's sum is that of its lanes, each of which added the pixels that are
-// equal to it modulo 32 by their index: the order of cpu/norms.go.
+// s_k ← s_k + s_{k xor h} for h = 16, 8, 4, 2, 1. A row's sum is that of its lanes. Each lane added
+// the pixels whose index is its own modulo 32. That is the order of cpu/norms.go.
 #pragma once
 #include "portable.cuh"
 

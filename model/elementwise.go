@@ -14,13 +14,17 @@ type Elementwise interface {
 	// Function returns the name of the function in those tables, and its parameter: 0 where it has
 	// none.
 	Function() (name string, parameter float64)
+	// Value returns the function at x by its definition. That tells functions apart, and is close
+	// to the truth where nothing cancels; no result is computed with it.
+	Value(x float64) float64
 }
 
 // elementwiseKinds are the rows of functions of one number, see kinds. A new function is a type
-// with its methods Kind and Function in this file, and a row here.
+// with its methods Kind, Function and Value in this file, and a row here.
 var elementwiseKinds = []kind{
-	{name: "relu", layer: ReLU{}, decode: fixed(ReLU{})},
+	{name: "relu", layer: ReLU{}, decode: fixed(ReLU{}), examples: each(Example{Layer: ReLU{}})},
 	{name: "leakyrelu", fields: []string{"slope"}, layer: LeakyReLU{},
+		examples: each(Example{Layer: LeakyReLU{Slope: 0.1}}, Example{Layer: LeakyReLU{Slope: -0.5}}),
 		decode: func(_ *builder, l listed, _ []int) (Layer, error) {
 			if l.Slope != nil {
 				return LeakyReLU{Slope: *l.Slope}, nil
@@ -31,11 +35,12 @@ var elementwiseKinds = []kind{
 			v := layer.(LeakyReLU)
 			l.Slope = &v.Slope
 		}},
-	{name: "sigmoid", layer: Sigmoid{}, decode: fixed(Sigmoid{})},
-	{name: "tanh", layer: Tanh{}, decode: fixed(Tanh{})},
+	{name: "sigmoid", layer: Sigmoid{}, decode: fixed(Sigmoid{}), examples: each(Example{Layer: Sigmoid{}, Lo: -60, Hi: 60})},
+	{name: "tanh", layer: Tanh{}, decode: fixed(Tanh{}), examples: each(Example{Layer: Tanh{}, Lo: -30, Hi: 30})},
 	{name: "gelu", fields: []string{"tanh"}, layer: GELU{},
-		decode: func(_ *builder, l listed, _ []int) (Layer, error) { return GELU{Tanh: l.Tanh}, nil },
-		encode: func(layer Layer, l *listed) { l.Tanh = layer.(GELU).Tanh }},
+		examples: each(Example{Layer: GELU{}, Lo: -9, Hi: 9}, Example{Layer: GELU{Tanh: true}, Lo: -7, Hi: 7}),
+		decode:   func(_ *builder, l listed, _ []int) (Layer, error) { return GELU{Tanh: l.Tanh}, nil },
+		encode:   func(layer Layer, l *listed) { l.Tanh = layer.(GELU).Tanh }},
 }
 
 // pointwise is what all functions of one number have in common as layers.
@@ -83,11 +88,22 @@ func (ReLU) Kind() string { return "relu" }
 // Function returns "relu".
 func (ReLU) Function() (string, float64) { return "relu", 0 }
 
+// Value returns max(x, 0).
+func (ReLU) Value(x float64) float64 { return max(x, 0) }
+
 // Kind returns "leakyrelu".
 func (LeakyReLU) Kind() string { return "leakyrelu" }
 
 // Function returns "leaky_relu" and the slope.
 func (l LeakyReLU) Function() (string, float64) { return "leaky_relu", l.Slope }
+
+// Value returns x, or below 0 the slope times x.
+func (l LeakyReLU) Value(x float64) float64 {
+	if x > 0 {
+		return x
+	}
+	return float64(l.Slope * x)
+}
 
 // Shape returns the shape that the layer takes, or an error for a slope that is not finite.
 func (l LeakyReLU) Shape(in [][]int) ([]int, error) {
@@ -103,11 +119,17 @@ func (Sigmoid) Kind() string { return "sigmoid" }
 // Function returns "sigmoid".
 func (Sigmoid) Function() (string, float64) { return "sigmoid", 0 }
 
+// Value returns 1/(1 + exp(-x)).
+func (Sigmoid) Value(x float64) float64 { return 1 / (1 + math.Exp(-x)) }
+
 // Kind returns "tanh".
 func (Tanh) Kind() string { return "tanh" }
 
 // Function returns "tanh".
 func (Tanh) Function() (string, float64) { return "tanh", 0 }
+
+// Value returns tanh(x).
+func (Tanh) Value(x float64) float64 { return math.Tanh(x) }
 
 // Kind returns "gelu".
 func (GELU) Kind() string { return "gelu" }
@@ -118,4 +140,12 @@ func (l GELU) Function() (string, float64) {
 		return "gelu_tanh", 0
 	}
 	return "gelu", 0
+}
+
+// Value returns the form that l is of.
+func (l GELU) Value(x float64) float64 {
+	if l.Tanh {
+		return float64(x / 2 * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(x+float64(0.044715*x*x*x)))))
+	}
+	return float64(x / 2 * (1 + math.Erf(x/math.Sqrt2)))
 }

@@ -31,13 +31,6 @@ func evaluate(t *testing.T, m *Model, x []float64) []float64 {
 				in = append(in, outs[j])
 			}
 		}
-		each := func(f func(float64) float64) []float64 {
-			y := make([]float64, len(in[0]))
-			for k, v := range in[0] {
-				y[k] = f(v)
-			}
-			return y
-		}
 		y := make([]float64, formats.Volume(shapes[i]))
 		switch l := l.(type) {
 		case Linear:
@@ -86,27 +79,18 @@ func evaluate(t *testing.T, m *Model, x []float64) []float64 {
 			for k, v := range in[0] {
 				y[k] = v*w[k/inner] + b[k/inner]
 			}
-		case ReLU:
-			y = each(func(v float64) float64 { return max(v, 0) })
-		case LeakyReLU:
-			y = each(func(v float64) float64 { return max(v, 0) + l.Slope*min(v, 0) })
-		case Sigmoid:
-			y = each(func(v float64) float64 { return 1 / (1 + math.Exp(-v)) })
-		case Tanh:
-			y = each(math.Tanh)
-		case GELU:
-			y = each(func(v float64) float64 {
-				if l.Tanh {
-					return v / 2 * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(v+0.044715*v*v*v)))
-				}
-				return v / 2 * (1 + math.Erf(v/math.Sqrt2))
-			})
+		case Elementwise:
+			for k, v := range in[0] {
+				y[k] = l.Value(v)
+			}
 		case Add:
 			for _, part := range in {
 				for k, v := range part {
 					y[k] += v
 				}
 			}
+		default:
+			t.Fatalf("layer %d: no definition here of a layer of %T", i, l)
 		}
 		outs[i] = y
 	}

@@ -24,10 +24,16 @@ type kind struct {
 	decode func(b *builder, l listed, in []int) (Layer, error)
 	// encode fills in what an entry says of the layer beside type and from. nil: nothing.
 	encode func(layer Layer, l *listed)
+	// examples returns layers of the kind for tests and fingerprints, see Example. nil: layer is
+	// nil.
+	examples func() []Example
 }
 
 // kinds are all layers that are known, by name, and kindByType those that a Model may hold.
-var kinds, kindByType = tableOf(layerKinds, elementwiseKinds)
+var kinds, kindByType = tableOf(allKinds)
+
+// allKinds are the rows of both tables, in their order.
+var allKinds = slices.Concat(layerKinds, elementwiseKinds)
 
 // tableOf panics on two rows of one name, and on a layer that says another name than its row.
 func tableOf(lists ...[]kind) (map[string]kind, map[reflect.Type]kind) {
@@ -95,45 +101,46 @@ func fixed(layer Layer) func(*builder, listed, []int) (Layer, error) {
 
 // layerKinds are the rows of all layers that are not one function of each number.
 var layerKinds = []kind{
-	{name: "linear", fields: []string{"name"}, layer: Linear{},
+	{name: "linear", fields: []string{"name"}, layer: Linear{}, examples: linearExamples,
 		decode: func(b *builder, l listed, _ []int) (Layer, error) {
 			w, bias, err := b.weightAndBias(l.Name, 2)
-			return Linear{l.Name, w, bias}, err
+			return Linear{Name: l.Name, Weight: w, Bias: bias}, err
 		},
 		encode: func(layer Layer, l *listed) { l.Name = layer.(Linear).Name }},
-	{name: "conv2d", fields: []string{"name", "stride", "pad"}, layer: Conv2D{},
+	{name: "conv2d", fields: []string{"name", "stride", "pad"}, layer: Conv2D{}, examples: convExamples,
 		decode: func(b *builder, l listed, _ []int) (Layer, error) {
 			w, bias, err := b.weightAndBias(l.Name, 4)
 			_, stride, pad := l.window()
-			return Conv2D{l.Name, w, bias, stride, pad}, err
+			return Conv2D{Name: l.Name, Weight: w, Bias: bias, Stride: stride, Pad: pad}, err
 		},
 		encode: func(layer Layer, l *listed) {
 			v := layer.(Conv2D)
 			l.Name, l.Stride, l.Pad = v.Name, (*sides)(&v.Stride), (*margins)(&v.Pad)
 		}},
-	{name: "scale", fields: []string{"name"}, layer: Scale{},
+	{name: "scale", fields: []string{"name"}, layer: Scale{}, examples: scaleExamples,
 		decode: func(b *builder, l listed, _ []int) (Layer, error) {
 			w, bias, err := b.weightAndBias(l.Name, 1)
-			return Scale{l.Name, w, bias}, err
+			return Scale{Name: l.Name, Weight: w, Bias: bias}, err
 		},
 		encode: func(layer Layer, l *listed) { l.Name = layer.(Scale).Name }},
 	{name: "batchnorm", fields: []string{"name", "eps"},
 		decode: func(b *builder, l listed, _ []int) (Layer, error) { return b.batchNorm(l) }},
 	{name: "normalize", fields: []string{"name", "mean", "std"}, anonymous: true,
 		decode: func(b *builder, l listed, _ []int) (Layer, error) { return b.normalize(l) }},
-	{name: "maxpool2d", fields: []string{"kernel", "stride", "pad"}, layer: MaxPool2D{},
+	{name: "maxpool2d", fields: []string{"kernel", "stride", "pad"}, layer: MaxPool2D{}, examples: maxPoolExamples,
 		decode: func(_ *builder, l listed, _ []int) (Layer, error) {
 			if l.Kernel == nil {
 				return nil, errors.New("no kernel")
 			}
 			kernel, stride, pad := l.window()
-			return MaxPool2D{kernel, stride, pad}, nil
+			return MaxPool2D{Kernel: kernel, Stride: stride, Pad: pad}, nil
 		},
 		encode: func(layer Layer, l *listed) {
 			v := layer.(MaxPool2D)
 			l.Kernel, l.Stride, l.Pad = (*sides)(&v.Kernel), (*sides)(&v.Stride), (*margins)(&v.Pad)
 		}},
 	{name: "avgpool2d", fields: []string{"kernel", "stride", "pad", "count_pad"}, layer: AvgPool2D{},
+		examples: avgPoolExamples,
 		decode: func(_ *builder, l listed, _ []int) (Layer, error) {
 			if l.Kernel == nil {
 				return nil, errors.New("no kernel")
@@ -142,7 +149,7 @@ var layerKinds = []kind{
 			if l.CountPad == nil && pad != [4]int{} {
 				return nil, errors.New("padding without count_pad, want true (PyTorch's default) or false")
 			}
-			return AvgPool2D{kernel, stride, pad, l.CountPad != nil && *l.CountPad}, nil
+			return AvgPool2D{Kernel: kernel, Stride: stride, Pad: pad, CountPad: l.CountPad != nil && *l.CountPad}, nil
 		},
 		encode: func(layer Layer, l *listed) {
 			v := layer.(AvgPool2D)
@@ -157,7 +164,7 @@ var layerKinds = []kind{
 			return AvgPool2D{Kernel: [2]int{in[1], in[2]}, Stride: [2]int{1, 1}}, nil
 		}},
 	{name: "flatten"},
-	{name: "add", layer: Add{}, decode: fixed(Add{})},
+	{name: "add", layer: Add{}, decode: fixed(Add{}), examples: addExamples},
 }
 
 // normalize returns (x - mean)/std as a Scale. Both are in the list, or are tensors of the file.
@@ -187,5 +194,5 @@ func (b *builder) normalize(l listed) (Layer, error) {
 			return nil, fmt.Errorf("mean %v and std %v, want positive std", l.Mean[i], std)
 		}
 	}
-	return Scale{cmp.Or(l.Name, "normalize"), b.vector(w), b.vector(s)}, nil
+	return Scale{Name: cmp.Or(l.Name, "normalize"), Weight: b.vector(w), Bias: b.vector(s)}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -60,7 +61,8 @@ func (d *decoder) build(t weights) (*Model, error) {
 	return m, m.validate()
 }
 
-// A listed layer is one of a layer list.
+// A listed layer is one of a layer list. The tag of a field is its key there, for reading as for
+// writing.
 type listed struct {
 	Type     string   `json:"type"`
 	Name     string   `json:"name,omitempty"`
@@ -71,9 +73,22 @@ type listed struct {
 	Slope    *float64 `json:"slope,omitempty"`
 	Tanh     bool     `json:"tanh,omitempty"`
 
-	Eps       *float64  `json:"eps,omitempty"`
-	Mean, Std []float64 `json:"-"`
-	From      []int     `json:"from,omitempty"`
+	Eps  *float64  `json:"eps,omitempty"`
+	Mean []float64 `json:"mean,omitempty"`
+	Std  []float64 `json:"std,omitempty"`
+	From []int     `json:"from,omitempty"`
+}
+
+// field returns a pointer to the field whose key that is, as encoding/json has it; nil: there is
+// none.
+func (l *listed) field(key string) any {
+	v := reflect.ValueOf(l).Elem()
+	for i := range v.NumField() {
+		if name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ","); name == key {
+			return v.Field(i).Addr().Interface()
+		}
+	}
+	return nil
 }
 
 // sides are [rows, columns], or one number for both.
@@ -148,13 +163,10 @@ func parseList(text []byte) (input []int, layers []listed, err error) {
 			return fmt.Errorf("layer %d (%s): %w", i, l.Type, fmt.Errorf(format, args...))
 		}
 		for _, key := range slices.Sorted(maps.Keys(fields)) {
-			to := map[string]any{
-				"name": &l.Name, "kernel": &l.Kernel, "stride": &l.Stride, "pad": &l.Pad, "count_pad": &l.CountPad,
-				"slope": &l.Slope, "tanh": &l.Tanh, "eps": &l.Eps, "mean": &l.Mean, "std": &l.Std, "from": &l.From,
-			}[key]
 			if key == "type" {
 				continue
 			}
+			to := l.field(key)
 			if to == nil || key != "from" && !slices.Contains(row.fields, key) {
 				return nil, nil, fail("field %s, want only %s", formats.Quote(key), strings.Join(append(slices.Clone(row.fields), "from"), ", "))
 			}
@@ -359,7 +371,7 @@ func (b *builder) batchNorm(l listed) (Layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Scale{l.Name, b.vector(w), b.vector(s)}, nil
+	return Scale{Name: l.Name, Weight: b.vector(w), Bias: b.vector(s)}, nil
 }
 
 // layerList returns m's layers as a layer list.

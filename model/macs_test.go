@@ -10,13 +10,14 @@ import (
 // TestMACs compares with counts by hand.
 func TestMACs(t *testing.T) {
 	conv := func(name string, out, in, kh, kw int, stride [2]int, pad [4]int) Conv2D {
-		return Conv2D{name, formats.Dense(make([]float32, out*in*kh*kw), out, in, kh, kw), formats.Dense(make([]float32, out), out), stride, pad}
+		return Conv2D{Name: name, Weight: formats.Dense(make([]float32, out*in*kh*kw), out, in, kh, kw), Bias: formats.Dense(make([]float32, out), out),
+			Stride: stride, Pad: pad}
 	}
 	linear := func(name string, out, in int) Linear {
-		return Linear{name, formats.Dense(make([]float32, out*in), out, in), formats.Dense(make([]float32, out), out)}
+		return Linear{Name: name, Weight: formats.Dense(make([]float32, out*in), out, in), Bias: formats.Dense(make([]float32, out), out)}
 	}
 	scale := func(name string, n int) Scale {
-		return Scale{name, formats.Dense(make([]float32, n), n), formats.Dense(make([]float32, n), n)}
+		return Scale{Name: name, Weight: formats.Dense(make([]float32, n), n), Bias: formats.Dense(make([]float32, n), n)}
 	}
 	for _, c := range []struct {
 		name string
@@ -69,4 +70,8 @@ func TestMACs(t *testing.T) {
 }
 
 // bigConv has a filter of 1023² weights and gives as many pixels as it takes.
-var bigConv = Conv2D{"big", formats.Dense(make([]float32, 1023*1023), 1, 1, 1023, 1023), formats.Dense(make([]float32, 1), 1), [2]int{1, 1}, [4]int{511, 511, 511, 511}}
+var bigConv = Conv2D{
+	Name:   "big",
+	Weight: formats.Dense(make([]float32, 1023*1023), 1, 1, 1023, 1023), Bias: formats.Dense(make([]float32, 1), 1),
+	Stride: [2]int{1, 1}, Pad: [4]int{511, 511, 511, 511},
+}

@@ -283,22 +283,27 @@ func TestShapes(t *testing.T) {
 	conv := func(out, in, k int) Conv2D {
 		return Conv2D{Name: "c", Weight: formats.Dense(make([]float32, out*in*k*k), out, in, k, k), Bias: formats.Dense(make([]float32, out), out), Stride: [2]int{1, 1}}
 	}
+	moved := func(l Conv2D, stride [2]int, pad [4]int) Conv2D {
+		l.Stride, l.Pad = stride, pad
+		return l
+	}
+	two := [2]int{2, 2}
 	for _, c := range []struct {
 		name  string
 		layer Layer
 		want  string
 	}{
 		{"conv", conv(5, 2, 3), "[5 6 4]"},
-		{"conv pad", Conv2D{"c", conv(5, 2, 3).Weight, conv(5, 2, 3).Bias, [2]int{2, 3}, [4]int{1, 0, 0, 1}}, "[5 4 2]"},
+		{"conv pad", moved(conv(5, 2, 3), [2]int{2, 3}, [4]int{1, 0, 0, 1}), "[5 4 2]"},
 		{"conv channels", conv(5, 3, 3), "takes [2 8 6], 2 channels, want 3"},
 		{"conv large", conv(5, 2, 9), "smaller than the kernel"},
-		{"conv stride", Conv2D{"c", conv(5, 2, 3).Weight, conv(5, 2, 3).Bias, [2]int{0, 1}, [4]int{}}, "stride [0 1]"},
-		{"conv negative pad", Conv2D{"c", conv(5, 2, 3).Weight, conv(5, 2, 3).Bias, [2]int{1, 1}, [4]int{-1}}, "padding [-1 0 0 0]"},
-		{"max", MaxPool2D{[2]int{2, 2}, [2]int{2, 2}, [4]int{}}, "[2 4 3]"},
-		{"avg", AvgPool2D{[2]int{8, 6}, [2]int{1, 1}, [4]int{}, false}, "[2 1 1]"},
-		{"pool pad", MaxPool2D{[2]int{2, 2}, [2]int{2, 2}, [4]int{2}}, "padding [2 0 0 0] with a kernel of [2 2]"},
-		{"scale", Scale{"s", formats.Dense(make([]float32, 2), 2), formats.Dense(make([]float32, 2), 2)}, "[2 8 6]"},
-		{"scale channels", Scale{"s", formats.Dense(make([]float32, 3), 3), formats.Dense(make([]float32, 3), 3)}, "want 3 channels"},
+		{"conv stride", moved(conv(5, 2, 3), [2]int{0, 1}, [4]int{}), "stride [0 1]"},
+		{"conv negative pad", moved(conv(5, 2, 3), [2]int{1, 1}, [4]int{-1}), "padding [-1 0 0 0]"},
+		{"max", MaxPool2D{Kernel: two, Stride: two}, "[2 4 3]"},
+		{"avg", AvgPool2D{Kernel: [2]int{8, 6}, Stride: [2]int{1, 1}}, "[2 1 1]"},
+		{"pool pad", MaxPool2D{Kernel: two, Stride: two, Pad: [4]int{2}}, "padding [2 0 0 0] with a kernel of [2 2]"},
+		{"scale", Scale{Weight: formats.Dense(make([]float32, 2), 2), Bias: formats.Dense(make([]float32, 2), 2)}, "[2 8 6]"},
+		{"scale channels", Scale{Weight: formats.Dense(make([]float32, 3), 3), Bias: formats.Dense(make([]float32, 3), 3)}, "want 3 channels"},
 		{"gelu", GELU{}, "[2 8 6]"},
 	} {
 		m := &Model{Input: []int{2, 8, 6}, Layers: []Layer{c.layer}}

@@ -19,7 +19,7 @@ import (
 )
 
 // Fingerprint returns 16 hexadecimal digits that say which bits a backend gives, and this program
-// with it: the start of a SHA-256 of what steps of every kind make of fixed images on three small
+// with it: the start of a SHA-256 of what steps of every kind make of fixed images on a few small
 // models, of the logits, norms, losses and levels of 8 bits there, and of walks, if the backend can
 // walk. Results of devices with equal fingerprints may be put together; those of others may differ
 // in last bits. open returns a backend for a model, which Fingerprint closes. It does not depend on
@@ -166,10 +166,29 @@ func formula(seed uint64) func() float32 {
 	}
 }
 
-// fingerprintModels are an MLP, the same with logits so far apart that softmax is 0 or 1, and a
-// network of every other layer. Sizes are no multiples of a vector, and long enough for some whole
-// ones.
+// fingerprintModels are those that never change, which have all kinds of layers of their time, and
+// one for each of model.Examples of a kind that came later. So a new kind changes fingerprints by
+// itself, and what it needs is only the new numbers in the tests.
 func fingerprintModels() []*model.Model {
+	all := firstModels()
+	known := make(map[string]bool)
+	for _, m := range all {
+		for _, l := range m.Layers {
+			known[l.Kind()] = true
+		}
+	}
+	for _, e := range model.Examples() {
+		if !known[e.Layer.Kind()] {
+			all = append(all, e.Model())
+		}
+	}
+	return all
+}
+
+// firstModels are an MLP, the same with logits so far apart that softmax is 0 or 1, and a network
+// of every other layer that there was. Sizes are no multiples of a vector, and long enough for some
+// whole ones. A change here changes every fingerprint.
+func firstModels() []*model.Model {
 	draw := formula(1)
 	weights := func(scale float64, shape ...int) *tensor.Dense {
 		n := 1

@@ -37,6 +37,26 @@ func print[T cpu.Float](t *testing.T, o cpu.Options, wrap func(*cpu.Backend[T]) 
 	return got
 }
 
+// TestFingerprintKinds wants every kind of layer in a model that backends are judged by. The
+// fingerprints above are of those models.
+func TestFingerprintKinds(t *testing.T) {
+	seen := make(map[string]bool)
+	_, err := pipeline.Fingerprint(func(m *model.Model) (pipeline.Backend, error) {
+		for _, l := range m.Layers {
+			seen[l.Kind()] = true
+		}
+		return cpu.New[float32](m, cpu.Options{})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range model.Kinds() {
+		if !seen[kind] {
+			t.Errorf("no layer of kind %s is in a model of fingerprints: give its row in package model an example", kind)
+		}
+	}
+}
+
 // TestFingerprint wants one fingerprint of all fused kernels, threads and batches, the same on
 // every processor.
 func TestFingerprint(t *testing.T) {

@@ -92,8 +92,17 @@ func resnet(r *rand.Rand) *model.Model {
 	}
 }
 
+// exampleName names one of model.Examples.
+func exampleName(i int, e model.Example) string {
+	if f, ok := e.Layer.(model.Elementwise); ok {
+		name, _ := f.Function()
+		return fmt.Sprintf("example %d, %s", i, name)
+	}
+	return fmt.Sprintf("example %d, %s", i, e.Layer.Kind())
+}
+
 // networks are models by name. Some have sizes that no tile divides, or that are 1, some have
-// common shapes, and some are drawn.
+// common shapes, some are drawn, and one has each of model.Examples.
 func networks() map[string]*model.Model {
 	r := rand.New(rand.NewPCG(11, 11))
 	all := map[string]*model.Model{
@@ -112,6 +121,9 @@ func networks() map[string]*model.Model {
 	}
 	for seed := range uint64(30) {
 		all[fmt.Sprintf("drawn %d", seed)] = ref.RandomNetwork(rand.New(rand.NewPCG(seed, 12)))
+	}
+	for i, e := range model.Examples() {
+		all[exampleName(i, e)] = e.Model()
 	}
 	return all
 }
@@ -154,21 +166,19 @@ func (s suite) networkSaturated(t *testing.T) {
 // smallDerivatives has activations at numbers of size 6 to 60, where s·(1-s), 1 - tanh² and 1 + erf
 // are 0 in float32. It goes as far as the derivative is a normal number in float32.
 func (s suite) smallDerivatives(t *testing.T) {
-	for name, c := range map[string]struct {
-		l        model.Layer
-		from, to float64
-	}{
-		"sigmoid": {model.Sigmoid{}, -60, 60}, "tanh": {model.Tanh{}, -30, 30}, "gelu": {model.GELU{}, -9, 9}, "gelu tanh": {model.GELU{Tanh: true}, -7, 7},
-	} {
-		t.Run(name, func(t *testing.T) {
+	for i, c := range model.Examples() {
+		if c.Lo == c.Hi {
+			continue
+		}
+		t.Run(exampleName(i, c), func(t *testing.T) {
 			const n = 61
 			x := make([]float32, n)
 			for i := range x {
-				x[i] = float32(c.from + (c.to-c.from)*float64(i)/(n-1))
+				x[i] = float32(c.Lo + (c.Hi-c.Lo)*float64(i)/(n-1))
 			}
 			// One pixel and two logits, h and 0, of label 1: the gradient is h's derivative at the
 			// pixel.
-			m := &model.Model{Input: []int{1}, Layers: []model.Layer{c.l, linear(rand.New(rand.NewPCG(1, 1)), "f", 2, 1, 0)}}
+			m := &model.Model{Input: []int{1}, Layers: []model.Layer{c.Layer, linear(rand.New(rand.NewPCG(1, 1)), "f", 2, 1, 0)}}
 			m.Layers[1].(model.Linear).Weight.Data().([]float32)[0] = 1
 			labels := make([]int32, n)
 			for i := range labels {
@@ -246,27 +256,47 @@ func (s suite) networkExact(t *testing.T) {
 }
 
 // networkNotANumber has a first layer that overflows: infinity, or infinity less infinity, and then
-// another layer.
+// another layer, each of model.Examples.
 func (s suite) networkNotANumber(t *testing.T) {
-	one := model.Conv2D{Name: "c1", Weight: tensor.New(tensor.WithShape(2, 1, 1, 1), tensor.WithBacking([]float32{3e38, 3e38})),
-		Bias: tensor.New(tensor.WithShape(2), tensor.WithBacking([]float32{3e38, 3e38})), Stride: once}
-	two := model.Conv2D{Name: "c2", Weight: tensor.New(tensor.WithShape(2, 2, 1, 1), tensor.WithBacking([]float32{1, -1, 1, -1})),
-		Bias: tensor.New(tensor.WithShape(2), tensor.WithBacking([]float32{1, 1})), Stride: once}
-	for name, l := range map[string]model.Layer{
-		"relu": model.ReLU{}, "leaky relu": model.LeakyReLU{Slope: 0.5}, "sigmoid": model.Sigmoid{}, "tanh": model.Tanh{}, "gelu": model.GELU{}, "gelu tanh": model.GELU{Tanh: true},
-		"max-pool": model.MaxPool2D{Kernel: half, Stride: once, Pad: even}, "avg-pool": model.AvgPool2D{Kernel: half, Stride: once, Pad: even},
-		"scale": model.Scale{Name: "s", Weight: drawn(rand.New(rand.NewPCG(1, 1)), 1, 2), Bias: drawn(rand.New(rand.NewPCG(1, 1)), 1, 2)},
-		"conv":  conv(rand.New(rand.NewPCG(1, 1)), "c3", 2, 2, 2, 2, once, even),
-	} {
-		t.Run(name, func(t *testing.T) {
-			r := rand.New(rand.NewPCG(1, 16))
-			m := &model.Model{Input: []int{1, 2, 3}, Layers: []model.Layer{one, two, l}}
+	for i, e := range model.Examples() {
+		t.Run(exampleName(i, e), func(t *testing.T) {
+			// product has weights w and -w in turn, and a bias b. It is by pixel where e's layer
+			// takes an image.
+			product := func(name string, out, in int, w, b float32) model.Layer {
+				weight, bias := make([]float32, out*in), make([]float32, out)
+				for k := range weight {
+					if weight[k] = w; k%in%2 == 1 {
+						weight[k] = -w
+					}
+				}
+				for k := range bias {
+					bias[k] = b
+				}
+				to := func(v []float32, shape ...int) *tensor.Dense {
+					return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(v))
+				}
+				if len(e.In[0]) == 3 {
+					return model.Conv2D{Name: name, Weight: to(weight, out, in, 1, 1), Bias: to(bias, out), Stride: once}
+				}
+				return model.Linear{Name: name, Weight: to(weight, out, in), Bias: to(bias, out)}
+			}
+			m := &model.Model{Input: append([]int{1}, e.In[0][1:]...), Layers: []model.Layer{product("c1", 2, 1, 3e38, 3e38)}, From: [][]int{{-1}}}
+			var takes []int
+			for j, in := range e.In {
+				m.Layers, m.From = append(m.Layers, product(fmt.Sprint("in", j), in[0], 2, 1, 1)), append(m.From, []int{0})
+				takes = append(takes, j+1)
+			}
+			m.Layers, m.From = append(m.Layers, e.Layer), append(m.From, takes)
 			shapes, err := m.Shapes()
 			must(t, err)
-			n := shapes[2][0] * shapes[2][1] * shapes[2][2]
-			m.Layers = append(m.Layers, linear(r, "f", 3, n, 1))
+			last := len(m.Layers) - 1
+			n := tensor.Shape(shapes[last]).TotalSize()
+			m.Layers, m.From = append(m.Layers, linear(rand.New(rand.NewPCG(1, 16)), "f", 3, n, 1)), append(m.From, []int{last})
 			// The last pixel of the first image alone is not 0.
-			x := tensor.New(tensor.WithShape(2, 6), tensor.WithBacking([]float32{0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0}))
+			pixels := m.Inputs()
+			data := make([]float32, 2*pixels)
+			data[pixels-1] = 1
+			x := tensor.New(tensor.WithShape(2, pixels), tensor.WithBacking(data))
 			b := s.load(t, m, x, []int32{0, 1})
 			if b.Info().Precision == "float64" {
 				t.Skip("float64 holds these numbers")

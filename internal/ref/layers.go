@@ -266,6 +266,15 @@ func activationOf(l model.Elementwise) activation {
 	return row(parameter)
 }
 
+// Function returns the function of an elementwise layer and its derivative, its parameter rounded
+// to float32 as a backend's is. It panics as activationOf does.
+func Function(l model.Elementwise) (f, derivative func(x float64) float64) {
+	activationOf(l) // for the panic
+	name, parameter := l.Function()
+	a := activations[name](float64(float32(parameter)))
+	return a.f, a.derivative
+}
+
 // activations are the functions of one number, by the name that a layer says, with their
 // derivatives. The formulas do not cancel, and those of a backend must not: a derivative keeps its
 // sign and its first digits however small it is, down to 2^-126.

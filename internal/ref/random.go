@@ -27,8 +27,7 @@ func RandomModel(r *rand.Rand, scale float64, sizes ...int) *model.Model {
 	return m
 }
 
-// RandomNetwork returns a small model of layers of all kinds, drawn from r. It may have
-// convolutions with strides and padding, pools that overlap and reach over the edge, residual
+// RandomNetwork returns a small model of layers, drawn from r. It may have convolutions with strides and padding, pools that overlap and reach over the edge, residual
 // connections, any activation first or twice in a row, a Scale first or within, and Linear after
 // Linear. Weights are of both types. It is no MLP, and has 4 to 7 classes.
 func RandomNetwork(r *rand.Rand) *model.Model {
@@ -189,8 +188,14 @@ func (n *network) pool() model.Layer {
 	return model.MaxPool2D{Kernel: kernel, Stride: stride, Pad: pad}
 }
 
+// activation is one of all elementwise functions, ReLU three times as often as another.
 func (n *network) activation() model.Layer {
-	all := []model.Layer{model.ReLU{}, model.ReLU{}, model.ReLU{}, model.LeakyReLU{Slope: 0.1}, model.LeakyReLU{Slope: -0.5}, model.Sigmoid{}, model.Tanh{}, model.GELU{}, model.GELU{Tanh: true}}
+	all := []model.Layer{model.ReLU{}, model.ReLU{}}
+	for _, e := range model.Examples() {
+		if l, ok := e.Layer.(model.Elementwise); ok {
+			all = append(all, l)
+		}
+	}
 	return all[n.r.IntN(len(all))]
 }
 

@@ -125,7 +125,7 @@ func by(shape []int) string {
 
 // A formula is a function of one number x, made of a few operations.
 type formula struct {
-	op   string // "x", "affine" (a·x + b), "pow" (to the b), "erf", "tanh", "add", "mul"
+	op   string // "x", "affine" (a·x + b), "pow" (to the b), "add", "mul", or a row of unaries
 	a, b float64
 	args []*formula
 	size int // operations, those that are shared counted each time
@@ -146,41 +146,37 @@ func newFormula(op string, a, b float64, args ...*formula) (*formula, error) {
 	return f, nil
 }
 
+// eval returns f at x. Products are rounded, and sums after them, on every processor.
 func (f *formula) eval(x float64) float64 {
 	switch f.op {
+	case "x":
+		return x
 	case "affine":
 		return float64(f.a*f.args[0].eval(x)) + f.b
 	case "pow":
 		return math.Pow(f.args[0].eval(x), f.b)
-	case "erf":
-		return math.Erf(f.args[0].eval(x))
-	case "tanh":
-		return math.Tanh(f.args[0].eval(x))
 	case "add":
 		return f.args[0].eval(x) + f.args[1].eval(x)
 	case "mul":
-		return f.args[0].eval(x) * f.args[1].eval(x)
+		return float64(f.args[0].eval(x) * f.args[1].eval(x))
 	}
-	return x
+	return unaries[f.op].value(f.args[0].eval(x))
 }
 
-// gelu returns the form of GELU that f is, if any. Exporters write GELU in many orders and with
-// rounded constants, so f is known by its values; the two forms differ by up to 5e-4.
-func (f *formula) gelu() (model.GELU, bool) {
-	var off [2]float64
-	for x := -8.0; x <= 8; x += 1.0 / 16 {
-		y := f.eval(x)
-		off[0] = max(off[0], math.Abs(y-x/2*(1+math.Erf(x/math.Sqrt2))))
-		off[1] = max(off[1], math.Abs(y-x/2*(1+math.Tanh(math.Sqrt(2/math.Pi)*(x+0.044715*x*x*x)))))
-	}
+// known returns the one of asFormulas that f is, if any. Exporters write them in many orders and
+// with rounded constants, so f is known by its values; the two forms of GELU differ by up to 5e-4.
+func (f *formula) known() (model.Elementwise, bool) {
 	const most = 1e-4
-	switch { // max keeps NaN
-	case off[0] <= most:
-		return model.GELU{}, true
-	case off[1] <= most:
-		return model.GELU{Tanh: true}, true
+	for _, l := range asFormulas {
+		off := 0.0
+		for x := -8.0; x <= 8; x += 1.0 / 16 {
+			off = max(off, math.Abs(f.eval(x)-l.Value(x))) // max keeps NaN
+		}
+		if off <= most {
+			return l, true
+		}
 	}
-	return model.GELU{}, false
+	return nil, false
 }
 
 // A graph is an ONNX graph that is being turned into layers.
@@ -729,7 +725,7 @@ func (g *graph) compute(f *formula, x int, sole bool) (int, error) {
 	}
 	var layer int
 	var err error
-	if l, ok := f.gelu(); ok {
+	if l, ok := f.known(); ok {
 		layer, err = g.append(step{layer: l, from: []int{x}})
 	} else {
 		var in []int
@@ -751,12 +747,14 @@ func (g *graph) compute(f *formula, x int, sole bool) (int, error) {
 				w[i], b[i] = f.a, f.b
 			}
 			layer, err = g.scale(in[0], sole && in[0] == x, w, b)
-		case "tanh":
-			layer, err = g.append(step{layer: model.Tanh{}, from: in})
 		case "add":
 			layer, err = g.append(step{layer: model.Add{}, from: in})
 		default:
-			return 0, fmt.Errorf("%s within a formula that is neither form of GELU", f.op)
+			l := unaries[f.op].layer
+			if l == nil {
+				return 0, fmt.Errorf("%s within a formula that is none of %s", strings.ToLower(f.op), knownFormulas())
+			}
+			layer, err = g.append(step{layer: l, from: in})
 		}
 	}
 	f.done = layer + 2

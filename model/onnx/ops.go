@@ -27,8 +27,10 @@ func init() { // not in the declaration, which supportedOps would make refer to 
 		"GlobalMaxPool": (*graph).opGlobalPool, "ReduceMean": (*graph).opReduceMean,
 		"BatchNormalization": (*graph).opBatchNormalization,
 		"Add":                (*graph).opBinary, "Sub": (*graph).opBinary, "Mul": (*graph).opBinary, "Div": (*graph).opBinary,
-		"Neg": (*graph).opUnary, "Sqrt": (*graph).opUnary, "Reciprocal": (*graph).opUnary, "Pow": (*graph).opPow,
-		"Erf": (*graph).opUnary, "Tanh": (*graph).opUnary, "Clip": (*graph).opClip,
+		"Neg": (*graph).opNeg, "Pow": (*graph).opPow, "Clip": (*graph).opClip,
+	}
+	for name := range unaries {
+		operators[name] = (*graph).opUnary
 	}
 	for name, layer := range activations {
 		operators[name] = func(g *graph, n *node) (*value, error) { return g.activation(n, layer) }
@@ -88,7 +90,7 @@ func (g *graph) run(p *pb.NodeProto) (*value, error) {
 		}
 	}
 	if v.f != nil && v.f.op == "affine" && v.f.args[0].op == "x" && g.uses[p.GetOutput()[0]] > 1 {
-		return g.settle(v) // a Scale that two take, one of which may be GELU
+		return g.settle(v) // a Scale that two take, one of which may be a formula
 	}
 	return v, nil
 }
@@ -1361,7 +1363,7 @@ func (g *graph) opBinary(n *node) (*value, error) {
 	return g.affine(v, c.dims, w, add)
 }
 
-// scalar returns w·v + b, as a formula until it is known whether it is part of GELU.
+// scalar returns w·v + b, as a formula until it is known whether it is part of one of asFormulas.
 func (g *graph) scalar(v *value, w, b float64) (*value, error) {
 	if s := w + b; s-s != 0 {
 		return nil, fmt.Errorf("a factor %v and a summand %v, want finite ones", w, b)
@@ -1416,7 +1418,7 @@ func (g *graph) combine(n *node) (*value, error) {
 		return g.apply(a, strings.ToLower(op), 0, 0, fa, fb)
 	}
 	if op != "Add" {
-		return nil, errors.New("of two values that depend on the image, want a constant, or GELU as a whole")
+		return nil, errors.New("of two values that depend on the image, want a constant, or a whole formula of one of " + knownFormulas())
 	}
 	if a, err = g.settle(a); err != nil {
 		return nil, err
@@ -1434,34 +1436,80 @@ func (g *graph) combine(n *node) (*value, error) {
 	return &value{layer: layer, view: a.view, sole: true}, nil
 }
 
-// opUnary is Neg, Sqrt, Reciprocal, Erf and Tanh.
+// A unary is an operator that is one function of each number, and has no attributes.
+type unary struct {
+	value func(x float64) float64 // of constants, and within a formula
+	// formula is set if the operator may be part of a formula. Else it takes constants alone.
+	formula bool
+	// layer is what the operator is by itself. nil: nothing, it must be part of one of asFormulas.
+	layer model.Layer
+}
+
+// unaries are those operators, by name. One that stands in a formula of asFormulas is here, and not
+// in activations.
+var unaries = map[string]unary{
+	"Sqrt":       {value: math.Sqrt},
+	"Reciprocal": {value: func(x float64) float64 { return 1 / x }},
+	"Erf":        {value: math.Erf, formula: true},
+	"Tanh":       elementary(model.Tanh{}),
+	"Sigmoid":    elementary(model.Sigmoid{}),
+}
+
+// elementary is an operator that is a layer.
+func elementary(l model.Elementwise) unary { return unary{l.Value, true, l} }
+
+// asFormulas are the functions that exporters write as formulas of several operators. The first
+// that is near enough is taken.
+var asFormulas = []model.Elementwise{model.GELU{}, model.GELU{Tanh: true}}
+
+// knownFormulas names asFormulas, for messages.
+func knownFormulas() string {
+	var names []string
+	for _, l := range asFormulas {
+		name, _ := l.Function()
+		names = append(names, name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// opUnary is a row of unaries.
 func (g *graph) opUnary(n *node) (*value, error) {
-	op := n.GetOpType()
+	u := unaries[n.GetOpType()]
 	if n.has(0) && n.in[0].c != nil {
-		c, data, err := n.constant(0)
-		if err != nil {
-			return nil, err
-		}
-		return g.each(c.dims, c.whole, data, map[string]func(float64) float64{
-			"Neg": func(x float64) float64 { return -x }, "Sqrt": math.Sqrt, "Erf": math.Erf, "Tanh": math.Tanh,
-			"Reciprocal": func(x float64) float64 { return 1 / x },
-		}[op])
+		return g.eachOf(n, u.value)
 	}
 	v, err := n.data(0, true)
 	if err != nil {
 		return nil, err
 	}
+	if !u.formula {
+		return nil, errors.New("of what depends on the image, want a constant")
+	}
 	f := v.f
 	if f == nil {
 		f = &formula{op: "x", size: 1}
 	}
-	switch op {
-	case "Neg":
-		return g.scalar(v, -1, 0)
-	case "Erf", "Tanh":
-		return g.apply(v, strings.ToLower(op), 0, 0, f)
+	return g.apply(v, n.GetOpType(), 0, 0, f)
+}
+
+func (g *graph) opNeg(n *node) (*value, error) {
+	if n.has(0) && n.in[0].c != nil {
+		return g.eachOf(n, func(x float64) float64 { return -x })
 	}
-	return nil, errors.New("of what depends on the image, want a constant")
+	v, err := n.data(0, true)
+	if err != nil {
+		return nil, err
+	}
+	return g.scalar(v, -1, 0)
+}
+
+// eachOf returns f of each number of the constant that n takes.
+func (g *graph) eachOf(n *node, f func(x float64) float64) (*value, error) {
+	c, data, err := n.constant(0)
+	if err != nil {
+		return nil, err
+	}
+	return g.each(c.dims, c.whole, data, f)
 }
 
 func (g *graph) opPow(n *node) (*value, error) {
@@ -1491,11 +1539,10 @@ func (g *graph) opPow(n *node) (*value, error) {
 }
 
 // activations are the operators that are one function of each number, by name, with the layer that
-// a node of the operator is.
+// a node of the operator is, but for unaries.
 var activations = map[string]func(n *node) (model.Layer, error){
 	"Relu":      func(*node) (model.Layer, error) { return model.ReLU{}, nil },
 	"LeakyRelu": func(n *node) (model.Layer, error) { return model.LeakyReLU{Slope: n.number("alpha", 0.01)}, nil },
-	"Sigmoid":   func(*node) (model.Layer, error) { return model.Sigmoid{}, nil },
 	"Gelu": func(n *node) (model.Layer, error) {
 		how := n.text("approximate", "none")
 		if how != "none" && how != "tanh" {
