@@ -62,10 +62,6 @@ func TestOneWait(t *testing.T) {
 						zero := make([]bool, rows)
 						return zero, b.ZeroGradient(t.Context(), zero)
 					}},
-					{"Norms", func() (any, error) {
-						norms := make([]attack.Norms, rows)
-						return norms, b.Norms(t.Context(), norms)
-					}},
 					{"Images", func() (any, error) {
 						d, err := b.Images(t.Context())
 						return d.Data(), err

@@ -13,7 +13,7 @@ import (
 )
 
 // A general is what a batch needs beside its rows for general steps (those that are not plain), and
-// for Keep, Restore and Norms. Each buffer is taken when it is first used, and release of part
+// for Keep, Restore and norms. Each buffer is taken when it is first used, and release of part
 // gives all of them back.
 //
 // prepare fills hasM, hasOld and the buffers of a step. keep changes slots and has, choose changes

@@ -21,7 +21,7 @@ import (
 //
 // openPart sets device, inputs, classes, model and mlp, and nothing changes them later. Load
 // changes loaded, and with it the budget. Begin starts batch, position, recording and general anew.
-// What moves the rows changes them: Step, Restore and Round. Between two calls of Backend downloads
+// What moves the rows changes them: Step, Restore and rounding. Between two calls of Backend downloads
 // is empty, and scratch holds nothing that anybody reads.
 //
 // All methods but close run on the device's thread. They work on the stream in the order of the
