@@ -3,6 +3,7 @@
 package backends
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -33,6 +34,11 @@ type Entry struct {
 	// one
 	Accelerator bool
 	Built       bool // is in this build
+	// Auto is the rank among the backends that are taken where none is named: the highest that works
+	// is. At 0 the backend is taken only by its name. No two have the same rank.
+	Auto int
+	// Help is what the help of 'advsweep devices' says of the backend's devices, or "".
+	Help string
 
 	// Devices lists the devices, one where they have no numbers.
 	Devices func() ([]Device, error)
@@ -92,12 +98,24 @@ func (e *PrecisionError) Error() string {
 	return fmt.Sprintf("%s in the environment forces precision %s, but the precision is %s: unset it", e.From, e.Got, e.Want)
 }
 
-// All lists the backends. The first works on every machine. Where none is named, the last that
-// works is taken.
+// All lists the backends, in the order in which they are shown.
 func All() []Entry { return []Entry{cpuEntry(), cudaEntry()} }
 
+// Auto lists the backends that are taken where none is named, in the order in which they are tried.
+// The last works on every machine.
+func Auto() []Entry { return ranked(All()) }
+
+func ranked(all []Entry) []Entry {
+	list := slices.DeleteFunc(slices.Clone(all), func(e Entry) bool { return e.Auto == 0 })
+	slices.SortFunc(list, func(a, b Entry) int { return cmp.Compare(b.Auto, a.Auto) })
+	return list
+}
+
 // Always returns the backend that works on every machine.
-func Always() Entry { return All()[0] }
+func Always() Entry {
+	list := Auto()
+	return list[len(list)-1]
+}
 
 // Names lists the names of All.
 func Names() []string { return names(All(), func(e Entry) string { return e.Name }) }

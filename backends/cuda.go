@@ -13,6 +13,15 @@ import (
 	"advsweep/pipeline"
 )
 
+const cudaHelp = `A CUDA device multiplies matrices in one of several math modes. Of its line's device, the last word is the
+one that precision float32 takes:
+
+  fp32    the plain cores, the CPU's results to the bit
+  3xtf32  tensor cores (compute capability 8.0 or later), as accurate as float32
+  tf32    tensor cores at 11 significant bits: only with precision tf32
+
+ADVSWEEP_CUDA_PRODUCT=fp32 in the environment makes fp32 the one for float32.`
+
 // cudaEntry is in every build. In one without CUDA its Devices, Pick and Open say how to get it.
 func cudaEntry() Entry {
 	e := Entry{
@@ -26,7 +35,8 @@ func cudaEntry() Entry {
 			}
 			return "3xtf32"
 		},
-		Class: "a100", Accelerator: true, Built: builtWithCUDA,
+		Class: "a100", Accelerator: true, Built: builtWithCUDA, Auto: 2,
+		Help:    cudaHelp,
 		Devices: func() ([]Device, error) { return pickCUDA("all") },
 		Pick:    pickCUDA,
 	}
