@@ -25,13 +25,13 @@ ADVSWEEP_CUDA_PRODUCT=fp32 in the environment makes fp32 the one for float32.`
 // cudaEntry is in every build. In one without CUDA its Devices, Pick and Open say how to get it.
 func cudaEntry() Entry {
 	e := Entry{
-		Name: "cuda", Title: "CUDA", Precisions: []string{"float32", "tf32"}, Products: []string{"3xtf32", "fp32"},
-		Planned: func(precision, product string) string {
+		Name: "cuda", Title: "CUDA", Precisions: []string{"float32", "tf32"}, MathModes: []string{"3xtf32", "fp32"},
+		Planned: func(precision, mathMode string) string {
 			switch {
 			case precision != "float32":
 				return precision
-			case product != "":
-				return product
+			case mathMode != "":
+				return mathMode
 			}
 			return "3xtf32"
 		},
@@ -55,8 +55,8 @@ func cudaEntry() Entry {
 		switch {
 		case s.Precision == "tf32":
 			o.MathMode = "tf32"
-		case slices.Contains(infos[o.Devices[0]].MathModes, s.Product):
-			o.MathMode = s.Product
+		case slices.Contains(infos[o.Devices[0]].MathModes, s.MathMode):
+			o.MathMode = s.MathMode
 		}
 		b, err := openCUDA(m, o)
 		if err != nil {
@@ -103,7 +103,7 @@ func describeCUDA(in gpu.Info) Device {
 	d := Device{
 		Backend: "cuda", Available: in.Image != "", Index: &in.Index, Name: in.Name,
 		Capability: fmt.Sprintf("%d.%d", in.Capability/10, in.Capability%10), Memory: in.Memory,
-		Driver: fmt.Sprintf("%d.%d", in.Driver/1000, in.Driver%1000/10), Image: in.Image, Product: in.MathMode,
+		Driver: fmt.Sprintf("%d.%d", in.Driver/1000, in.Driver%1000/10), Image: in.Image, MathMode: in.MathMode,
 		Worker: fmt.Sprintf("cuda:%d %s", in.Index, in.Name), List: strconv.Itoa(in.Index),
 	}
 	d.Device = d.Worker
@@ -113,7 +113,7 @@ func describeCUDA(in gpu.Info) Device {
 		return d
 	}
 	d.Device += fmt.Sprintf(", %s %s", in.Image, in.MathMode)
-	d.Products = in.MathModes
-	d.Note += "products: " + strings.Join(d.Products, ", ")
+	d.MathModes = in.MathModes
+	d.Note += "math modes: " + strings.Join(d.MathModes, ", ")
 	return d
 }

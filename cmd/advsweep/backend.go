@@ -245,7 +245,7 @@ func printDevices(w io.Writer, format string, devices []backends.Device) error {
 				index, memory = strconv.Itoa(*d.Index), strconv.FormatInt(d.Memory, 10)
 			}
 			_ = cw.Write([]string{d.Backend, strconv.FormatBool(d.Available), strconv.FormatBool(d.Default), d.Device, d.Note,
-				index, d.Name, d.Capability, memory, d.Driver, d.Image, d.Product, strings.Join(d.Products, " ")})
+				index, d.Name, d.Capability, memory, d.Driver, d.Image, d.MathMode, strings.Join(d.MathModes, " ")})
 		}
 		cw.Flush()
 		return cw.Error()

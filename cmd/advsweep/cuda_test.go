@@ -241,7 +241,7 @@ func TestCUDADevices(t *testing.T) {
 	out := t.TempDir()
 	for _, d := range devices {
 		in := infos[*d.Index]
-		if d.Name != in.Name || d.Memory != in.Memory || d.Image != in.Image || d.Product != in.MathMode || !slices.Contains(d.Products, d.Product) {
+		if d.Name != in.Name || d.Memory != in.Memory || d.Image != in.Image || d.MathMode != in.MathMode || !slices.Contains(d.MathModes, d.MathMode) {
 			t.Errorf("%+v of %+v", d, in)
 		}
 	}
