@@ -160,9 +160,9 @@ func (d *device) newOperation(op lower.Op, mode string) (operation, error) {
 		b, err := d.parameter(o.Bias)
 		return &scale{w, b, y}, err
 	case lower.MaxPool:
-		return &maxPool{window: newWindow(o.Windows), x: x, y: y}, nil
+		return &maxPool{window: newWindow(o.Unfold), x: x, y: y}, nil
 	case lower.AvgPool:
-		return &avgPool{newWindow(o.Windows), x, y, o.CountPad}, nil
+		return &avgPool{newWindow(o.Unfold), x, y, o.CountPad}, nil
 	case lower.Elementwise:
 		for _, way := range []string{"_forward", "_backward"} { // else the first launch would fail
 			if _, err := d.mod.Function(o.Name + way); err != nil {
