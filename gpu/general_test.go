@@ -31,7 +31,7 @@ func TestCPUGeneral(t *testing.T) {
 	for o := range m.Layers[0].(model.Linear).Bias.Data().([]float32) {
 		m.Layers[0].(model.Linear).Bias.Data().([]float32)[o] = -0.01
 	}
-	eps := []float64{0, 0.02, 0.02, 0.1, 0.3} // five, which do not divide a chunk
+	eps := []float64{0, 0.02, 0.02, 0.1, 0.3} // five, which do not divide a microbatch
 	rows := (n - lo) * len(eps)
 	targets, sizes := make([]int32, rows), make([]float64, rows)
 	for i := range targets {
@@ -87,7 +87,7 @@ func TestCPUGeneral(t *testing.T) {
 			host, err := cpu.New[float32](m, cpu.Options{Dense: true})
 			must(t, err)
 			dev := open(t, m, Options{MathMode: "fp32"})
-			dev.parts[0].budget.planned = minChunk // two chunks
+			dev.parts[0].budget.planned = minMicrobatch // two microbatches
 			both := func(f func(b backendtest.Backend) error) {
 				t.Helper()
 				for _, b := range []backendtest.Backend{host, dev} {

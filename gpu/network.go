@@ -13,9 +13,9 @@ import (
 )
 
 // A network is a model on the device that is no MLP. Its layers are of any kind, one after another
-// or in a graph. A chunk of images goes through all layers forward, and every output is kept for
-// the way back. Images between layers are in NHWC: then the product of a convolution is its output,
-// and im2col reads whole runs of its input.
+// or in a graph. A microbatch of images goes through all layers forward, and every output is kept
+// for the way back. Images between layers are in NHWC: then the product of a convolution is its
+// output, and im2col reads whole runs of its input.
 //
 // newNetwork sets image, nodes, uses and place. forward and backward fill the buffers and set x;
 // reserve of part changes the size of the buffers.
