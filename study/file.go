@@ -436,7 +436,7 @@ func (m *maker) runs(p *Plan, one ModelFile, mod *model.Model, modelHash string,
 			return err
 		}
 		if m.Exact != nil && exact && !s.Exact {
-			return errors.New("exact = true, but only the curve of fgsm on a stack of Linear and ReLU on the cpu can be exact")
+			return errors.New("exact = true, but only the curve of fgsm on an MLP of Linear and ReLU on the cpu can be exact")
 		}
 		if err := s.Validate(b, set); err != nil {
 			return err
