@@ -3,6 +3,7 @@
 package backends
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -21,18 +22,23 @@ type Entry struct {
 	Name       string   // in records and for users: "cuda"
 	Title      string   // in a sentence: "CUDA", "the CPU"
 	Precisions []string // the default first
-	// Products are the ways to multiply matrices that a study may choose at the default precision,
-	// none if there is no choice.
-	Products []string
-	// Planned returns the arithmetic that a study is planned for, product being the study's choice
+	// MathModes are those that a study may choose at the default precision, none if there is no
+	// choice.
+	MathModes []string
+	// Planned returns the arithmetic that a study is planned for, mathMode being the study's choice
 	// or "". Where it is nil, the arithmetic is what Open says.
-	Planned func(precision, product string) string
+	Planned func(precision, mathMode string) string
 	Class   string // of pipeline.DeviceClasses, that a study is cut for unless it names one
 	Exact   bool   // follows rays, for the exact curve: see pipeline.AsExacter
 	// has devices of its own, chosen by number, each for a worker; a scheduler must be asked for
 	// one
 	Accelerator bool
 	Built       bool // is in this build
+	// Auto is the rank among the backends that are taken where none is named: the highest that works
+	// is. At 0 the backend is taken only by its name. No two have the same rank.
+	Auto int
+	// Help is what the help of 'advsweep devices' says of the backend's devices, or "".
+	Help string
 
 	// Devices lists the devices, one where they have no numbers.
 	Devices func() ([]Device, error)
@@ -48,7 +54,7 @@ type Entry struct {
 // A Spec says how to open a backend.
 type Spec struct {
 	Precision string
-	Product   string // of Products, taken where the device has it; "": the device's own
+	MathMode  string // of MathModes, taken where the device has it; "": the device's own
 	Devices   string // as Pick takes it; of an accelerator only
 	Threads   int    // of the CPU; 0 is one for each processor
 }
@@ -69,10 +75,11 @@ type Device struct {
 	Capability string `json:"compute_capability,omitempty"` // "9.0"
 	Memory     int64  `json:"memory_bytes,omitempty"`       // in all
 	// the newest CUDA that the driver supports: "13.0"
-	Driver   string   `json:"driver_cuda,omitempty"`
-	Image    string   `json:"image,omitempty"`    // the kernels for it: "sm_80"
-	Product  string   `json:"product,omitempty"`  // the default of Products
-	Products []string `json:"products,omitempty"` // see gpu.MathModes
+	Driver string `json:"driver_cuda,omitempty"`
+	Image  string `json:"image,omitempty"` // the kernels for it: "sm_80"
+	// The math mode of float32, and all: see gpu.MathModes. Their JSON has older names.
+	MathMode  string   `json:"product,omitempty"`
+	MathModes []string `json:"products,omitempty"`
 }
 
 // A DeviceError says that a list of devices is wrong.
@@ -92,12 +99,24 @@ func (e *PrecisionError) Error() string {
 	return fmt.Sprintf("%s in the environment forces precision %s, but the precision is %s: unset it", e.From, e.Got, e.Want)
 }
 
-// All lists the backends. The first works on every machine. Where none is named, the last that
-// works is taken.
+// All lists the backends, in the order in which they are shown.
 func All() []Entry { return []Entry{cpuEntry(), cudaEntry()} }
 
+// Auto lists the backends that are taken where none is named, in the order in which they are tried.
+// The last works on every machine.
+func Auto() []Entry { return ranked(All()) }
+
+func ranked(all []Entry) []Entry {
+	list := slices.DeleteFunc(slices.Clone(all), func(e Entry) bool { return e.Auto == 0 })
+	slices.SortFunc(list, func(a, b Entry) int { return cmp.Compare(b.Auto, a.Auto) })
+	return list
+}
+
 // Always returns the backend that works on every machine.
-func Always() Entry { return All()[0] }
+func Always() Entry {
+	list := Auto()
+	return list[len(list)-1]
+}
 
 // Names lists the names of All.
 func Names() []string { return names(All(), func(e Entry) string { return e.Name }) }

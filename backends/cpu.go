@@ -18,7 +18,7 @@ var (
 
 func cpuEntry() Entry {
 	e := Entry{
-		Name: "cpu", Title: "the CPU", Precisions: []string{"float32", "float64"}, Class: "cpu", Exact: true, Built: true,
+		Name: "cpu", Title: "the CPU", Precisions: []string{"float32", "float64"}, Class: "cpu", Exact: true, Built: true, Auto: 1,
 		Devices: func() ([]Device, error) { return []Device{cpuDevice()}, nil },
 		Pick:    func(string) ([]Device, error) { return []Device{cpuDevice()}, nil },
 	}

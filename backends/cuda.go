@@ -13,20 +13,30 @@ import (
 	"advsweep/pipeline"
 )
 
+const cudaHelp = `A CUDA device multiplies matrices in one of several math modes. Of its line's device, the last word is the
+one that precision float32 takes:
+
+  fp32    the plain cores, the CPU's results to the bit
+  3xtf32  tensor cores (compute capability 8.0 or later), as accurate as float32
+  tf32    tensor cores at 11 significant bits: only with precision tf32
+
+ADVSWEEP_CUDA_PRODUCT=fp32 in the environment makes fp32 the one for float32.`
+
 // cudaEntry is in every build. In one without CUDA its Devices, Pick and Open say how to get it.
 func cudaEntry() Entry {
 	e := Entry{
-		Name: "cuda", Title: "CUDA", Precisions: []string{"float32", "tf32"}, Products: []string{"3xtf32", "fp32"},
-		Planned: func(precision, product string) string {
+		Name: "cuda", Title: "CUDA", Precisions: []string{"float32", "tf32"}, MathModes: []string{"3xtf32", "fp32"},
+		Planned: func(precision, mathMode string) string {
 			switch {
 			case precision != "float32":
 				return precision
-			case product != "":
-				return product
+			case mathMode != "":
+				return mathMode
 			}
 			return "3xtf32"
 		},
-		Class: "a100", Accelerator: true, Built: builtWithCUDA,
+		Class: "a100", Accelerator: true, Built: builtWithCUDA, Auto: 2,
+		Help:    cudaHelp,
 		Devices: func() ([]Device, error) { return pickCUDA("all") },
 		Pick:    pickCUDA,
 	}
@@ -45,8 +55,8 @@ func cudaEntry() Entry {
 		switch {
 		case s.Precision == "tf32":
 			o.MathMode = "tf32"
-		case slices.Contains(infos[o.Devices[0]].MathModes, s.Product):
-			o.MathMode = s.Product
+		case slices.Contains(infos[o.Devices[0]].MathModes, s.MathMode):
+			o.MathMode = s.MathMode
 		}
 		b, err := openCUDA(m, o)
 		if err != nil {
@@ -93,7 +103,7 @@ func describeCUDA(in gpu.Info) Device {
 	d := Device{
 		Backend: "cuda", Available: in.Image != "", Index: &in.Index, Name: in.Name,
 		Capability: fmt.Sprintf("%d.%d", in.Capability/10, in.Capability%10), Memory: in.Memory,
-		Driver: fmt.Sprintf("%d.%d", in.Driver/1000, in.Driver%1000/10), Image: in.Image, Product: in.MathMode,
+		Driver: fmt.Sprintf("%d.%d", in.Driver/1000, in.Driver%1000/10), Image: in.Image, MathMode: in.MathMode,
 		Worker: fmt.Sprintf("cuda:%d %s", in.Index, in.Name), List: strconv.Itoa(in.Index),
 	}
 	d.Device = d.Worker
@@ -103,7 +113,7 @@ func describeCUDA(in gpu.Info) Device {
 		return d
 	}
 	d.Device += fmt.Sprintf(", %s %s", in.Image, in.MathMode)
-	d.Products = in.MathModes
-	d.Note += "products: " + strings.Join(d.Products, ", ")
+	d.MathModes = in.MathModes
+	d.Note += "math modes: " + strings.Join(d.MathModes, ", ")
 	return d
 }

@@ -30,7 +30,7 @@ func TestLoad(t *testing.T) {
 	f := newStudy(t, (n+perRun-1)/perRun)
 	total := len(f.Shards)
 	payload := make([]byte, 10_000) // as of 20 images at 20 eps
-	arithmetic := record.Arithmetic{Backend: "cpu", Precision: "float32", Product: "float32", Fingerprint: "load"}
+	arithmetic := record.Arithmetic{Backend: "cpu", Precision: "float32", MathMode: "float32", Fingerprint: "load"}
 	var mu sync.Mutex
 	began := map[int]time.Time{}
 	var latencies []float64 // ms from a worker's having a shard to its result's being on the disk

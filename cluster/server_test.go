@@ -187,7 +187,7 @@ func TestSilent(t *testing.T) {
 func TestFull(t *testing.T) {
 	f := newStudy(t, 5)
 	var waited atomic.Int32
-	arithmetic := record.Arithmetic{Backend: "cpu", Precision: "float32", Product: "float32", Fingerprint: "full"}
+	arithmetic := record.Arithmetic{Backend: "cpu", Precision: "float32", MathMode: "float32", Fingerprint: "full"}
 	big := func(s study.Shard) *study.Result {
 		r := &study.Result{Arithmetic: arithmetic}
 		for i := s.From; i < s.To; i++ {
@@ -227,7 +227,7 @@ func TestFull(t *testing.T) {
 // where that is allowed.
 func TestMixedWorkers(t *testing.T) {
 	f := newStudy(t, 1)
-	first := record.Arithmetic{Backend: "cpu", Precision: "float32", Product: "float32", Fingerprint: "one"}
+	first := record.Arithmetic{Backend: "cpu", Precision: "float32", MathMode: "float32", Fingerprint: "one"}
 	result := func(s study.Shard, a record.Arithmetic) *study.Result {
 		r := &study.Result{Arithmetic: a}
 		for i := s.From; i < s.To; i++ {

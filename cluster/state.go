@@ -37,7 +37,7 @@ func (s *state) refuse(plan *study.Plan, run int, a record.Arithmetic) error {
 		return remedy.Want(remedy.ServeMixed, fmt.Errorf("cluster: run %s is planned for %s %s and this is by %s, whose bits may differ: only a server that allows it mixes them", plan.Runs[run].Name, m.Backend, m.Arithmetic, a))
 	}
 	for _, seen := range s.Seen {
-		if seen.Backend == a.Backend && seen.Precision == a.Precision && seen.Product == a.Product && seen.Fingerprint != a.Fingerprint {
+		if seen.Backend == a.Backend && seen.Precision == a.Precision && seen.MathMode == a.MathMode && seen.Fingerprint != a.Fingerprint {
 			return remedy.Want(remedy.ServeMixed, fmt.Errorf("cluster: results are there by %s and this is by %s: the machines compute different bits; use machines of one kind, or allow the server to mix them, which marks the results", seen, a))
 		}
 	}

@@ -49,8 +49,8 @@ const MaxThreads = 1024
 func Kernels() []string { return gemm.Paths() }
 
 // A Backend holds one model and one batch. It implements pipeline.Backend and is used by one
-// goroutine at a time. What it returns belongs to the caller. An error of Step, Keep, Restore or
-// Round that is not about an argument loses the rows: call Begin again.
+// goroutine at a time. What it returns belongs to the caller. An error of Step, Keep or Restore, or
+// of Outcomes with rounding, that is not about an argument loses the rows: call Begin again.
 //
 // Its fields are ordered by how often they change. A method that changes a field says so here.
 type Backend[T Float] struct {

@@ -64,7 +64,7 @@ func TestGeneralThreads(t *testing.T) {
 				}
 				must(t, b.Restore(t.Context(), 1, keep))
 				norms := make([]attack.Norms, n*E)
-				must(t, b.Norms(t.Context(), norms))
+				must(t, b.norms(t.Context(), norms))
 				var got []float32
 				for range 2 {
 					for _, f := range []func(context.Context) (*tensor.Dense, error){b.Logits, b.Images} {
@@ -72,7 +72,7 @@ func TestGeneralThreads(t *testing.T) {
 						must(t, err)
 						got = append(got, d.Data().([]float32)...)
 					}
-					must(t, b.Round(t.Context(), s.Norm))
+					must(t, b.roundPixels(t.Context(), s.Norm))
 				}
 				for _, v := range norms {
 					got = append(got, v.Linf, v.L2, float32(v.L0))

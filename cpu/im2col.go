@@ -10,12 +10,12 @@ import (
 // the image, NHWC, so that a row of a window is one segment of memory.
 //
 // An image with padding is first copied into a frame of zeros. Where the rows of a window are short
-// (lower.Windows.Swapped), a segment would end before it began to pay. The frame then has, for each
+// (lower.Unfold.Swapped), a segment would end before it began to pay. The frame then has, for each
 // row of windows, the image rows that they take interleaved, and each window is one segment.
 //
 // New makes it. Only pack changes its weights.
 type im2col[T Float] struct {
-	lower.Windows
+	lower.Unfold
 	reads gemm.Im2col
 	w     *gemm.Matrix[T] // [terms of a window, channels of Out]
 	from  []T             // b, or zeros
@@ -26,8 +26,8 @@ const short = 16
 
 // newIm2col packs the weights. weight gives the one for output o, channel c, row u and column v of
 // a window. bias may be nil.
-func newIm2col[T Float](path string, places lower.Windows, bias []T, weight func(o, c, u, v int) T) *im2col[T] {
-	l := &im2col[T]{Windows: places}
+func newIm2col[T Float](path string, places lower.Unfold, bias []T, weight func(o, c, u, v int) T) *im2col[T] {
+	l := &im2col[T]{Unfold: places}
 	in, kernel, wide := l.In, l.Kernel, l.wide()
 	terms := kernel[0] * kernel[1] * in.C
 	l.reads = gemm.Im2col{Rows: l.Out.H, Cols: l.Out.W, Step: 1}
@@ -141,19 +141,19 @@ func (l *im2col[T]) apply(y, x []T, buffer *[]T, s *gemm.Scratch[T]) {
 //
 // The terms of a window lie in the order row, column, channel, so that a row of the window is
 // contiguous where it is added. Each term is a column of the product, so their order is the order
-// of no sum, and need not be that of lower.Windows.Terms.
+// of no sum, and need not be that of lower.Unfold.Terms.
 //
 // New makes it. Only pack changes its weights.
 type col2im[T Float] struct {
-	lower.Windows
+	lower.Unfold
 	vec   gemm.Vector[T]
 	w     *gemm.Matrix[T] // [channels of Out, terms of a window]
 	zeros []T
 	reads gemm.Im2col // one row of windows of d, each of one pixel
 }
 
-func newCol2im[T Float](path string, places lower.Windows, weight func(o, c, u, v int) T) *col2im[T] {
-	l := &col2im[T]{Windows: places, vec: gemm.NewVector[T](path)}
+func newCol2im[T Float](path string, places lower.Unfold, weight func(o, c, u, v int) T) *col2im[T] {
+	l := &col2im[T]{Unfold: places, vec: gemm.NewVector[T](path)}
 	channels := l.Out.C
 	l.w = gemm.NewMatrix[T](path, channels, l.Kernel[0]*l.Kernel[1]*l.In.C)
 	l.pack(weight)

@@ -37,9 +37,9 @@ func newOperation[T Float](path string, op lower.Op) (operation[T], error) {
 	case lower.Scale:
 		return &scale[T]{vec, batch.Floats[T](nil, o.Weight), batch.Floats[T](nil, o.Bias)}, nil
 	case lower.MaxPool:
-		return &maxPool[T]{vec, pool{o.Windows}}, nil
+		return &maxPool[T]{vec, pool{o.Unfold}}, nil
 	case lower.AvgPool:
-		return newAvgPool(vec, pool{o.Windows}, o.CountPad), nil
+		return newAvgPool(vec, pool{o.Unfold}, o.CountPad), nil
 	case lower.Add:
 		return add[T]{vec}, nil
 	case lower.Elementwise:
@@ -63,11 +63,11 @@ type convolution[T Float] struct {
 
 func newConvolution[T Float](path string, l *lower.Convolution) *convolution[T] {
 	filter := lower.Filter(l.Weight.Shape(), batch.Floats[T](nil, l.Weight))
-	a := &convolution[T]{there: newIm2col(path, l.Windows, batch.Floats[T](nil, l.Bias), filter)}
+	a := &convolution[T]{there: newIm2col(path, l.Unfold, batch.Floats[T](nil, l.Bias), filter)}
 	if l.Back != nil {
-		a.back = newIm2col(path, *l.Back, nil, lower.TurnedRound(l.Kernel, filter))
+		a.back = newIm2col(path, *l.Back, nil, lower.FlipTranspose(l.Kernel, filter))
 	} else {
-		a.cols = newCol2im(path, l.Windows, filter)
+		a.cols = newCol2im(path, l.Unfold, filter)
 	}
 	return a
 }
@@ -77,7 +77,7 @@ func (a *convolution[T]) pack(weight func(o, c, u, v int) T, bias []T) {
 	a.there.pack(weight)
 	copy(a.there.from, bias)
 	if a.back != nil {
-		a.back.pack(lower.TurnedRound(a.back.Kernel, weight))
+		a.back.pack(lower.FlipTranspose(a.back.Kernel, weight))
 	} else {
 		a.cols.pack(weight)
 	}
@@ -122,7 +122,7 @@ func (a *scale[T]) by(to, from []T, f func(w, b, v T) T) {
 }
 
 // A pool is windows that slide over each channel.
-type pool struct{ lower.Windows }
+type pool struct{ lower.Unfold }
 
 // each goes through the rows of windows and, within a row, through the places (u, v) of a window.
 // It calls f for the windows of that row in which the place is a pixel and not padding. These are

@@ -6,6 +6,7 @@ import (
 
 	"advsweep/attack"
 	"advsweep/backend"
+	"advsweep/internal/batch"
 )
 
 // Outcomes returns logits, zero gradients and norms of all rows as they are. Then, if rounding is
@@ -14,8 +15,10 @@ func (b *Backend[T]) Outcomes(ctx context.Context, rounding *backend.Rounding) (
 	if err := b.ready(b.batch.rows); err != nil {
 		return o, err
 	}
-	if rounding != nil && (rounding.Norm < attack.Linf || rounding.Norm > attack.L2) {
-		return o, fmt.Errorf("cpu: round: unknown norm %d", rounding.Norm)
+	if rounding != nil {
+		if err := batch.KnownNorm(rounding.Norm); err != nil {
+			return o, fmt.Errorf("cpu: round: %w", err)
+		}
 	}
 	o.Zero, o.Norms = make([]bool, b.batch.rows), make([]attack.Norms, b.batch.rows)
 	if b.batch.rows > 0 {
@@ -26,13 +29,13 @@ func (b *Backend[T]) Outcomes(ctx context.Context, rounding *backend.Rounding) (
 	if err := b.ZeroGradient(ctx, o.Zero); err != nil {
 		return backend.Outcomes{}, err
 	}
-	if err := b.Norms(ctx, o.Norms); err != nil {
+	if err := b.norms(ctx, o.Norms); err != nil {
 		return backend.Outcomes{}, err
 	}
 	if rounding == nil {
 		return o, nil
 	}
-	if err := b.Round(ctx, rounding.Norm); err != nil {
+	if err := b.roundPixels(ctx, rounding.Norm); err != nil {
 		return backend.Outcomes{}, err
 	}
 	o.Rounded = make([]int32, b.batch.rows)

@@ -6,7 +6,6 @@ import (
 	"math"
 
 	"advsweep/attack"
-	"advsweep/internal/batch"
 )
 
 // A slot holds copies of rows. A row that it does not have counts as its clean image. Begin empties
@@ -83,15 +82,9 @@ func (b *Backend[T]) Restore(ctx context.Context, slot int, rows []bool) error {
 	}))
 }
 
-// Round moves every x to one of the 256 levels v/255 of 8-bit pixels, inside the row's ball in
+// roundPixels moves every x to one of the 256 levels v/255 of 8-bit pixels, inside the row's ball in
 // norm. See backend.Rounding.
-func (b *Backend[T]) Round(ctx context.Context, norm attack.Norm) error {
-	if err := b.ready(b.batch.rows); err != nil {
-		return err
-	}
-	if err := batch.KnownNorm(norm); err != nil {
-		return fmt.Errorf("cpu: round: %w", err)
-	}
+func (b *Backend[T]) roundPixels(ctx context.Context, norm attack.Norm) error {
 	if err := b.whole(ctx); err != nil {
 		return b.lost(err)
 	}
@@ -140,11 +133,8 @@ func levelToward(x, x0 float64) float64 {
 	return min(max(n, 0), 255)
 }
 
-// Norms writes the norms of x - x0 of every row to dst [rows].
-func (b *Backend[T]) Norms(ctx context.Context, dst []attack.Norms) error {
-	if err := b.ready(len(dst)); err != nil {
-		return err
-	}
+// norms writes the norms of x - x0 of every row to dst [rows].
+func (b *Backend[T]) norms(ctx context.Context, dst []attack.Norms) error {
 	return b.eachRow(ctx, func(w *scratch[T], lo, hi int) {
 		x := b.images(w, lo, hi)
 		for r := lo; r < hi; r++ {

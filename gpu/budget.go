@@ -3,12 +3,12 @@
 package gpu
 
 // A budget is how many rows fit on the device. open sets plan and planned for the model. open and
-// afterLoad set rowsMax. whole and halve set chunk, for each batch.
+// afterLoad set rowsMax. whole and halve set microbatch, for each batch.
 type budget struct {
-	plan    plan
-	planned int // rows that pass through the layers at a time, as planned
-	rowsMax int // the most rows of a batch
-	chunk   int // as planned, or fewer if memory is short
+	plan       plan
+	planned    int // rows that pass through the layers at a time, as planned
+	rowsMax    int // the most rows of a batch
+	microbatch int // as planned, or fewer if memory is short
 }
 
 // open plans for model m on d, which holds the weights and no images.
@@ -18,7 +18,7 @@ func (b *budget) open(d *device, m deviceModel) error {
 		return err
 	}
 	b.plan = m.plan()
-	b.planned = b.plan.chunk(free, d.multiprocessors, m.widest())
+	b.planned = b.plan.microbatch(free, d.multiprocessors, m.widest())
 	b.rowsMax = b.plan.batch(free, b.planned)
 	return nil
 }
@@ -34,14 +34,14 @@ func (b *budget) afterLoad(d *device, held int64) error {
 	return nil
 }
 
-// whole makes the chunk as large as planned.
-func (b *budget) whole() { b.chunk = b.planned }
+// whole makes the microbatch as large as planned.
+func (b *budget) whole() { b.microbatch = b.planned }
 
-// halve makes the chunk half as large, but not less than the plan's least.
+// halve makes the microbatch half as large, but not less than the plan's least.
 func (b *budget) halve() {
 	least := b.plan.least
-	b.chunk = max(least, b.chunk/2/least*least)
+	b.microbatch = max(least, b.microbatch/2/least*least)
 }
 
 // smallest tells whether halve can do no more.
-func (b *budget) smallest() bool { return b.chunk <= b.plan.least }
+func (b *budget) smallest() bool { return b.microbatch <= b.plan.least }

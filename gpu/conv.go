@@ -28,13 +28,13 @@ func (d *device) newConv(l *lower.Convolution, mode string) (*conv, error) {
 	filter := lower.Filter(l.Weight.Shape(), batch.Floats[float32](nil, l.Weight))
 	c := new(conv)
 	var err error
-	if c.there, err = d.newUnfolding(l.Name, l.Windows, filter, l.Bias, mode); err != nil {
+	if c.there, err = d.newUnfolding(l.Name, l.Unfold, filter, l.Bias, mode); err != nil {
 		return nil, err
 	}
 	if l.Back != nil {
 		channels := l.In.C
 		none := tensor.New(tensor.WithShape(channels), tensor.WithBacking(make([]float32, channels)))
-		c.back, err = d.newUnfolding(l.Name, *l.Back, lower.TurnedRound(l.Kernel, filter), none, mode)
+		c.back, err = d.newUnfolding(l.Name, *l.Back, lower.FlipTranspose(l.Kernel, filter), none, mode)
 	}
 	return c, err
 }
@@ -95,7 +95,7 @@ type unfolding struct {
 // newUnfolding copies the filters to the device. weight(o, i, u, v) is the weight of output o for
 // channel i at row u and column v of the window. It returns an error if one image makes a matrix
 // that kernels can't index.
-func (d *device) newUnfolding(name string, places lower.Windows, weight func(o, i, u, v int) float32, bias *tensor.Dense, mode string) (*unfolding, error) {
+func (d *device) newUnfolding(name string, places lower.Unfold, weight func(o, i, u, v int) float32, bias *tensor.Dense, mode string) (*unfolding, error) {
 	w, x, y := newWindow(places), newShape(places.In), newShape(places.Out)
 	a := &unfolding{window: w, x: x, y: y, swapped: places.Swapped(), direct: places.Direct()}
 	C, KH, KW := x.channels, w.kernel[0], w.kernel[1]

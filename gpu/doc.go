@@ -7,12 +7,12 @@
 // stream, on which everything runs in order. Images go up once, as bytes if they are bytes. Only
 // counts, and arrays that a caller asks for, come down.
 //
-// All rows of a batch are on the device at the same time. They pass through the layers a chunk at a
-// time, so that what lies between the layers needs memory for one chunk only. Slots, and steps that
-// are not plain, keep more of every row, as momentum and older images. That memory is taken when it
-// is first needed. If it does not fit, all memory of the batch is given back. Equal inputs give
-// equal bits: a row's results depend neither on the chunk, nor on the other rows, nor on the number
-// of devices.
+// All rows of a batch are on the device at the same time. They pass through the layers a microbatch
+// at a time, so that what lies between the layers needs memory for one microbatch only. Slots, and
+// steps that are not plain, keep more of every row, as momentum and older images. That memory is
+// taken when it is first needed. If it does not fit, all memory of the batch is given back. Equal
+// inputs give equal bits: a row's results depend neither on the microbatch, nor on the other rows,
+// nor on the number of devices.
 //
 // An MLP (see internal/lower) is faster in one case: along a ray the output of its first layer is
 // known, and no images are formed. Any other model is a network. A convolution is a product of a

@@ -13,7 +13,8 @@ import (
 )
 
 // TestOneWait counts how often a device waits for what a method brings down: once, however many
-// chunks there are. With little pinned memory it waits more often, and the results are the same.
+// microbatches there are. With little pinned memory it waits more often, and the results are the
+// same.
 func TestOneWait(t *testing.T) {
 	need(t)
 	for _, c := range []struct {
@@ -29,13 +30,13 @@ func TestOneWait(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m, set := c.make()
-			eps := manyEps(20) // 220 rows, more than a chunk
+			eps := manyEps(20) // 220 rows, more than a microbatch
 			var want string
 			for _, most := range []int{mostPinned, c.most} {
 				b := open(t, m, Options{})
 				p := b.parts[0]
 				p.downloads.most = most
-				if p.budget.planned = minChunk; p.mlp == nil {
+				if p.budget.planned = minMicrobatch; p.mlp == nil {
 					p.budget.planned = 50
 				}
 				must(t, b.Load(t.Context(), 0, set.Images, set.Labels))
@@ -61,10 +62,6 @@ func TestOneWait(t *testing.T) {
 					{"ZeroGradient", func() (any, error) {
 						zero := make([]bool, rows)
 						return zero, b.ZeroGradient(t.Context(), zero)
-					}},
-					{"Norms", func() (any, error) {
-						norms := make([]attack.Norms, rows)
-						return norms, b.Norms(t.Context(), norms)
 					}},
 					{"Images", func() (any, error) {
 						d, err := b.Images(t.Context())

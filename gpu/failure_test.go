@@ -330,7 +330,7 @@ func TestMemory(t *testing.T) {
 		if now := free(); now <= before {
 			t.Errorf("after general steps of %d images that did not fit %d bytes are free, %d were before", images, now, before)
 		}
-		if err := b.Norms(t.Context(), make([]attack.Norms, images*len(eps))); err == nil {
+		if _, err := b.Outcomes(t.Context(), nil); err == nil {
 			t.Error("there are rows after an error")
 		}
 		failed++
@@ -353,8 +353,8 @@ func manyEps(n int) []float64 {
 	return eps
 }
 
-// TestHalving makes each allocation of a batch fail in the middle of a sweep. The chunk is halved,
-// and the result must be the same.
+// TestHalving makes each allocation of a batch fail in the middle of a sweep. The microbatch is
+// halved, and the result must be the same.
 func TestHalving(t *testing.T) {
 	simulator(t)
 	m, set := small(t)
@@ -362,7 +362,7 @@ func TestHalving(t *testing.T) {
 	var want string
 	for fail := range 60 {
 		b := open(t, m, Options{})
-		b.parts[0].budget.planned = 4 * minChunk
+		b.parts[0].budget.planned = 4 * minMicrobatch
 		if fail > 0 {
 			must(t, b.Load(t.Context(), 0, set.Images, set.Labels))
 			cusim.Fail(fail, 2)

@@ -13,7 +13,7 @@ import (
 )
 
 // A general is what a batch needs beside its rows for general steps (those that are not plain), and
-// for Keep, Restore and Norms. Each buffer is taken when it is first used, and release of part
+// for Keep, Restore and norms. Each buffer is taken when it is first used, and release of part
 // gives all of them back.
 //
 // prepare fills hasM, hasOld and the buffers of a step. keep changes slots and has, choose changes
@@ -28,8 +28,8 @@ type general struct {
 
 	sizes, targets, restarts buffer // of a step: [E] or [rows], [rows], [E]
 
-	aside buffer // [chunk, in]: where Nesterov takes its gradient, or a direction that was drawn
-	by    buffer // [chunk · rows that share a gradient] of float64: what a direction is divided by
+	aside buffer // [microbatch, in]: where Nesterov takes its gradient, or a direction that was drawn
+	by    buffer // [microbatch · rows that share a gradient] of float64: what a direction is divided by
 }
 
 // buffers lists all buffers of g.
@@ -40,8 +40,8 @@ func (g *general) buffers() []*buffer {
 // forget says for a new batch that no buffer holds anything of its rows.
 func (g *general) forget() { g.hasM, g.hasOld, g.has = false, false, [2]bool{} }
 
-// An objective is a loss of the logits of a chunk. If targets is 0, it is of the labels, and grows
-// as the rows get away from them. Else it grows as the rows come near to targets [n].
+// An objective is a loss of the logits of a microbatch. If targets is 0, it is of the labels, and
+// grows as the rows get away from them. Else it grows as the rows come near to targets [n].
 type objective struct {
 	loss    attack.Loss
 	targets cu.DevicePtr
@@ -54,7 +54,7 @@ func (p *part) filled(ctx context.Context) error {
 	case p.position.fresh:
 		return p.copyRows(p.batch.x.DevicePtr, p.cleanRows(), 0, true)
 	case p.position.ray != 0:
-		return p.batchChunks(ctx, p.fillRows)
+		return p.batchMicrobatches(ctx, p.fillRows)
 	}
 	return nil
 }
@@ -88,7 +88,7 @@ func (p *part) generalStep(ctx context.Context, s attack.Step, size []float32, t
 	}
 	p.batch.unread = p.batch.unread || gradient
 	g := &p.general
-	return p.chunks(ctx, p.batch.lo, p.batch.rows()/share, p.batch.E()/share, func(c span) error {
+	return p.microbatches(ctx, p.batch.lo, p.batch.rows()/share, p.batch.E()/share, func(c span) error {
 		rows := span{c.lo, c.first * share, c.n * share, p.batch.E()}
 		x := p.batch.rowX(c.first, p.in())
 		v := g.aside.DevicePtr
@@ -136,7 +136,7 @@ func (p *part) prepare(ctx context.Context, s attack.Step, size []float32, targe
 		return err
 	}
 	g := &p.general
-	n, row := min(p.budget.chunk, p.batch.rows()/share), int64(4*p.in())
+	n, row := min(p.budget.microbatch, p.batch.rows()/share), int64(4*p.in())
 	if err := p.grow(&g.by, int64(8*n*share)); err != nil {
 		return err
 	}
@@ -191,7 +191,7 @@ func (p *part) prepare(ctx context.Context, s attack.Step, size []float32, targe
 	return upload(p.device, g.restarts.DevicePtr, restarts)
 }
 
-// ahead launches aside [n, in] = x + size·decay·m for a chunk: where Nesterov's step takes the
+// ahead launches aside [n, in] = x + size·decay·m for a microbatch: where Nesterov's step takes the
 // gradient. sizes is how many sizes there are, E or rows.
 func (p *part) ahead(c span, s attack.Step, sizes int) error {
 	g := &p.general
@@ -200,7 +200,7 @@ func (p *part) ahead(c span, s attack.Step, sizes int) error {
 		int32(c.first), int32(c.n), int32(c.E), int32(p.in()))
 }
 
-// direction launches what a step needs of the gradient g [n/share, in] of a chunk: by, the
+// direction launches what a step needs of the gradient g [n/share, in] of a microbatch: by, the
 // momentum, which rows have a gradient of zero, and whether a gradient is not finite.
 func (p *part) direction(c span, g cu.DevicePtr, s attack.Step, share int) error {
 	var m cu.DevicePtr
@@ -212,8 +212,8 @@ func (p *part) direction(c span, g cu.DevicePtr, s attack.Step, share int) error
 		int32(share), int32(c.lo), int32(c.first), int32(c.n), int32(c.E), int32(p.inputs), int32(p.in()))
 }
 
-// along copies up what a chunk goes along, of along [rows, inputs] of this part: aside [n, in] and
-// by [n].
+// along copies up what a microbatch goes along, of along [rows, inputs] of this part: aside [n, in]
+// and by [n].
 func (p *part) along(c span, along []float32) error {
 	d, by := make([]float32, c.n*p.in()), make([]float64, c.n)
 	for k := range by {
@@ -226,7 +226,7 @@ func (p *part) along(c span, along []float32) error {
 	return upload(p.device, p.general.by.DevicePtr, by)
 }
 
-// draw launches aside [n, in] and by [n]: the random direction of a chunk.
+// draw launches aside [n, in] and by [n]: the random direction of a microbatch.
 func (p *part) draw(c span, s attack.Step) error {
 	var restarts cu.DevicePtr
 	if s.Restarts != nil {
@@ -241,8 +241,8 @@ func (p *part) draw(c span, s attack.Step) error {
 		uint32(s.Index), kind, s.Norm == attack.L2, int32(c.first), int32(c.n), int32(c.E), int32(p.inputs), int32(p.in()))
 }
 
-// move launches the move of a chunk along v/by, with v [n/share, in]. sizes is how many sizes there
-// are, E or rows.
+// move launches the move of a microbatch along v/by, with v [n/share, in]. sizes is how many sizes
+// there are, E or rows.
 func (p *part) move(c span, v cu.DevicePtr, s attack.Step, sizes, share int) error {
 	g := &p.general
 	var old cu.DevicePtr

@@ -9,13 +9,14 @@ import (
 	"testing"
 
 	"advsweep/attack"
+	"advsweep/backend"
 	"advsweep/cpu"
 	"advsweep/internal/backendtest"
 	"advsweep/internal/ref"
 	"advsweep/model"
 )
 
-// TestCPUGeneral is TestCPU for steps that are not plain, and for Keep, Restore, Round and Norms.
+// TestCPUGeneral is TestCPU for steps that are not plain, and for Keep, Restore, rounding and norms.
 func TestCPUGeneral(t *testing.T) {
 	need(t)
 	if cpu.Kernels()[0] == "go" {
@@ -30,7 +31,7 @@ func TestCPUGeneral(t *testing.T) {
 	for o := range m.Layers[0].(model.Linear).Bias.Data().([]float32) {
 		m.Layers[0].(model.Linear).Bias.Data().([]float32)[o] = -0.01
 	}
-	eps := []float64{0, 0.02, 0.02, 0.1, 0.3} // five, which do not divide a chunk
+	eps := []float64{0, 0.02, 0.02, 0.1, 0.3} // five, which do not divide a microbatch
 	rows := (n - lo) * len(eps)
 	targets, sizes := make([]int32, rows), make([]float64, rows)
 	for i := range targets {
@@ -86,7 +87,7 @@ func TestCPUGeneral(t *testing.T) {
 			host, err := cpu.New[float32](m, cpu.Options{Dense: true})
 			must(t, err)
 			dev := open(t, m, Options{MathMode: "fp32"})
-			dev.parts[0].budget.planned = minChunk // two chunks
+			dev.parts[0].budget.planned = minMicrobatch // two microbatches
 			both := func(f func(b backendtest.Backend) error) {
 				t.Helper()
 				for _, b := range []backendtest.Backend{host, dev} {
@@ -128,7 +129,10 @@ func TestCPUGeneral(t *testing.T) {
 				}
 				both(func(b backendtest.Backend) error { return b.Restore(t.Context(), 1, some) })
 				compareRows(t, "slot 1", host, dev, rows)
-				both(func(b backendtest.Backend) error { return b.Round(t.Context(), attack.Norm(k%2)) })
+				both(func(b backendtest.Backend) error {
+					_, err := b.Outcomes(t.Context(), &backend.Rounding{Norm: attack.Norm(k % 2)})
+					return err
+				})
 				compareRows(t, "rounded", host, dev, rows)
 				for i := range some {
 					some[i] = true
@@ -144,19 +148,16 @@ func TestCPUGeneral(t *testing.T) {
 // rows.
 func compareRows(t *testing.T, when string, host *cpu.Backend[float32], dev *Backend, rows int) {
 	t.Helper()
-	var norms [2][]attack.Norms
-	var zero [2][]bool
-	for i, b := range []backendtest.Backend{host, dev} {
-		norms[i], zero[i] = make([]attack.Norms, rows), make([]bool, rows)
-		must(t, b.Norms(t.Context(), norms[i]))
-		must(t, b.ZeroGradient(t.Context(), zero[i]))
-	}
+	want, err := host.Outcomes(t.Context(), nil)
+	must(t, err)
+	got, err := dev.Outcomes(t.Context(), nil)
+	must(t, err)
 	for r := range rows {
-		if norms[1][r] != norms[0][r] {
-			t.Fatalf("%s: norms of row %d are %+v, on the CPU %+v", when, r, norms[1][r], norms[0][r])
+		if got.Norms[r] != want.Norms[r] {
+			t.Fatalf("%s: norms of row %d are %+v, on the CPU %+v", when, r, got.Norms[r], want.Norms[r])
 		}
-		if zero[1][r] != zero[0][r] {
-			t.Fatalf("%s: row %d has no gradient: %v, on the CPU %v", when, r, zero[1][r], zero[0][r])
+		if got.Zero[r] != want.Zero[r] {
+			t.Fatalf("%s: row %d has no gradient: %v, on the CPU %v", when, r, got.Zero[r], want.Zero[r])
 		}
 	}
 	compare(t, when, host, dev) // logits of the ray, if the rows are on one
@@ -196,17 +197,17 @@ func generally(ctx ctx, b *Backend, lo, hi int, eps []float64) (string, error) {
 		func() error { return b.Step(ctx, attack.Step{Size: sizes, Alpha: 0.75, Bounds: in, Norm: attack.L2}) },
 		func() error { return b.Restore(ctx, 1, set) },
 		func() error { return b.Step(ctx, attack.Step{Size: eps}) },
-		func() error { return b.Round(ctx, attack.L2) },
+		func() error {
+			_, err := b.Outcomes(ctx, &backend.Rounding{Norm: attack.L2})
+			return err
+		},
 	} {
 		if err := f(); err != nil {
 			return "", err
 		}
 	}
-	norms, zero := make([]attack.Norms, rows), make([]bool, rows)
-	if err := b.Norms(ctx, norms); err != nil {
-		return "", err
-	}
-	if err := b.ZeroGradient(ctx, zero); err != nil {
+	o, err := b.Outcomes(ctx, nil)
+	if err != nil {
 		return "", err
 	}
 	if rows == 0 {
@@ -216,5 +217,5 @@ func generally(ctx ctx, b *Backend, lo, hi int, eps []float64) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprint(norms, zero, x.Data()), nil
+	return fmt.Sprint(o.Norms, o.Zero, x.Data()), nil
 }

@@ -47,19 +47,19 @@ func mathModes(t testing.TB) []string { return need(t)[0].MathModes }
 
 var roundings = map[string]ref.Rounding{"fp32": ref.Float32, "3xtf32": ref.TF32x3, "tf32": ref.TF32}
 
-// TestBackend runs the suite with every math mode, and with chunks of one tile.
+// TestBackend runs the suite with every math mode, and with microbatches of one tile.
 func TestBackend(t *testing.T) {
 	for _, mode := range mathModes(t) {
-		for _, chunk := range []int{0, minChunk} {
+		for _, microbatch := range []int{0, minMicrobatch} {
 			name := mode
-			if chunk > 0 {
-				name += "/chunk"
+			if microbatch > 0 {
+				name += "/microbatch"
 			}
 			t.Run(name, func(t *testing.T) {
 				backendtest.Run(t, roundings[mode], func(t *testing.T, m *model.Model) backendtest.Backend {
 					b := open(t, m, Options{MathMode: mode})
-					if chunk > 0 {
-						b.parts[0].budget.planned = chunk
+					if microbatch > 0 {
+						b.parts[0].budget.planned = microbatch
 					}
 					return b
 				})
@@ -68,23 +68,23 @@ func TestBackend(t *testing.T) {
 	}
 }
 
-// TestNetworks runs the suite of networks with every math mode, and with chunks of five rows of
-// which a convolution takes two at a time.
+// TestNetworks runs the suite of networks with every math mode, and with microbatches of five rows
+// of which a convolution takes two at a time.
 func TestNetworks(t *testing.T) {
 	for _, mode := range mathModes(t) {
-		for _, chunk := range []int{0, 5} {
+		for _, microbatch := range []int{0, 5} {
 			name := mode
-			if chunk > 0 && mode != "fp32" {
-				continue // chunks are the same in all math modes
+			if microbatch > 0 && mode != "fp32" {
+				continue // microbatches are the same in all math modes
 			}
-			if chunk > 0 {
-				name += "/chunk"
+			if microbatch > 0 {
+				name += "/microbatch"
 			}
 			t.Run(name, func(t *testing.T) {
 				backendtest.RunNetworks(t, roundings[mode], func(t *testing.T, m *model.Model) backendtest.Backend {
 					b := open(t, m, Options{MathMode: mode})
-					if chunk > 0 {
-						inPieces(b, chunk)
+					if microbatch > 0 {
+						inPieces(b, microbatch)
 					}
 					return b
 				})
@@ -93,10 +93,11 @@ func TestNetworks(t *testing.T) {
 	}
 }
 
-// inPieces makes the chunks of a network so many rows. A convolution takes two of them at a time.
-func inPieces(b *Backend, chunk int) {
+// inPieces makes the microbatches of a network so many rows. A convolution takes two of them at a
+// time.
+func inPieces(b *Backend, microbatch int) {
 	for _, p := range b.parts {
-		p.budget.planned = chunk
+		p.budget.planned = microbatch
 		for _, n := range p.model.(*network).nodes {
 			if c, ok := n.operation.(*conv); ok {
 				c.there.images = 2

@@ -118,7 +118,7 @@ func TestAffineNotFinite(t *testing.T) {
 	}
 }
 
-// TestLossGradient has logits whose exp is infinite, and a chunk that begins inside an image.
+// TestLossGradient has logits whose exp is infinite, and a microbatch that begins inside an image.
 func TestLossGradient(t *testing.T) {
 	need(t)
 	onDevice(t, "fp32", 2, []int{4, 3}, func(p *part) {
@@ -380,7 +380,7 @@ func TestDirection(t *testing.T) {
 					}
 					for _, got := range m[:c.first*width] {
 						if got != 0 {
-							t.Errorf("%v: m of a row before the chunk is %v", v, got)
+							t.Errorf("%v: m of a row before the microbatch is %v", v, got)
 							break
 						}
 					}

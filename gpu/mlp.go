@@ -51,7 +51,7 @@ func newMLP(d *device, prog *lower.Program, mode string) (*mlp, error) {
 	return m, d.fill(m.zeros.DevicePtr, 0, bytes)
 }
 
-// widest is the most rows of a weight matrix, which no row of a chunk's matrices exceeds.
+// widest is the most rows of a weight matrix, which no row of a microbatch's matrices exceeds.
 func (m *mlp) widest() (widest int) {
 	for _, n := range m.sizes {
 		widest = max(widest, padRows(n))

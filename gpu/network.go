@@ -13,9 +13,9 @@ import (
 )
 
 // A network is a model on the device that is no MLP. Its layers are of any kind, one after another
-// or in a graph. A chunk of images goes through all layers forward, and every output is kept for
-// the way back. Images between layers are in NHWC: then the product of a convolution is its output,
-// and im2col reads whole runs of its input.
+// or in a graph. A microbatch of images goes through all layers forward, and every output is kept
+// for the way back. Images between layers are in NHWC: then the product of a convolution is its
+// output, and im2col reads whole runs of its input.
 //
 // newNetwork sets image, nodes, uses and place. forward and backward fill the buffers and set x;
 // reserve of part changes the size of the buffers.
@@ -160,9 +160,9 @@ func (d *device) newOperation(op lower.Op, mode string) (operation, error) {
 		b, err := d.parameter(o.Bias)
 		return &scale{w, b, y}, err
 	case lower.MaxPool:
-		return &maxPool{window: newWindow(o.Windows), x: x, y: y}, nil
+		return &maxPool{window: newWindow(o.Unfold), x: x, y: y}, nil
 	case lower.AvgPool:
-		return &avgPool{newWindow(o.Windows), x, y, o.CountPad}, nil
+		return &avgPool{newWindow(o.Unfold), x, y, o.CountPad}, nil
 	case lower.Elementwise:
 		for _, way := range []string{"_forward", "_backward"} { // else the first launch would fail
 			if _, err := d.mod.Function(o.Name + way); err != nil {

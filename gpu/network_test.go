@@ -464,14 +464,14 @@ func TestNetworkMemory(t *testing.T) {
 		must(t, b.Begin(t.Context(), 0, 60, []float64{0.1, 0.2}))
 		// These, and the sizes, come out of the tenth that the plan leaves for the driver.
 		const results = 4 * (2 + 2*2 + 60 + 3*2)
-		if got, most := p.batchBytes(), 120*p.budget.plan.row+60*p.budget.plan.image+50*p.budget.plan.scratch+p.budget.plan.fixed+results+16*int64(len(p.batchClaims())+len(p.chunkClaims(0))); got > most {
+		if got, most := p.batchBytes(), 120*p.budget.plan.row+60*p.budget.plan.image+50*p.budget.plan.scratch+p.budget.plan.fixed+results+16*int64(len(p.batchClaims())+len(p.microbatchClaims(0))); got > most {
 			t.Errorf("%s: %d bytes, planned %d: %+v", m, got, most, p.budget.plan)
 		}
 		must(t, b.Close())
 	}
 }
 
-// TestNetworkShort is TestHalving for a network, down to chunks of one row.
+// TestNetworkShort is TestHalving for a network, down to microbatches of one row.
 func TestNetworkShort(t *testing.T) {
 	simulator(t)
 	m, set := tinyNetwork()

@@ -8,16 +8,8 @@ import (
 	"advsweep/attack"
 )
 
-// Norms writes the norms of x - x0 of each row to dst [rows]. The error has OutOfMemory if there is
-// no room for them on the device.
-func (b *Backend) Norms(ctx context.Context, dst []attack.Norms) error {
-	if err := b.ready(len(dst)); err != nil {
-		return err
-	}
-	return b.collect(ctx, func(p *part) error { return p.rowNorms(ctx, rowsOf(b, p, dst, 1)) })
-}
-
-// rowNorms starts the download of the norms of x - x0 to dst [rows].
+// rowNorms starts the download of the norms of x - x0 to dst [rows]. The error has OutOfMemory if
+// there is no room for them on the device.
 func (p *part) rowNorms(ctx context.Context, dst []attack.Norms) error {
 	rows := len(dst)
 	if rows == 0 {

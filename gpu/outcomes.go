@@ -8,6 +8,7 @@ import (
 
 	"advsweep/attack"
 	"advsweep/backend"
+	"advsweep/internal/batch"
 
 	"gorgonia.org/tensor"
 )
@@ -22,8 +23,10 @@ func (b *Backend) Outcomes(ctx context.Context, rounding *backend.Rounding) (bac
 	if err := b.ready(b.rows); err != nil {
 		return o, err
 	}
-	if rounding != nil && (rounding.Norm < attack.Linf || rounding.Norm > attack.L2) {
-		return o, fmt.Errorf("gpu: round: unknown norm %d", rounding.Norm)
+	if rounding != nil {
+		if err := batch.KnownNorm(rounding.Norm); err != nil {
+			return o, fmt.Errorf("gpu: round: %w", err)
+		}
 	}
 	logits := make([]float32, b.rows*b.out)
 	o.Zero, o.Norms = make([]bool, b.rows), make([]attack.Norms, b.rows)

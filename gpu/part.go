@@ -21,7 +21,7 @@ import (
 //
 // openPart sets device, inputs, classes, model and mlp, and nothing changes them later. Load
 // changes loaded, and with it the budget. Begin starts batch, position, recording and general anew.
-// What moves the rows changes them: Step, Restore and Round. Between two calls of Backend downloads
+// What moves the rows changes them: Step, Restore and rounding. Between two calls of Backend downloads
 // is empty, and scratch holds nothing that anybody reads.
 //
 // All methods but close run on the device's thread. They work on the stream in the order of the
@@ -46,7 +46,7 @@ type part struct {
 
 // A deviceModel is a model whose weights are on a device. open makes it, and its weights stay as
 // they are until the device is closed. forward and backward change its buffers, which hold what
-// lies between the layers of one chunk.
+// lies between the layers of one microbatch.
 type deviceModel interface {
 	// forward returns the logits [n, padded(classes)] of the images x [n, padded(inputs)]. They are
 	// valid until the next forward.
@@ -54,7 +54,7 @@ type deviceModel interface {
 	// backward returns the gradient [n, padded(inputs)] at the images that forward took last, given
 	// the gradient g [n, padded(classes)] at their logits. It is valid until the next backward.
 	backward(g cu.DevicePtr, n int) (cu.DevicePtr, error)
-	// claims lists the buffers that a chunk of n rows needs.
+	// claims lists the buffers that a microbatch of n rows needs.
 	claims(n int) []claim
 	// plan says how much memory the model and its rows take.
 	plan() plan
@@ -62,14 +62,14 @@ type deviceModel interface {
 	widest() int
 }
 
-// A scratch is what a chunk needs beside the model's buffers. reserve changes its size; every step
-// overwrites what it holds.
+// A scratch is what a microbatch needs beside the model's buffers. reserve changes its size; every
+// step overwrites what it holds.
 type scratch struct {
 	q buffer // [n, out]: the gradient at the logits
 	d buffer // [n, in] of int8: the signs of the gradient at the pixels
 }
 
-// claims lists the buffers for a chunk of n rows with padded lengths in and out.
+// claims lists the buffers for a microbatch of n rows with padded lengths in and out.
 func (s *scratch) claims(n, in, out int) []claim {
 	return []claim{{&s.q, 4 * n * out}, {&s.d, n * in}}
 }
@@ -158,17 +158,17 @@ func (p *part) batchClaims() []claim {
 	return append(p.batch.claims(p.in()), p.position.claims(p.batch.images, p.in(), first)...)
 }
 
-// chunkClaims lists the buffers that grow with a chunk of n rows.
-func (p *part) chunkClaims(n int) []claim {
+// microbatchClaims lists the buffers that grow with a microbatch of n rows.
+func (p *part) microbatchClaims(n int) []claim {
 	return append(p.scratch.claims(n, p.in(), p.out()), p.model.claims(n)...)
 }
 
-// grown lists the buffers that grow with the batch or the chunk.
+// grown lists the buffers that grow with the batch or the microbatch.
 func (p *part) grown() []*buffer {
-	return slices.Concat(buffersOf(p.batchClaims()), buffersOf(p.chunkClaims(0)), p.general.buffers())
+	return slices.Concat(buffersOf(p.batchClaims()), buffersOf(p.microbatchClaims(0)), p.general.buffers())
 }
 
-// batchBytes is how much device memory the batch and the chunk hold now.
+// batchBytes is how much device memory the batch and the microbatch hold now.
 func (p *part) batchBytes() (sum int64) {
 	for _, b := range p.grown() {
 		sum += b.size
@@ -176,7 +176,7 @@ func (p *part) batchBytes() (sum int64) {
 	return sum
 }
 
-// release frees what grows with the batch and the chunk.
+// release frees what grows with the batch and the microbatch.
 func (p *part) release() error {
 	var first error
 	for _, b := range p.grown() {
@@ -218,11 +218,11 @@ func (p *part) begin(eps []float32) error {
 	return p.batch.begin(p.device)
 }
 
-// reserve takes all memory that the batch will need. When it is short the chunk is halved, down to
-// the plan's least, and then the error has OutOfMemory.
+// reserve takes all memory that the batch will need. When it is short the microbatch is halved,
+// down to the plan's least, and then the error has OutOfMemory.
 func (p *part) reserve() error {
 	for p.budget.whole(); ; p.budget.halve() {
-		err := p.reserveChunk()
+		err := p.reserveMicrobatch()
 		if !errors.As(err, new(outOfMemory)) {
 			return err
 		}
@@ -235,42 +235,42 @@ func (p *part) reserve() error {
 	}
 }
 
-// reserveChunk is reserve for the chunk as it is.
-func (p *part) reserveChunk() error {
+// reserveMicrobatch is reserve for the microbatch as it is.
+func (p *part) reserveMicrobatch() error {
 	if err := p.growAll(p.batchClaims()); err != nil {
 		return err
 	}
 	if err := p.downloads.reserve(p.outcomeBytes()); err != nil {
 		return err
 	}
-	return p.growAll(p.chunkClaims(min(p.budget.chunk, p.batch.rows())))
+	return p.growAll(p.microbatchClaims(min(p.budget.microbatch, p.batch.rows())))
 }
 
-// A span is one chunk: rows first to first+n-1 of a batch with E eps. Row r of the batch is image
-// r/E at eps r%E, and image 0 of the batch is image lo of the loaded ones.
+// A span is one microbatch: rows first to first+n-1 of a batch with E eps. Row r of the batch is
+// image r/E at eps r%E, and image 0 of the batch is image lo of the loaded ones.
 type span struct{ lo, first, n, E int }
 
-// chunks calls f for every chunk of n rows at E eps, until ctx ends. Image 0 of the rows is image
-// lo of the loaded ones.
-func (p *part) chunks(ctx context.Context, lo, n, E int, f func(s span) error) error {
-	for first := 0; first < n; first += p.budget.chunk {
+// microbatches calls f for every microbatch of n rows at E eps, until ctx ends. Image 0 of the rows
+// is image lo of the loaded ones.
+func (p *part) microbatches(ctx context.Context, lo, n, E int, f func(s span) error) error {
+	for first := 0; first < n; first += p.budget.microbatch {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := f(span{lo, first, min(p.budget.chunk, n-first), E}); err != nil {
+		if err := f(span{lo, first, min(p.budget.microbatch, n-first), E}); err != nil {
 			return err
 		}
 	}
 	return ctx.Err()
 }
 
-// batchChunks calls f for every chunk of the rows of the batch, until ctx ends.
-func (p *part) batchChunks(ctx context.Context, f func(s span) error) error {
-	return p.chunks(ctx, p.batch.lo, p.batch.rows(), p.batch.E(), f)
+// batchMicrobatches calls f for every microbatch of the rows of the batch, until ctx ends.
+func (p *part) batchMicrobatches(ctx context.Context, f func(s span) error) error {
+	return p.microbatches(ctx, p.batch.lo, p.batch.rows(), p.batch.E(), f)
 }
 
-// forward returns the logits [n, out] of a chunk, valid until the next one: of the batch's rows, or
-// of x [n, in] if x is not 0.
+// forward returns the logits [n, out] of a microbatch, valid until the next one: of the batch's
+// rows, or of x [n, in] if x is not 0.
 func (p *part) forward(c span, x cu.DevicePtr) (cu.DevicePtr, error) {
 	if x == 0 && p.position.ray != 0 {
 		return p.rayForward(c)
@@ -284,8 +284,9 @@ func (p *part) forward(c span, x cu.DevicePtr) (cu.DevicePtr, error) {
 	return p.model.forward(x, c.n)
 }
 
-// gradient returns a positive multiple of the gradient of objective o [n, in] at a chunk, valid
-// until the next one. With cross-entropy each row is divided by its 1 - p_y. x is as in forward.
+// gradient returns a positive multiple of the gradient of objective o [n, in] at a microbatch,
+// valid until the next one. With cross-entropy each row is divided by its 1 - p_y. x is as in
+// forward.
 func (p *part) gradient(c span, x cu.DevicePtr, o objective) (cu.DevicePtr, error) {
 	z, err := p.forward(c, x)
 	if err != nil {
@@ -299,7 +300,7 @@ func (p *part) gradient(c span, x cu.DevicePtr, o objective) (cu.DevicePtr, erro
 
 // classify launches the class of every row.
 func (p *part) classify(ctx context.Context) error {
-	return p.batchChunks(ctx, func(c span) error {
+	return p.batchMicrobatches(ctx, func(c span) error {
 		z, err := p.forward(c, 0)
 		if err != nil {
 			return err
@@ -370,13 +371,13 @@ func (p *part) imagesTo(ctx context.Context, dst []float32) error {
 	return p.rowsTo(ctx, dst, p.inputs, p.rowsAt)
 }
 
-// rowsTo starts the download of f [n, padded(cols)] of every chunk to dst [rows, cols].
+// rowsTo starts the download of f [n, padded(cols)] of every microbatch to dst [rows, cols].
 func (p *part) rowsTo(ctx context.Context, dst []float32, cols int, f func(c span) (cu.DevicePtr, error)) error {
 	width := padded(cols)
 	if err := p.downloads.reserve(4 * width * p.batch.rows()); err != nil {
 		return err
 	}
-	return p.batchChunks(ctx, func(c span) error {
+	return p.batchMicrobatches(ctx, func(c span) error {
 		from, err := f(c)
 		if err != nil {
 			return err

@@ -17,7 +17,7 @@ type window struct {
 }
 
 // newWindow is w without the channels.
-func newWindow(w lower.Windows) window {
+func newWindow(w lower.Unfold) window {
 	return window{[2]int{w.In.H, w.In.W}, [2]int{w.Out.H, w.Out.W}, w.Kernel, w.Stride, w.Pad}
 }
 

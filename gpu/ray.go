@@ -13,7 +13,7 @@ import (
 // b and c = W·d: two products for an image at all its eps. See cpu/ray.go.
 func (p *part) enterRay(ctx context.Context, d cu.DevicePtr) error {
 	l, width := &p.mlp.layers[0], padded(p.mlp.layers[0].out)
-	err := p.chunks(ctx, p.batch.lo, p.batch.images, 1, func(c span) error {
+	err := p.microbatches(ctx, p.batch.lo, p.batch.images, 1, func(c span) error {
 		x := p.loaded.image(c.lo + c.first)
 		if err := p.affineForward(at(p.position.rayA.DevicePtr, c.first*width, 4), x, l, l.bias, false, c.n); err != nil {
 			return err
@@ -29,7 +29,7 @@ func (p *part) enterRay(ctx context.Context, d cu.DevicePtr) error {
 	return err
 }
 
-// rayForward returns the logits [n, out] of a chunk of rows on the ray, valid until the next
+// rayForward returns the logits [n, out] of a microbatch of rows on the ray, valid until the next
 // forward. A kernel of its own makes the output of the first layer.
 func (p *part) rayForward(c span) (cu.DevicePtr, error) {
 	m := p.mlp

@@ -4,25 +4,12 @@ package gpu
 
 import (
 	"context"
-	"fmt"
 
 	"advsweep/attack"
-	"advsweep/internal/batch"
 )
 
-// Round moves every x to one of the 256 levels n/255 inside the row's ball of that norm: see
-// backend.Rounding. It returns an error for an unknown norm.
-func (b *Backend) Round(ctx context.Context, norm attack.Norm) error {
-	if err := b.ready(b.rows); err != nil {
-		return err
-	}
-	if err := batch.KnownNorm(norm); err != nil {
-		return fmt.Errorf("gpu: round: %w", err)
-	}
-	return b.lose(b.each(func(p *part) error { return p.roundPixels(ctx, norm) }))
-}
-
-// roundPixels launches Round for the rows of the part.
+// roundPixels moves every x of the part to one of the 256 levels n/255 inside the row's ball in norm:
+// see backend.Rounding.
 func (p *part) roundPixels(ctx context.Context, norm attack.Norm) error {
 	rows := p.batch.rows()
 	if rows == 0 {

@@ -28,8 +28,8 @@ func (r *recording) forget(d *device) error {
 	return d.dropGraph(&r.graph)
 }
 
-// mostRecorded is the most chunks of a recorded step. With more, each launch is so long that no
-// kernel waits for the next launch.
+// mostRecorded is the most microbatches of a recorded step. With more, each launch is so long that
+// no kernel waits for the next launch.
 const mostRecorded = 32
 
 // step launches one plain move of every row.
@@ -72,7 +72,7 @@ func (p *part) step(ctx context.Context, s attack.Step, size []float32) error {
 	if err := p.leaveRay(ctx); err != nil {
 		return err
 	}
-	err := p.batchChunks(ctx, func(c span) error {
+	err := p.batchMicrobatches(ctx, func(c span) error {
 		return p.signStep(c, d, p.batch.sizes.DevicePtr, s.Bounds, p.position.fresh, true)
 	})
 	p.position.moved()
@@ -82,7 +82,7 @@ func (p *part) step(ctx context.Context, s attack.Step, size []float32) error {
 // gradientStep launches a step along the gradient at rows that have moved.
 func (p *part) gradientStep(ctx context.Context, s attack.Step) error {
 	launch := func(ctx context.Context) error {
-		return p.batchChunks(ctx, func(c span) error {
+		return p.batchMicrobatches(ctx, func(c span) error {
 			g, err := p.gradient(c, 0, objective{})
 			if err != nil {
 				return err
@@ -112,7 +112,7 @@ func (p *part) gradientStep(ctx context.Context, s attack.Step) error {
 		r.bounds, r.again = s.Bounds, true
 		return launch(ctx)
 	}
-	if r.manual || p.batch.rows() > mostRecorded*p.budget.chunk {
+	if r.manual || p.batch.rows() > mostRecorded*p.budget.microbatch {
 		return launch(ctx)
 	}
 	if r.graph == nil {
@@ -144,7 +144,7 @@ func (p *part) setSizes(size []float32) error {
 // signClean fills sign and flat for the clean images of the batch.
 func (p *part) signClean(ctx context.Context) error {
 	lo, hi := p.loaded.unsigned(p.batch.lo, p.batch.lo+p.batch.images)
-	err := p.chunks(ctx, lo, hi-lo, 1, func(c span) error {
+	err := p.microbatches(ctx, lo, hi-lo, 1, func(c span) error {
 		g, err := p.gradient(c, p.loaded.image(lo+c.first), objective{})
 		if err != nil {
 			return err
@@ -160,7 +160,7 @@ func (p *part) signClean(ctx context.Context) error {
 	return nil
 }
 
-// fillRows writes x of a chunk whose rows are fresh or on a ray.
+// fillRows writes x of a microbatch whose rows are fresh or on a ray.
 func (p *part) fillRows(c span) error {
 	d, size := p.position.ray, p.batch.sizes.DevicePtr
 	if p.position.fresh {
@@ -174,12 +174,12 @@ func (p *part) leaveRay(ctx context.Context) error {
 	if p.position.ray == 0 {
 		return nil
 	}
-	err := p.batchChunks(ctx, p.fillRows)
+	err := p.batchMicrobatches(ctx, p.fillRows)
 	p.position.moved()
 	return err
 }
 
-// rowsAt returns x of a chunk, which it writes if it is not in memory.
+// rowsAt returns x of a microbatch, which it writes if it is not in memory.
 func (p *part) rowsAt(c span) (cu.DevicePtr, error) {
 	fresh := p.position.fresh
 	switch {

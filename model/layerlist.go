@@ -54,7 +54,7 @@ func (d *decoder) build(t weights) (*Model, error) {
 		return nil, fmt.Errorf("layer list %s: %w", d.listName, err)
 	}
 	if m.Input != nil {
-		if s := (&Model{Layers: m.Layers, From: m.From}); s.IsStack() && formats.Volume(m.Input) == s.Inputs() {
+		if s := (&Model{Layers: m.Layers, From: m.From}); s.IsMLP() && formats.Volume(m.Input) == s.Inputs() {
 			m.Input = nil // which has the fast routes
 		}
 	}

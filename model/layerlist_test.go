@@ -239,7 +239,7 @@ func TestLarge(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got, want := m.IsStack(), strings.HasPrefix(n.Name, "mnist_fc"); got != want {
+			if got, want := m.IsMLP(), strings.HasPrefix(n.Name, "mnist_fc"); got != want {
 				t.Errorf("an MLP: %v, want %v", got, want)
 			}
 			if n.Name == "resnet18_64" { // the same code as resnet18_16, and minutes of plain loops

@@ -90,7 +90,7 @@ func (m *Model) Inputs() int {
 
 // Outputs returns O, the number of classes, and 0 for a model whose shapes do not fit.
 func (m *Model) Outputs() int {
-	if m.IsStack() { // also where it is not valid
+	if m.IsMLP() { // also where it is not valid
 		for i := len(m.Layers) - 1; i >= 0; i-- {
 			if l, ok := m.Layers[i].(Linear); ok {
 				return l.size(0)
@@ -162,8 +162,8 @@ func (m *Model) inShapes(i int, shapes [][]int) [][]int {
 	return in
 }
 
-// IsStack reports whether m is Linear layers with one ReLU between each two, one after the other.
-func (m *Model) IsStack() bool {
+// IsMLP reports whether m is Linear layers with one ReLU between each two, one after the other.
+func (m *Model) IsMLP() bool {
 	if m.From != nil || len(m.Input) > 1 || len(m.Layers)%2 == 0 {
 		return false
 	}
@@ -196,7 +196,7 @@ func (m *Model) layerName(i int) string {
 // "1x28x28-16x28x28-32x14x14-128-10".
 func (m *Model) String() string {
 	var b strings.Builder
-	if m.IsStack() || len(m.Layers) == 0 {
+	if m.IsMLP() || len(m.Layers) == 0 {
 		b.WriteString(strconv.Itoa(m.Inputs()))
 		for _, layer := range m.Layers {
 			if l, ok := layer.(Linear); ok {

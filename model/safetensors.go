@@ -497,7 +497,7 @@ func (m *Model) encode(dtype string) ([]byte, error) {
 		tensors = append(tensors, layer.Params()...)
 	}
 	header := []byte("{")
-	if back, err := order(widths); !m.IsStack() || err != nil || !slices.Equal(back, widths) {
+	if back, err := order(widths); !m.IsMLP() || err != nil || !slices.Equal(back, widths) {
 		list, err := m.layerList()
 		if err != nil {
 			return nil, err

@@ -590,7 +590,7 @@ func checkRoundTrip(t *testing.T, m *Model) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.IsStack() { // which may have no names
+	if m.IsMLP() { // which may have no names
 		sameModel(t, again, m)
 		return
 	}

@@ -107,7 +107,7 @@ func DeviceClassOf(name string) (DeviceClass, error) {
 // it takes both to tell how long a model takes. The shards of a study are cut by this and their ids
 // name the cuts: with other rates a plan made again is another plan.
 func (c DeviceClass) Rate(m *model.Model) float64 {
-	if m.IsStack() {
+	if m.IsMLP() {
 		return c.MLP
 	}
 	return c.Network

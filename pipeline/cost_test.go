@@ -233,7 +233,7 @@ func BenchmarkCost(b *testing.B) {
 		}
 		for _, list := range append(brief(10), "pgd:steps=10:norm=l2") {
 			for _, exact := range []bool{true, false} {
-				if exact && (list != "fgsm" || !m.IsStack()) {
+				if exact && (list != "fgsm" || !m.IsMLP()) {
 					continue
 				}
 				s := pipeline.Sweep{Attacks: parse(b, list, attack.Options{Decay: -1}), Eps: []float64{0, 0.1, 0.2, 0.3}, Bounds: attack.Bounds{Lo: 0, Hi: 1}, Outcomes: true, Exact: exact}

@@ -11,19 +11,20 @@ import (
 type Arithmetic struct {
 	Backend   string `json:"backend"`   // its name in package backends
 	Precision string `json:"precision"` // "float32", "float64", "tf32"
-	// Product is what else decides of the last bits: "float32", "float32 dense", "3xtf32"
-	Product     string `json:"product"`
+	// MathMode is what else decides of the last bits: "3xtf32", or the precision where a backend has
+	// no modes, "float32", "float32 dense"
+	MathMode    string `json:"product"`
 	Fingerprint string `json:"fingerprint"` // see pipeline.Fingerprint; empty in a plan
 }
 
 func (a Arithmetic) String() string {
-	return fmt.Sprintf("%s %s (fingerprint %s)", a.Backend, a.Product, a.Fingerprint)
+	return fmt.Sprintf("%s %s (fingerprint %s)", a.Backend, a.MathMode, a.Fingerprint)
 }
 
 // Planned is what m says that it is computed with. It has no fingerprint: any device that computes
 // so may do it. The manifest holds it in three fields of their own, as its bytes are hashed.
 func (m *Manifest) Planned() Arithmetic {
-	return Arithmetic{Backend: m.Backend, Precision: m.Precision, Product: m.Arithmetic}
+	return Arithmetic{Backend: m.Backend, Precision: m.Precision, MathMode: m.Arithmetic}
 }
 
 // Planned reports whether a is what m says, with whatever fingerprint.
@@ -38,12 +39,12 @@ type Part struct {
 	From, To int
 }
 
-// partJSON is a Part in a manifest. There the product is called arithmetic, as in the manifest
-// itself.
+// partJSON is a Part in a manifest. There the math mode is called arithmetic, as in the
+// manifest itself.
 type partJSON struct {
 	Backend   string `json:"backend"`
 	Precision string `json:"precision"`
-	Product   string `json:"arithmetic"`
+	MathMode  string `json:"arithmetic"`
 	// Fingerprint is of the bits that it computes; see pipeline.Fingerprint.
 	Fingerprint string `json:"fingerprint"`
 	From        int    `json:"from"`
@@ -55,7 +56,7 @@ func (p Part) MarshalJSON() ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false) // as Indented
-	err := enc.Encode(partJSON{p.Backend, p.Precision, p.Product, p.Fingerprint, p.From, p.To})
+	err := enc.Encode(partJSON{p.Backend, p.Precision, p.MathMode, p.Fingerprint, p.From, p.To})
 	return b.Bytes(), err
 }
 
@@ -68,10 +69,10 @@ func (p *Part) UnmarshalJSON(data []byte) error {
 	if err := d.Decode(&v); err != nil {
 		return err
 	}
-	*p = Part{Arithmetic{v.Backend, v.Precision, v.Product, v.Fingerprint}, v.From, v.To}
+	*p = Part{Arithmetic{v.Backend, v.Precision, v.MathMode, v.Fingerprint}, v.From, v.To}
 	return nil
 }
 
 func (p Part) String() string {
-	return fmt.Sprintf("%s %s with fingerprint %s", p.Backend, p.Product, p.Fingerprint)
+	return fmt.Sprintf("%s %s with fingerprint %s", p.Backend, p.MathMode, p.Fingerprint)
 }

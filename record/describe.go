@@ -17,12 +17,12 @@ func Describe(set *dataset.Set) Data {
 	}
 }
 
-// New returns the manifest of the run of s with mod on set. product is what else decides of the
+// New returns the manifest of the run of s with mod on set. mathMode is what else decides of the
 // last bits: see Manifest. The device of meta is left out, as it changes no bit.
-func New(meta Meta, mod *model.Model, set *dataset.Set, s pipeline.Sweep, product string) Manifest {
+func New(meta Meta, mod *model.Model, set *dataset.Set, s pipeline.Sweep, mathMode string) Manifest {
 	meta.Device = ""
 	return Manifest{
-		Meta: meta, Arithmetic: product, Layers: mod.String(), Shape: slices.Clone(set.Images.Shape()[1:]), Classes: mod.Outputs(), ClassNames: set.Classes,
+		Meta: meta, Arithmetic: mathMode, Layers: mod.String(), Shape: slices.Clone(set.Images.Shape()[1:]), Classes: mod.Outputs(), ClassNames: set.Classes,
 		Attacks: s.Attacks, Eps: s.Eps, Bounds: s.Bounds.String(), Exact: s.Exact, Rounded: s.Rounded, Work: s.ChunkWork,
 	}
 }

@@ -82,7 +82,7 @@ run() {
 	fi
 	# What takes longest comes last; failures of the driver say nothing of kernels.
 	for part in '-test.skip=^(TestBackend|TestNetworks|TestFailures|TestErrorText|TestCycles|TestMemory|TestHalving|TestNetwork(Memory|Short|Failures))$' \
-		'-test.run=^(TestBackend|TestNetworks)$ -test.skip=^Test/./^(rows|chunk)$' '-test.run=^(TestBackend|TestNetworks)$/./^(rows|chunk)$'; do
+		'-test.run=^(TestBackend|TestNetworks)$ -test.skip=^Test/./^(rows|microbatch)$' '-test.run=^(TestBackend|TestNetworks)$/./^(rows|microbatch)$'; do
 		(cd "$root/gpu" && ADVSWEEP_LIBCUDA=$dir/cusim.so exec "$root/build/test/gpu.test" -test.short -test.failfast -test.timeout "${limit}s" $part) \
 			>>"$dir/log" 2>&1 || { code=$?; break; }
 	done

@@ -75,14 +75,14 @@ asan)
 	lib() { ${CXX:-g++} -print-file-name="$1"; }
 	start gpu,asan gpu "LD_PRELOAD=$(lib libasan.so) $(lib libubsan.so)" UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 		ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_sigbus=0:handle_sigfpe=0:use_sigaltstack=0:detect_stack_use_after_return=0 \
-		-- "-test.run=$one|^TestCPU$|^TestBackend$|^TestNetworks$/^fp32$/^(values|exact|steps|not a number)$" '-test.skip=^TestBackend$/./^(rows|chunk)$|^TestBackend$/^tf32$' -test.short "$@"
+		-- "-test.run=$one|^TestCPU$|^TestBackend$|^TestNetworks$/^fp32$/^(values|exact|steps|not a number)$" '-test.skip=^TestBackend$/./^(rows|microbatch)$|^TestBackend$/^tf32$' -test.short "$@"
 	;;
 tsan)
 	# TSan puts signals off and then runs their handlers on whatever stack there is, a kernel thread's too, which Go does not
 	# bear: so none to preempt goroutines.
 	start gpu,tsan gpu GODEBUG=asyncpreemptoff=1 "LD_PRELOAD=$(${CXX:-g++} -print-file-name=libtsan.so)" \
 		"TSAN_OPTIONS=suppressions=$root/internal/cusim/tsan.supp:exitcode=66:halt_on_error=1" \
-		-- "-test.run=$one|^TestBackend$/^(fp32|3xtf32)$/^(steps|count|noise|momentum|slots)$|^TestNetworks$/^fp32$/^exact$" '-test.skip=^TestBackend$/./^chunk$' -test.short "$@"
+		-- "-test.run=$one|^TestBackend$/^(fp32|3xtf32)$/^(steps|count|noise|momentum|slots)$|^TestNetworks$/^fp32$/^exact$" '-test.skip=^TestBackend$/./^microbatch$' -test.short "$@"
 	;;
 *)
 	sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2

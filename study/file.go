@@ -233,10 +233,10 @@ func (m *maker) defaults(path string) error {
 		return errors.New("no models: want [[model]] with a file, or mlp or cnn for an embedded one")
 	case unknown != nil:
 		return unknown
-	case m.MathMode != "" && len(e.Products) == 0:
-		return fmt.Errorf("product %q with backend %s: products are %s's", m.MathMode, e.Name, backends.Titles(func(e backends.Entry) bool { return len(e.Products) > 0 }))
-	case m.MathMode != "" && !slices.Contains(e.Products, m.MathMode):
-		return fmt.Errorf("product %q, want %s", m.MathMode, words.Or(e.Products))
+	case m.MathMode != "" && len(e.MathModes) == 0:
+		return fmt.Errorf("product %q with backend %s: products are %s's", m.MathMode, e.Name, backends.Titles(func(e backends.Entry) bool { return len(e.MathModes) > 0 }))
+	case m.MathMode != "" && !slices.Contains(e.MathModes, m.MathMode):
+		return fmt.Errorf("product %q, want %s", m.MathMode, words.Or(e.MathModes))
 	case !(m.Shards.Seconds >= 0.001 && m.Shards.Seconds <= 1e6):
 		return fmt.Errorf("shards.seconds %v, want 0.001 to 1000000", m.Shards.Seconds)
 	case m.Steps != nil && *m.Steps == 0, m.Restarts != nil && *m.Restarts == 0:
@@ -436,7 +436,7 @@ func (m *maker) runs(p *Plan, one ModelFile, mod *model.Model, modelHash string,
 			return err
 		}
 		if m.Exact != nil && exact && !s.Exact {
-			return errors.New("exact = true, but only the curve of fgsm on a stack of Linear and ReLU on the cpu can be exact")
+			return errors.New("exact = true, but only the curve of fgsm on an MLP of Linear and ReLU on the cpu can be exact")
 		}
 		if err := s.Validate(b, set); err != nil {
 			return err

@@ -602,7 +602,7 @@ func TestMixed(t *testing.T) {
 		t.Fatal(err)
 	}
 	chunks := f.Shards[n-1].To
-	if len(m.Mixed) != 2 || m.Mixed[0].From != 0 || m.Mixed[0].To != f.Shards[n-3].From || m.Mixed[1].To != chunks || m.Mixed[1].Product != "float99" || m.Mixed[0].Product == "float99" {
+	if len(m.Mixed) != 2 || m.Mixed[0].From != 0 || m.Mixed[0].To != f.Shards[n-3].From || m.Mixed[1].To != chunks || m.Mixed[1].MathMode != "float99" || m.Mixed[0].MathMode == "float99" {
 		t.Errorf("marked as %+v of %d chunks", m.Mixed, chunks)
 	}
 	if m, _, err := f.MergeRun(0, true); err != nil || m.Mixed != nil {
@@ -613,7 +613,7 @@ func TestMixed(t *testing.T) {
 func TestResults(t *testing.T) {
 	f := create(t, small)
 	s := f.Shards[2]
-	r := &study.Result{Arithmetic: record.Arithmetic{Backend: "cpu", Precision: "float32", Product: "float32", Fingerprint: "12ab"}}
+	r := &study.Result{Arithmetic: record.Arithmetic{Backend: "cpu", Precision: "float32", MathMode: "float32", Fingerprint: "12ab"}}
 	for i := s.From; i < s.To; i++ {
 		r.Chunks = append(r.Chunks, []byte(fmt.Sprint("chunk ", i)))
 	}

@@ -75,7 +75,7 @@ type MixedError struct {
 
 func (e *MixedError) Error() string {
 	return fmt.Sprintf("study: run %s is planned for %s, and %s computes with %s %s, whose bits may differ: they are mixed only if that is allowed, which is marked in the results",
-		e.Run, e.Want, e.Device, e.Got.Backend, e.Got.Product)
+		e.Run, e.Want, e.Device, e.Got.Backend, e.Got.MathMode)
 }
 
 // Prepare opens run i, and returns how its results are computed. It returns a *MixedError if that
@@ -108,7 +108,7 @@ func (w *Worker) Prepare(i int) (record.Arithmetic, error) {
 	if err != nil {
 		return record.Arithmetic{}, err
 	}
-	a := record.Arithmetic{Backend: w.device.Backend, Precision: b.Info().Precision, Product: mathMode}
+	a := record.Arithmetic{Backend: w.device.Backend, Precision: b.Info().Precision, MathMode: mathMode}
 	if got, want := a, m.Planned(); got != want && !w.mixed {
 		return a, errors.Join(&MixedError{Run: r.Name, Device: w.device.Name, Want: m.Backend + " " + m.Arithmetic, Got: a}, b.Close())
 	}

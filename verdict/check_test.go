@@ -65,7 +65,7 @@ func masked(t *testing.T, m *model.Model, soft bool) *model.Model {
 			down.Weight.Data().([]float32)[i*2*in+2*i+k] = float32(1 - 2*k)
 		}
 	}
-	// ReLU at the end of the quantiser changes nothing, and keeps the network a stack.
+	// ReLU at the end of the quantiser changes nothing, and keeps the network an MLP.
 	return &model.Model{Layers: append([]model.Layer{up, model.ReLU{}, down, model.ReLU{}}, m.Layers...)}
 }
 

@@ -42,10 +42,9 @@ func (f *backendFlags) open(c *cobra.Command, quiet bool, in *inputs) error {
 }
 
 // candidates returns the backends that the flags allow, in the order in which they are tried: of
-// auto the last of backends.All first. It returns an error if there is none.
+// auto that of backends.Auto. It returns an error if there is none.
 func (f *backendFlags) candidates(c *cobra.Command) ([]backends.Entry, error) {
-	tried := backends.All()
-	slices.Reverse(tried)
+	tried := backends.Auto()
 	if f.name != "auto" {
 		e, err := backends.Lookup(f.name)
 		if err != nil {
@@ -97,14 +96,14 @@ func (f *backendFlags) fits(c *cobra.Command, e backends.Entry) error {
 		accelerators := backends.Titles(func(e backends.Entry) bool { return e.Accelerator })
 		return usagef("--device %s with --backend %s: devices are %s's; leave out one of the two", f.device, e.Name, accelerators)
 	case insists(c) && !e.Exact:
-		who := strings.TrimPrefix(backends.Titles(exact), "the ")
+		only := "only the " + onlyBackends(backends.All(), exact, " follows", " follow") + " rays"
 		switch to := firstBackend(exact); {
 		case f.name != "auto":
-			return usagef("--exact with --backend %s: only the %s backend follows rays; use --backend %s%s or leave --exact out", e.Name, who, to.Name, without(device, to))
+			return usagef("--exact with --backend %s: %s; use --backend %s%s or leave --exact out", e.Name, only, to.Name, without(device, to))
 		case device:
-			return usagef("--exact with --device %s: only the %s backend follows rays; leave out one of the two", f.device, who)
+			return usagef("--exact with --device %s: %s; leave out one of the two", f.device, only)
 		default:
-			return usagef("--exact with --precision %s: only the %s backend follows rays, in %s; leave out one of the two", f.precision, who, words.And(to.Precisions))
+			return usagef("--exact with --precision %s: %s, in %s; leave out one of the two", f.precision, only, words.And(to.Precisions))
 		}
 	case !has(e) && !e.Accelerator:
 		return usagef("--precision %s with --backend %s: %s is on %s only, %s has %s", f.precision, e.Name, f.precision, backends.Titles(has), e.Title, words.And(e.Precisions))
@@ -115,9 +114,26 @@ func (f *backendFlags) fits(c *cobra.Command, e backends.Entry) error {
 	return nil
 }
 
-// firstBackend returns the first backend of a kind; there is one.
+// onlyBackends names the backends of a kind, with a verb of the right number: "CPU backend follows".
+func onlyBackends(all []backends.Entry, is func(backends.Entry) bool, one, more string) string {
+	var who []string
+	for _, e := range all {
+		if is(e) {
+			who = append(who, strings.TrimPrefix(e.Title, "the "))
+		}
+	}
+	if len(who) == 1 {
+		return who[0] + " backend" + one
+	}
+	return words.And(who) + " backends" + more
+}
+
+// firstBackend returns a backend of a kind, of which there is one. Those that auto takes go before
+// others, and that which works on every machine before all.
 func firstBackend(is func(backends.Entry) bool) backends.Entry {
-	all := backends.All()
+	all := backends.Auto()
+	slices.Reverse(all)
+	all = append(all, backends.All()...)
 	return all[max(0, slices.IndexFunc(all, is))]
 }
 
@@ -164,36 +180,29 @@ func without(device bool, to backends.Entry) string {
 // none.
 func listDevices() []backends.Device {
 	var list []backends.Device
-	used := 0 // the last backend whose first device works: --device is 0 unless given
 	for _, e := range backends.All() {
 		devices, err := e.Devices()
 		if err != nil {
 			devices = []backends.Device{{Backend: e.Name, Note: err.Error()}}
 		}
-		if len(devices) > 0 && devices[0].Available {
-			used = len(list)
-		}
 		list = append(list, devices...)
 	}
-	list[used].Default = true
+	for _, e := range backends.Auto() {
+		first := slices.IndexFunc(list, func(d backends.Device) bool { return d.Backend == e.Name })
+		if first >= 0 && list[first].Available { // --device is 0 unless given
+			list[first].Default = true
+			break
+		}
+	}
 	return list
 }
 
 func newDevices() *cobra.Command {
 	var format string
 	c := &cobra.Command{
-		Use:   "devices",
-		Short: "List backends and devices, and why one is missing",
-		Long: `List the CPU and every CUDA device, or why there is none, and which one --backend auto uses.
-
-A CUDA device has ways to multiply matrices, its products. Of its line's device, the last word is the one
-that --precision float32 takes:
-
-  fp32    the plain cores, the CPU's results to the bit
-  3xtf32  tensor cores (compute capability 8.0 or later), as accurate as float32
-  tf32    tensor cores at 11 significant bits: only with --precision tf32
-
-ADVSWEEP_CUDA_PRODUCT=fp32 in the environment makes fp32 the one for float32.`,
+		Use:     "devices",
+		Short:   "List backends and devices, and why one is missing",
+		Long:    devicesHelp(),
 		Example: "  advsweep devices\n  advsweep devices --format json\n  advsweep sweep --backend cuda --device 0,1",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -202,6 +211,22 @@ ADVSWEEP_CUDA_PRODUCT=fp32 in the environment makes fp32 the one for float32.`,
 	}
 	addFormat(c, &format)
 	return c
+}
+
+// devicesHelp says which devices are listed, and what each backend says of its own.
+func devicesHelp() string {
+	var which, of []string
+	for _, e := range backends.All() {
+		name := e.Title
+		if e.Accelerator {
+			name = "every " + name + " device"
+		}
+		which = append(which, name)
+		if e.Help != "" {
+			of = append(of, "\n\n"+e.Help)
+		}
+	}
+	return "List " + words.And(which) + ", or why there is none, and which one --backend auto uses." + strings.Join(of, "")
 }
 
 func printDevices(w io.Writer, format string, devices []backends.Device) error {
@@ -220,7 +245,7 @@ func printDevices(w io.Writer, format string, devices []backends.Device) error {
 				index, memory = strconv.Itoa(*d.Index), strconv.FormatInt(d.Memory, 10)
 			}
 			_ = cw.Write([]string{d.Backend, strconv.FormatBool(d.Available), strconv.FormatBool(d.Default), d.Device, d.Note,
-				index, d.Name, d.Capability, memory, d.Driver, d.Image, d.Product, strings.Join(d.Products, " ")})
+				index, d.Name, d.Capability, memory, d.Driver, d.Image, d.MathMode, strings.Join(d.MathModes, " ")})
 		}
 		cw.Flush()
 		return cw.Error()

@@ -99,7 +99,7 @@ be done. 2: wrong usage.`,
 	v.ball.add(c, epsStandard, epsList)
 	v.images.add(c, 1000)
 	v.side.backend.add(c)
-	c.Flags().Lookup("backend").Usage = strings.Join(backends.Names(), ", ") + " or auto, or two to compare: " + strings.Join(backends.Names(), ",")
+	c.Flags().Lookup("backend").Usage = strings.Join(backends.Names(), ", ") + " or auto, or two to compare: " + backendPair()
 	c.Flags().Lookup("precision").Usage = "float32, float64 (CPU only) or tf32 (CUDA only), or two to compare: float32,float64"
 	addSeed(c, &v.seed, "random draws")
 	c.Flags().IntVar(&v.maxFlips, "max-flips", -1, "exit with code 3 if the class of more than `N` images differs, as they are or anywhere (default any number)")
@@ -266,7 +266,7 @@ func (f compareSide) both(c *cobra.Command, args []string) (sides [2]compareSide
 	case len(args) == 0 && !lists:
 		return sides, usagef("nothing to compare: give two models or two folders, or two of --backend or --precision as in --precision float32,float64")
 	case twoBackends && slices.Contains(names[:], "auto"):
-		return sides, usagef("--backend %s: auto may be the same as the other; name both, as in %s", f.backend.name, strings.Join(backends.Names(), ","))
+		return sides, usagef("--backend %s: auto may be the same as the other; name both, as in %s", f.backend.name, backendPair())
 	case lists && names[0] == names[1] && precisions[0] == precisions[1]:
 		return sides, usagef("both sides are %s in %s: nothing differs", names[0], precisions[0])
 	}
@@ -356,6 +356,9 @@ func (v *compareVerb) compareModels(c *cobra.Command, args []string) (*report.Co
 	labels := sideLabels(&m[0], &m[1], [2]string{"a", "b"})
 	return &report.Compared{A: report.Side{Label: labels[0], Manifest: &m[0]}, B: report.Side{Label: labels[1], Manifest: &m[1]}, Comparison: found}, folder, nil
 }
+
+// backendPair is two that can be compared: "cpu,cuda".
+func backendPair() string { return backends.Always().Name + "," + backends.Auto()[0].Name }
 
 // twice returns the backend that computes in both precisions, two times.
 func (f *backendFlags) twice(c *cobra.Command, precisions [2]string) (names [2]string, err error) {

@@ -55,15 +55,15 @@ func (f *workFlags) devices(plan *study.Plan, server bool) ([]study.Device, erro
 	return all, nil
 }
 
-// studyDevice is one device of e as a worker of a study has it. It computes with the product that
+// studyDevice is one device of e as a worker of a study has it. It computes with the math mode that
 // is asked for if it has it, else with its own default. threads are those of the CPU; 0 is one for
 // each processor.
 func studyDevice(e backends.Entry, d backends.Device, threads int) study.Device {
 	return study.Device{
 		Name:    d.Worker,
 		Backend: e.Name,
-		Open: func(m *model.Model, precision, product string) (pipeline.Backend, string, error) {
-			return e.Open(m, backends.Spec{Precision: precision, Product: product, Devices: d.List, Threads: threads})
+		Open: func(m *model.Model, precision, mathMode string) (pipeline.Backend, string, error) {
+			return e.Open(m, backends.Spec{Precision: precision, MathMode: mathMode, Devices: d.List, Threads: threads})
 		},
 	}
 }

@@ -94,8 +94,8 @@ type backendFlags struct {
 
 func (f *backendFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.name, "backend", "auto", strings.Join(backends.Names(), ", ")+", or auto: "+autoTakes())
-	c.Flags().StringVar(&f.device, "device", "0", "CUDA devices: a `LIST` as in 0,1, or all; see 'advsweep devices'")
-	c.Flags().StringVar(&f.precision, "precision", "float32", "float32; float64, CPU only; tf32, CUDA only: faster, factors of 3 digits")
+	c.Flags().StringVar(&f.device, "device", "0", backends.Titles(func(e backends.Entry) bool { return e.Accelerator })+" devices: a `LIST` as in 0,1, or all; see 'advsweep devices'")
+	c.Flags().StringVar(&f.precision, "precision", "float32", precisionHelp())
 	addThreads(c, &f.threads)
 }
 
@@ -103,11 +103,29 @@ func (f *backendFlags) check() error { return checkThreads(f.threads) }
 
 // autoTakes says what --backend auto takes: "cuda if there is a device, else cpu".
 func autoTakes() string {
-	s := backends.Always().Name
-	for _, e := range backends.All()[1:] {
-		s = e.Name + " if there is a device, else " + s
+	var tried []string
+	for _, e := range backends.Auto() {
+		tried = append(tried, e.Name)
 	}
-	return s
+	return strings.Join(tried, " if there is a device, else ")
+}
+
+// precisionHelp lists the precisions, with the backends of one that not all have: "float32; float64,
+// CPU only".
+func precisionHelp() string {
+	var list []string
+	for _, p := range backends.Precisions() {
+		has := func(e backends.Entry) bool { return e.Has(p) }
+		text := p
+		if where := backends.Titles(has); where != backends.Titles(func(backends.Entry) bool { return true }) {
+			text += ", " + strings.TrimPrefix(where, "the ") + " only"
+		}
+		if p == "tf32" {
+			text += ": faster, factors of 3 digits"
+		}
+		list = append(list, text)
+	}
+	return strings.Join(list, "; ")
 }
 
 func addThreads(c *cobra.Command, threads *int) {
@@ -267,7 +285,7 @@ type moreFlags struct {
 }
 
 func (f *moreFlags) add(c *cobra.Command) {
-	c.Flags().BoolVar(&f.exact, "exact", true, "FGSM at every eps up to the largest, on the CPU; false: at --eps only")
+	c.Flags().BoolVar(&f.exact, "exact", true, "FGSM at every eps up to the largest, on "+backends.Titles(func(e backends.Entry) bool { return e.Exact })+"; false: at --eps only")
 	c.Flags().BoolVar(&f.rounded, "rounded", true, "ask the model also of the pixels rounded to 8 bits within the ball")
 }
 

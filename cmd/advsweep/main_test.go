@@ -22,6 +22,7 @@ import (
 	"advsweep/backends"
 	"advsweep/dataset"
 	"advsweep/gpu"
+	"advsweep/internal/words"
 	"advsweep/model"
 	"advsweep/pipeline"
 	"advsweep/report"
@@ -587,11 +588,11 @@ func TestRefusals(t *testing.T) {
 		{"sweep --steps 0", exitUsage, "--steps 0"},
 		{"sweep --bounds 1,0", exitUsage, "lo < hi"},
 		{"sweep --n 5 --bounds 0.2,0.8", exitError, "outside the bounds"},
-		{"sweep --backend tpu", exitUsage, "auto, cpu or cuda"},
+		{"sweep --backend tpu", exitUsage, words.Or(append([]string{"auto"}, backends.Names()...))},
 		{"sweep --precision half", exitUsage, "float32 or float64"},
-		{"sweep --backend cpu --precision tf32", exitUsage, "tf32 is on CUDA only"},
-		{"sweep --backend cpu --device 0", exitUsage, "devices are CUDA's"},
-		{"sweep --backend cpu --device=", exitUsage, "devices are CUDA's"},
+		{"sweep --backend cpu --precision tf32", exitUsage, "tf32 is on " + backends.Titles(func(e backends.Entry) bool { return e.Has("tf32") }) + " only"},
+		{"sweep --backend cpu --device 0", exitUsage, "devices are " + backends.Titles(func(e backends.Entry) bool { return e.Accelerator }) + "'s"},
+		{"sweep --backend cpu --device=", exitUsage, "devices are " + backends.Titles(func(e backends.Entry) bool { return e.Accelerator }) + "'s"},
 		{"sweep --backend cuda --precision float64", exitUsage, "use --backend cpu, which has float64"},
 		{"sweep --device 0 --precision float64", exitUsage, "use --backend cpu without --device, which has float64"},
 		{"sweep --exact=maybe", exitUsage, "--exact"},
@@ -600,11 +601,12 @@ func TestRefusals(t *testing.T) {
 		{"sweep --exact --attack noise", exitUsage, "only the curve of fgsm can be exact; add fgsm"},
 		{"sweep --exact --attack bim,noise --steps 5", exitUsage, "add fgsm or leave --exact out"},
 		{"sweep --exact --eps 0", exitUsage, "largest eps, which is 0"},
-		{"sweep --exact --backend cuda", exitUsage, "only the CPU backend follows rays; use --backend cpu or leave --exact out"},
+		{"sweep --exact --backend cuda", exitUsage, "; use --backend cpu or leave --exact out"},
+		{"sweep --exact --backend cuda", exitUsage, "only the CPU"},
 		{"sweep --exact --backend cuda --device 0", exitUsage, "use --backend cpu without --device or leave --exact out"},
-		{"sweep --exact --device 0", exitUsage, "only the CPU backend follows rays"},
-		{"sweep --exact --precision tf32", exitUsage, "only the CPU backend follows rays"},
-		{"demo --exact --backend cuda", exitUsage, "only the CPU backend follows rays"},
+		{"sweep --exact --device 0", exitUsage, "only the CPU"},
+		{"sweep --exact --precision tf32", exitUsage, "only the CPU"},
+		{"demo --exact --backend cuda", exitUsage, "only the CPU"},
 		{"demo --exact --eps 0", exitUsage, "largest eps, which is 0"},
 		{"attack --exact", exitUsage, "unknown flag"},
 		{"sweep --threads -1", exitUsage, "--threads"},
@@ -826,13 +828,40 @@ func TestHelp(t *testing.T) {
 	}
 }
 
+// TestOnlyBackends wants a sentence that agrees with how many backends it names.
+func TestOnlyBackends(t *testing.T) {
+	all := []backends.Entry{{Title: "the CPU"}, {Title: "CUDA"}, {Title: "thin"}}
+	for n, want := range []string{1: "CPU backend follows", 2: "CPU and CUDA backends follow", 3: "CPU, CUDA and thin backends follow"} {
+		if n == 0 {
+			continue
+		}
+		if got := onlyBackends(all[:n], func(backends.Entry) bool { return true }, " follows", " follow"); got != want {
+			t.Errorf("%d backends: %q, want %q", n, got, want)
+		}
+	}
+}
+
 func TestDevices(t *testing.T) {
 	var devices []backends.Device
 	if err := json.Unmarshal([]byte(do(t, "devices", "--format", "json")), &devices); err != nil {
 		t.Fatal(err)
 	}
 	text := do(t, "devices")
-	if len(devices) < 2 || devices[0].Backend != "cpu" || !devices[0].Available || devices[0].Index != nil {
+	of := func(name string) (list []backends.Device) {
+		for _, d := range devices {
+			if d.Backend == name {
+				list = append(list, d)
+			}
+		}
+		return list
+	}
+	for _, name := range backends.Names() {
+		if len(of(name)) == 0 {
+			t.Errorf("%+v: want a line of %s", devices, name)
+		}
+	}
+	host, cuda := of("cpu"), of("cuda")
+	if len(host) != 1 || len(cuda) == 0 || !host[0].Available || host[0].Index != nil {
 		t.Fatalf("%+v: want cpu, and cuda", devices)
 	}
 	used := 0
@@ -844,15 +873,15 @@ func TestDevices(t *testing.T) {
 			used++
 		}
 	}
-	if used != 1 || devices[0].Default == devices[1].Available {
+	if used != 1 || host[0].Default == cuda[0].Available || cuda[0].Default != cuda[0].Available {
 		t.Errorf("%+v: want one default, cuda where there is one", devices)
 	}
 	if infos, err := gpu.Devices(); err != nil {
-		if len(devices) != 2 || devices[1].Available || devices[1].Note != err.Error() {
+		if len(cuda) != 1 || cuda[0].Available || cuda[0].Note != err.Error() {
 			t.Errorf("%+v: want cuda with the reason why not, %q", devices, err)
 		}
-	} else if len(devices) != 1+len(infos) {
-		t.Errorf("%+v: want cpu and %+v", devices, infos)
+	} else if len(cuda) != len(infos) {
+		t.Errorf("%+v: want of cuda %+v", devices, infos)
 	}
 	rows, err := csv.NewReader(strings.NewReader(do(t, "devices", "--format", "csv"))).ReadAll()
 	if err != nil || len(rows) != 1+len(devices) || strings.Join(rows[0][:5], ",") != "backend,available,default,device,note" {

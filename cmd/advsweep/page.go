@@ -137,7 +137,7 @@ func (p *page) Snapshot() (*dashboard.Snapshot, error) {
 	var busy, expected float64
 	for _, w := range p.latest.Workers {
 		busy, expected = busy+w.Busy, expected+w.Expected
-		one := dashboard.Worker{Name: w.Name, Device: w.Device, Arithmetic: w.Arithmetic.Product, Done: w.Done, Failed: w.Failed, Heard: w.Updated}
+		one := dashboard.Worker{Name: w.Name, Device: w.Device, Arithmetic: w.Arithmetic.MathMode, Done: w.Done, Failed: w.Failed, Heard: w.Updated}
 		if w.Shard >= 0 && w.Shard < len(p.folder.Shards) {
 			run := p.folder.Shards[w.Shard].Run
 			one.Shard, one.Since = fmt.Sprintf("%d, %s", w.Shard, p.folder.Plan.Runs[run].Name), w.Since

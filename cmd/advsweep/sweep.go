@@ -51,7 +51,7 @@ the ball),mean_linf,mean_l2,mean_l0 (of the perturbation). curve.json has the sa
 rows and everything needed to repeat the run. images.csv has a row for each image
 under each attack, classes.csv for each class at each eps with what it is taken for.
 
-On the CPU the curve of FGSM on a stack of Linear and ReLU is also exact: from eps 0 to
+On the CPU the curve of FGSM on an MLP of Linear and ReLU is also exact: from eps 0 to
 the largest of --eps each image is followed through every linear region of the model.
 curve.json then has each jump of the curve, and images.csv the intervals of each image.
 

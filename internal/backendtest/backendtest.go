@@ -19,17 +19,9 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// Backend is what the suite needs: all of pipeline.Backend, the counts, and the parts of Outcomes
-// as methods of their own, so that the suite can ask for each at any time.
-type Backend interface {
-	pipeline.Counter
-	// Predictions writes argmax f(x) to dst [rows], -1 where a logit is not finite.
-	Predictions(ctx context.Context, dst []int32) error
-	// ZeroGradient, Norms and Round are Zero, Norms and Rounding of Outcomes.
-	ZeroGradient(ctx context.Context, dst []bool) error
-	Norms(ctx context.Context, dst []attack.Norms) error
-	Round(ctx context.Context, norm attack.Norm) error
-}
+// Backend is what the suite needs. A backend that has the methods of pipeline.Counter, or those by
+// which 'advsweep bench' asks for parts of Outcomes, is tested by these too.
+type Backend = pipeline.Backend
 
 // Run runs the suite on backends whose arithmetic is a. open returns a new one that holds m.
 func Run(t *testing.T, a ref.Rounding, open func(t *testing.T, m *model.Model) Backend) {
@@ -143,7 +135,7 @@ func (s suite) valuesOf(t *testing.T, m *model.Model, r *rand.Rand, n int) {
 	logits := get(t, d, err)
 	grads := lossGradient(t, b, logits, labels)
 	classes := make([]int32, n)
-	must(t, b.Predictions(t.Context(), classes))
+	must(t, predictions(t.Context(), t, b, classes))
 	for i := range n {
 		px := ref.Pixels(image(x, i), u)
 		want, _ := ref.BoundForward(m, px, u)
@@ -285,7 +277,7 @@ func (s suite) stuckOf(t *testing.T, m *model.Model) {
 			must(t, b.Step(t.Context(), attack.FGSM().At(0, eps, bounds)))
 			must(t, b.Step(t.Context(), attack.Noise(1).At(0, []float64{5, 5}, bounds)))
 			zero := make([]bool, 2*len(want))
-			must(t, b.ZeroGradient(t.Context(), zero))
+			must(t, zeroGradient(t.Context(), t, b, zero))
 			for row, got := range zero {
 				if got != want[row/2] {
 					t.Errorf("bounds %s, images from %d: row %d counts as zero %v, want %v", bounds, lo, row, got, want[row/2])
@@ -314,7 +306,7 @@ func (s suite) saturatedOf(t *testing.T, m *model.Model, r *rand.Rand, n int) {
 	must(t, b.Begin(t.Context(), 0, n, eps))
 	must(t, b.Step(t.Context(), attack.FGSM().At(0, eps, attack.Bounds{})))
 	zero := make([]bool, n)
-	must(t, b.ZeroGradient(t.Context(), zero))
+	must(t, zeroGradient(t.Context(), t, b, zero))
 	d, err := b.Images(t.Context())
 	after := get(t, d, err)
 	signs, saturated := 0, 0
@@ -352,9 +344,9 @@ func (s suite) special(t *testing.T) {
 		eps := []float64{0.5}
 		class, zero = make([]int32, 2), make([]bool, 2)
 		must(t, b.Begin(t.Context(), 0, 2, eps))
-		must(t, b.Predictions(t.Context(), class))
+		must(t, predictions(t.Context(), t, b, class))
 		must(t, b.Step(t.Context(), attack.FGSM().At(0, eps, attack.Bounds{})))
-		must(t, b.ZeroGradient(t.Context(), zero))
+		must(t, zeroGradient(t.Context(), t, b, zero))
 		d, err := b.Images(t.Context())
 		return b, class, zero, get(t, d, err)
 	}
@@ -403,18 +395,18 @@ func (s suite) special(t *testing.T) {
 		must(t, b.Load(t.Context(), 0, tensor.New(tensor.WithShape(1, 1), tensor.WithBacking([]float32{0})), []int32{1}))
 		must(t, b.Begin(t.Context(), 0, 1, []float64{0.5}))
 		class := make([]int32, 1)
-		must(t, b.Predictions(t.Context(), class))
+		must(t, predictions(t.Context(), t, b, class))
 		if class[0] != 0 {
 			t.Fatalf("class %d: the logits should be finite", class[0])
 		}
 		err := b.Step(t.Context(), attack.FGSM().At(0, []float64{0.5}, attack.Bounds{}))
 		if err == nil { // the next call may report it instead
-			err = b.Predictions(t.Context(), class)
+			err = predictions(t.Context(), t, b, class)
 		}
 		if err == nil {
 			t.Fatal("no error")
 		}
-		if err := b.Predictions(t.Context(), class); err == nil {
+		if err := predictions(t.Context(), t, b, class); err == nil {
 			t.Error("there are rows after the error")
 		}
 	})
@@ -431,7 +423,7 @@ func (s suite) special(t *testing.T) {
 		}
 		class := make([]int32, 2)
 		must(t, b.Begin(t.Context(), 0, 2, []float64{0}))
-		must(t, b.Predictions(t.Context(), class))
+		must(t, predictions(t.Context(), t, b, class))
 		if class[0] != -1 {
 			t.Errorf("class %d, want -1 for logits that are not finite", class[0])
 		}
@@ -462,13 +454,13 @@ func (s suite) notANumber(t *testing.T) {
 			}
 			must(t, b.Begin(t.Context(), 0, 2, []float64{0.5}))
 			class := make([]int32, 2)
-			must(t, b.Predictions(t.Context(), class))
+			must(t, predictions(t.Context(), t, b, class))
 			if class[0] != -1 || class[1] == -1 {
 				t.Errorf("classes %v, want -1 for the first alone", class)
 			}
 			err := b.Step(t.Context(), attack.FGSM().At(0, []float64{0.5}, attack.Bounds{}))
 			if err == nil {
-				err = b.Predictions(t.Context(), class)
+				err = predictions(t.Context(), t, b, class)
 			}
 			if err == nil {
 				t.Error("the gradient is not finite: no error")
@@ -512,8 +504,8 @@ func (s suite) rowsOf(t *testing.T, m *model.Model, r *rand.Rand, n int, bounds 
 				for step := range a.Steps {
 					must(t, b.Step(t.Context(), a.At(step, some, bounds)))
 				}
-				must(t, b.Predictions(t.Context(), class))
-				must(t, b.ZeroGradient(t.Context(), zero))
+				must(t, predictions(t.Context(), t, b, class))
+				must(t, zeroGradient(t.Context(), t, b, zero))
 				d, err := b.Logits(t.Context())
 				logits := get(t, d, err)
 				d, err = b.Images(t.Context())
@@ -573,7 +565,7 @@ func (s suite) noise(t *testing.T) {
 		}
 	}
 	zero := make([]bool, 14)
-	must(t, b.ZeroGradient(t.Context(), zero))
+	must(t, zeroGradient(t.Context(), t, b, zero))
 	for k, z := range zero {
 		if z {
 			t.Errorf("row %d: noise took no gradient, but it counts as zero", k)
@@ -581,7 +573,7 @@ func (s suite) noise(t *testing.T) {
 	}
 }
 
-// count compares Count with what Predictions and ZeroGradient say of each row. Some labels are
+// count compares Count, if the backend has it, with what Outcomes says of each row. Some labels are
 // right, some images have no gradient, and one has logits that are not finite.
 func (s suite) count(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 9))
@@ -593,6 +585,9 @@ func (s suite) count(t *testing.T) {
 // countOf is count for a model of 30 pixels and 5 classes. Its first layer has a weight and a bias,
 // and a ReLU behind it.
 func (s suite) countOf(t *testing.T, m *model.Model, r *rand.Rand, weight, bias []float32) {
+	if _, ok := s.open(t, m).(pipeline.Counter); !ok {
+		t.Skip("the backend does not count")
+	}
 	const n = 70
 	pixels := make([]float32, n*30)
 	for i := range pixels {
@@ -623,12 +618,12 @@ func (s suite) countOf(t *testing.T, m *model.Model, r *rand.Rand, weight, bias 
 				}
 				rows := (n - lo) * len(eps)
 				class, zero := make([]int32, rows), make([]bool, rows)
-				must(t, b.Predictions(t.Context(), class))
-				must(t, b.ZeroGradient(t.Context(), zero))
+				must(t, predictions(t.Context(), t, b, class))
+				must(t, zeroGradient(t.Context(), t, b, zero))
 				correct, zeros, stuck := []int{9, 9, 9}, []int{9, 9, 9}, make([]bool, n-lo)
 				stuck[0] = true // what was there is overwritten
 				for range 2 {   // Count again counts the same
-					first, err := b.Count(t.Context(), correct, zeros, stuck)
+					first, err := b.(pipeline.Counter).Count(t.Context(), correct, zeros, stuck)
 					must(t, err)
 					if first != -1 {
 						t.Errorf("row %d counts as not finite, class %d", first, class[first])
@@ -662,7 +657,7 @@ func (s suite) countOf(t *testing.T, m *model.Model, r *rand.Rand, weight, bias 
 					t.Error("no row is right: the test says too little")
 				}
 				for _, room := range [][3]int{{2, 3, n - lo}, {3, 4, n - lo}, {3, 3, n - lo - 1}} {
-					if _, err := b.Count(t.Context(), make([]int, room[0]), make([]int, room[1]), make([]bool, room[2])); err == nil {
+					if _, err := b.(pipeline.Counter).Count(t.Context(), make([]int, room[0]), make([]int, room[1]), make([]bool, room[2])); err == nil {
 						t.Errorf("room for %v: no error", room)
 					}
 				}
@@ -678,7 +673,7 @@ func (s suite) countOf(t *testing.T, m *model.Model, r *rand.Rand, weight, bias 
 	}
 	b := s.load(t, m, x, labels)
 	must(t, b.Begin(t.Context(), 50, n, eps))
-	first, err := b.Count(t.Context(), make([]int, 3), make([]int, 3), make([]bool, n-50))
+	first, err := b.(pipeline.Counter).Count(t.Context(), make([]int, 3), make([]int, 3), make([]bool, n-50))
 	must(t, err)
 	if want := (bad - 50) * len(eps); first != want {
 		t.Errorf("the first row with logits that are not finite is %d, want %d", first, want)
@@ -751,11 +746,13 @@ func (s suite) refusals(t *testing.T, m *model.Model) {
 			t.Errorf("step, %s: no error", name)
 		}
 	}
-	if err := b.Predictions(t.Context(), make([]int32, 3)); err == nil {
-		t.Error("predictions into 3 of 4 rows: no error")
-	}
-	if err := b.ZeroGradient(t.Context(), make([]bool, 5)); err == nil {
-		t.Error("zero gradients into 5 of 4 rows: no error")
+	if p, ok := b.(piecewise); ok {
+		if err := p.Predictions(t.Context(), make([]int32, 3)); err == nil {
+			t.Error("predictions into 3 of 4 rows: no error")
+		}
+		if err := p.ZeroGradient(t.Context(), make([]bool, 5)); err == nil {
+			t.Error("zero gradients into 5 of 4 rows: no error")
+		}
 	}
 }
 
@@ -778,7 +775,7 @@ func (s suite) states(t *testing.T, m *model.Model) {
 	must(t, b.Load(t.Context(), 0, x, labels))
 	must(t, b.Begin(t.Context(), 5, 5, eps))
 	must(t, b.Step(t.Context(), step))
-	must(t, b.Predictions(t.Context(), nil))
+	must(t, predictions(t.Context(), t, b, nil))
 
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -787,8 +784,12 @@ func (s suite) states(t *testing.T, m *model.Model) {
 		t.Errorf("step with an ended context: %v, want %v", err, context.Canceled)
 	}
 	must(t, b.Begin(t.Context(), 0, 200, eps))
-	if err := b.Predictions(ended, make([]int32, 200)); !errors.Is(err, context.Canceled) {
+	if err := predictions(ended, t, b, make([]int32, 200)); !errors.Is(err, context.Canceled) {
 		t.Errorf("predictions with an ended context: %v, want %v", err, context.Canceled)
+	}
+	must(t, b.Begin(t.Context(), 0, 200, eps))
+	if _, err := b.Outcomes(ended, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("outcomes with an ended context: %v, want %v", err, context.Canceled)
 	}
 
 	// Nothing of the first batch is left after a second Load.
@@ -812,7 +813,7 @@ func (s suite) states(t *testing.T, m *model.Model) {
 	must(t, b.Close())
 	for name, err := range map[string]error{
 		"Load": b.Load(t.Context(), 0, x, labels), "Begin": b.Begin(t.Context(), 0, 1, eps), "Step": b.Step(t.Context(), step),
-		"Predictions": b.Predictions(t.Context(), nil), "ZeroGradient": b.ZeroGradient(t.Context(), nil), "Close": b.Close(),
+		"Predictions": predictions(t.Context(), t, b, nil), "ZeroGradient": zeroGradient(t.Context(), t, b, nil), "Close": b.Close(),
 	} {
 		if err == nil {
 			t.Errorf("%s after Close: no error", name)

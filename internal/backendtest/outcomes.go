@@ -14,8 +14,8 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// outcomes compares Outcomes, in every state of the rows, with the methods that give its parts one
-// by one. It also checks what Outcomes must refuse.
+// outcomes compares Outcomes, in every state of the rows, with Logits and with what a second backend
+// says of the same rows part by part. It also checks what Outcomes must refuse.
 func (s suite) outcomes(t *testing.T) {
 	r := rand.New(rand.NewPCG(18, 1))
 	m := ref.RandomModel(r, 1, 40, 9, 5)
@@ -52,16 +52,16 @@ func (s suite) outcomes(t *testing.T) {
 					t.Fatalf("%s: logits %v, want %v", what, z, want)
 				}
 				zero, norms := make([]bool, 3*n), make([]attack.Norms, 3*n)
-				must(t, other.ZeroGradient(t.Context(), zero))
-				must(t, other.Norms(t.Context(), norms))
+				must(t, zeroGradient(t.Context(), t, other, zero))
+				must(t, rowNorms(t.Context(), t, other, norms))
 				if !slices.Equal(got.Zero, zero) || !slices.Equal(got.Norms, norms) {
 					t.Fatalf("%s: zero %v and norms %v, want %v and %v", what, got.Zero, got.Norms, zero, norms)
 				}
 				var class []int32
 				if rounding != nil {
 					class = make([]int32, 3*n)
-					must(t, other.Round(t.Context(), rounding.Norm))
-					must(t, other.Predictions(t.Context(), class))
+					must(t, roundRows(t.Context(), t, other, rounding.Norm))
+					must(t, predictions(t.Context(), t, other, class))
 				}
 				if !slices.Equal(got.Rounded, class) || (got.Rounded == nil) != (rounding == nil) {
 					t.Fatalf("%s: rounded %v, want %v", what, got.Rounded, class)

@@ -317,7 +317,7 @@ func (s suite) generalRowsOf(t *testing.T, m *model.Model, r *rand.Rand, n, ever
 					d, err = b.Logits(t.Context())
 					z := get(t, d, err)
 					norms := make([]attack.Norms, len(x))
-					must(t, b.Norms(t.Context(), norms))
+					must(t, rowNorms(t.Context(), t, b, norms))
 					for r := range x {
 						i, e := lo+r/(to-from), from+r%(to-from)
 						got[i*len(eps)+e] = slices.Concat(x[r], z[r], []float64{float64(norms[r].Linf), float64(norms[r].L2), float64(norms[r].L0)})
@@ -366,7 +366,7 @@ func (s suite) losses(t *testing.T) {
 				must(t, b.Begin(t.Context(), 0, n, []float64{1}))
 				must(t, b.Step(t.Context(), step))
 				zero := make([]bool, n)
-				must(t, b.ZeroGradient(t.Context(), zero))
+				must(t, zeroGradient(t.Context(), t, b, zero))
 				d, err := b.Images(t.Context())
 				for i, got := range get(t, d, err) {
 					z, target := make([]ref.Value, classes), -1
@@ -463,7 +463,7 @@ func (s suite) momentum(t *testing.T) {
 						want -= factor
 					}
 					zero := make([]bool, 2)
-					must(t, b.ZeroGradient(t.Context(), zero))
+					must(t, zeroGradient(t.Context(), t, b, zero))
 					if zero[0] != (k > 0) || !zero[1] {
 						t.Errorf("norm %v, momentum %v, Begin %d, step %d: zero gradients %v", norm, momentum, again, k, zero)
 					}
@@ -484,7 +484,7 @@ func (s suite) momentum(t *testing.T) {
 	zero := make([]bool, 1)
 	for k, size := range []float64{1, 0} {
 		must(t, b.Step(t.Context(), attack.Step{Ball: k == 0, Size: []float64{size}}))
-		must(t, b.ZeroGradient(t.Context(), zero))
+		must(t, zeroGradient(t.Context(), t, b, zero))
 		if zero[0] != (k == 1) {
 			t.Errorf("step %d of size %v: zero gradient %v", k, size, zero[0])
 		}
@@ -516,12 +516,12 @@ func (s suite) generalNotFinite(t *testing.T) {
 					must(t, b.Begin(t.Context(), 0, 2, []float64{0.5}))
 					err := b.Step(t.Context(), attack.Step{Loss: loss, Norm: norm, Momentum: momentum, Ball: true, Size: []float64{0.5}})
 					if err == nil { // the next call may report it instead
-						err = b.Predictions(t.Context(), make([]int32, 2))
+						err = predictions(t.Context(), t, b, make([]int32, 2))
 					}
 					if err == nil || !strings.Contains(err.Error(), "image 6") {
 						t.Errorf("%s: error %v, want one that names image 6", what, err)
 					}
-					if err := b.Norms(t.Context(), make([]attack.Norms, 2)); err == nil {
+					if err := rowNorms(t.Context(), t, b, make([]attack.Norms, 2)); err == nil {
 						t.Errorf("%s: there are rows after the error", what)
 					}
 					must(t, b.Close())
@@ -634,7 +634,7 @@ func (s suite) slotsOf(t *testing.T, m *model.Model, r *rand.Rand) {
 	}
 }
 
-// round compares Round with the reference, for images of bytes and others, from any pixels. It
+// round compares rounded rows with the reference, for images of bytes and others, from any pixels. It
 // leaves out a pixel within 5e-5 of a place where the reference changes from one level to another,
 // since 255·x rounds.
 func (s suite) round(t *testing.T) {
@@ -665,7 +665,7 @@ func (s suite) round(t *testing.T) {
 				}
 				d, err = b.Images(t.Context())
 				before := get(t, d, err)
-				must(t, b.Round(t.Context(), norm))
+				must(t, roundRows(t.Context(), t, b, norm))
 				d, err = b.Images(t.Context())
 				left, all := 0, 0
 				for r, got := range get(t, d, err) {
@@ -709,7 +709,7 @@ func (s suite) round(t *testing.T) {
 	}
 }
 
-// norms compares Norms with the reference, in every state of the rows.
+// norms compares norms with the reference, in every state of the rows.
 func (s suite) norms(t *testing.T) {
 	const n = 3
 	r := rand.New(rand.NewPCG(15, 1))
@@ -732,7 +732,7 @@ func (s suite) norms(t *testing.T) {
 			d, err = b.Images(t.Context())
 			x := get(t, d, err)
 			got := make([]attack.Norms, len(x))
-			must(t, b.Norms(t.Context(), got))
+			must(t, rowNorms(t.Context(), t, b, got))
 			for r, v := range got {
 				linf, l2, l0 := ref.Norms(x[r], clean[r])
 				what := fmt.Sprintf("bounds %v, %d steps, row %d", bounds, steps, r)
@@ -762,7 +762,7 @@ func (s suite) generalRefusals(t *testing.T) {
 	calls := func(b Backend, rows int) map[string]error {
 		return map[string]error{
 			"Keep": b.Keep(t.Context(), 0, make([]bool, rows)), "Restore": b.Restore(t.Context(), 0, make([]bool, rows)),
-			"Round": b.Round(t.Context(), attack.Linf), "Norms": b.Norms(t.Context(), make([]attack.Norms, rows)),
+			"rounding": roundRows(t.Context(), t, b, attack.Linf), "norms": rowNorms(t.Context(), t, b, make([]attack.Norms, rows)),
 			"Step": b.Step(t.Context(), attack.Step{Ball: true, Size: size}),
 		}
 	}
@@ -827,8 +827,7 @@ func (s suite) generalRefusals(t *testing.T) {
 		"keep 3 of 4 rows":  b.Keep(t.Context(), 0, make([]bool, 3)),
 		"restore of slot 2": b.Restore(t.Context(), 2, make([]bool, 4)), "restore of slot -1": b.Restore(t.Context(), -1, make([]bool, 4)),
 		"restore 5 of 4 rows": b.Restore(t.Context(), 1, make([]bool, 5)), "restore nil": b.Restore(t.Context(), 1, nil),
-		"round in norm 2": b.Round(t.Context(), 2), "round in norm -1": b.Round(t.Context(), -1),
-		"norms of 3 of 4 rows": b.Norms(t.Context(), make([]attack.Norms, 3)),
+		"round in norm 2": roundRows(t.Context(), t, b, 2), "round in norm -1": roundRows(t.Context(), t, b, -1),
 	} {
 		if err == nil {
 			t.Errorf("%s: no error", name)

@@ -6,8 +6,8 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// A Windows is the places of a kernel that moves over an image.
-type Windows struct {
+// An Unfold is how a kernel moves over an image: the windows that im2col copies out.
+type Unfold struct {
 	In, Out        Shape
 	Kernel, Stride [2]int // rows, columns
 	Pad            [4]int // top, left, bottom, right
@@ -22,10 +22,10 @@ const shortRow = 16
 const fewChannels = 8
 
 // Swapped reports whether the terms of a window run down its rows first: see Terms.
-func (w Windows) Swapped() bool { return w.Kernel[0] > 1 && w.Kernel[1]*w.In.C < shortRow }
+func (w Unfold) Swapped() bool { return w.Kernel[0] > 1 && w.Kernel[1]*w.In.C < shortRow }
 
 // Direct reports whether the im2col matrix is the image as it is.
-func (w Windows) Direct() bool {
+func (w Unfold) Direct() bool {
 	return w.Kernel == [2]int{1, 1} && w.Stride == [2]int{1, 1} && w.Pad == [4]int{}
 }
 
@@ -33,7 +33,7 @@ func (w Windows) Direct() bool {
 // with the im2col matrix. The terms are summed in rising order of k. Only this order decides bits.
 // Where terms are columns of a product, as on the way back by col2im, each backend may order them
 // as it likes.
-func (w Windows) Terms(f func(k, c, u, v int)) {
+func (w Unfold) Terms(f func(k, c, u, v int)) {
 	for u := range w.Kernel[0] {
 		for v := range w.Kernel[1] {
 			at := u*w.Kernel[1] + v
@@ -49,7 +49,7 @@ func (w Windows) Terms(f func(k, c, u, v int)) {
 
 // A Convolution is model.Conv2D. Forward it is one product with the im2col matrix, see Terms.
 type Convolution struct {
-	Windows
+	Unfold
 	Name   string
 	Weight *tensor.Dense // [out, in, KH, KW], as in the model
 	Bias   *tensor.Dense // [out]
@@ -58,16 +58,16 @@ type Convolution struct {
 	// pixels of the input, and if there are channels enough to fill vectors. Else it is nil, and
 	// the gradient is a product with the filters that col2im adds up. Each pixel is then a sum
 	// from 0 over the windows that it is in, by rising row of windows and then by rising column.
-	Back *Windows
+	Back *Unfold
 }
 
 func newConvolution(l model.Conv2D, in, out Shape) *Convolution {
 	s := l.Weight.Shape()
 	c := &Convolution{
-		Windows: Windows{In: in, Out: out, Kernel: [2]int{s[2], s[3]}, Stride: l.Stride, Pad: l.Pad},
-		Name:    l.Name, Weight: l.Weight, Bias: l.Bias,
+		Unfold: Unfold{In: in, Out: out, Kernel: [2]int{s[2], s[3]}, Stride: l.Stride, Pad: l.Pad},
+		Name:   l.Name, Weight: l.Weight, Bias: l.Bias,
 	}
-	back := Windows{In: out, Out: in, Kernel: c.Kernel, Stride: [2]int{1, 1}}
+	back := Unfold{In: out, Out: in, Kernel: c.Kernel, Stride: [2]int{1, 1}}
 	fits := in.C >= fewChannels && l.Stride == back.Stride
 	for d := range back.Pad {
 		back.Pad[d] = c.Kernel[d%2] - 1 - l.Pad[d]
@@ -85,8 +85,8 @@ func Filter[E any](shape []int, w []E) func(o, c, u, v int) E {
 	return func(o, c, u, v int) E { return w[((o*shape[1]+c)*shape[2]+u)*shape[3]+v] }
 }
 
-// TurnedRound returns the weights for Convolution.Back: each filter is flipped in rows and columns,
-// and its outputs are the channels of what the convolution takes.
-func TurnedRound[E any](kernel [2]int, weight func(o, c, u, v int) E) func(c, o, u, v int) E {
+// FlipTranspose returns the weights for Convolution.Back, the transposed convolution as an ordinary
+// one: each filter is flipped in rows and columns, and inputs and outputs change places.
+func FlipTranspose[E any](kernel [2]int, weight func(o, c, u, v int) E) func(c, o, u, v int) E {
 	return func(c, o, u, v int) E { return weight(o, c, kernel[0]-1-u, kernel[1]-1-v) }
 }

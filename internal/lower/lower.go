@@ -55,7 +55,7 @@ func New(m *model.Model) (*Program, error) {
 		image = []int{m.Inputs()}
 	}
 	p := &Program{
-		Inputs: m.Inputs(), Classes: m.Outputs(), Image: newShape(image), MLP: m.IsStack(), Uses: make([][]int, 1),
+		Inputs: m.Inputs(), Classes: m.Outputs(), Image: newShape(image), MLP: m.IsMLP(), Uses: make([][]int, 1),
 	}
 	used := make([]bool, len(m.Layers))
 	used[len(used)-1] = true

@@ -198,11 +198,11 @@ func TestConvolutions(t *testing.T) {
 		}
 	}
 	w23 := Filter([]int{1, 1, 2, 3}, weights(6))
-	if got, want := TurnedRound([2]int{2, 3}, w23)(0, 0, 0, 0), w23(0, 0, 1, 2); got != want {
+	if got, want := FlipTranspose([2]int{2, 3}, w23)(0, 0, 0, 0), w23(0, 0, 1, 2); got != want {
 		t.Errorf("flipped %v, want %v", got, want)
 	}
 	// With rows of a window too short, its terms run down a column of 2, then the next of 3.
-	narrow := Windows{In: Shape{C: 2}, Kernel: [2]int{2, 3}}
+	narrow := Unfold{In: Shape{C: 2}, Kernel: [2]int{2, 3}}
 	var order [12][3]int
 	narrow.Terms(func(k, c, u, v int) { order[k] = [3]int{c, u, v} })
 	if want := [3]int{0, 0, 1}; order[4] != want || !narrow.Swapped() {
@@ -210,7 +210,7 @@ func TestConvolutions(t *testing.T) {
 	}
 	// In a flipped filter row 0 is the last one.
 	w := Filter([]int{2, 3, 2, 2}, weights(24))
-	if got, want := TurnedRound([2]int{2, 2}, w)(1, 0, 0, 1), w(0, 1, 1, 0); got != want {
+	if got, want := FlipTranspose([2]int{2, 2}, w)(1, 0, 0, 1), w(0, 1, 1, 0); got != want {
 		t.Errorf("flipped %v, want %v", got, want)
 	}
 }

@@ -22,11 +22,11 @@ type Linear struct {
 type Scale struct{ Weight, Bias *tensor.Dense } // [C]
 
 // A MaxPool is model.MaxPool2D.
-type MaxPool struct{ Windows }
+type MaxPool struct{ Unfold }
 
 // An AvgPool is model.AvgPool2D.
 type AvgPool struct {
-	Windows
+	Unfold
 	CountPad bool
 }
 
@@ -44,16 +44,16 @@ type Add struct{}
 func operation(l model.Layer, in, out Shape) (Operation, error) {
 	switch l := l.(type) {
 	case model.Linear:
-		w, err := byPixels(l.Weight, in)
+		w, err := weightNHWC(l.Weight, in)
 		return &Linear{w, l.Bias}, err
 	case model.Conv2D:
 		return newConvolution(l, in, out), nil
 	case model.Scale:
 		return Scale{l.Weight, l.Bias}, nil
 	case model.MaxPool2D:
-		return MaxPool{Windows{In: in, Out: out, Kernel: l.Kernel, Stride: l.Stride, Pad: l.Pad}}, nil
+		return MaxPool{Unfold{In: in, Out: out, Kernel: l.Kernel, Stride: l.Stride, Pad: l.Pad}}, nil
 	case model.AvgPool2D:
-		return AvgPool{Windows{In: in, Out: out, Kernel: l.Kernel, Stride: l.Stride, Pad: l.Pad}, l.CountPad}, nil
+		return AvgPool{Unfold{In: in, Out: out, Kernel: l.Kernel, Stride: l.Stride, Pad: l.Pad}, l.CountPad}, nil
 	case model.Add:
 		return Add{}, nil
 	case model.Elementwise:
@@ -63,9 +63,8 @@ func operation(l model.Layer, in, out Shape) (Operation, error) {
 	return nil, fmt.Errorf("no operation for a layer of %T", l)
 }
 
-// byPixels returns the weights w [out, in] of a layer that takes s, with columns in the order [H,
-// W, C].
-func byPixels(w *tensor.Dense, s Shape) (*tensor.Dense, error) {
+// weightNHWC returns the weights w [out, in] of a layer that takes s, with columns in NHWC order.
+func weightNHWC(w *tensor.Dense, s Shape) (*tensor.Dense, error) {
 	if !s.Reordered() {
 		return w, nil
 	}

@@ -90,7 +90,7 @@ func RandomNetwork(r *rand.Rand) *model.Model {
 	if plain && r.IntN(2) == 0 {
 		n.m.From = nil
 	}
-	if n.m.IsStack() {
+	if n.m.IsMLP() {
 		return RandomNetwork(r)
 	}
 	return n.m

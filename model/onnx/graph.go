@@ -270,7 +270,7 @@ func convert(p *pb.ModelProto, t *tensors) (*model.Model, error) {
 		m.Notes = append(m.Notes, fmt.Sprintf("its first layer makes pixels smaller, by %.3g: was it made for pixels from 0 to 255? Here they lie in [0, 1]", formats.Wide(s.Weight)[0]))
 	}
 	if m.Input != nil { // pixels in a row make an MLP, which has the fast routes
-		if s := (&model.Model{Layers: m.Layers, From: m.From}); s.IsStack() {
+		if s := (&model.Model{Layers: m.Layers, From: m.From}); s.IsMLP() {
 			m.Input = nil
 		}
 	}
