@@ -11,7 +11,7 @@ func TestExamples(t *testing.T) {
 		if err := m.Validate(); err != nil {
 			t.Fatalf("example %d, %s: %v", i, e.Layer.Kind(), err)
 		}
-		if m.IsStack() || m.Outputs() != exampleClasses {
+		if m.IsMLP() || m.Outputs() != exampleClasses {
 			t.Errorf("example %d, %s: %v, want no MLP, and %d classes", i, e.Layer.Kind(), m, exampleClasses)
 		}
 		if _, ok := e.Layer.(Elementwise); !ok && (e.Lo != 0 || e.Hi != 0) {
