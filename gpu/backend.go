@@ -20,15 +20,15 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// A Backend holds one model and one batch on one or more devices. Each device has a part: some of
+// A Backend holds one model and one batch on one or more devices. Each device is a card: it has some of
 // the batch's images. It implements pipeline.Backend. One goroutine at a time uses it. After an
 // error of Step, or of a method that returns something of the rows, the rows are gone: call Begin
 // again.
 //
-// New sets parts, in, out and info. Load sets first, labels, min and max. Begin sets eps, lo and
+// New sets cards, in, out and info. Load sets first, labels, min and max. Begin sets eps, lo and
 // rows, and an error clears eps and rows.
 type Backend struct {
-	parts    []*part      // in the order of their images
+	cards    []*card      // in the order of their images
 	in, out  int          // I and O
 	info     backend.Info // without Rows, which depends on Load
 	closed   bool
@@ -74,20 +74,20 @@ func New(m *model.Model, o Options) (_ *Backend, err error) {
 		}
 	}()
 	for _, i := range o.Devices {
-		p, err := openPart(i, prog, mode)
+		p, err := openCard(i, prog, mode)
 		if err != nil {
 			return nil, err
 		}
-		b.parts = append(b.parts, p)
+		b.cards = append(b.cards, p)
 	}
 	b.describe(mode)
 	return b, nil
 }
 
-// describe fills info once all parts are there.
+// describe fills info once all cards are there.
 func (b *Backend) describe(mode string) {
 	var names []string
-	for _, p := range b.parts {
+	for _, p := range b.cards {
 		names = append(names, fmt.Sprintf("cuda:%d %s, %s", p.Index, p.Name, p.Image))
 	}
 	b.info = backend.Info{
@@ -142,20 +142,20 @@ func (b *Backend) Info() backend.Info {
 // least memory.
 func (b *Backend) maxRows() int {
 	rows := maxRows
-	for _, p := range b.parts {
+	for _, p := range b.cards {
 		rows = min(rows, p.budget.rowsMax)
 	}
 	return rows
 }
 
-// each calls f for every part at the same time and returns their errors.
-func (b *Backend) each(f func(p *part) error) error {
-	if len(b.parts) == 1 {
-		return b.parts[0].do(func() error { return f(b.parts[0]) })
+// each calls f for every card at the same time and returns their errors.
+func (b *Backend) each(f func(p *card) error) error {
+	if len(b.cards) == 1 {
+		return b.cards[0].do(func() error { return f(b.cards[0]) })
 	}
-	errs := make([]error, len(b.parts))
+	errs := make([]error, len(b.cards))
 	var wg sync.WaitGroup
-	for i, p := range b.parts {
+	for i, p := range b.cards {
 		wg.Go(func() { errs[i] = p.do(func() error { return f(p) }) })
 	}
 	wg.Wait()
@@ -170,10 +170,10 @@ func (b *Backend) lose(err error) error {
 	return err
 }
 
-// collect calls f for every part at the same time. f starts downloads, for which every part waits
+// collect calls f for every card at the same time. f starts downloads, for which every card waits
 // once. After an error the rows are gone, and with OutOfMemory also their memory.
-func (b *Backend) collect(ctx context.Context, f func(p *part) error) error {
-	return b.lose(b.each(func(p *part) error {
+func (b *Backend) collect(ctx context.Context, f func(p *card) error) error {
+	return b.lose(b.each(func(p *card) error {
 		return p.freeing(p.collect(ctx, func() error { return f(p) }))
 	}))
 }
@@ -204,7 +204,7 @@ func (b *Backend) Load(ctx context.Context, first int, x0 *tensor.Dense, labels 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := b.each(func(p *part) error { return p.load(first, bytes, floats, labels) }); err != nil {
+	if err := b.each(func(p *card) error { return p.load(first, bytes, floats, labels) }); err != nil {
 		return err
 	}
 	b.first, b.labels = first, slices.Clone(labels)
@@ -224,18 +224,18 @@ func (b *Backend) Begin(ctx context.Context, lo, hi int, eps []float64) error {
 	}
 	b.lo, b.rows, b.eps = lo, (hi-lo)*len(eps), rounded
 	// The images are shared out in order. Each device has as many, or one more.
-	for i, p := range b.parts {
-		n, next := len(b.parts), lo
+	for i, p := range b.cards {
+		n, next := len(b.cards), lo
 		p.batch.images = (hi - lo) / n
 		if i < (hi-lo)%n {
 			p.batch.images++
 		}
 		if i > 0 {
-			next = b.parts[i-1].batch.lo + b.parts[i-1].batch.images
+			next = b.cards[i-1].batch.lo + b.cards[i-1].batch.images
 		}
 		p.batch.lo = next
 	}
-	if err := b.each(func(p *part) error { return p.begin(rounded) }); err != nil {
+	if err := b.each(func(p *card) error { return p.begin(rounded) }); err != nil {
 		return b.lose(err)
 	}
 	return ctx.Err()
@@ -258,13 +258,13 @@ func (b *Backend) Step(ctx context.Context, s attack.Step) error {
 				size[e] = 0 // such a row stays
 			}
 		}
-		return b.lose(b.each(func(p *part) error { return p.step(ctx, s, size) }))
+		return b.lose(b.each(func(p *card) error { return p.step(ctx, s, size) }))
 	}
 	along, err := batch.Along[float32](s, b.rows, b.in)
 	if err != nil {
 		return fmt.Errorf("gpu: %w", err)
 	}
-	return b.lose(b.each(func(p *part) error {
+	return b.lose(b.each(func(p *card) error {
 		own, targets, along := size, s.Targets, along
 		if len(size) != len(b.eps) {
 			own = rowsOf(b, p, size, 1)
@@ -291,17 +291,17 @@ func (b *Backend) Count(ctx context.Context, correct, zero []int, stuck []bool) 
 	if len(correct) != E || len(zero) != E || len(stuck) != b.rows/E {
 		return -1, fmt.Errorf("gpu: count: room for %d, %d and %d, want %d eps twice and %d images", len(correct), len(zero), len(stuck), E, b.rows/E)
 	}
-	all := make(map[*part]*counts)
-	for _, p := range b.parts {
+	all := make(map[*card]*counts)
+	for _, p := range b.cards {
 		all[p] = new(counts)
 	}
-	if err := b.collect(ctx, func(p *part) error { return p.count(ctx, all[p]) }); err != nil {
+	if err := b.collect(ctx, func(p *card) error { return p.count(ctx, all[p]) }); err != nil {
 		return -1, err
 	}
 	clear(correct)
 	clear(zero)
 	bad = -1
-	for _, p := range b.parts {
+	for _, p := range b.cards {
 		found := all[p]
 		for e := range E {
 			correct[e] += int(found.correct[e])
@@ -323,7 +323,7 @@ func (b *Backend) Predictions(ctx context.Context, dst []int32) error {
 	if err := b.ready(len(dst)); err != nil {
 		return err
 	}
-	return b.collect(ctx, func(p *part) error { return p.predictions(ctx, rowsOf(b, p, dst, 1)) })
+	return b.collect(ctx, func(p *card) error { return p.predictions(ctx, rowsOf(b, p, dst, 1)) })
 }
 
 // ZeroGradient writes to dst [rows] whether the gradient of a Step since Begin was zero in every
@@ -332,22 +332,22 @@ func (b *Backend) ZeroGradient(ctx context.Context, dst []bool) error {
 	if err := b.ready(len(dst)); err != nil {
 		return err
 	}
-	return b.collect(ctx, func(p *part) error { return p.zeroGradient(rowsOf(b, p, dst, 1)) })
+	return b.collect(ctx, func(p *card) error { return p.zeroGradient(rowsOf(b, p, dst, 1)) })
 }
 
 // Logits returns f(x) [rows, O], Float32.
 func (b *Backend) Logits(ctx context.Context) (*tensor.Dense, error) {
-	return b.matrix(ctx, b.out, func(p *part, dst []float32) error { return p.logits(ctx, dst) })
+	return b.matrix(ctx, b.out, func(p *card, dst []float32) error { return p.logits(ctx, dst) })
 }
 
 // Images returns x [rows, I], Float32.
 func (b *Backend) Images(ctx context.Context) (*tensor.Dense, error) {
-	return b.matrix(ctx, b.in, func(p *part, dst []float32) error { return p.imagesTo(ctx, dst) })
+	return b.matrix(ctx, b.in, func(p *card, dst []float32) error { return p.imagesTo(ctx, dst) })
 }
 
-// matrix returns [rows, cols] of what f starts to download for each part. It returns an error for a
+// matrix returns [rows, cols] of what f starts to download for each card. It returns an error for a
 // batch without rows.
-func (b *Backend) matrix(ctx context.Context, cols int, f func(p *part, dst []float32) error) (*tensor.Dense, error) {
+func (b *Backend) matrix(ctx context.Context, cols int, f func(p *card, dst []float32) error) (*tensor.Dense, error) {
 	if err := b.ready(b.rows); err != nil {
 		return nil, err
 	}
@@ -355,14 +355,14 @@ func (b *Backend) matrix(ctx context.Context, cols int, f func(p *part, dst []fl
 		return nil, errors.New("gpu: the batch is empty")
 	}
 	dst := make([]float32, b.rows*cols)
-	if err := b.collect(ctx, func(p *part) error { return f(p, rowsOf(b, p, dst, cols)) }); err != nil {
+	if err := b.collect(ctx, func(p *card) error { return f(p, rowsOf(b, p, dst, cols)) }); err != nil {
 		return nil, err
 	}
 	return tensor.New(tensor.WithShape(len(dst)/cols, cols), tensor.WithBacking(dst)), nil
 }
 
 // rowsOf is what p has of dst [rows, cols].
-func rowsOf[T any](b *Backend, p *part, dst []T, cols int) []T {
+func rowsOf[T any](b *Backend, p *card, dst []T, cols int) []T {
 	E := len(b.eps)
 	return dst[(p.batch.lo-b.lo)*E*cols:][:p.batch.images*E*cols]
 }
@@ -374,10 +374,10 @@ func (b *Backend) Close() error {
 	}
 	b.closed = true
 	var errs []error
-	for _, p := range b.parts {
+	for _, p := range b.cards {
 		errs = append(errs, p.close())
 	}
-	b.parts, b.labels, b.eps, b.rows = nil, nil, nil, 0
+	b.cards, b.labels, b.eps, b.rows = nil, nil, nil, 0
 	return errors.Join(errs...)
 }
 

@@ -58,11 +58,11 @@ func (c *conv) backward(net *network, dx, from, dy, _ cu.DevicePtr, n int) error
 		if err := net.affineBackward(net.columns.DevicePtr, at(dy, i*w.y.width, 4), &w.filters, 0, m*w.outputs()); err != nil {
 			return err
 		}
-		part := from
-		if part != 0 {
-			part = at(from, i*w.x.width, 4)
+		image := from
+		if image != 0 {
+			image = at(from, i*w.x.width, 4)
 		}
-		return net.col2im(at(dx, i*w.x.width, 4), part, net.columns.DevicePtr, w, m)
+		return net.col2im(at(dx, i*w.x.width, 4), image, net.columns.DevicePtr, w, m)
 	})
 }
 

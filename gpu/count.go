@@ -9,7 +9,7 @@ import (
 	"gorgonia.org/cu"
 )
 
-// A counts is what count finds in the rows of a part.
+// A counts is what count finds in the rows of a card.
 type counts struct {
 	correct, zero []int32 // [E]
 	stuck         []int32 // [images]
@@ -22,7 +22,7 @@ type counts struct {
 func (r *batchRows) resultBytes() int { return 4 * (2 + 2*r.E() + r.images) }
 
 // count classifies every row and starts the download of found.
-func (p *part) count(ctx context.Context, found *counts) error {
+func (p *card) count(ctx context.Context, found *counts) error {
 	E, rows := p.batch.E(), p.batch.rows()
 	if err := p.classify(ctx); err != nil {
 		return err

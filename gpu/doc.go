@@ -2,7 +2,7 @@
 // gorgonia.org/cu. New and Backend are only in builds with the tag cuda, on Linux. In other builds
 // Devices returns an error that says so.
 //
-// A Backend has a part for each device: some images of the batch, and all that the device needs for
+// A Backend has a card for each device: some images of the batch, and all that the device needs for
 // them. A device has one goroutine, locked to its thread, that makes all driver calls. It has one
 // stream, on which everything runs in order. Images go up once, as bytes if they are bytes. Only
 // counts, and arrays that a caller asks for, come down.

@@ -34,7 +34,7 @@ func TestOneWait(t *testing.T) {
 			var want string
 			for _, most := range []int{mostPinned, c.most} {
 				b := open(t, m, Options{})
-				p := b.parts[0]
+				p := b.cards[0]
 				p.downloads.most = most
 				if p.budget.planned = minMicrobatch; p.mlp == nil {
 					p.budget.planned = 50

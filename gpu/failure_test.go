@@ -266,7 +266,7 @@ func TestCycles(t *testing.T) {
 
 func freeAfter(t *testing.T, m *model.Model) (free int64) {
 	b := open(t, m, Options{})
-	must(t, b.parts[0].do(func() (err error) { free, err = b.parts[0].freeMemory(); return err }))
+	must(t, b.cards[0].do(func() (err error) { free, err = b.cards[0].freeMemory(); return err }))
 	must(t, b.Close())
 	return free
 }
@@ -298,9 +298,9 @@ func TestMemory(t *testing.T) {
 		t.Errorf("as many rows as fit: %s, want %s", got, want)
 	}
 	greedy := open(t, m, Options{})
-	greedy.parts[0].budget.rowsMax = 1 << 20 // a plan that does not hold
+	greedy.cards[0].budget.rowsMax = 1 << 20 // a plan that does not hold
 	must(t, greedy.Load(t.Context(), 0, set.Images, set.Labels))
-	greedy.parts[0].budget.rowsMax = 1 << 20
+	greedy.cards[0].budget.rowsMax = 1 << 20
 	err := greedy.Begin(t.Context(), 0, 150, manyEps(400))
 	var short interface{ OutOfMemory() bool }
 	if !errors.As(err, &short) || !short.OutOfMemory() {
@@ -316,7 +316,7 @@ func TestMemory(t *testing.T) {
 	for images := 150; ; images = images * 3 / 4 {
 		must(t, b.Begin(t.Context(), 0, images, eps))
 		free := func() (n int64) {
-			must(t, b.parts[0].do(func() (err error) { n, err = b.parts[0].freeMemory(); return err }))
+			must(t, b.cards[0].do(func() (err error) { n, err = b.cards[0].freeMemory(); return err }))
 			return n
 		}
 		before := free()
@@ -362,7 +362,7 @@ func TestHalving(t *testing.T) {
 	var want string
 	for fail := range 60 {
 		b := open(t, m, Options{})
-		b.parts[0].budget.planned = 4 * minMicrobatch
+		b.cards[0].budget.planned = 4 * minMicrobatch
 		if fail > 0 {
 			must(t, b.Load(t.Context(), 0, set.Images, set.Labels))
 			cusim.Fail(fail, 2)

@@ -13,7 +13,7 @@ import (
 )
 
 // A general is what a batch needs beside its rows for general steps (those that are not plain), and
-// for Keep, Restore and norms. Each buffer is taken when it is first used, and release of part
+// for Keep, Restore and norms. Each buffer is taken when it is first used, and release of card
 // gives all of them back.
 //
 // prepare fills hasM, hasOld and the buffers of a step. keep changes slots and has, choose changes
@@ -49,7 +49,7 @@ type objective struct {
 
 // filled writes x of all rows, if it is not in memory. The position stays, so that rows on a ray go
 // on along it.
-func (p *part) filled(ctx context.Context) error {
+func (p *card) filled(ctx context.Context) error {
 	switch {
 	case p.position.fresh:
 		return p.copyRows(p.batch.x.DevicePtr, p.cleanRows(), 0, true)
@@ -60,18 +60,18 @@ func (p *part) filled(ctx context.Context) error {
 }
 
 // whole is filled for rows that are about to move: from here on x is where they are.
-func (p *part) whole(ctx context.Context) error {
+func (p *card) whole(ctx context.Context) error {
 	err := p.filled(ctx)
 	p.position.moved()
 	return err
 }
 
 // cleanRows is x0 [images, in] of the batch's images.
-func (p *part) cleanRows() cu.DevicePtr { return p.loaded.image(p.batch.lo) }
+func (p *card) cleanRows() cu.DevicePtr { return p.loaded.image(p.batch.lo) }
 
 // generalStep launches a step that is not plain, see attack.Step. size [E] or [rows], targets
-// [rows] or nil, and along [rows, inputs] or nil are those of this part.
-func (p *part) generalStep(ctx context.Context, s attack.Step, size []float32, targets []int32, along []float32) error {
+// [rows] or nil, and along [rows, inputs] or nil are those of this card.
+func (p *card) generalStep(ctx context.Context, s attack.Step, size []float32, targets []int32, along []float32) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -131,7 +131,7 @@ func (p *part) generalStep(ctx context.Context, s attack.Step, size []float32, t
 
 // prepare takes the memory that step s needs, and copies up what s brings. share is how many rows
 // share a gradient.
-func (p *part) prepare(ctx context.Context, s attack.Step, size []float32, targets []int32, share int) error {
+func (p *card) prepare(ctx context.Context, s attack.Step, size []float32, targets []int32, share int) error {
 	if err := p.whole(ctx); err != nil {
 		return err
 	}
@@ -193,7 +193,7 @@ func (p *part) prepare(ctx context.Context, s attack.Step, size []float32, targe
 
 // ahead launches aside [n, in] = x + size·decay·m for a microbatch: where Nesterov's step takes the
 // gradient. sizes is how many sizes there are, E or rows.
-func (p *part) ahead(c span, s attack.Step, sizes int) error {
+func (p *card) ahead(c span, s attack.Step, sizes int) error {
 	g := &p.general
 	return p.launch("ahead", dim{ceil(c.n, 8), 1}, dim{256, 1}, 0, []int{c.n, p.inputs},
 		g.aside.DevicePtr, p.batch.x.DevicePtr, g.m.DevicePtr, g.sizes.DevicePtr, p.batch.epsOnDevice(), s.Decay, sizes != c.E,
@@ -202,7 +202,7 @@ func (p *part) ahead(c span, s attack.Step, sizes int) error {
 
 // direction launches what a step needs of the gradient g [n/share, in] of a microbatch: by, the
 // momentum, which rows have a gradient of zero, and whether a gradient is not finite.
-func (p *part) direction(c span, g cu.DevicePtr, s attack.Step, share int) error {
+func (p *card) direction(c span, g cu.DevicePtr, s attack.Step, share int) error {
 	var m cu.DevicePtr
 	if s.Momentum {
 		m = p.general.m.DevicePtr
@@ -212,9 +212,9 @@ func (p *part) direction(c span, g cu.DevicePtr, s attack.Step, share int) error
 		int32(share), int32(c.lo), int32(c.first), int32(c.n), int32(c.E), int32(p.inputs), int32(p.in()))
 }
 
-// along copies up what a microbatch goes along, of along [rows, inputs] of this part: aside [n, in]
+// along copies up what a microbatch goes along, of along [rows, inputs] of this card: aside [n, in]
 // and by [n].
-func (p *part) along(c span, along []float32) error {
+func (p *card) along(c span, along []float32) error {
 	d, by := make([]float32, c.n*p.in()), make([]float64, c.n)
 	for k := range by {
 		copy(d[k*p.in():], along[(c.first+k)*p.inputs:][:p.inputs])
@@ -227,7 +227,7 @@ func (p *part) along(c span, along []float32) error {
 }
 
 // draw launches aside [n, in] and by [n]: the random direction of a microbatch.
-func (p *part) draw(c span, s attack.Step) error {
+func (p *card) draw(c span, s attack.Step) error {
 	var restarts cu.DevicePtr
 	if s.Restarts != nil {
 		restarts = p.general.restarts.DevicePtr
@@ -243,7 +243,7 @@ func (p *part) draw(c span, s attack.Step) error {
 
 // move launches the move of a microbatch along v/by, with v [n/share, in]. sizes is how many sizes
 // there are, E or rows.
-func (p *part) move(c span, v cu.DevicePtr, s attack.Step, sizes, share int) error {
+func (p *card) move(c span, v cu.DevicePtr, s attack.Step, sizes, share int) error {
 	g := &p.general
 	var old cu.DevicePtr
 	if s.Alpha != 0 {

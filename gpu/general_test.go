@@ -87,7 +87,7 @@ func TestCPUGeneral(t *testing.T) {
 			host, err := cpu.New[float32](m, cpu.Options{Dense: true})
 			must(t, err)
 			dev := open(t, m, Options{MathMode: "fp32"})
-			dev.parts[0].budget.planned = minMicrobatch // two microbatches
+			dev.cards[0].budget.planned = minMicrobatch // two microbatches
 			both := func(f func(b backendtest.Backend) error) {
 				t.Helper()
 				for _, b := range []backendtest.Backend{host, dev} {

@@ -59,7 +59,7 @@ func TestBackend(t *testing.T) {
 				backendtest.Run(t, roundings[mode], func(t *testing.T, m *model.Model) backendtest.Backend {
 					b := open(t, m, Options{MathMode: mode})
 					if microbatch > 0 {
-						b.parts[0].budget.planned = microbatch
+						b.cards[0].budget.planned = microbatch
 					}
 					return b
 				})
@@ -96,7 +96,7 @@ func TestNetworks(t *testing.T) {
 // inPieces makes the microbatches of a network so many rows. A convolution takes two of them at a
 // time.
 func inPieces(b *Backend, microbatch int) {
-	for _, p := range b.parts {
+	for _, p := range b.cards {
 		p.budget.planned = microbatch
 		for _, n := range p.model.(*network).nodes {
 			if c, ok := n.operation.(*conv); ok {

@@ -25,7 +25,7 @@ func (b *Backend) Gradient(ctx context.Context, q *tensor.Dense) (*tensor.Dense,
 			return nil, fmt.Errorf("gpu: %w", err)
 		}
 	}
-	d, err := b.matrix(ctx, b.in, func(p *part, dst []float32) error {
+	d, err := b.matrix(ctx, b.in, func(p *card, dst []float32) error {
 		return p.weightedGradient(ctx, rowsOf(b, p, weights, b.out), dst)
 	})
 	if err != nil {
@@ -38,8 +38,8 @@ func (b *Backend) Gradient(ctx context.Context, q *tensor.Dense) (*tensor.Dense,
 }
 
 // weightedGradient starts the download of Gradient for q [rows, classes] to dst [rows, inputs],
-// both of the part's rows.
-func (p *part) weightedGradient(ctx context.Context, q, dst []float32) error {
+// both of the card's rows.
+func (p *card) weightedGradient(ctx context.Context, q, dst []float32) error {
 	return p.rowsTo(ctx, dst, p.inputs, func(c span) (cu.DevicePtr, error) {
 		if _, err := p.forward(c, 0); err != nil {
 			return 0, err

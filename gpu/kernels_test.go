@@ -23,18 +23,18 @@ var (
 	nan = float32(math.NaN())
 )
 
-// onDevice runs f on the thread of a part that has an MLP of these sizes and n loaded images.
-func onDevice(t *testing.T, mode string, n int, sizes []int, f func(p *part)) {
+// onDevice runs f on the thread of a card that has an MLP of these sizes and n loaded images.
+func onDevice(t *testing.T, mode string, n int, sizes []int, f func(p *card)) {
 	t.Helper()
 	m := ref.RandomModel(rand.New(rand.NewPCG(1, 1)), 1, sizes...)
 	b := open(t, m, Options{MathMode: mode})
 	must(t, b.Load(t.Context(), 0, tensor.New(tensor.WithShape(n, sizes[0]), tensor.WithBacking(make([]float32, n*sizes[0]))), make([]int32, n)))
-	p := b.parts[0]
+	p := b.cards[0]
 	must(t, p.do(func() error { f(p); return nil }))
 }
 
 // there copies s to memory of the device, which is freed when the backend is closed.
-func there[T any](t *testing.T, p *part, s []T) cu.DevicePtr {
+func there[T any](t *testing.T, p *card, s []T) cu.DevicePtr {
 	t.Helper()
 	ptr, err := p.alloc(int64(8 * len(s)))
 	if err == nil {
@@ -47,7 +47,7 @@ func there[T any](t *testing.T, p *part, s []T) cu.DevicePtr {
 }
 
 // back copies n elements from the device.
-func back[T any](t *testing.T, p *part, ptr cu.DevicePtr, n int) []T {
+func back[T any](t *testing.T, p *card, ptr cu.DevicePtr, n int) []T {
 	t.Helper()
 	s := make([]T, n)
 	if err := download(p.device, s, ptr); err != nil {
@@ -70,7 +70,7 @@ func TestAffineNotFinite(t *testing.T) {
 		for _, outs := range []int{3, 35} { // odd, in a narrow and in a wide tile
 			t.Run(fmt.Sprint(mode, "/", outs), func(t *testing.T) {
 				const in, rows = 5, 3
-				onDevice(t, mode, rows, []int{in, outs, 2}, func(p *part) {
+				onDevice(t, mode, rows, []int{in, outs, 2}, func(p *card) {
 					l := &p.mlp.layers[0]
 					wide, long := padded(outs), padded(in)
 					x := make([]float32, rows*long)
@@ -121,7 +121,7 @@ func TestAffineNotFinite(t *testing.T) {
 // TestLossGradient has logits whose exp is infinite, and a microbatch that begins inside an image.
 func TestLossGradient(t *testing.T) {
 	need(t)
-	onDevice(t, "fp32", 2, []int{4, 3}, func(p *part) {
+	onDevice(t, "fp32", 2, []int{4, 3}, func(p *card) {
 		check(t, upload(p.device, p.loaded.labels.DevicePtr, []int32{0, 2}))
 		z := make([]float32, 3*16)
 		copy(z, []float32{1000, 990, 985})
@@ -205,7 +205,7 @@ func TestLosses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := len(c.rows)
-			onDevice(t, "fp32", n, []int{4, 5}, func(p *part) {
+			onDevice(t, "fp32", n, []int{4, 5}, func(p *card) {
 				z, labels, targets := make([]float32, 16*n), make([]int32, n), make([]int32, n)
 				var o objective
 				for r, row := range c.rows {
@@ -240,7 +240,7 @@ func TestSignOf(t *testing.T) {
 	need(t)
 	const inputs, width = 70, 80
 	pixels := []int{1, 31, 63, 69, 32, 0} // those of lane 0 last
-	onDevice(t, "fp32", 2, []int{inputs, 3}, func(p *part) {
+	onDevice(t, "fp32", 2, []int{inputs, 3}, func(p *card) {
 		results := there(t, p, []int32{0, 0})
 		p.batch.results = buffer{results, 8}
 		for _, v := range []float32{1e-45, -1e-45, 3e38, nan, inf, -inf} {
@@ -288,7 +288,7 @@ func TestSignOf(t *testing.T) {
 func TestRandomSigns(t *testing.T) {
 	need(t)
 	const inputs, width = 150, 160
-	onDevice(t, "fp32", 1, []int{inputs, 3}, func(p *part) {
+	onDevice(t, "fp32", 1, []int{inputs, 3}, func(p *card) {
 		for _, first := range []int{0, 1<<32 - 2, 7 << 32} {
 			for _, seed := range []uint64{5, 5 | 3<<40} {
 				d := there(t, p, slices.Repeat([]int8{9}, 4*width))
@@ -313,7 +313,7 @@ func TestDirection(t *testing.T) {
 	pixels := []int{1, 31, 63, 69, 32, 0}
 	for _, momentum := range []bool{false, true} {
 		for _, norm := range []attack.Norm{attack.Linf, attack.L2} {
-			onDevice(t, "fp32", 2, []int{inputs, 3}, func(p *part) {
+			onDevice(t, "fp32", 2, []int{inputs, 3}, func(p *card) {
 				results := there(t, p, []int32{0, 0})
 				p.batch.results = buffer{results, 8}
 				for _, v := range []float32{1e-45, -3, 3e38, nan, inf, -inf} {
@@ -401,7 +401,7 @@ func TestDirection(t *testing.T) {
 // TestMomentumOverflow has a finite gradient that makes a momentum that is not finite.
 func TestMomentumOverflow(t *testing.T) {
 	need(t)
-	onDevice(t, "fp32", 1, []int{16, 3}, func(p *part) {
+	onDevice(t, "fp32", 1, []int{16, 3}, func(p *card) {
 		results := there(t, p, []int32{0, math.MaxInt32})
 		p.batch.results = buffer{results, 8}
 		m := make([]float32, 16)
@@ -423,7 +423,7 @@ func TestDraw(t *testing.T) {
 	need(t)
 	const inputs, width = 150, 160
 	restarts := []int{0, 1, 65535}
-	onDevice(t, "fp32", 1, []int{inputs, 3}, func(p *part) {
+	onDevice(t, "fp32", 1, []int{inputs, 3}, func(p *card) {
 		p.general.restarts = buffer{there(t, p, []int32{0, 1, 65535}), 12}
 		c := span{lo: 3, first: 4, n: 7, E: 3} // images 4 to 6 of the loaded ones
 		p.general.aside = buffer{there(t, p, make([]float32, c.n*width)), int64(4 * c.n * width)}
@@ -521,7 +521,7 @@ func TestRoundPixels(t *testing.T) {
 		{attack.L2, -3.5, 0, 9, 0},
 		{attack.L2, 257.5, 258, 9, 255},
 	} {
-		onDevice(t, "fp32", 1, []int{17, 3}, func(p *part) {
+		onDevice(t, "fp32", 1, []int{17, 3}, func(p *card) {
 			p.batch.lo, p.batch.images, p.batch.eps = 0, 1, []float32{0, float32(c.eps / 255)}
 			x, x0 := make([]float32, 2*32), make([]float32, 32)
 			for _, i := range []int{0, 16} {
@@ -552,7 +552,7 @@ func TestRoundPixels(t *testing.T) {
 func TestNorms(t *testing.T) {
 	need(t)
 	const inputs, width = 70, 80
-	onDevice(t, "fp32", 3, []int{inputs, 3}, func(p *part) {
+	onDevice(t, "fp32", 3, []int{inputs, 3}, func(p *card) {
 		p.batch.lo, p.batch.images, p.batch.eps = 1, 2, []float32{0, 1} // images 1 and 2
 		p.position.fresh = false
 		x, x0 := make([]float32, 4*width), make([]float32, 3*width)
@@ -588,7 +588,7 @@ func TestNorms(t *testing.T) {
 // TestRayForward has a NaN before the ReLU, and rows that begin in the middle of an image.
 func TestRayForward(t *testing.T) {
 	need(t)
-	onDevice(t, "fp32", 2, []int{4, 3, 2}, func(p *part) {
+	onDevice(t, "fp32", 2, []int{4, 3, 2}, func(p *card) {
 		p.mlp.layers[0].relu = true
 		a, c := make([]float32, 2*16), make([]float32, 2*16)
 		copy(a, []float32{1, -1, 2})

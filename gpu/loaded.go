@@ -9,7 +9,7 @@ import (
 )
 
 // A loaded is the clean images of a Load, and what is known of their gradients. load sets all
-// fields. sign, flat and signed are filled later, image by image, by signClean of part; unsign
+// fields. sign, flat and signed are filled later, image by image, by signClean of card; unsign
 // forgets them.
 type loaded struct {
 	*device

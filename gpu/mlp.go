@@ -11,7 +11,7 @@ import (
 )
 
 // An mlp is an MLP on the device: Linear layers with ReLU between them. newMLP sets all fields.
-// forwardFrom and backward fill act and grad; reserve of part changes their size.
+// forwardFrom and backward fill act and grad; reserve of card changes their size.
 type mlp struct {
 	*device
 	sizes  []int // of the input and of each layer's output

@@ -18,7 +18,7 @@ import (
 // output, and im2col reads whole runs of its input.
 //
 // newNetwork sets image, nodes, uses and place. forward and backward fill the buffers and set x;
-// reserve of part changes the size of the buffers.
+// reserve of card changes the size of the buffers.
 type network struct {
 	*device
 	image shape

@@ -20,15 +20,15 @@ import (
 	"gorgonia.org/cu"
 )
 
-// onNothing runs f on a part that serves only to launch kernels.
-func onNothing(t *testing.T, f func(p *part)) {
+// onNothing runs f on a card that serves only to launch kernels.
+func onNothing(t *testing.T, f func(p *card)) {
 	t.Helper()
 	need(t)
 	onDevice(t, "fp32", 1, []int{4, 3}, f)
 }
 
 // bare makes a network without layers, for operations that need only its device.
-func bare(p *part) *network { return &network{device: p.device} }
+func bare(p *card) *network { return &network{device: p.device} }
 
 // whole makes n images of shape s. Elements are whole numbers, whose sums are exact, and NaN beyond
 // the channels.
@@ -61,7 +61,7 @@ func expect(t *testing.T, what string, got []float32, s shape, n int, tol float6
 
 // with calls f three times: with nothing to add to, with other numbers to add to, and with those
 // numbers in dx itself. judge gets what f made and what was there before.
-func with(t *testing.T, p *part, r *rand.Rand, s shape, n int, f func(dx, from cu.DevicePtr) error, judge func(what string, dx []float32, before func(image, pixel, c int) float64)) {
+func with(t *testing.T, p *card, r *rand.Rand, s shape, n int, f func(dx, from cu.DevicePtr) error, judge func(what string, dx []float32, before func(image, pixel, c int) float64)) {
 	t.Helper()
 	for _, how := range []string{"alone", "and others", "in place"} {
 		start := make([]float32, n*s.width)
@@ -101,7 +101,7 @@ func TestIm2col(t *testing.T) {
 		}
 		all = append(all, w)
 	}
-	onNothing(t, func(p *part) {
+	onNothing(t, func(p *card) {
 		for _, w := range all {
 			for _, channels := range []int{1, 3, 16, 18} {
 				im2colOf(t, p, w, channels, n)
@@ -111,7 +111,7 @@ func TestIm2col(t *testing.T) {
 }
 
 // im2colOf checks every kernel that has a window, for w and n images.
-func im2colOf(t *testing.T, p *part, w window, channels, n int) {
+func im2colOf(t *testing.T, p *card, w window, channels, n int) {
 	t.Helper()
 	at := fmt.Sprintf(" of %d channels under %+v", channels, w)
 	r := rand.New(rand.NewPCG(uint64(channels), 1))
@@ -258,7 +258,7 @@ func im2colOf(t *testing.T, p *part, w window, channels, n int) {
 
 // TestMaxPoolNaN has a NaN at each place of a window in turn. It counts as larger than infinity.
 func TestMaxPoolNaN(t *testing.T) {
-	onNothing(t, func(p *part) {
+	onNothing(t, func(p *card) {
 		w := window{in: [2]int{2, 2}, out: [2]int{1, 1}, kernel: [2]int{2, 2}, stride: [2]int{1, 1}}
 		xs, ys := newShape(lower.Shape{C: 1, H: 2, W: 2}), newShape(lower.Shape{C: 1, H: 1, W: 1})
 		for at := range 4 {
@@ -296,7 +296,7 @@ func functions(s shape, f func(l *activation, value, slope func(x float64) float
 func TestActivations(t *testing.T) {
 	s := newShape(lower.Shape{C: 19, H: 3, W: 7})
 	const n = 2
-	onNothing(t, func(p *part) {
+	onNothing(t, func(p *card) {
 		functions(s, func(l *activation, value, slope func(x float64) float64) {
 			name := fmt.Sprintf("%s(%v)", l.name, l.slope)
 			r := rand.New(rand.NewPCG(1, 1))
@@ -359,7 +359,7 @@ func TestInfinities(t *testing.T) {
 		}
 		return float64(float32(v))
 	}
-	onNothing(t, func(p *part) {
+	onNothing(t, func(p *card) {
 		x, dy := there(t, p, append([]float32{-inf, inf}, make([]float32, 14)...)), there(t, p, append([]float32{2, 2}, make([]float32, 14)...))
 		functions(s, func(l *activation, value, slope func(x float64) float64) {
 			want := [4]float64{limit(value(-1e30)), limit(value(1e30)), limit(2 * slope(-1e30)), limit(2 * slope(1e30))}
@@ -380,7 +380,7 @@ func TestInfinities(t *testing.T) {
 func TestScale(t *testing.T) {
 	s := newShape(lower.Shape{C: 19, H: 3, W: 7})
 	const n = 2
-	onNothing(t, func(p *part) {
+	onNothing(t, func(p *card) {
 		r := rand.New(rand.NewPCG(2, 1))
 		x := whole(r, s, n)
 		w, b := make([]float32, s.channels), make([]float32, s.channels)
@@ -402,7 +402,7 @@ func TestScale(t *testing.T) {
 // TestNHWC brings images from NCHW to NHWC and back. Some have several tiles, and some less than
 // one. The padding has NaN.
 func TestNHWC(t *testing.T) {
-	onNothing(t, func(p *part) {
+	onNothing(t, func(p *card) {
 		for _, dims := range [][]int{{1, 2, 3}, {3, 5, 7}, {16, 4, 8}, {70, 9, 11}, {33, 1, 2}} {
 			const n = 3
 			s := newShape(lower.Shape{C: dims[0], H: dims[1], W: dims[2]})
@@ -454,7 +454,7 @@ func TestNetworkMemory(t *testing.T) {
 			m = residual(r)
 		}
 		b := open(t, m, Options{})
-		p := b.parts[0]
+		p := b.cards[0]
 		p.budget.planned = min(p.budget.planned, 50)
 		set := byteSet(r, 60, 1, m.Inputs())
 		for i := range set.Labels {
@@ -479,7 +479,7 @@ func TestNetworkShort(t *testing.T) {
 	var want string
 	for fail := range 60 {
 		b := open(t, m, Options{})
-		b.parts[0].budget.planned = 6
+		b.cards[0].budget.planned = 6
 		if fail > 0 {
 			must(t, b.Load(t.Context(), 0, set.Images, set.Labels))
 			cusim.Fail(fail, 2)

@@ -10,7 +10,7 @@ import (
 
 // rowNorms starts the download of the norms of x - x0 to dst [rows]. The error has OutOfMemory if
 // there is no room for them on the device.
-func (p *part) rowNorms(ctx context.Context, dst []attack.Norms) error {
+func (p *card) rowNorms(ctx context.Context, dst []attack.Norms) error {
 	rows := len(dst)
 	if rows == 0 {
 		return nil

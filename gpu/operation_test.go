@@ -15,7 +15,7 @@ import (
 func TestUnknownOperation(t *testing.T) {
 	need(t)
 	type strange struct{}
-	onNothing(t, func(p *part) {
+	onNothing(t, func(p *card) {
 		for _, c := range []struct {
 			operation lower.Operation
 			want      string

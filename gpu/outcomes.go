@@ -33,7 +33,7 @@ func (b *Backend) Outcomes(ctx context.Context, rounding *backend.Rounding) (bac
 	if rounding != nil {
 		o.Rounded = make([]int32, b.rows)
 	}
-	err := b.collect(ctx, func(p *part) error {
+	err := b.collect(ctx, func(p *card) error {
 		if err := p.downloads.reserve(p.outcomeBytes()); err != nil {
 			return err
 		}
@@ -62,6 +62,6 @@ func (b *Backend) Outcomes(ctx context.Context, rounding *backend.Rounding) (bac
 
 // outcomeBytes is how much comes down for Outcomes of all rows: logits, classes, norms, and which
 // gradients were zero.
-func (p *part) outcomeBytes() int {
+func (p *card) outcomeBytes() int {
 	return p.batch.rows()*(4*p.out()+4+normsBytes+1) + p.batch.images
 }

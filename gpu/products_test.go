@@ -105,7 +105,7 @@ func TestCPU(t *testing.T) {
 				host, err := cpu.New[float32](m, cpu.Options{Dense: true})
 				must(t, err)
 				dev := open(t, m, Options{MathMode: "fp32"})
-				dev.parts[0].budget.planned = minMicrobatch // two microbatches
+				dev.cards[0].budget.planned = minMicrobatch // two microbatches
 				for _, b := range []interface {
 					walker
 				}{host, dev} {

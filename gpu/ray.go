@@ -11,7 +11,7 @@ import (
 // enterRay makes the first step of the rows, without bounds, along d [images, in] of int8, of the
 // sizes on the device. It forms no x. The output of the first layer is a + size·c, with a = W·x0 +
 // b and c = W·d: two products for an image at all its eps. See cpu/ray.go.
-func (p *part) enterRay(ctx context.Context, d cu.DevicePtr) error {
+func (p *card) enterRay(ctx context.Context, d cu.DevicePtr) error {
 	l, width := &p.mlp.layers[0], padded(p.mlp.layers[0].out)
 	err := p.microbatches(ctx, p.batch.lo, p.batch.images, 1, func(c span) error {
 		x := p.loaded.image(c.lo + c.first)
@@ -31,7 +31,7 @@ func (p *part) enterRay(ctx context.Context, d cu.DevicePtr) error {
 
 // rayForward returns the logits [n, out] of a microbatch of rows on the ray, valid until the next
 // forward. A kernel of its own makes the output of the first layer.
-func (p *part) rayForward(c span) (cu.DevicePtr, error) {
+func (p *card) rayForward(c span) (cu.DevicePtr, error) {
 	m := p.mlp
 	l, width := &m.layers[0], padded(m.layers[0].out)
 	err := p.launch("ray_forward", dim{ceil(width, 256), c.n}, dim{256, 1}, 0, []int{c.n, l.out},

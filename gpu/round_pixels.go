@@ -8,9 +8,9 @@ import (
 	"advsweep/attack"
 )
 
-// roundPixels moves every x of the part to one of the 256 levels n/255 inside the row's ball in norm:
+// roundPixels moves every x of the card to one of the 256 levels n/255 inside the row's ball in norm:
 // see backend.Rounding.
-func (p *part) roundPixels(ctx context.Context, norm attack.Norm) error {
+func (p *card) roundPixels(ctx context.Context, norm attack.Norm) error {
 	rows := p.batch.rows()
 	if rows == 0 {
 		return ctx.Err()

@@ -9,7 +9,7 @@ import (
 	"gorgonia.org/cu"
 )
 
-// A batchRows is the rows of one part between two calls of Begin.
+// A batchRows is the rows of one card between two calls of Begin.
 //
 // Backend.Begin sets lo and images. forget and begin set the rest. Kernels fill the buffers.
 // setSizes changes sized. Steps set flatCounts and unread, and collect and load clear unread.
@@ -83,7 +83,7 @@ func (r *batchRows) setSizes(d *device, size []float32) error {
 // first step of an MLP without bounds: the rows are then on a ray, along which the output of the
 // first layer is known without x.
 //
-// begin, enter and moved change fresh and ray. enterRay and step of part fill the buffers, and
+// begin, enter and moved change fresh and ray. enterRay and step of card fill the buffers, and
 // reserve changes their size.
 type position struct {
 	fresh      bool         // every x is x0, and not in memory

@@ -16,7 +16,7 @@ func (b *Backend) Keep(ctx context.Context, slot int, rows []bool) error {
 	if err := b.slotReady("keep", slot, rows); err != nil {
 		return err
 	}
-	return b.lose(b.each(func(p *part) error { return p.freeing(p.keep(ctx, slot, rowsOf(b, p, rows, 1))) }))
+	return b.lose(b.each(func(p *card) error { return p.freeing(p.keep(ctx, slot, rowsOf(b, p, rows, 1))) }))
 }
 
 // Restore copies slot 0 or 1 back to x of the rows r where rows[r] is set: what Keep copied since
@@ -25,7 +25,7 @@ func (b *Backend) Restore(ctx context.Context, slot int, rows []bool) error {
 	if err := b.slotReady("restore", slot, rows); err != nil {
 		return err
 	}
-	return b.lose(b.each(func(p *part) error { return p.freeing(p.restore(ctx, slot, rowsOf(b, p, rows, 1))) }))
+	return b.lose(b.each(func(p *card) error { return p.freeing(p.restore(ctx, slot, rowsOf(b, p, rows, 1))) }))
 }
 
 // slotReady returns an error unless there is a batch with these rows, and the slot is 0 or 1.
@@ -39,8 +39,8 @@ func (b *Backend) slotReady(verb string, slot int, rows []bool) error {
 	return nil
 }
 
-// keep launches Keep for the rows of the part.
-func (p *part) keep(ctx context.Context, slot int, rows []bool) error {
+// keep launches Keep for the rows of the card.
+func (p *card) keep(ctx context.Context, slot int, rows []bool) error {
 	if len(rows) == 0 {
 		return ctx.Err()
 	}
@@ -66,8 +66,8 @@ func (p *part) keep(ctx context.Context, slot int, rows []bool) error {
 	return ctx.Err()
 }
 
-// restore launches Restore for the rows of the part.
-func (p *part) restore(ctx context.Context, slot int, rows []bool) error {
+// restore launches Restore for the rows of the card.
+func (p *card) restore(ctx context.Context, slot int, rows []bool) error {
 	if len(rows) == 0 {
 		return ctx.Err()
 	}
@@ -88,7 +88,7 @@ func (p *part) restore(ctx context.Context, slot int, rows []bool) error {
 }
 
 // choose copies up which rows are set.
-func (p *part) choose(rows []bool) error {
+func (p *card) choose(rows []bool) error {
 	if err := p.grow(&p.general.set, int64(len(rows))); err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func (p *part) choose(rows []bool) error {
 
 // copyRows launches to [rows, in] ← from for the rows where set [rows] is set, or for all rows if
 // set is 0. from is [images, in] if byImage is set, else [rows, in].
-func (p *part) copyRows(to, from, set cu.DevicePtr, byImage bool) error {
+func (p *card) copyRows(to, from, set cu.DevicePtr, byImage bool) error {
 	rows := p.batch.rows()
 	return p.launch("copy_rows", dim{ceil(rows, 8), 1}, dim{256, 1}, 0, []int{rows, p.inputs},
 		to, from, set, byImage, int32(rows), int32(p.batch.E()), int32(p.in()))

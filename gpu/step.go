@@ -33,7 +33,7 @@ func (r *recording) forget(d *device) error {
 const mostRecorded = 32
 
 // step launches one plain move of every row.
-func (p *part) step(ctx context.Context, s attack.Step, size []float32) error {
+func (p *card) step(ctx context.Context, s attack.Step, size []float32) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func (p *part) step(ctx context.Context, s attack.Step, size []float32) error {
 }
 
 // gradientStep launches a step along the gradient at rows that have moved.
-func (p *part) gradientStep(ctx context.Context, s attack.Step) error {
+func (p *card) gradientStep(ctx context.Context, s attack.Step) error {
 	launch := func(ctx context.Context) error {
 		return p.batchMicrobatches(ctx, func(c span) error {
 			g, err := p.gradient(c, 0, objective{})
@@ -129,7 +129,7 @@ func (p *part) gradientStep(ctx context.Context, s attack.Step) error {
 }
 
 // setSizes writes the sizes of a step, unless they are there.
-func (p *part) setSizes(size []float32) error {
+func (p *card) setSizes(size []float32) error {
 	if p.batch.hasSizes(size) {
 		return nil
 	}
@@ -142,7 +142,7 @@ func (p *part) setSizes(size []float32) error {
 }
 
 // signClean fills sign and flat for the clean images of the batch.
-func (p *part) signClean(ctx context.Context) error {
+func (p *card) signClean(ctx context.Context) error {
 	lo, hi := p.loaded.unsigned(p.batch.lo, p.batch.lo+p.batch.images)
 	err := p.microbatches(ctx, lo, hi-lo, 1, func(c span) error {
 		g, err := p.gradient(c, p.loaded.image(lo+c.first), objective{})
@@ -161,7 +161,7 @@ func (p *part) signClean(ctx context.Context) error {
 }
 
 // fillRows writes x of a microbatch whose rows are fresh or on a ray.
-func (p *part) fillRows(c span) error {
+func (p *card) fillRows(c span) error {
 	d, size := p.position.ray, p.batch.sizes.DevicePtr
 	if p.position.fresh {
 		d, size = p.loaded.signs(p.batch.lo), p.batch.cleanSizes()
@@ -170,7 +170,7 @@ func (p *part) fillRows(c span) error {
 }
 
 // leaveRay writes x of all rows, if they are on a ray.
-func (p *part) leaveRay(ctx context.Context) error {
+func (p *card) leaveRay(ctx context.Context) error {
 	if p.position.ray == 0 {
 		return nil
 	}
@@ -180,7 +180,7 @@ func (p *part) leaveRay(ctx context.Context) error {
 }
 
 // rowsAt returns x of a microbatch, which it writes if it is not in memory.
-func (p *part) rowsAt(c span) (cu.DevicePtr, error) {
+func (p *card) rowsAt(c span) (cu.DevicePtr, error) {
 	fresh := p.position.fresh
 	switch {
 	case fresh && c.E == 1:

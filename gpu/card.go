@@ -16,10 +16,10 @@ import (
 	"gorgonia.org/cu"
 )
 
-// A part is one device's share of a Backend: the model, all loaded images, and some images of the
+// A card is one device's share of a Backend: the model, all loaded images, and some images of the
 // batch. Each group of its state is a type of its own, whose comment says which methods change it.
 //
-// openPart sets device, inputs, classes, model and mlp, and nothing changes them later. Load
+// openCard sets device, inputs, classes, model and mlp, and nothing changes them later. Load
 // changes loaded, and with it the budget. Begin starts batch, position, recording and general anew.
 // What moves the rows changes them: Step, Restore and rounding. Between two calls of Backend downloads
 // is empty, and scratch holds nothing that anybody reads.
@@ -27,7 +27,7 @@ import (
 // All methods but close run on the device's thread. They work on the stream in the order of the
 // calls. Matrices on the device have rows of padded(columns) elements, with zeros beyond the
 // columns.
-type part struct {
+type card struct {
 	*device
 	inputs  int         // I, of an image
 	classes int         // O
@@ -74,13 +74,13 @@ func (s *scratch) claims(n, in, out int) []claim {
 	return []claim{{&s.q, 4 * n * out}, {&s.d, n * in}}
 }
 
-// openPart opens device index and copies the model to it.
-func openPart(index int, prog *lower.Program, mode string) (*part, error) {
+// openCard opens device index and copies the model to it.
+func openCard(index int, prog *lower.Program, mode string) (*card, error) {
 	d, err := openDevice(index)
 	if err != nil {
 		return nil, err
 	}
-	p := &part{device: d, inputs: prog.Inputs, classes: prog.Classes}
+	p := &card{device: d, inputs: prog.Inputs, classes: prog.Classes}
 	p.loaded = loaded{device: d, inputs: prog.Inputs}
 	p.downloads = downloads{device: d, most: mostPinned}
 	if err := d.do(func() error { return p.open(prog, mode) }); err != nil {
@@ -91,7 +91,7 @@ func openPart(index int, prog *lower.Program, mode string) (*part, error) {
 }
 
 // open tests the kernels, copies the model to the device, and plans the memory.
-func (p *part) open(prog *lower.Program, mode string) error {
+func (p *card) open(prog *lower.Program, mode string) error {
 	if err := p.probe(mode); err != nil {
 		return err
 	}
@@ -115,7 +115,7 @@ func (p *part) open(prog *lower.Program, mode string) error {
 }
 
 // close gives back all that p holds. It goes on after an error and returns the first one.
-func (p *part) close() error {
+func (p *card) close() error {
 	err := p.do(func() error {
 		// Go evaluates all arguments, so that all are closed.
 		return cmp.Or(p.recording.forget(p.device), p.loaded.close(), p.downloads.close())
@@ -127,11 +127,11 @@ func (p *part) close() error {
 }
 
 // in and out are the padded lengths of an image and of a row of logits.
-func (p *part) in() int  { return padded(p.inputs) }
-func (p *part) out() int { return padded(p.classes) }
+func (p *card) in() int  { return padded(p.inputs) }
+func (p *card) out() int { return padded(p.classes) }
 
 // load copies up images and labels [N]. The images are bytes or floats [N, inputs].
-func (p *part) load(first int, bytes []uint8, floats []float32, labels []int32) error {
+func (p *card) load(first int, bytes []uint8, floats []float32, labels []int32) error {
 	if err := p.recording.forget(p.device); err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func (p *part) load(first int, bytes []uint8, floats []float32, labels []int32) 
 }
 
 // batchClaims lists the buffers that grow with the rows of a batch.
-func (p *part) batchClaims() []claim {
+func (p *card) batchClaims() []claim {
 	first := 0
 	if p.mlp != nil {
 		first = padded(p.mlp.layers[0].out)
@@ -159,17 +159,17 @@ func (p *part) batchClaims() []claim {
 }
 
 // microbatchClaims lists the buffers that grow with a microbatch of n rows.
-func (p *part) microbatchClaims(n int) []claim {
+func (p *card) microbatchClaims(n int) []claim {
 	return append(p.scratch.claims(n, p.in(), p.out()), p.model.claims(n)...)
 }
 
 // grown lists the buffers that grow with the batch or the microbatch.
-func (p *part) grown() []*buffer {
+func (p *card) grown() []*buffer {
 	return slices.Concat(buffersOf(p.batchClaims()), buffersOf(p.microbatchClaims(0)), p.general.buffers())
 }
 
 // batchBytes is how much device memory the batch and the microbatch hold now.
-func (p *part) batchBytes() (sum int64) {
+func (p *card) batchBytes() (sum int64) {
 	for _, b := range p.grown() {
 		sum += b.size
 	}
@@ -177,7 +177,7 @@ func (p *part) batchBytes() (sum int64) {
 }
 
 // release frees what grows with the batch and the microbatch.
-func (p *part) release() error {
+func (p *card) release() error {
 	var first error
 	for _, b := range p.grown() {
 		first = cmp.Or(first, p.drop(b)) // drop is called after an error too
@@ -187,7 +187,7 @@ func (p *part) release() error {
 
 // freeing gives back all memory of the batch if err has OutOfMemory: a batch of fewer rows then has
 // all of it.
-func (p *part) freeing(err error) error {
+func (p *card) freeing(err error) error {
 	if !errors.As(err, new(outOfMemory)) {
 		return err
 	}
@@ -202,7 +202,7 @@ func (p *part) freeing(err error) error {
 
 // begin takes memory for the rows and clears what is known of them. Backend.Begin has set which
 // images the batch has.
-func (p *part) begin(eps []float32) error {
+func (p *card) begin(eps []float32) error {
 	if err := p.recording.forget(p.device); err != nil {
 		return err
 	}
@@ -220,7 +220,7 @@ func (p *part) begin(eps []float32) error {
 
 // reserve takes all memory that the batch will need. When it is short the microbatch is halved,
 // down to the plan's least, and then the error has OutOfMemory.
-func (p *part) reserve() error {
+func (p *card) reserve() error {
 	for p.budget.whole(); ; p.budget.halve() {
 		err := p.reserveMicrobatch()
 		if !errors.As(err, new(outOfMemory)) {
@@ -236,7 +236,7 @@ func (p *part) reserve() error {
 }
 
 // reserveMicrobatch is reserve for the microbatch as it is.
-func (p *part) reserveMicrobatch() error {
+func (p *card) reserveMicrobatch() error {
 	if err := p.growAll(p.batchClaims()); err != nil {
 		return err
 	}
@@ -252,7 +252,7 @@ type span struct{ lo, first, n, E int }
 
 // microbatches calls f for every microbatch of n rows at E eps, until ctx ends. Image 0 of the rows
 // is image lo of the loaded ones.
-func (p *part) microbatches(ctx context.Context, lo, n, E int, f func(s span) error) error {
+func (p *card) microbatches(ctx context.Context, lo, n, E int, f func(s span) error) error {
 	for first := 0; first < n; first += p.budget.microbatch {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -265,13 +265,13 @@ func (p *part) microbatches(ctx context.Context, lo, n, E int, f func(s span) er
 }
 
 // batchMicrobatches calls f for every microbatch of the rows of the batch, until ctx ends.
-func (p *part) batchMicrobatches(ctx context.Context, f func(s span) error) error {
+func (p *card) batchMicrobatches(ctx context.Context, f func(s span) error) error {
 	return p.microbatches(ctx, p.batch.lo, p.batch.rows(), p.batch.E(), f)
 }
 
 // forward returns the logits [n, out] of a microbatch, valid until the next one: of the batch's
 // rows, or of x [n, in] if x is not 0.
-func (p *part) forward(c span, x cu.DevicePtr) (cu.DevicePtr, error) {
+func (p *card) forward(c span, x cu.DevicePtr) (cu.DevicePtr, error) {
 	if x == 0 && p.position.ray != 0 {
 		return p.rayForward(c)
 	}
@@ -287,7 +287,7 @@ func (p *part) forward(c span, x cu.DevicePtr) (cu.DevicePtr, error) {
 // gradient returns a positive multiple of the gradient of objective o [n, in] at a microbatch,
 // valid until the next one. With cross-entropy each row is divided by its 1 - p_y. x is as in
 // forward.
-func (p *part) gradient(c span, x cu.DevicePtr, o objective) (cu.DevicePtr, error) {
+func (p *card) gradient(c span, x cu.DevicePtr, o objective) (cu.DevicePtr, error) {
 	z, err := p.forward(c, x)
 	if err != nil {
 		return 0, err
@@ -299,7 +299,7 @@ func (p *part) gradient(c span, x cu.DevicePtr, o objective) (cu.DevicePtr, erro
 }
 
 // classify launches the class of every row.
-func (p *part) classify(ctx context.Context) error {
+func (p *card) classify(ctx context.Context) error {
 	return p.batchMicrobatches(ctx, func(c span) error {
 		z, err := p.forward(c, 0)
 		if err != nil {
@@ -311,7 +311,7 @@ func (p *part) classify(ctx context.Context) error {
 
 // collect calls f, which launches work and starts downloads, and then waits for all of it once. It
 // returns an error if the gradient of a step was not finite.
-func (p *part) collect(ctx context.Context, f func() error) error {
+func (p *card) collect(ctx context.Context, f func() error) error {
 	broken := []int32{math.MaxInt32}
 	err := f()
 	if err == nil {
@@ -333,7 +333,7 @@ func (p *part) collect(ctx context.Context, f func() error) error {
 }
 
 // predictions starts the download of the class of each row to dst [rows].
-func (p *part) predictions(ctx context.Context, dst []int32) error {
+func (p *card) predictions(ctx context.Context, dst []int32) error {
 	if err := p.classify(ctx); err != nil {
 		return err
 	}
@@ -342,7 +342,7 @@ func (p *part) predictions(ctx context.Context, dst []int32) error {
 
 // zeroGradient starts the download of which rows had a gradient that was zero in every pixel, to
 // dst [rows]: those of which zero tells, and all rows of the images of which flat tells.
-func (p *part) zeroGradient(dst []bool) error {
+func (p *card) zeroGradient(dst []bool) error {
 	err := downloadRows(&p.downloads, p.batch.zero.DevicePtr, len(dst), 1, func(first int, zero []byte) {
 		for r, v := range zero {
 			dst[first+r] = v != 0
@@ -362,17 +362,17 @@ func (p *part) zeroGradient(dst []bool) error {
 }
 
 // logits starts the download of the logits of every row to dst [rows, classes].
-func (p *part) logits(ctx context.Context, dst []float32) error {
+func (p *card) logits(ctx context.Context, dst []float32) error {
 	return p.rowsTo(ctx, dst, p.classes, func(c span) (cu.DevicePtr, error) { return p.forward(c, 0) })
 }
 
 // imagesTo starts the download of x of every row to dst [rows, inputs].
-func (p *part) imagesTo(ctx context.Context, dst []float32) error {
+func (p *card) imagesTo(ctx context.Context, dst []float32) error {
 	return p.rowsTo(ctx, dst, p.inputs, p.rowsAt)
 }
 
 // rowsTo starts the download of f [n, padded(cols)] of every microbatch to dst [rows, cols].
-func (p *part) rowsTo(ctx context.Context, dst []float32, cols int, f func(c span) (cu.DevicePtr, error)) error {
+func (p *card) rowsTo(ctx context.Context, dst []float32, cols int, f func(c span) (cu.DevicePtr, error)) error {
 	width := padded(cols)
 	if err := p.downloads.reserve(4 * width * p.batch.rows()); err != nil {
 		return err
