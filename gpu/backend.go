@@ -20,10 +20,10 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// A Backend holds one model and one batch on one or more devices. Each device is a card: it has some of
-// the batch's images. It implements pipeline.Backend. One goroutine at a time uses it. After an
-// error of Step, or of a method that returns something of the rows, the rows are gone: call Begin
-// again.
+// A Backend holds one model and one batch on one or more devices. Each device is a card: it has
+// some of the batch's images. It implements pipeline.Backend. One goroutine at a time uses it.
+// After an error of Step, or of a method that returns something of the rows, the rows are gone:
+// call Begin again.
 //
 // New sets cards, in, out and info. Load sets first, labels, min and max. Begin sets eps, lo and
 // rows, and an error clears eps and rows.

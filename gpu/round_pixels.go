@@ -8,8 +8,8 @@ import (
 	"advsweep/attack"
 )
 
-// roundPixels moves every x of the card to one of the 256 levels n/255 inside the row's ball in norm:
-// see backend.Rounding.
+// roundPixels moves every x of the card to one of the 256 levels n/255 inside the row's ball in
+// norm: see backend.Rounding.
 func (p *card) roundPixels(ctx context.Context, norm attack.Norm) error {
 	rows := p.batch.rows()
 	if rows == 0 {
