@@ -280,7 +280,7 @@ func TestStop(t *testing.T) {
 	}
 	f := newStudy(t, testsize.Of(0, 2, 4))
 	// Each round lasts so many milliseconds longer than the one before.
-	longer := testsize.Of(0, 40, 10)
+	longer := testsize.Of(0, 120, 10)
 	want := inProcess(t, f)
 	round := 0
 	for ; f.Missing() != nil; round++ {
