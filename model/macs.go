@@ -2,14 +2,7 @@ package model
 
 import "math"
 
-// MACs returns Cost, and 0 for a model whose shapes do not fit or that holds a layer that is not
-// known.
-func (m *Model) MACs() int64 {
-	total, _ := m.Cost()
-	return total
-}
-
-// Cost returns how many multiplications with an addition the layers with weights make of one image,
+// MACs returns how many multiplications with an addition the layers with weights make of one image,
 // forward:
 //
 //	Linear out·in, Conv2D out·in·KH·KW of each pixel that it gives, Scale 1 of each element,
@@ -17,7 +10,7 @@ func (m *Model) MACs() int64 {
 // whether a factor is 0 or not, also where a window hangs over the border. Biases, pools,
 // activations and sums are left out, which are a few operations for each element. It is at most
 // math.MaxInt64. An error names the layer whose shapes do not fit or whose type is not known.
-func (m *Model) Cost() (int64, error) {
+func (m *Model) MACs() (int64, error) {
 	shapes, err := m.Shapes()
 	if err != nil {
 		return 0, err

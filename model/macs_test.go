@@ -31,11 +31,13 @@ func TestMACs(t *testing.T) {
 		{"pools, activations and sums count nothing", &Model{Input: []int{2, 4, 4}, Layers: []Layer{
 			scale("s", 2), ReLU{}, conv("c", 2, 2, 1, 1, [2]int{1, 1}, [4]int{}), Add{}, MaxPool2D{Kernel: [2]int{2, 2}, Stride: [2]int{2, 2}}, GELU{}, linear("f", 3, 8),
 		}, From: [][]int{{-1}, {0}, {1}, {1, 2}, {3}, {4}, {5}}}, 2*4*4 + 2*4*4*2 + 3*8},
-		{"shapes that do not fit", &Model{Input: []int{3}, Layers: []Layer{linear("f", 1, 2)}}, 0},
 	} {
-		if got := c.m.MACs(); got != c.want {
-			t.Errorf("%s: %d, want %d", c.name, got, c.want)
+		if got, err := c.m.MACs(); got != c.want || err != nil {
+			t.Errorf("%s: %d, want %d (%v)", c.name, got, c.want, err)
 		}
+	}
+	if _, err := (&Model{Input: []int{3}, Layers: []Layer{linear("f", 1, 2)}}).MACs(); err == nil {
+		t.Error("shapes that do not fit: no error")
 	}
 	m, err := Embedded("cnn")
 	if err != nil {
@@ -54,8 +56,8 @@ func TestMACs(t *testing.T) {
 			want += int64(l.Weight.DataSize())
 		}
 	}
-	if got := m.MACs(); got != want {
-		t.Errorf("the embedded cnn: %d, want %d", got, want)
+	if got, err := m.MACs(); got != want || err != nil {
+		t.Errorf("the embedded cnn: %d, want %d (%v)", got, want, err)
 	}
 	t.Logf("the embedded cnn, %v: %d", m, want)
 
@@ -64,8 +66,8 @@ func TestMACs(t *testing.T) {
 	for range 1 << 16 {
 		big.Layers = append(big.Layers, bigConv)
 	}
-	if got := big.MACs(); got != math.MaxInt64 {
-		t.Errorf("overflow: %d, want %d", got, int64(math.MaxInt64))
+	if got, err := big.MACs(); got != math.MaxInt64 || err != nil {
+		t.Errorf("overflow: %d, want %d (%v)", got, int64(math.MaxInt64), err)
 	}
 }
 

@@ -51,8 +51,8 @@ func TestUnknownLayer(t *testing.T) {
 			check("Shapes", err)
 			_, err = m.Encode("float32")
 			check("Encode", err)
-			_, err = m.Cost()
-			check("Cost", err)
+			_, err = m.MACs()
+			check("MACs", err)
 		})
 	}
 }

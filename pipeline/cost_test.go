@@ -143,8 +143,9 @@ func TestChunkWork(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := pipeline.ChunkWork(m.MACs()); got != 0 {
-			t.Errorf("embedded %s: ChunkWork is %d: its manifests would change", name, got)
+		macs, err := m.MACs()
+		if got := pipeline.ChunkWork(macs); got != 0 || err != nil {
+			t.Errorf("embedded %s: ChunkWork is %d: its manifests would change (%v)", name, got, err)
 		}
 	}
 }
@@ -238,8 +239,12 @@ func BenchmarkCost(b *testing.B) {
 				}
 				s := pipeline.Sweep{Attacks: parse(b, list, attack.Options{Decay: -1}), Eps: []float64{0, 0.1, 0.2, 0.3}, Bounds: attack.Bounds{Lo: 0, Hi: 1}, Outcomes: true, Exact: exact}
 				want := 0.0
+				macs, err := m.MACs()
+				if err != nil {
+					b.Fatal(err)
+				}
 				for _, c := range s.Plan(set.N()) {
-					want += class.Seconds(s.Cost(c, m.MACs()), class.Rate(m))
+					want += class.Seconds(s.Cost(c, macs), class.Rate(m))
 				}
 				b.Run(fmt.Sprintf("model=%s/attack=%s/exact=%v", name, list, exact), func(b *testing.B) {
 					for b.Loop() {

@@ -444,7 +444,9 @@ func (m *maker) runs(p *Plan, one ModelFile, mod *model.Model, modelHash string,
 		r := Run{Name: m.runName(one, d, seed, precision), Called: Called{one.Name, d.Name}, Model: modelHash, Images: setHash}
 		meta := record.Meta{Version: m.version, Model: record.Source(mod.Source), Data: record.Describe(set), Seed: seed, Backend: m.Backend, Precision: precision}
 		r.Manifest = record.New(meta, mod, set, s, mathMode)
-		m.cut(&r, mod)
+		if err := m.cut(&r, mod); err != nil {
+			return err
+		}
 		p.Runs = append(p.Runs, r)
 	}
 	return nil
@@ -477,9 +479,13 @@ func (m *maker) runName(one ModelFile, d DataFile, seed uint64, precision string
 
 // cut cuts r into shards, each of as many chunks as take no longer than the study wants, but at
 // least one.
-func (m *maker) cut(r *Run, mod *model.Model) {
+func (m *maker) cut(r *Run, mod *model.Model) error {
 	s := r.Manifest.Sweep()
-	macs, rate := mod.MACs(), m.class.Rate(mod)
+	macs, err := mod.MACs()
+	if err != nil {
+		return err
+	}
+	rate := m.class.Rate(mod)
 	sum := 0.0
 	plan := s.Plan(r.Manifest.Data.N)
 	for i, c := range plan {
@@ -491,6 +497,7 @@ func (m *maker) cut(r *Run, mod *model.Model) {
 		sum += cost
 	}
 	r.Ends, r.Costs = append(r.Ends, len(plan)), append(r.Costs, rounded(sum))
+	return nil
 }
 
 // rounded returns v in seconds, rounded to a millisecond. Digits beyond that mean nothing, and may
