@@ -29,6 +29,11 @@ const (
 	Along
 )
 
+// String names d for a person: "random signs".
+func (d Direction) String() string {
+	return name("direction", int(d), "the gradient", "random signs", "uniform in the ball", "what the attack says")
+}
+
 // An Attack moves each image K times:
 //
 //	x ← x + size·d,  d by Direction, taken anew at each step, size by StepLength.

@@ -34,13 +34,14 @@ const (
 // losses are what is known of each Loss, by its number.
 var losses = []struct {
 	name, about   string
-	least, aiming int // classes that it needs, without and with a target
+	title         string // where it stands alone
+	least, aiming int    // classes that it needs, without and with a target
 	// value is the loss at logits z [O] of a row with label y, and target t or -1.
 	value func(z []float64, y, t int) float64
 }{
-	CrossEntropy: {"ce", "cross-entropy", 2, 2, crossEntropy},
-	Margin:       {"cw", "margin of logits", 2, 2, margin},
-	DLR:          {"dlr", "ratio of differences", 3, 4, dlr},
+	CrossEntropy: {"ce", "cross-entropy", "cross-entropy", 2, 2, crossEntropy},
+	Margin:       {"cw", "margin of logits", "margin (cw)", 2, 2, margin},
+	DLR:          {"dlr", "ratio of differences", "difference of logits ratio (dlr)", 3, 4, dlr},
 }
 
 // known reports whether l has a row in losses.
@@ -51,6 +52,14 @@ func (l Loss) String() string {
 		return name("loss", int(l))
 	}
 	return losses[l].name
+}
+
+// Title names l where it stands alone: "cross-entropy", "margin (cw)".
+func (l Loss) Title() string {
+	if !l.known() {
+		return l.String()
+	}
+	return losses[l].title
 }
 
 // LossNames lists the losses for a person: "ce (cross-entropy), cw (margin of logits) or dlr (ratio

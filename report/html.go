@@ -318,13 +318,13 @@ func (p Page) attackRow(i int) attackRow {
 	add("norm", j.Norm)
 	add("steps", strconv.Itoa(a.Steps))
 	if a.Control() {
-		add("what", map[bool]string{true: "random signs", false: "uniform in the ball"}[strings.HasPrefix(style(p.Result, i), "sn") && !strings.HasSuffix(style(p.Result, i), "d1")]+": does not look at the model")
+		add("what", a.Direction.String()+": does not look at the model")
 	} else {
 		if j.StepSize != "" {
 			add("step size", j.StepSize)
 		}
 		if j.Loss != "" {
-			add("loss", map[string]string{"ce": "cross-entropy", "cw": "margin (cw)", "dlr": "difference of logits ratio (dlr)"}[j.Loss])
+			add("loss", a.Loss.Title())
 		}
 		add("random start", map[bool]string{true: "yes", false: "no"}[a.Start])
 	}
