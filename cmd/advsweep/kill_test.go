@@ -65,7 +65,7 @@ func TestKill(t *testing.T) {
 	whole := t.TempDir()
 	do(t, append(args, "--out", whole)...)
 	r := rand.New(rand.NewPCG(3, 4))
-	kills, writing, wanted := 0, 0, testsize.Of(0, 12, 50)
+	kills, writing, wanted := 0, 0, testsize.Of(0, 6, 50)
 	for round := 0; kills < wanted; round++ {
 		if round == 10 {
 			t.Fatalf("%d kills in %d runs: they end too soon", kills, round)

@@ -224,7 +224,7 @@ func TestArray(t *testing.T) {
 	const tasks = 5
 	variables := []string{"SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX", "AWS_BATCH_JOB_ARRAY_INDEX"}
 	r := rand.New(rand.NewPCG(5, 6))
-	kills, wanted, most := 0, testsize.Of(0, 8, 20), testsize.Of(0, 12, 30)
+	kills, wanted, most := 0, testsize.Of(0, 4, 20), testsize.Of(0, 8, 30)
 	deadline := time.Now().Add(3 * time.Minute)
 	for round := 0; ; round++ {
 		var all []*exec.Cmd
