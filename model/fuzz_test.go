@@ -5,23 +5,15 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"testing"
+
+	"advsweep/model/internal/golden"
 )
 
 // FuzzDecodeNPZ: as FuzzDecode, of archives and, so that what is in them is reached, of two arrays
 // in one.
 func FuzzDecodeNPZ(f *testing.F) {
-	paths, err := filepath.Glob("testdata/onnx/*.npz")
-	if err != nil {
-		f.Fatal(err)
-	}
-	for _, path := range paths {
-		data, err := os.ReadFile(path)
-		if err != nil {
-			f.Fatal(err)
-		}
+	for _, data := range golden.Seeds(f, "testdata/onnx/*.npz") {
 		f.Add(data, []byte{})
 	}
 	f.Add(npyFile("<f4", "False", "2, 3", make([]byte, 24)), npyFile(">f8", "True", "2,", make([]byte, 16)))

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"advsweep/model/internal/formats"
+	"advsweep/model/internal/golden"
 
 	"github.com/google/go-cmp/cmp"
 	"gorgonia.org/tensor"
@@ -124,20 +125,7 @@ func set(m *Model, i int, change func(*Linear)) {
 }
 
 // wantError fails unless err is one line that contains every part.
-func wantError(t *testing.T, err error, parts ...string) {
-	t.Helper()
-	if err == nil {
-		t.Fatalf("error is nil, want one with %q", parts)
-	}
-	for _, p := range parts {
-		if !strings.Contains(err.Error(), p) {
-			t.Errorf("error is %q, want it to contain %q", err, p)
-		}
-	}
-	if strings.ContainsAny(err.Error(), "\n\r\x1b") || strings.Count(err.Error(), "model: ") != 1 {
-		t.Errorf("error is %q, want one line that names the package once", err)
-	}
-}
+var wantError = golden.WantError
 
 func TestOrder(t *testing.T) {
 	for _, c := range []struct {

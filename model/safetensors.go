@@ -464,6 +464,19 @@ func convert[T float32 | float64](dst []T, src []byte, dtype string) int {
 	return slices.IndexFunc(dst, func(v T) bool { return v-v != 0 })
 }
 
+// Dtype returns the dtype with which Encode keeps every bit: "float64" if a tensor of m has numbers
+// of 64 bits, else "float32".
+func (m *Model) Dtype() string {
+	for _, l := range m.Layers {
+		for _, p := range l.Params() {
+			if p.Tensor != nil && p.Tensor.Dtype() == tensor.Float64 {
+				return "float64"
+			}
+		}
+	}
+	return "float32"
+}
+
 // Encode returns m as the bytes of a safetensors file that Decode reads: NAME.weight and NAME.bias
 // of each layer that has them, in order, the data from a multiple of 8 bytes on. For MLPs that is
 // what PyTorch writes and reads. The layers of others, and of MLPs whose names do not tell their

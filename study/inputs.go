@@ -21,17 +21,7 @@ import (
 // The manifest names the files.
 
 // encodeModel is m as a safetensors file that holds every bit of it.
-func encodeModel(m *model.Model) ([]byte, error) {
-	dtype := "float32"
-	for _, l := range m.Layers {
-		for _, p := range l.Params() {
-			if p.Tensor != nil && p.Tensor.Dtype() == tensor.Float64 {
-				dtype = "float64"
-			}
-		}
-	}
-	return m.Encode(dtype)
-}
+func encodeModel(m *model.Model) ([]byte, error) { return m.Encode(m.Dtype()) }
 
 func decodeModel(data []byte, from record.Source) (*model.Model, error) {
 	m, err := model.Decode("model.safetensors", data)

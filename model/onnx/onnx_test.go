@@ -18,7 +18,6 @@ import (
 	"advsweep/model/onnx/internal/pb"
 
 	"google.golang.org/protobuf/proto"
-	"gorgonia.org/tensor"
 )
 
 // agree fails unless the logits of m, by internal/ref, are those of r within limit.
@@ -33,15 +32,7 @@ func agree(t *testing.T, m *model.Model, r golden.Reference, limit float64) floa
 // encode returns m as a safetensors file of its own precision.
 func encode(t *testing.T, m *model.Model) []byte {
 	t.Helper()
-	dtype := "float32"
-	for _, l := range m.Layers {
-		for _, p := range l.Params() {
-			if p.Tensor.Dtype() == tensor.Float64 {
-				dtype = "float64"
-			}
-		}
-	}
-	data, err := m.Encode(dtype)
+	data, err := m.Encode(m.Dtype())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,21 +53,7 @@ func checkRoundTrip(t *testing.T, m *model.Model) {
 	}
 }
 
-// wantError fails unless err has all parts and is one line that names the package once.
-func wantError(t *testing.T, err error, parts ...string) {
-	t.Helper()
-	if err == nil {
-		t.Fatalf("error is nil, want one with %q", parts)
-	}
-	for _, p := range parts {
-		if !strings.Contains(err.Error(), p) {
-			t.Errorf("error is %q, want it to contain %q", err, p)
-		}
-	}
-	if strings.ContainsAny(err.Error(), "\n\r\x1b") || strings.Count(err.Error(), "model: ") != 1 {
-		t.Errorf("error is %q, want one line that names the package once", err)
-	}
-}
+var wantError = golden.WantError
 
 func TestONNX(t *testing.T) {
 	paths, _ := filepath.Glob("../testdata/onnx/*.json")

@@ -1,11 +1,14 @@
-// Package golden reads what float64 PyTorch and its like say of the networks in model/testdata, for
-// the tests of every format in which those networks are there.
+// Package golden is what the tests of all formats of models share: what float64 PyTorch and its like
+// say of the networks in model/testdata, and checks of what a reader returns.
 package golden
 
 import (
 	"encoding/json"
 	"math"
 	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
 	"testing"
 )
 
@@ -71,4 +74,65 @@ func (r Reference) Agree(t *testing.T, logits func(x []float64) []float64, limit
 		}
 	}
 	return worst
+}
+
+// Seeds returns the files that match the patterns, for fuzzing to begin with.
+func Seeds(t testing.TB, patterns ...string) [][]byte {
+	t.Helper()
+	var all [][]byte
+	for _, pattern := range patterns {
+		paths, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range paths {
+			data, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, data)
+		}
+	}
+	return all
+}
+
+// WantError fails unless err has all parts and is one line that names package model once.
+func WantError(t *testing.T, err error, parts ...string) {
+	t.Helper()
+	if err == nil {
+		t.Fatalf("error is nil, want one with %q", parts)
+	}
+	for _, p := range parts {
+		if !strings.Contains(err.Error(), p) {
+			t.Errorf("error is %q, want it to contain %q", err, p)
+		}
+	}
+	if strings.ContainsAny(err.Error(), "\n\r\x1b") || strings.Count(err.Error(), "model: ") != 1 {
+		t.Errorf("error is %q, want one line that names the package once", err)
+	}
+}
+
+// Decoded decodes data, the file called name, which anybody may have written. It fails if that takes
+// far more memory than data has bytes, if an error is more than one line, or if the model is not
+// valid. It returns false if data holds no model.
+func Decoded[M interface{ Validate() error }](t *testing.T, decode func(name string, data []byte) (M, error), name string, data []byte) (M, bool) {
+	t.Helper()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	m, err := decode(name, data)
+	runtime.ReadMemStats(&after)
+	// The header's tokens take several times its bytes, and so do messages.
+	if got, most := after.TotalAlloc-before.TotalAlloc, uint64(len(data))*256+8<<20; got > most {
+		t.Fatalf("%d bytes allocated for a file of %d, want at most %d", got, len(data), most)
+	}
+	if err != nil {
+		if strings.ContainsAny(err.Error(), "\n\r\x1b") {
+			t.Fatalf("error is %q, want one line", err)
+		}
+		return m, false
+	}
+	if err := m.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	return m, true
 }
