@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"fmt"
 
 	"advsweep/attack"
 
@@ -17,7 +18,16 @@ func lossGradient(ctx context.Context, b Backend, logits [][]float64, label func
 	for r, z := range logits {
 		attack.CrossEntropyGradient(q[r*classes:][:classes], z, label(r))
 	}
-	d, err := b.Gradient(ctx, tensor.New(tensor.WithShape(len(logits), classes), tensor.WithBacking(q)))
+	return gradient(ctx, b, q)
+}
+
+// gradient is Backend.Gradient of weights q, of all rows and logits one after another.
+func gradient(ctx context.Context, b Backend, q []float64) ([]float64, error) {
+	classes := b.Info().Classes
+	if len(q) == 0 || len(q)%classes != 0 {
+		return nil, fmt.Errorf("pipeline: gradient: %d weights, want one for each of %d logits of every row", len(q), classes)
+	}
+	d, err := b.Gradient(ctx, tensor.New(tensor.WithShape(len(q)/classes, classes), tensor.WithBacking(q)))
 	if err != nil {
 		return nil, err
 	}

@@ -42,6 +42,11 @@ func (own) Run(ctx context.Context, a attack.Attack, rows attack.Rows) error {
 			attack.CrossEntropyGradient(d, z, int(labels[r]))
 			q = append(q, d...)
 		}
+		for _, n := range []int{0, len(q) - 1, len(q) - 5} { // of 5 logits: whole rows, but too few
+			if _, err := rows.Gradient(ctx, q[:n]); err == nil {
+				return fmt.Errorf("no error for %d weights of %d", n, len(q))
+			}
+		}
 		g, err := rows.Gradient(ctx, q)
 		if err != nil {
 			return err

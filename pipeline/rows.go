@@ -164,12 +164,11 @@ func (r *rows) Shape() (channels, height, width int) {
 func (r *rows) Step(ctx context.Context, s attack.Step) error   { return r.b.Step(ctx, s) }
 func (r *rows) Logits(ctx context.Context) ([][]float64, error) { return r.logits(ctx) }
 func (r *rows) Gradient(ctx context.Context, q []float64) ([][]float64, error) {
-	info := r.b.Info()
-	d, err := r.b.Gradient(ctx, tensor.New(tensor.WithShape(r.n(), info.Classes), tensor.WithBacking(q)))
+	d, err := gradient(ctx, r.b, q)
 	if err != nil {
 		return nil, err
 	}
-	return slices.Collect(slices.Chunk(float64s(d), info.Inputs)), nil
+	return slices.Collect(slices.Chunk(d, r.b.Info().Inputs)), nil
 }
 func (r *rows) Keep(ctx context.Context, slot int, which []bool) error {
 	return r.b.Keep(ctx, slot, which)

@@ -929,18 +929,23 @@ func plus(a, b [4]int) [4]int {
 	return a
 }
 
+// paddedImage returns input 0, which must be an image: its shape [C, H, W], and the padding that a
+// Pad before the node has put around it.
+func (n *node) paddedImage() (v *value, image []int, extra [4]int, err error) {
+	if v, err = n.padded(0, false); err != nil {
+		return nil, nil, extra, err
+	}
+	if image, err = n.g.asImage(v); err != nil {
+		return nil, nil, extra, err
+	}
+	extra, err = v.around()
+	return v, image, extra, err
+}
+
 func (g *graph) opConv(n *node) (*value, error) {
 	n.want("group", 1)
 	n.wantAll("dilations", 1)
-	v, err := n.padded(0, false)
-	if err != nil {
-		return nil, err
-	}
-	image, err := g.asImage(v)
-	if err != nil {
-		return nil, err
-	}
-	extra, err := v.around()
+	v, image, extra, err := n.paddedImage()
 	if err != nil {
 		return nil, err
 	}
@@ -1002,15 +1007,7 @@ func (g *graph) pool(n *node, largest bool) (*value, error) {
 	} else {
 		count = n.integer("count_include_pad", 0) != 0
 	}
-	v, err := n.padded(0, false)
-	if err != nil {
-		return nil, err
-	}
-	image, err := g.asImage(v)
-	if err != nil {
-		return nil, err
-	}
-	extra, err := v.around()
+	v, image, extra, err := n.paddedImage()
 	if err != nil {
 		return nil, err
 	}
