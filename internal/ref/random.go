@@ -27,9 +27,10 @@ func RandomModel(r *rand.Rand, scale float64, sizes ...int) *model.Model {
 	return m
 }
 
-// RandomNetwork returns a small model of layers, drawn from r. It may have convolutions with strides and padding, pools that overlap and reach over the edge, residual
-// connections, any activation first or twice in a row, a Scale first or within, and Linear after
-// Linear. Weights are of both types. It is no MLP, and has 4 to 7 classes.
+// RandomNetwork returns a small model of layers, drawn from r. It may have convolutions with
+// strides and padding, pools that overlap and reach over the edge, residual connections, any
+// activation first or twice in a row, a Scale first or within, and Linear after Linear. Weights are
+// of both types. It is no MLP, and has 4 to 7 classes.
 func RandomNetwork(r *rand.Rand) *model.Model {
 	n := network{r: r, m: &model.Model{}}
 	if r.IntN(5) == 0 {

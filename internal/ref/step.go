@@ -167,8 +167,8 @@ type Row struct {
 }
 
 // Step returns what x of the row is after step s, with bounds on the error in arithmetic a. size,
-// target (or -1), restart and s.Along [I] are those of the row. Step changes M and Old. zero says whether the
-// gradient is 0. sure is false if a backend may be right with another gradient, see
+// target (or -1), restart and s.Along [I] are those of the row. Step changes M and Old. zero says
+// whether the gradient is 0. sure is false if a backend may be right with another gradient, see
 // BoundObjectiveGradient, or if a mean or a norm is within its error of 0. Then the rest says
 // nothing.
 //
