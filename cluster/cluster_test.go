@@ -280,7 +280,7 @@ func TestStop(t *testing.T) {
 	}
 	f := newStudy(t, testsize.Of(0, 2, 4))
 	// Each round lasts so many milliseconds longer than the one before.
-	longer := testsize.Of(0, 250, 10)
+	longer := testsize.Of(0, 120, 10)
 	want := inProcess(t, f)
 	round := 0
 	for ; f.Missing() != nil; round++ {
@@ -316,7 +316,7 @@ func TestStop(t *testing.T) {
 		}
 	}
 	t.Logf("%d rounds", round)
-	if least := testsize.Of(0, 3, 10); round < least {
+	if least := testsize.Of(0, 4, 10); round < least {
 		t.Errorf("%d rounds, want at least %d: the study is too small for this machine", round, least)
 	}
 	// This finds all done, and cleans up.
