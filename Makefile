@@ -30,7 +30,7 @@ test-long: # the packages that have tests with a long form, in that form: see in
 	set -ex; [ -n "$$packages" ]; ADVSWEEP_LONG=1 CGO_ENABLED=0 go test $$packages
 
 race: # what has goroutines
-	CGO_ENABLED=1 go test -race -short -skip '^(TestExact|TestBetween|TestKill)$$' ./cpu ./pipeline ./report ./study ./cluster ./dashboard ./cmd/advsweep
+	CGO_ENABLED=1 go test -race -short -timeout 20m -skip '^(TestExact|TestBetween|TestKill)$$' ./cpu ./pipeline ./report ./study ./cluster ./dashboard ./cmd/advsweep
 
 check: # what CI checks besides the tests
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "gofmt: the files above need it"; exit 1; }
