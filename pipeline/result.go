@@ -68,20 +68,110 @@ type Curve struct {
 	// ZeroImages lists those of any eps by their index in the data set, increasing.
 	ZeroImages []int
 	Exact      *Exact // the curve at every eps, if Sweep.Exact asked for it; else nil
-	// Outcomes are [N·E], image i at eps e in i·E + e; nil without Sweep.Outcomes.
+	// Outcomes are [N·E], image i at eps e in i·E + e, of an attack that was asked row by row; nil
+	// where Rays says it all.
 	Outcomes []Outcome
+	// Rays are [N], of an attack whose outcomes were read off its walks; nil where Outcomes are.
+	Rays []Ray
+	// RayNorms are the means of the norms over the images at each eps [E], with Rays.
+	RayNorms []MeanNorms
+}
+
+// A Ray is what became of one image along its ray, at each of Result.Eps.
+type Ray struct {
+	Classes []int32 // [E], that the model gives the perturbed image
+	// Rounded [E] tells whether the image is given its label once its pixels are rounded, as
+	// Outcome.Rounded has them; nil if not asked.
+	Rounded []bool
+	Zero    bool    // the gradient is zero in every pixel: the image does not move
+	Least   float32 // the least margin over Eps, z_label - the largest other logit
+	At      int     // its place in Eps, the first one on a tie
+}
+
+// MeanNorms are the means of the norms of perturbations over images.
+type MeanNorms struct{ Linf, L2, L0 float64 }
+
+// Known reports whether c says what became of every image: a Result of Sweep.Run always does.
+func (c *Curve) Known() bool { return c.Outcomes != nil || c.Rays != nil }
+
+// Class is what the model gives image i at eps e, by their places. c must be Known, here and below.
+func (c *Curve) Class(i, e int) int32 {
+	if c.Rays != nil {
+		return c.Rays[i].Classes[e]
+	}
+	return c.Outcomes[i*len(c.Correct)+e].Class
+}
+
+// RoundedRight reports whether image i at eps e, once its pixels are rounded to 8 bits within the
+// ball, is given label, which is its own. asked is false if that was not asked for.
+func (c *Curve) RoundedRight(i, e int, label int32) (right, asked bool) {
+	if c.Rays != nil {
+		if c.Rays[i].Rounded == nil {
+			return false, false
+		}
+		return c.Rays[i].Rounded[e], true
+	}
+	class := c.Outcomes[i*len(c.Correct)+e].Rounded
+	return class == label, class >= 0
+}
+
+// Zero reports whether the gradient of image i was zero in every pixel at some step at eps e.
+func (c *Curve) Zero(i, e int) bool {
+	if c.Rays != nil {
+		return c.Rays[i].Zero
+	}
+	return c.Outcomes[i*len(c.Correct)+e].Zero
+}
+
+// Moved reports whether image i at eps e, the attack's first one if that is 0, has left its place or
+// its margin in the clean image, im. Rays never have at eps 0: they begin there.
+func (c *Curve) Moved(i, e int, im *Clean) bool {
+	if c.Rays != nil {
+		return c.Rays[i].Classes[e] != im.Class
+	}
+	o := &c.Outcomes[i*len(c.Correct)+e]
+	return o.Norms != (attack.Norms{}) || o.Class != im.Class || o.Margin != im.Margin
+}
+
+// Least is the least margin of image i over all eps, and the place of the first eps that has it.
+func (c *Curve) Least(i int) (margin float32, e int) {
+	if c.Rays != nil {
+		return c.Rays[i].Least, c.Rays[i].At
+	}
+	out := c.Outcomes[i*len(c.Correct):][:len(c.Correct)]
+	for k := range out {
+		if out[k].Margin < out[e].Margin {
+			e = k
+		}
+	}
+	return out[e].Margin, e
+}
+
+// MeanNorms are those of the perturbations at eps e.
+func (c *Curve) MeanNorms(e int) MeanNorms {
+	if c.Rays != nil {
+		return c.RayNorms[e]
+	}
+	var m MeanNorms
+	E := len(c.Correct)
+	for k := e; k < len(c.Outcomes); k += E {
+		o := &c.Outcomes[k]
+		m.Linf, m.L2, m.L0 = m.Linf+float64(o.Linf), m.L2+float64(o.L2), m.L0+float64(o.L0)
+	}
+	n := float64(len(c.Outcomes) / E)
+	return MeanNorms{m.Linf / n, m.L2 / n, m.L0 / n}
 }
 
 // Within returns how many images are classified correctly at every eps up to each of Eps, [E]: a
-// curve that does not rise. It is nil without Outcomes. images are Result.Images.
+// curve that does not rise. It is nil if c is not Known. images are Result.Images.
 func (c *Curve) Within(images []Clean) []int {
-	if c.Outcomes == nil {
+	if !c.Known() {
 		return nil
 	}
 	E := len(c.Correct)
 	within := make([]int, E)
 	for i := range images {
-		for e := 0; e < E && c.Outcomes[i*E+e].Class == images[i].Label; e++ {
+		for e := 0; e < E && c.Class(i, e) == images[i].Label; e++ {
 			within[e]++
 		}
 	}
@@ -91,9 +181,8 @@ func (c *Curve) Within(images []Clean) []int {
 // FirstFailing returns the place in Eps of the least eps at which image i is not given its label,
 // or -1.
 func (c *Curve) FirstFailing(images []Clean, i int) int {
-	E := len(c.Correct)
-	for e := range E {
-		if c.Outcomes[i*E+e].Class != images[i].Label {
+	for e := range c.Correct {
+		if c.Class(i, e) != images[i].Label {
 			return e
 		}
 	}
