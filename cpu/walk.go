@@ -43,8 +43,15 @@ func (b *Backend[T]) Exact(ctx context.Context, lo int, max float64, bounds atta
 	if err := b.walkable(lo, len(dst), max, bounds); err != nil {
 		return fmt.Errorf("cpu: exact: %w", err)
 	}
+	return b.walks(ctx, lo, len(dst), max, bounds, !bounds.None(), nil, func(k int) *attack.Walk { return &dst[k] })
+}
+
+// walks walks the n loaded images from lo on, which are walkable, for Exact and Read. dst is where
+// the result of image lo + k goes. Pixels may stop at a bound only if that is said. read, if not nil,
+// is called for each block before it is walked.
+func (b *Backend[T]) walks(ctx context.Context, lo, n int, max float64, bounds attack.Bounds, stops bool, read func(w *walk[T]) *reading[T], dst func(k int) *attack.Walk) error {
 	m, lowest := b.model.mlp, 1 // a layer whose units can have kinks
-	if !bounds.None() {
+	if stops {
 		lowest = 0 // and pixels that stop
 	}
 	if err := m.rate(ctx, &b.workers, min(lowest, len(m.layers)-1)); err != nil {
@@ -56,19 +63,28 @@ func (b *Backend[T]) Exact(ctx context.Context, lo int, max float64, bounds atta
 	if all := T(bounds.Hi) - T(bounds.Lo); !bounds.None() && all > 0 {
 		far = min(far, 2*all)
 	}
-	order := b.byLabel(lo, len(dst))
+	order := b.byLabel(lo, n)
 	b.broken.clear()
-	err := b.workers.each(ctx, len(dst), walkRows, func(w *scratch[T], from, to int) {
+	err := b.workers.each(ctx, n, walkRows, func(w *scratch[T], from, to int) {
 		if w.walk == nil {
 			w.walk = newWalk(b, w)
 		}
-		w.walk.begin(order[from:to], far, bounds, lo, dst)
+		w.walk.begin(order[from:to], far, bounds)
+		for k, i := range order[from:to] {
+			w.walk.images[k].dst = dst(i - lo)
+		}
+		if read != nil {
+			w.walk.read = read(w.walk)
+		}
 		w.walk.do()
 		for _, i := range order[from:to] { // what is right at far is right up to max
-			if all := dst[i-lo].Correct; len(all) > 0 && all[len(all)-1].Hi >= float64(far) {
+			if all := dst(i - lo).Correct; len(all) > 0 && all[len(all)-1].Hi >= float64(far) {
 				last := &all[len(all)-1]
 				last.Lo, last.Hi = min(last.Lo, max), max
 			}
+		}
+		if w.walk.read != nil && !w.walk.failed {
+			w.walk.read.finish(w.walk)
 		}
 	})
 	if i, ok := b.broken.first(); ok && err == nil {
@@ -124,6 +140,9 @@ type walk[T Float] struct {
 	found  []end // ends that are still to be checked; ends adds to it, and check takes away
 	failed bool  // something is not finite
 	x      []T   // [·, I]
+	turned bool  // rays are clipped to [0, 1] beyond the walk's bounds, see turn
+	// read is what Read wants to know of the block; nil for Exact. reading is its memory.
+	read, reading *reading[T]
 }
 
 // A walked is one image of a block and what is known of its ray. start sets what does not change
@@ -196,17 +215,20 @@ func newWalk[T Float](b *Backend[T], w *scratch[T]) *walk[T] {
 	return &walk[T]{b: b, m: b.model.mlp, scratch: w, rows: rows[T]{vec: b.model.vec, dense: b.model.dense}}
 }
 
-// begin makes room for a block: images, by their place among the loaded ones, up to eps max. dst
-// takes the results, that of image lo first.
-func (w *walk[T]) begin(images []int, max T, bounds attack.Bounds, lo int, dst []attack.Walk) {
+// begin makes room for a block: images, by their place among the loaded ones, up to eps max. The
+// caller says where the result of each goes.
+func (w *walk[T]) begin(images []int, max T, bounds attack.Bounds) {
 	n, L, m := len(images), len(w.m.layers), w.m
 	w.max, w.bounds = max, bounds
 	w.images = resize(w.images, n)
 	for k, i := range images {
 		v := &w.images[k]
-		*v = walked[T]{image: i, dst: &dst[i-lo], stops: v.stops[:0], known: v.known[:0]}
+		*v = walked[T]{image: i, stops: v.stops[:0], known: v.known[:0]}
 	}
-	w.open, w.found, w.failed = w.open[:0], w.found[:0], false
+	w.open, w.found, w.failed, w.turned = w.open[:0], w.found[:0], false, false
+	if w.read != nil {
+		w.read, w.reading = nil, w.read
+	}
 	w.points = resize(w.points, L)
 	o := &w.origin
 	o.z, o.s, o.c = resize(o.z, L), resize(o.s, n*w.b.model.in), resize(o.c, n*m.layers[0].stride)
@@ -227,6 +249,9 @@ func (w *walk[T]) do() {
 			now++
 		}
 		w.look(w.open[:now])
+		if w.read != nil {
+			w.read.points(w, w.open[:now])
+		}
 		for g := range now {
 			w.conclude(w.open[g]) // appends to open
 		}
@@ -247,6 +272,9 @@ func (w *walk[T]) start() bool {
 	if w.classify(); w.failed {
 		return false
 	}
+	if w.read != nil {
+		w.read.clean(w)
+	}
 	if w.aim(); w.failed {
 		return false
 	}
@@ -258,7 +286,7 @@ func (w *walk[T]) start() bool {
 			v.know(0, w.max, false)
 			continue
 		}
-		v.noise = w.rounding(i)
+		v.noise = w.rounding(w.origin.z, i)
 		z := w.origin.z[0][i*a.stride:]
 		v.active = w.m.vec.Positive(w.chord.list, w.chord.kink, len(w.chord.kink), z, z, a.stride, a.out, 1)
 		w.firstPoints(i)
@@ -304,6 +332,9 @@ func (w *walk[T]) aim() {
 			w.fail(i)
 		}
 		v.dst.Zero = signs.flat[v.image]
+		if w.read != nil {
+			w.read.aim(w, i, g)
+		}
 		if steep := w.direct(i, g, signs.of(v.image)); steep > 0 {
 			v.guess /= steep
 		} else {
@@ -386,11 +417,11 @@ func (w *walk[T]) firstPoints(i int) {
 	}
 }
 
-// rounding estimates what rounding may do to a margin of image i, at its clean image. It is the
+// rounding estimates what rounding may do to a margin at row i of the layers z. It is the
 // probabilistic bound λ·√n·u·Σ|terms| of Higham and Mary 2019 (SIAM J. Sci. Comput. 41), with λ = 4
 // and n the terms of all layers.
-func (w *walk[T]) rounding(i int) T {
-	L, z, top := len(w.m.layers), w.origin.z, w.m.top()
+func (w *walk[T]) rounding(z [][]T, i int) T {
+	L, top := len(w.m.layers), w.m.top()
 	terms := 0
 	for l := range w.m.layers {
 		terms += w.m.layers[l].in
@@ -496,7 +527,7 @@ func (v *walked[T]) stopsBefore(eps T) bool {
 // layer is then the line z(0) + eps·d, plus the weights of each listed unit times its |z|.
 func (w *walk[T]) flipped(s *stretch[T]) bool {
 	v := &w.images[s.image]
-	if v.stopsBefore(s.eps[s.n-1]) {
+	if w.turned || v.stopsBefore(s.eps[s.n-1]) {
 		return false
 	}
 	a, n := &w.m.layers[0], int(s.n)

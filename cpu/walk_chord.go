@@ -75,11 +75,15 @@ func (w *walk[T]) conclude(s stretch[T]) {
 // between draws conclusions for the ray of image i from p0 to p1.
 func (w *walk[T]) between(i int, p0, p1 point[T]) {
 	c, v := &w.chord, &w.images[i]
-	C := w.m.rates.classes
-	w.bend(i, &p0, &p1)
-	if !w.margins(i, &p0, &p1) {
+	C, y := w.m.rates.classes, w.b.loaded.labels[v.image]
+	w.bend(i, y, &p0, &p1)
+	if !w.margins(y, &p0, &p1) {
 		w.fail(i)
 		return
+	}
+	if w.read != nil {
+		w.read.between(w, i, &p0, &p1)
+		defer w.read.others(w, i, &p0, &p1)
 	}
 	// A unit whose input is 0 but for rounding changes sign again and again, wherever one looks. It
 	// moves a margin by less than rounding does, which no shorter stretch can tell.
@@ -95,7 +99,7 @@ func (w *walk[T]) between(i int, p0, p1 point[T]) {
 	for j, far := range c.bound[:2*C] {
 		c.bound[j] = T(far*safe) + v.noise
 	}
-	s := w.sure(i, p0.eps, p1.eps)
+	s := w.sure(y, c.bound, p0.eps, p1.eps)
 	if s.from >= s.to {
 		v.know(p0.eps, p1.eps, false)
 		return
@@ -111,9 +115,10 @@ func (w *walk[T]) between(i int, p0, p1 point[T]) {
 	v.know(s.to, p1.eps, false)
 }
 
-// bend computes how far each margin of image i may lie below and above its line from p0 to p1.
-func (w *walk[T]) bend(i int, p0, p1 *point[T]) {
-	c, y, r := &w.chord, w.b.loaded.labels[w.images[i].image], w.m.rates
+// bend computes how far each margin of class y over its rivals may lie below and above its line from
+// p0 to p1 on the ray of image i.
+func (w *walk[T]) bend(i int, y int32, p0, p1 *point[T]) {
+	c, r := &w.chord, w.m.rates
 	clear(c.bound)
 	for l := range len(w.m.layers) - 1 {
 		if n := w.m.vec.Kinked(c.list, c.kink, p0.layer(w.m, l), p1.layer(w.m, l)); n > 0 {
@@ -144,10 +149,10 @@ func (w *walk[T]) stopsBetween(i int, e0, e1 T, up bool) (n int) {
 	return n
 }
 
-// margins writes the margins of image i over its rivals at p0 and p1. It returns false if one is
-// not finite.
-func (w *walk[T]) margins(i int, p0, p1 *point[T]) (finite bool) {
-	c, y, top := &w.chord, w.b.loaded.labels[w.images[i].image], len(w.m.layers)-1
+// margins writes the margins of class y over its rivals at p0 and p1. It returns false if one is not
+// finite.
+func (w *walk[T]) margins(y int32, p0, p1 *point[T]) (finite bool) {
+	c, top := &w.chord, len(w.m.layers)-1
 	z0, z1 := p0.layer(w.m, top), p1.layer(w.m, top)
 	c.margin[0], c.margin[1] = c.margin[0][:0], c.margin[1][:0]
 	for _, rival := range w.m.rates.rivals[y] {
@@ -163,15 +168,15 @@ func (w *walk[T]) margins(i int, p0, p1 *point[T]) (finite bool) {
 	return true
 }
 
-// A sure is what margins and their bounds say of a part of a ray: the label is given from lo to hi,
+// A sure is what margins and their bounds say of a part of a ray: the class is given from lo to hi,
 // unless lo >= hi, and not given up to from and after to.
 type sure[T Float] struct{ lo, hi, from, to T }
 
-// sure finds where on the ray of image i from e0 to e1 every margin is above 0, and where one is
-// below, wherever within its bound it lies.
-func (w *walk[T]) sure(i int, e0, e1 T) sure[T] {
-	c, y, C := &w.chord, w.b.loaded.labels[w.images[i].image], w.m.rates.classes
-	below, above := c.bound[:C], c.bound[C:2*C]
+// sure finds where from e0 to e1 every margin of class y, of which the chord has the ends, is above
+// 0, and where one is below, wherever within its bound [2·C] it lies.
+func (w *walk[T]) sure(y int32, bound []T, e0, e1 T) sure[T] {
+	c, C := &w.chord, w.m.rates.classes
+	below, above := bound[:C], bound[C:2*C]
 	s := sure[T]{e0, e1, e0, e1}
 	for k, rival := range w.m.rates.rivals[y] {
 		m0, m1 := c.margin[0][k], c.margin[1][k]

@@ -244,7 +244,10 @@ func testBetween[T Float](t *testing.T, tol float64) {
 		for _, bounds := range []attack.Bounds{{}, {Lo: 0, Hi: 1}, {Lo: -0.25, Hi: 1.5}} {
 			w := newWalk(b, &b.workers.scratch[0])
 			b.broken.clear()
-			w.begin([]int{0, 1, 2}, T(farthest), bounds, 0, make([]attack.Walk, n))
+			w.begin([]int{0, 1, 2}, T(farthest), bounds)
+			for k := range w.images {
+				w.images[k].dst = new(attack.Walk)
+			}
 			if !w.start() {
 				t.Fatal("not finite")
 			}

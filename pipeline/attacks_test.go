@@ -78,7 +78,7 @@ func TestChunks(t *testing.T) {
 	set.First = 40
 	s := pipeline.Sweep{
 		Attacks: parse(t, everyAttack(), attack.Options{Seed: 3, Decay: 1}), Eps: []float64{0, 0.02, 0.1, 0.5},
-		Bounds: attack.Bounds{Lo: 0, Hi: 1}, Outcomes: true, Rounded: true, Exact: true,
+		Bounds: attack.Bounds{Lo: 0, Hi: 1}, Rounded: true, Exact: true,
 	}
 	want, err := s.Run(t.Context(), open[float32](t, m), set)
 	if err != nil {
@@ -129,26 +129,6 @@ func TestChunks(t *testing.T) {
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("shards (-one run +three):\n%s", d)
-	}
-
-	// What is asked of no outcomes is read off the same chunks.
-	s.Outcomes, s.Exact = false, false
-	s.Attacks = parse(t, "fgsm,bim,noise", attack.Options{Seed: 3})
-	counts, err := s.Run(t.Context(), open[float32](t, m), set)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Outcomes = true
-	outcomes, err := s.Run(t.Context(), open[float32](t, m), set)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range counts.Curves {
-		outcomes.Curves[i].Outcomes = nil
-	}
-	outcomes.Images = nil
-	if d := cmp.Diff(counts, outcomes); d != "" {
-		t.Errorf("(-counts +outcomes):\n%s", d)
 	}
 }
 
@@ -232,7 +212,7 @@ func TestTargets(t *testing.T) {
 	for _, classes := range []int{2, 6} {
 		m := ref.RandomModel(r, 1, 30, 21, classes)
 		set := correctSet(t, r, m, 100, 5, 6)
-		s := pipeline.Sweep{Attacks: parse(t, "fgsm,fgsm:target=least-likely,fgsm:target=1,bim:target=least-likely:steps=30:step=0.1", attack.Options{}), Eps: []float64{0.05, 0.5}, Outcomes: true}
+		s := pipeline.Sweep{Attacks: parse(t, "fgsm,fgsm:target=least-likely,fgsm:target=1,bim:target=least-likely:steps=30:step=0.1", attack.Options{}), Eps: []float64{0.05, 0.5}}
 		b := open[float64](t, m)
 		res, err := s.Run(t.Context(), b, set)
 		if err != nil {

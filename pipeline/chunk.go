@@ -2,11 +2,8 @@ package pipeline
 
 import (
 	"context"
-	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 
 	"advsweep/attack"
@@ -14,7 +11,7 @@ import (
 )
 
 // A Chunk is a piece of a Sweep's work: images Lo to Hi-1 under one attack at eps From to To-1, or
-// another Kind of work on these images. What a chunk finds depends on the Sweep, the model and the
+// another Kind of work on these images, without eps. What a chunk finds depends on the Sweep, the model and the
 // images, and on nothing else.
 type Chunk struct {
 	Kind     Kind
@@ -28,8 +25,8 @@ type Kind int
 
 const (
 	Look   Kind = iota // at the clean images
-	Walk               // along FGSM's ray
-	Strike             // the attack
+	Walk               // along FGSM's ray, and what is read off it
+	Strike             // the attack, row by row
 )
 
 // How large a chunk is by default. defaultWork is in rows times passes up and down the network:
@@ -69,13 +66,22 @@ func (s Sweep) Plan(n int) []Chunk {
 			plan = append(plan, Chunk{kind, attack, lo, min(lo+images, n), from, to})
 		}
 	}
-	add(Look, 0, min(walkImages, max(chunkRows, work)), 0, 0)
+	if s.reader() < 0 {
+		add(Look, 0, min(walkImages, max(chunkRows, work)), 0, 0)
+	}
 	for i, a := range s.Attacks {
 		if a.Composite() {
 			continue
 		}
 		if s.walks(a) {
-			add(Walk, i, min(walkImages, max(chunkRows, work/walkPasses)), 0, 0)
+			read := 0
+			if s.reads(a) {
+				read = len(s.Eps)
+			}
+			add(Walk, i, min(walkImages, max(chunkRows, work/walkPasses)), 0, read)
+		}
+		if s.reads(a) {
+			continue
 		}
 		row := a.Runs() * cost(a).Share
 		few := (chunkRows + a.Runs() - 1) / a.Runs()
@@ -187,23 +193,18 @@ func (r *sweeping) chunk(ctx context.Context, c Chunk) ([]byte, error) {
 	case Look:
 		return r.look(ctx, c)
 	case Walk:
-		walker, _ := AsExacter(r.b) // Validate has seen to it
-		walks := make([]attack.Walk, c.Hi-c.Lo)
-		if err := walker.Exact(ctx, c.Lo, r.Eps[len(r.Eps)-1], r.Bounds, walks); err != nil {
+		return r.walk(ctx, c)
+	case Strike:
+		found := make([]Outcome, (c.Hi-c.Lo)*(c.To-c.From))
+		if err := r.strike(ctx, c, found); err != nil {
 			return nil, err
 		}
-		r.progress(r.units(c))
-		return json.Marshal(walks)
+		return r.form().strike(c, found), nil
 	}
-	found := make([]Outcome, (c.Hi-c.Lo)*(c.To-c.From))
-	if err := r.strike(ctx, c, found); err != nil {
-		return nil, err
-	}
-	return encodeOutcomes(found), nil
+	return nil, fmt.Errorf("pipeline: a chunk of kind %d", c.Kind)
 }
 
-// look returns what the model says of the clean images of c. For each image that is, as 32 bits,
-// little-endian: label, class, least likely class, margin (a float32). decodeLook reads it.
+// look returns what the model says of the clean images of c, as records of looks.
 func (r *sweeping) look(ctx context.Context, c Chunk) ([]byte, error) {
 	var payload []byte
 	err := r.batches(batch{c.Lo, c.Hi, 0, 1, 0, 1}, true, func(bt batch) error {
@@ -222,7 +223,7 @@ func (r *sweeping) look(ctx context.Context, c Chunk) ([]byte, error) {
 				return one.named(notFinite(k))
 			}
 			least := attack.LeastLikely.Of(label, z)
-			payload = appendUint32s(payload, uint32(label), uint32(class), uint32(least), math.Float32bits(float32(margin)))
+			payload = appendLook(payload, Clean{int32(label), int32(class), int32(least), float32(margin)})
 		}
 		r.progress(bt.images())
 		return nil
@@ -259,85 +260,26 @@ func (r *sweeping) strike(ctx context.Context, c Chunk, found []Outcome) error {
 	})
 }
 
-func appendUint32s(to []byte, v ...uint32) []byte {
-	for _, v := range v {
-		to = binary.LittleEndian.AppendUint32(to, v)
-	}
-	return to
-}
-
-// outcomeBytes is the size of an encoded Outcome.
-const outcomeBytes = 25
-
-func encodeOutcomes(found []Outcome) []byte {
-	out := make([]byte, 0, len(found)*outcomeBytes)
-	for _, o := range found {
-		out = appendUint32s(out, uint32(o.Class), uint32(o.Rounded), math.Float32bits(o.Margin), math.Float32bits(o.Linf), math.Float32bits(o.L2), uint32(o.L0))
-		if o.Zero {
-			out = append(out, 1)
-		} else {
-			out = append(out, 0)
-		}
-	}
-	return out
-}
-
-func decodeOutcome(p []byte) Outcome {
-	u := func(i int) uint32 { return binary.LittleEndian.Uint32(p[4*i:]) }
-	f := func(i int) float32 { return math.Float32frombits(u(i)) }
-	return Outcome{Class: int32(u(0)), Rounded: int32(u(1)), Margin: f(2), Norms: attack.Norms{Linf: f(3), L2: f(4), L0: int32(u(5))}, Zero: p[24] != 0}
-}
-
-// decodeLook reads payload, of the Look c at place i of a plan, and calls found for each of its
-// images. It returns an error, perhaps after some calls, if c cannot have found that.
-func (c Chunk) decodeLook(i int, payload []byte, classes int, found func(image int, im Clean)) error {
-	if want := 16 * (c.Hi - c.Lo); len(payload) != want {
-		return fmt.Errorf("pipeline: chunk %d holds %d bytes, want %d", i, len(payload), want)
-	}
-	for image := c.Lo; image < c.Hi; image++ {
-		u := func(k int) uint32 { return binary.LittleEndian.Uint32(payload[4*k:]) }
-		for k := range 3 {
-			if u(k) >= uint32(classes) {
-				return fmt.Errorf("pipeline: chunk %d: class %d, want 0 to %d", i, int32(u(k)), classes-1)
-			}
-		}
-		found(image, Clean{int32(u(0)), int32(u(1)), int32(u(2)), math.Float32frombits(u(3))})
-		payload = payload[16:]
-	}
-	return nil
-}
-
-// decodeStrike reads payload, of the Strike c at place i of a plan, and calls found for each of its
-// images at each of its eps, e being the place in Sweep.Eps. It returns an error, perhaps after
-// some calls, if c cannot have found that.
-func (c Chunk) decodeStrike(i int, payload []byte, classes int, found func(image, e int, o Outcome)) error {
-	if want := outcomeBytes * (c.Hi - c.Lo) * (c.To - c.From); len(payload) != want {
-		return fmt.Errorf("pipeline: chunk %d holds %d bytes, want %d", i, len(payload), want)
-	}
-	for image := c.Lo; image < c.Hi; image++ {
-		for e := c.From; e < c.To; e++ {
-			o := decodeOutcome(payload)
-			if o.Class < 0 || int(o.Class) >= classes || o.Rounded < -1 || int(o.Rounded) >= classes {
-				return fmt.Errorf("pipeline: chunk %d: classes %d and %d, want 0 to %d", i, o.Class, o.Rounded, classes-1)
-			}
-			found(image, e, o)
-			payload = payload[outcomeBytes:]
-		}
-	}
-	return nil
-}
-
 // Assemble makes the result of a sweep of what all its chunks have found. The sweep is over n
 // images, of which the first has index first in its data set, with a model of so many classes.
 // Assemble needs neither the model nor the images. It returns an error if log lacks a chunk, or if
 // a payload cannot be of its chunk.
 func (s Sweep) Assemble(n, first, classes int, log Log) (*Result, error) {
-	E := len(s.Eps)
+	E, reader, f := len(s.Eps), s.reader(), s.formOf(classes)
 	res := &Result{N: n, First: first, Classes: classes, Eps: slices.Clone(s.Eps), Bounds: s.Bounds, Images: make([]Clean, n)}
-	for _, a := range s.Attacks {
-		res.Curves = append(res.Curves, Curve{Attack: a, Outcomes: make([]Outcome, n*E)})
-	}
 	walks := make([][]attack.Walk, len(s.Attacks))
+	for i, a := range s.Attacks {
+		c := Curve{Attack: a}
+		if s.walks(a) {
+			walks[i] = make([]attack.Walk, n)
+		}
+		if s.reads(a) {
+			c.Rays, c.RayNorms = newRays(n, E, s.Rounded), make([]MeanNorms, E)
+		} else {
+			c.Outcomes = make([]Outcome, n*E)
+		}
+		res.Curves = append(res.Curves, c)
+	}
 	for i, c := range s.Plan(n) {
 		if !log.Has(i) {
 			return nil, fmt.Errorf("pipeline: chunk %d is missing", i)
@@ -346,20 +288,32 @@ func (s Sweep) Assemble(n, first, classes int, log Log) (*Result, error) {
 		if err != nil {
 			return nil, err
 		}
+		curve := &res.Curves[c.Attack]
 		switch c.Kind {
 		case Look:
-			err = c.decodeLook(i, p, classes, func(image int, im Clean) { res.Images[image] = im })
+			err = f.looks(c, p, func(image int, im Clean) { res.Images[image] = im })
 		case Walk:
-			var w []attack.Walk
-			if err := json.Unmarshal(p, &w); err != nil || len(w) != c.Hi-c.Lo {
-				return nil, fmt.Errorf("pipeline: chunk %d holds %d walks, want %d (%v)", i, len(w), c.Hi-c.Lo, err)
+			var sums []MeanNorms
+			sums, err = f.walks(c, p, func(image int, im Clean, w attack.Walk, ray *rayRecord) {
+				walks[c.Attack][image] = w
+				if ray != nil {
+					ray.fill(&curve.Rays[image])
+				}
+				if c.Attack == reader {
+					res.Images[image] = im
+				}
+			})
+			for e, sum := range sums {
+				m := &curve.RayNorms[e]
+				m.Linf, m.L2, m.L0 = m.Linf+sum.Linf, m.L2+sum.L2, m.L0+sum.L0
 			}
-			walks[c.Attack] = append(walks[c.Attack], w...)
 		case Strike:
-			err = c.decodeStrike(i, p, classes, func(image, e int, o Outcome) { res.Curves[c.Attack].Outcomes[image*E+e] = o })
+			err = f.strikes(c, p, func(image, e int, o Outcome) { curve.Outcomes[image*E+e] = o })
+		default:
+			err = fmt.Errorf("a chunk of kind %d", c.Kind)
 		}
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("pipeline: chunk %d: %w", i, err)
 		}
 	}
 	for i := range res.Images {
@@ -369,6 +323,10 @@ func (s Sweep) Assemble(n, first, classes int, log Log) (*Result, error) {
 	}
 	for i := range res.Curves {
 		c := &res.Curves[i]
+		for e := range c.RayNorms {
+			m, n := &c.RayNorms[e], float64(n)
+			m.Linf, m.L2, m.L0 = m.Linf/n, m.L2/n, m.L0/n
+		}
 		if c.Attack.Composite() {
 			res.worst(c)
 		}
@@ -403,18 +361,17 @@ func (r *Result) worst(c *Curve) {
 	}
 }
 
-// count fills Correct, ZeroGradient and ZeroImages of c by its Outcomes.
+// count fills Correct, ZeroGradient and ZeroImages of c by what became of each image.
 func (r *Result) count(c *Curve) {
 	E := len(r.Eps)
 	c.Correct, c.ZeroGradient = make([]int, E), make([]int, E)
 	for i := range r.Images {
 		stuck := false
 		for e := range E {
-			o := &c.Outcomes[i*E+e]
-			if o.Class == r.Images[i].Label {
+			if c.Class(i, e) == r.Images[i].Label {
 				c.Correct[e]++
 			}
-			if o.Zero {
+			if c.Zero(i, e) {
 				c.ZeroGradient[e]++
 				stuck = true
 			}

@@ -96,7 +96,7 @@ const pixelsOfBatch = 1 << 24
 // Run attacks every image of set on a and on b, and shows each image that a's attacks made also to
 // b. The result does not depend on Rows.
 func (c Compare) Run(ctx context.Context, a, b Backend, set *dataset.Set) (*Comparison, error) {
-	s := Sweep{Attacks: c.Attacks, Eps: c.Eps, Bounds: c.Bounds, Outcomes: true, Rows: c.Rows, Progress: c.Progress}
+	s := Sweep{Attacks: c.Attacks, Eps: c.Eps, Bounds: c.Bounds, Rows: c.Rows, Progress: c.Progress}
 	w := &comparing{c: c, set: set}
 	for i, back := range []Backend{a, b} {
 		if err := s.Validate(back, set); err != nil {

@@ -211,7 +211,7 @@ func TestCompare(t *testing.T) {
 		t.Errorf("with little memory (-much +little):\n%s", diff)
 	}
 
-	s := pipeline.Sweep{Attacks: attacks, Eps: q.Eps, Bounds: q.Bounds, Outcomes: true}
+	s := pipeline.Sweep{Attacks: attacks, Eps: q.Eps, Bounds: q.Bounds}
 	for i, back := range []pipeline.Backend{a, b} {
 		alone, err := s.Run(t.Context(), back, set)
 		if err != nil {

@@ -14,6 +14,7 @@ import (
 	"advsweep/pipeline"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"gorgonia.org/tensor"
 )
 
@@ -42,7 +43,7 @@ func TestCraftAll(t *testing.T) {
 	l2 := attack.PGD(3, 1)
 	l2.Name, l2.Norm = "l2", attack.L2
 	for _, bounds := range []attack.Bounds{{}, {Lo: 0, Hi: 1}} {
-		s := pipeline.Sweep{Attacks: []attack.Attack{attack.FGSM(), pgd, l2, attack.Noise(5), attack.Worst()}, Eps: []float64{0.01, eps}, Bounds: bounds, Outcomes: true, Rounded: true}
+		s := pipeline.Sweep{Attacks: []attack.Attack{attack.FGSM(), pgd, l2, attack.Noise(5), attack.Worst()}, Eps: []float64{0.01, eps}, Bounds: bounds, Rounded: true}
 		res, err := s.Run(t.Context(), b, set)
 		if err != nil {
 			t.Fatal(err)
@@ -51,7 +52,8 @@ func TestCraftAll(t *testing.T) {
 		check := func(c *pipeline.Crafted, at int) {
 			t.Helper()
 			for i := range set.N() {
-				if d := cmp.Diff(res.Curves[at].Outcomes[2*i+1], c.Outcomes[i]); d != "" {
+				// Records hold norms that follow from eps as such, without the rounding of pixels.
+				if d := cmp.Diff(res.Curves[at].Outcomes[2*i+1], c.Outcomes[i], cmpopts.EquateApprox(1e-5, 0)); d != "" {
 					t.Errorf("%s, bounds %v, image %d (-sweep +crafted):\n%s", c.Attack.Name, bounds, i, d)
 				}
 			}

@@ -17,6 +17,10 @@ type Exacter interface {
 	// Exact walks the loaded images lo to lo+len(dst)-1 along x0 + eps·sign(∂L/∂x), clipped to
 	// bounds, for every eps in [0, max], max > 0.
 	Exact(ctx context.Context, lo int, max float64, bounds attack.Bounds, dst []attack.Walk) error
+	// Read walks them up to the largest of eps [E], above 0, and reads off each walk what the model
+	// says at eps, with rounded also once pixels are rounded to 8 bits as backend.Rounding says.
+	// What it leaves open has to be asked row by row.
+	Read(ctx context.Context, lo int, eps []float64, bounds attack.Bounds, rounded bool, dst []attack.Reading) error
 }
 
 // AsExacter returns b as an Exacter, if it can follow the rays of the model that it holds.
@@ -117,40 +121,6 @@ func (x *Exact) MedianCritical() (eps float64, ok bool) {
 	return eps, !math.IsInf(eps, 1)
 }
 
-// exact fills a curve from the walks of all images.
-func (r *sweeping) exact(ctx context.Context, b Exacter, a attack.Attack) (Curve, error) {
-	n, max := len(r.labels), r.Eps[len(r.Eps)-1]
-	x := &Exact{Max: max, Walks: make([]attack.Walk, n)}
-	for lo := 0; lo < n; lo += walkImages {
-		hi := min(lo+walkImages, n)
-		if err := b.Exact(ctx, lo, max, r.Bounds, x.Walks[lo:hi]); err != nil {
-			return Curve{}, err
-		}
-		r.progress((hi - lo) * len(r.Eps) * (a.Steps + 1))
-	}
-	x = newExact(x.Walks, r.Eps, r.first)
-	c := Curve{Attack: a, Correct: make([]int, len(r.Eps)), ZeroGradient: make([]int, len(r.Eps)), Exact: x}
-	for i := range x.Walks {
-		w := &x.Walks[i]
-		for e, eps := range r.Eps {
-			right := w.At(eps, max)
-			if eps == 0 { // an interval does not tell of a tie there
-				right = w.Class == int(r.labels[i])
-			}
-			if right {
-				c.Correct[e]++
-			}
-			if w.Zero {
-				c.ZeroGradient[e]++
-			}
-		}
-		if w.Zero {
-			c.ZeroImages = append(c.ZeroImages, r.first+i)
-		}
-	}
-	return c, nil
-}
-
 // newExact is the exact curve of walks up to the largest of eps, of images from first on in their
 // data set.
 func newExact(walks []attack.Walk, eps []float64, first int) *Exact {
@@ -172,6 +142,6 @@ func newExact(walks []attack.Walk, eps []float64, first int) *Exact {
 	return x
 }
 
-// walkImages is how many images one call of Exact walks. It takes a few tenths of a second, so that
+// walkImages is how many images one call of Exact or Read walks. It takes a few tenths of a second, so that
 // progress is shown and ctx is looked at that often.
 const walkImages = 1000

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"hash"
 	"math"
@@ -107,19 +106,25 @@ func fingerprint(h hash.Hash, b Backend, m *model.Model) error {
 	if !ok {
 		return nil
 	}
+	levels := make([]uint8, len(x)) // rounded images are on rays then
+	for i, v := range x {
+		levels[i] = uint8(math.Round(float64(255 * v)))
+	}
+	if err := b.Load(ctx, first, tensor.New(tensor.WithShape(append([]int{n}, m.Input...)...), tensor.WithBacking(levels)), labels); err != nil {
+		return err
+	}
 	for _, bounds := range []attack.Bounds{{}, {Lo: 0, Hi: 1}} {
-		walks := make([]attack.Walk, n)
-		if err := walker.Exact(ctx, 0, 0.5, bounds, walks); err != nil {
+		read := make([]attack.Reading, n)
+		if err := walker.Read(ctx, 0, readAt, bounds, true, read); err != nil {
 			return err
 		}
-		data, err := json.Marshal(walks)
-		if err != nil {
-			return err
-		}
-		h.Write(data)
+		h.Write(Sweep{Eps: readAt, Rounded: true}.formOf(b.Info().Classes).reading(labels, read))
 	}
 	return nil
 }
+
+// readAt are the eps at which walks are read.
+var readAt = []float64{0, 0.01, 0.05, 0.1, 0.3, 0.5}
 
 // bits appends what is to be seen of every row to buf, and then rounds x if rounding is not nil.
 func (r *rows) bits(ctx context.Context, buf []byte, rounding *backend.Rounding) ([]byte, error) {
@@ -149,7 +154,8 @@ func (r *rows) bits(ctx context.Context, buf []byte, rounding *backend.Rounding)
 			}
 			put(v)
 		}
-		buf = appendUint32s(buf, math.Float32bits(norms[k].Linf), math.Float32bits(norms[k].L2), uint32(norms[k].L0))
+		buf = appendFloat32(appendFloat32(buf, norms[k].Linf), norms[k].L2)
+		buf = binary.LittleEndian.AppendUint32(buf, uint32(norms[k].L0))
 	}
 	return buf, nil
 }

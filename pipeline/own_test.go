@@ -84,7 +84,7 @@ func TestOwnAttack(t *testing.T) {
 	bim.StepLength = attack.StepLength{Factor: 1.5} // which has a ball
 	mine := parse(t, "own", attack.Options{Decay: -1})[0]
 	mine.StepLength = bim.StepLength
-	s := pipeline.Sweep{Attacks: []attack.Attack{mine, bim}, Eps: []float64{0, 0.02, 0.1}, Bounds: attack.Bounds{Lo: 0, Hi: 1}, Outcomes: true, Rounded: true}
+	s := pipeline.Sweep{Attacks: []attack.Attack{mine, bim}, Eps: []float64{0, 0.02, 0.1}, Bounds: attack.Bounds{Lo: 0, Hi: 1}, Rounded: true}
 	b := open[float64](t, m)
 	for _, s.Rows = range []int{0, 1, 7} {
 		res, err := s.Run(t.Context(), b, set)
@@ -145,7 +145,7 @@ func TestDraws(t *testing.T) {
 	set := correctSet(t, r, m, 23, 5, 6)
 	set.First = 7
 	a := parse(t, "drawn:restarts=3", attack.Options{Seed: 3})[0]
-	s := pipeline.Sweep{Attacks: []attack.Attack{a}, Eps: []float64{0, 0.02, 0.1, 0.5}, Bounds: attack.Bounds{Lo: 0, Hi: 1}, Outcomes: true, Rounded: true}
+	s := pipeline.Sweep{Attacks: []attack.Attack{a}, Eps: []float64{0, 0.02, 0.1, 0.5}, Bounds: attack.Bounds{Lo: 0, Hi: 1}, Rounded: true}
 	b := open[float32](t, m)
 	want, err := s.Run(t.Context(), b, set)
 	if err != nil {
@@ -229,7 +229,7 @@ func init() { attack.Register(asked) }
 func TestShape(t *testing.T) {
 	r := rand.New(rand.NewPCG(10, 1))
 	m := ref.RandomModel(r, 1, 30, 9, 4)
-	s := pipeline.Sweep{Attacks: parse(t, "shapes", attack.Options{}), Eps: []float64{0.1, 0.2}, Outcomes: true}
+	s := pipeline.Sweep{Attacks: parse(t, "shapes", attack.Options{}), Eps: []float64{0.1, 0.2}}
 	for _, c := range []struct {
 		of   []int
 		want [3]int

@@ -10,14 +10,15 @@ import (
 // takes as long as reading it, and Curves next to no time. Only Add changes its fields. One
 // goroutine at a time may use it.
 type Tally struct {
-	plan    []Chunk
-	labels  []int32
-	classes int
-	has     []bool // [chunks]
-	left    int    // chunks
-	clean   int    // images that are right as they are, of shown
-	shown   int
-	curves  []Partial
+	plan   []Chunk
+	labels []int32
+	form   form
+	reader int    // see Sweep.reader
+	has    []bool // [chunks]
+	left   int    // chunks
+	clean  int    // images that are right as they are, of shown
+	shown  int
+	curves []Partial
 	// worst is the place of the worst of all attacks, or -1, and of how many attacks that is the
 	// worst of. seen counts, for image i at eps e in i·E + e, those of them that were added, and
 	// has the bit fooled once one fools the model. It is nil before the first Add and after the
@@ -47,7 +48,7 @@ func (s Sweep) Tally(labels []int32, classes int) (*Tally, error) {
 	if len(s.Attacks) >= fooled {
 		return nil, fmt.Errorf("pipeline: tally: %d attacks, want below %d", len(s.Attacks), fooled)
 	}
-	t := &Tally{plan: s.Plan(len(labels)), labels: labels, classes: classes, worst: -1}
+	t := &Tally{plan: s.Plan(len(labels)), labels: labels, form: s.formOf(classes), reader: s.reader(), worst: -1}
 	t.has, t.left = make([]bool, len(t.plan)), len(t.plan)
 	for i, a := range s.Attacks {
 		t.curves = append(t.curves, Partial{a, make([]int, len(s.Eps)), make([]int, len(s.Eps))})
@@ -68,8 +69,8 @@ func (t *Tally) Has(i int) bool { return i >= 0 && i < len(t.has) && t.has[i] }
 func (t *Tally) Chunks() (done, total int) { return len(t.plan) - t.left, len(t.plan) }
 
 // Add counts what chunk i of the plan found; a second time it changes nothing. A payload that
-// cannot be of that chunk is an error, and not counted. It does not read that of a Walk: its curve
-// counts from the attack's other chunks.
+// cannot be of that chunk is an error, and not counted. A Walk of an attack that is struck too
+// counts nothing: its curve counts from the attack's other chunks.
 func (t *Tally) Add(i int, payload []byte) error {
 	if i < 0 || i >= len(t.plan) {
 		return fmt.Errorf("pipeline: tally: chunk %d, want 0 to %d", i, len(t.plan)-1)
@@ -77,28 +78,57 @@ func (t *Tally) Add(i int, payload []byte) error {
 	if t.has[i] {
 		return nil
 	}
-	c := t.plan[i]
+	if err := t.count(t.plan[i], payload); err != nil {
+		return fmt.Errorf("pipeline: tally: chunk %d: %w", i, err)
+	}
+	t.has[i] = true
+	if t.left--; t.left == 0 {
+		t.seen = nil
+	}
+	return nil
+}
+
+// count counts what chunk c found, or nothing if it cannot have found that.
+func (t *Tally) count(c Chunk, payload []byte) error {
 	switch c.Kind {
 	case Look:
 		right, other := 0, -1
-		err := c.decodeLook(i, payload, t.classes, func(image int, im Clean) {
-			if im.Label != t.labels[image] {
-				other = image
+		err := t.form.looks(c, payload, func(image int, im Clean) { t.look(image, im, &right, &other) })
+		return t.looked(c, right, other, err)
+	case Walk:
+		curve := &t.curves[c.Attack]
+		correct := make([]int, len(curve.N))
+		right, other := 0, -1
+		reads := false
+		_, err := t.form.walks(c, payload, func(image int, im Clean, _ attack.Walk, ray *rayRecord) {
+			t.look(image, im, &right, &other)
+			if reads = ray != nil; !reads {
+				return
 			}
-			if im.Class == im.Label {
-				right++
+			for e, class := range ray.classes {
+				if class == t.labels[image] {
+					correct[e]++
+				}
 			}
 		})
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
+		case other >= 0 || c.Attack == t.reader:
+			if err := t.looked(c, right, other, nil); err != nil {
+				return err
+			}
 		}
-		if other >= 0 {
-			return fmt.Errorf("pipeline: tally: chunk %d has another label of image %d than %d: it is of other images", i, other, t.labels[other])
+		if reads {
+			for e, n := range correct {
+				curve.N[e] += c.Hi - c.Lo
+				curve.Correct[e] += n
+			}
 		}
-		t.clean, t.shown = t.clean+right, t.shown+c.Hi-c.Lo
+		return nil
 	case Strike:
 		// First whether all of it is sound, so that no half is counted.
-		if err := c.decodeStrike(i, payload, t.classes, func(int, int, Outcome) {}); err != nil {
+		if err := t.form.strikes(c, payload, func(int, int, Outcome) {}); err != nil {
 			return err
 		}
 		curve := &t.curves[c.Attack]
@@ -107,7 +137,7 @@ func (t *Tally) Add(i int, payload []byte) error {
 		if worst && t.seen == nil {
 			t.seen = make([]uint16, len(t.labels)*E)
 		}
-		_ = c.decodeStrike(i, payload, t.classes, func(image, e int, o Outcome) {
+		return t.form.strikes(c, payload, func(image, e int, o Outcome) {
 			right := o.Class == t.labels[image]
 			curve.N[e]++
 			if right {
@@ -128,10 +158,28 @@ func (t *Tally) Add(i int, payload []byte) error {
 			}
 		})
 	}
-	t.has[i] = true
-	if t.left--; t.left == 0 {
-		t.seen = nil
+	return fmt.Errorf("a chunk of kind %d", c.Kind)
+}
+
+// look counts what the model says of a clean image to right, and notes an image with another label.
+func (t *Tally) look(image int, im Clean, right, other *int) {
+	if im.Label != t.labels[image] {
+		*other = image
 	}
+	if im.Class == im.Label {
+		*right++
+	}
+}
+
+// looked adds the images of c, of which so many are right, unless one has another label.
+func (t *Tally) looked(c Chunk, right, other int, err error) error {
+	switch {
+	case err != nil:
+		return err
+	case other >= 0:
+		return fmt.Errorf("it has another label of image %d than %d: it is of other images", other, t.labels[other])
+	}
+	t.clean, t.shown = t.clean+right, t.shown+c.Hi-c.Lo
 	return nil
 }
 

@@ -2,6 +2,7 @@ package pipeline_test
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -12,14 +13,18 @@ import (
 	"advsweep/pipeline"
 )
 
-// tallied is a sweep in many chunks, its labels and log: two of its attacks are controls.
-func tallied(t *testing.T) (pipeline.Sweep, []int32, pipeline.Memory) {
+// tallied is a sweep in many chunks, its labels and log: two of its attacks are controls, and one may
+// be the worst of all.
+func tallied(t *testing.T, worst bool) (pipeline.Sweep, []int32, pipeline.Memory) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(3, 4))
 	set := randomSet(r, 2100, 2, 2, 3)
 	s := pipeline.Sweep{
 		Attacks: []attack.Attack{attack.FGSM(), attack.Noise(1), attack.Worst(), attack.BIM(3), attack.UniformNoise(2), attack.PGD(4, 9)},
-		Eps:     []float64{0, 0.02, 0.05, 0.1, 0.2, 0.4}, Exact: true, Outcomes: true,
+		Eps:     []float64{0, 0.02, 0.05, 0.1, 0.2, 0.4}, Exact: true,
+	}
+	if !worst {
+		s.Attacks = slices.DeleteFunc(s.Attacks, attack.Attack.Composite)
 	}
 	log := pipeline.Memory{}
 	if err := s.Work(t.Context(), open[float32](t, ref.RandomModel(r, 1, 4, 8, 3)), set, log, pipeline.Fraction{}); err != nil {
@@ -32,14 +37,20 @@ func tallied(t *testing.T) (pipeline.Sweep, []int32, pipeline.Memory) {
 // Assemble, and those of some of them against a count image by image of what Assemble has found for
 // these.
 func TestTally(t *testing.T) {
-	s, labels, log := tallied(t)
+	for _, worst := range []bool{true, false} { // without it FGSM is read off its walks
+		t.Run(fmt.Sprintf("worst=%v", worst), func(t *testing.T) { testTally(t, worst) })
+	}
+}
+
+func testTally(t *testing.T, worst bool) {
+	s, labels, log := tallied(t, worst)
 	n, E := len(labels), len(s.Eps)
 	all, err := s.Assemble(n, 0, 3, log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	plan := s.Plan(n)
-	if len(plan) < 15 {
+	if len(plan) < 12 {
 		t.Fatalf("%d chunks are too few to try orders of", len(plan))
 	}
 	r := rand.New(rand.NewPCG(1, 2))
@@ -65,7 +76,7 @@ func TestTally(t *testing.T) {
 			}
 			c := plan[i]
 			for k := c.Lo; k < c.Hi; k++ {
-				if c.Kind == pipeline.Look {
+				if c.Kind == pipeline.Look || c.Kind == pipeline.Walk && !worst {
 					looked++
 					if all.Images[k].Class == labels[k] {
 						clean++
@@ -87,13 +98,13 @@ func TestTally(t *testing.T) {
 				k, m := 0, 0
 				for i := range n {
 					is := there[a][i*E+e]
-					right := all.Curves[a].Outcomes[i*E+e].Class == labels[i]
+					right := all.Curves[a].Class(i, e) == labels[i]
 					if s.Attacks[a].Composite() {
 						is, right = true, true
 						for b := range s.Attacks {
 							if b != a && !s.Attacks[b].Control() {
 								is = is && there[b][i*E+e]
-								right = right && all.Curves[b].Outcomes[i*E+e].Class == labels[i]
+								right = right && all.Curves[b].Class(i, e) == labels[i]
 							}
 						}
 					}
@@ -121,7 +132,7 @@ func TestTallyEps(t *testing.T) {
 	set := randomSet(r, 3, 2, 2, 3)
 	slow := attack.PGD(200, 5)
 	slow.Restarts = 60
-	s := pipeline.Sweep{Attacks: []attack.Attack{slow, attack.FGSM(), attack.Worst()}, Eps: []float64{0, 0.1, 0.2, 0.3}, Outcomes: true}
+	s := pipeline.Sweep{Attacks: []attack.Attack{slow, attack.FGSM(), attack.Worst()}, Eps: []float64{0, 0.1, 0.2, 0.3}}
 	plan := s.Plan(3)
 	at := slices.IndexFunc(plan, func(c pipeline.Chunk) bool { return c.Kind == pipeline.Strike && c.From > 0 })
 	if at < 0 {
@@ -154,7 +165,7 @@ func TestTallyEps(t *testing.T) {
 
 // TestTallyErrors: what cannot be of a chunk is refused and leaves no trace.
 func TestTallyErrors(t *testing.T) {
-	s, labels, log := tallied(t)
+	s, labels, log := tallied(t, true)
 	tally, err := s.Tally(labels, 3)
 	if err != nil {
 		t.Fatal(err)
@@ -174,12 +185,12 @@ func TestTallyErrors(t *testing.T) {
 	}{
 		{"place", len(plan), log[0], "want 0 to"},
 		{"place below 0", -1, log[0], "want 0 to"},
-		{"short look", 0, log[0][1:], "bytes, want"},
-		{"empty look", 0, nil, "bytes, want"},
+		{"short look", 0, log[0][:len(log[0])-1], "too short"},
+		{"empty look", 0, nil, "too short"},
 		{"class of a look", 0, with(0, 4, 3), "class 3"},
 		{"label of a look", 0, with(0, 0, uint32(labels[0]+1)%3), "other images"},
-		{"long strike", strike, append(slices.Clone(log[strike]), 0), "bytes, want"},
-		{"last class of a strike", strike, with(strike, len(log[strike])-25, 9), "classes 9"},
+		{"long strike", strike, append(slices.Clone(log[strike]), 0), "1 bytes too many"},
+		{"last class of a strike", strike, with(strike, len(log[strike])-5, 9), "class 9"},
 	} {
 		if err := tally.Add(c.i, c.payload); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)

@@ -100,13 +100,12 @@ type Sweep struct {
 	Eps     []float64 // [E], in units of pixels, increasing
 	Bounds  attack.Bounds
 	// Exact asks for the curve of FGSM at every eps up to the largest of Eps. The backend must be
-	// an Exacter. Other attacks are measured at Eps only. Without Outcomes the counts at Eps are
-	// read off the curve.
+	// an Exacter. What became of every image at Eps is then read off its walk, unless the worst of
+	// all attacks is asked for too: that needs the margin of every row. Other attacks are measured
+	// at Eps only.
 	Exact bool
-	// Outcomes asks what became of every image at every eps. Attacks that are not plain have them
-	// anyway.
-	Outcomes bool
-	// Rounded asks for each of these also what the model says once pixels are rounded to 8 bits.
+	// Rounded asks also what the model says of every image at every eps once its pixels are rounded
+	// to 8 bits.
 	Rounded bool
 	// ChunkWork bounds a chunk in rows times passes up and down the network: see Plan. It changes
 	// how the work is cut, never the result. 0 is the default; the function ChunkWork returns what
@@ -120,48 +119,15 @@ type Sweep struct {
 	Progress func(done, total int)
 }
 
-// Run attacks every image of set. The result does not depend on Rows or on the backend's threads.
-// When ctx ends it soon returns ctx's error.
+// Run attacks every image of set. It does what Work and Assemble do, with the records in memory.
+// The result does not depend on Rows or on the backend's threads. When ctx ends it soon returns
+// ctx's error.
 func (s Sweep) Run(ctx context.Context, b Backend, set *dataset.Set) (*Result, error) {
-	if s.Outcomes || slices.ContainsFunc(s.Attacks, func(a attack.Attack) bool { return !a.Plain() || a.Composite() }) {
-		s.Outcomes = true
-		log := Memory{}
-		if err := s.Work(ctx, b, set, log, Fraction{}); err != nil {
-			return nil, err
-		}
-		classes := b.Info().Classes
-		return s.Assemble(set.N(), set.First, classes, log)
-	}
-	if err := s.Validate(b, set); err != nil {
+	log := Memory{}
+	if err := s.Work(ctx, b, set, log, Fraction{}); err != nil {
 		return nil, err
 	}
-	err := b.Load(ctx, set.First, set.Images, set.Labels)
-	if err != nil {
-		return nil, err
-	}
-	n := set.N()
-	classes := b.Info().Classes
-	res := &Result{N: n, First: set.First, Classes: classes, Eps: slices.Clone(s.Eps), Bounds: s.Bounds}
-	r := sweeping{Sweep: s, b: b, held: heldOf(set)}
-	r.total = n
-	for _, a := range s.Attacks {
-		r.total += n * len(s.Eps) * (a.Steps + 1)
-	}
-	for _, a := range s.Attacks {
-		var c Curve
-		var err error
-		if walker, ok := AsExacter(b); ok && s.walks(a) {
-			c, err = r.exact(ctx, walker, a)
-		} else {
-			c, err = r.curve(ctx, a, s.Eps)
-		}
-		if err != nil {
-			return nil, err
-		}
-		res.Curves = append(res.Curves, c)
-	}
-	res.Clean, err = r.clean(ctx, res.Curves)
-	return res, err
+	return s.Assemble(set.N(), set.First, b.Info().Classes, log)
 }
 
 // walks reports whether attack a is measured at every eps.
@@ -169,32 +135,19 @@ func (s Sweep) walks(a attack.Attack) bool {
 	return s.Exact && Rays(a) && s.Eps[len(s.Eps)-1] > 0
 }
 
+// reads reports whether all that is found of attack a is read off its walks.
+func (s Sweep) reads(a attack.Attack) bool {
+	return s.walks(a) && !slices.ContainsFunc(s.Attacks, attack.Attack.Composite)
+}
+
+// reader is the place of the first attack that is read off its walks, or -1. Its walks say what a
+// Look says.
+func (s Sweep) reader() int { return slices.IndexFunc(s.Attacks, s.reads) }
+
 // Rays reports whether a moves along the same ray at every eps, so that its curve can be exact.
 // Only FGSM does.
 func Rays(a attack.Attack) bool {
 	return a.Ray()
-}
-
-// clean returns how many images are classified correctly as they are. It counts by the walks of an
-// exact curve if there is one, and else asks the model.
-func (r *sweeping) clean(ctx context.Context, curves []Curve) (int, error) {
-	for _, c := range curves {
-		if c.Exact != nil {
-			r.progress(len(r.labels))
-			k := 0
-			for i, w := range c.Exact.Walks {
-				if w.Class == int(r.labels[i]) {
-					k++
-				}
-			}
-			return k, nil
-		}
-	}
-	c, err := r.curve(ctx, untouched, []float64{0})
-	if err != nil {
-		return 0, err
-	}
-	return c.Correct[0], nil
 }
 
 // untouched leaves images as they are.
@@ -208,12 +161,25 @@ func Correct(ctx context.Context, b Backend, set *dataset.Set) (int, error) {
 	if err := b.Load(ctx, set.First, set.Images, set.Labels); err != nil {
 		return 0, err
 	}
-	r := sweeping{b: b, held: heldOf(set), total: set.N()}
-	c, err := r.curve(ctx, untouched, []float64{0})
-	if err != nil {
-		return 0, err
-	}
-	return c.Correct[0], nil
+	r := sweeping{b: b, held: heldOf(set)}
+	correct := 0
+	err := r.batches(batch{0, set.N(), 0, 1, 0, 1}, true, func(bt batch) error {
+		one, err := newRows(ctx, b, untouched, []float64{0}, attack.Bounds{}, r.held, bt.lo, bt.hi)
+		if err != nil {
+			return err
+		}
+		right, zero := []int{0}, []int{0}
+		bad, err := one.count(ctx, right, zero, make([]bool, bt.images()))
+		if err != nil {
+			return err
+		}
+		if bad >= 0 {
+			return one.named(notFinite(bad))
+		}
+		correct += right[0]
+		return nil
+	})
+	return correct, err
 }
 
 // Validate returns an error unless s can be run on b over set.
@@ -274,53 +240,6 @@ type sweeping struct {
 	held
 	rows        int // of a batch at most; 0 is not yet known
 	done, total int
-}
-
-// curve runs one attack that is plain, and counts.
-func (r *sweeping) curve(ctx context.Context, a attack.Attack, eps []float64) (Curve, error) {
-	c := Curve{Attack: a, Correct: make([]int, len(eps)), ZeroGradient: make([]int, len(eps))}
-	stuck := make([]bool, len(r.labels))
-	all := batch{0, len(r.labels), 0, len(eps), 0, 1}
-	err := r.batches(all, true, func(b batch) error { return r.count(ctx, a, b, eps[b.from:b.to], c, stuck) })
-	if err != nil {
-		return Curve{}, err
-	}
-	for i, s := range stuck {
-		if s {
-			c.ZeroImages = append(c.ZeroImages, r.first+i)
-		}
-	}
-	return c, nil
-}
-
-// count attacks the rows of bt at its eps [E] and adds what it finds to c and stuck [N], at
-// the end and all at once.
-func (r *sweeping) count(ctx context.Context, a attack.Attack, bt batch, eps []float64, c Curve, stuck []bool) error {
-	E, rows := bt.eps(), bt.rows()
-	if err := r.b.Begin(ctx, bt.lo, bt.hi, eps); err != nil {
-		return err
-	}
-	one := rowsOf(r.b, a, eps, r.Bounds, r.held, bt.lo, bt.hi) // plain: Begin made the rows
-	if err := one.attack(ctx, func() { r.progress(rows) }); err != nil {
-		return err
-	}
-	correct, zero, some := make([]int, E), make([]int, E), make([]bool, bt.images())
-	bad, err := one.count(ctx, correct, zero, some)
-	if err != nil {
-		return err
-	}
-	if bad >= 0 {
-		return &NotFiniteError{a.Name, r.first + bt.lo + bad/E, eps[bad%E]}
-	}
-	for e := range E {
-		c.Correct[bt.from+e] += correct[e]
-		c.ZeroGradient[bt.from+e] += zero[e]
-	}
-	for i, s := range some {
-		stuck[bt.lo+i] = stuck[bt.lo+i] || s
-	}
-	r.progress(rows)
-	return nil
 }
 
 func (r *sweeping) progress(rows int) {

@@ -69,7 +69,7 @@ func ParseManifest(data []byte) (*Manifest, error) {
 // Sweep is the sweep that m fixes.
 func (m *Manifest) Sweep() pipeline.Sweep {
 	bounds, _ := attack.ParseBounds(m.Bounds) // checked when it was made
-	return pipeline.Sweep{Attacks: m.Attacks, Eps: m.Eps, Bounds: bounds, Exact: m.Exact, Outcomes: true, Rounded: m.Rounded, ChunkWork: m.Work}
+	return pipeline.Sweep{Attacks: m.Attacks, Eps: m.Eps, Bounds: bounds, Exact: m.Exact, Rounded: m.Rounded, ChunkWork: m.Work}
 }
 
 // Assemble makes the result of all chunks in log.

@@ -49,7 +49,7 @@ func studied(t testing.TB, n int, seeds ...uint64) (s Study) {
 		for _, seed := range seeds {
 			sweep := pipeline.Sweep{
 				Attacks: []attack.Attack{attack.FGSM(), attack.PGD(3, seed), attack.Noise(seed), attack.Worst()},
-				Eps:     []float64{0, 0.02, 0.05, 0.1, 0.15, 0.2}, Bounds: attack.Bounds{Lo: 0, Hi: 1}, Outcomes: true,
+				Eps:     []float64{0, 0.02, 0.05, 0.1, 0.15, 0.2}, Bounds: attack.Bounds{Lo: 0, Hi: 1},
 			}
 			r, err := sweep.Run(t.Context(), b, set)
 			if err != nil {

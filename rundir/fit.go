@@ -35,7 +35,7 @@ func Fit(s pipeline.Sweep, m *model.Model, b pipeline.Backend, set *dataset.Set)
 	}
 	_, follows := pipeline.AsExacter(b)
 	s.Exact = s.Exact && follows && CanBeExact(s)
-	s.Outcomes, s.Rounded = true, s.Rounded && lo >= 0 && hi <= 1
+	s.Rounded = s.Rounded && lo >= 0 && hi <= 1
 	macs, err := m.MACs()
 	if err != nil {
 		return s, err

@@ -64,7 +64,7 @@ func TestReadVersion(t *testing.T) {
 func TestFit(t *testing.T) {
 	r := prepare()
 	defer r.backend.Close()
-	if !r.sweep.Exact || !r.sweep.Rounded || !r.sweep.Outcomes {
+	if !r.sweep.Exact || !r.sweep.Rounded {
 		t.Errorf("%+v, want all that there is", r.sweep)
 	}
 	at0 := r.sweep

@@ -89,7 +89,7 @@ func (c Check) Run(ctx context.Context, b pipeline.Backend, set *dataset.Set) ([
 			return nil, nil, err
 		}
 	}
-	s := pipeline.Sweep{Attacks: attacks, Eps: eps, Bounds: c.Bounds, Outcomes: true, Rows: c.Rows, Progress: c.Progress}
+	s := pipeline.Sweep{Attacks: attacks, Eps: eps, Bounds: c.Bounds, Rows: c.Rows, Progress: c.Progress}
 	res, err := s.Run(ctx, b, set)
 	finite := Finding{What: Finite}
 	var logits *pipeline.NotFiniteError

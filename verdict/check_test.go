@@ -148,7 +148,7 @@ func TestCheckWide(t *testing.T) {
 	set.Images = tensor.New(tensor.WithShape(6, 4, 4), tensor.WithBacking(pixels))
 	m := ref.RandomModel(r, 1, 16, 3)
 	b := open(t, m)
-	clean, err := pipeline.Sweep{Attacks: []attack.Attack{attack.FGSM()}, Eps: []float64{0}, Outcomes: true}.Run(t.Context(), b, set)
+	clean, err := pipeline.Sweep{Attacks: []attack.Attack{attack.FGSM()}, Eps: []float64{0}}.Run(t.Context(), b, set)
 	if err != nil {
 		t.Fatal(err)
 	}

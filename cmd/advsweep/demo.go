@@ -91,7 +91,6 @@ func (v *demoVerb) run(c *cobra.Command) error {
 	}
 	names = append(append(names, report.CurveNames("2-fgsm-curve")...), report.CurveNames("4-bim-curve")...)
 	names = append(names, report.ImagesName, report.ClassesName, report.RunName)
-	s.Outcomes = true
 	folder, err := report.OpenFolder(v.output.out, names...)
 	if err != nil {
 		return err
