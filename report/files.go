@@ -69,18 +69,21 @@ func CurveFiles(m *record.Manifest, res *pipeline.Result, drawings ...Drawing) (
 			return nil, err
 		}
 	}
-	all := make([][]File, len(drawings))
+	all, rows, E := make([][]File, len(drawings)), Rows(res), len(res.Eps)
 	for i, d := range drawings {
-		drawn := res
+		drawn, its := res, rows
 		if d.Curves != nil {
-			drawn = res.Select(d.Curves...)
+			drawn, its = res.Select(d.Curves...), []Row{}
+			for _, k := range d.Curves {
+				its = append(its, rows[k*E:(k+1)*E]...)
+			}
 		}
-		json, err := CurveJSON(m.Meta, drawn)
+		json, err := curveJSON(m.Meta, drawn, its)
 		if err != nil {
 			return nil, err
 		}
 		names := CurveNames(d.Base)
-		all[i] = []File{{Name: names[0], Data: CurveCSV(drawn)}, {Name: names[1], Data: json}, {Name: names[2], Data: pngs[i]}, {Name: names[3], Data: svgs[i]}}
+		all[i] = []File{{Name: names[0], Data: curveCSV(drawn, its)}, {Name: names[1], Data: json}, {Name: names[2], Data: pngs[i]}, {Name: names[3], Data: svgs[i]}}
 	}
 	return all, nil
 }
