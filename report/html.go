@@ -59,7 +59,9 @@ type Page struct {
 	Examples   []*pipeline.Example
 	NoExamples string
 
-	rows [][]Row // of each curve, [curves][E]; set while the page is made
+	// What several parts of the page ask is set while it is made.
+	rows [][]Row  // of each curve, [curves][E]
+	hard *Ranking // that of Rank without images; nil if there is none
 }
 
 // What the template of a page takes.
@@ -188,6 +190,9 @@ func (p Page) content() (*pageContent, error) {
 	for i := range p.rows {
 		p.rows[i] = curveRows(r, i)
 	}
+	if k, ok := Rank(r, 0); ok {
+		p.hard = &k
+	}
 	columns := shown(len(r.Eps))
 	v := &pageContent{
 		Head: headContent{Title: "Robustness of " + m.Model.Name, CSP: policy(), Style: template.CSS(htmlStyle), Script: template.JS(htmlScript)},
@@ -258,15 +263,15 @@ func (p Page) lead(v *pageContent) {
 		v.Lead.Text = fmt.Sprintf("%d images from index %d on, %d classes; %s; eps %s.", r.N, m.Data.Offset, r.Classes, bounds, short(r.Eps[0]))
 	}
 	v.Lead.Tiles = append(v.Lead.Tiles, fact{"Accuracy on the clean images", percent(stat.Ratio(r.Clean, r.N)) + " %\n" + fmt.Sprintf("%d of %d; 95 %%: %s", r.Clean, r.N, interval(r.Clean, r.N))})
-	k, ok := Rank(r, 0)
-	if !ok {
+	k := p.hard
+	if k == nil {
 		return
 	}
 	c := &r.Curves[k.Curve]
 	e := halfway(r, c)
-	within := c.Within(r.Images)
+	within := p.rows[k.Curve][e].Outcomes.Within
 	v.Lead.Tiles = append(v.Lead.Tiles,
-		fact{"Within eps " + short(r.Eps[e]) + ", " + c.Attack.Label(), percent(stat.Ratio(within[e], r.N)) + " %\n" + fmt.Sprintf("%d of %d; 95 %%: %s", within[e], r.N, interval(within[e], r.N))})
+		fact{"Within eps " + short(r.Eps[e]) + ", " + c.Attack.Label(), percent(stat.Ratio(within, r.N)) + " %\n" + fmt.Sprintf("%d of %d; 95 %%: %s", within, r.N, interval(within, r.N))})
 	median := medianCritical(r, c)
 	text := short(median)
 	if math.IsInf(median, 1) {
@@ -550,8 +555,8 @@ func (p Page) strongest() int {
 			return i
 		}
 	}
-	if k, ok := Rank(p.Result, 0); ok {
-		return k.Curve
+	if p.hard != nil {
+		return p.hard.Curve
 	}
 	return 0
 }
