@@ -13,8 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// atRandom is a made-up result of FGSM and BIM on n images of 5 classes at eps, all drawn with a seed.
-// Every tenth image has a zero gradient.
+// atRandom is a made-up result of FGSM and BIM on n images of 5 classes at eps, all drawn with a
+// seed. Every tenth image has a zero gradient.
 func atRandom(n int, seed uint64, eps ...float64) *pipeline.Result {
 	random := rand.New(rand.NewPCG(seed, 1))
 	r := &pipeline.Result{N: n, First: 30, Classes: 5, Eps: eps, Images: make([]pipeline.Clean, n)}

@@ -8,7 +8,8 @@ import (
 	"advsweep/stat"
 )
 
-// A judge looks at one result with outcomes. What check and the pages both ask is decided here.
+// A judge looks at one result whose curves are Known. What check and the pages both ask is decided
+// here.
 type judge struct{ *pipeline.Result }
 
 func (j judge) right(c *pipeline.Curve, i, e int) bool {
