@@ -221,7 +221,7 @@ func (c *Curve) AllMeanNorms() []MeanNorms {
 // At returns c at some eps, given by their places: what became of the images there, without
 // Curve.Exact. first is the index of the first image in the data set.
 //
-// Of Rays the least margin lies at an eps that may be left out. So nothing is known of margins then:
+// Of Rays the least margin may lie at an eps that is left out. So nothing is known of margins then:
 // each Least is NaN, and its At is -1.
 func (c *Curve) At(first int, eps ...int) Curve {
 	cut := Curve{Attack: c.Attack, Correct: pick(c.Correct, eps), ZeroGradient: make([]int, len(eps))}
