@@ -77,7 +77,7 @@ func NewComparison(a, b *Result) (*Comparison, error) {
 		return nil, fmt.Errorf("pipeline: compare: %d images of %d classes from index %d with %d images of %d classes from index %d",
 			a.N, a.Classes, a.First, b.N, b.Classes, b.First)
 	case len(a.Images) != a.N || len(b.Images) != b.N:
-		return nil, errors.New("pipeline: compare: a result without outcomes: see Sweep.Outcomes")
+		return nil, errors.New("pipeline: compare: a result without outcomes")
 	case !slices.Equal(a.Eps, b.Eps) || a.Bounds != b.Bounds || len(a.Curves) != len(b.Curves):
 		return nil, fmt.Errorf("pipeline: compare: %d attacks at eps %v, bounds %s with %d at eps %v, bounds %s: see Common",
 			len(a.Curves), a.Eps, a.Bounds, len(b.Curves), b.Eps, b.Bounds)
@@ -96,13 +96,13 @@ func NewComparison(a, b *Result) (*Comparison, error) {
 		if !sameAttack(a.Curves[k].Attack, b.Curves[k].Attack) {
 			return nil, fmt.Errorf("pipeline: compare: attack %s with %s", a.Curves[k].Attack.Name, b.Curves[k].Attack.Name)
 		}
-		x, y := a.Curves[k].Outcomes, b.Curves[k].Outcomes
-		if len(x) != a.N*E || len(y) != a.N*E {
-			return nil, fmt.Errorf("pipeline: compare: %s has no outcomes: see Sweep.Outcomes", a.Curves[k].Attack.Name)
+		x, y := &a.Curves[k], &b.Curves[k]
+		if !x.KnownOf(a.N, E) || !y.KnownOf(a.N, E) {
+			return nil, fmt.Errorf("pipeline: compare: %s has no outcomes of all images", x.Attack.Name)
 		}
 		for i := range a.Images {
 			for e := range E {
-				c.Pairs[k*E+e].add(a.First+i, a.Images[i].Label, x[i*E+e].Class, y[i*E+e].Class)
+				c.Pairs[k*E+e].add(a.First+i, a.Images[i].Label, x.Class(i, e), y.Class(i, e))
 			}
 		}
 	}
@@ -180,8 +180,8 @@ func Common(a, b *Result) (x, y *Result, left []string, err error) {
 	x, y = cut(a, from[0]), cut(b, from[1])
 	for i := range a.Curves {
 		if j := matching(b, a, i); j >= 0 {
-			x.Curves = append(x.Curves, a.at(i, from[0]))
-			y.Curves = append(y.Curves, b.at(j, from[1]))
+			x.Curves = append(x.Curves, a.Curves[i].At(a.First, from[0]...))
+			y.Curves = append(y.Curves, b.Curves[j].At(b.First, from[1]...))
 		}
 	}
 	if x.Curves == nil {
@@ -202,19 +202,4 @@ func matching(other, r *Result, i int) int {
 		return -1
 	}
 	return slices.IndexFunc(other.Curves, func(c Curve) bool { return sameAttack(c.Attack, a) })
-}
-
-// at returns curve i of r at some eps, given by their places in r.Eps. It leaves out Curve.Exact.
-func (r *Result) at(i int, eps []int) Curve {
-	c := &r.Curves[i]
-	cut := Curve{Attack: c.Attack, Outcomes: make([]Outcome, 0, r.N*len(eps))}
-	for k := range r.N {
-		for _, e := range eps {
-			cut.Outcomes = append(cut.Outcomes, c.Outcomes[k*len(r.Eps)+e])
-		}
-	}
-	some := *r
-	some.Eps = make([]float64, len(eps))
-	some.count(&cut)
-	return cut
 }

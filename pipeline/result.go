@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"math"
 	"slices"
 
 	"advsweep/attack"
@@ -123,6 +124,35 @@ func (c *Curve) Zero(i, e int) bool {
 	return c.Outcomes[i*len(c.Correct)+e].Zero
 }
 
+// EverZero reports whether Zero holds of image i at some eps.
+func (c *Curve) EverZero(i int) bool {
+	if c.Rays != nil {
+		return c.Rays[i].Zero
+	}
+	for e := range c.Correct {
+		if c.Zero(i, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// KnownOf reports whether c says what became of each of n images at each of E eps.
+func (c *Curve) KnownOf(n, E int) bool {
+	switch {
+	case !c.Known() || len(c.Correct) != E:
+		return false
+	case c.Rays == nil:
+		return len(c.Outcomes) == n*E
+	}
+	for i := range c.Rays {
+		if r := &c.Rays[i]; len(r.Classes) != E || r.Rounded != nil && len(r.Rounded) != E {
+			return false
+		}
+	}
+	return len(c.Rays) == n && len(c.RayNorms) == E
+}
+
 // Moved reports whether image i at eps e, the attack's first one if that is 0, has left its place or
 // its margin in the clean image, im. Rays never have at eps 0: they begin there.
 func (c *Curve) Moved(i, e int, im *Clean) bool {
@@ -147,6 +177,14 @@ func (c *Curve) Least(i int) (margin float32, e int) {
 	return out[e].Margin, e
 }
 
+// Margin is the margin of image i at eps e. ok is false if it is not known, as of Rays.
+func (c *Curve) Margin(i, e int) (margin float32, ok bool) {
+	if c.Rays != nil {
+		return 0, false
+	}
+	return c.Outcomes[i*len(c.Correct)+e].Margin, true
+}
+
 // MeanNorms are those of the perturbations at eps e.
 func (c *Curve) MeanNorms(e int) MeanNorms {
 	if c.Rays != nil {
@@ -160,6 +198,81 @@ func (c *Curve) MeanNorms(e int) MeanNorms {
 	}
 	n := float64(len(c.Outcomes) / E)
 	return MeanNorms{m.Linf / n, m.L2 / n, m.L0 / n}
+}
+
+// AllMeanNorms are MeanNorms at each eps [E], in one pass over the images.
+func (c *Curve) AllMeanNorms() []MeanNorms {
+	if c.Rays != nil {
+		return slices.Clone(c.RayNorms)
+	}
+	E := len(c.Correct)
+	all := make([]MeanNorms, E)
+	for k := range c.Outcomes {
+		o, m := &c.Outcomes[k], &all[k%E]
+		m.Linf, m.L2, m.L0 = m.Linf+float64(o.Linf), m.L2+float64(o.L2), m.L0+float64(o.L0)
+	}
+	n := float64(len(c.Outcomes) / max(1, E))
+	for e := range all {
+		all[e] = MeanNorms{all[e].Linf / n, all[e].L2 / n, all[e].L0 / n}
+	}
+	return all
+}
+
+// At returns c at some eps, given by their places: what became of the images there, without
+// Curve.Exact. first is the index of the first image in the data set.
+//
+// Of Rays the least margin may lie at an eps that is left out. So nothing is known of margins then:
+// each Least is NaN, and its At is -1.
+func (c *Curve) At(first int, eps ...int) Curve {
+	cut := Curve{Attack: c.Attack, Correct: pick(c.Correct, eps), ZeroGradient: make([]int, len(eps))}
+	n := 0
+	switch {
+	case c.Rays != nil:
+		n = len(c.Rays)
+		cut.Rays, cut.RayNorms = cutRays(c.Rays, eps), pick(c.RayNorms, eps)
+	case c.Outcomes != nil:
+		E := len(c.Correct)
+		n = len(c.Outcomes) / E
+		cut.Outcomes = make([]Outcome, 0, n*len(eps))
+		for i := range n {
+			for _, e := range eps {
+				cut.Outcomes = append(cut.Outcomes, c.Outcomes[i*E+e])
+			}
+		}
+	}
+	for i := range n {
+		for e := range eps {
+			if cut.Zero(i, e) {
+				cut.ZeroGradient[e]++
+			}
+		}
+		if cut.EverZero(i) {
+			cut.ZeroImages = append(cut.ZeroImages, first+i)
+		}
+	}
+	return cut
+}
+
+// cutRays returns rays at some eps, given by their places, without their least margins.
+func cutRays(rays []Ray, eps []int) []Ray {
+	cut := make([]Ray, len(rays))
+	for i := range rays {
+		r := &rays[i]
+		cut[i] = Ray{Classes: pick(r.Classes, eps), Zero: r.Zero, Least: float32(math.NaN()), At: -1}
+		if r.Rounded != nil {
+			cut[i].Rounded = pick(r.Rounded, eps)
+		}
+	}
+	return cut
+}
+
+// pick returns some of values, by their places.
+func pick[T any](values []T, places []int) []T {
+	some := make([]T, len(places))
+	for i, k := range places {
+		some[i] = values[k]
+	}
+	return some
 }
 
 // Within returns how many images are classified correctly at every eps up to each of Eps, [E]: a

@@ -27,7 +27,7 @@ type Row struct {
 	Right  Share // of N images
 	// ZeroGradient counts the images that were not attacked, or not to the end.
 	ZeroGradient int
-	// Outcomes is of what became of each image; nil where that was not asked.
+	// Outcomes is of what became of each image; nil where that is not known.
 	Outcomes *RowOutcomes
 }
 
@@ -55,51 +55,66 @@ type RowOutcomes struct {
 func Rows(r *pipeline.Result) []Row {
 	rows := make([]Row, 0, len(r.Curves)*len(r.Eps))
 	for i := range r.Curves {
-		c := &r.Curves[i]
-		within := c.Within(r.Images)
-		for e, eps := range r.Eps {
-			row := Row{
-				Attack: c.Attack.Name, Steps: c.Attack.Steps, Eps: eps, Norm: c.Attack.Norm.String(),
-				N: r.N, Right: newShare(c.Correct[e], r.N), ZeroGradient: c.ZeroGradient[e],
-			}
-			if c.Outcomes != nil {
-				row.Outcomes = rowOutcomes(r, c, e)
-				row.Outcomes.Within = within[e]
-			}
-			rows = append(rows, row)
+		rows = append(rows, curveRows(r, i)...)
+	}
+	return rows
+}
+
+// curveRows are the rows of curve i of r, [E].
+func curveRows(r *pipeline.Result, i int) []Row {
+	c := &r.Curves[i]
+	rows := make([]Row, len(r.Eps))
+	for e, eps := range r.Eps {
+		rows[e] = Row{
+			Attack: c.Attack.Name, Steps: c.Attack.Steps, Eps: eps, Norm: c.Attack.Norm.String(),
+			N: r.N, Right: newShare(c.Correct[e], r.N), ZeroGradient: c.ZeroGradient[e],
+		}
+	}
+	if c.Known() {
+		outcomes := rowOutcomes(r, c)
+		for e := range rows {
+			rows[e].Outcomes = &outcomes[e]
 		}
 	}
 	return rows
 }
 
-// rowOutcomes counts the outcomes under c at eps e, but for those within.
-func rowOutcomes(r *pipeline.Result, c *pipeline.Curve, e int) *RowOutcomes {
-	o := new(RowOutcomes)
-	rounded, asked := 0, false
-	for i, im := range r.Images {
-		one := &c.Outcomes[i*len(r.Eps)+e]
-		if im.Class == im.Label && one.Class != im.Label {
-			o.Fooled++
+// rowOutcomes counts what became of the images under c at each eps, [E], in one pass over them.
+func rowOutcomes(r *pipeline.Result, c *pipeline.Curve) []RowOutcomes {
+	E := len(r.Eps)
+	all, rounded, asked := make([]RowOutcomes, E), make([]int, E), make([]bool, E)
+	for i := range r.Images {
+		im := &r.Images[i]
+		within := true
+		for e := range all {
+			if c.Class(i, e) != im.Label {
+				within = false
+				if im.Class == im.Label {
+					all[e].Fooled++
+				}
+			}
+			if within {
+				all[e].Within++
+			}
+			right, known := c.RoundedRight(i, e, im.Label)
+			if right {
+				rounded[e]++
+			}
+			asked[e] = asked[e] || known
 		}
-		asked = asked || one.Rounded >= 0
-		if one.Rounded == im.Label {
-			rounded++
+	}
+	for e, m := range c.AllMeanNorms() {
+		o := &all[e]
+		o.MeanNorm = [3]float64{m.Linf, m.L2, m.L0}
+		if asked[e] {
+			o.Rounded = &rounded[e]
 		}
-		for k, v := range []float64{float64(one.Linf), float64(one.L2), float64(one.L0)} {
-			o.MeanNorm[k] += v
+		if r.Clean > 0 {
+			success := newShare(o.Fooled, r.Clean)
+			o.Success = &success
 		}
 	}
-	for k := range o.MeanNorm {
-		o.MeanNorm[k] /= float64(r.N)
-	}
-	if asked {
-		o.Rounded = &rounded
-	}
-	if r.Clean > 0 {
-		success := newShare(o.Fooled, r.Clean)
-		o.Success = &success
-	}
-	return o
+	return all
 }
 
 // A rowColumn is a column of curve.csv and a field of the rows of curve.json. Its value is a
@@ -179,8 +194,11 @@ func (r Row) MarshalJSON() ([]byte, error) {
 // CurveCSV writes the Rows of r below one header line, each line ended by LF. A float has
 // the fewest digits that read back as the same float64; both bounds are empty
 // if there are none.
-func CurveCSV(r *pipeline.Result) []byte {
-	return asCSV(append([][]string{curveHead()}, curveLines(r)...))
+func CurveCSV(r *pipeline.Result) []byte { return curveCSV(r, Rows(r)) }
+
+// curveCSV is CurveCSV with rows, those of r.
+func curveCSV(r *pipeline.Result, rows []Row) []byte {
+	return asCSV(append([][]string{curveHead()}, curveLines(r, rows)...))
 }
 
 func curveHead() (names []string) {
@@ -190,13 +208,13 @@ func curveHead() (names []string) {
 	return slices.Insert(names, boundsAt, "bounds_low", "bounds_high")
 }
 
-// curveLines are what stands below curveHead.
-func curveLines(r *pipeline.Result) (lines [][]string) {
+// curveLines are what stands below curveHead. rows are those of r.
+func curveLines(r *pipeline.Result, rows []Row) (lines [][]string) {
 	var lo, hi string
 	if !r.Bounds.None() {
 		lo, hi = float(r.Bounds.Lo), float(r.Bounds.Hi)
 	}
-	for _, row := range Rows(r) {
+	for _, row := range rows {
 		line := make([]string, len(rowColumns))
 		for i, c := range rowColumns {
 			switch v := c.value(row).(type) {
@@ -274,12 +292,16 @@ func newAttackJSON(c pipeline.Curve, precision string) attackJSON {
 // CurveJSON writes r as one indented object: the fields of m but the device, those of r, and "rows"
 // with the names that CurveCSV uses. An attack whose curve is known at every eps has an object
 // "exact", with a jump [eps, correct] on each line. Equal runs give equal bytes.
-func CurveJSON(m record.Meta, r *pipeline.Result) ([]byte, error) {
+func CurveJSON(m record.Meta, r *pipeline.Result) ([]byte, error) { return curveJSON(m, r, Rows(r)) }
+
+// curveJSON is CurveJSON with rows, those of r.
+func curveJSON(m record.Meta, r *pipeline.Result, rows []Row) ([]byte, error) {
 	m.Device = ""
 	attacks := make([]attackJSON, len(r.Curves))
 	for i, c := range r.Curves {
 		attacks[i] = newAttackJSON(c, m.Precision)
 	}
+	zero := r.ZeroGradient()
 	data, err := record.Indented("report: curve", struct {
 		record.Meta
 		Attacks       []attackJSON `json:"attacks"`
@@ -294,7 +316,7 @@ func CurveJSON(m record.Meta, r *pipeline.Result) ([]byte, error) {
 		Rows          []Row        `json:"rows"`
 	}{
 		m, attacks, append([]float64{}, r.Eps...), r.Bounds.String(), r.Classes, r.Clean, stat.Ratio(r.Clean, r.N), stat.Ratio(1, r.Classes),
-		len(r.ZeroGradient()), r.ZeroGradient(), Rows(r),
+		len(zero), zero, rows,
 	})
 	return onOneLine(data), err
 }

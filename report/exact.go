@@ -1,8 +1,8 @@
 package report
 
 import (
+	"bytes"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -96,12 +96,42 @@ func newExactJSON(x *pipeline.Exact, precision string) *exactJSON {
 	return j
 }
 
-// pair is an array of two numbers within an array, as package json indents it. No string of JSON
-// holds a line break.
-var pair = regexp.MustCompile(`(\n +\[)\n +([-+.\de]+),\n +(\d+)\n +\]`)
+// onOneLine writes each array of two numbers within an array in data, indented JSON, on a line of
+// its own instead of four. The first is a float and the second a whole number from 0 on. No string
+// of JSON holds a line break.
+func onOneLine(data []byte) []byte {
+	out := make([]byte, 0, len(data))
+	for {
+		at := bytes.Index(data, []byte("[\n"))
+		if at < 0 {
+			return append(out, data...)
+		}
+		at++
+		out, data = append(out, data[:at]...), data[at:]
+		first, rest, ok := numberOnLine(data, "-+.e0123456789", ",")
+		if before := bytes.TrimRight(out[:len(out)-1], " "); !ok || len(before) == len(out)-1 || !bytes.HasSuffix(before, []byte("\n")) {
+			continue
+		}
+		second, rest, ok := numberOnLine(rest, "0123456789", "")
+		if last := bytes.TrimLeft(bytes.TrimPrefix(rest, []byte("\n")), " "); ok && bytes.HasPrefix(rest, []byte("\n ")) && bytes.HasPrefix(last, []byte("]")) {
+			out = append(append(append(append(out, first...), ", "...), second...), ']')
+			data = last[1:]
+		}
+	}
+}
 
-// onOneLine writes each jump in data, indented JSON, on a line of its own instead of four.
-func onOneLine(data []byte) []byte { return pair.ReplaceAll(data, []byte("$1$2, $3]")) }
+// numberOnLine cuts data after a line break, spaces, a number of some digits, and end; there is at
+// least one of each.
+func numberOnLine(data []byte, digits, end string) (number, rest []byte, ok bool) {
+	if !bytes.HasPrefix(data, []byte("\n ")) {
+		return nil, nil, false
+	}
+	line := bytes.TrimLeft(data[1:], " ")
+	rest = bytes.TrimLeft(line, digits)
+	number = line[:len(line)-len(rest)]
+	rest, ok = bytes.CutPrefix(rest, []byte(end))
+	return number, rest, ok && len(number) > 0
+}
 
 // writeExact writes x, the curve of a, for a terminal.
 func writeExact(b *strings.Builder, a attack.Attack, x *pipeline.Exact) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"math"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -163,6 +164,24 @@ func TestExactFiles(t *testing.T) {
 	r.Curves[0].Exact.Walks = r.Curves[0].Exact.Walks[:1]
 	if data, err = CurveJSON(meta(), r); err != nil || !bytes.Contains(data, []byte(`"median_critical_eps": null`)) {
 		t.Errorf("no median: error %v\n%s", err, data)
+	}
+}
+
+// TestOnOneLine wants what a regular expression of the same meaning writes.
+func TestOnOneLine(t *testing.T) {
+	pair := regexp.MustCompile(`(\n +\[)\n +([-+.\de]+),\n +(\d+)\n +\]`)
+	list := func(x, y string) string { return "\n  [\n   " + x + ",\n   " + y + "\n  ]" }
+	for _, text := range []string{
+		"", "[", "[\n", "\n [\n", "\n [\n 1", "\n [\n 1,", "\n [\n 1,\n 2", "\n [\n 1,\n 2\n ",
+		"{" + list("1", "2") + "," + list("-1.5e-7", "10000") + "," + list("0", "7") + "\n}",
+		"\n[\n 1,\n 2\n ]", "\n [\n1,\n 2\n ]", "\n [\n 1,\n2\n ]", "\n [\n 1,\n 2\n]", "\n x [\n 1,\n 2\n ]", " [\n 1,\n 2\n ]",
+		list("1", "-2"), list("1", "2.5"), list("1", "2,\n 3"), list("x", "2"), list("", "2"), list("1", ""), list("1", "2x"), list("1 ", "2"),
+		"\n \"a\": [\n  1,\n  2\n ]" + list("3", "4"), "\n [" + list("3", "4") + "," + list("5", "6") + "\n ]",
+	} {
+		want := pair.ReplaceAllString(text, "$1$2, $3]")
+		if got := string(onOneLine([]byte(text))); got != want {
+			t.Errorf("%q becomes %q, want %q", text, got, want)
+		}
 	}
 }
 

@@ -32,13 +32,14 @@ type Ranked struct {
 
 // Rank returns up to most images of either end. ok is false if no attack looks at the model or no
 // image is right. An image comes before another if it fails at a smaller eps or, at the same one,
-// by more: the margin there, or the least one of those that never fail.
+// by more: the margin there, or the least one of those that never fail and of rays, which have no
+// other.
 func Rank(r *pipeline.Result, most int) (k Ranking, ok bool) {
 	k.Curve = -1
 	best := 0
 	for i := range r.Curves {
 		c := &r.Curves[i]
-		if c.Outcomes == nil || c.Attack.Control() || c.Attack.Composite() {
+		if !c.Known() || c.Attack.Control() || c.Attack.Composite() {
 			continue
 		}
 		sum := 0
@@ -73,15 +74,15 @@ func Rank(r *pipeline.Result, most int) (k Ranking, ok bool) {
 		}
 		if math.IsInf(p.Critical, 1) {
 			k.Never++
-			p.margin = c.Outcomes[i*E].Margin
-			for e := range E {
-				p.margin = min(p.margin, c.Outcomes[i*E+e].Margin)
-			}
+			p.margin, _ = c.Least(i)
 		} else {
 			for p.At > 0 && r.Eps[p.At-1] >= p.Critical {
 				p.At--
 			}
-			p.margin = c.Outcomes[i*E+p.At].Margin
+			var ok bool
+			if p.margin, ok = c.Margin(i, p.At); !ok {
+				p.margin, _ = c.Least(i)
+			}
 		}
 		order = append(order, p)
 	}

@@ -56,31 +56,42 @@ func CurveNames(base string) []string {
 // order of CurveNames.
 func CurveFiles(m *record.Manifest, res *pipeline.Result, drawings ...Drawing) ([][]File, error) {
 	pngs, svgs := make([][]byte, len(drawings)), make([][]byte, len(drawings))
-	errs := make([]error, 2*len(drawings))
+	places, errs := make([][]int, len(drawings)), make([]error, 2*len(drawings)+1)
 	var wg sync.WaitGroup
 	for i, d := range drawings {
 		fig := Figure{Title: d.Title, Model: m.Model.Name + " " + m.Layers, Result: res, Curves: d.Curves}
+		if places[i], errs[2*i] = fig.places(); errs[2*i] != nil {
+			continue
+		}
 		wg.Go(func() { pngs[i], errs[2*i] = fig.PNG() })
 		wg.Go(func() { svgs[i], errs[2*i+1] = fig.SVG() })
 	}
+	all := make([][]File, len(drawings))
+	wg.Go(func() {
+		rows, E := Rows(res), len(res.Eps)
+		for i, d := range drawings {
+			its := []Row{}
+			for _, k := range places[i] {
+				its = append(its, rows[k*E:(k+1)*E]...)
+			}
+			drawn := res.Select(places[i]...)
+			json, err := curveJSON(m.Meta, drawn, its)
+			if err != nil {
+				errs[2*len(drawings)] = err
+				return
+			}
+			names := CurveNames(d.Base)
+			all[i] = []File{{Name: names[0], Data: curveCSV(drawn, its)}, {Name: names[1], Data: json}, {Name: names[2]}, {Name: names[3]}}
+		}
+	})
 	wg.Wait()
 	for _, err := range errs {
 		if err != nil {
 			return nil, err
 		}
 	}
-	all := make([][]File, len(drawings))
-	for i, d := range drawings {
-		drawn := res
-		if d.Curves != nil {
-			drawn = res.Select(d.Curves...)
-		}
-		json, err := CurveJSON(m.Meta, drawn)
-		if err != nil {
-			return nil, err
-		}
-		names := CurveNames(d.Base)
-		all[i] = []File{{Name: names[0], Data: CurveCSV(drawn)}, {Name: names[1], Data: json}, {Name: names[2], Data: pngs[i]}, {Name: names[3], Data: svgs[i]}}
+	for i := range all {
+		all[i][2].Data, all[i][3].Data = pngs[i], svgs[i]
 	}
 	return all, nil
 }
@@ -128,11 +139,15 @@ func Names() []string { return append(CurveNames("curve"), ImagesName, ClassesNa
 // Files makes the files that follow from what the run of m found, in the order of Names. They are
 // the same bytes however and wherever the run was computed.
 func Files(m *record.Manifest, res *pipeline.Result) ([]File, error) {
+	var lists []File
+	var wg sync.WaitGroup
+	wg.Go(func() { lists = ListFiles(m, res) })
 	drawn, err := CurveFiles(m, res, Drawing{"curve", "Accuracy against eps", nil})
+	wg.Wait()
 	if err != nil {
 		return nil, err
 	}
-	return append(drawn[0], ListFiles(m, res)...), nil
+	return append(drawn[0], lists...), nil
 }
 
 // ListFiles makes the files of res that list images and classes.

@@ -58,6 +58,10 @@ type Page struct {
 	// eps; nil if they could not be made, for the reason NoExamples.
 	Examples   []*pipeline.Example
 	NoExamples string
+
+	// What several parts of the page ask is set while it is made.
+	rows [][]Row  // of each curve, [curves][E]
+	hard *Ranking // that of Rank without images; nil if there is none
 }
 
 // What the template of a page takes.
@@ -175,12 +179,19 @@ func (p Page) content() (*pageContent, error) {
 		return nil, fmt.Errorf("report: page: %d eps and %d curves, want at least one of each", len(r.Eps), len(r.Curves))
 	}
 	for _, c := range r.Curves {
-		if c.Outcomes == nil {
+		if !c.Known() {
 			return nil, fmt.Errorf("report: page: nothing is known of single images under %s", c.Attack.Name)
 		}
 	}
 	if p.Confusion >= len(r.Eps) {
 		return nil, fmt.Errorf("report: page: confusion at eps %d, want below %d", p.Confusion, len(r.Eps))
+	}
+	p.rows = make([][]Row, len(r.Curves))
+	for i := range p.rows {
+		p.rows[i] = curveRows(r, i)
+	}
+	if k, ok := Rank(r, 0); ok {
+		p.hard = &k
 	}
 	columns := shown(len(r.Eps))
 	v := &pageContent{
@@ -252,15 +263,15 @@ func (p Page) lead(v *pageContent) {
 		v.Lead.Text = fmt.Sprintf("%d images from index %d on, %d classes; %s; eps %s.", r.N, m.Data.Offset, r.Classes, bounds, short(r.Eps[0]))
 	}
 	v.Lead.Tiles = append(v.Lead.Tiles, fact{"Accuracy on the clean images", percent(stat.Ratio(r.Clean, r.N)) + " %\n" + fmt.Sprintf("%d of %d; 95 %%: %s", r.Clean, r.N, interval(r.Clean, r.N))})
-	k, ok := Rank(r, 0)
-	if !ok {
+	k := p.hard
+	if k == nil {
 		return
 	}
 	c := &r.Curves[k.Curve]
 	e := halfway(r, c)
-	within := c.Within(r.Images)
+	within := p.rows[k.Curve][e].Outcomes.Within
 	v.Lead.Tiles = append(v.Lead.Tiles,
-		fact{"Within eps " + short(r.Eps[e]) + ", " + c.Attack.Label(), percent(stat.Ratio(within[e], r.N)) + " %\n" + fmt.Sprintf("%d of %d; 95 %%: %s", within[e], r.N, interval(within[e], r.N))})
+		fact{"Within eps " + short(r.Eps[e]) + ", " + c.Attack.Label(), percent(stat.Ratio(within, r.N)) + " %\n" + fmt.Sprintf("%d of %d; 95 %%: %s", within, r.N, interval(within, r.N))})
 	median := medianCritical(r, c)
 	text := short(median)
 	if math.IsInf(median, 1) {
@@ -291,7 +302,7 @@ func never(r *pipeline.Result, c *pipeline.Curve) (n int) {
 func (p Page) curveRow(i int) curveRow {
 	r, c := p.Result, &p.Result.Curves[i]
 	E := len(r.Eps)
-	row := Rows(r.Select(i))[E-1]
+	row := p.rows[i][E-1]
 	median := medianCritical(r, c)
 	text := short(median)
 	if math.IsInf(median, 1) {
@@ -391,19 +402,18 @@ func (p Page) figures(columns []int) (figures []figureContent, within bool) {
 		s := series{class: style(r, i), label: c.Attack.Label(), shape: i, tips: []string{}}
 		w := series{class: s.class, second: true}
 		q, thin := s, series{class: s.class, faint: true}
-		inside := c.Within(r.Images)
 		differs := false
-		rows := Rows(r.Select(i))
+		rows := p.rows[i]
 		for _, e := range columns {
-			eps, k := r.Eps[e], c.Correct[e]
+			eps, k, inside := r.Eps[e], c.Correct[e], rows[e].Outcomes.Within
 			l, h := stat.Wilson(k, r.N)
 			here := xy{eps, stat.Ratio(k, r.N)}
 			s.line = append(s.line, here)
 			s.band = append(s.band, [3]float64{eps, l, h})
-			w.line = append(w.line, xy{eps, stat.Ratio(inside[e], r.N)})
+			w.line = append(w.line, xy{eps, stat.Ratio(inside, r.N)})
 			text := counted(k, r.N)
-			if inside[e] != k {
-				text += fmt.Sprintf("; within %d", inside[e])
+			if inside != k {
+				text += fmt.Sprintf("; within %d", inside)
 				differs = true
 			}
 			s.tips = append(s.tips, text)
@@ -487,7 +497,7 @@ func (p Page) rates(base panel, columns []int) (figureContent, bool) {
 	}
 	floor := 1.0
 	for i := range r.Curves {
-		for _, row := range Rows(r.Select(i)) {
+		for _, row := range p.rows[i] {
 			if o := row.Outcomes; o.Fooled > 0 && row.Eps > 0 {
 				floor = min(floor, o.Success.Ratio)
 			}
@@ -507,7 +517,7 @@ func (p Page) rates(base panel, columns []int) (figureContent, bool) {
 	hidden := false
 	for i, c := range r.Curves {
 		s := series{class: style(r, i), label: c.Attack.Label(), shape: i, tips: []string{}}
-		rows := Rows(r.Select(i))
+		rows := p.rows[i]
 		for _, e := range columns {
 			k := rows[e].Outcomes.Fooled
 			text := counted(k, r.Clean)
@@ -545,8 +555,8 @@ func (p Page) strongest() int {
 			return i
 		}
 	}
-	if k, ok := Rank(p.Result, 0); ok {
-		return k.Curve
+	if p.hard != nil {
+		return p.hard.Curve
 	}
 	return 0
 }
@@ -555,20 +565,21 @@ func (p Page) strongest() int {
 // attack leaves the fewest right.
 func (p Page) classes(v *pageContent, columns []int) {
 	r := p.Result
-	O, E := r.Classes, len(r.Eps)
+	O := r.Classes
 	n := make([]int, O)
 	for _, im := range r.Images {
 		n[im.Label]++
 	}
 	right := make([][][]int, len(r.Curves)) // by curve, class, column
-	for i, c := range r.Curves {
+	for i := range r.Curves {
+		c := &r.Curves[i]
 		right[i] = make([][]int, O)
 		for k := range O {
 			right[i][k] = make([]int, len(columns))
 		}
 		for j, im := range r.Images {
 			for at, e := range columns {
-				if c.Outcomes[j*E+e].Class == im.Label {
+				if c.Class(j, e) == im.Label {
 					right[i][im.Label][at]++
 				}
 			}
@@ -691,9 +702,13 @@ func (p Page) cards(v *pageContent) error {
 		v.Images.NoExamples = "There is no order of images: no attack looks at the model, or it is wrong of all of them as they are."
 		return nil
 	}
-	label := r.Curves[k.Curve].Attack.Label()
-	v.Images.Note = fmt.Sprintf("By the least eps at which %s fools the model or, where that is equal, by the margin there. Wrong as they are, and left out: %d. Never fooled up to eps %s: %d.",
-		label, k.Wrong, short(r.Eps[len(r.Eps)-1]), k.Never)
+	c := &r.Curves[k.Curve]
+	margin := "the margin there"
+	if c.Rays != nil {
+		margin = "the least margin"
+	}
+	v.Images.Note = fmt.Sprintf("By the least eps at which %s fools the model or, where that is equal, by %s. Wrong as they are, and left out: %d. Never fooled up to eps %s: %d.",
+		c.Attack.Label(), margin, k.Wrong, short(r.Eps[len(r.Eps)-1]), k.Never)
 	all := append(slices.Clone(k.Least), k.Most...)
 	if p.Examples == nil {
 		return nil
@@ -726,7 +741,7 @@ func (p Page) card(one Ranked, e *pipeline.Example) (c imageCard, err error) {
 	} else {
 		c.Outcome = fmt.Sprintf("Fails from eps %s; %s: %s.", short(one.Critical), shown, p.className(e.Adversarial.Class))
 	}
-	if was := r.Curves[p.Ranking.Curve].Outcomes[one.Image*len(r.Eps)+one.At].Class; int(was) != e.Adversarial.Class {
+	if was := r.Curves[p.Ranking.Curve].Class(one.Image, one.At); int(was) != e.Adversarial.Class {
 		c.Outcome += fmt.Sprintf(" The run said %s: it was computed elsewhere, and rounded otherwise.", p.className(int(was)))
 	}
 	d, err := newDifference(e)
@@ -852,7 +867,7 @@ func (p Page) table(v *pageContent, columns []int) {
 	r := p.Result
 	v.Numbers.Heads = []string{"attack", "eps", "right", "accuracy", "95 % interval", "within", "rounded", "fooled", "success rate", "95 % interval", "mean L∞", "mean L2", "mean L0", "zero gradient"}
 	for i := range r.Curves {
-		rows := Rows(r.Select(i))
+		rows := p.rows[i]
 		for _, e := range columns {
 			w, o := rows[e], rows[e].Outcomes
 			rounded, rate, of := "–", "–", "–"

@@ -97,11 +97,11 @@ func withPictures(t *testing.T, p Page, shape ...int) Page {
 			x[i] = float64(i) / float64(n)
 			z[i] = x[i] + 0.05*float64(1-2*(i%2))
 		}
-		o := p.Result.Curves[k.Curve].Outcomes[one.Image*len(p.Result.Eps)+one.At]
+		class := p.Result.Curves[k.Curve].Class(one.Image, one.At)
 		p.Examples = append(p.Examples, &pipeline.Example{
 			Index: p.Result.First + one.Image, Label: int(p.Result.Images[one.Image].Label), Attack: p.Result.Curves[k.Curve].Attack, Eps: p.Result.Eps[one.At],
 			Original:    pipeline.Prediction{Class: int(p.Result.Images[one.Image].Class), Logits: make([]float64, 4), Probabilities: []float64{0.125, 0.5, 0.25, 0.125}},
-			Adversarial: pipeline.Prediction{Class: int(o.Class), Logits: make([]float64, 4), Probabilities: []float64{0.0001, 0.99999, 0, 0}},
+			Adversarial: pipeline.Prediction{Class: int(class), Logits: make([]float64, 4), Probabilities: []float64{0.0001, 0.99999, 0, 0}},
 			Clean:       tensor.New(tensor.WithShape(shape...), tensor.WithBacking(x)), Perturbed: tensor.New(tensor.WithShape(shape...), tensor.WithBacking(z)),
 		})
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/csv"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -41,25 +42,18 @@ func ImagesCSV(r *pipeline.Result, precision string) []byte {
 	// A bytes.Buffer takes every write, so the errors of w are nil.
 	_ = w.Write([]string{"index", "label", "clean", "eps_star", "intervals", "zero_gradient", "disagreed", "attack", "first_failing_eps", "class_there",
 		"clean_margin", "min_margin", "min_margin_eps", "worst_class"})
-	E := len(r.Eps)
-	for _, c := range r.Curves {
-		if c.Outcomes == nil {
+	for k := range r.Curves {
+		c := &r.Curves[k]
+		if !c.Known() {
 			continue
 		}
 		for i, im := range r.Images {
-			out := c.Outcomes[i*E:][:E]
 			star, failing, there := "", "", ""
 			if e := c.FirstFailing(r.Images, i); e >= 0 {
-				failing, there = float(r.Eps[e]), strconv.Itoa(int(out[e].Class))
+				failing, there = float(r.Eps[e]), strconv.Itoa(int(c.Class(i, e)))
 				star = failing
 			}
-			zero, least := false, 0
-			for e := range out {
-				zero = zero || out[e].Zero
-				if out[e].Margin < out[least].Margin {
-					least = e
-				}
-			}
+			margin, least := c.Least(i)
 			var intervals, disagreed []string
 			if c.Exact != nil {
 				walk := &c.Exact.Walks[i]
@@ -76,8 +70,8 @@ func ImagesCSV(r *pipeline.Result, precision string) []byte {
 			}
 			_ = w.Write([]string{
 				strconv.Itoa(r.First + i), strconv.Itoa(int(im.Label)), strconv.Itoa(int(im.Class)), star,
-				strings.Join(intervals, ";"), strconv.FormatBool(zero), strings.Join(disagreed, ";"),
-				c.Attack.Name, failing, there, float32Text(im.Margin), float32Text(out[least].Margin), float(r.Eps[least]), strconv.Itoa(int(out[least].Class)),
+				strings.Join(intervals, ";"), strconv.FormatBool(c.EverZero(i)), strings.Join(disagreed, ";"),
+				c.Attack.Name, failing, there, float32Text(im.Margin), float32Text(margin), float(r.Eps[least]), strconv.Itoa(int(c.Class(i, least))),
 			})
 		}
 	}
@@ -94,12 +88,18 @@ func ClassesCSV(r *pipeline.Result) []byte {
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
 	_ = w.Write([]string{"attack", "eps", "class", "n", "correct", "accuracy", "ci_low", "ci_high", "taken_for"})
-	for _, c := range r.Curves {
-		if c.Outcomes == nil {
+	block := max(1, maxCounts/max(1, r.Classes*r.Classes))
+	for k := range r.Curves {
+		c := &r.Curves[k]
+		if !c.Known() {
 			continue
 		}
+		var flows [][][]int
 		for e, eps := range r.Eps {
-			for class, row := range Confusion(r, &c, e) {
+			if e%block == 0 {
+				flows = confusions(r, c, e, min(e+block, len(r.Eps)))
+			}
+			for class, row := range flows[e%block] {
 				n := 0
 				var taken []string
 				for to, k := range row {
@@ -122,14 +122,28 @@ func ClassesCSV(r *pipeline.Result) []byte {
 	return b.Bytes()
 }
 
+// maxCounts bounds the counts of the confusions that are held at once.
+const maxCounts = 1 << 18
+
 // Confusion counts the images by their label and the class they are taken for at eps e, [O][O].
 func Confusion(r *pipeline.Result, c *pipeline.Curve, e int) [][]int {
-	flow := make([][]int, r.Classes)
-	for i := range flow {
-		flow[i] = make([]int, r.Classes)
+	return confusions(r, c, e, e+1)[0]
+}
+
+// confusions are Confusion of eps from to to-1, [to-from][O][O], in one pass over the images.
+func confusions(r *pipeline.Result, c *pipeline.Curve, from, to int) [][][]int {
+	O := r.Classes
+	counts := make([]int, (to-from)*O*O)
+	for i := range r.Images {
+		row := int(r.Images[i].Label) * O
+		for e := from; e < to; e++ {
+			counts[row+int(c.Class(i, e))]++
+			row += O * O
+		}
 	}
-	for i, im := range r.Images {
-		flow[im.Label][c.Outcomes[i*len(r.Eps)+e].Class]++
+	flows := make([][][]int, to-from)
+	for e := range flows {
+		flows[e] = slices.Collect(slices.Chunk(counts[e*O*O:][:O*O], O))
 	}
-	return flow
+	return flows
 }

@@ -166,16 +166,9 @@ func (f Figure) plot(slack vg.Length) (*plot.Plot, error) {
 	if len(r.Eps) == 0 {
 		return nil, fmt.Errorf("report: plot %q: no eps to draw", f.Title)
 	}
-	indices := f.Curves
-	if indices == nil {
-		for i := range r.Curves {
-			indices = append(indices, i)
-		}
-	}
-	for _, i := range indices {
-		if i < 0 || i >= len(r.Curves) {
-			return nil, fmt.Errorf("report: plot %q: curve %d, want 0 to %d", f.Title, i, len(r.Curves)-1)
-		}
+	indices, err := f.places()
+	if err != nil {
+		return nil, err
 	}
 	p := plot.New()
 	// The page is white, and to paint it once more takes as long as all curves
@@ -238,6 +231,22 @@ func (f Figure) plot(slack vg.Length) (*plot.Plot, error) {
 	p.Add(lines...)
 	p.Add(legend)
 	return p, nil
+}
+
+// places are those of the curves that are drawn, in Result.Curves.
+func (f Figure) places() (indices []int, err error) {
+	if f.Curves == nil {
+		for i := range f.Result.Curves {
+			indices = append(indices, i)
+		}
+	}
+	for _, i := range f.Curves {
+		if i < 0 || i >= len(f.Result.Curves) {
+			return nil, fmt.Errorf("report: plot %q: curve %d, want 0 to %d", f.Title, i, len(f.Result.Curves)-1)
+		}
+		indices = append(indices, i)
+	}
+	return indices, nil
 }
 
 // epsRange is the x axis for eps: from 0 unless the curve begins far from it.

@@ -75,7 +75,7 @@ func (s Study) CSV() []byte {
 		if m == nil || r.Result == nil {
 			continue
 		}
-		for _, line := range curveLines(r.Result) {
+		for _, line := range curveLines(r.Result, Rows(r.Result)) {
 			lines = append(lines, append([]string{r.Name, r.model(), r.data(), strconv.FormatUint(m.Seed, 10), m.Precision}, line...))
 		}
 	}
@@ -149,7 +149,7 @@ func (s Study) check() error {
 			return fmt.Errorf("report: study: run %s: nothing is known of single images", r.Name)
 		}
 		for _, c := range r.Result.Curves {
-			if len(c.Outcomes) != r.Result.N*len(r.Result.Eps) {
+			if !c.KnownOf(r.Result.N, len(r.Result.Eps)) {
 				return fmt.Errorf("report: study: run %s: nothing is known of single images under %s", r.Name, c.Attack.Name)
 			}
 		}
@@ -357,12 +357,8 @@ func (b *board) tests() (tests []paired, missing int) {
 		if at < 0 {
 			return nil
 		}
-		one, E := *r.Result, len(r.Result.Eps)
-		c := pipeline.Curve{Attack: one.Curves[at].Attack, Outcomes: make([]pipeline.Outcome, one.N)}
-		for i := range c.Outcomes {
-			c.Outcomes[i] = one.Curves[at].Outcomes[i*E+e]
-		}
-		one.Eps, one.Curves = one.Eps[e:e+1], []pipeline.Curve{c}
+		one := *r.Result
+		one.Eps, one.Curves = one.Eps[e:e+1], []pipeline.Curve{one.Curves[at].At(one.First, e)}
 		slims[cut{r, k}] = &one
 		return &one
 	}

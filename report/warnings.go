@@ -9,7 +9,7 @@ import (
 )
 
 // Warnings says in plain words what a reader of r should know before believing it, as
-// verdict.Warnings finds it: each is a sentence or two. r has Outcomes.
+// verdict.Warnings finds it: each is a sentence or two. r is of curves that are Known.
 func Warnings(r *pipeline.Result) []string {
 	var out []string
 	for _, f := range verdict.Warnings(r) {

@@ -113,7 +113,7 @@ func (c Check) Run(ctx context.Context, b pipeline.Backend, set *dataset.Set) ([
 }
 
 // Judge answers what the result of the attacks alone tells: all questions of Run but Finite and
-// Ball. res has outcomes, and its curves are those of a Check, in their order.
+// Ball. The curves of res are Known, and those of a Check, in their order.
 func (c Check) Judge(res *pipeline.Result) []Finding {
 	j := judge{res}
 	curve := make([]*pipeline.Curve, checkAttacks)

@@ -4,43 +4,66 @@ import (
 	"math"
 	"slices"
 
-	"advsweep/attack"
 	"advsweep/pipeline"
 	"advsweep/stat"
 )
 
-// A judge looks at one result with outcomes. What check and the pages both ask is decided here.
+// A judge looks at one result whose curves are Known. What check and the pages both ask is decided
+// here.
 type judge struct{ *pipeline.Result }
 
-// outcome is that of image i under c at eps[e].
-func (j judge) outcome(c *pipeline.Curve, i, e int) *pipeline.Outcome {
-	return &c.Outcomes[i*len(j.Eps)+e]
-}
-
 func (j judge) right(c *pipeline.Curve, i, e int) bool {
-	return j.outcome(c, i, e).Class == j.Images[i].Label
+	return c.Class(i, e) == j.Images[i].Label
 }
 
-// crossed counts images under a at eps[x] against b at eps[y]: those right only here, only there,
-// and on each side in all. bad lists those that are right only here.
-func (j judge) crossed(a *pipeline.Curve, x int, b *pipeline.Curve, y int) (only, right [2]int, bad []int) {
+// A crossing counts images under one attack at one eps against another: those right only here and
+// only there, and on each side in all.
+type crossing struct{ only, right [2]int }
+
+// crossed counts images under a at eps at[k][0] against b at eps at[k][1], for every k, in one pass
+// over the images.
+func (j judge) crossed(a, b *pipeline.Curve, at [][2]int) []crossing {
+	all := make([]crossing, len(at))
 	for i := range j.Images {
-		here, there := j.right(a, i, x), j.right(b, i, y)
-		if here {
-			right[0]++
-		}
-		if there {
-			right[1]++
-		}
-		switch {
-		case here && !there:
-			only[0]++
-			bad = append(bad, j.First+i)
-		case there && !here:
-			only[1]++
+		for k := range at {
+			x, here, there := &all[k], j.right(a, i, at[k][0]), j.right(b, i, at[k][1])
+			if here {
+				x.right[0]++
+			}
+			if there {
+				x.right[1]++
+			}
+			switch {
+			case here && !there:
+				x.only[0]++
+			case there && !here:
+				x.only[1]++
+			}
 		}
 	}
-	return only, right, bad
+	return all
+}
+
+// onlyHere lists the images that are right under a at eps at[0] and not under b at eps at[1].
+func (j judge) onlyHere(a, b *pipeline.Curve, at [2]int) []int {
+	return j.which(func(i int, _ *pipeline.Clean) bool { return j.right(a, i, at[0]) && !j.right(b, i, at[1]) })
+}
+
+// unlikeliest returns the place of the crossing that has more images right only here than there
+// with the least chance, the first one on a tie, and that chance. ok is false if there is none with
+// a chance below 1.
+func unlikeliest(all []crossing) (k int, p float64, ok bool) {
+	p = 1
+	for i := range all {
+		only := all[i].only
+		if only[0] <= only[1] {
+			continue
+		}
+		if chance := stat.SignTest(only[0], only[1]); chance < p {
+			k, p, ok = i, chance, true
+		}
+	}
+	return k, p, ok
 }
 
 // level is that of a difference with chance p.
@@ -56,15 +79,14 @@ func level(p float64) Level {
 // The finding is of the eps at which the chance is least.
 func (j judge) stronger(what Question, strong, weak *pipeline.Curve) Finding {
 	f := Finding{What: what, Attack: strong.Attack, Other: weak.Attack, N: j.N, P: 1}
-	for e, eps := range j.Eps {
-		only, right, bad := j.crossed(strong, e, weak, e)
-		if only[0] <= only[1] {
-			continue
-		}
-		if p := stat.SignTest(only[0], only[1]); p < f.P {
-			f.Level, f.P, f.Eps, f.Images = level(p), p, eps, bad
-			f.Only, f.Right = [2]int{only[1], only[0]}, right
-		}
+	at := make([][2]int, len(j.Eps))
+	for e := range at {
+		at[e] = [2]int{e, e}
+	}
+	all := j.crossed(strong, weak, at)
+	if k, p, ok := unlikeliest(all); ok {
+		f.Level, f.P, f.Eps, f.Images = level(p), p, j.Eps[k], j.onlyHere(strong, weak, at[k])
+		f.Only, f.Right = [2]int{all[k].only[1], all[k].only[0]}, all[k].right
 	}
 	return f
 }
@@ -74,21 +96,18 @@ func (j judge) stronger(what Question, strong, weak *pipeline.Curve) Finding {
 // The finding is of the two eps between which the chance is least.
 func (j judge) monotone(c *pipeline.Curve) Finding {
 	f := Finding{What: Monotone, Attack: c.Attack, N: j.N, P: 1}
-	try := func(from, to int) {
-		only, right, bad := j.crossed(c, to, c, from)
-		if only[0] <= only[1] {
-			return
-		}
-		if p := stat.SignTest(only[0], only[1]); p < f.P {
-			f.Level, f.P, f.From, f.Eps, f.Images = level(p), p, j.Eps[from], j.Eps[to], bad
-			f.Only, f.Right = only, [2]int{right[1], right[0]}
-		}
-	}
+	var at [][2]int // later, earlier
 	if from, to := rise(c.Correct); to > 0 {
-		try(from, to)
+		at = append(at, [2]int{to, from})
 	}
 	for e := 1; e < len(j.Eps); e++ {
-		try(e-1, e)
+		at = append(at, [2]int{e, e - 1})
+	}
+	all := j.crossed(c, c, at)
+	if k, p, ok := unlikeliest(all); ok {
+		to, from := at[k][0], at[k][1]
+		f.Level, f.P, f.From, f.Eps, f.Images = level(p), p, j.Eps[from], j.Eps[to], j.onlyHere(c, c, at[k])
+		f.Only, f.Right = all[k].only, [2]int{all[k].right[1], all[k].right[0]}
 	}
 	return f
 }
@@ -111,10 +130,7 @@ func rise(counts []int) (from, to int) {
 func (j judge) atZero(curves ...*pipeline.Curve) Finding {
 	f := Finding{What: AtZero, N: j.N, Attack: curves[0].Attack, Right: [2]int{curves[0].Correct[0], j.Clean}}
 	f.Images = j.which(func(i int, im *pipeline.Clean) bool {
-		return slices.ContainsFunc(curves, func(c *pipeline.Curve) bool {
-			o := j.outcome(c, i, 0)
-			return o.Norms != (attack.Norms{}) || o.Class != im.Class || o.Margin != im.Margin
-		})
+		return slices.ContainsFunc(curves, func(c *pipeline.Curve) bool { return c.Moved(i, 0, im) })
 	})
 	if f.Only[0] = len(f.Images); f.Only[0] > 0 {
 		f.Level = Fail
@@ -126,11 +142,8 @@ func (j judge) atZero(curves ...*pipeline.Curve) Finding {
 // curves.
 func (j judge) zeroGradient(curves ...*pipeline.Curve) Finding {
 	f := Finding{What: ZeroGradient, N: j.N, Attack: curves[0].Attack}
-	E := len(j.Eps)
-	f.Images = j.which(func(i int, im *pipeline.Clean) bool {
-		return slices.ContainsFunc(curves, func(c *pipeline.Curve) bool {
-			return slices.ContainsFunc(c.Outcomes[i*E:][:E], func(o pipeline.Outcome) bool { return o.Zero && o.Class == im.Label })
-		})
+	f.Images = j.which(func(i int, _ *pipeline.Clean) bool {
+		return slices.ContainsFunc(curves, func(c *pipeline.Curve) bool { return c.EverZero(i) && j.stuck(c, i) })
 	})
 	if n := len(f.Images); n > 0 {
 		f.Level, f.Only[0] = Warn, n
@@ -139,6 +152,16 @@ func (j judge) zeroGradient(curves ...*pipeline.Curve) Finding {
 		}
 	}
 	return f
+}
+
+// stuck reports whether image i is right under c at some eps with a gradient that was zero.
+func (j judge) stuck(c *pipeline.Curve, i int) bool {
+	for e := range j.Eps {
+		if c.Zero(i, e) && j.right(c, i, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // which lists the images of which is holds.

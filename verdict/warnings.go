@@ -7,8 +7,8 @@ import (
 )
 
 // Warnings returns what a reader of r should know before believing it, in the order to say it in.
-// r is a sweep that somebody else set up, with outcomes. What Check asks too is asked by the same
-// functions; a difference that may be chance is left out.
+// r is a sweep that somebody else set up, whose curves are Known. What Check asks too is asked by
+// the same functions; a difference that may be chance is left out.
 // There are no warnings of a sweep in which all is as it should be.
 func Warnings(r *pipeline.Result) []Finding {
 	var out []Finding
