@@ -62,6 +62,7 @@ type Backend[T Float] struct {
 	kept    [2]slot[T] // Begin empties them, Keep fills them
 	broken  failure    // Step and Exact clear it, and their workers set it
 	class   []int32    // [rows]; Count overwrites it
+	meter   meter      // every public method that computes
 	closed  bool       // Close
 }
 
@@ -183,6 +184,6 @@ func (b *Backend[T]) Close() error {
 	if b.closed {
 		return errClosed
 	}
-	*b = Backend[T]{model: prepared[T]{info: b.model.info}, closed: true}
+	*b = Backend[T]{model: prepared[T]{info: b.model.info}, closed: true, meter: meter{spent: b.meter.spent}}
 	return nil
 }

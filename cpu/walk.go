@@ -10,6 +10,7 @@ import (
 	"unsafe"
 
 	"advsweep/attack"
+	"advsweep/backend"
 	"advsweep/internal/batch"
 	"advsweep/internal/gemm"
 )
@@ -43,6 +44,7 @@ func (b *Backend[T]) Exact(ctx context.Context, lo int, max float64, bounds atta
 	if err := b.walkable(lo, len(dst), max, bounds); err != nil {
 		return fmt.Errorf("cpu: exact: %w", err)
 	}
+	defer b.leave(b.enter(backend.Walk))
 	m, lowest := b.model.mlp, 1 // a layer whose units can have kinks
 	if !bounds.None() {
 		lowest = 0 // and pixels that stop
