@@ -14,9 +14,10 @@ const (
 	CleanPass Part = iota
 	// Gradient is the gradients at clean images. All eps of an image share the first one.
 	Gradient
-	// Walk follows rays for the exact curve.
+	// Walk follows rays for the exact curve. It has the logits and the gradients at the clean images
+	// that it starts from, which later steps take from it.
 	Walk
-	// Steps moves rows. It has the gradients at rows that have moved.
+	// Steps makes rows and moves them. It has the gradients at rows that have moved.
 	Steps
 	// Looks is what the model says of rows that have moved, with their norms.
 	Looks
