@@ -44,7 +44,8 @@ type Cost struct {
 	// Seconds are wall-clock time. Of parts that run side by side each has its share.
 	Seconds float64
 	// MultiplyAdds are those of the matrix products that were done. Terms that were left out do not
-	// count, nor does what is no product: rounding, norms, functions of an element.
+	// count, nor do the zeros of a row that took part because they are none in another image's row.
+	// What is no product does not count: rounding, norms, functions of an element.
 	MultiplyAdds uint64
 }
 

@@ -154,7 +154,8 @@ func maxRows(in, width, size int) int {
 func (b *Backend[T]) Info() backend.Info { return b.model.info }
 
 // Work returns how many floating-point operations the matrix products have taken so far: two for
-// each multiplication and addition, without those that were left out.
+// each multiplication and addition, without those that were left out. See rows.count for rows of
+// different images that share a group.
 func (b *Backend[T]) Work() uint64 { return b.workers.flop() }
 
 var errClosed = fmt.Errorf("cpu: %w", batch.ErrClosed)
