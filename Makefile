@@ -16,7 +16,7 @@ CUDA_TESTS = ./gpu ./gpu/cudrv ./internal/cusim ./cmd/advsweep
 SIMULATOR = $(wildcard kernels/*.cu kernels/*.cuh internal/cusim/*.cpp internal/cusim/*.h internal/cusim/*.sh)
 
 .DELETE_ON_ERROR:
-.PHONY: build test test-long race check instruction-sets generate bench bench-peers fuzz cuda nvcc kernels kernel-report \
+.PHONY: build test test-long arithmetic race check instruction-sets generate bench bench-peers fuzz cuda nvcc kernels kernel-report \
 	cuda-tests test-sim test-asan test-tsan mutants gpu-binaries test-gpu sanitize bench-gpu kubernetes-check slurm-test bench-shards
 
 build: # one static binary
@@ -28,6 +28,9 @@ test:
 test-long: # the packages that have tests with a long form, in that form: see internal/testsize
 	@packages="$$(go list -f '{{$$p := .ImportPath}}{{range .TestImports}}{{if eq . "advsweep/internal/testsize"}}{{$$p}} {{end}}{{end}}{{range .XTestImports}}{{if eq . "advsweep/internal/testsize"}}{{$$p}} {{end}}{{end}}' ./... | tr -s '\n' ' ')"; \
 	set -ex; [ -n "$$packages" ]; ADVSWEEP_LONG=1 CGO_ENABLED=0 go test $$packages
+
+arithmetic: # how many multiply-adds runs of the command take, as they now do: see TestArithmetic
+	CGO_ENABLED=0 go test -run '^TestArithmetic$$' ./cmd/advsweep -update
 
 race: # what has goroutines
 	CGO_ENABLED=1 go test -race -short -timeout 20m -skip '^(TestExact|TestBetween|TestKill)$$' ./cpu ./pipeline ./report ./study ./cluster ./dashboard ./cmd/advsweep

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"advsweep/attack"
+	"advsweep/backend"
 	"advsweep/internal/batch"
 
 	"gorgonia.org/tensor"
@@ -74,6 +75,7 @@ func (b *Backend[T]) Begin(ctx context.Context, lo, hi int, eps []float64) error
 	if err != nil {
 		return fmt.Errorf("cpu: %w", err)
 	}
+	defer b.leave(b.enter(backend.Steps))
 	rows := (hi - lo) * len(eps)
 	b.batch = batchRows[T]{lo, rows, rounded}
 	b.state.begin(rows, b.model.in, len(eps))
@@ -96,6 +98,7 @@ func (b *Backend[T]) Step(ctx context.Context, s attack.Step) error {
 	if err != nil {
 		return fmt.Errorf("cpu: %w", err)
 	}
+	defer b.leave(b.enter(b.stepping(s)))
 	b.broken.clear()
 	if s.Plain(len(b.batch.eps)) {
 		err = b.plainStep(ctx, s, size)
@@ -180,6 +183,7 @@ func (b *Backend[T]) Predictions(ctx context.Context, dst []int32) error {
 	if err := b.ready(len(dst)); err != nil {
 		return err
 	}
+	defer b.leave(b.enter(b.looking()))
 	return b.eachRow(ctx, func(w *scratch[T], lo, hi int) {
 		z := b.forward(w, lo, hi, 0)
 		argmax(dst[lo:hi], z, b.model.out, len(z)/(hi-lo))
@@ -198,6 +202,7 @@ func (b *Backend[T]) Count(ctx context.Context, correct, zero []int, stuck []boo
 	if len(correct) != len(eps) || len(zero) != len(eps) || len(stuck) != b.batch.images() {
 		return -1, fmt.Errorf("cpu: count: room for %d, %d and %d, want %d eps twice and %d images", len(correct), len(zero), len(stuck), len(eps), b.batch.images())
 	}
+	defer b.leave(b.enter(b.looking()))
 	b.class = resize(b.class, rows)
 	if err := b.Predictions(ctx, b.class); err != nil {
 		return -1, err
@@ -224,11 +229,13 @@ func (b *Backend[T]) Count(ctx context.Context, correct, zero []int, stuck []boo
 
 // Logits returns f(x) [rows, O] in the Backend's precision.
 func (b *Backend[T]) Logits(ctx context.Context) (*tensor.Dense, error) {
+	defer b.leave(b.enter(b.looking()))
 	return b.matrix(ctx, b.model.out, func(w *scratch[T], lo, hi int) []T { return b.forward(w, lo, hi, 0) })
 }
 
 // Images returns x [rows, I] in the Backend's precision.
 func (b *Backend[T]) Images(ctx context.Context) (*tensor.Dense, error) {
+	defer b.leave(b.enter(b.looking()))
 	return b.matrix(ctx, b.model.in, b.images)
 }
 

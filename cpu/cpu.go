@@ -62,6 +62,7 @@ type Backend[T Float] struct {
 	kept    [2]slot[T] // Begin empties them, Keep fills them
 	broken  failure    // Step and Exact clear it, and their workers set it
 	class   []int32    // [rows]; Count overwrites it
+	meter   meter      // every public method that computes
 	closed  bool       // Close
 }
 
@@ -153,7 +154,8 @@ func maxRows(in, width, size int) int {
 func (b *Backend[T]) Info() backend.Info { return b.model.info }
 
 // Work returns how many floating-point operations the matrix products have taken so far: two for
-// each multiplication and addition, without those that were left out.
+// each multiplication and addition, without those that were left out. See rows.count for rows of
+// different images that share a group.
 func (b *Backend[T]) Work() uint64 { return b.workers.flop() }
 
 var errClosed = fmt.Errorf("cpu: %w", batch.ErrClosed)
@@ -183,6 +185,6 @@ func (b *Backend[T]) Close() error {
 	if b.closed {
 		return errClosed
 	}
-	*b = Backend[T]{model: prepared[T]{info: b.model.info}, closed: true}
+	*b = Backend[T]{model: prepared[T]{info: b.model.info}, closed: true, meter: meter{spent: b.meter.spent}}
 	return nil
 }

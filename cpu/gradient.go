@@ -16,6 +16,7 @@ func (b *Backend[T]) Gradient(ctx context.Context, q *tensor.Dense) (*tensor.Den
 	if err := b.ready(rows); err != nil {
 		return nil, err
 	}
+	defer b.leave(b.enter(b.sloping()))
 	var weights []T
 	if rows > 0 { // matrix refuses an empty batch
 		var err error

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"advsweep/attack"
+	"advsweep/backend"
 	"advsweep/internal/batch"
 
 	"gorgonia.org/tensor"
@@ -62,6 +63,7 @@ func (b *Backend[T]) Load(ctx context.Context, first int, x0 *tensor.Dense, labe
 	if err := batch.Load(first, x0, labels, in, b.model.out); err != nil {
 		return fmt.Errorf("cpu: %w", err)
 	}
+	defer b.leave(b.enter(backend.CleanPass))
 	l := &b.loaded
 	b.batch.drop()
 	l.labels = l.labels[:0] // the images that belong to them are overwritten below
@@ -84,6 +86,7 @@ func (b *Backend[T]) signClean(ctx context.Context) error {
 	if !b.state.fresh && b.state.still == 0 {
 		return nil
 	}
+	defer b.leave(b.enter(backend.Gradient))
 	s, first := &b.loaded.signs, b.batch.lo
 	return b.workers.each(ctx, b.batch.images(), b.model.block, func(w *scratch[T], lo, hi int) {
 		lo, hi = first+lo, first+hi

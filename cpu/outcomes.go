@@ -20,6 +20,7 @@ func (b *Backend[T]) Outcomes(ctx context.Context, rounding *backend.Rounding) (
 			return o, fmt.Errorf("cpu: round: %w", err)
 		}
 	}
+	defer b.leave(b.enter(b.looking()))
 	o.Zero, o.Norms = make([]bool, b.batch.rows), make([]attack.Norms, b.batch.rows)
 	if b.batch.rows > 0 {
 		if o.Logits, err = b.Logits(ctx); err != nil {
@@ -35,6 +36,7 @@ func (b *Backend[T]) Outcomes(ctx context.Context, rounding *backend.Rounding) (
 	if rounding == nil {
 		return o, nil
 	}
+	defer b.leave(b.enter(backend.Roundings))
 	if err := b.roundPixels(ctx, rounding.Norm); err != nil {
 		return backend.Outcomes{}, err
 	}

@@ -70,6 +70,7 @@ func (m *mlp[T]) rate(ctx context.Context, workers *workers[T], lowest int) erro
 			sum, dif := make([]T, r.classes*a.in), make([]T, r.classes*a.in)
 			absolute.MulAdd(sum, a.in, r.sum[y], a.out, 1, r.classes, &w.gemm)
 			a.w.MulAdd(dif, a.in, r.dif[y], a.out, 1, r.classes, &w.gemm)
+			w.rows.flop += 2 * 2 * uint64(r.classes) * uint64(a.in) * uint64(a.out)
 			r.sum[y], r.dif[y] = sum, dif
 			of[y] = r.matrix(m.kernel, y, a.in)
 		})

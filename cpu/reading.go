@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"advsweep/attack"
+	"advsweep/backend"
 	"advsweep/internal/batch"
 	"advsweep/internal/gemm"
 )
@@ -423,6 +424,7 @@ func (r *reading[T]) finish(w *walk[T]) {
 		return
 	}
 	r.norms(w)
+	w.took(backend.Looks)
 	if len(r.to.levels) > 0 {
 		if r.to.turns {
 			w.turn(r.to.levels[len(r.to.levels)-1])
@@ -432,6 +434,7 @@ func (r *reading[T]) finish(w *walk[T]) {
 			k := i*len(r.shades.eps) + e
 			return !r.shades.seen[k] && r.shades.known[k] == attack.Open
 		})
+		w.took(backend.Roundings)
 	}
 	if !w.failed {
 		r.write(w)

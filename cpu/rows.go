@@ -13,7 +13,15 @@ type rows[T Float] struct {
 	list   []uint32
 	a      []T
 	groups []gemm.Group[T]
+	loose  bool   // the groups are those of unlike; reset clears it
 	flop   uint64 // of all products so far: two for each multiplication and addition
+	own    rowList[T]
+}
+
+// A rowList is room for the list of one row, in which loose groups are counted.
+type rowList[T Float] struct {
+	list []uint32
+	a    []T
 }
 
 // fewer is the time that one or two rows take for each column listed, as a share of the time of
@@ -27,7 +35,7 @@ func grouped(sum, n int) bool { return fewer*float64(sum) > float64(n) }
 
 // reset empties r and makes room for count rows of n columns.
 func (r *rows[T]) reset(count, n int) {
-	r.groups = r.groups[:0]
+	r.groups, r.loose = r.groups[:0], false
 	r.list = resize(r.list, count*(n+gemm.VectorPad))[:0]
 	r.a = resize(r.a, count*(n+gemm.VectorPad))[:0]
 }
@@ -129,8 +137,32 @@ func (r *rows[T]) multiplyFrom(from, z []T, ld int, m *gemm.Matrix[T]) {
 	m.MulGroups(z, ld, r.groups, from)
 }
 
+// count adds the product of the listed rows and m to flop.
+//
+// Which rows of different images form a group depends on where a block begins, and so on the
+// threads. Flop must not. So a row of a loose group counts for what is not zero in it. Rows of one
+// image always form the same groups, and count for all that their group lists.
 func (r *rows[T]) count(m *gemm.Matrix[T]) {
-	for _, g := range r.groups {
-		r.flop += 2 * uint64(g.Rows*len(g.List)*m.N)
+	terms := 0
+	for i := range r.groups {
+		if g := &r.groups[i]; r.loose && !r.dense {
+			terms += r.nonZerosOf(g)
+		} else {
+			terms += g.Rows * len(g.List)
+		}
 	}
+	r.flop += 2 * uint64(terms) * uint64(m.N)
+}
+
+// nonZerosOf returns how many values of g are not zero.
+func (r *rows[T]) nonZerosOf(g *gemm.Group[T]) (sum int) {
+	n, own := len(g.List), &r.own
+	if n == 0 {
+		return 0
+	}
+	own.list, own.a = resize(own.list, n+gemm.VectorPad), resize(own.a, n+gemm.VectorPad)
+	for row := range g.Rows {
+		sum += r.vec.NonZero(own.list, own.a, n+gemm.VectorPad, g.A[row*g.LDA:][:n], n, n, 1)
+	}
+	return sum
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"advsweep/attack"
+	"advsweep/backend"
 )
 
 // A slot holds copies of rows. A row that it does not have counts as its clean image. Begin empties
@@ -48,6 +49,7 @@ func (b *Backend[T]) Keep(ctx context.Context, slot int, rows []bool) error {
 	if err != nil {
 		return err
 	}
+	defer b.leave(b.enter(backend.Steps))
 	s.in, s.x = b.model.in, resize(s.x, b.batch.rows*b.model.in)
 	return b.lost(b.eachRow(ctx, func(w *scratch[T], lo, hi int) {
 		x := b.images(w, lo, hi)
@@ -66,6 +68,7 @@ func (b *Backend[T]) Restore(ctx context.Context, slot int, rows []bool) error {
 	if err != nil {
 		return err
 	}
+	defer b.leave(b.enter(backend.Steps))
 	if err := b.whole(ctx); err != nil {
 		return b.lost(err)
 	}

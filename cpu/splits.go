@@ -9,6 +9,7 @@ type split[T Float] func(r *rows[T], n, columns int, list func(row, count int) i
 // unlike is the split for rows of different images, which have few active units in common. It takes
 // two rows at a time, or five where that is faster.
 func unlike[T Float](r *rows[T], n, columns int, list func(row, count int) int) {
+	r.loose = true
 	for row := 0; row < n; {
 		end, mark, sum := min(row+gemm.GroupRows, n), r.mark(), 0
 		for i := row; i < end; i += 2 {

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 	"unsafe"
 
 	"advsweep/attack"
+	"advsweep/backend"
 	"advsweep/internal/batch"
 	"advsweep/internal/gemm"
 )
@@ -50,6 +52,8 @@ func (b *Backend[T]) Exact(ctx context.Context, lo int, max float64, bounds atta
 // the result of image lo + k goes. Pixels may stop at a bound only if that is said. read, if not nil,
 // is called for each block before it is walked.
 func (b *Backend[T]) walks(ctx context.Context, lo, n int, max float64, bounds attack.Bounds, stops bool, read func(w *walk[T]) *reading[T], dst func(k int) *attack.Walk) error {
+	around := b.enter(backend.Walk)
+	defer func() { b.leaveWalk(around) }()
 	m, lowest := b.model.mlp, 1 // a layer whose units can have kinks
 	if stops {
 		lowest = 0 // and pixels that stop
@@ -70,6 +74,7 @@ func (b *Backend[T]) walks(ctx context.Context, lo, n int, max float64, bounds a
 			w.walk = newWalk(b, w)
 		}
 		w.walk.begin(order[from:to], far, bounds)
+		w.walk.cost.since, w.walk.cost.flop = time.Now(), w.flop()
 		for k, i := range order[from:to] {
 			w.walk.images[k].dst = dst(i - lo)
 		}
@@ -77,6 +82,7 @@ func (b *Backend[T]) walks(ctx context.Context, lo, n int, max float64, bounds a
 			w.walk.read = read(w.walk)
 		}
 		w.walk.do()
+		w.walk.took(backend.Walk)
 		for _, i := range order[from:to] { // what is right at far is right up to max
 			if all := dst(i - lo).Correct; len(all) > 0 && all[len(all)-1].Hi >= float64(far) {
 				last := &all[len(all)-1]
@@ -143,6 +149,7 @@ type walk[T Float] struct {
 	turned bool  // rays are clipped to [0, 1] beyond the walk's bounds, see turn
 	// read is what Read wants to know of the block; nil for Exact. reading is its memory.
 	read, reading *reading[T]
+	cost          walkCost
 }
 
 // A walked is one image of a block and what is known of its ray. start sets what does not change
@@ -275,9 +282,11 @@ func (w *walk[T]) start() bool {
 	if w.read != nil {
 		w.read.clean(w)
 	}
+	w.took(backend.CleanPass)
 	if w.aim(); w.failed {
 		return false
 	}
+	w.took(backend.Gradient)
 	w.slopes()
 	a := &w.m.layers[0]
 	for i := range w.images {

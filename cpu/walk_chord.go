@@ -46,7 +46,9 @@ func (c *chord[T]) resize(m *mlp[T], in int) {
 }
 
 // weigh adds to bound the rates m of the first n kinks, times how far they go.
-func (c *chord[T]) weigh(m *gemm.Matrix[T], n int) {
+func (w *walk[T]) weigh(m *gemm.Matrix[T], n int) {
+	c := &w.chord
+	w.rows.flop += 2 * uint64(n) * uint64(m.N)
 	m.MulAddGroups(c.bound, len(c.bound), []gemm.Group[T]{{Rows: 1, List: c.list[:n], A: c.kink}})
 }
 
@@ -122,16 +124,16 @@ func (w *walk[T]) bend(i int, y int32, p0, p1 *point[T]) {
 	clear(c.bound)
 	for l := range len(w.m.layers) - 1 {
 		if n := w.m.vec.Kinked(c.list, c.kink, p0.layer(w.m, l), p1.layer(w.m, l)); n > 0 {
-			c.weigh(r.at(l+1, y), n)
+			w.weigh(r.at(l+1, y), n)
 		}
 	}
 	if n := w.stopsBetween(i, p0.eps, p1.eps, false); n > 0 {
-		c.weigh(r.at(0, y), n)
+		w.weigh(r.at(0, y), n)
 	}
 	// A pixel that moved up to its bound lies above its line and not below, as a unit does.
 	if n := w.stopsBetween(i, p0.eps, p1.eps, true); n > 0 {
 		c.swap(r.classes)
-		c.weigh(r.at(0, y), n)
+		w.weigh(r.at(0, y), n)
 		c.swap(r.classes)
 	}
 }

@@ -23,13 +23,17 @@ func newWorkers[T Float](threads int, vec gemm.Vector[T], dense bool) workers[T]
 // flop returns how many operations all products have taken so far.
 func (w *workers[T]) flop() (flop uint64) {
 	for i := range w.scratch {
-		s := &w.scratch[i]
-		flop += s.rows.flop
-		if s.walk != nil {
-			flop += s.walk.rows.flop
-		}
+		flop += w.scratch[i].flop()
 	}
 	return flop
+}
+
+// flop returns how many operations the worker's products have taken so far.
+func (w *scratch[T]) flop() uint64 {
+	if w.walk != nil {
+		return w.rows.flop + w.walk.rows.flop
+	}
+	return w.rows.flop
 }
 
 // each calls f on all threads for blocks of at most most that cover 0 to n-1. It stops early if ctx

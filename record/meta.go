@@ -8,6 +8,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+
+	"advsweep/backend"
 )
 
 // Version is that of advsweep. Result files carry it.
@@ -43,20 +45,30 @@ type Data struct {
 // Seconds is the wall time of what a run does.
 type Seconds struct {
 	Load    float64 `json:"load"`
-	Compute float64 `json:"compute"` // the sweep or the attack alone
+	Compute float64 `json:"compute"` // the sweep or the attack alone, with what goes into the log
 	Write   float64 `json:"write"`   // drawing and encoding
 }
 
-// RunJSON says of a run what may differ between two that give the same results: where it ran and
-// how long it took.
-func RunJSON(m Meta, threads int, s Seconds) ([]byte, error) {
-	return Indented("record: run", struct {
-		Version string  `json:"version"`
-		Backend string  `json:"backend"`
-		Device  string  `json:"device"`
-		Threads int     `json:"threads"`
-		Seconds Seconds `json:"seconds"`
-	}{m.Version, m.Backend, m.Device, threads, s})
+// RunJSON says of a run what may differ between two that give the same results: where it ran, how
+// long it took, and what it spent by parts. All of that is of one process: a run that was stopped
+// and went on says what the last one did.
+//
+// spent is nil where the backend does not count. Multiply-adds and parts are left out then.
+func RunJSON(m Meta, threads int, s Seconds, spent *backend.Spent) ([]byte, error) {
+	run := struct {
+		Version      string         `json:"version"`
+		Backend      string         `json:"backend"`
+		Device       string         `json:"device"`
+		Threads      int            `json:"threads"`
+		Seconds      Seconds        `json:"seconds"`
+		MultiplyAdds *uint64        `json:"multiply_adds,omitempty"` // of all parts
+		Parts        *backend.Spent `json:"parts,omitempty"`
+	}{m.Version, m.Backend, m.Device, threads, s, nil, spent}
+	if spent != nil {
+		all := spent.MultiplyAdds()
+		run.MultiplyAdds = &all
+	}
+	return Indented("record: run", run)
 }
 
 // Indented is v as JSON, two spaces a level, with a line feed at the end. Every file that holds a

@@ -140,7 +140,11 @@ func ExampleRun_stopped() {
 	two, err := os.ReadFile(filepath.Join(tmp, "whole", "manifest.json"))
 	check(err)
 	fmt.Println(st.Done == st.Total, string(one) == string(two), reflect.DeepEqual(resumed, whole))
+	_, st, err = compute("whole", nil) // has all: nothing is put into the log
+	check(err)
+	fmt.Println(st.Done == st.Total, st.Appending)
 	// Output:
 	// true true true
 	// true true true
+	// true 0s
 }

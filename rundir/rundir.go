@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"advsweep/dataset"
 	"advsweep/internal/chunklog"
@@ -35,8 +36,11 @@ func (e *UnfinishedError) Error() string {
 
 func (e *UnfinishedError) Unwrap() error { return e.Err }
 
-// A State is how far the run in a folder is, in chunks.
-type State struct{ Done, Total int }
+// A State is how far the run in a folder is.
+type State struct {
+	Done, Total int           // chunks
+	Appending   time.Duration // what Run took so far to put chunks into the log, until they were on the disk
+}
 
 // Options are what a run may do without. The zero value computes the whole run.
 type Options struct {
@@ -69,19 +73,33 @@ func Run(ctx context.Context, dir string, m *record.Manifest, s pipeline.Sweep, 
 			err = failed
 		}
 	}()
-	st = State{log.Done(), log.Chunks()}
+	st = State{Done: log.Done(), Total: log.Chunks()}
 	if o.Begin != nil {
 		if err := o.Begin(st); err != nil {
 			return nil, st, err
 		}
 	}
-	err = s.WorkUntil(ctx, o.Stop, b, set, log, o.Shard)
-	st.Done = log.Done()
+	timed := timedLog{Log: log}
+	err = s.WorkUntil(ctx, o.Stop, b, set, &timed, o.Shard)
+	st.Done, st.Appending = log.Done(), timed.appending
 	if err != nil || st.Done < st.Total {
 		return nil, st, err
 	}
 	res, err = m.Assemble(log)
 	return res, st, err
+}
+
+// A timedLog is a log that notes how long appending to it takes. Only Append changes it.
+type timedLog struct {
+	*chunklog.Log
+	appending time.Duration
+}
+
+// Append is that of the log.
+func (l *timedLog) Append(i int, payload []byte) error {
+	start := time.Now()
+	defer func() { l.appending += time.Since(start) }()
+	return l.Log.Append(i, payload)
 }
 
 // openLog opens the log of the run that manifest fixes in dir. The log of another run that is

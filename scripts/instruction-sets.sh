@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The same sweeps with the kernels of every instruction set that can be run here, amd64's and, under qemu-aarch64, arm64's: every data
-# file must be the same, byte for byte. Pictures are compared too, but libraries draw them, in which arm64 fuses products and sums: where they
+# file must be the same, byte for byte, and so must the multiply-adds that run.json counts. Pictures are compared too, but libraries draw them, in which arm64 fuses products and sums: where they
 # differ that is only told. On a processor whose compiler does not fuse, the plain Go kernel rounds products; that it differs is wanted, for
 # else the sweeps would say too little, and pipeline.Fingerprint tells.
 #
@@ -43,6 +43,7 @@ runs() { # PROGRAM FOLDER: all sweeps
 			for bounds in none 0,1; do
 				$1 sweep --backend cpu --quiet --model $model --n "$N" --offset 100 --eps 0,0.03,0.12 --attack "$attacks" --bounds $bounds \
 					--precision $precision --out "$2/$model-$precision-$bounds" >"$2/$model-$precision-$bounds.txt"
+				grep multiply_adds "$2/$model-$precision-$bounds/run.json" >"$2/$model-$precision-$bounds/counts.txt"
 			done
 		done
 	done
@@ -64,7 +65,7 @@ for arch in $host $([ "$host" = amd64 ] && echo arm64 || echo amd64); do
 			continue
 		fi
 		same=0 other=() drawn=()
-		for file in "$reference"/*/{manifest.json,chunks.log,curve.csv,curve.json,images.csv,classes.csv,curve.png,curve.svg}; do
+		for file in "$reference"/*/{manifest.json,chunks.log,curve.csv,curve.json,images.csv,classes.csv,counts.txt,curve.png,curve.svg}; do
 			if cmp -s "$file" "$folder/${file#"$reference"/}"; then
 				same=$((same + 1))
 			else

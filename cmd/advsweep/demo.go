@@ -141,7 +141,7 @@ func (v *demoVerb) run(c *cobra.Command) error {
 		files = append(files, part...)
 	}
 	files = append(files, report.ListFiles(&m, res)...)
-	run, err := in.runFile(v.backend.threads, v.seed, record.Seconds{Load: in.load.Seconds(), Compute: compute.Seconds(), Write: time.Since(written).Seconds()})
+	run, err := in.runFile(v.backend.threads, v.seed, timing{compute: compute, write: time.Since(written)})
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"advsweep/attack"
+	"advsweep/backend"
 	"advsweep/backends"
 	"advsweep/dataset"
 	"advsweep/model"
@@ -28,6 +29,7 @@ func TestLibrary(t *testing.T) {
 		Device  string
 		Threads int
 		Seconds record.Seconds
+		Parts   backend.Spent
 	}
 	if err := json.Unmarshal(read(t, byCommand, report.RunName), &timed); err != nil {
 		t.Fatal(err)
@@ -65,7 +67,7 @@ func TestLibrary(t *testing.T) {
 	files, err := report.Files(&manifest, found)
 	check(err)
 	meta.Device = timed.Device
-	data, err := record.RunJSON(meta, timed.Threads, timed.Seconds)
+	data, err := record.RunJSON(meta, timed.Threads, timed.Seconds, &timed.Parts)
 	check(err)
 	check(folder.Write(append(files, report.File{Name: report.RunName, Data: data})...))
 	check(rundir.CraftEach(t.Context(), b, set, s, 0.1, nil, func(at int, c *pipeline.Crafted) error {

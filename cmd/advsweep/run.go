@@ -52,7 +52,7 @@ func parseShard(text string) (pipeline.Fraction, error) {
 
 // compute runs s, which m fixes, in --out, going on with what is there. res is nil if this is a
 // shard and others are missing.
-func (v *sweepVerb) compute(c *cobra.Command, in *inputs, m *record.Manifest, s pipeline.Sweep, shard pipeline.Fraction) (res *pipeline.Result, took time.Duration, err error) {
+func (v *sweepVerb) compute(c *cobra.Command, in *inputs, m *record.Manifest, s pipeline.Sweep, shard pipeline.Fraction) (res *pipeline.Result, took timing, err error) {
 	dir, quiet := v.output.out, v.output.quiet
 	bar := newProgress(c.ErrOrStderr(), quiet, "sweep")
 	defer bar.finish()
@@ -70,9 +70,9 @@ func (v *sweepVerb) compute(c *cobra.Command, in *inputs, m *record.Manifest, s 
 	}})
 	bar.finish()
 	if start.IsZero() { // nothing was begun
-		return nil, 0, err
+		return nil, took, err
 	}
-	took = time.Since(start)
+	took = timing{compute: time.Since(start), appending: st.Appending}
 	switch {
 	case errors.Is(err, pipeline.ErrStopped) || errors.Is(err, context.Canceled):
 		return nil, took, &stoppedError{dir: dir, done: st.Done, total: st.Total}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"advsweep/attack"
+	"advsweep/backend"
 	"advsweep/pipeline"
 	"advsweep/record"
 	"advsweep/report"
@@ -117,7 +118,7 @@ func (v *sweepVerb) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	res, compute, err := v.compute(c, in, &m, s, shard)
+	res, took, err := v.compute(c, in, &m, s, shard)
 	if res == nil || err != nil {
 		return err
 	}
@@ -126,7 +127,8 @@ func (v *sweepVerb) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	run, err := in.runFile(v.backend.threads, v.seed, record.Seconds{Load: in.load.Seconds(), Compute: compute.Seconds(), Write: time.Since(start).Seconds()})
+	took.write = time.Since(start)
+	run, err := in.runFile(v.backend.threads, v.seed, took)
 	if err != nil {
 		return err
 	}
@@ -146,12 +148,22 @@ func (in *inputs) follows(c *cobra.Command) bool {
 	return ok || insists(c)
 }
 
-// runFile says where and how fast in ran.
-func (in *inputs) runFile(threads int, seed uint64, s record.Seconds) (report.File, error) {
+// A timing is how long a run took: to compute, of that to append to its log, and to draw and encode
+// its files.
+type timing struct{ compute, appending, write time.Duration }
+
+// runFile says where and how fast in ran, and what was spent by parts if its backend counts.
+func (in *inputs) runFile(threads int, seed uint64, took timing) (report.File, error) {
 	if threads == 0 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	data, err := record.RunJSON(in.meta(in.set, seed), threads, s)
+	var parts *backend.Spent
+	if spent, ok := pipeline.SpentBy(in.backend); ok {
+		spent.Add(backend.Writing, (took.appending + took.write).Seconds(), 0)
+		parts = &spent
+	}
+	s := record.Seconds{Load: in.load.Seconds(), Compute: took.compute.Seconds(), Write: took.write.Seconds()}
+	data, err := record.RunJSON(in.meta(in.set, seed), threads, s, parts)
 	return report.File{Name: report.RunName, Data: data}, err
 }
 
