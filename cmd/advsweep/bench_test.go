@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -110,6 +111,7 @@ func TestBenchIsSweep(t *testing.T) {
 
 			v, c := &benchVerb{}, newBench()
 			c.SetContext(t.Context())
+			c.SetErr(io.Discard)
 			v.backend, v.images.n = backendFlags{name: "cpu", precision: "float32"}, 12
 			v.inputs.images.split = "test"
 			if strings.Contains(more, beyond) {
