@@ -24,6 +24,7 @@ SELF = os.path.abspath(__file__)
 MLP, CLIP = ["--model", WEIGHTS, "--data", MNIST], ["--bounds", "0,1"]
 FEW, MANY = ["--n", "1000", "--eps", "0:0.5:0.025"], ["--n", "10000", "--eps", "0:0.5:0.005"]
 FGSM, BIM = ["--attack", "fgsm"], ["--attack", "bim", "--steps", "5"]
+TEMP = os.path.join(OUT, "tmp")  # on the disk where the build is
 DENSE, CONV = os.path.join(OUT, "dense.safetensors"), os.path.join(OUT, "conv")
 
 
@@ -34,18 +35,18 @@ def network(model, data):
 # Each work: what a reader calls it, and the flags of 'advsweep sweep' but --backend, --threads and --out. All else is the default.
 OURS = {
     "W1": ("FGSM, 1,000 images, 21 eps", MLP + FGSM + FEW),
-    "W1b": ("the same clipped to [0, 1]", MLP + FGSM + FEW + CLIP),
+    "W1b": ("FGSM, 1,000 images, 21 eps, clipped to [0, 1]", MLP + FGSM + FEW + CLIP),
     "W2": ("BIM k = 5, 1,000 images, 21 eps", MLP + BIM + FEW),
-    "W2b": ("the same clipped to [0, 1]", MLP + BIM + FEW + CLIP),
+    "W2b": ("BIM k = 5, 1,000 images, 21 eps, clipped to [0, 1]", MLP + BIM + FEW + CLIP),
     "W3": ("FGSM, 10,000 images, 101 eps", MLP + FGSM + MANY),
     "large": ("FGSM, 10,000 images, 1,001 eps", MLP + FGSM + ["--n", "10000", "--eps", "0:0.5:0.0005"]),
     "cold": ("FGSM and BIM k = 5, 1,000 images, 21 eps", MLP + ["--attack", "fgsm,bim", "--steps", "5"] + FEW),
-    "dense-W1": ("FGSM, a model with 70 % of its units active", ["--model", DENSE, "--data", MNIST] + FGSM + FEW),
-    "dense-W2": ("BIM on that model", ["--model", DENSE, "--data", MNIST] + BIM + FEW),
-    "cnn-fgsm": ("FGSM on a CNN, 1,000 images, 21 eps, clipped", network("cnn", "cnn") + FGSM + FEW + CLIP),
-    "cnn-bim": ("BIM k = 5 on the CNN, 1,000 images, 5 eps, clipped", network("cnn", "cnn") + BIM + ["--n", "1000", "--eps", "0.05:0.25:0.05"] + CLIP),
-    "resnet18-fgsm": ("FGSM on ResNet-18, 16 images of 3x32x32, 21 eps, clipped", network("resnet18", "c16") + FGSM + ["--n", "16", "--eps", "0:0.04:0.002"] + CLIP),
-    "resnet18-bim3": ("BIM k = 5 on ResNet-18, the same images, 3 eps, clipped", network("resnet18", "c16") + BIM + ["--n", "16", "--eps", "0.01:0.03:0.01"] + CLIP),
+    "dense-W1": ("FGSM, 1,000 images, 21 eps, a model with 70 % of its units active", ["--model", DENSE, "--data", MNIST] + FGSM + FEW),
+    "dense-W2": ("BIM k = 5, 1,000 images, 21 eps, a model with 70 % of its units active", ["--model", DENSE, "--data", MNIST] + BIM + FEW),
+    "cnn-fgsm": ("FGSM on a CNN, 1,000 images, 21 eps, clipped to [0, 1]", network("cnn", "cnn") + FGSM + FEW + CLIP),
+    "cnn-bim": ("BIM k = 5 on a CNN, 1,000 images, 5 eps, clipped to [0, 1]", network("cnn", "cnn") + BIM + ["--n", "1000", "--eps", "0.05:0.25:0.05"] + CLIP),
+    "resnet18-fgsm": ("FGSM on ResNet-18, 16 images of 3×32×32, 21 eps, clipped to [0, 1]", network("resnet18", "c16") + FGSM + ["--n", "16", "--eps", "0:0.04:0.002"] + CLIP),
+    "resnet18-bim3": ("BIM k = 5 on ResNet-18, 16 images of 3×32×32, 3 eps, clipped to [0, 1]", network("resnet18", "c16") + BIM + ["--n", "16", "--eps", "0.01:0.03:0.01"] + CLIP),
 }
 
 # What we want our time to be, as a part of the peer's.
@@ -104,8 +105,8 @@ def sweep(work, more=()):
 
 
 def ours(work, more=()):
-    """One run of the command, in a new folder on the disk where the build is."""
-    with tempfile.TemporaryDirectory(dir=OUT) as d:
+    """One run of the command, in a new folder."""
+    with tempfile.TemporaryDirectory(dir=TEMP) as d:
         out = os.path.join(d, "out")
         wall, cpu, mib = process(sweep(work, more) + ["--out", out])
         with open(os.path.join(out, "run.json")) as f:
@@ -171,7 +172,7 @@ def paired(work, peers, theirs, key=None, weights=WEIGHTS):
     best = min(rows, key=lambda r: r["theirs"])
     rows = [r for r in rows if r is best or "target" in r]
     for r in rows:
-        with tempfile.TemporaryDirectory(dir=OUT) as d:  # $$ is another folder in each turn
+        with tempfile.TemporaryDirectory(dir=TEMP) as d:  # $$ is another folder in each turn
             pair = f"exec {shlex.join(sweep(work))} --out {shlex.quote(d)}/$$ > {os.devnull}"
             try:
                 v = peer_run(r["peer"], theirs, weights, pair, "process", turns(3))
@@ -218,7 +219,7 @@ def cold():
         return use[who][-1][0] * 1e3
 
     def our():
-        with tempfile.TemporaryDirectory(dir=OUT) as d:
+        with tempfile.TemporaryDirectory(dir=TEMP) as d:
             return run("here", sweep("cold") + ["--out", os.path.join(d, "out")])
 
     their = [os.path.join(PEERS, "run.sh"), "--mnist", MNIST, "--weights", WEIGHTS, "--peers", "jax-best", "--works", "W1,W2", "--once"]
@@ -374,13 +375,19 @@ def faster(theirs, ours):
 COLUMNS = ["work", "the other", "its ms", "here, ms", "times as fast", "whole process: its ms", "here, ms", "times as fast", "remarks"]
 
 
+def name(peer):
+    """What a reader calls it."""
+    library = peer.split("-")[0]
+    return {"jax": "JAX", "torch": "PyTorch", "foolbox": "Foolbox"}.get(library, peer)
+
+
 def cells(r):
     remarks = ["skipped: " + r["skipped"]] if "skipped" in r else []
     if "counts_off" in r:
         remarks.append("counts are float64's" if r["counts_off"] == 0 else f"COUNTS OFF BY {r['counts_off']}")
     remarks += [r["remark"]] if "remark" in r else []
     figures = [r.get(k) for k in ("theirs", "ours", "their_process", "our_process")]
-    return [r["title"], r.get("peer", ""), *map(form, figures[:2]), faster(*figures[:2]), *map(form, figures[2:]), faster(*figures[2:]), "; ".join(remarks)]
+    return [r["title"], name(r.get("peer", "")), *map(form, figures[:2]), faster(*figures[:2]), *map(form, figures[2:]), faster(*figures[2:]), "; ".join(remarks)]
 
 
 def main():

@@ -38,7 +38,8 @@ need() { # VARIABLE PATH WHAT
 need PEERS "$PEERS/run.sh" "the folder of the scripts that run other programs"
 need MNIST "$MNIST" "the folder of the MNIST test set"
 need WEIGHTS "$WEIGHTS" "a safetensors file of the model"
-mkdir -p "$OUT"
+rm -rf "$OUT/tmp" # of a run that was killed
+mkdir -p "$OUT/tmp"
 [ -n "${BINARY:-}" ] || CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o "$OUT/advsweep" ./cmd/advsweep
 export BINARY=${BINARY:-$OUT/advsweep}
 CGO_ENABLED=0 go test -c -o "$OUT/gemm.test" ./internal/gemm
