@@ -288,4 +288,18 @@ func (w *walker) Exact(_ context.Context, _ int, max float64, _ attack.Bounds, d
 	return nil
 }
 
+func (w *walker) Read(ctx context.Context, lo int, eps []float64, bounds attack.Bounds, rounded bool, dst []attack.Reading) error {
+	walks := make([]attack.Walk, len(dst))
+	if err := w.Exact(ctx, lo, eps[len(eps)-1], bounds, walks); err != nil {
+		return err
+	}
+	for i := range dst {
+		dst[i] = attack.Reading{Walk: walks[i], Classes: make([]int32, len(eps)), Norms: make([]attack.Norms, len(eps))}
+		if rounded {
+			dst[i].Rounded = make([]int8, len(eps))
+		}
+	}
+	return nil
+}
+
 func (w *walker) Work() uint64 { return 1e12 * uint64(w.walks) }
