@@ -11,8 +11,8 @@ import (
 )
 
 // A Chunk is a piece of a Sweep's work: images Lo to Hi-1 under one attack at eps From to To-1, or
-// another Kind of work on these images, without eps. What a chunk finds depends on the Sweep, the model and the
-// images, and on nothing else.
+// another Kind of work on these images, without eps. What a chunk finds depends on the Sweep, the
+// model and the images, and on nothing else.
 type Chunk struct {
 	Kind     Kind
 	Attack   int // its place in Sweep.Attacks
@@ -176,8 +176,8 @@ func (s Sweep) WorkUntil(ctx context.Context, stop <-chan struct{}, b Backend, s
 	return nil
 }
 
-// units returns how many units of Progress a chunk is: rows times steps and one, or images for a Look or
-// Walk.
+// units returns how many units of Progress a chunk is: rows times steps and one, or images for a
+// Look or Walk.
 func (s Sweep) units(c Chunk) int {
 	n := c.Hi - c.Lo
 	if c.Kind != Strike {
