@@ -28,7 +28,7 @@ func (r *batchRows[T]) images() int { return r.rows / len(r.eps) }
 // of returns the image of a row, by its place among the loaded ones, and the place of its eps.
 func (r *batchRows[T]) of(row int) (i, e int) { return r.lo + row/len(r.eps), row % len(r.eps) }
 
-// A state is where the rows are. Begin resets it. Step, Restore and roundPixels change it.
+// A state is where the rows are. Begin resets it. Step, Restore and Outcomes change it.
 //
 // Where x lies has three forms. At first every row is its clean image (fresh). One step without
 // bounds puts all rows on rays (ray.on). Otherwise x holds the pixels, and the moves of an MLP may

@@ -1,6 +1,10 @@
 package cpu
 
-import "math"
+import (
+	"math"
+
+	"advsweep/attack"
+)
 
 // Sums over the pixels of a row are taken in float64 in one order. No block, vector width or thread
 // changes it, and one warp of a GPU has the same. There are 32 partial sums (lanes). Sum k adds, in
@@ -65,4 +69,23 @@ func meanAbs[T Float](g []T) float64 {
 		s[k] += math.Abs(float64(v))
 	}
 	return total(&s) / n
+}
+
+// normsOf returns the norms of x - x0.
+func normsOf[T Float](x, x0 []T) attack.Norms {
+	top, differ := uint64(0), int32(0)
+	x0 = x0[:len(x)]
+	for k, v := range x {
+		// The bits of numbers that are not negative are in the order of the numbers, and those of a
+		// NaN are above all. A processor cannot predict the second branch, so that it has none.
+		if bits := math.Float64bits(math.Abs(float64(v) - float64(x0[k]))); bits > top {
+			top = bits
+		}
+		d := int32(0)
+		if v != x0[k] {
+			d = 1
+		}
+		differ += d
+	}
+	return attack.Norms{Linf: float32(math.Float64frombits(top)), L2: float32(distance(x, x0)), L0: differ}
 }
