@@ -59,10 +59,11 @@ type Backend[T Float] struct {
 	loaded  loaded[T]   // Load; Step and Exact add the signs of gradients at clean images
 	batch   batchRows[T]
 	state   state[T]
-	kept    [2]slot[T] // Begin empties them, Keep fills them
-	broken  failure    // Step and Exact clear it, and their workers set it
-	class   []int32    // [rows]; Count overwrites it
-	closed  bool       // Close
+	kept    [2]slot[T]    // Begin empties them, Keep fills them
+	broken  failure       // Step and Exact clear it, and their workers set it
+	class   []int32       // [rows]; Count overwrites it
+	bound   modelBound[T] // Outcomes makes it when it rounds, and counts what it asks
+	closed  bool          // Close
 }
 
 // A prepared is a model as a Backend runs it. New makes it. It has either an MLP or a network.

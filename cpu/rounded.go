@@ -10,6 +10,7 @@ import (
 // A rounded is what rounding did to a row. Only a row that asks for its class takes a forward pass.
 type rounded struct {
 	by    float64 // ‖x̂ - x‖₂, for x̂ the row's x once it is rounded
+	size  float64 // not less than ‖x‖₂ and ‖x̂‖₂
 	still bool    // x̂ is x, to the bit but for the sign of zeros
 	again bool    // x̂ is that of the row before, which is of the same image
 }
@@ -19,19 +20,14 @@ type rounded struct {
 // logits before. The classes are those that Predictions gives, but not every row is asked for its
 // own. An error leaves some rows rounded and some not.
 func (b *Backend[T]) round(ctx context.Context, norm attack.Norm, z []T, norms []attack.Norms, class []int32) error {
-	rows := make([]rounded, b.batch.rows)
+	rows, excess := make([]rounded, b.batch.rows), b.excess()
 	if err := b.roundRows(ctx, norm, norms, rows); err != nil {
 		return err
 	}
 	b.state.inPixels()
-	var ask []int
-	for r, v := range rows {
-		switch {
-		case v.still:
-			argmax(class[r:r+1], z[r*b.model.out:], b.model.out, b.model.out)
-		case !v.again:
-			ask = append(ask, r)
-		}
+	ask, hopeful := b.undecided(z, rows, excess, class)
+	if b.sharpen(hopeful) {
+		ask, _ = b.undecided(z, rows, excess, class)
 	}
 	if err := b.ask(ctx, ask, class); err != nil {
 		return err
@@ -44,6 +40,36 @@ func (b *Backend[T]) round(ctx context.Context, norm attack.Norm, z []T, norms [
 	return nil
 }
 
+// undecided writes to class [rows] those of the rows that surely keep the class that they have by
+// their logits z [rows, O], and marks them as still. It returns the rows that must be asked, and how many of
+// them a sharper bound may decide.
+func (b *Backend[T]) undecided(z []T, rows []rounded, excess func(r int, size float64) float64, class []int32) (ask []int, hopeful int) {
+	m, out := &b.bound, b.model.out
+	b.makeBound()
+	logits := make([]float64, out)
+	for r := range rows {
+		v, z, hope := &rows[r], z[r*out:][:out], false
+		if !v.still && m.known {
+			for c, v := range z {
+				logits[c] = float64(v)
+			}
+			e := excess(r, v.size)
+			v.still = m.decides(logits, v.by, v.size, e)
+			hope = !v.still && m.decides(logits, v.by/sharper, v.size/sharper, e/sharper)
+		}
+		switch {
+		case v.still:
+			argmax(class[r:r+1], z, out, out)
+		case !v.again:
+			ask = append(ask, r)
+			if hope {
+				hopeful++
+			}
+		}
+	}
+	return ask, hopeful
+}
+
 // roundRows writes the norms of x - x0 of every row to norms [rows], rounds x, and writes to did
 // [rows] what that did. It leaves all of x in pixels.
 func (b *Backend[T]) roundRows(ctx context.Context, norm attack.Norm, norms []attack.Norms, did []rounded) error {
@@ -51,13 +77,18 @@ func (b *Backend[T]) roundRows(ctx context.Context, norm attack.Norm, norms []at
 	return b.eachRow(ctx, func(w *scratch[T], lo, hi int) {
 		x := b.images(w, lo, hi)
 		w.v = resize(w.v, in)
+		clean := 0.0 // ‖x0‖₂ of the image in hand
 		for r := lo; r < hi; r++ {
 			i, e := b.batch.of(r)
 			x, x0, to := x[(r-lo)*in:][:in], b.loaded.clean(i), w.v[:in]
+			if e == 0 || r == lo {
+				clean = norm2(x0)
+			}
 			norms[r] = normsOf(x, x0)
 			roundPixels(to, x, x0, float64(b.batch.eps[e]), norm)
 			by := distance(to, x)
-			did[r] = rounded{by: by, still: by == 0 && equal(to, x)}
+			size := (clean + float64(norms[r].L2) + by) * (1 + 1e-6)
+			did[r] = rounded{by: by, size: size, still: by == 0 && equal(to, x)}
 			copy(b.pixels(r), to)
 			did[r].again = r > lo && e > 0 && equal(to, b.pixels(r-1))
 		}
