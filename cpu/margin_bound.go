@@ -76,12 +76,10 @@ func (r reach) plus(o reach) reach {
 // same class. z [O] is the logits at x, as they were computed. The first operation at x errs by e
 // more than from the pixels.
 func (b *marginBound) decides(z []float64, d, n, e float64) bool {
-	r, most := &b.below, b.widest.norm*n+b.widest.norm0
+	most := b.widest.norm*n + b.widest.norm0
 	if !b.known || !(e <= 1) || !(most < 1e30) {
 		return false
 	}
-	far := (r.far*d + r.extra*e + r.drift*n + r.drift0) * spare
-	size := (r.norm*n + r.extra*e + r.norm0) * spare
 	y := 0
 	for c, v := range z {
 		if v-v != 0 {
@@ -91,16 +89,25 @@ func (b *marginBound) decides(z []float64, d, n, e float64) bool {
 			y = c
 		}
 	}
+	far, size := b.top(d, n, e)
 	for c, v := range z {
-		if c == y {
-			continue
-		}
-		p, q := &b.rounding[y], &b.rounding[c]
-		if !(z[y]-v > (b.apart[y*b.out+c]*far+2*((p.slack+q.slack)*size+p.slack0+q.slack0))*spare) {
+		if c != y && !(z[y]-v > b.change(y, c, far, size)) {
 			return false
 		}
 	}
 	return true
+}
+
+// top bounds by how much what the last operation takes, or the logits, differ, and their norms.
+func (b *marginBound) top(d, n, e float64) (far, size float64) {
+	r := &b.below
+	return (r.far*d + r.extra*e + r.drift*n + r.drift0) * spare, (r.norm*n + r.extra*e + r.norm0) * spare
+}
+
+// change bounds by how much the margin of class y over class c differs, for far and size of top.
+func (b *marginBound) change(y, c int, far, size float64) float64 {
+	p, q := &b.rounding[y], &b.rounding[c]
+	return (b.apart[y*b.out+c]*far + 2*((p.slack+q.slack)*size+p.slack0+q.slack0)) * spare
 }
 
 // roundoff returns two numbers. unit is half the distance from 1 to the next number: what a rounding changes by at most, as a
