@@ -300,3 +300,58 @@ func unitVector(r *rand.Rand, n int) []float64 {
 	}
 	return v
 }
+
+// TestExcess compares the first layer of rows that steps have moved with one that is computed in
+// float64.
+func TestExcess(t *testing.T) {
+	r := rand.New(rand.NewPCG(45, 1))
+	const n, in = 4, 200
+	m := ref.RandomModel(r, 1, in, 100, 30, 5)
+	b, err := New[float32](m, Options{})
+	must(t, err)
+	pixels, labels := make([]uint8, n*in), make([]int32, n)
+	for i := range pixels {
+		pixels[i] = uint8(r.IntN(256) * r.IntN(2))
+	}
+	must(t, b.Load(t.Context(), 0, tensor.New(tensor.WithShape(n, in), tensor.WithBacking(pixels)), labels))
+	eps := []float64{0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.7}
+	a, closest := &b.model.mlp.layers[0], 0.0
+	for _, bounds := range []attack.Bounds{{}, {Lo: 0, Hi: 1}} {
+		for _, steps := range []int{0, 1, 2, 5, 40} {
+			must(t, b.Begin(t.Context(), 0, n, eps))
+			for j := range steps {
+				must(t, b.Step(t.Context(), attack.BIM(max(steps, 1)).At(j, eps, bounds)))
+			}
+			w := &b.workers.scratch[0]
+			z, x := b.firstLayer(w, 0, n*len(eps)), denseOf[float32](t, b.Images)
+			excess := b.excess()
+			b.makeBound()
+			for row := range n * len(eps) {
+				x, sum := x[row*in:][:in], 0.0
+				for o := range a.out {
+					exact := float64(a.bias[o])
+					for k, v := range x {
+						exact += float64(v) * float64(a.weight[o*in+k])
+					}
+					d := float64(z[row*a.stride+o]) - exact
+					sum += d * d
+				}
+				size := max(norm2(x), norm2(b.loaded.clean(row/len(eps))))
+				errs, most := math.Sqrt(sum), excess(row, size)+b.bound.first.slack*size+b.bound.first.slack0
+				if !(errs <= most) {
+					t.Fatalf("bounds %v, %d steps, row %d: the first layer errs by %v, bound %v", bounds, steps, row, errs, most)
+				}
+				if steps > 1 {
+					closest = max(closest, errs/most)
+				}
+				if steps > 1 && row%len(eps) > 0 && errs < most/1e4 {
+					t.Errorf("bounds %v, %d steps, row %d: the first layer errs by %v, the bound %v says nothing", bounds, steps, row, errs, most)
+				}
+				if e := excess(row, size); steps > 0 && e < errs/2 {
+					t.Errorf("bounds %v, %d steps, row %d: an excess of %v, which errs by %v", bounds, steps, row, e, errs)
+				}
+			}
+		}
+	}
+	t.Logf("up to %.4f of the bound", closest)
+}

@@ -12,7 +12,7 @@ type rounded struct {
 	by    float64 // ‖x̂ - x‖₂, for x̂ the row's x once it is rounded
 	size  float64 // not less than ‖x‖₂ and ‖x̂‖₂
 	still bool    // x̂ is x, to the bit but for the sign of zeros
-	again bool    // x̂ is that of the row before, which is of the same image
+	again bool    // x̂ is that of the row before
 }
 
 // round writes the norms of x - x0 of every row to norms [rows]. Then it rounds x in norm and
@@ -90,7 +90,7 @@ func (b *Backend[T]) roundRows(ctx context.Context, norm attack.Norm, norms []at
 			size := (clean + float64(norms[r].L2) + by) * (1 + 1e-6)
 			did[r] = rounded{by: by, size: size, still: by == 0 && equal(to, x)}
 			copy(b.pixels(r), to)
-			did[r].again = r > lo && e > 0 && equal(to, b.pixels(r-1))
+			did[r].again = r > lo && equal(to, b.pixels(r-1))
 		}
 	})
 }
