@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"advsweep/attack"
+	"advsweep/internal/gemm"
 )
 
 // Sums over the pixels of a row are taken in float64 in one order. No block, vector width or thread
@@ -71,21 +72,9 @@ func meanAbs[T Float](g []T) float64 {
 	return total(&s) / n
 }
 
-// normsOf returns the norms of x - x0.
-func normsOf[T Float](x, x0 []T) attack.Norms {
-	top, differ := uint64(0), int32(0)
-	x0 = x0[:len(x)]
-	for k, v := range x {
-		// The bits of numbers that are not negative are in the order of the numbers, and those of a
-		// NaN are above all. A processor cannot predict the second branch, so that it has none.
-		if bits := math.Float64bits(math.Abs(float64(v) - float64(x0[k]))); bits > top {
-			top = bits
-		}
-		d := int32(0)
-		if v != x0[k] {
-			d = 1
-		}
-		differ += d
-	}
-	return attack.Norms{Linf: float32(math.Float64frombits(top)), L2: float32(distance(x, x0)), L0: differ}
+// compare returns the norms of x - x0, and ‖x - x0‖₂ as it is before it is rounded.
+func compare[T Float](vec *gemm.Vector[T], x, x0 []T) (norms attack.Norms, l2 float64) {
+	s, top, differ := vec.Differences(x, x0)
+	l2 = math.Sqrt(total(&s))
+	return attack.Norms{Linf: float32(top), L2: float32(l2), L0: int32(differ)}, l2
 }

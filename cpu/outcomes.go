@@ -51,7 +51,7 @@ func (b *Backend[T]) norms(ctx context.Context, dst []attack.Norms) error {
 		x := b.images(w, lo, hi)
 		for r := lo; r < hi; r++ {
 			i, _ := b.batch.of(r)
-			dst[r] = normsOf(x[(r-lo)*b.model.in:][:b.model.in], b.loaded.clean(i))
+			dst[r], _ = compare(&b.model.vec, x[(r-lo)*b.model.in:][:b.model.in], b.loaded.clean(i))
 		}
 	})
 }

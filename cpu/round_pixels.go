@@ -4,38 +4,25 @@ import (
 	"math"
 
 	"advsweep/attack"
+	"advsweep/internal/gemm"
 )
 
 // roundPixels writes x [I] to dst [I] with every pixel at one of the 256 levels v/255 of 8-bit
 // pixels, inside the ball of eps around x0 [I] in norm. See backend.Rounding. dst may be x.
-func roundPixels[T Float](dst, x, x0 []T, eps float64, norm attack.Norm) {
+func roundPixels[T Float](vec *gemm.Vector[T], dst, x, x0 []T, eps float64, norm attack.Norm) {
+	if norm == attack.Linf {
+		vec.Levels(dst, x, x0, eps, nearLevel)
+		return
+	}
 	dst, x0 = dst[:len(x)], x0[:len(x)]
 	for k, v := range x {
-		n := 0.0
-		if norm == attack.Linf {
-			n = levelWithin(float64(v), float64(x0[k]), eps)
-		} else {
-			n = levelToward(float64(v), float64(x0[k]))
-		}
-		dst[k] = T(n) / 255 // as Load makes a pixel of a byte
+		dst[k] = T(levelToward(float64(v), float64(x0[k]))) / 255 // as Load makes a pixel of a byte
 	}
 }
 
 // nearLevel is how far from a level, in levels, a value may lie and still count as that level.
 // float32 pixels err by 2e-5.
 const nearLevel = 1e-4
-
-// levelWithin returns the level nearest to x that lies in [x0 - eps, x0 + eps], or the one nearest
-// to x0 if no level lies there.
-func levelWithin(x, x0, eps float64) float64 {
-	lo := max(math.Ceil(float64(255*(x0-eps))-nearLevel), 0)
-	hi := min(math.Floor(float64(255*(x0+eps))+nearLevel), 255)
-	n := math.RoundToEven(255 * x)
-	if lo > hi {
-		n, lo, hi = math.RoundToEven(255*x0), 0, 255
-	}
-	return min(max(n, lo), hi)
-}
 
 // levelToward returns the level below or above x that is nearer to x0, the one below on a tie.
 func levelToward(x, x0 float64) float64 {

@@ -84,11 +84,11 @@ func (b *Backend[T]) roundRows(ctx context.Context, norm attack.Norm, norms []at
 			if e == 0 || r == lo {
 				clean = norm2(x0)
 			}
-			norms[r] = normsOf(x, x0)
-			roundPixels(to, x, x0, float64(b.batch.eps[e]), norm)
-			by := distance(to, x)
-			size := (clean + float64(norms[r].L2) + by) * (1 + 1e-6)
-			did[r] = rounded{by: by, size: size, still: by == 0 && equal(to, x)}
+			var moved float64 // ‖x - x0‖₂
+			norms[r], moved = compare(&b.model.vec, x, x0)
+			roundPixels(&b.model.vec, to, x, x0, float64(b.batch.eps[e]), norm)
+			change, by := compare(&b.model.vec, to, x)
+			did[r] = rounded{by: by, size: (clean + moved + by) * spare, still: change.L0 == 0}
 			copy(b.pixels(r), to)
 			did[r].again = r > lo && equal(to, b.pixels(r-1))
 		}
