@@ -181,7 +181,7 @@ func (b *Backend[T]) Predictions(ctx context.Context, dst []int32) error {
 		return err
 	}
 	return b.eachRow(ctx, func(w *scratch[T], lo, hi int) {
-		z := b.forward(w, lo, hi, 0)
+		z := b.logits(w, lo, hi)
 		argmax(dst[lo:hi], z, b.model.out, len(z)/(hi-lo))
 	})
 }
@@ -224,7 +224,7 @@ func (b *Backend[T]) Count(ctx context.Context, correct, zero []int, stuck []boo
 
 // Logits returns f(x) [rows, O] in the Backend's precision.
 func (b *Backend[T]) Logits(ctx context.Context) (*tensor.Dense, error) {
-	return b.matrix(ctx, b.model.out, func(w *scratch[T], lo, hi int) []T { return b.forward(w, lo, hi, 0) })
+	return b.matrix(ctx, b.model.out, b.logits)
 }
 
 // Images returns x [rows, I] in the Backend's precision.
