@@ -80,7 +80,7 @@ type prepared[T Float] struct {
 
 // blockRows is the most rows of a block. The weights are read once for all rows of a block, from a
 // cache that two processors share at best. What a block needs besides must fit there too.
-const blockRows = 640
+const blockRows = 320
 
 // batchBytes bounds the memory that grows with the rows.
 const batchBytes = 64 << 20
