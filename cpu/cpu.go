@@ -11,6 +11,9 @@
 //   - From the second step of an attack on, the first layer follows the pixels that changed their
 //     move (moves.go).
 //   - The whole curve of FGSM follows from a few points on each ray (walk.go).
+//
+// Whatever the model, a row that was rounded to 8 bits takes a pass only where no earlier one has
+// its class and no bound proves it (rounded.go, margin_bound.go).
 package cpu
 
 import (

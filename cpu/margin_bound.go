@@ -12,8 +12,9 @@ import (
 // of both. It proves classes: where the margins at x are larger, x̂ has the class of x.
 //
 // All norms are Euclidean. An operation is taken as its Lipschitz constant and a bound on its
-// rounding, see gain. The chain of a product rounds once for each of its terms; see Higham,
-// "Accuracy and Stability of Numerical Algorithms", 2nd ed., 3.1.
+// rounding, see gain. The chain of a product rounds its sum once for each of its terms, and also each
+// term where it is not fused; see Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed.,
+// 3.1.
 type marginBound struct {
 	known bool  // false: the model has an operation of which no bound is known
 	below reach // what the last operation takes, or the logits
@@ -110,8 +111,8 @@ func (b *marginBound) change(y, c int, far, size float64) float64 {
 	return (b.apart[y*b.out+c]*far + 2*((p.slack+q.slack)*size+p.slack0+q.slack0)) * spare
 }
 
-// roundoff returns two numbers. unit is half the distance from 1 to the next number: what a rounding changes by at most, as a
-// share of the result. least is the smallest number above 0.
+// roundoff returns two numbers. unit is half the distance from 1 to the next number: what a rounding
+// changes by at most, as a share of the result. least is the smallest number above 0.
 func roundoff[T Float]() (unit, least float64) {
 	if unsafe.Sizeof(T(0)) == 4 {
 		return 0x1p-24, 0x1p-149
@@ -119,7 +120,7 @@ func roundoff[T Float]() (unit, least float64) {
 	return 0x1p-53, math.SmallestNonzeroFloat64
 }
 
-// logits makes the bound of what a Linear a makes of below.
+// logits makes the bound of out logits that are below itself.
 func (b *marginBound) logits(below reach, out int) {
 	b.known, b.below, b.out = true, below, out
 	b.apart, b.rounding = make([]float64, out*out), make([]gain, out)
@@ -128,12 +129,12 @@ func (b *marginBound) logits(below reach, out int) {
 	}
 }
 
-// linearTop is logits for a Linear a on top.
+// linearTop makes the bound of the logits that a Linear a makes of below.
 func linearTop[T Float](b *marginBound, below reach, a *affine[T]) {
 	b.logits(below, a.out)
 	u, least := roundoff[T]()
 	for y := range a.out {
-		row, late, n := a.weight[y*a.in:][:a.in], 0.0, float64(a.in)
+		row, late, n := a.weight[y*a.in:][:a.in], 0.0, float64(a.in+1)
 		for k, w := range row {
 			late += float64(w) * float64(w) * (n - float64(k)) * (n - float64(k))
 		}
@@ -173,9 +174,9 @@ func greatest(v []float64) (top float64) {
 	return top
 }
 
-// gain returns that of y = b + W·x for so many windows of x, in each of which every number of x lies
-// at most times times. A chain has terms terms. norm is ‖b‖ over all windows, spectral a bound on
-// the norm of W, or 0.
+// productGain returns the gain of y = b + W·x with outputs numbers, for m of W. A number of x lies in
+// so many windows at most (times), and a chain has so many terms. norm is ‖b‖ over all windows, and
+// spectral a bound on the norm of W, or 0.
 func productGain[T Float](m *matrixGain, terms, times int, norm, spectral float64, outputs int) gain {
 	u, least := roundoff[T]()
 	sum := min(math.Sqrt(greatest(m.rows)*greatest(m.columns)), math.Sqrt(m.square*float64(times)))
@@ -183,7 +184,7 @@ func productGain[T Float](m *matrixGain, terms, times int, norm, spectral float6
 	if spectral > 0 {
 		slope = min(slope, spectral)
 	}
-	k := float64(terms)
+	k := float64(terms + 1)
 	slack := min(sum*k, math.Sqrt(m.late*float64(times))) * u * (1 + 2*k*u)
 	return gain{
 		slope: slope * spare, zero: norm * spare, sum: sum * spare,
@@ -196,7 +197,7 @@ func affineGain[T Float](a *affine[T], spectral float64) gain {
 	m := newMatrixGain(a.out, a.in)
 	for o := range a.out {
 		for k, w := range a.weight[o*a.in:][:a.in] {
-			m.add(o, k, float64(w), a.in-k)
+			m.add(o, k, float64(w), a.in-k+1)
 		}
 	}
 	return productGain[T](m, a.in, 1, norm2(a.bias), spectral, a.out)
@@ -214,7 +215,7 @@ func (a *convolution[T]) gain(in, out lower.Shape) gain {
 	terms = k[0] * k[1] * in.C
 	a.there.Terms(func(t, c, u, v int) {
 		for o := range out.C {
-			m.add(o, c, float64(a.weight(o, c, u, v)), terms-t)
+			m.add(o, c, float64(a.weight(o, c, u, v)), terms-t+1)
 		}
 	})
 	norm := norm2(a.there.from) * math.Sqrt(float64(out.Pixels()))
