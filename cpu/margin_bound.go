@@ -12,9 +12,9 @@ import (
 // of both. It proves classes: where the margins at x are larger, x̂ has the class of x.
 //
 // All norms are Euclidean. An operation is taken as its Lipschitz constant and a bound on its
-// rounding, see gain. The chain of a product rounds its sum once for each of its terms, and also each
-// term where it is not fused; see Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed.,
-// 3.1.
+// rounding, see gain. The chain of a product rounds its sum once for each of its terms, and also
+// each term where it is not fused; see Higham, "Accuracy and Stability of Numerical Algorithms",
+// 2nd ed., 3.1.
 type marginBound struct {
 	known bool  // false: the model has an operation of which no bound is known
 	below reach // what the last operation takes, or the logits
@@ -26,8 +26,8 @@ type marginBound struct {
 	widest   reach     // of it only norm and norm0: no partial sum of any operation is larger
 }
 
-// A reach bounds a value of the two passes. With d = ‖x̂ - x‖, n at least the norms of x and x̂, and
-// e a bound on what the first operation at x errs besides:
+// A reach bounds a value of the two passes. With d = ‖x̂ - x‖, n at least the norms of x and x̂,
+// and e a bound on what the first operation at x errs besides:
 //
 //	‖v̂ - v‖ <= far·d + extra·e + drift·n + drift0
 //	max(‖v‖, ‖v̂‖) <= norm·n + extra·e + norm0
@@ -73,9 +73,9 @@ func (r reach) plus(o reach) reach {
 	return reach{r.far + o.far, r.extra + o.extra, r.drift + o.drift, r.drift0 + o.drift0, r.norm + o.norm, r.norm0 + o.norm0}
 }
 
-// decides reports whether images x and x̂, with ‖x̂ - x‖ = d and norms of n at most, surely have the
-// same class. z [O] is the logits at x, as they were computed. The first operation at x errs by e
-// more than from the pixels.
+// decides reports whether images x and x̂, with ‖x̂ - x‖ = d and norms of n at most, surely have
+// the same class. z [O] is the logits at x, as they were computed. The first operation at x errs by
+// e more than from the pixels.
 func (b *marginBound) decides(z []float64, d, n, e float64) bool {
 	most := b.widest.norm*n + b.widest.norm0
 	if !b.known || !(e <= 1) || !(most < 1e30) {
@@ -111,8 +111,8 @@ func (b *marginBound) change(y, c int, far, size float64) float64 {
 	return (b.apart[y*b.out+c]*far + 2*((p.slack+q.slack)*size+p.slack0+q.slack0)) * spare
 }
 
-// roundoff returns two numbers. unit is half the distance from 1 to the next number: what a rounding
-// changes by at most, as a share of the result. least is the smallest number above 0.
+// roundoff returns two numbers. unit is half the distance from 1 to the next number: what a
+// rounding changes by at most, as a share of the result. least is the smallest number above 0.
 func roundoff[T Float]() (unit, least float64) {
 	if unsafe.Sizeof(T(0)) == 4 {
 		return 0x1p-24, 0x1p-149
@@ -174,9 +174,9 @@ func greatest(v []float64) (top float64) {
 	return top
 }
 
-// productGain returns the gain of y = b + W·x with outputs numbers, for m of W. A number of x lies in
-// so many windows at most (times), and a chain has so many terms. norm is ‖b‖ over all windows, and
-// spectral a bound on the norm of W, or 0.
+// productGain returns the gain of y = b + W·x with outputs numbers, for m of W. A number of x lies
+// in so many windows at most (times), and a chain has so many terms. norm is ‖b‖ over all windows,
+// and spectral a bound on the norm of W, or 0.
 func productGain[T Float](m *matrixGain, terms, times int, norm, spectral float64, outputs int) gain {
 	u, least := roundoff[T]()
 	sum := min(math.Sqrt(greatest(m.rows)*greatest(m.columns)), math.Sqrt(m.square*float64(times)))
@@ -222,8 +222,8 @@ func (a *convolution[T]) gain(in, out lower.Shape) gain {
 	return productGain[T](m, terms, k[0]*k[1], norm, 0, out.Size())
 }
 
-// norm bounds the norm of a convolution by that of its filters, as a matrix [channels out, terms of a
-// window]: a number of the image lies in as many windows as a window has places at most.
+// norm bounds the norm of a convolution by that of its filters, as a matrix [channels out, terms of
+// a window]: a number of the image lies in as many windows as a window has places at most.
 func (a *convolution[T]) norm(norm normBound[T]) float64 {
 	k := a.there.Kernel
 	out, terms := a.there.w.N, a.there.w.K

@@ -113,8 +113,9 @@ func denseOf[T Float](t *testing.T, f func(ctx context.Context) (*tensor.Dense, 
 	return d.Data().([]T)
 }
 
-// TestRoundedClasses compares the classes of rounded rows with those of asking every row. The top of
-// the models has two classes that nearly tie, so that margins are of every size down to rounding.
+// TestRoundedClasses compares the classes of rounded rows with those of asking every row. The top
+// of the models has two classes that nearly tie, so that margins are of every size down to
+// rounding.
 func TestRoundedClasses(t *testing.T) {
 	t.Run("float32", testRoundedClasses[float32])
 	t.Run("float64", testRoundedClasses[float64])
@@ -186,8 +187,9 @@ func nearTie(l model.Linear, by float64) {
 	}
 }
 
-// TestRoundedWork counts the multiplications that the classes of rounded rows take. Where an earlier
-// pass has the answer they take none, and where rounding is all that moves a row next to none.
+// TestRoundedWork counts the multiplications that the classes of rounded rows take. Where an
+// earlier pass has the answer they take none, and where rounding is all that moves a row next to
+// none.
 func TestRoundedWork(t *testing.T) {
 	r := rand.New(rand.NewPCG(43, 1))
 	lenet := &model.Model{Input: []int{1, 8, 8}, Layers: []model.Layer{

@@ -74,8 +74,8 @@ func (n *network[T]) macs() (macs float64) {
 	return macs
 }
 
-// A chains counts what the sums of one row have gone through since its first step: see moves. A term
-// that step j lists has been added to z at every step since, so that it counts once for each.
+// A chains counts what the sums of one row have gone through since its first step: see moves. A
+// term that step j lists has been added to z at every step since, so that it counts once for each.
 type chains struct {
 	steps          float64
 	size           float64 // the largest size of a step
@@ -97,9 +97,9 @@ func (c *chains) step() {
 	c.wideZ += c.wide
 }
 
-// excess returns a function that bounds by how much the first layer of row r, as it is now, errs more
-// than one from the pixels, +Inf where that is not known. size is not less than ‖x‖ and ‖x0‖. The
-// function holds until the next step.
+// excess returns a function that bounds by how much the first layer of row r, as it is now, errs
+// more than one from the pixels, +Inf where that is not known. size is not less than ‖x‖ and ‖x0‖.
+// The function holds until the next step.
 func (b *Backend[T]) excess() func(r int, size float64) float64 {
 	s := &b.state
 	switch {
@@ -116,9 +116,10 @@ func (b *Backend[T]) excess() func(r int, size float64) float64 {
 	return func(r int, size float64) float64 { return b.bound.excess(&s.moves.chains[r], size, b.model.in) }
 }
 
-// excess bounds by how much W·x + b of a row errs as the sum of z0 and u, with in pixels. Every move
-// is at most its size in every pixel, and each difference of moves at most twice that. The norm of u
-// is not more than the bound below plus its error, which is less than 1 where the bound is of use.
+// excess bounds by how much W·x + b of a row errs as the sum of z0 and u, with in pixels. Every
+// move is at most its size in every pixel, and each difference of moves at most twice that. The
+// norm of u is not more than the bound below plus its error, which is less than 1 where the bound
+// is of use.
 func (m *modelBound[T]) excess(c *chains, size float64, in int) float64 {
 	u, _ := roundoff[T]()
 	g, all := &m.first, math.Sqrt(float64(in))

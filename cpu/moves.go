@@ -20,12 +20,12 @@ import (
 // enterMoves and leaveRay fill it, and follow takes it a step on. Workers do so side by side, each
 // for its own rows.
 type moves[T Float] struct {
-	on     bool // z is the first layer at x
-	in, ld int  // I, and the stride of the first layer
-	z      []T  // W·x + b [rows, ld]
-	v      []T  // [rows, I]
-	u      []T  // [rows, ld]
-	chains []chains
+	on     bool     // z is the first layer at x
+	in, ld int      // I, and the stride of the first layer
+	z      []T      // W·x + b [rows, ld]
+	v      []T      // [rows, I]
+	u      []T      // [rows, ld]
+	chains []chains // [rows]: what z has gone through, by which excess bounds its rounding
 }
 
 // resize makes room for so many rows.

@@ -41,8 +41,8 @@ func (b *Backend[T]) round(ctx context.Context, norm attack.Norm, z []T, norms [
 }
 
 // undecided writes to class [rows] those of the rows that surely keep the class that they have by
-// their logits z [rows, O], and marks them as still. It returns the rows that must be asked, and how many of
-// them a sharper bound may decide.
+// their logits z [rows, O], and marks them as still. It returns the rows that must be asked, and
+// how many of them a sharper bound may decide.
 func (b *Backend[T]) undecided(z []T, rows []rounded, excess func(r int, size float64) float64, class []int32) (ask []int, hopeful int) {
 	m, out := &b.bound, b.model.out
 	b.makeBound()
@@ -133,8 +133,8 @@ func (b *Backend[T]) ask(ctx context.Context, ask []int, class []int32) error {
 	})
 }
 
-// gathered is alike for the rows of the batch that ask names, rising, as they lie one after another.
-// It takes five rows of one image at a time, and what is left over as unlike does.
+// gathered is alike for the rows of the batch that ask names, rising, as they lie one after
+// another. It takes five rows of one image at a time, and what is left over as unlike does.
 func (b *Backend[T]) gathered(ask []int) split[T] {
 	E := len(b.batch.eps)
 	return func(r *rows[T], n, columns int, list func(row, count int) int) {

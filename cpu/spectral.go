@@ -63,8 +63,8 @@ func spectralWork(rows, columns int) float64 {
 // squareParts is how many blocks of rows square makes.
 const squareParts = 8
 
-// square returns A·Aᵀ [n, n], for A [n, k] with strides (rs, cs). It computes a little more than the
-// upper half, since the other has the same bits.
+// square returns A·Aᵀ [n, n], for A [n, k] with strides (rs, cs). It computes a little more than
+// the upper half, since the other has the same bits.
 func (b *Backend[T]) square(a []T, rs, cs, n, k int) []T {
 	c := make([]T, n*n)
 	// It never ends early: there is no one to tell.

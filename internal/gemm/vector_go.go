@@ -163,9 +163,9 @@ func gateGo[T Float](d, m []T) {
 	}
 }
 
-// differencesGo adds to sums, and goes on from the bits of the largest difference and the count of those that differ.
-// The bits of numbers that are not negative are in the order of the numbers, and those of a NaN are
-// above all.
+// differencesGo adds to sums. It goes on from the bits of the largest difference, top, and from the
+// count of those that differ. The bits of numbers that are not negative are in the order of the
+// numbers, and those of a NaN are above all.
 func differencesGo[T Float](sums *[32]float64, x, x0 []T, top uint64, differ int) (float64, int) {
 	s := *sums
 	for len(x) >= len(s) {

@@ -608,8 +608,8 @@ func (f form) constant64(hi, lo uint32) VecVirtual {
 	return f.constant(hi, lo)
 }
 
-// levels writes levelsGo for AVX-512. n is a multiple of 8. Of equal zeros VMAX returns the one that
-// stands first here.
+// levels writes levelsGo for AVX-512. n is a multiple of 8. Of equal zeros VMAX returns the one
+// that stands first here.
 func (f form) levels() {
 	f.text("levels", "func(n int, dst, x, x0 *T, eps, near float64)", "is levelsGo, for x that is no NaN.")
 	n := Load(Param("n"), GP64())
