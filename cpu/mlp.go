@@ -121,6 +121,7 @@ type selector[T Float] struct {
 	selections []gemm.Selection[T]
 	columns    []uint32 // the columns of all selections, one after another
 	top        []T      // the largest z of the rows of a stripe
+	masks      []uint16 // the columns of a stripe
 	list       []uint32
 	values     []T
 	compact    []T // the product, its columns those of the selection
@@ -156,7 +157,7 @@ func (u *selector[T]) multiply(vec gemm.Vector[T], r *rows[T], dx, z []T, a *aff
 	}
 	r.groups = rest
 	a.w.MulSelected(u.compact, a.below, u.selections, s)
-	u.spread(dx, a.below)
+	u.spread(vec, dx, a.below, a.in)
 }
 
 // wanted returns the columns in which z [·, below of a] is positive in any row of s, rising.
@@ -172,15 +173,15 @@ func (u *selector[T]) wanted(vec gemm.Vector[T], s stripe, z []T, a *affine[T]) 
 	return u.columns[first:]
 }
 
-// spread copies each column of the compact product to its place in dx, rows of stride ld.
-func (u *selector[T]) spread(dx []T, ld int) {
+// spread copies each column of the compact product to its place in dx, rows of stride ld with n
+// columns.
+func (u *selector[T]) spread(vec gemm.Vector[T], dx []T, ld, n int) {
+	u.masks = resize(u.masks, n)
 	for _, s := range u.selections {
+		masks := vec.Masks(u.masks, s.Columns, n)
 		for _, g := range s.Groups {
 			for row := g.Row; row < g.Row+g.Rows; row++ {
-				to, from := dx[row*ld:][:ld], u.compact[row*ld:]
-				for j, c := range s.Columns {
-					to[c] = from[j]
-				}
+				vec.Expand(dx[row*ld:][:ld], u.compact[row*ld:][:len(s.Columns)], masks)
 			}
 		}
 	}

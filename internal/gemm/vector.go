@@ -1,6 +1,9 @@
 package gemm
 
-import "slices"
+import (
+	"slices"
+	"unsafe"
+)
 
 // A Vector has the operations on vectors of one path. Each gives the same bits on every path. n is
 // the length of the first slice where it is not given. The others must not be shorter. Slices must
@@ -18,6 +21,7 @@ type Vector[T Float] struct {
 	gate                       func(n int, d, m *T)
 	differences                func(n int, sums *float64, tops *uint64, x, x0 *T) (differ int)
 	levels                     func(n int, dst, x, x0 *T, eps, near float64)
+	expand                     func(n int, dst, src *T, masks *uint16)
 }
 
 // A lister makes a list, for GroupRows rows, for two or for one.
@@ -227,4 +231,28 @@ func (x Vector[T]) Levels(dst, v, v0 []T, eps, near float64) {
 		x.levels(n, &dst[0], &v[0], &v0[0], eps, near)
 	}
 	levelsGo(dst[n:], v[n:], v0[n:], eps, near)
+}
+
+// Masks writes to masks the columns that list names, rising, a bit each: for each vector of 64 bytes
+// a mask. It returns as many masks as n columns have vectors. masks has room for them.
+func (x Vector[T]) Masks(masks []uint16, list []uint32, n int) []uint16 {
+	lanes := 64 / int(unsafe.Sizeof(T(0)))
+	masks = masks[:(n+lanes-1)/lanes]
+	clear(masks)
+	for _, c := range list {
+		masks[int(c)/lanes] |= 1 << (int(c) % lanes)
+	}
+	return masks
+}
+
+// Expand writes the elements of src, one after another, to the columns of dst that masks names, see
+// Masks. What it writes to the other columns is not defined. dst has all the columns, and is as long
+// as Matrix.Padded says.
+func (x Vector[T]) Expand(dst, src []T, masks []uint16) {
+	if x.expand == nil || len(src) == 0 {
+		expandGo(dst, src, masks)
+		return
+	}
+	_ = dst[len(masks)*64/int(unsafe.Sizeof(T(0)))-1]
+	x.expand(len(masks), &dst[0], &src[0], &masks[0])
 }

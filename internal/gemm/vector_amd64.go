@@ -94,6 +94,11 @@ func avx512_float32_differences(n int, sums *float64, tops *uint64, x *float32, 
 //go:noescape
 func avx512_float32_levels(n int, dst *float32, x *float32, x0 *float32, eps float64, near float64)
 
+// avx512_float32_expand is expandGo, but writes 0 in the columns that are not listed.
+//
+//go:noescape
+func avx512_float32_expand(n int, dst *float32, src *float32, masks *uint16)
+
 // avx512_float64_positive5 is positiveGo for 5 rows.
 //
 //go:noescape
@@ -183,6 +188,11 @@ func avx512_float64_differences(n int, sums *float64, tops *uint64, x *float64, 
 //
 //go:noescape
 func avx512_float64_levels(n int, dst *float64, x *float64, x0 *float64, eps float64, near float64)
+
+// avx512_float64_expand is expandGo, but writes 0 in the columns that are not listed.
+//
+//go:noescape
+func avx512_float64_expand(n int, dst *float64, src *float64, masks *uint16)
 
 // avx2_float32_positive5 is positiveGo for 5 rows.
 //

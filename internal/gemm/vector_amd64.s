@@ -1603,6 +1603,28 @@ loop:
 	VZEROUPPER
 	RET
 
+// func avx512_float32_expand(n int, dst *float32, src *float32, masks *uint16)
+// Requires: AVX, AVX512F, POPCNT
+TEXT ·avx512_float32_expand(SB), NOSPLIT, $0-32
+	MOVQ n+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ src+16(FP), DX
+	MOVQ masks+24(FP), BX
+
+loop:
+	MOVWQZX     (BX), SI
+	KMOVW       SI, K1
+	POPCNTQ     SI, SI
+	VEXPANDPS.Z (DX), K1, Z0
+	VMOVUPS     Z0, (CX)
+	LEAQ        (DX)(SI*4), DX
+	ADDQ        $0x40, CX
+	ADDQ        $0x02, BX
+	DECQ        AX
+	JNZ         loop
+	VZEROUPPER
+	RET
+
 // func avx512_float64_positive5(n int, list *uint32, a *float64, lda int, v *float64, m *float64, ld int) int
 // Requires: AVX, AVX512F, BMI2, POPCNT
 TEXT ·avx512_float64_positive5(SB), NOSPLIT, $0-64
@@ -2928,6 +2950,28 @@ loop:
 	ADDQ        $0x40, DX
 	ADDQ        $0x40, BX
 	SUBQ        $0x08, AX
+	JNZ         loop
+	VZEROUPPER
+	RET
+
+// func avx512_float64_expand(n int, dst *float64, src *float64, masks *uint16)
+// Requires: AVX, AVX512F, POPCNT
+TEXT ·avx512_float64_expand(SB), NOSPLIT, $0-32
+	MOVQ n+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ src+16(FP), DX
+	MOVQ masks+24(FP), BX
+
+loop:
+	MOVWQZX     (BX), SI
+	KMOVW       SI, K1
+	POPCNTQ     SI, SI
+	VEXPANDPD.Z (DX), K1, Z0
+	VMOVUPD     Z0, (CX)
+	LEAQ        (DX)(SI*8), DX
+	ADDQ        $0x40, CX
+	ADDQ        $0x02, BX
+	DECQ        AX
 	JNZ         loop
 	VZEROUPPER
 	RET

@@ -1,6 +1,10 @@
 package gemm
 
-import "math"
+import (
+	"math"
+	"math/bits"
+	"unsafe"
+)
 
 // The functions here compute the methods of Vector on a processor without assembly, and the columns
 // that the assembly leaves over. Those are from to n-1, and at columns are listed before. A
@@ -208,5 +212,15 @@ func levelsGo[T Float](dst, x, x0 []T, eps, near float64) {
 			n, lo, hi = math.RoundToEven(255*float64(x0[k])), 0, 255
 		}
 		dst[k] = T(min(max(n, lo), hi)) / 255
+	}
+}
+
+func expandGo[T Float](dst, src []T, masks []uint16) {
+	lanes := 64 / int(unsafe.Sizeof(T(0)))
+	for i, m := range masks {
+		for ; m != 0; m &= m - 1 {
+			dst[i*lanes+bits.TrailingZeros16(m)] = src[0]
+			src = src[1:]
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
+	"unsafe"
 )
 
 // awkward makes n numbers, many of which are zero, infinite or NaN.
@@ -318,6 +319,36 @@ func testDifferences[T Float](t *testing.T) {
 			equal(t, fmt.Sprintf("n=%d: sums", n), got[:], want[:])
 			if !same(gotTop, top) || gotDiffer != differ {
 				t.Fatalf("n=%d: largest %v and %d differ, want %v and %d", n, gotTop, gotDiffer, top, differ)
+			}
+		}
+	})
+}
+
+func TestExpand(t *testing.T) {
+	t.Run("float32", testExpand[float32])
+	t.Run("float64", testExpand[float64])
+}
+
+func testExpand[T Float](t *testing.T) {
+	eachVector(t, func(t *testing.T, x Vector[T], r *rand.Rand, n int) {
+		for _, density := range []float64{0, 0.1, 0.5, 1} {
+			var list []uint32
+			for k := range n {
+				if r.Float64() < density {
+					list = append(list, uint32(k))
+				}
+			}
+			src, dst := random[T](r, len(list)), make([]T, n+16)
+			masks := x.Masks(make([]uint16, n), list, n)
+			padded := n
+			if x.expand != nil {
+				padded = len(masks) * 64 / int(unsafe.Sizeof(T(0)))
+			}
+			x.Expand(dst[:padded:padded], src, masks)
+			for k, c := range list {
+				if dst[c] != src[k] {
+					t.Fatalf("n=%d, %d columns: column %d is %v, want %v", n, len(list), c, dst[c], src[k])
+				}
 			}
 		}
 	})

@@ -602,6 +602,31 @@ func (f form) differences() {
 	RET()
 }
 
+// expand writes Expand for AVX-512: whole vectors, zero where the mask is.
+func (f form) expand() {
+	f.text("expand", "func(n int, dst, src *T, masks *uint16)", "is expandGo, but writes 0 in the columns that are not listed.")
+	n := Load(Param("n"), GP64())
+	dst, src, masks := Load(Param("dst"), GP64()), Load(Param("src"), GP64()), Load(Param("masks"), GP64())
+	Label("loop")
+	m, k, v := GP64(), K(), ZMM()
+	MOVWQZX(Mem{Base: masks}, m)
+	KMOVW(m.As32(), k)
+	POPCNTQ(m, m)
+	if f.size == 8 {
+		VEXPANDPD_Z(Mem{Base: src}, k, v)
+	} else {
+		VEXPANDPS_Z(Mem{Base: src}, k, v)
+	}
+	f.move(v, Mem{Base: dst})
+	LEAQ(Mem{Base: src, Index: m, Scale: uint8(f.size)}, src)
+	ADDQ(Imm(64), dst)
+	ADDQ(Imm(2), masks)
+	DECQ(n)
+	JNZ(LabelRef("loop"))
+	VZEROUPPER()
+	RET()
+}
+
 // constant64 fills a register with 64-bit elements made of hi and lo.
 func (f form) constant64(hi, lo uint32) VecVirtual {
 	f.size = 8
@@ -712,5 +737,6 @@ func (f form) all(order, iota Mem) {
 	if f.wide() {
 		f.differences()
 		f.levels()
+		f.expand()
 	}
 }
