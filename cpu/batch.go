@@ -29,7 +29,7 @@ func (r *batchRows[T]) images() int { return r.rows / len(r.eps) }
 // of returns the image of a row, by its place among the loaded ones, and the place of its eps.
 func (r *batchRows[T]) of(row int) (i, e int) { return r.lo + row/len(r.eps), row % len(r.eps) }
 
-// A state is where the rows are. Begin resets it. Step, Restore and roundPixels change it.
+// A state is where the rows are. Begin resets it. Step, Restore and Outcomes change it.
 //
 // Where x lies has three forms. At first every row is its clean image (fresh). One step without
 // bounds puts all rows on rays (ray.on). Otherwise x holds the pixels, and the moves of an MLP may
@@ -185,7 +185,7 @@ func (b *Backend[T]) Predictions(ctx context.Context, dst []int32) error {
 	}
 	defer b.leave(b.enter(b.looking()))
 	return b.eachRow(ctx, func(w *scratch[T], lo, hi int) {
-		z := b.forward(w, lo, hi, 0)
+		z := b.logits(w, lo, hi)
 		argmax(dst[lo:hi], z, b.model.out, len(z)/(hi-lo))
 	})
 }
@@ -230,7 +230,7 @@ func (b *Backend[T]) Count(ctx context.Context, correct, zero []int, stuck []boo
 // Logits returns f(x) [rows, O] in the Backend's precision.
 func (b *Backend[T]) Logits(ctx context.Context) (*tensor.Dense, error) {
 	defer b.leave(b.enter(b.looking()))
-	return b.matrix(ctx, b.model.out, func(w *scratch[T], lo, hi int) []T { return b.forward(w, lo, hi, 0) })
+	return b.matrix(ctx, b.model.out, b.logits)
 }
 
 // Images returns x [rows, I] in the Backend's precision.

@@ -11,6 +11,9 @@
 //   - From the second step of an attack on, the first layer follows the pixels that changed their
 //     move (moves.go).
 //   - The whole curve of FGSM follows from a few points on each ray (walk.go).
+//
+// Whatever the model, a row that was rounded to 8 bits takes a pass only where no earlier one has
+// its class and no bound proves it (rounded.go, margin_bound.go).
 package cpu
 
 import (
@@ -59,11 +62,12 @@ type Backend[T Float] struct {
 	loaded  loaded[T]   // Load; Step and Exact add the signs of gradients at clean images
 	batch   batchRows[T]
 	state   state[T]
-	kept    [2]slot[T] // Begin empties them, Keep fills them
-	broken  failure    // Step and Exact clear it, and their workers set it
-	class   []int32    // [rows]; Count overwrites it
-	meter   meter      // every public method that computes
-	closed  bool       // Close
+	kept    [2]slot[T]    // Begin empties them, Keep fills them
+	broken  failure       // Step and Exact clear it, and their workers set it
+	class   []int32       // [rows]; Count overwrites it
+	bound   modelBound[T] // Outcomes makes it when it rounds, and counts what it asks
+	meter   meter         // every public method that computes
+	closed  bool          // Close
 }
 
 // A prepared is a model as a Backend runs it. New makes it. It has either an MLP or a network.
@@ -80,7 +84,7 @@ type prepared[T Float] struct {
 
 // blockRows is the most rows of a block. The weights are read once for all rows of a block, from a
 // cache that two processors share at best. What a block needs besides must fit there too.
-const blockRows = 640
+const blockRows = 320
 
 // batchBytes bounds the memory that grows with the rows.
 const batchBytes = 64 << 20

@@ -12,18 +12,22 @@ import (
 )
 
 // A function is an elementwise function: its value and its derivative (slope) at x, in float64.
-type function struct{ value, slope func(x float64) float64 }
+// steepest is not less than any |slope|, or 0 where none is known. zero is |value| at 0.
+type function struct {
+	value, slope   func(x float64) float64
+	steepest, zero float64
+}
 
 // functions has, by the name that model.Elementwise gives, the elementwise functions that are
 // computed in float64 and rounded once. A row returns the function with a parameter, which is
 // rounded as the backend's numbers are, and 0 where the function has none. A new one is a row here.
 var functions = map[string]func(parameter float64) function{
-	"sigmoid": func(float64) function { return function{sigmoid, sigmoidSlope} },
+	"sigmoid": func(float64) function { return function{sigmoid, sigmoidSlope, 0.25, 0.5} },
 	"tanh": func(float64) function {
-		return function{portable.Tanh, func(x float64) float64 { return 4 * sigmoidSlope(2*x) }}
+		return function{portable.Tanh, func(x float64) float64 { return 4 * sigmoidSlope(2*x) }, 1, 0}
 	},
-	"gelu":      func(float64) function { return function{gelu, geluSlope} },
-	"gelu_tanh": func(float64) function { return function{geluTanh, geluTanhSlope} },
+	"gelu":      func(float64) function { return function{gelu, geluSlope, 1.13, 0} },
+	"gelu_tanh": func(float64) function { return function{geluTanh, geluTanhSlope, 1.13, 0} },
 }
 
 // exactFunctions are the elementwise functions that need no float64, by the same name: their

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"advsweep/attack"
+	"advsweep/backend"
 	"advsweep/internal/ref"
 	"advsweep/model"
 
@@ -63,8 +64,8 @@ func TestGeneralThreads(t *testing.T) {
 					}
 				}
 				must(t, b.Restore(t.Context(), 1, keep))
-				norms := make([]attack.Norms, n*E)
-				must(t, b.norms(t.Context(), norms))
+				o, err := b.Outcomes(t.Context(), nil)
+				must(t, err)
 				var got []float32
 				for range 2 {
 					for _, f := range []func(context.Context) (*tensor.Dense, error){b.Logits, b.Images} {
@@ -72,9 +73,10 @@ func TestGeneralThreads(t *testing.T) {
 						must(t, err)
 						got = append(got, d.Data().([]float32)...)
 					}
-					must(t, b.roundPixels(t.Context(), s.Norm))
+					_, err := b.Outcomes(t.Context(), &backend.Rounding{Norm: s.Norm})
+					must(t, err)
 				}
-				for _, v := range norms {
+				for _, v := range o.Norms {
 					got = append(got, v.Linf, v.L2, float32(v.L0))
 				}
 				if first == nil {

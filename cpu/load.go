@@ -13,7 +13,7 @@ import (
 )
 
 // A loaded is the clean images and what is known of them. Load sets it. After that only signs
-// change: signClean and a walk add to them.
+// and logits change: signClean adds to both, and a walk to the signs.
 type loaded[T Float] struct {
 	in       int  // I
 	first    int  // index of the first image in the data set, which keys random draws
@@ -22,6 +22,7 @@ type loaded[T Float] struct {
 	levels   bool // every pixel is a level n/255, to the bit
 	labels   []int32
 	signs    cleanSigns[T]
+	logits   cleanLogits[T]
 }
 
 // clean returns the pixels of image i, [I].
@@ -91,6 +92,7 @@ func (b *Backend[T]) Load(ctx context.Context, first int, x0 *tensor.Dense, labe
 	l.levels = bytes || areLevels(l.x0)
 	l.in, l.first, l.labels = in, first, append(l.labels, labels...)
 	l.signs.reset(len(labels), in)
+	l.logits.reset(len(labels), b.model.out)
 	return ctx.Err()
 }
 
@@ -125,15 +127,24 @@ func (b *Backend[T]) signClean(ctx context.Context) error {
 }
 
 // cleanGradient returns the gradient of the loss at the clean images lo to hi-1, [hi-lo, stride].
-// It is valid until w is used again.
+// It is valid until w is used again. It stores the logits.
 func (b *Backend[T]) cleanGradient(w *scratch[T], lo, hi int) []T {
 	n, in := hi-lo, b.model.in
 	x, label := b.loaded.x0[lo*in:hi*in], func(r int) int32 { return b.loaded.labels[lo+r] }
-	if b.model.net != nil {
-		return b.model.net.lossGradient(w, x, allOf[T](n), label)
+	take := func(z []T) {
+		for r := range n {
+			b.loaded.logits.take(lo+r, z[r*(len(z)/n):][:b.model.out])
+		}
+	}
+	if net := b.model.net; net != nil {
+		p := allOf[T](n)
+		z := net.forward(w, x, p, true)
+		take(z)
+		return net.lossDown(w, z, p, label)
 	}
 	m := b.model.mlp
 	m.forward(w, x, n, unlike)
+	take(w.z[len(w.z)-1])
 	m.loss(w, w.z, n, label)
 	return m.down(w, &w.rows, w.z, n, unlike, nil)
 }

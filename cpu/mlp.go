@@ -122,7 +122,8 @@ func (m *mlp[T]) down(w *scratch[T], r *rows[T], z [][]T, n int, s split[T], str
 type selector[T Float] struct {
 	selections []gemm.Selection[T]
 	columns    []uint32 // the columns of all selections, one after another
-	active     []bool   // by column: some row of the stripe wants it
+	top        []T      // the largest z of the rows of a stripe
+	masks      []uint16 // the columns of a stripe
 	list       []uint32
 	values     []T
 	compact    []T // the product, its columns those of the selection
@@ -136,8 +137,8 @@ func (u *selector[T]) multiply(vec gemm.Vector[T], r *rows[T], dx, z []T, a *aff
 		return
 	}
 	u.selections, u.columns = u.selections[:0], resize(u.columns, len(stripes)*a.in)[:0]
-	u.active = resize(u.active, a.in)
-	u.list, u.values = resize(u.list, a.in+gemm.VectorPad), resize(u.values, gemm.GroupRows*(a.in+gemm.VectorPad))
+	u.top = resize(u.top, a.in)
+	u.list, u.values = resize(u.list, a.in+gemm.VectorPad), resize(u.values, a.in+gemm.VectorPad)
 	u.compact = resize(u.compact, len(dx))
 	rest, groups := r.groups[:0], r.groups
 	for len(groups) > 0 {
@@ -149,7 +150,7 @@ func (u *selector[T]) multiply(vec gemm.Vector[T], r *rows[T], dx, z []T, a *aff
 		for k < len(groups) && groups[k].Row < stripes[0].to {
 			k++
 		}
-		columns := u.wanted(vec, groups[:k], z, a)
+		columns := u.wanted(vec, stripes[0], z, a)
 		u.selections = append(u.selections, gemm.Selection[T]{Columns: columns, Groups: append([]gemm.Group[T](nil), groups[:k]...)})
 		for _, g := range groups[:k] {
 			r.flop += 2 * uint64(g.Rows*len(g.List)*len(columns))
@@ -158,37 +159,31 @@ func (u *selector[T]) multiply(vec gemm.Vector[T], r *rows[T], dx, z []T, a *aff
 	}
 	r.groups = rest
 	a.w.MulSelected(u.compact, a.below, u.selections, s)
-	u.spread(dx, a.below)
+	u.spread(vec, dx, a.below, a.in)
 }
 
-// wanted returns the columns in which z [·, below of a] is positive in any row of groups, rising.
-func (u *selector[T]) wanted(vec gemm.Vector[T], groups []gemm.Group[T], z []T, a *affine[T]) []uint32 {
-	clear(u.active)
-	for k := range groups {
-		m := z[groups[k].Row*a.below:]
-		n := vec.Positive(u.list, u.values, a.in+gemm.VectorPad, m, m, a.below, a.in, groups[k].Rows)
-		for _, c := range u.list[:n] {
-			u.active[c] = true
-		}
+// wanted returns the columns in which z [·, below of a] is positive in any row of s, rising.
+func (u *selector[T]) wanted(vec gemm.Vector[T], s stripe, z []T, a *affine[T]) []uint32 {
+	top := u.top[:a.in]
+	copy(top, z[s.from*a.below:])
+	if rest := s.to - s.from - 1; rest > 0 {
+		vec.Larger(rest, a.in, top, 0, z[(s.from+1)*a.below:], a.below) // all rows into one
 	}
+	n := vec.Positive(u.list, u.values, a.in+gemm.VectorPad, top, top, a.below, a.in, 1)
 	first := len(u.columns)
-	for c, on := range u.active {
-		if on {
-			u.columns = append(u.columns, uint32(c))
-		}
-	}
+	u.columns = append(u.columns, u.list[:n]...)
 	return u.columns[first:]
 }
 
-// spread copies each column of the compact product to its place in dx, rows of stride ld.
-func (u *selector[T]) spread(dx []T, ld int) {
+// spread copies each column of the compact product to its place in dx, rows of stride ld with n
+// columns.
+func (u *selector[T]) spread(vec gemm.Vector[T], dx []T, ld, n int) {
+	u.masks = resize(u.masks, n)
 	for _, s := range u.selections {
+		masks := vec.Masks(u.masks, s.Columns, n)
 		for _, g := range s.Groups {
 			for row := g.Row; row < g.Row+g.Rows; row++ {
-				to, from := dx[row*ld:][:ld], u.compact[row*ld:]
-				for j, c := range s.Columns {
-					to[c] = from[j]
-				}
+				vec.Expand(dx[row*ld:][:ld], u.compact[row*ld:][:len(s.Columns)], masks)
 			}
 		}
 	}

@@ -20,17 +20,19 @@ import (
 // enterMoves and leaveRay fill it, and follow takes it a step on. Workers do so side by side, each
 // for its own rows.
 type moves[T Float] struct {
-	on     bool // z is the first layer at x
-	in, ld int  // I, and the stride of the first layer
-	z      []T  // W·x + b [rows, ld]
-	v      []T  // [rows, I]
-	u      []T  // [rows, ld]
+	on     bool     // z is the first layer at x
+	in, ld int      // I, and the stride of the first layer
+	z      []T      // W·x + b [rows, ld]
+	v      []T      // [rows, I]
+	u      []T      // [rows, ld]
+	chains []chains // [rows]: what z has gone through, by which excess bounds its rounding
 }
 
 // resize makes room for so many rows.
 func (m *moves[T]) resize(rows, in, ld int) {
 	m.in, m.ld = in, ld
 	m.z, m.v, m.u = resize(m.z, rows*ld), resize(m.v, rows*in), resize(m.u, rows*ld)
+	m.chains = resize(m.chains, rows)
 }
 
 // layer returns z of rows lo to hi-1.
@@ -56,6 +58,12 @@ func (m *moves[T]) setScaled(vec *gemm.Vector[T], r int, size T, d, c []T) {
 func (m *moves[T]) addDifferences(r *rows[T], a *affine[T], diff []T, ld, lo, hi int, s split[T]) {
 	r.nonZeros(diff, ld, hi-lo, m.in, s)
 	r.multiply(m.u[lo*m.ld:hi*m.ld], m.ld, a.wt)
+	for k := range r.groups {
+		g := &r.groups[k]
+		for row := lo + g.Row; row < lo+g.Row+g.Rows; row++ {
+			m.chains[row].add(len(g.List))
+		}
+	}
 }
 
 // follow takes rows lo to hi-1 a step on. diff, of stride ld, is how the step's moves differ from
@@ -64,6 +72,7 @@ func (m *moves[T]) follow(vec *gemm.Vector[T], r *rows[T], a *affine[T], diff []
 	m.addDifferences(r, a, diff, ld, lo, hi, s)
 	for row := lo; row < hi; row++ {
 		vec.Add(m.z[row*m.ld:][:m.ld], m.sum(row))
+		m.chains[row].step()
 	}
 }
 
@@ -93,6 +102,7 @@ func (b *Backend[T]) enterMoves(ctx context.Context, s attack.Step, size []T) er
 		m.addDifferences(&w.rows, a, short, in, from*E, to*E, b.alike(from*E, to*E, 0))
 		for r := from * E; r < to*E; r++ {
 			b.model.vec.Line(m.z[r*a.stride:][:a.stride], z0[(r/E-from)*a.stride:][:a.stride], 1, m.sum(r))
+			m.chains[r].step()
 		}
 	})
 	m.on = err == nil && !b.model.dense
@@ -131,6 +141,7 @@ func (b *Backend[T]) firstMoves(w *scratch[T], s attack.Step, size, d []T, from,
 		x, x0, v := b.pixels(r), b.loaded.clean(i), w.v
 		if !b.model.dense {
 			v = b.state.moves.last(r)
+			b.state.moves.chains[r] = chains{size: float64(size[e])}
 		}
 		copy(x, x0)
 		clear(v)
@@ -151,6 +162,7 @@ func (b *Backend[T]) leaveRay(w *scratch[T], lo, hi int) {
 	for r := lo; r < hi; r++ {
 		i, e := b.batch.of(r)
 		c := p.one.slope[(i-b.batch.lo)*p.one.ld:][:p.one.ld]
+		m.chains[r] = chains{size: float64(p.size[e]), steps: 1}
 		m.setScaled(&b.model.vec, r, p.size[e], b.rayDirection(w, i, r == lo), c)
 	}
 }
@@ -194,6 +206,7 @@ func (b *Backend[T]) move(ctx context.Context, s attack.Step, size []T) error {
 			v := w.v
 			if follow {
 				v = m.last(r)
+				m.chains[r].size = max(m.chains[r].size, float64(size[e]))
 			}
 			// The differences of moves take the gradient's place.
 			b.moveOne(s, r, v, g, g, size[e])

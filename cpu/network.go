@@ -363,7 +363,12 @@ func (n *network[T]) layerBackward(w *scratch[T], i, r int, noImage bool) {
 // lossGradient returns the gradient of the cross-entropy at images x [n, I], each divided by its 1
 // - p_y, [n, stride]. label gives the label of a row. It is valid until w is used again.
 func (n *network[T]) lossGradient(w *scratch[T], x []T, p subset[T], label func(r int) int32) []T {
-	z := n.forward(w, x, p, true)
+	return n.lossDown(w, n.forward(w, x, p, true), p, label)
+}
+
+// lossDown is lossGradient at the images of the last forward, which must have been whole, for their
+// logits z.
+func (n *network[T]) lossDown(w *scratch[T], z []T, p subset[T], label func(r int) int32) []T {
 	ld := len(z) / p.n
 	w.grad[0] = resize(w.grad[0], len(z))
 	for r := range p.n {

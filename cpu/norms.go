@@ -1,6 +1,11 @@
 package cpu
 
-import "math"
+import (
+	"math"
+
+	"advsweep/attack"
+	"advsweep/internal/gemm"
+)
 
 // Sums over the pixels of a row are taken in float64 in one order. No block, vector width or thread
 // changes it, and one warp of a GPU has the same. There are 32 partial sums (lanes). Sum k adds, in
@@ -65,4 +70,11 @@ func meanAbs[T Float](g []T) float64 {
 		s[k] += math.Abs(float64(v))
 	}
 	return total(&s) / n
+}
+
+// compare returns the norms of x - x0, and ‖x - x0‖₂ as it is before it is rounded.
+func compare[T Float](vec *gemm.Vector[T], x, x0 []T) (norms attack.Norms, l2 float64) {
+	s, top, differ := vec.Differences(x, x0)
+	l2 = math.Sqrt(total(&s))
+	return attack.Norms{Linf: float32(top), L2: float32(l2), L0: int32(differ)}, l2
 }

@@ -56,14 +56,15 @@ func newOperation[T Float](path string, op lower.Op) (operation[T], error) {
 // product, of d and the flipped filters, or else a product that col2im adds up. lower.Convolution
 // says which.
 type convolution[T Float] struct {
-	there *im2col[T]
-	back  *im2col[T] // nil: by cols
-	cols  *col2im[T]
+	weight func(o, c, u, v int) T // by output, channel, row and column
+	there  *im2col[T]
+	back   *im2col[T] // nil: by cols
+	cols   *col2im[T]
 }
 
 func newConvolution[T Float](path string, l *lower.Convolution) *convolution[T] {
 	filter := lower.Filter(l.Weight.Shape(), batch.Floats[T](nil, l.Weight))
-	a := &convolution[T]{there: newIm2col(path, l.Unfold, batch.Floats[T](nil, l.Bias), filter)}
+	a := &convolution[T]{weight: filter, there: newIm2col(path, l.Unfold, batch.Floats[T](nil, l.Bias), filter)}
 	if l.Back != nil {
 		a.back = newIm2col(path, *l.Back, nil, lower.FlipTranspose(l.Kernel, filter))
 	} else {
@@ -74,6 +75,7 @@ func newConvolution[T Float](path string, l *lower.Convolution) *convolution[T] 
 
 // pack takes new weights.
 func (a *convolution[T]) pack(weight func(o, c, u, v int) T, bias []T) {
+	a.weight = weight
 	a.there.pack(weight)
 	copy(a.there.from, bias)
 	if a.back != nil {

@@ -121,7 +121,7 @@ type reading[T Float] struct {
 	inside  []T
 	marks   marks[T] // of the eps
 	shades  marks[T] // of the levels
-	sharper sharper[T]
+	bends   sharpBend[T]
 	touring touring[T]
 	wide    []T   // [2·C], bounds of margins with all that rounding may do
 	todo    []int // places that one image is still to be looked at

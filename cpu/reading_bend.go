@@ -2,10 +2,10 @@ package cpu
 
 import "advsweep/internal/gemm"
 
-// A sharper is the memory for bounds that are sharper than those of a walk where pixels stop. The
+// A sharpBend is the memory for bounds that are sharper than those of a walk where pixels stop. The
 // rates of a pixel count every path from it to a margin, those through units that are off too. Here
 // the units of the first layer are looked at first.
-type sharper[T Float] struct {
+type sharpBend[T Float] struct {
 	first, whole []T // [stride]: Σ h·W and Σ h·|W| over the pixels that stop
 	sign         []T // where each of these pixels moves: -1 or 1
 	list         []uint32
@@ -41,7 +41,7 @@ func (m *mlp[T]) measure() {
 //
 // What that does to a margin is a matter of the unit's rates.
 func (r *reading[T]) bend(w *walk[T], i int, y int32, p0, p1 *point[T]) {
-	c, in, m, s := &w.chord, w.b.model.in, w.m, &r.sharper
+	c, in, m, s := &w.chord, w.b.model.in, w.m, &r.bends
 	if len(m.layers) == 1 {
 		w.bend(i, y, p0, p1)
 		return

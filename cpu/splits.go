@@ -10,16 +10,20 @@ type split[T Float] func(r *rows[T], n, columns int, list func(row, count int) i
 // two rows at a time, or five where that is faster.
 func unlike[T Float](r *rows[T], n, columns int, list func(row, count int) int) {
 	r.loose = true
-	for row := 0; row < n; {
-		end, mark, sum := min(row+gemm.GroupRows, n), r.mark(), 0
-		for i := row; i < end; i += 2 {
-			sum += list(i, min(2, end-i))
-		}
-		if end-row == gemm.GroupRows && grouped(sum, columns) {
-			r.back(mark)
-			list(row, gemm.GroupRows)
-		}
-		row = end
+	for row := 0; row < n; row += gemm.GroupRows {
+		mixed(r, row, min(row+gemm.GroupRows, n), columns, list)
+	}
+}
+
+// mixed divides the rows from to end-1, five at most, as unlike does.
+func mixed[T Float](r *rows[T], from, end, columns int, list func(row, count int) int) {
+	mark, sum := r.mark(), 0
+	for i := from; i < end; i += 2 {
+		sum += list(i, min(2, end-i))
+	}
+	if end-from == gemm.GroupRows && grouped(sum, columns) {
+		r.back(mark)
+		list(from, gemm.GroupRows)
 	}
 }
 

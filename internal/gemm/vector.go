@@ -1,5 +1,10 @@
 package gemm
 
+import (
+	"slices"
+	"unsafe"
+)
+
 // A Vector has the operations on vectors of one path. Each gives the same bits on every path. n is
 // the length of the first slice where it is not given. The others must not be shorter. Slices must
 // not overlap, except that two may be the same where a method says so.
@@ -14,6 +19,9 @@ type Vector[T Float] struct {
 	larger                     func(rows, n int, y *T, ldy int, x *T, ldx int)
 	hand                       func(rows, n int, dx *T, ldx int, x, y *T, ldy int, d *T)
 	gate                       func(n int, d, m *T)
+	differences                func(n int, sums *float64, tops *uint64, x, x0 *T) (differ int)
+	levels                     func(n int, dst, x, x0 *T, eps, near float64)
+	expand                     func(n int, dst, src *T, masks *uint16)
 }
 
 // A lister makes a list, for GroupRows rows, for two or for one.
@@ -189,4 +197,62 @@ func (x Vector[T]) Gate(d, m []T) {
 		x.gate(k, &d[0], &m[0])
 	}
 	gateGo(d[k:], m[k:])
+}
+
+// Differences compares v with v0, of one length, in float64. Element k of sums is the sum of
+// (v - v0)² over the elements whose index is k modulo 32, in rising order, each square rounded
+// before it is added. top is the largest |v - v0|, NaN if there is one. differ is how many elements
+// differ.
+func (x Vector[T]) Differences(v, v0 []T) (sums [32]float64, top float64, differ int) {
+	v0 = v0[:len(v)]
+	var tops [8]uint64
+	n := 0
+	if x.differences != nil {
+		n = len(v) &^ 31
+	}
+	if n > 0 {
+		differ = x.differences(n, &sums[0], &tops[0], &v[0], &v0[0])
+	}
+	most := slices.Max(tops[:])
+	top, differ = differencesGo(&sums, v[n:], v0[n:], most, differ)
+	return sums, top, differ
+}
+
+// Levels rounds v to the levels k/255 of 8-bit pixels that are nearest and lie within eps of v0, or
+// that are nearest to v0 where none does. near is how far, in levels, a number may lie from a level
+// and still count as it. dst may be v.
+func (x Vector[T]) Levels(dst, v, v0 []T, eps, near float64) {
+	dst, v0 = dst[:len(v)], v0[:len(v)]
+	n := 0
+	if x.levels != nil {
+		n = len(v) &^ 7
+	}
+	if n > 0 {
+		x.levels(n, &dst[0], &v[0], &v0[0], eps, near)
+	}
+	levelsGo(dst[n:], v[n:], v0[n:], eps, near)
+}
+
+// Masks writes to masks the columns that list names, rising, a bit each: for each vector of 64 bytes
+// a mask. It returns as many masks as n columns have vectors. masks has room for them.
+func (x Vector[T]) Masks(masks []uint16, list []uint32, n int) []uint16 {
+	lanes := 64 / int(unsafe.Sizeof(T(0)))
+	masks = masks[:(n+lanes-1)/lanes]
+	clear(masks)
+	for _, c := range list {
+		masks[int(c)/lanes] |= 1 << (int(c) % lanes)
+	}
+	return masks
+}
+
+// Expand writes the elements of src, one after another, to the columns of dst that masks names, see
+// Masks. What it writes to the other columns is not defined. dst has all the columns, and is as long
+// as Matrix.Padded says.
+func (x Vector[T]) Expand(dst, src []T, masks []uint16) {
+	if x.expand == nil || len(src) == 0 {
+		expandGo(dst, src, masks)
+		return
+	}
+	_ = dst[len(masks)*64/int(unsafe.Sizeof(T(0)))-1]
+	x.expand(len(masks), &dst[0], &src[0], &masks[0])
 }

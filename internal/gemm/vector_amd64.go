@@ -84,6 +84,21 @@ func avx512_float32_hand(rows int, n int, dx *float32, ldx int, x *float32, y *f
 //go:noescape
 func avx512_float32_gate(n int, d *float32, m *float32)
 
+// avx512_float32_differences is differencesGo. The largest difference is the largest of the 8 tops.
+//
+//go:noescape
+func avx512_float32_differences(n int, sums *float64, tops *uint64, x *float32, x0 *float32) (differ int)
+
+// avx512_float32_levels is levelsGo, for x that is no NaN.
+//
+//go:noescape
+func avx512_float32_levels(n int, dst *float32, x *float32, x0 *float32, eps float64, near float64)
+
+// avx512_float32_expand is expandGo, but writes 0 in the columns that are not listed.
+//
+//go:noescape
+func avx512_float32_expand(n int, dst *float32, src *float32, masks *uint16)
+
 // avx512_float64_positive5 is positiveGo for 5 rows.
 //
 //go:noescape
@@ -163,6 +178,21 @@ func avx512_float64_hand(rows int, n int, dx *float64, ldx int, x *float64, y *f
 //
 //go:noescape
 func avx512_float64_gate(n int, d *float64, m *float64)
+
+// avx512_float64_differences is differencesGo. The largest difference is the largest of the 8 tops.
+//
+//go:noescape
+func avx512_float64_differences(n int, sums *float64, tops *uint64, x *float64, x0 *float64) (differ int)
+
+// avx512_float64_levels is levelsGo, for x that is no NaN.
+//
+//go:noescape
+func avx512_float64_levels(n int, dst *float64, x *float64, x0 *float64, eps float64, near float64)
+
+// avx512_float64_expand is expandGo, but writes 0 in the columns that are not listed.
+//
+//go:noescape
+func avx512_float64_expand(n int, dst *float64, src *float64, masks *uint16)
 
 // avx2_float32_positive5 is positiveGo for 5 rows.
 //

@@ -1484,6 +1484,147 @@ done:
 	VZEROUPPER
 	RET
 
+// func avx512_float32_differences(n int, sums *float64, tops *uint64, x *float32, x0 *float32) (differ int)
+// Requires: AVX, AVX512F, POPCNT
+TEXT ·avx512_float32_differences(SB), NOSPLIT, $0-48
+	MOVQ         n+0(FP), AX
+	MOVQ         x+24(FP), CX
+	MOVQ         x0+32(FP), DX
+	XORQ         BX, BX
+	MOVQ         $0x7fffffffffffffff, SI
+	VMOVQ        SI, X0
+	VPBROADCASTQ X0, Z0
+	VPXORQ       Z1, Z1, Z1
+	VPXORQ       Z2, Z2, Z2
+	VPXORQ       Z3, Z3, Z3
+	VPXORQ       Z4, Z4, Z4
+	VPXORQ       Z5, Z5, Z5
+
+loop:
+	VCVTPS2PD (CX), Z6
+	VCVTPS2PD (DX), Z7
+	VSUBPD    Z7, Z6, Z6
+	VMULPD    Z6, Z6, Z7
+	VADDPD    Z7, Z2, Z2
+	VPANDQ    Z0, Z6, Z6
+	VPMAXUQ   Z6, Z1, Z1
+	VCVTPS2PD 32(CX), Z6
+	VCVTPS2PD 32(DX), Z7
+	VSUBPD    Z7, Z6, Z6
+	VMULPD    Z6, Z6, Z7
+	VADDPD    Z7, Z3, Z3
+	VPANDQ    Z0, Z6, Z6
+	VPMAXUQ   Z6, Z1, Z1
+	VCVTPS2PD 64(CX), Z6
+	VCVTPS2PD 64(DX), Z7
+	VSUBPD    Z7, Z6, Z6
+	VMULPD    Z6, Z6, Z7
+	VADDPD    Z7, Z4, Z4
+	VPANDQ    Z0, Z6, Z6
+	VPMAXUQ   Z6, Z1, Z1
+	VCVTPS2PD 96(CX), Z6
+	VCVTPS2PD 96(DX), Z7
+	VSUBPD    Z7, Z6, Z6
+	VMULPD    Z6, Z6, Z7
+	VADDPD    Z7, Z5, Z5
+	VPANDQ    Z0, Z6, Z6
+	VPMAXUQ   Z6, Z1, Z1
+	VMOVUPS   (CX), Z6
+	VCMPPS    $0x04, (DX), Z6, K1
+	KMOVW     K1, SI
+	POPCNTQ   SI, SI
+	ADDQ      SI, BX
+	VMOVUPS   64(CX), Z6
+	VCMPPS    $0x04, 64(DX), Z6, K1
+	KMOVW     K1, SI
+	POPCNTQ   SI, SI
+	ADDQ      SI, BX
+	ADDQ      $0x00000080, CX
+	ADDQ      $0x00000080, DX
+	SUBQ      $0x20, AX
+	JNZ       loop
+	MOVQ      sums+8(FP), AX
+	VMOVUPD   Z2, (AX)
+	VMOVUPD   Z3, 64(AX)
+	VMOVUPD   Z4, 128(AX)
+	VMOVUPD   Z5, 192(AX)
+	MOVQ      tops+16(FP), AX
+	VMOVDQU64 Z1, (AX)
+	MOVQ      BX, differ+40(FP)
+	VZEROUPPER
+	RET
+
+// func avx512_float32_levels(n int, dst *float32, x *float32, x0 *float32, eps float64, near float64)
+// Requires: AVX, AVX2, AVX512F
+TEXT ·avx512_float32_levels(SB), NOSPLIT, $0-48
+	MOVQ         n+0(FP), AX
+	MOVQ         dst+8(FP), CX
+	MOVQ         x+16(FP), DX
+	MOVQ         x0+24(FP), BX
+	VBROADCASTSD eps+32(FP), Z0
+	VBROADCASTSD near+40(FP), Z1
+	VPXORD       Z2, Z2, Z2
+	MOVQ         $0x406fe00000000000, SI
+	VMOVQ        SI, X3
+	VPBROADCASTQ X3, Z3
+	MOVL         $0x437f0000, SI
+	VMOVD        SI, X4
+	VPBROADCASTD X4, Y4
+
+loop:
+	VCVTPS2PD   (BX), Z5
+	VCVTPS2PD   (DX), Z6
+	VSUBPD      Z0, Z5, Z7
+	VMULPD      Z3, Z7, Z7
+	VSUBPD      Z1, Z7, Z7
+	VRNDSCALEPD $0x0a, Z7, Z7
+	VMAXPD      Z2, Z7, Z7
+	VADDPD      Z0, Z5, Z8
+	VMULPD      Z3, Z8, Z8
+	VADDPD      Z1, Z8, Z8
+	VRNDSCALEPD $0x09, Z8, Z8
+	VMINPD      Z3, Z8, Z8
+	VCMPPD      $0x1e, Z8, Z7, K1
+	VMOVAPD     Z5, K1, Z6
+	VMOVAPD     Z2, K1, Z7
+	VMOVAPD     Z3, K1, Z8
+	VMULPD      Z3, Z6, Z6
+	VRNDSCALEPD $0x08, Z6, Z6
+	VMAXPD      Z7, Z6, Z6
+	VMINPD      Z8, Z6, Z6
+	VCVTPD2PS   Z6, Y5
+	VDIVPS      Y4, Y5, Y5
+	VMOVUPS     Y5, (CX)
+	ADDQ        $0x20, CX
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, BX
+	SUBQ        $0x08, AX
+	JNZ         loop
+	VZEROUPPER
+	RET
+
+// func avx512_float32_expand(n int, dst *float32, src *float32, masks *uint16)
+// Requires: AVX, AVX512F, POPCNT
+TEXT ·avx512_float32_expand(SB), NOSPLIT, $0-32
+	MOVQ n+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ src+16(FP), DX
+	MOVQ masks+24(FP), BX
+
+loop:
+	MOVWQZX     (BX), SI
+	KMOVW       SI, K1
+	POPCNTQ     SI, SI
+	VEXPANDPS.Z (DX), K1, Z0
+	VMOVUPS     Z0, (CX)
+	LEAQ        (DX)(SI*4), DX
+	ADDQ        $0x40, CX
+	ADDQ        $0x02, BX
+	DECQ        AX
+	JNZ         loop
+	VZEROUPPER
+	RET
+
 // func avx512_float64_positive5(n int, list *uint32, a *float64, lda int, v *float64, m *float64, ld int) int
 // Requires: AVX, AVX512F, BMI2, POPCNT
 TEXT ·avx512_float64_positive5(SB), NOSPLIT, $0-64
@@ -2685,6 +2826,153 @@ tail:
 	VMOVUPD   Z0, K1, (CX)
 
 done:
+	VZEROUPPER
+	RET
+
+// func avx512_float64_differences(n int, sums *float64, tops *uint64, x *float64, x0 *float64) (differ int)
+// Requires: AVX, AVX512F, POPCNT
+TEXT ·avx512_float64_differences(SB), NOSPLIT, $0-48
+	MOVQ         n+0(FP), AX
+	MOVQ         x+24(FP), CX
+	MOVQ         x0+32(FP), DX
+	XORQ         BX, BX
+	MOVQ         $0x7fffffffffffffff, SI
+	VMOVQ        SI, X0
+	VPBROADCASTQ X0, Z0
+	VPXORQ       Z1, Z1, Z1
+	VPXORQ       Z2, Z2, Z2
+	VPXORQ       Z3, Z3, Z3
+	VPXORQ       Z4, Z4, Z4
+	VPXORQ       Z5, Z5, Z5
+
+loop:
+	VMOVUPD   (CX), Z6
+	VMOVUPD   (DX), Z7
+	VSUBPD    Z7, Z6, Z6
+	VMULPD    Z6, Z6, Z7
+	VADDPD    Z7, Z2, Z2
+	VPANDQ    Z0, Z6, Z6
+	VPMAXUQ   Z6, Z1, Z1
+	VMOVUPD   64(CX), Z6
+	VMOVUPD   64(DX), Z7
+	VSUBPD    Z7, Z6, Z6
+	VMULPD    Z6, Z6, Z7
+	VADDPD    Z7, Z3, Z3
+	VPANDQ    Z0, Z6, Z6
+	VPMAXUQ   Z6, Z1, Z1
+	VMOVUPD   128(CX), Z6
+	VMOVUPD   128(DX), Z7
+	VSUBPD    Z7, Z6, Z6
+	VMULPD    Z6, Z6, Z7
+	VADDPD    Z7, Z4, Z4
+	VPANDQ    Z0, Z6, Z6
+	VPMAXUQ   Z6, Z1, Z1
+	VMOVUPD   192(CX), Z6
+	VMOVUPD   192(DX), Z7
+	VSUBPD    Z7, Z6, Z6
+	VMULPD    Z6, Z6, Z7
+	VADDPD    Z7, Z5, Z5
+	VPANDQ    Z0, Z6, Z6
+	VPMAXUQ   Z6, Z1, Z1
+	VMOVUPD   (CX), Z6
+	VCMPPD    $0x04, (DX), Z6, K1
+	KMOVW     K1, SI
+	POPCNTQ   SI, SI
+	ADDQ      SI, BX
+	VMOVUPD   64(CX), Z6
+	VCMPPD    $0x04, 64(DX), Z6, K1
+	KMOVW     K1, SI
+	POPCNTQ   SI, SI
+	ADDQ      SI, BX
+	VMOVUPD   128(CX), Z6
+	VCMPPD    $0x04, 128(DX), Z6, K1
+	KMOVW     K1, SI
+	POPCNTQ   SI, SI
+	ADDQ      SI, BX
+	VMOVUPD   192(CX), Z6
+	VCMPPD    $0x04, 192(DX), Z6, K1
+	KMOVW     K1, SI
+	POPCNTQ   SI, SI
+	ADDQ      SI, BX
+	ADDQ      $0x00000100, CX
+	ADDQ      $0x00000100, DX
+	SUBQ      $0x20, AX
+	JNZ       loop
+	MOVQ      sums+8(FP), AX
+	VMOVUPD   Z2, (AX)
+	VMOVUPD   Z3, 64(AX)
+	VMOVUPD   Z4, 128(AX)
+	VMOVUPD   Z5, 192(AX)
+	MOVQ      tops+16(FP), AX
+	VMOVDQU64 Z1, (AX)
+	MOVQ      BX, differ+40(FP)
+	VZEROUPPER
+	RET
+
+// func avx512_float64_levels(n int, dst *float64, x *float64, x0 *float64, eps float64, near float64)
+// Requires: AVX, AVX512F
+TEXT ·avx512_float64_levels(SB), NOSPLIT, $0-48
+	MOVQ         n+0(FP), AX
+	MOVQ         dst+8(FP), CX
+	MOVQ         x+16(FP), DX
+	MOVQ         x0+24(FP), BX
+	VBROADCASTSD eps+32(FP), Z0
+	VBROADCASTSD near+40(FP), Z1
+	VPXORD       Z2, Z2, Z2
+	MOVQ         $0x406fe00000000000, SI
+	VMOVQ        SI, X3
+	VPBROADCASTQ X3, Z3
+
+loop:
+	VMOVUPD     (BX), Z4
+	VMOVUPD     (DX), Z5
+	VSUBPD      Z0, Z4, Z6
+	VMULPD      Z3, Z6, Z6
+	VSUBPD      Z1, Z6, Z6
+	VRNDSCALEPD $0x0a, Z6, Z6
+	VMAXPD      Z2, Z6, Z6
+	VADDPD      Z0, Z4, Z7
+	VMULPD      Z3, Z7, Z7
+	VADDPD      Z1, Z7, Z7
+	VRNDSCALEPD $0x09, Z7, Z7
+	VMINPD      Z3, Z7, Z7
+	VCMPPD      $0x1e, Z7, Z6, K1
+	VMOVAPD     Z4, K1, Z5
+	VMOVAPD     Z2, K1, Z6
+	VMOVAPD     Z3, K1, Z7
+	VMULPD      Z3, Z5, Z5
+	VRNDSCALEPD $0x08, Z5, Z5
+	VMAXPD      Z6, Z5, Z5
+	VMINPD      Z7, Z5, Z5
+	VDIVPD      Z3, Z5, Z5
+	VMOVUPD     Z5, (CX)
+	ADDQ        $0x40, CX
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, BX
+	SUBQ        $0x08, AX
+	JNZ         loop
+	VZEROUPPER
+	RET
+
+// func avx512_float64_expand(n int, dst *float64, src *float64, masks *uint16)
+// Requires: AVX, AVX512F, POPCNT
+TEXT ·avx512_float64_expand(SB), NOSPLIT, $0-32
+	MOVQ n+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ src+16(FP), DX
+	MOVQ masks+24(FP), BX
+
+loop:
+	MOVWQZX     (BX), SI
+	KMOVW       SI, K1
+	POPCNTQ     SI, SI
+	VEXPANDPD.Z (DX), K1, Z0
+	VMOVUPD     Z0, (CX)
+	LEAQ        (DX)(SI*8), DX
+	ADDQ        $0x40, CX
+	ADDQ        $0x02, BX
+	DECQ        AX
+	JNZ         loop
 	VZEROUPPER
 	RET
 

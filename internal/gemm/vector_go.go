@@ -1,6 +1,10 @@
 package gemm
 
-import "math"
+import (
+	"math"
+	"math/bits"
+	"unsafe"
+)
 
 // The functions here compute the methods of Vector on a processor without assembly, and the columns
 // that the assembly leaves over. Those are from to n-1, and at columns are listed before. A
@@ -159,6 +163,64 @@ func gateGo[T Float](d, m []T) {
 	for i, v := range m {
 		if v <= 0 {
 			d[i] = 0
+		}
+	}
+}
+
+// differencesGo adds to sums. It goes on from the bits of the largest difference, top, and from the
+// count of those that differ. The bits of numbers that are not negative are in the order of the
+// numbers, and those of a NaN are above all.
+func differencesGo[T Float](sums *[32]float64, x, x0 []T, top uint64, differ int) (float64, int) {
+	s := *sums
+	for len(x) >= len(s) {
+		y := (*[32]T)(x0)
+		for k, v := range (*[32]T)(x) {
+			d := float64(v) - float64(y[k])
+			s[k] += float64(d * d)
+			if bits := math.Float64bits(d) &^ (1 << 63); bits > top {
+				top = bits
+			}
+			differ += differs(v, y[k])
+		}
+		x, x0 = x[len(s):], x0[len(s):]
+	}
+	for k, v := range x {
+		d := float64(v) - float64(x0[k])
+		s[k] += float64(d * d)
+		top = max(top, math.Float64bits(d)&^(1<<63))
+		differ += differs(v, x0[k])
+	}
+	*sums = s
+	return math.Float64frombits(top), differ
+}
+
+// differs is 1 where a and b differ and 0 where they do not, without a branch.
+func differs[T Float](a, b T) int {
+	d := 0
+	if a != b {
+		d = 1
+	}
+	return d
+}
+
+func levelsGo[T Float](dst, x, x0 []T, eps, near float64) {
+	for k, v := range x {
+		lo := max(math.Ceil(float64(255*(float64(x0[k])-eps))-near), 0)
+		hi := min(math.Floor(float64(255*(float64(x0[k])+eps))+near), 255)
+		n := math.RoundToEven(255 * float64(v))
+		if lo > hi {
+			n, lo, hi = math.RoundToEven(255*float64(x0[k])), 0, 255
+		}
+		dst[k] = T(min(max(n, lo), hi)) / 255
+	}
+}
+
+func expandGo[T Float](dst, src []T, masks []uint16) {
+	lanes := 64 / int(unsafe.Sizeof(T(0)))
+	for i, m := range masks {
+		for ; m != 0; m &= m - 1 {
+			dst[i*lanes+bits.TrailingZeros16(m)] = src[0]
+			src = src[1:]
 		}
 	}
 }

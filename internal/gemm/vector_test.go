@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
+	"unsafe"
 )
 
 // awkward makes n numbers, many of which are zero, infinite or NaN.
@@ -290,6 +291,108 @@ func testKinked[T Float](t *testing.T, x Vector[T], r *rand.Rand, n int) {
 	}
 }
 
+func TestDifferences(t *testing.T) {
+	t.Run("float32", testDifferences[float32])
+	t.Run("float64", testDifferences[float64])
+}
+
+func testDifferences[T Float](t *testing.T) {
+	eachVector(t, func(t *testing.T, x Vector[T], r *rand.Rand, n int) {
+		for _, numbers := range []func(*rand.Rand, int) []T{random[T], awkward[T]} {
+			v, v0 := numbers(r, n), random[T](r, n)
+			for k := range v {
+				if r.IntN(3) == 0 {
+					v[k] = v0[k]
+				}
+			}
+			var want [32]float64
+			top, differ := 0.0, 0
+			for k := range v {
+				d := float64(v[k]) - float64(v0[k])
+				want[k%32] = sum(want[k%32], product(d, d))
+				top = max(top, math.Abs(d))
+				if v[k] != v0[k] {
+					differ++
+				}
+			}
+			got, gotTop, gotDiffer := x.Differences(v, v0)
+			equal(t, fmt.Sprintf("n=%d: sums", n), got[:], want[:])
+			if !same(gotTop, top) || gotDiffer != differ {
+				t.Fatalf("n=%d: largest %v and %d differ, want %v and %d", n, gotTop, gotDiffer, top, differ)
+			}
+		}
+	})
+}
+
+func TestExpand(t *testing.T) {
+	t.Run("float32", testExpand[float32])
+	t.Run("float64", testExpand[float64])
+}
+
+func testExpand[T Float](t *testing.T) {
+	eachVector(t, func(t *testing.T, x Vector[T], r *rand.Rand, n int) {
+		for _, density := range []float64{0, 0.1, 0.5, 1} {
+			var list []uint32
+			for k := range n {
+				if r.Float64() < density {
+					list = append(list, uint32(k))
+				}
+			}
+			src, dst := random[T](r, len(list)), make([]T, n+16)
+			masks := x.Masks(make([]uint16, n), list, n)
+			padded := n
+			if x.expand != nil {
+				padded = len(masks) * 64 / int(unsafe.Sizeof(T(0)))
+			}
+			x.Expand(dst[:padded:padded], src, masks)
+			for k, c := range list {
+				if dst[c] != src[k] {
+					t.Fatalf("n=%d, %d columns: column %d is %v, want %v", n, len(list), c, dst[c], src[k])
+				}
+			}
+		}
+	})
+}
+
+func TestLevels(t *testing.T) {
+	t.Run("float32", testLevels[float32])
+	t.Run("float64", testLevels[float64])
+}
+
+func testLevels[T Float](t *testing.T) {
+	eachVector(t, func(t *testing.T, x Vector[T], r *rand.Rand, n int) {
+		for _, eps := range []float64{0, 1 / 255., 2.0 / 510, 0.1, 0.5, 3} {
+			v, v0, got, want := make([]T, n), make([]T, n), make([]T, n), make([]T, n)
+			for k := range v {
+				v0[k] = T(r.Float64())
+				if r.IntN(2) == 0 {
+					v0[k] = T(r.IntN(256)) / 255
+				}
+				v[k] = v0[k] + T(eps)*T(r.IntN(3)-1)
+				switch r.IntN(6) {
+				case 0:
+					v[k] = T((float64(r.IntN(256)) + 0.5) / 255)
+				case 1:
+					v[k] = T(2*r.Float64() - 0.5)
+				case 2:
+					v[k] = -T(r.Float64() / 1000) // rounds to a zero with a sign
+				case 3:
+					v0[k] = v0[k] - 1 // no level may lie in the ball
+				case 4:
+					v[k] = T(math.Inf(1 - 2*r.IntN(2)))
+				}
+			}
+			levelsGo(want, v, v0, eps, 1e-4)
+			x.Levels(got, v, v0, eps, 1e-4)
+			for k := range got {
+				if math.Float64bits(float64(got[k])) != math.Float64bits(float64(want[k])) {
+					t.Fatalf("n=%d, eps %v: %v, from %v, becomes %v, want %v", n, eps, v[k], v0[k], got[k], want[k])
+				}
+			}
+		}
+	})
+}
+
 func BenchmarkVector(b *testing.B) {
 	const n, ld = 1024, 1024 + VectorPad // rows a power of two apart would share sets of the cache
 	r := rand.New(rand.NewPCG(1, 2))
@@ -310,6 +413,8 @@ func BenchmarkVector(b *testing.B) {
 			{"Line", func() { x.Line(v, z0, .5, y) }},
 			{"Add", func() { clear(v); x.Add(v, y) }},
 			{"Move", func() { x.Move(y, v, w, z0, z[:n], 0, inf, -inf, inf) }},
+			{"Differences", func() { x.Differences(z0, y) }},
+			{"Levels", func() { x.Levels(v, z0, y, 0.1, 1e-4) }},
 			{"Kinked", func() { x.Kinked(list, a, z[:n], z0) }},
 		} {
 			b.Run(fmt.Sprintf("path=%s/%s", path, c.name), func(b *testing.B) {

@@ -545,6 +545,151 @@ func (f form) step() {
 	RET()
 }
 
+// eight loads eight elements as float64.
+func (f form) eight(m Mem) VecVirtual {
+	v := ZMM()
+	if f.size == 8 {
+		VMOVUPD(m, v)
+	} else {
+		VCVTPS2PD(m, v)
+	}
+	return v
+}
+
+// differences writes differencesGo for AVX-512. n is a multiple of 32.
+func (f form) differences() {
+	f.text("differences", "func(n int, sums *float64, tops *uint64, x, x0 *T) (differ int)",
+		"is differencesGo. The largest difference is the largest of the 8 tops.")
+	n := Load(Param("n"), GP64())
+	x, x0 := Load(Param("x"), GP64()), Load(Param("x0"), GP64())
+	differ, some := GP64(), GP64()
+	XORQ(differ, differ)
+	abs, top, sums := f.constant64(0x7fffffff, 0xffffffff), ZMM(), make([]VecVirtual, 4)
+	VPXORQ(top, top, top)
+	for i := range sums {
+		sums[i] = ZMM()
+		VPXORQ(sums[i], sums[i], sums[i])
+	}
+	Label("loop")
+	for i, sum := range sums {
+		d := f.eight(Mem{Base: x, Disp: 8 * i * f.size})
+		VSUBPD(f.eight(Mem{Base: x0, Disp: 8 * i * f.size}), d, d)
+		square, size := ZMM(), ZMM()
+		VMULPD(d, d, square)
+		VADDPD(square, sum, sum)
+		VPANDQ(abs, d, size)
+		VPMAXUQ(size, top, top)
+	}
+	for at := 0; at < 32*f.size; at += f.bytes {
+		v, k := f.reg(), K()
+		f.move(Mem{Base: x, Disp: at}, v)
+		f.cmp(notEqual, Mem{Base: x0, Disp: at}, v, k)
+		KMOVW(k, some.As32())
+		POPCNTQ(some, some)
+		ADDQ(some, differ)
+	}
+	ADDQ(U32(uint32(32*f.size)), x)
+	ADDQ(U32(uint32(32*f.size)), x0)
+	SUBQ(Imm(32), n)
+	JNZ(LabelRef("loop"))
+	to := Load(Param("sums"), GP64())
+	for i, sum := range sums {
+		VMOVUPD(sum, Mem{Base: to, Disp: 64 * i})
+	}
+	VMOVDQU64(top, Mem{Base: Load(Param("tops"), GP64())})
+	Store(differ, Return("differ"))
+	VZEROUPPER()
+	RET()
+}
+
+// expand writes Expand for AVX-512: whole vectors, zero where the mask is.
+func (f form) expand() {
+	f.text("expand", "func(n int, dst, src *T, masks *uint16)", "is expandGo, but writes 0 in the columns that are not listed.")
+	n := Load(Param("n"), GP64())
+	dst, src, masks := Load(Param("dst"), GP64()), Load(Param("src"), GP64()), Load(Param("masks"), GP64())
+	Label("loop")
+	m, k, v := GP64(), K(), ZMM()
+	MOVWQZX(Mem{Base: masks}, m)
+	KMOVW(m.As32(), k)
+	POPCNTQ(m, m)
+	if f.size == 8 {
+		VEXPANDPD_Z(Mem{Base: src}, k, v)
+	} else {
+		VEXPANDPS_Z(Mem{Base: src}, k, v)
+	}
+	f.move(v, Mem{Base: dst})
+	LEAQ(Mem{Base: src, Index: m, Scale: uint8(f.size)}, src)
+	ADDQ(Imm(64), dst)
+	ADDQ(Imm(2), masks)
+	DECQ(n)
+	JNZ(LabelRef("loop"))
+	VZEROUPPER()
+	RET()
+}
+
+// constant64 fills a register with 64-bit elements made of hi and lo.
+func (f form) constant64(hi, lo uint32) VecVirtual {
+	f.size = 8
+	return f.constant(hi, lo)
+}
+
+// levels writes levelsGo for AVX-512. n is a multiple of 8. Of equal zeros VMAX returns the one
+// that stands first here.
+func (f form) levels() {
+	f.text("levels", "func(n int, dst, x, x0 *T, eps, near float64)", "is levelsGo, for x that is no NaN.")
+	n := Load(Param("n"), GP64())
+	dst, x, x0 := Load(Param("dst"), GP64()), Load(Param("x"), GP64()), Load(Param("x0"), GP64())
+	wide := f
+	wide.broadcast, wide.size = VBROADCASTSD, 8
+	eps, near := wide.scalar("eps"), wide.scalar("near")
+	zero, top := wide.zero(), wide.constant(0x406fe000, 0) // 255
+	last := top
+	if f.size == 4 {
+		r, v := GP32(), XMM()
+		MOVL(U32(0x437f0000), r)
+		VMOVD(r, v)
+		last = YMM()
+		VPBROADCASTD(v, last)
+	}
+	const even, down, up = 8, 9, 10 // directions of VRNDSCALEPD, without exceptions
+	Label("loop")
+	c, v, lo, hi, k := f.eight(Mem{Base: x0}), f.eight(Mem{Base: x}), ZMM(), ZMM(), K()
+	VSUBPD(eps, c, lo)
+	VMULPD(top, lo, lo)
+	VSUBPD(near, lo, lo)
+	VRNDSCALEPD(Imm(up), lo, lo)
+	VMAXPD(zero, lo, lo)
+	VADDPD(eps, c, hi)
+	VMULPD(top, hi, hi)
+	VADDPD(near, hi, hi)
+	VRNDSCALEPD(Imm(down), hi, hi)
+	VMINPD(top, hi, hi)
+	VCMPPD(greater, hi, lo, k)
+	VMOVAPD(c, k, v)
+	VMOVAPD(zero, k, lo)
+	VMOVAPD(top, k, hi)
+	VMULPD(top, v, v)
+	VRNDSCALEPD(Imm(even), v, v)
+	VMAXPD(lo, v, v)
+	VMINPD(hi, v, v)
+	if f.size == 8 {
+		VDIVPD(top, v, v)
+		VMOVUPD(v, Mem{Base: dst})
+	} else {
+		y := YMM()
+		VCVTPD2PS(v, y)
+		VDIVPS(last, y, y)
+		VMOVUPS(y, Mem{Base: dst})
+	}
+	for _, p := range []Register{dst, x, x0} {
+		ADDQ(Imm(uint64(8*f.size)), p)
+	}
+	SUBQ(Imm(8), n)
+	JNZ(LabelRef("loop"))
+	VZEROUPPER()
+	RET()
+}
+
 func main() {
 	ConstraintExpr("amd64,!purego")
 	iota := GLOBL("iota", RODATA|NOPTR)
@@ -589,4 +734,9 @@ func (f form) all(order, iota Mem) {
 	f.larger()
 	f.hand()
 	f.gate()
+	if f.wide() {
+		f.differences()
+		f.levels()
+		f.expand()
+	}
 }

@@ -1,0 +1,368 @@
+package cpu
+
+import (
+	"math"
+	"unsafe"
+
+	"advsweep/internal/lower"
+)
+
+// A marginBound bounds how far the margins of two images can lie apart, in terms of how far the
+// images do. Both are the logits of a forward pass from the pixels, so it allows for the rounding
+// of both. It proves classes: where the margins at x are larger, x̂ has the class of x.
+//
+// All norms are Euclidean. An operation is taken as its Lipschitz constant and a bound on its
+// rounding, see gain. The chain of a product rounds its sum once for each of its terms, and also
+// each term where it is not fused; see Higham, "Accuracy and Stability of Numerical Algorithms",
+// 2nd ed., 3.1.
+type marginBound struct {
+	known bool  // false: the model has an operation of which no bound is known
+	below reach // what the last operation takes, or the logits
+	// With a Linear on top the margins of class y over class c change by the reach of what it takes
+	// times apart[y·O+c], and by the rounding of both logits.
+	out      int
+	apart    []float64 // [O, O]: ‖W_y - W_c‖, or √2 where no Linear is on top
+	rounding []gain    // [O]: slack and slack0 of each logit
+	widest   reach     // of it only norm and norm0: no partial sum of any operation is larger
+}
+
+// A reach bounds a value of the two passes. With d = ‖x̂ - x‖, n at least the norms of x and x̂,
+// and e a bound on what the first operation at x errs besides:
+//
+//	‖v̂ - v‖ <= far·d + extra·e + drift·n + drift0
+//	max(‖v‖, ‖v̂‖) <= norm·n + extra·e + norm0
+type reach struct{ far, extra, drift, drift0, norm, norm0 float64 }
+
+// A gain bounds an operation y = f(x) that is computed as y + r:
+//
+//	‖f(x̂) - f(x)‖ <= slope·‖x̂ - x‖
+//	‖f(x)‖ <= slope·‖x‖ + zero
+//	‖r‖ <= slack·‖x‖ + slack0
+//
+// No partial sum is larger than sum·‖x‖ + zero.
+type gain struct{ slope, zero, slack, slack0, sum float64 }
+
+// spare makes up for the rounding of a bound itself, which is computed in float64.
+const spare = 1 + 1e-9
+
+// through returns the reach of what an operation with gain g makes of r. first says that it is the
+// first operation, whose result at x may err by e besides.
+func (r reach) through(g gain, first bool) reach {
+	y := reach{
+		far:    g.slope * r.far,
+		extra:  g.slope * r.extra,
+		drift:  g.slope*r.drift + 2*g.slack*r.norm,
+		drift0: g.slope*r.drift0 + 2*(g.slack*r.norm0+g.slack0),
+		norm:   (g.slope + g.slack) * r.norm,
+		norm0:  (g.slope+g.slack)*r.norm0 + g.zero + g.slack0,
+	}
+	if first {
+		y.extra++
+	} else {
+		y.drift0 += 2 * g.slack * r.extra // e is at most 1, see decides
+		y.norm0 += g.slack * r.extra
+	}
+	return y.times(spare)
+}
+
+func (r reach) times(s float64) reach {
+	return reach{r.far * s, r.extra * s, r.drift * s, r.drift0 * s, r.norm * s, r.norm0 * s}
+}
+
+func (r reach) plus(o reach) reach {
+	return reach{r.far + o.far, r.extra + o.extra, r.drift + o.drift, r.drift0 + o.drift0, r.norm + o.norm, r.norm0 + o.norm0}
+}
+
+// decides reports whether images x and x̂, with ‖x̂ - x‖ = d and norms of n at most, surely have
+// the same class. z [O] is the logits at x, as they were computed. The first operation at x errs by
+// e more than from the pixels.
+func (b *marginBound) decides(z []float64, d, n, e float64) bool {
+	most := b.widest.norm*n + b.widest.norm0
+	if !b.known || !(e <= 1) || !(most < 1e30) {
+		return false
+	}
+	y := 0
+	for c, v := range z {
+		if v-v != 0 {
+			return false
+		}
+		if v > z[y] {
+			y = c
+		}
+	}
+	far, size := b.top(d, n, e)
+	for c, v := range z {
+		if c != y && !(z[y]-v > b.change(y, c, far, size)) {
+			return false
+		}
+	}
+	return true
+}
+
+// top bounds by how much what the last operation takes, or the logits, differ, and their norms.
+func (b *marginBound) top(d, n, e float64) (far, size float64) {
+	r := &b.below
+	return (r.far*d + r.extra*e + r.drift*n + r.drift0) * spare, (r.norm*n + r.extra*e + r.norm0) * spare
+}
+
+// change bounds by how much the margin of class y over class c differs, for far and size of top.
+func (b *marginBound) change(y, c int, far, size float64) float64 {
+	p, q := &b.rounding[y], &b.rounding[c]
+	return (b.apart[y*b.out+c]*far + 2*((p.slack+q.slack)*size+p.slack0+q.slack0)) * spare
+}
+
+// roundoff returns two numbers. unit is half the distance from 1 to the next number: what a
+// rounding changes by at most, as a share of the result. least is the smallest number above 0.
+func roundoff[T Float]() (unit, least float64) {
+	if unsafe.Sizeof(T(0)) == 4 {
+		return 0x1p-24, 0x1p-149
+	}
+	return 0x1p-53, math.SmallestNonzeroFloat64
+}
+
+// logits makes the bound of out logits that are below itself.
+func (b *marginBound) logits(below reach, out int) {
+	b.known, b.below, b.out = true, below, out
+	b.apart, b.rounding = make([]float64, out*out), make([]gain, out)
+	for k := range b.apart {
+		b.apart[k] = math.Sqrt2
+	}
+}
+
+// linearTop makes the bound of the logits that a Linear a makes of below.
+func linearTop[T Float](b *marginBound, below reach, a *affine[T]) {
+	b.logits(below, a.out)
+	u, least := roundoff[T]()
+	for y := range a.out {
+		row, late, n := a.weight[y*a.in:][:a.in], 0.0, float64(a.in+1)
+		for k, w := range row {
+			late += float64(w) * float64(w) * (n - float64(k)) * (n - float64(k))
+		}
+		more := u * (1 + 2*n*u) * spare
+		b.rounding[y].slack = math.Sqrt(late) * more
+		b.rounding[y].slack0 = math.Abs(float64(a.bias[y]))*n*more + least*n
+		for c := range a.out {
+			b.apart[y*a.out+c] = distance(row, a.weight[c*a.in:][:a.in])
+		}
+	}
+}
+
+// A matrixGain collects the sums of the elements of a matrix [rows, columns].
+type matrixGain struct {
+	rows, columns []float64 // sums of |w|
+	square, late  float64   // sums of w² and (w·k)², with k the roundings that follow
+}
+
+func newMatrixGain(rows, columns int) *matrixGain {
+	return &matrixGain{rows: make([]float64, rows), columns: make([]float64, columns)}
+}
+
+// add adds element w, after which the chain rounds k times.
+func (m *matrixGain) add(row, column int, w float64, k int) {
+	a := math.Abs(w)
+	m.rows[row] += a
+	m.columns[column] += a
+	m.square += w * w
+	m.late += w * w * float64(k) * float64(k)
+}
+
+// greatest returns the largest of v, at least 0.
+func greatest(v []float64) (top float64) {
+	for _, v := range v {
+		top = max(top, v)
+	}
+	return top
+}
+
+// productGain returns the gain of y = b + W·x with outputs numbers, for m of W. A number of x lies
+// in so many windows at most (times), and a chain has so many terms. norm is ‖b‖ over all windows,
+// and spectral a bound on the norm of W, or 0.
+func productGain[T Float](m *matrixGain, terms, times int, norm, spectral float64, outputs int) gain {
+	u, least := roundoff[T]()
+	sum := min(math.Sqrt(greatest(m.rows)*greatest(m.columns)), math.Sqrt(m.square*float64(times)))
+	slope := sum
+	if spectral > 0 {
+		slope = min(slope, spectral)
+	}
+	k := float64(terms + 1)
+	slack := min(sum*k, math.Sqrt(m.late*float64(times))) * u * (1 + 2*k*u)
+	return gain{
+		slope: slope * spare, zero: norm * spare, sum: sum * spare,
+		slack: slack * spare, slack0: (norm*k*u*(1+2*k*u) + least*k*math.Sqrt(float64(outputs))) * spare,
+	}
+}
+
+// affineGain is the gain of a Linear. spectral is a bound on the norm of its weights, or 0.
+func affineGain[T Float](a *affine[T], spectral float64) gain {
+	m := newMatrixGain(a.out, a.in)
+	for o := range a.out {
+		for k, w := range a.weight[o*a.in:][:a.in] {
+			m.add(o, k, float64(w), a.in-k+1)
+		}
+	}
+	return productGain[T](m, a.in, 1, norm2(a.bias), spectral, a.out)
+}
+
+// A bounded is an operation whose gain is known.
+type bounded interface {
+	// gain returns it for values of shape in and out.
+	gain(in, out lower.Shape) gain
+}
+
+func (a *convolution[T]) gain(in, out lower.Shape) gain {
+	k, terms := a.there.Kernel, 0
+	m := newMatrixGain(out.C, in.C)
+	terms = k[0] * k[1] * in.C
+	a.there.Terms(func(t, c, u, v int) {
+		for o := range out.C {
+			m.add(o, c, float64(a.weight(o, c, u, v)), terms-t+1)
+		}
+	})
+	norm := norm2(a.there.from) * math.Sqrt(float64(out.Pixels()))
+	return productGain[T](m, terms, k[0]*k[1], norm, 0, out.Size())
+}
+
+// norm bounds the norm of a convolution by that of its filters, as a matrix [channels out, terms of
+// a window]: a number of the image lies in as many windows as a window has places at most.
+func (a *convolution[T]) norm(norm normBound[T]) float64 {
+	k := a.there.Kernel
+	out, terms := a.there.w.N, a.there.w.K
+	w := make([]T, out*terms)
+	a.there.Terms(func(t, c, u, v int) {
+		for o := range out {
+			w[o*terms+t] = a.weight(o, c, u, v)
+		}
+	})
+	s := norm(w, out, terms)
+	if s == 0 {
+		return math.Inf(1)
+	}
+	return s * math.Sqrt(float64(k[0]*k[1])) * spare
+}
+
+func (a *scale[T]) gain(_, out lower.Shape) gain {
+	u, least := roundoff[T]()
+	slope, pixels := 0.0, math.Sqrt(float64(out.Pixels()))
+	for _, w := range a.w {
+		slope = max(slope, math.Abs(float64(w)))
+	}
+	norm := norm2(a.b) * pixels
+	return gain{slope, norm, 3 * u * slope, 3*u*norm + least*math.Sqrt(float64(out.Size())), slope}
+}
+
+// windows returns in how many windows a number lies at most.
+func (p *pool) windows() float64 {
+	n := 1
+	for d := range p.Kernel {
+		n *= (p.Kernel[d] + p.Stride[d] - 1) / p.Stride[d]
+	}
+	return float64(n)
+}
+
+func (a *maxPool[T]) gain(_, _ lower.Shape) gain {
+	s := math.Sqrt(a.windows()) * spare
+	return gain{slope: s, sum: s}
+}
+
+func (a *avgPool[T]) gain(_, out lower.Shape) gain {
+	u, least := roundoff[T]()
+	fewest := math.Inf(1)
+	for _, c := range a.count {
+		fewest = min(fewest, float64(c))
+	}
+	// Within a window |Σx/c|² <= Σx²/c, where c is not less than how many x there are.
+	s := math.Sqrt(a.windows()/fewest) * spare
+	terms := float64(a.Kernel[0]*a.Kernel[1] + 1)
+	return gain{slope: s, slack: s * 2 * terms * u, slack0: least * math.Sqrt(float64(out.Size())), sum: s * terms}
+}
+
+func (a relu[T]) gain(_, _ lower.Shape) gain { return gain{slope: 1, sum: 1} }
+
+func (a activation[T]) gain(_, out lower.Shape) gain {
+	u, least := roundoff[T]()
+	u += 0x1p-45 // by far more than the functions err in float64
+	zero := a.zero * math.Sqrt(float64(out.Size()))
+	return gain{a.steepest, zero, u * a.steepest, u*zero + least*math.Sqrt(float64(out.Size())), a.steepest}
+}
+
+func (a leaky[T]) gain(_, out lower.Shape) gain {
+	u, least := roundoff[T]()
+	s := max(1, math.Abs(float64(a.slope)))
+	return gain{slope: s, slack: 2 * u * s, slack0: least * math.Sqrt(float64(out.Size())), sum: s}
+}
+
+// A normBound returns a bound on the spectral norm of w [rows, columns], or 0 for none.
+type normBound[T Float] func(w []T, rows, columns int) float64
+
+// networkBound returns the bound of n.
+func networkBound[T Float](n *network[T], norm normBound[T]) (b marginBound) {
+	values := make([]reach, len(n.values))
+	values[0] = reach{far: 1, norm: 1}
+	u, _ := roundoff[T]()
+	widen := func(in reach, g gain) {
+		b.widest.norm = max(b.widest.norm, g.sum*in.norm)
+		b.widest.norm0 = max(b.widest.norm0, g.sum*in.norm0+g.zero)
+	}
+	for i := range n.layers {
+		l := &n.layers[i]
+		in := values[l.takes[0]]
+		switch op := l.op.(type) {
+		case nil:
+			a := l.linear
+			if i == len(n.layers)-1 {
+				widen(in, affineGain(a, 0))
+				linearTop(&b, in, a)
+				return b
+			}
+			g := affineGain(a, norm(a.weight, a.out, a.in))
+			widen(in, g)
+			values[i+1] = in.through(g, false)
+		case add[T]:
+			for _, j := range l.takes[1:] {
+				in = in.plus(values[j])
+			}
+			g := gain{slope: 1, slack: 2 * float64(len(l.takes)) * u, sum: 1}
+			widen(in, g)
+			values[i+1] = in.through(g, false)
+		case bounded:
+			if a, ok := l.op.(activation[T]); ok && a.steepest == 0 {
+				return marginBound{}
+			}
+			g := op.gain(n.values[l.takes[0]].Shape, n.values[i+1].Shape)
+			if c, ok := l.op.(*convolution[T]); ok {
+				g.slope = min(g.slope, c.norm(norm))
+			}
+			widen(in, g)
+			values[i+1] = in.through(g, false)
+		default:
+			return marginBound{}
+		}
+	}
+	b.logits(values[len(n.layers)], n.out)
+	return b
+}
+
+// mlpBound returns the bound of m. first is the gain of its first layer.
+func mlpBound[T Float](m *mlp[T], norm normBound[T]) (b marginBound, first gain) {
+	r := reach{far: 1, norm: 1}
+	for l := range m.layers {
+		a := &m.layers[l]
+		top := l == len(m.layers)-1
+		s := 0.0
+		if !top {
+			s = norm(a.weight, a.out, a.in)
+		}
+		g := affineGain(a, s)
+		b.widest.norm = max(b.widest.norm, g.sum*r.norm)
+		b.widest.norm0 = max(b.widest.norm0, g.sum*r.norm0+g.zero)
+		if l == 0 {
+			first = g
+		}
+		if top {
+			linearTop(&b, r, a)
+			return b, first
+		}
+		r = r.through(g, l == 0)
+	}
+	return marginBound{}, first
+}
