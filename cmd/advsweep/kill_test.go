@@ -213,7 +213,7 @@ func TestShards(t *testing.T) {
 
 // TestFolders: what is in --out already is gone on with, given way to, or named.
 func TestFolders(t *testing.T) {
-	args := []string{"sweep", "--backend", "cpu", "--n", "20", "--eps", "0,0.1"}
+	args := []string{"sweep", "--backend", "cpu", "--attack", "fgsm,noise,bim", "--n", "20", "--eps", "0,0.1"}
 	dir := t.TempDir()
 	do(t, append(args, "--out", dir)...)
 	before := read(t, dir, "curve.csv")
