@@ -78,7 +78,7 @@ func (s Sweep) Plan(n int) []Chunk {
 			if s.reads(a) {
 				read = len(s.Eps)
 			}
-			add(Walk, i, min(walkImages, max(chunkRows, work/walkPasses)), 0, read)
+			add(Walk, i, min(walkImages, max(chunkRows, work/s.walkCost(a))), 0, read)
 		}
 		if s.reads(a) {
 			continue
