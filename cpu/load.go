@@ -3,6 +3,7 @@ package cpu
 import (
 	"context"
 	"fmt"
+	"math"
 
 	"advsweep/attack"
 	"advsweep/backend"
@@ -14,16 +15,28 @@ import (
 // A loaded is the clean images and what is known of them. Load sets it. After that only signs
 // change: signClean and a walk add to them.
 type loaded[T Float] struct {
-	in       int // I
-	first    int // index of the first image in the data set, which keys random draws
-	x0       []T // [N, I]
-	min, max T   // of x0
+	in       int  // I
+	first    int  // index of the first image in the data set, which keys random draws
+	x0       []T  // [N, I]
+	min, max T    // of x0
+	levels   bool // every pixel is a level n/255, to the bit
 	labels   []int32
 	signs    cleanSigns[T]
 }
 
 // clean returns the pixels of image i, [I].
 func (l *loaded[T]) clean(i int) []T { return l.x0[i*l.in:][:l.in] }
+
+// areLevels reports whether every element of x is a level n/255, to the bit.
+func areLevels[T Float](x []T) bool {
+	for _, v := range x {
+		n := math.RoundToEven(255 * float64(v))
+		if n < 0 || n > 255 || T(n)/255 != v {
+			return false
+		}
+	}
+	return true
+}
 
 // A cleanSigns is the signs of the gradients at the clean images. All eps and all attacks share
 // them, so each is computed once, when a step or a walk first asks for it.
@@ -74,6 +87,8 @@ func (b *Backend[T]) Load(ctx context.Context, first int, x0 *tensor.Dense, labe
 	} else if l.min, l.max, err = batch.Range(l.x0, first, in); err != nil {
 		return fmt.Errorf("cpu: %w", err)
 	}
+	_, bytes := x0.Data().([]uint8)
+	l.levels = bytes || areLevels(l.x0)
 	l.in, l.first, l.labels = in, first, append(l.labels, labels...)
 	l.signs.reset(len(labels), in)
 	return ctx.Err()

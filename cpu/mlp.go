@@ -19,6 +19,8 @@ type mlp[T Float] struct {
 	layers []affine[T]
 	zeros  []T       // as many as any layer has inputs or outputs
 	rates  *rates[T] // nil until a walk asks for them
+	// absolute is |W| of the first layer, as wt has W; nil until a reading asks for it.
+	absolute *gemm.Matrix[T]
 }
 
 // newMLP packs the weights of prog.

@@ -32,16 +32,20 @@ func (b *Backend[T]) Read(ctx context.Context, lo int, eps []float64, bounds att
 		return fmt.Errorf("cpu: read: %w", err)
 	}
 	to := b.newListed(eps, bounds, rounded)
+	stops := to.turns || !bounds.None()
 	for k := range dst {
 		dst[k] = attack.Reading{Classes: make([]int32, len(eps)), Norms: make([]attack.Norms, len(eps)), At: attack.Open}
 		if rounded {
 			dst[k].Rounded = make([]int8, len(eps))
 		}
 	}
+	if stops {
+		b.model.mlp.measure()
+	}
 	read := func(w *walk[T]) *reading[T] {
 		return newReading(w, to, func(k int) *attack.Reading { return &dst[k-lo] })
 	}
-	return b.walks(ctx, lo, len(dst), eps[len(eps)-1], bounds, to.turns || !bounds.None(), read, func(k int) *attack.Walk { return &dst[k].Walk })
+	return b.walks(ctx, lo, len(dst), eps[len(eps)-1], bounds, stops, read, func(k int) *attack.Walk { return &dst[k].Walk })
 }
 
 // readable returns an error if n images from lo on cannot be read at eps.
@@ -78,7 +82,7 @@ func (b *Backend[T]) newListed(eps []float64, bounds attack.Bounds, rounded bool
 	if all := T(bounds.Hi) - T(bounds.Lo); !bounds.None() && all > 0 {
 		far = 2 * all
 	}
-	onRays := rounded && b.loaded.areLevels() && (bounds.None() || bounds == attack.Bounds{Lo: 0, Hi: 1})
+	onRays := rounded && b.loaded.levels && (bounds.None() || bounds == attack.Bounds{Lo: 0, Hi: 1})
 	for e, value := range eps {
 		v.eps, v.at = append(v.eps, T(value)), append(v.at, min(T(value), far))
 		v.level[e], v.place[e] = attack.Open, -1
@@ -104,17 +108,6 @@ func (b *Backend[T]) newListed(eps []float64, bounds attack.Bounds, rounded bool
 	return v
 }
 
-// areLevels reports whether every clean pixel is a level n/255, to the bit.
-func (l *loaded[T]) areLevels() bool {
-	for _, x := range l.x0[:len(l.labels)*l.in] {
-		n := math.RoundToEven(255 * float64(x))
-		if n < 0 || n > 255 || T(n)/255 != x {
-			return false
-		}
-	}
-	return true
-}
-
 // A reading is what Read wants to know of the block that a walk walks. The walk tells it of all
 // points that it looks at and of the stretches between them.
 type reading[T Float] struct {
@@ -122,11 +115,14 @@ type reading[T Float] struct {
 	dst  func(image int) *attack.Reading // by its place among the loaded ones
 	most []T                             // [n], what rounding may do to a margin anywhere on the ray
 	// inside [n] is the eps at which the margin would be 0 within [0, 1] if the model were linear.
-	inside []T
-	marks  marks[T] // of the eps
-	shades marks[T] // of the levels
-	wide   []T      // [2·C], bounds of margins with all that rounding may do
-	todo   []int    // places that one image is still to be looked at
+	inside  []T
+	marks   marks[T] // of the eps
+	shades  marks[T] // of the levels
+	sharper sharper[T]
+	touring touring[T]
+	wide    []T   // [2·C], bounds of margins with all that rounding may do
+	todo    []int // places that one image is still to be looked at
+	stops   []T   // where the pixels of one image stop, rising
 }
 
 // A marks is a list of places on the rays of a block, and what is known there.
@@ -249,9 +245,9 @@ func (r *reading[T]) points(w *walk[T], looked []stretch[T]) {
 	}
 }
 
-// noise is what rounding may do to the difference of two logits of image i, in two computations of
-// it.
-func (r *reading[T]) noise(i int) T { return 2 * r.most[i] }
+// noise is what rounding may do to the difference of two logits of image i, in two computations of it:
+// that of a row, and that of a point, whose terms are up to twice as large (see tour).
+func (r *reading[T]) noise(i int) T { return 3 * r.most[i] }
 
 // seen takes the logits of image i at eps, which are in a row of the walk's points.
 func (r *reading[T]) seen(w *walk[T], i int, eps T, row int) {
@@ -400,7 +396,7 @@ func (r *reading[T]) others(w *walk[T], i int, p0, p1 *point[T]) {
 		if class == label || k == 1 && first == last {
 			continue
 		}
-		w.bend(i, class, p0, p1)
+		r.bend(w, i, class, p0, p1)
 		if !w.margins(class, p0, p1) {
 			return // the walk fails there
 		}
@@ -416,10 +412,11 @@ func (r *reading[T]) others(w *walk[T], i int, p0, p1 *point[T]) {
 
 // finish looks at all places of the list that the walk left open, and writes the results.
 func (r *reading[T]) finish(w *walk[T]) {
-	r.settle(w, &r.marks, func(i, e int) bool {
-		k := i*len(r.marks.eps) + e
-		return !r.marks.seen[k] && (r.marks.known[k] == attack.Open || float32(r.marks.low[k]) < r.marks.best[i])
-	})
+	if w.bounds.None() && len(w.m.layers) > 1 {
+		r.tours(w)
+	} else {
+		r.settle(w, &r.marks, r.wanted)
+	}
 	if w.failed {
 		return
 	}
@@ -430,10 +427,7 @@ func (r *reading[T]) finish(w *walk[T]) {
 			w.turn(r.to.levels[len(r.to.levels)-1])
 			r.shadesFirst(w)
 		}
-		r.settle(w, &r.shades, func(i, e int) bool {
-			k := i*len(r.shades.eps) + e
-			return !r.shades.seen[k] && r.shades.known[k] == attack.Open
-		})
+		r.settle(w, &r.shades, r.unshaded)
 		w.took(backend.Roundings)
 	}
 	if !w.failed {
@@ -496,7 +490,7 @@ func (r *reading[T]) look(w *walk[T]) {
 			for k, e := range s.points() {
 				r.seen(w, s.image, e, s.row+k)
 				at := point[T]{e, w.points, s.row + k}
-				if (k > 0 || s.from == fromClean) && e > before.eps {
+				if (k > 0 || s.from == fromClean) && e > before.eps && r.asks(w, s.image, before.eps, e) {
 					r.chord(w, s.image, &before, &at)
 				}
 				before = at
@@ -505,10 +499,44 @@ func (r *reading[T]) look(w *walk[T]) {
 	}
 }
 
+// asks reports whether something of image i is still wanted between e0 and e1.
+func (r *reading[T]) asks(w *walk[T], i int, e0, e1 T) bool {
+	if !w.turned {
+		from, to := r.marks.within(e0, e1)
+		for e := from; e < to; e++ {
+			if r.wanted(i, e) {
+				return true
+			}
+		}
+	}
+	if w.turned || !r.to.turns {
+		from, to := r.shades.within(e0, e1)
+		for e := from; e < to; e++ {
+			if r.unshaded(i, e) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// wanted reports whether image i is to be looked at at place e of the eps: where its class is open,
+// or where its margin may be the least.
+func (r *reading[T]) wanted(i, e int) bool {
+	k := i*len(r.marks.eps) + e
+	return !r.marks.seen[k] && (r.marks.known[k] == attack.Open || float32(r.marks.low[k]) < r.marks.best[i])
+}
+
+// unshaded reports whether image i is to be looked at at place e of the levels.
+func (r *reading[T]) unshaded(i, e int) bool {
+	k := i*len(r.shades.eps) + e
+	return !r.shades.seen[k] && r.shades.known[k] == attack.Open
+}
+
 // chord takes what is sure of image i from p0 to p1.
 func (r *reading[T]) chord(w *walk[T], i int, p0, p1 *point[T]) {
 	y := w.b.loaded.labels[w.images[i].image]
-	w.bend(i, y, p0, p1)
+	r.bend(w, i, y, p0, p1)
 	if !w.margins(y, p0, p1) {
 		w.fail(i)
 		return
@@ -593,19 +621,16 @@ func (r *reading[T]) norms(w *walk[T]) {
 				moving++
 			}
 		}
-		slices.SortFunc(v.stops, func(a, b stop[T]) int { // no stop is NaN
-			switch {
-			case a.t < b.t:
-				return -1
-			case a.t > b.t:
-				return 1
-			}
-			return int(a.pixel - b.pixel)
-		})
+		stops := r.stops[:0]
+		for _, s := range v.stops {
+			stops = append(stops, s.t)
+		}
+		slices.Sort(stops) // none is NaN
+		r.stops = stops
 		k, stopped, far := 0, 0.0, 0.0 // stops so far, the sum of their squares, the last one
 		for e, eps := range r.to.at {
-			for k < len(v.stops) && v.stops[k].t <= eps {
-				far = float64(v.stops[k].t)
+			for k < len(stops) && stops[k] <= eps {
+				far = float64(stops[k])
 				stopped += float64(far * far)
 				k++
 			}

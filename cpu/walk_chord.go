@@ -122,11 +122,7 @@ func (w *walk[T]) between(i int, p0, p1 point[T]) {
 func (w *walk[T]) bend(i int, y int32, p0, p1 *point[T]) {
 	c, r := &w.chord, w.m.rates
 	clear(c.bound)
-	for l := range len(w.m.layers) - 1 {
-		if n := w.m.vec.Kinked(c.list, c.kink, p0.layer(w.m, l), p1.layer(w.m, l)); n > 0 {
-			w.weigh(r.at(l+1, y), n)
-		}
-	}
+	w.bendFrom(0, y, p0, p1)
 	if n := w.stopsBetween(i, p0.eps, p1.eps, false); n > 0 {
 		w.weigh(r.at(0, y), n)
 	}
@@ -135,6 +131,16 @@ func (w *walk[T]) bend(i int, y int32, p0, p1 *point[T]) {
 		c.swap(r.classes)
 		w.weigh(r.at(0, y), n)
 		c.swap(r.classes)
+	}
+}
+
+// bendFrom adds to the bounds what the units of the layers from l on do.
+func (w *walk[T]) bendFrom(l int, y int32, p0, p1 *point[T]) {
+	c := &w.chord
+	for ; l < len(w.m.layers)-1; l++ {
+		if n := w.m.vec.Kinked(c.list, c.kink, p0.layer(w.m, l), p1.layer(w.m, l)); n > 0 {
+			w.weigh(w.m.rates.at(l+1, y), n)
+		}
 	}
 }
 

@@ -1,4 +1,10 @@
-"""What bench-peers.sh runs; that has the environment. Only the peers need more than Python's own library."""
+"""What bench-peers.sh runs; that has the environment. Only the peers need more than Python's own library.
+
+Our side of every row is 'advsweep sweep' with its defaults, a new process each turn:
+
+  bench-peers.py --ours WORK [FLAG...]   one run of it; the last line is JSON, whose "ms" is what run.json says of the work alone
+"""
+import csv
 import datetime
 import json
 import os
@@ -14,9 +20,38 @@ E = os.environ
 OUT, MNIST, WEIGHTS, BINARY, PEERS = E["OUT"], E["MNIST"], E["WEIGHTS"], E["BINARY"], E["PEERS"]
 THREADS = int(E.get("THREADS") or 2)
 PYTHON = E.get("PYTHON") or os.path.join(E.get("VENV") or os.path.join(PEERS, ".venv"), "bin/python")  # as PEERS/run.sh
-SCRIPTS = os.path.dirname(os.path.abspath(__file__))
-WORKS = "W1 W1b W2 W2b W3 exact cold product dense".split()
-lines = open(os.path.join(OUT, "lines.jsonl"), "w")
+SELF = os.path.abspath(__file__)
+MLP, CLIP = ["--model", WEIGHTS, "--data", MNIST], ["--bounds", "0,1"]
+FEW, MANY = ["--n", "1000", "--eps", "0:0.5:0.025"], ["--n", "10000", "--eps", "0:0.5:0.005"]
+FGSM, BIM = ["--attack", "fgsm"], ["--attack", "bim", "--steps", "5"]
+TEMP = os.path.join(OUT, "tmp")  # on the disk where the build is
+DENSE, CONV = os.path.join(OUT, "dense.safetensors"), os.path.join(OUT, "conv")
+
+
+def network(model, data):
+    return ["--model", os.path.join(CONV, model + ".onnx"), "--data", os.path.join(CONV, data + ".npz")]
+
+
+# Each work: what a reader calls it, and the flags of 'advsweep sweep' but --backend, --threads and --out. All else is the default.
+OURS = {
+    "W1": ("FGSM, 1,000 images, 21 eps", MLP + FGSM + FEW),
+    "W1b": ("FGSM, 1,000 images, 21 eps, clipped to [0, 1]", MLP + FGSM + FEW + CLIP),
+    "W2": ("BIM k = 5, 1,000 images, 21 eps", MLP + BIM + FEW),
+    "W2b": ("BIM k = 5, 1,000 images, 21 eps, clipped to [0, 1]", MLP + BIM + FEW + CLIP),
+    "W3": ("FGSM, 10,000 images, 101 eps", MLP + FGSM + MANY),
+    "large": ("FGSM, 10,000 images, 1,001 eps", MLP + FGSM + ["--n", "10000", "--eps", "0:0.5:0.0005"]),
+    "cold": ("FGSM and BIM k = 5, 1,000 images, 21 eps", MLP + ["--attack", "fgsm,bim", "--steps", "5"] + FEW),
+    "dense-W1": ("FGSM, 1,000 images, 21 eps, a model with 70 % of its units active", ["--model", DENSE, "--data", MNIST] + FGSM + FEW),
+    "dense-W2": ("BIM k = 5, 1,000 images, 21 eps, a model with 70 % of its units active", ["--model", DENSE, "--data", MNIST] + BIM + FEW),
+    "cnn-fgsm": ("FGSM on a CNN, 1,000 images, 21 eps, clipped to [0, 1]", network("cnn", "cnn") + FGSM + FEW + CLIP),
+    "cnn-bim": ("BIM k = 5 on a CNN, 1,000 images, 5 eps, clipped to [0, 1]", network("cnn", "cnn") + BIM + ["--n", "1000", "--eps", "0.05:0.25:0.05"] + CLIP),
+    "resnet18-fgsm": ("FGSM on ResNet-18, 16 images of 3×32×32, 21 eps, clipped to [0, 1]", network("resnet18", "c16") + FGSM + ["--n", "16", "--eps", "0:0.04:0.002"] + CLIP),
+    "resnet18-bim3": ("BIM k = 5 on ResNet-18, 16 images of 3×32×32, 3 eps, clipped to [0, 1]", network("resnet18", "c16") + BIM + ["--n", "16", "--eps", "0.01:0.03:0.01"] + CLIP),
+}
+
+# What we want our time to be, as a part of the peer's.
+TARGETS = {("W1", "jax-best-linear"): 1 / 4, ("W2", "jax-best"): 1 / 3, ("W3", "jax-best-linear"): 1 / 15,
+           ("W1b", "torchattacks"): 1 / 12, ("W2b", "torchattacks"): 1 / 4.5}
 versions, devices = {}, set()
 
 
@@ -28,84 +63,15 @@ def turns(default):
     return int(E.get("N") or default)
 
 
-def ours(work, bounds, weights, more=""):
-    return (f"{shlex.quote(BINARY)} bench --once --works {work} --bounds {bounds} --backend cpu --threads {THREADS} "
-            f"--model {shlex.quote(weights)} --data {shlex.quote(MNIST)} {more}")
-
-
 def last(text):
     return json.loads(text.strip().splitlines()[-1])
 
 
 def note(row):
-    lines.write(json.dumps(row) + "\n")
-    lines.flush()
-    say("  " + " ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in row.items() if k not in ("ours_info", "correct", "title")))
+    with open(os.path.join(OUT, "lines.jsonl"), "a") as f:
+        f.write(json.dumps(row) + "\n")
+    say("  " + " ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in row.items()))
     return row
-
-
-def reference(key):
-    """Our counts as they must be, or None."""
-    path = os.path.join(os.path.dirname(WEIGHTS), "reference.json")
-    if not key or not os.path.exists(path):
-        return None
-    with open(path) as f:
-        return json.load(f)["mlp"].get(key, {}).get("float64")
-
-
-# What we want ratios to be, by row and peer.
-TARGETS = {("W1", "jax-best-linear"): 1 / 4, ("W2", "jax-best"): 1 / 3, ("W3", "jax-best-linear"): 1 / 15,
-           ("W1 clipped to [0, 1]", "torchattacks"): 1 / 12, ("W2 clipped to [0, 1]", "torchattacks"): 1 / 4.5}
-
-
-def paired(title, work, bounds, peers, weights=WEIGHTS, key=None):
-    """Each peer in turn with ours, by bench.py. Returns the rows of the fastest and of those with a target."""
-    rows = []
-    for peer in peers.split():
-        with tempfile.NamedTemporaryFile("r") as seen:  # bench.py keeps the time alone
-            command = [os.path.join(PEERS, "run.sh"), "--mnist", MNIST, "--weights", weights, "--peers", peer, "--works", work,
-                       "--threads", str(THREADS), "--pair", f"{ours(work, bounds, weights)} | tee {seen.name}"]
-            r = subprocess.run(command + (["--n", E["N"]] if E.get("N") else []), stdout=subprocess.PIPE, text=True)
-            v, text = (last(r.stdout) if r.stdout.strip() else dict(skipped=f"exit status {r.returncode}, see above")), seen.read()
-        if "ratio" not in v:
-            note(dict(title=title, peer=peer, skipped=v.get("skipped", "no ratio")))
-            continue
-        versions.update(v["versions"])
-        info = last(text)
-        devices.add(info["device"])
-        want = reference(key)
-        row = dict(title=title, peer=peer, theirs=v["median_ms"], ours=v["pair"]["median_ms"], ratio=v["ratio"], n=v["n"], ours_info=info)
-        if want:
-            row["counts_off"] = max(abs(a - b) for a, b in zip(want, info["correct"], strict=True))
-        rows.append(note(row))
-    if rows:
-        best = min(rows, key=lambda r: r["theirs"])
-        for r in rows:
-            if target := TARGETS.get((title, r["peer"])):
-                r["target"] = f"{target:.3f}"
-        return [r for r in rows if r is best or "target" in r]
-    row = dict(title=title, skipped="no peer ran: " + peers)
-    try:
-        row["ours"] = last(output(shlex.split(ours(work, bounds, weights, f"--count {turns(3)}"))))["ms"]
-    except ValueError as e:
-        row["skipped"] += f"; nor did ours: {e}"
-    return [note(row)]
-
-
-def alternate(title, peer, n, our, their):
-    """Functions that return ms, in turn, the order swapped each time, after one turn for warmth."""
-    a, b = [], []
-    try:
-        for i in range(-1, n):
-            for times, f in ((a, our), (b, their))[::1 if i % 2 else -1]:
-                time.sleep(0.3)
-                ms = f()
-                if i >= 0:
-                    times.append(ms)
-    except (subprocess.CalledProcessError, ValueError, IndexError, OSError) as e:
-        return note(dict(title=title, peer=peer, skipped=f"{e}"))
-    ours_ms, theirs = statistics.median(a), statistics.median(b)
-    return note(dict(title=title, peer=peer, theirs=theirs, ours=ours_ms, ratio=ours_ms / theirs, n=n))
 
 
 def output(command, **env):
@@ -121,11 +87,6 @@ def reason(text):
     return found[-1][-200:] if found else "no reason given"
 
 
-def exact(n, work):
-    once = lambda w: last(output(shlex.split(ours(w, "none", WEIGHTS))))["ms"]
-    return alternate(f"exact curve, N = {n:,}", f"our own {work}", turns(5 if n == 1000 else 3), lambda: once(f"Exact{n}"), lambda: once(work))
-
-
 def process(command):
     """Wall and processor seconds and MiB at the peak of a whole process and its children."""
     start = time.perf_counter()
@@ -139,25 +100,148 @@ def process(command):
     return wall, use.ru_utime + use.ru_stime, use.ru_maxrss / 1024
 
 
+def sweep(work, more=()):
+    return [BINARY, "sweep", "-q", "--backend", "cpu", "--threads", str(THREADS), *OURS[work][1], *more]
+
+
+def ours(work, more=()):
+    """One run of the command, in a new folder."""
+    with tempfile.TemporaryDirectory(dir=TEMP) as d:
+        out = os.path.join(d, "out")
+        wall, cpu, mib = process(sweep(work, more) + ["--out", out])
+        with open(os.path.join(out, "run.json")) as f:
+            run = json.load(f)
+        with open(os.path.join(out, "curve.csv"), newline="") as f:
+            correct = [int(row["correct"]) for row in csv.DictReader(f)]
+        log = os.path.getsize(os.path.join(out, "chunks.log"))
+    return dict(ms=run["seconds"]["compute"] * 1e3, correct=correct, device=run["device"], process_ms=wall * 1e3, cpu_s=cpu, mib=mib, log_bytes=log)
+
+
+def reference(key):
+    """Our counts as they must be, or None."""
+    path = os.path.join(os.path.dirname(WEIGHTS), "reference.json")
+    if not key or not os.path.exists(path):
+        return None
+    with open(path) as f:
+        return json.load(f)["mlp"].get(key, {}).get("float64")
+
+
+def off(want, got):
+    return max(abs(a - b) for a, b in zip(want, got, strict=True))
+
+
+def peer_run(peer, work, weights, pair, clock, n):
+    """bench.py's line of a peer in turn with the shell command pair, or a ValueError."""
+    command = [os.path.join(PEERS, "run.sh"), "--mnist", MNIST, "--weights", weights, "--peers", peer, "--works", work, "--threads", str(THREADS),
+               "--pair", pair, "--pair-clock", clock] + (["--n", str(n)] if n else [])
+    r = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    v = last(r.stdout) if r.stdout.strip() else dict(skipped=f"exit status {r.returncode}, see above")
+    if "ratio" not in v:
+        raise ValueError(v.get("skipped", "no ratio"))
+    return v
+
+
+def paired(work, peers, theirs, key=None, weights=WEIGHTS):
+    """Each peer in turn with ours. theirs is the peer's name of the work. Returns the rows of the fastest peer and of those with a target."""
+    rows, title = [], OURS[work][0]
+    for peer in peers.split():
+        with tempfile.NamedTemporaryFile("r") as seen:  # bench.py keeps the time alone
+            pair = shlex.join([sys.executable, SELF, "--ours", work]) + " | tee -a " + shlex.quote(seen.name)
+            try:
+                v = peer_run(peer, theirs, weights, pair, "reported", E.get("N"))
+            except ValueError as e:
+                note(dict(title=title, peer=peer, skipped=f"{e}"))
+                continue
+            runs = [json.loads(line) for line in seen]
+        versions.update(v["versions"])
+        devices.add(runs[-1]["device"])
+        row = dict(title=title, peer=peer, theirs=v["median_ms"], ours=v["pair"]["median_ms"], ratio=v["ratio"], n=v["n"])
+        if want := reference(key):
+            row["counts_off"] = max(off(want, r["correct"]) for r in runs)
+        if target := TARGETS.get((work, peer)):
+            row["target"] = f"{target:.3f}"
+        rows.append(note(row))
+    if not rows:
+        row = dict(title=title, skipped="no peer ran: " + peers)
+        try:
+            all = [ours(work) for _ in range(turns(3))]
+            row.update(ours=statistics.median(r["ms"] for r in all), our_process=statistics.median(r["process_ms"] for r in all))
+        except ValueError as e:
+            row["skipped"] += f"; nor did ours: {e}"
+        return [note(row)]
+    best = min(rows, key=lambda r: r["theirs"])
+    rows = [r for r in rows if r is best or "target" in r]
+    for r in rows:
+        with tempfile.TemporaryDirectory(dir=TEMP) as d:  # $$ is another folder in each turn
+            pair = f"exec {shlex.join(sweep(work))} --out {shlex.quote(d)}/$$ > {os.devnull}"
+            try:
+                v = peer_run(r["peer"], theirs, weights, pair, "process", turns(3))
+            except ValueError as e:
+                r["remark"] = f"no whole process: {e}"
+                continue
+        r.update(their_process=v["median_ms"], our_process=v["pair"]["median_ms"])
+        note({k: r[k] for k in ("title", "peer", "their_process", "our_process")})
+    return rows
+
+
+def alternate(title, peer, n, our, their, warm=True):
+    """Functions that return ms, in turn, the order swapped each time, after one turn for warmth if asked."""
+    a, b = [], []
+    try:
+        for i in range(-1 if warm else 0, n):
+            for times, f in ((a, our), (b, their))[::1 if i % 2 else -1]:
+                time.sleep(0.3)
+                ms = f()
+                if i >= 0:
+                    times.append(ms)
+    except (subprocess.CalledProcessError, ValueError, IndexError, OSError) as e:
+        return note(dict(title=title, peer=peer, skipped=f"{e}"))
+    ours_ms, theirs = statistics.median(a), statistics.median(b)
+    return note(dict(title=title, peer=peer, theirs=theirs, ours=ours_ms, ratio=ours_ms / theirs, n=n))
+
+
+def walk():
+    """How much the command does beside the walks that its exact curve consists of, and how it is without them."""
+    rows = []
+    for work, n in ("W1", 1000), ("W3", 10000):
+        alone = [BINARY, "bench", "--once", "--works", f"Exact{n}", "--bounds", "none", "--backend", "cpu", "--threads", str(THREADS), *MLP]
+        row = alternate(OURS[work][0], "here: its walks alone, warm", turns(5 if n == 1000 else 3), lambda: ours(work)["ms"], lambda: last(output(alone))["ms"])
+        row["target"] = "1.15"
+        rows += [row, alternate(OURS[work][0], "here: `--exact=false`", turns(3), lambda: ours(work)["ms"], lambda: ours(work, ["--exact=false"])["ms"])]
+    return rows
+
+
 def cold():
-    title, use = "cold process, W1 + W2, CSV and PNG", {}
+    use = {}
 
     def run(who, command):
         use.setdefault(who, []).append(process(command))
         return use[who][-1][0] * 1e3
 
     def our():
-        with tempfile.TemporaryDirectory() as d:
-            return run("ours", [BINARY, "sweep", "--attack", "fgsm,bim", "--steps", "5", "--eps", "0:0.5:0.025", "--n", "1000", "--backend", "cpu",
-                                "--threads", str(THREADS), "--model", WEIGHTS, "--data", MNIST, "--out", os.path.join(d, "out"), "-q"])
+        with tempfile.TemporaryDirectory(dir=TEMP) as d:
+            return run("here", sweep("cold") + ["--out", os.path.join(d, "out")])
 
     their = [os.path.join(PEERS, "run.sh"), "--mnist", MNIST, "--weights", WEIGHTS, "--peers", "jax-best", "--works", "W1,W2", "--once"]
-    row = alternate(title, "jax-best, which writes no files", turns(3), our, lambda: run("theirs", their))
-    med = {who: [statistics.median(t[i] for t in u) for i in range(3)] for who, u in use.items()}
-    if "ours" in med:
+    row = alternate(OURS["cold"][0], "jax-best", turns(3), our, lambda: run("it", their))
+    if "skipped" not in row:
+        row.update(their_process=row.pop("theirs"), our_process=row.pop("ours"), target="2 s, 256 MiB")
+        med = {who: [statistics.median(t[i] for t in u) for i in range(3)] for who, u in use.items()}
         row["remark"] = "; ".join(f"{who} {m[1]:.2f} s of processor time, {m[2]:.0f} MiB" for who, m in med.items())
-        row["target"] = "2 s, 256 MiB"
-    return row
+    return [row]
+
+
+def large():
+    """A sweep with many eps, ours alone."""
+    title = OURS["large"][0]
+    try:
+        runs = [ours("large") for _ in range(turns(3))]
+    except ValueError as e:
+        return [note(dict(title=title, skipped=f"{e}"))]
+    m = {k: statistics.median(r[k] for r in runs) for k in ("ms", "process_ms", "cpu_s", "mib", "log_bytes")}
+    devices.add(runs[-1]["device"])
+    remark = f"{m['cpu_s']:.3g} s of processor time, {m['mib']:.0f} MiB at the peak, records of {m['log_bytes'] / 1e6:.3g} MB"
+    return [note(dict(title=title, ours=m["ms"], our_process=m["process_ms"], n=len(runs), remark=remark))]
 
 
 PRODUCT = """
@@ -199,38 +283,73 @@ def product():
     for lib, name in names.items():
         threads = str(THREADS)
         their = lambda: float(output([PYTHON, "-c", PRODUCT, lib, threads], OPENBLAS_NUM_THREADS=threads, OMP_NUM_THREADS=threads))
-        row = alternate("product [1000, 1024]·[1024, 1024]", name, turns(5), our, their)
+        row = alternate("dense product [1000, 1024]·[1024, 1024] alone, no sweep", name, turns(5), our, their)
         if "ratio" in row:
             gflop = 2 * 1000 * 1024 * 1024 / 1e6
-            row["remark"] = f"GFLOP/s: theirs {gflop / row['theirs']:.0f}, ours {gflop / row['ours']:.0f}"
+            row["remark"] = f"GFLOP/s: it {gflop / row['theirs']:.0f}, here {gflop / row['ours']:.0f}"
         rows.append(row)
     done = [r for r in rows if "ratio" in r]
     return done or rows[:1]
 
 
 def dense():
-    path = os.path.join(OUT, "dense.safetensors")
     try:
-        say(subprocess.run([PYTHON, os.path.join(SCRIPTS, "dense-model.py"), WEIGHTS, MNIST, path], stderr=subprocess.PIPE, text=True, check=True).stderr)
+        made = subprocess.run([PYTHON, os.path.join(os.path.dirname(SELF), "dense-model.py"), WEIGHTS, MNIST, DENSE], stderr=subprocess.PIPE, text=True, check=True)
+        say(made.stderr)
     except (subprocess.CalledProcessError, OSError) as e:
-        return [note(dict(title="model with 70 % active", skipped=reason(getattr(e, "stderr", "") or str(e))))]
-    rows = (paired("W1, 70 % of units active", "W1", "none", "jax-best-linear torch-best-linear", path) +
-            paired("W2, 70 % of units active", "W2", "none", "jax-best torch-best", path))
+        return [note(dict(title=OURS["dense-W1"][0], skipped=reason(getattr(e, "stderr", "") or str(e))))]
+    rows = paired("dense-W1", "jax-best-linear torch-best-linear", "W1", weights=DENSE) + paired("dense-W2", "jax-best torch-best", "W2", weights=DENSE)
     for r in rows:
         r["target"] = "1.11"
     return rows
 
 
+def conv(work):
+    """PyTorch on a convolutional network, each turn a process that is warm when it takes its time, with the better of two memory layouts."""
+    script, title, last_ours, counts = os.path.join(PEERS, "conv_peers.py"), OURS[work][0], [], []
+
+    def our():
+        last_ours.append(ours(work))
+        return last_ours[-1]["ms"]
+
+    def their():
+        v = last(output([PYTHON, script, "--dir", CONV, "--work", work, "--threads", str(THREADS), "--n", "1"]))
+        versions["torch"] = v["torch"]
+        counts.append(v["correct"])
+        return v["median_ms"]
+
+    try:
+        if not exported:
+            say("  writing the models")
+            output([PYTHON, script, "--export", CONV, "--mnist", MNIST, "--reference", os.path.dirname(WEIGHTS)])
+            exported.append(True)
+    except (ValueError, OSError) as e:
+        return [note(dict(title=title, peer="torch", skipped=f"{e}"))]
+    row = alternate(title, "torch", turns(3), our, their, warm=False)
+    if "ratio" in row:
+        devices.add(last_ours[-1]["device"])
+        row["our_process"] = statistics.median(r["process_ms"] for r in last_ours)
+        most = max(off(a["correct"], b) for a in last_ours for b in counts)
+        row["remark"] = "counts are equal" if most == 0 else f"counts differ by at most {most} image{'s' if most > 1 else ''}"
+    return [row]
+
+
+exported = []  # whether the models of conv are written
 RUN = {
-    "W1": lambda: paired("W1", "W1", "none", "jax-best-linear torch-best-linear", key="W1_unclipped"),
-    "W1b": lambda: paired("W1 clipped to [0, 1]", "W1", "0,1", "jax-best-bounded torchattacks foolbox", key="W1_clipped"),
-    "W2": lambda: paired("W2", "W2", "none", "jax-best torch-best", key="W2_unclipped"),
-    "W2b": lambda: paired("W2 clipped to [0, 1]", "W2", "0,1", "jax-best-bounded torchattacks foolbox", key="W2_clipped"),
-    "W3": lambda: paired("W3", "W3", "none", "jax-best-linear", key="W3_unclipped"),
-    "exact": lambda: [exact(1000, "W1-grid"), exact(10000, "W3-grid")],
-    "cold": lambda: [cold()],
-    "product": product,
+    "W1": lambda: paired("W1", "jax-best-linear torch-best-linear", "W1", "W1_unclipped"),
+    "W1b": lambda: paired("W1b", "jax-best-bounded torchattacks foolbox", "W1", "W1_clipped"),
+    "W2": lambda: paired("W2", "jax-best torch-best", "W2", "W2_unclipped"),
+    "W2b": lambda: paired("W2b", "jax-best-bounded torchattacks foolbox", "W2", "W2_clipped"),
+    "W3": lambda: paired("W3", "jax-best-linear", "W3", "W3_unclipped"),
+    "large": large,
+    "walk": walk,
+    "cold": cold,
     "dense": dense,
+    "cnn-fgsm": lambda: conv("cnn-fgsm"),
+    "cnn-bim": lambda: conv("cnn-bim"),
+    "resnet18-fgsm": lambda: conv("resnet18-fgsm"),
+    "resnet18-bim3": lambda: conv("resnet18-bim3"),
+    "product": product,
 }
 
 
@@ -243,52 +362,64 @@ def processor():
 
 
 def form(ms):
-    return "" if ms is None else f"{ms:,.0f}" if ms >= 1000 else f"{ms:.4g}"
+    return "" if ms is None else f"{ms:,.0f}" if ms >= 1000 else f"{ms:.3g}"
 
 
-def table(rows):
-    cells = [("work", "peer", "its ms", "our ms", "ratio", "target", "remark")]
-    for r in rows:
-        info, remarks = r.get("ours_info", {}), []
-        if "skipped" in r:
-            cells.append((r["title"], r.get("peer", ""), "", form(r.get("ours")), "", "", "skipped: " + r["skipped"]))
-            continue
-        if info.get("route") == "exact":
-            remarks.append("exact route")
-        if "counts_off" in r:
-            remarks.append("counts are float64's" if r["counts_off"] == 0 else f"COUNTS OFF BY {r['counts_off']}")
-        if info.get("done_gflops"):
-            remarks.append(f"{info['done_gflops']:.0f} GFLOP/s")
-        remarks += [r["remark"]] if "remark" in r else []
-        cells.append((r["title"], r["peer"], form(r["theirs"]), form(r["ours"]), f"{r['ratio']:.3f}", r.get("target", ""), "; ".join(remarks)))
-    return cells
+def faster(theirs, ours):
+    """How many times as fast ours is."""
+    if theirs is None or ours is None:
+        return ""
+    return f"{theirs / ours:.1f}" if theirs >= ours else f"{theirs / ours:.2f}"
+
+
+COLUMNS = ["work", "the other", "its ms", "here, ms", "times as fast", "whole process: its ms", "here, ms", "times as fast", "remarks"]
+
+
+def name(peer):
+    """What a reader calls it."""
+    library = peer.split("-")[0]
+    return {"jax": "JAX", "torch": "PyTorch", "foolbox": "Foolbox"}.get(library, peer)
+
+
+def cells(r):
+    remarks = ["skipped: " + r["skipped"]] if "skipped" in r else []
+    if "counts_off" in r:
+        remarks.append("counts are float64's" if r["counts_off"] == 0 else f"COUNTS OFF BY {r['counts_off']}")
+    remarks += [r["remark"]] if "remark" in r else []
+    figures = [r.get(k) for k in ("theirs", "ours", "their_process", "our_process")]
+    return [r["title"], name(r.get("peer", "")), *map(form, figures[:2]), faster(*figures[:2]), *map(form, figures[2:]), faster(*figures[2:]), "; ".join(remarks)]
 
 
 def main():
-    chosen = (E.get("WORKS") or " ".join(WORKS)).replace(",", " ").split()
-    if unknown := set(chosen) - set(WORKS):
-        sys.exit(f"bench-peers.sh: WORKS: no {' '.join(sorted(unknown))}, want some of {' '.join(WORKS)}")
+    chosen = (E.get("WORKS") or " ".join(RUN)).replace(",", " ").split()
+    if unknown := set(chosen) - set(RUN):
+        sys.exit(f"bench-peers.sh: WORKS: no {' '.join(sorted(unknown))}, want some of {' '.join(RUN)}")
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
+    open(os.path.join(OUT, "lines.jsonl"), "w").close()
     load, rows = os.getloadavg()[0], []
     for w in chosen:
         say(f"== {w}")
         rows += RUN[w]()
-    cells = table(rows)
     go = output([BINARY, "--version"]).strip()
     facts = [str(datetime.date.today()), f"{processor()}, {THREADS} processors ({', '.join(sorted(devices)) or 'kernel not told'})", go,
              *(f"{k} {v}" for k, v in sorted(versions.items())), f"Python {platform.python_version()}"]
-    foot = "; ".join(facts) + ". Medians of runs in turn, all warm but for the cold process; ratio is ours / theirs, below 1 is faster."
+    foot = "; ".join(facts) + ". Medians of runs in turn."
     if load > 0.5:
         foot += f" The machine was busy: load {load:.1f} before the first run."
-    widths = [max(len(c[i]) for c in cells) for i in range(7)]
-    for c in cells:
+    # The table on standard output has what is wanted of a row too: ratio and target are of our time to the other's, below 1 is faster.
+    wide = [COLUMNS + ["ratio", "target"]] + [cells(r) + [f"{r['ratio']:.3f}" if "ratio" in r else "", r.get("target", "")] for r in rows]
+    widths = [max(len(c[i]) for c in wide) for i in range(len(wide[0]))]
+    for c in wide:
         print("  ".join(v.ljust(w) for v, w in zip(c, widths)).rstrip())
     print(foot)
     with open(os.path.join(OUT, "table.md"), "w") as f:
-        for i, c in enumerate(cells):
-            f.write("| " + " | ".join(v.replace("|", "\\|") for v in c) + " |\n" + ("|---|---|---|---|---|---|---|\n" if i == 0 else ""))
+        for i, c in enumerate([COLUMNS] + [cells(r) for r in rows]):
+            f.write("| " + " | ".join(v.replace("|", "\\|") for v in c) + " |\n" + ("|---|---|--:|--:|--:|--:|--:|--:|---|\n" if i == 0 else ""))
         f.write("\n" + foot + "\n")
 
 
-main()
+if sys.argv[1:2] == ["--ours"]:
+    print(json.dumps(ours(sys.argv[2], sys.argv[3:])))
+else:
+    main()

@@ -1,14 +1,29 @@
 #!/usr/bin/env bash
-# bench-peers.sh: our times on this machine's CPU and their ratios to other programs, which run in turn with ours in the same minutes.
-# Prints a table; build/bench-peers/ has it as table.md, every time in lines.jsonl, and what was built.
+# bench-peers.sh: how long 'advsweep sweep' with its defaults takes on this machine's CPU, and other programs, in turn with it in the
+# same minutes. Of each work there are two times:
 #
-#	PEERS    the folder of run.sh and bench.py, which run a peer (default ../shared/peers)
-#	PYTHON   an interpreter with the peers' libraries: numpy, jax, torch, torchattacks, foolbox (default: PEERS/run.sh installs them).
-#	         One that is missing is a line that says so
+#	the work alone   ours is seconds.compute of run.json: all that the command does after loading and before it writes the files that
+#	                 show the result, its records on disk and what becomes of each image included. The others are warm, find counts
+#	                 alone and write nothing
+#	whole process    from start to exit: ours with loading, CSV, JSON, PNG and SVG; the others with import, loading and compilation
+#
+# Prints a table; build/bench-peers/ has it as table.md, for README.md, every time in lines.jsonl, and what was built.
+#
+#	PEERS    the folder of run.sh, bench.py and conv_peers.py, which run a peer (default ../shared/peers)
+#	VENV     where PEERS/run.sh has the peers' libraries, or installs them (default PEERS/.venv)
+#	PYTHON   instead of VENV an interpreter that has them: numpy, jax, torch, torchattacks, foolbox, and for the convolutional networks
+#	         torchvision, safetensors, onnx, which run.sh does not install. One that is missing is a line that says so
 #	MNIST    the folder of the MNIST test set (default ../shared/mnist)
-#	WEIGHTS  a safetensors file, 784-1024-1024-10 with the names fc1 to fc3 (default ../shared/reference/mlp.safetensors). Where
-#	         reference.json stands beside it, our counts are compared with it
-#	WORKS    some of W1 W1b W2 W2b W3 exact cold product dense (default all); b: clipped to [0, 1]
+#	WEIGHTS  a safetensors file, 784-1024-1024-10 with the names fc1 to fc3 (default ../shared/reference/mlp.safetensors), with
+#	         cnn.safetensors beside it for the CNN. Where reference.json stands there too, our counts are compared with it
+#	WORKS    some of the following (default all)
+#	           W1 W1b W2 W2b W3  FGSM and BIM on the MLP; b: clipped to [0, 1]
+#	           large             FGSM on 10,000 images at 1,001 eps, ours alone
+#	           walk              W1 and W3 beside the walks that they consist of, and beside --exact=false
+#	           cold              whole processes alone, FGSM and BIM in one
+#	           dense             W1 and W2 on a model with 70 % of its units active
+#	           cnn-fgsm cnn-bim resnet18-fgsm resnet18-bim3
+#	           product           a matrix product by itself, which is no sweep
 #	N        timed turns of each (default 7, of what takes seconds 3 or 5)
 #	THREADS  processors for each program (default 2)
 #	BINARY   an advsweep that is built already
@@ -17,10 +32,14 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
 export PEERS=${PEERS:-$root/../shared/peers} MNIST=${MNIST:-$root/../shared/mnist}
 export WEIGHTS=${WEIGHTS:-$root/../shared/reference/mlp.safetensors} OUT=$root/build/bench-peers
-for path in "$PEERS/run.sh" "$MNIST" "$WEIGHTS"; do
-	[ -e "$path" ] || { echo "bench-peers.sh: no $path: set PEERS, MNIST and WEIGHTS" >&2; exit 2; }
-done
-mkdir -p "$OUT"
+need() { # VARIABLE PATH WHAT
+	[ -e "$2" ] || { echo "bench-peers.sh: no $2: set $1 to $3" >&2; exit 2; }
+}
+need PEERS "$PEERS/run.sh" "the folder of the scripts that run other programs"
+need MNIST "$MNIST" "the folder of the MNIST test set"
+need WEIGHTS "$WEIGHTS" "a safetensors file of the model"
+rm -rf "$OUT/tmp" # of a run that was killed
+mkdir -p "$OUT/tmp"
 [ -n "${BINARY:-}" ] || CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o "$OUT/advsweep" ./cmd/advsweep
 export BINARY=${BINARY:-$OUT/advsweep}
 CGO_ENABLED=0 go test -c -o "$OUT/gemm.test" ./internal/gemm

@@ -20,34 +20,23 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// A work is a sweep of a fixed size, which other programs are timed on too.
+// A work is a sweep of a fixed size, which other programs are timed on too, or the walk of one.
 type work struct {
-	name   string // for --works
-	label  string // of its benchmark lines
-	attack attack.Attack
-	n      int    // images
-	eps    string // for attack.ParseEps
-	route  route
+	name  string   // for --works
+	label string   // of its benchmark lines
+	n     int      // images
+	walk  bool     // only along the ray of each image, which is part of an exact sweep
+	flags []string // of 'advsweep sweep', but for bounds, images, model and backend
 }
 
-// A route is how the counts of FGSM are come by.
-type route int
-
-const (
-	// It is exact where the backend is a pipeline.Exacter, else grid: what 'advsweep sweep' does
-	best  route = iota
-	grid        // a forward pass for each image and eps
-	exact       // along the ray of each image; the curve at every eps
-)
-
 var works = []work{
-	{"W1", "W1", attack.FGSM(), 1000, "0:0.5:0.025", best},
-	{"W1-grid", "W1", attack.FGSM(), 1000, "0:0.5:0.025", grid},
-	{"W2", "W2", attack.BIM(5), 1000, "0:0.5:0.025", grid},
-	{"W3", "W3", attack.FGSM(), 10000, "0:0.5:0.005", best},
-	{"W3-grid", "W3", attack.FGSM(), 10000, "0:0.5:0.005", grid},
-	{"Exact1000", "Exact", attack.FGSM(), 1000, "0,0.5", exact},
-	{"Exact10000", "Exact", attack.FGSM(), 10000, "0,0.5", exact},
+	{"W1", "W1", 1000, false, []string{"--attack=fgsm", "--eps=0:0.5:0.025"}},
+	{"W1-grid", "W1", 1000, false, []string{"--attack=fgsm", "--eps=0:0.5:0.025", "--exact=false"}},
+	{"W2", "W2", 1000, false, []string{"--attack=bim", "--steps=5", "--eps=0:0.5:0.025"}},
+	{"W3", "W3", 10000, false, []string{"--attack=fgsm", "--eps=0:0.5:0.005"}},
+	{"W3-grid", "W3", 10000, false, []string{"--attack=fgsm", "--eps=0:0.5:0.005", "--exact=false"}},
+	{"Exact1000", "Exact", 1000, true, []string{"--attack=fgsm", "--eps=0,0.5"}},
+	{"Exact10000", "Exact", 10000, true, []string{"--attack=fgsm", "--eps=0,0.5"}},
 }
 
 // operations are what --works knows besides works. Their size is that of --n, --eps, --steps.
@@ -86,28 +75,33 @@ the host, also on a GPU:
   Forward   the classes of N images
   Gradient  ∂L/∂x of N images, all N·I numbers of it
   Step      one step along the gradient, and for each image whether the gradient was zero
-  Sweep     the whole of 'advsweep sweep --exact=false' for fgsm, bim and noise at --eps, but for its
-            files
+  Sweep     what 'advsweep sweep --exact=false' computes for fgsm, bim and noise at --eps
 
 Forward, Gradient and Step are at images that have moved twice, which are on the device already.
-A sweep, here and below, begins with the copying of the images to the device. Loading the model and
-opening the device are in none of them.
+
+A sweep, here and below, is all that 'advsweep sweep' computes with its defaults: counts, what becomes of
+each image with its margin and norms, the same with pixels rounded to 8 bits, and the classes of the
+clean images. It begins with the copying of the images to the device. Loading the model, opening the
+device and files are in none of them; run.json of a sweep tells what the command itself took.
 
 --works also knows sweeps of fixed sizes, without bounds and clipped to [0, 1] unless --bounds chooses:
 
   W1        FGSM, the first 1,000 images, 21 eps 0, 1/40, …, 1/2
   W2        BIM with k = 5, the same images and eps
   W3        FGSM, 10,000 images, 101 eps 0, 1/200, …, 1/2
+  W1-grid, W3-grid
+            the same with --exact=false
   Exact1000, Exact10000
-            FGSM, the curve at every eps from 0 to 1/2
+            no sweep: only the walks, which are a part of W1 and W3. Each image is followed along
+            FGSM's ray from eps 0 to 1/2
 
 Where there are fewer images, or --n asks for fewer, they are scaled down and their lines say N=. FGSM's
-lines say how: route=exact follows each image along its ray and reads the counts off, as 'advsweep sweep' does
-where the backend can, route=grid makes a forward pass for each image and eps. W1-grid and W3-grid
-are W1 and W3 by that route on every backend.
+lines say how: route=exact follows each image along its ray, as 'advsweep sweep' does where the backend
+can, route=grid does not.
 
 dense-GFLOP/s is the speed at which a dense program would have to multiply to be as fast, which takes no
-gradient twice. Of a model with P weights, P1 of them in the first layer, it multiplies for each image
+gradient twice and finds the counts alone: no clean classes, no rounded pixels. Of a model with P weights,
+P1 of them in the first layer, it multiplies for each image
 
   Forward          2·P
   Gradient, Step   4·P, a forward pass and one back to the pixels
@@ -153,10 +147,11 @@ type benchmark struct {
 	dense  float64 // operations of a dense program, 0 if that means nothing
 	f      func() error
 
-	work   string // in --works
-	bounds attack.Bounds
-	sweep  *pipeline.Sweep // of a work
-	result *pipeline.Result
+	work    string // in --works
+	bounds  attack.Bounds
+	sweep   *pipeline.Sweep  // of a work
+	result  *pipeline.Result // of the sweep of a work
+	correct func() []int     // of a work that was run: counts at each eps
 }
 
 func (v *benchVerb) run(c *cobra.Command) error {
@@ -164,7 +159,11 @@ func (v *benchVerb) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	sweep, err := parseText(c, pipeline.Text{Attack: "fgsm,bim,noise", Eps: v.ball.eps, Bounds: v.ball.bounds, Steps: v.steps, Seed: v.seed})
+	flags := []string{"--attack=fgsm,bim,noise", "--exact=false", "--eps=" + v.ball.eps, "--bounds=" + v.ball.bounds, fmt.Sprint("--seed=", v.seed)}
+	if c.Flags().Changed("steps") {
+		flags = append(flags, fmt.Sprint("--steps=", v.steps))
+	}
+	sweep, err := asSweep(flags...)
 	if err != nil {
 		return err
 	}
@@ -264,16 +263,35 @@ func (v *benchVerb) chosen(c *cobra.Command) ([]string, error) {
 	return chosen, nil
 }
 
+// asSweep returns what 'advsweep sweep' with these flags asks for: bench takes the defaults of that
+// command, and in.fit makes of it what the command computes.
+func asSweep(flags ...string) (pipeline.Sweep, error) {
+	v := &sweepVerb{}
+	c := v.command()
+	if err := c.ParseFlags(flags); err != nil {
+		return pipeline.Sweep{}, usagef("%w", err)
+	}
+	return v.asked(c)
+}
+
+// first returns in with the first n images, or with all if there are fewer.
+func (in *inputs) first(n int) *inputs {
+	some := *in
+	some.set = first(in.set, n)
+	return &some
+}
+
 // benchmarks makes the lines of what is chosen. sweep is that of the flags.
 func (v *benchVerb) benchmarks(c *cobra.Command, in *inputs, chosen []string, sweep pipeline.Sweep) ([]*benchmark, error) {
 	ctx, b := c.Context(), in.backend
 	all, one := weights(in.model)
 	var list []*benchmark
-	set := in.set
+	some := in
 	// The operations have the flag's default where a work asked for more
 	if !c.Flags().Changed("n") {
-		set = first(set, 1000)
+		some = in.first(1000)
 	}
+	set := some.set
 	n := min(set.N(), b.Info().Rows)
 	class, zero := make([]int32, n), make([]bool, n)
 	for _, name := range chosen {
@@ -291,8 +309,12 @@ func (v *benchVerb) benchmarks(c *cobra.Command, in *inputs, chosen []string, sw
 		case "Step":
 			list = append(list, &benchmark{name: name, images: n, dense: 4 * all * float64(n), f: func() error { return in.stepped(ctx, sweep.Bounds, zero) }})
 		case "Sweep":
-			for _, a := range sweep.Attacks {
-				s := sweep
+			fit, err := some.fit(c, sweep)
+			if err != nil {
+				return nil, err
+			}
+			for _, a := range fit.Attacks {
+				s := fit
 				s.Attacks = []attack.Attack{a}
 				list = append(list, &benchmark{name: fmt.Sprintf("Sweep/attack=%s/K=%d/E=%d", a.Name, a.Steps, len(s.Eps)), images: set.N(),
 					dense: dense(all, one, s) * float64(set.N()), f: func() error { _, err := s.Run(ctx, b, set); return err }})
@@ -303,35 +325,77 @@ func (v *benchVerb) benchmarks(c *cobra.Command, in *inputs, chosen []string, sw
 	if c.Flags().Changed("bounds") {
 		bounds = []attack.Bounds{sweep.Bounds}
 	}
-	_, walks := pipeline.AsExacter(b)
 	for _, w := range works {
 		if !slices.Contains(chosen, w.name) {
 			continue
 		}
-		if w.route == exact && !walks {
-			return nil, usagef("--works %s: %s (%s) cannot follow a ray", w.name, in.chosen, b.Info().Device)
-		}
-		eps, err := attack.ParseEps(w.eps)
-		if err != nil {
-			return nil, err
-		}
 		for _, bound := range bounds {
-			s := pipeline.Sweep{Attacks: []attack.Attack{w.attack}, Eps: eps, Bounds: bound, Exact: w.route != grid && walks}
-			some := first(in.set, w.n)
-			bm := &benchmark{name: w.label + "/bounds=" + bound.String(), images: some.N(), work: w.name, bounds: bound, sweep: &s}
-			if w.route != exact {
-				bm.dense = dense(all, one, s) * float64(some.N())
+			bm, err := in.first(w.n).work(c, w, bound)
+			if err != nil {
+				return nil, err
 			}
-			if w.attack.Name == "fgsm" {
-				bm.name += "/route=" + routeName(s)
+			if !w.walk {
+				bm.dense = dense(all, one, *bm.sweep) * float64(bm.images)
 			}
-			bm.f = func() (err error) { bm.result, err = s.Run(ctx, b, some); return err }
 			if !slices.ContainsFunc(list, func(b *benchmark) bool { return b.name == bm.name && b.images == bm.images }) {
 				list = append(list, bm)
 			}
 		}
 	}
 	return list, nil
+}
+
+// work makes the line of w within bounds, of all images of in.
+func (in *inputs) work(c *cobra.Command, w work, bounds attack.Bounds) (*benchmark, error) {
+	s, err := asSweep(append(slices.Clone(w.flags), "--bounds="+bounds.String())...)
+	if err != nil {
+		return nil, err
+	}
+	if s, err = in.fit(c, s); err != nil {
+		return nil, err
+	}
+	b, set := in.backend, in.set
+	bm := &benchmark{name: w.label + "/bounds=" + bounds.String(), images: set.N(), work: w.name, bounds: bounds, sweep: &s}
+	if slices.ContainsFunc(s.Attacks, pipeline.Rays) {
+		bm.name += "/route=" + routeName(s)
+	}
+	if !w.walk {
+		bm.f = func() (err error) { bm.result, err = s.Run(c.Context(), b, set); return err }
+		bm.correct = func() []int { return bm.result.Curves[0].Correct }
+		return bm, nil
+	}
+	walker, walks := pipeline.AsExacter(b)
+	if !walks {
+		return nil, usagef("--works %s: %s (%s) cannot follow a ray", w.name, in.chosen, b.Info().Device)
+	}
+	all := make([]attack.Walk, set.N())
+	top := s.Eps[len(s.Eps)-1]
+	bm.f = func() error { return walk(c.Context(), walker, set, top, bounds, all) }
+	bm.correct = func() []int {
+		correct := make([]int, len(s.Eps))
+		for i := range all {
+			for e, eps := range s.Eps {
+				if eps == 0 && all[i].Class == int(set.Labels[i]) || eps > 0 && all[i].At(eps, top) {
+					correct[e]++
+				}
+			}
+		}
+		return correct
+	}
+	return bm, nil
+}
+
+// walk fills all, of the images of set, as a sweep does: 1,000 images at a time.
+func walk(ctx context.Context, b pipeline.Exacter, set *dataset.Set, top float64, bounds attack.Bounds, all []attack.Walk) error {
+	if err := b.Load(ctx, set.First, set.Images, set.Labels); err != nil {
+		return err
+	}
+	for lo := 0; lo < len(all); lo += 1000 {
+		if err := b.Exact(ctx, lo, top, bounds, all[lo:min(lo+1000, len(all))]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func routeName(s pipeline.Sweep) string {
@@ -482,6 +546,6 @@ func (v *benchVerb) printOnce(c *cobra.Command, in *inputs, bm *benchmark) error
 		Version   string  `json:"version"`
 	}{
 		bm.work, bm.bounds.String(), routeName(*bm.sweep), bm.images, len(bm.sweep.Eps), ms, times[0], v.count,
-		bm.dense / ms / 1e6, done / ms / 1e6, bm.result.Curves[0].Correct, in.chosen, b.Info().Device, b.Info().Precision, version(),
+		bm.dense / ms / 1e6, done / ms / 1e6, bm.correct(), in.chosen, b.Info().Device, b.Info().Precision, version(),
 	})
 }

@@ -4,13 +4,19 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
+	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
 
 	"advsweep/attack"
+	"advsweep/dataset"
 	"advsweep/pipeline"
+	"advsweep/record"
+	"advsweep/rundir"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -73,6 +79,104 @@ func TestBenchOnce(t *testing.T) {
 			t.Errorf("%s: counts (-sweep +bench):\n%s", work, d)
 		}
 	}
+}
+
+// TestBenchIsSweep wants that a work is what 'advsweep sweep' computes with its defaults: the same
+// manifest and the same result. The flags of the command stand here once more, as somebody types
+// them who repeats a work. Pixels beyond 1 leave out the rounded images.
+func TestBenchIsSweep(t *testing.T) {
+	flags := map[string]string{
+		"W1":      "--attack fgsm --eps 0:0.5:0.025",
+		"W1-grid": "--attack fgsm --eps 0:0.5:0.025 --exact=false",
+		"W2":      "--attack bim --steps 5 --eps 0:0.5:0.025",
+		"W3":      "--attack fgsm --eps 0:0.5:0.005",
+		"W3-grid": "--attack fgsm --eps 0:0.5:0.005 --exact=false",
+	}
+	beyond := npzBeyond(t)
+	for _, w := range works {
+		if w.walk {
+			continue
+		}
+		args, ok := flags[w.name]
+		if !ok {
+			t.Errorf("%s: no flags of 'advsweep sweep'", w.name)
+		}
+		for _, more := range []string{"--bounds 0,1", "--bounds none --data " + beyond} {
+			out := filepath.Join(t.TempDir(), "out")
+			do(t, append(append([]string{"sweep", "--backend", "cpu", "--n", "12", "-q", "--out", out}, strings.Fields(args)...), strings.Fields(more)...)...)
+			want, res, err := rundir.Read(out)
+			if err != nil {
+				t.Fatal(err)
+			}
+
+			v, c := &benchVerb{}, newBench()
+			c.SetContext(t.Context())
+			c.SetErr(io.Discard)
+			v.backend, v.images.n = backendFlags{name: "cpu", precision: "float32"}, 12
+			v.inputs.images.split = "test"
+			if strings.Contains(more, beyond) {
+				v.inputs.images.data = beyond
+			}
+			in, err := open(c, &v.inputs, &v.backend, true, v.images.cut(c))
+			if err != nil {
+				t.Fatal(err)
+			}
+			bounds, err := attack.ParseBounds(strings.Fields(more)[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			bm, err := in.first(w.n).work(c, w, bounds)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := bm.f(); err != nil {
+				t.Fatal(err)
+			}
+			got := in.manifest(*bm.sweep, 1)
+			if d := cmp.Diff(manifestText(t, *want), manifestText(t, got)); d != "" {
+				t.Errorf("%s %s: manifest (-sweep +bench):\n%s", w.name, more, d)
+			}
+			if !reflect.DeepEqual(res, bm.result) {
+				t.Errorf("%s %s: results differ", w.name, more)
+			}
+			if err := in.backend.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// npzBeyond writes twelve images of which a pixel is beyond 1, so that there are no 8-bit pixels.
+func npzBeyond(t *testing.T) string {
+	t.Helper()
+	set, err := dataset.MNIST1000()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pixels := make([]float32, 12*784)
+	for i, v := range set.Images.Data().([]uint8)[:len(pixels)] {
+		pixels[i] = float32(v) / 255
+	}
+	pixels[0] = 1.5
+	var npz bytes.Buffer
+	err = dataset.WriteNPZ(&npz, dataset.Array{Name: "images", Shape: []int{12, 28, 28}, Data: pixels}, dataset.Array{Name: "labels", Shape: []int{12}, Data: set.Labels[:12]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "beyond.npz")
+	if err := os.WriteFile(name, npz.Bytes(), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+func manifestText(t *testing.T, m record.Manifest) string {
+	t.Helper()
+	data, err := m.JSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
 }
 
 func TestBenchRefusals(t *testing.T) {
@@ -181,6 +285,20 @@ func (w *walker) Exact(_ context.Context, _ int, max float64, _ attack.Bounds, d
 		dst[i] = attack.Walk{Correct: []attack.Interval{{Lo: 0, Hi: max}}}
 	}
 	w.walks += len(dst)
+	return nil
+}
+
+func (w *walker) Read(ctx context.Context, lo int, eps []float64, bounds attack.Bounds, rounded bool, dst []attack.Reading) error {
+	walks := make([]attack.Walk, len(dst))
+	if err := w.Exact(ctx, lo, eps[len(eps)-1], bounds, walks); err != nil {
+		return err
+	}
+	for i := range dst {
+		dst[i] = attack.Reading{Walk: walks[i], Classes: make([]int32, len(eps)), Norms: make([]attack.Norms, len(eps))}
+		if rounded {
+			dst[i].Rounded = make([]int8, len(eps))
+		}
+	}
 	return nil
 }
 

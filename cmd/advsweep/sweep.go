@@ -35,8 +35,9 @@ type sweepVerb struct {
 	seed    uint64
 }
 
-func newSweep(p *program) *cobra.Command {
-	v := &sweepVerb{program: p}
+func newSweep(p *program) *cobra.Command { return (&sweepVerb{program: p}).command() }
+
+func (v *sweepVerb) command() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "sweep",
 		Short: "Accuracy as a function of eps: curve.csv, .json, .png, .svg, images.csv, classes.csv",
@@ -91,24 +92,19 @@ func (v *sweepVerb) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	s, err := v.attack.parse(c, v.ball, v.seed)
+	s, err := v.asked(c)
 	if err != nil {
 		return err
 	}
 	warnShort(c.ErrOrStderr(), s)
-	if err := v.more.ask(c, &s, v.attack.list, v.ball.eps); err != nil {
-		return err
-	}
 	in, err := open(c, &v.inputs, &v.backend, v.output.quiet, v.images.cut(c))
 	if err != nil {
 		return err
 	}
 	defer in.backend.Close()
-	exact := s.Exact && in.follows(c)
-	if s, err = rundir.Fit(s, in.model, in.backend, in.set); err != nil {
+	if s, err = in.fit(c, s); err != nil {
 		return err
 	}
-	s.Exact = exact
 	m := in.manifest(s, v.seed)
 	var saved [][]string // of each attack
 	if saves {
@@ -139,6 +135,23 @@ func (v *sweepVerb) run(c *cobra.Command) error {
 		return err
 	}
 	return v.saveImages(c, in, folder, s, res, saved, saveEps)
+}
+
+// asked returns the sweep that the flags ask for, which no backend has seen yet.
+func (v *sweepVerb) asked(c *cobra.Command) (pipeline.Sweep, error) {
+	s, err := v.attack.parse(c, v.ball, v.seed)
+	if err != nil {
+		return s, err
+	}
+	return s, v.more.ask(c, &s, v.attack.list, v.ball.eps)
+}
+
+// fit returns s, which was asked for, as the command computes it on in. 'advsweep bench' times it.
+func (in *inputs) fit(c *cobra.Command, s pipeline.Sweep) (pipeline.Sweep, error) {
+	exact := s.Exact && in.follows(c)
+	s, err := rundir.Fit(s, in.model, in.backend, in.set)
+	s.Exact = exact
+	return s, err
 }
 
 // follows reports whether the backend can follow a ray, or must because --exact insists: then
