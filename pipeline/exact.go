@@ -142,6 +142,6 @@ func newExact(walks []attack.Walk, eps []float64, first int) *Exact {
 	return x
 }
 
-// walkImages is how many images one call of Exact or Read walks. It takes a few tenths of a second, so that
-// progress is shown and ctx is looked at that often.
+// walkImages is how many images one call of Exact or Read walks. It takes a few tenths of a second,
+// so that progress is shown and ctx is looked at that often.
 const walkImages = 1000
