@@ -15,7 +15,7 @@ import (
 
 // Read walks the loaded images lo to lo+len(dst)-1, as Exact does up to the largest of eps [E], and
 // reads off each walk what the model says at eps. Rounded asks also what it says once pixels are
-// rounded to 8 bits.
+// rounded to 8 bits. It takes the memory of what dst held before.
 //
 // The points of the walk and what lies between them decide nearly all of it. At the rest the model
 // is looked at again. What rounding might decide then is left open. So is what rounding to 8 bits
@@ -34,9 +34,11 @@ func (b *Backend[T]) Read(ctx context.Context, lo int, eps []float64, bounds att
 	to := b.newListed(eps, bounds, rounded)
 	stops := to.turns || !bounds.None()
 	for k := range dst {
-		dst[k] = attack.Reading{Classes: make([]int32, len(eps)), Norms: make([]attack.Norms, len(eps)), At: attack.Open}
-		if rounded {
-			dst[k].Rounded = make([]int8, len(eps))
+		d := &dst[k]
+		*d = attack.Reading{Classes: resize(d.Classes, len(eps)), Norms: resize(d.Norms, len(eps)), Rounded: d.Rounded, At: attack.Open}
+		clear(d.Norms)
+		if d.Rounded = resize(d.Rounded, len(eps)); !rounded {
+			d.Rounded = nil
 		}
 	}
 	if stops {
@@ -111,9 +113,10 @@ func (b *Backend[T]) newListed(eps []float64, bounds attack.Bounds, rounded bool
 // A reading is what Read wants to know of the block that a walk walks. The walk tells it of all
 // points that it looks at and of the stretches between them.
 type reading[T Float] struct {
-	to   *listed[T]
-	dst  func(image int) *attack.Reading // by its place among the loaded ones
-	most []T                             // [n], what rounding may do to a margin anywhere on the ray
+	to  *listed[T]
+	dst func(image int) *attack.Reading // by its place among the loaded ones
+	// [n], what rounding may do to a margin anywhere on the ray
+	most []T
 	// inside [n] is the eps at which the margin would be 0 within [0, 1] if the model were linear.
 	inside  []T
 	marks   marks[T] // of the eps
@@ -127,9 +130,10 @@ type reading[T Float] struct {
 
 // A marks is a list of places on the rays of a block, and what is known there.
 type marks[T Float] struct {
-	eps   []T     // [G], not falling
-	known []int32 // [n, G]; of marks the class, of shades 1 where the label is given and else 0; or Open
-	seen  []bool  // [n, G]: the model was looked at there
+	eps []T // [G], not falling
+	// [n, G]; of marks the class, of shades 1 where the label is given and else 0; or Open
+	known []int32
+	seen  []bool // [n, G]: the model was looked at there
 	// Of marks alone: the least that the margin of the label can be, the margin where it was seen,
 	// and the least one of these, [n, G] and [n].
 	low    []T
@@ -170,7 +174,7 @@ func (m *marks[T]) within(e0, e1 T) (from, to int) {
 
 // newReading is that of the block in w.
 func newReading[T Float](w *walk[T], to *listed[T], dst func(image int) *attack.Reading) *reading[T] {
-	r := w.reading
+	r := w.memory
 	if r == nil {
 		r = new(reading[T])
 	}
@@ -202,8 +206,8 @@ func (r *reading[T]) clean(w *walk[T]) {
 	}
 }
 
-// aim notes where image i would first fail within [0, 1] if the model were linear, or -1. Its guess is
-// the loss at eps 0, and g [I] the gradient.
+// aim notes where image i would first fail within [0, 1] if the model were linear, or -1. Its guess
+// is the loss at eps 0, and g [I] the gradient.
 func (r *reading[T]) aim(w *walk[T], i int, g []T) {
 	if r.inside[i] = -1; !r.to.turns {
 		return
@@ -228,8 +232,8 @@ func logits64[T Float](z []T) []float64 {
 	return out
 }
 
-// points takes what the model says at points of the walk that are on the list, and how much rounding
-// may do at the last point of the ray.
+// points takes what the model says at points of the walk that are on the list, and how much
+// rounding may do at the last point of the ray.
 func (r *reading[T]) points(w *walk[T], looked []stretch[T]) {
 	for _, s := range looked {
 		for k, e := range s.points() {
@@ -245,8 +249,8 @@ func (r *reading[T]) points(w *walk[T], looked []stretch[T]) {
 	}
 }
 
-// noise is what rounding may do to the difference of two logits of image i, in two computations of it:
-// that of a row, and that of a point, whose terms are up to twice as large (see tour).
+// noise is what rounding may do to the difference of two logits of image i, in two computations of
+// it: that of a row, and that of a point, whose terms are up to twice as large (see tour).
 func (r *reading[T]) noise(i int) T { return 3 * r.most[i] }
 
 // seen takes the logits of image i at eps, which are in a row of the walk's points.
@@ -468,7 +472,8 @@ func (r *reading[T]) settle(w *walk[T], m *marks[T], wanted func(i, e int) bool)
 	}
 }
 
-// filled returns s with n points, and its last one again and again up to as many as a product takes.
+// filled returns s with n points, and its last one again and again up to as many as a product
+// takes.
 func (s stretch[T]) filled(n int) stretch[T] {
 	s.n = int8(n)
 	if n > 2 {
@@ -549,7 +554,7 @@ func (r *reading[T]) chord(w *walk[T], i int, p0, p1 *point[T]) {
 // possible then.
 func (w *walk[T]) turn(max T) {
 	o, in, a := &w.origin, w.b.model.in, &w.m.layers[0]
-	w.bounds, w.max, w.turned = attack.Bounds{Lo: 0, Hi: 1}, max, true
+	w.limits = limits[T]{max, attack.Bounds{Lo: 0, Hi: 1}, true}
 	w.x = resize(w.x, len(w.images)*in)
 	for i := range w.images {
 		v := &w.images[i]
@@ -650,8 +655,8 @@ func (r *reading[T]) norms(w *walk[T]) {
 	}
 }
 
-// leastMove is an eps that surely moves a pixel from lo to hi: below it rounding may leave the pixel
-// where it is.
+// leastMove is an eps that surely moves a pixel from lo to hi: below it rounding may leave the
+// pixel where it is.
 func leastMove[T Float](lo, hi T) T { return 4 * unit[T]() * max(hi, -lo) }
 
 // measured measures the norms of image i of the block at eps.

@@ -28,8 +28,8 @@ func (m *mlp[T]) measure() {
 
 // bend is walk.bend, but sharper where pixels stop between p0 and p1.
 //
-// Let h_p be how far pixel p leaves its line at most, and s_p = ±1 where it moves. Then unit k of the
-// first layer, before its ReLU, lies below its line by at most L_k and above it by at most U_k,
+// Let h_p be how far pixel p leaves its line at most, and s_p = ±1 where it moves. Then unit k of
+// the first layer, before its ReLU, lies below its line by at most L_k and above it by at most U_k,
 //
 //	U_k = Σ_p h_p·max(s_p·W_kp, 0),  L_k = Σ_p h_p·max(-s_p·W_kp, 0),
 //

@@ -15,12 +15,13 @@ import (
 )
 
 // TestRead compares what is read off walks with what the rows themselves say, on small random
-// models, for every kernel: the walk, the classes, the rounded classes and the counts of pixels must
-// be the same, margins and norms within rounding.
+// models, for every kernel: the walk, the classes, the rounded classes and the counts of pixels
+// must be the same, margins and norms within rounding.
 func TestRead(t *testing.T) {
 	for _, kernel := range Kernels() {
 		t.Run(kernel+"/float32", func(t *testing.T) { testRead[float32](t, kernel, 1e-4) })
-		t.Run(kernel+"/float64", func(t *testing.T) { testRead[float64](t, kernel, 1e-6) }) // margins are float32
+		// margins are float32
+		t.Run(kernel+"/float64", func(t *testing.T) { testRead[float64](t, kernel, 1e-6) })
 	}
 }
 
@@ -132,8 +133,8 @@ func testRead[T Float](t *testing.T, kernel string, tol float64) {
 		}
 	}
 	t.Logf("%d rows, %d of them open; %d rounded, %d of them open; %d images without a margin", rows, open, shades, openShades, kinds)
-	// Models that are disfigured have classes with equal logits. At two of the eps rounding decides of
-	// the level.
+	// Models that are disfigured have classes with equal logits. At two of the eps rounding decides
+	// of the level.
 	if open*5 > rows || openShades*5 > shades || kinds == 0 {
 		t.Errorf("too much is open, or the test says too little")
 	}

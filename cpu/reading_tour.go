@@ -3,9 +3,9 @@ package cpu
 import "advsweep/internal/gemm"
 
 // A tour is points on the ray of one image, rising, at which the model is to be looked at. Without
-// bounds each unit of the first layer flips once at most along the ray, where a + eps·c is 0. So the
-// second layer is a line in eps, with a kink at each flip, and a tour adds each flip to that line
-// once for all points behind it, not once for each of them:
+// bounds each unit of the first layer flips once at most along the ray, where a + eps·c is 0. So
+// the second layer is a line in eps, with a kink at each flip, and a tour adds each flip to that
+// line once for all points behind it, not once for each of them:
 //
 //	z(eps) = P + eps·Q,  P ← P - |c|·t·V_k,  Q ← Q + |c|·V_k  at the flip t of unit k.
 type tour[T Float] struct {
@@ -24,8 +24,9 @@ type touring[T Float] struct {
 	by   []T
 }
 
-// tourPoints bounds the points of one tour, and toursAtOnce those of all that are in memory. A point
-// costs little beside the flips, but for the bounds between points it does not have to be near.
+// tourPoints bounds the points of one tour, and toursAtOnce those of all that are in memory. A
+// point costs little beside the flips, but for the bounds between points it does not have to be
+// near.
 const (
 	tourPoints  = 64
 	toursAtOnce = 480

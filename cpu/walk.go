@@ -49,8 +49,8 @@ func (b *Backend[T]) Exact(ctx context.Context, lo int, max float64, bounds atta
 }
 
 // walks walks the n loaded images from lo on, which are walkable, for Exact and Read. dst is where
-// the result of image lo + k goes. Pixels may stop at a bound only if that is said. read, if not nil,
-// is called for each block before it is walked.
+// the result of image lo + k goes. Pixels may stop at a bound only if that is said. read, if not
+// nil, is called for each block before it is walked.
 func (b *Backend[T]) walks(ctx context.Context, lo, n int, max float64, bounds attack.Bounds, stops bool, read func(w *walk[T]) *reading[T], dst func(k int) *attack.Walk) error {
 	around := b.enter(backend.Walk)
 	defer func() { b.leaveWalk(around) }()
@@ -135,9 +135,8 @@ type walk[T Float] struct {
 	scratch *scratch[T]
 	rows    rows[T] // the list of the product in hand
 
-	max    T // the largest eps; set by begin, as bounds and images are
-	bounds attack.Bounds
-	images []walked[T] // [n]
+	limits[T]
+	images []walked[T] // [n]; set by begin
 	origin origin[T]
 
 	open   []stretch[T] // what is still to be looked at; firstPoints and reopen add to it
@@ -146,22 +145,30 @@ type walk[T Float] struct {
 	found  []end // ends that are still to be checked; ends adds to it, and check takes away
 	failed bool  // something is not finite
 	x      []T   // [·, I]
-	turned bool  // rays are clipped to [0, 1] beyond the walk's bounds, see turn
-	// read is what Read wants to know of the block; nil for Exact. reading is its memory.
-	read, reading *reading[T]
-	cost          walkCost
+
+	read   *reading[T] // what Read wants to know of the block; nil for Exact
+	memory *reading[T] // that of the last block
+	cost   walkCost
+}
+
+// A limits says how far rays go. begin sets it, and turn.
+type limits[T Float] struct {
+	max    T // the largest eps
+	bounds attack.Bounds
+	turned bool // rays are clipped to [0, 1] beyond the walk's bounds, see turn
 }
 
 // A walked is one image of a block and what is known of its ray. start sets what does not change
 // later. know, reopen and ends add what is found out.
 type walked[T Float] struct {
-	image  int          // its place among the loaded images
-	dst    *attack.Walk // the result
-	guess  T            // the eps at which the margin would be 0 if the model were linear, or negative
-	noise  T            // what rounding may do to a margin
-	active int          // units of the first layer at eps 0
-	stops  []stop[T]    // the pixels that reach a bound
-	opened int          // stretches looked at again so far
+	image int          // its place among the loaded images
+	dst   *attack.Walk // the result
+	// the eps at which the margin would be 0 if the model were linear, or negative
+	guess  T
+	noise  T         // what rounding may do to a margin
+	active int       // units of the first layer at eps 0
+	stops  []stop[T] // the pixels that reach a bound
+	opened int       // stretches looked at again so far
 	known  []piece
 }
 
@@ -226,15 +233,15 @@ func newWalk[T Float](b *Backend[T], w *scratch[T]) *walk[T] {
 // caller says where the result of each goes.
 func (w *walk[T]) begin(images []int, max T, bounds attack.Bounds) {
 	n, L, m := len(images), len(w.m.layers), w.m
-	w.max, w.bounds = max, bounds
+	w.limits = limits[T]{max: max, bounds: bounds}
 	w.images = resize(w.images, n)
 	for k, i := range images {
 		v := &w.images[k]
 		*v = walked[T]{image: i, stops: v.stops[:0], known: v.known[:0]}
 	}
-	w.open, w.found, w.failed, w.turned = w.open[:0], w.found[:0], false, false
+	w.open, w.found, w.failed = w.open[:0], w.found[:0], false
 	if w.read != nil {
-		w.read, w.reading = nil, w.read
+		w.read, w.memory = nil, w.read
 	}
 	w.points = resize(w.points, L)
 	o := &w.origin

@@ -25,11 +25,12 @@ func (p *point[T]) layer(m *mlp[T], l int) []T {
 // overwrites it for each pair: bend sets bound, and margins sets margin. A rival of a label is a
 // class that it can lose to.
 type chord[T Float] struct {
-	list   []uint32 // units with a kink, or pixels that stop, between the points
-	kink   []T      // how far each leaves its line
-	bound  []T      // how far margins lie below, then above their lines, by rival [2·C, whole vectors]
-	margin [2][]T   // over each rival at both points [rivals]
-	inner  [2][]T   // the same on their lines, at two places between the points
+	list []uint32 // units with a kink, or pixels that stop, between the points
+	kink []T      // how far each leaves its line
+	// how far margins lie below, then above their lines, by rival [2·C, whole vectors]
+	bound  []T
+	margin [2][]T // over each rival at both points [rivals]
+	inner  [2][]T // the same on their lines, at two places between the points
 }
 
 // resize makes room for a model with in pixels.
@@ -117,8 +118,8 @@ func (w *walk[T]) between(i int, p0, p1 point[T]) {
 	v.know(s.to, p1.eps, false)
 }
 
-// bend computes how far each margin of class y over its rivals may lie below and above its line from
-// p0 to p1 on the ray of image i.
+// bend computes how far each margin of class y over its rivals may lie below and above its line
+// from p0 to p1 on the ray of image i.
 func (w *walk[T]) bend(i int, y int32, p0, p1 *point[T]) {
 	c, r := &w.chord, w.m.rates
 	clear(c.bound)
@@ -157,8 +158,8 @@ func (w *walk[T]) stopsBetween(i int, e0, e1 T, up bool) (n int) {
 	return n
 }
 
-// margins writes the margins of class y over its rivals at p0 and p1. It returns false if one is not
-// finite.
+// margins writes the margins of class y over its rivals at p0 and p1. It returns false if one is
+// not finite.
 func (w *walk[T]) margins(y int32, p0, p1 *point[T]) (finite bool) {
 	c, top := &w.chord, len(w.m.layers)-1
 	z0, z1 := p0.layer(w.m, top), p1.layer(w.m, top)

@@ -180,8 +180,8 @@ func (s Sweep) WorkUntil(ctx context.Context, stop <-chan struct{}, b Backend, s
 	return nil
 }
 
-// units returns how many units of Progress a chunk is: rows times steps and one, or images for a Look
-// or Walk.
+// units returns how many units of Progress a chunk is: rows times steps and one, or images for a
+// Look or Walk.
 func (s Sweep) units(c Chunk) int {
 	n := c.Hi - c.Lo
 	if c.Kind != Strike {

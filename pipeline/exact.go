@@ -19,7 +19,7 @@ type Exacter interface {
 	Exact(ctx context.Context, lo int, max float64, bounds attack.Bounds, dst []attack.Walk) error
 	// Read walks them up to the largest of eps [E], above 0, and reads off each walk what the model
 	// says at eps, with rounded also once pixels are rounded to 8 bits as backend.Rounding says.
-	// What it leaves open has to be asked row by row.
+	// What it leaves open has to be asked row by row. It may use the memory of what dst holds.
 	Read(ctx context.Context, lo int, eps []float64, bounds attack.Bounds, rounded bool, dst []attack.Reading) error
 }
 

@@ -13,8 +13,8 @@ import (
 	"advsweep/pipeline"
 )
 
-// tallied is a sweep in many chunks, its labels and log: two of its attacks are controls, and one may
-// be the worst of all.
+// tallied is a sweep in many chunks, its labels and log: two of its attacks are controls, and one
+// may be the worst of all.
 func tallied(t *testing.T, worst bool) (pipeline.Sweep, []int32, pipeline.Memory) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(3, 4))

@@ -238,13 +238,14 @@ func fits(b Backend, set *dataset.Set) error {
 }
 
 // A sweeping is a Sweep under way: what it does once it is asked to, and how far it is. Its methods
-// change rows, done and total, and nothing else.
+// change rows, done, total and the memory of readings, and nothing else.
 type sweeping struct {
 	Sweep
 	b Backend
 	held
 	rows        int // of a batch at most; 0 is not yet known
 	done, total int
+	readings    []attack.Reading // memory for those of a chunk
 }
 
 func (r *sweeping) progress(rows int) {

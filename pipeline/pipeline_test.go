@@ -45,7 +45,8 @@ func TestAssembleClasses(t *testing.T) {
 	if _, err := s.Assemble(2, 0, 3, log); err != nil {
 		t.Fatal(err)
 	}
-	// Chunk and byte. An image of the second has a byte, the pixels that moved, and its one byte of bits.
+	// Chunk and byte. An image of the second has a byte, the pixels that moved, and its one byte of
+	// bits.
 	for _, at := range [][2]int{{0, 0}, {0, 4}, {0, 8}, {1, 6}, {1, 7}} {
 		was := log[at[0]]
 		log[at[0]] = slices.Clone(was)

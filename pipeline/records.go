@@ -195,8 +195,8 @@ func movedBy(eps float64, n int32) attack.Norms {
 	return attack.Norms{Linf: float32(eps), L2: float32(eps * math.Sqrt(float64(n))), L0: n}
 }
 
-// A decoder takes a record apart. After the first thing that cannot be it has an error, and all that
-// it returns is 0.
+// A decoder takes a record apart. After the first thing that cannot be it has an error, and all
+// that it returns is 0.
 type decoder struct {
 	p   []byte
 	err error
@@ -354,8 +354,8 @@ func (r *rayRecord) fill(ray *Ray) {
 }
 
 // walks reads the record of c, a Walk, and calls found for each of its images: with a ray if the
-// sweep reads its attack, and else with nil. sums are those of the norms at each eps [E], or nil. It
-// returns an error, perhaps after some calls, if c cannot have found that.
+// sweep reads its attack, and else with nil. sums are those of the norms at each eps [E], or nil.
+// It returns an error, perhaps after some calls, if c cannot have found that.
 func (f form) walks(c Chunk, payload []byte, found func(image int, im Clean, w attack.Walk, ray *rayRecord)) (sums []MeanNorms, err error) {
 	d, E, reads := &decoder{p: payload}, len(f.Eps), f.reads(f.Attacks[c.Attack])
 	most := len(payload) + 1 // of what takes a byte at least

@@ -153,8 +153,8 @@ func (c *Curve) KnownOf(n, E int) bool {
 	return len(c.Rays) == n && len(c.RayNorms) == E
 }
 
-// Moved reports whether image i at eps e, the attack's first one if that is 0, has left its place or
-// its margin in the clean image, im. Rays never have at eps 0: they begin there.
+// Moved reports whether image i at eps e, the attack's first one if that is 0, has left its place
+// or its margin in the clean image, im. Rays never have at eps 0: they begin there.
 func (c *Curve) Moved(i, e int, im *Clean) bool {
 	if c.Rays != nil {
 		return c.Rays[i].Classes[e] != im.Class

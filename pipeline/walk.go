@@ -20,7 +20,10 @@ func (r *sweeping) walk(ctx context.Context, c Chunk) ([]byte, error) {
 		r.progress(n)
 		return r.form().walk(r.labels[c.Lo:c.Hi], walks), nil
 	}
-	read := make([]attack.Reading, n)
+	if len(r.readings) < n {
+		r.readings = make([]attack.Reading, n)
+	}
+	read := r.readings[:n]
 	if err := walker.Read(ctx, c.Lo, r.Eps, r.Bounds, r.Rounded, read); err != nil {
 		return nil, err
 	}
@@ -31,8 +34,8 @@ func (r *sweeping) walk(ctx context.Context, c Chunk) ([]byte, error) {
 	return r.form().reading(r.labels[c.Lo:c.Hi], read), nil
 }
 
-// ask asks for the rows of c that read leaves open, as a Strike would. Images that follow each other
-// and are open at the same eps are asked together.
+// ask asks for the rows of c that read leaves open, as a Strike would. Images that follow each
+// other and are open at the same eps are asked together.
 func (r *sweeping) ask(ctx context.Context, c Chunk, read []attack.Reading) error {
 	for i := 0; i < len(read); {
 		at := openAt(&read[i])
