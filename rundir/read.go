@@ -35,16 +35,15 @@ func (e *VersionError) Error() string {
 }
 
 // CheckVersion returns a *VersionError where another version wrote the run in dir, and nil where
-// this one did or there is none.
+// this one did or there is none. It leaves a run that cannot be read to Run and Read, which say why,
+// and of which Run can go on with some.
 func CheckVersion(dir string) error {
 	log, err := chunklog.Read(dir)
-	if errors.Is(err, fs.ErrNotExist) {
+	if err != nil {
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	return errors.Join(sameVersion(dir, log), log.Close())
+	defer log.Close()
+	return sameVersion(dir, log)
 }
 
 // sameVersion returns a *VersionError if another version wrote log, that of dir.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -71,8 +72,19 @@ func TestReadVersion(t *testing.T) {
 			t.Errorf("%s: %v, want %+v with both versions", what, err, want)
 		}
 	}
-	if err := rundir.CheckVersion(t.TempDir()); err != nil {
+	empty := t.TempDir()
+	if err := rundir.CheckVersion(empty); err != nil {
 		t.Errorf("an empty folder: %v", err)
+	}
+	// A log that was only begun holds nothing, and a run goes on there.
+	if err := os.WriteFile(filepath.Join(empty, "chunks.log"), []byte("adv"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := rundir.CheckVersion(empty); err != nil {
+		t.Errorf("a log without a header: %v", err)
+	}
+	if _, _, err := rundir.Run(context.Background(), empty, &r.manifest, r.sweep, r.backend, r.set, rundir.Options{}); err != nil {
+		t.Errorf("a run where a log was only begun: %v", err)
 	}
 
 	dir = t.TempDir()
