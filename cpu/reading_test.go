@@ -77,6 +77,23 @@ func testRead[T Float](t *testing.T, kernel string, tol float64) {
 			if err := b.Read(t.Context(), 0, eps, bounds, true, got); err != nil {
 				t.Fatal(err)
 			}
+			// Neither threads nor blocks nor what was in memory change a bit.
+			one, err := New[T](m, Options{Kernel: kernel, Threads: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := one.Load(t.Context(), 0, x0, labels); err != nil {
+				t.Fatal(err)
+			}
+			half := make([]attack.Reading, n-n/2)
+			for range 2 {
+				if err := one.Read(t.Context(), n/2, eps, bounds, true, half); err != nil {
+					t.Fatal(err)
+				}
+				if !reflect.DeepEqual(half, got[n/2:]) {
+					t.Fatalf("model %d %v, bounds %s: half of the images read by one thread differ", seed, sizes, bounds)
+				}
+			}
 			want := strike(t, b, n, eps, bounds)
 			for i, g := range got {
 				y := int(labels[i])

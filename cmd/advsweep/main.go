@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -35,6 +36,11 @@ type program struct {
 }
 
 func main() {
+	// Memory is a few large blocks that stay. Collecting more often than by default costs next to no
+	// time then, and the peak is lower.
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50)
+	}
 	ctx, end := context.WithCancel(context.Background())
 	atOnce, endAtOnce := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2)
