@@ -299,7 +299,8 @@ func TestStart(t *testing.T) {
 	}
 }
 
-// TestOtherVersion has a worker of another version than the study's: it ends at once, and names both.
+// TestOtherVersion has a worker of another version than the study's: it ends at once, and names
+// both.
 func TestOtherVersion(t *testing.T) {
 	r := serve(t, newStudy(t, 1), ServeOptions{})
 	o := workOptions(t, r.log)

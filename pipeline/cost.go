@@ -9,11 +9,12 @@ import (
 	"advsweep/model"
 )
 
-// How many passes up or down the network the walk of one image takes, about. walkPasses is of a walk
-// alone: 10 in float32 and 25 in float64, as measured on the embedded MLP up to eps 0.3. readPasses
-// is of one that is read too. That takes twice the time of a walk alone, and 10.1e9 multiply-adds
-// where that does 6.0e9: of 1,000 images at 21 eps up to 0.5, with rounded pixels, on the embedded
-// MLP. Both take longer than so many multiply-adds of dense products, as theirs leave out zeros.
+// How many passes up or down the network the walk of one image takes, about. walkPasses is of a
+// walk alone: 10 in float32 and 25 in float64, as measured on the embedded MLP up to eps 0.3.
+// readPasses is of one that is read too. That takes twice the time of a walk alone, and 10.1e9
+// multiply-adds where that does 6.0e9: of 1,000 images at 21 eps up to 0.5, with rounded pixels, on
+// the embedded MLP. Both take longer than so many multiply-adds of dense products, as theirs leave
+// out zeros.
 const walkPasses, readPasses = 10, 20
 
 // walkCost returns how many passes the walk of one image under a takes.

@@ -27,8 +27,8 @@ import (
 //	        float32 and, unless they follow, the norms as two float32 and a uint32. A class takes
 //	        one byte, two or four, as the model has classes.
 //
-// Norms follow where an attack moves pixels by eps or not at all: without bounds along a ray. Neither a
-// margin nor a norm that is not a number is read, nor a class that the model has not.
+// Norms follow where an attack moves pixels by eps or not at all: without bounds along a ray.
+// Neither a margin nor a norm that is not a number is read, nor a class that the model has not.
 type form struct {
 	Sweep
 	classes int

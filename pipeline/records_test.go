@@ -21,8 +21,8 @@ import (
 // manyClasses are counts of classes on either side of each width of a class.
 var manyClasses = []int{2, 10, 127, 128, 255, 256, 257, 300, 65535, 65536, 65537, 100_000}
 
-// recorded is a random form and a chunk of that kind, without images. attack is its only one, or stands
-// before the worst of all.
+// recorded is a random form and a chunk of that kind, without images. attack is its only one, or
+// stands before the worst of all.
 func recorded(r *rand.Rand, kind Kind, a attack.Attack, worst bool) (form, Chunk) {
 	s := Sweep{Attacks: []attack.Attack{a}, Exact: kind == Walk, Rounded: r.IntN(2) == 0}
 	if worst {
@@ -90,8 +90,8 @@ func runsOf[V int8 | int32](r *rand.Rand, E, limit int) []V {
 	return values
 }
 
-// TestLooks, TestWalks, TestReadings and TestStrikes write random values of every width, and read them
-// again.
+// TestLooks, TestWalks, TestReadings and TestStrikes write random values of every width, and read
+// them again.
 func TestLooks(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	for range 200 {
@@ -379,8 +379,8 @@ func (c *recordedChunk) read(payload []byte) (err, unsound error) {
 	return err, unsound
 }
 
-// TestBrokenRecords cuts and changes records of every kind at every byte: each is an error or sound,
-// whole ones are no error, and cut ones are.
+// TestBrokenRecords cuts and changes records of every kind at every byte: each is an error or
+// sound, whole ones are no error, and cut ones are.
 func TestBrokenRecords(t *testing.T) {
 	kinds, refused, taken := map[string]int{}, 0, 0
 	for _, c := range smallRecords(t) {

@@ -39,8 +39,8 @@ func (m Manifest) JSON() ([]byte, error) {
 	return Indented("record: manifest", m)
 }
 
-// VersionOf returns the version of advsweep that wrote a manifest, whichever that was. It is empty if
-// data says none.
+// VersionOf returns the version of advsweep that wrote a manifest, whichever that was. It is empty
+// if data says none.
 func VersionOf(data []byte) string {
 	var head struct {
 		Version string `json:"version"`

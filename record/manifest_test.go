@@ -39,7 +39,8 @@ func TestManifestWork(t *testing.T) {
 	}
 }
 
-// TestVersionOf reads the version of manifests and plans of any version, and none where there is none.
+// TestVersionOf reads the version of manifests and plans of any version, and none where there is
+// none.
 func TestVersionOf(t *testing.T) {
 	for text, want := range map[string]string{
 		`{"version": "0.1.0"}`:                      "0.1.0",

@@ -32,8 +32,8 @@ type run struct {
 	backend  pipeline.Backend
 }
 
-// prepare makes the run of 'advsweep sweep --backend cpu --n 100 --attack fgsm,bim --eps 0:0.2:0.1',
-// of two chunks.
+// prepare makes the run of 'advsweep sweep --backend cpu --n 100 --attack fgsm,bim --eps
+// 0:0.2:0.1', of two chunks.
 func prepare() run {
 	m, err := model.Default()
 	check(err)

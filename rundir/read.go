@@ -21,8 +21,9 @@ func (e *NoRunError) Error() string { return fmt.Sprintf("rundir: %s holds no ru
 
 func (e *NoRunError) Unwrap() error { return e.Err }
 
-// A VersionError says that another version of advsweep wrote the run in a folder. Versions cut their
-// work and write their records otherwise, so this one can neither read that run nor go on with it.
+// A VersionError says that another version of advsweep wrote the run in a folder. Versions cut
+// their work and write their records otherwise, so this one can neither read that run nor go on
+// with it.
 type VersionError struct {
 	Dir         string
 	Version     string // which wrote it; empty if it does not say
@@ -35,8 +36,8 @@ func (e *VersionError) Error() string {
 }
 
 // CheckVersion returns a *VersionError where another version wrote the run in dir, and nil where
-// this one did or there is none. It leaves a run that cannot be read to Run and Read, which say why,
-// and of which Run can go on with some.
+// this one did or there is none. It leaves a run that cannot be read to Run and Read, which say
+// why, and of which Run can go on with some.
 func CheckVersion(dir string) error {
 	log, err := chunklog.Read(dir)
 	if err != nil {
@@ -86,8 +87,8 @@ func Read(dir string) (*record.Manifest, *pipeline.Result, error) {
 }
 
 // Merge puts the shards of one run in the folders from together in dir, in any order, and reads the
-// run. Nothing is written unless every chunk of the run is there once, and by this version: else the
-// error is a *VersionError.
+// run. Nothing is written unless every chunk of the run is there once, and by this version: else
+// the error is a *VersionError.
 func Merge(dir string, from ...string) (*record.Manifest, *pipeline.Result, error) {
 	for _, part := range from {
 		if err := CheckVersion(part); err != nil {

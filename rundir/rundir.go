@@ -54,9 +54,9 @@ type Options struct {
 
 // Run computes s, which m fixes, with b on set, in the folder dir, going on with what is there. It
 // returns how far the run is then, also with an error: what is done stays. s.Progress tells how it
-// goes. A finished run of other settings, or of another version, gives way. One that is not finished
-// is an *UnfinishedError, or a *VersionError. When all is done res is what was found; where other
-// shards are missing it is nil.
+// goes. A finished run of other settings, or of another version, gives way. One that is not
+// finished is an *UnfinishedError, or a *VersionError. When all is done res is what was found;
+// where other shards are missing it is nil.
 func Run(ctx context.Context, dir string, m *record.Manifest, s pipeline.Sweep, b pipeline.Backend, set *dataset.Set, o Options) (res *pipeline.Result, st State, err error) {
 	if err := s.Validate(b, set); err != nil {
 		return nil, st, err

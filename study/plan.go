@@ -98,8 +98,8 @@ func (p *Plan) Shards() ([]Shard, error) {
 	return all, nil
 }
 
-// A VersionError says that another version of advsweep made a plan. It may cut runs into other chunks
-// and write other records, so results of the two cannot be put together.
+// A VersionError says that another version of advsweep made a plan. It may cut runs into other
+// chunks and write other records, so results of the two cannot be put together.
 type VersionError struct{ Plan, Here string }
 
 func (e *VersionError) Error() string {

@@ -15,8 +15,8 @@ import (
 // walksChunks is how many chunks the sweep of manyWalks has.
 const walksChunks = 25
 
-// manyWalks writes a small MLP and many small images, and returns the command line of a sweep of FGSM
-// on them that is read off its walks, in walksChunks chunks and no others.
+// manyWalks writes a small MLP and many small images, and returns the command line of a sweep of
+// FGSM on them that is read off its walks, in walksChunks chunks and no others.
 func manyWalks(t *testing.T) []string {
 	t.Helper()
 	r := rand.New(rand.NewPCG(5, 6))
@@ -48,8 +48,8 @@ func manyWalks(t *testing.T) []string {
 	return []string{"sweep", "--backend", "cpu", "--quiet", "--model", model, "--data", data, "--n", fmt.Sprint(n), "--eps", "0:0.5:0.05", "--bounds", "0,1"}
 }
 
-// TestWalksStudy does the sweep of manyWalks as a study in shards of one chunk: its files are those of
-// the sweep.
+// TestWalksStudy does the sweep of manyWalks as a study in shards of one chunk: its files are those
+// of the sweep.
 func TestWalksStudy(t *testing.T) {
 	args := manyWalks(t)
 	whole := t.TempDir()
