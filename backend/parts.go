@@ -14,8 +14,9 @@ const (
 	CleanPass Part = iota
 	// Gradient is the gradients at clean images. All eps of an image share the first one.
 	Gradient
-	// Walk follows rays for the exact curve. It has the logits and the gradients at the clean images
-	// that it starts from, which later steps take from it.
+	// Walk follows rays for the exact curve. The logits and the gradients at the clean images that
+	// it starts from are CleanPass and Gradient. Where a walk is read, what the model is asked
+	// besides is Looks, and of rounded pixels Roundings.
 	Walk
 	// Steps makes rows and moves them. It has the gradients at rows that have moved.
 	Steps

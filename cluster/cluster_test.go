@@ -56,7 +56,7 @@ func newStudy(t testing.TB, runs int) *study.Folder {
 	for i := range runs {
 		seeds = append(seeds, fmt.Sprint(i+1))
 	}
-	text := `attack = "fgsm,noise,pgd:steps=40:restarts=5"
+	text := `attack = "fgsm,bim,noise,uniform,pgd:steps=40:restarts=5"
 eps = "0:0.3:0.1"
 bounds = "0,1"
 seeds = [` + strings.Join(seeds, ", ") + `]

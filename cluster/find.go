@@ -164,7 +164,7 @@ func (m *machine) readPlan(ctx context.Context) error {
 		return fmt.Errorf("cluster: %s: the plan of study %s: %w", url, s.id, err)
 	}
 	if s.plan, err = study.ParsePlan(data, m.o.Version); err != nil {
-		return err
+		return fmt.Errorf("cluster: %s: study %s: %w", url, s.id, err)
 	}
 	if s.shards, err = s.plan.Shards(); err != nil {
 		return err

@@ -29,7 +29,10 @@ func TestLoad(t *testing.T) {
 	const perRun = 5 // chunks of newStudy
 	f := newStudy(t, (n+perRun-1)/perRun)
 	total := len(f.Shards)
-	payload := make([]byte, 10_000) // as of 20 images at 20 eps
+	if total < n {
+		t.Fatalf("%d shards, want %d", total, n)
+	}
+	payload := make([]byte, 10_000) // as of 20 images at 27 eps, row by row
 	arithmetic := record.Arithmetic{Backend: "cpu", Precision: "float32", MathMode: "float32", Fingerprint: "load"}
 	var mu sync.Mutex
 	began := map[int]time.Time{}

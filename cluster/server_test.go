@@ -298,3 +298,19 @@ func TestStart(t *testing.T) {
 		t.Errorf("a store without room: %v\n%s", err, log)
 	}
 }
+
+// TestOtherVersion has a worker of another version than the study's: it ends at once, and names
+// both.
+func TestOtherVersion(t *testing.T) {
+	r := serve(t, newStudy(t, 1), ServeOptions{})
+	o := workOptions(t, r.log)
+	o.Version = "other"
+	var other *study.VersionError
+	if err := Work(t.Context(), nil, r.url, o); !errors.As(err, &other) || *other != (study.VersionError{Plan: version, Here: "other"}) || !strings.Contains(err.Error(), r.url) {
+		t.Errorf("%v, want a VersionError of %s and other", err, version)
+	}
+	close(r.stop)
+	if err := r.end(); err != nil && !errors.Is(err, pipeline.ErrStopped) {
+		t.Error(err)
+	}
+}

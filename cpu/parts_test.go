@@ -64,7 +64,12 @@ func TestSpent(t *testing.T) {
 			_, err := b.Count(ctx, make([]int, 3), make([]int, 3), make([]bool, n))
 			return err
 		}, parts{backend.Looks: true}},
-		{"exact", func() error { return b.Exact(ctx, 0, 0.3, attack.Bounds{}, make([]attack.Walk, n)) }, parts{backend.Walk: true}},
+		{"exact", func() error { return b.Exact(ctx, 0, 0.3, attack.Bounds{}, make([]attack.Walk, n)) },
+			parts{backend.CleanPass: true, backend.Gradient: true, backend.Walk: true}},
+		{"read", func() error {
+			return b.Read(ctx, 0, []float64{0, 0.1, 0.3}, attack.Bounds{}, true, make([]attack.Reading, n))
+		},
+			parts{backend.CleanPass: true, backend.Gradient: true, backend.Walk: true, backend.Looks: true, backend.Roundings: true}},
 	} {
 		before, work := b.Spent(), b.Work()
 		if err := c.do(); err != nil {

@@ -11,8 +11,9 @@ import (
 )
 
 // A Chunk is a piece of a Sweep's work: images Lo to Hi-1 under one attack at eps From to To-1, or
-// another Kind of work on these images, without eps. What a chunk finds depends on the Sweep, the
-// model and the images, and on nothing else.
+// another Kind of work on these images. A Look has no eps, nor has a Walk off which nothing is
+// read; one that is read has all. What a chunk finds depends on the Sweep, the model and the
+// images, and on nothing else.
 type Chunk struct {
 	Kind     Kind
 	Attack   int // its place in Sweep.Attacks
@@ -55,6 +56,9 @@ func ChunkWork(macs int64) int {
 // Plan lists the chunks of a sweep over n images, in the order in which they are done. A chunk has
 // at most ChunkWork rows times passes. If that is fewer than eight rows, it has as few images as
 // make eight rows.
+//
+// An attack that is read off its walks has no other chunks, and then there is no Look: its walks
+// say what the model says of the clean images.
 func (s Sweep) Plan(n int) []Chunk {
 	work := s.ChunkWork
 	if work <= 0 {
@@ -78,7 +82,7 @@ func (s Sweep) Plan(n int) []Chunk {
 			if s.reads(a) {
 				read = len(s.Eps)
 			}
-			add(Walk, i, min(walkImages, max(chunkRows, work/walkPasses)), 0, read)
+			add(Walk, i, min(walkImages, max(chunkRows, work/s.walkCost(a))), 0, read)
 		}
 		if s.reads(a) {
 			continue

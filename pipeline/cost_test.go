@@ -107,6 +107,16 @@ func TestPlanStays(t *testing.T) {
 	if d := cmp.Diff(want, n); d != "" {
 		t.Errorf("with the worst of all (-want +got):\n%s", d)
 	}
+	// A smaller ChunkWork, as large models have it: 2000/20 images that are read, 2000/10 that are
+	// walked alone.
+	for list, images := range map[string]int{"fgsm": 100, "fgsm,worst": 200} {
+		s.Attacks, s.ChunkWork = parse(t, list, attack.Options{}), 2000
+		for _, c := range s.Plan(10_000) {
+			if c.Kind == pipeline.Walk && c.Hi-c.Lo != images {
+				t.Errorf("%s: a walk of %d images, want %d", list, c.Hi-c.Lo, images)
+			}
+		}
+	}
 }
 
 // TestChunkWork runs one sweep in chunks of several sizes.
@@ -182,9 +192,14 @@ func TestCost(t *testing.T) {
 		if got := s.Cost(pipeline.Chunk{Kind: pipeline.Look, Lo: 0, Hi: 7}, 1000); got != 7000 {
 			t.Errorf("look: %v, want 7000", got)
 		}
-		if got := s.Cost(pipeline.Chunk{Kind: pipeline.Walk, Lo: 0, Hi: 7}, 1000); !(got > 7000) {
-			t.Errorf("walk: %v, want more than a look", got)
-		}
+	}
+	// A walk costs more than a look, and more if it is read.
+	chunk := pipeline.Chunk{Kind: pipeline.Walk, Lo: 0, Hi: 7}
+	s := pipeline.Sweep{Attacks: parse(t, "fgsm,worst", attack.Options{}), Eps: []float64{0, 1, 2}, Exact: true}
+	walk := s.Cost(chunk, 1000)
+	s.Attacks = s.Attacks[:1]
+	if read := s.Cost(chunk, 1000); !(walk > 7000 && read > walk) {
+		t.Errorf("walk: %v, and read: %v; want each more than the one before and than a look of 7000", walk, read)
 	}
 }
 

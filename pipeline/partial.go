@@ -183,8 +183,8 @@ func (t *Tally) looked(c Chunk, right, other int, err error) error {
 	return nil
 }
 
-// Clean returns of how many images n the Look was added, and how many of them are classified
-// correctly as they are.
+// Clean returns of how many images n the chunk was added that says what the model says of them as
+// they are, a Look or a Walk, and how many of them are classified correctly.
 func (t *Tally) Clean() (correct, n int) { return t.clean, t.shown }
 
 // Curves returns the curves so far, one for each attack. That of the worst of all attacks is over

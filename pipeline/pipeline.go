@@ -1,6 +1,11 @@
 // Package pipeline runs attacks on a backend: accuracy as a function of eps over
 // many images (Sweep), and one image before and after (Craft). The loop over the
 // steps of an attack is its attack.Method's.
+//
+// A Sweep cuts its work into chunks, and a chunk leaves a record of what it found. A Strike attacks
+// images row by row, and its records say an Outcome of each image at each eps. A Walk follows
+// FGSM's ray. Where no row is needed, all else about the attack is read off the walk: its records
+// say a Ray of each image. A Curve has one of the two forms, and its methods answer of both.
 package pipeline
 
 import (

@@ -28,6 +28,7 @@ import (
 //	        one byte, two or four, as the model has classes.
 //
 // Norms follow where an attack moves pixels by eps or not at all: without bounds along a ray.
+// Neither a margin nor a norm that is not a number is read, nor a class that the model has not.
 type form struct {
 	Sweep
 	classes int
@@ -226,6 +227,37 @@ func (d *decoder) float() float64 {
 	return math.Float64frombits(binary.LittleEndian.Uint64(d.take(8)))
 }
 
+// margin returns the next float32, which is a number.
+func (d *decoder) margin() float32 {
+	v := d.float32()
+	if v != v {
+		d.fail(errors.New("a margin that is not a number"))
+		return 0
+	}
+	return v
+}
+
+// size returns the next float64, which is a number of at least 0.
+func (d *decoder) size() float64 { return d.sized(d.float()) }
+
+func (d *decoder) sized(v float64) float64 {
+	if !(v >= 0) {
+		d.fail(fmt.Errorf("%v where at least 0 is wanted", v))
+		return 0
+	}
+	return v
+}
+
+// pixels returns the next uint32, a count of pixels.
+func (d *decoder) pixels() int32 {
+	v := d.uint32()
+	if v > math.MaxInt32 {
+		d.fail(fmt.Errorf("%d pixels, want up to %d", v, math.MaxInt32))
+		return 0
+	}
+	return int32(v)
+}
+
 // below returns the next count, which is below limit.
 func (d *decoder) below(limit int) int {
 	v, n := binary.Uvarint(d.p)
@@ -279,7 +311,7 @@ func (d *decoder) end() error {
 func (f form) looks(c Chunk, payload []byte, found func(image int, im Clean)) error {
 	d := &decoder{p: payload}
 	for image := c.Lo; image < c.Hi && d.err == nil; image++ {
-		im := Clean{d.class(d.uint32(), f.classes), d.class(d.uint32(), f.classes), d.class(d.uint32(), f.classes), d.float32()}
+		im := Clean{d.class(d.uint32(), f.classes), d.class(d.uint32(), f.classes), d.class(d.uint32(), f.classes), d.margin()}
 		if d.err == nil {
 			found(image, im)
 		}
@@ -342,15 +374,15 @@ func (f form) walks(c Chunk, payload []byte, found func(image int, im Clean, w a
 				w.Correct = append(w.Correct, attack.Interval{Lo: d.float(), Hi: d.float()})
 			}
 		}
-		w.Ends, w.Within = d.below(math.MaxInt32), d.float()
+		w.Ends, w.Within = d.below(math.MaxInt32), d.size()
 		for range d.below(most) {
 			if d.err == nil {
-				w.Disagreed = append(w.Disagreed, d.float())
+				w.Disagreed = append(w.Disagreed, d.size())
 			}
 		}
 		if reads {
-			im.Least, im.Margin = int32(d.below(f.classes)), d.float32()
-			ray.least, ray.at, ray.zero = d.float32(), d.below(E), w.Zero
+			im.Least, im.Margin = int32(d.below(f.classes)), d.margin()
+			ray.least, ray.at, ray.zero = d.margin(), d.below(E), w.Zero
 			d.runs(ray.classes, f.classes)
 			d.runs(ray.rounded, 2)
 		}
@@ -364,7 +396,7 @@ func (f form) walks(c Chunk, payload []byte, found func(image int, im Clean, w a
 	if reads && d.err == nil {
 		sums = make([]MeanNorms, E)
 		for e := range sums {
-			sums[e] = MeanNorms{d.float(), d.float(), d.float()}
+			sums[e] = MeanNorms{d.size(), d.size(), d.size()}
 		}
 	}
 	return sums, d.end()
@@ -390,7 +422,7 @@ func (f form) strikes(c Chunk, payload []byte, found func(image, e int, o Outcom
 	for image := c.Lo; image < c.Hi && d.err == nil; image++ {
 		follows, n := d.below(2) == 1, int32(0)
 		if follows {
-			n = int32(d.uint32())
+			n = d.pixels()
 		}
 		bits := d.take((E + 7) / 8)
 		for e := c.From; e < c.To && d.err == nil; e++ {
@@ -398,10 +430,10 @@ func (f form) strikes(c Chunk, payload []byte, found func(image, e int, o Outcom
 			if f.Rounded {
 				o.Rounded = d.strikeClass(f)
 			}
-			if o.Margin = d.float32(); follows {
+			if o.Margin = d.margin(); follows {
 				o.Norms = movedBy(f.Eps[e], n)
 			} else {
-				o.Norms = attack.Norms{Linf: d.float32(), L2: d.float32(), L0: int32(d.uint32())}
+				o.Norms = attack.Norms{Linf: float32(d.sized(float64(d.float32()))), L2: float32(d.sized(float64(d.float32()))), L0: d.pixels()}
 			}
 			if d.err == nil {
 				found(image, e, o)

@@ -17,7 +17,7 @@ type Result struct {
 	Classes int       // O
 	Eps     []float64 // [E], increasing
 	Bounds  attack.Bounds
-	Images  []Clean // [N], what the model says of the clean images; nil without Sweep.Outcomes
+	Images  []Clean // [N], what the model says of the clean images
 	Curves  []Curve // one for each attack
 }
 

@@ -39,6 +39,16 @@ func (m Manifest) JSON() ([]byte, error) {
 	return Indented("record: manifest", m)
 }
 
+// VersionOf returns the version of advsweep that wrote a manifest, whichever that was. It is empty
+// if data says none.
+func VersionOf(data []byte) string {
+	var head struct {
+		Version string `json:"version"`
+	}
+	_ = json.Unmarshal(data, &head)
+	return head.Version
+}
+
 // ParseManifest reads what JSON wrote. It returns an error for fields that it does not know, which
 // another version may have.
 func ParseManifest(data []byte) (*Manifest, error) {

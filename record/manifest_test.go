@@ -38,3 +38,21 @@ func TestManifestWork(t *testing.T) {
 		t.Error("work of -1: no error")
 	}
 }
+
+// TestVersionOf reads the version of manifests and plans of any version, and none where there is
+// none.
+func TestVersionOf(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"version": "0.1.0"}`:                      "0.1.0",
+		`{"version": "9.9", "unknown": [1, "two"]}`: "9.9",
+		`{}`:                  "",
+		`{"version": 1}`:      "",
+		`{"version": "0.1.0"`: "",
+		`not JSON`:            "",
+		``:                    "",
+	} {
+		if got := VersionOf([]byte(text)); got != want {
+			t.Errorf("%s: version %q, want %q", text, got, want)
+		}
+	}
+}

@@ -12,8 +12,9 @@ import (
 	"advsweep/backend"
 )
 
-// Version is that of advsweep. Result files carry it.
-const Version = "0.1.0"
+// Version is that of advsweep. Result files carry it. It changes whenever the form of a record or
+// the cut of a plan does: a program reads runs and studies of its own version only.
+const Version = "0.2.0"
 
 // Meta is what a result file says of its run beyond the result itself, so that
 // the run can be repeated. The caller fills all of it.

@@ -70,7 +70,7 @@ func swept(eps ...float64) *pipeline.Result {
 // page is that of swept with names that nobody should take for HTML.
 func page(r *pipeline.Result, name string) Page {
 	m := &record.Manifest{
-		Meta: record.Meta{Version: "0.1.0", Model: record.Source{Name: name, SHA256: strings.Repeat("a1", 32)}, Data: record.Data{
+		Meta: record.Meta{Version: record.Version, Model: record.Source{Name: name, SHA256: strings.Repeat("a1", 32)}, Data: record.Data{
 			Images: record.Source{Name: name + " images", SHA256: strings.Repeat("b2", 32)}, Labels: record.Source{Name: name + " labels", SHA256: strings.Repeat("c3", 32)}, Offset: r.First, N: r.N, SHA256: strings.Repeat("d4", 32),
 		}, Seed: 11, Backend: "cpu", Precision: "float32"},
 		Arithmetic: "float32", Layers: "4-3-4", Shape: []int{2, 2}, Classes: r.Classes, ClassNames: []string{"cat", name, "dog", "bird"},
@@ -153,7 +153,7 @@ func textOf(n *html.Node) string {
 func TestHTMLHasEveryValue(t *testing.T) {
 	r := swept(0, 0.05, 0.1, 0.2, 0.3)
 	p := withPictures(t, page(r, "net"), 2, 2)
-	p.Run = []byte(`{"version":"0.1.0","backend":"cpu","device":"amd64 avx2","threads":3,"seconds":{"load":1,"compute":2.5,"write":3}}`)
+	p.Run = []byte(`{"version":"` + record.Version + `","backend":"cpu","device":"amd64 avx2","threads":3,"seconds":{"load":1,"compute":2.5,"write":3}}`)
 	data, doc := render(t, p)
 	again, _ := render(t, p)
 	if !bytes.Equal(data, again) {

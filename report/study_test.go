@@ -57,7 +57,7 @@ func studied(t testing.TB, n int, seeds ...uint64) (s Study) {
 			}
 			classes := b.Info().Classes
 			s.Runs = append(s.Runs, StudyRun{Name: name + "-" + strconv.FormatUint(seed, 10), Manifest: &record.Manifest{
-				Meta: record.Meta{Version: "0.1.0", Model: record.Source{Name: m.Source.Name, SHA256: m.Source.SHA256}, Data: record.Data{
+				Meta: record.Meta{Version: record.Version, Model: record.Source{Name: m.Source.Name, SHA256: m.Source.SHA256}, Data: record.Data{
 					Images: record.Source{Name: "MNIST", SHA256: strings.Repeat("b2", 32)}, Labels: record.Source{Name: "MNIST labels", SHA256: strings.Repeat("c3", 32)}, N: n, SHA256: strings.Repeat("d4", 32),
 				}, Seed: seed, Backend: "cpu", Precision: "float32"},
 				Arithmetic: "float32", Layers: m.String(), Shape: []int{28, 28}, Classes: classes, Attacks: sweep.Attacks, Eps: sweep.Eps, Bounds: sweep.Bounds.String(),
@@ -350,7 +350,7 @@ func TestStudyNumbers(t *testing.T) {
 			t.Errorf("no %q", want)
 		}
 	}
-	if got := strings.Count(text, "cpu float32 float32 0,1 no no 0.1.0"); got != 4 {
+	if got := strings.Count(text, "cpu float32 float32 0,1 no no "+record.Version); got != 4 {
 		t.Errorf("what made the runs is there %d times, want 4", got)
 	}
 }

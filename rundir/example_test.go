@@ -32,7 +32,8 @@ type run struct {
 	backend  pipeline.Backend
 }
 
-// prepare makes the run of 'advsweep sweep --backend cpu --n 100 --eps 0:0.2:0.1'.
+// prepare makes the run of 'advsweep sweep --backend cpu --n 100 --attack fgsm,bim --eps
+// 0:0.2:0.1', of two chunks.
 func prepare() run {
 	m, err := model.Default()
 	check(err)
@@ -43,7 +44,7 @@ func prepare() run {
 	entry := backends.Always()
 	b, arithmetic, err := entry.Open(m, backends.Spec{Precision: "float32"})
 	check(err)
-	s, err := pipeline.Text{Attack: "fgsm", Eps: "0:0.2:0.1", Bounds: "none"}.Sweep()
+	s, err := pipeline.Text{Attack: "fgsm,bim", Eps: "0:0.2:0.1", Bounds: "none"}.Sweep()
 	check(err)
 	s.Exact, s.Rounded = true, true
 	s, err = rundir.Fit(s, m, b, set)
@@ -116,8 +117,7 @@ func ExampleRun_stopped() {
 	defer os.RemoveAll(tmp)
 	r := prepare()
 	defer r.backend.Close()
-	r.sweep.Exact, r.sweep.ChunkWork = false, 60 // small chunks, of which there are several
-	r.manifest.Exact, r.manifest.Work = false, 60
+	r.sweep.ChunkWork, r.manifest.Work = 60, 60 // small chunks, of which there are several
 
 	compute := func(dir string, stop chan struct{}) (*pipeline.Result, rundir.State, error) {
 		s := r.sweep

@@ -22,9 +22,9 @@ func (e *BoundsError) Error() string {
 	return fmt.Sprintf("pixels of %s reach from %.4g to %.4g, outside the bounds %s", e.Images, e.Lo, e.Hi, e.Bounds)
 }
 
-// Fit returns s as a run in a folder computes it with b: with the outcome of each image, and in
-// chunks whose size fits m. s.Exact stays only where a curve of s can be exact and b follows rays,
-// s.Rounded only where pixels are in [0, 1]: elsewhere levels of 1/255 are not those of the images.
+// Fit returns s as a run in a folder computes it with b: in chunks whose size fits m. s.Exact stays
+// only where a curve of s can be exact and b follows rays, s.Rounded only where pixels are in
+// [0, 1]: elsewhere levels of 1/255 are not those of the images.
 //
 // It returns a *BoundsError if set is not within s.Bounds. A backend finds that too, but when the
 // run has begun: then it could never be finished, and would be in the way of the right one.

@@ -54,8 +54,9 @@ type Options struct {
 
 // Run computes s, which m fixes, with b on set, in the folder dir, going on with what is there. It
 // returns how far the run is then, also with an error: what is done stays. s.Progress tells how it
-// goes. A finished run of other settings gives way; one that is not is an *UnfinishedError. When
-// all is done res is what was found; where other shards are missing it is nil.
+// goes. A finished run of other settings, or of another version, gives way. One that is not
+// finished is an *UnfinishedError, or a *VersionError. When all is done res is what was found;
+// where other shards are missing it is nil.
 func Run(ctx context.Context, dir string, m *record.Manifest, s pipeline.Sweep, b pipeline.Backend, set *dataset.Set, o Options) (res *pipeline.Result, st State, err error) {
 	if err := s.Validate(b, set); err != nil {
 		return nil, st, err
@@ -117,10 +118,14 @@ func openLog(dir string, manifest []byte, chunks int) (*chunklog.Log, error) {
 		return nil, err
 	default:
 		done, total := old.Done(), old.Chunks()
+		version := sameVersion(dir, old)
 		if failed := old.Close(); failed != nil {
 			return nil, failed
 		}
 		if done > 0 && done < total {
+			if version != nil {
+				return nil, version
+			}
 			return nil, &UnfinishedError{Dir: dir, Done: done, Total: total, Err: err}
 		}
 	}

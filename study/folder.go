@@ -48,7 +48,7 @@ type Folder struct {
 
 // Create makes the folder dir for plan. inputs are what the plan names, by their SHA-256, and text
 // is the study file as it was read. If dir holds the same study already, its results stay. It
-// returns an error if dir holds another study, or other files.
+// returns an error if dir holds another study, or one by another version, or other files.
 func Create(dir string, plan *Plan, inputs map[string][]byte, text []byte) (*Folder, error) {
 	data, err := plan.JSON()
 	if err != nil {
@@ -57,6 +57,8 @@ func Create(dir string, plan *Plan, inputs map[string][]byte, text []byte) (*Fol
 	path := filepath.Join(dir, planName)
 	switch old, err := os.ReadFile(path); {
 	case err == nil && !json.Valid(old): // damaged: it is made again, and results are found by what they are of
+	case err == nil && record.VersionOf(old) != plan.Version:
+		return nil, remedy.Want(remedy.Folder, fmt.Errorf("%s: %w, or delete that folder", path, &VersionError{record.VersionOf(old), plan.Version}))
 	case err == nil && !bytes.Equal(old, data):
 		return nil, remedy.Want(remedy.Folder, fmt.Errorf("study: %s holds another study: choose another folder, or delete that folder", dir))
 	case err != nil && !errors.Is(err, fs.ErrNotExist):

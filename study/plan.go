@@ -8,6 +8,7 @@ package study
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/csv"
 	"encoding/hex"
@@ -97,19 +98,25 @@ func (p *Plan) Shards() ([]Shard, error) {
 	return all, nil
 }
 
-// ParsePlan reads what JSON wrote. It returns an error for a plan of another version of the program
-// than version, this one's: that may cut a run into other chunks.
+// A VersionError says that another version of advsweep made a plan. It may cut runs into other
+// chunks and write other records, so results of the two cannot be put together.
+type VersionError struct{ Plan, Here string }
+
+func (e *VersionError) Error() string {
+	return fmt.Sprintf("study: the plan is by advsweep %s and this is %s: use %s on all machines, or plan the study again in another folder",
+		cmp.Or(e.Plan, "of unknown version"), e.Here, cmp.Or(e.Plan, "the same"))
+}
+
+// ParsePlan reads what JSON wrote. It returns a *VersionError for a plan of another version of the
+// program than version, this one's.
 func ParsePlan(data []byte, version string) (*Plan, error) {
 	p := new(Plan)
 	d := json.NewDecoder(bytes.NewReader(data))
-	var head struct {
-		Version string `json:"version"`
-	}
-	if err := json.Unmarshal(data, &head); err != nil {
+	if err := json.Unmarshal(data, new(json.RawMessage)); err != nil {
 		return nil, fmt.Errorf("study: plan: %w", err)
 	}
-	if head.Version != version {
-		return nil, fmt.Errorf("study: the plan is by advsweep %s and this is %s: use the same on all machines", head.Version, version)
+	if by := record.VersionOf(data); by != version {
+		return nil, &VersionError{by, version}
 	}
 	d.DisallowUnknownFields()
 	if err := d.Decode(p); err != nil {

@@ -63,7 +63,7 @@ func write(t *testing.T, text string) string {
 }
 
 const small = `
-attack = "fgsm,pgd:steps=3,noise"
+attack = "fgsm,bim:steps=2,pgd:steps=3,noise,uniform"
 eps = "0:0.2:0.1"
 bounds = "0,1"
 seeds = [1, 2]
@@ -180,8 +180,12 @@ func TestShardSize(t *testing.T) {
 			}
 		}
 	}
-	if last < 40 {
-		t.Errorf("%d shards at the end, want each chunk for itself", last)
+	chunks := 0
+	for _, r := range makeStudy(t, small).Plan.Runs {
+		chunks += r.Ends[len(r.Ends)-1]
+	}
+	if last != chunks || last < 40 {
+		t.Errorf("%d shards at the end of %d chunks, want each chunk for itself, and 40 at least", last, chunks)
 	}
 }
 

@@ -26,6 +26,16 @@ var hints = []hint{
 	{is[*report.TakenError], "out", says("choose another --out or move it away")},
 	{is[*report.TakenError], "", says("move it away")},
 	{is[*report.MakeError], "out", says("choose another --out")},
+	{is[*rundir.VersionError], "", saysOf(func(e *rundir.VersionError) string {
+		version := "the version that wrote it"
+		if e.Version != "" {
+			version = "advsweep " + e.Version
+		}
+		if e.Done < e.Total {
+			return fmt.Sprintf("finish it with %s, or delete the folder and run the sweep again", version)
+		}
+		return fmt.Sprintf("use %s, or run the sweep again with this one: it takes that run's place", version)
+	})},
 	{otherRun, "out", saysOf(func(e *rundir.UnfinishedError) string {
 		return fmt.Sprintf("finish it with 'advsweep resume %s' (in the environment in which it was started), delete the folder, or choose another --out", e.Dir)
 	})},

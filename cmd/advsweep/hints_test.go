@@ -28,6 +28,7 @@ func errorsWithHints() map[string]error {
 		"make":        &report.MakeError{Dir: "a", Err: errors.New("no")},
 		"another run": &rundir.UnfinishedError{Dir: "a", Err: errors.New("other")},
 		"unfinished":  &rundir.UnfinishedError{Dir: "a"},
+		"older":       &rundir.VersionError{Dir: "a", Version: "0.1.0", Done: 1, Total: 2},
 		"no run":      &rundir.NoRunError{Dir: "a"},
 		"not merged":  &study.NotMergedError{Run: "r", Dir: "a", Err: errors.New("no")},
 		"mixed":       &study.MixedError{},

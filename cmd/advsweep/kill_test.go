@@ -54,14 +54,24 @@ func sameRun(t *testing.T, got, want string) {
 	}
 }
 
+// eachForm runs test on a sweep whose rows are asked and on one that is read off its walks.
+func eachForm(t *testing.T, test func(t *testing.T, args []string)) {
+	for name, args := range map[string]func(*testing.T) []string{"rows": manyChunks, "walks": manyWalks} {
+		t.Run(name, func(t *testing.T) { test(t, args(t)) })
+	}
+}
+
 // TestKill kills sweeps as kill -9 does, at random moments, until they are done all the same: 12
-// times at least, 50 in the long form. Each time the same command or resume goes on, and the files
+// times at least, 100 in the long form. Each time the same command or resume goes on, and the files
 // are those of a run that nothing stopped.
 func TestKill(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts many processes")
 	}
-	args := manyChunks(t)
+	eachForm(t, testKill)
+}
+
+func testKill(t *testing.T, args []string) {
 	whole := t.TempDir()
 	do(t, append(args, "--out", whole)...)
 	r := rand.New(rand.NewPCG(3, 4))
@@ -130,8 +140,9 @@ func TestKill(t *testing.T) {
 }
 
 // TestCtrlC stops a sweep by one interrupt, which finishes the chunk in hand, and by two.
-func TestCtrlC(t *testing.T) {
-	args := manyChunks(t)
+func TestCtrlC(t *testing.T) { eachForm(t, testCtrlC) }
+
+func testCtrlC(t *testing.T, args []string) {
 	for signals := 1; signals <= 2; signals++ {
 		dir := t.TempDir()
 		p := process(t, append(slices.Clone(args), "--out", dir)...)
@@ -163,8 +174,9 @@ func TestCtrlC(t *testing.T) {
 }
 
 // TestShards does parts in folders of their own, and puts them together in any order.
-func TestShards(t *testing.T) {
-	args := manyChunks(t)
+func TestShards(t *testing.T) { eachForm(t, testShards) }
+
+func testShards(t *testing.T, args []string) {
 	whole, dirs := t.TempDir(), []string{}
 	do(t, append(args, "--out", whole)...)
 	for i := range 3 {
@@ -213,7 +225,7 @@ func TestShards(t *testing.T) {
 
 // TestFolders: what is in --out already is gone on with, given way to, or named.
 func TestFolders(t *testing.T) {
-	args := []string{"sweep", "--backend", "cpu", "--n", "20", "--eps", "0,0.1"}
+	args := []string{"sweep", "--backend", "cpu", "--attack", "fgsm,noise,bim", "--n", "20", "--eps", "0,0.1"}
 	dir := t.TempDir()
 	do(t, append(args, "--out", dir)...)
 	before := read(t, dir, "curve.csv")

@@ -86,7 +86,7 @@ func TestLibrary(t *testing.T) {
 func TestLibraryMerge(t *testing.T) {
 	one, two, byCommand, byLibrary := t.TempDir(), t.TempDir(), t.TempDir(), t.TempDir()
 	for i, dir := range []string{one, two} {
-		do(t, "sweep", "--backend", "cpu", "--n", "60", "--eps", "0,0.1", "--shard", []string{"1/2", "2/2"}[i], "--out", dir)
+		do(t, "sweep", "--backend", "cpu", "--attack", "fgsm,bim", "--n", "60", "--eps", "0,0.1", "--shard", []string{"1/2", "2/2"}[i], "--out", dir)
 	}
 	do(t, "merge", one, two, "--out", byCommand)
 	m, found, err := rundir.Merge(byLibrary, two, one)

@@ -134,6 +134,9 @@ that started it. Its files are the same, byte for byte, as if it had not been st
 			if err := json.Unmarshal(data, &was); err != nil || len(was.Args) == 0 || was.Args[0] != "sweep" {
 				return fmt.Errorf("%s: not how a sweep was started: start it again with its own command", filepath.Join(dir, commandName))
 			}
+			if err := rundir.CheckVersion(dir); err != nil {
+				return err
+			}
 			here, err := os.Getwd()
 			if err != nil {
 				return err
