@@ -59,12 +59,7 @@ func (m *mlp[T]) rate(ctx context.Context, workers *workers[T], lowest int) erro
 			continue
 		}
 		a := &m.layers[l-1]
-		abs := slices.Clone(a.weight)
-		for i, w := range abs {
-			abs[i] = max(w, -w)
-		}
-		absolute := gemm.NewMatrix[T](m.kernel, a.out, a.in)
-		absolute.Pack(abs, a.in, 1)
+		absolute := a.w.Abs()
 		of := make([]*gemm.Matrix[T], len(r.sum))
 		err := workers.run(ctx, len(of), func(w *scratch[T], y int) {
 			sum, dif := make([]T, r.classes*a.in), make([]T, r.classes*a.in)

@@ -41,8 +41,8 @@ func (b *Backend[T]) Read(ctx context.Context, lo int, eps []float64, bounds att
 			d.Rounded = nil
 		}
 	}
-	if stops {
-		b.model.mlp.measure()
+	if m := b.model.mlp; stops && m.absolute == nil {
+		m.absolute = m.layers[0].wt.Abs()
 	}
 	read := func(w *walk[T]) *reading[T] {
 		return newReading(w, to, func(k int) *attack.Reading { return &dst[k-lo] })

@@ -12,20 +12,6 @@ type sharpBend[T Float] struct {
 	kink         []T
 }
 
-// measure makes |W| of the first layer, as wt has W.
-func (m *mlp[T]) measure() {
-	if m.absolute != nil {
-		return
-	}
-	a := &m.layers[0]
-	w := make([]T, len(a.weight))
-	for k, v := range a.weight {
-		w[k] = max(v, -v)
-	}
-	m.absolute = gemm.NewMatrix[T](m.kernel, a.in, a.out)
-	m.absolute.Pack(w, 1, a.in)
-}
-
 // bend is walk.bend, but sharper where pixels stop between p0 and p1.
 //
 // Let h_p be how far pixel p leaves its line at most, and s_p = ±1 where it moves. Then unit k of

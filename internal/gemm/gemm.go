@@ -109,6 +109,16 @@ func NewMatrix[T Float](path string, k, n int) *Matrix[T] {
 	return m
 }
 
+// Abs is the matrix of the magnitudes of m's elements. It shares what m has beside them.
+func (m *Matrix[T]) Abs() *Matrix[T] {
+	a := *m
+	a.data = make([]T, len(m.data))
+	for i, v := range m.data {
+		a.data[i] = max(v, -v)
+	}
+	return &a
+}
+
 // Padded is N rounded up to whole vectors of the path.
 func (m *Matrix[T]) Padded() int {
 	return (m.N + m.kernel.lanes - 1) / m.kernel.lanes * m.kernel.lanes
