@@ -377,11 +377,28 @@ func (r *reading[T]) lowest(w *walk[T], y int32, t T) T {
 	return least
 }
 
-// others finds which class the model gives image i between p0 and p1, where that is not its label.
-func (r *reading[T]) others(w *walk[T], i int, p0, p1 *point[T]) {
+// beyond is others for a stretch of the walk's own.
+func (r *reading[T]) beyond(w *walk[T], i int, p0, p1 *point[T]) {
+	if r.anyOpen(w, i, p0.eps, p1.eps) {
+		one := [1]between[T]{{i, *p0, *p1, -1}}
+		r.stopsOf(w, one[:])
+		r.others(w, &one[0])
+	}
+}
+
+// anyOpen reports whether a class of image i is open from e0 to e1.
+func (r *reading[T]) anyOpen(w *walk[T], i int, e0, e1 T) bool {
+	from, to := r.marks.within(e0, e1)
+	G := len(r.marks.eps)
+	return !w.turned && !w.failed && slices.Contains(r.marks.known[i*G+from:i*G+to], attack.Open)
+}
+
+// others finds which class the model gives the image within c, where that is not its label.
+func (r *reading[T]) others(w *walk[T], c *between[T]) {
 	if w.turned || w.failed {
 		return
 	}
+	i, p0, p1 := c.image, &c.p0, &c.p1
 	from, to := r.marks.within(p0.eps, p1.eps)
 	known := r.marks.known[i*len(r.marks.eps):]
 	for from < to && known[from] != attack.Open {
@@ -400,7 +417,7 @@ func (r *reading[T]) others(w *walk[T], i int, p0, p1 *point[T]) {
 		if class == label || k == 1 && first == last {
 			continue
 		}
-		r.bend(w, i, class, p0, p1)
+		r.bend(w, c, class)
 		if !w.margins(class, p0, p1) {
 			return // the walk fails there
 		}
@@ -491,14 +508,27 @@ func (r *reading[T]) look(w *walk[T]) {
 		now := w.open[lo:min(lo+groupsAtOnce, len(w.open))]
 		w.look(now)
 		for _, s := range now {
-			before := point[T]{0, w.origin.z, s.image}
 			for k, e := range s.points() {
 				r.seen(w, s.image, e, s.row+k)
+			}
+		}
+		chords := r.bends.chords[:0]
+		for _, s := range now {
+			before := point[T]{0, w.origin.z, s.image}
+			for k, e := range s.points() {
 				at := point[T]{e, w.points, s.row + k}
 				if (k > 0 || s.from == fromClean) && e > before.eps && r.asks(w, s.image, before.eps, e) {
-					r.chord(w, s.image, &before, &at)
+					chords = append(chords, between[T]{s.image, before, at, -1})
 				}
 				before = at
+			}
+		}
+		r.bends.chords = chords
+		for from := 0; from < len(chords); from += chordsAtOnce {
+			some := chords[from:min(from+chordsAtOnce, len(chords))]
+			r.stopsOf(w, some)
+			for k := range some {
+				r.chord(w, &some[k])
 			}
 		}
 	}
@@ -538,16 +568,16 @@ func (r *reading[T]) unshaded(i, e int) bool {
 	return !r.shades.seen[k] && r.shades.known[k] == attack.Open
 }
 
-// chord takes what is sure of image i from p0 to p1.
-func (r *reading[T]) chord(w *walk[T], i int, p0, p1 *point[T]) {
-	y := w.b.loaded.labels[w.images[i].image]
-	r.bend(w, i, y, p0, p1)
-	if !w.margins(y, p0, p1) {
-		w.fail(i)
+// chord takes what is sure within c, of which stopsOf has seen.
+func (r *reading[T]) chord(w *walk[T], c *between[T]) {
+	y := w.b.loaded.labels[w.images[c.image].image]
+	r.bend(w, c, y)
+	if !w.margins(y, &c.p0, &c.p1) {
+		w.fail(c.image)
 		return
 	}
-	r.between(w, i, p0, p1)
-	r.others(w, i, p0, p1)
+	r.between(w, c.image, &c.p0, &c.p1)
+	r.others(w, c)
 }
 
 // turn bends the rays of the block to those clipped to [0, 1], up to eps max. Only looks are

@@ -6,13 +6,63 @@ import "advsweep/internal/gemm"
 // rates of a pixel count every path from it to a margin, those through units that are off too. Here
 // the units of the first layer are looked at first.
 type sharpBend[T Float] struct {
-	first, whole []T // [stride]: Σ h·W and Σ h·|W| over the pixels that stop
-	sign         []T // where each of these pixels moves: -1 or 1
-	list         []uint32
-	kink         []T
+	chords       []between[T] // those in hand
+	first, whole []T          // Σ h·W and Σ h·|W| over the pixels that stop [chords, stride]
+	groups       [2][]gemm.Group[T]
+	list         []uint32 // pixels that stop, chord by chord
+	by           [2][]T   // how far each leaves its line, h, and h times -1 or 1, as it moves
+	may          []T      // how high units may come at the two points [2, stride]
+	units        []uint32 // units that are not off all the way, and then those that rise
+	at, kink     []T
 }
 
-// bend is walk.bend, but sharper where pixels stop between p0 and p1.
+// A between is two points of the ray of an image.
+type between[T Float] struct {
+	image  int // in the block
+	p0, p1 point[T]
+	row    int // of what pixels do that stop between them, or -1 if none does
+}
+
+// chordsAtOnce bounds the chords of which what pixels do is in memory.
+const chordsAtOnce = 128
+
+// stopsOf computes what the pixels do that stop within chords, chordsAtOnce at most. Weights are
+// read once for all of them.
+func (r *reading[T]) stopsOf(w *walk[T], chords []between[T]) {
+	s, m, in := &r.bends, w.m, w.b.model.in
+	a := &m.layers[0]
+	s.list, s.by[0], s.by[1] = s.list[:0], s.by[0][:0], s.by[1][:0]
+	s.groups[0], s.groups[1] = s.groups[0][:0], s.groups[1][:0]
+	rows := 0
+	for k := range chords {
+		c := &chords[k]
+		c.row = -1
+		from := len(s.list)
+		for _, v := range w.images[c.image].stops { // pixels rise, as a list must
+			if v.t > c.p0.eps && v.t < c.p1.eps {
+				h := (v.t - c.p0.eps) * (c.p1.eps - v.t) / (c.p1.eps - c.p0.eps)
+				// A pixel that moves up and stops lies above its line, one that moves down below.
+				s.list = append(s.list, uint32(v.pixel))
+				s.by[0], s.by[1] = append(s.by[0], h), append(s.by[1], h*w.origin.s[c.image*in+int(v.pixel)])
+			}
+		}
+		if n := len(s.list) - from; n > 0 && len(m.layers) > 1 {
+			c.row = rows
+			for g := range s.groups {
+				s.groups[g] = append(s.groups[g], gemm.Group[T]{Row: rows, Rows: 1, List: s.list[from:], A: s.by[g][from:]})
+			}
+			w.rows.flop += 4 * uint64(n) * uint64(a.wt.N)
+			rows++
+		}
+	}
+	s.whole, s.first = resize(s.whole, rows*a.stride), resize(s.first, rows*a.stride)
+	if rows > 0 {
+		m.absolute.MulGroups(s.whole, a.stride, s.groups[0], m.zeros)
+		a.wt.MulGroups(s.first, a.stride, s.groups[1], m.zeros)
+	}
+}
+
+// bend is walk.bend for class y, but sharper where pixels stop within c, of which stopsOf has seen.
 //
 // Let h_p be how far pixel p leaves its line at most, and s_p = ±1 where it moves. Then unit k of
 // the first layer, before its ReLU, lies below its line by at most L_k and above it by at most U_k,
@@ -26,47 +76,25 @@ type sharpBend[T Float] struct {
 //	above h̃ by at most U_k, or max(max(z0, z1) + U_k, 0) if z0 <= 0 and z1 <= 0.
 //
 // What that does to a margin is a matter of the unit's rates.
-func (r *reading[T]) bend(w *walk[T], i int, y int32, p0, p1 *point[T]) {
-	c, in, m, s := &w.chord, w.b.model.in, w.m, &r.bends
-	if len(m.layers) == 1 {
-		w.bend(i, y, p0, p1)
+func (r *reading[T]) bend(w *walk[T], c *between[T], y int32) {
+	if c.row < 0 {
+		w.bend(c.image, y, &c.p0, &c.p1)
 		return
 	}
-	n := 0
-	s.sign = s.sign[:0]
-	for _, v := range w.images[i].stops { // pixels rise, as a list must
-		if v.t > p0.eps && v.t < p1.eps {
-			c.list[n], c.kink[n] = uint32(v.pixel), (v.t-p0.eps)*(p1.eps-v.t)/(p1.eps-p0.eps)
-			s.sign = append(s.sign, w.origin.s[i*in+int(v.pixel)])
-			n++
-		}
-	}
-	if n == 0 {
-		w.bend(i, y, p0, p1)
-		return
-	}
+	s, m, ch := &r.bends, w.m, &w.chord
 	a := &m.layers[0]
-	s.first, s.whole = resize(s.first, a.stride), resize(s.whole, a.stride)
-	clear(s.first)
-	clear(s.whole)
-	w.rows.flop += 4 * uint64(n) * uint64(a.wt.N)
-	m.absolute.MulAddGroups(s.whole, a.stride, []gemm.Group[T]{{Rows: 1, List: c.list[:n], A: c.kink}})
-	// A pixel that moves up and stops lies above its line, one that moves down lies below.
-	for k, sign := range s.sign {
-		c.kink[k] *= sign
-	}
-	a.wt.MulAddGroups(s.first, a.stride, []gemm.Group[T]{{Rows: 1, List: c.list[:n], A: c.kink}})
-	z0, z1 := p0.layer(m, 0), p1.layer(m, 0)
-	s.list, s.kink = resize(s.list, a.out+gemm.VectorPad), resize(s.kink, a.out+gemm.VectorPad)
+	first, whole := s.first[c.row*a.stride:][:a.out], s.whole[c.row*a.stride:][:a.out]
+	z0, z1 := c.p0.layer(m, 0), c.p1.layer(m, 0)
+	// A unit that stays below 0 whatever pixels do is left out.
+	lda := a.out + gemm.VectorPad
+	s.may, s.units, s.at, s.kink = resize(s.may, 2*a.stride), resize(s.units, lda), resize(s.at, 2*lda), resize(s.kink, lda)
+	m.vec.Line(s.may[:a.out], z0, 1, whole)
+	m.vec.Line(s.may[a.stride:][:a.out], z1, 1, whole)
+	n := m.vec.Positive(s.units, s.at, lda, s.may, s.may, a.stride, a.out, 2)
 	falls, rises := 0, 0
-	first, whole := s.first[:len(z0)], s.whole[:len(z0)]
-	z1 = z1[:len(z0)]
-	for k, v0 := range z0 {
-		v1, sum := z1[k], whole[k]
-		if v0+sum <= 0 && v1+sum <= 0 { // it is off all the way
-			continue
-		}
-		up, down := max((sum+first[k])/2, 0), max((sum-first[k])/2, 0)
+	for _, k := range s.units[:n] {
+		v0, v1, sum, signed := z0[k], z1[k], whole[k], first[k]
+		up, down := max((sum+signed)/2, 0), max((sum-signed)/2, 0)
 		switch {
 		case v0 <= 0 && v1 <= 0:
 			up, down = max(max(v0, v1)+up, 0), 0
@@ -76,21 +104,21 @@ func (r *reading[T]) bend(w *walk[T], i int, y int32, p0, p1 *point[T]) {
 			down += v0 * v1 / (v1 - v0)
 		}
 		if down > 0 {
-			c.list[falls], c.kink[falls] = uint32(k), down
+			ch.list[falls], ch.kink[falls] = k, down
 			falls++
 		}
-		if up > 0 {
-			s.list[rises], s.kink[rises] = uint32(k), up
+		if up > 0 { // no later than k was read
+			s.units[rises], s.kink[rises] = k, up
 			rises++
 		}
 	}
-	clear(c.bound)
+	clear(ch.bound)
 	rates := w.m.rates
 	w.weigh(rates.at(1, y), falls)
-	c.swap(rates.classes)
-	c.list, s.list, c.kink, s.kink = s.list, c.list, s.kink, c.kink
+	ch.swap(rates.classes)
+	ch.list, s.units, ch.kink, s.kink = s.units, ch.list, s.kink, ch.kink
 	w.weigh(rates.at(1, y), rises)
-	c.list, s.list, c.kink, s.kink = s.list, c.list, s.kink, c.kink
-	c.swap(rates.classes)
-	w.bendFrom(1, y, p0, p1)
+	ch.list, s.units, ch.kink, s.kink = s.units, ch.list, s.kink, ch.kink
+	ch.swap(rates.classes)
+	w.bendFrom(1, y, &c.p0, &c.p1)
 }

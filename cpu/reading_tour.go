@@ -1,6 +1,11 @@
 package cpu
 
-import "advsweep/internal/gemm"
+import (
+	"cmp"
+	"slices"
+
+	"advsweep/internal/gemm"
+)
 
 // A tour is points on the ray of one image, rising, at which the model is to be looked at. Without
 // bounds each unit of the first layer flips once at most along the ray, where a + eps·c is 0. So
@@ -10,18 +15,20 @@ import "advsweep/internal/gemm"
 //	z(eps) = P + eps·Q,  P ← P - |c|·t·V_k,  Q ← Q + |c|·V_k  at the flip t of unit k.
 type tour[T Float] struct {
 	image int // in the block
+	from  int // of its first point in touring.eps
 	eps   []T
-	row   int // of its first point in the walk's matrices
 }
 
 // A touring is the memory for tours.
 type touring[T Float] struct {
-	open []tour[T]
-	eps  []T // of all tours in turn
-	line []T // P and Q [2, stride]
-	list []T // P's and Q's share of each flip [2, lda]
-	flip []uint32
-	by   []T
+	open   []tour[T]
+	eps    []T // of all tours in turn
+	line   []T // P and Q of each tour in hand [tours, 2, stride]
+	groups []gemm.Group[T]
+	list   []uint32 // units that flip before the next point, tour by tour
+	by     []T      // what each adds to P, then to Q, tour by tour
+	flip   []uint32 // of one tour
+	at     []T
 }
 
 // tourPoints bounds the points of one tour, and toursAtOnce those of all that are in memory. A
@@ -56,7 +63,7 @@ func (r *reading[T]) tours(w *walk[T]) {
 				t.eps = append(t.eps, r.marks.eps[r.todo[at]])
 			}
 			if n > 0 {
-				t.open = append(t.open, tour[T]{image: i, row: from})
+				t.open = append(t.open, tour[T]{image: i, from: from})
 			}
 		}
 		if len(t.open) == 0 {
@@ -65,87 +72,94 @@ func (r *reading[T]) tours(w *walk[T]) {
 		for k := range t.open {
 			to := len(t.eps)
 			if k+1 < len(t.open) {
-				to = t.open[k+1].row
+				to = t.open[k+1].from
 			}
-			t.open[k].eps = t.eps[t.open[k].row:to]
+			t.open[k].eps = t.eps[t.open[k].from:to]
 		}
-		for lo := 0; lo < len(t.open); {
-			hi, rows := lo, 0
-			for hi < len(t.open) && (hi == lo || rows+len(t.open[hi].eps) <= toursAtOnce) {
-				t.open[hi].row = rows
-				rows += len(t.open[hi].eps)
-				hi++
-			}
-			r.visit(w, t.open[lo:hi], rows)
-			lo = hi
+		// Tours of one length keep each other company to the end.
+		slices.SortStableFunc(t.open, func(a, b tour[T]) int { return cmp.Compare(len(b.eps), len(a.eps)) })
+		for lo := 0; lo < len(t.open); lo += toursAtOnce {
+			r.visit(w, t.open[lo:min(lo+toursAtOnce, len(t.open))])
 		}
 	}
 }
 
-// visit looks at the points of some tours, rows in all, and takes what they say.
-func (r *reading[T]) visit(w *walk[T], some []tour[T], rows int) {
-	m, o := w.m, &w.origin
+// visit looks at the points of some tours, longer ones first, and takes what they say. All tours go
+// on from point to point together. Tour k has rows 2k and 2k+1 of the walk's matrices in turn.
+func (r *reading[T]) visit(w *walk[T], some []tour[T]) {
+	m, o, s := w.m, &w.origin, &r.touring
 	for l := range m.layers {
-		w.points[l] = resize(w.points[l], rows*m.layers[l].stride)
+		w.points[l] = resize(w.points[l], 2*len(some)*m.layers[l].stride)
 	}
-	a := &m.layers[0]
-	for _, t := range some {
-		for k, e := range t.eps {
-			m.vec.Line(w.points[0][(t.row+k)*a.stride:][:a.stride], o.z[0][t.image*a.stride:][:a.stride], e, o.c[t.image*a.stride:][:a.stride])
+	a, b := &m.layers[0], &m.layers[1]
+	s.line = resize(s.line, 2*len(some)*b.stride)
+	for k, t := range some {
+		copy(s.line[2*k*b.stride:][:b.stride], o.z[1][t.image*b.stride:])
+		copy(s.line[(2*k+1)*b.stride:][:b.stride], o.d[t.image*b.stride:])
+	}
+	for step := 0; len(some) > 0; step++ {
+		for len(some) > 0 && step == len(some[len(some)-1].eps) {
+			some = some[:len(some)-1]
 		}
-		r.second(w, t)
-	}
-	for l := 2; l < len(m.layers); l++ {
-		below, a := &m.layers[l-1], &m.layers[l]
-		w.rows.reset(rows, a.in)
-		for _, t := range some {
-			for k := 0; k < len(t.eps); {
-				n := gemm.GroupRows
-				if left := len(t.eps) - k; left < n {
-					n = 1
-				}
-				w.rows.positive(t.row+k, n, w.points[l-1], w.points[l-1], below.stride, a.in)
-				k += n
+		row := func(k int) int { return 2*k + step%2 }
+		for k, t := range some {
+			m.vec.Line(w.points[0][row(k)*a.stride:][:a.stride], o.z[0][t.image*a.stride:][:a.stride], t.eps[step], o.c[t.image*a.stride:][:a.stride])
+		}
+		r.second(w, some, step)
+		for l := 2; l < len(m.layers); l++ {
+			below, a := &m.layers[l-1], &m.layers[l]
+			w.rows.reset(2*len(some), a.in)
+			for k := range some {
+				w.rows.positive(row(k), 1, w.points[l-1], w.points[l-1], below.stride, a.in)
 			}
+			w.rows.multiplyFrom(a.bias, w.points[l], a.stride, a.wt)
 		}
-		w.rows.multiplyFrom(a.bias, w.points[l], a.stride, a.wt)
-	}
-	for _, t := range some {
-		for k, e := range t.eps {
-			r.seen(w, t.image, e, t.row+k)
-			if k > 0 && e > t.eps[k-1] && r.asks(w, t.image, t.eps[k-1], e) {
-				r.chord(w, t.image, &point[T]{t.eps[k-1], w.points, t.row + k - 1}, &point[T]{e, w.points, t.row + k})
+		for k, t := range some {
+			r.seen(w, t.image, t.eps[step], row(k))
+		}
+		for k, t := range some {
+			if step > 0 && t.eps[step] > t.eps[step-1] && r.asks(w, t.image, t.eps[step-1], t.eps[step]) {
+				r.chord(w, &between[T]{t.image, point[T]{t.eps[step-1], w.points, row(k) ^ 1}, point[T]{t.eps[step], w.points, row(k)}, -1})
 			}
 		}
 	}
 }
 
-// second writes the second layer at the points of t, of which the first is there.
-func (r *reading[T]) second(w *walk[T], t tour[T]) {
+// second writes the second layer at one step of some tours, of which the first layer is there, and
+// goes on with their lines.
+func (r *reading[T]) second(w *walk[T], some []tour[T], step int) {
 	m, o, s := w.m, &w.origin, &r.touring
 	a, b := &m.layers[0], &m.layers[1]
-	s.line = resize(s.line, 2*b.stride)
-	p, q := s.line[:b.stride], s.line[b.stride:]
-	copy(p, o.z[1][t.image*b.stride:][:b.stride])
-	copy(q, o.d[t.image*b.stride:][:b.stride])
 	lda := a.out + gemm.VectorPad
-	s.flip, s.by, s.list = resize(s.flip, lda), resize(s.by, lda), resize(s.list, 2*lda)
-	z0, c := o.z[0][t.image*a.stride:][:a.out], o.c[t.image*a.stride:][:a.out]
-	before := z0
-	for k, e := range t.eps {
-		z := w.points[0][(t.row+k)*a.stride:][:a.out]
-		n := m.vec.Flipped(s.flip, s.by, lda, z, before, a.stride, a.out, 1)
-		for f, unit := range s.flip[:n] {
-			s.list[f] = z0[unit]
-			if s.list[lda+f] = c[unit]; c[unit] < 0 {
-				s.list[f], s.list[lda+f] = -z0[unit], -c[unit]
+	s.flip, s.at = resize(s.flip, lda), resize(s.at, lda)
+	s.groups, s.list, s.by = s.groups[:0], s.list[:0], s.by[:0]
+	for k, t := range some {
+		z0, c := o.z[0][t.image*a.stride:][:a.out], o.c[t.image*a.stride:][:a.out]
+		z, before := w.points[0][(2*k+step%2)*a.stride:][:a.out], z0
+		if step > 0 {
+			before = w.points[0][(2*k+1-step%2)*a.stride:][:a.out]
+		}
+		n := m.vec.Flipped(s.flip, s.at, lda, z, before, a.stride, a.out, 1)
+		if n == 0 {
+			continue
+		}
+		from, at := len(s.list), len(s.by)
+		s.list = append(s.list, s.flip[:n]...)
+		for _, unit := range s.flip[:n] {
+			if v := z0[unit]; c[unit] < 0 {
+				s.by = append(s.by, -v)
+			} else {
+				s.by = append(s.by, v)
 			}
 		}
-		if n > 0 {
-			w.rows.flop += 4 * uint64(n) * uint64(b.wt.N)
-			b.wt.MulAddGroups(s.line, b.stride, []gemm.Group[T]{{Rows: 2, List: s.flip[:n], A: s.list, LDA: lda}})
+		for _, unit := range s.flip[:n] {
+			s.by = append(s.by, max(c[unit], -c[unit]))
 		}
-		m.vec.Line(w.points[1][(t.row+k)*b.stride:][:b.stride], p, e, q)
-		before = z
+		s.groups = append(s.groups, gemm.Group[T]{Row: 2 * k, Rows: 2, List: s.list[from:], A: s.by[at:], LDA: n})
+		w.rows.flop += 4 * uint64(n) * uint64(b.wt.N)
+	}
+	b.wt.MulAddGroups(s.line, b.stride, s.groups)
+	for k, t := range some {
+		m.vec.Line(w.points[1][(2*k+step%2)*b.stride:][:b.stride], s.line[2*k*b.stride:][:b.stride], t.eps[step], s.line[(2*k+1)*b.stride:][:b.stride])
 	}
 }

@@ -86,7 +86,7 @@ func (w *walk[T]) between(i int, p0, p1 point[T]) {
 	}
 	if w.read != nil {
 		w.read.between(w, i, &p0, &p1)
-		defer w.read.others(w, i, &p0, &p1)
+		defer w.read.beyond(w, i, &p0, &p1)
 	}
 	// A unit whose input is 0 but for rounding changes sign again and again, wherever one looks. It
 	// moves a margin by less than rounding does, which no shorter stretch can tell.
