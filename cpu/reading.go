@@ -18,8 +18,8 @@ import (
 // rounded to 8 bits. It takes the memory of what dst held before.
 //
 // The points of the walk and what lies between them decide nearly all of it. At the rest the model
-// is looked at again. What rounding might decide then is left open. So is what rounding to 8 bits
-// does to images that have no bytes as pixels.
+// is looked at again. Where rounding might decide, the rows themselves are asked, or within bounds
+// left open. So is what rounding to 8 bits does to images that have no bytes as pixels.
 //
 // Where rounded pixels are asked for, they are on a ray too. A clean pixel is a level n/255, and
 // one that moves by eps comes to rest at the level n ± floor(255·eps + 1e-4), or at 0 or 255. See
@@ -125,7 +125,8 @@ type reading[T Float] struct {
 	touring touring[T]
 	wide    []T   // [2·C], bounds of margins with all that rounding may do
 	todo    []int // places that one image is still to be looked at
-	stops   []T   // where the pixels of one image stop, rising
+	places  []place
+	stops   []T // where the pixels of one image stop, rising
 }
 
 // A marks is a list of places on the rays of a block, and what is known there.
@@ -251,7 +252,10 @@ func (r *reading[T]) points(w *walk[T], looked []stretch[T]) {
 
 // noise is what rounding may do to the difference of two logits of image i, in two computations of
 // it: that of a row, and that of a point, whose terms are up to twice as large (see tour).
-func (r *reading[T]) noise(i int) T { return 3 * r.most[i] }
+func (r *reading[T]) noise(i int) T { return T(doubt) * r.most[i] }
+
+// doubt is the 1 and the 2 of noise. A test makes it so large that rounding might decide everything.
+var doubt = 3.0
 
 // seen takes the logits of image i at eps, which are in a row of the walk's points.
 func (r *reading[T]) seen(w *walk[T], i int, eps T, row int) {
@@ -441,6 +445,9 @@ func (r *reading[T]) finish(w *walk[T]) {
 	if w.failed {
 		return
 	}
+	if w.bounds.None() {
+		r.decide(w)
+	}
 	r.norms(w)
 	w.took(backend.Looks)
 	if len(r.to.levels) > 0 {
@@ -448,7 +455,9 @@ func (r *reading[T]) finish(w *walk[T]) {
 			w.turn(r.to.levels[len(r.to.levels)-1])
 			r.shadesFirst(w)
 		}
-		r.settle(w, &r.shades, r.unshaded)
+		if r.settle(w, &r.shades, r.unshaded); !w.failed {
+			r.decideShades(w)
+		}
 		w.took(backend.Roundings)
 	}
 	if !w.failed {

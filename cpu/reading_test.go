@@ -25,6 +25,15 @@ func TestRead(t *testing.T) {
 	}
 }
 
+// TestReadInDoubt is TestRead where rounding might decide everything: all rows are asked then, and
+// what they say must be to the bit what any other forward pass says.
+func TestReadInDoubt(t *testing.T) {
+	defer func(was float64) { doubt = was }(doubt)
+	doubt = 1e12
+	t.Run("float32", func(t *testing.T) { testRead[float32](t, Kernels()[0], 1e-4) })
+	t.Run("float64", func(t *testing.T) { testRead[float64](t, Kernels()[0], 1e-6) })
+}
+
 func testRead[T Float](t *testing.T, kernel string, tol float64) {
 	var rows, open, shades, openShades, kinds int
 	for seed := range testsize.Of(16, 24, 60) {
@@ -152,7 +161,7 @@ func testRead[T Float](t *testing.T, kernel string, tol float64) {
 	t.Logf("%d rows, %d of them open; %d rounded, %d of them open; %d images without a margin", rows, open, shades, openShades, kinds)
 	// Models that are disfigured have classes with equal logits. At two of the eps rounding decides
 	// of the level.
-	if open*5 > rows || openShades*5 > shades || kinds == 0 {
+	if doubt == 3 && (open*5 > rows || openShades*5 > shades) || kinds == 0 {
 		t.Errorf("too much is open, or the test says too little")
 	}
 }
