@@ -1,7 +1,7 @@
 package attack
 
 // A Reading is what is read off the walk of one image at each of a list of eps [E], besides the
-// walk. Where rounding might decide something, it is open: a forward pass has to tell.
+// walk. What it does not tell, as rounding might decide, is open: a forward pass has to tell.
 type Reading struct {
 	Walk
 	Margin float32 // of the clean image: z_label - max_{j≠label} z_j
