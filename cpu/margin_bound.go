@@ -51,16 +51,16 @@ func (r reach) through(g gain, first bool) reach {
 	y := reach{
 		far:    g.slope * r.far,
 		extra:  g.slope * r.extra,
-		drift:  g.slope*r.drift + 2*g.slack*r.norm,
-		drift0: g.slope*r.drift0 + 2*(g.slack*r.norm0+g.slack0),
+		drift:  float64(g.slope*r.drift) + float64(2*g.slack*r.norm),
+		drift0: float64(g.slope*r.drift0) + float64(2*(float64(g.slack*r.norm0)+g.slack0)),
 		norm:   (g.slope + g.slack) * r.norm,
-		norm0:  (g.slope+g.slack)*r.norm0 + g.zero + g.slack0,
+		norm0:  float64((g.slope+g.slack)*r.norm0) + g.zero + g.slack0,
 	}
 	if first {
 		y.extra++
 	} else {
-		y.drift0 += 2 * g.slack * r.extra // e is at most 1, see decides
-		y.norm0 += g.slack * r.extra
+		y.drift0 += float64(2 * g.slack * r.extra) // e is at most 1, see decides
+		y.norm0 += float64(g.slack * r.extra)
 	}
 	return y.times(spare)
 }
@@ -77,7 +77,7 @@ func (r reach) plus(o reach) reach {
 // the same class. z [O] is the logits at x, as they were computed. The first operation at x errs by
 // e more than from the pixels.
 func (b *marginBound) decides(z []float64, d, n, e float64) bool {
-	most := b.widest.norm*n + b.widest.norm0
+	most := float64(b.widest.norm*n) + b.widest.norm0
 	if !b.known || !(e <= 1) || !(most < 1e30) {
 		return false
 	}
@@ -102,13 +102,13 @@ func (b *marginBound) decides(z []float64, d, n, e float64) bool {
 // top bounds by how much what the last operation takes, or the logits, differ, and their norms.
 func (b *marginBound) top(d, n, e float64) (far, size float64) {
 	r := &b.below
-	return (r.far*d + r.extra*e + r.drift*n + r.drift0) * spare, (r.norm*n + r.extra*e + r.norm0) * spare
+	return (float64(r.far*d) + float64(r.extra*e) + float64(r.drift*n) + r.drift0) * spare, (float64(r.norm*n) + float64(r.extra*e) + r.norm0) * spare
 }
 
 // change bounds by how much the margin of class y over class c differs, for far and size of top.
 func (b *marginBound) change(y, c int, far, size float64) float64 {
 	p, q := &b.rounding[y], &b.rounding[c]
-	return (b.apart[y*b.out+c]*far + 2*((p.slack+q.slack)*size+p.slack0+q.slack0)) * spare
+	return (float64(b.apart[y*b.out+c]*far) + float64(2*(float64((p.slack+q.slack)*size)+p.slack0+q.slack0))) * spare
 }
 
 // roundoff returns two numbers. unit is half the distance from 1 to the next number: what a
@@ -136,11 +136,11 @@ func linearTop[T Float](b *marginBound, below reach, a *affine[T]) {
 	for y := range a.out {
 		row, late, n := a.weight[y*a.in:][:a.in], 0.0, float64(a.in+1)
 		for k, w := range row {
-			late += float64(w) * float64(w) * (n - float64(k)) * (n - float64(k))
+			late += float64(float64(w) * float64(w) * (n - float64(k)) * (n - float64(k)))
 		}
-		more := u * (1 + 2*n*u) * spare
+		more := u * (1 + float64(2*n*u)) * spare
 		b.rounding[y].slack = math.Sqrt(late) * more
-		b.rounding[y].slack0 = math.Abs(float64(a.bias[y]))*n*more + least*n
+		b.rounding[y].slack0 = float64(math.Abs(float64(a.bias[y]))*n*more) + float64(least*n)
 		for c := range a.out {
 			b.apart[y*a.out+c] = distance(row, a.weight[c*a.in:][:a.in])
 		}
@@ -162,8 +162,8 @@ func (m *matrixGain) add(row, column int, w float64, k int) {
 	a := math.Abs(w)
 	m.rows[row] += a
 	m.columns[column] += a
-	m.square += w * w
-	m.late += w * w * float64(k) * float64(k)
+	m.square += float64(w * w)
+	m.late += float64(w * w * float64(k) * float64(k))
 }
 
 // greatest returns the largest of v, at least 0.
@@ -185,10 +185,10 @@ func productGain[T Float](m *matrixGain, terms, times int, norm, spectral float6
 		slope = min(slope, spectral)
 	}
 	k := float64(terms + 1)
-	slack := min(sum*k, math.Sqrt(m.late*float64(times))) * u * (1 + 2*k*u)
+	slack := min(sum*k, math.Sqrt(m.late*float64(times))) * u * (1 + float64(2*k*u))
 	return gain{
 		slope: slope * spare, zero: norm * spare, sum: sum * spare,
-		slack: slack * spare, slack0: (norm*k*u*(1+2*k*u) + least*k*math.Sqrt(float64(outputs))) * spare,
+		slack: slack * spare, slack0: (float64(norm*k*u*(1+float64(2*k*u))) + float64(least*k*math.Sqrt(float64(outputs)))) * spare,
 	}
 }
 
@@ -247,7 +247,7 @@ func (a *scale[T]) gain(_, out lower.Shape) gain {
 		slope = max(slope, math.Abs(float64(w)))
 	}
 	norm := norm2(a.b) * pixels
-	return gain{slope, norm, 3 * u * slope, 3*u*norm + least*math.Sqrt(float64(out.Size())), slope}
+	return gain{slope, norm, 3 * u * slope, float64(3*u*norm) + float64(least*math.Sqrt(float64(out.Size()))), slope}
 }
 
 // windows returns in how many windows a number lies at most.
@@ -271,7 +271,7 @@ func (a *avgPool[T]) gain(_, out lower.Shape) gain {
 		fewest = min(fewest, float64(c))
 	}
 	// Within a window |Σx/c|² <= Σx²/c, where c is not less than how many x there are.
-	s := math.Sqrt(a.windows()/fewest) * spare
+	s := float64(math.Sqrt(a.windows()/fewest) * spare) // 2·s is s + s to a compiler
 	terms := float64(a.Kernel[0]*a.Kernel[1] + 1)
 	return gain{slope: s, slack: s * 2 * terms * u, slack0: least * math.Sqrt(float64(out.Size())), sum: s * terms}
 }
@@ -282,7 +282,7 @@ func (a activation[T]) gain(_, out lower.Shape) gain {
 	u, least := roundoff[T]()
 	u += 0x1p-45 // by far more than the functions err in float64
 	zero := a.zero * math.Sqrt(float64(out.Size()))
-	return gain{a.steepest, zero, u * a.steepest, u*zero + least*math.Sqrt(float64(out.Size())), a.steepest}
+	return gain{a.steepest, zero, u * a.steepest, float64(u*zero) + float64(least*math.Sqrt(float64(out.Size()))), a.steepest}
 }
 
 func (a leaky[T]) gain(_, out lower.Shape) gain {
@@ -301,7 +301,7 @@ func networkBound[T Float](n *network[T], norm normBound[T]) (b marginBound) {
 	u, _ := roundoff[T]()
 	widen := func(in reach, g gain) {
 		b.widest.norm = max(b.widest.norm, g.sum*in.norm)
-		b.widest.norm0 = max(b.widest.norm0, g.sum*in.norm0+g.zero)
+		b.widest.norm0 = max(b.widest.norm0, float64(g.sum*in.norm0)+g.zero)
 	}
 	for i := range n.layers {
 		l := &n.layers[i]
@@ -354,7 +354,7 @@ func mlpBound[T Float](m *mlp[T], norm normBound[T]) (b marginBound, first gain)
 		}
 		g := affineGain(a, s)
 		b.widest.norm = max(b.widest.norm, g.sum*r.norm)
-		b.widest.norm0 = max(b.widest.norm0, g.sum*r.norm0+g.zero)
+		b.widest.norm0 = max(b.widest.norm0, float64(g.sum*r.norm0)+g.zero)
 		if l == 0 {
 			first = g
 		}

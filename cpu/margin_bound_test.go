@@ -2,7 +2,6 @@ package cpu
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -234,7 +233,7 @@ func TestRoundedWork(t *testing.T) {
 			if share := float64(b.Work()-start)/float64(logits) - 1; share > c.most+1e-9 {
 				t.Errorf("model %d, %s: rounding takes %.3f of the work of the logits, want %v at most", k, c.what, share, c.most)
 			} else {
-				t.Log(fmt.Sprintf("model %d, %s: %.3f", k, c.what, share))
+				t.Logf("model %d, %s: %.3f", k, c.what, share)
 			}
 		}
 	}

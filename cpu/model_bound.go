@@ -37,7 +37,7 @@ func (b *Backend[T]) makeBound() {
 		m.pass = net.macs()
 	} else {
 		for _, a := range b.model.mlp.layers {
-			m.pass += float64(a.in) * float64(a.out) / 2 // about half of what it takes is zero
+			m.pass += float64(float64(a.in) * float64(a.out) / 2) // about half of what it takes is zero
 		}
 	}
 }
@@ -66,9 +66,9 @@ func (n *network[T]) macs() (macs float64) {
 	for i := range n.layers {
 		switch l := &n.layers[i]; op := l.op.(type) {
 		case nil:
-			macs += float64(l.linear.in) * float64(l.linear.out)
+			macs += float64(float64(l.linear.in) * float64(l.linear.out))
 		case *convolution[T]:
-			macs += float64(op.there.w.K) * float64(op.there.Out.Size())
+			macs += float64(float64(op.there.w.K) * float64(op.there.Out.Size()))
 		}
 	}
 	return macs
@@ -87,7 +87,7 @@ type chains struct {
 func (c *chains) add(listed int) {
 	m := float64(listed + 2) // a difference of moves, and the sum, round too
 	c.listed += m
-	c.wide += m * math.Sqrt(m)
+	c.wide += float64(m * math.Sqrt(m))
 }
 
 // step notes that u was added to z.
@@ -124,11 +124,11 @@ func (m *modelBound[T]) excess(c *chains, size float64, in int) float64 {
 	u, _ := roundoff[T]()
 	g, all := &m.first, math.Sqrt(float64(in))
 	move := c.size * all // ‖v‖ at most
-	far := size + c.steps*move
-	z0 := g.slack*size + g.slack0
-	first := c.steps * move * (g.slack + 2*u*g.slope)
-	chain := u * (c.listedZ*(g.slope*move+1) + c.wideZ*m.frobenius*2*c.size)
-	sums := c.steps * u * (g.slope*far + g.zero + 1)
-	pixels := c.steps * u * g.slope * (2*far + 4*move)
+	far := size + float64(c.steps*move)
+	z0 := float64(g.slack*size) + g.slack0
+	first := float64(c.steps * move * (g.slack + float64(2*u*g.slope)))
+	chain := float64(u * (float64(c.listedZ*(float64(g.slope*move)+1)) + float64(float64(c.wideZ*m.frobenius)*2*c.size)))
+	sums := float64(c.steps * u * (float64(g.slope*far) + g.zero + 1))
+	pixels := float64(c.steps * u * g.slope * (float64(2*far) + float64(4*move)))
 	return (z0 + first + chain + sums + pixels) * 1.01
 }

@@ -32,7 +32,6 @@ func (b *Backend[T]) Read(ctx context.Context, lo int, eps []float64, bounds att
 		return fmt.Errorf("cpu: read: %w", err)
 	}
 	to := b.newListed(eps, bounds, rounded)
-	stops := to.turns || !bounds.None()
 	for k := range dst {
 		d := &dst[k]
 		*d = attack.Reading{Classes: resize(d.Classes, len(eps)), Norms: resize(d.Norms, len(eps)), Rounded: d.Rounded, At: attack.Open}
@@ -41,13 +40,13 @@ func (b *Backend[T]) Read(ctx context.Context, lo int, eps []float64, bounds att
 			d.Rounded = nil
 		}
 	}
-	if m := b.model.mlp; stops && m.absolute == nil {
+	if m := b.model.mlp; m.absolute == nil && (to.turns || !bounds.None()) {
 		m.absolute = m.layers[0].wt.Abs()
 	}
 	read := func(w *walk[T]) *reading[T] {
 		return newReading(w, to, func(k int) *attack.Reading { return &dst[k-lo] })
 	}
-	return b.walks(ctx, lo, len(dst), eps[len(eps)-1], bounds, stops, read, func(k int) *attack.Walk { return &dst[k].Walk })
+	return b.walks(ctx, lo, len(dst), eps[len(eps)-1], bounds, read, func(k int) *attack.Walk { return &dst[k].Walk })
 }
 
 // readable returns an error if n images from lo on cannot be read at eps.
@@ -252,7 +251,7 @@ func (r *reading[T]) points(w *walk[T], looked []stretch[T]) {
 
 // noise is what rounding may do to the difference of two logits of image i, in two computations of
 // it: that of a row, and that of a point, whose terms are up to twice as large (see tour).
-func (r *reading[T]) noise(i int) T { return T(doubt) * r.most[i] }
+func (r *reading[T]) noise(i int) T { return T(T(doubt) * r.most[i]) }
 
 // doubt is the 1 and the 2 of noise. A test makes it so large that rounding might decide everything.
 var doubt = 3.0

@@ -43,7 +43,7 @@ func (b *Backend[T]) spectral(w []T, rows, columns int) float64 {
 // roundings is the relative error of n roundings.
 func roundings[T Float](n int) float64 {
 	u, _ := roundoff[T]()
-	return float64(n) * u * (1 + 2*float64(n)*u)
+	return float64(n) * u * (1 + float64(2*float64(n)*u))
 }
 
 // squarings is how often a G [n, n] is squared. A large one takes long.
@@ -57,7 +57,7 @@ func squarings(n int) int {
 // spectralWork is about how many multiplications spectral takes for a matrix [rows, columns].
 func spectralWork(rows, columns int) float64 {
 	n, k := float64(min(rows, columns)), float64(max(rows, columns))
-	return n * n * (k + float64(squarings(int(n)))*n) * (squareParts + 1) / (2 * squareParts)
+	return float64(n * n * (k + float64(float64(squarings(int(n)))*n)) * (squareParts + 1) / (2 * squareParts))
 }
 
 // squareParts is how many blocks of rows square makes.

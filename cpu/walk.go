@@ -45,18 +45,17 @@ func (b *Backend[T]) Exact(ctx context.Context, lo int, max float64, bounds atta
 	if err := b.walkable(lo, len(dst), max, bounds); err != nil {
 		return fmt.Errorf("cpu: exact: %w", err)
 	}
-	return b.walks(ctx, lo, len(dst), max, bounds, !bounds.None(), nil, func(k int) *attack.Walk { return &dst[k] })
+	return b.walks(ctx, lo, len(dst), max, bounds, nil, func(k int) *attack.Walk { return &dst[k] })
 }
 
 // walks walks the n loaded images from lo on, which are walkable, for Exact and Read. dst is where
-// the result of image lo + k goes. Pixels may stop at a bound only if that is said. read, if not
-// nil, is called for each block before it is walked.
-func (b *Backend[T]) walks(ctx context.Context, lo, n int, max float64, bounds attack.Bounds, stops bool, read func(w *walk[T]) *reading[T], dst func(k int) *attack.Walk) error {
+// the result of image lo + k goes. read, if not nil, is called for each block before it is walked.
+func (b *Backend[T]) walks(ctx context.Context, lo, n int, max float64, bounds attack.Bounds, read func(w *walk[T]) *reading[T], dst func(k int) *attack.Walk) error {
 	around := b.enter(backend.Walk)
 	defer func() { b.leaveWalk(around) }()
 	m, lowest := b.model.mlp, 1 // a layer whose units can have kinks
-	if stops {
-		lowest = 0 // and pixels that stop
+	if !bounds.None() {
+		lowest = 0 // and pixels that stop; a reading bounds those in another way
 	}
 	if err := m.rate(ctx, &b.workers, min(lowest, len(m.layers)-1)); err != nil {
 		return err
