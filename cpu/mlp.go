@@ -21,11 +21,14 @@ type mlp[T Float] struct {
 	rates  *rates[T] // nil until a walk asks for them
 	// absolute is |W| of the first layer, as wt has W; nil until a reading asks for it.
 	absolute *gemm.Matrix[T]
+	// doubt is the 1 and the 2 of reading.noise. A test makes it so large that rounding might decide
+	// everything.
+	doubt T
 }
 
 // newMLP packs the weights of prog.
 func newMLP[T Float](kernel string, prog *lower.Program) (*mlp[T], error) {
-	m := &mlp[T]{vec: gemm.NewVector[T](kernel), kernel: kernel}
+	m := &mlp[T]{vec: gemm.NewVector[T](kernel), kernel: kernel, doubt: 3}
 	for _, op := range prog.Ops {
 		switch l := op.Operation.(type) {
 		case *lower.Linear:

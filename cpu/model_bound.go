@@ -37,7 +37,8 @@ func (b *Backend[T]) makeBound() {
 		m.pass = net.macs()
 	} else {
 		for _, a := range b.model.mlp.layers {
-			m.pass += float64(float64(a.in) * float64(a.out) / 2) // about half of what it takes is zero
+			// about half of what it takes is zero
+			m.pass += float64(float64(a.in) * float64(a.out) / 2)
 		}
 	}
 }

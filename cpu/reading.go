@@ -115,7 +115,7 @@ type reading[T Float] struct {
 	to  *listed[T]
 	dst func(image int) *attack.Reading // by its place among the loaded ones
 	// [n], what rounding may do to a margin anywhere on the ray
-	most []T
+	most []T // [n], what rounding may do to a margin at the far end of the ray
 	// inside [n] is the eps at which the margin would be 0 within [0, 1] if the model were linear.
 	inside  []T
 	marks   marks[T] // of the eps
@@ -202,7 +202,6 @@ func (r *reading[T]) clean(w *walk[T]) {
 			r.marks.known[i*G+e], r.marks.seen[i*G+e] = int32(class), true
 			r.marks.margin[i*G+e], r.marks.best[i] = d.Margin, d.Margin
 		}
-		r.most[i] = w.rounding(w.origin.z, i)
 	}
 }
 
@@ -251,10 +250,9 @@ func (r *reading[T]) points(w *walk[T], looked []stretch[T]) {
 
 // noise is what rounding may do to the difference of two logits of image i, in two computations of
 // it: that of a row, and that of a point, whose terms are up to twice as large (see tour).
-func (r *reading[T]) noise(i int) T { return T(T(doubt) * r.most[i]) }
-
-// doubt is the 1 and the 2 of noise. A test makes it so large that rounding might decide everything.
-var doubt = 3.0
+func (r *reading[T]) noise(w *walk[T], i int) T {
+	return T(w.m.doubt * max(w.images[i].noise, r.most[i]))
+}
 
 // seen takes the logits of image i at eps, which are in a row of the walk's points.
 func (r *reading[T]) seen(w *walk[T], i int, eps T, row int) {
@@ -265,7 +263,7 @@ func (r *reading[T]) seen(w *walk[T], i int, eps T, row int) {
 	if int32(class) == label {
 		m = z[class] - z[second]
 	}
-	noise, G := r.noise(i), len(r.marks.eps)
+	noise, G := r.noise(w, i), len(r.marks.eps)
 	if !w.turned {
 		from, to := r.marks.within(eps, eps)
 		for e := from; e < to; e++ {
@@ -319,7 +317,7 @@ func topTwo[T Float](z []T) (class, second int) {
 // their bounds.
 func (r *reading[T]) between(w *walk[T], i int, p0, p1 *point[T]) {
 	y := w.b.loaded.labels[w.images[i].image]
-	r.widen(w, i)
+	widen(r.wide, w.chord.bound, r.noise(w, i))
 	s := w.sure(y, r.wide, p0.eps, p1.eps)
 	if !w.turned {
 		from, to := r.marks.within(p0.eps, p1.eps)
@@ -352,14 +350,6 @@ func (r *reading[T]) between(w *walk[T], i int, p0, p1 *point[T]) {
 				known[e] = 0
 			}
 		}
-	}
-}
-
-// widen makes the bounds of the chord wider by what rounding may do.
-func (r *reading[T]) widen(w *walk[T], i int) {
-	const safe = 1 + 1e-4 // the bounds round too
-	for j := range r.wide {
-		r.wide[j] = T(w.chord.bound[j]*safe) + r.noise(i)
 	}
 }
 
@@ -424,7 +414,7 @@ func (r *reading[T]) others(w *walk[T], c *between[T]) {
 		if !w.margins(class, p0, p1) {
 			return // the walk fails there
 		}
-		r.widen(w, i)
+		widen(r.wide, w.chord.bound, r.noise(w, i))
 		s := w.sure(class, r.wide, p0.eps, p1.eps)
 		for e := from; e < to; e++ {
 			if at := r.marks.eps[e]; known[e] == attack.Open && s.lo < s.hi && s.lo <= at && at <= s.hi {
@@ -472,22 +462,13 @@ func (r *reading[T]) settle(w *walk[T], m *marks[T], wanted func(i, e int) bool)
 			if w.m.rates.never[w.b.loaded.labels[w.images[i].image]] {
 				continue // left open
 			}
-			r.todo = r.todo[:0]
-			for e := range m.eps {
-				if wanted(i, e) {
-					r.todo = append(r.todo, e)
-				}
+			s, n := stretch[T]{image: i}, 0
+			for _, at := range r.pick(len(m.eps), gemm.GroupRows, func(e int) bool { return wanted(i, e) }) {
+				s.eps[n] = m.eps[at]
+				n++
 			}
-			if n := len(r.todo); n > 0 {
-				s := stretch[T]{image: i}
-				for k := range min(n, gemm.GroupRows) {
-					at := r.todo[k]
-					if n > gemm.GroupRows {
-						at = r.todo[k*(n-1)/(gemm.GroupRows-1)]
-					}
-					s.eps[k] = m.eps[at]
-				}
-				w.open = append(w.open, s.filled(min(n, gemm.GroupRows)))
+			if n > 0 {
+				w.open = append(w.open, s.filled(n))
 			}
 		}
 		if len(w.open) == 0 {
@@ -495,6 +476,25 @@ func (r *reading[T]) settle(w *walk[T], m *marks[T], wanted func(i, e int) bool)
 		}
 		r.look(w)
 	}
+}
+
+// pick returns those of G places that are wanted, rising. Of more than most it returns so many,
+// spread evenly, the first and the last among them. They are valid until the next call.
+func (r *reading[T]) pick(G, most int, wanted func(e int) bool) []int {
+	r.todo = r.todo[:0]
+	for e := range G {
+		if wanted(e) {
+			r.todo = append(r.todo, e)
+		}
+	}
+	n := len(r.todo)
+	if n <= most {
+		return r.todo
+	}
+	for k := range most { // not below k
+		r.todo[k] = r.todo[k*(n-1)/(most-1)]
+	}
+	return r.todo[:most]
 }
 
 // filled returns s with n points, and its last one again and again up to as many as a product
@@ -600,12 +600,10 @@ func (w *walk[T]) turn(max T) {
 		s, x0, less := o.s[i*in:][:in], w.b.loaded.clean(v.image), w.x[i*in:][:in]
 		for p, d := range s {
 			less[p] = 0
-			t := 1 - x0[p]
-			if d < 0 {
-				t = x0[p]
+			if d == 0 {
+				continue
 			}
-			switch {
-			case d == 0:
+			switch t := w.room(x0[p], d > 0); {
 			case t <= 0:
 				s[p], less[p] = 0, -d
 			case t < max:

@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"math"
+	"slices"
 
 	"advsweep/attack"
 )
@@ -29,12 +30,12 @@ func (r *reading[T]) undecided(w *walk[T], m *marks[T]) []place {
 // decide makes the very forward passes that rows on the ray take, without bounds, where rounding
 // might decide of the class. Each layer is a sum in the order of any other forward pass.
 func (r *reading[T]) decide(w *walk[T]) {
-	o, a := &w.origin, &w.m.layers[0]
-	r.forward(w, &r.marks, func(some []place) {
-		w.points[0] = resize(w.points[0], len(some)*a.stride)
+	r.classes(w, &r.marks, func(some []place) []int32 {
+		images, eps := make([]int, len(some)), make([]T, len(some))
 		for k, p := range some {
-			w.m.vec.Line(w.points[0][k*a.stride:][:a.stride], o.z[0][p.image*a.stride:][:a.stride], r.to.eps[p.at], o.c[p.image*a.stride:][:a.stride])
+			images[k], eps[k] = p.image, r.marks.eps[p.at]
 		}
+		return w.forward(images, eps)
 	}, func(_ int, class int32) int32 { return class })
 }
 
@@ -42,7 +43,7 @@ func (r *reading[T]) decide(w *walk[T]) {
 // Load makes it of a byte.
 func (r *reading[T]) decideShades(w *walk[T]) {
 	b, in := w.b, w.b.model.in
-	r.forward(w, &r.shades, func(some []place) {
+	r.classes(w, &r.shades, func(some []place) []int32 {
 		w.x = resize(w.x, len(some)*in)
 		for k, p := range some {
 			image := w.images[p.image].image
@@ -52,9 +53,9 @@ func (r *reading[T]) decideShades(w *walk[T]) {
 				x[j] = T(min(max(n, 0), 255)) / 255
 			}
 		}
-		a := &w.m.layers[0]
-		w.points[0] = resize(w.points[0], len(some)*a.stride)
+		w.points[0] = resize(w.points[0], len(some)*w.m.layers[0].stride)
 		copy(w.points[0], w.m.first(w.scratch, w.x, len(some), unlike))
+		return w.said(len(some))
 	}, func(image int, class int32) int32 {
 		if class == b.loaded.labels[w.images[image].image] {
 			return 1
@@ -63,22 +64,16 @@ func (r *reading[T]) decideShades(w *walk[T]) {
 	})
 }
 
-// forward notes what said makes of the class at each undecided place of m. first writes the first
-// layer of some of them.
-func (r *reading[T]) forward(w *walk[T], m *marks[T], first func(some []place), said func(image int, class int32) int32) {
-	all, top := r.undecided(w, m), w.m.top()
-	class := make([]int32, 1)
-	for ; len(all) > 0; all = all[min(len(all), 2*groupsAtOnce):] {
-		some := all[:min(len(all), 2*groupsAtOnce)]
-		first(some)
-		w.m.up(&w.rows, w.points, 1, len(some), unlike)
-		for k, p := range some {
-			argmax(class, w.points[len(w.m.layers)-1][k*top.stride:][:top.out], top.out, top.out)
-			if class[0] < 0 {
-				w.fail(p.image)
+// classes notes what known makes of the class at each undecided place of m. ask returns the classes
+// at some of them.
+func (r *reading[T]) classes(w *walk[T], m *marks[T], ask func(some []place) []int32, known func(image int, class int32) int32) {
+	for some := range slices.Chunk(r.undecided(w, m), 2*groupsAtOnce) {
+		for k, class := range ask(some) {
+			if class < 0 {
+				w.fail(some[k].image)
 				return
 			}
-			m.known[p.image*len(m.eps)+p.at] = said(p.image, class[0])
+			m.known[some[k].image*len(m.eps)+some[k].at] = known(some[k].image, class)
 		}
 	}
 }

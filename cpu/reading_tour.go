@@ -48,21 +48,11 @@ func (r *reading[T]) tours(w *walk[T]) {
 			if w.m.rates.never[w.b.loaded.labels[w.images[i].image]] {
 				continue // left open
 			}
-			r.todo = r.todo[:0]
-			for e := range r.marks.eps {
-				if r.wanted(i, e) {
-					r.todo = append(r.todo, e)
-				}
+			from := len(t.eps)
+			for _, at := range r.pick(len(r.marks.eps), tourPoints, func(e int) bool { return r.wanted(i, e) }) {
+				t.eps = append(t.eps, r.marks.eps[at])
 			}
-			n, from := len(r.todo), len(t.eps)
-			for k := range min(n, tourPoints) {
-				at := k
-				if n > tourPoints {
-					at = k * (n - 1) / (tourPoints - 1)
-				}
-				t.eps = append(t.eps, r.marks.eps[r.todo[at]])
-			}
-			if n > 0 {
+			if len(t.eps) > from {
 				t.open = append(t.open, tour[T]{image: i, from: from})
 			}
 		}

@@ -157,6 +157,14 @@ type limits[T Float] struct {
 	turned bool // rays are clipped to [0, 1] beyond the walk's bounds, see turn
 }
 
+// room is how far a pixel x0 can move up, or down, to its bound.
+func (l *limits[T]) room(x0 T, up bool) T {
+	if up {
+		return T(l.bounds.Hi) - x0
+	}
+	return x0 - T(l.bounds.Lo)
+}
+
 // A walked is one image of a block and what is known of its ray. start sets what does not change
 // later. know, reopen and ends add what is found out.
 type walked[T Float] struct {
@@ -297,11 +305,11 @@ func (w *walk[T]) start() bool {
 	a := &w.m.layers[0]
 	for i := range w.images {
 		v := &w.images[i]
+		v.noise = w.rounding(w.origin.z, i)
 		if w.m.rates.never[w.b.loaded.labels[v.image]] {
 			v.know(0, w.max, false)
 			continue
 		}
-		v.noise = w.rounding(w.origin.z, i)
 		z := w.origin.z[0][i*a.stride:]
 		v.active = w.m.vec.Positive(w.chord.list, w.chord.kink, len(w.chord.kink), z, z, a.stride, a.out, 1)
 		w.firstPoints(i)
@@ -363,7 +371,6 @@ func (w *walk[T]) aim() {
 func (w *walk[T]) direct(i int, g []T, sign []int8) T {
 	v := &w.images[i]
 	s, x0 := w.origin.s[i*len(g):][:len(g)], w.b.loaded.clean(v.image)
-	lo, hi := T(w.bounds.Lo), T(w.bounds.Hi)
 	steep := T(0)
 	for p, d := range sign {
 		s[p] = T(d)
@@ -371,10 +378,7 @@ func (w *walk[T]) direct(i int, g []T, sign []int8) T {
 			continue
 		}
 		if !w.bounds.None() {
-			t := hi - x0[p]
-			if d < 0 {
-				t = x0[p] - lo
-			}
+			t := w.room(x0[p], d > 0)
 			if t <= 0 {
 				s[p] = 0
 				continue

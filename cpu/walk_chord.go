@@ -98,10 +98,7 @@ func (w *walk[T]) between(i int, p0, p1 point[T]) {
 		w.straight(i, p0.eps, p1.eps, c.margin[0], c.margin[1])
 		return
 	}
-	const safe = 1 + 1e-4 // the bounds round too
-	for j, far := range c.bound[:2*C] {
-		c.bound[j] = T(far*safe) + v.noise
-	}
+	widen(c.bound[:2*C], c.bound, v.noise)
 	s := w.sure(y, c.bound, p0.eps, p1.eps)
 	if s.from >= s.to {
 		v.know(p0.eps, p1.eps, false)
@@ -116,6 +113,15 @@ func (w *walk[T]) between(i int, p0, p1 point[T]) {
 		w.reopen(i, s.from, s.to, p0.eps, p1.eps)
 	}
 	v.know(s.to, p1.eps, false)
+}
+
+// widen writes to dst bounds of margins that are wider by what rounding may do to a margin. dst may
+// be bound.
+func widen[T Float](dst, bound []T, noise T) {
+	const safe = 1 + 1e-4 // the bounds round too
+	for j := range dst {
+		dst[j] = T(bound[j]*safe) + noise
+	}
 }
 
 // bend computes how far each margin of class y over its rivals may lie below and above its line

@@ -60,9 +60,10 @@ func (w *walk[T]) disagreeing(some []end, aside float64) (all []end) {
 		images = append(images, e.image, e.image)
 		eps = append(eps, T(e.at-min(step(e.at), (e.at-e.before)/2)), T(e.at+min(step(e.at), (e.after-e.at)/2)))
 	}
-	right := w.forward(images, eps)
+	class := w.forward(images, eps)
 	for j, e := range some {
-		if right[2*j] == e.right && right[2*j+1] != e.right {
+		label := w.b.loaded.labels[w.images[e.image].image]
+		if (class[2*j] == label) == e.right && (class[2*j+1] == label) != e.right {
 			dst := w.images[e.image].dst
 			dst.Within = max(dst.Within, step(e.at))
 		} else {
@@ -72,9 +73,9 @@ func (w *walk[T]) disagreeing(some []end, aside float64) (all []end) {
 	return all
 }
 
-// forward reports for each of some images of the block, at an eps of its own, whether it is given
-// its label there.
-func (w *walk[T]) forward(images []int, eps []T) []bool {
+// forward returns for each of some images of the block, at an eps of its own, the class that it is
+// given there, as said has it.
+func (w *walk[T]) forward(images []int, eps []T) []int32 {
 	b, m, n := w.b, w.m, len(images)
 	a, in := &m.layers[0], b.model.in
 	w.points[0] = resize(w.points[0], n*a.stride)
@@ -92,12 +93,14 @@ func (w *walk[T]) forward(images []int, eps []T) []bool {
 		}
 		copy(w.points[0], m.first(w.scratch, w.x, n, unlike))
 	}
-	m.up(&w.rows, w.points, 1, n, unlike)
-	top := m.top()
-	class, right := make([]int32, 1), make([]bool, n)
-	for r, i := range images {
-		argmax(class, w.points[len(m.layers)-1][r*top.stride:][:top.out], top.out, top.out)
-		right[r] = class[0] == b.loaded.labels[w.images[i].image]
-	}
-	return right
+	return w.said(n)
+}
+
+// said returns the classes of n points, of which the first layer is there: -1 where a logit is not
+// finite.
+func (w *walk[T]) said(n int) []int32 {
+	class, top := make([]int32, n), w.m.top()
+	w.m.up(&w.rows, w.points, 1, n, unlike)
+	argmax(class, w.points[len(w.m.layers)-1], top.out, top.stride)
+	return class
 }

@@ -94,7 +94,10 @@ func (t *Tally) count(c Chunk, payload []byte) error {
 	case Look:
 		right, other := 0, -1
 		err := t.form.looks(c, payload, func(image int, im Clean) { t.look(image, im, &right, &other) })
-		return t.looked(c, right, other, err)
+		if err != nil {
+			return err
+		}
+		return t.looked(c, right, other)
 	case Walk:
 		curve := &t.curves[c.Attack]
 		correct := make([]int, len(curve.N))
@@ -115,7 +118,7 @@ func (t *Tally) count(c Chunk, payload []byte) error {
 		case err != nil:
 			return err
 		case other >= 0 || c.Attack == t.reader:
-			if err := t.looked(c, right, other, nil); err != nil {
+			if err := t.looked(c, right, other); err != nil {
 				return err
 			}
 		}
@@ -172,11 +175,8 @@ func (t *Tally) look(image int, im Clean, right, other *int) {
 }
 
 // looked adds the images of c, of which so many are right, unless one has another label.
-func (t *Tally) looked(c Chunk, right, other int, err error) error {
-	switch {
-	case err != nil:
-		return err
-	case other >= 0:
+func (t *Tally) looked(c Chunk, right, other int) error {
+	if other >= 0 {
 		return fmt.Errorf("it has another label of image %d than %d: it is of other images", other, t.labels[other])
 	}
 	t.clean, t.shown = t.clean+right, t.shown+c.Hi-c.Lo

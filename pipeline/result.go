@@ -154,7 +154,7 @@ func (c *Curve) KnownOf(n, E int) bool {
 }
 
 // Moved reports whether image i at eps e, the attack's first one if that is 0, has left its place
-// or its margin in the clean image, im. Rays never have at eps 0: they begin there.
+// or its margin in the clean image, im. Of a ray the class alone tells: it begins at the image.
 func (c *Curve) Moved(i, e int, im *Clean) bool {
 	if c.Rays != nil {
 		return c.Rays[i].Classes[e] != im.Class
