@@ -42,7 +42,7 @@ func exactFunctions[T Float](vec gemm.Vector[T]) map[string]func(parameter T) op
 // newElementwise returns the operation of e, a row of either table. It returns an error that names
 // e if there is none.
 func newElementwise[T Float](vec gemm.Vector[T], e lower.Elementwise) (operation[T], error) {
-	parameter, exact := T(e.Parameter), exactFunctions(vec)
+	parameter, exact := T(e.Parameters[0]), exactFunctions(vec)
 	if f, ok := exact[e.Name]; ok {
 		return f(parameter), nil
 	}

@@ -56,17 +56,18 @@ func newOperation[T Float](path string, op lower.Op) (operation[T], error) {
 // product, of d and the flipped filters, or else a product that col2im adds up. lower.Convolution
 // says which.
 type convolution[T Float] struct {
-	weight func(o, c, u, v int) T // by output, channel, row and column
-	there  *im2col[T]
-	back   *im2col[T] // nil: by cols
-	cols   *col2im[T]
+	lowered *lower.Convolution
+	weight  func(o, c, u, v int) T // by output, channel, row and column
+	there   *im2col[T]
+	back    *im2col[T] // nil: by cols
+	cols    *col2im[T]
 }
 
 func newConvolution[T Float](path string, l *lower.Convolution) *convolution[T] {
 	filter := lower.Filter(l.Weight.Shape(), batch.Floats[T](nil, l.Weight))
-	a := &convolution[T]{weight: filter, there: newIm2col(path, l.Unfold, batch.Floats[T](nil, l.Bias), filter)}
+	a := &convolution[T]{lowered: l, weight: filter, there: newIm2col(path, l.Unfold, batch.Floats[T](nil, l.Bias), filter)}
 	if l.Back != nil {
-		a.back = newIm2col(path, *l.Back, nil, lower.FlipTranspose(l.Kernel, filter))
+		a.back = newIm2col(path, *l.Back, nil, lower.FlipTranspose(l, filter))
 	} else {
 		a.cols = newCol2im(path, l.Unfold, filter)
 	}
@@ -79,7 +80,7 @@ func (a *convolution[T]) pack(weight func(o, c, u, v int) T, bias []T) {
 	a.there.pack(weight)
 	copy(a.there.from, bias)
 	if a.back != nil {
-		a.back.pack(lower.FlipTranspose(a.back.Kernel, weight))
+		a.back.pack(lower.FlipTranspose(a.lowered, weight))
 	} else {
 		a.cols.pack(weight)
 	}

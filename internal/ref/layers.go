@@ -258,20 +258,20 @@ const tiny = 0x1p-126
 // activationOf returns the function of an elementwise layer. It panics, naming the layer, if the
 // table has no such function.
 func activationOf(l model.Elementwise) activation {
-	name, parameter := l.Function()
+	name, parameters := l.Function()
 	row, ok := activations[name]
 	if !ok {
 		panic(fmt.Sprintf("ref: no function %q, which %T asks for", name, l))
 	}
-	return row(parameter)
+	return row(parameters[0])
 }
 
 // Function returns the function of an elementwise layer and its derivative, its parameter rounded
 // to float32 as a backend's is. It panics as activationOf does.
 func Function(l model.Elementwise) (f, derivative func(x float64) float64) {
 	activationOf(l) // for the panic
-	name, parameter := l.Function()
-	a := activations[name](float64(float32(parameter)))
+	name, parameters := l.Function()
+	a := activations[name](float64(float32(parameters[0])))
 	return a.f, a.derivative
 }
 

@@ -301,7 +301,7 @@ type (
 	oddball struct{ model.ReLU }
 )
 
-func (oddball) Function() (string, float64) { return "oddball", 0 }
+func (oddball) Function() (string, [2]float64) { return "oddball", [2]float64{} }
 
 // What has no truth ends in a panic that names it, not in the nearest thing that has one.
 func TestNoTruth(t *testing.T) {
