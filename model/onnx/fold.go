@@ -46,6 +46,9 @@ var _ = func() bool {
 	for name, f := range comparisons {
 		register(map[string]func(*graph, *node) (*value, error){name: func(g *graph, n *node) (*value, error) {
 			whole := n.integer("fmod", 0) == 0
+			if v, err := g.above(n); v != nil || err != nil {
+				return v, err
+			}
 			for i := range 2 {
 				if _, _, err := n.constant(i); err != nil {
 					return nil, err
@@ -64,6 +67,23 @@ var _ = func() bool {
 	}
 	return true
 }()
+
+// above is Greater or Less of what depends on the image and one number, as a part of a formula.
+func (g *graph) above(n *node) (*value, error) {
+	sign, ok := map[string]float64{"Greater": 1, "GreaterOrEqual": 1, "Less": -1, "LessOrEqual": -1}[n.GetOpType()]
+	if !ok || !n.has(0) || !n.has(1) || n.in[0].c != nil == (n.in[1].c != nil) {
+		return nil, nil
+	}
+	v, c := n.in[0], 1
+	if v.c != nil {
+		v, c, sign = n.in[1], 0, -sign
+	}
+	x, err := n.one(c, "what it is compared with", math.NaN())
+	if err != nil {
+		return nil, err
+	}
+	return g.function(v, "above", x, sign)
+}
 
 func (g *graph) opMapped(n *node) (*value, error) {
 	f := plainMaps[n.GetOpType()]
@@ -247,6 +267,11 @@ func (g *graph) opRange(n *node) (*value, error) {
 			return nil, err
 		}
 		p[i] = x
+	}
+	if p[0] == 0 && p[1] == batchSize && p[2] == 1 { // the place of each image
+		v := known([]int{1}, []float64{0}, true)
+		v.batch, v.c.each = 0, 1
+		return v, nil
 	}
 	count := math.Ceil((p[1] - p[0]) / p[2])
 	if !(count <= maxRange) {

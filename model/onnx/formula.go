@@ -4,13 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 
 	"advsweep/model"
 )
 
 // A formula is a function of one number x, made of a few operations.
 type formula struct {
-	op   string // "x", "affine" (a·x + b), "pow" (to the b), "add", "mul", or a row of unaries
+	// op is "x", "affine" (a·x + b), "pow" (to the b), "clip" (from a to b), "add", "mul", "above",
+	// "where", or a row of unaries.
+	op   string
 	a, b float64
 	args []*formula
 	size int // operations, those that are shared counted each time
@@ -26,6 +29,16 @@ const maxFormula = 64
 // that is near enough is taken.
 var asFormulas = []model.Elementwise{
 	model.GELU{}, model.GELU{Tanh: true}, model.Plain{Of: "silu"}, model.Plain{Of: "hardswish"}, model.Plain{Of: "mish"}, model.Plain{Of: "softplus"},
+}
+
+// knownFormulas names asFormulas, for messages.
+func knownFormulas() string {
+	var names []string
+	for _, l := range asFormulas {
+		name, _ := l.Function()
+		names = append(names, name)
+	}
+	return strings.Join(names, ", ")
 }
 
 var errLongFormula = errors.New("a long formula")
@@ -54,6 +67,13 @@ func (f *formula) eval(x float64) float64 {
 		return f.args[0].eval(x) + f.args[1].eval(x)
 	case "mul":
 		return float64(f.args[0].eval(x) * f.args[1].eval(x))
+	case "above": // 1 where x is above a, or for b -1 below it; kinks are nobody's concern
+		return truth(f.b*f.args[0].eval(x) > f.b*f.a)
+	case "where":
+		if f.args[0].eval(x) != 0 {
+			return f.args[1].eval(x)
+		}
+		return f.args[2].eval(x)
 	case "clip":
 		return min(max(f.args[0].eval(x), f.a), f.b)
 	}
@@ -208,6 +228,9 @@ func (g *graph) compute(f *formula, x int, sole bool) (int, error) {
 		layer, err = g.append(step{layer: l, from: []int{x}})
 	} else {
 		var in []int
+		if f.op == "where" || f.op == "above" {
+			return 0, fmt.Errorf("a choice by what depends on the image, within a formula that is none of %s", knownFormulas())
+		}
 		for _, arg := range f.args {
 			i, err := g.compute(arg, x, sole)
 			if err != nil {
@@ -229,7 +252,7 @@ func (g *graph) compute(f *formula, x int, sole bool) (int, error) {
 		default:
 			l, ok := unaries[f.op]
 			if !ok {
-				return 0, fmt.Errorf("no function %s of a number", f.op)
+				return 0, fmt.Errorf("%s of what depends on the image, within a formula that is none of %s", f.op, knownFormulas())
 			}
 			layer, err = g.append(step{layer: l, from: in})
 		}

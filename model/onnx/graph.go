@@ -173,13 +173,7 @@ func (g *graph) convert(p *pb.GraphProto, out output) error {
 			continue
 		}
 		nodes = append(nodes, n)
-		for _, in := range n.GetInput() {
-			g.uses[in]++
-		}
-		for _, a := range n.GetAttribute() {
-			t := a.GetT()
-			g.double = g.double || t.GetDataType() == int32(pb.TensorProto_DOUBLE) && len(t.GetDims()) > 1
-		}
+		g.countUses([]*pb.NodeProto{n}, 0)
 	}
 	inputs = slices.DeleteFunc(inputs, func(in *pb.ValueInfoProto) bool { return len(inputs) > 1 && g.uses[in.GetName()] == 0 })
 	if len(inputs) != 1 {
@@ -198,21 +192,21 @@ func (g *graph) convert(p *pb.GraphProto, out output) error {
 		switch {
 		case errors.As(err, &again), errors.Is(err, errBroken):
 			return err
-		case err != nil:
+		case err != nil && !errors.Is(err, errUnknownInput):
 			g.faults = append(g.faults, fault{opName(n), nodeName(n), err})
 		}
 		for i, o := range n.GetOutput() {
-			if o == "" || i >= len(all) && err == nil && g.uses[o] == 0 {
+			if o == "" {
 				continue
 			}
 			var v *value // nil: nothing can be said of it
-			if err == nil {
-				if i >= len(all) || all[i] == nil {
-					g.faults = append(g.faults, fault{opName(n), nodeName(n), fmt.Errorf("its output %d, %s, is used, want only the first %d", i, formats.Quote(o), len(all))})
-				} else {
-					one := *all[i]
-					v = &one
-				}
+			switch {
+			case err != nil:
+			case i < len(all) && all[i] != nil:
+				one := *all[i]
+				v = &one
+			case g.uses[o] > 0:
+				g.faults = append(g.faults, fault{opName(n), nodeName(n), fmt.Errorf("its output %d, %s, is used, which is not supported", i, formats.Quote(o))})
 			}
 			if err := g.define(o, v); err != nil {
 				return err

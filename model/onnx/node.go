@@ -50,7 +50,8 @@ type node struct {
 // errUnknownInput is for a node that takes what a node gives that is not supported.
 var errUnknownInput = errors.New("takes what is not known")
 
-// run returns the values of n's outputs. For a node that takes what could not be made they are nil.
+// run returns the values of n's outputs, or errUnknownInput for a node that takes what could not be
+// made.
 func (g *graph) run(p *pb.NodeProto) ([]*value, error) {
 	op := operators[p.GetOpType()]
 	if d := p.GetDomain(); d != "" && d != "ai.onnx" {
@@ -79,7 +80,7 @@ func (g *graph) run(p *pb.NodeProto) ([]*value, error) {
 		n.in = append(n.in, v)
 	}
 	if unknown { // which has been told already
-		return make([]*value, len(p.GetOutput())), nil
+		return nil, errUnknownInput
 	}
 	all, err := op(g, n)
 	if n.err != nil { // which may be why
@@ -306,9 +307,9 @@ var refused = map[string]string{
 	"LSTM": "is a recurrent network, want a network of images", "GRU": "is a recurrent network, want a network of images", "RNN": "is a recurrent network, want a network of images",
 	"Loop": "is a loop, want a network without one", "Scan": "is a loop, want a network without one",
 	"NonMaxSuppression": "is of a detector of objects, want a classifier",
-	"RandomNormal": "draws random numbers, want a network exported for inference", "RandomNormalLike": "draws random numbers, want a network exported for inference",
+	"RandomNormal":      "draws random numbers, want a network exported for inference", "RandomNormalLike": "draws random numbers, want a network exported for inference",
 	"RandomUniform": "draws random numbers, want a network exported for inference", "RandomUniformLike": "draws random numbers, want a network exported for inference",
-	"Bernoulli": "draws random numbers, want a network exported for inference",
+	"Bernoulli":     "draws random numbers, want a network exported for inference",
 	"SVMClassifier": "is a support vector machine of kernels, want a linear one",
 }
 

@@ -184,8 +184,14 @@ func (g *graph) reshape(v *value, target []float64, zero bool) (*value, error) {
 	if (v.batch >= 0) != (batch >= 0) {
 		return fail("want the batch in both")
 	}
-	if batch >= 0 && formats.Volume(shape[:batch]) != formats.Volume(v.shape[:v.batch]) {
-		return fail("mixes images")
+	lead := 0
+	if batch >= 0 {
+		// So many numbers of one image come before the next image's.
+		before, now := formats.Volume(v.shape[:v.batch])*max(1, v.lead), formats.Volume(shape[:batch])
+		if now == 0 || before%now != 0 || shape[batch]%(before/now) != 0 {
+			return fail("mixes images")
+		}
+		lead = before / now
 	}
 	if v.pads != nil {
 		var err error
@@ -193,7 +199,11 @@ func (g *graph) reshape(v *value, target []float64, zero bool) (*value, error) {
 			return nil, err
 		}
 	}
-	return g.moved(v, shape, batch, nil)
+	out, err := g.moved(v, shape, batch, nil)
+	if err == nil {
+		out.lead = lead
+	}
+	return out, err
 }
 
 // shapeText prints sizes, with N for that of the batch.
@@ -499,6 +509,9 @@ func (g *graph) opGather(n *node) (*value, error) {
 	if err != nil {
 		return nil, err
 	}
+	if which, err := n.input(1); err == nil && which.c != nil && which.c.each != 0 {
+		return g.gatherImages(v, which, along)
+	}
 	if err := v.noBatch(along); err != nil {
 		return nil, err
 	}
@@ -519,6 +532,33 @@ func (g *graph) opGather(n *node) (*value, error) {
 		o, i := k/inner, k%inner
 		return (o/many*v.shape[along]+places[o%many])*inner + i
 	})
+}
+
+// gatherImages is Gather along the axis of the batch, of places that lie within the same image for
+// every image.
+func (g *graph) gatherImages(v, which *value, along int) (*value, error) {
+	if along != v.batch || along != 0 || v.lead > 1 || which.batch < 0 || which.c.each != float64(v.shape[0]) {
+		return nil, fmt.Errorf("along axis %d of %v at places that differ by image", along, v)
+	}
+	data, err := g.first(which)
+	if err != nil {
+		return nil, err
+	}
+	inner := formats.Volume(v.shape[1:])
+	for _, x := range data {
+		if !(x >= 0 && x < float64(v.shape[0])) {
+			return nil, fmt.Errorf("at place %v of %v, which is in another image", x, v)
+		}
+	}
+	shape := slices.Concat(which.shape, v.shape[1:])
+	if _, err := countOf(shape); err != nil {
+		return nil, err
+	}
+	out, err := g.picked(v, shape, which.batch, func(k int) int { return int(data[k/inner])*inner + k%inner })
+	if err == nil {
+		out.lead = which.lead
+	}
+	return out, err
 }
 
 // opGatherND is GatherND of indices that pick single numbers or parts along all their axes.
@@ -1070,8 +1110,11 @@ func (g *graph) regroup(v *value, split []float64, turn []int, shape []float64) 
 	return g.reshape(v, shape, true)
 }
 
-// opWhere chooses by a constant.
+// opWhere chooses by a constant, or in a formula.
 func (g *graph) opWhere(n *node) (*value, error) {
+	if n.has(0) && n.in[0].c == nil {
+		return g.choice(n)
+	}
 	_, on, err := n.constant(0)
 	if err != nil {
 		return nil, err
@@ -1130,6 +1173,32 @@ func (g *graph) opWhere(n *node) (*value, error) {
 	return v, nil
 }
 
+// choice is Where as a part of a formula.
+func (g *graph) choice(n *node) (*value, error) {
+	var f []*formula
+	for i, v := range n.in {
+		if v == nil || v.c == nil && (!g.single(v) || v.pads != nil || v.src[0] != n.in[0].src[0] || !slices.Equal(v.shape, n.in[0].shape) || !slices.Equal(v.idx, n.in[0].idx)) {
+			return nil, errors.New("chooses between other numbers than it compares")
+		}
+		switch {
+		case v.c != nil:
+			x, err := n.one(i, "a choice", 0)
+			if err != nil {
+				return nil, err
+			}
+			f = append(f, &formula{op: "affine", b: x, args: []*formula{{op: "x", size: 1}}, size: 2})
+		case v.f == nil:
+			f = append(f, &formula{op: "x", size: 1})
+		default:
+			f = append(f, v.f)
+		}
+	}
+	if len(f) != 3 {
+		return nil, fmt.Errorf("%d inputs, want 3", len(f))
+	}
+	return g.apply(n.in[0], "where", 0, 0, f...)
+}
+
 // together returns the shape that values are broadcast to, as a value of that shape.
 func together(all ...*value) (*value, error) {
 	rank := 0
@@ -1155,8 +1224,10 @@ func together(all ...*value) (*value, error) {
 		}
 		if b := shift + v.batch; out.batch >= 0 && out.batch != b {
 			return nil, fmt.Errorf("of %v and %v mixes images", all[0], v)
+		} else if out.batch >= 0 && max(1, out.lead) != max(1, v.lead) {
+			return nil, fmt.Errorf("of %v and %v, whose images lie in another order", all[0], v)
 		} else {
-			out.batch = b
+			out.batch, out.lead = b, v.lead
 		}
 	}
 	for _, v := range all {

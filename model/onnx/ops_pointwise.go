@@ -122,7 +122,7 @@ func (g *graph) after(v *value, l model.Layer) (*value, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &value{shape: v.shape, batch: v.batch, src: []int{i}, idx: v.idx, sole: true}, nil
+	return &value{shape: v.shape, batch: v.batch, lead: v.lead, src: []int{i}, idx: v.idx, sole: true}, nil
 }
 
 func (g *graph) opNeg(n *node) (*value, error) {
@@ -364,11 +364,41 @@ func (g *graph) fold(op string, a, b, shape *value) (*value, error) {
 	if !ok {
 		return nil, fmt.Errorf("no %s of two constants", op)
 	}
+	if x, y := a.c.each, b.c.each; x != 0 || y != 0 { // places of images
+		each := map[string]float64{"Add": x + y, "Sub": x - y}
+		if y == 0 && b.volume() == 1 {
+			with, err := g.numbers(b)
+			if err != nil {
+				return nil, err
+			}
+			each["Mul"] = float64(x * with[0])
+		} else if x == 0 && a.volume() == 1 {
+			with, err := g.numbers(a)
+			if err != nil {
+				return nil, err
+			}
+			each["Mul"] = float64(y * with[0])
+		}
+		now, ok := each[op]
+		if !ok {
+			return nil, fmt.Errorf("of the places of images in the batch")
+		}
+		v, err := g.foldFrom((*graph).first, a, b, shape, f)
+		if err == nil {
+			v.c.each = now
+		}
+		return v, err
+	}
 	return g.foldBy(a, b, shape, f)
 }
 
 // foldBy is f of the numbers of two constants, broadcast to each other.
 func (g *graph) foldBy(a, b, shape *value, f func(x, y float64, whole bool) float64) (*value, error) {
+	return g.foldFrom((*graph).numbers, a, b, shape, f)
+}
+
+// foldFrom is foldBy of what numbers returns.
+func (g *graph) foldFrom(numbers func(*graph, *value) ([]float64, error), a, b, shape *value, f func(x, y float64, whole bool) float64) (*value, error) {
 	whole, sized := a.c.whole && b.c.whole, a.c.sized || b.c.sized
 	var data [2][]float64
 	for i, v := range []*value{a, b} {
@@ -376,7 +406,7 @@ func (g *graph) foldBy(a, b, shape *value, f func(x, y float64, whole bool) floa
 		if err != nil {
 			return nil, err
 		}
-		if data[i], err = g.numbers(v); err != nil {
+		if data[i], err = numbers(g, v); err != nil {
 			return nil, err
 		}
 	}
@@ -571,7 +601,7 @@ func (g *graph) pair(op string, a, b, shape *value) (*value, error) {
 		return nil, err
 	}
 	out.shape, out.batch = shape.shape, shape.batch
-	return out, nil
+	return out.like(shape), nil
 }
 
 // upright returns a layer whose output is [C, H, W].
@@ -732,7 +762,8 @@ func (g *graph) affine(v, w, b *value) (*value, error) {
 	if err != nil {
 		return nil, err
 	}
-	return g.lies(i, x.shape, x.batch, o)
+	out2, err := g.lies(i, x.shape, x.batch, o)
+	return out2.like(x), err
 }
 
 // fixed is op of v and a constant that a layer of its own gives.
@@ -780,7 +811,7 @@ func (g *graph) fixed(op string, v, c, shape *value, first bool) (*value, error)
 		return nil, err
 	}
 	out.batch = shape.batch
-	return out, nil
+	return out.like(shape), nil
 }
 
 // raise gives v as many axes as shape has.
@@ -824,4 +855,3 @@ func (g *graph) constantAlong(c *value, o order, fine []int) (int, error) {
 	walk(up.shape, o.strides(up.shape), func(k, at int) { out[at] = data[k] })
 	return g.constantOf(o.dims(up.shape), out)
 }
-

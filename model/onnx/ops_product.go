@@ -76,7 +76,7 @@ func (x *spread) settle(g *graph) error {
 	for i, p := range pads {
 		shape[i] += p[0] + p[1]
 	}
-	v, err := g.settle(&value{shape: shape, batch: x.v.batch, pads: &padded{x.v, pads}})
+	v, err := g.settle(&value{shape: shape, batch: x.v.batch, lead: x.v.lead, pads: &padded{x.v, pads}})
 	if err != nil {
 		return err
 	}
@@ -161,7 +161,8 @@ func (x *spread) given(g *graph, s step) (*value, error) {
 	} else if have[2] != 1 {
 		return nil, fmt.Errorf("gives %v of rows", have)
 	}
-	return g.lies(layer, shape, x.v.batch, x.order)
+	out, err := g.lies(layer, shape, x.v.batch, x.order)
+	return out.like(x.v), err
 }
 
 // pooled returns what a pool gives. One whose windows may lie in padding alone takes the images with
@@ -574,7 +575,7 @@ func (g *graph) linear(n *node, v, w *value, _ bool) (*value, error) {
 		}
 		s.layer, s.from = model.Linear{Weight: weight}, []int{v.src[0]}
 		layer, err := g.append(s)
-		return &value{shape: shape, batch: v.batch, src: []int{layer}, sole: true}, err
+		return &value{shape: shape, batch: v.batch, lead: v.lead, src: []int{layer}, sole: true}, err
 	}
 	o := g.channelsOf(v, []int{rank - 1})
 	layer, err := g.lay(v, o, false)
@@ -589,7 +590,8 @@ func (g *graph) linear(n *node, v, w *value, _ bool) (*value, error) {
 	if layer, err = g.append(s); err != nil {
 		return nil, err
 	}
-	return g.lies(layer, shape, v.batch, o)
+	y, err := g.lies(layer, shape, v.batch, o)
+	return y.like(v), err
 }
 
 // columnsAt returns weights [out, in] with column k at place at[k].
@@ -669,7 +671,7 @@ func (g *graph) matmulConstants(a, b *value) (*value, error) {
 func (g *graph) batched(a, b *value) (*value, error) {
 	ra, rb := len(a.shape), len(b.shape)
 	lead := func(v *value, r int) *value {
-		out := &value{shape: v.shape[:r-2], batch: v.batch}
+		out := &value{shape: v.shape[:r-2], batch: v.batch, lead: v.lead}
 		if out.batch >= r-2 {
 			out.batch = -1
 		}
@@ -727,10 +729,13 @@ func (g *graph) batched(a, b *value) (*value, error) {
 		return nil, err
 	}
 	out, err := g.lies(layer, append(slices.Clone(shape.shape), m, n), shape.batch, order{{rank - 1}, all, {rank - 2}})
-	if err == nil && a.batch == ra-2 {
-		out.batch = rank - 2
+	if err != nil {
+		return nil, err
 	}
-	return out, err
+	if out.like(shape); a.batch == ra-2 {
+		out.batch, out.lead = rank-2, a.lead
+	}
+	return out, nil
 }
 
 // opEinsum is Einsum of one value, or of two that share axes to multiply along.

@@ -8,6 +8,7 @@ import (
 
 	"advsweep/model"
 	"advsweep/model/internal/formats"
+	"advsweep/model/onnx/internal/pb"
 )
 
 // Operators that make fewer numbers of many: reductions, pools, softmax, and normalisations.
@@ -32,7 +33,9 @@ type reduction struct {
 
 // reductions are those operators, by name.
 var reductions = map[string]reduction{
-	"ReduceMean":      {"", "mean", "", func(all []float64) float64 { return total(all, func(x float64) float64 { return x }) / float64(len(all)) }},
+	"ReduceMean": {"", "mean", "", func(all []float64) float64 {
+		return total(all, func(x float64) float64 { return x }) / float64(len(all))
+	}},
 	"ReduceSum":       {"", "sum", "", func(all []float64) float64 { return total(all, func(x float64) float64 { return x }) }},
 	"ReduceMax":       {"", "max", "", slices.Max[[]float64]},
 	"ReduceMin":       {"neg", "max", "neg", slices.Min[[]float64]},
@@ -219,7 +222,7 @@ func (g *graph) reduce(v *value, over []int, by string) (*value, error) {
 			return nil, err
 		}
 	}
-	x.shape, x.batch = shape, v.batch
+	x.shape, x.batch, x.lead = shape, v.batch, v.lead
 	if slices.Contains(over, v.batch) { // which has one number of each image
 		return nil, v.noBatch(v.batch)
 	}
@@ -348,7 +351,8 @@ func (g *graph) opSoftmax(n *node) (*value, error) {
 	if layer, err = g.append(step{layer: model.Softmax{}, from: []int{layer}}); err != nil {
 		return nil, err
 	}
-	return g.lies(layer, v.shape, v.batch, o)
+	out, err := g.lies(layer, v.shape, v.batch, o)
+	return out.like(v), err
 }
 
 // normalise returns (v - mean)/√(variance + eps) over axes, or without the mean.
@@ -603,7 +607,74 @@ func (g *graph) opLpPool(n *node) (*value, error) {
 	return nil, errors.New("is not supported")
 }
 
+// flatter is a pool of [N, C, D, H, W] whose window has one place along some axes, as one of images.
+func (g *graph) flatter(n *node, v *value, largest bool) (*value, error) {
+	s := v.sizes()
+	kernel := n.sides("kernel_shape", 3, 0)
+	var shape []float64
+	var at []int // the axes that stay
+	switch {
+	case n.err != nil:
+		return nil, n.err
+	case kernel[1] == 1 && kernel[2] == 1:
+		shape, at = []float64{s[0], s[1], s[2], s[3] * s[4]}, []int{0, -1}
+	case kernel[0] == 1:
+		shape, at = []float64{s[0], s[1] * s[2], s[3], s[4]}, []int{1, 2}
+	default:
+		return nil, fmt.Errorf("of %v with a kernel of %v, want one over two axes", v, kernel)
+	}
+	p := &pb.NodeProto{Name: n.Name, OpType: n.OpType, Input: n.Input, Output: n.Output}
+	for _, a := range n.GetAttribute() {
+		list := a.GetInts()
+		few := &pb.AttributeProto{Name: a.Name, Type: a.Type}
+		for half := 0; half+3 <= len(list); half += 3 {
+			for i := range 3 {
+				if drops := !slices.Contains(at, i) && (at[1] >= 0 || i > 0); drops && list[half+i] != int64(map[string]int{"kernel_shape": 1, "strides": 1, "dilations": 1}[a.GetName()]) {
+					return nil, fmt.Errorf("%s %v of %v, want nothing along axes where the kernel is 1", a.GetName(), list, v)
+				}
+			}
+			for _, i := range at {
+				switch {
+				case i >= 0:
+					few.Ints = append(few.Ints, list[half+i])
+				case a.GetName() == "pads":
+					few.Ints = append(few.Ints, 0)
+				default:
+					few.Ints = append(few.Ints, 1)
+				}
+			}
+		}
+		if len(list) == 0 {
+			few = a
+		}
+		p.Attribute = append(p.Attribute, few)
+	}
+	x, err := g.reshape(v, shape, true)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range n.GetAttribute() {
+		n.ignore(a.GetName())
+	}
+	m := &node{NodeProto: p, g: g, in: []*value{x}, asked: make(map[string]bool)}
+	out, err := g.pool(m, largest)
+	if m.err != nil {
+		return nil, m.err
+	}
+	if err != nil {
+		return nil, err
+	}
+	o := out.sizes()
+	if at[1] < 0 {
+		return g.reshape(out, []float64{s[0], s[1], o[2], s[3], s[4]}, true)
+	}
+	return g.reshape(out, []float64{s[0], s[1], s[2], o[2], o[3]}, true)
+}
+
 func (g *graph) pool(n *node, largest bool) (*value, error) {
+	if v, err := n.moving(0); err == nil && len(v.shape) == 5 {
+		return g.flatter(n, v, largest)
+	}
 	ceil := n.integer("ceil_mode", 0) != 0
 	count := false
 	if largest {

@@ -27,7 +27,10 @@ type value struct {
 	// it: a batch of images [N, C, H, W] is [1, C, H, W] with batch 0. -1: the file fixes one image,
 	// or no axis counts images.
 	batch int
-	c     *constant // known numbers, or else:
+	// lead is how many numbers of that axis of one image come before the next image's first one: of an
+	// axis of T·N numbers it is T. 0: 1.
+	lead int
+	c    *constant // known numbers, or else:
 
 	src  []int    // numbers of these layers, -1 being the image:
 	idx  []int32  // each number's place among them all, row-major; -1 for a 0; nil: as they lie
@@ -48,8 +51,9 @@ type constant struct {
 	data   []float64
 	single []float32
 	p      *pb.TensorProto
-	whole  bool // integers
-	sized  bool // some number is made of the size of the batch
+	whole  bool                    // integers
+	sized  bool                    // some number is made of the size of the batch
+	each   float64                 // how much larger the numbers are for each next image; 0: not at all
 	was    pb.TensorProto_DataType // the type of quantised numbers that were computed; UNDEFINED: none
 }
 
@@ -61,7 +65,7 @@ func known(shape []int, data []float64, whole bool) *value {
 	return &value{shape: shape, batch: -1, c: &constant{data: data, whole: whole}}
 }
 
-// by prints a shape, "[N 3 32 32]".
+// String prints a shape, "[N 3 32 32]".
 func (v *value) String() string {
 	parts := make([]string, len(v.shape))
 	for i, s := range v.shape {
@@ -70,6 +74,8 @@ func (v *value) String() string {
 			parts[i] = fmt.Sprint(s)
 		case s == 1:
 			parts[i] = "N"
+		case v.lead > 1:
+			parts[i] = fmt.Sprintf("%d·N", s)
 		default:
 			parts[i] = fmt.Sprintf("N·%d", s)
 		}
@@ -171,7 +177,7 @@ func countOf(shape []int) (int, error) {
 // moved returns the numbers of v whose places among v's are sel, in a shape. A place of -1 stands
 // for 0, and v then has no formula. nil: all as they lie. batch is the axis of the batch.
 func (g *graph) moved(v *value, shape []int, batch int, sel []int32) (*value, error) {
-	out := &value{shape: shape, batch: batch, src: v.src, idx: v.idx, f: v.f, sole: v.sole && sel == nil}
+	out := &value{shape: shape, batch: batch, lead: v.lead, src: v.src, idx: v.idx, f: v.f, sole: v.sole && sel == nil}
 	if v.c != nil {
 		c := *v.c
 		out.c = &c
@@ -196,7 +202,7 @@ func (g *graph) moved(v *value, shape []int, batch int, sel []int32) (*value, er
 				return out, nil
 			}
 		}
-		data, err := g.numbers(v)
+		data, err := g.first(v)
 		if err != nil {
 			return nil, err
 		}
@@ -237,6 +243,14 @@ func isSized(x float64) bool {
 
 // numbers returns the elements of a constant, not to be written to.
 func (g *graph) numbers(v *value) ([]float64, error) {
+	if v.c.each != 0 {
+		return nil, errors.New("computes with the places of images in the batch")
+	}
+	return g.first(v)
+}
+
+// first returns the elements of a constant, those for the first image.
+func (g *graph) first(v *value) ([]float64, error) {
 	switch c := v.c; {
 	case c.p != nil:
 		return g.read(c.p)
@@ -549,6 +563,14 @@ func (g *graph) constantLayer(v *value) (*value, error) {
 		return nil, err
 	}
 	return &value{shape: v.shape, batch: v.batch, src: []int{layer}, sole: true}, nil
+}
+
+// like makes the axis of the batch of v that of another value, in which it has as many numbers.
+func (v *value) like(other *value) *value {
+	if v != nil && other.batch >= 0 {
+		v.lead = other.lead
+	}
+	return v
 }
 
 // constantOf returns a layer that gives data [C, H, W].
