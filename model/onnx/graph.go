@@ -489,13 +489,13 @@ func (g *graph) model(out output) (*model.Model, error) {
 		m.From = append(m.From, from)
 		switch l := s.layer.(type) {
 		case model.Linear:
-			l.Name, l.Bias = s.name, g.dense(s.bias, len(s.bias))
+			l.Name, l.Bias = s.name, biasFor(l.Weight, s.bias)
 			m.Layers = append(m.Layers, l)
 		case model.Conv2D:
-			l.Name, l.Bias = s.name, g.dense(s.bias, len(s.bias))
+			l.Name, l.Bias = s.name, biasFor(l.Weight, s.bias)
 			m.Layers = append(m.Layers, l)
 		case model.Scale:
-			m.Layers = append(m.Layers, model.Scale{Name: s.name, Weight: g.dense(s.weight, len(s.weight)), Bias: g.dense(s.bias, len(s.bias))})
+			m.Layers = append(m.Layers, scaleOf(s))
 		case model.Constant:
 			l.Name = s.name
 			m.Layers = append(m.Layers, l)
@@ -547,17 +547,44 @@ func (g *graph) checkSoftmax(n *pb.NodeProto, v *value) error {
 	return nil
 }
 
-// dense returns a tensor of the type of the model's weights. Numbers that round to infinity are
-// found by validate.
-func (g *graph) dense(data []float64, shape ...int) *tensor.Dense {
-	if g.double {
-		return formats.Dense(data, shape...)
+// scaleOf returns the Scale of a step. Its numbers are often computed, as of batch normalisation, and
+// are rounded only where that changes none.
+func scaleOf(s step) model.Scale {
+	if exact(s.weight) && exact(s.bias) {
+		return model.Scale{Name: s.name, Weight: narrow(s.weight, len(s.weight)), Bias: narrow(s.bias, len(s.bias))}
 	}
+	return model.Scale{Name: s.name, Weight: formats.Dense(s.weight, len(s.weight)), Bias: formats.Dense(s.bias, len(s.bias))}
+}
+
+// biasFor returns a bias of the type of weights.
+func biasFor(w *tensor.Dense, bias []float64) *tensor.Dense {
+	if w.Dtype() == tensor.Float64 {
+		return formats.Dense(bias, len(bias))
+	}
+	return narrow(bias, len(bias))
+}
+
+// exact reports whether all of data are numbers of float32.
+func exact(data []float64) bool {
+	return !slices.ContainsFunc(data, func(x float64) bool { return float64(float32(x)) != x })
+}
+
+// narrow returns data as a tensor of float32.
+func narrow(data []float64, shape ...int) *tensor.Dense {
 	single := make([]float32, len(data))
 	for i, v := range data {
 		single[i] = float32(v)
 	}
 	return formats.Dense(single, shape...)
+}
+
+// dense returns a tensor of the type of the model's weights, or of float64 for numbers that were
+// computed and are none of float32. Numbers that round to infinity are found by validate.
+func (g *graph) dense(data []float64, shape ...int) *tensor.Dense {
+	if g.double || !exact(data) {
+		return formats.Dense(data, shape...)
+	}
+	return narrow(data, shape...)
 }
 
 // shape returns that of the output of a layer, -1 being the image.
