@@ -168,6 +168,9 @@ func (d *decoder) decode() (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
+	if mlp := m.asMLP(); mlp != nil && mlp.validate() == nil {
+		m = mlp
+	}
 	m.Source = Source{Name: d.name, SHA256: hex.EncodeToString(d.sum.Sum(nil))}
 	return m, nil
 }
