@@ -337,6 +337,8 @@ func buildList(text []byte, t weights) (*Model, error) {
 type builder struct {
 	weights
 	used map[string]bool
+	// places is how many places arrangements have so far, see maxPlaces.
+	places int
 }
 
 // take returns a tensor of the given rank, 0 for any, that must be there unless optional is set. It
