@@ -112,7 +112,11 @@ func mlpOf(widths []width, t weights) *Model {
 		}
 		linears[i] = Linear{Name: w.name, Weight: t.tensors[weightName(w.name)], Bias: bias}
 	}
-	return chain(linears)
+	m := chain(linears)
+	if len(linears) > 1 {
+		m.Assumed, m.Notes = "relu", []string{assumedNote}
+	}
+	return m
 }
 
 // skip reads n bytes that nothing wants.
@@ -478,10 +482,9 @@ func (m *Model) Dtype() string {
 }
 
 // Encode returns m as the bytes of a safetensors file that Decode reads: NAME.weight and NAME.bias
-// of each layer that has them, in order, the data from a multiple of 8 bytes on. For MLPs that is
-// what PyTorch writes and reads. The layers of others, and of MLPs whose names do not tell their
-// order, are listed in the file's metadata, as README.md describes it. The same model and dtype
-// give the same bytes.
+// of each layer that has them, in order, the data from a multiple of 8 bytes on. PyTorch reads the
+// tensors so. More than one layer are listed in the file's metadata, as README.md describes it, since
+// names tell no activation. The same model and dtype give the same bytes.
 //
 // dtype is "float64", "float32" or "float16"; numbers are rounded to the nearest one, the even one
 // of two. It returns an error if a number becomes infinite or if m is not valid.
@@ -502,15 +505,11 @@ func (m *Model) encode(dtype string) ([]byte, error) {
 		return nil, err
 	}
 	var tensors []Param
-	var widths []width
 	for _, layer := range m.Layers {
-		if l, ok := layer.(Linear); ok {
-			widths = append(widths, width{l.Name, l.size(1), l.size(0)})
-		}
 		tensors = append(tensors, layer.Params()...)
 	}
 	header := []byte("{")
-	if back, err := order(widths); !m.IsMLP() || err != nil || !slices.Equal(back, widths) {
+	if len(m.Layers) > 1 || !m.IsMLP() { // one Linear has no activation
 		list, err := m.layerList()
 		if err != nil {
 			return nil, err

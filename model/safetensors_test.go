@@ -90,7 +90,7 @@ func TestLoadGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 			sum := sha256.Sum256(data)
-			if want := (Source{c.name + ".safetensors", hex.EncodeToString(sum[:])}); m.Source != want {
+			if want := (Source{Name: c.name + ".safetensors", SHA256: hex.EncodeToString(sum[:])}); m.Source != want {
 				t.Errorf("Source is %v, want %v", m.Source, want)
 			}
 			want := golden[c.name]

@@ -70,7 +70,7 @@ func swept(eps ...float64) *pipeline.Result {
 // page is that of swept with names that nobody should take for HTML.
 func page(r *pipeline.Result, name string) Page {
 	m := &record.Manifest{
-		Meta: record.Meta{Version: record.Version, Model: record.Source{Name: name, SHA256: strings.Repeat("a1", 32)}, Data: record.Data{
+		Meta: record.Meta{Version: record.Version, Model: record.Model{Source: record.Source{Name: name, SHA256: strings.Repeat("a1", 32)}}, Data: record.Data{
 			Images: record.Source{Name: name + " images", SHA256: strings.Repeat("b2", 32)}, Labels: record.Source{Name: name + " labels", SHA256: strings.Repeat("c3", 32)}, Offset: r.First, N: r.N, SHA256: strings.Repeat("d4", 32),
 		}, Seed: 11, Backend: "cpu", Precision: "float32"},
 		Arithmetic: "float32", Layers: "4-3-4", Shape: []int{2, 2}, Classes: r.Classes, ClassNames: []string{"cat", name, "dog", "bird"},

@@ -74,6 +74,9 @@ type ModelFile struct {
 	Name   string `toml:"name"` // default: that of the file
 	File   string `toml:"file"` // or mlp or cnn for an embedded one
 	Layers string `toml:"layers"`
+	// as the flags of these names
+	Activation string `toml:"activation"`
+	Pixels     string `toml:"pixels"`
 }
 
 // A DataFile names some of a study's images. With neither Path nor Images they are the embedded
@@ -376,6 +379,15 @@ func (m *maker) plan() error {
 }
 
 func (m *maker) loadModel(f ModelFile) (*model.Model, error) {
+	mod, err := m.readModel(f)
+	if err != nil {
+		return nil, err
+	}
+	return mod, record.Model{Pixels: f.Pixels, Activation: f.Activation}.Apply(mod)
+}
+
+// readModel reads a model as its file has it.
+func (m *maker) readModel(f ModelFile) (*model.Model, error) {
 	if slices.Contains(model.EmbeddedNames, f.File) {
 		if f.Layers != "" {
 			return nil, fmt.Errorf("layers with the embedded model %s: leave them out", f.File)
@@ -442,7 +454,7 @@ func (m *maker) runs(p *Plan, one ModelFile, mod *model.Model, modelHash string,
 			return err
 		}
 		r := Run{Name: m.runName(one, d, seed, precision), Called: Called{one.Name, d.Name}, Model: modelHash, Images: setHash}
-		meta := record.Meta{Version: m.version, Model: record.Source(mod.Source), Data: record.Describe(set), Seed: seed, Backend: m.Backend, Precision: precision}
+		meta := record.Meta{Version: m.version, Model: record.DescribeModel(mod), Data: record.Describe(set), Seed: seed, Backend: m.Backend, Precision: precision}
 		r.Manifest = record.New(meta, mod, set, s, mathMode)
 		if err := m.cut(&r, mod); err != nil {
 			return err

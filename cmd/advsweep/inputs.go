@@ -92,7 +92,7 @@ func (in *inputs) manifest(s pipeline.Sweep, seed uint64) record.Manifest {
 func (in *inputs) meta(set *dataset.Set, seed uint64) record.Meta {
 	return record.Meta{
 		Version:   release,
-		Model:     record.Source(in.model.Source),
+		Model:     record.DescribeModel(in.model),
 		Data:      record.Describe(set),
 		Seed:      seed,
 		Backend:   in.chosen,
@@ -103,7 +103,7 @@ func (in *inputs) meta(set *dataset.Set, seed uint64) record.Meta {
 
 // settings prints what a run uses, defaults included. layers describes the model.
 func settings(m record.Meta, layers string, lines ...string) string {
-	s := fmt.Sprintf("model    %s, %s, sha256 %.12s\n", m.Model.Name, layers, m.Model.SHA256)
+	s := fmt.Sprintf("model    %s, %s%s, sha256 %.12s\n", m.Model.Name, layers, m.Model.Reading(), m.Model.SHA256)
 	s += fmt.Sprintf("images   %s, %d from index %d, sha256 %.12s\n", m.Data.Images.Name, m.Data.N, m.Data.Offset, m.Data.SHA256)
 	if m.Device != "" {
 		m.Backend += " (" + m.Device + ")"
