@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -18,6 +19,7 @@ import (
 	"advsweep/pipeline"
 	"advsweep/record"
 	"advsweep/rundir"
+	"advsweep/verdict"
 
 	"github.com/pelletier/go-toml/v2"
 )
@@ -441,6 +443,13 @@ func (m *maker) runs(p *Plan, one ModelFile, mod *model.Model, modelHash string,
 			if top := s.Eps[len(s.Eps)-1]; a.Short(top) {
 				m.note("%s: %d steps of %s do not reach eps %v: the model will look stronger than it is", a.Name, a.Steps, a.StepSize(), top)
 			}
+		}
+		lo, hi := set.Range()
+		for _, f := range verdict.Units(s, lo, hi, mod.Inputs()) {
+			m.note("%s: eps and bounds are in units of pixels, so 8 of 255 levels are 8/255 with bounds 0,1", f)
+		}
+		if factor, ok := mod.FirstFactor(); ok && math.Abs(factor) < verdict.SmallFactor && lo >= 0 && hi <= 1 {
+			m.note("model %s: its first layer multiplies pixels by %.3g: was it made for pixels from 0 to 255? Those of %s lie in [0, 1]; pixels = \"0,255\" scales them for the model", one.Name, factor, d.Name)
 		}
 		exact := m.Exact == nil || *m.Exact
 		s.Exact, s.Rounded = exact && m.entry.Exact, m.Rounded == nil || *m.Rounded

@@ -266,9 +266,6 @@ func convert(p *pb.ModelProto, t *tensors) (*model.Model, error) {
 	if opset > maxOpset {
 		m.Notes = append(m.Notes, fmt.Sprintf("opset %d is newer than %d, the newest known here", opset, maxOpset))
 	}
-	if s, ok := m.Layers[0].(model.Scale); ok && m.Takes(0)[0] < 0 && slices.ContainsFunc(formats.Wide(s.Weight), func(w float64) bool { return math.Abs(w) < 0.1 }) {
-		m.Notes = append(m.Notes, fmt.Sprintf("its first layer makes pixels smaller, by %.3g: was it made for pixels from 0 to 255? Here they lie in [0, 1]", formats.Wide(s.Weight)[0]))
-	}
 	if m.Input != nil { // pixels in a row make an MLP, which has the fast routes
 		if s := (&model.Model{Layers: m.Layers, From: m.From}); s.IsMLP() {
 			m.Input = nil
