@@ -28,6 +28,7 @@ type Prober struct {
 
 // Bounds of what a Prober asks.
 const (
+	lookImages  = 50   // images of the first look, which a sound model passes
 	probeImages = 200  // images of a probe, at most
 	fewImages   = 20   // and, of a large model, at least
 	probeWork   = 4e9  // multiply-adds of a probe, if that allows for fewImages
@@ -36,32 +37,24 @@ const (
 	probeCauses = 3    // causes that are named
 )
 
-// Look asks Clean of up to some 200 images of set, spread over all of it, and of more if these are
-// at chance. It adds the causes for which a probe speaks. Where the model or its file raises a
+// Look asks Clean of a few images of set, spread over all of it, and of many if these are at chance.
+// It adds the causes for which a probe speaks. Where the model or its file raises a
 // suspicion, it probes for that also if the images are better than chance: the finding then is a
 // warning with a cause. b holds other images afterwards.
 func (p *Prober) Look(ctx context.Context, b pipeline.Backend, set *dataset.Set) (Finding, error) {
-	n, err := p.sample()
-	if err != nil {
-		return Finding{}, err
-	}
-	x, err := samples(set, n)
-	if err != nil {
-		return Finding{}, err
-	}
-	said, err := x.ask(ctx, b)
-	if err != nil {
-		return Finding{}, err
-	}
-	f := Clean(said, b.Info().Classes)
-	if f.Level == Fail && set.N() > x.n {
-		if x, err = samples(set, sureImages); err == nil {
-			said, err = x.ask(ctx, b)
-		}
+	var f Finding
+	for _, n := range []int{lookImages, sureImages} {
+		x, err := samples(set, n)
 		if err != nil {
-			return Finding{}, err
+			return f, err
 		}
-		f = Clean(said, b.Info().Classes)
+		said, err := x.ask(ctx, b)
+		if err != nil {
+			return f, err
+		}
+		if f = Clean(said, b.Info().Classes); f.Level != Fail || x.n == set.N() {
+			break
+		}
 	}
 	f.Images = nil // places in the sample
 	return p.explain(ctx, b, set, f)
@@ -111,7 +104,7 @@ func (p *Prober) explain(ctx context.Context, b pipeline.Backend, set *dataset.S
 	if len(found) > 0 && f.Level != Fail {
 		f.Level = Warn
 	}
-	f.Causes = likeliest(append(f.Causes, found...))
+	f.Causes = likeliest(append(found, f.Causes...)) // what was tried goes before what fits
 	return f, nil
 }
 

@@ -97,7 +97,7 @@ func (f Finding) clean() string {
 	case f.Level == Fail:
 		s = fmt.Sprintf("%d of %d clean images are right, no better than chance: always the same answer gives %d (chance of so many %.2g); nothing else here tells of the model", f.Right[0], f.N, f.Guess, f.P)
 	case f.Level == Warn && len(f.Causes) == 0:
-		s = fmt.Sprintf("%d of %d clean images are right: too few to tell it from always the same answer, which gives %d", f.Right[0], f.N, f.Guess)
+		s = fmt.Sprintf("%d of %d clean images are right, and always the same answer gives %d: more images, or of more labels, would tell the two apart", f.Right[0], f.N, f.Guess)
 	}
 	var why []string
 	for _, c := range f.Causes {
