@@ -55,6 +55,8 @@ func (d *decoder) npz() (*Model, error) {
 		for _, s := range arrays[name].Shape {
 			e.shape = append(e.shape, uint64(s))
 		}
+		a := arrays[name]
+		e.counts = (a.Kind == 'i' || a.Kind == 'u' || a.Kind == 'b') && (isCounter(name) || single(e.shape))
 		entries = append(entries, e)
 	}
 	if len(entries) == 0 {
@@ -66,7 +68,7 @@ func (d *decoder) npz() (*Model, error) {
 	}
 	for _, e := range entries {
 		a := arrays[e.name]
-		if isCounter(e.name) && (a.Kind == 'i' || a.Kind == 'u') {
+		if e.counts {
 			continue
 		}
 		if a.Kind != 'f' || a.Width != 2 && a.Width != 4 && a.Width != 8 {

@@ -293,7 +293,7 @@ func TestDecodeErrors(t *testing.T) {
 		{"matrix bias", file(raw{"a.bias", "F32", []int{2, 2}}), "tensor a.bias: shape [2 2], want [out]: MLPs of Linear and ReLU"},
 		{"bias alone", file(raw{"a.weight", "F32", []int{2, 2}}, raw{"b.bias", "F32", []int{2}}), "tensor b.bias: there is no b.weight"},
 		{"bias too long", file(raw{"a.weight", "F32", []int{2, 2}}, raw{"a.bias", "F32", []int{3}}), "tensor a.bias: shape [3], want [2]"},
-		{"other tensor", file(raw{"a.weight", "F32", []int{2, 2}}, raw{"a.running_mean", "F32", []int{2}}), "tensor a.running_mean: want names that end in .weight or .bias"},
+		{"other tensor", file(raw{"a.weight", "F32", []int{2, 2}}, raw{"a.running_mean", "F32", []int{2}}), "tensor a.running_mean is of batch normalisation"},
 		{"no part", file(raw{"a", "F32", []int{2, 2}}), "tensor a: want names that end"},
 		{"no layer", file(raw{".weight", "F32", []int{2, 2}}), "tensor .weight: want names that end"},
 		{"empty name", file(raw{"", "F32", []int{2, 2}}), `tensor "": want names that end`},
