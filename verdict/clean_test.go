@@ -2,6 +2,7 @@ package verdict_test
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 
@@ -148,6 +149,18 @@ func TestProber(t *testing.T) {
 	// The labels of BGR are also those of another order of classes. Both are said.
 	if f := look(brightest([3]int{2, 1, 0}, 1, 1), bars(90)); len(f.Causes) < 2 {
 		t.Errorf("BGR: %s", f)
+	}
+	// Bytes from 0 to 16, and of 0 and 1, are v/255.
+	for _, top := range []float64{16, 1} {
+		set := bars(90)
+		pixels := set.Images.Data().([]float32)
+		for i, v := range pixels {
+			pixels[i] = float32(math.Round(top*float64(v)/0.85)) / 255
+		}
+		f := look(brightest(plain, 1, 1), set)
+		if f.Level != verdict.Fail || len(f.Causes) == 0 || f.Causes[0].Reason != verdict.PixelRange || !(math.Abs(f.Causes[0].Hi-255/top) < 1e-4) {
+			t.Errorf("bytes up to %v: %s: %s", top, f.Level, f)
+		}
 	}
 	// With --pixels it is not found again.
 	m := brightest(plain, 300, 1)

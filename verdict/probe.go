@@ -82,7 +82,7 @@ func (p *Prober) explain(ctx context.Context, b pipeline.Backend, set *dataset.S
 	x.flat = len(p.Model.Input) < 2
 	var before []Said // as the images are
 	var found []Cause
-	for _, one := range probes(p.Model) {
+	for _, one := range probes(p.Model, x) {
 		if !one.fits(x) || f.Level != Fail && !one.suspected(p.Model, x) {
 			continue
 		}
@@ -172,8 +172,8 @@ func never(*model.Model, *sampled) bool { return false }
 // pixels from 0 to 255.
 const SmallFactor = 0.1
 
-// probes are all that is tried of m.
-func probes(m *model.Model) []probe {
+// probes are all that is tried of m and x.
+func probes(m *model.Model, x *sampled) []probe {
 	unit := func(x *sampled) bool { return x.lo >= 0 && x.hi <= 1 }
 	colour := func(x *sampled) bool { return x.c == 3 }
 	scaled := func(factor, add float32) func(dst, src []float32, x *sampled) {
@@ -184,10 +184,12 @@ func probes(m *model.Model) []probe {
 		}
 	}
 	all := []probe{
+		{cause: Cause{Reason: PixelRange, Lo: 0, Hi: 1 / x.hi}, fits: func(x *sampled) bool { return unit(x) && x.hi <= dark && x.hi > 1.5/255 },
+			image: scaled(float32(1/x.hi), 0), suspected: func(*model.Model, *sampled) bool { return true }},
 		{cause: Cause{Reason: PixelRange, Lo: 0, Hi: 255}, fits: unit, image: scaled(255, 0),
 			suspected: func(m *model.Model, _ *sampled) bool {
 				factor, ok := m.FirstFactor()
-				return ok && math.Abs(factor) < SmallFactor
+				return ok && math.Abs(factor) < SmallFactor || x.hi <= 1.5/255 // bytes of 0 and 1
 			}},
 		{cause: Cause{Reason: PixelRange, Lo: -1, Hi: 1}, fits: unit, image: scaled(2, -1), suspected: never},
 		{cause: Cause{Reason: Divided}, fits: func(x *sampled) bool { return x.hi > 1 || m.Source.Pixels != "" }, image: scaled(1./255, 0), suspected: never},
@@ -240,6 +242,10 @@ func probes(m *model.Model) []probe {
 	}
 	return all
 }
+
+// dark is the largest pixel, of bytes v as v/255, up to which images raise the suspicion that their
+// bytes reach up to another number than 255, as digits from 0 to 16 or images of 0 and 1 do.
+const dark = 0.5
 
 func reversed(dst, src []float32, x *sampled) {
 	plane := x.h * x.w

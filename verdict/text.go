@@ -120,7 +120,7 @@ func (c Cause) String() string {
 	case OneClass:
 		return fmt.Sprintf("the model gives %d of %d images class %d", c.Right, c.N, c.Class)
 	case PixelRange:
-		return fmt.Sprintf("with pixels from %v to %v %s", c.Lo, c.Hi, right)
+		return fmt.Sprintf("with pixels from %.6g to %.6g %s", c.Lo, c.Hi, right)
 	case Divided:
 		return "with pixels divided by 255 " + right
 	case Rescaled:

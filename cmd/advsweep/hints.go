@@ -127,7 +127,7 @@ var causeRemedies = map[verdict.Reason]func(verdict.Cause, *inputs) string{
 	verdict.Permuted: mend("give labels in the order of the model's classes: folders and programs sort the names otherwise"),
 	verdict.OneClass: mend("look at the units of the pixels, which --pixels tells the model, and at whether its weights were read from the trained file"),
 	verdict.PixelRange: func(c verdict.Cause, _ *inputs) string {
-		return fmt.Sprintf("--pixels %v,%v gives the model such pixels; eps and bounds stay in units of the images", c.Lo, c.Hi)
+		return fmt.Sprintf("--pixels %.6g,%.6g gives the model such pixels; eps and bounds stay in units of the images", c.Lo, c.Hi)
 	},
 	verdict.Divided: func(_ verdict.Cause, in *inputs) string {
 		if in.model.Source.Pixels != "" {
