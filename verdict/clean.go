@@ -68,6 +68,9 @@ const (
 	Activation   Reason = "activation"    // the layers have Name between them
 )
 
+// Reasons are all that are known.
+var Reasons = []Reason{Shifted, Permuted, OneClass, PixelRange, Divided, Rescaled, Normalised, Reversed, CaffeOrder, Inverted, Transposed, ChannelsLast, Activation}
+
 // A Cause is a reason with what speaks for it.
 type Cause struct {
 	Reason Reason
