@@ -19,6 +19,9 @@ import (
 // Scale comes first.
 type Model struct {
 	Input  []int   // shape of one image, [C, H, W] or [I]; nil: [I], the inputs of the first Linear
+	// Image is the shape [C, H, W] that the file gives images, where Input is nil because the first
+	// Linear takes them in a row, in that order. nil: the file knows no other shape than Input.
+	Image  []int
 	Layers []Layer // in the order of computation; the last one gives the logits
 	// From[i] lists what layer i takes: -1 the image, j < i the output of layer j. nil: each takes
 	// the one before

@@ -46,11 +46,12 @@ func open(c *cobra.Command, from *inputFlags, by *backendFlags, quiet bool, chec
 	if err != nil {
 		return nil, err
 	}
+	var stored *dataset.Stored
 	var unread error
 	read := make(chan struct{})
 	go func() { // the images of a whole test set take longer to unpack than the model
 		defer close(read)
-		in.set, unread = from.images.load()
+		stored, unread = from.images.open()
 	}()
 	in.model, err = from.loadModel()
 	<-read
@@ -62,8 +63,13 @@ func open(c *cobra.Command, from *inputFlags, by *backendFlags, quiet bool, chec
 			fmt.Fprintf(c.ErrOrStderr(), "advsweep: %s: %s\n", in.model.Source.Name, note)
 		}
 	}
-	if got, want := in.set.Images.DataSize()/in.set.N(), in.model.Inputs(); got != want {
-		return nil, fmt.Errorf("images of %s have %d pixels, the model takes %d", in.set.Source.Images.Name, got, want)
+	if in.set, err = stored.For(shapeOf(in.model)); err != nil {
+		return nil, err
+	}
+	if !quiet {
+		for _, note := range in.set.Notes {
+			fmt.Fprintln(c.ErrOrStderr(), noted(c, in.set, note))
+		}
 	}
 	if err := in.set.Check(in.model.Outputs()); err != nil {
 		return nil, err

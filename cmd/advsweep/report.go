@@ -227,7 +227,7 @@ func (v *reportVerb) runInputs(dir string, m *record.Manifest) (mod *model.Model
 		}
 		return nil, nil, fmt.Sprintf("the model of the run, %s, was not given: give it with --model.", m.Model.Name), nil
 	}
-	if set, err = v.inputs.images.load(); err != nil {
+	if set, err = v.inputs.images.load(mod); err != nil {
 		return nil, nil, "", err
 	}
 	own, failed := set.Slice(m.Data.Offset, m.Data.N)
