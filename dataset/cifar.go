@@ -117,7 +117,7 @@ func (c *cifar) read(d *folder, q *Query, found string, one func(r io.Reader, si
 }
 
 // gunzipped returns r and size as they are, or what a gzip file of that size holds and how long that
-// is. A batch of CIFAR shrinks little.
+// is.
 func gunzipped(r io.Reader, size int64) (io.Reader, int64, error) {
 	start := bufio.NewReaderSize(r, 64<<10)
 	if magic, _ := start.Peek(2); !strings.HasPrefix(string(magic), "\x1f\x8b") {
@@ -127,13 +127,13 @@ func gunzipped(r io.Reader, size int64) (io.Reader, int64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	const most = 20
-	data, err := io.ReadAll(io.LimitReader(z, most*size+1))
+	most := max(bombSize, maxRatio*size)
+	data, err := io.ReadAll(io.LimitReader(z, most+1))
 	if err != nil {
 		return nil, 0, gzipError(err)
 	}
-	if int64(len(data)) > most*size {
-		return nil, 0, fmt.Errorf("%d compressed bytes hold more than %d, as in a bomb: decompress it first if it is none", size, most*size)
+	if int64(len(data)) > most {
+		return nil, 0, fmt.Errorf("%d compressed bytes hold more than %d, as in a bomb: decompress it first if it is none", size, most)
 	}
 	return bytes.NewReader(data), int64(len(data)), nil
 }

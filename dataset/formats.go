@@ -9,6 +9,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"advsweep/internal/regular"
 	"advsweep/internal/words"
@@ -116,7 +117,7 @@ func (d *folder) base() string {
 // counts: who reads it returns the error.
 func (d *folder) first(names ...string) string {
 	for _, name := range names {
-		if _, err := fs.Stat(d.files, name); err == nil || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrInvalid) {
+		if _, err := fs.Stat(d.files, name); err == nil || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrInvalid) && !errors.Is(err, syscall.ENOTDIR) {
 			return name
 		}
 	}

@@ -1,8 +1,11 @@
 package dataset
 
 import (
+	"errors"
 	"io"
 	"io/fs"
+
+	"advsweep/internal/remedy"
 
 	"gorgonia.org/tensor"
 )
@@ -39,3 +42,5 @@ func readNPZSet(r io.ReaderAt, size int64, split string) (*Set, error) {
 	}
 	return s.For(nil)
 }
+
+func asRemedy(err error, r **remedy.Error) bool { return errors.As(err, r) }

@@ -228,7 +228,7 @@ var pickleOps = map[byte]pickleOp{
 	'X': text(4), 0x8c: text(1), 0x8d: text(8),
 	'V': func(p *pickler) error {
 		s, err := p.line()
-		return errors.Join(err, p.push(s))
+		return errors.Join(err, p.push(pickleText(s)))
 	},
 	'S': func(p *pickler) error {
 		s, err := p.line()
@@ -366,6 +366,16 @@ func pickleString(s string) any {
 		return []byte(s[1 : n-1])
 	}
 	return pickleOther("a string with escapes")
+}
+
+// pickleText is a text of protocol 0. One with escapes is not read, as of strings.
+func pickleText(s string) any {
+	for _, b := range []byte(s) {
+		if b == '\\' || b >= 0x80 {
+			return pickleOther("a text with escapes")
+		}
+	}
+	return s
 }
 
 func tuple(n int) pickleOp {
