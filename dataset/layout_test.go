@@ -12,7 +12,7 @@ import (
 )
 
 // counting is n images of one shape, whose numbers count up from 0 in the order of the file.
-func counting(t *testing.T, q Query, shape ...int) *Stored {
+func counting(t testing.TB, q Query, shape ...int) *Stored {
 	t.Helper()
 	data := make([]byte, volume(shape))
 	for i := range data {
