@@ -35,6 +35,15 @@ func (s *Stored) For(input []int) (*Set, error) {
 	return &set, nil
 }
 
+// Shape returns the shape of one image that For gives a model of input, or its error.
+func (s *Stored) Shape(input []int) ([]int, error) {
+	p, err := s.plan(input)
+	if err != nil {
+		return nil, fmt.Errorf("dataset: %s: %w", s.set.imagesName(), err)
+	}
+	return p.shape[1:], nil
+}
+
 // A plan is what is done to the numbers of each image, in this order.
 type plan struct {
 	n      int

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
+	"strings"
 
 	"advsweep/internal/remedy"
 )
@@ -32,6 +34,25 @@ type Query struct {
 // A Size is a height and a width. A resize with W = 0 makes the shorter side H long, and keeps the
 // proportions.
 type Size struct{ H, W int }
+
+// ParseSize reads "224", the shorter side or, if square, both, or "224x256", height and width. Of ""
+// it returns the zero Size.
+func ParseSize(text string, square bool) (s Size, err error) {
+	if text == "" {
+		return s, nil
+	}
+	h, w, both := strings.Cut(text, "x")
+	s.H, err = strconv.Atoi(h)
+	if err == nil && both {
+		s.W, err = strconv.Atoi(w)
+	} else if square {
+		s.W = s.H
+	}
+	if err != nil || s.H < 1 || both && s.W < 1 || s.H > maxSide || s.W > maxSide {
+		return s, fmt.Errorf("%.40q, want a number of pixels as in 224, or a height and a width as in 224x256, up to %d", text, maxSide)
+	}
+	return s, nil
+}
 
 // maxSide bounds what a resize may ask for: memory is the user's own to fill, but not by a slip.
 const maxSide = 1 << 14

@@ -143,6 +143,15 @@ func (m *Model) Shapes() ([][]int, error) {
 	return shapes, nil
 }
 
+// ImageShape returns the shape in which the file of m has images, [C, H, W] or [I]: that of Image,
+// or of Input.
+func (m *Model) ImageShape() []int {
+	if m.Image != nil {
+		return m.Image
+	}
+	return m.inputShape()
+}
+
 // inputShape returns the shape of one image: Input, or [I] where that is nil.
 func (m *Model) inputShape() []int {
 	if m.Input == nil {

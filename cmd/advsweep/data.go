@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 
 	"advsweep/dataset"
@@ -76,10 +75,10 @@ func (f *imageFlags) query() (dataset.Query, error) {
 		q.Channels = "grey"
 	}
 	var err error
-	if q.Resize, err = sizeOf(f.form.resize, false); err != nil {
+	if q.Resize, err = dataset.ParseSize(f.form.resize, false); err != nil {
 		return q, asUsage("resize", err)
 	}
-	if q.Crop, err = sizeOf(f.form.crop, true); err != nil {
+	if q.Crop, err = dataset.ParseSize(f.form.crop, true); err != nil {
 		return q, asUsage("crop", err)
 	}
 	for _, o := range []struct {
@@ -100,24 +99,6 @@ func (f *imageFlags) query() (dataset.Query, error) {
 	return q, nil
 }
 
-// sizeOf reads "224", the shorter side or that of a square, or "224x256", height and width.
-func sizeOf(text string, square bool) (s dataset.Size, err error) {
-	if text == "" {
-		return s, nil
-	}
-	h, w, both := strings.Cut(text, "x")
-	s.H, err = strconv.Atoi(h)
-	if err == nil && both {
-		s.W, err = strconv.Atoi(w)
-	} else if square {
-		s.W = s.H
-	}
-	if err != nil || s.H < 1 || both && s.W < 1 {
-		return s, fmt.Errorf("%q, want a number of pixels as in 224, or a height and a width as in 224x256", text)
-	}
-	return s, nil
-}
-
 // open reads the images; those inside if none are named.
 func (f *imageFlags) open() (*dataset.Stored, error) {
 	q, err := f.query()
@@ -127,8 +108,7 @@ func (f *imageFlags) open() (*dataset.Stored, error) {
 	return dataset.Open(q)
 }
 
-// load reads the images in the shape in which mod takes them; nil: as they are. note gets the notes
-// that this took.
+// load reads the images in the shape in which mod takes them; nil: as they are.
 func (f *imageFlags) load(mod *model.Model) (*dataset.Set, error) {
 	stored, err := f.open()
 	if err != nil {
@@ -139,15 +119,10 @@ func (f *imageFlags) load(mod *model.Model) (*dataset.Set, error) {
 
 // shapeOf is the shape in which mod takes an image; nil if there is no model.
 func shapeOf(mod *model.Model) []int {
-	switch {
-	case mod == nil:
+	if mod == nil {
 		return nil
-	case mod.Image != nil:
-		return mod.Image
-	case mod.Input == nil:
-		return []int{mod.Inputs()}
 	}
-	return mod.Input
+	return mod.ImageShape()
 }
 
 // noted is what the program says of a note of images, with the flag that takes it otherwise.

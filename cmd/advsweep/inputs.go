@@ -28,6 +28,7 @@ func warnShort(w io.Writer, s pipeline.Sweep) {
 // An inputs is what a verb works on.
 type inputs struct {
 	model   *model.Model
+	stored  *dataset.Stored // the images, before a model says which shape it takes
 	set     *dataset.Set
 	backend pipeline.Backend
 	chosen  string // name of its backends.Entry
@@ -46,12 +47,11 @@ func open(c *cobra.Command, from *inputFlags, by *backendFlags, quiet bool, chec
 	if err != nil {
 		return nil, err
 	}
-	var stored *dataset.Stored
 	var unread error
 	read := make(chan struct{})
 	go func() { // the images of a whole test set take longer to unpack than the model
 		defer close(read)
-		stored, unread = from.images.open()
+		in.stored, unread = from.images.open()
 	}()
 	in.model, err = from.loadModel()
 	<-read
@@ -63,7 +63,7 @@ func open(c *cobra.Command, from *inputFlags, by *backendFlags, quiet bool, chec
 			fmt.Fprintf(c.ErrOrStderr(), "advsweep: %s: %s\n", in.model.Source.Name, note)
 		}
 	}
-	if in.set, err = stored.For(shapeOf(in.model)); err != nil {
+	if in.set, err = in.stored.For(shapeOf(in.model)); err != nil {
 		return nil, err
 	}
 	if !quiet {
