@@ -18,7 +18,7 @@ import (
 // between each two. Pixels are those of the image as it is; if the model wants them normalised, a
 // Scale comes first.
 type Model struct {
-	Input  []int   // shape of one image, [C, H, W] or [I]; nil: [I], the inputs of the first Linear
+	Input []int // shape of one image, [C, H, W] or [I]; nil: [I], the inputs of the first Linear
 	// Image is the shape [C, H, W] that the file gives images, where Input is nil because the first
 	// Linear takes them in a row, in that order. nil: the file knows no other shape than Input.
 	Image  []int

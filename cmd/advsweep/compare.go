@@ -8,8 +8,8 @@ import (
 	"strings"
 
 	"advsweep/backends"
-	"advsweep/internal/words"
 	"advsweep/internal/remedy"
+	"advsweep/internal/words"
 	"advsweep/model"
 	"advsweep/pipeline"
 	"advsweep/record"

@@ -54,8 +54,8 @@ func (f *formFlags) add(c *cobra.Command) {
 
 // check returns an error of the values that do not need the files.
 func (f *imageFlags) check(c *cobra.Command) error {
-	if f.form.pixelMax == 0 && c.Flags().Changed("pixel-max") { // it would pass for the default
-		return usagef("--pixel-max 0, want a positive number")
+	if !(f.form.pixelMax > 0) && c.Flags().Changed("pixel-max") { // 0 would pass for the default
+		return usagef("--pixel-max %v, want a positive number", f.form.pixelMax)
 	}
 	_, err := f.query()
 	return err
