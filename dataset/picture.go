@@ -62,6 +62,7 @@ type pictures struct {
 	stored int64     // bytes of the files read so far
 	claims uint64    // bytes of their images before they are scaled
 	clear  int       // pictures with transparent pixels
+	turned int       // pictures that say they are to be turned
 }
 
 // readPictures reads files of fsys and gives them labels.
@@ -99,6 +100,9 @@ func readPictures(q *Query, fsys fs.FS, files []string, labels []int32) (*Stored
 		}
 		s.note(remedy.Alpha, "%d of %d pictures have transparent pixels: %s", p.clear, len(files), how)
 	}
+	if p.turned > 0 {
+		s.note("", "%d of %d pictures say in EXIF that they are to be turned: they were taken as they are, as torchvision does", p.turned, len(files))
+	}
 	return s, nil
 }
 
@@ -114,6 +118,9 @@ func (p *pictures) add(name string, left int) error {
 		return regular.Cause(err)
 	}
 	p.hash.Write(data)
+	if turned(data) {
+		p.turned++
+	}
 	p.stored += size
 	one, err := p.decode(data)
 	if err != nil {

@@ -214,6 +214,31 @@ func TestAlpha(t *testing.T) {
 	}
 }
 
+// TestTurned: a note counts the pictures that EXIF would turn.
+func TestTurned(t *testing.T) {
+	little := "II\x2a\x00\x08\x00\x00\x00\x02\x00" + "\x0f\x01\x02\x00\x04\x00\x00\x00abc\x00" + "\x12\x01\x03\x00\x01\x00\x00\x00\x06\x00\x00\x00"
+	big := "MM\x00\x2a\x00\x00\x00\x08\x00\x01" + "\x01\x12\x00\x03\x00\x00\x00\x01\x00\x03\x00\x00"
+	for _, c := range []struct {
+		file string
+		want bool
+	}{
+		{"xxExif\x00\x00" + little, true}, {"eXIf" + big, true}, {"EXIF\x1a\x00\x00\x00" + big, true}, {"EXIF" + big, false},
+		{"eXIf" + strings.Replace(big, "\x03\x00\x00", "\x01\x00\x00", 1), true}, // of the type, not the value
+		{"eXIf" + big[:len(big)-3] + "\x01\x00\x00", false}, {"eXIf" + big[:len(big)-1], false}, {"eXIfMM\x00\x2a", false}, {"", false},
+		{"eXIfMM\x00\x2a\xff\xff\xff\xff\x00\x01", false},
+	} {
+		if got := turned([]byte(c.file)); got != c.want {
+			t.Errorf("%q: %t, want %t", c.file, got, c.want)
+		}
+	}
+	plain := pngOf(t, gray(2, 2))
+	data := chunk(plain, "eXIf", []byte(big)...)
+	s, err := readPictures(&Query{}, fstest.MapFS{"a": {Data: data}, "b": {Data: plain}}, []string{"a", "b"}, []int32{0, 0})
+	if err != nil || !strings.Contains(fmt.Sprint(s.set.Notes), "1 of 2 pictures say in EXIF") {
+		t.Errorf("%v, notes %v", err, s)
+	}
+}
+
 // TestTransform holds sizes and places to what torchvision does.
 func TestTransform(t *testing.T) {
 	for _, c := range []struct {
