@@ -55,10 +55,18 @@ func (d *decoder) build(t weights) (*Model, error) {
 	}
 	if m.Input != nil {
 		if s := (&Model{Layers: m.Layers, From: m.From}); s.IsMLP() && formats.Volume(m.Input) == s.Inputs() {
-			m.Input = nil // which has the fast routes
+			m.Image, m.Input = imageOf(m.Input), nil // which has the fast routes
 		}
 	}
 	return m, m.validate()
+}
+
+// imageOf is what Model.Image is for an input of that shape.
+func imageOf(input []int) []int {
+	if len(input) == 3 {
+		return input
+	}
+	return nil
 }
 
 // A listed layer is one of a layer list. The tag of a field is its key there, for reading as for

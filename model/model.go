@@ -18,7 +18,10 @@ import (
 // between each two. Pixels are those of the image as it is; if the model wants them normalised, a
 // Scale comes first.
 type Model struct {
-	Input  []int   // shape of one image, [C, H, W] or [I]; nil: [I], the inputs of the first Linear
+	Input []int // shape of one image, [C, H, W] or [I]; nil: [I], the inputs of the first Linear
+	// Image is the shape [C, H, W] that the file gives images, where Input is nil because the first
+	// Linear takes them in a row, in that order. nil: the file knows no other shape than Input.
+	Image  []int
 	Layers []Layer // in the order of computation; the last one gives the logits
 	// From[i] lists what layer i takes: -1 the image, j < i the output of layer j. nil: each takes
 	// the one before
@@ -144,6 +147,15 @@ func (m *Model) Shapes() ([][]int, error) {
 		}
 	}
 	return shapes, nil
+}
+
+// ImageShape returns the shape in which the file of m has images, [C, H, W] or [I]: that of Image,
+// or of Input.
+func (m *Model) ImageShape() []int {
+	if m.Image != nil {
+		return m.Image
+	}
+	return m.inputShape()
 }
 
 // inputShape returns the shape of one image: Input, or [I] where that is nil.

@@ -91,6 +91,41 @@ type DataFile struct {
 	Labels string `toml:"labels"`
 	N      *int   `toml:"n"` // default 1000, or as many as there are
 	Offset int    `toml:"offset"`
+	DataForm
+}
+
+// A DataForm says of files what they leave open, as the flags with these names do.
+type DataForm struct {
+	ImagesKey string  `toml:"images_key"`
+	LabelsKey string  `toml:"labels_key"`
+	PixelMax  float64 `toml:"pixel_max"`
+	Layout    string  `toml:"layout"`
+	Flat      string  `toml:"flat"`
+	Alpha     string  `toml:"alpha"`
+	Channels  string  `toml:"channels"` // "rgb" and "grey" are --grey-to-rgb and --rgb-to-grey
+	Resize    string  `toml:"resize"`
+	Crop      string  `toml:"crop"`
+}
+
+// query is what to read of d, whose paths path makes.
+func (d *DataFile) query(path func(string) string) (dataset.Query, error) {
+	f := d.DataForm
+	q := dataset.Query{Split: d.Split, ImagesKey: f.ImagesKey, LabelsKey: f.LabelsKey, PixelMax: f.PixelMax,
+		Layout: f.Layout, Flat: f.Flat, Alpha: f.Alpha, Channels: f.Channels}
+	switch {
+	case d.Path != "":
+		q.Path = path(d.Path)
+	case d.Images != "":
+		q.Images, q.Labels = path(d.Images), path(d.Labels)
+	}
+	var err error
+	if q.Resize, err = dataset.ParseSize(f.Resize, false); err != nil {
+		return q, fmt.Errorf("resize: %w", err)
+	}
+	if q.Crop, err = dataset.ParseSize(f.Crop, true); err != nil {
+		return q, fmt.Errorf("crop: %w", err)
+	}
+	return q, nil
 }
 
 // A ShardSetting says how large shards are: each takes about Seconds on a device of class Device.
@@ -339,20 +374,15 @@ func (m *maker) path(p string) string {
 // plan reads the models and images, and lists the runs: by models, then data, precisions and seeds.
 func (m *maker) plan() error {
 	p := &Plan{Version: m.version, Name: m.Name, Class: m.class.Name, Seconds: m.Shards.Seconds}
-	var sets []*dataset.Set
-	var setHashes []string
-	for _, d := range m.Data {
-		set, err := m.load(d)
+	stored := make([]*dataset.Stored, len(m.Data))
+	for k, d := range m.Data {
+		q, err := d.query(m.path)
+		if err == nil {
+			stored[k], err = dataset.Open(q)
+		}
 		if err != nil {
 			return fmt.Errorf("data %s: %w", d.Name, err)
 		}
-		data, err := encodeSet(set)
-		if err != nil {
-			return fmt.Errorf("data %s: %w", d.Name, err)
-		}
-		hash := Hash(data)
-		m.made.Inputs[hash] = data
-		sets, setHashes = append(sets, set), append(setHashes, hash)
 	}
 	for _, one := range m.Models {
 		mod, err := m.loadModel(one)
@@ -368,10 +398,20 @@ func (m *maker) plan() error {
 		}
 		hash := Hash(data)
 		m.made.Inputs[hash] = data
-		for k, set := range sets {
+		for k, d := range m.Data {
+			set, err := m.cutSet(stored[k], d, mod)
+			if err != nil {
+				return fmt.Errorf("model %s, data %s: %w", one.Name, d.Name, err)
+			}
+			data, err := encodeSet(set)
+			if err != nil {
+				return fmt.Errorf("data %s: %w", d.Name, err)
+			}
+			setHash := Hash(data)
+			m.made.Inputs[setHash] = data
 			for _, precision := range m.Precision {
-				if err := m.runs(p, one, mod, hash, m.Data[k], set, setHashes[k], precision); err != nil {
-					return fmt.Errorf("model %s, data %s: %w", one.Name, m.Data[k].Name, err)
+				if err := m.runs(p, one, mod, hash, d, set, setHash, precision); err != nil {
+					return fmt.Errorf("model %s, data %s: %w", one.Name, d.Name, err)
 				}
 			}
 		}
@@ -403,17 +443,14 @@ func (m *maker) readModel(f ModelFile) (*model.Model, error) {
 	return model.LoadLayers(m.path(f.File), layers)
 }
 
-func (m *maker) load(d DataFile) (set *dataset.Set, err error) {
-	switch {
-	case d.Path != "":
-		set, err = dataset.Load(m.path(d.Path), d.Split)
-	case d.Images != "":
-		set, err = dataset.Read(m.path(d.Images), m.path(d.Labels))
-	default:
-		set, err = dataset.MNIST1000()
-	}
+// cutSet returns the images of d in the shape in which mod takes them.
+func (m *maker) cutSet(stored *dataset.Stored, d DataFile, mod *model.Model) (*dataset.Set, error) {
+	set, err := stored.For(mod.ImageShape())
 	if err != nil {
 		return nil, err
+	}
+	for _, n := range set.Notes {
+		m.note("data %s: %s", d.Name, n.Text)
 	}
 	n := 1000
 	if d.N != nil {

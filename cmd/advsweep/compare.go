@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"advsweep/backends"
+	"advsweep/internal/remedy"
 	"advsweep/internal/words"
 	"advsweep/model"
 	"advsweep/pipeline"
@@ -326,6 +327,11 @@ func (v *compareVerb) compareModels(c *cobra.Command, args []string) (*report.Co
 				return fmt.Errorf("%s takes %d pixels and %s %d: they cannot see the same images", args[first], in.model.Inputs(), args[1-first], other.Inputs())
 			case other.Outputs() != in.model.Outputs():
 				return fmt.Errorf("%s has %d classes and %s %d: want as many", args[first], in.model.Outputs(), args[1-first], other.Outputs())
+			}
+			if shape, err := in.stored.Shape(shapeOf(other)); err != nil {
+				return fmt.Errorf("%s: %w", args[1-first], err)
+			} else if have := in.set.Images.Shape()[1:]; !slices.Equal(shape, have) {
+				return remedy.Want(remedy.Flat, fmt.Errorf("%s takes images as %v and %s as %v: they cannot see the same images", args[first], have, args[1-first], shape))
 			}
 		}
 		folder, err = report.OpenFolder(v.output.out, report.CurveNames(compareBase)...)

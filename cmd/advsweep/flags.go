@@ -8,7 +8,6 @@ import (
 	"advsweep/attack"
 	"advsweep/backends"
 	"advsweep/cpu"
-	"advsweep/dataset"
 	"advsweep/internal/words"
 	"advsweep/model"
 	"advsweep/pipeline"
@@ -21,33 +20,6 @@ import (
 // The flags that several verbs have, in groups, so that a flag has one name, one meaning and one
 // default. A verb holds the groups that it has, and no other. A group has a method add, which gives
 // a command the flags that set its fields, and checks what does not depend on other groups.
-
-// imageFlags say which images to take: --images, --labels, --data and, where a verb adds it,
-// --split.
-type imageFlags struct {
-	images, labels string // a pair of files
-	data           string // a folder or an archive, instead
-	split          string // of data: "test", "train", or "" where the verb has no flag for it
-}
-
-func (f *imageFlags) add(c *cobra.Command) {
-	c.Flags().StringVar(&f.images, "images", "", "IDX (plain or gzip) or NPY `FILE` of images, with --labels")
-	c.Flags().StringVar(&f.labels, "labels", "", "IDX (plain or gzip) or NPY `FILE` of labels")
-	c.Flags().StringVar(&f.data, "data", "", "`DIR` with the MNIST or CIFAR-10 files under their usual names or with PNG files and labels.csv, or FILE.npz")
-	c.MarkFlagsRequiredTogether("images", "labels")
-	c.MarkFlagsMutuallyExclusive("data", "images")
-}
-
-// load reads the images; those inside if none are named.
-func (f *imageFlags) load() (*dataset.Set, error) {
-	switch {
-	case f.images != "":
-		return dataset.Read(f.images, f.labels)
-	case f.data != "":
-		return dataset.Load(f.data, f.split)
-	}
-	return dataset.MNIST1000()
-}
 
 // inputFlags say which model to attack, and with which images: --model, --layers, --activation,
 // --pixels, --split and those of imageFlags.
@@ -69,6 +41,9 @@ func (f *inputFlags) add(c *cobra.Command) {
 }
 
 func (f *inputFlags) check(c *cobra.Command) error {
+	if err := f.images.check(c); err != nil {
+		return err
+	}
 	switch {
 	case f.images.split != "test" && f.images.split != "train":
 		return usagef("--split %q, want test or train", f.images.split)
@@ -331,7 +306,8 @@ func insists(c *cobra.Command) bool {
 // it: falling back to what is embedded, or leaving out a gate, would answer another question than
 // the one asked.
 func given(c *cobra.Command) error {
-	for _, name := range []string{"model", "layers", "activation", "pixels", "images", "labels", "data", "split", "out", "shard", "save-images", "min-accuracy", "far", "norm", "loss", "step", "target"} {
+	for _, name := range []string{"model", "layers", "activation", "pixels", "images", "labels", "data", "split", "out", "shard", "save-images", "min-accuracy", "far", "norm", "loss", "step", "target",
+		"images-key", "labels-key", "layout", "flat", "alpha", "resize", "crop"} {
 		if flag := c.Flags().Lookup(name); flag != nil && flag.Changed && flag.Value.String() == "" {
 			return usagef("--%s is empty", name)
 		}

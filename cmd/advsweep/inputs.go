@@ -40,6 +40,7 @@ func (in *inputs) warnUnits(w io.Writer, s pipeline.Sweep, eps string) {
 // An inputs is what a verb works on.
 type inputs struct {
 	model   *model.Model
+	stored  *dataset.Stored // the images, before a model says which shape it takes
 	set     *dataset.Set
 	backend pipeline.Backend
 	chosen  string // name of its backends.Entry
@@ -62,7 +63,7 @@ func open(c *cobra.Command, from *inputFlags, by *backendFlags, quiet bool, chec
 	read := make(chan struct{})
 	go func() { // the images of a whole test set take longer to unpack than the model
 		defer close(read)
-		in.set, unread = from.images.load()
+		in.stored, unread = from.images.open()
 	}()
 	in.model, err = from.loadModel()
 	<-read
@@ -74,8 +75,13 @@ func open(c *cobra.Command, from *inputFlags, by *backendFlags, quiet bool, chec
 			fmt.Fprintf(c.ErrOrStderr(), "advsweep: %s: %s\n", in.model.Source.Name, note)
 		}
 	}
-	if got, want := in.set.Images.DataSize()/in.set.N(), in.model.Inputs(); got != want {
-		return nil, fmt.Errorf("images of %s have %d pixels, the model takes %d", in.set.Source.Images.Name, got, want)
+	if in.set, err = in.stored.For(shapeOf(in.model)); err != nil {
+		return nil, err
+	}
+	if !quiet {
+		for _, note := range in.set.Notes {
+			fmt.Fprintln(c.ErrOrStderr(), noted(c, in.set, note))
+		}
 	}
 	if err := in.set.Check(in.model.Outputs()); err != nil {
 		return nil, err

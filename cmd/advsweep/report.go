@@ -235,7 +235,7 @@ func (v *reportVerb) runInputs(dir string, m *record.Manifest) (mod *model.Model
 	if got := record.DescribeModel(mod); got.Reading() != m.Model.Reading() {
 		return nil, nil, "", fmt.Errorf("--model %s is not read as in the run in %s: it has%s, want%s", v.inputs.model, dir, cmp.Or(got.Reading(), " nothing"), cmp.Or(m.Model.Reading(), " nothing"))
 	}
-	if set, err = v.inputs.images.load(); err != nil {
+	if set, err = v.inputs.images.load(mod); err != nil {
 		return nil, nil, "", err
 	}
 	own, failed := set.Slice(m.Data.Offset, m.Data.N)
