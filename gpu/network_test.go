@@ -332,7 +332,9 @@ func TestActivations(t *testing.T) {
 				return math.NaN()
 			})
 			grad := there(t, p, dy)
-			with(t, p, r, s, n, func(dx, from cu.DevicePtr) error { return l.backward(bare(p), dx, from, grad, []cu.DevicePtr{dev}, 0, n) },
+			with(t, p, r, s, n, func(dx, from cu.DevicePtr) error {
+				return l.backward(bare(p), dx, from, grad, []cu.DevicePtr{dev}, 0, n)
+			},
 				func(how string, dx []float32, before func(image, pixel, c int) float64) {
 					for i, v := range dx {
 						image, pixel, ch := i/s.width, i%s.width/s.pitch, i%s.pitch
@@ -377,7 +379,7 @@ func TestInfinities(t *testing.T) {
 	}
 	onNothing(t, func(p *card) {
 		x, dy := there(t, p, append([]float32{-inf, inf}, make([]float32, 14)...)), there(t, p, append([]float32{2, 2}, make([]float32, 14)...))
-		functions(s, func(l *activation, _ model.Example, value, slope func(x float64) float64) {
+		functions(s, func(l *activation, e model.Example, value, slope func(x float64) float64) {
 			if l.name == "sin" || l.name == "cos" {
 				return
 			}
@@ -388,6 +390,9 @@ func TestInfinities(t *testing.T) {
 			got := back[float32](t, p, y, 2)
 			check(t, l.backward(bare(p), y, 0, dy, []cu.DevicePtr{x}, 0, 1))
 			for i, v := range append(got, back[float32](t, p, y, 2)...) {
+				if e.Positive && i%2 == 0 {
+					continue // not a function of -∞
+				}
 				if float64(v) != want[i] && !(v != v && math.IsNaN(want[i])) {
 					t.Errorf("%s%v: number %d is %v, want %v", l.name, l.parameters, i, v, want[i])
 				}
