@@ -18,7 +18,7 @@
 // Truth: internal/ref conv2D. Launch: gpu/grouped.go. On the CPU: cpu/grouped.go.
 #include "window.cuh"
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
 grouped_conv_forward(float *y, const float *from, const float *__restrict__ x, const float *__restrict__ w, const float *__restrict__ b, int x_pitch,
                      int y_pitch, int groups, int depth, int filters, WINDOW, int relu) {
   const int t = blockIdx.x * blockDim.x + threadIdx.x;

@@ -16,7 +16,7 @@
 
 // Where a number lies that goes with channel c of pixel (h, w) of the output, in floats.
 #define STRIDES(A) int A##_row, int A##_h, int A##_w, int A##_c
-#define AT(A, h, w, c) ((size_t)blockIdx.y * A##_row + (size_t)(h) * A##_h + (w) * A##_w + (c) * A##_c)
+#define AT(A, h, w, c) ((size_t)blockIdx.y * A##_row + (h) * A##_h + (w) * A##_w + (c) * A##_c)
 
 // F is f of floats a and b. DA and DB are dy·∂f/∂a and dy·∂f/∂b.
 #define PAIR(NAME, F, DA, DB)                                                                                                    \
@@ -42,14 +42,20 @@
     const int c0 = t % pitch, w0 = t / pitch % W, h0 = t / pitch / W;                                                            \
     const size_t at = (size_t)blockIdx.y * width + t;                                                                            \
     float sum = 0.f;                                                                                                             \
-    if (c0 < C)                                                                                                                  \
-      for (int h = h0; h < h0 + along_h; ++h)                                                                                    \
-        for (int w = w0; w < w0 + along_w; ++w)                                                                                  \
-          for (int c = c0; c < c0 + along_c; ++c) {                                                                              \
-            const float a = as[AT(a, h, w, c)], b = bs[AT(b, h, w, c)], dy = dys[AT(y, h, w, c)];                                \
+    if (c0 < C) {                                                                                                                \
+      as += AT(a, h0, w0, c0), bs += AT(b, h0, w0, c0), dys += AT(y, h0, w0, c0);                                                \
+      _Pragma("unroll 1") /* unrolled, strides spill */                                                                          \
+      for (int h = 0; h < along_h; ++h)                                                                                          \
+        _Pragma("unroll 1")                                                                                                      \
+        for (int w = 0; w < along_w; ++w)                                                                                        \
+          _Pragma("unroll 1")                                                                                                    \
+          for (int c = 0; c < along_c; ++c) {                                                                                    \
+            const float a = as[h * a_h + w * a_w + c * a_c], b = bs[h * b_h + w * b_w + c * b_c];                                \
+            const float dy = dys[h * y_h + w * y_w + c * y_c];                                                                   \
             (void)a, (void)b;                                                                                                    \
             sum = __fadd_rn(sum, second ? (DB) : (DA));                                                                          \
           }                                                                                                                      \
+    }                                                                                                                            \
     dx[at] = from != nullptr ? __fadd_rn(from[at], sum) : sum;                                                                   \
   }
 

@@ -14,7 +14,7 @@
 // Truth: internal/ref softmax. Launch: gpu/reduce.go. On the CPU: cpu/softmax.go.
 #include "channels.cuh"
 
-extern "C" __global__ void __launch_bounds__(256) softmax_forward(float *__restrict__ y, const float *__restrict__ x, int C, int pitch, long long pixels) {
+extern "C" __global__ void __launch_bounds__(256, 4) softmax_forward(float *__restrict__ y, const float *__restrict__ x, int C, int pitch, long long pixels) {
   const long long pixel = (long long)blockIdx.x * 8 + threadIdx.x / 32;
   if (pixel >= pixels) return;
   x += pixel * pitch;
