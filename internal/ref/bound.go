@@ -91,6 +91,9 @@ func BoundInputGradient(m *model.Model, x []Value, y int, a Rounding) []Value {
 	// exp(z_j - top)/Σ: logits off by at most worst scale a share by at most exp(±2·worst);
 	// exp, sum and quotient round.
 	relative := math.Expm1(2*worst) + gamma(len(z)+8, a.Unit)
+	if len(z) == 2 {
+		relative = gamma(len(z)+8, a.Unit) // one class is left, whose share is 1 whatever its logit is
+	}
 	d := make([]Value, len(z))
 	for j, q := range LossGradient(z, y) {
 		d[j] = Value{q, math.Abs(q)*relative + math.SmallestNonzeroFloat32}
