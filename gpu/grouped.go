@@ -9,8 +9,8 @@ import (
 	"gorgonia.org/cu"
 )
 
-// A groupedConv is a convolution whose channels are in groups, such as one by channel. It makes no
-// matrix, and reads its windows where they lie: see kernels/grouped_conv.cu. It goes back in the way
+// A groupedConv is a convolution whose channels are in groups, but no depthwise. It makes no matrix,
+// and reads its windows where they lie: see kernels/grouped_conv.cu. It goes back in the way
 // that the lowering chose, as conv does.
 type groupedConv struct {
 	there *grouped

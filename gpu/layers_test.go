@@ -588,6 +588,7 @@ func TestGroupedConv(t *testing.T) {
 			flipped, relu          bool
 		}{
 			{groups: 18, depth: 1, filters: 1, kernel: [2]int{3, 3}, stride: [2]int{1, 1}, pad: [4]int{1, 1, 1, 1}, dilation: [2]int{1, 1}},
+			{groups: 33, depth: 1, filters: 1, kernel: [2]int{3, 2}, stride: [2]int{2, 1}, pad: [4]int{2, 0, 1, 3}, dilation: [2]int{1, 2}, relu: true},
 			{groups: 5, depth: 1, filters: 4, kernel: [2]int{3, 2}, stride: [2]int{2, 1}, pad: [4]int{2, 0, 1, 3}, dilation: [2]int{1, 1}, relu: true},
 			{groups: 3, depth: 2, filters: 3, kernel: [2]int{2, 3}, stride: [2]int{1, 2}, pad: [4]int{0, 1, 1, 0}, dilation: [2]int{2, 2}},
 			{groups: 2, depth: 9, filters: 10, kernel: [2]int{3, 3}, stride: [2]int{1, 1}, pad: [4]int{1, 1, 1, 1}, dilation: [2]int{1, 1}, flipped: true},
@@ -614,9 +615,11 @@ func TestGroupedConv(t *testing.T) {
 					l.Back.Pad[d] = (c.kernel[d%2]-1)*c.dilation[d%2] - c.pad[d]
 				}
 			}
-			g, err := p.newGroupedConv(l)
+			g, err := p.newOperation(lower.Op{Operation: l, In: in, Out: out, Rectified: c.relu}, []lower.Shape{in}, "fp32")
 			check(t, err)
-			g.relu = c.relu
+			if _, ok := g.(*depthwise); ok != (c.depth == 1 && c.filters == 1) {
+				t.Errorf("%+v is a %T", c, g)
+			}
 			x := newValue(t, p, r, in, n)
 			// terms calls f for all of a number's terms.
 			terms := func(h, w, o int, f func(h, w, i int, weight float64)) {

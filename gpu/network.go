@@ -151,6 +151,14 @@ func (d *device) newOperation(op lower.Op, in []lower.Shape, mode string) (opera
 		l.relu = op.Rectified
 		return l, nil
 	case *lower.Convolution:
+		if isDepthwise(o) {
+			c, err := d.newDepthwise(o)
+			if err != nil {
+				return nil, err
+			}
+			c.relu = op.Rectified
+			return c, nil
+		}
 		if o.Groups > 1 {
 			c, err := d.newGroupedConv(o)
 			if err != nil {

@@ -63,8 +63,8 @@ __device__ __forceinline__ double mish_slope(double x) {
 // softplus is log(1 + exp(x)), with the sigmoid as its derivative.
 __device__ __forceinline__ double softplus(double x) { return (x < 0.0 ? 0.0 : x) + log1p(exp(-fabs(x))); }
 
-// softsign is x/(1 + |x|), in a form that has a limit at infinity.
-__device__ __forceinline__ double softsign(double x) { return fabs(x) < 1.0 ? x / (1.0 + fabs(x)) : copysign(1.0 / (1.0 + 1.0 / fabs(x)), x); }
+// softsign is x/(1 + |x|), and ±1 at infinity.
+__device__ __forceinline__ double softsign(double x) { return fabs(x) == INFINITY ? copysign(1.0, x) : x / (1.0 + fabs(x)); }
 
 // F and D are f and dy·f' of floats x and dy. A NaN of x is not masked, so that the logits and the
 // gradient tell.
@@ -98,12 +98,12 @@ ACTIVATION(silu, (float)times(x, sigmoid(x)), (float)(silu_slope(x) * dy))
 ACTIVATION(hardswish, (float)hardswish(x), (float)(hardswish_slope(x) * dy))
 ACTIVATION(mish, (float)times(x, mish_gate(x)), (float)(mish_slope(x) * dy))
 ACTIVATION(softplus, (float)softplus(x), (float)(sigmoid(x) * dy))
-ACTIVATION(softsign, (float)softsign(x), (float)(dy / ((1.0 + fabs((double)x)) * (1.0 + fabs((double)x)))))
+ACTIVATION(softsign, (float)softsign(x), (float)(1.0 / (1.0 + fabs((double)x)) / (1.0 + fabs((double)x)) * dy))
 ACTIVATION(abs, fabsf(x), x == 0.f ? 0.f : x < 0.f ? -dy : dy)
 ACTIVATION(exp, (float)exp((double)x), (float)(exp((double)x) * dy))
-ACTIVATION(log, (float)log((double)x), __fdiv_rn(dy, x))
-ACTIVATION(sqrt, __fsqrt_rn(x), (float)(dy / (2.0 * sqrt((double)x))))
-ACTIVATION(reciprocal, __fdiv_rn(1.f, x), (float)(-dy / ((double)x * x)))
+ACTIVATION(log, (float)log((double)x), (float)(1.0 / (double)x * dy))
+ACTIVATION(sqrt, __fsqrt_rn(x), (float)(0.5 / sqrt((double)x) * dy))
+ACTIVATION(reciprocal, __fdiv_rn(1.f, x), (float)(-1.0 / ((double)x * x) * dy))
 ACTIVATION(erf, (float)erf((double)x), (float)(1.1283791670955125739 * exp(-(double)x * x) * dy))
 ACTIVATION(sin, (float)sin((double)x), (float)(cos((double)x) * dy))
 ACTIVATION(cos, (float)cos((double)x), (float)(-sin((double)x) * dy))

@@ -10,6 +10,7 @@
 #include "constant.cu"
 #include "copy_rows.cu"
 #include "count.cu"
+#include "depthwise.cu"
 #include "direction.cu"
 #include "draw.cu"
 #include "grouped_conv.cu"

@@ -3,7 +3,7 @@
 // y is [rows, width], and v is [width], with zeros where there is padding. One thread makes an
 // element. The grid is (⌈width/blockDim.x⌉, rows). Bound by memory. A constant has no gradient.
 //
-// Truth: internal/ref constant. Launch: gpu/arrange.go. On the CPU: cpu/arrange.go.
+// Truth: internal/ref constant. Launch: gpu/arrange.go. On the CPU: constant in cpu/arrange.go.
 #include "portable.cuh"
 
 extern "C" __global__ void __launch_bounds__(256) constant_forward(float *__restrict__ y, const float *__restrict__ v, int width) {

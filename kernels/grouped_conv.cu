@@ -11,11 +11,11 @@
 // Forward a number is one chain of fused multiply-adds from b over u, v and c, rising. Backward each
 // window's is one over o from 0, and these are added over r and c, rising. Both are the CPU's orders.
 //
-// One thread makes an element of what is written. The grid is (⌈elements/blockDim.x⌉, rows). Of one
-// channel a group it is bound by memory. Of more it is bound by the cache, as each multiply-add reads
-// two numbers: groups of many channels would be faster as products.
+// One thread makes an element of what is written. The grid is (⌈elements/blockDim.x⌉, rows). Bound by
+// the cache, as each multiply-add reads two numbers: groups of many channels would be faster as
+// products. depthwise.cu has one filter for each channel.
 //
-// Truth: internal/ref conv2D. Launch: gpu/grouped.go. On the CPU: cpu/grouped.go.
+// Truth: internal/ref conv2D. Launch: gpu/grouped.go. On the CPU: cpu/im2col.go.
 #include "window.cuh"
 
 extern "C" __global__ void __launch_bounds__(256, 4)

@@ -11,7 +11,7 @@
 // thread makes an element of what is written. The grid is (⌈width/blockDim.x⌉, rows). Bound by
 // memory, but for the gradient at a single number, which is one thread's sum over an image.
 //
-// Truth: pairs in internal/ref. Launch: gpu/pairwise.go. On the CPU: cpu/pairwise.go.
+// Truth: internal/ref/pairwise.go. Launch: gpu/pairwise.go. On the CPU: cpu/pairwise.go.
 #include "portable.cuh"
 
 // Where a number lies that goes with channel c of pixel (h, w) of the output, in floats.
@@ -63,6 +63,6 @@
 PAIR(add, __fadd_rn(a, b), dy, dy)
 PAIR(sub, __fsub_rn(a, b), dy, -dy)
 PAIR(mul, __fmul_rn(a, b), __fmul_rn(dy, b), __fmul_rn(dy, a))
-PAIR(div, __fdiv_rn(a, b), __fdiv_rn(dy, b), (float)(-(double)dy * a / ((double)b * b)))
+PAIR(div, __fdiv_rn(a, b), __fdiv_rn(dy, b), -__fdiv_rn(__fmul_rn(dy, __fdiv_rn(a, b)), b))
 PAIR(max, a >= b || a != a ? a : b, a >= b || a != a ? dy : 0.f, a >= b || a != a ? 0.f : dy)
 PAIR(min, a <= b || a != a ? a : b, a <= b || a != a ? dy : 0.f, a <= b || a != a ? 0.f : dy)

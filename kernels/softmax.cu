@@ -11,7 +11,8 @@
 // A warp has a pixel. Its lanes read and write side by side, and each adds up all channels. The grid
 // is ⌈pixels/8⌉, and a block has 256 threads. Bound by memory; on a GeForce by arithmetic.
 //
-// Truth: internal/ref softmax. Launch: gpu/reduce.go. On the CPU: cpu/softmax.go.
+// Truth: internal/ref softmax. Launch: gpu/reduce.go. On the CPU: softmax in
+// cpu/reduce.go.
 #include "channels.cuh"
 
 extern "C" __global__ void __launch_bounds__(256, 4) softmax_forward(float *__restrict__ y, const float *__restrict__ x, int C, int pitch, long long pixels) {
