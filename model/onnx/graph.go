@@ -116,6 +116,9 @@ func convert(p *pb.ModelProto, t *tensors, size int64, ask model.Ask) (*model.Mo
 	}
 	if m.Input != nil { // pixels in a row make an MLP, which has the fast routes
 		if s := (&model.Model{Layers: m.Layers, From: m.From}); s.IsMLP() {
+			if len(m.Input) == 3 {
+				m.Image = m.Input
+			}
 			m.Input = nil
 		}
 	}
