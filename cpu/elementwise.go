@@ -241,10 +241,10 @@ func siluSlope(x float64) float64 { return sigmoid(x) + times(x, sigmoidSlope(x)
 func mishGate(x float64) (p, slope float64) {
 	e := portable.Exp(-math.Abs(x))
 	if x < 0 {
-		n := e * (e + 2)
+		n := float64(e * (e + 2))
 		return n / (n + 2), 4 * e * (e + 1) / ((n + 2) * (n + 2))
 	}
-	n := 1 + 2*e
+	n := 1 + float64(2*e)
 	m := n + float64(2*e*e)
 	return n / m, 4 * e * e * (1 + e) / (m * m)
 }

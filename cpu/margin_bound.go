@@ -315,7 +315,7 @@ func (a *reduce[T]) gain(in, out lower.Shape) gain {
 	g, pixels := a.reduction.gain(float64(in.C), u), math.Sqrt(float64(out.Pixels()))
 	return gain{
 		slope: g.slope * spare, zero: g.zero * pixels * spare, sum: g.sum * spare,
-		slack: g.slack * spare, slack0: float64((g.slack0+least*float64(in.C))*pixels) * spare,
+		slack: g.slack * spare, slack0: float64((g.slack0+float64(least*float64(in.C)))*pixels) * spare,
 	}
 }
 

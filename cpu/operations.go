@@ -55,7 +55,7 @@ func newOperation[T Float](path string, op lower.Op, in []lower.Shape) (operatio
 		}
 		return f, nil
 	case lower.Pairwise:
-		f, err := newPairwise[T](o.Name, in, op.Out)
+		f, err := newPairwise(vec, o.Name, in, op.Out)
 		if err != nil {
 			return nil, fmt.Errorf("layer %d: %w", op.Layer, err)
 		}

@@ -5,15 +5,15 @@ import (
 	"maps"
 	"slices"
 
+	"advsweep/internal/gemm"
 	"advsweep/internal/lower"
 )
 
-// A pairLoop applies a function of two numbers to len(to) pairs of numbers of x and y, whose numbers
-// lie step[0] and step[1] apart: 1, or 0 for one number that is taken again.
-type pairLoop[T Float] func(to, x, y []T, step [2]int)
+// A pairLoop writes a function of each pair of numbers of x and y. All have one length.
+type pairLoop[T Float] func(to, x, y []T)
 
-// A pairSlope adds to dx, whose numbers lie at apart, d times the derivative by one of both numbers.
-type pairSlope[T Float] func(dx, d, x, y []T, at int, step [2]int)
+// A pairSlope writes d times the derivative by one of both numbers.
+type pairSlope[T Float] func(to, d, x, y []T)
 
 // A pairFunction is a function of two numbers, with its derivative by each.
 type pairFunction[T Float] struct {
@@ -26,70 +26,43 @@ type pairFunction[T Float] struct {
 // pairFunctions has the functions of two numbers, by the name that model.Pairwise gives. A new one
 // is a row here.
 func pairFunctions[T Float]() map[string]pairFunction[T] {
-	pass := func(dx, d, _, _ []T, at int, _ [2]int) {
-		for i, d := range d {
-			dx[i*at] += d
-		}
-	}
+	pass := func(to, d, _, _ []T) { copy(to, d) }
 	return map[string]pairFunction[T]{
 		"add": {
-			func(to, x, y []T, step [2]int) {
+			func(to, x, y []T) {
+				x, y = x[:len(to)], y[:len(to)]
 				for i := range to {
-					to[i] = x[i*step[0]] + y[i*step[1]]
+					to[i] = x[i] + y[i]
 				}
 			},
 			[2]pairSlope[T]{pass, pass}, true,
 		},
 		"sub": {
-			func(to, x, y []T, step [2]int) {
+			func(to, x, y []T) {
+				x, y = x[:len(to)], y[:len(to)]
 				for i := range to {
-					to[i] = x[i*step[0]] - y[i*step[1]]
+					to[i] = x[i] - y[i]
 				}
 			},
-			[2]pairSlope[T]{pass, func(dx, d, _, _ []T, at int, _ [2]int) {
-				for i, d := range d {
-					dx[i*at] -= d
+			[2]pairSlope[T]{pass, func(to, d, _, _ []T) {
+				d = d[:len(to)]
+				for i := range to {
+					to[i] = -d[i]
 				}
 			}}, true,
 		},
 		"mul": {
-			func(to, x, y []T, step [2]int) {
-				for i := range to {
-					to[i] = x[i*step[0]] * y[i*step[1]]
-				}
-			},
-			[2]pairSlope[T]{
-				func(dx, d, _, y []T, at int, step [2]int) {
-					for i, d := range d {
-						dx[i*at] += T(d * y[i*step[1]])
-					}
-				},
-				func(dx, d, x, _ []T, at int, step [2]int) {
-					for i, d := range d {
-						dx[i*at] += T(d * x[i*step[0]])
-					}
-				},
-			}, false,
+			multiply[T],
+			[2]pairSlope[T]{func(to, d, _, y []T) { multiply(to, d, y) }, func(to, d, x, _ []T) { multiply(to, d, x) }}, false,
 		},
 		"div": {
-			func(to, x, y []T, step [2]int) {
+			divide[T],
+			[2]pairSlope[T]{func(to, d, _, y []T) { divide(to, d, y) }, func(to, d, x, y []T) {
+				d, x, y = d[:len(to)], x[:len(to)], y[:len(to)]
 				for i := range to {
-					to[i] = x[i*step[0]] / y[i*step[1]]
+					to[i] = -(d[i] * (x[i] / y[i])) / y[i]
 				}
-			},
-			[2]pairSlope[T]{
-				func(dx, d, _, y []T, at int, step [2]int) {
-					for i, d := range d {
-						dx[i*at] += d / y[i*step[1]]
-					}
-				},
-				func(dx, d, x, y []T, at int, step [2]int) {
-					for i, d := range d {
-						b := y[i*step[1]]
-						dx[i*at] -= T(d*(x[i*step[0]]/b)) / b
-					}
-				},
-			}, false,
+			}}, false,
 		},
 		// The first of equal numbers counts, and a NaN.
 		"max": choice(func(x, y T) bool { return x >= y || x != x }),
@@ -97,23 +70,36 @@ func pairFunctions[T Float]() map[string]pairFunction[T] {
 	}
 }
 
+func multiply[T Float](to, x, y []T) {
+	x, y = x[:len(to)], y[:len(to)]
+	for i := range to {
+		to[i] = x[i] * y[i]
+	}
+}
+
+func divide[T Float](to, x, y []T) {
+	x, y = x[:len(to)], y[:len(to)]
+	for i := range to {
+		to[i] = x[i] / y[i]
+	}
+}
+
 // choice is x where first says so, and else y.
 func choice[T Float](first func(x, y T) bool) pairFunction[T] {
 	slope := func(want bool) pairSlope[T] {
-		return func(dx, d, x, y []T, at int, step [2]int) {
-			for i, d := range d {
-				if first(x[i*step[0]], y[i*step[1]]) == want {
-					dx[i*at] += d
+		return func(to, d, x, y []T) {
+			for i := range to {
+				if to[i] = 0; first(x[i], y[i]) == want {
+					to[i] = d[i]
 				}
 			}
 		}
 	}
 	return pairFunction[T]{
-		func(to, x, y []T, step [2]int) {
+		func(to, x, y []T) {
 			for i := range to {
-				a, b := x[i*step[0]], y[i*step[1]]
-				if to[i] = b; first(a, b) {
-					to[i] = a
+				if to[i] = y[i]; first(x[i], y[i]) {
+					to[i] = x[i]
 				}
 			}
 		},
@@ -125,19 +111,20 @@ func choice[T Float](first func(x, y T) bool) pairFunction[T] {
 // These are merged where both values allow it: dims are the outermost first, and steps has for each
 // how far a value's numbers lie apart along it, 0 where it is taken again.
 type pairwise[T Float] struct {
+	vec gemm.Vector[T]
 	pairFunction[T]
 	dims  [3]int
 	steps [3][2]int
 }
 
 // newPairwise returns an error that names the function if there is none of that name.
-func newPairwise[T Float](name string, in []lower.Shape, out lower.Shape) (*pairwise[T], error) {
+func newPairwise[T Float](vec gemm.Vector[T], name string, in []lower.Shape, out lower.Shape) (*pairwise[T], error) {
 	all := pairFunctions[T]()
 	f, ok := all[name]
 	if !ok {
 		return nil, fmt.Errorf("no function %q of two numbers, want one of %q", name, slices.Sorted(maps.Keys(all)))
 	}
-	a := &pairwise[T]{pairFunction: f, dims: [3]int{1, 1, 1}}
+	a := &pairwise[T]{vec: vec, pairFunction: f, dims: [3]int{1, 1, 1}}
 	sides := func(s lower.Shape) [3]int { return [3]int{s.H, s.W, s.C} }
 	size := [2]int{1, 1}
 	at := 2 // the dimension that is made, from the innermost
@@ -179,13 +166,46 @@ func (a *pairwise[T]) each(f func(o, x, y, n int)) {
 	}
 }
 
-func (a *pairwise[T]) forward(_ *memory[T], y []T, x [][]T) {
-	a.each(func(o, i, j, n int) { a.value(y[o:][:n], x[0][i:], x[1][j:], a.steps[2]) })
+// operand returns n numbers of x from place at on, or n times that number, in buffer, if arg is taken
+// again along a run.
+func (a *pairwise[T]) operand(x []T, at, n, arg int, buffer *[]T) []T {
+	if a.steps[2][arg] == 1 || n == 1 {
+		return x[at:][:n]
+	}
+	*buffer = resize(*buffer, n)
+	fill(*buffer, x[at])
+	return *buffer
 }
 
-func (a *pairwise[T]) backward(_ *memory[T], dx []T, x [][]T, arg int, _, d []T) {
-	clear(dx)
+func (a *pairwise[T]) forward(m *memory[T], y []T, x [][]T) {
 	a.each(func(o, i, j, n int) {
-		a.slopes[arg](dx[[2]int{i, j}[arg]:], d[o:][:n], x[0][i:], x[1][j:], a.steps[2][arg], a.steps[2])
+		a.value(y[o:][:n], a.operand(x[0], i, n, 0, &m.frame), a.operand(x[1], j, n, 1, &m.frame))
+	})
+}
+
+// backward adds up what numbers that are taken again have, in rising order of the output's.
+func (a *pairwise[T]) backward(m *memory[T], dx []T, x [][]T, arg int, _, d []T) {
+	again := a.often(arg) > 1
+	if again {
+		clear(dx)
+	}
+	a.each(func(o, i, j, n int) {
+		u, v := a.operand(x[0], i, n, 0, &m.frame), a.operand(x[1], j, n, 1, &m.frame)
+		at := [2]int{i, j}[arg]
+		if !again {
+			a.slopes[arg](dx[at:][:n], d[o:][:n], u, v)
+			return
+		}
+		m.back = resize(m.back, n)
+		a.slopes[arg](m.back, d[o:][:n], u, v)
+		if a.steps[2][arg] == 1 {
+			a.vec.Add(dx[at:][:n], m.back)
+			return
+		}
+		sum := dx[at]
+		for _, v := range m.back {
+			sum += v
+		}
+		dx[at] = sum
 	})
 }
