@@ -458,7 +458,7 @@ func (m *maker) cutSet(stored *dataset.Stored, d DataFile, mod *model.Model) (*d
 	if err != nil {
 		return nil, err
 	}
-	for _, n := range set.Notes {
+	for _, n := range append(slices.Clone(set.Notes), set.ClassNotes(mod.Outputs())...) {
 		m.note("data %s: %s", d.Name, n.Text)
 	}
 	n := 1000
