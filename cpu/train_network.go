@@ -140,7 +140,7 @@ func (t *netTrainer) learn(w *scratch[float32], sum []float32, layer, r, n int) 
 		}
 	}
 	for i := range windows {
-		addTo(sum[there.w.K*out:], d[i*out:])
+		addTo(sum[there.w[0].K*out:], d[i*out:])
 	}
 }
 

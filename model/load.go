@@ -26,21 +26,24 @@ import (
 func Load(path string) (*Model, error) { return LoadLayers(path, "") }
 
 // LoadLayers is Load with the path of a layer list, for safetensors and NPZ files.
-func LoadLayers(path, layers string) (*Model, error) {
-	m, err := load(path, layers)
+func LoadLayers(path, layers string) (*Model, error) { return LoadAsking(path, layers, Ask{}) }
+
+// LoadAsking is LoadLayers with what the file may leave open.
+func LoadAsking(path, layers string, ask Ask) (*Model, error) {
+	m, err := load(path, layers, ask)
 	if err != nil {
 		return nil, fmt.Errorf("model: %s: %w", path, regular.Cause(err))
 	}
 	return m, nil
 }
 
-func load(path, layers string) (*Model, error) {
+func load(path, layers string, ask Ask) (*Model, error) {
 	f, size, err := regular.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	d := decoder{name: filepath.Base(path), r: f, size: size, sum: sha256.New(), open: inFolder(filepath.Dir(path))}
+	d := decoder{name: filepath.Base(path), r: f, size: size, sum: sha256.New(), open: inFolder(filepath.Dir(path)), ask: ask}
 	if layers != "" {
 		if d.list, err = readSmall(layers); err != nil {
 			return nil, fmt.Errorf("layer list %s: %w", layers, regular.Cause(err))
@@ -130,6 +133,7 @@ type decoder struct {
 	list     []byte // a layer list from outside; nil: none
 	listName string
 	insist   bool // the list was named by the user
+	ask      Ask
 	inside   bool // the list is from the file itself
 }
 
@@ -148,7 +152,7 @@ func (d *decoder) decode() (*Model, error) {
 			return nil, fmt.Errorf("layer list %s: a file of format %s needs none", d.listName, f.name)
 		}
 		d.list = nil
-		if m, err = f.decode(File{Reader: d.r, Size: d.size, Sum: d.sum, Open: d.open}); err == nil {
+		if m, err = f.decode(File{Reader: d.r, Size: d.size, Sum: d.sum, Open: d.open, Ask: d.ask}); err == nil {
 			err = m.validate()
 		}
 	case leaves[ext] != "":

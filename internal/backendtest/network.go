@@ -260,8 +260,9 @@ func (s suite) networkExact(t *testing.T) {
 func (s suite) networkNotANumber(t *testing.T) {
 	for i, e := range model.Examples() {
 		t.Run(exampleName(i, e), func(t *testing.T) {
+			shape := e.Image()
 			// product has weights w and -w in turn, and a bias b. It is by pixel where e's layer
-			// takes an image.
+			// takes or gives an image.
 			product := func(name string, out, in int, w, b float32) model.Layer {
 				weight, bias := make([]float32, out*in), make([]float32, out)
 				for k := range weight {
@@ -275,18 +276,13 @@ func (s suite) networkNotANumber(t *testing.T) {
 				to := func(v []float32, shape ...int) *tensor.Dense {
 					return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(v))
 				}
-				if len(e.In[0]) == 3 {
+				if len(shape) == 3 {
 					return model.Conv2D{Name: name, Weight: to(weight, out, in, 1, 1), Bias: to(bias, out), Stride: once}
 				}
 				return model.Linear{Name: name, Weight: to(weight, out, in), Bias: to(bias, out)}
 			}
-			m := &model.Model{Input: append([]int{1}, e.In[0][1:]...), Layers: []model.Layer{product("c1", 2, 1, 3e38, 3e38)}, From: [][]int{{-1}}}
-			var takes []int
-			for j, in := range e.In {
-				m.Layers, m.From = append(m.Layers, product(fmt.Sprint("in", j), in[0], 2, 1, 1)), append(m.From, []int{0})
-				takes = append(takes, j+1)
-			}
-			m.Layers, m.From = append(m.Layers, e.Layer), append(m.From, takes)
+			m := &model.Model{Input: append([]int{1}, shape[1:]...), Layers: []model.Layer{product("c1", 2, 1, 3e38, 3e38)}, From: [][]int{{-1}}}
+			e.Add(m, 0, func(name string, out int) model.Layer { return product(name, out, 2, 1, 1) })
 			shapes, err := m.Shapes()
 			must(t, err)
 			last := len(m.Layers) - 1
