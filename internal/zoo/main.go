@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -103,6 +104,10 @@ func compare[T cpu.Float](r *report, m *model.Model, arrays map[string]array, lo
 	for i := range arrays["labels"].data {
 		labels[i] = int32(arrays["labels"].data[i])
 	}
+	turn := isTurned(m.Input, x.shape[1:])
+	if turn {
+		x = channelsFirst(x)
+	}
 	if err := b.Load(ctx, 0, dense(x.data, n), labels); err != nil {
 		return err
 	}
@@ -120,6 +125,9 @@ func compare[T cpu.Float](r *report, m *model.Model, arrays map[string]array, lo
 	if !ok {
 		return nil
 	}
+	if turn {
+		want = channelsFirst(want)
+	}
 	q, classes := make([]float64, len(got)), len(got)/n
 	for i, label := range labels {
 		copy(q[i*classes:], ref.Softmax(got[i*classes:][:classes]))
@@ -132,6 +140,22 @@ func compare[T cpu.Float](r *report, m *model.Model, arrays map[string]array, lo
 	slope := distance(ref.Float64s(g), want.data)
 	r.Gradient = &slope
 	return nil
+}
+
+// isTurned reports whether a model takes images [C, H, W] whose file has them as shape [H, W, C].
+func isTurned(input, shape []int) bool {
+	return len(shape) == 3 && !slices.Equal(input, shape) && slices.Equal(input, []int{shape[2], shape[0], shape[1]})
+}
+
+// channelsFirst returns a [B, H, W, C] as [B, C, H, W].
+func channelsFirst(a array) array {
+	b, h, w, c := a.shape[0], a.shape[1], a.shape[2], a.shape[3]
+	data := make([]float64, len(a.data))
+	for i, v := range a.data {
+		image, place, channel := i/(h*w*c), i/c%(h*w), i%c
+		data[(image*c+channel)*h*w+place] = v
+	}
+	return array{[]int{b, c, h, w}, data}
 }
 
 // dense returns data as n rows.

@@ -42,7 +42,8 @@ def part(out, name, kinds):
     for kind in kinds:
         start = time.time()
         path = out / f"{name}{SUFFIX[kind]}.onnx"
-        exporter = "dynamo" if kind == "dynamo" else a.exporter
+        # The dynamo exporter writes numbers of Python as float32 into a float64 file.
+        exporter = {"dynamo": "dynamo", "float64": "script", "float32": a.exporter}[kind]
         opset = a.opset if exporter == "script" else 18
         row = dict(source=a.source, exporter=exporter, opset=opset, fixed=a.fixed, size=a.size, spread=spread)
         try:

@@ -36,6 +36,8 @@ def quiet():
     o = onnxruntime.SessionOptions()
     o.intra_op_num_threads = o.inter_op_num_threads = 1
     o.log_severity_level = 4
+    # Further optimisations are no judge: where weights are quantised they round the activations, too.
+    o.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     return o
 
 
