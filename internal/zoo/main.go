@@ -188,7 +188,7 @@ type array struct {
 	data  []float64
 }
 
-// readNPZ returns the arrays of the file at path by their names.
+// readNPZ returns those arrays of the file at path that compare takes, by their names.
 func readNPZ(path string) (map[string]array, error) {
 	z, err := zip.OpenReader(path)
 	if err != nil {
@@ -197,6 +197,9 @@ func readNPZ(path string) (map[string]array, error) {
 	defer z.Close()
 	arrays := make(map[string]array)
 	for _, f := range z.File {
+		if !slices.Contains([]string{"x.npy", "labels.npy", "runtime.npy", "logits.npy", "gradient.npy"}, f.Name) {
+			continue
+		}
 		a, err := readEntry(f)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %s: %w", path, f.Name, err)

@@ -59,7 +59,7 @@ def part(out, name, kinds):
                 row["operators"] = sorted({n.op_type for n in proto.graph.node})
                 if row["runtime_off"] > 1e-3:
                     raise ValueError(f"onnxruntime is {row['runtime_off']:.1e} of the largest logit away from PyTorch")
-                more = dict(runtime=z, calm=np.array([calm]))
+                more = dict(runtime=z, calm=np.array([calm], np.float64))
             np.savez(path.with_suffix(".npz"), x=x, labels=np.array(labels, np.int32), **more)
             row["bytes"] = path.stat().st_size
         except Exception as e:
