@@ -1,5 +1,5 @@
-// Package dataset reads labelled images: IDX, NPY and NPZ files, CIFAR-10's
-// binary files, and folders of PNG files.
+// Package dataset reads labelled images: arrays in IDX, NPY and NPZ files, CIFAR's files, tables,
+// and folders of pictures. Formats lists them.
 package dataset
 
 import (
@@ -28,6 +28,8 @@ type Set struct {
 	First int
 	// Source says where the images came from.
 	Source Source
+	// Notes say what reading took for granted.
+	Notes []Note
 }
 
 // A Source names the files of a Set and what they held.
@@ -38,6 +40,11 @@ type Source struct {
 	Images, Labels File
 	// N is how many images the files hold.
 	N int
+	// Type is NumPy's name of the numbers in the files, "uint8", and of pictures "uint8" or
+	// "uint16". Lo and Hi are the least and the largest of them, as they stand there. A number v is
+	// the pixel v/Divisor.
+	Type            string
+	Lo, Hi, Divisor float64
 }
 
 // A File is one file, or several in their order, as read.
@@ -87,6 +94,7 @@ func (s *Set) Slice(offset, n int) (*Set, error) {
 		Classes: s.Classes,
 		First:   s.First + offset,
 		Source:  s.Source,
+		Notes:   s.Notes,
 	}, nil
 }
 

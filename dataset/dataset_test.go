@@ -25,6 +25,9 @@ func testSet(n int) *Set {
 	return s
 }
 
+// named is s without what the files' numbers were.
+func named(s Source) Source { return Source{Name: s.Name, Images: s.Images, Labels: s.Labels, N: s.N} }
+
 func TestSlice(t *testing.T) {
 	s := testSet(20)
 	a, err := s.Slice(5, 10)

@@ -190,7 +190,7 @@ func FuzzReadNPZ(f *testing.F) {
 		var err error
 		// Data twice while it grows, float64 narrowed, its order undone; of the
 		// archive's directory some hundred bytes an entry of at least 46.
-		bounded(t, len(data)*maxDeflate*4+4<<20, func() { s, err = readNPZ(bytes.NewReader(data), int64(len(data)), split) })
+		bounded(t, len(data)*maxDeflate*4+4<<20, func() { s, err = readNPZSet(bytes.NewReader(data), int64(len(data)), split) })
 		if err == nil {
 			valid(t, s.Images, s.Labels)
 		}
@@ -217,7 +217,7 @@ func FuzzReadCIFAR(f *testing.F) {
 		var pixels []byte
 		var labels []int32
 		var err error
-		bounded(t, 2*size+128<<10, func() { pixels, labels, err = readCIFAR(bytes.NewReader(data), int64(size), nil, nil) })
+		bounded(t, 2*size+128<<10, func() { pixels, labels, err = readCIFAR(&cifar10Binary, bytes.NewReader(data), int64(size), nil, nil) })
 		if err != nil {
 			return
 		}
@@ -250,7 +250,7 @@ func FuzzReadPNGFolder(f *testing.F) {
 	f.Add([]byte("\ufefffile,label\r\n\"./a.png\",-1\r\n"), pngOf(f, image.NewNRGBA(image.Rect(0, 0, 2, 2))), []byte{})
 	f.Add([]byte("file,label\n../a.png,1\n/b,2\n"), []byte{}, []byte{})
 	f.Fuzz(func(t *testing.T, rows, a, b []byte) {
-		fsys := fstest.MapFS{labelsCSV: {Data: rows}, "a.png": {Data: a}, "b/c.png": {Data: b}}
+		fsys := fstest.MapFS{listCSV: {Data: rows}, "a.png": {Data: a}, "b/c.png": {Data: b}}
 		var s *Set
 		var err error
 		// Of an image of three channels four bytes are decoded, interlaced or
@@ -270,7 +270,7 @@ func FuzzReadPNGFolder(f *testing.F) {
 		}
 		m := image.NewGray(image.Rect(0, 0, shape[2], shape[1]))
 		copy(m.Pix, s.Images.Data().([]byte))
-		again, err := readPNGs(fstest.MapFS{labelsCSV: {Data: []byte("file,label\na,0\n")}, "a": {Data: pngOf(t, m)}})
+		again, err := readPNGs(fstest.MapFS{listCSV: {Data: []byte("file,label\na,0\n")}, "a": {Data: pngOf(t, m)}})
 		if err != nil {
 			if len(m.Pix) > 1<<20 {
 				return // may shrink too far to be read again

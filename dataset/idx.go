@@ -41,7 +41,7 @@ const (
 //
 // Format: yann.lecun.com/exdb/mnist, "the IDX file format".
 func ReadIDX(name string, data []byte, rank int) (*tensor.Dense, error) {
-	t, err := readIDX(bytes.NewReader(data), int64(len(data)), rank)
+	t, err := readIDX(bytes.NewReader(data), int64(len(data)), [2]int{rank, rank})
 	if err != nil {
 		return nil, fmt.Errorf("dataset: %s: %w", name, err)
 	}
@@ -76,10 +76,11 @@ func WriteIDX(w io.Writer, shape []int, data []byte) error {
 	return nil
 }
 
-// readIDX reads to the end of r, which holds size bytes as stored.
-func readIDX(r io.Reader, size int64, rank int) (*tensor.Dense, error) {
+// readIDX reads to the end of r, which holds size bytes as stored. The rank may be from ranks[0] to
+// ranks[1].
+func readIDX(r io.Reader, size int64, ranks [2]int) (*tensor.Dense, error) {
 	if size == 0 {
-		return nil, fmt.Errorf("empty, want an IDX file of rank %d", rank)
+		return nil, fmt.Errorf("empty, want an IDX file of rank %d", ranks[1])
 	}
 	stored := bufio.NewReaderSize(r, 64<<10)
 	start, err := stored.Peek(2)
@@ -87,11 +88,11 @@ func readIDX(r io.Reader, size int64, rank int) (*tensor.Dense, error) {
 		return nil, err
 	}
 	if !bytes.Equal(start, []byte{0x1f, 0x8b}) {
-		shape, n, err := readHeader(stored, rank)
+		shape, n, err := readHeader(stored, ranks)
 		if err != nil {
 			return nil, err
 		}
-		head := int64(4 + 4*rank)
+		head := int64(4 + 4*len(shape))
 		if n != uint64(size-head) {
 			what := "truncated"
 			if n < uint64(size-head) {
@@ -106,13 +107,14 @@ func readIDX(r io.Reader, size int64, rank int) (*tensor.Dense, error) {
 		return dense(shape, data), nil
 	}
 
-	// bufio.Reader reads single bytes, so gzip takes none beyond its end.
+	// Of several members, as pigz and cat make them, the reader makes one stream.
 	z, err := gzip.NewReader(stored)
-	if err != nil {
+	if err == gzip.ErrHeader {
+		return nil, err
+	} else if err != nil {
 		return nil, gzipError(err)
 	}
-	z.Multistream(false)
-	shape, n, err := readHeader(z, rank)
+	shape, n, err := readHeader(z, ranks)
 	if err != nil {
 		return nil, err
 	}
@@ -121,11 +123,6 @@ func readIDX(r io.Reader, size int64, rank int) (*tensor.Dense, error) {
 	}
 	data, err := readBody(z, shape, int(n), atFirst(n, size))
 	if err != nil {
-		return nil, err
-	}
-	if _, err := stored.ReadByte(); err == nil {
-		return nil, errors.New("oversized: more bytes after the gzip stream, want one stream")
-	} else if err != io.EOF {
 		return nil, err
 	}
 	return dense(shape, data), nil
@@ -163,12 +160,26 @@ var typeNames = map[byte]string{
 
 // readHeader returns the shape of an IDX file and its product, which is
 // positive and fits an int.
-func readHeader(r io.Reader, rank int) (shape []int, n uint64, err error) {
+//
+// Where several ranks will do, errors want that of images [N, H, W].
+func readHeader(r io.Reader, ranks [2]int) (shape []int, n uint64, err error) {
+	rank := ranks[0]
+	if ranks[0] != ranks[1] {
+		rank = 3
+	}
 	if rank < 1 || rank > maxRank {
 		return nil, 0, fmt.Errorf("rank %d asked for, want 1 to %d", rank, maxRank)
 	}
-	header := make([]byte, 4+4*rank)
+	header := make([]byte, 4, 4+4*maxRank)
 	got, err := io.ReadFull(r, header)
+	if got == 4 && header[2] == ubyte && int(header[3]) >= ranks[0] && int(header[3]) <= ranks[1] {
+		rank = int(header[3])
+	}
+	header = header[:4+4*rank]
+	if got == 4 {
+		got, err = io.ReadFull(r, header[4:])
+		got += 4
+	}
 	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		return nil, 0, gzipError(err)
 	}
@@ -256,8 +267,11 @@ func readBody(r io.Reader, shape []int, n, first int) ([]byte, error) {
 
 // gzipError says what a failed read means for the file.
 func gzipError(err error) error {
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
+	switch err {
+	case io.EOF, io.ErrUnexpectedEOF:
 		return errors.New("truncated: the gzip stream ends early")
+	case gzip.ErrHeader: // not at the beginning
+		return errors.New("oversized: more bytes after the gzip stream, which are no gzip")
 	}
 	return err
 }

@@ -129,8 +129,9 @@ func TestReadIDXErrors(t *testing.T) {
 		{"gzip, length", change(goodZip, -1, 1), "gzip: invalid checksum"},
 		{"gzip, stream cut", goodZip[:len(goodZip)/2], "truncated: the gzip stream ends early"},
 		{"gzip, trailer cut", goodZip[:len(goodZip)-1], "truncated: the gzip stream ends early"},
-		{"gzip, second member", append(bytes.Clone(goodZip), goodZip...), "oversized: more bytes after the gzip stream"},
-		{"gzip, tail", append(bytes.Clone(goodZip), 0), "oversized: more bytes after the gzip stream"},
+		{"gzip, second member", append(bytes.Clone(goodZip), goodZip...), "oversized: more than 6000 bytes after the header"},
+		{"gzip, tail", append(bytes.Clone(goodZip), make([]byte, 12)...), "oversized: more bytes after the gzip stream, which are no gzip"},
+		{"gzip, a byte more", append(bytes.Clone(goodZip), 0), "truncated: the gzip stream ends early"},
 		{"gzip, declares the impossible", gz(t, dims(0, 1, 0, 0, 0, 0, 128, 0, 0, 0, 0, 1)), "declares 2147483648 bytes"},
 		{"gzip, product overflows", gz(t, dims(255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255)), "overflow"},
 	} {

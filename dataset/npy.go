@@ -6,8 +6,6 @@ import (
 	"math"
 
 	"advsweep/internal/npy"
-
-	"gorgonia.org/tensor"
 )
 
 // An array is the content of an NPY file.
@@ -23,67 +21,20 @@ func readNPY(r io.Reader, stored int64) (*array, error) {
 	return &array{a}, nil
 }
 
-// images returns a as images: [N, H, W], or [N, C, H, W] where C > 1. See Read
-// for what a may be.
-func (a *array) images() (*tensor.Dense, error) {
-	// Of the file's elements the one at index i lies at Σ i·strides.
-	shape, strides := a.Shape, make([]int, len(a.Shape))
+// strides says where elements lie: the one at index i is element Σ i·strides of the file.
+func (a *array) strides() []int {
+	strides := make([]int, len(a.Shape))
 	step := 1
-	for i := range shape {
-		at := len(shape) - 1 - i
+	for i := range a.Shape {
+		at := len(a.Shape) - 1 - i
 		if a.Fortran {
 			at = i
 		}
 		strides[at] = step
-		step *= shape[at]
+		step *= a.Shape[at]
 	}
-	switch len(shape) {
-	case 3:
-	case 4:
-		first, last := isChannels(shape[1]), isChannels(shape[3])
-		if first == last {
-			which := "neither dimension 1 nor 3 is"
-			if first {
-				which = "both dimensions 1 and 3 are"
-			}
-			return nil, fmt.Errorf("images are %v, and %s 1, 3 or 4, want the channels told by one that is: save images of one channel as [N, H, W]",
-				shape, which)
-		}
-		if last {
-			shape = []int{shape[0], shape[3], shape[1], shape[2]}
-			strides = []int{strides[0], strides[3], strides[1], strides[2]}
-		}
-		if shape[1] == 1 {
-			shape = []int{shape[0], shape[2], shape[3]}
-			strides = []int{strides[0], strides[2], strides[3]}
-		}
-	default:
-		return nil, fmt.Errorf("images are %v, want [N, H, W], [N, C, H, W] or [N, H, W, C]", shape)
-	}
-	switch a.Descr[1:] {
-	case "u1":
-		return dense(shape, gather(a.Data, shape, strides)), nil
-	case "f4":
-		pixels := make([]float32, len(a.Data)/4)
-		for i := range pixels {
-			pixels[i] = math.Float32frombits(a.Order.Uint32(a.Data[4*i:]))
-		}
-		return dense(shape, gather(pixels, shape, strides)), nil
-	case "f8":
-		pixels := make([]float32, len(a.Data)/8)
-		for i := range pixels {
-			v := math.Float64frombits(a.Order.Uint64(a.Data[8*i:]))
-			pixels[i] = float32(v)
-			if math.IsInf(float64(pixels[i]), 0) && !math.IsInf(v, 0) {
-				return nil, fmt.Errorf("element %d is %v, want one that fits float32", i, v)
-			}
-		}
-		return dense(shape, gather(pixels, shape, strides)), nil
-	}
-	return nil, fmt.Errorf("images of %s, want uint8, float32 or float64: in NumPy, save images.astype(numpy.float32)", a.Descr)
+	return strides
 }
-
-func isChannels(d int) bool { return d == 1 || d == 3 || d == 4 }
 
 // gather returns the elements of src, at Σ i·strides for each index i of shape,
 // in row-major order. It returns src itself if that is how they lie.

@@ -148,9 +148,7 @@ func TestReadNPYErrors(t *testing.T) {
 		file []byte // nil: of testdata
 		want string
 	}{
-		{"bad_f2", nil, "images of <f2, want uint8, float32 or float64: in NumPy, save images.astype(numpy.float32)"},
-		{"bad_bool", nil, "images of |b1"},
-		{"bad_complex", nil, "images of <c8"},
+		{"bad_complex", nil, "images of <c8, want integers or floats: in NumPy, save images.astype(numpy.float32)"},
 		{"bad_text", nil, `"<U1", want numbers`},
 		{"bad_records", nil, "an array of records"},
 		{"bad_pickle", nil, `descr: "|O"`},
@@ -182,8 +180,6 @@ func TestReadNPYErrors(t *testing.T) {
 		{"descr without order", npyFile(strings.Replace(good, "|u1", "u1", 1), data), `"u1", want one as in`},
 		{"one dimension", npyFile(npyHeaderOf("|u1", false, 24), data), "images are [24]"},
 		{"five dimensions", npyFile(npyHeaderOf("|u1", false, 1, 1, 2, 3, 4), data), "images are [1 1 2 3 4]"},
-		{"channels first and last", npyFile(npyHeaderOf("|u1", false, 1, 3, 2, 4), data), "both dimensions 1 and 3 are 1, 3 or 4"},
-		{"no channels", npyFile(npyHeaderOf("|u1", false, 1, 2, 6, 2), data), "neither dimension 1 nor 3 is 1, 3 or 4"},
 		{"does not fit float32", npyFile(npyHeaderOf("<f8", false, 1, 1, 1), binary.LittleEndian.AppendUint64(nil, math.Float64bits(1e300))), "element 0 is 1e+300, want one that fits float32"},
 		{"NPZ", npz(t, entry{"x.npy", nil, zip.Store}), "a zip archive, want IDX or NPY"},
 		{"text", []byte("hello, world, this is text"), "magic 0x68656c6c, want 0x803"},
@@ -288,7 +284,7 @@ func TestLoadNPZ(t *testing.T) {
 				t.Fatal(err)
 			}
 			file := File{c.file + ".npz", sum(stored)}
-			if want := (Source{Images: file, Labels: file, N: c.shape[0]}); s.Source != want || s.Classes != nil {
+			if want := (Source{Images: file, Labels: file, N: c.shape[0]}); named(s.Source) != want || s.Classes != nil {
 				t.Errorf("Source is %v with classes %v, want %v without", s.Source, s.Classes, want)
 			}
 		})
@@ -314,7 +310,7 @@ func TestLoadNPZErrors(t *testing.T) {
 		{"other arrays", "test", npz(t, entry{"x.npy", x, zip.Store}, entry{"label.npy", y, zip.Store}), `arrays ["label" "x"], want x_test`},
 		{"many arrays", "test", npz(t, many...), `"a7"] and more, want`},
 		{"no split", "train", pair, `arrays ["x" "y"], want x_train and y_train, or train_images and train_labels`},
-		{"not arrays", "test", npz(t, entry{"x", x, zip.Store}, entry{"y", y, zip.Store}), "arrays [], want"},
+		{"not arrays", "test", npz(t, entry{"x", x, zip.Store}, entry{"y", y, zip.Store}), "a zip archive without arrays, it holds \"x\""},
 		{"twice", "test", npz(t, entry{"x.npy", x, zip.Store}, entry{"x.npy", x, zip.Store}, entry{"y.npy", y, zip.Store}), `"x.npy" is there twice`},
 		{"counts", "test", npz(t, entry{"x.npy", x, zip.Store}, entry{"y.npy", npyFile(npyHeaderOf("|u1", false, 3), make([]byte, 3)), zip.Store}), "y.npy: 3 labels, want 2, one for each image of x.npy"},
 		{"swapped", "test", npz(t, entry{"x.npy", y, zip.Store}, entry{"y.npy", x, zip.Store}), "x.npy: images are [2], want [N, H, W]"},
@@ -361,7 +357,7 @@ func TestNPZMemory(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			_, err := readNPZ(bytes.NewReader(c.data), int64(len(c.data)), "test")
+			_, err := readNPZSet(bytes.NewReader(c.data), int64(len(c.data)), "test")
 			runtime.ReadMemStats(&after)
 			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 				t.Errorf("error is %v, want %q", err, c.want)

@@ -130,7 +130,7 @@ func WritePNGs(w io.Writer, images *tensor.Dense, labels []int32, first int) err
 		_ = rows.Write([]string{name, strconv.Itoa(int(label))})
 	}
 	rows.Flush()
-	if err := add(labelsCSV, list.Bytes()); err != nil {
+	if err := add(listCSV, list.Bytes()); err != nil {
 		return err
 	}
 	if err := z.Close(); err != nil {

@@ -23,8 +23,8 @@ var generalKinds = []kind{
 		},
 		encode: func(layer Layer, l *listed) { l.Name = layer.(Constant).Name }},
 	{name: "arrange", fields: []string{"shape", "runs"}, layer: Arrange{}, examples: arrangeExamples,
-		decode: func(_ *builder, l listed, _ []int) (Layer, error) {
-			index, err := unrun(l.Runs, l.Shape)
+		decode: func(b *builder, l listed, _ []int) (Layer, error) {
+			index, err := b.unrun(l.Runs, l.Shape)
 			return Arrange{Dims: l.Shape, Index: index}, err
 		},
 		encode: func(layer Layer, l *listed) {
@@ -143,8 +143,12 @@ func runs(index []int32) [][3]int {
 	return all
 }
 
+// maxPlaces bounds how many places all arrangements of a layer list have. A run of many is a few
+// bytes of a file, so that nothing else would bound the memory that they take.
+const maxPlaces = 1 << 26
+
 // unrun returns the index of runs for a shape.
-func unrun(all [][3]int, shape []int) ([]int32, error) {
+func (b *builder) unrun(all [][3]int, shape []int) ([]int32, error) {
 	want := 1
 	for _, d := range shape {
 		if d < 1 || want > formats.MaxElements/d {
@@ -152,11 +156,24 @@ func unrun(all [][3]int, shape []int) ([]int32, error) {
 		}
 		want *= d
 	}
-	var index []int32
+	given := 0
 	for _, r := range all {
-		if r[2] < 1 || r[2] > want-len(index) {
+		if r[2] < 1 || r[2] > want-given {
 			return nil, fmt.Errorf("run %v, want %d places in all for shape %v", r, want, shape)
 		}
+		if max(r[1], -r[1]) > math.MaxInt32 || r[1] == math.MinInt {
+			return nil, fmt.Errorf("run %v, want a step of %d at most", r, math.MaxInt32)
+		}
+		given += r[2]
+	}
+	if given != want {
+		return nil, fmt.Errorf("runs of %d places, want %d for shape %v", given, want, shape)
+	}
+	if b.places += want; b.places > maxPlaces {
+		return nil, fmt.Errorf("%d places in all arrangements so far, want %d or fewer", b.places, maxPlaces)
+	}
+	index := make([]int32, 0, want)
+	for _, r := range all {
 		for k := range r[2] {
 			i := r[0] + k*r[1]
 			if i < -1 || i > math.MaxInt32 {
@@ -164,9 +181,6 @@ func unrun(all [][3]int, shape []int) ([]int32, error) {
 			}
 			index = append(index, int32(i))
 		}
-	}
-	if len(index) != want {
-		return nil, fmt.Errorf("runs of %d places, want %d for shape %v", len(index), want, shape)
 	}
 	return index, nil
 }

@@ -43,11 +43,11 @@ func isLayerList(text []byte) bool {
 // build returns the model of t by the layer list, or by names where there is none.
 func (d *decoder) build(t weights) (*Model, error) {
 	if d.list == nil {
-		widths, err := widthsOf(t.entries)
+		a, err := arrange(t.entries)
 		if err != nil {
 			return nil, err
 		}
-		return mlpOf(widths, t), nil
+		return mlpOf(a, t), nil
 	}
 	m, err := buildList(d.list, t)
 	if err != nil {
@@ -55,10 +55,18 @@ func (d *decoder) build(t weights) (*Model, error) {
 	}
 	if m.Input != nil {
 		if s := (&Model{Layers: m.Layers, From: m.From}); s.IsMLP() && formats.Volume(m.Input) == s.Inputs() {
-			m.Input = nil // which has the fast routes
+			m.Image, m.Input = imageOf(m.Input), nil // which has the fast routes
 		}
 	}
 	return m, m.validate()
+}
+
+// imageOf is what Model.Image is for an input of that shape.
+func imageOf(input []int) []int {
+	if len(input) == 3 {
+		return input
+	}
+	return nil
 }
 
 // A listed layer is one of a layer list. The tag of a field is its key there, for reading as for
@@ -320,7 +328,7 @@ func buildList(text []byte, t weights) (*Model, error) {
 		m.Layers, m.From, shapes = append(m.Layers, layer), append(m.From, from), append(shapes, shape)
 	}
 	for _, e := range t.entries {
-		if !b.used[e.name] && !isCounter(e.name) {
+		if !b.used[e.name] && !e.counts {
 			return nil, fmt.Errorf("tensor %s is not used by any layer", formats.Quote(e.name))
 		}
 	}
@@ -337,6 +345,8 @@ func buildList(text []byte, t weights) (*Model, error) {
 type builder struct {
 	weights
 	used map[string]bool
+	// places is how many places arrangements have so far, see maxPlaces.
+	places int
 }
 
 // take returns a tensor of the given rank, 0 for any, that must be there unless optional is set. It

@@ -3,6 +3,7 @@ package model
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"advsweep/internal/filekind"
 	"advsweep/internal/regular"
 	"advsweep/model/internal/formats"
 )
@@ -38,6 +40,18 @@ func LoadAsking(path, layers string, ask Ask) (*Model, error) {
 }
 
 func load(path, layers string, ask Ask) (*Model, error) {
+	m, err := read(path, layers, ask)
+	if dir, ok := besideOf(path); ok {
+		return dir.tell(m, err)
+	}
+	return m, err
+}
+
+// read reads the files of a model.
+func read(path, layers string, ask Ask) (*Model, error) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return nil, ofFolder(path)
+	}
 	f, size, err := regular.Open(path)
 	if err != nil {
 		return nil, err
@@ -166,10 +180,45 @@ func (d *decoder) decode() (*Model, error) {
 		d.sum.Write(d.list)
 	}
 	if err != nil {
-		return nil, err
+		return nil, d.explain(start, err, formatOf(d.name, start) != nil)
+	}
+	if mlp := m.asMLP(); mlp != nil && mlp.validate() == nil {
+		m = mlp
 	}
 	m.Source = Source{Name: d.name, SHA256: hex.EncodeToString(d.sum.Sum(nil))}
 	return m, nil
+}
+
+// explain returns err, of a file that begins with start, or what the file is where it is of a kind
+// that is not read. registered: the reader of a registered format said err, and may read text.
+func (d *decoder) explain(start []byte, err error, registered bool) error {
+	if beginsSafetensors(start, d.size) || errors.As(err, new(*kindError)) {
+		return err
+	}
+	k, ok := filekind.Of(d.r, d.size)
+	switch {
+	case !ok || k.Model == "":
+		return err
+	case registered && k.IsText():
+		return fmt.Errorf("%w; it is %s", err, k.Name)
+	}
+	return notModel(k)
+}
+
+// notModel is the error for a file of a kind that is not read.
+func notModel(k filekind.Kind) error { return &kindError{k} }
+
+// A kindError says that a file is of a kind that is not read.
+type kindError struct{ kind filekind.Kind }
+
+func (e *kindError) Error() string {
+	return fmt.Sprintf("%s, want ONNX, safetensors or NPZ: %s", e.kind.Name, e.kind.Model)
+}
+
+// beginsSafetensors reports whether a file of size bytes that begins so is safetensors, whatever
+// else its first bytes look like: the length of a header, and the header.
+func beginsSafetensors(start []byte, size int64) bool {
+	return len(start) > 8 && start[8] == '{' && binary.LittleEndian.Uint64(start) <= min(maxHeader, uint64(size-8))
 }
 
 // inFolder returns what opens regular files in dir. Links may not lead out of it.

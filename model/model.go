@@ -18,12 +18,18 @@ import (
 // between each two. Pixels are those of the image as it is; if the model wants them normalised, a
 // Scale comes first.
 type Model struct {
-	Input  []int   // shape of one image, [C, H, W] or [I]; nil: [I], the inputs of the first Linear
+	Input []int // shape of one image, [C, H, W] or [I]; nil: [I], the inputs of the first Linear
+	// Image is the shape [C, H, W] that the file gives images, where Input is nil because the first
+	// Linear takes them in a row, in that order. nil: the file knows no other shape than Input.
+	Image  []int
 	Layers []Layer // in the order of computation; the last one gives the logits
 	// From[i] lists what layer i takes: -1 the image, j < i the output of layer j. nil: each takes
 	// the one before
 	From   [][]int
 	Source Source
+	// Assumed is the activation between the Linear layers of a model that was read by the names of
+	// its tensors alone, which do not tell it: "relu", or that of SetActivation. "" elsewhere.
+	Assumed string
 	// what reading left out or took for granted, for people to read: "Softmax at the end is left
 	// out"
 	Notes []string
@@ -35,6 +41,9 @@ type Source struct {
 	// of the file's bytes, and behind them those of a layer list beside it or of an ONNX file's
 	// data; hexadecimal
 	SHA256 string
+	// Pixels is the argument of TakePixels, as "0,255", and Activation that of SetActivation. Each
+	// is "" where the method was not called. With the bytes they fix the model.
+	Pixels, Activation string
 }
 
 // MLP returns a multilayer perceptron with zero weights, Float32: Linear
@@ -138,6 +147,15 @@ func (m *Model) Shapes() ([][]int, error) {
 		}
 	}
 	return shapes, nil
+}
+
+// ImageShape returns the shape in which the file of m has images, [C, H, W] or [I]: that of Image,
+// or of Input.
+func (m *Model) ImageShape() []int {
+	if m.Image != nil {
+		return m.Image
+	}
+	return m.inputShape()
 }
 
 // inputShape returns the shape of one image: Input, or [I] where that is nil.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -18,6 +19,7 @@ import (
 	"advsweep/pipeline"
 	"advsweep/record"
 	"advsweep/rundir"
+	"advsweep/verdict"
 
 	"github.com/pelletier/go-toml/v2"
 )
@@ -74,6 +76,9 @@ type ModelFile struct {
 	Name   string `toml:"name"` // default: that of the file
 	File   string `toml:"file"` // or mlp or cnn for an embedded one
 	Layers string `toml:"layers"`
+	// as the flags of these names
+	Activation string `toml:"activation"`
+	Pixels     string `toml:"pixels"`
 }
 
 // A DataFile names some of a study's images. With neither Path nor Images they are the embedded
@@ -86,6 +91,41 @@ type DataFile struct {
 	Labels string `toml:"labels"`
 	N      *int   `toml:"n"` // default 1000, or as many as there are
 	Offset int    `toml:"offset"`
+	DataForm
+}
+
+// A DataForm says of files what they leave open, as the flags with these names do.
+type DataForm struct {
+	ImagesKey string  `toml:"images_key"`
+	LabelsKey string  `toml:"labels_key"`
+	PixelMax  float64 `toml:"pixel_max"`
+	Layout    string  `toml:"layout"`
+	Flat      string  `toml:"flat"`
+	Alpha     string  `toml:"alpha"`
+	Channels  string  `toml:"channels"` // "rgb" and "grey" are --grey-to-rgb and --rgb-to-grey
+	Resize    string  `toml:"resize"`
+	Crop      string  `toml:"crop"`
+}
+
+// query is what to read of d, whose paths path makes.
+func (d *DataFile) query(path func(string) string) (dataset.Query, error) {
+	f := d.DataForm
+	q := dataset.Query{Split: d.Split, ImagesKey: f.ImagesKey, LabelsKey: f.LabelsKey, PixelMax: f.PixelMax,
+		Layout: f.Layout, Flat: f.Flat, Alpha: f.Alpha, Channels: f.Channels}
+	switch {
+	case d.Path != "":
+		q.Path = path(d.Path)
+	case d.Images != "":
+		q.Images, q.Labels = path(d.Images), path(d.Labels)
+	}
+	var err error
+	if q.Resize, err = dataset.ParseSize(f.Resize, false); err != nil {
+		return q, fmt.Errorf("resize: %w", err)
+	}
+	if q.Crop, err = dataset.ParseSize(f.Crop, true); err != nil {
+		return q, fmt.Errorf("crop: %w", err)
+	}
+	return q, nil
 }
 
 // A ShardSetting says how large shards are: each takes about Seconds on a device of class Device.
@@ -334,20 +374,15 @@ func (m *maker) path(p string) string {
 // plan reads the models and images, and lists the runs: by models, then data, precisions and seeds.
 func (m *maker) plan() error {
 	p := &Plan{Version: m.version, Name: m.Name, Class: m.class.Name, Seconds: m.Shards.Seconds}
-	var sets []*dataset.Set
-	var setHashes []string
-	for _, d := range m.Data {
-		set, err := m.load(d)
+	stored := make([]*dataset.Stored, len(m.Data))
+	for k, d := range m.Data {
+		q, err := d.query(m.path)
+		if err == nil {
+			stored[k], err = dataset.Open(q)
+		}
 		if err != nil {
 			return fmt.Errorf("data %s: %w", d.Name, err)
 		}
-		data, err := encodeSet(set)
-		if err != nil {
-			return fmt.Errorf("data %s: %w", d.Name, err)
-		}
-		hash := Hash(data)
-		m.made.Inputs[hash] = data
-		sets, setHashes = append(sets, set), append(setHashes, hash)
 	}
 	for _, one := range m.Models {
 		mod, err := m.loadModel(one)
@@ -363,10 +398,20 @@ func (m *maker) plan() error {
 		}
 		hash := Hash(data)
 		m.made.Inputs[hash] = data
-		for k, set := range sets {
+		for k, d := range m.Data {
+			set, err := m.cutSet(stored[k], d, mod)
+			if err != nil {
+				return fmt.Errorf("model %s, data %s: %w", one.Name, d.Name, err)
+			}
+			data, err := encodeSet(set)
+			if err != nil {
+				return fmt.Errorf("data %s: %w", d.Name, err)
+			}
+			setHash := Hash(data)
+			m.made.Inputs[setHash] = data
 			for _, precision := range m.Precision {
-				if err := m.runs(p, one, mod, hash, m.Data[k], set, setHashes[k], precision); err != nil {
-					return fmt.Errorf("model %s, data %s: %w", one.Name, m.Data[k].Name, err)
+				if err := m.runs(p, one, mod, hash, d, set, setHash, precision); err != nil {
+					return fmt.Errorf("model %s, data %s: %w", one.Name, d.Name, err)
 				}
 			}
 		}
@@ -376,6 +421,15 @@ func (m *maker) plan() error {
 }
 
 func (m *maker) loadModel(f ModelFile) (*model.Model, error) {
+	mod, err := m.readModel(f)
+	if err != nil {
+		return nil, err
+	}
+	return mod, record.Model{Pixels: f.Pixels, Activation: f.Activation}.Apply(mod)
+}
+
+// readModel reads a model as its file has it.
+func (m *maker) readModel(f ModelFile) (*model.Model, error) {
 	if slices.Contains(model.EmbeddedNames, f.File) {
 		if f.Layers != "" {
 			return nil, fmt.Errorf("layers with the embedded model %s: leave them out", f.File)
@@ -389,17 +443,14 @@ func (m *maker) loadModel(f ModelFile) (*model.Model, error) {
 	return model.LoadLayers(m.path(f.File), layers)
 }
 
-func (m *maker) load(d DataFile) (set *dataset.Set, err error) {
-	switch {
-	case d.Path != "":
-		set, err = dataset.Load(m.path(d.Path), d.Split)
-	case d.Images != "":
-		set, err = dataset.Read(m.path(d.Images), m.path(d.Labels))
-	default:
-		set, err = dataset.MNIST1000()
-	}
+// cutSet returns the images of d in the shape in which mod takes them.
+func (m *maker) cutSet(stored *dataset.Stored, d DataFile, mod *model.Model) (*dataset.Set, error) {
+	set, err := stored.For(mod.ImageShape())
 	if err != nil {
 		return nil, err
+	}
+	for _, n := range set.Notes {
+		m.note("data %s: %s", d.Name, n.Text)
 	}
 	n := 1000
 	if d.N != nil {
@@ -430,6 +481,13 @@ func (m *maker) runs(p *Plan, one ModelFile, mod *model.Model, modelHash string,
 				m.note("%s: %d steps of %s do not reach eps %v: the model will look stronger than it is", a.Name, a.Steps, a.StepSize(), top)
 			}
 		}
+		lo, hi := set.Range()
+		for _, f := range verdict.Units(s, lo, hi, mod.Inputs()) {
+			m.note("%s: eps and bounds are in units of pixels, so 8 of 255 levels are 8/255 with bounds 0,1", f)
+		}
+		if factor, ok := mod.FirstFactor(); ok && math.Abs(factor) < verdict.SmallFactor && lo >= 0 && hi <= 1 {
+			m.note("model %s: its first layer multiplies pixels by %.3g: was it made for pixels from 0 to 255? Those of %s lie in [0, 1]; pixels = \"0,255\" scales them for the model", one.Name, factor, d.Name)
+		}
 		exact := m.Exact == nil || *m.Exact
 		s.Exact, s.Rounded = exact && m.entry.Exact, m.Rounded == nil || *m.Rounded
 		if s, err = rundir.Fit(s, mod, b, set); err != nil {
@@ -442,7 +500,7 @@ func (m *maker) runs(p *Plan, one ModelFile, mod *model.Model, modelHash string,
 			return err
 		}
 		r := Run{Name: m.runName(one, d, seed, precision), Called: Called{one.Name, d.Name}, Model: modelHash, Images: setHash}
-		meta := record.Meta{Version: m.version, Model: record.Source(mod.Source), Data: record.Describe(set), Seed: seed, Backend: m.Backend, Precision: precision}
+		meta := record.Meta{Version: m.version, Model: record.DescribeModel(mod), Data: record.Describe(set), Seed: seed, Backend: m.Backend, Precision: precision}
 		r.Manifest = record.New(meta, mod, set, s, mathMode)
 		if err := m.cut(&r, mod); err != nil {
 			return err

@@ -2,12 +2,14 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
 
 	"advsweep/backends"
+	"advsweep/internal/remedy"
 	"advsweep/internal/words"
 	"advsweep/model"
 	"advsweep/pipeline"
@@ -201,6 +203,11 @@ func compareRuns(dirA, dirB string) (*report.Compared, error) {
 	return &report.Compared{A: report.Side{Label: labels[0], Manifest: p.A}, B: report.Side{Label: labels[1], Manifest: p.B}, Comparison: p.Found, Left: left}, nil
 }
 
+// readingLabel says how the model of m was read.
+func readingLabel(m *record.Manifest) string {
+	return cmp.Or(strings.TrimPrefix(m.Model.Reading(), ", "), "as in its file")
+}
+
 // sideLabels names two sides by what they differ in or, where that is nothing, as otherwise.
 func sideLabels(a, b *record.Manifest, otherwise [2]string) [2]string {
 	var names [2][]string
@@ -216,6 +223,7 @@ func sideLabels(a, b *record.Manifest, otherwise [2]string) [2]string {
 			add(fmt.Sprintf("%s %.8s", a.Model.Name, a.Model.SHA256), fmt.Sprintf("%s %.8s", b.Model.Name, b.Model.SHA256))
 		}
 	}
+	add(readingLabel(a), readingLabel(b))
 	add(a.Backend, b.Backend)
 	add(a.Precision, b.Precision)
 	if a.Precision == b.Precision {
@@ -319,6 +327,11 @@ func (v *compareVerb) compareModels(c *cobra.Command, args []string) (*report.Co
 				return fmt.Errorf("%s takes %d pixels and %s %d: they cannot see the same images", args[first], in.model.Inputs(), args[1-first], other.Inputs())
 			case other.Outputs() != in.model.Outputs():
 				return fmt.Errorf("%s has %d classes and %s %d: want as many", args[first], in.model.Outputs(), args[1-first], other.Outputs())
+			}
+			if shape, err := in.stored.Shape(shapeOf(other)); err != nil {
+				return fmt.Errorf("%s: %w", args[1-first], err)
+			} else if have := in.set.Images.Shape()[1:]; !slices.Equal(shape, have) {
+				return remedy.Want(remedy.Flat, fmt.Errorf("%s takes images as %v and %s as %v: they cannot see the same images", args[first], have, args[1-first], shape))
 			}
 		}
 		folder, err = report.OpenFolder(v.output.out, report.CurveNames(compareBase)...)

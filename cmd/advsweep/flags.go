@@ -8,9 +8,10 @@ import (
 	"advsweep/attack"
 	"advsweep/backends"
 	"advsweep/cpu"
-	"advsweep/dataset"
+	"advsweep/internal/words"
 	"advsweep/model"
 	"advsweep/pipeline"
+	"advsweep/record"
 	"advsweep/rundir"
 
 	"github.com/spf13/cobra"
@@ -20,39 +21,14 @@ import (
 // default. A verb holds the groups that it has, and no other. A group has a method add, which gives
 // a command the flags that set its fields, and checks what does not depend on other groups.
 
-// imageFlags say which images to take: --images, --labels, --data and, where a verb adds it,
-// --split.
-type imageFlags struct {
-	images, labels string // a pair of files
-	data           string // a folder or an archive, instead
-	split          string // of data: "test", "train", or "" where the verb has no flag for it
-}
-
-func (f *imageFlags) add(c *cobra.Command) {
-	c.Flags().StringVar(&f.images, "images", "", "IDX (plain or gzip) or NPY `FILE` of images, with --labels")
-	c.Flags().StringVar(&f.labels, "labels", "", "IDX (plain or gzip) or NPY `FILE` of labels")
-	c.Flags().StringVar(&f.data, "data", "", "`DIR` with the MNIST or CIFAR-10 files under their usual names or with PNG files and labels.csv, or FILE.npz")
-	c.MarkFlagsRequiredTogether("images", "labels")
-	c.MarkFlagsMutuallyExclusive("data", "images")
-}
-
-// load reads the images; those inside if none are named.
-func (f *imageFlags) load() (*dataset.Set, error) {
-	switch {
-	case f.images != "":
-		return dataset.Read(f.images, f.labels)
-	case f.data != "":
-		return dataset.Load(f.data, f.split)
-	}
-	return dataset.MNIST1000()
-}
-
-// inputFlags say which model to attack, and with which images: --model, --layers, --split and those
-// of imageFlags.
+// inputFlags say which model to attack, and with which images: --model, --layers, --activation,
+// --pixels, --split and those of imageFlags.
 type inputFlags struct {
-	images imageFlags
-	model  string // a file or the name of an embedded model; "" is the default one
-	layers string // a file that describes the layers of model
+	images     imageFlags
+	model      string // a file or the name of an embedded model; "" is the default one
+	layers     string // a file that describes the layers of model
+	activation string // one of model.Activations, or "" for what reading takes for granted
+	pixels     string // "LO,HI", or "" for a model that takes pixels as they are
 }
 
 func (f *inputFlags) add(c *cobra.Command) {
@@ -60,14 +36,23 @@ func (f *inputFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.images.split, "split", "test", "which part of --data: test or train")
 	c.Flags().StringVar(&f.model, "model", "", "`FILE` (ONNX, safetensors, NPZ), or mlp or cnn for an embedded one (default mlp)")
 	c.Flags().StringVar(&f.layers, "layers", "", "JSON `FILE` with the layers of a safetensors or NPZ file; see model/README.md")
+	c.Flags().StringVar(&f.activation, "activation", "", "`NAME` of the function between the layers of a file that holds tensors alone: "+words.Or(model.Activations())+"\n(default relu, with a note)")
+	c.Flags().StringVar(&f.pixels, "pixels", "", "`LO,HI`: the model takes pixels from LO to HI, as in 0,255 or -1,1, instead of those of the images, in [0, 1];\neps and bounds stay in units of the images")
 }
 
 func (f *inputFlags) check(c *cobra.Command) error {
+	if err := f.images.check(c); err != nil {
+		return err
+	}
 	switch {
 	case f.images.split != "test" && f.images.split != "train":
 		return usagef("--split %q, want test or train", f.images.split)
 	case f.layers != "" && f.model == "":
 		return usagef("--layers describes the file of --model, which is not given")
+	case f.activation != "" && f.model == "":
+		return usagef("--activation is of the file of --model, which is not given")
+	case f.activation != "" && !slices.Contains(model.Activations(), f.activation):
+		return usagef("--activation %q, want %s", f.activation, words.Or(model.Activations()))
 	case f.images.data == "" && c.Flags().Changed("split"):
 		return usagef("--split chooses a part of --data, which is not given")
 	}
@@ -75,6 +60,15 @@ func (f *inputFlags) check(c *cobra.Command) error {
 }
 
 func (f *inputFlags) loadModel() (*model.Model, error) {
+	m, err := f.readModel()
+	if err != nil {
+		return nil, err
+	}
+	return m, record.Model{Pixels: f.pixels, Activation: f.activation}.Apply(m)
+}
+
+// readModel reads the model as it is in its file.
+func (f *inputFlags) readModel() (*model.Model, error) {
 	switch {
 	case f.model == "":
 		return model.Default()
@@ -312,7 +306,8 @@ func insists(c *cobra.Command) bool {
 // it: falling back to what is embedded, or leaving out a gate, would answer another question than
 // the one asked.
 func given(c *cobra.Command) error {
-	for _, name := range []string{"model", "layers", "images", "labels", "data", "split", "out", "shard", "save-images", "min-accuracy", "far", "norm", "loss", "step", "target"} {
+	for _, name := range []string{"model", "layers", "activation", "pixels", "images", "labels", "data", "split", "out", "shard", "save-images", "min-accuracy", "far", "norm", "loss", "step", "target",
+		"images-key", "labels-key", "layout", "flat", "alpha", "resize", "crop"} {
 		if flag := c.Flags().Lookup(name); flag != nil && flag.Changed && flag.Value.String() == "" {
 			return usagef("--%s is empty", name)
 		}

@@ -637,7 +637,7 @@ func TestRefusals(t *testing.T) {
 		{"sweep --images " + images + " --labels " + twelve, exitError, "57"},
 		{"sweep --images " + images + ".none --labels " + labels, exitError, "no such file"},
 		{"sweep --model " + junk, exitError, "junk.bin"},
-		{"sweep --model " + tiny, exitError, "784 pixels, the model takes 10"},
+		{"sweep --model " + tiny, exitError, "784 numbers, the model takes 10"},
 		{"sweep --model " + dir, exitError, dir},
 		{"sweep --out " + junk, exitError, "junk.bin"},
 		{"sweep --out " + junk + "/below", exitError, "junk.bin"},

@@ -113,7 +113,7 @@ func (v *trainVerb) run(c *cobra.Command) error {
 	case !(t.Rate > 0 && t.Rate <= 1):
 		return usagef("--rate %v, want a number in (0, 1]", t.Rate)
 	}
-	if err := cmp.Or(given(c), checkThreads(v.threads)); err != nil {
+	if err := cmp.Or(given(c), v.images.check(c), checkThreads(v.threads)); err != nil {
 		return err
 	}
 	for _, h := range t.Hidden {
@@ -128,9 +128,14 @@ func (v *trainVerb) run(c *cobra.Command) error {
 	}
 	start := time.Now()
 	v.images.split = "train"
-	set, err := v.images.load()
+	set, err := v.images.load(nil)
 	if err != nil {
 		return err
+	}
+	if !v.output.quiet {
+		for _, note := range set.Notes {
+			fmt.Fprintln(c.ErrOrStderr(), noted(c, set, note))
+		}
 	}
 	if err := set.Check(t.Classes); err != nil {
 		return err
@@ -138,7 +143,7 @@ func (v *trainVerb) run(c *cobra.Command) error {
 	var testSet *dataset.Set // read now: a bad file must not cost a training
 	if v.images.data != "" {
 		v.images.split = "test"
-		if testSet, err = v.images.load(); err != nil {
+		if testSet, err = v.images.load(nil); err != nil {
 			return err
 		}
 		if err := testSet.Check(t.Classes); err != nil {

@@ -20,10 +20,21 @@ const (
 	External   Need = "a server that exists"
 	AckWait    Need = "another time to wait for a worker"
 	Attempts   Need = "another number of tries"
+
+	PixelMax      Need = "the number that is white"
+	Layout        Need = "the order of an array's dimensions"
+	Flat          Need = "the order in which a flat model takes channels"
+	Keys          Need = "the names of arrays or columns"
+	Alpha         Need = "what becomes of transparency"
+	GreyToRGB     Need = "grey images as RGB"
+	RGBToGrey     Need = "RGB images as grey"
+	ImageSize     Need = "images of another size"
+	ColourAndSize Need = "images of other channels and another size"
 )
 
 // Needs lists them all.
-var Needs = []Need{Folder, Mixed, ServeMixed, Credential, Authority, TLS, Cache, Study, Store, Listen, External, AckWait, Attempts}
+var Needs = []Need{Folder, Mixed, ServeMixed, Credential, Authority, TLS, Cache, Study, Store, Listen, External, AckWait, Attempts,
+	PixelMax, Layout, Flat, Keys, Alpha, GreyToRGB, RGBToGrey, ImageSize, ColourAndSize}
 
 // An Error is an error that a setting mends. Its text is that of Err.
 type Error struct {

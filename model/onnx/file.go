@@ -61,16 +61,17 @@ func decode(f model.File) (*model.Model, error) {
 	if p.GetGraph() == nil {
 		return nil, errors.New("no graph: not an ONNX file")
 	}
-	t := tensors{files: make(map[string]*openFile), open: f.Open, left: 8*uint64(f.Size) + leastNumbers}
+	t := tensors{files: make(map[string]*openFile), open: f.Open, left: 8*uint64(f.Size) + 1<<18, fills: maxFills}
 	defer t.close()
 	if err := t.find(p.GetGraph(), f.Sum); err != nil {
 		return nil, err
 	}
-	return convert(p, &t, f.Ask)
+	return convert(p, &t, f.Size, f.Ask)
 }
 
-// leastNumbers bounds the numbers that a small file may make: as many as a large network has.
-const leastNumbers = 1 << 28
+// maxFills bounds the equal numbers that a file may make in place of weights: as many as a large
+// network has, and 1 GiB.
+const maxFills = 1 << 28
 
 // parse returns the message in size bytes of r.
 func parse(r io.Reader, size int64) (*pb.ModelProto, error) {
@@ -136,7 +137,8 @@ type tensors struct {
 	open func(location string) (*os.File, int64, error)
 	// elements that may still be made: what one file holds could be asked for by any number of
 	// nodes
-	left uint64
+	left  uint64
+	fills int // equal elements that may still be made
 }
 
 type openFile struct {
@@ -254,8 +256,15 @@ func externalOf(p *pb.TensorProto) (external, error) {
 	return e, nil
 }
 
-// spendWide is spend for elements of four bytes.
-func (t *tensors) spendWide(n int) error { return t.spend((n + 1) / 2) }
+// fill is called before n equal elements of four bytes are made. They count as if the file held them.
+func (t *tensors) fill(n int) error {
+	if n > t.fills {
+		return fmt.Errorf("the graph makes more than %d numbers out of nothing", maxFills)
+	}
+	t.fills -= n
+	t.left += 4 * uint64(n)
+	return nil
+}
 
 // spend is called before n elements are made.
 func (t *tensors) spend(n int) error {

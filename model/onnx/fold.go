@@ -207,7 +207,7 @@ func (g *graph) filled(sizes []float64, fill float64, whole bool) (*value, error
 	}
 	v := &value{shape: shape, batch: batch, c: &constant{whole: whole}}
 	if float64(float32(fill)) == fill && !whole {
-		if err := g.spendWide(count); err != nil {
+		if err := g.tensors.fill(count); err != nil {
 			return nil, err
 		}
 		v.c.single = make([]float32, count)

@@ -58,18 +58,8 @@ func (w wantInput) Error() string {
 	return fmt.Sprintf("the image is used as %v, and before in another shape", w.shape)
 }
 
-// supportedOps lists what is read, for messages.
-func supportedOps() string {
-	var names []string
-	for name := range operators {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return strings.Join(names, ", ") + "; and at the end ArgMax, ZipMap"
-}
-
 // convert returns the model that p describes, with the numbers of t. It is not validated.
-func convert(p *pb.ModelProto, t *tensors, ask model.Ask) (*model.Model, error) {
+func convert(p *pb.ModelProto, t *tensors, size int64, ask model.Ask) (*model.Model, error) {
 	pg := p.GetGraph()
 	if len(pg.GetSparseInitializer()) > 0 {
 		return nil, errors.New("sparse initializers, want dense ones")
@@ -100,10 +90,10 @@ func convert(p *pb.ModelProto, t *tensors, ask model.Ask) (*model.Model, error) 
 		return nil, err
 	}
 	var m *model.Model
-	left := t.left
+	left, fills := t.left, t.fills
 	try := func(input []int) error {
-		t.left = left
-		c := &graph{tensors: t, opset: opset, input: input, free: ask.Image, room: maxPlaces}
+		t.left, t.fills = left, fills
+		c := &graph{tensors: t, opset: opset, input: input, free: ask.Image, room: leastPlaces + 2*int(size)}
 		err := c.convert(pg, out)
 		if err == nil {
 			m, err = c.model(out)
@@ -126,6 +116,9 @@ func convert(p *pb.ModelProto, t *tensors, ask model.Ask) (*model.Model, error) 
 	}
 	if m.Input != nil { // pixels in a row make an MLP, which has the fast routes
 		if s := (&model.Model{Layers: m.Layers, From: m.From}); s.IsMLP() {
+			if len(m.Input) == 3 {
+				m.Image = m.Input
+			}
 			m.Input = nil
 		}
 	}
@@ -141,8 +134,9 @@ func convert(p *pb.ModelProto, t *tensors, ask model.Ask) (*model.Model, error) 
 	return m, nil
 }
 
-// maxPlaces bounds how many places values have, of four bytes each.
-const maxPlaces = 1 << 30
+// leastPlaces bounds how many places values of a small file have, of four bytes each. A Swin-B of 224
+// rows and columns has twice as many.
+const leastPlaces = 1 << 26
 
 // convert turns the nodes that the output depends on into steps.
 func (g *graph) convert(p *pb.GraphProto, out output) error {
@@ -189,9 +183,12 @@ func (g *graph) convert(p *pb.GraphProto, out output) error {
 	for _, n := range slices.Backward(nodes) {
 		all, err := g.run(n)
 		var again wantInput
+		var broken brokenError
 		switch {
-		case errors.As(err, &again), errors.Is(err, errBroken):
+		case errors.As(err, &again):
 			return err
+		case errors.As(err, &broken):
+			return fmt.Errorf("%s %s: %w", formats.Quote(opName(n)), formats.Quote(nodeName(n)), err)
 		case err != nil && !errors.Is(err, errUnknownInput):
 			g.faults = append(g.faults, fault{opName(n), nodeName(n), err})
 		}
@@ -262,8 +259,10 @@ func inputNames(inputs []*pb.ValueInfoProto) string {
 	return " (" + strings.Join(names, ", ") + ")"
 }
 
-// errBroken is for a file that no program can read, whatever it supports.
-var errBroken = errors.New("broken")
+// A brokenError is for a file that no program can read, whatever it supports.
+type brokenError struct{ what string }
+
+func (e brokenError) Error() string { return e.what }
 
 // define gives a name its value.
 func (g *graph) define(name string, v *value) error {
@@ -446,6 +445,9 @@ func (g *graph) model(out output) (*model.Model, error) {
 			return nil, fmt.Errorf("%s %s: %w", formats.Quote(opName(out.softmax)), formats.Quote(nodeName(out.softmax)), err)
 		}
 	}
+	if v.batch >= 0 && v.shape[v.batch] != 1 {
+		return fail(fmt.Errorf("is %v, where images cannot be told from numbers", v))
+	}
 	if v.volume() == 1 { // a score of one class against another
 		if out.squashed == "" {
 			return fail(errors.New("one number for each image, want scores of classes"))
@@ -464,12 +466,17 @@ func (g *graph) model(out output) (*model.Model, error) {
 	// What the output does not need goes.
 	keep := make([]bool, len(g.steps))
 	keep[last] = true
+	reached := false
 	for i := last; i >= 0; i-- {
 		for _, j := range g.steps[i].from {
 			if keep[i] && j >= 0 {
 				keep[j] = true
 			}
+			reached = reached || keep[i] && j < 0
 		}
+	}
+	if !reached {
+		return nil, fmt.Errorf("output %s does not depend on the image", formats.Quote(out.name))
 	}
 	m := &model.Model{Input: g.input}
 	at := make([]int, len(g.steps))
@@ -489,13 +496,13 @@ func (g *graph) model(out output) (*model.Model, error) {
 		m.From = append(m.From, from)
 		switch l := s.layer.(type) {
 		case model.Linear:
-			l.Name, l.Bias = s.name, g.dense(s.bias, len(s.bias))
+			l.Name, l.Bias = s.name, biasFor(l.Weight, s.bias)
 			m.Layers = append(m.Layers, l)
 		case model.Conv2D:
-			l.Name, l.Bias = s.name, g.dense(s.bias, len(s.bias))
+			l.Name, l.Bias = s.name, biasFor(l.Weight, s.bias)
 			m.Layers = append(m.Layers, l)
 		case model.Scale:
-			m.Layers = append(m.Layers, model.Scale{Name: s.name, Weight: g.dense(s.weight, len(s.weight)), Bias: g.dense(s.bias, len(s.bias))})
+			m.Layers = append(m.Layers, scaleOf(s))
 		case model.Constant:
 			l.Name = s.name
 			m.Layers = append(m.Layers, l)
@@ -547,17 +554,44 @@ func (g *graph) checkSoftmax(n *pb.NodeProto, v *value) error {
 	return nil
 }
 
-// dense returns a tensor of the type of the model's weights. Numbers that round to infinity are
-// found by validate.
-func (g *graph) dense(data []float64, shape ...int) *tensor.Dense {
-	if g.double {
-		return formats.Dense(data, shape...)
+// scaleOf returns the Scale of a step. Its numbers are often computed, as of batch normalisation, and
+// are rounded only where that changes none.
+func scaleOf(s step) model.Scale {
+	if exact(s.weight) && exact(s.bias) {
+		return model.Scale{Name: s.name, Weight: narrow(s.weight, len(s.weight)), Bias: narrow(s.bias, len(s.bias))}
 	}
+	return model.Scale{Name: s.name, Weight: formats.Dense(s.weight, len(s.weight)), Bias: formats.Dense(s.bias, len(s.bias))}
+}
+
+// biasFor returns a bias of the type of weights.
+func biasFor(w *tensor.Dense, bias []float64) *tensor.Dense {
+	if w.Dtype() == tensor.Float64 {
+		return formats.Dense(bias, len(bias))
+	}
+	return narrow(bias, len(bias))
+}
+
+// exact reports whether all of data are numbers of float32.
+func exact(data []float64) bool {
+	return !slices.ContainsFunc(data, func(x float64) bool { return float64(float32(x)) != x })
+}
+
+// narrow returns data as a tensor of float32.
+func narrow(data []float64, shape ...int) *tensor.Dense {
 	single := make([]float32, len(data))
 	for i, v := range data {
 		single[i] = float32(v)
 	}
 	return formats.Dense(single, shape...)
+}
+
+// dense returns a tensor of the type of the model's weights, or of float64 for numbers that were
+// computed and are none of float32. Numbers that round to infinity are found by validate.
+func (g *graph) dense(data []float64, shape ...int) *tensor.Dense {
+	if g.double || !exact(data) {
+		return formats.Dense(data, shape...)
+	}
+	return narrow(data, shape...)
 }
 
 // shape returns that of the output of a layer, -1 being the image.

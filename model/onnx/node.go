@@ -74,7 +74,7 @@ func (g *graph) run(p *pb.NodeProto) ([]*value, error) {
 		}
 		v, ok := g.values[name]
 		if !ok {
-			return nil, fmt.Errorf("takes %s, which nothing before it makes: %w", formats.Quote(name), errBroken)
+			return nil, brokenError{fmt.Sprintf("takes %s, which nothing before it makes", formats.Quote(name))}
 		}
 		unknown = unknown || v == nil
 		n.in = append(n.in, v)
@@ -203,13 +203,18 @@ func (n *node) input(i int) (*value, error) {
 // isConstant reports whether input i is known numbers.
 func (n *node) isConstant(i int) bool { return n.has(i) && n.in[i].c != nil }
 
-// moving returns input i as one that depends on the image.
+// moving returns input i as numbers of layers. A constant becomes one, whose numbers are the same for
+// every image.
 func (n *node) moving(i int) (*value, error) {
 	v, err := n.input(i)
-	if err == nil && v.c != nil {
-		return nil, fmt.Errorf("input %d is a constant, want one that depends on the image", i)
+	if err != nil || v.c == nil {
+		return v, err
 	}
-	return v, err
+	out, err := n.g.constantLayer(v)
+	if err == nil && len(out.src) == 0 {
+		return nil, fmt.Errorf("input %d is zeros alone", i)
+	}
+	return out, err
 }
 
 // constant returns input i and its numbers.
@@ -223,7 +228,7 @@ func (n *node) constant(i int) (*value, []float64, error) {
 	}
 	data, err := n.g.numbers(v)
 	if err != nil {
-		return nil, nil, fmt.Errorf("input %d, %s: %w", i, formats.Quote(n.GetInput()[i]), err)
+		return nil, nil, err
 	}
 	return v, data, nil
 }

@@ -738,7 +738,7 @@ func (g *graph) concat(all []*value, a int64) (*value, error) {
 	}
 	count, err := countOf(shape)
 	if err == nil {
-		err = g.spend(count)
+		err = g.spend(6 * count) // with what tells of each number
 	}
 	if err != nil {
 		return nil, err

@@ -95,8 +95,8 @@ func (g *graph) opReduce(n *node) (*value, error) {
 	if v.c != nil {
 		return g.reduceConstant(v, over, keep, r)
 	}
-	if v.batch >= 0 && set[v.batch] && v.shape[v.batch] >= 1 {
-		return nil, v.noBatch(v.batch)
+	if v.batch >= 0 && set[v.batch] {
+		return nil, fmt.Errorf("of %v over axis %d, which counts images: they depend on each other then, as in batch normalisation without running statistics", v, v.batch)
 	}
 	if r.by == "" {
 		return nil, fmt.Errorf("of what depends on the image is not supported")
@@ -692,6 +692,7 @@ func (g *graph) pool(n *node, largest bool) (*value, error) {
 		return nil, fmt.Errorf("kernel_shape %v, want at least 1", kernel)
 	}
 	reach := [2]int{(kernel[0]-1)*dilation[0] + 1, (kernel[1]-1)*dilation[1] + 1}
+	plain := dilation == [2]int{1, 1}
 	stride, pad := x.moves(n, reach)
 	if n.err != nil {
 		return nil, n.err
@@ -720,9 +721,11 @@ func (g *graph) pool(n *node, largest bool) (*value, error) {
 	}
 	pad = plus(all, x.extra)
 	switch {
+	case largest && plain:
+		return x.pooled(g, model.MaxPool2D{Kernel: kernel, Stride: stride, Pad: pad}, pad, kernel, dilation)
 	case largest:
 		return x.pooled(g, model.MaxPool2D{Kernel: kernel, Stride: stride, Pad: pad, Dilation: dilation}, pad, kernel, dilation)
-	case dilation != [2]int{1, 1}:
+	case !plain:
 		return g.spreadMean(x, kernel, stride, dilation, own, all, count)
 	case count && all != own:
 		// Of the zeros that ceil_mode adds none counts.

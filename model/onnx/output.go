@@ -126,7 +126,7 @@ func tailOf(made map[string]*pb.NodeProto, name string, most int) (o output, cla
 			o.notes = append(o.notes, op+" at the end is left out")
 		case op == "ZipMap" || op == "Normalizer" && strings.HasPrefix(n.GetDomain(), "ai.onnx.ml"):
 			o.notes = append(o.notes, op+" at the end is left out")
-		case op == "Identity" || op == "Flatten" || op == "Cast":
+		case op == "Identity" || op == "Cast":
 		default:
 			return o, classes
 		}

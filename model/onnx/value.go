@@ -253,7 +253,11 @@ func (g *graph) numbers(v *value) ([]float64, error) {
 func (g *graph) first(v *value) ([]float64, error) {
 	switch c := v.c; {
 	case c.p != nil:
-		return g.read(c.p)
+		all, err := g.read(c.p)
+		if err != nil {
+			return nil, fmt.Errorf("tensor %s: %w", formats.Quote(c.p.GetName()), err)
+		}
+		return all, nil
 	case c.single != nil:
 		if err := g.spend(len(c.single)); err != nil {
 			return nil, err
@@ -272,10 +276,14 @@ func (g *graph) first(v *value) ([]float64, error) {
 // another type.
 func (g *graph) singles(v *value) ([]float32, error) {
 	c := v.c
-	if c.p != nil {
-		return g.readSingle(c.p)
+	if c.p == nil {
+		return c.single, nil
 	}
-	return c.single, nil
+	all, err := g.readSingle(c.p)
+	if err != nil {
+		return nil, fmt.Errorf("tensor %s: %w", formats.Quote(c.p.GetName()), err)
+	}
+	return all, nil
 }
 
 // data are numbers that stand beside those of an image.

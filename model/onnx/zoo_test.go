@@ -16,16 +16,7 @@ import (
 
 // Names of testdata/zoo that are still refused, or whose numbers differ from PyTorch's because
 // BatchNorm is folded in float32 (preact, repvgg, resnet). One that passes must not be here.
-var wanting = []string{
-	"activations", "alexnet_lrn", "alexnet_lrn_parts", "blurnet", "cait", "convnext",
-	"convnext_dynamo", "deit", "deit_dynamo", "densenet", "dilated", "efficientnet", "efficientvit",
-	"elu", "ghostnet", "gmlp", "gnresnet", "gnresnet_dynamo", "googlenet", "hrnet", "hrnet_dynamo",
-	"inceptionv3", "instancenet", "keras_nhwc", "levit", "maxout", "mish_dynamo", "mixer",
-	"mobilenetv2", "mobilenetv3", "mobilenetv3_dynamo", "mobilevit", "nfnet", "pixels",
-	"poolformer", "preact", "prelu", "qdq", "regnet", "repvgg", "res2net", "resmlp", "resnest",
-	"resnet", "resnext", "rmsnet", "shufflenet", "shufflenet_dynamo", "squeezenet", "swin",
-	"swin_dynamo", "vit", "vit_dynamo", "wrn_silu", "xcit",
-}
+var wanting = []string{}
 
 // A specimen is an image of the zoo and what PyTorch says of it in float64: scripts/zoo/small.py.
 type specimen struct {
