@@ -257,8 +257,8 @@ func tensorOf(v []float32, shape ...int) *tensor.Dense {
 	return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(v))
 }
 
-// Nothing that depends on a Constant alone moves with the image, a Constant is no place for a ReLU's
-// output, and an operation that takes nothing has the shape that it gives.
+// Nothing that depends on a Constant alone moves with the image, a Constant is no place for a
+// ReLU's output, and an operation that takes nothing has the shape that it gives.
 func TestMoves(t *testing.T) {
 	m := &model.Model{Input: []int{4}, Layers: []model.Layer{
 		model.Constant{Name: "c", Value: tensorOf(make([]float32, 4), 4)}, model.ReLU{}, model.Mul{}, model.ReLU{},
