@@ -93,8 +93,8 @@ func TestClean(t *testing.T) {
 	}
 }
 
-// bars are images [n, 3, 2, 2] of 3 classes: class k is bright in channel k and, in rows and columns,
-// in its first pixel. Values are 0.1 and 0.8, those of even images a little more.
+// bars are images [n, 3, 2, 2] of 3 classes: class k is bright in channel k and, in rows and
+// columns, in its first pixel. Values are 0.1 and 0.8, those of even images a little more.
 func bars(n int) *dataset.Set {
 	pixels, labels := make([]float32, n*12), make([]int32, n)
 	for i := range n {
@@ -201,7 +201,8 @@ func TestProber(t *testing.T) {
 // TestProberActivation: an MLP whose file does not tell its activation is tried with all of them,
 // also where it is better than chance, and not where the user said it.
 func TestProberActivation(t *testing.T) {
-	// The inputs are ±1 and the class is which of 3 is most negative: tanh keeps that, ReLU does not.
+	// The inputs are ±1 and the class is which of 3 is most negative: tanh keeps that, ReLU does
+	// not.
 	const n = 120
 	pixels, labels := make([]float32, n*3), make([]int32, n)
 	for i := range n {

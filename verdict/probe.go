@@ -37,8 +37,8 @@ const (
 	probeCauses = 3    // causes that are named
 )
 
-// Look asks Clean of a few images of set, spread over all of it, and of many if these are at chance.
-// It adds the causes for which a probe speaks. Where the model or its file raises a
+// Look asks Clean of a few images of set, spread over all of it, and of many if these are at
+// chance. It adds the causes for which a probe speaks. Where the model or its file raises a
 // suspicion, it probes for that also if the images are better than chance: the finding then is a
 // warning with a cause. b holds other images afterwards.
 func (p *Prober) Look(ctx context.Context, b pipeline.Backend, set *dataset.Set) (Finding, error) {
