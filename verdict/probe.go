@@ -109,7 +109,7 @@ func (p *Prober) explain(ctx context.Context, b pipeline.Backend, set *dataset.S
 }
 
 // likeliest returns the few causes that explain most, those first that make most images right. That
-// all images are given one class is a symptom of others, and so the last.
+// all images are given one class is a symptom of others, and left out beside one.
 func likeliest(all []Cause) []Cause {
 	share := func(c Cause) float64 {
 		if c.Reason == OneClass {
@@ -118,7 +118,10 @@ func likeliest(all []Cause) []Cause {
 		return stat.Ratio(c.Right, c.N)
 	}
 	slices.SortStableFunc(all, func(a, b Cause) int { return cmp.Compare(share(b), share(a)) })
-	all = slices.DeleteFunc(all, func(c Cause) bool { return c.Reason != OneClass && share(c) < 0.9*share(all[0]) })
+	if len(all) > 0 {
+		best := share(all[0])
+		all = slices.DeleteFunc(all, func(c Cause) bool { return share(c) < 0.9*best })
+	}
 	return all[:min(len(all), probeCauses)]
 }
 
