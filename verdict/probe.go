@@ -182,7 +182,7 @@ func probes(m *model.Model, x *sampled) []probe {
 	scaled := func(factor, add float32) func(dst, src []float32, x *sampled) {
 		return func(dst, src []float32, _ *sampled) {
 			for i, v := range src {
-				dst[i] = factor*v + add
+				dst[i] = float32(factor*v) + add
 			}
 		}
 	}
@@ -207,7 +207,7 @@ func probes(m *model.Model, x *sampled) []probe {
 		{cause: Cause{Reason: CaffeOrder}, fits: func(x *sampled) bool { return colour(x) && unit(x) }, suspected: never,
 			image: func(dst, src []float32, x *sampled) {
 				reversed(dst, src, x)
-				byChannel(dst, x, func(c int, v float32) float32 { return 255*v - caffeMean[c] })
+				byChannel(dst, x, func(c int, v float32) float32 { return float32(255*v) - caffeMean[c] })
 			}},
 		{cause: Cause{Reason: Transposed}, suspected: never, fits: func(x *sampled) bool { return x.h > 1 && x.w > 1 && (x.h == x.w || x.flat) },
 			image: func(dst, src []float32, x *sampled) {
