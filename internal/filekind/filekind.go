@@ -1,6 +1,6 @@
 // Package filekind tells what a file is that a reader does not read, and what to do with it. It is
-// the one judge of that, for files of models and of images. Readers ask it once they have failed, so
-// that it never stands in the way of a file that can be read.
+// the one judge of that, for files of models and of images. Readers ask it once they have failed,
+// so that it never stands in the way of a file that can be read.
 package filekind
 
 import (
