@@ -316,6 +316,7 @@ func TestLists(t *testing.T) {
 	}{
 		{"header", "filename,target\na.png,1\nsub/b.png,0\n", Query{}, []int32{1, 0}, nil, ""},
 		{"semicolons, more columns", "id;Image;Label;remark\n7;a.png;1;yes, please\n8;sub/b.png;0;\n", Query{}, []int32{1, 0}, nil, ""},
+		{"blanks", "file, label\na.png, 1\nsub/b.png, 0\n", Query{}, []int32{1, 0}, nil, ""},
 		{"tabs", "path\tclass\na.png\t1\nsub/b.png\t0\n", Query{}, []int32{1, 0}, nil, ""},
 		{"label first", "label,file\n1,a.png\n0,sub/b.png\n", Query{}, []int32{1, 0}, nil, ""},
 		{"whole floats", "file,label\na.png,1.0\nsub/b.png,0.0\n", Query{}, []int32{1, 0}, nil, ""},
@@ -572,12 +573,22 @@ func TestHugeClaims(t *testing.T) {
 	binary.LittleEndian.PutUint32(b[22:], 60000)
 	for name, data := range map[string][]byte{"JPEG": jpg, "WebP": web, "BMP": b} {
 		bounded(t, 1<<20, func() {
-			p := &pictures{query: &Query{}, stored: int64(len(data))}
+			p := &pictures{query: &Query{}, stored: 1 << 40} // much that was read before backs nothing
 			if _, err := p.decode(data); err == nil || !strings.Contains(err.Error(), "as in a decompression bomb") {
 				t.Errorf("%s: error %v, want that of a bomb", name, err)
 			}
 		})
 	}
+	// An archive that says one of its files is huge.
+	var b2 bytes.Buffer
+	if err := tar.NewWriter(&b2).WriteHeader(&tar.Header{Name: "test_batch.bin", Size: maxUnpacked + 1, Typeflag: tar.TypeReg}); err != nil {
+		t.Fatal(err)
+	}
+	bounded(t, 1<<20, func() {
+		if _, err := unpack(&b2, int64(b2.Len()), "test"); err == nil || !strings.Contains(err.Error(), "want at most 268435456") {
+			t.Errorf("error %v, want that of a huge file", err)
+		}
+	})
 	// A batch of CIFAR that shrinks to nothing.
 	z := gz(t, make([]byte, bombSize+1))
 	bounded(t, 6*bombSize, func() { // of a buffer that grows
