@@ -96,8 +96,8 @@ func onePicture(t *testing.T, name string, q Query) (*Stored, error) {
 	return readPictures(&q, fstest.MapFS{name: {Data: data}}, []string{name}, []int32{0})
 }
 
-// TestPictures compares every kind of picture with what Pillow reads of it. Lossless ones are equal.
-// Of lossy ones decoders round otherwise, in the transform and in the change to RGB.
+// TestPictures compares every kind of picture with what Pillow reads of it. Lossless ones are
+// equal. Of lossy ones decoders round otherwise, in the transform and in the change to RGB.
 func TestPictures(t *testing.T) {
 	want := golden(t)
 	files, err := os.ReadDir("testdata/pictures")

@@ -35,8 +35,8 @@ type Query struct {
 // proportions.
 type Size struct{ H, W int }
 
-// ParseSize reads "224", the shorter side or, if square, both, or "224x256", height and width. Of ""
-// it returns the zero Size.
+// ParseSize reads "224", the shorter side or, if square, both, or "224x256", height and width. Of
+// "" it returns the zero Size.
 func ParseSize(text string, square bool) (s Size, err error) {
 	if text == "" {
 		return s, nil
@@ -98,7 +98,7 @@ type Note struct {
 	Need remedy.Need // the setting of the Query that takes it otherwise, or ""
 }
 
-// AsError is the note as an error: what tells of settings that mend errors tells of this one's, too.
+// AsError is the note as an error: what tells of settings that mend errors tells of this one's.
 func (n Note) AsError() error {
 	err := errors.New(n.Text)
 	if n.Need == "" {
