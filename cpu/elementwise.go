@@ -18,36 +18,58 @@ type function struct {
 	steepest, zero float64
 }
 
+// constantly is a row of a function without parameters.
+func constantly(f function) func([2]float64) function {
+	return func([2]float64) function { return f }
+}
+
 // functions has, by the name that model.Elementwise gives, the elementwise functions that are
-// computed in float64 and rounded once. A row returns the function with a parameter, which is
-// rounded as the backend's numbers are, and 0 where the function has none. A new one is a row here.
-var functions = map[string]func(parameter float64) function{
-	"sigmoid": func(float64) function { return function{sigmoid, sigmoidSlope, 0.25, 0.5} },
-	"tanh": func(float64) function {
-		return function{portable.Tanh, func(x float64) float64 { return 4 * sigmoidSlope(2*x) }, 1, 0}
-	},
-	"gelu":      func(float64) function { return function{gelu, geluSlope, 1.13, 0} },
-	"gelu_tanh": func(float64) function { return function{geluTanh, geluTanhSlope, 1.13, 0} },
+// computed in float64 and rounded once. A row returns the function with its parameters, which are
+// rounded as the backend's numbers are, and 0 where the function has fewer. A new one is a row here.
+var functions = map[string]func(parameters [2]float64) function{
+	"sigmoid":    constantly(function{sigmoid, sigmoidSlope, 0.25, 0.5}),
+	"tanh":       constantly(function{portable.Tanh, func(x float64) float64 { return 4 * sigmoidSlope(2*x) }, 1, 0}),
+	"gelu":       constantly(function{gelu, geluSlope, 1.13, 0}),
+	"gelu_tanh":  constantly(function{geluTanh, geluTanhSlope, 1.13, 0}),
+	"silu":       constantly(function{silu, siluSlope, 1.1, 0}),
+	"mish":       constantly(function{mish, mishSlope, 1.09, 0}),
+	"hardswish":  constantly(function{hardSwish, hardSwishSlope, 1.5, 0}),
+	"softplus":   constantly(function{softPlus, sigmoid, 1, math.Ln2}),
+	"softsign":   constantly(function{softSign, softSignSlope, 1, 0}),
+	"exp":        constantly(function{portable.Exp, portable.Exp, 0, 1}),
+	"log":        constantly(function{portable.Log, func(x float64) float64 { return 1 / x }, 0, 0}),
+	"sqrt":       constantly(power(0.5)),
+	"reciprocal": constantly(power(-1)),
+	"pow":        func(p [2]float64) function { return power(p[0]) },
+	"erf":        constantly(function{portable.Erf, erfSlope, 1.129, 0}),
+	"sin":        constantly(function{portable.Sin, portable.Cos, 1, 0}),
+	"cos":        constantly(function{portable.Cos, func(x float64) float64 { return -portable.Sin(x) }, 1, 1}),
+	"round_clip": func(p [2]float64) function { return roundClip(p[0], p[1]) },
+	"elu":        func(p [2]float64) function { return elu(p[0], p[1]) },
 }
 
 // exactFunctions are the elementwise functions that need no float64, by the same name: their
 // operations work in the backend's own precision.
-func exactFunctions[T Float](vec gemm.Vector[T]) map[string]func(parameter T) operation[T] {
-	return map[string]func(T) operation[T]{
-		"relu":       func(T) operation[T] { return relu[T]{vec} },
-		"leaky_relu": func(slope T) operation[T] { return leaky[T]{slope} },
+func exactFunctions[T Float](vec gemm.Vector[T]) map[string]func(parameters [2]T) operation[T] {
+	return map[string]func([2]T) operation[T]{
+		"relu":             func([2]T) operation[T] { return relu[T]{vec} },
+		"leaky_relu":       func(p [2]T) operation[T] { return leaky[T]{p[0]} },
+		"clip":             func(p [2]T) operation[T] { return clip[T]{p[0], p[1]} },
+		"thresholded_relu": func(p [2]T) operation[T] { return thresholded[T]{p[0]} },
+		"abs":              func([2]T) operation[T] { return absolute[T]{} },
 	}
 }
 
 // newElementwise returns the operation of e, a row of either table. It returns an error that names
 // e if there is none.
 func newElementwise[T Float](vec gemm.Vector[T], e lower.Elementwise) (operation[T], error) {
-	parameter, exact := T(e.Parameter), exactFunctions(vec)
+	parameters := [2]T{T(e.Parameters[0]), T(e.Parameters[1])}
+	exact := exactFunctions(vec)
 	if f, ok := exact[e.Name]; ok {
-		return f(parameter), nil
+		return f(parameters), nil
 	}
 	if f, ok := functions[e.Name]; ok {
-		return activation[T]{f(float64(parameter))}, nil
+		return activation[T]{f([2]float64{float64(parameters[0]), float64(parameters[1])})}, nil
 	}
 	names := slices.AppendSeq(slices.Collect(maps.Keys(exact)), maps.Keys(functions))
 	slices.Sort(names)
@@ -62,7 +84,7 @@ func (a relu[T]) forward(_ *memory[T], y []T, x [][]T) {
 	a.vec.Gate(y, y)
 }
 
-func (a relu[T]) backward(_ *memory[T], dx, _, y, d []T) {
+func (a relu[T]) backward(_ *memory[T], dx []T, _ [][]T, _ int, y, d []T) {
 	copy(dx, d)
 	a.vec.Gate(dx, y)
 }
@@ -72,13 +94,78 @@ type leaky[T Float] struct{ slope T }
 
 func (a leaky[T]) forward(_ *memory[T], y []T, x [][]T) { a.by(y, x[0], x[0]) }
 
-func (a leaky[T]) backward(_ *memory[T], dx, x, _, d []T) { a.by(dx, d, x) }
+func (a leaky[T]) backward(_ *memory[T], dx []T, x [][]T, _ int, _, d []T) { a.by(dx, d, x[0]) }
 
 // by writes v, times slope where x is not positive.
 func (a leaky[T]) by(to, v, x []T) {
 	for i, x := range x {
 		if to[i] = v[i]; !(x > 0) {
 			to[i] = a.slope * v[i]
+		}
+	}
+}
+
+// A clip is x between lo and hi. A NaN stays.
+type clip[T Float] struct{ lo, hi T }
+
+func (a clip[T]) forward(_ *memory[T], y []T, x [][]T) {
+	for i, v := range x[0] {
+		if v < a.lo {
+			v = a.lo
+		}
+		if v > a.hi {
+			v = a.hi
+		}
+		y[i] = v
+	}
+}
+
+func (a clip[T]) backward(_ *memory[T], dx []T, x [][]T, _ int, _, d []T) {
+	for i, v := range x[0] {
+		g := d[i]
+		if v <= a.lo || v >= a.hi {
+			g = 0
+		}
+		dx[i] = g
+	}
+}
+
+// A thresholded is x where x > alpha and 0 elsewhere. A NaN stays.
+type thresholded[T Float] struct{ alpha T }
+
+func (a thresholded[T]) forward(_ *memory[T], y []T, x [][]T) { a.by(y, x[0], x[0]) }
+
+func (a thresholded[T]) backward(_ *memory[T], dx []T, x [][]T, _ int, _, d []T) {
+	a.by(dx, d, x[0])
+}
+
+// by writes v, and 0 where x is not above alpha.
+func (a thresholded[T]) by(to, v, x []T) {
+	for i, x := range x {
+		if to[i] = v[i]; x <= a.alpha {
+			to[i] = 0
+		}
+	}
+}
+
+// An absolute is |x|, with a derivative of 0 at 0.
+type absolute[T Float] struct{}
+
+func (absolute[T]) forward(_ *memory[T], y []T, x [][]T) {
+	for i, v := range x[0] {
+		y[i] = T(math.Abs(float64(v)))
+	}
+}
+
+func (absolute[T]) backward(_ *memory[T], dx []T, x [][]T, _ int, _, d []T) {
+	for i, v := range x[0] {
+		switch {
+		case v < 0:
+			dx[i] = -d[i]
+		case v == 0:
+			dx[i] = 0
+		default: // also a NaN
+			dx[i] = d[i]
 		}
 	}
 }
@@ -92,8 +179,8 @@ func (a activation[T]) forward(_ *memory[T], y []T, x [][]T) {
 	}
 }
 
-func (a activation[T]) backward(_ *memory[T], dx, x, _, d []T) {
-	for i, v := range x {
+func (a activation[T]) backward(_ *memory[T], dx []T, x [][]T, _ int, _, d []T) {
+	for i, v := range x[0] {
 		dx[i] = T(a.slope(float64(v)) * float64(d[i]))
 	}
 }
@@ -142,4 +229,123 @@ func geluTanhSlope(x float64) float64 {
 func geluArgument(x float64) float64 {
 	const a, b = 0.79788456080286535588, 0.044715
 	return 2 * a * x * (1 + float64(b*x*x))
+}
+
+func silu(x float64) float64 { return times(x, sigmoid(x)) }
+
+// siluSlope is s + x·s·(1-s).
+func siluSlope(x float64) float64 { return sigmoid(x) + times(x, sigmoidSlope(x)) }
+
+// mishGate is tanh(log(1 + e)), e = exp(x), and its derivative: n/(n+2) and 4e(e+1)/(n+2)², n = e²
+// + 2e. Above 0 both are divided by powers of e, which may be too large.
+func mishGate(x float64) (p, slope float64) {
+	e := portable.Exp(-math.Abs(x))
+	if x < 0 {
+		n := float64(e * (e + 2))
+		return n / (n + 2), 4 * e * (e + 1) / ((n + 2) * (n + 2))
+	}
+	n := 1 + float64(2*e)
+	m := n + float64(2*e*e)
+	return n / m, 4 * e * e * (1 + e) / (m * m)
+}
+
+func mish(x float64) float64 {
+	p, _ := mishGate(x)
+	return times(x, p)
+}
+
+func mishSlope(x float64) float64 {
+	p, s := mishGate(x)
+	return p + times(x, s)
+}
+
+func hardSwish(x float64) float64 {
+	switch {
+	case x <= -3:
+		return 0
+	case x >= 3:
+		return x
+	}
+	return x * (x + 3) / 6
+}
+
+func hardSwishSlope(x float64) float64 {
+	switch {
+	case x <= -3:
+		return 0
+	case x >= 3:
+		return 1
+	}
+	return (x + x + 3) / 6
+}
+
+// softPlus is log(1 + exp(x)).
+func softPlus(x float64) float64 {
+	return max(x, 0) + portable.Log1p(portable.Exp(-math.Abs(x)))
+}
+
+func softSign(x float64) float64 {
+	if math.IsInf(x, 0) {
+		return math.Copysign(1, x)
+	}
+	return x / (1 + math.Abs(x))
+}
+
+func softSignSlope(x float64) float64 {
+	a := 1 + math.Abs(x)
+	return 1 / a / a
+}
+
+// erfSlope is 2/√π·exp(-x²).
+func erfSlope(x float64) float64 { return 2 / math.SqrtPi * portable.Exp(-float64(x*x)) }
+
+// power is x to the power of p, with derivative p·x^(p-1).
+func power(p float64) function {
+	f := function{value: func(x float64) float64 { return portable.Pow(x, p) }}
+	f.slope = func(x float64) float64 { return p * portable.Pow(x, p-1) }
+	switch p {
+	case 0:
+		f.slope = func(float64) float64 { return 0 }
+	case 1:
+		f.steepest = 1
+	case 0.5: // for which Pow would take the root of x, and a quotient
+		f.slope = func(x float64) float64 { return 0.5 / math.Sqrt(x) }
+	}
+	return f
+}
+
+// roundClip is x rounded to the nearest whole number, to the even one of two, and clipped. Its
+// derivative is by definition 1 where the whole number is not clipped, and 0 elsewhere.
+func roundClip(lo, hi float64) function {
+	return function{
+		value: func(x float64) float64 { return min(max(math.RoundToEven(x), lo), hi) },
+		slope: func(x float64) float64 {
+			if r := math.RoundToEven(x); r < lo || r > hi {
+				return 0
+			}
+			return 1
+		},
+	}
+}
+
+// elu is x where x > 0 and alpha·(exp(rate·x) - 1) elsewhere.
+func elu(alpha, rate float64) function {
+	f := function{
+		value: func(x float64) float64 {
+			if x > 0 {
+				return x
+			}
+			return alpha * portable.Expm1(float64(rate*x))
+		},
+		slope: func(x float64) float64 {
+			if x > 0 {
+				return 1
+			}
+			return alpha * rate * portable.Exp(float64(rate*x))
+		},
+	}
+	if rate >= 0 { // below 0 the slope is then largest at 0
+		f.steepest = max(1, math.Abs(float64(alpha*rate)))
+	}
+	return f
 }

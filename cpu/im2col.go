@@ -5,9 +5,10 @@ import (
 	"advsweep/internal/lower"
 )
 
-// An im2col is y = b + Σ W·x over the windows of an image: one product, whose left-hand matrix has
-// a row for each window. The matrix is not made. The product reads the windows where they lie in
-// the image, NHWC, so that a row of a window is one segment of memory.
+// An im2col is y = b + Σ W·x over the windows of an image: one product for each group of channels,
+// whose left-hand matrix has a row for each window. The matrix is not made. The product reads the
+// windows where they lie in the image, NHWC, so that a row of a window is one segment of memory, or
+// each place of it if there are groups or the places lie apart.
 //
 // An image with padding is first copied into a frame of zeros. Where the rows of a window are short
 // (lower.Unfold.Swapped), a segment would end before it began to pay. The frame then has, for each
@@ -16,9 +17,9 @@ import (
 // New makes it. Only pack changes its weights.
 type im2col[T Float] struct {
 	lower.Unfold
-	reads gemm.Im2col
-	w     *gemm.Matrix[T] // [terms of a window, channels of Out]
-	from  []T             // b, or zeros
+	reads gemm.Im2col       // of the first group
+	w     []*gemm.Matrix[T] // by group: [terms of a window, channels of Out in the group]
+	from  [][]T             // by group: b, or zeros
 }
 
 // short is the least length for which a vector operation is worth its call. It changes no bit.
@@ -28,8 +29,8 @@ const short = 16
 // a window. bias may be nil.
 func newIm2col[T Float](path string, places lower.Unfold, bias []T, weight func(o, c, u, v int) T) *im2col[T] {
 	l := &im2col[T]{Unfold: places}
-	in, kernel, wide := l.In, l.Kernel, l.wide()
-	terms := kernel[0] * kernel[1] * in.C
+	in, kernel, wide, far := l.In, l.Kernel, l.wide(), l.Dilation
+	terms, filters := kernel[0]*kernel[1]*l.Depth(), l.Out.C/l.Groups
 	l.reads = gemm.Im2col{Rows: l.Out.H, Cols: l.Out.W, Step: 1}
 	if l.Swapped() {
 		l.reads.RowStride, l.reads.ColStride = wide*kernel[0]*in.C, l.Stride[1]*kernel[0]*in.C
@@ -37,31 +38,50 @@ func newIm2col[T Float](path string, places lower.Unfold, bias []T, weight func(
 	} else {
 		l.reads.RowStride, l.reads.ColStride = l.Stride[0]*wide*in.C, l.Stride[1]*in.C
 		for u := range kernel[0] {
-			l.reads.Segments = append(l.reads.Segments, gemm.Segment{At: u * wide * in.C, N: kernel[1] * in.C})
+			row := u * far[0] * wide * in.C
+			if l.joined() {
+				l.reads.Segments = append(l.reads.Segments, gemm.Segment{At: row, N: kernel[1] * in.C})
+				continue
+			}
+			for v := range kernel[1] {
+				l.reads.Segments = append(l.reads.Segments, gemm.Segment{At: row + v*far[1]*in.C, N: l.Depth()})
+			}
 		}
 	}
-	l.w = gemm.NewMatrix[T](path, terms, l.Out.C)
-	l.from = make([]T, l.w.Padded())
-	copy(l.from, bias)
+	for g := range l.Groups {
+		w := gemm.NewMatrix[T](path, terms, filters)
+		from := make([]T, w.Padded())
+		if bias != nil {
+			copy(from, bias[g*filters:][:filters])
+		}
+		l.w, l.from = append(l.w, w), append(l.from, from)
+	}
 	l.pack(weight)
 	return l
 }
+
+// joined reports whether the places of a row of a window lie beside each other, with nothing of
+// another group between them.
+func (l *im2col[T]) joined() bool { return l.Groups == 1 && l.Dilation[1] == 1 }
 
 // wide is the width of an image with its padding.
 func (l *im2col[T]) wide() int { return l.In.W + l.Pad[1] + l.Pad[3] }
 
 // pack takes other weights.
 func (l *im2col[T]) pack(weight func(o, c, u, v int) T) {
-	b := make([]T, l.w.K*l.w.N)
-	l.Terms(func(k, c, u, v int) {
-		for o := range l.w.N {
-			b[k*l.w.N+o] = weight(o, c, u, v)
-		}
-	})
-	l.w.Pack(b, l.w.N, 1)
+	for g, w := range l.w {
+		b := make([]T, w.K*w.N)
+		l.Terms(func(k, c, u, v int) {
+			for o := range w.N {
+				b[k*w.N+o] = weight(g*w.N+o, c, u, v)
+			}
+		})
+		w.Pack(b, w.N, 1)
+	}
 }
 
-// transposed reads the transpose of the matrix: row k has term k of each window.
+// transposed reads the transpose of the matrix of a convolution of one group without dilation: row k
+// has term k of each window.
 func (l *im2col[T]) transposed() gemm.Im2col {
 	first := l.reads.Segments
 	g := gemm.Im2col{Rows: len(first), Cols: first[0].N, ColStride: 1, Step: l.reads.ColStride}
@@ -75,7 +95,7 @@ func (l *im2col[T]) transposed() gemm.Im2col {
 }
 
 // flop is how many operations one image takes.
-func (l *im2col[T]) flop() uint64 { return 2 * uint64(l.Out.Pixels()) * uint64(l.w.K*l.w.N) }
+func (l *im2col[T]) flop() uint64 { return 2 * uint64(l.Out.Size()) * uint64(l.w[0].K) }
 
 // frame returns x [In] as reads wants it: x itself, or a copy in buffer. The zeros of buffer stay
 // from one image to the next.
@@ -132,12 +152,16 @@ func (l *im2col[T]) interleave(buffer *[]T, x []T) {
 
 // apply writes y [Out] for x [In].
 func (l *im2col[T]) apply(y, x []T, buffer *[]T, s *gemm.Scratch[T]) {
-	l.w.MulIm2col(y, l.Out.C, l.from, l.frame(buffer, x), &l.reads, s)
+	x = l.frame(buffer, x)
+	for g, w := range l.w {
+		w.MulIm2col(y[g*w.N:], l.Out.C, l.from[g], x[g*l.Depth():], &l.reads, s)
+	}
 }
 
 // A col2im is the gradient at the input of a convolution where that is no convolution of d itself.
 // The product W·d has for each window the gradient at each of its pixels. Where windows overlap
 // these are added, over windows by rising row and then by rising column, as lower.Convolution says.
+// Each group has a product of its own.
 //
 // The terms of a window lie in the order row, column, channel, so that a row of the window is
 // contiguous where it is added. Each term is a column of the product, so their order is the order
@@ -147,50 +171,61 @@ func (l *im2col[T]) apply(y, x []T, buffer *[]T, s *gemm.Scratch[T]) {
 type col2im[T Float] struct {
 	lower.Unfold
 	vec   gemm.Vector[T]
-	w     *gemm.Matrix[T] // [channels of Out, terms of a window]
+	w     []*gemm.Matrix[T] // by group: [channels of Out in the group, terms of a window]
 	zeros []T
 	reads gemm.Im2col // one row of windows of d, each of one pixel
 }
 
 func newCol2im[T Float](path string, places lower.Unfold, weight func(o, c, u, v int) T) *col2im[T] {
 	l := &col2im[T]{Unfold: places, vec: gemm.NewVector[T](path)}
-	channels := l.Out.C
-	l.w = gemm.NewMatrix[T](path, channels, l.Kernel[0]*l.Kernel[1]*l.In.C)
+	filters := l.Out.C / l.Groups
+	for range l.Groups {
+		l.w = append(l.w, gemm.NewMatrix[T](path, filters, l.Kernel[0]*l.Kernel[1]*l.Depth()))
+	}
 	l.pack(weight)
-	l.zeros = make([]T, l.w.Padded())
-	l.reads = gemm.Im2col{Rows: 1, Cols: l.Out.W, ColStride: channels, Segments: []gemm.Segment{{At: 0, N: channels}}, Step: 1}
+	l.zeros = make([]T, l.w[0].Padded())
+	l.reads = gemm.Im2col{Rows: 1, Cols: l.Out.W, ColStride: l.Out.C, Segments: []gemm.Segment{{At: 0, N: filters}}, Step: 1}
 	return l
 }
 
 // pack takes other weights, see newIm2col.
 func (l *col2im[T]) pack(weight func(o, c, u, v int) T) {
-	k := l.w.N
-	b := make([]T, l.Out.C*k)
-	for o := range l.Out.C {
-		for u := range l.Kernel[0] {
-			for v := range l.Kernel[1] {
-				for c := range l.In.C {
-					b[o*k+(u*l.Kernel[1]+v)*l.In.C+c] = weight(o, c, u, v)
+	depth := l.Depth()
+	for g, w := range l.w {
+		b := make([]T, w.K*w.N)
+		for o := range w.K {
+			for u := range l.Kernel[0] {
+				for v := range l.Kernel[1] {
+					for c := range depth {
+						b[o*w.N+(u*l.Kernel[1]+v)*depth+c] = weight(g*w.K+o, c, u, v)
+					}
 				}
 			}
 		}
+		w.Pack(b, w.N, 1)
 	}
-	l.w.Pack(b, k, 1)
 }
 
 // flop is how many operations one image takes.
-func (l *col2im[T]) flop() uint64 { return 2 * uint64(l.Out.Pixels()) * uint64(l.w.K*l.w.N) }
+func (l *col2im[T]) flop() uint64 { return 2 * uint64(l.Out.Size()) * uint64(l.w[0].N) }
 
 // apply writes dx [In] for d [Out].
 func (l *col2im[T]) apply(dx, d []T, buffer *[]T, s *gemm.Scratch[T]) {
 	clear(dx)
-	k := l.w.N
+	k := l.w[0].N
 	*buffer = resize(*buffer, l.Out.W*k)
 	for r := range l.Out.H {
-		l.w.MulIm2col(*buffer, k, l.zeros, d[r*l.Out.W*l.Out.C:], &l.reads, s)
-		for u := range l.Kernel[0] {
-			if y := r*l.Stride[0] + u - l.Pad[0]; y >= 0 && y < l.In.H {
-				l.addRow(dx[y*l.In.W*l.In.C:], *buffer, u)
+		for g, w := range l.w {
+			w.MulIm2col(*buffer, k, l.zeros, d[r*l.Out.W*l.Out.C+g*w.K:], &l.reads, s)
+			for u := range l.Kernel[0] {
+				if y := r*l.Stride[0] + u*l.Dilation[0] - l.Pad[0]; y >= 0 && y < l.In.H {
+					row := dx[y*l.In.W*l.In.C:]
+					if l.Groups == 1 && l.Dilation[1] == 1 {
+						l.addRow(row, *buffer, u)
+					} else {
+						l.addPlaces(row[g*l.Depth():], *buffer, u)
+					}
+				}
 			}
 		}
 	}
@@ -198,21 +233,37 @@ func (l *col2im[T]) apply(dx, d []T, buffer *[]T, s *gemm.Scratch[T]) {
 
 // addRow adds row u of each window of one row of windows, from p [OW, terms], to the image row dx.
 func (l *col2im[T]) addRow(dx, p []T, u int) {
-	k, wide, channels := l.w.N, l.Kernel[1], l.In.C
+	k, wide, channels := l.w[0].N, l.Kernel[1], l.In.C
 	for col := range l.Out.W {
 		x := col*l.Stride[1] - l.Pad[1]
 		from, to := max(0, -x), min(wide, l.In.W-x) // the window's columns that are in the image
 		if from >= to {
 			continue
 		}
-		terms := p[col*k+(u*wide+from)*channels:][:(to-from)*channels]
-		sum := dx[(x+from)*channels:][:len(terms)]
-		if len(terms) >= short {
-			l.vec.Add(sum, terms)
-			continue
+		l.add(dx[(x+from)*channels:], p[col*k+(u*wide+from)*channels:][:(to-from)*channels])
+	}
+}
+
+// addPlaces does the same for one group, whose channels begin at dx, or for places that lie apart.
+func (l *col2im[T]) addPlaces(dx, p []T, u int) {
+	k, wide, depth := l.w[0].N, l.Kernel[1], l.Depth()
+	for col := range l.Out.W {
+		for v := range wide {
+			if x := col*l.Stride[1] + v*l.Dilation[1] - l.Pad[1]; x >= 0 && x < l.In.W {
+				l.add(dx[x*l.In.C:], p[col*k+(u*wide+v)*depth:][:depth])
+			}
 		}
-		for i, v := range terms {
-			sum[i] += v
-		}
+	}
+}
+
+// add adds terms to as many numbers of sum.
+func (l *col2im[T]) add(sum, terms []T) {
+	sum = sum[:len(terms)]
+	if len(terms) >= short {
+		l.vec.Add(sum, terms)
+		return
+	}
+	for i, v := range terms {
+		sum[i] += v
 	}
 }

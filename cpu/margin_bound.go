@@ -210,34 +210,54 @@ type bounded interface {
 }
 
 func (a *convolution[T]) gain(in, out lower.Shape) gain {
-	k, terms := a.there.Kernel, 0
+	k, depth := a.there.Kernel, a.there.Depth()
+	filters := out.C / a.there.Groups
 	m := newMatrixGain(out.C, in.C)
-	terms = k[0] * k[1] * in.C
+	terms := k[0] * k[1] * depth
+	square := 0.0
 	a.there.Terms(func(t, c, u, v int) {
 		for o := range out.C {
-			m.add(o, c, float64(a.weight(o, c, u, v)), terms-t+1)
+			m.add(o, o/filters*depth+c, float64(a.weight(o, c, u, v)), terms-t+1)
 		}
 	})
-	norm := norm2(a.there.from) * math.Sqrt(float64(out.Pixels()))
+	for _, from := range a.there.from {
+		n := norm2(from)
+		square += float64(n * n)
+	}
+	norm := math.Sqrt(square*spare) * math.Sqrt(float64(out.Pixels()))
 	return productGain[T](m, terms, k[0]*k[1], norm, 0, out.Size())
 }
 
-// norm bounds the norm of a convolution by that of its filters, as a matrix [channels out, terms of
-// a window]: a number of the image lies in as many windows as a window has places at most.
+// norm bounds the norm of a convolution by the largest of its groups' filters, as a matrix [filters,
+// terms of a window]: a number of the image lies in as many windows as a window has places at most,
+// and groups share no number.
 func (a *convolution[T]) norm(norm normBound[T]) float64 {
 	k := a.there.Kernel
-	out, terms := a.there.w.N, a.there.w.K
-	w := make([]T, out*terms)
-	a.there.Terms(func(t, c, u, v int) {
-		for o := range out {
-			w[o*terms+t] = a.weight(o, c, u, v)
+	top := 0.0
+	for g, m := range a.there.w {
+		out, terms := m.N, m.K
+		w := make([]T, out*terms)
+		a.there.Terms(func(t, c, u, v int) {
+			for o := range out {
+				w[o*terms+t] = a.weight(g*out+o, c, u, v)
+			}
+		})
+		s := norm(w, out, terms)
+		if s == 0 {
+			return math.Inf(1)
 		}
-	})
-	s := norm(w, out, terms)
-	if s == 0 {
-		return math.Inf(1)
+		top = max(top, s)
 	}
-	return s * math.Sqrt(float64(k[0]*k[1])) * spare
+	return top * math.Sqrt(float64(k[0]*k[1])) * spare
+}
+
+func (a *depthwise[T]) gain(in, out lower.Shape) gain {
+	m, terms := newMatrixGain(out.C, in.C), a.Kernel[0]*a.Kernel[1]
+	for k, w := range a.w {
+		c := k % out.C
+		m.add(c, c, float64(w), terms-k/out.C+1)
+	}
+	return productGain[T](m, terms, terms, norm2(a.bias)*math.Sqrt(float64(out.Pixels())), 0, out.Size())
 }
 
 func (a *scale[T]) gain(_, out lower.Shape) gain {
@@ -254,6 +274,10 @@ func (a *scale[T]) gain(_, out lower.Shape) gain {
 func (p *pool) windows() float64 {
 	n := 1
 	for d := range p.Kernel {
+		if p.Dilation[d] > 1 { // as many as places at most
+			n *= p.Kernel[d]
+			continue
+		}
 		n *= (p.Kernel[d] + p.Stride[d] - 1) / p.Stride[d]
 	}
 	return float64(n)
@@ -277,6 +301,58 @@ func (a *avgPool[T]) gain(_, out lower.Shape) gain {
 }
 
 func (a relu[T]) gain(_, _ lower.Shape) gain { return gain{slope: 1, sum: 1} }
+
+func (a clip[T]) gain(_, out lower.Shape) gain {
+	zero := math.Abs(float64(min(max(0, a.lo), a.hi))) * math.Sqrt(float64(out.Size()))
+	return gain{slope: 1, zero: zero * spare, sum: 1}
+}
+
+func (a absolute[T]) gain(_, _ lower.Shape) gain { return gain{slope: 1, sum: 1} }
+
+func (a *reduce[T]) gain(in, out lower.Shape) gain {
+	u, least := roundoff[T]()
+	u += 0x1p-45 // by far more than a logarithm errs in float64
+	g, pixels := a.reduction.gain(float64(in.C), u), math.Sqrt(float64(out.Pixels()))
+	return gain{
+		slope: g.slope * spare, zero: g.zero * pixels * spare, sum: g.sum * spare,
+		slack: g.slack * spare, slack0: float64((g.slack0+float64(least*float64(in.C)))*pixels) * spare,
+	}
+}
+
+// gain has the largest sum of a row of the derivative diag(q) - q·qᵀ, 2·q·(1-q) <= 1/2, as its slope.
+func (a softmax[T]) gain(in, out lower.Shape) gain {
+	u, least := roundoff[T]()
+	u += 0x1p-40 // by far more than a share errs in float64
+	pixels := math.Sqrt(float64(out.Pixels()))
+	return gain{
+		slope: 0.5 * spare, zero: pixels / math.Sqrt(float64(in.C)) * spare, sum: 0.5 * spare,
+		slack0: float64(2*u*pixels) + float64(least*math.Sqrt(float64(out.Size()))),
+	}
+}
+
+// widened is the reach of the value with numbers that are given again so often.
+func (r reach) widened(again float64) reach {
+	if again <= 1 {
+		return r
+	}
+	return r.times(math.Sqrt(again) * spare)
+}
+
+// reach returns that of the result before it is rounded, for a narrow function.
+func (a *pairwise[T]) reach(x, y reach) reach {
+	return x.widened(a.often(0)).plus(y.widened(a.often(1)))
+}
+
+// often is how often a number of a value is taken.
+func (a *pairwise[T]) often(arg int) float64 {
+	n := 1.0
+	for d, size := range a.dims {
+		if a.steps[d][arg] == 0 {
+			n *= float64(size)
+		}
+	}
+	return n
+}
 
 func (a activation[T]) gain(_, out lower.Shape) gain {
 	u, least := roundoff[T]()
@@ -305,8 +381,26 @@ func networkBound[T Float](n *network[T], norm normBound[T]) (b marginBound) {
 	}
 	for i := range n.layers {
 		l := &n.layers[i]
-		in := values[l.takes[0]]
+		var in reach // of the first value that it takes
+		if len(l.takes) > 0 {
+			in = values[l.takes[0]]
+		}
 		switch op := l.op.(type) {
+		case constant[T]:
+			values[i+1] = reach{norm0: norm2(op.v) * spare}
+		case *pairwise[T]:
+			if !op.narrow {
+				return marginBound{}
+			}
+			in := op.reach(in, values[l.takes[1]])
+			g := gain{slope: 1, slack: 4 * u, sum: 1}
+			widen(in, g)
+			values[i+1] = in.through(g, false)
+		case *arrange[T]:
+			for _, j := range l.takes[1:] {
+				in = in.plus(values[j])
+			}
+			values[i+1] = in.widened(op.again)
 		case nil:
 			a := l.linear
 			if i == len(n.layers)-1 {

@@ -69,7 +69,11 @@ func (n *network[T]) macs() (macs float64) {
 		case nil:
 			macs += float64(float64(l.linear.in) * float64(l.linear.out))
 		case *convolution[T]:
-			macs += float64(float64(op.there.w.K) * float64(op.there.Out.Size()))
+			macs += float64(float64(op.there.w[0].K) * float64(op.there.Out.Size()))
+		case *depthwise[T]:
+			macs += float64(float64(op.Kernel[0]*op.Kernel[1]) * float64(op.Out.Size()))
+		case *matMul[T]:
+			macs += float64(float64(op.a.C) * float64(op.out.Size()))
 		}
 	}
 	return macs

@@ -36,6 +36,7 @@ type value struct {
 	of      int  // the value in whose memory it lies: itself, or the one it is the ReLU of
 	kept    bool // every row has a place, since more than one stage needs it
 	used    bool // an operation makes or takes it
+	moves   bool // it depends on the image; else nobody asks for its gradient
 }
 
 type netLayer[T Float] struct {
@@ -44,6 +45,7 @@ type netLayer[T Float] struct {
 	second []bool // by place in takes: that gradient has a term before the one that this layer adds
 	linear *affine[T]
 	op     operation[T] // nil for a Linear
+	shared []T          // of a Constant whose numbers all rows read; else nil
 }
 
 // A stage is the layers from to to-1: one Linear, or layers of which none is a Linear.
@@ -61,7 +63,7 @@ func newNetwork[T Float](path string, prog *lower.Program) (*network[T], error) 
 	}
 	for j := range n.values {
 		s := prog.Shape(j - 1)
-		n.values[j] = value{Shape: s, of: j, ld: s.Size(), gld: s.Size()}
+		n.values[j] = value{Shape: s, of: j, ld: s.Size(), gld: s.Size(), moves: prog.Moves[j]}
 	}
 	n.values[0].used = n.reached
 	for i, op := range prog.Ops {
@@ -81,10 +83,11 @@ func (n *network[T]) addLayer(path string, prog *lower.Program, i int, op lower.
 		l.takes = append(l.takes, j+1)
 	}
 	l.index, l.second = op.Layer, prog.Later(i)
-	in, out := &n.values[l.takes[0]], &n.values[i+1]
+	out := &n.values[i+1]
 	out.used = true
 	linear, ok := op.Operation.(*lower.Linear)
 	if ok {
+		in := &n.values[l.takes[0]]
 		a := newAffine[T](path, linear.Weight, linear.Bias)
 		l.linear = &a
 		out.ld, out.gld = max(out.ld, a.stride), max(out.gld, a.stride)
@@ -92,11 +95,19 @@ func (n *network[T]) addLayer(path string, prog *lower.Program, i int, op lower.
 		n.zeros = make([]T, max(len(n.zeros), a.below))
 	} else {
 		var err error
-		if l.op, err = newOperation[T](path, op); err != nil {
+		var shapes []lower.Shape
+		for _, j := range op.Takes {
+			shapes = append(shapes, prog.Shape(j))
+		}
+		if l.op, err = newOperation[T](path, op, shapes); err != nil {
 			return err
+		}
+		if c, ok := l.op.(constant[T]); ok && sharable(prog, i) {
+			l.shared, out.used = c.v, false
 		}
 	}
 	if op.InPlace {
+		in := &n.values[l.takes[0]]
 		out.of = in.of
 		out.ld = in.ld
 	}
@@ -106,6 +117,17 @@ func (n *network[T]) addLayer(path string, prog *lower.Program, i int, op lower.
 		n.stages[r].to = i + 1
 	}
 	return nil
+}
+
+// sharable reports whether each row may read the output of Ops[i], a Constant, where it is. The
+// logits, and what a Linear takes, lie row by row.
+func sharable(prog *lower.Program, i int) bool {
+	for _, u := range prog.Uses[i+1] {
+		if _, ok := prog.Ops[u.Op].Operation.(*lower.Linear); ok {
+			return false
+		}
+	}
+	return i < len(prog.Ops)-1
 }
 
 // keepBetweenStages marks the values that are kept: what another stage made, and the logits. Values
@@ -156,6 +178,9 @@ type netScratch[T Float] struct {
 // row returns the place of row r of value j.
 func (n *network[T]) row(w *netScratch[T], j, r int) []T {
 	v := &n.values[j]
+	if j > 0 && n.layers[j-1].shared != nil {
+		return n.layers[j-1].shared
+	}
 	if !v.kept && !w.whole {
 		r = 0
 	}
@@ -196,10 +221,10 @@ func (n *network[T]) forward(w *scratch[T], x []T, p subset[T], whole bool) []T 
 			}
 			for i := st.from; i < st.to; i++ {
 				l := &n.layers[i]
-				s.x = s.x[:0]
-				for _, j := range l.takes {
-					s.x = append(s.x, n.row(s, j, r))
+				if l.shared != nil {
+					continue
 				}
+				n.takeRow(s, l, r)
 				l.op.forward(&s.memory[i], n.row(s, i+1, r), s.x)
 			}
 		}
@@ -213,6 +238,14 @@ func (n *network[T]) forward(w *scratch[T], x []T, p subset[T], whole bool) []T 
 		lower.ToNCHW(s.logits[r*n.out:][:n.out], n.row(s, len(n.layers), r), top.Shape)
 	}
 	return s.logits
+}
+
+// takeRow puts all that layer l takes of row r in x.
+func (n *network[T]) takeRow(s *netScratch[T], l *netLayer[T], r int) {
+	s.x = s.x[:0]
+	for _, j := range l.takes {
+		s.x = append(s.x, n.row(s, j, r))
+	}
 }
 
 // makeValues makes room for the values of so many rows. With whole every value has every row.
@@ -299,7 +332,7 @@ func (n *network[T]) backward(w *scratch[T], d []T, p subset[T], learn func(laye
 func (n *network[T]) makeGradients(w *scratch[T], rows int) {
 	s := &w.net
 	for j := range n.values {
-		if v := &n.values[j]; v.of == j && v.used {
+		if v := &n.values[j]; v.of == j && v.used && v.moves {
 			count := 1
 			if v.kept || j == 0 {
 				count = rows
@@ -326,6 +359,9 @@ func (n *network[T]) startGradient(w *scratch[T], d []T, rows int) {
 func (n *network[T]) linearBackward(w *scratch[T], i int, p subset[T]) {
 	s, l := &w.net, &n.layers[i]
 	to, from, a := &n.values[l.takes[0]], &n.values[i+1], l.linear
+	if !to.moves {
+		return
+	}
 	w.rows.nonZeros(s.g[from.of], from.gld, p.n, a.out, p.split)
 	dx := s.g[to.of]
 	if l.second[0] {
@@ -344,18 +380,22 @@ func (n *network[T]) linearBackward(w *scratch[T], i int, p subset[T]) {
 // out the gradient at the image.
 func (n *network[T]) layerBackward(w *scratch[T], i, r int, noImage bool) {
 	s, l := &w.net, &n.layers[i]
+	if !n.values[i+1].moves {
+		return
+	}
+	n.takeRow(s, l, r)
+	y, d := n.row(s, i+1, r), n.gradRow(s, i+1, r)
 	for t, j := range l.takes {
-		if noImage && j == 0 {
+		if noImage && j == 0 || !n.values[j].moves {
 			continue
 		}
 		dx := n.gradRow(s, j, r)
-		x, y, d := n.row(s, j, r), n.row(s, i+1, r), n.gradRow(s, i+1, r)
 		if !l.second[t] {
-			l.op.backward(&s.memory[i], dx, x, y, d)
+			l.op.backward(&s.memory[i], dx, s.x, t, y, d)
 			continue
 		}
 		s.sum = resize(s.sum, len(dx))
-		l.op.backward(&s.memory[i], s.sum, x, y, d)
+		l.op.backward(&s.memory[i], s.sum, s.x, t, y, d)
 		w.rows.vec.Add(dx, s.sum)
 	}
 }

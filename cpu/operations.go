@@ -13,9 +13,10 @@ import (
 type operation[T Float] interface {
 	// forward writes y for x, all the values that the layer takes.
 	forward(m *memory[T], y []T, x [][]T)
-	// backward writes dx, the gradient at x, for d at the output y. x is one of the values that the
-	// layer takes. backward may change d.
-	backward(m *memory[T], dx, x, y, d []T)
+	// backward writes dx, the gradient at x[arg], for d at the output y, x being all the values that
+	// the layer takes. It may change d, but only if the layer takes no more than one. A ReLU may have
+	// been computed in the place of y.
+	backward(m *memory[T], dx []T, x [][]T, arg int, y, d []T)
 }
 
 // A memory is what one worker has for one layer. Only the layer's operation, and learn for packed,
@@ -25,14 +26,19 @@ type memory[T Float] struct {
 	back   []T // likewise on the way back, or the product of col2im
 	rows   *rows[T]
 	gemm   *gemm.Scratch[T]
-	packed *gemm.Matrix[T] // see learn
+	packed *gemm.Matrix[T]    // see learn
+	right  [3]*gemm.Matrix[T] // of a matMul: for the product, and for both gradients
 }
 
-// newOperation returns the operation of op. It returns an error that names op if there is none.
-func newOperation[T Float](path string, op lower.Op) (operation[T], error) {
+// newOperation returns the operation of op, which takes values of shapes in. It returns an error
+// that names op if there is none.
+func newOperation[T Float](path string, op lower.Op, in []lower.Shape) (operation[T], error) {
 	vec := gemm.NewVector[T](path)
 	switch o := op.Operation.(type) {
 	case *lower.Convolution:
+		if o.Depth() == 1 && o.Out.C == o.Groups && o.Groups > 1 {
+			return newDepthwise[T](o), nil
+		}
 		return newConvolution[T](path, o), nil
 	case lower.Scale:
 		return &scale[T]{vec, batch.Floats[T](nil, o.Weight), batch.Floats[T](nil, o.Bias)}, nil
@@ -48,6 +54,26 @@ func newOperation[T Float](path string, op lower.Op) (operation[T], error) {
 			return nil, fmt.Errorf("layer %d: %w", op.Layer, err)
 		}
 		return f, nil
+	case lower.Pairwise:
+		f, err := newPairwise(vec, o.Name, in, op.Out)
+		if err != nil {
+			return nil, fmt.Errorf("layer %d: %w", op.Layer, err)
+		}
+		return f, nil
+	case lower.Constant:
+		return constant[T]{batch.Floats[T](nil, o.Value)}, nil
+	case *lower.Arrange:
+		return newArrange(vec, o, len(in)), nil
+	case lower.Reduce:
+		f, err := newReduce[T](o.By, op.In.C)
+		if err != nil {
+			return nil, fmt.Errorf("layer %d: %w", op.Layer, err)
+		}
+		return f, nil
+	case lower.Softmax:
+		return softmax[T]{op.In.C}, nil
+	case lower.MatMul:
+		return &matMul[T]{path, o.A, o.B, op.Out, o.Transpose}, nil
 	}
 	return nil, fmt.Errorf("layer %d: no operation for %T", op.Layer, op.Operation)
 }
@@ -56,30 +82,31 @@ func newOperation[T Float](path string, op lower.Op) (operation[T], error) {
 // product, of d and the flipped filters, or else a product that col2im adds up. lower.Convolution
 // says which.
 type convolution[T Float] struct {
-	weight func(o, c, u, v int) T // by output, channel, row and column
-	there  *im2col[T]
-	back   *im2col[T] // nil: by cols
-	cols   *col2im[T]
+	lowered *lower.Convolution
+	weight  func(o, c, u, v int) T // by output, channel, row and column
+	there   *im2col[T]
+	back    *im2col[T] // nil: by cols
+	cols    *col2im[T]
 }
 
 func newConvolution[T Float](path string, l *lower.Convolution) *convolution[T] {
 	filter := lower.Filter(l.Weight.Shape(), batch.Floats[T](nil, l.Weight))
-	a := &convolution[T]{weight: filter, there: newIm2col(path, l.Unfold, batch.Floats[T](nil, l.Bias), filter)}
+	a := &convolution[T]{lowered: l, weight: filter, there: newIm2col(path, l.Unfold, batch.Floats[T](nil, l.Bias), filter)}
 	if l.Back != nil {
-		a.back = newIm2col(path, *l.Back, nil, lower.FlipTranspose(l.Kernel, filter))
+		a.back = newIm2col(path, *l.Back, nil, lower.FlipTranspose(l, filter))
 	} else {
 		a.cols = newCol2im(path, l.Unfold, filter)
 	}
 	return a
 }
 
-// pack takes new weights.
+// pack takes new weights of a convolution of one group.
 func (a *convolution[T]) pack(weight func(o, c, u, v int) T, bias []T) {
 	a.weight = weight
 	a.there.pack(weight)
-	copy(a.there.from, bias)
+	copy(a.there.from[0], bias)
 	if a.back != nil {
-		a.back.pack(lower.FlipTranspose(a.back.Kernel, weight))
+		a.back.pack(lower.FlipTranspose(a.lowered, weight))
 	} else {
 		a.cols.pack(weight)
 	}
@@ -90,7 +117,7 @@ func (a *convolution[T]) forward(m *memory[T], y []T, x [][]T) {
 	m.rows.flop += a.there.flop()
 }
 
-func (a *convolution[T]) backward(m *memory[T], dx, _, _, d []T) {
+func (a *convolution[T]) backward(m *memory[T], dx []T, _ [][]T, _ int, _, d []T) {
 	if a.back != nil {
 		a.back.apply(dx, d, &m.back, m.gemm)
 		m.rows.flop += a.back.flop()
@@ -110,7 +137,7 @@ func (a *scale[T]) forward(_ *memory[T], y []T, x [][]T) {
 	a.by(y, x[0], func(w, b, x T) T { return T(w*x) + b })
 }
 
-func (a *scale[T]) backward(_ *memory[T], dx, _, _, d []T) {
+func (a *scale[T]) backward(_ *memory[T], dx []T, _ [][]T, _ int, _, d []T) {
 	a.by(dx, d, func(w, _, d T) T { return w * d })
 }
 
@@ -126,23 +153,24 @@ func (a *scale[T]) by(to, from []T, f func(w, b, v T) T) {
 // A pool is windows that slide over each channel.
 type pool struct{ lower.Unfold }
 
-// each goes through the rows of windows and, within a row, through the places (u, v) of a window.
-// It calls f for the windows of that row in which the place is a pixel and not padding. These are
-// cols windows side by side. The first of them is element y of the output. It has element x of the
-// image at that place, and each further window has the element step behind.
-func (p *pool) each(f func(y, x, cols, step int)) {
-	in, out, stride, pad := p.In, p.Out, p.Stride, p.Pad
+// each goes through the rows of windows and, within a row, through the places k = (u, v) of a
+// window. It calls f for the windows of that row in which the place is a pixel and not padding.
+// These are cols windows side by side. The first of them is element y of the output. It has element
+// x of the image at that place, and each further window has the element step behind.
+func (p *pool) each(f func(k, y, x, cols, step int)) {
+	in, out, stride, pad, far := p.In, p.Out, p.Stride, p.Pad, p.Dilation
 	for r := range out.H {
 		for u := range p.Kernel[0] {
-			h := r*stride[0] + u - pad[0]
+			h := r*stride[0] + u*far[0] - pad[0]
 			if h < 0 || h >= in.H {
 				continue
 			}
 			for v := range p.Kernel[1] {
+				left := pad[1] - v*far[1] // where the image begins, from the place in the first window
 				// The first window where this place is not left of the image.
-				first := max(0, (pad[1]-v+stride[1]-1)/stride[1])
-				if last := min(out.W-1, (in.W-1+pad[1]-v)/stride[1]); in.W-1+pad[1]-v >= 0 && first <= last {
-					f((r*out.W+first)*out.C, (h*in.W+first*stride[1]+v-pad[1])*in.C, last-first+1, stride[1]*in.C)
+				first := max(0, (left+stride[1]-1)/stride[1])
+				if last := min(out.W-1, (in.W-1+left)/stride[1]); in.W-1+left >= 0 && first <= last {
+					f(u*p.Kernel[1]+v, (r*out.W+first)*out.C, (h*in.W+first*stride[1]-left)*in.C, last-first+1, stride[1]*in.C)
 				}
 			}
 		}
@@ -160,16 +188,16 @@ func (a *maxPool[T]) forward(_ *memory[T], y []T, x [][]T) {
 		y[i] = inf
 	}
 	c := a.Out.C
-	a.each(func(to, from, cols, step int) { a.vec.Larger(cols, c, y[to:], c, x[0][from:], step) })
+	a.each(func(_, to, from, cols, step int) { a.vec.Larger(cols, c, y[to:], c, x[0][from:], step) })
 }
 
 // backward adds each of d to the first largest element of its window. It is the first since each
 // goes through the places of a window by rows and columns, and Hand takes what it gives out of d.
-func (a *maxPool[T]) backward(_ *memory[T], dx, x, y, d []T) {
+func (a *maxPool[T]) backward(_ *memory[T], dx []T, x [][]T, _ int, y, d []T) {
 	clear(dx)
 	c := a.Out.C
-	a.each(func(to, from, cols, step int) {
-		a.vec.Hand(cols, c, dx[from:], step, x[from:], y[to:], c, d[to:])
+	a.each(func(_, to, from, cols, step int) {
+		a.vec.Hand(cols, c, dx[from:], step, x[0][from:], y[to:], c, d[to:])
 	})
 }
 
@@ -181,7 +209,7 @@ type avgPool[T Float] struct {
 
 func newAvgPool[T Float](vec gemm.Vector[T], p pool, countPad bool) *avgPool[T] {
 	a := &avgPool[T]{vec, p, make([]T, p.Out.Pixels())}
-	p.each(func(to, _, cols, _ int) {
+	p.each(func(_, to, _, cols, _ int) {
 		for i := range cols {
 			a.count[to/p.Out.C+i]++
 		}
@@ -197,7 +225,7 @@ func newAvgPool[T Float](vec gemm.Vector[T], p pool, countPad bool) *avgPool[T] 
 func (a *avgPool[T]) forward(_ *memory[T], y []T, x [][]T) {
 	clear(y)
 	c := a.Out.C
-	a.each(func(to, from, cols, step int) {
+	a.each(func(_, to, from, cols, step int) {
 		for i := range cols {
 			a.sum(y[to+i*c:][:c], x[0][from+i*step:])
 		}
@@ -207,13 +235,13 @@ func (a *avgPool[T]) forward(_ *memory[T], y []T, x [][]T) {
 	}
 }
 
-func (a *avgPool[T]) backward(_ *memory[T], dx, _, _, d []T) {
+func (a *avgPool[T]) backward(_ *memory[T], dx []T, _ [][]T, _ int, _, d []T) {
 	clear(dx)
 	c := a.Out.C
 	for i := range d {
 		d[i] /= a.count[i/c]
 	}
-	a.each(func(to, from, cols, step int) {
+	a.each(func(_, to, from, cols, step int) {
 		for i := range cols {
 			a.sum(dx[from+i*step:][:c], d[to+i*c:])
 		}
@@ -240,4 +268,4 @@ func (a add[T]) forward(_ *memory[T], y []T, x [][]T) {
 	}
 }
 
-func (a add[T]) backward(_ *memory[T], dx, _, _, d []T) { copy(dx, d) }
+func (a add[T]) backward(_ *memory[T], dx []T, _ [][]T, _ int, _, d []T) { copy(dx, d) }

@@ -106,7 +106,11 @@ func (t Training) Run(ctx context.Context, set *dataset.Set) (*model.Model, erro
 	s := newSample(min(t.Batch, n), in)
 	var step func(ctx context.Context, rows int, rate float64) error
 	if b.model.net != nil {
-		step = newNetTrainer(b, m, s).step
+		trainer, err := newNetTrainer(b, m, s)
+		if err != nil {
+			return nil, err
+		}
+		step = trainer.step
 	} else {
 		step = newTrainer(b, m, s).step
 	}

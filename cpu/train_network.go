@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"context"
+	"fmt"
 
 	"advsweep/internal/gemm"
 	"advsweep/internal/lower"
@@ -35,7 +36,26 @@ type netParam struct {
 	m, v, mb, vb []float32   // first and second moments of w and bias
 }
 
-func newNetTrainer(b *Backend[float32], m *model.Model, s *sample) *netTrainer {
+// trains returns an error that names the layer of m that has weights, or a form, that training does
+// not know.
+func trains(m *model.Model) error {
+	for i, l := range m.Layers {
+		w, _ := learned(l)
+		if w == nil && len(l.Params()) > 0 {
+			return fmt.Errorf("cpu: train: layer %d (%s): its weights are not trained, want linear or conv2d", i, l.Kind())
+		}
+		if c, ok := l.(model.Conv2D); ok && (c.Split() > 1 || max(c.Dilation[0], c.Dilation[1]) > 1) {
+			return fmt.Errorf("cpu: train: layer %d (%s): %d groups and dilation %v are not trained, want 1 of each", i, l.Kind(), c.Split(), c.Dilation)
+		}
+	}
+	return nil
+}
+
+// newNetTrainer returns an error for a model that training does not know, see trains.
+func newNetTrainer(b *Backend[float32], m *model.Model, s *sample) (*netTrainer, error) {
+	if err := trains(m); err != nil {
+		return nil, err
+	}
 	t := &netTrainer{sample: s, b: b, m: m, sums: make([][][]float32, (s.batch+groupRows-1)/groupRows)}
 	net := b.model.net
 	for c := range t.sums {
@@ -75,7 +95,7 @@ func newNetTrainer(b *Backend[float32], m *model.Model, s *sample) *netTrainer {
 			t.sums[c][i] = make([]float32, len(w)+len(bias))
 		}
 	}
-	return t
+	return t, nil
 }
 
 // step does what step of trainer does.
@@ -140,7 +160,7 @@ func (t *netTrainer) learn(w *scratch[float32], sum []float32, layer, r, n int) 
 		}
 	}
 	for i := range windows {
-		addTo(sum[there.w.K*out:], d[i*out:])
+		addTo(sum[there.w[0].K*out:], d[i*out:])
 	}
 }
 

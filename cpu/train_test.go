@@ -1,9 +1,11 @@
 package cpu
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"advsweep/dataset"
@@ -246,4 +248,24 @@ func TestNetworkTrainingSteps(t *testing.T) {
 		t.Errorf("%d of %d parameters are judged: the test says too little", judged, all)
 	}
 	t.Logf("%d of %d parameters are judged", judged, all)
+}
+
+// What training does not know is named before it begins.
+func TestTrains(t *testing.T) {
+	for _, e := range model.Examples() {
+		m := e.Model()
+		want := ""
+		switch l := e.Layer.(type) {
+		case model.Conv2D:
+			if l.Groups > 1 || l.Dilation != [2]int{} {
+				want = "(conv2d): "
+			}
+		case model.Scale, model.Constant:
+			want = fmt.Sprintf("(%s): its weights are not trained", l.Kind())
+		}
+		err := trains(m)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: error %v, want %q", e.Layer.Kind(), err, want)
+		}
+	}
 }

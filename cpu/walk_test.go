@@ -517,6 +517,55 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// TestCheckCancels: a constant on every logit changes no class, but rounds them. At 1e6 they differ
+// by less than rounding well beyond the distances at which ends are first checked. That is no error
+// of the walk. In float64 an end in the wrong place is one all the same.
+func TestCheckCancels(t *testing.T) {
+	m := ref.RandomModel(rand.New(rand.NewPCG(6, 6)), 1, 30, 40, 40, 5)
+	l := linears(m)
+	last := l[len(l)-1].Bias.Data().([]float32)
+	for i := range last {
+		last[i] += 1e6
+	}
+	x0, labels := images(rand.New(rand.NewPCG(7, 7)), 20, m)
+	b, err := New[float64](m, Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if err := b.Load(t.Context(), 0, x0, labels); err != nil {
+		t.Fatal(err)
+	}
+	walks := make([]attack.Walk, 20)
+	if err := b.Exact(t.Context(), 0, 0.5, attack.Bounds{}, walks); err != nil {
+		t.Fatal(err)
+	}
+	ends, far := 0, 0.0
+	for i, v := range walks {
+		if ends += v.Ends; len(v.Disagreed) > 0 {
+			t.Errorf("image %d: ends %v disagree, right in %v", i, v.Disagreed, v.Correct)
+		}
+		far = max(far, v.Within)
+	}
+	// Nothing is said of them if none was tried again.
+	if least := asides[sureAside] * 0x1p-53; ends < 5 || far <= least {
+		t.Errorf("%d ends, checked at up to %v, want 5 and more than %v", ends, far, least)
+	}
+	w := b.workers.scratch[0].walk
+	for i := range w.images {
+		v := walks[w.images[i].image]
+		if len(v.Correct) != 1 || v.Correct[0].Lo > 0 || v.Correct[0].Hi > 0.4 {
+			continue
+		}
+		var dst attack.Walk
+		w.images[i].dst = &dst
+		w.found = append(w.found[:0], end{i, 0, 1.1 * v.Correct[0].Hi, 0.5, true})
+		if w.check(); len(dst.Disagreed) != 1 {
+			t.Errorf("image %d: an end at 1.1 of %v is not found to be wrong", i, v.Correct[0].Hi)
+		}
+	}
+}
+
 // TestStillZero: a zero gradient is also noted for rows that have not moved, though their gradient
 // is not computed again.
 func TestStillZero(t *testing.T) {

@@ -2,25 +2,34 @@
 
 package gpu
 
-import "gorgonia.org/cu"
+import (
+	"advsweep/internal/lower"
+
+	"gorgonia.org/cu"
+)
 
 // An activation applies one function to each element: see kernels/activation.cu.
 type activation struct {
-	name  string  // as in that file, without _forward and _backward
-	slope float32 // of leaky_relu
-	done  bool    // a ReLU that the product before it computes, so that forward does nothing
+	name       string     // as in that file, without _forward and _backward
+	parameters [2]float32 // of the function; 0 where it has fewer
+	done       bool       // a ReLU that the product before it computes: forward does nothing
 	shape
+}
+
+// newActivation is e for images of shape s.
+func newActivation(e lower.Elementwise, s shape) *activation {
+	return &activation{name: e.Name, parameters: [2]float32{float32(e.Parameters[0]), float32(e.Parameters[1])}, shape: s}
 }
 
 func (l *activation) forward(net *network, y cu.DevicePtr, x []cu.DevicePtr, n int) error {
 	if l.done {
 		return nil
 	}
-	return net.elementwise(l.name+"_forward", n, l.shape, y, x[0], l.slope, int32(l.channels), int32(l.pitch), int32(l.width))
+	return net.elementwise(l.name+"_forward", n, l.shape, y, x[0], l.parameters[0], l.parameters[1], int32(l.channels), int32(l.pitch), int32(l.width))
 }
 
-func (l *activation) backward(net *network, dx, from, dy, x cu.DevicePtr, n int) error {
-	return net.elementwise(l.name+"_backward", n, l.shape, dx, from, dy, x, l.slope, int32(l.channels), int32(l.pitch), int32(l.width))
+func (l *activation) backward(net *network, dx, from, dy cu.DevicePtr, x []cu.DevicePtr, arg, n int) error {
+	return net.elementwise(l.name+"_backward", n, l.shape, dx, from, dy, x[arg], l.parameters[0], l.parameters[1], int32(l.channels), int32(l.pitch), int32(l.width))
 }
 
 // A scale is x·w_c + b_c, where c is the channel of x. w and b [C] are on the device.
@@ -33,7 +42,7 @@ func (l *scale) forward(net *network, y cu.DevicePtr, x []cu.DevicePtr, n int) e
 	return net.elementwise("scale_forward", n, l.shape, y, x[0], l.w, l.b, int32(l.channels), int32(l.pitch), int32(l.width))
 }
 
-func (l *scale) backward(net *network, dx, from, dy, _ cu.DevicePtr, n int) error {
+func (l *scale) backward(net *network, dx, from, dy cu.DevicePtr, _ []cu.DevicePtr, _, n int) error {
 	return net.elementwise("scale_backward", n, l.shape, dx, from, dy, l.w, int32(l.channels), int32(l.pitch), int32(l.width))
 }
 
@@ -51,7 +60,7 @@ func (l *add) forward(net *network, y cu.DevicePtr, x []cu.DevicePtr, n int) err
 	return nil
 }
 
-func (l *add) backward(net *network, dx, from, dy, _ cu.DevicePtr, n int) error {
+func (l *add) backward(net *network, dx, from, dy cu.DevicePtr, _ []cu.DevicePtr, _, n int) error {
 	return net.sum(dx, from, dy, n*l.width)
 }
 

@@ -34,7 +34,7 @@ func (d *device) newConv(l *lower.Convolution, mode string) (*conv, error) {
 	if l.Back != nil {
 		channels := l.In.C
 		none := tensor.New(tensor.WithShape(channels), tensor.WithBacking(make([]float32, channels)))
-		c.back, err = d.newUnfolding(l.Name, *l.Back, lower.FlipTranspose(l.Kernel, filter), none, mode)
+		c.back, err = d.newUnfolding(l.Name, *l.Back, lower.FlipTranspose(l, filter), none, mode)
 	}
 	return c, err
 }
@@ -43,7 +43,7 @@ func (c *conv) forward(net *network, y cu.DevicePtr, x []cu.DevicePtr, n int) er
 	return c.there.run(net, y, x[0], n)
 }
 
-func (c *conv) backward(net *network, dx, from, dy, _ cu.DevicePtr, n int) error {
+func (c *conv) backward(net *network, dx, from, dy cu.DevicePtr, _ []cu.DevicePtr, _, n int) error {
 	w := c.there
 	if c.back != nil {
 		if from == 0 {

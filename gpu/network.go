@@ -17,15 +17,16 @@ import (
 // for the way back. Images between layers are in NHWC: then the product of a convolution is its
 // output, and im2col reads whole runs of its input.
 //
-// newNetwork sets image, nodes, uses and place. forward and backward fill the buffers and set x;
-// reserve of card changes the size of the buffers.
+// newNetwork sets image, nodes, uses, moves and place. forward and backward fill the buffers and set
+// x; reserve of card changes the size of the buffers.
 type network struct {
 	*device
 	image shape
-	nodes []node      // one for each operation of the program
-	uses  [][]int     // Uses of the program
-	place lower.Slots // where gradients wait; widths are in floats of a row
-	slots []buffer    // [n, width] each: the places
+	nodes []node        // one for each operation of the program
+	uses  [][]lower.Use // Uses of the program
+	moves []bool        // Moves of the program
+	place lower.Slots   // where gradients wait; widths are in floats of a row
+	slots []buffer      // [n, width] each: the places
 
 	columns buffer // the matrix of im2col, for one convolution at a time
 	spare   buffer // a product that is then added to others
@@ -49,9 +50,9 @@ type node struct {
 type operation interface {
 	// forward launches y, given x: all that the layer takes.
 	forward(net *network, y cu.DevicePtr, x []cu.DevicePtr, n int) error
-	// backward launches dx = from + the gradient at x, given x, which the layer took, and the
-	// gradient dy at its output. from may be dx. It may be 0 for no summand, but not for an add.
-	backward(net *network, dx, from, dy, x cu.DevicePtr, n int) error
+	// backward launches dx = from + the gradient at x[arg], given x, all that the layer took, and
+	// the gradient dy at its output. from may be dx. It may be 0 for no summand, but not for an add.
+	backward(net *network, dx, from, dy cu.DevicePtr, x []cu.DevicePtr, arg, n int) error
 }
 
 // A shape is the shape of an image between layers, in NHWC. Each pixel has pitch floats: those of
@@ -99,7 +100,7 @@ func (l *linear) forward(net *network, y cu.DevicePtr, x []cu.DevicePtr, n int) 
 	return net.affineForward(y, x[0], &l.layer, l.bias, l.relu, n)
 }
 
-func (l *linear) backward(net *network, dx, from, dy, _ cu.DevicePtr, n int) error {
+func (l *linear) backward(net *network, dx, from, dy cu.DevicePtr, _ []cu.DevicePtr, _, n int) error {
 	if from == 0 {
 		return net.affineBackward(dx, dy, &l.layer, 0, n)
 	}
@@ -112,14 +113,18 @@ func (l *linear) backward(net *network, dx, from, dy, _ cu.DevicePtr, n int) err
 // newNetwork copies prog to the device. It returns an error for an operation that there is no
 // kernel of, and for images between layers that are too large.
 func newNetwork(d *device, prog *lower.Program, mode string) (*network, error) {
-	net := &network{device: d, image: newShape(prog.Image), uses: prog.Uses}
+	net := &network{device: d, image: newShape(prog.Image), uses: prog.Uses, moves: prog.Moves}
 	for _, op := range prog.Ops {
 		n := node{shape: newShape(op.Out), takes: op.Takes, y: new(buffer)}
 		if w := max(n.width, net.image.width); w > mostWidth {
 			return nil, fmt.Errorf("gpu: layer %d takes or makes %d numbers an image, padding and all, want at most %d", op.Layer, w, mostWidth)
 		}
 		var err error
-		if n.operation, err = d.newOperation(op, mode); err != nil {
+		var in []lower.Shape
+		for _, j := range op.Takes {
+			in = append(in, prog.Shape(j))
+		}
+		if n.operation, err = d.newOperation(op, in, mode); err != nil {
 			return nil, err
 		}
 		if op.InPlace && prog.Ops[op.Takes[0]].Rectified {
@@ -133,9 +138,9 @@ func newNetwork(d *device, prog *lower.Program, mode string) (*network, error) {
 	return net, nil
 }
 
-// newOperation copies what op needs to the device. It returns an error that names the operation if
-// there is no kernel of it.
-func (d *device) newOperation(op lower.Op, mode string) (operation, error) {
+// newOperation copies what op, which takes values of shapes in, needs to the device. It returns an
+// error that names the operation if there is no kernel of it.
+func (d *device) newOperation(op lower.Op, in []lower.Shape, mode string) (operation, error) {
 	x, y := newShape(op.In), newShape(op.Out)
 	switch o := op.Operation.(type) {
 	case *lower.Linear:
@@ -146,6 +151,22 @@ func (d *device) newOperation(op lower.Op, mode string) (operation, error) {
 		l.relu = op.Rectified
 		return l, nil
 	case *lower.Convolution:
+		if isDepthwise(o) {
+			c, err := d.newDepthwise(o)
+			if err != nil {
+				return nil, err
+			}
+			c.relu = op.Rectified
+			return c, nil
+		}
+		if o.Groups > 1 {
+			c, err := d.newGroupedConv(o)
+			if err != nil {
+				return nil, err
+			}
+			c.relu = op.Rectified
+			return c, nil
+		}
 		c, err := d.newConv(o, mode)
 		if err != nil {
 			return nil, err
@@ -164,16 +185,43 @@ func (d *device) newOperation(op lower.Op, mode string) (operation, error) {
 	case lower.AvgPool:
 		return &avgPool{newWindow(o.Unfold), x, y, o.CountPad}, nil
 	case lower.Elementwise:
-		for _, way := range []string{"_forward", "_backward"} { // else the first launch would fail
-			if _, err := d.mod.Function(o.Name + way); err != nil {
-				return nil, fmt.Errorf("gpu: layer %d: no kernel for the elementwise function %q: %w", op.Layer, o.Name, err)
-			}
+		if err := d.known(o.Name); err != nil {
+			return nil, fmt.Errorf("gpu: layer %d: no kernel for the elementwise function %q: %w", op.Layer, o.Name, err)
 		}
-		return &activation{name: o.Name, slope: float32(o.Parameter), shape: y}, nil
+		return newActivation(o, y), nil
 	case lower.Add:
 		return &add{y}, nil
+	case lower.Pairwise:
+		if err := d.known("pair_" + o.Name); err != nil {
+			return nil, fmt.Errorf("gpu: layer %d: no kernel for the function %q of two numbers: %w", op.Layer, o.Name, err)
+		}
+		return newPairwise(o.Name, in, op.Out), nil
+	case lower.Constant:
+		return d.newConstant(o, y)
+	case *lower.Arrange:
+		return d.newArrange(o, in, op.Out)
+	case lower.Reduce:
+		if err := d.known("reduce_" + o.By); err != nil {
+			return nil, fmt.Errorf("gpu: layer %d: no kernel to reduce by %q: %w", op.Layer, o.By, err)
+		}
+		return &reduce{"reduce_" + o.By, x, y}, nil
+	case lower.Softmax:
+		return &softmax{x}, nil
+	case lower.MatMul:
+		return newMatMul(o), nil
 	}
 	return nil, fmt.Errorf("gpu: layer %d: no operation for %T", op.Layer, op.Operation)
+}
+
+// known returns an error unless there are kernels name_forward and name_backward. Else the first
+// launch would fail.
+func (d *device) known(name string) error {
+	for _, way := range []string{"_forward", "_backward"} {
+		if _, err := d.mod.Function(name + way); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // parameter copies t to the device as float32.
@@ -256,6 +304,14 @@ func (net *network) value(i int) cu.DevicePtr {
 	return net.nodes[i].y.DevicePtr
 }
 
+// taken is all that nd takes, as forward left it.
+func (net *network) taken(nd *node) (x []cu.DevicePtr) {
+	for _, j := range nd.takes {
+		x = append(x, net.value(j))
+	}
+	return x
+}
+
 func (net *network) forward(x cu.DevicePtr, n int) (cu.DevicePtr, error) {
 	if net.x = x; net.image.pixels > 1 {
 		net.x = net.nhwc[0].DevicePtr
@@ -265,11 +321,7 @@ func (net *network) forward(x cu.DevicePtr, n int) (cu.DevicePtr, error) {
 	}
 	for i := range net.nodes {
 		nd := &net.nodes[i]
-		var in []cu.DevicePtr
-		for _, j := range nd.takes {
-			in = append(in, net.value(j))
-		}
-		if err := nd.forward(net, nd.y.DevicePtr, in, n); err != nil {
+		if err := nd.forward(net, nd.y.DevicePtr, net.taken(nd), n); err != nil {
 			return 0, err
 		}
 	}
@@ -281,7 +333,8 @@ func (net *network) forward(x cu.DevicePtr, n int) (cu.DevicePtr, error) {
 }
 
 // backward goes through the nodes from the last to the first. Where several nodes take a value,
-// their gradients are added, the last node's first: the order is the same on every backend.
+// their gradients are added, the last node's first: the order is the same on every backend. Values
+// that do not move have none.
 func (net *network) backward(dz cu.DevicePtr, n int) (cu.DevicePtr, error) {
 	last := len(net.nodes) - 1
 	grads := make([]cu.DevicePtr, last+2)
@@ -292,17 +345,26 @@ func (net *network) backward(dz cu.DevicePtr, n int) (cu.DevicePtr, error) {
 		}
 	}
 	for i := last - 1; i >= -1; i-- {
+		if !net.moves[i+1] {
+			continue
+		}
 		var g, to cu.DevicePtr
 		if k := net.place.Of[i+1]; k >= 0 {
 			to = net.slots[k].DevicePtr
 		}
-		for _, j := range net.uses[i+1] {
-			nd, dy := &net.nodes[j], grads[j+1]
+		for _, u := range net.uses[i+1] {
+			nd, dy := &net.nodes[u.Op], grads[u.Op+1]
 			if _, ok := nd.operation.(*add); ok && g == 0 {
 				g = dy
 				continue
 			}
-			if err := nd.backward(net, to, g, dy, net.value(i), n); err != nil {
+			if err := nd.backward(net, to, g, dy, net.taken(nd), u.Arg, n); err != nil {
+				return 0, err
+			}
+			g = to
+		}
+		if g == 0 { // the logits do not depend on the image
+			if err := net.fill(to, 0, int64(4*n*net.shapeOf(i).width)); err != nil {
 				return 0, err
 			}
 			g = to

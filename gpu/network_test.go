@@ -95,9 +95,12 @@ func TestIm2col(t *testing.T) {
 		{in: [2]int{4, 9}, kernel: [2]int{1, 2}, stride: [2]int{3, 4}},
 		{in: [2]int{1, 1}, kernel: [2]int{1, 1}, stride: [2]int{1, 1}},
 		{in: [2]int{3, 6}, kernel: [2]int{3, 6}, stride: [2]int{2, 2}},
+		{in: [2]int{7, 9}, kernel: [2]int{3, 2}, stride: [2]int{1, 2}, pad: [4]int{1, 0, 2, 1}, dilation: [2]int{2, 3}},
+		{in: [2]int{6, 5}, kernel: [2]int{2, 3}, stride: [2]int{2, 1}, pad: [4]int{1, 2, 0, 1}, dilation: [2]int{3, 2}},
 	} {
 		for d := range 2 {
-			w.out[d] = (w.in[d]+w.pad[d]+w.pad[d+2]-w.kernel[d])/w.stride[d] + 1
+			w.dilation[d] = max(1, w.dilation[d])
+			w.out[d] = (w.in[d]+w.pad[d]+w.pad[d+2]-(w.kernel[d]-1)*w.dilation[d]-1)/w.stride[d] + 1
 		}
 		all = append(all, w)
 	}
@@ -128,7 +131,7 @@ func im2colOf(t *testing.T, p *card, w window, channels, n int) {
 	each := func(pixel int, f func(u, v, h, w_ int)) {
 		for u := range w.kernel[0] {
 			for v := range w.kernel[1] {
-				f(u, v, pixel/w.out[1]*w.stride[0]+u-w.pad[0], pixel%w.out[1]*w.stride[1]+v-w.pad[1])
+				f(u, v, pixel/w.out[1]*w.stride[0]+u*w.dilation[0]-w.pad[0], pixel%w.out[1]*w.stride[1]+v*w.dilation[1]-w.pad[1])
 			}
 		}
 	}
@@ -182,6 +185,9 @@ func im2colOf(t *testing.T, p *card, w window, channels, n int) {
 	d := whole(r, ys, n)
 	dy, y := there(t, p, d), there(t, p, make([]float32, n*ys.width))
 	for _, countPad := range []bool{false, true} {
+		if w.dilation != [2]int{1, 1} {
+			break // no average has holes
+		}
 		size := func(pixel int) (k float64) {
 			each(pixel, func(_, _, h, w_ int) {
 				if countPad || !outside(h, w_) {
@@ -208,7 +214,7 @@ func im2colOf(t *testing.T, p *card, w window, channels, n int) {
 				})
 			}
 		}
-		with(t, p, r, xs, n, func(dx, from cu.DevicePtr) error { return l.backward(bare(p), dx, from, dy, 0, n) },
+		with(t, p, r, xs, n, func(dx, from cu.DevicePtr) error { return l.backward(bare(p), dx, from, dy, nil, 0, n) },
 			func(how string, dx []float32, before func(image, pixel, c int) float64) {
 				// Sums are whole multiples of 1/k. A sum so small is 0 but for rounding.
 				for i := range dx {
@@ -248,7 +254,7 @@ func im2colOf(t *testing.T, p *card, w window, channels, n int) {
 			}
 		}
 	}
-	with(t, p, r, xs, n, func(dx, from cu.DevicePtr) error { return l.backward(bare(p), dx, from, dy, 0, n) },
+	with(t, p, r, xs, n, func(dx, from cu.DevicePtr) error { return l.backward(bare(p), dx, from, dy, nil, 0, n) },
 		func(how string, dx []float32, before func(image, pixel, c int) float64) {
 			expect(t, "max_pool_backward, "+how+at, dx, xs, n, 0, func(image, pixel, c int) float64 {
 				return before(image, pixel, c) + given[image*xs.width+pixel*xs.pitch+c]
@@ -259,7 +265,7 @@ func im2colOf(t *testing.T, p *card, w window, channels, n int) {
 // TestMaxPoolNaN has a NaN at each place of a window in turn. It counts as larger than infinity.
 func TestMaxPoolNaN(t *testing.T) {
 	onNothing(t, func(p *card) {
-		w := window{in: [2]int{2, 2}, out: [2]int{1, 1}, kernel: [2]int{2, 2}, stride: [2]int{1, 1}}
+		w := window{in: [2]int{2, 2}, out: [2]int{1, 1}, kernel: [2]int{2, 2}, stride: [2]int{1, 1}, dilation: [2]int{1, 1}}
 		xs, ys := newShape(lower.Shape{C: 1, H: 2, W: 2}), newShape(lower.Shape{C: 1, H: 1, W: 1})
 		for at := range 4 {
 			for _, other := range []float32{inf, -inf, 1} {
@@ -280,14 +286,14 @@ func TestMaxPoolNaN(t *testing.T) {
 	})
 }
 
-// functions calls f with the operation of every elementwise function of model.Examples, its truth,
-// and that's derivative.
-func functions(s shape, f func(l *activation, value, slope func(x float64) float64)) {
+// functions calls f with the operation of every elementwise function of model.Examples, the example,
+// its truth, and that's derivative.
+func functions(s shape, f func(l *activation, e model.Example, value, slope func(x float64) float64)) {
 	for _, e := range model.Examples() {
 		if l, ok := e.Layer.(model.Elementwise); ok {
-			name, parameter := l.Function()
+			name, parameters := l.Function()
 			value, slope := ref.Function(l)
-			f(&activation{name: name, slope: float32(parameter), shape: s}, value, slope)
+			f(newActivation(lower.Elementwise{Name: name, Parameters: parameters}, s), e, value, slope)
 		}
 	}
 }
@@ -297,18 +303,24 @@ func TestActivations(t *testing.T) {
 	s := newShape(lower.Shape{C: 19, H: 3, W: 7})
 	const n = 2
 	onNothing(t, func(p *card) {
-		functions(s, func(l *activation, value, slope func(x float64) float64) {
-			name := fmt.Sprintf("%s(%v)", l.name, l.slope)
+		functions(s, func(l *activation, e model.Example, value, slope func(x float64) float64) {
+			name := fmt.Sprintf("%s%v", l.name, l.parameters)
 			r := rand.New(rand.NewPCG(1, 1))
 			x, dy := whole(r, s, n), whole(r, s, n)
-			// x is a multiple of 1/8 between -5 and 5. No term there cancels another, but near a
-			// zero of GELU's slope.
+			// x is a multiple of 1/8 between -5 and 5, or above 0 where the function is of such
+			// numbers. No term there cancels another, but near a zero of a slope.
 			for i := range x {
 				if i%s.pitch < s.channels {
 					x[i] = float32(r.IntN(81)-40) / 8
+					if e.Positive {
+						x[i] = float32(1+r.IntN(40)) / 8
+					}
 				}
 			}
-			x[0], x[1], dy[0] = nan, 0, 3
+			x[0], dy[0] = nan, 3
+			if !e.Positive {
+				x[1] = 0
+			}
 			at := func(v []float32, image, pixel, c int) float64 { return float64(v[image*s.width+pixel*s.pitch+c]) }
 			dev, y := there(t, p, x), there(t, p, make([]float32, len(x)))
 			check(t, l.forward(bare(p), y, []cu.DevicePtr{dev}, n))
@@ -320,7 +332,9 @@ func TestActivations(t *testing.T) {
 				return math.NaN()
 			})
 			grad := there(t, p, dy)
-			with(t, p, r, s, n, func(dx, from cu.DevicePtr) error { return l.backward(bare(p), dx, from, grad, dev, n) },
+			with(t, p, r, s, n, func(dx, from cu.DevicePtr) error {
+				return l.backward(bare(p), dx, from, grad, []cu.DevicePtr{dev}, 0, n)
+			},
 				func(how string, dx []float32, before func(image, pixel, c int) float64) {
 					for i, v := range dx {
 						image, pixel, ch := i/s.width, i%s.width/s.pitch, i%s.pitch
@@ -349,11 +363,15 @@ func TestActivations(t *testing.T) {
 	})
 }
 
-// TestInfinities compares activations and their slopes at infinity with their limits, which the
-// truth has at 1e30.
+// TestInfinities compares activations and their slopes at infinity with their limits. The truth has
+// those at infinity, or at 1e30 where it is no number there. sin and cos have no limit.
 func TestInfinities(t *testing.T) {
 	s := newShape(lower.Shape{C: 2, H: 1, W: 1})
-	limit := func(v float64) float64 {
+	limit := func(f func(x float64) float64, sign int) float64 {
+		if v := f(math.Inf(sign)); v == v {
+			return v
+		}
+		v := f(float64(sign) * 1e30)
 		if math.Abs(v) > 1e28 {
 			return math.Copysign(math.Inf(1), v)
 		}
@@ -361,15 +379,22 @@ func TestInfinities(t *testing.T) {
 	}
 	onNothing(t, func(p *card) {
 		x, dy := there(t, p, append([]float32{-inf, inf}, make([]float32, 14)...)), there(t, p, append([]float32{2, 2}, make([]float32, 14)...))
-		functions(s, func(l *activation, value, slope func(x float64) float64) {
-			want := [4]float64{limit(value(-1e30)), limit(value(1e30)), limit(2 * slope(-1e30)), limit(2 * slope(1e30))}
+		functions(s, func(l *activation, e model.Example, value, slope func(x float64) float64) {
+			if l.name == "sin" || l.name == "cos" {
+				return
+			}
+			twice := func(x float64) float64 { return 2 * slope(x) }
+			want := [4]float64{limit(value, -1), limit(value, 1), limit(twice, -1), limit(twice, 1)}
 			y := there(t, p, make([]float32, s.width))
 			check(t, l.forward(bare(p), y, []cu.DevicePtr{x}, 1))
 			got := back[float32](t, p, y, 2)
-			check(t, l.backward(bare(p), y, 0, dy, x, 1))
+			check(t, l.backward(bare(p), y, 0, dy, []cu.DevicePtr{x}, 0, 1))
 			for i, v := range append(got, back[float32](t, p, y, 2)...) {
-				if float64(v) != want[i] {
-					t.Errorf("%s(%v): number %d is %v, want %v", l.name, l.slope, i, v, want[i])
+				if e.Positive && i%2 == 0 {
+					continue // not a function of -∞
+				}
+				if float64(v) != want[i] && !(v != v && math.IsNaN(want[i])) {
+					t.Errorf("%s%v: number %d is %v, want %v", l.name, l.parameters, i, v, want[i])
 				}
 			}
 		})
@@ -392,7 +417,7 @@ func TestScale(t *testing.T) {
 		check(t, l.forward(bare(p), y, []cu.DevicePtr{dev}, n))
 		product := func(image, pixel, c int) float64 { return float64(x[image*s.width+pixel*s.pitch+c] * w[c]) }
 		expect(t, "forward", back[float32](t, p, y, len(x)), s, n, 0, func(image, pixel, c int) float64 { return product(image, pixel, c) + float64(b[c]) })
-		with(t, p, r, s, n, func(dx, from cu.DevicePtr) error { return l.backward(bare(p), dx, from, dev, 0, n) },
+		with(t, p, r, s, n, func(dx, from cu.DevicePtr) error { return l.backward(bare(p), dx, from, dev, nil, 0, n) },
 			func(how string, dx []float32, before func(image, pixel, c int) float64) {
 				expect(t, "backward, "+how, dx, s, n, 0, func(image, pixel, c int) float64 { return before(image, pixel, c) + product(image, pixel, c) })
 			})

@@ -3,6 +3,7 @@
 package gpu
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -23,17 +24,20 @@ func TestUnknownOperation(t *testing.T) {
 			{strange{}, "gpu: layer 3: no operation for gpu.strange"},
 			{nil, "gpu: layer 3: no operation for <nil>"},
 			{lower.Elementwise{Name: "mystery"}, `gpu: layer 3: no kernel for the elementwise function "mystery": `},
+			{lower.Pairwise{Name: "mystery"}, `gpu: layer 3: no kernel for the function "mystery" of two numbers: `},
+			{lower.Reduce{By: "mystery"}, `gpu: layer 3: no kernel to reduce by "mystery": `},
 		} {
 			op := lower.Op{Layer: 3, Operation: c.operation}
-			got, err := p.newOperation(op, "fp32")
+			got, err := p.newOperation(op, []lower.Shape{{}, {}}, "fp32")
 			if got != nil || err == nil || !strings.HasPrefix(err.Error(), c.want) {
 				t.Errorf("in a network %T: %v, %v, want %s", c.operation, got, err, c.want)
 			}
+			want := fmt.Sprintf("gpu: layer 3: no operation for %T in an MLP", c.operation)
 			if _, ok := c.operation.(lower.Elementwise); ok {
-				c.want = "gpu: layer 3: mystery"
+				want = "gpu: layer 3: mystery in an MLP"
 			}
 			_, err = newMLP(p.device, &lower.Program{Inputs: 4, Classes: 3, MLP: true, Ops: []lower.Op{op}}, "fp32")
-			if want := c.want + " in an MLP"; err == nil || !strings.HasPrefix(err.Error(), want) {
+			if err == nil || !strings.HasPrefix(err.Error(), want) {
 				t.Errorf("in an MLP %T: %v, want %s", c.operation, err, want)
 			}
 		}

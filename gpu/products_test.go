@@ -259,3 +259,30 @@ func residual(r *rand.Rand) *model.Model {
 		From: [][]int{{-1}, {0}, {1}, {2}, {2}, {4}, {2}, {2, 4, 6}, {7}, {8}, {9}, {10}, {11}, {12}, {13}, {14}, {15}, {16, 14, 14}, {17}},
 	}
 }
+
+// TestCPUExamples is TestCPU for every example of a layer. Those whose sums are of exponentials, and
+// softmax, which goes back by another formula than on the CPU, are compared with their truth alone.
+func TestCPUExamples(t *testing.T) {
+	need(t)
+	if cpu.Kernels()[0] == "go" {
+		t.Skip("the CPU kernel here does not fuse")
+	}
+	for i, e := range model.Examples() {
+		if l, ok := e.Layer.(model.Reduce); ok && l.By == "logsumexp" || e.Layer.Kind() == "softmax" {
+			continue
+		}
+		t.Run(fmt.Sprintf("%d, %s", i, e.Layer.Kind()), func(t *testing.T) {
+			m := e.Model()
+			const n = 5
+			x, labels := images(rand.New(rand.NewPCG(uint64(i), 4)), n, m)
+			host, err := cpu.New[float32](m, cpu.Options{Dense: true})
+			must(t, err)
+			dev := open(t, m, Options{MathMode: "fp32"})
+			for _, b := range []walker{host, dev} {
+				must(t, b.Load(t.Context(), 9, x, labels))
+				must(t, b.Begin(t.Context(), 1, n, []float64{0, 0.02}))
+			}
+			compare(t, m.String(), host, dev)
+		})
+	}
+}

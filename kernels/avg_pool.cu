@@ -8,6 +8,8 @@
 // CPU. One thread makes an element of what is written. The grid is (⌈elements/blockDim.x⌉, rows).
 // Bound by memory.
 //
+// DH and DW are 1, and not looked at.
+//
 // Truth: internal/ref avgPool2D. Launch: gpu/pool.go. On the CPU: avgPool in cpu/operations.go.
 #include "window.cuh"
 
@@ -38,8 +40,8 @@ avg_pool_backward(float *dx, const float *from, const float *__restrict__ dy, in
   dy += (size_t)blockIdx.y * OH * OW * pitch;
   float sum = 0.f;
   if (i < C) {
-    const int r1 = last_window(h, SH, OH), c0 = first_window(w, KW, SW);
-    for (int r = first_window(h, KH, SH); r <= r1; ++r)
+    const int r1 = last_window(h, SH, OH), c0 = first_window(w, KW, SW, 1);
+    for (int r = first_window(h, KH, SH, 1); r <= r1; ++r)
       for (int c = last_window(w, SW, OW); c >= c0; --c)
         sum += __fdiv_rn(dy[(r * OW + c) * pitch + i], (float)(covered(r * SH - top, KH, H, count_pad) * covered(c * SW - left, KW, W, count_pad)));
   }

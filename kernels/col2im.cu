@@ -2,12 +2,13 @@
 // element is the sum over all windows that it is in:
 //
 //	dx[image, h, w, i] = from[image, h, w, i]
-//		+ Σ_{r, c} a[(image, r, c), (h + top - r·SH, w + left - c·SW, i)].
+//		+ Σ_{r, c} a[(image, r, c), ((h + top - r·SH)/DH, (w + left - c·SW)/DW, i)],
 //
-// The sum runs over r, rising, and within that over c, rising, whatever else there is. dx and from
-// are [images, H, W, pitch], of which C channels count. dx is 0 in the others. from is null for 0,
-// or may be dx. a is [images·OH·OW, width], with the columns of im2col. One thread makes an
-// element. The grid is (⌈H·W·pitch/blockDim.x⌉, images). Bound by memory, along runs of channels.
+// of those r and c for which both are whole. The sum runs over r, rising, and within that over c,
+// rising, whatever else there is. dx and from are [images, H, W, pitch], of which C channels count.
+// dx is 0 in the others. from is null for 0, or may be dx. a is [images·OH·OW, width], with the
+// columns of im2col. One thread makes an element. The grid is (⌈H·W·pitch/blockDim.x⌉, images). Bound
+// by memory, along runs of channels.
 //
 // Truth: internal/ref conv2D. Launch: gpu/conv.go. On the CPU: col2im in cpu/im2col.go.
 #include "window.cuh"
@@ -21,9 +22,10 @@ col2im(float *dx, const float *from, const float *__restrict__ a, int C, int pit
   float sum = 0.f;
   if (i < C) {
     const int r1 = last_window(h, SH, OH), c1 = last_window(w, SW, OW);
-    for (int r = first_window(h, KH, SH); r <= r1; ++r)
-      for (int c = first_window(w, KW, SW); c <= c1; ++c) {
-        const int u = h - r * SH, v = w - c * SW;
+    for (int r = first_window(h, KH, SH, DH); r <= r1; ++r)
+      for (int c = first_window(w, KW, SW, DW); c <= c1; ++c) {
+        const int u = place_of(h - r * SH, DH), v = place_of(w - c * SW, DW);
+        if (u < 0 || v < 0) continue;
         sum += a[((blockIdx.y * OH + r) * OW + c) * width + (swapped ? v * KH + u : u * KW + v) * C + i];
       }
   }

@@ -1,6 +1,6 @@
 // im2col: the windows of a convolution as rows of a matrix, so that it becomes a product:
 //
-//	a[(image, r, c), (u, v, i)] = x[image, r·SH + u - top, c·SW + v - left, i],
+//	a[(image, r, c), (u, v, i)] = x[image, r·SH + u·DH - top, c·SW + v·DW - left, i],
 //
 // x being 0 outside of the image. With swapped the columns are (v, u, i). x is
 // [images, H, W, pitch], of which C channels count. a is [rows, width] with rows = images·OH·OW. Of
@@ -21,7 +21,7 @@ im2col(float *__restrict__ a, const float *__restrict__ x, int rows, int C, int 
   const int end = min(rows, (int)(blockIdx.y + 1) * 128);
   for (int row = blockIdx.y * 128 + threadIdx.x / 16; row < end; row += 16) {
     const int image = row / (OH * OW), r = row / OW % OH, c = row % OW;
-    const int h = r * SH + u - top, w = c * SW + v - left;
+    const int h = r * SH + u * DH - top, w = c * SW + v * DW - left;
     const bool inside = k < depth && h >= 0 && h < H && w >= 0 && w < W;
     a[(unsigned)row * width + k] = inside ? x[(((size_t)image * H + h) * W + w) * pitch + i] : 0.f;
   }

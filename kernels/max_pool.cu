@@ -21,8 +21,10 @@ max_pool_forward(float *__restrict__ y, int *__restrict__ place, const float *__
   float best = 0.f;
   int first = -1;
   if (i < C)
-    for (int h = max(h0, 0); h < min(h0 + KH, H); ++h)
-      for (int w = max(w0, 0); w < min(w0 + KW, W); ++w) {
+    for (int u = 0; u < KH; ++u)
+      for (int s = 0; s < KW; ++s) {
+        const int h = h0 + u * DH, w = w0 + s * DW;
+        if (h < 0 || h >= H || w < 0 || w >= W) continue;
         const float v = x[(h * W + w) * pitch + i];
         if (first < 0 || v > best || (v != v && best == best)) best = v, first = h * W + w;
       }
@@ -38,8 +40,8 @@ max_pool_backward(float *dx, const float *from, const float *__restrict__ dy, co
   const int i = t % pitch, me = t / pitch, h = me / W + top, w = me % W + left;
   float sum = 0.f;
   if (i < C) {
-    const int r1 = last_window(h, SH, OH), c0 = first_window(w, KW, SW);
-    for (int r = first_window(h, KH, SH); r <= r1; ++r)
+    const int r1 = last_window(h, SH, OH), c0 = first_window(w, KW, SW, DW);
+    for (int r = first_window(h, KH, SH, DH); r <= r1; ++r)
       for (int c = last_window(w, SW, OW); c >= c0; --c) {
         const size_t o = image + (r * OW + c) * pitch + i;
         if (place[o] == me) sum += dy[o];

@@ -28,6 +28,7 @@ func Embedded(name string) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
+	m.Assumed, m.Notes = "", nil // they were made here
 	m.Source.Name = "embedded " + name
 	if name == EmbeddedNames[0] {
 		m.Source.Name = "embedded"

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"fmt"
 	"hash"
 	"io"
 	"os"
@@ -15,6 +16,21 @@ type File struct {
 	// Open opens a file in the folder of the model and returns its size. nil: there are no other
 	// files.
 	Open func(location string) (*os.File, int64, error)
+	Ask  Ask
+}
+
+// An Ask is what a file may leave open.
+type Ask struct {
+	Output string // the output of the network that holds the logits; "": the only one
+	Image  []int  // [C, H, W], for a network that takes images of any H and W; nil: not known
+}
+
+// A FreeSizeError says that a network takes images of any height and width, and that no Ask said
+// which.
+type FreeSizeError struct{ Channels int }
+
+func (e *FreeSizeError) Error() string {
+	return fmt.Sprintf("it takes images of %d channels and of any height and width: which ones, the images must tell", e.Channels)
 }
 
 // A format is a kind of file that holds a whole model, layers and weights.

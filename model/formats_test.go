@@ -147,9 +147,10 @@ func TestNPZErrors(t *testing.T) {
 		data []byte
 		want string
 	}{
-		{"no zip", []byte("hello"), "not a zip archive, want an NPZ file"},
-		{"torch.save", archive(t, zip.Store, "archive/data.pkl", two, "archive/data/0", two), "a file of torch.save, want safetensors, NPZ or ONNX"},
-		{"another file", archive(t, zip.Store, "a.weight", two, "b", two), "a.weight in the archive, want names that end in .npy"},
+		{"no zip", []byte("hello"), "a text file, want ONNX, safetensors or NPZ"},
+		{"torch.save", archive(t, zip.Store, "archive/data.pkl", two, "archive/data/0", two), "a file of torch.save, want ONNX, safetensors or NPZ: pickled programs are not run"},
+		{"another file", archive(t, zip.Store, "a.weight", two, "b", two), "a zip archive, want ONNX, safetensors or NPZ: unpack it"},
+		{"another file beside arrays", archive(t, zip.Store, "a.npy", two, "b", two), "b in the archive, want names that end in .npy"},
 		{"two of a name", archive(t, zip.Store, "a.weight.npy", two, "a.weight.npy", two), "tensor a.weight: two of this name"},
 		{"integers", archive(t, zip.Store, "a.weight.npy", npyFile("<i4", "False", "2, 1", make([]byte, 8)), "b.weight.npy", two), "tensor a.weight: dtype <i4, want float16, float32 or float64"},
 		{"complex", archive(t, zip.Store, "a.weight.npy", npyFile("<c8", "False", "2, 1", make([]byte, 16)), "b.weight.npy", two), "tensor a.weight: dtype <c8, want"},

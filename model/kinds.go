@@ -29,15 +29,15 @@ type kind struct {
 	examples func() []Example
 }
 
-// kinds are all layers that are known, by name, and kindByType those that a Model may hold.
-var kinds, kindByType = tableOf(allKinds)
+// kinds are all layers that are known, by name. A Model may hold those whose row has a layer.
+var kinds = tableOf(allKinds)
 
-// allKinds are the rows of both tables, in their order.
-var allKinds = slices.Concat(layerKinds, elementwiseKinds)
+// allKinds are the rows of the table, in their order.
+var allKinds = slices.Concat(layerKinds, elementwiseKinds, pairwiseKinds, generalKinds)
 
 // tableOf panics on two rows of one name, and on a layer that says another name than its row.
-func tableOf(lists ...[]kind) (map[string]kind, map[reflect.Type]kind) {
-	byName, byType := make(map[string]kind), make(map[reflect.Type]kind)
+func tableOf(lists ...[]kind) map[string]kind {
+	byName := make(map[string]kind)
 	for _, k := range slices.Concat(lists...) {
 		if _, twice := byName[k.name]; twice {
 			panic(fmt.Sprintf("model: two kinds of layer are named %s", k.name))
@@ -47,26 +47,31 @@ func tableOf(lists ...[]kind) (map[string]kind, map[reflect.Type]kind) {
 			if got := k.layer.Kind(); got != k.name {
 				panic(fmt.Sprintf("model: the row %s is for a layer of kind %s", k.name, got))
 			}
-			byType[reflect.TypeOf(k.layer)] = k
 		}
 	}
-	return byName, byType
+	return byName
 }
 
 // kindOf returns the row of a layer. The error for a layer of no row names its type.
 func kindOf(l Layer) (kind, error) {
-	k, ok := kindByType[reflect.TypeOf(l)]
-	if !ok {
-		return kind{}, fmt.Errorf("%T, want a layer of this package, not a pointer", l)
+	if l != nil {
+		// A pointer to a layer, or a type of another package, may say a name of the table.
+		if v := reflect.ValueOf(l); v.Kind() != reflect.Pointer || !v.IsNil() {
+			if k := kinds[l.Kind()]; k.layer != nil && reflect.TypeOf(k.layer) == reflect.TypeOf(l) {
+				return k, nil
+			}
+		}
 	}
-	return k, nil
+	return kind{}, fmt.Errorf("%T, want a layer of this package, not a pointer", l)
 }
 
 // Kinds returns the names of all kinds of layers that a Model may hold, sorted.
 func Kinds() []string {
 	var all []string
-	for _, k := range kindByType {
-		all = append(all, k.name)
+	for _, k := range kinds {
+		if k.layer != nil {
+			all = append(all, k.name)
+		}
 	}
 	slices.Sort(all)
 	return all
@@ -107,15 +112,22 @@ var layerKinds = []kind{
 			return Linear{Name: l.Name, Weight: w, Bias: bias}, err
 		},
 		encode: func(layer Layer, l *listed) { l.Name = layer.(Linear).Name }},
-	{name: "conv2d", fields: []string{"name", "stride", "pad"}, layer: Conv2D{}, examples: convExamples,
+	{name: "conv2d", fields: []string{"name", "stride", "pad", "dilation", "groups"}, layer: Conv2D{}, examples: convExamples,
 		decode: func(b *builder, l listed, _ []int) (Layer, error) {
 			w, bias, err := b.weightAndBias(l.Name, 4)
 			_, stride, pad := l.window()
-			return Conv2D{Name: l.Name, Weight: w, Bias: bias, Stride: stride, Pad: pad}, err
+			if l.Groups != nil && *l.Groups < 1 {
+				return nil, fmt.Errorf("groups %d, want 1 or more", *l.Groups)
+			}
+			return Conv2D{Name: l.Name, Weight: w, Bias: bias, Stride: stride, Pad: pad, Dilation: l.dilation(), Groups: l.groups()}, err
 		},
 		encode: func(layer Layer, l *listed) {
 			v := layer.(Conv2D)
 			l.Name, l.Stride, l.Pad = v.Name, (*sides)(&v.Stride), (*margins)(&v.Pad)
+			l.setDilation(v.Dilation)
+			if v.Groups > 1 {
+				l.Groups = &v.Groups
+			}
 		}},
 	{name: "scale", fields: []string{"name"}, layer: Scale{}, examples: scaleExamples,
 		decode: func(b *builder, l listed, _ []int) (Layer, error) {
@@ -127,17 +139,18 @@ var layerKinds = []kind{
 		decode: func(b *builder, l listed, _ []int) (Layer, error) { return b.batchNorm(l) }},
 	{name: "normalize", fields: []string{"name", "mean", "std"}, anonymous: true,
 		decode: func(b *builder, l listed, _ []int) (Layer, error) { return b.normalize(l) }},
-	{name: "maxpool2d", fields: []string{"kernel", "stride", "pad"}, layer: MaxPool2D{}, examples: maxPoolExamples,
+	{name: "maxpool2d", fields: []string{"kernel", "stride", "pad", "dilation"}, layer: MaxPool2D{}, examples: maxPoolExamples,
 		decode: func(_ *builder, l listed, _ []int) (Layer, error) {
 			if l.Kernel == nil {
 				return nil, errors.New("no kernel")
 			}
 			kernel, stride, pad := l.window()
-			return MaxPool2D{Kernel: kernel, Stride: stride, Pad: pad}, nil
+			return MaxPool2D{Kernel: kernel, Stride: stride, Pad: pad, Dilation: l.dilation()}, nil
 		},
 		encode: func(layer Layer, l *listed) {
 			v := layer.(MaxPool2D)
 			l.Kernel, l.Stride, l.Pad = (*sides)(&v.Kernel), (*sides)(&v.Stride), (*margins)(&v.Pad)
+			l.setDilation(v.Dilation)
 		}},
 	{name: "avgpool2d", fields: []string{"kernel", "stride", "pad", "count_pad"}, layer: AvgPool2D{},
 		examples: avgPoolExamples,

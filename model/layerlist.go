@@ -43,11 +43,11 @@ func isLayerList(text []byte) bool {
 // build returns the model of t by the layer list, or by names where there is none.
 func (d *decoder) build(t weights) (*Model, error) {
 	if d.list == nil {
-		widths, err := widthsOf(t.entries)
+		a, err := arrange(t.entries)
 		if err != nil {
 			return nil, err
 		}
-		return mlpOf(widths, t), nil
+		return mlpOf(a, t), nil
 	}
 	m, err := buildList(d.list, t)
 	if err != nil {
@@ -72,31 +72,88 @@ func imageOf(input []int) []int {
 // A listed layer is one of a layer list. The tag of a field is its key there, for reading as for
 // writing.
 type listed struct {
-	Type     string   `json:"type"`
-	Name     string   `json:"name,omitempty"`
-	Kernel   *sides   `json:"kernel,omitempty"`
-	Stride   *sides   `json:"stride,omitempty"`
-	Pad      *margins `json:"pad,omitempty"`
-	CountPad *bool    `json:"count_pad,omitempty"`
-	Slope    *float64 `json:"slope,omitempty"`
-	Tanh     bool     `json:"tanh,omitempty"`
+	Type string `json:"type"`
+	Name string `json:"name,omitempty"`
+	listedWindow
+	listedFunction
+	listedOrder
 
 	Eps  *float64  `json:"eps,omitempty"`
 	Mean []float64 `json:"mean,omitempty"`
 	Std  []float64 `json:"std,omitempty"`
-	From []int     `json:"from,omitempty"`
+	From *[]int    `json:"from,omitempty"`
+}
+
+// listedWindow is what an entry says of a kernel and how it moves.
+type listedWindow struct {
+	Kernel   *sides   `json:"kernel,omitempty"`
+	Stride   *sides   `json:"stride,omitempty"`
+	Pad      *margins `json:"pad,omitempty"`
+	CountPad *bool    `json:"count_pad,omitempty"`
+	Dilation *sides   `json:"dilation,omitempty"`
+	Groups   *int     `json:"groups,omitempty"`
+}
+
+// listedFunction is what an entry says of a function of one number.
+type listedFunction struct {
+	Slope *float64 `json:"slope,omitempty"`
+	Tanh  bool     `json:"tanh,omitempty"`
+	Lo    *float64 `json:"lo,omitempty"`
+	Hi    *float64 `json:"hi,omitempty"`
+	Alpha *float64 `json:"alpha,omitempty"`
+	Rate  *float64 `json:"rate,omitempty"`
+	Power *float64 `json:"power,omitempty"`
+}
+
+// listedOrder is what an entry says of how numbers lie, and of sums over them.
+type listedOrder struct {
+	Shape     []int    `json:"shape,omitempty"`
+	Runs      [][3]int `json:"runs,omitempty"`
+	By        string   `json:"by,omitempty"`
+	Transpose bool     `json:"transpose,omitempty"`
 }
 
 // field returns a pointer to the field whose key that is, as encoding/json has it; nil: there is
 // none.
 func (l *listed) field(key string) any {
 	v := reflect.ValueOf(l).Elem()
-	for i := range v.NumField() {
-		if name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ","); name == key {
-			return v.Field(i).Addr().Interface()
+	for _, f := range reflect.VisibleFields(v.Type()) {
+		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name == key && !f.Anonymous {
+			return v.FieldByIndex(f.Index).Addr().Interface()
 		}
 	}
 	return nil
+}
+
+// dilation returns how far the places of a window lie apart; 0 stands for 1.
+func (l listed) dilation() [2]int {
+	if l.Dilation == nil || *l.Dilation == (sides{1, 1}) {
+		return [2]int{}
+	}
+	return *l.Dilation
+}
+
+// setDilation fills in the dilation of a window unless it is 1.
+func (l *listed) setDilation(d [2]int) {
+	if d = [2]int{max(1, d[0]), max(1, d[1])}; d != [2]int{1, 1} {
+		l.Dilation = (*sides)(&d)
+	}
+}
+
+// groups returns in how many groups channels are; 0 stands for 1.
+func (l listed) groups() int {
+	if l.Groups == nil || *l.Groups == 1 {
+		return 0
+	}
+	return *l.Groups
+}
+
+// bounds returns lo and hi, which must be there.
+func (l listed) bounds() (lo, hi float64, err error) {
+	if l.Lo == nil || l.Hi == nil {
+		return 0, 0, errors.New("no lo and hi")
+	}
+	return *l.Lo, *l.Hi, nil
 }
 
 // sides are [rows, columns], or one number for both.
@@ -181,7 +238,7 @@ func parseList(text []byte) (input []int, layers []listed, err error) {
 			if err := json.Unmarshal(fields[key], to); err != nil {
 				return nil, nil, fail("%s: %w", key, err)
 			}
-			if key == "from" && l.From == nil {
+			if key == "from" && (l.From == nil || *l.From == nil) {
 				return nil, nil, fail("from is null, want a list of layers")
 			}
 		}
@@ -203,17 +260,20 @@ func buildList(text []byte, t weights) (*Model, error) {
 	chain := true
 	for i, l := range layers {
 		fail := func(err error) error { return fmt.Errorf("layer %d (%s): %w", i, l.Type, err) }
-		if l.From == nil {
-			l.From = []int{i - 1}
-		}
 		row := kinds[l.Type] // which parseList looked up
 		least, most := row.arity()
-		if n := len(l.From); n > most || n < least && most == 1 {
+		takes := []int{i - 1}
+		if l.From != nil {
+			takes = *l.From
+		} else if most == 0 {
+			takes = nil
+		}
+		if n := len(takes); n > most || n < least && most == 1 {
 			return nil, fail(fmt.Errorf("from %d layers, want %s", n, arity(least, most)))
 		}
 		var from []int
 		var in [][]int
-		for _, j := range l.From {
+		for _, j := range takes {
 			if j < -1 || j >= i {
 				return nil, fail(fmt.Errorf("from %d, want -1 (the image) to %d", j, i-1))
 			}
@@ -234,14 +294,18 @@ func buildList(text []byte, t weights) (*Model, error) {
 			at[i] = from[0]
 			continue
 		}
-		if len(from) == 0 {
+		if len(from) == 0 && least > 0 {
 			return nil, fail(errors.New("from no layers"))
 		}
-		layer, err := b.layer(row, l, in[0])
+		var first []int
+		if len(in) > 0 {
+			first = in[0]
+		}
+		layer, err := b.layer(row, l, first)
 		if err != nil {
 			return nil, fail(err)
 		}
-		if in[0] == nil && m.Input == nil {
+		if len(in) > 0 && in[0] == nil && m.Input == nil {
 			linear, ok := layer.(Linear)
 			if !ok {
 				return nil, fail(errors.New("takes the image, whose shape is not given as input"))
@@ -252,7 +316,7 @@ func buildList(text []byte, t weights) (*Model, error) {
 		if len(in) < least {
 			return nil, fail(fmt.Errorf("from %d layer, want %d or more", len(in), least))
 		}
-		if formats.Volume(in[0]) < 1 {
+		if len(in) > 0 && formats.Volume(in[0]) < 1 {
 			return nil, fail(fmt.Errorf("takes %v", in[0]))
 		}
 		shape, err := layer.Shape(in)
@@ -264,7 +328,7 @@ func buildList(text []byte, t weights) (*Model, error) {
 		m.Layers, m.From, shapes = append(m.Layers, layer), append(m.From, from), append(shapes, shape)
 	}
 	for _, e := range t.entries {
-		if !b.used[e.name] && !isCounter(e.name) {
+		if !b.used[e.name] && !e.counts {
 			return nil, fmt.Errorf("tensor %s is not used by any layer", formats.Quote(e.name))
 		}
 	}
@@ -281,10 +345,12 @@ func buildList(text []byte, t weights) (*Model, error) {
 type builder struct {
 	weights
 	used map[string]bool
+	// places is how many places arrangements have so far, see maxPlaces.
+	places int
 }
 
-// take returns a tensor of the given rank that must be there unless optional is set, with as many
-// elements in its first dimension as first says; 0: any.
+// take returns a tensor of the given rank, 0 for any, that must be there unless optional is set. It
+// has as many elements in its first dimension as first says; 0: any.
 func (b *builder) take(name string, rank, first int, optional bool) (*tensor.Dense, error) {
 	t := b.tensors[name]
 	if t == nil {
@@ -294,6 +360,9 @@ func (b *builder) take(name string, rank, first int, optional bool) (*tensor.Den
 		return nil, fmt.Errorf("no tensor %s in the file", formats.Quote(name))
 	}
 	b.used[name] = true
+	if rank == 0 && t != nil {
+		rank = t.Dims()
+	}
 	if err := checkShape(t, rank); err != nil {
 		return nil, fmt.Errorf("tensor %s: %w", formats.Quote(name), err)
 	}
@@ -397,8 +466,9 @@ func (m *Model) layerList() ([]byte, error) {
 			return nil, fmt.Errorf("layer %d is %w", i, err)
 		}
 		l := listed{Type: row.name}
-		if from := m.Takes(i); len(from) != 1 || from[0] != i-1 {
-			l.From = from
+		_, most := layer.Arity()
+		if from := m.Takes(i); most > 0 && (len(from) != 1 || from[0] != i-1) {
+			l.From = &from
 		}
 		if row.encode != nil {
 			row.encode(layer, &l)

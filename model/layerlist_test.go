@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -59,6 +60,88 @@ func TestLayerLists(t *testing.T) {
 	}
 }
 
+// Each example of a layer is read as it was written, with all that it says and every weight.
+func TestExampleLists(t *testing.T) {
+	for i, e := range Examples() {
+		m := e.Model()
+		checkRoundTrip(t, m)
+		encoded, err := m.Encode(m.Dtype())
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := Decode("f", encoded)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for k, got := range again.Layers {
+			want := m.Layers[k]
+			if got, want := again.Takes(k), m.Takes(k); !slices.Equal(got, want) {
+				t.Errorf("example %d, layer %d: from %v, want %v", i, k, got, want)
+			}
+			bare := func(l Layer) Layer { // sameNetwork compared the weights
+				switch l := l.(type) {
+				case Linear:
+					return Linear{Name: l.Name}
+				case Scale:
+					return Scale{Name: l.Name}
+				case Constant:
+					return Constant{Name: l.Name}
+				case Conv2D:
+					l.Weight, l.Bias, l.Groups = nil, nil, l.Split()
+					return l
+				}
+				return l
+			}
+			if diff := cmp.Diff(bare(want), bare(got), cmp.Exporter(func(reflect.Type) bool { return true })); diff != "" {
+				t.Errorf("example %d, layer %d, %s (-want +got):\n%s", i, k, want.Kind(), diff)
+			}
+		}
+	}
+}
+
+// What unrun makes of runs is what they were made of, and runs are as few as they can be told.
+func TestRuns(t *testing.T) {
+	for _, c := range []struct {
+		index []int32
+		want  [][3]int
+	}{
+		{[]int32{0, 1, 2, 3}, [][3]int{{0, 1, 4}}},
+		{[]int32{3, 2, 1, 0, -1}, [][3]int{{3, -1, 5}}},
+		{[]int32{-1, -1, -1}, [][3]int{{-1, 0, 3}}},
+		{[]int32{5}, [][3]int{{5, 0, 1}}},
+		{[]int32{0, 4, 8, 1, 5, 9}, [][3]int{{0, 4, 3}, {1, 4, 3}}},
+		{[]int32{7, 7, 0}, [][3]int{{7, 0, 2}, {0, 0, 1}}},
+		{[]int32{1 << 30, 0, 1}, [][3]int{{1 << 30, -1 << 30, 2}, {1, 0, 1}}},
+	} {
+		got := runs(c.index)
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("runs of %v (-want +got):\n%s", c.index, diff)
+		}
+		back, err := new(builder).unrun(got, []int{len(c.index)})
+		if err != nil || !slices.Equal(back, c.index) {
+			t.Errorf("%v becomes %v, %v", c.index, back, err)
+		}
+	}
+}
+
+// Of a function that nobody knows there is no value, and its layer has no row.
+func TestUnknownFunction(t *testing.T) {
+	l := Plain{Of: "sinh"}
+	if v := l.Value(1); v == v {
+		t.Errorf("sinh(1) is %v, want no number", v)
+	}
+	m := MLP(3, 2, 2)
+	m.Layers[1] = l
+	if err := m.Validate(); err == nil || !strings.Contains(err.Error(), "layer 1 is ") {
+		t.Errorf("error %v, want one that names layer 1", err)
+	}
+	for name := range plainFunctions {
+		if got := (Plain{Of: name}).Kind(); got != name {
+			t.Errorf("%s says that it is %s", name, got)
+		}
+	}
+}
+
 func TestLayerListErrors(t *testing.T) {
 	conv := `{"type":"conv2d","name":"conv","pad":1},{"type":"batchnorm","name":"bn"},`
 	pool := conv + `{"type":"maxpool2d","kernel":2},`
@@ -69,7 +152,7 @@ func TestLayerListErrors(t *testing.T) {
 		{"no layers", `{"input":[1]}`, "no layers"},
 		{"a field of the list", `{"layer":[]}`, `unknown field "layer"`},
 		{"no type", `{"layers":[{}]}`, "layer 0: no type"},
-		{"a type that is none", `{"layers":[{"type":"conv3d"}]}`, "layer 0: type conv3d, want one of add, avgpool2d"},
+		{"a type that is none", `{"layers":[{"type":"conv3d"}]}`, "layer 0: type conv3d, want one of abs, add, arrange, avgpool2d"},
 		{"a field that is none", `{"layers":[{"type":"relu","Name":"x"}]}`, "layer 0 (relu): field Name, want only from"},
 		{"a field of another type", `{"layers":[{"type":"linear","name":"fc","stride":1}]}`, "layer 0 (linear): field stride, want only name, from"},
 		{"a stride of three", `{"layers":[{"type":"conv2d","name":"conv","stride":[1,1,1]}]}`, "layer 0 (conv2d): stride: [1,1,1], want a whole number or 2"},
@@ -84,7 +167,30 @@ func TestLayerListErrors(t *testing.T) {
 		{"from what is behind", `{"input":[1,4,4],"layers":[{"type":"relu","from":[0]}]}`, "layer 0 (relu): from 0, want -1 (the image) to -1"},
 		{"from two", `{"input":[1,4,4],"layers":[{"type":"relu"},{"type":"relu","from":[0,-1]}]}`, "layer 1 (relu): from 2 layers, want 1"},
 		{"an add of one", `{"input":[1,4,4],"layers":[{"type":"relu"},{"type":"add"}]}`, "layer 1 (add): from 1 layer, want 2"},
-		{"an add of shapes", `{"input":[1,4,4],"layers":[` + conv + `{"type":"add","from":[1,-1]}]}`, "layer 2 (add): takes [2 4 4] and [1 4 4], want equal shapes"},
+		{"an add of shapes", `{"input":[1,4,4],"layers":[` + pool + `{"type":"add","from":[1,2]}]}`, "layer 3 (add): takes [2 4 4] and [2 2 2], want equal shapes, or 1 where they differ"},
+		{"an add of three shapes", `{"input":[1,4,4],"layers":[` + conv + `{"type":"add","from":[1,-1,1]}]}`, "layer 2 (add): takes [2 4 4] and [1 4 4], want equal shapes"},
+		{"groups of none", `{"input":[1,4,4],"layers":[{"type":"conv2d","name":"conv","groups":0}]}`, "layer 0 (conv2d): groups 0, want 1 or more"},
+		{"groups that do not divide", `{"input":[1,4,4],"layers":[{"type":"conv2d","name":"conv","groups":3}]}`, "layer 0 (conv2d): 3 groups of 2 filters, want a number that divides them"},
+		{"groups of other channels", `{"input":[1,4,4],"layers":[{"type":"conv2d","name":"conv","groups":2}]}`, "layer 0 (conv2d): takes [1 4 4], 1 channels, want 2"},
+		{"a window too far apart", `{"input":[1,4,4],"layers":[{"type":"conv2d","name":"conv","dilation":2}]}`, "layer 0 (conv2d): takes [1 4 4]"},
+		{"a pool that may miss the image", `{"input":[1,2,2],"layers":[{"type":"maxpool2d","kernel":2,"pad":1,"dilation":2}]}`, "want an image of the kernel's size"},
+		{"a clip without bounds", `{"input":[4],"layers":[{"type":"clip","lo":0}]}`, "layer 0 (clip): no lo and hi"},
+		{"a clip the wrong way", `{"input":[4],"layers":[{"type":"clip","lo":1,"hi":0}]}`, "layer 0 (clip): from 1 to 0, want lo not above hi"},
+		{"a threshold of none", `{"input":[4],"layers":[{"type":"thresholdedrelu"}]}`, "layer 0 (thresholdedrelu): no alpha"},
+		{"a power of none", `{"input":[4],"layers":[{"type":"pow"}]}`, "layer 0 (pow): no power"},
+		{"a constant that takes something", `{"input":[4],"layers":[{"type":"constant","name":"fc","from":[-1]}]}`, "layer 0 (constant): from 1 layers, want 0"},
+		{"a product of one", `{"input":[4],"layers":[{"type":"mul"}]}`, "layer 0 (mul): from 1 layer, want 2"},
+		{"a difference of three", `{"input":[4],"layers":[{"type":"sub","from":[-1,-1,-1]}]}`, "layer 0 (sub): from 3 layers, want 2"},
+		{"a reduction that is none", `{"input":[4],"layers":[{"type":"reduce","by":"median"}]}`, "layer 0 (reduce): by median, want one of [sum mean max logsumexp]"},
+		{"an arrangement of too few", `{"input":[4],"layers":[{"type":"arrange","shape":[4],"runs":[[0,1,3]]}]}`, "layer 0 (arrange): runs of 3 places, want 4 for shape [4]"},
+		{"an arrangement of too many", `{"input":[4],"layers":[{"type":"arrange","shape":[4],"runs":[[0,1,3],[0,0,9]]}]}`, "layer 0 (arrange): run [0 0 9], want 4 places in all for shape [4]"},
+		{"an arrangement of what is not there", `{"input":[4],"layers":[{"type":"arrange","shape":[2],"runs":[[3,1,2]]}]}`, "layer 0 (arrange): place 4 of number 1, want -1 to 3"},
+		{"an arrangement below all", `{"input":[4],"layers":[{"type":"arrange","shape":[2],"runs":[[-1,-1,2]]}]}`, "layer 0 (arrange): run [-1 -1 2] goes to place -2, want -1 or more"},
+		{"an arrangement of no shape", `{"input":[4],"layers":[{"type":"arrange","runs":[[0,1,1]]}]}`, "layer 0 (arrange): "},
+		{"an arrangement too large", `{"input":[4],"layers":[{"type":"arrange","shape":[1000000000000],"runs":[[0,0,1000000000000]]}]}`, "layer 0 (arrange): shape [1000000000000], want 1 to"},
+		{"an arrangement that no file backs", `{"input":[4],"layers":[{"type":"arrange","shape":[100000000],"runs":[[0,0,100000000]]}]}`, "layer 0 (arrange): 100000000 places in all arrangements so far, want 67108864 or fewer"},
+		{"an arrangement of huge steps", `{"input":[4],"layers":[{"type":"arrange","shape":[5],"runs":[[0,4611686018427387904,5]]}]}`, "layer 0 (arrange): run [0 4611686018427387904 5], want a step of 2147483647 at most"},
+		{"matrices that do not fit", `{"input":[2,3,4],"layers":[{"type":"matmul","from":[-1,-1]}]}`, "layer 0 (matmul): takes [2 3 4] and [2 3 4]: 3 and 3 matrices, and sums of 2 and 4 terms, want equal numbers"},
 		{"shapes", `{"input":[1,5,5],"layers":[` + conv + fc + `]}`, "layer 2 (linear): takes [2 5 5], 50 elements, want 8"},
 		{"padding of an average", `{"input":[1,4,4],"layers":[{"type":"avgpool2d","kernel":2,"pad":1}]}`, "padding without count_pad"},
 		{"std of 0", `{"input":[1,4,4],"layers":[{"type":"normalize","mean":[0],"std":[0]}]}`, "mean 0 and std 0, want positive std"},

@@ -49,16 +49,23 @@ type Linear struct {
 
 // Conv2D is the cross-correlation of an image with each filter, plus a bias:
 //
-//	y[o, r, c] = b[o] + Σ_{i, u, v} W[o, i, u, v]·x[i, r·Stride[0] + u - Pad[0], c·Stride[1] + v - Pad[1]],
+//	y[o, r, c] = b[o] + Σ_{i, u, v} W[o, i, u, v]·x[i, r·S + u·D - T, c·S' + v·D' - L],
 //
-// x being 0 outside.
+// x being 0 outside, with S, S' the stride, D, D' the dilation, T and L the padding above and on
+// the left. With G groups channels and filters are in G parts of equal size, and filters of part g
+// take the channels of part g: i counts within the part.
 type Conv2D struct {
-	Name   string        // "conv1"
-	Weight *tensor.Dense // [out, in, KH, KW], Float32 or Float64
-	Bias   *tensor.Dense // [out], of the same type
-	Stride [2]int        // rows, columns
-	Pad    [4]int        // top, left, bottom, right
+	Name     string        // "conv1"
+	Weight   *tensor.Dense // [out, in/Groups, KH, KW], Float32 or Float64
+	Bias     *tensor.Dense // [out], of the same type
+	Stride   [2]int        // rows, columns
+	Pad      [4]int        // top, left, bottom, right
+	Dilation [2]int        // rows, columns; 0 stands for 1
+	Groups   int           // 0 stands for 1
 }
+
+// Split returns in how many groups channels are, at least 1.
+func (l Conv2D) Split() int { return max(1, l.Groups) }
 
 // Scale is x·w_c + b_c, c the channel of [C, H, W] or the element of [I]: batch normalisation as it
 // is at inference, or the normalisation of the input.
@@ -72,6 +79,7 @@ type Scale struct {
 type MaxPool2D struct {
 	Kernel, Stride [2]int // rows, columns
 	Pad            [4]int // top, left, bottom, right
+	Dilation       [2]int // rows, columns; 0 stands for 1
 }
 
 // AvgPool2D is the mean of each window of each channel: of the elements within the image, or with
@@ -82,7 +90,8 @@ type AvgPool2D struct {
 	CountPad       bool
 }
 
-// Add is the sum of all that it takes, two or more of one shape: a residual connection.
+// Add is the sum of all that it takes, two or more of one shape: a residual connection. Two outputs
+// may also be of shapes as a Pairwise takes them.
 type Add struct{}
 
 func weightAndBias(name string, weight, bias *tensor.Dense, rank int) []Param {
@@ -183,12 +192,16 @@ func (l Linear) Shape(in [][]int) ([]int, error) {
 // Shape returns the shape of the output, see Layer.
 func (l Conv2D) Shape(in [][]int) ([]int, error) {
 	w := l.Weight.Shape()
-	out, err := window(in[0], [2]int{w[2], w[3]}, l.Stride, l.Pad)
+	out, err := window(in[0], [2]int{w[2], w[3]}, l.Stride, l.Dilation, l.Pad)
 	if err != nil {
 		return nil, err
 	}
-	if in[0][0] != w[1] {
-		return nil, fmt.Errorf("takes %v, %d channels, want %d", in[0], in[0][0], w[1])
+	groups := l.Split()
+	if l.Groups < 0 || w[0]%groups != 0 || groups > formats.MaxElements {
+		return nil, fmt.Errorf("%d groups of %d filters, want a number that divides them", l.Groups, w[0])
+	}
+	if in[0][0] != w[1]*groups {
+		return nil, fmt.Errorf("takes %v, %d channels, want %d", in[0], in[0][0], w[1]*groups)
 	}
 	out[0] = w[0]
 	return out, nil
@@ -204,16 +217,19 @@ func (l Scale) Shape(in [][]int) ([]int, error) {
 
 // Shape returns the shape of the output, see Layer.
 func (l MaxPool2D) Shape(in [][]int) ([]int, error) {
-	return pool(in[0], l.Kernel, l.Stride, l.Pad)
+	return pool(in[0], l.Kernel, l.Stride, l.Dilation, l.Pad)
 }
 
 // Shape returns the shape of the output, see Layer.
 func (l AvgPool2D) Shape(in [][]int) ([]int, error) {
-	return pool(in[0], l.Kernel, l.Stride, l.Pad)
+	return pool(in[0], l.Kernel, l.Stride, [2]int{}, l.Pad)
 }
 
 // Shape returns the shape of the output, see Layer.
 func (Add) Shape(in [][]int) ([]int, error) {
+	if len(in) == 2 {
+		return broadcast(in[0], in[1])
+	}
 	for _, s := range in[1:] {
 		if fmt.Sprint(s) != fmt.Sprint(in[0]) {
 			return nil, fmt.Errorf("takes %v and %v, want equal shapes", in[0], s)
@@ -223,17 +239,21 @@ func (Add) Shape(in [][]int) ([]int, error) {
 }
 
 // pool is window for a layer whose every window must hold something of the image.
-func pool(in []int, kernel, stride [2]int, pad [4]int) ([]int, error) {
+func pool(in []int, kernel, stride, dilation [2]int, pad [4]int) ([]int, error) {
 	for d := range 2 {
 		if pad[d] >= kernel[d] || pad[2+d] >= kernel[d] {
 			return nil, fmt.Errorf("padding %v with a kernel of %v, want less", pad, kernel)
 		}
+		// A window whose places are further apart may miss a small image.
+		if len(in) == 3 && dilation[d] > 1 && (pad[d] > 0 || pad[2+d] > 0) && in[1+d] < (kernel[d]-1)*dilation[d]+1 {
+			return nil, fmt.Errorf("takes %v with padding %v and dilation %v, want an image of the kernel's size", in, pad, dilation)
+		}
 	}
-	return window(in, kernel, stride, pad)
+	return window(in, kernel, stride, dilation, pad)
 }
 
 // window returns the shape that a kernel moved over an image of shape in gives, with its channels.
-func window(in []int, kernel, stride [2]int, pad [4]int) ([]int, error) {
+func window(in []int, kernel, stride, dilation [2]int, pad [4]int) ([]int, error) {
 	if len(in) != 3 {
 		return nil, fmt.Errorf("takes %v, want an image [C, H, W]", in)
 	}
@@ -247,7 +267,10 @@ func window(in []int, kernel, stride [2]int, pad [4]int) ([]int, error) {
 		if min(pad[d], pad[2+d]) < 0 || max(pad[d], pad[2+d]) > formats.MaxSide {
 			return nil, fmt.Errorf("padding %v, want 0 to %d", pad, formats.MaxSide)
 		}
-		room := in[1+d] + pad[d] + pad[2+d] - kernel[d]
+		if dilation[d] < 0 || dilation[d] > formats.MaxSide {
+			return nil, fmt.Errorf("dilation %v, want 1 to %d", dilation, formats.MaxSide)
+		}
+		room := in[1+d] + pad[d] + pad[2+d] - (kernel[d]-1)*max(1, dilation[d]) - 1
 		if room < 0 {
 			return nil, fmt.Errorf("takes %v with padding %v, smaller than the kernel %v", in, pad, kernel)
 		}

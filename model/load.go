@@ -3,6 +3,7 @@ package model
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"advsweep/internal/filekind"
 	"advsweep/internal/regular"
 	"advsweep/model/internal/formats"
 )
@@ -26,21 +28,39 @@ import (
 func Load(path string) (*Model, error) { return LoadLayers(path, "") }
 
 // LoadLayers is Load with the path of a layer list, for safetensors and NPZ files.
-func LoadLayers(path, layers string) (*Model, error) {
-	m, err := load(path, layers)
+func LoadLayers(path, layers string) (*Model, error) { return LoadAsking(path, layers, Ask{}) }
+
+// LoadAsking is LoadLayers with what the file may leave open.
+func LoadAsking(path, layers string, ask Ask) (*Model, error) {
+	m, err := load(path, layers, ask)
+	if err == nil {
+		m.Source.Output = ask.Output
+	}
 	if err != nil {
 		return nil, fmt.Errorf("model: %s: %w", path, regular.Cause(err))
 	}
 	return m, nil
 }
 
-func load(path, layers string) (*Model, error) {
+func load(path, layers string, ask Ask) (*Model, error) {
+	m, err := read(path, layers, ask)
+	if dir, ok := besideOf(path); ok {
+		return dir.tell(m, err)
+	}
+	return m, err
+}
+
+// read reads the files of a model.
+func read(path, layers string, ask Ask) (*Model, error) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return nil, ofFolder(path)
+	}
 	f, size, err := regular.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	d := decoder{name: filepath.Base(path), r: f, size: size, sum: sha256.New(), open: inFolder(filepath.Dir(path))}
+	d := decoder{name: filepath.Base(path), r: f, size: size, sum: sha256.New(), open: inFolder(filepath.Dir(path)), ask: ask}
 	if layers != "" {
 		if d.list, err = readSmall(layers); err != nil {
 			return nil, fmt.Errorf("layer list %s: %w", layers, regular.Cause(err))
@@ -130,6 +150,7 @@ type decoder struct {
 	list     []byte // a layer list from outside; nil: none
 	listName string
 	insist   bool // the list was named by the user
+	ask      Ask
 	inside   bool // the list is from the file itself
 }
 
@@ -148,7 +169,7 @@ func (d *decoder) decode() (*Model, error) {
 			return nil, fmt.Errorf("layer list %s: a file of format %s needs none", d.listName, f.name)
 		}
 		d.list = nil
-		if m, err = f.decode(File{Reader: d.r, Size: d.size, Sum: d.sum, Open: d.open}); err == nil {
+		if m, err = f.decode(File{Reader: d.r, Size: d.size, Sum: d.sum, Open: d.open, Ask: d.ask}); err == nil {
 			err = m.validate()
 		}
 	case leaves[ext] != "":
@@ -162,10 +183,45 @@ func (d *decoder) decode() (*Model, error) {
 		d.sum.Write(d.list)
 	}
 	if err != nil {
-		return nil, err
+		return nil, d.explain(start, err, formatOf(d.name, start) != nil)
+	}
+	if mlp := m.asMLP(); mlp != nil && mlp.validate() == nil {
+		m = mlp
 	}
 	m.Source = Source{Name: d.name, SHA256: hex.EncodeToString(d.sum.Sum(nil))}
 	return m, nil
+}
+
+// explain returns err, of a file that begins with start, or what the file is where it is of a kind
+// that is not read. registered: the reader of a registered format said err, and may read text.
+func (d *decoder) explain(start []byte, err error, registered bool) error {
+	if beginsSafetensors(start, d.size) || errors.As(err, new(*kindError)) {
+		return err
+	}
+	k, ok := filekind.Of(d.r, d.size)
+	switch {
+	case !ok || k.Model == "":
+		return err
+	case registered && k.IsText():
+		return fmt.Errorf("%w; it is %s", err, k.Name)
+	}
+	return notModel(k)
+}
+
+// notModel is the error for a file of a kind that is not read.
+func notModel(k filekind.Kind) error { return &kindError{k} }
+
+// A kindError says that a file is of a kind that is not read.
+type kindError struct{ kind filekind.Kind }
+
+func (e *kindError) Error() string {
+	return fmt.Sprintf("%s, want ONNX, safetensors or NPZ: %s", e.kind.Name, e.kind.Model)
+}
+
+// beginsSafetensors reports whether a file of size bytes that begins so is safetensors, whatever
+// else its first bytes look like: the length of a header, and the header.
+func beginsSafetensors(start []byte, size int64) bool {
+	return len(start) > 8 && start[8] == '{' && binary.LittleEndian.Uint64(start) <= min(maxHeader, uint64(size-8))
 }
 
 // inFolder returns what opens regular files in dir. Links may not lead out of it.

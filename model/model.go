@@ -27,6 +27,9 @@ type Model struct {
 	// the one before
 	From   [][]int
 	Source Source
+	// Assumed is the activation between the Linear layers of a model that was read by the names of
+	// its tensors alone, which do not tell it: "relu", or that of SetActivation. "" elsewhere.
+	Assumed string
 	// what reading left out or took for granted, for people to read: "Softmax at the end is left
 	// out"
 	Notes []string
@@ -38,6 +41,10 @@ type Source struct {
 	// of the file's bytes, and behind them those of a layer list beside it or of an ONNX file's
 	// data; hexadecimal
 	SHA256 string
+	// Pixels is the argument of TakePixels, as "0,255", and Activation that of SetActivation. Each
+	// is "" where the method was not called. Output is the output that an Ask named. With the bytes
+	// they fix the model.
+	Pixels, Activation, Output string
 }
 
 // MLP returns a multilayer perceptron with zero weights, Float32: Linear

@@ -137,7 +137,13 @@ func TestOrder(t *testing.T) {
 		{"numbers", []width{{"l.10", 5, 2}, {"l.9", 4, 5}, {"l.1", 3, 4}}, "l.1 l.9 l.10"},
 		{"numbers of equal shape", []width{{"10", 4, 4}, {"9", 4, 4}, {"100", 4, 4}, {"1", 4, 4}}, "1 9 10 100"},
 		{"words of equal shape", []width{{"b", 4, 4}, {"a", 4, 4}}, "several orders"},
-		{"square words and an end", []width{{"input", 4, 4}, {"hidden", 4, 4}, {"output", 4, 2}}, "several orders"},
+		{"square words and an end", []width{{"input", 4, 4}, {"hidden", 4, 4}, {"output", 4, 2}}, "input hidden output"},
+		{"ordinals", []width{{"net.third", 4, 4}, {"net.first", 4, 4}, {"net.second", 4, 4}}, "net.first net.second net.third"},
+		{"numbered words", []width{{"out_layer", 4, 4}, {"hid10", 4, 4}, {"hid9", 4, 4}, {"inp", 4, 4}}, "inp hid9 hid10 out_layer"},
+		{"words that shapes contradict", []width{{"first", 4, 4}, {"second", 5, 4}, {"third", 4, 5}}, "several orders"},
+		{"a word that is no rank", []width{{"input", 4, 4}, {"body", 4, 4}, {"output", 4, 4}}, "several orders"},
+		{"an average beside", []width{{"fc1", 4, 3}, {"fc2", 3, 2}, {"ema.fc1", 4, 3}, {"ema.fc2", 3, 2}}, "twice, with no prefix and under ema"},
+		{"two averages", []width{{"model.fc1", 4, 4}, {"model.fc2", 4, 4}, {"ema.fc1", 4, 4}, {"ema.fc2", 4, 4}}, "twice, under ema and under model"},
 		{"numbers between words", []width{{"stem", 9, 6}, {"body2", 6, 6}, {"body1", 6, 6}, {"head", 6, 2}}, "stem body1 body2 head"},
 		{"blocks", []width{{"encoder.0", 9, 6}, {"encoder.2", 6, 6}, {"decoder.0", 6, 6}, {"decoder.2", 6, 6}, {"head", 6, 2}},
 			"encoder.0 encoder.2 decoder.0 decoder.2 head"},
@@ -155,7 +161,7 @@ func TestOrder(t *testing.T) {
 		{"apart, one walk and one ring", []width{{"a", 3, 2}, {"b", 4, 5}, {"c", 5, 4}}, "a.weight [2, 3], b.weight [5, 4], c.weight [4, 5]"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := order(c.layers)
+			got, _, err := order(c.layers)
 			if err != nil {
 				if !strings.Contains(err.Error(), c.want) {
 					t.Fatalf("error is %q, want %q", err, c.want)

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 
+	"advsweep/internal/filekind"
 	"advsweep/internal/npy"
 	"advsweep/model/internal/formats"
 
@@ -26,14 +28,16 @@ func (d *decoder) npz() (*Model, error) {
 	} else if err != nil && !errors.Is(err, zip.ErrInsecurePath) { // nothing is unpacked
 		return nil, err
 	}
+	if !slices.ContainsFunc(z.File, func(f *zip.File) bool { return strings.HasSuffix(f.Name, ".npy") }) {
+		if k, ok := filekind.Of(d.r, d.size); ok && k.Model != "" {
+			return nil, notModel(k)
+		}
+	}
 	arrays := make(map[string]*npy.Array)
 	var entries []entry
 	left := uint64(d.size) // of the archive, which entries may not share
 	for _, f := range z.File {
 		name, ok := strings.CutSuffix(f.Name, ".npy")
-		if !ok && strings.HasSuffix(f.Name, "data.pkl") {
-			return nil, errors.New("a file of torch.save, want safetensors, NPZ or ONNX: pickled programs are not run")
-		}
 		if !ok {
 			return nil, fmt.Errorf("%s in the archive, want names that end in .npy", formats.Quote(f.Name))
 		}
@@ -51,6 +55,8 @@ func (d *decoder) npz() (*Model, error) {
 		for _, s := range arrays[name].Shape {
 			e.shape = append(e.shape, uint64(s))
 		}
+		a := arrays[name]
+		e.counts = (a.Kind == 'i' || a.Kind == 'u' || a.Kind == 'b') && (isCounter(name) || single(e.shape))
 		entries = append(entries, e)
 	}
 	if len(entries) == 0 {
@@ -62,7 +68,7 @@ func (d *decoder) npz() (*Model, error) {
 	}
 	for _, e := range entries {
 		a := arrays[e.name]
-		if isCounter(e.name) && (a.Kind == 'i' || a.Kind == 'u') {
+		if e.counts {
 			continue
 		}
 		if a.Kind != 'f' || a.Width != 2 && a.Width != 4 && a.Width != 8 {

@@ -19,9 +19,10 @@ type width struct {
 // order returns the layers in the order in which they are applied. Layers whose names differ in
 // numbers alone (fc1 and fc2, net.0 and net.2) follow each other by those numbers; such groups
 // follow each other as their shapes chain, the outputs of one being the inputs of the next. If
-// groups do not chain, single layers do by shape alone. It is an error if there is no such order or
-// more than one: words have no order, and a guess would be another model.
-func order(layers []width) ([]width, error) {
+// groups do not chain, single layers do by shape alone. Where shapes allow more than one order, words
+// in the names may tell, see byWords: how says so then. It is an error if there is no order or if
+// nothing tells: other words have none, and a guess would be another model.
+func order(layers []width) (sorted []width, how string, err error) {
 	byName := slices.Clone(layers)
 	slices.SortFunc(byName, func(a, b width) int { return compareNatural(a.name, b.name) })
 	groups := make(map[string][]width)
@@ -38,29 +39,54 @@ func order(layers []width) ([]width, error) {
 	}
 	// Searching takes the square of their number.
 	if len(ends) > 1000 || !whole && len(layers) > 1000 {
-		return nil, fmt.Errorf("%d layers do not follow each other by name: %s", len(layers), list(byName))
+		return nil, "", fmt.Errorf("%d layers do not follow each other by name: %s", len(layers), list(byName))
 	}
 	n := 0
-	var sorted []width
 	if whole {
-		if sorted, n = orderByShape(ends); n == 1 {
+		sorted, n = orderByShape(ends)
+		if n == 2 {
+			if words, ok := byWords(ends); ok {
+				sorted, n, how = words, 1, "the order of the layers is that of words in their names: "+namesOf(words)
+			}
+		}
+		if n == 1 {
 			var out []width
 			for _, e := range sorted {
 				out = append(out, groups[e.name]...)
 			}
-			return out, nil
+			return out, how, nil
 		}
 	}
 	if n == 0 {
 		sorted, n = orderByShape(byName)
 	}
-	switch n {
-	case 0:
-		return nil, fmt.Errorf("the layers do not follow each other in any order (outputs of one = inputs of the next): %s", list(byName))
-	case 1:
-		return sorted, nil
+	if n == 1 {
+		return sorted, "", nil
 	}
-	return nil, fmt.Errorf("the layers follow each other in several orders, and their names do not tell which; number them as in fc1, fc2: %s", list(byName))
+	if twice := copies(byName); twice != nil {
+		return nil, "", fmt.Errorf("the same layers are there twice, %s and %s, such as weights and their average: keep one of the two in the file: %s",
+			under(twice[0]), under(twice[1]), list(byName))
+	}
+	if n == 0 {
+		return nil, "", fmt.Errorf("the layers do not follow each other in any order (outputs of one = inputs of the next): %s", list(byName))
+	}
+	return nil, "", fmt.Errorf("the layers follow each other in several orders, and their names do not tell which; number them as in fc1, fc2: %s", list(byName))
+}
+
+func under(prefix string) string {
+	if prefix == "" {
+		return "with no prefix"
+	}
+	return "under " + formats.Quote(strings.TrimSuffix(prefix, "."))
+}
+
+// namesOf joins the names of layers, the first few.
+func namesOf(layers []width) string {
+	var all []string
+	for _, l := range layers[:min(len(layers), 8)] {
+		all = append(all, formats.Quote(l.name))
+	}
+	return strings.Join(all, ", ")
 }
 
 // pattern is name with each run of digits replaced by #.

@@ -26,11 +26,11 @@ const maxHeader = 100_000_000
 // dtypeSize holds the types that are read, and the bytes of one number.
 var dtypeSize = map[string]uint64{"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 
-// counter is the type of tensors that only count, which are passed over.
-const counter = "I64"
+// counterSize holds the types of tensors that may count, and are passed over then, see entry.
+var counterSize = map[string]uint64{"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1}
 
 // mlpOnly ends the messages about what a file may not hold.
-const mlpOnly = "MLPs of Linear and ReLU are all that is read without a layer list, see model/README.md"
+const mlpOnly = "MLPs of Linear and ReLU are all that is read without a layer list, see model/README.md; ONNX needs none"
 
 // safetensors reads all of a file. The header, with its claims about the data, is checked to the
 // end before memory is taken for weights, and where names alone tell the layers, so are they.
@@ -65,7 +65,7 @@ func (d *decoder) safetensors() (*Model, error) {
 		d.list, d.listName, d.inside = []byte(list), "in __metadata__", true
 	}
 	if d.list == nil { // so that no memory is taken in vain
-		if _, err := widthsOf(entries); err != nil {
+		if _, err := arrange(entries); err != nil {
 			return nil, err
 		}
 	}
@@ -85,36 +85,6 @@ func (d *decoder) safetensors() (*Model, error) {
 	return d.build(t)
 }
 
-// widthsOf returns the Linear layers that the entries make by their names alone, in order.
-func widthsOf(entries []entry) ([]width, error) {
-	widths, err := findLayers(entries)
-	if err != nil {
-		return nil, err
-	}
-	if widths, err = order(widths); err != nil {
-		return nil, err
-	}
-	last := widths[len(widths)-1]
-	return widths, checkOutputs(formats.Quote(last.name), last.out)
-}
-
-// mlpOf returns the MLP of the layers in widths.
-func mlpOf(widths []width, t weights) *Model {
-	linears := make([]Linear, len(widths))
-	for i, w := range widths {
-		bias := t.tensors[biasName(w.name)]
-		switch {
-		case bias != nil:
-		case t.double:
-			bias = formats.Dense(make([]float64, w.out), w.out)
-		default:
-			bias = formats.Dense(make([]float32, w.out), w.out)
-		}
-		linears[i] = Linear{Name: w.name, Weight: t.tensors[weightName(w.name)], Bias: bias}
-	}
-	return chain(linears)
-}
-
 // skip reads n bytes that nothing wants.
 func skip(r io.Reader, n int64) error {
 	_, err := io.CopyN(io.Discard, r, n)
@@ -130,6 +100,9 @@ type entry struct {
 	dtype      string
 	shape      []uint64
 	begin, end uint64 // in the data
+	// counts is set for whole numbers that belong to no layer: of batch normalisation in training,
+	// or a single one, such as an epoch.
+	counts bool
 }
 
 // parseHeader returns the tensors in the order of the header, and the layer list of its metadata.
@@ -250,8 +223,8 @@ func (p parser) entry(name string) (entry, error) {
 		}
 	}
 	size, ok := dtypeSize[e.dtype]
-	if e.dtype == counter && isCounter(name) {
-		size, ok = 8, true
+	if n, whole := counterSize[e.dtype]; whole && (isCounter(name) || single(e.shape)) {
+		size, ok, e.counts = n, true, true
 	}
 	if !ok {
 		return e, fmt.Errorf("dtype %s, want F64, F32, F16 or BF16", formats.Quote(e.dtype))
@@ -278,6 +251,11 @@ func (p parser) entry(name string) (entry, error) {
 			offsets, e.end-e.begin, size, e.shape, e.dtype)
 	}
 	return e, nil
+}
+
+// single reports whether a tensor of the shape is one number.
+func single(shape []uint64) bool {
+	return !slices.ContainsFunc(shape, func(d uint64) bool { return d != 1 })
 }
 
 // numbers reads an array of at most most whole numbers.
@@ -349,42 +327,6 @@ func tensorName(layer, part string) string {
 	return layer + "." + part
 }
 
-// findLayers returns the Linear layers that the entries make, in no order.
-func findLayers(entries []entry) ([]width, error) {
-	var layers []width
-	biases := make(map[string]entry) // by layer
-	for _, e := range entries {
-		layer, part := formats.SplitName(e.name)
-		switch {
-		case part == "weight" && len(e.shape) == 2:
-			layers = append(layers, width{layer, int(e.shape[1]), int(e.shape[0])})
-		case part == "weight":
-			return nil, fmt.Errorf("tensor %s: shape %d, want [out in]: %s", formats.Quote(e.name), e.shape, mlpOnly)
-		case part == "bias" && len(e.shape) == 1:
-			biases[layer] = e
-		case part == "bias":
-			return nil, fmt.Errorf("tensor %s: shape %d, want [out]: %s", formats.Quote(e.name), e.shape, mlpOnly)
-		default:
-			return nil, fmt.Errorf("tensor %s: want names that end in .weight or .bias: %s", formats.Quote(e.name), mlpOnly)
-		}
-	}
-	for _, l := range layers {
-		b, ok := biases[l.name]
-		if ok && b.shape[0] != uint64(l.out) {
-			return nil, fmt.Errorf("tensor %s: shape %d, want [%d], the outputs of %s",
-				formats.Quote(b.name), b.shape, l.out, formats.Quote(weightName(l.name)))
-		}
-		delete(biases, l.name)
-	}
-	for _, e := range entries { // not biases: the first in the file is named
-		layer, part := formats.SplitName(e.name)
-		if _, alone := biases[layer]; alone && part == "bias" {
-			return nil, fmt.Errorf("tensor %s: there is no %s: %s", formats.Quote(e.name), formats.Quote(weightName(layer)), mlpOnly)
-		}
-	}
-	return layers, nil
-}
-
 // readTensors reads the data of the entries, which lie one after another.
 func readTensors[T float32 | float64](r io.Reader, entries []entry) (map[string]*tensor.Dense, error) {
 	tensors := make(map[string]*tensor.Dense, len(entries))
@@ -395,7 +337,7 @@ func readTensors[T float32 | float64](r io.Reader, entries []entry) (map[string]
 	// In pieces that stay in the cache; a multiple of every type's size.
 	buf := make([]byte, min(largest.end-largest.begin, 64<<10))
 	for _, e := range entries {
-		if e.dtype == counter {
+		if e.counts {
 			if err := skip(r, int64(e.end-e.begin)); err != nil {
 				return nil, fmt.Errorf("tensor %s: %w", formats.Quote(e.name), err)
 			}
@@ -478,10 +420,9 @@ func (m *Model) Dtype() string {
 }
 
 // Encode returns m as the bytes of a safetensors file that Decode reads: NAME.weight and NAME.bias
-// of each layer that has them, in order, the data from a multiple of 8 bytes on. For MLPs that is
-// what PyTorch writes and reads. The layers of others, and of MLPs whose names do not tell their
-// order, are listed in the file's metadata, as README.md describes it. The same model and dtype
-// give the same bytes.
+// of each layer that has them, in order, the data from a multiple of 8 bytes on. PyTorch reads the
+// tensors so. More than one layer are listed in the file's metadata, as README.md describes it, since
+// names tell no activation. The same model and dtype give the same bytes.
 //
 // dtype is "float64", "float32" or "float16"; numbers are rounded to the nearest one, the even one
 // of two. It returns an error if a number becomes infinite or if m is not valid.
@@ -502,15 +443,11 @@ func (m *Model) encode(dtype string) ([]byte, error) {
 		return nil, err
 	}
 	var tensors []Param
-	var widths []width
 	for _, layer := range m.Layers {
-		if l, ok := layer.(Linear); ok {
-			widths = append(widths, width{l.Name, l.size(1), l.size(0)})
-		}
 		tensors = append(tensors, layer.Params()...)
 	}
 	header := []byte("{")
-	if back, err := order(widths); !m.IsMLP() || err != nil || !slices.Equal(back, widths) {
+	if len(m.Layers) > 1 || !m.IsMLP() { // one Linear has no activation
 		list, err := m.layerList()
 		if err != nil {
 			return nil, err

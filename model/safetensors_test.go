@@ -90,7 +90,7 @@ func TestLoadGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 			sum := sha256.Sum256(data)
-			if want := (Source{c.name + ".safetensors", hex.EncodeToString(sum[:])}); m.Source != want {
+			if want := (Source{Name: c.name + ".safetensors", SHA256: hex.EncodeToString(sum[:])}); m.Source != want {
 				t.Errorf("Source is %v, want %v", m.Source, want)
 			}
 			want := golden[c.name]
@@ -228,13 +228,13 @@ func TestDecodeErrors(t *testing.T) {
 		data []byte
 		want string
 	}{
-		{"empty", nil, "0 bytes, want a safetensors file"},
+		{"empty", nil, "an empty file, want ONNX, safetensors or NPZ"},
 		{"seven bytes", make([]byte, 7), "7 bytes, want a safetensors file"},
 		{"no header", make([]byte, 8), "does not start with {"},
 		{"header past the end", length(100, '{', '}'), "header of 100 bytes, want at most 2"},
 		{"header over 100 MB", length(100_000_001, '{', '}'), "header of 100000001 bytes, want at most 100000000"},
 		{"header of 2⁶⁴-1", length(math.MaxUint64, '{'), "not a safetensors file"},
-		{"a zip cut off", []byte("PK\x03\x04\x14\x00\x00\x00\x08\x08archive/data.pkl"), "not a zip archive, want an NPZ file"},
+		{"a zip cut off", []byte("PK\x03\x04\x14\x00\x00\x00\x08\x08archive/data.pkl"), "a zip archive that is cut off or damaged, want ONNX, safetensors or NPZ"},
 		{"not UTF-8", join("{\"\xff\":1}", 0), "not valid UTF-8"},
 		{"not JSON", join(`{"a":`, 0), "invalid JSON: unexpected end"},
 		{"two texts", join(`{} {}`, 0), "invalid JSON: invalid character '{'"},
@@ -293,7 +293,7 @@ func TestDecodeErrors(t *testing.T) {
 		{"matrix bias", file(raw{"a.bias", "F32", []int{2, 2}}), "tensor a.bias: shape [2 2], want [out]: MLPs of Linear and ReLU"},
 		{"bias alone", file(raw{"a.weight", "F32", []int{2, 2}}, raw{"b.bias", "F32", []int{2}}), "tensor b.bias: there is no b.weight"},
 		{"bias too long", file(raw{"a.weight", "F32", []int{2, 2}}, raw{"a.bias", "F32", []int{3}}), "tensor a.bias: shape [3], want [2]"},
-		{"other tensor", file(raw{"a.weight", "F32", []int{2, 2}}, raw{"a.running_mean", "F32", []int{2}}), "tensor a.running_mean: want names that end in .weight or .bias"},
+		{"other tensor", file(raw{"a.weight", "F32", []int{2, 2}}, raw{"a.running_mean", "F32", []int{2}}), "tensor a.running_mean is of batch normalisation"},
 		{"no part", file(raw{"a", "F32", []int{2, 2}}), "tensor a: want names that end"},
 		{"no layer", file(raw{".weight", "F32", []int{2, 2}}), "tensor .weight: want names that end"},
 		{"empty name", file(raw{"", "F32", []int{2, 2}}), `tensor "": want names that end`},
@@ -343,7 +343,7 @@ func TestDecodeLateNaN(t *testing.T) {
 func TestLoadErrors(t *testing.T) {
 	dir := t.TempDir()
 	_, err := Load(dir)
-	wantError(t, err, "model: "+dir+": a directory, want a regular file")
+	wantError(t, err, "model: "+dir+": a directory, want a file")
 	missing := filepath.Join(dir, "missing")
 	_, err = Load(missing)
 	wantError(t, err, "model: "+missing+": no such file")

@@ -20,7 +20,7 @@ const Version = "0.2.0"
 // the run can be repeated. The caller fills all of it.
 type Meta struct {
 	Version   string `json:"version"` // of advsweep
-	Model     Source `json:"model"`
+	Model     Model  `json:"model"`
 	Data      Data   `json:"data"`
 	Seed      uint64 `json:"seed"`
 	Backend   string `json:"backend"`          // its name in package backends
@@ -32,6 +32,14 @@ type Meta struct {
 type Source struct {
 	Name   string `json:"name"`
 	SHA256 string `json:"sha256"`
+}
+
+// A Model is the model that was read, and what was asked of its reading: model.Source has both.
+type Model struct {
+	Source
+	Pixels     string `json:"pixels,omitempty"`     // that it takes, as "0,255"; "" as they are
+	Activation string `json:"activation,omitempty"` // that it was given; "" as the file has it
+	Output     string `json:"output,omitempty"`     // that was named; "" the only one
 }
 
 // Data says which images were used: N of them from index Offset on.

@@ -30,8 +30,8 @@ func (c *Compared) figure() Figure {
 		f.Title = fmt.Sprintf("Accuracy against eps: a is %s, b is %s", c.A.Label, c.B.Label)
 		names = [2]string{"a", "b"}
 	}
-	if c.A.Manifest.Model.SHA256 == c.B.Manifest.Model.SHA256 {
-		f.Model = c.A.Manifest.Model.Name + " " + c.A.Manifest.Layers
+	if c.A.Manifest.Model == c.B.Manifest.Model {
+		f.Model = c.A.Manifest.Model.Name + " " + c.A.Manifest.Layers + c.A.Manifest.Model.Reading()
 	}
 	for k := range a.Curves { // all broad ones below all thin ones
 		f.lines = append(f.lines, comparedCurve(a, k, names[0], false))

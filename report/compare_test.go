@@ -53,7 +53,7 @@ func compared(t *testing.T, models bool) *Compared {
 		t.Fatal(err)
 	}
 	c := &Compared{Comparison: found, Left: []string{"eps that only old has: [0.5]"}}
-	m := record.Manifest{Meta: record.Meta{Version: record.Version, Model: record.Source{Name: "m.safetensors", SHA256: strings.Repeat("ab", 32)}, Data: record.Data{Images: record.Source{Name: "images", SHA256: "12"}, Labels: record.Source{Name: "labels", SHA256: "34"}, Offset: 500, N: 40, SHA256: "5678"},
+	m := record.Manifest{Meta: record.Meta{Version: record.Version, Model: record.Model{Source: record.Source{Name: "m.safetensors", SHA256: strings.Repeat("ab", 32)}}, Data: record.Data{Images: record.Source{Name: "images", SHA256: "12"}, Labels: record.Source{Name: "labels", SHA256: "34"}, Offset: 500, N: 40, SHA256: "5678"},
 		Seed: 3, Backend: "cpu", Device: "amd64 avx2", Precision: "float32"}, Arithmetic: "float32", Layers: "784-10"}
 	other := m
 	other.Precision, other.Arithmetic = "float64", "float64"

@@ -59,7 +59,7 @@ func CurveFiles(m *record.Manifest, res *pipeline.Result, drawings ...Drawing) (
 	places, errs := make([][]int, len(drawings)), make([]error, 2*len(drawings)+1)
 	var wg sync.WaitGroup
 	for i, d := range drawings {
-		fig := Figure{Title: d.Title, Model: m.Model.Name + " " + m.Layers, Result: res, Curves: d.Curves}
+		fig := Figure{Title: d.Title, Model: m.Model.Name + " " + m.Layers + m.Model.Reading(), Result: res, Curves: d.Curves}
 		if places[i], errs[2*i] = fig.places(); errs[2*i] != nil {
 			continue
 		}

@@ -196,7 +196,7 @@ func (p Page) content() (*pageContent, error) {
 	columns := shown(len(r.Eps))
 	v := &pageContent{
 		Head: headContent{Title: "Robustness of " + m.Model.Name, CSP: policy(), Style: template.CSS(htmlStyle), Script: template.JS(htmlScript)},
-		Lead: leadContent{Model: m.Model.Name, Layers: m.Layers, Data: m.Data.Images.Name, Warnings: Warnings(r)},
+		Lead: leadContent{Model: m.Model.Name, Layers: m.Layers + m.Model.Reading(), Data: m.Data.Images.Name, Warnings: Warnings(r)},
 	}
 	if mixture := m.Mixture(); mixture != "" {
 		v.Lead.Warnings = append([]string{"This run was " + mixture}, v.Lead.Warnings...)
@@ -903,7 +903,7 @@ func (p Page) facts(v *pageContent) error {
 	v.Made.Facts = []fact{
 		{"advsweep", m.Version},
 		{"manifest, SHA-256", hex.EncodeToString(id[:])},
-		{"model", m.Model.Name + ", " + m.Layers},
+		{"model", m.Model.Name + ", " + m.Layers + m.Model.Reading()},
 		{"model, SHA-256", m.Model.SHA256},
 		{"images", fmt.Sprintf("%s, %d from index %d on, each %s", m.Data.Images.Name, m.Data.N, m.Data.Offset, shape)},
 		{"images file, SHA-256", m.Data.Images.SHA256},

@@ -70,7 +70,7 @@ func swept(eps ...float64) *pipeline.Result {
 // page is that of swept with names that nobody should take for HTML.
 func page(r *pipeline.Result, name string) Page {
 	m := &record.Manifest{
-		Meta: record.Meta{Version: record.Version, Model: record.Source{Name: name, SHA256: strings.Repeat("a1", 32)}, Data: record.Data{
+		Meta: record.Meta{Version: record.Version, Model: record.Model{Source: record.Source{Name: name, SHA256: strings.Repeat("a1", 32)}}, Data: record.Data{
 			Images: record.Source{Name: name + " images", SHA256: strings.Repeat("b2", 32)}, Labels: record.Source{Name: name + " labels", SHA256: strings.Repeat("c3", 32)}, Offset: r.First, N: r.N, SHA256: strings.Repeat("d4", 32),
 		}, Seed: 11, Backend: "cpu", Precision: "float32"},
 		Arithmetic: "float32", Layers: "4-3-4", Shape: []int{2, 2}, Classes: r.Classes, ClassNames: []string{"cat", name, "dog", "bird"},
@@ -464,7 +464,12 @@ func TestWarnings(t *testing.T) {
 		{"iterated is weaker", func(r *pipeline.Result) { unzero(r); setRight(r, 0, 1, 10); setRight(r, 1, 1, 39) }, "BIM, k = 5 is weaker than one step of FGSM"},
 		{"eps 0", func(r *pipeline.Result) { unzero(r); setRight(r, 1, 0, 38) }, "38 images are right instead of 39"},
 		{"eps 0 moves", func(r *pipeline.Result) { unzero(r); r.Curves[1].Outcomes[5*4].L0 = 1 }, "BIM, k = 5: at eps 0, where nothing may move, 1 image is moved or judged otherwise."},
-		{"no better than chance", func(r *pipeline.Result) { unzero(r); r.Clean = 9 }, "no better than chance"},
+		{"no better than chance", func(r *pipeline.Result) {
+			unzero(r)
+			for i := range r.Images {
+				r.Images[i].Class = 1
+			}
+		}, "no better than chance"},
 		{"above chance", func(r *pipeline.Result) {
 			unzero(r)
 			for i := range r.Curves {

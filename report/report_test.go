@@ -83,7 +83,7 @@ func example() *pipeline.Example {
 func meta() record.Meta {
 	return record.Meta{
 		Version: "v0.0.0-test",
-		Model:   record.Source{Name: "mlp & more.safetensors", SHA256: "aa"},
+		Model:   record.Model{Source: record.Source{Name: "mlp & more.safetensors", SHA256: "aa"}},
 		Data:    record.Data{Images: record.Source{Name: "images", SHA256: "bb"}, Labels: record.Source{Name: "labels", SHA256: "cc"}, Offset: 5, N: 1000, SHA256: "dd"},
 		Seed:    7, Backend: "cpu", Device: "2 cores", Precision: "float32",
 	}

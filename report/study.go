@@ -852,8 +852,8 @@ func (s Study) facts(v *studyContent, boards []*board) error {
 			return err
 		}
 		id := sha256.Sum256(data)
-		models[m.Model.SHA256] = true
-		once(&v.Models, r.model(), m.Model.Name, m.Layers, m.Model.SHA256)
+		models[m.Model.SHA256+m.Model.Reading()] = true
+		once(&v.Models, r.model(), m.Model.Name, m.Layers+m.Model.Reading(), m.Model.SHA256)
 		shape := strings.Trim(strings.Join(strings.Fields(fmt.Sprint(m.Shape)), " × "), "[]")
 		once(&v.Datas, r.data(), m.Data.Images.Name, m.Data.Labels.Name, fmt.Sprintf("%d from %d", m.Data.N, m.Data.Offset), shape, strconv.Itoa(m.Classes), m.Data.SHA256, m.Data.Images.SHA256, m.Data.Labels.SHA256)
 		v.Lines = append(v.Lines, []string{r.Name, r.model(), r.data(), strconv.FormatUint(m.Seed, 10), m.Backend, m.Precision, m.Arithmetic, m.Bounds, yes[m.Exact], yes[m.Rounded], m.Version, hex.EncodeToString(id[:])})

@@ -57,7 +57,7 @@ func studied(t testing.TB, n int, seeds ...uint64) (s Study) {
 			}
 			classes := b.Info().Classes
 			s.Runs = append(s.Runs, StudyRun{Name: name + "-" + strconv.FormatUint(seed, 10), Manifest: &record.Manifest{
-				Meta: record.Meta{Version: record.Version, Model: record.Source{Name: m.Source.Name, SHA256: m.Source.SHA256}, Data: record.Data{
+				Meta: record.Meta{Version: record.Version, Model: record.Model{Source: record.Source{Name: m.Source.Name, SHA256: m.Source.SHA256}}, Data: record.Data{
 					Images: record.Source{Name: "MNIST", SHA256: strings.Repeat("b2", 32)}, Labels: record.Source{Name: "MNIST labels", SHA256: strings.Repeat("c3", 32)}, N: n, SHA256: strings.Repeat("d4", 32),
 				}, Seed: seed, Backend: "cpu", Precision: "float32"},
 				Arithmetic: "float32", Layers: m.String(), Shape: []int{28, 28}, Classes: classes, Attacks: sweep.Attacks, Eps: sweep.Eps, Bounds: sweep.Bounds.String(),
@@ -549,7 +549,7 @@ func TestStudyCalled(t *testing.T) {
 	s := many(studied(t, 20, 7), 2, 2)
 	for i := range s.Runs {
 		r := &s.Runs[i]
-		r.Manifest.Model = record.Source{Name: "file.onnx", SHA256: strings.Repeat("0", 64)}
+		r.Manifest.Model.Source = record.Source{Name: "file.onnx", SHA256: strings.Repeat("0", 64)}
 		r.Model, r.Data = "first", "digits"
 		if i >= 2 {
 			r.Model = "second"

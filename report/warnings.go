@@ -26,8 +26,12 @@ func sentence(f verdict.Finding, classes int) string {
 	}
 	switch f.What {
 	case verdict.CleanAccuracy:
-		return fmt.Sprintf("The model is no better than chance on the clean images: %d of %d are right, chance is 1/%d. Its robustness says nothing.",
-			f.Right[0], f.N, classes)
+		s := fmt.Sprintf("The model is no better than chance on the clean images: %d of %d are right, and always the same answer gives %d. Its robustness says nothing.",
+			f.Right[0], f.N, f.Guess)
+		for _, c := range f.Causes {
+			s += " Likely cause: " + c.String() + "."
+		}
+		return s + " 'advsweep check' looks for causes."
 	case verdict.AtZero:
 		if f.Right[0] == f.Right[1] {
 			return fmt.Sprintf("%s: at eps 0, where nothing may move, %s moved or judged otherwise.", name, plural(f.Only[0], "image is", "images are"))

@@ -49,7 +49,7 @@ func prepare() run {
 	s.Exact, s.Rounded = true, true
 	s, err = rundir.Fit(s, m, b, set)
 	check(err)
-	meta := record.Meta{Version: record.Version, Model: record.Source(m.Source), Data: record.Describe(set), Seed: 1,
+	meta := record.Meta{Version: record.Version, Model: record.DescribeModel(m), Data: record.Describe(set), Seed: 1,
 		Backend: entry.Name, Precision: b.Info().Precision}
 	return run{s, record.New(meta, m, set, s, arithmetic), set, b}
 }

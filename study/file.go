@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -18,6 +19,7 @@ import (
 	"advsweep/pipeline"
 	"advsweep/record"
 	"advsweep/rundir"
+	"advsweep/verdict"
 
 	"github.com/pelletier/go-toml/v2"
 )
@@ -74,6 +76,10 @@ type ModelFile struct {
 	Name   string `toml:"name"` // default: that of the file
 	File   string `toml:"file"` // or mlp or cnn for an embedded one
 	Layers string `toml:"layers"`
+	// as the flags of these names
+	Activation string `toml:"activation"`
+	Pixels     string `toml:"pixels"`
+	Output     string `toml:"output"`
 }
 
 // A DataFile names some of a study's images. With neither Path nor Images they are the embedded
@@ -380,7 +386,7 @@ func (m *maker) plan() error {
 		}
 	}
 	for _, one := range m.Models {
-		mod, err := m.loadModel(one)
+		mod, err := m.loadModel(one, stored)
 		if err != nil {
 			return fmt.Errorf("model %s: %w", one.Name, err)
 		}
@@ -415,7 +421,24 @@ func (m *maker) plan() error {
 	return nil
 }
 
-func (m *maker) loadModel(f ModelFile) (*model.Model, error) {
+// loadModel reads a model. One that leaves rows and columns free takes those of the first data.
+func (m *maker) loadModel(f ModelFile, stored []*dataset.Stored) (*model.Model, error) {
+	mod, err := m.readModel(f, nil)
+	var free *model.FreeSizeError
+	if errors.As(err, &free) && len(stored) > 0 {
+		var image []int
+		if image, err = stored[0].Image(free.Channels); err == nil {
+			mod, err = m.readModel(f, image)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return mod, record.Model{Pixels: f.Pixels, Activation: f.Activation}.Apply(mod)
+}
+
+// readModel reads a model as its file has it, for images of a shape where it leaves that open.
+func (m *maker) readModel(f ModelFile, image []int) (*model.Model, error) {
 	if slices.Contains(model.EmbeddedNames, f.File) {
 		if f.Layers != "" {
 			return nil, fmt.Errorf("layers with the embedded model %s: leave them out", f.File)
@@ -426,7 +449,7 @@ func (m *maker) loadModel(f ModelFile) (*model.Model, error) {
 	if layers != "" {
 		layers = m.path(layers)
 	}
-	return model.LoadLayers(m.path(f.File), layers)
+	return model.LoadAsking(m.path(f.File), layers, model.Ask{Output: f.Output, Image: image})
 }
 
 // cutSet returns the images of d in the shape in which mod takes them.
@@ -467,6 +490,13 @@ func (m *maker) runs(p *Plan, one ModelFile, mod *model.Model, modelHash string,
 				m.note("%s: %d steps of %s do not reach eps %v: the model will look stronger than it is", a.Name, a.Steps, a.StepSize(), top)
 			}
 		}
+		lo, hi := set.Range()
+		for _, f := range verdict.Units(s, lo, hi, mod.Inputs()) {
+			m.note("%s: eps and bounds are in units of pixels, so 8 of 255 levels are 8/255 with bounds 0,1", f)
+		}
+		if factor, ok := mod.FirstFactor(); ok && math.Abs(factor) < verdict.SmallFactor && lo >= 0 && hi <= 1 {
+			m.note("model %s: its first layer multiplies pixels by %.3g: was it made for pixels from 0 to 255? Those of %s lie in [0, 1]; pixels = \"0,255\" scales them for the model", one.Name, factor, d.Name)
+		}
 		exact := m.Exact == nil || *m.Exact
 		s.Exact, s.Rounded = exact && m.entry.Exact, m.Rounded == nil || *m.Rounded
 		if s, err = rundir.Fit(s, mod, b, set); err != nil {
@@ -479,7 +509,7 @@ func (m *maker) runs(p *Plan, one ModelFile, mod *model.Model, modelHash string,
 			return err
 		}
 		r := Run{Name: m.runName(one, d, seed, precision), Called: Called{one.Name, d.Name}, Model: modelHash, Images: setHash}
-		meta := record.Meta{Version: m.version, Model: record.Source(mod.Source), Data: record.Describe(set), Seed: seed, Backend: m.Backend, Precision: precision}
+		meta := record.Meta{Version: m.version, Model: record.DescribeModel(mod), Data: record.Describe(set), Seed: seed, Backend: m.Backend, Precision: precision}
 		r.Manifest = record.New(meta, mod, set, s, mathMode)
 		if err := m.cut(&r, mod); err != nil {
 			return err

@@ -23,12 +23,12 @@ import (
 // encodeModel is m as a safetensors file that holds every bit of it.
 func encodeModel(m *model.Model) ([]byte, error) { return m.Encode(m.Dtype()) }
 
-func decodeModel(data []byte, from record.Source) (*model.Model, error) {
+func decodeModel(data []byte, from record.Model) (*model.Model, error) {
 	m, err := model.Decode("model.safetensors", data)
 	if err != nil {
 		return nil, err
 	}
-	m.Source = model.Source(from)
+	m.Source = model.Source{Name: from.Name, SHA256: from.SHA256, Pixels: from.Pixels, Activation: from.Activation, Output: from.Output}
 	return m, nil
 }
 

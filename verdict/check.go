@@ -34,6 +34,8 @@ type Check struct {
 	Seed   uint64
 	Gates  []Gate // their eps join Eps
 	Rows   int
+	// Prober tries what may be behind clean images that are wrong; nil: nothing is tried.
+	Prober *Prober
 	// Progress is as Sweep's.
 	Progress func(done, total int)
 }
@@ -109,7 +111,12 @@ func (c Check) Run(ctx context.Context, b pipeline.Backend, set *dataset.Set) ([
 		return nil, nil, err
 	}
 	found := c.Judge(res)
-	return append([]Finding{finite, found[0], ball}, found[1:]...), res, nil
+	if c.Prober != nil {
+		if found[0], err = c.Prober.explain(ctx, b, set, found[0]); err != nil {
+			return nil, nil, err
+		}
+	}
+	return append([]Finding{found[0], finite, found[1], ball}, found[2:]...), res, nil
 }
 
 // Judge answers what the result of the attacks alone tells: all questions of Run but Finite and
@@ -121,7 +128,7 @@ func (c Check) Judge(res *pipeline.Result) []Finding {
 		curve[i] = &res.Curves[i]
 	}
 	found := []Finding{
-		j.atZero(curve...),
+		j.clean(), j.atZero(curve...),
 		j.stronger(Iterated, curve[longer], curve[oneStep]), j.stronger(Noise, curve[projected], curve[noise]),
 		j.betterThanNoise(curve[longer], curve[noise]), j.far(c.Far), j.zeroGradient(curve...), j.saturated(),
 		j.converged(curve[projected], curve[longer]), j.stronger(OtherLoss, curve[projected], curve[margin]),

@@ -1,10 +1,19 @@
 package verdict
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // String says f as check does, in one line.
 func (f Finding) String() string {
 	switch f.What {
+	case CleanAccuracy:
+		return f.clean()
+	case EpsUnits:
+		return fmt.Sprintf("eps %v is more than any image is from any other, %.4g in %s with pixels from %.4g to %.4g", f.Eps, f.Want, f.Attack.Norm, f.Bounds.Lo, f.Bounds.Hi)
+	case BoundsUnits:
+		return fmt.Sprintf("bounds %s hold nothing back: pixels lie from %.4g to %.4g", f.Bounds, f.Excess[0], f.Excess[1])
 	case Finite:
 		if f.Err != nil {
 			return f.Err.Error()
@@ -78,5 +87,59 @@ func (f Finding) String() string {
 			float64(f.Right[0])/float64(f.N), f.Right[0], f.N, f.Eps, f.Want)
 	default:
 		return fmt.Sprintf("%s: check has no words for this question", f.What)
+	}
+}
+
+// clean says f, of CleanAccuracy, with its causes.
+func (f Finding) clean() string {
+	s := fmt.Sprintf("%d of %d clean images are right; always the same answer gives %d", f.Right[0], f.N, f.Guess)
+	switch {
+	case f.Level == Fail:
+		s = fmt.Sprintf("%d of %d clean images are right, no better than chance: always the same answer gives %d (chance of so many %.2g); nothing else here tells of the model", f.Right[0], f.N, f.Guess, f.P)
+	case f.Level == Warn && len(f.Causes) == 0:
+		s = fmt.Sprintf("%d of %d clean images are right, and always the same answer gives %d: more images, or of more labels, would tell the two apart", f.Right[0], f.N, f.Guess)
+	}
+	var why []string
+	for _, c := range f.Causes {
+		why = append(why, c.String())
+	}
+	if len(why) > 0 {
+		s += "; likely cause: " + strings.Join(why, "; ")
+	}
+	return s
+}
+
+// String says what c is and what speaks for it.
+func (c Cause) String() string {
+	right := fmt.Sprintf("%d of %d are right", c.Right, c.N)
+	switch c.Reason {
+	case Shifted:
+		return fmt.Sprintf("labels are shifted: with classes moved by %+d %s", c.Shift, right)
+	case Permuted:
+		return fmt.Sprintf("labels have another order than the model's classes: with the best order %s", right)
+	case OneClass:
+		return fmt.Sprintf("the model gives %d of %d images class %d", c.Right, c.N, c.Class)
+	case PixelRange:
+		return fmt.Sprintf("with pixels from %.6g to %.6g %s", c.Lo, c.Hi, right)
+	case Divided:
+		return "with pixels divided by 255 " + right
+	case Rescaled:
+		return "with the least pixel as 0 and the largest as 1 " + right
+	case Normalised:
+		return fmt.Sprintf("with pixels normalised by the mean and std of %s %s", c.Name, right)
+	case Reversed:
+		return "with channels in the order BGR " + right
+	case CaffeOrder:
+		return "with channels in the order BGR, from 0 to 255 and less the mean of Caffe's networks, " + right
+	case Inverted:
+		return "with black and white swapped " + right
+	case Transposed:
+		return "with rows and columns swapped " + right
+	case ChannelsLast:
+		return "with the channels of a pixel side by side (NHWC) " + right
+	case Activation:
+		return fmt.Sprintf("with %s between the layers %s", c.Name, right)
+	default:
+		return fmt.Sprintf("%s: check has no words for this cause", c.Reason)
 	}
 }

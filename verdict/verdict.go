@@ -23,6 +23,8 @@ func (l Level) String() string { return [...]string{"PASS", "WARN", "FAIL"}[l] }
 type Question string
 
 const (
+	CleanAccuracy Question = "clean-accuracy" // is the model better than chance without an attack?
+
 	Finite Question = "finite" // is every logit and gradient a finite number?
 	AtZero Question = "eps-0"  // does eps 0 leave images as they are?
 	Ball   Question = "ball"   // do perturbed images stay in their ball?
@@ -40,12 +42,13 @@ const (
 	MinAccuracy  Question = "min-accuracy"  // is a Gate reached?
 
 	// Of a sweep that somebody else set up.
-	CleanAccuracy Question = "clean-accuracy" // is the model better than chance without an attack?
-	ShortSteps    Question = "short-steps"    // do the steps reach the largest eps?
-	ExactEnds     Question = "exact-ends"     // does the exact curve agree with forward passes?
-	NoAttack      Question = "no-attack"      // does any attack look at the model?
-	NoControl     Question = "no-control"     // is there a control?
-	AboveChance   Question = "above-chance"   // is the largest eps large enough?
+	ShortSteps  Question = "short-steps"  // do the steps reach the largest eps?
+	ExactEnds   Question = "exact-ends"   // does the exact curve agree with forward passes?
+	EpsUnits    Question = "eps-units"    // can eps be in units of the pixels?
+	BoundsUnits Question = "bounds-units" // can bounds?
+	NoAttack    Question = "no-attack"    // does any attack look at the model?
+	NoControl   Question = "no-control"   // is there a control?
+	AboveChance Question = "above-chance" // is the largest eps large enough?
 )
 
 // A Finding is the answer to one question. Which fields are set depends on the question.
@@ -72,6 +75,8 @@ type Finding struct {
 	Bounds attack.Bounds // of Ball
 	Want   float64       // of MinAccuracy the accuracy; else the images that are right by chance
 	Images []int         // that it is about
+	Guess  int           // of CleanAccuracy: how many images have the most frequent label
+	Causes []Cause       // of CleanAccuracy, the likeliest first
 	Err    error         // of Finite
 }
 

@@ -3,7 +3,6 @@ package verdict
 import (
 	"advsweep/attack"
 	"advsweep/pipeline"
-	"advsweep/stat"
 )
 
 // Warnings returns what a reader of r should know before believing it, in the order to say it in.
@@ -25,8 +24,8 @@ func Warnings(r *pipeline.Result) []Finding {
 			strongest = c
 		}
 	}
-	if stat.Ratio(r.Clean, r.N) <= stat.Ratio(1, r.Classes) {
-		add(Finding{Level: Warn, What: CleanAccuracy, Right: [2]int{r.Clean}, N: r.N, Want: j.luck()})
+	if f := j.clean(); f.Level == Fail {
+		add(f)
 	}
 	for i := range r.Curves {
 		c := &r.Curves[i]

@@ -72,6 +72,10 @@ func (v *attackVerb) run(c *cobra.Command) error {
 		return err
 	}
 	defer in.backend.Close()
+	in.warnUnits(c.ErrOrStderr(), s, v.ball.eps)
+	if err := in.warnClean(c.Context(), c.ErrOrStderr()); err != nil {
+		return err
+	}
 	start := time.Now()
 	one, err := in.pick(c, v.class, v.index)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"advsweep/attack"
+	"advsweep/pipeline"
 	"advsweep/verdict"
 
 	"github.com/spf13/cobra"
@@ -42,6 +43,8 @@ func newCheck() *cobra.Command {
 		Short: "Can the numbers be trusted? PASS, WARN or FAIL, and a gate for CI",
 		Long: `Ask what must be true of any model whose gradients can be followed, and say PASS, WARN or FAIL to each:
 
+  clean-accuracy     more clean images are right than the most frequent label alone gives (exact
+                     binomial test, one-sided, at 0.001); if not, likely causes are tried
   finite             every logit and gradient is a finite number
   eps-0              attacks at eps 0 change nothing
   ball               perturbed images stay in their ball and bounds
@@ -131,12 +134,18 @@ func (v *checkVerb) run(c *cobra.Command) error {
 		return err
 	}
 	defer in.backend.Close()
+	asked, err := attack.Parse("fgsm", attack.Options{Norm: q.Norm, Decay: -1})
+	if err != nil {
+		return err
+	}
+	in.warnUnits(c.ErrOrStderr(), pipeline.Sweep{Attacks: asked, Eps: q.Eps, Bounds: q.Bounds}, v.ball.eps)
 	if q.Far == 0 {
 		q.Far = verdict.Far(q.Norm, q.Bounds, in.model.Inputs())
 	}
 	p := newProgress(c.ErrOrStderr(), v.quiet, "check")
 	defer p.finish()
 	q.Progress = p.update
+	q.Prober = in.prober()
 	found, _, err := q.Run(c.Context(), in.backend, in.set)
 	if err != nil {
 		return err
@@ -190,6 +199,9 @@ func (v *checkVerb) print(w *bytes.Buffer, in *inputs, q verdict.Check, found []
 		fmt.Sprintf("eps      %s and %.4g, %s; bounds %s; %d steps; seed %d", v.ball.eps, q.Far, q.Norm, q.Bounds, q.Steps, v.seed), ""))
 	for _, f := range found {
 		fmt.Fprintf(w, "%s  %-17s  %s\n", f.Level, f.What, f)
+		for _, c := range f.Causes {
+			fmt.Fprintf(w, "      %-17s  %s\n", "", remedies(c, in))
+		}
 		if n := len(f.Images); n > 0 && f.Level != verdict.Pass {
 			const most = 12
 			more := ""

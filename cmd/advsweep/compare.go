@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"os"
 	"slices"
@@ -202,6 +203,11 @@ func compareRuns(dirA, dirB string) (*report.Compared, error) {
 	return &report.Compared{A: report.Side{Label: labels[0], Manifest: p.A}, B: report.Side{Label: labels[1], Manifest: p.B}, Comparison: p.Found, Left: left}, nil
 }
 
+// readingLabel says how the model of m was read.
+func readingLabel(m *record.Manifest) string {
+	return cmp.Or(strings.TrimPrefix(m.Model.Reading(), ", "), "as in its file")
+}
+
 // sideLabels names two sides by what they differ in or, where that is nothing, as otherwise.
 func sideLabels(a, b *record.Manifest, otherwise [2]string) [2]string {
 	var names [2][]string
@@ -217,6 +223,7 @@ func sideLabels(a, b *record.Manifest, otherwise [2]string) [2]string {
 			add(fmt.Sprintf("%s %.8s", a.Model.Name, a.Model.SHA256), fmt.Sprintf("%s %.8s", b.Model.Name, b.Model.SHA256))
 		}
 	}
+	add(readingLabel(a), readingLabel(b))
 	add(a.Backend, b.Backend)
 	add(a.Precision, b.Precision)
 	if a.Precision == b.Precision {

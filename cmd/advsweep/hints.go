@@ -3,12 +3,16 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
+	"strings"
 
+	"advsweep/attack"
 	"advsweep/internal/chunklog"
 	"advsweep/internal/remedy"
 	"advsweep/report"
 	"advsweep/rundir"
 	"advsweep/study"
+	"advsweep/verdict"
 
 	"github.com/spf13/cobra"
 )
@@ -114,4 +118,64 @@ func saysOf[E error](say func(E) string) func(error) string {
 		errors.As(err, &e)
 		return say(e)
 	}
+}
+
+// remedies says what mends a cause of clean images that are wrong, with the flags of this command.
+func remedies(c verdict.Cause, in *inputs) string {
+	say, ok := causeRemedies[c.Reason]
+	if !ok {
+		return fmt.Sprintf("%s: there is no remedy here", c.Reason)
+	}
+	return say(c, in)
+}
+
+var causeRemedies = map[verdict.Reason]func(verdict.Cause, *inputs) string{
+	verdict.Shifted: func(c verdict.Cause, _ *inputs) string {
+		return fmt.Sprintf("subtract %d from the labels, modulo the classes: the model counts its classes otherwise", c.Shift)
+	},
+	verdict.Permuted: mend("give labels in the order of the model's classes: folders and programs sort the names otherwise"),
+	verdict.OneClass: mend("look at the units of the pixels, which --pixels tells the model, and at whether its weights were read from the trained file"),
+	verdict.PixelRange: func(c verdict.Cause, _ *inputs) string {
+		return fmt.Sprintf("--pixels %.6g,%.6g gives the model such pixels; eps and bounds stay in units of the images", c.Lo, c.Hi)
+	},
+	verdict.Divided: func(_ verdict.Cause, in *inputs) string {
+		if in.model.Source.Pixels != "" {
+			return "leave out --pixels: the model takes pixels as the images have them"
+		}
+		return "divide the images by 255, or give them as uint8, with --bounds 0,1 and eps in those units"
+	},
+	verdict.Rescaled:     mend("give the images in [0, 1], with --bounds 0,1 and eps in those units"),
+	verdict.Normalised:   mend("export the model with that normalisation inside it, or put a layer normalize first in a layer list (--layers)"),
+	verdict.Reversed:     mend("give the images in the order of channels that the model was trained with, or export the model for RGB"),
+	verdict.CaffeOrder:   mend("export the model with that preprocessing inside it: RGB in [0, 1] comes in"),
+	verdict.Inverted:     mend("give 1 - x of every pixel x, or export the model with that inside it"),
+	verdict.Transposed:   mend("give the images as [N, H, W] or [N, C, H, W], rows from the top"),
+	verdict.ChannelsLast: mend("give the images as rows of H·W·C numbers in the model's order, [N, H·W·C]"),
+	verdict.Activation: func(c verdict.Cause, _ *inputs) string {
+		return fmt.Sprintf("--activation %s puts it there", c.Name)
+	},
+}
+
+func mend(text string) func(verdict.Cause, *inputs) string {
+	return func(verdict.Cause, *inputs) string { return text }
+}
+
+// unitsRemedy says how f, of verdict.Units, is mended; eps is the list of the command line.
+func unitsRemedy(f verdict.Finding, eps string) string {
+	if f.What == verdict.BoundsUnits {
+		return ": --bounds 0,1 are the bounds of these images, and eps of 8 levels is 8/255"
+	}
+	s := ": --eps is in units of pixels"
+	if f.Attack.Norm == attack.Linf && f.Bounds.Hi <= 1 && f.Eps < 256 && f.Eps == math.Trunc(f.Eps) {
+		s += fmt.Sprintf(", and %v of 255 levels is %v/255", f.Eps, f.Eps)
+	}
+	if before, after, ok := strings.Cut(eps, ","); ok && whole(before) && whole(after) {
+		s += fmt.Sprintf("; %s is a list of two numbers, %s.%s is one", eps, before, after)
+	}
+	return s
+}
+
+// whole reports whether s is digits alone, as on both sides of a decimal comma.
+func whole(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r < '0' || r > '9' })
 }

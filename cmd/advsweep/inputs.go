@@ -2,16 +2,19 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"io"
 	"slices"
 	"strconv"
 	"time"
 
+	"advsweep/backends"
 	"advsweep/dataset"
 	"advsweep/model"
 	"advsweep/pipeline"
 	"advsweep/record"
+	"advsweep/verdict"
 
 	"github.com/spf13/cobra"
 )
@@ -23,6 +26,15 @@ func warnShort(w io.Writer, s pipeline.Sweep) {
 		if a.Short(top) {
 			fmt.Fprintf(w, "advsweep: %s: %d steps of %s do not reach eps %v: the model will look stronger than it is\n", a.Name, a.Steps, a.StepSize(), top)
 		}
+	}
+}
+
+// warnUnits says on w, also where no notes are wanted, where the eps or bounds of s, which are the
+// list eps on the command line, are not in the units of the images of in.
+func (in *inputs) warnUnits(w io.Writer, s pipeline.Sweep, eps string) {
+	lo, hi := in.set.Range()
+	for _, f := range verdict.Units(s, lo, hi, in.model.Inputs()) {
+		fmt.Fprintf(w, "advsweep: %s%s\n", f, unitsRemedy(f, eps))
 	}
 }
 
@@ -76,6 +88,9 @@ func open(c *cobra.Command, from *inputFlags, by *backendFlags, quiet bool, chec
 		return nil, err
 	}
 	if lo, hi := in.set.Range(); lo < 0 || hi > 1 {
+		if in.model.Source.Pixels != "" {
+			return nil, usagef("--pixels %s scales pixels in [0, 1], and those of %s reach from %.4g to %.4g: leave it out, or give the images in [0, 1]", in.model.Source.Pixels, in.set.Source.Images.Name, lo, hi)
+		}
 		fmt.Fprintf(c.ErrOrStderr(), "advsweep: pixels of %s reach from %.4g to %.4g, beyond [0, 1]: eps and bounds are in their units, and there are no 8-bit pixels\n", in.set.Source.Images.Name, lo, hi)
 	}
 	for _, check := range checks {
@@ -99,7 +114,7 @@ func (in *inputs) manifest(s pipeline.Sweep, seed uint64) record.Manifest {
 func (in *inputs) meta(set *dataset.Set, seed uint64) record.Meta {
 	return record.Meta{
 		Version:   release,
-		Model:     record.Source(in.model.Source),
+		Model:     record.DescribeModel(in.model),
 		Data:      record.Describe(set),
 		Seed:      seed,
 		Backend:   in.chosen,
@@ -110,7 +125,7 @@ func (in *inputs) meta(set *dataset.Set, seed uint64) record.Meta {
 
 // settings prints what a run uses, defaults included. layers describes the model.
 func settings(m record.Meta, layers string, lines ...string) string {
-	s := fmt.Sprintf("model    %s, %s, sha256 %.12s\n", m.Model.Name, layers, m.Model.SHA256)
+	s := fmt.Sprintf("model    %s, %s%s, sha256 %.12s\n", m.Model.Name, layers, m.Model.Reading(), m.Model.SHA256)
 	s += fmt.Sprintf("images   %s, %d from index %d, sha256 %.12s\n", m.Data.Images.Name, m.Data.N, m.Data.Offset, m.Data.SHA256)
 	if m.Device != "" {
 		m.Backend += " (" + m.Device + ")"
@@ -123,3 +138,38 @@ func settings(m record.Meta, layers string, lines ...string) string {
 }
 
 func number(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
+
+// prober returns what looks at clean images of in before attacks do. Other models than in's are
+// opened on the backend that every machine has.
+func (in *inputs) prober() *verdict.Prober {
+	return &verdict.Prober{Model: in.model, Open: func(m *model.Model) (pipeline.Backend, error) {
+		spare := backends.Always()
+		b, _, err := spare.Open(m, backends.Spec{Precision: spare.Precisions[0]})
+		return b, err
+	}}
+}
+
+// warnClean says on w, also where no notes are wanted, that the model is no better than chance on
+// the clean images, or that something makes more of them right: then an attack measures another
+// model than the one that was trained.
+func (in *inputs) warnClean(ctx context.Context, w io.Writer) error {
+	f, err := in.prober().Look(ctx, in.backend, in.set)
+	if ctx.Err() != nil { // whoever works next says what was stopped
+		return nil
+	}
+	if err != nil || f.Level != verdict.Fail && len(f.Causes) == 0 {
+		return err
+	}
+	if f.Level == verdict.Fail {
+		fmt.Fprintf(w, "advsweep: the model is no better than chance: %d of %d clean images are right, and always the same answer gives %d (chance of so many %.2g); its robustness says nothing\n", f.Right[0], f.N, f.Guess, f.P)
+	} else {
+		fmt.Fprintf(w, "advsweep: %d of %d clean images are right, and more could be\n", f.Right[0], f.N)
+	}
+	for _, c := range f.Causes {
+		fmt.Fprintf(w, "advsweep: likely cause: %s: %s\n", c, remedies(c, in))
+	}
+	if len(f.Causes) == 0 {
+		fmt.Fprintln(w, "advsweep: no cause was found: are these the model's images, with its labels, and pixels as in its training?")
+	}
+	return nil
+}

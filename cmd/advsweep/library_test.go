@@ -57,7 +57,7 @@ func TestLibrary(t *testing.T) {
 	s.Exact, s.Rounded = true, true
 	s, err = rundir.Fit(s, m, b, set)
 	check(err)
-	meta := record.Meta{Version: record.Version, Model: record.Source(m.Source), Data: record.Describe(set), Seed: 7, Backend: entry.Name, Precision: b.Info().Precision}
+	meta := record.Meta{Version: record.Version, Model: record.DescribeModel(m), Data: record.Describe(set), Seed: 7, Backend: entry.Name, Precision: b.Info().Precision}
 	manifest := record.New(meta, m, set, s, product)
 	saved := report.SavedNames(s.Attacks, set)
 	folder, err := report.OpenRun(byLibrary, &manifest, slices.Concat(saved...)...)

@@ -218,7 +218,10 @@ func (v *reportVerb) examples(c *cobra.Command, dir string, m *record.Manifest, 
 // runInputs reads the model and the images of the run that m fixes. why says what is missing; other
 // ones than the run's are an error.
 func (v *reportVerb) runInputs(dir string, m *record.Manifest) (mod *model.Model, set *dataset.Set, why string, err error) {
-	if mod, err = v.inputs.loadModel(); err != nil {
+	// The run says how its model was read, so nobody has to say it again.
+	v.inputs.pixels, v.inputs.activation = cmp.Or(v.inputs.pixels, m.Model.Pixels), cmp.Or(v.inputs.activation, m.Model.Activation)
+	v.inputs.output = cmp.Or(v.inputs.output, m.Model.Output)
+	if mod, err = v.inputs.readModel(); err != nil {
 		return nil, nil, "", err
 	}
 	if mod.Source.SHA256 != m.Model.SHA256 {
@@ -226,6 +229,12 @@ func (v *reportVerb) runInputs(dir string, m *record.Manifest) (mod *model.Model
 			return nil, nil, "", fmt.Errorf("--model %s is not the model of the run in %s: its SHA-256 is %s, want %s, of %s", v.inputs.model, dir, mod.Source.SHA256, m.Model.SHA256, m.Model.Name)
 		}
 		return nil, nil, fmt.Sprintf("the model of the run, %s, was not given: give it with --model.", m.Model.Name), nil
+	}
+	if err = (record.Model{Pixels: v.inputs.pixels, Activation: v.inputs.activation}).Apply(mod); err != nil {
+		return nil, nil, "", err
+	}
+	if got := record.DescribeModel(mod); got.Reading() != m.Model.Reading() {
+		return nil, nil, "", fmt.Errorf("--model %s is not read as in the run in %s: it has%s, want%s", v.inputs.model, dir, cmp.Or(got.Reading(), " nothing"), cmp.Or(m.Model.Reading(), " nothing"))
 	}
 	if set, err = v.inputs.images.load(mod); err != nil {
 		return nil, nil, "", err

@@ -54,7 +54,7 @@ A study file is TOML. Keys mean what the flags of 'advsweep sweep' with their na
   file = "mlp"                      # embedded, or ONNX, safetensors, NPZ; paths start from the study file
   [[model]]
   file = "models/mine.onnx"
-  name = "mine"
+  name = "mine"                     # layers, activation, pixels as for sweep
 
   [[data]]                          # a run for each; none: the embedded images
   path = "mnist"                    # or images and labels; split, n, offset as for sweep

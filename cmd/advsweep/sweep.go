@@ -105,6 +105,10 @@ func (v *sweepVerb) run(c *cobra.Command) error {
 	if s, err = in.fit(c, s); err != nil {
 		return err
 	}
+	in.warnUnits(c.ErrOrStderr(), s, v.ball.eps)
+	if err := in.warnClean(c.Context(), c.ErrOrStderr()); err != nil {
+		return err
+	}
 	m := in.manifest(s, v.seed)
 	var saved [][]string // of each attack
 	if saves {

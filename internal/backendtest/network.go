@@ -122,6 +122,9 @@ func networks() map[string]*model.Model {
 	for seed := range uint64(30) {
 		all[fmt.Sprintf("drawn %d", seed)] = ref.RandomNetwork(rand.New(rand.NewPCG(seed, 12)))
 	}
+	for seed := range uint64(40) {
+		all[fmt.Sprintf("general %d", seed)] = ref.RandomGeneral(rand.New(rand.NewPCG(seed, 24)))
+	}
 	for i, e := range model.Examples() {
 		all[exampleName(i, e)] = e.Model()
 	}
@@ -142,7 +145,7 @@ func (s suite) networkValues(t *testing.T) {
 func (s suite) networkSteps(t *testing.T) {
 	pixels := func(x, _ []float64) []ref.Value { return ref.Pixels(x, s.rounding) }
 	all, unsure, moves := networks(), 0, 0
-	for _, name := range []string{"lenet", "resnet", "wide", "pools", "linear after linear", "no weights", "drawn 1", "drawn 2", "drawn 3", "drawn 4"} {
+	for _, name := range []string{"lenet", "resnet", "wide", "pools", "linear after linear", "no weights", "drawn 1", "drawn 2", "drawn 3", "drawn 4", "general 1", "general 2", "general 3", "general 4"} {
 		for _, bounds := range []attack.Bounds{{}, {Lo: 0, Hi: 1}} {
 			for _, k := range []int{1, 3} {
 				t.Run(fmt.Sprintf("%s/bounds=%s/K=%d", name, bounds, k), func(t *testing.T) {
@@ -205,6 +208,14 @@ func (s suite) networkExact(t *testing.T) {
 		return model.Linear{Name: "f", Weight: tensor.New(tensor.WithShape(2, len(w)), tensor.WithBacking(append(w, make([]float32, len(w))...))),
 			Bias: tensor.New(tensor.WithShape(2), tensor.WithBacking(make([]float32, 2)))}
 	}
+	named := func(l model.Layer, name string) model.Layer {
+		f := l.(model.Linear)
+		f.Name = name
+		return f
+	}
+	constant := func(v ...float32) model.Layer {
+		return model.Constant{Name: "c", Value: tensor.New(tensor.WithShape(len(v)), tensor.WithBacking(v))}
+	}
 	for _, c := range []struct {
 		name string
 		m    *model.Model
@@ -224,6 +235,44 @@ func (s suite) networkExact(t *testing.T) {
 		{"relu of a relu", &model.Model{Input: []int{2}, Layers: []model.Layer{model.ReLU{}, model.ReLU{}, fc(1, 2)}}, []float32{-1, 1}, []float64{0, 2}},
 		{"taken three times", &model.Model{Input: []int{2}, Layers: []model.Layer{model.ReLU{}, model.Add{}, fc(1, 2)}, From: [][]int{{-1}, {0, -1, 0}, {1}}},
 			[]float32{-1, 1}, []float64{1, 6}},
+		{"max, ties", &model.Model{Input: []int{3}, Layers: []model.Layer{model.LeakyReLU{Slope: 0.5}, model.Max{}, fc(1, 2, 4)}, From: [][]int{{-1}, {0, -1}, {1}}},
+			[]float32{1, 2, -1}, []float64{1, 2, 2}}, // the first of equal numbers, and of -1/2 and -1 the first
+		{"min, ties", &model.Model{Input: []int{3}, Layers: []model.Layer{model.LeakyReLU{Slope: 0.5}, model.Min{}, fc(1, 2, 4)}, From: [][]int{{-1}, {-1, 0}, {1}}},
+			[]float32{1, 0, -1}, []float64{1, 2, 4}},
+		{"max of a value by itself", &model.Model{Input: []int{2}, Layers: []model.Layer{model.Max{}, fc(1, 2)}, From: [][]int{{-1, -1}, {0}}},
+			[]float32{1, -1}, []float64{1, 2}},
+		{"a value times itself", &model.Model{Input: []int{2}, Layers: []model.Layer{model.Mul{}, fc(1, 2)}, From: [][]int{{-1, -1}, {0}}},
+			[]float32{0.5, 2}, []float64{1, 8}},
+		{"a value less itself", &model.Model{Input: []int{2}, Layers: []model.Layer{model.Sub{}, fc(1, 2)}, From: [][]int{{-1, -1}, {0}}},
+			[]float32{0.5, 2}, []float64{0, 0}},
+		{"a gate by channel", &model.Model{Input: []int{2, 1, 2}, Layers: []model.Layer{model.AvgPool2D{Kernel: [2]int{1, 2}, Stride: once}, model.Mul{}, fc(1, 2, 4, 8)},
+			From: [][]int{{-1}, {-1, 0}, {1}}}, // d·mean + Σ d·x / 2
+			[]float32{1, 3, 0.5, 0.25}, []float64{2 + 3.5, 4 + 3.5, 1.5 + 2, 3 + 2}},
+		{"div by a constant", &model.Model{Input: []int{2}, Layers: []model.Layer{constant(4), model.Div{}, fc(1, 2)}, From: [][]int{{}, {-1, 0}, {1}}},
+			[]float32{0.5, 2}, []float64{0.25, 0.5}},
+		{"a constant first, and what it alone makes", &model.Model{Input: []int{2}, Layers: []model.Layer{constant(1, 2), model.ReLU{}, model.Mul{}, fc(1, 2)},
+			From: [][]int{{}, {0}, {1, -1}, {2}}}, []float32{0.5, 2}, []float64{1, 4}},
+		{"a constant that a linear takes", &model.Model{Input: []int{2}, Layers: []model.Layer{constant(1, 2), named(fc(3, 1), "k"), model.Mul{}, fc(1, 2)},
+			From: [][]int{{}, {0}, {-1, 1}, {2}}}, []float32{0.5, 2}, []float64{5, 0}},
+		{"clip at both ends", &model.Model{Input: []int{5}, Layers: []model.Layer{model.Clip{Lo: -1, Hi: 2}, fc(1, 2, 4, 8, 16)}},
+			[]float32{-1, -0.5, 2, 3, 1.5}, []float64{0, 2, 0, 0, 16}},
+		{"roundclip at both ends, and at halves", &model.Model{Input: []int{6}, Layers: []model.Layer{model.RoundClip{Lo: -1, Hi: 2}, fc(1, 2, 4, 8, 16, 32)}},
+			[]float32{-1, -1.5, 2.5, 2, 2.75, 0.5}, []float64{1, 0, 4, 8, 0, 32}},
+		{"thresholded relu at its threshold", &model.Model{Input: []int{3}, Layers: []model.Layer{model.ThresholdedReLU{Alpha: 0.5}, fc(1, 2, 4)}}, []float32{0.5, 0.25, 1}, []float64{0, 0, 4}},
+		{"hardswish at its kinks", &model.Model{Input: []int{3}, Layers: []model.Layer{model.Plain{Of: "hardswish"}, fc(1, 2, 4)}}, []float32{-3, 3, 4}, []float64{0, 2, 4}},
+		{"abs at 0", &model.Model{Input: []int{3}, Layers: []model.Layer{model.Plain{Of: "abs"}, fc(1, 2, 4)}}, []float32{0, -1, 1}, []float64{0, -2, 4}},
+		{"arrange", &model.Model{Input: []int{3}, Layers: []model.Layer{model.Arrange{Dims: []int{5}, Index: []int32{2, -1, 0, 2, -1}}, fc(1, 2, 4, 8, 16)}},
+			[]float32{0.5, 1, 2}, []float64{4, 0, 9}},
+		{"arrange, long runs", &model.Model{Input: []int{9}, Layers: []model.Layer{model.Arrange{Dims: []int{18}, Index: []int32{0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 1, 2, 3, 4, 5, 6, 7, 8}},
+			fc(1, 2, 4, 8, 16, 32, 64, 128, 256, 1, 1, 1, 1, 1, 1, 1, 1, 1)}},
+			[]float32{1, 1, 1, 1, 1, 1, 1, 1, 1}, []float64{2, 3, 5, 9, 17, 33, 65, 129, 257}},
+		{"arrange by channels", &model.Model{Input: []int{2, 1, 2}, Layers: []model.Layer{model.Arrange{Dims: []int{2, 2, 1}, Index: []int32{3, 2, 1, 0}}, fc(1, 2, 4, 8)}},
+			[]float32{1, 1, 1, 1}, []float64{8, 4, 2, 1}},
+		{"reduce by max, ties", &model.Model{Input: []int{3, 1, 2}, Layers: []model.Layer{model.Reduce{By: "max"}, fc(1, 2)}},
+			[]float32{0.5, 1, 2, 1, 2, 1}, []float64{0, 2, 1, 0, 0, 0}},
+		{"reduce by mean", &model.Model{Input: []int{4}, Layers: []model.Layer{model.Reduce{By: "mean"}, fc(2)}}, []float32{0.5, 1, 2, 1}, []float64{0.5, 0.5, 0.5, 0.5}},
+		{"max-pool, places apart", &model.Model{Input: []int{1, 1, 4}, Layers: []model.Layer{model.MaxPool2D{Kernel: [2]int{1, 2}, Stride: once, Dilation: [2]int{1, 2}}, fc(1, 2)}},
+			[]float32{1, 2, 1, 3}, []float64{1, 0, 0, 2}},
 		{"a layer that leads nowhere", &model.Model{Input: []int{2}, Layers: []model.Layer{model.ReLU{}, model.Tanh{}, fc(1, 2)}, From: [][]int{{-1}, {0}, {-1}}},
 			[]float32{-1, 1}, []float64{1, 2}},
 	} {
@@ -244,8 +293,11 @@ func (s suite) networkExact(t *testing.T) {
 			moved := get(t, d, err)[0]
 			for i := range n {
 				want := float64(c.x[i])
-				if c.want[i] > 0 {
+				switch {
+				case c.want[i] > 0:
 					want += 0.5
+				case c.want[i] < 0:
+					want -= 0.5
 				}
 				if moved[i] != want {
 					t.Fatalf("pixels %v become %v, pixel %d should be %v", c.x, moved, i, want)
@@ -260,8 +312,9 @@ func (s suite) networkExact(t *testing.T) {
 func (s suite) networkNotANumber(t *testing.T) {
 	for i, e := range model.Examples() {
 		t.Run(exampleName(i, e), func(t *testing.T) {
+			shape := e.Image()
 			// product has weights w and -w in turn, and a bias b. It is by pixel where e's layer
-			// takes an image.
+			// takes or gives an image.
 			product := func(name string, out, in int, w, b float32) model.Layer {
 				weight, bias := make([]float32, out*in), make([]float32, out)
 				for k := range weight {
@@ -275,18 +328,13 @@ func (s suite) networkNotANumber(t *testing.T) {
 				to := func(v []float32, shape ...int) *tensor.Dense {
 					return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(v))
 				}
-				if len(e.In[0]) == 3 {
+				if len(shape) == 3 {
 					return model.Conv2D{Name: name, Weight: to(weight, out, in, 1, 1), Bias: to(bias, out), Stride: once}
 				}
 				return model.Linear{Name: name, Weight: to(weight, out, in), Bias: to(bias, out)}
 			}
-			m := &model.Model{Input: append([]int{1}, e.In[0][1:]...), Layers: []model.Layer{product("c1", 2, 1, 3e38, 3e38)}, From: [][]int{{-1}}}
-			var takes []int
-			for j, in := range e.In {
-				m.Layers, m.From = append(m.Layers, product(fmt.Sprint("in", j), in[0], 2, 1, 1)), append(m.From, []int{0})
-				takes = append(takes, j+1)
-			}
-			m.Layers, m.From = append(m.Layers, e.Layer), append(m.From, takes)
+			m := &model.Model{Input: append([]int{1}, shape[1:]...), Layers: []model.Layer{product("c1", 2, 1, 3e38, 3e38)}, From: [][]int{{-1}}}
+			e.Add(m, 0, func(name string, out int) model.Layer { return product(name, out, 2, 1, 1) })
 			shapes, err := m.Shapes()
 			must(t, err)
 			last := len(m.Layers) - 1
@@ -320,7 +368,7 @@ func (s suite) networkNotANumber(t *testing.T) {
 
 func (s suite) networkRows(t *testing.T) {
 	all := networks()
-	for _, name := range []string{"lenet", "resnet", "drawn 5"} {
+	for _, name := range []string{"lenet", "resnet", "drawn 5", "general 5", "general 6"} {
 		for _, bounds := range []attack.Bounds{{}, {Lo: 0, Hi: 1}} {
 			t.Run(fmt.Sprintf("%s/bounds=%s", name, bounds), func(t *testing.T) {
 				s.rowsOf(t, all[name], rand.New(rand.NewPCG(5, 17)), 23, bounds)

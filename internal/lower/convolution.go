@@ -11,7 +11,19 @@ type Unfold struct {
 	In, Out        Shape
 	Kernel, Stride [2]int // rows, columns
 	Pad            [4]int // top, left, bottom, right
+	Dilation       [2]int // rows, columns; at least 1
+	// Groups is in how many parts of equal size channels are, at least 1. Numbers of a part are
+	// computed from the same part of what the operation takes.
+	Groups int
 }
+
+// newUnfold is an Unfold with a dilation of which 0 stands for 1.
+func newUnfold(in, out Shape, kernel, stride [2]int, pad [4]int, dilation [2]int, groups int) Unfold {
+	return Unfold{in, out, kernel, stride, pad, [2]int{max(1, dilation[0]), max(1, dilation[1])}, groups}
+}
+
+// Depth is how many channels a window has of one group.
+func (w Unfold) Depth() int { return w.In.C / w.Groups }
 
 // shortRow is the least length of a row of a window for which the terms of a product run along rows
 // first. In shorter rows they run down columns first, since a row would end before it began to pay.
@@ -22,15 +34,17 @@ const shortRow = 16
 const fewChannels = 8
 
 // Swapped reports whether the terms of a window run down its rows first: see Terms.
-func (w Unfold) Swapped() bool { return w.Kernel[0] > 1 && w.Kernel[1]*w.In.C < shortRow }
+func (w Unfold) Swapped() bool {
+	return w.Groups == 1 && w.Dilation == [2]int{1, 1} && w.Kernel[0] > 1 && w.Kernel[1]*w.In.C < shortRow
+}
 
 // Direct reports whether the im2col matrix is the image as it is.
 func (w Unfold) Direct() bool {
-	return w.Kernel == [2]int{1, 1} && w.Stride == [2]int{1, 1} && w.Pad == [4]int{}
+	return w.Groups == 1 && w.Kernel == [2]int{1, 1} && w.Stride == [2]int{1, 1} && w.Pad == [4]int{}
 }
 
 // Terms calls f for each row u, column v and channel c of a window, which is term k of a product
-// with the im2col matrix. The terms are summed in rising order of k. Only this order decides bits.
+// with the im2col matrix. c counts the channels of a group. The terms are summed in rising order of k. Only this order decides bits.
 // Where terms are columns of a product, as on the way back by col2im, each backend may order them
 // as it likes.
 func (w Unfold) Terms(f func(k, c, u, v int)) {
@@ -40,18 +54,19 @@ func (w Unfold) Terms(f func(k, c, u, v int)) {
 			if w.Swapped() {
 				at = v*w.Kernel[0] + u
 			}
-			for c := range w.In.C {
-				f(at*w.In.C+c, c, u, v)
+			for c := range w.Depth() {
+				f(at*w.Depth()+c, c, u, v)
 			}
 		}
 	}
 }
 
-// A Convolution is model.Conv2D. Forward it is one product with the im2col matrix, see Terms.
+// A Convolution is model.Conv2D. Forward it is one product with the im2col matrix for each group,
+// see Terms.
 type Convolution struct {
 	Unfold
 	Name   string
-	Weight *tensor.Dense // [out, in, KH, KW], as in the model
+	Weight *tensor.Dense // [out, in/Groups, KH, KW], as in the model
 	Bias   *tensor.Dense // [out]
 	// Back has windows over the gradient at the output. The product of these with the flipped
 	// filters is the gradient at the input. Back is there if these windows are as many as the
@@ -64,13 +79,13 @@ type Convolution struct {
 func newConvolution(l model.Conv2D, in, out Shape) *Convolution {
 	s := l.Weight.Shape()
 	c := &Convolution{
-		Unfold: Unfold{In: in, Out: out, Kernel: [2]int{s[2], s[3]}, Stride: l.Stride, Pad: l.Pad},
+		Unfold: newUnfold(in, out, [2]int{s[2], s[3]}, l.Stride, l.Pad, l.Dilation, l.Split()),
 		Name:   l.Name, Weight: l.Weight, Bias: l.Bias,
 	}
-	back := Unfold{In: out, Out: in, Kernel: c.Kernel, Stride: [2]int{1, 1}}
-	fits := in.C >= fewChannels && l.Stride == back.Stride
+	back := newUnfold(out, in, c.Kernel, [2]int{1, 1}, [4]int{}, c.Dilation, c.Groups)
+	fits := c.Depth() >= fewChannels && l.Stride == back.Stride
 	for d := range back.Pad {
-		back.Pad[d] = c.Kernel[d%2] - 1 - l.Pad[d]
+		back.Pad[d] = (c.Kernel[d%2]-1)*c.Dilation[d%2] - l.Pad[d]
 		fits = fits && back.Pad[d] >= 0
 	}
 	if fits {
@@ -85,8 +100,12 @@ func Filter[E any](shape []int, w []E) func(o, c, u, v int) E {
 	return func(o, c, u, v int) E { return w[((o*shape[1]+c)*shape[2]+u)*shape[3]+v] }
 }
 
-// FlipTranspose returns the weights for Convolution.Back, the transposed convolution as an ordinary
-// one: each filter is flipped in rows and columns, and inputs and outputs change places.
-func FlipTranspose[E any](kernel [2]int, weight func(o, c, u, v int) E) func(c, o, u, v int) E {
-	return func(c, o, u, v int) E { return weight(o, c, kernel[0]-1-u, kernel[1]-1-v) }
+// FlipTranspose returns the weights for Back, the transposed convolution as an ordinary one: each
+// filter is flipped in rows and columns, and inputs and outputs change places within their group.
+func FlipTranspose[E any](c *Convolution, weight func(o, c, u, v int) E) func(c, o, u, v int) E {
+	depth, filters := c.Depth(), c.Out.C/c.Groups
+	kernel := c.Kernel
+	return func(c, o, u, v int) E {
+		return weight(c/depth*filters+o, c%depth, kernel[0]-1-u, kernel[1]-1-v)
+	}
 }

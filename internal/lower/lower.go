@@ -8,6 +8,7 @@
 package lower
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -24,17 +25,24 @@ type Program struct {
 	MLP bool
 	Ops []Op
 	// Uses lists which operations take a value. Uses[0] has those that take the image, Uses[1+i]
-	// those that take the output of Ops[i]. The order is falling, and a gradient is the sum over
-	// them in this order. An operation that takes a value twice is listed twice.
-	Uses [][]int
+	// those that take the output of Ops[i]. The order is that of falling operations, and a gradient
+	// is the sum over them in this order. An operation that takes a value twice is listed twice, the
+	// first time first.
+	Uses [][]Use
+	// Moves says of each value, as Uses does, whether it depends on the image. A gradient is asked
+	// for only there. Values that depend on a Constant alone do not.
+	Moves []bool
 }
+
+// A Use is an operation that takes a value, and as which of all that it takes.
+type Use struct{ Op, Arg int }
 
 // An Op is one operation. The logits depend on it.
 type Op struct {
 	Operation
 	Layer   int   // its place in the model's Layers
 	Takes   []int // -1 is the image, j the output of Ops[j], j below its own place
-	In, Out Shape // In is that of the first value that it takes
+	In, Out Shape // In is that of the first value that it takes, or that of Out if it takes none
 	// InPlace is set for a ReLU of an operation's output that no other operation takes. Its output
 	// may lie where its input lies.
 	InPlace bool
@@ -55,7 +63,7 @@ func New(m *model.Model) (*Program, error) {
 		image = []int{m.Inputs()}
 	}
 	p := &Program{
-		Inputs: m.Inputs(), Classes: m.Outputs(), Image: newShape(image), MLP: m.IsMLP(), Uses: make([][]int, 1),
+		Inputs: m.Inputs(), Classes: m.Outputs(), Image: newShape(image), MLP: m.IsMLP(), Uses: make([][]Use, 1), Moves: []bool{true},
 	}
 	used := make([]bool, len(m.Layers))
 	used[len(used)-1] = true
@@ -72,23 +80,36 @@ func New(m *model.Model) (*Program, error) {
 			continue
 		}
 		op := Op{Layer: i, Out: newShape(shapes[i])}
-		for _, j := range m.Takes(i) {
+		op.In = op.Out
+		var in []Shape
+		moves := false
+		for arg, j := range m.Takes(i) {
 			op.Takes = append(op.Takes, place[j])
-			p.Uses[place[j]+1] = append(p.Uses[place[j]+1], len(p.Ops))
+			in = append(in, p.Shape(place[j]))
+			moves = moves || p.Moves[place[j]+1]
+			p.Uses[place[j]+1] = append(p.Uses[place[j]+1], Use{len(p.Ops), arg})
 		}
-		op.In = p.Shape(op.Takes[0])
-		if op.Operation, err = operation(l, op.In, op.Out); err != nil {
+		if len(in) > 0 {
+			op.In = in[0]
+		}
+		if op.Operation, err = operation(l, in, op.Out); err != nil {
 			return nil, fmt.Errorf("lower: layer %d: %w", i, err)
 		}
 		place[i] = len(p.Ops)
-		p.Ops, p.Uses = append(p.Ops, op), append(p.Uses, nil)
+		p.Ops, p.Uses, p.Moves = append(p.Ops, op), append(p.Uses, nil), append(p.Moves, moves)
 	}
 	for _, u := range p.Uses {
-		slices.Reverse(u)
+		slices.SortFunc(u, func(a, b Use) int { return cmp.Or(b.Op-a.Op, a.Arg-b.Arg) })
 	}
 	for i := range p.Ops {
+		if e, ok := p.Ops[i].Operation.(Elementwise); !ok || e.Name != "relu" {
+			continue
+		}
 		j := p.Ops[i].Takes[0]
-		if e, ok := p.Ops[i].Operation.(Elementwise); !ok || e.Name != "relu" || j < 0 || len(p.Uses[j+1]) != 1 {
+		if j < 0 || len(p.Uses[j+1]) != 1 {
+			continue
+		}
+		if _, ok := p.Ops[j].Operation.(Constant); ok { // whose numbers all images share
 			continue
 		}
 		p.Ops[i].InPlace = true
@@ -113,7 +134,7 @@ func (p *Program) Shape(i int) Shape {
 func (p *Program) Later(i int) []bool {
 	later := make([]bool, len(p.Ops[i].Takes))
 	for k, j := range p.Ops[i].Takes {
-		later[k] = p.Uses[j+1][0] != i || slices.Contains(p.Ops[i].Takes[:k], j)
+		later[k] = p.Uses[j+1][0] != Use{i, k}
 	}
 	return later
 }

@@ -83,7 +83,7 @@ func TestDead(t *testing.T) {
 	if want := []int{0, 3, 4, 5, 6}; !slices.Equal(layers, want) {
 		t.Fatalf("layers %v, want %v", layers, want)
 	}
-	if want := [][]int{{0}, {2, 1}, {2}, {3}, {4}, nil}; !reflect.DeepEqual(p.Uses, want) {
+	if want := [][]Use{{{0, 0}}, {{2, 0}, {1, 0}}, {{2, 1}}, {{3, 0}}, {{4, 0}}, nil}; !reflect.DeepEqual(p.Uses, want) {
 		t.Errorf("uses %v, want %v: by falling operation", p.Uses, want)
 	}
 	if p.Ops[1].InPlace || p.Ops[0].Rectified {
@@ -104,7 +104,7 @@ func TestDead(t *testing.T) {
 func TestTwice(t *testing.T) {
 	m := &model.Model{Input: []int{4}, Layers: []model.Layer{linear("a", 2, 4), model.Add{}}, From: [][]int{{-1}, {0, 0}}}
 	p := program(t, m)
-	if got, want := p.Later(1), []bool{false, true}; !slices.Equal(got, want) || !slices.Equal(p.Uses[1], []int{1, 1}) {
+	if got, want := p.Later(1), []bool{false, true}; !slices.Equal(got, want) || !slices.Equal(p.Uses[1], []Use{{1, 0}, {1, 1}}) {
 		t.Errorf("later %v, want %v; uses %v", got, want, p.Uses[1])
 	}
 }
@@ -197,12 +197,15 @@ func TestConvolutions(t *testing.T) {
 			t.Errorf("stride %v: windows of the gradient are not as many as pixels, and yet it goes back by them", stride)
 		}
 	}
+	flip := func(in, out, groups int, kernel [2]int) *Convolution {
+		return &Convolution{Unfold: newUnfold(Shape{C: in}, Shape{C: out}, kernel, [2]int{1, 1}, [4]int{}, [2]int{}, groups)}
+	}
 	w23 := Filter([]int{1, 1, 2, 3}, weights(6))
-	if got, want := FlipTranspose([2]int{2, 3}, w23)(0, 0, 0, 0), w23(0, 0, 1, 2); got != want {
+	if got, want := FlipTranspose(flip(1, 1, 1, [2]int{2, 3}), w23)(0, 0, 0, 0), w23(0, 0, 1, 2); got != want {
 		t.Errorf("flipped %v, want %v", got, want)
 	}
 	// With rows of a window too short, its terms run down a column of 2, then the next of 3.
-	narrow := Unfold{In: Shape{C: 2}, Kernel: [2]int{2, 3}}
+	narrow := newUnfold(Shape{C: 2}, Shape{C: 1}, [2]int{2, 3}, [2]int{1, 1}, [4]int{}, [2]int{}, 1)
 	var order [12][3]int
 	narrow.Terms(func(k, c, u, v int) { order[k] = [3]int{c, u, v} })
 	if want := [3]int{0, 0, 1}; order[4] != want || !narrow.Swapped() {
@@ -210,8 +213,14 @@ func TestConvolutions(t *testing.T) {
 	}
 	// In a flipped filter row 0 is the last one.
 	w := Filter([]int{2, 3, 2, 2}, weights(24))
-	if got, want := FlipTranspose([2]int{2, 2}, w)(1, 0, 0, 1), w(0, 1, 1, 0); got != want {
+	if got, want := FlipTranspose(flip(3, 2, 1, [2]int{2, 2}), w)(1, 0, 0, 1), w(0, 1, 1, 0); got != want {
 		t.Errorf("flipped %v, want %v", got, want)
+	}
+	// Of two groups of three channels and two filters, channel 4 is the second of group 1, whose
+	// second filter is the fourth of all.
+	w = Filter([]int{4, 3, 2, 2}, weights(48))
+	if got, want := FlipTranspose(flip(6, 4, 2, [2]int{2, 2}), w)(4, 1, 0, 1), w(3, 1, 1, 0); got != want {
+		t.Errorf("flipped in groups %v, want %v", got, want)
 	}
 }
 
@@ -233,11 +242,11 @@ func TestSlots(t *testing.T) {
 
 // Layers that nobody knows are named.
 func TestUnknown(t *testing.T) {
-	if _, err := operation(nil, Shape{}, Shape{}); err == nil {
+	if _, err := operation(nil, nil, Shape{}); err == nil {
 		t.Error("no layer at all has an operation")
 	}
 	var l model.Layer = strange{}
-	if _, err := operation(l, Shape{}, Shape{}); err == nil || !strings.Contains(err.Error(), "lower.strange") {
+	if _, err := operation(l, nil, Shape{}); err == nil || !strings.Contains(err.Error(), "lower.strange") {
 		t.Errorf("%v, want an error that names lower.strange", err)
 	}
 }

@@ -5,7 +5,7 @@ package lower
 // that depend on it are computed. Then the slot is free for another one.
 type Slots struct {
 	// Of has the slot of the gradient at the image, at the output of Ops[0], and so on, [1 + Ops].
-	// It is -1 for a gradient that has no slot of its own.
+	// It is -1 for a gradient that has no slot of its own, or that nobody asks for.
 	Of    []int
 	Width []int // of each slot
 	// Spare is the width of the largest product that must be computed before it is added to a sum.
@@ -16,10 +16,10 @@ type Slots struct {
 // passes reports whether the gradient at the output of Ops[i], or at the image for -1, is just
 // that of an Add.
 func (p *Program) passes(i int) bool {
-	if len(p.Uses[i+1]) != 1 {
+	if len(p.Uses[i+1]) != 1 || !p.Moves[i+1] {
 		return false
 	}
-	_, ok := p.Ops[p.Uses[i+1][0]].Operation.(Add)
+	_, ok := p.Ops[p.Uses[i+1][0].Op].Operation.(Add)
 	return ok
 }
 
@@ -45,9 +45,10 @@ func (p *Program) Slots(width func(Shape) int) Slots {
 	s.Of[last+1], lies[last+1] = -1, -1
 	var reads, free []int // by slot: how many gradients still need it; the slots that are free again
 	for i := last - 1; i >= -1; i-- {
-		if s.Of[i+1] = -1; p.passes(i) {
-			lies[i+1] = lies[p.Uses[i+1][0]+1]
-		} else {
+		s.Of[i+1], lies[i+1] = -1, -1
+		if p.passes(i) {
+			lies[i+1] = lies[p.Uses[i+1][0].Op+1]
+		} else if p.Moves[i+1] {
 			k := len(s.Width)
 			if n := len(free); n > 0 {
 				k, free = free[n-1], free[:n-1]
@@ -60,8 +61,9 @@ func (p *Program) Slots(width func(Shape) int) Slots {
 		if k := lies[i+1]; k >= 0 && i >= 0 {
 			reads[k] += len(p.Ops[i].Takes)
 		}
-		for n, j := range p.Uses[i+1] {
-			if n > 0 && p.Ops[j].endsInProduct() {
+		for n, u := range p.Uses[i+1] {
+			j := u.Op
+			if n > 0 && p.Moves[i+1] && p.Ops[j].endsInProduct() {
 				s.Spare = max(s.Spare, width(p.Shape(i)))
 			}
 			if k := lies[j+1]; k >= 0 {

@@ -64,7 +64,11 @@ func Log(x float64) float64 {
 	if m < math.Sqrt2/2 {
 		m, e = 2*m, e-1
 	}
-	f, k := m-1, float64(e)
+	return logOf(m-1, float64(e))
+}
+
+// logOf is k·ln 2 + log(1+f), see Log.
+func logOf(f, k float64) float64 {
 	s := f / (2 + f)
 	z := float64(s * s)
 	p := 2.0 / 25

@@ -80,6 +80,49 @@ func bigErfc(x float64) *big.Float {
 	return n(0).Sub(n(1), erf)
 }
 
+func bigExpm1(x float64) *big.Float { return zero().Sub(bigExp(number(x)), number(1)) }
+
+func bigLog1p(x float64) *big.Float {
+	sum := zero().Add(number(1), number(x))
+	near, _ := sum.Float64()
+	y := number(math.Log(near))
+	for range 4 {
+		e := bigExp(y)
+		y.Add(y, zero().Quo(zero().Sub(sum, e), e))
+	}
+	return y
+}
+
+func bigErf(x float64) *big.Float { return new(big.Float).SetPrec(3000).Sub(number(1), bigErfc(x)) }
+
+// bigSin is the series of the sine of x and so many quarter turns, in a precision that bears the
+// size of its terms.
+func bigSin(x float64, quarters float64) *big.Float {
+	const prec = 1500
+	n := func(v float64) *big.Float { return new(big.Float).SetPrec(prec).SetFloat64(v) }
+	pi, _ := n(0).SetString(piDigits)
+	turn := n(0).Mul(pi, n(2))
+	y := n(0).Add(n(x), n(0).Mul(n(0).Quo(pi, n(2)), n(quarters)))
+	turns, _ := n(0).Quo(y, turn).Int(nil)
+	y.Sub(y, n(0).Mul(turn, n(0).SetInt(turns)))
+	sum, term, square := n(0), n(0).Set(y), n(0).Mul(y, y)
+	for k := 1; k < 100; k++ {
+		sum.Add(sum, term)
+		term.Mul(term, square)
+		term.Quo(term, n(-float64(2*k*(2*k+1))))
+	}
+	return sum
+}
+
+// bigPow is e**(p·log|x|).
+func bigPow(x, p float64) *big.Float {
+	y := bigExp(zero().Mul(number(p), bigLog(math.Abs(x))))
+	if x < 0 && math.Mod(p, 2) != 0 {
+		y.Neg(y)
+	}
+	return y
+}
+
 // ulps is how far got is from want in units in the last place of a float64 there.
 func ulps(got float64, want *big.Float) float64 {
 	nearest, _ := want.Float64()
@@ -121,6 +164,31 @@ func TestAccuracy(t *testing.T) {
 		{"Erfc", Erfc, bigErfc, between(-3, 6), 60, 5},
 		{"Erfc, all", Erfc, bigErfc, between(-6, 26.5), 30, 5},
 		{"Erfc, small", Erfc, bigErfc, small, 20, 5},
+		{"Expm1", Expm1, bigExpm1, between(-1.5, 1.5), 4000, 3},
+		{"Expm1, all", Expm1, bigExpm1, between(-40, 700), 2000, 3},
+		{"Expm1, small", Expm1, bigExpm1, small, 2000, 3},
+		{"Log1p", Log1p, bigLog1p, between(-0.9, 3), 3000, 2},
+		{"Log1p, large", Log1p, bigLog1p, func() float64 { return math.Ldexp(1+r.Float64(), r.IntN(600)) }, 1000, 2},
+		{"Log1p, small", Log1p, bigLog1p, small, 2000, 2},
+		{"Erf", Erf, bigErf, between(-6, 6), 60, 4},
+		{"Erf, near 0.5", Erf, bigErf, between(0.45, 0.65), 60, 4},
+		{"Erf, small", Erf, bigErf, small, 40, 4},
+		{"Sin", Sin, func(x float64) *big.Float { return bigSin(x, 0) }, between(-8, 8), 1000, 1},
+		{"Cos", Cos, func(x float64) *big.Float { return bigSin(x, 1) }, between(-8, 8), 1000, 1},
+		{"Sin, to 2^20", Sin, func(x float64) *big.Float { return bigSin(x, 0) }, between(-1<<20, 1<<20), 500, 1},
+		{"Sin, large", Sin, func(x float64) *big.Float { return bigSin(x, 0) }, func() float64 { return math.Ldexp(1+r.Float64(), r.IntN(1000)) }, 500, 1},
+		{"Sin, next to multiples of π", Sin, func(x float64) *big.Float { return bigSin(x, 0) }, func() float64 { return math.Pi * float64(1+r.IntN(300_000)) }, 500, 1},
+		{"Cos, next to odd multiples of π/2", Cos, func(x float64) *big.Float { return bigSin(x, 1) }, func() float64 { return math.Pi / 2 * float64(1+2*r.IntN(300_000)) }, 500, 1},
+		{"Sin, small", Sin, func(x float64) *big.Float { return bigSin(x, 0) }, small, 500, 1},
+		{"Pow 2", func(x float64) float64 { return Pow(x, 2) }, func(x float64) *big.Float { return bigPow(x, 2) }, between(-9, 9), 500, 2},
+		{"Pow 3", func(x float64) float64 { return Pow(x, 3) }, func(x float64) *big.Float { return bigPow(x, 3) }, between(-9, 9), 500, 3},
+		{"Pow -5", func(x float64) float64 { return Pow(x, -5) }, func(x float64) *big.Float { return bigPow(x, -5) }, between(-9, 9), 500, 5},
+		{"Pow 0.5", func(x float64) float64 { return Pow(x, 0.5) }, func(x float64) *big.Float { return bigPow(x, 0.5) }, between(0.01, 9), 500, 1},
+		{"Pow -0.5", func(x float64) float64 { return Pow(x, -0.5) }, func(x float64) *big.Float { return bigPow(x, -0.5) }, between(0.01, 9), 500, 2},
+		// |p·log x| is at most 0.75·4.7 and 1.7·4.7.
+		{"Pow -0.75", func(x float64) float64 { return Pow(x, -0.75) }, func(x float64) *big.Float { return bigPow(x, -0.75) }, between(0.01, 100), 1000, 2 + 4*3.5},
+		{"Pow 1.7", func(x float64) float64 { return Pow(x, 1.7) }, func(x float64) *big.Float { return bigPow(x, 1.7) }, between(0.01, 100), 1000, 2 + 4*7.9},
+		{"Pow 65", func(x float64) float64 { return Pow(x, 65) }, func(x float64) *big.Float { return bigPow(x, 65) }, between(-2, -1), 300, 2 + 4*46},
 	} {
 		worst, at := 0.0, 0.0
 		for range c.n {
@@ -173,6 +241,13 @@ func TestSpecial(t *testing.T) {
 		{"Log", Log, 1, 0}, {"Log", Log, 0, -inf}, {"Log", Log, inf, inf}, {"Log", Log, -1, nan}, {"Log", Log, nan, nan}, {"Log", Log, math.SmallestNonzeroFloat64, -1074 * math.Ln2},
 		{"Tanh", Tanh, 0, 0}, {"Tanh", Tanh, inf, 1}, {"Tanh", Tanh, -inf, -1}, {"Tanh", Tanh, nan, nan}, {"Tanh", Tanh, 0x1p-600, 0x1p-600},
 		{"Erfc", Erfc, 0, 1}, {"Erfc", Erfc, inf, 0}, {"Erfc", Erfc, -inf, 2}, {"Erfc", Erfc, nan, nan}, {"Erfc", Erfc, 27.3, 0},
+		{"Expm1", Expm1, 0, 0}, {"Expm1", Expm1, inf, inf}, {"Expm1", Expm1, -inf, -1}, {"Expm1", Expm1, nan, nan}, {"Expm1", Expm1, 0x1p-600, 0x1p-600},
+		{"Log1p", Log1p, 0, 0}, {"Log1p", Log1p, inf, inf}, {"Log1p", Log1p, -1, -inf}, {"Log1p", Log1p, -1.5, nan}, {"Log1p", Log1p, nan, nan}, {"Log1p", Log1p, 0x1p-600, 0x1p-600},
+		{"Erf", Erf, 0, 0}, {"Erf", Erf, inf, 1}, {"Erf", Erf, -inf, -1}, {"Erf", Erf, nan, nan},
+		{"Sin", Sin, 0, 0}, {"Sin", Sin, inf, nan}, {"Sin", Sin, nan, nan}, {"Sin", Sin, 0x1p-600, 0x1p-600}, {"Cos", Cos, 0, 1}, {"Cos", Cos, -inf, nan}, {"Cos", Cos, nan, nan},
+		{"Pow 0", func(x float64) float64 { return Pow(x, 0) }, -3, 1}, {"Pow 3", func(x float64) float64 { return Pow(x, 3) }, -2, -8}, {"Pow -1", func(x float64) float64 { return Pow(x, -1) }, 0, inf},
+		{"Pow 1.5", func(x float64) float64 { return Pow(x, 1.5) }, -2, nan}, {"Pow 1.5", func(x float64) float64 { return Pow(x, 1.5) }, 0, 0}, {"Pow 1.5", func(x float64) float64 { return Pow(x, 1.5) }, inf, inf},
+		{"Pow -1.5", func(x float64) float64 { return Pow(x, -1.5) }, 0, inf}, {"Pow -1.5", func(x float64) float64 { return Pow(x, -1.5) }, inf, 0}, {"Pow 1.5", func(x float64) float64 { return Pow(x, 1.5) }, nan, nan},
 	} {
 		got := c.f(c.x)
 		if !(math.Abs(got-c.want) <= 1e-15*math.Abs(c.want) || got == c.want || got != got && c.want != c.want) {
@@ -193,6 +268,24 @@ func TestSameBits(t *testing.T) {
 		x := 24 * (r.Float64() - 0.5)
 		var b []byte
 		for _, v := range []float64{Exp(x), Exp(40 * x), Log(math.Abs(x)), Tanh(x / 4), Erfc(x / 2)} {
+			b = binary.LittleEndian.AppendUint64(b, math.Float64bits(v))
+		}
+		h.Write(b)
+	}
+	if got := hex.EncodeToString(h.Sum(nil)[:8]); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// TestSameBitsMore is TestSameBits for the functions that came later.
+func TestSameBitsMore(t *testing.T) {
+	const want = "b03783c2683e96cb"
+	r := rand.New(rand.NewPCG(5, 7))
+	h := sha256.New()
+	for range 20_000 {
+		x := 24 * (r.Float64() - 0.5)
+		var b []byte
+		for _, v := range []float64{Expm1(x), Expm1(x / 30), Log1p(math.Abs(x)), Log1p(x / 30), Erf(x / 4), Sin(x), Cos(x), Sin(1e5 * x), Pow(math.Abs(x), 1.3), Pow(x, 5)} {
 			b = binary.LittleEndian.AppendUint64(b, math.Float64bits(v))
 		}
 		h.Write(b)

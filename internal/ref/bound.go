@@ -91,6 +91,9 @@ func BoundInputGradient(m *model.Model, x []Value, y int, a Rounding) []Value {
 	// exp(z_j - top)/Σ: logits off by at most worst scale a share by at most exp(±2·worst);
 	// exp, sum and quotient round.
 	relative := math.Expm1(2*worst) + gamma(len(z)+8, a.Unit)
+	if len(z) == 2 {
+		relative = gamma(len(z)+8, a.Unit) // one class is left, whose share is 1 whatever its logit is
+	}
 	d := make([]Value, len(z))
 	for j, q := range LossGradient(z, y) {
 		d[j] = Value{q, math.Abs(q)*relative + math.SmallestNonzeroFloat32}
@@ -108,8 +111,12 @@ func BoundBackward(m *model.Model, values [][]Value, d []Value, a Rounding) []Va
 		if grads[i+1] == nil { // no logit depends on this layer
 			continue
 		}
+		var in [][]Value
 		for _, j := range m.Takes(i) {
-			share := all[i].boundBackward(grads[i+1], values[j+1], a)
+			in = append(in, values[j+1])
+		}
+		for arg, j := range m.Takes(i) {
+			share := all[i].boundBackward(grads[i+1], in, arg, a)
 			for k, g := range grads[j+1] { // taken more than once
 				share[k].V += g.V
 				share[k].Err += g.Err
@@ -149,7 +156,8 @@ func (l affine) boundForward(in [][]Value, a Rounding) []Value {
 	return z
 }
 
-func (l affine) boundBackward(d, x []Value, a Rounding) []Value {
+func (l affine) boundBackward(d []Value, in [][]Value, arg int, a Rounding) []Value {
+	x := in[arg]
 	dx, abs, n := make([]Value, len(x)), make([]float64, len(x)), make([]int, len(x))
 	for o, d := range d {
 		l.row(o, func(i int, w float64) {
@@ -178,7 +186,8 @@ func (l maxPool) boundForward(in [][]Value, _ Rounding) []Value {
 	return z
 }
 
-func (l maxPool) boundBackward(d, x []Value, a Rounding) []Value {
+func (l maxPool) boundBackward(d []Value, in [][]Value, arg int, a Rounding) []Value {
+	x := in[arg]
 	dx, v := make([]Value, len(x)), make([]float64, len(x))
 	abs, n := make([]float64, len(x)), make([]int, len(x))
 	for i, x := range x {
@@ -211,28 +220,6 @@ func (l maxPool) boundBackward(d, x []Value, a Rounding) []Value {
 	for i, n := range n {
 		if n > 1 { // windows overlap: a sum, which rounds
 			dx[i].Err += gamma(n, a.Unit) * abs[i]
-		}
-	}
-	return dx
-}
-
-func (l activation) boundForward(in [][]Value, a Rounding) []Value {
-	h := make([]Value, len(in[0]))
-	for i, x := range in[0] {
-		err, _ := l.bound(x, a)
-		h[i] = Value{l.f(x.V), err}
-	}
-	return h
-}
-
-func (l activation) boundBackward(d, x []Value, a Rounding) []Value {
-	dx := make([]Value, len(x))
-	for i, x := range x {
-		g := l.derivative(x.V)
-		_, err := l.bound(x, a)
-		dx[i] = Value{d[i].V * g, math.Abs(d[i].V)*err + d[i].Err*(math.Abs(g)+err)}
-		if g != 0 && g != 1 || err != 0 { // a product, which rounds
-			dx[i].Err += a.Unit * (math.Abs(dx[i].V) + dx[i].Err)
 		}
 	}
 	return dx

@@ -108,18 +108,29 @@ func near(t *testing.T, what string, got, want []float64) {
 // derivative to central differences of that. Their error is h²/6 times a third derivative, which is
 // a few units at most. No x is so near to a whole number, where kinks are, that they matter.
 func TestFunctions(t *testing.T) {
-	const h = 1e-4
+	const h = 1e-5
 	for _, e := range model.Examples() {
 		l, ok := e.Layer.(model.Elementwise)
 		if !ok {
 			continue
 		}
-		a := activationOf(l)
-		for x := -6 + 1.0/128; x <= 6; x += 1.0 / 64 {
-			if got, want := a.f(x), l.Value(x); !(math.Abs(got-want) <= 1e-14) {
+		a, from := activationOf(l), -6.0
+		if e.Positive {
+			from = 0.125
+		}
+		for x := from + 1.0/128; x <= 6; x += 1.0 / 64 {
+			want := l.Value(x)
+			if got := a.f(x); !(math.Abs(got-want) <= 1e-14*(1+math.Abs(want))) {
 				t.Errorf("%#v: %v at %v, want %v", l, got, x, want)
 			}
-			if got, want := a.derivative(x), (l.Value(x+h)-l.Value(x-h))/(2*h); !(math.Abs(got-want) <= 1e-7) {
+			want = (l.Value(x+h) - l.Value(x-h)) / (2 * h)
+			if r, ok := l.(model.RoundClip); ok { // by definition not that of its value
+				want = 0
+				if n := math.RoundToEven(x); r.Lo <= n && n <= r.Hi {
+					want = 1
+				}
+			}
+			if got := a.derivative(x); !(math.Abs(got-want) <= 1e-7*(1+math.Abs(want))) {
 				t.Errorf("%#v: derivative %v at %v, central difference %v", l, got, x, want)
 			}
 		}
@@ -134,6 +145,12 @@ func networks(n uint64, stream uint64) map[string]func() (*model.Model, *rand.Ra
 		all[fmt.Sprint("seed ", seed)] = func() (*model.Model, *rand.Rand) {
 			r := rand.New(rand.NewPCG(seed, stream))
 			return RandomNetwork(r), r
+		}
+	}
+	for seed := range n {
+		all[fmt.Sprint("general seed ", seed)] = func() (*model.Model, *rand.Rand) {
+			r := rand.New(rand.NewPCG(seed, stream+100))
+			return RandomGeneral(r), r
 		}
 	}
 	for i, e := range model.Examples() {
@@ -154,8 +171,14 @@ func TestNetworkGradient(t *testing.T) {
 		if err := m.Validate(); err != nil {
 			t.Fatal(err)
 		}
+		steps := false
 		for _, l := range m.Layers {
 			kinds[l.Kind()]++
+			_, step := l.(model.RoundClip) // whose derivative is by definition not that of its value
+			steps = steps || step
+		}
+		if steps {
+			continue
 		}
 		x := make([]float64, m.Inputs())
 		for i := range x {
@@ -196,8 +219,14 @@ func TestNetworkGradient(t *testing.T) {
 
 // TestBends holds the constants of GELU's bounds to second differences.
 func TestBends(t *testing.T) {
-	for _, l := range []model.GELU{{}, {Tanh: true}} {
-		f := activationOf(l)
+	for _, c := range []struct {
+		l                   model.Elementwise
+		mostSlope, mostBend float64
+	}{
+		{model.GELU{}, geluSlope, geluBend}, {model.GELU{Tanh: true}, geluSlope, geluBend},
+		{model.Plain{Of: "silu"}, siluSlope, siluBend}, {model.Plain{Of: "mish"}, mishSlope, mishBend},
+	} {
+		f := activationOf(c.l)
 		slope, bend := 0.0, 0.0
 		const h = 1e-4
 		for x := -10.0; x < 10; x += 1e-3 {
@@ -205,8 +234,8 @@ func TestBends(t *testing.T) {
 			bend = max(bend, math.Abs(f.derivative(x+h)-f.derivative(x-h))/(2*h))
 		}
 		t.Log(slope, bend)
-		if !(slope <= geluSlope && bend <= geluBend && geluSlope < slope+0.01 && geluBend < bend+0.01) {
-			t.Errorf("%+v: |f'| to %v, |f''| to %v", l, slope, bend)
+		if !(slope <= c.mostSlope && bend <= c.mostBend && c.mostSlope < slope+0.015 && c.mostBend < bend+0.015) {
+			t.Errorf("%#v: |f'| to %v, |f''| to %v", c.l, slope, bend)
 		}
 	}
 }
@@ -246,8 +275,12 @@ func TestNetworkBounds(t *testing.T) {
 		}
 		grads[len(values)-1] = rough(LossGradient(values[len(values)-1], y))
 		for i := len(all) - 1; i >= 0; i-- {
+			var in [][]float64
 			for _, j := range m.Takes(i) {
-				for k, g := range rough(all[i].backward(grads[i+1], values[j+1])) {
+				in = append(in, values[j+1])
+			}
+			for arg, j := range m.Takes(i) {
+				for k, g := range rough(all[i].backward(grads[i+1], in, arg)) {
 					grads[j+1][k] += g
 				}
 			}
@@ -288,8 +321,9 @@ func TestNetworkBounds(t *testing.T) {
 		}
 	}
 	t.Log(loose, "of", checked, "bounds are wide")
-	// the deep ones, where a unit somewhere may be on either side of its kink
-	if loose*10 > checked {
+	// The deep ones, where a unit somewhere may be on either side of its kink, and normalisations,
+	// whose two values err together while the bound lets each err alone: a tenth, as it is now.
+	if loose*8 > checked {
 		t.Errorf("%d of %d bounds are wide: they say too little", loose, checked)
 	}
 }
@@ -301,7 +335,7 @@ type (
 	oddball struct{ model.ReLU }
 )
 
-func (oddball) Function() (string, float64) { return "oddball", 0 }
+func (oddball) Function() (string, [2]float64) { return "oddball", [2]float64{} }
 
 // What has no truth ends in a panic that names it, not in the nearest thing that has one.
 func TestNoTruth(t *testing.T) {
@@ -318,7 +352,7 @@ func TestNoTruth(t *testing.T) {
 					t.Errorf("%T: %s, want %s", test.layer, got, test.want)
 				}
 			}()
-			operationOf(3, test.layer, []int{2}, []int{2})
+			operationOf(3, test.layer, [][]int{{2}}, []int{2})
 		}()
 	}
 }

@@ -157,8 +157,12 @@ func Backward(m *model.Model, values [][]float64, d []float64) []float64 {
 	copy(grads[len(values)-1], d)
 	all := layers(m)
 	for i := len(all) - 1; i >= 0; i-- {
+		var in [][]float64
 		for _, j := range m.Takes(i) {
-			for k, g := range all[i].backward(grads[i+1], values[j+1]) {
+			in = append(in, values[j+1])
+		}
+		for arg, j := range m.Takes(i) {
+			for k, g := range all[i].backward(grads[i+1], in, arg) {
 				grads[j+1][k] += g
 			}
 		}

@@ -61,13 +61,17 @@ func decode(f model.File) (*model.Model, error) {
 	if p.GetGraph() == nil {
 		return nil, errors.New("no graph: not an ONNX file")
 	}
-	t := tensors{files: make(map[string]*openFile), open: f.Open, left: 8*uint64(f.Size) + 1<<18}
+	t := tensors{files: make(map[string]*openFile), open: f.Open, left: 8*uint64(f.Size) + 1<<18, fills: maxFills}
 	defer t.close()
 	if err := t.find(p.GetGraph(), f.Sum); err != nil {
 		return nil, err
 	}
-	return convert(p, &t)
+	return convert(p, &t, f.Size, f.Ask)
 }
+
+// maxFills bounds the equal numbers that a file may make in place of weights: as many as a large
+// network has, and 1 GiB.
+const maxFills = 1 << 28
 
 // parse returns the message in size bytes of r.
 func parse(r io.Reader, size int64) (*pb.ModelProto, error) {
@@ -133,7 +137,8 @@ type tensors struct {
 	open func(location string) (*os.File, int64, error)
 	// elements that may still be made: what one file holds could be asked for by any number of
 	// nodes
-	left uint64
+	left  uint64
+	fills int // equal elements that may still be made
 }
 
 type openFile struct {
@@ -251,6 +256,16 @@ func externalOf(p *pb.TensorProto) (external, error) {
 	return e, nil
 }
 
+// fill is called before n equal elements of four bytes are made. They count as if the file held them.
+func (t *tensors) fill(n int) error {
+	if n > t.fills {
+		return fmt.Errorf("the graph makes more than %d numbers out of nothing", maxFills)
+	}
+	t.fills -= n
+	t.left += 4 * uint64(n)
+	return nil
+}
+
 // spend is called before n elements are made.
 func (t *tensors) spend(n int) error {
 	if uint64(n) > t.left {
@@ -264,6 +279,7 @@ func (t *tensors) spend(n int) error {
 var widths = map[pb.TensorProto_DataType]int{
 	pb.TensorProto_FLOAT: 4, pb.TensorProto_DOUBLE: 8, pb.TensorProto_FLOAT16: 2, pb.TensorProto_BFLOAT16: 2,
 	pb.TensorProto_INT64: 8, pb.TensorProto_INT32: 4, pb.TensorProto_UINT8: 1, pb.TensorProto_INT8: 1, pb.TensorProto_BOOL: 1,
+	pb.TensorProto_INT16: 2, pb.TensorProto_UINT16: 2, pb.TensorProto_UINT32: 4, pb.TensorProto_UINT64: 8,
 }
 
 // dims returns the shape of p and its number of elements.
@@ -339,9 +355,33 @@ func (t *tensors) read(p *pb.TensorProto) ([]float64, error) {
 			out[i] = float64(int32(binary.LittleEndian.Uint32(b)))
 		case pb.TensorProto_INT8:
 			out[i] = float64(int8(b[0]))
+		case pb.TensorProto_INT16:
+			out[i] = float64(int16(binary.LittleEndian.Uint16(b)))
+		case pb.TensorProto_UINT16:
+			out[i] = float64(binary.LittleEndian.Uint16(b))
+		case pb.TensorProto_UINT32:
+			out[i] = float64(binary.LittleEndian.Uint32(b))
+		case pb.TensorProto_UINT64:
+			out[i] = float64(binary.LittleEndian.Uint64(b))
 		default:
 			out[i] = float64(b[0])
 		}
+	}
+	return out, nil
+}
+
+// readSingle returns the elements of p if they are of float32; nil: they are of another type.
+func (t *tensors) readSingle(p *pb.TensorProto) ([]float32, error) {
+	if pb.TensorProto_DataType(p.GetDataType()) != pb.TensorProto_FLOAT {
+		return nil, nil
+	}
+	all, err := t.read(p)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]float32, len(all))
+	for i, v := range all {
+		out[i] = float32(v)
 	}
 	return out, nil
 }
@@ -383,6 +423,8 @@ func (t *tensors) typed(p *pb.TensorProto, kind pb.TensorProto_DataType, n, all 
 		have, at = len(p.GetFloatData()), func(i int) float64 { return float64(p.GetFloatData()[i]) }
 	case pb.TensorProto_DOUBLE:
 		have, at = len(p.GetDoubleData()), func(i int) float64 { return p.GetDoubleData()[i] }
+	case pb.TensorProto_UINT64, pb.TensorProto_UINT32:
+		have, at = len(p.GetUint64Data()), func(i int) float64 { return float64(p.GetUint64Data()[i]) }
 	case pb.TensorProto_INT64:
 		have, at = len(p.GetInt64Data()), func(i int) float64 { return float64(p.GetInt64Data()[i]) }
 	case pb.TensorProto_FLOAT16:

@@ -14,183 +14,22 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// An ONNX graph is run once, node by node, on values that stand for numbers: constants, which are
-// computed with, and outputs of layers, which are only described. Nodes that compute make layers;
-// nodes that move change the description.
-
-// batchAxis is the size of an axis whose size is that of the batch; in numbers that are sizes NaN
-// stands for it.
-const batchAxis = -1
-
-// A value is what a name of the graph stands for.
-type value struct {
-	c *constant // known numbers, or else:
-
-	layer int      // f of each element of the output of this layer, -1 being the image,
-	f     *formula // nil: the element itself,
-	view  view     // seen in this shape and order,
-	pads  [][2]int // with so many zeros before and behind along each axis; nil: none
-	sole  bool     // nothing else takes the layer's output
-}
-
-// A constant is a tensor of known numbers: of p, or if that is nil data.
-type constant struct {
-	dims  []int
-	data  []float64
-	p     *pb.TensorProto
-	whole bool // integers
-}
-
-// A view is the shape of a tensor, with batchAxis, and for each axis the step between neighbours
-// among the elements of the layer's output, or where of is not nil among those of that view, each
-// in row-major order.
-type view struct {
-	shape, strides []int
-	of             *view
-}
-
-// maxViews bounds how many views lie on each other.
-const maxViews = 8
-
-// natural is a view of elements as they lie.
-func natural(shape []int) view {
-	v := view{shape: shape, strides: make([]int, len(shape))}
-	step := 1
-	for i := len(shape) - 1; i >= 0; i-- {
-		if shape[i] != batchAxis {
-			v.strides[i] = step
-			step *= shape[i]
-		}
-	}
-	return v
-}
-
-// isNatural reports whether v's order is that of the elements.
-func (v *view) isNatural() bool {
-	if v.of != nil {
-		return false
-	}
-	n := natural(v.shape)
-	for i, s := range v.shape {
-		if s > 1 && v.strides[i] != n.strides[i] {
-			return false
-		}
-	}
-	return true
-}
-
-// elements is how many of one image there are.
-func (v *view) elements() int {
-	n := 1
-	for _, s := range v.shape {
-		if s != batchAxis {
-			n *= s
-		}
-	}
-	return n
-}
-
-// at returns which element of the layer's output is element k of v.
-func (v *view) at(k int) int {
-	for ; v != nil; v = v.of {
-		from, rest := 0, k
-		for i := len(v.shape) - 1; i >= 0; i-- {
-			if s := v.shape[i]; s > 1 {
-				from += rest % s * v.strides[i]
-				rest /= s
-			}
-		}
-		k = from
-	}
-	return k
-}
-
-// sameView reports whether a and b show the same element at each place.
-func sameView(a, b view) bool {
-	if !slices.Equal(a.shape, b.shape) || (a.of == nil) != (b.of == nil) {
-		return false
-	}
-	for i, s := range a.shape {
-		if s > 1 && a.strides[i] != b.strides[i] {
-			return false
-		}
-	}
-	return a.of == nil || sameView(*a.of, *b.of)
-}
-
-// by prints a shape, "[N 3 32 32]".
-func by(shape []int) string {
-	return strings.ReplaceAll(fmt.Sprint(shape), "-1", "N")
-}
-
-// A formula is a function of one number x, made of a few operations.
-type formula struct {
-	op   string // "x", "affine" (a·x + b), "pow" (to the b), "add", "mul", or a row of unaries
-	a, b float64
-	args []*formula
-	size int // operations, those that are shared counted each time
-	done int // the layer that computes it, plus 2; 0: none yet
-}
-
-// maxFormula is a few times what any way to write GELU takes.
-const maxFormula = 64
-
-func newFormula(op string, a, b float64, args ...*formula) (*formula, error) {
-	f := &formula{op: op, a: a, b: b, args: args, size: 1}
-	for _, arg := range args {
-		f.size += arg.size
-	}
-	if f.size > maxFormula {
-		return nil, fmt.Errorf("a formula of more than %d operations on each element", maxFormula)
-	}
-	return f, nil
-}
-
-// eval returns f at x. Products are rounded, and sums after them, on every processor.
-func (f *formula) eval(x float64) float64 {
-	switch f.op {
-	case "x":
-		return x
-	case "affine":
-		return float64(f.a*f.args[0].eval(x)) + f.b
-	case "pow":
-		return math.Pow(f.args[0].eval(x), f.b)
-	case "add":
-		return f.args[0].eval(x) + f.args[1].eval(x)
-	case "mul":
-		return float64(f.args[0].eval(x) * f.args[1].eval(x))
-	}
-	return unaries[f.op].value(f.args[0].eval(x))
-}
-
-// known returns the one of asFormulas that f is, if any. Exporters write them in many orders and
-// with rounded constants, so f is known by its values; the two forms of GELU differ by up to 5e-4.
-func (f *formula) known() (model.Elementwise, bool) {
-	const most = 1e-4
-	for _, l := range asFormulas {
-		off := 0.0
-		for x := -8.0; x <= 8; x += 1.0 / 16 {
-			off = max(off, math.Abs(f.eval(x)-l.Value(x))) // max keeps NaN
-		}
-		if off <= most {
-			return l, true
-		}
-	}
-	return nil, false
-}
-
 // A graph is an ONNX graph that is being turned into layers.
 type graph struct {
 	*tensors
-	opset  int64
-	batch  int // the size of the batch, if the file fixes one above 1
-	values map[string]*value
-	uses   map[string]int
-	input  []int // shape of the image
-	steps  []step
-	names  map[string]int // of layers, and how often each was wanted
-	double bool
-	notes  []string
+	opset     int64
+	batch     int // the size of the batch, if the file fixes one above 1
+	values    map[string]*value
+	uses      map[string]int
+	functions map[string]*pb.FunctionProto // by domain and name
+	input     []int                        // shape of the image
+	free      []int                        // rows and columns of the image where the file leaves them free; nil: not known
+	steps     []step
+	names     map[string]int // of layers, and how often each was wanted
+	double    bool
+	room      int // places that values may still have
+	faults    []fault
+	notes     []string
 }
 
 // A step is a layer that may still change.
@@ -202,6 +41,13 @@ type step struct {
 	weight []float64 // of a Scale
 	bias   []float64 // of a layer with weights
 	open   bool      // a Linear or Conv2D that has no bias of its own yet
+	taken  bool      // another step takes its output
+}
+
+// A fault is a node that is not supported.
+type fault struct {
+	op, node string
+	err      error
 }
 
 // A wantInput asks for the conversion to be done again with an image of another shape and as many
@@ -212,20 +58,10 @@ func (w wantInput) Error() string {
 	return fmt.Sprintf("the image is used as %v, and before in another shape", w.shape)
 }
 
-// supportedOps lists what is read, for messages.
-func supportedOps() string {
-	var names []string
-	for name := range operators {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return strings.Join(names, ", ") + "; and at the end Softmax, LogSoftmax, ArgMax, ZipMap"
-}
-
 // convert returns the model that p describes, with the numbers of t. It is not validated.
-func convert(p *pb.ModelProto, t *tensors) (*model.Model, error) {
-	g := p.GetGraph()
-	if len(g.GetSparseInitializer()) > 0 {
+func convert(p *pb.ModelProto, t *tensors, size int64, ask model.Ask) (*model.Model, error) {
+	pg := p.GetGraph()
+	if len(pg.GetSparseInitializer()) > 0 {
 		return nil, errors.New("sparse initializers, want dense ones")
 	}
 	opset := int64(0)
@@ -237,37 +73,46 @@ func convert(p *pb.ModelProto, t *tensors) (*model.Model, error) {
 	if opset < minOpset {
 		return nil, fmt.Errorf("opset %d, want at least %d: export it anew", opset, minOpset)
 	}
-	out, err := chooseOutput(g, opset)
+	if opset > maxOpset+20 {
+		return nil, fmt.Errorf("opset %d, which there is not: %d is the newest that is known here", opset, maxOpset)
+	}
+	functions := make(map[string]*pb.FunctionProto)
+	for _, f := range p.GetFunctions() {
+		functions[f.GetDomain()+"."+f.GetName()] = f
+	}
+	nodes, err := inline(pg.GetNode(), functions)
+	if err != nil {
+		return nil, err
+	}
+	pg.Node = nodes
+	out, err := chooseOutput(pg, ask.Output)
 	if err != nil {
 		return nil, err
 	}
 	var m *model.Model
-	left := t.left
-	c := &graph{tensors: t, opset: opset}
-	err = c.convert(g, out)
+	left, fills := t.left, t.fills
+	try := func(input []int) error {
+		t.left, t.fills = left, fills
+		c := &graph{tensors: t, opset: opset, input: input, free: ask.Image, room: leastPlaces + 2*int(size)}
+		err := c.convert(pg, out)
+		if err == nil {
+			m, err = c.model(out)
+		}
+		if err == nil {
+			m.Notes = slices.Concat(out.notes, c.notes)
+		}
+		return err
+	}
+	err = try(nil)
 	var want wantInput
 	if errors.As(err, &want) {
-		t.left = left
-		c = &graph{tensors: t, opset: opset, input: want.shape}
-		err = c.convert(g, out)
-	}
-	if err == nil {
-		m, err = c.model(out)
-	}
-	if err != nil && len(p.GetFunctions()) > 0 {
-		f := p.GetFunctions()[0]
-		return nil, fmt.Errorf("%w (the file has %d functions of its own, the first %s; onnx.inliner of the Python package can dissolve them)",
-			err, len(p.GetFunctions()), formats.Quote(f.GetName()))
+		err = try(want.shape)
 	}
 	if err != nil {
 		return nil, err
 	}
-	m.Notes = append(out.notes, c.notes...)
 	if opset > maxOpset {
 		m.Notes = append(m.Notes, fmt.Sprintf("opset %d is newer than %d, the newest known here", opset, maxOpset))
-	}
-	if s, ok := m.Layers[0].(model.Scale); ok && m.Takes(0)[0] < 0 && slices.ContainsFunc(formats.Wide(s.Weight), func(w float64) bool { return math.Abs(w) < 0.1 }) {
-		m.Notes = append(m.Notes, fmt.Sprintf("its first layer makes pixels smaller, by %.3g: was it made for pixels from 0 to 255? Here they lie in [0, 1]", formats.Wide(s.Weight)[0]))
 	}
 	if m.Input != nil { // pixels in a row make an MLP, which has the fast routes
 		if s := (&model.Model{Layers: m.Layers, From: m.From}); s.IsMLP() {
@@ -277,106 +122,21 @@ func convert(p *pb.ModelProto, t *tensors) (*model.Model, error) {
 			m.Input = nil
 		}
 	}
+	if s, ok := m.Layers[0].(model.Scale); ok && len(m.Takes(0)) == 1 && m.Takes(0)[0] < 0 {
+		least := math.Inf(1)
+		for _, w := range formats.Wide(s.Weight) {
+			least = min(least, math.Abs(w))
+		}
+		if least < 0.1 {
+			m.Notes = append(m.Notes, fmt.Sprintf("its first layer makes pixels smaller, by %.3g: was it made for pixels from 0 to 255? Here they lie in [0, 1]", least))
+		}
+	}
 	return m, nil
 }
 
-// An output is what of the graph is taken for the logits.
-type output struct {
-	name    string
-	softmax *pb.NodeProto // that was taken off
-	notes   []string
-}
-
-// maxOutputs bounds how often a graph is walked through from its end.
-const maxOutputs = 64
-
-// chooseOutput returns the value that holds the logits: what the only output of scores is made from
-// by softmax and the like.
-func chooseOutput(g *pb.GraphProto, opset int64) (output, error) {
-	made := make(map[string]*pb.NodeProto)
-	for _, n := range g.GetNode() {
-		for _, o := range n.GetOutput() {
-			made[o] = n
-		}
-	}
-	tail := func(name string) (o output, classes bool) {
-		o.name = name
-		class := name // walks on through what follows the choice of a class
-		for range g.GetNode() {
-			n := made[class]
-			if n == nil || len(n.GetInput()) == 0 {
-				break
-			}
-			next := n.GetInput()[0]
-			switch n.GetOpType() {
-			case "ArgMax":
-				o.name, classes = next, true
-				o.notes = append(o.notes, "ArgMax at the end is left out")
-			case "ArrayFeatureExtractor": // sklearn's label of a class
-				if len(n.GetInput()) < 2 {
-					return o, classes
-				}
-				next = n.GetInput()[1]
-			case "Cast", "Reshape", "Squeeze", "LabelEncoder":
-			default:
-				next = ""
-			}
-			if class = next; classes || class == "" {
-				break
-			}
-		}
-		for range g.GetNode() {
-			n := made[o.name]
-			if n == nil || len(n.GetInput()) == 0 {
-				break
-			}
-			switch op := n.GetOpType(); op {
-			case "Softmax", "LogSoftmax":
-				o.softmax = n
-				fallthrough
-			case "ZipMap":
-				o.notes = append(o.notes, op+" at the end is left out")
-			case "Identity":
-			default:
-				return o, classes
-			}
-			o.name = n.GetInput()[0]
-			if o.softmax != nil {
-				return o, classes
-			}
-		}
-		return o, classes
-	}
-	if len(g.GetOutput()) == 0 {
-		return output{}, errors.New("no outputs")
-	}
-	if n := len(g.GetOutput()); n > maxOutputs {
-		return output{}, fmt.Errorf("%d outputs, want at most %d", n, maxOutputs)
-	}
-	var found, labels []output
-	var names []string
-	for _, o := range g.GetOutput() {
-		names = append(names, formats.Quote(o.GetName()))
-		t, classes := tail(o.GetName())
-		to := &found
-		if classes {
-			to = &labels
-		}
-		if !slices.ContainsFunc(*to, func(o output) bool { return o.name == t.name }) {
-			*to = append(*to, t)
-		}
-	}
-	if len(found) == 0 {
-		found = labels
-	}
-	if len(found) > 1 {
-		return output{}, fmt.Errorf("outputs %s, and which is the logits cannot be told: export the model with one", strings.Join(names[:min(len(names), 8)], ", "))
-	}
-	if len(names) > 1 {
-		found[0].notes = append(found[0].notes, fmt.Sprintf("of the outputs %s the logits are those that %s is made of", strings.Join(names[:min(len(names), 8)], ", "), formats.Quote(found[0].name)))
-	}
-	return found[0], nil
-}
+// leastPlaces bounds how many places values of a small file have, of four bytes each. A Swin-B of 224
+// rows and columns has twice as many.
+const leastPlaces = 1 << 26
 
 // convert turns the nodes that the output depends on into steps.
 func (g *graph) convert(p *pb.GraphProto, out output) error {
@@ -384,15 +144,14 @@ func (g *graph) convert(p *pb.GraphProto, out output) error {
 	g.names = make(map[string]int)
 	initial := make(map[string]bool)
 	for _, t := range p.GetInitializer() {
-		if err := g.define(t.GetName(), nil); err != nil {
-			return err
-		}
 		initial[t.GetName()] = true
-		c, err := constantOf(t)
+		v, err := constantOf(t)
 		if err != nil {
 			return fmt.Errorf("tensor %s: %w", formats.Quote(t.GetName()), err)
 		}
-		g.values[t.GetName()] = &value{c: c}
+		if err := g.define(t.GetName(), v); err != nil {
+			return err
+		}
 		g.double = g.double || t.GetDataType() == int32(pb.TensorProto_DOUBLE) && len(t.GetDims()) > 1
 	}
 	var inputs []*pb.ValueInfoProto
@@ -401,10 +160,6 @@ func (g *graph) convert(p *pb.GraphProto, out output) error {
 			inputs = append(inputs, in)
 		}
 	}
-	if len(inputs) != 1 {
-		return fmt.Errorf("%d inputs%s, want 1, the images", len(inputs), inputNames(inputs))
-	}
-
 	g.uses = map[string]int{out.name: 1}
 	var nodes []*pb.NodeProto // that are needed, last first
 	for _, n := range slices.Backward(p.GetNode()) {
@@ -412,32 +167,85 @@ func (g *graph) convert(p *pb.GraphProto, out output) error {
 			continue
 		}
 		nodes = append(nodes, n)
-		for _, in := range n.GetInput() {
-			g.uses[in]++
-		}
-		for _, a := range n.GetAttribute() {
-			t := a.GetT()
-			g.double = g.double || t.GetDataType() == int32(pb.TensorProto_DOUBLE) && len(t.GetDims()) > 1
-		}
+		g.countUses([]*pb.NodeProto{n}, 0)
+	}
+	inputs = slices.DeleteFunc(inputs, func(in *pb.ValueInfoProto) bool { return len(inputs) > 1 && g.uses[in.GetName()] == 0 })
+	if len(inputs) != 1 {
+		return fmt.Errorf("%d inputs%s, want 1, the images", len(inputs), inputNames(inputs))
 	}
 	image, err := g.image(inputs[0], nodes)
 	if err != nil {
 		return fmt.Errorf("input %s: %w", formats.Quote(inputs[0].GetName()), err)
 	}
-	image.sole = true
 	if err := g.define(inputs[0].GetName(), image); err != nil {
 		return err
 	}
 	for _, n := range slices.Backward(nodes) {
-		v, err := g.run(n)
-		if err != nil {
-			return fmt.Errorf("%s %s: %w", formats.Quote(opName(n)), formats.Quote(nodeName(n)), err)
-		}
-		if err := g.define(n.GetOutput()[0], v); err != nil {
+		all, err := g.run(n)
+		var again wantInput
+		var broken brokenError
+		switch {
+		case errors.As(err, &again):
 			return err
+		case errors.As(err, &broken):
+			return fmt.Errorf("%s %s: %w", formats.Quote(opName(n)), formats.Quote(nodeName(n)), err)
+		case err != nil && !errors.Is(err, errUnknownInput):
+			g.faults = append(g.faults, fault{opName(n), nodeName(n), err})
+		}
+		for i, o := range n.GetOutput() {
+			if o == "" {
+				continue
+			}
+			var v *value // nil: nothing can be said of it
+			switch {
+			case err != nil:
+			case i < len(all) && all[i] != nil:
+				one := *all[i]
+				v = &one
+			case g.uses[o] > 0:
+				g.faults = append(g.faults, fault{opName(n), nodeName(n), fmt.Errorf("its output %d, %s, is used, which is not supported", i, formats.Quote(o))})
+			}
+			if err := g.define(o, v); err != nil {
+				return err
+			}
 		}
 	}
-	return nil
+	return g.fault()
+}
+
+// fault returns an error that tells of all nodes that are not supported, each kind once.
+func (g *graph) fault() error {
+	if len(g.faults) == 0 {
+		return nil
+	}
+	if len(g.faults) == 1 {
+		f := g.faults[0]
+		return fmt.Errorf("%s %s: %w", formats.Quote(f.op), formats.Quote(f.node), f.err)
+	}
+	type kind struct {
+		first fault
+		n     int
+	}
+	var kinds []kind
+	for _, f := range g.faults {
+		i := slices.IndexFunc(kinds, func(k kind) bool {
+			return k.first.op == f.op && k.first.err.Error() == f.err.Error()
+		})
+		if i < 0 {
+			i = len(kinds)
+			kinds = append(kinds, kind{first: f})
+		}
+		kinds[i].n++
+	}
+	var lines []string
+	for i, k := range kinds {
+		if i == 8 {
+			lines = append(lines, fmt.Sprintf("and %d more kinds", len(kinds)-i))
+			break
+		}
+		lines = append(lines, fmt.Sprintf("%d × %s (as %s): %v", k.n, formats.Quote(k.first.op), formats.Quote(k.first.node), k.first.err))
+	}
+	return fmt.Errorf("%d nodes are not supported: %s", len(g.faults), strings.Join(lines, "; "))
 }
 
 func inputNames(inputs []*pb.ValueInfoProto) string {
@@ -451,10 +259,19 @@ func inputNames(inputs []*pb.ValueInfoProto) string {
 	return " (" + strings.Join(names, ", ") + ")"
 }
 
+// A brokenError is for a file that no program can read, whatever it supports.
+type brokenError struct{ what string }
+
+func (e brokenError) Error() string { return e.what }
+
 // define gives a name its value.
 func (g *graph) define(name string, v *value) error {
 	if _, ok := g.values[name]; ok || name == "" {
 		return fmt.Errorf("value %s: two of this name", formats.Quote(name))
+	}
+	if v != nil {
+		v.uses = g.uses[name]
+		v.sole = v.sole && v.uses <= 1
 	}
 	g.values[name] = v
 	return nil
@@ -480,9 +297,12 @@ func (g *graph) image(in *pb.ValueInfoProto, nodes []*pb.NodeProto) (*value, err
 	t := in.GetType().GetTensorType()
 	switch kind := pb.TensorProto_DataType(t.GetElemType()); kind {
 	case pb.TensorProto_FLOAT, pb.TensorProto_DOUBLE, pb.TensorProto_FLOAT16, pb.TensorProto_BFLOAT16:
-	default: // an integer's pixels are not in [0, 1]
-		return nil, fmt.Errorf("type %v, want a float, as images in [0, 1] are", kind)
+	case pb.TensorProto_UINT8:
+		g.notes = append(g.notes, "it takes whole numbers from 0 to 255: here pixels lie in [0, 1], so they are given to it times 255, and not rounded")
+	default:
+		return nil, fmt.Errorf("type %v, want a float or uint8, as images are", kind)
 	}
+	whole := pb.TensorProto_DataType(t.GetElemType()) == pb.TensorProto_UINT8
 	if t.GetShape() == nil {
 		return nil, errors.New("no shape, want one of all but the batch")
 	}
@@ -491,15 +311,17 @@ func (g *graph) image(in *pb.ValueInfoProto, nodes []*pb.NodeProto) (*value, err
 		return nil, fmt.Errorf("rank %d, want 1 to %d", len(dims), formats.MaxRank)
 	}
 	shape := make([]int, len(dims))
+	var open []int
 	n := 1
 	for i, d := range dims {
 		size := d.GetDimValue()
 		if i == 0 && size < 1 && len(dims) > 1 {
-			shape[0] = batchAxis
+			shape[0] = -1
 			continue
 		}
 		if size < 1 {
-			return nil, fmt.Errorf("axis %d of %d has no fixed size: only the batch, the first, may have none", i, len(dims))
+			open = append(open, i)
+			continue
 		}
 		if size > formats.MaxElements || n > formats.MaxElements/int(size) {
 			return nil, fmt.Errorf("more than %d elements", formats.MaxElements)
@@ -507,19 +329,31 @@ func (g *graph) image(in *pb.ValueInfoProto, nodes []*pb.NodeProto) (*value, err
 		shape[i] = int(size)
 		n *= int(size)
 	}
-	rank := len(shape)
-	// A batch of a fixed size is one all the same. Without a batch are [I] and the column [I, 1].
-	if s := shape[0]; rank > 1 && s > 1 && (rank > 2 || shape[1] > 1) {
-		g.batch, shape[0] = s, batchAxis
+	if err := g.fill(shape, open, in.GetName(), nodes); err != nil {
+		return nil, err
 	}
-	v := &value{layer: -1, view: natural(shape)}
-	input := []int{v.view.elements()}
+	rank := len(shape)
+	v := &value{shape: shape, batch: -1, src: []int{-1}}
+	// A batch of a fixed size is one all the same. Without a batch are [I] and the column [I, 1].
+	switch s := shape[0]; {
+	case s < 0:
+		v.batch, shape[0] = 0, 1
+	case rank > 1 && s > 1 && (rank > 2 || shape[1] > 1):
+		g.batch, v.batch, shape[0] = s, 0, 1
+	}
+	if _, err := countOf(shape); err != nil {
+		return nil, err
+	}
+	input := []int{v.volume()}
 	if rank == 4 {
 		h, w, c := shape[1], shape[2], shape[3]
 		input = []int{h, w, c}
-		if last, why := channelsLast(in.GetName(), shape, nodes); last {
+		if last, why := channelsLast(in.GetName(), v, nodes); last {
 			input = []int{c, h, w}
-			v.view.strides = []int{0, w, 1, h * w}
+			var err error
+			if v.idx, err = g.strided(shape, []int{0, w, 1, h * w}, 0); err != nil {
+				return nil, err
+			}
 			if why != "" {
 				g.notes = append(g.notes, why)
 			}
@@ -527,15 +361,48 @@ func (g *graph) image(in *pb.ValueInfoProto, nodes []*pb.NodeProto) (*value, err
 	}
 	if g.input == nil {
 		g.input = input
-	} else if formats.Volume(g.input) != v.view.elements() {
-		return nil, fmt.Errorf("shape %v, want as many elements as %v", by(shape), g.input)
+	} else if formats.Volume(g.input) != v.volume() {
+		return nil, fmt.Errorf("shape %v, want as many elements as %v", v, g.input)
+	}
+	if whole {
+		return g.scalar(v, 255, 0)
 	}
 	return v, nil
 }
 
+// fill gives the rows and columns of an image the sizes that the caller has, where the file leaves
+// them free.
+func (g *graph) fill(shape, open []int, name string, nodes []*pb.NodeProto) error {
+	if len(open) == 0 {
+		return nil
+	}
+	if len(shape) != 4 || len(open) > 2 || slices.Contains(open, 0) {
+		return fmt.Errorf("axis %d of %d has no fixed size: only the batch, the first, and rows and columns of images may have none", open[0], len(shape))
+	}
+	v := &value{shape: slices.Clone(shape), batch: 0}
+	for i := range v.shape {
+		v.shape[i] = max(0, v.shape[i])
+	}
+	last, _ := channelsLast(name, v, nodes)
+	rows, channels := 2, 1
+	if last {
+		rows, channels = 1, 3
+	}
+	if slices.Contains(open, channels) {
+		return fmt.Errorf("axis %d of %d, the channels, has no fixed size", channels, len(shape))
+	}
+	if len(g.free) != 3 {
+		return &model.FreeSizeError{Channels: shape[channels]}
+	}
+	for _, i := range open {
+		shape[i] = g.free[1+i-rows]
+	}
+	return nil
+}
+
 // channelsLast reports whether images [N, a, b, c] are N×H×W×C: if they are turned before anything
 // takes them for images, or if the last dimension alone is that of channels, which is worth a note.
-func channelsLast(name string, shape []int, nodes []*pb.NodeProto) (bool, string) {
+func channelsLast(name string, v *value, nodes []*pb.NodeProto) (bool, string) {
 	for _, n := range slices.Backward(nodes) {
 		if !slices.Contains(n.GetInput(), name) || len(n.GetOutput()) == 0 {
 			continue
@@ -549,13 +416,13 @@ func channelsLast(name string, shape []int, nodes []*pb.NodeProto) (bool, string
 			}
 		case "Conv", "MaxPool", "AveragePool", "GlobalAveragePool", "BatchNormalization":
 			return false, ""
-		case "Add", "Sub", "Mul", "Div", "Cast", "Identity", "Pad":
+		case "Add", "Sub", "Mul", "Div", "Cast", "Identity", "Pad", "Clip":
 			name = n.GetOutput()[0]
 		}
 	}
 	channels := func(d int) bool { return d == 1 || d == 3 }
-	if channels(shape[3]) && !channels(shape[1]) {
-		return true, fmt.Sprintf("images %s are taken as N×H×W×C", by(shape))
+	if channels(v.shape[3]) && !channels(v.shape[1]) {
+		return true, fmt.Sprintf("images %v are taken as N×H×W×C", v)
 	}
 	return false, ""
 }
@@ -566,30 +433,50 @@ func (g *graph) model(out output) (*model.Model, error) {
 	if v == nil || v.c != nil {
 		return nil, fmt.Errorf("output %s does not depend on the image", formats.Quote(out.name))
 	}
-	v, err := g.settle(v)
-	if err != nil {
+	fail := func(err error) (*model.Model, error) {
 		return nil, fmt.Errorf("output %s: %w", formats.Quote(out.name), err)
 	}
-	if v.layer < 0 {
-		return nil, fmt.Errorf("output %s is the image itself", formats.Quote(out.name))
-	}
-	if v.pads != nil || !v.view.isNatural() {
-		return nil, fmt.Errorf("output %s is padded or turned, want logits as a layer gives them", formats.Quote(out.name))
+	v, err := g.settle(v)
+	if err != nil {
+		return fail(err)
 	}
 	if out.softmax != nil {
-		if err := g.checkSoftmax(out.softmax, v.view.shape); err != nil {
+		if err := g.checkSoftmax(out.softmax, v); err != nil {
 			return nil, fmt.Errorf("%s %s: %w", formats.Quote(opName(out.softmax)), formats.Quote(nodeName(out.softmax)), err)
 		}
 	}
+	if v.batch >= 0 && v.shape[v.batch] != 1 {
+		return fail(fmt.Errorf("is %v, where images cannot be told from numbers", v))
+	}
+	if v.volume() == 1 { // a score of one class against another
+		if out.squashed == "" {
+			return fail(errors.New("one number for each image, want scores of classes"))
+		}
+		g.notes = append(g.notes, fmt.Sprintf("its one output y is taken for the logits [0, y]: class 1 is above %s", out.half))
+		places := []int32{-1, v.places()[0]}
+		v = &value{shape: []int{2}, batch: -1, src: v.src, idx: places}
+	}
+	last, err := g.flat(v)
+	if err != nil {
+		return fail(err)
+	}
+	if last < 0 {
+		return nil, fmt.Errorf("output %s is the image itself", formats.Quote(out.name))
+	}
 	// What the output does not need goes.
 	keep := make([]bool, len(g.steps))
-	keep[v.layer] = true
-	for i := v.layer; i >= 0; i-- {
+	keep[last] = true
+	reached := false
+	for i := last; i >= 0; i-- {
 		for _, j := range g.steps[i].from {
 			if keep[i] && j >= 0 {
 				keep[j] = true
 			}
+			reached = reached || keep[i] && j < 0
 		}
+	}
+	if !reached {
+		return nil, fmt.Errorf("output %s does not depend on the image", formats.Quote(out.name))
 	}
 	m := &model.Model{Input: g.input}
 	at := make([]int, len(g.steps))
@@ -609,13 +496,16 @@ func (g *graph) model(out output) (*model.Model, error) {
 		m.From = append(m.From, from)
 		switch l := s.layer.(type) {
 		case model.Linear:
-			l.Name, l.Bias = s.name, g.dense(s.bias, len(s.bias))
+			l.Name, l.Bias = s.name, biasFor(l.Weight, s.bias)
 			m.Layers = append(m.Layers, l)
 		case model.Conv2D:
-			l.Name, l.Bias = s.name, g.dense(s.bias, len(s.bias))
+			l.Name, l.Bias = s.name, biasFor(l.Weight, s.bias)
 			m.Layers = append(m.Layers, l)
 		case model.Scale:
-			m.Layers = append(m.Layers, model.Scale{Name: s.name, Weight: g.dense(s.weight, len(s.weight)), Bias: g.dense(s.bias, len(s.bias))})
+			m.Layers = append(m.Layers, scaleOf(s))
+		case model.Constant:
+			l.Name = s.name
+			m.Layers = append(m.Layers, l)
 		default:
 			m.Layers = append(m.Layers, l)
 		}
@@ -626,39 +516,82 @@ func (g *graph) model(out output) (*model.Model, error) {
 	return m, nil
 }
 
+// flat returns a layer whose numbers are v's as they lie.
+func (g *graph) flat(v *value) (int, error) {
+	if len(v.src) == 1 && v.volume() == formats.Volume(g.shape(v.src[0])) {
+		same := true
+		for k, i := range v.idx {
+			same = same && int(i) == k
+		}
+		if same {
+			return v.src[0], nil
+		}
+	}
+	// A Linear of [I] has no rows and columns, nor have logits.
+	places := slices.Clone(v.places())
+	return g.append(step{layer: model.Arrange{Dims: []int{len(places)}, Index: places}, from: v.src})
+}
+
 // checkSoftmax returns an error unless n runs over the classes of one image.
-func (g *graph) checkSoftmax(n *pb.NodeProto, shape []int) error {
-	axis := int64(-1)
+func (g *graph) checkSoftmax(n *pb.NodeProto, v *value) error {
+	at := int64(-1)
 	if g.opset < 13 {
-		axis = 1
+		at = 1
 	}
 	for _, a := range n.GetAttribute() {
 		if a.GetName() == "axis" {
-			axis = a.GetI()
+			at = a.GetI()
 		}
 	}
-	if axis < 0 {
-		axis += int64(len(shape))
+	if at < 0 {
+		at += int64(len(v.shape))
 	}
-	for i, s := range shape {
-		if s > 1 && int64(i) != axis && (g.opset >= 13 || int64(i) < axis) || s == batchAxis && int64(i) >= axis {
-			return fmt.Errorf("over axis %d of %s, want over the classes", axis, by(shape))
+	for i, s := range v.shape {
+		if s > 1 && int64(i) != at && (g.opset >= 13 || int64(i) < at) || i == v.batch && int64(i) >= at && (g.opset < 13 || int64(i) == at) {
+			return fmt.Errorf("over axis %d of %v, want over the classes", at, v)
 		}
 	}
 	return nil
 }
 
-// dense returns a tensor of the type of the model's weights. Numbers that round to infinity are
-// found by validate.
-func (g *graph) dense(data []float64, shape ...int) *tensor.Dense {
-	if g.double {
-		return formats.Dense(data, shape...)
+// scaleOf returns the Scale of a step. Its numbers are often computed, as of batch normalisation, and
+// are rounded only where that changes none.
+func scaleOf(s step) model.Scale {
+	if exact(s.weight) && exact(s.bias) {
+		return model.Scale{Name: s.name, Weight: narrow(s.weight, len(s.weight)), Bias: narrow(s.bias, len(s.bias))}
 	}
+	return model.Scale{Name: s.name, Weight: formats.Dense(s.weight, len(s.weight)), Bias: formats.Dense(s.bias, len(s.bias))}
+}
+
+// biasFor returns a bias of the type of weights.
+func biasFor(w *tensor.Dense, bias []float64) *tensor.Dense {
+	if w.Dtype() == tensor.Float64 {
+		return formats.Dense(bias, len(bias))
+	}
+	return narrow(bias, len(bias))
+}
+
+// exact reports whether all of data are numbers of float32.
+func exact(data []float64) bool {
+	return !slices.ContainsFunc(data, func(x float64) bool { return float64(float32(x)) != x })
+}
+
+// narrow returns data as a tensor of float32.
+func narrow(data []float64, shape ...int) *tensor.Dense {
 	single := make([]float32, len(data))
 	for i, v := range data {
 		single[i] = float32(v)
 	}
 	return formats.Dense(single, shape...)
+}
+
+// dense returns a tensor of the type of the model's weights, or of float64 for numbers that were
+// computed and are none of float32. Numbers that round to infinity are found by validate.
+func (g *graph) dense(data []float64, shape ...int) *tensor.Dense {
+	if g.double || !exact(data) {
+		return formats.Dense(data, shape...)
+	}
+	return narrow(data, shape...)
 }
 
 // shape returns that of the output of a layer, -1 being the image.
@@ -674,6 +607,9 @@ func (g *graph) append(s step) (int, error) {
 	var in [][]int
 	for _, j := range s.from {
 		in = append(in, g.shape(j))
+		if j >= 0 {
+			g.steps[j].taken = true
+		}
 	}
 	var err error
 	if s.shape, err = s.layer.Shape(in); err != nil {
@@ -682,9 +618,15 @@ func (g *graph) append(s step) (int, error) {
 	if formats.Volume(s.shape) > formats.MaxElements {
 		return 0, fmt.Errorf("output %v, want at most %d elements", s.shape, formats.MaxElements)
 	}
+	if len(g.steps) == maxSteps {
+		return 0, fmt.Errorf("more than %d layers", maxSteps)
+	}
 	g.steps = append(g.steps, s)
 	return len(g.steps) - 1, nil
 }
+
+// maxSteps is far above what any classifier takes.
+const maxSteps = 1 << 17
 
 // unique returns a name for a layer, of that of its weights if they have one, that no other layer
 // has.
@@ -704,86 +646,4 @@ func (g *graph) unique(weights, node, kind string) string {
 	}
 	g.names[name] = 1
 	return name
-}
-
-// settle returns v with no formula left: as layers.
-func (g *graph) settle(v *value) (*value, error) {
-	if v.f == nil {
-		return v, nil
-	}
-	layer, err := g.compute(v.f, v.layer, v.sole)
-	if err != nil {
-		return nil, err
-	}
-	return &value{layer: layer, view: v.view, pads: v.pads, sole: v.sole}, nil
-}
-
-// compute returns the layer that gives f of each element of x.
-func (g *graph) compute(f *formula, x int, sole bool) (int, error) {
-	if f.op == "x" {
-		return x, nil
-	}
-	if f.done > 0 {
-		return f.done - 2, nil
-	}
-	var layer int
-	var err error
-	if l, ok := f.known(); ok {
-		layer, err = g.append(step{layer: l, from: []int{x}})
-	} else {
-		var in []int
-		for _, arg := range f.args {
-			i, err := g.compute(arg, x, sole)
-			if err != nil {
-				return 0, err
-			}
-			in = append(in, i)
-		}
-		switch f.op {
-		case "affine":
-			n := g.shape(in[0])[0]
-			if err := g.spend(2 * n); err != nil {
-				return 0, err
-			}
-			w, b := make([]float64, n), make([]float64, n)
-			for i := range w {
-				w[i], b[i] = f.a, f.b
-			}
-			layer, err = g.scale(in[0], sole && in[0] == x, w, b)
-		case "add":
-			layer, err = g.append(step{layer: model.Add{}, from: in})
-		default:
-			l := unaries[f.op].layer
-			if l == nil {
-				return 0, fmt.Errorf("%s within a formula that is none of %s", strings.ToLower(f.op), knownFormulas())
-			}
-			layer, err = g.append(step{layer: l, from: in})
-		}
-	}
-	f.done = layer + 2
-	return layer, err
-}
-
-// scale returns the layer that gives w·x + b by channel of the output x of a layer. If nothing else
-// takes x that may be what x has as a bias, or a Scale, changed.
-func (g *graph) scale(x int, sole bool, w, b []float64) (int, error) {
-	if x >= 0 && sole {
-		switch s := &g.steps[x]; s.layer.(type) {
-		case model.Scale:
-			for i := range w {
-				s.weight[i] *= w[i]
-				s.bias[i] = float64(s.bias[i]*w[i]) + b[i]
-			}
-			return x, nil
-		case model.Linear, model.Conv2D:
-			if s.open && !slices.ContainsFunc(w, func(v float64) bool { return v != 1 }) {
-				s.bias, s.open = b, false
-				return x, nil
-			}
-		}
-	}
-	// The real numbers are only set at the end, but the shape is asked for.
-	return g.append(step{
-		layer: model.Scale{Weight: formats.Dense(w, len(w))}, from: []int{x}, name: g.unique("", "", "scale"), weight: w, bias: b,
-	})
 }
