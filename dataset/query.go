@@ -156,7 +156,7 @@ func (s *Stored) scale() {
 		}
 		s.bytes, source.Divisor = nil, most
 	}
-	if s.query.PixelMax == 0 && source.Divisor == 255 && source.Hi < 128 {
+	if s.query.PixelMax == 0 && source.Divisor == 255 && source.Hi > 0 && source.Hi < 128 {
 		s.note(remedy.PixelMax, "the largest of its %s pixels is %v, and 255 was taken for white: as a pixel it is %.3g",
 			source.Type, source.Hi, source.Hi/255)
 	}
