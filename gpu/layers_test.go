@@ -10,6 +10,7 @@ import (
 
 	"advsweep/internal/lower"
 	"advsweep/internal/ref"
+	"advsweep/model"
 
 	"gorgonia.org/cu"
 	"gorgonia.org/tensor"
@@ -223,6 +224,29 @@ func TestConstant(t *testing.T) {
 			t.Error("a gradient at a constant: no error")
 		}
 	})
+}
+
+// TestConstantLogits has logits that do not depend on the image: its gradient is 0, whatever was in
+// that memory before.
+func TestConstantLogits(t *testing.T) {
+	need(t)
+	r := rand.New(rand.NewPCG(1, 13))
+	m := ref.RandomModel(r, 1, 3, 4)
+	l := m.Layers[0].(model.Linear)
+	v := tensor.New(tensor.WithShape(3), tensor.WithBacking([]float32{1, 2, 3}))
+	m = &model.Model{Input: []int{2, 3, 3}, Layers: []model.Layer{model.Constant{Name: "v", Value: v}, l}, From: [][]int{nil, {0}}}
+	must(t, m.Validate())
+	b := open(t, m, Options{})
+	x, labels := images(r, 3, m)
+	must(t, b.Load(t.Context(), 0, x, labels))
+	must(t, b.Begin(t.Context(), 0, 3, []float64{0.1}))
+	g, err := weighted(t.Context(), b)
+	must(t, err)
+	for i, d := range g.Data().([]float32) {
+		if d != 0 {
+			t.Fatalf("gradient %d is %v, want 0", i, d)
+		}
+	}
 }
 
 // TestArrange has numbers once, several times, never, from three values of which one gives none, and

@@ -401,6 +401,23 @@ func TestInfinities(t *testing.T) {
 	})
 }
 
+// TestLarge has numbers whose exponential is infinite in float64 too.
+func TestLarge(t *testing.T) {
+	s := newShape(lower.Shape{C: 2, H: 1, W: 1})
+	onNothing(t, func(p *card) {
+		x, dy := there(t, p, append([]float32{-1000, 1000}, make([]float32, 14)...)), there(t, p, append([]float32{2, 2}, make([]float32, 14)...))
+		for _, name := range []string{"silu", "mish", "softplus", "gelu", "gelu_tanh"} {
+			l, y := newActivation(lower.Elementwise{Name: name}, s), there(t, p, make([]float32, s.width))
+			check(t, l.forward(bare(p), y, []cu.DevicePtr{x}, 1))
+			got := back[float32](t, p, y, 2)
+			check(t, l.backward(bare(p), y, 0, dy, []cu.DevicePtr{x}, 0, 1))
+			if got = append(got, back[float32](t, p, y, 2)...); [4]float32(got) != [4]float32{0, 1000, 0, 2} {
+				t.Errorf("%s at ±1000 is %v, and twice its slope %v, want 0 and 1000, and 0 and 2", name, got[:2], got[2:])
+			}
+		}
+	})
+}
+
 // TestScale has a different weight and bias for every channel.
 func TestScale(t *testing.T) {
 	s := newShape(lower.Shape{C: 19, H: 3, W: 7})
