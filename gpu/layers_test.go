@@ -60,8 +60,10 @@ func layerOf(t *testing.T, p *card, what string, l operation, x []*layerValue, o
 	for _, v := range x {
 		ptrs = append(ptrs, v.ptr)
 	}
-	y := there(t, p, whole(r, s, n))
+	beyond := whole(r, s, n+1)
+	y := there(t, p, beyond)
 	check(t, l.forward(bare(p), y, ptrs, n))
+	untouched(t, p, what+" forward", y, beyond, n*s.width)
 	expect(t, what+" forward", back[float32](t, p, y, n*s.width), s, n, tol, func(image, pixel, c int) float64 {
 		return forward(image, pixel/out.W, pixel%out.W, c)
 	})
@@ -86,6 +88,17 @@ func layerOf(t *testing.T, p *card, what string, l operation, x []*layerValue, o
 					}
 				}
 			})
+	}
+}
+
+// untouched fails t unless what lies at ptr from number n on is still v there.
+func untouched(t *testing.T, p *card, what string, ptr cu.DevicePtr, v []float32, n int) {
+	t.Helper()
+	for i, got := range back[float32](t, p, ptr, len(v))[n:] {
+		if want := v[n+i]; math.Float32bits(got) != math.Float32bits(want) {
+			t.Errorf("%s: number %d beyond the last image is %v, was %v", what, i, got, want)
+			return
+		}
 	}
 }
 

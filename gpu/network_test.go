@@ -64,21 +64,22 @@ func expect(t *testing.T, what string, got []float32, s shape, n int, tol float6
 func with(t *testing.T, p *card, r *rand.Rand, s shape, n int, f func(dx, from cu.DevicePtr) error, judge func(what string, dx []float32, before func(image, pixel, c int) float64)) {
 	t.Helper()
 	for _, how := range []string{"alone", "and others", "in place"} {
-		start := make([]float32, n*s.width)
+		start, beyond := make([]float32, (n+1)*s.width), whole(r, s, n+1)
 		for i := range start {
 			if i%s.pitch < s.channels {
 				start[i] = float32(r.IntN(9) - 4)
 			}
 		}
 		before := func(image, pixel, c int) float64 { return float64(start[image*s.width+pixel*s.pitch+c]) }
-		dx, from := there(t, p, whole(r, s, n)), there(t, p, start)
+		dx, from := there(t, p, beyond), there(t, p, start)
 		switch how {
 		case "alone":
 			from, before = 0, func(int, int, int) float64 { return 0 }
 		case "in place":
-			dx = from
+			dx, beyond = from, start
 		}
 		check(t, f(dx, from))
+		untouched(t, p, how, dx, beyond, n*s.width)
 		judge(how, back[float32](t, p, dx, n*s.width), before)
 	}
 }
