@@ -17,7 +17,7 @@ SIMULATOR = $(wildcard kernels/*.cu kernels/*.cuh internal/cusim/*.cpp internal/
 
 .DELETE_ON_ERROR:
 .PHONY: build test test-long arithmetic race check instruction-sets generate bench bench-peers fuzz cuda nvcc kernels kernel-report \
-	cuda-tests test-sim test-asan test-tsan mutants gpu-binaries test-gpu sanitize bench-gpu kubernetes-check slurm-test bench-shards
+	cuda-tests test-sim test-asan test-tsan mutants gpu-binaries test-gpu sanitize bench-gpu kubernetes-check slurm-test bench-shards zoo
 
 build: # one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o advsweep ./cmd/advsweep
@@ -55,6 +55,9 @@ bench:
 
 bench-peers: # against JAX, PyTorch and others, in turn, as ratios: scripts/bench-peers.sh says what it takes from the environment
 	PEERS="$(PEERS)" MNIST="$(MNIST)" WEIGHTS="$(WEIGHTS)" scripts/bench-peers.sh
+
+zoo: # sixty architectures and hundreds of random graphs against onnxruntime and PyTorch, to docs/zoo.md: see scripts/zoo.sh
+	scripts/zoo.sh
 
 fuzz: # every fuzz target for FUZZTIME
 	@set -e; for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \

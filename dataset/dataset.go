@@ -163,6 +163,16 @@ func (s *Set) Check(classes int) error {
 	return nil
 }
 
+// ClassNotes returns a note if s names another number of classes than a model has: then labels that
+// were made of sorted names may not be the model's.
+func (s *Set) ClassNotes(classes int) []Note {
+	if n := len(s.Classes); n > 0 && n != classes {
+		return []Note{{Text: fmt.Sprintf("the images have names for %d classes and the model has %d: is label 0, %.40q, its first? "+
+			"A classes.txt or class_to_idx.json beside the folders of classes gives the order of a model", n, classes, s.Classes[0])}}
+	}
+	return nil
+}
+
 // check is Check without the labels' values. A Set is open to be filled by
 // hand, so the shapes are checked here, before any arithmetic leans on them.
 func (s *Set) check() error {

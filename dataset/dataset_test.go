@@ -28,6 +28,20 @@ func testSet(n int) *Set {
 // named is s without what the files' numbers were.
 func named(s Source) Source { return Source{Name: s.Name, Images: s.Images, Labels: s.Labels, N: s.N} }
 
+func TestClassNotes(t *testing.T) {
+	s := testSet(3)
+	if got := s.ClassNotes(10); got != nil {
+		t.Errorf("without names: %v", got)
+	}
+	s.Classes = []string{"cat", "dog"}
+	if got := s.ClassNotes(2); got != nil {
+		t.Errorf("as many: %v", got)
+	}
+	if got := s.ClassNotes(3); len(got) != 1 || !strings.Contains(got[0].Text, `names for 2 classes and the model has 3: is label 0, "cat", its first?`) {
+		t.Errorf("fewer: %v", got)
+	}
+}
+
 func TestSlice(t *testing.T) {
 	s := testSet(20)
 	a, err := s.Slice(5, 10)

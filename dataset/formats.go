@@ -211,16 +211,20 @@ func (d *folder) inventory(split string) string {
 		s = "it holds " + words.And(there)
 	}
 	if pictures > 0 {
-		where := listCSV + " beside them"
+		where, classes := listCSV+" beside them", "a folder for each class"
 		if split != "test" {
-			where = path.Join(split, listCSV)
+			where, classes = path.Join(split, listCSV), split+"/ with "+classes
 		}
-		return s + ", want a " + where + ", with a header file,label and a line for each, or a folder for each class"
+		return s + ", want a " + where + ", with a header file,label and a line for each, or " + classes
 	}
 	if unread != nil {
 		s = "its files are those of another split"
 	}
-	want := []string{mnistNames(split, "images")[0], cifarNames(split)[0], path.Join(split, listCSV), "a folder for each class of pictures"}
+	classes := "a folder for each class of pictures"
+	if split != "test" {
+		classes = split + "/ with " + classes
+	}
+	want := []string{mnistNames(split, "images")[0], cifarNames(split)[0], path.Join(split, listCSV), classes}
 	return s + ", want " + words.Or(want)
 }
 

@@ -35,6 +35,24 @@ func (s *Stored) For(input []int) (*Set, error) {
 	return &set, nil
 }
 
+// Image returns the shape [C, H, W] of the images for a model of so many channels, of any rows and
+// columns.
+func (s *Stored) Image(channels int) ([]int, error) {
+	shape, err := s.Shape(nil)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(shape) == 2:
+		shape = append([]int{1}, shape...)
+	case len(shape) != 3:
+		return nil, fmt.Errorf("dataset: %s: images are %v, want rows and columns", s.set.imagesName(), shape)
+	}
+	if shape[0] != channels && shape[2] == channels {
+		shape = []int{shape[2], shape[0], shape[1]}
+	}
+	return shape, nil
+}
+
 // Shape returns the shape of one image that For gives a model of input, or its error.
 func (s *Stored) Shape(input []int) ([]int, error) {
 	p, err := s.plan(input)

@@ -22,7 +22,10 @@ func (m *Model) asMLP() *Model {
 	if err != nil {
 		return nil
 	}
-	out := &Model{Source: m.Source, Notes: m.Notes}
+	out := &Model{Source: m.Source, Notes: m.Notes, Assumed: m.Assumed, Image: m.Image}
+	if len(m.Input) == 3 {
+		out.Image = m.Input
+	}
 	var waiting []affine // that no Linear has taken yet
 	for _, i := range m.spine() {
 		n := formats.Volume(m.inputShape())

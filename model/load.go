@@ -33,6 +33,9 @@ func LoadLayers(path, layers string) (*Model, error) { return LoadAsking(path, l
 // LoadAsking is LoadLayers with what the file may leave open.
 func LoadAsking(path, layers string, ask Ask) (*Model, error) {
 	m, err := load(path, layers, ask)
+	if err == nil {
+		m.Source.Output = ask.Output
+	}
 	if err != nil {
 		return nil, fmt.Errorf("model: %s: %w", path, regular.Cause(err))
 	}

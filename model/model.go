@@ -42,8 +42,9 @@ type Source struct {
 	// data; hexadecimal
 	SHA256 string
 	// Pixels is the argument of TakePixels, as "0,255", and Activation that of SetActivation. Each
-	// is "" where the method was not called. With the bytes they fix the model.
-	Pixels, Activation string
+	// is "" where the method was not called. Output is the output that an Ask named. With the bytes
+	// they fix the model.
+	Pixels, Activation, Output string
 }
 
 // MLP returns a multilayer perceptron with zero weights, Float32: Linear

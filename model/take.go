@@ -21,7 +21,9 @@ const assumedNote = "ReLU between its layers is taken for granted: the names of 
 func Activations() []string {
 	var all []string
 	for _, k := range elementwiseKinds {
-		all = append(all, k.name)
+		if _, err := k.decode(&builder{}, listed{Type: k.name}, nil); err == nil {
+			all = append(all, k.name)
+		}
 	}
 	return all
 }

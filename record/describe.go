@@ -20,13 +20,16 @@ func Describe(set *dataset.Set) Data {
 
 // DescribeModel returns what a manifest says of the reading of mod.
 func DescribeModel(mod *model.Model) Model {
-	return Model{Source{mod.Source.Name, mod.Source.SHA256}, mod.Source.Pixels, mod.Source.Activation}
+	return Model{Source{mod.Source.Name, mod.Source.SHA256}, mod.Source.Pixels, mod.Source.Activation, mod.Source.Output}
 }
 
 // Reading says what was asked of the reading of m, as ", tanh, pixels 0,255". It is empty where
 // nothing was.
 func (m Model) Reading() string {
 	s := ""
+	if m.Output != "" {
+		s += ", output " + m.Output
+	}
 	if m.Activation != "" {
 		s += ", " + m.Activation
 	}

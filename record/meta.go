@@ -39,6 +39,7 @@ type Model struct {
 	Source
 	Pixels     string `json:"pixels,omitempty"`     // that it takes, as "0,255"; "" as they are
 	Activation string `json:"activation,omitempty"` // that it was given; "" as the file has it
+	Output     string `json:"output,omitempty"`     // that was named; "" the only one
 }
 
 // Data says which images were used: N of them from index Offset on.

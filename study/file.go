@@ -79,6 +79,7 @@ type ModelFile struct {
 	// as the flags of these names
 	Activation string `toml:"activation"`
 	Pixels     string `toml:"pixels"`
+	Output     string `toml:"output"`
 }
 
 // A DataFile names some of a study's images. With neither Path nor Images they are the embedded
@@ -385,7 +386,7 @@ func (m *maker) plan() error {
 		}
 	}
 	for _, one := range m.Models {
-		mod, err := m.loadModel(one)
+		mod, err := m.loadModel(one, stored)
 		if err != nil {
 			return fmt.Errorf("model %s: %w", one.Name, err)
 		}
@@ -420,16 +421,24 @@ func (m *maker) plan() error {
 	return nil
 }
 
-func (m *maker) loadModel(f ModelFile) (*model.Model, error) {
-	mod, err := m.readModel(f)
+// loadModel reads a model. One that leaves rows and columns free takes those of the first data.
+func (m *maker) loadModel(f ModelFile, stored []*dataset.Stored) (*model.Model, error) {
+	mod, err := m.readModel(f, nil)
+	var free *model.FreeSizeError
+	if errors.As(err, &free) && len(stored) > 0 {
+		var image []int
+		if image, err = stored[0].Image(free.Channels); err == nil {
+			mod, err = m.readModel(f, image)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
 	return mod, record.Model{Pixels: f.Pixels, Activation: f.Activation}.Apply(mod)
 }
 
-// readModel reads a model as its file has it.
-func (m *maker) readModel(f ModelFile) (*model.Model, error) {
+// readModel reads a model as its file has it, for images of a shape where it leaves that open.
+func (m *maker) readModel(f ModelFile, image []int) (*model.Model, error) {
 	if slices.Contains(model.EmbeddedNames, f.File) {
 		if f.Layers != "" {
 			return nil, fmt.Errorf("layers with the embedded model %s: leave them out", f.File)
@@ -440,7 +449,7 @@ func (m *maker) readModel(f ModelFile) (*model.Model, error) {
 	if layers != "" {
 		layers = m.path(layers)
 	}
-	return model.LoadLayers(m.path(f.File), layers)
+	return model.LoadAsking(m.path(f.File), layers, model.Ask{Output: f.Output, Image: image})
 }
 
 // cutSet returns the images of d in the shape in which mod takes them.
@@ -449,7 +458,7 @@ func (m *maker) cutSet(stored *dataset.Stored, d DataFile, mod *model.Model) (*d
 	if err != nil {
 		return nil, err
 	}
-	for _, n := range set.Notes {
+	for _, n := range append(slices.Clone(set.Notes), set.ClassNotes(mod.Outputs())...) {
 		m.note("data %s: %s", d.Name, n.Text)
 	}
 	n := 1000

@@ -28,7 +28,7 @@ func decodeModel(data []byte, from record.Model) (*model.Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.Source = model.Source{Name: from.Name, SHA256: from.SHA256, Pixels: from.Pixels, Activation: from.Activation}
+	m.Source = model.Source{Name: from.Name, SHA256: from.SHA256, Pixels: from.Pixels, Activation: from.Activation, Output: from.Output}
 	return m, nil
 }
 

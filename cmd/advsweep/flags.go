@@ -22,13 +22,14 @@ import (
 // a command the flags that set its fields, and checks what does not depend on other groups.
 
 // inputFlags say which model to attack, and with which images: --model, --layers, --activation,
-// --pixels, --split and those of imageFlags.
+// --pixels, --output, --split and those of imageFlags.
 type inputFlags struct {
 	images     imageFlags
 	model      string // a file or the name of an embedded model; "" is the default one
 	layers     string // a file that describes the layers of model
 	activation string // one of model.Activations, or "" for what reading takes for granted
 	pixels     string // "LO,HI", or "" for a model that takes pixels as they are
+	output     string // of an ONNX file that has several; "" for the only one
 }
 
 func (f *inputFlags) add(c *cobra.Command) {
@@ -37,6 +38,7 @@ func (f *inputFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.model, "model", "", "`FILE` (ONNX, safetensors, NPZ), or mlp or cnn for an embedded one (default mlp)")
 	c.Flags().StringVar(&f.layers, "layers", "", "JSON `FILE` with the layers of a safetensors or NPZ file; see model/README.md")
 	c.Flags().StringVar(&f.activation, "activation", "", "`NAME` of the function between the layers of a file that holds tensors alone: "+words.Or(model.Activations())+"\n(default relu, with a note)")
+	c.Flags().StringVar(&f.output, "output", "", "`NAME` of the output of an ONNX file that holds the logits, if it has several")
 	c.Flags().StringVar(&f.pixels, "pixels", "", "`LO,HI`: the model takes pixels from LO to HI, as in 0,255 or -1,1, instead of those of the images, in [0, 1];\neps and bounds stay in units of the images")
 }
 
@@ -49,6 +51,8 @@ func (f *inputFlags) check(c *cobra.Command) error {
 		return usagef("--split %q, want test or train", f.images.split)
 	case f.layers != "" && f.model == "":
 		return usagef("--layers describes the file of --model, which is not given")
+	case f.output != "" && f.model == "":
+		return usagef("--output is of the file of --model, which is not given")
 	case f.activation != "" && f.model == "":
 		return usagef("--activation is of the file of --model, which is not given")
 	case f.activation != "" && !slices.Contains(model.Activations(), f.activation):
@@ -75,7 +79,20 @@ func (f *inputFlags) readModel() (*model.Model, error) {
 	case slices.Contains(model.EmbeddedNames, f.model):
 		return model.Embedded(f.model)
 	}
-	return model.LoadLayers(f.model, f.layers)
+	m, err := model.LoadAsking(f.model, f.layers, model.Ask{Output: f.output})
+	var free *model.FreeSizeError
+	if !errors.As(err, &free) {
+		return m, err
+	}
+	stored, err := f.images.open()
+	if err != nil {
+		return nil, err
+	}
+	image, err := stored.Image(free.Channels)
+	if err != nil {
+		return nil, err
+	}
+	return model.LoadAsking(f.model, f.layers, model.Ask{Output: f.output, Image: image})
 }
 
 // backendFlags say what computes: --backend, --device, --precision, --threads.
@@ -306,7 +323,7 @@ func insists(c *cobra.Command) bool {
 // it: falling back to what is embedded, or leaving out a gate, would answer another question than
 // the one asked.
 func given(c *cobra.Command) error {
-	for _, name := range []string{"model", "layers", "activation", "pixels", "images", "labels", "data", "split", "out", "shard", "save-images", "min-accuracy", "far", "norm", "loss", "step", "target",
+	for _, name := range []string{"model", "layers", "activation", "pixels", "output", "images", "labels", "data", "split", "out", "shard", "save-images", "min-accuracy", "far", "norm", "loss", "step", "target",
 		"images-key", "labels-key", "layout", "flat", "alpha", "resize", "crop"} {
 		if flag := c.Flags().Lookup(name); flag != nil && flag.Changed && flag.Value.String() == "" {
 			return usagef("--%s is empty", name)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"time"
 
@@ -79,7 +80,7 @@ func open(c *cobra.Command, from *inputFlags, by *backendFlags, quiet bool, chec
 		return nil, err
 	}
 	if !quiet {
-		for _, note := range in.set.Notes {
+		for _, note := range append(slices.Clone(in.set.Notes), in.set.ClassNotes(in.model.Outputs())...) {
 			fmt.Fprintln(c.ErrOrStderr(), noted(c, in.set, note))
 		}
 	}

@@ -220,6 +220,7 @@ func (v *reportVerb) examples(c *cobra.Command, dir string, m *record.Manifest, 
 func (v *reportVerb) runInputs(dir string, m *record.Manifest) (mod *model.Model, set *dataset.Set, why string, err error) {
 	// The run says how its model was read, so nobody has to say it again.
 	v.inputs.pixels, v.inputs.activation = cmp.Or(v.inputs.pixels, m.Model.Pixels), cmp.Or(v.inputs.activation, m.Model.Activation)
+	v.inputs.output = cmp.Or(v.inputs.output, m.Model.Output)
 	if mod, err = v.inputs.readModel(); err != nil {
 		return nil, nil, "", err
 	}

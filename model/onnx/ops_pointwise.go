@@ -256,7 +256,15 @@ func (g *graph) byAxis(v *value, a int, w, b []float64) (*value, error) {
 		shape[i] = 1
 	}
 	shape[0] = len(w)
-	return g.affine(v, known(shape, w, false), known(shape, b, false))
+	factor, summand := known(shape, w, false), known(shape, b, false)
+	out, err := g.affine(v, factor, summand)
+	if !errors.Is(err, errVaries) {
+		return out, err
+	}
+	if v, err = g.binary("Mul", v, factor); err != nil {
+		return nil, err
+	}
+	return g.binary("Add", v, summand)
 }
 
 // opImageScaler is an old operator of image networks: scale·x + bias by channel.

@@ -295,8 +295,12 @@ func (g *graph) channelsOf(v *value, over []int) order {
 		long := slices.DeleteFunc(slices.Clone(over), func(a int) bool { return v.shape[a] == 1 })
 		if len(o[0]) == len(long) && subset(o[0], long) {
 			for a := range v.shape {
+				d := 1
+				if slices.Contains(over, a) { // which may become longer
+					d = 0
+				}
 				if v.shape[a] == 1 {
-					o[1] = append(o[1], a)
+					o[d] = append(o[d], a)
 				}
 			}
 			return o
