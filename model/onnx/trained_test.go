@@ -18,7 +18,7 @@ import (
 )
 
 // Names of testdata/zoo/trained that are still refused. One that loads must not be here.
-var untrained = []string{"convnext", "densenet", "efficientnet", "gnresnet", "resnext", "vit"}
+var untrained = []string{}
 
 // What FGSM and BIM do to trained networks of six families is what they do in PyTorch in float64
 // (scripts/zoo/trained.py): the counts are equal in float64. In float32 two images of 1,000 may

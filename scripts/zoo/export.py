@@ -15,6 +15,7 @@ import multiprocessing
 import os
 import pathlib
 import sys
+import threading
 import time
 
 import numpy as np
@@ -91,13 +92,16 @@ def main(out, names):
     out.mkdir(parents=True, exist_ok=True)
     index = out / "exports.json"
     rows = json.loads(index.read_text()) if index.exists() else {}
+    writing = threading.Lock()
     pool = concurrent.futures.ThreadPoolExecutor(int(os.environ.get("ZOO_JOBS", 1)))
 
     def one(name, kinds):
         kinds = [k for k in kinds if "bytes" not in rows.get(name + SUFFIX[k], {}) or not (out / f"{name}{SUFFIX[k]}.npz").exists()]
         if kinds:
-            rows.update(run(out, name, kinds))
-            index.write_text(json.dumps(dict(rows), indent=0, sort_keys=True))
+            new = run(out, name, kinds)
+            with writing:
+                rows.update(new)
+                index.write_text(json.dumps(rows, indent=0, sort_keys=True))
         return name
 
     def do(wanted, *kinds):

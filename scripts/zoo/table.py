@@ -1,10 +1,12 @@
 """table.py ZOO EXPORTS GRAPHS OUT: what the program ZOO (internal/zoo) says of all files, as the table OUT in Markdown.
 
-EXPORTS is the folder that export.py wrote, GRAPHS that of graphs.py. Results also go to EXPORTS/results.json. It fails unless enough of the
-architectures load, everything that loads is right, and no random graph is wrong. ZOO_JOBS processes run at a time (1).
+EXPORTS is the folder that export.py wrote, GRAPHS that of graphs.py. What ZOO says of a file of EXPORTS is kept in results.json there,
+and is not asked again until ZOO is another program. It fails unless enough of the architectures load, everything that loads is right, and no
+random graph is wrong. ZOO_JOBS processes run at a time (1).
 """
 import collections
 import concurrent.futures
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -12,10 +14,11 @@ import pathlib
 import re
 import subprocess
 import sys
+import threading
 
 import onnx
 
-LOGITS, GRADIENT = 1e-5, 1e-9  # largest differences, of the largest logit and of the largest element of the gradient
+LOGITS, GRADIENT = 1e-5, 1e-9  # as the text below says: largest differences, of the largest logit and of the largest element of the gradient
 LOAD, OF = 54, 60              # architectures
 LIMIT = 1200                   # seconds for one file
 
@@ -60,14 +63,25 @@ def main(zoo, exports, graphs, out):
     made = json.loads((exports / "exports.json").read_text())
     keys = sorted(k for k in made if "bytes" in made[k])
     jobs = concurrent.futures.ThreadPoolExecutor(int(os.environ.get("ZOO_JOBS", 1)))
-    results = {}
-    for k, rows in zip(keys, jobs.map(lambda k: look(zoo, [exports / f"{k}.onnx"]), keys)):
-        results[k] = rows[0]
-        print(f"{k}: {rows[0].get('panic') or rows[0].get('error') or (rows[0]['logits'], rows[0]['gradient'])}", flush=True)
+    index = exports / "results.json"
+    before = json.loads(index.read_text()) if index.exists() else {}
+    writing = threading.Lock()
+    program = hashlib.sha256(pathlib.Path(zoo).read_bytes()).hexdigest()
+    results = before["architectures"] if before.get("program") == program else {}
+
+    def one(k):
+        if k not in results:
+            row = look(zoo, [exports / f"{k}.onnx"])[0]
+            with writing:
+                results[k] = row
+                index.write_text(json.dumps(dict(program=program, architectures=results), indent=0, sort_keys=True))
+        r = results[k]
+        print(f"{k}: {r.get('panic') or r.get('error') or (r['logits'], r['gradient'])}", flush=True)
+
+    list(jobs.map(one, keys))
     drawn = json.loads((graphs / "graphs.json").read_text())
     files = [graphs / f"{k}.onnx" for k in sorted(drawn)]
     random = {pathlib.Path(r["file"]).stem: r for rows in jobs.map(lambda i: look(zoo, files[i:i + 50]), range(0, len(files), 50)) for r in rows}
-    (exports / "results.json").write_text(json.dumps(dict(architectures=results, graphs=random), indent=0, sort_keys=True))
 
     names = [k for k in keys if k + "_float64" in made and not k.endswith(("_float64", "_dynamo"))]
     names = sorted((k for k in names if "bytes" in made[k + "_float64"]), key=lambda k: (made[k]["source"], k))
@@ -88,11 +102,11 @@ compute ({versions}). Nothing here is part of the tests: those have shrunk netwo
 **{len(loaded)} of {len(names)} architectures load.** {len(names) - len({k for n in names for k in (n, n + '_float64', n + '_dynamo') if k in results and ('error' in results[k] or not right(results[k]))})} of them agree in every file. {len(both)} were written by both of PyTorch's
 exporters, {sum(made[n]['fixed'] for n in names)} for a batch of one image alone.
 
-- *logits*: in float32, of the file as exporters write it (BatchNorm folded): the largest difference from onnxruntime, at most {LOGITS:.0e} of
+- *logits*: in float32, of the file as exporters write it (BatchNorm folded): the largest difference from onnxruntime, at most 1e-5 of
   the largest logit. *runtime* is how far onnxruntime itself is from PyTorch's float64.
 - *dynamo*: the same of the file of the dynamo exporter (opset 18).
 - *gradient*: in float64, of the same network in a float64 file: the largest difference of the gradient of the cross-entropy with respect
-  to the image from PyTorch's float64, at most {GRADIENT:.0e} of its largest element.
+  to the image from PyTorch's float64, at most 1e-9 of its largest element.
 
 | architecture | from | exporter, opset | image | logits | runtime | dynamo | gradient |
 |---|---|---|---|---|---|---|---|
