@@ -17,7 +17,7 @@ cd "$(dirname "$0")/.."
 venv=${VENV:-build/zoo-venv}
 zoo=${ZOO:-build/zoo}
 python=$venv/bin/python
-export OMP_NUM_THREADS=1
+export OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=1
 
 make_venv() {
 	[ -x "$python" ] || python3 -m venv "$venv"
