@@ -3,7 +3,6 @@ package onnx
 import (
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 
@@ -120,15 +119,6 @@ func convert(p *pb.ModelProto, t *tensors, size int64, ask model.Ask) (*model.Mo
 				m.Image = m.Input
 			}
 			m.Input = nil
-		}
-	}
-	if s, ok := m.Layers[0].(model.Scale); ok && len(m.Takes(0)) == 1 && m.Takes(0)[0] < 0 {
-		least := math.Inf(1)
-		for _, w := range formats.Wide(s.Weight) {
-			least = min(least, math.Abs(w))
-		}
-		if least < 0.1 {
-			m.Notes = append(m.Notes, fmt.Sprintf("its first layer makes pixels smaller, by %.3g: was it made for pixels from 0 to 255? Here they lie in [0, 1]", least))
 		}
 	}
 	return m, nil
