@@ -691,3 +691,26 @@ func TestGroupedConv(t *testing.T) {
 		}
 	})
 }
+
+// TestGroupedNaN has a NaN before a ReLU that the convolution computes: it is not masked.
+func TestGroupedNaN(t *testing.T) {
+	onNothing(t, func(p *card) {
+		for _, filters := range []int{1, 2} { // of a channel: depthwise, and grouped
+			in, out := lower.Shape{C: 2, H: 1, W: 1}, lower.Shape{C: 2 * filters, H: 1, W: 1}
+			w, b := make([]float32, out.C), make([]float32, out.C)
+			for i := range w {
+				w[i] = 1
+			}
+			l := &lower.Convolution{Weight: tensor.New(tensor.WithShape(out.C, 1, 1, 1), tensor.WithBacking(w)),
+				Bias:   tensor.New(tensor.WithShape(out.C), tensor.WithBacking(b)),
+				Unfold: lower.Unfold{In: in, Out: out, Kernel: [2]int{1, 1}, Stride: [2]int{1, 1}, Dilation: [2]int{1, 1}, Groups: 2}}
+			g, err := p.newOperation(lower.Op{Operation: l, In: in, Out: out, Rectified: true}, []lower.Shape{in}, "fp32")
+			check(t, err)
+			x, y := there(t, p, append([]float32{nan, -1}, make([]float32, 14)...)), there(t, p, make([]float32, 16))
+			check(t, g.forward(bare(p), y, []cu.DevicePtr{x}, 1))
+			if got := back[float32](t, p, y, out.C); got[0] == got[0] || got[out.C-1] != 0 {
+				t.Errorf("%d filters a channel: %v, want NaN first and 0 last", filters, got)
+			}
+		}
+	})
+}
