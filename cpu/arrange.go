@@ -5,8 +5,8 @@ import (
 	"advsweep/internal/lower"
 )
 
-// A constant gives the same numbers for every image. A network keeps them once, see value.fixed, and
-// calls forward only where each row needs a copy.
+// A constant gives the same numbers for every image. A network keeps them once, see netLayer.shared,
+// and calls forward only where each row needs a copy.
 type constant[T Float] struct{ v []T }
 
 func (a constant[T]) forward(_ *memory[T], y []T, _ [][]T) { copy(y, a.v) }
@@ -31,10 +31,12 @@ type arrange[T Float] struct {
 // longRun is the length from which on a copy is worth its call. It changes no bit.
 const longRun = 8
 
-func newArrange[T Float](vec gemm.Vector[T], l *lower.Arrange, takes int) *arrange[T] {
-	a := &arrange[T]{vec: vec, runs: make([][]run, takes), long: make([]bool, takes), once: l.Once}
-	given := make([]map[int32]int, takes)
-	numbers := make([]int, takes)
+func newArrange[T Float](vec gemm.Vector[T], l *lower.Arrange, in []lower.Shape) *arrange[T] {
+	a := &arrange[T]{vec: vec, runs: make([][]run, len(in)), long: make([]bool, len(in)), once: l.Once}
+	given, numbers := make([][]int32, len(in)), make([]int, len(in))
+	for arg, s := range in {
+		given[arg] = make([]int32, s.Size())
+	}
 	for o, i := range l.Index {
 		arg := int32(0)
 		if l.From != nil {
@@ -43,9 +45,6 @@ func newArrange[T Float](vec gemm.Vector[T], l *lower.Arrange, takes int) *arran
 		if arg < 0 {
 			a.zeros = true
 			continue
-		}
-		if given[arg] == nil {
-			given[arg] = make(map[int32]int)
 		}
 		given[arg][i]++
 		a.again = max(a.again, float64(given[arg][i]))

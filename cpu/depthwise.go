@@ -5,8 +5,8 @@ import (
 	"advsweep/internal/lower"
 )
 
-// A depthwise is a convolution of each channel with a filter of its own. A sum has so few terms that
-// no matrix product pays: it adds, place by place of a window, the products of all channels.
+// A depthwise is a convolution of each channel with a filter of its own. A sum has so few terms
+// that no matrix product pays: it adds, place by place of a window, the products of all channels.
 type depthwise[T Float] struct {
 	pool
 	w    []T // [KH·KW, C]

@@ -80,8 +80,8 @@ func (l *im2col[T]) pack(weight func(o, c, u, v int) T) {
 	}
 }
 
-// transposed reads the transpose of the matrix of a convolution of one group without dilation: row k
-// has term k of each window.
+// transposed reads the transpose of the matrix of a convolution of one group without dilation: row
+// k has term k of each window.
 func (l *im2col[T]) transposed() gemm.Im2col {
 	first := l.reads.Segments
 	g := gemm.Im2col{Rows: len(first), Cols: first[0].N, ColStride: 1, Step: l.reads.ColStride}

@@ -228,9 +228,9 @@ func (a *convolution[T]) gain(in, out lower.Shape) gain {
 	return productGain[T](m, terms, k[0]*k[1], norm, 0, out.Size())
 }
 
-// norm bounds the norm of a convolution by the largest of its groups' filters, as a matrix [filters,
-// terms of a window]: a number of the image lies in as many windows as a window has places at most,
-// and groups share no number.
+// norm bounds the norm of a convolution by the largest of its groups' filters, as a matrix
+// [filters, terms of a window]: a number of the image lies in as many windows as a window has
+// places at most, and groups share no number.
 func (a *convolution[T]) norm(norm normBound[T]) float64 {
 	k := a.there.Kernel
 	top := 0.0
@@ -319,7 +319,8 @@ func (a *reduce[T]) gain(in, out lower.Shape) gain {
 	}
 }
 
-// gain has the largest sum of a row of the derivative diag(q) - q·qᵀ, 2·q·(1-q) <= 1/2, as its slope.
+// gain has the largest sum of a row of the derivative diag(q) - q·qᵀ, 2·q·(1-q) <= 1/2, as its
+// slope.
 func (a softmax[T]) gain(in, out lower.Shape) gain {
 	u, least := roundoff[T]()
 	u += 0x1p-40 // by far more than a share errs in float64

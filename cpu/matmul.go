@@ -21,8 +21,8 @@ type side[T Float] struct {
 
 func (s side[T]) turned() side[T] { return side[T]{s.v, s.columns, s.rows} }
 
-// multiply writes y [m, n] = a·b for a [m, k] and b [k, n], with room for b at packed. y lies row by
-// row.
+// multiply writes y [m, n] = a·b for a [m, k] and b [k, n], with room for b at packed. y lies row
+// by row.
 func (l *matMul[T]) multiply(s *memory[T], packed **gemm.Matrix[T], y []T, a, b side[T], m, k, n int) {
 	if *packed == nil {
 		*packed = gemm.NewMatrix[T](l.path, k, n)

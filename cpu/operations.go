@@ -13,17 +13,20 @@ import (
 type operation[T Float] interface {
 	// forward writes y for x, all the values that the layer takes.
 	forward(m *memory[T], y []T, x [][]T)
-	// backward writes dx, the gradient at x[arg], for d at the output y, x being all the values that
-	// the layer takes. It may change d, but only if the layer takes no more than one. A ReLU may have
-	// been computed in the place of y.
+	// backward writes dx, the gradient at x[arg], for d at the output y, x being all the values
+	// that the layer takes. It may change d, but only if the layer takes no more than one. A ReLU
+	// may have been computed in the place of y.
 	backward(m *memory[T], dx []T, x [][]T, arg int, y, d []T)
 }
 
 // A memory is what one worker has for one layer. Only the layer's operation, and learn for packed,
 // write to it.
 type memory[T Float] struct {
-	frame  []T // the input with its padding, see im2col.frame
-	back   []T // likewise on the way back, or the product of col2im
+	// frame is the input with its padding, see im2col.frame, or a number that is taken again, see
+	// pairwise.operand.
+	frame []T
+	// back is likewise on the way back, or the product of col2im, or terms of a sum.
+	back   []T
 	rows   *rows[T]
 	gemm   *gemm.Scratch[T]
 	packed *gemm.Matrix[T]    // see learn
@@ -63,7 +66,7 @@ func newOperation[T Float](path string, op lower.Op, in []lower.Shape) (operatio
 	case lower.Constant:
 		return constant[T]{batch.Floats[T](nil, o.Value)}, nil
 	case *lower.Arrange:
-		return newArrange(vec, o, len(in)), nil
+		return newArrange(vec, o, in), nil
 	case lower.Reduce:
 		f, err := newReduce[T](o.By, op.In.C)
 		if err != nil {

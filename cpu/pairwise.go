@@ -166,8 +166,8 @@ func (a *pairwise[T]) each(f func(o, x, y, n int)) {
 	}
 }
 
-// operand returns n numbers of x from place at on, or n times that number, in buffer, if arg is taken
-// again along a run.
+// operand returns n numbers of x from place at on, or n times that number, in buffer, if arg is
+// taken again along a run.
 func (a *pairwise[T]) operand(x []T, at, n, arg int, buffer *[]T) []T {
 	if a.steps[2][arg] == 1 || n == 1 {
 		return x[at:][:n]

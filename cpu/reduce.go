@@ -10,8 +10,8 @@ import (
 )
 
 // A reduction makes a number of the channels of a pixel. slopes writes to dx what it changes by
-// with each of them, times d. gain is that of so many channels of one pixel, see marginBound, with u
-// half the distance from 1 to the next number.
+// with each of them, times d. gain is that of so many channels of one pixel, see marginBound, with
+// u half the distance from 1 to the next number.
 type reduction[T Float] struct {
 	value  func(x []T) T
 	slopes func(dx, x []T, d T)
@@ -139,8 +139,8 @@ func (a softmax[T]) forward(_ *memory[T], y []T, x [][]T) {
 	}
 }
 
-// backward is y_c·(d_c - Σ d_k·y_k), the sum in float64. y is what forward gave: a ReLU in its place
-// has changed nothing, since no share is below 0.
+// backward is y_c·(d_c - Σ d_k·y_k), the sum in float64. y is what forward gave: a ReLU in its
+// place has changed nothing, since no share is below 0.
 func (a softmax[T]) backward(_ *memory[T], dx []T, _ [][]T, _ int, y, d []T) {
 	for at := 0; at < len(y); at += a.channels {
 		y, d, dx := y[at:][:a.channels], d[at:][:a.channels], dx[at:][:a.channels]

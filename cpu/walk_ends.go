@@ -45,8 +45,8 @@ func (w *walk[T]) ends(i int) {
 // check looks beside every end on both sides. It does so by forward passes that know nothing of the
 // walk, but that without bounds the first layer is a + eps·c as for any other step, see ray.
 //
-// An end that rounding might decide at every distance, up to half of what is between it and the next
-// one, does not disagree, but is known to within the whole ray only.
+// An end that rounding might decide at every distance, up to half of what is between it and the
+// next one, does not disagree, but is known to within the whole ray only.
 func (w *walk[T]) check() {
 	for k, aside := range asides {
 		var again []end

@@ -15,8 +15,8 @@ import (
 )
 
 // Shrunk networks of all families, as PyTorch and Keras write them: logits and gradients are those
-// of the float64 truth, to the last digits in float64 and to three in float32. The images are drawn,
-// so that no number of a quantised network is likely to lie where rounding decides.
+// of the float64 truth, to the last digits in float64 and to three in float32. The images are
+// drawn, so that no number of a quantised network is likely to lie where rounding decides.
 func TestZoo(t *testing.T) {
 	paths, _ := filepath.Glob("../model/onnx/testdata/zoo/*.onnx")
 	if len(paths) < 50 {

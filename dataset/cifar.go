@@ -116,8 +116,8 @@ func (c *cifar) read(d *folder, q *Query, found string, one func(r io.Reader, si
 	return storedOf(q, set, []int{set.N(), 3, 32, 32}, pixels), nil
 }
 
-// gunzipped returns r and size as they are, or what a gzip file of that size holds and how long that
-// is.
+// gunzipped returns r and size as they are, or what a gzip file of that size holds and how long
+// that is.
 func gunzipped(r io.Reader, size int64) (io.Reader, int64, error) {
 	start := bufio.NewReaderSize(r, 64<<10)
 	if magic, _ := start.Peek(2); !strings.HasPrefix(string(magic), "\x1f\x8b") {

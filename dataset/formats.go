@@ -1,7 +1,6 @@
 package dataset
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 
+	"advsweep/internal/filekind"
 	"advsweep/internal/regular"
 	"advsweep/internal/words"
 )
@@ -234,9 +234,9 @@ func openFile(q *Query) (*Stored, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dataset: %s: %w", q.Path, err)
 	}
+	defer f.Close()
 	start := make([]byte, min(size, 512))
 	n, _ := f.ReadAt(start, 0)
-	f.Close()
 	start = start[:n]
 	name := strings.ToLower(filepath.Base(q.Path))
 	for _, format := range fileFormats {
@@ -248,36 +248,9 @@ func openFile(q *Query) (*Stored, error) {
 	for _, format := range fileFormats {
 		want = append(want, format.Name)
 	}
-	return nil, fmt.Errorf("dataset: %s: %s, want a folder, or a file that holds images and labels: %s", q.Path, kindOf(start), words.Or(want))
-}
-
-// knownStarts are of files that are no data set by themselves.
-var knownStarts = []struct{ start, is string }{
-	{"\x93NUMPY", "one array (NPY): give it as images, with a second file as labels"},
-	{"\x00\x00\x08", "one array (IDX): give it as images, with a second file as labels"},
-	{"\x1f\x8b", "a file compressed by gzip: images and labels are two files, give both"},
-	{"\x89HDF\r\n", "an HDF5 file: save its arrays with numpy.savez"},
-	{"PAR1", "a Parquet file: save its images with numpy.savez, or as pictures in a folder for each class"},
-	{"\x80\x02", "a pickle: give its folder if it is CIFAR's, else save its arrays with numpy.savez"},
-	{"\x80\x03", "a pickle: give its folder if it is CIFAR's, else save its arrays with numpy.savez"},
-	{"\x80\x04", "a pickle: give its folder if it is CIFAR's, else save its arrays with numpy.savez"},
-	{"\x80\x05", "a pickle: give its folder if it is CIFAR's, else save its arrays with numpy.savez"},
-	{"\x89PNG", "one picture: give its folder, with a " + listCSV},
-	{"\xff\xd8\xff", "one picture: give its folder, with a " + listCSV},
-	{"version https://git-lfs", "a Git LFS pointer, not the file: 'git lfs pull' fetches it"},
-	{"<!DOCTYPE", "a page of HTML, not the file: the download went wrong"},
-	{"<html", "a page of HTML, not the file: the download went wrong"},
-}
-
-// kindOf says what a file is that begins with start.
-func kindOf(start []byte) string {
-	for _, k := range knownStarts {
-		if bytes.HasPrefix(start, []byte(k.start)) {
-			return k.is
-		}
+	is := fmt.Sprintf("starts with %.8q", start)
+	if k, ok := filekind.Of(f, size); ok && k.Data != "" {
+		is = k.Name + ": " + k.Data
 	}
-	if len(start) == 0 {
-		return "empty"
-	}
-	return fmt.Sprintf("not a zip archive or table, starts with %.8q", start)
+	return nil, fmt.Errorf("dataset: %s: %s; want a folder, or a file that holds images and labels: %s", q.Path, is, words.Or(want))
 }

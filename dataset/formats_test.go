@@ -316,6 +316,7 @@ func TestLists(t *testing.T) {
 	}{
 		{"header", "filename,target\na.png,1\nsub/b.png,0\n", Query{}, []int32{1, 0}, nil, ""},
 		{"semicolons, more columns", "id;Image;Label;remark\n7;a.png;1;yes, please\n8;sub/b.png;0;\n", Query{}, []int32{1, 0}, nil, ""},
+		{"blanks", "file, label\na.png, 1\nsub/b.png, 0\n", Query{}, []int32{1, 0}, nil, ""},
 		{"tabs", "path\tclass\na.png\t1\nsub/b.png\t0\n", Query{}, []int32{1, 0}, nil, ""},
 		{"label first", "label,file\n1,a.png\n0,sub/b.png\n", Query{}, []int32{1, 0}, nil, ""},
 		{"whole floats", "file,label\na.png,1.0\nsub/b.png,0.0\n", Query{}, []int32{1, 0}, nil, ""},
@@ -443,17 +444,17 @@ func TestOpenErrors(t *testing.T) {
 		name, want string
 		data       []byte
 	}{
-		{"x.npy", "one array (NPY): give it as images, with a second file as labels", npyFile(npyHeaderOf("|u1", false, 1), []byte{1})},
-		{"x.idx", "one array (IDX)", idx(t, []int{1}, []byte{1})},
-		{"x.gz", "a file compressed by gzip", gz(t, []byte("x"))},
-		{"x.pkl", "a pickle: give its folder if it is CIFAR's", []byte("\x80\x04N.")},
+		{"x.npy", "an NPY file, of one array: give it as the images or as the labels, with a second file for the others; want a folder", npyFile(npyHeaderOf("|u1", false, 1), []byte{1})},
+		{"x.idx", "an IDX file, of one array: give it", idx(t, []int{1}, []byte{1})},
+		{"x.gz", "a gzip file: of IDX, images and labels are two files", gz(t, []byte("x"))},
+		{"x.pkl", "a Python pickle: of CIFAR, give its folder", []byte("\x80\x04N.")},
 		{"x.h5", "an HDF5 file", []byte("\x89HDF\r\n\x1a\n")},
-		{"x.parquet", "a Parquet file", []byte("PAR1")},
-		{"x.png", "one picture: give its folder", pngOf(t, gray(1, 1))},
+		{"x.parquet", "a Parquet file: in Python, save images and labels with numpy.savez", []byte("PAR1")},
+		{"x.png", "a PNG image: give its folder, with a labels.csv", pngOf(t, gray(1, 1))},
 		{"x.npz.lfs", "a Git LFS pointer", []byte("version https://git-lfs.github.com/spec/v1\n")},
-		{"x.bin", "a page of HTML", []byte("<!DOCTYPE html>")},
+		{"x.bin", "an HTML page: the download gave a page", []byte("<!DOCTYPE html>")},
 		{"x.zip", "a zip archive without arrays, it holds \"a.png\": unpack it", npz(t, entry{"a.png", nil, zip.Store})},
-		{"x", "empty, want a folder, or a file that holds images and labels: NPZ, .tar.gz or CSV of pixels", nil},
+		{"x", "an empty file: was it written to the end?; want a folder, or a file that holds images and labels: NPZ, .tar.gz or CSV of pixels", nil},
 		{"a.tar.gz", `an archive that holds "a/b.png", want the files of MNIST or CIFAR: unpack it`, tarOf(t, true, map[string][]byte{"a/b.png": nil})},
 		{"b.tar.gz", "no test images: its files are those of another split", tarOf(t, true, map[string][]byte{"cifar-10-batches-bin/data_batch_1.bin": cifarFile(1, 0)})},
 		{"c.tar.gz", "archive: ", gz(t, []byte("hello, world"))},
@@ -572,12 +573,22 @@ func TestHugeClaims(t *testing.T) {
 	binary.LittleEndian.PutUint32(b[22:], 60000)
 	for name, data := range map[string][]byte{"JPEG": jpg, "WebP": web, "BMP": b} {
 		bounded(t, 1<<20, func() {
-			p := &pictures{query: &Query{}, stored: int64(len(data))}
+			p := &pictures{query: &Query{}, stored: 1 << 40} // much that was read before backs nothing
 			if _, err := p.decode(data); err == nil || !strings.Contains(err.Error(), "as in a decompression bomb") {
 				t.Errorf("%s: error %v, want that of a bomb", name, err)
 			}
 		})
 	}
+	// An archive that says one of its files is huge.
+	var b2 bytes.Buffer
+	if err := tar.NewWriter(&b2).WriteHeader(&tar.Header{Name: "test_batch.bin", Size: maxUnpacked + 1, Typeflag: tar.TypeReg}); err != nil {
+		t.Fatal(err)
+	}
+	bounded(t, 1<<20, func() {
+		if _, err := unpack(&b2, int64(b2.Len()), "test"); err == nil || !strings.Contains(err.Error(), "want at most 268435456") {
+			t.Errorf("error %v, want that of a huge file", err)
+		}
+	})
 	// A batch of CIFAR that shrinks to nothing.
 	z := gz(t, make([]byte, bombSize+1))
 	bounded(t, 6*bombSize, func() { // of a buffer that grows

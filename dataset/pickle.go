@@ -14,8 +14,8 @@ import (
 // is run: of the functions that a pickle may name those below have a meaning here, and all others
 // are an error. Values refer to the file's bytes, so that memory grows with the file only.
 //
-// Formats: docs.python.org/3/library/pickletools.html, protocols 0 to 5, and what ndarray.__reduce__
-// of NumPy 1 and 2 and dtype.__reduce__ write.
+// Formats: docs.python.org/3/library/pickletools.html, protocols 0 to 5, and what
+// ndarray.__reduce__ of NumPy 1 and 2 and dtype.__reduce__ write.
 
 type (
 	pickleMark struct{}

@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"fmt"
+	"image"
 	"math"
 	"os"
 	"path/filepath"
@@ -95,8 +96,8 @@ func onePicture(t *testing.T, name string, q Query) (*Stored, error) {
 	return readPictures(&q, fstest.MapFS{name: {Data: data}}, []string{name}, []int32{0})
 }
 
-// TestPictures compares every kind of picture with what Pillow reads of it. Lossless ones are equal.
-// Of lossy ones decoders round otherwise, in the transform and in the change to RGB.
+// TestPictures compares every kind of picture with what Pillow reads of it. Lossless ones are
+// equal. Of lossy ones decoders round otherwise, in the transform and in the change to RGB.
 func TestPictures(t *testing.T) {
 	want := golden(t)
 	files, err := os.ReadDir("testdata/pictures")
@@ -127,6 +128,35 @@ func TestPictures(t *testing.T) {
 				t.Errorf("type %s, want %s", s.Source.Type, wantType)
 			}
 		})
+	}
+}
+
+// TestChroma holds colour at half the size to libjpeg's fancy upsampling: 3 to 1 in each direction,
+// at the edges the colour itself, and halves up and down by turns.
+func TestChroma(t *testing.T) {
+	m := image.NewYCbCr(image.Rect(0, 0, 4, 4), image.YCbCrSubsampleRatio420)
+	copy(m.Cb, []uint8{0, 100, 200, 10})
+	at := chroma(m, m.Cb)
+	// Columns at row 0 are 4·0 and 4·100; at row 1 3·0+200 and 3·100+10.
+	for _, c := range [][3]int{
+		{0, 0, 0}, {1, 0, (0*3 + 400 + 7) / 16}, {2, 0, (400*3 + 0 + 8) / 16}, {3, 0, (400*4 + 7) / 16},
+		{0, 1, (200*4 + 8) / 16}, {1, 1, (200*3 + 310 + 7) / 16}, {2, 1, (310*3 + 200 + 8) / 16}, {3, 3, (40*4 + 7) / 16},
+	} {
+		if got := at(c[0], c[1]); int(got) != c[2] {
+			t.Errorf("4:2:0 at (%d, %d): %d, want %d", c[0], c[1], got, c[2])
+		}
+	}
+	copy(m.Cb, []uint8{0, 2, 0, 2})
+	if got := chroma(m, m.Cb)(1, 0); got != 0 { // a half, which goes down at odd places
+		t.Errorf("4:2:0, a half at (1, 0): %d, want 0", got)
+	}
+	m = image.NewYCbCr(image.Rect(0, 0, 4, 1), image.YCbCrSubsampleRatio422)
+	at = chroma(m, m.Cb)
+	copy(m.Cb, []uint8{3, 1})
+	for x, want := range []int{3, (3*3 + 1 + 2) / 4, (3*1 + 3 + 1) / 4, 1} {
+		if got := at(x, 0); int(got) != want {
+			t.Errorf("4:2:2 at %d: %d, want %d", x, got, want)
+		}
 	}
 }
 

@@ -35,8 +35,8 @@ type Query struct {
 // proportions.
 type Size struct{ H, W int }
 
-// ParseSize reads "224", the shorter side or, if square, both, or "224x256", height and width. Of ""
-// it returns the zero Size.
+// ParseSize reads "224", the shorter side or, if square, both, or "224x256", height and width. Of
+// "" it returns the zero Size.
 func ParseSize(text string, square bool) (s Size, err error) {
 	if text == "" {
 		return s, nil
@@ -98,7 +98,7 @@ type Note struct {
 	Need remedy.Need // the setting of the Query that takes it otherwise, or ""
 }
 
-// AsError is the note as an error: what tells of settings that mend errors tells of this one's, too.
+// AsError is the note as an error: what tells of settings that mend errors tells of this one's.
 func (n Note) AsError() error {
 	err := errors.New(n.Text)
 	if n.Need == "" {
@@ -156,7 +156,7 @@ func (s *Stored) scale() {
 		}
 		s.bytes, source.Divisor = nil, most
 	}
-	if s.query.PixelMax == 0 && source.Divisor == 255 && source.Hi < 128 {
+	if s.query.PixelMax == 0 && source.Divisor == 255 && source.Hi > 0 && source.Hi < 128 {
 		s.note(remedy.PixelMax, "the largest of its %s pixels is %v, and 255 was taken for white: as a pixel it is %.3g",
 			source.Type, source.Hi, source.Hi/255)
 	}

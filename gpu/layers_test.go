@@ -10,6 +10,7 @@ import (
 
 	"advsweep/internal/lower"
 	"advsweep/internal/ref"
+	"advsweep/model"
 
 	"gorgonia.org/cu"
 	"gorgonia.org/tensor"
@@ -59,8 +60,10 @@ func layerOf(t *testing.T, p *card, what string, l operation, x []*layerValue, o
 	for _, v := range x {
 		ptrs = append(ptrs, v.ptr)
 	}
-	y := there(t, p, whole(r, s, n))
+	beyond := whole(r, s, n+1)
+	y := there(t, p, beyond)
 	check(t, l.forward(bare(p), y, ptrs, n))
+	untouched(t, p, what+" forward", y, beyond, n*s.width)
 	expect(t, what+" forward", back[float32](t, p, y, n*s.width), s, n, tol, func(image, pixel, c int) float64 {
 		return forward(image, pixel/out.W, pixel%out.W, c)
 	})
@@ -85,6 +88,17 @@ func layerOf(t *testing.T, p *card, what string, l operation, x []*layerValue, o
 					}
 				}
 			})
+	}
+}
+
+// untouched fails t unless what lies at ptr from number n on is still v there.
+func untouched(t *testing.T, p *card, what string, ptr cu.DevicePtr, v []float32, n int) {
+	t.Helper()
+	for i, got := range back[float32](t, p, ptr, len(v))[n:] {
+		if want := v[n+i]; math.Float32bits(got) != math.Float32bits(want) {
+			t.Errorf("%s: number %d beyond the last image is %v, was %v", what, i, got, want)
+			return
+		}
 	}
 }
 
@@ -223,6 +237,29 @@ func TestConstant(t *testing.T) {
 			t.Error("a gradient at a constant: no error")
 		}
 	})
+}
+
+// TestConstantLogits has logits that do not depend on the image: its gradient is 0, whatever was in
+// that memory before.
+func TestConstantLogits(t *testing.T) {
+	need(t)
+	r := rand.New(rand.NewPCG(1, 13))
+	m := ref.RandomModel(r, 1, 3, 4)
+	l := m.Layers[0].(model.Linear)
+	v := tensor.New(tensor.WithShape(3), tensor.WithBacking([]float32{1, 2, 3}))
+	m = &model.Model{Input: []int{2, 3, 3}, Layers: []model.Layer{model.Constant{Name: "v", Value: v}, l}, From: [][]int{nil, {0}}}
+	must(t, m.Validate())
+	b := open(t, m, Options{})
+	x, labels := images(r, 3, m)
+	must(t, b.Load(t.Context(), 0, x, labels))
+	must(t, b.Begin(t.Context(), 0, 3, []float64{0.1}))
+	g, err := weighted(t.Context(), b)
+	must(t, err)
+	for i, d := range g.Data().([]float32) {
+		if d != 0 {
+			t.Fatalf("gradient %d is %v, want 0", i, d)
+		}
+	}
 }
 
 // TestArrange has numbers once, several times, never, from three values of which one gives none, and
@@ -481,7 +518,8 @@ func TestSoftmax(t *testing.T) {
 					want = probabilities(image, h, w)[c]
 				}
 				if !close(got, want) {
-					t.Fatalf("softmax of %+v: %v at (%d, %d) channel %d, want %v", s, got, h, w, c, want)
+					t.Errorf("softmax of %+v: %v at (%d, %d) channel %d, want %v", s, got, h, w, c, want)
+					return
 				}
 			}
 			with(t, p, r, x.shape, n, func(dx, from cu.DevicePtr) error {
@@ -501,7 +539,8 @@ func TestSoftmax(t *testing.T) {
 						size += math.Abs(before(image, i%x.width/x.pitch, c))
 					}
 					if !(math.Abs(float64(got)-want) <= 0x1p-22*size+0x1p-126) {
-						t.Fatalf("softmax of %+v backward, %s: %v at (%d, %d) channel %d, want %v", s, how, got, h, w, c, want)
+						t.Errorf("softmax of %+v backward, %s: %v at (%d, %d) channel %d, want %v", s, how, got, h, w, c, want)
+						return
 					}
 				}
 			})

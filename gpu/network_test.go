@@ -64,21 +64,22 @@ func expect(t *testing.T, what string, got []float32, s shape, n int, tol float6
 func with(t *testing.T, p *card, r *rand.Rand, s shape, n int, f func(dx, from cu.DevicePtr) error, judge func(what string, dx []float32, before func(image, pixel, c int) float64)) {
 	t.Helper()
 	for _, how := range []string{"alone", "and others", "in place"} {
-		start := make([]float32, n*s.width)
+		start, beyond := make([]float32, (n+1)*s.width), whole(r, s, n+1)
 		for i := range start {
 			if i%s.pitch < s.channels {
 				start[i] = float32(r.IntN(9) - 4)
 			}
 		}
 		before := func(image, pixel, c int) float64 { return float64(start[image*s.width+pixel*s.pitch+c]) }
-		dx, from := there(t, p, whole(r, s, n)), there(t, p, start)
+		dx, from := there(t, p, beyond), there(t, p, start)
 		switch how {
 		case "alone":
 			from, before = 0, func(int, int, int) float64 { return 0 }
 		case "in place":
-			dx = from
+			dx, beyond = from, start
 		}
 		check(t, f(dx, from))
+		untouched(t, p, how, dx, beyond, n*s.width)
 		judge(how, back[float32](t, p, dx, n*s.width), before)
 	}
 }
@@ -398,6 +399,23 @@ func TestInfinities(t *testing.T) {
 				}
 			}
 		})
+	})
+}
+
+// TestLarge has numbers whose exponential is infinite in float64 too.
+func TestLarge(t *testing.T) {
+	s := newShape(lower.Shape{C: 2, H: 1, W: 1})
+	onNothing(t, func(p *card) {
+		x, dy := there(t, p, append([]float32{-1000, 1000}, make([]float32, 14)...)), there(t, p, append([]float32{2, 2}, make([]float32, 14)...))
+		for _, name := range []string{"silu", "mish", "softplus", "gelu", "gelu_tanh"} {
+			l, y := newActivation(lower.Elementwise{Name: name}, s), there(t, p, make([]float32, s.width))
+			check(t, l.forward(bare(p), y, []cu.DevicePtr{x}, 1))
+			got := back[float32](t, p, y, 2)
+			check(t, l.backward(bare(p), y, 0, dy, []cu.DevicePtr{x}, 0, 1))
+			if got = append(got, back[float32](t, p, y, 2)...); [4]float32(got) != [4]float32{0, 1000, 0, 2} {
+				t.Errorf("%s at ±1000 is %v, and twice its slope %v, want 0 and 1000, and 0 and 2", name, got[:2], got[2:])
+			}
+		}
 	})
 }
 

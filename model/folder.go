@@ -29,32 +29,33 @@ func besideOf(path string) (h hugging, ok bool) {
 
 // hugged reads what the files of that form in dir say.
 func hugged(dir string) (h hugging, ok bool) {
-	var config struct {
+	config, _ := readSmall(filepath.Join(dir, "config.json")) // none is as good as a broken one
+	images, _ := readSmall(filepath.Join(dir, "preprocessor_config.json"))
+	return huggingOf(dir, config, images)
+}
+
+// huggingOf is hugged of what the two files hold.
+func huggingOf(dir string, config, images []byte) (h hugging, ok bool) {
+	var c struct {
 		Architectures []string `json:"architectures"`
 		Type          string   `json:"model_type"`
 	}
-	var images struct {
+	var p struct {
 		Mean      []float64 `json:"image_mean"`
 		Std       []float64 `json:"image_std"`
 		Normalize *bool     `json:"do_normalize"`
 	}
 	h.dir = dir
-	if readJSON(filepath.Join(dir, "config.json"), &config) {
-		h.kind = config.Type
-		if len(config.Architectures) > 0 {
-			h.kind = config.Architectures[0]
+	if json.Unmarshal(config, &c) == nil {
+		h.kind = c.Type
+		if len(c.Architectures) > 0 {
+			h.kind = c.Architectures[0]
 		}
 	}
-	if readJSON(filepath.Join(dir, "preprocessor_config.json"), &images) && (images.Normalize == nil || *images.Normalize) && len(images.Mean) == len(images.Std) {
-		h.mean, h.std = images.Mean, images.Std
+	if json.Unmarshal(images, &p) == nil && (p.Normalize == nil || *p.Normalize) && len(p.Mean) == len(p.Std) && len(p.Mean) <= formats.MaxRank {
+		h.mean, h.std = p.Mean, p.Std
 	}
-	return h, h.kind != "" || h.mean != nil
-}
-
-// readJSON reads the small JSON file at path into v, and reports whether it could.
-func readJSON(path string, v any) bool {
-	data, err := readSmall(path)
-	return err == nil && json.Unmarshal(data, v) == nil
+	return h, h.kind != "" || len(h.mean) > 0
 }
 
 // tell adds what h knows to what reading the model gave: how to export what could not be read, and
@@ -63,7 +64,7 @@ func (h hugging) tell(m *Model, err error) (*Model, error) {
 	switch {
 	case err != nil && h.kind != "":
 		return nil, fmt.Errorf("%w; %s", err, h.export())
-	case err != nil || h.mean == nil:
+	case err != nil || len(h.mean) == 0:
 		return m, err
 	}
 	if _, ok := m.FirstFactor(); !ok {
@@ -75,7 +76,7 @@ func (h hugging) tell(m *Model, err error) (*Model, error) {
 // export says how a model of transformers becomes a file that is read.
 func (h hugging) export() string {
 	s := fmt.Sprintf("config.json in its folder tells of %s of transformers: optimum-cli export onnx --model %s OUT makes ONNX of it", formats.Quote(h.kind), formats.Quote(h.dir))
-	if h.mean != nil {
+	if len(h.mean) > 0 {
 		s += "; its images are " + h.normalised() + ", which has to be put into the model"
 	}
 	return s

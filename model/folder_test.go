@@ -1,6 +1,7 @@
 package model
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -72,4 +73,24 @@ func TestKinds(t *testing.T) {
 	if _, err := Decode("m.safetensors", join(header, 8)); err == nil || !strings.Contains(err.Error(), "dtype Q4") {
 		t.Errorf("a header of 0x280 bytes: %v", err)
 	}
+}
+
+// FuzzHugging: nothing that the files say panics, and words are one line.
+func FuzzHugging(f *testing.F) {
+	f.Add([]byte(`{"architectures":["A"],"model_type":"a"}`), []byte(`{"image_mean":[0.5],"image_std":[0.5],"do_normalize":true}`))
+	f.Add([]byte(`{"model_type":"a\nb"}`), []byte(`{"image_mean":[1e308,0],"image_std":[0,1e-308]}`))
+	f.Add([]byte(`[`), []byte(`{"image_mean":[],"image_std":[]}`))
+	f.Fuzz(func(t *testing.T, config, images []byte) {
+		h, ok := huggingOf("dir", config, images)
+		if !ok {
+			return
+		}
+		m := MLP(2, 2)
+		if got, err := h.tell(m, nil); err != nil || got == nil || strings.Contains(strings.Join(got.Notes, ""), "\n") {
+			t.Errorf("%+v, %v", got, err)
+		}
+		if _, err := h.tell(nil, errors.New("e")); err == nil || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q", err)
+		}
+	})
 }

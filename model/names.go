@@ -14,12 +14,12 @@ import (
 
 // A naming is a way to name the tensors of an MLP.
 type naming struct {
-	// split returns the layer that a tensor is of, and "weight" or "bias". ok is false for a name of
-	// another form.
+	// split returns the layer that a tensor is of, and "weight" or "bias". ok is false for a name
+	// of another form.
 	split func(name string, rank int) (layer, part string, ok bool)
 	// kernels is set where matrices are [in, out] by the meaning of the name. Elsewhere the biases
-	// tell, and if they fit both, PyTorch's [out, in] is what split's names mean, or with positional
-	// set nothing is.
+	// tell, and if they fit both, PyTorch's [out, in] is what split's names mean, or with
+	// positional set nothing is.
 	kernels, positional bool
 }
 
@@ -81,7 +81,7 @@ func namingOf(entries []entry) naming {
 
 // An arrangement is the Linear layers that names alone tell, in order.
 type arrangement struct {
-	widths []width
+	widths           []width
 	matrices, biases map[string]*entry // by layer
 	// kernels is set where weights are [in, out].
 	kernels bool

@@ -19,9 +19,9 @@ type width struct {
 // order returns the layers in the order in which they are applied. Layers whose names differ in
 // numbers alone (fc1 and fc2, net.0 and net.2) follow each other by those numbers; such groups
 // follow each other as their shapes chain, the outputs of one being the inputs of the next. If
-// groups do not chain, single layers do by shape alone. Where shapes allow more than one order, words
-// in the names may tell, see byWords: how says so then. It is an error if there is no order or if
-// nothing tells: other words have none, and a guess would be another model.
+// groups do not chain, single layers do by shape alone. Where shapes allow more than one order,
+// words in the names may tell, see byWords: how says so then. It is an error if there is no order
+// or if nothing tells: other words have none, and a guess would be another model.
 func order(layers []width) (sorted []width, how string, err error) {
 	byName := slices.Clone(layers)
 	slices.SortFunc(byName, func(a, b width) int { return compareNatural(a.name, b.name) })

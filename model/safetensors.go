@@ -421,8 +421,8 @@ func (m *Model) Dtype() string {
 
 // Encode returns m as the bytes of a safetensors file that Decode reads: NAME.weight and NAME.bias
 // of each layer that has them, in order, the data from a multiple of 8 bytes on. PyTorch reads the
-// tensors so. More than one layer are listed in the file's metadata, as README.md describes it, since
-// names tell no activation. The same model and dtype give the same bytes.
+// tensors so. More than one layer are listed in the file's metadata, as README.md describes it,
+// since names tell no activation. The same model and dtype give the same bytes.
 //
 // dtype is "float64", "float32" or "float16"; numbers are rounded to the nearest one, the even one
 // of two. It returns an error if a number becomes infinite or if m is not valid.

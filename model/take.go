@@ -72,9 +72,9 @@ func checkPixels(lo, hi float64) error {
 	return nil
 }
 
-// TakePixels makes of m, which takes pixels from lo to hi, the model that takes the same pixels from
-// 0 to 1: it computes lo + (hi - lo)·x of every pixel x first. Gradients, eps and bounds are those
-// of x. Source tells of it.
+// TakePixels makes of m, which takes pixels from lo to hi, the model that takes the same pixels
+// from 0 to 1: it computes lo + (hi - lo)·x of every pixel x first. Gradients, eps and bounds are
+// those of x. Source tells of it.
 //
 // If m begins with a Linear or a Scale that alone takes the image, the line is folded into its
 // weights, in float64 and rounded once, so an MLP stays one. Else a Scale comes first.

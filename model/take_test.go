@@ -22,8 +22,8 @@ func linear64(name string, out, in int) Linear {
 	return Linear{name, formats.Dense(tensors64(out, in), out, in), formats.Dense(tensors64(out), out)}
 }
 
-// TestTakePixels: the model of pixels in [0, 1] is the old one at lo + (hi-lo)·x, whatever takes the
-// image, and an MLP stays an MLP.
+// TestTakePixels: the model of pixels in [0, 1] is the old one at lo + (hi-lo)·x, whatever takes
+// the image, and an MLP stays an MLP.
 func TestTakePixels(t *testing.T) {
 	conv := func(name string, stride int) Conv2D {
 		return Conv2D{Name: name, Weight: formats.Dense(tensors64(2, 2, 3, 3), 2, 2, 3, 3), Bias: formats.Dense(tensors64(2), 2), Stride: [2]int{stride, stride}, Pad: [4]int{1, 1, 1, 1}}

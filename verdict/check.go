@@ -188,7 +188,7 @@ func (c Check) ball(ctx context.Context, b pipeline.Backend, set *dataset.Set, s
 			}
 		}
 	}
-	f := Finding{What: Ball, Eps: at, Bounds: s.Bounds, N: n}
+	f := Finding{What: Ball, Eps: at, Outside: Outside{Bounds: s.Bounds}, N: n}
 	if len(bad) > 0 {
 		f.Level, f.Only[0], f.Excess = Fail, len(bad), [2]float64{worst, out}
 		f.Images = slices.Sorted(maps.Keys(bad))

@@ -123,7 +123,8 @@ func causes(said []Said, classes int, f Finding) (all []Cause) {
 		}
 	}
 	// Choosing the best order makes some right by luck: only nearly all are evidence.
-	if len(taken) < 2 || float64(right) < 0.75*float64(f.N) || f.N < 4*len(taken) {
+	if len(taken) < 2 || float64(right) < 0.75*float64(f.N) || f.N < 4*len(taken) ||
+		stat.BinomialTail(right, f.N, stat.Ratio(f.Guess, f.N)) >= sure {
 		return nil
 	}
 	shifts := make(map[int32]int)

@@ -54,6 +54,16 @@ func TestClean(t *testing.T) {
 		{"shifted the other way, of many classes", said(100, 10, 0, func(l int) int { return (l + 9) % 10 }), verdict.Fail, 10, "moved by +1 100 of 100"},
 		{"permuted", said(100, 5, 0, func(l int) int { return []int{3, 0, 4, 2, 1}[l] }), verdict.Fail, 20, "best order 100 of 100"},
 		{"one class", said(60, 3, 0, func(int) int { return 2 }), verdict.Fail, 20, "60 of 60 images class 2"},
+		{"nearly one label", func() []verdict.Said {
+			all := one(60, 0)
+			for i := range 6 {
+				all[i] = verdict.Said{Label: 1}
+			}
+			for i := 6; i < 12; i++ {
+				all[i].Class = 0
+			}
+			return all
+		}(), verdict.Fail, 54, "nothing else here tells of the model"},
 		{"all right, of one label", one(60, 60), verdict.Pass, 60, ""},
 		{"nearly all right, of one label", one(60, 59), verdict.Warn, 60, ""},
 		{"none right, of one label", one(60, 0), verdict.Fail, 60, ""},
@@ -74,14 +84,17 @@ func TestClean(t *testing.T) {
 		if wrong := f.N - f.Right[0]; f.Level == verdict.Fail && len(f.Images) != wrong {
 			t.Errorf("%s: names %d images, want the %d that are wrong", c.name, len(f.Images), wrong)
 		}
+		if strings.Contains(f.String(), "order") != strings.Contains(c.cause, "order") {
+			t.Errorf("%s: %s", c.name, f)
+		}
 		if c.cause == "" && len(f.Causes) > 0 && f.Causes[0].Reason != verdict.OneClass || !strings.Contains(f.String(), c.cause) {
 			t.Errorf("%s: %s, want cause %q", c.name, f, c.cause)
 		}
 	}
 }
 
-// bars are images [n, 3, 2, 2] of 3 classes: class k is bright in channel k and, in rows and columns,
-// in its first pixel. Values are 0.1 and 0.8, those of even images a little more.
+// bars are images [n, 3, 2, 2] of 3 classes: class k is bright in channel k and, in rows and
+// columns, in its first pixel. Values are 0.1 and 0.8, those of even images a little more.
 func bars(n int) *dataset.Set {
 	pixels, labels := make([]float32, n*12), make([]int32, n)
 	for i := range n {
@@ -188,7 +201,8 @@ func TestProber(t *testing.T) {
 // TestProberActivation: an MLP whose file does not tell its activation is tried with all of them,
 // also where it is better than chance, and not where the user said it.
 func TestProberActivation(t *testing.T) {
-	// The inputs are ±1 and the class is which of 3 is most negative: tanh keeps that, ReLU does not.
+	// The inputs are ±1 and the class is which of 3 is most negative: tanh keeps that, ReLU does
+	// not.
 	const n = 120
 	pixels, labels := make([]float32, n*3), make([]int32, n)
 	for i := range n {

@@ -37,8 +37,8 @@ const (
 	probeCauses = 3    // causes that are named
 )
 
-// Look asks Clean of a few images of set, spread over all of it, and of many if these are at chance.
-// It adds the causes for which a probe speaks. Where the model or its file raises a
+// Look asks Clean of a few images of set, spread over all of it, and of many if these are at
+// chance. It adds the causes for which a probe speaks. Where the model or its file raises a
 // suspicion, it probes for that also if the images are better than chance: the finding then is a
 // warning with a cause. b holds other images afterwards.
 func (p *Prober) Look(ctx context.Context, b pipeline.Backend, set *dataset.Set) (Finding, error) {
@@ -109,7 +109,7 @@ func (p *Prober) explain(ctx context.Context, b pipeline.Backend, set *dataset.S
 }
 
 // likeliest returns the few causes that explain most, those first that make most images right. That
-// all images are given one class is a symptom of others, and so the last.
+// all images are given one class is a symptom of others, and left out beside one.
 func likeliest(all []Cause) []Cause {
 	share := func(c Cause) float64 {
 		if c.Reason == OneClass {
@@ -118,7 +118,10 @@ func likeliest(all []Cause) []Cause {
 		return stat.Ratio(c.Right, c.N)
 	}
 	slices.SortStableFunc(all, func(a, b Cause) int { return cmp.Compare(share(b), share(a)) })
-	all = slices.DeleteFunc(all, func(c Cause) bool { return c.Reason != OneClass && share(c) < 0.9*share(all[0]) })
+	if len(all) > 0 {
+		best := share(all[0])
+		all = slices.DeleteFunc(all, func(c Cause) bool { return share(c) < 0.9*best })
+	}
 	return all[:min(len(all), probeCauses)]
 }
 
@@ -179,7 +182,7 @@ func probes(m *model.Model, x *sampled) []probe {
 	scaled := func(factor, add float32) func(dst, src []float32, x *sampled) {
 		return func(dst, src []float32, _ *sampled) {
 			for i, v := range src {
-				dst[i] = factor*v + add
+				dst[i] = float32(factor*v) + add
 			}
 		}
 	}
@@ -204,7 +207,7 @@ func probes(m *model.Model, x *sampled) []probe {
 		{cause: Cause{Reason: CaffeOrder}, fits: func(x *sampled) bool { return colour(x) && unit(x) }, suspected: never,
 			image: func(dst, src []float32, x *sampled) {
 				reversed(dst, src, x)
-				byChannel(dst, x, func(c int, v float32) float32 { return 255*v - caffeMean[c] })
+				byChannel(dst, x, func(c int, v float32) float32 { return float32(255*v) - caffeMean[c] })
 			}},
 		{cause: Cause{Reason: Transposed}, suspected: never, fits: func(x *sampled) bool { return x.h > 1 && x.w > 1 && (x.h == x.w || x.flat) },
 			image: func(dst, src []float32, x *sampled) {

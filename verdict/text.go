@@ -96,7 +96,7 @@ func (f Finding) clean() string {
 	switch {
 	case f.Level == Fail:
 		s = fmt.Sprintf("%d of %d clean images are right, no better than chance: always the same answer gives %d (chance of so many %.2g); nothing else here tells of the model", f.Right[0], f.N, f.Guess, f.P)
-	case f.Level == Warn && len(f.Causes) == 0:
+	case f.Level == Warn && f.P >= sure:
 		s = fmt.Sprintf("%d of %d clean images are right, and always the same answer gives %d: more images, or of more labels, would tell the two apart", f.Right[0], f.N, f.Guess)
 	}
 	var why []string

@@ -13,7 +13,7 @@ func Units(s pipeline.Sweep, lo, hi float64, inputs int) (found []Finding) {
 	bounds := s.Bounds
 	unit := lo >= 0 && hi <= 1
 	if unit && !bounds.None() && bounds.Hi-bounds.Lo > 2 {
-		found = append(found, Finding{Level: Warn, What: BoundsUnits, Bounds: bounds, Excess: [2]float64{lo, hi}})
+		found = append(found, Finding{Level: Warn, What: BoundsUnits, Outside: Outside{[2]float64{lo, hi}, bounds}})
 		bounds = attack.Bounds{}
 	}
 	if bounds.None() {
@@ -28,7 +28,7 @@ func Units(s pipeline.Sweep, lo, hi float64, inputs int) (found []Finding) {
 			continue
 		}
 		if far := Far(a.Norm, bounds, inputs); top > far && far > 0 {
-			return append(found, Finding{Level: Warn, What: EpsUnits, Attack: a, Eps: top, Want: far, Bounds: bounds})
+			return append(found, Finding{Level: Warn, What: EpsUnits, Attack: a, Eps: top, Want: far, Outside: Outside{Bounds: bounds}})
 		}
 	}
 	return found

@@ -70,14 +70,26 @@ type Finding struct {
 	Right [2]int
 	N     int // images asked
 	// P is the chance of Only, or of what is more uneven, if there is nothing to find
-	P      float64
-	Excess [2]float64    // of Ball: how far images leave their ball, and the bounds
-	Bounds attack.Bounds // of Ball
-	Want   float64       // of MinAccuracy the accuracy; else the images that are right by chance
-	Images []int         // that it is about
-	Guess  int           // of CleanAccuracy: how many images have the most frequent label
-	Causes []Cause       // of CleanAccuracy, the likeliest first
-	Err    error         // of Finite
+	P       float64
+	Want    float64 // of MinAccuracy the accuracy; else the images that are right by chance
+	Images  []int   // that it is about
+	Err     error   // of Finite
+	Outside         // of Ball, EpsUnits and BoundsUnits
+	Chance          // of CleanAccuracy
+}
+
+// Outside is where images are, or are not.
+type Outside struct {
+	// Excess is how far images leave their ball, and the bounds; of BoundsUnits the least and the
+	// largest pixel.
+	Excess [2]float64
+	Bounds attack.Bounds
+}
+
+// Chance is what clean images say of chance.
+type Chance struct {
+	Guess  int     // how many images have the most frequent label
+	Causes []Cause // the likeliest first
 }
 
 // sure is the criterion of all tests: a difference counts if its chance is below this.

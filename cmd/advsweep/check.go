@@ -198,9 +198,11 @@ func (v *checkVerb) print(w *bytes.Buffer, in *inputs, q verdict.Check, found []
 	w.WriteString(settings(in.meta(in.set, v.seed), in.model.String(),
 		fmt.Sprintf("eps      %s and %.4g, %s; bounds %s; %d steps; seed %d", v.ball.eps, q.Far, q.Norm, q.Bounds, q.Steps, v.seed), ""))
 	for _, f := range found {
+		causes := f.Causes
+		f.Causes = nil // which have lines of their own, with what mends them
 		fmt.Fprintf(w, "%s  %-17s  %s\n", f.Level, f.What, f)
-		for _, c := range f.Causes {
-			fmt.Fprintf(w, "      %-17s  %s\n", "", remedies(c, in))
+		for _, c := range causes {
+			fmt.Fprintf(w, "      %-17s  likely cause: %s: %s\n", "", c, remedies(c, in))
 		}
 		if n := len(f.Images); n > 0 && f.Level != verdict.Pass {
 			const most = 12

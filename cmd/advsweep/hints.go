@@ -61,6 +61,7 @@ var hints = []hint{
 	{needs(remedy.RGBToGrey), "rgb-to-grey", says("--rgb-to-grey makes one channel of three")},
 	{needs(remedy.ImageSize), "resize", says("--resize HxW scales them, --crop HxW cuts out their middle")},
 	{needs(remedy.ColourAndSize), "resize", says("--grey-to-rgb or --rgb-to-grey, and --resize or --crop, make them fit")},
+	{needs(remedy.Output), "output", says("--output NAME names it")},
 	{needs(remedy.ServeMixed), "", says("'advsweep serve --allow-mixed' mixes them")},
 	{needs(remedy.Credential), "credentials", says("give --credentials FILE, on workers a copy of the file of 'advsweep serve --credentials'; serve makes it if it is not there")},
 	{needs(remedy.Authority), "tls-ca", says("--tls-ca FILE names that certificate")},

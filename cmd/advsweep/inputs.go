@@ -91,7 +91,7 @@ func open(c *cobra.Command, from *inputFlags, by *backendFlags, quiet bool, chec
 		if in.model.Source.Pixels != "" {
 			return nil, usagef("--pixels %s scales pixels in [0, 1], and those of %s reach from %.4g to %.4g: leave it out, or give the images in [0, 1]", in.model.Source.Pixels, in.set.Source.Images.Name, lo, hi)
 		}
-		fmt.Fprintf(c.ErrOrStderr(), "advsweep: pixels of %s reach from %.4g to %.4g, beyond [0, 1]: eps and bounds are in their units, and there are no 8-bit pixels\n", in.set.Source.Images.Name, lo, hi)
+		fmt.Fprintf(c.ErrOrStderr(), "advsweep: pixels of %s reach from %.4g to %.4g, beyond [0, 1]: eps and bounds are in their units, and there are no 8-bit pixels%s\n", in.set.Source.Images.Name, lo, hi, tamed(lo, hi))
 	}
 	for _, check := range checks {
 		if err := check(in); err != nil {
@@ -103,6 +103,14 @@ func open(c *cobra.Command, from *inputFlags, by *backendFlags, quiet bool, chec
 	}
 	in.load = time.Since(start)
 	return in, nil
+}
+
+// tamed says how pixels from lo to hi come to lie in [0, 1], if a flag does it.
+func tamed(lo, hi float64) string {
+	if lo < 0 || hi > 255 {
+		return ""
+	}
+	return "; --pixel-max 255 divides them by 255"
 }
 
 // manifest is what fixes the run of s on in.

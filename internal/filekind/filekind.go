@@ -1,6 +1,6 @@
 // Package filekind tells what a file is that a reader does not read, and what to do with it. It is
-// the one judge of that, for files of models and of images. Readers ask it once they have failed, so
-// that it never stands in the way of a file that can be read.
+// the one judge of that, for files of models and of images. Readers ask it once they have failed,
+// so that it never stands in the way of a file that can be read.
 package filekind
 
 import (
@@ -30,6 +30,9 @@ const (
 	noImages    = "it holds no images that are read here"
 	saveArrays  = "in Python, save images and labels with numpy.savez"
 	unpack      = "unpack it first"
+	pair        = "give it as the images or as the labels, with a second file for the others"
+	picture     = "give its folder, with a labels.csv in it or with a folder for each class"
+	convert     = "convert it to PNG"
 	noModel     = "it is no model"
 )
 
@@ -47,21 +50,22 @@ var kinds = []struct {
 	{0, "\x80\x03", pickle},
 	{0, "\x80\x04", pickle},
 	{0, "\x80\x05", pickle},
-	{0, "\x1f\x8b", Kind{"a gzip file", unpack, unpack}},
+	{0, "\x1f\x8b", Kind{"a gzip file", unpack, "of IDX, images and labels are two files: give both; else " + unpack}},
 	{0, "BZh", Kind{"a bzip2 file", unpack, unpack}},
 	{0, "\xfd7zXZ\x00", Kind{"an xz file", unpack, unpack}},
 	{0, "\x28\xb5\x2f\xfd", Kind{"a Zstandard file", unpack, unpack}},
 	{0, "7z\xbc\xaf\x27\x1c", Kind{"a 7z archive", unpack, unpack}},
 	{0, "Rar!\x1a\x07", Kind{"a RAR archive", unpack, unpack}},
 	{257, "ustar", Kind{"a tar archive", unpack, unpack}},
-	{0, "\x93NUMPY", Kind{"an NPY file, of one array", "a model is an NPZ file with arrays NAME.weight and NAME.bias", "its labels are a file of their own"}},
-	{0, "\x89PNG\r\n\x1a\n", Kind{"a PNG image", noModel, "a folder of PNG files with a labels.csv is read"}},
-	{0, "\xff\xd8\xff", Kind{"a JPEG image", noModel, "images are read as PNG files, or as arrays"}},
-	{0, "GIF8", Kind{"a GIF image", noModel, "images are read as PNG files, or as arrays"}},
-	{0, "BM", Kind{"a BMP image", noModel, "images are read as PNG files, or as arrays"}},
-	{0, "II*\x00", Kind{"a TIFF image", noModel, "images are read as PNG files, or as arrays"}},
-	{0, "MM\x00*", Kind{"a TIFF image", noModel, "images are read as PNG files, or as arrays"}},
-	{8, "WEBP", Kind{"a WebP image", noModel, "images are read as PNG files, or as arrays"}},
+	{0, "\x93NUMPY", Kind{"an NPY file, of one array", "a model is an NPZ file with arrays NAME.weight and NAME.bias", pair}},
+	{0, "\x00\x00\x08", Kind{"an IDX file, of one array", noModel, pair}},
+	{0, "\x89PNG\r\n\x1a\n", Kind{"a PNG image", noModel, picture}},
+	{0, "\xff\xd8\xff", Kind{"a JPEG image", noModel, picture}},
+	{0, "GIF8", Kind{"a GIF image", noModel, convert}},
+	{0, "BM", Kind{"a BMP image", noModel, picture}},
+	{0, "II*\x00", Kind{"a TIFF image", noModel, convert}},
+	{0, "MM\x00*", Kind{"a TIFF image", noModel, convert}},
+	{8, "WEBP", Kind{"a WebP image", noModel, picture}},
 	{0, "%PDF", Kind{"a PDF file", noModel, noImages}},
 	{0, "PAR1", Kind{"a Parquet file", noModel, saveArrays}},
 	{0, "ARROW1", Kind{"an Arrow file", noModel, saveArrays}},
@@ -73,7 +77,7 @@ var kinds = []struct {
 }
 
 var (
-	pickle = Kind{"a Python pickle", "pickled programs are not run: export the model to ONNX, or save weights with safetensors", "pickled programs are not run: " + saveArrays}
+	pickle = Kind{"a Python pickle", "pickled programs are not run: export the model to ONNX, or save weights with safetensors", "of CIFAR, give its folder; else pickled programs are not run: " + saveArrays}
 	zipped = Kind{"a zip archive", "unpack it and name the model in it", unpack}
 	broken = Kind{"a zip archive that is cut off or damaged", "was it written, or downloaded, to the end?", "was it written, or downloaded, to the end?"}
 	html   = Kind{"an HTML page", "the download gave a page instead of the file: take the link of the file itself", "the download gave a page instead of the file: take the link of the file itself"}
@@ -164,8 +168,8 @@ var archives = []struct {
 	{".onnx", Kind{"a zip archive of an ONNX model", "unpack it and name the .onnx file", noImages}},
 	{".safetensors", Kind{"a zip archive of safetensors", "unpack it and name the .safetensors file", noImages}},
 	{"saved_model.pb", SavedModel},
-	{".png", Kind{"a zip archive of PNG images", noModel, unpack + ", with a labels.csv beside the images"}},
-	{".jpg", Kind{"a zip archive of JPEG images", noModel, unpack}},
+	{".png", Kind{"a zip archive of PNG images", noModel, unpack + ", and give the folder"}},
+	{".jpg", Kind{"a zip archive of JPEG images", noModel, unpack + ", and give the folder"}},
 }
 
 // inZip tells what a zip archive with entries of these names is.

@@ -44,9 +44,9 @@ func (w Unfold) Direct() bool {
 }
 
 // Terms calls f for each row u, column v and channel c of a window, which is term k of a product
-// with the im2col matrix. c counts the channels of a group. The terms are summed in rising order of k. Only this order decides bits.
-// Where terms are columns of a product, as on the way back by col2im, each backend may order them
-// as it likes.
+// with the im2col matrix. c counts the channels of a group. The terms are summed in rising order of
+// k. Only this order decides bits. Where terms are columns of a product, as on the way back by
+// col2im, each backend may order them as it likes.
 func (w Unfold) Terms(f func(k, c, u, v int)) {
 	for u := range w.Kernel[0] {
 		for v := range w.Kernel[1] {

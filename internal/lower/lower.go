@@ -26,8 +26,8 @@ type Program struct {
 	Ops []Op
 	// Uses lists which operations take a value. Uses[0] has those that take the image, Uses[1+i]
 	// those that take the output of Ops[i]. The order is that of falling operations, and a gradient
-	// is the sum over them in this order. An operation that takes a value twice is listed twice, the
-	// first time first.
+	// is the sum over them in this order. An operation that takes a value twice is listed twice,
+	// the first time first.
 	Uses [][]Use
 	// Moves says of each value, as Uses does, whether it depends on the image. A gradient is asked
 	// for only there. Values that depend on a Constant alone do not.

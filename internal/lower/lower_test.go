@@ -252,3 +252,74 @@ func TestUnknown(t *testing.T) {
 }
 
 type strange struct{ model.Add }
+
+func tensorOf(v []float32, shape ...int) *tensor.Dense {
+	return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(v))
+}
+
+// Nothing that depends on a Constant alone moves with the image, a Constant is no place for a
+// ReLU's output, and an operation that takes nothing has the shape that it gives.
+func TestMoves(t *testing.T) {
+	m := &model.Model{Input: []int{4}, Layers: []model.Layer{
+		model.Constant{Name: "c", Value: tensorOf(make([]float32, 4), 4)}, model.ReLU{}, model.Mul{}, model.ReLU{},
+	}, From: [][]int{{}, {0}, {-1, 1}, {2}}}
+	p := program(t, m)
+	if want := []bool{true, false, false, true, true}; !slices.Equal(p.Moves, want) {
+		t.Errorf("moves %v, want %v", p.Moves, want)
+	}
+	if p.Ops[1].InPlace || !p.Ops[3].InPlace {
+		t.Errorf("in place %v and %v, want false for the constant's, which all images share, and true", p.Ops[1].InPlace, p.Ops[3].InPlace)
+	}
+	if want := (Shape{4, 1, 1}); p.Ops[0].In != want || p.Ops[0].Out != want || p.Ops[0].Takes != nil {
+		t.Errorf("the constant takes %v of %v and gives %v, want nothing of %v", p.Ops[0].Takes, p.Ops[0].In, p.Ops[0].Out, want)
+	}
+	// The gradients at the constant and at what is made of it have no slot.
+	if s := p.Slots(Shape.Size); !slices.Equal(s.Of, []int{1, -1, -1, 0, -1}) {
+		t.Errorf("slots %v", s.Of)
+	}
+}
+
+// An Add of two shapes is a Pairwise, and one of equal shapes is not.
+func TestBroadcastAdd(t *testing.T) {
+	pool := model.AvgPool2D{Kernel: [2]int{2, 2}, Stride: [2]int{1, 1}}
+	m := &model.Model{Input: []int{3, 2, 2}, Layers: []model.Layer{pool, model.Add{}, model.Add{}, model.Max{}}, From: [][]int{{-1}, {-1, 0}, {1, 1}, {2, 0}}}
+	p := program(t, m)
+	for i, want := range map[int]Operation{1: Pairwise{"add"}, 2: Add{}, 3: Pairwise{"max"}} {
+		if got := p.Ops[i].Operation; got != want {
+			t.Errorf("operation %d is %#v, want %#v", i, got, want)
+		}
+	}
+}
+
+// Places of an Arrange and numbers of a Constant come as [C, H, W] and are lowered as [H, W, C].
+func TestArrange(t *testing.T) {
+	// Two channels of two pixels: channel by channel 0 1 | 2 3, pixel by pixel 0 2 | 1 3.
+	two := Shape{2, 1, 2}
+	for _, c := range []struct {
+		name        string
+		index       []int32
+		in          []Shape
+		out         Shape
+		from, place []int32
+		once        []bool
+	}{
+		{"as it is", []int32{0, 1, 2, 3}, []Shape{two}, two, nil, []int32{0, 1, 2, 3}, []bool{true}},
+		{"channels change places", []int32{2, 3, 0, 1}, []Shape{two}, two, nil, []int32{1, 0, 3, 2}, []bool{true}},
+		{"flattened", []int32{0, 1, 2, 3}, []Shape{two}, Shape{4, 1, 1}, nil, []int32{0, 2, 1, 3}, []bool{true}},
+		{"a zero and one twice", []int32{3, -1, 3}, []Shape{two}, Shape{3, 1, 1}, []int32{0, -1, 0}, []int32{3, 0, 3}, []bool{false}},
+		{"of two", []int32{4, 1}, []Shape{two, {1, 1, 1}}, Shape{2, 1, 1}, []int32{1, 0}, []int32{0, 2}, []bool{true, true}},
+	} {
+		a := newArrange(model.Arrange{Index: c.index}, c.in, c.out)
+		if !slices.Equal(a.From, c.from) || !slices.Equal(a.Index, c.place) || !slices.Equal(a.Once, c.once) {
+			t.Errorf("%s: %v, want from %v, places %v, once %v", c.name, *a, c.from, c.place, c.once)
+		}
+	}
+	l := model.Constant{Name: "c", Value: tensorOf([]float32{0, 1, 2, 3}, 2, 1, 2)}
+	op, err := operation(l, nil, two)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := op.(Constant).Value.Data().([]float32); !slices.Equal(got, []float32{0, 2, 1, 3}) {
+		t.Errorf("constant %v, want it pixel by pixel", got)
+	}
+}

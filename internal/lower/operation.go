@@ -61,16 +61,16 @@ type Arrange struct {
 	Once []bool
 }
 
-// A Reduce makes one number of the channels of each pixel, see model.Reduce: "sum", "mean", "max" or
-// "logsumexp". A sum runs from 0 in rising order of channels. A mean is a sum divided by the number
-// of channels.
+// A Reduce makes one number of the channels of each pixel, see model.Reduce: "sum", "mean", "max"
+// or "logsumexp". A sum runs from 0 in rising order of channels. A mean is a sum divided by the
+// number of channels.
 type Reduce struct{ By string }
 
 // A Softmax is exp(x_c)/Σ exp(x_k) over the channels of each pixel.
 type Softmax struct{}
 
-// A MatMul is a product of two matrices for each H, see model.MatMul. A row of a matrix is a pixel's
-// channels. The sum of a number runs in rising order of its terms.
+// A MatMul is a product of two matrices for each H, see model.MatMul. A row of a matrix is a
+// pixel's channels. The sum of a number runs in rising order of its terms.
 type MatMul struct {
 	Transpose bool // the second matrix
 	A, B      Shape

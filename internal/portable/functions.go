@@ -77,8 +77,9 @@ var erfTerms = func() (c [13]float64) {
 }()
 
 // Pow returns x to the power of p. For whole powers up to 64 it is a product, off by |p| units in
-// the last place at most; for 1/2 and -1/2 it is a root and its reciprocal, off by less than two. Elsewhere
-// it is e**(p·log|x|), off by less than 2 + 4·|p·log|x|| units, with the sign of a whole power.
+// the last place at most; for 1/2 and -1/2 it is a root and its reciprocal, off by less than two.
+// Elsewhere it is e**(p·log|x|), off by less than 2 + 4·|p·log|x|| units, with the sign of a whole
+// power.
 func Pow(x, p float64) float64 {
 	whole := p == math.Trunc(p)
 	switch {

@@ -127,8 +127,8 @@ func reduceOf(l model.Reduce, in, out []int) operation {
 }
 
 // shares returns the softmax of x at the places, with bounds. Each number x_k off by at most worst
-// scales a share by at most exp(±2·worst). Its distance from the largest rounds, too, and so do exp,
-// the sum and the quotient.
+// scales a share by at most exp(±2·worst). Its distance from the largest rounds, too, and so do
+// exp, the sum and the quotient.
 func shares(x []Value, places []int, a Rounding) []Value {
 	v, worst, top := make([]float64, len(places)), 0.0, math.Inf(-1)
 	for k, i := range places {

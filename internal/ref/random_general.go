@@ -9,10 +9,10 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// RandomGeneral returns a small model with the layers of general tensors, drawn from r: convolutions
-// in groups and with dilation, gates by channel, attention, layer normalisation, arrangements,
-// constants, and all elementwise functions that keep numbers small. Seeds of tests draw from
-// RandomNetwork, so that new layers are here. It has 4 to 7 classes.
+// RandomGeneral returns a small model with the layers of general tensors, drawn from r:
+// convolutions in groups and with dilation, gates by channel, attention, layer normalisation,
+// arrangements, constants, and all elementwise functions that keep numbers small. Seeds of tests
+// draw from RandomNetwork, so that new layers are here. It has 4 to 7 classes.
 func RandomGeneral(r *rand.Rand) *model.Model {
 	n := network{r: r, m: &model.Model{}}
 	n.shape = []int{2 * (1 + r.IntN(3)), 2 + r.IntN(4), 2 + r.IntN(4)}

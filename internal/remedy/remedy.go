@@ -30,11 +30,13 @@ const (
 	RGBToGrey     Need = "RGB images as grey"
 	ImageSize     Need = "images of another size"
 	ColourAndSize Need = "images of other channels and another size"
+
+	Output Need = "the output that holds the logits"
 )
 
 // Needs lists them all.
 var Needs = []Need{Folder, Mixed, ServeMixed, Credential, Authority, TLS, Cache, Study, Store, Listen, External, AckWait, Attempts,
-	PixelMax, Layout, Flat, Keys, Alpha, GreyToRGB, RGBToGrey, ImageSize, ColourAndSize}
+	PixelMax, Layout, Flat, Keys, Alpha, GreyToRGB, RGBToGrey, ImageSize, ColourAndSize, Output}
 
 // An Error is an error that a setting mends. Its text is that of Err.
 type Error struct {

@@ -54,14 +54,14 @@ func decode(f model.File) (*model.Model, error) {
 	if f.Size > math.MaxInt32 {
 		return nil, fmt.Errorf("%d bytes, want at most 2 GiB, the most that ONNX allows: keep weights as external data", f.Size)
 	}
-	p, err := parse(io.TeeReader(f, f.Sum), f.Size)
+	p, raw, err := parse(io.TeeReader(f, f.Sum), f.Size)
 	if err != nil {
 		return nil, err
 	}
 	if p.GetGraph() == nil {
 		return nil, errors.New("no graph: not an ONNX file")
 	}
-	t := tensors{files: make(map[string]*openFile), open: f.Open, left: 8*uint64(f.Size) + 1<<18, fills: maxFills}
+	t := tensors{files: make(map[string]*openFile), open: f.Open, raw: raw, left: 8*uint64(f.Size) + 1<<18, fills: maxFills}
 	defer t.close()
 	if err := t.find(p.GetGraph(), f.Sum); err != nil {
 		return nil, err
@@ -73,21 +73,29 @@ func decode(f model.File) (*model.Model, error) {
 // network has, and 1 GiB.
 const maxFills = 1 << 28
 
-// parse returns the message in size bytes of r.
-func parse(r io.Reader, size int64) (*pb.ModelProto, error) {
-	data := make([]byte, size)
-	if err := formats.Read(r, data); err != nil {
-		return nil, err
+// parse returns the message in size bytes of r, and the raw data that was cut out of its tensors.
+func parse(r io.Reader, size int64) (*pb.ModelProto, map[*pb.TensorProto][]byte, error) {
+	data, cuts, err := cut(r, size)
+	if err != nil {
+		return nil, nil, err
 	}
 	p := new(pb.ModelProto)
 	left := maxMessages
 	if err := countMessages(data, p.ProtoReflect().Descriptor(), &left, maxNesting); err != nil {
-		return nil, fmt.Errorf("not an ONNX file: %w", err)
+		return nil, nil, fmt.Errorf("not an ONNX file: %w", err)
 	}
 	if err := (proto.UnmarshalOptions{DiscardUnknown: true, AllowPartial: true}).Unmarshal(data, p); err != nil {
-		return nil, fmt.Errorf("not an ONNX file: %w", err)
+		return nil, nil, fmt.Errorf("not an ONNX file: %w", err)
 	}
-	return p, nil
+	raw := make(map[*pb.TensorProto][]byte)
+	all := p.GetGraph().GetInitializer()
+	for place, bytes := range cuts {
+		if place >= len(all) || len(all[place].GetRawData()) > 0 {
+			return nil, nil, errors.New("not an ONNX file: two graphs, or a tensor with two of raw data")
+		}
+		raw[all[place]] = bytes
+	}
+	return p, raw, nil
 }
 
 // A message of two bytes takes a hundred and more once it is a Go value, so their number is
@@ -132,7 +140,8 @@ func countMessages(data []byte, m protoreflect.MessageDescriptor, left *int, nes
 
 // tensors reads the numbers of a model's tensors when they are asked for.
 type tensors struct {
-	files map[string]*openFile // by location
+	files map[string]*openFile       // by location
+	raw   map[*pb.TensorProto][]byte // data that was cut out of tensors, see cut
 	// opens a file in the folder of the model and returns its size; nil: there are no others
 	open func(location string) (*os.File, int64, error)
 	// elements that may still be made: what one file holds could be asked for by any number of
@@ -316,7 +325,7 @@ func (t *tensors) read(p *pb.TensorProto) ([]float64, error) {
 	if p.Segment != nil {
 		return nil, errors.New("a segment of a tensor, want it whole")
 	}
-	raw := p.GetRawData()
+	raw := t.rawOf(p)
 	typed := len(p.GetFloatData()) + len(p.GetDoubleData()) + len(p.GetInt32Data()) + len(p.GetInt64Data()) + len(p.GetStringData()) + len(p.GetUint64Data())
 	if p.GetDataLocation() == pb.TensorProto_EXTERNAL {
 		if len(raw)+typed > 0 {
@@ -370,10 +379,34 @@ func (t *tensors) read(p *pb.TensorProto) ([]float64, error) {
 	return out, nil
 }
 
-// readSingle returns the elements of p if they are of float32; nil: they are of another type.
+// rawOf returns the raw data of p.
+func (t *tensors) rawOf(p *pb.TensorProto) []byte {
+	if raw, ok := t.raw[p]; ok {
+		return raw
+	}
+	return p.GetRawData()
+}
+
+// littleEndian says that this machine's float32 lie as those of files do.
+var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
+
+// readSingle returns the elements of p if they are of float32, not to be written to; nil: they are
+// of another type.
 func (t *tensors) readSingle(p *pb.TensorProto) ([]float32, error) {
 	if pb.TensorProto_DataType(p.GetDataType()) != pb.TensorProto_FLOAT {
 		return nil, nil
+	}
+	if _, n, err := tensorDims(p); err == nil && littleEndian && p.Segment == nil {
+		if raw, ok := t.raw[p]; ok && p.GetDataLocation() != pb.TensorProto_EXTERNAL && len(raw) == 4*n && len(p.GetFloatData()) == 0 {
+			return singlesOf(raw), nil
+		}
+		if p.GetDataLocation() == pb.TensorProto_EXTERNAL && len(p.GetRawData())+len(p.GetFloatData()) == 0 {
+			raw, err := t.readExternal(p, 4*n)
+			if err != nil {
+				return nil, fmt.Errorf("external data: %w", err)
+			}
+			return singlesOf(raw), nil
+		}
 	}
 	all, err := t.read(p)
 	if err != nil {
@@ -407,7 +440,7 @@ func (t *tensors) readExternal(p *pb.TensorProto, size int) ([]byte, error) {
 	if err := t.spend(size); err != nil {
 		return nil, err
 	}
-	raw := make([]byte, size)
+	raw := aligned(size)
 	if _, err := f.ReadAt(raw, e.offset); err != nil {
 		return nil, fmt.Errorf("%s: %w", formats.Quote(e.location), regular.Cause(err))
 	}

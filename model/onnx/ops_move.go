@@ -325,6 +325,12 @@ func (g *graph) opTranspose(n *node) (*value, error) {
 
 // transpose returns v with axis turn[i] as its axis i.
 func (g *graph) transpose(v *value, turn []int) (*value, error) {
+	if v.c != nil && v.c.each == 0 && slices.Equal(turn, []int{1, 0}) && v.volume() > 0 {
+		if v.c.back != nil {
+			return v.c.back, nil
+		}
+		return &value{shape: []int{v.shape[1], v.shape[0]}, batch: -1, c: &constant{back: v, whole: v.c.whole, sized: v.c.sized, was: v.c.kind()}}, nil
+	}
 	shape, strides := make([]int, len(turn)), make([]int, len(turn))
 	was := steps(v.shape)
 	batch := -1

@@ -220,6 +220,9 @@ func (g *graph) opBatchNormalization(n *node) (*value, error) {
 	eps := n.number("epsilon", 1e-5)
 	n.ignore("momentum", "consumed_inputs")
 	if n.integer("training_mode", 0) != 0 {
+		if n.isConstant(0) {
+			return g.standardised(n, eps)
+		}
 		return nil, errors.New("is in training mode: it takes mean and variance of the batch, so that images depend on each other; export the model for inference (model.eval())")
 	}
 	n.want("spatial", 1)
@@ -247,6 +250,48 @@ func (g *graph) opBatchNormalization(n *node) (*value, error) {
 		return nil, err
 	}
 	return g.byAxis(v, 1, w, b)
+}
+
+// standardised is BatchNormalization of a constant by its own mean and variance: weights that are
+// standardised. The mean and the variance are those of each place along axis 1.
+//
+// Qiao et al. 2019, arXiv:1903.10520.
+func (g *graph) standardised(n *node, eps float64) (*value, error) {
+	v, data, err := n.constant(0)
+	if err != nil {
+		return nil, err
+	}
+	if len(v.shape) < 2 || v.volume() == 0 {
+		return nil, fmt.Errorf("of %v, want [N, C, …]", v)
+	}
+	var p [2][]float64 // scale and bias
+	for i := range p {
+		c, numbers, err := n.constant(1 + i)
+		if err != nil {
+			return nil, err
+		}
+		if p[i] = numbers; len(numbers) != v.shape[1] {
+			return nil, fmt.Errorf("input %d of shape %v, want [%d]", 1+i, c, v.shape[1])
+		}
+	}
+	if err := g.spend(len(data)); err != nil {
+		return nil, err
+	}
+	inner, channels := steps(v.shape)[1], v.shape[1]
+	mean, spread := make([]float64, channels), make([]float64, channels)
+	many := float64(len(data) / channels)
+	for k, x := range data {
+		mean[k/inner%channels] += x / many
+	}
+	for k, x := range data {
+		spread[k/inner%channels] += square(x-mean[k/inner%channels]) / many
+	}
+	out := make([]float64, len(data))
+	for k, x := range data {
+		c := k / inner % channels
+		out[k] = float64((x-mean[c])*(p[0][c]/math.Sqrt(spread[c]+eps))) + p[1][c]
+	}
+	return known(v.shape, out, false), nil
 }
 
 // byAxis returns w·v + b, with a factor and a summand for each place along an axis.
@@ -742,6 +787,13 @@ func (g *graph) affine(v, w, b *value) (*value, error) {
 	strides := o.strides(x.shape)
 	var out [2][]float64
 	for i, c := range []*value{w, b} {
+		if all, ok, err := g.byChannel(c, x, layer, o); ok || err != nil {
+			if err != nil {
+				return nil, err
+			}
+			out[i] = all
+			continue
+		}
 		c, err := g.expand(c, (&value{shape: x.shape, batch: -1}).sizes())
 		if err != nil {
 			return nil, err
@@ -772,6 +824,34 @@ func (g *graph) affine(v, w, b *value) (*value, error) {
 	}
 	out2, err := g.lies(i, x.shape, x.batch, o)
 	return out2.like(x), err
+}
+
+// byChannel returns the numbers of c for the channels of a layer that has x in an order, if c has
+// one for each place along the axis of the channels, or one in all.
+func (g *graph) byChannel(c, x *value, layer int, o order) (all []float64, ok bool, err error) {
+	channels := g.shape(layer)[0]
+	shift := len(x.shape) - len(c.shape)
+	if c.volume() != 1 {
+		if len(o[0]) == 0 {
+			return nil, false, nil
+		}
+		long := slices.DeleteFunc(slices.Clone(o[0]), func(a int) bool { return x.shape[a] == 1 })
+		if len(long) != 1 || long[0] < shift || c.volume() != channels || c.shape[long[0]-shift] != channels {
+			return nil, false, nil
+		}
+	}
+	data, err := g.plain(c)
+	if err != nil {
+		return nil, false, err
+	}
+	if err := g.spend(channels); err != nil {
+		return nil, false, err
+	}
+	all = make([]float64, channels)
+	for i := range all {
+		all[i] = data[min(i, len(data)-1)]
+	}
+	return all, true, nil
 }
 
 // fixed is op of v and a constant that a layer of its own gives.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"advsweep/internal/remedy"
 	"advsweep/model/internal/formats"
 	"advsweep/model/onnx/internal/pb"
 )
@@ -61,7 +62,7 @@ func chooseOutput(g *pb.GraphProto, want string) (output, error) {
 	all := strings.Join(names[:min(len(names), 8)], ", ")
 	if want != "" {
 		if found = append(found, labels...); len(found) == 0 {
-			return output{}, fmt.Errorf("no output %s, want one of %s", formats.Quote(want), all)
+			return output{}, remedy.Want(remedy.Output, fmt.Errorf("no output %s, want one of %s", formats.Quote(want), all))
 		}
 		return found[0], nil
 	}
@@ -69,7 +70,7 @@ func chooseOutput(g *pb.GraphProto, want string) (output, error) {
 		found = labels
 	}
 	if len(found) > 1 {
-		return output{}, fmt.Errorf("outputs %s, and which is the logits cannot be told: name one (--output), or export the model with one", all)
+		return output{}, remedy.Want(remedy.Output, fmt.Errorf("outputs %s, and which is the logits cannot be told: name one, or export the model with one", all))
 	}
 	if len(names) > 1 {
 		found[0].notes = append(found[0].notes, fmt.Sprintf("of the outputs %s the logits are those that %s is made of", all, formats.Quote(found[0].name)))

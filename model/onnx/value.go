@@ -51,10 +51,13 @@ type constant struct {
 	data   []float64
 	single []float32
 	p      *pb.TensorProto
-	whole  bool                    // integers
-	sized  bool                    // some number is made of the size of the batch
-	each   float64                 // how much larger the numbers are for each next image; 0: not at all
-	was    pb.TensorProto_DataType // the type of quantised numbers that were computed; UNDEFINED: none
+	// back is a matrix whose transpose the constant is, of which the numbers are not made before they
+	// are asked for. nil: it is none, or they are made.
+	back  *value
+	whole bool                    // integers
+	sized bool                    // some number is made of the size of the batch
+	each  float64                 // how much larger the numbers are for each next image; 0: not at all
+	was   pb.TensorProto_DataType // the type of quantised numbers that were computed; UNDEFINED: none
 }
 
 // volume is how many numbers of one image there are.
@@ -182,8 +185,19 @@ func (g *graph) moved(v *value, shape []int, batch int, sel []int32) (*value, er
 		c := *v.c
 		out.c = &c
 		if sel == nil {
+			if c.back != nil { // whose numbers are in another shape than out's
+				if err := g.turnBack(v); err != nil {
+					return nil, err
+				}
+				*out.c = *v.c
+			}
 			return out, nil
 		}
+		if err := g.turnBack(v); err != nil {
+			return nil, err
+		}
+		c = *v.c
+		*out.c = c
 		if err := g.spend(len(sel)); err != nil {
 			return nil, err
 		}
@@ -251,6 +265,9 @@ func (g *graph) numbers(v *value) ([]float64, error) {
 
 // first returns the elements of a constant, those for the first image.
 func (g *graph) first(v *value) ([]float64, error) {
+	if err := g.turnBack(v); err != nil {
+		return nil, err
+	}
 	switch c := v.c; {
 	case c.p != nil:
 		all, err := g.read(c.p)
@@ -275,6 +292,9 @@ func (g *graph) first(v *value) ([]float64, error) {
 // singles returns the elements of a constant of float32, not to be written to; nil: it is of
 // another type.
 func (g *graph) singles(v *value) ([]float32, error) {
+	if err := g.turnBack(v); err != nil {
+		return nil, err
+	}
 	c := v.c
 	if c.p == nil {
 		return c.single, nil
@@ -286,7 +306,50 @@ func (g *graph) singles(v *value) ([]float32, error) {
 	return all, nil
 }
 
-// data are numbers that stand beside those of an image.
+// turnBack makes the numbers of a constant that is a transpose.
+func (g *graph) turnBack(v *value) error {
+	from := v.c.back
+	if from == nil {
+		return nil
+	}
+	rows, columns := from.shape[0], from.shape[1]
+	single, err := g.singles(from)
+	if err != nil {
+		return err
+	}
+	if err := g.spend(rows * columns); err != nil {
+		return err
+	}
+	if single != nil {
+		v.c.single = transposed(single, rows, columns)
+	} else {
+		data, err := g.first(from)
+		if err != nil {
+			return err
+		}
+		v.c.data = transposed(data, rows, columns)
+	}
+	v.c.back = nil
+	return nil
+}
+
+// transposed returns m [rows, columns] as [columns, rows].
+func transposed[E any](m []E, rows, columns int) []E {
+	out := make([]E, len(m))
+	const side = 64 // of a block that fits a cache
+	for r0 := 0; r0 < rows; r0 += side {
+		for c0 := 0; c0 < columns; c0 += side {
+			for r := r0; r < min(r0+side, rows); r++ {
+				for c := c0; c < min(c0+side, columns); c++ {
+					out[c*rows+r] = m[r*columns+c]
+				}
+			}
+		}
+	}
+	return out
+}
+
+// plain returns numbers that stand beside those of an image.
 func (g *graph) plain(v *value) ([]float64, error) {
 	if v.c.sized {
 		return nil, errors.New("computes with the size of the batch, want images that do not depend on each other")

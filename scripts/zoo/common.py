@@ -169,9 +169,15 @@ def gradient(model, x, labels, dtype=torch.float64):
     """Logits [B, O] of x [B, ...] and the gradient [B, ...] of the cross-entropy summed over images, in dtype."""
     model = model.to(dtype)
     x = torch.tensor(x, dtype=dtype, requires_grad=True)
+    # Behind a transposition PyTorch 2.15 takes the gradient at a BatchNorm in the wrong order of its numbers on the CPU: what it
+    # then gives is not what differences of the same module give. In one piece it is taken right.
+    hooks = [m.register_full_backward_pre_hook(lambda _, grads: tuple(g.contiguous() for g in grads))
+             for m in model.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
     with as_onnx_says():
         z = model(x)
         F.cross_entropy(z, torch.tensor(labels), reduction="sum").backward()
+    for h in hooks:
+        h.remove()
     return z.detach().numpy(), x.grad.numpy()
 
 
