@@ -220,7 +220,7 @@ func readEntry(f *zip.File) (array, error) {
 		return array{}, err
 	}
 	if a.Fortran {
-		return array{}, errors.New("Fortran order, want C order")
+		return array{}, errors.New("in Fortran order, want C order")
 	}
 	data := make([]float64, len(a.Data)/a.Width)
 	for i := range data {
