@@ -139,17 +139,18 @@ func (a softmax[T]) forward(_ *memory[T], y []T, x [][]T) {
 	}
 }
 
-// backward is y_c·(d_c - Σ d_k·y_k), the sum in float64. y is what forward gave: a ReLU in its
-// place has changed nothing, since no share is below 0.
+// backward is y_c·(e_c - Σ e_k·y_k), the sum in float64, with e the gradient d less that of the
+// largest share: d itself would lose every digit where that share rounds to 1. y is what forward
+// gave: a ReLU in its place has changed nothing, since no share is below 0.
 func (a softmax[T]) backward(_ *memory[T], dx []T, _ [][]T, _ int, y, d []T) {
 	for at := 0; at < len(y); at += a.channels {
 		y, d, dx := y[at:][:a.channels], d[at:][:a.channels], dx[at:][:a.channels]
-		mean := 0.0
+		top, mean := float64(d[firstLargest(y)]), 0.0
 		for i, v := range y {
-			mean += float64(float64(d[i]) * float64(v))
+			mean += float64((float64(d[i]) - top) * float64(v))
 		}
 		for i, v := range y {
-			dx[i] = T(float64(v) * (float64(d[i]) - mean))
+			dx[i] = T(float64(v) * (float64(d[i]) - top - mean))
 		}
 	}
 }

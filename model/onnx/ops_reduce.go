@@ -1,7 +1,6 @@
 package onnx
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -16,7 +15,7 @@ var _ = register(map[string]func(*graph, *node) (*value, error){
 	"ReduceMean": (*graph).opReduce, "ReduceSum": (*graph).opReduce, "ReduceMax": (*graph).opReduce, "ReduceMin": (*graph).opReduce,
 	"ReduceL1": (*graph).opReduce, "ReduceL2": (*graph).opReduce, "ReduceSumSquare": (*graph).opReduce, "ReduceLogSum": (*graph).opReduce,
 	"ReduceLogSumExp": (*graph).opReduce, "ReduceProd": (*graph).opReduce,
-	"MaxPool": (*graph).opMaxPool, "AveragePool": (*graph).opAveragePool, "LpPool": (*graph).opLpPool,
+	"MaxPool": (*graph).opMaxPool, "AveragePool": (*graph).opAveragePool,
 	"GlobalAveragePool": (*graph).opGlobalPool, "GlobalMaxPool": (*graph).opGlobalPool,
 	"Softmax": (*graph).opSoftmax, "LogSoftmax": (*graph).opSoftmax,
 	"LayerNormalization": (*graph).opLayerNorm, "RMSNormalization": (*graph).opLayerNorm, "SimplifiedLayerNormalization": (*graph).opLayerNorm,
@@ -606,10 +605,6 @@ func (g *graph) opLRN(n *node) (*value, error) {
 
 func (g *graph) opMaxPool(n *node) (*value, error)     { return g.pool(n, true) }
 func (g *graph) opAveragePool(n *node) (*value, error) { return g.pool(n, false) }
-
-func (g *graph) opLpPool(n *node) (*value, error) {
-	return nil, errors.New("is not supported")
-}
 
 // flatter is a pool of [N, C, D, H, W] whose window has one place along some axes, as one of images.
 func (g *graph) flatter(n *node, v *value, largest bool) (*value, error) {
