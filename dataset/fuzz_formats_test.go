@@ -31,7 +31,7 @@ func FuzzReadPicture(f *testing.F) {
 		var s *Stored
 		var err error
 		// A decoder of JPEG holds coefficients of four bytes, and 16 bits become float32.
-		most := 32*bombSize + len(data)*maxRatio*32
+		most := int(min(32*int64(bombSize)+int64(len(data))*maxRatio*32, math.MaxInt))
 		bounded(t, most, func() {
 			s, err = readPictures(q, fstest.MapFS{"a": {Data: data}}, []string{"a"}, []int32{0})
 		})

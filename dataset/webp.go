@@ -46,7 +46,7 @@ var webpFormat = pictureFormat{
 // ITU-R BT.601-7, section 2.5; RFC 6386, section 9.2.
 func studioToRGB(y, cb, cr uint8) (r, g, b uint8) {
 	const luma, chroma = 255.0 / 219, 255.0 / 224
-	l, u, v := luma*(float64(y)-16), chroma*(float64(cb)-128), chroma*(float64(cr)-128)
+	l, u, v := float64(luma*(float64(y)-16)), chroma*(float64(cb)-128), chroma*(float64(cr)-128)
 	level := func(v float64) uint8 { return uint8(math.Floor(min(max(v, 0), 255) + 0.5)) }
 	return level(l + float64(1.402*v)),
 		level(l - float64(0.344136*u) - float64(0.714136*v)),

@@ -11,7 +11,7 @@
 #   MNIST        the training images, for small and trained
 #
 # With an argument it does but one thing: venv, export, graphs, table; or what remakes the networks of the tests: small, trained.
-# pip takes torch from where it is set up to. PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu brings builds without CUDA.
+# pip takes torch from where it is set up to: an index with builds without CUDA saves much.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${VENV:-build/zoo-venv}

@@ -16,19 +16,18 @@ import (
 // A graph is an ONNX graph that is being turned into layers.
 type graph struct {
 	*tensors
-	opset     int64
-	batch     int // the size of the batch, if the file fixes one above 1
-	values    map[string]*value
-	uses      map[string]int
-	functions map[string]*pb.FunctionProto // by domain and name
-	input     []int                        // shape of the image
-	free      []int                        // rows and columns of the image where the file leaves them free; nil: not known
-	steps     []step
-	names     map[string]int // of layers, and how often each was wanted
-	double    bool
-	room      int // places that values may still have
-	faults    []fault
-	notes     []string
+	opset  int64
+	batch  int // the size of the batch, if the file fixes one above 1
+	values map[string]*value
+	uses   map[string]int
+	input  []int // shape of the image
+	free   []int // rows and columns of the image where the file leaves them free; nil: not known
+	steps  []step
+	names  map[string]int // of layers, and how often each was wanted
+	double bool
+	room   int // places that values may still have
+	faults []fault
+	notes  []string
 }
 
 // A step is a layer that may still change.

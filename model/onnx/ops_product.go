@@ -646,7 +646,7 @@ func (g *graph) matmulConstants(a, b *value) (*value, error) {
 	if err == nil {
 		err = g.spend(count)
 	}
-	if err == nil && k > 0 && count > 1<<34/k {
+	if err == nil && k > 0 && float64(count)*float64(k) > 1<<34 {
 		err = errors.New("a product of constants that takes too long")
 	}
 	if err != nil {

@@ -16,7 +16,6 @@ type resizing struct {
 	mode, coordinates, nearest string
 	cubic                      float64
 	antialias, exclude         bool
-	fill                       float64 // outside, with tf_crop_and_resize
 }
 
 func (g *graph) opResize(n *node) (*value, error) {
@@ -198,7 +197,7 @@ func (r resizing) weights(in, size int, scale float64) ([]float64, error) {
 			x = math.Abs(x)
 			switch a := r.cubic; {
 			case x <= 1:
-				return float64(float64((a+2)*x-(a+3))*x*x) + 1
+				return float64((float64((a+2)*x)-(a+3))*x*x) + 1
 			case x < 2:
 				return float64(a * (float64((float64((x-5)*x)+8)*x) - 4))
 			}
@@ -221,7 +220,8 @@ func (r resizing) weights(in, size int, scale float64) ([]float64, error) {
 			x = max(0, min(x, float64(in-1)))
 		}
 		sum := 0.0
-		from, to := int(math.Floor(x-reach*stretch)), int(math.Ceil(x+reach*stretch))
+		wide := float64(reach * stretch)
+		from, to := int(math.Floor(x-wide)), int(math.Ceil(x+wide))
 		if to-from > formats.MaxSide {
 			return nil, errors.New("a window that is too wide")
 		}
