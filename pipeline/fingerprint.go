@@ -22,13 +22,17 @@ import (
 // models, of the logits, norms, losses and levels of 8 bits there, and of walks, if the backend can
 // walk. Results of devices with equal fingerprints may be put together; those of others may differ
 // in last bits. open returns a backend for a model, which Fingerprint closes. It does not depend on
-// threads or batches, and takes some 20 ms on a CPU.
+// threads or batches, and takes some tenths of a second on a CPU.
 func Fingerprint(open func(*model.Model) (Backend, error)) (string, error) {
 	h := sha256.New()
-	for _, m := range fingerprintModels() {
+	for i, m := range fingerprintModels() {
+		attacks := fingerprintAttacks
+		if i >= firstFingerprints {
+			attacks = exampleAttacks
+		}
 		b, err := open(m)
 		if err == nil {
-			err = fingerprint(h, b, m)
+			err = fingerprint(h, b, m, attacks)
 			if closing := b.Close(); err == nil {
 				err = closing
 			}
@@ -46,8 +50,15 @@ const fingerprintAttacks = "fgsm,bim:steps=4,bim:steps=3,fgsm:norm=l2,pgd:steps=
 	"apgd-ce:steps=7:seed=2,apgd-dlr:steps=7:norm=l2:seed=3,pgd:steps=2:norm=l2:loss=cw:target=2,pgd:steps=2:loss=dlr:target=least-likely,noise:seed=4,uniform:seed=5," +
 	"noise:norm=l2,uniform:norm=l2"
 
-// fingerprint writes what b, which holds m, makes of a few images to h.
-func fingerprint(h hash.Hash, b Backend, m *model.Model) error {
+// exampleAttacks are for the models of one layer that came later: gradients pass the layer, and all
+// else has been seen.
+const exampleAttacks = "fgsm,bim:steps=3"
+
+// firstFingerprints is how many of fingerprintModels never change.
+const firstFingerprints = 3
+
+// fingerprint writes what b, which holds m, makes of a few images under attacks to h.
+func fingerprint(h hash.Hash, b Backend, m *model.Model, attacks string) error {
 	ctx, n := context.Background(), 3
 	info := b.Info()
 	inputs, classes := info.Inputs, info.Classes
@@ -67,7 +78,7 @@ func fingerprint(h hash.Hash, b Backend, m *model.Model) error {
 		return err
 	}
 	of := held{labels, first, m.Input}
-	all, err := attack.Parse(fingerprintAttacks, attack.Options{Decay: -1})
+	all, err := attack.Parse(attacks, attack.Options{Decay: -1})
 	if err != nil {
 		return err
 	}

@@ -72,7 +72,8 @@ func (g *graph) cast(n *node, to pb.TensorProto_DataType) (*value, error) {
 		}
 		return v, nil
 	}
-	if v.c.whole == whole && to != pb.TensorProto_BOOL {
+	float := g.double && to == pb.TensorProto_FLOAT
+	if v.c.whole == whole && to != pb.TensorProto_BOOL && v.c.isFloat() == float {
 		return v, nil
 	}
 	out, err := g.mapped(v, func(x float64) float64 {
@@ -84,10 +85,15 @@ func (g *graph) cast(n *node, to pb.TensorProto_DataType) (*value, error) {
 		}
 		return x
 	})
-	if err == nil {
-		out.c.whole = whole
+	if err != nil {
+		return nil, err
 	}
-	return out, err
+	if out.c.whole, out.c.float = whole, float; float {
+		for i, x := range out.c.data {
+			out.c.data[i] = float64(float32(x))
+		}
+	}
+	return out, nil
 }
 
 func truth(b bool) float64 {
@@ -181,11 +187,13 @@ func (g *graph) reshape(v *value, target []float64, zero bool) (*value, error) {
 	if count != n {
 		return fail("want %d elements of each image to stay with it", n)
 	}
-	if (v.batch >= 0) != (batch >= 0) {
+	if v.batch >= 0 && batch < 0 {
 		return fail("want the batch in both")
 	}
 	lead := 0
-	if batch >= 0 {
+	if batch >= 0 && v.batch < 0 { // numbers that are the same for every image
+		lead = 1
+	} else if batch >= 0 {
 		// So many numbers of one image come before the next image's.
 		before, now := formats.Volume(v.shape[:v.batch])*max(1, v.lead), formats.Volume(shape[:batch])
 		if now == 0 || before%now != 0 || shape[batch]%(before/now) != 0 {
@@ -754,7 +762,7 @@ func (g *graph) concat(all []*value, a int64) (*value, error) {
 		p, at := sel(k)
 		out[k] = data[p][at]
 	}
-	v := known(shape, out, whole)
+	v := g.rounded(known(shape, out, whole), parts...)
 	v.c.sized, v.batch = sized, batch
 	return v, nil
 }

@@ -474,7 +474,7 @@ func (g *graph) foldFrom(numbers func(*graph, *value) ([]float64, error), a, b, 
 	}
 	v := known(shape.shape, out, whole)
 	v.batch, v.c.sized = shape.batch, sized
-	return v, nil
+	return g.rounded(v, a, b), nil
 }
 
 // mapped returns f of each number of a constant.
@@ -492,7 +492,7 @@ func (g *graph) mapped(v *value, f func(float64) float64) (*value, error) {
 	}
 	w := known(v.shape, out, v.c.whole)
 	w.batch, w.c.sized = v.batch, v.c.sized
-	return w, nil
+	return g.rounded(w, v), nil
 }
 
 // asFormula returns op of a and b as a formula, if both are formulas of the same numbers, and nil if

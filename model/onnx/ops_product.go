@@ -14,7 +14,7 @@ import (
 
 // Operators that are products with weights, or of two values.
 var _ = register(map[string]func(*graph, *node) (*value, error){
-	"Gemm": (*graph).opGemm, "MatMul": (*graph).opMatMul, "Conv": (*graph).opConv, "ConvTranspose": (*graph).opConvTranspose, "Einsum": (*graph).opEinsum,
+	"Gemm": (*graph).opGemm, "MatMul": (*graph).opMatMul, "Conv": eachWindow((*graph).opConv), "ConvTranspose": eachWindow((*graph).opConvTranspose), "Einsum": (*graph).opEinsum,
 })
 
 // A spread is input images of a window that moves over rows and columns. Rows of one dimension are
@@ -26,6 +26,49 @@ type spread struct {
 	row   bool   // there is one dimension
 	layer int
 	order order
+}
+
+// maxWindows bounds how many parts of one image are taken for images.
+const maxWindows = 1 << 10
+
+// eachWindow is op for input images [k, C, H, W] of which each image has k: windows that the batch
+// counts. Each goes through a layer of its own with the same weights.
+func eachWindow(op func(*graph, *node) (*value, error)) func(*graph, *node) (*value, error) {
+	return func(g *graph, n *node) (*value, error) {
+		v, err := n.input(0)
+		if err != nil {
+			return nil, err
+		}
+		if v.c != nil || len(v.shape) < 3 || v.shape[0] < 2 || v.batch > 0 || v.lead > 1 {
+			return op(g, n)
+		}
+		many := v.shape[0]
+		if many > maxWindows {
+			return nil, fmt.Errorf("of %v, want at most %d windows of an image", v, maxWindows)
+		}
+		if v, err = g.settle(v); err != nil {
+			return nil, err
+		}
+		strides := steps(v.shape)
+		one := append([]int{1}, v.shape[1:]...)
+		var parts []*value
+		for k := range many {
+			m := *n
+			m.in = slices.Clone(n.in)
+			if m.in[0], err = g.pick(v, one, v.batch, strides, k*strides[0]); err != nil {
+				return nil, err
+			}
+			part, err := op(g, &m)
+			n.err = m.err
+			if err != nil || n.err != nil {
+				return nil, err
+			}
+			parts = append(parts, part)
+		}
+		shape := append([]int{many}, parts[0].shape[1:]...)
+		inner := parts[0].volume()
+		return g.joined(parts, shape, v.batch, func(k int) (int, int32) { return k / inner, int32(k % inner) })
+	}
 }
 
 // spread returns input i, which must be [N, C, H, W] or [N, C, L].
@@ -664,7 +707,7 @@ func (g *graph) matmulConstants(a, b *value) (*value, error) {
 			}
 		}
 	}
-	return known(full, out, false), nil
+	return g.rounded(known(full, out, false), a, b), nil
 }
 
 // batched returns a product of two values of which one may be constant, as a MatMul.

@@ -15,7 +15,7 @@ var _ = register(map[string]func(*graph, *node) (*value, error){
 	"ReduceMean": (*graph).opReduce, "ReduceSum": (*graph).opReduce, "ReduceMax": (*graph).opReduce, "ReduceMin": (*graph).opReduce,
 	"ReduceL1": (*graph).opReduce, "ReduceL2": (*graph).opReduce, "ReduceSumSquare": (*graph).opReduce, "ReduceLogSum": (*graph).opReduce,
 	"ReduceLogSumExp": (*graph).opReduce, "ReduceProd": (*graph).opReduce,
-	"MaxPool": (*graph).opMaxPool, "AveragePool": (*graph).opAveragePool,
+	"MaxPool": eachWindow((*graph).opMaxPool), "AveragePool": eachWindow((*graph).opAveragePool),
 	"GlobalAveragePool": (*graph).opGlobalPool, "GlobalMaxPool": (*graph).opGlobalPool,
 	"Softmax": (*graph).opSoftmax, "LogSoftmax": (*graph).opSoftmax,
 	"LayerNormalization": (*graph).opLayerNorm, "RMSNormalization": (*graph).opLayerNorm, "SimplifiedLayerNormalization": (*graph).opLayerNorm,
@@ -169,7 +169,7 @@ func (g *graph) reduceConstant(v *value, over []int, keep bool, r reduction) (*v
 	for i, all := range groups {
 		out[i] = r.fold(all)
 	}
-	w := known(shape, out, v.c.whole)
+	w := g.rounded(known(shape, out, v.c.whole), v)
 	w.c.sized = v.c.sized
 	if keep {
 		return w, nil

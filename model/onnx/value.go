@@ -54,7 +54,10 @@ type constant struct {
 	// back is a matrix whose transpose the constant is, of which the numbers are not made before they
 	// are asked for. nil: it is none, or they are made.
 	back  *value
-	whole bool                    // integers
+	whole bool // integers
+	// float says that the numbers are of float32 and rounded so, in a file whose weights are of
+	// float64.
+	float bool
 	sized bool                    // some number is made of the size of the batch
 	each  float64                 // how much larger the numbers are for each next image; 0: not at all
 	was   pb.TensorProto_DataType // the type of quantised numbers that were computed; UNDEFINED: none
@@ -66,6 +69,30 @@ func (v *value) volume() int { return formats.Volume(v.shape) }
 // known makes a value of numbers.
 func known(shape []int, data []float64, whole bool) *value {
 	return &value{shape: shape, batch: -1, c: &constant{data: data, whole: whole}}
+}
+
+// isFloat reports whether the numbers are of float32.
+func (c *constant) isFloat() bool {
+	return c.float || c.p != nil && pb.TensorProto_DataType(c.p.GetDataType()) == pb.TensorProto_FLOAT
+}
+
+// rounded rounds a computed constant where all that it was made of is of float32: a file of float64
+// may compute a table in float32.
+func (g *graph) rounded(v *value, from ...*value) *value {
+	some := false
+	for _, f := range from {
+		if !g.double || f.c == nil || !f.c.isFloat() && !f.c.whole {
+			return v
+		}
+		some = some || f.c.isFloat()
+	}
+	if some && !v.c.whole {
+		v.c.float = true
+		for i, x := range v.c.data {
+			v.c.data[i] = float64(float32(x))
+		}
+	}
+	return v
 }
 
 // String prints a shape, "[N 3 32 32]".
