@@ -21,6 +21,7 @@ import (
 func TestCases(t *testing.T) {
 	var all []struct {
 		Name      string
+		Data      string // "": of the same name
 		Eps       []float64
 		FGSM, BIM []int
 		Refused   string
@@ -47,12 +48,16 @@ func TestCases(t *testing.T) {
 				}
 				return
 			}
+			data := path
+			if c.Data != "" {
+				data = filepath.Join("testdata", "cases", c.Data)
+			}
 			var eps []string
 			for _, e := range c.Eps {
 				eps = append(eps, number(e))
 			}
 			out := t.TempDir()
-			do(t, "sweep", "--model", path+".onnx", "--data", path+".npz", "--attack", "fgsm,bim:steps=3", "--eps", strings.Join(eps, ","),
+			do(t, "sweep", "--model", path+".onnx", "--data", data+".npz", "--attack", "fgsm,bim:steps=3", "--eps", strings.Join(eps, ","),
 				"--bounds", "0,1", "--precision", "float64", "--out", out, "--quiet")
 			got := countsOf(t, filepath.Join(out, "curve.csv"))
 			if !slices.Equal(got["1"], c.FGSM) {

@@ -97,13 +97,15 @@ func (g *graph) opReduce(n *node) (*value, error) {
 	if v.batch >= 0 && set[v.batch] {
 		return nil, fmt.Errorf("of %v over axis %d, which counts images: they depend on each other then, as in batch normalisation without running statistics", v, v.batch)
 	}
-	if r.by == "" {
-		return nil, fmt.Errorf("of what depends on the image is not supported")
-	}
 	if v, err = g.step(v, r.before); err != nil {
 		return nil, err
 	}
-	if v, err = g.reduce(v, over, r.by); err != nil {
+	if r.by == "" {
+		v, err = g.multiplied(v, over)
+	} else {
+		v, err = g.reduce(v, over, r.by)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if v, err = g.step(v, r.behind); err != nil {
@@ -113,6 +115,35 @@ func (g *graph) opReduce(n *node) (*value, error) {
 		return v, nil
 	}
 	return g.drop(v, over)
+}
+
+// maxFactors bounds how many numbers a ReduceProd multiplies: each takes a layer.
+const maxFactors = 1 << 10
+
+// multiplied returns the product of all numbers along axes, which are of size 1 then.
+func (g *graph) multiplied(v *value, over []int) (*value, error) {
+	for _, a := range over {
+		parts, strides := v.shape[a], steps(v.shape)
+		if parts > maxFactors {
+			return nil, fmt.Errorf("of %v over axis %d, want at most %d numbers", v, a, maxFactors)
+		}
+		shape := slices.Clone(v.shape)
+		shape[a] = 1
+		var product *value
+		for k := range parts {
+			part, err := g.pick(v, shape, v.batch, strides, k*strides[a])
+			if err != nil {
+				return nil, err
+			}
+			if part = part.like(v); product == nil {
+				product = part
+			} else if product, err = g.binary("Mul", product, part); err != nil {
+				return nil, err
+			}
+		}
+		v = product
+	}
+	return v, nil
 }
 
 // step returns a function of each number of v: of unaries, "neg", "square", or "" for itself.

@@ -207,6 +207,12 @@ func countOf(shape []int) (int, error) {
 // moved returns the numbers of v whose places among v's are sel, in a shape. A place of -1 stands
 // for 0, and v then has no formula. nil: all as they lie. batch is the axis of the batch.
 func (g *graph) moved(v *value, shape []int, batch int, sel []int32) (*value, error) {
+	if v.pads != nil {
+		var err error
+		if v, err = g.settle(v); err != nil {
+			return nil, err
+		}
+	}
 	out := &value{shape: shape, batch: batch, lead: v.lead, src: v.src, idx: v.idx, f: v.f, sole: v.sole && sel == nil}
 	if v.c != nil {
 		c := *v.c

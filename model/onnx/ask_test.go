@@ -1,0 +1,109 @@
+package onnx
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"advsweep/internal/ref"
+	"advsweep/model"
+	"advsweep/model/onnx/internal/pb"
+
+	"google.golang.org/protobuf/proto"
+)
+
+// load writes s as a file and reads it with what ask says.
+func load(t *testing.T, s sketch, ask model.Ask) (*model.Model, error) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "f.onnx")
+	if err := os.WriteFile(path, s.bytes(t), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return model.LoadAsking(path, "", ask)
+}
+
+// A file that leaves rows and columns free takes those that it is asked with, and without says that
+// they are wanted.
+func TestFreeSize(t *testing.T) {
+	s := sketch{[]*pb.NodeProto{nodeOf("Conv", "x k", "a"), nodeOf("GlobalAveragePool", "a", "y")}, func(m *pb.ModelProto) {
+		dims := m.Graph.Input[0].Type.GetTensorType().Shape.Dim
+		dims[2].Value, dims[3].Value = nil, nil
+	}}
+	_, err := load(t, s, model.Ask{})
+	var free *model.FreeSizeError
+	if !errors.As(err, &free) || free.Channels != 1 {
+		t.Fatalf("error %v, want one that asks for images of 1 channel", err)
+	}
+	m, err := load(t, s, model.Ask{Image: []int{1, 6, 5}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []int{1, 6, 5}; !slices.Equal(m.Input, want) {
+		t.Errorf("input %v, want %v", m.Input, want)
+	}
+}
+
+// Of several outputs the one that is asked for is taken, and Source tells which.
+func TestOutput(t *testing.T) {
+	s := sketch{[]*pb.NodeProto{nodeOf("Flatten", "x", "f"), nodeOf("MatMul", "f w", "y"), nodeOf("Neg", "y", "z")}, func(m *pb.ModelProto) {
+		m.Graph.Output = append(m.Graph.Output, &pb.ValueInfoProto{Name: proto.String("z")})
+	}}
+	x := make([]float64, 16)
+	for i := range x {
+		x[i] = 1
+	}
+	for name, want := range map[string]float64{"y": 16, "z": -16} {
+		m, err := load(t, s, model.Ask{Output: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if logits, _ := ref.Forward(m, x); logits[0] != want || m.Source.Output != name {
+			t.Errorf("output %s: logits %v and source %q, want %v", name, logits, m.Source.Output, want)
+		}
+	}
+	_, err := load(t, s, model.Ask{Output: "v"})
+	wantError(t, err, "no output v, want one of y, z")
+}
+
+// Nodes of a function are put in the place of its call, with the call's attributes.
+func TestInline(t *testing.T) {
+	call := &pb.NodeProto{OpType: proto.String("Net"), Domain: proto.String("my"), Input: []string{"f"}, Output: []string{"y"},
+		Attribute: []*pb.AttributeProto{{Name: proto.String("slope"), Type: pb.AttributeProto_FLOAT.Enum(), F: proto.Float32(0.25)}}}
+	alpha := &pb.AttributeProto{Name: proto.String("alpha"), Type: pb.AttributeProto_FLOAT.Enum(), RefAttrName: proto.String("slope")}
+	s := sketch{[]*pb.NodeProto{nodeOf("Flatten", "x", "g"), nodeOf("MatMul", "g w", "f"), call}, func(m *pb.ModelProto) {
+		m.Functions = []*pb.FunctionProto{{
+			Name: proto.String("Net"), Domain: proto.String("my"), Input: []string{"a"}, Output: []string{"b"}, Attribute: []string{"slope"},
+			Node: []*pb.NodeProto{nodeOf("Neg", "a", "f"), nodeOf("LeakyRelu", "f", "b", alpha)},
+		}}
+	}}
+	m, err := load(t, s, model.Ask{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := make([]float64, 16)
+	x[3] = 2
+	if logits, _ := ref.Forward(m, x); logits[0] != -0.5 {
+		t.Errorf("logits %v, want -0.5: a quarter of -2", logits)
+	}
+}
+
+// An input of bytes is given pixels times 255.
+func TestBytes(t *testing.T) {
+	s := sketch{[]*pb.NodeProto{nodeOf("Cast", "x", "a", integer("to", int64(pb.TensorProto_FLOAT))), nodeOf("Flatten", "a", "f"), nodeOf("MatMul", "f w", "y")}, func(m *pb.ModelProto) {
+		m.Graph.Input[0].Type.GetTensorType().ElemType = proto.Int32(int32(pb.TensorProto_UINT8))
+	}}
+	m, err := load(t, s, model.Ask{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := make([]float64, 16)
+	x[5] = 1
+	if logits, _ := ref.Forward(m, x); logits[0] != 255 || len(m.Notes) == 0 {
+		t.Errorf("logits %v and notes %q, want 255 and a note", logits, m.Notes)
+	}
+	if !m.IsMLP() {
+		t.Errorf("%v is no MLP", m)
+	}
+}
