@@ -107,3 +107,23 @@ func TestBytes(t *testing.T) {
 		t.Errorf("%v is no MLP", m)
 	}
 }
+
+// A Gemm of numbers of which some are given twice, and as many are left out, takes them as they are.
+func TestTwice(t *testing.T) {
+	s := sketch{[]*pb.NodeProto{nodeOf("Flatten", "x", "f"), nodeOf("Gather", "f j", "g", integer("axis", 1)), nodeOf("MatMul", "g w", "y")}, func(m *pb.ModelProto) {
+		j := &pb.TensorProto{Name: proto.String("j"), DataType: proto.Int32(int32(pb.TensorProto_INT64)), Dims: []int64{16}}
+		for k := range int64(16) {
+			j.Int64Data = append(j.Int64Data, k/2)
+		}
+		m.Graph.Initializer = append(m.Graph.Initializer, j)
+	}}
+	m, err := load(t, s, model.Ask{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := make([]float64, 16)
+	x[3], x[12] = 1, 8
+	if logits, _ := ref.Forward(m, x); logits[0] != 2 {
+		t.Errorf("logits %v, want 2: the fourth number twice, and the thirteenth not", logits)
+	}
+}

@@ -606,7 +606,7 @@ func (g *graph) linear(n *node, v, w *value, _ bool) (*value, error) {
 	if err != nil {
 		return nil, err
 	}
-	if v.volume() == in && g.single(v) && len(v.places()) == formats.Volume(g.shape(v.src[0])) { // one row: columns of weights may lie as v does
+	if v.volume() == in && g.permuted(v) { // one row: columns of weights may lie as v does
 		weight, err := g.weights(wt, []int{out, in})
 		if err != nil {
 			return nil, err
@@ -635,6 +635,21 @@ func (g *graph) linear(n *node, v, w *value, _ bool) (*value, error) {
 	}
 	y, err := g.lies(layer, shape, v.batch, o)
 	return y.like(v), err
+}
+
+// permuted reports whether v has each number of one layer once.
+func (g *graph) permuted(v *value) bool {
+	if len(v.src) != 1 || v.pads != nil || v.volume() != formats.Volume(g.shape(v.src[0])) {
+		return false
+	}
+	seen := make([]bool, v.volume())
+	for _, i := range v.idx {
+		if i < 0 || seen[i] {
+			return false
+		}
+		seen[i] = true
+	}
+	return true
 }
 
 // columnsAt returns weights [out, in] with column k at place at[k].
