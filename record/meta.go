@@ -62,8 +62,9 @@ type Seconds struct {
 // long it took, and what it spent by parts. All of that is of one process: a run that was stopped
 // and went on says what the last one did.
 //
-// spent is nil where the backend does not count. Multiply-adds and parts are left out then.
-func RunJSON(m Meta, threads int, s Seconds, spent *backend.Spent) ([]byte, error) {
+// spent is nil where the backend does not count. Multiply-adds and parts are left out then. notes are
+// those of the model: what its reading left out or took for granted.
+func RunJSON(m Meta, threads int, s Seconds, spent *backend.Spent, notes ...string) ([]byte, error) {
 	run := struct {
 		Version      string         `json:"version"`
 		Backend      string         `json:"backend"`
@@ -72,7 +73,8 @@ func RunJSON(m Meta, threads int, s Seconds, spent *backend.Spent) ([]byte, erro
 		Seconds      Seconds        `json:"seconds"`
 		MultiplyAdds *uint64        `json:"multiply_adds,omitempty"` // of all parts
 		Parts        *backend.Spent `json:"parts,omitempty"`
-	}{m.Version, m.Backend, m.Device, threads, s, nil, spent}
+		Notes        []string       `json:"notes,omitempty"`
+	}{m.Version, m.Backend, m.Device, threads, s, nil, spent, notes}
 	if spent != nil {
 		all := spent.MultiplyAdds()
 		run.MultiplyAdds = &all

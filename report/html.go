@@ -930,6 +930,7 @@ func (p Page) facts(v *pageContent) error {
 		Version, Backend, Device string
 		Threads                  int
 		Seconds                  record.Seconds
+		Notes                    []string
 	}
 	if err := json.Unmarshal(p.Run, &run); err != nil {
 		return fmt.Errorf("report: run.json: %w", err)
@@ -937,6 +938,9 @@ func (p Page) facts(v *pageContent) error {
 	v.Made.RunFacts = []fact{
 		{"advsweep there", run.Version}, {"device", run.Backend + " (" + run.Device + ")"}, {"threads", strconv.Itoa(run.Threads)},
 		{"seconds", fmt.Sprintf("load %s, compute %s, write %s", short(run.Seconds.Load), short(run.Seconds.Compute), short(run.Seconds.Write))},
+	}
+	for _, n := range run.Notes {
+		v.Made.RunFacts = append(v.Made.RunFacts, fact{"note on the model", n})
 	}
 	return nil
 }

@@ -5,7 +5,7 @@
 #
 #   VENV         the Python environment, made if it is not there (build/zoo-venv)
 #   ZOO          the folder for what is exported (build/zoo)
-#   ZOO_GRAPHS   how many random graphs (600)
+#   ZOO_GRAPHS   how many random graphs (2000)
 #   ZOO_SEED     of the random graphs (1)
 #   ZOO_JOBS     how many processes run at a time (1)
 #   MNIST        the training images, for small and trained
@@ -27,7 +27,7 @@ make_venv() {
 
 make_export() { "$python" scripts/zoo/export.py "$zoo/export"; }
 
-make_graphs() { "$python" scripts/zoo/graphs.py "$zoo/graphs" "${ZOO_GRAPHS:-600}" "${ZOO_SEED:-1}"; }
+make_graphs() { "$python" scripts/zoo/graphs.py "$zoo/graphs" "${ZOO_GRAPHS:-2000}" "${ZOO_SEED:-1}"; }
 
 make_table() {
 	mkdir -p "$zoo"

@@ -180,7 +180,7 @@ func (in *inputs) runFile(threads int, seed uint64, took timing) (report.File, e
 		parts = &spent
 	}
 	s := record.Seconds{Load: in.load.Seconds(), Compute: took.compute.Seconds(), Write: took.write.Seconds()}
-	data, err := record.RunJSON(in.meta(in.set, seed), threads, s, parts)
+	data, err := record.RunJSON(in.meta(in.set, seed), threads, s, parts, in.model.Notes...)
 	return report.File{Name: report.RunName, Data: data}, err
 }
 
