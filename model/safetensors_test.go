@@ -552,7 +552,7 @@ func FuzzDecodeHeader(f *testing.F) {
 func checkDecode(t *testing.T, data []byte) { checkDecodeAs(t, "f", data) }
 
 func checkDecodeAs(t *testing.T, name string, data []byte) {
-	if m, ok := golden.Decoded(t, Decode, name, data); ok {
+	if m, ok := golden.Decoded(t, Decode, name, data, 8<<20); ok {
 		checkRoundTrip(t, m)
 	}
 }

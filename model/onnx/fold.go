@@ -210,7 +210,7 @@ func (g *graph) filled(sizes []float64, fill float64, whole bool) (*value, error
 		if err := g.tensors.fill(count); err != nil {
 			return nil, err
 		}
-		g.room += count
+		g.room += 8 * count // as the file of such weights would allow
 		v.c.single = make([]float32, count)
 		for i := range v.c.single {
 			v.c.single[i] = float32(fill)

@@ -124,8 +124,8 @@ func convert(p *pb.ModelProto, t *tensors, size int64, ask model.Ask) (*model.Mo
 }
 
 // leastPlaces bounds how many places values of a small file have, of four bytes each. A Swin-B of 224
-// rows and columns has twice as many.
-const leastPlaces = 1 << 26
+// rows and columns has eight times as many, and a file of 350 MB.
+const leastPlaces = 1 << 24
 
 // convert turns the nodes that the output depends on into steps.
 func (g *graph) convert(p *pb.GraphProto, out output) error {

@@ -192,6 +192,9 @@ func (g *graph) opPRelu(n *node) (*value, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(data) == 0 {
+		return nil, errors.New("no slopes")
+	}
 	if allOf(data, data[0]) && len(slope.shape) <= len(v.shape) {
 		return g.after(v, model.LeakyReLU{Slope: data[0]})
 	}
@@ -227,7 +230,7 @@ func (g *graph) opBatchNormalization(n *node) (*value, error) {
 	}
 	n.want("spatial", 1)
 	n.ignore("is_test")
-	v, err := n.moving(0)
+	v, err := n.input(0)
 	if err != nil {
 		return nil, err
 	}
@@ -302,9 +305,12 @@ func (g *graph) byAxis(v *value, a int, w, b []float64) (*value, error) {
 	}
 	shape[0] = len(w)
 	factor, summand := known(shape, w, false), known(shape, b, false)
-	out, err := g.affine(v, factor, summand)
-	if !errors.Is(err, errVaries) {
-		return out, err
+	var err error
+	if v.c == nil {
+		out, err := g.affine(v, factor, summand)
+		if !errors.Is(err, errVaries) {
+			return out, err
+		}
 	}
 	if v, err = g.binary("Mul", v, factor); err != nil {
 		return nil, err

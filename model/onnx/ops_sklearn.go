@@ -95,6 +95,9 @@ func (g *graph) opScaler(n *node) (*value, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(v.shape) == 0 {
+		return nil, fmt.Errorf("of %v, want [N, I]", v)
+	}
 	size := v.shape[len(v.shape)-1]
 	for _, p := range [][]float64{offset, scale} {
 		if len(p) != 1 && len(p) != size {
@@ -118,6 +121,9 @@ func (g *graph) opNormalizer(n *node) (*value, error) {
 	v, err := n.moving(0)
 	if err != nil {
 		return nil, err
+	}
+	if len(v.shape) == 0 {
+		return nil, fmt.Errorf("of %v, want [N, I]", v)
 	}
 	norm, err := g.step(v, r.before)
 	if err != nil {

@@ -530,6 +530,9 @@ func (g *graph) lay(v *value, o order, flat bool) (int, error) {
 			}
 		}
 	}
+	if err := g.place(len(to)); err != nil {
+		return 0, err
+	}
 	a := model.Arrange{Dims: dims, Index: make([]int32, len(to))}
 	natural := true
 	for k, at := range to {

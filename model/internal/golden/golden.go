@@ -113,16 +113,16 @@ func WantError(t *testing.T, err error, parts ...string) {
 }
 
 // Decoded decodes data, the file called name, which anybody may have written. It fails if that takes
-// far more memory than data has bytes, if an error is more than one line, or if the model is not
+// far more memory than data has bytes and spare bytes, if an error is more than one line, or if the model is not
 // valid. It returns false if data holds no model.
-func Decoded[M interface{ Validate() error }](t *testing.T, decode func(name string, data []byte) (M, error), name string, data []byte) (M, bool) {
+func Decoded[M interface{ Validate() error }](t *testing.T, decode func(name string, data []byte) (M, error), name string, data []byte, spare uint64) (M, bool) {
 	t.Helper()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	m, err := decode(name, data)
 	runtime.ReadMemStats(&after)
 	// The header's tokens take several times its bytes, and so do messages.
-	if got, most := after.TotalAlloc-before.TotalAlloc, uint64(len(data))*256+8<<20; got > most {
+	if got, most := after.TotalAlloc-before.TotalAlloc, uint64(len(data))*256+spare; got > most {
 		t.Fatalf("%d bytes allocated for a file of %d, want at most %d", got, len(data), most)
 	}
 	if err != nil {
