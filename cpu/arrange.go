@@ -5,8 +5,8 @@ import (
 	"advsweep/internal/lower"
 )
 
-// A constant gives the same numbers for every image. A network keeps them once, see netLayer.shared,
-// and calls forward only where each row needs a copy.
+// A constant gives the same numbers for every image. A network keeps them once, see
+// netLayer.shared, and calls forward only where each row needs a copy.
 type constant[T Float] struct{ v []T }
 
 func (a constant[T]) forward(_ *memory[T], y []T, _ [][]T) { copy(y, a.v) }

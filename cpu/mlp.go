@@ -21,8 +21,8 @@ type mlp[T Float] struct {
 	rates  *rates[T] // nil until a walk asks for them
 	// absolute is |W| of the first layer, as wt has W; nil until a reading asks for it.
 	absolute *gemm.Matrix[T]
-	// doubt is the 1 and the 2 of reading.noise. A test makes it so large that rounding might decide
-	// everything.
+	// doubt is the 1 and the 2 of reading.noise. A test makes it so large that rounding might
+	// decide everything.
 	doubt T
 }
 

@@ -169,7 +169,8 @@ func (p *pool) each(f func(k, y, x, cols, step int)) {
 				continue
 			}
 			for v := range p.Kernel[1] {
-				left := pad[1] - v*far[1] // where the image begins, from the place in the first window
+				// where the image begins, from the place in the first window
+				left := pad[1] - v*far[1]
 				// The first window where this place is not left of the image.
 				first := max(0, (left+stride[1]-1)/stride[1])
 				if last := min(out.W-1, (in.W-1+left)/stride[1]); in.W-1+left >= 0 && first <= last {

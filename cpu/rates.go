@@ -38,8 +38,9 @@ type rates[T Float] struct {
 	sum, dif [][]T
 
 	rivals [][]int32 // [O]: the classes that a label can lose to
-	never  []bool    // [O]: the label loses every tie with a class of equal weights: it is never given
-	spread []T       // max_c W_ck - min_c W_ck of the last layer [in]
+	// [O]: the label loses every tie with a class of equal weights: it is never given
+	never  []bool
+	spread []T // max_c W_ck - min_c W_ck of the last layer [in]
 }
 
 // maxRated is the most classes for which each label has rates of its own. Those of more would take

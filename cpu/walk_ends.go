@@ -102,8 +102,8 @@ func (w *walk[T]) disagreeing(some []end, aside float64) (open, wrong []end) {
 }
 
 // mayRound reports whether rounding may have decided if row r of the points, of a forward pass, has
-// the class label: whether its margin is no larger than twice what rounding may do to one, since the
-// walk's margin there is rounded too.
+// the class label: whether its margin is no larger than twice what rounding may do to one, since
+// the walk's margin there is rounded too.
 func (w *walk[T]) mayRound(r int, label int32) bool {
 	top := w.m.top()
 	z := w.points[len(w.m.layers)-1][r*top.stride:][:top.out]

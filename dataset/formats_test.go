@@ -573,7 +573,8 @@ func TestHugeClaims(t *testing.T) {
 	binary.LittleEndian.PutUint32(b[22:], 60000)
 	for name, data := range map[string][]byte{"JPEG": jpg, "WebP": web, "BMP": b} {
 		bounded(t, 1<<20, func() {
-			p := &pictures{query: &Query{}, stored: 1 << 40} // much that was read before backs nothing
+			// much that was read before backs nothing
+			p := &pictures{query: &Query{}, stored: 1 << 40}
 			if _, err := p.decode(data); err == nil || !strings.Contains(err.Error(), "as in a decompression bomb") {
 				t.Errorf("%s: error %v, want that of a bomb", name, err)
 			}

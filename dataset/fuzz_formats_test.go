@@ -165,8 +165,8 @@ func FuzzReadPickle(f *testing.F) {
 		var pixels []byte
 		var labels []int32
 		var err error
-		// A value on the stack takes 16 bytes, one in the memo some 50, an array some 100, each of an
-		// opcode or two; slices double.
+		// A value on the stack takes 16 bytes, one in the memo some 50, an array some 100, each of
+		// an opcode or two; slices double.
 		bounded(t, 512*len(data)+256<<10, func() {
 			pixels, labels, err = readCIFARPickle(&cifar10Py, bytes.NewReader(data), int64(len(data)), nil, nil)
 		})

@@ -41,8 +41,8 @@ func fromYCbCr(m *image.YCbCr, rgb func(y, cb, cr uint8) (r, g, b uint8)) *image
 }
 
 // chroma returns the colour at each pixel of m, of one of its planes. Where that has half the
-// width, or half of both sides, a pixel's is the mean of those around it, 3 to 1 in each direction, as
-// libjpeg and libwebp have it. Other ratios repeat it.
+// width, or half of both sides, a pixel's is the mean of those around it, 3 to 1 in each direction,
+// as libjpeg and libwebp have it. Other ratios repeat it.
 func chroma(m *image.YCbCr, plane []uint8) func(x, y int) uint8 {
 	b := m.Bounds()
 	tall := 1

@@ -31,8 +31,8 @@ type pictureFormat struct {
 	// grey reports whether a file is one of grey images, where the type of the decoded image does
 	// not tell. It may be nil.
 	grey func(file []byte, m image.Image) bool
-	// claims returns an error if size bytes cannot hold an image of n bytes. It may be nil: the rule
-	// against bombs is for all formats.
+	// claims returns an error if size bytes cannot hold an image of n bytes. It may be nil: the
+	// rule against bombs is for all formats.
 	claims func(n uint64, size int64, shape []int) error
 }
 

@@ -253,7 +253,8 @@ func TestTurned(t *testing.T) {
 		want bool
 	}{
 		{"xxExif\x00\x00" + little, true}, {"eXIf" + big, true}, {"EXIF\x1a\x00\x00\x00" + big, true}, {"EXIF" + big, false},
-		{"eXIf" + strings.Replace(big, "\x03\x00\x00", "\x01\x00\x00", 1), true}, // of the type, not the value
+		// of the type, not the value
+		{"eXIf" + strings.Replace(big, "\x03\x00\x00", "\x01\x00\x00", 1), true},
 		{"eXIf" + big[:len(big)-3] + "\x01\x00\x00", false}, {"eXIf" + big[:len(big)-1], false}, {"eXIfMM\x00\x2a", false}, {"", false},
 		{"eXIfMM\x00\x2a\xff\xff\xff\xff\x00\x01", false},
 	} {

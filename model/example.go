@@ -17,9 +17,9 @@ type Example struct {
 	// Layer is the layer, with weights if it has any. The last number of each thing that it takes
 	// counts in some number that it gives: a NaN there may not be lost.
 	Layer Layer
-	// In are the shapes of all that it takes, all [I], or all [C, H, W] of one H and W or of 1 there.
-	// An elementwise function takes any: nil stands for [2, 2, 3]. It is empty for a layer that
-	// takes nothing.
+	// In are the shapes of all that it takes, all [I], or all [C, H, W] of one H and W or of 1
+	// there. An elementwise function takes any: nil stands for [2, 2, 3]. It is empty for a layer
+	// that takes nothing.
 	In [][]int
 	// Positive says that the layer takes numbers above 0 alone.
 	Positive bool
@@ -155,13 +155,18 @@ func convExamples() []Example {
 		return Conv2D{Name: "conv", Weight: w, Bias: b, Stride: stride, Pad: pad}
 	}
 	return []Example{
-		{Layer: conv(9, 11, 3, 3, [2]int{1, 1}, [4]int{1, 1, 1, 1}), In: [][]int{{9, 4, 5}}}, // back by windows
+		// back by windows
+		{Layer: conv(9, 11, 3, 3, [2]int{1, 1}, [4]int{1, 1, 1, 1}), In: [][]int{{9, 4, 5}}},
 		{Layer: conv(3, 5, 3, 2, [2]int{2, 1}, [4]int{2, 0, 1, 3}), In: [][]int{{3, 5, 4}}},
 		grouped(conv(3, 6, 3, 3, [2]int{1, 1}, [4]int{1, 1, 1, 1}), 2, [2]int{}, 4, 5),
-		grouped(conv(1, 9, 3, 2, [2]int{2, 1}, [4]int{2, 0, 1, 3}), 9, [2]int{}, 5, 4),       // by channel
-		grouped(conv(1, 6, 2, 3, [2]int{1, 1}, [4]int{0, 1, 1, 0}), 3, [2]int{}, 4, 4),       // two filters a channel
-		grouped(conv(4, 3, 2, 3, [2]int{1, 2}, [4]int{2, 1, 0, 2}), 1, [2]int{3, 2}, 5, 6),   // holes in windows
-		grouped(conv(1, 17, 3, 3, [2]int{1, 1}, [4]int{2, 2, 2, 2}), 17, [2]int{2, 2}, 5, 6), // both
+		// by channel
+		grouped(conv(1, 9, 3, 2, [2]int{2, 1}, [4]int{2, 0, 1, 3}), 9, [2]int{}, 5, 4),
+		// two filters a channel
+		grouped(conv(1, 6, 2, 3, [2]int{1, 1}, [4]int{0, 1, 1, 0}), 3, [2]int{}, 4, 4),
+		// holes in windows
+		grouped(conv(4, 3, 2, 3, [2]int{1, 2}, [4]int{2, 1, 0, 2}), 1, [2]int{3, 2}, 5, 6),
+		// both
+		grouped(conv(1, 17, 3, 3, [2]int{1, 1}, [4]int{2, 2, 2, 2}), 17, [2]int{2, 2}, 5, 6),
 	}
 }
 

@@ -61,7 +61,8 @@ func TestTakePixels(t *testing.T) {
 				t.Errorf("%s: an MLP: %v", c.name, m.IsMLP())
 			}
 			for k, v := range evaluate(t, &m, x) {
-				if !(math.Abs(v-want[k]) <= 1e-12*(1+255*20)) { // 18 products of up to 255, and sums of them
+				// 18 products of up to 255, and sums of them
+				if !(math.Abs(v-want[k]) <= 1e-12*(1+255*20)) {
 					t.Errorf("%s at %v: logit %d is %v, want %v", c.name, line, k, v, want[k])
 				}
 			}

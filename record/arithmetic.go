@@ -11,8 +11,8 @@ import (
 type Arithmetic struct {
 	Backend   string `json:"backend"`   // its name in package backends
 	Precision string `json:"precision"` // "float32", "float64", "tf32"
-	// MathMode is what else decides of the last bits: "3xtf32", or the precision where a backend has
-	// no modes, "float32", "float32 dense"
+	// MathMode is what else decides of the last bits: "3xtf32", or the precision where a backend
+	// has no modes, "float32", "float32 dense"
 	MathMode    string `json:"product"`
 	Fingerprint string `json:"fingerprint"` // see pipeline.Fingerprint; empty in a plan
 }

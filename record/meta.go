@@ -62,8 +62,8 @@ type Seconds struct {
 // long it took, and what it spent by parts. All of that is of one process: a run that was stopped
 // and went on says what the last one did.
 //
-// spent is nil where the backend does not count. Multiply-adds and parts are left out then. notes are
-// those of the model: what its reading left out or took for granted.
+// spent is nil where the backend does not count. Multiply-adds and parts are left out then. notes
+// are those of the model: what its reading left out or took for granted.
 func RunJSON(m Meta, threads int, s Seconds, spent *backend.Spent, notes ...string) ([]byte, error) {
 	run := struct {
 		Version      string         `json:"version"`

@@ -114,7 +114,8 @@ func (f *backendFlags) fits(c *cobra.Command, e backends.Entry) error {
 	return nil
 }
 
-// onlyBackends names the backends of a kind, with a verb of the right number: "CPU backend follows".
+// onlyBackends names the backends of a kind, with a verb of the right number: "CPU backend
+// follows".
 func onlyBackends(all []backends.Entry, is func(backends.Entry) bool, one, more string) string {
 	var who []string
 	for _, e := range all {

@@ -96,8 +96,8 @@ func countsOf(t *testing.T, path string) map[string][]int {
 	return all
 }
 
-// checkLogits compares the logits of the image whose number k is (7k mod 33)/32, in the order of the
-// file, with onnxruntime's, which computes in float32.
+// checkLogits compares the logits of the image whose number k is (7k mod 33)/32, in the order of
+// the file, with onnxruntime's, which computes in float32.
 func checkLogits(t *testing.T, m *model.Model, want []float64) {
 	t.Helper()
 	x := make([]float64, m.Inputs())

@@ -121,8 +121,8 @@ func autoTakes() string {
 	return strings.Join(tried, " if there is a device, else ")
 }
 
-// precisionHelp lists the precisions, with the backends of one that not all have: "float32; float64,
-// CPU only".
+// precisionHelp lists the precisions, with the backends of one that not all have: "float32;
+// float64, CPU only".
 func precisionHelp() string {
 	var list []string
 	for _, p := range backends.Precisions() {

@@ -36,8 +36,8 @@ type program struct {
 }
 
 func main() {
-	// Memory is a few large blocks that stay. Collecting more often than by default costs next to no
-	// time then, and the peak is lower.
+	// Memory is a few large blocks that stay. Collecting more often than by default costs next to
+	// no time then, and the peak is lower.
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(50)
 	}

@@ -50,7 +50,8 @@ func TestOlder(t *testing.T) {
 		args      []string
 	}{
 		{part1, finish, append(slices.Clone(sweep), "--out", part1)},
-		{part1, finish, append(slices.Clone(sweep), "--eps", "0,0.2", "--out", part1)}, // another run besides
+		// another run besides
+		{part1, finish, append(slices.Clone(sweep), "--eps", "0,0.2", "--out", part1)},
 		{part1, finish, []string{"resume", part1}},
 		{finished, again, []string{"resume", finished}},
 		{finished, again, []string{"report", finished}},

@@ -17,8 +17,8 @@ type progress struct {
 	label string
 	bar   *progressbar.ProgressBar
 	start time.Time // of the first update
-	// begun is what the first update said was done: that an earlier run did it, so it says nothing of
-	// the time left.
+	// begun is what the first update said was done: that an earlier run did it, so it says nothing
+	// of the time left.
 	begun int
 	next  time.Time // of the next plain line
 	note  string

@@ -85,8 +85,8 @@ func sameStudy(t *testing.T, dir, want string) {
 	}
 }
 
-// mergeByLibrary does what 'advsweep merge' does with the study in dir, by the packages that anybody
-// can call.
+// mergeByLibrary does what 'advsweep merge' does with the study in dir, by the packages that
+// anybody can call.
 func mergeByLibrary(t *testing.T, dir string) {
 	t.Helper()
 	if err := os.RemoveAll(filepath.Join(dir, "runs")); err != nil {

@@ -7,8 +7,8 @@ import (
 	"advsweep/internal/ref"
 )
 
-// info compares what a backend says of itself with its model and its arithmetic. Its name is checked
-// where the backends are listed.
+// info compares what a backend says of itself with its model and its arithmetic. Its name is
+// checked where the backends are listed.
 func (s suite) info(t *testing.T) {
 	m := tiny()
 	b := s.open(t, m)

@@ -246,7 +246,8 @@ func (s suite) networkExact(t *testing.T) {
 		{"taken three times", &model.Model{Input: []int{2}, Layers: []model.Layer{model.ReLU{}, model.Add{}, fc(1, 2)}, From: [][]int{{-1}, {0, -1, 0}, {1}}},
 			[]float32{-1, 1}, []float64{1, 6}},
 		{"max, ties", &model.Model{Input: []int{3}, Layers: []model.Layer{model.LeakyReLU{Slope: 0.5}, model.Max{}, fc(1, 2, 4)}, From: [][]int{{-1}, {0, -1}, {1}}},
-			[]float32{1, 2, -1}, []float64{1, 2, 2}}, // the first of equal numbers, and of -1/2 and -1 the first
+			// the first of equal numbers, and of -1/2 and -1 the first
+			[]float32{1, 2, -1}, []float64{1, 2, 2}},
 		{"min, ties", &model.Model{Input: []int{3}, Layers: []model.Layer{model.LeakyReLU{Slope: 0.5}, model.Min{}, fc(1, 2, 4)}, From: [][]int{{-1}, {-1, 0}, {1}}},
 			[]float32{1, 0, -1}, []float64{1, 2, 4}},
 		{"max of a value by itself", &model.Model{Input: []int{2}, Layers: []model.Layer{model.Max{}, fc(1, 2)}, From: [][]int{{-1, -1}, {0}}},

@@ -14,8 +14,8 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// outcomes compares Outcomes, in every state of the rows, with Logits and with what a second backend
-// says of the same rows part by part. It also checks what Outcomes must refuse.
+// outcomes compares Outcomes, in every state of the rows, with Logits and with what a second
+// backend says of the same rows part by part. It also checks what Outcomes must refuse.
 func (s suite) outcomes(t *testing.T) {
 	r := rand.New(rand.NewPCG(18, 1))
 	m := ref.RandomModel(r, 1, 40, 9, 5)

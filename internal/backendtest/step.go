@@ -634,9 +634,9 @@ func (s suite) slotsOf(t *testing.T, m *model.Model, r *rand.Rand) {
 	}
 }
 
-// round compares rounded rows with the reference, for images of bytes and others, from any pixels. It
-// leaves out a pixel within 5e-5 of a place where the reference changes from one level to another,
-// since 255·x rounds.
+// round compares rounded rows with the reference, for images of bytes and others, from any pixels.
+// It leaves out a pixel within 5e-5 of a place where the reference changes from one level to
+// another, since 255·x rounds.
 func (s suite) round(t *testing.T) {
 	const n, in = 3, 40
 	r := rand.New(rand.NewPCG(14, 1))

@@ -43,7 +43,8 @@ func (p *Program) Slots(width func(Shape) int) Slots {
 	s := Slots{Of: make([]int, last+2)}
 	lies := make([]int, last+2) // the slot in which the gradient lies, its own or another's, or -1
 	s.Of[last+1], lies[last+1] = -1, -1
-	var reads, free []int // by slot: how many gradients still need it; the slots that are free again
+	// by slot: how many gradients still need it; the slots that are free again
+	var reads, free []int
 	for i := last - 1; i >= -1; i-- {
 		s.Of[i+1], lies[i+1] = -1, -1
 		if p.passes(i) {

@@ -92,7 +92,8 @@ func BoundInputGradient(m *model.Model, x []Value, y int, a Rounding) []Value {
 	// exp, sum and quotient round.
 	relative := math.Expm1(2*worst) + gamma(len(z)+8, a.Unit)
 	if len(z) == 2 {
-		relative = gamma(len(z)+8, a.Unit) // one class is left, whose share is 1 whatever its logit is
+		// one class is left, whose share is 1 whatever its logit is
+		relative = gamma(len(z)+8, a.Unit)
 	}
 	d := make([]Value, len(z))
 	for j, q := range LossGradient(z, y) {

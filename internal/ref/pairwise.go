@@ -92,7 +92,8 @@ func chosen(wins func(x, y float64) bool) pair {
 				}
 				return y.Err, [2]float64{}
 			}
-			return max(x.Err, y.Err), [2]float64{1, 1} // the larger one moves by no more than either
+			// the larger one moves by no more than either
+			return max(x.Err, y.Err), [2]float64{1, 1}
 		},
 	}
 }

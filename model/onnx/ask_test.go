@@ -108,7 +108,8 @@ func TestBytes(t *testing.T) {
 	}
 }
 
-// A Gemm of numbers of which some are given twice, and as many are left out, takes them as they are.
+// A Gemm of numbers of which some are given twice, and as many are left out, takes them as they
+// are.
 func TestTwice(t *testing.T) {
 	s := sketch{[]*pb.NodeProto{nodeOf("Flatten", "x", "f"), nodeOf("Gather", "f j", "g", integer("axis", 1)), nodeOf("MatMul", "g w", "y")}, func(m *pb.ModelProto) {
 		j := &pb.TensorProto{Name: proto.String("j"), DataType: proto.Int32(int32(pb.TensorProto_INT64)), Dims: []int64{16}}

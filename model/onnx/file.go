@@ -265,7 +265,8 @@ func externalOf(p *pb.TensorProto) (external, error) {
 	return e, nil
 }
 
-// fill is called before n equal elements of four bytes are made. They count as if the file held them.
+// fill is called before n equal elements of four bytes are made. They count as if the file held
+// them.
 func (t *tensors) fill(n int) error {
 	if n > t.fills {
 		return fmt.Errorf("the graph makes more than %d numbers out of nothing", maxFills)

@@ -419,8 +419,8 @@ func (g *graph) opEyeLike(n *node) (*value, error) {
 	return known(v.shape, out, false), nil
 }
 
-// opScatterND writes parts into a copy: of constants, or of what depends on the image at places that
-// are constant.
+// opScatterND writes parts into a copy: of constants, or of what depends on the image at places
+// that are constant.
 func (g *graph) opScatterND(n *node) (*value, error) {
 	if how := n.text("reduction", "none"); how != "none" {
 		return nil, fmt.Errorf("reduction %s, want none", formats.Quote(how))

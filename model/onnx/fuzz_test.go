@@ -17,8 +17,8 @@ import (
 // checkDecode fails if data as a file makes Decode take much more memory than data has bytes, or
 // makes a model that is not valid or not the same once it was encoded and decoded.
 func checkDecode(t *testing.T, data []byte) {
-	// A small file may make as many equal weights as a large network has, and move as many numbers as
-	// fit an image: see maxFills and leastPlaces.
+	// A small file may make as many equal weights as a large network has, and move as many numbers
+	// as fit an image: see maxFills and leastPlaces.
 	const spare = 2 << 30
 	if m, ok := golden.Decoded(t, model.Decode, "f.onnx", data, spare); ok {
 		checkRoundTrip(t, m)

@@ -123,8 +123,8 @@ func convert(p *pb.ModelProto, t *tensors, size int64, ask model.Ask) (*model.Mo
 	return m, nil
 }
 
-// leastPlaces bounds how many places values of a small file have, of four bytes each. A Swin-B of 224
-// rows and columns has eight times as many, and a file of 350 MB.
+// leastPlaces bounds how many places values of a small file have, of four bytes each. A Swin-B of
+// 224 rows and columns has eight times as many, and a file of 350 MB.
 const leastPlaces = 1 << 24
 
 // convert turns the nodes that the output depends on into steps.
@@ -543,8 +543,8 @@ func (g *graph) checkSoftmax(n *pb.NodeProto, v *value) error {
 	return nil
 }
 
-// scaleOf returns the Scale of a step. Its numbers are often computed, as of batch normalisation, and
-// are rounded only where that changes none.
+// scaleOf returns the Scale of a step. Its numbers are often computed, as of batch normalisation,
+// and are rounded only where that changes none.
 func scaleOf(s step) model.Scale {
 	if exact(s.weight) && exact(s.bias) {
 		return model.Scale{Name: s.name, Weight: narrow(s.weight, len(s.weight)), Bias: narrow(s.bias, len(s.bias))}

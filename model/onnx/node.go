@@ -203,8 +203,8 @@ func (n *node) input(i int) (*value, error) {
 // isConstant reports whether input i is known numbers.
 func (n *node) isConstant(i int) bool { return n.has(i) && n.in[i].c != nil }
 
-// moving returns input i as numbers of layers. A constant becomes one, whose numbers are the same for
-// every image.
+// moving returns input i as numbers of layers. A constant becomes one, whose numbers are the same
+// for every image.
 func (n *node) moving(i int) (*value, error) {
 	v, err := n.input(i)
 	if err != nil || v.c == nil {

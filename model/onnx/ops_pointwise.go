@@ -199,7 +199,8 @@ func (g *graph) opPRelu(n *node) (*value, error) {
 		return g.after(v, model.LeakyReLU{Slope: data[0]})
 	}
 	if len(slope.shape) == 1 && len(v.shape) == 4 && slope.shape[0] == v.shape[1] && v.shape[3] != v.shape[1] && g.opset < 9 {
-		slope = &value{shape: []int{slope.shape[0], 1, 1}, batch: -1, c: slope.c} // by channel, before broadcasting was
+		// by channel, before broadcasting was
+		slope = &value{shape: []int{slope.shape[0], 1, 1}, batch: -1, c: slope.c}
 	}
 	up, err := g.after(v, model.ReLU{})
 	if err != nil {
@@ -501,8 +502,8 @@ func (g *graph) mapped(v *value, f func(float64) float64) (*value, error) {
 	return g.rounded(w, v), nil
 }
 
-// asFormula returns op of a and b as a formula, if both are formulas of the same numbers, and nil if
-// they are not.
+// asFormula returns op of a and b as a formula, if both are formulas of the same numbers, and nil
+// if they are not.
 func (g *graph) asFormula(op string, a, b *value) (*value, error) {
 	if op != "Add" && op != "Sub" && op != "Mul" || a.pads != nil || b.pads != nil || !g.single(a) || !g.single(b) {
 		return nil, nil
@@ -531,8 +532,8 @@ func (g *graph) asFormula(op string, a, b *value) (*value, error) {
 	return v, err
 }
 
-// refine splits axes of v so that each lies in one dimension of its layer, where v has the numbers of
-// the layer as they lie. parts has what each axis of v becomes.
+// refine splits axes of v so that each lies in one dimension of its layer, where v has the numbers
+// of the layer as they lie. parts has what each axis of v becomes.
 func (g *graph) refine(v *value) (parts [][]int) {
 	for _, s := range v.shape {
 		parts = append(parts, []int{s})
@@ -778,8 +779,8 @@ func (g *graph) withConstant(op string, v, c, shape *value, first bool) (*value,
 // errVaries is for constants that differ within a channel.
 var errVaries = errors.New("a constant that varies within a channel")
 
-// affine returns w·v + b for constants of one shape that is broadcast to v's, each the same all over
-// a channel of the layer in which v lies.
+// affine returns w·v + b for constants of one shape that is broadcast to v's, each the same all
+// over a channel of the layer in which v lies.
 func (g *graph) affine(v, w, b *value) (*value, error) {
 	x, err := g.settle(v)
 	if err != nil {

@@ -208,8 +208,8 @@ func (x *spread) given(g *graph, s step) (*value, error) {
 	return out.like(x.v), err
 }
 
-// pooled returns what a pool gives. One whose windows may lie in padding alone takes the images with
-// their padding.
+// pooled returns what a pool gives. One whose windows may lie in padding alone takes the images
+// with their padding.
 func (x *spread) pooled(g *graph, l model.Layer, pad [4]int, kernel, dilation [2]int) (*value, error) {
 	for d := range 2 {
 		if pad[d] >= kernel[d] || pad[2+d] >= kernel[d] || dilation[d] > 1 && (pad[d] > 0 || pad[2+d] > 0) && x.image[1+d] < (kernel[d]-1)*dilation[d]+1 {
@@ -577,8 +577,8 @@ func (g *graph) swap(v *value) (*value, error) {
 	return g.transpose(v, turn)
 }
 
-// linear returns v·w, w [in, out] constant, with v's axes but the last: a Linear if an image has one
-// row, and else a convolution of one pixel.
+// linear returns v·w, w [in, out] constant, with v's axes but the last: a Linear if an image has
+// one row, and else a convolution of one pixel.
 func (g *graph) linear(n *node, v, w *value, _ bool) (*value, error) {
 	rw := len(w.shape)
 	in, out := w.shape[rw-2], w.shape[rw-1]

@@ -637,7 +637,8 @@ func (g *graph) opLRN(n *node) (*value, error) {
 func (g *graph) opMaxPool(n *node) (*value, error)     { return g.pool(n, true) }
 func (g *graph) opAveragePool(n *node) (*value, error) { return g.pool(n, false) }
 
-// flatter is a pool of [N, C, D, H, W] whose window has one place along some axes, as one of images.
+// flatter is a pool of [N, C, D, H, W] whose window has one place along some axes, as one of
+// images.
 func (g *graph) flatter(n *node, v *value, largest bool) (*value, error) {
 	s := v.sizes()
 	kernel := n.sides("kernel_shape", 3, 0)

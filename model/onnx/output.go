@@ -15,8 +15,8 @@ import (
 type output struct {
 	name    string
 	softmax *pb.NodeProto // that was taken off
-	// squashed is the function of each score that was taken off, and half the score that it gives for
-	// a logit of 0.
+	// squashed is the function of each score that was taken off, and half the score that it gives
+	// for a logit of 0.
 	squashed, half string
 	notes          []string
 }

@@ -23,12 +23,12 @@ const batchSize = 1<<31 - 1
 // A value is what a name of the graph stands for.
 type value struct {
 	shape []int // of one image
-	// batch is the axis that is longer than shape says by the number of images, as the outer part of
-	// it: a batch of images [N, C, H, W] is [1, C, H, W] with batch 0. -1: the file fixes one image,
-	// or no axis counts images.
+	// batch is the axis that is longer than shape says by the number of images, as the outer part
+	// of it: a batch of images [N, C, H, W] is [1, C, H, W] with batch 0. -1: the file fixes one
+	// image, or no axis counts images.
 	batch int
-	// lead is how many numbers of that axis of one image come before the next image's first one: of an
-	// axis of T·N numbers it is T. 0: 1.
+	// lead is how many numbers of that axis of one image come before the next image's first one: of
+	// an axis of T·N numbers it is T. 0: 1.
 	lead int
 	c    *constant // known numbers, or else:
 
@@ -51,16 +51,18 @@ type constant struct {
 	data   []float64
 	single []float32
 	p      *pb.TensorProto
-	// back is a matrix whose transpose the constant is, of which the numbers are not made before they
-	// are asked for. nil: it is none, or they are made.
+	// back is a matrix whose transpose the constant is, of which the numbers are not made before
+	// they are asked for. nil: it is none, or they are made.
 	back  *value
 	whole bool // integers
 	// float says that the numbers are of float32 and rounded so, in a file whose weights are of
 	// float64.
 	float bool
-	sized bool                    // some number is made of the size of the batch
-	each  float64                 // how much larger the numbers are for each next image; 0: not at all
-	was   pb.TensorProto_DataType // the type of quantised numbers that were computed; UNDEFINED: none
+	sized bool // some number is made of the size of the batch
+	// how much larger the numbers are for each next image; 0: not at all
+	each float64
+	// the type of quantised numbers that were computed; UNDEFINED: none
+	was pb.TensorProto_DataType
 }
 
 // volume is how many numbers of one image there are.
@@ -390,8 +392,8 @@ func (g *graph) plain(v *value) ([]float64, error) {
 	return g.numbers(v)
 }
 
-// An order is which axes of a value are the channels of a layer, its rows and its columns. The first
-// axis of each is the outermost.
+// An order is which axes of a value are the channels of a layer, its rows and its columns. The
+// first axis of each is the outermost.
 type order [3][]int
 
 // dims returns the sizes of an order's parts.
@@ -405,7 +407,8 @@ func (o order) dims(shape []int) []int {
 	return out
 }
 
-// strides returns the distances between neighbours along each axis of a value that lies in an order.
+// strides returns the distances between neighbours along each axis of a value that lies in an
+// order.
 func (o order) strides(shape []int) []int {
 	out := make([]int, len(shape))
 	step := 1
