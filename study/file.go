@@ -76,7 +76,7 @@ type ModelFile struct {
 	Name   string `toml:"name"` // default: that of the file
 	File   string `toml:"file"` // or mlp or cnn for an embedded one
 	Layers string `toml:"layers"`
-	// as the flags of these names
+	// as Model.SetActivation, Model.TakePixels and model.Ask take them
 	Activation string `toml:"activation"`
 	Pixels     string `toml:"pixels"`
 	Output     string `toml:"output"`
@@ -103,7 +103,7 @@ type DataForm struct {
 	Layout    string  `toml:"layout"`
 	Flat      string  `toml:"flat"`
 	Alpha     string  `toml:"alpha"`
-	Channels  string  `toml:"channels"` // "rgb" and "grey" are --grey-to-rgb and --rgb-to-grey
+	Channels  string  `toml:"channels"` // "rgb" makes grey images RGB, "grey" RGB images grey
 	Resize    string  `toml:"resize"`
 	Crop      string  `toml:"crop"`
 }

@@ -118,11 +118,11 @@ func (g *graph) settle(v *value) (*value, error) {
 		if err != nil {
 			return nil, err
 		}
-		idx, err := g.around(inner, v.pads.pads, v.shape)
+		out, err := g.pad(inner, "constant", 0, v.pads.pads, v.shape)
 		if err != nil {
 			return nil, err
 		}
-		v.src, v.idx, v.pads, v.sole = inner.src, idx, nil, false
+		v.src, v.idx, v.pads, v.sole = out.src, out.idx, nil, false
 		return v, nil
 	}
 	if v.f == nil {
@@ -135,21 +135,6 @@ func (g *graph) settle(v *value) (*value, error) {
 	v.sole = v.uses <= 1 && (v.sole || layer != v.src[0])
 	v.src, v.f = []int{layer}, nil
 	return v, nil
-}
-
-// around returns the places of v within zeros.
-func (g *graph) around(v *value, pads [][2]int, shape []int) ([]int32, error) {
-	all := v.places()
-	idx, err := g.strided(shape, make([]int, len(shape)), -1)
-	if err != nil {
-		return nil, err
-	}
-	start, strides := 0, steps(shape)
-	for i, p := range pads {
-		start += p[0] * strides[i]
-	}
-	walk(v.shape, strides, func(k, at int) { idx[start+at] = all[k] })
-	return idx, nil
 }
 
 // apply returns a formula of what v is a formula of.

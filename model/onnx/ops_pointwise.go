@@ -677,25 +677,24 @@ func (g *graph) upright(layer int) (int, error) {
 	return g.append(step{layer: a, from: []int{layer}})
 }
 
-// along returns a layer that has v in an order of axes of the sizes fine. A part of the order is 1
-// where v is 1 along all its axes, and else v is repeated along those of its axes that are 1.
-func (g *graph) along(v *value, o order, fine []int) (int, error) {
-	target := make([]float64, len(fine))
-	for i := range target {
-		target[i] = 1
-	}
+// widened returns the sizes to which numbers of a shape are repeated in an order of axes of the
+// sizes fine. A part of the order is 1 where shape is 1 along all its axes, and whole elsewhere.
+func widened(shape []int, o order, fine []int) []float64 {
+	target := slices.Repeat([]float64{1}, len(fine))
 	for _, axes := range o {
-		whole := true
-		for _, a := range axes {
-			whole = whole && v.shape[a] == 1
-		}
-		if whole {
+		if !slices.ContainsFunc(axes, func(a int) bool { return shape[a] != 1 }) {
 			continue
 		}
 		for _, a := range axes {
 			target[a] = float64(fine[a])
 		}
 	}
+	return target
+}
+
+// along returns a layer that has v in an order of axes of the sizes fine, see widened.
+func (g *graph) along(v *value, o order, fine []int) (int, error) {
+	target := widened(v.shape, o, fine)
 	for i, s := range v.shape {
 		if i == v.batch {
 			target[i] = max(target[i], float64(s)) * batchSize
@@ -924,22 +923,7 @@ func (g *graph) constantAlong(c *value, o order, fine []int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	target := make([]float64, len(fine))
-	for i := range target {
-		target[i] = 1
-	}
-	for _, axes := range o {
-		whole := true
-		for _, a := range axes {
-			whole = whole && up.shape[a] == 1
-		}
-		for _, a := range axes {
-			if !whole {
-				target[a] = float64(fine[a])
-			}
-		}
-	}
-	if up, err = g.expand(up, target); err != nil {
+	if up, err = g.expand(up, widened(up.shape, o, fine)); err != nil {
 		return 0, err
 	}
 	data, err := g.plain(up)

@@ -535,7 +535,7 @@ func (g *graph) matmul(n *node, a, b *value) (*value, error) {
 	case a.c != nil && b.c != nil:
 		out, err = g.matmulConstants(a, b)
 	case b.c != nil && formats.Volume(b.shape[:rb-2]) == 1 && ra >= rb:
-		out, err = g.linear(n, a, b, false)
+		out, err = g.linear(n, a, b)
 	case a.c != nil && formats.Volume(a.shape[:ra-2]) == 1 && rb >= ra && a.batch < 0:
 		// aᵀ stands for weights on the right of bᵀ.
 		bt, err1 := g.swap(b)
@@ -543,7 +543,7 @@ func (g *graph) matmul(n *node, a, b *value) (*value, error) {
 		if err := errors.Join(err1, err2); err != nil {
 			return nil, err
 		}
-		if out, err = g.linear(n, bt, at, false); err == nil {
+		if out, err = g.linear(n, bt, at); err == nil {
 			out, err = g.swap(out)
 		}
 	default:
@@ -579,7 +579,7 @@ func (g *graph) swap(v *value) (*value, error) {
 
 // linear returns v·w, w [in, out] constant, with v's axes but the last: a Linear if an image has
 // one row, and else a convolution of one pixel.
-func (g *graph) linear(n *node, v, w *value, _ bool) (*value, error) {
+func (g *graph) linear(n *node, v, w *value) (*value, error) {
 	rw := len(w.shape)
 	in, out := w.shape[rw-2], w.shape[rw-1]
 	if out < 1 || in < 1 {

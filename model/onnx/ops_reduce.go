@@ -210,6 +210,9 @@ func (g *graph) reduceConstant(v *value, over []int, keep bool, r reduction) (*v
 
 // reduce returns one number for all along axes, which are of size 1 then.
 func (g *graph) reduce(v *value, over []int, by string) (*value, error) {
+	if slices.Contains(over, v.batch) {
+		return nil, v.noBatch(v.batch)
+	}
 	v, err := g.settle(v)
 	if err != nil {
 		return nil, err
@@ -253,9 +256,6 @@ func (g *graph) reduce(v *value, over []int, by string) (*value, error) {
 		}
 	}
 	x.shape, x.batch, x.lead = shape, v.batch, v.lead
-	if slices.Contains(over, v.batch) { // which has one number of each image
-		return nil, v.noBatch(v.batch)
-	}
 	return x, nil
 }
 
