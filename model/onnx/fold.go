@@ -475,27 +475,7 @@ func (g *graph) opScatterND(n *node) (*value, error) {
 		}
 		return 0, int32(k)
 	}
-	if v.c == nil || with.c == nil {
-		return g.joined([]*value{v, with}, v.shape, v.batch, choose)
-	}
-	a, err := g.numbers(v)
-	if err != nil {
-		return nil, err
-	}
-	b, err := g.numbers(with)
-	if err != nil {
-		return nil, err
-	}
-	if err := g.spend(len(a)); err != nil {
-		return nil, err
-	}
-	out := slices.Clone(a)
-	for k := range out {
-		if part, at := choose(k); part == 1 {
-			out[k] = b[at]
-		}
-	}
-	return known(v.shape, out, v.c.whole), nil
+	return g.assembled([]*value{v, with}, v.shape, v.batch, choose)
 }
 
 // none is a node of no file.

@@ -736,35 +736,16 @@ func (g *graph) concat(all []*value, a int64) (*value, error) {
 		p := which[o%many]
 		return p, int32((o/many*parts[p].shape[along]+offset[o%many])*inner + i)
 	}
-	if !constant {
-		return g.joined(parts, shape, batch, sel)
-	}
-	var data [][]float64
-	whole := parts[0].c.whole
-	sized := false
-	for _, v := range parts {
-		d, err := g.numbers(v)
+	if constant {
+		count, err := countOf(shape)
+		if err == nil {
+			err = g.spend(5 * count) // for what tells of each number
+		}
 		if err != nil {
 			return nil, err
 		}
-		data = append(data, d)
-		sized = sized || v.c.sized
 	}
-	count, err := countOf(shape)
-	if err == nil {
-		err = g.spend(6 * count) // with what tells of each number
-	}
-	if err != nil {
-		return nil, err
-	}
-	out := make([]float64, count)
-	for k := range out {
-		p, at := sel(k)
-		out[k] = data[p][at]
-	}
-	v := g.rounded(known(shape, out, whole), parts...)
-	v.c.sized, v.batch = sized, batch
-	return v, nil
+	return g.assembled(parts, shape, batch, sel)
 }
 
 func (g *graph) opSplit(n *node) ([]*value, error) {
@@ -1042,30 +1023,13 @@ func (g *graph) pad(v *value, mode string, fill float64, pads [][2]int, shape []
 		return from
 	}
 	if mode == "constant" && fill != 0 {
-		one := known([]int{1}, []float64{fill}, false)
-		if v.c == nil {
-			return g.joined([]*value{v, one}, shape, v.batch, func(k int) (int, int32) {
-				if p := at(k); p >= 0 {
-					return 0, int32(p)
-				}
-				return 1, 0
-			})
-		}
-		data, err := g.numbers(v)
-		if err != nil {
-			return nil, err
-		}
-		count := formats.Volume(shape)
-		if err := g.spend(count); err != nil {
-			return nil, err
-		}
-		out := make([]float64, count)
-		for k := range out {
-			if out[k] = fill; at(k) >= 0 {
-				out[k] = data[at(k)]
+		one := known([]int{1}, []float64{fill}, v.c != nil && v.c.whole)
+		return g.assembled([]*value{v, one}, shape, v.batch, func(k int) (int, int32) {
+			if p := at(k); p >= 0 {
+				return 0, int32(p)
 			}
-		}
-		return known(shape, out, v.c.whole), nil
+			return 1, 0
+		})
 	}
 	if v.c == nil { // a formula of 0 need not be 0
 		var err error
@@ -1160,31 +1124,11 @@ func (g *graph) opWhere(n *node) (*value, error) {
 		}
 		return 1, int32(k)
 	}
-	if a.c == nil || b.c == nil {
-		return g.joined(all[1:], shape.shape, shape.batch, choose)
+	v, err := g.assembled(all[1:], shape.shape, shape.batch, choose)
+	if err == nil && v.c != nil {
+		v.c.sized = v.c.sized || n.in[0].c.sized
 	}
-	x, err := g.numbers(all[1])
-	if err != nil {
-		return nil, err
-	}
-	y, err := g.numbers(all[2])
-	if err != nil {
-		return nil, err
-	}
-	if err := g.spend(len(x)); err != nil {
-		return nil, err
-	}
-	out := make([]float64, len(x))
-	for k := range out {
-		if part, _ := choose(k); part == 0 {
-			out[k] = x[k]
-		} else {
-			out[k] = y[k]
-		}
-	}
-	v := known(shape.shape, out, a.c.whole)
-	v.batch, v.c.sized = shape.batch, a.c.sized || b.c.sized || n.in[0].c.sized
-	return v, nil
+	return v, err
 }
 
 // choice is Where as a part of a formula.

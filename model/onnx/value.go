@@ -589,8 +589,39 @@ func (g *graph) whole(v *value) (int, order, error) {
 	return layer, o, err
 }
 
-// joined returns a value of a shape that takes numbers of several: sel has for each number which
-// value, and its place there.
+// assembled returns a value of a shape that takes numbers of several: sel has for each number which
+// value, and its place there. Of constants alone it is a constant.
+func (g *graph) assembled(parts []*value, shape []int, batch int, sel func(k int) (part int, at int32)) (*value, error) {
+	if slices.ContainsFunc(parts, func(v *value) bool { return v.c == nil }) {
+		return g.joined(parts, shape, batch, sel)
+	}
+	data := make([][]float64, len(parts))
+	sized := false
+	for i, v := range parts {
+		var err error
+		if data[i], err = g.numbers(v); err != nil {
+			return nil, err
+		}
+		sized = sized || v.c.sized
+	}
+	n, err := countOf(shape)
+	if err == nil {
+		err = g.spend(n)
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := make([]float64, n)
+	for k := range out {
+		part, at := sel(k)
+		out[k] = data[part][at]
+	}
+	v := g.rounded(known(shape, out, parts[0].c.whole), parts...)
+	v.batch, v.c.sized = batch, sized
+	return v, nil
+}
+
+// joined is assembled where some value depends on the image.
 func (g *graph) joined(parts []*value, shape []int, batch int, sel func(k int) (part int, at int32)) (*value, error) {
 	n, err := countOf(shape)
 	if err != nil {
