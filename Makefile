@@ -3,6 +3,11 @@
 TOOL = go tool -modfile=tools/go.mod
 FUZZTIME ?= 30s
 
+# A program to give away: no paths of this machine, no symbols, and the commit, for record.Build. The go command's own
+# stamp is left out, for it holds what the clone knows of tags, and two builds of one commit are to be the same bytes.
+COMMIT = $(shell scripts/commit.sh)
+RELEASE = -trimpath -buildvcs=false -ldflags "-s -w -X advsweep/record.commit=$(COMMIT)"
+
 # go for -tags cuda. CUDA_INCLUDE names the folder of cuda.h; without it one is found, or installed into build/cuda.
 CUDA_GO = $(CURDIR)/scripts/cuda.sh go
 
@@ -20,7 +25,7 @@ SIMULATOR = $(wildcard kernels/*.cu kernels/*.cuh internal/cusim/*.cpp internal/
 	cuda-tests test-sim test-asan test-tsan mutants gpu-binaries test-gpu sanitize bench-gpu kubernetes-check slurm-test bench-shards zoo
 
 build: # one static binary
-	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o advsweep ./cmd/advsweep
+	CGO_ENABLED=0 go build $(RELEASE) -o advsweep ./cmd/advsweep
 
 test:
 	CGO_ENABLED=0 go test ./...
@@ -64,7 +69,7 @@ fuzz: # every fuzz target for FUZZTIME
 		echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p; done; done
 
 cuda: # advsweep with the CUDA backend: one binary for machines with and without an NVIDIA driver
-	$(CUDA_GO) build -tags cuda -trimpath -ldflags "-s -w" -o advsweep ./cmd/advsweep
+	$(CUDA_GO) build -tags cuda $(RELEASE) -o advsweep ./cmd/advsweep
 
 nvcc: # the compiler that kernels takes, into build/cuda
 	scripts/cuda.sh nvcc
