@@ -119,6 +119,7 @@ func results(t testing.TB, f *study.Folder) [][]byte {
 		if err != nil {
 			t.Fatal(err)
 		}
+		r.By, r.Confirmed = study.Author{}, nil // what was found counts, not by whom
 		if all[i], err = r.Encode(s.ID); err != nil {
 			t.Fatal(err)
 		}

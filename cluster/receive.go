@@ -157,11 +157,10 @@ func (c *coordinator) keep(ctx context.Context, s study.Shard, worker string, da
 	if err := c.state.accept(c.f.Plan, s.Run, r.Arithmetic); err != nil {
 		return c.refuse(ctx, s, worker, err, m)
 	}
-	err = c.f.Put(s, data)
-	var different *study.DifferentError
+	_, err = c.f.Put(s, data)
 	switch {
-	case errors.As(err, &different) && different.Old != different.New: // mixed: the first stays
-	case errors.As(err, &different):
+	case errors.As(err, new(*study.DifferentError)): // mixed: the first stays
+	case errors.As(err, new(*study.DisputeError)):
 		c.o.Log("%v; the other came from %s", err, worker)
 		c.shards.addConflict(fmt.Errorf("%w (the second by %s)", err, worker))
 		if err := c.f.Fail(s, worker, 1, err.Error()); err != nil {

@@ -239,7 +239,7 @@ func TestMixedWorkers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Put(f.Shards[0], data); err != nil {
+	if _, err := f.Put(f.Shards[0], data); err != nil {
 		t.Fatal(err)
 	}
 	r := serve(t, f, ServeOptions{})
