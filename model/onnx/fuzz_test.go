@@ -27,7 +27,7 @@ func checkDecode(t *testing.T, data []byte) {
 
 // FuzzDecodeONNX: see checkDecode.
 func FuzzDecodeONNX(f *testing.F) {
-	for _, data := range golden.Seeds(f, "../testdata/onnx/*.onnx") {
+	for _, data := range golden.Seeds(f, "../testdata/onnx/*.onnx", "testdata/ranks/*.onnx") {
 		f.Add(data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) { checkDecode(t, data) })
@@ -36,7 +36,7 @@ func FuzzDecodeONNX(f *testing.F) {
 // FuzzONNXGraph: as FuzzDecodeONNX, of graphs that are whole as messages and wrong in up to four
 // things, which bytes changed at random seldom are.
 func FuzzONNXGraph(f *testing.F) {
-	graphs := golden.Seeds(f, "../testdata/onnx/*.onnx", "testdata/ops/*.onnx")
+	graphs := golden.Seeds(f, "../testdata/onnx/*.onnx", "testdata/ops/*.onnx", "testdata/ranks/*.onnx")
 	for i := range uint64(50) {
 		f.Add(i, i)
 	}

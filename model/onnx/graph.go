@@ -261,6 +261,9 @@ func (g *graph) define(name string, v *value) error {
 	if v != nil {
 		v.uses = g.uses[name]
 		v.sole = v.sole && v.uses <= 1
+		if v.f != nil && v.uses > 1 {
+			v.f.shared = true
+		}
 	}
 	g.values[name] = v
 	return nil
