@@ -16,6 +16,7 @@ import (
 
 	"advsweep/internal/filekind"
 	"advsweep/internal/regular"
+	"advsweep/internal/survive"
 	"advsweep/model/internal/formats"
 )
 
@@ -154,7 +155,17 @@ type decoder struct {
 	inside   bool // the list is from the file itself
 }
 
-func (d *decoder) decode() (*Model, error) {
+// decode returns the model in the file, or an error. Every reader runs within it: a panic of one is
+// an error that tells of a bug.
+func (d *decoder) decode() (m *Model, err error) {
+	err = survive.Do(func() (err error) {
+		m, err = d.decodeAny()
+		return err
+	})
+	return m, err
+}
+
+func (d *decoder) decodeAny() (*Model, error) {
 	start := make([]byte, 9)
 	n, err := d.r.ReadAt(start, 0)
 	if err != nil && err != io.EOF {
