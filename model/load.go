@@ -172,6 +172,10 @@ func (d *decoder) decodeAny() (*Model, error) {
 		return nil, err
 	}
 	start = start[:n]
+	memory, err := d.ask.memory()
+	if err != nil {
+		return nil, err
+	}
 	var m *Model
 	ext := filepath.Ext(d.name)
 	switch f := formatOf(d.name, start); {
@@ -180,7 +184,7 @@ func (d *decoder) decodeAny() (*Model, error) {
 			return nil, fmt.Errorf("layer list %s: a file of format %s needs none", d.listName, f.name)
 		}
 		d.list = nil
-		if m, err = f.decode(File{Reader: d.r, Size: d.size, Sum: d.sum, Open: d.open, Ask: d.ask}); err == nil {
+		if m, err = f.decode(File{Reader: d.r, Size: d.size, Sum: d.sum, Open: d.open, Ask: d.ask, Memory: memory}); err == nil {
 			err = m.validate()
 		}
 	case leaves[ext] != "":
@@ -195,6 +199,9 @@ func (d *decoder) decodeAny() (*Model, error) {
 	}
 	if err != nil {
 		return nil, d.explain(start, err, formatOf(d.name, start) != nil)
+	}
+	if err := m.fits(memory); err != nil {
+		return nil, err
 	}
 	if mlp := m.asMLP(); mlp != nil && mlp.validate() == nil {
 		m = mlp
