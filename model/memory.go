@@ -34,7 +34,7 @@ type MemoryError struct {
 }
 
 func (e *MemoryError) Error() string {
-	return fmt.Sprintf("one image takes %d bytes up to here, want at most %d, %s: a larger %s allows more", e.Need, e.Most, e.From, EnvMemory)
+	return fmt.Sprintf("one image takes %d bytes up to here, want at most %d, %s: %s=BYTES allows more", e.Need, e.Most, e.From, EnvMemory)
 }
 
 // memory returns the bound that a asks for, that of EnvMemory, or a quarter of the memory of the
@@ -48,7 +48,7 @@ func (a Ask) memory() (Memory, error) {
 		if err != nil || n == 0 {
 			return Memory{}, fmt.Errorf("%s is %s, want a number of bytes, as in 4294967296", EnvMemory, formats.Quote(text))
 		}
-		return Memory{most: n, from: "which is " + EnvMemory}, nil
+		return Memory{most: n, from: "as " + EnvMemory + " says"}, nil
 	}
 	return machineMemory(), nil
 }

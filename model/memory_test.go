@@ -30,9 +30,9 @@ func TestMemory(t *testing.T) {
 		env, want  string
 	}{
 		{"as much as is asked for", small, 76, "", ""},
-		{"a byte less", small, 75, "", "layer fc: one image takes 76 bytes up to here, want at most 75, as was asked for: a larger ADVSWEEP_MODEL_MEMORY allows more"},
+		{"a byte less", small, 75, "", "layer fc: one image takes 76 bytes up to here, want at most 75, as was asked for: ADVSWEEP_MODEL_MEMORY=BYTES allows more"},
 		{"as much as the environment says", small, 0, "76", ""},
-		{"a byte less in the environment", small, 0, "75", "layer fc: one image takes 76 bytes up to here, want at most 75, which is ADVSWEEP_MODEL_MEMORY"},
+		{"a byte less in the environment", small, 0, "75", "layer fc: one image takes 76 bytes up to here, want at most 75, as ADVSWEEP_MODEL_MEMORY says: "},
 		{"what is asked for wins", small, 76, "1", ""},
 		{"padding of a gigabyte", large, 1 << 30, "", "layer conv: one image takes 2048512032 bytes up to here, want at most 1073741824"},
 		{"no number", small, 0, "16GB", "ADVSWEEP_MODEL_MEMORY is 16GB, want a number of bytes"},
