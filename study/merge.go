@@ -245,30 +245,19 @@ func (f *Folder) MergeRun(i int, mixed bool) (m *record.Manifest, res *pipeline.
 	chunks := run.Ends[len(run.Ends)-1]
 	var parts []record.Part
 	read := func(do func(s Shard, r *Result) error) error {
-		// First is what is wrong with a result. The others' files are named with it, so that one look
-		// is enough.
-		var first error
-		var others []string
 		for _, s := range f.Shards {
 			if s.Run != i {
 				continue
 			}
-			switch r, err := f.Get(s); {
-			case err != nil && first == nil:
-				first = err
-			case err != nil:
-				others = append(others, f.at(resultName(s)))
-			case first == nil:
-				if err := do(s, r); err != nil {
-					return err
-				}
+			r, err := f.Get(s)
+			if err == nil {
+				err = do(s, r)
+			}
+			if err != nil {
+				return err
 			}
 		}
-		const most = 50
-		if n := len(others); n > 0 {
-			return fmt.Errorf("%w; the same of %d more: %s", first, n, strings.Join(others[:min(n, most)], " "))
-		}
-		return first
+		return nil
 	}
 	// First who computed what: it is part of the manifest, which the log begins with.
 	if err := read(func(s Shard, r *Result) error {
