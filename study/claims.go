@@ -488,6 +488,36 @@ func (f *Folder) Decide(i int, hash string) (Settled, error) {
 	return f.take(f.Shards[i], claims, slices.Collect(maps.Keys(found))[0])
 }
 
+// Disbelieved lists the workers of results that are not believed any more, by name.
+func (f *Folder) Disbelieved() ([]string, error) {
+	known := map[string]bool{}
+	for _, put := range []string{asideName, settledName} {
+		ids, err := f.disk.List(put)
+		if err != nil {
+			return nil, f.wrap(put, err)
+		}
+		for _, s := range f.Shards {
+			if _, ok := slices.BinarySearch(ids, s.ID); !ok {
+				continue
+			}
+			names, err := f.disk.List(path.Join(put, s.ID))
+			if err != nil {
+				return nil, f.wrap(path.Join(put, s.ID), err)
+			}
+			for _, n := range names {
+				data, err := f.disk.Read(path.Join(put, s.ID, n), maxResult)
+				if err != nil {
+					continue
+				}
+				if r, err := DecodeResult(s, data); err == nil && r.By.Worker != "" {
+					known[r.By.Worker] = true
+				}
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(known)), nil
+}
+
 // SetAside takes back results for which match holds: they are kept in aside/, and their shards are
 // to be done again. It returns these shards. What is disputed about other shards stays.
 func (f *Folder) SetAside(match func(Shard, *Result) bool) (opened []int, err error) {

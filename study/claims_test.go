@@ -336,8 +336,14 @@ func TestExclude(t *testing.T) {
 		t.Errorf("status %+v, %v", st, err)
 	}
 	run(t, study.Job{Folder: g, Shards: g.Shards, Name: "again", Devices: []study.Device{onCPU("")}})
+	if _, _, err := g.ReadRun(g.Shards[0].Run); err == nil || !strings.Contains(err.Error(), "anew") {
+		t.Errorf("a run that was merged with a wrong result: %v", err)
+	}
 	if got := merge(); !slices.EqualFunc(got, want, bytes.Equal) {
 		t.Error("done again: the merged logs are not those of one machine")
+	}
+	if _, _, err := g.ReadRun(g.Shards[0].Run); errors.As(err, new(*study.DisputeError)) || err != nil && strings.Contains(err.Error(), "anew") {
+		t.Errorf("a run that was merged anew: %v", err)
 	}
 	if err := g.Trust("bad"); err != nil {
 		t.Error(err)

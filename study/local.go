@@ -190,8 +190,10 @@ func (j Job) one(ctx context.Context, stop <-chan struct{}, w *Worker, h *heartb
 		}
 	}
 	h.finished(s, false)
-	if err := j.Folder.Fail(s, h.state.Name, 1, err.Error()); err != nil {
-		return err
+	if !errors.As(err, new(*DisputeError)) { // that is in the folder already
+		if err := j.Folder.Fail(s, h.state.Name, 1, err.Error()); err != nil {
+			return err
+		}
 	}
 	if j.Failed != nil {
 		j.Failed(s, err)

@@ -162,8 +162,8 @@ func (f *Folder) ReadRun(i int) (*record.Manifest, *pipeline.Result, error) {
 	return m, res, err
 }
 
-// unsettled returns an error if a result of run i that may be in its folder is not believed any
-// more: it is disputed, or set aside and not done again.
+// unsettled returns an error if a result of run i that is or may be in its folder is not believed
+// any more: it is disputed, or set aside, or was done again after the run was merged.
 func (f *Folder) unsettled(i int) error {
 	disputes, err := f.Disputes()
 	if err != nil {
@@ -174,16 +174,65 @@ func (f *Folder) unsettled(i int) error {
 			return &DisputeError{d}
 		}
 	}
-	aside, err := f.disk.List(asideName)
-	if err != nil {
-		return f.wrap(asideName, err)
-	}
-	for _, s := range f.Shards {
-		if _, ok := slices.BinarySearch(aside, s.ID); ok && s.Run == i && !f.Has(s) {
-			return fmt.Errorf("study: the result of shard %d of run %s is not believed any more, and the shard is not done again: 'advsweep work %s' does it", s.Index, f.Plan.Runs[i].Name, f.Dir)
+	for _, put := range []string{asideName, settledName} {
+		ids, err := f.disk.List(put)
+		if err != nil {
+			return f.wrap(put, err)
+		}
+		for _, s := range f.Shards {
+			if _, ok := slices.BinarySearch(ids, s.ID); !ok || s.Run != i {
+				continue
+			}
+			if err := f.merged(s); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// merged returns an error if s is not done, or its run was merged with another result of s. It
+// returns nil if the run was not merged.
+func (f *Folder) merged(s Shard) error {
+	run := f.Plan.Runs[s.Run].Name
+	r, err := f.Get(s)
+	if err != nil {
+		return fmt.Errorf("study: a result of shard %d of run %s is not believed any more, and the shard is not done again: 'advsweep work %s' does it", s.Index, run, f.Dir)
+	}
+	log, err := chunklog.Read(f.RunDir(s.Run))
+	if err != nil {
+		return nil // who reads the run finds out
+	}
+	err = agree(log, s, r)
+	if failed := log.Close(); err == nil {
+		err = failed
+	}
+	if errors.Is(err, errOutdated) {
+		return fmt.Errorf("study: run %s was merged before shard %d was done again, and is wrong: 'advsweep merge %s' merges it anew", run, s.Index, f.Dir)
+	}
+	return err
+}
+
+// Believed returns an error if dir is the folder of a merged run of a study, and a result in it is
+// not believed any more. Of other folders it says nothing.
+func Believed(dir, version string) error {
+	abs, err := filepath.Abs(dir)
+	if err != nil || filepath.Base(filepath.Dir(abs)) != runsName {
+		return nil
+	}
+	of := filepath.Dir(filepath.Dir(abs))
+	if !Is(of) {
+		return nil
+	}
+	f, err := Open(of, version)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(f.Plan.Runs, func(r Run) bool { return r.Name == filepath.Base(abs) })
+	if i < 0 {
+		return nil
+	}
+	return f.unsettled(i)
 }
 
 // MergeRun puts the shards of run i together in RunDir, and returns its manifest and result. The
@@ -196,30 +245,19 @@ func (f *Folder) MergeRun(i int, mixed bool) (m *record.Manifest, res *pipeline.
 	chunks := run.Ends[len(run.Ends)-1]
 	var parts []record.Part
 	read := func(do func(s Shard, r *Result) error) error {
-		// First is what is wrong with a result. The others' files are named with it, so that one look
-		// is enough.
-		var first error
-		var others []string
 		for _, s := range f.Shards {
 			if s.Run != i {
 				continue
 			}
-			switch r, err := f.Get(s); {
-			case err != nil && first == nil:
-				first = err
-			case err != nil:
-				others = append(others, f.at(resultName(s)))
-			case first == nil:
-				if err := do(s, r); err != nil {
-					return err
-				}
+			r, err := f.Get(s)
+			if err == nil {
+				err = do(s, r)
+			}
+			if err != nil {
+				return err
 			}
 		}
-		const most = 50
-		if n := len(others); n > 0 {
-			return fmt.Errorf("%w; the same of %d more: %s", first, n, strings.Join(others[:min(n, most)], " "))
-		}
-		return first
+		return nil
 	}
 	// First who computed what: it is part of the manifest, which the log begins with.
 	if err := read(func(s Shard, r *Result) error {
