@@ -31,7 +31,8 @@ const (
 	failedName  = "failed"
 	workersName = "workers"
 	runsName    = "runs"
-	StoreName   = "nats" // of package cluster's server
+	StoreName   = "nats"      // of package cluster's server
+	KeyName     = "worker.nk" // what its workers show, unless the user names another file
 	lockName    = ".lock"
 	tmpPrefix   = ".tmp-" // of files that are being written
 )
@@ -92,7 +93,7 @@ func Create(dir string, plan *Plan, inputs map[string][]byte, text []byte) (*Fol
 // ours reports whether a file of that name may be of a study whose plan is lost or was never
 // written.
 func ours(name string) bool {
-	return slices.Contains([]string{inputsName, shardsName, studyName, resultsName, failedName, workersName, runsName, StoreName, lockName}, name) || strings.HasPrefix(name, tmpPrefix)
+	return slices.Contains([]string{inputsName, shardsName, studyName, resultsName, failedName, workersName, runsName, StoreName, KeyName, lockName}, name) || strings.HasPrefix(name, tmpPrefix)
 }
 
 // Open opens the study in dir, which Create made with this version of the program.
