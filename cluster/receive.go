@@ -125,9 +125,14 @@ func (c *coordinator) arrived(ctx context.Context, s study.Shard, worker string,
 		return c.keep(ctx, s, worker, data, m)
 	}
 	report := func(err error) { c.o.Log("result of shard %d: %v; trying again", s.Index, err) }
-	missing := func(err error) bool { return errors.Is(err, jetstream.ErrObjectNotFound) }
+	missing := func(err error) bool {
+		return errors.Is(err, jetstream.ErrObjectNotFound) || errors.Is(err, errDamagedObject)
+	}
+	if !isResult(object) {
+		return c.refuse(ctx, s, worker, fmt.Errorf("cluster: it is in object %.80q, want one named %sID", object, resultPrefix), m)
+	}
 	err := persist(ctx, objectTime, report, missing, func(ctx context.Context) (err error) {
-		data, err = getObject(ctx, c.queues.objects, object)
+		data, err = c.queues.large.get(ctx, object)
 		return err
 	})
 	if missing(err) { // it was kept, or its worker sent it twice
@@ -139,7 +144,7 @@ func (c *coordinator) arrived(ctx context.Context, s study.Shard, worker string,
 	if err := c.keep(ctx, s, worker, data, m); err != nil {
 		return err
 	}
-	if err := c.queues.objects.Delete(ctx, object); err != nil {
+	if err := c.queues.large.Delete(ctx, object); err != nil {
 		c.o.Log("the server keeps a result that is in the folder: %v", err)
 	}
 	return nil

@@ -221,9 +221,9 @@ func (d *delivery) send(r *study.Result) error {
 	}
 	m := d.message(kindResult, data)
 	if room := d.w.m.server.nc.MaxPayload() - 4096; int64(len(data)) > room {
-		object := "result-" + nats.NewInbox()[len(nats.InboxPrefix):]
+		object := resultPrefix + nats.NewInbox()[len(nats.InboxPrefix):]
 		if err := d.w.try(objectTime, func(ctx context.Context) error {
-			_, err := d.w.m.study.objects.PutBytes(ctx, object, data)
+			_, err := d.w.m.study.large.PutBytes(ctx, object, data)
 			return err
 		}); err != nil {
 			return err
