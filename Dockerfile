@@ -7,10 +7,12 @@
 # they say "unknown".
 # The one for CUDA holds nothing of NVIDIA's: its container toolkit brings the driver in where the image runs.
 
-FROM golang:1.26-bookworm AS source
+# One version of Go, for another one writes other bytes. With --build-arg GO=golang@sha256:... it is one image.
+ARG GO=golang:1.26.8-bookworm
+FROM $GO AS source
 WORKDIR /src
 COPY go.mod go.sum ./
-RUN go mod download
+RUN go mod download && go mod verify
 COPY . .
 
 FROM source AS build-cpu

@@ -16,6 +16,7 @@ import (
 	"advsweep/record"
 	"advsweep/report"
 	"advsweep/rundir"
+	"advsweep/study"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -190,6 +191,11 @@ func compareRuns(dirA, dirB string) (*report.Compared, error) {
 	b, errB := os.Stat(dirB)
 	if errA == nil && errB == nil && os.SameFile(a, b) {
 		return nil, usagef("%s and %s are the same folder", dirA, dirB)
+	}
+	for _, dir := range []string{dirA, dirB} {
+		if err := study.Believed(dir, release); err != nil {
+			return nil, err
+		}
 	}
 	p, err := rundir.Compare(dirA, dirB)
 	if err != nil {

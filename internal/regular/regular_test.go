@@ -123,6 +123,44 @@ func TestOpenFileIn(t *testing.T) {
 	}
 }
 
+// TestTryLock wants one to have the lock, and a folder and a link to be errors.
+func TestTryLock(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "lock")
+	l, ok, err := TryLock(path)
+	if !ok || err != nil {
+		t.Fatalf("%v, %v", ok, err)
+	}
+	if _, ok, err := TryLock(path); ok || err != nil {
+		t.Errorf("a second time: %v, %v, want that it is taken", ok, err)
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	l, ok, err = TryLock(path)
+	if !ok || err != nil {
+		t.Fatalf("once it is free: %v, %v", ok, err)
+	}
+	l.Close()
+	if _, ok, err := TryLock(dir); ok || err == nil || err.Error() != "a directory, want a regular file" {
+		t.Errorf("a folder: %v, %v", ok, err)
+	}
+	if _, ok, err := TryLock(filepath.Join(dir, "none", "lock")); ok || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("in no folder: %v, %v", ok, err)
+	}
+	for to, name := range map[string]string{path: "link", filepath.Join(dir, "made"): "dangling"} {
+		if err := os.Symlink(to, filepath.Join(dir, name)); err != nil {
+			t.Skip("no links here:", err)
+		}
+		if _, ok, err := TryLock(filepath.Join(dir, name)); ok || err == nil || err.Error() != "a link, want a regular file" {
+			t.Errorf("%s: %v, %v", name, ok, err)
+		}
+	}
+	if _, err := os.Lstat(filepath.Join(dir, "made")); err == nil {
+		t.Error("a file was made where a link leads")
+	}
+}
+
 // TestExchanged has a folder in the place of a file once it is opened.
 func TestExchanged(t *testing.T) {
 	fsys := &exchanged{MapFS: fstest.MapFS{"a": {Data: []byte("text")}, "d": {Mode: fs.ModeDir}}}

@@ -22,6 +22,11 @@ func TestSpecial(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	within(t, func() {
+		if _, ok, err := TryLock(filepath.Join(dir, "pipe")); ok || err == nil || err.Error() != "a pipe, want a regular file" {
+			t.Errorf("TryLock of a pipe: %v, %v", ok, err)
+		}
+	})
 	for way, read := range openers {
 		for name, want := range map[string]string{"pipe": "a pipe", "to pipe": "a pipe", "zero": "a device"} {
 			if strings.HasSuffix(way, "In") && name == "zero" {
