@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"advsweep/cluster/protocol"
 	"advsweep/cpu"
 	"advsweep/internal/ref"
 	"advsweep/internal/testsize"
@@ -124,6 +125,37 @@ func results(t testing.TB, f *study.Folder) [][]byte {
 		}
 	}
 	return all
+}
+
+// signed is the encoded result of s as a worker of that name sends it.
+func signed(t testing.TB, f *study.Folder, s study.Shard, encoded []byte, worker string) []byte {
+	t.Helper()
+	r, err := study.DecodeResult(s, encoded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.By = study.AuthorOf(worker)
+	data, err := r.Encode(s.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// soundResult is a result of s that its shard can have found, by a: that of the first run for the
+// same chunks, from truth, the results of all shards as inProcess returns them.
+func soundResult(t testing.TB, f *study.Folder, truth [][]byte, s study.Shard, a record.Arithmetic) *study.Result {
+	for i, first := range f.Shards {
+		if first.Run == 0 && first.From == s.From && first.To == s.To {
+			r, err := study.DecodeResult(first, truth[i])
+			if err != nil {
+				t.Fatal(err)
+			}
+			return &study.Result{Arithmetic: a, Chunks: r.Chunks}
+		}
+	}
+	t.Fatalf("no shard of the first run is like shard %d", s.Index)
+	return nil
 }
 
 func same(t *testing.T, f *study.Folder, want [][]byte) {
@@ -524,8 +556,8 @@ func TestTwice(t *testing.T) {
 	for i, s := range f.Shards[1:] {
 		for range 2 {
 			m := nats.NewMsg(n.result(fmt.Sprint(s.Index)))
-			m.Data = want[i+1]
-			m.Header.Set(kindHeader, kindResult)
+			m.Data = signed(t, f, s, want[i+1], "by-hand")
+			m.Header.Set(kindHeader, protocol.KindResult)
 			m.Header.Set(workerHeader, "by-hand")
 			if _, err := js.PublishMsg(t.Context(), m); err != nil {
 				t.Fatal(err)

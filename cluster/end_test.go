@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"advsweep/cluster/protocol"
 	"advsweep/study"
 
 	"github.com/nats-io/nats.go"
@@ -132,7 +133,7 @@ func TestStuckResult(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := nats.NewMsg(n.result("0"))
-	m.Header.Set(kindHeader, kindResult)
+	m.Header.Set(kindHeader, protocol.KindResult)
 	m.Header.Set(objectHeader, "result-stuck")
 	if _, err := js.PublishMsg(t.Context(), m); err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"advsweep/cluster/protocol"
 	"advsweep/internal/remedy"
 	"advsweep/pipeline"
 	"advsweep/study"
@@ -178,7 +179,7 @@ func (m *machine) readPlan(ctx context.Context) error {
 
 // find finds the study whose id or name is want, or the only one if want is empty, and opens what
 // it has on the server. It returns the study without its plan and inputs, and its state.
-func find(ctx context.Context, link *serverLink, want string) (*servedStudy, *state, error) {
+func find(ctx context.Context, link *serverLink, want string) (*servedStudy, *protocol.State, error) {
 	id, err := findID(ctx, link, want)
 	if err != nil {
 		return nil, nil, err

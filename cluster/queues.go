@@ -3,10 +3,13 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
+	"advsweep/cluster/protocol"
+	"advsweep/internal/plain"
 	"advsweep/internal/remedy"
 	"advsweep/study"
 
@@ -190,9 +193,9 @@ func (q *queues) holds(ctx context.Context, name, hash string) bool {
 	return err == nil && study.Hash(data) == hash
 }
 
-// publishState puts s where workers find it, and sends it to those that listen. It tries once.
-func (q *queues) publishState(ctx context.Context, s *coordinatorState) error {
-	data, err := s.json()
+// Publish puts s where workers find it, and sends it to those that listen. It tries once.
+func (q *queues) Publish(ctx context.Context, s *protocol.State) error {
+	data, err := json.Marshal(s)
 	if err != nil {
 		return err
 	}
@@ -203,24 +206,47 @@ func (q *queues) publishState(ctx context.Context, s *coordinatorState) error {
 	return err
 }
 
-// persistState is publishState until it succeeds, or stop, if given, says that an error is there to
-// stay.
-func (q *queues) persistState(ctx context.Context, s *coordinatorState, stop func(error) bool) error {
+// persistState is Publish until it succeeds, or stop, if given, says that an error is there to stay.
+func (q *queues) persistState(ctx context.Context, s *protocol.State, stop func(error) bool) error {
 	report := func(err error) { q.log("tell workers: %v; trying again", err) }
-	err := persist(ctx, messageTime, report, stop, func(ctx context.Context) error { return q.publishState(ctx, s) })
+	err := persist(ctx, messageTime, report, stop, func(ctx context.Context) error { return q.Publish(ctx, s) })
 	if err != nil {
 		return fmt.Errorf("cluster: tell workers: %w", err)
 	}
 	return nil
 }
 
-// addAll adds every shard of the study that t does not have as settled to the queue, unless it is
-// there.
-func (q *queues) addAll(ctx context.Context, t *shardTable) error {
+// message returns the message of a task.
+func (q *queues) message(t protocol.Task) *nats.Msg {
+	m := nats.NewMsg(q.shardOf(t.Shard))
+	m.Data = []byte(t.Shard.ID)
+	for _, name := range t.Avoid {
+		m.Header.Add(avoidHeader, name)
+	}
+	return m
+}
+
+// Add adds tasks to the queue, unless a message of the shard is there. It waits however long there
+// is no room for one.
+func (q *queues) Add(ctx context.Context, tasks ...protocol.Task) error {
 	const batch = 256
-	var futures []jetstream.PubAckFuture
-	var of []study.Shard
-	wait := func() error {
+	for len(tasks) > 0 {
+		now := tasks[:min(batch, len(tasks))]
+		tasks = tasks[len(now):]
+		if len(now) == 1 {
+			if err := q.add(ctx, now[0]); err != nil {
+				return err
+			}
+			continue
+		}
+		var futures []jetstream.PubAckFuture
+		for _, t := range now {
+			f, err := q.js.PublishMsgAsync(q.message(t))
+			if err != nil {
+				return err
+			}
+			futures = append(futures, f)
+		}
 		for i, f := range futures {
 			var err error
 			select {
@@ -232,35 +258,19 @@ func (q *queues) addAll(ctx context.Context, t *shardTable) error {
 				return context.Cause(ctx)
 			}
 			if !there(err) {
-				if err := q.add(ctx, of[i]); err != nil {
+				if err := q.add(ctx, now[i]); err != nil {
 					return err
 				}
 			}
 		}
-		futures, of = futures[:0], of[:0]
-		return nil
 	}
-	for i, s := range q.f.Shards {
-		if t.isSettled(i) {
-			continue
-		}
-		f, err := q.js.PublishAsync(q.shardOf(s), []byte(s.ID))
-		if err != nil {
-			return err
-		}
-		if futures, of = append(futures, f), append(of, s); len(futures) == batch {
-			if err := wait(); err != nil {
-				return err
-			}
-		}
-	}
-	return wait()
+	return nil
 }
 
-// add adds s to the queue, unless it is there. It waits however long there is no room for it.
-func (q *queues) add(ctx context.Context, s study.Shard) error {
-	return persist(ctx, messageTime, func(err error) { q.log("queue shard %d: %v; trying again", s.Index, err) }, nil, func(ctx context.Context) error {
-		_, err := q.js.Publish(ctx, q.shardOf(s), []byte(s.ID))
+// add is Add of one task.
+func (q *queues) add(ctx context.Context, t protocol.Task) error {
+	return q.persistTask(ctx, t, func(ctx context.Context) error {
+		_, err := q.js.PublishMsg(ctx, q.message(t))
 		if there(err) {
 			return nil
 		}
@@ -268,12 +278,81 @@ func (q *queues) add(ctx context.Context, s study.Shard) error {
 	})
 }
 
-// withdraw removes the message of a shard that has that sequence number. It is no error if there is
-// none.
-func (q *queues) withdraw(ctx context.Context, sequence uint64) error {
-	err := q.shards.DeleteMsg(ctx, sequence)
-	if errors.Is(err, jetstream.ErrMsgNotFound) || errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
-		return nil
-	}
-	return err
+func (q *queues) persistTask(ctx context.Context, t protocol.Task, do func(context.Context) error) error {
+	return persist(ctx, messageTime, func(err error) { q.log("queue shard %d: %v; trying again", t.Shard.Index, err) }, nil, do)
 }
+
+// Replace adds t in the place of the message of its shard that has that sequence number, or of
+// whatever message there is if sequence is 0.
+func (q *queues) Replace(ctx context.Context, t protocol.Task, sequence uint64) error {
+	return q.persistTask(ctx, t, func(ctx context.Context) error {
+		old, err := q.shards.GetLastMsgForSubject(ctx, q.shardOf(t.Shard))
+		switch {
+		case errors.Is(err, jetstream.ErrMsgNotFound):
+		case err != nil:
+			return err
+		case sequence != 0 && old.Sequence != sequence:
+			return nil
+		default:
+			err := q.shards.DeleteMsg(ctx, old.Sequence)
+			if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) && !errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
+				return err
+			}
+		}
+		_, err = q.js.PublishMsg(ctx, q.message(t))
+		if there(err) {
+			return nil
+		}
+		return err
+	})
+}
+
+// Waiting returns how many messages both queues hold.
+func (q *queues) Waiting(ctx context.Context) (int, error) {
+	shards, err := q.shards.Info(ctx)
+	if err != nil {
+		return 0, err
+	}
+	results, err := q.results.Info(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return int(shards.State.Msgs + results.State.Msgs), nil
+}
+
+// Known returns the shards that have a message in one of the queues.
+func (q *queues) Known(ctx context.Context) (map[int]bool, error) {
+	known := map[int]bool{}
+	for _, stream := range []jetstream.Stream{q.shards, q.results} { // in this order: see protocol.Queue
+		info, err := stream.Info(ctx, jetstream.WithSubjectFilter(">"))
+		if err != nil {
+			return nil, err
+		}
+		for subject := range info.State.Subjects {
+			known[indexOf(subject, len(q.f.Shards))] = true
+		}
+	}
+	return known, nil
+}
+
+// Object returns a large result.
+func (q *queues) Object(ctx context.Context, name string) (data []byte, err error) {
+	report := func(err error) { q.log("result %s: %v; trying again", name, err) }
+	missing := func(err error) bool {
+		return errors.Is(err, jetstream.ErrObjectNotFound) || errors.Is(err, errDamagedObject)
+	}
+	if !isResult(name) { // a worker may name the plan
+		return nil, fmt.Errorf("%w: %q, want a name as in %sID", protocol.ErrNoObject, plain.Line(name, plain.Name), resultPrefix)
+	}
+	err = persist(ctx, objectTime, report, missing, func(ctx context.Context) (err error) {
+		data, err = q.large.get(ctx, name)
+		return err
+	})
+	if missing(err) {
+		return nil, fmt.Errorf("%w: %w", protocol.ErrNoObject, err)
+	}
+	return data, err
+}
+
+// Delete removes a large result.
+func (q *queues) Delete(ctx context.Context, name string) error { return q.large.Delete(ctx, name) }

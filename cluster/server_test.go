@@ -184,17 +184,13 @@ func TestSilent(t *testing.T) {
 // theirs until there is room.
 func TestFull(t *testing.T) {
 	f := newStudy(t, 5)
+	truth := inProcess(t, f)
 	var waited atomic.Int32
 	arithmetic := record.Arithmetic{Backend: "cpu", Precision: "float32", MathMode: "float32", Fingerprint: "full"}
-	big := func(s study.Shard) *study.Result {
-		r := &study.Result{Arithmetic: arithmetic}
-		for i := s.From; i < s.To; i++ {
-			r.Chunks = append(r.Chunks, make([]byte, 60_000))
-		}
-		return r
-	}
-	r := serve(t, f, ServeOptions{StoreBytes: 400_000, AckWait: time.Second, Arrived: func(study.Shard, *study.Result) { time.Sleep(150 * time.Millisecond) }})
-	workers := with(func(_ context.Context, s study.Shard) (*study.Result, error) { return big(s), nil })
+	r := serve(t, f, ServeOptions{StoreBytes: 75_000, AckWait: time.Second, Arrived: func(study.Shard, *study.Result) { time.Sleep(150 * time.Millisecond) }})
+	workers := with(func(_ context.Context, s study.Shard) (*study.Result, error) {
+		return soundResult(t, f, truth, s, arithmetic), nil
+	})
 	errs := r.workers(4, func(i int, o *WorkOptions) {
 		workers(i, o)
 		prepare(o, arithmetic)
@@ -226,14 +222,7 @@ func TestFull(t *testing.T) {
 func TestMixedWorkers(t *testing.T) {
 	f := newStudy(t, 1)
 	first := record.Arithmetic{Backend: "cpu", Precision: "float32", MathMode: "float32", Fingerprint: "one"}
-	result := func(s study.Shard, a record.Arithmetic) *study.Result {
-		r := &study.Result{Arithmetic: a}
-		for i := s.From; i < s.To; i++ {
-			r.Chunks = append(r.Chunks, []byte("x"))
-		}
-		return r
-	}
-	data, err := result(f.Shards[0], first).Encode(f.Shards[0].ID)
+	data, err := soundResult(t, f, inProcess(t, f), f.Shards[0], first).Encode(f.Shards[0].ID)
 	if err != nil {
 		t.Fatal(err)
 	}
