@@ -8,8 +8,8 @@
 //	                     subject advsweep.ID.shard.INDEX
 //	advsweep-ID-results  a work queue: what workers have to say of shards to the coordinator, under
 //	                     the subject advsweep.ID.result.INDEX
-//	advsweep-ID          an object store: the plan, models and images by their SHA-256, and results
-//	                     that are too large for a message
+//	advsweep-ID          an object store: the plan, models and images by their SHA-256
+//	advsweep-ID-results  an object store: results that are too large for a message
 //	advsweep-ID          a key and its value: the state, see protocol.State
 //
 // Two subjects carry what nothing depends on: advsweep.ID.beat heartbeats, and advsweep.ID.state
@@ -47,6 +47,8 @@ const prefix, shardsSuffix = "advsweep-", "-shards"
 func (n names) shardsStream() string         { return prefix + n.id + shardsSuffix }
 func (n names) resultsStream() string        { return prefix + n.id + "-results" }
 func (n names) bucket() string               { return prefix + n.id }
+func (n names) objects() store               { return store{n.bucket()} }
+func (n names) resultObjects() store         { return store{n.resultsStream()} }
 func (n names) shard(index string) string    { return "advsweep." + n.id + ".shard." + index }
 func (n names) result(index string) string   { return "advsweep." + n.id + ".result." + index }
 func (n names) heartbeat() string            { return "advsweep." + n.id + ".beat" }

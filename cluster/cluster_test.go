@@ -24,7 +24,6 @@ import (
 	"advsweep/study"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 const version = "test"
@@ -190,10 +189,38 @@ func (l *lines) String() string {
 	return l.b.String()
 }
 
+// testKey is a credential for all tests, so that a worker need not be told where the study is.
+func testKey(t testing.TB) string {
+	t.Helper()
+	path, err := keyOnce()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+var keyOnce = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "advsweep-test-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "worker.nk")
+	return path, createCredential(path)
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if path, err := keyOnce(); err == nil {
+		_ = os.RemoveAll(filepath.Dir(path))
+	}
+	os.Exit(code)
+}
+
 // A running is a coordinator that runs, and its workers.
 type running struct {
 	t    *testing.T
 	url  string // empty if nothing was left to do
+	conn atomic.Pointer[connection]
 	log  *lines
 	ctx  context.Context
 	kill context.CancelFunc
@@ -213,8 +240,12 @@ func serve(t *testing.T, f *study.Folder, o ServeOptions) *running {
 		o.AckWait = time.Second
 	}
 	o.Log = r.log.log
+	if o.Credentials == "" && o.URL == "" {
+		o.Credentials = testKey(t)
+	}
 	ready := make(chan string, 1)
-	o.Ready = func(url string) { ready <- url }
+	o.Ready = func(url, _ string) { ready <- url }
+	o.opened = func(c *connection) { r.conn.Store(c) }
 	go func() { r.err <- Serve(r.ctx, r.stop, f, o) }()
 	t.Cleanup(func() { r.kill() })
 	select {
@@ -244,7 +275,7 @@ func (r *running) end() error {
 
 // workOptions are those of a worker with a cache of its own.
 func workOptions(t testing.TB, l *lines) WorkOptions {
-	return WorkOptions{Version: version, Cache: t.TempDir(), Devices: devices, Log: l.log, FirstPatience: 5 * time.Second, pace: time.Millisecond}
+	return WorkOptions{Version: version, Credentials: testKey(t), Cache: t.TempDir(), Devices: devices, Log: l.log, FirstPatience: 5 * time.Second, pace: time.Millisecond}
 }
 
 // workers starts n workers, with what change makes of their options, and returns how they end.
@@ -516,15 +547,7 @@ func TestTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := names{id}
-	nc, err := nats.Connect(r.url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := r.conn.Load().js
 	for _, s := range f.Shards {
 		if _, err := js.Publish(t.Context(), n.shardOf(s), []byte(s.ID)); !there(err) {
 			t.Fatalf("shard %d is queued twice: %v", s.Index, err)

@@ -1,14 +1,15 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
 	"advsweep/cluster/protocol"
+	"advsweep/internal/plain"
 	"advsweep/internal/remedy"
 	"advsweep/study"
 
@@ -21,8 +22,13 @@ import (
 // works on one, so only a message that was lost on its way waits so long.
 const resultsAckWait = time.Minute
 
-// queues are what a study has on the server, as the coordinator uses it. create sets objects, kv,
-// results and received, and open sets shards. Nothing changes a field after that, so several
+// resultTime is how long a large result waits in the server's store for the coordinator. It bounds
+// what a worker leaves there that was killed while it sent one. A result that is gone is computed
+// again.
+const resultTime = 24 * time.Hour
+
+// queues are what a study has on the server, as the coordinator uses it. create sets objects, large,
+// kv, results and received, and open sets shards. Nothing changes a field after that, so several
 // goroutines may call the other methods then.
 type queues struct {
 	names
@@ -30,9 +36,13 @@ type queues struct {
 	nc  *nats.Conn
 	js  jetstream.JetStream
 	log func(format string, args ...any)
+	// largeBytes bounds the store of large results, so that they leave room for all else. 0: the
+	// server has limits of its own.
+	largeBytes int64
 
-	objects  jetstream.ObjectStore // the plan, inputs and large results
-	kv       jetstream.KeyValue    // the state
+	objects  *objects           // the plan and inputs
+	large    *objects           // results that are too large for a message
+	kv       jetstream.KeyValue // the state
 	shards   jetstream.Stream
 	results  jetstream.Stream
 	received jetstream.Consumer // of results
@@ -46,7 +56,18 @@ func (q *queues) create(ctx context.Context) error {
 		if q.kv, err = q.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: q.bucket(), Description: about, Storage: jetstream.FileStorage}); err != nil {
 			return err
 		}
-		if q.objects, err = q.js.CreateOrUpdateObjectStore(ctx, jetstream.ObjectStoreConfig{Bucket: q.bucket(), Description: about, Storage: jetstream.FileStorage}); err != nil {
+		if _, err = q.js.CreateOrUpdateObjectStore(ctx, jetstream.ObjectStoreConfig{Bucket: q.names.objects().name, Description: about, Storage: jetstream.FileStorage}); err != nil {
+			return err
+		}
+		if _, err = q.js.CreateOrUpdateObjectStore(ctx, jetstream.ObjectStoreConfig{
+			Bucket: q.resultObjects().name, Description: about, Storage: jetstream.FileStorage, TTL: resultTime, MaxBytes: q.largeBytes,
+		}); err != nil {
+			return err
+		}
+		if q.objects, err = openObjects(ctx, q.js, q.names.objects()); err != nil {
+			return err
+		}
+		if q.large, err = openObjects(ctx, q.js, q.resultObjects()); err != nil {
 			return err
 		}
 		if q.results, err = q.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
@@ -64,6 +85,9 @@ func (q *queues) create(ctx context.Context) error {
 		})
 		return err
 	})
+	if full(err) {
+		return remedy.Want(remedy.Store, fmt.Errorf("cluster: study %s does not fit into the server's store: give it a larger store, or make room on its disk: %w", q.f.Plan.Name, err))
+	}
 	if err != nil {
 		return fmt.Errorf("cluster: put study %s on the server: %w", q.f.Plan.Name, err)
 	}
@@ -73,10 +97,19 @@ func (q *queues) create(ctx context.Context) error {
 // open makes the stream of shards, by which workers find the study. The server gives a shard to
 // another worker if the one that has it says nothing for ackWait.
 func (q *queues) open(ctx context.Context, ackWait time.Duration) error {
+	// A stream that is made anew goes on counting where no other has counted before. Else a worker
+	// that had a shard of the one before would acknowledge another shard with it.
+	first := uint64(time.Now().UnixMicro())
 	return persist(ctx, messageTime, q.notReady, staysSo, func(ctx context.Context) (err error) {
+		if old, err := q.js.Stream(ctx, q.shardsStream()); err == nil {
+			first = old.CachedInfo().Config.FirstSeq
+		} else if !gone(err) {
+			return err
+		}
 		if q.shards, err = q.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
 			Name: q.shardsStream(), Description: "advsweep study " + q.f.Plan.Name, Subjects: []string{q.shard("*")}, Metadata: map[string]string{studyMeta: q.f.Plan.Name},
 			Retention: jetstream.WorkQueuePolicy, Storage: jetstream.FileStorage,
+			FirstSeq: first,
 			// A shard that is in the queue is not added again.
 			MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, DiscardNewPerSubject: true,
 		}); err != nil {
@@ -103,7 +136,8 @@ func (q *queues) remove() {
 	for _, do := range []func() error{
 		func() error { return q.js.DeleteStream(ctx, q.shardsStream()) },
 		func() error { return q.js.DeleteStream(ctx, q.resultsStream()) },
-		func() error { return q.js.DeleteObjectStore(ctx, q.bucket()) },
+		func() error { return q.js.DeleteObjectStore(ctx, q.names.objects().name) },
+		func() error { return q.js.DeleteObjectStore(ctx, q.resultObjects().name) },
 		func() error { return q.js.DeleteKeyValue(ctx, q.bucket()) },
 	} {
 		if err := do(); err != nil && !gone(err) {
@@ -139,7 +173,7 @@ func (q *queues) upload(ctx context.Context) error {
 // put puts data into the object store under name.
 func (q *queues) put(ctx context.Context, name string, data []byte) error {
 	err := persist(ctx, objectTime, func(err error) { q.log("upload %s: %v; trying again", name, err) }, full, func(ctx context.Context) error {
-		_, err := q.objects.PutBytes(ctx, name, data)
+		_, err := q.objects.Put(ctx, jetstream.ObjectMeta{Name: name, Opts: &jetstream.ObjectMetaOptions{ChunkSize: chunkSize}}, bytes.NewReader(data))
 		return err
 	})
 	if err != nil && full(err) {
@@ -148,16 +182,15 @@ func (q *queues) put(ctx context.Context, name string, data []byte) error {
 	return err
 }
 
-// holds reports whether the object store has an object of that SHA-256 under name.
+// chunkSize is that of the plan and inputs. Readers ask for one chunk after the other, and many
+// servers take no message of more than a mebibyte.
+const chunkSize = 512 << 10
+
+// holds reports whether the object store has what has that SHA-256 under name. It reads all of it:
+// a store that was damaged keeps what it once knew of an object.
 func (q *queues) holds(ctx context.Context, name, hash string) bool {
-	ctx, cancel := context.WithTimeout(ctx, messageTime)
-	defer cancel()
-	info, err := q.objects.GetInfo(ctx, name)
-	if err != nil {
-		return false
-	}
-	sum, err := jetstream.DecodeObjectDigest(info.Digest)
-	return err == nil && hex.EncodeToString(sum) == hash
+	data, err := q.objects.get(ctx, name)
+	return err == nil && study.Hash(data) == hash
 }
 
 // Publish puts s where workers find it, and sends it to those that listen. It tries once.
@@ -305,9 +338,14 @@ func (q *queues) Known(ctx context.Context) (map[int]bool, error) {
 // Object returns a large result.
 func (q *queues) Object(ctx context.Context, name string) (data []byte, err error) {
 	report := func(err error) { q.log("result %s: %v; trying again", name, err) }
-	missing := func(err error) bool { return errors.Is(err, jetstream.ErrObjectNotFound) }
+	missing := func(err error) bool {
+		return errors.Is(err, jetstream.ErrObjectNotFound) || errors.Is(err, errDamagedObject)
+	}
+	if !isResult(name) { // a worker may name the plan
+		return nil, fmt.Errorf("%w: %q, want a name as in %sID", protocol.ErrNoObject, plain.Line(name, plain.Name), resultPrefix)
+	}
 	err = persist(ctx, objectTime, report, missing, func(ctx context.Context) (err error) {
-		data, err = getObject(ctx, q.objects, name)
+		data, err = q.large.get(ctx, name)
 		return err
 	})
 	if missing(err) {
@@ -317,4 +355,4 @@ func (q *queues) Object(ctx context.Context, name string) (data []byte, err erro
 }
 
 // Delete removes a large result.
-func (q *queues) Delete(ctx context.Context, name string) error { return q.objects.Delete(ctx, name) }
+func (q *queues) Delete(ctx context.Context, name string) error { return q.large.Delete(ctx, name) }

@@ -28,7 +28,8 @@ type ServeOptions struct {
 	// that is free. With URL there is none, but a cluster that exists is used.
 	Listen, URL string
 	// Credentials is the file with the nkey's seed or the user and password that workers must have.
-	// If it is not there, and there is no URL, a seed is made and written to it.
+	// If it is not there, and there is no URL, a seed is made and written to it; "" is a file in the
+	// study's folder then, study.KeyName.
 	Credentials     string
 	TLSCert, TLSKey string // files of the server
 	TLSCA           string // file with who signs the certificates of URL
@@ -47,15 +48,17 @@ type ServeOptions struct {
 	// workers counts. It may be nil.
 	Fingerprint func(record.Arithmetic) (fingerprint string, ok bool)
 
-	// Ready, if set, is called once workers can come, with the URL for them: that of this machine's
-	// name if Listen is any address.
-	Ready func(url string)
+	// Ready, if set, is called once workers can come, with the URL for them, that of this machine's
+	// name if Listen is any address, and the file of Credentials.
+	Ready func(url, credentials string)
 	// Progress, if set, is called now and then, and Arrived for each new result. Both are called
 	// from one goroutine at a time.
 	Progress func(Snapshot)
 	Arrived  func(study.Shard, *study.Result)
 	// Log, if set, is called with what is not as it should be.
 	Log func(format string, args ...any)
+
+	opened func(*connection) // a test sets it, to see the server as the coordinator does
 }
 
 // AckWait is how long a worker that has a shard may say nothing before another gets the shard,
@@ -111,24 +114,37 @@ func Serve(ctx context.Context, stop <-chan struct{}, f *study.Folder, o ServeOp
 	if err != nil {
 		return err
 	}
+	return serveRounds(ctx, stop, f, names{id}, o)
+}
+
+// serveRound serves f until all is settled, or the server's store fails: see serveRounds. It sets
+// o.Listen to the address that the server has got.
+func serveRound(ctx context.Context, stop <-chan struct{}, f *study.Folder, n names, o *ServeOptions) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	c := &coordinator{f: f, o: o, ctx: ctx, fail: cancel, workers: newWorkerTable()}
+	c := &coordinator{f: f, o: *o, ctx: ctx, fail: cancel, workers: newWorkerTable()}
 	beginning, begun := context.WithCancel(ctx)
 	defer begun()
 	heed(beginning, stop, cancel) // until run, which looks at stop itself
-	if c.conn, err = connect(f, &c.o, cancel, func() bool { return ctx.Err() != nil }); err != nil {
+	if c.conn, err = connect(f, n, &c.o, cancel, func() bool { return ctx.Err() != nil }); err != nil {
 		return c.cause(err)
 	}
-	c.queues = &queues{names: names{id}, f: f, nc: c.conn.nc, js: c.conn.js, log: o.Log}
+	c.queues = &queues{names: n, f: f, nc: c.conn.nc, js: c.conn.js, log: o.Log, largeBytes: c.conn.largeBytes()}
+	if o.opened != nil {
+		o.opened(c.conn)
+	}
 	finished := false
 	defer func() { err = errors.Join(err, c.close(finished && err == nil)) }()
 	if err := c.prepare(); err != nil {
-		if damaged(err) && c.conn.server != nil {
-			err = fmt.Errorf("cluster: the server's store in %s is damaged: delete it and serve the study again; what is done is safe: %w", filepath.Join(f.Dir, study.StoreName), err)
+		if damaged(err) {
+			err = &storeError{err}
 		}
 		return c.cause(err)
 	}
+	if err := c.conn.listen(&c.o); err != nil {
+		return err
+	}
+	o.Listen = c.o.Listen
 	begun()
 	finished, err = c.run(stop)
 	if err != nil {
@@ -263,7 +279,7 @@ func (c *coordinator) run(stop <-chan struct{}) (all bool, err error) {
 				return false, err
 			}
 			if c.o.Ready != nil && !c.isFinished() {
-				c.o.Ready(c.conn.url)
+				c.o.Ready(c.conn.url, c.o.Credentials)
 			}
 		case <-c.finished:
 			if err := c.queues.persistState(c.ctx, c.study.State(), nil); err != nil {

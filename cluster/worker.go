@@ -168,9 +168,9 @@ func (w *worker) Send(_ context.Context, m protocol.Message) error {
 	out.Header.Set(sequenceHeader, strconv.FormatUint(m.Sequence, 10))
 	out.Header.Set(attemptsHeader, strconv.Itoa(m.Attempts))
 	if room := w.m.server.nc.MaxPayload() - 4096; int64(len(m.Body)) > room {
-		object := "result-" + nats.NewInbox()[len(nats.InboxPrefix):]
+		object := resultPrefix + nats.NewInbox()[len(nats.InboxPrefix):]
 		if err := w.try(objectTime, func(ctx context.Context) error {
-			_, err := w.m.study.objects.PutBytes(ctx, object, m.Body)
+			_, err := w.m.study.large.PutBytes(ctx, object, m.Body)
 			return err
 		}); err != nil {
 			return err

@@ -65,6 +65,9 @@ func ParseManifest(data []byte) (*Manifest, error) {
 	if _, err := attack.ParseBounds(m.Bounds); err != nil {
 		return nil, fmt.Errorf("record: manifest: %w", err)
 	}
+	if len(s.Attacks) > pipeline.MaxAttacks {
+		return nil, fmt.Errorf("record: manifest: %d attacks, want at most %d", len(s.Attacks), pipeline.MaxAttacks)
+	}
 	for _, a := range s.Attacks {
 		if err := a.Validate(); err != nil {
 			return nil, fmt.Errorf("record: manifest: %w", err)

@@ -19,8 +19,6 @@ import (
 	"advsweep/internal/remedy"
 	"advsweep/internal/staged"
 	"advsweep/record"
-
-	"github.com/gofrs/flock"
 )
 
 // The parts of a study's folder.
@@ -37,7 +35,8 @@ const (
 	failedName   = "failed"
 	workersName  = "workers"
 	runsName     = "runs"
-	StoreName    = "nats" // of package cluster's server
+	StoreName    = "nats"      // of package cluster's server
+	KeyName      = "worker.nk" // what its workers show, unless the user names another file
 	lockName     = ".lock"
 )
 
@@ -167,10 +166,9 @@ func Is(dir string) bool {
 // It also ends what a process that was killed had begun: it removes files that were not finished,
 // and settles disputes that can be settled.
 func (f *Folder) Lock() (unlock func(), err error) {
-	l := flock.New(filepath.Join(f.Dir, lockName), flock.SetPermissions(0o666))
-	ok, err := l.TryLock()
+	l, ok, err := regular.TryLock(filepath.Join(f.Dir, lockName))
 	if err != nil {
-		return nil, fmt.Errorf("study: lock %s: %w", f.Dir, regular.Cause(err))
+		return nil, fmt.Errorf("study: lock %s: %w", f.Dir, err)
 	}
 	if !ok {
 		return nil, fmt.Errorf("study: %s is in use by another 'advsweep work', serve or merge: wait for it to end", f.Dir)

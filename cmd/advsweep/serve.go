@@ -100,13 +100,13 @@ func (v *serveVerb) run(c *cobra.Command, dir string) error {
 	o.Log = func(format string, args ...any) {
 		fmt.Fprintf(stderr, "advsweep: %s\n", oneLine(fmt.Sprintf(format, args...)))
 	}
-	o.Ready = func(url string) {
+	o.Ready = func(url, credentials string) {
 		if v.quiet {
 			return
 		}
 		command := "advsweep work " + url
-		if o.Credentials != "" {
-			command += " --credentials " + o.Credentials
+		if credentials != "" {
+			command += " --credentials " + credentials
 		}
 		if o.TLSCert != "" {
 			command += " --tls-ca CA-FILE"

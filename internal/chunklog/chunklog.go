@@ -277,6 +277,16 @@ func (l *Log) Done() int {
 	return len(l.frames)
 }
 
+// Bytes is how many bytes were appended in all.
+func (l *Log) Bytes() (sum int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, fr := range l.frames {
+		sum += fr.length
+	}
+	return sum
+}
+
 // Has reports whether chunk i is finished.
 func (l *Log) Has(i int) bool {
 	l.mu.Lock()
