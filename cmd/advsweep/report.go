@@ -105,7 +105,7 @@ func (v *reportVerb) study(c *cobra.Command, dir string) error {
 		if err != nil {
 			return err
 		}
-		if mixture := m.Mixture(); mixture != "" {
+		if mixture := m.Plain().Mixture(); mixture != "" {
 			all.Warnings = append(all.Warnings, "Run "+run.Name+": "+mixture)
 		}
 		all.Runs = append(all.Runs, report.StudyRun{Name: run.Name, Model: run.Called.Model, Data: run.Called.Data, Manifest: m, Result: res})
