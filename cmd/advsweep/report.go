@@ -7,13 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 
 	"advsweep/attack"
 	"advsweep/backends"
 	"advsweep/dataset"
+	"advsweep/internal/regular"
 	"advsweep/model"
 	"advsweep/pipeline"
 	"advsweep/record"
@@ -148,11 +148,8 @@ func (v *reportVerb) one(c *cobra.Command, dir string) error {
 		}
 		page.Confusion = slices.Index(m.Eps, eps[0])
 	}
-	if page.Run, err = os.ReadFile(filepath.Join(dir, report.RunName)); err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		page.Run = nil
+	if page.Run, err = regular.ReadFrom(dir, report.RunName, maxSmall); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: %w", filepath.Join(dir, report.RunName), err)
 	}
 	where, name := dir, report.PageName
 	if v.out != "" {
