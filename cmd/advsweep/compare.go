@@ -201,7 +201,7 @@ func compareRuns(dirA, dirB string) (*report.Compared, error) {
 	if err != nil {
 		return nil, err
 	}
-	labels := sideLabels(p.A, p.B, [2]string{dirA, dirB})
+	labels := sideLabels(p.A.Plain(), p.B.Plain(), [2]string{dirA, dirB})
 	left := p.Left
 	for i := range left {
 		left[i] = strings.NewReplacer("the first", dirA, "the second", dirB).Replace(left[i])

@@ -11,6 +11,7 @@ import (
 
 	"advsweep/backends"
 	"advsweep/dataset"
+	"advsweep/internal/plain"
 	"advsweep/model"
 	"advsweep/pipeline"
 	"advsweep/record"
@@ -73,7 +74,7 @@ func open(c *cobra.Command, from *inputFlags, by *backendFlags, quiet bool, chec
 	}
 	if !quiet {
 		for _, note := range in.model.Notes {
-			fmt.Fprintf(c.ErrOrStderr(), "advsweep: %s: %s\n", in.model.Source.Name, note)
+			fmt.Fprintf(c.ErrOrStderr(), "advsweep: %s: %s\n", cell(in.model.Source.Name), plain.Line(note, plain.Message))
 		}
 	}
 	if in.set, err = in.stored.For(shapeOf(in.model)); err != nil {
@@ -133,14 +134,17 @@ func (in *inputs) meta(set *dataset.Set, seed uint64) record.Meta {
 
 // settings prints what a run uses, defaults included. layers describes the model.
 func settings(m record.Meta, layers string, lines ...string) string {
-	s := fmt.Sprintf("model    %s, %s%s, sha256 %.12s\n", m.Model.Name, layers, m.Model.Reading(), m.Model.SHA256)
-	s += fmt.Sprintf("images   %s, %d from index %d, sha256 %.12s\n", m.Data.Images.Name, m.Data.N, m.Data.Offset, m.Data.SHA256)
 	if m.Device != "" {
 		m.Backend += " (" + m.Device + ")"
 	}
-	s += fmt.Sprintf("backend  %s, %s\n", m.Backend, m.Precision)
+	lines = append([]string{
+		fmt.Sprintf("model    %s, %s%s, sha256 %.12s", m.Model.Name, layers, m.Model.Reading(), m.Model.SHA256),
+		fmt.Sprintf("images   %s, %d from index %d, sha256 %.12s", m.Data.Images.Name, m.Data.N, m.Data.Offset, m.Data.SHA256),
+		fmt.Sprintf("backend  %s, %s", m.Backend, m.Precision),
+	}, lines...)
+	s := ""
 	for _, l := range lines {
-		s += l + "\n"
+		s += plain.Line(l, plain.Error) + "\n"
 	}
 	return s
 }
