@@ -11,6 +11,7 @@ import (
 
 	"advsweep/backends"
 	"advsweep/dataset"
+	"advsweep/internal/words"
 	"advsweep/model"
 	"advsweep/pipeline"
 	"advsweep/record"
@@ -45,6 +46,9 @@ type inputs struct {
 	set     *dataset.Set
 	backend pipeline.Backend
 	chosen  string // name of its backends.Entry
+	// rivals are the names of the backends that auto may choose elsewhere instead, none where the
+	// command line leaves no choice.
+	rivals []string
 	// arithmetic decides of the last bits of results, see record.Manifest.
 	arithmetic string
 	load       time.Duration // that reading and opening took
@@ -131,14 +135,19 @@ func (in *inputs) meta(set *dataset.Set, seed uint64) record.Meta {
 	}
 }
 
-// settings prints what a run uses, defaults included. layers describes the model.
-func settings(m record.Meta, layers string, lines ...string) string {
+// settings prints what a run uses, defaults included. layers describes the model, rivals are those
+// of inputs.
+func settings(m record.Meta, layers string, rivals []string, lines ...string) string {
 	s := fmt.Sprintf("model    %s, %s%s, sha256 %.12s\n", m.Model.Name, layers, m.Model.Reading(), m.Model.SHA256)
 	s += fmt.Sprintf("images   %s, %d from index %d, sha256 %.12s\n", m.Data.Images.Name, m.Data.N, m.Data.Offset, m.Data.SHA256)
+	device := m.Backend
 	if m.Device != "" {
-		m.Backend += " (" + m.Device + ")"
+		device += " (" + m.Device + ")"
 	}
-	s += fmt.Sprintf("backend  %s, %s\n", m.Backend, m.Precision)
+	s += fmt.Sprintf("backend  %s, %s\n", device, m.Precision)
+	if len(rivals) > 0 {
+		s += fmt.Sprintf("         auto chose it; elsewhere it may choose %s, whose last bits may differ: --backend %s fixes it\n", words.Or(rivals), m.Backend)
+	}
 	for _, l := range lines {
 		s += l + "\n"
 	}
