@@ -3,6 +3,12 @@
 TOOL = go tool -modfile=tools/go.mod
 FUZZTIME ?= 30s
 
+# A program to give away: no paths of this machine, no symbols, and the commit, for record.Build. Two builds of one commit
+# are to be the same bytes, so the go command's own stamp is left out, for it holds what the clone knows of tags, and its
+# build id, which depends on the folder of cuda.h.
+COMMIT = $(shell scripts/commit.sh)
+RELEASE = -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X advsweep/record.commit=$(COMMIT)"
+
 # go for -tags cuda. CUDA_INCLUDE names the folder of cuda.h; without it one is found, or installed into build/cuda.
 CUDA_GO = $(CURDIR)/scripts/cuda.sh go
 
@@ -17,10 +23,11 @@ SIMULATOR = $(wildcard kernels/*.cu kernels/*.cuh internal/cusim/*.cpp internal/
 
 .DELETE_ON_ERROR:
 .PHONY: build test test-long arithmetic race check instruction-sets generate bench bench-peers fuzz cuda nvcc kernels kernel-report \
-	cuda-tests test-sim test-asan test-tsan mutants gpu-binaries test-gpu sanitize bench-gpu kubernetes-check slurm-test bench-shards zoo
+	cuda-tests test-sim test-asan test-tsan mutants gpu-binaries test-gpu sanitize bench-gpu kubernetes-check slurm-test bench-shards zoo \
+	licenses sbom verify reproducible
 
 build: # one static binary
-	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o advsweep ./cmd/advsweep
+	CGO_ENABLED=0 go build $(RELEASE) -o advsweep ./cmd/advsweep
 
 test:
 	CGO_ENABLED=0 go test ./...
@@ -50,6 +57,19 @@ instruction-sets: # the same sweeps with every kernel of amd64 and, under qemu-a
 generate: # the amd64 kernels from internal/gemm/asm/gen.go
 	go generate ./internal/gemm
 
+licenses: # THIRD_PARTY_LICENSES and what 'advsweep licenses' prints, from the modules that builds link
+	go generate ./internal/licenses
+
+sbom: # build/sbom: what each build links, in CycloneDX
+	scripts/sbom.sh
+
+verify: # the modules on this machine, of the program and of the tools, are those of go.sum
+	go mod download && go mod verify
+	go mod download -modfile=tools/go.mod && GOFLAGS=-modfile=tools/go.mod go mod verify
+
+reproducible: # two builds of this commit, in two folders, are the same bytes
+	scripts/reproducible.sh
+
 bench:
 	go test -run '^$$' -bench . ./internal/gemm ./cpu ./pipeline
 
@@ -64,7 +84,7 @@ fuzz: # every fuzz target for FUZZTIME
 		echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p; done; done
 
 cuda: # advsweep with the CUDA backend: one binary for machines with and without an NVIDIA driver
-	$(CUDA_GO) build -tags cuda -trimpath -ldflags "-s -w" -o advsweep ./cmd/advsweep
+	$(CUDA_GO) build -tags cuda $(RELEASE) -o advsweep ./cmd/advsweep
 
 nvcc: # the compiler that kernels takes, into build/cuda
 	scripts/cuda.sh nvcc

@@ -6,13 +6,10 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"time"
 
 	"advsweep/internal/regular"
 	"advsweep/internal/staged"
 	"advsweep/study"
-
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // A cache gives the inputs of a study. It reads them from a folder of this machine, where the name
@@ -22,7 +19,7 @@ import (
 type cache struct {
 	ctx    context.Context
 	dir    string
-	bucket jetstream.ObjectStore
+	bucket *objects
 	log    func(string, ...any)
 
 	// Input holds mu while it fetches, so that other workers of this process wait rather than fetch
@@ -45,7 +42,7 @@ func (c *cache) Input(hash string) ([]byte, error) {
 	}
 	var data []byte
 	err := persist(c.ctx, objectTime, func(err error) { c.log("input %.12s: %v; trying again", hash, err) }, gone, func(ctx context.Context) (err error) {
-		data, err = getObject(ctx, c.bucket, hash)
+		data, err = c.bucket.get(ctx, hash)
 		return err
 	})
 	if err != nil {
@@ -78,40 +75,4 @@ func (c *cache) keep(hash string, data []byte) error {
 	defer root.Close()
 	staged.Sweep(root, ".")
 	return staged.Write(root, hash, data, false)
-}
-
-// getObject returns the object of that name in bucket. It returns as soon as ctx ends. GetBytes
-// alone does not: it reads until the deadline of ctx, though nothing comes any more. getObject also
-// sets a deadline by the object's size. If the server was away in between the object never comes,
-// and persist is to try again soon.
-func getObject(ctx context.Context, bucket jetstream.ObjectStore, name string) ([]byte, error) {
-	short, cancel := context.WithTimeout(ctx, messageTime)
-	defer cancel()
-	info, err := bucket.GetInfo(short, name)
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel = context.WithTimeout(ctx, getTime(info.Size))
-	defer cancel()
-	type got struct {
-		data []byte
-		err  error
-	}
-	done := make(chan got, 1)
-	go func() {
-		data, err := bucket.GetBytes(ctx, name)
-		done <- got{data, err}
-	}()
-	select {
-	case g := <-done:
-		return g.data, g.err
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-}
-
-// getTime is how long an object of that many bytes may take to come: at 128 KiB a second, which is
-// slow, and objectTime at most.
-func getTime(bytes uint64) time.Duration {
-	return min(objectTime, 2*messageTime+time.Duration(bytes>>17)*time.Second)
 }

@@ -18,6 +18,7 @@ import (
 
 	"advsweep/internal/regular"
 	"advsweep/internal/remedy"
+	"advsweep/internal/survive"
 	"advsweep/internal/words"
 )
 
@@ -70,7 +71,8 @@ func readPictures(q *Query, fsys fs.FS, files []string, labels []int32) (*Stored
 	p := &pictures{query: q, fsys: fsys, hash: sha256.New(), change: q.transform()}
 	s := &Stored{query: *q, set: Set{Labels: labels}, pictures: true, layout: "chw"}
 	for i, name := range files {
-		if err := p.add(name, len(files)-i); err != nil {
+		// Of thousands of pictures the one that a decoder panics on must be named.
+		if err := survive.Do(func() error { return p.add(name, len(files)-i) }); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}

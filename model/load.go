@@ -16,6 +16,7 @@ import (
 
 	"advsweep/internal/filekind"
 	"advsweep/internal/regular"
+	"advsweep/internal/survive"
 )
 
 // Load returns the model in the regular file at path, whatever its format: see Decode. Directories,
@@ -139,13 +140,27 @@ type decoder struct {
 	inside   bool // the list is from the file itself
 }
 
-func (d *decoder) decode() (*Model, error) {
+// decode returns the model in the file, or an error. Every reader runs within it: a panic of one is
+// an error that tells of a bug.
+func (d *decoder) decode() (m *Model, err error) {
+	err = survive.Do(func() (err error) {
+		m, err = d.decodeAny()
+		return err
+	})
+	return m, err
+}
+
+func (d *decoder) decodeAny() (*Model, error) {
 	start := make([]byte, 9)
 	n, err := d.r.ReadAt(start, 0)
 	if err != nil && err != io.EOF {
 		return nil, err
 	}
 	start = start[:n]
+	memory, err := d.ask.memory()
+	if err != nil {
+		return nil, err
+	}
 	var m *Model
 	ext := filepath.Ext(d.name)
 	switch f := formatOf(d.name, start); {
@@ -154,7 +169,7 @@ func (d *decoder) decode() (*Model, error) {
 			return nil, fmt.Errorf("layer list %s: a file of format %s needs none", d.listName, f.name)
 		}
 		d.list = nil
-		if m, err = f.decode(File{Reader: d.r, Size: d.size, Sum: d.sum, Open: d.open, Ask: d.ask}); err == nil {
+		if m, err = f.decode(File{Reader: d.r, Size: d.size, Sum: d.sum, Open: d.open, Ask: d.ask, Memory: memory}); err == nil {
 			err = m.validate()
 		}
 	case leaves[ext] != "":
@@ -169,6 +184,9 @@ func (d *decoder) decode() (*Model, error) {
 	}
 	if err != nil {
 		return nil, d.explain(start, err, formatOf(d.name, start) != nil)
+	}
+	if err := m.fits(memory); err != nil {
+		return nil, err
 	}
 	if mlp := m.asMLP(); mlp != nil && mlp.validate() == nil {
 		m = mlp

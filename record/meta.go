@@ -58,8 +58,8 @@ type Seconds struct {
 	Write   float64 `json:"write"`   // drawing and encoding
 }
 
-// RunJSON says of a run what may differ between two that give the same results: where it ran, how
-// long it took, and what it spent by parts. All of that is of one process: a run that was stopped
+// RunJSON says of a run what may differ between two that give the same results: which build ran,
+// where, how long it took, and what it spent by parts. All of that is of one process: a run that was stopped
 // and went on says what the last one did.
 //
 // spent is nil where the backend does not count. Multiply-adds and parts are left out then. notes
@@ -67,6 +67,7 @@ type Seconds struct {
 func RunJSON(m Meta, threads int, s Seconds, spent *backend.Spent, notes ...string) ([]byte, error) {
 	run := struct {
 		Version      string         `json:"version"`
+		Build        string         `json:"build"` // of this program: see Build
 		Backend      string         `json:"backend"`
 		Device       string         `json:"device"`
 		Threads      int            `json:"threads"`
@@ -74,7 +75,7 @@ func RunJSON(m Meta, threads int, s Seconds, spent *backend.Spent, notes ...stri
 		MultiplyAdds *uint64        `json:"multiply_adds,omitempty"` // of all parts
 		Parts        *backend.Spent `json:"parts,omitempty"`
 		Notes        []string       `json:"notes,omitempty"`
-	}{m.Version, m.Backend, m.Device, threads, s, nil, spent, notes}
+	}{m.Version, Build(), m.Backend, m.Device, threads, s, nil, spent, notes}
 	if spent != nil {
 		all := spent.MultiplyAdds()
 		run.MultiplyAdds = &all

@@ -2,6 +2,7 @@ package report
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
@@ -929,16 +930,17 @@ func (p Page) facts(v *pageContent) error {
 		return nil
 	}
 	var run struct {
-		Version, Backend, Device string
-		Threads                  int
-		Seconds                  record.Seconds
-		Notes                    []string
+		Version, Build, Backend, Device string
+		Threads                         int
+		Seconds                         record.Seconds
+		Notes                           []string
 	}
 	if err := json.Unmarshal(p.Run, &run); err != nil {
 		return fmt.Errorf("report: run.json: %w", err)
 	}
 	v.Made.RunFacts = []fact{
-		{"advsweep there", plain.Line(run.Version, plain.Name)}, {"device", plain.Line(run.Backend+" ("+run.Device+")", plain.Name)}, {"threads", strconv.Itoa(run.Threads)},
+		{"advsweep there, build", plain.Line(run.Version+", "+cmp.Or(run.Build, record.UnknownBuild), plain.Name)},
+		{"device", plain.Line(run.Backend+" ("+run.Device+")", plain.Name)}, {"threads", strconv.Itoa(run.Threads)},
 		{"seconds", fmt.Sprintf("load %s, compute %s, write %s", short(run.Seconds.Load), short(run.Seconds.Compute), short(run.Seconds.Write))},
 	}
 	for _, n := range run.Notes {

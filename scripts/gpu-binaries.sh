@@ -7,7 +7,7 @@ cd "$root"
 out=build/gpu-bin
 rm -rf "$out"
 mkdir -p "$out/mnist"
-flags=(-tags cuda -trimpath -ldflags "-s -w")
+flags=(-tags cuda -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X advsweep/record.commit=$(scripts/commit.sh)")
 scripts/cuda.sh go build "${flags[@]}" -o "$out/advsweep" ./cmd/advsweep
 scripts/cuda.sh go test -c "${flags[@]}" -o "$out/" ./gpu ./gpu/cudrv ./cmd/advsweep
 cp scripts/gpu-run.sh "$out/run.sh"

@@ -17,6 +17,7 @@ import (
 	"advsweep/record"
 	"advsweep/report"
 	"advsweep/rundir"
+	"advsweep/study"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -191,6 +192,11 @@ func compareRuns(dirA, dirB string) (*report.Compared, error) {
 	infoB, errB := os.Stat(dirB)
 	if errA == nil && errB == nil && os.SameFile(infoA, infoB) {
 		return nil, usagef("%s and %s are the same folder", dirA, dirB)
+	}
+	for _, dir := range []string{dirA, dirB} {
+		if err := study.Believed(dir, release); err != nil {
+			return nil, err
+		}
 	}
 	p, err := rundir.Compare(dirA, dirB)
 	if err != nil {

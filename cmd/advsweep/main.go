@@ -140,8 +140,8 @@ nothing else. It runs on the CPU or, in a build with CUDA, on NVIDIA GPUs:
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.AddGroup(&cobra.Group{ID: "one", Title: "One model:"}, &cobra.Group{ID: "many", Title: "Many models, many machines:"})
 	for _, c := range []*cobra.Command{
-		newDemo(), newAttack(), newSweep(p), newResume(p), newMerge(), newCheck(), newCompare(), newReport(p), newTrain(), newDevices(), newFormats(), newBench(),
-		newPlan(), newWork(p), newServe(p), newStatus(), newSubmit(), newRunShard(p),
+		newDemo(), newAttack(), newSweep(p), newResume(p), newMerge(), newCheck(), newCompare(), newReport(p), newTrain(), newDevices(), newFormats(), newBench(), newLicenses(),
+		newPlan(), newWork(p), newServe(p), newStatus(), newSettle(), newSubmit(), newRunShard(p),
 	} {
 		verb := c.RunE
 		c.RunE = func(c *cobra.Command, args []string) error {
@@ -150,7 +150,7 @@ nothing else. It runs on the CPU or, in a build with CUDA, on NVIDIA GPUs:
 		}
 		c.GroupID = "one"
 		switch c.Name() {
-		case "plan", "work", "serve", "status", "submit", "run-shard":
+		case "plan", "work", "serve", "status", "settle", "submit", "run-shard":
 			c.GroupID = "many"
 		}
 		root.AddCommand(c)

@@ -194,7 +194,7 @@ func TestSweepContract(t *testing.T) {
 	if v["bounds"] != "0,1" || len(v["rows"].([]any)) != 9 || v["data"].(map[string]any)["offset"] != 100.0 {
 		t.Errorf("bounds %v, %d rows, data %v", v["bounds"], len(v["rows"].([]any)), v["data"])
 	}
-	ran := decode(t, read(t, out, "run.json"), "version", "backend", "device", "threads", "seconds", "multiply_adds", "parts")
+	ran := decode(t, read(t, out, "run.json"), "version", "build", "backend", "device", "threads", "seconds", "multiply_adds", "parts")
 	for _, part := range []string{"load", "compute", "write"} {
 		if s, ok := ran["seconds"].(map[string]any)[part].(float64); !ok || s < 0 {
 			t.Errorf("seconds.%s is %v", part, ran["seconds"])

@@ -133,6 +133,9 @@ func (v *reportVerb) study(c *cobra.Command, dir string) error {
 
 // one writes the report on the run in dir.
 func (v *reportVerb) one(c *cobra.Command, dir string) error {
+	if err := study.Believed(dir, release); err != nil {
+		return err
+	}
 	m, res, err := rundir.Read(dir)
 	if err != nil {
 		return err

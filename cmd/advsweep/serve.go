@@ -102,13 +102,13 @@ func (v *serveVerb) run(c *cobra.Command, dir string) error {
 	o.Log = func(format string, args ...any) {
 		logLine(stderr, format, args...)
 	}
-	o.Ready = func(url string) {
+	o.Ready = func(url, credentials string) {
 		if v.quiet {
 			return
 		}
 		command := "advsweep work " + url
-		if o.Credentials != "" {
-			command += " --credentials " + o.Credentials
+		if credentials != "" {
+			command += " --credentials " + credentials
 		}
 		if o.TLSCert != "" {
 			command += " --tls-ca CA-FILE"

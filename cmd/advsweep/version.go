@@ -2,7 +2,6 @@ package main
 
 import (
 	"runtime"
-	"runtime/debug"
 
 	"advsweep/backends"
 	"advsweep/record"
@@ -11,17 +10,9 @@ import (
 // release is the version of the program, which result files carry.
 const release = record.Version
 
-// version is release with what built it, for --version.
+// version is release with the build and what built it, for --version.
 func version() string {
-	v := release
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				v += " (" + s.Value[:min(12, len(s.Value))] + ")"
-			}
-		}
-	}
-	v += " " + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH
+	v := release + " (" + record.Build() + ") " + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH
 	for _, e := range backends.All() {
 		if e.Built && e.Accelerator {
 			v += " " + e.Name

@@ -137,6 +137,26 @@ func (s *File) Commit(name string) error {
 	return s.close()
 }
 
+// CommitNew is Commit of a name that is not taken. It returns fs.ErrExist if it is: of several
+// processes one is the first. On file systems without hard links two that come at the same moment
+// both succeed, and the file of one stays.
+func (s *File) CommitNew(name string) error {
+	err := s.root.Link(s.tmp, name)
+	switch {
+	case err == nil:
+		s.Drop()
+		return nil
+	case errors.Is(err, fs.ErrExist):
+		s.Drop()
+		return fs.ErrExist
+	}
+	if _, err := s.root.Lstat(name); err == nil {
+		s.Drop()
+		return fs.ErrExist
+	}
+	return s.Commit(name)
+}
+
 // Drop removes the file, if it was not committed.
 func (s *File) Drop() {
 	if s.tmp != "" {

@@ -61,17 +61,13 @@ func decode(f model.File) (*model.Model, error) {
 	if p.GetGraph() == nil {
 		return nil, errors.New("no graph: not an ONNX file")
 	}
-	t := tensors{files: make(map[string]*openFile), open: f.Open, raw: raw, left: 8*uint64(f.Size) + 1<<18, fills: maxFills}
+	t := tensors{files: make(map[string]*openFile), open: f.Open, raw: raw, left: 8*uint64(f.Size) + 1<<18, memory: f.Memory}
 	defer t.close()
 	if err := t.find(p.GetGraph(), f.Sum); err != nil {
 		return nil, err
 	}
 	return convert(p, &t, f.Size, f.Ask)
 }
-
-// maxFills bounds the equal numbers that a file may make in place of weights: as many as a large
-// network has, and 1 GiB.
-const maxFills = 1 << 28
 
 // parse returns the message in size bytes of r, and the raw data that was cut out of its tensors.
 func parse(r io.Reader, size int64) (*pb.ModelProto, map[*pb.TensorProto][]byte, error) {
@@ -146,8 +142,8 @@ type tensors struct {
 	open func(location string) (*os.File, int64, error)
 	// elements that may still be made: what one file holds could be asked for by any number of
 	// nodes
-	left  uint64
-	fills int // equal elements that may still be made
+	left   uint64
+	memory model.Memory // for equal elements that no file holds, and for what layers give
 }
 
 type openFile struct {
@@ -265,13 +261,12 @@ func externalOf(p *pb.TensorProto) (external, error) {
 	return e, nil
 }
 
-// fill is called before n equal elements of four bytes are made. They count as if the file held
-// them.
+// fill is called before n equal elements are made. They then count as if the file held them, in four
+// bytes each.
 func (t *tensors) fill(n int) error {
-	if n > t.fills {
-		return fmt.Errorf("the graph makes more than %d numbers out of nothing", maxFills)
+	if err := t.memory.Take(n, 8); err != nil {
+		return fmt.Errorf("numbers that no file holds: %w", err)
 	}
-	t.fills -= n
 	t.left += 4 * uint64(n)
 	return nil
 }
