@@ -84,7 +84,7 @@ func TestForeignNames(t *testing.T) {
 // TestForeignStatus shows a study in whose folder someone else wrote.
 func TestForeignStatus(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "study")
-	do(t, "plan", "testdata/study.toml", "--out", dir, "-q")
+	do(t, "plan", smallStudy(t, 1), "--out", dir, "-q")
 	folder, err := study.Open(dir, release)
 	if err != nil {
 		t.Fatal(err)
