@@ -438,8 +438,8 @@ func (f *Folder) Disputes() ([]Dispute, error) {
 	return all, nil
 }
 
-// settleAll settles what can be settled: a process may have been killed before it did.
-func (f *Folder) settleAll() error {
+// Recover settles what can be settled: a process may have been killed before it did.
+func (f *Folder) Recover() error {
 	ids, err := f.disk.List(disputedName)
 	if err != nil {
 		return f.wrap(disputedName, err)

@@ -176,7 +176,7 @@ func (f *Folder) Lock() (unlock func(), err error) {
 	if d, ok := f.disk.(*osDisk); ok {
 		d.sweep()
 	}
-	if err := f.settleAll(); err != nil {
+	if err := f.Recover(); err != nil {
 		_ = l.Close()
 		return nil, err
 	}

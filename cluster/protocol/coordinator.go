@@ -101,6 +101,9 @@ func New(plan *study.Plan, shards []study.Shard, store Store, queue Queue, clock
 	k.ballot, k.damaged, k.seen, k.machines, k.changed = newBallot(), map[string]int{}, map[string]time.Time{}, map[string]string{}, true
 	k.started = clock.Now()
 	k.opinions.first = map[string]bool{}
+	if err := store.Recover(); err != nil {
+		return nil, err
+	}
 	var err error
 	if k.excluded, err = store.Excluded(); err != nil {
 		return nil, err
@@ -170,10 +173,10 @@ func New(plan *study.Plan, shards []study.Shard, store Store, queue Queue, clock
 	for _, d := range disputes {
 		c.dispute(d)
 	}
-	if o.Mixed {
-		return c, nil
-	}
-	_, err = c.setAside(func(_ study.Shard, r *study.Result) bool { return !c.ruled(r.Arithmetic) })
+	_, err = c.setAside(func(_ study.Shard, r *study.Result) bool {
+		_, out := k.excluded[r.By.Worker] // a coordinator was killed before all of it was set aside
+		return out && len(r.Confirmed) == 0 || !c.ruled(r.Arithmetic)
+	})
 	return c, err
 }
 
@@ -425,12 +428,15 @@ func (c *Coordinator) reopen(ctx context.Context, opened []int) error {
 
 // exclude takes nothing of a worker any more, and has done again what nobody else confirmed.
 func (c *Coordinator) exclude(ctx context.Context, worker, why string) error {
+	// Whoever keeps a result of it at this moment looks at excluded afterwards.
+	c.mu.Lock()
+	c.known.excluded[worker] = why
+	c.mu.Unlock()
 	opened, err := c.store.Exclude(worker, why)
 	if err != nil {
 		return err
 	}
 	c.mu.Lock()
-	c.known.excluded[worker] = why
 	c.known.changed = true
 	c.known.ballot.forget(worker)
 	delete(c.known.seen, worker)
@@ -598,12 +604,8 @@ func (c *Coordinator) put(ctx context.Context, s study.Shard, m Message, r *stud
 	if err := c.vote(ctx, m.Worker, r.Arithmetic, s.Index); err != nil {
 		return err
 	}
-	if !c.ruled(r.Arithmetic) { // another rules since r was looked at
-		opened, err := c.setAside(func(t study.Shard, r *study.Result) bool { return t.Index == s.Index && !c.ruled(r.Arithmetic) })
-		if err != nil {
-			return err
-		}
-		return c.reopen(ctx, opened)
+	if opened, err := c.late(s, m.Worker, r); err != nil || len(opened) > 0 {
+		return cmp.Or(err, c.reopen(ctx, opened))
 	}
 	c.mu.Lock()
 	c.learn(r.By)
@@ -617,6 +619,20 @@ func (c *Coordinator) put(ctx context.Context, s study.Shard, m Message, r *stud
 		return c.settled(ctx, s, settled)
 	}
 	return c.second(ctx, s, m, r)
+}
+
+// late takes r, a result of s that was just kept, back if its worker was excluded, or another
+// fingerprint came to rule, while it was kept.
+func (c *Coordinator) late(s study.Shard, worker string, r *study.Result) (opened []int, err error) {
+	c.mu.Lock()
+	_, out := c.known.excluded[worker]
+	c.mu.Unlock()
+	if !out && c.ruled(r.Arithmetic) {
+		return nil, nil
+	}
+	return c.setAside(func(t study.Shard, r *study.Result) bool {
+		return t.Index == s.Index && (!c.ruled(r.Arithmetic) || r.By.Worker == worker && len(r.Confirmed) == 0)
+	})
 }
 
 // settled excludes who was outvoted.
@@ -769,7 +785,13 @@ func (c *Coordinator) disputed(ctx context.Context, s study.Shard, m Message, d 
 	a := c.dispute(d)
 	a.contradicted(m.Worker, m.Sequence)
 	delete(c.known.opinions.twice, s.Index)
+	why, out := c.known.excluded[m.Worker]
 	c.mu.Unlock()
+	if out { // it was excluded while this was kept
+		if err := c.exclude(ctx, m.Worker, why); err != nil {
+			return err
+		}
+	}
 	return c.ask(ctx, s, m.Sequence)
 }
 

@@ -79,6 +79,7 @@ type Queue interface {
 
 // A Store keeps results, as a *study.Folder does, whose methods it has.
 type Store interface {
+	Recover() error
 	Check(s study.Shard, r *study.Result) error
 	Put(s study.Shard, encoded []byte) (study.Settled, error)
 	Get(s study.Shard) (*study.Result, error)
