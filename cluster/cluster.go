@@ -52,6 +52,7 @@ func (n names) objects() store               { return store{n.bucket()} }
 func (n names) resultObjects() store         { return store{n.resultsStream()} }
 func (n names) shard(index string) string    { return "advsweep." + n.id + ".shard." + index }
 func (n names) result(index string) string   { return "advsweep." + n.id + ".result." + index }
+func (n names) shardProbe() string           { return "advsweep." + n.id + ".probe" }
 func (n names) heartbeat() string            { return "advsweep." + n.id + ".beat" }
 func (n names) state() string                { return "advsweep." + n.id + ".state" }
 func (n names) shardOf(s study.Shard) string { return n.shard(strconv.Itoa(s.Index)) }

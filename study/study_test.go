@@ -255,6 +255,10 @@ func TestBadPlans(t *testing.T) {
 		{`"ends": [`, `"ends": [0,`},
 		{`"ends": [`, `"ends": [1,`},
 		{`"seconds": [`, `"seconds": [-1,`},
+		{`"device_class": "`, `"device_class": "\u001b[31m`},
+		{`"shard_seconds": `, `"shard_seconds": -`},
+		{`"model": "second"`, `"model": "\u202esecond"`},
+		{`"name": "`, `"name": "\u001b`}, // the study's, which is first
 		{`"runs": [`, `"more": 1, "runs": [`},
 		{`"n": 30`, `"n": 3000`},
 		{`"n": 30`, `"n": 2147483647`},

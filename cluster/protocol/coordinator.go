@@ -658,7 +658,7 @@ func (c *Coordinator) settled(ctx context.Context, s study.Shard, how study.Sett
 	c.note(s, r)
 	c.mu.Unlock()
 	for _, wrong := range how.Wrong {
-		if wrong.Worker == "" || wrong.Worker == how.Winner.Worker {
+		if wrong.Worker == "" {
 			continue
 		}
 		why := fmt.Sprintf("what it found of shard %d of run %s, %.6s, was contradicted by others, who found %.6s", s.Index, c.plan.Runs[s.Run].Name, wrong.Hash, how.Winner.Hash)

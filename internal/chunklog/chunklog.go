@@ -92,9 +92,9 @@ func Open(dir string, manifest []byte, chunks int) (*Log, error) {
 
 // openRoot opens the folder dir: a link in it that leads out is followed by nobody.
 func openRoot(dir string) (*os.Root, error) {
-	root, err := os.OpenRoot(dir)
+	root, err := regular.OpenRoot(dir)
 	if err != nil {
-		return nil, fmt.Errorf("chunklog: folder %s: %w", dir, regular.Cause(err))
+		return nil, fmt.Errorf("chunklog: folder %s: %w", dir, err)
 	}
 	return root, nil
 }
