@@ -40,7 +40,7 @@ arithmetic: # how many multiply-adds runs of the command take, as they now do: s
 	CGO_ENABLED=0 go test -run '^TestArithmetic$$' ./cmd/advsweep -update
 
 race: # what has goroutines
-	CGO_ENABLED=1 go test -race -short -timeout 20m -skip '^(TestExact|TestBetween|TestKill)$$' ./cpu ./pipeline ./report ./study ./cluster ./dashboard ./cmd/advsweep
+	CGO_ENABLED=1 go test -race -short -timeout 20m -skip '^(TestExact|TestBetween|TestKill)$$' ./cpu ./pipeline ./report ./study ./cluster/... ./dashboard ./cmd/advsweep
 
 check: # what CI checks besides the tests
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "gofmt: the files above need it"; exit 1; }

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"time"
 
 	"advsweep/backends"
 	"advsweep/cluster"
+	"advsweep/cpu"
 	"advsweep/internal/plain"
 	"advsweep/internal/remedy"
 	"advsweep/model"
@@ -155,10 +157,11 @@ func (v *serveVerb) run(c *cobra.Command, dir string) error {
 }
 
 // ownFingerprint returns what this machine computes with, if a is of a backend that computes the same
-// on all machines, as the CPU does. GPUs of several kinds differ, and those of the workers count.
+// on all machines, as the CPU does. GPUs of several kinds differ, and those of the workers count; and
+// so does a CPU without AVX2, whose plain Go fuses no products on amd64.
 func ownFingerprint(a record.Arithmetic) (fingerprint string, ok bool) {
 	e, err := backends.Lookup(a.Backend)
-	if err != nil || e.Accelerator {
+	if err != nil || e.Accelerator || runtime.GOARCH == "amd64" && cpu.Kernels()[0] == "go" {
 		return "", false
 	}
 	same := true
