@@ -769,7 +769,7 @@ def main(zoo, out, count, seed, nets):
     for row, got in zip(rows, (r for i in range(0, len(files), 100) for r in look(zoo, files[i:i + 100]))):
         row["zoo"] = dict(got)
     (out / "mutants.json").write_text(json.dumps(rows, indent=0))
-    tell(rows)
+    return tell(rows)
 
 
 def verdict(row):
@@ -802,4 +802,6 @@ def tell(rows):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], pathlib.Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), [pathlib.Path(p) for p in sys.argv[5:]])
+    # A file of one image without a batch has no two images to compare.
+    nets = [p for p in map(pathlib.Path, sys.argv[5:]) if onnx.load(p).graph.input[0].type.tensor_type.shape.dim[0].dim_value <= 1]
+    sys.exit(main(sys.argv[1], pathlib.Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), nets))
