@@ -7,6 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +17,7 @@ import (
 
 	"advsweep/cluster/protocol"
 	"advsweep/internal/plain"
+	"advsweep/pipeline"
 	"advsweep/study"
 
 	"github.com/nats-io/nats.go"
@@ -418,6 +422,45 @@ func TestTooManyNames(t *testing.T) {
 	}
 	if all, _ := table.list(now); len(all) != 1 {
 		t.Errorf("%v, want the one that lives", all)
+	}
+}
+
+// TestAwaitKey: a worker waits for the file that serve is about to make, and says so once.
+func TestAwaitKey(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "worker.nk")
+	log := &lines{t: t}
+	o := WorkOptions{Credentials: path, FirstPatience: 20 * time.Second, Log: log.log}
+	got := make(chan error, 1)
+	go func() {
+		c, err := awaitCredential(t.Context(), nil, &o)
+		if err == nil && c.kind != nkeyCredential {
+			err = fmt.Errorf("kind %d", c.kind)
+		}
+		got <- err
+	}()
+	for !strings.Contains(log.String(), "waiting up to") {
+		time.Sleep(time.Millisecond)
+	}
+	write(t, path, "") // as it is between its making and its writing
+	time.Sleep(200 * time.Millisecond)
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := createCredential(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-got; err != nil || strings.Count(log.String(), "\n") != 1 {
+		t.Errorf("%v; it says %q", err, log)
+	}
+	o.Credentials, o.FirstPatience = filepath.Join(t.TempDir(), "none"), 10*time.Millisecond
+	if _, err := awaitCredential(t.Context(), nil, &o); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file that never comes: %v", err)
+	}
+	stop := make(chan struct{})
+	close(stop)
+	o.FirstPatience = time.Hour
+	if _, err := awaitCredential(t.Context(), stop, &o); !errors.Is(err, pipeline.ErrStopped) {
+		t.Errorf("stopped: %v", err)
 	}
 }
 

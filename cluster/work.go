@@ -72,7 +72,7 @@ func Work(ctx context.Context, stop <-chan struct{}, url string, o WorkOptions) 
 	if err := study.CheckWorkerName(o.Name); err != nil {
 		return err
 	}
-	cred, err := readCredential(o.Credentials, o.Log)
+	cred, err := awaitCredential(ctx, stop, &o)
 	if err != nil {
 		return err
 	}
