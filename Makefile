@@ -23,7 +23,7 @@ SIMULATOR = $(wildcard kernels/*.cu kernels/*.cuh internal/cusim/*.cpp internal/
 
 .DELETE_ON_ERROR:
 .PHONY: build test test-long arithmetic race check instruction-sets generate bench bench-peers fuzz cuda nvcc kernels kernel-report \
-	cuda-tests test-sim test-asan test-tsan mutants gpu-binaries test-gpu sanitize bench-gpu kubernetes-check slurm-test bench-shards zoo \
+	cuda-tests test-sim test-asan test-tsan mutants gpu-binaries test-gpu sanitize bench-gpu kubernetes-check slurm-test bench-shards simulate zoo \
 	licenses sbom verify reproducible hosts
 
 build: # one static binary
@@ -77,6 +77,11 @@ bench:
 
 bench-peers: # against JAX, PyTorch and others, in turn, as ratios: scripts/bench-peers.sh says what it takes from the environment
 	PEERS="$(PEERS)" MNIST="$(MNIST)" WEIGHTS="$(WEIGHTS)" scripts/bench-peers.sh
+
+SEEDS ?= 10000
+SEED ?= 1
+simulate: # SEEDS studies from seed SEED on, with a model of all that can fail around them: see cluster/simulate
+	SEED=$(SEED) SEEDS=$(SEEDS) go test -count=1 -timeout 0 -run '^TestSeeds$$' -v ./cluster/simulate
 
 zoo: # sixty architectures and hundreds of random graphs against onnxruntime and PyTorch, to docs/zoo.md: see scripts/zoo.sh
 	scripts/zoo.sh

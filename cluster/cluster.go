@@ -8,9 +8,9 @@
 //	                     subject advsweep.ID.shard.INDEX
 //	advsweep-ID-results  a work queue: what workers have to say of shards to the coordinator, under
 //	                     the subject advsweep.ID.result.INDEX
-//	advsweep-ID          an object store: the plan, models and images by their SHA-256, and results
-//	                     that are too large for a message
-//	advsweep-ID          a key and its value: the state, see state
+//	advsweep-ID          an object store: the plan, models and images by their SHA-256
+//	advsweep-ID-results  an object store: results that are too large for a message
+//	advsweep-ID          a key and its value: the state, see protocol.State
 //
 // Two subjects carry what nothing depends on: advsweep.ID.beat heartbeats, and advsweep.ID.state
 // the state as it changes.
@@ -47,8 +47,11 @@ const prefix, shardsSuffix = "advsweep-", "-shards"
 func (n names) shardsStream() string         { return prefix + n.id + shardsSuffix }
 func (n names) resultsStream() string        { return prefix + n.id + "-results" }
 func (n names) bucket() string               { return prefix + n.id }
+func (n names) objects() store               { return store{n.bucket()} }
+func (n names) resultObjects() store         { return store{n.resultsStream()} }
 func (n names) shard(index string) string    { return "advsweep." + n.id + ".shard." + index }
 func (n names) result(index string) string   { return "advsweep." + n.id + ".result." + index }
+func (n names) shardProbe() string           { return "advsweep." + n.id + ".probe" }
 func (n names) heartbeat() string            { return "advsweep." + n.id + ".beat" }
 func (n names) state() string                { return "advsweep." + n.id + ".state" }
 func (n names) shardOf(s study.Shard) string { return n.shard(strconv.Itoa(s.Index)) }
@@ -81,12 +84,9 @@ const (
 	objectHeader   = "Advsweep-Object" // where the result is, if not in the message
 )
 
-// Kinds of messages to the coordinator.
-const (
-	kindResult = "result" // the body is the encoded study.Result
-	kindFailed = "failed" // nobody could do the shard; the body says why
-	kindBack   = "back"   // the worker stops: the shard is as if it had not been begun
-)
+// avoidHeader is the header of shards' messages that names workers which are to leave the shard to
+// others. It may be there several times.
+const avoidHeader = "Advsweep-Avoid"
 
 // How long one try may take, to send a message and to send or get an object. An object may be a
 // model of gigabytes.
@@ -135,6 +135,12 @@ func gone(err error) bool {
 	}
 	return false
 }
+
+// clock is the time of this machine.
+type clock struct{}
+
+func (clock) Now() time.Time                             { return time.Now() }
+func (clock) Sleep(ctx context.Context, d time.Duration) { pause(ctx, d) }
 
 // pause waits for d, or until ctx ends. It reports whether ctx is still on.
 func pause(ctx context.Context, d time.Duration) bool {

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"advsweep/cluster/protocol"
 	"advsweep/cpu"
 	"advsweep/internal/counts"
 	"advsweep/internal/ref"
@@ -24,7 +25,6 @@ import (
 	"advsweep/study"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 const version = "test"
@@ -120,11 +120,43 @@ func results(t testing.TB, f *study.Folder) [][]byte {
 		if err != nil {
 			t.Fatal(err)
 		}
+		r.By, r.Confirmed = study.Author{}, nil // what was found counts, not by whom
 		if all[i], err = r.Encode(s.ID); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return all
+}
+
+// signed is the encoded result of s as a worker of that name sends it.
+func signed(t testing.TB, f *study.Folder, s study.Shard, encoded []byte, worker string) []byte {
+	t.Helper()
+	r, err := study.DecodeResult(s, encoded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.By = study.AuthorOf(worker)
+	data, err := r.Encode(s.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// soundResult is a result of s that its shard can have found, by a: that of the first run for the
+// same chunks, from truth, the results of all shards as inProcess returns them.
+func soundResult(t testing.TB, f *study.Folder, truth [][]byte, s study.Shard, a record.Arithmetic) *study.Result {
+	for i, first := range f.Shards {
+		if first.Run == 0 && first.From == s.From && first.To == s.To {
+			r, err := study.DecodeResult(first, truth[i])
+			if err != nil {
+				t.Fatal(err)
+			}
+			return &study.Result{Arithmetic: a, Chunks: r.Chunks}
+		}
+	}
+	t.Fatalf("no shard of the first run is like shard %d", s.Index)
+	return nil
 }
 
 func same(t *testing.T, f *study.Folder, want [][]byte) {
@@ -158,10 +190,38 @@ func (l *lines) String() string {
 	return l.b.String()
 }
 
+// testKey is a credential for all tests, so that a worker need not be told where the study is.
+func testKey(t testing.TB) string {
+	t.Helper()
+	path, err := keyOnce()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+var keyOnce = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "advsweep-test-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "worker.nk")
+	return path, createCredential(path)
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if path, err := keyOnce(); err == nil {
+		_ = os.RemoveAll(filepath.Dir(path))
+	}
+	os.Exit(code)
+}
+
 // A running is a coordinator that runs, and its workers.
 type running struct {
 	t    *testing.T
 	url  string // empty if nothing was left to do
+	conn atomic.Pointer[connection]
 	log  *lines
 	ctx  context.Context
 	kill context.CancelFunc
@@ -181,8 +241,12 @@ func serve(t *testing.T, f *study.Folder, o ServeOptions) *running {
 		o.AckWait = time.Second
 	}
 	o.Log = r.log.log
+	if o.Credentials == "" && o.URL == "" {
+		o.Credentials = testKey(t)
+	}
 	ready := make(chan string, 1)
-	o.Ready = func(url string) { ready <- url }
+	o.Ready = func(url, _ string) { ready <- url }
+	o.opened = func(c *connection) { r.conn.Store(c) }
 	go func() { r.err <- Serve(r.ctx, r.stop, f, o) }()
 	t.Cleanup(func() { r.kill() })
 	select {
@@ -212,7 +276,7 @@ func (r *running) end() error {
 
 // workOptions are those of a worker with a cache of its own.
 func workOptions(t testing.TB, l *lines) WorkOptions {
-	return WorkOptions{Version: version, Cache: t.TempDir(), Devices: devices, Log: l.log, FirstPatience: 5 * time.Second, pace: time.Millisecond}
+	return WorkOptions{Version: version, Credentials: testKey(t), Cache: t.TempDir(), Devices: devices, Log: l.log, FirstPatience: 5 * time.Second, pace: time.Millisecond}
 }
 
 // workers starts n workers, with what change makes of their options, and returns how they end.
@@ -486,15 +550,7 @@ func TestTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := names{id}
-	nc, err := nats.Connect(r.url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := r.conn.Load().js
 	for _, s := range f.Shards {
 		if _, err := js.Publish(t.Context(), n.shardOf(s), []byte(s.ID)); !there(err) {
 			t.Fatalf("shard %d is queued twice: %v", s.Index, err)
@@ -503,8 +559,8 @@ func TestTwice(t *testing.T) {
 	for i, s := range f.Shards[1:] {
 		for range 2 {
 			m := nats.NewMsg(n.result(fmt.Sprint(s.Index)))
-			m.Data = want[i+1]
-			m.Header.Set(kindHeader, kindResult)
+			m.Data = signed(t, f, s, want[i+1], "by-hand")
+			m.Header.Set(kindHeader, protocol.KindResult)
 			m.Header.Set(workerHeader, "by-hand")
 			if _, err := js.PublishMsg(t.Context(), m); err != nil {
 				t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -17,18 +18,21 @@ import (
 )
 
 // A connection is the coordinator's, to the server that Serve brings or to another's. connect sets
-// its fields and nothing changes them.
+// its fields, listen sets url, and nothing changes them after that.
 type connection struct {
 	server *server.Server // nil: the server is another's
 	nc     *nats.Conn
 	js     jetstream.JetStream
-	url    string // what workers connect to
+	url    string // what workers connect to; "" until listen
 }
 
-// connect starts the server that o describes, with its store in f, or finds the one at o.URL. lost
-// is called when the connection is gone for good. ended reports whether nobody needs it any more.
-func connect(f *study.Folder, o *ServeOptions, lost func(error), ended func() bool) (*connection, error) {
-	if o.URL == "" && o.Credentials != "" && !exists(o.Credentials) {
+// connect starts the server that o describes for study n, with its store in f, or finds the one at
+// o.URL. A server that it starts takes no workers until listen. lost is called when the connection is gone for good. ended reports whether nobody needs it any more.
+func connect(f *study.Folder, n names, o *ServeOptions, lost func(error), ended func() bool) (*connection, error) {
+	if o.URL == "" && o.Credentials == "" { // on loopback too: a login node has other users
+		o.Credentials = filepath.Join(f.Dir, study.KeyName)
+	}
+	if o.URL == "" && !exists(o.Credentials) {
 		if err := createCredential(o.Credentials); err != nil {
 			return nil, err
 		}
@@ -53,10 +57,14 @@ func connect(f *study.Folder, o *ServeOptions, lost func(error), ended func() bo
 	}
 	c, url := &connection{url: o.URL}, o.URL
 	if url == "" {
-		if c.server, err = start(f.Dir, o, cred); err != nil {
+		own, err := newCredential() // never leaves this process
+		if err != nil {
 			return nil, err
 		}
-		c.url = serverURL(c.server, o)
+		if c.server, err = start(f.Dir, n, o, own, cred); err != nil {
+			return nil, err
+		}
+		cred = own
 		url = "nats://in-process" // no scheme of TLS: there is no network between
 		extra = append(extra, nats.InProcessServer(c.server))
 	} else if err := checkURL(url, cred, o.TLSCA); err != nil {
@@ -70,6 +78,30 @@ func connect(f *study.Folder, o *ServeOptions, lost func(error), ended func() bo
 		return nil, err
 	}
 	return c, nil
+}
+
+// listen lets workers come, once the study is on the server whole. Who comes before finds no study
+// and could take it for done.
+func (c *connection) listen(o *ServeOptions) error {
+	if c.server == nil {
+		return nil
+	}
+	if err := listen(c.server, o); err != nil {
+		return err
+	}
+	c.url = serverURL(c.server, o)
+	host, _, _ := net.SplitHostPort(o.Listen)
+	_, port, _ := net.SplitHostPort(c.server.Addr().String())
+	o.Listen = net.JoinHostPort(host, port)
+	return nil
+}
+
+// largeBytes bounds the store of large results of a server that Serve brings: half of its store.
+func (c *connection) largeBytes() int64 {
+	if c.server == nil {
+		return 0
+	}
+	return c.server.JetStreamConfig().MaxStore / 2
 }
 
 // close ends the connection, and the server if Serve brought it.

@@ -15,7 +15,6 @@ import (
 	"advsweep/internal/regular"
 	"advsweep/internal/remedy"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 )
@@ -85,19 +84,29 @@ func readCredential(path string, log func(string, ...any)) (*credential, error) 
 	return c, err
 }
 
-// createCredential writes the seed of a new nkey to path, for its owner alone.
-func createCredential(path string) error {
+// newCredential makes an nkey.
+func newCredential() (*credential, error) {
 	pair, err := nkeys.CreateUser()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	seed, err := pair.Seed()
+	c := &credential{kind: nkeyCredential}
+	if c.seed, err = pair.Seed(); err != nil {
+		return nil, err
+	}
+	c.public, err = pair.PublicKey()
+	return c, err
+}
+
+// createCredential writes the seed of a new nkey to path, for its owner alone.
+func createCredential(path string) error {
+	c, err := newCredential()
 	if err != nil {
 		return err
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err == nil {
-		_, err = f.Write(append(seed, '\n'))
+		_, err = f.Write(append(c.seed, '\n'))
 		if failed := f.Close(); err == nil {
 			err = failed
 		}
@@ -125,16 +134,6 @@ func (c *credential) options() []nats.Option {
 		return []nats.Option{nats.UserCredentials(c.path)}
 	}
 	return nil
-}
-
-// want makes c what a server asks of its clients.
-func (c *credential) want(o *server.Options) {
-	switch c.kind {
-	case nkeyCredential:
-		o.Nkeys = []*server.NkeyUser{{Nkey: c.public}}
-	case passwordCredential:
-		o.Users = []*server.User{{Username: c.user, Password: c.password}}
-	}
 }
 
 // checkURL refuses what would show a secret: to who lists processes, or to who listens on the

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"advsweep/cluster/protocol"
 	"advsweep/internal/remedy"
 	"advsweep/pipeline"
 	"advsweep/study"
@@ -39,7 +40,8 @@ type servedStudy struct {
 
 	queue   jetstream.Consumer // of shards
 	ackWait time.Duration      // after which the server takes a shard for lost
-	objects jetstream.ObjectStore
+	objects *objects           // the plan and inputs
+	large   *objects           // results that are too large for a message
 	kv      jetstream.KeyValue // the state
 }
 
@@ -152,7 +154,7 @@ func (m *machine) readPlan(ctx context.Context) error {
 	s, url := m.study, m.server.url
 	var data []byte
 	err := persist(ctx, objectTime, func(err error) { m.o.Log("the plan: %v; trying again", err) }, gone, func(ctx context.Context) (err error) {
-		data, err = getObject(ctx, s.objects, planName)
+		data, err = s.objects.get(ctx, planName)
 		return err
 	})
 	switch {
@@ -177,7 +179,7 @@ func (m *machine) readPlan(ctx context.Context) error {
 
 // find finds the study whose id or name is want, or the only one if want is empty, and opens what
 // it has on the server. It returns the study without its plan and inputs, and its state.
-func find(ctx context.Context, link *serverLink, want string) (*servedStudy, *state, error) {
+func find(ctx context.Context, link *serverLink, want string) (*servedStudy, *protocol.State, error) {
 	id, err := findID(ctx, link, want)
 	if err != nil {
 		return nil, nil, err
@@ -190,7 +192,10 @@ func find(ctx context.Context, link *serverLink, want string) (*servedStudy, *st
 	if s.kv, err = link.js.KeyValue(ctx, s.bucket()); err != nil {
 		return nil, nil, err
 	}
-	if s.objects, err = link.js.ObjectStore(ctx, s.bucket()); err != nil {
+	if s.objects, err = openObjects(ctx, link.js, s.names.objects()); err != nil {
+		return nil, nil, err
+	}
+	if s.large, err = openObjects(ctx, link.js, s.resultObjects()); err != nil {
 		return nil, nil, err
 	}
 	if _, err := s.objects.GetInfo(ctx, planName); err != nil { // that it is there whole

@@ -9,10 +9,13 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"advsweep/cluster/protocol"
 	"advsweep/internal/remedy"
 	"advsweep/pipeline"
+	"advsweep/record"
 	"advsweep/study"
 
 	"github.com/nats-io/nats.go"
@@ -26,7 +29,8 @@ type ServeOptions struct {
 	// that is free. With URL there is none, but a cluster that exists is used.
 	Listen, URL string
 	// Credentials is the file with the nkey's seed or the user and password that workers must have.
-	// If it is not there, and there is no URL, a seed is made and written to it.
+	// If it is not there, and there is no URL, a seed is made and written to it; "" is a file in the
+	// study's folder then, study.KeyName.
 	Credentials     string
 	TLSCert, TLSKey string // files of the server
 	TLSCA           string // file with who signs the certificates of URL
@@ -36,16 +40,27 @@ type ServeOptions struct {
 	Attempts   int           // how often a shard is tried; 0 is the constant Attempts
 	// AllowMixed takes results of another arithmetic than planned, and of several fingerprints.
 	AllowMixed bool
+	// Verify is the fraction of shards that a second worker does too, on another machine if there is
+	// one, and at least one shard of each worker; 0: none. What nobody else is there to do is not
+	// waited for.
+	Verify float64
+	// Fingerprint returns what this machine computes with, for an arithmetic without a fingerprint,
+	// if it can compute so. Workers must have the same one. Where that is not known, that of most
+	// workers counts. It may be nil.
+	Fingerprint func(record.Arithmetic) (fingerprint string, ok bool)
 
-	// Ready, if set, is called once workers can come, with the URL for them: that of this machine's
-	// name if Listen is any address.
-	Ready func(url string)
+	// Ready, if set, is called once workers can come, with the URL for them, that of this machine's
+	// name if Listen is any address, and the file of Credentials.
+	Ready func(url, credentials string)
 	// Progress, if set, is called now and then, and Arrived for each new result. Both are called
 	// from one goroutine at a time.
 	Progress func(Snapshot)
 	Arrived  func(study.Shard, *study.Result)
 	// Log, if set, is called with what is not as it should be.
 	Log func(format string, args ...any)
+
+	look   time.Duration     // between two looks at the server's store; 0 is 5 s
+	opened func(*connection) // a test sets it, to see the server as the coordinator does
 }
 
 // AckWait is how long a worker that has a shard may say nothing before another gets the shard,
@@ -64,22 +79,16 @@ type Snapshot struct {
 	Workers        []study.WorkerState
 }
 
-// A ConflictError says that machines of equal arithmetic gave different results of a shard. Some
-// machine computes wrong, and it is not known which.
-type ConflictError struct{ Errors []error }
-
-func (e *ConflictError) Error() string {
-	return fmt.Sprintf("cluster: %d shards came out different on machines of equal arithmetic, so one of these computes wrong and its other results are not to be trusted either; the first: %v", len(e.Errors), e.Errors[0])
-}
-
-func (e *ConflictError) Unwrap() []error { return e.Errors }
+// A ConflictError says that machines disagree about shards, and that nobody is left to decide.
+type ConflictError = protocol.ConflictError
 
 // Serve hands out the shards of f that are not done, until each is done or has failed: see
 // f.Failures. Shards that failed before are tried again. The caller has f.Lock.
 //
 // It returns pipeline.ErrStopped once stop is closed. Served again the study goes on, also after a
 // kill at any moment. It returns an error if a result cannot be kept, as when the disk is full; the
-// result waits on the server. It returns a *ConflictError when all is done.
+// result waits on the server. It returns a *ConflictError when machines disagree about a shard in
+// the end. Package protocol says what is believed.
 func Serve(ctx context.Context, stop <-chan struct{}, f *study.Folder, o ServeOptions) (err error) {
 	if o.Log == nil {
 		o.Log = func(string, ...any) {}
@@ -96,6 +105,8 @@ func Serve(ctx context.Context, stop <-chan struct{}, f *study.Folder, o ServeOp
 		return remedy.Want(remedy.AckWait, fmt.Errorf("cluster: time to wait for a worker %v, want 100ms to 1h", o.AckWait))
 	case o.Attempts < 1 || o.Attempts > 1000:
 		return remedy.Want(remedy.Attempts, fmt.Errorf("cluster: tries of a shard %d, want 1 to 1000", o.Attempts))
+	case !(o.Verify >= 0 && o.Verify <= 1):
+		return remedy.Want(remedy.Verify, fmt.Errorf("cluster: fraction of shards to be done twice %v, want 0 to 1", o.Verify))
 	case o.StoreBytes < 0:
 		return remedy.Want(remedy.Store, fmt.Errorf("cluster: store of %d bytes, want at least 0", o.StoreBytes))
 	case (o.TLSCert == "") != (o.TLSKey == ""):
@@ -105,36 +116,49 @@ func Serve(ctx context.Context, stop <-chan struct{}, f *study.Folder, o ServeOp
 	if err != nil {
 		return err
 	}
+	return serveRounds(ctx, stop, f, names{id}, o)
+}
+
+// serveRound serves f until all is settled, or the server's store fails: see serveRounds. It sets
+// o.Listen to the address that the server has got.
+func serveRound(ctx context.Context, stop <-chan struct{}, f *study.Folder, n names, o *ServeOptions) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	c := &coordinator{f: f, o: o, ctx: ctx, fail: cancel, workers: newWorkerTable()}
-	c.state.state = state{Mixed: o.AllowMixed, Attempts: o.Attempts}
+	c := &coordinator{f: f, o: *o, ctx: ctx, fail: cancel, workers: newWorkerTable()}
 	beginning, begun := context.WithCancel(ctx)
 	defer begun()
 	heed(beginning, stop, cancel) // until run, which looks at stop itself
-	if c.conn, err = connect(f, &c.o, cancel, func() bool { return ctx.Err() != nil }); err != nil {
+	if c.conn, err = connect(f, n, &c.o, cancel, func() bool { return ctx.Err() != nil }); err != nil {
 		return c.cause(err)
 	}
-	c.queues = &queues{names: names{id}, f: f, nc: c.conn.nc, js: c.conn.js, log: o.Log}
+	c.queues = &queues{names: n, f: f, nc: c.conn.nc, js: c.conn.js, log: o.Log, largeBytes: c.conn.largeBytes()}
+	if c.conn.server != nil {
+		c.queues.patience = patientLooks * o.look
+	}
+	if o.opened != nil {
+		o.opened(c.conn)
+	}
 	finished := false
 	defer func() { err = errors.Join(err, c.close(finished && err == nil)) }()
 	if err := c.prepare(); err != nil {
-		if damaged(err) && c.conn.server != nil {
-			err = fmt.Errorf("cluster: the server's store in %s is damaged: delete it and serve the study again; what is done is safe: %w", filepath.Join(f.Dir, study.StoreName), err)
-		}
 		return c.cause(err)
 	}
+	if err := c.conn.listen(&c.o); err != nil {
+		return err
+	}
+	o.Listen = c.o.Listen
 	begun()
 	finished, err = c.run(stop)
 	if err != nil {
 		return c.cause(err)
 	}
-	return c.shards.conflict()
+	return c.study.Conflict()
 }
 
-// A coordinator serves one study. Serve and prepare set its fields before anything runs beside
-// them, and nothing sets them after that. What changes while it runs is inside state, shards and
-// workers, each with a lock of its own; no method holds two of these locks.
+// A coordinator serves one study by NATS: study says what is to be done, and this brings it
+// messages and the time. Serve and prepare set its fields before anything runs beside them, and
+// nothing sets them after that. What changes while it runs is inside study and workers, each with a
+// lock of its own.
 type coordinator struct {
 	f    *study.Folder
 	o    ServeOptions
@@ -146,9 +170,10 @@ type coordinator struct {
 	// returned is when the workers of a coordinator that was killed before have all found this one.
 	returned time.Time
 
-	state   coordinatorState
-	shards  *shardTable
-	workers *workerTable
+	study    *protocol.Coordinator
+	finished chan struct{} // holds a value once nothing is left to do
+	workers  *workerTable
+	handled  atomic.Int64 // messages of workers
 
 	callbacks sync.Mutex // held while a callback of o runs
 }
@@ -179,40 +204,18 @@ func (c *coordinator) close(all bool) error {
 
 // prepare reads what is done, and puts the study on the server, but for its shards.
 func (c *coordinator) prepare() error {
-	done, err := c.f.Done()
-	if err != nil {
+	var err error
+	c.finished = make(chan struct{}, 1)
+	if c.study, err = protocol.New(c.f.Plan, c.f.Shards, c.f, c.queues, clock{}, protocol.Options{
+		Build: record.Build(), Attempts: c.o.Attempts, Mixed: c.o.AllowMixed, Verify: c.o.Verify, Grace: c.o.AckWait, Fingerprint: c.o.Fingerprint,
+		Alive: func() []string { return c.workers.alive(time.Now()) }, Arrived: c.arrived, Log: c.o.Log,
+	}); err != nil {
 		return err
 	}
-	c.shards = newShardTable(done)
-	failures, err := c.f.Failures()
-	if err != nil {
-		return err
-	}
-	for _, one := range failures {
-		if err := c.f.Retry(c.f.Shards[one.Shard]); err != nil {
-			return err
-		}
-	}
-	known := map[int]bool{}
-	for i, s := range c.f.Shards {
-		if !done[i] || known[s.Run] { // one of each run: there may be a million
-			continue
-		}
-		known[s.Run] = true
-		r, err := c.f.Get(s)
-		if err != nil {
-			return err
-		}
-		if err := c.state.accept(c.f.Plan, s.Run, r.Arithmetic); err != nil {
-			return fmt.Errorf("shard %d of run %s: %w", i, c.f.Plan.Runs[s.Run].Name, err)
-		}
-	}
-	c.state.unpublished.Store(false)
 	if err := c.queues.create(c.ctx); err != nil {
 		return err
 	}
-	if err := c.queues.persistState(c.ctx, &c.state, full); full(err) { // of results, it may be, which run takes in
-		c.state.unpublished.Store(true)
+	if err := c.queues.persistState(c.ctx, c.study.State(), full); full(err) { // of results, it may be, which run takes in
 		c.o.Log("the server's store is full; if it stays so, give it a larger store")
 	} else if err != nil {
 		return err
@@ -265,6 +268,12 @@ func (c *coordinator) run(stop <-chan struct{}) (all bool, err error) {
 	defer messages.Stop()
 	wg.Go(func() { c.receive(ctx, messages) })
 	wg.Go(func() { c.tick(ctx) })
+	wg.Go(func() { c.look(ctx) })
+	wg.Go(func() {
+		if err := (&probe{c: c}).run(ctx); err != nil {
+			c.fail(err)
+		}
+	})
 	queued := make(chan error, 1)
 	wg.Go(func() { queued <- c.drainAndQueue(ctx, before) })
 	for {
@@ -277,19 +286,48 @@ func (c *coordinator) run(stop <-chan struct{}) (all bool, err error) {
 			if err != nil {
 				return false, err
 			}
-			if c.o.Ready != nil && !c.shards.noneOpen() {
-				c.o.Ready(c.conn.url)
+			if c.o.Ready != nil && !c.isFinished() {
+				c.o.Ready(c.conn.url, c.o.Credentials)
 			}
-		case <-c.shards.allSettled:
-			c.state.finish()
-			all := c.shards.allDone()
-			if err := c.queues.persistState(c.ctx, &c.state, nil); err != nil {
+		case <-c.finished:
+			if err := c.queues.persistState(c.ctx, c.study.State(), nil); err != nil {
 				return false, err
 			}
 			c.leave()
 			c.progress()
-			return all, nil
+			c.verified()
+			return c.study.AllDone(), nil
 		}
+	}
+}
+
+// isFinished reports whether nothing is left to do, and tells run.
+func (c *coordinator) isFinished() bool {
+	if !c.study.IsFinished() {
+		return false
+	}
+	select {
+	case c.finished <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// verified says how many shards were done twice, where that was asked for.
+func (c *coordinator) verified() {
+	if c.o.Verify == 0 {
+		return
+	}
+	total := len(c.f.Shards)
+	twice, machines, missed := c.study.Verified()
+	switch {
+	case twice == machines:
+		c.o.Log("%d of %d shards were done twice on different machines, all alike", twice, total)
+	default:
+		c.o.Log("%d of %d shards were done twice by different workers, %d of them on different machines, all alike", twice, total, machines)
+	}
+	if missed > 0 {
+		c.o.Log("%d more were to be done twice, and no other worker was there to do them", missed)
 	}
 }
 
@@ -325,53 +363,46 @@ func (c *coordinator) drainAndQueue(ctx context.Context, before uint64) error {
 			return context.Cause(ctx)
 		}
 	}
-	return c.queues.addAll(ctx, c.shards)
+	return c.study.Start(ctx)
 }
 
-// tick calls Progress, saves heartbeats and looks after the queues and the server, until ctx ends.
+// period is how often the coordinator looks after itself.
+const period = 500 * time.Millisecond
+
+// tick calls Progress, saves heartbeats and looks after the server, until ctx ends.
 func (c *coordinator) tick(ctx context.Context) {
-	const period = 500 * time.Millisecond
-	empty := 0 // how often the queues were found empty, in a row
 	for i := 0; pause(ctx, period); i++ {
 		c.progress()
 		if i%2 == 0 {
 			c.workers.save(c.f)
 		}
-		if c.state.unpublished.Swap(false) && c.queues.publishState(ctx, &c.state) != nil {
-			c.state.unpublished.Store(true)
-		}
 		if i%10 > 0 {
 			continue
 		}
-		if s := c.conn.server; s != nil && !s.JetStreamEnabled() {
-			c.fail(fmt.Errorf("cluster: the server has given up its store in %s, as it does when the disk is full: make room and serve the study again; what is done is safe", filepath.Join(c.f.Dir, study.StoreName)))
-			return
-		}
-		// A shard that is in no queue, and whose result is not in the folder, is lost. A power cut
-		// does that, or somebody who empties queues by hand.
-		shards, err1 := c.queues.shards.Info(ctx)
-		results, err2 := c.queues.results.Info(ctx)
-		if gone(err1) || gone(err2) {
+		if _, err := c.queues.Waiting(ctx); gone(err) && c.conn.server == nil { // in ours it is probe's to say
 			c.fail(fmt.Errorf("cluster: study %s was removed from the server by someone else: serve it again; what is done is safe", c.f.Plan.Name))
 			return
-		}
-		if err1 != nil || err2 != nil || shards.State.Msgs+results.State.Msgs > 0 || c.shards.noneOpen() {
-			empty = 0
-			continue
-		}
-		if empty++; empty == 2 {
-			empty = 0
-			c.o.Log("the queue is empty and shards are missing: they are queued again")
-			if err := c.queues.addAll(ctx, c.shards); err != nil && ctx.Err() == nil {
-				c.fail(err)
-				return
-			}
 		}
 	}
 }
 
+// look looks after the study until ctx ends. It may wait for the server for long.
+func (c *coordinator) look(ctx context.Context) {
+	for pause(ctx, period) {
+		if err := c.study.Look(ctx); err != nil && ctx.Err() == nil {
+			c.fail(err)
+			return
+		}
+		c.isFinished()
+	}
+}
+
 func (c *coordinator) snapshot() (s Snapshot) {
-	c.shards.snapshot(&s, c.f.Shards)
+	s.Total = len(c.f.Shards)
+	s.Done, s.Failed, s.Left = c.study.Progress()
+	for _, shard := range c.f.Shards {
+		s.Expected += shard.Seconds
+	}
 	s.Workers, s.Running = c.workers.list(time.Now())
 	return s
 }

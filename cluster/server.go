@@ -21,8 +21,9 @@ import (
 // object store.
 const maxPayload = 8 << 20
 
-// start starts the server that o describes, with its store in dir.
-func start(dir string, o *ServeOptions, cred *credential) (*server.Server, error) {
+// start starts the server that o describes for study n, with its store in dir. The coordinator
+// shows own and workers show cred. It takes connections of this process only, until listen.
+func start(dir string, n names, o *ServeOptions, own, cred *credential) (*server.Server, error) {
 	host, text, err := net.SplitHostPort(o.Listen)
 	if err != nil {
 		return nil, remedy.Want(remedy.Listen, fmt.Errorf("cluster: listen on %q, want HOST:PORT as in 127.0.0.1:4222", o.Listen))
@@ -38,22 +39,26 @@ func start(dir string, o *ServeOptions, cred *credential) (*server.Server, error
 	switch here := loopback(host); {
 	case cred.kind == credsCredential:
 		return nil, remedy.Want(remedy.External, fmt.Errorf("cluster: credentials %s: a .creds file is of a cluster that exists: use it with that cluster, or give an nkey's seed", cred.path))
-	case !here && cred.kind == noCredential:
-		return nil, remedy.Want(remedy.Credential, fmt.Errorf("cluster: listen on %s without a credential would let everybody who can reach it read the models and send results: give a file of credentials, which is made if it is not there", o.Listen))
 	case !here && cred.kind == passwordCredential && !secure:
 		return nil, remedy.Want(remedy.TLS, fmt.Errorf("cluster: listen on %s: the password in %s would cross the network in the clear: give a certificate and a key for TLS, or use an nkey, which is never sent", o.Listen, cred.path))
 	case !here && !secure:
 		o.Log("models and results cross the network in the clear, though none but who has %s can send any: a certificate and a key for TLS encrypt them", cred.path)
 	}
-	so := &server.Options{
-		ServerName: "advsweep", Host: cmp.Or(host, "0.0.0.0"), Port: port,
-		NoSigs: true, NoSystemAccount: false,
-		JetStream: true, StoreDir: filepath.Join(dir, study.StoreName), JetStreamMaxStore: o.StoreBytes, DisableJetStreamBanner: true,
-		MaxPayload: maxPayload, MaxPending: 8 * maxPayload,
-		// Clients know an address that leads here. The server does not tell them others of its own.
-		Cluster: server.ClusterOpts{NoAdvertise: true},
+	so := &server.Options{}
+	if err := so.ProcessConfigString(n.accounts()); err != nil {
+		return nil, fmt.Errorf("cluster: server: %w", err)
 	}
-	cred.want(so)
+	if err := n.users(so, own, cred); err != nil {
+		return nil, err
+	}
+	so.ServerName, so.Host, so.Port = "advsweep", cmp.Or(host, "0.0.0.0"), port
+	so.DontListen, so.NoSigs = true, true
+	so.JetStream, so.StoreDir, so.JetStreamMaxStore, so.DisableJetStreamBanner = true, filepath.Join(dir, study.StoreName), o.StoreBytes, true
+	so.MaxPayload, so.MaxPending = maxPayload, 8*maxPayload
+	so.MaxConn, so.MaxSubs = maxConnections(), maxSubscriptions
+	so.AuthTimeout = 5 // seconds, for who connects and does not say who he is
+	// Clients know an address that leads here. The server does not tell them others of its own.
+	so.Cluster.NoAdvertise = true
 	if secure {
 		cert, err := tls.LoadX509KeyPair(o.TLSCert, o.TLSKey)
 		if err != nil {
@@ -88,6 +93,31 @@ func start(dir string, o *ServeOptions, cred *credential) (*server.Server, error
 	}
 	return nil, fmt.Errorf("cluster: the server on %s did not start: %s", o.Listen, cmp.Or(logs.fatal(), "no reason was given"))
 }
+
+// listen makes s take connections at the address that it was started for.
+func listen(s *server.Server, o *ServeOptions) error {
+	done := make(chan struct{})
+	go s.AcceptLoop(done)
+	<-done
+	if s.Addr() != nil {
+		return nil
+	}
+	why := "no reason was given"
+	if logs, ok := s.Logger().(*serverLog); ok {
+		why = cmp.Or(logs.fatal(), why)
+	}
+	return fmt.Errorf("cluster: the server on %s did not start: %s", o.Listen, why)
+}
+
+// Bounds of the server that Serve brings. A worker has one connection, and a subscription for each
+// request that waits for an answer.
+const (
+	maxSubscriptions = 1000
+	reservedFiles    = 256 // for the store, the folder, the page and the program itself
+)
+
+// maxConnections is how many workers may connect: as many as leave the store its files.
+func maxConnections() int { return max(16, min(64<<10, (openFiles()-reservedFiles)*3/4)) }
 
 // A serverLog passes on the errors that the NATS server logs. Its methods change last and told,
 // under mu.

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"advsweep/cluster/protocol"
 	"advsweep/internal/remedy"
 	"advsweep/pipeline"
 	"advsweep/record"
@@ -183,7 +184,7 @@ func (m *machine) newWorker(name string, d study.Device) *worker {
 // the server is back: who is away misses what is sent.
 func (m *machine) listen() error {
 	_, err := m.server.nc.Subscribe(m.study.state(), func(msg *nats.Msg) {
-		s := new(state)
+		s := new(protocol.State)
 		if json.Unmarshal(msg.Data, s) == nil {
 			m.state.learn(s)
 		}

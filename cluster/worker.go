@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"advsweep/cluster/protocol"
 	"advsweep/pipeline"
 	"advsweep/record"
 	"advsweep/study"
@@ -16,7 +17,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// A worker does shards on one device, one at a time.
+// A worker does shards on one device, one at a time. A protocol.Worker says what is done with them;
+// this is its Link, Doer and Clock.
 type worker struct {
 	m          *machine
 	doer       doer
@@ -28,65 +30,57 @@ func (w *worker) work() error {
 	ctx, cancel := context.WithCancel(w.m.ctx)
 	defer cancel()
 	go w.heartbeats.send(ctx)
-	a, err := w.doer.Prepare(0)
-	if err != nil {
-		return err
-	}
-	now := w.m.state.get()
-	if err := now.refuse(w.m.study.plan, 0, a); err != nil {
-		return err
-	}
-	w.heartbeats.change(func(s *study.WorkerState) { s.Arithmetic = a })
 	defer w.heartbeats.change(func(s *study.WorkerState) { s.Shard = -1 })
-	failures := 0 // in a row
-	for {
-		switch {
-		case w.m.state.isDone():
-			return errDone
-		case w.m.ctx.Err() != nil:
-			return context.Cause(w.m.ctx)
-		case w.m.isStopped():
-			return pipeline.ErrStopped
-		}
-		msg, err := w.next()
-		if err != nil {
-			return err
-		}
-		if msg == nil {
-			continue
-		}
-		ok, err := w.handle(msg)
-		if err != nil {
-			return err
-		}
-		if failures++; ok {
-			failures = 0
-		}
-		if failures > 1 {
-			wait := w.m.backoff(failures - 1)
-			w.m.o.Log("%d shards in a row failed here: pausing for %v", failures, wait)
-			select {
-			case <-time.After(wait):
-			case <-w.m.state.done:
-			case <-w.m.stop:
-			case <-w.m.ctx.Done():
-			}
-		}
+	p := &protocol.Worker{
+		Plan: w.m.study.plan, Shards: w.m.study.shards, Doer: w, Link: w, Clock: w, By: study.AuthorOf(w.heartbeats.state.Name), Pace: w.m.o.pace, Log: w.m.o.Log,
+		Prepared: func(a record.Arithmetic) { w.heartbeats.change(func(s *study.WorkerState) { s.Arithmetic = a }) },
+		Began: func(s study.Shard) {
+			w.heartbeats.change(func(st *study.WorkerState) { st.Shard, st.Since = s.Index, time.Now().UTC() })
+		},
+		Finished: w.heartbeats.finish,
+	}
+	return p.Work(w.m.ctx)
+}
+
+// Ended returns why the worker is to end, or nil.
+func (w *worker) Ended() error {
+	switch {
+	case w.m.state.isDone():
+		return errDone
+	case w.m.ctx.Err() != nil:
+		return context.Cause(w.m.ctx)
+	case w.m.isStopped():
+		return pipeline.ErrStopped
+	}
+	return nil
+}
+
+// State returns what the coordinator said last.
+func (w *worker) State() protocol.State { return w.m.state.get() }
+
+// Now is the time.
+func (w *worker) Now() time.Time { return time.Now() }
+
+// Sleep waits for d, or until the worker is to end.
+func (w *worker) Sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-w.m.state.done:
+	case <-w.m.stop:
+	case <-ctx.Done():
 	}
 }
 
-// backoff is the pause after failure n of some in a row, n from 1. It grows from pace to 60 of it.
-func (m *machine) backoff(n int) time.Duration {
-	return min(m.o.pace<<min(n-1, 10), 60*m.o.pace)
-}
-
-// next waits for a shard for a second or so. It returns nil if none came, or the server is away.
-func (w *worker) next() (jetstream.Msg, error) {
-	ctx := w.m.ctx
+// Next waits for a shard for a second or so. It returns nil if none came, or the server is away.
+func (w *worker) Next(ctx context.Context) (protocol.Delivery, error) {
 	batch, err := w.m.study.queue.Fetch(1, jetstream.FetchMaxWait(time.Second))
 	if err == nil {
 		for msg := range batch.Messages() {
-			return msg, nil
+			meta, err := msg.Metadata()
+			if err != nil {
+				return nil, nil // it was not delivered as one of a queue
+			}
+			return &delivery{w, msg, meta}, nil
 		}
 		err = batch.Error()
 	}
@@ -107,136 +101,38 @@ func (w *worker) next() (jetstream.Msg, error) {
 
 // A delivery is a shard's message that a worker has received.
 type delivery struct {
-	w        *worker
-	msg      jetstream.Msg
-	shard    study.Shard
-	number   int    // of this delivery of the message, from 1
-	sequence uint64 // of the message
+	w    *worker
+	msg  jetstream.Msg
+	meta *jetstream.MsgMetadata
 }
 
-// handle does the shard of msg, and reports whether it is done. An error ends the worker.
-func (w *worker) handle(msg jetstream.Msg) (ok bool, err error) {
-	shards := w.m.study.shards
-	i := indexOf(msg.Subject(), len(shards))
-	meta, err := msg.Metadata()
-	if err != nil || i < 0 || shards[i].ID != string(msg.Data()) {
-		w.m.o.Log("a message of no shard is thrown away: %s", msg.Subject())
-		return true, msg.TermWithReason("no shard")
-	}
-	d := &delivery{w: w, msg: msg, shard: shards[i], number: int(meta.NumDelivered), sequence: meta.Sequence.Stream}
-	if before := d.number - 1; before >= w.m.state.get().Attempts {
-		return true, d.giveUp(before, fmt.Sprintf("its workers died, or were cut off, each of the %d times that it was handed out", before))
-	}
-	held, release := context.WithCancel(w.m.ctx)
-	defer release()
-	go d.hold(held)
-	if w.m.isStopped() {
-		return false, d.giveBack(pipeline.ErrStopped)
-	}
-	w.heartbeats.change(func(st *study.WorkerState) { st.Shard, st.Since = i, time.Now().UTC() })
-	r, err := w.do(held, d.shard)
-	if err != nil {
-		return false, d.failed(err)
-	}
-	now := w.m.state.get()
-	if err := now.refuse(w.m.study.plan, d.shard.Run, r.Arithmetic); err != nil {
-		return false, d.giveBack(err)
-	}
-	if err := d.send(r); err != nil {
-		return false, err
-	}
-	release()
-	if err := msg.Ack(); err != nil { // then the shard is done twice, which changes nothing
-		w.m.o.Log("shard %d: %v", i, err)
-	}
-	w.heartbeats.finish(d.shard, true, r.Arithmetic)
-	return true, nil
-}
+func (d *delivery) Index() int                    { return indexOf(d.msg.Subject(), len(d.w.m.study.shards)) }
+func (d *delivery) ID() string                    { return string(d.msg.Data()) }
+func (d *delivery) Avoid() []string               { return d.msg.Headers()[avoidHeader] }
+func (d *delivery) Number() int                   { return int(d.meta.NumDelivered) }
+func (d *delivery) Sequence() uint64              { return d.meta.Sequence.Stream }
+func (d *delivery) Ack() error                    { return d.msg.Ack() }
+func (d *delivery) Nak(delay time.Duration) error { return d.msg.NakWithDelay(delay) }
+func (d *delivery) Term(why string) error         { return d.msg.TermWithReason(why) }
 
-// hold tells the server until ctx ends that the shard is in hand, so that nobody else gets it. It
-// goes on while a result waits to be sent.
-func (d *delivery) hold(ctx context.Context) {
-	for pause(ctx, d.w.m.study.ackWait/4) {
-		_ = d.msg.InProgress() // the next one may get through
-	}
-}
-
-// message returns a message about the shard to the coordinator.
-func (d *delivery) message(kind string, body []byte) *nats.Msg {
-	m := nats.NewMsg(d.w.m.study.result(strconv.Itoa(d.shard.Index)))
-	m.Data = body
-	m.Header.Set(kindHeader, kind)
-	m.Header.Set(workerHeader, d.w.heartbeats.state.Name)
-	m.Header.Set(sequenceHeader, strconv.FormatUint(d.sequence, 10))
-	return m
-}
-
-// failed deals with a shard that ended with err. Another worker tries it, or nobody if it was tried
-// often enough. It returns an error if this worker cannot go on.
-func (d *delivery) failed(err error) error {
-	m, s := d.w.m, d.shard
-	attempts := m.state.get().Attempts
-	var mixed *study.MixedError
-	switch {
-	case m.state.isDone():
-		return errDone
-	case m.ctx.Err() != nil:
-		return context.Cause(m.ctx)
-	case errors.Is(err, errStopped), errors.Is(err, pipeline.ErrStopped):
-		return d.giveBack(pipeline.ErrStopped)
-	case errors.As(err, &mixed):
-		return d.giveBack(err)
-	}
-	d.w.heartbeats.finish(s, false, record.Arithmetic{})
-	m.o.Log("shard %d of run %s failed, time %d of %d: %v", s.Index, m.study.plan.Runs[s.Run].Name, d.number, attempts, err)
-	if d.number == attempts {
-		return d.giveUp(d.number, err.Error())
-	}
-	return d.msg.NakWithDelay(m.backoff(d.number))
-}
-
-// giveBack gives the shard back as if this worker had not had it, and returns why.
-func (d *delivery) giveBack(why error) error {
-	if err := d.w.send(d.message(kindBack, []byte(why.Error()))); err != nil {
-		d.w.m.o.Log("could not give shard %d back: the server will miss it: %v", d.shard.Index, err)
-	}
-	return why
-}
-
-// giveUp says that nobody could do the shard in so many attempts.
-func (d *delivery) giveUp(attempts int, message string) error {
-	m := d.message(kindFailed, []byte(message))
-	m.Header.Set(attemptsHeader, strconv.Itoa(attempts))
-	if err := d.w.send(m); err != nil {
-		return err
-	}
-	return d.msg.TermWithReason("given up")
-}
-
-// send sends the result of the shard, one that is too large for a message through the object store.
-func (d *delivery) send(r *study.Result) error {
-	data, err := r.Encode(d.shard.ID)
-	if err != nil {
-		return err
-	}
-	m := d.message(kindResult, data)
-	if room := d.w.m.server.nc.MaxPayload() - 4096; int64(len(data)) > room {
-		object := "result-" + nats.NewInbox()[len(nats.InboxPrefix):]
-		if err := d.w.try(objectTime, func(ctx context.Context) error {
-			_, err := d.w.m.study.objects.PutBytes(ctx, object, data)
-			return err
-		}); err != nil {
-			return err
+// Hold tells the server, until release is called, that the shard is in hand, so that nobody else
+// gets it. That goes on while a result waits to be sent.
+func (d *delivery) Hold(ctx context.Context) (context.Context, func()) {
+	held, release := context.WithCancel(ctx)
+	go func() {
+		for pause(held, d.w.m.study.ackWait/4) {
+			_ = d.msg.InProgress() // the next one may get through
 		}
-		m.Data = nil
-		m.Header.Set(objectHeader, object)
-	}
-	return d.w.send(m)
+	}()
+	return held, release
 }
 
-// do does s. It ends early when the study is done, and when stop is closed before 80 % of s is
+// Prepare opens a run, and returns what the device computes with.
+func (w *worker) Prepare(run int) (record.Arithmetic, error) { return w.doer.Prepare(run) }
+
+// Do does s. It ends early when the study is done, and when stop is closed before 80 % of s is
 // done. A panic becomes an error.
-func (w *worker) do(ctx context.Context, s study.Shard) (r *study.Result, err error) {
+func (w *worker) Do(ctx context.Context, s study.Shard) (r *study.Result, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer func() {
@@ -262,10 +158,28 @@ func (w *worker) do(ctx context.Context, s study.Shard) (r *study.Result, err er
 	return w.doer.Do(ctx, nil, s, func(done, total int) { share.Store(int64(done) * 1000 / int64(max(1, total))) })
 }
 
-// send sends m to the coordinator, however long it takes until the server has stored it.
-func (w *worker) send(m *nats.Msg) error {
+// Send sends m to the coordinator, however long it takes until the server has stored it. A result
+// that is too large for a message goes through the object store.
+func (w *worker) Send(_ context.Context, m protocol.Message) error {
+	out := nats.NewMsg(w.m.study.result(strconv.Itoa(m.Shard)))
+	out.Data = m.Body
+	out.Header.Set(kindHeader, m.Kind)
+	out.Header.Set(workerHeader, m.Worker)
+	out.Header.Set(sequenceHeader, strconv.FormatUint(m.Sequence, 10))
+	out.Header.Set(attemptsHeader, strconv.Itoa(m.Attempts))
+	if room := w.m.server.nc.MaxPayload() - 4096; int64(len(m.Body)) > room {
+		object := resultPrefix + nats.NewInbox()[len(nats.InboxPrefix):]
+		if err := w.try(objectTime, func(ctx context.Context) error {
+			_, err := w.m.study.large.PutBytes(ctx, object, m.Body)
+			return err
+		}); err != nil {
+			return err
+		}
+		out.Data = nil
+		out.Header.Set(objectHeader, object)
+	}
 	return w.try(messageTime, func(ctx context.Context) error {
-		_, err := w.m.server.js.PublishMsg(ctx, m)
+		_, err := w.m.server.js.PublishMsg(ctx, out)
 		return err
 	})
 }

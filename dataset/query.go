@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"advsweep/internal/remedy"
+	"advsweep/internal/survive"
 )
 
 // A Query names labelled images, and says of them what their files leave open. Where a field is
@@ -112,10 +113,20 @@ func Open(q Query) (*Stored, error) {
 	if err := q.check(); err != nil {
 		return nil, err
 	}
-	if q.Path != "" {
-		return openPath(&q)
+	read, name := openPath, q.Path
+	if q.Path == "" {
+		read, name = openPair, q.Images+" and "+q.Labels
 	}
-	return openPair(&q)
+	// Every reader runs within this: a panic of one is an error that tells of a bug.
+	var s *Stored
+	err := survive.Do(func() (err error) {
+		s, err = read(&q)
+		return err
+	})
+	if bug, ok := err.(*survive.Bug); ok { // which nobody has named a file for
+		err = fmt.Errorf("dataset: %s: %w", name, bug)
+	}
+	return s, err
 }
 
 // A Stored is labelled images as files hold them, before a model says which shape it takes.

@@ -28,9 +28,9 @@ func (m *Model) asMLP() *Model {
 	}
 	var waiting []affine // that no Linear has taken yet
 	for _, i := range m.spine() {
-		n := formats.Volume(m.inputShape())
+		in := m.inputShape()
 		if j := m.chained(i); j >= 0 {
-			n = formats.Volume(shapes[j])
+			in = shapes[j]
 		}
 		last := len(out.Layers) - 1
 		switch l := m.Layers[i].(type) {
@@ -51,7 +51,11 @@ func (m *Model) asMLP() *Model {
 			}
 			out.Layers = append(out.Layers, l)
 		default:
-			a, ok := m.affine(i, n)
+			// Two numbers of a pair that differ in shape may become more than either has.
+			if _, ok := l.(Arrange); !ok && !slices.Equal(shapes[i], in) {
+				return nil
+			}
+			a, ok := m.affine(i, formats.Volume(in))
 			if !ok {
 				return nil
 			}

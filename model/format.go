@@ -15,14 +15,18 @@ type File struct {
 	Sum hash.Hash
 	// Open opens a file in the folder of the model and returns its size. nil: there are no other
 	// files.
-	Open func(location string) (*os.File, int64, error)
-	Ask  Ask
+	Open   func(location string) (*os.File, int64, error)
+	Ask    Ask
+	Memory Memory // for what decode makes, see Memory
 }
 
 // An Ask is what a file may leave open.
 type Ask struct {
 	Output string // the output of the network that holds the logits; "": the only one
 	Image  []int  // [C, H, W], for a network that takes images of any H and W; nil: not known
+	// Memory is how many bytes one image may take in the network, see type Memory. 0: as EnvMemory
+	// says, or a quarter of the machine's.
+	Memory uint64
 }
 
 // A FreeSizeError says that a network takes images of any height and width, and that no Ask said

@@ -2,6 +2,8 @@ package model
 
 import (
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -36,6 +38,32 @@ func TestRegisterFormatInvalid(t *testing.T) {
 	})
 	_, err := Decode("a.toy", []byte("toy"))
 	wantError(t, err, "model: a.toy: ", "takes")
+}
+
+// A format whose reader panics costs an error that names the file, from everything that loads.
+func TestRegisterFormatPanics(t *testing.T) {
+	defer func(before []format) { registered = before }(registered)
+	RegisterFormat("Toy", func(name string, start []byte) bool { return filepath.Ext(name) == ".toy" }, func(f File) (*Model, error) {
+		var none []int
+		return MLP(none[f.Size], 2), nil
+	})
+	path := filepath.Join(t.TempDir(), "a.toy")
+	if err := os.WriteFile(path, []byte("toy"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for name, load := range map[string]func() (*Model, error){
+		"Decode":     func() (*Model, error) { return Decode(path, []byte("toy")) },
+		"Load":       func() (*Model, error) { return Load(path) },
+		"LoadAsking": func() (*Model, error) { return LoadAsking(path, "", Ask{Output: "y"}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, err := load()
+			wantError(t, err, "model: "+path+": a bug in advsweep", "index out of range [3] with length 0", "format_test.go", "report it, with the file")
+			if m != nil {
+				t.Errorf("model %v, want none", m)
+			}
+		})
+	}
 }
 
 // Without its reader a file of a known ending says what is missing.

@@ -16,7 +16,7 @@ import (
 
 	"advsweep/internal/filekind"
 	"advsweep/internal/regular"
-	"advsweep/model/internal/formats"
+	"advsweep/internal/survive"
 )
 
 // Load returns the model in the regular file at path, whatever its format: see Decode. Directories,
@@ -83,21 +83,7 @@ func read(path, layers string, ask Ask) (*Model, error) {
 // maxListSize bounds a layer list, in bytes: a hundred thousand layers.
 const maxListSize = 16 << 20
 
-func readSmall(path string) ([]byte, error) {
-	if _, err := os.Stat(path); err != nil {
-		return nil, err
-	}
-	f, size, err := regular.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if size > maxListSize {
-		return nil, fmt.Errorf("%d bytes, want at most %d", size, maxListSize)
-	}
-	data := make([]byte, size)
-	return data, formats.Read(f, data)
-}
+func readSmall(path string) ([]byte, error) { return regular.Read(path, maxListSize) }
 
 // Decode returns the model in data, the bytes of a safetensors, NPZ or ONNX file, told by how they
 // begin and by the ending of name (.onnx, .npz), which also is for messages and the model's Source.
@@ -154,13 +140,27 @@ type decoder struct {
 	inside   bool // the list is from the file itself
 }
 
-func (d *decoder) decode() (*Model, error) {
+// decode returns the model in the file, or an error. Every reader runs within it: a panic of one is
+// an error that tells of a bug.
+func (d *decoder) decode() (m *Model, err error) {
+	err = survive.Do(func() (err error) {
+		m, err = d.decodeAny()
+		return err
+	})
+	return m, err
+}
+
+func (d *decoder) decodeAny() (*Model, error) {
 	start := make([]byte, 9)
 	n, err := d.r.ReadAt(start, 0)
 	if err != nil && err != io.EOF {
 		return nil, err
 	}
 	start = start[:n]
+	memory, err := d.ask.memory()
+	if err != nil {
+		return nil, err
+	}
 	var m *Model
 	ext := filepath.Ext(d.name)
 	switch f := formatOf(d.name, start); {
@@ -169,7 +169,7 @@ func (d *decoder) decode() (*Model, error) {
 			return nil, fmt.Errorf("layer list %s: a file of format %s needs none", d.listName, f.name)
 		}
 		d.list = nil
-		if m, err = f.decode(File{Reader: d.r, Size: d.size, Sum: d.sum, Open: d.open, Ask: d.ask}); err == nil {
+		if m, err = f.decode(File{Reader: d.r, Size: d.size, Sum: d.sum, Open: d.open, Ask: d.ask, Memory: memory}); err == nil {
 			err = m.validate()
 		}
 	case leaves[ext] != "":
@@ -184,6 +184,9 @@ func (d *decoder) decode() (*Model, error) {
 	}
 	if err != nil {
 		return nil, d.explain(start, err, formatOf(d.name, start) != nil)
+	}
+	if err := m.fits(memory); err != nil {
+		return nil, err
 	}
 	if mlp := m.asMLP(); mlp != nil && mlp.validate() == nil {
 		m = mlp
@@ -227,22 +230,11 @@ func beginsSafetensors(start []byte, size int64) bool {
 // inFolder returns what opens regular files in dir. Links may not lead out of it.
 func inFolder(dir string) func(location string) (*os.File, int64, error) {
 	return func(location string) (*os.File, int64, error) {
-		root, err := os.OpenRoot(dir)
+		root, err := regular.OpenRoot(dir)
 		if err != nil {
 			return nil, 0, err
 		}
 		defer root.Close()
-		info, err := root.Stat(location)
-		if err != nil {
-			return nil, 0, err
-		}
-		if !info.Mode().IsRegular() { // a pipe would be waited for
-			return nil, 0, fmt.Errorf("%v, want a regular file", info.Mode()&fs.ModeType)
-		}
-		f, err := root.Open(location)
-		if err != nil {
-			return nil, 0, err
-		}
-		return f, info.Size(), nil
+		return regular.OpenIn(root, location)
 	}
 }

@@ -10,7 +10,8 @@
 #   ZOO_JOBS     how many processes run at a time (1)
 #   MNIST        the training images, for small and trained
 #
-# With an argument it does but one thing: venv, export, graphs, table; or what remakes the networks of the tests: small, trained.
+# With an argument it does but one thing: venv, export, graphs, table; ranks, which draws and compares as many small graphs of ranks 2 to 6;
+# or what remakes the networks of the tests: small, trained.
 # pip takes torch from where it is set up to: an index with builds without CUDA saves much.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -35,6 +36,12 @@ make_table() {
 	"$python" scripts/zoo/table.py "$zoo/zoo" "$zoo/export" "$zoo/graphs" docs/zoo.md
 }
 
+make_ranks() {
+	"$python" scripts/zoo/ranks.py "$zoo/ranks" "${ZOO_GRAPHS:-2000}" "${ZOO_SEED:-1}"
+	go build -o "$zoo/zoo" ./internal/zoo
+	"$python" scripts/zoo/check.py "$zoo/zoo" "$zoo/ranks"
+}
+
 make_small() { "$python" scripts/zoo/small.py model/onnx/testdata/zoo; }
 
 make_trained() { "$python" scripts/zoo/trained.py "${MNIST:?names the folder of the training images of MNIST}" model/onnx/testdata/zoo/trained; }
@@ -42,9 +49,9 @@ make_trained() { "$python" scripts/zoo/trained.py "${MNIST:?names the folder of 
 case ${1:-all} in
 all) parts="venv export graphs table" ;;
 venv) parts=venv ;;
-export | graphs | table | small | trained) parts="venv $1" ;;
+export | graphs | table | ranks | small | trained) parts="venv $1" ;;
 *)
-	echo "zoo.sh: $1, want venv, export, graphs, table, small or trained" >&2
+	echo "zoo.sh: $1, want venv, export, graphs, table, ranks, small or trained" >&2
 	exit 2
 	;;
 esac

@@ -14,36 +14,57 @@ import (
 	"strings"
 	"time"
 
+	"advsweep/internal/plain"
 	"advsweep/internal/regular"
 	"advsweep/internal/remedy"
+	"advsweep/internal/staged"
 	"advsweep/record"
-
-	"github.com/gofrs/flock"
 )
 
 // The parts of a study's folder.
 const (
-	planName    = "plan.json"
-	shardsName  = "shards.csv"
-	studyName   = "study.toml"
-	inputsName  = "inputs"
-	resultsName = "shards"
-	failedName  = "failed"
-	workersName = "workers"
-	runsName    = "runs"
-	StoreName   = "nats" // of package cluster's server
-	lockName    = ".lock"
-	tmpPrefix   = ".tmp-" // of files that are being written
+	planName     = "plan.json"
+	shardsName   = "shards.csv"
+	studyName    = "study.toml"
+	inputsName   = "inputs"
+	resultsName  = "shards"
+	disputedName = "disputed" // results of shards that came out different, see Put
+	settledName  = "settled"  // those of disputes that are over
+	asideName    = "aside"    // results that are not believed any more, see SetAside
+	excludedName = "excluded" // workers, see Exclude
+	failedName   = "failed"
+	workersName  = "workers"
+	runsName     = "runs"
+	StoreName    = "nats"      // of package cluster's server
+	KeyName      = "worker.nk" // what its workers show, unless the user names another file
+	lockName     = ".lock"
+)
+
+// How many bytes files of a folder have at most; others are not read.
+const (
+	maxPlan = 1 << 30
+	maxNote = 1 << 20 // of a failure, a heartbeat, an exclusion
 )
 
 // A Folder holds a study: its plan, the models and images that it needs, and what its shards have
 // found. Any number of processes may use one folder, on a shared file system too. A result is there
-// whole or not at all, and all results of a shard are alike. Several goroutines may call its
-// methods.
+// whole or not at all, and it was checked: see Put. Several goroutines may call its methods.
 type Folder struct {
 	Dir    string
 	Plan   *Plan
 	Shards []Shard
+
+	disk   Disk
+	checks checkers
+}
+
+// On returns the study of plan whose files are on disk. dir is what messages call the folder.
+func On(disk Disk, dir string, plan *Plan) (*Folder, error) {
+	shards, err := plan.Shards()
+	if err != nil {
+		return nil, err
+	}
+	return &Folder{Dir: dir, Plan: plan, Shards: shards, disk: disk, checks: checkers{plan: plan}}, nil
 }
 
 // Create makes the folder dir for plan. inputs are what the plan names, by their SHA-256, and text
@@ -54,56 +75,74 @@ func Create(dir string, plan *Plan, inputs map[string][]byte, text []byte) (*Fol
 	if err != nil {
 		return nil, err
 	}
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return nil, remedy.Want(remedy.Folder, fmt.Errorf("study: make folder %s: %w", dir, regular.Cause(err)))
+	}
+	disk := newDisk(dir)
+	if err := disk.check(); err != nil {
+		return nil, remedy.Want(remedy.Folder, fmt.Errorf("study: %s: %w", dir, err))
+	}
 	path := filepath.Join(dir, planName)
-	switch old, err := os.ReadFile(path); {
+	switch old, err := disk.Read(planName, maxPlan); {
 	case err == nil && !json.Valid(old): // damaged: it is made again, and results are found by what they are of
 	case err == nil && record.VersionOf(old) != plan.Version:
 		return nil, remedy.Want(remedy.Folder, fmt.Errorf("%s: %w, or delete that folder", path, &VersionError{record.VersionOf(old), plan.Version}))
 	case err == nil && !bytes.Equal(old, data):
 		return nil, remedy.Want(remedy.Folder, fmt.Errorf("study: %s holds another study: choose another folder, or delete that folder", dir))
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("study: %s: %w", path, regular.Cause(err))
+		return nil, fmt.Errorf("study: %s: %w", path, err)
 	case err != nil:
-		if entries, err := os.ReadDir(dir); err == nil && slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return !ours(e.Name()) }) {
+		names, err := disk.List(".")
+		if err == nil && slices.ContainsFunc(names, func(name string) bool { return !ours(name) }) {
 			return nil, remedy.Want(remedy.Folder, fmt.Errorf("study: %s holds other files: choose another folder", dir))
 		}
 	}
-	f := &Folder{Dir: dir, Plan: plan}
-	if f.Shards, err = plan.Shards(); err != nil {
+	f, err := On(disk, dir, plan)
+	if err != nil {
 		return nil, err
 	}
 	for hash, data := range inputs {
 		if _, err := f.Input(hash); err == nil {
 			continue
 		}
-		if err := writeWhole(filepath.Join(dir, inputsName, hash), data); err != nil {
+		if err := f.write(inputsName+"/"+hash, data, true); err != nil {
 			return nil, err
 		}
 	}
-	if err := writeWhole(filepath.Join(dir, shardsName), plan.ShardsCSV(f.Shards)); err != nil {
+	if err := f.write(shardsName, plan.ShardsCSV(f.Shards), true); err != nil {
 		return nil, err
 	}
-	if err := writeWhole(filepath.Join(dir, studyName), text); err != nil {
+	if err := f.write(studyName, text, true); err != nil {
 		return nil, err
 	}
-	return f, writeWhole(path, data) // last: a folder with a plan is whole
+	return f, f.write(planName, data, true) // last: a folder with a plan is whole
 }
 
 // ours reports whether a file of that name may be of a study whose plan is lost or was never
 // written.
 func ours(name string) bool {
-	return slices.Contains([]string{inputsName, shardsName, studyName, resultsName, failedName, workersName, runsName, StoreName, lockName}, name) || strings.HasPrefix(name, tmpPrefix)
+	return slices.Contains(folderParts, name) || slices.Contains(fileParts, name) || staged.Is(name)
 }
 
-// Open opens the study in dir, which Create made with this version of the program.
+// Open opens the study in dir, which Create made with this version of the program. It returns an
+// error if a part of the folder is a link, or no file or folder where one is wanted: the folder may
+// be from somebody else.
 func Open(dir, version string) (*Folder, error) {
 	path := filepath.Join(dir, planName)
-	data, err := os.ReadFile(path)
+	disk := newDisk(dir)
+	var data []byte
+	err := disk.check()
+	if err == nil {
+		data, err = disk.Read(planName, maxPlan)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%s: %w", planName, err)
+		}
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("study: %s holds no study: no %s; 'advsweep plan' makes one: %w", dir, planName, fs.ErrNotExist)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("study: %s: %w", path, regular.Cause(err))
+		return nil, fmt.Errorf("study: %s: %w", dir, err)
 	}
 	plan, err := ParsePlan(data, version)
 	if err != nil {
@@ -112,9 +151,7 @@ func Open(dir, version string) (*Folder, error) {
 		}
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	f := &Folder{Dir: dir, Plan: plan}
-	f.Shards, err = plan.Shards()
-	return f, err
+	return On(disk, dir, plan)
 }
 
 // Is reports whether dir holds a study.
@@ -125,42 +162,36 @@ func Is(dir string) bool {
 
 // Lock makes the folder the caller's alone until unlock. Who hands out its shards or merges them
 // takes the lock; who does single shards does not. It does not wait but returns an error.
+//
+// It also ends what a process that was killed had begun: it removes files that were not finished,
+// and settles disputes that can be settled.
 func (f *Folder) Lock() (unlock func(), err error) {
-	l := flock.New(filepath.Join(f.Dir, lockName), flock.SetPermissions(0o666))
-	ok, err := l.TryLock()
+	l, ok, err := regular.TryLock(filepath.Join(f.Dir, lockName))
 	if err != nil {
-		return nil, fmt.Errorf("study: lock %s: %w", f.Dir, regular.Cause(err))
+		return nil, fmt.Errorf("study: lock %s: %w", f.Dir, err)
 	}
 	if !ok {
 		return nil, fmt.Errorf("study: %s is in use by another 'advsweep work', serve or merge: wait for it to end", f.Dir)
 	}
-	f.sweepUp(time.Now())
+	if d, ok := f.disk.(*osDisk); ok {
+		d.sweep()
+	}
+	if err := f.Recover(); err != nil {
+		_ = l.Close()
+		return nil, err
+	}
 	return func() { _ = l.Close() }, nil
-}
-
-// sweepUp removes files that a writer began and did not finish, if they are over a day old at time
-// now: then the writer was killed.
-func (f *Folder) sweepUp(now time.Time) {
-	_ = filepath.WalkDir(f.Dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.HasPrefix(d.Name(), tmpPrefix) {
-			return nil
-		}
-		if info, err := d.Info(); err == nil && now.Sub(info.ModTime()) > 24*time.Hour {
-			_ = os.Remove(path)
-		}
-		return nil
-	})
 }
 
 // Input returns the input with that SHA-256. It returns an error if it is not there or is damaged.
 func (f *Folder) Input(hash string) ([]byte, error) {
-	path := filepath.Join(f.Dir, inputsName, hash)
-	data, err := os.ReadFile(path)
+	name := inputsName + "/" + hash
+	data, err := f.disk.Read(name, maxInput)
 	if err != nil {
-		return nil, fmt.Errorf("study: %s: %w; 'advsweep plan' with the same study file makes it again", path, regular.Cause(err))
+		return nil, fmt.Errorf("study: %s: %w; 'advsweep plan' with the same study file makes it again", f.at(name), err)
 	}
 	if Hash(data) != hash {
-		return nil, fmt.Errorf("study: %s is damaged: its SHA-256 is not its name; 'advsweep plan' with the same study file makes it again", path)
+		return nil, fmt.Errorf("study: %s is damaged: its SHA-256 is not its name; 'advsweep plan' with the same study file makes it again", f.at(name))
 	}
 	return data, nil
 }
@@ -181,94 +212,6 @@ func Hash(data []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-func (f *Folder) resultPath(s Shard) string {
-	return filepath.Join(f.Dir, resultsName, s.ID[:2], s.ID)
-}
-
-// Has reports whether the result of s is there.
-func (f *Folder) Has(s Shard) bool {
-	_, err := os.Stat(f.resultPath(s))
-	return err == nil
-}
-
-// Done returns for each shard whether its result is there.
-func (f *Folder) Done() ([]bool, error) {
-	there := map[string]bool{}
-	dirs, err := os.ReadDir(filepath.Join(f.Dir, resultsName))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("study: %w", regular.Cause(err))
-	}
-	for _, d := range dirs {
-		names, err := os.ReadDir(filepath.Join(f.Dir, resultsName, d.Name()))
-		if err != nil {
-			return nil, fmt.Errorf("study: %w", regular.Cause(err))
-		}
-		for _, n := range names {
-			there[n.Name()] = true
-		}
-	}
-	done := make([]bool, len(f.Shards))
-	for i, s := range f.Shards {
-		done[i] = there[s.ID]
-	}
-	return done, nil
-}
-
-// A DifferentError says that a shard came out different from the result that is there already.
-type DifferentError struct {
-	Shard    Shard
-	Old, New record.Arithmetic
-}
-
-func (e *DifferentError) Error() string {
-	if e.Old != e.New {
-		return fmt.Sprintf("study: shard %d came out different by %s from its result by %s", e.Shard.Index, e.New, e.Old)
-	}
-	return fmt.Sprintf("study: shard %d came out different from its result that is there, both by %s: one of the machines computes wrong", e.Shard.Index, e.New)
-}
-
-// Put keeps r, encoded, as the result of s. When it returns nil the result is on the disk to stay.
-// A second result that is the same changes nothing; one that is not is a *DifferentError, and the
-// first one stays.
-func (f *Folder) Put(s Shard, encoded []byte) error {
-	r, err := DecodeResult(s, encoded)
-	if err != nil {
-		return err
-	}
-	path := f.resultPath(s)
-	if old, err := os.ReadFile(path); err == nil {
-		was, err := DecodeResult(s, old)
-		if err == nil {
-			if bytes.Equal(old, encoded) {
-				return nil
-			}
-			return &DifferentError{s, was.Arithmetic, r.Arithmetic}
-		} // damaged: the new one takes its place
-	}
-	if err := writeWhole(path, encoded); err != nil {
-		return err
-	}
-	_ = os.Remove(f.failurePath(s)) // may not be there
-	return nil
-}
-
-// Get returns the result of s.
-func (f *Folder) Get(s Shard) (*Result, error) {
-	path := f.resultPath(s)
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("study: shard %d of run %s is not done: %w", s.Index, f.Plan.Runs[s.Run].Name, fs.ErrNotExist)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("study: %s: %w", path, regular.Cause(err))
-	}
-	r, err := DecodeResult(s, data)
-	if err != nil {
-		return nil, fmt.Errorf("%w: delete %s and the shard is done again", err, path)
-	}
-	return r, nil
-}
-
 // A Failure is a shard that nobody could do.
 type Failure struct {
 	Shard    int       `json:"shard"`
@@ -280,24 +223,28 @@ type Failure struct {
 	Time     time.Time `json:"time"`
 }
 
-func (f *Folder) failurePath(s Shard) string {
-	return filepath.Join(f.Dir, failedName, s.ID+".json")
-}
+func failureName(s Shard) string { return failedName + "/" + s.ID + ".json" }
 
-// Fail notes that s failed. Retry forgets it, and so does Put.
+// maxMessage is how many characters of a message of a worker are kept.
+const maxMessage = 2000
+
+// Fail notes that s failed. Retry forgets it, and so does Put. Of a long message the beginning is
+// kept.
 func (f *Folder) Fail(s Shard, worker string, attempts int, message string) error {
-	return writeJSON(f.failurePath(s), Failure{s.Index, f.Plan.Runs[s.Run].Name, s.ID, message, worker, attempts, time.Now().UTC().Truncate(time.Second)})
+	return f.writeJSON(failureName(s), Failure{s.Index, f.Plan.Runs[s.Run].Name, s.ID, plain.Line(message, maxMessage), plain.Line(worker, 100), attempts, time.Now().UTC().Truncate(time.Second)})
 }
 
 // Failures lists what Fail noted of shards that are not done, by shard.
 func (f *Folder) Failures() ([]Failure, error) {
 	var all []Failure
-	err := eachJSON(filepath.Join(f.Dir, failedName), func(name string, data []byte) error {
+	err := f.eachJSON(failedName, func(name string, data []byte) error {
 		var one Failure
 		if err := json.Unmarshal(data, &one); err != nil || one.Shard < 0 || one.Shard >= len(f.Shards) || f.Shards[one.Shard].ID != one.ID {
 			return nil // half a file of a full disk: no failure that counts
 		}
 		if !f.Has(f.Shards[one.Shard]) {
+			one.Message, one.Worker = plain.Line(one.Message, maxMessage), plain.Line(one.Worker, 100)
+			one.Run = f.Plan.Runs[f.Shards[one.Shard].Run].Name
 			all = append(all, one)
 		}
 		return nil
@@ -308,8 +255,8 @@ func (f *Folder) Failures() ([]Failure, error) {
 
 // Retry forgets the failure of s.
 func (f *Folder) Retry(s Shard) error {
-	if err := os.Remove(f.failurePath(s)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("study: %w", regular.Cause(err))
+	if err := f.disk.Remove(failureName(s)); err != nil {
+		return fmt.Errorf("study: %s: %w", f.at(failureName(s)), err)
 	}
 	return nil
 }
@@ -331,18 +278,23 @@ type WorkerState struct {
 // Heartbeat keeps w for Status. The study does not need it: callers may ignore its error.
 func (f *Folder) Heartbeat(w WorkerState) error {
 	if !validName(w.Name) {
-		return fmt.Errorf("study: bad name %q of a worker", w.Name)
+		return fmt.Errorf("study: bad name %q of a worker", plain.Line(w.Name, 40))
 	}
 	w.Updated = time.Now().UTC().Truncate(time.Millisecond)
-	return writeSoft(filepath.Join(f.Dir, workersName, w.Name+".json"), w)
+	data, err := json.Marshal(w)
+	if err != nil {
+		return fmt.Errorf("study: heartbeat: %w", err)
+	}
+	return f.write(workersName+"/"+w.Name+".json", append(data, '\n'), false) // a power cut may lose it
 }
 
 // Workers lists all workers of which Heartbeat kept one, by name.
 func (f *Folder) Workers() ([]WorkerState, error) {
 	var all []WorkerState
-	err := eachJSON(filepath.Join(f.Dir, workersName), func(name string, data []byte) error {
+	err := f.eachJSON(workersName, func(name string, data []byte) error {
 		var one WorkerState
-		if json.Unmarshal(data, &one) == nil && one.Name+".json" == name {
+		if json.Unmarshal(data, &one) == nil && one.Name+".json" == name && validName(one.Name) {
+			one.clean()
 			all = append(all, one)
 		}
 		return nil
@@ -350,82 +302,49 @@ func (f *Folder) Workers() ([]WorkerState, error) {
 	return all, err
 }
 
-// writeWhole writes a file so that after a crash it is there whole or not at all.
-func writeWhole(path string, data []byte) error { return write(path, data, true) }
-
-// writeSoft is writeWhole for JSON that a power cut may lose.
-func writeSoft(path string, v any) error {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("study: %s: %w", path, err)
+// clean makes what a worker says of itself fit for a terminal and a page.
+func (w *WorkerState) clean() {
+	w.Device = plain.Line(w.Device, 100)
+	for _, text := range []*string{&w.Arithmetic.Backend, &w.Arithmetic.Precision, &w.Arithmetic.MathMode, &w.Arithmetic.Fingerprint} {
+		*text = plain.Line(*text, 40)
 	}
-	return write(path, append(data, '\n'), false)
 }
 
-func writeJSON(path string, v any) error {
-	data, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return fmt.Errorf("study: %s: %w", path, err)
-	}
-	return writeWhole(path, append(data, '\n'))
-}
-
-func write(path string, data []byte, sync bool) error {
-	dir := filepath.Dir(path)
-	err := os.MkdirAll(dir, 0o777)
-	var tmp *os.File
-	if err == nil {
-		tmp, err = os.CreateTemp(dir, tmpPrefix) // several processes may write one result
-	}
-	if err == nil {
-		_, err = tmp.Write(data)
-		if err == nil {
-			err = tmp.Chmod(0o644)
-		}
-		if err == nil && sync {
-			err = tmp.Sync()
-		}
-		if failed := tmp.Close(); err == nil {
-			err = failed
-		}
-		if err == nil {
-			err = os.Rename(tmp.Name(), path)
-		}
-		if err != nil {
-			_ = os.Remove(tmp.Name())
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("study: write %s: %w: what is done is safe", path, regular.Cause(err))
-	}
-	if d, err := os.Open(dir); sync && err == nil { // makes the name last; not every system can
-		_ = d.Sync()
-		d.Close()
+// write writes a file of the folder, see Disk.
+func (f *Folder) write(name string, data []byte, durable bool) error {
+	if err := f.disk.Write(name, data, durable); err != nil {
+		return fmt.Errorf("study: write %s: %w: what is done is safe", f.at(name), err)
 	}
 	return nil
 }
 
-// eachJSON calls do for every .json file of dir, by name.
-func eachJSON(dir string, do func(name string, data []byte) error) error {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+func (f *Folder) writeJSON(name string, v any) error {
+	data, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
-		return fmt.Errorf("study: %w", regular.Cause(err))
+		return fmt.Errorf("study: %s: %w", f.at(name), err)
 	}
-	for _, e := range entries {
-		if !strings.HasSuffix(e.Name(), ".json") || strings.HasPrefix(e.Name(), ".") {
+	return f.write(name, append(data, '\n'), true)
+}
+
+// eachJSON calls do for every .json file of dir, by name. A file that is too large, or none, is an
+// error.
+func (f *Folder) eachJSON(dir string, do func(name string, data []byte) error) error {
+	names, err := f.disk.List(dir)
+	if err != nil {
+		return fmt.Errorf("study: %s: %w", f.at(dir), err)
+	}
+	for _, name := range names {
+		if !strings.HasSuffix(name, ".json") || strings.HasPrefix(name, ".") {
 			continue
 		}
-		data, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		data, err := f.disk.Read(dir+"/"+name, maxNote)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("study: %w", regular.Cause(err))
+			return fmt.Errorf("study: %s: %w", f.at(dir+"/"+name), err)
 		}
-		if err := do(e.Name(), data); err != nil {
+		if err := do(name, data); err != nil {
 			return err
 		}
 	}

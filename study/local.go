@@ -1,11 +1,13 @@
 package study
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -25,6 +27,8 @@ type Job struct {
 	Progress func(done, total float64, note string)
 	// Failed, if set, is called for each shard that failed, when the folder has its failure.
 	Failed func(s Shard, err error)
+	// Log, if set, is called with what else is not as it should be.
+	Log func(format string, args ...any)
 }
 
 // Run does the shards that are not done. A device that is free takes the next one. When a shard
@@ -93,6 +97,14 @@ func (j Job) Run(ctx context.Context, stop <-chan struct{}) error {
 					defer mu.Unlock()
 					inHand[i] = done * share(s)
 					report()
+				}, func(opened []int) {
+					mu.Lock()
+					defer mu.Unlock()
+					for _, s := range j.Shards {
+						if slices.Contains(opened, s.Index) {
+							todo, done = append(todo, s), done-share(s)
+						}
+					}
 				})
 				mu.Lock()
 				inHand[i] = 0
@@ -131,8 +143,26 @@ func share(s Shard) float64 { return max(s.Seconds, 1e-3) }
 // errFailed stands for a failure that is in the folder.
 var errFailed = errors.New("study: the shard failed")
 
-// one does s and keeps what it finds. It calls progress with the fraction of s that is done.
-func (j Job) one(ctx context.Context, stop <-chan struct{}, w *Worker, h *heartbeats, s Shard, progress func(float64)) error {
+// settled excludes the workers that a dispute about s showed to be wrong, says so, and calls again
+// with the shards that are to be done again because of it.
+func (j Job) settled(s Shard, settled Settled, again func([]int)) error {
+	if !settled.Any() {
+		return nil
+	}
+	opened, err := j.Folder.ExcludeWrong(settled)
+	if j.Log != nil {
+		j.Log("the dispute about shard %d is settled: %s, found by %s and others, is believed", s.Index, settled.Winner.Hash[:6], settled.Winner.Author)
+		for _, c := range settled.Wrong {
+			j.Log("%s found %s of shard %d, which is wrong: what nobody else found too of its results is done again, %d shards", c.Author, c.Hash[:6], s.Index, len(opened))
+		}
+	}
+	again(opened)
+	return err
+}
+
+// one does s and keeps what it finds. It calls progress with the fraction of s that is done, and
+// again with other shards that are to be done again.
+func (j Job) one(ctx context.Context, stop <-chan struct{}, w *Worker, h *heartbeats, s Shard, progress func(float64), again func([]int)) error {
 	r, err := w.Do(ctx, stop, s, func(done, total int) { progress(float64(done) / float64(max(1, total))) })
 	h.arithmetic(w)
 	var mixed *MixedError
@@ -140,26 +170,30 @@ func (j Job) one(ctx context.Context, stop <-chan struct{}, w *Worker, h *heartb
 	case errors.Is(err, context.Canceled), errors.Is(err, pipeline.ErrStopped), errors.As(err, &mixed):
 		return err // which no other shard would do better
 	case err == nil:
+		r.By = AuthorOf(h.state.Name)
 		var data []byte
 		if data, err = r.Encode(s.ID); err != nil {
 			return err
 		}
-		err = j.Folder.Put(s, data)
-		var different *DifferentError
-		if errors.As(err, &different) && j.Mixed && different.Old != different.New {
+		var settled Settled
+		settled, err = j.Folder.Put(s, data)
+		different := errors.As(err, new(*DifferentError))
+		if different && j.Mixed {
 			err = nil // another process was first
 		}
 		if err == nil {
 			h.finished(s, true)
-			return nil
+			return j.settled(s, settled, again)
 		}
-		if !errors.As(err, &different) {
-			return err // the disk: other results could not be kept either
+		if !different && !errors.As(err, new(*DisputeError)) {
+			return err // the disk, or this worker is excluded: other results could not be kept either
 		}
 	}
 	h.finished(s, false)
-	if err := j.Folder.Fail(s, h.state.Name, 1, err.Error()); err != nil {
-		return err
+	if !errors.As(err, new(*DisputeError)) { // that is in the folder already
+		if err := j.Folder.Fail(s, h.state.Name, 1, err.Error()); err != nil {
+			return err
+		}
 	}
 	if j.Failed != nil {
 		j.Failed(s, err)
@@ -242,7 +276,10 @@ func (h *heartbeats) end() {
 var notInName = regexp.MustCompile(`[^A-Za-z0-9_.-]+`)
 
 // WorkerName names a worker of this process by its machine and number.
-func WorkerName() string {
+func WorkerName() string { return fmt.Sprintf("%s-%d", machineName(), os.Getpid()) }
+
+// machineName is the name of this machine as far as it is fit for a file.
+func machineName() string {
 	host, err := os.Hostname()
 	if err != nil || host == "" {
 		host = "worker"
@@ -251,8 +288,5 @@ func WorkerName() string {
 	if len(host) > 60 {
 		host = host[:60]
 	}
-	if host == "" {
-		host = "worker"
-	}
-	return fmt.Sprintf("%s-%d", host, os.Getpid())
+	return cmp.Or(host, "worker")
 }

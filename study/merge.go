@@ -1,12 +1,15 @@
 package study
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"advsweep/internal/chunklog"
@@ -21,33 +24,10 @@ func (f *Folder) RunDir(i int) string {
 	return filepath.Join(f.Dir, runsName, f.Plan.Runs[i].Name)
 }
 
-// Missing returns an error that says what is not done, or nil if all is.
-func (f *Folder) Missing() error {
-	done, err := f.Done()
-	if err != nil {
-		return err
-	}
-	left, first := 0, ""
-	for i, d := range done {
-		if !d {
-			if left++; first == "" {
-				first = fmt.Sprintf("shard %d of run %s", i, f.Plan.Runs[f.Shards[i].Run].Name)
-			}
-		}
-	}
-	if left == 0 {
-		return nil
-	}
-	if failures, err := f.Failures(); err == nil && len(failures) > 0 {
-		one := failures[0]
-		return fmt.Errorf("study: %d of %d shards of %s are not done, %d of them failed: shard %d of run %s: %s", left, len(done), f.Dir, len(failures), one.Shard, one.Run, one.Message)
-	}
-	return fmt.Errorf("study: %d of %d shards of %s are not done, the first is %s", left, len(done), f.Dir, first)
-}
-
-// Take puts the results of other, a copy of the same study, here. Two results of one shard that
-// differ are a *DifferentError; with mixed the one that is here stays if they are of different
-// arithmetic.
+// Take puts the results of other, a copy of the same study, here, and what is disputed there. Two
+// results of one shard that differ are a *DisputeError when all is taken, unless they end a
+// dispute. With mixed the one that is here stays if they are of different arithmetic; else that is a
+// *DifferentError.
 func (f *Folder) Take(other *Folder, mixed bool) error {
 	here, err := f.Plan.ID()
 	if err != nil {
@@ -60,30 +40,46 @@ func (f *Folder) Take(other *Folder, mixed bool) error {
 	if here != there {
 		return fmt.Errorf("study: %s holds study %s (%s) and %s study %s (%s): want copies of one", f.Dir, f.Plan.Name, here, other.Dir, other.Plan.Name, there)
 	}
-	done, err := other.Done()
-	if err != nil {
+	var disputed error
+	put := func(s Shard, r *Result) error {
+		data, err := r.Encode(s.ID)
+		if err != nil {
+			return err
+		}
+		settled, err := f.Put(s, data)
+		var different *DifferentError
+		switch {
+		case errors.As(err, new(*DisputeError)):
+			disputed = cmp.Or(disputed, err)
+		case errors.As(err, &different) && mixed, errors.As(err, new(*ExcludedError)):
+		case err != nil:
+			return err
+		}
+		_, err = f.ExcludeWrong(settled)
 		return err
 	}
-	for i, d := range done {
-		if !d {
-			continue
-		}
-		r, err := other.Get(f.Shards[i])
+	for _, s := range f.Shards {
+		claims, err := other.claims(s)
 		if err != nil {
 			return err
 		}
-		data, err := r.Encode(f.Shards[i].ID)
-		if err != nil {
-			return err
+		for _, c := range claims {
+			if err := put(s, c.result); err != nil {
+				return err
+			}
 		}
-		var different *DifferentError
-		if err := f.Put(f.Shards[i], data); errors.As(err, &different) && mixed && different.Old != different.New {
+		r, err := other.accepted(s)
+		if errors.Is(err, fs.ErrNotExist) || errors.As(err, new(*DamagedError)) {
 			continue
-		} else if err != nil {
+		}
+		if err != nil {
+			return other.wrap(resultName(s), err)
+		}
+		if err := put(s, r); err != nil {
 			return err
 		}
 	}
-	return nil
+	return disputed
 }
 
 // A Merged is a run of a study that is put together.
@@ -154,6 +150,9 @@ func (e *NotMergedError) Unwrap() error { return e.Err }
 // ReadRun reads run i, which MergeRun put together. It returns a *NotMergedError if that was not
 // done.
 func (f *Folder) ReadRun(i int) (*record.Manifest, *pipeline.Result, error) {
+	if err := f.unsettled(i); err != nil {
+		return nil, nil, err
+	}
 	m, res, err := rundir.Read(f.RunDir(i))
 	if errors.As(err, new(*rundir.NoRunError)) {
 		if _, missing := os.Stat(f.RunDir(i)); errors.Is(missing, fs.ErrNotExist) {
@@ -161,6 +160,79 @@ func (f *Folder) ReadRun(i int) (*record.Manifest, *pipeline.Result, error) {
 		}
 	}
 	return m, res, err
+}
+
+// unsettled returns an error if a result of run i that is or may be in its folder is not believed
+// any more: it is disputed, or set aside, or was done again after the run was merged.
+func (f *Folder) unsettled(i int) error {
+	disputes, err := f.Disputes()
+	if err != nil {
+		return err
+	}
+	for _, d := range disputes {
+		if f.Shards[d.Shard].Run == i {
+			return &DisputeError{d}
+		}
+	}
+	for _, put := range []string{asideName, settledName} {
+		ids, err := f.disk.List(put)
+		if err != nil {
+			return f.wrap(put, err)
+		}
+		for _, s := range f.Shards {
+			if _, ok := slices.BinarySearch(ids, s.ID); !ok || s.Run != i {
+				continue
+			}
+			if err := f.merged(s); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// merged returns an error if s is not done, or its run was merged with another result of s. It
+// returns nil if the run was not merged.
+func (f *Folder) merged(s Shard) error {
+	run := f.Plan.Runs[s.Run].Name
+	r, err := f.Get(s)
+	if err != nil {
+		return fmt.Errorf("study: a result of shard %d of run %s is not believed any more, and the shard is not done again: 'advsweep work %s' does it", s.Index, run, f.Dir)
+	}
+	log, err := chunklog.Read(f.RunDir(s.Run))
+	if err != nil {
+		return nil // who reads the run finds out
+	}
+	err = agree(log, s, r)
+	if failed := log.Close(); err == nil {
+		err = failed
+	}
+	if errors.Is(err, errOutdated) {
+		return fmt.Errorf("study: run %s was merged before shard %d was done again, and is wrong: 'advsweep merge %s' merges it anew", run, s.Index, f.Dir)
+	}
+	return err
+}
+
+// Believed returns an error if dir is the folder of a merged run of a study, and a result in it is
+// not believed any more. Of other folders it says nothing.
+func Believed(dir, version string) error {
+	abs, err := filepath.Abs(dir)
+	if err != nil || filepath.Base(filepath.Dir(abs)) != runsName {
+		return nil
+	}
+	of := filepath.Dir(filepath.Dir(abs))
+	if !Is(of) {
+		return nil
+	}
+	f, err := Open(of, version)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(f.Plan.Runs, func(r Run) bool { return r.Name == filepath.Base(abs) })
+	if i < 0 {
+		return nil
+	}
+	return f.unsettled(i)
 }
 
 // MergeRun puts the shards of run i together in RunDir, and returns its manifest and result. The
@@ -173,30 +245,19 @@ func (f *Folder) MergeRun(i int, mixed bool) (m *record.Manifest, res *pipeline.
 	chunks := run.Ends[len(run.Ends)-1]
 	var parts []record.Part
 	read := func(do func(s Shard, r *Result) error) error {
-		// First is what is wrong with a result. The others' files are named with it, so that one look
-		// is enough.
-		var first error
-		var others []string
 		for _, s := range f.Shards {
 			if s.Run != i {
 				continue
 			}
-			switch r, err := f.Get(s); {
-			case err != nil && first == nil:
-				first = err
-			case err != nil:
-				others = append(others, f.resultPath(s))
-			case first == nil:
-				if err := do(s, r); err != nil {
-					return err
-				}
+			r, err := f.Get(s)
+			if err == nil {
+				err = do(s, r)
+			}
+			if err != nil {
+				return err
 			}
 		}
-		const most = 50
-		if n := len(others); n > 0 {
-			return fmt.Errorf("%w; the same of %d more: %s", first, n, strings.Join(others[:min(n, most)], " "))
-		}
-		return first
+		return nil
 	}
 	// First who computed what: it is part of the manifest, which the log begins with.
 	if err := read(func(s Shard, r *Result) error {
@@ -221,6 +282,9 @@ func (f *Folder) MergeRun(i int, mixed bool) (m *record.Manifest, res *pipeline.
 		return nil, nil, err
 	}
 	dir := f.RunDir(i)
+	if info, err := os.Lstat(dir); err == nil && !info.IsDir() {
+		return nil, nil, fmt.Errorf("study: %s is %s, want a folder", dir, kindOf(info.Mode()))
+	}
 	log, err := chunklog.Open(dir, data, chunks)
 	var other *chunklog.OtherRunError
 	var corrupt *chunklog.CorruptError
@@ -231,6 +295,20 @@ func (f *Folder) MergeRun(i int, mixed bool) (m *record.Manifest, res *pipeline.
 	}
 	if err != nil {
 		return nil, nil, err
+	}
+	// A result that was merged before may have been wrong, and been done again since.
+	if err := read(func(s Shard, r *Result) error { return agree(log, s, r) }); errors.Is(err, errOutdated) {
+		if err = log.Close(); err == nil {
+			err = chunklog.Remove(dir)
+		}
+		if err == nil {
+			log, err = chunklog.Open(dir, data, chunks)
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+	} else if err != nil {
+		return nil, nil, errors.Join(err, log.Close())
 	}
 	defer func() {
 		if failed := log.Close(); err == nil && failed != nil {
@@ -249,6 +327,22 @@ func (f *Folder) MergeRun(i int, mixed bool) (m *record.Manifest, res *pipeline.
 	}
 	res, err = manifest.Assemble(log)
 	return &manifest, res, err
+}
+
+var errOutdated = errors.New("study: a chunk was merged that is another one now")
+
+// agree returns errOutdated if log has another chunk of s than r has.
+func agree(log *chunklog.Log, s Shard, r *Result) error {
+	for k, payload := range r.Chunks {
+		if !log.Has(s.From + k) {
+			continue
+		}
+		// What is damaged is made again too.
+		if have, err := log.Get(s.From + k); err != nil || !bytes.Equal(have, payload) {
+			return errOutdated
+		}
+	}
+	return nil
 }
 
 // mixture says that a run is a mixture of parts.

@@ -15,6 +15,16 @@ type Status struct {
 	ETA      time.Duration
 	Known    bool // ETA
 	Runs     []RunStatus
+	Trust    Trust
+}
+
+// Trust is what is known of the results beyond that they are there.
+type Trust struct {
+	Disputes []Dispute
+	Damaged  []int             // shards whose files are no results: they are done again
+	Prints   []Print           // how many results there are of each fingerprint, most first
+	Excluded map[string]string // workers whose results are not taken, and why
+	Twice    int               // shards that two workers found the same
 }
 
 // A RunStatus is how far a run is.
@@ -48,8 +58,13 @@ func (f *Folder) Status(now time.Time) (*Status, error) {
 		return nil, err
 	}
 	s := &Status{Name: f.Plan.Name, ID: id, Total: len(f.Shards)}
-	done, err := f.Done()
+	sc, err := f.scan()
 	if err != nil {
+		return nil, err
+	}
+	done := sc.done
+	s.Trust = Trust{Disputes: sc.disputes, Damaged: sc.damaged, Prints: sc.prints, Twice: sc.twice}
+	if s.Trust.Excluded, err = f.Excluded(); err != nil {
 		return nil, err
 	}
 	if s.Failed, err = f.Failures(); err != nil {
@@ -79,11 +94,18 @@ func (f *Folder) Status(now time.Time) (*Status, error) {
 	// Each worker at the speed that all had so far, in seconds spent for a second expected.
 	var busy, expected float64
 	for _, w := range s.Workers {
-		busy += w.Busy
-		expected += w.Expected
+		if sane(w.Busy) && sane(w.Expected) {
+			busy += w.Busy
+			expected += w.Expected
+		}
 	}
 	if running := s.Running(now); running > 0 && expected > 0 {
-		s.ETA, s.Known = time.Duration(s.Left*busy/expected/float64(running)*float64(time.Second)), true
+		// No more than a hundred years, which is what a time.Duration holds of them.
+		seconds := min(s.Left*busy/expected/float64(running), 100*365*24*3600)
+		s.ETA, s.Known = time.Duration(seconds*float64(time.Second)), true
 	}
 	return s, nil
 }
+
+// sane reports whether a worker can have spent so many seconds.
+func sane(seconds float64) bool { return seconds >= 0 && seconds < 1e10 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -20,7 +21,6 @@ import (
 	"advsweep/internal/remedy"
 	"advsweep/model"
 	"advsweep/pipeline"
-	"advsweep/record"
 	"advsweep/study"
 )
 
@@ -255,15 +255,27 @@ func TestBadPlans(t *testing.T) {
 		{`"ends": [`, `"ends": [0,`},
 		{`"ends": [`, `"ends": [1,`},
 		{`"seconds": [`, `"seconds": [-1,`},
+		{`"device_class": "`, `"device_class": "\u001b[31m`},
+		{`"shard_seconds": `, `"shard_seconds": -`},
+		{`"model": "second"`, `"model": "\u202esecond"`},
+		{`"name": "`, `"name": "\u001b`}, // the study's, which is first
 		{`"runs": [`, `"more": 1, "runs": [`},
 		{`"n": 30`, `"n": 3000`},
+		{`"n": 30`, `"n": 2147483647`},
+		{`"n": 30`, `"n": 9000000000`},
 	} {
 		if bytes.Count(data, []byte(change[0])) == 0 {
 			t.Fatalf("%s is not in the plan", change[0])
 		}
 		bad := bytes.Replace(data, []byte(change[0]), []byte(change[1]), 1)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
 		if _, err := study.ParsePlan(bad, version); err == nil {
 			t.Errorf("%s for %s: no error", change[1], change[0])
+		}
+		runtime.ReadMemStats(&after)
+		if took := after.TotalAlloc - before.TotalAlloc; took > 200*uint64(len(bad)) {
+			t.Errorf("%s for %s: %d bytes are taken for a plan of %d", change[1], change[0], took, len(bad))
 		}
 	}
 }
@@ -615,70 +627,6 @@ func TestMixed(t *testing.T) {
 	}
 	if m, _, err := f.MergeRun(0, true); err != nil || m.Mixed != nil {
 		t.Errorf("a run that is not mixed is marked: %+v, %v", m.Mixed, err)
-	}
-}
-
-func TestResults(t *testing.T) {
-	f := create(t, small)
-	s := f.Shards[2]
-	r := &study.Result{Arithmetic: record.Arithmetic{Backend: "cpu", Precision: "float32", MathMode: "float32", Fingerprint: "12ab"}}
-	for i := s.From; i < s.To; i++ {
-		r.Chunks = append(r.Chunks, []byte(fmt.Sprint("chunk ", i)))
-	}
-	data, err := r.Encode(s.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range data { // a flipped bit anywhere
-		bad := slices.Clone(data)
-		bad[i] ^= 0x10
-		if _, err := study.DecodeResult(s, bad); err == nil {
-			t.Fatalf("byte %d changed: no error", i)
-		}
-		if _, err := study.DecodeResult(s, data[:i]); err == nil {
-			t.Fatalf("cut to %d bytes: no error", i)
-		}
-	}
-	if err := f.Put(f.Shards[3], data); err == nil || !strings.Contains(err.Error(), "id") {
-		t.Errorf("the result of another shard: %v", err)
-	}
-	for range 2 {
-		if err := f.Put(s, data); err != nil {
-			t.Fatal(err)
-		}
-	}
-	r.Chunks[0] = []byte("other")
-	bad, err := r.Encode(s.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var different *study.DifferentError
-	if err := f.Put(s, bad); !errors.As(err, &different) || !strings.Contains(err.Error(), "computes wrong") {
-		t.Errorf("a different result: %v", err)
-	}
-	got, err := f.Get(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(got.Chunks[0]) != fmt.Sprint("chunk ", s.From) || got.Arithmetic.Fingerprint != "12ab" {
-		t.Errorf("got %+v", got)
-	}
-	// A damaged file is no result: it is told, and a new one takes its place.
-	path := filepath.Join(f.Dir, "shards", s.ID[:2], s.ID)
-	if err := os.WriteFile(path, data[:len(data)-1], 0o666); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.Get(s); err == nil || !strings.Contains(err.Error(), "delete") {
-		t.Errorf("a damaged result: %v", err)
-	}
-	if err := f.Put(s, data); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.Get(s); err != nil {
-		t.Error(err)
-	}
-	if err := f.Heartbeat(study.WorkerState{Name: "../x"}); err == nil {
-		t.Error("a worker whose name is a path")
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"advsweep/attack"
+	"advsweep/internal/plain"
 	"advsweep/pipeline"
 	"advsweep/verdict"
 
@@ -200,9 +201,9 @@ func (v *checkVerb) print(w *bytes.Buffer, in *inputs, q verdict.Check, found []
 	for _, f := range found {
 		causes := f.Causes
 		f.Causes = nil // which have lines of their own, with what mends them
-		fmt.Fprintf(w, "%s  %-17s  %s\n", f.Level, f.What, f)
+		fmt.Fprintf(w, "%s  %-17s  %s\n", f.Level, f.What, plain.Line(fmt.Sprint(f), plain.Message))
 		for _, c := range causes {
-			fmt.Fprintf(w, "      %-17s  likely cause: %s: %s\n", "", c, remedies(c, in))
+			fmt.Fprintf(w, "      %-17s  likely cause: %s: %s\n", "", plain.Line(fmt.Sprint(c), plain.Message), remedies(c, in))
 		}
 		if n := len(f.Images); n > 0 && f.Level != verdict.Pass {
 			const most = 12

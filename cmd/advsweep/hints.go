@@ -75,6 +75,7 @@ var hints = []hint{
 	{needs(remedy.External), "nats", says("use the .creds file with --nats")},
 	{needs(remedy.AckWait), "ack-wait", says("it is --ack-wait")},
 	{needs(remedy.Attempts), "attempts", says("it is --attempts")},
+	{needs(remedy.Verify), "verify", says("it is --verify")},
 }
 
 // mended adds to err how command mends it, if it does.

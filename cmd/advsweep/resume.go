@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"advsweep/backends"
+	"advsweep/internal/regular"
 	"advsweep/rundir"
 
 	"github.com/spf13/cobra"
@@ -35,9 +36,9 @@ func (p *program) resume(c *cobra.Command, named string) error {
 	if err != nil {
 		return err
 	}
-	data, err := os.ReadFile(filepath.Join(dir, commandName))
+	data, err := regular.ReadFrom(dir, commandName, maxSmall)
 	if err != nil {
-		return fmt.Errorf("%s holds no run to go on with: %w", named, err)
+		return fmt.Errorf("%s holds no run to go on with: %s: %w", named, commandName, err)
 	}
 	var was command
 	if err := json.Unmarshal(data, &was); err != nil || len(was.Args) == 0 || was.Args[0] != "sweep" {

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"advsweep/internal/regular"
+	"advsweep/internal/staged"
 	"advsweep/pipeline"
 	"advsweep/record"
 	"advsweep/report"
@@ -90,6 +92,9 @@ func (v *sweepVerb) compute(c *cobra.Command, in *inputs, m *record.Manifest, s 
 // commandName is the file that says how a run was started, for resume.
 const commandName = "command.json"
 
+// maxSmall is how large a file of a run may be that holds some settings, in bytes.
+const maxSmall = 4 << 20
+
 type command struct {
 	Folder string   `json:"folder"` // in which it was started
 	Args   []string `json:"args"`
@@ -105,12 +110,15 @@ func (p *program) saveCommand(dir string) error {
 	if err != nil {
 		return err
 	}
-	name := filepath.Join(dir, commandName)
-	tmp := name + ".tmp"
-	if err := os.WriteFile(tmp, append(data, '\n'), 0o666); err != nil {
-		return err
+	root, err := regular.OpenRoot(dir)
+	if err != nil {
+		return fmt.Errorf("%s: %w", dir, err)
 	}
-	return os.Rename(tmp, name)
+	defer root.Close()
+	if err := staged.Write(root, commandName, append(data, '\n'), true); err != nil {
+		return fmt.Errorf("write %s: %w", filepath.Join(dir, commandName), err)
+	}
+	return nil
 }
 
 // A mergeVerb is 'advsweep merge' with its flags.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
 	"advsweep/cluster"
+	"advsweep/internal/plain"
 	"advsweep/internal/remedy"
 	"advsweep/pipeline"
 	"advsweep/study"
@@ -98,15 +100,15 @@ func (v *serveVerb) run(c *cobra.Command, dir string) error {
 	bar := newProgress(stderr, v.quiet, "study")
 	defer bar.finish()
 	o.Log = func(format string, args ...any) {
-		fmt.Fprintf(stderr, "advsweep: %s\n", oneLine(fmt.Sprintf(format, args...)))
+		logLine(stderr, format, args...)
 	}
-	o.Ready = func(url string) {
+	o.Ready = func(url, credentials string) {
 		if v.quiet {
 			return
 		}
 		command := "advsweep work " + url
-		if o.Credentials != "" {
-			command += " --credentials " + o.Credentials
+		if credentials != "" {
+			command += " --credentials " + credentials
 		}
 		if o.TLSCert != "" {
 			command += " --tls-ca CA-FILE"
@@ -141,6 +143,11 @@ func (v *serveVerb) run(c *cobra.Command, dir string) error {
 	return err
 }
 
+// logLine writes a line about what others did and said.
+func logLine(w io.Writer, format string, args ...any) {
+	fmt.Fprintf(w, "advsweep: %s\n", plain.Line(fmt.Sprintf(format, args...), plain.Message))
+}
+
 // isURL tells a server from a folder.
 func isURL(s string) bool { return strings.Contains(s, "://") }
 
@@ -151,7 +158,7 @@ func (v *workVerb) forServer(c *cobra.Command, url string) error {
 	o.Version = release
 	o.Devices = func(plan *study.Plan) ([]study.Device, error) { return v.here.devices(plan, true) }
 	o.Log = func(format string, args ...any) {
-		fmt.Fprintf(stderr, "advsweep: %s\n", oneLine(fmt.Sprintf(format, args...)))
+		logLine(stderr, format, args...)
 	}
 	err := cluster.Work(v.hard, c.Context().Done(), url, o)
 	if errors.Is(err, pipeline.ErrStopped) || errors.Is(err, context.Canceled) {

@@ -19,6 +19,7 @@ import (
 	"advsweep/backends"
 	"advsweep/cluster"
 	"advsweep/cpu"
+	"advsweep/internal/plain"
 	"advsweep/internal/words"
 	"advsweep/pipeline"
 	"advsweep/report"
@@ -152,7 +153,8 @@ func newStatus() *cobra.Command {
 		Use:   "status DIR",
 		Short: "How far a study is: done, running, failed, time left",
 		Long: `Print how far the study in DIR is, from its folder alone, whichever way it is worked on: shards done,
-workers and what they have in hand, shards that failed with why, and about how long it will take.`,
+workers and what they have in hand, shards that failed with why, and about how long it will take. All results
+are read and checked: how many there are of each fingerprint, what is damaged, what machines disagree about.`,
 		Example: "  advsweep status study\n  advsweep status study --format json",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -170,7 +172,7 @@ workers and what they have in hand, shards that failed with why, and about how l
 				enc.SetIndent("", "  ")
 				return enc.Encode(statusJSON(st, now))
 			}
-			return printStatus(c.OutOrStdout(), st, now)
+			return printStatus(c.OutOrStdout(), args[0], st, now)
 		},
 	}
 	c.Flags().StringVar(&format, "format", "table", "what goes to standard output: table or json")
@@ -201,8 +203,16 @@ func statusJSON(s *study.Status, now time.Time) any {
 		Runs    []run               `json:"runs"`
 		Workers []study.WorkerState `json:"workers"`
 		Failure []study.Failure     `json:"failures"`
+		// Of the results that are there.
+		Disputes     []study.Dispute   `json:"disputes"`
+		Damaged      []int             `json:"damaged_shards"`
+		Fingerprints []study.Print     `json:"fingerprints"`
+		Excluded     map[string]string `json:"excluded_workers"`
+		Twice        int               `json:"done_twice"`
 	}{Name: s.Name, ID: s.ID, Shards: s.Total, Done: s.Done, Running: s.Running(now), Failed: len(s.Failed), Runs: []run{},
-		Workers: append([]study.WorkerState{}, s.Workers...), Failure: append([]study.Failure{}, s.Failed...)}
+		Workers: append([]study.WorkerState{}, s.Workers...), Failure: append([]study.Failure{}, s.Failed...),
+		Disputes: append([]study.Dispute{}, s.Trust.Disputes...), Damaged: append([]int{}, s.Trust.Damaged...), Fingerprints: append([]study.Print{}, s.Trust.Prints...),
+		Excluded: s.Trust.Excluded, Twice: s.Trust.Twice}
 	if s.Known {
 		eta := s.ETA.Seconds()
 		out.ETA = &eta
@@ -214,11 +224,18 @@ func statusJSON(s *study.Status, now time.Time) any {
 }
 
 // printStatus writes s as tables: what is finished in one line, what is not in one each.
-func printStatus(out io.Writer, s *study.Status, now time.Time) error {
+func printStatus(out io.Writer, dir string, s *study.Status, now time.Time) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "study\t%s, id %s\n", s.Name, s.ID)
 	running := s.Running(now)
-	fmt.Fprintf(w, "shards\t%d: %d done, %d running, %d failed\n", s.Total, s.Done, running, len(s.Failed))
+	fmt.Fprintf(w, "shards\t%d: %d done, %d running, %d failed", s.Total, s.Done, running, len(s.Failed))
+	if n := len(s.Trust.Disputes); n > 0 {
+		fmt.Fprintf(w, ", %d disputed", n)
+	}
+	fmt.Fprintf(w, "\n")
+	if s.Trust.Twice > 0 {
+		fmt.Fprintf(w, "verified\t%d shards were found the same by two workers\n", s.Trust.Twice)
+	}
 	switch {
 	case s.Done == s.Total:
 		fmt.Fprintf(w, "left\tnothing\n")
@@ -265,7 +282,7 @@ func printStatus(out io.Writer, s *study.Status, now time.Time) error {
 		if one.Shard >= 0 {
 			shard = fmt.Sprintf("%d, for %s", one.Shard, now.Sub(one.Since).Round(time.Second))
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%s ago\n", one.Name, one.Device, shard, one.Done, one.Failed, max(0, now.Sub(one.Updated)).Round(time.Second))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%s ago\n", cell(one.Name), cell(one.Device), shard, one.Done, one.Failed, max(0, now.Sub(one.Updated)).Round(time.Second))
 	}
 	first = true
 	for _, one := range s.Failed {
@@ -273,19 +290,12 @@ func printStatus(out io.Writer, s *study.Status, now time.Time) error {
 			fmt.Fprint(w, "\nfailed\trun\tattempts\tworker\twhy\n")
 			first = false
 		}
-		fmt.Fprintf(w, "shard %d\t%s\t%d\t%s\t%s\n", one.Shard, one.Run, one.Attempts, one.Worker, oneLine(one.Message))
+		fmt.Fprintf(w, "shard %d\t%s\t%d\t%s\t%s\n", one.Shard, cell(one.Run), one.Attempts, cell(one.Worker), plain.Line(one.Message, plain.Message))
 	}
+	_ = w.Flush() // its errors come again below
+	w = tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	printTrust(w, dir, s.Trust)
 	return w.Flush()
-}
-
-// oneLine is s without what would break a line of a table or write to the terminal.
-func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, s)
 }
 
 func newRunShard(p *program) *cobra.Command {
@@ -374,6 +384,10 @@ func (p *program) workOn(c *cobra.Command, f *workFlags, folder *study.Folder, s
 			failed++
 			bar.finish()
 			fmt.Fprintf(c.ErrOrStderr(), "advsweep: shard %d of run %s failed: %v\n", s.Index, folder.Plan.Runs[s.Run].Name, err)
+		},
+		Log: func(format string, args ...any) {
+			bar.finish()
+			fmt.Fprintf(c.ErrOrStderr(), "advsweep: %s\n", plain.Line(fmt.Sprintf(format, args...), plain.Message))
 		}}
 	err = job.Run(p.hard, c.Context().Done())
 	bar.finish()
@@ -475,7 +489,7 @@ func mergeStudy(c *cobra.Command, quiet bool, folder *study.Folder, mixed bool) 
 	done, runs := 0, folder.Plan.Runs
 	err := folder.Merge(c.Context(), mixed, func(m study.Merged) error {
 		name := runs[m.Index].Name
-		if mixture := m.Manifest.Mixture(); mixture != "" {
+		if mixture := m.Manifest.Plain().Mixture(); mixture != "" {
 			fmt.Fprintf(c.ErrOrStderr(), "advsweep: run %s: %s\n", name, mixture)
 		}
 		warn(c.ErrOrStderr(), m.Result)

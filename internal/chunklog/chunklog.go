@@ -21,12 +21,17 @@ import (
 
 	"advsweep/internal/regular"
 	"advsweep/internal/remedy"
+	"advsweep/internal/staged"
 )
 
 const (
 	manifestName = "manifest.json"
 	logName      = "chunks.log"
 )
+
+// MaxManifest is how large a manifest may be, in bytes. One with 100,000 eps, each written with all
+// its digits, has three million.
+const MaxManifest = 8 << 20
 
 // A Log holds the finished chunks of one run. It may be used by several goroutines at once.
 type Log struct {
@@ -63,6 +68,8 @@ func Open(dir string, manifest []byte, chunks int) (*Log, error) {
 	switch {
 	case dir == "":
 		return nil, errors.New("chunklog: the name of the folder is empty")
+	case len(manifest) > MaxManifest:
+		return nil, fmt.Errorf("chunklog: %s: a manifest of %d bytes, want at most %d", dir, len(manifest), MaxManifest)
 	case !json.Valid(manifest):
 		return nil, fmt.Errorf("chunklog: %s: the manifest is not JSON", dir)
 	case chunks < 1 || int64(chunks) > math.MaxInt32:
@@ -83,12 +90,27 @@ func Open(dir string, manifest []byte, chunks int) (*Log, error) {
 	return l, nil
 }
 
+// openRoot opens the folder dir: a link in it that leads out is followed by nobody.
+func openRoot(dir string) (*os.Root, error) {
+	root, err := regular.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("chunklog: folder %s: %w", dir, err)
+	}
+	return root, nil
+}
+
 func (l *Log) open() error {
-	stored, haveManifest, err := readManifest(l.dir)
+	root, err := openRoot(l.dir)
 	if err != nil {
 		return err
 	}
-	begun, err := l.begun()
+	defer root.Close()
+	staged.Sweep(root, ".")
+	stored, haveManifest, err := readManifest(root, l.dir)
+	if err != nil {
+		return err
+	}
+	begun, err := l.begun(root)
 	if err != nil {
 		return err
 	}
@@ -96,7 +118,7 @@ func (l *Log) open() error {
 		return otherRun(l.dir, stored, "here", l.manifest)
 	}
 	if begun {
-		f, size, err := openLog(l.dir, os.O_RDWR)
+		f, size, err := openLog(root, l.dir, os.O_RDWR)
 		if err != nil {
 			return err
 		}
@@ -122,16 +144,16 @@ func (l *Log) open() error {
 	}
 	// The manifest comes before the log: a log always has one beside it that says what run it is.
 	if !haveManifest {
-		if err := l.create(manifestName, l.manifest); err != nil {
+		if err := l.create(root, manifestName, l.manifest); err != nil {
 			return err
 		}
 	}
 	if !begun {
 		h := header{l.id, l.chunks}.encode()
-		if err := l.create(logName, h); err != nil {
+		if err := l.create(root, logName, h); err != nil {
 			return err
 		}
-		f, _, err := openLog(l.dir, os.O_RDWR)
+		f, _, err := openLog(root, l.dir, os.O_RDWR)
 		if err != nil {
 			return err
 		}
@@ -153,11 +175,11 @@ func (l *Log) open() error {
 
 // begun reports whether there is a log. Less than a whole header of this very run counts as
 // none: nothing can be lost with it.
-func (l *Log) begun() (bool, error) {
-	if ok, err := exists(l.path()); !ok {
-		return false, err
+func (l *Log) begun(root *os.Root) (bool, error) {
+	f, size, err := openLog(root, l.dir, os.O_RDONLY)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
 	}
-	f, size, err := openLog(l.dir, os.O_RDONLY)
 	if err != nil {
 		return false, err
 	}
@@ -173,32 +195,18 @@ func (l *Log) begun() (bool, error) {
 	return !bytes.HasPrefix(want, got), nil
 }
 
+// syncDir is a variable for tests.
+var syncDir = staged.SyncDir
+
 // create writes a new file of the folder so that after a crash it is there whole or not at all.
-func (l *Log) create(name string, data []byte) error {
-	path := filepath.Join(l.dir, name)
-	tmp := filepath.Join(l.dir, "."+name+".tmp")
-	os.Remove(tmp) // left by a crash: the lock is ours, so nobody else uses the name
-	w, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+func (l *Log) create(root *os.Root, name string, data []byte) error {
+	err := staged.Write(root, name, data, true)
 	if err == nil {
-		_, err = w.Write(data)
-		if err == nil {
-			err = w.Sync()
-		}
-		if closeErr := w.Close(); err == nil {
-			err = closeErr
-		}
-		if err == nil {
-			err = os.Rename(tmp, path)
-		}
-		if err != nil {
-			os.Remove(tmp)
-		}
+		err = syncDir(filepath.Dir(l.dir)) // Open may have made l.dir
 	}
 	if err != nil {
-		return fmt.Errorf("chunklog: write %s: %w: no finished chunk is lost", path, regular.Cause(err))
+		return fmt.Errorf("chunklog: write %s: %w: no finished chunk is lost", filepath.Join(l.dir, name), err)
 	}
-	syncDir(l.dir)
-	syncDir(filepath.Dir(l.dir)) // Open may have made l.dir
 	return nil
 }
 
@@ -217,7 +225,13 @@ func Read(dir string) (*Log, error) {
 
 func read(dir string) (*Log, error) {
 	l := &Log{dir: dir}
-	f, size, err := openLog(dir, os.O_RDONLY)
+	root, err := openRoot(dir)
+	var f *os.File
+	var size int64
+	if err == nil {
+		defer root.Close()
+		f, size, err = openLog(root, dir, os.O_RDONLY)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("chunklog: %s holds no run: no %s: %w", dir, logName, fs.ErrNotExist)
 	}
@@ -225,19 +239,19 @@ func read(dir string) (*Log, error) {
 		return nil, err
 	}
 	l.file = f
-	if err := l.readAll(f, size); err != nil {
+	if err := l.readAll(root, f, size); err != nil {
 		f.Close()
 		return nil, err
 	}
 	return l, nil
 }
 
-func (l *Log) readAll(f io.ReaderAt, size int64) error {
+func (l *Log) readAll(root *os.Root, f io.ReaderAt, size int64) error {
 	h, err := readHeader(l.path(), f)
 	if err != nil {
 		return err
 	}
-	stored, ok, err := readManifest(l.dir)
+	stored, ok, err := readManifest(root, l.dir)
 	switch {
 	case err != nil:
 		return err
@@ -261,6 +275,16 @@ func (l *Log) Done() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.frames)
+}
+
+// Bytes is how many bytes were appended in all.
+func (l *Log) Bytes() (sum int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, fr := range l.frames {
+		sum += fr.length
+	}
+	return sum
 }
 
 // Has reports whether chunk i is finished.
@@ -377,56 +401,23 @@ func (l *Log) failed(verb string, err error) error {
 	return fmt.Errorf("chunklog: %s %s: %w: no finished chunk is lost", verb, l.path(), regular.Cause(err))
 }
 
-// openLog opens the log's file, which is not waited for if it is a pipe.
-func openLog(dir string, flag int) (*os.File, int64, error) {
-	path := filepath.Join(dir, logName)
-	f, size, err := regular.Open(path)
-	if err == nil && flag != os.O_RDONLY {
-		f.Close()
-		if f, err = os.OpenFile(path, flag, 0); err != nil {
-			err = regular.Cause(err)
-		}
-	}
+// openLog opens the log's file in root, the folder dir.
+func openLog(root *os.Root, dir string, flag int) (*os.File, int64, error) {
+	f, size, err := regular.OpenFileIn(root, logName, flag)
 	if err != nil {
-		return nil, 0, fmt.Errorf("chunklog: open %s: %w", path, err)
+		return nil, 0, fmt.Errorf("chunklog: open %s: %w", filepath.Join(dir, logName), err)
 	}
 	return f, size, nil
 }
 
-// readManifest gives what manifest.json holds, and whether it is there.
-func readManifest(dir string) ([]byte, bool, error) {
-	path := filepath.Join(dir, manifestName)
-	f, _, err := regular.Open(path)
+// readManifest gives what manifest.json holds in root, the folder dir, and whether it is there.
+func readManifest(root *os.Root, dir string) ([]byte, bool, error) {
+	data, err := regular.ReadIn(root, manifestName, MaxManifest)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, false, nil
 	}
-	var data []byte
-	if err == nil {
-		defer f.Close()
-		data, err = io.ReadAll(f)
-	}
 	if err != nil {
-		return nil, false, fmt.Errorf("chunklog: read %s: %w", path, regular.Cause(err))
+		return nil, false, fmt.Errorf("chunklog: read %s: %w", filepath.Join(dir, manifestName), err)
 	}
 	return data, true, nil
-}
-
-func exists(path string) (bool, error) {
-	_, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("chunklog: %s: %w", path, regular.Cause(err))
-	}
-	return true, nil
-}
-
-// syncDir makes renames last. Not every system can open a folder; there the renames last when
-// the system says so.
-func syncDir(dir string) {
-	if d, err := os.Open(dir); err == nil {
-		_ = d.Sync()
-		d.Close()
-	}
 }

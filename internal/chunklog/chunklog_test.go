@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"advsweep/internal/counts"
+	"advsweep/internal/regular"
 )
 
 const testManifest = `{"attack":"fgsm","eps":[0,0.1],"seed":1}`
@@ -286,11 +287,19 @@ func TestOpenAfterCrashInCreate(t *testing.T) {
 		if left >= 0 {
 			writeLog(t, dir, whole[:left])
 		}
-		if err := os.WriteFile(filepath.Join(dir, "."+logName+".tmp"), []byte("x"), 0o666); err != nil {
+		tmp := filepath.Join(dir, ".tmp-advsweep-0123456789abcdef")
+		if err := os.WriteFile(tmp, []byte("x"), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		old := time.Now().Add(-48 * time.Hour) // where no locks are kept, it goes by age
+		if err := os.Chtimes(tmp, old, old); err != nil {
 			t.Fatal(err)
 		}
 		if got := fill(t, dir, 3, 0, 1); !bytes.Equal(got, whole) {
 			t.Errorf("%d bytes left: the log differs", left)
+		}
+		if _, err := os.Lstat(tmp); err == nil {
+			t.Errorf("%d bytes left: what the crash left under a temporary name is there still", left)
 		}
 	}
 	if err := os.Remove(filepath.Join(dir, manifestName)); err != nil {
@@ -300,6 +309,36 @@ func TestOpenAfterCrashInCreate(t *testing.T) {
 	holds(t, l, 0, 1)
 	if got, err := os.ReadFile(filepath.Join(dir, manifestName)); err != nil || string(got) != testManifest {
 		t.Errorf("manifest.json: %q, %v", got, err)
+	}
+}
+
+// A disk that fails when the folder is synced is told of: the log might not be there after a power
+// cut.
+func TestSyncFails(t *testing.T) {
+	defer func(was func(string) error) { syncDir = was }(syncDir)
+	failed := errors.New("input/output error")
+	syncDir = func(string) error { return failed }
+	dir := filepath.Join(t.TempDir(), "new")
+	if _, err := Open(dir, []byte(testManifest), 3); !errors.Is(err, failed) || !strings.Contains(err.Error(), dir) {
+		t.Errorf("%v, want %v of %s", err, failed, dir)
+	}
+}
+
+// A manifest that is larger than any is not read.
+func TestLargeManifest(t *testing.T) {
+	dir := t.TempDir()
+	fill(t, dir, 3, 0)
+	if err := os.Truncate(filepath.Join(dir, manifestName), 1<<40); err != nil {
+		t.Skip(err)
+	}
+	if _, err := Read(dir); !errors.As(err, new(*regular.TooLargeError)) {
+		t.Errorf("Read: %v, want that it is too large", err)
+	}
+	if _, err := Open(dir, []byte(testManifest), 3); !errors.As(err, new(*regular.TooLargeError)) {
+		t.Errorf("Open: %v, want that it is too large", err)
+	}
+	if _, err := Open(t.TempDir(), append([]byte(testManifest), make([]byte, MaxManifest)...), 3); err == nil {
+		t.Error("a manifest is written that is not read again")
 	}
 }
 

@@ -28,18 +28,12 @@ type lock struct {
 
 func takeLock(dir string) (*lock, error) {
 	path := filepath.Join(dir, lockName)
-	if f, _, err := regular.Open(path); err == nil {
-		f.Close()
-	} else if found, existsErr := exists(path); found || existsErr != nil { // not a pipe, on which flock would wait
+	f, ok, err := regular.TryLock(path)
+	if err != nil {
 		return nil, remedy.Want(remedy.Folder, fmt.Errorf("chunklog: lock %s: %s: %w: %s", dir, lockName, err, instead))
 	}
-	l := &lock{flock.New(path, flock.SetPermissions(0o666)), path}
-	ok, err := l.f.TryLock()
-	if err != nil {
-		return nil, remedy.Want(remedy.Folder, fmt.Errorf("chunklog: lock %s: %w: %s", dir, regular.Cause(err), instead))
-	}
+	l := &lock{f, path}
 	if !ok {
-		l.f.Close()
 		return nil, &LockedError{Dir: dir, PID: l.pid()}
 	}
 	l.setPID(strconv.Itoa(os.Getpid()))
@@ -55,7 +49,7 @@ func (l *lock) release() error {
 
 // setPID is for the error message of others, so on a full disk it may fail.
 func (l *lock) setPID(pid string) {
-	if f, err := os.OpenFile(l.path, os.O_WRONLY, 0); err == nil {
+	if f, _, err := regular.OpenFile(l.path, os.O_WRONLY); err == nil {
 		_, _ = f.WriteAt(fmt.Appendf(nil, "%-*s\n", pidWidth, pid), pidOffset)
 		f.Close()
 	}
@@ -63,7 +57,7 @@ func (l *lock) setPID(pid string) {
 
 // pid gives the id of the process that has the lock, or 0.
 func (l *lock) pid() int {
-	f, err := os.Open(l.path)
+	f, _, err := regular.Open(l.path)
 	if err != nil {
 		return 0
 	}

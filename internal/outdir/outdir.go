@@ -9,15 +9,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"advsweep/internal/regular"
+	"advsweep/internal/staged"
 )
 
 const (
@@ -25,6 +26,10 @@ const (
 	// How many hashes a file keeps: one would do, more let several runs write to one folder at
 	// once.
 	indexDepth = 8
+	maxIndex   = 16 << 20 // bytes: some 27,000 files with all their hashes
+	// How much of a file that is to be replaced is kept in memory, in bytes, to put it back if a
+	// later step fails.
+	maxKept = 1 << 30
 )
 
 // A TakenError says that something is in the way that advsweep did not write, or that was changed
@@ -87,17 +92,31 @@ func Open(dir string, names ...string) (*Folder, error) {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, &MakeError{dir, regular.Cause(err)}
 	}
-	tmp, err := f.stage(indexName, nil)
+	root, err := f.root()
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Remove(tmp); err != nil {
-		return nil, fmt.Errorf("outdir: output folder %s: %w", dir, regular.Cause(err))
+	defer root.Close()
+	staged.Sweep(root, ".")
+	// Whether it can be written to shows only when it is.
+	tmp, err := f.stage(root, File{Name: indexName})
+	if err != nil {
+		return nil, err
 	}
-	if _, err := f.replaceable(names); err != nil {
+	tmp.Drop()
+	if _, err := f.replaceable(root, names); err != nil {
 		return nil, err
 	}
 	return f, nil
+}
+
+// root opens the folder. It is not held open: some systems would let nobody remove or rename it.
+func (f *Folder) root() (*os.Root, error) {
+	root, err := regular.OpenRoot(f.dir)
+	if err != nil {
+		return nil, fmt.Errorf("outdir: output folder %s: %w", f.dir, err)
+	}
+	return root, nil
 }
 
 // Outdated names files that other runs write and this one does not. Those that are there would pass
@@ -105,14 +124,24 @@ func Open(dir string, names ...string) (*Folder, error) {
 // advsweep wrote it. A file that advsweep never wrote stays.
 func (f *Folder) Outdated(names ...string) error {
 	f.outdated = names
-	_, err := f.ours(names)
+	root, err := f.root()
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	_, err = f.ours(root, names)
 	return err
 }
 
 // Written lists, in order, what advsweep wrote to the folder at some time. It need not be there
 // still.
 func (f *Folder) Written() ([]string, error) {
-	m, err := f.index()
+	root, err := f.root()
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	m, err := f.index(root)
 	return slices.Sorted(maps.Keys(m.Files)), err
 }
 
@@ -121,8 +150,8 @@ func (f *Folder) Removed() []string { return f.removed }
 
 // ours gives the contents of those of names that exist and that advsweep wrote, or an error as
 // replaceable does.
-func (f *Folder) ours(names []string) (map[string][]byte, error) {
-	m, err := f.index()
+func (f *Folder) ours(root *os.Root, names []string) (map[string]old, error) {
+	m, err := f.index(root)
 	if err != nil {
 		return nil, err
 	}
@@ -132,18 +161,29 @@ func (f *Folder) ours(names []string) (map[string][]byte, error) {
 			known = append(known, name)
 		}
 	}
-	return f.replaceable(known)
+	return f.replaceable(root, known)
 }
 
 // Path is where the file called name is or will be.
 func (f *Folder) Path(name string) string { return filepath.Join(f.dir, name) }
 
+// syncDir is a variable for tests.
+var syncDir = staged.SyncDirIn
+
 // Write writes files, all of them or none. They are first written to temporary
 // names beside their own, as a full disk shows there, and then renamed. On any
 // error the temporary files are removed and what was there before is there
 // again. It checks once more that no file is overwritten or removed that is not advsweep's.
+//
+// Only if the disk fails when all files have their names do they stay with an error: they may not
+// outlast a power cut.
 func (f *Folder) Write(files ...File) (err error) {
-	var names, staged []string
+	root, err := f.root()
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	var names []string
 	hashes := make(map[string]string, len(files))
 	for _, file := range files {
 		if _, twice := hashes[file.Name]; twice {
@@ -152,70 +192,84 @@ func (f *Folder) Write(files ...File) (err error) {
 		names = append(names, file.Name)
 		hashes[file.Name] = hash(file.Data)
 	}
-	if _, err := f.replaceable(names); err != nil {
+	if _, err := f.replaceable(root, names); err != nil {
 		return err
 	}
-	old, err := f.ours(f.outdated)
+	outdated, err := f.ours(root, f.outdated)
 	if err != nil {
 		return err
 	}
-	removed := slices.Sorted(maps.Keys(old))
+	var changes []change
 	defer func() {
-		for _, tmp := range staged {
-			os.Remove(tmp) // those that were renamed are gone already
+		for _, c := range changes {
+			c.drop()
 		}
 	}()
+	// An outdated file goes before the new ones come: after a crash in between it is missing, not
+	// wrong.
+	removed := slices.Sorted(maps.Keys(outdated))
+	for _, name := range removed {
+		changes = append(changes, change{name: name})
+	}
 	for _, file := range files {
-		tmp, err := f.stage(file.Name, file.Data)
+		tmp, err := f.stage(root, file)
 		if err != nil {
 			return err
 		}
-		staged = append(staged, tmp)
+		changes = append(changes, change{file.Name, tmp})
 	}
 	// The index goes first. After a crash at any later point each file is the
 	// old one or the new one, and it knows both.
-	if err := f.record(hashes); err != nil {
+	if err := f.record(root, hashes); err != nil {
 		return err
 	}
-	// An outdated file goes before the new ones come: after a crash in between it is missing, not
-	// wrong.
-	if err := f.commit(append(slices.Clone(removed), names...), append(make([]string, len(removed)), staged...)); err != nil {
+	if err := f.commit(root, changes); err != nil {
 		return err
 	}
 	// A process that read the index before our record and wrote it after dropped
 	// our hashes. The files are in place, so not to mend that is no failure: the worst
 	// is that the next run takes them for the user's.
-	_ = f.record(hashes)
-	syncDir(f.dir)
+	_ = f.record(root, hashes)
 	f.removed = removed
+	if err := syncDir(root, "."); err != nil {
+		return fmt.Errorf("outdir: write %s: %w", f.dir, err)
+	}
 	return nil
 }
 
-// commit renames each staged file to its name, or removes the file of that name where staged is "".
-// If one cannot be, those before it get their old contents back.
-func (f *Folder) commit(names, staged []string) (err error) {
-	olds := map[string][]byte{}
-	for i, name := range names {
-		var old map[string][]byte
-		if old, err = f.replaceable(names[i : i+1]); err == nil {
-			if staged[i] == "" {
-				err = os.Remove(f.Path(name))
-				if errors.Is(err, fs.ErrNotExist) {
-					err = nil // another run was faster
-				}
-			} else {
-				err = os.Rename(staged[i], f.Path(name))
+// A change is what becomes of the file of a name.
+type change struct {
+	name string
+	to   *staged.File // nil: it is removed
+}
+
+func (c change) drop() {
+	if c.to != nil {
+		c.to.Drop()
+	}
+}
+
+// commit makes the changes. If one cannot be made, those before it are taken back.
+func (f *Folder) commit(root *os.Root, changes []change) (err error) {
+	olds := map[string]old{}
+	for i, c := range changes {
+		var before map[string]old
+		if before, err = f.replaceable(root, []string{c.name}); err == nil {
+			if c.to != nil {
+				err = c.to.Commit(c.name)
+			} else if err = root.Remove(c.name); errors.Is(err, fs.ErrNotExist) {
+				err = nil // another run was faster
 			}
 			if err != nil {
-				err = fmt.Errorf("outdir: write %s: %w", f.Path(name), regular.Cause(err))
+				err = fmt.Errorf("outdir: write %s: %w", f.Path(c.name), regular.Cause(err))
 			}
 		}
 		if err == nil {
-			maps.Copy(olds, old)
+			maps.Copy(olds, before)
 			continue
 		}
-		for _, done := range names[:i] {
-			if failed := f.restore(done, olds); failed != nil {
+		for _, done := range changes[:i] {
+			if failed := f.restore(root, done.name, olds); failed != nil {
 				err = fmt.Errorf("%w; %w", err, failed)
 			}
 		}
@@ -225,19 +279,16 @@ func (f *Folder) commit(names, staged []string) (err error) {
 }
 
 // restore puts back what name was before, if anything.
-func (f *Folder) restore(name string, olds map[string][]byte) error {
-	data, existed := olds[name]
-	var err error
-	if !existed {
-		if err = os.Remove(f.Path(name)); errors.Is(err, fs.ErrNotExist) {
+func (f *Folder) restore(root *os.Root, name string, olds map[string]old) (err error) {
+	was, existed := olds[name]
+	switch {
+	case existed && !was.kept:
+		err = fmt.Errorf("it had more than %d bytes", int64(maxKept))
+	case existed:
+		err = staged.Write(root, name, was.data, true)
+	default:
+		if err = root.Remove(name); errors.Is(err, fs.ErrNotExist) {
 			err = nil
-		}
-	} else {
-		var tmp string
-		if tmp, err = f.stage(name, data); err == nil {
-			if err = os.Rename(tmp, f.Path(name)); err != nil {
-				os.Remove(tmp)
-			}
 		}
 	}
 	if err != nil {
@@ -246,20 +297,26 @@ func (f *Folder) restore(name string, olds map[string][]byte) error {
 	return nil
 }
 
-// replaceable returns an error unless each of names is free or holds what advsweep
-// wrote. It gives the contents of those that exist.
-func (f *Folder) replaceable(names []string) (map[string][]byte, error) {
-	m, err := f.index()
+// old is what a file holds before it is replaced.
+type old struct {
+	data []byte
+	kept bool // data: it is not too large for that
+}
+
+// replaceable returns an error unless each of names can be written without loss:
+// no such file, or a regular one with content that the index knows. It gives the
+// contents of those that exist.
+func (f *Folder) replaceable(root *os.Root, names []string) (map[string]old, error) {
+	m, err := f.index(root)
 	if err != nil {
 		return nil, err
 	}
-	olds := map[string][]byte{}
+	olds := map[string]old{}
 	for _, name := range names {
 		if name != filepath.Base(name) || strings.HasPrefix(name, ".") {
 			return nil, fmt.Errorf("outdir: output name %q, want a plain visible file name", name)
 		}
-		path := f.Path(name)
-		exists, err := isRegular(path)
+		exists, err := f.isRegular(root, name)
 		if err != nil {
 			return nil, err
 		}
@@ -268,18 +325,37 @@ func (f *Folder) replaceable(names []string) (map[string][]byte, error) {
 		}
 		known := m.Files[name]
 		if len(known) == 0 { // not read: it may be of any size
-			return nil, &TakenError{Path: path, Why: "was not written by advsweep"}
+			return nil, &TakenError{Path: f.Path(name), Why: "was not written by advsweep"}
 		}
-		data, err := os.ReadFile(path)
+		was, sum, err := f.read(root, name)
 		if err != nil {
-			return nil, fmt.Errorf("outdir: read %s: %w", path, regular.Cause(err))
+			return nil, err
 		}
-		if !slices.Contains(known, hash(data)) {
-			return nil, &TakenError{Path: path, Why: "was changed since advsweep wrote it"}
+		if !slices.Contains(known, sum) {
+			return nil, &TakenError{Path: f.Path(name), Why: "was changed since advsweep wrote it"}
 		}
-		olds[name] = data
+		olds[name] = was
 	}
 	return olds, nil
+}
+
+// read reads the file called name and gives its hash too.
+func (f *Folder) read(root *os.Root, name string) (was old, sum string, err error) {
+	file, size, err := regular.OpenIn(root, name)
+	if err == nil {
+		defer file.Close()
+		h := sha256.New()
+		if was.kept = size <= maxKept; was.kept {
+			was.data, err = regular.All(io.TeeReader(file, h), size, maxKept)
+		} else {
+			_, err = io.Copy(h, file)
+		}
+		sum = hex.EncodeToString(h.Sum(nil))
+	}
+	if err != nil {
+		return old{}, "", fmt.Errorf("outdir: read %s: %w", f.Path(name), regular.Cause(err))
+	}
+	return was, sum, nil
 }
 
 // An index says what advsweep wrote into a folder.
@@ -289,20 +365,22 @@ type index struct {
 	Files   map[string][]string `json:"files"` // SHA-256 by name, the newest last
 }
 
-// index reads the folder's index; a folder without one has an empty one.
-func (f *Folder) index() (index, error) {
+func (f *Folder) index(root *os.Root) (index, error) {
 	empty := index{Program: "advsweep", Format: 1, Files: map[string][]string{}}
 	path := f.Path(indexName)
-	exists, err := isRegular(path)
+	exists, err := f.isRegular(root, indexName)
 	if err != nil {
 		return index{}, err
 	}
 	if !exists {
 		return empty, nil
 	}
-	data, err := os.ReadFile(path)
+	data, err := regular.ReadIn(root, indexName, maxIndex)
+	if _, large := errors.AsType[*regular.TooLargeError](err); large {
+		return index{}, &TakenError{path, "is not an index of advsweep", err}
+	}
 	if err != nil {
-		return index{}, fmt.Errorf("outdir: read %s: %w", path, regular.Cause(err))
+		return index{}, fmt.Errorf("outdir: read %s: %w", path, err)
 	}
 	var m index
 	if err := json.Unmarshal(data, &m); err != nil {
@@ -315,8 +393,8 @@ func (f *Folder) index() (index, error) {
 }
 
 // record adds hashes to the index.
-func (f *Folder) record(hashes map[string]string) error {
-	m, err := f.index()
+func (f *Folder) record(root *os.Root, hashes map[string]string) error {
+	m, err := f.index(root)
 	if err != nil {
 		return err
 	}
@@ -338,53 +416,33 @@ func (f *Folder) record(hashes map[string]string) error {
 	if err := enc.Encode(m); err != nil {
 		return fmt.Errorf("outdir: %s: %w", f.Path(indexName), err)
 	}
-	tmp, err := f.stage(indexName, b.Bytes())
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, f.Path(indexName)); err != nil {
-		os.Remove(tmp)
-		return fmt.Errorf("outdir: write %s: %w", f.Path(indexName), regular.Cause(err))
+	if err := staged.Write(root, indexName, b.Bytes(), true); err != nil {
+		return fmt.Errorf("outdir: write %s: %w", f.Path(indexName), err)
 	}
 	return nil
 }
 
-// stage writes data to a new temporary file beside name, down to the disk, and gives
-// its path. On an error no file is left.
-func (f *Folder) stage(name string, data []byte) (tmp string, err error) {
-	tmp = f.Path(fmt.Sprintf(".%s.%016x.tmp", strings.TrimPrefix(name, "."), rand.Uint64()))
-	// O_EXCL: another process never shares it, and a link is never followed. Mode 0666
-	// leaves the rights to the umask, where os.CreateTemp would make the file private.
-	w, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+// stage writes a file down to the disk, under a temporary name. On an error none is left.
+func (f *Folder) stage(root *os.Root, file File) (*staged.File, error) {
+	tmp, err := staged.Stage(root, ".", file.Data, true)
 	if err != nil {
-		return "", fmt.Errorf("outdir: write %s: %w", f.Path(name), regular.Cause(err))
-	}
-	_, err = w.Write(data)
-	if err == nil {
-		err = w.Sync()
-	}
-	if closeErr := w.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		os.Remove(tmp)
-		return "", fmt.Errorf("outdir: write %s: %w", f.Path(name), regular.Cause(err))
+		return nil, fmt.Errorf("outdir: write %s: %w", f.Path(file.Name), err)
 	}
 	return tmp, nil
 }
 
-// isRegular reports whether there is something at path. What is there but is a link,
-// a folder or a device is an error.
-func isRegular(path string) (bool, error) {
-	info, err := os.Lstat(path)
+// isRegular reports whether there is a file called name. What is there but is a link,
+// a folder, a pipe or a device is an error.
+func (f *Folder) isRegular(root *os.Root, name string) (bool, error) {
+	info, err := root.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("outdir: %s: %w", path, regular.Cause(err))
+		return false, fmt.Errorf("outdir: %s: %w", f.Path(name), regular.Cause(err))
 	}
 	if !info.Mode().IsRegular() {
-		return false, &TakenError{Path: path, Why: "is not a regular file"}
+		return false, &TakenError{Path: f.Path(name), Why: "is not a regular file"}
 	}
 	return true, nil
 }
@@ -392,13 +450,4 @@ func isRegular(path string) (bool, error) {
 func hash(data []byte) string {
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:])
-}
-
-// syncDir makes renames last. Not every system can open a folder; there the renames
-// last when the system says so.
-func syncDir(dir string) {
-	if d, err := os.Open(dir); err == nil {
-		_ = d.Sync()
-		d.Close()
-	}
 }

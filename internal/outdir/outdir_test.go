@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // put writes a file as a user would.
@@ -31,9 +32,33 @@ func holds(t *testing.T, dir, a, b string) {
 			t.Errorf("%s holds %q, want %q", name, got, want)
 		}
 	}
-	if left, _ := filepath.Glob(filepath.Join(dir, ".*.tmp")); left != nil {
+	if left, _ := filepath.Glob(filepath.Join(dir, ".tmp-*")); left != nil {
 		t.Errorf("temporary files are left: %v", left)
 	}
+}
+
+// root opens the folder of f until the test ends.
+func root(t *testing.T, f *Folder) *os.Root {
+	t.Helper()
+	r, err := f.root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	return r
+}
+
+// stage writes files of f under temporary names.
+func stage(t *testing.T, f *Folder, files ...File) (changes []change) {
+	t.Helper()
+	for _, file := range files {
+		tmp, err := f.stage(root(t, f), file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		changes = append(changes, change{file.Name, tmp})
+	}
+	return changes
 }
 
 func open(t *testing.T, dir string) *Folder {
@@ -61,7 +86,8 @@ func TestFolder(t *testing.T) {
 	for i := range 3 * indexDepth {
 		write(t, dir, fmt.Sprint(i), "2")
 	}
-	m, err := open(t, dir).index()
+	f := open(t, dir)
+	m, err := f.index(root(t, f))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +95,6 @@ func TestFolder(t *testing.T) {
 		t.Errorf("the index keeps %d and %d hashes, want %d and 1", a, b, indexDepth)
 	}
 
-	f := open(t, dir)
 	if err := f.Write(File{"a.csv", nil}, File{"a.csv", nil}); err == nil {
 		t.Error("one name twice: no error, want one")
 	}
@@ -208,35 +233,26 @@ func TestFolderChecksAgain(t *testing.T) {
 // A run may be killed at any point of Write. The next one must find each file
 // whole, and replace it.
 func TestFolderCrash(t *testing.T) {
-	for _, stage := range []string{"staged", "recorded", "one renamed", "all renamed"} {
-		t.Run(stage, func(t *testing.T) {
+	for _, at := range []string{"staged", "recorded", "one renamed", "all renamed"} {
+		t.Run(at, func(t *testing.T) {
 			dir := t.TempDir()
 			write(t, dir, "old a", "old b")
 			f := open(t, dir)
-			hashes := map[string]string{}
-			var staged []string
-			for _, file := range files("new a", "new b") {
-				tmp, err := f.stage(file.Name, file.Data)
-				if err != nil {
-					t.Fatal(err)
-				}
-				staged = append(staged, tmp)
-				hashes[file.Name] = hash(file.Data)
-			}
-			if stage != "staged" {
-				if err := f.record(hashes); err != nil {
+			changes := stage(t, f, files("new a", "new b")...)
+			if at != "staged" {
+				if err := f.record(root(t, f), map[string]string{"a.csv": hash([]byte("new a")), "b.json": hash([]byte("new b"))}); err != nil {
 					t.Fatal(err)
 				}
 			}
-			for i, name := range []string{"a.csv", "b.json"}[:map[string]int{"one renamed": 1, "all renamed": 2}[stage]] {
-				if err := os.Rename(staged[i], f.Path(name)); err != nil {
+			for _, c := range changes[:map[string]int{"one renamed": 1, "all renamed": 2}[at]] {
+				if err := c.to.Commit(c.name); err != nil {
 					t.Fatal(err)
 				}
 			}
 			// Dead here.
 			write(t, dir, "newer a", "newer b")
-			for _, tmp := range staged { // a dead process leaves these
-				os.Remove(tmp)
+			for _, c := range changes { // a dead process leaves these, until the next one comes
+				c.drop()
 			}
 			holds(t, dir, "newer a", "newer b")
 		})
@@ -246,8 +262,7 @@ func TestFolderCrash(t *testing.T) {
 func TestFolderFailingWrite(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "old a", "old b")
-	// The name fits a folder's entry, the temporary name made of it does not.
-	long := strings.Repeat("x", 250)
+	long := strings.Repeat("x", 300) // more than any system takes
 	err := open(t, dir).Write(append(files("new a", "new b"), File{long, nil})...)
 	if err == nil || !strings.Contains(err.Error(), long+": ") {
 		t.Errorf("error %v, want one about the long name", err)
@@ -262,21 +277,12 @@ func TestFolderFailingRename(t *testing.T) {
 	if err := f.Write(files("old a", "old b")[1:]...); err != nil {
 		t.Fatal(err)
 	}
-	var staged []string
-	for _, name := range []string{"a.csv", "b.json", "c"} {
-		tmp, err := f.stage(name, []byte("new"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		staged = append(staged, tmp)
-	}
-	if err := os.Remove(staged[2]); err != nil {
+	changes := stage(t, f, File{"a.csv", []byte("new")}, File{"b.json", []byte("new")}, File{"c", nil})
+	changes[2].drop() // it cannot be renamed
+	if err := f.record(root(t, f), map[string]string{"a.csv": hash([]byte("new")), "b.json": hash([]byte("new"))}); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.record(map[string]string{"a.csv": hash([]byte("new")), "b.json": hash([]byte("new"))}); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.commit([]string{"a.csv", "b.json", "c"}, staged); err == nil {
+	if err := f.commit(root(t, f), changes); err == nil {
 		t.Error("no error, want one about c")
 	}
 	holds(t, dir, "", "old b")
@@ -380,8 +386,47 @@ func TestFolderOutdatedFailing(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "old a", "old b")
 	f := open(t, dir)
-	if err := f.commit([]string{"b.json", "a.csv"}, []string{"", filepath.Join(dir, "none")}); err == nil {
+	changes := stage(t, f, File{"a.csv", nil})
+	changes[0].drop() // it cannot be renamed
+	if err := f.commit(root(t, f), append([]change{{name: "b.json"}}, changes...)); err == nil {
 		t.Error("no error, want one about a.csv")
 	}
 	holds(t, dir, "old a", "old b")
+}
+
+// What a killed process left goes when the folder is opened.
+func TestFolderLeavings(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "1", "2")
+	put(t, filepath.Join(dir, ".tmp-advsweep-0123456789abcdef"), "half")
+	old := time.Now().Add(-48 * time.Hour) // where no locks are kept, it goes by age
+	if err := os.Chtimes(filepath.Join(dir, ".tmp-advsweep-0123456789abcdef"), old, old); err != nil {
+		t.Fatal(err)
+	}
+	open(t, dir)
+	holds(t, dir, "1", "2")
+}
+
+// A disk that fails when the folder is synced is told of; the files are there.
+func TestFolderSync(t *testing.T) {
+	defer func(was func(*os.Root, string) error) { syncDir = was }(syncDir)
+	failed := errors.New("input/output error")
+	syncDir = func(*os.Root, string) error { return failed }
+	dir := t.TempDir()
+	if err := open(t, dir).Write(files("1", "2")...); !errors.Is(err, failed) || !strings.Contains(err.Error(), dir) {
+		t.Errorf("error %v, want %v of %s", err, failed, dir)
+	}
+	holds(t, dir, "1", "2")
+}
+
+// An index that is larger than any is not read.
+func TestFolderLargeIndex(t *testing.T) {
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, indexName), "")
+	if err := os.Truncate(filepath.Join(dir, indexName), maxIndex+1); err != nil {
+		t.Skip(err)
+	}
+	if _, err := Open(dir, "a.csv"); !errors.As(err, new(*TakenError)) {
+		t.Errorf("error %v, want a *TakenError", err)
+	}
 }

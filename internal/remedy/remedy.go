@@ -20,6 +20,7 @@ const (
 	External   Need = "a server that exists"
 	AckWait    Need = "another time to wait for a worker"
 	Attempts   Need = "another number of tries"
+	Verify     Need = "another fraction to verify"
 
 	PixelMax      Need = "the number that is white"
 	Layout        Need = "the order of an array's dimensions"
@@ -35,7 +36,7 @@ const (
 )
 
 // Needs lists them all.
-var Needs = []Need{Folder, Mixed, ServeMixed, Credential, Authority, TLS, Cache, Study, Store, Listen, External, AckWait, Attempts,
+var Needs = []Need{Folder, Mixed, ServeMixed, Credential, Authority, TLS, Cache, Study, Store, Listen, External, AckWait, Attempts, Verify,
 	PixelMax, Layout, Flat, Keys, Alpha, GreyToRGB, RGBToGrey, ImageSize, ColourAndSize, Output}
 
 // An Error is an error that a setting mends. Its text is that of Err.

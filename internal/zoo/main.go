@@ -104,7 +104,7 @@ func compare[T cpu.Float](r *report, m *model.Model, arrays map[string]array, lo
 	for i := range arrays["labels"].data {
 		labels[i] = int32(arrays["labels"].data[i])
 	}
-	turn := isTurned(m.Input, x.shape[1:])
+	turn := isTurned(m.ImageShape(), x.shape[1:])
 	if turn {
 		x = channelsFirst(x)
 	}

@@ -20,6 +20,9 @@ type formula struct {
 	// done is the layer that computes it of the numbers of a layer, plus 2. 0: none yet. A formula
 	// is of one layer.
 	done int
+	// shared says that several values may be this formula, by way of a name that several nodes
+	// take: what is computed of it then may not be changed for one of them.
+	shared bool
 }
 
 // maxFormula is a few times what any way to write one of asFormulas takes.
@@ -132,7 +135,7 @@ func (g *graph) settle(v *value) (*value, error) {
 	if err != nil {
 		return nil, err
 	}
-	v.sole = v.uses <= 1 && (v.sole || layer != v.src[0])
+	v.sole = v.uses <= 1 && !v.f.shared && (v.sole || layer != v.src[0])
 	v.src, v.f = []int{layer}, nil
 	return v, nil
 }

@@ -17,8 +17,8 @@ import (
 // checkDecode fails if data as a file makes Decode take much more memory than data has bytes, or
 // makes a model that is not valid or not the same once it was encoded and decoded.
 func checkDecode(t *testing.T, data []byte) {
-	// A small file may make as many equal weights as a large network has, and move as many numbers
-	// as fit an image: see maxFills and leastPlaces.
+	// A small file may make as many numbers as Memory allows, of eight bytes and up to four times
+	// computed with, and move as many numbers as fit an image: see tensors.fill and leastPlaces.
 	const spare = 2 << 30
 	if m, ok := golden.Decoded(t, model.Decode, "f.onnx", data, spare); ok {
 		checkRoundTrip(t, m)
@@ -27,7 +27,8 @@ func checkDecode(t *testing.T, data []byte) {
 
 // FuzzDecodeONNX: see checkDecode.
 func FuzzDecodeONNX(f *testing.F) {
-	for _, data := range golden.Seeds(f, "../testdata/onnx/*.onnx") {
+	f.Setenv(model.EnvMemory, "268435456")
+	for _, data := range golden.Seeds(f, "../testdata/onnx/*.onnx", "testdata/ranks/*.onnx") {
 		f.Add(data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) { checkDecode(t, data) })
@@ -36,7 +37,8 @@ func FuzzDecodeONNX(f *testing.F) {
 // FuzzONNXGraph: as FuzzDecodeONNX, of graphs that are whole as messages and wrong in up to four
 // things, which bytes changed at random seldom are.
 func FuzzONNXGraph(f *testing.F) {
-	graphs := golden.Seeds(f, "../testdata/onnx/*.onnx", "testdata/ops/*.onnx")
+	f.Setenv(model.EnvMemory, "268435456")
+	graphs := golden.Seeds(f, "../testdata/onnx/*.onnx", "testdata/ops/*.onnx", "testdata/ranks/*.onnx")
 	for i := range uint64(50) {
 		f.Add(i, i)
 	}

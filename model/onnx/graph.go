@@ -88,9 +88,9 @@ func convert(p *pb.ModelProto, t *tensors, size int64, ask model.Ask) (*model.Mo
 		return nil, err
 	}
 	var m *model.Model
-	left, fills := t.left, t.fills
+	left, memory := t.left, t.memory
 	try := func(input []int) error {
-		t.left, t.fills = left, fills
+		t.left, t.memory = left, memory
 		c := &graph{tensors: t, opset: opset, input: input, free: ask.Image, room: leastPlaces + 2*int(size)}
 		err := c.convert(pg, out)
 		if err == nil {
@@ -261,6 +261,9 @@ func (g *graph) define(name string, v *value) error {
 	if v != nil {
 		v.uses = g.uses[name]
 		v.sole = v.sole && v.uses <= 1
+		if v.f != nil && v.uses > 1 {
+			v.f.shared = true
+		}
 	}
 	g.values[name] = v
 	return nil
@@ -606,6 +609,13 @@ func (g *graph) append(s step) (int, error) {
 	}
 	if formats.Volume(s.shape) > formats.MaxElements {
 		return 0, fmt.Errorf("output %v, want at most %d elements", s.shape, formats.MaxElements)
+	}
+	width := 4
+	if g.double {
+		width = 8
+	}
+	if err := g.memory.Take(formats.Volume(s.shape), width); err != nil {
+		return 0, err
 	}
 	if len(g.steps) == maxSteps {
 		return 0, fmt.Errorf("more than %d layers", maxSteps)

@@ -453,6 +453,7 @@ func TestFormulas(t *testing.T) {
 
 // A small file must not take much memory or time, whatever it claims.
 func TestONNXMemory(t *testing.T) {
+	t.Setenv(model.EnvMemory, "1073741824")
 	repeat := func(first *pb.NodeProto, n int, each func(i int) *pb.NodeProto) sketch {
 		nodes := []*pb.NodeProto{first}
 		for i := range n {

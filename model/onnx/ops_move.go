@@ -143,6 +143,9 @@ func (g *graph) reshape(v *value, target []float64, zero bool) (*value, error) {
 	shape := make([]int, len(target))
 	batch, rest, count := -1, -1, 1
 	have := v.sizes()
+	// A file of a fixed batch may say it as a number. One that says it itself, as what asks for
+	// axes one by one does, has other numbers of that size.
+	guess := g.batch > 1 && v.batch >= 0 && !slices.ContainsFunc(target, isSized)
 	for i, d := range target {
 		if d == 0 && !zero && i < len(have) {
 			d = have[i]
@@ -154,7 +157,7 @@ func (g *graph) reshape(v *value, target []float64, zero bool) (*value, error) {
 			rest = i
 			continue
 		}
-		if isSized(d) || i == 0 && g.batch > 1 && v.batch >= 0 && int(d)%g.batch == 0 && d > 0 && v.volume()*g.batch >= int(d) {
+		if isSized(d) || i == 0 && guess && int(d)%g.batch == 0 && d > 0 && v.volume()*g.batch >= int(d) {
 			if !isSized(d) {
 				d *= batchSize / float64(g.batch)
 			}

@@ -44,13 +44,20 @@ def quiet():
 class Graph:
     """nodes and initializers, and the array that every name stands for, for the images x."""
 
+    SHAPES = [(3, 8, 8), (4, 6, 6), (2, 9, 7), (1, 8, 8), (4, 16), (12,)], [.25, .2, .2, .15, .1, .1]
+
     def __init__(self, seed):
         self.r = r = np.random.RandomState(seed)
         self.opset = int(r.choice(OPSETS))
         self.batch = 1 if r.rand() < 0.15 else 3  # a file for one image alone, or for any number
         self.nodes, self.init, self.values = [], [], {}
-        self.shape = [(3, 8, 8), (4, 6, 6), (2, 9, 7), (1, 8, 8), (4, 16), (12,)][r.choice(6, p=[.25, .2, .2, .15, .1, .1])]
+        self.images = 1 if self.batch == 1 else "N"  # what the file says of the batch
+        self.shape = self.image_shape()
         self.values["x"] = (r.randint(0, 257, (self.batch, *self.shape)) / 256).astype(np.float32)
+
+    def image_shape(self):
+        shapes, often = self.SHAPES
+        return shapes[self.r.choice(len(shapes), p=often)]
 
     # What draws use.
 
@@ -712,12 +719,12 @@ def quantised_image(g, v):
     return g.node("DequantizeLinear", g.node("QuantizeLinear", v, s, zero), s, zero)
 
 
-def draw(seed):
-    """Returns a graph, or raises Thrown."""
-    g = Graph(seed)
+def draw(seed, kind=Graph, operators=OPERATORS, most=14):
+    """Returns a graph of up to most values that operators give, or raises Thrown."""
+    g = kind(seed)
     g.pool = ["x"]
-    fits = [f for first, last, f in OPERATORS if first <= g.opset <= last]
-    wanted = g.int(3, 14)
+    fits = [f for first, last, f in operators if first <= g.opset <= last]
+    wanted = g.int(min(3, most), most)
     for _ in range(8 * wanted):
         if len(g.pool) > wanted:
             break
@@ -747,8 +754,7 @@ def draw(seed):
     return g
 
 
-def write(out, name, seed):
-    g = draw(seed)
+def write(out, name, g):
     logits = g.nodes[-1].output[0]
     # What the logits do not need is left out, as an exporter does.
     need, kept = {logits}, []
@@ -758,7 +764,7 @@ def write(out, name, seed):
             need |= set(n.input)
     if "x" not in need:
         raise Thrown("constant")
-    dims = [1 if g.batch == 1 else "N", *g.shape]
+    dims = [g.images, *g.shape]
     graph = helper.make_graph(kept, name, [helper.make_tensor_value_info("x", TensorProto.FLOAT, dims)],
                               [helper.make_tensor_value_info(logits, TensorProto.FLOAT, [dims[0], 5])], [t for t in g.init if t.name in need])
     proto = g.model(graph)
@@ -777,14 +783,14 @@ def write(out, name, seed):
     return dict(opset=g.opset, operators=sorted({n.op_type for n in kept}), nodes=len(kept))
 
 
-if __name__ == "__main__":
+def main(draw):
     out, count, seed = pathlib.Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 1
     out.mkdir(parents=True, exist_ok=True)
     rows, thrown, k = {}, {}, 0
     while len(rows) < count:
         name = f"g{len(rows):04}"
         try:
-            rows[name] = write(out, name, seed * 100_000 + k)
+            rows[name] = write(out, name, draw(seed * 100_000 + k))
         except Thrown as e:
             thrown[str(e)] = thrown.get(str(e), 0) + 1
         k += 1
@@ -792,3 +798,7 @@ if __name__ == "__main__":
     used = sorted({o for r in rows.values() for o in r["operators"]})
     print(f"{count} graphs of {k} drawn, {len(used)} operators: {' '.join(used)}")
     print("thrown away:", thrown)
+
+
+if __name__ == "__main__":
+    main(draw)

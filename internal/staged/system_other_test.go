@@ -1,0 +1,8 @@
+//go:build !unix
+
+package staged
+
+var syncErrors []struct {
+	err     error
+	failure bool
+}
