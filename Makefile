@@ -24,7 +24,7 @@ SIMULATOR = $(wildcard kernels/*.cu kernels/*.cuh internal/cusim/*.cpp internal/
 .DELETE_ON_ERROR:
 .PHONY: build test test-long arithmetic race check instruction-sets generate bench bench-peers fuzz cuda nvcc kernels kernel-report \
 	cuda-tests test-sim test-asan test-tsan mutants gpu-binaries test-gpu sanitize bench-gpu kubernetes-check slurm-test bench-shards simulate zoo \
-	licenses sbom verify reproducible hosts
+	licenses sbom verify reproducible hosts reliability
 
 build: # one static binary
 	CGO_ENABLED=0 go build $(RELEASE) -o advsweep ./cmd/advsweep
@@ -137,6 +137,9 @@ kubernetes-check: # the job files for Kubernetes, by the code of its API server
 
 slurm-test: # a study on a real Slurm, with a node killed; needs root and installs Debian's packages
 	scripts/slurm.sh
+
+reliability: # docs/reliability.md: kills, faults, damage and load, many times; hours. See scripts/reliability.sh
+	scripts/reliability.sh
 
 hosts: # a study on three hosts with delay, loss, a partition, a kill and an arm64 worker: see scripts/hosts.sh
 	scripts/hosts.sh
