@@ -56,6 +56,7 @@ type Coordinator struct {
 	store  Store
 	queue  Queue
 	clock  Clock
+	gate   Gate
 	o      Options
 
 	mu    sync.Mutex
@@ -95,8 +96,8 @@ func shardCount(n int) string {
 
 // New returns the coordinator of a study. It reads what is done, and forgets what failed, so that
 // it is tried again. What is there by a fingerprint that does not rule is set aside.
-func New(plan *study.Plan, shards []study.Shard, store Store, queue Queue, clock Clock, o Options) (*Coordinator, error) {
-	c := &Coordinator{plan: plan, shards: shards, store: store, queue: queue, clock: clock, o: o}
+func New(plan *study.Plan, shards []study.Shard, store Store, queue Queue, clock Clock, gate Gate, o Options) (*Coordinator, error) {
+	c := &Coordinator{plan: plan, shards: shards, store: store, queue: queue, clock: clock, gate: gate, o: o}
 	k := &c.known
 	k.ballot, k.damaged, k.seen, k.machines, k.changed = newBallot(), map[string]int{}, map[string]time.Time{}, map[string]string{}, true
 	k.started = clock.Now()
@@ -396,7 +397,9 @@ func (c *Coordinator) ruled(a record.Arithmetic) bool {
 
 // setAside takes back results for which match holds, and opens their shards.
 func (c *Coordinator) setAside(match func(study.Shard, *study.Result) bool) ([]int, error) {
+	end := c.gate.Alone()
 	opened, err := c.store.SetAside(match)
+	end()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.opened(opened)
@@ -432,7 +435,9 @@ func (c *Coordinator) exclude(ctx context.Context, worker, why string) error {
 	c.mu.Lock()
 	c.known.excluded[worker] = why
 	c.mu.Unlock()
+	end := c.gate.Alone()
 	opened, err := c.store.Exclude(worker, why)
+	end()
 	if err != nil {
 		return err
 	}
@@ -580,14 +585,22 @@ func (c *Coordinator) keep(ctx context.Context, s study.Shard, m Message, r *stu
 	return c.put(ctx, s, m, r, data)
 }
 
+// keepOne is Put. What goes through many shards does not run beside it: it would take a dispute that
+// is half written for one that is over.
+func (c *Coordinator) keepOne(s study.Shard, data []byte) (study.Settled, error) {
+	end := c.gate.Share()
+	defer end()
+	return c.store.Put(s, data)
+}
+
 // put puts r into the folder, and counts s as done if it is.
 func (c *Coordinator) put(ctx context.Context, s study.Shard, m Message, r *study.Result, data []byte) error {
-	settled, err := c.store.Put(s, data)
+	settled, err := c.keepOne(s, data)
 	if errors.As(err, new(*study.DifferentError)) && !c.o.Mixed { // by who worked in the folder beside us
 		if _, err := c.setAside(func(t study.Shard, r *study.Result) bool { return t.Index == s.Index && !c.ruled(r.Arithmetic) }); err != nil {
 			return err
 		}
-		settled, err = c.store.Put(s, data)
+		settled, err = c.keepOne(s, data)
 	}
 	var dispute *study.DisputeError
 	switch {
@@ -645,7 +658,7 @@ func (c *Coordinator) settled(ctx context.Context, s study.Shard, how study.Sett
 	c.note(s, r)
 	c.mu.Unlock()
 	for _, wrong := range how.Wrong {
-		if wrong.Worker == "" || wrong.Worker == how.Winner.Worker {
+		if wrong.Worker == "" {
 			continue
 		}
 		why := fmt.Sprintf("what it found of shard %d of run %s, %.6s, was contradicted by others, who found %.6s", s.Index, c.plan.Runs[s.Run].Name, wrong.Hash, how.Winner.Hash)

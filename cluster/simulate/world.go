@@ -283,7 +283,7 @@ func (w *world) coordinate(p *process) error {
 	if w.conf.own {
 		o.Fingerprint = func(a record.Arithmetic) (string, bool) { return w.truth.arithmetic.Fingerprint, true }
 	}
-	c, err := protocol.New(w.truth.Plan, w.truth.Shards, w.mistake.store(checkedStore{f, w}, w), q, clock{w}, o)
+	c, err := protocol.New(w.truth.Plan, w.truth.Shards, w.mistake.store(checkedStore{f, w}, w), q, clock{w}, &gate{s: w.s}, o)
 	if err != nil {
 		return err
 	}
@@ -333,8 +333,7 @@ func (w *world) coordinate(p *process) error {
 	if err := f.Missing(); err != nil && w.s.report.Counts["damaged files"] > 0 {
 		return err
 	}
-	_, _, missed := c.Verified()
-	w.final(f, missed)
+	w.final(f, c.Verified().Missed)
 	w.ended = true
 	return nil
 }
@@ -392,6 +391,29 @@ type clock struct{ w *world }
 func (c clock) Now() time.Time { return time.Unix(1_000_000_000, 0).Add(c.w.s.now) }
 
 func (c clock) Sleep(_ context.Context, d time.Duration) { c.w.s.current.pause(d) }
+
+// A gate is a protocol.Gate. Who waits looks again now and then.
+type gate struct {
+	s      *scheduler
+	shared int
+	alone  bool
+}
+
+func (g *gate) Share() func() {
+	for g.alone {
+		g.s.current.pause(time.Millisecond)
+	}
+	g.shared++
+	return func() { g.shared-- }
+}
+
+func (g *gate) Alone() func() {
+	for g.alone || g.shared > 0 {
+		g.s.current.pause(time.Millisecond)
+	}
+	g.alone = true
+	return func() { g.alone = false }
+}
 
 // A member is a worker that is started again whenever it has ended.
 type member struct {
