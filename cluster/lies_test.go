@@ -46,7 +46,7 @@ func TestLies(t *testing.T) {
 	f := newStudy(t, 3)
 	want := inProcess(t, f)
 	var last Snapshot
-	r := serve(t, f, ServeOptions{Verify: 1, Progress: func(s Snapshot) { last = s }})
+	r := serve(t, f, ServeOptions{Trust: Trust{Verify: 1}, Progress: func(s Snapshot) { last = s }})
 	var lied atomic.Int32
 	begun := make(chan struct{}, 100)
 	do := with(func(_ context.Context, s study.Shard) (*study.Result, error) {
@@ -86,7 +86,7 @@ func TestLies(t *testing.T) {
 func TestConflict(t *testing.T) {
 	f := newStudy(t, 1)
 	want := inProcess(t, f)
-	r := serve(t, f, ServeOptions{Verify: 1})
+	r := serve(t, f, ServeOptions{Trust: Trust{Verify: 1}})
 	liars := r.workers(1, func(i int, o *WorkOptions) {
 		with(func(_ context.Context, s study.Shard) (*study.Result, error) {
 			return wrongResult(t, f, want[s.Index], s), nil
@@ -262,7 +262,7 @@ func TestOwnFingerprint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := serve(t, f, ServeOptions{Fingerprint: func(a record.Arithmetic) (string, bool) { return first.Arithmetic.Fingerprint, true }})
+	r := serve(t, f, ServeOptions{Trust: Trust{Fingerprint: func(record.Arithmetic) (string, bool) { return first.Arithmetic.Fingerprint, true }}})
 	o := workOptions(t, r.log)
 	o.pace = time.Hour // else it would wait so long
 	strange(&o, "odd")

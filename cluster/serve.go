@@ -38,16 +38,7 @@ type ServeOptions struct {
 	StoreBytes int64
 	AckWait    time.Duration // 0 is the constant AckWait
 	Attempts   int           // how often a shard is tried; 0 is the constant Attempts
-	// AllowMixed takes results of another arithmetic than planned, and of several fingerprints.
-	AllowMixed bool
-	// Verify is the fraction of shards that a second worker does too, on another machine if there is
-	// one, and at least one shard of each worker; 0: none. What nobody else is there to do is not
-	// waited for.
-	Verify float64
-	// Fingerprint returns what this machine computes with, for an arithmetic without a fingerprint,
-	// if it can compute so. Workers must have the same one. Where that is not known, that of most
-	// workers counts. It may be nil.
-	Fingerprint func(record.Arithmetic) (fingerprint string, ok bool)
+	Trust
 
 	// Ready, if set, is called once workers can come, with the URL for them, that of this machine's
 	// name if Listen is any address, and the file of Credentials.
@@ -61,6 +52,21 @@ type ServeOptions struct {
 
 	look   time.Duration     // between two looks at the server's store; 0 is 5 s
 	opened func(*connection) // a test sets it, to see the server as the coordinator does
+}
+
+// Trust says which results are believed. The zero value believes what was checked and nobody
+// contradicts.
+type Trust struct {
+	// AllowMixed takes results of another arithmetic than planned, and of several fingerprints.
+	AllowMixed bool
+	// Verify is the fraction of shards that a second worker does too, on another machine if there is
+	// one, and at least one shard of each worker; 0: none. What nobody else is there to do is not
+	// waited for.
+	Verify float64
+	// Fingerprint returns what this machine computes with, for an arithmetic without a fingerprint,
+	// if it can compute so. Workers must have the same one. Where that is not known, that of most
+	// workers counts. It may be nil.
+	Fingerprint func(record.Arithmetic) (fingerprint string, ok bool)
 }
 
 // AckWait is how long a worker that has a shard may say nothing before another gets the shard,

@@ -70,6 +70,8 @@ type known struct {
 	excluded map[string]string
 	damaged  map[string]int       // results of a worker
 	seen     map[string]time.Time // when a message of a worker came last
+	names    []string             // see alive; nil: to be looked up
+	named    time.Time            // when names was looked up
 	machines map[string]string    // of workers whose results were checked
 	opinions opinions
 	changed  bool // workers do not know the state
@@ -256,6 +258,9 @@ func (c *Coordinator) hear(m Message) (excluded bool) {
 	if len(c.known.seen) >= maxNames {
 		clear(c.known.seen)
 	}
+	if _, ok := c.known.seen[m.Worker]; !ok {
+		c.known.names = nil
+	}
 	c.known.seen[m.Worker] = c.clock.Now()
 	return false
 }
@@ -292,20 +297,26 @@ func (c *Coordinator) others(names []string) bool {
 	return slices.ContainsFunc(c.alive(), func(n string) bool { return !slices.Contains(names, n) })
 }
 
-// alive returns the names of the workers that are alive and not excluded, sorted. The caller holds
-// mu.
+// alive returns the names of the workers that are alive and not excluded, sorted. It looks anew twice
+// a second: many shards may be asked about at once. The caller holds mu, and does not change the
+// result.
 func (c *Coordinator) alive() []string {
+	k, now := &c.known, c.clock.Now()
+	if k.names != nil && now.Sub(k.named) < 500*time.Millisecond {
+		return k.names
+	}
 	all := slices.Clone(c.o.Alive())
-	for n, at := range c.known.seen {
-		if c.clock.Now().Sub(at) < heard {
+	for n, at := range k.seen {
+		if now.Sub(at) < heard {
 			all = append(all, n)
 		}
 	}
 	slices.Sort(all)
-	return slices.DeleteFunc(slices.Compact(all), func(n string) bool {
-		_, out := c.known.excluded[n]
+	k.names, k.named = slices.DeleteFunc(slices.Compact(all), func(n string) bool {
+		_, out := k.excluded[n]
 		return out || n == ""
-	})
+	}), now
+	return k.names
 }
 
 // failed notes that nobody could do s.
@@ -434,6 +445,7 @@ func (c *Coordinator) exclude(ctx context.Context, worker, why string) error {
 	// Whoever keeps a result of it at this moment looks at excluded afterwards.
 	c.mu.Lock()
 	c.known.excluded[worker] = why
+	c.known.names = nil
 	c.mu.Unlock()
 	end := c.gate.Alone()
 	opened, err := c.store.Exclude(worker, why)

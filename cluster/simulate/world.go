@@ -22,17 +22,22 @@ type config struct {
 	ackWait  time.Duration
 	slow     time.Duration // a write takes up to
 	latency  time.Duration
-	lose     float64 // messages that are lost on their way
-	kills    float64 // of processes, a second
-	cuts     float64 // power cuts of the coordinator's machine, a second
-	parts    float64 // times that a worker is cut off, a second
-	full     float64 // times that the disk becomes full, a second
-	damage   float64 // bytes of results that are damaged, a second
-	fails    float64 // shards that fail, though nothing is wrong with them
-	own      bool    // the coordinator's machine has the workers' fingerprint
-	external bool    // the server is another's: it stays up, and the coordinator's way to it loses too
+	own      bool // the coordinator's machine has the workers' fingerprint
+	external bool // the server is another's: it stays up, and the coordinator's way to it loses too
 	verify   float64
-	faults   time.Duration // how long all of this goes on
+	faults   time.Duration // how long the following goes on
+	rates
+}
+
+// rates say how often what happens.
+type rates struct {
+	lose   float64 // messages that are lost on their way, of 1
+	fails  float64 // shards that fail, though nothing is wrong with them, of 1
+	kills  float64 // of processes, a second
+	cuts   float64 // power cuts of the coordinator's machine, a second
+	parts  float64 // times that a worker is cut off, a second
+	full   float64 // times that the disk becomes full, a second
+	damage float64 // bytes of results that are damaged, a second
 }
 
 func (s *scheduler) config() config {
@@ -537,7 +542,7 @@ func (l *link) Next(context.Context) (protocol.Delivery, error) {
 
 func (l *link) Send(_ context.Context, m protocol.Message) error {
 	for _, one := range l.m.lies(m) {
-		large := one.Kind == protocol.KindResult && l.m.w.s.chance(0.1)
+		large := one.Kind == protocol.KindResult && one.Object == "" && l.m.w.s.chance(0.1)
 		if large {
 			name, body := fmt.Sprintf("result-%d", l.m.w.s.rng.Uint64()), one.Body
 			l.m.w.persist(l.p, func() { l.m.w.server.store.objects[name] = body })
