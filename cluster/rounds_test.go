@@ -142,7 +142,7 @@ func TestDamagedByte(t *testing.T) {
 			}
 			begin := time.Now()
 			r := serve(t, f, ServeOptions{look: 100 * time.Millisecond})
-			errs := r.workers(1, nil)
+			errs := r.workers(1, func(_ int, o *WorkOptions) { o.FirstPatience = time.Minute })
 			if err := r.end(); err != nil {
 				t.Fatalf("%s, byte %d of %d: %v\n%s", name, at, len(data), err, r.log)
 			}
