@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"advsweep/internal/regular"
+	"advsweep/internal/staged"
 	"advsweep/study"
 )
 
@@ -33,7 +34,7 @@ func (c *cache) Input(hash string) ([]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	path := filepath.Join(c.dir, hash)
-	if data, err := os.ReadFile(path); err == nil {
+	if data, err := regular.ReadFrom(c.dir, hash, maxInput); err == nil {
 		if study.Hash(data) == hash {
 			return data, nil
 		}
@@ -51,30 +52,27 @@ func (c *cache) Input(hash string) ([]byte, error) {
 		return nil, fmt.Errorf("cluster: input %.12s came from the server with SHA-256 %.12s: the server's store is damaged, or not what it says", hash, got)
 	}
 	c.fetched++
-	if err := c.keep(path, data); err != nil {
+	if err := c.keep(hash, data); err != nil {
 		c.log("cannot keep an input, so it may be fetched again: %s: %v", path, regular.Cause(err))
 	}
 	return data, nil
 }
 
-// keep writes data to path so that no other process sees half of it.
-func (c *cache) keep(path string, data []byte) error {
+// maxInput is how large a file of the cache may be, in bytes: more than any machine has memory for
+// is not read to see whether it is damaged.
+const maxInput = 1 << 38
+
+// keep writes data to the cache so that no other process sees half of it. What killed processes left
+// there it removes.
+func (c *cache) keep(hash string, data []byte) error {
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
 		return err
 	}
-	tmp, err := os.CreateTemp(c.dir, ".tmp-")
+	root, err := regular.OpenRoot(c.dir)
 	if err != nil {
 		return err
 	}
-	_, err = tmp.Write(data)
-	if failed := tmp.Close(); err == nil {
-		err = failed
-	}
-	if err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(tmp.Name())
-	}
-	return err
+	defer root.Close()
+	staged.Sweep(root, ".")
+	return staged.Write(root, hash, data, false)
 }

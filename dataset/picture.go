@@ -108,6 +108,9 @@ func readPictures(q *Query, fsys fs.FS, files []string, labels []int32) (*Stored
 	return s, nil
 }
 
+// maxPicture is how large the file of a picture may be, in bytes.
+const maxPicture = 256 << 20
+
 // add reads one more picture; with it there are left more to come.
 func (p *pictures) add(name string, left int) error {
 	f, size, err := regular.OpenFS(p.fsys, name)
@@ -115,15 +118,15 @@ func (p *pictures) add(name string, left int) error {
 		return err
 	}
 	defer f.Close()
-	data := make([]byte, size)
-	if _, err := io.ReadFull(f, data); err != nil {
-		return regular.Cause(err)
+	data, err := regular.All(f, size, maxPicture)
+	if err != nil {
+		return err
 	}
 	p.hash.Write(data)
 	if turned(data) {
 		p.turned++
 	}
-	p.stored += size
+	p.stored += int64(len(data))
 	one, err := p.decode(data)
 	if err != nil {
 		return err

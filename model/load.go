@@ -17,7 +17,6 @@ import (
 	"advsweep/internal/filekind"
 	"advsweep/internal/regular"
 	"advsweep/internal/survive"
-	"advsweep/model/internal/formats"
 )
 
 // Load returns the model in the regular file at path, whatever its format: see Decode. Directories,
@@ -84,21 +83,7 @@ func read(path, layers string, ask Ask) (*Model, error) {
 // maxListSize bounds a layer list, in bytes: a hundred thousand layers.
 const maxListSize = 16 << 20
 
-func readSmall(path string) ([]byte, error) {
-	if _, err := os.Stat(path); err != nil {
-		return nil, err
-	}
-	f, size, err := regular.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if size > maxListSize {
-		return nil, fmt.Errorf("%d bytes, want at most %d", size, maxListSize)
-	}
-	data := make([]byte, size)
-	return data, formats.Read(f, data)
-}
+func readSmall(path string) ([]byte, error) { return regular.Read(path, maxListSize) }
 
 // Decode returns the model in data, the bytes of a safetensors, NPZ or ONNX file, told by how they
 // begin and by the ending of name (.onnx, .npz), which also is for messages and the model's Source.
@@ -245,22 +230,11 @@ func beginsSafetensors(start []byte, size int64) bool {
 // inFolder returns what opens regular files in dir. Links may not lead out of it.
 func inFolder(dir string) func(location string) (*os.File, int64, error) {
 	return func(location string) (*os.File, int64, error) {
-		root, err := os.OpenRoot(dir)
+		root, err := regular.OpenRoot(dir)
 		if err != nil {
 			return nil, 0, err
 		}
 		defer root.Close()
-		info, err := root.Stat(location)
-		if err != nil {
-			return nil, 0, err
-		}
-		if !info.Mode().IsRegular() { // a pipe would be waited for
-			return nil, 0, fmt.Errorf("%v, want a regular file", info.Mode()&fs.ModeType)
-		}
-		f, err := root.Open(location)
-		if err != nil {
-			return nil, 0, err
-		}
-		return f, info.Size(), nil
+		return regular.OpenIn(root, location)
 	}
 }

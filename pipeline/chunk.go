@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"advsweep/attack"
@@ -60,18 +61,65 @@ func ChunkWork(macs int64) int {
 // An attack that is read off its walks has no other chunks, and then there is no Look: its walks
 // say what the model says of the clean images.
 func (s Sweep) Plan(n int) []Chunk {
+	var plan []Chunk
+	for _, c := range s.cuts() {
+		for from := 0; from < max(1, c.eps); from += max(1, c.columns) {
+			for lo := 0; lo < n; lo += c.images {
+				plan = append(plan, Chunk{c.kind, c.attack, lo, min(lo+c.images, n), from, min(from+c.columns, c.eps)})
+			}
+		}
+	}
+	return plan
+}
+
+// Chunks returns how many chunks Plan lists. It lists none, so n may be more than any memory holds:
+// what a file claims. Where there are more than math.MaxInt32 it need not count them all.
+func (s Sweep) Chunks(n int) int64 {
+	sum := int64(0)
+	for _, c := range s.cuts() {
+		sum += parts(n, c.images) * max(1, parts(c.eps, c.columns))
+		if sum > math.MaxInt32 {
+			break
+		}
+	}
+	return sum
+}
+
+// Least returns the fewest bytes in which chunks write down what they find of n images of a model
+// with so many classes: with fewer a log does not hold all. It lists no chunks either.
+func (s Sweep) Least(n, classes int) float64 {
+	f, sum := s.formOf(classes), 0.0
+	for _, c := range s.cuts() {
+		sum += float64(n) * float64(f.least(c))
+	}
+	return sum
+}
+
+// parts returns in how many parts of at most size things n are cut.
+func parts(n, size int) int64 {
+	if n <= 0 {
+		return 0
+	}
+	return (int64(n)-1)/int64(size) + 1
+}
+
+// A cut is the chunks of one kind that Plan makes for an attack, or the Looks.
+type cut struct {
+	kind    Kind
+	attack  int
+	images  int // of a chunk, at most
+	columns int // eps of a chunk, at most; 0: it has none
+	eps     int // in all
+}
+
+// cuts says how Plan cuts the sweep, in the order of the chunks.
+func (s Sweep) cuts() (all []cut) {
 	work := s.ChunkWork
 	if work <= 0 {
 		work = defaultWork
 	}
-	var plan []Chunk
-	add := func(kind Kind, attack, images, from, to int) {
-		for lo := 0; lo < n; lo += images {
-			plan = append(plan, Chunk{kind, attack, lo, min(lo+images, n), from, to})
-		}
-	}
 	if s.reader() < 0 {
-		add(Look, 0, min(walkImages, max(chunkRows, work)), 0, 0)
+		all = append(all, cut{Look, 0, min(walkImages, max(chunkRows, work)), 0, 0})
 	}
 	for i, a := range s.Attacks {
 		if a.Composite() {
@@ -82,7 +130,7 @@ func (s Sweep) Plan(n int) []Chunk {
 			if s.reads(a) {
 				read = len(s.Eps)
 			}
-			add(Walk, i, min(walkImages, max(chunkRows, work/s.walkCost(a))), 0, read)
+			all = append(all, cut{Walk, i, min(walkImages, max(chunkRows, work/s.walkCost(a))), read, read})
 		}
 		if s.reads(a) {
 			continue
@@ -91,11 +139,9 @@ func (s Sweep) Plan(n int) []Chunk {
 		few := (chunkRows + a.Runs() - 1) / a.Runs()
 		eps := min(len(s.Eps), max(few, work/row))
 		images := min(walkImages, max((few+eps-1)/eps, work/(row*eps)))
-		for from := 0; from < len(s.Eps); from += eps {
-			add(Strike, i, images, from, min(from+eps, len(s.Eps)))
-		}
+		all = append(all, cut{Strike, i, images, eps, len(s.Eps)})
 	}
-	return plan
+	return all
 }
 
 // A Log keeps what chunks have found, each as a payload of bytes, by their place in the plan.
@@ -269,6 +315,11 @@ func (r *sweeping) strike(ctx context.Context, c Chunk, found []Outcome) error {
 // Assemble needs neither the model nor the images. It returns an error if log lacks a chunk, or if
 // a payload cannot be of its chunk.
 func (s Sweep) Assemble(n, first, classes int, log Log) (*Result, error) {
+	if sized, ok := log.(interface{ Bytes() int64 }); ok {
+		if least, have := s.Least(n, classes), sized.Bytes(); float64(have) < least {
+			return nil, fmt.Errorf("pipeline: chunks of %d bytes in all, want at least %.0f of %d images", have, least, n)
+		}
+	}
 	E, reader, f := len(s.Eps), s.reader(), s.formOf(classes)
 	res := &Result{N: n, First: first, Classes: classes, Eps: slices.Clone(s.Eps), Bounds: s.Bounds, Images: make([]Clean, n)}
 	walks := make([][]attack.Walk, len(s.Attacks))

@@ -2,7 +2,9 @@ package pipeline_test
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -29,6 +31,9 @@ func TestPlan(t *testing.T) {
 			s.ChunkWork = 0
 		}
 		n, E := 1+r.IntN(3000), len(s.Eps)
+		if got, want := s.Chunks(n), len(s.Plan(n)); got != int64(want) {
+			t.Fatalf("%+v: %d chunks of %d images are counted, want %d", s, got, n, want)
+		}
 		looked, walked, struck := make([]int, n), make([]int, n), make([]int, len(s.Attacks)*n*E)
 		for _, c := range s.Plan(n) {
 			if c.Lo < 0 || c.Lo >= c.Hi || c.Hi > n || c.Kind == pipeline.Strike && (c.From < 0 || c.From >= c.To || c.To > len(s.Eps)) {
@@ -76,6 +81,38 @@ func TestPlan(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestChunksOfClaims counts the chunks of what a file may claim and no memory holds.
+func TestChunksOfClaims(t *testing.T) {
+	s := pipeline.Sweep{Attacks: parse(t, "fgsm,pgd:restarts=3", attack.Options{}), Exact: true, ChunkWork: 1}
+	for e := range 100_000 {
+		s.Eps = append(s.Eps, float64(e))
+	}
+	was := allocated()
+	if got := s.Chunks(math.MaxInt32); got <= math.MaxInt32 {
+		t.Errorf("%d chunks, want more than %d", got, math.MaxInt32)
+	}
+	if got := s.Least(math.MaxInt32, 10); got < 1e14 {
+		t.Errorf("%v bytes at least, want more", got)
+	}
+	s.Attacks, s.ChunkWork, s.Eps = s.Attacks[:1], 0, s.Eps[:3]
+	if got, want := s.Chunks(math.MaxInt32), int64(2_147_484); got != want {
+		t.Errorf("%d chunks, want %d", got, want)
+	}
+	if got := s.Chunks(0); got != 0 {
+		t.Errorf("%d chunks of no images", got)
+	}
+	if took := allocated() - was; took > 1<<20 {
+		t.Errorf("counting took %d bytes", took)
+	}
+}
+
+// allocated is how many bytes were ever allocated.
+func allocated() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.TotalAlloc
 }
 
 func b2i(b bool) int {

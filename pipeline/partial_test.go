@@ -53,6 +53,13 @@ func testTally(t *testing.T, worst bool) {
 	if len(plan) < 12 {
 		t.Fatalf("%d chunks are too few to try orders of", len(plan))
 	}
+	bytes := 0
+	for _, p := range log {
+		bytes += len(p)
+	}
+	if least := s.Least(n, 3); least > float64(bytes) || least < float64(bytes)/4 {
+		t.Errorf("at least %v bytes are wanted of a log of %d", least, bytes)
+	}
 	r := rand.New(rand.NewPCG(1, 2))
 	for turn := range 30 {
 		tally, err := s.Tally(labels, 3)

@@ -187,10 +187,16 @@ func Correct(ctx context.Context, b Backend, set *dataset.Set) (int, error) {
 	return correct, err
 }
 
+// MaxAttacks is how many attacks a sweep has at most.
+const MaxAttacks = 4096
+
 // Validate returns an error unless s can be run on b over set.
 func (s Sweep) Validate(b Backend, set *dataset.Set) error {
 	if len(s.Attacks) == 0 {
 		return fmt.Errorf("pipeline: no attack")
+	}
+	if n := len(s.Attacks); n > MaxAttacks {
+		return fmt.Errorf("pipeline: %d attacks, want at most %d", n, MaxAttacks)
 	}
 	for _, a := range s.Attacks {
 		if err := a.Validate(); err != nil {

@@ -161,6 +161,27 @@ func (f form) strike(c Chunk, found []Outcome) (to []byte) {
 	return to
 }
 
+// least returns the fewest bytes that an image takes in the records of c.
+func (f form) least(c cut) int {
+	rounded := 0
+	if f.Rounded {
+		rounded = 1
+	}
+	switch c.kind {
+	case Look:
+		return 4 * 4
+	case Walk:
+		n := 1 + 1 + 1 + 1 + 1 + 8 + 1
+		if c.eps > 0 {
+			n += 1 + 4 + 4 + 1 + 2 + 2*rounded
+		}
+		return n
+	case Strike:
+		return 1 + 4 + (c.eps+7)/8 + c.eps*(f.width*(1+rounded)+4)
+	}
+	panic(fmt.Sprintf("pipeline: a cut of kind %d", c.kind)) // cuts makes no other
+}
+
 func (f form) appendClass(to []byte, class int32) []byte {
 	return binary.LittleEndian.AppendUint32(to, uint32(class))[:len(to)+f.width]
 }

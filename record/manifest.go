@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"advsweep/attack"
+	"advsweep/internal/plain"
 	"advsweep/pipeline"
 )
 
@@ -65,7 +66,13 @@ func ParseManifest(data []byte) (*Manifest, error) {
 	if _, err := attack.ParseBounds(m.Bounds); err != nil {
 		return nil, fmt.Errorf("record: manifest: %w", err)
 	}
+	if len(s.Attacks) > pipeline.MaxAttacks {
+		return nil, fmt.Errorf("record: manifest: %d attacks, want at most %d", len(s.Attacks), pipeline.MaxAttacks)
+	}
 	for _, a := range s.Attacks {
+		if shown := plain.Line(a.Name, plain.Name); shown != a.Name { // it stands in tables and files
+			return nil, fmt.Errorf("record: manifest: an attack is called %q, want a name of at most %d plain characters", shown, plain.Name)
+		}
 		if err := a.Validate(); err != nil {
 			return nil, fmt.Errorf("record: manifest: %w", err)
 		}

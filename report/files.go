@@ -2,14 +2,13 @@ package report
 
 import (
 	"bytes"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"advsweep/internal/outdir"
+	"advsweep/internal/regular"
 	"advsweep/pipeline"
 	"advsweep/record"
 )
@@ -173,7 +172,7 @@ func OpenRun(dir string, m *record.Manifest, more ...string) (*Folder, error) {
 	if err != nil {
 		return nil, err
 	}
-	if old, err := os.ReadFile(filepath.Join(dir, "manifest.json")); err == nil && bytes.Equal(old, data) {
+	if old, err := regular.ReadFrom(dir, "manifest.json", int64(len(data))); err == nil && bytes.Equal(old, data) {
 		return folder, nil
 	}
 	written, err := folder.Written()

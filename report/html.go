@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"html/template"
@@ -19,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 
+	"advsweep/internal/plain"
 	"advsweep/pipeline"
 	"advsweep/record"
 	"advsweep/stat"
@@ -62,6 +62,7 @@ type Page struct {
 
 	// What several parts of the page ask is set while it is made.
 	rows [][]Row  // of each curve, [curves][E]
+	id   string   // SHA-256 of the manifest, whose names are made plain behind that
 	hard *Ranking // that of Rank without images; nil if there is none
 }
 
@@ -175,6 +176,12 @@ func (p Page) HTML() ([]byte, error) {
 }
 
 func (p Page) content() (*pageContent, error) {
+	data, err := p.Manifest.JSON()
+	if err != nil {
+		return nil, err
+	}
+	p.id = fmt.Sprintf("%x", sha256.Sum256(data))
+	p.Manifest = p.Manifest.Plain()
 	m, r := p.Manifest, p.Result
 	if len(r.Eps) == 0 || len(r.Curves) == 0 {
 		return nil, fmt.Errorf("report: page: %d eps and %d curves, want at least one of each", len(r.Eps), len(r.Curves))
@@ -262,6 +269,10 @@ func (p Page) lead(v *pageContent) {
 		r.N, m.Data.Offset, r.Classes, bounds, plural(len(r.Eps), "value", "values"), short(r.Eps[0]), short(r.Eps[len(r.Eps)-1]))
 	if len(r.Eps) == 1 {
 		v.Lead.Text = fmt.Sprintf("%d images from index %d on, %d classes; %s; eps %s.", r.N, m.Data.Offset, r.Classes, bounds, short(r.Eps[0]))
+	}
+	v.Lead.Text += fmt.Sprintf(" Computed on %s, %s.", m.Backend, m.Arithmetic)
+	if len(m.Mixed) > 0 {
+		v.Lead.Text += fmt.Sprintf(" %s by others, whose last bits may differ.", plural(len(m.Mixed), "part", "parts"))
 	}
 	v.Lead.Tiles = append(v.Lead.Tiles, fact{"Accuracy on the clean images", percent(stat.Ratio(r.Clean, r.N)) + " %\n" + fmt.Sprintf("%d of %d; 95 %%: %s", r.Clean, r.N, interval(r.Clean, r.N))})
 	k := p.hard
@@ -890,11 +901,6 @@ func (p Page) table(v *pageContent, columns []int) {
 
 func (p Page) facts(v *pageContent) error {
 	m := p.Manifest
-	data, err := m.JSON()
-	if err != nil {
-		return err
-	}
-	id := sha256.Sum256(data)
 	shape := strings.Trim(strings.Join(strings.Fields(fmt.Sprint(m.Shape)), " × "), "[]")
 	names := "none"
 	if m.ClassNames != nil {
@@ -903,7 +909,7 @@ func (p Page) facts(v *pageContent) error {
 	yes := map[bool]string{true: "yes", false: "no"}
 	v.Made.Facts = []fact{
 		{"advsweep", m.Version},
-		{"manifest, SHA-256", hex.EncodeToString(id[:])},
+		{"manifest, SHA-256", p.id},
 		{"model", m.Model.Name + ", " + m.Layers + m.Model.Reading()},
 		{"model, SHA-256", m.Model.SHA256},
 		{"images", fmt.Sprintf("%s, %d from index %d on, each %s", m.Data.Images.Name, m.Data.N, m.Data.Offset, shape)},
@@ -937,11 +943,12 @@ func (p Page) facts(v *pageContent) error {
 		return fmt.Errorf("report: run.json: %w", err)
 	}
 	v.Made.RunFacts = []fact{
-		{"advsweep there, build", run.Version + ", " + cmp.Or(run.Build, record.UnknownBuild)}, {"device", run.Backend + " (" + run.Device + ")"}, {"threads", strconv.Itoa(run.Threads)},
+		{"advsweep there, build", plain.Line(run.Version+", "+cmp.Or(run.Build, record.UnknownBuild), plain.Name)},
+		{"device", plain.Line(run.Backend+" ("+run.Device+")", plain.Name)}, {"threads", strconv.Itoa(run.Threads)},
 		{"seconds", fmt.Sprintf("load %s, compute %s, write %s", short(run.Seconds.Load), short(run.Seconds.Compute), short(run.Seconds.Write))},
 	}
 	for _, n := range run.Notes {
-		v.Made.RunFacts = append(v.Made.RunFacts, fact{"note on the model", n})
+		v.Made.RunFacts = append(v.Made.RunFacts, fact{"note on the model", plain.Line(n, plain.Message)})
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"advsweep/attack"
+	"advsweep/internal/plain"
 	"advsweep/pipeline"
 	"advsweep/record"
 	"advsweep/stat"
@@ -513,11 +514,16 @@ func (s Study) content() (*studyContent, error) {
 	if err := s.check(); err != nil {
 		return nil, err
 	}
+	s.Runs = slices.Clone(s.Runs)
+	for i := range s.Runs {
+		r := &s.Runs[i]
+		r.Name, r.Model, r.Data = plain.Line(r.Name, plain.Name), plain.Line(r.model(), plain.Name), plain.Line(r.data(), plain.Name)
+	}
 	boards, err := s.boards()
 	if err != nil {
 		return nil, err
 	}
-	v := &studyContent{Title: s.Name, CSP: policy(), Style: template.CSS(htmlStyle + studyStyle), Script: template.JS(htmlScript), Warnings: s.Warnings}
+	v := &studyContent{Title: plain.Line(s.Name, plain.Name), CSP: policy(), Style: template.CSS(htmlStyle + studyStyle), Script: template.JS(htmlScript), Warnings: s.Warnings}
 	if v.Title == "" {
 		v.Title = "Study"
 	}
@@ -588,7 +594,7 @@ func (b *board) summary(v *boardContent) {
 		v.Columns = append(v.Columns, "mean")
 	}
 	for i, run := range b.runs {
-		m, r := run.Manifest, run.Result
+		m, r := run.Manifest.Plain(), run.Result
 		row := summaryRow{Swatch: sample(groupOf[run].class, groupOf[run].shape), Name: run.Name, What: base(run.model()) + ", " + m.Layers, Seed: strconv.FormatUint(m.Seed, 10), Precision: m.Precision,
 			Clean: rated{percent(stat.Ratio(r.Clean, r.N)), interval(r.Clean, r.N)}}
 		for k, a := range b.attacks {
@@ -853,6 +859,7 @@ func (s Study) facts(v *studyContent, boards []*board) error {
 		}
 		id := sha256.Sum256(data)
 		models[m.Model.SHA256+m.Model.Reading()] = true
+		m = m.Plain()
 		once(&v.Models, r.model(), m.Model.Name, m.Layers+m.Model.Reading(), m.Model.SHA256)
 		shape := strings.Trim(strings.Join(strings.Fields(fmt.Sprint(m.Shape)), " × "), "[]")
 		once(&v.Datas, r.data(), m.Data.Images.Name, m.Data.Labels.Name, fmt.Sprintf("%d from %d", m.Data.N, m.Data.Offset), shape, strconv.Itoa(m.Classes), m.Data.SHA256, m.Data.Images.SHA256, m.Data.Labels.SHA256)

@@ -51,7 +51,7 @@ const maxInput = 1 << 36
 // Parts of a folder: what must be a folder and no link, and what must be a file and no link.
 var (
 	folderParts = []string{inputsName, resultsName, disputedName, settledName, asideName, excludedName, failedName, workersName, runsName, StoreName}
-	fileParts   = []string{planName, shardsName, studyName, lockName, KeyName}
+	fileParts   = []string{planName, shardsName, studyName, KeyName, lockName}
 )
 
 // check returns an error if a part of the folder is a link, a pipe or a device, or a file where a

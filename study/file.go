@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -143,19 +142,17 @@ type Made struct {
 	Notes  []string          // for people
 }
 
+// maxFile bounds a study file, in bytes: ten thousand models.
+const maxFile = 4 << 20
+
 // Make plans the study in the TOML file at path. Paths in the file start from its folder. version
 // is the program's. cpu is the CPU of this machine, on which Make opens each model to check that it
 // fits the images and attacks; it attacks nothing. Equal files, models and images give equal plans.
 // An error names path and is one line.
 func Make(path, version string, cpu Device) (*Made, error) {
-	f, _, err := regular.Open(path)
+	text, err := regular.Read(path, maxFile)
 	if err != nil {
-		return nil, fmt.Errorf("study: %s: %w", path, regular.Cause(err))
-	}
-	f.Close()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("study: %s: %w", path, regular.Cause(err))
+		return nil, fmt.Errorf("study: %s: %w", path, err)
 	}
 	file := new(File)
 	if err := decode(text, file); err != nil {

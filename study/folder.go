@@ -19,8 +19,6 @@ import (
 	"advsweep/internal/remedy"
 	"advsweep/internal/staged"
 	"advsweep/record"
-
-	"github.com/gofrs/flock"
 )
 
 // The parts of a study's folder.
@@ -168,10 +166,9 @@ func Is(dir string) bool {
 // It also ends what a process that was killed had begun: it removes files that were not finished,
 // and settles disputes that can be settled.
 func (f *Folder) Lock() (unlock func(), err error) {
-	l := flock.New(filepath.Join(f.Dir, lockName), flock.SetPermissions(0o666))
-	ok, err := l.TryLock()
+	l, ok, err := regular.TryLock(filepath.Join(f.Dir, lockName))
 	if err != nil {
-		return nil, fmt.Errorf("study: lock %s: %w", f.Dir, regular.Cause(err))
+		return nil, fmt.Errorf("study: lock %s: %w", f.Dir, err)
 	}
 	if !ok {
 		return nil, fmt.Errorf("study: %s is in use by another 'advsweep work', serve or merge: wait for it to end", f.Dir)
@@ -179,7 +176,7 @@ func (f *Folder) Lock() (unlock func(), err error) {
 	if d, ok := f.disk.(*osDisk); ok {
 		d.sweep()
 	}
-	if err := f.settleAll(); err != nil {
+	if err := f.Recover(); err != nil {
 		_ = l.Close()
 		return nil, err
 	}

@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strconv"
 
+	"advsweep/pipeline"
 	"advsweep/record"
 )
 
@@ -125,6 +126,15 @@ func ParsePlan(data []byte, version string) (*Plan, error) {
 	if len(p.Runs) == 0 {
 		return nil, fmt.Errorf("study: plan: no runs")
 	}
+	if !validName(p.Name) {
+		return nil, fmt.Errorf("study: plan: bad name %.100q", p.Name)
+	}
+	if _, err := pipeline.DeviceClassOf(p.Class); err != nil {
+		return nil, fmt.Errorf("study: plan: %.100q is no class of devices", p.Class)
+	}
+	if !(p.Seconds > 0) || math.IsInf(p.Seconds, 0) {
+		return nil, fmt.Errorf("study: plan: shards of %v seconds", p.Seconds)
+	}
 	seen := map[string]bool{}
 	for i := range p.Runs {
 		r := &p.Runs[i]
@@ -135,14 +145,18 @@ func ParsePlan(data []byte, version string) (*Plan, error) {
 		if _, err := record.ParseManifest(text); err != nil { // checks what it holds
 			return nil, fmt.Errorf("study: plan: run %d: %w", i, err)
 		}
-		sweep := r.Manifest.Sweep()
-		chunks := len(sweep.Plan(r.Manifest.Data.N))
+		// Counted and not listed: a plan of some kilobytes may claim two thousand million images.
+		chunks := r.Manifest.Sweep().Chunks(r.Manifest.Data.N)
 		switch {
 		case !validName(r.Name) || seen[r.Name]:
-			return nil, fmt.Errorf("study: plan: run %d: bad name %q", i, r.Name)
+			return nil, fmt.Errorf("study: plan: run %d: bad name %.100q", i, r.Name)
+		case !validName(r.Called.Model) || !validName(r.Called.Data):
+			return nil, fmt.Errorf("study: plan: run %s: bad name %.100q of its model, or %.100q of its data", r.Name, r.Called.Model, r.Called.Data)
 		case !isHash(r.Model) || !isHash(r.Images):
-			return nil, fmt.Errorf("study: plan: run %s: inputs %q and %q, want SHA-256 in hexadecimal", r.Name, r.Model, r.Images)
-		case len(r.Ends) == 0 || len(r.Costs) != len(r.Ends) || r.Ends[len(r.Ends)-1] != chunks || r.Ends[0] < 1 || !slices.IsSorted(r.Ends) || len(slices.Compact(slices.Clone(r.Ends))) != len(r.Ends):
+			return nil, fmt.Errorf("study: plan: run %s: inputs %.100q and %.100q, want SHA-256 in hexadecimal", r.Name, r.Model, r.Images)
+		case chunks > math.MaxInt32:
+			return nil, fmt.Errorf("study: plan: run %s: more than %d chunks, want at most that: fewer images, eps or attacks", r.Name, math.MaxInt32)
+		case len(r.Ends) == 0 || len(r.Costs) != len(r.Ends) || int64(r.Ends[len(r.Ends)-1]) != chunks || r.Ends[0] < 1 || !slices.IsSorted(r.Ends) || len(slices.Compact(slices.Clone(r.Ends))) != len(r.Ends):
 			return nil, fmt.Errorf("study: plan: run %s: its shards do not cover its %d chunks", r.Name, chunks)
 		}
 		for _, s := range r.Costs {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -254,15 +255,27 @@ func TestBadPlans(t *testing.T) {
 		{`"ends": [`, `"ends": [0,`},
 		{`"ends": [`, `"ends": [1,`},
 		{`"seconds": [`, `"seconds": [-1,`},
+		{`"device_class": "`, `"device_class": "\u001b[31m`},
+		{`"shard_seconds": `, `"shard_seconds": -`},
+		{`"model": "second"`, `"model": "\u202esecond"`},
+		{`"name": "`, `"name": "\u001b`}, // the study's, which is first
 		{`"runs": [`, `"more": 1, "runs": [`},
 		{`"n": 30`, `"n": 3000`},
+		{`"n": 30`, `"n": 2147483647`},
+		{`"n": 30`, `"n": 9000000000`},
 	} {
 		if bytes.Count(data, []byte(change[0])) == 0 {
 			t.Fatalf("%s is not in the plan", change[0])
 		}
 		bad := bytes.Replace(data, []byte(change[0]), []byte(change[1]), 1)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
 		if _, err := study.ParsePlan(bad, version); err == nil {
 			t.Errorf("%s for %s: no error", change[1], change[0])
+		}
+		runtime.ReadMemStats(&after)
+		if took := after.TotalAlloc - before.TotalAlloc; took > 200*uint64(len(bad)) {
+			t.Errorf("%s for %s: %d bytes are taken for a plan of %d", change[1], change[0], took, len(bad))
 		}
 	}
 }

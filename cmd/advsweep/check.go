@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"advsweep/attack"
+	"advsweep/internal/plain"
 	"advsweep/pipeline"
 	"advsweep/verdict"
 
@@ -195,14 +196,14 @@ func (v *checkVerb) print(w *bytes.Buffer, in *inputs, q verdict.Check, found []
 		rows.Flush()
 		return rows.Error()
 	}
-	w.WriteString(settings(in.meta(in.set, v.seed), in.model.String(),
+	w.WriteString(settings(in.meta(in.set, v.seed), in.model.String(), in.rivals,
 		fmt.Sprintf("eps      %s and %.4g, %s; bounds %s; %d steps; seed %d", v.ball.eps, q.Far, q.Norm, q.Bounds, q.Steps, v.seed), ""))
 	for _, f := range found {
 		causes := f.Causes
 		f.Causes = nil // which have lines of their own, with what mends them
-		fmt.Fprintf(w, "%s  %-17s  %s\n", f.Level, f.What, f)
+		fmt.Fprintf(w, "%s  %-17s  %s\n", f.Level, f.What, plain.Line(fmt.Sprint(f), plain.Message))
 		for _, c := range causes {
-			fmt.Fprintf(w, "      %-17s  likely cause: %s: %s\n", "", c, remedies(c, in))
+			fmt.Fprintf(w, "      %-17s  likely cause: %s: %s\n", "", plain.Line(fmt.Sprint(c), plain.Message), remedies(c, in))
 		}
 		if n := len(f.Images); n > 0 && f.Level != verdict.Pass {
 			const most = 12

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"advsweep/backends"
+	"advsweep/internal/plain"
 	"advsweep/internal/remedy"
 	"advsweep/internal/words"
 	"advsweep/model"
@@ -187,9 +188,9 @@ func onlyOutput(c *cobra.Command) (err error) {
 
 // compareRuns compares two finished sweeps.
 func compareRuns(dirA, dirB string) (*report.Compared, error) {
-	a, errA := os.Stat(dirA)
-	b, errB := os.Stat(dirB)
-	if errA == nil && errB == nil && os.SameFile(a, b) {
+	infoA, errA := os.Stat(dirA)
+	infoB, errB := os.Stat(dirB)
+	if errA == nil && errB == nil && os.SameFile(infoA, infoB) {
 		return nil, usagef("%s and %s are the same folder", dirA, dirB)
 	}
 	for _, dir := range []string{dirA, dirB} {
@@ -201,10 +202,11 @@ func compareRuns(dirA, dirB string) (*report.Compared, error) {
 	if err != nil {
 		return nil, err
 	}
-	labels := sideLabels(p.A, p.B, [2]string{dirA, dirB})
+	a, b := plain.Line(dirA, plain.Message), plain.Line(dirB, plain.Message)
+	labels := sideLabels(p.A.Plain(), p.B.Plain(), [2]string{a, b})
 	left := p.Left
 	for i := range left {
-		left[i] = strings.NewReplacer("the first", dirA, "the second", dirB).Replace(left[i])
+		left[i] = strings.NewReplacer("the first", a, "the second", b).Replace(left[i])
 	}
 	return &report.Compared{A: report.Side{Label: labels[0], Manifest: p.A}, B: report.Side{Label: labels[1], Manifest: p.B}, Comparison: p.Found, Left: left}, nil
 }

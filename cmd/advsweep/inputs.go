@@ -11,6 +11,8 @@ import (
 
 	"advsweep/backends"
 	"advsweep/dataset"
+	"advsweep/internal/plain"
+	"advsweep/internal/words"
 	"advsweep/model"
 	"advsweep/pipeline"
 	"advsweep/record"
@@ -45,6 +47,9 @@ type inputs struct {
 	set     *dataset.Set
 	backend pipeline.Backend
 	chosen  string // name of its backends.Entry
+	// rivals are the names of the backends that auto may choose elsewhere instead, none where the
+	// command line leaves no choice.
+	rivals []string
 	// arithmetic decides of the last bits of results, see record.Manifest.
 	arithmetic string
 	load       time.Duration // that reading and opening took
@@ -73,7 +78,7 @@ func open(c *cobra.Command, from *inputFlags, by *backendFlags, quiet bool, chec
 	}
 	if !quiet {
 		for _, note := range in.model.Notes {
-			fmt.Fprintf(c.ErrOrStderr(), "advsweep: %s: %s\n", in.model.Source.Name, note)
+			fmt.Fprintf(c.ErrOrStderr(), "advsweep: %s: %s\n", cell(in.model.Source.Name), plain.Line(note, plain.Message))
 		}
 	}
 	if in.set, err = in.stored.For(shapeOf(in.model)); err != nil {
@@ -131,16 +136,24 @@ func (in *inputs) meta(set *dataset.Set, seed uint64) record.Meta {
 	}
 }
 
-// settings prints what a run uses, defaults included. layers describes the model.
-func settings(m record.Meta, layers string, lines ...string) string {
-	s := fmt.Sprintf("model    %s, %s%s, sha256 %.12s\n", m.Model.Name, layers, m.Model.Reading(), m.Model.SHA256)
-	s += fmt.Sprintf("images   %s, %d from index %d, sha256 %.12s\n", m.Data.Images.Name, m.Data.N, m.Data.Offset, m.Data.SHA256)
+// settings prints what a run uses, defaults included. layers describes the model, rivals are those
+// of inputs.
+func settings(m record.Meta, layers string, rivals []string, lines ...string) string {
+	device := m.Backend
 	if m.Device != "" {
-		m.Backend += " (" + m.Device + ")"
+		device += " (" + m.Device + ")"
 	}
-	s += fmt.Sprintf("backend  %s, %s\n", m.Backend, m.Precision)
-	for _, l := range lines {
-		s += l + "\n"
+	head := []string{
+		fmt.Sprintf("model    %s, %s%s, sha256 %.12s", m.Model.Name, layers, m.Model.Reading(), m.Model.SHA256),
+		fmt.Sprintf("images   %s, %d from index %d, sha256 %.12s", m.Data.Images.Name, m.Data.N, m.Data.Offset, m.Data.SHA256),
+		fmt.Sprintf("backend  %s, %s", device, m.Precision),
+	}
+	if len(rivals) > 0 {
+		head = append(head, fmt.Sprintf("         auto chose it; elsewhere it may choose %s, whose last bits may differ: --backend %s fixes it", words.Or(rivals), m.Backend))
+	}
+	s := ""
+	for _, l := range append(head, lines...) {
+		s += plain.Line(l, plain.Error) + "\n"
 	}
 	return s
 }

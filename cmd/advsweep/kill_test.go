@@ -44,9 +44,13 @@ func manyChunks(t *testing.T) []string {
 	return []string{"sweep", "--backend", "cpu", "--quiet", "--model", name, "--n", "90", "--eps", "0:0.3:0.1", "--attack", "fgsm,noise,pgd:steps=300:restarts=5:seed=7,worst", "--bounds", "0,1"}
 }
 
-// sameRun fails unless the folders hold the same results, the log included.
+// sameRun fails unless the folders hold the same results, the log included, and nothing that a kill
+// left.
 func sameRun(t *testing.T, got, want string) {
 	t.Helper()
+	if left, _ := filepath.Glob(filepath.Join(got, ".tmp-*")); left != nil {
+		t.Errorf("temporary files are left: %q", left)
+	}
 	for _, name := range append([]string{"manifest.json", "chunks.log"}, report.Names()...) {
 		if !bytes.Equal(read(t, got, name), read(t, want, name)) {
 			t.Errorf("%s differs from that of a run that nothing stopped", name)

@@ -45,10 +45,15 @@ func main() {
 	atOnce, endAtOnce := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	go func() {
 		<-signals
 		end() // what is in hand is finished, where that pays
-		<-signals
+		// A terminal that goes away sends its signal, and the shell in it one more: they count once.
+		for <-signals == syscall.SIGHUP {
+		}
 		signal.Stop(signals) // a third Ctrl-C ends the process whatever it does
 		endAtOnce()
 	}()
@@ -59,6 +64,7 @@ func main() {
 // run is the whole program but for the process around it: it does what the command line says, until
 // ctx ends, and returns the exit code.
 func (p *program) run(ctx context.Context) (code int) {
+	p.stderr = screen{p.stderr}
 	defer func() {
 		if r := recover(); r != nil {
 			fmt.Fprintf(p.stderr, "advsweep: a bug in advsweep: %v\n", r)

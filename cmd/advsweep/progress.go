@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -31,9 +30,9 @@ func newProgress(w io.Writer, quiet bool, label string) *progress {
 	p := &progress{w: w, label: label, next: time.Now().Add(every)}
 	if quiet {
 		p.w = nil
-	} else if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	} else if f, ok := fileOf(w); ok && term.IsTerminal(int(f.Fd())) {
 		p.bar = progressbar.NewOptions(1,
-			progressbar.OptionSetWriter(w),
+			progressbar.OptionSetWriter(f),
 			progressbar.OptionSetDescription(label),
 			progressbar.OptionSetPredictTime(true),
 			progressbar.OptionFullWidth(),

@@ -7,13 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 
 	"advsweep/attack"
 	"advsweep/backends"
 	"advsweep/dataset"
+	"advsweep/internal/regular"
 	"advsweep/model"
 	"advsweep/pipeline"
 	"advsweep/record"
@@ -105,7 +105,7 @@ func (v *reportVerb) study(c *cobra.Command, dir string) error {
 		if err != nil {
 			return err
 		}
-		if mixture := m.Mixture(); mixture != "" {
+		if mixture := m.Plain().Mixture(); mixture != "" {
 			all.Warnings = append(all.Warnings, "Run "+run.Name+": "+mixture)
 		}
 		all.Runs = append(all.Runs, report.StudyRun{Name: run.Name, Model: run.Called.Model, Data: run.Called.Data, Manifest: m, Result: res})
@@ -151,11 +151,8 @@ func (v *reportVerb) one(c *cobra.Command, dir string) error {
 		}
 		page.Confusion = slices.Index(m.Eps, eps[0])
 	}
-	if page.Run, err = os.ReadFile(filepath.Join(dir, report.RunName)); err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		page.Run = nil
+	if page.Run, err = regular.ReadFrom(dir, report.RunName, maxSmall); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: %w", filepath.Join(dir, report.RunName), err)
 	}
 	where, name := dir, report.PageName
 	if v.out != "" {

@@ -19,6 +19,7 @@ import (
 	"advsweep/backends"
 	"advsweep/cluster"
 	"advsweep/cpu"
+	"advsweep/internal/plain"
 	"advsweep/internal/words"
 	"advsweep/pipeline"
 	"advsweep/report"
@@ -281,7 +282,7 @@ func printStatus(out io.Writer, dir string, s *study.Status, now time.Time) erro
 		if one.Shard >= 0 {
 			shard = fmt.Sprintf("%d, for %s", one.Shard, now.Sub(one.Since).Round(time.Second))
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%s ago\n", one.Name, one.Device, shard, one.Done, one.Failed, max(0, now.Sub(one.Updated)).Round(time.Second))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%s ago\n", cell(one.Name), cell(one.Device), shard, one.Done, one.Failed, max(0, now.Sub(one.Updated)).Round(time.Second))
 	}
 	first = true
 	for _, one := range s.Failed {
@@ -289,22 +290,12 @@ func printStatus(out io.Writer, dir string, s *study.Status, now time.Time) erro
 			fmt.Fprint(w, "\nfailed\trun\tattempts\tworker\twhy\n")
 			first = false
 		}
-		fmt.Fprintf(w, "shard %d\t%s\t%d\t%s\t%s\n", one.Shard, one.Run, one.Attempts, one.Worker, oneLine(one.Message))
+		fmt.Fprintf(w, "shard %d\t%s\t%d\t%s\t%s\n", one.Shard, cell(one.Run), one.Attempts, cell(one.Worker), plain.Line(one.Message, plain.Message))
 	}
 	_ = w.Flush() // its errors come again below
 	w = tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	printTrust(w, dir, s.Trust)
 	return w.Flush()
-}
-
-// oneLine is s without what would break a line of a table or write to the terminal.
-func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, s)
 }
 
 func newRunShard(p *program) *cobra.Command {
@@ -396,7 +387,7 @@ func (p *program) workOn(c *cobra.Command, f *workFlags, folder *study.Folder, s
 		},
 		Log: func(format string, args ...any) {
 			bar.finish()
-			fmt.Fprintf(c.ErrOrStderr(), "advsweep: %s\n", oneLine(fmt.Sprintf(format, args...)))
+			fmt.Fprintf(c.ErrOrStderr(), "advsweep: %s\n", plain.Line(fmt.Sprintf(format, args...), plain.Message))
 		}}
 	err = job.Run(p.hard, c.Context().Done())
 	bar.finish()
@@ -498,7 +489,7 @@ func mergeStudy(c *cobra.Command, quiet bool, folder *study.Folder, mixed bool) 
 	done, runs := 0, folder.Plan.Runs
 	err := folder.Merge(c.Context(), mixed, func(m study.Merged) error {
 		name := runs[m.Index].Name
-		if mixture := m.Manifest.Mixture(); mixture != "" {
+		if mixture := m.Manifest.Plain().Mixture(); mixture != "" {
 			fmt.Fprintf(c.ErrOrStderr(), "advsweep: run %s: %s\n", name, mixture)
 		}
 		warn(c.ErrOrStderr(), m.Result)

@@ -215,7 +215,7 @@ func (v *trainVerb) run(c *cobra.Command) error {
 			}
 			return nil
 		}
-		fmt.Fprintf(w, "images   %s, %d\nmodel    %s, stored as %s, sha256 %.12s\ntraining seed %d, batches of %d, rate %v\n\n", out.Data.Images.Name, out.Data.N, out.Layers, dtype, out.Model.SHA256, v.seed, t.Batch, t.Rate)
+		fmt.Fprintf(w, "images   %s, %d\nmodel    %s, stored as %s, sha256 %.12s\ntraining seed %d, batches of %d, rate %v\n\n", cell(out.Data.Images.Name), out.Data.N, out.Layers, dtype, out.Model.SHA256, v.seed, t.Batch, t.Rate)
 		w.WriteString("epoch    loss  accuracy on the training images as they came\n")
 		for _, e := range epochs {
 			fmt.Fprintf(w, "%5d  %.4f  %.2f %%\n", e.Epoch, e.Loss, 100*e.Accuracy)

@@ -92,9 +92,9 @@ func Open(dir string, manifest []byte, chunks int) (*Log, error) {
 
 // openRoot opens the folder dir: a link in it that leads out is followed by nobody.
 func openRoot(dir string) (*os.Root, error) {
-	root, err := os.OpenRoot(dir)
+	root, err := regular.OpenRoot(dir)
 	if err != nil {
-		return nil, fmt.Errorf("chunklog: folder %s: %w", dir, regular.Cause(err))
+		return nil, fmt.Errorf("chunklog: folder %s: %w", dir, err)
 	}
 	return root, nil
 }
@@ -275,6 +275,16 @@ func (l *Log) Done() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.frames)
+}
+
+// Bytes is how many bytes were appended in all.
+func (l *Log) Bytes() (sum int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, fr := range l.frames {
+		sum += fr.length
+	}
+	return sum
 }
 
 // Has reports whether chunk i is finished.

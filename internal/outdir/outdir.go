@@ -112,9 +112,9 @@ func Open(dir string, names ...string) (*Folder, error) {
 
 // root opens the folder. It is not held open: some systems would let nobody remove or rename it.
 func (f *Folder) root() (*os.Root, error) {
-	root, err := os.OpenRoot(f.dir)
+	root, err := regular.OpenRoot(f.dir)
 	if err != nil {
-		return nil, fmt.Errorf("outdir: output folder %s: %w", f.dir, regular.Cause(err))
+		return nil, fmt.Errorf("outdir: output folder %s: %w", f.dir, err)
 	}
 	return root, nil
 }

@@ -63,6 +63,32 @@ func ReadIn(root *os.Root, name string, most int64) ([]byte, error) {
 	return All(f, size, most)
 }
 
+// OpenRoot opens the folder at path. What is no folder is an error at once.
+func OpenRoot(path string) (*os.Root, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, Cause(err)
+	}
+	if !info.IsDir() {
+		return nil, fmt.Errorf("%s, want a folder", kind(info.Mode()))
+	}
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return nil, Cause(err)
+	}
+	return root, nil
+}
+
+// ReadFrom is ReadIn in the folder dir.
+func ReadFrom(dir, name string, most int64) ([]byte, error) {
+	root, err := OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return ReadIn(root, name, most)
+}
+
 // A TooLargeError says that a file holds more than fits where it is wanted.
 type TooLargeError struct {
 	Size int64 // in bytes; 0 if the file does not say
@@ -145,6 +171,8 @@ func Cause(err error) error {
 
 func kind(m fs.FileMode) string {
 	switch {
+	case m.IsRegular():
+		return "a file"
 	case m.IsDir():
 		return "a directory"
 	case m&fs.ModeNamedPipe != 0:

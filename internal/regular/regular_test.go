@@ -31,15 +31,8 @@ var openers = map[string]func(dir, name string) ([]byte, error){
 		f, size, err := OpenFS(os.DirFS(dir), name)
 		return drain(f, size, err)
 	},
-	"Read": func(dir, name string) ([]byte, error) { return Read(filepath.Join(dir, name), 100) },
-	"ReadIn": func(dir, name string) ([]byte, error) {
-		root, err := os.OpenRoot(dir)
-		if err != nil {
-			return nil, err
-		}
-		defer root.Close()
-		return ReadIn(root, name, 100)
-	},
+	"Read":     func(dir, name string) ([]byte, error) { return Read(filepath.Join(dir, name), 100) },
+	"ReadFrom": func(dir, name string) ([]byte, error) { return ReadFrom(dir, name, 100) },
 }
 
 func drain[F fs.File](f F, size int64, err error) ([]byte, error) {
@@ -86,13 +79,32 @@ func TestOpenIn(t *testing.T) {
 			t.Skip("no links here:", err)
 		}
 	}
-	for _, way := range []string{"OpenIn", "ReadIn"} {
+	for _, way := range []string{"OpenIn", "ReadFrom"} {
 		if data, err := openers[way](dir, "in"); string(data) != "text" || err != nil {
 			t.Errorf("%s of a link within: %q, %v", way, data, err)
 		}
 		if _, err := openers[way](dir, "out"); err == nil || strings.Contains(err.Error(), outside) {
 			t.Errorf("%s of a link that leads out: %v, want an error", way, err)
 		}
+	}
+}
+
+// TestOpenRoot wants a folder.
+func TestOpenRoot(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	root, err := OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root.Close()
+	if _, err := OpenRoot(filepath.Join(dir, "file")); err == nil || err.Error() != "a file, want a folder" {
+		t.Errorf("a file: %v", err)
+	}
+	if _, err := OpenRoot(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("nothing: %v", err)
 	}
 }
 
