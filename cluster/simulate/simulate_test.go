@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"advsweep/cpu"
+	"advsweep/internal/counts"
 	"advsweep/internal/ref"
 	"advsweep/internal/testsize"
 	"advsweep/model"
@@ -110,12 +111,14 @@ func TestSeeds(t *testing.T) {
 	var next, failures atomic.Uint64
 	var mu sync.Mutex
 	total, steps, virtual := map[string]int{}, 0, time.Duration(0)
+	counted := counts.Start(t, "simulated")
 	var wg sync.WaitGroup
 	start := time.Now()
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
 			for i := next.Add(1); i <= n && failures.Load() < 5; i = next.Add(1) {
 				r, err := Run(tr, first+i-1, None)
+				counted.Add(1)
 				if err != nil {
 					failures.Add(1)
 					t.Errorf("%v\n%s", err, replay(r))
