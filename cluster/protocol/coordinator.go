@@ -483,9 +483,21 @@ func (c *Coordinator) refresh(ctx context.Context) error {
 	slices.SortFunc(over, func(a, b study.Shard) int { return a.Index - b.Index })
 	for _, s := range over {
 		r, err := c.store.Get(s)
-		if err == nil {
-			c.done(s, r)
-		} else if err := c.reopen(ctx, []int{s.Index}); err != nil {
+		if err != nil {
+			if err := c.reopen(ctx, []int{s.Index}); err != nil {
+				return err
+			}
+			continue
+		}
+		c.done(s, r)
+		if len(r.Confirmed) > 0 {
+			continue
+		}
+		// It is what was left when a worker was excluded: nobody says that it is right.
+		c.mu.Lock()
+		c.known.table.asks[s.Index] = &ask{by: []study.Author{r.By}}
+		c.mu.Unlock()
+		if err := c.ask(ctx, s, 0); err != nil {
 			return err
 		}
 	}

@@ -245,6 +245,7 @@ func (w *world) serve() {
 	for i := range w.ledger.counts { // a coordinator does not count what was done before
 		w.ledger.counts[i] = 0
 	}
+	w.forget()
 	over := false
 	g.spawn(func(p *process) {
 		err := w.coordinate(p)
@@ -268,6 +269,16 @@ func (w *world) serve() {
 		}
 	}
 	watch()
+}
+
+// forget opens shards in the ledger that a coordinator set aside and could not say so.
+func (w *world) forget() {
+	for i, s := range w.truth.Shards {
+		_, there := w.disk.files["shards/"+s.ID[:2]+"/"+s.ID]
+		if names, err := w.disk.List("disputed/" + s.ID); !there && err == nil && len(names) == 0 {
+			w.ledger.open(i)
+		}
+	}
 }
 
 // coordinate is what package cluster does around a protocol.Coordinator.

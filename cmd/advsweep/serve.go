@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"time"
 
 	"advsweep/backends"
 	"advsweep/cluster"
+	"advsweep/cpu"
 	"advsweep/internal/plain"
 	"advsweep/internal/remedy"
 	"advsweep/model"
@@ -40,8 +42,9 @@ fails again and again is noted, and the others go on. Results are checked; --ver
 and a worker that was wrong is excluded and its results are done again. When all are done the study is merged, as by
 'advsweep merge', and serve ends. Killed or stopped at any moment, the same command goes on.
 
-Only this machine can reach the server unless --listen says otherwise, which takes --credentials: a file with
-an nkey's seed (made if it is not there) or USER:PASSWORD. Workers need a copy. --tls-cert and --tls-key encrypt.`,
+Workers show what is in a file: an nkey's seed, made in DIR/worker.nk unless --credentials names another file, or
+USER:PASSWORD. They can take shards, send results and read models and images, and no more. Only this machine can
+reach the server unless --listen says otherwise. --tls-cert and --tls-key encrypt.`,
 		Example: `  advsweep serve study
   advsweep serve study --listen 0.0.0.0:4222 --credentials worker.nk
   advsweep serve study --nats tls://nats.example:4222 --credentials mine.creds`,
@@ -56,7 +59,7 @@ an nkey's seed (made if it is not there) or USER:PASSWORD. Workers need a copy. 
 	fl := c.Flags()
 	fl.StringVar(&o.Listen, "listen", "127.0.0.1:4222", "`HOST:PORT` of the NATS server; port 0: any that is free")
 	fl.StringVar(&o.URL, "nats", "", "`URL` of a NATS server that exists, instead")
-	fl.StringVar(&o.Credentials, "credentials", "", "`FILE` with what workers must show")
+	fl.StringVar(&o.Credentials, "credentials", "", "`FILE` with what workers must show (default worker.nk in DIR, made if it is not there)")
 	fl.StringVar(&o.TLSCert, "tls-cert", "", "`FILE` with the server's certificate")
 	fl.StringVar(&o.TLSKey, "tls-key", "", "`FILE` with its key")
 	fl.StringVar(&o.TLSCA, "tls-ca", "", "`FILE` with who signed the certificate of --nats (default whom the system trusts)")
@@ -111,6 +114,11 @@ func (v *serveVerb) run(c *cobra.Command, dir string) error {
 		if v.quiet {
 			return
 		}
+		if o.URL != "" {
+			if id, err := folder.Plan.ID(); err == nil {
+				fmt.Fprintf(stderr, "advsweep: the study's id on the server is %s\n", id)
+			}
+		}
 		command := "advsweep work " + url
 		if credentials != "" {
 			command += " --credentials " + credentials
@@ -155,10 +163,11 @@ func (v *serveVerb) run(c *cobra.Command, dir string) error {
 }
 
 // ownFingerprint returns what this machine computes with, if a is of a backend that computes the same
-// on all machines, as the CPU does. GPUs of several kinds differ, and those of the workers count.
+// on all machines, as the CPU does. GPUs of several kinds differ, and those of the workers count; and
+// so does a CPU without AVX2, whose plain Go fuses no products on amd64.
 func ownFingerprint(a record.Arithmetic) (fingerprint string, ok bool) {
 	e, err := backends.Lookup(a.Backend)
-	if err != nil || e.Accelerator {
+	if err != nil || e.Accelerator || runtime.GOARCH == "amd64" && cpu.Kernels()[0] == "go" {
 		return "", false
 	}
 	same := true
