@@ -23,8 +23,8 @@ SIMULATOR = $(wildcard kernels/*.cu kernels/*.cuh internal/cusim/*.cpp internal/
 
 .DELETE_ON_ERROR:
 .PHONY: build test test-long arithmetic race check instruction-sets generate bench bench-peers fuzz cuda nvcc kernels kernel-report \
-	cuda-tests test-sim test-asan test-tsan mutants gpu-binaries test-gpu sanitize bench-gpu kubernetes-check slurm-test bench-shards zoo \
-	licenses sbom verify reproducible
+	cuda-tests test-sim test-asan test-tsan mutants gpu-binaries test-gpu sanitize bench-gpu kubernetes-check slurm-test bench-shards simulate zoo \
+	licenses sbom verify reproducible hosts reliability
 
 build: # one static binary
 	CGO_ENABLED=0 go build $(RELEASE) -o advsweep ./cmd/advsweep
@@ -39,8 +39,10 @@ test-long: # the packages that have tests with a long form, in that form: see in
 arithmetic: # how many multiply-adds runs of the command take, as they now do: see TestArithmetic
 	CGO_ENABLED=0 go test -run '^TestArithmetic$$' ./cmd/advsweep -update
 
+# The detector does not see into assembly, and goroutines are the same on every path and in both precisions: of the suite for
+# backends it runs plain Go in float32.
 race: # what has goroutines
-	CGO_ENABLED=1 go test -race -short -timeout 20m -skip '^(TestExact|TestBetween|TestKill)$$' ./cpu ./pipeline ./report ./study ./cluster ./dashboard ./cmd/advsweep
+	CGO_ENABLED=1 go test -race -short -timeout 20m -skip '^(TestExact|TestBetween|TestKill)$$|^(TestBackend|TestNetworks)$$/^(avx2|avx512|neon)$$|^(TestBackend|TestNetworks)$$/^go$$/^float64$$' ./cpu ./pipeline ./report ./study ./cluster ./dashboard ./cmd/advsweep
 
 check: # what CI checks besides the tests
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "gofmt: the files above need it"; exit 1; }
@@ -75,6 +77,11 @@ bench:
 
 bench-peers: # against JAX, PyTorch and others, in turn, as ratios: scripts/bench-peers.sh says what it takes from the environment
 	PEERS="$(PEERS)" MNIST="$(MNIST)" WEIGHTS="$(WEIGHTS)" scripts/bench-peers.sh
+
+SEEDS ?= 10000
+SEED ?= 1
+simulate: # SEEDS studies from seed SEED on, with a model of all that can fail around them: see cluster/simulate
+	SEED=$(SEED) SEEDS=$(SEEDS) go test -count=1 -timeout 0 -run '^TestSeeds$$' -v ./cluster/simulate
 
 zoo: # sixty architectures and hundreds of random graphs against onnxruntime and PyTorch, to docs/zoo.md: see scripts/zoo.sh
 	scripts/zoo.sh
@@ -130,6 +137,12 @@ kubernetes-check: # the job files for Kubernetes, by the code of its API server
 
 slurm-test: # a study on a real Slurm, with a node killed; needs root and installs Debian's packages
 	scripts/slurm.sh
+
+reliability: # docs/reliability.md: kills, faults, damage and load, many times; hours. See scripts/reliability.sh
+	scripts/reliability.sh
+
+hosts: # a study on three hosts with delay, loss, a partition, a kill and an arm64 worker: see scripts/hosts.sh
+	scripts/hosts.sh
 
 SHARDS ?= 10000
 

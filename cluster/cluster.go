@@ -31,6 +31,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"advsweep/pipeline"
@@ -51,6 +52,7 @@ func (n names) objects() store               { return store{n.bucket()} }
 func (n names) resultObjects() store         { return store{n.resultsStream()} }
 func (n names) shard(index string) string    { return "advsweep." + n.id + ".shard." + index }
 func (n names) result(index string) string   { return "advsweep." + n.id + ".result." + index }
+func (n names) shardProbe() string           { return "advsweep." + n.id + ".probe" }
 func (n names) heartbeat() string            { return "advsweep." + n.id + ".beat" }
 func (n names) state() string                { return "advsweep." + n.id + ".state" }
 func (n names) shardOf(s study.Shard) string { return n.shard(strconv.Itoa(s.Index)) }
@@ -140,6 +142,19 @@ type clock struct{}
 
 func (clock) Now() time.Time                             { return time.Now() }
 func (clock) Sleep(ctx context.Context, d time.Duration) { pause(ctx, d) }
+
+// A gate is a protocol.Gate.
+type gate struct{ mu sync.RWMutex }
+
+func (g *gate) Share() func() {
+	g.mu.RLock()
+	return g.mu.RUnlock
+}
+
+func (g *gate) Alone() func() {
+	g.mu.Lock()
+	return g.mu.Unlock
+}
 
 // pause waits for d, or until ctx ends. It reports whether ctx is still on.
 func pause(ctx context.Context, d time.Duration) bool {

@@ -16,6 +16,7 @@ import (
 
 	"advsweep/cluster/protocol"
 	"advsweep/cpu"
+	"advsweep/internal/counts"
 	"advsweep/internal/ref"
 	"advsweep/internal/testsize"
 	"advsweep/model"
@@ -347,7 +348,9 @@ func TestStop(t *testing.T) {
 	longer := testsize.Of(0, 120, 10)
 	want := inProcess(t, f)
 	round := 0
+	counted := counts.Start(t, "cluster-stops")
 	for ; f.Missing() != nil; round++ {
+		counted.Add(1)
 		r := serve(t, f, ServeOptions{})
 		if r.url == "" { // that did it
 			continue

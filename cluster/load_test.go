@@ -14,18 +14,25 @@ import (
 	"testing"
 	"time"
 
+	"advsweep/internal/counts"
 	"advsweep/record"
 	"advsweep/study"
 )
 
 // TestLoad sends many shards that take no time through the server, to 8 workers in this process,
-// and tells what each costs. It runs where ADVSWEEP_LOAD says how many, as 'make bench-shards'
-// does: its numbers are times, which a test must not judge.
+// or as many as ADVSWEEP_LOAD_WORKERS says, and tells what each costs. It runs where ADVSWEEP_LOAD
+// says how many, as 'make bench-shards' does: its numbers are times, which a test must not judge.
 func TestLoad(t *testing.T) {
 	n, err := strconv.Atoi(os.Getenv("ADVSWEEP_LOAD"))
 	if err != nil || n < 1 {
 		t.Skip("ADVSWEEP_LOAD is not the number of shards")
 	}
+	workers := 8
+	if w, err := strconv.Atoi(os.Getenv("ADVSWEEP_LOAD_WORKERS")); err == nil && w > 0 {
+		workers = w
+	}
+	counts.Start(t, "load-shards").Add(n)
+	counts.Start(t, "load-workers").Add(workers)
 	const perRun = 5 // chunks of newStudy
 	f := newStudy(t, (n+perRun-1)/perRun)
 	total := len(f.Shards)
@@ -62,7 +69,7 @@ func TestLoad(t *testing.T) {
 		mu.Unlock()
 		return soundResult(t, f, truth, s, arithmetic), nil
 	})
-	errs := r.workers(8, func(i int, o *WorkOptions) {
+	errs := r.workers(workers, func(i int, o *WorkOptions) {
 		do(i, o)
 		prepare(o, arithmetic)
 	})
@@ -74,7 +81,7 @@ func TestLoad(t *testing.T) {
 	case <-time.After(20 * time.Minute):
 		t.Fatalf("not done\n%s", r.log)
 	}
-	wait(t, errs, 8, r.log)
+	wait(t, errs, workers, r.log)
 	if err := f.Missing(); err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"advsweep/cluster/protocol"
@@ -39,6 +40,10 @@ type queues struct {
 	// largeBytes bounds the store of large results, so that they leave room for all else. 0: the
 	// server has limits of its own.
 	largeBytes int64
+	// patience is how long the server's store may refuse all while the study is put there. After
+	// that it has failed. 0: however long, as of a server that is another's.
+	patience time.Duration
+	probed   struct{ sent, came atomic.Int64 } // messages of probes to the coordinator itself
 
 	objects  *objects           // the plan and inputs
 	large    *objects           // results that are too large for a message
@@ -52,7 +57,7 @@ type queues struct {
 // stream, so open makes it when all else is there.
 func (q *queues) create(ctx context.Context) error {
 	about := "advsweep study " + q.f.Plan.Name
-	err := persist(ctx, messageTime, q.notReady, staysSo, func(ctx context.Context) (err error) {
+	err := q.persist(ctx, messageTime, q.notReady, staysSo, func(ctx context.Context) (err error) {
 		if q.kv, err = q.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: q.bucket(), Description: about, Storage: jetstream.FileStorage}); err != nil {
 			return err
 		}
@@ -100,14 +105,14 @@ func (q *queues) open(ctx context.Context, ackWait time.Duration) error {
 	// A stream that is made anew goes on counting where no other has counted before. Else a worker
 	// that had a shard of the one before would acknowledge another shard with it.
 	first := uint64(time.Now().UnixMicro())
-	return persist(ctx, messageTime, q.notReady, staysSo, func(ctx context.Context) (err error) {
+	return q.persist(ctx, messageTime, q.notReady, staysSo, func(ctx context.Context) (err error) {
 		if old, err := q.js.Stream(ctx, q.shardsStream()); err == nil {
 			first = old.CachedInfo().Config.FirstSeq
 		} else if !gone(err) {
 			return err
 		}
 		if q.shards, err = q.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-			Name: q.shardsStream(), Description: "advsweep study " + q.f.Plan.Name, Subjects: []string{q.shard("*")}, Metadata: map[string]string{studyMeta: q.f.Plan.Name},
+			Name: q.shardsStream(), Description: "advsweep study " + q.f.Plan.Name, Subjects: []string{q.shard("*"), q.shardProbe()}, Metadata: map[string]string{studyMeta: q.f.Plan.Name},
 			Retention: jetstream.WorkQueuePolicy, Storage: jetstream.FileStorage,
 			FirstSeq: first,
 			// A shard that is in the queue is not added again.
@@ -116,10 +121,31 @@ func (q *queues) open(ctx context.Context, ackWait time.Duration) error {
 			return err
 		}
 		_, err = q.shards.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
-			Durable: workersName, AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxDeliver: -1, MaxAckPending: -1, MaxWaiting: 100_000,
+			Durable: workersName, FilterSubject: q.shard("*"), AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxDeliver: -1, MaxAckPending: -1, MaxWaiting: 100_000,
 		})
 		return err
 	})
+}
+
+// persist is persist, but for patience. Where that is over, or the server says that it cannot read
+// its store, the error is a *storeError.
+func (q *queues) persist(ctx context.Context, each time.Duration, report func(error), stop func(error) bool, do func(context.Context) error) error {
+	var since time.Time // of the first error
+	over := false
+	err := persist(ctx, each, report, func(err error) bool {
+		if stop != nil && stop(err) {
+			return true
+		}
+		if since.IsZero() {
+			since = time.Now()
+		}
+		over = q.patience > 0 && time.Since(since) > q.patience
+		return over
+	}, do)
+	if err != nil && (over || damaged(err)) {
+		return &storeError{fmt.Errorf("cluster: the server's store has failed: %w", err)}
+	}
+	return err
 }
 
 // staysSo reports whether it is no use to try again after err to make a stream or consumer.
@@ -172,7 +198,7 @@ func (q *queues) upload(ctx context.Context) error {
 
 // put puts data into the object store under name.
 func (q *queues) put(ctx context.Context, name string, data []byte) error {
-	err := persist(ctx, objectTime, func(err error) { q.log("upload %s: %v; trying again", name, err) }, full, func(ctx context.Context) error {
+	err := q.persist(ctx, getTime(uint64(len(data))), func(err error) { q.log("upload %s: %v; trying again", name, err) }, full, func(ctx context.Context) error {
 		_, err := q.objects.Put(ctx, jetstream.ObjectMeta{Name: name, Opts: &jetstream.ObjectMetaOptions{ChunkSize: chunkSize}}, bytes.NewReader(data))
 		return err
 	})
@@ -209,7 +235,7 @@ func (q *queues) Publish(ctx context.Context, s *protocol.State) error {
 // persistState is Publish until it succeeds, or stop, if given, says that an error is there to stay.
 func (q *queues) persistState(ctx context.Context, s *protocol.State, stop func(error) bool) error {
 	report := func(err error) { q.log("tell workers: %v; trying again", err) }
-	err := persist(ctx, messageTime, report, stop, func(ctx context.Context) error { return q.Publish(ctx, s) })
+	err := q.persist(ctx, messageTime, report, stop, func(ctx context.Context) error { return q.Publish(ctx, s) })
 	if err != nil {
 		return fmt.Errorf("cluster: tell workers: %w", err)
 	}

@@ -44,7 +44,7 @@ func (c *coordinator) receive(ctx context.Context, messages jetstream.MessagesCo
 		}
 		if err != nil {
 			if !errors.Is(err, jetstream.ErrMsgIteratorClosed) {
-				c.fail(fmt.Errorf("cluster: results: %w", err))
+				c.fail(&storeError{fmt.Errorf("cluster: the server's store has failed: results: %w", err)})
 			}
 			break
 		}
@@ -70,6 +70,10 @@ func (c *coordinator) handle(ctx context.Context, m jetstream.Msg) error {
 			_ = m.InProgress() // the next one may get through
 		}
 	}()
+	if c.queues.isProbe(m.Subject()) {
+		return m.Ack()
+	}
+	c.handled.Add(1)
 	i := indexOf(m.Subject(), len(c.f.Shards))
 	if i < 0 {
 		c.o.Log("a message of no shard is thrown away: %s", plain.Line(m.Subject(), plain.Name))

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"advsweep/cluster/protocol"
@@ -58,6 +59,7 @@ type ServeOptions struct {
 	// Log, if set, is called with what is not as it should be.
 	Log func(format string, args ...any)
 
+	look   time.Duration     // between two looks at the server's store; 0 is 5 s
 	opened func(*connection) // a test sets it, to see the server as the coordinator does
 }
 
@@ -75,6 +77,7 @@ type Snapshot struct {
 	Expected, Left float64
 	Running        int // shards in hand of workers that were heard lately
 	Workers        []study.WorkerState
+	Verified       protocol.Verification
 }
 
 // A ConflictError says that machines disagree about shards, and that nobody is left to decide.
@@ -130,15 +133,15 @@ func serveRound(ctx context.Context, stop <-chan struct{}, f *study.Folder, n na
 		return c.cause(err)
 	}
 	c.queues = &queues{names: n, f: f, nc: c.conn.nc, js: c.conn.js, log: o.Log, largeBytes: c.conn.largeBytes()}
+	if c.conn.server != nil {
+		c.queues.patience = patientLooks * o.look
+	}
 	if o.opened != nil {
 		o.opened(c.conn)
 	}
 	finished := false
 	defer func() { err = errors.Join(err, c.close(finished && err == nil)) }()
 	if err := c.prepare(); err != nil {
-		if damaged(err) {
-			err = &storeError{err}
-		}
 		return c.cause(err)
 	}
 	if err := c.conn.listen(&c.o); err != nil {
@@ -171,6 +174,7 @@ type coordinator struct {
 	study    *protocol.Coordinator
 	finished chan struct{} // holds a value once nothing is left to do
 	workers  *workerTable
+	handled  atomic.Int64 // messages of workers
 
 	callbacks sync.Mutex // held while a callback of o runs
 }
@@ -203,7 +207,7 @@ func (c *coordinator) close(all bool) error {
 func (c *coordinator) prepare() error {
 	var err error
 	c.finished = make(chan struct{}, 1)
-	if c.study, err = protocol.New(c.f.Plan, c.f.Shards, c.f, c.queues, clock{}, protocol.Options{
+	if c.study, err = protocol.New(c.f.Plan, c.f.Shards, c.f, c.queues, clock{}, new(gate), protocol.Options{
 		Build: record.Build(), Attempts: c.o.Attempts, Mixed: c.o.AllowMixed, Verify: c.o.Verify, Grace: c.o.AckWait, Fingerprint: c.o.Fingerprint,
 		Alive: func() []string { return c.workers.alive(time.Now()) }, Arrived: c.arrived, Log: c.o.Log,
 	}); err != nil {
@@ -266,6 +270,11 @@ func (c *coordinator) run(stop <-chan struct{}) (all bool, err error) {
 	wg.Go(func() { c.receive(ctx, messages) })
 	wg.Go(func() { c.tick(ctx) })
 	wg.Go(func() { c.look(ctx) })
+	wg.Go(func() {
+		if err := (&probe{c: c}).run(ctx); err != nil {
+			c.fail(err)
+		}
+	})
 	queued := make(chan error, 1)
 	wg.Go(func() { queued <- c.drainAndQueue(ctx, before) })
 	for {
@@ -287,7 +296,6 @@ func (c *coordinator) run(stop <-chan struct{}) (all bool, err error) {
 			}
 			c.leave()
 			c.progress()
-			c.verified()
 			return c.study.AllDone(), nil
 		}
 	}
@@ -303,24 +311,6 @@ func (c *coordinator) isFinished() bool {
 	default:
 	}
 	return true
-}
-
-// verified says how many shards were done twice, where that was asked for.
-func (c *coordinator) verified() {
-	if c.o.Verify == 0 {
-		return
-	}
-	total := len(c.f.Shards)
-	twice, machines, missed := c.study.Verified()
-	switch {
-	case twice == machines:
-		c.o.Log("%d of %d shards were done twice on different machines, all alike", twice, total)
-	default:
-		c.o.Log("%d of %d shards were done twice by different workers, %d of them on different machines, all alike", twice, total, machines)
-	}
-	if missed > 0 {
-		c.o.Log("%d more were to be done twice, and no other worker was there to do them", missed)
-	}
 }
 
 // leave waits until workers have heard that all is done, which is when they disconnect, but not
@@ -371,11 +361,7 @@ func (c *coordinator) tick(ctx context.Context) {
 		if i%10 > 0 {
 			continue
 		}
-		if s := c.conn.server; s != nil && !s.JetStreamEnabled() {
-			c.fail(fmt.Errorf("cluster: the server has given up its store in %s, as it does when the disk is full: make room and serve the study again; what is done is safe", filepath.Join(c.f.Dir, study.StoreName)))
-			return
-		}
-		if _, err := c.queues.Waiting(ctx); gone(err) {
+		if _, err := c.queues.Waiting(ctx); gone(err) && c.conn.server == nil { // in ours it is probe's to say
 			c.fail(fmt.Errorf("cluster: study %s was removed from the server by someone else: serve it again; what is done is safe", c.f.Plan.Name))
 			return
 		}
@@ -396,6 +382,7 @@ func (c *coordinator) look(ctx context.Context) {
 func (c *coordinator) snapshot() (s Snapshot) {
 	s.Total = len(c.f.Shards)
 	s.Done, s.Failed, s.Left = c.study.Progress()
+	s.Verified = c.study.Verified()
 	for _, shard := range c.f.Shards {
 		s.Expected += shard.Seconds
 	}

@@ -54,6 +54,9 @@ func start(dir string, n names, o *ServeOptions, own, cred *credential) (*server
 	so.ServerName, so.Host, so.Port = "advsweep", cmp.Or(host, "0.0.0.0"), port
 	so.DontListen, so.NoSigs = true, true
 	so.JetStream, so.StoreDir, so.JetStreamMaxStore, so.DisableJetStreamBanner = true, filepath.Join(dir, study.StoreName), o.StoreBytes, true
+	// The key is no secret. Files that are encrypted are authenticated too: a damaged byte in what the
+	// server has stored of a consumer would else have it make room for billions of messages.
+	so.JetStreamKey, so.JetStreamCipher = n.id, server.ChaCha
 	so.MaxPayload, so.MaxPending = maxPayload, 8*maxPayload
 	so.MaxConn, so.MaxSubs = maxConnections(), maxSubscriptions
 	so.AuthTimeout = 5 // seconds, for who connects and does not say who he is
@@ -67,6 +70,7 @@ func start(dir string, n names, o *ServeOptions, own, cred *credential) (*server
 		so.TLSConfig = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
 		so.TLSTimeout = 10
 	}
+	old := exists(so.StoreDir)
 	s, err := server.NewServer(so)
 	if err != nil {
 		return nil, fmt.Errorf("cluster: server: %w", err)
@@ -91,7 +95,11 @@ func start(dir string, n names, o *ServeOptions, own, cred *credential) (*server
 	case <-started:
 	case <-time.After(10 * time.Second):
 	}
-	return nil, fmt.Errorf("cluster: the server on %s did not start: %s", o.Listen, cmp.Or(logs.fatal(), "no reason was given"))
+	err = fmt.Errorf("cluster: the server on %s did not start: %s", o.Listen, cmp.Or(logs.fatal(), "no reason was given"))
+	if old {
+		err = &storeError{err}
+	}
+	return nil, err
 }
 
 // listen makes s take connections at the address that it was started for.

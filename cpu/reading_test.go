@@ -34,7 +34,7 @@ func TestReadInDoubt(t *testing.T) {
 
 func testRead[T Float](t *testing.T, kernel string, tol float64, doubt T) {
 	var rows, open, shades, openShades, kinds int
-	for seed := range testsize.Of(16, 24, 60) {
+	for seed := range testsize.Of(16, 24, 40) {
 		r := rand.New(rand.NewPCG(11, uint64(seed)))
 		sizes := []int{1 + r.IntN(60)}
 		for range r.IntN(4) {

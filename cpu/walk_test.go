@@ -31,8 +31,8 @@ func TestExact(t *testing.T) {
 // testExact lets a point of the grid be on either side where the margin is within tol of 0,
 // relative to the logits. Rounding decides there.
 func testExact[T Float](t *testing.T, kernel string, tol float64) {
-	models := testsize.Of(20, 30, 60)
-	grid := testsize.Of(200, 200, 1000) // points of a ray that are compared with the truth
+	models := testsize.Of(20, 30, 40)
+	grid := testsize.Of(200, 200, 500) // points of a ray that are compared with the truth
 	points, close, ends, islands, zero := 0, 0, 0, 0, 0
 	for seed := range models {
 		r := rand.New(rand.NewPCG(7, uint64(seed)))

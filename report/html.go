@@ -270,6 +270,10 @@ func (p Page) lead(v *pageContent) {
 	if len(r.Eps) == 1 {
 		v.Lead.Text = fmt.Sprintf("%d images from index %d on, %d classes; %s; eps %s.", r.N, m.Data.Offset, r.Classes, bounds, short(r.Eps[0]))
 	}
+	v.Lead.Text += fmt.Sprintf(" Computed on %s, %s.", m.Backend, m.Arithmetic)
+	if len(m.Mixed) > 0 {
+		v.Lead.Text += fmt.Sprintf(" %s by others, whose last bits may differ.", plural(len(m.Mixed), "part", "parts"))
+	}
 	v.Lead.Tiles = append(v.Lead.Tiles, fact{"Accuracy on the clean images", percent(stat.Ratio(r.Clean, r.N)) + " %\n" + fmt.Sprintf("%d of %d; 95 %%: %s", r.Clean, r.N, interval(r.Clean, r.N))})
 	k := p.hard
 	if k == nil {

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Runs every command that README.md shows in its ```sh blocks, in a fresh clone, and fails
-# if one of them fails. "$1", if given, is a command that the caller has run already:
-# README.md must show it, and it is not run again.
+# if one of them fails. Arguments are commands that the caller runs elsewhere: README.md must
+# show each, and it is not run again.
 #
 # The folder mnist/, which a reader fills with the MNIST files, holds here the 1,000 embedded
 # images under all four names.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-done_before=${1:-}
+elsewhere=("$@")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 git clone -q "$root" "$work/advsweep"
@@ -19,12 +19,11 @@ for pair in t10k train; do
 done
 commands=$(awk '/^```sh$/ { on = 1; next } /^```$/ { on = 0 } on && NF && !/^#/' README.md)
 [ -n "$commands" ] || { echo "readme.sh: README.md shows no commands"; exit 1; }
-if [ -n "$done_before" ] && ! grep -qxF "$done_before" <<<"$commands"; then
-	echo "readme.sh: README.md does not show: $done_before"
-	exit 1
-fi
+for command in "${elsewhere[@]}"; do
+	grep -qxF "$command" <<<"$commands" || { echo "readme.sh: README.md does not show: $command"; exit 1; }
+done
 while IFS= read -r command; do
-	[ "$command" != "$done_before" ] || continue
+	! printf '%s\n' "${elsewhere[@]}" | grep -qxF -- "$command" || continue
 	echo "\$ $command"
 	bash -euo pipefail -c "$command" </dev/null
 done <<<"$commands"

@@ -56,6 +56,7 @@ type Coordinator struct {
 	store  Store
 	queue  Queue
 	clock  Clock
+	gate   Gate
 	o      Options
 
 	mu    sync.Mutex
@@ -95,12 +96,15 @@ func shardCount(n int) string {
 
 // New returns the coordinator of a study. It reads what is done, and forgets what failed, so that
 // it is tried again. What is there by a fingerprint that does not rule is set aside.
-func New(plan *study.Plan, shards []study.Shard, store Store, queue Queue, clock Clock, o Options) (*Coordinator, error) {
-	c := &Coordinator{plan: plan, shards: shards, store: store, queue: queue, clock: clock, o: o}
+func New(plan *study.Plan, shards []study.Shard, store Store, queue Queue, clock Clock, gate Gate, o Options) (*Coordinator, error) {
+	c := &Coordinator{plan: plan, shards: shards, store: store, queue: queue, clock: clock, gate: gate, o: o}
 	k := &c.known
 	k.ballot, k.damaged, k.seen, k.machines, k.changed = newBallot(), map[string]int{}, map[string]time.Time{}, map[string]string{}, true
 	k.started = clock.Now()
 	k.opinions.first = map[string]bool{}
+	if err := store.Recover(); err != nil {
+		return nil, err
+	}
 	var err error
 	if k.excluded, err = store.Excluded(); err != nil {
 		return nil, err
@@ -170,10 +174,10 @@ func New(plan *study.Plan, shards []study.Shard, store Store, queue Queue, clock
 	for _, d := range disputes {
 		c.dispute(d)
 	}
-	if o.Mixed {
-		return c, nil
-	}
-	_, err = c.setAside(func(_ study.Shard, r *study.Result) bool { return !c.ruled(r.Arithmetic) })
+	_, err = c.setAside(func(_ study.Shard, r *study.Result) bool {
+		_, out := k.excluded[r.By.Worker] // a coordinator was killed before all of it was set aside
+		return out && len(r.Confirmed) == 0 || !c.ruled(r.Arithmetic)
+	})
 	return c, err
 }
 
@@ -393,7 +397,9 @@ func (c *Coordinator) ruled(a record.Arithmetic) bool {
 
 // setAside takes back results for which match holds, and opens their shards.
 func (c *Coordinator) setAside(match func(study.Shard, *study.Result) bool) ([]int, error) {
+	end := c.gate.Alone()
 	opened, err := c.store.SetAside(match)
+	end()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.opened(opened)
@@ -425,12 +431,17 @@ func (c *Coordinator) reopen(ctx context.Context, opened []int) error {
 
 // exclude takes nothing of a worker any more, and has done again what nobody else confirmed.
 func (c *Coordinator) exclude(ctx context.Context, worker, why string) error {
+	// Whoever keeps a result of it at this moment looks at excluded afterwards.
+	c.mu.Lock()
+	c.known.excluded[worker] = why
+	c.mu.Unlock()
+	end := c.gate.Alone()
 	opened, err := c.store.Exclude(worker, why)
+	end()
 	if err != nil {
 		return err
 	}
 	c.mu.Lock()
-	c.known.excluded[worker] = why
 	c.known.changed = true
 	c.known.ballot.forget(worker)
 	delete(c.known.seen, worker)
@@ -574,14 +585,22 @@ func (c *Coordinator) keep(ctx context.Context, s study.Shard, m Message, r *stu
 	return c.put(ctx, s, m, r, data)
 }
 
+// keepOne is Put. What goes through many shards does not run beside it: it would take a dispute that
+// is half written for one that is over.
+func (c *Coordinator) keepOne(s study.Shard, data []byte) (study.Settled, error) {
+	end := c.gate.Share()
+	defer end()
+	return c.store.Put(s, data)
+}
+
 // put puts r into the folder, and counts s as done if it is.
 func (c *Coordinator) put(ctx context.Context, s study.Shard, m Message, r *study.Result, data []byte) error {
-	settled, err := c.store.Put(s, data)
+	settled, err := c.keepOne(s, data)
 	if errors.As(err, new(*study.DifferentError)) && !c.o.Mixed { // by who worked in the folder beside us
 		if _, err := c.setAside(func(t study.Shard, r *study.Result) bool { return t.Index == s.Index && !c.ruled(r.Arithmetic) }); err != nil {
 			return err
 		}
-		settled, err = c.store.Put(s, data)
+		settled, err = c.keepOne(s, data)
 	}
 	var dispute *study.DisputeError
 	switch {
@@ -598,12 +617,8 @@ func (c *Coordinator) put(ctx context.Context, s study.Shard, m Message, r *stud
 	if err := c.vote(ctx, m.Worker, r.Arithmetic, s.Index); err != nil {
 		return err
 	}
-	if !c.ruled(r.Arithmetic) { // another rules since r was looked at
-		opened, err := c.setAside(func(t study.Shard, r *study.Result) bool { return t.Index == s.Index && !c.ruled(r.Arithmetic) })
-		if err != nil {
-			return err
-		}
-		return c.reopen(ctx, opened)
+	if opened, err := c.late(s, m.Worker, r); err != nil || len(opened) > 0 {
+		return cmp.Or(err, c.reopen(ctx, opened))
 	}
 	c.mu.Lock()
 	c.learn(r.By)
@@ -619,6 +634,20 @@ func (c *Coordinator) put(ctx context.Context, s study.Shard, m Message, r *stud
 	return c.second(ctx, s, m, r)
 }
 
+// late takes r, a result of s that was just kept, back if its worker was excluded, or another
+// fingerprint came to rule, while it was kept.
+func (c *Coordinator) late(s study.Shard, worker string, r *study.Result) (opened []int, err error) {
+	c.mu.Lock()
+	_, out := c.known.excluded[worker]
+	c.mu.Unlock()
+	if !out && c.ruled(r.Arithmetic) {
+		return nil, nil
+	}
+	return c.setAside(func(t study.Shard, r *study.Result) bool {
+		return t.Index == s.Index && (!c.ruled(r.Arithmetic) || r.By.Worker == worker && len(r.Confirmed) == 0)
+	})
+}
+
 // settled excludes who was outvoted.
 func (c *Coordinator) settled(ctx context.Context, s study.Shard, how study.Settled) error {
 	r, err := c.store.Get(s)
@@ -629,7 +658,7 @@ func (c *Coordinator) settled(ctx context.Context, s study.Shard, how study.Sett
 	c.note(s, r)
 	c.mu.Unlock()
 	for _, wrong := range how.Wrong {
-		if wrong.Worker == "" || wrong.Worker == how.Winner.Worker {
+		if wrong.Worker == "" {
 			continue
 		}
 		why := fmt.Sprintf("what it found of shard %d of run %s, %.6s, was contradicted by others, who found %.6s", s.Index, c.plan.Runs[s.Run].Name, wrong.Hash, how.Winner.Hash)
@@ -769,7 +798,13 @@ func (c *Coordinator) disputed(ctx context.Context, s study.Shard, m Message, d 
 	a := c.dispute(d)
 	a.contradicted(m.Worker, m.Sequence)
 	delete(c.known.opinions.twice, s.Index)
+	why, out := c.known.excluded[m.Worker]
 	c.mu.Unlock()
+	if out { // it was excluded while this was kept
+		if err := c.exclude(ctx, m.Worker, why); err != nil {
+			return err
+		}
+	}
 	return c.ask(ctx, s, m.Sequence)
 }
 

@@ -79,6 +79,7 @@ type Queue interface {
 
 // A Store keeps results, as a *study.Folder does, whose methods it has.
 type Store interface {
+	Recover() error
 	Check(s study.Shard, r *study.Result) error
 	Put(s study.Shard, encoded []byte) (study.Settled, error)
 	Get(s study.Shard) (*study.Result, error)
@@ -130,6 +131,13 @@ type Clock interface {
 	Now() time.Time
 	// Sleep waits for d, or less if ctx ends or there is something better to do.
 	Sleep(ctx context.Context, d time.Duration)
+}
+
+// A Gate lets several goroutines through, or one alone. Both methods wait, and return what is to be
+// called at the end.
+type Gate interface {
+	Share() (end func())
+	Alone() (end func())
 }
 
 // heard is how long after its last sign of life a worker counts as alive.

@@ -41,6 +41,9 @@ const printPatience = 120
 // again.
 const avoidDelay = 2
 
+// leaveTimes is after how many deliveries of such a shard the coordinator is asked.
+const leaveTimes = 10
+
 // Work takes shards from the queue until it is to end, and returns why.
 func (w *Worker) Work(ctx context.Context) error {
 	if err := w.admit(); err != nil {
@@ -141,7 +144,7 @@ func (w *Worker) handle(ctx context.Context, d Delivery) (ok bool, err error) {
 	}
 	k := work{w, d, w.Shards[i]}
 	if slices.Contains(d.Avoid(), w.By.Worker) {
-		return true, d.Nak(avoidDelay * w.Pace)
+		return true, k.leave(ctx)
 	}
 	attempts := w.attempts()
 	if before := d.Number() - 1; before >= attempts && len(d.Avoid()) == 0 {
@@ -178,6 +181,18 @@ func (w *Worker) handle(ctx context.Context, d Delivery) (ok bool, err error) {
 	}
 	w.Finished(k.s, true, r.Arithmetic)
 	return true, nil
+}
+
+// leave leaves the shard to others. Where they do not take it for long the coordinator says anew who
+// is to leave it: the one that said so may have been killed.
+func (k work) leave(ctx context.Context) error {
+	if k.d.Number()%leaveTimes != 0 {
+		return k.d.Nak(avoidDelay * k.Pace)
+	}
+	if err := k.Link.Send(ctx, k.message(KindBack, nil)); err != nil {
+		return err
+	}
+	return k.d.Term("left to others") // it is queued anew, if it is not done
 }
 
 func (w *Worker) attempts() int {

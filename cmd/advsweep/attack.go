@@ -132,6 +132,6 @@ func (v *attackVerb) print(w *bytes.Buffer, in *inputs, meta record.Meta, ex *pi
 		}
 		return nil
 	}
-	w.WriteString(settings(meta, in.model.String(), ""))
+	w.WriteString(settings(meta, in.model.String(), in.rivals, ""))
 	return report.PredictionTable(w, ex)
 }

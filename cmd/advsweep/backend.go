@@ -28,6 +28,7 @@ func (f *backendFlags) open(c *cobra.Command, quiet bool, in *inputs) error {
 	}
 	for i, e := range entries {
 		if err = f.openEntry(e, in); err == nil {
+			in.rivals = rivals(entries, e)
 			return nil
 		}
 		if i == len(entries)-1 {
@@ -39,6 +40,16 @@ func (f *backendFlags) open(c *cobra.Command, quiet bool, in *inputs) error {
 		}
 	}
 	return err
+}
+
+// rivals names the backends of entries but e: those that the same command may take elsewhere.
+func rivals(entries []backends.Entry, e backends.Entry) (names []string) {
+	for _, other := range entries {
+		if other.Name != e.Name {
+			names = append(names, other.Name)
+		}
+	}
+	return names
 }
 
 // candidates returns the backends that the flags allow, in the order in which they are tried: of
@@ -151,7 +162,7 @@ func (f *backendFlags) openEntry(e backends.Entry, in *inputs) error {
 	case err != nil:
 		return err
 	}
-	in.backend, in.chosen, in.arithmetic = b, e.Name, arithmetic
+	in.backend, in.chosen, in.rivals, in.arithmetic = b, e.Name, nil, arithmetic
 	return nil
 }
 

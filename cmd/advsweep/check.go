@@ -196,7 +196,7 @@ func (v *checkVerb) print(w *bytes.Buffer, in *inputs, q verdict.Check, found []
 		rows.Flush()
 		return rows.Error()
 	}
-	w.WriteString(settings(in.meta(in.set, v.seed), in.model.String(),
+	w.WriteString(settings(in.meta(in.set, v.seed), in.model.String(), in.rivals,
 		fmt.Sprintf("eps      %s and %.4g, %s; bounds %s; %d steps; seed %d", v.ball.eps, q.Far, q.Norm, q.Bounds, q.Steps, v.seed), ""))
 	for _, f := range found {
 		causes := f.Causes

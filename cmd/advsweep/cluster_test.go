@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"advsweep/internal/counts"
 	"advsweep/internal/testsize"
 	"advsweep/study"
 )
@@ -78,6 +79,7 @@ func TestCluster(t *testing.T) {
 	r := rand.New(rand.NewPCG(8, 9))
 	deadline := time.After(4 * time.Minute)
 	killed := make([]int, 4)
+	counted := counts.Start(t, "cluster-kills")
 	live := 4
 	for served := false; live > 0; {
 		kill := time.After(time.Duration(200+r.IntN(800)) * time.Millisecond)
@@ -106,6 +108,7 @@ func TestCluster(t *testing.T) {
 				t.Fatal(err)
 			}
 			killed[i]++
+			counted.Add(1)
 		case <-deadline:
 			for _, c := range running {
 				if c != nil {

@@ -157,7 +157,7 @@ func (v *demoVerb) run(c *cobra.Command) error {
 			enc.SetIndent("", "  ")
 			return enc.Encode(map[string]json.RawMessage{"part1": files1[0].Data, "part2": files2[1].Data, "part3": files3[0].Data, "part4": files4[1].Data})
 		}
-		w.WriteString(settings(in.meta(set, v.seed), m.Layers, fmt.Sprintf("eps      %s for the curves, %s for the image; bounds %s; seed %d", v.ball.eps, v.imageEps, s.Bounds, v.seed), ""))
+		w.WriteString(settings(in.meta(set, v.seed), m.Layers, in.rivals, fmt.Sprintf("eps      %s for the curves, %s for the image; bounds %s; seed %d", v.ball.eps, v.imageEps, s.Bounds, v.seed), ""))
 		w.WriteString("Part 1: one image, FGSM\n\n")
 		if err := report.PredictionTable(w, part1); err != nil {
 			return err

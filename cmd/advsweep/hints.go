@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"advsweep/attack"
@@ -49,6 +50,7 @@ var hints = []hint{
 	{is[*study.NotMergedError], "", saysOf(func(e *study.NotMergedError) string {
 		return fmt.Sprintf("'advsweep merge %s' does it", e.Dir)
 	})},
+	{otherBackend, "", says("compute every shard with one backend, as 'advsweep sweep --shard I/N --backend cpu' does")},
 	{is[*rundir.NoRunError], "", says("want a folder that 'advsweep sweep --out' wrote")},
 	{needs(remedy.Folder), "out", says("--out DIR chooses the folder")},
 	{needs(remedy.Mixed), "allow-mixed", says("--allow-mixed mixes them all the same")},
@@ -92,6 +94,12 @@ func is[E error](err error) bool { return errors.As(err, new(E)) }
 func otherRun(err error) bool {
 	var e *rundir.UnfinishedError
 	return errors.As(err, &e) && e.Err != nil
+}
+
+// otherBackend reports whether err is that folders to merge are of different backends.
+func otherBackend(err error) bool {
+	var e *chunklog.OtherRunError
+	return errors.As(err, &e) && e.Than != "here" && slices.ContainsFunc(e.Fields, func(f chunklog.Field) bool { return f.Name == "backend" })
 }
 
 // needs returns whether an error needs a setting: the outermost that says so counts.

@@ -12,6 +12,7 @@ import (
 	"advsweep/backends"
 	"advsweep/dataset"
 	"advsweep/internal/plain"
+	"advsweep/internal/words"
 	"advsweep/model"
 	"advsweep/pipeline"
 	"advsweep/record"
@@ -46,6 +47,9 @@ type inputs struct {
 	set     *dataset.Set
 	backend pipeline.Backend
 	chosen  string // name of its backends.Entry
+	// rivals are the names of the backends that auto may choose elsewhere instead, none where the
+	// command line leaves no choice.
+	rivals []string
 	// arithmetic decides of the last bits of results, see record.Manifest.
 	arithmetic string
 	load       time.Duration // that reading and opening took
@@ -132,18 +136,23 @@ func (in *inputs) meta(set *dataset.Set, seed uint64) record.Meta {
 	}
 }
 
-// settings prints what a run uses, defaults included. layers describes the model.
-func settings(m record.Meta, layers string, lines ...string) string {
+// settings prints what a run uses, defaults included. layers describes the model, rivals are those
+// of inputs.
+func settings(m record.Meta, layers string, rivals []string, lines ...string) string {
+	device := m.Backend
 	if m.Device != "" {
-		m.Backend += " (" + m.Device + ")"
+		device += " (" + m.Device + ")"
 	}
-	lines = append([]string{
+	head := []string{
 		fmt.Sprintf("model    %s, %s%s, sha256 %.12s", m.Model.Name, layers, m.Model.Reading(), m.Model.SHA256),
 		fmt.Sprintf("images   %s, %d from index %d, sha256 %.12s", m.Data.Images.Name, m.Data.N, m.Data.Offset, m.Data.SHA256),
-		fmt.Sprintf("backend  %s, %s", m.Backend, m.Precision),
-	}, lines...)
+		fmt.Sprintf("backend  %s, %s", device, m.Precision),
+	}
+	if len(rivals) > 0 {
+		head = append(head, fmt.Sprintf("         auto chose it; elsewhere it may choose %s, whose last bits may differ: --backend %s fixes it", words.Or(rivals), m.Backend))
+	}
 	s := ""
-	for _, l := range lines {
+	for _, l := range append(head, lines...) {
 		s += plain.Line(l, plain.Error) + "\n"
 	}
 	return s

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"advsweep/internal/counts"
 	"advsweep/internal/ref"
 	"advsweep/internal/testsize"
 	"advsweep/report"
@@ -66,7 +67,7 @@ func eachForm(t *testing.T, test func(t *testing.T, args []string)) {
 }
 
 // TestKill kills sweeps as kill -9 does, at random moments, until they are done all the same: 12
-// times at least, 100 in the long form. Each time the same command or resume goes on, and the files
+// times at least, 40 in the long form. Each time the same command or resume goes on, and the files
 // are those of a run that nothing stopped.
 func TestKill(t *testing.T) {
 	if testing.Short() {
@@ -79,9 +80,10 @@ func testKill(t *testing.T, args []string) {
 	whole := t.TempDir()
 	do(t, append(args, "--out", whole)...)
 	r := rand.New(rand.NewPCG(3, 4))
-	kills, writing, wanted := 0, 0, testsize.Of(0, 6, 50)
+	kills, writing, wanted := 0, 0, counts.Wanted(t, "run-kills", testsize.Of(0, 6, 20))
+	counted := counts.Start(t, "run-kills")
 	for round := 0; kills < wanted; round++ {
-		if round == 10 {
+		if round == 10+wanted/5 {
 			t.Fatalf("%d kills in %d runs: they end too soon", kills, round)
 		}
 		dir := filepath.Join(t.TempDir(), "out")
@@ -124,6 +126,7 @@ func testKill(t *testing.T, args []string) {
 						}
 						if <-ended != nil {
 							kills++
+							counted.Add(1)
 							if _, err := os.Stat(filepath.Join(dir, "curve.csv")); err != nil {
 								writing++
 							}

@@ -12,8 +12,11 @@ import (
 
 	"advsweep/cluster"
 	"advsweep/dashboard"
+	"advsweep/internal/words"
 	"advsweep/pipeline"
 	"advsweep/study"
+
+	"golang.org/x/net/netutil"
 )
 
 // A page is the web page of a study that is served: a dashboard.Snapshotter of what the coordinator
@@ -25,7 +28,8 @@ type page struct {
 	mu       sync.Mutex
 	latest   cluster.Snapshot
 	tallies  []*pipeline.Tally
-	done     []int // shards of each run
+	labels   [][]int32 // of each run's images; runs share them
+	done     []int     // shards of each run
 	counted  []bool
 	rates    []rate
 	message  string
@@ -53,7 +57,7 @@ func newPage(folder *study.Folder) (*page, error) {
 		if err != nil {
 			return nil, err
 		}
-		p.tallies = append(p.tallies, t)
+		p.tallies, p.labels = append(p.tallies, t), append(p.labels, labels[key])
 	}
 	return p, nil
 }
@@ -70,19 +74,45 @@ func (p *page) load(ctx context.Context) {
 		}
 		if d {
 			if r, err := p.folder.Get(p.folder.Shards[i]); err == nil {
-				p.arrived(p.folder.Shards[i], r)
+				p.mu.Lock()
+				if !p.counted[i] { // it may have arrived since
+					p.count(p.folder.Shards[i], r)
+				}
+				p.mu.Unlock()
 			}
 		}
 	}
 }
 
-// arrived counts the result of s.
+// arrived counts the result of s. If one was counted before, that is not believed any more: then
+// the run is counted anew.
 func (p *page) arrived(s study.Shard, r *study.Result) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.counted[s.Index] {
+	if !p.counted[s.Index] {
+		p.count(s, r)
 		return
 	}
+	m := p.folder.Plan.Runs[s.Run].Manifest
+	t, err := m.Sweep().Tally(p.labels[s.Run], m.Classes)
+	if err != nil {
+		p.message = err.Error()
+		return
+	}
+	p.tallies[s.Run], p.done[s.Run] = t, 0
+	for _, one := range p.folder.Shards {
+		if one.Run != s.Run {
+			continue
+		}
+		p.counted[one.Index] = false
+		if r, err := p.folder.Get(one); err == nil {
+			p.count(one, r)
+		}
+	}
+}
+
+// count counts r, the result of s, which was not counted. The caller holds mu.
+func (p *page) count(s study.Shard, r *study.Result) {
 	p.counted[s.Index] = true
 	p.done[s.Run]++
 	for k, payload := range r.Chunks {
@@ -116,6 +146,10 @@ func (p *page) say(message string, finished bool) {
 // Snapshot is for dashboard.
 func (p *page) Snapshot() (*dashboard.Snapshot, error) {
 	failures, err := p.folder.Failures()
+	if err != nil {
+		return nil, err
+	}
+	disputes, err := p.folder.Disputes()
 	if err != nil {
 		return nil, err
 	}
@@ -154,6 +188,14 @@ func (p *page) Snapshot() (*dashboard.Snapshot, error) {
 		failed[p.folder.Shards[f.Shard].Run]++
 		s.Failures = append(s.Failures, dashboard.Failure{Shard: fmt.Sprint(f.Shard), Run: f.Run, Worker: f.Worker, Message: f.Message, Attempts: f.Attempts, When: f.Time, Final: true})
 	}
+	for _, d := range disputes {
+		var who []string
+		for _, c := range d.Claims {
+			who = append(who, c.Worker)
+		}
+		s.Failures = append(s.Failures, dashboard.Failure{Shard: fmt.Sprint(d.Shard), Run: d.Run, Worker: words.And(who), Attempts: len(who), When: now,
+			Message: "these workers disagree, so one computes wrong: the shard is done again until two agree, and curves here may hold the wrong result until then"})
+	}
 	for i, run := range p.folder.Plan.Runs {
 		r := dashboard.Run{Name: run.Name, Done: p.done[i], Total: len(run.Ends), Running: running[i], Failed: failed[i], Images: run.Manifest.Data.N}
 		r.Correct, r.Clean = p.tallies[i].Clean()
@@ -168,6 +210,9 @@ func (p *page) Snapshot() (*dashboard.Snapshot, error) {
 	return s, nil
 }
 
+// pageConnections is how many connections to the page there are at a time. Others wait.
+const pageConnections = 32
+
 // open serves p on address, which only this machine can reach, until close. url is where.
 func (p *page) open(address string) (url string, close func(), err error) {
 	host, _, err := net.SplitHostPort(address)
@@ -181,9 +226,14 @@ func (p *page) open(address string) (url string, close func(), err error) {
 	if err != nil {
 		return "", nil, fmt.Errorf("--http %s: %w; choose another address, or --http none", address, err)
 	}
-	s := &http.Server{Handler: dashboard.Handler(p, dashboard.Options{}), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 1 << 16}
+	// Who connects and says nothing, or reads nothing, is not waited for: each connection takes a file
+	// of those that the server's store needs.
+	s := &http.Server{
+		Handler: dashboard.Handler(p, dashboard.Options{}), MaxHeaderBytes: 1 << 16,
+		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute, IdleTimeout: 30 * time.Second,
+	}
 	go func() {
-		if err := s.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) {
+		if err := s.Serve(netutil.LimitListener(l, pageConnections)); err != nil && !errors.Is(err, http.ErrServerClosed) {
 			p.say(err.Error(), false)
 		}
 	}()

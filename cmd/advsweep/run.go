@@ -121,47 +121,6 @@ func (p *program) saveCommand(dir string) error {
 	return nil
 }
 
-func newResume(p *program) *cobra.Command {
-	return &cobra.Command{
-		Use:   "resume DIR",
-		Short: "Go on with a sweep that was stopped",
-		Long: `Go on with the sweep in DIR where it was stopped, by Ctrl-C, a full disk or a kill, with the command
-that started it. Its files are the same, byte for byte, as if it had not been stopped.`,
-		Example: `  advsweep resume advsweep-out`,
-		Args:    cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			dir, err := filepath.Abs(args[0])
-			if err != nil {
-				return err
-			}
-			data, err := regular.ReadFrom(dir, commandName, maxSmall)
-			if err != nil {
-				return fmt.Errorf("%s holds no run to go on with: %s: %w", args[0], commandName, err)
-			}
-			var was command
-			if err := json.Unmarshal(data, &was); err != nil || len(was.Args) == 0 || was.Args[0] != "sweep" {
-				return fmt.Errorf("%s: not how a sweep was started: start it again with its own command", filepath.Join(dir, commandName))
-			}
-			if err := rundir.CheckVersion(dir); err != nil {
-				return err
-			}
-			here, err := os.Getwd()
-			if err != nil {
-				return err
-			}
-			if err := os.Chdir(was.Folder); err != nil {
-				return fmt.Errorf("the folder in which it was started: %w", err)
-			}
-			defer func() { _ = os.Chdir(here) }() // the process ends
-			before := *p
-			before.args = was.Args
-			root := newRoot(&before)
-			root.SetArgs(append(slices.Clone(was.Args), "--out", dir))
-			return root.ExecuteContext(c.Context())
-		},
-	}
-}
-
 // A mergeVerb is 'advsweep merge' with its flags.
 type mergeVerb struct {
 	output outputFlags
@@ -219,7 +178,7 @@ func (v *mergeVerb) shards(c *cobra.Command, dirs []string) error {
 	if err != nil {
 		return err
 	}
-	return finish(c, v.output.quiet, folder, files, func(w *bytes.Buffer) error { return printCurves(w, v.output.format, "", m, "", res, files) })
+	return finish(c, v.output.quiet, folder, files, func(w *bytes.Buffer) error { return printCurves(w, v.output.format, "", m, "", nil, res, files) })
 }
 
 // studies takes the results of copies of a study into the first of dirs, and merges it there.

@@ -178,3 +178,76 @@ func TestDamagedResult(t *testing.T) {
 	}
 	do(t, "merge", dir, "--quiet")
 }
+
+// TestPageAfterDispute: the page tells of a dispute, and counts anew once it is settled.
+func TestPageAfterDispute(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "study")
+	do(t, "plan", smallStudy(t, 1), "--out", dir, "--quiet")
+	do(t, "work", dir, "--quiet")
+	f, err := study.Open(dir, release)
+	if err != nil {
+		t.Fatal(err)
+	}
+	curves := func(p *page) string {
+		t.Helper()
+		s, err := p.Snapshot()
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := json.Marshal(s.Runs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
+	}
+	p, err := newPage(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.load(t.Context())
+	want := curves(p)
+	i := slices.IndexFunc(f.Shards, func(s study.Shard) bool { return s.To == 1 }) // the clean images
+	truth, err := f.Get(f.Shards[i])
+	if err != nil {
+		t.Fatal(err)
+	}
+	contradict(t, dir, i)
+	s, err := p.Snapshot()
+	if err != nil || len(s.Failures) != 1 || !strings.Contains(s.Failures[0].Worker, "liar") || s.Failures[0].Final {
+		t.Errorf("%+v, %v", s.Failures, err)
+	}
+	// A page that had counted the wrong result.
+	d, err := f.Disputes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range d[0].Claims {
+		if c.Worker == "liar" {
+			if _, err := f.Decide(i, c.Hash); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if p, err = newPage(f); err != nil {
+		t.Fatal(err)
+	}
+	p.load(t.Context())
+	if curves(p) == want {
+		t.Fatal("the wrong result changes nothing on the page: the test shows nothing")
+	}
+	if _, err := f.Exclude("liar", "test"); err != nil {
+		t.Fatal(err)
+	}
+	truth.By.Worker = "third"
+	data, err := truth.Encode(f.Shards[i].ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Put(f.Shards[i], data); err != nil {
+		t.Fatal(err)
+	}
+	p.arrived(f.Shards[i], truth)
+	if got := curves(p); got != want {
+		t.Errorf("after the dispute\n%s, want\n%s", got, want)
+	}
+}

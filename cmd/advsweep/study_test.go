@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"advsweep/internal/counts"
 	"advsweep/internal/ref"
 	"advsweep/internal/testsize"
 	"advsweep/record"
@@ -208,6 +209,7 @@ func TestArray(t *testing.T) {
 	variables := []string{"SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX", "AWS_BATCH_JOB_ARRAY_INDEX"}
 	r := rand.New(rand.NewPCG(5, 6))
 	kills, wanted, most := 0, testsize.Of(0, 4, 20), testsize.Of(0, 8, 30)
+	counted := counts.Start(t, "array-kills")
 	deadline := time.Now().Add(3 * time.Minute)
 	for round := 0; ; round++ {
 		var all []*exec.Cmd
@@ -242,6 +244,7 @@ func TestArray(t *testing.T) {
 			case err == nil:
 			case !last && errors.As(err, &exit) && exit.ExitCode() == -1:
 				kills++
+				counted.Add(1)
 			default:
 				t.Fatalf("%s: %v\n%s", strings.Join(c.Args[1:], " "), err, stderr[i].String())
 			}

@@ -118,6 +118,7 @@ func (v *sweepVerb) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	v.warnBackend(c.ErrOrStderr(), &m)
 	res, took, err := v.compute(c, in, &m, s, shard)
 	if res == nil || err != nil {
 		return err
@@ -133,12 +134,26 @@ func (v *sweepVerb) run(c *cobra.Command) error {
 		return err
 	}
 	err = finish(c, v.output.quiet, folder, append(files, run), func(w *bytes.Buffer) error {
-		return printCurves(w, v.output.format, v.ball.eps, &m, in.backend.Info().Device, res, files)
+		return printCurves(w, v.output.format, v.ball.eps, &m, in.backend.Info().Device, in.rivals, res, files)
 	})
 	if err != nil || !saves {
 		return err
 	}
 	return v.saveImages(c, in, folder, s, res, saved, saveEps)
+}
+
+// warnBackend says on w, also where no notes are wanted, that the folder holds a run of another
+// arithmetic than m. If it is finished its files are replaced; their last bits may change.
+func (v *sweepVerb) warnBackend(w io.Writer, m *record.Manifest) {
+	old, err := rundir.Begun(v.output.out)
+	if err != nil || old.Planned() == m.Planned() {
+		return
+	}
+	fmt.Fprintf(w, "advsweep: %s holds a run by %s, %s; this one is by %s, %s, whose last bits may differ", v.output.out, old.Backend, old.Arithmetic, m.Backend, m.Arithmetic)
+	if old.Backend != m.Backend {
+		fmt.Fprintf(w, ": --backend %s keeps to the other", old.Backend)
+	}
+	fmt.Fprintln(w)
 }
 
 // asked returns the sweep that the flags ask for, which no backend has seen yet.
@@ -199,8 +214,9 @@ func warn(w io.Writer, res *pipeline.Result) {
 }
 
 // printCurves writes res to w in a format of --format. eps is the list as it was given, or "" for
-// what m says. files are those of report.Files; device is empty where nothing was computed.
-func printCurves(w *bytes.Buffer, format, eps string, m *record.Manifest, device string, res *pipeline.Result, files []report.File) error {
+// what m says. files are those of report.Files; device is empty, and rivals are none, where
+// nothing was computed.
+func printCurves(w *bytes.Buffer, format, eps string, m *record.Manifest, device string, rivals []string, res *pipeline.Result, files []report.File) error {
 	switch format {
 	case "csv":
 		w.Write(files[0].Data)
@@ -218,7 +234,7 @@ func printCurves(w *bytes.Buffer, format, eps string, m *record.Manifest, device
 	}
 	meta := m.Meta
 	meta.Device = device
-	w.WriteString(settings(meta, m.Layers, "attacks  "+strings.Join(names, "; "), fmt.Sprintf("eps      %s, bounds %s, seed %d", eps, m.Bounds, m.Seed), ""))
+	w.WriteString(settings(meta, m.Layers, rivals, "attacks  "+strings.Join(names, "; "), fmt.Sprintf("eps      %s, bounds %s, seed %d", eps, m.Bounds, m.Seed), ""))
 	return report.CurveTable(w, res)
 }
 

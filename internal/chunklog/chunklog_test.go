@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"advsweep/internal/counts"
 	"advsweep/internal/regular"
 )
 
@@ -360,7 +361,9 @@ func TestTruncatedAnywhere(t *testing.T) {
 		t.Fatalf("the log has %d bytes, want %d", len(whole), e[len(e)-1])
 	}
 	done := 0
+	counted := counts.Start(t, "log-cuts")
 	for n := range whole {
+		counted.Add(1)
 		writeLog(t, dir, whole[:n])
 		for done+1 < len(e) && n >= e[done+1] {
 			done++
@@ -394,8 +397,10 @@ func TestFlippedAnywhere(t *testing.T) {
 	whole := fill(t, dir, 5, order...)
 	e := ends(order...)
 	last := e[len(e)-2]
+	counted := counts.Start(t, "log-flips")
 	for n := range whole {
 		for _, mask := range []byte{0x01, 0x80, 0xff} {
+			counted.Add(1)
 			b := bytes.Clone(whole)
 			b[n] ^= mask
 			writeLog(t, dir, b)
@@ -591,6 +596,7 @@ func (f *failing) Truncate(size int64) error {
 }
 
 func TestFailedAppend(t *testing.T) {
+	counted := counts.Start(t, "log-faults")
 	for _, test := range []struct {
 		name string
 		fail failing
@@ -610,6 +616,7 @@ func TestFailedAppend(t *testing.T) {
 			test.fail.File = good
 			l.file = &test.fail
 			for range 2 {
+				counted.Add(1)
 				err := l.Append(2, bytes.Repeat([]byte("x"), 1000)) // longer than what comes later
 				if want := errors.Is(err, test.want); err == nil || !want && !test.fail.truncate {
 					t.Fatalf("error %v, want %v", err, test.want)
@@ -734,7 +741,8 @@ func killPayload(i int) []byte {
 // last all is, as if nothing had happened.
 func TestKill(t *testing.T) {
 	kills, torn := 0, 0
-	for kills < 50 {
+	counted := counts.Start(t, "log-kills")
+	for wanted := counts.Wanted(t, "log-kills", 50); kills < wanted; {
 		dir := filepath.Join(t.TempDir(), "run")
 		said := map[int]bool{}
 		for {
@@ -762,6 +770,7 @@ func TestKill(t *testing.T) {
 				break
 			}
 			kills++
+			counted.Add(1)
 			r, readErr := Read(dir)
 			if errors.Is(readErr, fs.ErrNotExist) {
 				if len(said) > 0 {

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"advsweep/internal/counts"
 )
 
 // mount gives an empty file system of 64 KiB.
@@ -26,6 +28,7 @@ func mount(t *testing.T) string {
 // when there is room.
 func TestFullDisk(t *testing.T) {
 	dir := mount(t)
+	counts.Start(t, "log-faults").Add(1)
 	big := make([]byte, 10_000)
 	l := mustOpen(t, dir, 20)
 	done := 0

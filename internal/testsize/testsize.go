@@ -2,7 +2,7 @@
 //
 // "go test -short" is what CI runs under the race detector and emulators. "go test" is what
 // everybody runs, and ends in four minutes on two cores. With ADVSWEEP_LONG set it is the size of
-// "make test-long", which CI runs as well. Only tests import this package, and "make test-long"
+// "make test-long" and of CI. Only tests import this package, and "make test-long"
 // runs all packages whose tests do.
 package testsize
 

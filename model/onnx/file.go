@@ -66,7 +66,16 @@ func decode(f model.File) (*model.Model, error) {
 	if err := t.find(p.GetGraph(), f.Sum); err != nil {
 		return nil, err
 	}
-	return convert(p, &t, f.Size, f.Ask)
+	notes, malformed := t.check(p) // before functions are put in place
+	m, err := convert(p, &t, f.Size, f.Ask)
+	if err == nil {
+		err = malformed
+	}
+	if err != nil {
+		return nil, err // what cannot be read says more than what is not whole
+	}
+	m.Notes = append(m.Notes, notes...)
+	return m, nil
 }
 
 // parse returns the message in size bytes of r, and the raw data that was cut out of its tensors.
@@ -307,37 +316,69 @@ func tensorDims(p *pb.TensorProto) ([]int, int, error) {
 	return dims, int(n), nil
 }
 
+// A form is how the elements of a tensor are stored.
+type form struct {
+	n     int // elements
+	kind  pb.TensorProto_DataType
+	raw   []byte // nil: they are typed, or in another file
+	typed bool   // in the field for their type
+}
+
+// form returns how p is stored, without reading other files, or an error unless there are as many
+// bytes or elements as its shape says.
+func (t *tensors) form(p *pb.TensorProto) (form, error) {
+	_, n, err := tensorDims(p)
+	if err != nil {
+		return form{}, err
+	}
+	f := form{n: n, kind: pb.TensorProto_DataType(p.GetDataType()), raw: t.rawOf(p)}
+	if _, ok := pb.TensorProto_DataType_name[int32(f.kind)]; !ok || f.kind == pb.TensorProto_UNDEFINED {
+		return f, fmt.Errorf("type %v, want one that there is", f.kind)
+	}
+	if p.Segment != nil {
+		return f, errors.New("a segment of a tensor, want it whole")
+	}
+	typed := len(p.GetFloatData()) + len(p.GetDoubleData()) + len(p.GetInt32Data()) + len(p.GetInt64Data()) + len(p.GetStringData()) + len(p.GetUint64Data())
+	width := widths[f.kind]
+	switch {
+	case p.GetDataLocation() == pb.TensorProto_EXTERNAL:
+		if len(f.raw)+typed > 0 {
+			return f, errors.New("data both here and in another file")
+		}
+		if _, err := externalOf(p); err != nil {
+			return f, fmt.Errorf("external data: %w", err)
+		}
+	case len(f.raw) > 0 && typed > 0:
+		return f, errors.New("data of two forms, raw and typed")
+	case width == 0: // of a type that is not read
+	case typed > 0:
+		f.typed = true
+		if have, _ := fieldOf(p, f.kind); have != n || have != typed {
+			return f, fmt.Errorf("%d elements of %d in the field for %v, want %d, shape %v", have, typed, f.kind, n, p.GetDims())
+		}
+	case len(f.raw) != n*width:
+		return f, fmt.Errorf("%d bytes, want %d, shape %v of %v", len(f.raw), n*width, p.GetDims(), f.kind)
+	}
+	return f, nil
+}
+
 // read returns the elements of p.
 func (t *tensors) read(p *pb.TensorProto) ([]float64, error) {
-	_, n, err := tensorDims(p)
+	f, err := t.form(p)
 	if err != nil {
 		return nil, err
 	}
-	kind := pb.TensorProto_DataType(p.GetDataType())
-	width := widths[kind]
+	n, kind, raw, width := f.n, f.kind, f.raw, widths[f.kind]
 	if width == 0 {
 		return nil, fmt.Errorf("type %v, want a float or an integer of at least 8 bits", kind)
 	}
-	if p.Segment != nil {
-		return nil, errors.New("a segment of a tensor, want it whole")
+	if f.typed {
+		return t.typed(p, kind, n)
 	}
-	raw := t.rawOf(p)
-	typed := len(p.GetFloatData()) + len(p.GetDoubleData()) + len(p.GetInt32Data()) + len(p.GetInt64Data()) + len(p.GetStringData()) + len(p.GetUint64Data())
 	if p.GetDataLocation() == pb.TensorProto_EXTERNAL {
-		if len(raw)+typed > 0 {
-			return nil, errors.New("data both here and in another file")
-		}
 		if raw, err = t.readExternal(p, n*width); err != nil {
 			return nil, fmt.Errorf("external data: %w", err)
 		}
-	} else if len(raw) > 0 && typed > 0 {
-		return nil, errors.New("data of two forms, raw and typed")
-	}
-	if len(raw) == 0 && typed > 0 {
-		return t.typed(p, kind, n, typed)
-	}
-	if len(raw) != n*width {
-		return nil, fmt.Errorf("%d bytes, want %d, shape %v of %v", len(raw), n*width, p.GetDims(), kind)
 	}
 	if err := t.spend(n); err != nil {
 		return nil, err
@@ -444,38 +485,37 @@ func (t *tensors) readExternal(p *pb.TensorProto, size int) ([]byte, error) {
 }
 
 // typed returns the n elements of p that lie in the field for their type.
-func (t *tensors) typed(p *pb.TensorProto, kind pb.TensorProto_DataType, n, all int) ([]float64, error) {
-	var at func(i int) float64
-	var have int
-	switch kind {
-	case pb.TensorProto_FLOAT:
-		have, at = len(p.GetFloatData()), func(i int) float64 { return float64(p.GetFloatData()[i]) }
-	case pb.TensorProto_DOUBLE:
-		have, at = len(p.GetDoubleData()), func(i int) float64 { return p.GetDoubleData()[i] }
-	case pb.TensorProto_UINT64, pb.TensorProto_UINT32:
-		have, at = len(p.GetUint64Data()), func(i int) float64 { return float64(p.GetUint64Data()[i]) }
-	case pb.TensorProto_INT64:
-		have, at = len(p.GetInt64Data()), func(i int) float64 { return float64(p.GetInt64Data()[i]) }
-	case pb.TensorProto_FLOAT16:
-		have, at = len(p.GetInt32Data()), func(i int) float64 {
-			return float64(math.Float32frombits(formats.FromHalf(uint16(p.GetInt32Data()[i]))))
-		}
-	case pb.TensorProto_BFLOAT16:
-		have, at = len(p.GetInt32Data()), func(i int) float64 {
-			return float64(math.Float32frombits(formats.FromBfloat(uint16(p.GetInt32Data()[i]))))
-		}
-	default:
-		have, at = len(p.GetInt32Data()), func(i int) float64 { return float64(p.GetInt32Data()[i]) }
-	}
-	if have != n || have != all {
-		return nil, fmt.Errorf("%d elements of %d in the field for %v, want %d, shape %v", have, all, kind, n, p.GetDims())
-	}
+func (t *tensors) typed(p *pb.TensorProto, kind pb.TensorProto_DataType, n int) ([]float64, error) {
 	if err := t.spend(n); err != nil {
 		return nil, err
 	}
 	out := make([]float64, n)
+	_, at := fieldOf(p, kind)
 	for i := range out {
 		out[i] = at(i)
 	}
 	return out, nil
+}
+
+// fieldOf returns how many elements the field of p for a type has, and what they are.
+func fieldOf(p *pb.TensorProto, kind pb.TensorProto_DataType) (have int, at func(i int) float64) {
+	switch kind {
+	case pb.TensorProto_FLOAT:
+		return len(p.GetFloatData()), func(i int) float64 { return float64(p.GetFloatData()[i]) }
+	case pb.TensorProto_DOUBLE:
+		return len(p.GetDoubleData()), func(i int) float64 { return p.GetDoubleData()[i] }
+	case pb.TensorProto_UINT64, pb.TensorProto_UINT32:
+		return len(p.GetUint64Data()), func(i int) float64 { return float64(p.GetUint64Data()[i]) }
+	case pb.TensorProto_INT64:
+		return len(p.GetInt64Data()), func(i int) float64 { return float64(p.GetInt64Data()[i]) }
+	case pb.TensorProto_FLOAT16:
+		return len(p.GetInt32Data()), func(i int) float64 {
+			return float64(math.Float32frombits(formats.FromHalf(uint16(p.GetInt32Data()[i]))))
+		}
+	case pb.TensorProto_BFLOAT16:
+		return len(p.GetInt32Data()), func(i int) float64 {
+			return float64(math.Float32frombits(formats.FromBfloat(uint16(p.GetInt32Data()[i]))))
+		}
+	}
+	return len(p.GetInt32Data()), func(i int) float64 { return float64(p.GetInt32Data()[i]) }
 }

@@ -308,6 +308,9 @@ func (g *graph) image(in *pb.ValueInfoProto, nodes []*pb.NodeProto) (*value, err
 	for i, d := range dims {
 		size := d.GetDimValue()
 		if i == 0 && size < 1 && len(dims) > 1 {
+			if _, said := d.GetValue().(*pb.TensorShapeProto_Dimension_DimValue); said {
+				g.notes = append(g.notes, fmt.Sprintf("it says that it takes %d images at a time, which is taken for any number", size))
+			}
 			shape[0] = -1
 			continue
 		}
