@@ -200,6 +200,8 @@ func (s Sweep) Small(classes int) error {
 	switch n, E := len(s.Attacks), len(s.Eps); {
 	case n > MaxAttacks:
 		return fmt.Errorf("pipeline: %d attacks, want at most %d", n, MaxAttacks)
+	case E > attack.MaxEps:
+		return fmt.Errorf("pipeline: %d eps, want at most %d", E, attack.MaxEps)
 	case classes > MaxClasses:
 		return fmt.Errorf("pipeline: %d classes, want at most %d", classes, MaxClasses)
 	case n*E > MaxCells/max(1, classes):

@@ -53,6 +53,12 @@ func TestManifestClaims(t *testing.T) {
 				m.Eps = append(m.Eps, float64(e))
 			}
 		},
+		"eps": func(m *Manifest) {
+			m.Eps = make([]float64, attack.MaxEps+1)
+			for e := range m.Eps {
+				m.Eps[e] = float64(e)
+			}
+		},
 		"attacks": func(m *Manifest) { m.Attacks = slices.Repeat(m.Attacks, pipeline.MaxAttacks+1) },
 	} {
 		m := Manifest{Attacks: []attack.Attack{attack.FGSM()}, Eps: []float64{0, 0.1}, Bounds: "none", Classes: 10}
