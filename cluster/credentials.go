@@ -50,17 +50,13 @@ func readCredential(path string, log func(string, ...any)) (*credential, error) 
 	if path == "" {
 		return c, nil
 	}
-	f, size, err := regular.Open(path)
+	data, err := regular.Read(path, 1<<16)
+	var large *regular.TooLargeError
+	if errors.As(err, &large) {
+		return nil, fmt.Errorf("cluster: credentials %s: %w, want %s", path, err, credentialForms)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cluster: credentials %s: %w", path, err)
-	}
-	f.Close()
-	if size > 1<<16 {
-		return nil, fmt.Errorf("cluster: credentials %s: %d bytes, want %s", path, size, credentialForms)
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("cluster: credentials %s: %w", path, regular.Cause(err))
 	}
 	if info, err := os.Stat(path); err == nil && runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
 		log("credentials %s: others can read it (mode %04o): chmod 600 %s", path, info.Mode().Perm(), path)

@@ -3,9 +3,12 @@ package cluster
 import (
 	"cmp"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -71,6 +74,9 @@ func start(dir string, n names, o *ServeOptions, own, cred *credential) (*server
 		so.TLSTimeout = 10
 	}
 	old := exists(so.StoreDir)
+	if err := checkStore(so.StoreDir); err != nil {
+		return nil, &storeError{fmt.Errorf("cluster: the server's store has failed: %w", err)}
+	}
 	s, err := server.NewServer(so)
 	if err != nil {
 		return nil, fmt.Errorf("cluster: server: %w", err)
@@ -100,6 +106,34 @@ func start(dir string, n names, o *ServeOptions, own, cred *credential) (*server
 		err = &storeError{err}
 	}
 	return nil, err
+}
+
+// leastSealed is how many bytes an encrypted file has at least: a nonce of 24 and a tag of 16.
+const leastSealed = 40
+
+// checkStore returns an error if a file of the store in dir was cut, as by a power cut. The server
+// would take one that has no room for its nonce for a bug of its own, and end the process.
+func checkStore(dir string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil || d.IsDir() {
+			return err
+		}
+		name := d.Name()
+		if !slices.Contains([]string{"o.dat", "meta.inf", "index.db"}, name) && filepath.Ext(name) != ".key" {
+			return nil
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		if n := info.Size(); n < leastSealed && (n > 0 || name != "o.dat") {
+			return fmt.Errorf("%s has %d bytes, want at least %d", path, n, leastSealed)
+		}
+		return nil
+	})
 }
 
 // listen makes s take connections at the address that it was started for.

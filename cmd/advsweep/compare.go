@@ -41,6 +41,7 @@ type compareVerb struct {
 	output   outputFlags
 	seed     uint64
 	maxFlips int
+	auto     string // what auto chose, for the text
 }
 
 // A compareSide is what is on one side: a model and what computes it. The flags set both sides at
@@ -150,6 +151,7 @@ func (v *compareVerb) run(c *cobra.Command, args []string) error {
 			w.Write(files[1].Data)
 			return nil
 		}
+		w.WriteString(v.auto)
 		return cmp.Table(w)
 	})
 	if n := len(cmp.Flips()); err == nil && v.maxFlips >= 0 && n > v.maxFlips {
@@ -358,6 +360,11 @@ func (v *compareVerb) compareModels(c *cobra.Command, args []string) (*report.Co
 		return nil, nil, err
 	}
 	defer second.backend.Close()
+	for i, side := range ins {
+		if len(side.rivals) > 0 {
+			v.auto += fmt.Sprintf("%c%s\n", "ab"[i], autoChose(side.chosen, side.rivals)[1:])
+		}
+	}
 
 	p := newProgress(c.ErrOrStderr(), v.output.quiet, "compare")
 	defer p.finish()

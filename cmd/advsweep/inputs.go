@@ -149,13 +149,19 @@ func settings(m record.Meta, layers string, rivals []string, lines ...string) st
 		fmt.Sprintf("backend  %s, %s", device, m.Precision),
 	}
 	if len(rivals) > 0 {
-		head = append(head, fmt.Sprintf("         auto chose it; elsewhere it may choose %s, whose last bits may differ: --backend %s fixes it", words.Or(rivals), m.Backend))
+		head = append(head, autoChose(m.Backend, rivals))
 	}
 	s := ""
 	for _, l := range append(head, lines...) {
 		s += plain.Line(l, plain.Error) + "\n"
 	}
 	return s
+}
+
+// autoChose is a line for the top of a text: that auto chose the backend, and how to fix it. There
+// are rivals, as in inputs.
+func autoChose(backend string, rivals []string) string {
+	return fmt.Sprintf("         auto chose %s; elsewhere it may choose %s, whose last bits may differ: --backend %s fixes it", backend, words.Or(rivals), backend)
 }
 
 func number(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }

@@ -54,9 +54,9 @@ func beginAs(t *testing.T, dir, backend string) string {
 	return other
 }
 
-// TestResumeKeepsBackend wants a run that the CPU began to be finished by the CPU, whatever auto
+// TestResumeOnCPUThoughCUDA wants a run that the CPU began to be finished by the CPU, whatever auto
 // would choose here: with the simulated driver that is CUDA.
-func TestResumeKeepsBackend(t *testing.T) {
+func TestResumeOnCPUThoughCUDA(t *testing.T) {
 	dir := halfRun(t, "--backend", "auto")
 	do(t, "resume", dir)
 	v := decode(t, read(t, dir, "curve.json"))
@@ -130,12 +130,13 @@ func TestMergeOtherBackend(t *testing.T) {
 // backend, what it may choose elsewhere and how to fix it, and to say nothing of it where nothing
 // else could have been chosen.
 func TestAutoSays(t *testing.T) {
-	const says = "auto chose it"
+	const says = "auto chose "
 	for _, verb := range [][]string{
 		{"sweep", "--n", "10", "--eps", "0.1", "--exact=false"},
 		{"attack"},
 		{"check", "--n", "10"},
 		{"demo", "--n", "10", "--eps", "0.1"},
+		{"compare", "mlp", "cnn", "--n", "10", "--eps", "0.1"},
 	} {
 		args := append(verb, "--quiet")
 		if verb[0] != "check" {
@@ -147,7 +148,7 @@ func TestAutoSays(t *testing.T) {
 			t.Errorf("%s: the text begins with %q, want %q and how to fix it", verb[0], head, says)
 		}
 		for _, fixed := range [][]string{{"--backend", "cpu"}, {"--precision", "float64"}} {
-			if _, out, _ := advsweep(t, append(args[:len(args):len(args)], fixed...)...); strings.Contains(out, says) || !strings.Contains(out, "backend  cpu") {
+			if _, out, _ := advsweep(t, append(args[:len(args):len(args)], fixed...)...); strings.Contains(out, says) || !strings.Contains(out, "cpu") {
 				t.Errorf("%s %v: there was no choice, and it says %q", verb[0], fixed, out[:min(300, len(out))])
 			}
 		}

@@ -42,8 +42,9 @@ fails again and again is noted, and the others go on. Results are checked; --ver
 and a worker that was wrong is excluded and its results are done again. When all are done the study is merged, as by
 'advsweep merge', and serve ends. Killed or stopped at any moment, the same command goes on.
 
-Only this machine can reach the server unless --listen says otherwise, which takes --credentials: a file with
-an nkey's seed (made if it is not there) or USER:PASSWORD. Workers need a copy. --tls-cert and --tls-key encrypt.`,
+Workers show what is in a file: an nkey's seed, made in DIR/worker.nk unless --credentials names another file, or
+USER:PASSWORD. They can take shards, send results and read models and images, and no more. Only this machine can
+reach the server unless --listen says otherwise. --tls-cert and --tls-key encrypt.`,
 		Example: `  advsweep serve study
   advsweep serve study --listen 0.0.0.0:4222 --credentials worker.nk
   advsweep serve study --nats tls://nats.example:4222 --credentials mine.creds`,
@@ -58,7 +59,7 @@ an nkey's seed (made if it is not there) or USER:PASSWORD. Workers need a copy. 
 	fl := c.Flags()
 	fl.StringVar(&o.Listen, "listen", "127.0.0.1:4222", "`HOST:PORT` of the NATS server; port 0: any that is free")
 	fl.StringVar(&o.URL, "nats", "", "`URL` of a NATS server that exists, instead")
-	fl.StringVar(&o.Credentials, "credentials", "", "`FILE` with what workers must show")
+	fl.StringVar(&o.Credentials, "credentials", "", "`FILE` with what workers must show (default worker.nk in DIR, made if it is not there)")
 	fl.StringVar(&o.TLSCert, "tls-cert", "", "`FILE` with the server's certificate")
 	fl.StringVar(&o.TLSKey, "tls-key", "", "`FILE` with its key")
 	fl.StringVar(&o.TLSCA, "tls-ca", "", "`FILE` with who signed the certificate of --nats (default whom the system trusts)")
@@ -112,6 +113,11 @@ func (v *serveVerb) run(c *cobra.Command, dir string) error {
 	o.Ready = func(url, credentials string) {
 		if v.quiet {
 			return
+		}
+		if o.URL != "" {
+			if id, err := folder.Plan.ID(); err == nil {
+				fmt.Fprintf(stderr, "advsweep: the study's id on the server is %s\n", id)
+			}
 		}
 		command := "advsweep work " + url
 		if credentials != "" {

@@ -11,10 +11,10 @@ import (
 	"advsweep/model/onnx/internal/schema"
 )
 
-// A file may say one thing in two places: a node has inputs, and its operator says how many; a value
-// is said to be of a type, and is made by a node of another. What is not whole in this sense is
-// refused, also in parts that the logits do not need: whoever wrote it meant another network than
-// the one that is read. That shapes fit is seen when the graph is converted.
+// A file may say one thing in two places: a node has inputs, and its operator says how many; a
+// value is said to be of a type, and is made by a node of another. What is not whole in this sense
+// is refused, also in parts that the logits do not need: whoever wrote it meant another network
+// than the one that is read. That shapes fit is seen when the graph is converted.
 //
 // ONNX 1.23.2, docs/IR.md, and what its checker says of files.
 
@@ -101,8 +101,8 @@ func (t *tensors) check(p *pb.ModelProto) (notes []string, err error) {
 	return notes, err
 }
 
-// idle makes a note of inputs that nothing takes and of nodes that take the image and that no output
-// needs. They are not looked at any further.
+// idle makes a note of inputs that nothing takes, and of nodes that take the image and that no
+// output needs. They are not looked at any further.
 func (c *checker) idle(g *pb.GraphProto) {
 	initial := make(map[string]bool)
 	for _, p := range g.GetInitializer() {
@@ -373,8 +373,8 @@ func counts(n *pb.NodeProto, op *schema.Op) error {
 // they say nothing any more, or what they always said.
 var legacy = []string{"consumed_inputs", "broadcast", "axis", "is_test", "spatial"}
 
-// ownAttributes returns an error unless all attributes are those of an operator, and all are there that must
-// be.
+// ownAttributes returns an error unless all attributes of n are those of its operator, and all are
+// there that must be.
 func (c *checker) ownAttributes(n *pb.NodeProto, op *schema.Op) error {
 	all := n.GetAttribute()
 	for _, a := range all {
@@ -436,7 +436,8 @@ func (c *checker) attributes(all []*pb.AttributeProto, s *scope) error {
 	return nil
 }
 
-// oneValue returns an error if a has values of other types than its own, or none where it needs one.
+// oneValue returns an error if a has values of other types than its own, or none where it needs
+// one.
 func oneValue(a *pb.AttributeProto) error {
 	if a.Type == nil { // as before types were said
 		return nil
@@ -462,8 +463,8 @@ func oneValue(a *pb.AttributeProto) error {
 	return nil
 }
 
-// makes are the types of the first output of operators that attributes tell it of, by name. bound is
-// that of the inputs, or 0.
+// makes are the types of the first output of operators that attributes tell it of, by name. bound
+// is that of the inputs, or 0.
 var makes = map[string]func(n *pb.NodeProto, bound int32) int32{
 	"Cast":            byAttribute("to", 0),
 	"EyeLike":         byAttribute("dtype", 0),

@@ -158,6 +158,8 @@ func TestONNXUnusual(t *testing.T) {
 		{"no images", with(func(m *pb.ModelProto) {
 			m.Graph.Input[0].Type.GetTensorType().Shape.Dim[0].Value = &pb.TensorShapeProto_Dimension_DimValue{DimValue: 0}
 		}), "it says that it takes 0 images at a time, which is taken for any number"},
+		{"images that are turned first", sketch{[]*pb.NodeProto{nodeOf("Transpose", "x", "t", ints("perm", 0, 3, 1, 2)), nodeOf("Flatten", "t", "f"), nodeOf("MatMul", "f w", "y")}, nil}, "images [N 1 4 4] are taken as N×H×W×C, as a Transpose makes N×C×H×W of them"},
+		{"an output of columns", sketch{[]*pb.NodeProto{nodeOf("Flatten", "x", "f"), nodeOf("MatMul", "f w", "m"), nodeOf("Transpose", "m", "y", ints("perm", 1, 0))}, nil}, "its output y is [4 N]: the images are its axis 1, and not its first"},
 		{"weights listed as an input", with(func(m *pb.ModelProto) { m.Graph.Input = append(m.Graph.Input, valueOf("w", 1, 16, 4)) }), ""},
 		{"an output of no shape", with(func(m *pb.ModelProto) { m.Graph.Output[0] = valueOf("y", 1) }), ""},
 		{"an output of which nothing is said", with(func(m *pb.ModelProto) { m.Graph.Output[0].Type = nil }), ""},
