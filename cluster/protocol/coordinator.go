@@ -75,7 +75,7 @@ type known struct {
 	machines map[string]string    // of workers whose results were checked
 	opinions opinions
 	changed  bool // workers do not know the state
-	keeping  int  // calls of keep that run
+	changing int  // calls that run and may open shards: see begin
 	started  time.Time
 	counted  time.Time // when the queues were counted last
 	finished bool
@@ -136,14 +136,14 @@ func New(plan *study.Plan, shards []study.Shard, store Store, queue Queue, clock
 			}
 		}
 	}
-	var second []study.Shard
+	asks := map[int]*ask{}
 	for i, s := range shards {
 		if !done[i] {
 			continue
 		}
 		r, err := store.Get(s)
-		if errors.Is(err, fs.ErrNotExist) {
-			done[i] = false
+		if errors.Is(err, fs.ErrNotExist) || errors.As(err, new(*study.DamagedError)) || errors.As(err, new(*study.DisputeError)) {
+			done[i] = false // since Done has looked
 			continue
 		}
 		if err != nil {
@@ -157,17 +157,11 @@ func New(plan *study.Plan, shards []study.Shard, store Store, queue Queue, clock
 			c.learn(by)
 		}
 		if c.note(s, r) {
-			second = append(second, s)
+			asks[i] = &ask{by: []study.Author{r.By}}
 		}
 	}
 	k.table = newTable(done)
-	for _, s := range second {
-		r, err := store.Get(s)
-		if err != nil {
-			return nil, err
-		}
-		k.table.asks[s.Index] = &ask{by: []study.Author{r.By}}
-	}
+	k.table.asks = asks
 	k.ballot.count()
 	disputes, err := store.Disputes()
 	if err != nil {
@@ -411,6 +405,11 @@ func (c *Coordinator) ruled(a record.Arithmetic) bool {
 
 // setAside takes back results for which match holds, and opens their shards.
 func (c *Coordinator) setAside(match func(study.Shard, *study.Result) bool) ([]int, error) {
+	over, err := c.begin()
+	if err != nil {
+		return nil, err
+	}
+	defer over()
 	end := c.gate.Alone()
 	opened, err := c.store.SetAside(match)
 	end()
@@ -445,6 +444,11 @@ func (c *Coordinator) reopen(ctx context.Context, opened []int) error {
 
 // exclude takes nothing of a worker any more, and has done again what nobody else confirmed.
 func (c *Coordinator) exclude(ctx context.Context, worker, why string) error {
+	over, err := c.begin()
+	if err != nil {
+		return err
+	}
+	defer over()
 	// Whoever keeps a result of it at this moment looks at excluded afterwards.
 	c.mu.Lock()
 	c.known.excluded[worker] = why
@@ -595,20 +599,29 @@ func (c *Coordinator) take(ctx context.Context, s study.Shard, m Message, data [
 // ErrFinished says that a result came when all was done. It is not looked at any more.
 var ErrFinished = errors.New("protocol: the study is finished")
 
-// keep is put, unless the study is finished.
-func (c *Coordinator) keep(ctx context.Context, s study.Shard, m Message, r *study.Result, data []byte) error {
+// begin notes that what is done may change, so that the study is not finished before the call of end.
+// It returns ErrFinished if it is.
+func (c *Coordinator) begin() (end func(), err error) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.known.finished {
-		c.mu.Unlock()
-		return ErrFinished
+		return nil, ErrFinished
 	}
-	c.known.keeping++
-	c.mu.Unlock()
-	defer func() {
+	c.known.changing++
+	return func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.known.keeping--
-	}()
+		c.known.changing--
+	}, nil
+}
+
+// keep is put, unless the study is finished.
+func (c *Coordinator) keep(ctx context.Context, s study.Shard, m Message, r *study.Result, data []byte) error {
+	end, err := c.begin()
+	if err != nil {
+		return err
+	}
+	defer end()
 	return c.put(ctx, s, m, r, data)
 }
 
@@ -644,8 +657,8 @@ func (c *Coordinator) put(ctx context.Context, s study.Shard, m Message, r *stud
 	if err := c.vote(ctx, m.Worker, r.Arithmetic, s.Index); err != nil {
 		return err
 	}
-	if opened, err := c.late(s, m.Worker, r); err != nil || len(opened) > 0 {
-		return cmp.Or(err, c.reopen(ctx, opened))
+	if back, err := c.late(s, m.Worker, r); err != nil || back {
+		return cmp.Or(err, c.reopen(ctx, []int{s.Index}))
 	}
 	c.mu.Lock()
 	c.learn(r.By)
@@ -662,28 +675,31 @@ func (c *Coordinator) put(ctx context.Context, s study.Shard, m Message, r *stud
 }
 
 // late takes r, a result of s that was just kept, back if its worker was excluded, or another
-// fingerprint came to rule, while it was kept.
-func (c *Coordinator) late(s study.Shard, worker string, r *study.Result) (opened []int, err error) {
+// fingerprint came to rule, while it was kept. It reports whether s has no result now: who excluded
+// the worker may have taken it back already.
+func (c *Coordinator) late(s study.Shard, worker string, r *study.Result) (back bool, err error) {
 	c.mu.Lock()
 	_, out := c.known.excluded[worker]
 	c.mu.Unlock()
 	if !out && c.ruled(r.Arithmetic) {
-		return nil, nil
+		return false, nil
 	}
-	return c.setAside(func(t study.Shard, r *study.Result) bool {
+	if _, err := c.setAside(func(t study.Shard, r *study.Result) bool {
 		return t.Index == s.Index && (!c.ruled(r.Arithmetic) || r.By.Worker == worker && len(r.Confirmed) == 0)
-	})
+	}); err != nil {
+		return false, err
+	}
+	_, err = c.store.Get(s)
+	return err != nil, nil
 }
 
 // settled excludes who was outvoted.
 func (c *Coordinator) settled(ctx context.Context, s study.Shard, how study.Settled) error {
-	r, err := c.store.Get(s)
-	if err != nil {
-		return err
+	if r, err := c.store.Get(s); err == nil { // who confirmed it
+		c.mu.Lock()
+		c.note(s, r)
+		c.mu.Unlock()
 	}
-	c.mu.Lock()
-	c.note(s, r)
-	c.mu.Unlock()
 	for _, wrong := range how.Wrong {
 		if wrong.Worker == "" {
 			continue
@@ -743,7 +759,7 @@ func (c *Coordinator) IsFinished() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k := &c.known
-	if !k.finished && k.table.open == 0 && k.keeping == 0 && !c.waiting() {
+	if !k.finished && k.table.open == 0 && k.changing == 0 && !c.waiting() {
 		k.finished, k.changed = true, true
 	}
 	return k.finished

@@ -89,7 +89,8 @@ func (c checkedStore) Put(s study.Shard, encoded []byte) (study.Settled, error) 
 	if !w.truth.isTrue(s.Index, r) {
 		what = "lie"
 	}
-	if err == nil || isDispute(err) {
+	_, whole := l.flight[s.Index][r.By.Worker] // else it was damaged before Put returned
+	if whole && (err == nil || isDispute(err)) {
 		if !w.excluded[r.By.Worker] {
 			l.claims[s.Index][r.By.Worker] = hash
 		}

@@ -197,7 +197,7 @@ func (w *world) trouble() {
 			w.s.count("damaged files")
 			for i, s := range w.truth.Shards {
 				if name == "shards/"+s.ID[:2]+"/"+s.ID {
-					w.ledger.claims[i], w.ledger.honest[i] = map[string]string{}, false
+					w.ledger.claims[i], w.ledger.flight[i], w.ledger.honest[i] = map[string]string{}, map[string]string{}, false
 				}
 			}
 		}
