@@ -31,6 +31,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"advsweep/pipeline"
@@ -141,6 +142,19 @@ type clock struct{}
 
 func (clock) Now() time.Time                             { return time.Now() }
 func (clock) Sleep(ctx context.Context, d time.Duration) { pause(ctx, d) }
+
+// A gate is a protocol.Gate.
+type gate struct{ mu sync.RWMutex }
+
+func (g *gate) Share() func() {
+	g.mu.RLock()
+	return g.mu.RUnlock
+}
+
+func (g *gate) Alone() func() {
+	g.mu.Lock()
+	return g.mu.Unlock
+}
 
 // pause waits for d, or until ctx ends. It reports whether ctx is still on.
 func pause(ctx context.Context, d time.Duration) bool {

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"time"
 
 	"advsweep/internal/regular"
 	"advsweep/internal/remedy"
@@ -37,6 +39,9 @@ const (
 	credsCredential // a JWT and its nkey, of a cluster that exists
 )
 
+// errEmpty is of a file of credentials that somebody is about to write, or was killed before.
+var errEmpty = errors.New("it is empty: delete it, and a new one is made")
+
 const credentialForms = "an nkey's seed (SU…), USER:PASSWORD on one line, or a .creds file"
 
 // readCredential reads the file at path; "" is none. Its errors never hold what is in the file.
@@ -45,22 +50,21 @@ func readCredential(path string, log func(string, ...any)) (*credential, error) 
 	if path == "" {
 		return c, nil
 	}
-	f, size, err := regular.Open(path)
+	data, err := regular.Read(path, 1<<16)
+	var large *regular.TooLargeError
+	if errors.As(err, &large) {
+		return nil, fmt.Errorf("cluster: credentials %s: %w, want %s", path, err, credentialForms)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cluster: credentials %s: %w", path, err)
-	}
-	f.Close()
-	if size > 1<<16 {
-		return nil, fmt.Errorf("cluster: credentials %s: %d bytes, want %s", path, size, credentialForms)
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("cluster: credentials %s: %w", path, regular.Cause(err))
 	}
 	if info, err := os.Stat(path); err == nil && runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
 		log("credentials %s: others can read it (mode %04o): chmod 600 %s", path, info.Mode().Perm(), path)
 	}
 	text := bytes.TrimSpace(data)
+	if len(text) == 0 {
+		return nil, fmt.Errorf("cluster: credentials %s: %w", path, errEmpty)
+	}
 	if bytes.Contains(text, []byte("BEGIN NATS USER JWT")) {
 		c.kind = credsCredential
 		return c, nil
@@ -82,6 +86,28 @@ func readCredential(path string, log func(string, ...any)) (*credential, error) 
 	c.kind, c.seed = nkeyCredential, text
 	c.public, err = pair.PublicKey()
 	return c, err
+}
+
+// awaitCredential reads the worker's file of credentials. Serve may be about to make it, so it waits
+// for it as long as for a server that was never there.
+func awaitCredential(ctx context.Context, stop <-chan struct{}, o *WorkOptions) (*credential, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	heed(ctx, stop, cancel)
+	told := false
+	for end := time.Now().Add(o.FirstPatience); ; {
+		c, err := readCredential(o.Credentials, o.Log)
+		if err == nil || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errEmpty) || time.Now().After(end) {
+			return c, err
+		}
+		if !told {
+			told = true
+			o.Log("%v; waiting up to %v", err, o.FirstPatience)
+		}
+		if !pause(ctx, 100*time.Millisecond) {
+			return nil, context.Cause(ctx)
+		}
+	}
 }
 
 // newCredential makes an nkey.

@@ -83,7 +83,7 @@ func (m *machine) connect() error {
 	err := m.first(func(context.Context) (err error) {
 		link.nc, err = dial(link.url, link.cred, link.ca,
 			nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-				if now := time.Now(); m.ctx.Err() == nil && !m.state.isDone() && away.CompareAndSwap(nil, &now) {
+				if now := time.Now(); err != nil && m.ctx.Err() == nil && !m.state.isDone() && away.CompareAndSwap(nil, &now) {
 					m.o.Log("lost the server; waiting up to %v for it", m.o.Patience)
 				}
 			}),

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -14,8 +15,13 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// maxWorkers bounds the workers that are remembered: a name costs whoever sends heartbeats nothing.
-const maxWorkers = 100_000
+// Bounds of what is heard of workers: a name costs whoever sends heartbeats nothing.
+const (
+	maxWorkers   = 10_000 // that are remembered
+	maxHeartbeat = 4096   // bytes
+	maxHeard     = 10_000 // heartbeats a second; workers send one in two seconds, or with each shard
+	maxSaved     = 500    // that are written in one go
+)
 
 // A workerTable holds the last heartbeat of each worker. Nothing but what people see depends on it.
 //
@@ -23,6 +29,8 @@ const maxWorkers = 100_000
 type workerTable struct {
 	mu     sync.Mutex
 	byName map[string]*heartbeat
+	second time.Time // when the second began in which so many were heard
+	heard  int
 }
 
 // A heartbeat is the last one of a worker.
@@ -36,13 +44,22 @@ func newWorkerTable() *workerTable { return &workerTable{byName: map[string]*hea
 // receive keeps the heartbeat in data, which came at time now. It drops one that cannot be of a
 // study of so many shards: anybody who has the credential can send it.
 func (t *workerTable) receive(data []byte, shards int, now time.Time) {
-	var w study.WorkerState
-	if json.Unmarshal(data, &w) != nil || w.Shard >= shards || len(w.Name) > 100 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if now.Sub(t.second) >= time.Second {
+		t.second, t.heard = now, 0
+		if len(t.byName) >= maxWorkers { // forget who is gone
+			maps.DeleteFunc(t.byName, func(_ string, h *heartbeat) bool { return !h.unsaved && !h.state.Alive(now) })
+		}
+	}
+	if t.heard++; t.heard > maxHeard || len(data) > maxHeartbeat {
+		return
+	}
+	w, ok := study.ParseWorkerState(data)
+	if !ok || w.Shard >= shards {
 		return
 	}
 	w.Updated = now.UTC()
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	if _, ok := t.byName[w.Name]; !ok && len(t.byName) >= maxWorkers {
 		return
 	}
@@ -55,7 +72,7 @@ func (t *workerTable) save(f *study.Folder) {
 	var unsaved []study.WorkerState
 	t.mu.Lock()
 	for _, h := range t.byName {
-		if h.unsaved {
+		if h.unsaved && len(unsaved) < maxSaved { // of a map, so that none is always left out
 			h.unsaved = false
 			unsaved = append(unsaved, h.state)
 		}

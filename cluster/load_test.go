@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"advsweep/internal/counts"
+	"advsweep/internal/testsize"
 	"advsweep/record"
 	"advsweep/study"
 )
@@ -116,4 +117,52 @@ func size(dir string) (n int64) {
 		return nil
 	})
 	return n
+}
+
+// TestManyWorkers has 200 workers at once, in this process, on a study of tiny shards: the server's limits refuse
+// none, and each ends without an error.
+func TestManyWorkers(t *testing.T) {
+	if !testsize.Long() {
+		t.Skip("takes a minute: ADVSWEEP_LONG is not set")
+	}
+	const workers = 200
+	truth := inProcess(t, newStudy(t, 1))
+	f := newStudy(t, 100) // 500 shards
+	arithmetic := record.Arithmetic{Backend: "cpu", Precision: "float32", MathMode: "float32", Fingerprint: "load"}
+	start := time.Now()
+	var first time.Time
+	r := serve(t, f, ServeOptions{AckWait: 5 * time.Second, Arrived: func(study.Shard, *study.Result) {
+		if first.IsZero() { // one call at a time
+			first = time.Now()
+		}
+	}})
+	t.Logf("%d shards queued after %v", len(f.Shards), time.Since(start))
+	do := with(func(_ context.Context, s study.Shard) (*study.Result, error) {
+		return soundResult(t, f, truth, s, arithmetic), nil
+	})
+	cache := t.TempDir()
+	start = time.Now()
+	errs := r.workers(workers, func(i int, o *WorkOptions) {
+		do(i, o)
+		prepare(o, arithmetic)
+		// All of them read the plan at once, on one machine.
+		o.Cache, o.FirstPatience = cache, time.Minute
+	})
+	select {
+	case err := <-r.err:
+		if err != nil {
+			t.Fatalf("%v\n%s", err, r.log)
+		}
+	case <-time.After(5 * time.Minute):
+		t.Fatalf("not done\n%s", r.log)
+	}
+	t.Logf("%d workers: the first result after %v, all %d after %v more, resident %s", workers, first.Sub(start), len(f.Shards), time.Since(first), resident())
+	wait(t, errs, workers, r.log)
+	if err := f.Missing(); err != nil {
+		t.Fatal(err)
+	}
+	if text := r.log.String(); strings.Contains(text, "maximum") || strings.Contains(text, "iolation") { // as the server says it
+
+		t.Errorf("the server refused something:\n%s", text)
+	}
 }

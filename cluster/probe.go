@@ -59,7 +59,7 @@ func (p *probe) run(ctx context.Context) error {
 }
 
 func (p *probe) info(ctx context.Context) (*jetstream.ConsumerInfo, error) {
-	ctx, cancel := context.WithTimeout(ctx, p.c.o.look)
+	ctx, cancel := context.WithTimeout(ctx, max(p.c.o.look, 2*time.Second))
 	defer cancel()
 	consumer, err := p.c.queues.shards.Consumer(ctx, workersName)
 	if err != nil {
@@ -75,7 +75,7 @@ func (p *probe) look(ctx context.Context) (looks int, err error) {
 		return 0, errors.New("the server has given it up, as it does when the disk is full")
 	}
 	q := p.c.queues
-	each, cancel := context.WithTimeout(ctx, p.c.o.look)
+	each, cancel := context.WithTimeout(ctx, max(p.c.o.look, 2*time.Second))
 	defer cancel()
 	for _, one := range []struct {
 		what string
@@ -144,7 +144,10 @@ func (q *queues) isProbe(subject string) bool {
 }
 
 func (q *queues) writeState(ctx context.Context) error {
-	_, err := q.kv.Put(ctx, probeName, nil)
+	if _, err := q.kv.Put(ctx, probeName, nil); err != nil {
+		return err
+	}
+	_, err := q.kv.Get(ctx, stateName) // a worker that comes asks for it first
 	return err
 }
 

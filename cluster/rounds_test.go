@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -68,8 +69,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestDamagedByte ends a server in the middle of a study, alters one byte of a file of its store,
-// and serves the study again: it is done, whatever the byte was.
+// TestDamagedByte ends a server in the middle of a study, alters one byte of a file of its store
+// or cuts the file, and serves the study again: it is done, whatever was damaged.
 func TestDamagedByte(t *testing.T) {
 	f := newStudy(t, 1)
 	want := inProcess(t, f)
@@ -109,12 +110,15 @@ func TestDamagedByte(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		places := testsize.Of(1, 1, 7)
+		flips, cuts := testsize.Of(1, 1, 3), testsize.Of([]int64{5}, []int64{5}, []int64{0, 5, info.Size() / 2})
 		if strings.HasSuffix(path, "o.dat") {
-			places = testsize.Of(1, 3, 64)
+			flips = testsize.Of(1, 2, 12)
 		}
-		places = min(places, int(info.Size()))
-		for k := range places {
+		if !testsize.Long() && !strings.HasSuffix(path, filepath.Join(workersName, "o.dat")) {
+			continue
+		}
+		flips = min(flips, int(info.Size()))
+		for k := range flips + len(cuts) {
 			name, err := filepath.Rel(kept, path)
 			if err != nil {
 				t.Fatal(err)
@@ -122,6 +126,16 @@ func TestDamagedByte(t *testing.T) {
 			data, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatal(err)
+			}
+			what := ""
+			if k < flips {
+				at := (2*k + 1) * len(data) / (2 * flips)
+				data[at] ^= 0xff
+				what = fmt.Sprintf("%s, byte %d of %d", name, at, len(data))
+			} else {
+				n := min(len(data), int(cuts[k-flips]))
+				what = fmt.Sprintf("%s, %d bytes of %d", name, n, len(data))
+				data = data[:n]
 			}
 			// Else serve waits for a worker that it heard of before.
 			if err := os.RemoveAll(filepath.Join(f.Dir, "workers")); err != nil {
@@ -135,20 +149,18 @@ func TestDamagedByte(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			at := (2*k + 1) * len(data) / (2 * places)
-			data[at] ^= 0xff
 			if err := os.WriteFile(filepath.Join(store, name), data, 0o600); err != nil {
 				t.Fatal(err)
 			}
 			begin := time.Now()
 			r := serve(t, f, ServeOptions{look: 100 * time.Millisecond})
-			errs := r.workers(1, nil)
+			errs := r.workers(1, func(_ int, o *WorkOptions) { o.FirstPatience = time.Minute })
 			if err := r.end(); err != nil {
-				t.Fatalf("%s, byte %d of %d: %v\n%s", name, at, len(data), err, r.log)
+				t.Fatalf("%s: %v\n%s", what, err, r.log)
 			}
 			wait(t, errs, 1, r.log)
 			same(t, f, want)
-			t.Logf("%s, byte %d of %d: %v: %s", name, at, len(data), time.Since(begin).Round(10*time.Millisecond), r.log)
+			t.Logf("%s: %v: %s", what, time.Since(begin).Round(10*time.Millisecond), r.log)
 		}
 	}
 }

@@ -38,16 +38,7 @@ type ServeOptions struct {
 	StoreBytes int64
 	AckWait    time.Duration // 0 is the constant AckWait
 	Attempts   int           // how often a shard is tried; 0 is the constant Attempts
-	// AllowMixed takes results of another arithmetic than planned, and of several fingerprints.
-	AllowMixed bool
-	// Verify is the fraction of shards that a second worker does too, on another machine if there is
-	// one, and at least one shard of each worker; 0: none. What nobody else is there to do is not
-	// waited for.
-	Verify float64
-	// Fingerprint returns what this machine computes with, for an arithmetic without a fingerprint,
-	// if it can compute so. Workers must have the same one. Where that is not known, that of most
-	// workers counts. It may be nil.
-	Fingerprint func(record.Arithmetic) (fingerprint string, ok bool)
+	Trust
 
 	// Ready, if set, is called once workers can come, with the URL for them, that of this machine's
 	// name if Listen is any address, and the file of Credentials.
@@ -61,6 +52,21 @@ type ServeOptions struct {
 
 	look   time.Duration     // between two looks at the server's store; 0 is 5 s
 	opened func(*connection) // a test sets it, to see the server as the coordinator does
+}
+
+// Trust says which results are believed. The zero value believes what was checked and nobody
+// contradicts.
+type Trust struct {
+	// AllowMixed takes results of another arithmetic than planned, and of several fingerprints.
+	AllowMixed bool
+	// Verify is the fraction of shards that a second worker does too, on another machine if there is
+	// one, and at least one shard of each worker; 0: none. What nobody else is there to do is not
+	// waited for.
+	Verify float64
+	// Fingerprint returns what this machine computes with, for an arithmetic without a fingerprint,
+	// if it can compute so. Workers must have the same one. Where that is not known, that of most
+	// workers counts. It may be nil.
+	Fingerprint func(record.Arithmetic) (fingerprint string, ok bool)
 }
 
 // AckWait is how long a worker that has a shard may say nothing before another gets the shard,
@@ -77,6 +83,7 @@ type Snapshot struct {
 	Expected, Left float64
 	Running        int // shards in hand of workers that were heard lately
 	Workers        []study.WorkerState
+	Verified       protocol.Verification
 }
 
 // A ConflictError says that machines disagree about shards, and that nobody is left to decide.
@@ -206,7 +213,7 @@ func (c *coordinator) close(all bool) error {
 func (c *coordinator) prepare() error {
 	var err error
 	c.finished = make(chan struct{}, 1)
-	if c.study, err = protocol.New(c.f.Plan, c.f.Shards, c.f, c.queues, clock{}, protocol.Options{
+	if c.study, err = protocol.New(c.f.Plan, c.f.Shards, c.f, c.queues, clock{}, new(gate), protocol.Options{
 		Build: record.Build(), Attempts: c.o.Attempts, Mixed: c.o.AllowMixed, Verify: c.o.Verify, Grace: c.o.AckWait, Fingerprint: c.o.Fingerprint,
 		Alive: func() []string { return c.workers.alive(time.Now()) }, Arrived: c.arrived, Log: c.o.Log,
 	}); err != nil {
@@ -295,7 +302,6 @@ func (c *coordinator) run(stop <-chan struct{}) (all bool, err error) {
 			}
 			c.leave()
 			c.progress()
-			c.verified()
 			return c.study.AllDone(), nil
 		}
 	}
@@ -311,24 +317,6 @@ func (c *coordinator) isFinished() bool {
 	default:
 	}
 	return true
-}
-
-// verified says how many shards were done twice, where that was asked for.
-func (c *coordinator) verified() {
-	if c.o.Verify == 0 {
-		return
-	}
-	total := len(c.f.Shards)
-	twice, machines, missed := c.study.Verified()
-	switch {
-	case twice == machines:
-		c.o.Log("%d of %d shards were done twice on different machines, all alike", twice, total)
-	default:
-		c.o.Log("%d of %d shards were done twice by different workers, %d of them on different machines, all alike", twice, total, machines)
-	}
-	if missed > 0 {
-		c.o.Log("%d more were to be done twice, and no other worker was there to do them", missed)
-	}
 }
 
 // leave waits until workers have heard that all is done, which is when they disconnect, but not
@@ -400,6 +388,7 @@ func (c *coordinator) look(ctx context.Context) {
 func (c *coordinator) snapshot() (s Snapshot) {
 	s.Total = len(c.f.Shards)
 	s.Done, s.Failed, s.Left = c.study.Progress()
+	s.Verified = c.study.Verified()
 	for _, shard := range c.f.Shards {
 		s.Expected += shard.Seconds
 	}

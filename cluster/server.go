@@ -3,9 +3,12 @@ package cluster
 import (
 	"cmp"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -54,6 +57,9 @@ func start(dir string, n names, o *ServeOptions, own, cred *credential) (*server
 	so.ServerName, so.Host, so.Port = "advsweep", cmp.Or(host, "0.0.0.0"), port
 	so.DontListen, so.NoSigs = true, true
 	so.JetStream, so.StoreDir, so.JetStreamMaxStore, so.DisableJetStreamBanner = true, filepath.Join(dir, study.StoreName), o.StoreBytes, true
+	// The key is no secret. Files that are encrypted are authenticated too: a damaged byte in what the
+	// server has stored of a consumer would else have it make room for billions of messages.
+	so.JetStreamKey, so.JetStreamCipher = n.id, server.ChaCha
 	so.MaxPayload, so.MaxPending = maxPayload, 8*maxPayload
 	so.MaxConn, so.MaxSubs = maxConnections(), maxSubscriptions
 	so.AuthTimeout = 5 // seconds, for who connects and does not say who he is
@@ -66,6 +72,10 @@ func start(dir string, n names, o *ServeOptions, own, cred *credential) (*server
 		}
 		so.TLSConfig = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
 		so.TLSTimeout = 10
+	}
+	old := exists(so.StoreDir)
+	if err := checkStore(so.StoreDir); err != nil {
+		return nil, &storeError{fmt.Errorf("cluster: the server's store has failed: %w", err)}
 	}
 	s, err := server.NewServer(so)
 	if err != nil {
@@ -91,7 +101,39 @@ func start(dir string, n names, o *ServeOptions, own, cred *credential) (*server
 	case <-started:
 	case <-time.After(10 * time.Second):
 	}
-	return nil, fmt.Errorf("cluster: the server on %s did not start: %s", o.Listen, cmp.Or(logs.fatal(), "no reason was given"))
+	err = fmt.Errorf("cluster: the server on %s did not start: %s", o.Listen, cmp.Or(logs.fatal(), "no reason was given"))
+	if old {
+		err = &storeError{err}
+	}
+	return nil, err
+}
+
+// leastSealed is how many bytes an encrypted file has at least: a nonce of 24 and a tag of 16.
+const leastSealed = 40
+
+// checkStore returns an error if a file of the store in dir was cut, as by a power cut. The server
+// would take one that has no room for its nonce for a bug of its own, and end the process.
+func checkStore(dir string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil || d.IsDir() {
+			return err
+		}
+		name := d.Name()
+		if !slices.Contains([]string{"o.dat", "meta.inf", "index.db"}, name) && filepath.Ext(name) != ".key" {
+			return nil
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		if n := info.Size(); n < leastSealed && (n > 0 || name != "o.dat") {
+			return fmt.Errorf("%s has %d bytes, want at least %d", path, n, leastSealed)
+		}
+		return nil
+	})
 }
 
 // listen makes s take connections at the address that it was started for.

@@ -236,7 +236,7 @@ func TestMixedWorkers(t *testing.T) {
 	}
 	close(r.stop)
 	_ = r.end() // stopped
-	r = serve(t, f, ServeOptions{AllowMixed: true})
+	r = serve(t, f, ServeOptions{Trust: Trust{AllowMixed: true}})
 	if err := Work(t.Context(), nil, r.url, workOptions(t, r.log)); err != nil {
 		t.Errorf("a worker of another fingerprint, where that is allowed: %v", err)
 	}

@@ -69,7 +69,10 @@ func Work(ctx context.Context, stop <-chan struct{}, url string, o WorkOptions) 
 	o.FirstPatience = cmp.Or(o.FirstPatience, 30*time.Second)
 	o.pace = cmp.Or(o.pace, time.Second)
 	o.Name = cmp.Or(o.Name, study.WorkerName())
-	cred, err := readCredential(o.Credentials, o.Log)
+	if err := study.CheckWorkerName(o.Name); err != nil {
+		return err
+	}
+	cred, err := awaitCredential(ctx, stop, &o)
 	if err != nil {
 		return err
 	}

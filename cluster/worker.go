@@ -75,7 +75,7 @@ func (w *worker) Sleep(ctx context.Context, d time.Duration) {
 func (w *worker) Next(ctx context.Context) (protocol.Delivery, error) {
 	batch, err := w.m.study.queue.Fetch(1, jetstream.FetchMaxWait(time.Second))
 	if err == nil {
-		for msg := range batch.Messages() {
+		if msg, ok := <-batch.Messages(); ok {
 			meta, err := msg.Metadata()
 			if err != nil {
 				return nil, nil // it was not delivered as one of a queue

@@ -45,8 +45,8 @@ func (s Sweep) Tally(labels []int32, classes int) (*Tally, error) {
 			return nil, fmt.Errorf("pipeline: tally: image %d has label %d, want 0 to %d", i, y, classes-1)
 		}
 	}
-	if n := len(s.Attacks); n > MaxAttacks { // below fooled
-		return nil, fmt.Errorf("pipeline: tally: %d attacks, want at most %d", n, MaxAttacks)
+	if err := s.Small(classes); err != nil { // attacks are below fooled
+		return nil, err
 	}
 	t := &Tally{plan: s.Plan(len(labels)), labels: labels, form: s.formOf(classes), reader: s.reader(), worst: -1}
 	t.has, t.left = make([]bool, len(t.plan)), len(t.plan)

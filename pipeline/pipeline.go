@@ -187,16 +187,36 @@ func Correct(ctx context.Context, b Backend, set *dataset.Set) (int, error) {
 	return correct, err
 }
 
-// MaxAttacks is how many attacks a sweep has at most.
-const MaxAttacks = 4096
+// Bounds of a sweep. MaxCells is how many classes times eps times attacks it has at most: it has a
+// row for each in classes.csv.
+const (
+	MaxAttacks = 4096
+	MaxClasses = 1 << 16
+	MaxCells   = 20_000_000
+)
+
+// Small returns an error if the sweep is beyond these bounds on a model with so many classes.
+func (s Sweep) Small(classes int) error {
+	switch n, E := len(s.Attacks), len(s.Eps); {
+	case n > MaxAttacks:
+		return fmt.Errorf("pipeline: %d attacks, want at most %d", n, MaxAttacks)
+	case E > attack.MaxEps:
+		return fmt.Errorf("pipeline: %d eps, want at most %d", E, attack.MaxEps)
+	case classes > MaxClasses:
+		return fmt.Errorf("pipeline: %d classes, want at most %d", classes, MaxClasses)
+	case n*E > MaxCells/max(1, classes):
+		return fmt.Errorf("pipeline: %d classes, %d eps and %d attacks, want at most %d of all at once", classes, E, n, MaxCells)
+	}
+	return nil
+}
 
 // Validate returns an error unless s can be run on b over set.
 func (s Sweep) Validate(b Backend, set *dataset.Set) error {
 	if len(s.Attacks) == 0 {
 		return fmt.Errorf("pipeline: no attack")
 	}
-	if n := len(s.Attacks); n > MaxAttacks {
-		return fmt.Errorf("pipeline: %d attacks, want at most %d", n, MaxAttacks)
+	if err := s.Small(b.Info().Classes); err != nil {
+		return err
 	}
 	for _, a := range s.Attacks {
 		if err := a.Validate(); err != nil {

@@ -66,8 +66,8 @@ func ParseManifest(data []byte) (*Manifest, error) {
 	if _, err := attack.ParseBounds(m.Bounds); err != nil {
 		return nil, fmt.Errorf("record: manifest: %w", err)
 	}
-	if len(s.Attacks) > pipeline.MaxAttacks {
-		return nil, fmt.Errorf("record: manifest: %d attacks, want at most %d", len(s.Attacks), pipeline.MaxAttacks)
+	if err := s.Small(m.Classes); err != nil {
+		return nil, fmt.Errorf("record: manifest: %w", err)
 	}
 	for _, a := range s.Attacks {
 		if shown := plain.Line(a.Name, plain.Name); shown != a.Name { // it stands in tables and files

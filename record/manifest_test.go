@@ -2,9 +2,12 @@ package record
 
 import (
 	"bytes"
+	"math"
+	"slices"
 	"testing"
 
 	"advsweep/attack"
+	"advsweep/pipeline"
 )
 
 // TestManifestWork wants a manifest of default chunks to be as it was before there were others, and
@@ -36,6 +39,38 @@ func TestManifestWork(t *testing.T) {
 	}
 	if _, err := ParseManifest(data); err == nil {
 		t.Error("work of -1: no error")
+	}
+}
+
+// TestManifestClaims refuses what would take memory that nothing backs.
+func TestManifestClaims(t *testing.T) {
+	for name, change := range map[string]func(m *Manifest){
+		"images":  func(m *Manifest) { m.Data.N = math.MaxInt32 + 1 },
+		"classes": func(m *Manifest) { m.Classes = pipeline.MaxClasses + 1 },
+		"cells": func(m *Manifest) {
+			m.Classes, m.Eps = pipeline.MaxClasses, nil
+			for e := range 1000 {
+				m.Eps = append(m.Eps, float64(e))
+			}
+		},
+		"eps": func(m *Manifest) {
+			m.Eps = make([]float64, attack.MaxEps+1)
+			for e := range m.Eps {
+				m.Eps[e] = float64(e)
+			}
+		},
+		"attacks": func(m *Manifest) { m.Attacks = slices.Repeat(m.Attacks, pipeline.MaxAttacks+1) },
+	} {
+		m := Manifest{Attacks: []attack.Attack{attack.FGSM()}, Eps: []float64{0, 0.1}, Bounds: "none", Classes: 10}
+		m.Data.N = 5
+		change(&m)
+		data, err := m.JSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ParseManifest(data); err == nil {
+			t.Errorf("%s: no error", name)
+		}
 	}
 }
 

@@ -653,18 +653,13 @@ func (p Page) confusion(v *pageContent) {
 	if e < 0 {
 		e = halfway(r, c)
 	}
-	after := Confusion(r, c, e)
 	title := fmt.Sprintf("%s, eps %s", c.Attack.Label(), short(r.Eps[e]))
 	if r.Classes > maxClasses {
-		type flow struct{ from, to, n int }
 		var flows []flow
 		of := make([]int, r.Classes)
-		for from, row := range after {
-			for to, n := range row {
-				of[from] += n
-				if n > 0 && from != to {
-					flows = append(flows, flow{from, to, n})
-				}
+		for _, f := range confusions(r, c, e, e+1)[0] {
+			if of[f.from] += f.n; f.from != f.to {
+				flows = append(flows, f)
 			}
 		}
 		slices.SortStableFunc(flows, func(a, b flow) int { return b.n - a.n })
@@ -682,7 +677,7 @@ func (p Page) confusion(v *pageContent) {
 		before[im.Label][im.Class]++
 	}
 	v.Classes.HeatNote = "Rows: the label. Columns: what the model says. Colour: the share of the row."
-	v.Classes.Heats = append(v.Classes.Heats, p.heat("Clean images", before), p.heat(title, after))
+	v.Classes.Heats = append(v.Classes.Heats, p.heat("Clean images", before), p.heat(title, Confusion(r, c, e)))
 }
 
 func (p Page) heat(title string, flow [][]int) heatMap {

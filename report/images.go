@@ -2,6 +2,7 @@ package report
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/csv"
 	"fmt"
 	"slices"
@@ -88,32 +89,35 @@ func ClassesCSV(r *pipeline.Result) []byte {
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
 	_ = w.Write([]string{"attack", "eps", "class", "n", "correct", "accuracy", "ci_low", "ci_high", "taken_for"})
-	block := max(1, maxCounts/max(1, r.Classes*r.Classes))
+	block := int(max(1, maxCounts/max(1, int64(r.Classes)*int64(r.Classes))))
 	for k := range r.Curves {
 		c := &r.Curves[k]
 		if !c.Known() {
 			continue
 		}
-		var flows [][][]int
+		var all [][]flow
 		for e, eps := range r.Eps {
 			if e%block == 0 {
-				flows = confusions(r, c, e, min(e+block, len(r.Eps)))
+				all = confusions(r, c, e, min(e+block, len(r.Eps)))
 			}
-			for class, row := range flows[e%block] {
-				n := 0
+			left := all[e%block]
+			for class := range r.Classes {
+				n, right := 0, 0
 				var taken []string
-				for to, k := range row {
-					n += k
-					if k > 0 && to != class {
-						taken = append(taken, fmt.Sprintf("%d:%d", to, k))
+				for ; len(left) > 0 && left[0].from == class; left = left[1:] {
+					f := left[0]
+					if n += f.n; f.to == class {
+						right = f.n
+					} else {
+						taken = append(taken, fmt.Sprintf("%d:%d", f.to, f.n))
 					}
 				}
-				lo, hi := stat.Wilson(row[class], n)
+				lo, hi := stat.Wilson(right, n)
 				accuracy := ""
 				if n > 0 {
-					accuracy = float(stat.Ratio(row[class], n))
+					accuracy = float(stat.Ratio(right, n))
 				}
-				_ = w.Write([]string{c.Attack.Name, float(eps), strconv.Itoa(class), strconv.Itoa(n), strconv.Itoa(row[class]), accuracy,
+				_ = w.Write([]string{c.Attack.Name, float(eps), strconv.Itoa(class), strconv.Itoa(n), strconv.Itoa(right), accuracy,
 					float(lo), float(hi), strings.Join(taken, ";")})
 			}
 		}
@@ -125,25 +129,56 @@ func ClassesCSV(r *pipeline.Result) []byte {
 // maxCounts bounds the counts of the confusions that are held at once.
 const maxCounts = 1 << 18
 
+// A flow says that n images with label from are taken for class to.
+type flow struct{ from, to, n int }
+
 // Confusion counts the images by their label and the class they are taken for at eps e, [O][O].
 func Confusion(r *pipeline.Result, c *pipeline.Curve, e int) [][]int {
-	return confusions(r, c, e, e+1)[0]
+	counts := make([][]int, r.Classes)
+	for k := range counts {
+		counts[k] = make([]int, r.Classes)
+	}
+	for _, f := range confusions(r, c, e, e+1)[0] {
+		counts[f.from][f.to] = f.n
+	}
+	return counts
 }
 
-// confusions are Confusion of eps from to to-1, [to-from][O][O], in one pass over the images.
-func confusions(r *pipeline.Result, c *pipeline.Curve, from, to int) [][][]int {
-	O := r.Classes
-	counts := make([]int, (to-from)*O*O)
-	for i := range r.Images {
-		row := int(r.Images[i].Label) * O
-		for e := from; e < to; e++ {
-			counts[row+int(c.Class(i, e))]++
-			row += O * O
+// confusions are the flows of eps from to to-1, by label and then by class, in one pass over the
+// images. Memory is taken for the images and not for pairs of classes, of which there may be many
+// more.
+func confusions(r *pipeline.Result, c *pipeline.Curve, from, to int) [][]flow {
+	all := make([][]flow, to-from)
+	if O := r.Classes; int64(O)*int64(O)*int64(to-from) <= maxCounts { // counted by pairs
+		counts := make([]int, (to-from)*O*O)
+		for i := range r.Images {
+			row := int(r.Images[i].Label) * O
+			for e := from; e < to; e++ {
+				counts[row+int(c.Class(i, e))]++
+				row += O * O
+			}
+		}
+		for k, n := range counts {
+			if n > 0 {
+				e := k / (O * O)
+				all[e] = append(all[e], flow{k / O % O, k % O, n})
+			}
+		}
+		return all
+	}
+	pairs := make([]flow, len(r.Images))
+	for e := range all {
+		for i := range r.Images {
+			pairs[i] = flow{int(r.Images[i].Label), int(c.Class(i, from+e)), 1}
+		}
+		slices.SortFunc(pairs, func(a, b flow) int { return cmp.Or(a.from-b.from, a.to-b.to) })
+		for _, p := range pairs {
+			if k := len(all[e]) - 1; k >= 0 && all[e][k].from == p.from && all[e][k].to == p.to {
+				all[e][k].n++
+			} else {
+				all[e] = append(all[e], p)
+			}
 		}
 	}
-	flows := make([][][]int, to-from)
-	for e := range flows {
-		flows[e] = slices.Collect(slices.Chunk(counts[e*O*O:][:O*O], O))
-	}
-	return flows
+	return all
 }

@@ -11,7 +11,7 @@
 #   MNIST        the training images, for small and trained
 #
 # With an argument it does but one thing: venv, export, graphs, table; ranks, which draws and compares as many small graphs of ranks 2 to 6;
-# or what remakes the networks of the tests: small, trained.
+# mutants, which asks of as many networks that are wrong in one thing who takes them; or what remakes the networks of the tests: small, trained.
 # pip takes torch from where it is set up to: an index with builds without CUDA saves much.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -42,6 +42,12 @@ make_ranks() {
 	"$python" scripts/zoo/check.py "$zoo/zoo" "$zoo/ranks"
 }
 
+make_mutants() {
+	mkdir -p "$zoo"
+	go build -o "$zoo/zoo" ./internal/zoo
+	"$python" scripts/zoo/mutate.py "$zoo/zoo" "$zoo/mutants" "${ZOO_GRAPHS:-2000}" "${ZOO_SEED:-1}" model/onnx/testdata/ops/*.onnx model/onnx/testdata/ranks/any_*.onnx
+}
+
 make_small() { "$python" scripts/zoo/small.py model/onnx/testdata/zoo; }
 
 make_trained() { "$python" scripts/zoo/trained.py "${MNIST:?names the folder of the training images of MNIST}" model/onnx/testdata/zoo/trained; }
@@ -49,9 +55,9 @@ make_trained() { "$python" scripts/zoo/trained.py "${MNIST:?names the folder of 
 case ${1:-all} in
 all) parts="venv export graphs table" ;;
 venv) parts=venv ;;
-export | graphs | table | ranks | small | trained) parts="venv $1" ;;
+export | graphs | table | ranks | mutants | small | trained) parts="venv $1" ;;
 *)
-	echo "zoo.sh: $1, want venv, export, graphs, table, ranks, small or trained" >&2
+	echo "zoo.sh: $1, want venv, export, graphs, table, ranks, mutants, small or trained" >&2
 	exit 2
 	;;
 esac

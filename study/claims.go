@@ -345,7 +345,30 @@ func (f *Folder) settle(s Shard) (Settled, error) {
 	if hash == "" {
 		return Settled{}, &DisputeError{f.dispute(s, claims)}
 	}
+	if err := f.outvote(s, claims, hash); err != nil {
+		return Settled{}, err
+	}
 	return f.take(s, claims, hash)
+}
+
+// outvote notes that workers are excluded that claimed anything but what has that hash, also those
+// that claimed both. It comes before anything of the dispute goes: a process that is killed then
+// leaves the dispute, or the note. Exclude does the rest.
+func (f *Folder) outvote(s Shard, claims []claimed, hash string) error {
+	for _, c := range claims {
+		if c.Hash == hash || !validName(c.Worker) {
+			continue
+		}
+		if err := f.note(c.Worker, fmt.Sprintf("what it found of shard %d, %.6s, was contradicted by others, who found %.6s", s.Index, c.Hash, hash)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// note notes that a worker is excluded.
+func (f *Folder) note(worker, why string) error {
+	return f.writeJSON(excludeName(worker), exclusion{worker, plain.Line(why, maxMessage), time.Now().UTC().Truncate(time.Second)})
 }
 
 func (f *Folder) dispute(s Shard, claims []claimed) Dispute {
@@ -548,7 +571,7 @@ func (f *Folder) Exclude(worker, why string) (opened []int, err error) {
 	if !validName(worker) {
 		return nil, fmt.Errorf("study: bad name %q of a worker", plain.Line(worker, 40))
 	}
-	if err := f.writeJSON(excludeName(worker), exclusion{worker, plain.Line(why, maxMessage), time.Now().UTC().Truncate(time.Second)}); err != nil {
+	if err := f.note(worker, why); err != nil {
 		return nil, err
 	}
 	opened, err = f.SetAside(func(_ Shard, r *Result) bool { return r.By.Worker == worker && len(r.Confirmed) == 0 })

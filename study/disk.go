@@ -41,7 +41,7 @@ type osDisk struct {
 // newDisk returns the disk of the folder dir, which need not be there yet.
 func newDisk(dir string) *osDisk {
 	d := &osDisk{dir: dir}
-	d.open = sync.OnceValues(func() (*os.Root, error) { return os.OpenRoot(dir) })
+	d.open = sync.OnceValues(func() (*os.Root, error) { return regular.OpenRoot(dir) })
 	return d
 }
 

@@ -275,10 +275,28 @@ type WorkerState struct {
 	Expected   float64           `json:"expected_seconds"` // that they were expected to take
 }
 
+// CheckWorkerName returns an error if no worker can be called so.
+func CheckWorkerName(name string) error {
+	if !validName(name) {
+		return fmt.Errorf("study: bad name %q of a worker, want 1 to 100 letters, digits, - _ . (not first)", plain.Line(name, 40))
+	}
+	return nil
+}
+
+// ParseWorkerState reads what a worker says of itself, and makes it fit to be shown and to be
+// reckoned with. It reports false if no worker can have said that.
+func ParseWorkerState(data []byte) (w WorkerState, ok bool) {
+	if json.Unmarshal(data, &w) != nil || CheckWorkerName(w.Name) != nil {
+		return WorkerState{}, false
+	}
+	w.clean()
+	return w, true
+}
+
 // Heartbeat keeps w for Status. The study does not need it: callers may ignore its error.
 func (f *Folder) Heartbeat(w WorkerState) error {
-	if !validName(w.Name) {
-		return fmt.Errorf("study: bad name %q of a worker", plain.Line(w.Name, 40))
+	if err := CheckWorkerName(w.Name); err != nil {
+		return err
 	}
 	w.Updated = time.Now().UTC().Truncate(time.Millisecond)
 	data, err := json.Marshal(w)
@@ -292,9 +310,7 @@ func (f *Folder) Heartbeat(w WorkerState) error {
 func (f *Folder) Workers() ([]WorkerState, error) {
 	var all []WorkerState
 	err := f.eachJSON(workersName, func(name string, data []byte) error {
-		var one WorkerState
-		if json.Unmarshal(data, &one) == nil && one.Name+".json" == name && validName(one.Name) {
-			one.clean()
+		if one, ok := ParseWorkerState(data); ok && one.Name+".json" == name {
 			all = append(all, one)
 		}
 		return nil
@@ -308,6 +324,9 @@ func (w *WorkerState) clean() {
 	for _, text := range []*string{&w.Arithmetic.Backend, &w.Arithmetic.Precision, &w.Arithmetic.MathMode, &w.Arithmetic.Fingerprint} {
 		*text = plain.Line(*text, 40)
 	}
+	const most = 1e12 // sums of these stay finite
+	w.Shard, w.Done, w.Failed = max(-1, w.Shard), max(0, w.Done), max(0, w.Failed)
+	w.Busy, w.Expected = min(most, max(0, w.Busy)), min(most, max(0, w.Expected))
 }
 
 // write writes a file of the folder, see Disk.

@@ -56,6 +56,7 @@ type Coordinator struct {
 	store  Store
 	queue  Queue
 	clock  Clock
+	gate   Gate
 	o      Options
 
 	mu    sync.Mutex
@@ -69,6 +70,8 @@ type known struct {
 	excluded map[string]string
 	damaged  map[string]int       // results of a worker
 	seen     map[string]time.Time // when a message of a worker came last
+	names    []string             // see alive; nil: to be looked up
+	named    time.Time            // when names was looked up
 	machines map[string]string    // of workers whose results were checked
 	opinions opinions
 	changed  bool // workers do not know the state
@@ -95,8 +98,8 @@ func shardCount(n int) string {
 
 // New returns the coordinator of a study. It reads what is done, and forgets what failed, so that
 // it is tried again. What is there by a fingerprint that does not rule is set aside.
-func New(plan *study.Plan, shards []study.Shard, store Store, queue Queue, clock Clock, o Options) (*Coordinator, error) {
-	c := &Coordinator{plan: plan, shards: shards, store: store, queue: queue, clock: clock, o: o}
+func New(plan *study.Plan, shards []study.Shard, store Store, queue Queue, clock Clock, gate Gate, o Options) (*Coordinator, error) {
+	c := &Coordinator{plan: plan, shards: shards, store: store, queue: queue, clock: clock, gate: gate, o: o}
 	k := &c.known
 	k.ballot, k.damaged, k.seen, k.machines, k.changed = newBallot(), map[string]int{}, map[string]time.Time{}, map[string]string{}, true
 	k.started = clock.Now()
@@ -255,6 +258,9 @@ func (c *Coordinator) hear(m Message) (excluded bool) {
 	if len(c.known.seen) >= maxNames {
 		clear(c.known.seen)
 	}
+	if _, ok := c.known.seen[m.Worker]; !ok {
+		c.known.names = nil
+	}
 	c.known.seen[m.Worker] = c.clock.Now()
 	return false
 }
@@ -291,20 +297,26 @@ func (c *Coordinator) others(names []string) bool {
 	return slices.ContainsFunc(c.alive(), func(n string) bool { return !slices.Contains(names, n) })
 }
 
-// alive returns the names of the workers that are alive and not excluded, sorted. The caller holds
-// mu.
+// alive returns the names of the workers that are alive and not excluded, sorted. It looks anew twice
+// a second: many shards may be asked about at once. The caller holds mu, and does not change the
+// result.
 func (c *Coordinator) alive() []string {
+	k, now := &c.known, c.clock.Now()
+	if k.names != nil && now.Sub(k.named) < 500*time.Millisecond {
+		return k.names
+	}
 	all := slices.Clone(c.o.Alive())
-	for n, at := range c.known.seen {
-		if c.clock.Now().Sub(at) < heard {
+	for n, at := range k.seen {
+		if now.Sub(at) < heard {
 			all = append(all, n)
 		}
 	}
 	slices.Sort(all)
-	return slices.DeleteFunc(slices.Compact(all), func(n string) bool {
-		_, out := c.known.excluded[n]
+	k.names, k.named = slices.DeleteFunc(slices.Compact(all), func(n string) bool {
+		_, out := k.excluded[n]
 		return out || n == ""
-	})
+	}), now
+	return k.names
 }
 
 // failed notes that nobody could do s.
@@ -396,7 +408,9 @@ func (c *Coordinator) ruled(a record.Arithmetic) bool {
 
 // setAside takes back results for which match holds, and opens their shards.
 func (c *Coordinator) setAside(match func(study.Shard, *study.Result) bool) ([]int, error) {
+	end := c.gate.Alone()
 	opened, err := c.store.SetAside(match)
+	end()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.opened(opened)
@@ -431,8 +445,11 @@ func (c *Coordinator) exclude(ctx context.Context, worker, why string) error {
 	// Whoever keeps a result of it at this moment looks at excluded afterwards.
 	c.mu.Lock()
 	c.known.excluded[worker] = why
+	c.known.names = nil
 	c.mu.Unlock()
+	end := c.gate.Alone()
 	opened, err := c.store.Exclude(worker, why)
+	end()
 	if err != nil {
 		return err
 	}
@@ -478,9 +495,21 @@ func (c *Coordinator) refresh(ctx context.Context) error {
 	slices.SortFunc(over, func(a, b study.Shard) int { return a.Index - b.Index })
 	for _, s := range over {
 		r, err := c.store.Get(s)
-		if err == nil {
-			c.done(s, r)
-		} else if err := c.reopen(ctx, []int{s.Index}); err != nil {
+		if err != nil {
+			if err := c.reopen(ctx, []int{s.Index}); err != nil {
+				return err
+			}
+			continue
+		}
+		c.done(s, r)
+		if len(r.Confirmed) > 0 {
+			continue
+		}
+		// It is what was left when a worker was excluded: nobody says that it is right.
+		c.mu.Lock()
+		c.known.table.asks[s.Index] = &ask{by: []study.Author{r.By}}
+		c.mu.Unlock()
+		if err := c.ask(ctx, s, 0); err != nil {
 			return err
 		}
 	}
@@ -580,14 +609,22 @@ func (c *Coordinator) keep(ctx context.Context, s study.Shard, m Message, r *stu
 	return c.put(ctx, s, m, r, data)
 }
 
+// keepOne is Put. What goes through many shards does not run beside it: it would take a dispute that
+// is half written for one that is over.
+func (c *Coordinator) keepOne(s study.Shard, data []byte) (study.Settled, error) {
+	end := c.gate.Share()
+	defer end()
+	return c.store.Put(s, data)
+}
+
 // put puts r into the folder, and counts s as done if it is.
 func (c *Coordinator) put(ctx context.Context, s study.Shard, m Message, r *study.Result, data []byte) error {
-	settled, err := c.store.Put(s, data)
+	settled, err := c.keepOne(s, data)
 	if errors.As(err, new(*study.DifferentError)) && !c.o.Mixed { // by who worked in the folder beside us
 		if _, err := c.setAside(func(t study.Shard, r *study.Result) bool { return t.Index == s.Index && !c.ruled(r.Arithmetic) }); err != nil {
 			return err
 		}
-		settled, err = c.store.Put(s, data)
+		settled, err = c.keepOne(s, data)
 	}
 	var dispute *study.DisputeError
 	switch {
@@ -645,7 +682,7 @@ func (c *Coordinator) settled(ctx context.Context, s study.Shard, how study.Sett
 	c.note(s, r)
 	c.mu.Unlock()
 	for _, wrong := range how.Wrong {
-		if wrong.Worker == "" || wrong.Worker == how.Winner.Worker {
+		if wrong.Worker == "" {
 			continue
 		}
 		why := fmt.Sprintf("what it found of shard %d of run %s, %.6s, was contradicted by others, who found %.6s", s.Index, c.plan.Runs[s.Run].Name, wrong.Hash, how.Winner.Hash)

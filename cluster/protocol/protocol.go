@@ -133,5 +133,12 @@ type Clock interface {
 	Sleep(ctx context.Context, d time.Duration)
 }
 
+// A Gate lets several goroutines through, or one alone. Both methods wait, and return what is to be
+// called at the end.
+type Gate interface {
+	Share() (end func())
+	Alone() (end func())
+}
+
 // heard is how long after its last sign of life a worker counts as alive.
 const heard = 45 * time.Second

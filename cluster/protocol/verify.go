@@ -3,7 +3,6 @@ package protocol
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -192,35 +191,42 @@ func (c *Coordinator) asks(ctx context.Context) error {
 	return nil
 }
 
-// waiting reports whether shards wait to be verified by workers that are alive. The caller holds
-// mu.
+// waiting reports whether shards wait to be verified by workers that are alive. At first it waits
+// for workers too, where nobody is there yet. The caller holds mu.
 func (c *Coordinator) waiting() bool {
+	early := len(c.alive()) == 0 && c.clock.Now().Sub(c.known.started) < c.o.Grace
 	for i, a := range c.known.table.asks {
 		if a.dispute {
 			continue
 		}
-		if _, now, over := c.whom(c.shards[i], a); !over && (now || c.clock.Now().Sub(c.known.started) < c.o.Grace) {
+		if _, now, over := c.whom(c.shards[i], a); !over && (now || early) {
 			return true
 		}
 	}
 	return false
 }
 
-// Verified says how many shards two workers found the same, how many of these on two machines, and
-// how many were to be done twice and were not.
-func (c *Coordinator) Verified() (twice, machines, missed int) {
+// A Verification is how many shards two workers did, and found the same.
+type Verification struct {
+	Twice    int // shards
+	Machines int // of these on two machines
+	Missed   int // shards that were to be done twice, and nobody else was there to do them
+}
+
+// Verified says how far the study was verified.
+func (c *Coordinator) Verified() (v Verification) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	v.Twice, v.Missed = len(c.known.opinions.twice), c.known.opinions.gaveUp
 	for _, far := range c.known.opinions.twice {
 		if far {
-			machines++
+			v.Machines++
 		}
 	}
-	missed = c.known.opinions.gaveUp
-	for a := range maps.Values(c.known.table.asks) {
+	for _, a := range c.known.table.asks {
 		if !a.dispute {
-			missed++
+			v.Missed++
 		}
 	}
-	return len(c.known.opinions.twice), machines, missed
+	return v
 }

@@ -105,6 +105,7 @@ func (c checkedStore) Put(s study.Shard, encoded []byte) (study.Settled, error) 
 		w.s.count("settled")
 		for _, wrong := range settled.Wrong {
 			delete(l.claims[s.Index], wrong.Worker)
+			w.excluded[wrong.Worker] = true // also if the coordinator is killed now
 		}
 	}
 	w.s.trace(r.By.Worker, "put "+what+" "+errorKind(err), s.Index)
@@ -118,11 +119,13 @@ func (c checkedStore) Exclude(worker, why string) ([]int, error) {
 	if w.isHonest(worker) {
 		w.s.fail("honest worker %s is excluded: %s", worker, why)
 	}
-	w.excluded[worker] = true
 	for _, claims := range w.ledger.claims {
 		delete(claims, worker)
 	}
 	opened, err := c.Store.Exclude(worker, why)
+	if err == nil {
+		w.excluded[worker] = true
+	}
 	for _, i := range opened {
 		w.ledger.open(i)
 	}

@@ -84,6 +84,14 @@ var lieTable = map[string]lie{
 		msg.Kind, msg.Attempts, msg.Body = protocol.KindFailed, 1000, []byte("no")
 		return []protocol.Message{msg}
 	},
+	"no-object": func(m *member, msg protocol.Message, _ *study.Result) []protocol.Message {
+		msg.Object, msg.Body = "result-nowhere", nil
+		return []protocol.Message{msg}
+	},
+	"back": func(m *member, msg protocol.Message, _ *study.Result) []protocol.Message {
+		msg.Kind, msg.Sequence = protocol.KindBack, uint64(m.w.s.rng.IntN(100))
+		return []protocol.Message{msg}
+	},
 	"unknown": func(m *member, msg protocol.Message, _ *study.Result) []protocol.Message {
 		msg.Kind = "do what I say"
 		return []protocol.Message{msg}
@@ -91,7 +99,7 @@ var lieTable = map[string]lie{
 }
 
 // lieNames lists lieTable, in an order that does not change.
-var lieNames = []string{"damaged", "cut", "wrong", "wrong", "once", "often", "nonsense", "strange", "unplanned", "idle", "other-shard", "other-study", "many", "forged", "another", "failer", "unknown"}
+var lieNames = []string{"damaged", "cut", "wrong", "wrong", "once", "often", "nonsense", "strange", "unplanned", "idle", "other-shard", "other-study", "many", "forged", "another", "failer", "no-object", "back", "unknown"}
 
 // lies returns what m sends in the place of msg.
 func (m *member) lies(msg protocol.Message) []protocol.Message {

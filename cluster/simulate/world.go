@@ -22,17 +22,22 @@ type config struct {
 	ackWait  time.Duration
 	slow     time.Duration // a write takes up to
 	latency  time.Duration
-	lose     float64 // messages that are lost on their way
-	kills    float64 // of processes, a second
-	cuts     float64 // power cuts of the coordinator's machine, a second
-	parts    float64 // times that a worker is cut off, a second
-	full     float64 // times that the disk becomes full, a second
-	damage   float64 // bytes of results that are damaged, a second
-	fails    float64 // shards that fail, though nothing is wrong with them
-	own      bool    // the coordinator's machine has the workers' fingerprint
-	external bool    // the server is another's: it stays up, and the coordinator's way to it loses too
+	own      bool // the coordinator's machine has the workers' fingerprint
+	external bool // the server is another's: it stays up, and the coordinator's way to it loses too
 	verify   float64
-	faults   time.Duration // how long all of this goes on
+	faults   time.Duration // how long the following goes on
+	rates
+}
+
+// rates say how often what happens.
+type rates struct {
+	lose   float64 // messages that are lost on their way, of 1
+	fails  float64 // shards that fail, though nothing is wrong with them, of 1
+	kills  float64 // of processes, a second
+	cuts   float64 // power cuts of the coordinator's machine, a second
+	parts  float64 // times that a worker is cut off, a second
+	full   float64 // times that the disk becomes full, a second
+	damage float64 // bytes of results that are damaged, a second
 }
 
 func (s *scheduler) config() config {
@@ -245,6 +250,7 @@ func (w *world) serve() {
 	for i := range w.ledger.counts { // a coordinator does not count what was done before
 		w.ledger.counts[i] = 0
 	}
+	w.forget()
 	over := false
 	g.spawn(func(p *process) {
 		err := w.coordinate(p)
@@ -270,6 +276,16 @@ func (w *world) serve() {
 	watch()
 }
 
+// forget opens shards in the ledger that a coordinator set aside and could not say so.
+func (w *world) forget() {
+	for i, s := range w.truth.Shards {
+		_, there := w.disk.files["shards/"+s.ID[:2]+"/"+s.ID]
+		if names, err := w.disk.List("disputed/" + s.ID); !there && err == nil && len(names) == 0 {
+			w.ledger.open(i)
+		}
+	}
+}
+
 // coordinate is what package cluster does around a protocol.Coordinator.
 func (w *world) coordinate(p *process) error {
 	f, err := study.On(w.disk, "simulated", w.truth.Plan)
@@ -283,7 +299,7 @@ func (w *world) coordinate(p *process) error {
 	if w.conf.own {
 		o.Fingerprint = func(a record.Arithmetic) (string, bool) { return w.truth.arithmetic.Fingerprint, true }
 	}
-	c, err := protocol.New(w.truth.Plan, w.truth.Shards, w.mistake.store(checkedStore{f, w}, w), q, clock{w}, o)
+	c, err := protocol.New(w.truth.Plan, w.truth.Shards, w.mistake.store(checkedStore{f, w}, w), q, clock{w}, &gate{s: w.s}, o)
 	if err != nil {
 		return err
 	}
@@ -333,8 +349,7 @@ func (w *world) coordinate(p *process) error {
 	if err := f.Missing(); err != nil && w.s.report.Counts["damaged files"] > 0 {
 		return err
 	}
-	_, _, missed := c.Verified()
-	w.final(f, missed)
+	w.final(f, c.Verified().Missed)
 	w.ended = true
 	return nil
 }
@@ -392,6 +407,29 @@ type clock struct{ w *world }
 func (c clock) Now() time.Time { return time.Unix(1_000_000_000, 0).Add(c.w.s.now) }
 
 func (c clock) Sleep(_ context.Context, d time.Duration) { c.w.s.current.pause(d) }
+
+// A gate is a protocol.Gate. Who waits looks again now and then.
+type gate struct {
+	s      *scheduler
+	shared int
+	alone  bool
+}
+
+func (g *gate) Share() func() {
+	for g.alone {
+		g.s.current.pause(time.Millisecond)
+	}
+	g.shared++
+	return func() { g.shared-- }
+}
+
+func (g *gate) Alone() func() {
+	for g.alone || g.shared > 0 {
+		g.s.current.pause(time.Millisecond)
+	}
+	g.alone = true
+	return func() { g.alone = false }
+}
 
 // A member is a worker that is started again whenever it has ended.
 type member struct {
@@ -504,7 +542,7 @@ func (l *link) Next(context.Context) (protocol.Delivery, error) {
 
 func (l *link) Send(_ context.Context, m protocol.Message) error {
 	for _, one := range l.m.lies(m) {
-		large := one.Kind == protocol.KindResult && l.m.w.s.chance(0.1)
+		large := one.Kind == protocol.KindResult && one.Object == "" && l.m.w.s.chance(0.1)
 		if large {
 			name, body := fmt.Sprintf("result-%d", l.m.w.s.rng.Uint64()), one.Body
 			l.m.w.persist(l.p, func() { l.m.w.server.store.objects[name] = body })

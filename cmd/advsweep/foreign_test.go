@@ -93,7 +93,7 @@ func TestForeignStatus(t *testing.T) {
 	for name, v := range map[string]any{
 		"workers/w.json": study.WorkerState{Name: "w", Device: bad, Shard: 0, Updated: time.Now(), Since: time.Now()},
 		"failed/" + s.ID + ".json": study.Failure{Shard: 0, Run: bad + "\nrun", ID: s.ID, Worker: bad, Attempts: 1,
-			Message: "first\x9b line\n" + bad + strings.Repeat("x", 1<<20)},
+			Message: "first\x9b line\n" + bad + strings.Repeat("x", 1<<19)},
 	} {
 		data, err := json.Marshal(v)
 		if err != nil {

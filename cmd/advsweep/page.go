@@ -15,6 +15,8 @@ import (
 	"advsweep/internal/words"
 	"advsweep/pipeline"
 	"advsweep/study"
+
+	"golang.org/x/net/netutil"
 )
 
 // A page is the web page of a study that is served: a dashboard.Snapshotter of what the coordinator
@@ -208,6 +210,9 @@ func (p *page) Snapshot() (*dashboard.Snapshot, error) {
 	return s, nil
 }
 
+// pageConnections is how many connections to the page there are at a time. Others wait.
+const pageConnections = 32
+
 // open serves p on address, which only this machine can reach, until close. url is where.
 func (p *page) open(address string) (url string, close func(), err error) {
 	host, _, err := net.SplitHostPort(address)
@@ -221,9 +226,14 @@ func (p *page) open(address string) (url string, close func(), err error) {
 	if err != nil {
 		return "", nil, fmt.Errorf("--http %s: %w; choose another address, or --http none", address, err)
 	}
-	s := &http.Server{Handler: dashboard.Handler(p, dashboard.Options{}), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 1 << 16}
+	// Who connects and says nothing, or reads nothing, is not waited for: each connection takes a file
+	// of those that the server's store needs.
+	s := &http.Server{
+		Handler: dashboard.Handler(p, dashboard.Options{}), MaxHeaderBytes: 1 << 16,
+		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute, IdleTimeout: 30 * time.Second,
+	}
 	go func() {
-		if err := s.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) {
+		if err := s.Serve(netutil.LimitListener(l, pageConnections)); err != nil && !errors.Is(err, http.ErrServerClosed) {
 			p.say(err.Error(), false)
 		}
 	}()

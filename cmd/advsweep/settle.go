@@ -9,7 +9,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"advsweep/internal/plain"
 	"advsweep/internal/words"
 	"advsweep/study"
 
@@ -141,7 +140,7 @@ func (v *settleVerb) exclude(folder *study.Folder) ([]int, error) {
 		if len(names) == 0 {
 			return nil, errors.New("no result of this study names a worker")
 		}
-		return nil, usagef("--drop %q: no worker of this study: %s", plain.Line(v.drop, plain.Name), words.Or(names[:min(20, len(names))]))
+		return nil, usagef("--drop %q: no worker of this study: %s", cell(v.drop), words.Or(names[:min(20, len(names))]))
 	}
 	return folder.Exclude(v.drop, "excluded by the user")
 }

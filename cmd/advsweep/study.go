@@ -387,7 +387,7 @@ func (p *program) workOn(c *cobra.Command, f *workFlags, folder *study.Folder, s
 		},
 		Log: func(format string, args ...any) {
 			bar.finish()
-			fmt.Fprintf(c.ErrOrStderr(), "advsweep: %s\n", plain.Line(fmt.Sprintf(format, args...), plain.Message))
+			logLine(c.ErrOrStderr(), format, args...)
 		}}
 	err = job.Run(p.hard, c.Context().Done())
 	bar.finish()

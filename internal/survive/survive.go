@@ -27,8 +27,8 @@ func (b *Bug) Unwrap() error {
 	return err
 }
 
-// Do returns what read returns, or a *Bug if it panics. What the runtime ends a process for, as want
-// of memory, ends it all the same, and so does a panic of another goroutine.
+// Do returns what read returns, or a *Bug if it panics. What the runtime ends a process for, as
+// want of memory, ends it all the same, and so does a panic of another goroutine.
 func Do(read func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {

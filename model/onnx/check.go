@@ -3,6 +3,7 @@ package onnx
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"advsweep/model/internal/formats"
@@ -10,10 +11,10 @@ import (
 	"advsweep/model/onnx/internal/schema"
 )
 
-// A file may say one thing in two places: a node has inputs, and its operator says how many; a value
-// is said to be of a type, and is made by a node of another. What is not whole in this sense is
-// refused, also in parts that the logits do not need: whoever wrote it meant another network than
-// the one that is read. That shapes fit is seen when the graph is converted.
+// A file may say one thing in two places: a node has inputs, and its operator says how many; a
+// value is said to be of a type, and is made by a node of another. What is not whole in this sense
+// is refused, also in parts that the logits do not need: whoever wrote it meant another network
+// than the one that is read. That shapes fit is seen when the graph is converted.
 //
 // ONNX 1.23.2, docs/IR.md, and what its checker says of files.
 
@@ -27,6 +28,14 @@ type checker struct {
 	opsets    map[string]int64
 	functions map[string]*pb.FunctionProto
 	inside    bool // in a function, whose attributes may be those of the call
+	notes     *[]string
+}
+
+// note adds what is unusual, once.
+func (c *checker) note(format string, args ...any) {
+	if n := fmt.Sprintf(format, args...); !slices.Contains(*c.notes, n) {
+		*c.notes = append(*c.notes, n)
+	}
 }
 
 // A scope has the types of the values that are there, 0 for one that is not known or no tensor.
@@ -58,18 +67,18 @@ func (s *scope) add(name string, kind int32) error {
 
 // check returns an error unless the file that p is of is whole, and notes of what is unusual.
 func (t *tensors) check(p *pb.ModelProto) (notes []string, err error) {
-	c := checker{t: t, opsets: make(map[string]int64), functions: make(map[string]*pb.FunctionProto)}
+	c := checker{t: t, opsets: make(map[string]int64), functions: make(map[string]*pb.FunctionProto), notes: &notes}
 	switch v := p.GetIrVersion(); {
 	case p.IrVersion == nil:
 		return nil, errors.New("no version of the format (ir_version)")
 	case v < 3 || v > newestIR+20:
 		return nil, fmt.Errorf("version %d of the format (ir_version), want 3 to %d", v, newestIR)
 	case v > newestIR:
-		notes = append(notes, fmt.Sprintf("version %d of the format (ir_version) is newer than %d, the newest known here", v, newestIR))
+		c.note("version %d of the format (ir_version) is newer than %d, the newest known here", v, newestIR)
 	}
 	for _, o := range p.GetOpsetImport() {
 		d := domainOf(o.GetDomain())
-		if _, ok := c.opsets[d]; ok {
+		if v, ok := c.opsets[d]; ok && v != o.GetVersion() {
 			return nil, fmt.Errorf("two operator sets of the domain %s", formats.Quote(d))
 		}
 		c.opsets[d] = o.GetVersion()
@@ -83,9 +92,65 @@ func (t *tensors) check(p *pb.ModelProto) (notes []string, err error) {
 		}
 	}
 	if p.GetGraph().GetName() == "" {
-		notes = append(notes, "its graph has no name, as ONNX wants one to have")
+		c.note("its graph has no name, as ONNX wants one to have")
 	}
-	return notes, c.graph(p.GetGraph(), nil)
+	err = c.graph(p.GetGraph(), nil)
+	if err == nil {
+		c.idle(p.GetGraph())
+	}
+	return notes, err
+}
+
+// idle makes a note of inputs that nothing takes, and of nodes that take the image and that no
+// output needs. They are not looked at any further.
+func (c *checker) idle(g *pb.GraphProto) {
+	initial := make(map[string]bool)
+	for _, p := range g.GetInitializer() {
+		initial[p.GetName()] = true
+	}
+	needed, moving := make(map[string]bool), make(map[string]bool)
+	for _, o := range g.GetOutput() {
+		needed[o.GetName()] = true
+	}
+	for _, n := range slices.Backward(g.GetNode()) {
+		if slices.ContainsFunc(n.GetOutput(), func(o string) bool { return needed[o] }) {
+			eachInput(n, func(name string) { needed[name] = true })
+		}
+	}
+	for _, in := range g.GetInput() {
+		if initial[in.GetName()] {
+			continue
+		}
+		if moving[in.GetName()] = true; !needed[in.GetName()] {
+			c.note("nothing that its outputs need takes the input %s", formats.Quote(in.GetName()))
+		}
+	}
+	for _, n := range g.GetNode() {
+		of := false
+		eachInput(n, func(name string) { of = of || moving[name] })
+		for _, o := range n.GetOutput() {
+			moving[o] = of
+		}
+		if of && !slices.ContainsFunc(n.GetOutput(), func(o string) bool { return needed[o] }) {
+			c.note("nodes that no output needs are not read, as %s %s", formats.Quote(opName(n)), formats.Quote(nodeName(n)))
+			return
+		}
+	}
+}
+
+// eachInput calls f for all that a node takes, also within its graphs.
+func eachInput(n *pb.NodeProto, f func(name string)) {
+	for _, name := range n.GetInput() {
+		f(name)
+	}
+	for _, a := range n.GetAttribute() {
+		for _, in := range a.GetG().GetNode() {
+			eachInput(in, f)
+		}
+		for _, o := range a.GetG().GetOutput() {
+			f(o.GetName())
+		}
+	}
 }
 
 func domainOf(domain string) string {
@@ -164,6 +229,9 @@ func (c *checker) graph(g *pb.GraphProto, outer *scope) error {
 		if err := c.said("output", o, s); err != nil {
 			return err
 		}
+		if outer == nil && o.GetType().GetTensorType() != nil && elemType(o) == 0 {
+			return fmt.Errorf("output %s: a tensor of no type", formats.Quote(o.GetName()))
+		}
 		if _, ok := s.of(o.GetName()); !ok {
 			return fmt.Errorf("output %s: nothing makes it", formats.Quote(o.GetName()))
 		}
@@ -233,7 +301,8 @@ func (c *checker) node(n *pb.NodeProto, s *scope) ([]int32, error) {
 	}
 	op := schema.Of(domain, n.GetOpType(), c.opsets[domain])
 	if op == nil {
-		if operators[opName(n)] != nil { // one that others have beside the standard
+		// Others have some beside the standard ones.
+		if operators[opName(n)] != nil && schema.Of(domain, n.GetOpType(), math.MaxInt64) == nil {
 			return kinds, nil
 		}
 		return nil, fmt.Errorf("is no operator of version %d", c.opsets[domain])
@@ -241,7 +310,7 @@ func (c *checker) node(n *pb.NodeProto, s *scope) ([]int32, error) {
 	if err := counts(n, op); err != nil {
 		return nil, err
 	}
-	if err := ownAttributes(n.GetAttribute(), op); err != nil {
+	if err := c.ownAttributes(n, op); err != nil {
 		return nil, err
 	}
 	bound := make(map[string]int32) // types by parameter
@@ -304,13 +373,15 @@ func counts(n *pb.NodeProto, op *schema.Op) error {
 // they say nothing any more, or what they always said.
 var legacy = []string{"consumed_inputs", "broadcast", "axis", "is_test", "spatial"}
 
-// ownAttributes returns an error unless all attributes are those of an operator, and all are there that must
-// be.
-func ownAttributes(all []*pb.AttributeProto, op *schema.Op) error {
+// ownAttributes returns an error unless all attributes of n are those of its operator, and all are
+// there that must be.
+func (c *checker) ownAttributes(n *pb.NodeProto, op *schema.Op) error {
+	all := n.GetAttribute()
 	for _, a := range all {
 		i := slices.IndexFunc(op.Attributes, func(s schema.Attribute) bool { return s.Name == a.GetName() })
 		switch {
 		case i < 0 && slices.Contains(legacy, a.GetName()):
+			c.note("attribute %s of %s, which operator sets from %d on have not, says nothing", a.GetName(), opName(n), minOpset)
 		case i < 0:
 			return fmt.Errorf("attribute %s, which it has not", formats.Quote(a.GetName()))
 		case a.Type != nil && int(a.GetType()) != op.Attributes[i].Type:
@@ -365,7 +436,8 @@ func (c *checker) attributes(all []*pb.AttributeProto, s *scope) error {
 	return nil
 }
 
-// oneValue returns an error if a has values of other types than its own, or none where it needs one.
+// oneValue returns an error if a has values of other types than its own, or none where it needs
+// one.
 func oneValue(a *pb.AttributeProto) error {
 	if a.Type == nil { // as before types were said
 		return nil
@@ -391,8 +463,8 @@ func oneValue(a *pb.AttributeProto) error {
 	return nil
 }
 
-// makes are the types of the first output of operators that attributes tell it of, by name. bound is
-// that of the inputs, or 0.
+// makes are the types of the first output of operators that attributes tell it of, by name. bound
+// is that of the inputs, or 0.
 var makes = map[string]func(n *pb.NodeProto, bound int32) int32{
 	"Cast":            byAttribute("to", 0),
 	"EyeLike":         byAttribute("dtype", 0),

@@ -270,8 +270,8 @@ func externalOf(p *pb.TensorProto) (external, error) {
 	return e, nil
 }
 
-// fill is called before n equal elements are made. They then count as if the file held them, in four
-// bytes each.
+// fill is called before n equal elements are made. They then count as if the file held them, in
+// four bytes each.
 func (t *tensors) fill(n int) error {
 	if err := t.memory.Take(n, 8); err != nil {
 		return fmt.Errorf("numbers that no file holds: %w", err)

@@ -45,7 +45,7 @@ var _ = func() bool {
 	}
 	for name, f := range comparisons {
 		register(map[string]func(*graph, *node) (*value, error){name: func(g *graph, n *node) (*value, error) {
-			whole := n.integer("fmod", 0) == 0
+			whole := !n.flag("fmod", false)
 			if v, err := g.above(n); v != nil || err != nil {
 				return v, err
 			}
@@ -360,7 +360,7 @@ func (g *graph) opNonZero(n *node) (*value, error) {
 }
 
 func (g *graph) opCumSum(n *node) (*value, error) {
-	exclusive, reverse := n.integer("exclusive", 0) != 0, n.integer("reverse", 0) != 0
+	exclusive, reverse := n.flag("exclusive", false), n.flag("reverse", false)
 	v, data, err := n.constant(0)
 	if err != nil {
 		return nil, err

@@ -308,6 +308,9 @@ func (g *graph) image(in *pb.ValueInfoProto, nodes []*pb.NodeProto) (*value, err
 	for i, d := range dims {
 		size := d.GetDimValue()
 		if i == 0 && size < 1 && len(dims) > 1 {
+			if _, said := d.GetValue().(*pb.TensorShapeProto_Dimension_DimValue); said {
+				g.notes = append(g.notes, fmt.Sprintf("it says that it takes %d images at a time, which is taken for any number", size))
+			}
 			shape[0] = -1
 			continue
 		}
@@ -346,9 +349,7 @@ func (g *graph) image(in *pb.ValueInfoProto, nodes []*pb.NodeProto) (*value, err
 			if v.idx, err = g.strided(shape, []int{0, w, 1, h * w}, 0); err != nil {
 				return nil, err
 			}
-			if why != "" {
-				g.notes = append(g.notes, why)
-			}
+			g.notes = append(g.notes, why)
 		}
 	}
 	if g.input == nil {
@@ -393,7 +394,7 @@ func (g *graph) fill(shape, open []int, name string, nodes []*pb.NodeProto) erro
 }
 
 // channelsLast reports whether images [N, a, b, c] are N×H×W×C: if they are turned before anything
-// takes them for images, or if the last dimension alone is that of channels, which is worth a note.
+// takes them for images, or if the last dimension alone is that of channels. Both are worth a note.
 func channelsLast(name string, v *value, nodes []*pb.NodeProto) (bool, string) {
 	for _, n := range slices.Backward(nodes) {
 		if !slices.Contains(n.GetInput(), name) || len(n.GetOutput()) == 0 {
@@ -403,7 +404,7 @@ func channelsLast(name string, v *value, nodes []*pb.NodeProto) (bool, string) {
 		case "Transpose":
 			for _, a := range n.GetAttribute() {
 				if a.GetName() == "perm" && slices.Equal(a.GetInts(), []int64{0, 3, 1, 2}) {
-					return true, ""
+					return true, fmt.Sprintf("images %v are taken as N×H×W×C, as a Transpose makes N×C×H×W of them", v)
 				}
 			}
 		case "Conv", "MaxPool", "AveragePool", "GlobalAveragePool", "BatchNormalization":
@@ -439,6 +440,9 @@ func (g *graph) model(out output) (*model.Model, error) {
 	}
 	if v.batch >= 0 && v.shape[v.batch] != 1 {
 		return fail(fmt.Errorf("is %v, where images cannot be told from numbers", v))
+	}
+	if v.batch > 0 && formats.Volume(v.shape[:v.batch]) > 1 {
+		g.notes = append(g.notes, fmt.Sprintf("its output %s is %v: the images are its axis %d, and not its first", formats.Quote(out.name), v, v.batch))
 	}
 	if v.volume() == 1 { // a score of one class against another
 		if out.squashed == "" {

@@ -132,6 +132,18 @@ func (n *node) integer(name string, otherwise int64) int64 {
 	return otherwise
 }
 
+// flag returns an attribute that is 0 or 1.
+func (n *node) flag(name string, otherwise bool) bool {
+	a := n.attribute(name, pb.AttributeProto_INT)
+	if a == nil {
+		return otherwise
+	}
+	if v := a.GetI(); v != 0 && v != 1 {
+		n.fail(fmt.Errorf("%s %d, want 0 or 1", name, v))
+	}
+	return a.GetI() == 1
+}
+
 func (n *node) number(name string, otherwise float64) float64 {
 	if a := n.attribute(name, pb.AttributeProto_FLOAT); a != nil {
 		return float64(a.GetF())
@@ -146,8 +158,13 @@ func (n *node) text(name, otherwise string) string {
 	return otherwise
 }
 
+// integers returns an attribute of any number of integers. nil: it is left out.
 func (n *node) integers(name string) []int64 {
-	return n.attribute(name, pb.AttributeProto_INTS).GetInts()
+	a := n.attribute(name, pb.AttributeProto_INTS)
+	if a == nil {
+		return nil
+	}
+	return append([]int64{}, a.GetInts()...)
 }
 
 func (n *node) floats(name string) []float64 {

@@ -201,6 +201,7 @@ func (s sketch) bytes(t testing.TB) []byte {
 		IrVersion:   proto.Int64(8),
 		OpsetImport: []*pb.OperatorSetIdProto{{Domain: proto.String(""), Version: proto.Int64(17)}},
 		Graph: &pb.GraphProto{
+			Name: proto.String("g"),
 			Node: s.nodes, Input: []*pb.ValueInfoProto{value("x", 1, 4, 4)}, Output: []*pb.ValueInfoProto{value("y")},
 			Initializer: []*pb.TensorProto{tensor("w", f, 16, 4), tensor("k", f, 2, 1, 2, 2), tensor("c", f, 2), tensor("s", f), tensor("i", i, 2)},
 		},

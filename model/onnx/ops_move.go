@@ -24,7 +24,13 @@ var _ = registerMany(map[string]operator{"Split": (*graph).opSplit})
 func (g *graph) opIdentity(n *node) (*value, error) { return n.input(0) }
 
 func (g *graph) opDropout(n *node) (*value, error) {
-	n.ignore("ratio", "seed", "is_test")
+	n.ignore("seed", "is_test")
+	// It says nothing of inference, but a broken one is the sign of a broken file.
+	if ratio, err := n.one(1, "ratio", n.number("ratio", 0.5)); err != nil {
+		return nil, err
+	} else if !(ratio >= 0 && ratio <= 1) {
+		return nil, fmt.Errorf("ratio %v, want 0 to 1", ratio)
+	}
 	if on, err := n.one(2, "training_mode", 0); err != nil {
 		return nil, err
 	} else if on != 0 {
@@ -123,7 +129,7 @@ func (n *node) target(name string) ([]float64, error) {
 }
 
 func (g *graph) opReshape(n *node) (*value, error) {
-	zero := n.integer("allowzero", 0) != 0
+	zero := n.flag("allowzero", false)
 	target, err := n.target("shape")
 	if err != nil {
 		return nil, err
@@ -329,7 +335,9 @@ func (g *graph) opTranspose(n *node) (*value, error) {
 	}
 	turn := make([]int, rank)
 	for i, a := range perm {
-		turn[i], _ = axis(a, rank)
+		if turn[i] = int(a); a < 0 { // which only axes may be
+			return nil, fmt.Errorf("perm %v, want 0 to %d", perm, rank-1)
+		}
 	}
 	return g.transpose(v, turn)
 }
@@ -388,6 +396,9 @@ func (g *graph) opSlice(n *node) (*value, error) {
 	}
 	var lists [4][]int64 // starts, ends, axes, steps
 	for i, name := range []string{"starts", "ends", "axes", "steps"} {
+		if n.has(1+i) && len(n.in[1+i].shape) != 1 {
+			return nil, fmt.Errorf("%s of shape %v, want them in a row", name, n.in[1+i])
+		}
 		if lists[i], err = n.list(name, 1+i); err != nil {
 			return nil, err
 		}
@@ -1200,7 +1211,7 @@ func together(all ...*value) (*value, error) {
 }
 
 func (g *graph) opTrilu(n *node) (*value, error) {
-	upper := n.integer("upper", 1) != 0
+	upper := n.flag("upper", true)
 	shift, err := n.one(1, "k", 0)
 	if err != nil {
 		return nil, err

@@ -223,7 +223,7 @@ func (g *graph) opPRelu(n *node) (*value, error) {
 func (g *graph) opBatchNormalization(n *node) (*value, error) {
 	eps := n.number("epsilon", 1e-5)
 	n.ignore("momentum", "consumed_inputs")
-	if n.integer("training_mode", 0) != 0 {
+	if n.flag("training_mode", false) {
 		if n.isConstant(0) {
 			return g.standardised(n, eps)
 		}
@@ -363,7 +363,7 @@ func (g *graph) opBinary(n *node) (*value, error) {
 	}
 	n.ignore("consumed_inputs", "fmod")
 	a, b := n.in[0], n.in[1]
-	if n.integer("broadcast", 0) != 0 { // before opset 7
+	if n.flag("broadcast", false) { // before opset 7
 		return nil, errors.New("broadcast, which was before opset 7: export it anew")
 	}
 	n.ignore("axis")

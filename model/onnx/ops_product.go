@@ -459,7 +459,7 @@ func (g *graph) opGemm(n *node) (*value, error) {
 		if len((*v).shape) != 2 {
 			return nil, fmt.Errorf("input %d is %v, want a matrix", i, *v)
 		}
-		if n.integer([]string{"transA", "transB"}[i], 0) != 0 {
+		if n.flag([]string{"transA", "transB"}[i], false) {
 			if *v, err = g.transpose(*v, []int{1, 0}); err != nil {
 				return nil, err
 			}

@@ -66,8 +66,8 @@ func total(all []float64, f func(float64) float64) float64 {
 }
 
 func (g *graph) opReduce(n *node) (*value, error) {
-	keep := n.integer("keepdims", 1) != 0
-	noop := n.integer("noop_with_empty_axes", 0) != 0
+	keep := n.flag("keepdims", true)
+	noop := n.flag("noop_with_empty_axes", false)
 	list, err := n.list("axes", 1)
 	if err != nil {
 		return nil, err
@@ -706,12 +706,12 @@ func (g *graph) pool(n *node, largest bool) (*value, error) {
 	if v, err := n.moving(0); err == nil && len(v.shape) == 5 {
 		return g.flatter(n, v, largest)
 	}
-	ceil := n.integer("ceil_mode", 0) != 0
+	ceil := n.flag("ceil_mode", false)
 	count := false
 	if largest {
 		n.ignore("storage_order") // of the second output
 	} else {
-		count = n.integer("count_include_pad", 0) != 0
+		count = n.flag("count_include_pad", false)
 	}
 	x, err := n.spread(0)
 	if err != nil {

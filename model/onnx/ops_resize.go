@@ -21,7 +21,7 @@ type resizing struct {
 func (g *graph) opResize(n *node) (*value, error) {
 	r := resizing{mode: n.text("mode", "nearest"), coordinates: n.text("coordinate_transformation_mode", "half_pixel"), nearest: n.text("nearest_mode", "round_prefer_floor")}
 	r.cubic = n.number("cubic_coeff_a", -0.75)
-	r.antialias, r.exclude = n.integer("antialias", 0) != 0, n.integer("exclude_outside", 0) != 0
+	r.antialias, r.exclude = n.flag("antialias", false), n.flag("exclude_outside", false)
 	n.ignore("extrapolation_value")
 	policy := n.text("keep_aspect_ratio_policy", "stretch")
 	v, err := n.moving(0)

@@ -1,5 +1,5 @@
-// Package schema has what ONNX itself says of its operators: how many inputs and outputs each has, of
-// which types, and which attributes. It knows nothing of what they compute.
+// Package schema has what ONNX itself says of its operators: how many inputs and outputs each has,
+// of which types, and which attributes. It knows nothing of what they compute.
 package schema
 
 import (

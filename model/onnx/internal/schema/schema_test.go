@@ -19,6 +19,7 @@ func TestOf(t *testing.T) {
 		{"", "ReduceMean", 18, [2]int{1, 2}, [2]int{1, 1}, Attribute{"keepdims", 2, false}, []int{1}},
 		{"", "Reshape", 13, [2]int{2, 2}, [2]int{1, 1}, Attribute{}, []int{1}},
 		{"", "BatchNormalization", 9, [2]int{5, 5}, [2]int{1, 5}, Attribute{"epsilon", 1, false}, []int{1}},
+		{"", "GroupNormalization", 19, [2]int{3, 3}, [2]int{1, 1}, Attribute{"num_groups", 2, true}, []int{1}}, // out of date, and written
 		{"ai.onnx.ml", "Scaler", 3, [2]int{1, 1}, [2]int{1, 1}, Attribute{"offset", 6, false}, []int{1, 7}},
 	} {
 		op := Of(c.domain, c.name, c.version)

@@ -4,7 +4,8 @@
 
 ranks.json: for each NAME.onnx three images [3][...] as the file takes them, and the logits. The files were drawn at random: ones_*,
 norm_*, add_5 and mul_3 made an earlier reader panic; scripts/zoo/ranks.py drew the others. twice_* change a number that two nodes take,
-more_axes_* have constants of more axes than the image, fixed_* are for three images alone, and any_* have many operators.
+more_axes_* have constants of more axes than the image, group_19 has an operator that is out of date, fixed_* are for three images alone,
+and any_* have many operators.
 Made with Python 3.11, onnx 1.23.2, onnxruntime 1.32.0, numpy 2.4.6.
 """
 import json
