@@ -1,9 +1,13 @@
 package cluster
 
 import (
+	"bytes"
+	"fmt"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"advsweep/cluster/protocol"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
@@ -76,4 +80,29 @@ func reconnect(t *testing.T, url, credentials string) jetstream.JetStream {
 		t.Fatal(err)
 	}
 	return js
+}
+
+// TestLargeResults sends every result through the store of large results, in several chunks, with a
+// worker's permissions. The coordinator takes all of them and removes them there.
+func TestLargeResults(t *testing.T) {
+	f := newStudy(t, 1)
+	want := inProcess(t, f)
+	r := serve(t, f, ServeOptions{look: time.Hour})
+	l := lie(t, r, f)
+	bucket, err := l.js.ObjectStore(l.ctx, l.resultObjects().name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range f.Shards {
+		name := resultPrefix + fmt.Sprint("x", i)
+		meta := jetstream.ObjectMeta{Name: name, Opts: &jetstream.ObjectMetaOptions{ChunkSize: 100}}
+		if _, err := bucket.Put(l.ctx, meta, bytes.NewReader(signed(t, f, f.Shards[i], want[i], "by-hand"))); err != nil {
+			t.Fatal(err)
+		}
+		l.say(i, protocol.KindResult, nil, objectHeader, name, workerHeader, "by-hand")
+	}
+	if err := r.end(); err != nil {
+		t.Fatalf("%v\n%s", err, r.log)
+	}
+	same(t, f, want)
 }

@@ -225,6 +225,9 @@ func (c *Coordinator) Handle(ctx context.Context, m Message) error {
 		return nil
 	}
 	s := c.shards[m.Shard]
+	if study.CheckWorkerName(m.Worker) != nil {
+		m.Worker = "" // nobody: the folder has no place for such a name
+	}
 	out := c.hear(m)
 	switch m.Kind {
 	case KindResult:
@@ -358,7 +361,7 @@ func (c *Coordinator) tried(ctx context.Context, s study.Shard, m Message, exclu
 // voted counts what a worker says that it computes with.
 func (c *Coordinator) voted(ctx context.Context, m Message) error {
 	var a record.Arithmetic
-	if err := json.Unmarshal(m.Body, &a); err != nil || !sound(a) {
+	if err := json.Unmarshal(m.Body, &a); err != nil || !sound(a) || m.Worker == "" {
 		c.o.Log("what %s says that it computes with is none, and is thrown away", plain.Line(m.Worker, plain.Name))
 		return nil
 	}
@@ -542,8 +545,8 @@ func (c *Coordinator) arrived(ctx context.Context, s study.Shard, m Message) err
 	if err := c.take(ctx, s, m, data); err != nil {
 		return err
 	}
-	if m.Object == "" {
-		return nil
+	if r, err := study.DecodeResult(s, data); m.Object == "" || err != nil || r.By.Worker != m.Worker {
+		return nil // nor does anybody remove what another worker sent
 	}
 	if err := c.queue.Delete(ctx, m.Object); err != nil {
 		c.o.Log("the server keeps a result that is in the folder: %v", err)
@@ -562,7 +565,7 @@ func (c *Coordinator) take(ctx context.Context, s study.Shard, m Message, data [
 	r, err := study.DecodeResult(s, data)
 	switch {
 	case err != nil:
-	case r.By.Worker != m.Worker:
+	case r.By.Worker != m.Worker || m.Worker == "":
 		err = fmt.Errorf("it names %q as its worker", r.By.Worker)
 	case len(r.Confirmed) > 0:
 		err = errors.New("it says itself that others confirm it")

@@ -17,6 +17,7 @@ import (
 //   - a result of an honest worker is not taken off the queue before it is in the folder, unless its
 //     shard is queued again;
 //   - a shard counts once, and while workers disagree about it, not at all;
+//   - nothing that workers send ends the coordinator;
 //   - no worker does a shard that it is to leave to others, and no honest worker is excluded;
 //   - nothing of an excluded worker stays that nobody else confirmed;
 //   - when faults stop, and two honest workers are there, the study is done in an hour;

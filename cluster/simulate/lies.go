@@ -2,6 +2,8 @@ package simulate
 
 import (
 	"bytes"
+	"maps"
+	"slices"
 
 	"advsweep/cluster/protocol"
 	"advsweep/record"
@@ -88,6 +90,17 @@ var lieTable = map[string]lie{
 		msg.Object, msg.Body = "result-nowhere", nil
 		return []protocol.Message{msg}
 	},
+	"thief": func(m *member, msg protocol.Message, _ *study.Result) []protocol.Message {
+		names := slices.Sorted(maps.Keys(m.w.server.store.objects))
+		if len(names) > 0 {
+			msg.Object, msg.Body = names[m.w.s.rng.IntN(len(names))], nil
+		}
+		return []protocol.Message{msg}
+	},
+	"bad-name": func(m *member, msg protocol.Message, _ *study.Result) []protocol.Message {
+		msg.Worker, msg.Body = "../../no name", []byte("no result")
+		return []protocol.Message{msg}
+	},
 	"back": func(m *member, msg protocol.Message, _ *study.Result) []protocol.Message {
 		msg.Kind, msg.Sequence = protocol.KindBack, uint64(m.w.s.rng.IntN(100))
 		return []protocol.Message{msg}
@@ -99,7 +112,7 @@ var lieTable = map[string]lie{
 }
 
 // lieNames lists lieTable, in an order that does not change.
-var lieNames = []string{"damaged", "cut", "wrong", "wrong", "once", "often", "nonsense", "strange", "unplanned", "idle", "other-shard", "other-study", "many", "forged", "another", "failer", "no-object", "back", "unknown"}
+var lieNames = []string{"damaged", "cut", "wrong", "wrong", "once", "often", "nonsense", "strange", "unplanned", "idle", "other-shard", "other-study", "many", "forged", "another", "failer", "no-object", "thief", "bad-name", "back", "unknown"}
 
 // lies returns what m sends in the place of msg.
 func (m *member) lies(msg protocol.Message) []protocol.Message {

@@ -257,6 +257,9 @@ func (w *world) serve() {
 		w.s.trace("coordinator", "ends "+errorKind(err), 0)
 		if err != nil {
 			w.s.count("coordinators ended")
+			if !errors.Is(err, errFull) && !errors.As(err, new(*protocol.ConflictError)) && !errors.As(err, new(*study.MissingError)) {
+				w.s.fail("the coordinator ends: %v", err)
+			}
 		}
 		over = true
 	})
