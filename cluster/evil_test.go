@@ -425,6 +425,19 @@ func TestTooManyNames(t *testing.T) {
 	}
 }
 
+// TestServerLog: who is refused by the server again and again does not fill the log, nor the
+// terminal with what is none of its letters.
+func TestServerLog(t *testing.T) {
+	log := &lines{t: t}
+	s := &serverLog{say: log.log}
+	for i := range 10_000 {
+		s.Errorf("127.0.0.1:1 - cid:%d - Publish Violation - User \"w\", Subject \"%d\x1b[31m%s\"", i, i, strings.Repeat("x", 10_000))
+	}
+	if text := log.String(); strings.Count(text, "\n") != maxTold || len(text) > maxTold*(plain.Message+100) || strings.Contains(text, "\x1b") {
+		t.Errorf("%d lines of %d bytes, want %d short ones", strings.Count(text, "\n"), len(text), maxTold)
+	}
+}
+
 // TestAwaitKey: a worker waits for the file that serve is about to make, and says so once.
 func TestAwaitKey(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "worker.nk")

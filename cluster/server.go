@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"advsweep/internal/plain"
 	"advsweep/internal/remedy"
 	"advsweep/study"
 
@@ -161,13 +162,15 @@ const (
 // maxConnections is how many workers may connect: as many as leave the store its files.
 func maxConnections() int { return max(16, min(64<<10, (openFiles()-reservedFiles)*3/4)) }
 
-// A serverLog passes on the errors that the NATS server logs. Its methods change last and told,
+// A serverLog passes on the errors that the NATS server logs. Its methods change what follows mu,
 // under mu.
 type serverLog struct {
 	say  func(string, ...any)
 	mu   sync.Mutex
 	last string
-	told map[string]time.Time
+	// The kinds of errors that were passed on since minute.
+	minute time.Time
+	told   map[string]bool
 }
 
 func (*serverLog) Noticef(string, ...any) {}
@@ -181,6 +184,10 @@ func (l *serverLog) Fatalf(format string, args ...any) {
 	l.last = fmt.Sprintf(format, args...)
 }
 
+// maxTold is how many kinds of errors are passed on in a minute: who is refused may choose what the
+// error says.
+const maxTold = 20
+
 // Errorf passes each kind of error on once a minute. Clients that do not know the credential try
 // again and again.
 func (l *serverLog) Errorf(format string, args ...any) {
@@ -192,14 +199,14 @@ func (l *serverLog) Errorf(format string, args ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
-	if l.told == nil || len(l.told) > 100 {
-		l.told = map[string]time.Time{}
+	if now.Sub(l.minute) >= time.Minute {
+		l.minute, l.told = now, map[string]bool{}
 	}
-	if now.Sub(l.told[kind]) < time.Minute {
+	if l.told[kind] || len(l.told) >= maxTold {
 		return
 	}
-	l.told[kind] = now
-	l.say("server: %s", text)
+	l.told[kind] = true
+	l.say("server: %s", plain.Line(text, plain.Message))
 }
 
 func (l *serverLog) fatal() string {

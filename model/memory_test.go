@@ -70,7 +70,7 @@ func TestMemoryError(t *testing.T) {
 	if all := machineMemory(); all.most < 1<<26 || all.most > 1<<50 {
 		t.Errorf("a quarter of this machine's memory is %d bytes (%s)", all.most, all.from)
 	}
-	if none := (Memory{}); none.Take(1<<40, 8) != nil {
+	if none := (Memory{}); none.Take(1<<30, 1<<20) != nil {
 		t.Error("the zero Memory has a bound")
 	}
 }

@@ -90,7 +90,7 @@ func (s Sweep) Chunks(n int) int64 {
 func (s Sweep) Least(n, classes int) float64 {
 	f, sum := s.formOf(classes), 0.0
 	for _, c := range s.cuts() {
-		sum += float64(n) * float64(f.least(c))
+		sum += float64(float64(n) * float64(f.least(c)))
 	}
 	return sum
 }

@@ -45,7 +45,10 @@ func TestManifestWork(t *testing.T) {
 // TestManifestClaims refuses what would take memory that nothing backs.
 func TestManifestClaims(t *testing.T) {
 	for name, change := range map[string]func(m *Manifest){
-		"images":  func(m *Manifest) { m.Data.N = math.MaxInt32 + 1 },
+		"images": func(m *Manifest) {
+			n := int64(math.MaxInt32) + 1
+			m.Data.N = int(n) // below 0 where int has 32 bits
+		},
 		"classes": func(m *Manifest) { m.Classes = pipeline.MaxClasses + 1 },
 		"cells": func(m *Manifest) {
 			m.Classes, m.Eps = pipeline.MaxClasses, nil

@@ -29,7 +29,7 @@ func TestForged(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	values := []any{0, -1, 1, 2, 3, 10, 1 << 16, 1<<31 - 1, 1 << 31, 1 << 40, -1 << 62, 1e308, 1e-320, 0.1, "", "none", "0,1", "\x1b[31m", nil, true, []any{}, map[string]any{}, []any{0.0, 1e-300, 1e300}}
+	values := []any{0, -1, 1, 2, 3, 10, 1 << 16, 1<<31 - 1, int64(1 << 31), int64(1 << 40), int64(-1 << 62), 1e308, 1e-320, 0.1, "", "none", "0,1", "\x1b[31m", nil, true, []any{}, map[string]any{}, []any{0.0, 1e-300, 1e300}}
 	rnd := rand.New(rand.NewPCG(5, 6))
 	read := 0
 	for range testsize.Of(30, 100, 400) {
