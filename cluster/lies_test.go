@@ -39,6 +39,12 @@ func wrongResult(t testing.TB, f *study.Folder, truth []byte, s study.Shard) *st
 	return nil
 }
 
+// untilThere waits until so many workers are there: what nobody else is there to do twice is not.
+func untilThere(ctx context.Context, there *atomic.Int32, n int32) {
+	for there.Load() < n && pause(ctx, 10*time.Millisecond) {
+	}
+}
+
 // TestLies has a worker that finds wrong results of all shards. Some shards are done twice, so it is
 // found out: it is excluded and ends, and what it found is done again. Without that all its results
 // were in the merged files.
@@ -46,20 +52,28 @@ func TestLies(t *testing.T) {
 	f := newStudy(t, 3)
 	want := inProcess(t, f)
 	var last Snapshot
-	r := serve(t, f, ServeOptions{Trust: Trust{Verify: 1}, Progress: func(s Snapshot) { last = s }})
+	var there atomic.Int32
+	r := serve(t, f, ServeOptions{Trust: Trust{Verify: 1}, Progress: func(s Snapshot) {
+		last = s
+		there.Store(int32(len(s.Workers)))
+	}})
 	var lied atomic.Int32
-	begun := make(chan struct{}, 100)
-	do := with(func(_ context.Context, s study.Shard) (*study.Result, error) {
+	do := with(func(ctx context.Context, s study.Shard) (*study.Result, error) {
 		lied.Add(1)
-		begun <- struct{}{}
+		untilThere(ctx, &there, 3)
 		return wrongResult(t, f, want[s.Index], s), nil
 	})
 	liar := r.workers(1, func(i int, o *WorkOptions) {
 		do(i, o)
 		o.Name = "liar"
 	})
-	<-begun
-	honest := r.workers(2, func(i int, o *WorkOptions) { o.Name = fmt.Sprint("honest", i) })
+	honest := r.workers(2, func(i int, o *WorkOptions) {
+		with(func(ctx context.Context, _ study.Shard) (*study.Result, error) {
+			untilThere(ctx, &there, 3)
+			return nil, nil
+		})(i, o)
+		o.Name = fmt.Sprint("honest", i)
+	})
 	if err := r.end(); err != nil {
 		t.Fatalf("%v\n%s", err, r.log)
 	}
@@ -86,14 +100,22 @@ func TestLies(t *testing.T) {
 func TestConflict(t *testing.T) {
 	f := newStudy(t, 1)
 	want := inProcess(t, f)
-	r := serve(t, f, ServeOptions{Trust: Trust{Verify: 1}})
+	var there atomic.Int32
+	r := serve(t, f, ServeOptions{Trust: Trust{Verify: 1}, Progress: func(s Snapshot) { there.Store(int32(len(s.Workers))) }})
 	liars := r.workers(1, func(i int, o *WorkOptions) {
-		with(func(_ context.Context, s study.Shard) (*study.Result, error) {
+		with(func(ctx context.Context, s study.Shard) (*study.Result, error) {
+			untilThere(ctx, &there, 2)
 			return wrongResult(t, f, want[s.Index], s), nil
 		})(i, o)
 		o.Name = "liar"
 	})
-	honest := r.workers(1, func(_ int, o *WorkOptions) { o.Name = "honest" })
+	honest := r.workers(1, func(i int, o *WorkOptions) {
+		with(func(ctx context.Context, _ study.Shard) (*study.Result, error) {
+			untilThere(ctx, &there, 2)
+			return nil, nil
+		})(i, o)
+		o.Name = "honest"
+	})
 	var conflict *ConflictError
 	if err := r.end(); !errors.As(err, &conflict) || !strings.Contains(err.Error(), "liar") || !strings.Contains(err.Error(), "honest") || !strings.Contains(err.Error(), "advsweep settle") {
 		t.Fatalf("%v, want a ConflictError that names both and says what to do\n%s", err, r.log)
