@@ -126,7 +126,7 @@ func Serve(ctx context.Context, stop <-chan struct{}, f *study.Folder, o ServeOp
 	return serveRounds(ctx, stop, f, names{id}, o)
 }
 
-// serveRound serves f until all is settled, or the server's store fails: see serveRounds. It sets
+// serveRound serves f until all shards are closed, or the server's store fails: see serveRounds. It sets
 // o.Listen to the address that the server has got.
 func serveRound(ctx context.Context, stop <-chan struct{}, f *study.Folder, n names, o *ServeOptions) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)

@@ -189,7 +189,7 @@ func (c *Coordinator) tasks(except map[int]bool) []Task {
 	var all []Task
 	for i, s := range c.shards {
 		a := c.known.table.asks[i]
-		if except[i] || c.known.table.isSettled(i) && (a == nil || a.dispute || !a.queued) {
+		if except[i] || c.known.table.isClosed(i) && (a == nil || a.dispute || !a.queued) {
 			continue
 		}
 		t := Task{Shard: s}
@@ -272,18 +272,18 @@ func (c *Coordinator) learn(by study.Author) {
 	}
 }
 
-// again puts s to the end of the queue, as if it had not been delivered, unless it is settled.
+// again puts s to the end of the queue, as if it had not been delivered, unless it is closed.
 func (c *Coordinator) again(ctx context.Context, s study.Shard, m Message, avoid ...string) error {
 	c.mu.Lock()
 	a := c.known.table.asks[s.Index]
-	settled := c.known.table.isSettled(s.Index)
+	closed := c.known.table.isClosed(s.Index)
 	if a != nil {
 		avoid = a.avoid
 	} else if !c.others(avoid) {
 		avoid = nil
 	}
 	c.mu.Unlock()
-	if settled && (a == nil || !a.queued) {
+	if closed && (a == nil || !a.queued) {
 		return nil
 	}
 	return c.queue.Replace(ctx, Task{s, avoid}, m.Sequence)
@@ -319,12 +319,12 @@ func (c *Coordinator) alive() []string {
 // failed notes that nobody could do s.
 func (c *Coordinator) failed(s study.Shard, worker string, attempts int, message string) error {
 	c.mu.Lock()
-	settled := c.known.table.isSettled(s.Index)
-	if settled { // a verification that failed is none
+	closed := c.known.table.isClosed(s.Index)
+	if closed { // a verification that failed is none
 		delete(c.known.table.asks, s.Index)
 	}
 	c.mu.Unlock()
-	if settled {
+	if closed {
 		return nil
 	}
 	message = plain.Line(message, plain.Message)
@@ -724,7 +724,7 @@ func (c *Coordinator) refuse(ctx context.Context, s study.Shard, m Message, why 
 	c.known.damaged[m.Worker]++
 	out := c.known.damaged[m.Worker] >= maxDamaged && len(c.known.excluded) < maxExcluded && m.Worker == name
 	tries := 0
-	if !c.known.table.isSettled(s.Index) {
+	if !c.known.table.isClosed(s.Index) {
 		tries = c.known.table.refuse(s.Index, m.Worker)
 	}
 	c.mu.Unlock()
@@ -765,8 +765,8 @@ func (c *Coordinator) IsFinished() bool {
 	return k.finished
 }
 
-// Settled reports whether no shard is open. Some may be left to verify.
-func (c *Coordinator) Settled() bool {
+// Closed reports whether no shard is open. Some may be left to verify.
+func (c *Coordinator) Closed() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.known.table.open == 0
@@ -778,7 +778,7 @@ func (c *Coordinator) Progress() (done, failed int, left float64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i, s := range c.shards {
-		if !c.known.table.isSettled(i) {
+		if !c.known.table.isClosed(i) {
 			left += s.Seconds
 		}
 	}

@@ -116,7 +116,7 @@ func TestTable(t *testing.T) {
 		{"disputed, twice", func() { tb.reopen(0) }, 1, 2},
 		{"failed in dispute", func() { tb.setFailed(0) }, 0, 2},
 		{"opened again", func() { tb.reopen(0) }, 1, 2},
-		{"settled", func() { tb.setDone(0) }, 0, 3},
+		{"closed", func() { tb.setDone(0) }, 0, 3},
 	}
 	for _, s := range steps {
 		if s.do(); tb.open != s.open || tb.count != s.count {

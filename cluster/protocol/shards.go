@@ -3,7 +3,7 @@ package protocol
 import "advsweep/study"
 
 // A table is what the coordinator knows of each shard. A shard is open until its result is in the
-// folder (done) or nobody is asked to do it any more (failed); then it is settled. A failed shard
+// folder (done) or nobody is asked to do it any more (failed); then it is closed. A failed shard
 // becomes done when a worker that was given up sends its result after all. A done one becomes open
 // when it is disputed, or its result set aside. It has no lock.
 type table struct {
@@ -40,8 +40,8 @@ func newTable(done []bool) *table {
 	return t
 }
 
-// isSettled reports whether shard i is done or failed.
-func (t *table) isSettled(i int) bool { return t.done[i] || t.failed[i] }
+// isClosed reports whether shard i is done or failed.
+func (t *table) isClosed(i int) bool { return t.done[i] || t.failed[i] }
 
 // setDone notes that shard i is done, and reports whether that is new.
 func (t *table) setDone(i int) bool {
@@ -60,9 +60,9 @@ func (t *table) setDone(i int) bool {
 	return true
 }
 
-// setFailed notes that nobody could do shard i, unless it is settled.
+// setFailed notes that nobody could do shard i, unless it is closed.
 func (t *table) setFailed(i int) {
-	if t.isSettled(i) {
+	if t.isClosed(i) {
 		return
 	}
 	t.failed[i] = true
