@@ -32,7 +32,8 @@ func TestHangUp(t *testing.T) {
 		{"terminated", []syscall.Signal{syscall.SIGTERM}, false},
 		{"nohup", []syscall.Signal{syscall.SIGHUP}, true},
 	} {
-		t.Run(c.name, func(t *testing.T) {
+		// signalled starts a sweep, tells it once it has begun, and returns how it ends.
+		signalled := func(t *testing.T, stderr *bytes.Buffer) error {
 			dir := t.TempDir()
 			p := process(t, append(slices.Clone(args), "--out", dir)...)
 			if c.nohup {
@@ -42,24 +43,32 @@ func TestHangUp(t *testing.T) {
 				}
 				p.Path, p.Args = shell, append([]string{"sh", "-c", `trap "" HUP; exec "$0" "$@"`}, p.Args...)
 			}
-			var stderr bytes.Buffer
-			p.Stderr = &stderr
+			p.Stderr = stderr
 			if err := p.Start(); err != nil {
 				t.Fatal(err)
 			}
 			for {
-				if info, err := os.Stat(filepath.Join(dir, "chunks.log")); err == nil && info.Size() > 5_000 {
+				if info, err := os.Stat(filepath.Join(dir, "chunks.log")); err == nil && info.Size() > 1_000 {
 					break
 				}
 				time.Sleep(time.Millisecond)
 			}
 			for _, s := range c.signals {
-				if err := p.Process.Signal(s); err != nil {
+				if err := p.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
 					t.Fatal(err)
 				}
 				time.Sleep(time.Millisecond)
 			}
-			err := p.Wait()
+			return p.Wait()
+		}
+		t.Run(c.name, func(t *testing.T) {
+			var stderr bytes.Buffer
+			err := signalled(t, &stderr)
+			// A busy machine may let a sweep end before this process is awake to tell it.
+			for tries := 1; err == nil && !c.nohup && tries < 10; tries++ {
+				stderr.Reset()
+				err = signalled(t, &stderr)
+			}
 			if c.nohup {
 				if err != nil {
 					t.Errorf("%v, want it to go on: %s", err, stderr.String())
