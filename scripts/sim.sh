@@ -31,7 +31,7 @@ start() {
 	(
 		cd "$root/$package"
 		code=0 begin=$SECONDS
-		env "${env[@]}" "$root/build/test/$(basename "$package").test" -test.timeout 20m "$@" >"$work/$name" 2>&1 || code=$?
+		env "${env[@]}" "$root/build/test/$(basename "$package").test" -test.timeout 40m "$@" >"$work/$name" 2>&1 || code=$?
 		# A process of Go leaves without the sanitizers' last word.
 		if grep -qE 'ERROR: AddressSanitizer|: runtime error: |WARNING: ThreadSanitizer' "$work/$name"; then code="$code, with a report of a sanitizer"; fi
 		echo "$code" >"$work/$name.code"
