@@ -31,9 +31,8 @@ type ServeOptions struct {
 	// Credentials is the file with the nkey's seed or the user and password that workers must have.
 	// If it is not there, and there is no URL, a seed is made and written to it; "" is a file in the
 	// study's folder then, study.KeyName.
-	Credentials     string
-	TLSCert, TLSKey string // files of the server
-	TLSCA           string // file with who signs the certificates of URL
+	Credentials string
+	Encryption
 	// StoreBytes bounds the server's store on the disk. 0 is three quarters of what is free.
 	StoreBytes int64
 	AckWait    time.Duration // 0 is the constant AckWait
@@ -52,6 +51,12 @@ type ServeOptions struct {
 
 	look   time.Duration     // between two looks at the server's store; 0 is 5 s
 	opened func(*connection) // a test sets it, to see the server as the coordinator does
+}
+
+// Encryption names the files for TLS. Without them nothing is encrypted.
+type Encryption struct {
+	TLSCert, TLSKey string // of the server that Serve brings: its certificate and its key
+	TLSCA           string // who signs the certificate of ServeOptions.URL; "": whom the system trusts
 }
 
 // Trust says which results are believed. The zero value believes what was checked and nobody

@@ -83,8 +83,8 @@ func TestAccess(t *testing.T) {
 		{"none, so one is made", ServeOptions{}, "", "", "wants a credential"},
 		{"password", ServeOptions{Credentials: password}, password, "", ""},
 		{"password, a wrong one", ServeOptions{Credentials: password}, other, "", "refuses the credential"},
-		{"TLS", ServeOptions{Credentials: password, TLSCert: cert, TLSKey: key}, password, cert, ""},
-		{"TLS, not trusted", ServeOptions{Credentials: password, TLSCert: cert, TLSKey: key}, password, "", "not trusted"},
+		{"TLS", ServeOptions{Credentials: password, Encryption: Encryption{TLSCert: cert, TLSKey: key}}, password, cert, ""},
+		{"TLS, not trusted", ServeOptions{Credentials: password, Encryption: Encryption{TLSCert: cert, TLSKey: key}}, password, "", "not trusted"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := newStudy(t, 1)
@@ -138,8 +138,8 @@ func TestRefusals(t *testing.T) {
 		{"password in the clear", ServeOptions{Listen: "0.0.0.0:0", Credentials: password}, "in the clear"},
 		{".creds", ServeOptions{Credentials: creds}, "use it with that cluster"},
 		{"several lines", ServeOptions{Credentials: several}, "several lines"},
-		{"no key", ServeOptions{TLSCert: "x"}, "go together"},
-		{"no files", ServeOptions{TLSCert: filepath.Join(dir, "no"), TLSKey: filepath.Join(dir, "no")}, "no such file"},
+		{"no key", ServeOptions{Encryption: Encryption{TLSCert: "x"}}, "go together"},
+		{"no files", ServeOptions{Encryption: Encryption{TLSCert: filepath.Join(dir, "no"), TLSKey: filepath.Join(dir, "no")}}, "no such file"},
 		{"no port", ServeOptions{Listen: "127.0.0.1"}, "want HOST:PORT"},
 		{"bad port", ServeOptions{Listen: "127.0.0.1:http"}, "port"},
 		{"secret in the URL", ServeOptions{URL: "nats://a:secret@127.0.0.1:1"}, "list of processes"},
