@@ -27,7 +27,8 @@ type connection struct {
 }
 
 // connect starts the server that o describes for study n, with its store in f, or finds the one at
-// o.URL. A server that it starts takes no workers until listen. lost is called when the connection is gone for good. ended reports whether nobody needs it any more.
+// o.URL. A server that it starts takes no workers until listen. lost is called when the connection
+// is gone for good. ended reports whether nobody needs it any more.
 func connect(f *study.Folder, n names, o *ServeOptions, lost func(error), ended func() bool) (*connection, error) {
 	if o.URL == "" && o.Credentials == "" { // on loopback too: a login node has other users
 		o.Credentials = filepath.Join(f.Dir, study.KeyName)

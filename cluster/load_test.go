@@ -119,8 +119,8 @@ func size(dir string) (n int64) {
 	return n
 }
 
-// TestManyWorkers has 200 workers at once, in this process, on a study of tiny shards: the server's limits refuse
-// none, and each ends without an error.
+// TestManyWorkers has 200 workers at once, in this process, on a study of tiny shards: the server's
+// limits refuse none, and each ends without an error.
 func TestManyWorkers(t *testing.T) {
 	if !testsize.Long() {
 		t.Skip("takes a minute: ADVSWEEP_LONG is not set")
@@ -161,7 +161,8 @@ func TestManyWorkers(t *testing.T) {
 	if err := f.Missing(); err != nil {
 		t.Fatal(err)
 	}
-	if text := r.log.String(); strings.Contains(text, "maximum") || strings.Contains(text, "iolation") { // as the server says it
+	// as the server says it
+	if text := r.log.String(); strings.Contains(text, "maximum") || strings.Contains(text, "iolation") {
 
 		t.Errorf("the server refused something:\n%s", text)
 	}

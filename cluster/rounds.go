@@ -23,10 +23,10 @@ func (e *storeError) Unwrap() error { return e.error }
 // maxRounds is how many rounds in a row may end with a storeError though no shard was done.
 const maxRounds = 5
 
-// serveRounds serves f until all shards are closed. When the store of the server that Serve brings fails,
-// it begins another round: it ends the server, removes the store, and starts the server again at
-// the same address, with queues made anew from the folder. Workers only see that the server is away
-// for a moment. A store of another server it cannot mend.
+// serveRounds serves f until all shards are closed. When the store of the server that Serve brings
+// fails, it begins another round: it ends the server, removes the store, and starts the server
+// again at the same address, with queues made anew from the folder. Workers only see that the
+// server is away for a moment. A store of another server it cannot mend.
 func serveRounds(ctx context.Context, stop <-chan struct{}, f *study.Folder, n names, o ServeOptions) error {
 	if o.look == 0 {
 		o.look = 5 * time.Second

@@ -29,8 +29,8 @@ type ServeOptions struct {
 	// that is free. With URL there is none, but a cluster that exists is used.
 	Listen, URL string
 	// Credentials is the file with the nkey's seed or the user and password that workers must have.
-	// If it is not there, and there is no URL, a seed is made and written to it; "" is a file in the
-	// study's folder then, study.KeyName.
+	// If it is not there, and there is no URL, a seed is made and written to it; "" is a file in
+	// the study's folder then, study.KeyName.
 	Credentials string
 	Encryption
 	// StoreBytes bounds the server's store on the disk. 0 is three quarters of what is free.
@@ -56,7 +56,8 @@ type ServeOptions struct {
 // Encryption names the files for TLS. Without them nothing is encrypted.
 type Encryption struct {
 	TLSCert, TLSKey string // of the server that Serve brings: its certificate and its key
-	TLSCA           string // who signs the certificate of ServeOptions.URL; "": whom the system trusts
+	// TLSCA is who signs the certificate of ServeOptions.URL; "": whom the system trusts.
+	TLSCA string
 }
 
 // Trust says which results are believed. The zero value believes what was checked and nobody
@@ -64,9 +65,9 @@ type Encryption struct {
 type Trust struct {
 	// AllowMixed takes results of another arithmetic than planned, and of several fingerprints.
 	AllowMixed bool
-	// Verify is the fraction of shards that a second worker does too, on another machine if there is
-	// one, and at least one shard of each worker; 0: none. What nobody else is there to do is not
-	// waited for.
+	// Verify is the fraction of shards that a second worker does too, on another machine if there
+	// is one, and at least one shard of each worker; 0: none. What nobody else is there to do is
+	// not waited for.
 	Verify float64
 	// Fingerprint returns what this machine computes with, for an arithmetic without a fingerprint,
 	// if it can compute so. Workers must have the same one. Where that is not known, that of most
@@ -131,8 +132,8 @@ func Serve(ctx context.Context, stop <-chan struct{}, f *study.Folder, o ServeOp
 	return serveRounds(ctx, stop, f, names{id}, o)
 }
 
-// serveRound serves f until all shards are closed, or the server's store fails: see serveRounds. It sets
-// o.Listen to the address that the server has got.
+// serveRound serves f until all shards are closed, or the server's store fails: see serveRounds. It
+// sets o.Listen to the address that the server has got.
 func serveRound(ctx context.Context, stop <-chan struct{}, f *study.Folder, n names, o *ServeOptions) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -227,7 +228,8 @@ func (c *coordinator) prepare() error {
 	if err := c.queues.create(c.ctx); err != nil {
 		return err
 	}
-	if err := c.queues.persistState(c.ctx, c.study.State(), full); full(err) { // of results, it may be, which run takes in
+	// It may be full of results, which run takes in.
+	if err := c.queues.persistState(c.ctx, c.study.State(), full); full(err) {
 		c.o.Log("the server's store is full; if it stays so, give it a larger store")
 	} else if err != nil {
 		return err
@@ -372,7 +374,8 @@ func (c *coordinator) tick(ctx context.Context) {
 		if i%10 > 0 {
 			continue
 		}
-		if _, err := c.queues.Waiting(ctx); gone(err) && c.conn.server == nil { // in ours it is probe's to say
+		// Of our own server the probe says it.
+		if _, err := c.queues.Waiting(ctx); gone(err) && c.conn.server == nil {
 			c.fail(fmt.Errorf("cluster: study %s was removed from the server by someone else: serve it again; what is done is safe", c.f.Plan.Name))
 			return
 		}

@@ -765,13 +765,6 @@ func (c *Coordinator) IsFinished() bool {
 	return k.finished
 }
 
-// Closed reports whether no shard is open. Some may be left to verify.
-func (c *Coordinator) Closed() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.known.table.open == 0
-}
-
 // Progress is how many shards are done, how many failed, and how many seconds those that are open
 // are expected to take.
 func (c *Coordinator) Progress() (done, failed int, left float64) {
