@@ -40,3 +40,17 @@ func NotFinite[T float32 | float64](data []T) int {
 	}
 	return -1
 }
+
+// View returns b, little-endian numbers, as numbers in the same memory. ok is false if b does not
+// lie as this machine wants them.
+func View[T float32 | float64](b []byte) (numbers []T, ok bool) {
+	var one T
+	start := unsafe.Pointer(unsafe.SliceData(b))
+	if !LittleEndian || uintptr(start)%unsafe.Alignof(one) != 0 || uintptr(len(b))%unsafe.Sizeof(one) != 0 {
+		return nil, false
+	}
+	if len(b) == 0 {
+		return []T{}, true
+	}
+	return unsafe.Slice((*T)(start), uintptr(len(b))/unsafe.Sizeof(one)), true
+}
