@@ -388,15 +388,9 @@ func convert[T float32 | float64](dst []T, src []byte, dtype string) {
 			src = src[4:]
 		}
 	case "F16":
-		for i := range dst {
-			dst[i] = T(math.Float32frombits(formats.FromHalf(binary.LittleEndian.Uint16(src))))
-			src = src[2:]
-		}
+		formats.FromHalves(dst, src)
 	case "BF16":
-		for i := range dst {
-			dst[i] = T(math.Float32frombits(formats.FromBfloat(binary.LittleEndian.Uint16(src))))
-			src = src[2:]
-		}
+		formats.FromBfloats(dst, src)
 	}
 }
 

@@ -491,16 +491,7 @@ func (t *tensors) readSingle(p *pb.TensorProto) ([]float32, error) {
 
 // widen16 writes numbers of 16 bits as float32, by their type.
 var widen16 = map[pb.TensorProto_DataType]func(dst []float32, b []byte){
-	pb.TensorProto_FLOAT16: func(dst []float32, b []byte) {
-		for i := range dst {
-			dst[i] = math.Float32frombits(formats.FromHalf(order16(b[2*i:])))
-		}
-	},
-	pb.TensorProto_BFLOAT16: func(dst []float32, b []byte) {
-		for i := range dst {
-			dst[i] = math.Float32frombits(formats.FromBfloat(order16(b[2*i:])))
-		}
-	},
+	pb.TensorProto_FLOAT16: formats.FromHalves[float32], pb.TensorProto_BFLOAT16: formats.FromBfloats[float32],
 }
 
 func (t *tensors) readExternal(p *pb.TensorProto, size int) ([]byte, error) {
