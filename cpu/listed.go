@@ -76,7 +76,7 @@ func (s *listing[T]) pixel(vec gemm.Vector[T], x []T, ld, images, channels int) 
 func (l *im2col[T]) applyListed(m *memory[T], n, images int, y []T, ldy int, x []T, ldx int) {
 	s := m.listing
 	bytes := (l.In.C + gemm.VectorPad) * (4 + images*int(unsafe.Sizeof(T(0)))) // of a pixel
-	room := max(listedBytes/bytes, l.In.W*l.reach())                         // pixels
+	room := max(listedBytes/bytes, l.In.W*l.reach())                           // pixels
 	s.reset(room, images, l.In.C)
 	for i := 0; i < n; {
 		count := images

@@ -30,9 +30,9 @@ func (d *device) newLayer(weight, b *tensor.Dense, mode string) (layer, error) {
 	if n := max(int64(padRows(out))*int64(padded(in)), int64(padRows(in))*int64(padded(out))); n >= 1<<32 {
 		return layer{}, fmt.Errorf("gpu: weights [%d %d] take %d elements on the device, want less than 2^32", out, in, n)
 	}
-	w := batch.Floats[float32](nil, weight)
+	w := batch.Elements[float32](weight)
 	bias := make([]float32, padRows(out))
-	copy(bias, batch.Floats[float32](nil, b))
+	copy(bias, batch.Elements[float32](b))
 	straight := make([]float32, padRows(out)*padded(in))
 	transposed := make([]float32, padRows(in)*padded(out))
 	for o := range out {

@@ -25,7 +25,7 @@ type conv struct {
 
 // newConv copies l to the device.
 func (d *device) newConv(l *lower.Convolution, mode string) (*conv, error) {
-	filter := lower.Filter(l.Weight.Shape(), batch.Floats[float32](nil, l.Weight))
+	filter := lower.Filter(l.Weight.Shape(), batch.Elements[float32](l.Weight))
 	c := new(conv)
 	var err error
 	if c.there, err = d.newUnfolding(l.Name, l.Unfold, filter, l.Bias, mode); err != nil {
