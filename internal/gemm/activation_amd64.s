@@ -29,45 +29,45 @@ whole:
 	VMAXPD            Z1, Z2, Z1
 	VMULPD.BCST       activation_numbers<>+64(SB), Z1, Z2
 	VADDPD.BCST       activation_numbers<>+96(SB), Z2, Z2
-	VBROADCASTSD      activation_numbers<>+128(SB), Z7
-	VADDPD.RD_SAE     Z7, Z2, Z2
-	VSUBPD            Z7, Z2, Z7
+	VBROADCASTSD      activation_numbers<>+128(SB), Z5
+	VADDPD.RD_SAE     Z5, Z2, Z2
+	VSUBPD            Z5, Z2, Z5
 	VMOVAPD           Z1, Z1
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z7, Z1
-	VMULPD.BCST       activation_numbers<>+192(SB), Z7, Z8
-	VSUBPD            Z8, Z1, Z1
-	VMULPD.BCST       activation_numbers<>+224(SB), Z1, Z8
-	VADDPD.BCST       activation_numbers<>+256(SB), Z8, Z8
-	VMULPD            Z8, Z1, Z8
-	VADDPD.BCST       activation_numbers<>+288(SB), Z8, Z8
-	VMULPD            Z8, Z1, Z8
-	VADDPD.BCST       activation_numbers<>+320(SB), Z8, Z8
-	VMULPD            Z8, Z1, Z8
-	VADDPD.BCST       activation_numbers<>+96(SB), Z8, Z8
-	VMULPD            Z1, Z1, Z9
-	VMULPD            Z8, Z9, Z8
-	VADDPD            Z1, Z8, Z1
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z5, Z1
+	VMULPD.BCST       activation_numbers<>+192(SB), Z5, Z6
+	VSUBPD            Z6, Z1, Z1
+	VMULPD.BCST       activation_numbers<>+224(SB), Z1, Z6
+	VADDPD.BCST       activation_numbers<>+256(SB), Z6, Z6
+	VMULPD            Z6, Z1, Z6
+	VADDPD.BCST       activation_numbers<>+288(SB), Z6, Z6
+	VMULPD            Z6, Z1, Z6
+	VADDPD.BCST       activation_numbers<>+320(SB), Z6, Z6
+	VMULPD            Z6, Z1, Z6
+	VADDPD.BCST       activation_numbers<>+96(SB), Z6, Z6
+	VMULPD            Z1, Z1, Z7
+	VMULPD            Z6, Z7, Z6
+	VADDPD            Z1, Z6, Z1
 	VPANDQ.BCST       activation_numbers<>+352(SB), Z2, Z2
 	LEAQ              activation_powers<>+0(SB), BX
-	KXNORW            K2, K2, K2
-	VPXORQ            Z3, Z3, Z3
-	VGATHERQPD        (BX)(Z2*8), K2, Z3
+	VMOVAPD           Z2, Z6
+	KMOVW             K1, K2
+	VGATHERQPD        (BX)(Z2*8), K2, Z6
 	LEAQ              activation_rests<>+0(SB), BX
-	KXNORW            K3, K3, K3
-	VPXORQ            Z4, Z4, Z4
-	VGATHERQPD        (BX)(Z2*8), K3, Z4
-	VMULPD            Z3, Z1, Z1
-	VADDPD            Z4, Z1, Z1
-	VADDPD            Z3, Z1, Z1
-	VMULPD.BCST       activation_numbers<>+384(SB), Z7, Z2
+	VMOVAPD           Z2, Z7
+	KMOVW             K1, K2
+	VGATHERQPD        (BX)(Z2*8), K2, Z7
+	VMULPD            Z6, Z1, Z1
+	VADDPD            Z7, Z1, Z1
+	VADDPD            Z6, Z1, Z1
+	VMULPD.BCST       activation_numbers<>+384(SB), Z5, Z2
 	VSCALEFPD         Z2, Z1, Z1
 	VADDPD.BCST       activation_numbers<>+416(SB), Z1, Z2
-	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z0, K4
+	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z0, K2
 	VBROADCASTSD      activation_numbers<>+416(SB), Z0
-	VBLENDMPD         Z1, Z0, K4, Z5
-	VDIVPD            Z2, Z5, Z0
-	VCVTPD2PS         Z0, Y6
-	VMOVUPS           Z6, K1, (CX)
+	VBLENDMPD         Z1, Z0, K2, Z3
+	VDIVPD            Z2, Z3, Z0
+	VCVTPD2PS         Z0, Y4
+	VMOVUPS           Z4, K1, (CX)
 	ADDQ              $0x20, CX
 	ADDQ              $0x20, DX
 	SUBQ              $0x08, AX
@@ -98,48 +98,48 @@ whole:
 	VCVTPS2PD.Z       (DX), K1, Z0
 	VCVTPS2PD.Z       (BX), K1, Z1
 	VPORQ.BCST        activation_numbers<>+0(SB), Z0, Z0
-	VBROADCASTSD      activation_numbers<>+32(SB), Z5
-	VMAXPD            Z0, Z5, Z0
-	VMULPD.BCST       activation_numbers<>+64(SB), Z0, Z5
-	VADDPD.BCST       activation_numbers<>+96(SB), Z5, Z5
-	VBROADCASTSD      activation_numbers<>+128(SB), Z6
-	VADDPD.RD_SAE     Z6, Z5, Z5
-	VSUBPD            Z6, Z5, Z6
+	VBROADCASTSD      activation_numbers<>+32(SB), Z3
+	VMAXPD            Z0, Z3, Z0
+	VMULPD.BCST       activation_numbers<>+64(SB), Z0, Z3
+	VADDPD.BCST       activation_numbers<>+96(SB), Z3, Z3
+	VBROADCASTSD      activation_numbers<>+128(SB), Z4
+	VADDPD.RD_SAE     Z4, Z3, Z3
+	VSUBPD            Z4, Z3, Z4
 	VMOVAPD           Z0, Z0
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z6, Z0
-	VMULPD.BCST       activation_numbers<>+192(SB), Z6, Z7
-	VSUBPD            Z7, Z0, Z0
-	VMULPD.BCST       activation_numbers<>+224(SB), Z0, Z7
-	VADDPD.BCST       activation_numbers<>+256(SB), Z7, Z7
-	VMULPD            Z7, Z0, Z7
-	VADDPD.BCST       activation_numbers<>+288(SB), Z7, Z7
-	VMULPD            Z7, Z0, Z7
-	VADDPD.BCST       activation_numbers<>+320(SB), Z7, Z7
-	VMULPD            Z7, Z0, Z7
-	VADDPD.BCST       activation_numbers<>+96(SB), Z7, Z7
-	VMULPD            Z0, Z0, Z8
-	VMULPD            Z7, Z8, Z7
-	VADDPD            Z0, Z7, Z0
-	VPANDQ.BCST       activation_numbers<>+352(SB), Z5, Z5
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z4, Z0
+	VMULPD.BCST       activation_numbers<>+192(SB), Z4, Z5
+	VSUBPD            Z5, Z0, Z0
+	VMULPD.BCST       activation_numbers<>+224(SB), Z0, Z5
+	VADDPD.BCST       activation_numbers<>+256(SB), Z5, Z5
+	VMULPD            Z5, Z0, Z5
+	VADDPD.BCST       activation_numbers<>+288(SB), Z5, Z5
+	VMULPD            Z5, Z0, Z5
+	VADDPD.BCST       activation_numbers<>+320(SB), Z5, Z5
+	VMULPD            Z5, Z0, Z5
+	VADDPD.BCST       activation_numbers<>+96(SB), Z5, Z5
+	VMULPD            Z0, Z0, Z6
+	VMULPD            Z5, Z6, Z5
+	VADDPD            Z0, Z5, Z0
+	VPANDQ.BCST       activation_numbers<>+352(SB), Z3, Z3
 	LEAQ              activation_powers<>+0(SB), SI
-	KXNORW            K2, K2, K2
-	VPXORQ            Z2, Z2, Z2
-	VGATHERQPD        (SI)(Z5*8), K2, Z2
+	VMOVAPD           Z3, Z5
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z3*8), K2, Z5
 	LEAQ              activation_rests<>+0(SB), SI
-	KXNORW            K3, K3, K3
-	VPXORQ            Z3, Z3, Z3
-	VGATHERQPD        (SI)(Z5*8), K3, Z3
-	VMULPD            Z2, Z0, Z0
-	VADDPD            Z3, Z0, Z0
-	VADDPD            Z2, Z0, Z0
-	VMULPD.BCST       activation_numbers<>+384(SB), Z6, Z5
-	VSCALEFPD         Z5, Z0, Z0
-	VADDPD.BCST       activation_numbers<>+416(SB), Z0, Z5
-	VMULPD            Z5, Z5, Z5
-	VDIVPD            Z5, Z0, Z0
+	VMOVAPD           Z3, Z6
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z3*8), K2, Z6
+	VMULPD            Z5, Z0, Z0
+	VADDPD            Z6, Z0, Z0
+	VADDPD            Z5, Z0, Z0
+	VMULPD.BCST       activation_numbers<>+384(SB), Z4, Z3
+	VSCALEFPD         Z3, Z0, Z0
+	VADDPD.BCST       activation_numbers<>+416(SB), Z0, Z3
+	VMULPD            Z3, Z3, Z3
+	VDIVPD            Z3, Z0, Z0
 	VMULPD            Z1, Z0, Z0
-	VCVTPD2PS         Z0, Y4
-	VMOVUPS           Z4, K1, (CX)
+	VCVTPD2PS         Z0, Y2
+	VMOVUPS           Z2, K1, (CX)
 	ADDQ              $0x20, CX
 	ADDQ              $0x20, DX
 	ADDQ              $0x20, BX
@@ -178,37 +178,37 @@ whole:
 	VMAXPD            Z4, Z5, Z4
 	VMULPD.BCST       activation_numbers<>+64(SB), Z4, Z5
 	VADDPD.BCST       activation_numbers<>+96(SB), Z5, Z5
-	VBROADCASTSD      activation_numbers<>+128(SB), Z10
-	VADDPD.RD_SAE     Z10, Z5, Z5
-	VSUBPD            Z10, Z5, Z10
+	VBROADCASTSD      activation_numbers<>+128(SB), Z8
+	VADDPD.RD_SAE     Z8, Z5, Z5
+	VSUBPD            Z8, Z5, Z8
 	VMOVAPD           Z4, Z4
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z10, Z4
-	VMULPD.BCST       activation_numbers<>+192(SB), Z10, Z11
-	VSUBPD            Z11, Z4, Z4
-	VMULPD.BCST       activation_numbers<>+224(SB), Z4, Z11
-	VADDPD.BCST       activation_numbers<>+256(SB), Z11, Z11
-	VMULPD            Z11, Z4, Z11
-	VADDPD.BCST       activation_numbers<>+288(SB), Z11, Z11
-	VMULPD            Z11, Z4, Z11
-	VADDPD.BCST       activation_numbers<>+320(SB), Z11, Z11
-	VMULPD            Z11, Z4, Z11
-	VADDPD.BCST       activation_numbers<>+96(SB), Z11, Z11
-	VMULPD            Z4, Z4, Z12
-	VMULPD            Z11, Z12, Z11
-	VADDPD            Z4, Z11, Z4
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z8, Z4
+	VMULPD.BCST       activation_numbers<>+192(SB), Z8, Z9
+	VSUBPD            Z9, Z4, Z4
+	VMULPD.BCST       activation_numbers<>+224(SB), Z4, Z9
+	VADDPD.BCST       activation_numbers<>+256(SB), Z9, Z9
+	VMULPD            Z9, Z4, Z9
+	VADDPD.BCST       activation_numbers<>+288(SB), Z9, Z9
+	VMULPD            Z9, Z4, Z9
+	VADDPD.BCST       activation_numbers<>+320(SB), Z9, Z9
+	VMULPD            Z9, Z4, Z9
+	VADDPD.BCST       activation_numbers<>+96(SB), Z9, Z9
+	VMULPD            Z4, Z4, Z10
+	VMULPD            Z9, Z10, Z9
+	VADDPD            Z4, Z9, Z4
 	VPANDQ.BCST       activation_numbers<>+352(SB), Z5, Z5
 	LEAQ              activation_powers<>+0(SB), BX
-	KXNORW            K2, K2, K2
-	VPXORQ            Z6, Z6, Z6
-	VGATHERQPD        (BX)(Z5*8), K2, Z6
+	VMOVAPD           Z5, Z9
+	KMOVW             K1, K2
+	VGATHERQPD        (BX)(Z5*8), K2, Z9
 	LEAQ              activation_rests<>+0(SB), BX
-	KXNORW            K3, K3, K3
-	VPXORQ            Z7, Z7, Z7
-	VGATHERQPD        (BX)(Z5*8), K3, Z7
-	VMULPD            Z6, Z4, Z4
-	VADDPD            Z7, Z4, Z4
-	VADDPD            Z6, Z4, Z4
-	VMULPD.BCST       activation_numbers<>+384(SB), Z10, Z5
+	VMOVAPD           Z5, Z10
+	KMOVW             K1, K2
+	VGATHERQPD        (BX)(Z5*8), K2, Z10
+	VMULPD            Z9, Z4, Z4
+	VADDPD            Z10, Z4, Z4
+	VADDPD            Z9, Z4, Z4
+	VMULPD.BCST       activation_numbers<>+384(SB), Z8, Z5
 	VSCALEFPD         Z5, Z4, Z4
 	VADDPD.BCST       activation_numbers<>+416(SB), Z4, Z4
 	VDIVPD            Z4, Z3, Z3
@@ -230,12 +230,12 @@ whole:
 	VMULPD            Z3, Z4, Z3
 	VMULPD            Z1, Z3, Z3
 	VSUBPD            Z3, Z1, Z3
-	VCMPPD.BCST       $0x1d, activation_numbers<>+800(SB), Z1, K4
-	VBLENDMPD         Z2, Z3, K4, Z8
+	VCMPPD.BCST       $0x1d, activation_numbers<>+800(SB), Z1, K2
+	VBLENDMPD         Z2, Z3, K2, Z6
 	VPANDQ.BCST       activation_numbers<>+0(SB), Z0, Z0
-	VPORQ             Z0, Z8, Z0
-	VCVTPD2PS         Z0, Y9
-	VMOVUPS           Z9, K1, (CX)
+	VPORQ             Z0, Z6, Z0
+	VCVTPD2PS         Z0, Y7
+	VMOVUPS           Z7, K1, (CX)
 	ADDQ              $0x20, CX
 	ADDQ              $0x20, DX
 	SUBQ              $0x08, AX
@@ -267,49 +267,49 @@ whole:
 	VCVTPS2PD.Z       (BX), K1, Z1
 	VADDPD            Z0, Z0, Z0
 	VPORQ.BCST        activation_numbers<>+0(SB), Z0, Z0
-	VBROADCASTSD      activation_numbers<>+32(SB), Z5
-	VMAXPD            Z0, Z5, Z0
-	VMULPD.BCST       activation_numbers<>+64(SB), Z0, Z5
-	VADDPD.BCST       activation_numbers<>+96(SB), Z5, Z5
-	VBROADCASTSD      activation_numbers<>+128(SB), Z6
-	VADDPD.RD_SAE     Z6, Z5, Z5
-	VSUBPD            Z6, Z5, Z6
+	VBROADCASTSD      activation_numbers<>+32(SB), Z3
+	VMAXPD            Z0, Z3, Z0
+	VMULPD.BCST       activation_numbers<>+64(SB), Z0, Z3
+	VADDPD.BCST       activation_numbers<>+96(SB), Z3, Z3
+	VBROADCASTSD      activation_numbers<>+128(SB), Z4
+	VADDPD.RD_SAE     Z4, Z3, Z3
+	VSUBPD            Z4, Z3, Z4
 	VMOVAPD           Z0, Z0
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z6, Z0
-	VMULPD.BCST       activation_numbers<>+192(SB), Z6, Z7
-	VSUBPD            Z7, Z0, Z0
-	VMULPD.BCST       activation_numbers<>+224(SB), Z0, Z7
-	VADDPD.BCST       activation_numbers<>+256(SB), Z7, Z7
-	VMULPD            Z7, Z0, Z7
-	VADDPD.BCST       activation_numbers<>+288(SB), Z7, Z7
-	VMULPD            Z7, Z0, Z7
-	VADDPD.BCST       activation_numbers<>+320(SB), Z7, Z7
-	VMULPD            Z7, Z0, Z7
-	VADDPD.BCST       activation_numbers<>+96(SB), Z7, Z7
-	VMULPD            Z0, Z0, Z8
-	VMULPD            Z7, Z8, Z7
-	VADDPD            Z0, Z7, Z0
-	VPANDQ.BCST       activation_numbers<>+352(SB), Z5, Z5
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z4, Z0
+	VMULPD.BCST       activation_numbers<>+192(SB), Z4, Z5
+	VSUBPD            Z5, Z0, Z0
+	VMULPD.BCST       activation_numbers<>+224(SB), Z0, Z5
+	VADDPD.BCST       activation_numbers<>+256(SB), Z5, Z5
+	VMULPD            Z5, Z0, Z5
+	VADDPD.BCST       activation_numbers<>+288(SB), Z5, Z5
+	VMULPD            Z5, Z0, Z5
+	VADDPD.BCST       activation_numbers<>+320(SB), Z5, Z5
+	VMULPD            Z5, Z0, Z5
+	VADDPD.BCST       activation_numbers<>+96(SB), Z5, Z5
+	VMULPD            Z0, Z0, Z6
+	VMULPD            Z5, Z6, Z5
+	VADDPD            Z0, Z5, Z0
+	VPANDQ.BCST       activation_numbers<>+352(SB), Z3, Z3
 	LEAQ              activation_powers<>+0(SB), SI
-	KXNORW            K2, K2, K2
-	VPXORQ            Z2, Z2, Z2
-	VGATHERQPD        (SI)(Z5*8), K2, Z2
+	VMOVAPD           Z3, Z5
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z3*8), K2, Z5
 	LEAQ              activation_rests<>+0(SB), SI
-	KXNORW            K3, K3, K3
-	VPXORQ            Z3, Z3, Z3
-	VGATHERQPD        (SI)(Z5*8), K3, Z3
-	VMULPD            Z2, Z0, Z0
-	VADDPD            Z3, Z0, Z0
-	VADDPD            Z2, Z0, Z0
-	VMULPD.BCST       activation_numbers<>+384(SB), Z6, Z5
-	VSCALEFPD         Z5, Z0, Z0
-	VADDPD.BCST       activation_numbers<>+416(SB), Z0, Z5
-	VMULPD            Z5, Z5, Z5
-	VDIVPD            Z5, Z0, Z0
+	VMOVAPD           Z3, Z6
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z3*8), K2, Z6
+	VMULPD            Z5, Z0, Z0
+	VADDPD            Z6, Z0, Z0
+	VADDPD            Z5, Z0, Z0
+	VMULPD.BCST       activation_numbers<>+384(SB), Z4, Z3
+	VSCALEFPD         Z3, Z0, Z0
+	VADDPD.BCST       activation_numbers<>+416(SB), Z0, Z3
+	VMULPD            Z3, Z3, Z3
+	VDIVPD            Z3, Z0, Z0
 	VMULPD.BCST       activation_numbers<>+832(SB), Z0, Z0
 	VMULPD            Z1, Z0, Z0
-	VCVTPD2PS         Z0, Y4
-	VMOVUPS           Z4, K1, (CX)
+	VCVTPD2PS         Z0, Y2
+	VMOVUPS           Z2, K1, (CX)
 	ADDQ              $0x20, CX
 	ADDQ              $0x20, DX
 	ADDQ              $0x20, BX
@@ -340,130 +340,130 @@ whole:
 	VCVTPS2PD.Z       (DX), K1, Z0
 	VPXORQ.BCST       activation_numbers<>+0(SB), Z0, Z1
 	VDIVPD.BCST       activation_numbers<>+864(SB), Z1, Z1
-	VBROADCASTSD      activation_numbers<>+896(SB), Z6
-	VPANDQ.BCST       activation_numbers<>+480(SB), Z1, Z7
-	VMINPD            Z7, Z6, Z6
-	VSUBPD.BCST       activation_numbers<>+928(SB), Z6, Z7
-	VADDPD.BCST       activation_numbers<>+928(SB), Z6, Z8
-	VDIVPD            Z8, Z7, Z7
-	VMULPD            Z7, Z7, Z8
-	VMULPD.BCST       activation_numbers<>+960(SB), Z8, Z9
-	VADDPD.BCST       activation_numbers<>+992(SB), Z9, Z9
-	VMULPD            Z9, Z8, Z9
-	VADDPD.BCST       activation_numbers<>+1024(SB), Z9, Z9
-	VMULPD            Z9, Z8, Z9
-	VADDPD.BCST       activation_numbers<>+1056(SB), Z9, Z9
-	VMULPD            Z9, Z8, Z9
-	VADDPD.BCST       activation_numbers<>+1088(SB), Z9, Z9
-	VMULPD            Z9, Z8, Z9
-	VADDPD.BCST       activation_numbers<>+1120(SB), Z9, Z9
-	VMULPD            Z9, Z8, Z9
-	VADDPD.BCST       activation_numbers<>+1152(SB), Z9, Z9
-	VMULPD            Z9, Z8, Z9
-	VADDPD.BCST       activation_numbers<>+1184(SB), Z9, Z9
-	VMULPD            Z9, Z8, Z9
-	VADDPD.BCST       activation_numbers<>+1216(SB), Z9, Z9
-	VMULPD            Z9, Z8, Z9
-	VADDPD.BCST       activation_numbers<>+1248(SB), Z9, Z9
-	VMULPD            Z9, Z8, Z9
-	VADDPD.BCST       activation_numbers<>+1280(SB), Z9, Z9
-	VMULPD            Z9, Z8, Z9
-	VADDPD.BCST       activation_numbers<>+1312(SB), Z9, Z9
-	VMULPD            Z9, Z8, Z9
-	VADDPD.BCST       activation_numbers<>+1344(SB), Z9, Z9
-	VMULPD.BCST       activation_numbers<>+1376(SB), Z8, Z10
-	VADDPD.BCST       activation_numbers<>+1408(SB), Z10, Z10
-	VMULPD            Z10, Z8, Z10
-	VADDPD.BCST       activation_numbers<>+1440(SB), Z10, Z10
-	VMULPD            Z10, Z8, Z10
-	VADDPD.BCST       activation_numbers<>+1472(SB), Z10, Z10
-	VMULPD            Z10, Z8, Z10
-	VADDPD.BCST       activation_numbers<>+1504(SB), Z10, Z10
-	VMULPD            Z10, Z8, Z10
-	VADDPD.BCST       activation_numbers<>+1536(SB), Z10, Z10
-	VMULPD            Z10, Z8, Z10
-	VADDPD.BCST       activation_numbers<>+1568(SB), Z10, Z10
-	VMULPD            Z10, Z8, Z10
-	VADDPD.BCST       activation_numbers<>+1600(SB), Z10, Z10
-	VMULPD            Z10, Z8, Z10
-	VADDPD.BCST       activation_numbers<>+1632(SB), Z10, Z10
-	VMULPD            Z10, Z8, Z10
-	VADDPD.BCST       activation_numbers<>+1664(SB), Z10, Z10
-	VMULPD            Z10, Z8, Z10
-	VADDPD.BCST       activation_numbers<>+1696(SB), Z10, Z10
-	VMULPD            Z10, Z8, Z8
-	VADDPD.BCST       activation_numbers<>+1728(SB), Z8, Z8
-	VMULPD            Z7, Z8, Z7
-	VADDPD            Z9, Z7, Z7
-	VPANDQ.BCST       activation_numbers<>+1760(SB), Z6, Z8
-	VMULPD            Z8, Z8, Z9
-	VPXORQ.BCST       activation_numbers<>+0(SB), Z9, Z9
-	VBROADCASTSD      activation_numbers<>+32(SB), Z10
-	VMAXPD            Z9, Z10, Z9
-	VMULPD.BCST       activation_numbers<>+64(SB), Z9, Z10
-	VADDPD.BCST       activation_numbers<>+96(SB), Z10, Z10
-	VBROADCASTSD      activation_numbers<>+128(SB), Z11
-	VADDPD.RD_SAE     Z11, Z10, Z10
-	VSUBPD            Z11, Z10, Z11
-	VMOVAPD           Z9, Z9
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z11, Z9
-	VMULPD.BCST       activation_numbers<>+192(SB), Z11, Z12
-	VSUBPD            Z12, Z9, Z9
-	VMULPD.BCST       activation_numbers<>+224(SB), Z9, Z12
-	VADDPD.BCST       activation_numbers<>+256(SB), Z12, Z12
-	VMULPD            Z12, Z9, Z12
-	VADDPD.BCST       activation_numbers<>+288(SB), Z12, Z12
-	VMULPD            Z12, Z9, Z12
-	VADDPD.BCST       activation_numbers<>+320(SB), Z12, Z12
-	VMULPD            Z12, Z9, Z12
-	VADDPD.BCST       activation_numbers<>+96(SB), Z12, Z12
-	VMULPD            Z9, Z9, Z13
-	VMULPD            Z12, Z13, Z12
-	VADDPD            Z9, Z12, Z9
-	VPANDQ.BCST       activation_numbers<>+352(SB), Z10, Z10
-	LEAQ              activation_powers<>+0(SB), BX
-	KXNORW            K2, K2, K2
-	VPXORQ            Z2, Z2, Z2
-	VGATHERQPD        (BX)(Z10*8), K2, Z2
-	LEAQ              activation_rests<>+0(SB), BX
-	KXNORW            K3, K3, K3
-	VPXORQ            Z3, Z3, Z3
-	VGATHERQPD        (BX)(Z10*8), K3, Z3
-	VMULPD            Z2, Z9, Z9
-	VADDPD            Z3, Z9, Z9
-	VADDPD            Z2, Z9, Z9
-	VMULPD.BCST       activation_numbers<>+384(SB), Z11, Z10
-	VSCALEFPD         Z10, Z9, Z9
-	VSUBPD            Z6, Z8, Z10
-	VADDPD            Z6, Z8, Z8
-	VMULPD            Z8, Z10, Z8
-	VMULPD.BCST       activation_numbers<>+224(SB), Z8, Z10
+	VBROADCASTSD      activation_numbers<>+896(SB), Z4
+	VPANDQ.BCST       activation_numbers<>+480(SB), Z1, Z5
+	VMINPD            Z5, Z4, Z4
+	VSUBPD.BCST       activation_numbers<>+928(SB), Z4, Z5
+	VADDPD.BCST       activation_numbers<>+928(SB), Z4, Z6
+	VDIVPD            Z6, Z5, Z5
+	VMULPD            Z5, Z5, Z6
+	VMULPD.BCST       activation_numbers<>+960(SB), Z6, Z7
+	VADDPD.BCST       activation_numbers<>+992(SB), Z7, Z7
+	VMULPD            Z7, Z6, Z7
+	VADDPD.BCST       activation_numbers<>+1024(SB), Z7, Z7
+	VMULPD            Z7, Z6, Z7
+	VADDPD.BCST       activation_numbers<>+1056(SB), Z7, Z7
+	VMULPD            Z7, Z6, Z7
+	VADDPD.BCST       activation_numbers<>+1088(SB), Z7, Z7
+	VMULPD            Z7, Z6, Z7
+	VADDPD.BCST       activation_numbers<>+1120(SB), Z7, Z7
+	VMULPD            Z7, Z6, Z7
+	VADDPD.BCST       activation_numbers<>+1152(SB), Z7, Z7
+	VMULPD            Z7, Z6, Z7
+	VADDPD.BCST       activation_numbers<>+1184(SB), Z7, Z7
+	VMULPD            Z7, Z6, Z7
+	VADDPD.BCST       activation_numbers<>+1216(SB), Z7, Z7
+	VMULPD            Z7, Z6, Z7
+	VADDPD.BCST       activation_numbers<>+1248(SB), Z7, Z7
+	VMULPD            Z7, Z6, Z7
+	VADDPD.BCST       activation_numbers<>+1280(SB), Z7, Z7
+	VMULPD            Z7, Z6, Z7
+	VADDPD.BCST       activation_numbers<>+1312(SB), Z7, Z7
+	VMULPD            Z7, Z6, Z7
+	VADDPD.BCST       activation_numbers<>+1344(SB), Z7, Z7
+	VMULPD.BCST       activation_numbers<>+1376(SB), Z6, Z8
+	VADDPD.BCST       activation_numbers<>+1408(SB), Z8, Z8
+	VMULPD            Z8, Z6, Z8
+	VADDPD.BCST       activation_numbers<>+1440(SB), Z8, Z8
+	VMULPD            Z8, Z6, Z8
+	VADDPD.BCST       activation_numbers<>+1472(SB), Z8, Z8
+	VMULPD            Z8, Z6, Z8
+	VADDPD.BCST       activation_numbers<>+1504(SB), Z8, Z8
+	VMULPD            Z8, Z6, Z8
+	VADDPD.BCST       activation_numbers<>+1536(SB), Z8, Z8
+	VMULPD            Z8, Z6, Z8
+	VADDPD.BCST       activation_numbers<>+1568(SB), Z8, Z8
+	VMULPD            Z8, Z6, Z8
+	VADDPD.BCST       activation_numbers<>+1600(SB), Z8, Z8
+	VMULPD            Z8, Z6, Z8
+	VADDPD.BCST       activation_numbers<>+1632(SB), Z8, Z8
+	VMULPD            Z8, Z6, Z8
+	VADDPD.BCST       activation_numbers<>+1664(SB), Z8, Z8
+	VMULPD            Z8, Z6, Z8
+	VADDPD.BCST       activation_numbers<>+1696(SB), Z8, Z8
+	VMULPD            Z8, Z6, Z6
+	VADDPD.BCST       activation_numbers<>+1728(SB), Z6, Z6
+	VMULPD            Z5, Z6, Z5
+	VADDPD            Z7, Z5, Z5
+	VPANDQ.BCST       activation_numbers<>+1760(SB), Z4, Z6
+	VMULPD            Z6, Z6, Z7
+	VPXORQ.BCST       activation_numbers<>+0(SB), Z7, Z7
+	VBROADCASTSD      activation_numbers<>+32(SB), Z8
+	VMAXPD            Z7, Z8, Z7
+	VMULPD.BCST       activation_numbers<>+64(SB), Z7, Z8
+	VADDPD.BCST       activation_numbers<>+96(SB), Z8, Z8
+	VBROADCASTSD      activation_numbers<>+128(SB), Z9
+	VADDPD.RD_SAE     Z9, Z8, Z8
+	VSUBPD            Z9, Z8, Z9
+	VMOVAPD           Z7, Z7
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z9, Z7
+	VMULPD.BCST       activation_numbers<>+192(SB), Z9, Z10
+	VSUBPD            Z10, Z7, Z7
+	VMULPD.BCST       activation_numbers<>+224(SB), Z7, Z10
 	VADDPD.BCST       activation_numbers<>+256(SB), Z10, Z10
-	VMULPD            Z10, Z8, Z10
+	VMULPD            Z10, Z7, Z10
 	VADDPD.BCST       activation_numbers<>+288(SB), Z10, Z10
-	VMULPD            Z10, Z8, Z10
+	VMULPD            Z10, Z7, Z10
 	VADDPD.BCST       activation_numbers<>+320(SB), Z10, Z10
-	VMULPD            Z10, Z8, Z10
+	VMULPD            Z10, Z7, Z10
 	VADDPD.BCST       activation_numbers<>+96(SB), Z10, Z10
-	VMULPD            Z8, Z8, Z11
+	VMULPD            Z7, Z7, Z11
 	VMULPD            Z10, Z11, Z10
-	VADDPD            Z8, Z10, Z8
-	VADDPD.BCST       activation_numbers<>+416(SB), Z8, Z8
+	VADDPD            Z7, Z10, Z7
+	VPANDQ.BCST       activation_numbers<>+352(SB), Z8, Z8
+	LEAQ              activation_powers<>+0(SB), BX
+	VMOVAPD           Z8, Z10
+	KMOVW             K1, K2
+	VGATHERQPD        (BX)(Z8*8), K2, Z10
+	LEAQ              activation_rests<>+0(SB), BX
+	VMOVAPD           Z8, Z11
+	KMOVW             K1, K2
+	VGATHERQPD        (BX)(Z8*8), K2, Z11
+	VMULPD            Z10, Z7, Z7
+	VADDPD            Z11, Z7, Z7
+	VADDPD            Z10, Z7, Z7
+	VMULPD.BCST       activation_numbers<>+384(SB), Z9, Z8
+	VSCALEFPD         Z8, Z7, Z7
+	VSUBPD            Z4, Z6, Z8
+	VADDPD            Z4, Z6, Z6
+	VMULPD            Z6, Z8, Z6
+	VMULPD.BCST       activation_numbers<>+224(SB), Z6, Z8
+	VADDPD.BCST       activation_numbers<>+256(SB), Z8, Z8
+	VMULPD            Z8, Z6, Z8
+	VADDPD.BCST       activation_numbers<>+288(SB), Z8, Z8
+	VMULPD            Z8, Z6, Z8
+	VADDPD.BCST       activation_numbers<>+320(SB), Z8, Z8
+	VMULPD            Z8, Z6, Z8
+	VADDPD.BCST       activation_numbers<>+96(SB), Z8, Z8
+	VMULPD            Z6, Z6, Z9
 	VMULPD            Z8, Z9, Z8
-	VMULPD            Z7, Z8, Z7
-	VADDPD            Z6, Z6, Z6
+	VADDPD            Z6, Z8, Z6
 	VADDPD.BCST       activation_numbers<>+416(SB), Z6, Z6
-	VDIVPD            Z6, Z7, Z6
-	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z1, K4
+	VMULPD            Z6, Z7, Z6
+	VMULPD            Z5, Z6, Z5
+	VADDPD            Z4, Z4, Z4
+	VADDPD.BCST       activation_numbers<>+416(SB), Z4, Z4
+	VDIVPD            Z4, Z5, Z4
+	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z1, K2
 	VBROADCASTSD      activation_numbers<>+512(SB), Z1
-	VSUBPD            Z6, Z1, Z1
-	VBLENDMPD         Z1, Z6, K4, Z4
-	VMULPD.BCST       activation_numbers<>+96(SB), Z4, Z1
-	VCMPPD.BCST       $0x04, activation_numbers<>+448(SB), Z1, K4
+	VSUBPD            Z4, Z1, Z1
+	VBLENDMPD         Z1, Z4, K2, Z2
+	VMULPD.BCST       activation_numbers<>+96(SB), Z2, Z1
+	VCMPPD.BCST       $0x04, activation_numbers<>+448(SB), Z1, K2
 	VMULPD            Z1, Z0, Z0
-	VMOVAPD.Z         Z0, K4, Z0
-	VCVTPD2PS         Z0, Y5
-	VMOVUPS           Z5, K1, (CX)
+	VMOVAPD.Z         Z0, K2, Z0
+	VCVTPD2PS         Z0, Y3
+	VMOVUPS           Z3, K1, (CX)
 	ADDQ              $0x20, CX
 	ADDQ              $0x20, DX
 	SUBQ              $0x08, AX
@@ -496,171 +496,171 @@ whole:
 	VMULPD            Z0, Z0, Z2
 	VPXORQ.BCST       activation_numbers<>+0(SB), Z2, Z2
 	VMULPD.BCST       activation_numbers<>+96(SB), Z2, Z2
+	VBROADCASTSD      activation_numbers<>+32(SB), Z5
+	VMAXPD            Z2, Z5, Z2
+	VMULPD.BCST       activation_numbers<>+64(SB), Z2, Z5
+	VADDPD.BCST       activation_numbers<>+96(SB), Z5, Z5
+	VBROADCASTSD      activation_numbers<>+128(SB), Z6
+	VADDPD.RD_SAE     Z6, Z5, Z5
+	VSUBPD            Z6, Z5, Z6
+	VMOVAPD           Z2, Z2
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z6, Z2
+	VMULPD.BCST       activation_numbers<>+192(SB), Z6, Z7
+	VSUBPD            Z7, Z2, Z2
+	VMULPD.BCST       activation_numbers<>+224(SB), Z2, Z7
+	VADDPD.BCST       activation_numbers<>+256(SB), Z7, Z7
+	VMULPD            Z7, Z2, Z7
+	VADDPD.BCST       activation_numbers<>+288(SB), Z7, Z7
+	VMULPD            Z7, Z2, Z7
+	VADDPD.BCST       activation_numbers<>+320(SB), Z7, Z7
+	VMULPD            Z7, Z2, Z7
+	VADDPD.BCST       activation_numbers<>+96(SB), Z7, Z7
+	VMULPD            Z2, Z2, Z8
+	VMULPD            Z7, Z8, Z7
+	VADDPD            Z2, Z7, Z2
+	VPANDQ.BCST       activation_numbers<>+352(SB), Z5, Z5
+	LEAQ              activation_powers<>+0(SB), SI
+	VMOVAPD           Z5, Z7
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z5*8), K2, Z7
+	LEAQ              activation_rests<>+0(SB), SI
+	VMOVAPD           Z5, Z8
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z5*8), K2, Z8
+	VMULPD            Z7, Z2, Z2
+	VADDPD            Z8, Z2, Z2
+	VADDPD            Z7, Z2, Z2
+	VMULPD.BCST       activation_numbers<>+384(SB), Z6, Z5
+	VSCALEFPD         Z5, Z2, Z2
+	VDIVPD.BCST       activation_numbers<>+1792(SB), Z2, Z2
+	VCMPPD.BCST       $0x04, activation_numbers<>+448(SB), Z2, K2
+	VMULPD            Z2, Z0, Z2
+	VMOVAPD.Z         Z2, K2, Z2
+	VPXORQ.BCST       activation_numbers<>+0(SB), Z0, Z0
+	VDIVPD.BCST       activation_numbers<>+864(SB), Z0, Z0
+	VBROADCASTSD      activation_numbers<>+896(SB), Z5
+	VPANDQ.BCST       activation_numbers<>+480(SB), Z0, Z6
+	VMINPD            Z6, Z5, Z5
+	VSUBPD.BCST       activation_numbers<>+928(SB), Z5, Z6
+	VADDPD.BCST       activation_numbers<>+928(SB), Z5, Z7
+	VDIVPD            Z7, Z6, Z6
+	VMULPD            Z6, Z6, Z7
+	VMULPD.BCST       activation_numbers<>+960(SB), Z7, Z8
+	VADDPD.BCST       activation_numbers<>+992(SB), Z8, Z8
+	VMULPD            Z8, Z7, Z8
+	VADDPD.BCST       activation_numbers<>+1024(SB), Z8, Z8
+	VMULPD            Z8, Z7, Z8
+	VADDPD.BCST       activation_numbers<>+1056(SB), Z8, Z8
+	VMULPD            Z8, Z7, Z8
+	VADDPD.BCST       activation_numbers<>+1088(SB), Z8, Z8
+	VMULPD            Z8, Z7, Z8
+	VADDPD.BCST       activation_numbers<>+1120(SB), Z8, Z8
+	VMULPD            Z8, Z7, Z8
+	VADDPD.BCST       activation_numbers<>+1152(SB), Z8, Z8
+	VMULPD            Z8, Z7, Z8
+	VADDPD.BCST       activation_numbers<>+1184(SB), Z8, Z8
+	VMULPD            Z8, Z7, Z8
+	VADDPD.BCST       activation_numbers<>+1216(SB), Z8, Z8
+	VMULPD            Z8, Z7, Z8
+	VADDPD.BCST       activation_numbers<>+1248(SB), Z8, Z8
+	VMULPD            Z8, Z7, Z8
+	VADDPD.BCST       activation_numbers<>+1280(SB), Z8, Z8
+	VMULPD            Z8, Z7, Z8
+	VADDPD.BCST       activation_numbers<>+1312(SB), Z8, Z8
+	VMULPD            Z8, Z7, Z8
+	VADDPD.BCST       activation_numbers<>+1344(SB), Z8, Z8
+	VMULPD.BCST       activation_numbers<>+1376(SB), Z7, Z9
+	VADDPD.BCST       activation_numbers<>+1408(SB), Z9, Z9
+	VMULPD            Z9, Z7, Z9
+	VADDPD.BCST       activation_numbers<>+1440(SB), Z9, Z9
+	VMULPD            Z9, Z7, Z9
+	VADDPD.BCST       activation_numbers<>+1472(SB), Z9, Z9
+	VMULPD            Z9, Z7, Z9
+	VADDPD.BCST       activation_numbers<>+1504(SB), Z9, Z9
+	VMULPD            Z9, Z7, Z9
+	VADDPD.BCST       activation_numbers<>+1536(SB), Z9, Z9
+	VMULPD            Z9, Z7, Z9
+	VADDPD.BCST       activation_numbers<>+1568(SB), Z9, Z9
+	VMULPD            Z9, Z7, Z9
+	VADDPD.BCST       activation_numbers<>+1600(SB), Z9, Z9
+	VMULPD            Z9, Z7, Z9
+	VADDPD.BCST       activation_numbers<>+1632(SB), Z9, Z9
+	VMULPD            Z9, Z7, Z9
+	VADDPD.BCST       activation_numbers<>+1664(SB), Z9, Z9
+	VMULPD            Z9, Z7, Z9
+	VADDPD.BCST       activation_numbers<>+1696(SB), Z9, Z9
+	VMULPD            Z9, Z7, Z7
+	VADDPD.BCST       activation_numbers<>+1728(SB), Z7, Z7
+	VMULPD            Z6, Z7, Z6
+	VADDPD            Z8, Z6, Z6
+	VPANDQ.BCST       activation_numbers<>+1760(SB), Z5, Z7
+	VMULPD            Z7, Z7, Z8
+	VPXORQ.BCST       activation_numbers<>+0(SB), Z8, Z8
 	VBROADCASTSD      activation_numbers<>+32(SB), Z9
-	VMAXPD            Z2, Z9, Z2
-	VMULPD.BCST       activation_numbers<>+64(SB), Z2, Z9
+	VMAXPD            Z8, Z9, Z8
+	VMULPD.BCST       activation_numbers<>+64(SB), Z8, Z9
 	VADDPD.BCST       activation_numbers<>+96(SB), Z9, Z9
 	VBROADCASTSD      activation_numbers<>+128(SB), Z10
 	VADDPD.RD_SAE     Z10, Z9, Z9
 	VSUBPD            Z10, Z9, Z10
-	VMOVAPD           Z2, Z2
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z10, Z2
+	VMOVAPD           Z8, Z8
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z10, Z8
 	VMULPD.BCST       activation_numbers<>+192(SB), Z10, Z11
-	VSUBPD            Z11, Z2, Z2
-	VMULPD.BCST       activation_numbers<>+224(SB), Z2, Z11
+	VSUBPD            Z11, Z8, Z8
+	VMULPD.BCST       activation_numbers<>+224(SB), Z8, Z11
 	VADDPD.BCST       activation_numbers<>+256(SB), Z11, Z11
-	VMULPD            Z11, Z2, Z11
+	VMULPD            Z11, Z8, Z11
 	VADDPD.BCST       activation_numbers<>+288(SB), Z11, Z11
-	VMULPD            Z11, Z2, Z11
+	VMULPD            Z11, Z8, Z11
 	VADDPD.BCST       activation_numbers<>+320(SB), Z11, Z11
-	VMULPD            Z11, Z2, Z11
+	VMULPD            Z11, Z8, Z11
 	VADDPD.BCST       activation_numbers<>+96(SB), Z11, Z11
-	VMULPD            Z2, Z2, Z12
+	VMULPD            Z8, Z8, Z12
 	VMULPD            Z11, Z12, Z11
-	VADDPD            Z2, Z11, Z2
+	VADDPD            Z8, Z11, Z8
 	VPANDQ.BCST       activation_numbers<>+352(SB), Z9, Z9
 	LEAQ              activation_powers<>+0(SB), SI
-	KXNORW            K2, K2, K2
-	VPXORQ            Z3, Z3, Z3
-	VGATHERQPD        (SI)(Z9*8), K2, Z3
+	VMOVAPD           Z9, Z11
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z9*8), K2, Z11
 	LEAQ              activation_rests<>+0(SB), SI
-	KXNORW            K3, K3, K3
-	VPXORQ            Z4, Z4, Z4
-	VGATHERQPD        (SI)(Z9*8), K3, Z4
-	VMULPD            Z3, Z2, Z2
-	VADDPD            Z4, Z2, Z2
-	VADDPD            Z3, Z2, Z2
+	VMOVAPD           Z9, Z12
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z9*8), K2, Z12
+	VMULPD            Z11, Z8, Z8
+	VADDPD            Z12, Z8, Z8
+	VADDPD            Z11, Z8, Z8
 	VMULPD.BCST       activation_numbers<>+384(SB), Z10, Z9
-	VSCALEFPD         Z9, Z2, Z2
-	VDIVPD.BCST       activation_numbers<>+1792(SB), Z2, Z2
-	VCMPPD.BCST       $0x04, activation_numbers<>+448(SB), Z2, K4
-	VMULPD            Z2, Z0, Z2
-	VMOVAPD.Z         Z2, K4, Z2
-	VPXORQ.BCST       activation_numbers<>+0(SB), Z0, Z0
-	VDIVPD.BCST       activation_numbers<>+864(SB), Z0, Z0
-	VBROADCASTSD      activation_numbers<>+896(SB), Z9
-	VPANDQ.BCST       activation_numbers<>+480(SB), Z0, Z10
-	VMINPD            Z10, Z9, Z9
-	VSUBPD.BCST       activation_numbers<>+928(SB), Z9, Z10
-	VADDPD.BCST       activation_numbers<>+928(SB), Z9, Z11
-	VDIVPD            Z11, Z10, Z10
-	VMULPD            Z10, Z10, Z11
-	VMULPD.BCST       activation_numbers<>+960(SB), Z11, Z12
-	VADDPD.BCST       activation_numbers<>+992(SB), Z12, Z12
-	VMULPD            Z12, Z11, Z12
-	VADDPD.BCST       activation_numbers<>+1024(SB), Z12, Z12
-	VMULPD            Z12, Z11, Z12
-	VADDPD.BCST       activation_numbers<>+1056(SB), Z12, Z12
-	VMULPD            Z12, Z11, Z12
-	VADDPD.BCST       activation_numbers<>+1088(SB), Z12, Z12
-	VMULPD            Z12, Z11, Z12
-	VADDPD.BCST       activation_numbers<>+1120(SB), Z12, Z12
-	VMULPD            Z12, Z11, Z12
-	VADDPD.BCST       activation_numbers<>+1152(SB), Z12, Z12
-	VMULPD            Z12, Z11, Z12
-	VADDPD.BCST       activation_numbers<>+1184(SB), Z12, Z12
-	VMULPD            Z12, Z11, Z12
-	VADDPD.BCST       activation_numbers<>+1216(SB), Z12, Z12
-	VMULPD            Z12, Z11, Z12
-	VADDPD.BCST       activation_numbers<>+1248(SB), Z12, Z12
-	VMULPD            Z12, Z11, Z12
-	VADDPD.BCST       activation_numbers<>+1280(SB), Z12, Z12
-	VMULPD            Z12, Z11, Z12
-	VADDPD.BCST       activation_numbers<>+1312(SB), Z12, Z12
-	VMULPD            Z12, Z11, Z12
-	VADDPD.BCST       activation_numbers<>+1344(SB), Z12, Z12
-	VMULPD.BCST       activation_numbers<>+1376(SB), Z11, Z13
-	VADDPD.BCST       activation_numbers<>+1408(SB), Z13, Z13
-	VMULPD            Z13, Z11, Z13
-	VADDPD.BCST       activation_numbers<>+1440(SB), Z13, Z13
-	VMULPD            Z13, Z11, Z13
-	VADDPD.BCST       activation_numbers<>+1472(SB), Z13, Z13
-	VMULPD            Z13, Z11, Z13
-	VADDPD.BCST       activation_numbers<>+1504(SB), Z13, Z13
-	VMULPD            Z13, Z11, Z13
-	VADDPD.BCST       activation_numbers<>+1536(SB), Z13, Z13
-	VMULPD            Z13, Z11, Z13
-	VADDPD.BCST       activation_numbers<>+1568(SB), Z13, Z13
-	VMULPD            Z13, Z11, Z13
-	VADDPD.BCST       activation_numbers<>+1600(SB), Z13, Z13
-	VMULPD            Z13, Z11, Z13
-	VADDPD.BCST       activation_numbers<>+1632(SB), Z13, Z13
-	VMULPD            Z13, Z11, Z13
-	VADDPD.BCST       activation_numbers<>+1664(SB), Z13, Z13
-	VMULPD            Z13, Z11, Z13
-	VADDPD.BCST       activation_numbers<>+1696(SB), Z13, Z13
-	VMULPD            Z13, Z11, Z11
-	VADDPD.BCST       activation_numbers<>+1728(SB), Z11, Z11
-	VMULPD            Z10, Z11, Z10
-	VADDPD            Z12, Z10, Z10
-	VPANDQ.BCST       activation_numbers<>+1760(SB), Z9, Z11
-	VMULPD            Z11, Z11, Z12
-	VPXORQ.BCST       activation_numbers<>+0(SB), Z12, Z12
-	VBROADCASTSD      activation_numbers<>+32(SB), Z13
-	VMAXPD            Z12, Z13, Z12
-	VMULPD.BCST       activation_numbers<>+64(SB), Z12, Z13
-	VADDPD.BCST       activation_numbers<>+96(SB), Z13, Z13
-	VBROADCASTSD      activation_numbers<>+128(SB), Z14
-	VADDPD.RD_SAE     Z14, Z13, Z13
-	VSUBPD            Z14, Z13, Z14
-	VMOVAPD           Z12, Z12
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z14, Z12
-	VMULPD.BCST       activation_numbers<>+192(SB), Z14, Z15
-	VSUBPD            Z15, Z12, Z12
-	VMULPD.BCST       activation_numbers<>+224(SB), Z12, Z15
-	VADDPD.BCST       activation_numbers<>+256(SB), Z15, Z15
-	VMULPD            Z15, Z12, Z15
-	VADDPD.BCST       activation_numbers<>+288(SB), Z15, Z15
-	VMULPD            Z15, Z12, Z15
-	VADDPD.BCST       activation_numbers<>+320(SB), Z15, Z15
-	VMULPD            Z15, Z12, Z15
-	VADDPD.BCST       activation_numbers<>+96(SB), Z15, Z15
-	VMULPD            Z12, Z12, Z16
-	VMULPD            Z15, Z16, Z15
-	VADDPD            Z12, Z15, Z12
-	VPANDQ.BCST       activation_numbers<>+352(SB), Z13, Z13
-	LEAQ              activation_powers<>+0(SB), SI
-	KXNORW            K5, K5, K5
-	VPXORQ            Z5, Z5, Z5
-	VGATHERQPD        (SI)(Z13*8), K5, Z5
-	LEAQ              activation_rests<>+0(SB), SI
-	KXNORW            K6, K6, K6
-	VPXORQ            Z6, Z6, Z6
-	VGATHERQPD        (SI)(Z13*8), K6, Z6
-	VMULPD            Z5, Z12, Z12
-	VADDPD            Z6, Z12, Z12
-	VADDPD            Z5, Z12, Z12
-	VMULPD.BCST       activation_numbers<>+384(SB), Z14, Z13
-	VSCALEFPD         Z13, Z12, Z12
-	VSUBPD            Z9, Z11, Z13
-	VADDPD            Z9, Z11, Z11
-	VMULPD            Z11, Z13, Z11
-	VMULPD.BCST       activation_numbers<>+224(SB), Z11, Z13
-	VADDPD.BCST       activation_numbers<>+256(SB), Z13, Z13
-	VMULPD            Z13, Z11, Z13
-	VADDPD.BCST       activation_numbers<>+288(SB), Z13, Z13
-	VMULPD            Z13, Z11, Z13
-	VADDPD.BCST       activation_numbers<>+320(SB), Z13, Z13
-	VMULPD            Z13, Z11, Z13
-	VADDPD.BCST       activation_numbers<>+96(SB), Z13, Z13
-	VMULPD            Z11, Z11, Z14
-	VMULPD            Z13, Z14, Z13
-	VADDPD            Z11, Z13, Z11
-	VADDPD.BCST       activation_numbers<>+416(SB), Z11, Z11
-	VMULPD            Z11, Z12, Z11
-	VMULPD            Z10, Z11, Z10
-	VADDPD            Z9, Z9, Z9
-	VADDPD.BCST       activation_numbers<>+416(SB), Z9, Z9
-	VDIVPD            Z9, Z10, Z9
-	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z0, K4
+	VSCALEFPD         Z9, Z8, Z8
+	VSUBPD            Z5, Z7, Z9
+	VADDPD            Z5, Z7, Z7
+	VMULPD            Z7, Z9, Z7
+	VMULPD.BCST       activation_numbers<>+224(SB), Z7, Z9
+	VADDPD.BCST       activation_numbers<>+256(SB), Z9, Z9
+	VMULPD            Z9, Z7, Z9
+	VADDPD.BCST       activation_numbers<>+288(SB), Z9, Z9
+	VMULPD            Z9, Z7, Z9
+	VADDPD.BCST       activation_numbers<>+320(SB), Z9, Z9
+	VMULPD            Z9, Z7, Z9
+	VADDPD.BCST       activation_numbers<>+96(SB), Z9, Z9
+	VMULPD            Z7, Z7, Z10
+	VMULPD            Z9, Z10, Z9
+	VADDPD            Z7, Z9, Z7
+	VADDPD.BCST       activation_numbers<>+416(SB), Z7, Z7
+	VMULPD            Z7, Z8, Z7
+	VMULPD            Z6, Z7, Z6
+	VADDPD            Z5, Z5, Z5
+	VADDPD.BCST       activation_numbers<>+416(SB), Z5, Z5
+	VDIVPD            Z5, Z6, Z5
+	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z0, K2
 	VBROADCASTSD      activation_numbers<>+512(SB), Z0
-	VSUBPD            Z9, Z0, Z0
-	VBLENDMPD         Z0, Z9, K4, Z7
-	VMULPD.BCST       activation_numbers<>+96(SB), Z7, Z0
+	VSUBPD            Z5, Z0, Z0
+	VBLENDMPD         Z0, Z5, K2, Z3
+	VMULPD.BCST       activation_numbers<>+96(SB), Z3, Z0
 	VADDPD            Z2, Z0, Z0
 	VMULPD            Z1, Z0, Z0
-	VCVTPD2PS         Z0, Y8
-	VMOVUPS           Z8, K1, (CX)
+	VCVTPD2PS         Z0, Y4
+	VMOVUPS           Z4, K1, (CX)
 	ADDQ              $0x20, CX
 	ADDQ              $0x20, DX
 	ADDQ              $0x20, BX
@@ -695,52 +695,52 @@ whole:
 	VADDPD.BCST       activation_numbers<>+416(SB), Z2, Z2
 	VMULPD            Z2, Z1, Z1
 	VPORQ.BCST        activation_numbers<>+0(SB), Z1, Z2
-	VBROADCASTSD      activation_numbers<>+32(SB), Z7
-	VMAXPD            Z2, Z7, Z2
-	VMULPD.BCST       activation_numbers<>+64(SB), Z2, Z7
-	VADDPD.BCST       activation_numbers<>+96(SB), Z7, Z7
-	VBROADCASTSD      activation_numbers<>+128(SB), Z8
-	VADDPD.RD_SAE     Z8, Z7, Z7
-	VSUBPD            Z8, Z7, Z8
+	VBROADCASTSD      activation_numbers<>+32(SB), Z5
+	VMAXPD            Z2, Z5, Z2
+	VMULPD.BCST       activation_numbers<>+64(SB), Z2, Z5
+	VADDPD.BCST       activation_numbers<>+96(SB), Z5, Z5
+	VBROADCASTSD      activation_numbers<>+128(SB), Z6
+	VADDPD.RD_SAE     Z6, Z5, Z5
+	VSUBPD            Z6, Z5, Z6
 	VMOVAPD           Z2, Z2
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z8, Z2
-	VMULPD.BCST       activation_numbers<>+192(SB), Z8, Z9
-	VSUBPD            Z9, Z2, Z2
-	VMULPD.BCST       activation_numbers<>+224(SB), Z2, Z9
-	VADDPD.BCST       activation_numbers<>+256(SB), Z9, Z9
-	VMULPD            Z9, Z2, Z9
-	VADDPD.BCST       activation_numbers<>+288(SB), Z9, Z9
-	VMULPD            Z9, Z2, Z9
-	VADDPD.BCST       activation_numbers<>+320(SB), Z9, Z9
-	VMULPD            Z9, Z2, Z9
-	VADDPD.BCST       activation_numbers<>+96(SB), Z9, Z9
-	VMULPD            Z2, Z2, Z10
-	VMULPD            Z9, Z10, Z9
-	VADDPD            Z2, Z9, Z2
-	VPANDQ.BCST       activation_numbers<>+352(SB), Z7, Z7
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z6, Z2
+	VMULPD.BCST       activation_numbers<>+192(SB), Z6, Z7
+	VSUBPD            Z7, Z2, Z2
+	VMULPD.BCST       activation_numbers<>+224(SB), Z2, Z7
+	VADDPD.BCST       activation_numbers<>+256(SB), Z7, Z7
+	VMULPD            Z7, Z2, Z7
+	VADDPD.BCST       activation_numbers<>+288(SB), Z7, Z7
+	VMULPD            Z7, Z2, Z7
+	VADDPD.BCST       activation_numbers<>+320(SB), Z7, Z7
+	VMULPD            Z7, Z2, Z7
+	VADDPD.BCST       activation_numbers<>+96(SB), Z7, Z7
+	VMULPD            Z2, Z2, Z8
+	VMULPD            Z7, Z8, Z7
+	VADDPD            Z2, Z7, Z2
+	VPANDQ.BCST       activation_numbers<>+352(SB), Z5, Z5
 	LEAQ              activation_powers<>+0(SB), BX
-	KXNORW            K2, K2, K2
-	VPXORQ            Z3, Z3, Z3
-	VGATHERQPD        (BX)(Z7*8), K2, Z3
+	VMOVAPD           Z5, Z7
+	KMOVW             K1, K2
+	VGATHERQPD        (BX)(Z5*8), K2, Z7
 	LEAQ              activation_rests<>+0(SB), BX
-	KXNORW            K3, K3, K3
-	VPXORQ            Z4, Z4, Z4
-	VGATHERQPD        (BX)(Z7*8), K3, Z4
-	VMULPD            Z3, Z2, Z2
-	VADDPD            Z4, Z2, Z2
-	VADDPD            Z3, Z2, Z2
-	VMULPD.BCST       activation_numbers<>+384(SB), Z8, Z7
-	VSCALEFPD         Z7, Z2, Z2
-	VADDPD.BCST       activation_numbers<>+416(SB), Z2, Z7
-	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z1, K4
+	VMOVAPD           Z5, Z8
+	KMOVW             K1, K2
+	VGATHERQPD        (BX)(Z5*8), K2, Z8
+	VMULPD            Z7, Z2, Z2
+	VADDPD            Z8, Z2, Z2
+	VADDPD            Z7, Z2, Z2
+	VMULPD.BCST       activation_numbers<>+384(SB), Z6, Z5
+	VSCALEFPD         Z5, Z2, Z2
+	VADDPD.BCST       activation_numbers<>+416(SB), Z2, Z5
+	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z1, K2
 	VBROADCASTSD      activation_numbers<>+416(SB), Z1
-	VBLENDMPD         Z2, Z1, K4, Z5
-	VDIVPD            Z7, Z5, Z1
-	VCMPPD.BCST       $0x04, activation_numbers<>+448(SB), Z1, K4
+	VBLENDMPD         Z2, Z1, K2, Z3
+	VDIVPD            Z5, Z3, Z1
+	VCMPPD.BCST       $0x04, activation_numbers<>+448(SB), Z1, K2
 	VMULPD            Z1, Z0, Z0
-	VMOVAPD.Z         Z0, K4, Z0
-	VCVTPD2PS         Z0, Y6
-	VMOVUPS           Z6, K1, (CX)
+	VMOVAPD.Z         Z0, K2, Z0
+	VCVTPD2PS         Z0, Y4
+	VMOVUPS           Z4, K1, (CX)
 	ADDQ              $0x20, CX
 	ADDQ              $0x20, DX
 	SUBQ              $0x08, AX
@@ -776,62 +776,62 @@ whole:
 	VADDPD.BCST       activation_numbers<>+416(SB), Z3, Z3
 	VMULPD            Z3, Z2, Z2
 	VPORQ.BCST        activation_numbers<>+0(SB), Z2, Z3
-	VBROADCASTSD      activation_numbers<>+32(SB), Z8
-	VMAXPD            Z3, Z8, Z3
-	VMULPD.BCST       activation_numbers<>+64(SB), Z3, Z8
-	VADDPD.BCST       activation_numbers<>+96(SB), Z8, Z8
-	VBROADCASTSD      activation_numbers<>+128(SB), Z9
-	VADDPD.RD_SAE     Z9, Z8, Z8
-	VSUBPD            Z9, Z8, Z9
+	VBROADCASTSD      activation_numbers<>+32(SB), Z6
+	VMAXPD            Z3, Z6, Z3
+	VMULPD.BCST       activation_numbers<>+64(SB), Z3, Z6
+	VADDPD.BCST       activation_numbers<>+96(SB), Z6, Z6
+	VBROADCASTSD      activation_numbers<>+128(SB), Z7
+	VADDPD.RD_SAE     Z7, Z6, Z6
+	VSUBPD            Z7, Z6, Z7
 	VMOVAPD           Z3, Z3
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z9, Z3
-	VMULPD.BCST       activation_numbers<>+192(SB), Z9, Z10
-	VSUBPD            Z10, Z3, Z3
-	VMULPD.BCST       activation_numbers<>+224(SB), Z3, Z10
-	VADDPD.BCST       activation_numbers<>+256(SB), Z10, Z10
-	VMULPD            Z10, Z3, Z10
-	VADDPD.BCST       activation_numbers<>+288(SB), Z10, Z10
-	VMULPD            Z10, Z3, Z10
-	VADDPD.BCST       activation_numbers<>+320(SB), Z10, Z10
-	VMULPD            Z10, Z3, Z10
-	VADDPD.BCST       activation_numbers<>+96(SB), Z10, Z10
-	VMULPD            Z3, Z3, Z11
-	VMULPD            Z10, Z11, Z10
-	VADDPD            Z3, Z10, Z3
-	VPANDQ.BCST       activation_numbers<>+352(SB), Z8, Z8
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z7, Z3
+	VMULPD.BCST       activation_numbers<>+192(SB), Z7, Z8
+	VSUBPD            Z8, Z3, Z3
+	VMULPD.BCST       activation_numbers<>+224(SB), Z3, Z8
+	VADDPD.BCST       activation_numbers<>+256(SB), Z8, Z8
+	VMULPD            Z8, Z3, Z8
+	VADDPD.BCST       activation_numbers<>+288(SB), Z8, Z8
+	VMULPD            Z8, Z3, Z8
+	VADDPD.BCST       activation_numbers<>+320(SB), Z8, Z8
+	VMULPD            Z8, Z3, Z8
+	VADDPD.BCST       activation_numbers<>+96(SB), Z8, Z8
+	VMULPD            Z3, Z3, Z9
+	VMULPD            Z8, Z9, Z8
+	VADDPD            Z3, Z8, Z3
+	VPANDQ.BCST       activation_numbers<>+352(SB), Z6, Z6
 	LEAQ              activation_powers<>+0(SB), SI
-	KXNORW            K2, K2, K2
-	VPXORQ            Z4, Z4, Z4
-	VGATHERQPD        (SI)(Z8*8), K2, Z4
+	VMOVAPD           Z6, Z8
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z6*8), K2, Z8
 	LEAQ              activation_rests<>+0(SB), SI
-	KXNORW            K3, K3, K3
-	VPXORQ            Z5, Z5, Z5
-	VGATHERQPD        (SI)(Z8*8), K3, Z5
-	VMULPD            Z4, Z3, Z3
-	VADDPD            Z5, Z3, Z3
-	VADDPD            Z4, Z3, Z3
-	VMULPD.BCST       activation_numbers<>+384(SB), Z9, Z8
-	VSCALEFPD         Z8, Z3, Z3
-	VADDPD.BCST       activation_numbers<>+416(SB), Z3, Z8
-	VADDPD            Z0, Z0, Z9
-	VMULPD.BCST       activation_numbers<>+1888(SB), Z9, Z9
-	VMULPD.BCST       activation_numbers<>+1920(SB), Z0, Z10
-	VMULPD            Z0, Z10, Z0
+	VMOVAPD           Z6, Z9
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z6*8), K2, Z9
+	VMULPD            Z8, Z3, Z3
+	VADDPD            Z9, Z3, Z3
+	VADDPD            Z8, Z3, Z3
+	VMULPD.BCST       activation_numbers<>+384(SB), Z7, Z6
+	VSCALEFPD         Z6, Z3, Z3
+	VADDPD.BCST       activation_numbers<>+416(SB), Z3, Z6
+	VADDPD            Z0, Z0, Z7
+	VMULPD.BCST       activation_numbers<>+1888(SB), Z7, Z7
+	VMULPD.BCST       activation_numbers<>+1920(SB), Z0, Z8
+	VMULPD            Z0, Z8, Z0
 	VADDPD.BCST       activation_numbers<>+416(SB), Z0, Z0
-	VMULPD            Z0, Z9, Z0
-	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z2, K4
+	VMULPD            Z0, Z7, Z0
+	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z2, K2
 	VBROADCASTSD      activation_numbers<>+416(SB), Z2
-	VBLENDMPD         Z3, Z2, K4, Z6
-	VDIVPD            Z8, Z6, Z2
-	VMULPD            Z8, Z8, Z8
-	VDIVPD            Z8, Z3, Z3
-	VCMPPD.BCST       $0x04, activation_numbers<>+448(SB), Z3, K4
+	VBLENDMPD         Z3, Z2, K2, Z4
+	VDIVPD            Z6, Z4, Z2
+	VMULPD            Z6, Z6, Z6
+	VDIVPD            Z6, Z3, Z3
+	VCMPPD.BCST       $0x04, activation_numbers<>+448(SB), Z3, K2
 	VMULPD            Z3, Z0, Z0
-	VMOVAPD.Z         Z0, K4, Z0
+	VMOVAPD.Z         Z0, K2, Z0
 	VADDPD            Z0, Z2, Z0
 	VMULPD            Z1, Z0, Z0
-	VCVTPD2PS         Z0, Y7
-	VMOVUPS           Z7, K1, (CX)
+	VCVTPD2PS         Z0, Y5
+	VMOVUPS           Z5, K1, (CX)
 	ADDQ              $0x20, CX
 	ADDQ              $0x20, DX
 	ADDQ              $0x20, BX
@@ -843,6 +843,161 @@ whole:
 // func avx512_float32_silu(n int, y *float32, x *float32, p *float64)
 // Requires: AVX, AVX512F, BMI2
 TEXT ·avx512_float32_silu(SB), NOSPLIT, $0-32
+	MOVQ  n+0(FP), AX
+	MOVQ  y+8(FP), CX
+	MOVQ  x+16(FP), DX
+	MOVQ  p+24(FP), BX
+	MOVL  $0x000000ff, BX
+	KMOVW BX, K1
+
+loop:
+	CMPQ  AX, $0x08
+	JGE   whole
+	MOVQ  $-1, BX
+	SHLXQ AX, BX, BX
+	NOTQ  BX
+	KMOVW BX, K1
+
+whole:
+	VCVTPS2PD.Z       (DX), K1, Z0
+	VPORQ.BCST        activation_numbers<>+0(SB), Z0, Z1
+	VBROADCASTSD      activation_numbers<>+32(SB), Z2
+	VMAXPD            Z1, Z2, Z1
+	VMULPD.BCST       activation_numbers<>+64(SB), Z1, Z2
+	VADDPD.BCST       activation_numbers<>+96(SB), Z2, Z2
+	VBROADCASTSD      activation_numbers<>+128(SB), Z5
+	VADDPD.RD_SAE     Z5, Z2, Z2
+	VSUBPD            Z5, Z2, Z5
+	VMOVAPD           Z1, Z1
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z5, Z1
+	VMULPD.BCST       activation_numbers<>+192(SB), Z5, Z6
+	VSUBPD            Z6, Z1, Z1
+	VMULPD.BCST       activation_numbers<>+224(SB), Z1, Z6
+	VADDPD.BCST       activation_numbers<>+256(SB), Z6, Z6
+	VMULPD            Z6, Z1, Z6
+	VADDPD.BCST       activation_numbers<>+288(SB), Z6, Z6
+	VMULPD            Z6, Z1, Z6
+	VADDPD.BCST       activation_numbers<>+320(SB), Z6, Z6
+	VMULPD            Z6, Z1, Z6
+	VADDPD.BCST       activation_numbers<>+96(SB), Z6, Z6
+	VMULPD            Z1, Z1, Z7
+	VMULPD            Z6, Z7, Z6
+	VADDPD            Z1, Z6, Z1
+	VPANDQ.BCST       activation_numbers<>+352(SB), Z2, Z2
+	LEAQ              activation_powers<>+0(SB), BX
+	VMOVAPD           Z2, Z6
+	KMOVW             K1, K2
+	VGATHERQPD        (BX)(Z2*8), K2, Z6
+	LEAQ              activation_rests<>+0(SB), BX
+	VMOVAPD           Z2, Z7
+	KMOVW             K1, K2
+	VGATHERQPD        (BX)(Z2*8), K2, Z7
+	VMULPD            Z6, Z1, Z1
+	VADDPD            Z7, Z1, Z1
+	VADDPD            Z6, Z1, Z1
+	VMULPD.BCST       activation_numbers<>+384(SB), Z5, Z2
+	VSCALEFPD         Z2, Z1, Z1
+	VADDPD.BCST       activation_numbers<>+416(SB), Z1, Z2
+	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z0, K2
+	VBROADCASTSD      activation_numbers<>+416(SB), Z5
+	VBLENDMPD         Z1, Z5, K2, Z3
+	VDIVPD            Z2, Z3, Z1
+	VCMPPD.BCST       $0x04, activation_numbers<>+448(SB), Z1, K2
+	VMULPD            Z1, Z0, Z0
+	VMOVAPD.Z         Z0, K2, Z0
+	VCVTPD2PS         Z0, Y4
+	VMOVUPS           Z4, K1, (CX)
+	ADDQ              $0x20, CX
+	ADDQ              $0x20, DX
+	SUBQ              $0x08, AX
+	JG                loop
+	VZEROUPPER
+	RET
+
+// func avx512_float32_silu_back(n int, dx *float32, x *float32, d *float32, p *float64)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·avx512_float32_silu_back(SB), NOSPLIT, $0-40
+	MOVQ  n+0(FP), AX
+	MOVQ  dx+8(FP), CX
+	MOVQ  x+16(FP), DX
+	MOVQ  d+24(FP), BX
+	MOVQ  p+32(FP), SI
+	MOVL  $0x000000ff, SI
+	KMOVW SI, K1
+
+loop:
+	CMPQ  AX, $0x08
+	JGE   whole
+	MOVQ  $-1, SI
+	SHLXQ AX, SI, SI
+	NOTQ  SI
+	KMOVW SI, K1
+
+whole:
+	VCVTPS2PD.Z       (DX), K1, Z0
+	VCVTPS2PD.Z       (BX), K1, Z1
+	VPORQ.BCST        activation_numbers<>+0(SB), Z0, Z2
+	VBROADCASTSD      activation_numbers<>+32(SB), Z3
+	VMAXPD            Z2, Z3, Z2
+	VMULPD.BCST       activation_numbers<>+64(SB), Z2, Z3
+	VADDPD.BCST       activation_numbers<>+96(SB), Z3, Z3
+	VBROADCASTSD      activation_numbers<>+128(SB), Z6
+	VADDPD.RD_SAE     Z6, Z3, Z3
+	VSUBPD            Z6, Z3, Z6
+	VMOVAPD           Z2, Z2
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z6, Z2
+	VMULPD.BCST       activation_numbers<>+192(SB), Z6, Z7
+	VSUBPD            Z7, Z2, Z2
+	VMULPD.BCST       activation_numbers<>+224(SB), Z2, Z7
+	VADDPD.BCST       activation_numbers<>+256(SB), Z7, Z7
+	VMULPD            Z7, Z2, Z7
+	VADDPD.BCST       activation_numbers<>+288(SB), Z7, Z7
+	VMULPD            Z7, Z2, Z7
+	VADDPD.BCST       activation_numbers<>+320(SB), Z7, Z7
+	VMULPD            Z7, Z2, Z7
+	VADDPD.BCST       activation_numbers<>+96(SB), Z7, Z7
+	VMULPD            Z2, Z2, Z8
+	VMULPD            Z7, Z8, Z7
+	VADDPD            Z2, Z7, Z2
+	VPANDQ.BCST       activation_numbers<>+352(SB), Z3, Z3
+	LEAQ              activation_powers<>+0(SB), SI
+	VMOVAPD           Z3, Z7
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z3*8), K2, Z7
+	LEAQ              activation_rests<>+0(SB), SI
+	VMOVAPD           Z3, Z8
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z3*8), K2, Z8
+	VMULPD            Z7, Z2, Z2
+	VADDPD            Z8, Z2, Z2
+	VADDPD            Z7, Z2, Z2
+	VMULPD.BCST       activation_numbers<>+384(SB), Z6, Z3
+	VSCALEFPD         Z3, Z2, Z2
+	VADDPD.BCST       activation_numbers<>+416(SB), Z2, Z3
+	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z0, K2
+	VBROADCASTSD      activation_numbers<>+416(SB), Z6
+	VBLENDMPD         Z2, Z6, K2, Z4
+	VDIVPD            Z3, Z4, Z6
+	VMULPD            Z3, Z3, Z3
+	VDIVPD            Z3, Z2, Z2
+	VCMPPD.BCST       $0x04, activation_numbers<>+448(SB), Z2, K2
+	VMULPD            Z2, Z0, Z0
+	VMOVAPD.Z         Z0, K2, Z0
+	VADDPD            Z0, Z6, Z0
+	VMULPD            Z1, Z0, Z0
+	VCVTPD2PS         Z0, Y5
+	VMOVUPS           Z5, K1, (CX)
+	ADDQ              $0x20, CX
+	ADDQ              $0x20, DX
+	ADDQ              $0x20, BX
+	SUBQ              $0x08, AX
+	JG                loop
+	VZEROUPPER
+	RET
+
+// func avx512_float32_mish(n int, y *float32, x *float32, p *float64)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·avx512_float32_mish(SB), NOSPLIT, $0-32
 	MOVQ  n+0(FP), AX
 	MOVQ  y+8(FP), CX
 	MOVQ  x+16(FP), DX
@@ -885,26 +1040,38 @@ whole:
 	VADDPD            Z1, Z8, Z1
 	VPANDQ.BCST       activation_numbers<>+352(SB), Z2, Z2
 	LEAQ              activation_powers<>+0(SB), BX
-	KXNORW            K2, K2, K2
-	VPXORQ            Z3, Z3, Z3
-	VGATHERQPD        (BX)(Z2*8), K2, Z3
+	VMOVAPD           Z2, Z8
+	KMOVW             K1, K2
+	VGATHERQPD        (BX)(Z2*8), K2, Z8
 	LEAQ              activation_rests<>+0(SB), BX
-	KXNORW            K3, K3, K3
-	VPXORQ            Z4, Z4, Z4
-	VGATHERQPD        (BX)(Z2*8), K3, Z4
-	VMULPD            Z3, Z1, Z1
-	VADDPD            Z4, Z1, Z1
-	VADDPD            Z3, Z1, Z1
+	VMOVAPD           Z2, Z9
+	KMOVW             K1, K2
+	VGATHERQPD        (BX)(Z2*8), K2, Z9
+	VMULPD            Z8, Z1, Z1
+	VADDPD            Z9, Z1, Z1
+	VADDPD            Z8, Z1, Z1
 	VMULPD.BCST       activation_numbers<>+384(SB), Z7, Z2
 	VSCALEFPD         Z2, Z1, Z1
-	VADDPD.BCST       activation_numbers<>+416(SB), Z1, Z2
-	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z0, K4
-	VBROADCASTSD      activation_numbers<>+416(SB), Z7
-	VBLENDMPD         Z1, Z7, K4, Z5
-	VDIVPD            Z2, Z5, Z1
-	VCMPPD.BCST       $0x04, activation_numbers<>+448(SB), Z1, K4
+	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z0, K2
+	VADDPD            Z1, Z1, Z2
+	VADDPD.BCST       activation_numbers<>+416(SB), Z1, Z7
+	VADDPD.BCST       activation_numbers<>+512(SB), Z1, Z8
+	VMULPD            Z1, Z8, Z8
+	VADDPD.BCST       activation_numbers<>+416(SB), Z2, Z9
+	VADDPD.BCST       activation_numbers<>+512(SB), Z8, Z10
+	VMULPD            Z1, Z2, Z2
+	VADDPD            Z9, Z2, Z2
+	VBLENDMPD         Z10, Z2, K2, Z3
+	VMULPD.BCST       activation_numbers<>+832(SB), Z1, Z2
+	VMULPD            Z7, Z2, Z10
+	VMULPD            Z1, Z2, Z1
+	VMULPD            Z7, Z1, Z1
+	VBLENDMPD         Z10, Z1, K2, Z4
+	VBLENDMPD         Z8, Z9, K2, Z5
+	VDIVPD            Z3, Z5, Z1
+	VCMPPD.BCST       $0x04, activation_numbers<>+448(SB), Z1, K2
 	VMULPD            Z1, Z0, Z0
-	VMOVAPD.Z         Z0, K4, Z0
+	VMOVAPD.Z         Z0, K2, Z0
 	VCVTPD2PS         Z0, Y6
 	VMOVUPS           Z6, K1, (CX)
 	ADDQ              $0x20, CX
@@ -914,9 +1081,9 @@ whole:
 	VZEROUPPER
 	RET
 
-// func avx512_float32_silu_back(n int, dx *float32, x *float32, d *float32, p *float64)
+// func avx512_float32_mish_back(n int, dx *float32, x *float32, d *float32, p *float64)
 // Requires: AVX, AVX512F, BMI2
-TEXT ·avx512_float32_silu_back(SB), NOSPLIT, $0-40
+TEXT ·avx512_float32_mish_back(SB), NOSPLIT, $0-40
 	MOVQ  n+0(FP), AX
 	MOVQ  dx+8(FP), CX
 	MOVQ  x+16(FP), DX
@@ -961,211 +1128,44 @@ whole:
 	VADDPD            Z2, Z9, Z2
 	VPANDQ.BCST       activation_numbers<>+352(SB), Z3, Z3
 	LEAQ              activation_powers<>+0(SB), SI
-	KXNORW            K2, K2, K2
-	VPXORQ            Z4, Z4, Z4
-	VGATHERQPD        (SI)(Z3*8), K2, Z4
+	VMOVAPD           Z3, Z9
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z3*8), K2, Z9
 	LEAQ              activation_rests<>+0(SB), SI
-	KXNORW            K3, K3, K3
-	VPXORQ            Z5, Z5, Z5
-	VGATHERQPD        (SI)(Z3*8), K3, Z5
-	VMULPD            Z4, Z2, Z2
-	VADDPD            Z5, Z2, Z2
-	VADDPD            Z4, Z2, Z2
+	VMOVAPD           Z3, Z10
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z3*8), K2, Z10
+	VMULPD            Z9, Z2, Z2
+	VADDPD            Z10, Z2, Z2
+	VADDPD            Z9, Z2, Z2
 	VMULPD.BCST       activation_numbers<>+384(SB), Z8, Z3
 	VSCALEFPD         Z3, Z2, Z2
-	VADDPD.BCST       activation_numbers<>+416(SB), Z2, Z3
-	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z0, K4
-	VBROADCASTSD      activation_numbers<>+416(SB), Z8
-	VBLENDMPD         Z2, Z8, K4, Z6
-	VDIVPD            Z3, Z6, Z8
-	VMULPD            Z3, Z3, Z3
-	VDIVPD            Z3, Z2, Z2
-	VCMPPD.BCST       $0x04, activation_numbers<>+448(SB), Z2, K4
-	VMULPD            Z2, Z0, Z0
-	VMOVAPD.Z         Z0, K4, Z0
-	VADDPD            Z0, Z8, Z0
+	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z0, K2
+	VADDPD            Z2, Z2, Z3
+	VADDPD.BCST       activation_numbers<>+416(SB), Z2, Z8
+	VADDPD.BCST       activation_numbers<>+512(SB), Z2, Z9
+	VMULPD            Z2, Z9, Z9
+	VADDPD.BCST       activation_numbers<>+416(SB), Z3, Z10
+	VADDPD.BCST       activation_numbers<>+512(SB), Z9, Z11
+	VMULPD            Z2, Z3, Z3
+	VADDPD            Z10, Z3, Z3
+	VBLENDMPD         Z11, Z3, K2, Z4
+	VMULPD.BCST       activation_numbers<>+832(SB), Z2, Z3
+	VMULPD            Z8, Z3, Z11
+	VMULPD            Z2, Z3, Z2
+	VMULPD            Z8, Z2, Z2
+	VBLENDMPD         Z11, Z2, K2, Z5
+	VBLENDMPD         Z9, Z10, K2, Z6
+	VDIVPD            Z4, Z6, Z2
+	VMULPD            Z4, Z4, Z3
+	VDIVPD            Z3, Z5, Z3
+	VCMPPD.BCST       $0x04, activation_numbers<>+448(SB), Z3, K2
+	VMULPD            Z3, Z0, Z0
+	VMOVAPD.Z         Z0, K2, Z0
+	VADDPD            Z0, Z2, Z0
 	VMULPD            Z1, Z0, Z0
 	VCVTPD2PS         Z0, Y7
 	VMOVUPS           Z7, K1, (CX)
-	ADDQ              $0x20, CX
-	ADDQ              $0x20, DX
-	ADDQ              $0x20, BX
-	SUBQ              $0x08, AX
-	JG                loop
-	VZEROUPPER
-	RET
-
-// func avx512_float32_mish(n int, y *float32, x *float32, p *float64)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·avx512_float32_mish(SB), NOSPLIT, $0-32
-	MOVQ  n+0(FP), AX
-	MOVQ  y+8(FP), CX
-	MOVQ  x+16(FP), DX
-	MOVQ  p+24(FP), BX
-	MOVL  $0x000000ff, BX
-	KMOVW BX, K1
-
-loop:
-	CMPQ  AX, $0x08
-	JGE   whole
-	MOVQ  $-1, BX
-	SHLXQ AX, BX, BX
-	NOTQ  BX
-	KMOVW BX, K1
-
-whole:
-	VCVTPS2PD.Z       (DX), K1, Z0
-	VPORQ.BCST        activation_numbers<>+0(SB), Z0, Z1
-	VBROADCASTSD      activation_numbers<>+32(SB), Z2
-	VMAXPD            Z1, Z2, Z1
-	VMULPD.BCST       activation_numbers<>+64(SB), Z1, Z2
-	VADDPD.BCST       activation_numbers<>+96(SB), Z2, Z2
-	VBROADCASTSD      activation_numbers<>+128(SB), Z9
-	VADDPD.RD_SAE     Z9, Z2, Z2
-	VSUBPD            Z9, Z2, Z9
-	VMOVAPD           Z1, Z1
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z9, Z1
-	VMULPD.BCST       activation_numbers<>+192(SB), Z9, Z10
-	VSUBPD            Z10, Z1, Z1
-	VMULPD.BCST       activation_numbers<>+224(SB), Z1, Z10
-	VADDPD.BCST       activation_numbers<>+256(SB), Z10, Z10
-	VMULPD            Z10, Z1, Z10
-	VADDPD.BCST       activation_numbers<>+288(SB), Z10, Z10
-	VMULPD            Z10, Z1, Z10
-	VADDPD.BCST       activation_numbers<>+320(SB), Z10, Z10
-	VMULPD            Z10, Z1, Z10
-	VADDPD.BCST       activation_numbers<>+96(SB), Z10, Z10
-	VMULPD            Z1, Z1, Z11
-	VMULPD            Z10, Z11, Z10
-	VADDPD            Z1, Z10, Z1
-	VPANDQ.BCST       activation_numbers<>+352(SB), Z2, Z2
-	LEAQ              activation_powers<>+0(SB), BX
-	KXNORW            K2, K2, K2
-	VPXORQ            Z3, Z3, Z3
-	VGATHERQPD        (BX)(Z2*8), K2, Z3
-	LEAQ              activation_rests<>+0(SB), BX
-	KXNORW            K3, K3, K3
-	VPXORQ            Z4, Z4, Z4
-	VGATHERQPD        (BX)(Z2*8), K3, Z4
-	VMULPD            Z3, Z1, Z1
-	VADDPD            Z4, Z1, Z1
-	VADDPD            Z3, Z1, Z1
-	VMULPD.BCST       activation_numbers<>+384(SB), Z9, Z2
-	VSCALEFPD         Z2, Z1, Z1
-	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z0, K4
-	VADDPD            Z1, Z1, Z2
-	VADDPD.BCST       activation_numbers<>+416(SB), Z1, Z9
-	VADDPD.BCST       activation_numbers<>+512(SB), Z1, Z10
-	VMULPD            Z1, Z10, Z10
-	VADDPD.BCST       activation_numbers<>+416(SB), Z2, Z11
-	VADDPD.BCST       activation_numbers<>+512(SB), Z10, Z12
-	VMULPD            Z1, Z2, Z2
-	VADDPD            Z11, Z2, Z2
-	VBLENDMPD         Z12, Z2, K4, Z5
-	VMULPD.BCST       activation_numbers<>+832(SB), Z1, Z2
-	VMULPD            Z9, Z2, Z12
-	VMULPD            Z1, Z2, Z1
-	VMULPD            Z9, Z1, Z1
-	VBLENDMPD         Z12, Z1, K4, Z6
-	VBLENDMPD         Z10, Z11, K4, Z7
-	VDIVPD            Z5, Z7, Z1
-	VCMPPD.BCST       $0x04, activation_numbers<>+448(SB), Z1, K4
-	VMULPD            Z1, Z0, Z0
-	VMOVAPD.Z         Z0, K4, Z0
-	VCVTPD2PS         Z0, Y8
-	VMOVUPS           Z8, K1, (CX)
-	ADDQ              $0x20, CX
-	ADDQ              $0x20, DX
-	SUBQ              $0x08, AX
-	JG                loop
-	VZEROUPPER
-	RET
-
-// func avx512_float32_mish_back(n int, dx *float32, x *float32, d *float32, p *float64)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·avx512_float32_mish_back(SB), NOSPLIT, $0-40
-	MOVQ  n+0(FP), AX
-	MOVQ  dx+8(FP), CX
-	MOVQ  x+16(FP), DX
-	MOVQ  d+24(FP), BX
-	MOVQ  p+32(FP), SI
-	MOVL  $0x000000ff, SI
-	KMOVW SI, K1
-
-loop:
-	CMPQ  AX, $0x08
-	JGE   whole
-	MOVQ  $-1, SI
-	SHLXQ AX, SI, SI
-	NOTQ  SI
-	KMOVW SI, K1
-
-whole:
-	VCVTPS2PD.Z       (DX), K1, Z0
-	VCVTPS2PD.Z       (BX), K1, Z1
-	VPORQ.BCST        activation_numbers<>+0(SB), Z0, Z2
-	VBROADCASTSD      activation_numbers<>+32(SB), Z3
-	VMAXPD            Z2, Z3, Z2
-	VMULPD.BCST       activation_numbers<>+64(SB), Z2, Z3
-	VADDPD.BCST       activation_numbers<>+96(SB), Z3, Z3
-	VBROADCASTSD      activation_numbers<>+128(SB), Z10
-	VADDPD.RD_SAE     Z10, Z3, Z3
-	VSUBPD            Z10, Z3, Z10
-	VMOVAPD           Z2, Z2
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z10, Z2
-	VMULPD.BCST       activation_numbers<>+192(SB), Z10, Z11
-	VSUBPD            Z11, Z2, Z2
-	VMULPD.BCST       activation_numbers<>+224(SB), Z2, Z11
-	VADDPD.BCST       activation_numbers<>+256(SB), Z11, Z11
-	VMULPD            Z11, Z2, Z11
-	VADDPD.BCST       activation_numbers<>+288(SB), Z11, Z11
-	VMULPD            Z11, Z2, Z11
-	VADDPD.BCST       activation_numbers<>+320(SB), Z11, Z11
-	VMULPD            Z11, Z2, Z11
-	VADDPD.BCST       activation_numbers<>+96(SB), Z11, Z11
-	VMULPD            Z2, Z2, Z12
-	VMULPD            Z11, Z12, Z11
-	VADDPD            Z2, Z11, Z2
-	VPANDQ.BCST       activation_numbers<>+352(SB), Z3, Z3
-	LEAQ              activation_powers<>+0(SB), SI
-	KXNORW            K2, K2, K2
-	VPXORQ            Z4, Z4, Z4
-	VGATHERQPD        (SI)(Z3*8), K2, Z4
-	LEAQ              activation_rests<>+0(SB), SI
-	KXNORW            K3, K3, K3
-	VPXORQ            Z5, Z5, Z5
-	VGATHERQPD        (SI)(Z3*8), K3, Z5
-	VMULPD            Z4, Z2, Z2
-	VADDPD            Z5, Z2, Z2
-	VADDPD            Z4, Z2, Z2
-	VMULPD.BCST       activation_numbers<>+384(SB), Z10, Z3
-	VSCALEFPD         Z3, Z2, Z2
-	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z0, K4
-	VADDPD            Z2, Z2, Z3
-	VADDPD.BCST       activation_numbers<>+416(SB), Z2, Z10
-	VADDPD.BCST       activation_numbers<>+512(SB), Z2, Z11
-	VMULPD            Z2, Z11, Z11
-	VADDPD.BCST       activation_numbers<>+416(SB), Z3, Z12
-	VADDPD.BCST       activation_numbers<>+512(SB), Z11, Z13
-	VMULPD            Z2, Z3, Z3
-	VADDPD            Z12, Z3, Z3
-	VBLENDMPD         Z13, Z3, K4, Z6
-	VMULPD.BCST       activation_numbers<>+832(SB), Z2, Z3
-	VMULPD            Z10, Z3, Z13
-	VMULPD            Z2, Z3, Z2
-	VMULPD            Z10, Z2, Z2
-	VBLENDMPD         Z13, Z2, K4, Z7
-	VBLENDMPD         Z11, Z12, K4, Z8
-	VDIVPD            Z6, Z8, Z2
-	VMULPD            Z6, Z6, Z3
-	VDIVPD            Z3, Z7, Z3
-	VCMPPD.BCST       $0x04, activation_numbers<>+448(SB), Z3, K4
-	VMULPD            Z3, Z0, Z0
-	VMOVAPD.Z         Z0, K4, Z0
-	VADDPD            Z0, Z2, Z0
-	VMULPD            Z1, Z0, Z0
-	VCVTPD2PS         Z0, Y9
-	VMOVUPS           Z9, K1, (CX)
 	ADDQ              $0x20, CX
 	ADDQ              $0x20, DX
 	ADDQ              $0x20, BX
@@ -1275,94 +1275,94 @@ whole:
 	VMAXPD            Z1, Z2, Z1
 	VMULPD.BCST       activation_numbers<>+64(SB), Z1, Z2
 	VADDPD.BCST       activation_numbers<>+96(SB), Z2, Z2
-	VBROADCASTSD      activation_numbers<>+128(SB), Z8
-	VADDPD.RD_SAE     Z8, Z2, Z2
-	VSUBPD            Z8, Z2, Z8
+	VBROADCASTSD      activation_numbers<>+128(SB), Z6
+	VADDPD.RD_SAE     Z6, Z2, Z2
+	VSUBPD            Z6, Z2, Z6
 	VMOVAPD           Z1, Z1
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z8, Z1
-	VMULPD.BCST       activation_numbers<>+192(SB), Z8, Z9
-	VSUBPD            Z9, Z1, Z1
-	VMULPD.BCST       activation_numbers<>+224(SB), Z1, Z9
-	VADDPD.BCST       activation_numbers<>+256(SB), Z9, Z9
-	VMULPD            Z9, Z1, Z9
-	VADDPD.BCST       activation_numbers<>+288(SB), Z9, Z9
-	VMULPD            Z9, Z1, Z9
-	VADDPD.BCST       activation_numbers<>+320(SB), Z9, Z9
-	VMULPD            Z9, Z1, Z9
-	VADDPD.BCST       activation_numbers<>+96(SB), Z9, Z9
-	VMULPD            Z1, Z1, Z10
-	VMULPD            Z9, Z10, Z9
-	VADDPD            Z1, Z9, Z1
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z6, Z1
+	VMULPD.BCST       activation_numbers<>+192(SB), Z6, Z7
+	VSUBPD            Z7, Z1, Z1
+	VMULPD.BCST       activation_numbers<>+224(SB), Z1, Z7
+	VADDPD.BCST       activation_numbers<>+256(SB), Z7, Z7
+	VMULPD            Z7, Z1, Z7
+	VADDPD.BCST       activation_numbers<>+288(SB), Z7, Z7
+	VMULPD            Z7, Z1, Z7
+	VADDPD.BCST       activation_numbers<>+320(SB), Z7, Z7
+	VMULPD            Z7, Z1, Z7
+	VADDPD.BCST       activation_numbers<>+96(SB), Z7, Z7
+	VMULPD            Z1, Z1, Z8
+	VMULPD            Z7, Z8, Z7
+	VADDPD            Z1, Z7, Z1
 	VPANDQ.BCST       activation_numbers<>+352(SB), Z2, Z2
 	LEAQ              activation_powers<>+0(SB), BX
-	KXNORW            K2, K2, K2
-	VPXORQ            Z3, Z3, Z3
-	VGATHERQPD        (BX)(Z2*8), K2, Z3
+	VMOVAPD           Z2, Z7
+	KMOVW             K1, K2
+	VGATHERQPD        (BX)(Z2*8), K2, Z7
 	LEAQ              activation_rests<>+0(SB), BX
-	KXNORW            K3, K3, K3
-	VPXORQ            Z4, Z4, Z4
-	VGATHERQPD        (BX)(Z2*8), K3, Z4
-	VMULPD            Z3, Z1, Z1
-	VADDPD            Z4, Z1, Z1
-	VADDPD            Z3, Z1, Z1
-	VMULPD.BCST       activation_numbers<>+384(SB), Z8, Z2
+	VMOVAPD           Z2, Z8
+	KMOVW             K1, K2
+	VGATHERQPD        (BX)(Z2*8), K2, Z8
+	VMULPD            Z7, Z1, Z1
+	VADDPD            Z8, Z1, Z1
+	VADDPD            Z7, Z1, Z1
+	VMULPD.BCST       activation_numbers<>+384(SB), Z6, Z2
 	VSCALEFPD         Z2, Z1, Z1
 	VADDPD.BCST       activation_numbers<>+416(SB), Z1, Z2
-	VCMPPD.BCST       $0x15, activation_numbers<>+2048(SB), Z1, K4
-	VSUBPD.BCST       activation_numbers<>+416(SB), Z2, Z8
-	VSUBPD            Z8, Z1, Z8
-	VDIVPD            Z2, Z8, Z8
-	VMOVAPD.Z         Z8, K4, Z8
-	VMULPD.BCST       activation_numbers<>+96(SB), Z2, Z9
-	VCMPPD.BCST       $0x15, activation_numbers<>+2080(SB), Z9, K5
-	VBLENDMPD         Z9, Z2, K5, Z5
-	VSUBPD.BCST       activation_numbers<>+416(SB), Z5, Z2
-	VBLENDMPD         Z2, Z1, K4, Z6
+	VCMPPD.BCST       $0x15, activation_numbers<>+2048(SB), Z1, K2
+	VSUBPD.BCST       activation_numbers<>+416(SB), Z2, Z6
+	VSUBPD            Z6, Z1, Z6
+	VDIVPD            Z2, Z6, Z6
+	VMOVAPD.Z         Z6, K2, Z6
+	VMULPD.BCST       activation_numbers<>+96(SB), Z2, Z7
+	VCMPPD.BCST       $0x15, activation_numbers<>+2080(SB), Z7, K3
+	VBLENDMPD         Z7, Z2, K3, Z3
+	VSUBPD.BCST       activation_numbers<>+416(SB), Z3, Z2
+	VBLENDMPD         Z2, Z1, K2, Z4
 	VBROADCASTSD      activation_numbers<>+416(SB), Z1
-	VMOVAPD.Z         Z1, K5, Z1
-	VMOVAPD.Z         Z1, K4, Z1
-	VADDPD.BCST       activation_numbers<>+512(SB), Z6, Z2
-	VDIVPD            Z2, Z6, Z2
-	VMULPD            Z2, Z2, Z9
-	VMULPD.BCST       activation_numbers<>+2112(SB), Z9, Z10
-	VADDPD.BCST       activation_numbers<>+2144(SB), Z10, Z10
-	VMULPD            Z10, Z9, Z10
-	VADDPD.BCST       activation_numbers<>+2176(SB), Z10, Z10
-	VMULPD            Z10, Z9, Z10
-	VADDPD.BCST       activation_numbers<>+2208(SB), Z10, Z10
-	VMULPD            Z10, Z9, Z10
-	VADDPD.BCST       activation_numbers<>+2240(SB), Z10, Z10
-	VMULPD            Z10, Z9, Z10
-	VADDPD.BCST       activation_numbers<>+2272(SB), Z10, Z10
-	VMULPD            Z10, Z9, Z10
-	VADDPD.BCST       activation_numbers<>+2304(SB), Z10, Z10
-	VMULPD            Z10, Z9, Z10
-	VADDPD.BCST       activation_numbers<>+2336(SB), Z10, Z10
-	VMULPD            Z10, Z9, Z10
-	VADDPD.BCST       activation_numbers<>+2368(SB), Z10, Z10
-	VMULPD            Z10, Z9, Z10
-	VADDPD.BCST       activation_numbers<>+2400(SB), Z10, Z10
-	VMULPD            Z10, Z9, Z10
-	VADDPD.BCST       activation_numbers<>+2432(SB), Z10, Z10
-	VMULPD            Z10, Z9, Z10
-	VADDPD.BCST       activation_numbers<>+2464(SB), Z10, Z10
-	VMULPD            Z9, Z10, Z9
-	VMULPD            Z6, Z6, Z10
-	VMULPD.BCST       activation_numbers<>+96(SB), Z10, Z10
-	VADDPD            Z10, Z9, Z9
-	VMULPD            Z2, Z9, Z2
-	VMULPD.BCST       activation_numbers<>+2496(SB), Z1, Z9
-	VADDPD            Z9, Z2, Z2
-	VSUBPD            Z2, Z10, Z2
-	VSUBPD            Z2, Z6, Z2
+	VMOVAPD.Z         Z1, K3, Z1
+	VMOVAPD.Z         Z1, K2, Z1
+	VADDPD.BCST       activation_numbers<>+512(SB), Z4, Z2
+	VDIVPD            Z2, Z4, Z2
+	VMULPD            Z2, Z2, Z7
+	VMULPD.BCST       activation_numbers<>+2112(SB), Z7, Z8
+	VADDPD.BCST       activation_numbers<>+2144(SB), Z8, Z8
+	VMULPD            Z8, Z7, Z8
+	VADDPD.BCST       activation_numbers<>+2176(SB), Z8, Z8
+	VMULPD            Z8, Z7, Z8
+	VADDPD.BCST       activation_numbers<>+2208(SB), Z8, Z8
+	VMULPD            Z8, Z7, Z8
+	VADDPD.BCST       activation_numbers<>+2240(SB), Z8, Z8
+	VMULPD            Z8, Z7, Z8
+	VADDPD.BCST       activation_numbers<>+2272(SB), Z8, Z8
+	VMULPD            Z8, Z7, Z8
+	VADDPD.BCST       activation_numbers<>+2304(SB), Z8, Z8
+	VMULPD            Z8, Z7, Z8
+	VADDPD.BCST       activation_numbers<>+2336(SB), Z8, Z8
+	VMULPD            Z8, Z7, Z8
+	VADDPD.BCST       activation_numbers<>+2368(SB), Z8, Z8
+	VMULPD            Z8, Z7, Z8
+	VADDPD.BCST       activation_numbers<>+2400(SB), Z8, Z8
+	VMULPD            Z8, Z7, Z8
+	VADDPD.BCST       activation_numbers<>+2432(SB), Z8, Z8
+	VMULPD            Z8, Z7, Z8
+	VADDPD.BCST       activation_numbers<>+2464(SB), Z8, Z8
+	VMULPD            Z7, Z8, Z7
+	VMULPD            Z4, Z4, Z8
+	VMULPD.BCST       activation_numbers<>+96(SB), Z8, Z8
+	VADDPD            Z8, Z7, Z7
+	VMULPD            Z2, Z7, Z2
+	VMULPD.BCST       activation_numbers<>+2496(SB), Z1, Z7
+	VADDPD            Z7, Z2, Z2
+	VSUBPD            Z2, Z8, Z2
+	VSUBPD            Z2, Z4, Z2
 	VMULPD.BCST       activation_numbers<>+2528(SB), Z1, Z1
 	VADDPD            Z1, Z2, Z1
-	VADDPD            Z8, Z1, Z1
+	VADDPD            Z6, Z1, Z1
 	VBROADCASTSD      activation_numbers<>+448(SB), Z2
 	VMAXPD            Z0, Z2, Z0
 	VADDPD            Z1, Z0, Z0
-	VCVTPD2PS         Z0, Y7
-	VMOVUPS           Z7, K1, (CX)
+	VCVTPD2PS         Z0, Y5
+	VMOVUPS           Z5, K1, (CX)
 	ADDQ              $0x20, CX
 	ADDQ              $0x20, DX
 	SUBQ              $0x08, AX
@@ -1397,46 +1397,46 @@ whole:
 	VMAXPD            Z2, Z3, Z2
 	VMULPD.BCST       activation_numbers<>+64(SB), Z2, Z3
 	VADDPD.BCST       activation_numbers<>+96(SB), Z3, Z3
-	VBROADCASTSD      activation_numbers<>+128(SB), Z8
-	VADDPD.RD_SAE     Z8, Z3, Z3
-	VSUBPD            Z8, Z3, Z8
+	VBROADCASTSD      activation_numbers<>+128(SB), Z6
+	VADDPD.RD_SAE     Z6, Z3, Z3
+	VSUBPD            Z6, Z3, Z6
 	VMOVAPD           Z2, Z2
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z8, Z2
-	VMULPD.BCST       activation_numbers<>+192(SB), Z8, Z9
-	VSUBPD            Z9, Z2, Z2
-	VMULPD.BCST       activation_numbers<>+224(SB), Z2, Z9
-	VADDPD.BCST       activation_numbers<>+256(SB), Z9, Z9
-	VMULPD            Z9, Z2, Z9
-	VADDPD.BCST       activation_numbers<>+288(SB), Z9, Z9
-	VMULPD            Z9, Z2, Z9
-	VADDPD.BCST       activation_numbers<>+320(SB), Z9, Z9
-	VMULPD            Z9, Z2, Z9
-	VADDPD.BCST       activation_numbers<>+96(SB), Z9, Z9
-	VMULPD            Z2, Z2, Z10
-	VMULPD            Z9, Z10, Z9
-	VADDPD            Z2, Z9, Z2
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z6, Z2
+	VMULPD.BCST       activation_numbers<>+192(SB), Z6, Z7
+	VSUBPD            Z7, Z2, Z2
+	VMULPD.BCST       activation_numbers<>+224(SB), Z2, Z7
+	VADDPD.BCST       activation_numbers<>+256(SB), Z7, Z7
+	VMULPD            Z7, Z2, Z7
+	VADDPD.BCST       activation_numbers<>+288(SB), Z7, Z7
+	VMULPD            Z7, Z2, Z7
+	VADDPD.BCST       activation_numbers<>+320(SB), Z7, Z7
+	VMULPD            Z7, Z2, Z7
+	VADDPD.BCST       activation_numbers<>+96(SB), Z7, Z7
+	VMULPD            Z2, Z2, Z8
+	VMULPD            Z7, Z8, Z7
+	VADDPD            Z2, Z7, Z2
 	VPANDQ.BCST       activation_numbers<>+352(SB), Z3, Z3
 	LEAQ              activation_powers<>+0(SB), SI
-	KXNORW            K2, K2, K2
-	VPXORQ            Z4, Z4, Z4
-	VGATHERQPD        (SI)(Z3*8), K2, Z4
+	VMOVAPD           Z3, Z7
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z3*8), K2, Z7
 	LEAQ              activation_rests<>+0(SB), SI
-	KXNORW            K3, K3, K3
-	VPXORQ            Z5, Z5, Z5
-	VGATHERQPD        (SI)(Z3*8), K3, Z5
-	VMULPD            Z4, Z2, Z2
-	VADDPD            Z5, Z2, Z2
-	VADDPD            Z4, Z2, Z2
-	VMULPD.BCST       activation_numbers<>+384(SB), Z8, Z3
+	VMOVAPD           Z3, Z8
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z3*8), K2, Z8
+	VMULPD            Z7, Z2, Z2
+	VADDPD            Z8, Z2, Z2
+	VADDPD            Z7, Z2, Z2
+	VMULPD.BCST       activation_numbers<>+384(SB), Z6, Z3
 	VSCALEFPD         Z3, Z2, Z2
 	VADDPD.BCST       activation_numbers<>+416(SB), Z2, Z3
-	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z0, K4
+	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z0, K2
 	VBROADCASTSD      activation_numbers<>+416(SB), Z0
-	VBLENDMPD         Z2, Z0, K4, Z6
-	VDIVPD            Z3, Z6, Z0
+	VBLENDMPD         Z2, Z0, K2, Z4
+	VDIVPD            Z3, Z4, Z0
 	VMULPD            Z1, Z0, Z0
-	VCVTPD2PS         Z0, Y7
-	VMOVUPS           Z7, K1, (CX)
+	VCVTPD2PS         Z0, Y5
+	VMOVUPS           Z5, K1, (CX)
 	ADDQ              $0x20, CX
 	ADDQ              $0x20, DX
 	ADDQ              $0x20, BX
@@ -1546,40 +1546,40 @@ whole:
 	VMAXPD            Z0, Z1, Z0
 	VMULPD.BCST       activation_numbers<>+64(SB), Z0, Z1
 	VADDPD.BCST       activation_numbers<>+96(SB), Z1, Z1
-	VBROADCASTSD      activation_numbers<>+128(SB), Z5
-	VADDPD.RD_SAE     Z5, Z1, Z1
-	VSUBPD            Z5, Z1, Z5
+	VBROADCASTSD      activation_numbers<>+128(SB), Z3
+	VADDPD.RD_SAE     Z3, Z1, Z1
+	VSUBPD            Z3, Z1, Z3
 	VMOVAPD           Z0, Z0
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z5, Z0
-	VMULPD.BCST       activation_numbers<>+192(SB), Z5, Z6
-	VSUBPD            Z6, Z0, Z0
-	VMULPD.BCST       activation_numbers<>+224(SB), Z0, Z6
-	VADDPD.BCST       activation_numbers<>+256(SB), Z6, Z6
-	VMULPD            Z6, Z0, Z6
-	VADDPD.BCST       activation_numbers<>+288(SB), Z6, Z6
-	VMULPD            Z6, Z0, Z6
-	VADDPD.BCST       activation_numbers<>+320(SB), Z6, Z6
-	VMULPD            Z6, Z0, Z6
-	VADDPD.BCST       activation_numbers<>+96(SB), Z6, Z6
-	VMULPD            Z0, Z0, Z7
-	VMULPD            Z6, Z7, Z6
-	VADDPD            Z0, Z6, Z0
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z3, Z0
+	VMULPD.BCST       activation_numbers<>+192(SB), Z3, Z4
+	VSUBPD            Z4, Z0, Z0
+	VMULPD.BCST       activation_numbers<>+224(SB), Z0, Z4
+	VADDPD.BCST       activation_numbers<>+256(SB), Z4, Z4
+	VMULPD            Z4, Z0, Z4
+	VADDPD.BCST       activation_numbers<>+288(SB), Z4, Z4
+	VMULPD            Z4, Z0, Z4
+	VADDPD.BCST       activation_numbers<>+320(SB), Z4, Z4
+	VMULPD            Z4, Z0, Z4
+	VADDPD.BCST       activation_numbers<>+96(SB), Z4, Z4
+	VMULPD            Z0, Z0, Z5
+	VMULPD            Z4, Z5, Z4
+	VADDPD            Z0, Z4, Z0
 	VPANDQ.BCST       activation_numbers<>+352(SB), Z1, Z1
 	LEAQ              activation_powers<>+0(SB), BX
-	KXNORW            K2, K2, K2
-	VPXORQ            Z2, Z2, Z2
-	VGATHERQPD        (BX)(Z1*8), K2, Z2
+	VMOVAPD           Z1, Z4
+	KMOVW             K1, K2
+	VGATHERQPD        (BX)(Z1*8), K2, Z4
 	LEAQ              activation_rests<>+0(SB), BX
-	KXNORW            K3, K3, K3
-	VPXORQ            Z3, Z3, Z3
-	VGATHERQPD        (BX)(Z1*8), K3, Z3
-	VMULPD            Z2, Z0, Z0
-	VADDPD            Z3, Z0, Z0
-	VADDPD            Z2, Z0, Z0
-	VMULPD.BCST       activation_numbers<>+384(SB), Z5, Z1
+	VMOVAPD           Z1, Z5
+	KMOVW             K1, K2
+	VGATHERQPD        (BX)(Z1*8), K2, Z5
+	VMULPD            Z4, Z0, Z0
+	VADDPD            Z5, Z0, Z0
+	VADDPD            Z4, Z0, Z0
+	VMULPD.BCST       activation_numbers<>+384(SB), Z3, Z1
 	VSCALEFPD         Z1, Z0, Z0
-	VCVTPD2PS         Z0, Y4
-	VMOVUPS           Z4, K1, (CX)
+	VCVTPD2PS         Z0, Y2
+	VMOVUPS           Z2, K1, (CX)
 	ADDQ              $0x20, CX
 	ADDQ              $0x20, DX
 	SUBQ              $0x08, AX
@@ -1615,41 +1615,41 @@ whole:
 	VMAXPD            Z0, Z2, Z0
 	VMULPD.BCST       activation_numbers<>+64(SB), Z0, Z2
 	VADDPD.BCST       activation_numbers<>+96(SB), Z2, Z2
-	VBROADCASTSD      activation_numbers<>+128(SB), Z6
-	VADDPD.RD_SAE     Z6, Z2, Z2
-	VSUBPD            Z6, Z2, Z6
+	VBROADCASTSD      activation_numbers<>+128(SB), Z4
+	VADDPD.RD_SAE     Z4, Z2, Z2
+	VSUBPD            Z4, Z2, Z4
 	VMOVAPD           Z0, Z0
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z6, Z0
-	VMULPD.BCST       activation_numbers<>+192(SB), Z6, Z7
-	VSUBPD            Z7, Z0, Z0
-	VMULPD.BCST       activation_numbers<>+224(SB), Z0, Z7
-	VADDPD.BCST       activation_numbers<>+256(SB), Z7, Z7
-	VMULPD            Z7, Z0, Z7
-	VADDPD.BCST       activation_numbers<>+288(SB), Z7, Z7
-	VMULPD            Z7, Z0, Z7
-	VADDPD.BCST       activation_numbers<>+320(SB), Z7, Z7
-	VMULPD            Z7, Z0, Z7
-	VADDPD.BCST       activation_numbers<>+96(SB), Z7, Z7
-	VMULPD            Z0, Z0, Z8
-	VMULPD            Z7, Z8, Z7
-	VADDPD            Z0, Z7, Z0
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z4, Z0
+	VMULPD.BCST       activation_numbers<>+192(SB), Z4, Z5
+	VSUBPD            Z5, Z0, Z0
+	VMULPD.BCST       activation_numbers<>+224(SB), Z0, Z5
+	VADDPD.BCST       activation_numbers<>+256(SB), Z5, Z5
+	VMULPD            Z5, Z0, Z5
+	VADDPD.BCST       activation_numbers<>+288(SB), Z5, Z5
+	VMULPD            Z5, Z0, Z5
+	VADDPD.BCST       activation_numbers<>+320(SB), Z5, Z5
+	VMULPD            Z5, Z0, Z5
+	VADDPD.BCST       activation_numbers<>+96(SB), Z5, Z5
+	VMULPD            Z0, Z0, Z6
+	VMULPD            Z5, Z6, Z5
+	VADDPD            Z0, Z5, Z0
 	VPANDQ.BCST       activation_numbers<>+352(SB), Z2, Z2
 	LEAQ              activation_powers<>+0(SB), SI
-	KXNORW            K2, K2, K2
-	VPXORQ            Z3, Z3, Z3
-	VGATHERQPD        (SI)(Z2*8), K2, Z3
+	VMOVAPD           Z2, Z5
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z2*8), K2, Z5
 	LEAQ              activation_rests<>+0(SB), SI
-	KXNORW            K3, K3, K3
-	VPXORQ            Z4, Z4, Z4
-	VGATHERQPD        (SI)(Z2*8), K3, Z4
-	VMULPD            Z3, Z0, Z0
-	VADDPD            Z4, Z0, Z0
-	VADDPD            Z3, Z0, Z0
-	VMULPD.BCST       activation_numbers<>+384(SB), Z6, Z2
+	VMOVAPD           Z2, Z6
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z2*8), K2, Z6
+	VMULPD            Z5, Z0, Z0
+	VADDPD            Z6, Z0, Z0
+	VADDPD            Z5, Z0, Z0
+	VMULPD.BCST       activation_numbers<>+384(SB), Z4, Z2
 	VSCALEFPD         Z2, Z0, Z0
 	VMULPD            Z1, Z0, Z0
-	VCVTPD2PS         Z0, Y5
-	VMOVUPS           Z5, K1, (CX)
+	VCVTPD2PS         Z0, Y3
+	VMOVUPS           Z3, K1, (CX)
 	ADDQ              $0x20, CX
 	ADDQ              $0x20, DX
 	ADDQ              $0x20, BX
@@ -1709,131 +1709,131 @@ whole:
 	VMULPD            Z0, Z2, Z2
 	VADDPD            Z0, Z2, Z2
 	VBROADCASTSD      activation_numbers<>+416(SB), Z3
-	VBROADCASTSD      activation_numbers<>+896(SB), Z9
-	VPANDQ.BCST       activation_numbers<>+480(SB), Z1, Z10
-	VMINPD            Z10, Z9, Z9
-	VSUBPD.BCST       activation_numbers<>+928(SB), Z9, Z10
-	VADDPD.BCST       activation_numbers<>+928(SB), Z9, Z11
-	VDIVPD            Z11, Z10, Z10
-	VMULPD            Z10, Z10, Z11
-	VMULPD.BCST       activation_numbers<>+960(SB), Z11, Z12
-	VADDPD.BCST       activation_numbers<>+992(SB), Z12, Z12
-	VMULPD            Z12, Z11, Z12
-	VADDPD.BCST       activation_numbers<>+1024(SB), Z12, Z12
-	VMULPD            Z12, Z11, Z12
-	VADDPD.BCST       activation_numbers<>+1056(SB), Z12, Z12
-	VMULPD            Z12, Z11, Z12
-	VADDPD.BCST       activation_numbers<>+1088(SB), Z12, Z12
-	VMULPD            Z12, Z11, Z12
-	VADDPD.BCST       activation_numbers<>+1120(SB), Z12, Z12
-	VMULPD            Z12, Z11, Z12
-	VADDPD.BCST       activation_numbers<>+1152(SB), Z12, Z12
-	VMULPD            Z12, Z11, Z12
-	VADDPD.BCST       activation_numbers<>+1184(SB), Z12, Z12
-	VMULPD            Z12, Z11, Z12
-	VADDPD.BCST       activation_numbers<>+1216(SB), Z12, Z12
-	VMULPD            Z12, Z11, Z12
-	VADDPD.BCST       activation_numbers<>+1248(SB), Z12, Z12
-	VMULPD            Z12, Z11, Z12
-	VADDPD.BCST       activation_numbers<>+1280(SB), Z12, Z12
-	VMULPD            Z12, Z11, Z12
-	VADDPD.BCST       activation_numbers<>+1312(SB), Z12, Z12
-	VMULPD            Z12, Z11, Z12
-	VADDPD.BCST       activation_numbers<>+1344(SB), Z12, Z12
-	VMULPD.BCST       activation_numbers<>+1376(SB), Z11, Z13
-	VADDPD.BCST       activation_numbers<>+1408(SB), Z13, Z13
-	VMULPD            Z13, Z11, Z13
-	VADDPD.BCST       activation_numbers<>+1440(SB), Z13, Z13
-	VMULPD            Z13, Z11, Z13
-	VADDPD.BCST       activation_numbers<>+1472(SB), Z13, Z13
-	VMULPD            Z13, Z11, Z13
-	VADDPD.BCST       activation_numbers<>+1504(SB), Z13, Z13
-	VMULPD            Z13, Z11, Z13
-	VADDPD.BCST       activation_numbers<>+1536(SB), Z13, Z13
-	VMULPD            Z13, Z11, Z13
-	VADDPD.BCST       activation_numbers<>+1568(SB), Z13, Z13
-	VMULPD            Z13, Z11, Z13
-	VADDPD.BCST       activation_numbers<>+1600(SB), Z13, Z13
-	VMULPD            Z13, Z11, Z13
-	VADDPD.BCST       activation_numbers<>+1632(SB), Z13, Z13
-	VMULPD            Z13, Z11, Z13
-	VADDPD.BCST       activation_numbers<>+1664(SB), Z13, Z13
-	VMULPD            Z13, Z11, Z13
-	VADDPD.BCST       activation_numbers<>+1696(SB), Z13, Z13
-	VMULPD            Z13, Z11, Z11
-	VADDPD.BCST       activation_numbers<>+1728(SB), Z11, Z11
-	VMULPD            Z10, Z11, Z10
-	VADDPD            Z12, Z10, Z10
-	VPANDQ.BCST       activation_numbers<>+1760(SB), Z9, Z11
-	VMULPD            Z11, Z11, Z12
-	VPXORQ.BCST       activation_numbers<>+0(SB), Z12, Z12
-	VBROADCASTSD      activation_numbers<>+32(SB), Z13
-	VMAXPD            Z12, Z13, Z12
-	VMULPD.BCST       activation_numbers<>+64(SB), Z12, Z13
-	VADDPD.BCST       activation_numbers<>+96(SB), Z13, Z13
-	VBROADCASTSD      activation_numbers<>+128(SB), Z14
-	VADDPD.RD_SAE     Z14, Z13, Z13
-	VSUBPD            Z14, Z13, Z14
-	VMOVAPD           Z12, Z12
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z14, Z12
-	VMULPD.BCST       activation_numbers<>+192(SB), Z14, Z15
-	VSUBPD            Z15, Z12, Z12
-	VMULPD.BCST       activation_numbers<>+224(SB), Z12, Z15
-	VADDPD.BCST       activation_numbers<>+256(SB), Z15, Z15
-	VMULPD            Z15, Z12, Z15
-	VADDPD.BCST       activation_numbers<>+288(SB), Z15, Z15
-	VMULPD            Z15, Z12, Z15
-	VADDPD.BCST       activation_numbers<>+320(SB), Z15, Z15
-	VMULPD            Z15, Z12, Z15
-	VADDPD.BCST       activation_numbers<>+96(SB), Z15, Z15
-	VMULPD            Z12, Z12, Z16
-	VMULPD            Z15, Z16, Z15
-	VADDPD            Z12, Z15, Z12
-	VPANDQ.BCST       activation_numbers<>+352(SB), Z13, Z13
-	LEAQ              activation_powers<>+0(SB), BX
-	KXNORW            K2, K2, K2
-	VPXORQ            Z4, Z4, Z4
-	VGATHERQPD        (BX)(Z13*8), K2, Z4
-	LEAQ              activation_rests<>+0(SB), BX
-	KXNORW            K3, K3, K3
-	VPXORQ            Z5, Z5, Z5
-	VGATHERQPD        (BX)(Z13*8), K3, Z5
-	VMULPD            Z4, Z12, Z12
-	VADDPD            Z5, Z12, Z12
-	VADDPD            Z4, Z12, Z12
-	VMULPD.BCST       activation_numbers<>+384(SB), Z14, Z13
-	VSCALEFPD         Z13, Z12, Z12
-	VSUBPD            Z9, Z11, Z13
-	VADDPD            Z9, Z11, Z11
-	VMULPD            Z11, Z13, Z11
-	VMULPD.BCST       activation_numbers<>+224(SB), Z11, Z13
+	VBROADCASTSD      activation_numbers<>+896(SB), Z7
+	VPANDQ.BCST       activation_numbers<>+480(SB), Z1, Z8
+	VMINPD            Z8, Z7, Z7
+	VSUBPD.BCST       activation_numbers<>+928(SB), Z7, Z8
+	VADDPD.BCST       activation_numbers<>+928(SB), Z7, Z9
+	VDIVPD            Z9, Z8, Z8
+	VMULPD            Z8, Z8, Z9
+	VMULPD.BCST       activation_numbers<>+960(SB), Z9, Z10
+	VADDPD.BCST       activation_numbers<>+992(SB), Z10, Z10
+	VMULPD            Z10, Z9, Z10
+	VADDPD.BCST       activation_numbers<>+1024(SB), Z10, Z10
+	VMULPD            Z10, Z9, Z10
+	VADDPD.BCST       activation_numbers<>+1056(SB), Z10, Z10
+	VMULPD            Z10, Z9, Z10
+	VADDPD.BCST       activation_numbers<>+1088(SB), Z10, Z10
+	VMULPD            Z10, Z9, Z10
+	VADDPD.BCST       activation_numbers<>+1120(SB), Z10, Z10
+	VMULPD            Z10, Z9, Z10
+	VADDPD.BCST       activation_numbers<>+1152(SB), Z10, Z10
+	VMULPD            Z10, Z9, Z10
+	VADDPD.BCST       activation_numbers<>+1184(SB), Z10, Z10
+	VMULPD            Z10, Z9, Z10
+	VADDPD.BCST       activation_numbers<>+1216(SB), Z10, Z10
+	VMULPD            Z10, Z9, Z10
+	VADDPD.BCST       activation_numbers<>+1248(SB), Z10, Z10
+	VMULPD            Z10, Z9, Z10
+	VADDPD.BCST       activation_numbers<>+1280(SB), Z10, Z10
+	VMULPD            Z10, Z9, Z10
+	VADDPD.BCST       activation_numbers<>+1312(SB), Z10, Z10
+	VMULPD            Z10, Z9, Z10
+	VADDPD.BCST       activation_numbers<>+1344(SB), Z10, Z10
+	VMULPD.BCST       activation_numbers<>+1376(SB), Z9, Z11
+	VADDPD.BCST       activation_numbers<>+1408(SB), Z11, Z11
+	VMULPD            Z11, Z9, Z11
+	VADDPD.BCST       activation_numbers<>+1440(SB), Z11, Z11
+	VMULPD            Z11, Z9, Z11
+	VADDPD.BCST       activation_numbers<>+1472(SB), Z11, Z11
+	VMULPD            Z11, Z9, Z11
+	VADDPD.BCST       activation_numbers<>+1504(SB), Z11, Z11
+	VMULPD            Z11, Z9, Z11
+	VADDPD.BCST       activation_numbers<>+1536(SB), Z11, Z11
+	VMULPD            Z11, Z9, Z11
+	VADDPD.BCST       activation_numbers<>+1568(SB), Z11, Z11
+	VMULPD            Z11, Z9, Z11
+	VADDPD.BCST       activation_numbers<>+1600(SB), Z11, Z11
+	VMULPD            Z11, Z9, Z11
+	VADDPD.BCST       activation_numbers<>+1632(SB), Z11, Z11
+	VMULPD            Z11, Z9, Z11
+	VADDPD.BCST       activation_numbers<>+1664(SB), Z11, Z11
+	VMULPD            Z11, Z9, Z11
+	VADDPD.BCST       activation_numbers<>+1696(SB), Z11, Z11
+	VMULPD            Z11, Z9, Z9
+	VADDPD.BCST       activation_numbers<>+1728(SB), Z9, Z9
+	VMULPD            Z8, Z9, Z8
+	VADDPD            Z10, Z8, Z8
+	VPANDQ.BCST       activation_numbers<>+1760(SB), Z7, Z9
+	VMULPD            Z9, Z9, Z10
+	VPXORQ.BCST       activation_numbers<>+0(SB), Z10, Z10
+	VBROADCASTSD      activation_numbers<>+32(SB), Z11
+	VMAXPD            Z10, Z11, Z10
+	VMULPD.BCST       activation_numbers<>+64(SB), Z10, Z11
+	VADDPD.BCST       activation_numbers<>+96(SB), Z11, Z11
+	VBROADCASTSD      activation_numbers<>+128(SB), Z12
+	VADDPD.RD_SAE     Z12, Z11, Z11
+	VSUBPD            Z12, Z11, Z12
+	VMOVAPD           Z10, Z10
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z12, Z10
+	VMULPD.BCST       activation_numbers<>+192(SB), Z12, Z13
+	VSUBPD            Z13, Z10, Z10
+	VMULPD.BCST       activation_numbers<>+224(SB), Z10, Z13
 	VADDPD.BCST       activation_numbers<>+256(SB), Z13, Z13
-	VMULPD            Z13, Z11, Z13
+	VMULPD            Z13, Z10, Z13
 	VADDPD.BCST       activation_numbers<>+288(SB), Z13, Z13
-	VMULPD            Z13, Z11, Z13
+	VMULPD            Z13, Z10, Z13
 	VADDPD.BCST       activation_numbers<>+320(SB), Z13, Z13
-	VMULPD            Z13, Z11, Z13
+	VMULPD            Z13, Z10, Z13
 	VADDPD.BCST       activation_numbers<>+96(SB), Z13, Z13
-	VMULPD            Z11, Z11, Z14
+	VMULPD            Z10, Z10, Z14
 	VMULPD            Z13, Z14, Z13
-	VADDPD            Z11, Z13, Z11
-	VADDPD.BCST       activation_numbers<>+416(SB), Z11, Z11
+	VADDPD            Z10, Z13, Z10
+	VPANDQ.BCST       activation_numbers<>+352(SB), Z11, Z11
+	LEAQ              activation_powers<>+0(SB), BX
+	VMOVAPD           Z11, Z13
+	KMOVW             K1, K2
+	VGATHERQPD        (BX)(Z11*8), K2, Z13
+	LEAQ              activation_rests<>+0(SB), BX
+	VMOVAPD           Z11, Z14
+	KMOVW             K1, K2
+	VGATHERQPD        (BX)(Z11*8), K2, Z14
+	VMULPD            Z13, Z10, Z10
+	VADDPD            Z14, Z10, Z10
+	VADDPD            Z13, Z10, Z10
+	VMULPD.BCST       activation_numbers<>+384(SB), Z12, Z11
+	VSCALEFPD         Z11, Z10, Z10
+	VSUBPD            Z7, Z9, Z11
+	VADDPD            Z7, Z9, Z9
+	VMULPD            Z9, Z11, Z9
+	VMULPD.BCST       activation_numbers<>+224(SB), Z9, Z11
+	VADDPD.BCST       activation_numbers<>+256(SB), Z11, Z11
+	VMULPD            Z11, Z9, Z11
+	VADDPD.BCST       activation_numbers<>+288(SB), Z11, Z11
+	VMULPD            Z11, Z9, Z11
+	VADDPD.BCST       activation_numbers<>+320(SB), Z11, Z11
+	VMULPD            Z11, Z9, Z11
+	VADDPD.BCST       activation_numbers<>+96(SB), Z11, Z11
+	VMULPD            Z9, Z9, Z12
 	VMULPD            Z11, Z12, Z11
-	VMULPD            Z10, Z11, Z10
-	VADDPD            Z9, Z9, Z9
+	VADDPD            Z9, Z11, Z9
 	VADDPD.BCST       activation_numbers<>+416(SB), Z9, Z9
-	VDIVPD            Z9, Z10, Z9
-	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z1, K4
-	VBROADCASTSD      activation_numbers<>+512(SB), Z10
-	VSUBPD            Z9, Z10, Z10
-	VBLENDMPD         Z10, Z9, K4, Z6
-	VSUBPD            Z6, Z3, Z3
+	VMULPD            Z9, Z10, Z9
+	VMULPD            Z8, Z9, Z8
+	VADDPD            Z7, Z7, Z7
+	VADDPD.BCST       activation_numbers<>+416(SB), Z7, Z7
+	VDIVPD            Z7, Z8, Z7
+	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z1, K2
+	VBROADCASTSD      activation_numbers<>+512(SB), Z8
+	VSUBPD            Z7, Z8, Z8
+	VBLENDMPD         Z8, Z7, K2, Z4
+	VSUBPD            Z4, Z3, Z3
 	VPANDQ.BCST       activation_numbers<>+0(SB), Z0, Z0
 	VPORQ             Z0, Z3, Z0
-	VCMPPD.BCST       $0x11, activation_numbers<>+96(SB), Z1, K4
-	VBLENDMPD         Z2, Z0, K4, Z7
-	VCVTPD2PS         Z7, Y8
-	VMOVUPS           Z8, K1, (CX)
+	VCMPPD.BCST       $0x11, activation_numbers<>+96(SB), Z1, K2
+	VBLENDMPD         Z2, Z0, K2, Z5
+	VCVTPD2PS         Z5, Y6
+	VMOVUPS           Z6, K1, (CX)
 	ADDQ              $0x20, CX
 	ADDQ              $0x20, DX
 	SUBQ              $0x08, AX
@@ -1865,46 +1865,46 @@ whole:
 	VCVTPS2PD.Z       (BX), K1, Z1
 	VMULPD            Z0, Z0, Z0
 	VPXORQ.BCST       activation_numbers<>+0(SB), Z0, Z0
-	VBROADCASTSD      activation_numbers<>+32(SB), Z5
-	VMAXPD            Z0, Z5, Z0
-	VMULPD.BCST       activation_numbers<>+64(SB), Z0, Z5
-	VADDPD.BCST       activation_numbers<>+96(SB), Z5, Z5
-	VBROADCASTSD      activation_numbers<>+128(SB), Z6
-	VADDPD.RD_SAE     Z6, Z5, Z5
-	VSUBPD            Z6, Z5, Z6
+	VBROADCASTSD      activation_numbers<>+32(SB), Z3
+	VMAXPD            Z0, Z3, Z0
+	VMULPD.BCST       activation_numbers<>+64(SB), Z0, Z3
+	VADDPD.BCST       activation_numbers<>+96(SB), Z3, Z3
+	VBROADCASTSD      activation_numbers<>+128(SB), Z4
+	VADDPD.RD_SAE     Z4, Z3, Z3
+	VSUBPD            Z4, Z3, Z4
 	VMOVAPD           Z0, Z0
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z6, Z0
-	VMULPD.BCST       activation_numbers<>+192(SB), Z6, Z7
-	VSUBPD            Z7, Z0, Z0
-	VMULPD.BCST       activation_numbers<>+224(SB), Z0, Z7
-	VADDPD.BCST       activation_numbers<>+256(SB), Z7, Z7
-	VMULPD            Z7, Z0, Z7
-	VADDPD.BCST       activation_numbers<>+288(SB), Z7, Z7
-	VMULPD            Z7, Z0, Z7
-	VADDPD.BCST       activation_numbers<>+320(SB), Z7, Z7
-	VMULPD            Z7, Z0, Z7
-	VADDPD.BCST       activation_numbers<>+96(SB), Z7, Z7
-	VMULPD            Z0, Z0, Z8
-	VMULPD            Z7, Z8, Z7
-	VADDPD            Z0, Z7, Z0
-	VPANDQ.BCST       activation_numbers<>+352(SB), Z5, Z5
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z4, Z0
+	VMULPD.BCST       activation_numbers<>+192(SB), Z4, Z5
+	VSUBPD            Z5, Z0, Z0
+	VMULPD.BCST       activation_numbers<>+224(SB), Z0, Z5
+	VADDPD.BCST       activation_numbers<>+256(SB), Z5, Z5
+	VMULPD            Z5, Z0, Z5
+	VADDPD.BCST       activation_numbers<>+288(SB), Z5, Z5
+	VMULPD            Z5, Z0, Z5
+	VADDPD.BCST       activation_numbers<>+320(SB), Z5, Z5
+	VMULPD            Z5, Z0, Z5
+	VADDPD.BCST       activation_numbers<>+96(SB), Z5, Z5
+	VMULPD            Z0, Z0, Z6
+	VMULPD            Z5, Z6, Z5
+	VADDPD            Z0, Z5, Z0
+	VPANDQ.BCST       activation_numbers<>+352(SB), Z3, Z3
 	LEAQ              activation_powers<>+0(SB), SI
-	KXNORW            K2, K2, K2
-	VPXORQ            Z2, Z2, Z2
-	VGATHERQPD        (SI)(Z5*8), K2, Z2
+	VMOVAPD           Z3, Z5
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z3*8), K2, Z5
 	LEAQ              activation_rests<>+0(SB), SI
-	KXNORW            K3, K3, K3
-	VPXORQ            Z3, Z3, Z3
-	VGATHERQPD        (SI)(Z5*8), K3, Z3
-	VMULPD            Z2, Z0, Z0
-	VADDPD            Z3, Z0, Z0
-	VADDPD            Z2, Z0, Z0
-	VMULPD.BCST       activation_numbers<>+384(SB), Z6, Z5
-	VSCALEFPD         Z5, Z0, Z0
+	VMOVAPD           Z3, Z6
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z3*8), K2, Z6
+	VMULPD            Z5, Z0, Z0
+	VADDPD            Z6, Z0, Z0
+	VADDPD            Z5, Z0, Z0
+	VMULPD.BCST       activation_numbers<>+384(SB), Z4, Z3
+	VSCALEFPD         Z3, Z0, Z0
 	VMULPD.BCST       activation_numbers<>+3040(SB), Z0, Z0
 	VMULPD            Z1, Z0, Z0
-	VCVTPD2PS         Z0, Y4
-	VMOVUPS           Z4, K1, (CX)
+	VCVTPD2PS         Z0, Y2
+	VMOVUPS           Z2, K1, (CX)
 	ADDQ              $0x20, CX
 	ADDQ              $0x20, DX
 	ADDQ              $0x20, BX
@@ -1936,83 +1936,83 @@ whole:
 	VMULPD.BCST       8(BX), Z0, Z1
 	VBROADCASTSD      activation_numbers<>+544(SB), Z2
 	VMINPD            Z1, Z2, Z2
-	VBROADCASTSD      activation_numbers<>+32(SB), Z10
-	VMAXPD            Z2, Z10, Z2
-	VMULPD.BCST       activation_numbers<>+64(SB), Z2, Z10
-	VADDPD.BCST       activation_numbers<>+96(SB), Z10, Z10
-	VBROADCASTSD      activation_numbers<>+128(SB), Z11
-	VADDPD.RD_SAE     Z11, Z10, Z10
-	VSUBPD            Z11, Z10, Z11
+	VBROADCASTSD      activation_numbers<>+32(SB), Z8
+	VMAXPD            Z2, Z8, Z2
+	VMULPD.BCST       activation_numbers<>+64(SB), Z2, Z8
+	VADDPD.BCST       activation_numbers<>+96(SB), Z8, Z8
+	VBROADCASTSD      activation_numbers<>+128(SB), Z9
+	VADDPD.RD_SAE     Z9, Z8, Z8
+	VSUBPD            Z9, Z8, Z9
 	VMOVAPD           Z2, Z2
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z11, Z2
-	VMULPD.BCST       activation_numbers<>+192(SB), Z11, Z12
-	VSUBPD            Z12, Z2, Z2
-	VMULPD.BCST       activation_numbers<>+224(SB), Z2, Z12
-	VADDPD.BCST       activation_numbers<>+256(SB), Z12, Z12
-	VMULPD            Z12, Z2, Z12
-	VADDPD.BCST       activation_numbers<>+288(SB), Z12, Z12
-	VMULPD            Z12, Z2, Z12
-	VADDPD.BCST       activation_numbers<>+320(SB), Z12, Z12
-	VMULPD            Z12, Z2, Z12
-	VADDPD.BCST       activation_numbers<>+96(SB), Z12, Z12
-	VMULPD            Z2, Z2, Z13
-	VMULPD            Z12, Z13, Z12
-	VADDPD            Z2, Z12, Z2
-	VPANDQ.BCST       activation_numbers<>+352(SB), Z10, Z10
-	LEAQ              activation_powers<>+0(SB), SI
-	KXNORW            K2, K2, K2
-	VPXORQ            Z3, Z3, Z3
-	VGATHERQPD        (SI)(Z10*8), K2, Z3
-	LEAQ              activation_rests<>+0(SB), SI
-	KXNORW            K3, K3, K3
-	VPXORQ            Z4, Z4, Z4
-	VGATHERQPD        (SI)(Z10*8), K3, Z4
-	VMULPD            Z3, Z2, Z2
-	VADDPD            Z4, Z2, Z2
-	VADDPD            Z3, Z2, Z2
-	VMULPD.BCST       activation_numbers<>+384(SB), Z11, Z10
-	VSCALEFPD         Z10, Z2, Z2
-	VSUBPD.BCST       activation_numbers<>+416(SB), Z2, Z2
-	VMULPD.BCST       activation_numbers<>+3072(SB), Z1, Z10
-	VADDPD.BCST       activation_numbers<>+3104(SB), Z10, Z10
-	VMULPD            Z10, Z1, Z10
-	VADDPD.BCST       activation_numbers<>+3136(SB), Z10, Z10
-	VMULPD            Z10, Z1, Z10
-	VADDPD.BCST       activation_numbers<>+3168(SB), Z10, Z10
-	VMULPD            Z10, Z1, Z10
-	VADDPD.BCST       activation_numbers<>+3200(SB), Z10, Z10
-	VMULPD            Z10, Z1, Z10
-	VADDPD.BCST       activation_numbers<>+3232(SB), Z10, Z10
-	VMULPD            Z10, Z1, Z10
-	VADDPD.BCST       activation_numbers<>+3264(SB), Z10, Z10
-	VMULPD            Z10, Z1, Z10
-	VADDPD.BCST       activation_numbers<>+3296(SB), Z10, Z10
-	VMULPD            Z10, Z1, Z10
-	VADDPD.BCST       activation_numbers<>+3328(SB), Z10, Z10
-	VMULPD            Z10, Z1, Z10
-	VADDPD.BCST       activation_numbers<>+224(SB), Z10, Z10
-	VMULPD            Z10, Z1, Z10
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z9, Z2
+	VMULPD.BCST       activation_numbers<>+192(SB), Z9, Z10
+	VSUBPD            Z10, Z2, Z2
+	VMULPD.BCST       activation_numbers<>+224(SB), Z2, Z10
 	VADDPD.BCST       activation_numbers<>+256(SB), Z10, Z10
-	VMULPD            Z10, Z1, Z10
+	VMULPD            Z10, Z2, Z10
 	VADDPD.BCST       activation_numbers<>+288(SB), Z10, Z10
-	VMULPD            Z10, Z1, Z10
+	VMULPD            Z10, Z2, Z10
 	VADDPD.BCST       activation_numbers<>+320(SB), Z10, Z10
-	VMULPD            Z10, Z1, Z10
+	VMULPD            Z10, Z2, Z10
 	VADDPD.BCST       activation_numbers<>+96(SB), Z10, Z10
-	VMULPD            Z1, Z1, Z11
-	VMULPD            Z11, Z10, Z10
-	VADDPD            Z1, Z10, Z10
-	VCMPPD.BCST       $0x00, activation_numbers<>+448(SB), Z1, K4
-	VBLENDMPD         Z1, Z10, K4, Z5
-	VCMPPD.BCST       $0x12, activation_numbers<>+3360(SB), Z1, K4
-	VBLENDMPD         Z2, Z5, K4, Z6
-	VCMPPD.BCST       $0x1d, activation_numbers<>+3392(SB), Z1, K4
-	VBLENDMPD         Z2, Z6, K4, Z7
-	VCMPPD.BCST       $0x1e, activation_numbers<>+448(SB), Z0, K4
-	VMULPD.BCST       (BX), Z7, Z1
-	VBLENDMPD         Z0, Z1, K4, Z8
-	VCVTPD2PS         Z8, Y9
-	VMOVUPS           Z9, K1, (CX)
+	VMULPD            Z2, Z2, Z11
+	VMULPD            Z10, Z11, Z10
+	VADDPD            Z2, Z10, Z2
+	VPANDQ.BCST       activation_numbers<>+352(SB), Z8, Z8
+	LEAQ              activation_powers<>+0(SB), SI
+	VMOVAPD           Z8, Z10
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z8*8), K2, Z10
+	LEAQ              activation_rests<>+0(SB), SI
+	VMOVAPD           Z8, Z11
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z8*8), K2, Z11
+	VMULPD            Z10, Z2, Z2
+	VADDPD            Z11, Z2, Z2
+	VADDPD            Z10, Z2, Z2
+	VMULPD.BCST       activation_numbers<>+384(SB), Z9, Z8
+	VSCALEFPD         Z8, Z2, Z2
+	VSUBPD.BCST       activation_numbers<>+416(SB), Z2, Z2
+	VMULPD.BCST       activation_numbers<>+3072(SB), Z1, Z8
+	VADDPD.BCST       activation_numbers<>+3104(SB), Z8, Z8
+	VMULPD            Z8, Z1, Z8
+	VADDPD.BCST       activation_numbers<>+3136(SB), Z8, Z8
+	VMULPD            Z8, Z1, Z8
+	VADDPD.BCST       activation_numbers<>+3168(SB), Z8, Z8
+	VMULPD            Z8, Z1, Z8
+	VADDPD.BCST       activation_numbers<>+3200(SB), Z8, Z8
+	VMULPD            Z8, Z1, Z8
+	VADDPD.BCST       activation_numbers<>+3232(SB), Z8, Z8
+	VMULPD            Z8, Z1, Z8
+	VADDPD.BCST       activation_numbers<>+3264(SB), Z8, Z8
+	VMULPD            Z8, Z1, Z8
+	VADDPD.BCST       activation_numbers<>+3296(SB), Z8, Z8
+	VMULPD            Z8, Z1, Z8
+	VADDPD.BCST       activation_numbers<>+3328(SB), Z8, Z8
+	VMULPD            Z8, Z1, Z8
+	VADDPD.BCST       activation_numbers<>+224(SB), Z8, Z8
+	VMULPD            Z8, Z1, Z8
+	VADDPD.BCST       activation_numbers<>+256(SB), Z8, Z8
+	VMULPD            Z8, Z1, Z8
+	VADDPD.BCST       activation_numbers<>+288(SB), Z8, Z8
+	VMULPD            Z8, Z1, Z8
+	VADDPD.BCST       activation_numbers<>+320(SB), Z8, Z8
+	VMULPD            Z8, Z1, Z8
+	VADDPD.BCST       activation_numbers<>+96(SB), Z8, Z8
+	VMULPD            Z1, Z1, Z9
+	VMULPD            Z9, Z8, Z8
+	VADDPD            Z1, Z8, Z8
+	VCMPPD.BCST       $0x00, activation_numbers<>+448(SB), Z1, K2
+	VBLENDMPD         Z1, Z8, K2, Z3
+	VCMPPD.BCST       $0x12, activation_numbers<>+3360(SB), Z1, K2
+	VBLENDMPD         Z2, Z3, K2, Z4
+	VCMPPD.BCST       $0x1d, activation_numbers<>+3392(SB), Z1, K2
+	VBLENDMPD         Z2, Z4, K2, Z5
+	VCMPPD.BCST       $0x1e, activation_numbers<>+448(SB), Z0, K2
+	VMULPD.BCST       (BX), Z5, Z1
+	VBLENDMPD         Z0, Z1, K2, Z6
+	VCVTPD2PS         Z6, Y7
+	VMOVUPS           Z7, K1, (CX)
 	ADDQ              $0x20, CX
 	ADDQ              $0x20, DX
 	SUBQ              $0x08, AX
@@ -2049,46 +2049,46 @@ whole:
 	VMAXPD            Z2, Z3, Z2
 	VMULPD.BCST       activation_numbers<>+64(SB), Z2, Z3
 	VADDPD.BCST       activation_numbers<>+96(SB), Z3, Z3
-	VBROADCASTSD      activation_numbers<>+128(SB), Z8
-	VADDPD.RD_SAE     Z8, Z3, Z3
-	VSUBPD            Z8, Z3, Z8
+	VBROADCASTSD      activation_numbers<>+128(SB), Z6
+	VADDPD.RD_SAE     Z6, Z3, Z3
+	VSUBPD            Z6, Z3, Z6
 	VMOVAPD           Z2, Z2
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z8, Z2
-	VMULPD.BCST       activation_numbers<>+192(SB), Z8, Z9
-	VSUBPD            Z9, Z2, Z2
-	VMULPD.BCST       activation_numbers<>+224(SB), Z2, Z9
-	VADDPD.BCST       activation_numbers<>+256(SB), Z9, Z9
-	VMULPD            Z9, Z2, Z9
-	VADDPD.BCST       activation_numbers<>+288(SB), Z9, Z9
-	VMULPD            Z9, Z2, Z9
-	VADDPD.BCST       activation_numbers<>+320(SB), Z9, Z9
-	VMULPD            Z9, Z2, Z9
-	VADDPD.BCST       activation_numbers<>+96(SB), Z9, Z9
-	VMULPD            Z2, Z2, Z10
-	VMULPD            Z9, Z10, Z9
-	VADDPD            Z2, Z9, Z2
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z6, Z2
+	VMULPD.BCST       activation_numbers<>+192(SB), Z6, Z7
+	VSUBPD            Z7, Z2, Z2
+	VMULPD.BCST       activation_numbers<>+224(SB), Z2, Z7
+	VADDPD.BCST       activation_numbers<>+256(SB), Z7, Z7
+	VMULPD            Z7, Z2, Z7
+	VADDPD.BCST       activation_numbers<>+288(SB), Z7, Z7
+	VMULPD            Z7, Z2, Z7
+	VADDPD.BCST       activation_numbers<>+320(SB), Z7, Z7
+	VMULPD            Z7, Z2, Z7
+	VADDPD.BCST       activation_numbers<>+96(SB), Z7, Z7
+	VMULPD            Z2, Z2, Z8
+	VMULPD            Z7, Z8, Z7
+	VADDPD            Z2, Z7, Z2
 	VPANDQ.BCST       activation_numbers<>+352(SB), Z3, Z3
 	LEAQ              activation_powers<>+0(SB), DI
-	KXNORW            K2, K2, K2
-	VPXORQ            Z4, Z4, Z4
-	VGATHERQPD        (DI)(Z3*8), K2, Z4
+	VMOVAPD           Z3, Z7
+	KMOVW             K1, K2
+	VGATHERQPD        (DI)(Z3*8), K2, Z7
 	LEAQ              activation_rests<>+0(SB), DI
-	KXNORW            K3, K3, K3
-	VPXORQ            Z5, Z5, Z5
-	VGATHERQPD        (DI)(Z3*8), K3, Z5
-	VMULPD            Z4, Z2, Z2
-	VADDPD            Z5, Z2, Z2
-	VADDPD            Z4, Z2, Z2
-	VMULPD.BCST       activation_numbers<>+384(SB), Z8, Z3
+	VMOVAPD           Z3, Z8
+	KMOVW             K1, K2
+	VGATHERQPD        (DI)(Z3*8), K2, Z8
+	VMULPD            Z7, Z2, Z2
+	VADDPD            Z8, Z2, Z2
+	VADDPD            Z7, Z2, Z2
+	VMULPD.BCST       activation_numbers<>+384(SB), Z6, Z3
 	VSCALEFPD         Z3, Z2, Z2
 	VBROADCASTSD      (SI), Z3
 	VMULPD.BCST       8(SI), Z3, Z3
 	VMULPD            Z3, Z2, Z2
-	VCMPPD.BCST       $0x1e, activation_numbers<>+448(SB), Z0, K4
-	VBLENDMPD.BCST    activation_numbers<>+416(SB), Z2, K4, Z6
-	VMULPD            Z1, Z6, Z0
-	VCVTPD2PS         Z0, Y7
-	VMOVUPS           Z7, K1, (CX)
+	VCMPPD.BCST       $0x1e, activation_numbers<>+448(SB), Z0, K2
+	VBLENDMPD.BCST    activation_numbers<>+416(SB), Z2, K2, Z4
+	VMULPD            Z1, Z4, Z0
+	VCVTPD2PS         Z0, Y5
+	VMOVUPS           Z5, K1, (CX)
 	ADDQ              $0x20, CX
 	ADDQ              $0x20, DX
 	ADDQ              $0x20, BX
@@ -2469,43 +2469,43 @@ whole:
 	VMAXPD            Z1, Z2, Z1
 	VMULPD.BCST       activation_numbers<>+64(SB), Z1, Z2
 	VADDPD.BCST       activation_numbers<>+96(SB), Z2, Z2
-	VBROADCASTSD      activation_numbers<>+128(SB), Z6
-	VADDPD.RD_SAE     Z6, Z2, Z2
-	VSUBPD            Z6, Z2, Z6
+	VBROADCASTSD      activation_numbers<>+128(SB), Z4
+	VADDPD.RD_SAE     Z4, Z2, Z2
+	VSUBPD            Z4, Z2, Z4
 	VMOVAPD           Z1, Z1
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z6, Z1
-	VMULPD.BCST       activation_numbers<>+192(SB), Z6, Z7
-	VSUBPD            Z7, Z1, Z1
-	VMULPD.BCST       activation_numbers<>+224(SB), Z1, Z7
-	VADDPD.BCST       activation_numbers<>+256(SB), Z7, Z7
-	VMULPD            Z7, Z1, Z7
-	VADDPD.BCST       activation_numbers<>+288(SB), Z7, Z7
-	VMULPD            Z7, Z1, Z7
-	VADDPD.BCST       activation_numbers<>+320(SB), Z7, Z7
-	VMULPD            Z7, Z1, Z7
-	VADDPD.BCST       activation_numbers<>+96(SB), Z7, Z7
-	VMULPD            Z1, Z1, Z8
-	VMULPD            Z7, Z8, Z7
-	VADDPD            Z1, Z7, Z1
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z4, Z1
+	VMULPD.BCST       activation_numbers<>+192(SB), Z4, Z5
+	VSUBPD            Z5, Z1, Z1
+	VMULPD.BCST       activation_numbers<>+224(SB), Z1, Z5
+	VADDPD.BCST       activation_numbers<>+256(SB), Z5, Z5
+	VMULPD            Z5, Z1, Z5
+	VADDPD.BCST       activation_numbers<>+288(SB), Z5, Z5
+	VMULPD            Z5, Z1, Z5
+	VADDPD.BCST       activation_numbers<>+320(SB), Z5, Z5
+	VMULPD            Z5, Z1, Z5
+	VADDPD.BCST       activation_numbers<>+96(SB), Z5, Z5
+	VMULPD            Z1, Z1, Z6
+	VMULPD            Z5, Z6, Z5
+	VADDPD            Z1, Z5, Z1
 	VPANDQ.BCST       activation_numbers<>+352(SB), Z2, Z2
 	LEAQ              activation_powers<>+0(SB), BX
-	KXNORW            K2, K2, K2
-	VPXORQ            Z3, Z3, Z3
-	VGATHERQPD        (BX)(Z2*8), K2, Z3
+	VMOVAPD           Z2, Z5
+	KMOVW             K1, K2
+	VGATHERQPD        (BX)(Z2*8), K2, Z5
 	LEAQ              activation_rests<>+0(SB), BX
-	KXNORW            K3, K3, K3
-	VPXORQ            Z4, Z4, Z4
-	VGATHERQPD        (BX)(Z2*8), K3, Z4
-	VMULPD            Z3, Z1, Z1
-	VADDPD            Z4, Z1, Z1
-	VADDPD            Z3, Z1, Z1
-	VMULPD.BCST       activation_numbers<>+384(SB), Z6, Z2
+	VMOVAPD           Z2, Z6
+	KMOVW             K1, K2
+	VGATHERQPD        (BX)(Z2*8), K2, Z6
+	VMULPD            Z5, Z1, Z1
+	VADDPD            Z6, Z1, Z1
+	VADDPD            Z5, Z1, Z1
+	VMULPD.BCST       activation_numbers<>+384(SB), Z4, Z2
 	VSCALEFPD         Z2, Z1, Z1
 	VADDPD.BCST       activation_numbers<>+416(SB), Z1, Z2
-	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z0, K4
+	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z0, K2
 	VBROADCASTSD      activation_numbers<>+416(SB), Z0
-	VBLENDMPD         Z1, Z0, K4, Z5
-	VDIVPD            Z2, Z5, Z0
+	VBLENDMPD         Z1, Z0, K2, Z3
+	VDIVPD            Z2, Z3, Z0
 	VMOVUPD           Z0, K1, (CX)
 	ADDQ              $0x40, CX
 	ADDQ              $0x40, DX
@@ -2537,45 +2537,45 @@ whole:
 	VMOVUPD.Z         (DX), K1, Z0
 	VMOVUPD.Z         (BX), K1, Z1
 	VPORQ.BCST        activation_numbers<>+0(SB), Z0, Z0
-	VBROADCASTSD      activation_numbers<>+32(SB), Z4
-	VMAXPD            Z0, Z4, Z0
-	VMULPD.BCST       activation_numbers<>+64(SB), Z0, Z4
-	VADDPD.BCST       activation_numbers<>+96(SB), Z4, Z4
-	VBROADCASTSD      activation_numbers<>+128(SB), Z5
-	VADDPD.RD_SAE     Z5, Z4, Z4
-	VSUBPD            Z5, Z4, Z5
+	VBROADCASTSD      activation_numbers<>+32(SB), Z2
+	VMAXPD            Z0, Z2, Z0
+	VMULPD.BCST       activation_numbers<>+64(SB), Z0, Z2
+	VADDPD.BCST       activation_numbers<>+96(SB), Z2, Z2
+	VBROADCASTSD      activation_numbers<>+128(SB), Z3
+	VADDPD.RD_SAE     Z3, Z2, Z2
+	VSUBPD            Z3, Z2, Z3
 	VMOVAPD           Z0, Z0
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z5, Z0
-	VMULPD.BCST       activation_numbers<>+192(SB), Z5, Z6
-	VSUBPD            Z6, Z0, Z0
-	VMULPD.BCST       activation_numbers<>+224(SB), Z0, Z6
-	VADDPD.BCST       activation_numbers<>+256(SB), Z6, Z6
-	VMULPD            Z6, Z0, Z6
-	VADDPD.BCST       activation_numbers<>+288(SB), Z6, Z6
-	VMULPD            Z6, Z0, Z6
-	VADDPD.BCST       activation_numbers<>+320(SB), Z6, Z6
-	VMULPD            Z6, Z0, Z6
-	VADDPD.BCST       activation_numbers<>+96(SB), Z6, Z6
-	VMULPD            Z0, Z0, Z7
-	VMULPD            Z6, Z7, Z6
-	VADDPD            Z0, Z6, Z0
-	VPANDQ.BCST       activation_numbers<>+352(SB), Z4, Z4
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z3, Z0
+	VMULPD.BCST       activation_numbers<>+192(SB), Z3, Z4
+	VSUBPD            Z4, Z0, Z0
+	VMULPD.BCST       activation_numbers<>+224(SB), Z0, Z4
+	VADDPD.BCST       activation_numbers<>+256(SB), Z4, Z4
+	VMULPD            Z4, Z0, Z4
+	VADDPD.BCST       activation_numbers<>+288(SB), Z4, Z4
+	VMULPD            Z4, Z0, Z4
+	VADDPD.BCST       activation_numbers<>+320(SB), Z4, Z4
+	VMULPD            Z4, Z0, Z4
+	VADDPD.BCST       activation_numbers<>+96(SB), Z4, Z4
+	VMULPD            Z0, Z0, Z5
+	VMULPD            Z4, Z5, Z4
+	VADDPD            Z0, Z4, Z0
+	VPANDQ.BCST       activation_numbers<>+352(SB), Z2, Z2
 	LEAQ              activation_powers<>+0(SB), SI
-	KXNORW            K2, K2, K2
-	VPXORQ            Z2, Z2, Z2
-	VGATHERQPD        (SI)(Z4*8), K2, Z2
+	VMOVAPD           Z2, Z4
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z2*8), K2, Z4
 	LEAQ              activation_rests<>+0(SB), SI
-	KXNORW            K3, K3, K3
-	VPXORQ            Z3, Z3, Z3
-	VGATHERQPD        (SI)(Z4*8), K3, Z3
-	VMULPD            Z2, Z0, Z0
-	VADDPD            Z3, Z0, Z0
-	VADDPD            Z2, Z0, Z0
-	VMULPD.BCST       activation_numbers<>+384(SB), Z5, Z4
-	VSCALEFPD         Z4, Z0, Z0
-	VADDPD.BCST       activation_numbers<>+416(SB), Z0, Z4
-	VMULPD            Z4, Z4, Z4
-	VDIVPD            Z4, Z0, Z0
+	VMOVAPD           Z2, Z5
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z2*8), K2, Z5
+	VMULPD            Z4, Z0, Z0
+	VADDPD            Z5, Z0, Z0
+	VADDPD            Z4, Z0, Z0
+	VMULPD.BCST       activation_numbers<>+384(SB), Z3, Z2
+	VSCALEFPD         Z2, Z0, Z0
+	VADDPD.BCST       activation_numbers<>+416(SB), Z0, Z2
+	VMULPD            Z2, Z2, Z2
+	VDIVPD            Z2, Z0, Z0
 	VMULPD            Z1, Z0, Z0
 	VMOVUPD           Z0, K1, (CX)
 	ADDQ              $0x40, CX
@@ -2616,37 +2616,37 @@ whole:
 	VMAXPD            Z4, Z5, Z4
 	VMULPD.BCST       activation_numbers<>+64(SB), Z4, Z5
 	VADDPD.BCST       activation_numbers<>+96(SB), Z5, Z5
-	VBROADCASTSD      activation_numbers<>+128(SB), Z9
-	VADDPD.RD_SAE     Z9, Z5, Z5
-	VSUBPD            Z9, Z5, Z9
+	VBROADCASTSD      activation_numbers<>+128(SB), Z7
+	VADDPD.RD_SAE     Z7, Z5, Z5
+	VSUBPD            Z7, Z5, Z7
 	VMOVAPD           Z4, Z4
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z9, Z4
-	VMULPD.BCST       activation_numbers<>+192(SB), Z9, Z10
-	VSUBPD            Z10, Z4, Z4
-	VMULPD.BCST       activation_numbers<>+224(SB), Z4, Z10
-	VADDPD.BCST       activation_numbers<>+256(SB), Z10, Z10
-	VMULPD            Z10, Z4, Z10
-	VADDPD.BCST       activation_numbers<>+288(SB), Z10, Z10
-	VMULPD            Z10, Z4, Z10
-	VADDPD.BCST       activation_numbers<>+320(SB), Z10, Z10
-	VMULPD            Z10, Z4, Z10
-	VADDPD.BCST       activation_numbers<>+96(SB), Z10, Z10
-	VMULPD            Z4, Z4, Z11
-	VMULPD            Z10, Z11, Z10
-	VADDPD            Z4, Z10, Z4
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z7, Z4
+	VMULPD.BCST       activation_numbers<>+192(SB), Z7, Z8
+	VSUBPD            Z8, Z4, Z4
+	VMULPD.BCST       activation_numbers<>+224(SB), Z4, Z8
+	VADDPD.BCST       activation_numbers<>+256(SB), Z8, Z8
+	VMULPD            Z8, Z4, Z8
+	VADDPD.BCST       activation_numbers<>+288(SB), Z8, Z8
+	VMULPD            Z8, Z4, Z8
+	VADDPD.BCST       activation_numbers<>+320(SB), Z8, Z8
+	VMULPD            Z8, Z4, Z8
+	VADDPD.BCST       activation_numbers<>+96(SB), Z8, Z8
+	VMULPD            Z4, Z4, Z9
+	VMULPD            Z8, Z9, Z8
+	VADDPD            Z4, Z8, Z4
 	VPANDQ.BCST       activation_numbers<>+352(SB), Z5, Z5
 	LEAQ              activation_powers<>+0(SB), BX
-	KXNORW            K2, K2, K2
-	VPXORQ            Z6, Z6, Z6
-	VGATHERQPD        (BX)(Z5*8), K2, Z6
+	VMOVAPD           Z5, Z8
+	KMOVW             K1, K2
+	VGATHERQPD        (BX)(Z5*8), K2, Z8
 	LEAQ              activation_rests<>+0(SB), BX
-	KXNORW            K3, K3, K3
-	VPXORQ            Z7, Z7, Z7
-	VGATHERQPD        (BX)(Z5*8), K3, Z7
-	VMULPD            Z6, Z4, Z4
-	VADDPD            Z7, Z4, Z4
-	VADDPD            Z6, Z4, Z4
-	VMULPD.BCST       activation_numbers<>+384(SB), Z9, Z5
+	VMOVAPD           Z5, Z9
+	KMOVW             K1, K2
+	VGATHERQPD        (BX)(Z5*8), K2, Z9
+	VMULPD            Z8, Z4, Z4
+	VADDPD            Z9, Z4, Z4
+	VADDPD            Z8, Z4, Z4
+	VMULPD.BCST       activation_numbers<>+384(SB), Z7, Z5
 	VSCALEFPD         Z5, Z4, Z4
 	VADDPD.BCST       activation_numbers<>+416(SB), Z4, Z4
 	VDIVPD            Z4, Z3, Z3
@@ -2668,10 +2668,10 @@ whole:
 	VMULPD            Z3, Z4, Z3
 	VMULPD            Z1, Z3, Z3
 	VSUBPD            Z3, Z1, Z3
-	VCMPPD.BCST       $0x1d, activation_numbers<>+800(SB), Z1, K4
-	VBLENDMPD         Z2, Z3, K4, Z8
+	VCMPPD.BCST       $0x1d, activation_numbers<>+800(SB), Z1, K2
+	VBLENDMPD         Z2, Z3, K2, Z6
 	VPANDQ.BCST       activation_numbers<>+0(SB), Z0, Z0
-	VPORQ             Z0, Z8, Z0
+	VPORQ             Z0, Z6, Z0
 	VMOVUPD           Z0, K1, (CX)
 	ADDQ              $0x40, CX
 	ADDQ              $0x40, DX
@@ -2704,45 +2704,45 @@ whole:
 	VMOVUPD.Z         (BX), K1, Z1
 	VADDPD            Z0, Z0, Z0
 	VPORQ.BCST        activation_numbers<>+0(SB), Z0, Z0
-	VBROADCASTSD      activation_numbers<>+32(SB), Z4
-	VMAXPD            Z0, Z4, Z0
-	VMULPD.BCST       activation_numbers<>+64(SB), Z0, Z4
-	VADDPD.BCST       activation_numbers<>+96(SB), Z4, Z4
-	VBROADCASTSD      activation_numbers<>+128(SB), Z5
-	VADDPD.RD_SAE     Z5, Z4, Z4
-	VSUBPD            Z5, Z4, Z5
+	VBROADCASTSD      activation_numbers<>+32(SB), Z2
+	VMAXPD            Z0, Z2, Z0
+	VMULPD.BCST       activation_numbers<>+64(SB), Z0, Z2
+	VADDPD.BCST       activation_numbers<>+96(SB), Z2, Z2
+	VBROADCASTSD      activation_numbers<>+128(SB), Z3
+	VADDPD.RD_SAE     Z3, Z2, Z2
+	VSUBPD            Z3, Z2, Z3
 	VMOVAPD           Z0, Z0
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z5, Z0
-	VMULPD.BCST       activation_numbers<>+192(SB), Z5, Z6
-	VSUBPD            Z6, Z0, Z0
-	VMULPD.BCST       activation_numbers<>+224(SB), Z0, Z6
-	VADDPD.BCST       activation_numbers<>+256(SB), Z6, Z6
-	VMULPD            Z6, Z0, Z6
-	VADDPD.BCST       activation_numbers<>+288(SB), Z6, Z6
-	VMULPD            Z6, Z0, Z6
-	VADDPD.BCST       activation_numbers<>+320(SB), Z6, Z6
-	VMULPD            Z6, Z0, Z6
-	VADDPD.BCST       activation_numbers<>+96(SB), Z6, Z6
-	VMULPD            Z0, Z0, Z7
-	VMULPD            Z6, Z7, Z6
-	VADDPD            Z0, Z6, Z0
-	VPANDQ.BCST       activation_numbers<>+352(SB), Z4, Z4
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z3, Z0
+	VMULPD.BCST       activation_numbers<>+192(SB), Z3, Z4
+	VSUBPD            Z4, Z0, Z0
+	VMULPD.BCST       activation_numbers<>+224(SB), Z0, Z4
+	VADDPD.BCST       activation_numbers<>+256(SB), Z4, Z4
+	VMULPD            Z4, Z0, Z4
+	VADDPD.BCST       activation_numbers<>+288(SB), Z4, Z4
+	VMULPD            Z4, Z0, Z4
+	VADDPD.BCST       activation_numbers<>+320(SB), Z4, Z4
+	VMULPD            Z4, Z0, Z4
+	VADDPD.BCST       activation_numbers<>+96(SB), Z4, Z4
+	VMULPD            Z0, Z0, Z5
+	VMULPD            Z4, Z5, Z4
+	VADDPD            Z0, Z4, Z0
+	VPANDQ.BCST       activation_numbers<>+352(SB), Z2, Z2
 	LEAQ              activation_powers<>+0(SB), SI
-	KXNORW            K2, K2, K2
-	VPXORQ            Z2, Z2, Z2
-	VGATHERQPD        (SI)(Z4*8), K2, Z2
+	VMOVAPD           Z2, Z4
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z2*8), K2, Z4
 	LEAQ              activation_rests<>+0(SB), SI
-	KXNORW            K3, K3, K3
-	VPXORQ            Z3, Z3, Z3
-	VGATHERQPD        (SI)(Z4*8), K3, Z3
-	VMULPD            Z2, Z0, Z0
-	VADDPD            Z3, Z0, Z0
-	VADDPD            Z2, Z0, Z0
-	VMULPD.BCST       activation_numbers<>+384(SB), Z5, Z4
-	VSCALEFPD         Z4, Z0, Z0
-	VADDPD.BCST       activation_numbers<>+416(SB), Z0, Z4
-	VMULPD            Z4, Z4, Z4
-	VDIVPD            Z4, Z0, Z0
+	VMOVAPD           Z2, Z5
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z2*8), K2, Z5
+	VMULPD            Z4, Z0, Z0
+	VADDPD            Z5, Z0, Z0
+	VADDPD            Z4, Z0, Z0
+	VMULPD.BCST       activation_numbers<>+384(SB), Z3, Z2
+	VSCALEFPD         Z2, Z0, Z0
+	VADDPD.BCST       activation_numbers<>+416(SB), Z0, Z2
+	VMULPD            Z2, Z2, Z2
+	VDIVPD            Z2, Z0, Z0
 	VMULPD.BCST       activation_numbers<>+832(SB), Z0, Z0
 	VMULPD            Z1, Z0, Z0
 	VMOVUPD           Z0, K1, (CX)
@@ -2776,128 +2776,128 @@ whole:
 	VMOVUPD.Z         (DX), K1, Z0
 	VPXORQ.BCST       activation_numbers<>+0(SB), Z0, Z1
 	VDIVPD.BCST       activation_numbers<>+864(SB), Z1, Z1
-	VBROADCASTSD      activation_numbers<>+896(SB), Z5
-	VPANDQ.BCST       activation_numbers<>+480(SB), Z1, Z6
-	VMINPD            Z6, Z5, Z5
-	VSUBPD.BCST       activation_numbers<>+928(SB), Z5, Z6
-	VADDPD.BCST       activation_numbers<>+928(SB), Z5, Z7
-	VDIVPD            Z7, Z6, Z6
-	VMULPD            Z6, Z6, Z7
-	VMULPD.BCST       activation_numbers<>+960(SB), Z7, Z8
-	VADDPD.BCST       activation_numbers<>+992(SB), Z8, Z8
-	VMULPD            Z8, Z7, Z8
-	VADDPD.BCST       activation_numbers<>+1024(SB), Z8, Z8
-	VMULPD            Z8, Z7, Z8
-	VADDPD.BCST       activation_numbers<>+1056(SB), Z8, Z8
-	VMULPD            Z8, Z7, Z8
-	VADDPD.BCST       activation_numbers<>+1088(SB), Z8, Z8
-	VMULPD            Z8, Z7, Z8
-	VADDPD.BCST       activation_numbers<>+1120(SB), Z8, Z8
-	VMULPD            Z8, Z7, Z8
-	VADDPD.BCST       activation_numbers<>+1152(SB), Z8, Z8
-	VMULPD            Z8, Z7, Z8
-	VADDPD.BCST       activation_numbers<>+1184(SB), Z8, Z8
-	VMULPD            Z8, Z7, Z8
-	VADDPD.BCST       activation_numbers<>+1216(SB), Z8, Z8
-	VMULPD            Z8, Z7, Z8
-	VADDPD.BCST       activation_numbers<>+1248(SB), Z8, Z8
-	VMULPD            Z8, Z7, Z8
-	VADDPD.BCST       activation_numbers<>+1280(SB), Z8, Z8
-	VMULPD            Z8, Z7, Z8
-	VADDPD.BCST       activation_numbers<>+1312(SB), Z8, Z8
-	VMULPD            Z8, Z7, Z8
-	VADDPD.BCST       activation_numbers<>+1344(SB), Z8, Z8
-	VMULPD.BCST       activation_numbers<>+1376(SB), Z7, Z9
-	VADDPD.BCST       activation_numbers<>+1408(SB), Z9, Z9
-	VMULPD            Z9, Z7, Z9
-	VADDPD.BCST       activation_numbers<>+1440(SB), Z9, Z9
-	VMULPD            Z9, Z7, Z9
-	VADDPD.BCST       activation_numbers<>+1472(SB), Z9, Z9
-	VMULPD            Z9, Z7, Z9
-	VADDPD.BCST       activation_numbers<>+1504(SB), Z9, Z9
-	VMULPD            Z9, Z7, Z9
-	VADDPD.BCST       activation_numbers<>+1536(SB), Z9, Z9
-	VMULPD            Z9, Z7, Z9
-	VADDPD.BCST       activation_numbers<>+1568(SB), Z9, Z9
-	VMULPD            Z9, Z7, Z9
-	VADDPD.BCST       activation_numbers<>+1600(SB), Z9, Z9
-	VMULPD            Z9, Z7, Z9
-	VADDPD.BCST       activation_numbers<>+1632(SB), Z9, Z9
-	VMULPD            Z9, Z7, Z9
-	VADDPD.BCST       activation_numbers<>+1664(SB), Z9, Z9
-	VMULPD            Z9, Z7, Z9
-	VADDPD.BCST       activation_numbers<>+1696(SB), Z9, Z9
-	VMULPD            Z9, Z7, Z7
-	VADDPD.BCST       activation_numbers<>+1728(SB), Z7, Z7
-	VMULPD            Z6, Z7, Z6
-	VADDPD            Z8, Z6, Z6
-	VPANDQ.BCST       activation_numbers<>+1760(SB), Z5, Z7
-	VMULPD            Z7, Z7, Z8
-	VPXORQ.BCST       activation_numbers<>+0(SB), Z8, Z8
-	VBROADCASTSD      activation_numbers<>+32(SB), Z9
-	VMAXPD            Z8, Z9, Z8
-	VMULPD.BCST       activation_numbers<>+64(SB), Z8, Z9
-	VADDPD.BCST       activation_numbers<>+96(SB), Z9, Z9
-	VBROADCASTSD      activation_numbers<>+128(SB), Z10
-	VADDPD.RD_SAE     Z10, Z9, Z9
-	VSUBPD            Z10, Z9, Z10
-	VMOVAPD           Z8, Z8
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z10, Z8
-	VMULPD.BCST       activation_numbers<>+192(SB), Z10, Z11
-	VSUBPD            Z11, Z8, Z8
-	VMULPD.BCST       activation_numbers<>+224(SB), Z8, Z11
-	VADDPD.BCST       activation_numbers<>+256(SB), Z11, Z11
-	VMULPD            Z11, Z8, Z11
-	VADDPD.BCST       activation_numbers<>+288(SB), Z11, Z11
-	VMULPD            Z11, Z8, Z11
-	VADDPD.BCST       activation_numbers<>+320(SB), Z11, Z11
-	VMULPD            Z11, Z8, Z11
-	VADDPD.BCST       activation_numbers<>+96(SB), Z11, Z11
-	VMULPD            Z8, Z8, Z12
-	VMULPD            Z11, Z12, Z11
-	VADDPD            Z8, Z11, Z8
-	VPANDQ.BCST       activation_numbers<>+352(SB), Z9, Z9
-	LEAQ              activation_powers<>+0(SB), BX
-	KXNORW            K2, K2, K2
-	VPXORQ            Z2, Z2, Z2
-	VGATHERQPD        (BX)(Z9*8), K2, Z2
-	LEAQ              activation_rests<>+0(SB), BX
-	KXNORW            K3, K3, K3
-	VPXORQ            Z3, Z3, Z3
-	VGATHERQPD        (BX)(Z9*8), K3, Z3
-	VMULPD            Z2, Z8, Z8
-	VADDPD            Z3, Z8, Z8
-	VADDPD            Z2, Z8, Z8
-	VMULPD.BCST       activation_numbers<>+384(SB), Z10, Z9
-	VSCALEFPD         Z9, Z8, Z8
-	VSUBPD            Z5, Z7, Z9
-	VADDPD            Z5, Z7, Z7
-	VMULPD            Z7, Z9, Z7
-	VMULPD.BCST       activation_numbers<>+224(SB), Z7, Z9
+	VBROADCASTSD      activation_numbers<>+896(SB), Z3
+	VPANDQ.BCST       activation_numbers<>+480(SB), Z1, Z4
+	VMINPD            Z4, Z3, Z3
+	VSUBPD.BCST       activation_numbers<>+928(SB), Z3, Z4
+	VADDPD.BCST       activation_numbers<>+928(SB), Z3, Z5
+	VDIVPD            Z5, Z4, Z4
+	VMULPD            Z4, Z4, Z5
+	VMULPD.BCST       activation_numbers<>+960(SB), Z5, Z6
+	VADDPD.BCST       activation_numbers<>+992(SB), Z6, Z6
+	VMULPD            Z6, Z5, Z6
+	VADDPD.BCST       activation_numbers<>+1024(SB), Z6, Z6
+	VMULPD            Z6, Z5, Z6
+	VADDPD.BCST       activation_numbers<>+1056(SB), Z6, Z6
+	VMULPD            Z6, Z5, Z6
+	VADDPD.BCST       activation_numbers<>+1088(SB), Z6, Z6
+	VMULPD            Z6, Z5, Z6
+	VADDPD.BCST       activation_numbers<>+1120(SB), Z6, Z6
+	VMULPD            Z6, Z5, Z6
+	VADDPD.BCST       activation_numbers<>+1152(SB), Z6, Z6
+	VMULPD            Z6, Z5, Z6
+	VADDPD.BCST       activation_numbers<>+1184(SB), Z6, Z6
+	VMULPD            Z6, Z5, Z6
+	VADDPD.BCST       activation_numbers<>+1216(SB), Z6, Z6
+	VMULPD            Z6, Z5, Z6
+	VADDPD.BCST       activation_numbers<>+1248(SB), Z6, Z6
+	VMULPD            Z6, Z5, Z6
+	VADDPD.BCST       activation_numbers<>+1280(SB), Z6, Z6
+	VMULPD            Z6, Z5, Z6
+	VADDPD.BCST       activation_numbers<>+1312(SB), Z6, Z6
+	VMULPD            Z6, Z5, Z6
+	VADDPD.BCST       activation_numbers<>+1344(SB), Z6, Z6
+	VMULPD.BCST       activation_numbers<>+1376(SB), Z5, Z7
+	VADDPD.BCST       activation_numbers<>+1408(SB), Z7, Z7
+	VMULPD            Z7, Z5, Z7
+	VADDPD.BCST       activation_numbers<>+1440(SB), Z7, Z7
+	VMULPD            Z7, Z5, Z7
+	VADDPD.BCST       activation_numbers<>+1472(SB), Z7, Z7
+	VMULPD            Z7, Z5, Z7
+	VADDPD.BCST       activation_numbers<>+1504(SB), Z7, Z7
+	VMULPD            Z7, Z5, Z7
+	VADDPD.BCST       activation_numbers<>+1536(SB), Z7, Z7
+	VMULPD            Z7, Z5, Z7
+	VADDPD.BCST       activation_numbers<>+1568(SB), Z7, Z7
+	VMULPD            Z7, Z5, Z7
+	VADDPD.BCST       activation_numbers<>+1600(SB), Z7, Z7
+	VMULPD            Z7, Z5, Z7
+	VADDPD.BCST       activation_numbers<>+1632(SB), Z7, Z7
+	VMULPD            Z7, Z5, Z7
+	VADDPD.BCST       activation_numbers<>+1664(SB), Z7, Z7
+	VMULPD            Z7, Z5, Z7
+	VADDPD.BCST       activation_numbers<>+1696(SB), Z7, Z7
+	VMULPD            Z7, Z5, Z5
+	VADDPD.BCST       activation_numbers<>+1728(SB), Z5, Z5
+	VMULPD            Z4, Z5, Z4
+	VADDPD            Z6, Z4, Z4
+	VPANDQ.BCST       activation_numbers<>+1760(SB), Z3, Z5
+	VMULPD            Z5, Z5, Z6
+	VPXORQ.BCST       activation_numbers<>+0(SB), Z6, Z6
+	VBROADCASTSD      activation_numbers<>+32(SB), Z7
+	VMAXPD            Z6, Z7, Z6
+	VMULPD.BCST       activation_numbers<>+64(SB), Z6, Z7
+	VADDPD.BCST       activation_numbers<>+96(SB), Z7, Z7
+	VBROADCASTSD      activation_numbers<>+128(SB), Z8
+	VADDPD.RD_SAE     Z8, Z7, Z7
+	VSUBPD            Z8, Z7, Z8
+	VMOVAPD           Z6, Z6
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z8, Z6
+	VMULPD.BCST       activation_numbers<>+192(SB), Z8, Z9
+	VSUBPD            Z9, Z6, Z6
+	VMULPD.BCST       activation_numbers<>+224(SB), Z6, Z9
 	VADDPD.BCST       activation_numbers<>+256(SB), Z9, Z9
-	VMULPD            Z9, Z7, Z9
+	VMULPD            Z9, Z6, Z9
 	VADDPD.BCST       activation_numbers<>+288(SB), Z9, Z9
-	VMULPD            Z9, Z7, Z9
+	VMULPD            Z9, Z6, Z9
 	VADDPD.BCST       activation_numbers<>+320(SB), Z9, Z9
-	VMULPD            Z9, Z7, Z9
+	VMULPD            Z9, Z6, Z9
 	VADDPD.BCST       activation_numbers<>+96(SB), Z9, Z9
-	VMULPD            Z7, Z7, Z10
+	VMULPD            Z6, Z6, Z10
 	VMULPD            Z9, Z10, Z9
-	VADDPD            Z7, Z9, Z7
-	VADDPD.BCST       activation_numbers<>+416(SB), Z7, Z7
+	VADDPD            Z6, Z9, Z6
+	VPANDQ.BCST       activation_numbers<>+352(SB), Z7, Z7
+	LEAQ              activation_powers<>+0(SB), BX
+	VMOVAPD           Z7, Z9
+	KMOVW             K1, K2
+	VGATHERQPD        (BX)(Z7*8), K2, Z9
+	LEAQ              activation_rests<>+0(SB), BX
+	VMOVAPD           Z7, Z10
+	KMOVW             K1, K2
+	VGATHERQPD        (BX)(Z7*8), K2, Z10
+	VMULPD            Z9, Z6, Z6
+	VADDPD            Z10, Z6, Z6
+	VADDPD            Z9, Z6, Z6
+	VMULPD.BCST       activation_numbers<>+384(SB), Z8, Z7
+	VSCALEFPD         Z7, Z6, Z6
+	VSUBPD            Z3, Z5, Z7
+	VADDPD            Z3, Z5, Z5
+	VMULPD            Z5, Z7, Z5
+	VMULPD.BCST       activation_numbers<>+224(SB), Z5, Z7
+	VADDPD.BCST       activation_numbers<>+256(SB), Z7, Z7
+	VMULPD            Z7, Z5, Z7
+	VADDPD.BCST       activation_numbers<>+288(SB), Z7, Z7
+	VMULPD            Z7, Z5, Z7
+	VADDPD.BCST       activation_numbers<>+320(SB), Z7, Z7
+	VMULPD            Z7, Z5, Z7
+	VADDPD.BCST       activation_numbers<>+96(SB), Z7, Z7
+	VMULPD            Z5, Z5, Z8
 	VMULPD            Z7, Z8, Z7
-	VMULPD            Z6, Z7, Z6
-	VADDPD            Z5, Z5, Z5
+	VADDPD            Z5, Z7, Z5
 	VADDPD.BCST       activation_numbers<>+416(SB), Z5, Z5
-	VDIVPD            Z5, Z6, Z5
-	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z1, K4
+	VMULPD            Z5, Z6, Z5
+	VMULPD            Z4, Z5, Z4
+	VADDPD            Z3, Z3, Z3
+	VADDPD.BCST       activation_numbers<>+416(SB), Z3, Z3
+	VDIVPD            Z3, Z4, Z3
+	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z1, K2
 	VBROADCASTSD      activation_numbers<>+512(SB), Z1
-	VSUBPD            Z5, Z1, Z1
-	VBLENDMPD         Z1, Z5, K4, Z4
-	VMULPD.BCST       activation_numbers<>+96(SB), Z4, Z1
-	VCMPPD.BCST       $0x04, activation_numbers<>+448(SB), Z1, K4
+	VSUBPD            Z3, Z1, Z1
+	VBLENDMPD         Z1, Z3, K2, Z2
+	VMULPD.BCST       activation_numbers<>+96(SB), Z2, Z1
+	VCMPPD.BCST       $0x04, activation_numbers<>+448(SB), Z1, K2
 	VMULPD            Z1, Z0, Z0
-	VMOVAPD.Z         Z0, K4, Z0
+	VMOVAPD.Z         Z0, K2, Z0
 	VMOVUPD           Z0, K1, (CX)
 	ADDQ              $0x40, CX
 	ADDQ              $0x40, DX
@@ -2931,167 +2931,167 @@ whole:
 	VMULPD            Z0, Z0, Z2
 	VPXORQ.BCST       activation_numbers<>+0(SB), Z2, Z2
 	VMULPD.BCST       activation_numbers<>+96(SB), Z2, Z2
+	VBROADCASTSD      activation_numbers<>+32(SB), Z4
+	VMAXPD            Z2, Z4, Z2
+	VMULPD.BCST       activation_numbers<>+64(SB), Z2, Z4
+	VADDPD.BCST       activation_numbers<>+96(SB), Z4, Z4
+	VBROADCASTSD      activation_numbers<>+128(SB), Z5
+	VADDPD.RD_SAE     Z5, Z4, Z4
+	VSUBPD            Z5, Z4, Z5
+	VMOVAPD           Z2, Z2
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z5, Z2
+	VMULPD.BCST       activation_numbers<>+192(SB), Z5, Z6
+	VSUBPD            Z6, Z2, Z2
+	VMULPD.BCST       activation_numbers<>+224(SB), Z2, Z6
+	VADDPD.BCST       activation_numbers<>+256(SB), Z6, Z6
+	VMULPD            Z6, Z2, Z6
+	VADDPD.BCST       activation_numbers<>+288(SB), Z6, Z6
+	VMULPD            Z6, Z2, Z6
+	VADDPD.BCST       activation_numbers<>+320(SB), Z6, Z6
+	VMULPD            Z6, Z2, Z6
+	VADDPD.BCST       activation_numbers<>+96(SB), Z6, Z6
+	VMULPD            Z2, Z2, Z7
+	VMULPD            Z6, Z7, Z6
+	VADDPD            Z2, Z6, Z2
+	VPANDQ.BCST       activation_numbers<>+352(SB), Z4, Z4
+	LEAQ              activation_powers<>+0(SB), SI
+	VMOVAPD           Z4, Z6
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z4*8), K2, Z6
+	LEAQ              activation_rests<>+0(SB), SI
+	VMOVAPD           Z4, Z7
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z4*8), K2, Z7
+	VMULPD            Z6, Z2, Z2
+	VADDPD            Z7, Z2, Z2
+	VADDPD            Z6, Z2, Z2
+	VMULPD.BCST       activation_numbers<>+384(SB), Z5, Z4
+	VSCALEFPD         Z4, Z2, Z2
+	VDIVPD.BCST       activation_numbers<>+1792(SB), Z2, Z2
+	VCMPPD.BCST       $0x04, activation_numbers<>+448(SB), Z2, K2
+	VMULPD            Z2, Z0, Z2
+	VMOVAPD.Z         Z2, K2, Z2
+	VPXORQ.BCST       activation_numbers<>+0(SB), Z0, Z0
+	VDIVPD.BCST       activation_numbers<>+864(SB), Z0, Z0
+	VBROADCASTSD      activation_numbers<>+896(SB), Z4
+	VPANDQ.BCST       activation_numbers<>+480(SB), Z0, Z5
+	VMINPD            Z5, Z4, Z4
+	VSUBPD.BCST       activation_numbers<>+928(SB), Z4, Z5
+	VADDPD.BCST       activation_numbers<>+928(SB), Z4, Z6
+	VDIVPD            Z6, Z5, Z5
+	VMULPD            Z5, Z5, Z6
+	VMULPD.BCST       activation_numbers<>+960(SB), Z6, Z7
+	VADDPD.BCST       activation_numbers<>+992(SB), Z7, Z7
+	VMULPD            Z7, Z6, Z7
+	VADDPD.BCST       activation_numbers<>+1024(SB), Z7, Z7
+	VMULPD            Z7, Z6, Z7
+	VADDPD.BCST       activation_numbers<>+1056(SB), Z7, Z7
+	VMULPD            Z7, Z6, Z7
+	VADDPD.BCST       activation_numbers<>+1088(SB), Z7, Z7
+	VMULPD            Z7, Z6, Z7
+	VADDPD.BCST       activation_numbers<>+1120(SB), Z7, Z7
+	VMULPD            Z7, Z6, Z7
+	VADDPD.BCST       activation_numbers<>+1152(SB), Z7, Z7
+	VMULPD            Z7, Z6, Z7
+	VADDPD.BCST       activation_numbers<>+1184(SB), Z7, Z7
+	VMULPD            Z7, Z6, Z7
+	VADDPD.BCST       activation_numbers<>+1216(SB), Z7, Z7
+	VMULPD            Z7, Z6, Z7
+	VADDPD.BCST       activation_numbers<>+1248(SB), Z7, Z7
+	VMULPD            Z7, Z6, Z7
+	VADDPD.BCST       activation_numbers<>+1280(SB), Z7, Z7
+	VMULPD            Z7, Z6, Z7
+	VADDPD.BCST       activation_numbers<>+1312(SB), Z7, Z7
+	VMULPD            Z7, Z6, Z7
+	VADDPD.BCST       activation_numbers<>+1344(SB), Z7, Z7
+	VMULPD.BCST       activation_numbers<>+1376(SB), Z6, Z8
+	VADDPD.BCST       activation_numbers<>+1408(SB), Z8, Z8
+	VMULPD            Z8, Z6, Z8
+	VADDPD.BCST       activation_numbers<>+1440(SB), Z8, Z8
+	VMULPD            Z8, Z6, Z8
+	VADDPD.BCST       activation_numbers<>+1472(SB), Z8, Z8
+	VMULPD            Z8, Z6, Z8
+	VADDPD.BCST       activation_numbers<>+1504(SB), Z8, Z8
+	VMULPD            Z8, Z6, Z8
+	VADDPD.BCST       activation_numbers<>+1536(SB), Z8, Z8
+	VMULPD            Z8, Z6, Z8
+	VADDPD.BCST       activation_numbers<>+1568(SB), Z8, Z8
+	VMULPD            Z8, Z6, Z8
+	VADDPD.BCST       activation_numbers<>+1600(SB), Z8, Z8
+	VMULPD            Z8, Z6, Z8
+	VADDPD.BCST       activation_numbers<>+1632(SB), Z8, Z8
+	VMULPD            Z8, Z6, Z8
+	VADDPD.BCST       activation_numbers<>+1664(SB), Z8, Z8
+	VMULPD            Z8, Z6, Z8
+	VADDPD.BCST       activation_numbers<>+1696(SB), Z8, Z8
+	VMULPD            Z8, Z6, Z6
+	VADDPD.BCST       activation_numbers<>+1728(SB), Z6, Z6
+	VMULPD            Z5, Z6, Z5
+	VADDPD            Z7, Z5, Z5
+	VPANDQ.BCST       activation_numbers<>+1760(SB), Z4, Z6
+	VMULPD            Z6, Z6, Z7
+	VPXORQ.BCST       activation_numbers<>+0(SB), Z7, Z7
 	VBROADCASTSD      activation_numbers<>+32(SB), Z8
-	VMAXPD            Z2, Z8, Z2
-	VMULPD.BCST       activation_numbers<>+64(SB), Z2, Z8
+	VMAXPD            Z7, Z8, Z7
+	VMULPD.BCST       activation_numbers<>+64(SB), Z7, Z8
 	VADDPD.BCST       activation_numbers<>+96(SB), Z8, Z8
 	VBROADCASTSD      activation_numbers<>+128(SB), Z9
 	VADDPD.RD_SAE     Z9, Z8, Z8
 	VSUBPD            Z9, Z8, Z9
-	VMOVAPD           Z2, Z2
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z9, Z2
+	VMOVAPD           Z7, Z7
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z9, Z7
 	VMULPD.BCST       activation_numbers<>+192(SB), Z9, Z10
-	VSUBPD            Z10, Z2, Z2
-	VMULPD.BCST       activation_numbers<>+224(SB), Z2, Z10
+	VSUBPD            Z10, Z7, Z7
+	VMULPD.BCST       activation_numbers<>+224(SB), Z7, Z10
 	VADDPD.BCST       activation_numbers<>+256(SB), Z10, Z10
-	VMULPD            Z10, Z2, Z10
+	VMULPD            Z10, Z7, Z10
 	VADDPD.BCST       activation_numbers<>+288(SB), Z10, Z10
-	VMULPD            Z10, Z2, Z10
+	VMULPD            Z10, Z7, Z10
 	VADDPD.BCST       activation_numbers<>+320(SB), Z10, Z10
-	VMULPD            Z10, Z2, Z10
+	VMULPD            Z10, Z7, Z10
 	VADDPD.BCST       activation_numbers<>+96(SB), Z10, Z10
-	VMULPD            Z2, Z2, Z11
+	VMULPD            Z7, Z7, Z11
 	VMULPD            Z10, Z11, Z10
-	VADDPD            Z2, Z10, Z2
+	VADDPD            Z7, Z10, Z7
 	VPANDQ.BCST       activation_numbers<>+352(SB), Z8, Z8
 	LEAQ              activation_powers<>+0(SB), SI
-	KXNORW            K2, K2, K2
-	VPXORQ            Z3, Z3, Z3
-	VGATHERQPD        (SI)(Z8*8), K2, Z3
+	VMOVAPD           Z8, Z10
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z8*8), K2, Z10
 	LEAQ              activation_rests<>+0(SB), SI
-	KXNORW            K3, K3, K3
-	VPXORQ            Z4, Z4, Z4
-	VGATHERQPD        (SI)(Z8*8), K3, Z4
-	VMULPD            Z3, Z2, Z2
-	VADDPD            Z4, Z2, Z2
-	VADDPD            Z3, Z2, Z2
+	VMOVAPD           Z8, Z11
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z8*8), K2, Z11
+	VMULPD            Z10, Z7, Z7
+	VADDPD            Z11, Z7, Z7
+	VADDPD            Z10, Z7, Z7
 	VMULPD.BCST       activation_numbers<>+384(SB), Z9, Z8
-	VSCALEFPD         Z8, Z2, Z2
-	VDIVPD.BCST       activation_numbers<>+1792(SB), Z2, Z2
-	VCMPPD.BCST       $0x04, activation_numbers<>+448(SB), Z2, K4
-	VMULPD            Z2, Z0, Z2
-	VMOVAPD.Z         Z2, K4, Z2
-	VPXORQ.BCST       activation_numbers<>+0(SB), Z0, Z0
-	VDIVPD.BCST       activation_numbers<>+864(SB), Z0, Z0
-	VBROADCASTSD      activation_numbers<>+896(SB), Z8
-	VPANDQ.BCST       activation_numbers<>+480(SB), Z0, Z9
-	VMINPD            Z9, Z8, Z8
-	VSUBPD.BCST       activation_numbers<>+928(SB), Z8, Z9
-	VADDPD.BCST       activation_numbers<>+928(SB), Z8, Z10
-	VDIVPD            Z10, Z9, Z9
-	VMULPD            Z9, Z9, Z10
-	VMULPD.BCST       activation_numbers<>+960(SB), Z10, Z11
-	VADDPD.BCST       activation_numbers<>+992(SB), Z11, Z11
-	VMULPD            Z11, Z10, Z11
-	VADDPD.BCST       activation_numbers<>+1024(SB), Z11, Z11
-	VMULPD            Z11, Z10, Z11
-	VADDPD.BCST       activation_numbers<>+1056(SB), Z11, Z11
-	VMULPD            Z11, Z10, Z11
-	VADDPD.BCST       activation_numbers<>+1088(SB), Z11, Z11
-	VMULPD            Z11, Z10, Z11
-	VADDPD.BCST       activation_numbers<>+1120(SB), Z11, Z11
-	VMULPD            Z11, Z10, Z11
-	VADDPD.BCST       activation_numbers<>+1152(SB), Z11, Z11
-	VMULPD            Z11, Z10, Z11
-	VADDPD.BCST       activation_numbers<>+1184(SB), Z11, Z11
-	VMULPD            Z11, Z10, Z11
-	VADDPD.BCST       activation_numbers<>+1216(SB), Z11, Z11
-	VMULPD            Z11, Z10, Z11
-	VADDPD.BCST       activation_numbers<>+1248(SB), Z11, Z11
-	VMULPD            Z11, Z10, Z11
-	VADDPD.BCST       activation_numbers<>+1280(SB), Z11, Z11
-	VMULPD            Z11, Z10, Z11
-	VADDPD.BCST       activation_numbers<>+1312(SB), Z11, Z11
-	VMULPD            Z11, Z10, Z11
-	VADDPD.BCST       activation_numbers<>+1344(SB), Z11, Z11
-	VMULPD.BCST       activation_numbers<>+1376(SB), Z10, Z12
-	VADDPD.BCST       activation_numbers<>+1408(SB), Z12, Z12
-	VMULPD            Z12, Z10, Z12
-	VADDPD.BCST       activation_numbers<>+1440(SB), Z12, Z12
-	VMULPD            Z12, Z10, Z12
-	VADDPD.BCST       activation_numbers<>+1472(SB), Z12, Z12
-	VMULPD            Z12, Z10, Z12
-	VADDPD.BCST       activation_numbers<>+1504(SB), Z12, Z12
-	VMULPD            Z12, Z10, Z12
-	VADDPD.BCST       activation_numbers<>+1536(SB), Z12, Z12
-	VMULPD            Z12, Z10, Z12
-	VADDPD.BCST       activation_numbers<>+1568(SB), Z12, Z12
-	VMULPD            Z12, Z10, Z12
-	VADDPD.BCST       activation_numbers<>+1600(SB), Z12, Z12
-	VMULPD            Z12, Z10, Z12
-	VADDPD.BCST       activation_numbers<>+1632(SB), Z12, Z12
-	VMULPD            Z12, Z10, Z12
-	VADDPD.BCST       activation_numbers<>+1664(SB), Z12, Z12
-	VMULPD            Z12, Z10, Z12
-	VADDPD.BCST       activation_numbers<>+1696(SB), Z12, Z12
-	VMULPD            Z12, Z10, Z10
-	VADDPD.BCST       activation_numbers<>+1728(SB), Z10, Z10
-	VMULPD            Z9, Z10, Z9
-	VADDPD            Z11, Z9, Z9
-	VPANDQ.BCST       activation_numbers<>+1760(SB), Z8, Z10
-	VMULPD            Z10, Z10, Z11
-	VPXORQ.BCST       activation_numbers<>+0(SB), Z11, Z11
-	VBROADCASTSD      activation_numbers<>+32(SB), Z12
-	VMAXPD            Z11, Z12, Z11
-	VMULPD.BCST       activation_numbers<>+64(SB), Z11, Z12
-	VADDPD.BCST       activation_numbers<>+96(SB), Z12, Z12
-	VBROADCASTSD      activation_numbers<>+128(SB), Z13
-	VADDPD.RD_SAE     Z13, Z12, Z12
-	VSUBPD            Z13, Z12, Z13
-	VMOVAPD           Z11, Z11
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z13, Z11
-	VMULPD.BCST       activation_numbers<>+192(SB), Z13, Z14
-	VSUBPD            Z14, Z11, Z11
-	VMULPD.BCST       activation_numbers<>+224(SB), Z11, Z14
-	VADDPD.BCST       activation_numbers<>+256(SB), Z14, Z14
-	VMULPD            Z14, Z11, Z14
-	VADDPD.BCST       activation_numbers<>+288(SB), Z14, Z14
-	VMULPD            Z14, Z11, Z14
-	VADDPD.BCST       activation_numbers<>+320(SB), Z14, Z14
-	VMULPD            Z14, Z11, Z14
-	VADDPD.BCST       activation_numbers<>+96(SB), Z14, Z14
-	VMULPD            Z11, Z11, Z15
-	VMULPD            Z14, Z15, Z14
-	VADDPD            Z11, Z14, Z11
-	VPANDQ.BCST       activation_numbers<>+352(SB), Z12, Z12
-	LEAQ              activation_powers<>+0(SB), SI
-	KXNORW            K5, K5, K5
-	VPXORQ            Z5, Z5, Z5
-	VGATHERQPD        (SI)(Z12*8), K5, Z5
-	LEAQ              activation_rests<>+0(SB), SI
-	KXNORW            K6, K6, K6
-	VPXORQ            Z6, Z6, Z6
-	VGATHERQPD        (SI)(Z12*8), K6, Z6
-	VMULPD            Z5, Z11, Z11
-	VADDPD            Z6, Z11, Z11
-	VADDPD            Z5, Z11, Z11
-	VMULPD.BCST       activation_numbers<>+384(SB), Z13, Z12
-	VSCALEFPD         Z12, Z11, Z11
-	VSUBPD            Z8, Z10, Z12
-	VADDPD            Z8, Z10, Z10
-	VMULPD            Z10, Z12, Z10
-	VMULPD.BCST       activation_numbers<>+224(SB), Z10, Z12
-	VADDPD.BCST       activation_numbers<>+256(SB), Z12, Z12
-	VMULPD            Z12, Z10, Z12
-	VADDPD.BCST       activation_numbers<>+288(SB), Z12, Z12
-	VMULPD            Z12, Z10, Z12
-	VADDPD.BCST       activation_numbers<>+320(SB), Z12, Z12
-	VMULPD            Z12, Z10, Z12
-	VADDPD.BCST       activation_numbers<>+96(SB), Z12, Z12
-	VMULPD            Z10, Z10, Z13
-	VMULPD            Z12, Z13, Z12
-	VADDPD            Z10, Z12, Z10
-	VADDPD.BCST       activation_numbers<>+416(SB), Z10, Z10
-	VMULPD            Z10, Z11, Z10
-	VMULPD            Z9, Z10, Z9
-	VADDPD            Z8, Z8, Z8
-	VADDPD.BCST       activation_numbers<>+416(SB), Z8, Z8
-	VDIVPD            Z8, Z9, Z8
-	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z0, K4
+	VSCALEFPD         Z8, Z7, Z7
+	VSUBPD            Z4, Z6, Z8
+	VADDPD            Z4, Z6, Z6
+	VMULPD            Z6, Z8, Z6
+	VMULPD.BCST       activation_numbers<>+224(SB), Z6, Z8
+	VADDPD.BCST       activation_numbers<>+256(SB), Z8, Z8
+	VMULPD            Z8, Z6, Z8
+	VADDPD.BCST       activation_numbers<>+288(SB), Z8, Z8
+	VMULPD            Z8, Z6, Z8
+	VADDPD.BCST       activation_numbers<>+320(SB), Z8, Z8
+	VMULPD            Z8, Z6, Z8
+	VADDPD.BCST       activation_numbers<>+96(SB), Z8, Z8
+	VMULPD            Z6, Z6, Z9
+	VMULPD            Z8, Z9, Z8
+	VADDPD            Z6, Z8, Z6
+	VADDPD.BCST       activation_numbers<>+416(SB), Z6, Z6
+	VMULPD            Z6, Z7, Z6
+	VMULPD            Z5, Z6, Z5
+	VADDPD            Z4, Z4, Z4
+	VADDPD.BCST       activation_numbers<>+416(SB), Z4, Z4
+	VDIVPD            Z4, Z5, Z4
+	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z0, K2
 	VBROADCASTSD      activation_numbers<>+512(SB), Z0
-	VSUBPD            Z8, Z0, Z0
-	VBLENDMPD         Z0, Z8, K4, Z7
-	VMULPD.BCST       activation_numbers<>+96(SB), Z7, Z0
+	VSUBPD            Z4, Z0, Z0
+	VBLENDMPD         Z0, Z4, K2, Z3
+	VMULPD.BCST       activation_numbers<>+96(SB), Z3, Z0
 	VADDPD            Z2, Z0, Z0
 	VMULPD            Z1, Z0, Z0
 	VMOVUPD           Z0, K1, (CX)
@@ -3129,50 +3129,50 @@ whole:
 	VADDPD.BCST       activation_numbers<>+416(SB), Z2, Z2
 	VMULPD            Z2, Z1, Z1
 	VPORQ.BCST        activation_numbers<>+0(SB), Z1, Z2
-	VBROADCASTSD      activation_numbers<>+32(SB), Z6
-	VMAXPD            Z2, Z6, Z2
-	VMULPD.BCST       activation_numbers<>+64(SB), Z2, Z6
-	VADDPD.BCST       activation_numbers<>+96(SB), Z6, Z6
-	VBROADCASTSD      activation_numbers<>+128(SB), Z7
-	VADDPD.RD_SAE     Z7, Z6, Z6
-	VSUBPD            Z7, Z6, Z7
+	VBROADCASTSD      activation_numbers<>+32(SB), Z4
+	VMAXPD            Z2, Z4, Z2
+	VMULPD.BCST       activation_numbers<>+64(SB), Z2, Z4
+	VADDPD.BCST       activation_numbers<>+96(SB), Z4, Z4
+	VBROADCASTSD      activation_numbers<>+128(SB), Z5
+	VADDPD.RD_SAE     Z5, Z4, Z4
+	VSUBPD            Z5, Z4, Z5
 	VMOVAPD           Z2, Z2
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z7, Z2
-	VMULPD.BCST       activation_numbers<>+192(SB), Z7, Z8
-	VSUBPD            Z8, Z2, Z2
-	VMULPD.BCST       activation_numbers<>+224(SB), Z2, Z8
-	VADDPD.BCST       activation_numbers<>+256(SB), Z8, Z8
-	VMULPD            Z8, Z2, Z8
-	VADDPD.BCST       activation_numbers<>+288(SB), Z8, Z8
-	VMULPD            Z8, Z2, Z8
-	VADDPD.BCST       activation_numbers<>+320(SB), Z8, Z8
-	VMULPD            Z8, Z2, Z8
-	VADDPD.BCST       activation_numbers<>+96(SB), Z8, Z8
-	VMULPD            Z2, Z2, Z9
-	VMULPD            Z8, Z9, Z8
-	VADDPD            Z2, Z8, Z2
-	VPANDQ.BCST       activation_numbers<>+352(SB), Z6, Z6
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z5, Z2
+	VMULPD.BCST       activation_numbers<>+192(SB), Z5, Z6
+	VSUBPD            Z6, Z2, Z2
+	VMULPD.BCST       activation_numbers<>+224(SB), Z2, Z6
+	VADDPD.BCST       activation_numbers<>+256(SB), Z6, Z6
+	VMULPD            Z6, Z2, Z6
+	VADDPD.BCST       activation_numbers<>+288(SB), Z6, Z6
+	VMULPD            Z6, Z2, Z6
+	VADDPD.BCST       activation_numbers<>+320(SB), Z6, Z6
+	VMULPD            Z6, Z2, Z6
+	VADDPD.BCST       activation_numbers<>+96(SB), Z6, Z6
+	VMULPD            Z2, Z2, Z7
+	VMULPD            Z6, Z7, Z6
+	VADDPD            Z2, Z6, Z2
+	VPANDQ.BCST       activation_numbers<>+352(SB), Z4, Z4
 	LEAQ              activation_powers<>+0(SB), BX
-	KXNORW            K2, K2, K2
-	VPXORQ            Z3, Z3, Z3
-	VGATHERQPD        (BX)(Z6*8), K2, Z3
+	VMOVAPD           Z4, Z6
+	KMOVW             K1, K2
+	VGATHERQPD        (BX)(Z4*8), K2, Z6
 	LEAQ              activation_rests<>+0(SB), BX
-	KXNORW            K3, K3, K3
-	VPXORQ            Z4, Z4, Z4
-	VGATHERQPD        (BX)(Z6*8), K3, Z4
-	VMULPD            Z3, Z2, Z2
-	VADDPD            Z4, Z2, Z2
-	VADDPD            Z3, Z2, Z2
-	VMULPD.BCST       activation_numbers<>+384(SB), Z7, Z6
-	VSCALEFPD         Z6, Z2, Z2
-	VADDPD.BCST       activation_numbers<>+416(SB), Z2, Z6
-	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z1, K4
+	VMOVAPD           Z4, Z7
+	KMOVW             K1, K2
+	VGATHERQPD        (BX)(Z4*8), K2, Z7
+	VMULPD            Z6, Z2, Z2
+	VADDPD            Z7, Z2, Z2
+	VADDPD            Z6, Z2, Z2
+	VMULPD.BCST       activation_numbers<>+384(SB), Z5, Z4
+	VSCALEFPD         Z4, Z2, Z2
+	VADDPD.BCST       activation_numbers<>+416(SB), Z2, Z4
+	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z1, K2
 	VBROADCASTSD      activation_numbers<>+416(SB), Z1
-	VBLENDMPD         Z2, Z1, K4, Z5
-	VDIVPD            Z6, Z5, Z1
-	VCMPPD.BCST       $0x04, activation_numbers<>+448(SB), Z1, K4
+	VBLENDMPD         Z2, Z1, K2, Z3
+	VDIVPD            Z4, Z3, Z1
+	VCMPPD.BCST       $0x04, activation_numbers<>+448(SB), Z1, K2
 	VMULPD            Z1, Z0, Z0
-	VMOVAPD.Z         Z0, K4, Z0
+	VMOVAPD.Z         Z0, K2, Z0
 	VMOVUPD           Z0, K1, (CX)
 	ADDQ              $0x40, CX
 	ADDQ              $0x40, DX
@@ -3209,58 +3209,58 @@ whole:
 	VADDPD.BCST       activation_numbers<>+416(SB), Z3, Z3
 	VMULPD            Z3, Z2, Z2
 	VPORQ.BCST        activation_numbers<>+0(SB), Z2, Z3
-	VBROADCASTSD      activation_numbers<>+32(SB), Z7
-	VMAXPD            Z3, Z7, Z3
-	VMULPD.BCST       activation_numbers<>+64(SB), Z3, Z7
-	VADDPD.BCST       activation_numbers<>+96(SB), Z7, Z7
-	VBROADCASTSD      activation_numbers<>+128(SB), Z8
-	VADDPD.RD_SAE     Z8, Z7, Z7
-	VSUBPD            Z8, Z7, Z8
+	VBROADCASTSD      activation_numbers<>+32(SB), Z5
+	VMAXPD            Z3, Z5, Z3
+	VMULPD.BCST       activation_numbers<>+64(SB), Z3, Z5
+	VADDPD.BCST       activation_numbers<>+96(SB), Z5, Z5
+	VBROADCASTSD      activation_numbers<>+128(SB), Z6
+	VADDPD.RD_SAE     Z6, Z5, Z5
+	VSUBPD            Z6, Z5, Z6
 	VMOVAPD           Z3, Z3
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z8, Z3
-	VMULPD.BCST       activation_numbers<>+192(SB), Z8, Z9
-	VSUBPD            Z9, Z3, Z3
-	VMULPD.BCST       activation_numbers<>+224(SB), Z3, Z9
-	VADDPD.BCST       activation_numbers<>+256(SB), Z9, Z9
-	VMULPD            Z9, Z3, Z9
-	VADDPD.BCST       activation_numbers<>+288(SB), Z9, Z9
-	VMULPD            Z9, Z3, Z9
-	VADDPD.BCST       activation_numbers<>+320(SB), Z9, Z9
-	VMULPD            Z9, Z3, Z9
-	VADDPD.BCST       activation_numbers<>+96(SB), Z9, Z9
-	VMULPD            Z3, Z3, Z10
-	VMULPD            Z9, Z10, Z9
-	VADDPD            Z3, Z9, Z3
-	VPANDQ.BCST       activation_numbers<>+352(SB), Z7, Z7
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z6, Z3
+	VMULPD.BCST       activation_numbers<>+192(SB), Z6, Z7
+	VSUBPD            Z7, Z3, Z3
+	VMULPD.BCST       activation_numbers<>+224(SB), Z3, Z7
+	VADDPD.BCST       activation_numbers<>+256(SB), Z7, Z7
+	VMULPD            Z7, Z3, Z7
+	VADDPD.BCST       activation_numbers<>+288(SB), Z7, Z7
+	VMULPD            Z7, Z3, Z7
+	VADDPD.BCST       activation_numbers<>+320(SB), Z7, Z7
+	VMULPD            Z7, Z3, Z7
+	VADDPD.BCST       activation_numbers<>+96(SB), Z7, Z7
+	VMULPD            Z3, Z3, Z8
+	VMULPD            Z7, Z8, Z7
+	VADDPD            Z3, Z7, Z3
+	VPANDQ.BCST       activation_numbers<>+352(SB), Z5, Z5
 	LEAQ              activation_powers<>+0(SB), SI
-	KXNORW            K2, K2, K2
-	VPXORQ            Z4, Z4, Z4
-	VGATHERQPD        (SI)(Z7*8), K2, Z4
+	VMOVAPD           Z5, Z7
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z5*8), K2, Z7
 	LEAQ              activation_rests<>+0(SB), SI
-	KXNORW            K3, K3, K3
-	VPXORQ            Z5, Z5, Z5
-	VGATHERQPD        (SI)(Z7*8), K3, Z5
-	VMULPD            Z4, Z3, Z3
-	VADDPD            Z5, Z3, Z3
-	VADDPD            Z4, Z3, Z3
-	VMULPD.BCST       activation_numbers<>+384(SB), Z8, Z7
-	VSCALEFPD         Z7, Z3, Z3
-	VADDPD.BCST       activation_numbers<>+416(SB), Z3, Z7
-	VADDPD            Z0, Z0, Z8
-	VMULPD.BCST       activation_numbers<>+1888(SB), Z8, Z8
-	VMULPD.BCST       activation_numbers<>+1920(SB), Z0, Z9
-	VMULPD            Z0, Z9, Z0
+	VMOVAPD           Z5, Z8
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z5*8), K2, Z8
+	VMULPD            Z7, Z3, Z3
+	VADDPD            Z8, Z3, Z3
+	VADDPD            Z7, Z3, Z3
+	VMULPD.BCST       activation_numbers<>+384(SB), Z6, Z5
+	VSCALEFPD         Z5, Z3, Z3
+	VADDPD.BCST       activation_numbers<>+416(SB), Z3, Z5
+	VADDPD            Z0, Z0, Z6
+	VMULPD.BCST       activation_numbers<>+1888(SB), Z6, Z6
+	VMULPD.BCST       activation_numbers<>+1920(SB), Z0, Z7
+	VMULPD            Z0, Z7, Z0
 	VADDPD.BCST       activation_numbers<>+416(SB), Z0, Z0
-	VMULPD            Z0, Z8, Z0
-	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z2, K4
+	VMULPD            Z0, Z6, Z0
+	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z2, K2
 	VBROADCASTSD      activation_numbers<>+416(SB), Z2
-	VBLENDMPD         Z3, Z2, K4, Z6
-	VDIVPD            Z7, Z6, Z2
-	VMULPD            Z7, Z7, Z7
-	VDIVPD            Z7, Z3, Z3
-	VCMPPD.BCST       $0x04, activation_numbers<>+448(SB), Z3, K4
+	VBLENDMPD         Z3, Z2, K2, Z4
+	VDIVPD            Z5, Z4, Z2
+	VMULPD            Z5, Z5, Z5
+	VDIVPD            Z5, Z3, Z3
+	VCMPPD.BCST       $0x04, activation_numbers<>+448(SB), Z3, K2
 	VMULPD            Z3, Z0, Z0
-	VMOVAPD.Z         Z0, K4, Z0
+	VMOVAPD.Z         Z0, K2, Z0
 	VADDPD            Z0, Z2, Z0
 	VMULPD            Z1, Z0, Z0
 	VMOVUPD           Z0, K1, (CX)
@@ -3275,6 +3275,159 @@ whole:
 // func avx512_float64_silu(n int, y *float64, x *float64, p *float64)
 // Requires: AVX, AVX512F, BMI2
 TEXT ·avx512_float64_silu(SB), NOSPLIT, $0-32
+	MOVQ  n+0(FP), AX
+	MOVQ  y+8(FP), CX
+	MOVQ  x+16(FP), DX
+	MOVQ  p+24(FP), BX
+	MOVL  $0x000000ff, BX
+	KMOVW BX, K1
+
+loop:
+	CMPQ  AX, $0x08
+	JGE   whole
+	MOVQ  $-1, BX
+	SHLXQ AX, BX, BX
+	NOTQ  BX
+	KMOVW BX, K1
+
+whole:
+	VMOVUPD.Z         (DX), K1, Z0
+	VPORQ.BCST        activation_numbers<>+0(SB), Z0, Z1
+	VBROADCASTSD      activation_numbers<>+32(SB), Z2
+	VMAXPD            Z1, Z2, Z1
+	VMULPD.BCST       activation_numbers<>+64(SB), Z1, Z2
+	VADDPD.BCST       activation_numbers<>+96(SB), Z2, Z2
+	VBROADCASTSD      activation_numbers<>+128(SB), Z4
+	VADDPD.RD_SAE     Z4, Z2, Z2
+	VSUBPD            Z4, Z2, Z4
+	VMOVAPD           Z1, Z1
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z4, Z1
+	VMULPD.BCST       activation_numbers<>+192(SB), Z4, Z5
+	VSUBPD            Z5, Z1, Z1
+	VMULPD.BCST       activation_numbers<>+224(SB), Z1, Z5
+	VADDPD.BCST       activation_numbers<>+256(SB), Z5, Z5
+	VMULPD            Z5, Z1, Z5
+	VADDPD.BCST       activation_numbers<>+288(SB), Z5, Z5
+	VMULPD            Z5, Z1, Z5
+	VADDPD.BCST       activation_numbers<>+320(SB), Z5, Z5
+	VMULPD            Z5, Z1, Z5
+	VADDPD.BCST       activation_numbers<>+96(SB), Z5, Z5
+	VMULPD            Z1, Z1, Z6
+	VMULPD            Z5, Z6, Z5
+	VADDPD            Z1, Z5, Z1
+	VPANDQ.BCST       activation_numbers<>+352(SB), Z2, Z2
+	LEAQ              activation_powers<>+0(SB), BX
+	VMOVAPD           Z2, Z5
+	KMOVW             K1, K2
+	VGATHERQPD        (BX)(Z2*8), K2, Z5
+	LEAQ              activation_rests<>+0(SB), BX
+	VMOVAPD           Z2, Z6
+	KMOVW             K1, K2
+	VGATHERQPD        (BX)(Z2*8), K2, Z6
+	VMULPD            Z5, Z1, Z1
+	VADDPD            Z6, Z1, Z1
+	VADDPD            Z5, Z1, Z1
+	VMULPD.BCST       activation_numbers<>+384(SB), Z4, Z2
+	VSCALEFPD         Z2, Z1, Z1
+	VADDPD.BCST       activation_numbers<>+416(SB), Z1, Z2
+	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z0, K2
+	VBROADCASTSD      activation_numbers<>+416(SB), Z4
+	VBLENDMPD         Z1, Z4, K2, Z3
+	VDIVPD            Z2, Z3, Z1
+	VCMPPD.BCST       $0x04, activation_numbers<>+448(SB), Z1, K2
+	VMULPD            Z1, Z0, Z0
+	VMOVAPD.Z         Z0, K2, Z0
+	VMOVUPD           Z0, K1, (CX)
+	ADDQ              $0x40, CX
+	ADDQ              $0x40, DX
+	SUBQ              $0x08, AX
+	JG                loop
+	VZEROUPPER
+	RET
+
+// func avx512_float64_silu_back(n int, dx *float64, x *float64, d *float64, p *float64)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·avx512_float64_silu_back(SB), NOSPLIT, $0-40
+	MOVQ  n+0(FP), AX
+	MOVQ  dx+8(FP), CX
+	MOVQ  x+16(FP), DX
+	MOVQ  d+24(FP), BX
+	MOVQ  p+32(FP), SI
+	MOVL  $0x000000ff, SI
+	KMOVW SI, K1
+
+loop:
+	CMPQ  AX, $0x08
+	JGE   whole
+	MOVQ  $-1, SI
+	SHLXQ AX, SI, SI
+	NOTQ  SI
+	KMOVW SI, K1
+
+whole:
+	VMOVUPD.Z         (DX), K1, Z0
+	VMOVUPD.Z         (BX), K1, Z1
+	VPORQ.BCST        activation_numbers<>+0(SB), Z0, Z2
+	VBROADCASTSD      activation_numbers<>+32(SB), Z3
+	VMAXPD            Z2, Z3, Z2
+	VMULPD.BCST       activation_numbers<>+64(SB), Z2, Z3
+	VADDPD.BCST       activation_numbers<>+96(SB), Z3, Z3
+	VBROADCASTSD      activation_numbers<>+128(SB), Z5
+	VADDPD.RD_SAE     Z5, Z3, Z3
+	VSUBPD            Z5, Z3, Z5
+	VMOVAPD           Z2, Z2
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z5, Z2
+	VMULPD.BCST       activation_numbers<>+192(SB), Z5, Z6
+	VSUBPD            Z6, Z2, Z2
+	VMULPD.BCST       activation_numbers<>+224(SB), Z2, Z6
+	VADDPD.BCST       activation_numbers<>+256(SB), Z6, Z6
+	VMULPD            Z6, Z2, Z6
+	VADDPD.BCST       activation_numbers<>+288(SB), Z6, Z6
+	VMULPD            Z6, Z2, Z6
+	VADDPD.BCST       activation_numbers<>+320(SB), Z6, Z6
+	VMULPD            Z6, Z2, Z6
+	VADDPD.BCST       activation_numbers<>+96(SB), Z6, Z6
+	VMULPD            Z2, Z2, Z7
+	VMULPD            Z6, Z7, Z6
+	VADDPD            Z2, Z6, Z2
+	VPANDQ.BCST       activation_numbers<>+352(SB), Z3, Z3
+	LEAQ              activation_powers<>+0(SB), SI
+	VMOVAPD           Z3, Z6
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z3*8), K2, Z6
+	LEAQ              activation_rests<>+0(SB), SI
+	VMOVAPD           Z3, Z7
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z3*8), K2, Z7
+	VMULPD            Z6, Z2, Z2
+	VADDPD            Z7, Z2, Z2
+	VADDPD            Z6, Z2, Z2
+	VMULPD.BCST       activation_numbers<>+384(SB), Z5, Z3
+	VSCALEFPD         Z3, Z2, Z2
+	VADDPD.BCST       activation_numbers<>+416(SB), Z2, Z3
+	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z0, K2
+	VBROADCASTSD      activation_numbers<>+416(SB), Z5
+	VBLENDMPD         Z2, Z5, K2, Z4
+	VDIVPD            Z3, Z4, Z5
+	VMULPD            Z3, Z3, Z3
+	VDIVPD            Z3, Z2, Z2
+	VCMPPD.BCST       $0x04, activation_numbers<>+448(SB), Z2, K2
+	VMULPD            Z2, Z0, Z0
+	VMOVAPD.Z         Z0, K2, Z0
+	VADDPD            Z0, Z5, Z0
+	VMULPD            Z1, Z0, Z0
+	VMOVUPD           Z0, K1, (CX)
+	ADDQ              $0x40, CX
+	ADDQ              $0x40, DX
+	ADDQ              $0x40, BX
+	SUBQ              $0x08, AX
+	JG                loop
+	VZEROUPPER
+	RET
+
+// func avx512_float64_mish(n int, y *float64, x *float64, p *float64)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·avx512_float64_mish(SB), NOSPLIT, $0-32
 	MOVQ  n+0(FP), AX
 	MOVQ  y+8(FP), CX
 	MOVQ  x+16(FP), DX
@@ -3317,26 +3470,38 @@ whole:
 	VADDPD            Z1, Z7, Z1
 	VPANDQ.BCST       activation_numbers<>+352(SB), Z2, Z2
 	LEAQ              activation_powers<>+0(SB), BX
-	KXNORW            K2, K2, K2
-	VPXORQ            Z3, Z3, Z3
-	VGATHERQPD        (BX)(Z2*8), K2, Z3
+	VMOVAPD           Z2, Z7
+	KMOVW             K1, K2
+	VGATHERQPD        (BX)(Z2*8), K2, Z7
 	LEAQ              activation_rests<>+0(SB), BX
-	KXNORW            K3, K3, K3
-	VPXORQ            Z4, Z4, Z4
-	VGATHERQPD        (BX)(Z2*8), K3, Z4
-	VMULPD            Z3, Z1, Z1
-	VADDPD            Z4, Z1, Z1
-	VADDPD            Z3, Z1, Z1
+	VMOVAPD           Z2, Z8
+	KMOVW             K1, K2
+	VGATHERQPD        (BX)(Z2*8), K2, Z8
+	VMULPD            Z7, Z1, Z1
+	VADDPD            Z8, Z1, Z1
+	VADDPD            Z7, Z1, Z1
 	VMULPD.BCST       activation_numbers<>+384(SB), Z6, Z2
 	VSCALEFPD         Z2, Z1, Z1
-	VADDPD.BCST       activation_numbers<>+416(SB), Z1, Z2
-	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z0, K4
-	VBROADCASTSD      activation_numbers<>+416(SB), Z6
-	VBLENDMPD         Z1, Z6, K4, Z5
-	VDIVPD            Z2, Z5, Z1
-	VCMPPD.BCST       $0x04, activation_numbers<>+448(SB), Z1, K4
+	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z0, K2
+	VADDPD            Z1, Z1, Z2
+	VADDPD.BCST       activation_numbers<>+416(SB), Z1, Z6
+	VADDPD.BCST       activation_numbers<>+512(SB), Z1, Z7
+	VMULPD            Z1, Z7, Z7
+	VADDPD.BCST       activation_numbers<>+416(SB), Z2, Z8
+	VADDPD.BCST       activation_numbers<>+512(SB), Z7, Z9
+	VMULPD            Z1, Z2, Z2
+	VADDPD            Z8, Z2, Z2
+	VBLENDMPD         Z9, Z2, K2, Z3
+	VMULPD.BCST       activation_numbers<>+832(SB), Z1, Z2
+	VMULPD            Z6, Z2, Z9
+	VMULPD            Z1, Z2, Z1
+	VMULPD            Z6, Z1, Z1
+	VBLENDMPD         Z9, Z1, K2, Z4
+	VBLENDMPD         Z7, Z8, K2, Z5
+	VDIVPD            Z3, Z5, Z1
+	VCMPPD.BCST       $0x04, activation_numbers<>+448(SB), Z1, K2
 	VMULPD            Z1, Z0, Z0
-	VMOVAPD.Z         Z0, K4, Z0
+	VMOVAPD.Z         Z0, K2, Z0
 	VMOVUPD           Z0, K1, (CX)
 	ADDQ              $0x40, CX
 	ADDQ              $0x40, DX
@@ -3345,9 +3510,9 @@ whole:
 	VZEROUPPER
 	RET
 
-// func avx512_float64_silu_back(n int, dx *float64, x *float64, d *float64, p *float64)
+// func avx512_float64_mish_back(n int, dx *float64, x *float64, d *float64, p *float64)
 // Requires: AVX, AVX512F, BMI2
-TEXT ·avx512_float64_silu_back(SB), NOSPLIT, $0-40
+TEXT ·avx512_float64_mish_back(SB), NOSPLIT, $0-40
 	MOVQ  n+0(FP), AX
 	MOVQ  dx+8(FP), CX
 	MOVQ  x+16(FP), DX
@@ -3392,205 +3557,40 @@ whole:
 	VADDPD            Z2, Z8, Z2
 	VPANDQ.BCST       activation_numbers<>+352(SB), Z3, Z3
 	LEAQ              activation_powers<>+0(SB), SI
-	KXNORW            K2, K2, K2
-	VPXORQ            Z4, Z4, Z4
-	VGATHERQPD        (SI)(Z3*8), K2, Z4
+	VMOVAPD           Z3, Z8
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z3*8), K2, Z8
 	LEAQ              activation_rests<>+0(SB), SI
-	KXNORW            K3, K3, K3
-	VPXORQ            Z5, Z5, Z5
-	VGATHERQPD        (SI)(Z3*8), K3, Z5
-	VMULPD            Z4, Z2, Z2
-	VADDPD            Z5, Z2, Z2
-	VADDPD            Z4, Z2, Z2
+	VMOVAPD           Z3, Z9
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z3*8), K2, Z9
+	VMULPD            Z8, Z2, Z2
+	VADDPD            Z9, Z2, Z2
+	VADDPD            Z8, Z2, Z2
 	VMULPD.BCST       activation_numbers<>+384(SB), Z7, Z3
 	VSCALEFPD         Z3, Z2, Z2
-	VADDPD.BCST       activation_numbers<>+416(SB), Z2, Z3
-	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z0, K4
-	VBROADCASTSD      activation_numbers<>+416(SB), Z7
-	VBLENDMPD         Z2, Z7, K4, Z6
-	VDIVPD            Z3, Z6, Z7
-	VMULPD            Z3, Z3, Z3
-	VDIVPD            Z3, Z2, Z2
-	VCMPPD.BCST       $0x04, activation_numbers<>+448(SB), Z2, K4
-	VMULPD            Z2, Z0, Z0
-	VMOVAPD.Z         Z0, K4, Z0
-	VADDPD            Z0, Z7, Z0
-	VMULPD            Z1, Z0, Z0
-	VMOVUPD           Z0, K1, (CX)
-	ADDQ              $0x40, CX
-	ADDQ              $0x40, DX
-	ADDQ              $0x40, BX
-	SUBQ              $0x08, AX
-	JG                loop
-	VZEROUPPER
-	RET
-
-// func avx512_float64_mish(n int, y *float64, x *float64, p *float64)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·avx512_float64_mish(SB), NOSPLIT, $0-32
-	MOVQ  n+0(FP), AX
-	MOVQ  y+8(FP), CX
-	MOVQ  x+16(FP), DX
-	MOVQ  p+24(FP), BX
-	MOVL  $0x000000ff, BX
-	KMOVW BX, K1
-
-loop:
-	CMPQ  AX, $0x08
-	JGE   whole
-	MOVQ  $-1, BX
-	SHLXQ AX, BX, BX
-	NOTQ  BX
-	KMOVW BX, K1
-
-whole:
-	VMOVUPD.Z         (DX), K1, Z0
-	VPORQ.BCST        activation_numbers<>+0(SB), Z0, Z1
-	VBROADCASTSD      activation_numbers<>+32(SB), Z2
-	VMAXPD            Z1, Z2, Z1
-	VMULPD.BCST       activation_numbers<>+64(SB), Z1, Z2
-	VADDPD.BCST       activation_numbers<>+96(SB), Z2, Z2
-	VBROADCASTSD      activation_numbers<>+128(SB), Z8
-	VADDPD.RD_SAE     Z8, Z2, Z2
-	VSUBPD            Z8, Z2, Z8
-	VMOVAPD           Z1, Z1
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z8, Z1
-	VMULPD.BCST       activation_numbers<>+192(SB), Z8, Z9
-	VSUBPD            Z9, Z1, Z1
-	VMULPD.BCST       activation_numbers<>+224(SB), Z1, Z9
-	VADDPD.BCST       activation_numbers<>+256(SB), Z9, Z9
-	VMULPD            Z9, Z1, Z9
-	VADDPD.BCST       activation_numbers<>+288(SB), Z9, Z9
-	VMULPD            Z9, Z1, Z9
-	VADDPD.BCST       activation_numbers<>+320(SB), Z9, Z9
-	VMULPD            Z9, Z1, Z9
-	VADDPD.BCST       activation_numbers<>+96(SB), Z9, Z9
-	VMULPD            Z1, Z1, Z10
-	VMULPD            Z9, Z10, Z9
-	VADDPD            Z1, Z9, Z1
-	VPANDQ.BCST       activation_numbers<>+352(SB), Z2, Z2
-	LEAQ              activation_powers<>+0(SB), BX
-	KXNORW            K2, K2, K2
-	VPXORQ            Z3, Z3, Z3
-	VGATHERQPD        (BX)(Z2*8), K2, Z3
-	LEAQ              activation_rests<>+0(SB), BX
-	KXNORW            K3, K3, K3
-	VPXORQ            Z4, Z4, Z4
-	VGATHERQPD        (BX)(Z2*8), K3, Z4
-	VMULPD            Z3, Z1, Z1
-	VADDPD            Z4, Z1, Z1
-	VADDPD            Z3, Z1, Z1
-	VMULPD.BCST       activation_numbers<>+384(SB), Z8, Z2
-	VSCALEFPD         Z2, Z1, Z1
-	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z0, K4
-	VADDPD            Z1, Z1, Z2
-	VADDPD.BCST       activation_numbers<>+416(SB), Z1, Z8
-	VADDPD.BCST       activation_numbers<>+512(SB), Z1, Z9
-	VMULPD            Z1, Z9, Z9
-	VADDPD.BCST       activation_numbers<>+416(SB), Z2, Z10
-	VADDPD.BCST       activation_numbers<>+512(SB), Z9, Z11
-	VMULPD            Z1, Z2, Z2
-	VADDPD            Z10, Z2, Z2
-	VBLENDMPD         Z11, Z2, K4, Z5
-	VMULPD.BCST       activation_numbers<>+832(SB), Z1, Z2
-	VMULPD            Z8, Z2, Z11
-	VMULPD            Z1, Z2, Z1
-	VMULPD            Z8, Z1, Z1
-	VBLENDMPD         Z11, Z1, K4, Z6
-	VBLENDMPD         Z9, Z10, K4, Z7
-	VDIVPD            Z5, Z7, Z1
-	VCMPPD.BCST       $0x04, activation_numbers<>+448(SB), Z1, K4
-	VMULPD            Z1, Z0, Z0
-	VMOVAPD.Z         Z0, K4, Z0
-	VMOVUPD           Z0, K1, (CX)
-	ADDQ              $0x40, CX
-	ADDQ              $0x40, DX
-	SUBQ              $0x08, AX
-	JG                loop
-	VZEROUPPER
-	RET
-
-// func avx512_float64_mish_back(n int, dx *float64, x *float64, d *float64, p *float64)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·avx512_float64_mish_back(SB), NOSPLIT, $0-40
-	MOVQ  n+0(FP), AX
-	MOVQ  dx+8(FP), CX
-	MOVQ  x+16(FP), DX
-	MOVQ  d+24(FP), BX
-	MOVQ  p+32(FP), SI
-	MOVL  $0x000000ff, SI
-	KMOVW SI, K1
-
-loop:
-	CMPQ  AX, $0x08
-	JGE   whole
-	MOVQ  $-1, SI
-	SHLXQ AX, SI, SI
-	NOTQ  SI
-	KMOVW SI, K1
-
-whole:
-	VMOVUPD.Z         (DX), K1, Z0
-	VMOVUPD.Z         (BX), K1, Z1
-	VPORQ.BCST        activation_numbers<>+0(SB), Z0, Z2
-	VBROADCASTSD      activation_numbers<>+32(SB), Z3
-	VMAXPD            Z2, Z3, Z2
-	VMULPD.BCST       activation_numbers<>+64(SB), Z2, Z3
-	VADDPD.BCST       activation_numbers<>+96(SB), Z3, Z3
-	VBROADCASTSD      activation_numbers<>+128(SB), Z9
-	VADDPD.RD_SAE     Z9, Z3, Z3
-	VSUBPD            Z9, Z3, Z9
-	VMOVAPD           Z2, Z2
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z9, Z2
-	VMULPD.BCST       activation_numbers<>+192(SB), Z9, Z10
-	VSUBPD            Z10, Z2, Z2
-	VMULPD.BCST       activation_numbers<>+224(SB), Z2, Z10
-	VADDPD.BCST       activation_numbers<>+256(SB), Z10, Z10
-	VMULPD            Z10, Z2, Z10
-	VADDPD.BCST       activation_numbers<>+288(SB), Z10, Z10
-	VMULPD            Z10, Z2, Z10
-	VADDPD.BCST       activation_numbers<>+320(SB), Z10, Z10
-	VMULPD            Z10, Z2, Z10
-	VADDPD.BCST       activation_numbers<>+96(SB), Z10, Z10
-	VMULPD            Z2, Z2, Z11
-	VMULPD            Z10, Z11, Z10
-	VADDPD            Z2, Z10, Z2
-	VPANDQ.BCST       activation_numbers<>+352(SB), Z3, Z3
-	LEAQ              activation_powers<>+0(SB), SI
-	KXNORW            K2, K2, K2
-	VPXORQ            Z4, Z4, Z4
-	VGATHERQPD        (SI)(Z3*8), K2, Z4
-	LEAQ              activation_rests<>+0(SB), SI
-	KXNORW            K3, K3, K3
-	VPXORQ            Z5, Z5, Z5
-	VGATHERQPD        (SI)(Z3*8), K3, Z5
-	VMULPD            Z4, Z2, Z2
-	VADDPD            Z5, Z2, Z2
-	VADDPD            Z4, Z2, Z2
-	VMULPD.BCST       activation_numbers<>+384(SB), Z9, Z3
-	VSCALEFPD         Z3, Z2, Z2
-	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z0, K4
+	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z0, K2
 	VADDPD            Z2, Z2, Z3
-	VADDPD.BCST       activation_numbers<>+416(SB), Z2, Z9
-	VADDPD.BCST       activation_numbers<>+512(SB), Z2, Z10
-	VMULPD            Z2, Z10, Z10
-	VADDPD.BCST       activation_numbers<>+416(SB), Z3, Z11
-	VADDPD.BCST       activation_numbers<>+512(SB), Z10, Z12
+	VADDPD.BCST       activation_numbers<>+416(SB), Z2, Z7
+	VADDPD.BCST       activation_numbers<>+512(SB), Z2, Z8
+	VMULPD            Z2, Z8, Z8
+	VADDPD.BCST       activation_numbers<>+416(SB), Z3, Z9
+	VADDPD.BCST       activation_numbers<>+512(SB), Z8, Z10
 	VMULPD            Z2, Z3, Z3
-	VADDPD            Z11, Z3, Z3
-	VBLENDMPD         Z12, Z3, K4, Z6
+	VADDPD            Z9, Z3, Z3
+	VBLENDMPD         Z10, Z3, K2, Z4
 	VMULPD.BCST       activation_numbers<>+832(SB), Z2, Z3
-	VMULPD            Z9, Z3, Z12
+	VMULPD            Z7, Z3, Z10
 	VMULPD            Z2, Z3, Z2
-	VMULPD            Z9, Z2, Z2
-	VBLENDMPD         Z12, Z2, K4, Z7
-	VBLENDMPD         Z10, Z11, K4, Z8
-	VDIVPD            Z6, Z8, Z2
-	VMULPD            Z6, Z6, Z3
-	VDIVPD            Z3, Z7, Z3
-	VCMPPD.BCST       $0x04, activation_numbers<>+448(SB), Z3, K4
+	VMULPD            Z7, Z2, Z2
+	VBLENDMPD         Z10, Z2, K2, Z5
+	VBLENDMPD         Z8, Z9, K2, Z6
+	VDIVPD            Z4, Z6, Z2
+	VMULPD            Z4, Z4, Z3
+	VDIVPD            Z3, Z5, Z3
+	VCMPPD.BCST       $0x04, activation_numbers<>+448(SB), Z3, K2
 	VMULPD            Z3, Z0, Z0
-	VMOVAPD.Z         Z0, K4, Z0
+	VMOVAPD.Z         Z0, K2, Z0
 	VADDPD            Z0, Z2, Z0
 	VMULPD            Z1, Z0, Z0
 	VMOVUPD           Z0, K1, (CX)
@@ -3701,89 +3701,89 @@ whole:
 	VMAXPD            Z1, Z2, Z1
 	VMULPD.BCST       activation_numbers<>+64(SB), Z1, Z2
 	VADDPD.BCST       activation_numbers<>+96(SB), Z2, Z2
-	VBROADCASTSD      activation_numbers<>+128(SB), Z7
-	VADDPD.RD_SAE     Z7, Z2, Z2
-	VSUBPD            Z7, Z2, Z7
+	VBROADCASTSD      activation_numbers<>+128(SB), Z5
+	VADDPD.RD_SAE     Z5, Z2, Z2
+	VSUBPD            Z5, Z2, Z5
 	VMOVAPD           Z1, Z1
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z7, Z1
-	VMULPD.BCST       activation_numbers<>+192(SB), Z7, Z8
-	VSUBPD            Z8, Z1, Z1
-	VMULPD.BCST       activation_numbers<>+224(SB), Z1, Z8
-	VADDPD.BCST       activation_numbers<>+256(SB), Z8, Z8
-	VMULPD            Z8, Z1, Z8
-	VADDPD.BCST       activation_numbers<>+288(SB), Z8, Z8
-	VMULPD            Z8, Z1, Z8
-	VADDPD.BCST       activation_numbers<>+320(SB), Z8, Z8
-	VMULPD            Z8, Z1, Z8
-	VADDPD.BCST       activation_numbers<>+96(SB), Z8, Z8
-	VMULPD            Z1, Z1, Z9
-	VMULPD            Z8, Z9, Z8
-	VADDPD            Z1, Z8, Z1
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z5, Z1
+	VMULPD.BCST       activation_numbers<>+192(SB), Z5, Z6
+	VSUBPD            Z6, Z1, Z1
+	VMULPD.BCST       activation_numbers<>+224(SB), Z1, Z6
+	VADDPD.BCST       activation_numbers<>+256(SB), Z6, Z6
+	VMULPD            Z6, Z1, Z6
+	VADDPD.BCST       activation_numbers<>+288(SB), Z6, Z6
+	VMULPD            Z6, Z1, Z6
+	VADDPD.BCST       activation_numbers<>+320(SB), Z6, Z6
+	VMULPD            Z6, Z1, Z6
+	VADDPD.BCST       activation_numbers<>+96(SB), Z6, Z6
+	VMULPD            Z1, Z1, Z7
+	VMULPD            Z6, Z7, Z6
+	VADDPD            Z1, Z6, Z1
 	VPANDQ.BCST       activation_numbers<>+352(SB), Z2, Z2
 	LEAQ              activation_powers<>+0(SB), BX
-	KXNORW            K2, K2, K2
-	VPXORQ            Z3, Z3, Z3
-	VGATHERQPD        (BX)(Z2*8), K2, Z3
+	VMOVAPD           Z2, Z6
+	KMOVW             K1, K2
+	VGATHERQPD        (BX)(Z2*8), K2, Z6
 	LEAQ              activation_rests<>+0(SB), BX
-	KXNORW            K3, K3, K3
-	VPXORQ            Z4, Z4, Z4
-	VGATHERQPD        (BX)(Z2*8), K3, Z4
-	VMULPD            Z3, Z1, Z1
-	VADDPD            Z4, Z1, Z1
-	VADDPD            Z3, Z1, Z1
-	VMULPD.BCST       activation_numbers<>+384(SB), Z7, Z2
+	VMOVAPD           Z2, Z7
+	KMOVW             K1, K2
+	VGATHERQPD        (BX)(Z2*8), K2, Z7
+	VMULPD            Z6, Z1, Z1
+	VADDPD            Z7, Z1, Z1
+	VADDPD            Z6, Z1, Z1
+	VMULPD.BCST       activation_numbers<>+384(SB), Z5, Z2
 	VSCALEFPD         Z2, Z1, Z1
 	VADDPD.BCST       activation_numbers<>+416(SB), Z1, Z2
-	VCMPPD.BCST       $0x15, activation_numbers<>+2048(SB), Z1, K4
-	VSUBPD.BCST       activation_numbers<>+416(SB), Z2, Z7
-	VSUBPD            Z7, Z1, Z7
-	VDIVPD            Z2, Z7, Z7
-	VMOVAPD.Z         Z7, K4, Z7
-	VMULPD.BCST       activation_numbers<>+96(SB), Z2, Z8
-	VCMPPD.BCST       $0x15, activation_numbers<>+2080(SB), Z8, K5
-	VBLENDMPD         Z8, Z2, K5, Z5
-	VSUBPD.BCST       activation_numbers<>+416(SB), Z5, Z2
-	VBLENDMPD         Z2, Z1, K4, Z6
+	VCMPPD.BCST       $0x15, activation_numbers<>+2048(SB), Z1, K2
+	VSUBPD.BCST       activation_numbers<>+416(SB), Z2, Z5
+	VSUBPD            Z5, Z1, Z5
+	VDIVPD            Z2, Z5, Z5
+	VMOVAPD.Z         Z5, K2, Z5
+	VMULPD.BCST       activation_numbers<>+96(SB), Z2, Z6
+	VCMPPD.BCST       $0x15, activation_numbers<>+2080(SB), Z6, K3
+	VBLENDMPD         Z6, Z2, K3, Z3
+	VSUBPD.BCST       activation_numbers<>+416(SB), Z3, Z2
+	VBLENDMPD         Z2, Z1, K2, Z4
 	VBROADCASTSD      activation_numbers<>+416(SB), Z1
-	VMOVAPD.Z         Z1, K5, Z1
-	VMOVAPD.Z         Z1, K4, Z1
-	VADDPD.BCST       activation_numbers<>+512(SB), Z6, Z2
-	VDIVPD            Z2, Z6, Z2
-	VMULPD            Z2, Z2, Z8
-	VMULPD.BCST       activation_numbers<>+2112(SB), Z8, Z9
-	VADDPD.BCST       activation_numbers<>+2144(SB), Z9, Z9
-	VMULPD            Z9, Z8, Z9
-	VADDPD.BCST       activation_numbers<>+2176(SB), Z9, Z9
-	VMULPD            Z9, Z8, Z9
-	VADDPD.BCST       activation_numbers<>+2208(SB), Z9, Z9
-	VMULPD            Z9, Z8, Z9
-	VADDPD.BCST       activation_numbers<>+2240(SB), Z9, Z9
-	VMULPD            Z9, Z8, Z9
-	VADDPD.BCST       activation_numbers<>+2272(SB), Z9, Z9
-	VMULPD            Z9, Z8, Z9
-	VADDPD.BCST       activation_numbers<>+2304(SB), Z9, Z9
-	VMULPD            Z9, Z8, Z9
-	VADDPD.BCST       activation_numbers<>+2336(SB), Z9, Z9
-	VMULPD            Z9, Z8, Z9
-	VADDPD.BCST       activation_numbers<>+2368(SB), Z9, Z9
-	VMULPD            Z9, Z8, Z9
-	VADDPD.BCST       activation_numbers<>+2400(SB), Z9, Z9
-	VMULPD            Z9, Z8, Z9
-	VADDPD.BCST       activation_numbers<>+2432(SB), Z9, Z9
-	VMULPD            Z9, Z8, Z9
-	VADDPD.BCST       activation_numbers<>+2464(SB), Z9, Z9
-	VMULPD            Z8, Z9, Z8
-	VMULPD            Z6, Z6, Z9
-	VMULPD.BCST       activation_numbers<>+96(SB), Z9, Z9
-	VADDPD            Z9, Z8, Z8
-	VMULPD            Z2, Z8, Z2
-	VMULPD.BCST       activation_numbers<>+2496(SB), Z1, Z8
-	VADDPD            Z8, Z2, Z2
-	VSUBPD            Z2, Z9, Z2
-	VSUBPD            Z2, Z6, Z2
+	VMOVAPD.Z         Z1, K3, Z1
+	VMOVAPD.Z         Z1, K2, Z1
+	VADDPD.BCST       activation_numbers<>+512(SB), Z4, Z2
+	VDIVPD            Z2, Z4, Z2
+	VMULPD            Z2, Z2, Z6
+	VMULPD.BCST       activation_numbers<>+2112(SB), Z6, Z7
+	VADDPD.BCST       activation_numbers<>+2144(SB), Z7, Z7
+	VMULPD            Z7, Z6, Z7
+	VADDPD.BCST       activation_numbers<>+2176(SB), Z7, Z7
+	VMULPD            Z7, Z6, Z7
+	VADDPD.BCST       activation_numbers<>+2208(SB), Z7, Z7
+	VMULPD            Z7, Z6, Z7
+	VADDPD.BCST       activation_numbers<>+2240(SB), Z7, Z7
+	VMULPD            Z7, Z6, Z7
+	VADDPD.BCST       activation_numbers<>+2272(SB), Z7, Z7
+	VMULPD            Z7, Z6, Z7
+	VADDPD.BCST       activation_numbers<>+2304(SB), Z7, Z7
+	VMULPD            Z7, Z6, Z7
+	VADDPD.BCST       activation_numbers<>+2336(SB), Z7, Z7
+	VMULPD            Z7, Z6, Z7
+	VADDPD.BCST       activation_numbers<>+2368(SB), Z7, Z7
+	VMULPD            Z7, Z6, Z7
+	VADDPD.BCST       activation_numbers<>+2400(SB), Z7, Z7
+	VMULPD            Z7, Z6, Z7
+	VADDPD.BCST       activation_numbers<>+2432(SB), Z7, Z7
+	VMULPD            Z7, Z6, Z7
+	VADDPD.BCST       activation_numbers<>+2464(SB), Z7, Z7
+	VMULPD            Z6, Z7, Z6
+	VMULPD            Z4, Z4, Z7
+	VMULPD.BCST       activation_numbers<>+96(SB), Z7, Z7
+	VADDPD            Z7, Z6, Z6
+	VMULPD            Z2, Z6, Z2
+	VMULPD.BCST       activation_numbers<>+2496(SB), Z1, Z6
+	VADDPD            Z6, Z2, Z2
+	VSUBPD            Z2, Z7, Z2
+	VSUBPD            Z2, Z4, Z2
 	VMULPD.BCST       activation_numbers<>+2528(SB), Z1, Z1
 	VADDPD            Z1, Z2, Z1
-	VADDPD            Z7, Z1, Z1
+	VADDPD            Z5, Z1, Z1
 	VBROADCASTSD      activation_numbers<>+448(SB), Z2
 	VMAXPD            Z0, Z2, Z0
 	VADDPD            Z1, Z0, Z0
@@ -3822,43 +3822,43 @@ whole:
 	VMAXPD            Z2, Z3, Z2
 	VMULPD.BCST       activation_numbers<>+64(SB), Z2, Z3
 	VADDPD.BCST       activation_numbers<>+96(SB), Z3, Z3
-	VBROADCASTSD      activation_numbers<>+128(SB), Z7
-	VADDPD.RD_SAE     Z7, Z3, Z3
-	VSUBPD            Z7, Z3, Z7
+	VBROADCASTSD      activation_numbers<>+128(SB), Z5
+	VADDPD.RD_SAE     Z5, Z3, Z3
+	VSUBPD            Z5, Z3, Z5
 	VMOVAPD           Z2, Z2
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z7, Z2
-	VMULPD.BCST       activation_numbers<>+192(SB), Z7, Z8
-	VSUBPD            Z8, Z2, Z2
-	VMULPD.BCST       activation_numbers<>+224(SB), Z2, Z8
-	VADDPD.BCST       activation_numbers<>+256(SB), Z8, Z8
-	VMULPD            Z8, Z2, Z8
-	VADDPD.BCST       activation_numbers<>+288(SB), Z8, Z8
-	VMULPD            Z8, Z2, Z8
-	VADDPD.BCST       activation_numbers<>+320(SB), Z8, Z8
-	VMULPD            Z8, Z2, Z8
-	VADDPD.BCST       activation_numbers<>+96(SB), Z8, Z8
-	VMULPD            Z2, Z2, Z9
-	VMULPD            Z8, Z9, Z8
-	VADDPD            Z2, Z8, Z2
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z5, Z2
+	VMULPD.BCST       activation_numbers<>+192(SB), Z5, Z6
+	VSUBPD            Z6, Z2, Z2
+	VMULPD.BCST       activation_numbers<>+224(SB), Z2, Z6
+	VADDPD.BCST       activation_numbers<>+256(SB), Z6, Z6
+	VMULPD            Z6, Z2, Z6
+	VADDPD.BCST       activation_numbers<>+288(SB), Z6, Z6
+	VMULPD            Z6, Z2, Z6
+	VADDPD.BCST       activation_numbers<>+320(SB), Z6, Z6
+	VMULPD            Z6, Z2, Z6
+	VADDPD.BCST       activation_numbers<>+96(SB), Z6, Z6
+	VMULPD            Z2, Z2, Z7
+	VMULPD            Z6, Z7, Z6
+	VADDPD            Z2, Z6, Z2
 	VPANDQ.BCST       activation_numbers<>+352(SB), Z3, Z3
 	LEAQ              activation_powers<>+0(SB), SI
-	KXNORW            K2, K2, K2
-	VPXORQ            Z4, Z4, Z4
-	VGATHERQPD        (SI)(Z3*8), K2, Z4
+	VMOVAPD           Z3, Z6
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z3*8), K2, Z6
 	LEAQ              activation_rests<>+0(SB), SI
-	KXNORW            K3, K3, K3
-	VPXORQ            Z5, Z5, Z5
-	VGATHERQPD        (SI)(Z3*8), K3, Z5
-	VMULPD            Z4, Z2, Z2
-	VADDPD            Z5, Z2, Z2
-	VADDPD            Z4, Z2, Z2
-	VMULPD.BCST       activation_numbers<>+384(SB), Z7, Z3
+	VMOVAPD           Z3, Z7
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z3*8), K2, Z7
+	VMULPD            Z6, Z2, Z2
+	VADDPD            Z7, Z2, Z2
+	VADDPD            Z6, Z2, Z2
+	VMULPD.BCST       activation_numbers<>+384(SB), Z5, Z3
 	VSCALEFPD         Z3, Z2, Z2
 	VADDPD.BCST       activation_numbers<>+416(SB), Z2, Z3
-	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z0, K4
+	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z0, K2
 	VBROADCASTSD      activation_numbers<>+416(SB), Z0
-	VBLENDMPD         Z2, Z0, K4, Z6
-	VDIVPD            Z3, Z6, Z0
+	VBLENDMPD         Z2, Z0, K2, Z4
+	VDIVPD            Z3, Z4, Z0
 	VMULPD            Z1, Z0, Z0
 	VMOVUPD           Z0, K1, (CX)
 	ADDQ              $0x40, CX
@@ -3968,37 +3968,37 @@ whole:
 	VMAXPD            Z0, Z1, Z0
 	VMULPD.BCST       activation_numbers<>+64(SB), Z0, Z1
 	VADDPD.BCST       activation_numbers<>+96(SB), Z1, Z1
-	VBROADCASTSD      activation_numbers<>+128(SB), Z4
-	VADDPD.RD_SAE     Z4, Z1, Z1
-	VSUBPD            Z4, Z1, Z4
+	VBROADCASTSD      activation_numbers<>+128(SB), Z2
+	VADDPD.RD_SAE     Z2, Z1, Z1
+	VSUBPD            Z2, Z1, Z2
 	VMOVAPD           Z0, Z0
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z4, Z0
-	VMULPD.BCST       activation_numbers<>+192(SB), Z4, Z5
-	VSUBPD            Z5, Z0, Z0
-	VMULPD.BCST       activation_numbers<>+224(SB), Z0, Z5
-	VADDPD.BCST       activation_numbers<>+256(SB), Z5, Z5
-	VMULPD            Z5, Z0, Z5
-	VADDPD.BCST       activation_numbers<>+288(SB), Z5, Z5
-	VMULPD            Z5, Z0, Z5
-	VADDPD.BCST       activation_numbers<>+320(SB), Z5, Z5
-	VMULPD            Z5, Z0, Z5
-	VADDPD.BCST       activation_numbers<>+96(SB), Z5, Z5
-	VMULPD            Z0, Z0, Z6
-	VMULPD            Z5, Z6, Z5
-	VADDPD            Z0, Z5, Z0
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z2, Z0
+	VMULPD.BCST       activation_numbers<>+192(SB), Z2, Z3
+	VSUBPD            Z3, Z0, Z0
+	VMULPD.BCST       activation_numbers<>+224(SB), Z0, Z3
+	VADDPD.BCST       activation_numbers<>+256(SB), Z3, Z3
+	VMULPD            Z3, Z0, Z3
+	VADDPD.BCST       activation_numbers<>+288(SB), Z3, Z3
+	VMULPD            Z3, Z0, Z3
+	VADDPD.BCST       activation_numbers<>+320(SB), Z3, Z3
+	VMULPD            Z3, Z0, Z3
+	VADDPD.BCST       activation_numbers<>+96(SB), Z3, Z3
+	VMULPD            Z0, Z0, Z4
+	VMULPD            Z3, Z4, Z3
+	VADDPD            Z0, Z3, Z0
 	VPANDQ.BCST       activation_numbers<>+352(SB), Z1, Z1
 	LEAQ              activation_powers<>+0(SB), BX
-	KXNORW            K2, K2, K2
-	VPXORQ            Z2, Z2, Z2
-	VGATHERQPD        (BX)(Z1*8), K2, Z2
+	VMOVAPD           Z1, Z3
+	KMOVW             K1, K2
+	VGATHERQPD        (BX)(Z1*8), K2, Z3
 	LEAQ              activation_rests<>+0(SB), BX
-	KXNORW            K3, K3, K3
-	VPXORQ            Z3, Z3, Z3
-	VGATHERQPD        (BX)(Z1*8), K3, Z3
-	VMULPD            Z2, Z0, Z0
+	VMOVAPD           Z1, Z4
+	KMOVW             K1, K2
+	VGATHERQPD        (BX)(Z1*8), K2, Z4
+	VMULPD            Z3, Z0, Z0
+	VADDPD            Z4, Z0, Z0
 	VADDPD            Z3, Z0, Z0
-	VADDPD            Z2, Z0, Z0
-	VMULPD.BCST       activation_numbers<>+384(SB), Z4, Z1
+	VMULPD.BCST       activation_numbers<>+384(SB), Z2, Z1
 	VSCALEFPD         Z1, Z0, Z0
 	VMOVUPD           Z0, K1, (CX)
 	ADDQ              $0x40, CX
@@ -4036,37 +4036,37 @@ whole:
 	VMAXPD            Z0, Z2, Z0
 	VMULPD.BCST       activation_numbers<>+64(SB), Z0, Z2
 	VADDPD.BCST       activation_numbers<>+96(SB), Z2, Z2
-	VBROADCASTSD      activation_numbers<>+128(SB), Z5
-	VADDPD.RD_SAE     Z5, Z2, Z2
-	VSUBPD            Z5, Z2, Z5
+	VBROADCASTSD      activation_numbers<>+128(SB), Z3
+	VADDPD.RD_SAE     Z3, Z2, Z2
+	VSUBPD            Z3, Z2, Z3
 	VMOVAPD           Z0, Z0
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z5, Z0
-	VMULPD.BCST       activation_numbers<>+192(SB), Z5, Z6
-	VSUBPD            Z6, Z0, Z0
-	VMULPD.BCST       activation_numbers<>+224(SB), Z0, Z6
-	VADDPD.BCST       activation_numbers<>+256(SB), Z6, Z6
-	VMULPD            Z6, Z0, Z6
-	VADDPD.BCST       activation_numbers<>+288(SB), Z6, Z6
-	VMULPD            Z6, Z0, Z6
-	VADDPD.BCST       activation_numbers<>+320(SB), Z6, Z6
-	VMULPD            Z6, Z0, Z6
-	VADDPD.BCST       activation_numbers<>+96(SB), Z6, Z6
-	VMULPD            Z0, Z0, Z7
-	VMULPD            Z6, Z7, Z6
-	VADDPD            Z0, Z6, Z0
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z3, Z0
+	VMULPD.BCST       activation_numbers<>+192(SB), Z3, Z4
+	VSUBPD            Z4, Z0, Z0
+	VMULPD.BCST       activation_numbers<>+224(SB), Z0, Z4
+	VADDPD.BCST       activation_numbers<>+256(SB), Z4, Z4
+	VMULPD            Z4, Z0, Z4
+	VADDPD.BCST       activation_numbers<>+288(SB), Z4, Z4
+	VMULPD            Z4, Z0, Z4
+	VADDPD.BCST       activation_numbers<>+320(SB), Z4, Z4
+	VMULPD            Z4, Z0, Z4
+	VADDPD.BCST       activation_numbers<>+96(SB), Z4, Z4
+	VMULPD            Z0, Z0, Z5
+	VMULPD            Z4, Z5, Z4
+	VADDPD            Z0, Z4, Z0
 	VPANDQ.BCST       activation_numbers<>+352(SB), Z2, Z2
 	LEAQ              activation_powers<>+0(SB), SI
-	KXNORW            K2, K2, K2
-	VPXORQ            Z3, Z3, Z3
-	VGATHERQPD        (SI)(Z2*8), K2, Z3
+	VMOVAPD           Z2, Z4
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z2*8), K2, Z4
 	LEAQ              activation_rests<>+0(SB), SI
-	KXNORW            K3, K3, K3
-	VPXORQ            Z4, Z4, Z4
-	VGATHERQPD        (SI)(Z2*8), K3, Z4
-	VMULPD            Z3, Z0, Z0
+	VMOVAPD           Z2, Z5
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z2*8), K2, Z5
+	VMULPD            Z4, Z0, Z0
+	VADDPD            Z5, Z0, Z0
 	VADDPD            Z4, Z0, Z0
-	VADDPD            Z3, Z0, Z0
-	VMULPD.BCST       activation_numbers<>+384(SB), Z5, Z2
+	VMULPD.BCST       activation_numbers<>+384(SB), Z3, Z2
 	VSCALEFPD         Z2, Z0, Z0
 	VMULPD            Z1, Z0, Z0
 	VMOVUPD           Z0, K1, (CX)
@@ -4129,130 +4129,130 @@ whole:
 	VMULPD            Z0, Z2, Z2
 	VADDPD            Z0, Z2, Z2
 	VBROADCASTSD      activation_numbers<>+416(SB), Z3
-	VBROADCASTSD      activation_numbers<>+896(SB), Z8
-	VPANDQ.BCST       activation_numbers<>+480(SB), Z1, Z9
-	VMINPD            Z9, Z8, Z8
-	VSUBPD.BCST       activation_numbers<>+928(SB), Z8, Z9
-	VADDPD.BCST       activation_numbers<>+928(SB), Z8, Z10
-	VDIVPD            Z10, Z9, Z9
-	VMULPD            Z9, Z9, Z10
-	VMULPD.BCST       activation_numbers<>+960(SB), Z10, Z11
-	VADDPD.BCST       activation_numbers<>+992(SB), Z11, Z11
-	VMULPD            Z11, Z10, Z11
-	VADDPD.BCST       activation_numbers<>+1024(SB), Z11, Z11
-	VMULPD            Z11, Z10, Z11
-	VADDPD.BCST       activation_numbers<>+1056(SB), Z11, Z11
-	VMULPD            Z11, Z10, Z11
-	VADDPD.BCST       activation_numbers<>+1088(SB), Z11, Z11
-	VMULPD            Z11, Z10, Z11
-	VADDPD.BCST       activation_numbers<>+1120(SB), Z11, Z11
-	VMULPD            Z11, Z10, Z11
-	VADDPD.BCST       activation_numbers<>+1152(SB), Z11, Z11
-	VMULPD            Z11, Z10, Z11
-	VADDPD.BCST       activation_numbers<>+1184(SB), Z11, Z11
-	VMULPD            Z11, Z10, Z11
-	VADDPD.BCST       activation_numbers<>+1216(SB), Z11, Z11
-	VMULPD            Z11, Z10, Z11
-	VADDPD.BCST       activation_numbers<>+1248(SB), Z11, Z11
-	VMULPD            Z11, Z10, Z11
-	VADDPD.BCST       activation_numbers<>+1280(SB), Z11, Z11
-	VMULPD            Z11, Z10, Z11
-	VADDPD.BCST       activation_numbers<>+1312(SB), Z11, Z11
-	VMULPD            Z11, Z10, Z11
-	VADDPD.BCST       activation_numbers<>+1344(SB), Z11, Z11
-	VMULPD.BCST       activation_numbers<>+1376(SB), Z10, Z12
-	VADDPD.BCST       activation_numbers<>+1408(SB), Z12, Z12
-	VMULPD            Z12, Z10, Z12
-	VADDPD.BCST       activation_numbers<>+1440(SB), Z12, Z12
-	VMULPD            Z12, Z10, Z12
-	VADDPD.BCST       activation_numbers<>+1472(SB), Z12, Z12
-	VMULPD            Z12, Z10, Z12
-	VADDPD.BCST       activation_numbers<>+1504(SB), Z12, Z12
-	VMULPD            Z12, Z10, Z12
-	VADDPD.BCST       activation_numbers<>+1536(SB), Z12, Z12
-	VMULPD            Z12, Z10, Z12
-	VADDPD.BCST       activation_numbers<>+1568(SB), Z12, Z12
-	VMULPD            Z12, Z10, Z12
-	VADDPD.BCST       activation_numbers<>+1600(SB), Z12, Z12
-	VMULPD            Z12, Z10, Z12
-	VADDPD.BCST       activation_numbers<>+1632(SB), Z12, Z12
-	VMULPD            Z12, Z10, Z12
-	VADDPD.BCST       activation_numbers<>+1664(SB), Z12, Z12
-	VMULPD            Z12, Z10, Z12
-	VADDPD.BCST       activation_numbers<>+1696(SB), Z12, Z12
-	VMULPD            Z12, Z10, Z10
-	VADDPD.BCST       activation_numbers<>+1728(SB), Z10, Z10
-	VMULPD            Z9, Z10, Z9
-	VADDPD            Z11, Z9, Z9
-	VPANDQ.BCST       activation_numbers<>+1760(SB), Z8, Z10
-	VMULPD            Z10, Z10, Z11
-	VPXORQ.BCST       activation_numbers<>+0(SB), Z11, Z11
-	VBROADCASTSD      activation_numbers<>+32(SB), Z12
-	VMAXPD            Z11, Z12, Z11
-	VMULPD.BCST       activation_numbers<>+64(SB), Z11, Z12
-	VADDPD.BCST       activation_numbers<>+96(SB), Z12, Z12
-	VBROADCASTSD      activation_numbers<>+128(SB), Z13
-	VADDPD.RD_SAE     Z13, Z12, Z12
-	VSUBPD            Z13, Z12, Z13
-	VMOVAPD           Z11, Z11
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z13, Z11
-	VMULPD.BCST       activation_numbers<>+192(SB), Z13, Z14
-	VSUBPD            Z14, Z11, Z11
-	VMULPD.BCST       activation_numbers<>+224(SB), Z11, Z14
-	VADDPD.BCST       activation_numbers<>+256(SB), Z14, Z14
-	VMULPD            Z14, Z11, Z14
-	VADDPD.BCST       activation_numbers<>+288(SB), Z14, Z14
-	VMULPD            Z14, Z11, Z14
-	VADDPD.BCST       activation_numbers<>+320(SB), Z14, Z14
-	VMULPD            Z14, Z11, Z14
-	VADDPD.BCST       activation_numbers<>+96(SB), Z14, Z14
-	VMULPD            Z11, Z11, Z15
-	VMULPD            Z14, Z15, Z14
-	VADDPD            Z11, Z14, Z11
-	VPANDQ.BCST       activation_numbers<>+352(SB), Z12, Z12
-	LEAQ              activation_powers<>+0(SB), BX
-	KXNORW            K2, K2, K2
-	VPXORQ            Z4, Z4, Z4
-	VGATHERQPD        (BX)(Z12*8), K2, Z4
-	LEAQ              activation_rests<>+0(SB), BX
-	KXNORW            K3, K3, K3
-	VPXORQ            Z5, Z5, Z5
-	VGATHERQPD        (BX)(Z12*8), K3, Z5
-	VMULPD            Z4, Z11, Z11
-	VADDPD            Z5, Z11, Z11
-	VADDPD            Z4, Z11, Z11
-	VMULPD.BCST       activation_numbers<>+384(SB), Z13, Z12
-	VSCALEFPD         Z12, Z11, Z11
-	VSUBPD            Z8, Z10, Z12
-	VADDPD            Z8, Z10, Z10
-	VMULPD            Z10, Z12, Z10
-	VMULPD.BCST       activation_numbers<>+224(SB), Z10, Z12
+	VBROADCASTSD      activation_numbers<>+896(SB), Z6
+	VPANDQ.BCST       activation_numbers<>+480(SB), Z1, Z7
+	VMINPD            Z7, Z6, Z6
+	VSUBPD.BCST       activation_numbers<>+928(SB), Z6, Z7
+	VADDPD.BCST       activation_numbers<>+928(SB), Z6, Z8
+	VDIVPD            Z8, Z7, Z7
+	VMULPD            Z7, Z7, Z8
+	VMULPD.BCST       activation_numbers<>+960(SB), Z8, Z9
+	VADDPD.BCST       activation_numbers<>+992(SB), Z9, Z9
+	VMULPD            Z9, Z8, Z9
+	VADDPD.BCST       activation_numbers<>+1024(SB), Z9, Z9
+	VMULPD            Z9, Z8, Z9
+	VADDPD.BCST       activation_numbers<>+1056(SB), Z9, Z9
+	VMULPD            Z9, Z8, Z9
+	VADDPD.BCST       activation_numbers<>+1088(SB), Z9, Z9
+	VMULPD            Z9, Z8, Z9
+	VADDPD.BCST       activation_numbers<>+1120(SB), Z9, Z9
+	VMULPD            Z9, Z8, Z9
+	VADDPD.BCST       activation_numbers<>+1152(SB), Z9, Z9
+	VMULPD            Z9, Z8, Z9
+	VADDPD.BCST       activation_numbers<>+1184(SB), Z9, Z9
+	VMULPD            Z9, Z8, Z9
+	VADDPD.BCST       activation_numbers<>+1216(SB), Z9, Z9
+	VMULPD            Z9, Z8, Z9
+	VADDPD.BCST       activation_numbers<>+1248(SB), Z9, Z9
+	VMULPD            Z9, Z8, Z9
+	VADDPD.BCST       activation_numbers<>+1280(SB), Z9, Z9
+	VMULPD            Z9, Z8, Z9
+	VADDPD.BCST       activation_numbers<>+1312(SB), Z9, Z9
+	VMULPD            Z9, Z8, Z9
+	VADDPD.BCST       activation_numbers<>+1344(SB), Z9, Z9
+	VMULPD.BCST       activation_numbers<>+1376(SB), Z8, Z10
+	VADDPD.BCST       activation_numbers<>+1408(SB), Z10, Z10
+	VMULPD            Z10, Z8, Z10
+	VADDPD.BCST       activation_numbers<>+1440(SB), Z10, Z10
+	VMULPD            Z10, Z8, Z10
+	VADDPD.BCST       activation_numbers<>+1472(SB), Z10, Z10
+	VMULPD            Z10, Z8, Z10
+	VADDPD.BCST       activation_numbers<>+1504(SB), Z10, Z10
+	VMULPD            Z10, Z8, Z10
+	VADDPD.BCST       activation_numbers<>+1536(SB), Z10, Z10
+	VMULPD            Z10, Z8, Z10
+	VADDPD.BCST       activation_numbers<>+1568(SB), Z10, Z10
+	VMULPD            Z10, Z8, Z10
+	VADDPD.BCST       activation_numbers<>+1600(SB), Z10, Z10
+	VMULPD            Z10, Z8, Z10
+	VADDPD.BCST       activation_numbers<>+1632(SB), Z10, Z10
+	VMULPD            Z10, Z8, Z10
+	VADDPD.BCST       activation_numbers<>+1664(SB), Z10, Z10
+	VMULPD            Z10, Z8, Z10
+	VADDPD.BCST       activation_numbers<>+1696(SB), Z10, Z10
+	VMULPD            Z10, Z8, Z8
+	VADDPD.BCST       activation_numbers<>+1728(SB), Z8, Z8
+	VMULPD            Z7, Z8, Z7
+	VADDPD            Z9, Z7, Z7
+	VPANDQ.BCST       activation_numbers<>+1760(SB), Z6, Z8
+	VMULPD            Z8, Z8, Z9
+	VPXORQ.BCST       activation_numbers<>+0(SB), Z9, Z9
+	VBROADCASTSD      activation_numbers<>+32(SB), Z10
+	VMAXPD            Z9, Z10, Z9
+	VMULPD.BCST       activation_numbers<>+64(SB), Z9, Z10
+	VADDPD.BCST       activation_numbers<>+96(SB), Z10, Z10
+	VBROADCASTSD      activation_numbers<>+128(SB), Z11
+	VADDPD.RD_SAE     Z11, Z10, Z10
+	VSUBPD            Z11, Z10, Z11
+	VMOVAPD           Z9, Z9
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z11, Z9
+	VMULPD.BCST       activation_numbers<>+192(SB), Z11, Z12
+	VSUBPD            Z12, Z9, Z9
+	VMULPD.BCST       activation_numbers<>+224(SB), Z9, Z12
 	VADDPD.BCST       activation_numbers<>+256(SB), Z12, Z12
-	VMULPD            Z12, Z10, Z12
+	VMULPD            Z12, Z9, Z12
 	VADDPD.BCST       activation_numbers<>+288(SB), Z12, Z12
-	VMULPD            Z12, Z10, Z12
+	VMULPD            Z12, Z9, Z12
 	VADDPD.BCST       activation_numbers<>+320(SB), Z12, Z12
-	VMULPD            Z12, Z10, Z12
+	VMULPD            Z12, Z9, Z12
 	VADDPD.BCST       activation_numbers<>+96(SB), Z12, Z12
-	VMULPD            Z10, Z10, Z13
+	VMULPD            Z9, Z9, Z13
 	VMULPD            Z12, Z13, Z12
-	VADDPD            Z10, Z12, Z10
-	VADDPD.BCST       activation_numbers<>+416(SB), Z10, Z10
+	VADDPD            Z9, Z12, Z9
+	VPANDQ.BCST       activation_numbers<>+352(SB), Z10, Z10
+	LEAQ              activation_powers<>+0(SB), BX
+	VMOVAPD           Z10, Z12
+	KMOVW             K1, K2
+	VGATHERQPD        (BX)(Z10*8), K2, Z12
+	LEAQ              activation_rests<>+0(SB), BX
+	VMOVAPD           Z10, Z13
+	KMOVW             K1, K2
+	VGATHERQPD        (BX)(Z10*8), K2, Z13
+	VMULPD            Z12, Z9, Z9
+	VADDPD            Z13, Z9, Z9
+	VADDPD            Z12, Z9, Z9
+	VMULPD.BCST       activation_numbers<>+384(SB), Z11, Z10
+	VSCALEFPD         Z10, Z9, Z9
+	VSUBPD            Z6, Z8, Z10
+	VADDPD            Z6, Z8, Z8
+	VMULPD            Z8, Z10, Z8
+	VMULPD.BCST       activation_numbers<>+224(SB), Z8, Z10
+	VADDPD.BCST       activation_numbers<>+256(SB), Z10, Z10
+	VMULPD            Z10, Z8, Z10
+	VADDPD.BCST       activation_numbers<>+288(SB), Z10, Z10
+	VMULPD            Z10, Z8, Z10
+	VADDPD.BCST       activation_numbers<>+320(SB), Z10, Z10
+	VMULPD            Z10, Z8, Z10
+	VADDPD.BCST       activation_numbers<>+96(SB), Z10, Z10
+	VMULPD            Z8, Z8, Z11
 	VMULPD            Z10, Z11, Z10
-	VMULPD            Z9, Z10, Z9
-	VADDPD            Z8, Z8, Z8
+	VADDPD            Z8, Z10, Z8
 	VADDPD.BCST       activation_numbers<>+416(SB), Z8, Z8
-	VDIVPD            Z8, Z9, Z8
-	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z1, K4
-	VBROADCASTSD      activation_numbers<>+512(SB), Z9
-	VSUBPD            Z8, Z9, Z9
-	VBLENDMPD         Z9, Z8, K4, Z6
-	VSUBPD            Z6, Z3, Z3
+	VMULPD            Z8, Z9, Z8
+	VMULPD            Z7, Z8, Z7
+	VADDPD            Z6, Z6, Z6
+	VADDPD.BCST       activation_numbers<>+416(SB), Z6, Z6
+	VDIVPD            Z6, Z7, Z6
+	VCMPPD.BCST       $0x11, activation_numbers<>+448(SB), Z1, K2
+	VBROADCASTSD      activation_numbers<>+512(SB), Z7
+	VSUBPD            Z6, Z7, Z7
+	VBLENDMPD         Z7, Z6, K2, Z4
+	VSUBPD            Z4, Z3, Z3
 	VPANDQ.BCST       activation_numbers<>+0(SB), Z0, Z0
 	VPORQ             Z0, Z3, Z0
-	VCMPPD.BCST       $0x11, activation_numbers<>+96(SB), Z1, K4
-	VBLENDMPD         Z2, Z0, K4, Z7
-	VMOVUPD           Z7, K1, (CX)
+	VCMPPD.BCST       $0x11, activation_numbers<>+96(SB), Z1, K2
+	VBLENDMPD         Z2, Z0, K2, Z5
+	VMOVUPD           Z5, K1, (CX)
 	ADDQ              $0x40, CX
 	ADDQ              $0x40, DX
 	SUBQ              $0x08, AX
@@ -4284,42 +4284,42 @@ whole:
 	VMOVUPD.Z         (BX), K1, Z1
 	VMULPD            Z0, Z0, Z0
 	VPXORQ.BCST       activation_numbers<>+0(SB), Z0, Z0
-	VBROADCASTSD      activation_numbers<>+32(SB), Z4
-	VMAXPD            Z0, Z4, Z0
-	VMULPD.BCST       activation_numbers<>+64(SB), Z0, Z4
-	VADDPD.BCST       activation_numbers<>+96(SB), Z4, Z4
-	VBROADCASTSD      activation_numbers<>+128(SB), Z5
-	VADDPD.RD_SAE     Z5, Z4, Z4
-	VSUBPD            Z5, Z4, Z5
+	VBROADCASTSD      activation_numbers<>+32(SB), Z2
+	VMAXPD            Z0, Z2, Z0
+	VMULPD.BCST       activation_numbers<>+64(SB), Z0, Z2
+	VADDPD.BCST       activation_numbers<>+96(SB), Z2, Z2
+	VBROADCASTSD      activation_numbers<>+128(SB), Z3
+	VADDPD.RD_SAE     Z3, Z2, Z2
+	VSUBPD            Z3, Z2, Z3
 	VMOVAPD           Z0, Z0
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z5, Z0
-	VMULPD.BCST       activation_numbers<>+192(SB), Z5, Z6
-	VSUBPD            Z6, Z0, Z0
-	VMULPD.BCST       activation_numbers<>+224(SB), Z0, Z6
-	VADDPD.BCST       activation_numbers<>+256(SB), Z6, Z6
-	VMULPD            Z6, Z0, Z6
-	VADDPD.BCST       activation_numbers<>+288(SB), Z6, Z6
-	VMULPD            Z6, Z0, Z6
-	VADDPD.BCST       activation_numbers<>+320(SB), Z6, Z6
-	VMULPD            Z6, Z0, Z6
-	VADDPD.BCST       activation_numbers<>+96(SB), Z6, Z6
-	VMULPD            Z0, Z0, Z7
-	VMULPD            Z6, Z7, Z6
-	VADDPD            Z0, Z6, Z0
-	VPANDQ.BCST       activation_numbers<>+352(SB), Z4, Z4
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z3, Z0
+	VMULPD.BCST       activation_numbers<>+192(SB), Z3, Z4
+	VSUBPD            Z4, Z0, Z0
+	VMULPD.BCST       activation_numbers<>+224(SB), Z0, Z4
+	VADDPD.BCST       activation_numbers<>+256(SB), Z4, Z4
+	VMULPD            Z4, Z0, Z4
+	VADDPD.BCST       activation_numbers<>+288(SB), Z4, Z4
+	VMULPD            Z4, Z0, Z4
+	VADDPD.BCST       activation_numbers<>+320(SB), Z4, Z4
+	VMULPD            Z4, Z0, Z4
+	VADDPD.BCST       activation_numbers<>+96(SB), Z4, Z4
+	VMULPD            Z0, Z0, Z5
+	VMULPD            Z4, Z5, Z4
+	VADDPD            Z0, Z4, Z0
+	VPANDQ.BCST       activation_numbers<>+352(SB), Z2, Z2
 	LEAQ              activation_powers<>+0(SB), SI
-	KXNORW            K2, K2, K2
-	VPXORQ            Z2, Z2, Z2
-	VGATHERQPD        (SI)(Z4*8), K2, Z2
+	VMOVAPD           Z2, Z4
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z2*8), K2, Z4
 	LEAQ              activation_rests<>+0(SB), SI
-	KXNORW            K3, K3, K3
-	VPXORQ            Z3, Z3, Z3
-	VGATHERQPD        (SI)(Z4*8), K3, Z3
-	VMULPD            Z2, Z0, Z0
-	VADDPD            Z3, Z0, Z0
-	VADDPD            Z2, Z0, Z0
-	VMULPD.BCST       activation_numbers<>+384(SB), Z5, Z4
-	VSCALEFPD         Z4, Z0, Z0
+	VMOVAPD           Z2, Z5
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z2*8), K2, Z5
+	VMULPD            Z4, Z0, Z0
+	VADDPD            Z5, Z0, Z0
+	VADDPD            Z4, Z0, Z0
+	VMULPD.BCST       activation_numbers<>+384(SB), Z3, Z2
+	VSCALEFPD         Z2, Z0, Z0
 	VMULPD.BCST       activation_numbers<>+3040(SB), Z0, Z0
 	VMULPD            Z1, Z0, Z0
 	VMOVUPD           Z0, K1, (CX)
@@ -4354,82 +4354,82 @@ whole:
 	VMULPD.BCST       8(BX), Z0, Z1
 	VBROADCASTSD      activation_numbers<>+544(SB), Z2
 	VMINPD            Z1, Z2, Z2
-	VBROADCASTSD      activation_numbers<>+32(SB), Z9
-	VMAXPD            Z2, Z9, Z2
-	VMULPD.BCST       activation_numbers<>+64(SB), Z2, Z9
-	VADDPD.BCST       activation_numbers<>+96(SB), Z9, Z9
-	VBROADCASTSD      activation_numbers<>+128(SB), Z10
-	VADDPD.RD_SAE     Z10, Z9, Z9
-	VSUBPD            Z10, Z9, Z10
+	VBROADCASTSD      activation_numbers<>+32(SB), Z7
+	VMAXPD            Z2, Z7, Z2
+	VMULPD.BCST       activation_numbers<>+64(SB), Z2, Z7
+	VADDPD.BCST       activation_numbers<>+96(SB), Z7, Z7
+	VBROADCASTSD      activation_numbers<>+128(SB), Z8
+	VADDPD.RD_SAE     Z8, Z7, Z7
+	VSUBPD            Z8, Z7, Z8
 	VMOVAPD           Z2, Z2
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z10, Z2
-	VMULPD.BCST       activation_numbers<>+192(SB), Z10, Z11
-	VSUBPD            Z11, Z2, Z2
-	VMULPD.BCST       activation_numbers<>+224(SB), Z2, Z11
-	VADDPD.BCST       activation_numbers<>+256(SB), Z11, Z11
-	VMULPD            Z11, Z2, Z11
-	VADDPD.BCST       activation_numbers<>+288(SB), Z11, Z11
-	VMULPD            Z11, Z2, Z11
-	VADDPD.BCST       activation_numbers<>+320(SB), Z11, Z11
-	VMULPD            Z11, Z2, Z11
-	VADDPD.BCST       activation_numbers<>+96(SB), Z11, Z11
-	VMULPD            Z2, Z2, Z12
-	VMULPD            Z11, Z12, Z11
-	VADDPD            Z2, Z11, Z2
-	VPANDQ.BCST       activation_numbers<>+352(SB), Z9, Z9
-	LEAQ              activation_powers<>+0(SB), SI
-	KXNORW            K2, K2, K2
-	VPXORQ            Z3, Z3, Z3
-	VGATHERQPD        (SI)(Z9*8), K2, Z3
-	LEAQ              activation_rests<>+0(SB), SI
-	KXNORW            K3, K3, K3
-	VPXORQ            Z4, Z4, Z4
-	VGATHERQPD        (SI)(Z9*8), K3, Z4
-	VMULPD            Z3, Z2, Z2
-	VADDPD            Z4, Z2, Z2
-	VADDPD            Z3, Z2, Z2
-	VMULPD.BCST       activation_numbers<>+384(SB), Z10, Z9
-	VSCALEFPD         Z9, Z2, Z2
-	VSUBPD.BCST       activation_numbers<>+416(SB), Z2, Z2
-	VMULPD.BCST       activation_numbers<>+3072(SB), Z1, Z9
-	VADDPD.BCST       activation_numbers<>+3104(SB), Z9, Z9
-	VMULPD            Z9, Z1, Z9
-	VADDPD.BCST       activation_numbers<>+3136(SB), Z9, Z9
-	VMULPD            Z9, Z1, Z9
-	VADDPD.BCST       activation_numbers<>+3168(SB), Z9, Z9
-	VMULPD            Z9, Z1, Z9
-	VADDPD.BCST       activation_numbers<>+3200(SB), Z9, Z9
-	VMULPD            Z9, Z1, Z9
-	VADDPD.BCST       activation_numbers<>+3232(SB), Z9, Z9
-	VMULPD            Z9, Z1, Z9
-	VADDPD.BCST       activation_numbers<>+3264(SB), Z9, Z9
-	VMULPD            Z9, Z1, Z9
-	VADDPD.BCST       activation_numbers<>+3296(SB), Z9, Z9
-	VMULPD            Z9, Z1, Z9
-	VADDPD.BCST       activation_numbers<>+3328(SB), Z9, Z9
-	VMULPD            Z9, Z1, Z9
-	VADDPD.BCST       activation_numbers<>+224(SB), Z9, Z9
-	VMULPD            Z9, Z1, Z9
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z8, Z2
+	VMULPD.BCST       activation_numbers<>+192(SB), Z8, Z9
+	VSUBPD            Z9, Z2, Z2
+	VMULPD.BCST       activation_numbers<>+224(SB), Z2, Z9
 	VADDPD.BCST       activation_numbers<>+256(SB), Z9, Z9
-	VMULPD            Z9, Z1, Z9
+	VMULPD            Z9, Z2, Z9
 	VADDPD.BCST       activation_numbers<>+288(SB), Z9, Z9
-	VMULPD            Z9, Z1, Z9
+	VMULPD            Z9, Z2, Z9
 	VADDPD.BCST       activation_numbers<>+320(SB), Z9, Z9
-	VMULPD            Z9, Z1, Z9
+	VMULPD            Z9, Z2, Z9
 	VADDPD.BCST       activation_numbers<>+96(SB), Z9, Z9
-	VMULPD            Z1, Z1, Z10
-	VMULPD            Z10, Z9, Z9
-	VADDPD            Z1, Z9, Z9
-	VCMPPD.BCST       $0x00, activation_numbers<>+448(SB), Z1, K4
-	VBLENDMPD         Z1, Z9, K4, Z5
-	VCMPPD.BCST       $0x12, activation_numbers<>+3360(SB), Z1, K4
-	VBLENDMPD         Z2, Z5, K4, Z6
-	VCMPPD.BCST       $0x1d, activation_numbers<>+3392(SB), Z1, K4
-	VBLENDMPD         Z2, Z6, K4, Z7
-	VCMPPD.BCST       $0x1e, activation_numbers<>+448(SB), Z0, K4
-	VMULPD.BCST       (BX), Z7, Z1
-	VBLENDMPD         Z0, Z1, K4, Z8
-	VMOVUPD           Z8, K1, (CX)
+	VMULPD            Z2, Z2, Z10
+	VMULPD            Z9, Z10, Z9
+	VADDPD            Z2, Z9, Z2
+	VPANDQ.BCST       activation_numbers<>+352(SB), Z7, Z7
+	LEAQ              activation_powers<>+0(SB), SI
+	VMOVAPD           Z7, Z9
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z7*8), K2, Z9
+	LEAQ              activation_rests<>+0(SB), SI
+	VMOVAPD           Z7, Z10
+	KMOVW             K1, K2
+	VGATHERQPD        (SI)(Z7*8), K2, Z10
+	VMULPD            Z9, Z2, Z2
+	VADDPD            Z10, Z2, Z2
+	VADDPD            Z9, Z2, Z2
+	VMULPD.BCST       activation_numbers<>+384(SB), Z8, Z7
+	VSCALEFPD         Z7, Z2, Z2
+	VSUBPD.BCST       activation_numbers<>+416(SB), Z2, Z2
+	VMULPD.BCST       activation_numbers<>+3072(SB), Z1, Z7
+	VADDPD.BCST       activation_numbers<>+3104(SB), Z7, Z7
+	VMULPD            Z7, Z1, Z7
+	VADDPD.BCST       activation_numbers<>+3136(SB), Z7, Z7
+	VMULPD            Z7, Z1, Z7
+	VADDPD.BCST       activation_numbers<>+3168(SB), Z7, Z7
+	VMULPD            Z7, Z1, Z7
+	VADDPD.BCST       activation_numbers<>+3200(SB), Z7, Z7
+	VMULPD            Z7, Z1, Z7
+	VADDPD.BCST       activation_numbers<>+3232(SB), Z7, Z7
+	VMULPD            Z7, Z1, Z7
+	VADDPD.BCST       activation_numbers<>+3264(SB), Z7, Z7
+	VMULPD            Z7, Z1, Z7
+	VADDPD.BCST       activation_numbers<>+3296(SB), Z7, Z7
+	VMULPD            Z7, Z1, Z7
+	VADDPD.BCST       activation_numbers<>+3328(SB), Z7, Z7
+	VMULPD            Z7, Z1, Z7
+	VADDPD.BCST       activation_numbers<>+224(SB), Z7, Z7
+	VMULPD            Z7, Z1, Z7
+	VADDPD.BCST       activation_numbers<>+256(SB), Z7, Z7
+	VMULPD            Z7, Z1, Z7
+	VADDPD.BCST       activation_numbers<>+288(SB), Z7, Z7
+	VMULPD            Z7, Z1, Z7
+	VADDPD.BCST       activation_numbers<>+320(SB), Z7, Z7
+	VMULPD            Z7, Z1, Z7
+	VADDPD.BCST       activation_numbers<>+96(SB), Z7, Z7
+	VMULPD            Z1, Z1, Z8
+	VMULPD            Z8, Z7, Z7
+	VADDPD            Z1, Z7, Z7
+	VCMPPD.BCST       $0x00, activation_numbers<>+448(SB), Z1, K2
+	VBLENDMPD         Z1, Z7, K2, Z3
+	VCMPPD.BCST       $0x12, activation_numbers<>+3360(SB), Z1, K2
+	VBLENDMPD         Z2, Z3, K2, Z4
+	VCMPPD.BCST       $0x1d, activation_numbers<>+3392(SB), Z1, K2
+	VBLENDMPD         Z2, Z4, K2, Z5
+	VCMPPD.BCST       $0x1e, activation_numbers<>+448(SB), Z0, K2
+	VMULPD.BCST       (BX), Z5, Z1
+	VBLENDMPD         Z0, Z1, K2, Z6
+	VMOVUPD           Z6, K1, (CX)
 	ADDQ              $0x40, CX
 	ADDQ              $0x40, DX
 	SUBQ              $0x08, AX
@@ -4466,44 +4466,44 @@ whole:
 	VMAXPD            Z2, Z3, Z2
 	VMULPD.BCST       activation_numbers<>+64(SB), Z2, Z3
 	VADDPD.BCST       activation_numbers<>+96(SB), Z3, Z3
-	VBROADCASTSD      activation_numbers<>+128(SB), Z7
-	VADDPD.RD_SAE     Z7, Z3, Z3
-	VSUBPD            Z7, Z3, Z7
+	VBROADCASTSD      activation_numbers<>+128(SB), Z5
+	VADDPD.RD_SAE     Z5, Z3, Z3
+	VSUBPD            Z5, Z3, Z5
 	VMOVAPD           Z2, Z2
-	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z7, Z2
-	VMULPD.BCST       activation_numbers<>+192(SB), Z7, Z8
-	VSUBPD            Z8, Z2, Z2
-	VMULPD.BCST       activation_numbers<>+224(SB), Z2, Z8
-	VADDPD.BCST       activation_numbers<>+256(SB), Z8, Z8
-	VMULPD            Z8, Z2, Z8
-	VADDPD.BCST       activation_numbers<>+288(SB), Z8, Z8
-	VMULPD            Z8, Z2, Z8
-	VADDPD.BCST       activation_numbers<>+320(SB), Z8, Z8
-	VMULPD            Z8, Z2, Z8
-	VADDPD.BCST       activation_numbers<>+96(SB), Z8, Z8
-	VMULPD            Z2, Z2, Z9
-	VMULPD            Z8, Z9, Z8
-	VADDPD            Z2, Z8, Z2
+	VFNMADD231PD.BCST activation_numbers<>+160(SB), Z5, Z2
+	VMULPD.BCST       activation_numbers<>+192(SB), Z5, Z6
+	VSUBPD            Z6, Z2, Z2
+	VMULPD.BCST       activation_numbers<>+224(SB), Z2, Z6
+	VADDPD.BCST       activation_numbers<>+256(SB), Z6, Z6
+	VMULPD            Z6, Z2, Z6
+	VADDPD.BCST       activation_numbers<>+288(SB), Z6, Z6
+	VMULPD            Z6, Z2, Z6
+	VADDPD.BCST       activation_numbers<>+320(SB), Z6, Z6
+	VMULPD            Z6, Z2, Z6
+	VADDPD.BCST       activation_numbers<>+96(SB), Z6, Z6
+	VMULPD            Z2, Z2, Z7
+	VMULPD            Z6, Z7, Z6
+	VADDPD            Z2, Z6, Z2
 	VPANDQ.BCST       activation_numbers<>+352(SB), Z3, Z3
 	LEAQ              activation_powers<>+0(SB), DI
-	KXNORW            K2, K2, K2
-	VPXORQ            Z4, Z4, Z4
-	VGATHERQPD        (DI)(Z3*8), K2, Z4
+	VMOVAPD           Z3, Z6
+	KMOVW             K1, K2
+	VGATHERQPD        (DI)(Z3*8), K2, Z6
 	LEAQ              activation_rests<>+0(SB), DI
-	KXNORW            K3, K3, K3
-	VPXORQ            Z5, Z5, Z5
-	VGATHERQPD        (DI)(Z3*8), K3, Z5
-	VMULPD            Z4, Z2, Z2
-	VADDPD            Z5, Z2, Z2
-	VADDPD            Z4, Z2, Z2
-	VMULPD.BCST       activation_numbers<>+384(SB), Z7, Z3
+	VMOVAPD           Z3, Z7
+	KMOVW             K1, K2
+	VGATHERQPD        (DI)(Z3*8), K2, Z7
+	VMULPD            Z6, Z2, Z2
+	VADDPD            Z7, Z2, Z2
+	VADDPD            Z6, Z2, Z2
+	VMULPD.BCST       activation_numbers<>+384(SB), Z5, Z3
 	VSCALEFPD         Z3, Z2, Z2
 	VBROADCASTSD      (SI), Z3
 	VMULPD.BCST       8(SI), Z3, Z3
 	VMULPD            Z3, Z2, Z2
-	VCMPPD.BCST       $0x1e, activation_numbers<>+448(SB), Z0, K4
-	VBLENDMPD.BCST    activation_numbers<>+416(SB), Z2, K4, Z6
-	VMULPD            Z1, Z6, Z0
+	VCMPPD.BCST       $0x1e, activation_numbers<>+448(SB), Z0, K2
+	VBLENDMPD.BCST    activation_numbers<>+416(SB), Z2, K2, Z4
+	VMULPD            Z1, Z4, Z0
 	VMOVUPD           Z0, K1, (CX)
 	ADDQ              $0x40, CX
 	ADDQ              $0x40, DX
@@ -4884,12 +4884,12 @@ loop:
 	VADDPD       Y1, Y4, Y1
 	VANDPD       activation_numbers<>+352(SB), Y3, Y3
 	LEAQ         activation_powers<>+0(SB), BX
-	VPCMPEQD     Y5, Y5, Y5
-	VXORPD       Y4, Y4, Y4
+	VMOVAPD      Y3, Y4
+	VMOVUPD      activation_numbers<>+3424(SB), Y5
 	VGATHERQPD   Y5, (BX)(Y3*8), Y4
 	LEAQ         activation_rests<>+0(SB), BX
-	VPCMPEQD     Y6, Y6, Y6
-	VXORPD       Y5, Y5, Y5
+	VMOVAPD      Y3, Y5
+	VMOVUPD      activation_numbers<>+3424(SB), Y6
 	VGATHERQPD   Y6, (BX)(Y3*8), Y5
 	VMULPD       Y4, Y1, Y1
 	VADDPD       Y5, Y1, Y1
@@ -4898,11 +4898,11 @@ loop:
 	VROUNDPD     $0x09, Y2, Y2
 	VMULPD       activation_numbers<>+96(SB), Y2, Y3
 	VROUNDPD     $0x09, Y3, Y3
-	VADDPD       activation_numbers<>+3424(SB), Y3, Y4
+	VADDPD       activation_numbers<>+3456(SB), Y3, Y4
 	VPSLLQ       $0x34, Y4, Y4
 	VMULPD       Y4, Y1, Y1
 	VSUBPD       Y3, Y2, Y2
-	VADDPD       activation_numbers<>+3424(SB), Y2, Y2
+	VADDPD       activation_numbers<>+3456(SB), Y2, Y2
 	VPSLLQ       $0x34, Y2, Y2
 	VMULPD       Y2, Y1, Y1
 	VADDPD       activation_numbers<>+416(SB), Y1, Y2
@@ -4955,12 +4955,12 @@ loop:
 	VADDPD       Y0, Y4, Y0
 	VANDPD       activation_numbers<>+352(SB), Y3, Y3
 	LEAQ         activation_powers<>+0(SB), SI
-	VPCMPEQD     Y5, Y5, Y5
-	VXORPD       Y4, Y4, Y4
+	VMOVAPD      Y3, Y4
+	VMOVUPD      activation_numbers<>+3424(SB), Y5
 	VGATHERQPD   Y5, (SI)(Y3*8), Y4
 	LEAQ         activation_rests<>+0(SB), SI
-	VPCMPEQD     Y6, Y6, Y6
-	VXORPD       Y5, Y5, Y5
+	VMOVAPD      Y3, Y5
+	VMOVUPD      activation_numbers<>+3424(SB), Y6
 	VGATHERQPD   Y6, (SI)(Y3*8), Y5
 	VMULPD       Y4, Y0, Y0
 	VADDPD       Y5, Y0, Y0
@@ -4969,11 +4969,11 @@ loop:
 	VROUNDPD     $0x09, Y2, Y2
 	VMULPD       activation_numbers<>+96(SB), Y2, Y3
 	VROUNDPD     $0x09, Y3, Y3
-	VADDPD       activation_numbers<>+3424(SB), Y3, Y4
+	VADDPD       activation_numbers<>+3456(SB), Y3, Y4
 	VPSLLQ       $0x34, Y4, Y4
 	VMULPD       Y4, Y0, Y0
 	VSUBPD       Y3, Y2, Y2
-	VADDPD       activation_numbers<>+3424(SB), Y2, Y2
+	VADDPD       activation_numbers<>+3456(SB), Y2, Y2
 	VPSLLQ       $0x34, Y2, Y2
 	VMULPD       Y2, Y0, Y0
 	VADDPD       activation_numbers<>+416(SB), Y0, Y2
@@ -5029,12 +5029,12 @@ loop:
 	VADDPD       Y4, Y7, Y4
 	VANDPD       activation_numbers<>+352(SB), Y6, Y6
 	LEAQ         activation_powers<>+0(SB), BX
-	VPCMPEQD     Y8, Y8, Y8
-	VXORPD       Y7, Y7, Y7
+	VMOVAPD      Y6, Y7
+	VMOVUPD      activation_numbers<>+3424(SB), Y8
 	VGATHERQPD   Y8, (BX)(Y6*8), Y7
 	LEAQ         activation_rests<>+0(SB), BX
-	VPCMPEQD     Y9, Y9, Y9
-	VXORPD       Y8, Y8, Y8
+	VMOVAPD      Y6, Y8
+	VMOVUPD      activation_numbers<>+3424(SB), Y9
 	VGATHERQPD   Y9, (BX)(Y6*8), Y8
 	VMULPD       Y7, Y4, Y4
 	VADDPD       Y8, Y4, Y4
@@ -5043,11 +5043,11 @@ loop:
 	VROUNDPD     $0x09, Y5, Y5
 	VMULPD       activation_numbers<>+96(SB), Y5, Y6
 	VROUNDPD     $0x09, Y6, Y6
-	VADDPD       activation_numbers<>+3424(SB), Y6, Y7
+	VADDPD       activation_numbers<>+3456(SB), Y6, Y7
 	VPSLLQ       $0x34, Y7, Y7
 	VMULPD       Y7, Y4, Y4
 	VSUBPD       Y6, Y5, Y5
-	VADDPD       activation_numbers<>+3424(SB), Y5, Y5
+	VADDPD       activation_numbers<>+3456(SB), Y5, Y5
 	VPSLLQ       $0x34, Y5, Y5
 	VMULPD       Y5, Y4, Y4
 	VADDPD       activation_numbers<>+416(SB), Y4, Y4
@@ -5120,12 +5120,12 @@ loop:
 	VADDPD       Y0, Y4, Y0
 	VANDPD       activation_numbers<>+352(SB), Y3, Y3
 	LEAQ         activation_powers<>+0(SB), SI
-	VPCMPEQD     Y5, Y5, Y5
-	VXORPD       Y4, Y4, Y4
+	VMOVAPD      Y3, Y4
+	VMOVUPD      activation_numbers<>+3424(SB), Y5
 	VGATHERQPD   Y5, (SI)(Y3*8), Y4
 	LEAQ         activation_rests<>+0(SB), SI
-	VPCMPEQD     Y6, Y6, Y6
-	VXORPD       Y5, Y5, Y5
+	VMOVAPD      Y3, Y5
+	VMOVUPD      activation_numbers<>+3424(SB), Y6
 	VGATHERQPD   Y6, (SI)(Y3*8), Y5
 	VMULPD       Y4, Y0, Y0
 	VADDPD       Y5, Y0, Y0
@@ -5134,11 +5134,11 @@ loop:
 	VROUNDPD     $0x09, Y2, Y2
 	VMULPD       activation_numbers<>+96(SB), Y2, Y3
 	VROUNDPD     $0x09, Y3, Y3
-	VADDPD       activation_numbers<>+3424(SB), Y3, Y4
+	VADDPD       activation_numbers<>+3456(SB), Y3, Y4
 	VPSLLQ       $0x34, Y4, Y4
 	VMULPD       Y4, Y0, Y0
 	VSUBPD       Y3, Y2, Y2
-	VADDPD       activation_numbers<>+3424(SB), Y2, Y2
+	VADDPD       activation_numbers<>+3456(SB), Y2, Y2
 	VPSLLQ       $0x34, Y2, Y2
 	VMULPD       Y2, Y0, Y0
 	VADDPD       activation_numbers<>+416(SB), Y0, Y2
@@ -5249,12 +5249,12 @@ loop:
 	VADDPD       Y5, Y8, Y5
 	VANDPD       activation_numbers<>+352(SB), Y7, Y7
 	LEAQ         activation_powers<>+0(SB), BX
-	VPCMPEQD     Y9, Y9, Y9
-	VXORPD       Y8, Y8, Y8
+	VMOVAPD      Y7, Y8
+	VMOVUPD      activation_numbers<>+3424(SB), Y9
 	VGATHERQPD   Y9, (BX)(Y7*8), Y8
 	LEAQ         activation_rests<>+0(SB), BX
-	VPCMPEQD     Y10, Y10, Y10
-	VXORPD       Y9, Y9, Y9
+	VMOVAPD      Y7, Y9
+	VMOVUPD      activation_numbers<>+3424(SB), Y10
 	VGATHERQPD   Y10, (BX)(Y7*8), Y9
 	VMULPD       Y8, Y5, Y5
 	VADDPD       Y9, Y5, Y5
@@ -5263,11 +5263,11 @@ loop:
 	VROUNDPD     $0x09, Y6, Y6
 	VMULPD       activation_numbers<>+96(SB), Y6, Y7
 	VROUNDPD     $0x09, Y7, Y7
-	VADDPD       activation_numbers<>+3424(SB), Y7, Y8
+	VADDPD       activation_numbers<>+3456(SB), Y7, Y8
 	VPSLLQ       $0x34, Y8, Y8
 	VMULPD       Y8, Y5, Y5
 	VSUBPD       Y7, Y6, Y6
-	VADDPD       activation_numbers<>+3424(SB), Y6, Y6
+	VADDPD       activation_numbers<>+3456(SB), Y6, Y6
 	VPSLLQ       $0x34, Y6, Y6
 	VMULPD       Y6, Y5, Y5
 	VSUBPD       Y2, Y4, Y6
@@ -5345,12 +5345,12 @@ loop:
 	VADDPD       Y2, Y5, Y2
 	VANDPD       activation_numbers<>+352(SB), Y4, Y4
 	LEAQ         activation_powers<>+0(SB), SI
-	VPCMPEQD     Y6, Y6, Y6
-	VXORPD       Y5, Y5, Y5
+	VMOVAPD      Y4, Y5
+	VMOVUPD      activation_numbers<>+3424(SB), Y6
 	VGATHERQPD   Y6, (SI)(Y4*8), Y5
 	LEAQ         activation_rests<>+0(SB), SI
-	VPCMPEQD     Y7, Y7, Y7
-	VXORPD       Y6, Y6, Y6
+	VMOVAPD      Y4, Y6
+	VMOVUPD      activation_numbers<>+3424(SB), Y7
 	VGATHERQPD   Y7, (SI)(Y4*8), Y6
 	VMULPD       Y5, Y2, Y2
 	VADDPD       Y6, Y2, Y2
@@ -5359,11 +5359,11 @@ loop:
 	VROUNDPD     $0x09, Y3, Y3
 	VMULPD       activation_numbers<>+96(SB), Y3, Y4
 	VROUNDPD     $0x09, Y4, Y4
-	VADDPD       activation_numbers<>+3424(SB), Y4, Y5
+	VADDPD       activation_numbers<>+3456(SB), Y4, Y5
 	VPSLLQ       $0x34, Y5, Y5
 	VMULPD       Y5, Y2, Y2
 	VSUBPD       Y4, Y3, Y3
-	VADDPD       activation_numbers<>+3424(SB), Y3, Y3
+	VADDPD       activation_numbers<>+3456(SB), Y3, Y3
 	VPSLLQ       $0x34, Y3, Y3
 	VMULPD       Y3, Y2, Y2
 	VDIVPD       activation_numbers<>+1792(SB), Y2, Y2
@@ -5453,12 +5453,12 @@ loop:
 	VADDPD       Y6, Y9, Y6
 	VANDPD       activation_numbers<>+352(SB), Y8, Y8
 	LEAQ         activation_powers<>+0(SB), SI
-	VPCMPEQD     Y10, Y10, Y10
-	VXORPD       Y9, Y9, Y9
+	VMOVAPD      Y8, Y9
+	VMOVUPD      activation_numbers<>+3424(SB), Y10
 	VGATHERQPD   Y10, (SI)(Y8*8), Y9
 	LEAQ         activation_rests<>+0(SB), SI
-	VPCMPEQD     Y11, Y11, Y11
-	VXORPD       Y10, Y10, Y10
+	VMOVAPD      Y8, Y10
+	VMOVUPD      activation_numbers<>+3424(SB), Y11
 	VGATHERQPD   Y11, (SI)(Y8*8), Y10
 	VMULPD       Y9, Y6, Y6
 	VADDPD       Y10, Y6, Y6
@@ -5467,11 +5467,11 @@ loop:
 	VROUNDPD     $0x09, Y7, Y7
 	VMULPD       activation_numbers<>+96(SB), Y7, Y8
 	VROUNDPD     $0x09, Y8, Y8
-	VADDPD       activation_numbers<>+3424(SB), Y8, Y9
+	VADDPD       activation_numbers<>+3456(SB), Y8, Y9
 	VPSLLQ       $0x34, Y9, Y9
 	VMULPD       Y9, Y6, Y6
 	VSUBPD       Y8, Y7, Y7
-	VADDPD       activation_numbers<>+3424(SB), Y7, Y7
+	VADDPD       activation_numbers<>+3456(SB), Y7, Y7
 	VPSLLQ       $0x34, Y7, Y7
 	VMULPD       Y7, Y6, Y6
 	VSUBPD       Y3, Y5, Y7
@@ -5550,12 +5550,12 @@ loop:
 	VADDPD       Y2, Y5, Y2
 	VANDPD       activation_numbers<>+352(SB), Y4, Y4
 	LEAQ         activation_powers<>+0(SB), BX
-	VPCMPEQD     Y6, Y6, Y6
-	VXORPD       Y5, Y5, Y5
+	VMOVAPD      Y4, Y5
+	VMOVUPD      activation_numbers<>+3424(SB), Y6
 	VGATHERQPD   Y6, (BX)(Y4*8), Y5
 	LEAQ         activation_rests<>+0(SB), BX
-	VPCMPEQD     Y7, Y7, Y7
-	VXORPD       Y6, Y6, Y6
+	VMOVAPD      Y4, Y6
+	VMOVUPD      activation_numbers<>+3424(SB), Y7
 	VGATHERQPD   Y7, (BX)(Y4*8), Y6
 	VMULPD       Y5, Y2, Y2
 	VADDPD       Y6, Y2, Y2
@@ -5564,11 +5564,11 @@ loop:
 	VROUNDPD     $0x09, Y3, Y3
 	VMULPD       activation_numbers<>+96(SB), Y3, Y4
 	VROUNDPD     $0x09, Y4, Y4
-	VADDPD       activation_numbers<>+3424(SB), Y4, Y5
+	VADDPD       activation_numbers<>+3456(SB), Y4, Y5
 	VPSLLQ       $0x34, Y5, Y5
 	VMULPD       Y5, Y2, Y2
 	VSUBPD       Y4, Y3, Y3
-	VADDPD       activation_numbers<>+3424(SB), Y3, Y3
+	VADDPD       activation_numbers<>+3456(SB), Y3, Y3
 	VPSLLQ       $0x34, Y3, Y3
 	VMULPD       Y3, Y2, Y2
 	VADDPD       activation_numbers<>+416(SB), Y2, Y3
@@ -5629,12 +5629,12 @@ loop:
 	VADDPD       Y3, Y6, Y3
 	VANDPD       activation_numbers<>+352(SB), Y5, Y5
 	LEAQ         activation_powers<>+0(SB), SI
-	VPCMPEQD     Y7, Y7, Y7
-	VXORPD       Y6, Y6, Y6
+	VMOVAPD      Y5, Y6
+	VMOVUPD      activation_numbers<>+3424(SB), Y7
 	VGATHERQPD   Y7, (SI)(Y5*8), Y6
 	LEAQ         activation_rests<>+0(SB), SI
-	VPCMPEQD     Y8, Y8, Y8
-	VXORPD       Y7, Y7, Y7
+	VMOVAPD      Y5, Y7
+	VMOVUPD      activation_numbers<>+3424(SB), Y8
 	VGATHERQPD   Y8, (SI)(Y5*8), Y7
 	VMULPD       Y6, Y3, Y3
 	VADDPD       Y7, Y3, Y3
@@ -5643,11 +5643,11 @@ loop:
 	VROUNDPD     $0x09, Y4, Y4
 	VMULPD       activation_numbers<>+96(SB), Y4, Y5
 	VROUNDPD     $0x09, Y5, Y5
-	VADDPD       activation_numbers<>+3424(SB), Y5, Y6
+	VADDPD       activation_numbers<>+3456(SB), Y5, Y6
 	VPSLLQ       $0x34, Y6, Y6
 	VMULPD       Y6, Y3, Y3
 	VSUBPD       Y5, Y4, Y4
-	VADDPD       activation_numbers<>+3424(SB), Y4, Y4
+	VADDPD       activation_numbers<>+3456(SB), Y4, Y4
 	VPSLLQ       $0x34, Y4, Y4
 	VMULPD       Y4, Y3, Y3
 	VADDPD       activation_numbers<>+416(SB), Y3, Y4
@@ -5712,12 +5712,12 @@ loop:
 	VADDPD       Y1, Y4, Y1
 	VANDPD       activation_numbers<>+352(SB), Y3, Y3
 	LEAQ         activation_powers<>+0(SB), BX
-	VPCMPEQD     Y5, Y5, Y5
-	VXORPD       Y4, Y4, Y4
+	VMOVAPD      Y3, Y4
+	VMOVUPD      activation_numbers<>+3424(SB), Y5
 	VGATHERQPD   Y5, (BX)(Y3*8), Y4
 	LEAQ         activation_rests<>+0(SB), BX
-	VPCMPEQD     Y6, Y6, Y6
-	VXORPD       Y5, Y5, Y5
+	VMOVAPD      Y3, Y5
+	VMOVUPD      activation_numbers<>+3424(SB), Y6
 	VGATHERQPD   Y6, (BX)(Y3*8), Y5
 	VMULPD       Y4, Y1, Y1
 	VADDPD       Y5, Y1, Y1
@@ -5726,11 +5726,11 @@ loop:
 	VROUNDPD     $0x09, Y2, Y2
 	VMULPD       activation_numbers<>+96(SB), Y2, Y3
 	VROUNDPD     $0x09, Y3, Y3
-	VADDPD       activation_numbers<>+3424(SB), Y3, Y4
+	VADDPD       activation_numbers<>+3456(SB), Y3, Y4
 	VPSLLQ       $0x34, Y4, Y4
 	VMULPD       Y4, Y1, Y1
 	VSUBPD       Y3, Y2, Y2
-	VADDPD       activation_numbers<>+3424(SB), Y2, Y2
+	VADDPD       activation_numbers<>+3456(SB), Y2, Y2
 	VPSLLQ       $0x34, Y2, Y2
 	VMULPD       Y2, Y1, Y1
 	VADDPD       activation_numbers<>+416(SB), Y1, Y2
@@ -5786,12 +5786,12 @@ loop:
 	VADDPD       Y2, Y5, Y2
 	VANDPD       activation_numbers<>+352(SB), Y4, Y4
 	LEAQ         activation_powers<>+0(SB), SI
-	VPCMPEQD     Y6, Y6, Y6
-	VXORPD       Y5, Y5, Y5
+	VMOVAPD      Y4, Y5
+	VMOVUPD      activation_numbers<>+3424(SB), Y6
 	VGATHERQPD   Y6, (SI)(Y4*8), Y5
 	LEAQ         activation_rests<>+0(SB), SI
-	VPCMPEQD     Y7, Y7, Y7
-	VXORPD       Y6, Y6, Y6
+	VMOVAPD      Y4, Y6
+	VMOVUPD      activation_numbers<>+3424(SB), Y7
 	VGATHERQPD   Y7, (SI)(Y4*8), Y6
 	VMULPD       Y5, Y2, Y2
 	VADDPD       Y6, Y2, Y2
@@ -5800,11 +5800,11 @@ loop:
 	VROUNDPD     $0x09, Y3, Y3
 	VMULPD       activation_numbers<>+96(SB), Y3, Y4
 	VROUNDPD     $0x09, Y4, Y4
-	VADDPD       activation_numbers<>+3424(SB), Y4, Y5
+	VADDPD       activation_numbers<>+3456(SB), Y4, Y5
 	VPSLLQ       $0x34, Y5, Y5
 	VMULPD       Y5, Y2, Y2
 	VSUBPD       Y4, Y3, Y3
-	VADDPD       activation_numbers<>+3424(SB), Y3, Y3
+	VADDPD       activation_numbers<>+3456(SB), Y3, Y3
 	VPSLLQ       $0x34, Y3, Y3
 	VMULPD       Y3, Y2, Y2
 	VADDPD       activation_numbers<>+416(SB), Y2, Y3
@@ -5863,12 +5863,12 @@ loop:
 	VADDPD       Y1, Y4, Y1
 	VANDPD       activation_numbers<>+352(SB), Y3, Y3
 	LEAQ         activation_powers<>+0(SB), BX
-	VPCMPEQD     Y5, Y5, Y5
-	VXORPD       Y4, Y4, Y4
+	VMOVAPD      Y3, Y4
+	VMOVUPD      activation_numbers<>+3424(SB), Y5
 	VGATHERQPD   Y5, (BX)(Y3*8), Y4
 	LEAQ         activation_rests<>+0(SB), BX
-	VPCMPEQD     Y6, Y6, Y6
-	VXORPD       Y5, Y5, Y5
+	VMOVAPD      Y3, Y5
+	VMOVUPD      activation_numbers<>+3424(SB), Y6
 	VGATHERQPD   Y6, (BX)(Y3*8), Y5
 	VMULPD       Y4, Y1, Y1
 	VADDPD       Y5, Y1, Y1
@@ -5877,11 +5877,11 @@ loop:
 	VROUNDPD     $0x09, Y2, Y2
 	VMULPD       activation_numbers<>+96(SB), Y2, Y3
 	VROUNDPD     $0x09, Y3, Y3
-	VADDPD       activation_numbers<>+3424(SB), Y3, Y4
+	VADDPD       activation_numbers<>+3456(SB), Y3, Y4
 	VPSLLQ       $0x34, Y4, Y4
 	VMULPD       Y4, Y1, Y1
 	VSUBPD       Y3, Y2, Y2
-	VADDPD       activation_numbers<>+3424(SB), Y2, Y2
+	VADDPD       activation_numbers<>+3456(SB), Y2, Y2
 	VPSLLQ       $0x34, Y2, Y2
 	VMULPD       Y2, Y1, Y1
 	VCMPPD       $0x11, activation_numbers<>+448(SB), Y0, Y2
@@ -5949,12 +5949,12 @@ loop:
 	VADDPD       Y2, Y5, Y2
 	VANDPD       activation_numbers<>+352(SB), Y4, Y4
 	LEAQ         activation_powers<>+0(SB), SI
-	VPCMPEQD     Y6, Y6, Y6
-	VXORPD       Y5, Y5, Y5
+	VMOVAPD      Y4, Y5
+	VMOVUPD      activation_numbers<>+3424(SB), Y6
 	VGATHERQPD   Y6, (SI)(Y4*8), Y5
 	LEAQ         activation_rests<>+0(SB), SI
-	VPCMPEQD     Y7, Y7, Y7
-	VXORPD       Y6, Y6, Y6
+	VMOVAPD      Y4, Y6
+	VMOVUPD      activation_numbers<>+3424(SB), Y7
 	VGATHERQPD   Y7, (SI)(Y4*8), Y6
 	VMULPD       Y5, Y2, Y2
 	VADDPD       Y6, Y2, Y2
@@ -5963,11 +5963,11 @@ loop:
 	VROUNDPD     $0x09, Y3, Y3
 	VMULPD       activation_numbers<>+96(SB), Y3, Y4
 	VROUNDPD     $0x09, Y4, Y4
-	VADDPD       activation_numbers<>+3424(SB), Y4, Y5
+	VADDPD       activation_numbers<>+3456(SB), Y4, Y5
 	VPSLLQ       $0x34, Y5, Y5
 	VMULPD       Y5, Y2, Y2
 	VSUBPD       Y4, Y3, Y3
-	VADDPD       activation_numbers<>+3424(SB), Y3, Y3
+	VADDPD       activation_numbers<>+3456(SB), Y3, Y3
 	VPSLLQ       $0x34, Y3, Y3
 	VMULPD       Y3, Y2, Y2
 	VCMPPD       $0x11, activation_numbers<>+448(SB), Y0, Y3
@@ -6094,12 +6094,12 @@ loop:
 	VADDPD       Y1, Y4, Y1
 	VANDPD       activation_numbers<>+352(SB), Y3, Y3
 	LEAQ         activation_powers<>+0(SB), BX
-	VPCMPEQD     Y5, Y5, Y5
-	VXORPD       Y4, Y4, Y4
+	VMOVAPD      Y3, Y4
+	VMOVUPD      activation_numbers<>+3424(SB), Y5
 	VGATHERQPD   Y5, (BX)(Y3*8), Y4
 	LEAQ         activation_rests<>+0(SB), BX
-	VPCMPEQD     Y6, Y6, Y6
-	VXORPD       Y5, Y5, Y5
+	VMOVAPD      Y3, Y5
+	VMOVUPD      activation_numbers<>+3424(SB), Y6
 	VGATHERQPD   Y6, (BX)(Y3*8), Y5
 	VMULPD       Y4, Y1, Y1
 	VADDPD       Y5, Y1, Y1
@@ -6108,11 +6108,11 @@ loop:
 	VROUNDPD     $0x09, Y2, Y2
 	VMULPD       activation_numbers<>+96(SB), Y2, Y3
 	VROUNDPD     $0x09, Y3, Y3
-	VADDPD       activation_numbers<>+3424(SB), Y3, Y4
+	VADDPD       activation_numbers<>+3456(SB), Y3, Y4
 	VPSLLQ       $0x34, Y4, Y4
 	VMULPD       Y4, Y1, Y1
 	VSUBPD       Y3, Y2, Y2
-	VADDPD       activation_numbers<>+3424(SB), Y2, Y2
+	VADDPD       activation_numbers<>+3456(SB), Y2, Y2
 	VPSLLQ       $0x34, Y2, Y2
 	VMULPD       Y2, Y1, Y1
 	VADDPD       activation_numbers<>+416(SB), Y1, Y2
@@ -6214,12 +6214,12 @@ loop:
 	VADDPD       Y2, Y5, Y2
 	VANDPD       activation_numbers<>+352(SB), Y4, Y4
 	LEAQ         activation_powers<>+0(SB), SI
-	VPCMPEQD     Y6, Y6, Y6
-	VXORPD       Y5, Y5, Y5
+	VMOVAPD      Y4, Y5
+	VMOVUPD      activation_numbers<>+3424(SB), Y6
 	VGATHERQPD   Y6, (SI)(Y4*8), Y5
 	LEAQ         activation_rests<>+0(SB), SI
-	VPCMPEQD     Y7, Y7, Y7
-	VXORPD       Y6, Y6, Y6
+	VMOVAPD      Y4, Y6
+	VMOVUPD      activation_numbers<>+3424(SB), Y7
 	VGATHERQPD   Y7, (SI)(Y4*8), Y6
 	VMULPD       Y5, Y2, Y2
 	VADDPD       Y6, Y2, Y2
@@ -6228,11 +6228,11 @@ loop:
 	VROUNDPD     $0x09, Y3, Y3
 	VMULPD       activation_numbers<>+96(SB), Y3, Y4
 	VROUNDPD     $0x09, Y4, Y4
-	VADDPD       activation_numbers<>+3424(SB), Y4, Y5
+	VADDPD       activation_numbers<>+3456(SB), Y4, Y5
 	VPSLLQ       $0x34, Y5, Y5
 	VMULPD       Y5, Y2, Y2
 	VSUBPD       Y4, Y3, Y3
-	VADDPD       activation_numbers<>+3424(SB), Y3, Y3
+	VADDPD       activation_numbers<>+3456(SB), Y3, Y3
 	VPSLLQ       $0x34, Y3, Y3
 	VMULPD       Y3, Y2, Y2
 	VADDPD       activation_numbers<>+416(SB), Y2, Y3
@@ -6341,12 +6341,12 @@ loop:
 	VADDPD       Y0, Y3, Y0
 	VANDPD       activation_numbers<>+352(SB), Y2, Y2
 	LEAQ         activation_powers<>+0(SB), BX
-	VPCMPEQD     Y4, Y4, Y4
-	VXORPD       Y3, Y3, Y3
+	VMOVAPD      Y2, Y3
+	VMOVUPD      activation_numbers<>+3424(SB), Y4
 	VGATHERQPD   Y4, (BX)(Y2*8), Y3
 	LEAQ         activation_rests<>+0(SB), BX
-	VPCMPEQD     Y5, Y5, Y5
-	VXORPD       Y4, Y4, Y4
+	VMOVAPD      Y2, Y4
+	VMOVUPD      activation_numbers<>+3424(SB), Y5
 	VGATHERQPD   Y5, (BX)(Y2*8), Y4
 	VMULPD       Y3, Y0, Y0
 	VADDPD       Y4, Y0, Y0
@@ -6355,11 +6355,11 @@ loop:
 	VROUNDPD     $0x09, Y1, Y1
 	VMULPD       activation_numbers<>+96(SB), Y1, Y2
 	VROUNDPD     $0x09, Y2, Y2
-	VADDPD       activation_numbers<>+3424(SB), Y2, Y3
+	VADDPD       activation_numbers<>+3456(SB), Y2, Y3
 	VPSLLQ       $0x34, Y3, Y3
 	VMULPD       Y3, Y0, Y0
 	VSUBPD       Y2, Y1, Y1
-	VADDPD       activation_numbers<>+3424(SB), Y1, Y1
+	VADDPD       activation_numbers<>+3456(SB), Y1, Y1
 	VPSLLQ       $0x34, Y1, Y1
 	VMULPD       Y1, Y0, Y0
 	VCVTPD2PSY   Y0, X0
@@ -6408,12 +6408,12 @@ loop:
 	VADDPD       Y0, Y4, Y0
 	VANDPD       activation_numbers<>+352(SB), Y3, Y3
 	LEAQ         activation_powers<>+0(SB), SI
-	VPCMPEQD     Y5, Y5, Y5
-	VXORPD       Y4, Y4, Y4
+	VMOVAPD      Y3, Y4
+	VMOVUPD      activation_numbers<>+3424(SB), Y5
 	VGATHERQPD   Y5, (SI)(Y3*8), Y4
 	LEAQ         activation_rests<>+0(SB), SI
-	VPCMPEQD     Y6, Y6, Y6
-	VXORPD       Y5, Y5, Y5
+	VMOVAPD      Y3, Y5
+	VMOVUPD      activation_numbers<>+3424(SB), Y6
 	VGATHERQPD   Y6, (SI)(Y3*8), Y5
 	VMULPD       Y4, Y0, Y0
 	VADDPD       Y5, Y0, Y0
@@ -6422,11 +6422,11 @@ loop:
 	VROUNDPD     $0x09, Y2, Y2
 	VMULPD       activation_numbers<>+96(SB), Y2, Y3
 	VROUNDPD     $0x09, Y3, Y3
-	VADDPD       activation_numbers<>+3424(SB), Y3, Y4
+	VADDPD       activation_numbers<>+3456(SB), Y3, Y4
 	VPSLLQ       $0x34, Y4, Y4
 	VMULPD       Y4, Y0, Y0
 	VSUBPD       Y3, Y2, Y2
-	VADDPD       activation_numbers<>+3424(SB), Y2, Y2
+	VADDPD       activation_numbers<>+3456(SB), Y2, Y2
 	VPSLLQ       $0x34, Y2, Y2
 	VMULPD       Y2, Y0, Y0
 	VMULPD       Y1, Y0, Y0
@@ -6562,12 +6562,12 @@ loop:
 	VADDPD       Y7, Y10, Y7
 	VANDPD       activation_numbers<>+352(SB), Y9, Y9
 	LEAQ         activation_powers<>+0(SB), BX
-	VPCMPEQD     Y11, Y11, Y11
-	VXORPD       Y10, Y10, Y10
+	VMOVAPD      Y9, Y10
+	VMOVUPD      activation_numbers<>+3424(SB), Y11
 	VGATHERQPD   Y11, (BX)(Y9*8), Y10
 	LEAQ         activation_rests<>+0(SB), BX
-	VPCMPEQD     Y12, Y12, Y12
-	VXORPD       Y11, Y11, Y11
+	VMOVAPD      Y9, Y11
+	VMOVUPD      activation_numbers<>+3424(SB), Y12
 	VGATHERQPD   Y12, (BX)(Y9*8), Y11
 	VMULPD       Y10, Y7, Y7
 	VADDPD       Y11, Y7, Y7
@@ -6576,11 +6576,11 @@ loop:
 	VROUNDPD     $0x09, Y8, Y8
 	VMULPD       activation_numbers<>+96(SB), Y8, Y9
 	VROUNDPD     $0x09, Y9, Y9
-	VADDPD       activation_numbers<>+3424(SB), Y9, Y10
+	VADDPD       activation_numbers<>+3456(SB), Y9, Y10
 	VPSLLQ       $0x34, Y10, Y10
 	VMULPD       Y10, Y7, Y7
 	VSUBPD       Y9, Y8, Y8
-	VADDPD       activation_numbers<>+3424(SB), Y8, Y8
+	VADDPD       activation_numbers<>+3456(SB), Y8, Y8
 	VPSLLQ       $0x34, Y8, Y8
 	VMULPD       Y8, Y7, Y7
 	VSUBPD       Y4, Y6, Y8
@@ -6658,12 +6658,12 @@ loop:
 	VADDPD       Y0, Y4, Y0
 	VANDPD       activation_numbers<>+352(SB), Y3, Y3
 	LEAQ         activation_powers<>+0(SB), SI
-	VPCMPEQD     Y5, Y5, Y5
-	VXORPD       Y4, Y4, Y4
+	VMOVAPD      Y3, Y4
+	VMOVUPD      activation_numbers<>+3424(SB), Y5
 	VGATHERQPD   Y5, (SI)(Y3*8), Y4
 	LEAQ         activation_rests<>+0(SB), SI
-	VPCMPEQD     Y6, Y6, Y6
-	VXORPD       Y5, Y5, Y5
+	VMOVAPD      Y3, Y5
+	VMOVUPD      activation_numbers<>+3424(SB), Y6
 	VGATHERQPD   Y6, (SI)(Y3*8), Y5
 	VMULPD       Y4, Y0, Y0
 	VADDPD       Y5, Y0, Y0
@@ -6672,11 +6672,11 @@ loop:
 	VROUNDPD     $0x09, Y2, Y2
 	VMULPD       activation_numbers<>+96(SB), Y2, Y3
 	VROUNDPD     $0x09, Y3, Y3
-	VADDPD       activation_numbers<>+3424(SB), Y3, Y4
+	VADDPD       activation_numbers<>+3456(SB), Y3, Y4
 	VPSLLQ       $0x34, Y4, Y4
 	VMULPD       Y4, Y0, Y0
 	VSUBPD       Y3, Y2, Y2
-	VADDPD       activation_numbers<>+3424(SB), Y2, Y2
+	VADDPD       activation_numbers<>+3456(SB), Y2, Y2
 	VPSLLQ       $0x34, Y2, Y2
 	VMULPD       Y2, Y0, Y0
 	VMULPD       activation_numbers<>+3040(SB), Y0, Y0
@@ -6728,12 +6728,12 @@ loop:
 	VADDPD       Y2, Y5, Y2
 	VANDPD       activation_numbers<>+352(SB), Y4, Y4
 	LEAQ         activation_powers<>+0(SB), SI
-	VPCMPEQD     Y6, Y6, Y6
-	VXORPD       Y5, Y5, Y5
+	VMOVAPD      Y4, Y5
+	VMOVUPD      activation_numbers<>+3424(SB), Y6
 	VGATHERQPD   Y6, (SI)(Y4*8), Y5
 	LEAQ         activation_rests<>+0(SB), SI
-	VPCMPEQD     Y7, Y7, Y7
-	VXORPD       Y6, Y6, Y6
+	VMOVAPD      Y4, Y6
+	VMOVUPD      activation_numbers<>+3424(SB), Y7
 	VGATHERQPD   Y7, (SI)(Y4*8), Y6
 	VMULPD       Y5, Y2, Y2
 	VADDPD       Y6, Y2, Y2
@@ -6742,11 +6742,11 @@ loop:
 	VROUNDPD     $0x09, Y3, Y3
 	VMULPD       activation_numbers<>+96(SB), Y3, Y4
 	VROUNDPD     $0x09, Y4, Y4
-	VADDPD       activation_numbers<>+3424(SB), Y4, Y5
+	VADDPD       activation_numbers<>+3456(SB), Y4, Y5
 	VPSLLQ       $0x34, Y5, Y5
 	VMULPD       Y5, Y2, Y2
 	VSUBPD       Y4, Y3, Y3
-	VADDPD       activation_numbers<>+3424(SB), Y3, Y3
+	VADDPD       activation_numbers<>+3456(SB), Y3, Y3
 	VPSLLQ       $0x34, Y3, Y3
 	VMULPD       Y3, Y2, Y2
 	VSUBPD       activation_numbers<>+416(SB), Y2, Y2
@@ -6837,12 +6837,12 @@ loop:
 	VADDPD       Y2, Y5, Y2
 	VANDPD       activation_numbers<>+352(SB), Y4, Y4
 	LEAQ         activation_powers<>+0(SB), DI
-	VPCMPEQD     Y6, Y6, Y6
-	VXORPD       Y5, Y5, Y5
+	VMOVAPD      Y4, Y5
+	VMOVUPD      activation_numbers<>+3424(SB), Y6
 	VGATHERQPD   Y6, (DI)(Y4*8), Y5
 	LEAQ         activation_rests<>+0(SB), DI
-	VPCMPEQD     Y7, Y7, Y7
-	VXORPD       Y6, Y6, Y6
+	VMOVAPD      Y4, Y6
+	VMOVUPD      activation_numbers<>+3424(SB), Y7
 	VGATHERQPD   Y7, (DI)(Y4*8), Y6
 	VMULPD       Y5, Y2, Y2
 	VADDPD       Y6, Y2, Y2
@@ -6851,11 +6851,11 @@ loop:
 	VROUNDPD     $0x09, Y3, Y3
 	VMULPD       activation_numbers<>+96(SB), Y3, Y4
 	VROUNDPD     $0x09, Y4, Y4
-	VADDPD       activation_numbers<>+3424(SB), Y4, Y5
+	VADDPD       activation_numbers<>+3456(SB), Y4, Y5
 	VPSLLQ       $0x34, Y5, Y5
 	VMULPD       Y5, Y2, Y2
 	VSUBPD       Y4, Y3, Y3
-	VADDPD       activation_numbers<>+3424(SB), Y3, Y3
+	VADDPD       activation_numbers<>+3456(SB), Y3, Y3
 	VPSLLQ       $0x34, Y3, Y3
 	VMULPD       Y3, Y2, Y2
 	VBROADCASTSD (SI), Y3
@@ -7164,12 +7164,12 @@ loop:
 	VADDPD       Y1, Y4, Y1
 	VANDPD       activation_numbers<>+352(SB), Y3, Y3
 	LEAQ         activation_powers<>+0(SB), BX
-	VPCMPEQD     Y5, Y5, Y5
-	VXORPD       Y4, Y4, Y4
+	VMOVAPD      Y3, Y4
+	VMOVUPD      activation_numbers<>+3424(SB), Y5
 	VGATHERQPD   Y5, (BX)(Y3*8), Y4
 	LEAQ         activation_rests<>+0(SB), BX
-	VPCMPEQD     Y6, Y6, Y6
-	VXORPD       Y5, Y5, Y5
+	VMOVAPD      Y3, Y5
+	VMOVUPD      activation_numbers<>+3424(SB), Y6
 	VGATHERQPD   Y6, (BX)(Y3*8), Y5
 	VMULPD       Y4, Y1, Y1
 	VADDPD       Y5, Y1, Y1
@@ -7178,11 +7178,11 @@ loop:
 	VROUNDPD     $0x09, Y2, Y2
 	VMULPD       activation_numbers<>+96(SB), Y2, Y3
 	VROUNDPD     $0x09, Y3, Y3
-	VADDPD       activation_numbers<>+3424(SB), Y3, Y4
+	VADDPD       activation_numbers<>+3456(SB), Y3, Y4
 	VPSLLQ       $0x34, Y4, Y4
 	VMULPD       Y4, Y1, Y1
 	VSUBPD       Y3, Y2, Y2
-	VADDPD       activation_numbers<>+3424(SB), Y2, Y2
+	VADDPD       activation_numbers<>+3456(SB), Y2, Y2
 	VPSLLQ       $0x34, Y2, Y2
 	VMULPD       Y2, Y1, Y1
 	VADDPD       activation_numbers<>+416(SB), Y1, Y2
@@ -7234,12 +7234,12 @@ loop:
 	VADDPD       Y0, Y4, Y0
 	VANDPD       activation_numbers<>+352(SB), Y3, Y3
 	LEAQ         activation_powers<>+0(SB), SI
-	VPCMPEQD     Y5, Y5, Y5
-	VXORPD       Y4, Y4, Y4
+	VMOVAPD      Y3, Y4
+	VMOVUPD      activation_numbers<>+3424(SB), Y5
 	VGATHERQPD   Y5, (SI)(Y3*8), Y4
 	LEAQ         activation_rests<>+0(SB), SI
-	VPCMPEQD     Y6, Y6, Y6
-	VXORPD       Y5, Y5, Y5
+	VMOVAPD      Y3, Y5
+	VMOVUPD      activation_numbers<>+3424(SB), Y6
 	VGATHERQPD   Y6, (SI)(Y3*8), Y5
 	VMULPD       Y4, Y0, Y0
 	VADDPD       Y5, Y0, Y0
@@ -7248,11 +7248,11 @@ loop:
 	VROUNDPD     $0x09, Y2, Y2
 	VMULPD       activation_numbers<>+96(SB), Y2, Y3
 	VROUNDPD     $0x09, Y3, Y3
-	VADDPD       activation_numbers<>+3424(SB), Y3, Y4
+	VADDPD       activation_numbers<>+3456(SB), Y3, Y4
 	VPSLLQ       $0x34, Y4, Y4
 	VMULPD       Y4, Y0, Y0
 	VSUBPD       Y3, Y2, Y2
-	VADDPD       activation_numbers<>+3424(SB), Y2, Y2
+	VADDPD       activation_numbers<>+3456(SB), Y2, Y2
 	VPSLLQ       $0x34, Y2, Y2
 	VMULPD       Y2, Y0, Y0
 	VADDPD       activation_numbers<>+416(SB), Y0, Y2
@@ -7307,12 +7307,12 @@ loop:
 	VADDPD       Y4, Y7, Y4
 	VANDPD       activation_numbers<>+352(SB), Y6, Y6
 	LEAQ         activation_powers<>+0(SB), BX
-	VPCMPEQD     Y8, Y8, Y8
-	VXORPD       Y7, Y7, Y7
+	VMOVAPD      Y6, Y7
+	VMOVUPD      activation_numbers<>+3424(SB), Y8
 	VGATHERQPD   Y8, (BX)(Y6*8), Y7
 	LEAQ         activation_rests<>+0(SB), BX
-	VPCMPEQD     Y9, Y9, Y9
-	VXORPD       Y8, Y8, Y8
+	VMOVAPD      Y6, Y8
+	VMOVUPD      activation_numbers<>+3424(SB), Y9
 	VGATHERQPD   Y9, (BX)(Y6*8), Y8
 	VMULPD       Y7, Y4, Y4
 	VADDPD       Y8, Y4, Y4
@@ -7321,11 +7321,11 @@ loop:
 	VROUNDPD     $0x09, Y5, Y5
 	VMULPD       activation_numbers<>+96(SB), Y5, Y6
 	VROUNDPD     $0x09, Y6, Y6
-	VADDPD       activation_numbers<>+3424(SB), Y6, Y7
+	VADDPD       activation_numbers<>+3456(SB), Y6, Y7
 	VPSLLQ       $0x34, Y7, Y7
 	VMULPD       Y7, Y4, Y4
 	VSUBPD       Y6, Y5, Y5
-	VADDPD       activation_numbers<>+3424(SB), Y5, Y5
+	VADDPD       activation_numbers<>+3456(SB), Y5, Y5
 	VPSLLQ       $0x34, Y5, Y5
 	VMULPD       Y5, Y4, Y4
 	VADDPD       activation_numbers<>+416(SB), Y4, Y4
@@ -7397,12 +7397,12 @@ loop:
 	VADDPD       Y0, Y4, Y0
 	VANDPD       activation_numbers<>+352(SB), Y3, Y3
 	LEAQ         activation_powers<>+0(SB), SI
-	VPCMPEQD     Y5, Y5, Y5
-	VXORPD       Y4, Y4, Y4
+	VMOVAPD      Y3, Y4
+	VMOVUPD      activation_numbers<>+3424(SB), Y5
 	VGATHERQPD   Y5, (SI)(Y3*8), Y4
 	LEAQ         activation_rests<>+0(SB), SI
-	VPCMPEQD     Y6, Y6, Y6
-	VXORPD       Y5, Y5, Y5
+	VMOVAPD      Y3, Y5
+	VMOVUPD      activation_numbers<>+3424(SB), Y6
 	VGATHERQPD   Y6, (SI)(Y3*8), Y5
 	VMULPD       Y4, Y0, Y0
 	VADDPD       Y5, Y0, Y0
@@ -7411,11 +7411,11 @@ loop:
 	VROUNDPD     $0x09, Y2, Y2
 	VMULPD       activation_numbers<>+96(SB), Y2, Y3
 	VROUNDPD     $0x09, Y3, Y3
-	VADDPD       activation_numbers<>+3424(SB), Y3, Y4
+	VADDPD       activation_numbers<>+3456(SB), Y3, Y4
 	VPSLLQ       $0x34, Y4, Y4
 	VMULPD       Y4, Y0, Y0
 	VSUBPD       Y3, Y2, Y2
-	VADDPD       activation_numbers<>+3424(SB), Y2, Y2
+	VADDPD       activation_numbers<>+3456(SB), Y2, Y2
 	VPSLLQ       $0x34, Y2, Y2
 	VMULPD       Y2, Y0, Y0
 	VADDPD       activation_numbers<>+416(SB), Y0, Y2
@@ -7525,12 +7525,12 @@ loop:
 	VADDPD       Y5, Y8, Y5
 	VANDPD       activation_numbers<>+352(SB), Y7, Y7
 	LEAQ         activation_powers<>+0(SB), BX
-	VPCMPEQD     Y9, Y9, Y9
-	VXORPD       Y8, Y8, Y8
+	VMOVAPD      Y7, Y8
+	VMOVUPD      activation_numbers<>+3424(SB), Y9
 	VGATHERQPD   Y9, (BX)(Y7*8), Y8
 	LEAQ         activation_rests<>+0(SB), BX
-	VPCMPEQD     Y10, Y10, Y10
-	VXORPD       Y9, Y9, Y9
+	VMOVAPD      Y7, Y9
+	VMOVUPD      activation_numbers<>+3424(SB), Y10
 	VGATHERQPD   Y10, (BX)(Y7*8), Y9
 	VMULPD       Y8, Y5, Y5
 	VADDPD       Y9, Y5, Y5
@@ -7539,11 +7539,11 @@ loop:
 	VROUNDPD     $0x09, Y6, Y6
 	VMULPD       activation_numbers<>+96(SB), Y6, Y7
 	VROUNDPD     $0x09, Y7, Y7
-	VADDPD       activation_numbers<>+3424(SB), Y7, Y8
+	VADDPD       activation_numbers<>+3456(SB), Y7, Y8
 	VPSLLQ       $0x34, Y8, Y8
 	VMULPD       Y8, Y5, Y5
 	VSUBPD       Y7, Y6, Y6
-	VADDPD       activation_numbers<>+3424(SB), Y6, Y6
+	VADDPD       activation_numbers<>+3456(SB), Y6, Y6
 	VPSLLQ       $0x34, Y6, Y6
 	VMULPD       Y6, Y5, Y5
 	VSUBPD       Y2, Y4, Y6
@@ -7620,12 +7620,12 @@ loop:
 	VADDPD       Y2, Y5, Y2
 	VANDPD       activation_numbers<>+352(SB), Y4, Y4
 	LEAQ         activation_powers<>+0(SB), SI
-	VPCMPEQD     Y6, Y6, Y6
-	VXORPD       Y5, Y5, Y5
+	VMOVAPD      Y4, Y5
+	VMOVUPD      activation_numbers<>+3424(SB), Y6
 	VGATHERQPD   Y6, (SI)(Y4*8), Y5
 	LEAQ         activation_rests<>+0(SB), SI
-	VPCMPEQD     Y7, Y7, Y7
-	VXORPD       Y6, Y6, Y6
+	VMOVAPD      Y4, Y6
+	VMOVUPD      activation_numbers<>+3424(SB), Y7
 	VGATHERQPD   Y7, (SI)(Y4*8), Y6
 	VMULPD       Y5, Y2, Y2
 	VADDPD       Y6, Y2, Y2
@@ -7634,11 +7634,11 @@ loop:
 	VROUNDPD     $0x09, Y3, Y3
 	VMULPD       activation_numbers<>+96(SB), Y3, Y4
 	VROUNDPD     $0x09, Y4, Y4
-	VADDPD       activation_numbers<>+3424(SB), Y4, Y5
+	VADDPD       activation_numbers<>+3456(SB), Y4, Y5
 	VPSLLQ       $0x34, Y5, Y5
 	VMULPD       Y5, Y2, Y2
 	VSUBPD       Y4, Y3, Y3
-	VADDPD       activation_numbers<>+3424(SB), Y3, Y3
+	VADDPD       activation_numbers<>+3456(SB), Y3, Y3
 	VPSLLQ       $0x34, Y3, Y3
 	VMULPD       Y3, Y2, Y2
 	VDIVPD       activation_numbers<>+1792(SB), Y2, Y2
@@ -7728,12 +7728,12 @@ loop:
 	VADDPD       Y6, Y9, Y6
 	VANDPD       activation_numbers<>+352(SB), Y8, Y8
 	LEAQ         activation_powers<>+0(SB), SI
-	VPCMPEQD     Y10, Y10, Y10
-	VXORPD       Y9, Y9, Y9
+	VMOVAPD      Y8, Y9
+	VMOVUPD      activation_numbers<>+3424(SB), Y10
 	VGATHERQPD   Y10, (SI)(Y8*8), Y9
 	LEAQ         activation_rests<>+0(SB), SI
-	VPCMPEQD     Y11, Y11, Y11
-	VXORPD       Y10, Y10, Y10
+	VMOVAPD      Y8, Y10
+	VMOVUPD      activation_numbers<>+3424(SB), Y11
 	VGATHERQPD   Y11, (SI)(Y8*8), Y10
 	VMULPD       Y9, Y6, Y6
 	VADDPD       Y10, Y6, Y6
@@ -7742,11 +7742,11 @@ loop:
 	VROUNDPD     $0x09, Y7, Y7
 	VMULPD       activation_numbers<>+96(SB), Y7, Y8
 	VROUNDPD     $0x09, Y8, Y8
-	VADDPD       activation_numbers<>+3424(SB), Y8, Y9
+	VADDPD       activation_numbers<>+3456(SB), Y8, Y9
 	VPSLLQ       $0x34, Y9, Y9
 	VMULPD       Y9, Y6, Y6
 	VSUBPD       Y8, Y7, Y7
-	VADDPD       activation_numbers<>+3424(SB), Y7, Y7
+	VADDPD       activation_numbers<>+3456(SB), Y7, Y7
 	VPSLLQ       $0x34, Y7, Y7
 	VMULPD       Y7, Y6, Y6
 	VSUBPD       Y3, Y5, Y7
@@ -7824,12 +7824,12 @@ loop:
 	VADDPD       Y2, Y5, Y2
 	VANDPD       activation_numbers<>+352(SB), Y4, Y4
 	LEAQ         activation_powers<>+0(SB), BX
-	VPCMPEQD     Y6, Y6, Y6
-	VXORPD       Y5, Y5, Y5
+	VMOVAPD      Y4, Y5
+	VMOVUPD      activation_numbers<>+3424(SB), Y6
 	VGATHERQPD   Y6, (BX)(Y4*8), Y5
 	LEAQ         activation_rests<>+0(SB), BX
-	VPCMPEQD     Y7, Y7, Y7
-	VXORPD       Y6, Y6, Y6
+	VMOVAPD      Y4, Y6
+	VMOVUPD      activation_numbers<>+3424(SB), Y7
 	VGATHERQPD   Y7, (BX)(Y4*8), Y6
 	VMULPD       Y5, Y2, Y2
 	VADDPD       Y6, Y2, Y2
@@ -7838,11 +7838,11 @@ loop:
 	VROUNDPD     $0x09, Y3, Y3
 	VMULPD       activation_numbers<>+96(SB), Y3, Y4
 	VROUNDPD     $0x09, Y4, Y4
-	VADDPD       activation_numbers<>+3424(SB), Y4, Y5
+	VADDPD       activation_numbers<>+3456(SB), Y4, Y5
 	VPSLLQ       $0x34, Y5, Y5
 	VMULPD       Y5, Y2, Y2
 	VSUBPD       Y4, Y3, Y3
-	VADDPD       activation_numbers<>+3424(SB), Y3, Y3
+	VADDPD       activation_numbers<>+3456(SB), Y3, Y3
 	VPSLLQ       $0x34, Y3, Y3
 	VMULPD       Y3, Y2, Y2
 	VADDPD       activation_numbers<>+416(SB), Y2, Y3
@@ -7902,12 +7902,12 @@ loop:
 	VADDPD       Y3, Y6, Y3
 	VANDPD       activation_numbers<>+352(SB), Y5, Y5
 	LEAQ         activation_powers<>+0(SB), SI
-	VPCMPEQD     Y7, Y7, Y7
-	VXORPD       Y6, Y6, Y6
+	VMOVAPD      Y5, Y6
+	VMOVUPD      activation_numbers<>+3424(SB), Y7
 	VGATHERQPD   Y7, (SI)(Y5*8), Y6
 	LEAQ         activation_rests<>+0(SB), SI
-	VPCMPEQD     Y8, Y8, Y8
-	VXORPD       Y7, Y7, Y7
+	VMOVAPD      Y5, Y7
+	VMOVUPD      activation_numbers<>+3424(SB), Y8
 	VGATHERQPD   Y8, (SI)(Y5*8), Y7
 	VMULPD       Y6, Y3, Y3
 	VADDPD       Y7, Y3, Y3
@@ -7916,11 +7916,11 @@ loop:
 	VROUNDPD     $0x09, Y4, Y4
 	VMULPD       activation_numbers<>+96(SB), Y4, Y5
 	VROUNDPD     $0x09, Y5, Y5
-	VADDPD       activation_numbers<>+3424(SB), Y5, Y6
+	VADDPD       activation_numbers<>+3456(SB), Y5, Y6
 	VPSLLQ       $0x34, Y6, Y6
 	VMULPD       Y6, Y3, Y3
 	VSUBPD       Y5, Y4, Y4
-	VADDPD       activation_numbers<>+3424(SB), Y4, Y4
+	VADDPD       activation_numbers<>+3456(SB), Y4, Y4
 	VPSLLQ       $0x34, Y4, Y4
 	VMULPD       Y4, Y3, Y3
 	VADDPD       activation_numbers<>+416(SB), Y3, Y4
@@ -7984,12 +7984,12 @@ loop:
 	VADDPD       Y1, Y4, Y1
 	VANDPD       activation_numbers<>+352(SB), Y3, Y3
 	LEAQ         activation_powers<>+0(SB), BX
-	VPCMPEQD     Y5, Y5, Y5
-	VXORPD       Y4, Y4, Y4
+	VMOVAPD      Y3, Y4
+	VMOVUPD      activation_numbers<>+3424(SB), Y5
 	VGATHERQPD   Y5, (BX)(Y3*8), Y4
 	LEAQ         activation_rests<>+0(SB), BX
-	VPCMPEQD     Y6, Y6, Y6
-	VXORPD       Y5, Y5, Y5
+	VMOVAPD      Y3, Y5
+	VMOVUPD      activation_numbers<>+3424(SB), Y6
 	VGATHERQPD   Y6, (BX)(Y3*8), Y5
 	VMULPD       Y4, Y1, Y1
 	VADDPD       Y5, Y1, Y1
@@ -7998,11 +7998,11 @@ loop:
 	VROUNDPD     $0x09, Y2, Y2
 	VMULPD       activation_numbers<>+96(SB), Y2, Y3
 	VROUNDPD     $0x09, Y3, Y3
-	VADDPD       activation_numbers<>+3424(SB), Y3, Y4
+	VADDPD       activation_numbers<>+3456(SB), Y3, Y4
 	VPSLLQ       $0x34, Y4, Y4
 	VMULPD       Y4, Y1, Y1
 	VSUBPD       Y3, Y2, Y2
-	VADDPD       activation_numbers<>+3424(SB), Y2, Y2
+	VADDPD       activation_numbers<>+3456(SB), Y2, Y2
 	VPSLLQ       $0x34, Y2, Y2
 	VMULPD       Y2, Y1, Y1
 	VADDPD       activation_numbers<>+416(SB), Y1, Y2
@@ -8057,12 +8057,12 @@ loop:
 	VADDPD       Y2, Y5, Y2
 	VANDPD       activation_numbers<>+352(SB), Y4, Y4
 	LEAQ         activation_powers<>+0(SB), SI
-	VPCMPEQD     Y6, Y6, Y6
-	VXORPD       Y5, Y5, Y5
+	VMOVAPD      Y4, Y5
+	VMOVUPD      activation_numbers<>+3424(SB), Y6
 	VGATHERQPD   Y6, (SI)(Y4*8), Y5
 	LEAQ         activation_rests<>+0(SB), SI
-	VPCMPEQD     Y7, Y7, Y7
-	VXORPD       Y6, Y6, Y6
+	VMOVAPD      Y4, Y6
+	VMOVUPD      activation_numbers<>+3424(SB), Y7
 	VGATHERQPD   Y7, (SI)(Y4*8), Y6
 	VMULPD       Y5, Y2, Y2
 	VADDPD       Y6, Y2, Y2
@@ -8071,11 +8071,11 @@ loop:
 	VROUNDPD     $0x09, Y3, Y3
 	VMULPD       activation_numbers<>+96(SB), Y3, Y4
 	VROUNDPD     $0x09, Y4, Y4
-	VADDPD       activation_numbers<>+3424(SB), Y4, Y5
+	VADDPD       activation_numbers<>+3456(SB), Y4, Y5
 	VPSLLQ       $0x34, Y5, Y5
 	VMULPD       Y5, Y2, Y2
 	VSUBPD       Y4, Y3, Y3
-	VADDPD       activation_numbers<>+3424(SB), Y3, Y3
+	VADDPD       activation_numbers<>+3456(SB), Y3, Y3
 	VPSLLQ       $0x34, Y3, Y3
 	VMULPD       Y3, Y2, Y2
 	VADDPD       activation_numbers<>+416(SB), Y2, Y3
@@ -8133,12 +8133,12 @@ loop:
 	VADDPD       Y1, Y4, Y1
 	VANDPD       activation_numbers<>+352(SB), Y3, Y3
 	LEAQ         activation_powers<>+0(SB), BX
-	VPCMPEQD     Y5, Y5, Y5
-	VXORPD       Y4, Y4, Y4
+	VMOVAPD      Y3, Y4
+	VMOVUPD      activation_numbers<>+3424(SB), Y5
 	VGATHERQPD   Y5, (BX)(Y3*8), Y4
 	LEAQ         activation_rests<>+0(SB), BX
-	VPCMPEQD     Y6, Y6, Y6
-	VXORPD       Y5, Y5, Y5
+	VMOVAPD      Y3, Y5
+	VMOVUPD      activation_numbers<>+3424(SB), Y6
 	VGATHERQPD   Y6, (BX)(Y3*8), Y5
 	VMULPD       Y4, Y1, Y1
 	VADDPD       Y5, Y1, Y1
@@ -8147,11 +8147,11 @@ loop:
 	VROUNDPD     $0x09, Y2, Y2
 	VMULPD       activation_numbers<>+96(SB), Y2, Y3
 	VROUNDPD     $0x09, Y3, Y3
-	VADDPD       activation_numbers<>+3424(SB), Y3, Y4
+	VADDPD       activation_numbers<>+3456(SB), Y3, Y4
 	VPSLLQ       $0x34, Y4, Y4
 	VMULPD       Y4, Y1, Y1
 	VSUBPD       Y3, Y2, Y2
-	VADDPD       activation_numbers<>+3424(SB), Y2, Y2
+	VADDPD       activation_numbers<>+3456(SB), Y2, Y2
 	VPSLLQ       $0x34, Y2, Y2
 	VMULPD       Y2, Y1, Y1
 	VCMPPD       $0x11, activation_numbers<>+448(SB), Y0, Y2
@@ -8218,12 +8218,12 @@ loop:
 	VADDPD       Y2, Y5, Y2
 	VANDPD       activation_numbers<>+352(SB), Y4, Y4
 	LEAQ         activation_powers<>+0(SB), SI
-	VPCMPEQD     Y6, Y6, Y6
-	VXORPD       Y5, Y5, Y5
+	VMOVAPD      Y4, Y5
+	VMOVUPD      activation_numbers<>+3424(SB), Y6
 	VGATHERQPD   Y6, (SI)(Y4*8), Y5
 	LEAQ         activation_rests<>+0(SB), SI
-	VPCMPEQD     Y7, Y7, Y7
-	VXORPD       Y6, Y6, Y6
+	VMOVAPD      Y4, Y6
+	VMOVUPD      activation_numbers<>+3424(SB), Y7
 	VGATHERQPD   Y7, (SI)(Y4*8), Y6
 	VMULPD       Y5, Y2, Y2
 	VADDPD       Y6, Y2, Y2
@@ -8232,11 +8232,11 @@ loop:
 	VROUNDPD     $0x09, Y3, Y3
 	VMULPD       activation_numbers<>+96(SB), Y3, Y4
 	VROUNDPD     $0x09, Y4, Y4
-	VADDPD       activation_numbers<>+3424(SB), Y4, Y5
+	VADDPD       activation_numbers<>+3456(SB), Y4, Y5
 	VPSLLQ       $0x34, Y5, Y5
 	VMULPD       Y5, Y2, Y2
 	VSUBPD       Y4, Y3, Y3
-	VADDPD       activation_numbers<>+3424(SB), Y3, Y3
+	VADDPD       activation_numbers<>+3456(SB), Y3, Y3
 	VPSLLQ       $0x34, Y3, Y3
 	VMULPD       Y3, Y2, Y2
 	VCMPPD       $0x11, activation_numbers<>+448(SB), Y0, Y3
@@ -8360,12 +8360,12 @@ loop:
 	VADDPD       Y1, Y4, Y1
 	VANDPD       activation_numbers<>+352(SB), Y3, Y3
 	LEAQ         activation_powers<>+0(SB), BX
-	VPCMPEQD     Y5, Y5, Y5
-	VXORPD       Y4, Y4, Y4
+	VMOVAPD      Y3, Y4
+	VMOVUPD      activation_numbers<>+3424(SB), Y5
 	VGATHERQPD   Y5, (BX)(Y3*8), Y4
 	LEAQ         activation_rests<>+0(SB), BX
-	VPCMPEQD     Y6, Y6, Y6
-	VXORPD       Y5, Y5, Y5
+	VMOVAPD      Y3, Y5
+	VMOVUPD      activation_numbers<>+3424(SB), Y6
 	VGATHERQPD   Y6, (BX)(Y3*8), Y5
 	VMULPD       Y4, Y1, Y1
 	VADDPD       Y5, Y1, Y1
@@ -8374,11 +8374,11 @@ loop:
 	VROUNDPD     $0x09, Y2, Y2
 	VMULPD       activation_numbers<>+96(SB), Y2, Y3
 	VROUNDPD     $0x09, Y3, Y3
-	VADDPD       activation_numbers<>+3424(SB), Y3, Y4
+	VADDPD       activation_numbers<>+3456(SB), Y3, Y4
 	VPSLLQ       $0x34, Y4, Y4
 	VMULPD       Y4, Y1, Y1
 	VSUBPD       Y3, Y2, Y2
-	VADDPD       activation_numbers<>+3424(SB), Y2, Y2
+	VADDPD       activation_numbers<>+3456(SB), Y2, Y2
 	VPSLLQ       $0x34, Y2, Y2
 	VMULPD       Y2, Y1, Y1
 	VADDPD       activation_numbers<>+416(SB), Y1, Y2
@@ -8479,12 +8479,12 @@ loop:
 	VADDPD       Y2, Y5, Y2
 	VANDPD       activation_numbers<>+352(SB), Y4, Y4
 	LEAQ         activation_powers<>+0(SB), SI
-	VPCMPEQD     Y6, Y6, Y6
-	VXORPD       Y5, Y5, Y5
+	VMOVAPD      Y4, Y5
+	VMOVUPD      activation_numbers<>+3424(SB), Y6
 	VGATHERQPD   Y6, (SI)(Y4*8), Y5
 	LEAQ         activation_rests<>+0(SB), SI
-	VPCMPEQD     Y7, Y7, Y7
-	VXORPD       Y6, Y6, Y6
+	VMOVAPD      Y4, Y6
+	VMOVUPD      activation_numbers<>+3424(SB), Y7
 	VGATHERQPD   Y7, (SI)(Y4*8), Y6
 	VMULPD       Y5, Y2, Y2
 	VADDPD       Y6, Y2, Y2
@@ -8493,11 +8493,11 @@ loop:
 	VROUNDPD     $0x09, Y3, Y3
 	VMULPD       activation_numbers<>+96(SB), Y3, Y4
 	VROUNDPD     $0x09, Y4, Y4
-	VADDPD       activation_numbers<>+3424(SB), Y4, Y5
+	VADDPD       activation_numbers<>+3456(SB), Y4, Y5
 	VPSLLQ       $0x34, Y5, Y5
 	VMULPD       Y5, Y2, Y2
 	VSUBPD       Y4, Y3, Y3
-	VADDPD       activation_numbers<>+3424(SB), Y3, Y3
+	VADDPD       activation_numbers<>+3456(SB), Y3, Y3
 	VPSLLQ       $0x34, Y3, Y3
 	VMULPD       Y3, Y2, Y2
 	VADDPD       activation_numbers<>+416(SB), Y2, Y3
@@ -8603,12 +8603,12 @@ loop:
 	VADDPD       Y0, Y3, Y0
 	VANDPD       activation_numbers<>+352(SB), Y2, Y2
 	LEAQ         activation_powers<>+0(SB), BX
-	VPCMPEQD     Y4, Y4, Y4
-	VXORPD       Y3, Y3, Y3
+	VMOVAPD      Y2, Y3
+	VMOVUPD      activation_numbers<>+3424(SB), Y4
 	VGATHERQPD   Y4, (BX)(Y2*8), Y3
 	LEAQ         activation_rests<>+0(SB), BX
-	VPCMPEQD     Y5, Y5, Y5
-	VXORPD       Y4, Y4, Y4
+	VMOVAPD      Y2, Y4
+	VMOVUPD      activation_numbers<>+3424(SB), Y5
 	VGATHERQPD   Y5, (BX)(Y2*8), Y4
 	VMULPD       Y3, Y0, Y0
 	VADDPD       Y4, Y0, Y0
@@ -8617,11 +8617,11 @@ loop:
 	VROUNDPD     $0x09, Y1, Y1
 	VMULPD       activation_numbers<>+96(SB), Y1, Y2
 	VROUNDPD     $0x09, Y2, Y2
-	VADDPD       activation_numbers<>+3424(SB), Y2, Y3
+	VADDPD       activation_numbers<>+3456(SB), Y2, Y3
 	VPSLLQ       $0x34, Y3, Y3
 	VMULPD       Y3, Y0, Y0
 	VSUBPD       Y2, Y1, Y1
-	VADDPD       activation_numbers<>+3424(SB), Y1, Y1
+	VADDPD       activation_numbers<>+3456(SB), Y1, Y1
 	VPSLLQ       $0x34, Y1, Y1
 	VMULPD       Y1, Y0, Y0
 	VMOVUPD      Y0, (CX)
@@ -8669,12 +8669,12 @@ loop:
 	VADDPD       Y0, Y4, Y0
 	VANDPD       activation_numbers<>+352(SB), Y3, Y3
 	LEAQ         activation_powers<>+0(SB), SI
-	VPCMPEQD     Y5, Y5, Y5
-	VXORPD       Y4, Y4, Y4
+	VMOVAPD      Y3, Y4
+	VMOVUPD      activation_numbers<>+3424(SB), Y5
 	VGATHERQPD   Y5, (SI)(Y3*8), Y4
 	LEAQ         activation_rests<>+0(SB), SI
-	VPCMPEQD     Y6, Y6, Y6
-	VXORPD       Y5, Y5, Y5
+	VMOVAPD      Y3, Y5
+	VMOVUPD      activation_numbers<>+3424(SB), Y6
 	VGATHERQPD   Y6, (SI)(Y3*8), Y5
 	VMULPD       Y4, Y0, Y0
 	VADDPD       Y5, Y0, Y0
@@ -8683,11 +8683,11 @@ loop:
 	VROUNDPD     $0x09, Y2, Y2
 	VMULPD       activation_numbers<>+96(SB), Y2, Y3
 	VROUNDPD     $0x09, Y3, Y3
-	VADDPD       activation_numbers<>+3424(SB), Y3, Y4
+	VADDPD       activation_numbers<>+3456(SB), Y3, Y4
 	VPSLLQ       $0x34, Y4, Y4
 	VMULPD       Y4, Y0, Y0
 	VSUBPD       Y3, Y2, Y2
-	VADDPD       activation_numbers<>+3424(SB), Y2, Y2
+	VADDPD       activation_numbers<>+3456(SB), Y2, Y2
 	VPSLLQ       $0x34, Y2, Y2
 	VMULPD       Y2, Y0, Y0
 	VMULPD       Y1, Y0, Y0
@@ -8822,12 +8822,12 @@ loop:
 	VADDPD       Y7, Y10, Y7
 	VANDPD       activation_numbers<>+352(SB), Y9, Y9
 	LEAQ         activation_powers<>+0(SB), BX
-	VPCMPEQD     Y11, Y11, Y11
-	VXORPD       Y10, Y10, Y10
+	VMOVAPD      Y9, Y10
+	VMOVUPD      activation_numbers<>+3424(SB), Y11
 	VGATHERQPD   Y11, (BX)(Y9*8), Y10
 	LEAQ         activation_rests<>+0(SB), BX
-	VPCMPEQD     Y12, Y12, Y12
-	VXORPD       Y11, Y11, Y11
+	VMOVAPD      Y9, Y11
+	VMOVUPD      activation_numbers<>+3424(SB), Y12
 	VGATHERQPD   Y12, (BX)(Y9*8), Y11
 	VMULPD       Y10, Y7, Y7
 	VADDPD       Y11, Y7, Y7
@@ -8836,11 +8836,11 @@ loop:
 	VROUNDPD     $0x09, Y8, Y8
 	VMULPD       activation_numbers<>+96(SB), Y8, Y9
 	VROUNDPD     $0x09, Y9, Y9
-	VADDPD       activation_numbers<>+3424(SB), Y9, Y10
+	VADDPD       activation_numbers<>+3456(SB), Y9, Y10
 	VPSLLQ       $0x34, Y10, Y10
 	VMULPD       Y10, Y7, Y7
 	VSUBPD       Y9, Y8, Y8
-	VADDPD       activation_numbers<>+3424(SB), Y8, Y8
+	VADDPD       activation_numbers<>+3456(SB), Y8, Y8
 	VPSLLQ       $0x34, Y8, Y8
 	VMULPD       Y8, Y7, Y7
 	VSUBPD       Y4, Y6, Y8
@@ -8917,12 +8917,12 @@ loop:
 	VADDPD       Y0, Y4, Y0
 	VANDPD       activation_numbers<>+352(SB), Y3, Y3
 	LEAQ         activation_powers<>+0(SB), SI
-	VPCMPEQD     Y5, Y5, Y5
-	VXORPD       Y4, Y4, Y4
+	VMOVAPD      Y3, Y4
+	VMOVUPD      activation_numbers<>+3424(SB), Y5
 	VGATHERQPD   Y5, (SI)(Y3*8), Y4
 	LEAQ         activation_rests<>+0(SB), SI
-	VPCMPEQD     Y6, Y6, Y6
-	VXORPD       Y5, Y5, Y5
+	VMOVAPD      Y3, Y5
+	VMOVUPD      activation_numbers<>+3424(SB), Y6
 	VGATHERQPD   Y6, (SI)(Y3*8), Y5
 	VMULPD       Y4, Y0, Y0
 	VADDPD       Y5, Y0, Y0
@@ -8931,11 +8931,11 @@ loop:
 	VROUNDPD     $0x09, Y2, Y2
 	VMULPD       activation_numbers<>+96(SB), Y2, Y3
 	VROUNDPD     $0x09, Y3, Y3
-	VADDPD       activation_numbers<>+3424(SB), Y3, Y4
+	VADDPD       activation_numbers<>+3456(SB), Y3, Y4
 	VPSLLQ       $0x34, Y4, Y4
 	VMULPD       Y4, Y0, Y0
 	VSUBPD       Y3, Y2, Y2
-	VADDPD       activation_numbers<>+3424(SB), Y2, Y2
+	VADDPD       activation_numbers<>+3456(SB), Y2, Y2
 	VPSLLQ       $0x34, Y2, Y2
 	VMULPD       Y2, Y0, Y0
 	VMULPD       activation_numbers<>+3040(SB), Y0, Y0
@@ -8986,12 +8986,12 @@ loop:
 	VADDPD       Y2, Y5, Y2
 	VANDPD       activation_numbers<>+352(SB), Y4, Y4
 	LEAQ         activation_powers<>+0(SB), SI
-	VPCMPEQD     Y6, Y6, Y6
-	VXORPD       Y5, Y5, Y5
+	VMOVAPD      Y4, Y5
+	VMOVUPD      activation_numbers<>+3424(SB), Y6
 	VGATHERQPD   Y6, (SI)(Y4*8), Y5
 	LEAQ         activation_rests<>+0(SB), SI
-	VPCMPEQD     Y7, Y7, Y7
-	VXORPD       Y6, Y6, Y6
+	VMOVAPD      Y4, Y6
+	VMOVUPD      activation_numbers<>+3424(SB), Y7
 	VGATHERQPD   Y7, (SI)(Y4*8), Y6
 	VMULPD       Y5, Y2, Y2
 	VADDPD       Y6, Y2, Y2
@@ -9000,11 +9000,11 @@ loop:
 	VROUNDPD     $0x09, Y3, Y3
 	VMULPD       activation_numbers<>+96(SB), Y3, Y4
 	VROUNDPD     $0x09, Y4, Y4
-	VADDPD       activation_numbers<>+3424(SB), Y4, Y5
+	VADDPD       activation_numbers<>+3456(SB), Y4, Y5
 	VPSLLQ       $0x34, Y5, Y5
 	VMULPD       Y5, Y2, Y2
 	VSUBPD       Y4, Y3, Y3
-	VADDPD       activation_numbers<>+3424(SB), Y3, Y3
+	VADDPD       activation_numbers<>+3456(SB), Y3, Y3
 	VPSLLQ       $0x34, Y3, Y3
 	VMULPD       Y3, Y2, Y2
 	VSUBPD       activation_numbers<>+416(SB), Y2, Y2
@@ -9094,12 +9094,12 @@ loop:
 	VADDPD       Y2, Y5, Y2
 	VANDPD       activation_numbers<>+352(SB), Y4, Y4
 	LEAQ         activation_powers<>+0(SB), DI
-	VPCMPEQD     Y6, Y6, Y6
-	VXORPD       Y5, Y5, Y5
+	VMOVAPD      Y4, Y5
+	VMOVUPD      activation_numbers<>+3424(SB), Y6
 	VGATHERQPD   Y6, (DI)(Y4*8), Y5
 	LEAQ         activation_rests<>+0(SB), DI
-	VPCMPEQD     Y7, Y7, Y7
-	VXORPD       Y6, Y6, Y6
+	VMOVAPD      Y4, Y6
+	VMOVUPD      activation_numbers<>+3424(SB), Y7
 	VGATHERQPD   Y7, (DI)(Y4*8), Y6
 	VMULPD       Y5, Y2, Y2
 	VADDPD       Y6, Y2, Y2
@@ -9108,11 +9108,11 @@ loop:
 	VROUNDPD     $0x09, Y3, Y3
 	VMULPD       activation_numbers<>+96(SB), Y3, Y4
 	VROUNDPD     $0x09, Y4, Y4
-	VADDPD       activation_numbers<>+3424(SB), Y4, Y5
+	VADDPD       activation_numbers<>+3456(SB), Y4, Y5
 	VPSLLQ       $0x34, Y5, Y5
 	VMULPD       Y5, Y2, Y2
 	VSUBPD       Y4, Y3, Y3
-	VADDPD       activation_numbers<>+3424(SB), Y3, Y3
+	VADDPD       activation_numbers<>+3456(SB), Y3, Y3
 	VPSLLQ       $0x34, Y3, Y3
 	VMULPD       Y3, Y2, Y2
 	VBROADCASTSD (SI), Y3
@@ -9804,11 +9804,15 @@ DATA activation_numbers<>+3392(SB)/8, $0x3fda3d70a3d70a3d
 DATA activation_numbers<>+3400(SB)/8, $0x3fda3d70a3d70a3d
 DATA activation_numbers<>+3408(SB)/8, $0x3fda3d70a3d70a3d
 DATA activation_numbers<>+3416(SB)/8, $0x3fda3d70a3d70a3d
-DATA activation_numbers<>+3424(SB)/8, $0x43380000000003ff
-DATA activation_numbers<>+3432(SB)/8, $0x43380000000003ff
-DATA activation_numbers<>+3440(SB)/8, $0x43380000000003ff
-DATA activation_numbers<>+3448(SB)/8, $0x43380000000003ff
-GLOBL activation_numbers<>(SB), RODATA|NOPTR, $3456
+DATA activation_numbers<>+3424(SB)/8, $0xffffffffffffffff
+DATA activation_numbers<>+3432(SB)/8, $0xffffffffffffffff
+DATA activation_numbers<>+3440(SB)/8, $0xffffffffffffffff
+DATA activation_numbers<>+3448(SB)/8, $0xffffffffffffffff
+DATA activation_numbers<>+3456(SB)/8, $0x43380000000003ff
+DATA activation_numbers<>+3464(SB)/8, $0x43380000000003ff
+DATA activation_numbers<>+3472(SB)/8, $0x43380000000003ff
+DATA activation_numbers<>+3480(SB)/8, $0x43380000000003ff
+GLOBL activation_numbers<>(SB), RODATA|NOPTR, $3488
 
 DATA activation_powers<>+0(SB)/8, $0x3ff0000000000000
 DATA activation_powers<>+8(SB)/8, $0x3ff02c9a3e778061

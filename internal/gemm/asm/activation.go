@@ -34,6 +34,7 @@ type form struct {
 	isa  string
 	elem string // Go type
 	reg  func() VecVirtual
+	mask Register // of the lanes that there are, for AVX-512
 }
 
 func (f form) wide() bool { return f.isa == "avx512" }
@@ -305,21 +306,31 @@ var table = portable.Numbers()
 // The tables of the powers, and of what rounding them left.
 const powers, powerRests = "activation_powers", "activation_rests"
 
-// gather returns the elements of a table of 64 that the low 6 bits of index name, which has no
-// others.
+// gather returns the elements of a table of 64 that index names.
 func (f form) gather(name string, index VecVirtual) VecVirtual {
 	base, r := GP64(), f.reg()
 	LEAQ(NewDataAddr(NewStaticSymbol(name), 0), base)
+	m := Mem{Base: base, Index: index, Scale: 8}
+	VMOVAPD(index, r) // for lanes that are not gathered, whose index is 0
 	if f.wide() {
 		k := K()
-		KXNORW(k, k, k)
-		VPXORQ(r, r, r)
-		VGATHERQPD(Mem{Base: base, Index: index, Scale: 8}, k, r)
+		KMOVW(f.mask, k) // which the gather clears
+		VGATHERQPD(m, k, r)
 	} else {
-		k := f.reg()
-		VPCMPEQD(k, k, k)
-		VXORPD(r, r, r)
-		VGATHERQPD(k, Mem{Base: base, Index: index, Scale: 8}, r)
+		k := f.in(allBits)
+		VGATHERQPD(k, m, r)
+	}
+	return r
+}
+
+// rounded is x rounded to a whole number: the nearest or even one (0), or the one not above x (1).
+func (f form) rounded(x VecVirtual, way uint64) VecVirtual {
+	const quiet = 8 // no exception
+	r := f.reg()
+	if f.wide() {
+		VRNDSCALEPD(Imm(quiet|way), x, r)
+	} else {
+		VROUNDPD(Imm(quiet|way), x, r)
 	}
 	return r
 }
@@ -350,8 +361,7 @@ func (f form) expBelow(x VecVirtual) VecVirtual {
 		VADDPD_RD_SAE(magic, v, k)
 		fk = f.sub(k, magic)
 	} else {
-		fk = f.reg()
-		VROUNDPD(Imm(9), v, fk)
+		fk = f.rounded(v, 1)
 		k = f.add(fk, whole)
 	}
 	// The first product is exact, so that fusing it rounds as the scalar code does.
@@ -378,9 +388,8 @@ func (f form) expBelow(x VecVirtual) VecVirtual {
 		VPSLLQ(Imm(52), r, r)
 		return r
 	}
-	VROUNDPD(Imm(9), m, m)
-	half := f.mul(m, 0.5)
-	VROUNDPD(Imm(9), half, half)
+	m = f.rounded(m, 1)
+	half := f.rounded(f.mul(m, 0.5), 1)
 	y = f.mul(y, power(half))
 	return f.mul(y, power(f.sub(m, half)))
 }
@@ -583,26 +592,15 @@ func eluSlope(f form, x VecVirtual, p params) VecVirtual {
 	return f.choose(f.compare(x, greater, 0.0), 1.0, s)
 }
 
-// round is x rounded to the nearest whole number, to the even one of two.
-func (f form) round(x VecVirtual) VecVirtual {
-	r := f.reg()
-	if f.wide() {
-		VRNDSCALEPD(Imm(8), x, r)
-	} else {
-		VROUNDPD(Imm(8), x, r)
-	}
-	return r
-}
-
 // roundClip has Go's max and min, which know the signs of zeros.
 func roundClip(f form, x VecVirtual, p params) VecVirtual {
-	r, lo, hi := f.round(x), f.in(p[0]), f.in(p[1])
+	r, lo, hi := f.rounded(x, 0), f.in(p[0]), f.in(p[1])
 	r = f.choose(f.compare(r, equal, lo), f.and(r, lo), f.max(lo, r))
 	return f.choose(f.compare(r, equal, hi), f.or(r, hi), f.min(hi, r))
 }
 
 func roundClipSlope(f form, x VecVirtual, p params) VecVirtual {
-	r := f.round(x)
+	r := f.rounded(x, 0)
 	inside := f.keep(f.compare(r, notLess, p[0]), f.in(1.0))
 	return f.keep(f.compare(r, notGreater, p[1]), inside)
 }
@@ -639,7 +637,7 @@ func absoluteBack(f form, x, d VecVirtual, _ params) VecVirtual {
 }
 
 // kernel writes one kernel. Its body returns what is stored for the loaded vectors.
-func (f form) kernel(name, signature, doc, to string, from []string, body func(v []VecVirtual, p params) VecVirtual) {
+func (f form) kernel(name, signature, doc, to string, from []string, body func(f form, v []VecVirtual, p params) VecVirtual) {
 	name = f.isa + "_" + f.elem + "_" + name
 	TEXT(name, NOSPLIT, strings.ReplaceAll(signature, "T", f.elem))
 	Pragma("noescape")
@@ -650,12 +648,11 @@ func (f form) kernel(name, signature, doc, to string, from []string, body func(v
 		pointers = append(pointers, Load(Param(v), GP64()))
 	}
 	base := Load(Param("p"), GP64())
-	var mask Register
 	if f.wide() {
-		mask = K()
+		f.mask = K()
 		all := GP32()
 		MOVL(U32(0xff), all)
-		KMOVW(all, mask)
+		KMOVW(all, f.mask)
 	}
 	Label("loop")
 	if f.wide() {
@@ -665,14 +662,14 @@ func (f form) kernel(name, signature, doc, to string, from []string, body func(v
 		MOVQ(I32(-1), rest)
 		SHLXQ(n, rest, rest)
 		NOTQ(rest)
-		KMOVW(rest.As32(), mask)
+		KMOVW(rest.As32(), f.mask)
 		Label("whole")
 	}
 	var v []VecVirtual
 	for _, p := range pointers[1:] {
-		v = append(v, f.load(Mem{Base: p}, mask))
+		v = append(v, f.load(Mem{Base: p}))
 	}
-	f.store(body(v, params{{Base: base}, {Base: base, Disp: 8}}), Mem{Base: pointers[0]}, mask)
+	f.store(body(f, v, params{{Base: base}, {Base: base, Disp: 8}}), Mem{Base: pointers[0]})
 	for _, p := range pointers {
 		ADDQ(Imm(uint64(f.lanes()*f.size())), p)
 	}
@@ -682,13 +679,13 @@ func (f form) kernel(name, signature, doc, to string, from []string, body func(v
 	RET()
 }
 
-func (f form) load(m Mem, mask Register) VecVirtual {
+func (f form) load(m Mem) VecVirtual {
 	v := f.reg()
 	switch {
 	case f.wide() && f.size() == 4:
-		VCVTPS2PD_Z(m, mask, v)
+		VCVTPS2PD_Z(m, f.mask, v)
 	case f.wide():
-		VMOVUPD_Z(m, mask, v)
+		VMOVUPD_Z(m, f.mask, v)
 	case f.size() == 4:
 		VCVTPS2PD(m, v)
 	default:
@@ -697,14 +694,14 @@ func (f form) load(m Mem, mask Register) VecVirtual {
 	return v
 }
 
-func (f form) store(v VecVirtual, m Mem, mask Register) {
+func (f form) store(v VecVirtual, m Mem) {
 	switch {
 	case f.wide() && f.size() == 4:
 		y := YMM()
 		VCVTPD2PS(v, y)
-		VMOVUPS(y.AsZ(), mask, m)
+		VMOVUPS(y.AsZ(), f.mask, m)
 	case f.wide():
-		VMOVUPD(v, mask, m)
+		VMOVUPD(v, f.mask, m)
 	case f.size() == 4:
 		x := XMM()
 		VCVTPD2PSY(v, x)
@@ -731,9 +728,9 @@ func main() {
 			fmt.Fprintf(&rows, "\nvar %s_%s_activations = map[string]Activation[%s]{\n", isa, elem, elem)
 			for _, a := range activations {
 				f.kernel(a.name, "func(n int, y, x *T, p *float64)", fmt.Sprintf("writes y = %s(x).", a.name),
-					"y", []string{"x"}, func(v []VecVirtual, p params) VecVirtual { return a.value(f, v[0], p) })
+					"y", []string{"x"}, func(f form, v []VecVirtual, p params) VecVirtual { return a.value(f, v[0], p) })
 				f.kernel(a.name+"_back", "func(n int, dx, x, d *T, p *float64)", fmt.Sprintf("writes dx, the gradient of %s at x for d behind it.", a.name),
-					"dx", []string{"x", "d"}, func(v []VecVirtual, p params) VecVirtual { return a.back(f, v[0], v[1], p) })
+					"dx", []string{"x", "d"}, func(f form, v []VecVirtual, p params) VecVirtual { return a.back(f, v[0], v[1], p) })
 				kernel := isa + "_" + elem + "_" + a.name
 				fmt.Fprintf(&rows, "%q: {%d, %s, %s_back},\n", a.name, whole, kernel, kernel)
 			}
