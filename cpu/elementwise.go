@@ -222,16 +222,51 @@ type activation[T Float] struct {
 }
 
 func (a activation[T]) forward(_ *memory[T], y []T, x [][]T) {
-	to, vs := a.start(y, x[0])
-	for i, v := range vs {
-		to[i] = T(a.value(float64(v)))
+	a.inFloat64(a.start(y, x[0]))
+}
+
+// wideBlock is how many numbers inFloat64 widens together.
+const wideBlock = 64
+
+// inFloat64 writes the value at x to y, by the scalar code. Numbers are widened in a loop of their
+// own: on amd64 that instruction leaves a part of its register, so it waits for what was there, and
+// each number would wait for the last one's value.
+func (a activation[T]) inFloat64(y, x []T) {
+	var wide [wideBlock]float64
+	for len(x) > 0 {
+		n := min(len(x), wideBlock)
+		for i, v := range x[:n] {
+			wide[i] = float64(v)
+		}
+		for i, v := range wide[:n] {
+			wide[i] = a.value(v)
+		}
+		for i, v := range wide[:n] {
+			y[i] = T(v)
+		}
+		x, y = x[n:], y[n:]
 	}
 }
 
 func (a activation[T]) backward(_ *memory[T], dx []T, x [][]T, _ int, _, d []T) {
-	to, vs, d := a.startBack(dx, x[0], d)
-	for i, v := range vs {
-		to[i] = T(a.slope(float64(v)) * float64(d[i]))
+	a.backInFloat64(a.startBack(dx, x[0], d))
+}
+
+// backInFloat64 writes dx by the scalar code.
+func (a activation[T]) backInFloat64(dx, x, d []T) {
+	var wide [wideBlock]float64
+	for len(x) > 0 {
+		n := min(len(x), wideBlock)
+		for i, v := range x[:n] {
+			wide[i] = float64(v)
+		}
+		for i, v := range wide[:n] {
+			wide[i] = a.slope(v)
+		}
+		for i, v := range wide[:n] {
+			dx[i] = T(v * float64(d[i]))
+		}
+		dx, x, d = dx[n:], x[n:], d[n:]
 	}
 }
 

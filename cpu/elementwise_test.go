@@ -118,8 +118,8 @@ func alike[T Float](a, b T) bool {
 	return a == b && math.Signbit(float64(a)) == math.Signbit(float64(b)) || a != a && b != b
 }
 
-// sameAsScalar compares the forward and the backward of e, on every path, with the scalar code:
-// with the path "go", which has no vectors.
+// sameAsScalar compares the forward of e and, if there is a d, the backward, on every path, with
+// the scalar code: with the path "go", which has no vectors.
 func sameAsScalar[T Float](t *testing.T, e lower.Elementwise, x, d []T) {
 	t.Helper()
 	n := len(x)
@@ -130,7 +130,9 @@ func sameAsScalar[T Float](t *testing.T, e lower.Elementwise, x, d []T) {
 		}
 		y, dx = make([]T, n+1), make([]T, n+1) // the last must stay
 		op.forward(nil, y[:n], [][]T{x})
-		op.backward(nil, dx[:n], [][]T{x}, 0, y[:n], slices.Clone(d))
+		if d != nil {
+			op.backward(nil, dx[:n], [][]T{x}, 0, y[:n], slices.Clone(d))
+		}
 		return y, dx
 	}
 	y, dx := run("go")
@@ -144,7 +146,11 @@ func sameAsScalar[T Float](t *testing.T, e lower.Elementwise, x, d []T) {
 		}
 		for i, v := range x {
 			if !alike(gotY[i], y[i]) || !alike(gotX[i], dx[i]) {
-				t.Fatalf("%s, %s %v, n=%d: f(%v) = %v, and %v back of %v, want %v and %v", path, e.Name, e.Parameters, n, v, gotY[i], gotX[i], d[i], y[i], dx[i])
+				var g T
+				if d != nil {
+					g = d[i]
+				}
+				t.Fatalf("%s, %s %v, n=%d: f(%v) = %v, and back %v of %v, want %v and %v", path, e.Name, e.Parameters, n, v, gotY[i], gotX[i], g, y[i], dx[i])
 			}
 		}
 	}
@@ -194,32 +200,43 @@ func testElementwiseBits[T Float](t *testing.T) {
 	})
 }
 
-// TestElementwiseEach compares Exp, which most others are made of, at every float32 in the long
-// form, and at every so many in the others. It compares the others at fewer.
+// TestElementwiseEach compares Exp in float64, which most others are made of, at every float32 in
+// the long form, and at every so many in the others. It compares the others at fewer.
 func TestElementwiseEach(t *testing.T) {
-	const parts, block = 8, 1 << 16
 	for _, name := range smooth {
-		e, step := lower.Elementwise{Name: name}, testsize.Of(1<<20-3, 1<<16-15, 509)
-		if name == "exp" {
-			step = testsize.Of(1<<16-15, 1<<10-3, 1)
-		}
+		e := lower.Elementwise{Name: name}
 		if p := parameters[name]; p != nil {
 			e.Parameters = p[0]
 		}
-		for part := range parts {
-			t.Run(fmt.Sprintf("%s/%d", name, part), func(t *testing.T) {
-				t.Parallel()
-				var x, d []float32
-				for i := int64(part); i < 1<<32; i += int64(parts * step) {
-					x, d = append(x, math.Float32frombits(uint32(i))), append(d, 1)
-					if len(x) == block {
-						sameAsScalar(t, e, x, d)
-						x, d = x[:0], d[:0]
-					}
-				}
-				sameAsScalar(t, e, x, d)
-			})
+		if name == "exp" {
+			t.Run("exp/float64", func(t *testing.T) { testEach[float64](t, e, testsize.Of(1<<16-15, 1<<10-3, 1), false) })
+			continue
 		}
+		step := testsize.Of(1<<20-3, 1<<16-15, 1<<11-9)
+		t.Run(name+"/float32", func(t *testing.T) { testEach[float32](t, e, step, true) })
+		t.Run(name+"/float64", func(t *testing.T) { testEach[float64](t, e, step, true) })
+	}
+}
+
+// testEach compares e at every so many of the float32, in parts that run at a time.
+func testEach[T Float](t *testing.T, e lower.Elementwise, step int, back bool) {
+	const parts, block = 8, 1 << 13
+	for part := range parts {
+		t.Run(fmt.Sprint(part), func(t *testing.T) {
+			t.Parallel()
+			var x, d []T
+			for i := int64(part * step); i < 1<<32; i += int64(parts * step) {
+				x = append(x, T(math.Float32frombits(uint32(i))))
+				if back {
+					d = append(d, 1)
+				}
+				if len(x) == block {
+					sameAsScalar(t, e, x, d)
+					x, d = x[:0], d[:0]
+				}
+			}
+			sameAsScalar(t, e, x, d)
+		})
 	}
 }
 
