@@ -82,7 +82,7 @@ func newOperation[T Float](path string, op lower.Op, in []lower.Shape) (operatio
 	case lower.Add:
 		return add[T]{vec}, nil
 	case lower.Elementwise:
-		f, err := newElementwise(vec, o)
+		f, err := newElementwise[T](path, o)
 		if err != nil {
 			return nil, fmt.Errorf("layer %d: %w", op.Layer, err)
 		}
