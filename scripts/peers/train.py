@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from export import onnx
 from networks import network
 
-BATCH = 64
+BATCH, RATE = 64, 0.03
 
 
 def read(mnist, part):
@@ -59,8 +59,8 @@ def train(name, digits, labels, steps):
             b.momentum = 0.1
             b.reset_running_stats()
     m.requires_grad_(True).train()
-    opt = torch.optim.SGD(m.parameters(), lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    plan = torch.optim.lr_scheduler.OneCycleLR(opt, 0.1 if name != "vgg" else 0.03, total_steps=steps)
+    opt = torch.optim.SGD(m.parameters(), lr=RATE, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    plan = torch.optim.lr_scheduler.OneCycleLR(opt, RATE, total_steps=steps)
     start = time.time()
     for i in range(steps):
         at = np.random.default_rng([1, i]).integers(0, len(digits), BATCH)

@@ -16,7 +16,7 @@ import (
 
 const lenet = "../../../model/onnx/testdata/zoo/lenet.onnx" // 5 classes of images [1, 16, 16]
 
-// writeImages writes n images of random-looking pixels and returns the file and the pixels [n, 256].
+// writeImages writes n images and returns the file and the pixels [n, 256].
 func writeImages(t *testing.T, n int) (path string, pixels []uint8) {
 	t.Helper()
 	for i := range n * 256 {
