@@ -39,15 +39,15 @@ func newOperation[T Float](path string, op lower.Op, in []lower.Shape) (operatio
 	switch o := op.Operation.(type) {
 	case *lower.Convolution:
 		if o.Depth() == 1 && o.Out.C == o.Groups && o.Groups > 1 {
-			return newDepthwise[T](o), nil
+			return newDepthwise(vec, o), nil
 		}
 		return newConvolution[T](path, o), nil
 	case lower.Scale:
-		return &scale[T]{vec, batch.Floats[T](nil, o.Weight), batch.Floats[T](nil, o.Bias)}, nil
+		return newScale(vec, batch.Floats[T](nil, o.Weight), batch.Floats[T](nil, o.Bias)), nil
 	case lower.MaxPool:
-		return &maxPool[T]{vec, pool{o.Unfold}}, nil
+		return newMaxPool(vec, newPool(o.Unfold)), nil
 	case lower.AvgPool:
-		return newAvgPool(vec, pool{o.Unfold}, o.CountPad), nil
+		return newAvgPool(vec, newPool(o.Unfold), o.CountPad), nil
 	case lower.Add:
 		return add[T]{vec}, nil
 	case lower.Elementwise:
