@@ -96,8 +96,8 @@ func guardProducts[T Float](y *yard, path string) {
 			mat.Pack(fenced(y, random[T](r, k*n)), 1, k)
 			s := Scratch[T]{tile: fenced(y, make([]T, GroupRows*mat.width))}
 			gathered := Scratch[T]{tile: fenced(y, make([]T, k*mat.width))}
-			data, groups, used := random[T](r, 13*k), []Group[T](nil), y.used
-			for _, rows := range []int{1, 2, 5, 13} {
+			data, groups, used := random[T](r, 26*k), []Group[T](nil), y.used
+			for _, rows := range []int{1, 2, 5, 13, 26} {
 				y.used = used
 				a := fenced(y, data[:rows*k])
 				c := fenced(y, make([]T, (rows-1)*(n+2)+n))
