@@ -313,7 +313,7 @@ func (b *Backend[T]) whole(ctx context.Context) error {
 // until w is used again. Rows of the first skip eps are left out.
 func (b *Backend[T]) forward(w *scratch[T], lo, hi, skip int) []T {
 	if b.model.net != nil {
-		return b.model.net.forward(w, b.images(w, lo, hi), b.subset(lo, hi, skip), false)
+		return b.model.net.forward(w, b.images(w, lo, hi), b.subset(lo, hi, skip), forLogits)
 	}
 	m := b.model.mlp
 	z, l := w.layers(len(m.layers)), 1

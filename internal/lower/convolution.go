@@ -15,11 +15,13 @@ type Unfold struct {
 	// Groups is in how many parts of equal size channels are, at least 1. Numbers of a part are
 	// computed from the same part of what the operation takes.
 	Groups int
+	// Tiled is set for a convolution that is computed by Winograd's F(2×2, 3×3), see winograd.go.
+	Tiled bool
 }
 
 // newUnfold is an Unfold with a dilation of which 0 stands for 1.
 func newUnfold(in, out Shape, kernel, stride [2]int, pad [4]int, dilation [2]int, groups int) Unfold {
-	return Unfold{in, out, kernel, stride, pad, [2]int{max(1, dilation[0]), max(1, dilation[1])}, groups}
+	return Unfold{In: in, Out: out, Kernel: kernel, Stride: stride, Pad: pad, Dilation: [2]int{max(1, dilation[0]), max(1, dilation[1])}, Groups: groups}
 }
 
 // Depth is how many channels a window has of one group.
@@ -62,7 +64,7 @@ func (w Unfold) Terms(f func(k, c, u, v int)) {
 }
 
 // A Convolution is model.Conv2D. Forward it is one product with the im2col matrix for each group,
-// see Terms.
+// see Terms, unless it is Tiled.
 type Convolution struct {
 	Unfold
 	Name   string
@@ -82,6 +84,7 @@ func newConvolution(l model.Conv2D, in, out Shape) *Convolution {
 		Unfold: newUnfold(in, out, [2]int{s[2], s[3]}, l.Stride, l.Pad, l.Dilation, l.Split()),
 		Name:   l.Name, Weight: l.Weight, Bias: l.Bias,
 	}
+	c.Tiled = c.tiles()
 	back := newUnfold(out, in, c.Kernel, [2]int{1, 1}, [4]int{}, c.Dilation, c.Groups)
 	fits := c.Depth() >= fewChannels && l.Stride == back.Stride
 	for d := range back.Pad {
@@ -89,6 +92,7 @@ func newConvolution(l model.Conv2D, in, out Shape) *Convolution {
 		fits = fits && back.Pad[d] >= 0
 	}
 	if fits {
+		back.Tiled = back.tiles()
 		c.Back = &back
 	}
 	return c
