@@ -131,6 +131,9 @@ func newWay[T Float](path string, places lower.Unfold, bias []T, weight func(o, 
 	if places.Tiled {
 		return newWinograd(path, places, bias, weight)
 	}
+	if g := groupsOf[T](path, places); g != nil {
+		return newGroupwise(path, places, g, bias, weight)
+	}
 	return newIm2col(path, places, bias, weight)
 }
 
@@ -140,6 +143,8 @@ func newConvolution[T Float](path string, l *lower.Convolution) *convolution[T] 
 	a.there = newWay(path, l.Unfold, a.bias, filter)
 	if l.Back != nil {
 		a.back = newWay(path, *l.Back, nil, lower.FlipTranspose(l, filter))
+	} else if g := groupsOf[T](path, l.Unfold); g != nil {
+		a.back = newGroupwiseBack(path, l.Unfold, g, filter)
 	} else {
 		a.back = newCol2im(path, l.Unfold, filter)
 	}

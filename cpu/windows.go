@@ -76,10 +76,18 @@ func there(l lower.Unfold) []span {
 	return s.spans
 }
 
-// back returns, as windows over the output of l, the windows that each pixel of the image is in. They
-// are by rising row of windows, and then by rising column of the place that the pixel has in them.
-// This is the order in which a gradient is the sum over them.
-func back(l lower.Unfold) []span {
+// An order is that of the windows that a pixel is in, within a row of windows. A gradient is the sum
+// over them in an order.
+type order int
+
+const (
+	byPlace  order = iota // by rising column of the place that the pixel has in them
+	byWindow              // by rising column of the windows
+)
+
+// back returns, as windows over the output of l, the windows that each pixel of the image is in, by
+// rising row of windows and then in order o. Those of a product have terms weights a place.
+func back(l lower.Unfold, o order, terms int) []span {
 	var s spanner
 	c := l.Out.C
 	for y := range l.In.H {
@@ -88,10 +96,13 @@ func back(l lower.Unfold) []span {
 			for x := first; x < l.In.W; x += l.Stride[1] {
 				for u := l.Kernel[0] - 1; u >= 0; u-- {
 					for v := range l.Kernel[1] {
+						if o == byWindow {
+							v = l.Kernel[1] - 1 - v
+						}
 						h, w := y+l.Pad[0]-u*l.Dilation[0], x+l.Pad[1]-v*l.Dilation[1]
 						r, col := h/l.Stride[0], w/l.Stride[1]
 						if h%l.Stride[0] == 0 && w%l.Stride[1] == 0 && h >= 0 && w >= 0 && r < l.Out.H && col < l.Out.W {
-							s.found = append(s.found, int32((r*l.Out.W+col)*c), int32((u*l.Kernel[1]+v)*c))
+							s.found = append(s.found, int32((r*l.Out.W+col)*c), int32((u*l.Kernel[1]+v)*c*terms))
 						}
 					}
 				}

@@ -168,6 +168,15 @@ func guardVector[T Float](y *yard, path string) {
 			x.Mean(&g, u, p, 3)
 			x.Hand(&g, q, p, u, v, false)
 			x.Hand(&g, q, p, u, v, true)
+			for _, depth := range []int{1, 2, 4, 8} {
+				if groups := x.Groups(depth, n); groups != nil {
+					g.Places = []Place{{0, 0}, {5, int32(depth * n)}}
+					w := numbers(2 * depth * n)
+					groups.pick = fenced(y, groups.pick)
+					x.Grouped(&g, groups, u, numbers(n), p, w, false)
+					x.Grouped(&g, groups, u, numbers(n), p, w, true)
+				}
+			}
 		}
 	}
 }

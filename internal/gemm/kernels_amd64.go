@@ -55,17 +55,17 @@ var (
 	vectorAVX512 = Vector[float32]{
 		1, [3]lister[float32]{avx512_float32_positive5, avx512_float32_positive2, avx512_float32_positive1}, [3]lister[float32]{avx512_float32_nonZero5, avx512_float32_nonZero2, avx512_float32_nonZero1}, [3]lister[float32]{avx512_float32_flipped5, avx512_float32_flipped2, avx512_float32_flipped1},
 		avx512_float32_line, avx512_float32_plus, avx512_float32_move, avx512_float32_kinked1, avx512_float32_gate, avx512_float32_differences, avx512_float32_levels, avx512_float32_expand,
-		windowKernels[float32]{avx512_float32_products, avx512_float32_largest, avx512_float32_sum, avx512_float32_mean, avx512_float32_hand, avx512_float32_handMore},
+		windowKernels[float32]{avx512_float32_products, avx512_float32_largest, avx512_float32_sum, avx512_float32_mean, avx512_float32_hand, avx512_float32_handMore, avx512_float32_grouped, avx512_float32_groupedApart, 16},
 	}
 	vectorAVX512d = Vector[float64]{
 		1, [3]lister[float64]{avx512_float64_positive5, avx512_float64_positive2, avx512_float64_positive1}, [3]lister[float64]{avx512_float64_nonZero5, avx512_float64_nonZero2, avx512_float64_nonZero1}, [3]lister[float64]{avx512_float64_flipped5, avx512_float64_flipped2, avx512_float64_flipped1},
 		avx512_float64_line, avx512_float64_plus, avx512_float64_move, avx512_float64_kinked1, avx512_float64_gate, avx512_float64_differences, avx512_float64_levels, avx512_float64_expand,
-		windowKernels[float64]{avx512_float64_products, avx512_float64_largest, avx512_float64_sum, avx512_float64_mean, avx512_float64_hand, avx512_float64_handMore},
+		windowKernels[float64]{avx512_float64_products, avx512_float64_largest, avx512_float64_sum, avx512_float64_mean, avx512_float64_hand, avx512_float64_handMore, avx512_float64_grouped, avx512_float64_groupedApart, 8},
 	}
 	vectorAVX2 = Vector[float32]{
 		8, [3]lister[float32]{avx2_float32_positive5, avx2_float32_positive2, avx2_float32_positive1}, [3]lister[float32]{avx2_float32_nonZero5, avx2_float32_nonZero2, avx2_float32_nonZero1}, [3]lister[float32]{avx2_float32_flipped5, avx2_float32_flipped2, avx2_float32_flipped1},
 		avx2_float32_line, avx2_float32_plus, avx2_float32_move, avx2_float32_kinked1, avx2_float32_gate, nil, nil, nil,
-		windowKernels[float32]{avx2_float32_products, avx2_float32_largest, avx2_float32_sum, avx2_float32_mean, avx2_float32_hand, avx2_float32_handMore},
+		windowKernels[float32]{avx2_float32_products, avx2_float32_largest, avx2_float32_sum, avx2_float32_mean, avx2_float32_hand, avx2_float32_handMore, avx2_float32_grouped, avx2_float32_groupedApart, 8},
 	}
 )
 

@@ -21,6 +21,9 @@ type windowKernels[T Float] struct {
 	largest, sum   func(n, c int, y *T, ldy int, x *T, ldx int, places *int32, count int)
 	mean           func(n, c int, y *T, ldy int, x *T, ldx int, places *int32, count int, by T)
 	hand, handMore func(n, c int, dx, x *T, ldx int, y, d *T, ldy int, places *int32, count int)
+	// These are of Grouped. ldw is in bytes. pick has for each term the lane that each lane takes.
+	grouped, groupedApart func(n, c int, y *T, ldy int, x *T, ldx int, places *int32, count int, w *T, ldw int, from *T, depth int, pick *int32)
+	lanes                 int // of a vector of these
 }
 
 // check panics if y or x is too short for g. They begin with the first window. It returns how many
@@ -120,4 +123,55 @@ func (x Vector[T]) Hand(g *Windows, dx, image, y, d []T, more bool) {
 	if k < g.Channels {
 		handGo(g, k, dx, image, y, d, more)
 	}
+}
+
+// A Groups is how the channels of windows are in groups of Depth each.
+type Groups[T Float] struct {
+	Depth int
+	pick  []int32 // [Depth, lanes]: as 32-bit words, two a lane in float64
+}
+
+// widestGroup is how many channels a group of Grouped has at most. A product of each group of 16
+// fills its vectors, and takes less time.
+const widestGroup = 8
+
+// Groups returns groups of so many channels for Grouped, or nil if the path has no Grouped for them:
+// the groups of a vector must be whole ones.
+func (x Vector[T]) Groups(depth, channels int) *Groups[T] {
+	lanes := x.window.lanes
+	if lanes == 0 || lanes%depth != 0 || depth > widestGroup || channels%depth != 0 || channels%x.whole != 0 {
+		return nil
+	}
+	g, words := &Groups[T]{Depth: depth}, int(unsafe.Sizeof(T(0)))/4
+	for k := range depth {
+		for lane := range lanes {
+			g.pick = append(g.pick, int32(lane-lane%depth+k))
+			g.pick = append(g.pick, make([]int32, words-1)...)
+		}
+	}
+	return g
+}
+
+// Grouped writes y = from + Σ w·x over the places of each window and the channels k of the group
+// that a channel is in. The weights of a place are [Depth, Channels]. Each number is one chain of
+// fused multiply-adds, by places and then by k, as it is in Matrix.MulIm2col. With apart the chain of
+// a place begins with 0, and is then added to the sum of those before it.
+func (x Vector[T]) Grouped(g *Windows, groups *Groups[T], y, from, image, w []T, apart bool) {
+	if x.check(g, y, image) == 0 {
+		for i := range g.N { // there are no places
+			copy(y[i*g.LDY:][:g.Channels], from)
+		}
+		return
+	}
+	_ = from[g.Channels-1]
+	for _, p := range g.Places {
+		_ = w[int(p.W)]
+		_ = w[int(p.W)+groups.Depth*g.Channels-1]
+	}
+	kernel := x.window.grouped
+	if apart {
+		kernel = x.window.groupedApart
+	}
+	places, count := g.list()
+	kernel(g.N, g.Channels, &y[0], g.LDY, &image[0], g.LDX, places, count, &w[0], g.Channels*int(unsafe.Sizeof(T(0))), &from[0], groups.Depth, &groups.pick[0])
 }

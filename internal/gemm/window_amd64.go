@@ -29,10 +29,20 @@ func avx512_float32_mean(n int, c int, y *float32, ldy int, x *float32, ldx int,
 //go:noescape
 func avx512_float32_hand(n int, c int, dx *float32, x *float32, ldx int, y *float32, d *float32, ldy int, places *int32, count int)
 
-// avx512_float32_handMore is handMoreGo.
+// avx512_float32_handMore is handGo.
 //
 //go:noescape
 func avx512_float32_handMore(n int, c int, dx *float32, x *float32, ldx int, y *float32, d *float32, ldy int, places *int32, count int)
+
+// avx512_float32_grouped is of Vector.Grouped.
+//
+//go:noescape
+func avx512_float32_grouped(n int, c int, y *float32, ldy int, x *float32, ldx int, places *int32, count int, w *float32, ldw int, from *float32, depth int, pick *int32)
+
+// avx512_float32_groupedApart is of Vector.Grouped.
+//
+//go:noescape
+func avx512_float32_groupedApart(n int, c int, y *float32, ldy int, x *float32, ldx int, places *int32, count int, w *float32, ldw int, from *float32, depth int, pick *int32)
 
 // avx512_float64_products is productsGo.
 //
@@ -59,10 +69,20 @@ func avx512_float64_mean(n int, c int, y *float64, ldy int, x *float64, ldx int,
 //go:noescape
 func avx512_float64_hand(n int, c int, dx *float64, x *float64, ldx int, y *float64, d *float64, ldy int, places *int32, count int)
 
-// avx512_float64_handMore is handMoreGo.
+// avx512_float64_handMore is handGo.
 //
 //go:noescape
 func avx512_float64_handMore(n int, c int, dx *float64, x *float64, ldx int, y *float64, d *float64, ldy int, places *int32, count int)
+
+// avx512_float64_grouped is of Vector.Grouped.
+//
+//go:noescape
+func avx512_float64_grouped(n int, c int, y *float64, ldy int, x *float64, ldx int, places *int32, count int, w *float64, ldw int, from *float64, depth int, pick *int32)
+
+// avx512_float64_groupedApart is of Vector.Grouped.
+//
+//go:noescape
+func avx512_float64_groupedApart(n int, c int, y *float64, ldy int, x *float64, ldx int, places *int32, count int, w *float64, ldw int, from *float64, depth int, pick *int32)
 
 // avx2_float32_products is productsGo.
 //
@@ -89,7 +109,17 @@ func avx2_float32_mean(n int, c int, y *float32, ldy int, x *float32, ldx int, p
 //go:noescape
 func avx2_float32_hand(n int, c int, dx *float32, x *float32, ldx int, y *float32, d *float32, ldy int, places *int32, count int)
 
-// avx2_float32_handMore is handMoreGo.
+// avx2_float32_handMore is handGo.
 //
 //go:noescape
 func avx2_float32_handMore(n int, c int, dx *float32, x *float32, ldx int, y *float32, d *float32, ldy int, places *int32, count int)
+
+// avx2_float32_grouped is of Vector.Grouped.
+//
+//go:noescape
+func avx2_float32_grouped(n int, c int, y *float32, ldy int, x *float32, ldx int, places *int32, count int, w *float32, ldw int, from *float32, depth int, pick *int32)
+
+// avx2_float32_groupedApart is of Vector.Grouped.
+//
+//go:noescape
+func avx2_float32_groupedApart(n int, c int, y *float32, ldy int, x *float32, ldx int, places *int32, count int, w *float32, ldw int, from *float32, depth int, pick *int32)

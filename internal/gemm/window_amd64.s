@@ -1322,6 +1322,806 @@ done:
 	VZEROUPPER
 	RET
 
+// func avx512_float32_grouped(n int, c int, y *float32, ldy int, x *float32, ldx int, places *int32, count int, w *float32, ldw int, from *float32, depth int, pick *int32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·avx512_float32_grouped(SB), NOSPLIT, $0-104
+	MOVQ n+0(FP), AX
+	MOVQ y+16(FP), CX
+	MOVQ x+32(FP), DX
+	MOVQ ldx+40(FP), BX
+	SHLQ $0x02, BX
+
+w4:
+	CMPQ AX, $0x04
+	JLT  w4few
+	MOVQ c+8(FP), DI
+	XORQ SI, SI
+	SUBQ $0x10, DI
+	JLT  w4rest
+
+w4whole:
+	MOVQ    from+80(FP), R8
+	VMOVUPS (R8)(SI*1), Z0
+	VMOVUPS Z0, Z1
+	VMOVUPS Z0, Z2
+	VMOVUPS Z0, Z3
+	MOVQ    places+48(FP), R8
+	MOVQ    count+56(FP), R9
+	SUBQ    $0x00000000, R9
+	JLE     w4wholeend
+
+w4wholeplace:
+	MOVLQSX (R8), R10
+	SHLQ    $0x02, R10
+	ADDQ    SI, R10
+	ADDQ    DX, R10
+	VMOVUPS (R10), Z4
+	ADDQ    BX, R10
+	VMOVUPS (R10), Z5
+	ADDQ    BX, R10
+	VMOVUPS (R10), Z6
+	ADDQ    BX, R10
+	VMOVUPS (R10), Z7
+	MOVQ    pick+96(FP), R11
+	MOVQ    depth+88(FP), R12
+	MOVLQSX 4(R8), R10
+	SHLQ    $0x02, R10
+	ADDQ    SI, R10
+	ADDQ    w+64(FP), R10
+
+w4wholeterm:
+	VMOVUPS     (R10), Z8
+	VMOVUPS     (R11), Z9
+	VPERMPS     Z4, Z9, Z10
+	VFMADD231PS Z8, Z10, Z0
+	VPERMPS     Z5, Z9, Z10
+	VFMADD231PS Z8, Z10, Z1
+	VPERMPS     Z6, Z9, Z10
+	VFMADD231PS Z8, Z10, Z2
+	VPERMPS     Z7, Z9, Z9
+	VFMADD231PS Z8, Z9, Z3
+	ADDQ        $0x40, R11
+	ADDQ        ldw+72(FP), R10
+	DECQ        R12
+	JNZ         w4wholeterm
+	ADDQ        $0x08, R8
+	DECQ        R9
+	JNZ         w4wholeplace
+
+w4wholeend:
+	MOVQ    ldy+24(FP), R9
+	SHLQ    $0x02, R9
+	LEAQ    (CX)(SI*1), R8
+	VMOVUPS Z0, (R8)
+	ADDQ    R9, R8
+	VMOVUPS Z1, (R8)
+	ADDQ    R9, R8
+	VMOVUPS Z2, (R8)
+	ADDQ    R9, R8
+	VMOVUPS Z3, (R8)
+	ADDQ    $0x40, SI
+	SUBQ    $0x10, DI
+	JGE     w4whole
+
+w4rest:
+	ADDQ      $0x10, DI
+	JZ        w4done
+	MOVQ      $-1, R8
+	SHLXQ     DI, R8, R8
+	NOTQ      R8
+	KMOVW     R8, K1
+	MOVQ      from+80(FP), DI
+	VMOVUPS.Z (DI)(SI*1), K1, Z0
+	VMOVUPS   Z0, Z1
+	VMOVUPS   Z0, Z2
+	VMOVUPS   Z0, Z3
+	MOVQ      places+48(FP), DI
+	MOVQ      count+56(FP), R8
+	SUBQ      $0x00000000, R8
+	JLE       w4partend
+
+w4partplace:
+	MOVLQSX   (DI), R9
+	SHLQ      $0x02, R9
+	ADDQ      SI, R9
+	ADDQ      DX, R9
+	VMOVUPS.Z (R9), K1, Z4
+	ADDQ      BX, R9
+	VMOVUPS.Z (R9), K1, Z5
+	ADDQ      BX, R9
+	VMOVUPS.Z (R9), K1, Z6
+	ADDQ      BX, R9
+	VMOVUPS.Z (R9), K1, Z7
+	MOVQ      pick+96(FP), R10
+	MOVQ      depth+88(FP), R11
+	MOVLQSX   4(DI), R9
+	SHLQ      $0x02, R9
+	ADDQ      SI, R9
+	ADDQ      w+64(FP), R9
+
+w4partterm:
+	VMOVUPS.Z   (R9), K1, Z8
+	VMOVUPS     (R10), Z9
+	VPERMPS     Z4, Z9, Z10
+	VFMADD231PS Z8, Z10, Z0
+	VPERMPS     Z5, Z9, Z10
+	VFMADD231PS Z8, Z10, Z1
+	VPERMPS     Z6, Z9, Z10
+	VFMADD231PS Z8, Z10, Z2
+	VPERMPS     Z7, Z9, Z9
+	VFMADD231PS Z8, Z9, Z3
+	ADDQ        $0x40, R10
+	ADDQ        ldw+72(FP), R9
+	DECQ        R11
+	JNZ         w4partterm
+	ADDQ        $0x08, DI
+	DECQ        R8
+	JNZ         w4partplace
+
+w4partend:
+	MOVQ    ldy+24(FP), DI
+	SHLQ    $0x02, DI
+	LEAQ    (CX)(SI*1), SI
+	VMOVUPS Z0, K1, (SI)
+	ADDQ    DI, SI
+	VMOVUPS Z1, K1, (SI)
+	ADDQ    DI, SI
+	VMOVUPS Z2, K1, (SI)
+	ADDQ    DI, SI
+	VMOVUPS Z3, K1, (SI)
+
+w4done:
+	MOVQ ldy+24(FP), SI
+	SHLQ $0x02, SI
+	LEAQ (DX)(BX*4), DX
+	LEAQ (CX)(SI*4), CX
+	SUBQ $0x04, AX
+	JMP  w4
+
+w4few:
+w2:
+	CMPQ AX, $0x02
+	JLT  w2few
+	MOVQ c+8(FP), DI
+	XORQ SI, SI
+	SUBQ $0x10, DI
+	JLT  w2rest
+
+w2whole:
+	MOVQ    from+80(FP), R8
+	VMOVUPS (R8)(SI*1), Z0
+	VMOVUPS Z0, Z1
+	MOVQ    places+48(FP), R8
+	MOVQ    count+56(FP), R9
+	SUBQ    $0x00000000, R9
+	JLE     w2wholeend
+
+w2wholeplace:
+	MOVLQSX (R8), R10
+	SHLQ    $0x02, R10
+	ADDQ    SI, R10
+	ADDQ    DX, R10
+	VMOVUPS (R10), Z2
+	ADDQ    BX, R10
+	VMOVUPS (R10), Z3
+	MOVQ    pick+96(FP), R11
+	MOVQ    depth+88(FP), R12
+	MOVLQSX 4(R8), R10
+	SHLQ    $0x02, R10
+	ADDQ    SI, R10
+	ADDQ    w+64(FP), R10
+
+w2wholeterm:
+	VMOVUPS     (R10), Z4
+	VMOVUPS     (R11), Z5
+	VPERMPS     Z2, Z5, Z6
+	VFMADD231PS Z4, Z6, Z0
+	VPERMPS     Z3, Z5, Z5
+	VFMADD231PS Z4, Z5, Z1
+	ADDQ        $0x40, R11
+	ADDQ        ldw+72(FP), R10
+	DECQ        R12
+	JNZ         w2wholeterm
+	ADDQ        $0x08, R8
+	DECQ        R9
+	JNZ         w2wholeplace
+
+w2wholeend:
+	MOVQ    ldy+24(FP), R9
+	SHLQ    $0x02, R9
+	LEAQ    (CX)(SI*1), R8
+	VMOVUPS Z0, (R8)
+	ADDQ    R9, R8
+	VMOVUPS Z1, (R8)
+	ADDQ    $0x40, SI
+	SUBQ    $0x10, DI
+	JGE     w2whole
+
+w2rest:
+	ADDQ      $0x10, DI
+	JZ        w2done
+	MOVQ      $-1, R8
+	SHLXQ     DI, R8, R8
+	NOTQ      R8
+	KMOVW     R8, K1
+	MOVQ      from+80(FP), DI
+	VMOVUPS.Z (DI)(SI*1), K1, Z0
+	VMOVUPS   Z0, Z1
+	MOVQ      places+48(FP), DI
+	MOVQ      count+56(FP), R8
+	SUBQ      $0x00000000, R8
+	JLE       w2partend
+
+w2partplace:
+	MOVLQSX   (DI), R9
+	SHLQ      $0x02, R9
+	ADDQ      SI, R9
+	ADDQ      DX, R9
+	VMOVUPS.Z (R9), K1, Z2
+	ADDQ      BX, R9
+	VMOVUPS.Z (R9), K1, Z3
+	MOVQ      pick+96(FP), R10
+	MOVQ      depth+88(FP), R11
+	MOVLQSX   4(DI), R9
+	SHLQ      $0x02, R9
+	ADDQ      SI, R9
+	ADDQ      w+64(FP), R9
+
+w2partterm:
+	VMOVUPS.Z   (R9), K1, Z4
+	VMOVUPS     (R10), Z5
+	VPERMPS     Z2, Z5, Z6
+	VFMADD231PS Z4, Z6, Z0
+	VPERMPS     Z3, Z5, Z5
+	VFMADD231PS Z4, Z5, Z1
+	ADDQ        $0x40, R10
+	ADDQ        ldw+72(FP), R9
+	DECQ        R11
+	JNZ         w2partterm
+	ADDQ        $0x08, DI
+	DECQ        R8
+	JNZ         w2partplace
+
+w2partend:
+	MOVQ    ldy+24(FP), DI
+	SHLQ    $0x02, DI
+	LEAQ    (CX)(SI*1), SI
+	VMOVUPS Z0, K1, (SI)
+	ADDQ    DI, SI
+	VMOVUPS Z1, K1, (SI)
+
+w2done:
+	MOVQ ldy+24(FP), SI
+	SHLQ $0x02, SI
+	LEAQ (DX)(BX*2), DX
+	LEAQ (CX)(SI*2), CX
+	SUBQ $0x02, AX
+	JMP  w2
+
+w2few:
+w1:
+	CMPQ AX, $0x01
+	JLT  w1few
+	MOVQ c+8(FP), DI
+	XORQ SI, SI
+	SUBQ $0x10, DI
+	JLT  w1rest
+
+w1whole:
+	MOVQ    from+80(FP), R8
+	VMOVUPS (R8)(SI*1), Z0
+	MOVQ    places+48(FP), R8
+	MOVQ    count+56(FP), R9
+	SUBQ    $0x00000000, R9
+	JLE     w1wholeend
+
+w1wholeplace:
+	MOVLQSX (R8), R10
+	SHLQ    $0x02, R10
+	ADDQ    SI, R10
+	ADDQ    DX, R10
+	VMOVUPS (R10), Z1
+	MOVQ    pick+96(FP), R11
+	MOVQ    depth+88(FP), R12
+	MOVLQSX 4(R8), R10
+	SHLQ    $0x02, R10
+	ADDQ    SI, R10
+	ADDQ    w+64(FP), R10
+
+w1wholeterm:
+	VMOVUPS     (R10), Z2
+	VMOVUPS     (R11), Z3
+	VPERMPS     Z1, Z3, Z3
+	VFMADD231PS Z2, Z3, Z0
+	ADDQ        $0x40, R11
+	ADDQ        ldw+72(FP), R10
+	DECQ        R12
+	JNZ         w1wholeterm
+	ADDQ        $0x08, R8
+	DECQ        R9
+	JNZ         w1wholeplace
+
+w1wholeend:
+	MOVQ    ldy+24(FP), R8
+	SHLQ    $0x02, R8
+	LEAQ    (CX)(SI*1), R8
+	VMOVUPS Z0, (R8)
+	ADDQ    $0x40, SI
+	SUBQ    $0x10, DI
+	JGE     w1whole
+
+w1rest:
+	ADDQ      $0x10, DI
+	JZ        w1done
+	MOVQ      $-1, R8
+	SHLXQ     DI, R8, R8
+	NOTQ      R8
+	KMOVW     R8, K1
+	MOVQ      from+80(FP), DI
+	VMOVUPS.Z (DI)(SI*1), K1, Z0
+	MOVQ      places+48(FP), DI
+	MOVQ      count+56(FP), R8
+	SUBQ      $0x00000000, R8
+	JLE       w1partend
+
+w1partplace:
+	MOVLQSX   (DI), R9
+	SHLQ      $0x02, R9
+	ADDQ      SI, R9
+	ADDQ      DX, R9
+	VMOVUPS.Z (R9), K1, Z1
+	MOVQ      pick+96(FP), R10
+	MOVQ      depth+88(FP), R11
+	MOVLQSX   4(DI), R9
+	SHLQ      $0x02, R9
+	ADDQ      SI, R9
+	ADDQ      w+64(FP), R9
+
+w1partterm:
+	VMOVUPS.Z   (R9), K1, Z2
+	VMOVUPS     (R10), Z3
+	VPERMPS     Z1, Z3, Z3
+	VFMADD231PS Z2, Z3, Z0
+	ADDQ        $0x40, R10
+	ADDQ        ldw+72(FP), R9
+	DECQ        R11
+	JNZ         w1partterm
+	ADDQ        $0x08, DI
+	DECQ        R8
+	JNZ         w1partplace
+
+w1partend:
+	MOVQ    ldy+24(FP), DI
+	SHLQ    $0x02, DI
+	LEAQ    (CX)(SI*1), SI
+	VMOVUPS Z0, K1, (SI)
+
+w1done:
+	MOVQ ldy+24(FP), SI
+	SHLQ $0x02, SI
+	LEAQ (DX)(BX*1), DX
+	LEAQ (CX)(SI*1), CX
+	SUBQ $0x01, AX
+	JMP  w1
+
+w1few:
+	VZEROUPPER
+	RET
+
+// func avx512_float32_groupedApart(n int, c int, y *float32, ldy int, x *float32, ldx int, places *int32, count int, w *float32, ldw int, from *float32, depth int, pick *int32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·avx512_float32_groupedApart(SB), NOSPLIT, $0-104
+	MOVQ n+0(FP), AX
+	MOVQ y+16(FP), CX
+	MOVQ x+32(FP), DX
+	MOVQ ldx+40(FP), BX
+	SHLQ $0x02, BX
+
+w4:
+	CMPQ AX, $0x04
+	JLT  w4few
+	MOVQ c+8(FP), DI
+	XORQ SI, SI
+	SUBQ $0x10, DI
+	JLT  w4rest
+
+w4whole:
+	MOVQ    from+80(FP), R8
+	VMOVUPS (R8)(SI*1), Z0
+	VMOVUPS Z0, Z1
+	VMOVUPS Z0, Z2
+	VMOVUPS Z0, Z3
+	MOVQ    places+48(FP), R8
+	MOVQ    count+56(FP), R9
+	SUBQ    $0x00000000, R9
+	JLE     w4wholeend
+
+w4wholeplace:
+	MOVLQSX (R8), R10
+	SHLQ    $0x02, R10
+	ADDQ    SI, R10
+	ADDQ    DX, R10
+	VMOVUPS (R10), Z4
+	ADDQ    BX, R10
+	VMOVUPS (R10), Z5
+	ADDQ    BX, R10
+	VMOVUPS (R10), Z6
+	ADDQ    BX, R10
+	VMOVUPS (R10), Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	MOVQ    pick+96(FP), R11
+	MOVQ    depth+88(FP), R12
+	MOVLQSX 4(R8), R10
+	SHLQ    $0x02, R10
+	ADDQ    SI, R10
+	ADDQ    w+64(FP), R10
+
+w4wholeterm:
+	VMOVUPS     (R10), Z12
+	VMOVUPS     (R11), Z13
+	VPERMPS     Z4, Z13, Z14
+	VFMADD231PS Z12, Z14, Z8
+	VPERMPS     Z5, Z13, Z14
+	VFMADD231PS Z12, Z14, Z9
+	VPERMPS     Z6, Z13, Z14
+	VFMADD231PS Z12, Z14, Z10
+	VPERMPS     Z7, Z13, Z13
+	VFMADD231PS Z12, Z13, Z11
+	ADDQ        $0x40, R11
+	ADDQ        ldw+72(FP), R10
+	DECQ        R12
+	JNZ         w4wholeterm
+	VADDPS      Z8, Z0, Z0
+	VADDPS      Z9, Z1, Z1
+	VADDPS      Z10, Z2, Z2
+	VADDPS      Z11, Z3, Z3
+	ADDQ        $0x08, R8
+	DECQ        R9
+	JNZ         w4wholeplace
+
+w4wholeend:
+	MOVQ    ldy+24(FP), R9
+	SHLQ    $0x02, R9
+	LEAQ    (CX)(SI*1), R8
+	VMOVUPS Z0, (R8)
+	ADDQ    R9, R8
+	VMOVUPS Z1, (R8)
+	ADDQ    R9, R8
+	VMOVUPS Z2, (R8)
+	ADDQ    R9, R8
+	VMOVUPS Z3, (R8)
+	ADDQ    $0x40, SI
+	SUBQ    $0x10, DI
+	JGE     w4whole
+
+w4rest:
+	ADDQ      $0x10, DI
+	JZ        w4done
+	MOVQ      $-1, R8
+	SHLXQ     DI, R8, R8
+	NOTQ      R8
+	KMOVW     R8, K1
+	MOVQ      from+80(FP), DI
+	VMOVUPS.Z (DI)(SI*1), K1, Z0
+	VMOVUPS   Z0, Z1
+	VMOVUPS   Z0, Z2
+	VMOVUPS   Z0, Z3
+	MOVQ      places+48(FP), DI
+	MOVQ      count+56(FP), R8
+	SUBQ      $0x00000000, R8
+	JLE       w4partend
+
+w4partplace:
+	MOVLQSX   (DI), R9
+	SHLQ      $0x02, R9
+	ADDQ      SI, R9
+	ADDQ      DX, R9
+	VMOVUPS.Z (R9), K1, Z4
+	ADDQ      BX, R9
+	VMOVUPS.Z (R9), K1, Z5
+	ADDQ      BX, R9
+	VMOVUPS.Z (R9), K1, Z6
+	ADDQ      BX, R9
+	VMOVUPS.Z (R9), K1, Z7
+	VPXORD    Z15, Z15, Z15
+	VPXORD    Z16, Z16, Z16
+	VPXORD    Z17, Z17, Z17
+	VPXORD    Z18, Z18, Z18
+	MOVQ      pick+96(FP), R10
+	MOVQ      depth+88(FP), R11
+	MOVLQSX   4(DI), R9
+	SHLQ      $0x02, R9
+	ADDQ      SI, R9
+	ADDQ      w+64(FP), R9
+
+w4partterm:
+	VMOVUPS.Z   (R9), K1, Z12
+	VMOVUPS     (R10), Z13
+	VPERMPS     Z4, Z13, Z14
+	VFMADD231PS Z12, Z14, Z15
+	VPERMPS     Z5, Z13, Z14
+	VFMADD231PS Z12, Z14, Z16
+	VPERMPS     Z6, Z13, Z14
+	VFMADD231PS Z12, Z14, Z17
+	VPERMPS     Z7, Z13, Z13
+	VFMADD231PS Z12, Z13, Z18
+	ADDQ        $0x40, R10
+	ADDQ        ldw+72(FP), R9
+	DECQ        R11
+	JNZ         w4partterm
+	VADDPS      Z15, Z0, Z0
+	VADDPS      Z16, Z1, Z1
+	VADDPS      Z17, Z2, Z2
+	VADDPS      Z18, Z3, Z3
+	ADDQ        $0x08, DI
+	DECQ        R8
+	JNZ         w4partplace
+
+w4partend:
+	MOVQ    ldy+24(FP), DI
+	SHLQ    $0x02, DI
+	LEAQ    (CX)(SI*1), SI
+	VMOVUPS Z0, K1, (SI)
+	ADDQ    DI, SI
+	VMOVUPS Z1, K1, (SI)
+	ADDQ    DI, SI
+	VMOVUPS Z2, K1, (SI)
+	ADDQ    DI, SI
+	VMOVUPS Z3, K1, (SI)
+
+w4done:
+	MOVQ ldy+24(FP), SI
+	SHLQ $0x02, SI
+	LEAQ (DX)(BX*4), DX
+	LEAQ (CX)(SI*4), CX
+	SUBQ $0x04, AX
+	JMP  w4
+
+w4few:
+w2:
+	CMPQ AX, $0x02
+	JLT  w2few
+	MOVQ c+8(FP), DI
+	XORQ SI, SI
+	SUBQ $0x10, DI
+	JLT  w2rest
+
+w2whole:
+	MOVQ    from+80(FP), R8
+	VMOVUPS (R8)(SI*1), Z0
+	VMOVUPS Z0, Z1
+	MOVQ    places+48(FP), R8
+	MOVQ    count+56(FP), R9
+	SUBQ    $0x00000000, R9
+	JLE     w2wholeend
+
+w2wholeplace:
+	MOVLQSX (R8), R10
+	SHLQ    $0x02, R10
+	ADDQ    SI, R10
+	ADDQ    DX, R10
+	VMOVUPS (R10), Z2
+	ADDQ    BX, R10
+	VMOVUPS (R10), Z3
+	VPXORD  Z19, Z19, Z19
+	VPXORD  Z20, Z20, Z20
+	MOVQ    pick+96(FP), R11
+	MOVQ    depth+88(FP), R12
+	MOVLQSX 4(R8), R10
+	SHLQ    $0x02, R10
+	ADDQ    SI, R10
+	ADDQ    w+64(FP), R10
+
+w2wholeterm:
+	VMOVUPS     (R10), Z4
+	VMOVUPS     (R11), Z5
+	VPERMPS     Z2, Z5, Z6
+	VFMADD231PS Z4, Z6, Z19
+	VPERMPS     Z3, Z5, Z5
+	VFMADD231PS Z4, Z5, Z20
+	ADDQ        $0x40, R11
+	ADDQ        ldw+72(FP), R10
+	DECQ        R12
+	JNZ         w2wholeterm
+	VADDPS      Z19, Z0, Z0
+	VADDPS      Z20, Z1, Z1
+	ADDQ        $0x08, R8
+	DECQ        R9
+	JNZ         w2wholeplace
+
+w2wholeend:
+	MOVQ    ldy+24(FP), R9
+	SHLQ    $0x02, R9
+	LEAQ    (CX)(SI*1), R8
+	VMOVUPS Z0, (R8)
+	ADDQ    R9, R8
+	VMOVUPS Z1, (R8)
+	ADDQ    $0x40, SI
+	SUBQ    $0x10, DI
+	JGE     w2whole
+
+w2rest:
+	ADDQ      $0x10, DI
+	JZ        w2done
+	MOVQ      $-1, R8
+	SHLXQ     DI, R8, R8
+	NOTQ      R8
+	KMOVW     R8, K1
+	MOVQ      from+80(FP), DI
+	VMOVUPS.Z (DI)(SI*1), K1, Z0
+	VMOVUPS   Z0, Z1
+	MOVQ      places+48(FP), DI
+	MOVQ      count+56(FP), R8
+	SUBQ      $0x00000000, R8
+	JLE       w2partend
+
+w2partplace:
+	MOVLQSX   (DI), R9
+	SHLQ      $0x02, R9
+	ADDQ      SI, R9
+	ADDQ      DX, R9
+	VMOVUPS.Z (R9), K1, Z2
+	ADDQ      BX, R9
+	VMOVUPS.Z (R9), K1, Z3
+	VPXORD    Z21, Z21, Z21
+	VPXORD    Z22, Z22, Z22
+	MOVQ      pick+96(FP), R10
+	MOVQ      depth+88(FP), R11
+	MOVLQSX   4(DI), R9
+	SHLQ      $0x02, R9
+	ADDQ      SI, R9
+	ADDQ      w+64(FP), R9
+
+w2partterm:
+	VMOVUPS.Z   (R9), K1, Z4
+	VMOVUPS     (R10), Z5
+	VPERMPS     Z2, Z5, Z6
+	VFMADD231PS Z4, Z6, Z21
+	VPERMPS     Z3, Z5, Z5
+	VFMADD231PS Z4, Z5, Z22
+	ADDQ        $0x40, R10
+	ADDQ        ldw+72(FP), R9
+	DECQ        R11
+	JNZ         w2partterm
+	VADDPS      Z21, Z0, Z0
+	VADDPS      Z22, Z1, Z1
+	ADDQ        $0x08, DI
+	DECQ        R8
+	JNZ         w2partplace
+
+w2partend:
+	MOVQ    ldy+24(FP), DI
+	SHLQ    $0x02, DI
+	LEAQ    (CX)(SI*1), SI
+	VMOVUPS Z0, K1, (SI)
+	ADDQ    DI, SI
+	VMOVUPS Z1, K1, (SI)
+
+w2done:
+	MOVQ ldy+24(FP), SI
+	SHLQ $0x02, SI
+	LEAQ (DX)(BX*2), DX
+	LEAQ (CX)(SI*2), CX
+	SUBQ $0x02, AX
+	JMP  w2
+
+w2few:
+w1:
+	CMPQ AX, $0x01
+	JLT  w1few
+	MOVQ c+8(FP), DI
+	XORQ SI, SI
+	SUBQ $0x10, DI
+	JLT  w1rest
+
+w1whole:
+	MOVQ    from+80(FP), R8
+	VMOVUPS (R8)(SI*1), Z0
+	MOVQ    places+48(FP), R8
+	MOVQ    count+56(FP), R9
+	SUBQ    $0x00000000, R9
+	JLE     w1wholeend
+
+w1wholeplace:
+	MOVLQSX (R8), R10
+	SHLQ    $0x02, R10
+	ADDQ    SI, R10
+	ADDQ    DX, R10
+	VMOVUPS (R10), Z1
+	VPXORD  Z23, Z23, Z23
+	MOVQ    pick+96(FP), R11
+	MOVQ    depth+88(FP), R12
+	MOVLQSX 4(R8), R10
+	SHLQ    $0x02, R10
+	ADDQ    SI, R10
+	ADDQ    w+64(FP), R10
+
+w1wholeterm:
+	VMOVUPS     (R10), Z2
+	VMOVUPS     (R11), Z3
+	VPERMPS     Z1, Z3, Z3
+	VFMADD231PS Z2, Z3, Z23
+	ADDQ        $0x40, R11
+	ADDQ        ldw+72(FP), R10
+	DECQ        R12
+	JNZ         w1wholeterm
+	VADDPS      Z23, Z0, Z0
+	ADDQ        $0x08, R8
+	DECQ        R9
+	JNZ         w1wholeplace
+
+w1wholeend:
+	MOVQ    ldy+24(FP), R8
+	SHLQ    $0x02, R8
+	LEAQ    (CX)(SI*1), R8
+	VMOVUPS Z0, (R8)
+	ADDQ    $0x40, SI
+	SUBQ    $0x10, DI
+	JGE     w1whole
+
+w1rest:
+	ADDQ      $0x10, DI
+	JZ        w1done
+	MOVQ      $-1, R8
+	SHLXQ     DI, R8, R8
+	NOTQ      R8
+	KMOVW     R8, K1
+	MOVQ      from+80(FP), DI
+	VMOVUPS.Z (DI)(SI*1), K1, Z0
+	MOVQ      places+48(FP), DI
+	MOVQ      count+56(FP), R8
+	SUBQ      $0x00000000, R8
+	JLE       w1partend
+
+w1partplace:
+	MOVLQSX   (DI), R9
+	SHLQ      $0x02, R9
+	ADDQ      SI, R9
+	ADDQ      DX, R9
+	VMOVUPS.Z (R9), K1, Z1
+	VPXORD    Z24, Z24, Z24
+	MOVQ      pick+96(FP), R10
+	MOVQ      depth+88(FP), R11
+	MOVLQSX   4(DI), R9
+	SHLQ      $0x02, R9
+	ADDQ      SI, R9
+	ADDQ      w+64(FP), R9
+
+w1partterm:
+	VMOVUPS.Z   (R9), K1, Z2
+	VMOVUPS     (R10), Z3
+	VPERMPS     Z1, Z3, Z3
+	VFMADD231PS Z2, Z3, Z24
+	ADDQ        $0x40, R10
+	ADDQ        ldw+72(FP), R9
+	DECQ        R11
+	JNZ         w1partterm
+	VADDPS      Z24, Z0, Z0
+	ADDQ        $0x08, DI
+	DECQ        R8
+	JNZ         w1partplace
+
+w1partend:
+	MOVQ    ldy+24(FP), DI
+	SHLQ    $0x02, DI
+	LEAQ    (CX)(SI*1), SI
+	VMOVUPS Z0, K1, (SI)
+
+w1done:
+	MOVQ ldy+24(FP), SI
+	SHLQ $0x02, SI
+	LEAQ (DX)(BX*1), DX
+	LEAQ (CX)(SI*1), CX
+	SUBQ $0x01, AX
+	JMP  w1
+
+w1few:
+	VZEROUPPER
+	RET
+
 // func avx512_float64_products(n int, c int, y *float64, ldy int, x *float64, ldx int, places *int32, count int, w *float64, from *float64)
 // Requires: AVX, AVX512F, BMI2
 TEXT ·avx512_float64_products(SB), NOSPLIT, $0-80
@@ -2640,6 +3440,806 @@ done:
 	VZEROUPPER
 	RET
 
+// func avx512_float64_grouped(n int, c int, y *float64, ldy int, x *float64, ldx int, places *int32, count int, w *float64, ldw int, from *float64, depth int, pick *int32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·avx512_float64_grouped(SB), NOSPLIT, $0-104
+	MOVQ n+0(FP), AX
+	MOVQ y+16(FP), CX
+	MOVQ x+32(FP), DX
+	MOVQ ldx+40(FP), BX
+	SHLQ $0x03, BX
+
+w4:
+	CMPQ AX, $0x04
+	JLT  w4few
+	MOVQ c+8(FP), DI
+	XORQ SI, SI
+	SUBQ $0x08, DI
+	JLT  w4rest
+
+w4whole:
+	MOVQ    from+80(FP), R8
+	VMOVUPD (R8)(SI*1), Z0
+	VMOVUPD Z0, Z1
+	VMOVUPD Z0, Z2
+	VMOVUPD Z0, Z3
+	MOVQ    places+48(FP), R8
+	MOVQ    count+56(FP), R9
+	SUBQ    $0x00000000, R9
+	JLE     w4wholeend
+
+w4wholeplace:
+	MOVLQSX (R8), R10
+	SHLQ    $0x03, R10
+	ADDQ    SI, R10
+	ADDQ    DX, R10
+	VMOVUPD (R10), Z4
+	ADDQ    BX, R10
+	VMOVUPD (R10), Z5
+	ADDQ    BX, R10
+	VMOVUPD (R10), Z6
+	ADDQ    BX, R10
+	VMOVUPD (R10), Z7
+	MOVQ    pick+96(FP), R11
+	MOVQ    depth+88(FP), R12
+	MOVLQSX 4(R8), R10
+	SHLQ    $0x03, R10
+	ADDQ    SI, R10
+	ADDQ    w+64(FP), R10
+
+w4wholeterm:
+	VMOVUPD     (R10), Z8
+	VMOVUPD     (R11), Z9
+	VPERMPD     Z4, Z9, Z10
+	VFMADD231PD Z8, Z10, Z0
+	VPERMPD     Z5, Z9, Z10
+	VFMADD231PD Z8, Z10, Z1
+	VPERMPD     Z6, Z9, Z10
+	VFMADD231PD Z8, Z10, Z2
+	VPERMPD     Z7, Z9, Z9
+	VFMADD231PD Z8, Z9, Z3
+	ADDQ        $0x40, R11
+	ADDQ        ldw+72(FP), R10
+	DECQ        R12
+	JNZ         w4wholeterm
+	ADDQ        $0x08, R8
+	DECQ        R9
+	JNZ         w4wholeplace
+
+w4wholeend:
+	MOVQ    ldy+24(FP), R9
+	SHLQ    $0x03, R9
+	LEAQ    (CX)(SI*1), R8
+	VMOVUPD Z0, (R8)
+	ADDQ    R9, R8
+	VMOVUPD Z1, (R8)
+	ADDQ    R9, R8
+	VMOVUPD Z2, (R8)
+	ADDQ    R9, R8
+	VMOVUPD Z3, (R8)
+	ADDQ    $0x40, SI
+	SUBQ    $0x08, DI
+	JGE     w4whole
+
+w4rest:
+	ADDQ      $0x08, DI
+	JZ        w4done
+	MOVQ      $-1, R8
+	SHLXQ     DI, R8, R8
+	NOTQ      R8
+	KMOVW     R8, K1
+	MOVQ      from+80(FP), DI
+	VMOVUPD.Z (DI)(SI*1), K1, Z0
+	VMOVUPD   Z0, Z1
+	VMOVUPD   Z0, Z2
+	VMOVUPD   Z0, Z3
+	MOVQ      places+48(FP), DI
+	MOVQ      count+56(FP), R8
+	SUBQ      $0x00000000, R8
+	JLE       w4partend
+
+w4partplace:
+	MOVLQSX   (DI), R9
+	SHLQ      $0x03, R9
+	ADDQ      SI, R9
+	ADDQ      DX, R9
+	VMOVUPD.Z (R9), K1, Z4
+	ADDQ      BX, R9
+	VMOVUPD.Z (R9), K1, Z5
+	ADDQ      BX, R9
+	VMOVUPD.Z (R9), K1, Z6
+	ADDQ      BX, R9
+	VMOVUPD.Z (R9), K1, Z7
+	MOVQ      pick+96(FP), R10
+	MOVQ      depth+88(FP), R11
+	MOVLQSX   4(DI), R9
+	SHLQ      $0x03, R9
+	ADDQ      SI, R9
+	ADDQ      w+64(FP), R9
+
+w4partterm:
+	VMOVUPD.Z   (R9), K1, Z8
+	VMOVUPD     (R10), Z9
+	VPERMPD     Z4, Z9, Z10
+	VFMADD231PD Z8, Z10, Z0
+	VPERMPD     Z5, Z9, Z10
+	VFMADD231PD Z8, Z10, Z1
+	VPERMPD     Z6, Z9, Z10
+	VFMADD231PD Z8, Z10, Z2
+	VPERMPD     Z7, Z9, Z9
+	VFMADD231PD Z8, Z9, Z3
+	ADDQ        $0x40, R10
+	ADDQ        ldw+72(FP), R9
+	DECQ        R11
+	JNZ         w4partterm
+	ADDQ        $0x08, DI
+	DECQ        R8
+	JNZ         w4partplace
+
+w4partend:
+	MOVQ    ldy+24(FP), DI
+	SHLQ    $0x03, DI
+	LEAQ    (CX)(SI*1), SI
+	VMOVUPD Z0, K1, (SI)
+	ADDQ    DI, SI
+	VMOVUPD Z1, K1, (SI)
+	ADDQ    DI, SI
+	VMOVUPD Z2, K1, (SI)
+	ADDQ    DI, SI
+	VMOVUPD Z3, K1, (SI)
+
+w4done:
+	MOVQ ldy+24(FP), SI
+	SHLQ $0x03, SI
+	LEAQ (DX)(BX*4), DX
+	LEAQ (CX)(SI*4), CX
+	SUBQ $0x04, AX
+	JMP  w4
+
+w4few:
+w2:
+	CMPQ AX, $0x02
+	JLT  w2few
+	MOVQ c+8(FP), DI
+	XORQ SI, SI
+	SUBQ $0x08, DI
+	JLT  w2rest
+
+w2whole:
+	MOVQ    from+80(FP), R8
+	VMOVUPD (R8)(SI*1), Z0
+	VMOVUPD Z0, Z1
+	MOVQ    places+48(FP), R8
+	MOVQ    count+56(FP), R9
+	SUBQ    $0x00000000, R9
+	JLE     w2wholeend
+
+w2wholeplace:
+	MOVLQSX (R8), R10
+	SHLQ    $0x03, R10
+	ADDQ    SI, R10
+	ADDQ    DX, R10
+	VMOVUPD (R10), Z2
+	ADDQ    BX, R10
+	VMOVUPD (R10), Z3
+	MOVQ    pick+96(FP), R11
+	MOVQ    depth+88(FP), R12
+	MOVLQSX 4(R8), R10
+	SHLQ    $0x03, R10
+	ADDQ    SI, R10
+	ADDQ    w+64(FP), R10
+
+w2wholeterm:
+	VMOVUPD     (R10), Z4
+	VMOVUPD     (R11), Z5
+	VPERMPD     Z2, Z5, Z6
+	VFMADD231PD Z4, Z6, Z0
+	VPERMPD     Z3, Z5, Z5
+	VFMADD231PD Z4, Z5, Z1
+	ADDQ        $0x40, R11
+	ADDQ        ldw+72(FP), R10
+	DECQ        R12
+	JNZ         w2wholeterm
+	ADDQ        $0x08, R8
+	DECQ        R9
+	JNZ         w2wholeplace
+
+w2wholeend:
+	MOVQ    ldy+24(FP), R9
+	SHLQ    $0x03, R9
+	LEAQ    (CX)(SI*1), R8
+	VMOVUPD Z0, (R8)
+	ADDQ    R9, R8
+	VMOVUPD Z1, (R8)
+	ADDQ    $0x40, SI
+	SUBQ    $0x08, DI
+	JGE     w2whole
+
+w2rest:
+	ADDQ      $0x08, DI
+	JZ        w2done
+	MOVQ      $-1, R8
+	SHLXQ     DI, R8, R8
+	NOTQ      R8
+	KMOVW     R8, K1
+	MOVQ      from+80(FP), DI
+	VMOVUPD.Z (DI)(SI*1), K1, Z0
+	VMOVUPD   Z0, Z1
+	MOVQ      places+48(FP), DI
+	MOVQ      count+56(FP), R8
+	SUBQ      $0x00000000, R8
+	JLE       w2partend
+
+w2partplace:
+	MOVLQSX   (DI), R9
+	SHLQ      $0x03, R9
+	ADDQ      SI, R9
+	ADDQ      DX, R9
+	VMOVUPD.Z (R9), K1, Z2
+	ADDQ      BX, R9
+	VMOVUPD.Z (R9), K1, Z3
+	MOVQ      pick+96(FP), R10
+	MOVQ      depth+88(FP), R11
+	MOVLQSX   4(DI), R9
+	SHLQ      $0x03, R9
+	ADDQ      SI, R9
+	ADDQ      w+64(FP), R9
+
+w2partterm:
+	VMOVUPD.Z   (R9), K1, Z4
+	VMOVUPD     (R10), Z5
+	VPERMPD     Z2, Z5, Z6
+	VFMADD231PD Z4, Z6, Z0
+	VPERMPD     Z3, Z5, Z5
+	VFMADD231PD Z4, Z5, Z1
+	ADDQ        $0x40, R10
+	ADDQ        ldw+72(FP), R9
+	DECQ        R11
+	JNZ         w2partterm
+	ADDQ        $0x08, DI
+	DECQ        R8
+	JNZ         w2partplace
+
+w2partend:
+	MOVQ    ldy+24(FP), DI
+	SHLQ    $0x03, DI
+	LEAQ    (CX)(SI*1), SI
+	VMOVUPD Z0, K1, (SI)
+	ADDQ    DI, SI
+	VMOVUPD Z1, K1, (SI)
+
+w2done:
+	MOVQ ldy+24(FP), SI
+	SHLQ $0x03, SI
+	LEAQ (DX)(BX*2), DX
+	LEAQ (CX)(SI*2), CX
+	SUBQ $0x02, AX
+	JMP  w2
+
+w2few:
+w1:
+	CMPQ AX, $0x01
+	JLT  w1few
+	MOVQ c+8(FP), DI
+	XORQ SI, SI
+	SUBQ $0x08, DI
+	JLT  w1rest
+
+w1whole:
+	MOVQ    from+80(FP), R8
+	VMOVUPD (R8)(SI*1), Z0
+	MOVQ    places+48(FP), R8
+	MOVQ    count+56(FP), R9
+	SUBQ    $0x00000000, R9
+	JLE     w1wholeend
+
+w1wholeplace:
+	MOVLQSX (R8), R10
+	SHLQ    $0x03, R10
+	ADDQ    SI, R10
+	ADDQ    DX, R10
+	VMOVUPD (R10), Z1
+	MOVQ    pick+96(FP), R11
+	MOVQ    depth+88(FP), R12
+	MOVLQSX 4(R8), R10
+	SHLQ    $0x03, R10
+	ADDQ    SI, R10
+	ADDQ    w+64(FP), R10
+
+w1wholeterm:
+	VMOVUPD     (R10), Z2
+	VMOVUPD     (R11), Z3
+	VPERMPD     Z1, Z3, Z3
+	VFMADD231PD Z2, Z3, Z0
+	ADDQ        $0x40, R11
+	ADDQ        ldw+72(FP), R10
+	DECQ        R12
+	JNZ         w1wholeterm
+	ADDQ        $0x08, R8
+	DECQ        R9
+	JNZ         w1wholeplace
+
+w1wholeend:
+	MOVQ    ldy+24(FP), R8
+	SHLQ    $0x03, R8
+	LEAQ    (CX)(SI*1), R8
+	VMOVUPD Z0, (R8)
+	ADDQ    $0x40, SI
+	SUBQ    $0x08, DI
+	JGE     w1whole
+
+w1rest:
+	ADDQ      $0x08, DI
+	JZ        w1done
+	MOVQ      $-1, R8
+	SHLXQ     DI, R8, R8
+	NOTQ      R8
+	KMOVW     R8, K1
+	MOVQ      from+80(FP), DI
+	VMOVUPD.Z (DI)(SI*1), K1, Z0
+	MOVQ      places+48(FP), DI
+	MOVQ      count+56(FP), R8
+	SUBQ      $0x00000000, R8
+	JLE       w1partend
+
+w1partplace:
+	MOVLQSX   (DI), R9
+	SHLQ      $0x03, R9
+	ADDQ      SI, R9
+	ADDQ      DX, R9
+	VMOVUPD.Z (R9), K1, Z1
+	MOVQ      pick+96(FP), R10
+	MOVQ      depth+88(FP), R11
+	MOVLQSX   4(DI), R9
+	SHLQ      $0x03, R9
+	ADDQ      SI, R9
+	ADDQ      w+64(FP), R9
+
+w1partterm:
+	VMOVUPD.Z   (R9), K1, Z2
+	VMOVUPD     (R10), Z3
+	VPERMPD     Z1, Z3, Z3
+	VFMADD231PD Z2, Z3, Z0
+	ADDQ        $0x40, R10
+	ADDQ        ldw+72(FP), R9
+	DECQ        R11
+	JNZ         w1partterm
+	ADDQ        $0x08, DI
+	DECQ        R8
+	JNZ         w1partplace
+
+w1partend:
+	MOVQ    ldy+24(FP), DI
+	SHLQ    $0x03, DI
+	LEAQ    (CX)(SI*1), SI
+	VMOVUPD Z0, K1, (SI)
+
+w1done:
+	MOVQ ldy+24(FP), SI
+	SHLQ $0x03, SI
+	LEAQ (DX)(BX*1), DX
+	LEAQ (CX)(SI*1), CX
+	SUBQ $0x01, AX
+	JMP  w1
+
+w1few:
+	VZEROUPPER
+	RET
+
+// func avx512_float64_groupedApart(n int, c int, y *float64, ldy int, x *float64, ldx int, places *int32, count int, w *float64, ldw int, from *float64, depth int, pick *int32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·avx512_float64_groupedApart(SB), NOSPLIT, $0-104
+	MOVQ n+0(FP), AX
+	MOVQ y+16(FP), CX
+	MOVQ x+32(FP), DX
+	MOVQ ldx+40(FP), BX
+	SHLQ $0x03, BX
+
+w4:
+	CMPQ AX, $0x04
+	JLT  w4few
+	MOVQ c+8(FP), DI
+	XORQ SI, SI
+	SUBQ $0x08, DI
+	JLT  w4rest
+
+w4whole:
+	MOVQ    from+80(FP), R8
+	VMOVUPD (R8)(SI*1), Z0
+	VMOVUPD Z0, Z1
+	VMOVUPD Z0, Z2
+	VMOVUPD Z0, Z3
+	MOVQ    places+48(FP), R8
+	MOVQ    count+56(FP), R9
+	SUBQ    $0x00000000, R9
+	JLE     w4wholeend
+
+w4wholeplace:
+	MOVLQSX (R8), R10
+	SHLQ    $0x03, R10
+	ADDQ    SI, R10
+	ADDQ    DX, R10
+	VMOVUPD (R10), Z4
+	ADDQ    BX, R10
+	VMOVUPD (R10), Z5
+	ADDQ    BX, R10
+	VMOVUPD (R10), Z6
+	ADDQ    BX, R10
+	VMOVUPD (R10), Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	MOVQ    pick+96(FP), R11
+	MOVQ    depth+88(FP), R12
+	MOVLQSX 4(R8), R10
+	SHLQ    $0x03, R10
+	ADDQ    SI, R10
+	ADDQ    w+64(FP), R10
+
+w4wholeterm:
+	VMOVUPD     (R10), Z12
+	VMOVUPD     (R11), Z13
+	VPERMPD     Z4, Z13, Z14
+	VFMADD231PD Z12, Z14, Z8
+	VPERMPD     Z5, Z13, Z14
+	VFMADD231PD Z12, Z14, Z9
+	VPERMPD     Z6, Z13, Z14
+	VFMADD231PD Z12, Z14, Z10
+	VPERMPD     Z7, Z13, Z13
+	VFMADD231PD Z12, Z13, Z11
+	ADDQ        $0x40, R11
+	ADDQ        ldw+72(FP), R10
+	DECQ        R12
+	JNZ         w4wholeterm
+	VADDPD      Z8, Z0, Z0
+	VADDPD      Z9, Z1, Z1
+	VADDPD      Z10, Z2, Z2
+	VADDPD      Z11, Z3, Z3
+	ADDQ        $0x08, R8
+	DECQ        R9
+	JNZ         w4wholeplace
+
+w4wholeend:
+	MOVQ    ldy+24(FP), R9
+	SHLQ    $0x03, R9
+	LEAQ    (CX)(SI*1), R8
+	VMOVUPD Z0, (R8)
+	ADDQ    R9, R8
+	VMOVUPD Z1, (R8)
+	ADDQ    R9, R8
+	VMOVUPD Z2, (R8)
+	ADDQ    R9, R8
+	VMOVUPD Z3, (R8)
+	ADDQ    $0x40, SI
+	SUBQ    $0x08, DI
+	JGE     w4whole
+
+w4rest:
+	ADDQ      $0x08, DI
+	JZ        w4done
+	MOVQ      $-1, R8
+	SHLXQ     DI, R8, R8
+	NOTQ      R8
+	KMOVW     R8, K1
+	MOVQ      from+80(FP), DI
+	VMOVUPD.Z (DI)(SI*1), K1, Z0
+	VMOVUPD   Z0, Z1
+	VMOVUPD   Z0, Z2
+	VMOVUPD   Z0, Z3
+	MOVQ      places+48(FP), DI
+	MOVQ      count+56(FP), R8
+	SUBQ      $0x00000000, R8
+	JLE       w4partend
+
+w4partplace:
+	MOVLQSX   (DI), R9
+	SHLQ      $0x03, R9
+	ADDQ      SI, R9
+	ADDQ      DX, R9
+	VMOVUPD.Z (R9), K1, Z4
+	ADDQ      BX, R9
+	VMOVUPD.Z (R9), K1, Z5
+	ADDQ      BX, R9
+	VMOVUPD.Z (R9), K1, Z6
+	ADDQ      BX, R9
+	VMOVUPD.Z (R9), K1, Z7
+	VPXORD    Z15, Z15, Z15
+	VPXORD    Z16, Z16, Z16
+	VPXORD    Z17, Z17, Z17
+	VPXORD    Z18, Z18, Z18
+	MOVQ      pick+96(FP), R10
+	MOVQ      depth+88(FP), R11
+	MOVLQSX   4(DI), R9
+	SHLQ      $0x03, R9
+	ADDQ      SI, R9
+	ADDQ      w+64(FP), R9
+
+w4partterm:
+	VMOVUPD.Z   (R9), K1, Z12
+	VMOVUPD     (R10), Z13
+	VPERMPD     Z4, Z13, Z14
+	VFMADD231PD Z12, Z14, Z15
+	VPERMPD     Z5, Z13, Z14
+	VFMADD231PD Z12, Z14, Z16
+	VPERMPD     Z6, Z13, Z14
+	VFMADD231PD Z12, Z14, Z17
+	VPERMPD     Z7, Z13, Z13
+	VFMADD231PD Z12, Z13, Z18
+	ADDQ        $0x40, R10
+	ADDQ        ldw+72(FP), R9
+	DECQ        R11
+	JNZ         w4partterm
+	VADDPD      Z15, Z0, Z0
+	VADDPD      Z16, Z1, Z1
+	VADDPD      Z17, Z2, Z2
+	VADDPD      Z18, Z3, Z3
+	ADDQ        $0x08, DI
+	DECQ        R8
+	JNZ         w4partplace
+
+w4partend:
+	MOVQ    ldy+24(FP), DI
+	SHLQ    $0x03, DI
+	LEAQ    (CX)(SI*1), SI
+	VMOVUPD Z0, K1, (SI)
+	ADDQ    DI, SI
+	VMOVUPD Z1, K1, (SI)
+	ADDQ    DI, SI
+	VMOVUPD Z2, K1, (SI)
+	ADDQ    DI, SI
+	VMOVUPD Z3, K1, (SI)
+
+w4done:
+	MOVQ ldy+24(FP), SI
+	SHLQ $0x03, SI
+	LEAQ (DX)(BX*4), DX
+	LEAQ (CX)(SI*4), CX
+	SUBQ $0x04, AX
+	JMP  w4
+
+w4few:
+w2:
+	CMPQ AX, $0x02
+	JLT  w2few
+	MOVQ c+8(FP), DI
+	XORQ SI, SI
+	SUBQ $0x08, DI
+	JLT  w2rest
+
+w2whole:
+	MOVQ    from+80(FP), R8
+	VMOVUPD (R8)(SI*1), Z0
+	VMOVUPD Z0, Z1
+	MOVQ    places+48(FP), R8
+	MOVQ    count+56(FP), R9
+	SUBQ    $0x00000000, R9
+	JLE     w2wholeend
+
+w2wholeplace:
+	MOVLQSX (R8), R10
+	SHLQ    $0x03, R10
+	ADDQ    SI, R10
+	ADDQ    DX, R10
+	VMOVUPD (R10), Z2
+	ADDQ    BX, R10
+	VMOVUPD (R10), Z3
+	VPXORD  Z19, Z19, Z19
+	VPXORD  Z20, Z20, Z20
+	MOVQ    pick+96(FP), R11
+	MOVQ    depth+88(FP), R12
+	MOVLQSX 4(R8), R10
+	SHLQ    $0x03, R10
+	ADDQ    SI, R10
+	ADDQ    w+64(FP), R10
+
+w2wholeterm:
+	VMOVUPD     (R10), Z4
+	VMOVUPD     (R11), Z5
+	VPERMPD     Z2, Z5, Z6
+	VFMADD231PD Z4, Z6, Z19
+	VPERMPD     Z3, Z5, Z5
+	VFMADD231PD Z4, Z5, Z20
+	ADDQ        $0x40, R11
+	ADDQ        ldw+72(FP), R10
+	DECQ        R12
+	JNZ         w2wholeterm
+	VADDPD      Z19, Z0, Z0
+	VADDPD      Z20, Z1, Z1
+	ADDQ        $0x08, R8
+	DECQ        R9
+	JNZ         w2wholeplace
+
+w2wholeend:
+	MOVQ    ldy+24(FP), R9
+	SHLQ    $0x03, R9
+	LEAQ    (CX)(SI*1), R8
+	VMOVUPD Z0, (R8)
+	ADDQ    R9, R8
+	VMOVUPD Z1, (R8)
+	ADDQ    $0x40, SI
+	SUBQ    $0x08, DI
+	JGE     w2whole
+
+w2rest:
+	ADDQ      $0x08, DI
+	JZ        w2done
+	MOVQ      $-1, R8
+	SHLXQ     DI, R8, R8
+	NOTQ      R8
+	KMOVW     R8, K1
+	MOVQ      from+80(FP), DI
+	VMOVUPD.Z (DI)(SI*1), K1, Z0
+	VMOVUPD   Z0, Z1
+	MOVQ      places+48(FP), DI
+	MOVQ      count+56(FP), R8
+	SUBQ      $0x00000000, R8
+	JLE       w2partend
+
+w2partplace:
+	MOVLQSX   (DI), R9
+	SHLQ      $0x03, R9
+	ADDQ      SI, R9
+	ADDQ      DX, R9
+	VMOVUPD.Z (R9), K1, Z2
+	ADDQ      BX, R9
+	VMOVUPD.Z (R9), K1, Z3
+	VPXORD    Z21, Z21, Z21
+	VPXORD    Z22, Z22, Z22
+	MOVQ      pick+96(FP), R10
+	MOVQ      depth+88(FP), R11
+	MOVLQSX   4(DI), R9
+	SHLQ      $0x03, R9
+	ADDQ      SI, R9
+	ADDQ      w+64(FP), R9
+
+w2partterm:
+	VMOVUPD.Z   (R9), K1, Z4
+	VMOVUPD     (R10), Z5
+	VPERMPD     Z2, Z5, Z6
+	VFMADD231PD Z4, Z6, Z21
+	VPERMPD     Z3, Z5, Z5
+	VFMADD231PD Z4, Z5, Z22
+	ADDQ        $0x40, R10
+	ADDQ        ldw+72(FP), R9
+	DECQ        R11
+	JNZ         w2partterm
+	VADDPD      Z21, Z0, Z0
+	VADDPD      Z22, Z1, Z1
+	ADDQ        $0x08, DI
+	DECQ        R8
+	JNZ         w2partplace
+
+w2partend:
+	MOVQ    ldy+24(FP), DI
+	SHLQ    $0x03, DI
+	LEAQ    (CX)(SI*1), SI
+	VMOVUPD Z0, K1, (SI)
+	ADDQ    DI, SI
+	VMOVUPD Z1, K1, (SI)
+
+w2done:
+	MOVQ ldy+24(FP), SI
+	SHLQ $0x03, SI
+	LEAQ (DX)(BX*2), DX
+	LEAQ (CX)(SI*2), CX
+	SUBQ $0x02, AX
+	JMP  w2
+
+w2few:
+w1:
+	CMPQ AX, $0x01
+	JLT  w1few
+	MOVQ c+8(FP), DI
+	XORQ SI, SI
+	SUBQ $0x08, DI
+	JLT  w1rest
+
+w1whole:
+	MOVQ    from+80(FP), R8
+	VMOVUPD (R8)(SI*1), Z0
+	MOVQ    places+48(FP), R8
+	MOVQ    count+56(FP), R9
+	SUBQ    $0x00000000, R9
+	JLE     w1wholeend
+
+w1wholeplace:
+	MOVLQSX (R8), R10
+	SHLQ    $0x03, R10
+	ADDQ    SI, R10
+	ADDQ    DX, R10
+	VMOVUPD (R10), Z1
+	VPXORD  Z23, Z23, Z23
+	MOVQ    pick+96(FP), R11
+	MOVQ    depth+88(FP), R12
+	MOVLQSX 4(R8), R10
+	SHLQ    $0x03, R10
+	ADDQ    SI, R10
+	ADDQ    w+64(FP), R10
+
+w1wholeterm:
+	VMOVUPD     (R10), Z2
+	VMOVUPD     (R11), Z3
+	VPERMPD     Z1, Z3, Z3
+	VFMADD231PD Z2, Z3, Z23
+	ADDQ        $0x40, R11
+	ADDQ        ldw+72(FP), R10
+	DECQ        R12
+	JNZ         w1wholeterm
+	VADDPD      Z23, Z0, Z0
+	ADDQ        $0x08, R8
+	DECQ        R9
+	JNZ         w1wholeplace
+
+w1wholeend:
+	MOVQ    ldy+24(FP), R8
+	SHLQ    $0x03, R8
+	LEAQ    (CX)(SI*1), R8
+	VMOVUPD Z0, (R8)
+	ADDQ    $0x40, SI
+	SUBQ    $0x08, DI
+	JGE     w1whole
+
+w1rest:
+	ADDQ      $0x08, DI
+	JZ        w1done
+	MOVQ      $-1, R8
+	SHLXQ     DI, R8, R8
+	NOTQ      R8
+	KMOVW     R8, K1
+	MOVQ      from+80(FP), DI
+	VMOVUPD.Z (DI)(SI*1), K1, Z0
+	MOVQ      places+48(FP), DI
+	MOVQ      count+56(FP), R8
+	SUBQ      $0x00000000, R8
+	JLE       w1partend
+
+w1partplace:
+	MOVLQSX   (DI), R9
+	SHLQ      $0x03, R9
+	ADDQ      SI, R9
+	ADDQ      DX, R9
+	VMOVUPD.Z (R9), K1, Z1
+	VPXORD    Z24, Z24, Z24
+	MOVQ      pick+96(FP), R10
+	MOVQ      depth+88(FP), R11
+	MOVLQSX   4(DI), R9
+	SHLQ      $0x03, R9
+	ADDQ      SI, R9
+	ADDQ      w+64(FP), R9
+
+w1partterm:
+	VMOVUPD.Z   (R9), K1, Z2
+	VMOVUPD     (R10), Z3
+	VPERMPD     Z1, Z3, Z3
+	VFMADD231PD Z2, Z3, Z24
+	ADDQ        $0x40, R10
+	ADDQ        ldw+72(FP), R9
+	DECQ        R11
+	JNZ         w1partterm
+	VADDPD      Z24, Z0, Z0
+	ADDQ        $0x08, DI
+	DECQ        R8
+	JNZ         w1partplace
+
+w1partend:
+	MOVQ    ldy+24(FP), DI
+	SHLQ    $0x03, DI
+	LEAQ    (CX)(SI*1), SI
+	VMOVUPD Z0, K1, (SI)
+
+w1done:
+	MOVQ ldy+24(FP), SI
+	SHLQ $0x03, SI
+	LEAQ (DX)(BX*1), DX
+	LEAQ (CX)(SI*1), CX
+	SUBQ $0x01, AX
+	JMP  w1
+
+w1few:
+	VZEROUPPER
+	RET
+
 // func avx2_float32_products(n int, c int, y *float32, ldy int, x *float32, ldx int, places *int32, count int, w *float32, from *float32)
 // Requires: AVX
 TEXT ·avx2_float32_products(SB), NOSPLIT, $0-80
@@ -3431,5 +5031,459 @@ rest:
 	LEAQ (SI)(R8*4), SI
 	DECQ AX
 	JNZ  window
+	VZEROUPPER
+	RET
+
+// func avx2_float32_grouped(n int, c int, y *float32, ldy int, x *float32, ldx int, places *int32, count int, w *float32, ldw int, from *float32, depth int, pick *int32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·avx2_float32_grouped(SB), NOSPLIT, $0-104
+	MOVQ n+0(FP), AX
+	MOVQ y+16(FP), CX
+	MOVQ x+32(FP), DX
+	MOVQ ldx+40(FP), BX
+	SHLQ $0x02, BX
+
+w4:
+	CMPQ AX, $0x04
+	JLT  w4few
+	MOVQ c+8(FP), DI
+	XORQ SI, SI
+	SUBQ $0x08, DI
+	JLT  w4rest
+
+w4whole:
+	MOVQ    from+80(FP), R8
+	VMOVUPS (R8)(SI*1), Y0
+	VMOVUPS Y0, Y1
+	VMOVUPS Y0, Y2
+	VMOVUPS Y0, Y3
+	MOVQ    places+48(FP), R8
+	MOVQ    count+56(FP), R9
+	SUBQ    $0x00000000, R9
+	JLE     w4wholeend
+
+w4wholeplace:
+	MOVLQSX (R8), R10
+	SHLQ    $0x02, R10
+	ADDQ    SI, R10
+	ADDQ    DX, R10
+	VMOVUPS (R10), Y4
+	ADDQ    BX, R10
+	VMOVUPS (R10), Y5
+	ADDQ    BX, R10
+	VMOVUPS (R10), Y6
+	ADDQ    BX, R10
+	VMOVUPS (R10), Y7
+	MOVQ    pick+96(FP), R11
+	MOVQ    depth+88(FP), R12
+	MOVLQSX 4(R8), R10
+	SHLQ    $0x02, R10
+	ADDQ    SI, R10
+	ADDQ    w+64(FP), R10
+
+w4wholeterm:
+	VMOVUPS     (R10), Y8
+	VMOVUPS     (R11), Y9
+	VPERMPS     Y4, Y9, Y10
+	VFMADD231PS Y8, Y10, Y0
+	VPERMPS     Y5, Y9, Y10
+	VFMADD231PS Y8, Y10, Y1
+	VPERMPS     Y6, Y9, Y10
+	VFMADD231PS Y8, Y10, Y2
+	VPERMPS     Y7, Y9, Y9
+	VFMADD231PS Y8, Y9, Y3
+	ADDQ        $0x20, R11
+	ADDQ        ldw+72(FP), R10
+	DECQ        R12
+	JNZ         w4wholeterm
+	ADDQ        $0x08, R8
+	DECQ        R9
+	JNZ         w4wholeplace
+
+w4wholeend:
+	MOVQ    ldy+24(FP), R9
+	SHLQ    $0x02, R9
+	LEAQ    (CX)(SI*1), R8
+	VMOVUPS Y0, (R8)
+	ADDQ    R9, R8
+	VMOVUPS Y1, (R8)
+	ADDQ    R9, R8
+	VMOVUPS Y2, (R8)
+	ADDQ    R9, R8
+	VMOVUPS Y3, (R8)
+	ADDQ    $0x20, SI
+	SUBQ    $0x08, DI
+	JGE     w4whole
+
+w4rest:
+	MOVQ ldy+24(FP), SI
+	SHLQ $0x02, SI
+	LEAQ (DX)(BX*4), DX
+	LEAQ (CX)(SI*4), CX
+	SUBQ $0x04, AX
+	JMP  w4
+
+w4few:
+w2:
+	CMPQ AX, $0x02
+	JLT  w2few
+	MOVQ c+8(FP), DI
+	XORQ SI, SI
+	SUBQ $0x08, DI
+	JLT  w2rest
+
+w2whole:
+	MOVQ    from+80(FP), R8
+	VMOVUPS (R8)(SI*1), Y0
+	VMOVUPS Y0, Y1
+	MOVQ    places+48(FP), R8
+	MOVQ    count+56(FP), R9
+	SUBQ    $0x00000000, R9
+	JLE     w2wholeend
+
+w2wholeplace:
+	MOVLQSX (R8), R10
+	SHLQ    $0x02, R10
+	ADDQ    SI, R10
+	ADDQ    DX, R10
+	VMOVUPS (R10), Y2
+	ADDQ    BX, R10
+	VMOVUPS (R10), Y3
+	MOVQ    pick+96(FP), R11
+	MOVQ    depth+88(FP), R12
+	MOVLQSX 4(R8), R10
+	SHLQ    $0x02, R10
+	ADDQ    SI, R10
+	ADDQ    w+64(FP), R10
+
+w2wholeterm:
+	VMOVUPS     (R10), Y4
+	VMOVUPS     (R11), Y5
+	VPERMPS     Y2, Y5, Y6
+	VFMADD231PS Y4, Y6, Y0
+	VPERMPS     Y3, Y5, Y5
+	VFMADD231PS Y4, Y5, Y1
+	ADDQ        $0x20, R11
+	ADDQ        ldw+72(FP), R10
+	DECQ        R12
+	JNZ         w2wholeterm
+	ADDQ        $0x08, R8
+	DECQ        R9
+	JNZ         w2wholeplace
+
+w2wholeend:
+	MOVQ    ldy+24(FP), R9
+	SHLQ    $0x02, R9
+	LEAQ    (CX)(SI*1), R8
+	VMOVUPS Y0, (R8)
+	ADDQ    R9, R8
+	VMOVUPS Y1, (R8)
+	ADDQ    $0x20, SI
+	SUBQ    $0x08, DI
+	JGE     w2whole
+
+w2rest:
+	MOVQ ldy+24(FP), SI
+	SHLQ $0x02, SI
+	LEAQ (DX)(BX*2), DX
+	LEAQ (CX)(SI*2), CX
+	SUBQ $0x02, AX
+	JMP  w2
+
+w2few:
+w1:
+	CMPQ AX, $0x01
+	JLT  w1few
+	MOVQ c+8(FP), DI
+	XORQ SI, SI
+	SUBQ $0x08, DI
+	JLT  w1rest
+
+w1whole:
+	MOVQ    from+80(FP), R8
+	VMOVUPS (R8)(SI*1), Y0
+	MOVQ    places+48(FP), R8
+	MOVQ    count+56(FP), R9
+	SUBQ    $0x00000000, R9
+	JLE     w1wholeend
+
+w1wholeplace:
+	MOVLQSX (R8), R10
+	SHLQ    $0x02, R10
+	ADDQ    SI, R10
+	ADDQ    DX, R10
+	VMOVUPS (R10), Y1
+	MOVQ    pick+96(FP), R11
+	MOVQ    depth+88(FP), R12
+	MOVLQSX 4(R8), R10
+	SHLQ    $0x02, R10
+	ADDQ    SI, R10
+	ADDQ    w+64(FP), R10
+
+w1wholeterm:
+	VMOVUPS     (R10), Y2
+	VMOVUPS     (R11), Y3
+	VPERMPS     Y1, Y3, Y3
+	VFMADD231PS Y2, Y3, Y0
+	ADDQ        $0x20, R11
+	ADDQ        ldw+72(FP), R10
+	DECQ        R12
+	JNZ         w1wholeterm
+	ADDQ        $0x08, R8
+	DECQ        R9
+	JNZ         w1wholeplace
+
+w1wholeend:
+	MOVQ    ldy+24(FP), R8
+	SHLQ    $0x02, R8
+	LEAQ    (CX)(SI*1), R8
+	VMOVUPS Y0, (R8)
+	ADDQ    $0x20, SI
+	SUBQ    $0x08, DI
+	JGE     w1whole
+
+w1rest:
+	MOVQ ldy+24(FP), SI
+	SHLQ $0x02, SI
+	LEAQ (DX)(BX*1), DX
+	LEAQ (CX)(SI*1), CX
+	SUBQ $0x01, AX
+	JMP  w1
+
+w1few:
+	VZEROUPPER
+	RET
+
+// func avx2_float32_groupedApart(n int, c int, y *float32, ldy int, x *float32, ldx int, places *int32, count int, w *float32, ldw int, from *float32, depth int, pick *int32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·avx2_float32_groupedApart(SB), NOSPLIT, $0-104
+	MOVQ n+0(FP), AX
+	MOVQ y+16(FP), CX
+	MOVQ x+32(FP), DX
+	MOVQ ldx+40(FP), BX
+	SHLQ $0x02, BX
+
+w4:
+	CMPQ AX, $0x04
+	JLT  w4few
+	MOVQ c+8(FP), DI
+	XORQ SI, SI
+	SUBQ $0x08, DI
+	JLT  w4rest
+
+w4whole:
+	MOVQ    from+80(FP), R8
+	VMOVUPS (R8)(SI*1), Y0
+	VMOVUPS Y0, Y1
+	VMOVUPS Y0, Y2
+	VMOVUPS Y0, Y3
+	MOVQ    places+48(FP), R8
+	MOVQ    count+56(FP), R9
+	SUBQ    $0x00000000, R9
+	JLE     w4wholeend
+
+w4wholeplace:
+	MOVLQSX (R8), R10
+	SHLQ    $0x02, R10
+	ADDQ    SI, R10
+	ADDQ    DX, R10
+	VMOVUPS (R10), Y4
+	ADDQ    BX, R10
+	VMOVUPS (R10), Y5
+	ADDQ    BX, R10
+	VMOVUPS (R10), Y6
+	ADDQ    BX, R10
+	VMOVUPS (R10), Y7
+	VXORPS  Y8, Y8, Y8
+	VXORPS  Y9, Y9, Y9
+	VXORPS  Y10, Y10, Y10
+	VXORPS  Y11, Y11, Y11
+	MOVQ    pick+96(FP), R11
+	MOVQ    depth+88(FP), R12
+	MOVLQSX 4(R8), R10
+	SHLQ    $0x02, R10
+	ADDQ    SI, R10
+	ADDQ    w+64(FP), R10
+
+w4wholeterm:
+	VMOVUPS     (R10), Y12
+	VMOVUPS     (R11), Y13
+	VPERMPS     Y4, Y13, Y14
+	VFMADD231PS Y12, Y14, Y8
+	VPERMPS     Y5, Y13, Y14
+	VFMADD231PS Y12, Y14, Y9
+	VPERMPS     Y6, Y13, Y14
+	VFMADD231PS Y12, Y14, Y10
+	VPERMPS     Y7, Y13, Y13
+	VFMADD231PS Y12, Y13, Y11
+	ADDQ        $0x20, R11
+	ADDQ        ldw+72(FP), R10
+	DECQ        R12
+	JNZ         w4wholeterm
+	VADDPS      Y8, Y0, Y0
+	VADDPS      Y9, Y1, Y1
+	VADDPS      Y10, Y2, Y2
+	VADDPS      Y11, Y3, Y3
+	ADDQ        $0x08, R8
+	DECQ        R9
+	JNZ         w4wholeplace
+
+w4wholeend:
+	MOVQ    ldy+24(FP), R9
+	SHLQ    $0x02, R9
+	LEAQ    (CX)(SI*1), R8
+	VMOVUPS Y0, (R8)
+	ADDQ    R9, R8
+	VMOVUPS Y1, (R8)
+	ADDQ    R9, R8
+	VMOVUPS Y2, (R8)
+	ADDQ    R9, R8
+	VMOVUPS Y3, (R8)
+	ADDQ    $0x20, SI
+	SUBQ    $0x08, DI
+	JGE     w4whole
+
+w4rest:
+	MOVQ ldy+24(FP), SI
+	SHLQ $0x02, SI
+	LEAQ (DX)(BX*4), DX
+	LEAQ (CX)(SI*4), CX
+	SUBQ $0x04, AX
+	JMP  w4
+
+w4few:
+w2:
+	CMPQ AX, $0x02
+	JLT  w2few
+	MOVQ c+8(FP), DI
+	XORQ SI, SI
+	SUBQ $0x08, DI
+	JLT  w2rest
+
+w2whole:
+	MOVQ    from+80(FP), R8
+	VMOVUPS (R8)(SI*1), Y0
+	VMOVUPS Y0, Y1
+	MOVQ    places+48(FP), R8
+	MOVQ    count+56(FP), R9
+	SUBQ    $0x00000000, R9
+	JLE     w2wholeend
+
+w2wholeplace:
+	MOVLQSX (R8), R10
+	SHLQ    $0x02, R10
+	ADDQ    SI, R10
+	ADDQ    DX, R10
+	VMOVUPS (R10), Y2
+	ADDQ    BX, R10
+	VMOVUPS (R10), Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	MOVQ    pick+96(FP), R11
+	MOVQ    depth+88(FP), R12
+	MOVLQSX 4(R8), R10
+	SHLQ    $0x02, R10
+	ADDQ    SI, R10
+	ADDQ    w+64(FP), R10
+
+w2wholeterm:
+	VMOVUPS     (R10), Y6
+	VMOVUPS     (R11), Y7
+	VPERMPS     Y2, Y7, Y8
+	VFMADD231PS Y6, Y8, Y4
+	VPERMPS     Y3, Y7, Y7
+	VFMADD231PS Y6, Y7, Y5
+	ADDQ        $0x20, R11
+	ADDQ        ldw+72(FP), R10
+	DECQ        R12
+	JNZ         w2wholeterm
+	VADDPS      Y4, Y0, Y0
+	VADDPS      Y5, Y1, Y1
+	ADDQ        $0x08, R8
+	DECQ        R9
+	JNZ         w2wholeplace
+
+w2wholeend:
+	MOVQ    ldy+24(FP), R9
+	SHLQ    $0x02, R9
+	LEAQ    (CX)(SI*1), R8
+	VMOVUPS Y0, (R8)
+	ADDQ    R9, R8
+	VMOVUPS Y1, (R8)
+	ADDQ    $0x20, SI
+	SUBQ    $0x08, DI
+	JGE     w2whole
+
+w2rest:
+	MOVQ ldy+24(FP), SI
+	SHLQ $0x02, SI
+	LEAQ (DX)(BX*2), DX
+	LEAQ (CX)(SI*2), CX
+	SUBQ $0x02, AX
+	JMP  w2
+
+w2few:
+w1:
+	CMPQ AX, $0x01
+	JLT  w1few
+	MOVQ c+8(FP), DI
+	XORQ SI, SI
+	SUBQ $0x08, DI
+	JLT  w1rest
+
+w1whole:
+	MOVQ    from+80(FP), R8
+	VMOVUPS (R8)(SI*1), Y0
+	MOVQ    places+48(FP), R8
+	MOVQ    count+56(FP), R9
+	SUBQ    $0x00000000, R9
+	JLE     w1wholeend
+
+w1wholeplace:
+	MOVLQSX (R8), R10
+	SHLQ    $0x02, R10
+	ADDQ    SI, R10
+	ADDQ    DX, R10
+	VMOVUPS (R10), Y1
+	VXORPS  Y2, Y2, Y2
+	MOVQ    pick+96(FP), R11
+	MOVQ    depth+88(FP), R12
+	MOVLQSX 4(R8), R10
+	SHLQ    $0x02, R10
+	ADDQ    SI, R10
+	ADDQ    w+64(FP), R10
+
+w1wholeterm:
+	VMOVUPS     (R10), Y3
+	VMOVUPS     (R11), Y4
+	VPERMPS     Y1, Y4, Y4
+	VFMADD231PS Y3, Y4, Y2
+	ADDQ        $0x20, R11
+	ADDQ        ldw+72(FP), R10
+	DECQ        R12
+	JNZ         w1wholeterm
+	VADDPS      Y2, Y0, Y0
+	ADDQ        $0x08, R8
+	DECQ        R9
+	JNZ         w1wholeplace
+
+w1wholeend:
+	MOVQ    ldy+24(FP), R8
+	SHLQ    $0x02, R8
+	LEAQ    (CX)(SI*1), R8
+	VMOVUPS Y0, (R8)
+	ADDQ    $0x20, SI
+	SUBQ    $0x08, DI
+	JGE     w1whole
+
+w1rest:
+	MOVQ ldy+24(FP), SI
+	SHLQ $0x02, SI
+	LEAQ (DX)(BX*1), DX
+	LEAQ (CX)(SI*1), CX
+	SUBQ $0x01, AX
+	JMP  w1
+
+w1few:
 	VZEROUPPER
 	RET

@@ -27,6 +27,7 @@ type form struct {
 	reg   func() VecVirtual
 
 	move, broadcast, add, mul, div, max, cmp func(...Op)
+	fma, permute                             func(...Op)
 	moveZ                                    func(m, k, dst Op)    // 0 where k has 0
 	addZ                                     func(x, y, k, dst Op) // likewise
 }
@@ -44,11 +45,11 @@ func (f form) wide() bool    { return f.isa == "avx512" }
 func (f form) lanes() uint64 { return uint64(f.bytes / f.size) }
 func (f form) shift() Op     { return Imm(uint64(bits.TrailingZeros(uint(f.size)))) }
 
-func (f form) text(name, signature string) {
+func (f form) text(name, signature, doc string) {
 	symbol := f.isa + "_" + f.elem + "_" + name
 	TEXT(symbol, NOSPLIT, strings.ReplaceAll(signature, "T", f.elem))
 	Pragma("noescape")
-	Doc(symbol + " is " + name + "Go.")
+	Doc(symbol + " " + doc)
 }
 
 func (f form) zero() VecVirtual {
@@ -130,7 +131,7 @@ func (p strip) places(from int, body func(list Register)) {
 
 // window writes an operation that makes a number of a window and a channel.
 func (f form) window(op, parameters string) {
-	f.text(op, "func(n, c int, y *T, ldy int, x *T, ldx int, places *int32, count int"+parameters+")")
+	f.text(op, "func(n, c int, y *T, ldy int, x *T, ldx int, places *int32, count int"+parameters+")", "is "+op+"Go.")
 	n, y, x := Load(Param("n"), GP64()), Load(Param("y"), GP64()), Load(Param("x"), GP64())
 	ldx, ldx3, at := Load(Param("ldx"), GP64()), GP64(), GP64()
 	SHLQ(f.shift(), ldx)
@@ -252,10 +253,108 @@ func (f form) window(op, parameters string) {
 	RET()
 }
 
+// grouped writes a convolution of groups that are no wider than a vector, or with apart its way back,
+// which adds the products of a place up by themselves before it adds them to the rest. A vector has
+// channels of several groups, or of one. Term k of each place is the vector of weights times a vector in which
+// each lane has channel k of its group: one permutation of the place's channels.
+func (f form) grouped(op string) {
+	apart := op == "groupedApart"
+	f.text(op, "func(n, c int, y *T, ldy int, x *T, ldx int, places *int32, count int, w *T, ldw int, from *T, depth int, pick *int32)",
+		"is of Vector.Grouped.")
+	n, y, x := Load(Param("n"), GP64()), Load(Param("y"), GP64()), Load(Param("x"), GP64())
+	ldx, at := Load(Param("ldx"), GP64()), GP64()
+	SHLQ(f.shift(), ldx)
+	address := func(name string) Mem {
+		p, err := Param(name).Resolve()
+		if err != nil {
+			panic(err)
+		}
+		return p.Addr
+	}
+	for _, windows := range []int{4, 2, 1} {
+		name := fmt.Sprintf("w%d", windows)
+		Label(name)
+		CMPQ(n, Imm(uint64(windows)))
+		JLT(LabelRef(name + "few"))
+		f.channels(name, at, func(p strip) {
+			acc := make([]VecVirtual, windows)
+			for i := range acc {
+				if i == 0 {
+					acc[i] = p.load(Mem{Base: Load(Param("from"), GP64()), Index: at, Scale: 1})
+				} else {
+					acc[i] = f.reg()
+					f.move(acc[0], acc[i])
+				}
+			}
+			p.places(0, func(list Register) {
+				e, v := GP64(), make([]VecVirtual, windows)
+				MOVLQSX(Mem{Base: list}, e)
+				SHLQ(f.shift(), e)
+				ADDQ(at, e)
+				ADDQ(x, e)
+				for i := range v {
+					v[i] = p.load(Mem{Base: e})
+					if i < windows-1 {
+						ADDQ(ldx, e)
+					}
+				}
+				sums := acc
+				if apart {
+					sums = make([]VecVirtual, windows)
+					for i := range sums {
+						sums[i] = f.zero()
+					}
+				}
+				weights, pick, k := GP64(), Load(Param("pick"), GP64()), Load(Param("depth"), GP64())
+				MOVLQSX(Mem{Base: list, Disp: 4}, weights)
+				SHLQ(f.shift(), weights)
+				ADDQ(at, weights)
+				ADDQ(address("w"), weights)
+				Label(p.name + "term")
+				w, lane := p.load(Mem{Base: weights}), f.reg()
+				f.move(Mem{Base: pick}, lane)
+				for i, sum := range sums {
+					t := f.reg()
+					f.permute(v[i], lane, t)
+					f.fma(w, t, sum)
+				}
+				ADDQ(Imm(uint64(f.bytes)), pick)
+				ADDQ(address("ldw"), weights)
+				DECQ(k)
+				JNZ(LabelRef(p.name + "term"))
+				for i := range acc {
+					if apart {
+						f.add(sums[i], acc[i], acc[i])
+					}
+				}
+			})
+			to, ldy := GP64(), Load(Param("ldy"), GP64())
+			SHLQ(f.shift(), ldy)
+			LEAQ(Mem{Base: y, Index: at, Scale: 1}, to)
+			for i, v := range acc {
+				p.store(v, Mem{Base: to})
+				if i < windows-1 {
+					ADDQ(ldy, to)
+				}
+			}
+		})
+		ldy := Load(Param("ldy"), GP64())
+		SHLQ(f.shift(), ldy)
+		LEAQ(Mem{Base: x, Index: ldx, Scale: uint8(windows)}, x)
+		LEAQ(Mem{Base: y, Index: ldy, Scale: uint8(windows)}, y)
+		SUBQ(Imm(uint64(windows)), n)
+		JMP(LabelRef(name))
+		Label(name + "few")
+	}
+	VZEROUPPER()
+	RET()
+}
+
 // hand writes the way back of a max-pool, window by window. With more it adds to what is there.
 func (f form) hand(op string) {
 	more := op == "handMore"
-	f.text(op, "func(n, c int, dx, x *T, ldx int, y, d *T, ldy int, places *int32, count int)")
+	f.text(op, "func(n, c int, dx, x *T, ldx int, y, d *T, ldy int, places *int32, count int)",
+		"is handGo.")
 	n, dx, x := Load(Param("n"), GP64()), Load(Param("dx"), GP64()), Load(Param("x"), GP64())
 	y, d, at := Load(Param("y"), GP64()), Load(Param("d"), GP64()), GP64()
 	zero := f.zero()
@@ -315,14 +414,16 @@ func (f form) all() {
 	f.window("mean", ", by T")
 	f.hand("hand")
 	f.hand("handMore")
+	f.grouped("grouped")
+	f.grouped("groupedApart")
 }
 
 func main() {
 	ConstraintExpr("amd64,!purego")
 	ps := form{elem: "float32", size: 4, move: VMOVUPS, moveZ: VMOVUPS_Z, broadcast: VBROADCASTSS, add: VADDPS, addZ: VADDPS_Z,
-		mul: VMULPS, div: VDIVPS, max: VMAXPS, cmp: VCMPPS}
+		mul: VMULPS, div: VDIVPS, max: VMAXPS, cmp: VCMPPS, fma: VFMADD231PS, permute: VPERMPS}
 	pd := form{elem: "float64", size: 8, move: VMOVUPD, moveZ: VMOVUPD_Z, broadcast: VBROADCASTSD, add: VADDPD, addZ: VADDPD_Z,
-		mul: VMULPD, div: VDIVPD, max: VMAXPD, cmp: VCMPPD}
+		mul: VMULPD, div: VDIVPD, max: VMAXPD, cmp: VCMPPD, fma: VFMADD231PD, permute: VPERMPD}
 	for _, f := range []form{ps, pd} {
 		f.isa, f.bytes, f.reg = "avx512", 64, ZMM
 		f.all()
