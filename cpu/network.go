@@ -55,8 +55,13 @@ type netLayer[T Float] struct {
 // done for so many rows at a time.
 type stage struct{ from, to, rows int }
 
-// networkBytes is about what a block of rows keeps for its gradient.
-const networkBytes = 4 << 20
+// A block has as many rows as keep networkBytes for their gradient, which a cache should hold. But
+// where layers want several rows at a time it has manyRows, as far as these keep mostBytes.
+const (
+	networkBytes = 4 << 20
+	manyRows     = 20
+	mostBytes    = 24 << 20
+)
 
 // newNetwork packs the weights of prog. It returns an error that names the layer for an operation
 // that this package does not know.
@@ -80,8 +85,21 @@ func newNetwork[T Float](path string, prog *lower.Program) (*network[T], error) 
 	}
 	n.keepBetweenStages()
 	n.look()
-	n.block = min(blockRows, max(1, networkBytes/n.rowBytes()/gemm.GroupRows)*gemm.GroupRows)
+	n.block = n.blockRows()
 	return n, nil
+}
+
+// blockRows returns how many rows a block has.
+func (n *network[T]) blockRows() int {
+	row := n.rowBytes()
+	fives := func(bytes int) int { return max(1, bytes/row/gemm.GroupRows) * gemm.GroupRows }
+	rows := fives(networkBytes)
+	for _, s := range n.stages {
+		if s.rows > 1 {
+			rows = max(rows, min(manyRows, fives(mostBytes)))
+		}
+	}
+	return min(blockRows, rows)
 }
 
 // addLayer makes layer i of operation i of prog, and puts it in a stage.
