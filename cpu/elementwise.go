@@ -102,13 +102,11 @@ func (v *vectors[T]) startBack(dx, x, d []T) (dxRest, xRest, dRest []T) {
 type relu[T Float] struct{ vec gemm.Vector[T] }
 
 func (a relu[T]) forward(_ *memory[T], y []T, x [][]T) {
-	copy(y, x[0])
-	a.vec.Gate(y, y)
+	a.vec.Gated(y, x[0], x[0])
 }
 
 func (a relu[T]) backward(_ *memory[T], dx []T, _ [][]T, _ int, y, d []T) {
-	copy(dx, d)
-	a.vec.Gate(dx, y)
+	a.vec.Gated(dx, d, y)
 }
 
 // A leaky is x where x > 0 and slope·x elsewhere.
