@@ -267,7 +267,7 @@ func (b *Backend[T]) matrix(ctx context.Context, cols int, f func(w *scratch[T],
 func (b *Backend[T]) eachRow(ctx context.Context, f func(w *scratch[T], lo, hi int)) error {
 	rows, block := b.batch.rows, b.model.block
 	unit := min(len(b.batch.eps), block)
-	return b.workers.each(ctx, (rows+unit-1)/unit, max(1, block/unit), func(w *scratch[T], lo, hi int) {
+	return b.workers.each(ctx, (rows+unit-1)/unit, max(1, (block+unit/2)/unit), func(w *scratch[T], lo, hi int) {
 		f(w, lo*unit, min(hi*unit, rows))
 	})
 }
@@ -313,7 +313,7 @@ func (b *Backend[T]) whole(ctx context.Context) error {
 // until w is used again. Rows of the first skip eps are left out.
 func (b *Backend[T]) forward(w *scratch[T], lo, hi, skip int) []T {
 	if b.model.net != nil {
-		return b.model.net.forward(w, b.images(w, lo, hi), b.subset(lo, hi, skip), false)
+		return b.model.net.forward(w, b.images(w, lo, hi), b.subset(lo, hi, skip), forLogits)
 	}
 	m := b.model.mlp
 	z, l := w.layers(len(m.layers)), 1

@@ -110,7 +110,7 @@ func (b *Backend[T]) lookAt(w *scratch[T], s attack.Step, size []T, lo, hi int) 
 func (b *Backend[T]) gradientAt(w *scratch[T], s attack.Step, x []T, lo, hi int) []T {
 	if net := b.model.net; net != nil {
 		p := b.subset(lo, hi, 0)
-		z := net.forward(w, x, p, true)
+		z := net.forward(w, x, p, forGradient)
 		w.grad[0] = resize(w.grad[0], len(z))
 		b.lossGradients(s, w.grad[0], z, len(z)/p.n, lo, hi)
 		return net.backward(w, w.grad[0], p, nil)

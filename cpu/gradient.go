@@ -43,7 +43,7 @@ func (b *Backend[T]) weightedGradient(w *scratch[T], q []T, lo, hi int) []T {
 	var z []T
 	p := b.subset(lo, hi, 0)
 	if b.model.net != nil {
-		z = b.model.net.forward(w, b.images(w, lo, hi), p, true)
+		z = b.model.net.forward(w, b.images(w, lo, hi), p, forGradient)
 	} else {
 		z = b.forward(w, lo, hi, 0)
 	}

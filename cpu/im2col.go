@@ -5,71 +5,80 @@ import (
 	"advsweep/internal/lower"
 )
 
-// An im2col is y = b + Σ W·x over the windows of an image: one product for each group of channels,
-// whose left-hand matrix has a row for each window. The matrix is not made. The product reads the
-// windows where they lie in the image, NHWC, so that a row of a window is one segment of memory, or
-// each place of it if there are groups or the places lie apart.
+// A windows is how the windows of a convolution lie in an image, NHWC, so that a row of a window is
+// one segment of memory, or each place of it if there are groups or the places lie apart.
 //
 // An image with padding is first copied into a frame of zeros. Where the rows of a window are short
 // (lower.Unfold.Swapped), a segment would end before it began to pay. The frame then has, for each
 // row of windows, the image rows that they take interleaved, and each window is one segment.
+type windows[T Float] struct {
+	lower.Unfold
+	reads gemm.Im2col // of the first group
+}
+
+// An im2col is y = b + Σ W·x over the windows of images: one product for each group of channels,
+// whose left-hand matrix has a row for each window. The matrix is not made. The product reads the
+// windows where they lie.
 //
 // New makes it. Only pack changes its weights.
 type im2col[T Float] struct {
-	lower.Unfold
-	reads gemm.Im2col       // of the first group
-	w     []*gemm.Matrix[T] // by group: [terms of a window, channels of Out in the group]
-	from  [][]T             // by group: b, or zeros
+	windows[T]
+	w    []*gemm.Matrix[T] // by group: [terms of a window, channels of Out in the group]
+	from [][]T             // by group: b, or zeros
 }
 
 // short is the least length for which a vector operation is worth its call. It changes no bit.
 const short = 16
 
-// newIm2col packs the weights. weight gives the one for output o, channel c, row u and column v of
-// a window. bias may be nil.
-func newIm2col[T Float](path string, places lower.Unfold, bias []T, weight func(o, c, u, v int) T) *im2col[T] {
-	l := &im2col[T]{Unfold: places}
+func newWindows[T Float](places lower.Unfold) windows[T] {
+	l := windows[T]{Unfold: places}
 	in, kernel, wide, far := l.In, l.Kernel, l.wide(), l.Dilation
-	terms, filters := kernel[0]*kernel[1]*l.Depth(), l.Out.C/l.Groups
 	l.reads = gemm.Im2col{Rows: l.Out.H, Cols: l.Out.W, Step: 1}
 	if l.Swapped() {
 		l.reads.RowStride, l.reads.ColStride = wide*kernel[0]*in.C, l.Stride[1]*kernel[0]*in.C
-		l.reads.Segments = []gemm.Segment{{At: 0, N: terms}}
-	} else {
-		l.reads.RowStride, l.reads.ColStride = l.Stride[0]*wide*in.C, l.Stride[1]*in.C
-		for u := range kernel[0] {
-			row := u * far[0] * wide * in.C
-			if l.joined() {
-				l.reads.Segments = append(l.reads.Segments, gemm.Segment{At: row, N: kernel[1] * in.C})
-				continue
-			}
-			for v := range kernel[1] {
-				l.reads.Segments = append(l.reads.Segments, gemm.Segment{At: row + v*far[1]*in.C, N: l.Depth()})
-			}
+		l.reads.Segments = []gemm.Segment{{At: 0, N: kernel[0] * kernel[1] * in.C}}
+		return l
+	}
+	l.reads.RowStride, l.reads.ColStride = l.Stride[0]*wide*in.C, l.Stride[1]*in.C
+	for u := range kernel[0] {
+		row := u * far[0] * wide * in.C
+		if l.joined() {
+			l.reads.Segments = append(l.reads.Segments, gemm.Segment{At: row, N: kernel[1] * in.C})
+			continue
+		}
+		for v := range kernel[1] {
+			l.reads.Segments = append(l.reads.Segments, gemm.Segment{At: row + v*far[1]*in.C, N: l.Depth()})
 		}
 	}
-	for g := range l.Groups {
+	return l
+}
+
+// newIm2col packs the weights. weight gives the one for output o, channel c, row u and column v of
+// a window. bias may be nil.
+func newIm2col[T Float](path string, places lower.Unfold, bias []T, weight func(o, c, u, v int) T) *im2col[T] {
+	l := &im2col[T]{windows: newWindows[T](places)}
+	terms, filters := l.Kernel[0]*l.Kernel[1]*l.Depth(), l.Out.C/l.Groups
+	for range l.Groups {
 		w := gemm.NewMatrix[T](path, terms, filters)
-		from := make([]T, w.Padded())
-		if bias != nil {
-			copy(from, bias[g*filters:][:filters])
-		}
-		l.w, l.from = append(l.w, w), append(l.from, from)
+		l.w, l.from = append(l.w, w), append(l.from, make([]T, w.Padded()))
 	}
-	l.pack(weight)
+	l.pack(weight, bias)
 	return l
 }
 
 // joined reports whether the places of a row of a window lie beside each other, with nothing of
 // another group between them.
-func (l *im2col[T]) joined() bool { return l.Groups == 1 && l.Dilation[1] == 1 }
+func (l *windows[T]) joined() bool { return l.Groups == 1 && l.Dilation[1] == 1 }
 
 // wide is the width of an image with its padding.
-func (l *im2col[T]) wide() int { return l.In.W + l.Pad[1] + l.Pad[3] }
+func (l *windows[T]) wide() int { return l.In.W + l.Pad[1] + l.Pad[3] }
 
-// pack takes other weights.
-func (l *im2col[T]) pack(weight func(o, c, u, v int) T) {
+// pack takes other weights. bias may be nil.
+func (l *im2col[T]) pack(weight func(o, c, u, v int) T, bias []T) {
 	for g, w := range l.w {
+		if bias != nil {
+			copy(l.from[g], bias[g*w.N:][:w.N])
+		}
 		b := make([]T, w.K*w.N)
 		l.Terms(func(k, c, u, v int) {
 			for o := range w.N {
@@ -82,7 +91,7 @@ func (l *im2col[T]) pack(weight func(o, c, u, v int) T) {
 
 // transposed reads the transpose of the matrix of a convolution of one group without dilation: row
 // k has term k of each window.
-func (l *im2col[T]) transposed() gemm.Im2col {
+func (l *windows[T]) transposed() gemm.Im2col {
 	first := l.reads.Segments
 	g := gemm.Im2col{Rows: len(first), Cols: first[0].N, ColStride: 1, Step: l.reads.ColStride}
 	if g.Rows > 1 {
@@ -97,41 +106,48 @@ func (l *im2col[T]) transposed() gemm.Im2col {
 // flop is how many operations one image takes.
 func (l *im2col[T]) flop() uint64 { return 2 * uint64(l.Out.Size()) * uint64(l.w[0].K) }
 
-// frame returns x [In] as reads wants it: x itself, or a copy in buffer. The zeros of buffer stay
-// from one image to the next.
-func (l *im2col[T]) frame(buffer *[]T, x []T) []T {
+// frames returns n images x [In], which lie ldx apart, as reads wants them, and how far apart: x
+// itself, or copies in buffer. The zeros of buffer stay from one image to the next.
+func (l *windows[T]) frames(buffer *[]T, n int, x []T, ldx int) (from []T, ld int) {
+	wide := l.wide()
+	var fill func(to, x []T)
 	switch {
 	case l.Swapped():
-		l.interleave(buffer, x)
+		ld, fill = l.Out.H*wide*l.Kernel[0]*l.In.C, l.interleave
 	case l.Pad == [4]int{}:
-		return x
+		return x, ldx
 	default:
-		row, wide := l.In.W*l.In.C, l.wide()
-		if *buffer == nil {
-			*buffer = make([]T, (l.In.H+l.Pad[0]+l.Pad[2])*wide*l.In.C)
-		}
-		for y := range l.In.H {
-			copy((*buffer)[((y+l.Pad[0])*wide+l.Pad[1])*l.In.C:][:row], x[y*row:])
-		}
+		ld, fill = (l.In.H+l.Pad[0]+l.Pad[2])*wide*l.In.C, l.frame
 	}
-	return *buffer
+	if len(*buffer) < n*ld {
+		*buffer = make([]T, n*ld)
+	}
+	for i := range n {
+		fill((*buffer)[i*ld:][:ld], x[i*ldx:])
+	}
+	return *buffer, ld
 }
 
-// interleave writes to buffer, for each row of windows, the image rows that they take: element (u,
+// frame writes x [In] to the middle of its frame.
+func (l *windows[T]) frame(to, x []T) {
+	row, wide := l.In.W*l.In.C, l.wide()
+	for y := range l.In.H {
+		copy(to[((y+l.Pad[0])*wide+l.Pad[1])*l.In.C:][:row], x[y*row:])
+	}
+}
+
+// interleave writes to a frame, for each row of windows, the image rows that they take: element (u,
 // x, c) of image row u of the windows goes to (x, u, c).
-func (l *im2col[T]) interleave(buffer *[]T, x []T) {
+func (l *windows[T]) interleave(frame, x []T) {
 	channels, row, wide := l.In.C, l.In.W*l.In.C, l.wide()
 	step := l.Kernel[0] * channels // from a pixel to the next one of its row
-	if *buffer == nil {
-		*buffer = make([]T, l.Out.H*wide*step)
-	}
 	for r := range l.Out.H {
 		for u := range l.Kernel[0] {
 			y := r*l.Stride[0] + u - l.Pad[0]
 			if y < 0 || y >= l.In.H {
 				continue
 			}
-			from, to := x[y*row:][:row], (*buffer)[(r*wide+l.Pad[1])*step+u*channels:]
+			from, to := x[y*row:][:row], frame[(r*wide+l.Pad[1])*step+u*channels:]
 			if channels == 1 {
 				at := 0
 				for _, v := range from {
@@ -150,12 +166,15 @@ func (l *im2col[T]) interleave(buffer *[]T, x []T) {
 	}
 }
 
-// apply writes y [Out] for x [In].
-func (l *im2col[T]) apply(y, x []T, buffer *[]T, s *gemm.Scratch[T]) {
-	x = l.frame(buffer, x)
+// apply writes y [n, Out] for x [n, In], whose images lie ldy and ldx apart.
+func (l *im2col[T]) apply(m *memory[T], frame *[]T, n int, y []T, ldy int, x []T, ldx int) {
+	reads := l.reads
+	x, reads.ImageStride = l.frames(frame, n, x, ldx)
+	reads.Images, reads.Below = n, ldy
 	for g, w := range l.w {
-		w.MulIm2col(y[g*w.N:], l.Out.C, l.from[g], x[g*l.Depth():], &l.reads, s)
+		w.MulIm2col(y[g*w.N:], l.Out.C, l.from[g], x[g*l.Depth():], &reads, m.gemm)
 	}
+	m.rows.flop += uint64(n) * l.flop()
 }
 
 // A col2im is the gradient at the input of a convolution where that is no convolution of d itself.
@@ -182,14 +201,14 @@ func newCol2im[T Float](path string, places lower.Unfold, weight func(o, c, u, v
 	for range l.Groups {
 		l.w = append(l.w, gemm.NewMatrix[T](path, filters, l.Kernel[0]*l.Kernel[1]*l.Depth()))
 	}
-	l.pack(weight)
+	l.pack(weight, nil)
 	l.zeros = make([]T, l.w[0].Padded())
 	l.reads = gemm.Im2col{Rows: 1, Cols: l.Out.W, ColStride: l.Out.C, Segments: []gemm.Segment{{At: 0, N: filters}}, Step: 1}
 	return l
 }
 
-// pack takes other weights, see newIm2col.
-func (l *col2im[T]) pack(weight func(o, c, u, v int) T) {
+// pack takes other weights, see newIm2col. There is no bias.
+func (l *col2im[T]) pack(weight func(o, c, u, v int) T, _ []T) {
 	depth := l.Depth()
 	for g, w := range l.w {
 		b := make([]T, w.K*w.N)
@@ -209,8 +228,16 @@ func (l *col2im[T]) pack(weight func(o, c, u, v int) T) {
 // flop is how many operations one image takes.
 func (l *col2im[T]) flop() uint64 { return 2 * uint64(l.Out.Size()) * uint64(l.w[0].N) }
 
-// apply writes dx [In] for d [Out].
-func (l *col2im[T]) apply(dx, d []T, buffer *[]T, s *gemm.Scratch[T]) {
+// apply writes dx [n, In] for d [n, Out], whose images lie lddx and ldd apart.
+func (l *col2im[T]) apply(m *memory[T], buffer *[]T, n int, dx []T, lddx int, d []T, ldd int) {
+	for i := range n {
+		l.image(dx[i*lddx:][:l.In.Size()], d[i*ldd:], buffer, m.gemm)
+	}
+	m.rows.flop += uint64(n) * l.flop()
+}
+
+// image writes dx [In] for d [Out].
+func (l *col2im[T]) image(dx, d []T, buffer *[]T, s *gemm.Scratch[T]) {
 	clear(dx)
 	k := l.w[0].N
 	*buffer = resize(*buffer, l.Out.W*k)

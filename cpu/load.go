@@ -138,7 +138,7 @@ func (b *Backend[T]) cleanGradient(w *scratch[T], lo, hi int) []T {
 	}
 	if net := b.model.net; net != nil {
 		p := allOf[T](n)
-		z := net.forward(w, x, p, true)
+		z := net.forward(w, x, p, forGradient)
 		take(z)
 		return net.lossDown(w, z, p, label)
 	}

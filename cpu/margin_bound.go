@@ -210,34 +210,68 @@ type bounded interface {
 }
 
 func (a *convolution[T]) gain(in, out lower.Shape) gain {
-	k, depth := a.there.Kernel, a.there.Depth()
-	filters := out.C / a.there.Groups
+	k, depth := a.lowered.Kernel, a.lowered.Depth()
+	filters := out.C / a.lowered.Groups
 	m := newMatrixGain(out.C, in.C)
 	terms := k[0] * k[1] * depth
-	square := 0.0
-	a.there.Terms(func(t, c, u, v int) {
+	a.lowered.Terms(func(t, c, u, v int) {
 		for o := range out.C {
 			m.add(o, o/filters*depth+c, float64(a.weight(o, c, u, v)), terms-t+1)
 		}
 	})
-	for _, from := range a.there.from {
-		n := norm2(from)
-		square += float64(n * n)
+	norm := norm2(a.bias) * math.Sqrt(float64(out.Pixels()))
+	g := productGain[T](m, terms, k[0]*k[1], norm, 0, out.Size())
+	if a.lowered.Tiled {
+		g.slack, g.slack0, g.sum = a.tiledSlack(norm, out)
 	}
-	norm := math.Sqrt(square*spare) * math.Sqrt(float64(out.Pixels()))
-	return productGain[T](m, terms, k[0]*k[1], norm, 0, out.Size())
+	return g
+}
+
+// tiledSlack returns slack, slack0 and sum of a convolution by Winograd's F(2×2, 3×3), with norm
+// that of the bias over all windows.
+//
+// A number of the image lies in four tiles at most, a factor of 2 in norm. The matrices of the
+// transforms, with elements -1, 0 and 1, have magnitudes whose norm is √(3+√5) for what tiles take
+// and √5 for their outputs. Each is applied along both dimensions. So the magnitudes of all terms of
+// the outputs have a norm of at most 2·(3+√5)·5 times that of the image and the largest norm of the
+// weights of a place. These are at most the weights that the magnitudes of a filter have. A term is
+// rounded twice before the products, C times in them and five times behind them, and a weight is
+// off by eight roundings at most.
+func (a *convolution[T]) tiledSlack(norm float64, out lower.Shape) (slack, slack0, sum float64) {
+	u, least := roundoff[T]()
+	in := a.lowered.In
+	var places [lower.TilePlaces]*matrixGain
+	for k := range places {
+		places[k] = newMatrixGain(out.C, in.C)
+	}
+	magnitude := func(o, c, u, v int) float64 { return math.Abs(float64(a.weight(o, c, u, v))) }
+	for o := range out.C {
+		for c := range in.C {
+			for k, w := range lower.Winograd(magnitude, o, c) {
+				places[k].add(o, c, w, 0)
+			}
+		}
+	}
+	top := least * math.Sqrt(float64(in.C*out.C)) // weights that are rounded to 0
+	for _, m := range places {
+		top = max(top, min(math.Sqrt(greatest(m.rows)*greatest(m.columns)), math.Sqrt(m.square)))
+	}
+	k := float64(in.C + 16)
+	sum = 2 * (3 + math.Sqrt(5)) * 5 * top * spare
+	rounding := k * u * (1 + float64(2*k*u)) * spare
+	return sum * rounding, float64(norm*rounding) + float64(9*k*least*math.Sqrt(float64(out.Size()))*spare), sum
 }
 
 // norm bounds the norm of a convolution by the largest of its groups' filters, as a matrix
 // [filters, terms of a window]: a number of the image lies in as many windows as a window has
 // places at most, and groups share no number.
 func (a *convolution[T]) norm(norm normBound[T]) float64 {
-	k := a.there.Kernel
+	l := a.lowered
+	k, out, terms := l.Kernel, l.Out.C/l.Groups, l.Kernel[0]*l.Kernel[1]*l.Depth()
 	top := 0.0
-	for g, m := range a.there.w {
-		out, terms := m.N, m.K
+	for g := range l.Groups {
 		w := make([]T, out*terms)
-		a.there.Terms(func(t, c, u, v int) {
+		a.lowered.Terms(func(t, c, u, v int) {
 			for o := range out {
 				w[o*terms+t] = a.weight(g*out+o, c, u, v)
 			}

@@ -21,6 +21,9 @@ func boundModels(r *rand.Rand) []*model.Model {
 	for range 40 {
 		all = append(all, ref.RandomNetwork(r))
 	}
+	for range 8 {
+		all = append(all, ref.RandomWide(r))
+	}
 	return all
 }
 

@@ -69,7 +69,8 @@ func (n *network[T]) macs() (macs float64) {
 		case nil:
 			macs += float64(float64(l.linear.in) * float64(l.linear.out))
 		case *convolution[T]:
-			macs += float64(float64(op.there.w[0].K) * float64(op.there.Out.Size()))
+			l := op.lowered
+			macs += float64(float64(l.Kernel[0]*l.Kernel[1]*l.Depth()) * float64(l.Out.Size()))
 		case *depthwise[T]:
 			macs += float64(float64(op.Kernel[0]*op.Kernel[1]) * float64(op.Out.Size()))
 		case *matMul[T]:

@@ -13,8 +13,9 @@ import (
 // starts at the pixels and computes all layers forward and backward, a few images at a time.
 //
 // A Linear takes all rows of a block at once, for each row alone would read the weights again.
-// Other layers are done in stages, row by row, so that each layer finds in the cache what the one
-// before left there. What only one stage needs is kept for every row only if a gradient follows.
+// Other layers are done in stages, a few rows at a time, so that each layer finds in the cache what
+// the one before left there. Where images are small and weights are many, a few rows are more. What
+// only one stage needs is kept for every row only if a gradient follows that looks at it.
 //
 // New makes it, and nothing but a trainer changes its weights. All that a pass writes is in the
 // worker's netScratch.
@@ -35,6 +36,7 @@ type value struct {
 	ld, gld int  // from a row to the next, and from a row of its gradient to the next
 	of      int  // the value in whose memory it lies: itself, or the one it is the ReLU of
 	kept    bool // every row has a place, since more than one stage needs it
+	looked  bool // a gradient looks at it
 	used    bool // an operation makes or takes it
 	moves   bool // it depends on the image; else nobody asks for its gradient
 }
@@ -45,14 +47,21 @@ type netLayer[T Float] struct {
 	second []bool // by place in takes: that gradient has a term before the one that this layer adds
 	linear *affine[T]
 	op     operation[T] // nil for a Linear
+	all    batched[T]   // op, or nil if that takes a row at a time
 	shared []T          // of a Constant whose numbers all rows read; else nil
 }
 
-// A stage is the layers from to to-1: one Linear, or layers of which none is a Linear.
-type stage struct{ from, to int }
+// A stage is the layers from to to-1: one Linear, or layers of which none is a Linear. These are
+// done for so many rows at a time.
+type stage struct{ from, to, rows int }
 
-// networkBytes is about what a block of rows keeps for its gradient.
-const networkBytes = 4 << 20
+// A block has as many rows as keep networkBytes for their gradient, which a cache should hold. But
+// where layers want several rows at a time it has manyRows, as far as these keep mostBytes.
+const (
+	networkBytes = 4 << 20
+	manyRows     = 20
+	mostBytes    = 24 << 20
+)
 
 // newNetwork packs the weights of prog. It returns an error that names the layer for an operation
 // that this package does not know.
@@ -71,9 +80,26 @@ func newNetwork[T Float](path string, prog *lower.Program) (*network[T], error) 
 			return nil, err
 		}
 	}
+	for k := range n.stages {
+		n.stages[k].rows = max(1, n.stages[k].rows)
+	}
 	n.keepBetweenStages()
-	n.block = min(blockRows, max(1, networkBytes/n.rowBytes()/gemm.GroupRows)*gemm.GroupRows)
+	n.look()
+	n.block = n.blockRows()
 	return n, nil
+}
+
+// blockRows returns how many rows a block has.
+func (n *network[T]) blockRows() int {
+	row := n.rowBytes()
+	fives := func(bytes int) int { return max(1, bytes/row/gemm.GroupRows) * gemm.GroupRows }
+	rows := fives(networkBytes)
+	for _, s := range n.stages {
+		if s.rows > 1 {
+			rows = max(rows, min(manyRows, fives(mostBytes)))
+		}
+	}
+	return min(blockRows, rows)
 }
 
 // addLayer makes layer i of operation i of prog, and puts it in a stage.
@@ -102,6 +128,7 @@ func (n *network[T]) addLayer(path string, prog *lower.Program, i int, op lower.
 		if l.op, err = newOperation[T](path, op, shapes); err != nil {
 			return err
 		}
+		l.all, _ = l.op.(batched[T])
 		if c, ok := l.op.(constant[T]); ok && sharable(prog, i) {
 			l.shared, out.used = c.v, false
 		}
@@ -111,12 +138,27 @@ func (n *network[T]) addLayer(path string, prog *lower.Program, i int, op lower.
 		out.of = in.of
 		out.ld = in.ld
 	}
-	if r := len(n.stages) - 1; r < 0 || ok || n.layers[n.stages[r].from].linear != nil {
-		n.stages = append(n.stages, stage{i, i + 1})
-	} else {
-		n.stages[r].to = i + 1
-	}
+	n.stageLayer(i)
 	return nil
+}
+
+// stageLayer puts layer i in the last stage, or in a new one if it is, or if before it is, a Linear,
+// or if it wants another number of rows at a time.
+func (n *network[T]) stageLayer(i int) {
+	l := &n.layers[i]
+	rows := 0 // any
+	if l.all != nil {
+		rows = l.all.together()
+	}
+	if r := len(n.stages) - 1; r >= 0 && l.linear == nil && n.layers[n.stages[r].from].linear == nil {
+		switch s := &n.stages[r]; {
+		case rows == 0 || s.rows == 0 || rows == s.rows:
+			s.rows = max(s.rows, rows)
+			s.to = i + 1
+			return
+		}
+	}
+	n.stages = append(n.stages, stage{i, i + 1, rows})
 }
 
 // sharable reports whether each row may read the output of Ops[i], a Constant, where it is. The
@@ -154,53 +196,117 @@ func (n *network[T]) keepBetweenStages() {
 	}
 }
 
-// rowBytes returns how many bytes the values of one row take.
+// look marks the values that gradients look at.
+func (n *network[T]) look() {
+	mark := func(j int) { n.values[n.values[j].of].looked = true }
+	for i := range n.layers {
+		l := &n.layers[i]
+		if l.op == nil {
+			continue
+		}
+		x, y := true, true
+		if b, ok := l.op.(blind); ok {
+			x, y = b.looks()
+		}
+		if y {
+			mark(i + 1)
+		}
+		for _, j := range l.takes {
+			if x {
+				mark(j)
+			}
+		}
+	}
+}
+
+// rowBytes returns how many bytes the values of one row take that are kept for its gradient.
 func (n *network[T]) rowBytes() (bytes int) {
 	for j, v := range n.values {
-		if v.of == j && v.used {
+		if v.of == j && v.used && n.keeps(j, forGradient) {
 			bytes += v.ld * int(unsafe.Sizeof(T(0)))
 		}
 	}
 	return bytes
 }
 
-// A netScratch is what one worker computes a network in. forward writes v, logits and whole;
-// backward writes g and sum.
+// A purpose is what values are kept for.
+type purpose int
+
+const (
+	forLogits   purpose = iota
+	forGradient         // of the images
+	forLearning         // of the weights too, which looks at all values
+)
+
+// keeps reports whether every row of value j has a place in a forward pass for p.
+func (n *network[T]) keeps(j int, p purpose) bool {
+	o := &n.values[n.values[j].of]
+	return o.kept || p == forLearning || p == forGradient && o.looked
+}
+
+// A netScratch is what one worker computes a network in. forward writes v, logits and purpose;
+// backward writes g and sum. Both write first.
 type netScratch[T Float] struct {
-	v, g   [][]T       // by value
-	whole  bool        // v has every value of every row
-	memory []memory[T] // by layer
-	x      [][]T       // what the layer in hand takes
-	sum    []T         // a gradient before it is added to another
-	logits []T         // in the order NCHW, where that is another than NHWC
+	v, g    [][]T       // by value
+	purpose purpose     // of the last forward
+	first   int         // of the rows that a stage has in hand
+	memory  []memory[T] // by layer
+	x       [][]T       // what the layer in hand takes
+	sum     []T         // a gradient before it is added to another
+	logits  []T         // in the order NCHW, where that is another than NHWC
 }
 
 // row returns the place of row r of value j.
 func (n *network[T]) row(w *netScratch[T], j, r int) []T {
-	v := &n.values[j]
 	if j > 0 && n.layers[j-1].shared != nil {
 		return n.layers[j-1].shared
 	}
-	if !v.kept && !w.whole {
-		r = 0
+	return n.rows(w, j, r)[:n.values[j].Size()]
+}
+
+// rows returns the places of value j from row r on, which lie ld apart.
+func (n *network[T]) rows(w *netScratch[T], j, r int) []T {
+	v := &n.values[j]
+	if !n.keeps(j, w.purpose) {
+		r -= w.first
 	}
-	return w.v[v.of][r*v.ld:][:v.Size()]
+	return w.v[v.of][r*v.ld:]
 }
 
 // gradRow returns the place of the gradient at row r of value j.
 func (n *network[T]) gradRow(w *netScratch[T], j, r int) []T {
+	return n.gradRows(w, j, r)[:n.values[j].Size()]
+}
+
+// gradRows returns the places of the gradient at value j from row r on, which lie gld apart.
+func (n *network[T]) gradRows(w *netScratch[T], j, r int) []T {
 	v := &n.values[j]
-	if !v.kept {
-		r = 0
+	if !v.kept && j > 0 {
+		r -= w.first
 	}
-	return w.g[v.of][r*v.gld:][:v.Size()]
+	return w.g[v.of][r*v.gld:]
+}
+
+// chunks calls f for rows from r to r+m-1 of a block, in the groups that stage s takes at a time:
+// all that p does not leave out.
+func (w *netScratch[T]) chunks(s stage, rows int, p subset[T], f func(r, m int)) {
+	for r := 0; r < rows; {
+		m := 0
+		for r+m < rows && m < s.rows && !p.skips(r+m) {
+			m++
+		}
+		if w.first = r; m > 0 {
+			f(r, m)
+		}
+		r += max(1, m)
+	}
 }
 
 // forward returns the logits of images x [n, I], [n, stride]. They are valid until w is used again.
-// whole keeps what backward needs.
-func (n *network[T]) forward(w *scratch[T], x []T, p subset[T], whole bool) []T {
+// It keeps what backward needs for a purpose.
+func (n *network[T]) forward(w *scratch[T], x []T, p subset[T], purpose purpose) []T {
 	s := &w.net
-	n.makeValues(w, p.n, whole)
+	n.makeValues(w, p.n, purpose)
 	if n.image.Reordered() {
 		for r := range p.n {
 			if n.values[0].used && !p.skips(r) {
@@ -215,19 +321,11 @@ func (n *network[T]) forward(w *scratch[T], x []T, p subset[T], whole bool) []T 
 			n.linearForward(w, st.from, p)
 			continue
 		}
-		for r := range p.n {
-			if p.skips(r) {
-				continue
-			}
+		s.chunks(st, p.n, p, func(r, m int) {
 			for i := st.from; i < st.to; i++ {
-				l := &n.layers[i]
-				if l.shared != nil {
-					continue
-				}
-				n.takeRow(s, l, r)
-				l.op.forward(&s.memory[i], n.row(s, i+1, r), s.x)
+				n.layerForward(w, i, r, m)
 			}
-		}
+		})
 	}
 	top := &n.values[len(n.layers)]
 	if !top.Reordered() {
@@ -240,6 +338,25 @@ func (n *network[T]) forward(w *scratch[T], x []T, p subset[T], whole bool) []T 
 	return s.logits
 }
 
+// layerForward computes layer i, no Linear, for rows r to r+m-1.
+func (n *network[T]) layerForward(w *scratch[T], i, r, m int) {
+	s, l := &w.net, &n.layers[i]
+	switch {
+	case l.shared != nil:
+	case l.all != nil && !n.constant(l.takes[0]):
+		from, to := l.takes[0], i+1
+		l.all.forwardAll(&s.memory[i], m, n.rows(s, to, r), n.values[to].ld, n.rows(s, from, r), n.values[from].ld)
+	default:
+		for k := r; k < r+m; k++ {
+			n.takeRow(s, l, k)
+			l.op.forward(&s.memory[i], n.row(s, i+1, k), s.x)
+		}
+	}
+}
+
+// constant reports whether all rows share value j.
+func (n *network[T]) constant(j int) bool { return j > 0 && n.layers[j-1].shared != nil }
+
 // takeRow puts all that layer l takes of row r in x.
 func (n *network[T]) takeRow(s *netScratch[T], l *netLayer[T], r int) {
 	s.x = s.x[:0]
@@ -248,25 +365,35 @@ func (n *network[T]) takeRow(s *netScratch[T], l *netLayer[T], r int) {
 	}
 }
 
-// makeValues makes room for the values of so many rows. With whole every value has every row.
-func (n *network[T]) makeValues(w *scratch[T], rows int, whole bool) {
+// makeValues makes room for the values of so many rows, for a purpose.
+func (n *network[T]) makeValues(w *scratch[T], rows int, purpose purpose) {
 	s := &w.net
 	if s.v == nil {
 		s.v, s.g, s.memory = make([][]T, len(n.values)), make([][]T, len(n.values)), make([]memory[T], len(n.layers))
 		for i := range s.memory {
-			s.memory[i].rows, s.memory[i].gemm = &w.rows, &w.gemm
+			s.memory[i].rows, s.memory[i].gemm, s.memory[i].tiles = &w.rows, &w.gemm, &w.tiles
 		}
 	}
-	s.whole = whole
+	s.purpose, s.first = purpose, 0
 	for j := range n.values {
 		if v := &n.values[j]; v.of == j && v.used && (j > 0 || v.Reordered()) {
-			count := 1
-			if v.kept || whole {
-				count = rows
+			count := rows
+			if !n.keeps(j, purpose) {
+				count = min(rows, n.stageOf(j).rows)
 			}
 			s.v[j] = resize(s.v[j], count*v.ld)
 		}
 	}
+}
+
+// stageOf returns the stage that makes value j, or the first one for the image.
+func (n *network[T]) stageOf(j int) stage {
+	for _, s := range n.stages {
+		if j <= s.to {
+			return s
+		}
+	}
+	return stage{rows: 1}
 }
 
 // linearForward computes layer i, a Linear, for all rows.
@@ -278,7 +405,7 @@ func (n *network[T]) linearForward(w *scratch[T], i int, p subset[T]) {
 }
 
 // backward returns the gradient at the images [n, stride], for d [n, stride of the logits] at the
-// logits of the last forward, which must have been whole. It is valid until w is used again.
+// logits of the last forward, whose purpose must have been this. It is valid until w is used again.
 //
 // learn may be nil. Else it is called when the gradient at the output of a layer is there: for a
 // Linear once, with r 0, and for each other layer once a row. The gradient at the images is then
@@ -304,18 +431,16 @@ func (n *network[T]) backward(w *scratch[T], d []T, p subset[T], learn func(laye
 			n.linearBackward(w, st.from, p)
 			continue
 		}
-		for r := range p.n {
-			if p.skips(r) {
-				continue
-			}
+		s.chunks(st, p.n, p, func(r, m int) {
 			for i := st.to - 1; i >= st.from; i-- {
-				if learn != nil {
-					learn(i, r)
+				for k := r; learn != nil && k < r+m; k++ {
+					learn(i, k)
 				}
-				n.layerBackward(w, i, r, learn != nil)
+				n.layerBackward(w, i, r, m, learn != nil)
 			}
-		}
+		})
 	}
+	s.first = 0
 	if !image.Reordered() {
 		return s.g[0]
 	}
@@ -333,9 +458,9 @@ func (n *network[T]) makeGradients(w *scratch[T], rows int) {
 	s := &w.net
 	for j := range n.values {
 		if v := &n.values[j]; v.of == j && v.used && v.moves {
-			count := 1
-			if v.kept || j == 0 {
-				count = rows
+			count := rows
+			if !v.kept && j > 0 {
+				count = min(rows, n.stageOf(j).rows)
 			}
 			s.g[j] = resize(s.g[j], count*v.gld)
 		}
@@ -376,38 +501,46 @@ func (n *network[T]) linearBackward(w *scratch[T], i int, p subset[T]) {
 	}
 }
 
-// layerBackward computes the gradient at what layer i, no Linear, takes, for one row. It may leave
-// out the gradient at the image.
-func (n *network[T]) layerBackward(w *scratch[T], i, r int, noImage bool) {
+// layerBackward computes the gradient at what layer i, no Linear, takes, for rows r to r+m-1. It may
+// leave out the gradient at the image.
+func (n *network[T]) layerBackward(w *scratch[T], i, r, m int, noImage bool) {
 	s, l := &w.net, &n.layers[i]
 	if !n.values[i+1].moves {
 		return
 	}
-	n.takeRow(s, l, r)
-	y, d := n.row(s, i+1, r), n.gradRow(s, i+1, r)
 	for t, j := range l.takes {
 		if noImage && j == 0 || !n.values[j].moves {
 			continue
 		}
-		dx := n.gradRow(s, j, r)
-		if !l.second[t] {
-			l.op.backward(&s.memory[i], dx, s.x, t, y, d)
-			continue
+		size, dx, ld := n.values[j].Size(), n.gradRows(s, j, r), n.values[j].gld
+		if l.second[t] {
+			s.sum = resize(s.sum, m*ld)
+			dx = s.sum
 		}
-		s.sum = resize(s.sum, len(dx))
-		l.op.backward(&s.memory[i], s.sum, s.x, t, y, d)
-		w.rows.vec.Add(dx, s.sum)
+		if l.all != nil {
+			l.all.backwardAll(&s.memory[i], m, dx, ld, n.gradRows(s, i+1, r), n.values[i+1].gld)
+		} else {
+			for k := range m {
+				n.takeRow(s, l, r+k)
+				l.op.backward(&s.memory[i], dx[k*ld:][:size], s.x, t, n.row(s, i+1, r+k), n.gradRow(s, i+1, r+k))
+			}
+		}
+		for k := range m {
+			if l.second[t] {
+				w.rows.vec.Add(n.gradRow(s, j, r+k), dx[k*ld:])
+			}
+		}
 	}
 }
 
 // lossGradient returns the gradient of the cross-entropy at images x [n, I], each divided by its 1
 // - p_y, [n, stride]. label gives the label of a row. It is valid until w is used again.
 func (n *network[T]) lossGradient(w *scratch[T], x []T, p subset[T], label func(r int) int32) []T {
-	return n.lossDown(w, n.forward(w, x, p, true), p, label)
+	return n.lossDown(w, n.forward(w, x, p, forGradient), p, label)
 }
 
-// lossDown is lossGradient at the images of the last forward, which must have been whole, for their
-// logits z.
+// lossDown is lossGradient at the images of the last forward, which must have been for a gradient,
+// for their logits z.
 func (n *network[T]) lossDown(w *scratch[T], z []T, p subset[T], label func(r int) int32) []T {
 	ld := len(z) / p.n
 	w.grad[0] = resize(w.grad[0], len(z))

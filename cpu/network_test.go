@@ -17,10 +17,13 @@ import (
 // fuse, all kernels give: logits, gradients and images after three steps.
 func TestNetworkBits(t *testing.T) {
 	const n = 33
-	for seed := range uint64(28) {
+	for seed := range uint64(34) {
 		r := rand.New(rand.NewPCG(seed, 30))
 		m := ref.RandomNetwork(r)
-		if seed >= 12 {
+		switch {
+		case seed >= 28:
+			m = ref.RandomWide(r)
+		case seed >= 12:
 			m = ref.RandomGeneral(r)
 		}
 		pixels, labels := make([]float32, n*m.Inputs()), make([]int32, n)

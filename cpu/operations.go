@@ -19,18 +19,47 @@ type operation[T Float] interface {
 	backward(m *memory[T], dx []T, x [][]T, arg int, y, d []T)
 }
 
+// A batched is an operation of one value that computes several images at once, faster than one by
+// one or as fast.
+type batched[T Float] interface {
+	operation[T]
+	// forwardAll writes y [n, out] for x [n, in], whose images lie ldy and ldx apart.
+	forwardAll(m *memory[T], n int, y []T, ldy int, x []T, ldx int)
+	// backwardAll writes dx, the gradient at x, for d at y, likewise.
+	backwardAll(m *memory[T], n int, dx []T, lddx int, d []T, ldd int)
+	// together is how many images it wants at once at least.
+	together() int
+}
+
+// A blind is an operation whose way back looks at less than all that it took and made.
+type blind interface {
+	// looks reports whether backward looks at x and at y.
+	looks() (x, y bool)
+}
+
+func (*convolution[T]) looks() (x, y bool) { return false, false }
+func (*depthwise[T]) looks() (x, y bool)   { return false, false }
+func (*scale[T]) looks() (x, y bool)       { return false, false }
+func (*avgPool[T]) looks() (x, y bool)     { return false, false }
+func (add[T]) looks() (x, y bool)          { return false, false }
+func (*arrange[T]) looks() (x, y bool)     { return false, false }
+func (constant[T]) looks() (x, y bool)     { return false, false }
+func (relu[T]) looks() (x, y bool)         { return false, true }
+
 // A memory is what one worker has for one layer. Only the layer's operation, and learn for packed,
 // write to it.
 type memory[T Float] struct {
-	// frame is the input with its padding, see im2col.frame, or a number that is taken again, see
+	// frame is the input with its padding, see windows.frames, or a number that is taken again, see
 	// pairwise.operand.
 	frame []T
 	// back is likewise on the way back, or the product of col2im, or terms of a sum.
-	back   []T
-	rows   *rows[T]
-	gemm   *gemm.Scratch[T]
-	packed *gemm.Matrix[T]    // see learn
-	right  [3]*gemm.Matrix[T] // of a matMul: for the product, and for both gradients
+	back    []T
+	rows    *rows[T]
+	gemm    *gemm.Scratch[T]
+	tiles   *tileRoom[T]
+	packed  *gemm.Matrix[T] // see learn, like learned, a frame of the input
+	learned []T
+	right   [3]*gemm.Matrix[T] // of a matMul: for the product, and for both gradients
 }
 
 // newOperation returns the operation of op, which takes values of shapes in. It returns an error
@@ -81,24 +110,39 @@ func newOperation[T Float](path string, op lower.Op, in []lower.Shape) (operatio
 	return nil, fmt.Errorf("layer %d: no operation for %T", op.Layer, op.Operation)
 }
 
-// A convolution is a product with the im2col matrix of its input. Its way back is another such
-// product, of d and the flipped filters, or else a product that col2im adds up. lower.Convolution
-// says which.
+// A convolution goes forward and back in the ways that lower.Convolution says.
 type convolution[T Float] struct {
-	lowered *lower.Convolution
-	weight  func(o, c, u, v int) T // by output, channel, row and column
-	there   *im2col[T]
-	back    *im2col[T] // nil: by cols
-	cols    *col2im[T]
+	lowered     *lower.Convolution
+	weight      func(o, c, u, v int) T // by output, channel, row and column
+	bias        []T
+	there, back way[T]
+}
+
+// A way is a convolution of images, or the gradient at its input.
+type way[T Float] interface {
+	// apply writes y for n images x, which lie ldy and ldx apart. It keeps a copy of images with
+	// their padding in frame, or other numbers, as m says.
+	apply(m *memory[T], frame *[]T, n int, y []T, ldy int, x []T, ldx int)
+	// pack takes other weights, by output, channel, row and column of this way, and a bias or nil.
+	pack(weight func(o, c, u, v int) T, bias []T)
+}
+
+// newWay returns a convolution of images with the windows of places.
+func newWay[T Float](path string, places lower.Unfold, bias []T, weight func(o, c, u, v int) T) way[T] {
+	if places.Tiled {
+		return newWinograd(path, places, bias, weight)
+	}
+	return newIm2col(path, places, bias, weight)
 }
 
 func newConvolution[T Float](path string, l *lower.Convolution) *convolution[T] {
 	filter := lower.Filter(l.Weight.Shape(), batch.Floats[T](nil, l.Weight))
-	a := &convolution[T]{lowered: l, weight: filter, there: newIm2col(path, l.Unfold, batch.Floats[T](nil, l.Bias), filter)}
+	a := &convolution[T]{lowered: l, weight: filter, bias: batch.Floats[T](nil, l.Bias)}
+	a.there = newWay(path, l.Unfold, a.bias, filter)
 	if l.Back != nil {
-		a.back = newIm2col(path, *l.Back, nil, lower.FlipTranspose(l, filter))
+		a.back = newWay(path, *l.Back, nil, lower.FlipTranspose(l, filter))
 	} else {
-		a.cols = newCol2im(path, l.Unfold, filter)
+		a.back = newCol2im(path, l.Unfold, filter)
 	}
 	return a
 }
@@ -106,28 +150,39 @@ func newConvolution[T Float](path string, l *lower.Convolution) *convolution[T] 
 // pack takes new weights of a convolution of one group.
 func (a *convolution[T]) pack(weight func(o, c, u, v int) T, bias []T) {
 	a.weight = weight
-	a.there.pack(weight)
-	copy(a.there.from[0], bias)
-	if a.back != nil {
-		a.back.pack(lower.FlipTranspose(a.lowered, weight))
-	} else {
-		a.cols.pack(weight)
+	copy(a.bias, bias)
+	a.there.pack(weight, bias)
+	if a.lowered.Back != nil {
+		weight = lower.FlipTranspose(a.lowered, weight)
 	}
+	a.back.pack(weight, nil)
 }
 
 func (a *convolution[T]) forward(m *memory[T], y []T, x [][]T) {
-	a.there.apply(y, x[0], &m.frame, m.gemm)
-	m.rows.flop += a.there.flop()
+	a.forwardAll(m, 1, y, len(y), x[0], len(x[0]))
 }
 
 func (a *convolution[T]) backward(m *memory[T], dx []T, _ [][]T, _ int, _, d []T) {
-	if a.back != nil {
-		a.back.apply(dx, d, &m.back, m.gemm)
-		m.rows.flop += a.back.flop()
-		return
+	a.backwardAll(m, 1, dx, len(dx), d, len(d))
+}
+
+func (a *convolution[T]) forwardAll(m *memory[T], n int, y []T, ldy int, x []T, ldx int) {
+	a.there.apply(m, &m.frame, n, y, ldy, x, ldx)
+}
+
+func (a *convolution[T]) backwardAll(m *memory[T], n int, dx []T, lddx int, d []T, ldd int) {
+	a.back.apply(m, &m.back, n, dx, lddx, d, ldd)
+}
+
+// together is such that products have some 40 to 80 rows, for which weights are worth reading.
+func (a *convolution[T]) together() int {
+	switch rows, cols := a.lowered.Tiles(); {
+	case rows*cols >= 40:
+		return 1
+	case rows*cols >= 10:
+		return 5
 	}
-	a.cols.apply(dx, d, &m.back, m.gemm)
-	m.rows.flop += a.cols.flop()
+	return 20
 }
 
 // A scale is x·w + b, with a w and a b for each channel.

@@ -122,7 +122,7 @@ func (b *Backend[T]) ask(ctx context.Context, ask []int, class []int32) error {
 		split := b.gathered(ask)
 		var z []T
 		if net := b.model.net; net != nil {
-			z = net.forward(w, x[:n*in], subset[T]{n, split, func(int) bool { return false }}, false)
+			z = net.forward(w, x[:n*in], subset[T]{n, split, func(int) bool { return false }}, forLogits)
 		} else {
 			b.model.mlp.forward(w, x[:n*in], n, split)
 			z = w.z[len(w.z)-1]

@@ -30,10 +30,11 @@ const groupRows = 8
 type netParam struct {
 	layer        int // of the network
 	w, bias      []float32
-	order        []int       // element i of a sum is that of w[order[i]]
-	terms        gemm.Im2col // of a convolution: its transposed im2col matrix
-	g, gb        []float32   // the gradient in the order of w, and that of bias
-	m, v, mb, vb []float32   // first and second moments of w and bias
+	order        []int            // element i of a sum is that of w[order[i]]
+	there        windows[float32] // of a convolution
+	terms        gemm.Im2col      // of a convolution: its transposed im2col matrix
+	g, gb        []float32        // the gradient in the order of w, and that of bias
+	m, v, mb, vb []float32        // first and second moments of w and bias
 }
 
 // trains returns an error that names the layer of m that has weights, or a form, that training does
@@ -79,10 +80,10 @@ func newNetTrainer(b *Backend[float32], m *model.Model, s *sample) (*netTrainer,
 				lower.ToNHWC(p.order[o*in.Size():][:in.Size()], places[o*in.Size():], in)
 			}
 		case model.Conv2D:
-			there := net.layers[i].op.(*convolution[float32]).there
-			p.terms = there.transposed()
-			in, size := there.In.C, there.Kernel[0]*there.Kernel[1]
-			there.Terms(func(k, c, u, v int) {
+			p.there = newWindows[float32](net.layers[i].op.(*convolution[float32]).lowered.Unfold)
+			p.terms = p.there.transposed()
+			in, size := p.there.In.C, p.there.Kernel[0]*p.there.Kernel[1]
+			p.there.Terms(func(k, c, u, v int) {
 				for o := range bias {
 					p.order[k*len(bias)+o] = (o*in+c)*size + u*l.Weight.Shape()[3] + v
 				}
@@ -105,7 +106,7 @@ func (t *netTrainer) step(ctx context.Context, rows int, rate float64) error {
 	err := t.b.workers.run(ctx, groups, func(w *scratch[float32], c int) {
 		lo, hi := c*groupRows, min((c+1)*groupRows, rows)
 		n := hi - lo
-		z := net.forward(w, t.images[lo*in:hi*in], allOf[float32](n), true)
+		z := net.forward(w, t.images[lo*in:hi*in], allOf[float32](n), forLearning)
 		ld := len(z) / n
 		argmax(t.class[lo:hi], z, net.out, ld)
 		w.grad[0] = resize(w.grad[0], len(z))
@@ -148,19 +149,20 @@ func (t *netTrainer) learn(w *scratch[float32], sum []float32, layer, r, n int) 
 		return
 	}
 	// dW of a term is the sum over all windows of the term times dz.
-	there := l.op.(*convolution[float32]).there
-	d, windows, out := net.gradRow(s, layer+1, r), there.Out.Pixels(), there.Out.C
+	d, windows, out := net.gradRow(s, layer+1, r), y.Pixels(), y.C
 	if m.packed == nil {
 		m.packed = gemm.NewMatrix[float32](t.b.model.kernel, windows, out)
 	}
 	m.packed.Pack(d, out, 1)
 	for i := range t.params {
 		if p := &t.params[i]; p.layer == layer {
-			m.packed.MulIm2col(sum, out, nil, there.frame(&m.frame, net.row(s, l.takes[0], r)), &p.terms, &w.gemm)
+			image := net.row(s, l.takes[0], r)
+			from, _ := p.there.frames(&m.learned, 1, image, len(image))
+			m.packed.MulIm2col(sum, out, nil, from, &p.terms, &w.gemm)
 		}
 	}
 	for i := range windows {
-		addTo(sum[there.w[0].K*out:], d[i*out:])
+		addTo(sum[len(sum)-out:], d[i*out:])
 	}
 }
 

@@ -86,6 +86,7 @@ func (w *workers[T]) run(ctx context.Context, n int, f func(w *scratch[T], i int
 type scratch[T Float] struct {
 	rows  rows[T] // the list of the product in hand
 	gemm  gemm.Scratch[T]
+	tiles tileRoom[T]
 	x     []T    // [rows, I]
 	z0    []T    // an MLP's first layer [rows, stride]
 	z     [][]T  // each layer before its ReLU; the first may be z0, or belong to moves

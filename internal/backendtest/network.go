@@ -126,6 +126,9 @@ func networks() map[string]*model.Model {
 	for seed := range uint64(40) {
 		all[fmt.Sprintf("general %d", seed)] = ref.RandomGeneral(rand.New(rand.NewPCG(seed, 24)))
 	}
+	for seed := range uint64(8) {
+		all[fmt.Sprintf("wide %d", seed)] = ref.RandomWide(rand.New(rand.NewPCG(seed, 36)))
+	}
 	for i, e := range model.Examples() {
 		all[exampleName(i, e)] = e.Model()
 	}

@@ -11,6 +11,7 @@ package gemm
 
 //go:generate go run -modfile=../../tools/go.mod asm/gen.go -out gemm_amd64.s -stubs gemm_amd64.go -pkg gemm
 //go:generate go run -modfile=../../tools/go.mod asm/vector.go -out vector_amd64.s -stubs vector_amd64.go -pkg gemm
+//go:generate go run -modfile=../../tools/go.mod asm/winograd.go -out winograd_amd64.s -stubs winograd_amd64.go -pkg gemm
 //go:generate go run asm/arm64.go -out gemm_arm64.s
 
 import (

@@ -80,6 +80,8 @@ func TestGuard(t *testing.T) {
 				guardProducts[float64](y, path)
 				guardVector[float32](y, path)
 				guardVector[float64](y, path)
+				guardTiles[float32](y, path)
+				guardTiles[float64](y, path)
 			})
 		}
 	}

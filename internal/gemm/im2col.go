@@ -10,23 +10,28 @@ type Im2col struct {
 	RowStride, ColStride int // from a window to the one below it, and to the one on its right
 	Segments             []Segment
 	Step                 int // from an element of a segment to the next; at least 1
+	// Images is how many images there are, each with its windows; 0 stands for 1. ImageStride is
+	// from an image to the next, and Below from its rows of C to those of the next.
+	Images             int
+	ImageStride, Below int
 }
 
 // A Segment is N elements of each row of A. They meet the next N rows of B.
 type Segment struct{ At, N int }
 
 // MulIm2col computes C ← from + A·B, with A as g reads it from a, and C [Rows·Cols, N] row-major
-// with stride ldc. from [Padded()] is a bias or zeros; nil stands for what is in C. The segments
-// must have K elements in all. C must not overlap the others.
+// with stride ldc, for each image. from [Padded()] is a bias or zeros; nil stands for what is in C.
+// The segments must have K elements in all. C must not overlap the others.
 func (m *Matrix[T]) MulIm2col(c []T, ldc int, from, a []T, g *Im2col, s *Scratch[T]) {
 	if g.Rows == 0 || g.Cols == 0 || m.N == 0 || m.K == 0 {
 		return
 	}
-	_ = c[(g.Rows*g.Cols-1)*ldc+m.N-1]
+	more := max(1, g.Images) - 1
+	_ = c[more*g.Below+(g.Rows*g.Cols-1)*ldc+m.N-1]
 	if from != nil {
 		from = from[:m.Padded()]
 	}
-	last := (g.Rows-1)*g.RowStride + (g.Cols-1)*g.ColStride
+	last := more*g.ImageStride + (g.Rows-1)*g.RowStride + (g.Cols-1)*g.ColStride
 	if cap(s.tile) < GroupRows*m.width {
 		s.tile = make([]T, GroupRows*m.width)
 	}
@@ -66,40 +71,64 @@ type panelProduct[T Float] struct {
 	tile     []T
 }
 
-// all computes all windows, five at a time. It takes them from rows of windows. Where fewer than
-// five of a row are left, it takes them from columns.
+// all computes all windows, five at a time. Where rows of windows are no multiple of five long, it
+// takes the same window of five images. What is left of the images it takes one by one.
 func (p *panelProduct[T]) all() {
 	g := p.g
-	whole := g.Cols - g.Cols%GroupRows
-	for r := range g.Rows {
-		p.line(r, 0, whole, false)
+	images, abreast := max(1, g.Images), 0
+	if g.Cols%GroupRows != 0 {
+		abreast = images - images%GroupRows
 	}
-	tall := g.Rows - g.Rows%GroupRows
-	for c := whole; c < g.Cols; c++ {
-		p.line(0, c, tall, true)
+	if abreast > 0 {
+		for r := range g.Rows {
+			for c := range g.Cols {
+				p.line(p.place(0, r, c), g.ImageStride, g.Below, abreast)
+			}
+		}
 	}
-	for r := tall; r < g.Rows; r++ {
-		p.line(r, whole, g.Cols-whole, false)
+	for i := abreast; i < images; i++ {
+		p.image(i)
 	}
 }
 
-// line computes n windows from (r, c) on, to the right or down.
-func (p *panelProduct[T]) line(r, c, n int, down bool) {
-	g, ars, step := p.g, p.g.ColStride, 1
-	if down {
-		ars, step = g.RowStride, g.Cols
+// image computes the windows of one image. It takes them from rows of windows. Where fewer than
+// five of a row are left, it takes them from columns.
+func (p *panelProduct[T]) image(i int) {
+	g := p.g
+	right := func(r, c, n int) { p.line(p.place(i, r, c), g.ColStride, p.ldc, n) }
+	whole := g.Cols - g.Cols%GroupRows
+	for r := range g.Rows {
+		right(r, 0, whole)
 	}
-	at, to := r*g.RowStride+c*g.ColStride, (r*g.Cols+c)*p.ldc
-	ldc := step * p.ldc
+	tall := g.Rows - g.Rows%GroupRows
+	for c := whole; c < g.Cols; c++ {
+		p.line(p.place(i, 0, c), g.RowStride, g.Cols*p.ldc, tall)
+	}
+	for r := tall; r < g.Rows; r++ {
+		right(r, whole, g.Cols-whole)
+	}
+}
+
+// A spot is where a window lies in a, and its row in c.
+type spot struct{ at, to int }
+
+// place returns the spot of window (r, c) of image i.
+func (p *panelProduct[T]) place(i, r, c int) spot {
+	g := p.g
+	return spot{i*g.ImageStride + r*g.RowStride + c*g.ColStride, i*g.Below + (r*g.Cols+c)*p.ldc}
+}
+
+// line computes n windows from w on. Each lies ars behind the one before it, and its row ldc.
+func (p *panelProduct[T]) line(w spot, ars, ldc, n int) {
 	for n > 0 {
 		h, mulAdd := p.m.kernel.of(n, p.width/p.m.kernel.lanes)
-		out := p.c[to:]
+		out := p.c[w.to:]
 		if p.w == p.width {
 			init, ldi := &out[0], ldc
 			if p.from != nil {
 				init, ldi = &p.from[0], 0
 			}
-			mulAdd(len(p.list), &p.list[0], &p.a[at], ars, g.Step, &p.b[0], init, ldi, &out[0], ldc)
+			mulAdd(len(p.list), &p.list[0], &p.a[w.at], ars, p.g.Step, &p.b[0], init, ldi, &out[0], ldc)
 		} else { // not whole vectors: the kernel works on a copy
 			init, ldi := &p.tile[0], p.width
 			if p.from != nil {
@@ -109,11 +138,11 @@ func (p *panelProduct[T]) line(r, c, n int, down bool) {
 					copy(p.tile[i*p.width:][:p.w], out[i*ldc:])
 				}
 			}
-			mulAdd(len(p.list), &p.list[0], &p.a[at], ars, g.Step, &p.b[0], init, ldi, &p.tile[0], p.width)
+			mulAdd(len(p.list), &p.list[0], &p.a[w.at], ars, p.g.Step, &p.b[0], init, ldi, &p.tile[0], p.width)
 			for i := range h {
 				copy(out[i*ldc:][:p.w], p.tile[i*p.width:])
 			}
 		}
-		at, to, n = at+h*ars, to+h*ldc, n-h
+		w.at, w.to, n = w.at+h*ars, w.to+h*ldc, n-h
 	}
 }

@@ -20,14 +20,17 @@ func testIm2col[T Float](t *testing.T, path string) {
 		g Im2col
 		n int
 	}{
-		{Im2col{1, 1, 0, 0, []Segment{{3, 1}}, 1}, 1},
-		{Im2col{7, 9, 31, 2, []Segment{{0, 5}, {40, 5}, {17, 1}}, 1}, 16},
-		{Im2col{5, 5, 40, 8, []Segment{{0, 24}}, 1}, 33},
-		{Im2col{4, 3, 11, 1, []Segment{{0, 3}, {11, 3}}, 1}, 90},
-		{Im2col{2, 14, 900, 3, []Segment{{7, 700}, {800, 700}}, 1}, 7},
-		{Im2col{11, 2, 9, 3, []Segment{{0, 1}, {5, 2}}, 1}, 100},
-		{Im2col{3, 12, 30, 1, []Segment{{0, 9}, {120, 9}, {240, 9}}, 4}, 32},
-		{Im2col{1, 9, 0, 1, []Segment{{0, 600}}, 3}, 81},
+		{Im2col{Rows: 1, Cols: 1, RowStride: 0, ColStride: 0, Segments: []Segment{{3, 1}}, Step: 1}, 1},
+		{Im2col{Rows: 7, Cols: 9, RowStride: 31, ColStride: 2, Segments: []Segment{{0, 5}, {40, 5}, {17, 1}}, Step: 1}, 16},
+		{Im2col{Rows: 5, Cols: 5, RowStride: 40, ColStride: 8, Segments: []Segment{{0, 24}}, Step: 1}, 33},
+		{Im2col{Rows: 4, Cols: 3, RowStride: 11, ColStride: 1, Segments: []Segment{{0, 3}, {11, 3}}, Step: 1}, 90},
+		{Im2col{Rows: 2, Cols: 14, RowStride: 900, ColStride: 3, Segments: []Segment{{7, 700}, {800, 700}}, Step: 1}, 7},
+		{Im2col{Rows: 11, Cols: 2, RowStride: 9, ColStride: 3, Segments: []Segment{{0, 1}, {5, 2}}, Step: 1}, 100},
+		{Im2col{Rows: 3, Cols: 12, RowStride: 30, ColStride: 1, Segments: []Segment{{0, 9}, {120, 9}, {240, 9}}, Step: 4}, 32},
+		{Im2col{Rows: 1, Cols: 9, RowStride: 0, ColStride: 1, Segments: []Segment{{0, 600}}, Step: 3}, 81},
+		{Im2col{Rows: 2, Cols: 2, RowStride: 12, ColStride: 2, Segments: []Segment{{1, 4}, {13, 4}}, Step: 1, Images: 13, ImageStride: 37, Below: 4*36 + 5}, 33},
+		{Im2col{Rows: 3, Cols: 5, RowStride: 12, ColStride: 2, Segments: []Segment{{1, 4}, {13, 4}}, Step: 1, Images: 6, ImageStride: 49, Below: 15*83 + 2}, 80},
+		{Im2col{Rows: 4, Cols: 4, RowStride: 30, ColStride: 5, Segments: []Segment{{1, 9}}, Step: 2, Images: 4, ImageStride: 150, Below: 16*11 + 1}, 8},
 	} {
 		k := 0
 		for _, segment := range c.g.Segments {
@@ -36,13 +39,19 @@ func testIm2col[T Float](t *testing.T, path string) {
 		a, b, bias := random[T](r, 5000), random[T](r, k*c.n), random[T](r, c.n+100)
 		m := NewMatrix[T](path, k, c.n)
 		m.Pack(b, c.n, 1)
-		ldc, rows := c.n+3, c.g.Rows*c.g.Cols
-		got, want := random[T](r, rows*ldc), make([]T, rows*ldc)
-		copy(want, got)
-		copied := make([]T, rows*k)
-		for row := range rows {
-			at := row / c.g.Cols * c.g.RowStride
-			at += row % c.g.Cols * c.g.ColStride
+		ldc, rows, images := c.n+3, c.g.Rows*c.g.Cols, max(1, c.g.Images)
+		got := random[T](r, images*max(c.g.Below, rows*ldc))
+		want := append([]T(nil), got...)
+		copied := make([]T, images*rows*k)
+		var s Scratch[T]
+		multiply := func() {
+			for image := range images {
+				m.MulAdd(want[image*c.g.Below:], ldc, copied[image*rows*k:], k, 1, rows, &s)
+			}
+		}
+		for row := range images * rows {
+			image, window := row/rows, row%rows
+			at := image*c.g.ImageStride + window/c.g.Cols*c.g.RowStride + window%c.g.Cols*c.g.ColStride
 			to := copied[row*k:]
 			for _, segment := range c.g.Segments {
 				for i := range segment.N {
@@ -50,13 +59,12 @@ func testIm2col[T Float](t *testing.T, path string) {
 				}
 				to = to[segment.N:]
 			}
-			copy(want[row*ldc:][:c.n], bias)
+			copy(want[image*c.g.Below+window*ldc:][:c.n], bias)
 		}
-		var s Scratch[T]
-		m.MulAdd(want, ldc, copied, k, 1, rows, &s)
+		multiply()
 		m.MulIm2col(got, ldc, bias, a, &c.g, &s)
 		equal(t, fmt.Sprintf("%+v", c.g), got, want)
-		m.MulAdd(want, ldc, copied, k, 1, rows, &s)
+		multiply()
 		m.MulIm2col(got, ldc, nil, a, &c.g, &s)
 		equal(t, fmt.Sprintf("%+v on what is there", c.g), got, want)
 	}

@@ -72,3 +72,14 @@ func vectors(path string) []any {
 	}
 	return nil
 }
+
+// tiles returns the transforms of a path by element type.
+func tiles(path string) []any {
+	switch path {
+	case "avx512":
+		return []any{Tiles[float32]{16, avx512_float32_tilesIn, avx512_float32_tilesOut}, Tiles[float64]{8, avx512_float64_tilesIn, avx512_float64_tilesOut}}
+	case "avx2":
+		return []any{Tiles[float32]{8, avx2_float32_tilesIn, avx2_float32_tilesOut}, Tiles[float64]{4, avx2_float64_tilesIn, avx2_float64_tilesOut}}
+	}
+	return nil
+}

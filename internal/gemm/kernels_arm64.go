@@ -96,3 +96,5 @@ func kernels[T Float]() []kernel[T] {
 }
 
 func vectors(path string) []any { return nil }
+
+func tiles(path string) []any { return nil }

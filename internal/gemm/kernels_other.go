@@ -5,3 +5,5 @@ package gemm
 func kernels[T Float]() []kernel[T] { return []kernel[T]{goKernel[T]()} }
 
 func vectors(path string) []any { return nil }
+
+func tiles(path string) []any { return nil }

@@ -1,0 +1,169 @@
+package cpu
+
+import (
+	"advsweep/internal/gemm"
+	"advsweep/internal/lower"
+)
+
+// A winograd is a convolution by Winograd's F(2×2, 3×3), whose arithmetic internal/lower decides. It
+// takes some tiles at a time, of one image or of several, through the transform, the products and
+// the way back, so that what lies between stays in a cache.
+//
+// New makes it. Only pack changes its weights.
+type winograd[T Float] struct {
+	lower.Unfold
+	tiles gemm.Tiles[T]
+	w     [lower.TilePlaces]*gemm.Matrix[T] // [C, O]
+	bias  []T                               // [O]
+	zeros []T                               // what chains begin with
+}
+
+// stripTiles is the most tiles that go through at a time. Weights of some megabytes are read once
+// for them, and what they need beside the weights fits the second-level cache.
+const stripTiles = 80
+
+// apart is how many numbers lie unused between the places of a transform. Without them all places
+// of a tile would fall into one set of a cache.
+const apart = 80
+
+// newWinograd packs the weights, as newIm2col does.
+func newWinograd[T Float](path string, places lower.Unfold, bias []T, weight func(o, c, u, v int) T) *winograd[T] {
+	a := &winograd[T]{Unfold: places, tiles: gemm.NewTiles[T](path), bias: make([]T, places.Out.C)}
+	for k := range a.w {
+		a.w[k] = gemm.NewMatrix[T](path, places.In.C, places.Out.C)
+	}
+	a.zeros = make([]T, a.w[0].Padded())
+	a.pack(weight, bias)
+	return a
+}
+
+// pack takes other weights. bias may be nil.
+func (a *winograd[T]) pack(weight func(o, c, u, v int) T, bias []T) {
+	in, out := a.In.C, a.Out.C
+	var w [lower.TilePlaces][]T
+	for k := range w {
+		w[k] = make([]T, in*out)
+	}
+	for o := range out {
+		for c := range in {
+			for k, v := range lower.Winograd(weight, o, c) {
+				w[k][c*out+o] = v
+			}
+		}
+	}
+	for k := range w {
+		a.w[k].Pack(w[k], out, 1)
+	}
+	copy(a.bias, bias)
+}
+
+// flop is how many operations one image takes, without the transforms.
+func (a *winograd[T]) flop() uint64 {
+	rows, cols := a.Tiles()
+	return 2 * lower.TilePlaces * uint64(rows*cols) * uint64(a.In.C) * uint64(a.Out.C)
+}
+
+// A tileRoom is the memory in which a worker computes tiles.
+type tileRoom[T Float] struct {
+	v, m  []T // what tiles take and what they make, transformed: [TilePlaces, tiles, channels]
+	patch []T // pixels at an edge of an image
+}
+
+// apply writes y [n, Out] for x [n, In], whose images lie ldy and ldx apart.
+func (a *winograd[T]) apply(m *memory[T], _ *[]T, n int, y []T, ldy int, x []T, ldx int) {
+	rows, cols := a.Tiles()
+	each := rows * cols // tiles of an image
+	all := n * each
+	strips := (all + stripTiles - 1) / stripTiles
+	size := (all + strips - 1) / strips
+	size = (size + gemm.GroupRows - 1) / gemm.GroupRows * gemm.GroupRows
+	in, out := a.In.C, a.w[0].Padded()
+	r := m.tiles
+	placeIn, placeOut := size*in+apart, size*out+apart
+	r.v, r.m = resize(r.v, lower.TilePlaces*placeIn), resize(r.m, lower.TilePlaces*placeOut)
+	for t0 := 0; t0 < all; t0 += size {
+		t1 := min(t0+size, all)
+		// lines calls f for the tiles from column j to end-1 of row i of image k.
+		lines := func(f func(at, k, i, j, end int)) {
+			for t := t0; t < t1; {
+				k, i, j := t/each, t%each/cols, t%cols
+				end := min(cols, j+t1-t)
+				f(t-t0, k, i, j, end)
+				t += end - j
+			}
+		}
+		lines(func(at, k, i, j, end int) { a.take(r, r.v[at*in:], placeIn, x[k*ldx:], i, j, end) })
+		windows := gemm.Im2col{Rows: 1, Cols: t1 - t0, ColStride: in, Segments: []gemm.Segment{{At: 0, N: in}}, Step: 1}
+		for k, w := range a.w {
+			w.MulIm2col(r.m[k*placeOut:], out, a.zeros, r.v[k*placeIn:], &windows, m.gemm)
+		}
+		lines(func(at, k, i, j, end int) { a.give(r, y[k*ldy:], r.m[at*out:], placeOut, out, i, j, end) })
+	}
+	m.rows.flop += uint64(n) * a.flop()
+}
+
+// take transforms what the tiles from column j to end-1 of row i take of the image x, to v.
+func (a *winograd[T]) take(r *tileRoom[T], v []T, place int, x []T, i, j, end int) {
+	in := a.In
+	top := lower.Tile*i - a.Pad[0]
+	left := func(j int) int { return lower.Tile*j - a.Pad[1] } // the first column of a tile
+	lo, hi := j, j                                             // the tiles that are whole in the image
+	if top >= 0 && top+4 <= in.H {
+		for lo < end && left(lo) < 0 {
+			lo++
+		}
+		for hi = lo; hi < end && left(hi)+4 <= in.W; hi++ {
+		}
+	}
+	if a.edge(r, v, place, x, top, left(j), lo-j); lo < hi {
+		a.tiles.In(hi-lo, in.C, x[(top*in.W+left(lo))*in.C:], in.W*in.C, v[(lo-j)*in.C:], place, in.C)
+	}
+	if hi < end {
+		a.edge(r, v[(hi-j)*in.C:], place, x, top, left(hi), end-hi)
+	}
+}
+
+// edge transforms n tiles, the first from row top and column left on, which hang over the edge of
+// the image x.
+func (a *winograd[T]) edge(r *tileRoom[T], v []T, place int, x []T, top, left, n int) {
+	if n == 0 {
+		return
+	}
+	in, wide := a.In, lower.Tile*n+2
+	r.patch = resize(r.patch, 4*wide*in.C)
+	clear(r.patch)
+	from, to := max(0, -left), min(wide, in.W-left) // the columns that are in the image
+	for u := range 4 {
+		if row := top + u; row >= 0 && row < in.H && from < to {
+			copy(r.patch[(u*wide+from)*in.C:(u*wide+to)*in.C], x[(row*in.W+left+from)*in.C:])
+		}
+	}
+	a.tiles.In(n, in.C, r.patch, wide*in.C, v, place, in.C)
+}
+
+// give writes the outputs of the tiles from column j to end-1 of row i to the image y, from their
+// products m, of which a row has ld numbers.
+func (a *winograd[T]) give(r *tileRoom[T], y, m []T, place, ld, i, j, end int) {
+	out := a.Out
+	row, whole := lower.Tile*i, end
+	if row+lower.Tile > out.H {
+		whole = j
+	} else if lower.Tile*end > out.W {
+		whole--
+	}
+	if whole > j {
+		a.tiles.Out(whole-j, out.C, m, place, ld, a.bias, y[(row*out.W+lower.Tile*j)*out.C:], out.W*out.C)
+	}
+	if whole == end {
+		return
+	}
+	// What hangs over the edge is dropped.
+	n := end - whole
+	wide := lower.Tile * n
+	r.patch = resize(r.patch, lower.Tile*wide*out.C)
+	a.tiles.Out(n, out.C, m[(whole-j)*ld:], place, ld, a.bias, r.patch, wide*out.C)
+	col := lower.Tile * whole
+	for u := range min(lower.Tile, out.H-row) {
+		copy(y[((row+u)*out.W+col)*out.C:][:min(wide, out.W-col)*out.C], r.patch[u*wide*out.C:])
+	}
+}
