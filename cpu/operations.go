@@ -57,6 +57,7 @@ type memory[T Float] struct {
 	rows    *rows[T]
 	gemm    *gemm.Scratch[T]
 	tiles   *tileRoom[T]
+	listing *listing[T]
 	packed  *gemm.Matrix[T] // see learn, like learned, a frame of the input
 	learned []T
 	right   [3]*gemm.Matrix[T] // of a matMul: for the product, and for both gradients

@@ -143,11 +143,12 @@ func (m *Matrix[T]) Pack(b []T, rs, cs int) {
 	}
 }
 
-// A Scratch is the memory that MulAdd, MulIm2col and MulSelected work in. The zero value is ready.
+// A Scratch is the memory that MulAdd, MulIm2col, MulListed and MulSelected work in. The zero value is ready.
 // One goroutine uses it at a time.
 type Scratch[T Float] struct {
 	tile     []T
 	selected selected
+	begun    []bool // by window, see listedPanel.row
 }
 
 // MulAdd computes C ← C + A·B, with B = m. A is [rows, K] with element (i, k) at a[i·rs + k·cs]. C
