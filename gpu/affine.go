@@ -80,7 +80,9 @@ func tile(op, mode string, rows, width, multiprocessors int) (name string, grid 
 	switch {
 	case width <= 32:
 		columns = 32
-	case ceil(rows, 128)*ceil(width, 128) < multiprocessors:
+	// In a tile of 128 columns most of these would be computed for nothing. Else there is to be a
+	// block for every multiprocessor.
+	case width <= 64 || ceil(rows, 128)*ceil(width, 128) < multiprocessors:
 		columns = 64
 	}
 	if mode == "tf32" || mode == "3xtf32" && columns == 32 {

@@ -167,12 +167,7 @@ func (d *device) newOperation(op lower.Op, in []lower.Shape, mode string) (opera
 			c.relu = op.Rectified
 			return c, nil
 		}
-		c, err := d.newConv(o, mode)
-		if err != nil {
-			return nil, err
-		}
-		c.there.relu = op.Rectified
-		return c, nil
+		return d.newConv(o, op.Rectified, mode)
 	case lower.Scale:
 		w, err := d.parameter(o.Weight)
 		if err != nil {
