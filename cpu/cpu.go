@@ -12,6 +12,9 @@
 //     move (moves.go).
 //   - The whole curve of FGSM follows from a few points on each ray (walk.go).
 //
+// Other networks save arithmetic in their convolutions: those of 3×3 by Winograd's tiles
+// (winograd.go), others where what is zero can be left out (listed.go).
+//
 // Whatever the model, a row that was rounded to 8 bits takes a pass only where no earlier one has
 // its class and no bound proves it (rounded.go, margin_bound.go).
 package cpu
@@ -159,7 +162,8 @@ func (b *Backend[T]) Info() backend.Info { return b.model.info }
 
 // Work returns how many floating-point operations the matrix products have taken so far: two for
 // each multiplication and addition, without those that were left out. See rows.count for rows of
-// different images that share a group.
+// different images that share a group. A convolution counts with what its lists leave out, see
+// listed.go, and one by tiles counts the products of these.
 func (b *Backend[T]) Work() uint64 { return b.workers.flop() }
 
 var errClosed = fmt.Errorf("cpu: %w", batch.ErrClosed)
