@@ -225,7 +225,8 @@ func rowMajor[T float32 | float64](from []T, shape []int) []T {
 	return data
 }
 
-// widen writes the numbers in b, in the order and of the width of a, to dst.
+// widen writes the numbers in b, in the order and of the width of a, to dst. entryOf lets only widths
+// of 2, 4 and 8 pass.
 func widen[T float32 | float64](dst []T, b []byte, a *npy.Array) {
 	switch a.Width {
 	case 2:
