@@ -172,7 +172,7 @@ func testElementwiseBits[T Float](t *testing.T) {
 		}
 		return x
 	}
-	bits := make([]T, testsize.Of(2_000, 20_000, 2_000_000)) // any bits
+	bits := make([]T, testsize.Of(2_000, 20_000, 200_000)) // any bits
 	for i := range bits {
 		bits[i] = T(math.Float64frombits(r.Uint64()))
 		if v, ok := any(math.Float32frombits(r.Uint32())).(T); ok {
@@ -193,7 +193,7 @@ func testElementwiseBits[T Float](t *testing.T) {
 			sameAsScalar(t, e, at, d)
 		}
 		for _, width := range []float64{1e-3, 1, 4, 30, 400} {
-			n := testsize.Of(2_000, 20_000, 2_000_000)
+			n := testsize.Of(2_000, 20_000, 200_000)
 			sameAsScalar(t, e, numbers(n, width), numbers(n, 1))
 		}
 		sameAsScalar(t, e, bits, numbers(len(bits), 1))
