@@ -26,7 +26,8 @@ func constantly(f function) func([2]float64) function {
 // functions has, by the name that model.Elementwise gives, the elementwise functions that are
 // computed in float64 and rounded once. A row returns the function with its parameters, which are
 // rounded as the backend's numbers are, and 0 where the function has fewer. A new one is a row
-// here.
+// here. One that networks use often has a vector form too, with the same operations: a row of
+// internal/gemm/asm/activation.go.
 var functions = map[string]func(parameters [2]float64) function{
 	"sigmoid":    constantly(function{sigmoid, sigmoidSlope, 0.25, 0.5}),
 	"tanh":       constantly(function{portable.Tanh, func(x float64) float64 { return 4 * sigmoidSlope(2*x) }, 1, 0}),
