@@ -56,6 +56,7 @@ type memory[T Float] struct {
 	rows    *rows[T]
 	gemm    *gemm.Scratch[T]
 	tiles   *tileRoom[T]
+	listing *listing[T]
 	packed  *gemm.Matrix[T] // see learn, like learned, a frame of the input
 	learned []T
 	right   [3]*gemm.Matrix[T] // of a matMul: for the product, and for both gradients
@@ -80,7 +81,7 @@ func newOperation[T Float](path string, op lower.Op, in []lower.Shape) (operatio
 	case lower.Add:
 		return add[T]{vec}, nil
 	case lower.Elementwise:
-		f, err := newElementwise(vec, o)
+		f, err := newElementwise[T](path, o)
 		if err != nil {
 			return nil, fmt.Errorf("layer %d: %w", op.Layer, err)
 		}

@@ -6,6 +6,7 @@ Our side of every row is 'advsweep sweep' with its defaults, a new process each 
 """
 import csv
 import datetime
+import functools
 import json
 import os
 import platform
@@ -16,6 +17,10 @@ import sys
 import tempfile
 import time
 
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "peers"))
+from works import WORKS
+
 E = os.environ
 OUT, MNIST, WEIGHTS, BINARY, PEERS = E["OUT"], E["MNIST"], E["WEIGHTS"], E["BINARY"], E["PEERS"]
 THREADS = int(E.get("THREADS") or 2)
@@ -25,11 +30,7 @@ MLP, CLIP = ["--model", WEIGHTS, "--data", MNIST], ["--bounds", "0,1"]
 FEW, MANY = ["--n", "1000", "--eps", "0:0.5:0.025"], ["--n", "10000", "--eps", "0:0.5:0.005"]
 FGSM, BIM = ["--attack", "fgsm"], ["--attack", "bim", "--steps", "5"]
 TEMP = os.path.join(OUT, "tmp")  # on the disk where the build is
-DENSE, CONV = os.path.join(OUT, "dense.safetensors"), os.path.join(OUT, "conv")
-
-
-def network(model, data):
-    return ["--model", os.path.join(CONV, model + ".onnx"), "--data", os.path.join(CONV, data + ".npz")]
+DENSE, CONV = os.path.join(OUT, "dense.safetensors"), os.path.join(OUT, "trained" if E.get("NETS") else "random")
 
 
 # Each work: what a reader calls it, and the flags of 'advsweep sweep' but --backend, --threads and --out. All else is the default.
@@ -43,15 +44,21 @@ OURS = {
     "cold": ("FGSM and BIM k = 5, 1,000 images, 21 eps", MLP + ["--attack", "fgsm,bim", "--steps", "5"] + FEW),
     "dense-W1": ("FGSM, 1,000 images, 21 eps, a model with 70 % of its units active", ["--model", DENSE, "--data", MNIST] + FGSM + FEW),
     "dense-W2": ("BIM k = 5, 1,000 images, 21 eps, a model with 70 % of its units active", ["--model", DENSE, "--data", MNIST] + BIM + FEW),
-    "cnn-fgsm": ("FGSM on a CNN, 1,000 images, 21 eps, clipped to [0, 1]", network("cnn", "cnn") + FGSM + FEW + CLIP),
-    "cnn-bim": ("BIM k = 5 on a CNN, 1,000 images, 5 eps, clipped to [0, 1]", network("cnn", "cnn") + BIM + ["--n", "1000", "--eps", "0.05:0.25:0.05"] + CLIP),
-    "resnet18-fgsm": ("FGSM on ResNet-18, 16 images of 3×32×32, 21 eps, clipped to [0, 1]", network("resnet18", "c16") + FGSM + ["--n", "16", "--eps", "0:0.04:0.002"] + CLIP),
-    "resnet18-bim3": ("BIM k = 5 on ResNet-18, 16 images of 3×32×32, 3 eps, clipped to [0, 1]", network("resnet18", "c16") + BIM + ["--n", "16", "--eps", "0.01:0.03:0.01"] + CLIP),
 }
+
+
+def pair(work):
+    """The model and the images of a convolutional network, as peers/conv.py writes them."""
+    return [os.path.join(CONV, name) for name in work.files()]
+
+
+OURS.update({k: (w.title + ", clipped to [0, 1]", w.flags(*pair(w))) for k, w in WORKS.items() if w.k})
 
 # What we want our time to be, as a part of the peer's.
 TARGETS = {("W1", "jax-best-linear"): 1 / 4, ("W2", "jax-best"): 1 / 3, ("W3", "jax-best-linear"): 1 / 15,
            ("W1b", "torchattacks"): 1 / 12, ("W2b", "torchattacks"): 1 / 4.5}
+CONV_TARGETS = {"cnn-fgsm": 5, "cnn-bim": 4, "vgg-bim3": 1.8, "vgg-bim10": 2.2, "resnet18-bim3": 1.5, "resnet18-bim10": 2, "resnet18-fgsm": 3, "silu-bim3": 1.4,
+                "resnet18-224": 1.5, "mobilenet-bim3": 1.5, "resnet18-forward": 1.3}  # times as fast
 versions, devices = {}, set()
 
 
@@ -304,37 +311,138 @@ def dense():
     return rows
 
 
+class Server:
+    """A program that is warm, does its work once for each line that it is sent, and answers with a line of JSON."""
+
+    def __init__(self, command):
+        self.errors = tempfile.TemporaryFile("w+", dir=TEMP)
+        self.p = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.p.stdin.close()
+        self.p.wait()
+        self.p.stdout.close()
+        self.errors.close()
+
+    def answer(self):
+        line = self.p.stdout.readline()
+        if not line:
+            self.errors.seek(0)
+            raise ValueError(reason(self.errors.read()))
+        return json.loads(line)
+
+    def ask(self, line):
+        """The answer, with cpu_s, the processor time that it took."""
+        start = self.cpu()
+        try:
+            self.p.stdin.write(line + "\n")
+            self.p.stdin.flush()
+        except BrokenPipeError:
+            pass  # answer says why
+        return dict(self.answer(), cpu_s=self.cpu() - start)
+
+    def cpu(self):
+        """The processor seconds of all its threads so far, where the kernel tells."""
+        try:
+            with open(f"/proc/{self.p.pid}/stat") as f:
+                user, system = f.read().rsplit(")", 1)[1].split()[11:13]
+        except OSError:
+            return float("nan")
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+# A variant of the other side that was slower than this, warm, takes no part in the turns.
+SLOW = 1.15
+
+
 def conv(work):
-    """PyTorch on a convolutional network, each turn a process that is warm when it takes its time, with the better of two memory layouts."""
-    script, title, last_ours, counts = os.path.join(PEERS, "conv_peers.py"), OURS[work][0], [], []
+    """The other side of a convolutional network in one process, warm, in turn with ours: its variants within SLOW of its best, and the best of those
+    without the tricks that conv_peers.py does not know. The row is that of the variant with the least median; the remark has the other ratio.
+    """
+    w, title = WORKS[work], WORKS[work].title + (", clipped to [0, 1]" if WORKS[work].k else "")
+    script = [PYTHON, os.path.join(HERE, "peers/conv.py"), "--dir", CONV, "--work", work, "--threads", str(THREADS), "--mnist", MNIST, "--nets", E.get("NETS", "")]
+    peer = "onnxruntime" if w.k == 0 else "torch"
+    try:
+        say("  writing the model and the images")
+        output(script + ["--write"])
+        with open(os.path.join(CONV, work + ".json")) as f:
+            truth = json.load(f)
+        more = [] if E.get("COMPILE", "1") != "0" or w.k == 0 else ["--no-compile"]
+        with Server(script + more) as theirs:
+            first = theirs.answer()
+            say(f"  {first}")
+            versions.update(first["versions"])
+            warm = first["variants"]
+            kept = sorted((v for v in warm if warm[v] <= SLOW * min(warm.values()) or v == first["plain"]), key=warm.get)
+            rows, cpu, found = in_turn(work, theirs, kept)
+    except (ValueError, OSError) as e:
+        return [note(dict(title=title, peer=peer, skipped=f"{e}"))]
+    ms = {side: statistics.median(t) for side, t in rows.items()}
+    cpu = {side: statistics.median(t) for side, t in cpu.items()}
+    best = min(kept, key=ms.get)
+    row = dict(title=title, peer=peer, theirs=ms[best], ours=ms["ours"], ratio=ms["ours"] / ms[best], n=len(rows["ours"]), target=f"{1 / CONV_TARGETS[work]:.3f}")
+    row.update(ranges={side: [min(t), max(t)] for side, t in rows.items()}, cpu_s=cpu)
+    row.update({k: found[k] for k in ("our_process",) if k in found})
+    words = ["trained" if truth["trained"] else "random weights", best]
+    if first["plain"] != best:
+        words.append(f"{first['plain']}: {form(ms[first['plain']])} ms")
+    words.append(f"ranges {span(rows[best])} and here {span(rows['ours'])}")
+    if THREADS == 1:  # threads that wait for each other spin, so with more the processor time says little
+        least = min(cpu[side] for side in kept)
+        words.append(f"{least:.2f} s of processor time, here {cpu['ours']:.2f}{' with loading and writing' if w.k else ''}")
+    row["remark"] = "; ".join(words + [agreement(found["ours"], found[best], truth["float64"])])
+    return [note(row)]
+
+
+def span(times):
+    return f"{form(min(times))} to {form(max(times))}"
+
+
+def in_turn(work, theirs, kept):
+    """Milliseconds and processor seconds of each side, turn by turn, and what each found in its last one."""
+    times, found, process = {side: [] for side in ["ours", *kept]}, {}, []
+    cpu = {side: [] for side in times}
 
     def our():
-        last_ours.append(ours(work))
-        return last_ours[-1]["ms"]
+        r = ours(work)
+        devices.add(r["device"])
+        process.append(r["process_ms"])
+        found["our_process"] = statistics.median(process)
+        return r
 
-    def their():
-        v = last(output([PYTHON, script, "--dir", CONV, "--work", work, "--threads", str(THREADS), "--n", "1"]))
-        versions["torch"] = v["torch"]
-        counts.append(v["correct"])
-        return v["median_ms"]
+    def run(ask):
+        for i in range(turns(3)):
+            sides = list(times)
+            for side in sides if i % 2 == 0 else sides[::-1]:
+                time.sleep(0.3)
+                r = ask() if side == "ours" else theirs.ask(side)
+                times[side].append(r["ms"])
+                cpu[side].append(r["cpu_s"])
+                found[side] = r["correct"] if "correct" in r else r["logits"]
 
-    try:
-        if not exported:
-            say("  writing the models")
-            output([PYTHON, script, "--export", CONV, "--mnist", MNIST, "--reference", os.path.dirname(WEIGHTS)])
-            exported.append(True)
-    except (ValueError, OSError) as e:
-        return [note(dict(title=title, peer="torch", skipped=f"{e}"))]
-    row = alternate(title, "torch", turns(3), our, their, warm=False)
-    if "ratio" in row:
-        devices.add(last_ours[-1]["device"])
-        row["our_process"] = statistics.median(r["process_ms"] for r in last_ours)
-        most = max(off(a["correct"], b) for a in last_ours for b in counts)
-        row["remark"] = "counts are equal" if most == 0 else f"counts differ by at most {most} image{'s' if most > 1 else ''}"
-    return [row]
+    if WORKS[work].k:
+        run(our)
+    else:
+        with Server([os.path.join(OUT, "forward"), "-threads", str(THREADS), *pair(WORKS[work])]) as library:
+            run(lambda: library.ask(""))
+    return times, cpu, found
 
 
-exported = []  # whether the models of conv are written
+def agreement(ours, theirs, truth):
+    """What is to be said of the counts of a sweep, or of logits [n, classes] where float64 has no counts."""
+    if truth is None:
+        most = max(abs(v) for z in theirs for v in z)
+        apart = max(abs(a - b) for y, z in zip(ours, theirs, strict=True) for a, b in zip(y, z, strict=True))
+        same = sum(y.index(max(y)) == z.index(max(z)) for y, z in zip(ours, theirs, strict=True))
+        return f"{same} of {len(ours)} classes are the same, logits differ by at most {apart / most:.1g} of the largest"
+    if ours == theirs == truth:
+        return "both sides' counts are float64's"
+    return f"COUNTS DIFFER: float64 {truth}, it {theirs}, here {ours}"
+
+
 RUN = {
     "W1": lambda: paired("W1", "jax-best-linear torch-best-linear", "W1", "W1_unclipped"),
     "W1b": lambda: paired("W1b", "jax-best-bounded torchattacks foolbox", "W1", "W1_clipped"),
@@ -345,10 +453,7 @@ RUN = {
     "walk": walk,
     "cold": cold,
     "dense": dense,
-    "cnn-fgsm": lambda: conv("cnn-fgsm"),
-    "cnn-bim": lambda: conv("cnn-bim"),
-    "resnet18-fgsm": lambda: conv("resnet18-fgsm"),
-    "resnet18-bim3": lambda: conv("resnet18-bim3"),
+    **{work: functools.partial(conv, work) for work in WORKS},
     "product": product,
 }
 

@@ -9,10 +9,11 @@
 #
 # Prints a table; build/bench-peers/ has it as table.md, for README.md, every time in lines.jsonl, and what was built.
 #
-#	PEERS    the folder of run.sh, bench.py and conv_peers.py, which run a peer (default ../shared/peers)
+#	PEERS    the folder of run.sh, bench.py and conv_peers.py, which run a peer (default ../shared/peers); scripts/peers has what runs
+#	         convolutional networks, of which it takes some from conv_peers.py
 #	VENV     where PEERS/run.sh has the peers' libraries, or installs them (default PEERS/.venv)
 #	PYTHON   instead of VENV an interpreter that has them: numpy, jax, torch, torchattacks, foolbox, and for the convolutional networks
-#	         torchvision, safetensors, onnx, which run.sh does not install. One that is missing is a line that says so
+#	         torchvision, safetensors, onnx, onnxruntime, which run.sh does not install. One that is missing is a line that says so
 #	MNIST    the folder of the MNIST test set (default ../shared/mnist)
 #	WEIGHTS  a safetensors file, 784-1024-1024-10 with the names fc1 to fc3 (default ../shared/reference/mlp.safetensors), with
 #	         cnn.safetensors beside it for the CNN. Where reference.json stands there too, our counts are compared with it
@@ -22,9 +23,14 @@
 #	           walk              W1 and W3 beside the walks that they consist of, and beside --exact=false
 #	           cold              whole processes alone, FGSM and BIM in one
 #	           dense             W1 and W2 on a model with 70 % of its units active
-#	           cnn-fgsm cnn-bim resnet18-fgsm resnet18-bim3
+#	           cnn-fgsm cnn-bim vgg-bim3 vgg-bim10 resnet18-fgsm resnet18-bim3 resnet18-bim10 resnet18-224 silu-bim3 mobilenet-bim3
+#	                             PyTorch eager and compiled, NCHW and channels-last, with BatchNorm folded or not, one eps after the
+#	                             other or all at once: the fastest of these. Counts of both sides are compared with float64's
+#	           resnet18-forward  logits alone, by a Go program that uses the library, against onnxruntime
 #	           product           a matrix product by itself, which is no sweep
 #	N        timed turns of each (default 7, of what takes seconds 3 or 5)
+#	NETS     a folder of networks that scripts/peers/train.py trained: they take the place of those with random weights
+#	COMPILE  0: leave torch.compile out, which needs a C++ compiler and takes minutes on a busy machine
 #	THREADS  processors for each program (default 2)
 #	BINARY   an advsweep that is built already
 set -euo pipefail
@@ -43,4 +49,5 @@ mkdir -p "$OUT/tmp"
 [ -n "${BINARY:-}" ] || CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o "$OUT/advsweep" ./cmd/advsweep
 export BINARY=${BINARY:-$OUT/advsweep}
 CGO_ENABLED=0 go test -c -o "$OUT/gemm.test" ./internal/gemm
+CGO_ENABLED=0 go build -o "$OUT/forward" ./scripts/peers/forward
 exec python3 scripts/bench-peers.py

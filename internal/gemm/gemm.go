@@ -13,6 +13,7 @@ package gemm
 //go:generate go run -modfile=../../tools/go.mod asm/vector.go -out vector_amd64.s -stubs vector_amd64.go -pkg gemm
 //go:generate go run -modfile=../../tools/go.mod asm/window.go -out window_amd64.s -stubs window_amd64.go -pkg gemm
 //go:generate go run -modfile=../../tools/go.mod asm/winograd.go -out winograd_amd64.s -stubs winograd_amd64.go -pkg gemm
+//go:generate go run -modfile=../../tools/go.mod asm/activation.go -table activations_amd64.go -out activation_amd64.s -stubs activation_amd64.go -pkg gemm
 //go:generate go run asm/arm64.go -out gemm_arm64.s
 
 import (
@@ -152,11 +153,12 @@ func (m *Matrix[T]) Pack(b []T, rs, cs int) {
 	}
 }
 
-// A Scratch is the memory that MulAdd, MulIm2col and MulSelected work in. The zero value is ready.
+// A Scratch is the memory that MulAdd, MulIm2col, MulListed and MulSelected work in. The zero value is ready.
 // One goroutine uses it at a time.
 type Scratch[T Float] struct {
 	tile     []T
 	selected selected
+	begun    []bool // by window, see listedPanel.row
 }
 
 // MulAdd computes C ← C + A·B, with B = m. A is [rows, K] with element (i, k) at a[i·rs + k·cs]. C
