@@ -27,7 +27,7 @@ func newDepthwise[T Float](vec gemm.Vector[T], l *lower.Convolution) *depthwise[
 	w, channels := batch.Floats[T](nil, l.Weight), l.Out.C
 	a := &depthwise[T]{
 		Unfold: l.Unfold, vec: vec, w: make([]T, len(w)), bias: batch.Floats[T](nil, l.Bias), zeros: make([]T, channels),
-		there: there(l.Unfold), back: back(l.Unfold, byPlace, 1),
+		there: there(l.Unfold), back: backByPlace(l.Unfold),
 	}
 	lower.ToNHWC(a.w, w, lower.Shape{C: channels, H: l.Kernel[0], W: l.Kernel[1]})
 	const lanes = 16 // a vector, or some

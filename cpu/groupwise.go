@@ -71,8 +71,12 @@ type groupwiseBack[T Float] struct {
 }
 
 func newGroupwiseBack[T Float](path string, places lower.Unfold, g *gemm.Groups[T], weight func(o, c, u, v int) T) *groupwiseBack[T] {
+	c := places.Out.C
+	terms := func(window, place int) gemm.Place {
+		return gemm.Place{X: int32(window * c), W: int32(place * g.Depth * c)}
+	}
 	l := &groupwiseBack[T]{
-		Unfold: places, vec: gemm.NewVector[T](path), groups: g, back: back(places, byWindow, g.Depth),
+		Unfold: places, vec: gemm.NewVector[T](path), groups: g, back: back(places, byWindow, c, terms),
 		w: make([]T, places.Kernel[0]*places.Kernel[1]*g.Depth*places.In.C), zeros: make([]T, places.In.C),
 	}
 	l.pack(weight, nil)

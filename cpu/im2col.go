@@ -1,6 +1,8 @@
 package cpu
 
 import (
+	"unsafe"
+
 	"advsweep/internal/gemm"
 	"advsweep/internal/lower"
 )
@@ -79,13 +81,16 @@ func (l *im2col[T]) pack(weight func(o, c, u, v int) T, bias []T) {
 		if bias != nil {
 			copy(l.from[g], bias[g*w.N:][:w.N])
 		}
-		b := make([]T, w.K*w.N)
-		l.Terms(func(k, c, u, v int) {
-			for o := range w.N {
-				b[k*w.N+o] = weight(g*w.N+o, c, u, v)
-			}
-		})
-		w.Pack(b, w.N, 1)
+		part := w.Part()
+		b := make([]T, w.K*part)
+		for j0 := 0; j0 < w.N; j0 += part {
+			l.Terms(func(k, c, u, v int) {
+				for o := j0; o < min(j0+part, w.N); o++ {
+					b[k*part+o-j0] = weight(g*w.N+o, c, u, v)
+				}
+			})
+			w.PackPart(j0, b, part, 1)
+		}
 	}
 }
 
@@ -149,21 +154,38 @@ func (l *windows[T]) interleave(frame, x []T) {
 				continue
 			}
 			from, to := x[y*row:][:row], frame[(r*wide+l.Pad[1])*step+u*channels:]
-			if channels == 1 {
-				at := 0
-				for _, v := range from {
-					to[at] = v
-					at += step
+			switch channels { // of which 1 and 3 are what images have
+			case 1:
+				apart1(to, from, step)
+			case 3:
+				apart3(to, from, step)
+			default:
+				for at := 0; len(from) > 0; at += step {
+					copy(to[at:], from[:channels])
+					from = from[channels:]
 				}
-				continue
-			}
-			for at := 0; len(from) > 0; at += step {
-				for c, v := range from[:channels] {
-					to[at+c] = v
-				}
-				from = from[channels:]
 			}
 		}
+	}
+}
+
+// apart1 writes the numbers of from step apart.
+func apart1[T Float](to, from []T, step int) {
+	for len(from) >= 4 {
+		f, t := (*[4]T)(from), to[:3*step+1]
+		t[0], t[step], t[2*step], t[3*step] = f[0], f[1], f[2], f[3]
+		from, to = from[4:], to[min(4*step, len(to)):]
+	}
+	for i, v := range from {
+		to[i*step] = v
+	}
+}
+
+// apart3 writes the pixels of from, of 3 channels, step apart.
+func apart3[T Float](to, from []T, step int) {
+	for len(from) >= 3 {
+		*(*[3]T)(to) = *(*[3]T)(from)
+		from, to = from[3:], to[min(step, len(to)):]
 	}
 }
 
@@ -195,22 +217,34 @@ func (l *im2col[T]) apply(m *memory[T], frame *[]T, n int, y []T, ldy int, x []T
 type col2im[T Float] struct {
 	lower.Unfold
 	vec   gemm.Vector[T]
-	w     []*gemm.Matrix[T] // by group: [channels of Out in the group, terms of a window]
+	w     []*gemm.Matrix[T] // by group: [channels of Out in the group, terms of a window and padding]
+	terms int               // of a window
 	zeros []T
-	reads gemm.Im2col // one row of windows of d, each of one pixel
+	reads gemm.Im2col // one row of windows of d, or all of them, each of one pixel
+	sums  []span      // the terms that each pixel is the sum of; nil if they are added row by row
 }
 
 func newCol2im[T Float](path string, places lower.Unfold, weight func(o, c, u, v int) T) *col2im[T] {
-	l := &col2im[T]{Unfold: places, vec: gemm.NewVector[T](path)}
+	l := &col2im[T]{Unfold: places, vec: gemm.NewVector[T](path), terms: places.Kernel[0] * places.Kernel[1] * places.Depth()}
 	filters := l.Out.C / l.Groups
-	for range l.Groups {
-		l.w = append(l.w, gemm.NewMatrix[T](path, filters, l.Kernel[0]*l.Kernel[1]*l.Depth()))
+	for range l.Groups { // of whole vectors, which a product writes without a copy
+		padded := gemm.NewMatrix[T](path, 0, l.terms).Padded()
+		l.w = append(l.w, gemm.NewMatrix[T](path, filters, padded))
 	}
 	l.pack(weight, nil)
 	l.zeros = make([]T, l.w[0].Padded())
 	l.reads = gemm.Im2col{Rows: 1, Cols: l.Out.W, ColStride: l.Out.C, Segments: []gemm.Segment{{At: 0, N: filters}}, Step: 1}
+	k, c := l.w[0].N, l.In.C
+	if size := l.Out.Pixels() * k; l.Groups == 1 && size*int(unsafe.Sizeof(T(0))) <= sumsBytes && l.vec.Takes(c) {
+		l.reads.Rows, l.reads.RowStride = l.Out.H, l.Out.W*l.Out.C
+		l.sums = back(places, byWindow, k, func(window, place int) gemm.Place { return gemm.Place{X: int32(window*k + place*c)} })
+	}
 	return l
 }
+
+// sumsBytes bounds the terms of an image that are all made before they are added up. They should
+// stay in the second-level cache. The bits are the same either way.
+const sumsBytes = 256 << 10
 
 // pack takes other weights, see newIm2col. There is no bias.
 func (l *col2im[T]) pack(weight func(o, c, u, v int) T, _ []T) {
@@ -231,7 +265,7 @@ func (l *col2im[T]) pack(weight func(o, c, u, v int) T, _ []T) {
 }
 
 // flop is how many operations one image takes.
-func (l *col2im[T]) flop() uint64 { return 2 * uint64(l.Out.Size()) * uint64(l.w[0].N) }
+func (l *col2im[T]) flop() uint64 { return 2 * uint64(l.Out.Size()) * uint64(l.terms) }
 
 // apply writes dx [n, In] for d [n, Out], whose images lie lddx and ldd apart.
 func (l *col2im[T]) apply(m *memory[T], buffer *[]T, n int, dx []T, lddx int, d []T, ldd int) {
@@ -243,9 +277,17 @@ func (l *col2im[T]) apply(m *memory[T], buffer *[]T, n int, dx []T, lddx int, d 
 
 // image writes dx [In] for d [Out].
 func (l *col2im[T]) image(dx, d []T, buffer *[]T, s *gemm.Scratch[T]) {
-	clear(dx)
 	k := l.w[0].N
-	*buffer = resize(*buffer, l.Out.W*k)
+	*buffer = resize(*buffer, l.reads.Rows*l.Out.W*k)
+	if l.sums != nil {
+		l.w[0].MulIm2col(*buffer, k, l.zeros, d, &l.reads, s)
+		for i := range l.sums {
+			a := &l.sums[i]
+			l.vec.Sum(&a.Windows, dx[a.to:], (*buffer)[a.from:])
+		}
+		return
+	}
+	clear(dx)
 	for r := range l.Out.H {
 		for g, w := range l.w {
 			w.MulIm2col(*buffer, k, l.zeros, d[r*l.Out.W*l.Out.C+g*w.K:], &l.reads, s)
@@ -265,14 +307,37 @@ func (l *col2im[T]) image(dx, d []T, buffer *[]T, s *gemm.Scratch[T]) {
 
 // addRow adds row u of each window of one row of windows, from p [OW, terms], to the image row dx.
 func (l *col2im[T]) addRow(dx, p []T, u int) {
-	k, wide, channels := l.w[0].N, l.Kernel[1], l.In.C
-	for col := range l.Out.W {
-		x := col*l.Stride[1] - l.Pad[1]
+	k, wide, channels, stride, pad := l.w[0].N, l.Kernel[1], l.In.C, l.Stride[1], l.Pad[1]
+	// the first window that begins in the image, and the one behind the last that ends in it
+	first, end := (pad+stride-1)/stride, 0
+	if room := l.In.W - wide + pad; room >= 0 {
+		end = min(room/stride+1, l.Out.W)
+	}
+	for col := 0; col < l.Out.W; col++ {
+		x := col*stride - pad
+		if n := wide * channels; col == first && first < end && n < short && n%3 == 0 {
+			addTriples(dx[x*channels:], p[col*k+u*n:], end-first, n, stride*channels, k)
+			col = end - 1
+			continue
+		}
 		from, to := max(0, -x), min(wide, l.In.W-x) // the window's columns that are in the image
 		if from >= to {
 			continue
 		}
 		l.add(dx[(x+from)*channels:], p[col*k+(u*wide+from)*channels:][:(to-from)*channels])
+	}
+}
+
+// addTriples adds n terms, a multiple of 3, of each of so many windows. It is for windows 3 wide, for
+// which a loop over the terms takes longer than the terms.
+func addTriples[T Float](sum, terms []T, windows, n, step, k int) {
+	for w := range windows {
+		for i := 0; i < n; i += 3 {
+			s, t := (*[3]T)(sum[w*step+i:]), (*[3]T)(terms[w*k+i:])
+			s[0] += t[0]
+			s[1] += t[1]
+			s[2] += t[2]
+		}
 	}
 }
 

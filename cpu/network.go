@@ -512,6 +512,12 @@ func (n *network[T]) layerBackward(w *scratch[T], i, r, m int, noImage bool) {
 		if noImage && j == 0 || !n.values[j].moves {
 			continue
 		}
+		if _, ok := l.op.(add[T]); ok && l.second[t] { // the gradient is d itself
+			for k := range m {
+				w.rows.vec.Add(n.gradRow(s, j, r+k), n.gradRow(s, i+1, r+k))
+			}
+			continue
+		}
 		size, dx, ld := n.values[j].Size(), n.gradRows(s, j, r), n.values[j].gld
 		if l.second[t] {
 			s.sum = resize(s.sum, m*ld)

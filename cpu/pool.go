@@ -34,7 +34,7 @@ func newMaxPool[T Float](vec gemm.Vector[T], p pool) *maxPool[T] {
 		}
 		return t.to - s.to
 	})
-	for _, s := range back(p.Unfold, byPlace, 1) {
+	for _, s := range backByPlace(p.Unfold) {
 		a.once = a.once && len(s.Places) <= 1
 		a.all = a.all && len(s.Places) > 0
 	}
@@ -67,7 +67,7 @@ type avgPool[T Float] struct {
 }
 
 func newAvgPool[T Float](vec gemm.Vector[T], p pool, countPad bool) *avgPool[T] {
-	a := &avgPool[T]{vec, p, back(p.Unfold, byPlace, 1), make([]T, p.Out.Pixels())}
+	a := &avgPool[T]{vec, p, backByPlace(p.Unfold), make([]T, p.Out.Pixels())}
 	for _, s := range p.there {
 		n := T(len(s.Places))
 		if countPad {

@@ -19,7 +19,7 @@ type span struct {
 type spanner struct {
 	spans []span
 	lists [][]gemm.Place // those of the spans, each once
-	found []int32        // of the window in hand: X and W of each place
+	found []gemm.Place   // of the window in hand, X from the beginning of the image
 	apart bool           // the window in hand begins a row
 }
 
@@ -27,14 +27,12 @@ type spanner struct {
 // are those of a span.
 func (s *spanner) add(to, channels, ldx, ldy int) {
 	from := int32(0)
-	for i := 0; i < len(s.found); i += 2 {
-		if i == 0 || s.found[i] < from {
-			from = s.found[i]
-		}
+	if len(s.found) > 0 {
+		from = slices.MinFunc(s.found, func(a, b gemm.Place) int { return int(a.X - b.X) }).X
 	}
-	places := make([]gemm.Place, len(s.found)/2)
+	places := slices.Clone(s.found)
 	for i := range places {
-		places[i] = gemm.Place{X: s.found[2*i] - from, W: s.found[2*i+1]}
+		places[i].X -= from
 	}
 	s.found = s.found[:0]
 	apart := s.apart
@@ -66,7 +64,7 @@ func there(l lower.Unfold) []span {
 				for v := range l.Kernel[1] {
 					y, x := r*l.Stride[0]+u*l.Dilation[0]-l.Pad[0], col*l.Stride[1]+v*l.Dilation[1]-l.Pad[1]
 					if y >= 0 && y < l.In.H && x >= 0 && x < l.In.W {
-						s.found = append(s.found, int32((y*l.In.W+x)*c), int32((u*l.Kernel[1]+v)*c))
+						s.found = append(s.found, gemm.Place{X: int32((y*l.In.W + x) * c), W: int32((u*l.Kernel[1] + v) * c)})
 					}
 				}
 			}
@@ -86,10 +84,11 @@ const (
 )
 
 // back returns, as windows over the output of l, the windows that each pixel of the image is in, by
-// rising row of windows and then in order o. Those of a product have terms weights a place.
-func back(l lower.Unfold, o order, terms int) []span {
+// rising row of windows and then in order o. A window is ld elements long there. place says where a
+// place of a window is, for a pixel that has it; both count by rows and columns.
+func back(l lower.Unfold, o order, ld int, place func(window, place int) gemm.Place) []span {
 	var s spanner
-	c := l.Out.C
+	c := l.In.C
 	for y := range l.In.H {
 		for first := range min(l.Stride[1], l.In.W) {
 			s.apart = true
@@ -102,13 +101,19 @@ func back(l lower.Unfold, o order, terms int) []span {
 						h, w := y+l.Pad[0]-u*l.Dilation[0], x+l.Pad[1]-v*l.Dilation[1]
 						r, col := h/l.Stride[0], w/l.Stride[1]
 						if h%l.Stride[0] == 0 && w%l.Stride[1] == 0 && h >= 0 && w >= 0 && r < l.Out.H && col < l.Out.W {
-							s.found = append(s.found, int32((r*l.Out.W+col)*c), int32((u*l.Kernel[1]+v)*c*terms))
+							s.found = append(s.found, place(r*l.Out.W+col, u*l.Kernel[1]+v))
 						}
 					}
 				}
-				s.add((y*l.In.W+x)*c, c, c, l.Stride[1]*c)
+				s.add((y*l.In.W+x)*c, c, ld, l.Stride[1]*c)
 			}
 		}
 	}
 	return s.spans
+}
+
+// backByPlace is back for windows of one number, and weights, of each channel.
+func backByPlace(l lower.Unfold) []span {
+	c := l.Out.C
+	return back(l, byPlace, c, func(window, place int) gemm.Place { return gemm.Place{X: int32(window * c), W: int32(place * c)} })
 }

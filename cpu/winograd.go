@@ -39,20 +39,22 @@ func newWinograd[T Float](path string, places lower.Unfold, bias []T, weight fun
 
 // pack takes other weights. bias may be nil.
 func (a *winograd[T]) pack(weight func(o, c, u, v int) T, bias []T) {
-	in, out := a.In.C, a.Out.C
-	var w [lower.TilePlaces][]T
+	in, out, part := a.In.C, a.Out.C, a.w[0].Part()
+	var w [lower.TilePlaces][]T // [C, part] each, so that there is no second copy of all weights
 	for k := range w {
-		w[k] = make([]T, in*out)
+		w[k] = make([]T, in*part)
 	}
-	for o := range out {
-		for c := range in {
-			for k, v := range lower.Winograd(weight, o, c) {
-				w[k][c*out+o] = v
+	for j0 := 0; j0 < out; j0 += part {
+		for o := j0; o < min(j0+part, out); o++ {
+			for c := range in {
+				for k, v := range lower.Winograd(weight, o, c) {
+					w[k][c*part+o-j0] = v
+				}
 			}
 		}
-	}
-	for k := range w {
-		a.w[k].Pack(w[k], out, 1)
+		for k := range w {
+			a.w[k].PackPart(j0, w[k], part, 1)
+		}
 	}
 	copy(a.bias, bias)
 }

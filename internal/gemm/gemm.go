@@ -148,8 +148,19 @@ func (m *Matrix[T]) Pack(b []T, rs, cs int) {
 		return
 	}
 	for j0 := 0; j0 < m.N; j0 += m.width {
+		m.PackPart(j0, b[j0*cs:], rs, cs)
+	}
+}
+
+// Part is how many columns PackPart packs at a time: some vectors.
+func (m *Matrix[T]) Part() int { return m.width }
+
+// PackPart packs columns j0 to j0+Part()-1, as far as there are such, where j0 is a multiple of
+// Part(). Element (k, n) is b[k·rs + (n-j0)·cs].
+func (m *Matrix[T]) PackPart(j0 int, b []T, rs, cs int) {
+	if m.K > 0 {
 		p, width := m.panel(j0)
-		pack(p, b[j0*cs:], cs, rs, min(width, m.N-j0), width)
+		pack(p, b, cs, rs, min(width, m.N-j0), width)
 	}
 }
 

@@ -44,6 +44,9 @@ func (x *Vector[T]) assembly(n int) int {
 	return n - n%x.whole
 }
 
+// Takes reports whether there is assembly for n elements, to the last one.
+func (x *Vector[T]) Takes(n int) bool { return x.whole > 0 && n%x.whole == 0 }
+
 // VectorPad is the room that the list makers need behind n elements.
 const VectorPad = 16
 
