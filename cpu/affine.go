@@ -17,23 +17,29 @@ type affine[T Float] struct {
 	below   int // from a row of gradients at the input to the next: in, likewise
 	relu    bool
 	bias    []T             // [stride], 0 behind out
-	weight  []T             // W [out, in], of which wt and w are made
-	wt, w   *gemm.Matrix[T] // Wᵀ [in, out] and W [out, in], packed
+	wt, w   *gemm.Matrix[T] // Wᵀ [in, out] and W [out, in], packed: the weights are nowhere else
 }
 
 // newAffine packs weight [out, in] and bias [out]. The columns of weight are in the order of the
 // layer's input.
 func newAffine[T Float](kernel string, weight, bias *tensor.Dense) affine[T] {
-	w := batch.Floats[T](nil, weight)
-	a := affine[T]{weight: w, in: weight.Shape()[1], out: weight.Shape()[0]}
+	w := batch.Elements[T](weight)
+	a := affine[T]{in: weight.Shape()[1], out: weight.Shape()[0]}
 	a.wt = gemm.NewMatrix[T](kernel, a.in, a.out)
 	a.wt.Pack(w, 1, a.in)
 	a.w = gemm.NewMatrix[T](kernel, a.out, a.in)
 	a.w.Pack(w, a.in, 1)
 	a.stride, a.below = stride[T](a.wt.Padded()), stride[T](a.w.Padded())
 	a.bias = make([]T, a.stride)
-	copy(a.bias, batch.Floats[T](nil, bias))
+	copy(a.bias, batch.Elements[T](bias))
 	return a
+}
+
+// weights returns a copy of W [out, in], for what is made of it once.
+func (a *affine[T]) weights() []T {
+	w := make([]T, a.out*a.in)
+	a.w.Unpack(w, a.in, 1)
+	return w
 }
 
 // forward writes y [rows, out] for x [rows, in].

@@ -1,58 +1,61 @@
 package cpu
 
 import (
+	"unsafe"
+
 	"advsweep/internal/batch"
+	"advsweep/internal/gemm"
 	"advsweep/internal/lower"
 )
 
 // A depthwise is a convolution of each channel with a filter of its own. A sum has so few terms
-// that no matrix product pays: it adds, place by place of a window, the products of all channels.
+// that no matrix product pays. It is made in a register, of the products of one channel.
 type depthwise[T Float] struct {
-	pool
-	w    []T // [KH·KW, C]
-	bias []T // [C]
+	lower.Unfold
+	vec         gemm.Vector[T]
+	w           []T // [KH·KW, C]
+	bias, zeros []T // [C]
+	there, back []span
+	block       int // channels
 }
 
-func newDepthwise[T Float](l *lower.Convolution) *depthwise[T] {
-	a := &depthwise[T]{pool{l.Unfold}, nil, batch.Floats[T](nil, l.Bias)}
+// depthwiseBytes is about how many weights are in use at once. They should stay in the first-level
+// cache beside a few rows of the image. How many these are changes no bit.
+const depthwiseBytes = 8 << 10
+
+func newDepthwise[T Float](vec gemm.Vector[T], l *lower.Convolution) *depthwise[T] {
 	w, channels := batch.Floats[T](nil, l.Weight), l.Out.C
-	a.w = make([]T, len(w))
+	a := &depthwise[T]{
+		Unfold: l.Unfold, vec: vec, w: make([]T, len(w)), bias: batch.Floats[T](nil, l.Bias), zeros: make([]T, channels),
+		there: there(l.Unfold), back: back(l.Unfold, byPlace, 1),
+	}
 	lower.ToNHWC(a.w, w, lower.Shape{C: channels, H: l.Kernel[0], W: l.Kernel[1]})
+	const lanes = 16 // a vector, or some
+	a.block = max(1, depthwiseBytes/(l.Kernel[0]*l.Kernel[1]*lanes*int(unsafe.Sizeof(T(0))))) * lanes
 	return a
 }
 
 // forward adds the terms of a sum in rising order of rows, and then of columns, of its window.
 func (a *depthwise[T]) forward(m *memory[T], y []T, x [][]T) {
-	c := a.Out.C
-	for at := 0; at < len(y); at += c {
-		copy(y[at:][:c], a.bias)
-	}
-	a.each(func(k, to, from, cols, step int) {
-		w := a.w[k*c:][:c]
-		for i := range cols {
-			addProducts(y[to+i*c:], w, x[0][from+i*step:])
-		}
-	})
+	a.apply(a.there, y, a.bias, x[0])
 	m.rows.flop += a.flop()
 }
 
+// backward adds them as back says, so that dx is written once.
 func (a *depthwise[T]) backward(m *memory[T], dx []T, _ [][]T, _ int, _, d []T) {
-	clear(dx)
-	c := a.Out.C
-	a.each(func(k, to, from, cols, step int) {
-		w := a.w[k*c:][:c]
-		for i := range cols {
-			addProducts(dx[from+i*step:], w, d[to+i*c:])
-		}
-	})
+	a.apply(a.back, dx, a.zeros, d)
 	m.rows.flop += a.flop()
 }
 
-// addProducts adds w·x, number by number, to y. Each product is rounded before it is added.
-func addProducts[T Float](y, w, x []T) {
-	y, x = y[:len(w)], x[:len(w)]
-	for i, w := range w {
-		y[i] += T(w * x[i])
+// apply computes a block of channels after another.
+func (a *depthwise[T]) apply(spans []span, y, from, x []T) {
+	for c := 0; c < a.Out.C; c += a.block {
+		for i := range spans {
+			s := &spans[i]
+			g := s.Windows
+			g.Channels = min(a.block, a.Out.C-c)
+			a.vec.Products(&g, y[s.to+c:], from[c:], x[s.from+c:], a.w[c:])
+		}
 	}
 }
 

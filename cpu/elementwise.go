@@ -51,51 +51,79 @@ var functions = map[string]func(parameters [2]float64) function{
 
 // exactFunctions are the elementwise functions that need no float64, by the same name: their
 // operations work in the backend's own precision.
-func exactFunctions[T Float](vec gemm.Vector[T]) map[string]func(parameters [2]T) operation[T] {
-	return map[string]func([2]T) operation[T]{
-		"relu":             func([2]T) operation[T] { return relu[T]{vec} },
-		"leaky_relu":       func(p [2]T) operation[T] { return leaky[T]{p[0]} },
-		"clip":             func(p [2]T) operation[T] { return clip[T]{p[0], p[1]} },
-		"thresholded_relu": func(p [2]T) operation[T] { return thresholded[T]{p[0]} },
-		"abs":              func([2]T) operation[T] { return absolute[T]{} },
+func exactFunctions[T Float](path string) map[string]func(parameters [2]T, by vectors[T]) operation[T] {
+	return map[string]func([2]T, vectors[T]) operation[T]{
+		"relu":             func([2]T, vectors[T]) operation[T] { return relu[T]{gemm.NewVector[T](path)} },
+		"leaky_relu":       func(p [2]T, by vectors[T]) operation[T] { return leaky[T]{by, p[0]} },
+		"clip":             func(p [2]T, by vectors[T]) operation[T] { return clip[T]{by, p[0], p[1]} },
+		"thresholded_relu": func(p [2]T, by vectors[T]) operation[T] { return thresholded[T]{by, p[0]} },
+		"abs":              func(_ [2]T, by vectors[T]) operation[T] { return absolute[T]{by} },
 	}
 }
 
-// newElementwise returns the operation of e, a row of either table. It returns an error that names
-// e if there is none.
-func newElementwise[T Float](vec gemm.Vector[T], e lower.Elementwise) (operation[T], error) {
+// newElementwise returns the operation of e, a row of either table, on a path of package gemm. It
+// returns an error that names e if there is none.
+func newElementwise[T Float](path string, e lower.Elementwise) (operation[T], error) {
 	parameters := [2]T{T(e.Parameters[0]), T(e.Parameters[1])}
-	exact := exactFunctions(vec)
+	wide := [2]float64{float64(parameters[0]), float64(parameters[1])}
+	by := vectors[T]{gemm.NewActivation[T](path, e.Name), wide}
+	exact := exactFunctions[T](path)
 	if f, ok := exact[e.Name]; ok {
-		return f(parameters), nil
+		return f(parameters, by), nil
 	}
 	if f, ok := functions[e.Name]; ok {
-		return activation[T]{f([2]float64{float64(parameters[0]), float64(parameters[1])})}, nil
+		return activation[T]{by, f(wide)}, nil
 	}
 	names := slices.AppendSeq(slices.Collect(maps.Keys(exact)), maps.Keys(functions))
 	slices.Sort(names)
 	return nil, fmt.Errorf("no elementwise function %q, want one of %q", e.Name, names)
 }
 
+// vectors is the vector form of an operation below, which is the scalar code. They give the same
+// bits. The vector form may take no element, or leave the last ones.
+type vectors[T Float] struct {
+	gemm.Activation[T]
+	parameters [2]float64
+}
+
+// start does the first elements of y = f(x) in vectors. It returns the others.
+func (v *vectors[T]) start(y, x []T) (yRest, xRest []T) {
+	n := v.Forward(y, x, &v.parameters)
+	return y[n:], x[n:len(y)]
+}
+
+// startBack does the first elements of dx in vectors, for d at f(x). It returns the others.
+func (v *vectors[T]) startBack(dx, x, d []T) (dxRest, xRest, dRest []T) {
+	n := v.Backward(dx, x, d, &v.parameters)
+	return dx[n:], x[n:len(dx)], d[n:len(dx)]
+}
+
 // A relu is max(x, 0). Its y may lie where x lies, and its dx where d lies.
 type relu[T Float] struct{ vec gemm.Vector[T] }
 
 func (a relu[T]) forward(_ *memory[T], y []T, x [][]T) {
-	copy(y, x[0])
-	a.vec.Gate(y, y)
+	a.vec.Gated(y, x[0], x[0])
 }
 
 func (a relu[T]) backward(_ *memory[T], dx []T, _ [][]T, _ int, y, d []T) {
-	copy(dx, d)
-	a.vec.Gate(dx, y)
+	a.vec.Gated(dx, d, y)
 }
 
 // A leaky is x where x > 0 and slope·x elsewhere.
-type leaky[T Float] struct{ slope T }
+type leaky[T Float] struct {
+	vectors[T]
+	slope T
+}
 
-func (a leaky[T]) forward(_ *memory[T], y []T, x [][]T) { a.by(y, x[0], x[0]) }
+func (a leaky[T]) forward(_ *memory[T], y []T, x [][]T) {
+	to, v := a.start(y, x[0])
+	a.by(to, v, v)
+}
 
-func (a leaky[T]) backward(_ *memory[T], dx []T, x [][]T, _ int, _, d []T) { a.by(dx, d, x[0]) }
+func (a leaky[T]) backward(_ *memory[T], dx []T, x [][]T, _ int, _, d []T) {
+	to, v, d := a.startBack(dx, x[0], d)
+	a.by(to, d, v)
+}
 
 // by writes v, times slope where x is not positive.
 func (a leaky[T]) by(to, v, x []T) {
@@ -107,37 +135,49 @@ func (a leaky[T]) by(to, v, x []T) {
 }
 
 // A clip is x between lo and hi. A NaN stays.
-type clip[T Float] struct{ lo, hi T }
+type clip[T Float] struct {
+	vectors[T]
+	lo, hi T
+}
 
 func (a clip[T]) forward(_ *memory[T], y []T, x [][]T) {
-	for i, v := range x[0] {
+	to, vs := a.start(y, x[0])
+	for i, v := range vs {
 		if v < a.lo {
 			v = a.lo
 		}
 		if v > a.hi {
 			v = a.hi
 		}
-		y[i] = v
+		to[i] = v
 	}
 }
 
 func (a clip[T]) backward(_ *memory[T], dx []T, x [][]T, _ int, _, d []T) {
-	for i, v := range x[0] {
+	to, vs, d := a.startBack(dx, x[0], d)
+	for i, v := range vs {
 		g := d[i]
 		if v <= a.lo || v >= a.hi {
 			g = 0
 		}
-		dx[i] = g
+		to[i] = g
 	}
 }
 
 // A thresholded is x where x > alpha and 0 elsewhere. A NaN stays.
-type thresholded[T Float] struct{ alpha T }
+type thresholded[T Float] struct {
+	vectors[T]
+	alpha T
+}
 
-func (a thresholded[T]) forward(_ *memory[T], y []T, x [][]T) { a.by(y, x[0], x[0]) }
+func (a thresholded[T]) forward(_ *memory[T], y []T, x [][]T) {
+	to, v := a.start(y, x[0])
+	a.by(to, v, v)
+}
 
 func (a thresholded[T]) backward(_ *memory[T], dx []T, x [][]T, _ int, _, d []T) {
-	a.by(dx, d, x[0])
+	to, v, d := a.startBack(dx, x[0], d)
+	a.by(to, d, v)
 }
 
 // by writes v, and 0 where x is not above alpha.
@@ -150,39 +190,81 @@ func (a thresholded[T]) by(to, v, x []T) {
 }
 
 // An absolute is |x|, with a derivative of 0 at 0.
-type absolute[T Float] struct{}
+type absolute[T Float] struct{ vectors[T] }
 
-func (absolute[T]) forward(_ *memory[T], y []T, x [][]T) {
-	for i, v := range x[0] {
-		y[i] = T(math.Abs(float64(v)))
+func (a absolute[T]) forward(_ *memory[T], y []T, x [][]T) {
+	to, vs := a.start(y, x[0])
+	for i, v := range vs {
+		to[i] = T(math.Abs(float64(v)))
 	}
 }
 
-func (absolute[T]) backward(_ *memory[T], dx []T, x [][]T, _ int, _, d []T) {
-	for i, v := range x[0] {
+func (a absolute[T]) backward(_ *memory[T], dx []T, x [][]T, _ int, _, d []T) {
+	to, vs, d := a.startBack(dx, x[0], d)
+	for i, v := range vs {
 		switch {
 		case v < 0:
-			dx[i] = -d[i]
+			to[i] = -d[i]
 		case v == 0:
-			dx[i] = 0
+			to[i] = 0
 		default: // also a NaN
-			dx[i] = d[i]
+			to[i] = d[i]
 		}
 	}
 }
 
 // An activation computes its function in float64 and rounds once.
-type activation[T Float] struct{ function }
+type activation[T Float] struct {
+	vectors[T]
+	function
+}
 
 func (a activation[T]) forward(_ *memory[T], y []T, x [][]T) {
-	for i, v := range x[0] {
-		y[i] = T(a.value(float64(v)))
+	a.inFloat64(a.start(y, x[0]))
+}
+
+// wideBlock is how many numbers inFloat64 widens together.
+const wideBlock = 64
+
+// inFloat64 writes the value at x to y, by the scalar code. Numbers are widened in a loop of their
+// own: on amd64 that instruction leaves a part of its register, so it waits for what was there, and
+// each number would wait for the last one's value.
+func (a activation[T]) inFloat64(y, x []T) {
+	var wide [wideBlock]float64
+	for len(x) > 0 {
+		n := min(len(x), wideBlock)
+		for i, v := range x[:n] {
+			wide[i] = float64(v)
+		}
+		for i, v := range wide[:n] {
+			wide[i] = a.value(v)
+		}
+		for i, v := range wide[:n] {
+			y[i] = T(v)
+		}
+		x, y = x[n:], y[n:]
 	}
 }
 
 func (a activation[T]) backward(_ *memory[T], dx []T, x [][]T, _ int, _, d []T) {
-	for i, v := range x[0] {
-		dx[i] = T(a.slope(float64(v)) * float64(d[i]))
+	a.backInFloat64(a.startBack(dx, x[0], d))
+}
+
+// backInFloat64 writes dx by the scalar code.
+func (a activation[T]) backInFloat64(dx, x, d []T) {
+	var wide [wideBlock]float64
+	for len(x) > 0 {
+		n := min(len(x), wideBlock)
+		for i, v := range x[:n] {
+			wide[i] = float64(v)
+		}
+		for i, v := range wide[:n] {
+			wide[i] = a.slope(v)
+		}
+		for i, v := range wide[:n] {
+			dx[i] = T(v * float64(d[i]))
+		}
+		dx, x, d = dx[n:], x[n:], d[n:]
 	}
 }
 

@@ -103,7 +103,8 @@ func (l *windows[T]) transposed() gemm.Im2col {
 	return g
 }
 
-// flop is how many operations one image takes.
+// flop is how many operations one image takes, with those that lists leave out. How many these are
+// depends on which images are listed together.
 func (l *im2col[T]) flop() uint64 { return 2 * uint64(l.Out.Size()) * uint64(l.w[0].K) }
 
 // frames returns n images x [In], which lie ldx apart, as reads wants them, and how far apart: x
@@ -168,13 +169,17 @@ func (l *windows[T]) interleave(frame, x []T) {
 
 // apply writes y [n, Out] for x [n, In], whose images lie ldy and ldx apart.
 func (l *im2col[T]) apply(m *memory[T], frame *[]T, n int, y []T, ldy int, x []T, ldx int) {
+	m.rows.flop += uint64(n) * l.flop()
+	if images := l.listed(m, n, x, ldx); images > 0 {
+		l.applyListed(m, n, images, y, ldy, x, ldx)
+		return
+	}
 	reads := l.reads
 	x, reads.ImageStride = l.frames(frame, n, x, ldx)
 	reads.Images, reads.Below = n, ldy
 	for g, w := range l.w {
 		w.MulIm2col(y[g*w.N:], l.Out.C, l.from[g], x[g*l.Depth():], &reads, m.gemm)
 	}
-	m.rows.flop += uint64(n) * l.flop()
 }
 
 // A col2im is the gradient at the input of a convolution where that is no convolution of d itself.

@@ -133,8 +133,9 @@ func (b *marginBound) logits(below reach, out int) {
 func linearTop[T Float](b *marginBound, below reach, a *affine[T]) {
 	b.logits(below, a.out)
 	u, least := roundoff[T]()
+	weights := a.weights()
 	for y := range a.out {
-		row, late, n := a.weight[y*a.in:][:a.in], 0.0, float64(a.in+1)
+		row, late, n := weights[y*a.in:][:a.in], 0.0, float64(a.in+1)
 		for k, w := range row {
 			late += float64(float64(w) * float64(w) * (n - float64(k)) * (n - float64(k)))
 		}
@@ -142,7 +143,7 @@ func linearTop[T Float](b *marginBound, below reach, a *affine[T]) {
 		b.rounding[y].slack = math.Sqrt(late) * more
 		b.rounding[y].slack0 = float64(math.Abs(float64(a.bias[y]))*n*more) + float64(least*n)
 		for c := range a.out {
-			b.apart[y*a.out+c] = distance(row, a.weight[c*a.in:][:a.in])
+			b.apart[y*a.out+c] = distance(row, weights[c*a.in:][:a.in])
 		}
 	}
 }
@@ -194,9 +195,9 @@ func productGain[T Float](m *matrixGain, terms, times int, norm, spectral float6
 
 // affineGain is the gain of a Linear. spectral is a bound on the norm of its weights, or 0.
 func affineGain[T Float](a *affine[T], spectral float64) gain {
-	m := newMatrixGain(a.out, a.in)
+	m, weights := newMatrixGain(a.out, a.in), a.weights()
 	for o := range a.out {
-		for k, w := range a.weight[o*a.in:][:a.in] {
+		for k, w := range weights[o*a.in:][:a.in] {
 			m.add(o, k, float64(w), a.in-k+1)
 		}
 	}
@@ -443,7 +444,7 @@ func networkBound[T Float](n *network[T], norm normBound[T]) (b marginBound) {
 				linearTop(&b, in, a)
 				return b
 			}
-			g := affineGain(a, norm(a.weight, a.out, a.in))
+			g := affineGain(a, norm(a.weights(), a.out, a.in))
 			widen(in, g)
 			values[i+1] = in.through(g, false)
 		case add[T]:
@@ -479,7 +480,7 @@ func mlpBound[T Float](m *mlp[T], norm normBound[T]) (b marginBound, first gain)
 		top := l == len(m.layers)-1
 		s := 0.0
 		if !top {
-			s = norm(a.weight, a.out, a.in)
+			s = norm(a.weights(), a.out, a.in)
 		}
 		g := affineGain(a, s)
 		b.widest.norm = max(b.widest.norm, g.sum*r.norm)

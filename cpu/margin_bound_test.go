@@ -345,6 +345,7 @@ func TestExcess(t *testing.T) {
 	must(t, b.Load(t.Context(), 0, tensor.New(tensor.WithShape(n, in), tensor.WithBacking(pixels)), labels))
 	eps := []float64{0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.7}
 	a, closest := &b.model.mlp.layers[0], 0.0
+	weights := a.weights()
 	for _, bounds := range []attack.Bounds{{}, {Lo: 0, Hi: 1}} {
 		for _, steps := range []int{0, 1, 2, 5, 40} {
 			must(t, b.Begin(t.Context(), 0, n, eps))
@@ -360,7 +361,7 @@ func TestExcess(t *testing.T) {
 				for o := range a.out {
 					exact := float64(a.bias[o])
 					for k, v := range x {
-						exact += float64(v) * float64(a.weight[o*in+k])
+						exact += float64(v) * float64(weights[o*in+k])
 					}
 					d := float64(z[row*a.stride+o]) - exact
 					sum += d * d

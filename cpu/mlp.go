@@ -126,6 +126,7 @@ type selector[T Float] struct {
 	selections []gemm.Selection[T]
 	columns    []uint32 // the columns of all selections, one after another
 	top        []T      // the largest z of the rows of a stripe
+	rows       []gemm.Place
 	masks      []uint16 // the columns of a stripe
 	list       []uint32
 	values     []T
@@ -168,10 +169,11 @@ func (u *selector[T]) multiply(vec gemm.Vector[T], r *rows[T], dx, z []T, a *aff
 // wanted returns the columns in which z [·, below of a] is positive in any row of s, rising.
 func (u *selector[T]) wanted(vec gemm.Vector[T], s stripe, z []T, a *affine[T]) []uint32 {
 	top := u.top[:a.in]
-	copy(top, z[s.from*a.below:])
-	if rest := s.to - s.from - 1; rest > 0 {
-		vec.Larger(rest, a.in, top, 0, z[(s.from+1)*a.below:], a.below) // all rows into one
+	u.rows = u.rows[:0]
+	for r := range s.to - s.from {
+		u.rows = append(u.rows, gemm.Place{X: int32(r * a.below)})
 	}
+	vec.Largest(&gemm.Windows{N: 1, Channels: a.in, Places: u.rows}, top, z[s.from*a.below:]) // of all rows
 	n := vec.Positive(u.list, u.values, a.in+gemm.VectorPad, top, top, a.below, a.in, 1)
 	first := len(u.columns)
 	u.columns = append(u.columns, u.list[:n]...)

@@ -22,7 +22,7 @@ func (m *modelBound[T]) make(b *Backend[T], norm normBound[T]) {
 		m.marginBound = networkBound(net, norm)
 	} else {
 		m.marginBound, m.first = mlpBound(b.model.mlp, norm)
-		m.frobenius = norm2(b.model.mlp.layers[0].weight)
+		m.frobenius = norm2(b.model.mlp.layers[0].weights())
 	}
 }
 

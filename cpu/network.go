@@ -371,7 +371,7 @@ func (n *network[T]) makeValues(w *scratch[T], rows int, purpose purpose) {
 	if s.v == nil {
 		s.v, s.g, s.memory = make([][]T, len(n.values)), make([][]T, len(n.values)), make([]memory[T], len(n.layers))
 		for i := range s.memory {
-			s.memory[i].rows, s.memory[i].gemm, s.memory[i].tiles = &w.rows, &w.gemm, &w.tiles
+			s.memory[i].rows, s.memory[i].gemm, s.memory[i].tiles, s.memory[i].listing = &w.rows, &w.gemm, &w.tiles, &w.lists
 		}
 	}
 	s.purpose, s.first = purpose, 0

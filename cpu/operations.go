@@ -2,7 +2,6 @@ package cpu
 
 import (
 	"fmt"
-	"math"
 
 	"advsweep/internal/batch"
 	"advsweep/internal/gemm"
@@ -57,6 +56,7 @@ type memory[T Float] struct {
 	rows    *rows[T]
 	gemm    *gemm.Scratch[T]
 	tiles   *tileRoom[T]
+	listing *listing[T]
 	packed  *gemm.Matrix[T] // see learn, like learned, a frame of the input
 	learned []T
 	right   [3]*gemm.Matrix[T] // of a matMul: for the product, and for both gradients
@@ -69,19 +69,19 @@ func newOperation[T Float](path string, op lower.Op, in []lower.Shape) (operatio
 	switch o := op.Operation.(type) {
 	case *lower.Convolution:
 		if o.Depth() == 1 && o.Out.C == o.Groups && o.Groups > 1 {
-			return newDepthwise[T](o), nil
+			return newDepthwise(vec, o), nil
 		}
 		return newConvolution[T](path, o), nil
 	case lower.Scale:
-		return &scale[T]{vec, batch.Floats[T](nil, o.Weight), batch.Floats[T](nil, o.Bias)}, nil
+		return newScale(vec, batch.Floats[T](nil, o.Weight), batch.Floats[T](nil, o.Bias)), nil
 	case lower.MaxPool:
-		return &maxPool[T]{vec, pool{o.Unfold}}, nil
+		return newMaxPool(vec, newPool(o.Unfold)), nil
 	case lower.AvgPool:
-		return newAvgPool(vec, pool{o.Unfold}, o.CountPad), nil
+		return newAvgPool(vec, newPool(o.Unfold), o.CountPad), nil
 	case lower.Add:
 		return add[T]{vec}, nil
 	case lower.Elementwise:
-		f, err := newElementwise(vec, o)
+		f, err := newElementwise[T](path, o)
 		if err != nil {
 			return nil, fmt.Errorf("layer %d: %w", op.Layer, err)
 		}
@@ -132,6 +132,9 @@ func newWay[T Float](path string, places lower.Unfold, bias []T, weight func(o, 
 	if places.Tiled {
 		return newWinograd(path, places, bias, weight)
 	}
+	if g := groupsOf[T](path, places); g != nil {
+		return newGroupwise(path, places, g, bias, weight)
+	}
 	return newIm2col(path, places, bias, weight)
 }
 
@@ -141,6 +144,8 @@ func newConvolution[T Float](path string, l *lower.Convolution) *convolution[T] 
 	a.there = newWay(path, l.Unfold, a.bias, filter)
 	if l.Back != nil {
 		a.back = newWay(path, *l.Back, nil, lower.FlipTranspose(l, filter))
+	} else if g := groupsOf[T](path, l.Unfold); g != nil {
+		a.back = newGroupwiseBack(path, l.Unfold, g, filter)
 	} else {
 		a.back = newCol2im(path, l.Unfold, filter)
 	}
@@ -184,147 +189,3 @@ func (a *convolution[T]) together() int {
 	}
 	return 20
 }
-
-// A scale is x·w + b, with a w and a b for each channel.
-type scale[T Float] struct {
-	vec  gemm.Vector[T]
-	w, b []T // [C]
-}
-
-func (a *scale[T]) forward(_ *memory[T], y []T, x [][]T) {
-	a.by(y, x[0], func(w, b, x T) T { return T(w*x) + b })
-}
-
-func (a *scale[T]) backward(_ *memory[T], dx []T, _ [][]T, _ int, _, d []T) {
-	a.by(dx, d, func(w, _, d T) T { return w * d })
-}
-
-func (a *scale[T]) by(to, from []T, f func(w, b, v T) T) {
-	for len(from) > 0 {
-		for c, w := range a.w {
-			to[c] = f(w, a.b[c], from[c])
-		}
-		to, from = to[len(a.w):], from[len(a.w):]
-	}
-}
-
-// A pool is windows that slide over each channel.
-type pool struct{ lower.Unfold }
-
-// each goes through the rows of windows and, within a row, through the places k = (u, v) of a
-// window. It calls f for the windows of that row in which the place is a pixel and not padding.
-// These are cols windows side by side. The first of them is element y of the output. It has element
-// x of the image at that place, and each further window has the element step behind.
-func (p *pool) each(f func(k, y, x, cols, step int)) {
-	in, out, stride, pad, far := p.In, p.Out, p.Stride, p.Pad, p.Dilation
-	for r := range out.H {
-		for u := range p.Kernel[0] {
-			h := r*stride[0] + u*far[0] - pad[0]
-			if h < 0 || h >= in.H {
-				continue
-			}
-			for v := range p.Kernel[1] {
-				// where the image begins, from the place in the first window
-				left := pad[1] - v*far[1]
-				// The first window where this place is not left of the image.
-				first := max(0, (left+stride[1]-1)/stride[1])
-				if last := min(out.W-1, (in.W-1+left)/stride[1]); in.W-1+left >= 0 && first <= last {
-					f(u*p.Kernel[1]+v, (r*out.W+first)*out.C, (h*in.W+first*stride[1]-left)*in.C, last-first+1, stride[1]*in.C)
-				}
-			}
-		}
-	}
-}
-
-type maxPool[T Float] struct {
-	vec gemm.Vector[T]
-	pool
-}
-
-func (a *maxPool[T]) forward(_ *memory[T], y []T, x [][]T) {
-	inf := T(math.Inf(-1))
-	for i := range y {
-		y[i] = inf
-	}
-	c := a.Out.C
-	a.each(func(_, to, from, cols, step int) { a.vec.Larger(cols, c, y[to:], c, x[0][from:], step) })
-}
-
-// backward adds each of d to the first largest element of its window. It is the first since each
-// goes through the places of a window by rows and columns, and Hand takes what it gives out of d.
-func (a *maxPool[T]) backward(_ *memory[T], dx []T, x [][]T, _ int, y, d []T) {
-	clear(dx)
-	c := a.Out.C
-	a.each(func(_, to, from, cols, step int) {
-		a.vec.Hand(cols, c, dx[from:], step, x[0][from:], y[to:], c, d[to:])
-	})
-}
-
-type avgPool[T Float] struct {
-	vec gemm.Vector[T]
-	pool
-	count []T // [OH·OW]: how many elements each window averages
-}
-
-func newAvgPool[T Float](vec gemm.Vector[T], p pool, countPad bool) *avgPool[T] {
-	a := &avgPool[T]{vec, p, make([]T, p.Out.Pixels())}
-	p.each(func(_, to, _, cols, _ int) {
-		for i := range cols {
-			a.count[to/p.Out.C+i]++
-		}
-	})
-	if countPad {
-		for i := range a.count {
-			a.count[i] = T(p.Kernel[0] * p.Kernel[1])
-		}
-	}
-	return a
-}
-
-func (a *avgPool[T]) forward(_ *memory[T], y []T, x [][]T) {
-	clear(y)
-	c := a.Out.C
-	a.each(func(_, to, from, cols, step int) {
-		for i := range cols {
-			a.sum(y[to+i*c:][:c], x[0][from+i*step:])
-		}
-	})
-	for i := range y {
-		y[i] /= a.count[i/c]
-	}
-}
-
-func (a *avgPool[T]) backward(_ *memory[T], dx []T, _ [][]T, _ int, _, d []T) {
-	clear(dx)
-	c := a.Out.C
-	for i := range d {
-		d[i] /= a.count[i/c]
-	}
-	a.each(func(_, to, from, cols, step int) {
-		for i := range cols {
-			a.sum(dx[from+i*step:][:c], d[to+i*c:])
-		}
-	})
-}
-
-func (a *avgPool[T]) sum(to, from []T) {
-	if len(to) >= short {
-		a.vec.Add(to, from)
-		return
-	}
-	for i := range to {
-		to[i] += from[i]
-	}
-}
-
-// An add is a residual connection: the sum of all that it takes.
-type add[T Float] struct{ vec gemm.Vector[T] }
-
-func (a add[T]) forward(_ *memory[T], y []T, x [][]T) {
-	copy(y, x[0])
-	for _, x := range x[1:] {
-		a.vec.Add(y, x)
-	}
-}
-
-func (a add[T]) backward(_ *memory[T], dx []T, _ [][]T, _ int, _, d []T) { copy(dx, d) }

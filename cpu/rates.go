@@ -83,7 +83,8 @@ func (m *mlp[T]) rate(ctx context.Context, workers *workers[T], lowest int) erro
 func newRates[T Float](kernel string, top *affine[T], L int) *rates[T] {
 	O, n := top.out, top.in
 	r := &rates[T]{of: make([][]*gemm.Matrix[T], L), rivals: make([][]int32, O), never: make([]bool, O), spread: make([]T, n)}
-	row := func(c int) []T { return top.weight[c*n:][:n] }
+	weights := top.weights()
+	row := func(c int) []T { return weights[c*n:][:n] }
 	for y := range O {
 		for c := range O {
 			if c != y && (top.bias[y] != top.bias[c] || !slices.Equal(row(y), row(c))) {
@@ -94,7 +95,7 @@ func newRates[T Float](kernel string, top *affine[T], L int) *rates[T] {
 		}
 	}
 	for k := range n {
-		lo, hi := top.weight[k], top.weight[k]
+		lo, hi := weights[k], weights[k]
 		for c := range O {
 			lo, hi = min(lo, row(c)[k]), max(hi, row(c)[k])
 		}

@@ -35,6 +35,7 @@ type netParam struct {
 	terms        gemm.Im2col      // of a convolution: its transposed im2col matrix
 	g, gb        []float32        // the gradient in the order of w, and that of bias
 	m, v, mb, vb []float32        // first and second moments of w and bias
+	nhwc         []float32        // of a Linear: w with columns in the order of its input
 }
 
 // trains returns an error that names the layer of m that has weights, or a form, that training does
@@ -71,6 +72,7 @@ func newNetTrainer(b *Backend[float32], m *model.Model, s *sample) (*netTrainer,
 		p := netParam{layer: i, w: w, bias: bias, order: make([]int, len(w))}
 		switch l := l.(type) {
 		case model.Linear:
+			p.nhwc = make([]float32, len(w))
 			places := make([]int, len(w))
 			for k := range places {
 				places[k] = k
@@ -189,10 +191,10 @@ func (t *netTrainer) update(p *netParam, groups int, size float32) {
 	if a := l.linear; a != nil {
 		s := net.values[l.takes[0]].Shape
 		for o := range a.out {
-			lower.ToNHWC(a.weight[o*a.in:][:a.in], p.w[o*a.in:], s)
+			lower.ToNHWC(p.nhwc[o*a.in:][:a.in], p.w[o*a.in:], s)
 		}
-		a.wt.Pack(a.weight, 1, a.in)
-		a.w.Pack(a.weight, a.in, 1)
+		a.wt.Pack(p.nhwc, 1, a.in)
+		a.w.Pack(p.nhwc, a.in, 1)
 		copy(a.bias, p.bias)
 		return
 	}

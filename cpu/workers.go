@@ -87,6 +87,7 @@ type scratch[T Float] struct {
 	rows  rows[T] // the list of the product in hand
 	gemm  gemm.Scratch[T]
 	tiles tileRoom[T]
+	lists listing[T]
 	x     []T    // [rows, I]
 	z0    []T    // an MLP's first layer [rows, stride]
 	z     [][]T  // each layer before its ReLU; the first may be z0, or belong to moves

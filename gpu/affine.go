@@ -30,9 +30,9 @@ func (d *device) newLayer(weight, b *tensor.Dense, mode string) (layer, error) {
 	if n := max(int64(padRows(out))*int64(padded(in)), int64(padRows(in))*int64(padded(out))); n >= 1<<32 {
 		return layer{}, fmt.Errorf("gpu: weights [%d %d] take %d elements on the device, want less than 2^32", out, in, n)
 	}
-	w := batch.Floats[float32](nil, weight)
+	w := batch.Elements[float32](weight)
 	bias := make([]float32, padRows(out))
-	copy(bias, batch.Floats[float32](nil, b))
+	copy(bias, batch.Elements[float32](b))
 	straight := make([]float32, padRows(out)*padded(in))
 	transposed := make([]float32, padRows(in)*padded(out))
 	for o := range out {
@@ -80,7 +80,9 @@ func tile(op, mode string, rows, width, multiprocessors int) (name string, grid 
 	switch {
 	case width <= 32:
 		columns = 32
-	case ceil(rows, 128)*ceil(width, 128) < multiprocessors:
+	// In a tile of 128 columns most of these would be computed for nothing. Else there is to be a
+	// block for every multiprocessor.
+	case width <= 64 || ceil(rows, 128)*ceil(width, 128) < multiprocessors:
 		columns = 64
 	}
 	if mode == "tf32" || mode == "3xtf32" && columns == 32 {

@@ -20,7 +20,7 @@ type constant struct {
 
 // newConstant copies l, an image of shape s, to the device.
 func (d *device) newConstant(l lower.Constant, s shape) (*constant, error) {
-	values := batch.Floats[float32](nil, l.Value)
+	values := batch.Elements[float32](l.Value)
 	v := make([]float32, s.width)
 	for q := range s.pixels {
 		copy(v[q*s.pitch:], values[q*s.channels:][:s.channels])

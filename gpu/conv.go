@@ -12,71 +12,85 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// A conv is a convolution in NHWC. Forward it is im2col and a product.
+// A conv is a convolution in NHWC: a pass forward, and one back.
 //
-// There are two ways backward, and the lowering chooses between them, for the CPU too. One is a
-// convolution of the gradient at the output with the filters flipped. The other is a product whose
-// terms col2im adds up. Both sum in the CPU's order, so that they give the CPU's bits in math mode
-// fp32.
-type conv struct {
-	there *unfolding
-	back  *unfolding // the flipped convolution; nil: col2im
+// How each goes is the lowering's choice, for the CPU too. Both backends sum in the same order, so
+// that math mode fp32 gives the CPU's bits.
+type conv struct{ there, back pass }
+
+// A pass takes images through a convolution one way.
+type pass interface {
+	// run launches y = from + what the pass makes of n images x. from may be y, or 0 for no
+	// summand.
+	run(net *network, y, from, x cu.DevicePtr, n int) error
+	// columns is how many floats of network.columns, which all convolutions share, run takes for n
+	// images.
+	columns(n int) int
 }
 
-// newConv copies l to the device.
-func (d *device) newConv(l *lower.Convolution, mode string) (*conv, error) {
-	filter := lower.Filter(l.Weight.Shape(), batch.Floats[float32](nil, l.Weight))
+// newConv copies l to the device. If relu is set, a ReLU follows, and the pass forward computes it.
+func (d *device) newConv(l *lower.Convolution, relu bool, mode string) (*conv, error) {
+	filter := lower.Filter(l.Weight.Shape(), batch.Elements[float32](l.Weight))
 	c := new(conv)
 	var err error
-	if c.there, err = d.newUnfolding(l.Name, l.Unfold, filter, l.Bias, mode); err != nil {
+	if c.there, err = d.newPass(l.Name, l.Unfold, filter, l.Bias, relu, mode); err != nil {
 		return nil, err
 	}
 	if l.Back != nil {
 		channels := l.In.C
 		none := tensor.New(tensor.WithShape(channels), tensor.WithBacking(make([]float32, channels)))
-		c.back, err = d.newUnfolding(l.Name, *l.Back, lower.FlipTranspose(l, filter), none, mode)
+		c.back, err = d.newPass(l.Name, *l.Back, lower.FlipTranspose(l, filter), none, false, mode)
+		return c, err
 	}
+	// The weights may be on the device already.
+	u, ok := c.there.(*unfolding)
+	if !ok {
+		u, err = d.newUnfolding(l.Name, l.Unfold, filter, l.Bias, false, mode)
+	}
+	c.back = &folding{u}
 	return c, err
 }
 
+// newPass copies the filters to the device. weight(o, i, u, v) is the weight of output o for channel
+// i at row u and column v of the window.
+func (d *device) newPass(name string, places lower.Unfold, weight func(o, i, u, v int) float32, bias *tensor.Dense, relu bool, mode string) (pass, error) {
+	// The other modes have products of their own, whose bits are not the CPU's.
+	if places.Tiled && mode == "fp32" {
+		return d.newWinograd(name, places, weight, bias, relu)
+	}
+	return d.newUnfolding(name, places, weight, bias, relu, mode)
+}
+
 func (c *conv) forward(net *network, y cu.DevicePtr, x []cu.DevicePtr, n int) error {
-	return c.there.run(net, y, x[0], n)
+	return c.there.run(net, y, 0, x[0], n)
 }
 
 func (c *conv) backward(net *network, dx, from, dy cu.DevicePtr, _ []cu.DevicePtr, _, n int) error {
-	w := c.there
-	if c.back != nil {
-		if from == 0 {
-			return c.back.run(net, dx, dy, n)
-		}
-		if err := c.back.run(net, net.spare.DevicePtr, dy, n); err != nil {
-			return err
-		}
-		return net.sum(dx, from, net.spare.DevicePtr, n*w.x.width)
-	}
-	return w.pieces(n, func(i, m int) error {
-		if err := net.affineBackward(net.columns.DevicePtr, at(dy, i*w.y.width, 4), &w.filters, 0, m*w.outputs()); err != nil {
-			return err
-		}
-		image := from
-		if image != 0 {
-			image = at(from, i*w.x.width, 4)
-		}
-		return net.col2im(at(dx, i*w.x.width, 4), image, net.columns.DevicePtr, w, m)
-	})
+	return c.back.run(net, dx, from, dy, n)
 }
 
-// columns is how many floats of network.columns, which all convolutions share, c needs for n
-// images.
-func (c *conv) columns(n int) int {
-	size := 0
-	if !c.there.direct || c.back == nil {
-		size = c.there.columns(n)
+// columns is how many floats of network.columns c needs for n images.
+func (c *conv) columns(n int) int { return max(c.there.columns(n), c.back.columns(n)) }
+
+// A pieces is how many images a pass takes at a time: more would only need more memory.
+type pieces struct{ images int }
+
+// each calls f(i, m) for images i to i+m-1 of n, as many at a time as p says.
+func (p *pieces) each(n int, f func(i, m int) error) error {
+	for i := 0; i < n; i += p.images {
+		if err := f(i, min(p.images, n-i)); err != nil {
+			return err
+		}
 	}
-	if c.back != nil && !c.back.direct {
-		size = max(size, c.back.columns(n))
+	return nil
+}
+
+// behind is where image i of those from p on begins, of so many floats each. It is 0 if p is 0.
+func behind(p cu.DevicePtr, i, width int) cu.DevicePtr {
+	if p == 0 {
+		return 0
 	}
-	return size
+	return at(p, i*width, 4)
 }
 
 // An unfolding is a convolution as a product. im2col copies the windows of some images into a
@@ -84,20 +98,19 @@ func (c *conv) columns(n int) int {
 // Linear layer.
 type unfolding struct {
 	window
+	pieces
 	x, y    shape
 	filters layer // in = KH·KW·C, out = O
 	relu    bool  // a ReLU follows, and the product computes it
 	swapped bool  // a row of the matrix has its window by columns, else by rows
 	direct  bool  // x is that matrix as it is, so that im2col is left out
-	images  int   // how many are unfolded at a time
 }
 
-// newUnfolding copies the filters to the device. weight(o, i, u, v) is the weight of output o for
-// channel i at row u and column v of the window. It returns an error if one image makes a matrix
-// that kernels can't index.
-func (d *device) newUnfolding(name string, places lower.Unfold, weight func(o, i, u, v int) float32, bias *tensor.Dense, mode string) (*unfolding, error) {
+// newUnfolding copies the filters to the device, as newPass does. It returns an error if one image
+// makes a matrix that kernels can't index.
+func (d *device) newUnfolding(name string, places lower.Unfold, weight func(o, i, u, v int) float32, bias *tensor.Dense, relu bool, mode string) (*unfolding, error) {
 	w, x, y := newWindow(places), newShape(places.In), newShape(places.Out)
-	a := &unfolding{window: w, x: x, y: y, swapped: places.Swapped(), direct: places.Direct()}
+	a := &unfolding{window: w, x: x, y: y, relu: relu, swapped: places.Swapped(), direct: places.Direct()}
 	C, KH, KW := x.channels, w.kernel[0], w.kernel[1]
 	// A product keeps the multiprocessors busy if each has four waves of two tiles. More images
 	// would only need more memory: the matrix is KH·KW times as large as the images. A grid has at
@@ -118,24 +131,25 @@ func (d *device) newUnfolding(name string, places lower.Unfold, weight func(o, i
 	return a, err
 }
 
-// pieces calls f(i, m) for images i to i+m-1 of n, as many at a time as are unfolded at a time.
-func (w *unfolding) pieces(n int, f func(i, m int) error) error {
-	for i := 0; i < n; i += w.images {
-		if err := f(i, min(w.images, n-i)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// columns is how many floats the matrix has for n images.
-func (w *unfolding) columns(n int) int {
+// matrix is how many floats the matrix has for n images.
+func (w *unfolding) matrix(n int) int {
 	return min(n, w.images) * w.outputs() * padded(w.filters.in)
 }
 
-// run launches y of n images x.
-func (w *unfolding) run(net *network, y, x cu.DevicePtr, n int) error {
-	return w.pieces(n, func(i, m int) error {
+func (w *unfolding) columns(n int) int {
+	if w.direct {
+		return 0
+	}
+	return w.matrix(n)
+}
+
+// run goes through the spare buffer if there is something to add to, since a product overwrites.
+func (w *unfolding) run(net *network, y, from, x cu.DevicePtr, n int) error {
+	to := y
+	if from != 0 {
+		to = net.spare.DevicePtr
+	}
+	err := w.each(n, func(i, m int) error {
 		a := at(x, i*w.x.width, 4)
 		if !w.direct {
 			if err := net.im2col(net.columns.DevicePtr, a, w, m); err != nil {
@@ -143,7 +157,26 @@ func (w *unfolding) run(net *network, y, x cu.DevicePtr, n int) error {
 			}
 			a = net.columns.DevicePtr
 		}
-		return net.affineForward(at(y, i*w.y.width, 4), a, &w.filters, w.filters.bias, w.relu, m*w.outputs())
+		return net.affineForward(at(to, i*w.y.width, 4), a, &w.filters, w.filters.bias, w.relu, m*w.outputs())
+	})
+	if err != nil || from == 0 {
+		return err
+	}
+	return net.sum(y, from, to, n*w.y.width)
+}
+
+// A folding is the way back through an unfolding: a product with the filters, whose terms col2im
+// adds up. x is the gradient at the output of the unfolding.
+type folding struct{ *unfolding }
+
+func (w *folding) columns(n int) int { return w.matrix(n) }
+
+func (w *folding) run(net *network, dx, from, dy cu.DevicePtr, n int) error {
+	return w.each(n, func(i, m int) error {
+		if err := net.affineBackward(net.columns.DevicePtr, at(dy, i*w.y.width, 4), &w.filters, 0, m*w.outputs()); err != nil {
+			return err
+		}
+		return net.col2im(at(dx, i*w.x.width, 4), behind(from, i, w.x.width), net.columns.DevicePtr, w.unfolding, m)
 	})
 }
 

@@ -25,14 +25,14 @@ func isDepthwise(l *lower.Convolution) bool {
 // newDepthwise copies l to the device.
 func (d *device) newDepthwise(l *lower.Convolution) (*depthwise, error) {
 	a := &depthwise{window: newWindow(l.Unfold), x: newShape(l.In), y: newShape(l.Out)}
-	filter := lower.Filter(l.Weight.Shape(), batch.Floats[float32](nil, l.Weight))
+	filter := lower.Filter(l.Weight.Shape(), batch.Elements[float32](l.Weight))
 	w, bias := make([]float32, a.kernel[0]*a.kernel[1]*a.y.pitch), make([]float32, a.y.pitch)
 	l.Terms(func(k, c, u, v int) {
 		for o := range a.y.channels {
 			w[k*a.y.pitch+o] = filter(o, c, u, v)
 		}
 	})
-	copy(bias, batch.Floats[float32](nil, l.Bias))
+	copy(bias, batch.Elements[float32](l.Bias))
 	var err error
 	if a.w, err = upload32(d, w); err == nil {
 		a.bias, err = upload32(d, bias)

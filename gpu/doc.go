@@ -16,8 +16,9 @@
 //
 // An MLP (see internal/lower) is faster in one case: along a ray the output of its first layer is
 // known, and no images are formed. Any other model is a network. A convolution is a product of a
-// matrix that im2col makes, a few images at a time. One with groups has kernels of its own. A ReLU
-// behind a product is part of the product.
+// matrix that im2col makes, a few images at a time. In math mode fp32 one of 3×3 goes by tiles where
+// the lowering says so, as on the CPU. One with groups has kernels of its own. A ReLU behind a
+// product is part of the product.
 //
 // In math mode fp32 the results have the bits of the CPU backend, with one exception. Sigmoid, tanh
 // and GELU are computed in float64 and rounded once. They differ from the CPU where the last digits

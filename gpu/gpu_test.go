@@ -100,11 +100,13 @@ func inPieces(b *Backend, microbatch int) {
 		p.budget.planned = microbatch
 		for _, n := range p.model.(*network).nodes {
 			if c, ok := n.operation.(*conv); ok {
-				c.there.images = 2
-				if c.back != nil {
-					c.back.images = 2
+				for _, w := range []pass{c.there, c.back} {
+					w.(interface{ take(images int) }).take(2)
 				}
 			}
 		}
 	}
 }
+
+// take makes p so many images at a time.
+func (p *pieces) take(images int) { p.images = images }

@@ -28,10 +28,10 @@ type grouped struct {
 
 // newGroupedConv copies l to the device.
 func (d *device) newGroupedConv(l *lower.Convolution) (*groupedConv, error) {
-	filter := lower.Filter(l.Weight.Shape(), batch.Floats[float32](nil, l.Weight))
+	filter := lower.Filter(l.Weight.Shape(), batch.Elements[float32](l.Weight))
 	c := new(groupedConv)
 	var err error
-	if c.there, err = d.newGrouped(l.Unfold, filter, batch.Floats[float32](nil, l.Bias)); err == nil && l.Back != nil {
+	if c.there, err = d.newGrouped(l.Unfold, filter, batch.Elements[float32](l.Bias)); err == nil && l.Back != nil {
 		c.back, err = d.newGrouped(*l.Back, lower.FlipTranspose(l, filter), nil)
 	}
 	return c, err

@@ -83,7 +83,7 @@ type linear struct {
 func (d *device) newLinear(l *lower.Linear, x shape, mode string) (*linear, error) {
 	weight := l.Weight
 	if x.pixels > 1 {
-		w, out := batch.Floats[float32](nil, l.Weight), l.Weight.Shape()[0]
+		w, out := batch.Elements[float32](l.Weight), l.Weight.Shape()[0]
 		spread := make([]float32, out*x.width)
 		for o := range out {
 			for q := range x.pixels {
@@ -167,12 +167,7 @@ func (d *device) newOperation(op lower.Op, in []lower.Shape, mode string) (opera
 			c.relu = op.Rectified
 			return c, nil
 		}
-		c, err := d.newConv(o, mode)
-		if err != nil {
-			return nil, err
-		}
-		c.there.relu = op.Rectified
-		return c, nil
+		return d.newConv(o, op.Rectified, mode)
 	case lower.Scale:
 		w, err := d.parameter(o.Weight)
 		if err != nil {
@@ -226,7 +221,7 @@ func (d *device) known(name string) error {
 
 // parameter copies t to the device as float32.
 func (d *device) parameter(t *tensor.Dense) (cu.DevicePtr, error) {
-	v := batch.Floats[float32](nil, t)
+	v := batch.Elements[float32](t)
 	ptr, err := d.alloc(int64(4 * len(v)))
 	if err != nil {
 		return 0, err

@@ -173,22 +173,26 @@ func compare(t *testing.T, when string, host, dev walker) {
 	}
 }
 
-// TestCPUNetworks is TestCPU for networks: each layer sums in the CPU's order.
+// TestCPUNetworks is TestCPU for networks: each layer sums in the CPU's order. Some have channels
+// enough for convolutions by tiles, one way or both.
 func TestCPUNetworks(t *testing.T) {
 	need(t)
 	if cpu.Kernels()[0] == "go" {
 		t.Skip("the CPU kernel here does not fuse")
 	}
 	eps := []float64{0, 0.02, 0.3}
-	count := 40
+	count, wide := 40, 12
 	if testing.Short() {
-		count = 15
+		count, wide = 15, 5
 	}
-	for seed := range count {
+	for seed := range count + wide {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(uint64(seed), 3))
 			m := residual(r)
-			if seed >= 5 {
+			switch {
+			case seed >= count:
+				m = ref.RandomWide(r)
+			case seed >= 5:
 				m = ref.RandomNetwork(r)
 			}
 			const n = 5

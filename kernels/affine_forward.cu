@@ -4,9 +4,10 @@
 // y is [rows, width], of which outputs count. The layout and the padding are those of gemm.cuh.
 //
 // The last part of a kernel's name is how many columns its tile has: 128 where there are blocks for
-// every multiprocessor, else 64, and 32 for few outputs. The bits are the same. The grid is
-// (⌈width/columns⌉, ⌈rows/128⌉), and a block has 256 threads. A stage takes (128 + columns)·80
-// bytes of dynamic shared memory. tf32 and 3xtf32_32 have four stages, the others two.
+// every multiprocessor, 64 where there are not or where 128 are too many, and 32 for few outputs.
+// The bits are the same. The grid is (⌈width/columns⌉, ⌈rows/128⌉), and a block has 256 threads. A
+// stage takes (128 + columns)·80 bytes of dynamic shared memory. tf32 and 3xtf32_32 have four
+// stages, the others two.
 //
 // Truth: internal/ref AffineForward, ReLUForward. Launch: gpu/affine.go. On the CPU: cpu/affine.go.
 #include "gemm_tf32.cuh"

@@ -32,3 +32,4 @@
 #include "softmax.cu"
 #include "sum.cu"
 #include "transpose.cu"
+#include "winograd.cu"

@@ -40,8 +40,8 @@ func (m *Model) asMLP() *Model {
 					return nil
 				}
 			}
-			for _, a := range slices.Backward(waiting) {
-				l = l.after(a)
+			if waiting != nil {
+				l = l.after(waiting)
 			}
 			waiting = nil
 			out.Layers = append(out.Layers, l)
@@ -176,23 +176,35 @@ func (m *Model) withConstant(i int, a affine) bool {
 	return false
 }
 
-// after returns the Linear of a, for numbers that l takes: W·(w·x + b) + c.
-func (l Linear) after(a affine) Linear {
-	w, b := slices.Clone(formats.Wide(l.Weight)), slices.Clone(formats.Wide(l.Bias))
-	n := len(a.w)
-	for o := range b {
-		row := w[o*n:][:n]
-		for k := range row {
-			b[o] += float64(row[k] * a.b[k])
-			row[k] *= a.w[k]
+// after returns the Linear of what all give, one after the other, for numbers that l takes: of one,
+// W·(w·x + b) + c. That is computed for the last one first.
+func (l Linear) after(all []affine) Linear {
+	w, b := wideCopy(l.Weight), wideCopy(l.Bias)
+	for _, a := range slices.Backward(all) {
+		n := len(a.w)
+		for o := range b {
+			row := w[o*n:][:n]
+			for k := range row {
+				b[o] += float64(row[k] * a.b[k])
+				row[k] *= a.w[k]
+			}
 		}
 	}
 	return l.with(w, b)
 }
 
+// wideCopy is formats.Wide in memory of its own.
+func wideCopy(t *tensor.Dense) []float64 {
+	w := formats.Wide(t)
+	if t.Dtype() == tensor.Float64 {
+		w = slices.Clone(w)
+	}
+	return w
+}
+
 // then returns a of what l gives: w·(W·x + c) + b.
 func (l Linear) then(a affine) Linear {
-	w, b := slices.Clone(formats.Wide(l.Weight)), slices.Clone(formats.Wide(l.Bias))
+	w, b := wideCopy(l.Weight), wideCopy(l.Bias)
 	n := len(w) / len(b)
 	for o := range b {
 		for k := range n {

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"crypto/sha256"
 	"io"
 	"os"
 	"path/filepath"
@@ -22,7 +23,7 @@ func TestRegisterFormat(t *testing.T) {
 	if err != nil || m.String() != "3-2" || m.Source.Name != "a.toy" || len(m.Source.SHA256) != 64 {
 		t.Errorf("%v, %v", m, err)
 	}
-	d := decoder{name: "a.toy", r: strings.NewReader("toy: 3 2!"), size: 9, insist: true, listName: "list.json"}
+	d := decoder{name: "a.toy", r: strings.NewReader("toy: 3 2!"), size: 9, sum: newSum(sha256.New()), insist: true, listName: "list.json"}
 	if _, err := d.decode(); err == nil || err.Error() != "layer list list.json: a file of format Toy needs none" {
 		t.Errorf("with a layer list: %v", err)
 	}

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -60,7 +59,7 @@ func read(path, layers string, ask Ask) (*Model, error) {
 		return nil, err
 	}
 	defer f.Close()
-	d := decoder{name: filepath.Base(path), r: f, size: size, sum: sha256.New(), open: inFolder(filepath.Dir(path)), ask: ask}
+	d := decoder{name: filepath.Base(path), r: f, size: size, sum: newSum(sha256.New()), open: inFolder(filepath.Dir(path)), ask: ask}
 	if layers != "" {
 		if d.list, err = readSmall(layers); err != nil {
 			return nil, fmt.Errorf("layer list %s: %w", layers, regular.Cause(err))
@@ -111,7 +110,7 @@ func readSmall(path string) ([]byte, error) { return regular.Read(path, maxListS
 //
 // Formats: huggingface.co/docs/safetensors, "Format"; numpy.org, "numpy.lib.format".
 func Decode(name string, data []byte) (*Model, error) {
-	d := decoder{name: name, r: bytes.NewReader(data), size: int64(len(data)), sum: sha256.New()}
+	d := decoder{name: name, r: bytes.NewReader(data), size: int64(len(data)), sum: newSum(sha256.New())}
 	m, err := d.decode()
 	if err != nil {
 		return nil, fmt.Errorf("model: %s: %w", name, err)
@@ -130,7 +129,7 @@ type decoder struct {
 		io.ReaderAt
 	}
 	size int64
-	sum  hash.Hash
+	sum  *sum
 	// open opens a file in the folder of the model and returns its size. nil: there are no others.
 	open     func(location string) (*os.File, int64, error)
 	list     []byte // a layer list from outside; nil: none
@@ -144,6 +143,7 @@ type decoder struct {
 // an error that tells of a bug.
 func (d *decoder) decode() (m *Model, err error) {
 	err = survive.Do(func() (err error) {
+		defer d.sum.Close()
 		m, err = d.decodeAny()
 		return err
 	})

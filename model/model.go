@@ -381,10 +381,8 @@ func checkValues[T float32 | float64](data []T, n int) error {
 	if len(data) != n {
 		return fmt.Errorf("%d elements, want %d", len(data), n)
 	}
-	for i, v := range data {
-		if v-v != 0 { // NaN or Inf
-			return notFinite(i, float64(v))
-		}
+	if i := formats.NotFinite(data); i >= 0 {
+		return notFinite(i, float64(data[i]))
 	}
 	return nil
 }

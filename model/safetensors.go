@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+	"unsafe"
 
 	"advsweep/model/internal/formats"
 
@@ -345,13 +346,20 @@ func readTensors[T float32 | float64](r io.Reader, entries []entry) (map[string]
 		}
 		size := dtypeSize[e.dtype]
 		data := make([]T, (e.end-e.begin)/size)
+		asTheyLie := formats.LittleEndian && uint64(unsafe.Sizeof(T(0))) == size
 		for done := 0; done < len(data); {
-			piece := buf[:min(uint64(len(buf)), uint64(len(data)-done)*size)]
+			to := data[done:min(len(data), done+len(buf)/int(size))]
+			piece := buf[:len(to)*int(size)]
+			if asTheyLie {
+				piece = formats.Bytes(to)
+			}
 			if err := formats.Read(r, piece); err != nil {
 				return nil, fmt.Errorf("tensor %s: %w", formats.Quote(e.name), err)
 			}
-			to := data[done : done+len(piece)/int(size)]
-			if i := convert(to, piece, e.dtype); i >= 0 {
+			if !asTheyLie {
+				convert(to, piece, e.dtype)
+			}
+			if i := formats.NotFinite(to); i >= 0 {
 				return nil, fmt.Errorf("tensor %s: %w", formats.Quote(e.name), notFinite(done+i, float64(to[i])))
 			}
 			done += len(to)
@@ -365,45 +373,25 @@ func readTensors[T float32 | float64](r io.Reader, entries []entry) (map[string]
 	return tensors, nil
 }
 
-// convert widens the numbers in src, len(dst) of them, little-endian, to dst.
-// It returns the index of the first that is not finite, or -1. T must hold
-// every number of the dtype.
-func convert[T float32 | float64](dst []T, src []byte, dtype string) int {
-	var sum T // of v - v: 0, or NaN if any v is infinite or NaN; a branch for each costs more
+// convert widens the numbers in src, len(dst) of them, little-endian, to dst. T must hold every
+// number of the dtype, one of dtypeSize.
+func convert[T float32 | float64](dst []T, src []byte, dtype string) {
 	switch dtype {
 	case "F64":
 		for i := range dst {
-			v := T(math.Float64frombits(binary.LittleEndian.Uint64(src)))
-			dst[i] = v
-			sum += v - v
+			dst[i] = T(math.Float64frombits(binary.LittleEndian.Uint64(src)))
 			src = src[8:]
 		}
 	case "F32":
 		for i := range dst {
-			v := T(math.Float32frombits(binary.LittleEndian.Uint32(src)))
-			dst[i] = v
-			sum += v - v
+			dst[i] = T(math.Float32frombits(binary.LittleEndian.Uint32(src)))
 			src = src[4:]
 		}
 	case "F16":
-		for i := range dst {
-			v := T(math.Float32frombits(formats.FromHalf(binary.LittleEndian.Uint16(src))))
-			dst[i] = v
-			sum += v - v
-			src = src[2:]
-		}
+		formats.FromHalves(dst, src)
 	case "BF16":
-		for i := range dst {
-			v := T(math.Float32frombits(formats.FromBfloat(binary.LittleEndian.Uint16(src))))
-			dst[i] = v
-			sum += v - v
-			src = src[2:]
-		}
+		formats.FromBfloats(dst, src)
 	}
-	if sum == 0 {
-		return -1
-	}
-	return slices.IndexFunc(dst, func(v T) bool { return v-v != 0 })
 }
 
 // Dtype returns the dtype with which Encode keeps every bit: "float64" if a tensor of m has numbers

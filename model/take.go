@@ -96,16 +96,14 @@ func (m *Model) TakePixels(lo, hi float64) error {
 			layers, from = m.scaledFirst(lo, hi)
 			break
 		}
-		w, b := scaledRows(formats.Wide(first.Weight), formats.Wide(first.Bias), lo, hi)
-		first.Weight, first.Bias = like(first.Weight, w), like(first.Bias, b)
+		first.Weight, first.Bias = scaledRows(first.Weight, first.Bias, lo, hi)
 		layers[0] = first
 	case Scale:
 		if !m.firstAlone() {
 			layers, from = m.scaledFirst(lo, hi)
 			break
 		}
-		w, b := scaledRows(formats.Wide(first.Weight), formats.Wide(first.Bias), lo, hi)
-		first.Weight, first.Bias = like(first.Weight, w), like(first.Bias, b)
+		first.Weight, first.Bias = scaledRows(first.Weight, first.Bias, lo, hi)
 		layers[0] = first
 	default:
 		layers, from = m.scaledFirst(lo, hi)
@@ -130,15 +128,28 @@ func (m *Model) firstAlone() bool {
 	return true
 }
 
-// scaledRows returns W·(hi-lo) and b + lo·(the sum of each row of W), for W [out, n] and b [out].
-func scaledRows(w, b []float64, lo, hi float64) (weight, bias []float64) {
-	weight, bias = make([]float64, len(w)), slices.Clone(b)
-	n := len(w) / len(b)
-	for i, v := range w {
-		weight[i] = v * (hi - lo)
-		bias[i/n] += float64(v * lo)
+// scaledRows returns W·(hi-lo) and b + lo·(the sum of each row of W), for W [out, n] and b [out],
+// each rounded to the type of the numbers that it is made of.
+func scaledRows(w, b *tensor.Dense, lo, hi float64) (weight, bias *tensor.Dense) {
+	sums := wideCopy(b)
+	shape := slices.Clone([]int(w.Shape()))
+	if data, ok := w.Data().([]float64); ok {
+		weight = formats.Dense(scaled(data, sums, lo, hi), shape...)
+	} else {
+		weight = formats.Dense(scaled(w.Data().([]float32), sums, lo, hi), shape...)
 	}
-	return weight, bias
+	return weight, like(b, sums)
+}
+
+// scaled returns W·(hi-lo), and adds lo·W to the sum of each row.
+func scaled[T float32 | float64](w []T, sums []float64, lo, hi float64) []T {
+	out := make([]T, len(w))
+	n := len(w) / len(sums)
+	for i, v := range w {
+		out[i] = T(float64(v) * (hi - lo))
+		sums[i/n] += float64(float64(v) * lo)
+	}
+	return out
 }
 
 // scaledFirst returns the layers of m with lo + (hi-lo)·x before them, and what each takes.

@@ -58,7 +58,7 @@ finish() {
 
 # Sanitizers look into kernels, at a tenth of the speed: no tests of the driver's failures, and none that repeat a batch in pieces.
 # Opening a backend alone runs a product with every tile.
-one='^(TestAffineNotFinite|TestLossGradient|TestLosses|TestSignOf|TestRandomSigns|TestDirection|TestMomentumOverflow|TestDraw|TestRoundPixels|TestNorms|TestRayForward|TestIm2col|TestMaxPoolNaN|TestActivations|TestInfinities|TestScale|TestNHWC)$'
+one='^(TestAffineNotFinite|TestLossGradient|TestLosses|TestSignOf|TestRandomSigns|TestDirection|TestMomentumOverflow|TestDraw|TestRoundPixels|TestNorms|TestRayForward|TestIm2col|TestMaxPoolNaN|TestActivations|TestInfinities|TestScale|TestNHWC|TestWinograd)$'
 
 export ADVSWEEP_LIBCUDA=${CUSIM_LIB:-$root/build/cusim/$kind.so}
 case $kind in

@@ -70,6 +70,15 @@ func Floats[T Float](old []T, x0 *tensor.Dense) []T {
 	return x
 }
 
+// Elements returns the elements of t, of float32 or float64, in T, not to be written to: those of t
+// itself if they are of T, and else a copy.
+func Elements[T Float](t *tensor.Dense) []T {
+	if all, ok := t.Data().([]T); ok {
+		return all
+	}
+	return Floats[T](nil, t)
+}
+
 // Range returns the least and the largest of pixels x [N·inputs], or an error if one is not finite.
 func Range[T Float](x []T, first, inputs int) (lo, hi T, err error) {
 	lo, hi = T(math.Inf(1)), T(math.Inf(-1))

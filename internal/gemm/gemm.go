@@ -11,7 +11,9 @@ package gemm
 
 //go:generate go run -modfile=../../tools/go.mod asm/gen.go -out gemm_amd64.s -stubs gemm_amd64.go -pkg gemm
 //go:generate go run -modfile=../../tools/go.mod asm/vector.go -out vector_amd64.s -stubs vector_amd64.go -pkg gemm
+//go:generate go run -modfile=../../tools/go.mod asm/window.go -out window_amd64.s -stubs window_amd64.go -pkg gemm
 //go:generate go run -modfile=../../tools/go.mod asm/winograd.go -out winograd_amd64.s -stubs winograd_amd64.go -pkg gemm
+//go:generate go run -modfile=../../tools/go.mod asm/activation.go -table activations_amd64.go -out activation_amd64.s -stubs activation_amd64.go -pkg gemm
 //go:generate go run asm/arm64.go -out gemm_arm64.s
 
 import (
@@ -32,6 +34,7 @@ type kernel[T Float] struct {
 	lanes int    // elements in a vector
 	// These compute GroupRows rows, two, and one, by the number of vectors of the panel less 1.
 	five, two, one []indexKernel[T]
+	narrow         []narrowKernel[T] // by falling number of rows
 
 	// MulSelected uses these. They are nil on a path that does not have them.
 	gather     []gatherKernel[T] // by the number of sources less 1
@@ -41,6 +44,13 @@ type kernel[T Float] struct {
 
 // An indexKernel is a product with listed rows of a panel, see kernelGo.
 type indexKernel[T Float] func(n int, list *uint32, a *T, ars, acs int, w, init *T, ldi int, c *T, ldc int)
+
+// A narrowKernel takes more than GroupRows rows at once, of a panel of one vector. The tile of a
+// Scratch has room for them.
+type narrowKernel[T Float] struct {
+	rows   int
+	kernel indexKernel[T]
+}
 
 // Paths lists the kernels that this processor can run, best first.
 func Paths() []string {
@@ -143,11 +153,12 @@ func (m *Matrix[T]) Pack(b []T, rs, cs int) {
 	}
 }
 
-// A Scratch is the memory that MulAdd, MulIm2col and MulSelected work in. The zero value is ready.
+// A Scratch is the memory that MulAdd, MulIm2col, MulListed and MulSelected work in. The zero value is ready.
 // One goroutine uses it at a time.
 type Scratch[T Float] struct {
 	tile     []T
 	selected selected
+	begun    []bool // by window, see listedPanel.row
 }
 
 // MulAdd computes C ← C + A·B, with B = m. A is [rows, K] with element (i, k) at a[i·rs + k·cs]. C
@@ -189,6 +200,13 @@ func (m *Matrix[T]) MulAdd(c []T, ldc int, a []T, rs, cs, rows int, s *Scratch[T
 // of returns the kernel that takes as many of the rows at once as possible, and how many these are.
 // vectors says how wide the panel is.
 func (k *kernel[T]) of(rows, vectors int) (int, indexKernel[T]) {
+	if vectors == 1 {
+		for _, n := range k.narrow {
+			if rows >= n.rows {
+				return n.rows, n.kernel
+			}
+		}
+	}
 	switch {
 	case rows >= GroupRows:
 		return GroupRows, k.five[vectors-1]
@@ -198,8 +216,8 @@ func (k *kernel[T]) of(rows, vectors int) (int, indexKernel[T]) {
 	return 1, k.one[vectors-1]
 }
 
-// GroupRows is how many rows a kernel takes at once at most. Two rows take about as long as one,
-// since one row waits for B.
+// GroupRows is how many rows a kernel takes at once at most, but for a narrowKernel. Two rows take
+// about as long as one, since one row waits for B.
 const GroupRows = 5
 
 // A Group is rows of A, by the columns in which any of them is not zero.

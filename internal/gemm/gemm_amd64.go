@@ -214,6 +214,36 @@ func avx512_float64_1x4(n int, list *uint32, a *float64, ars int, acs int, w *fl
 //go:noescape
 func avx512_float64_1x5(n int, list *uint32, a *float64, ars int, acs int, w *float64, init *float64, ldi int, c *float64, ldc int)
 
+// avx2_float32_10x1 is kernelGo for 10 rows and a panel 8 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx2_float32_10x1(n int, list *uint32, a *float32, ars int, acs int, w *float32, init *float32, ldi int, c *float32, ldc int)
+
+// avx512_float32_15x1 is kernelGo for 15 rows and a panel 16 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float32_15x1(n int, list *uint32, a *float32, ars int, acs int, w *float32, init *float32, ldi int, c *float32, ldc int)
+
+// avx512_float32_10x1 is kernelGo for 10 rows and a panel 16 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float32_10x1(n int, list *uint32, a *float32, ars int, acs int, w *float32, init *float32, ldi int, c *float32, ldc int)
+
+// avx2_float64_10x1 is kernelGo for 10 rows and a panel 4 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx2_float64_10x1(n int, list *uint32, a *float64, ars int, acs int, w *float64, init *float64, ldi int, c *float64, ldc int)
+
+// avx512_float64_15x1 is kernelGo for 15 rows and a panel 8 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float64_15x1(n int, list *uint32, a *float64, ars int, acs int, w *float64, init *float64, ldi int, c *float64, ldc int)
+
+// avx512_float64_10x1 is kernelGo for 10 rows and a panel 8 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float64_10x1(n int, list *uint32, a *float64, ars int, acs int, w *float64, init *float64, ldi int, c *float64, ldc int)
+
 // avx512_float32_gather1 gathers from 1 sources, see gatherKernel.
 //
 //go:noescape

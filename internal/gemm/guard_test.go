@@ -98,8 +98,8 @@ func guardProducts[T Float](y *yard, path string) {
 			mat.Pack(fenced(y, random[T](r, k*n)), 1, k)
 			s := Scratch[T]{tile: fenced(y, make([]T, GroupRows*mat.width))}
 			gathered := Scratch[T]{tile: fenced(y, make([]T, k*mat.width))}
-			data, groups, used := random[T](r, 13*k), []Group[T](nil), y.used
-			for _, rows := range []int{1, 2, 5, 13} {
+			data, groups, used := random[T](r, 26*k), []Group[T](nil), y.used
+			for _, rows := range []int{1, 2, 5, 13, 26} {
 				y.used = used
 				a := fenced(y, data[:rows*k])
 				c := fenced(y, make([]T, (rows-1)*(n+2)+n))
@@ -155,9 +155,28 @@ func guardVector[T Float](y *yard, path string) {
 		x.Add(a, b)
 		x.Move(a, b, c, d, e, .5, inf, -inf, inf)
 		x.Kinked(fenced(y, make([]uint32, n+VectorPad)), numbers(n+VectorPad), a, b)
-		x.Gate(a, b)
-		p, q, u, v := numbers(2*(n+3)+n), numbers(2*(n+3)+n), numbers(2*(n+1)+n), numbers(2*(n+1)+n)
-		x.Larger(3, n, u, n+1, p, n+3)
-		x.Hand(3, n, p, n+3, q, u, n+1, v)
+		x.Gated(a, b, c)
+		x.Plus(a, b, c)
+		for _, windows := range []int{1, 3, 7} {
+			y.free()
+			g := Windows{windows, n, n + 3, n + 1, []Place{{0, 0}, {5, int32(2 * n)}, {2, int32(n)}}}
+			p, q := numbers(5+(windows-1)*(n+3)+n), numbers(5+(windows-1)*(n+3)+n)
+			u, v := numbers((windows-1)*(n+1)+n), numbers((windows-1)*(n+1)+n)
+			x.Products(&g, u, numbers(n), p, numbers(3*n))
+			x.Largest(&g, u, p)
+			x.Sum(&g, u, p)
+			x.Mean(&g, u, p, 3)
+			x.Hand(&g, q, p, u, v, false)
+			x.Hand(&g, q, p, u, v, true)
+			for _, depth := range []int{1, 2, 4, 8} {
+				if groups := x.Groups(depth, n); groups != nil {
+					g.Places = []Place{{0, 0}, {5, int32(depth * n)}}
+					w := numbers(2 * depth * n)
+					groups.pick = fenced(y, groups.pick)
+					x.Grouped(&g, groups, u, numbers(n), p, w, false)
+					x.Grouped(&g, groups, u, numbers(n), p, w, true)
+				}
+			}
+		}
 	}
 }

@@ -9,24 +9,28 @@ var (
 		five:       []indexKernel[float32]{avx512_float32_5x1, avx512_float32_5x2, avx512_float32_5x3, avx512_float32_5x4, avx512_float32_5x5},
 		two:        []indexKernel[float32]{avx512_float32_2x1, avx512_float32_2x2, avx512_float32_2x3, avx512_float32_2x4, avx512_float32_2x5},
 		one:        []indexKernel[float32]{avx512_float32_1x1, avx512_float32_1x2, avx512_float32_1x3, avx512_float32_1x4, avx512_float32_1x5},
+		narrow:     []narrowKernel[float32]{{15, avx512_float32_15x1}, {10, avx512_float32_10x1}},
 		gather:     []gatherKernel[float32]{avx512_float32_gather1, avx512_float32_gather2, avx512_float32_gather3, avx512_float32_gather4},
 		gatherMore: avx512_float32_gatherMore, prefetch: prefetch}
 	avx512d = kernel[float64]{path: "avx512", lanes: 8,
 		five:       []indexKernel[float64]{avx512_float64_5x1, avx512_float64_5x2, avx512_float64_5x3, avx512_float64_5x4, avx512_float64_5x5},
 		two:        []indexKernel[float64]{avx512_float64_2x1, avx512_float64_2x2, avx512_float64_2x3, avx512_float64_2x4, avx512_float64_2x5},
 		one:        []indexKernel[float64]{avx512_float64_1x1, avx512_float64_1x2, avx512_float64_1x3, avx512_float64_1x4, avx512_float64_1x5},
+		narrow:     []narrowKernel[float64]{{15, avx512_float64_15x1}, {10, avx512_float64_10x1}},
 		gather:     []gatherKernel[float64]{avx512_float64_gather1, avx512_float64_gather2, avx512_float64_gather3, avx512_float64_gather4},
 		gatherMore: avx512_float64_gatherMore, prefetch: prefetch}
 	avx2 = kernel[float32]{path: "avx2", lanes: 8,
 		five:       []indexKernel[float32]{avx2_float32_5x1, avx2_float32_5x2},
 		two:        []indexKernel[float32]{avx2_float32_2x1, avx2_float32_2x2},
 		one:        []indexKernel[float32]{avx2_float32_1x1, avx2_float32_1x2},
+		narrow:     []narrowKernel[float32]{{10, avx2_float32_10x1}},
 		gather:     []gatherKernel[float32]{avx2_float32_gather1, avx2_float32_gather2, avx2_float32_gather3, avx2_float32_gather4},
 		gatherMore: avx2_float32_gatherMore, prefetch: prefetch}
 	avx2d = kernel[float64]{path: "avx2", lanes: 4,
-		five: []indexKernel[float64]{avx2_float64_5x1, avx2_float64_5x2},
-		two:  []indexKernel[float64]{avx2_float64_2x1, avx2_float64_2x2},
-		one:  []indexKernel[float64]{avx2_float64_1x1, avx2_float64_1x2}}
+		five:   []indexKernel[float64]{avx2_float64_5x1, avx2_float64_5x2},
+		two:    []indexKernel[float64]{avx2_float64_2x1, avx2_float64_2x2},
+		one:    []indexKernel[float64]{avx2_float64_1x1, avx2_float64_1x2},
+		narrow: []narrowKernel[float64]{{10, avx2_float64_10x1}}}
 )
 
 func kernels[T Float]() []kernel[T] {
@@ -50,15 +54,18 @@ func kernels[T Float]() []kernel[T] {
 var (
 	vectorAVX512 = Vector[float32]{
 		1, [3]lister[float32]{avx512_float32_positive5, avx512_float32_positive2, avx512_float32_positive1}, [3]lister[float32]{avx512_float32_nonZero5, avx512_float32_nonZero2, avx512_float32_nonZero1}, [3]lister[float32]{avx512_float32_flipped5, avx512_float32_flipped2, avx512_float32_flipped1},
-		avx512_float32_line, avx512_float32_add, avx512_float32_move, avx512_float32_kinked1, avx512_float32_larger, avx512_float32_hand, avx512_float32_gate, avx512_float32_differences, avx512_float32_levels, avx512_float32_expand,
+		avx512_float32_line, avx512_float32_plus, avx512_float32_move, avx512_float32_kinked1, avx512_float32_gate, avx512_float32_differences, avx512_float32_levels, avx512_float32_expand,
+		windowKernels[float32]{avx512_float32_products, avx512_float32_largest, avx512_float32_sum, avx512_float32_mean, avx512_float32_hand, avx512_float32_handMore, avx512_float32_grouped, avx512_float32_groupedApart, 16},
 	}
 	vectorAVX512d = Vector[float64]{
 		1, [3]lister[float64]{avx512_float64_positive5, avx512_float64_positive2, avx512_float64_positive1}, [3]lister[float64]{avx512_float64_nonZero5, avx512_float64_nonZero2, avx512_float64_nonZero1}, [3]lister[float64]{avx512_float64_flipped5, avx512_float64_flipped2, avx512_float64_flipped1},
-		avx512_float64_line, avx512_float64_add, avx512_float64_move, avx512_float64_kinked1, avx512_float64_larger, avx512_float64_hand, avx512_float64_gate, avx512_float64_differences, avx512_float64_levels, avx512_float64_expand,
+		avx512_float64_line, avx512_float64_plus, avx512_float64_move, avx512_float64_kinked1, avx512_float64_gate, avx512_float64_differences, avx512_float64_levels, avx512_float64_expand,
+		windowKernels[float64]{avx512_float64_products, avx512_float64_largest, avx512_float64_sum, avx512_float64_mean, avx512_float64_hand, avx512_float64_handMore, avx512_float64_grouped, avx512_float64_groupedApart, 8},
 	}
 	vectorAVX2 = Vector[float32]{
 		8, [3]lister[float32]{avx2_float32_positive5, avx2_float32_positive2, avx2_float32_positive1}, [3]lister[float32]{avx2_float32_nonZero5, avx2_float32_nonZero2, avx2_float32_nonZero1}, [3]lister[float32]{avx2_float32_flipped5, avx2_float32_flipped2, avx2_float32_flipped1},
-		avx2_float32_line, avx2_float32_add, avx2_float32_move, avx2_float32_kinked1, avx2_float32_larger, avx2_float32_hand, avx2_float32_gate, nil, nil, nil,
+		avx2_float32_line, avx2_float32_plus, avx2_float32_move, avx2_float32_kinked1, avx2_float32_gate, nil, nil, nil,
+		windowKernels[float32]{avx2_float32_products, avx2_float32_largest, avx2_float32_sum, avx2_float32_mean, avx2_float32_hand, avx2_float32_handMore, avx2_float32_grouped, avx2_float32_groupedApart, 8},
 	}
 )
 

@@ -13,15 +13,14 @@ type Vector[T Float] struct {
 	whole                      int
 	positive, nonZero, flipped [3]lister[T]
 	line                       func(n int, dst, a *T, s T, c *T)
-	add                        func(n int, dst, c *T)
+	plus                       func(n int, dst, a, c *T)
 	move                       func(n int, xs, v, diff, g, x0 *T, size, eps, lo, hi T) (zero, finite bool)
 	kinked                     lister[T]
-	larger                     func(rows, n int, y *T, ldy int, x *T, ldx int)
-	hand                       func(rows, n int, dx *T, ldx int, x, y *T, ldy int, d *T)
-	gate                       func(n int, d, m *T)
+	gate                       func(n int, dst, d, m *T)
 	differences                func(n int, sums *float64, tops *uint64, x, x0 *T) (differ int)
 	levels                     func(n int, dst, x, x0 *T, eps, near float64)
 	expand                     func(n int, dst, src *T, masks *uint16)
+	window                     windowKernels[T]
 }
 
 // A lister makes a list, for GroupRows rows, for two or for one.
@@ -105,15 +104,18 @@ func (x Vector[T]) Line(dst, a []T, s T, c []T) {
 	lineGo(dst[k:], a[k:], s, c[k:])
 }
 
-// Add writes dst += c.
-func (x Vector[T]) Add(dst, c []T) {
-	c = c[:len(dst)]
+// Plus writes dst = a + c. dst may be a.
+func (x Vector[T]) Plus(dst, a, c []T) {
+	a, c = a[:len(dst)], c[:len(dst)]
 	k := x.assembly(len(dst))
 	if k > 0 {
-		x.add(k, &dst[0], &c[0])
+		x.plus(k, &dst[0], &a[0], &c[0])
 	}
-	addGo(dst[k:], c[k:])
+	plusGo(dst[k:], a[k:], c[k:])
 }
+
+// Add writes dst += c.
+func (x Vector[T]) Add(dst, c []T) { x.Plus(dst, dst, c) }
 
 // Move is one step of an iterated attack on one row. With s = sign(g), sign(0) = 0,
 //
@@ -155,49 +157,19 @@ func (x Vector[T]) Kinked(list []uint32, p []T, z0, z1 []T) int {
 	return kinkedGo(list, p, z0, z1, from, at)
 }
 
-// Larger writes y = max(y, v) for rows of n elements. y has stride ldy, and v has ldx. A NaN in
-// either stays.
-func (x Vector[T]) Larger(rows, n int, y []T, ldy int, v []T, ldx int) {
-	if rows == 0 || n == 0 {
-		return
-	}
-	_, _ = y[(rows-1)*ldy+n-1], v[(rows-1)*ldx+n-1]
-	k := x.assembly(n)
+// Gated writes dst = d, but 0 where m <= 0. A NaN in m is not below 0. Any two of the three may be
+// the same: if d and m are, it is a ReLU.
+func (x Vector[T]) Gated(dst, d, m []T) {
+	d, m = d[:len(dst)], m[:len(dst)]
+	k := x.assembly(len(dst))
 	if k > 0 {
-		x.larger(rows, k, &y[0], ldy, &v[0], ldx)
+		x.gate(k, &dst[0], &d[0], &m[0])
 	}
-	if k < n {
-		largerGo(rows, n-k, y[k:], ldy, v[k:], ldx)
-	}
+	gateGo(dst[k:], d[k:], m[k:])
 }
 
-// Hand is the way back of a max-pool, for rows of n elements. dx and v have stride ldx, y and d
-// have ldy. Where v is not below y (a NaN is not), it adds d to dx and clears d. So the first of
-// several calls whose v is the maximum y takes d.
-func (x Vector[T]) Hand(rows, n int, dx []T, ldx int, v, y []T, ldy int, d []T) {
-	if rows == 0 || n == 0 {
-		return
-	}
-	lastX, lastY := (rows-1)*ldx+n-1, (rows-1)*ldy+n-1
-	_, _, _, _ = dx[lastX], v[lastX], y[lastY], d[lastY]
-	k := x.assembly(n)
-	if k > 0 {
-		x.hand(rows, k, &dx[0], ldx, &v[0], &y[0], ldy, &d[0])
-	}
-	if k < n {
-		handGo(rows, n-k, dx[k:], ldx, v[k:], y[k:], ldy, d[k:])
-	}
-}
-
-// Gate writes d = 0 where m <= 0. A NaN in m is not below 0. m may be d, which makes it a ReLU.
-func (x Vector[T]) Gate(d, m []T) {
-	m = m[:len(d)]
-	k := x.assembly(len(d))
-	if k > 0 {
-		x.gate(k, &d[0], &m[0])
-	}
-	gateGo(d[k:], m[k:])
-}
+// Gate writes d = 0 where m <= 0, see Gated.
+func (x Vector[T]) Gate(d, m []T) { x.Gated(d, d, m) }
 
 // Differences compares v with v0, of one length, in float64. Element k of sums is the sum of
 // (v - v0)² over the elements whose index is k modulo 32, in rising order, each square rounded

@@ -54,10 +54,10 @@ func avx512_float32_flipped1(n int, list *uint32, a *float32, lda int, v *float3
 //go:noescape
 func avx512_float32_line(n int, dst *float32, a *float32, s float32, c *float32)
 
-// avx512_float32_add is addGo.
+// avx512_float32_plus is plusGo.
 //
 //go:noescape
-func avx512_float32_add(n int, dst *float32, c *float32)
+func avx512_float32_plus(n int, dst *float32, a *float32, c *float32)
 
 // avx512_float32_move is moveGo.
 //
@@ -69,20 +69,10 @@ func avx512_float32_move(n int, xs *float32, v *float32, diff *float32, dx *floa
 //go:noescape
 func avx512_float32_kinked1(n int, list *uint32, a *float32, lda int, v *float32, m *float32, ld int) int
 
-// avx512_float32_larger is largerGo.
-//
-//go:noescape
-func avx512_float32_larger(rows int, n int, y *float32, ldy int, x *float32, ldx int)
-
-// avx512_float32_hand is handGo.
-//
-//go:noescape
-func avx512_float32_hand(rows int, n int, dx *float32, ldx int, x *float32, y *float32, ldy int, d *float32)
-
 // avx512_float32_gate is gateGo.
 //
 //go:noescape
-func avx512_float32_gate(n int, d *float32, m *float32)
+func avx512_float32_gate(n int, dst *float32, d *float32, m *float32)
 
 // avx512_float32_differences is differencesGo. The largest difference is the largest of the 8 tops.
 //
@@ -149,10 +139,10 @@ func avx512_float64_flipped1(n int, list *uint32, a *float64, lda int, v *float6
 //go:noescape
 func avx512_float64_line(n int, dst *float64, a *float64, s float64, c *float64)
 
-// avx512_float64_add is addGo.
+// avx512_float64_plus is plusGo.
 //
 //go:noescape
-func avx512_float64_add(n int, dst *float64, c *float64)
+func avx512_float64_plus(n int, dst *float64, a *float64, c *float64)
 
 // avx512_float64_move is moveGo.
 //
@@ -164,20 +154,10 @@ func avx512_float64_move(n int, xs *float64, v *float64, diff *float64, dx *floa
 //go:noescape
 func avx512_float64_kinked1(n int, list *uint32, a *float64, lda int, v *float64, m *float64, ld int) int
 
-// avx512_float64_larger is largerGo.
-//
-//go:noescape
-func avx512_float64_larger(rows int, n int, y *float64, ldy int, x *float64, ldx int)
-
-// avx512_float64_hand is handGo.
-//
-//go:noescape
-func avx512_float64_hand(rows int, n int, dx *float64, ldx int, x *float64, y *float64, ldy int, d *float64)
-
 // avx512_float64_gate is gateGo.
 //
 //go:noescape
-func avx512_float64_gate(n int, d *float64, m *float64)
+func avx512_float64_gate(n int, dst *float64, d *float64, m *float64)
 
 // avx512_float64_differences is differencesGo. The largest difference is the largest of the 8 tops.
 //
@@ -244,10 +224,10 @@ func avx2_float32_flipped1(n int, list *uint32, a *float32, lda int, v *float32,
 //go:noescape
 func avx2_float32_line(n int, dst *float32, a *float32, s float32, c *float32)
 
-// avx2_float32_add is addGo.
+// avx2_float32_plus is plusGo.
 //
 //go:noescape
-func avx2_float32_add(n int, dst *float32, c *float32)
+func avx2_float32_plus(n int, dst *float32, a *float32, c *float32)
 
 // avx2_float32_move is moveGo.
 //
@@ -259,17 +239,7 @@ func avx2_float32_move(n int, xs *float32, v *float32, diff *float32, dx *float3
 //go:noescape
 func avx2_float32_kinked1(n int, list *uint32, a *float32, lda int, v *float32, m *float32, ld int) int
 
-// avx2_float32_larger is largerGo.
-//
-//go:noescape
-func avx2_float32_larger(rows int, n int, y *float32, ldy int, x *float32, ldx int)
-
-// avx2_float32_hand is handGo.
-//
-//go:noescape
-func avx2_float32_hand(rows int, n int, dx *float32, ldx int, x *float32, y *float32, ldy int, d *float32)
-
 // avx2_float32_gate is gateGo.
 //
 //go:noescape
-func avx2_float32_gate(n int, d *float32, m *float32)
+func avx2_float32_gate(n int, dst *float32, d *float32, m *float32)

@@ -1104,34 +1104,36 @@ done:
 	VZEROUPPER
 	RET
 
-// func avx512_float32_add(n int, dst *float32, c *float32)
+// func avx512_float32_plus(n int, dst *float32, a *float32, c *float32)
 // Requires: AVX, AVX512F, BMI2
-TEXT ·avx512_float32_add(SB), NOSPLIT, $0-24
+TEXT ·avx512_float32_plus(SB), NOSPLIT, $0-32
 	MOVQ n+0(FP), AX
 	MOVQ dst+8(FP), CX
-	MOVQ c+16(FP), DX
+	MOVQ a+16(FP), DX
+	MOVQ c+24(FP), BX
 	SUBQ $0x10, AX
 	JLT  tail
 
 loop:
-	VMOVUPS (CX), Z0
-	VMOVUPS (DX), Z1
+	VMOVUPS (DX), Z0
+	VMOVUPS (BX), Z1
 	VADDPS  Z1, Z0, Z0
 	VMOVUPS Z0, (CX)
 	ADDQ    $0x40, CX
 	ADDQ    $0x40, DX
+	ADDQ    $0x40, BX
 	SUBQ    $0x10, AX
 	JGE     loop
 
 tail:
 	ADDQ      $0x10, AX
 	JZ        done
-	MOVQ      $-1, BX
-	SHLXQ     AX, BX, BX
-	NOTQ      BX
-	KMOVW     BX, K1
-	VMOVUPS.Z (CX), K1, Z0
-	VMOVUPS.Z (DX), K1, Z1
+	MOVQ      $-1, SI
+	SHLXQ     AX, SI, SI
+	NOTQ      SI
+	KMOVW     SI, K1
+	VMOVUPS.Z (DX), K1, Z0
+	VMOVUPS.Z (BX), K1, Z1
 	VADDPS    Z1, Z0, Z0
 	VMOVUPS   Z0, K1, (CX)
 
@@ -1323,161 +1325,38 @@ done:
 	MOVQ CX, ret+56(FP)
 	RET
 
-// func avx512_float32_larger(rows int, n int, y *float32, ldy int, x *float32, ldx int)
+// func avx512_float32_gate(n int, dst *float32, d *float32, m *float32)
 // Requires: AVX, AVX512F, BMI2
-TEXT ·avx512_float32_larger(SB), NOSPLIT, $0-48
-	MOVQ rows+0(FP), AX
-	MOVQ y+16(FP), DX
-	MOVQ ldy+24(FP), BX
-	SHLQ $0x02, BX
-	MOVQ x+32(FP), DI
-	MOVQ ldx+40(FP), R8
-	SHLQ $0x02, R8
-
-row:
-	MOVQ n+8(FP), CX
-	MOVQ DX, SI
-	MOVQ DI, R9
-	SUBQ $0x10, CX
-	JLT  tail
-
-loop:
-	VMOVUPS (SI), Z0
-	VMOVUPS (R9), Z1
-	VMAXPS  Z1, Z0, Z1
-	VCMPPS  $0x03, Z0, Z0, K1
-	VMOVUPS Z0, K1, Z1
-	VMOVUPS Z1, (SI)
-	ADDQ    $0x40, SI
-	ADDQ    $0x40, R9
-	SUBQ    $0x10, CX
-	JGE     loop
-
-tail:
-	ADDQ      $0x10, CX
-	JZ        done
-	MOVQ      $-1, R10
-	SHLXQ     CX, R10, R10
-	NOTQ      R10
-	KMOVW     R10, K1
-	VMOVUPS.Z (SI), K1, Z0
-	VMOVUPS.Z (R9), K1, Z1
-	VMAXPS    Z1, Z0, Z1
-	VCMPPS    $0x03, Z0, Z0, K2
-	VMOVUPS   Z0, K2, Z1
-	VMOVUPS   Z1, K1, (SI)
-
-done:
-	ADDQ BX, DX
-	ADDQ R8, DI
-	DECQ AX
-	JNZ  row
-	VZEROUPPER
-	RET
-
-// func avx512_float32_hand(rows int, n int, dx *float32, ldx int, x *float32, y *float32, ldy int, d *float32)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·avx512_float32_hand(SB), NOSPLIT, $8-64
-	VPXORD Z0, Z0, Z0
-	MOVQ   rows+0(FP), AX
-	MOVQ   dx+16(FP), DX
-	MOVQ   ldx+24(FP), BX
-	SHLQ   $0x02, BX
-	MOVQ   x+32(FP), DI
-	MOVQ   ldx+24(FP), R8
-	SHLQ   $0x02, R8
-	MOVQ   y+40(FP), R10
-	MOVQ   ldy+48(FP), R11
-	SHLQ   $0x02, R11
-	MOVQ   d+56(FP), R13
-	MOVQ   ldy+48(FP), R14
-	SHLQ   $0x02, R14
-
-row:
-	MOVQ n+8(FP), CX
-	MOVQ DX, SI
-	MOVQ DI, R9
-	MOVQ R10, R12
-	MOVQ R13, R15
-	SUBQ $0x10, CX
-	JLT  tail
-
-loop:
-	VMOVUPS   (R9), Z1
-	VMOVUPS   (R15), Z2
-	VMOVUPS   (SI), Z3
-	VMOVUPS   (R12), Z4
-	VCMPPS    $0x15, Z4, Z1, K1
-	VMOVUPS.Z Z2, K1, Z1
-	VMOVUPS   Z0, K1, Z2
-	VADDPS    Z1, Z3, Z3
-	VMOVUPS   Z3, (SI)
-	VMOVUPS   Z2, (R15)
-	ADDQ      $0x40, SI
-	ADDQ      $0x40, R9
-	ADDQ      $0x40, R12
-	ADDQ      $0x40, R15
-	SUBQ      $0x10, CX
-	JGE       loop
-
-tail:
-	ADDQ      $0x10, CX
-	JZ        done
-	MOVQ      $-1, BP
-	SHLXQ     CX, BP, BP
-	NOTQ      BP
-	KMOVW     BP, K1
-	VMOVUPS.Z (R9), K1, Z1
-	VMOVUPS.Z (R15), K1, Z2
-	VMOVUPS.Z (SI), K1, Z3
-	VMOVUPS.Z (R12), K1, Z4
-	VCMPPS    $0x15, Z4, Z1, K2
-	VMOVUPS.Z Z2, K2, Z1
-	VMOVUPS   Z0, K2, Z2
-	VADDPS    Z1, Z3, Z3
-	VMOVUPS   Z3, K1, (SI)
-	VMOVUPS   Z2, K1, (R15)
-
-done:
-	ADDQ BX, DX
-	ADDQ R8, DI
-	ADDQ R11, R10
-	ADDQ R14, R13
-	DECQ AX
-	JNZ  row
-	VZEROUPPER
-	RET
-
-// func avx512_float32_gate(n int, d *float32, m *float32)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·avx512_float32_gate(SB), NOSPLIT, $0-24
+TEXT ·avx512_float32_gate(SB), NOSPLIT, $0-32
 	MOVQ   n+0(FP), AX
-	MOVQ   d+8(FP), CX
-	MOVQ   m+16(FP), DX
+	MOVQ   dst+8(FP), CX
+	MOVQ   d+16(FP), DX
+	MOVQ   m+24(FP), BX
 	VPXORD Z0, Z0, Z0
 	SUBQ   $0x10, AX
 	JLT    tail
 
 loop:
-	VMOVUPS   (DX), Z1
+	VMOVUPS   (BX), Z1
 	VCMPPS    $0x16, Z0, Z1, K1
-	VMOVUPS.Z (CX), K1, Z1
+	VMOVUPS.Z (DX), K1, Z1
 	VMOVUPS   Z1, (CX)
 	ADDQ      $0x40, CX
 	ADDQ      $0x40, DX
+	ADDQ      $0x40, BX
 	SUBQ      $0x10, AX
 	JGE       loop
 
 tail:
 	ADDQ      $0x10, AX
 	JZ        done
-	MOVQ      $-1, BX
-	SHLXQ     AX, BX, BX
-	NOTQ      BX
-	KMOVW     BX, K1
-	VMOVUPS.Z (DX), K1, Z1
+	MOVQ      $-1, SI
+	SHLXQ     AX, SI, SI
+	NOTQ      SI
+	KMOVW     SI, K1
+	VMOVUPS.Z (BX), K1, Z1
 	VCMPPS    $0x16, Z0, Z1, K2
-	VMOVUPS.Z (CX), K2, Z0
+	VMOVUPS.Z (DX), K2, Z0
 	VMOVUPS   Z0, K1, (CX)
 
 done:
@@ -2449,34 +2328,36 @@ done:
 	VZEROUPPER
 	RET
 
-// func avx512_float64_add(n int, dst *float64, c *float64)
+// func avx512_float64_plus(n int, dst *float64, a *float64, c *float64)
 // Requires: AVX, AVX512F, BMI2
-TEXT ·avx512_float64_add(SB), NOSPLIT, $0-24
+TEXT ·avx512_float64_plus(SB), NOSPLIT, $0-32
 	MOVQ n+0(FP), AX
 	MOVQ dst+8(FP), CX
-	MOVQ c+16(FP), DX
+	MOVQ a+16(FP), DX
+	MOVQ c+24(FP), BX
 	SUBQ $0x08, AX
 	JLT  tail
 
 loop:
-	VMOVUPD (CX), Z0
-	VMOVUPD (DX), Z1
+	VMOVUPD (DX), Z0
+	VMOVUPD (BX), Z1
 	VADDPD  Z1, Z0, Z0
 	VMOVUPD Z0, (CX)
 	ADDQ    $0x40, CX
 	ADDQ    $0x40, DX
+	ADDQ    $0x40, BX
 	SUBQ    $0x08, AX
 	JGE     loop
 
 tail:
 	ADDQ      $0x08, AX
 	JZ        done
-	MOVQ      $-1, BX
-	SHLXQ     AX, BX, BX
-	NOTQ      BX
-	KMOVW     BX, K1
-	VMOVUPD.Z (CX), K1, Z0
-	VMOVUPD.Z (DX), K1, Z1
+	MOVQ      $-1, SI
+	SHLXQ     AX, SI, SI
+	NOTQ      SI
+	KMOVW     SI, K1
+	VMOVUPD.Z (DX), K1, Z0
+	VMOVUPD.Z (BX), K1, Z1
 	VADDPD    Z1, Z0, Z0
 	VMOVUPD   Z0, K1, (CX)
 
@@ -2668,161 +2549,38 @@ done:
 	MOVQ CX, ret+56(FP)
 	RET
 
-// func avx512_float64_larger(rows int, n int, y *float64, ldy int, x *float64, ldx int)
+// func avx512_float64_gate(n int, dst *float64, d *float64, m *float64)
 // Requires: AVX, AVX512F, BMI2
-TEXT ·avx512_float64_larger(SB), NOSPLIT, $0-48
-	MOVQ rows+0(FP), AX
-	MOVQ y+16(FP), DX
-	MOVQ ldy+24(FP), BX
-	SHLQ $0x03, BX
-	MOVQ x+32(FP), DI
-	MOVQ ldx+40(FP), R8
-	SHLQ $0x03, R8
-
-row:
-	MOVQ n+8(FP), CX
-	MOVQ DX, SI
-	MOVQ DI, R9
-	SUBQ $0x08, CX
-	JLT  tail
-
-loop:
-	VMOVUPD (SI), Z0
-	VMOVUPD (R9), Z1
-	VMAXPD  Z1, Z0, Z1
-	VCMPPD  $0x03, Z0, Z0, K1
-	VMOVUPD Z0, K1, Z1
-	VMOVUPD Z1, (SI)
-	ADDQ    $0x40, SI
-	ADDQ    $0x40, R9
-	SUBQ    $0x08, CX
-	JGE     loop
-
-tail:
-	ADDQ      $0x08, CX
-	JZ        done
-	MOVQ      $-1, R10
-	SHLXQ     CX, R10, R10
-	NOTQ      R10
-	KMOVW     R10, K1
-	VMOVUPD.Z (SI), K1, Z0
-	VMOVUPD.Z (R9), K1, Z1
-	VMAXPD    Z1, Z0, Z1
-	VCMPPD    $0x03, Z0, Z0, K2
-	VMOVUPD   Z0, K2, Z1
-	VMOVUPD   Z1, K1, (SI)
-
-done:
-	ADDQ BX, DX
-	ADDQ R8, DI
-	DECQ AX
-	JNZ  row
-	VZEROUPPER
-	RET
-
-// func avx512_float64_hand(rows int, n int, dx *float64, ldx int, x *float64, y *float64, ldy int, d *float64)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·avx512_float64_hand(SB), NOSPLIT, $8-64
-	VPXORD Z0, Z0, Z0
-	MOVQ   rows+0(FP), AX
-	MOVQ   dx+16(FP), DX
-	MOVQ   ldx+24(FP), BX
-	SHLQ   $0x03, BX
-	MOVQ   x+32(FP), DI
-	MOVQ   ldx+24(FP), R8
-	SHLQ   $0x03, R8
-	MOVQ   y+40(FP), R10
-	MOVQ   ldy+48(FP), R11
-	SHLQ   $0x03, R11
-	MOVQ   d+56(FP), R13
-	MOVQ   ldy+48(FP), R14
-	SHLQ   $0x03, R14
-
-row:
-	MOVQ n+8(FP), CX
-	MOVQ DX, SI
-	MOVQ DI, R9
-	MOVQ R10, R12
-	MOVQ R13, R15
-	SUBQ $0x08, CX
-	JLT  tail
-
-loop:
-	VMOVUPD   (R9), Z1
-	VMOVUPD   (R15), Z2
-	VMOVUPD   (SI), Z3
-	VMOVUPD   (R12), Z4
-	VCMPPD    $0x15, Z4, Z1, K1
-	VMOVUPD.Z Z2, K1, Z1
-	VMOVUPD   Z0, K1, Z2
-	VADDPD    Z1, Z3, Z3
-	VMOVUPD   Z3, (SI)
-	VMOVUPD   Z2, (R15)
-	ADDQ      $0x40, SI
-	ADDQ      $0x40, R9
-	ADDQ      $0x40, R12
-	ADDQ      $0x40, R15
-	SUBQ      $0x08, CX
-	JGE       loop
-
-tail:
-	ADDQ      $0x08, CX
-	JZ        done
-	MOVQ      $-1, BP
-	SHLXQ     CX, BP, BP
-	NOTQ      BP
-	KMOVW     BP, K1
-	VMOVUPD.Z (R9), K1, Z1
-	VMOVUPD.Z (R15), K1, Z2
-	VMOVUPD.Z (SI), K1, Z3
-	VMOVUPD.Z (R12), K1, Z4
-	VCMPPD    $0x15, Z4, Z1, K2
-	VMOVUPD.Z Z2, K2, Z1
-	VMOVUPD   Z0, K2, Z2
-	VADDPD    Z1, Z3, Z3
-	VMOVUPD   Z3, K1, (SI)
-	VMOVUPD   Z2, K1, (R15)
-
-done:
-	ADDQ BX, DX
-	ADDQ R8, DI
-	ADDQ R11, R10
-	ADDQ R14, R13
-	DECQ AX
-	JNZ  row
-	VZEROUPPER
-	RET
-
-// func avx512_float64_gate(n int, d *float64, m *float64)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·avx512_float64_gate(SB), NOSPLIT, $0-24
+TEXT ·avx512_float64_gate(SB), NOSPLIT, $0-32
 	MOVQ   n+0(FP), AX
-	MOVQ   d+8(FP), CX
-	MOVQ   m+16(FP), DX
+	MOVQ   dst+8(FP), CX
+	MOVQ   d+16(FP), DX
+	MOVQ   m+24(FP), BX
 	VPXORD Z0, Z0, Z0
 	SUBQ   $0x08, AX
 	JLT    tail
 
 loop:
-	VMOVUPD   (DX), Z1
+	VMOVUPD   (BX), Z1
 	VCMPPD    $0x16, Z0, Z1, K1
-	VMOVUPD.Z (CX), K1, Z1
+	VMOVUPD.Z (DX), K1, Z1
 	VMOVUPD   Z1, (CX)
 	ADDQ      $0x40, CX
 	ADDQ      $0x40, DX
+	ADDQ      $0x40, BX
 	SUBQ      $0x08, AX
 	JGE       loop
 
 tail:
 	ADDQ      $0x08, AX
 	JZ        done
-	MOVQ      $-1, BX
-	SHLXQ     AX, BX, BX
-	NOTQ      BX
-	KMOVW     BX, K1
-	VMOVUPD.Z (DX), K1, Z1
+	MOVQ      $-1, SI
+	SHLXQ     AX, SI, SI
+	NOTQ      SI
+	KMOVW     SI, K1
+	VMOVUPD.Z (BX), K1, Z1
 	VCMPPD    $0x16, Z0, Z1, K2
-	VMOVUPD.Z (CX), K2, Z0
+	VMOVUPD.Z (DX), K2, Z0
 	VMOVUPD   Z0, K1, (CX)
 
 done:
@@ -3537,22 +3295,24 @@ tail:
 	VZEROUPPER
 	RET
 
-// func avx2_float32_add(n int, dst *float32, c *float32)
+// func avx2_float32_plus(n int, dst *float32, a *float32, c *float32)
 // Requires: AVX
-TEXT ·avx2_float32_add(SB), NOSPLIT, $0-24
+TEXT ·avx2_float32_plus(SB), NOSPLIT, $0-32
 	MOVQ n+0(FP), AX
 	MOVQ dst+8(FP), CX
-	MOVQ c+16(FP), DX
+	MOVQ a+16(FP), DX
+	MOVQ c+24(FP), BX
 	SUBQ $0x08, AX
 	JLT  tail
 
 loop:
-	VMOVUPS (CX), Y0
-	VMOVUPS (DX), Y1
+	VMOVUPS (DX), Y0
+	VMOVUPS (BX), Y1
 	VADDPS  Y1, Y0, Y0
 	VMOVUPS Y0, (CX)
 	ADDQ    $0x20, CX
 	ADDQ    $0x20, DX
+	ADDQ    $0x20, BX
 	SUBQ    $0x08, AX
 	JGE     loop
 
@@ -3683,116 +3443,25 @@ tail:
 	MOVQ CX, ret+56(FP)
 	RET
 
-// func avx2_float32_larger(rows int, n int, y *float32, ldy int, x *float32, ldx int)
+// func avx2_float32_gate(n int, dst *float32, d *float32, m *float32)
 // Requires: AVX
-TEXT ·avx2_float32_larger(SB), NOSPLIT, $0-48
-	MOVQ rows+0(FP), AX
-	MOVQ y+16(FP), DX
-	MOVQ ldy+24(FP), BX
-	SHLQ $0x02, BX
-	MOVQ x+32(FP), DI
-	MOVQ ldx+40(FP), R8
-	SHLQ $0x02, R8
-
-row:
-	MOVQ n+8(FP), CX
-	MOVQ DX, SI
-	MOVQ DI, R9
-	SUBQ $0x08, CX
-	JLT  tail
-
-loop:
-	VMOVUPS   (SI), Y0
-	VMOVUPS   (R9), Y1
-	VMAXPS    Y1, Y0, Y1
-	VCMPPS    $0x03, Y0, Y0, Y2
-	VBLENDVPS Y2, Y0, Y1, Y1
-	VMOVUPS   Y1, (SI)
-	ADDQ      $0x20, SI
-	ADDQ      $0x20, R9
-	SUBQ      $0x08, CX
-	JGE       loop
-
-tail:
-	ADDQ BX, DX
-	ADDQ R8, DI
-	DECQ AX
-	JNZ  row
-	VZEROUPPER
-	RET
-
-// func avx2_float32_hand(rows int, n int, dx *float32, ldx int, x *float32, y *float32, ldy int, d *float32)
-// Requires: AVX
-TEXT ·avx2_float32_hand(SB), NOSPLIT, $0-64
-	VXORPS Y0, Y0, Y0
-	MOVQ   rows+0(FP), AX
-	MOVQ   dx+16(FP), DX
-	MOVQ   ldx+24(FP), BX
-	SHLQ   $0x02, BX
-	MOVQ   x+32(FP), DI
-	MOVQ   ldx+24(FP), R8
-	SHLQ   $0x02, R8
-	MOVQ   y+40(FP), R10
-	MOVQ   ldy+48(FP), R11
-	SHLQ   $0x02, R11
-	MOVQ   d+56(FP), R13
-	MOVQ   ldy+48(FP), R14
-	SHLQ   $0x02, R14
-
-row:
-	MOVQ n+8(FP), CX
-	MOVQ DX, SI
-	MOVQ DI, R9
-	MOVQ R10, R12
-	MOVQ R13, R15
-	SUBQ $0x08, CX
-	JLT  tail
-
-loop:
-	VMOVUPS (R9), Y0
-	VMOVUPS (R15), Y1
-	VMOVUPS (SI), Y2
-	VMOVUPS (R12), Y3
-	VCMPPS  $0x15, Y3, Y0, Y3
-	VANDPS  Y1, Y3, Y0
-	VANDNPS Y1, Y3, Y1
-	VADDPS  Y0, Y2, Y2
-	VMOVUPS Y2, (SI)
-	VMOVUPS Y1, (R15)
-	ADDQ    $0x20, SI
-	ADDQ    $0x20, R9
-	ADDQ    $0x20, R12
-	ADDQ    $0x20, R15
-	SUBQ    $0x08, CX
-	JGE     loop
-
-tail:
-	ADDQ BX, DX
-	ADDQ R8, DI
-	ADDQ R11, R10
-	ADDQ R14, R13
-	DECQ AX
-	JNZ  row
-	VZEROUPPER
-	RET
-
-// func avx2_float32_gate(n int, d *float32, m *float32)
-// Requires: AVX
-TEXT ·avx2_float32_gate(SB), NOSPLIT, $0-24
+TEXT ·avx2_float32_gate(SB), NOSPLIT, $0-32
 	MOVQ   n+0(FP), AX
-	MOVQ   d+8(FP), CX
-	MOVQ   m+16(FP), DX
+	MOVQ   dst+8(FP), CX
+	MOVQ   d+16(FP), DX
+	MOVQ   m+24(FP), BX
 	VXORPS Y0, Y0, Y0
 	SUBQ   $0x08, AX
 	JLT    tail
 
 loop:
-	VMOVUPS (DX), Y1
+	VMOVUPS (BX), Y1
 	VCMPPS  $0x16, Y0, Y1, Y1
-	VANDPS  (CX), Y1, Y1
+	VANDPS  (DX), Y1, Y1
 	VMOVUPS Y1, (CX)
 	ADDQ    $0x20, CX
 	ADDQ    $0x20, DX
+	ADDQ    $0x20, BX
 	SUBQ    $0x08, AX
 	JGE     loop
 

@@ -81,9 +81,9 @@ func lineGo[T Float](dst, a []T, s T, c []T) {
 	}
 }
 
-func addGo[T Float](dst, c []T) {
+func plusGo[T Float](dst, a, c []T) {
 	for i := range dst {
-		dst[i] += c[i]
+		dst[i] = a[i] + c[i]
 	}
 }
 
@@ -135,35 +135,13 @@ func kinkedGo[T Float](list []uint32, p, z0, z1 []T, from, at int) int {
 	return at
 }
 
-func largerGo[T Float](rows, n int, y []T, ldy int, x []T, ldx int) {
-	for r := range rows {
-		y, x := y[r*ldy:][:n], x[r*ldx:][:n]
-		for i, v := range x {
-			if !(y[i] > v || y[i] != y[i]) {
-				y[i] = v
-			}
-		}
-	}
-}
-
-func handGo[T Float](rows, n int, dx []T, ldx int, x, y []T, ldy int, d []T) {
-	for r := range rows {
-		dx, x, y, d := dx[r*ldx:][:n], x[r*ldx:][:n], y[r*ldy:][:n], d[r*ldy:][:n]
-		for i, v := range x {
-			var given T
-			if !(v < y[i]) {
-				given, d[i] = d[i], 0
-			}
-			dx[i] += given
-		}
-	}
-}
-
-func gateGo[T Float](d, m []T) {
-	for i, v := range m {
+func gateGo[T Float](dst, d, m []T) {
+	for i, v := range m[:len(dst)] {
+		x := d[i]
 		if v <= 0 {
-			d[i] = 0
+			x = 0
 		}
+		dst[i] = x
 	}
 }
 

@@ -143,54 +143,26 @@ func testElementwise[T Float](t *testing.T, x Vector[T], r *rand.Rand, n int) {
 	x.Line(dst[:n], a, s, dst)
 	equal(t, fmt.Sprintf("Line n=%d dst=c", n), dst[:n], want[:n])
 
-	dst = append([]T(nil), a...)
 	for i := range want {
 		want[i] = a[i]
 		if i < n {
 			want[i] += c[i]
 		}
 	}
+	dst = append(make([]T, n), a[n:]...)
+	x.Plus(dst[:n], a, c)
+	equal(t, fmt.Sprintf("Plus n=%d", n), dst, want)
+	dst = append([]T(nil), a...)
 	x.Add(dst[:n], c)
 	equal(t, fmt.Sprintf("Add n=%d", n), dst, want)
 }
 
-func TestRows(t *testing.T) {
-	eachVector(t, testRows[float32])
-	eachVector(t, testRows[float64])
+func TestGate(t *testing.T) {
+	eachVector(t, testGate[float32])
+	eachVector(t, testGate[float64])
 }
 
-func testRows[T Float](t *testing.T, x Vector[T], r *rand.Rand, n int) {
-	for _, rows := range []int{1, 3} {
-		ldx, ldy := n+r.IntN(4), n+r.IntN(4)
-		v, y := awkward[T](r, rows*ldx), awkward[T](r, rows*ldy)
-		for i := range y { // ties, which windows have
-			if i < len(v) && r.IntN(3) == 0 {
-				y[i] = v[i]
-			}
-		}
-		got := append([]T(nil), y...)
-		x.Larger(rows, n, got, ldy, v, ldx)
-		dx, d := random[T](r, rows*ldx), random[T](r, rows*ldy)
-		gotX, gotD := append([]T(nil), dx...), append([]T(nil), d...)
-		x.Hand(rows, n, gotX, ldx, v, y, ldy, gotD)
-		for row := range rows {
-			for i := range n {
-				a, b := &v[row*ldx+i], &y[row*ldy+i]
-				if k := row*ldy + i; !(*a < *b) {
-					dx[row*ldx+i] += d[k]
-					d[k] = 0
-				}
-			}
-		}
-		equal(t, fmt.Sprintf("Hand n=%d, %d rows", n, rows), gotX, dx)
-		equal(t, fmt.Sprintf("Hand n=%d, %d rows: d", n, rows), gotD, d)
-		for row := range rows {
-			for i := range n {
-				y[row*ldy+i] = max(y[row*ldy+i], v[row*ldx+i])
-			}
-		}
-		equal(t, fmt.Sprintf("Larger n=%d, %d rows", n, rows), got, y)
-	}
+func testGate[T Float](t *testing.T, x Vector[T], r *rand.Rand, n int) {
 	d, m := awkward[T](r, n+2), awkward[T](r, n+2)
 	want := append([]T(nil), d...)
 	for i := range n {
@@ -198,6 +170,9 @@ func testRows[T Float](t *testing.T, x Vector[T], r *rand.Rand, n int) {
 			want[i] = 0
 		}
 	}
+	to := append(make([]T, n), d[n:]...)
+	x.Gated(to[:n], d, m)
+	equal(t, fmt.Sprintf("Gated n=%d", n), to, want)
 	x.Gate(d[:n], m)
 	equal(t, fmt.Sprintf("Gate n=%d", n), d, want)
 	x.Gate(m[:n], m)

@@ -45,6 +45,18 @@ func (w Unfold) Direct() bool {
 	return w.Groups == 1 && w.Kernel == [2]int{1, 1} && w.Stride == [2]int{1, 1} && w.Pad == [4]int{}
 }
 
+// Inside returns the windows of a row, from lo to hi-1, in which column v is a pixel of the image and
+// no padding, and the column of the image that it is in window lo.
+func (w Unfold) Inside(v int) (lo, hi, col int) {
+	// where the image begins, from the place in the first window
+	left, stride := w.Pad[1]-v*w.Dilation[1], w.Stride[1]
+	lo = max(0, (left+stride-1)/stride)
+	if right := w.In.W - 1 + left; right >= 0 {
+		hi = min(w.Out.W, right/stride+1)
+	}
+	return lo, max(lo, hi), lo*stride - left
+}
+
 // Terms calls f for each row u, column v and channel c of a window, which is term k of a product
 // with the im2col matrix. c counts the channels of a group. The terms are summed in rising order of
 // k. Only this order decides bits. Where terms are columns of a product, as on the way back by

@@ -102,6 +102,11 @@ func New(m *model.Model) (*Program, error) {
 		slices.SortFunc(u, func(a, b Use) int { return cmp.Or(b.Op-a.Op, a.Arg-b.Arg) })
 	}
 	for i := range p.Ops {
+		if c, ok := p.Ops[i].Operation.(*Convolution); ok && c.Back != nil && c.In.C >= fewPooled && p.pooled(i) {
+			c.Back.Tiled = false
+		}
+	}
+	for i := range p.Ops {
 		if e, ok := p.Ops[i].Operation.(Elementwise); !ok || e.Name != "relu" {
 			continue
 		}
@@ -120,6 +125,32 @@ func New(m *model.Model) (*Program, error) {
 	}
 	return p, nil
 }
+
+// pooled reports whether the gradient at the output of Ops[i] comes from a MaxPool whose windows do
+// not overlap, and is zero in all of a window but one place. Between them may lie operations that
+// keep a zero at its place. A convolution of such a gradient is best computed term by term, without
+// those that are zero.
+func (p *Program) pooled(i int) bool {
+	for len(p.Uses[i+1]) == 1 {
+		i = p.Uses[i+1][0].Op
+		switch o := p.Ops[i].Operation.(type) {
+		case MaxPool:
+			return o.Stride[0] >= o.Kernel[0] && o.Stride[1] >= o.Kernel[1] && o.Kernel[0]*o.Kernel[1] >= leastPooled
+		case Elementwise, Scale:
+		default:
+			return false
+		}
+	}
+	return false
+}
+
+// leastPooled is the least number of places in the windows of a MaxPool whose gradient is mostly
+// zero. fewPooled is the least number of channels of the gradient at an input for which leaving out
+// zeros is faster than tiles.
+const (
+	leastPooled = 4
+	fewPooled   = 32
+)
 
 // Shape returns the shape of the output of Ops[i], or of the image for -1.
 func (p *Program) Shape(i int) Shape {

@@ -4,6 +4,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
+
+	"advsweep/model"
 )
 
 // TestWinograd computes tiles in float64 by the formulas of the doc comment, and wants the sums of
@@ -86,5 +88,60 @@ func TestTiled(t *testing.T) {
 	odd.Out = Shape{16, 7, 4}
 	if rows, cols := odd.Tiles(); rows != 4 || cols != 2 {
 		t.Errorf("%d by %d tiles of 7 by 4 outputs, want 4 by 2", rows, cols)
+	}
+}
+
+// TestPooled wants no tiles for a gradient that comes from a max-pool and is mostly zero.
+func TestPooled(t *testing.T) {
+	same, half := [2]int{1, 1}, [2]int{2, 2}
+	for _, c := range []struct {
+		name  string
+		from  [][]int
+		after []model.Layer
+		tiled bool
+	}{
+		{"a ReLU", nil, []model.Layer{model.ReLU{}}, true},
+		{"a pool", nil, []model.Layer{model.MaxPool2D{Kernel: half, Stride: half}}, false},
+		{"a ReLU and a pool", nil, []model.Layer{model.ReLU{}, model.MaxPool2D{Kernel: half, Stride: half}}, false},
+		{"a pool whose windows overlap", nil, []model.Layer{model.MaxPool2D{Kernel: [2]int{3, 3}, Stride: half}}, true},
+		{"a pool of one place", nil, []model.Layer{model.MaxPool2D{Kernel: same, Stride: same}}, true},
+		{"an average", nil, []model.Layer{model.AvgPool2D{Kernel: half, Stride: half}}, true},
+		{"a pool, and an Add of what it takes", [][]int{{-1}, {0}, {1}, {0}, {2, 3}}, []model.Layer{
+			model.ReLU{}, model.MaxPool2D{Kernel: half, Stride: half}, model.AvgPool2D{Kernel: half, Stride: half}, model.Add{}}, true},
+	} {
+		m := &model.Model{Input: []int{32, 8, 8}, From: c.from, Layers: append([]model.Layer{conv("c", 16, 32, 3, 1, 1)}, c.after...)}
+		l := program(t, m).Ops[0].Operation.(*Convolution)
+		if !l.Tiled || l.Back.Tiled != c.tiled {
+			t.Errorf("%s: tiled %t forward and %t back, want true and %t", c.name, l.Tiled, l.Back.Tiled, c.tiled)
+		}
+	}
+}
+
+// TestInside compares the windows in which a column is a pixel with those that are found one by one.
+func TestInside(t *testing.T) {
+	for in := 1; in <= 6; in++ {
+		for kernel := 1; kernel <= 3; kernel++ {
+			for stride := 1; stride <= 3; stride++ {
+				for pad := range 4 {
+					for dilation := 1; dilation <= 3; dilation++ {
+						out := (in+2*pad-(kernel-1)*dilation-1)/stride + 1
+						if in+2*pad < (kernel-1)*dilation+1 {
+							continue
+						}
+						w := newUnfold(Shape{1, 1, in}, Shape{1, 1, out}, [2]int{1, kernel}, [2]int{1, stride}, [4]int{0, pad, 0, pad}, [2]int{1, dilation}, 1)
+						for v := range kernel {
+							lo, hi, col := w.Inside(v)
+							for o := range out {
+								at := o*stride + v*dilation - pad
+								inside := at >= 0 && at < in
+								if inside != (o >= lo && o < hi) || inside && at != col+(o-lo)*stride {
+									t.Fatalf("%+v, column %d: window %d has column %d of the image, and yet %d to %d, from column %d on, are inside", w, v, o, at, lo, hi-1, col)
+								}
+							}
+						}
+					}
+				}
+			}
+		}
 	}
 }

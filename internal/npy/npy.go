@@ -46,36 +46,54 @@ const (
 // Read reads an NPY file to the end of r. stored is how many bytes back it: its size, or the size
 // that it is compressed to.
 func Read(r io.Reader, stored int64) (*Array, error) {
-	h, err := readHeader(r)
+	h, n, err := Begin(r, stored)
 	if err != nil {
 		return nil, err
+	}
+	// At first as much memory as there is stored, and what is more comes as the bytes do.
+	b := bytes.NewBuffer(make([]byte, 0, max(0, min(int64(n), stored))+bytes.MinRead))
+	if _, err := b.ReadFrom(io.LimitReader(r, int64(n)+1)); err != nil {
+		return nil, err
+	}
+	h.Data = b.Bytes()
+	if got := len(h.Data); got != n {
+		return nil, h.WrongLength(got, n)
+	}
+	return h, nil
+}
+
+// Begin reads the header of an NPY file, for which see Read, and returns the array without its Data
+// and of how many bytes these are. They follow in r, to its end, if the file is whole.
+func Begin(r io.Reader, stored int64) (*Array, int, error) {
+	h, err := readHeader(r)
+	if err != nil {
+		return nil, 0, err
 	}
 	n := uint64(h.Width)
 	for i, d := range h.Shape {
 		if d == 0 {
-			return nil, fmt.Errorf("dimension %d of %d is 0, want at least 1", i, len(h.Shape))
+			return nil, 0, fmt.Errorf("dimension %d of %d is 0, want at least 1", i, len(h.Shape))
 		}
 		hi, lo := bits.Mul64(n, uint64(d))
 		if hi != 0 || lo > math.MaxInt {
-			return nil, fmt.Errorf("dimensions %v of %d bytes overflow, want a product of at most %d", h.Shape, h.Width, math.MaxInt)
+			return nil, 0, fmt.Errorf("dimensions %v of %d bytes overflow, want a product of at most %d", h.Shape, h.Width, math.MaxInt)
 		}
 		n = lo
 	}
 	if most := max(bombSize, uint64(stored)*maxRatio); n > most {
-		return nil, fmt.Errorf("declares %d bytes for %v, want at most %d of %d stored ones", n, h.Shape, most, stored)
+		return nil, 0, fmt.Errorf("declares %d bytes for %v, want at most %d of %d stored ones", n, h.Shape, most, stored)
 	}
-	// Memory comes as the bytes do.
-	if h.Data, err = io.ReadAll(io.LimitReader(r, int64(n)+1)); err != nil {
-		return nil, err
+	return &h, int(n), nil
+}
+
+// WrongLength is the error for a file with got bytes behind its header, or more, of the n that a
+// needs.
+func (a *Array) WrongLength(got, n int) error {
+	what := "truncated"
+	if got > n {
+		what = "oversized, at least"
 	}
-	if got := uint64(len(h.Data)); got != n {
-		what := "truncated"
-		if got > n {
-			what = "oversized, at least"
-		}
-		return nil, fmt.Errorf("%s: %d bytes after the header, want %d for %v of %s", what, got, n, h.Shape, h.Descr)
-	}
-	return &h, nil
+	return fmt.Errorf("%s: %d bytes after the header, want %d for %v of %s", what, got, n, a.Shape, a.Descr)
 }
 
 func readHeader(r io.Reader) (h Array, err error) {

@@ -71,13 +71,18 @@ func Log(x float64) float64 {
 func logOf(f, k float64) float64 {
 	s := f / (2 + f)
 	z := float64(s * s)
-	p := 2.0 / 25
-	for _, c := range [...]float64{2.0 / 23, 2.0 / 21, 2.0 / 19, 2.0 / 17, 2.0 / 15, 2.0 / 13, 2.0 / 11, 2.0 / 9, 2.0 / 7, 2.0 / 5, 2.0 / 3} {
+	p := logTerms[0]
+	for _, c := range logTerms[1:] {
 		p = c + float64(z*p)
 	}
 	half := float64(float64(f*f) * 0.5)
 	low := float64(k*ln2Lo) + float64(s*(half+float64(z*p)))
 	return float64(k*ln2Hi) + (f - (half - low))
+}
+
+// logTerms are 2/(2n+1) from n = 12 down to 1.
+var logTerms = [...]float64{
+	2.0 / 25, 2.0 / 23, 2.0 / 21, 2.0 / 19, 2.0 / 17, 2.0 / 15, 2.0 / 13, 2.0 / 11, 2.0 / 9, 2.0 / 7, 2.0 / 5, 2.0 / 3,
 }
 
 // Tanh returns the hyperbolic tangent of x, off by less than two units in the last place.

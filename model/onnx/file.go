@@ -54,14 +54,14 @@ func decode(f model.File) (*model.Model, error) {
 	if f.Size > math.MaxInt32 {
 		return nil, fmt.Errorf("%d bytes, want at most 2 GiB, the most that ONNX allows: keep weights as external data", f.Size)
 	}
-	p, raw, err := parse(io.TeeReader(f, f.Sum), f.Size)
+	p, halves, err := parse(io.TeeReader(f, f.Sum), f.Size)
 	if err != nil {
 		return nil, err
 	}
 	if p.GetGraph() == nil {
 		return nil, errors.New("no graph: not an ONNX file")
 	}
-	t := tensors{files: make(map[string]*openFile), open: f.Open, raw: raw, left: 8*uint64(f.Size) + 1<<18, memory: f.Memory}
+	t := tensors{files: make(map[string]*openFile), open: f.Open, halves: halves, left: 8*uint64(f.Size) + 1<<18, memory: f.Memory}
 	defer t.close()
 	if err := t.find(p.GetGraph(), f.Sum); err != nil {
 		return nil, err
@@ -78,9 +78,10 @@ func decode(f model.File) (*model.Model, error) {
 	return m, nil
 }
 
-// parse returns the message in size bytes of r, and the raw data that was cut out of its tensors.
-func parse(r io.Reader, size int64) (*pb.ModelProto, map[*pb.TensorProto][]byte, error) {
-	data, cuts, err := cut(r, size)
+// parse returns the message in size bytes of r, and the numbers of 16 bits that were cut out of its
+// tensors. What else was cut out is where it was in the message.
+func parse(r io.Reader, size int64) (*pb.ModelProto, map[*pb.TensorProto][]float32, error) {
+	data, parts, err := cut(r, size)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -92,15 +93,23 @@ func parse(r io.Reader, size int64) (*pb.ModelProto, map[*pb.TensorProto][]byte,
 	if err := (proto.UnmarshalOptions{DiscardUnknown: true, AllowPartial: true}).Unmarshal(data, p); err != nil {
 		return nil, nil, fmt.Errorf("not an ONNX file: %w", err)
 	}
-	raw := make(map[*pb.TensorProto][]byte)
-	all := p.GetGraph().GetInitializer()
-	for place, bytes := range cuts {
-		if place >= len(all) || len(all[place].GetRawData()) > 0 {
+	halves := make(map[*pb.TensorProto][]float32)
+	for at, part := range parts {
+		t := at.in(p.GetGraph())
+		switch {
+		case t == nil || part.floats == nil && len(t.GetRawData()) > 0:
 			return nil, nil, errors.New("not an ONNX file: two graphs, or a tensor with two of raw data")
+		case part.halves != nil && t.GetDataType() != part.kind:
+			return nil, nil, errors.New("not an ONNX file: a tensor of two types")
+		case part.floats != nil:
+			t.FloatData = append(part.floats, t.GetFloatData()...)
+		case part.halves != nil:
+			halves[t] = part.halves
+		default:
+			t.RawData = part.raw
 		}
-		raw[all[place]] = bytes
 	}
-	return p, raw, nil
+	return p, halves, nil
 }
 
 // A message of two bytes takes a hundred and more once it is a Go value, so their number is
@@ -145,8 +154,8 @@ func countMessages(data []byte, m protoreflect.MessageDescriptor, left *int, nes
 
 // tensors reads the numbers of a model's tensors when they are asked for.
 type tensors struct {
-	files map[string]*openFile       // by location
-	raw   map[*pb.TensorProto][]byte // data that was cut out of tensors, see cut
+	files  map[string]*openFile          // by location
+	halves map[*pb.TensorProto][]float32 // numbers of 16 bits, read as float32, see cut
 	// opens a file in the folder of the model and returns its size; nil: there are no others
 	open func(location string) (*os.File, int64, error)
 	// elements that may still be made: what one file holds could be asked for by any number of
@@ -289,11 +298,29 @@ func (t *tensors) spend(n int) error {
 	return nil
 }
 
-// widths are those of the types whose numbers are read, in bytes.
-var widths = map[pb.TensorProto_DataType]int{
-	pb.TensorProto_FLOAT: 4, pb.TensorProto_DOUBLE: 8, pb.TensorProto_FLOAT16: 2, pb.TensorProto_BFLOAT16: 2,
-	pb.TensorProto_INT64: 8, pb.TensorProto_INT32: 4, pb.TensorProto_UINT8: 1, pb.TensorProto_INT8: 1, pb.TensorProto_BOOL: 1,
-	pb.TensorProto_INT16: 2, pb.TensorProto_UINT16: 2, pb.TensorProto_UINT32: 4, pb.TensorProto_UINT64: 8,
+// A numberType is a type whose numbers are read.
+type numberType struct {
+	width int // in bytes
+	value func(b []byte) float64
+}
+
+var order16, order32, order64 = binary.LittleEndian.Uint16, binary.LittleEndian.Uint32, binary.LittleEndian.Uint64
+
+// numberTypes are all of them.
+var numberTypes = map[pb.TensorProto_DataType]numberType{
+	pb.TensorProto_FLOAT:    {4, func(b []byte) float64 { return float64(math.Float32frombits(order32(b))) }},
+	pb.TensorProto_DOUBLE:   {8, func(b []byte) float64 { return math.Float64frombits(order64(b)) }},
+	pb.TensorProto_FLOAT16:  {2, func(b []byte) float64 { return float64(math.Float32frombits(formats.FromHalf(order16(b)))) }},
+	pb.TensorProto_BFLOAT16: {2, func(b []byte) float64 { return float64(math.Float32frombits(formats.FromBfloat(order16(b)))) }},
+	pb.TensorProto_INT64:    {8, func(b []byte) float64 { return float64(int64(order64(b))) }},
+	pb.TensorProto_INT32:    {4, func(b []byte) float64 { return float64(int32(order32(b))) }},
+	pb.TensorProto_INT16:    {2, func(b []byte) float64 { return float64(int16(order16(b))) }},
+	pb.TensorProto_INT8:     {1, func(b []byte) float64 { return float64(int8(b[0])) }},
+	pb.TensorProto_UINT64:   {8, func(b []byte) float64 { return float64(order64(b)) }},
+	pb.TensorProto_UINT32:   {4, func(b []byte) float64 { return float64(order32(b)) }},
+	pb.TensorProto_UINT16:   {2, func(b []byte) float64 { return float64(order16(b)) }},
+	pb.TensorProto_UINT8:    {1, func(b []byte) float64 { return float64(b[0]) }},
+	pb.TensorProto_BOOL:     {1, func(b []byte) float64 { return float64(b[0]) }},
 }
 
 // dims returns the shape of p and its number of elements.
@@ -322,6 +349,8 @@ type form struct {
 	kind  pb.TensorProto_DataType
 	raw   []byte // nil: they are typed, or in another file
 	typed bool   // in the field for their type
+	// halves are numbers of 16 bits that were read as float32. raw then is nil.
+	halves []float32
 }
 
 // form returns how p is stored, without reading other files, or an error unless there are as many
@@ -331,7 +360,9 @@ func (t *tensors) form(p *pb.TensorProto) (form, error) {
 	if err != nil {
 		return form{}, err
 	}
-	f := form{n: n, kind: pb.TensorProto_DataType(p.GetDataType()), raw: t.rawOf(p)}
+	f := form{n: n, kind: pb.TensorProto_DataType(p.GetDataType()), raw: p.GetRawData(), halves: t.halves[p]}
+	// how many bytes of raw data there are
+	stored := len(f.raw) + 2*len(f.halves)
 	if _, ok := pb.TensorProto_DataType_name[int32(f.kind)]; !ok || f.kind == pb.TensorProto_UNDEFINED {
 		return f, fmt.Errorf("type %v, want one that there is", f.kind)
 	}
@@ -339,16 +370,16 @@ func (t *tensors) form(p *pb.TensorProto) (form, error) {
 		return f, errors.New("a segment of a tensor, want it whole")
 	}
 	typed := len(p.GetFloatData()) + len(p.GetDoubleData()) + len(p.GetInt32Data()) + len(p.GetInt64Data()) + len(p.GetStringData()) + len(p.GetUint64Data())
-	width := widths[f.kind]
+	width := numberTypes[f.kind].width
 	switch {
 	case p.GetDataLocation() == pb.TensorProto_EXTERNAL:
-		if len(f.raw)+typed > 0 {
+		if stored+typed > 0 {
 			return f, errors.New("data both here and in another file")
 		}
 		if _, err := externalOf(p); err != nil {
 			return f, fmt.Errorf("external data: %w", err)
 		}
-	case len(f.raw) > 0 && typed > 0:
+	case stored > 0 && typed > 0:
 		return f, errors.New("data of two forms, raw and typed")
 	case width == 0: // of a type that is not read
 	case typed > 0:
@@ -356,104 +387,111 @@ func (t *tensors) form(p *pb.TensorProto) (form, error) {
 		if have, _ := fieldOf(p, f.kind); have != n || have != typed {
 			return f, fmt.Errorf("%d elements of %d in the field for %v, want %d, shape %v", have, typed, f.kind, n, p.GetDims())
 		}
-	case len(f.raw) != n*width:
-		return f, fmt.Errorf("%d bytes, want %d, shape %v of %v", len(f.raw), n*width, p.GetDims(), f.kind)
+	case stored != n*width:
+		return f, fmt.Errorf("%d bytes, want %d, shape %v of %v", stored, n*width, p.GetDims(), f.kind)
 	}
 	return f, nil
 }
 
-// read returns the elements of p.
+// read returns the elements of p, not to be written to.
 func (t *tensors) read(p *pb.TensorProto) ([]float64, error) {
 	f, err := t.form(p)
 	if err != nil {
 		return nil, err
 	}
-	n, kind, raw, width := f.n, f.kind, f.raw, widths[f.kind]
-	if width == 0 {
-		return nil, fmt.Errorf("type %v, want a float or an integer of at least 8 bits", kind)
+	number, ok := numberTypes[f.kind]
+	if !ok {
+		return nil, fmt.Errorf("type %v, want a float or an integer of at least 8 bits", f.kind)
 	}
 	if f.typed {
-		return t.typed(p, kind, n)
+		return t.typed(p, f.kind, f.n)
 	}
-	if p.GetDataLocation() == pb.TensorProto_EXTERNAL {
-		if raw, err = t.readExternal(p, n*width); err != nil {
-			return nil, fmt.Errorf("external data: %w", err)
-		}
-	}
-	if err := t.spend(n); err != nil {
-		return nil, err
-	}
-	out := make([]float64, n)
-	for i := range out {
-		b := raw[i*width:]
-		switch kind {
-		case pb.TensorProto_FLOAT:
-			out[i] = float64(math.Float32frombits(binary.LittleEndian.Uint32(b)))
-		case pb.TensorProto_DOUBLE:
-			out[i] = math.Float64frombits(binary.LittleEndian.Uint64(b))
-		case pb.TensorProto_FLOAT16:
-			out[i] = float64(math.Float32frombits(formats.FromHalf(binary.LittleEndian.Uint16(b))))
-		case pb.TensorProto_BFLOAT16:
-			out[i] = float64(math.Float32frombits(formats.FromBfloat(binary.LittleEndian.Uint16(b))))
-		case pb.TensorProto_INT64:
-			out[i] = float64(int64(binary.LittleEndian.Uint64(b)))
-		case pb.TensorProto_INT32:
-			out[i] = float64(int32(binary.LittleEndian.Uint32(b)))
-		case pb.TensorProto_INT8:
-			out[i] = float64(int8(b[0]))
-		case pb.TensorProto_INT16:
-			out[i] = float64(int16(binary.LittleEndian.Uint16(b)))
-		case pb.TensorProto_UINT16:
-			out[i] = float64(binary.LittleEndian.Uint16(b))
-		case pb.TensorProto_UINT32:
-			out[i] = float64(binary.LittleEndian.Uint32(b))
-		case pb.TensorProto_UINT64:
-			out[i] = float64(binary.LittleEndian.Uint64(b))
-		default:
-			out[i] = float64(b[0])
-		}
-	}
-	return out, nil
-}
-
-// rawOf returns the raw data of p.
-func (t *tensors) rawOf(p *pb.TensorProto) []byte {
-	if raw, ok := t.raw[p]; ok {
-		return raw
-	}
-	return p.GetRawData()
-}
-
-// littleEndian says that this machine's float32 lie as those of files do.
-var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
-
-// readSingle returns the elements of p if they are of float32, not to be written to; nil: they are
-// of another type.
-func (t *tensors) readSingle(p *pb.TensorProto) ([]float32, error) {
-	if pb.TensorProto_DataType(p.GetDataType()) != pb.TensorProto_FLOAT {
-		return nil, nil
-	}
-	if _, n, err := tensorDims(p); err == nil && littleEndian && p.Segment == nil {
-		if raw, ok := t.raw[p]; ok && p.GetDataLocation() != pb.TensorProto_EXTERNAL && len(raw) == 4*n && len(p.GetFloatData()) == 0 {
-			return singlesOf(raw), nil
-		}
-		if p.GetDataLocation() == pb.TensorProto_EXTERNAL && len(p.GetRawData())+len(p.GetFloatData()) == 0 {
-			raw, err := t.readExternal(p, 4*n)
-			if err != nil {
-				return nil, fmt.Errorf("external data: %w", err)
-			}
-			return singlesOf(raw), nil
-		}
-	}
-	all, err := t.read(p)
+	raw, err := t.rawOf(p, f, number.width)
 	if err != nil {
 		return nil, err
 	}
-	out := make([]float32, len(all))
-	for i, v := range all {
-		out[i] = float32(v)
+	if f.kind == pb.TensorProto_DOUBLE {
+		if all, ok := formats.View[float64](raw); ok {
+			return all, nil
+		}
+	}
+	if err := t.spend(f.n); err != nil {
+		return nil, err
+	}
+	out := make([]float64, f.n)
+	for i, v := range f.halves {
+		out[i] = float64(v)
+	}
+	if f.halves == nil {
+		for i := range out {
+			out[i] = number.value(raw[i*number.width:])
+		}
 	}
 	return out, nil
+}
+
+// rawOf returns the raw data of p, of form f, here or in another file.
+func (t *tensors) rawOf(p *pb.TensorProto, f form, width int) ([]byte, error) {
+	if p.GetDataLocation() != pb.TensorProto_EXTERNAL {
+		return f.raw, nil
+	}
+	raw, err := t.readExternal(p, f.n*width)
+	if err != nil {
+		return nil, fmt.Errorf("external data: %w", err)
+	}
+	return raw, nil
+}
+
+// readSingle returns the elements of p if all numbers of its type are of float32, not to be written
+// to; nil: it is of another type.
+func (t *tensors) readSingle(p *pb.TensorProto) ([]float32, error) {
+	kind := pb.TensorProto_DataType(p.GetDataType())
+	if kind != pb.TensorProto_FLOAT && widen16[kind] == nil {
+		return nil, nil
+	}
+	f, err := t.form(p)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case f.halves != nil:
+		return f.halves, nil
+	case f.typed && kind == pb.TensorProto_FLOAT:
+		return p.GetFloatData(), nil
+	case f.typed:
+		all, err := t.typed(p, kind, f.n)
+		out := make([]float32, len(all))
+		for i, v := range all {
+			out[i] = float32(v)
+		}
+		return out, err
+	}
+	raw, err := t.rawOf(p, f, numberTypes[kind].width)
+	if err != nil {
+		return nil, err
+	}
+	if kind == pb.TensorProto_FLOAT {
+		if all, ok := formats.View[float32](raw); ok {
+			return all, nil
+		}
+	}
+	if err := t.spend(f.n); err != nil {
+		return nil, err
+	}
+	out := make([]float32, f.n)
+	if widen := widen16[kind]; widen != nil {
+		widen(out, raw)
+		return out, nil
+	}
+	for i := range out {
+		out[i] = math.Float32frombits(order32(raw[4*i:]))
+	}
+	return out, nil
+}
+
+// widen16 writes numbers of 16 bits as float32, by their type.
+var widen16 = map[pb.TensorProto_DataType]func(dst []float32, b []byte){
+	pb.TensorProto_FLOAT16: formats.FromHalves[float32], pb.TensorProto_BFLOAT16: formats.FromBfloats[float32],
 }
 
 func (t *tensors) readExternal(p *pb.TensorProto, size int) ([]byte, error) {
@@ -477,7 +515,7 @@ func (t *tensors) readExternal(p *pb.TensorProto, size int) ([]byte, error) {
 	if err := t.spend(size); err != nil {
 		return nil, err
 	}
-	raw := aligned(size)
+	raw := formats.Bytes(make([]float64, (size+7)/8))[:size] // aligned for any number
 	if _, err := f.ReadAt(raw, e.offset); err != nil {
 		return nil, fmt.Errorf("%s: %w", formats.Quote(e.location), regular.Cause(err))
 	}

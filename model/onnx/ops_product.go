@@ -315,9 +315,6 @@ func (g *graph) weights(c *value, dims []int) (*tensor.Dense, error) {
 	if err := g.spend(len(data)); err != nil {
 		return nil, err
 	}
-	if g.double {
-		data = slices.Clone(data)
-	}
 	return g.dense(data, dims...), nil
 }
 
@@ -334,9 +331,12 @@ func (g *graph) opConvTranspose(n *node) (*value, error) {
 			return nil, err
 		}
 	}
-	c, data, err := n.constant(1)
+	c, err := n.input(1)
 	if err != nil {
 		return nil, err
+	}
+	if c.c == nil {
+		return nil, errors.New("input 1 depends on the image, want a constant")
 	}
 	dims := slices.Clone(c.shape)
 	if x.row {
@@ -417,20 +417,16 @@ func (g *graph) opConvTranspose(n *node) (*value, error) {
 	if err != nil {
 		return nil, err
 	}
-	in, out := dims[0]/groups, dims[1]
-	area := kernel[0] * kernel[1]
-	if err := g.spend(len(data)); err != nil {
+	out := dims[1]
+	weight, err := g.weights(c, dims)
+	if err != nil {
 		return nil, err
 	}
-	turned := make([]float64, len(data))
-	for gr := range groups {
-		for i := range in {
-			for o := range out {
-				for k := range area {
-					turned[((gr*out+o)*in+i)*area+area-1-k] = data[((gr*in+i)*out+o)*area+k]
-				}
-			}
-		}
+	if err := g.spend(c.volume()); err != nil {
+		return nil, err
+	}
+	if weight, err = filtersBack(weight, groups); err != nil {
+		return nil, err
 	}
 	y, err := g.spread(wide)
 	if err != nil {
@@ -440,8 +436,36 @@ func (g *graph) opConvTranspose(n *node) (*value, error) {
 	if s.bias, err = n.biases(2, out*groups); err != nil {
 		return nil, err
 	}
-	s.layer = model.Conv2D{Weight: g.dense(turned, out*groups, in, kernel[0], kernel[1]), Stride: [2]int{1, 1}, Dilation: dilation, Groups: groups}
+	s.layer = model.Conv2D{Weight: weight, Stride: [2]int{1, 1}, Dilation: dilation, Groups: groups}
 	return y.given(g, s)
+}
+
+// filtersBack returns filters [in, out, KH, KW] of a transposed convolution as those of an ordinary
+// one, [out, in, KH, KW], turned by half a turn. in counts the channels of all groups, and out those
+// of one group.
+func filtersBack(w *tensor.Dense, groups int) (*tensor.Dense, error) {
+	switch data := w.Data().(type) {
+	case []float32:
+		return turnedFilters(data, w.Shape(), groups), nil
+	case []float64:
+		return turnedFilters(data, w.Shape(), groups), nil
+	}
+	return nil, fmt.Errorf("weights of %v, want float32 or float64", w.Dtype())
+}
+
+func turnedFilters[E float32 | float64](data []E, dims []int, groups int) *tensor.Dense {
+	in, out, area := dims[0]/groups, dims[1], dims[2]*dims[3]
+	turned := make([]E, len(data))
+	for gr := range groups {
+		for i := range in {
+			for o := range out {
+				for k := range area {
+					turned[((gr*out+o)*in+i)*area+area-1-k] = data[((gr*in+i)*out+o)*area+k]
+				}
+			}
+		}
+	}
+	return formats.Dense(turned, out*groups, in, dims[2], dims[3])
 }
 
 func (g *graph) opGemm(n *node) (*value, error) {

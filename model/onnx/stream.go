@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"unsafe"
 
 	"advsweep/model/internal/formats"
+	"advsweep/model/onnx/internal/pb"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -18,37 +18,109 @@ import (
 // Numbers of fields of onnx.proto.
 const (
 	fieldGraph       = 7 // of ModelProto
-	fieldInitializer = 5 // of GraphProto
-	fieldRawData     = 9 // of TensorProto
+	fieldNode        = 1 // of GraphProto
+	fieldInitializer = 5
+	fieldAttribute   = 5 // of NodeProto
+	fieldTensor      = 5 // of AttributeProto
+	fieldDataType    = 2 // of TensorProto
+	fieldFloatData   = 4
+	fieldRawData     = 9
 )
 
-// leastCut is the least length in bytes of raw data that is cut out of the skeleton.
+// leastCut is the least length in bytes of data that is cut out of the skeleton, and of messages in
+// which data is looked for.
 const leastCut = 1 << 12
 
-// A cutter reads a file of ONNX and cuts the raw data of initializers out of it.
+// A place is where a tensor is in a graph: an initializer, or an attribute of a node.
+type place struct {
+	initializer     int // -1: it is none
+	node, attribute int
+}
+
+// in returns the tensor at a place in g, or nil.
+func (at place) in(g *pb.GraphProto) *pb.TensorProto {
+	if all := g.GetInitializer(); at.initializer >= 0 && at.initializer < len(all) {
+		return all[at.initializer]
+	}
+	if all := g.GetNode(); at.initializer < 0 && at.node < len(all) {
+		if a := all[at.node].GetAttribute(); at.attribute < len(a) {
+			return a[at.attribute].GetT()
+		}
+	}
+	return nil
+}
+
+// A part is what was cut out of a tensor. One of raw, halves and floats is set.
+type part struct {
+	raw    []byte    // aligned for numbers of 64 bits
+	halves []float32 // of raw data of 16 bits
+	kind   int32     // the type of halves
+	floats []float32 // of the field for float32
+}
+
+// A cutter reads a file of ONNX and cuts long data out of its tensors.
 type cutter struct {
-	r    *bufio.Reader
-	left int64 // bytes of the message in hand
-	// raw has the raw data of an initializer, by its place among them. The memory is aligned for
-	// float32.
-	raw     map[int][]byte
-	tensors int
+	r                   *bufio.Reader
+	left                int64 // bytes of the message in hand
+	parts               map[place]part
+	initializers, nodes int // so far
 }
 
 // errCut is for a message that ends before its last field does.
 var errCut = errors.New("not an ONNX file: a field is longer than what it is in")
 
 // cut returns the skeleton of size bytes of r, and what was cut out of it.
-func cut(r io.Reader, size int64) (skeleton []byte, raw map[int][]byte, err error) {
-	c := &cutter{r: bufio.NewReaderSize(r, 1<<16), left: size, raw: make(map[int][]byte)}
-	skeleton, err = c.message(fieldGraph, func() ([]byte, error) {
-		return c.message(fieldInitializer, c.tensor)
-	})
-	return skeleton, c.raw, err
+func cut(r io.Reader, size int64) (skeleton []byte, parts map[place]part, err error) {
+	c := &cutter{r: bufio.NewReaderSize(r, 1<<16), left: size, parts: make(map[place]part)}
+	skeleton, err = c.message(map[protowire.Number]descent{fieldGraph: func(uint64) func() ([]byte, error) {
+		return func() ([]byte, error) {
+			return c.message(map[protowire.Number]descent{fieldInitializer: c.initializer, fieldNode: c.node})
+		}
+	}})
+	return skeleton, c.parts, err
 }
 
-// message reads the message in hand, in which inner reads the fields of a number.
-func (c *cutter) message(number protowire.Number, inner func() ([]byte, error)) ([]byte, error) {
+// A descent is called for each message of a field, with its length. It returns what reads the
+// message, or nil for one that is copied.
+type descent func(length uint64) func() ([]byte, error)
+
+func (c *cutter) initializer(length uint64) func() ([]byte, error) {
+	at := place{initializer: c.initializers}
+	c.initializers++
+	return c.tensorAt(at, length)
+}
+
+func (c *cutter) tensorAt(at place, length uint64) func() ([]byte, error) {
+	if length < leastCut {
+		return nil
+	}
+	return func() ([]byte, error) { return c.tensor(at) }
+}
+
+func (c *cutter) node(length uint64) func() ([]byte, error) {
+	node, attribute := c.nodes, 0
+	c.nodes++
+	if length < leastCut {
+		return nil
+	}
+	return func() ([]byte, error) {
+		return c.message(map[protowire.Number]descent{fieldAttribute: func(length uint64) func() ([]byte, error) {
+			at := place{-1, node, attribute}
+			attribute++
+			if length < leastCut {
+				return nil
+			}
+			return func() ([]byte, error) {
+				return c.message(map[protowire.Number]descent{fieldTensor: func(length uint64) func() ([]byte, error) {
+					return c.tensorAt(at, length)
+				}})
+			}
+		}})
+	}
+}
+
+// message reads the message in hand, in which fields of some numbers are looked into.
+func (c *cutter) message(fields map[protowire.Number]descent) ([]byte, error) {
 	var out []byte
 	for c.left > 0 {
 		tag, err := c.varint()
@@ -63,23 +135,22 @@ func (c *cutter) message(number protowire.Number, inner func() ([]byte, error)) 
 			}
 			continue
 		}
-		length, err := c.varint()
+		length, err := c.length()
 		if err != nil {
 			return nil, err
 		}
-		if length > uint64(c.left) {
-			return nil, errCut
-		}
-		if n == number {
-			rest := c.left - int64(length)
-			c.left = int64(length)
-			field, err := inner()
-			if err != nil {
-				return nil, err
+		if look := fields[n]; look != nil {
+			if inner := look(length); inner != nil {
+				rest := c.left - int64(length)
+				c.left = int64(length)
+				field, err := inner()
+				if err != nil {
+					return nil, err
+				}
+				c.left = rest
+				out = protowire.AppendBytes(out, field)
+				continue
 			}
-			c.left = rest
-			out = protowire.AppendBytes(out, field)
-			continue
 		}
 		out = protowire.AppendVarint(out, length)
 		if out, err = c.copy(out, length); err != nil {
@@ -89,66 +160,86 @@ func (c *cutter) message(number protowire.Number, inner func() ([]byte, error)) 
 	return out, nil
 }
 
-// tensor reads an initializer, all but its raw data if that is long.
-func (c *cutter) tensor() ([]byte, error) {
-	place := c.tensors
-	c.tensors++
+// length reads the length of a field of bytes.
+func (c *cutter) length() (uint64, error) {
+	length, err := c.varint()
+	if err == nil && length > uint64(c.left) {
+		err = errCut
+	}
+	return length, err
+}
+
+// tensor reads a tensor, all but its data if that is long. Data that comes in several parts stays in
+// the skeleton, all but the first part.
+func (c *cutter) tensor(at place) ([]byte, error) {
 	var out []byte
+	var dataType uint64
+	_, seen := c.parts[at] // data
 	for c.left > 0 {
 		tag, err := c.varint()
 		if err != nil {
 			return nil, err
 		}
 		n, kind := protowire.DecodeTag(tag)
-		if n != fieldRawData || kind != protowire.BytesType {
+		if kind != protowire.BytesType {
 			out = protowire.AppendVarint(out, tag)
-			if kind != protowire.BytesType {
-				out, err = c.scalar(out, kind)
-			} else {
-				var length uint64
-				if length, err = c.varint(); err == nil && length > uint64(c.left) {
-					err = errCut
-				}
-				if err == nil {
-					out, err = c.copy(protowire.AppendVarint(out, length), length)
-				}
-			}
-			if err != nil {
+			value := len(out)
+			if out, err = c.scalar(out, kind); err != nil {
 				return nil, err
 			}
+			if n == fieldDataType && kind == protowire.VarintType {
+				dataType, _ = protowire.ConsumeVarint(out[value:])
+			}
+			seen = seen || n == fieldFloatData
 			continue
 		}
-		length, err := c.varint()
+		length, err := c.length()
 		if err != nil {
 			return nil, err
 		}
-		if length > uint64(c.left) {
-			return nil, errCut
-		}
-		if length < leastCut || c.raw[place] != nil {
-			if out, err = c.copy(protowire.AppendVarint(protowire.AppendVarint(out, tag), length), length); err != nil {
+		data := n == fieldRawData || n == fieldFloatData
+		if cuts := data && !seen && length >= leastCut; cuts {
+			var p part
+			if p, err = c.part(n, length, dataType); err != nil {
 				return nil, err
 			}
-			continue
+			if p.raw != nil || p.halves != nil || p.floats != nil {
+				c.parts[at], seen = p, true
+				continue
+			}
 		}
-		data := aligned(int(length))
-		if err := c.read(data); err != nil {
+		seen = seen || data
+		out = protowire.AppendVarint(protowire.AppendVarint(out, tag), length)
+		if out, err = c.copy(out, length); err != nil {
 			return nil, err
 		}
-		c.raw[place] = data
 	}
 	return out, nil
 }
 
-// aligned returns n bytes that may be read as float32.
-func aligned(n int) []byte {
-	words := make([]float32, (n+3)/4)
-	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(words))), n)
-}
-
-// singlesOf returns bytes of aligned as float32 of this machine's order.
-func singlesOf(raw []byte) []float32 {
-	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(raw))), len(raw)/4)
+// part reads the data of a field of a tensor, or nothing of data that cannot be cut out.
+func (c *cutter) part(n protowire.Number, length, dataType uint64) (p part, err error) {
+	widen := widen16[pb.TensorProto_DataType(dataType)]
+	switch {
+	case n == fieldFloatData && (!formats.LittleEndian || length%4 != 0):
+	case n == fieldFloatData:
+		p.floats = make([]float32, length/4)
+		err = c.read(formats.Bytes(p.floats))
+	case widen != nil && length%2 == 0:
+		p.kind, p.halves = int32(dataType), make([]float32, length/2)
+		piece := make([]byte, 64<<10)
+		for rest := p.halves; len(rest) > 0 && err == nil; {
+			k := min(len(rest), len(piece)/2)
+			if err = c.read(piece[:2*k]); err == nil {
+				widen(rest[:k], piece)
+			}
+			rest = rest[k:]
+		}
+	default:
+		p.raw = formats.Bytes(make([]float64, (length+7)/8))[:length]
+		err = c.read(p.raw)
+	}
+	return p, err
 }
 
 // varint reads a number, and counts its bytes.

@@ -421,6 +421,17 @@ func (o order) strides(shape []int) []int {
 	return out
 }
 
+// asItLies reports whether a value that lies in an order lies row-major.
+func (o order) asItLies(shape []int) bool {
+	strides, natural := o.strides(shape), steps(shape)
+	for i, s := range shape {
+		if s != 1 && strides[i] != natural[i] {
+			return false
+		}
+	}
+	return true
+}
+
 // single reports whether v has numbers of one layer alone, without zeros, and as many at least as
 // the layer gives.
 func (g *graph) single(v *value) bool {
@@ -515,22 +526,26 @@ func (g *graph) lay(v *value, o order, flat bool) (int, error) {
 	if formats.Volume(dims) != v.volume() {
 		return 0, fmt.Errorf("an order of %v for %v", dims, v)
 	}
-	strides := o.strides(v.shape)
+	fits := false // the one layer that v is of has the shape
+	if len(v.src) == 1 {
+		have := g.shape(v.src[0])
+		fits = slices.Equal(have, dims) || flat && len(have) == 1 && have[0] == dims[0] && dims[1] == 1 && dims[2] == 1
+	}
+	if fits && v.idx == nil && o.asItLies(v.shape) {
+		return v.src[0], g.place(v.volume()) // as if the places below were made
+	}
 	// to has the place in the layer of each number of v.
-	to, err := g.strided(v.shape, strides, 0)
+	to, err := g.strided(v.shape, o.strides(v.shape), 0)
 	if err != nil {
 		return 0, err
 	}
-	if len(v.src) == 1 {
-		have := g.shape(v.src[0])
-		if slices.Equal(have, dims) || flat && len(have) == 1 && have[0] == dims[0] && dims[1] == 1 && dims[2] == 1 {
-			same := true
-			for k, at := range to {
-				same = same && (v.idx == nil && int(at) == k || v.idx != nil && v.idx[k] == at)
-			}
-			if same {
-				return v.src[0], nil
-			}
+	if fits {
+		same := true
+		for k, at := range to {
+			same = same && (v.idx == nil && int(at) == k || v.idx != nil && v.idx[k] == at)
+		}
+		if same {
+			return v.src[0], nil
 		}
 	}
 	if err := g.place(len(to)); err != nil {
@@ -560,16 +575,11 @@ func (g *graph) lay(v *value, o order, flat bool) (int, error) {
 // lies returns the value of a shape that a layer gives in an order.
 func (g *graph) lies(layer int, shape []int, batch int, o order) (*value, error) {
 	out := &value{shape: shape, batch: batch, src: []int{layer}, sole: true}
-	strides, natural := o.strides(shape), steps(shape)
-	same := true
-	for i, s := range shape {
-		same = same && (s == 1 || strides[i] == natural[i])
-	}
-	if same {
+	if o.asItLies(shape) {
 		return out, nil
 	}
 	var err error
-	out.idx, err = g.strided(shape, strides, 0)
+	out.idx, err = g.strided(shape, o.strides(shape), 0)
 	return out, err
 }
 

@@ -1,8 +1,8 @@
 //go:build ignore
 
 // Command gen writes gemm_amd64.s and its Go declarations. These are the index kernels of package
-// gemm for AVX2 with FMA and for AVX-512, in float32 and float64, for 5 rows, 2 and 1. They are
-// also the kernels that gather columns for MulSelected.
+// gemm for AVX2 with FMA and for AVX-512, in float32 and float64, for 5 rows, 2 and 1, and for more
+// rows and a panel of one vector. They are also the kernels that gather columns for MulSelected.
 //
 // An index kernel computes a tile of C from what the tile starts from, and from the product of rows
 // of A with a panel w of B. Only n columns of A are given, those that list names:
@@ -44,7 +44,9 @@ var notLess = Imm(5) // a predicate of compare
 const unroll = 2 // steps in a turn of the main loop
 
 // kernel writes the index kernel for so many rows and a panel of nv vectors. The accumulators, a
-// row of w and a broadcast element fill the registers: 5·5 + 5 + 1 of 32, or 5·2 + 2 + 1 of 16.
+// row of w and a broadcast element fill the registers: 5·5 + 5 + 1 of 32, or 5·2 + 2 + 1 of 16. A
+// panel of one vector leaves most of them free. With 5 rows each accumulator would then wait for
+// itself, so there are kernels for 10 and 15 rows. rows is 1, 2 or a multiple of 5.
 func (f form) kernel(rows, nv int) {
 	name := fmt.Sprintf("%s_%s_%dx%d", f.isa, f.elem, rows, nv)
 	TEXT(name, NOSPLIT, fmt.Sprintf("func(n int, list *uint32, a *%[1]s, ars, acs int, w, init *%[1]s, ldi int, c *%[1]s, ldc int)", f.elem))
@@ -55,28 +57,37 @@ func (f form) kernel(rows, nv int) {
 	a := Load(Param("a"), GP64())
 	acs := Load(Param("acs"), GP64())
 	w := Load(Param("w"), GP64())
-	init, c := Load(Param("init"), GP64()), Load(Param("c"), GP64())
 	shift := Imm(uint64(bits.TrailingZeros(uint(f.size))))
 	SHLQ(shift, acs)
-	element := []Mem{{Base: a}} // of A, by row
-	var ldi, ldc Register
+	bases, element := []Register{a}, []Mem{{Base: a}} // of A, by row
 	if rows > 1 {
-		ldi, ldc = Load(Param("ldi"), GP64()), Load(Param("ldc"), GP64())
-		SHLQ(shift, ldi)
-		SHLQ(shift, ldc)
 		ars := Load(Param("ars"), GP64())
 		SHLQ(shift, ars)
 		element = append(element, Mem{Base: a, Index: ars, Scale: 1})
 		if rows > 2 {
 			ars3 := GP64()
 			LEAQ(Mem{Base: ars, Index: ars, Scale: 2}, ars3)
-			element = append(element, Mem{Base: a, Index: ars, Scale: 2},
-				Mem{Base: a, Index: ars3, Scale: 1}, Mem{Base: a, Index: ars, Scale: 4})
+			rest := func(a Register) []Mem {
+				return []Mem{{Base: a, Index: ars, Scale: 2}, {Base: a, Index: ars3, Scale: 1}, {Base: a, Index: ars, Scale: 4}}
+			}
+			element = append(element, rest(a)...)
+			for len(element) < rows {
+				next := GP64()
+				LEAQ(Mem{Base: bases[len(bases)-1], Index: ars, Scale: 4}, next)
+				ADDQ(ars, next)
+				bases = append(bases, next)
+				element = append(append(element, Mem{Base: next}, Mem{Base: next, Index: ars, Scale: 1}), rest(next)...)
+			}
 		}
 	}
 
 	acc := make([]VecVirtual, rows*nv)
-	eachRow := func(row, ld Register, op func(i, j int, m Mem)) {
+	eachRow := func(first, stride string, op func(i, j int, m Mem)) {
+		row, ld := Load(Param(first), GP64()), Register(nil)
+		if rows > 1 {
+			ld = Load(Param(stride), GP64())
+			SHLQ(shift, ld)
+		}
 		for i := range rows {
 			for j := range nv {
 				op(i, j, Mem{Base: row, Disp: j * f.bytes})
@@ -86,7 +97,7 @@ func (f form) kernel(rows, nv int) {
 			}
 		}
 	}
-	eachRow(init, ldi, func(i, j int, m Mem) {
+	eachRow("init", "ldi", func(i, j int, m Mem) {
 		acc[i*nv+j] = f.reg()
 		f.move(m, acc[i*nv+j])
 	})
@@ -111,7 +122,9 @@ func (f form) kernel(rows, nv int) {
 				f.fma(wv[j], av, acc[i*nv+j])
 			}
 		}
-		ADDQ(acs, a)
+		for _, base := range bases {
+			ADDQ(acs, base)
+		}
 	}
 
 	SUBQ(Imm(unroll), n)
@@ -128,7 +141,7 @@ func (f form) kernel(rows, nv int) {
 	JZ(LabelRef("store"))
 	step(0)
 	Label("store")
-	eachRow(c, ldc, func(i, j int, m Mem) { f.move(acc[i*nv+j], m) })
+	eachRow("c", "ldc", func(i, j int, m Mem) { f.move(acc[i*nv+j], m) })
 	VZEROUPPER()
 	RET()
 }
@@ -253,6 +266,13 @@ func main() {
 				f.kernel(rows, nv)
 			}
 		}
+	}
+	for _, f := range []form{ps, pd} {
+		f.isa, f.bytes, f.reg = "avx2", 32, YMM
+		f.kernel(10, 1)
+		f.isa, f.bytes, f.reg = "avx512", 64, ZMM
+		f.kernel(15, 1)
+		f.kernel(10, 1)
 	}
 	for _, f := range []form{ps, pd} { // AVX2 has no permutation of float64 by a register
 		f.isa, f.bytes, f.reg = "avx512", 64, ZMM

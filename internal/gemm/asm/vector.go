@@ -349,11 +349,11 @@ func (f form) line() {
 }
 
 func (f form) plus() {
-	f.text("add", "func(n int, dst, c *T)", "is addGo.")
+	f.text("plus", "func(n int, dst, a, c *T)", "is plusGo.")
 	n := Load(Param("n"), GP64())
-	dst, c := Load(Param("dst"), GP64()), Load(Param("c"), GP64())
-	f.loop(n, []Register{dst, c}, func(p strip) {
-		x := p.load(Mem{Base: dst})
+	dst, a, c := Load(Param("dst"), GP64()), Load(Param("a"), GP64()), Load(Param("c"), GP64())
+	f.loop(n, []Register{dst, a, c}, func(p strip) {
+		x := p.load(Mem{Base: a})
 		f.add(p.load(Mem{Base: c}), x, x)
 		p.store(x, Mem{Base: dst})
 	})
@@ -361,84 +361,13 @@ func (f form) plus() {
 	RET()
 }
 
-// rows writes a loop over rows, and in it one of body over a row's elements. names are the
-// parameters that point to rows, and strides the parameters with the strides of these.
-func (f form) rows(names, strides []string, body func(p strip, at map[string]Mem)) {
-	rows := Load(Param("rows"), GP64())
-	n := GP64()
-	at := map[string]Mem{}
-	var bases, pointers, steps []Register
-	for i, name := range names {
-		bases = append(bases, Load(Param(name), GP64()))
-		steps = append(steps, stride(strides[i], f.shift()))
-		pointers = append(pointers, GP64())
-		at[name] = Mem{Base: pointers[i]}
-	}
-	Label("row")
-	Load(Param("n"), n)
-	for i, p := range pointers {
-		MOVQ(bases[i], p)
-	}
-	f.loop(n, pointers, func(p strip) { body(p, at) })
-	for i, b := range bases {
-		ADDQ(steps[i], b)
-	}
-	DECQ(rows)
-	JNZ(LabelRef("row"))
-	VZEROUPPER()
-	RET()
-}
-
-// larger writes Larger. It keeps y where that is larger, and where it is NaN.
-func (f form) larger() {
-	f.text("larger", "func(rows, n int, y *T, ldy int, x *T, ldx int)", "is largerGo.")
-	f.rows([]string{"y", "x"}, []string{"ldy", "ldx"}, func(p strip, at map[string]Mem) {
-		y, x, r := p.load(at["y"]), p.load(at["x"]), f.reg()
-		f.max(x, y, r) // x, if one is NaN
-		if f.wide() {
-			k := K()
-			f.cmp(unordered, y, y, k)
-			f.move(y, k, r)
-		} else {
-			k := f.reg()
-			f.cmp(unordered, y, y, k)
-			VBLENDVPS(k, y, r, r)
-		}
-		p.store(r, at["y"])
-	})
-}
-
-// hand writes Hand. It adds d where x is not below y.
-func (f form) hand() {
-	f.text("hand", "func(rows, n int, dx *T, ldx int, x, y *T, ldy int, d *T)", "is handGo.")
-	zero := f.zero()
-	f.rows([]string{"dx", "x", "y", "d"}, []string{"ldx", "ldx", "ldy", "ldy"}, func(p strip, at map[string]Mem) {
-		x, d, sum := p.load(at["x"]), p.load(at["d"]), p.load(at["dx"])
-		given := f.reg()
-		if f.wide() {
-			k := K()
-			f.cmp(notLess, p.load(at["y"]), x, k)
-			f.moveZ(d, k, given)
-			f.move(zero, k, d)
-		} else {
-			k := f.reg()
-			f.cmp(notLess, p.load(at["y"]), x, k)
-			VANDPS(d, k, given)
-			VANDNPS(d, k, d)
-		}
-		f.add(given, sum, sum)
-		p.store(sum, at["dx"])
-		p.store(d, at["d"])
-	})
-}
-
-// gate writes Gate. It keeps d where m is not at most 0.
+// gate writes Gated. It keeps d where m is not at most 0.
 func (f form) gate() {
-	f.text("gate", "func(n int, d, m *T)", "is gateGo.")
+	f.text("gate", "func(n int, dst, d, m *T)", "is gateGo.")
 	n := Load(Param("n"), GP64())
-	d, m := Load(Param("d"), GP64()), Load(Param("m"), GP64())
+	dst, d, m := Load(Param("dst"), GP64()), Load(Param("d"), GP64()), Load(Param("m"), GP64())
 	zero := f.zero()
-	f.loop(n, []Register{d, m}, func(p strip) {
+	f.loop(n, []Register{dst, d, m}, func(p strip) {
 		x := f.reg()
 		if f.wide() {
 			k := K()
@@ -449,7 +378,7 @@ func (f form) gate() {
 			f.cmp(notLessEqual, zero, p.load(Mem{Base: m}), k)
 			VANDPS(Mem{Base: d}, k, x)
 		}
-		p.store(x, Mem{Base: d})
+		p.store(x, Mem{Base: dst})
 	})
 	VZEROUPPER()
 	RET()
@@ -731,8 +660,6 @@ func (f form) all(order, iota Mem) {
 	f.plus()
 	f.step()
 	f.list("kinked", 1, order, iota)
-	f.larger()
-	f.hand()
 	f.gate()
 	if f.wide() {
 		f.differences()

@@ -41,21 +41,33 @@ func Wide(t *tensor.Dense) []float64 {
 	if data, ok := t.Data().([]float64); ok {
 		return data
 	}
-	var all []float64
-	for _, v := range t.Data().([]float32) {
-		all = append(all, float64(v))
+	single := t.Data().([]float32)
+	all := make([]float64, len(single))
+	for i, v := range single {
+		all[i] = float64(v)
 	}
 	return all
 }
 
 // Read fills p from r. An end before that is an error.
 func Read(r io.Reader, p []byte) error {
-	_, err := io.ReadFull(r, p)
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		return errors.New("the file shrank while it was read")
+	// In pieces that stay in a cache for whoever looks at them next, such as a hash.
+	for len(p) > 0 {
+		piece := p[:min(len(p), readPiece)]
+		_, err := io.ReadFull(r, piece)
+		if err == io.EOF || err == io.ErrUnexpectedEOF {
+			return errors.New("the file shrank while it was read")
+		}
+		if err != nil {
+			return err
+		}
+		p = p[len(piece):]
 	}
-	return err
+	return nil
 }
+
+// readPiece is how many bytes are read at a time.
+const readPiece = 128 << 10
 
 // Quote returns a name from a file so that it cannot break a line, a terminal or an eye.
 func Quote(name string) string {

@@ -1,6 +1,9 @@
 package formats
 
-import "math"
+import (
+	"encoding/binary"
+	"math"
+)
 
 // FromHalf returns the binary32 bits of the number with the bits h in IEEE 754
 // binary16. It is exact.
@@ -47,3 +50,25 @@ func ToHalf(v float64) (uint16, bool) {
 // FromBfloat returns the binary32 bits of the number with the bits b in
 // bfloat16, their upper half. It is exact.
 func FromBfloat(b uint16) uint32 { return uint32(b) << 16 }
+
+// FromHalves writes as many little-endian numbers of binary16 as dst takes. It is exact.
+func FromHalves[T float32 | float64](dst []T, b []byte) {
+	for len(dst) >= 4 { // a load for four of them
+		v, to := binary.LittleEndian.Uint64(b), (*[4]T)(dst)
+		to[0] = T(math.Float32frombits(FromHalf(uint16(v))))
+		to[1] = T(math.Float32frombits(FromHalf(uint16(v >> 16))))
+		to[2] = T(math.Float32frombits(FromHalf(uint16(v >> 32))))
+		to[3] = T(math.Float32frombits(FromHalf(uint16(v >> 48))))
+		dst, b = dst[4:], b[8:]
+	}
+	for i := range dst {
+		dst[i] = T(math.Float32frombits(FromHalf(binary.LittleEndian.Uint16(b[2*i:]))))
+	}
+}
+
+// FromBfloats is FromHalves for bfloat16.
+func FromBfloats[T float32 | float64](dst []T, b []byte) {
+	for i := range dst {
+		dst[i] = T(math.Float32frombits(FromBfloat(binary.LittleEndian.Uint16(b[2*i:]))))
+	}
+}

@@ -1,6 +1,7 @@
 package formats
 
 import (
+	"encoding/binary"
 	"math"
 	"testing"
 )
@@ -91,6 +92,34 @@ func TestBfloat(t *testing.T) {
 		}
 		if math.Float64bits(float64(got)) != math.Float64bits(want) {
 			t.Fatalf("FromBfloat(%#04x) = %v, want %v", b, got, want)
+		}
+	}
+}
+
+// Many at once are those that are read one by one, whatever their number.
+func TestHalves(t *testing.T) {
+	b := make([]byte, 1<<17)
+	for i := range 1 << 16 {
+		binary.LittleEndian.PutUint16(b[2*i:], uint16(i))
+	}
+	for _, n := range []int{0, 1, 2, 3, 4, 5, 7, 1001, 1 << 16} {
+		half, bfloat, wide := make([]float32, n), make([]float32, n), make([]float64, n)
+		FromHalves(half, b)
+		FromBfloats(bfloat, b)
+		FromHalves(wide, b)
+		for i := range n {
+			if got, want := math.Float32bits(half[i]), FromHalf(uint16(i)); got != want && half[i] == half[i] {
+				t.Fatalf("half %d of %d is %#08x, want %#08x", i, n, got, want)
+			}
+			if got, want := math.Float32bits(bfloat[i]), FromBfloat(uint16(i)); got != want && bfloat[i] == bfloat[i] {
+				t.Fatalf("bfloat %d of %d is %#08x, want %#08x", i, n, got, want)
+			}
+			if want := float64(math.Float32frombits(FromHalf(uint16(i)))); wide[i] != want && want == want {
+				t.Fatalf("half %d of %d is %v as float64, want %v", i, n, wide[i], want)
+			}
+			if nan := uint16(i)&0x7fff > 0x7c00; nan == (half[i] == half[i]) {
+				t.Fatalf("half %d of %d is %v", i, n, half[i])
+			}
 		}
 	}
 }
