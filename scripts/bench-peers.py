@@ -367,7 +367,7 @@ def conv(work):
     peer = "onnxruntime" if w.k == 0 else "torch"
     try:
         say("  writing the model and the images")
-        output(script + ["--write"])
+        output(script + ["--write"] + ([] if E.get("JUDGE", "1") != "0" else ["--no-judge"]))
         with open(os.path.join(CONV, work + ".json")) as f:
             truth = json.load(f)
         more = [] if E.get("COMPILE", "1") != "0" or w.k == 0 else ["--no-compile"]
@@ -427,19 +427,22 @@ def in_turn(work, theirs, kept):
         run(our)
     else:
         with Server([os.path.join(OUT, "forward"), "-threads", str(THREADS), *pair(WORKS[work])]) as library:
+            library.answer()  # it is warm
             run(lambda: library.ask(""))
     return times, cpu, found
 
 
 def agreement(ours, theirs, truth):
-    """What is to be said of the counts of a sweep, or of logits [n, classes] where float64 has no counts."""
-    if truth is None:
+    """What is to be said of the counts of a sweep, those of float64 None if nobody asked for them, or of logits [n, classes]."""
+    if isinstance(ours[0], list):
         most = max(abs(v) for z in theirs for v in z)
         apart = max(abs(a - b) for y, z in zip(ours, theirs, strict=True) for a, b in zip(y, z, strict=True))
         same = sum(y.index(max(y)) == z.index(max(z)) for y, z in zip(ours, theirs, strict=True))
         return f"{same} of {len(ours)} classes are the same, logits differ by at most {apart / most:.1g} of the largest"
     if ours == theirs == truth:
         return "both sides' counts are float64's"
+    if ours == theirs and truth is None:
+        return f"counts are equal: {ours}"
     return f"COUNTS DIFFER: float64 {truth}, it {theirs}, here {ours}"
 
 

@@ -31,7 +31,9 @@
 #	N        timed turns of each (default 7, of what takes seconds 3 or 5)
 #	NETS     a folder of networks that scripts/peers/train.py trained: they take the place of those with random weights
 #	COMPILE  0: leave torch.compile out, which needs a C++ compiler and takes minutes on a busy machine
-#	THREADS  processors for each program (default 2)
+#	JUDGE    0: leave float64's counts out, which take a minute of a processor for each work, once
+#	THREADS  processors for each program (default 2); with 1 the rows of convolutional networks have the processor time as well, which
+#	         is what counts on a busy machine: there wall-clock time flatters ours, for PyTorch's threads wait for each other
 #	BINARY   an advsweep that is built already
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)

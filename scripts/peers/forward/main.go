@@ -3,10 +3,10 @@
 //
 //	forward -threads 2 MODEL.onnx IMAGES.npz
 //
-// It reads both files and takes one pass for warmth. Then it takes a pass over all images for each
-// line of standard input, and answers with a line of JSON: ms and the logits. A pass begins with
-// images in float32 and ends with the logits. It takes in the images anew, so nothing that an
-// earlier pass found is used again.
+// It reads both files and takes a pass over all images for warmth, then one for each line of
+// standard input. Of each, the first too, it writes a line of JSON: ms and the logits. A pass
+// begins with images in float32 and ends with the logits. It takes in the images anew, so nothing
+// that an earlier pass found is used again.
 package main
 
 import (
@@ -65,11 +65,8 @@ func run(args []string, in io.Reader, out io.Writer) error {
 	}
 	defer b.Close()
 	images := floats(set.Images)
-	if _, err := look(b, images, set.Labels); err != nil {
-		return err
-	}
 	lines, answers := bufio.NewScanner(in), json.NewEncoder(out)
-	for lines.Scan() {
+	for again := true; again; again = lines.Scan() {
 		p, err := look(b, images, set.Labels)
 		if err != nil {
 			return err

@@ -35,7 +35,7 @@ func writeImages(t *testing.T, n int) (path string, pixels []uint8) {
 	return path, pixels
 }
 
-// Each line of the input has an answer with the logits of every image. The judge is float64.
+// The pass for warmth and each line of the input have an answer with the logits of every image. The judge is float64.
 func TestRun(t *testing.T) {
 	const n = 3
 	path, pixels := writeImages(t, n)
@@ -48,8 +48,8 @@ func TestRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	if len(lines) != 2 {
-		t.Fatalf("%d answers to 2 lines", len(lines))
+	if len(lines) != 3 {
+		t.Fatalf("%d answers to 2 lines, want 3 with the pass for warmth", len(lines))
 	}
 	for _, line := range lines {
 		var p pass
