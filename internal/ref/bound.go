@@ -97,7 +97,12 @@ func BoundInputGradient(m *model.Model, x []Value, y int, a Rounding) []Value {
 	}
 	d := make([]Value, len(z))
 	for j, q := range LossGradient(z, y) {
-		d[j] = Value{q, math.Abs(q)*relative + math.SmallestNonzeroFloat32}
+		// Two shares are at most 1 apart, but for rounding. relative may be infinite.
+		far := math.Abs(q) * relative
+		if most := 1 + gamma(len(z)+8, a.Unit); !(far < most) {
+			far = most
+		}
+		d[j] = Value{q, far + math.SmallestNonzeroFloat32}
 	}
 	d[y].Err = 0
 	return BoundBackward(m, values, d, a)
