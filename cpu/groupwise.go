@@ -59,8 +59,8 @@ func (l *groupwise[T]) apply(m *memory[T], frame *[]T, n int, y []T, ldy int, x 
 	m.rows.flop += 2 * uint64(n*l.Out.Size()) * uint64(len(l.w)/l.Out.C)
 }
 
-// A groupwiseBack is the gradient at the input of a groupwise, where that is no convolution of d itself.
-// It gives the bits of col2im.
+// A groupwiseBack is the gradient at the input of a groupwise, where that is no convolution of d
+// itself. It gives the bits of col2im.
 type groupwiseBack[T Float] struct {
 	lower.Unfold
 	vec    gemm.Vector[T]
@@ -86,7 +86,8 @@ func newGroupwiseBack[T Float](path string, places lower.Unfold, g *gemm.Groups[
 // pack takes other weights. There is no bias.
 func (l *groupwiseBack[T]) pack(weight func(o, c, u, v int) T, _ []T) {
 	depth := l.groups.Depth
-	l.Terms(func(k, o, u, v int) { // o is a filter of the group, of which there are as many as channels
+	// o is a filter of the group, of which there are as many as channels
+	l.Terms(func(k, o, u, v int) {
 		for c := range l.In.C {
 			l.w[k*l.In.C+c] = weight(c-c%depth+o, c%depth, u, v)
 		}

@@ -216,9 +216,10 @@ func (l *im2col[T]) apply(m *memory[T], frame *[]T, n int, y []T, ldy int, x []T
 // New makes it. Only pack changes its weights.
 type col2im[T Float] struct {
 	lower.Unfold
-	vec   gemm.Vector[T]
-	w     []*gemm.Matrix[T] // by group: [channels of Out in the group, terms of a window and padding]
-	terms int               // of a window
+	vec gemm.Vector[T]
+	// by group: [channels of Out in the group, terms of a window and padding]
+	w     []*gemm.Matrix[T]
+	terms int // of a window
 	zeros []T
 	reads gemm.Im2col // one row of windows of d, or all of them, each of one pixel
 	sums  []span      // the terms that each pixel is the sum of; nil if they are added row by row
@@ -328,8 +329,8 @@ func (l *col2im[T]) addRow(dx, p []T, u int) {
 	}
 }
 
-// addTriples adds n terms, a multiple of 3, of each of so many windows. It is for windows 3 wide, for
-// which a loop over the terms takes longer than the terms.
+// addTriples adds n terms, a multiple of 3, of each of so many windows. It is for windows 3 wide,
+// for which a loop over the terms takes longer than the terms.
 func addTriples[T Float](sum, terms []T, windows, n, step, k int) {
 	for w := range windows {
 		for i := 0; i < n; i += 3 {

@@ -233,11 +233,11 @@ func (a *convolution[T]) gain(in, out lower.Shape) gain {
 //
 // A number of the image lies in four tiles at most, a factor of 2 in norm. The matrices of the
 // transforms, with elements -1, 0 and 1, have magnitudes whose norm is √(3+√5) for what tiles take
-// and √5 for their outputs. Each is applied along both dimensions. So the magnitudes of all terms of
-// the outputs have a norm of at most 2·(3+√5)·5 times that of the image and the largest norm of the
-// weights of a place. These are at most the weights that the magnitudes of a filter have. A term is
-// rounded twice before the products, C times in them and five times behind them, and a weight is
-// off by eight roundings at most.
+// and √5 for their outputs. Each is applied along both dimensions. So the magnitudes of all terms
+// of the outputs have a norm of at most 2·(3+√5)·5 times that of the image and the largest norm of
+// the weights of a place. These are at most the weights that the magnitudes of a filter have. A
+// term is rounded twice before the products, C times in them and five times behind them, and a
+// weight is off by eight roundings at most.
 func (a *convolution[T]) tiledSlack(norm float64, out lower.Shape) (slack, slack0, sum float64) {
 	u, least := roundoff[T]()
 	in := a.lowered.In

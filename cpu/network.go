@@ -2,6 +2,9 @@ package cpu
 
 import (
 	"context"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	"advsweep/attack"
@@ -75,10 +78,11 @@ func newNetwork[T Float](path string, prog *lower.Program) (*network[T], error) 
 		n.values[j] = value{Shape: s, of: j, ld: s.Size(), gld: s.Size(), moves: prog.Moves[j]}
 	}
 	n.values[0].used = n.reached
+	if err := n.makeOperations(path, prog); err != nil {
+		return nil, err
+	}
 	for i, op := range prog.Ops {
-		if err := n.addLayer(path, prog, i, op); err != nil {
-			return nil, err
-		}
+		n.addLayer(path, prog, i, op)
 	}
 	for k := range n.stages {
 		n.stages[k].rows = max(1, n.stages[k].rows)
@@ -89,9 +93,18 @@ func newNetwork[T Float](path string, prog *lower.Program) (*network[T], error) 
 	return n, nil
 }
 
-// blockRows returns how many rows a block has.
+// blockRows returns how many rows a block has. Large images whose Linear layers are small go one by
+// one.
 func (n *network[T]) blockRows() int {
-	row := n.rowBytes()
+	row, weights := n.rowBytes(), 0
+	for i := range n.layers {
+		if a := n.layers[i].linear; a != nil {
+			weights += a.in * a.out * int(unsafe.Sizeof(T(0)))
+		}
+	}
+	if row*gemm.GroupRows > mostBytes && weights < mostBytes {
+		return max(1, mostBytes/row)
+	}
 	fives := func(bytes int) int { return max(1, bytes/row/gemm.GroupRows) * gemm.GroupRows }
 	rows := fives(networkBytes)
 	for _, s := range n.stages {
@@ -102,8 +115,39 @@ func (n *network[T]) blockRows() int {
 	return min(blockRows, rows)
 }
 
+// makeOperations makes the operations of the layers that are no Linear, on all processors, since
+// packing weights takes most of the time of New. Of several errors it returns that of the first
+// layer.
+func (n *network[T]) makeOperations(path string, prog *lower.Program) error {
+	errs := make([]error, len(prog.Ops))
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(prog.Ops)) {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(prog.Ops); i = int(next.Add(1)) - 1 {
+				op := prog.Ops[i]
+				if _, ok := op.Operation.(*lower.Linear); ok {
+					continue
+				}
+				var shapes []lower.Shape
+				for _, j := range op.Takes {
+					shapes = append(shapes, prog.Shape(j))
+				}
+				n.layers[i].op, errs[i] = newOperation[T](path, op, shapes)
+			}
+		})
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // addLayer makes layer i of operation i of prog, and puts it in a stage.
-func (n *network[T]) addLayer(path string, prog *lower.Program, i int, op lower.Op) error {
+func (n *network[T]) addLayer(path string, prog *lower.Program, i int, op lower.Op) {
 	l := &n.layers[i]
 	for _, j := range op.Takes {
 		l.takes = append(l.takes, j+1)
@@ -120,14 +164,6 @@ func (n *network[T]) addLayer(path string, prog *lower.Program, i int, op lower.
 		in.gld = max(in.gld, a.below)
 		n.zeros = make([]T, max(len(n.zeros), a.below))
 	} else {
-		var err error
-		var shapes []lower.Shape
-		for _, j := range op.Takes {
-			shapes = append(shapes, prog.Shape(j))
-		}
-		if l.op, err = newOperation[T](path, op, shapes); err != nil {
-			return err
-		}
 		l.all, _ = l.op.(batched[T])
 		if c, ok := l.op.(constant[T]); ok && sharable(prog, i) {
 			l.shared, out.used = c.v, false
@@ -139,11 +175,10 @@ func (n *network[T]) addLayer(path string, prog *lower.Program, i int, op lower.
 		out.ld = in.ld
 	}
 	n.stageLayer(i)
-	return nil
 }
 
-// stageLayer puts layer i in the last stage, or in a new one if it is, or if before it is, a Linear,
-// or if it wants another number of rows at a time.
+// stageLayer puts layer i in the last stage, or in a new one if it is, or if before it is, a
+// Linear, or if it wants another number of rows at a time.
 func (n *network[T]) stageLayer(i int) {
 	l := &n.layers[i]
 	rows := 0 // any
@@ -151,10 +186,8 @@ func (n *network[T]) stageLayer(i int) {
 		rows = l.all.together()
 	}
 	if r := len(n.stages) - 1; r >= 0 && l.linear == nil && n.layers[n.stages[r].from].linear == nil {
-		switch s := &n.stages[r]; {
-		case rows == 0 || s.rows == 0 || rows == s.rows:
-			s.rows = max(s.rows, rows)
-			s.to = i + 1
+		if s := &n.stages[r]; rows == 0 || s.rows == 0 || rows == s.rows {
+			s.rows, s.to = max(s.rows, rows), i+1
 			return
 		}
 	}
@@ -501,8 +534,8 @@ func (n *network[T]) linearBackward(w *scratch[T], i int, p subset[T]) {
 	}
 }
 
-// layerBackward computes the gradient at what layer i, no Linear, takes, for rows r to r+m-1. It may
-// leave out the gradient at the image.
+// layerBackward computes the gradient at what layer i, no Linear, takes, for rows r to r+m-1. It
+// may leave out the gradient at the image.
 func (n *network[T]) layerBackward(w *scratch[T], i, r, m int, noImage bool) {
 	s, l := &w.net, &n.layers[i]
 	if !n.values[i+1].moves {

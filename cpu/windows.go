@@ -23,8 +23,8 @@ type spanner struct {
 	apart bool           // the window in hand begins a row
 }
 
-// add adds a window, whose places are in found, to the span before it, or begins a span. ldx and ldy
-// are those of a span.
+// add adds a window, whose places are in found, to the span before it, or begins a span. ldx and
+// ldy are those of a span.
 func (s *spanner) add(to, channels, ldx, ldy int) {
 	from := int32(0)
 	if len(s.found) > 0 {
@@ -74,8 +74,8 @@ func there(l lower.Unfold) []span {
 	return s.spans
 }
 
-// An order is that of the windows that a pixel is in, within a row of windows. A gradient is the sum
-// over them in an order.
+// An order is that of the windows that a pixel is in, within a row of windows. A gradient is the
+// sum over them in an order.
 type order int
 
 const (

@@ -5,9 +5,9 @@ import (
 	"advsweep/internal/lower"
 )
 
-// A winograd is a convolution by Winograd's F(2×2, 3×3), whose arithmetic internal/lower decides. It
-// takes some tiles at a time, of one image or of several, through the transform, the products and
-// the way back, so that what lies between stays in a cache.
+// A winograd is a convolution by Winograd's F(2×2, 3×3), whose arithmetic internal/lower decides.
+// It takes some tiles at a time, of one image or of several, through the transform, the products
+// and the way back, so that what lies between stays in a cache.
 //
 // New makes it. Only pack changes its weights.
 type winograd[T Float] struct {
@@ -109,7 +109,8 @@ func (a *winograd[T]) take(r *tileRoom[T], v []T, place int, x []T, i, j, end in
 	in := a.In
 	top := lower.Tile*i - a.Pad[0]
 	left := func(j int) int { return lower.Tile*j - a.Pad[1] } // the first column of a tile
-	lo, hi := j, j                                             // the tiles that are whole in the image
+	// the tiles that are whole in the image
+	lo, hi := j, j
 	if top >= 0 && top+4 <= in.H {
 		for lo < end && left(lo) < 0 {
 			lo++

@@ -164,8 +164,8 @@ func (m *Matrix[T]) PackPart(j0 int, b []T, rs, cs int) {
 	}
 }
 
-// A Scratch is the memory that MulAdd, MulIm2col, MulListed and MulSelected work in. The zero value is ready.
-// One goroutine uses it at a time.
+// A Scratch is the memory that MulAdd, MulIm2col, MulListed and MulSelected work in. The zero value
+// is ready. One goroutine uses it at a time.
 type Scratch[T Float] struct {
 	tile     []T
 	selected selected

@@ -57,8 +57,8 @@ type listedPanel[T Float] struct {
 	tile     []T
 }
 
-// row computes columns j0 to j0+w-1 of a row of windows. It returns begun, which says of each window
-// whether its chains have begun, with the room that it needs.
+// row computes columns j0 to j0+w-1 of a row of windows. It returns begun, which says of each
+// window whether its chains have begun, with the room that it needs.
 func (p *listedPanel[T]) row(r *ListedRow[T], j0 int, begun []bool) []bool {
 	n := p.m.N
 	if cap(begun) < r.Windows {

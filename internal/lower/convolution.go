@@ -45,8 +45,8 @@ func (w Unfold) Direct() bool {
 	return w.Groups == 1 && w.Kernel == [2]int{1, 1} && w.Stride == [2]int{1, 1} && w.Pad == [4]int{}
 }
 
-// Inside returns the windows of a row, from lo to hi-1, in which column v is a pixel of the image and
-// no padding, and the column of the image that it is in window lo.
+// Inside returns the windows of a row, from lo to hi-1, in which column v is a pixel of the image
+// and no padding, and the column of the image that it is in window lo.
 func (w Unfold) Inside(v int) (lo, hi, col int) {
 	// where the image begins, from the place in the first window
 	left, stride := w.Pad[1]-v*w.Dilation[1], w.Stride[1]

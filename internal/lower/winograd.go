@@ -5,9 +5,9 @@ package lower
 // "Fast Algorithms for Convolutional Neural Networks", section 4.1. Its sums are shorter than those
 // of a product with the im2col matrix, by nine, and its float32 error is smaller.
 //
-// Unfold.Tiled says which convolutions are computed so. A gradient that comes from a max-pool is not,
-// see Program.pooled. The bits are the same on all backends. Each sum and each difference below is
-// rounded.
+// Unfold.Tiled says which convolutions are computed so. A gradient that comes from a max-pool is
+// not, see Program.pooled. The bits are the same on all backends. Each sum and each difference
+// below is rounded.
 //
 // Tile (i, j) makes the outputs of rows 2i and 2i+1 and of columns 2j and 2j+1, as far as there are
 // such. It takes the 4×4 pixels d from (2i - Pad[0], 2j - Pad[1]) on, which are 0 outside of the
