@@ -745,14 +745,15 @@ func TestKill(t *testing.T) {
 	for wanted := counts.Wanted(t, "log-kills", 50); kills < wanted; {
 		dir := filepath.Join(t.TempDir(), "run")
 		said := map[int]bool{}
-		for {
+		// A busy machine may take longer to start a child than a child has, so each has more.
+		for lives := 40 * time.Millisecond; ; lives += time.Millisecond {
 			cmd := child("fill", dir)
 			var out bytes.Buffer
 			cmd.Stdout = &out
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			timer := time.AfterFunc(time.Duration(rand.Int64N(int64(40*time.Millisecond))), func() { cmd.Process.Kill() })
+			timer := time.AfterFunc(time.Duration(rand.Int64N(int64(lives))), func() { cmd.Process.Kill() })
 			err := cmd.Wait()
 			timer.Stop()
 			lines := strings.Split(out.String(), "\n")
