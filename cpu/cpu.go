@@ -89,8 +89,12 @@ type prepared[T Float] struct {
 // cache that two processors share at best. What a block needs besides must fit there too.
 const blockRows = 320
 
-// batchBytes bounds the memory that grows with the rows.
-const batchBytes = 64 << 20
+// batchBytes bounds the memory that grows with the rows. Of a network each thread has rowsBytes, for
+// no step of one gains from more rows, and these stay in a cache from one look to the next.
+const (
+	batchBytes = 64 << 20
+	rowsBytes  = 4 << 20
+)
 
 // New prepares m. It packs the weights once and does not keep m. It returns an error if m is not
 // valid, if m has an operation that this package does not know, or if there is no such kernel.
@@ -115,6 +119,9 @@ func New[T Float](m *model.Model, o Options) (*Backend[T], error) {
 	b := &Backend[T]{}
 	if b.model, err = prepare[T](prog, kernel, o.Dense || os.Getenv(EnvDense) != ""); err != nil {
 		return nil, fmt.Errorf("cpu: %w", err)
+	}
+	if b.model.net != nil {
+		b.model.info.Rows = networkRows(b.model.info.Rows, b.model.block, b.model.in, o.Threads, int(unsafe.Sizeof(T(0))))
 	}
 	b.workers = newWorkers(o.Threads, b.model.vec, b.model.dense)
 	return b, nil
@@ -154,6 +161,12 @@ func prepare[T Float](prog *lower.Program, kernel string, dense bool) (prepared[
 // as much.
 func maxRows(in, width, size int) int {
 	return max(1, batchBytes/((2*in+4*width)*size))
+}
+
+// networkRows returns the most rows for one Begin of a network: as few as keep the threads busy with
+// some blocks, and no more than most.
+func networkRows(most, block, in, threads, size int) int {
+	return min(most, threads*max(2*block, rowsBytes/(2*in*size)))
 }
 
 // Info describes the backend. Device is the architecture and the kernel, as in "amd64 avx2".
