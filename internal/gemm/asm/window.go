@@ -28,8 +28,13 @@ type form struct {
 
 	move, broadcast, add, mul, div, max, cmp func(...Op)
 	fma, permute                             func(...Op)
-	moveZ                                    func(m, k, dst Op)    // 0 where k has 0
-	addZ                                     func(x, y, k, dst Op) // likewise
+	zeroing
+}
+
+// A zeroing is instructions that write 0 where k has 0.
+type zeroing struct {
+	moveZ func(m, k, dst Op)
+	addZ  func(x, y, k, dst Op)
 }
 
 // These are predicates of a comparison. None of them raises an exception.
@@ -420,9 +425,9 @@ func (f form) all() {
 
 func main() {
 	ConstraintExpr("amd64,!purego")
-	ps := form{elem: "float32", size: 4, move: VMOVUPS, moveZ: VMOVUPS_Z, broadcast: VBROADCASTSS, add: VADDPS, addZ: VADDPS_Z,
+	ps := form{elem: "float32", size: 4, move: VMOVUPS, zeroing: zeroing{VMOVUPS_Z, VADDPS_Z}, broadcast: VBROADCASTSS, add: VADDPS,
 		mul: VMULPS, div: VDIVPS, max: VMAXPS, cmp: VCMPPS, fma: VFMADD231PS, permute: VPERMPS}
-	pd := form{elem: "float64", size: 8, move: VMOVUPD, moveZ: VMOVUPD_Z, broadcast: VBROADCASTSD, add: VADDPD, addZ: VADDPD_Z,
+	pd := form{elem: "float64", size: 8, move: VMOVUPD, zeroing: zeroing{VMOVUPD_Z, VADDPD_Z}, broadcast: VBROADCASTSD, add: VADDPD,
 		mul: VMULPD, div: VDIVPD, max: VMAXPD, cmp: VCMPPD, fma: VFMADD231PD, permute: VPERMPD}
 	for _, f := range []form{ps, pd} {
 		f.isa, f.bytes, f.reg = "avx512", 64, ZMM
