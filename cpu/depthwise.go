@@ -24,7 +24,7 @@ type depthwise[T Float] struct {
 const depthwiseBytes = 8 << 10
 
 func newDepthwise[T Float](vec gemm.Vector[T], l *lower.Convolution) *depthwise[T] {
-	w, channels := batch.Floats[T](nil, l.Weight), l.Out.C
+	w, channels := batch.Elements[T](l.Weight), l.Out.C
 	a := &depthwise[T]{
 		Unfold: l.Unfold, vec: vec, w: make([]T, len(w)), bias: batch.Floats[T](nil, l.Bias), zeros: make([]T, channels),
 		there: there(l.Unfold), back: backByPlace(l.Unfold),
