@@ -89,8 +89,8 @@ type prepared[T Float] struct {
 // cache that two processors share at best. What a block needs besides must fit there too.
 const blockRows = 320
 
-// batchBytes bounds the memory that grows with the rows. Of a network each thread has rowsBytes, for
-// no step of one gains from more rows, and these stay in a cache from one look to the next.
+// batchBytes bounds the memory that grows with the rows. Of a network each thread has rowsBytes,
+// for no step of one gains from more rows, and these stay in a cache from one look to the next.
 const (
 	batchBytes = 64 << 20
 	rowsBytes  = 4 << 20
@@ -117,56 +117,48 @@ func New[T Float](m *model.Model, o Options) (*Backend[T], error) {
 		return nil, fmt.Errorf("cpu: %w", err)
 	}
 	b := &Backend[T]{}
-	if b.model, err = prepare[T](prog, kernel, o.Dense || os.Getenv(EnvDense) != ""); err != nil {
+	if b.model, err = prepare[T](prog, kernel, o.Dense || os.Getenv(EnvDense) != "", o.Threads); err != nil {
 		return nil, fmt.Errorf("cpu: %w", err)
-	}
-	if b.model.net != nil {
-		b.model.info.Rows = networkRows(b.model.info.Rows, b.model.block, b.model.in, o.Threads, int(unsafe.Sizeof(T(0))))
 	}
 	b.workers = newWorkers(o.Threads, b.model.vec, b.model.dense)
 	return b, nil
 }
 
-// prepare packs the weights of prog for a kernel.
-func prepare[T Float](prog *lower.Program, kernel string, dense bool) (prepared[T], error) {
+// prepare packs the weights of prog for a kernel, on so many threads.
+func prepare[T Float](prog *lower.Program, kernel string, dense bool, threads int) (prepared[T], error) {
 	p := prepared[T]{
 		kernel: kernel, vec: gemm.NewVector[T](kernel), dense: dense,
 		in: prog.Inputs, out: prog.Classes, block: blockRows,
 	}
-	width := 0 // of the first layer of an MLP
+	size, most := int(unsafe.Sizeof(T(0))), 0
 	var err error
 	if prog.MLP {
 		if p.mlp, err = newMLP[T](kernel, prog); err != nil {
 			return p, err
 		}
-		width = p.mlp.layers[0].out
+		most = maxRows(batchBytes, p.in, p.mlp.layers[0].out, size)
 	} else {
-		if p.net, err = newNetwork[T](kernel, prog); err != nil {
+		if p.net, err = newNetwork[T](kernel, prog, threads); err != nil {
 			return p, err
 		}
 		p.block = p.net.block
+		// As few as keep the threads busy with some blocks.
+		most = min(maxRows(batchBytes, p.in, 0, size), threads*max(2*p.block, maxRows(rowsBytes, p.in, 0, size)))
 	}
-	size := int(unsafe.Sizeof(T(0)))
 	p.info = backend.Info{
 		Name: "cpu", Device: runtime.GOARCH + " " + kernel, Precision: fmt.Sprintf("float%d", 8*size),
-		Inputs: p.in, Classes: p.out, Rows: maxRows(p.in, width, size),
+		Inputs: p.in, Classes: p.out, Rows: most,
 	}
 	return p, nil
 }
 
-// maxRows returns the most rows for one Begin that keep memory bounded, for in pixels, a first
-// layer of width outputs (0 if the model is no MLP), and numbers of size bytes. It counts x and the
-// moves of each row and, at one eps, a ray for each row. Momentum, Alpha and each slot of Keep add
-// as much as x when they are first used. Rows of an attack that has them all take up to three times
-// as much.
-func maxRows(in, width, size int) int {
-	return max(1, batchBytes/((2*in+4*width)*size))
-}
-
-// networkRows returns the most rows for one Begin of a network: as few as keep the threads busy with
-// some blocks, and no more than most.
-func networkRows(most, block, in, threads, size int) int {
-	return min(most, threads*max(2*block, rowsBytes/(2*in*size)))
+// maxRows returns the most rows for one Begin whose memory stays within so many bytes, for in
+// pixels, a first layer of width outputs (0 if the model is no MLP), and numbers of size bytes. It
+// counts x and the moves of each row and, at one eps, a ray for each row. Momentum, Alpha and each
+// slot of Keep add as much as x when they are first used. Rows of an attack that has them all take
+// up to three times as much.
+func maxRows(bytes, in, width, size int) int {
+	return max(1, bytes/((2*in+4*width)*size))
 }
 
 // Info describes the backend. Device is the architecture and the kernel, as in "amd64 avx2".

@@ -1,10 +1,8 @@
 package cpu
 
 import (
+	"cmp"
 	"context"
-	"runtime"
-	"sync"
-	"sync/atomic"
 	"unsafe"
 
 	"advsweep/attack"
@@ -66,9 +64,9 @@ const (
 	mostBytes    = 24 << 20
 )
 
-// newNetwork packs the weights of prog. It returns an error that names the layer for an operation
-// that this package does not know.
-func newNetwork[T Float](path string, prog *lower.Program) (*network[T], error) {
+// newNetwork packs the weights of prog, on so many threads. It returns an error that names the
+// layer for an operation that this package does not know.
+func newNetwork[T Float](path string, prog *lower.Program, threads int) (*network[T], error) {
 	n := &network[T]{
 		in: prog.Inputs, out: prog.Classes, image: prog.Image, reached: len(prog.Uses[0]) > 0,
 		values: make([]value, len(prog.Ops)+1), layers: make([]netLayer[T], len(prog.Ops)),
@@ -78,7 +76,7 @@ func newNetwork[T Float](path string, prog *lower.Program) (*network[T], error) 
 		n.values[j] = value{Shape: s, of: j, ld: s.Size(), gld: s.Size(), moves: prog.Moves[j]}
 	}
 	n.values[0].used = n.reached
-	if err := n.makeOperations(path, prog); err != nil {
+	if err := n.makeOperations(path, prog, threads); err != nil {
 		return nil, err
 	}
 	for i, op := range prog.Ops {
@@ -115,35 +113,23 @@ func (n *network[T]) blockRows() int {
 	return min(blockRows, rows)
 }
 
-// makeOperations makes the operations of the layers that are no Linear, on all processors, since
+// makeOperations makes the operations of the layers that are no Linear, on so many threads, since
 // packing weights takes most of the time of New. Of several errors it returns that of the first
 // layer.
-func (n *network[T]) makeOperations(path string, prog *lower.Program) error {
+func (n *network[T]) makeOperations(path string, prog *lower.Program, threads int) error {
 	errs := make([]error, len(prog.Ops))
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), len(prog.Ops)) {
-		wg.Go(func() {
-			for i := int(next.Add(1)) - 1; i < len(prog.Ops); i = int(next.Add(1)) - 1 {
-				op := prog.Ops[i]
-				if _, ok := op.Operation.(*lower.Linear); ok {
-					continue
-				}
-				var shapes []lower.Shape
-				for _, j := range op.Takes {
-					shapes = append(shapes, prog.Shape(j))
-				}
-				n.layers[i].op, errs[i] = newOperation[T](path, op, shapes)
-			}
-		})
-	}
-	wg.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return err
+	err := onThreads(context.Background(), threads, len(prog.Ops), func(_, i int) {
+		op := prog.Ops[i]
+		if _, ok := op.Operation.(*lower.Linear); ok {
+			return
 		}
-	}
-	return nil
+		var shapes []lower.Shape
+		for _, j := range op.Takes {
+			shapes = append(shapes, prog.Shape(j))
+		}
+		n.layers[i].op, errs[i] = newOperation[T](path, op, shapes)
+	})
+	return cmp.Or(append([]error{err}, errs...)...)
 }
 
 // addLayer makes layer i of operation i of prog, and puts it in a stage.

@@ -55,10 +55,16 @@ func (w *workers[T]) each(ctx context.Context, n, most int, f func(w *scratch[T]
 // run calls f on all threads for the tasks 0 to n-1. It stops early if ctx ends, and returns its
 // error.
 func (w *workers[T]) run(ctx context.Context, n int, f func(w *scratch[T], i int)) error {
+	return onThreads(ctx, len(w.scratch), n, func(t, i int) { f(&w.scratch[t], i) })
+}
+
+// onThreads calls f on so many threads for the tasks i from 0 to n-1, with the number of the thread.
+// It stops early if ctx ends, and returns its error.
+func onThreads(ctx context.Context, threads, n int, f func(thread, i int)) error {
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	var bug atomic.Pointer[any]
-	for t := range min(len(w.scratch), n) {
+	for t := range min(threads, n) {
 		wg.Go(func() {
 			defer func() {
 				if p := recover(); p != nil {
@@ -70,7 +76,7 @@ func (w *workers[T]) run(ctx context.Context, n int, f func(w *scratch[T], i int
 				if i >= n {
 					return
 				}
-				f(&w.scratch[t], i)
+				f(t, i)
 			}
 		})
 	}
