@@ -180,31 +180,57 @@ func (m *Matrix[T]) MulAdd(c []T, ldc int, a []T, rs, cs, rows int, s *Scratch[T
 	}
 	_ = c[(rows-1)*ldc+m.N-1]
 	_ = a[(rows-1)*rs+(m.K-1)*cs]
-	if cap(s.tile) < GroupRows*m.width {
-		s.tile = make([]T, GroupRows*m.width)
-	}
 	for k0 := 0; k0 < m.K; k0 += m.depth {
 		list := m.identity[k0:min(k0+m.depth, m.K)]
 		for j0 := 0; j0 < m.N; j0 += m.width {
-			b, width := m.panel(j0)
-			w, vectors := min(width, m.N-j0), width/m.kernel.lanes
+			p := m.part(j0, s)
 			for i := 0; i < rows; {
-				h, mulAdd := m.kernel.of(rows-i, vectors)
+				h, mulAdd := m.kernel.of(rows-i, p.vectors)
 				tile, ar := c[i*ldc+j0:], &a[i*rs+k0*cs]
-				if w == width {
-					mulAdd(len(list), &list[0], ar, rs, cs, &b[0], &tile[0], ldc, &tile[0], ldc)
-				} else { // no whole vectors: the kernel works on a copy
-					for r := range h {
-						copy(s.tile[r*width:][:w], tile[r*ldc:])
-					}
-					mulAdd(len(list), &list[0], ar, rs, cs, &b[0], &s.tile[0], width, &s.tile[0], width)
-					for r := range h {
-						copy(tile[r*ldc:][:w], s.tile[r*width:])
-					}
+				if p.w == p.width {
+					mulAdd(len(list), &list[0], ar, rs, cs, &p.b[0], &tile[0], ldc, &tile[0], ldc)
+				} else {
+					p.onCopy(mulAdd, h, list, ar, rs, cs, &p.b[0], nil, tile, ldc)
 				}
 				i += h
 			}
 		}
+	}
+}
+
+// A part is one panel of B as products use it, with a tile for the rows of C where it is no whole
+// vectors.
+type part[T Float] struct {
+	b        []T // [K][width]
+	w, width int // columns, and those with padding
+	vectors  int
+	tile     []T // [GroupRows, width]
+}
+
+// part returns the panel that begins at column j0.
+func (m *Matrix[T]) part(j0 int, s *Scratch[T]) part[T] {
+	if cap(s.tile) < GroupRows*m.width {
+		s.tile = make([]T, GroupRows*m.width)
+	}
+	b, width := m.panel(j0)
+	return part[T]{b, min(width, m.N-j0), width, width / m.kernel.lanes, s.tile}
+}
+
+// onCopy is mulAdd, the kernel for so many rows, where the part is no whole vectors: the kernel
+// works on a copy of the rows of c, which lie ldc apart. They start from from, or from what is
+// there if from is nil. b is the row of the part that list counts from.
+func (p *part[T]) onCopy(mulAdd indexKernel[T], rows int, list []uint32, a *T, ars, acs int, b *T, from, c []T, ldc int) {
+	init, ldi := &p.tile[0], p.width
+	if from != nil {
+		init, ldi = &from[0], 0
+	} else {
+		for r := range rows {
+			copy(p.tile[r*p.width:][:p.w], c[r*ldc:])
+		}
+	}
+	mulAdd(len(list), &list[0], a, ars, acs, b, init, ldi, &p.tile[0], p.width)
+	for r := range rows {
+		copy(c[r*ldc:][:p.w], p.tile[r*p.width:])
 	}
 }
 

@@ -32,19 +32,15 @@ func (m *Matrix[T]) MulIm2col(c []T, ldc int, from, a []T, g *Im2col, s *Scratch
 		from = from[:m.Padded()]
 	}
 	last := more*g.ImageStride + (g.Rows-1)*g.RowStride + (g.Cols-1)*g.ColStride
-	if cap(s.tile) < GroupRows*m.width {
-		s.tile = make([]T, GroupRows*m.width)
-	}
 	for j0 := 0; j0 < m.N; j0 += m.width {
-		b, width := m.panel(j0)
-		w := min(width, m.N-j0)
+		b := m.part(j0, s)
 		k := 0
 		for _, segment := range g.Segments {
 			_ = a[last+segment.At+(segment.N-1)*g.Step]
 			for n := 0; n < segment.N; n += m.depth { // what the cache holds of a panel
 				p := panelProduct[T]{
 					m: m, list: m.identity[k:][:min(m.depth, segment.N-n)], b: b, c: c[j0:], ldc: ldc,
-					a: a[segment.At+n*g.Step:], g: g, w: w, width: width, tile: s.tile,
+					a: a[segment.At+n*g.Step:], g: g,
 				}
 				if k == 0 && from != nil {
 					p.from = from[j0:]
@@ -59,16 +55,14 @@ func (m *Matrix[T]) MulIm2col(c []T, ldc int, from, a []T, g *Im2col, s *Scratch
 // A panelProduct is the product of some elements of one segment with one panel of B. It lives for
 // one call of all, which changes C and the tile only.
 type panelProduct[T Float] struct {
-	m        *Matrix[T]
-	list     []uint32 // the rows of B that the elements meet
-	b        []T      // the panel
-	from     []T      // what chains begin with; nil if they have begun
-	c        []T      // C from the panel's first column on
-	ldc      int
-	a        []T // the image from the first of the elements on
-	g        *Im2col
-	w, width int // columns of the panel, and those with padding
-	tile     []T
+	m    *Matrix[T]
+	list []uint32 // the rows of B that the elements meet
+	b    part[T]
+	from []T // what chains begin with; nil if they have begun
+	c    []T // C from the panel's first column on
+	ldc  int
+	a    []T // the image from the first of the elements on
+	g    *Im2col
 }
 
 // all computes all windows, five at a time. Where rows of windows are no multiple of five long, it
@@ -121,27 +115,16 @@ func (p *panelProduct[T]) place(i, r, c int) spot {
 // line computes n windows from w on. Each lies ars behind the one before it, and its row ldc.
 func (p *panelProduct[T]) line(w spot, ars, ldc, n int) {
 	for n > 0 {
-		h, mulAdd := p.m.kernel.of(n, p.width/p.m.kernel.lanes)
+		h, mulAdd := p.m.kernel.of(n, p.b.vectors)
 		out := p.c[w.to:]
-		if p.w == p.width {
+		if p.b.w == p.b.width {
 			init, ldi := &out[0], ldc
 			if p.from != nil {
 				init, ldi = &p.from[0], 0
 			}
-			mulAdd(len(p.list), &p.list[0], &p.a[w.at], ars, p.g.Step, &p.b[0], init, ldi, &out[0], ldc)
-		} else { // not whole vectors: the kernel works on a copy
-			init, ldi := &p.tile[0], p.width
-			if p.from != nil {
-				init, ldi = &p.from[0], 0
-			} else {
-				for i := range h {
-					copy(p.tile[i*p.width:][:p.w], out[i*ldc:])
-				}
-			}
-			mulAdd(len(p.list), &p.list[0], &p.a[w.at], ars, p.g.Step, &p.b[0], init, ldi, &p.tile[0], p.width)
-			for i := range h {
-				copy(out[i*ldc:][:p.w], p.tile[i*p.width:])
-			}
+			mulAdd(len(p.list), &p.list[0], &p.a[w.at], ars, p.g.Step, &p.b.b[0], init, ldi, &out[0], ldc)
+		} else {
+			p.b.onCopy(mulAdd, h, p.list, &p.a[w.at], ars, p.g.Step, &p.b.b[0], p.from, out, ldc)
 		}
 		w.at, w.to, n = w.at+h*ars, w.to+h*ldc, n-h
 	}

@@ -25,9 +25,6 @@ type Tap[T Float] struct {
 // must not overlap the others.
 func (m *Matrix[T]) MulListed(rows []ListedRow[T], from []T, s *Scratch[T]) {
 	from = from[:m.Padded()]
-	if cap(s.tile) < GroupRows*m.width {
-		s.tile = make([]T, GroupRows*m.width)
-	}
 	for i := range rows {
 		r := &rows[i]
 		_ = r.C[(r.Images-1)*r.LDC+r.Windows*m.N-1]
@@ -41,8 +38,7 @@ func (m *Matrix[T]) MulListed(rows []ListedRow[T], from []T, s *Scratch[T]) {
 		}
 	}
 	for j0 := 0; j0 < m.N; j0 += m.width {
-		b, width := m.panel(j0)
-		p := listedPanel[T]{m: m, b: b, from: from[j0:], width: width, w: min(width, m.N-j0), tile: s.tile}
+		p := listedPanel[T]{m, m.part(j0, s), from[j0:]}
 		for i := range rows {
 			s.begun = p.row(&rows[i], j0, s.begun)
 		}
@@ -51,10 +47,9 @@ func (m *Matrix[T]) MulListed(rows []ListedRow[T], from []T, s *Scratch[T]) {
 
 // A listedPanel is the product with one panel of B. It lives for one call of row.
 type listedPanel[T Float] struct {
-	m        *Matrix[T]
-	b, from  []T // the panel, and what chains begin with
-	w, width int // columns of the panel, and those with padding
-	tile     []T
+	m    *Matrix[T]
+	b    part[T]
+	from []T // what chains begin with
 }
 
 // row computes columns j0 to j0+w-1 of a row of windows. It returns begun, which says of each
@@ -66,37 +61,33 @@ func (p *listedPanel[T]) row(r *ListedRow[T], j0 int, begun []bool) []bool {
 	}
 	begun = begun[:r.Windows]
 	clear(begun)
-	_, mulAdd := p.m.kernel.of(r.Images, p.width/p.m.kernel.lanes)
+	_, mulAdd := p.m.kernel.of(r.Images, p.b.vectors)
 	for _, tap := range r.Taps {
-		b := &p.b[tap.K*p.width]
+		b := &p.b.b[tap.K*p.b.width]
 		for w := tap.First; w < tap.Last; w++ {
 			g := &tap.Pixels[(w-tap.First)*tap.Step]
 			if len(g.List) == 0 {
 				continue
 			}
-			out := r.C[w*n+j0:]
+			out, from := r.C[w*n+j0:], p.from
+			if begun[w] {
+				from = nil
+			}
+			begun[w] = true
+			if p.b.w < p.b.width {
+				p.b.onCopy(mulAdd, r.Images, g.List, &g.A[0], g.LDA, 1, b, from, out, r.LDC)
+				continue
+			}
 			init, ldi := &out[0], r.LDC
-			to, ldc := &out[0], r.LDC
-			if p.w < p.width { // not whole vectors: the kernel works on a copy
-				init, ldi, to, ldc = &p.tile[0], p.width, &p.tile[0], p.width
-				for i := range r.Images {
-					copy(p.tile[i*p.width:][:p.w], out[i*r.LDC:])
-				}
+			if from != nil {
+				init, ldi = &from[0], 0
 			}
-			if !begun[w] {
-				init, ldi, begun[w] = &p.from[0], 0, true
-			}
-			mulAdd(len(g.List), &g.List[0], &g.A[0], g.LDA, 1, b, init, ldi, to, ldc)
-			if p.w < p.width {
-				for i := range r.Images {
-					copy(out[i*r.LDC:][:p.w], p.tile[i*p.width:])
-				}
-			}
+			mulAdd(len(g.List), &g.List[0], &g.A[0], g.LDA, 1, b, init, ldi, &out[0], r.LDC)
 		}
 	}
 	for w, yes := range begun {
 		for i := 0; i < r.Images && !yes; i++ {
-			copy(r.C[i*r.LDC+w*n+j0:][:p.w], p.from)
+			copy(r.C[i*r.LDC+w*n+j0:][:p.b.w], p.from)
 		}
 	}
 	return begun
