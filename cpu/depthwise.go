@@ -31,7 +31,7 @@ func newDepthwise[T Float](vec gemm.Vector[T], l *lower.Convolution) *depthwise[
 	}
 	lower.ToNHWC(a.w, w, lower.Shape{C: channels, H: l.Kernel[0], W: l.Kernel[1]})
 	const lanes = 16 // a vector, or some
-	a.block = max(1, depthwiseBytes/(l.Kernel[0]*l.Kernel[1]*lanes*int(unsafe.Sizeof(T(0))))) * lanes
+	a.block = max(1, depthwiseBytes/(l.Places()*lanes*int(unsafe.Sizeof(T(0))))) * lanes
 	return a
 }
 
@@ -61,5 +61,5 @@ func (a *depthwise[T]) apply(spans []span, y, from, x []T) {
 
 // flop is how many operations one image takes.
 func (a *depthwise[T]) flop() uint64 {
-	return 2 * uint64(a.Out.Size()) * uint64(a.Kernel[0]*a.Kernel[1])
+	return 2 * uint64(a.Out.Size()) * uint64(a.Places())
 }

@@ -77,7 +77,7 @@ func newGroupwiseBack[T Float](path string, places lower.Unfold, g *gemm.Groups[
 	}
 	l := &groupwiseBack[T]{
 		Unfold: places, vec: gemm.NewVector[T](path), groups: g, back: back(places, byWindow, c, terms),
-		w: make([]T, places.Kernel[0]*places.Kernel[1]*g.Depth*places.In.C), zeros: make([]T, places.In.C),
+		w: make([]T, places.Places()*g.Depth*places.In.C), zeros: make([]T, places.In.C),
 	}
 	l.pack(weight, nil)
 	return l

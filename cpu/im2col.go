@@ -59,7 +59,7 @@ func newWindows[T Float](places lower.Unfold) windows[T] {
 // a window. bias may be nil.
 func newIm2col[T Float](path string, places lower.Unfold, bias []T, weight func(o, c, u, v int) T) *im2col[T] {
 	l := &im2col[T]{windows: newWindows[T](places)}
-	terms, filters := l.Kernel[0]*l.Kernel[1]*l.Depth(), l.Out.C/l.Groups
+	terms, filters := l.Size(), l.Out.C/l.Groups
 	for range l.Groups {
 		w := gemm.NewMatrix[T](path, terms, filters)
 		l.w, l.from = append(l.w, w), append(l.from, make([]T, w.Padded()))
@@ -226,7 +226,7 @@ type col2im[T Float] struct {
 }
 
 func newCol2im[T Float](path string, places lower.Unfold, weight func(o, c, u, v int) T) *col2im[T] {
-	l := &col2im[T]{Unfold: places, vec: gemm.NewVector[T](path), terms: places.Kernel[0] * places.Kernel[1] * places.Depth()}
+	l := &col2im[T]{Unfold: places, vec: gemm.NewVector[T](path), terms: places.Size()}
 	filters := l.Out.C / l.Groups
 	for range l.Groups { // of whole vectors, which a product writes without a copy
 		padded := gemm.NewMatrix[T](path, 0, l.terms).Padded()

@@ -211,17 +211,16 @@ type bounded interface {
 }
 
 func (a *convolution[T]) gain(in, out lower.Shape) gain {
-	k, depth := a.lowered.Kernel, a.lowered.Depth()
+	depth, terms := a.lowered.Depth(), a.lowered.Size()
 	filters := out.C / a.lowered.Groups
 	m := newMatrixGain(out.C, in.C)
-	terms := k[0] * k[1] * depth
 	a.lowered.Terms(func(t, c, u, v int) {
 		for o := range out.C {
 			m.add(o, o/filters*depth+c, float64(a.weight(o, c, u, v)), terms-t+1)
 		}
 	})
 	norm := norm2(a.bias) * math.Sqrt(float64(out.Pixels()))
-	g := productGain[T](m, terms, k[0]*k[1], norm, 0, out.Size())
+	g := productGain[T](m, terms, a.lowered.Places(), norm, 0, out.Size())
 	if a.lowered.Tiled {
 		g.slack, g.slack0, g.sum = a.tiledSlack(norm, out)
 	}
@@ -268,7 +267,7 @@ func (a *convolution[T]) tiledSlack(norm float64, out lower.Shape) (slack, slack
 // places at most, and groups share no number.
 func (a *convolution[T]) norm(norm normBound[T]) float64 {
 	l := a.lowered
-	k, out, terms := l.Kernel, l.Out.C/l.Groups, l.Kernel[0]*l.Kernel[1]*l.Depth()
+	out, terms := l.Out.C/l.Groups, l.Size()
 	top := 0.0
 	for g := range l.Groups {
 		w := make([]T, out*terms)
@@ -283,11 +282,11 @@ func (a *convolution[T]) norm(norm normBound[T]) float64 {
 		}
 		top = max(top, s)
 	}
-	return top * math.Sqrt(float64(k[0]*k[1])) * spare
+	return top * math.Sqrt(float64(l.Places())) * spare
 }
 
 func (a *depthwise[T]) gain(in, out lower.Shape) gain {
-	m, terms := newMatrixGain(out.C, in.C), a.Kernel[0]*a.Kernel[1]
+	m, terms := newMatrixGain(out.C, in.C), a.Places()
 	for k, w := range a.w {
 		c := k % out.C
 		m.add(c, c, float64(w), terms-k/out.C+1)
@@ -331,7 +330,7 @@ func (a *avgPool[T]) gain(_, out lower.Shape) gain {
 	}
 	// Within a window |Σx/c|² <= Σx²/c, where c is not less than how many x there are.
 	s := float64(math.Sqrt(a.windows()/fewest) * spare) // 2·s is s + s to a compiler
-	terms := float64(a.Kernel[0]*a.Kernel[1] + 1)
+	terms := float64(a.Places() + 1)
 	return gain{slope: s, slack: s * 2 * terms * u, slack0: least * math.Sqrt(float64(out.Size())), sum: s * terms}
 }
 

@@ -70,9 +70,9 @@ func (n *network[T]) macs() (macs float64) {
 			macs += float64(float64(l.linear.in) * float64(l.linear.out))
 		case *convolution[T]:
 			l := op.lowered
-			macs += float64(float64(l.Kernel[0]*l.Kernel[1]*l.Depth()) * float64(l.Out.Size()))
+			macs += float64(float64(l.Size()) * float64(l.Out.Size()))
 		case *depthwise[T]:
-			macs += float64(float64(op.Kernel[0]*op.Kernel[1]) * float64(op.Out.Size()))
+			macs += float64(float64(op.Places()) * float64(op.Out.Size()))
 		case *matMul[T]:
 			macs += float64(float64(op.a.C) * float64(op.out.Size()))
 		}

@@ -71,7 +71,7 @@ func newAvgPool[T Float](vec gemm.Vector[T], p pool, countPad bool) *avgPool[T] 
 	for _, s := range p.there {
 		n := T(len(s.Places))
 		if countPad {
-			n = T(p.Kernel[0] * p.Kernel[1])
+			n = T(p.Places())
 		}
 		fill(a.count[s.to/p.Out.C:][:s.N], n)
 	}

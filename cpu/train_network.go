@@ -84,7 +84,7 @@ func newNetTrainer(b *Backend[float32], m *model.Model, s *sample) (*netTrainer,
 		case model.Conv2D:
 			p.there = newWindows[float32](net.layers[i].op.(*convolution[float32]).lowered.Unfold)
 			p.terms = p.there.transposed()
-			in, size := p.there.In.C, p.there.Kernel[0]*p.there.Kernel[1]
+			in, size := p.there.In.C, p.there.Places()
 			p.there.Terms(func(k, c, u, v int) {
 				for o := range bias {
 					p.order[k*len(bias)+o] = (o*in+c)*size + u*l.Weight.Shape()[3] + v

@@ -27,6 +27,12 @@ func newUnfold(in, out Shape, kernel, stride [2]int, pad [4]int, dilation [2]int
 // Depth is how many channels a window has of one group.
 func (w Unfold) Depth() int { return w.In.C / w.Groups }
 
+// Places is how many places a window has, padding included.
+func (w Unfold) Places() int { return w.Kernel[0] * w.Kernel[1] }
+
+// Size is how many terms a window has of one group.
+func (w Unfold) Size() int { return w.Places() * w.Depth() }
+
 // shortRow is the least length of a row of a window for which the terms of a product run along rows
 // first. In shorter rows they run down columns first, since a row would end before it began to pay.
 const shortRow = 16

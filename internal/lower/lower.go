@@ -135,7 +135,7 @@ func (p *Program) pooled(i int) bool {
 		i = p.Uses[i+1][0].Op
 		switch o := p.Ops[i].Operation.(type) {
 		case MaxPool:
-			return o.Stride[0] >= o.Kernel[0] && o.Stride[1] >= o.Kernel[1] && o.Kernel[0]*o.Kernel[1] >= leastPooled
+			return o.Stride[0] >= o.Kernel[0] && o.Stride[1] >= o.Kernel[1] && o.Places() >= leastPooled
 		case Elementwise, Scale:
 		default:
 			return false
