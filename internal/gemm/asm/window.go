@@ -134,6 +134,53 @@ func (p strip) places(from int, body func(list Register)) {
 	Label(p.name + "end")
 }
 
+// severalWindows writes a loop of body over the windows and their channels: four windows at a time,
+// then two, then one. n counts windows, and x and y point to the first of those that are left.
+func (f form) severalWindows(n, x, y, ldx, at Register, body func(p strip, windows int)) {
+	for _, windows := range []int{4, 2, 1} {
+		name := fmt.Sprintf("w%d", windows)
+		Label(name)
+		CMPQ(n, Imm(uint64(windows)))
+		JLT(LabelRef(name + "few"))
+		f.channels(name, at, func(p strip) { body(p, windows) })
+		ldy := Load(Param("ldy"), GP64())
+		SHLQ(f.shift(), ldy)
+		LEAQ(Mem{Base: x, Index: ldx, Scale: uint8(windows)}, x)
+		LEAQ(Mem{Base: y, Index: ldy, Scale: uint8(windows)}, y)
+		SUBQ(Imm(uint64(windows)), n)
+		JMP(LabelRef(name))
+		Label(name + "few")
+	}
+	VZEROUPPER()
+	RET()
+}
+
+// startWindows begins the sum of each window with what from has.
+func (p strip) startWindows(acc []VecVirtual, at Register) {
+	for i := range acc {
+		if i == 0 {
+			acc[i] = p.load(Mem{Base: Load(Param("from"), GP64()), Index: at, Scale: 1})
+		} else {
+			acc[i] = p.reg()
+			p.move(acc[0], acc[i])
+		}
+	}
+}
+
+// storeWindows stores what each window makes, once last has changed it.
+func (p strip) storeWindows(acc []VecVirtual, y, at Register, last func(v VecVirtual)) {
+	to, ldy := GP64(), Load(Param("ldy"), GP64())
+	SHLQ(p.shift(), ldy)
+	LEAQ(Mem{Base: y, Index: at, Scale: 1}, to)
+	for i, v := range acc {
+		last(v)
+		p.store(v, Mem{Base: to})
+		if i < len(acc)-1 {
+			ADDQ(ldy, to)
+		}
+	}
+}
+
 // window writes an operation that makes a number of a window and a channel.
 func (f form) window(op, parameters string) {
 	f.text(op, "func(n, c int, y *T, ldy int, x *T, ldx int, places *int32, count int"+parameters+")", "is "+op+"Go.")
@@ -150,118 +197,90 @@ func (f form) window(op, parameters string) {
 		}
 		f.broadcast(p.Addr, by)
 	}
-	for _, windows := range []int{4, 2, 1} {
-		name := fmt.Sprintf("w%d", windows)
-		Label(name)
-		CMPQ(n, Imm(uint64(windows)))
-		JLT(LabelRef(name + "few"))
-		f.channels(name, at, func(p strip) {
-			first := GP64() // the channels of the first window
-			LEAQ(Mem{Base: x, Index: at, Scale: 1}, first)
-			// element returns where a place is in each window.
-			element := func(list Register) []Mem {
-				e := GP64()
-				MOVLQSX(Mem{Base: list}, e)
-				LEAQ(Mem{Base: first, Index: e, Scale: uint8(f.size)}, e)
-				return []Mem{{Base: e}, {Base: e, Index: ldx, Scale: 1}, {Base: e, Index: ldx, Scale: 2}, {Base: e, Index: ldx3, Scale: 1}}
-			}
-			acc := make([]VecVirtual, windows)
-			switch op {
-			case "products":
-				weights := Load(Param("w"), GP64())
-				ADDQ(at, weights)
-				for i := range acc {
-					if i == 0 {
-						acc[i] = p.load(Mem{Base: Load(Param("from"), GP64()), Index: at, Scale: 1})
+	f.severalWindows(n, x, y, ldx, at, func(p strip, windows int) {
+		first := GP64() // the channels of the first window
+		LEAQ(Mem{Base: x, Index: at, Scale: 1}, first)
+		// element returns where a place is in each window.
+		element := func(list Register) []Mem {
+			e := GP64()
+			MOVLQSX(Mem{Base: list}, e)
+			LEAQ(Mem{Base: first, Index: e, Scale: uint8(f.size)}, e)
+			return []Mem{{Base: e}, {Base: e, Index: ldx, Scale: 1}, {Base: e, Index: ldx, Scale: 2}, {Base: e, Index: ldx3, Scale: 1}}
+		}
+		acc := make([]VecVirtual, windows)
+		switch op {
+		case "products":
+			weights := Load(Param("w"), GP64())
+			ADDQ(at, weights)
+			p.startWindows(acc, at)
+			p.places(0, func(list Register) {
+				k := GP64()
+				MOVLQSX(Mem{Base: list, Disp: 4}, k)
+				w := p.load(Mem{Base: weights, Index: k, Scale: uint8(f.size)})
+				e := element(list)
+				for i, sum := range acc {
+					t := f.reg()
+					if p.mask != nil {
+						t = p.load(e[i])
+						f.mul(w, t, t)
 					} else {
-						acc[i] = f.reg()
-						f.move(acc[0], acc[i])
+						f.mul(e[i], w, t)
 					}
+					f.add(t, sum, sum)
 				}
-				p.places(0, func(list Register) {
-					k := GP64()
-					MOVLQSX(Mem{Base: list, Disp: 4}, k)
-					w := p.load(Mem{Base: weights, Index: k, Scale: uint8(f.size)})
-					e := element(list)
-					for i, sum := range acc {
-						t := f.reg()
-						if p.mask != nil {
-							t = p.load(e[i])
-							f.mul(w, t, t)
-						} else {
-							f.mul(e[i], w, t)
-						}
-						f.add(t, sum, sum)
-					}
-				})
-			case "largest":
-				e := element(Load(Param("places"), GP64()))
-				for i := range acc {
-					acc[i] = p.load(e[i])
-				}
-				p.places(1, func(list Register) {
-					e := element(list)
-					for i, top := range acc {
-						v := p.load(e[i])
-						// The larger one, or v if one is NaN. But a NaN of top stays.
-						if f.wide() {
-							k := K()
-							f.cmp(ordered, top, top, k)
-							f.max(v, top, k, top)
-						} else {
-							k := f.reg()
-							f.cmp(unordered, top, top, k)
-							f.max(v, top, v)
-							VBLENDVPS(k, top, v, top)
-						}
-					}
-				})
-			case "sum", "mean":
-				for i := range acc {
-					acc[i] = f.zero()
-				}
-				p.places(0, func(list Register) {
-					e := element(list)
-					for i, sum := range acc {
-						if p.mask != nil {
-							f.add(p.load(e[i]), sum, sum)
-						} else {
-							f.add(e[i], sum, sum)
-						}
-					}
-				})
-			default:
-				panic("no operation " + op)
+			})
+		case "largest":
+			e := element(Load(Param("places"), GP64()))
+			for i := range acc {
+				acc[i] = p.load(e[i])
 			}
-			to, ldy := GP64(), Load(Param("ldy"), GP64())
-			SHLQ(f.shift(), ldy)
-			LEAQ(Mem{Base: y, Index: at, Scale: 1}, to)
-			for i, v := range acc {
-				if op == "mean" {
-					f.div(by, v, v)
+			p.places(1, func(list Register) {
+				e := element(list)
+				for i, top := range acc {
+					v := p.load(e[i])
+					// The larger one, or v if one is NaN. But a NaN of top stays.
+					if f.wide() {
+						k := K()
+						f.cmp(ordered, top, top, k)
+						f.max(v, top, k, top)
+					} else {
+						k := f.reg()
+						f.cmp(unordered, top, top, k)
+						f.max(v, top, v)
+						VBLENDVPS(k, top, v, top)
+					}
 				}
-				p.store(v, Mem{Base: to})
-				if i < windows-1 {
-					ADDQ(ldy, to)
+			})
+		case "sum", "mean":
+			for i := range acc {
+				acc[i] = f.zero()
+			}
+			p.places(0, func(list Register) {
+				e := element(list)
+				for i, sum := range acc {
+					if p.mask != nil {
+						f.add(p.load(e[i]), sum, sum)
+					} else {
+						f.add(e[i], sum, sum)
+					}
 				}
+			})
+		default:
+			panic("no operation " + op)
+		}
+		p.storeWindows(acc, y, at, func(v VecVirtual) {
+			if op == "mean" {
+				f.div(by, v, v)
 			}
 		})
-		ldy := Load(Param("ldy"), GP64())
-		SHLQ(f.shift(), ldy)
-		LEAQ(Mem{Base: x, Index: ldx, Scale: uint8(windows)}, x)
-		LEAQ(Mem{Base: y, Index: ldy, Scale: uint8(windows)}, y)
-		SUBQ(Imm(uint64(windows)), n)
-		JMP(LabelRef(name))
-		Label(name + "few")
-	}
-	VZEROUPPER()
-	RET()
+	})
 }
 
-// grouped writes a convolution of groups that are no wider than a vector, or with apart its way back,
-// which adds the products of a place up by themselves before it adds them to the rest. A vector has
-// channels of several groups, or of one. Term k of each place is the vector of weights times a vector in which
-// each lane has channel k of its group: one permutation of the place's channels.
+// grouped writes a convolution of groups that are no wider than a vector, or with apart its way
+// back, which adds the products of a place up by themselves before it adds them to the rest. A
+// vector has channels of several groups, or of one. Term k of each place is the vector of weights
+// times a vector in which each lane has channel k of its group: one permutation of the place's
+// channels.
 func (f form) grouped(op string) {
 	apart := op == "groupedApart"
 	f.text(op, "func(n, c int, y *T, ldy int, x *T, ldx int, places *int32, count int, w *T, ldw int, from *T, depth int, pick *int32)",
@@ -276,83 +295,53 @@ func (f form) grouped(op string) {
 		}
 		return p.Addr
 	}
-	for _, windows := range []int{4, 2, 1} {
-		name := fmt.Sprintf("w%d", windows)
-		Label(name)
-		CMPQ(n, Imm(uint64(windows)))
-		JLT(LabelRef(name + "few"))
-		f.channels(name, at, func(p strip) {
-			acc := make([]VecVirtual, windows)
-			for i := range acc {
-				if i == 0 {
-					acc[i] = p.load(Mem{Base: Load(Param("from"), GP64()), Index: at, Scale: 1})
-				} else {
-					acc[i] = f.reg()
-					f.move(acc[0], acc[i])
+	f.severalWindows(n, x, y, ldx, at, func(p strip, windows int) {
+		acc := make([]VecVirtual, windows)
+		p.startWindows(acc, at)
+		p.places(0, func(list Register) {
+			e, v := GP64(), make([]VecVirtual, windows)
+			MOVLQSX(Mem{Base: list}, e)
+			SHLQ(f.shift(), e)
+			ADDQ(at, e)
+			ADDQ(x, e)
+			for i := range v {
+				v[i] = p.load(Mem{Base: e})
+				if i < windows-1 {
+					ADDQ(ldx, e)
 				}
 			}
-			p.places(0, func(list Register) {
-				e, v := GP64(), make([]VecVirtual, windows)
-				MOVLQSX(Mem{Base: list}, e)
-				SHLQ(f.shift(), e)
-				ADDQ(at, e)
-				ADDQ(x, e)
-				for i := range v {
-					v[i] = p.load(Mem{Base: e})
-					if i < windows-1 {
-						ADDQ(ldx, e)
-					}
+			sums := acc
+			if apart {
+				sums = make([]VecVirtual, windows)
+				for i := range sums {
+					sums[i] = f.zero()
 				}
-				sums := acc
+			}
+			weights, pick, k := GP64(), Load(Param("pick"), GP64()), Load(Param("depth"), GP64())
+			MOVLQSX(Mem{Base: list, Disp: 4}, weights)
+			SHLQ(f.shift(), weights)
+			ADDQ(at, weights)
+			ADDQ(address("w"), weights)
+			Label(p.name + "term")
+			w, lane := p.load(Mem{Base: weights}), f.reg()
+			f.move(Mem{Base: pick}, lane)
+			for i, sum := range sums {
+				t := f.reg()
+				f.permute(v[i], lane, t)
+				f.fma(w, t, sum)
+			}
+			ADDQ(Imm(uint64(f.bytes)), pick)
+			ADDQ(address("ldw"), weights)
+			DECQ(k)
+			JNZ(LabelRef(p.name + "term"))
+			for i := range acc {
 				if apart {
-					sums = make([]VecVirtual, windows)
-					for i := range sums {
-						sums[i] = f.zero()
-					}
-				}
-				weights, pick, k := GP64(), Load(Param("pick"), GP64()), Load(Param("depth"), GP64())
-				MOVLQSX(Mem{Base: list, Disp: 4}, weights)
-				SHLQ(f.shift(), weights)
-				ADDQ(at, weights)
-				ADDQ(address("w"), weights)
-				Label(p.name + "term")
-				w, lane := p.load(Mem{Base: weights}), f.reg()
-				f.move(Mem{Base: pick}, lane)
-				for i, sum := range sums {
-					t := f.reg()
-					f.permute(v[i], lane, t)
-					f.fma(w, t, sum)
-				}
-				ADDQ(Imm(uint64(f.bytes)), pick)
-				ADDQ(address("ldw"), weights)
-				DECQ(k)
-				JNZ(LabelRef(p.name + "term"))
-				for i := range acc {
-					if apart {
-						f.add(sums[i], acc[i], acc[i])
-					}
-				}
-			})
-			to, ldy := GP64(), Load(Param("ldy"), GP64())
-			SHLQ(f.shift(), ldy)
-			LEAQ(Mem{Base: y, Index: at, Scale: 1}, to)
-			for i, v := range acc {
-				p.store(v, Mem{Base: to})
-				if i < windows-1 {
-					ADDQ(ldy, to)
+					f.add(sums[i], acc[i], acc[i])
 				}
 			}
 		})
-		ldy := Load(Param("ldy"), GP64())
-		SHLQ(f.shift(), ldy)
-		LEAQ(Mem{Base: x, Index: ldx, Scale: uint8(windows)}, x)
-		LEAQ(Mem{Base: y, Index: ldy, Scale: uint8(windows)}, y)
-		SUBQ(Imm(uint64(windows)), n)
-		JMP(LabelRef(name))
-		Label(name + "few")
-	}
-	VZEROUPPER()
-	RET()
+		p.storeWindows(acc, y, at, func(VecVirtual) {})
+	})
 }
 
 // hand writes the way back of a max-pool, window by window. With more it adds to what is there.
