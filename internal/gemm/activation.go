@@ -3,7 +3,7 @@ package gemm
 // An Activation is the vector form of an elementwise function of package cpu, on one path. It gives
 // the bits of the scalar code there. The zero value has no assembly.
 type Activation[T Float] struct {
-	whole    int // the assembly takes multiples of so many elements
+	whole    multiple
 	forward  func(n int, y, x *T, p *float64)
 	backward func(n int, dx, x, d *T, p *float64)
 }
@@ -19,18 +19,11 @@ func NewActivation[T Float](path, name string) Activation[T] {
 	return Activation[T]{}
 }
 
-func (a *Activation[T]) assembly(n int) int {
-	if a.whole == 0 {
-		return 0
-	}
-	return n - n%a.whole
-}
-
 // Forward writes y = f(x) for the first elements, as many as the assembly takes, and returns how
 // many these are. p are the function's parameters. x must not be shorter than y, and may be y.
 func (a *Activation[T]) Forward(y, x []T, p *[2]float64) int {
 	x = x[:len(y)]
-	n := a.assembly(len(y))
+	n := a.whole.of(len(y))
 	if n > 0 {
 		a.forward(n, &y[0], &x[0], &p[0])
 	}
@@ -41,7 +34,7 @@ func (a *Activation[T]) Forward(y, x []T, p *[2]float64) int {
 // shorter than dx. dx may be either.
 func (a *Activation[T]) Backward(dx, x, d []T, p *[2]float64) int {
 	x, d = x[:len(dx)], d[:len(dx)]
-	n := a.assembly(len(dx))
+	n := a.whole.of(len(dx))
 	if n > 0 {
 		a.backward(n, &dx[0], &x[0], &d[0], &p[0])
 	}

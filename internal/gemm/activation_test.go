@@ -68,7 +68,7 @@ func guardActivations[T Float](y *yard, path string) {
 				numbers := func() []T { return fenced(y, random[T](r, n)) }
 				p := (*[2]float64)(fenced(y, []float64{-.5, .5}))
 				to, x, d := numbers(), numbers(), numbers()
-				whole := n - n%f.whole
+				whole := n - n%int(f.whole)
 				if got := f.Forward(to, x, p); got != whole {
 					y.t.Fatalf("%s: %d of %d forward, want %d", name, got, n, whole)
 				}

@@ -10,7 +10,7 @@ import (
 // not overlap, except that two may be the same where a method says so.
 type Vector[T Float] struct {
 	// The assembly takes multiples of so many elements. 0: there is no assembly.
-	whole                      int
+	whole                      multiple
 	positive, nonZero, flipped [3]lister[T]
 	line                       func(n int, dst, a *T, s T, c *T)
 	plus                       func(n int, dst, a, c *T)
@@ -37,15 +37,21 @@ func NewVector[T Float](path string) Vector[T] {
 }
 
 // assembly returns how many of n elements the assembly takes.
-func (x *Vector[T]) assembly(n int) int {
-	if x.whole == 0 {
+func (x *Vector[T]) assembly(n int) int { return x.whole.of(n) }
+
+// A multiple is of how many elements some assembly takes multiples. 0: there is no assembly.
+type multiple int
+
+// of returns how many of n elements the assembly takes.
+func (m multiple) of(n int) int {
+	if m == 0 {
 		return 0
 	}
-	return n - n%x.whole
+	return n - n%int(m)
 }
 
 // Takes reports whether there is assembly for n elements, to the last one.
-func (x *Vector[T]) Takes(n int) bool { return x.whole > 0 && n%x.whole == 0 }
+func (x *Vector[T]) Takes(n int) bool { return x.whole > 0 && x.whole.of(n) == n }
 
 // VectorPad is the room that the list makers need behind n elements.
 const VectorPad = 16

@@ -139,7 +139,7 @@ const widestGroup = 8
 // the groups of a vector must be whole ones.
 func (x Vector[T]) Groups(depth, channels int) *Groups[T] {
 	lanes := x.window.lanes
-	if lanes == 0 || lanes%depth != 0 || depth > widestGroup || channels%depth != 0 || channels%x.whole != 0 {
+	if lanes == 0 || lanes%depth != 0 || depth > widestGroup || channels%depth != 0 || x.assembly(channels) != channels {
 		return nil
 	}
 	g, words := &Groups[T]{Depth: depth}, int(unsafe.Sizeof(T(0)))/4

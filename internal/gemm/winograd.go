@@ -3,7 +3,7 @@ package gemm
 // Tiles has the transforms of Winograd's F(2×2, 3×3) of one path, see internal/lower. Each gives
 // the same bits on every path.
 type Tiles[T Float] struct {
-	lanes int // the assembly takes whole vectors of so many channels; 0: there is no assembly
+	whole multiple // of channels: a vector
 	in    func(n, channels int, x *T, row, pixel int, v *T, place, ldv int)
 	out   func(n, channels int, m *T, place, ldm int, bias, y *T, row, pixel int)
 }
@@ -18,14 +18,6 @@ func NewTiles[T Float](path string) Tiles[T] {
 	return Tiles[T]{}
 }
 
-// whole returns how many of so many channels the assembly takes.
-func (x *Tiles[T]) whole(channels int) int {
-	if x.lanes == 0 {
-		return 0
-	}
-	return channels - channels%x.lanes
-}
-
 // In transforms what n tiles take, side by side, in the channels of a pixel. Element x[0] is the
 // first channel of the first pixel of the first tile. From a pixel to the one below it are row
 // elements, and to the one on its right as many as there are channels. Place k of tile t is written
@@ -36,7 +28,7 @@ func (x Tiles[T]) In(n, channels int, image []T, row int, v []T, place, ldv int)
 	}
 	_ = image[3*row+(2*n+2)*channels-1]
 	_ = v[15*place+(n-1)*ldv+channels-1]
-	k := x.whole(channels)
+	k := x.whole.of(channels)
 	if k > 0 {
 		x.in(n, k, &image[0], row, channels, &v[0], place, ldv)
 	}
@@ -54,7 +46,7 @@ func (x Tiles[T]) Out(n, channels int, m []T, place, ldm int, bias, y []T, row i
 	_ = m[15*place+(n-1)*ldm+channels-1]
 	_ = y[row+2*n*channels-1]
 	bias = bias[:channels]
-	k := x.whole(channels)
+	k := x.whole.of(channels)
 	if k > 0 {
 		x.out(n, k, &m[0], place, ldm, &bias[0], &y[0], row, channels)
 	}
