@@ -129,11 +129,10 @@ func (b *marginBound) logits(below reach, out int) {
 	}
 }
 
-// linearTop makes the bound of the logits that a Linear a makes of below.
-func linearTop[T Float](b *marginBound, below reach, a *affine[T]) {
+// linearTop makes the bound of the logits that a Linear a with these weights makes of below.
+func linearTop[T Float](b *marginBound, below reach, a *affine[T], weights []T) {
 	b.logits(below, a.out)
 	u, least := roundoff[T]()
-	weights := a.weights()
 	for y := range a.out {
 		row, late, n := weights[y*a.in:][:a.in], 0.0, float64(a.in+1)
 		for k, w := range row {
@@ -193,9 +192,9 @@ func productGain[T Float](m *matrixGain, terms, times int, norm, spectral float6
 	}
 }
 
-// affineGain is the gain of a Linear. spectral is a bound on the norm of its weights, or 0.
-func affineGain[T Float](a *affine[T], spectral float64) gain {
-	m, weights := newMatrixGain(a.out, a.in), a.weights()
+// affineGain is the gain of a Linear with these weights. spectral is a bound on their norm, or 0.
+func affineGain[T Float](a *affine[T], weights []T, spectral float64) gain {
+	m := newMatrixGain(a.out, a.in)
 	for o := range a.out {
 		for k, w := range weights[o*a.in:][:a.in] {
 			m.add(o, k, float64(w), a.in-k+1)
@@ -437,13 +436,13 @@ func networkBound[T Float](n *network[T], norm normBound[T]) (b marginBound) {
 			}
 			values[i+1] = in.widened(op.again)
 		case nil:
-			a := l.linear
+			a, w := l.linear, l.linear.weights()
 			if i == len(n.layers)-1 {
-				widen(in, affineGain(a, 0))
-				linearTop(&b, in, a)
+				widen(in, affineGain(a, w, 0))
+				linearTop(&b, in, a, w)
 				return b
 			}
-			g := affineGain(a, norm(a.weights(), a.out, a.in))
+			g := affineGain(a, w, norm(w, a.out, a.in))
 			widen(in, g)
 			values[i+1] = in.through(g, false)
 		case add[T]:
@@ -477,18 +476,18 @@ func mlpBound[T Float](m *mlp[T], norm normBound[T]) (b marginBound, first gain)
 	for l := range m.layers {
 		a := &m.layers[l]
 		top := l == len(m.layers)-1
-		s := 0.0
+		s, w := 0.0, a.weights()
 		if !top {
-			s = norm(a.weights(), a.out, a.in)
+			s = norm(w, a.out, a.in)
 		}
-		g := affineGain(a, s)
+		g := affineGain(a, w, s)
 		b.widest.norm = max(b.widest.norm, g.sum*r.norm)
 		b.widest.norm0 = max(b.widest.norm0, float64(g.sum*r.norm0)+g.zero)
 		if l == 0 {
 			first = g
 		}
 		if top {
-			linearTop(&b, r, a)
+			linearTop(&b, r, a, w)
 			return b, first
 		}
 		r = r.through(g, l == 0)

@@ -48,7 +48,7 @@ func (d *device) newWinograd(name string, places lower.Unfold, weight func(o, c,
 		}
 	}
 	b := make([]float32, w.y.pitch)
-	copy(b, batch.Floats[float32](nil, bias))
+	copy(b, batch.Elements[float32](bias))
 	var err error
 	if w.u, err = upload32(d, u); err == nil {
 		w.bias, err = upload32(d, b)
