@@ -137,8 +137,8 @@ func windowCases[T Float](path string, r *rand.Rand, l lower.Unfold) []windowCas
 	return all
 }
 
-// TestWindowOperations compares, to the bit, the operations on windows with their definitions, place by
-// place, on random windows.
+// TestWindowOperations compares, to the bit, the operations on windows with their definitions,
+// place by place, on random windows.
 func TestWindowOperations(t *testing.T) {
 	for _, path := range gemm.Paths() {
 		t.Run(path+"/float32", func(t *testing.T) { testWindowOperations[float32](t, path) })
