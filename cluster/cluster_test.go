@@ -245,7 +245,13 @@ func serve(t *testing.T, f *study.Folder, o ServeOptions) *running {
 		o.Credentials = testKey(t)
 	}
 	ready := make(chan string, 1)
-	o.Ready = func(url, _ string) { ready <- url }
+	// Each round of a server says that it is ready, and only the first is waited for.
+	o.Ready = func(url, _ string) {
+		select {
+		case ready <- url:
+		default:
+		}
+	}
 	o.opened = func(c *connection) { r.conn.Store(c) }
 	go func() { r.err <- Serve(r.ctx, r.stop, f, o) }()
 	t.Cleanup(func() { r.kill() })
