@@ -36,19 +36,3 @@ func testTiles[T Float](t *testing.T, path string) {
 		}
 	}
 }
-
-// guardTiles is a part of TestGuard.
-func guardTiles[T Float](y *yard, path string) {
-	r := rand.New(rand.NewPCG(17, 18))
-	x := NewTiles[T](path)
-	for channels := 1; channels <= 67; channels++ {
-		for n := 1; n <= 3; n++ {
-			y.free()
-			numbers := func(n int) []T { return fenced(y, random[T](r, n)) }
-			row := (2*n + 2) * channels
-			v := numbers(16 * n * channels)
-			x.In(n, channels, numbers(4*row), row, v, n*channels, channels)
-			x.Out(n, channels, v, n*channels, channels, numbers(channels), numbers(row+2*n*channels), row)
-		}
-	}
-}
