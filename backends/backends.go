@@ -57,6 +57,9 @@ type Spec struct {
 	MathMode  string // of MathModes, taken where the device has it; "": the device's own
 	Devices   string // as Pick takes it; of an accelerator only
 	Threads   int    // of the CPU; 0 is one for each processor
+	// Shared says that the weights of the model stay as they are while the backend is used, which
+	// may then read them where they lie and keep no copy.
+	Shared bool
 }
 
 // A Device is a device of a backend. Its JSON is what 'advsweep devices' prints.

@@ -40,7 +40,7 @@ func cpuEntry() Entry {
 }
 
 func openCPU(m *model.Model, s Spec) (pipeline.Backend, error) {
-	o := cpu.Options{Threads: s.Threads}
+	o := cpu.Options{Threads: s.Threads, Shared: s.Shared}
 	if s.Precision == "float64" {
 		b, err := cpu.New[float64](m, o)
 		if err != nil {

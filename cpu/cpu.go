@@ -30,6 +30,8 @@ import (
 	"advsweep/internal/gemm"
 	"advsweep/internal/lower"
 	"advsweep/model"
+
+	"gorgonia.org/tensor"
 )
 
 // Float is the type that a Backend computes in.
@@ -43,6 +45,9 @@ type Options struct {
 	// It is slower, and is there to compare with. Images that have moved twice, or within bounds,
 	// then differ within rounding. EnvDense asks for it too.
 	Dense bool
+	// Shared says that the weights of the model stay as they are while the Backend is used. Then it
+	// takes those of convolutions from the model where bounds ask for them, and makes no copy.
+	Shared bool
 }
 
 // EnvDense names the environment variable that, if not empty, stands for Options.Dense.
@@ -96,7 +101,7 @@ const (
 	rowsBytes  = 4 << 20
 )
 
-// New prepares m. It packs the weights once and does not keep m. It returns an error if m is not
+// New prepares m. It packs the weights once and, unless they are Shared, does not keep m. It returns an error if m is not
 // valid, if m has an operation that this package does not know, or if there is no such kernel.
 func New[T Float](m *model.Model, o Options) (*Backend[T], error) {
 	if err := m.Validate(); err != nil {
@@ -116,12 +121,24 @@ func New[T Float](m *model.Model, o Options) (*Backend[T], error) {
 	if err != nil {
 		return nil, fmt.Errorf("cpu: %w", err)
 	}
+	if !o.Shared {
+		own[T](prog)
+	}
 	b := &Backend[T]{}
 	if b.model, err = prepare[T](prog, kernel, o.Dense || os.Getenv(EnvDense) != "", o.Threads); err != nil {
 		return nil, fmt.Errorf("cpu: %w", err)
 	}
 	b.workers = newWorkers(o.Threads, b.model.vec, b.model.dense)
 	return b, nil
+}
+
+// own gives the convolutions of prog copies of their weights, which they keep.
+func own[T Float](prog *lower.Program) {
+	for _, op := range prog.Ops {
+		if l, ok := op.Operation.(*lower.Convolution); ok {
+			l.Weight = tensor.New(tensor.WithShape(l.Weight.Shape()...), tensor.WithBacking(batch.Floats[T](nil, l.Weight)))
+		}
+	}
 }
 
 // prepare packs the weights of prog for a kernel, on so many threads.

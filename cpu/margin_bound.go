@@ -269,13 +269,15 @@ func (a *convolution[T]) norm(norm normBound[T]) float64 {
 	out, terms := l.Out.C/l.Groups, l.Size()
 	top := 0.0
 	for g := range l.Groups {
-		w := make([]T, out*terms)
-		a.lowered.Terms(func(t, c, u, v int) {
-			for o := range out {
-				w[o*terms+t] = a.weight(g*out+o, c, u, v)
-			}
-		})
-		s := norm(w, out, terms)
+		s := norm(func() []T {
+			w := make([]T, out*terms)
+			l.Terms(func(t, c, u, v int) {
+				for o := range out {
+					w[o*terms+t] = a.weight(g*out+o, c, u, v)
+				}
+			})
+			return w
+		}, out, terms)
 		if s == 0 {
 			return math.Inf(1)
 		}
@@ -401,8 +403,11 @@ func (a leaky[T]) gain(_, out lower.Shape) gain {
 	return gain{slope: s, slack: 2 * u * s, slack0: least * math.Sqrt(float64(out.Size())), sum: s}
 }
 
-// A normBound returns a bound on the spectral norm of w [rows, columns], or 0 for none.
-type normBound[T Float] func(w []T, rows, columns int) float64
+// A normBound returns a bound on the spectral norm of what w returns [rows, columns], or 0 for none.
+type normBound[T Float] func(w func() []T, rows, columns int) float64
+
+// these returns a function that returns w.
+func these[T Float](w []T) func() []T { return func() []T { return w } }
 
 // networkBound returns the bound of n.
 func networkBound[T Float](n *network[T], norm normBound[T]) (b marginBound) {
@@ -442,7 +447,7 @@ func networkBound[T Float](n *network[T], norm normBound[T]) (b marginBound) {
 				linearTop(&b, in, a, w)
 				return b
 			}
-			g := affineGain(a, w, norm(w, a.out, a.in))
+			g := affineGain(a, w, norm(these(w), a.out, a.in))
 			widen(in, g)
 			values[i+1] = in.through(g, false)
 		case add[T]:
@@ -478,7 +483,7 @@ func mlpBound[T Float](m *mlp[T], norm normBound[T]) (b marginBound, first gain)
 		top := l == len(m.layers)-1
 		s, w := 0.0, a.weights()
 		if !top {
-			s = norm(w, a.out, a.in)
+			s = norm(these(w), a.out, a.in)
 		}
 		g := affineGain(a, w, s)
 		b.widest.norm = max(b.widest.norm, g.sum*r.norm)

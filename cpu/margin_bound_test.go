@@ -294,13 +294,13 @@ func TestSpectral(t *testing.T) {
 				w[i*columns+j] = float32(3 * u[i] * v[j])
 			}
 		}
-		if got := b.spectral(w, rows, columns); got < 3*(1-1e-6) || got > 3*1.001 {
+		if got := b.spectral(these(w), rows, columns); got < 3*(1-1e-6) || got > 3*1.001 {
 			t.Errorf("%v: a norm of %v, want 3", shape, got)
 		}
 		for i := range w { // noise
 			w[i] += float32(r.NormFloat64() / 50)
 		}
-		got, frobenius := b.spectral(w, rows, columns), norm2(w)
+		got, frobenius := b.spectral(these(w), rows, columns), norm2(w)
 		least := 0.0 // ‖wᵀu‖
 		for j := range columns {
 			s := 0.0
@@ -313,7 +313,7 @@ func TestSpectral(t *testing.T) {
 			t.Errorf("%v with noise: a norm of %v, want %v to %v", shape, got, math.Sqrt(least), frobenius)
 		}
 	}
-	if got := b.spectral([]float32{1e30, 0, 0, 1}, 2, 2); got != 0 {
+	if got := b.spectral(these([]float32{1e30, 0, 0, 1}), 2, 2); got != 0 {
 		t.Errorf("of weights whose squares overflow: %v, want none", got)
 	}
 }

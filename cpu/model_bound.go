@@ -32,7 +32,7 @@ func (b *Backend[T]) makeBound() {
 	if m.made {
 		return
 	}
-	m.make(b, func(_ []T, rows, columns int) float64 { m.work += spectralWork(rows, columns); return 0 })
+	m.make(b, func(_ func() []T, rows, columns int) float64 { m.work += spectralWork(rows, columns); return 0 })
 	if net := b.model.net; net != nil {
 		m.pass = net.macs()
 	} else {

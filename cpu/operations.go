@@ -139,8 +139,8 @@ func newWay[T Float](path string, places lower.Unfold, bias []T, weight func(o, 
 }
 
 func newConvolution[T Float](path string, l *lower.Convolution) *convolution[T] {
-	// A copy, since bounds read it later, and New does not keep the model.
-	filter := lower.Filter(l.Weight.Shape(), batch.Floats[T](nil, l.Weight))
+	// Bounds read it later: see own.
+	filter := lower.Filter(l.Weight.Shape(), batch.Elements[T](l.Weight))
 	a := &convolution[T]{lowered: l, weight: filter, bias: batch.Floats[T](nil, l.Bias)}
 	a.there = newWay(path, l.Unfold, a.bias, filter)
 	if l.Back != nil {

@@ -7,14 +7,15 @@ import (
 	"advsweep/internal/gemm"
 )
 
-// spectral returns a bound on the spectral norm of w [rows, columns], or 0 where none is found.
+// spectral returns a bound on the spectral norm of what weights returns [rows, columns], or 0 where none is found.
 // With G the smaller one of W·Wᵀ and Wᵀ·W,
 //
 //	‖W‖₂² = ‖G‖₂ and ‖G‖₂² = ‖G²‖₂ <= ‖G²‖_F,
 //
 // so that each squaring brings the bound nearer. A product of float numbers with chains of n terms
 // errs in the Frobenius norm by n roundings of ‖A‖_F·‖B‖_F at most.
-func (b *Backend[T]) spectral(w []T, rows, columns int) float64 {
+func (b *Backend[T]) spectral(weights func() []T, rows, columns int) float64 {
+	w := weights()
 	n, k, rs, cs := rows, columns, columns, 1 // G = A·Aᵀ for A [n, k]
 	if columns < rows {
 		n, k, rs, cs = columns, rows, 1, columns

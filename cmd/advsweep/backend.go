@@ -151,7 +151,7 @@ func firstBackend(is func(backends.Entry) bool) backends.Entry {
 
 // openEntry opens e for in.model as the flags say.
 func (f *backendFlags) openEntry(e backends.Entry, in *inputs) error {
-	b, arithmetic, err := e.Open(in.model, backends.Spec{Precision: f.precision, Devices: f.device, Threads: f.threads})
+	b, arithmetic, err := e.Open(in.model, backends.Spec{Precision: f.precision, Devices: f.device, Threads: f.threads, Shared: true})
 	var list *backends.DeviceError
 	var forced *backends.PrecisionError
 	switch {

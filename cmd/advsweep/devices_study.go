@@ -63,7 +63,7 @@ func studyDevice(e backends.Entry, d backends.Device, threads int) study.Device 
 		Name:    d.Worker,
 		Backend: e.Name,
 		Open: func(m *model.Model, precision, mathMode string) (pipeline.Backend, string, error) {
-			return e.Open(m, backends.Spec{Precision: precision, MathMode: mathMode, Devices: d.List, Threads: threads})
+			return e.Open(m, backends.Spec{Precision: precision, MathMode: mathMode, Devices: d.List, Threads: threads, Shared: true})
 		},
 	}
 }

@@ -171,7 +171,7 @@ func number(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
 func (in *inputs) prober() *verdict.Prober {
 	return &verdict.Prober{Model: in.model, Open: func(m *model.Model) (pipeline.Backend, error) {
 		spare := backends.Always()
-		b, _, err := spare.Open(m, backends.Spec{Precision: spare.Precisions[0]})
+		b, _, err := spare.Open(m, backends.Spec{Precision: spare.Precisions[0], Shared: true})
 		return b, err
 	}}
 }

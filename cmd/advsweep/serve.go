@@ -172,7 +172,7 @@ func ownFingerprint(a record.Arithmetic) (fingerprint string, ok bool) {
 	}
 	same := true
 	fingerprint, err = pipeline.Fingerprint(func(m *model.Model) (pipeline.Backend, error) {
-		b, got, err := e.Open(m, backends.Spec{Precision: a.Precision, MathMode: a.MathMode})
+		b, got, err := e.Open(m, backends.Spec{Precision: a.Precision, MathMode: a.MathMode, Shared: true})
 		same = same && got == a.MathMode
 		return b, err
 	})
