@@ -9,8 +9,8 @@ import (
 	"advsweep/model"
 )
 
-// TestNewKeepsNothing wants the bound of a backend to be the same when the weights of its model have
-// changed since New. The bound is made when it is first needed.
+// TestNewKeepsNothing wants the bound of a backend to be the same when the weights of its model
+// have changed since New. The bound is made when it is first needed.
 func TestNewKeepsNothing(t *testing.T) {
 	for seed := range uint64(6) {
 		m := ref.RandomWide(rand.New(rand.NewPCG(seed, 1)))

@@ -27,6 +27,7 @@ type network[T Float] struct {
 	layers  []netLayer[T]
 	stages  []stage
 	zeros   []T
+	rooms   []gradientRoom
 	block   int  // rows
 	reached bool // the logits depend on the image
 }
@@ -88,6 +89,7 @@ func newNetwork[T Float](path string, prog *lower.Program, threads int) (*networ
 	n.keepBetweenStages()
 	n.look()
 	n.block = n.blockRows()
+	n.placeGradients()
 	return n, nil
 }
 
@@ -264,9 +266,10 @@ func (n *network[T]) keeps(j int, p purpose) bool {
 }
 
 // A netScratch is what one worker computes a network in. forward writes v, logits and purpose;
-// backward writes g and sum. Both write first.
+// backward writes rooms, where g lies, and sum. Both write first.
 type netScratch[T Float] struct {
 	v, g    [][]T       // by value
+	rooms   [][]T       // of gradients
 	purpose purpose     // of the last forward
 	first   int         // of the rows that a stage has in hand
 	memory  []memory[T] // by layer
@@ -389,6 +392,7 @@ func (n *network[T]) makeValues(w *scratch[T], rows int, purpose purpose) {
 	s := &w.net
 	if s.v == nil {
 		s.v, s.g, s.memory = make([][]T, len(n.values)), make([][]T, len(n.values)), make([]memory[T], len(n.layers))
+		s.rooms = make([][]T, len(n.rooms))
 		for i := range s.memory {
 			s.memory[i].rows, s.memory[i].gemm, s.memory[i].tiles, s.memory[i].listing = &w.rows, &w.gemm, &w.tiles, &w.lists
 		}
@@ -470,20 +474,6 @@ func (n *network[T]) backward(w *scratch[T], d []T, p subset[T], learn func(laye
 		lower.ToNCHW(g, s.sum, n.image)
 	}
 	return s.g[0]
-}
-
-// makeGradients makes room for the gradients of so many rows.
-func (n *network[T]) makeGradients(w *scratch[T], rows int) {
-	s := &w.net
-	for j := range n.values {
-		if v := &n.values[j]; v.of == j && v.used && v.moves {
-			count := rows
-			if !v.kept && j > 0 {
-				count = min(rows, n.stageOf(j).rows)
-			}
-			s.g[j] = resize(s.g[j], count*v.gld)
-		}
-	}
 }
 
 // startGradient copies d, the gradient at the logits of n rows, to its place as NHWC.
