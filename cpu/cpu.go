@@ -101,8 +101,9 @@ const (
 	rowsBytes  = 4 << 20
 )
 
-// New prepares m. It packs the weights once and, unless they are Shared, does not keep m. It returns an error if m is not
-// valid, if m has an operation that this package does not know, or if there is no such kernel.
+// New prepares m. It packs the weights once and, unless they are Shared, does not keep m. It returns
+// an error if m is not valid, if m has an operation that this package does not know, or if there is
+// no such kernel.
 func New[T Float](m *model.Model, o Options) (*Backend[T], error) {
 	if err := m.Validate(); err != nil {
 		return nil, err

@@ -1,5 +1,10 @@
 package cpu
 
+import (
+	"cmp"
+	"slices"
+)
+
 // Gradients on the way back through a network lie in rooms. A room holds that at one value after
 // another, each from when the last layer that takes the value adds its part until the layer that
 // makes the value has read the sum. So a pass needs rooms for a few values, and they stay in a
@@ -24,18 +29,14 @@ func (n *network[T]) lifeOf(j int) life {
 			}
 		}
 	}
+	if n.values[j].kept || j == 0 {
+		s.to = n.stageOf(s.to+1).to - 1
+		if j > 0 {
+			s.from = n.stageOf(j).from
+		}
+	}
 	if n.values[len(n.layers)].of == j { // the logits, whose gradient is there first
 		s.to = len(n.layers)
-	}
-	if n.values[j].kept || j == 0 {
-		for _, st := range n.stages {
-			if st.from <= s.from && s.from < st.to {
-				s.from = st.from
-			}
-			if st.from <= s.to && s.to < st.to {
-				s.to = st.to - 1
-			}
-		}
 	}
 	return s
 }
@@ -52,35 +53,32 @@ func (n *network[T]) gradientRows(j, rows int) int {
 // placeGradients gives each gradient a room, in the order in which they are computed. Of those that
 // are free it takes the smallest that is large enough, or else the largest.
 func (n *network[T]) placeGradients() {
-	var lives []life // by room, that of its last value
-	var sizes []int
-	// From the last layer down, since a gradient is first needed at the end of its life.
-	for at := len(n.layers); at >= -1; at-- {
-		for j := range n.values {
-			v := &n.values[j]
-			if v.of != j || !v.used || !v.moves {
-				continue
-			}
-			s := n.lifeOf(j)
-			if s.to != at {
-				continue
-			}
-			size, room := n.gradientRows(j, n.block)*v.gld, -1
-			for k := range lives {
-				if lives[k].from <= s.to {
-					continue
-				}
-				if room < 0 || sizes[room] < size && sizes[k] > sizes[room] || sizes[k] >= size && sizes[k] < sizes[room] {
-					room = k
-				}
-			}
-			if room < 0 {
-				room = len(lives)
-				lives, sizes, n.rooms = append(lives, s), append(sizes, 0), append(n.rooms, nil)
-			}
-			lives[room], sizes[room] = s, max(sizes[room], size)
-			n.rooms[room] = append(n.rooms[room], j)
+	lives := make([]life, len(n.values))
+	var order []int // values, from the last layer down, as a gradient is first needed at its life's end
+	for j, v := range n.values {
+		if v.of == j && v.used && v.moves {
+			lives[j] = n.lifeOf(j)
+			order = append(order, j)
 		}
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(lives[b].to, lives[a].to) })
+	var sizes []int
+	for _, j := range order {
+		size, room := n.gradientRows(j, n.block)*n.values[j].gld, -1
+		for k, in := range n.rooms {
+			if lives[in[len(in)-1]].from <= lives[j].to {
+				continue
+			}
+			if room < 0 || sizes[room] < size && sizes[k] > sizes[room] || sizes[k] >= size && sizes[k] < sizes[room] {
+				room = k
+			}
+		}
+		if room < 0 {
+			room = len(n.rooms)
+			sizes, n.rooms = append(sizes, 0), append(n.rooms, nil)
+		}
+		sizes[room] = max(sizes[room], size)
+		n.rooms[room] = append(n.rooms[room], j)
 	}
 }
 

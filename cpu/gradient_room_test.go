@@ -6,8 +6,6 @@ import (
 	"slices"
 	"testing"
 
-	"advsweep/internal/ref"
-
 	"gorgonia.org/tensor"
 )
 
@@ -16,19 +14,10 @@ import (
 func TestGradientRooms(t *testing.T) {
 	const n = 23
 	rooms, values := 0, 0
-	for seed := range uint64(24) {
+	for seed := range someNetworks {
 		r := rand.New(rand.NewPCG(seed, 31))
-		m := ref.RandomNetwork(r)
-		switch {
-		case seed >= 18:
-			m = ref.RandomWide(r)
-		case seed >= 6:
-			m = ref.RandomGeneral(r)
-		}
-		pixels, q := make([]float32, n*m.Inputs()), make([]float64, n*m.Outputs())
-		for i := range pixels {
-			pixels[i] = r.Float32()
-		}
+		m, pixels := someNetwork(r, seed, n)
+		q := make([]float64, n*m.Outputs())
 		for i := range q {
 			q[i] = r.NormFloat64()
 		}

@@ -13,23 +13,33 @@ import (
 	"gorgonia.org/tensor"
 )
 
+// someNetworks is how many seeds someNetwork takes.
+const someNetworks uint64 = 34
+
+// someNetwork returns a random network of a kind that goes by seed, and n images for it.
+func someNetwork(r *rand.Rand, seed uint64, n int) (m *model.Model, pixels []float32) {
+	m = ref.RandomNetwork(r)
+	switch {
+	case seed >= 28:
+		m = ref.RandomWide(r)
+	case seed >= 12:
+		m = ref.RandomGeneral(r)
+	}
+	pixels = make([]float32, n*m.Inputs())
+	for i := range pixels {
+		pixels[i] = r.Float32()
+	}
+	return m, pixels
+}
+
 // TestNetworkBits compares the bits that 1, 2, 3 and 8 threads and, but for plain Go, which may not
 // fuse, all kernels give: logits, gradients and images after three steps.
 func TestNetworkBits(t *testing.T) {
 	const n = 33
-	for seed := range uint64(34) {
+	for seed := range someNetworks {
 		r := rand.New(rand.NewPCG(seed, 30))
-		m := ref.RandomNetwork(r)
-		switch {
-		case seed >= 28:
-			m = ref.RandomWide(r)
-		case seed >= 12:
-			m = ref.RandomGeneral(r)
-		}
-		pixels, labels := make([]float32, n*m.Inputs()), make([]int32, n)
-		for i := range pixels {
-			pixels[i] = r.Float32()
-		}
+		m, pixels := someNetwork(r, seed, n)
+		labels := make([]int32, n)
 		for i := range labels {
 			labels[i] = int32(r.IntN(m.Outputs()))
 		}

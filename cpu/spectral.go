@@ -7,8 +7,8 @@ import (
 	"advsweep/internal/gemm"
 )
 
-// spectral returns a bound on the spectral norm of what weights returns [rows, columns], or 0 where none is found.
-// With G the smaller one of W·Wᵀ and Wᵀ·W,
+// spectral returns a bound on the spectral norm of what weights returns [rows, columns], or 0 where
+// none is found. With G the smaller one of W·Wᵀ and Wᵀ·W,
 //
 //	‖W‖₂² = ‖G‖₂ and ‖G‖₂² = ‖G²‖₂ <= ‖G²‖_F,
 //
