@@ -54,7 +54,7 @@ func (n *network[T]) gradientRows(j, rows int) int {
 // are free it takes the smallest that is large enough, or else the largest.
 func (n *network[T]) placeGradients() {
 	lives := make([]life, len(n.values))
-	var order []int // values, from the last layer down, as a gradient is first needed at its life's end
+	var order []int // values by falling end of life, where their gradients are first needed
 	for j, v := range n.values {
 		if v.of == j && v.used && v.moves {
 			lives[j] = n.lifeOf(j)
