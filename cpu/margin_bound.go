@@ -210,55 +210,106 @@ type bounded interface {
 }
 
 func (a *convolution[T]) gain(in, out lower.Shape) gain {
-	depth, terms := a.lowered.Depth(), a.lowered.Size()
-	filters := out.C / a.lowered.Groups
-	m := newMatrixGain(out.C, in.C)
-	a.lowered.Terms(func(t, c, u, v int) {
-		for o := range out.C {
-			m.add(o, o/filters*depth+c, float64(a.weight(o, c, u, v)), terms-t+1)
-		}
-	})
+	l := a.lowered
 	norm := norm2(a.bias) * math.Sqrt(float64(out.Pixels()))
-	g := productGain[T](m, terms, a.lowered.Places(), norm, 0, out.Size())
-	if a.lowered.Tiled {
-		g.slack, g.slack0, g.sum = a.tiledSlack(norm, out)
+	f := a.magnitudes()
+	g := productGain[T](f.matrix(l), l.Size(), l.Places(), norm, 0, out.Size())
+	if l.Tiled {
+		u, least := roundoff[T]()
+		g.slack, g.slack0, g.sum = f.tiledSlack(l, norm, u, least)
 	}
 	return g
 }
 
+// filterSums are sums over the weights of a convolution, for each place of a window. They are made
+// in one pass, since a deep network has many weights.
+type filterSums struct {
+	outputs  [][]float64 // [places, O]: sums of |w| over channels
+	channels [][]float64 // [places, C of In]: sums of |w| over outputs
+	squares  [][]float64 // [places, channels of a window]: sums of w² over outputs
+}
+
+// magnitudes returns the sums over the weights of a.
+func (a *convolution[T]) magnitudes() (f filterSums) {
+	l := a.lowered
+	for range l.Places() {
+		f.outputs = append(f.outputs, make([]float64, l.Out.C))
+		f.channels = append(f.channels, make([]float64, l.In.C))
+		f.squares = append(f.squares, make([]float64, l.Depth()))
+	}
+	depth, filters := l.Depth(), l.Out.C/l.Groups
+	for o := range l.Out.C {
+		group := o / filters * depth
+		for c := range depth {
+			for p := range l.Places() {
+				w := math.Abs(float64(a.weight(o, c, p/l.Kernel[1], p%l.Kernel[1])))
+				f.outputs[p][o] += w
+				f.channels[p][group+c] += w
+				f.squares[p][c] += float64(w * w)
+			}
+		}
+	}
+	return f
+}
+
+// matrix returns the sums over the weights as those of one matrix, whose columns are the channels
+// that its windows take.
+func (f filterSums) matrix(l *lower.Convolution) *matrixGain {
+	m := newMatrixGain(l.Out.C, l.In.C)
+	l.Terms(func(t, c, u, v int) {
+		square, k := f.squares[u*l.Kernel[1]+v][c], float64(l.Size()-t+1)
+		m.square += square
+		m.late += float64(square * k * k)
+	})
+	for p := range f.outputs {
+		for o, sum := range f.outputs[p] {
+			m.rows[o] += sum
+		}
+		for c, sum := range f.channels[p] {
+			m.columns[c] += sum
+		}
+	}
+	return m
+}
+
 // tiledSlack returns slack, slack0 and sum of a convolution by Winograd's F(2×2, 3×3), with norm
-// that of the bias over all windows.
+// that of the bias over all windows, and u and least of roundoff.
 //
 // A number of the image lies in four tiles at most, a factor of 2 in norm. The matrices of the
 // transforms, with elements -1, 0 and 1, have magnitudes whose norm is √(3+√5) for what tiles take
 // and √5 for their outputs. Each is applied along both dimensions. So the magnitudes of all terms
 // of the outputs have a norm of at most 2·(3+√5)·5 times that of the image and the largest norm of
-// the weights of a place. These are at most the weights that the magnitudes of a filter have. A
-// term is rounded twice before the products, C times in them and five times behind them, and a
-// weight is off by eight roundings at most.
-func (a *convolution[T]) tiledSlack(norm float64, out lower.Shape) (slack, slack0, sum float64) {
-	u, least := roundoff[T]()
-	in := a.lowered.In
-	var places [lower.TilePlaces]*matrixGain
-	for k := range places {
-		places[k] = newMatrixGain(out.C, in.C)
-	}
-	magnitude := func(o, c, u, v int) float64 { return math.Abs(float64(a.weight(o, c, u, v))) }
-	for o := range out.C {
-		for c := range in.C {
-			for k, w := range lower.Winograd(magnitude, o, c) {
-				places[k].add(o, c, w, 0)
+// the weights of a place. These are at most the weights that the magnitudes of a filter have, whose
+// sums and norms the transform of those of the filters bounds. A term is rounded twice before the
+// products, C times in them and five times behind them, and a weight is off by eight roundings at
+// most.
+func (f filterSums) tiledSlack(l *lower.Convolution, norm, u, least float64) (slack, slack0, sum float64) {
+	// largest returns for each place of the transform the largest of n numbers by place of a window.
+	largest := func(n int, of func(p, i int) float64) (top [lower.TilePlaces]float64) {
+		for i := range n {
+			for k, v := range lower.Winograd(func(_, _, u, v int) float64 { return of(3*u+v, i) }, 0, 0) {
+				top[k] = max(top[k], v)
 			}
 		}
+		return top
 	}
-	top := least * math.Sqrt(float64(in.C*out.C)) // weights that are rounded to 0
-	for _, m := range places {
-		top = max(top, min(math.Sqrt(greatest(m.rows)*greatest(m.columns)), math.Sqrt(m.square)))
+	rows := largest(l.Out.C, func(p, o int) float64 { return f.outputs[p][o] })
+	columns := largest(l.In.C, func(p, c int) float64 { return f.channels[p][c] })
+	frobenius := largest(1, func(p, _ int) float64 {
+		square := 0.0
+		for _, s := range f.squares[p] {
+			square += s
+		}
+		return math.Sqrt(square)
+	})
+	top := least * math.Sqrt(float64(l.In.C*l.Out.C)) // weights that are rounded to 0
+	for k := range rows {
+		top = max(top, min(math.Sqrt(rows[k]*columns[k]), frobenius[k]))
 	}
-	k := float64(in.C + 16)
+	k := float64(l.In.C + 16)
 	sum = 2 * (3 + math.Sqrt(5)) * 5 * top * spare
 	rounding := k * u * (1 + float64(2*k*u)) * spare
-	return sum * rounding, float64(norm*rounding) + float64(9*k*least*math.Sqrt(float64(out.Size()))*spare), sum
+	return sum * rounding, float64(norm*rounding) + float64(9*k*least*math.Sqrt(float64(l.Out.Size()))*spare), sum
 }
 
 // norm bounds the norm of a convolution by the largest of its groups' filters, as a matrix
