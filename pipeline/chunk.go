@@ -54,9 +54,9 @@ func ChunkWork(macs int64) int {
 	return int(max(1, chunkMACs/macs))
 }
 
-// Plan lists the chunks of a sweep over n images, in the order in which they are done. A chunk has
-// at most ChunkWork rows times passes. If that is fewer than eight rows, it has as few images as
-// make eight rows.
+// Plan lists the chunks of a sweep over n images, about in the order in which they are done: see
+// inTurn. A chunk has at most ChunkWork rows times passes. If that is fewer than eight rows, it has
+// as few images as make eight rows.
 //
 // An attack that is read off its walks has no other chunks, and then there is no Look: its walks
 // say what the model says of the clean images.
@@ -209,7 +209,7 @@ func (s Sweep) WorkUntil(ctx context.Context, stop <-chan struct{}, b Backend, s
 	if err := b.Load(ctx, set.First, set.Images, set.Labels); err != nil {
 		return err
 	}
-	for _, i := range todo {
+	for _, i := range s.inTurn(plan, todo) {
 		select {
 		case <-stop:
 			return ErrStopped
@@ -224,6 +224,41 @@ func (s Sweep) WorkUntil(ctx context.Context, stop <-chan struct{}, b Backend, s
 		}
 	}
 	return nil
+}
+
+// inTurn returns the chunks todo of plan in the order in which they are done, which is the plan's
+// but for Looks. A gradient at clean images brings along what the model says of them. Where the
+// first attack begins with one, a Look so waits for the attack's first chunks of its images, and a
+// backend that kept the logits does no pass for it.
+func (s Sweep) inTurn(plan []Chunk, todo []int) []int {
+	first := -1 // the attack
+	for _, i := range todo {
+		if plan[i].Kind != Look {
+			if a := plan[i].Attack; plan[i].Kind == Strike && cost(s.Attacks[a]).Image > 0 {
+				first = a
+			}
+			break
+		}
+	}
+	if first < 0 {
+		return todo
+	}
+	var turn, looks []int
+	for _, i := range todo {
+		c := plan[i]
+		if c.Kind == Look {
+			looks = append(looks, i)
+			continue
+		}
+		if c.Attack != first {
+			turn, looks = append(turn, looks...), nil
+		}
+		turn = append(turn, i)
+		for len(looks) > 0 && c.Hi >= plan[looks[0]].Hi {
+			turn, looks = append(turn, looks[0]), looks[1:]
+		}
+	}
+	return append(turn, looks...)
 }
 
 // units returns how many units of Progress a chunk is: rows times steps and one, or images for a
