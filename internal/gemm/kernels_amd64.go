@@ -64,7 +64,7 @@ var (
 	}
 	vectorAVX2 = Vector[float32]{
 		8, [3]lister[float32]{avx2_float32_positive5, avx2_float32_positive2, avx2_float32_positive1}, [3]lister[float32]{avx2_float32_nonZero5, avx2_float32_nonZero2, avx2_float32_nonZero1}, [3]lister[float32]{avx2_float32_flipped5, avx2_float32_flipped2, avx2_float32_flipped1},
-		avx2_float32_line, avx2_float32_plus, avx2_float32_move, avx2_float32_kinked1, avx2_float32_gate, nil, nil, nil,
+		avx2_float32_line, avx2_float32_plus, avx2_float32_move, avx2_float32_kinked1, avx2_float32_gate, avx2_float32_differences, avx2_float32_levels, nil,
 		windowKernels[float32]{avx2_float32_products, avx2_float32_largest, avx2_float32_sum, avx2_float32_mean, avx2_float32_hand, avx2_float32_handMore, avx2_float32_grouped, avx2_float32_groupedApart, 8},
 	}
 )

@@ -531,6 +531,53 @@ func (f form) differences() {
 	RET()
 }
 
+// differences4 writes differencesGo of float32 for AVX2. n is a multiple of 32. VPCMPGTQ compares
+// with a sign, which is 0 here.
+func (f form) differences4() {
+	f.text("differences", "func(n int, sums *float64, tops *uint64, x, x0 *T) (differ int)",
+		"is differencesGo. The largest difference is the largest of the first 4 tops.")
+	n := Load(Param("n"), GP64())
+	x, x0 := Load(Param("x"), GP64()), Load(Param("x0"), GP64())
+	differ, some := GP64(), GP64()
+	XORQ(differ, differ)
+	abs, top, sums := f.constant64(0x7fffffff, 0xffffffff), f.zero(), make([]VecVirtual, 8)
+	for i := range sums {
+		sums[i] = f.zero()
+	}
+	Label("loop")
+	for i, sum := range sums {
+		d, y, square, more := YMM(), YMM(), YMM(), YMM()
+		VCVTPS2PD(Mem{Base: x, Disp: 16 * i}, d)
+		VCVTPS2PD(Mem{Base: x0, Disp: 16 * i}, y)
+		VSUBPD(y, d, d)
+		VMULPD(d, d, square)
+		VADDPD(square, sum, sum)
+		VPAND(abs, d, d)
+		VPCMPGTQ(top, d, more)
+		VBLENDVPD(more, d, top, top)
+	}
+	for at := 0; at < 32*f.size; at += f.bytes {
+		v := f.reg()
+		f.move(Mem{Base: x, Disp: at}, v)
+		f.cmp(notEqual, Mem{Base: x0, Disp: at}, v, v)
+		VMOVMSKPS(v, some.As32())
+		POPCNTQ(some, some)
+		ADDQ(some, differ)
+	}
+	ADDQ(U32(uint32(32*f.size)), x)
+	ADDQ(U32(uint32(32*f.size)), x0)
+	SUBQ(Imm(32), n)
+	JNZ(LabelRef("loop"))
+	to := Load(Param("sums"), GP64())
+	for i, sum := range sums {
+		VMOVUPD(sum, Mem{Base: to, Disp: 32 * i})
+	}
+	VMOVDQU(top, Mem{Base: Load(Param("tops"), GP64())})
+	Store(differ, Return("differ"))
+	VZEROUPPER()
+	RET()
+}
+
 // expand writes Expand for AVX-512: whole vectors, zero where the mask is.
 func (f form) expand() {
 	f.text("expand", "func(n int, dst, src *T, masks *uint16)", "is expandGo, but writes 0 in the columns that are not listed.")
@@ -619,6 +666,54 @@ func (f form) levels() {
 	RET()
 }
 
+// levels4 writes levelsGo of float32 for AVX2, as levels does. n is a multiple of 8.
+func (f form) levels4() {
+	f.text("levels", "func(n int, dst, x, x0 *T, eps, near float64)", "is levelsGo, for x that is no NaN.")
+	n := Load(Param("n"), GP64())
+	dst, x, x0 := Load(Param("dst"), GP64()), Load(Param("x"), GP64()), Load(Param("x0"), GP64())
+	wide := f
+	wide.broadcast, wide.size = VBROADCASTSD, 8
+	eps, near := wide.scalar("eps"), wide.scalar("near")
+	zero, top := wide.zero(), wide.constant(0x406fe000, 0) // 255
+	last := XMM()
+	VCVTPD2PSY(top, last)
+	const even, down, up = 8, 9, 10 // directions of VROUNDPD, without exceptions
+	Label("loop")
+	for at := 0; at < 8*f.size; at += 16 {
+		c, v, lo, hi, k, y := YMM(), YMM(), YMM(), YMM(), YMM(), XMM()
+		VCVTPS2PD(Mem{Base: x0, Disp: at}, c)
+		VCVTPS2PD(Mem{Base: x, Disp: at}, v)
+		VSUBPD(eps, c, lo)
+		VMULPD(top, lo, lo)
+		VSUBPD(near, lo, lo)
+		VROUNDPD(Imm(up), lo, lo)
+		VMAXPD(zero, lo, lo)
+		VADDPD(eps, c, hi)
+		VMULPD(top, hi, hi)
+		VADDPD(near, hi, hi)
+		VROUNDPD(Imm(down), hi, hi)
+		VMINPD(top, hi, hi)
+		VCMPPD(greater, hi, lo, k)
+		VBLENDVPD(k, c, v, v)
+		VBLENDVPD(k, zero, lo, lo)
+		VBLENDVPD(k, top, hi, hi)
+		VMULPD(top, v, v)
+		VROUNDPD(Imm(even), v, v)
+		VMAXPD(lo, v, v)
+		VMINPD(hi, v, v)
+		VCVTPD2PSY(v, y)
+		VDIVPS(last, y, y)
+		VMOVUPS(y, Mem{Base: dst, Disp: at})
+	}
+	for _, p := range []Register{dst, x, x0} {
+		ADDQ(Imm(uint64(8*f.size)), p)
+	}
+	SUBQ(Imm(8), n)
+	JNZ(LabelRef("loop"))
+	VZEROUPPER()
+	RET()
+}
+
 func main() {
 	ConstraintExpr("amd64,!purego")
 	iota := GLOBL("iota", RODATA|NOPTR)
@@ -665,5 +760,8 @@ func (f form) all(order, iota Mem) {
 		f.differences()
 		f.levels()
 		f.expand()
+	} else {
+		f.differences4()
+		f.levels4()
 	}
 }
