@@ -224,28 +224,30 @@ func (a *convolution[T]) gain(in, out lower.Shape) gain {
 // filterSums are sums over the weights of a convolution, for each place of a window. They are made
 // in one pass, since a deep network has many weights.
 type filterSums struct {
-	outputs  [][]float64 // [places, O]: sums of |w| over channels
-	channels [][]float64 // [places, C of In]: sums of |w| over outputs
-	squares  [][]float64 // [places, channels of a window]: sums of w² over outputs
+	places   int
+	outputs  []float64 // [O, places]: sums of |w| over channels
+	channels []float64 // [C of In, places]: sums of |w| over outputs
+	squares  []float64 // [channels of a window, places]: sums of w² over outputs
 }
 
 // magnitudes returns the sums over the weights of a.
-func (a *convolution[T]) magnitudes() (f filterSums) {
+func (a *convolution[T]) magnitudes() filterSums {
 	l := a.lowered
-	for range l.Places() {
-		f.outputs = append(f.outputs, make([]float64, l.Out.C))
-		f.channels = append(f.channels, make([]float64, l.In.C))
-		f.squares = append(f.squares, make([]float64, l.Depth()))
-	}
-	depth, filters := l.Depth(), l.Out.C/l.Groups
+	places, depth, filters := l.Places(), l.Depth(), l.Out.C/l.Groups
+	f := filterSums{places, make([]float64, l.Out.C*places), make([]float64, l.In.C*places), make([]float64, depth*places)}
 	for o := range l.Out.C {
-		group := o / filters * depth
+		own, group := f.outputs[o*places:][:places], f.channels[o/filters*depth*places:]
 		for c := range depth {
-			for p := range l.Places() {
-				w := math.Abs(float64(a.weight(o, c, p/l.Kernel[1], p%l.Kernel[1])))
-				f.outputs[p][o] += w
-				f.channels[p][group+c] += w
-				f.squares[p][c] += float64(w * w)
+			channel, squares := group[c*places:][:places], f.squares[c*places:][:places]
+			p := 0
+			for u := range l.Kernel[0] {
+				for v := range l.Kernel[1] {
+					w := math.Abs(float64(a.weight(o, c, u, v)))
+					own[p] += w
+					channel[p] += w
+					squares[p] += float64(w * w)
+					p++
+				}
 			}
 		}
 	}
@@ -257,17 +259,15 @@ func (a *convolution[T]) magnitudes() (f filterSums) {
 func (f filterSums) matrix(l *lower.Convolution) *matrixGain {
 	m := newMatrixGain(l.Out.C, l.In.C)
 	l.Terms(func(t, c, u, v int) {
-		square, k := f.squares[u*l.Kernel[1]+v][c], float64(l.Size()-t+1)
+		square, k := f.squares[c*f.places+u*l.Kernel[1]+v], float64(l.Size()-t+1)
 		m.square += square
 		m.late += float64(square * k * k)
 	})
-	for p := range f.outputs {
-		for o, sum := range f.outputs[p] {
-			m.rows[o] += sum
-		}
-		for c, sum := range f.channels[p] {
-			m.columns[c] += sum
-		}
+	for i, sum := range f.outputs {
+		m.rows[i/f.places] += sum
+	}
+	for i, sum := range f.channels {
+		m.columns[i/f.places] += sum
 	}
 	return m
 }
@@ -285,20 +285,20 @@ func (f filterSums) matrix(l *lower.Convolution) *matrixGain {
 // most.
 func (f filterSums) tiledSlack(l *lower.Convolution, norm, u, least float64) (slack, slack0, sum float64) {
 	// largest returns for each place of the transform the largest of n numbers by place of a window.
-	largest := func(n int, of func(p, i int) float64) (top [lower.TilePlaces]float64) {
+	largest := func(n int, of func(i, p int) float64) (top [lower.TilePlaces]float64) {
 		for i := range n {
-			for k, v := range lower.Winograd(func(_, _, u, v int) float64 { return of(3*u+v, i) }, 0, 0) {
+			for k, v := range lower.Winograd(func(_, _, u, v int) float64 { return of(i, 3*u+v) }, 0, 0) {
 				top[k] = max(top[k], v)
 			}
 		}
 		return top
 	}
-	rows := largest(l.Out.C, func(p, o int) float64 { return f.outputs[p][o] })
-	columns := largest(l.In.C, func(p, c int) float64 { return f.channels[p][c] })
-	frobenius := largest(1, func(p, _ int) float64 {
+	rows := largest(l.Out.C, func(o, p int) float64 { return f.outputs[o*f.places+p] })
+	columns := largest(l.In.C, func(c, p int) float64 { return f.channels[c*f.places+p] })
+	frobenius := largest(1, func(_, p int) float64 {
 		square := 0.0
-		for _, s := range f.squares[p] {
-			square += s
+		for c := range l.Depth() {
+			square += f.squares[c*f.places+p]
 		}
 		return math.Sqrt(square)
 	})

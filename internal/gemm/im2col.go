@@ -19,6 +19,18 @@ type Im2col struct {
 // A Segment is N elements of each row of A. They meet the next N rows of B.
 type Segment struct{ At, N int }
 
+// flat returns g with windows that lie one behind the other as one row of them, for C with stride
+// ldc. Rows of windows that are short fill no kernel.
+func (g Im2col) flat(ldc int) Im2col {
+	if g.Rows > 1 && g.RowStride == g.Cols*g.ColStride {
+		g.Rows, g.Cols = 1, g.Rows*g.Cols
+	}
+	if g.Images > 1 && g.Rows == 1 && g.ImageStride == g.Cols*g.ColStride && g.Below == g.Cols*ldc {
+		g.Images, g.Cols = 1, g.Images*g.Cols
+	}
+	return g
+}
+
 // MulIm2col computes C ← from + A·B, with A as g reads it from a, and C [Rows·Cols, N] row-major
 // with stride ldc, for each image. from [Padded()] is a bias or zeros; nil stands for what is in C.
 // The segments must have K elements in all. C must not overlap the others.
@@ -32,6 +44,7 @@ func (m *Matrix[T]) MulIm2col(c []T, ldc int, from, a []T, g *Im2col, s *Scratch
 		from = from[:m.Padded()]
 	}
 	last := more*g.ImageStride + (g.Rows-1)*g.RowStride + (g.Cols-1)*g.ColStride
+	flat := g.flat(ldc)
 	for j0 := 0; j0 < m.N; j0 += m.width {
 		b := m.part(j0, s)
 		k := 0
@@ -40,7 +53,7 @@ func (m *Matrix[T]) MulIm2col(c []T, ldc int, from, a []T, g *Im2col, s *Scratch
 			for n := 0; n < segment.N; n += m.depth { // what the cache holds of a panel
 				p := panelProduct[T]{
 					m: m, list: m.identity[k:][:min(m.depth, segment.N-n)], b: b, c: c[j0:], ldc: ldc,
-					a: a[segment.At+n*g.Step:], g: g,
+					a: a[segment.At+n*g.Step:], g: &flat,
 				}
 				if k == 0 && from != nil {
 					p.from = from[j0:]

@@ -31,6 +31,10 @@ func testIm2col[T Float](t *testing.T, path string) {
 		{Im2col{Rows: 2, Cols: 2, RowStride: 12, ColStride: 2, Segments: []Segment{{1, 4}, {13, 4}}, Step: 1, Images: 13, ImageStride: 37, Below: 4*36 + 5}, 33},
 		{Im2col{Rows: 3, Cols: 5, RowStride: 12, ColStride: 2, Segments: []Segment{{1, 4}, {13, 4}}, Step: 1, Images: 6, ImageStride: 49, Below: 15*83 + 2}, 80},
 		{Im2col{Rows: 4, Cols: 4, RowStride: 30, ColStride: 5, Segments: []Segment{{1, 9}}, Step: 2, Images: 4, ImageStride: 150, Below: 16*11 + 1}, 8},
+		// one row of windows behind the other, and one image behind the other in a, and in c too
+		{Im2col{Rows: 4, Cols: 4, RowStride: 36, ColStride: 9, Segments: []Segment{{0, 9}}, Step: 1}, 40},
+		{Im2col{Rows: 3, Cols: 3, RowStride: 21, ColStride: 7, Segments: []Segment{{0, 7}}, Step: 1, Images: 7, ImageStride: 63, Below: 9*17 + 1}, 14},
+		{Im2col{Rows: 3, Cols: 3, RowStride: 21, ColStride: 7, Segments: []Segment{{0, 7}}, Step: 1, Images: 7, ImageStride: 63, Below: 9 * 17}, 14},
 	} {
 		k := 0
 		for _, segment := range c.g.Segments {
