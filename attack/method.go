@@ -105,6 +105,9 @@ type Rows interface {
 	Step(ctx context.Context, s Step) error
 	// Logits returns what the model says of every row now, [N][O].
 	Logits(ctx context.Context) ([][]float64, error)
+	// Pixels returns x of every row as it is now, [N][I], in the backend's precision. The image is
+	// row-major, as Shape says.
+	Pixels(ctx context.Context) ([][]float64, error)
 	// Gradient returns the gradient of Σ_j q[k·O + j]·z_j with respect to the pixels of every row k
 	// as it is now, z its logits, for weights q [N·O]: [N][I]. No row moves.
 	Gradient(ctx context.Context, q []float64) ([][]float64, error)
@@ -119,7 +122,8 @@ type Rows interface {
 // Methods are all kinds of attacks, in the order of help texts and tables. To add one, write its
 // file and add its row.
 var Methods = []Method{
-	fgsm{}, bim{}, pgd{}, mifgsm{}, mifgsm{nesterov: true}, apgd{CrossEntropy}, apgd{DLR}, noise{RandomSign}, noise{Uniform}, worst{},
+	fgsm{}, bim{}, pgd{}, mifgsm{}, mifgsm{nesterov: true}, apgd{CrossEntropy}, apgd{DLR}, square{},
+	noise{RandomSign}, noise{Uniform}, worst{},
 }
 
 var (

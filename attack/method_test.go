@@ -172,6 +172,9 @@ func (r *fakeRows) Logits(context.Context) ([][]float64, error) {
 	r.calls, r.asked = append(r.calls, "logits"), true
 	return r.logits, nil
 }
+func (r *fakeRows) Pixels(context.Context) ([][]float64, error) {
+	return [][]float64{{0.5}, {0.25}}, nil
+}
 func (r *fakeRows) Gradient(_ context.Context, q []float64) ([][]float64, error) {
 	r.calls, r.asked = append(r.calls, fmt.Sprint("gradient ", q)), true
 	return [][]float64{{1}, {-1}}, nil

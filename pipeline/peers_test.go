@@ -92,7 +92,7 @@ func (e peerEntry) parse(t *testing.T) (a attack.Attack, ok bool) {
 		kind = strings.ReplaceAll(e.Attack, "-", "")
 	}
 	item := kind + ":norm=" + e.Norm
-	if slices.Contains([]string{"bim", "pgd", "mifgsm", "nifgsm"}, kind) || e.Attack == "apgd" {
+	if slices.Contains([]string{"bim", "pgd", "mifgsm", "nifgsm", "square"}, kind) || e.Attack == "apgd" {
 		item += fmt.Sprintf(":steps=%d", e.Steps)
 	}
 	return parse(t, item, attack.Options{Seed: 1, Decay: 1})[0], true

@@ -163,6 +163,13 @@ func (r *rows) Shape() (channels, height, width int) {
 
 func (r *rows) Step(ctx context.Context, s attack.Step) error   { return r.b.Step(ctx, s) }
 func (r *rows) Logits(ctx context.Context) ([][]float64, error) { return r.logits(ctx) }
+func (r *rows) Pixels(ctx context.Context) ([][]float64, error) {
+	d, err := r.b.Images(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Collect(slices.Chunk(float64s(d), r.b.Info().Inputs)), nil
+}
 func (r *rows) Gradient(ctx context.Context, q []float64) ([][]float64, error) {
 	d, err := gradient(ctx, r.b, q)
 	if err != nil {

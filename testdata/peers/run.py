@@ -21,6 +21,7 @@ warnings.filterwarnings("ignore")
 import foolbox as fb  # noqa: E402
 import torchattacks as ta  # noqa: E402
 from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted  # noqa: E402
+from pyautoattack.square import SquareAttack  # noqa: E402
 
 torch.set_num_threads(1)
 E = [i / 40 for i in range(21)]  # the Linf grid
@@ -151,6 +152,9 @@ def entries(r):
            B(lambda: fb.attacks.L2PGD(steps=40, rel_stepsize=2.5 / 40)), 250, L2_MIDDLE, SEEDS)
     yield (d("pgd", fb_, steps=40, size="2.5*eps/40", start="uniform"),
            B(lambda: fb.attacks.LinfPGD(steps=40, rel_stepsize=2.5 / 40)), 250, mid, SEEDS)
+    for norm, eps in (("linf", mid), ("l2", L2_MIDDLE)):
+        make = lambda e, s, norm=norm: SquareAttack(r.net, norm=norm.capitalize(), n_queries=1000, eps=e, seed=s, resc_schedule=False, device="cpu")
+        yield d("square", aa_, norm, steps=1000), A(make), 100, eps, SEEDS
 
 
 def norms(r):

@@ -1,0 +1,395 @@
+package attack
+
+import (
+	"context"
+	"fmt"
+	"math"
+)
+
+// Square asks the model for logits alone: a random search that changes one square window of the
+// image at a time, and keeps the change where the margin falls. queries is how many points it looks
+// at.
+//
+// Andriushchenko, Croce, Flammarion, Hein 2020, arXiv:1912.00049: algorithms 1 to 3.
+func Square(queries int, seed uint64) Attack {
+	return Attack{Name: "square", Kind: "square", Steps: queries, Direction: Along, Seed: seed, Loss: Margin}
+}
+
+// square draws each image's windows and signs by themselves, where the authors' code has one window
+// for a whole batch.
+type square struct{}
+
+// squareShare is how large a part of the image the first windows are: p of section 4.1, as AutoAttack
+// has it.
+const squareShare = 0.8
+
+func (square) Facts() Facts {
+	return Facts{
+		Default:   Square(5000, 0),
+		Options:   []string{"steps", "restarts", "norm", "target", "seed"},
+		MostSteps: 1<<16 - 1,
+		About:     "random squares, kept where the margin falls; asks for logits alone, k times",
+		Source:    "Andriushchenko et al. 2020, arXiv:1912.00049",
+	}
+}
+
+func (square) Label(a Attack) string { return fmt.Sprintf("Square, %d queries", a.Steps) }
+
+// Cost is a forward pass for each query.
+func (square) Cost(a Attack) Cost { return Cost{Row: float64(a.Steps), Share: 1 + a.Steps} }
+
+// Ray is false: where it goes depends on what the model says.
+func (square) Ray(Attack) bool { return false }
+
+// Run looks at K points, the start among them. A row that has another class than its label stays
+// there. Where none is left that may still change, the rest is left out.
+func (square) Run(ctx context.Context, a Attack, rows Rows) error {
+	s, err := newSquares(ctx, a, rows)
+	if err != nil {
+		return err
+	}
+	const slotBest, slotClean = 0, 1 // nothing is kept in slotClean, so that it has the clean image
+	n, E := rows.N(), len(rows.Columns())
+	best, wrong, take, drop, all := make([]float64, n), make([]bool, n), make([]bool, n), make([]bool, n), make([]bool, n)
+	for k := range all {
+		all[k] = true
+		wrong[k] = rows.Columns()[k%E] == 0 // which no step moves
+	}
+	labels, targets := rows.Labels(), rows.Targets()
+	for query := range a.Steps {
+		if query > 0 && !containsFalse(wrong) {
+			rows.Done()
+			continue
+		}
+		step := a.Move(query, rows)
+		step.Ball = true
+		s.propose(query, &step, wrong)
+		if s.norm == L2 { // a proposal is a point, not a way from the last one
+			if err := rows.Restore(ctx, slotClean, all); err != nil {
+				return err
+			}
+		}
+		if err := rows.Step(ctx, step); err != nil {
+			return err
+		}
+		logits, err := rows.Logits(ctx)
+		if err != nil {
+			return err
+		}
+		for k, z := range logits {
+			class, _, ok := Judge(z, int(labels[k]))
+			if !ok {
+				return NotFiniteRow(k)
+			}
+			t := -1
+			if targets != nil {
+				t = int(targets[k])
+			}
+			loss, err := a.Loss.Value(z, int(labels[k]), t)
+			if err != nil {
+				return err
+			}
+			fooled := class != int(labels[k])
+			take[k] = query == 0 || !wrong[k] && (loss > best[k] || fooled)
+			if drop[k] = !take[k]; take[k] {
+				best[k], wrong[k] = loss, wrong[k] || fooled
+				s.take(k)
+			}
+		}
+		if err := rows.Keep(ctx, slotBest, take); err != nil {
+			return err
+		}
+		if err := rows.Restore(ctx, slotBest, drop); err != nil {
+			return err
+		}
+		rows.Done()
+	}
+	return nil
+}
+
+func containsFalse(v []bool) bool {
+	for _, b := range v {
+		if !b {
+			return true
+		}
+	}
+	return false
+}
+
+// squares are the perturbations of the rows of a batch, and what their next ones are made of.
+// propose writes next, along and sizes, take writes delta.
+type squares struct {
+	a           Attack
+	norm        Norm
+	c, h, w     int
+	columns     []float64
+	images      []int
+	restarts    []int
+	bounds      Bounds
+	along       []float64   // [N·I]
+	clean       [][]float64 // [N][I], for L2
+	delta, next [][]float64 // [N][I], for L2: x - x0 of the best point, and of the one proposed
+	bump, sum   []float64
+}
+
+// newSquares returns those of rows, which are at their clean images.
+func newSquares(ctx context.Context, a Attack, rows Rows) (*squares, error) {
+	s := &squares{a: a, norm: a.Norm, columns: rows.Columns(), images: rows.Images(), restarts: rows.Restarts(), bounds: rows.Bounds()}
+	s.c, s.h, s.w = rows.Shape()
+	n, size := rows.N(), s.c*s.h*s.w
+	s.along = make([]float64, n*size)
+	switch a.Norm {
+	case Linf:
+	case L2:
+		var err error
+		if s.clean, err = rows.Pixels(ctx); err != nil {
+			return nil, err
+		}
+		s.delta, s.next = make([][]float64, n), make([][]float64, n)
+		for k := range n {
+			s.delta[k], s.next[k] = make([]float64, size), make([]float64, size)
+		}
+		s.bump, s.sum = make([]float64, s.h*s.w), make([]float64, s.c)
+	default:
+		return nil, fmt.Errorf("attack: %s: norm %v, want linf or l2", a.Name, a.Norm)
+	}
+	return s, nil
+}
+
+// draw returns the random numbers of row k for a query. Word 0 to 3 are places of windows, word 4
+// has the way that a bump lies, and from word 8 on there are signs, a bit each.
+func (s *squares) draw(k, query int) *UniformDraw {
+	restart := 0
+	if s.restarts != nil {
+		restart = s.restarts[k%len(s.columns)]
+	}
+	return NewUniformDraw(s.a.Seed, s.images[k], restart, query)
+}
+
+// below returns a number from 0 to n-1 of word i.
+func below(u *UniformDraw, i, n int) int { return int(uint64(u.Word(i)) * uint64(n) >> 32) }
+
+// signBit returns 1 or -1 by bit i of the signs.
+func signBit(u *UniformDraw, i int) float64 {
+	return 1 - 2*float64(u.Word(8+i/32)>>(i%32)&1)
+}
+
+// propose writes to step where each row goes that is not done.
+func (s *squares) propose(query int, step *Step, done []bool) {
+	clear(s.along)
+	step.Along, step.Size = s.along, make([]float64, len(s.columns))
+	for e, eps := range s.columns {
+		switch {
+		case s.norm == L2:
+			step.Size[e] = 1
+		case query == 0:
+			step.Size[e] = eps
+		default:
+			step.Size[e] = 2 * eps // from any point of the ball to its side, as far as the bounds let it
+		}
+	}
+	for k := range done {
+		if done[k] {
+			if s.norm == L2 {
+				copy(s.row(k), s.delta[k])
+			}
+			continue
+		}
+		u := s.draw(k, query)
+		switch {
+		case s.norm == L2 && query == 0:
+			s.startL2(k, u)
+		case s.norm == L2:
+			s.windowL2(k, query, u)
+		case query == 0:
+			s.stripes(k, u)
+		default:
+			s.window(k, query, u)
+		}
+	}
+}
+
+// take makes what was proposed for row k its best point.
+func (s *squares) take(k int) {
+	if s.norm == L2 {
+		copy(s.delta[k], s.row(k))
+	}
+}
+
+func (s *squares) row(k int) []float64 {
+	size := s.c * s.h * s.w
+	return s.along[k*size:][:size]
+}
+
+// stripes gives each column of pixels of each channel a sign, as section 4.2 says.
+func (s *squares) stripes(k int, u *UniformDraw) {
+	d := s.row(k)
+	for c := range s.c {
+		for x := range s.w {
+			v := signBit(u, c*s.w+x)
+			for y := range s.h {
+				d[(c*s.h+y)*s.w+x] = v
+			}
+		}
+	}
+}
+
+// part returns which part of the image the windows of a query are. AutoAttack leaves the schedule
+// as it is for 10,000 queries, and so do we.
+func (square) part(query int) float64 {
+	p := squareShare
+	for _, from := range []int{10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000} {
+		if query > from {
+			p /= 2
+		}
+	}
+	return p
+}
+
+// side is the side of the windows of a query, in pixels.
+func (s *squares) side(query int) int {
+	side := int(math.RoundToEven(math.Sqrt(square{}.part(query) * float64(s.h*s.w))))
+	return min(max(side, 1), s.h, s.w)
+}
+
+// window gives each channel of one window a sign: algorithm 2.
+func (s *squares) window(k, query int, u *UniformDraw) {
+	side := s.side(query)
+	top, left := below(u, 0, s.h-side+1), below(u, 1, s.w-side+1)
+	d := s.row(k)
+	for c := range s.c {
+		v := signBit(u, c)
+		for y := top; y < top+side; y++ {
+			row := d[(c*s.h+y)*s.w:]
+			for x := left; x < left+side; x++ {
+				row[x] = v
+			}
+		}
+	}
+}
+
+// startL2 fills the image with bumps of random signs, five along each side: section 4.3.
+func (s *squares) startL2(k int, u *UniformDraw) {
+	const along = 5
+	next := s.next[k]
+	clear(next)
+	high, wide := max(1, s.h/along), max(1, s.w/along)
+	side := min(high, wide)
+	bit := 0
+	for top := (s.h - s.h/side*side) / 2; top+side <= s.h; top += side {
+		for left := (s.w - s.w/side*side) / 2; left+side <= s.w; left += side {
+			s.makeBump(side, signBit(u, bit) < 0)
+			bit++
+			for c := range s.c {
+				v := signBit(u, bit)
+				bit++
+				s.each(c, top, left, side, func(at, in int) { next[at] = v * s.bump[in] })
+			}
+		}
+	}
+	s.place(k)
+}
+
+// each calls f for each pixel of a window of channel c, with its place in the image and in the
+// window.
+func (s *squares) each(c, top, left, side int, f func(at, in int)) {
+	for y := range side {
+		for x := range side {
+			f((c*s.h+top+y)*s.w+left+x, y*side+x)
+		}
+	}
+}
+
+// windowL2 empties one window of the perturbation and puts what that had, and what the ball has
+// left, into a bump in another: algorithm 3.
+func (s *squares) windowL2(k, query int, u *UniformDraw) {
+	side := max(s.side(query), 3)
+	side = min(side|1, s.h, s.w)
+	top, left := below(u, 0, s.h-side+1), below(u, 1, s.w-side+1)
+	from, beside := below(u, 2, s.h-side+1), below(u, 3, s.w-side+1)
+	delta, next := s.delta[k], s.next[k]
+	copy(next, delta)
+	all, both, here := 0.0, 0.0, 0.0 // squares of norms: of all, of both windows, of the one to fill
+	for _, v := range delta {
+		all += float64(v * v)
+	}
+	for c := range s.c {
+		s.each(c, from, beside, side, func(at, _ int) { next[at] = 0 })
+		s.each(c, top, left, side, func(at, _ int) {
+			here += float64(delta[at] * delta[at])
+			next[at] = 0
+		})
+	}
+	for i, v := range delta {
+		if next[i] == 0 {
+			both += float64(v * v)
+		}
+	}
+	eps := s.columns[k%len(s.columns)]
+	room := math.Sqrt(math.Max(float64(eps*eps)-all, 0)/float64(s.c) + both)
+	s.makeBump(side, u.Word(4)>>31 != 0)
+	here = math.Sqrt(here) + 1e-12
+	for c := range s.c {
+		sign, norm := signBit(u, c), 0.0
+		s.each(c, top, left, side, func(at, in int) {
+			next[at] = float64(sign*s.bump[in]) + delta[at]/here
+			norm += float64(next[at] * next[at])
+		})
+		scale := room / (math.Sqrt(norm) + 1e-12)
+		s.each(c, top, left, side, func(at, _ int) { next[at] *= scale })
+	}
+	s.place(k)
+}
+
+// place scales what is next for row k to length eps, keeps it in the bounds, and makes it the way to
+// go from the clean image.
+func (s *squares) place(k int) {
+	norm := 0.0
+	for _, v := range s.next[k] {
+		norm += float64(v * v)
+	}
+	scale := s.columns[k%len(s.columns)] / (math.Sqrt(norm) + 1e-12)
+	d := s.row(k)
+	for i, v := range s.next[k] {
+		d[i] = float64(scale * v)
+		if x0 := s.clean[k][i]; !s.bounds.None() {
+			d[i] = min(max(x0+d[i], s.bounds.Lo), s.bounds.Hi) - x0
+		}
+	}
+}
+
+// makeBump writes a bump [side, side] of norm 1: two halves of opposite signs, one above the other or
+// beside it. A half is a sum of growing rectangles round its middle, the k-th, from 0, of 1/(k+1)².
+func (s *squares) makeBump(side int, beside bool) {
+	b := s.bump[:side*side]
+	clear(b)
+	norm := 0.0
+	for half, top := range []int{0, side / 2} {
+		high := [2]int{side / 2, side - side/2}[half]
+		middle, centre := top+high/2, side/2
+		for y := top; y < top+high; y++ {
+			for x := range side {
+				v := 0.0
+				for k := max(distance(y, middle), distance(x, centre)); k <= max(high, side)/2; k++ {
+					v += 1 / float64((k+1)*(k+1))
+				}
+				if half == 1 {
+					v = -v
+				}
+				at := y*side + x
+				if beside {
+					at = x*side + y
+				}
+				b[at] = v
+			}
+		}
+	}
+	for _, v := range b {
+		norm += float64(v * v)
+	}
+	for i := range b {
+		b[i] /= math.Sqrt(norm)
+	}
+}
+
+func distance(a, b int) int { return max(a-b, b-a) }
