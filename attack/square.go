@@ -19,8 +19,8 @@ func Square(queries int, seed uint64) Attack {
 // for a whole batch.
 type square struct{}
 
-// squareShare is how large a part of the image the first windows are: p of section 4.1, as AutoAttack
-// has it.
+// squareShare is how large a part of the image the first windows are: p of section 4.1, as it is in
+// AutoAttack.
 const squareShare = 0.8
 
 func (square) Facts() Facts {
@@ -341,8 +341,8 @@ func (s *squares) windowL2(k, query int, u *UniformDraw) {
 	s.place(k)
 }
 
-// place scales what is next for row k to length eps, keeps it in the bounds, and makes it the way to
-// go from the clean image.
+// place scales what is next for row k to length eps, keeps it in the bounds, and makes it the way
+// to go from the clean image.
 func (s *squares) place(k int) {
 	norm := 0.0
 	for _, v := range s.next[k] {
@@ -358,8 +358,9 @@ func (s *squares) place(k int) {
 	}
 }
 
-// makeBump writes a bump [side, side] of norm 1: two halves of opposite signs, one above the other or
-// beside it. A half is a sum of growing rectangles round its middle, the k-th, from 0, of 1/(k+1)².
+// makeBump writes a bump [side, side] of norm 1: two halves of opposite signs, one above the other
+// or beside it. A half is a sum of growing rectangles round its middle, the k-th, from 0, of
+// 1/(k+1)².
 func (s *squares) makeBump(side int, beside bool) {
 	b := s.bump[:side*side]
 	clear(b)
