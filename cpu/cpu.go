@@ -20,6 +20,7 @@
 package cpu
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"runtime"
@@ -41,6 +42,9 @@ type Float = gemm.Float
 type Options struct {
 	Threads int    // goroutines; 0 is one for each processor
 	Kernel  string // one of Kernels; "" is the best, or the one that ADVSWEEP_KERNEL names
+	// Math is one of Maths; "" is the default. "fast" computes convolutions of 3×3 by larger tiles,
+	// whose errors are larger.
+	Math string
 	// Dense makes every product whole and every step start from the pixels, as other programs do.
 	// It is slower, and is there to compare with. Images that have moved twice, or within bounds,
 	// then differ within rounding. EnvDense asks for it too.
@@ -58,6 +62,9 @@ const MaxThreads = 1024
 
 // Kernels lists the matrix kernels that this processor can run, best first.
 func Kernels() []string { return gemm.Paths() }
+
+// Maths lists the values of Options.Math, the default first: see package internal/lower.
+func Maths() []string { return lower.Maths() }
 
 // A Backend holds one model and one batch. It implements pipeline.Backend and is used by one
 // goroutine at a time. What it returns belongs to the caller. An error of Step, Keep or Restore, or
@@ -118,7 +125,7 @@ func New[T Float](m *model.Model, o Options) (*Backend[T], error) {
 	if err != nil {
 		return nil, fmt.Errorf("cpu: %w", err)
 	}
-	prog, err := lower.New(m)
+	prog, err := lower.NewMath(m, lower.Math(cmp.Or(o.Math, string(lower.Default))))
 	if err != nil {
 		return nil, fmt.Errorf("cpu: %w", err)
 	}

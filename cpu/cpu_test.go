@@ -123,6 +123,7 @@ func TestNewErrors(t *testing.T) {
 	}{
 		"negative threads": {m, Options{Threads: -1}},
 		"unknown kernel":   {m, Options{Kernel: "mmx"}},
+		"unknown math":     {m, Options{Math: "wild"}},
 		"no layers":        {&model.Model{}, Options{}},
 		"one class":        {model.MLP(4, 1), Options{}},
 	} {

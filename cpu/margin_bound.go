@@ -214,7 +214,7 @@ func (a *convolution[T]) gain(in, out lower.Shape) gain {
 	norm := norm2(a.bias) * math.Sqrt(float64(out.Pixels()))
 	f := a.magnitudes()
 	g := productGain[T](f.matrix(l), l.Size(), l.Places(), norm, 0, out.Size())
-	if l.Tiled {
+	if l.Tile != nil {
 		u, least := roundoff[T]()
 		g.slack, g.slack0, g.sum = f.tiledSlack(l, norm, u, least)
 	}
@@ -272,22 +272,31 @@ func (f filterSums) matrix(l *lower.Convolution) *matrixGain {
 	return m
 }
 
-// tiledSlack returns slack, slack0 and sum of a convolution by Winograd's F(2×2, 3×3), with norm
-// that of the bias over all windows, and u and least of roundoff.
+// tiledSlack returns slack, slack0 and sum of a convolution by tiles, with norm that of the bias
+// over all windows, and u and least of roundoff.
 //
 // A number of the image lies in four tiles at most, a factor of 2 in norm. The matrices of the
-// transforms, with elements -1, 0 and 1, have magnitudes whose norm is √(3+√5) for what tiles take
-// and √5 for their outputs. Each is applied along both dimensions. So the magnitudes of all terms
-// of the outputs have a norm of at most 2·(3+√5)·5 times that of the image and the largest norm of
-// the weights of a place. These are at most the weights that the magnitudes of a filter have, whose
-// sums and norms the transform of those of the filters bounds. A term is rounded twice before the
-// products, C times in them and five times behind them, and a weight is off by eight roundings at
-// most.
+// transforms have magnitudes whose norms are Tile.In and Tile.Out. Each is applied along both
+// dimensions, which squares its norm. A transform adds numbers in such a way that no partial sum
+// has a term twice with opposite signs. So the magnitudes of all terms of the outputs have a norm
+// of at most 2·In²·Out² times that of the image and the largest norm of the weights of a place.
+// These are at most the weights that the magnitudes of a filter have, with magnitudes in the
+// transform of the filter too. The transform of the sums and norms of all filters bounds those of
+// the weights. A term is rounded C times in its chain, and Tile.Roundings times besides, of which
+// eight are a weight's. An output that is set to 0 has no error.
+//
+// What is too small for the format errs by least at each rounding, in a chain or behind it, of the
+// numbers that an output sums up. These count Widest² with the factors that they have. What tiles
+// take may err by least where a transform halves it, once along each dimension.
 func (f filterSums) tiledSlack(l *lower.Convolution, norm, u, least float64) (slack, slack0, sum float64) {
+	t := l.Tile
+	magnitudes, filter := t.Magnitudes(), make([]float64, t.Places())
 	// largest returns for each place of the transform the largest of n numbers by place of a window.
-	largest := func(n int, of func(i, p int) float64) (top [lower.TilePlaces]float64) {
+	largest := func(n int, of func(i, p int) float64) []float64 {
+		top := make([]float64, t.Places())
 		for i := range n {
-			for k, v := range lower.Winograd(func(_, _, u, v int) float64 { return of(i, 3*u+v) }, 0, 0) {
+			lower.Winograd(magnitudes, func(_, _, u, v int) float64 { return of(i, 3*u+v) }, 0, 0, filter)
+			for k, v := range filter {
 				top[k] = max(top[k], v)
 			}
 		}
@@ -306,10 +315,13 @@ func (f filterSums) tiledSlack(l *lower.Convolution, norm, u, least float64) (sl
 	for k := range rows {
 		top = max(top, min(math.Sqrt(rows[k]*columns[k]), frobenius[k]))
 	}
-	k := float64(l.In.C + 16)
-	sum = 2 * (3 + math.Sqrt(5)) * 5 * top * spare
+	k := float64(l.In.C + t.Roundings)
+	sum = 2 * float64(t.In*t.In) * float64(t.Out*t.Out) * top * spare
 	rounding := k * u * (1 + float64(2*k*u)) * spare
-	return sum * rounding, float64(norm*rounding) + float64(9*k*least*math.Sqrt(float64(l.Out.Size()))*spare), sum
+	taken := float64(t.Places() * l.In.C * l.Out.Pixels()) // at least as many numbers as tiles take
+	slack0 = float64(norm*rounding) + float64(float64(t.Widest*t.Widest)*k*least*math.Sqrt(float64(l.Out.Size()))*spare) +
+		float64((t.In+1)*least*math.Sqrt(taken)*float64(t.Out*t.Out)*top*spare)
+	return sum * rounding, slack0, sum
 }
 
 // norm bounds the norm of a convolution by the largest of its groups' filters, as a matrix

@@ -27,6 +27,9 @@ func boundModels(r *rand.Rand) []*model.Model {
 	return all
 }
 
+// mathOf returns each of Maths in turn.
+func mathOf(k int) string { return Maths()[k%len(Maths())] }
+
 // TestMarginBound compares the bound with how far margins do move: from rows that steps have moved,
 // in every form in which x may lie, to rows near them that are computed from the pixels.
 func TestMarginBound(t *testing.T) {
@@ -46,13 +49,14 @@ func testMarginBound[T Float](t *testing.T) {
 	}
 	for k, m := range models {
 		in, out := m.Inputs(), m.Outputs()
-		b, err := New[T](m, Options{})
+		options := Options{Math: mathOf(k)}
+		b, err := New[T](m, options)
 		must(t, err)
 		if b.makeBound(); k >= all && !b.bound.known { // see TestUnknownBounds
 			continue
 		}
 		b.bound = modelBound[T]{}
-		other, err := New[T](m, Options{})
+		other, err := New[T](m, options)
 		must(t, err)
 		pixels, labels := make([]uint8, n*in), make([]int32, n)
 		for i := range pixels {
@@ -156,7 +160,7 @@ func testRoundedClasses[T Float](t *testing.T) {
 		if l, ok := m.Layers[len(m.Layers)-1].(model.Linear); ok {
 			nearTie(l, math.Pow(10, -float64(1+k%7)))
 		}
-		b, err := New[T](m, Options{})
+		b, err := New[T](m, Options{Math: mathOf(k)})
 		must(t, err)
 		images, labels := make([]float32, n*in), make([]int32, n)
 		for i := range images {

@@ -48,7 +48,7 @@ func TestNetworkBits(t *testing.T) {
 		for _, kernel := range Kernels() {
 			var first []float32
 			for _, threads := range []int{1, 2, 3, 8} {
-				b, err := New[float32](m, Options{Threads: threads, Kernel: kernel})
+				b, err := New[float32](m, Options{Threads: threads, Kernel: kernel, Math: mathOf(int(seed))})
 				if err != nil {
 					t.Fatal(err)
 				}

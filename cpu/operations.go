@@ -129,7 +129,7 @@ type way[T Float] interface {
 
 // newWay returns a convolution of images with the windows of places.
 func newWay[T Float](path string, places lower.Unfold, bias []T, weight func(o, c, u, v int) T) way[T] {
-	if places.Tiled {
+	if places.Tile != nil {
 		return newWinograd(path, places, bias, weight)
 	}
 	if g := groupsOf[T](path, places); g != nil {

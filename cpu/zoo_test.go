@@ -30,13 +30,15 @@ func TestZoo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m, err := model.Load(path)
 			must(t, err)
-			testZoo[float64](t, m, 1e-9)
-			testZoo[float32](t, m, 1e-3)
+			for _, mode := range Maths() {
+				testZoo[float64](t, m, mode, 1e-9)
+				testZoo[float32](t, m, mode, 1e-3)
+			}
 		})
 	}
 }
 
-func testZoo[T Float](t *testing.T, m *model.Model, limit float64) {
+func testZoo[T Float](t *testing.T, m *model.Model, mode string, limit float64) {
 	const n = 2
 	r := rand.New(rand.NewPCG(51, 1))
 	in, out := m.Inputs(), m.Outputs()
@@ -47,7 +49,7 @@ func testZoo[T Float](t *testing.T, m *model.Model, limit float64) {
 	for i := range q {
 		q[i] = float64(i%5 - 2)
 	}
-	b, err := New[T](m, Options{})
+	b, err := New[T](m, Options{Math: mode})
 	must(t, err)
 	must(t, b.Load(t.Context(), 0, tensor.New(tensor.WithShape(n, in), tensor.WithBacking(pixels)), make([]int32, n)))
 	must(t, b.Begin(t.Context(), 0, n, []float64{0}))
@@ -72,7 +74,7 @@ func testZoo[T Float](t *testing.T, m *model.Model, limit float64) {
 				off, top = max(off, math.Abs(float64(c.got[k])-want)), max(top, math.Abs(want))
 			}
 			if !(off <= limit*top) {
-				t.Errorf("%T, image %d: %s within %.1e of the largest, want %v", z[0], i, c.what, off/top, limit)
+				t.Errorf("%T, %s, image %d: %s within %.1e of the largest, want %v", z[0], mode, i, c.what, off/top, limit)
 			}
 		}
 	}

@@ -55,7 +55,7 @@ func (d *device) newConv(l *lower.Convolution, relu bool, mode string) (*conv, e
 // i at row u and column v of the window.
 func (d *device) newPass(name string, places lower.Unfold, weight func(o, i, u, v int) float32, bias *tensor.Dense, relu bool, mode string) (pass, error) {
 	// The other modes have products of their own, whose bits are not the CPU's.
-	if places.Tiled && mode == "fp32" {
+	if places.Tile != nil && mode == "fp32" {
 		return d.newWinograd(name, places, weight, bias, relu)
 	}
 	return d.newUnfolding(name, places, weight, bias, relu, mode)

@@ -23,6 +23,9 @@ type winograd struct {
 	relu         bool         // a ReLU follows, and the last kernel computes it
 }
 
+// tilePlaces is how many places the transform of a tile has.
+const tilePlaces = 16
+
 // winogradBytes is how much of v and m a piece has for each multiprocessor. That is one wave of two
 // blocks of the product where both sides have 128 channels or more, and more waves of fewer
 // channels. It is 33 MiB on an H100, so that v and m mostly stay in its second-level cache.
@@ -31,6 +34,9 @@ const winogradBytes = 256 << 10
 // newWinograd copies the filters to the device, as newPass does. It returns an error if kernels
 // can't index the tiles of one image.
 func (d *device) newWinograd(name string, places lower.Unfold, weight func(o, c, u, v int) float32, bias *tensor.Dense, relu bool) (*winograd, error) {
+	if places.Tile != lower.Tile2 {
+		return nil, fmt.Errorf("gpu: layer %s has tiles of %d by %d outputs, want 2 by 2", name, places.Tile.Size, places.Tile.Size)
+	}
 	w := &winograd{places: places, x: newShape(places.In), y: newShape(places.Out), relu: relu}
 	w.down, w.across = places.Tiles()
 	// A grid has at most 65,535 rows of tiles of 128, and kernels count threads in 31 bits.
@@ -39,10 +45,12 @@ func (d *device) newWinograd(name string, places lower.Unfold, weight func(o, c,
 		return nil, fmt.Errorf("gpu: layer %s makes %d tiles of %d and %d channels of an image, want at most %d", name, w.tiles(1), w.x.channels, w.y.channels, most)
 	}
 	w.images = max(1, min(most, winogradBytes*d.multiprocessors/w.bytes())/w.tiles(1))
-	u, rows := make([]float32, lower.TilePlaces*padRows(w.y.channels)*w.x.pitch), padRows(w.y.channels)
+	u, rows := make([]float32, tilePlaces*padRows(w.y.channels)*w.x.pitch), padRows(w.y.channels)
+	var of [tilePlaces]float32 // a filter
 	for o := range w.y.channels {
 		for c := range w.x.channels {
-			for k, v := range lower.Winograd(weight, o, c) {
+			lower.Winograd(lower.Tile2, weight, o, c, of[:])
+			for k, v := range of {
 				u[(k*rows+o)*w.x.pitch+c] = v
 			}
 		}
@@ -60,7 +68,7 @@ func (d *device) newWinograd(name string, places lower.Unfold, weight func(o, c,
 func (w *winograd) tiles(n int) int { return n * w.down * w.across }
 
 // bytes is what a tile takes of v and m.
-func (w *winograd) bytes() int { return 4 * lower.TilePlaces * (w.x.pitch + w.y.pitch) }
+func (w *winograd) bytes() int { return 4 * tilePlaces * (w.x.pitch + w.y.pitch) }
 
 func (w *winograd) columns(n int) int { return w.tiles(min(n, w.images)) * w.bytes() / 4 }
 
@@ -68,7 +76,7 @@ func (w *winograd) run(net *network, y, from, x cu.DevicePtr, n int) error {
 	return w.each(n, func(i, images int) error {
 		tiles := w.tiles(images)
 		v := net.columns.DevicePtr
-		m := at(v, lower.TilePlaces*tiles*w.x.pitch, 4)
+		m := at(v, tilePlaces*tiles*w.x.pitch, 4)
 		if err := net.winogradIn(v, at(x, i*w.x.width, 4), w, tiles); err != nil {
 			return err
 		}
@@ -90,8 +98,8 @@ func (d *device) winogradIn(v, x cu.DevicePtr, w *winograd, tiles int) error {
 // place. No bit of it depends on which kernel is chosen.
 func (d *device) winogradProduct(m, v cu.DevicePtr, w *winograd, tiles int) error {
 	// The products share the multiprocessors.
-	name, grid, shared := tile("winograd_product", "fp32", tiles, w.y.pitch, ceil(d.multiprocessors, lower.TilePlaces))
-	grid.x *= lower.TilePlaces
+	name, grid, shared := tile("winograd_product", "fp32", tiles, w.y.pitch, ceil(d.multiprocessors, tilePlaces))
+	grid.x *= tilePlaces
 	return d.launch(name, grid, dim{256, 1}, shared, []int{tiles, w.x.channels, w.y.channels},
 		m, v, w.u, int32(tiles), int32(w.x.pitch), int32(w.y.channels), int32(w.y.pitch))
 }

@@ -45,8 +45,8 @@ func (c tiledCase) convolution(r *rand.Rand) *lower.Convolution {
 	one := [2]int{1, 1}
 	l := &lower.Convolution{Name: "c", Weight: tensor.New(tensor.WithShape(c.out, c.in.C, 3, 3), tensor.WithBacking(w)),
 		Bias:   tensor.New(tensor.WithShape(c.out), tensor.WithBacking(b)),
-		Unfold: lower.Unfold{In: c.in, Out: out, Kernel: [2]int{3, 3}, Stride: one, Pad: c.pad, Dilation: one, Groups: 1, Tiled: true}}
-	l.Back = &lower.Unfold{In: out, Out: c.in, Kernel: [2]int{3, 3}, Stride: one, Dilation: one, Groups: 1, Tiled: true}
+		Unfold: lower.Unfold{In: c.in, Out: out, Kernel: [2]int{3, 3}, Stride: one, Pad: c.pad, Dilation: one, Groups: 1, Tile: lower.Tile2}}
+	l.Back = &lower.Unfold{In: out, Out: c.in, Kernel: [2]int{3, 3}, Stride: one, Dilation: one, Groups: 1, Tile: lower.Tile2}
 	for d := range l.Back.Pad {
 		l.Back.Pad[d] = 2 - c.pad[d]
 	}
@@ -370,7 +370,7 @@ func zero(t *testing.T, p *card, v *layerValue) {
 func TestTooManyTiles(t *testing.T) {
 	onNothing(t, func(p *card) {
 		s := lower.Shape{C: 16, H: 2, W: 1 << 30}
-		_, err := p.newWinograd("c", lower.Unfold{In: s, Out: s}, nil, nil, false)
+		_, err := p.newWinograd("c", lower.Unfold{In: s, Out: s, Tile: lower.Tile2}, nil, nil, false)
 		if want := "gpu: layer c makes 536870912 tiles of 16 and 16 channels of an image, want at most 8388480"; err == nil || err.Error() != want {
 			t.Errorf("%v, want %s", err, want)
 		}
@@ -386,7 +386,7 @@ func TestWinogradPieces(t *testing.T) {
 			{64, 32, 16}, {256, 8, 66}, {512, 4, 132}, {64, 224, 1},
 		} {
 			s := lower.Shape{C: c.channels, H: c.side, W: c.side}
-			w, err := p.newWinograd("c", lower.Unfold{In: s, Out: s}, func(_, _, _, _ int) float32 { return 0 },
+			w, err := p.newWinograd("c", lower.Unfold{In: s, Out: s, Tile: lower.Tile2}, func(_, _, _, _ int) float32 { return 0 },
 				tensor.New(tensor.WithShape(c.channels), tensor.Of(tensor.Float32)), false)
 			check(t, err)
 			if w.images != c.want {

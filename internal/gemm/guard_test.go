@@ -184,15 +184,17 @@ func guardVector[T Float](y *yard, path string) {
 // guardTiles is a part of TestGuard.
 func guardTiles[T Float](y *yard, path string) {
 	r := rand.New(rand.NewPCG(17, 18))
-	x := NewTiles[T](path)
-	for channels := 1; channels <= 67; channels++ {
-		for n := 1; n <= 3; n++ {
-			y.free()
-			numbers := func(n int) []T { return fenced(y, random[T](r, n)) }
-			row := (2*n + 2) * channels
-			v := numbers(16 * n * channels)
-			x.In(n, channels, numbers(4*row), row, v, n*channels, channels)
-			x.Out(n, channels, v, n*channels, channels, numbers(channels), numbers(row+2*n*channels), row)
+	for _, size := range tileSizes {
+		x, wide := NewTiles[T](path, size), size+2
+		for channels := 1; channels <= 67; channels++ {
+			for n := 1; n <= 3; n++ {
+				y.free()
+				numbers := func(n int) []T { return fenced(y, random[T](r, n)) }
+				row := (size*n + 2) * channels
+				v, room := numbers(wide*wide*n*channels), numbers(TileRoom[T]())
+				x.In(n, channels, numbers(wide*row), row, v, n*channels, channels, room)
+				x.Out(n, channels, v, n*channels, channels, numbers(channels), numbers((size-1)*row+size*n*channels), row, room)
+			}
 		}
 	}
 }

@@ -80,13 +80,24 @@ func vectors(path string) []any {
 	return nil
 }
 
-// tiles returns the transforms of a path by element type.
+// assembly is the transforms of tiles of so many outputs, for vectors of so many channels.
+func assembly[T Float](size int, whole multiple, in tilesIn[T], out tilesOut[T]) Tiles[T] {
+	return Tiles[T]{tileForm: tileForm[T]{size: size}, whole: whole, in: in, out: out}
+}
+
+// tiles returns the transforms of a path by size and element type.
 func tiles(path string) []any {
 	switch path {
 	case "avx512":
-		return []any{Tiles[float32]{16, avx512_float32_tilesIn, avx512_float32_tilesOut}, Tiles[float64]{8, avx512_float64_tilesIn, avx512_float64_tilesOut}}
+		return []any{
+			assembly(2, 16, avx512_float32_tilesIn, avx512_float32_tilesOut), assembly(2, 8, avx512_float64_tilesIn, avx512_float64_tilesOut),
+			assembly(4, 16, avx512_float32_tiles4In, avx512_float32_tiles4Out), assembly(4, 8, avx512_float64_tiles4In, avx512_float64_tiles4Out),
+		}
 	case "avx2":
-		return []any{Tiles[float32]{8, avx2_float32_tilesIn, avx2_float32_tilesOut}, Tiles[float64]{4, avx2_float64_tilesIn, avx2_float64_tilesOut}}
+		return []any{
+			assembly(2, 8, avx2_float32_tilesIn, avx2_float32_tilesOut), assembly(2, 4, avx2_float64_tilesIn, avx2_float64_tilesOut),
+			assembly(4, 8, avx2_float32_tiles4In, avx2_float32_tiles4Out), assembly(4, 4, avx2_float64_tiles4In, avx2_float64_tiles4Out),
+		}
 	}
 	return nil
 }

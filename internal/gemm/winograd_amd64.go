@@ -7,39 +7,79 @@ package gemm
 // avx2_float32_tilesIn is tilesInGo for whole vectors of channels.
 //
 //go:noescape
-func avx2_float32_tilesIn(n int, channels int, x *float32, row int, pixel int, v *float32, place int, ldv int)
+func avx2_float32_tilesIn(n int, channels int, x *float32, row int, pixel int, v *float32, place int, ldv int, room *float32)
 
 // avx2_float32_tilesOut is tilesOutGo for whole vectors of channels.
 //
 //go:noescape
-func avx2_float32_tilesOut(n int, channels int, m *float32, place int, ldm int, bias *float32, y *float32, row int, pixel int)
+func avx2_float32_tilesOut(n int, channels int, m *float32, place int, ldm int, bias *float32, y *float32, row int, pixel int, room *float32)
+
+// avx2_float32_tiles4In is tiles4InGo for whole vectors of channels.
+//
+//go:noescape
+func avx2_float32_tiles4In(n int, channels int, x *float32, row int, pixel int, v *float32, place int, ldv int, room *float32)
+
+// avx2_float32_tiles4Out is tiles4OutGo for whole vectors of channels.
+//
+//go:noescape
+func avx2_float32_tiles4Out(n int, channels int, m *float32, place int, ldm int, bias *float32, y *float32, row int, pixel int, room *float32)
 
 // avx512_float32_tilesIn is tilesInGo for whole vectors of channels.
 //
 //go:noescape
-func avx512_float32_tilesIn(n int, channels int, x *float32, row int, pixel int, v *float32, place int, ldv int)
+func avx512_float32_tilesIn(n int, channels int, x *float32, row int, pixel int, v *float32, place int, ldv int, room *float32)
 
 // avx512_float32_tilesOut is tilesOutGo for whole vectors of channels.
 //
 //go:noescape
-func avx512_float32_tilesOut(n int, channels int, m *float32, place int, ldm int, bias *float32, y *float32, row int, pixel int)
+func avx512_float32_tilesOut(n int, channels int, m *float32, place int, ldm int, bias *float32, y *float32, row int, pixel int, room *float32)
+
+// avx512_float32_tiles4In is tiles4InGo for whole vectors of channels.
+//
+//go:noescape
+func avx512_float32_tiles4In(n int, channels int, x *float32, row int, pixel int, v *float32, place int, ldv int, room *float32)
+
+// avx512_float32_tiles4Out is tiles4OutGo for whole vectors of channels.
+//
+//go:noescape
+func avx512_float32_tiles4Out(n int, channels int, m *float32, place int, ldm int, bias *float32, y *float32, row int, pixel int, room *float32)
 
 // avx2_float64_tilesIn is tilesInGo for whole vectors of channels.
 //
 //go:noescape
-func avx2_float64_tilesIn(n int, channels int, x *float64, row int, pixel int, v *float64, place int, ldv int)
+func avx2_float64_tilesIn(n int, channels int, x *float64, row int, pixel int, v *float64, place int, ldv int, room *float64)
 
 // avx2_float64_tilesOut is tilesOutGo for whole vectors of channels.
 //
 //go:noescape
-func avx2_float64_tilesOut(n int, channels int, m *float64, place int, ldm int, bias *float64, y *float64, row int, pixel int)
+func avx2_float64_tilesOut(n int, channels int, m *float64, place int, ldm int, bias *float64, y *float64, row int, pixel int, room *float64)
+
+// avx2_float64_tiles4In is tiles4InGo for whole vectors of channels.
+//
+//go:noescape
+func avx2_float64_tiles4In(n int, channels int, x *float64, row int, pixel int, v *float64, place int, ldv int, room *float64)
+
+// avx2_float64_tiles4Out is tiles4OutGo for whole vectors of channels.
+//
+//go:noescape
+func avx2_float64_tiles4Out(n int, channels int, m *float64, place int, ldm int, bias *float64, y *float64, row int, pixel int, room *float64)
 
 // avx512_float64_tilesIn is tilesInGo for whole vectors of channels.
 //
 //go:noescape
-func avx512_float64_tilesIn(n int, channels int, x *float64, row int, pixel int, v *float64, place int, ldv int)
+func avx512_float64_tilesIn(n int, channels int, x *float64, row int, pixel int, v *float64, place int, ldv int, room *float64)
 
 // avx512_float64_tilesOut is tilesOutGo for whole vectors of channels.
 //
 //go:noescape
-func avx512_float64_tilesOut(n int, channels int, m *float64, place int, ldm int, bias *float64, y *float64, row int, pixel int)
+func avx512_float64_tilesOut(n int, channels int, m *float64, place int, ldm int, bias *float64, y *float64, row int, pixel int, room *float64)
+
+// avx512_float64_tiles4In is tiles4InGo for whole vectors of channels.
+//
+//go:noescape
+func avx512_float64_tiles4In(n int, channels int, x *float64, row int, pixel int, v *float64, place int, ldv int, room *float64)
+
+// avx512_float64_tiles4Out is tiles4OutGo for whole vectors of channels.
+//
+//go:noescape
+func avx512_float64_tiles4Out(n int, channels int, m *float64, place int, ldm int, bias *float64, y *float64, row int, pixel int, room *float64)

@@ -4,9 +4,14 @@
 
 #include "textflag.h"
 
-// func avx2_float32_tilesIn(n int, channels int, x *float32, row int, pixel int, v *float32, place int, ldv int)
+DATA tile_factors_float32<>+0(SB)/4, $(0.5)
+DATA tile_factors_float32<>+4(SB)/4, $(2.0)
+DATA tile_factors_float32<>+8(SB)/4, $(0.25)
+GLOBL tile_factors_float32<>(SB), RODATA|NOPTR, $12
+
+// func avx2_float32_tilesIn(n int, channels int, x *float32, row int, pixel int, v *float32, place int, ldv int, room *float32)
 // Requires: AVX
-TEXT ·avx2_float32_tilesIn(SB), NOSPLIT, $0-64
+TEXT ·avx2_float32_tilesIn(SB), NOSPLIT, $0-72
 	MOVQ x+16(FP), AX
 	MOVQ row+24(FP), CX
 	SHLQ $0x02, CX
@@ -128,9 +133,9 @@ vector:
 	VZEROUPPER
 	RET
 
-// func avx2_float32_tilesOut(n int, channels int, m *float32, place int, ldm int, bias *float32, y *float32, row int, pixel int)
+// func avx2_float32_tilesOut(n int, channels int, m *float32, place int, ldm int, bias *float32, y *float32, row int, pixel int, room *float32)
 // Requires: AVX
-TEXT ·avx2_float32_tilesOut(SB), NOSPLIT, $0-72
+TEXT ·avx2_float32_tilesOut(SB), NOSPLIT, $0-80
 	MOVQ m+16(FP), AX
 	MOVQ place+24(FP), CX
 	SHLQ $0x02, CX
@@ -225,9 +230,852 @@ vector:
 	VZEROUPPER
 	RET
 
-// func avx512_float32_tilesIn(n int, channels int, x *float32, row int, pixel int, v *float32, place int, ldv int)
+// func avx2_float32_tiles4In(n int, channels int, x *float32, row int, pixel int, v *float32, place int, ldv int, room *float32)
+// Requires: AVX, FMA3
+TEXT ·avx2_float32_tiles4In(SB), NOSPLIT, $0-72
+	MOVQ         x+16(FP), AX
+	MOVQ         row+24(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         pixel+32(FP), DX
+	SHLQ         $0x02, DX
+	MOVQ         v+40(FP), BX
+	MOVQ         place+48(FP), SI
+	SHLQ         $0x02, SI
+	MOVQ         room+64(FP), DI
+	VBROADCASTSS tile_factors_float32<>+0(SB), Y0
+	VBROADCASTSS tile_factors_float32<>+4(SB), Y1
+
+tile:
+	MOVQ channels+8(FP), R8
+	SHLQ $0x02, R8
+	MOVQ AX, R9
+	MOVQ BX, R10
+
+vector:
+	MOVQ         R9, R11
+	MOVQ         R11, R12
+	VMOVUPS      (R12), Y2
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Y3
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Y4
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Y5
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Y6
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Y7
+	VSUBPS       Y4, Y6, Y8
+	VSUBPS       Y3, Y5, Y9
+	VSUBPS       Y4, Y2, Y2
+	VADDPS       Y8, Y2, Y2
+	VADDPS       Y9, Y2, Y2
+	VFMADD231PS  Y0, Y9, Y2
+	VSUBPS       Y5, Y7, Y7
+	VSUBPS       Y9, Y7, Y7
+	VADDPS       Y8, Y7, Y7
+	VFMADD231PS  Y0, Y8, Y7
+	VSUBPS       Y3, Y6, Y10
+	VADDPS       Y3, Y6, Y3
+	VFMADD231PS  Y1, Y5, Y10
+	VADDPS       Y4, Y5, Y6
+	VFMADD231PS  Y0, Y6, Y10
+	VFNMADD231PS Y1, Y4, Y3
+	VSUBPS       Y4, Y5, Y4
+	VFMADD231PS  Y0, Y4, Y3
+	VMOVUPS      Y8, Y4
+	VFMADD231PS  Y1, Y9, Y4
+	VFMSUB213PS  Y9, Y1, Y8
+	VMOVUPS      Y2, (DI)
+	VMOVUPS      Y10, 192(DI)
+	VMOVUPS      Y3, 384(DI)
+	VMOVUPS      Y4, 576(DI)
+	VMOVUPS      Y8, 768(DI)
+	VMOVUPS      Y7, 960(DI)
+	ADDQ         DX, R11
+	MOVQ         R11, R12
+	VMOVUPS      (R12), Y2
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Y3
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Y4
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Y5
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Y6
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Y7
+	VSUBPS       Y4, Y6, Y8
+	VSUBPS       Y3, Y5, Y9
+	VSUBPS       Y4, Y2, Y2
+	VADDPS       Y8, Y2, Y2
+	VADDPS       Y9, Y2, Y2
+	VFMADD231PS  Y0, Y9, Y2
+	VSUBPS       Y5, Y7, Y7
+	VSUBPS       Y9, Y7, Y7
+	VADDPS       Y8, Y7, Y7
+	VFMADD231PS  Y0, Y8, Y7
+	VSUBPS       Y3, Y6, Y10
+	VADDPS       Y3, Y6, Y3
+	VFMADD231PS  Y1, Y5, Y10
+	VADDPS       Y4, Y5, Y6
+	VFMADD231PS  Y0, Y6, Y10
+	VFNMADD231PS Y1, Y4, Y3
+	VSUBPS       Y4, Y5, Y4
+	VFMADD231PS  Y0, Y4, Y3
+	VMOVUPS      Y8, Y4
+	VFMADD231PS  Y1, Y9, Y4
+	VFMSUB213PS  Y9, Y1, Y8
+	VMOVUPS      Y2, 32(DI)
+	VMOVUPS      Y10, 224(DI)
+	VMOVUPS      Y3, 416(DI)
+	VMOVUPS      Y4, 608(DI)
+	VMOVUPS      Y8, 800(DI)
+	VMOVUPS      Y7, 992(DI)
+	ADDQ         DX, R11
+	MOVQ         R11, R12
+	VMOVUPS      (R12), Y2
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Y3
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Y4
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Y5
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Y6
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Y7
+	VSUBPS       Y4, Y6, Y8
+	VSUBPS       Y3, Y5, Y9
+	VSUBPS       Y4, Y2, Y2
+	VADDPS       Y8, Y2, Y2
+	VADDPS       Y9, Y2, Y2
+	VFMADD231PS  Y0, Y9, Y2
+	VSUBPS       Y5, Y7, Y7
+	VSUBPS       Y9, Y7, Y7
+	VADDPS       Y8, Y7, Y7
+	VFMADD231PS  Y0, Y8, Y7
+	VSUBPS       Y3, Y6, Y10
+	VADDPS       Y3, Y6, Y3
+	VFMADD231PS  Y1, Y5, Y10
+	VADDPS       Y4, Y5, Y6
+	VFMADD231PS  Y0, Y6, Y10
+	VFNMADD231PS Y1, Y4, Y3
+	VSUBPS       Y4, Y5, Y4
+	VFMADD231PS  Y0, Y4, Y3
+	VMOVUPS      Y8, Y4
+	VFMADD231PS  Y1, Y9, Y4
+	VFMSUB213PS  Y9, Y1, Y8
+	VMOVUPS      Y2, 64(DI)
+	VMOVUPS      Y10, 256(DI)
+	VMOVUPS      Y3, 448(DI)
+	VMOVUPS      Y4, 640(DI)
+	VMOVUPS      Y8, 832(DI)
+	VMOVUPS      Y7, 1024(DI)
+	ADDQ         DX, R11
+	MOVQ         R11, R12
+	VMOVUPS      (R12), Y2
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Y3
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Y4
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Y5
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Y6
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Y7
+	VSUBPS       Y4, Y6, Y8
+	VSUBPS       Y3, Y5, Y9
+	VSUBPS       Y4, Y2, Y2
+	VADDPS       Y8, Y2, Y2
+	VADDPS       Y9, Y2, Y2
+	VFMADD231PS  Y0, Y9, Y2
+	VSUBPS       Y5, Y7, Y7
+	VSUBPS       Y9, Y7, Y7
+	VADDPS       Y8, Y7, Y7
+	VFMADD231PS  Y0, Y8, Y7
+	VSUBPS       Y3, Y6, Y10
+	VADDPS       Y3, Y6, Y3
+	VFMADD231PS  Y1, Y5, Y10
+	VADDPS       Y4, Y5, Y6
+	VFMADD231PS  Y0, Y6, Y10
+	VFNMADD231PS Y1, Y4, Y3
+	VSUBPS       Y4, Y5, Y4
+	VFMADD231PS  Y0, Y4, Y3
+	VMOVUPS      Y8, Y4
+	VFMADD231PS  Y1, Y9, Y4
+	VFMSUB213PS  Y9, Y1, Y8
+	VMOVUPS      Y2, 96(DI)
+	VMOVUPS      Y10, 288(DI)
+	VMOVUPS      Y3, 480(DI)
+	VMOVUPS      Y4, 672(DI)
+	VMOVUPS      Y8, 864(DI)
+	VMOVUPS      Y7, 1056(DI)
+	ADDQ         DX, R11
+	MOVQ         R11, R12
+	VMOVUPS      (R12), Y2
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Y3
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Y4
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Y5
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Y6
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Y7
+	VSUBPS       Y4, Y6, Y8
+	VSUBPS       Y3, Y5, Y9
+	VSUBPS       Y4, Y2, Y2
+	VADDPS       Y8, Y2, Y2
+	VADDPS       Y9, Y2, Y2
+	VFMADD231PS  Y0, Y9, Y2
+	VSUBPS       Y5, Y7, Y7
+	VSUBPS       Y9, Y7, Y7
+	VADDPS       Y8, Y7, Y7
+	VFMADD231PS  Y0, Y8, Y7
+	VSUBPS       Y3, Y6, Y10
+	VADDPS       Y3, Y6, Y3
+	VFMADD231PS  Y1, Y5, Y10
+	VADDPS       Y4, Y5, Y6
+	VFMADD231PS  Y0, Y6, Y10
+	VFNMADD231PS Y1, Y4, Y3
+	VSUBPS       Y4, Y5, Y4
+	VFMADD231PS  Y0, Y4, Y3
+	VMOVUPS      Y8, Y4
+	VFMADD231PS  Y1, Y9, Y4
+	VFMSUB213PS  Y9, Y1, Y8
+	VMOVUPS      Y2, 128(DI)
+	VMOVUPS      Y10, 320(DI)
+	VMOVUPS      Y3, 512(DI)
+	VMOVUPS      Y4, 704(DI)
+	VMOVUPS      Y8, 896(DI)
+	VMOVUPS      Y7, 1088(DI)
+	ADDQ         DX, R11
+	VMOVUPS      (R11), Y2
+	ADDQ         CX, R11
+	VMOVUPS      (R11), Y3
+	ADDQ         CX, R11
+	VMOVUPS      (R11), Y4
+	ADDQ         CX, R11
+	VMOVUPS      (R11), Y5
+	ADDQ         CX, R11
+	VMOVUPS      (R11), Y6
+	ADDQ         CX, R11
+	VMOVUPS      (R11), Y7
+	VSUBPS       Y4, Y6, Y8
+	VSUBPS       Y3, Y5, Y9
+	VSUBPS       Y4, Y2, Y2
+	VADDPS       Y8, Y2, Y2
+	VADDPS       Y9, Y2, Y2
+	VFMADD231PS  Y0, Y9, Y2
+	VSUBPS       Y5, Y7, Y7
+	VSUBPS       Y9, Y7, Y7
+	VADDPS       Y8, Y7, Y7
+	VFMADD231PS  Y0, Y8, Y7
+	VSUBPS       Y3, Y6, Y10
+	VADDPS       Y3, Y6, Y3
+	VFMADD231PS  Y1, Y5, Y10
+	VADDPS       Y4, Y5, Y6
+	VFMADD231PS  Y0, Y6, Y10
+	VFNMADD231PS Y1, Y4, Y3
+	VSUBPS       Y4, Y5, Y4
+	VFMADD231PS  Y0, Y4, Y3
+	VMOVUPS      Y8, Y4
+	VFMADD231PS  Y1, Y9, Y4
+	VFMSUB213PS  Y9, Y1, Y8
+	VMOVUPS      Y2, 160(DI)
+	VMOVUPS      Y10, 352(DI)
+	VMOVUPS      Y3, 544(DI)
+	VMOVUPS      Y4, 736(DI)
+	VMOVUPS      Y8, 928(DI)
+	VMOVUPS      Y7, 1120(DI)
+	MOVQ         R10, R11
+	VMOVUPS      (DI), Y2
+	VMOVUPS      32(DI), Y3
+	VMOVUPS      64(DI), Y4
+	VMOVUPS      96(DI), Y5
+	VMOVUPS      128(DI), Y6
+	VMOVUPS      160(DI), Y7
+	VSUBPS       Y4, Y6, Y8
+	VSUBPS       Y3, Y5, Y9
+	VSUBPS       Y4, Y2, Y2
+	VADDPS       Y8, Y2, Y2
+	VADDPS       Y9, Y2, Y2
+	VFMADD231PS  Y0, Y9, Y2
+	VSUBPS       Y5, Y7, Y7
+	VSUBPS       Y9, Y7, Y7
+	VADDPS       Y8, Y7, Y7
+	VFMADD231PS  Y0, Y8, Y7
+	VSUBPS       Y3, Y6, Y10
+	VADDPS       Y3, Y6, Y3
+	VFMADD231PS  Y1, Y5, Y10
+	VADDPS       Y4, Y5, Y6
+	VFMADD231PS  Y0, Y6, Y10
+	VFNMADD231PS Y1, Y4, Y3
+	VSUBPS       Y4, Y5, Y4
+	VFMADD231PS  Y0, Y4, Y3
+	VMOVUPS      Y8, Y4
+	VFMADD231PS  Y1, Y9, Y4
+	VFMSUB213PS  Y9, Y1, Y8
+	VMOVUPS      Y2, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Y10, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Y3, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Y4, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Y8, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Y7, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      192(DI), Y2
+	VMOVUPS      224(DI), Y3
+	VMOVUPS      256(DI), Y4
+	VMOVUPS      288(DI), Y5
+	VMOVUPS      320(DI), Y6
+	VMOVUPS      352(DI), Y7
+	VSUBPS       Y4, Y6, Y8
+	VSUBPS       Y3, Y5, Y9
+	VSUBPS       Y4, Y2, Y2
+	VADDPS       Y8, Y2, Y2
+	VADDPS       Y9, Y2, Y2
+	VFMADD231PS  Y0, Y9, Y2
+	VSUBPS       Y5, Y7, Y7
+	VSUBPS       Y9, Y7, Y7
+	VADDPS       Y8, Y7, Y7
+	VFMADD231PS  Y0, Y8, Y7
+	VSUBPS       Y3, Y6, Y10
+	VADDPS       Y3, Y6, Y3
+	VFMADD231PS  Y1, Y5, Y10
+	VADDPS       Y4, Y5, Y6
+	VFMADD231PS  Y0, Y6, Y10
+	VFNMADD231PS Y1, Y4, Y3
+	VSUBPS       Y4, Y5, Y4
+	VFMADD231PS  Y0, Y4, Y3
+	VMOVUPS      Y8, Y4
+	VFMADD231PS  Y1, Y9, Y4
+	VFMSUB213PS  Y9, Y1, Y8
+	VMOVUPS      Y2, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Y10, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Y3, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Y4, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Y8, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Y7, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      384(DI), Y2
+	VMOVUPS      416(DI), Y3
+	VMOVUPS      448(DI), Y4
+	VMOVUPS      480(DI), Y5
+	VMOVUPS      512(DI), Y6
+	VMOVUPS      544(DI), Y7
+	VSUBPS       Y4, Y6, Y8
+	VSUBPS       Y3, Y5, Y9
+	VSUBPS       Y4, Y2, Y2
+	VADDPS       Y8, Y2, Y2
+	VADDPS       Y9, Y2, Y2
+	VFMADD231PS  Y0, Y9, Y2
+	VSUBPS       Y5, Y7, Y7
+	VSUBPS       Y9, Y7, Y7
+	VADDPS       Y8, Y7, Y7
+	VFMADD231PS  Y0, Y8, Y7
+	VSUBPS       Y3, Y6, Y10
+	VADDPS       Y3, Y6, Y3
+	VFMADD231PS  Y1, Y5, Y10
+	VADDPS       Y4, Y5, Y6
+	VFMADD231PS  Y0, Y6, Y10
+	VFNMADD231PS Y1, Y4, Y3
+	VSUBPS       Y4, Y5, Y4
+	VFMADD231PS  Y0, Y4, Y3
+	VMOVUPS      Y8, Y4
+	VFMADD231PS  Y1, Y9, Y4
+	VFMSUB213PS  Y9, Y1, Y8
+	VMOVUPS      Y2, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Y10, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Y3, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Y4, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Y8, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Y7, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      576(DI), Y2
+	VMOVUPS      608(DI), Y3
+	VMOVUPS      640(DI), Y4
+	VMOVUPS      672(DI), Y5
+	VMOVUPS      704(DI), Y6
+	VMOVUPS      736(DI), Y7
+	VSUBPS       Y4, Y6, Y8
+	VSUBPS       Y3, Y5, Y9
+	VSUBPS       Y4, Y2, Y2
+	VADDPS       Y8, Y2, Y2
+	VADDPS       Y9, Y2, Y2
+	VFMADD231PS  Y0, Y9, Y2
+	VSUBPS       Y5, Y7, Y7
+	VSUBPS       Y9, Y7, Y7
+	VADDPS       Y8, Y7, Y7
+	VFMADD231PS  Y0, Y8, Y7
+	VSUBPS       Y3, Y6, Y10
+	VADDPS       Y3, Y6, Y3
+	VFMADD231PS  Y1, Y5, Y10
+	VADDPS       Y4, Y5, Y6
+	VFMADD231PS  Y0, Y6, Y10
+	VFNMADD231PS Y1, Y4, Y3
+	VSUBPS       Y4, Y5, Y4
+	VFMADD231PS  Y0, Y4, Y3
+	VMOVUPS      Y8, Y4
+	VFMADD231PS  Y1, Y9, Y4
+	VFMSUB213PS  Y9, Y1, Y8
+	VMOVUPS      Y2, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Y10, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Y3, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Y4, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Y8, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Y7, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      768(DI), Y2
+	VMOVUPS      800(DI), Y3
+	VMOVUPS      832(DI), Y4
+	VMOVUPS      864(DI), Y5
+	VMOVUPS      896(DI), Y6
+	VMOVUPS      928(DI), Y7
+	VSUBPS       Y4, Y6, Y8
+	VSUBPS       Y3, Y5, Y9
+	VSUBPS       Y4, Y2, Y2
+	VADDPS       Y8, Y2, Y2
+	VADDPS       Y9, Y2, Y2
+	VFMADD231PS  Y0, Y9, Y2
+	VSUBPS       Y5, Y7, Y7
+	VSUBPS       Y9, Y7, Y7
+	VADDPS       Y8, Y7, Y7
+	VFMADD231PS  Y0, Y8, Y7
+	VSUBPS       Y3, Y6, Y10
+	VADDPS       Y3, Y6, Y3
+	VFMADD231PS  Y1, Y5, Y10
+	VADDPS       Y4, Y5, Y6
+	VFMADD231PS  Y0, Y6, Y10
+	VFNMADD231PS Y1, Y4, Y3
+	VSUBPS       Y4, Y5, Y4
+	VFMADD231PS  Y0, Y4, Y3
+	VMOVUPS      Y8, Y4
+	VFMADD231PS  Y1, Y9, Y4
+	VFMSUB213PS  Y9, Y1, Y8
+	VMOVUPS      Y2, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Y10, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Y3, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Y4, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Y8, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Y7, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      960(DI), Y2
+	VMOVUPS      992(DI), Y3
+	VMOVUPS      1024(DI), Y4
+	VMOVUPS      1056(DI), Y5
+	VMOVUPS      1088(DI), Y6
+	VMOVUPS      1120(DI), Y7
+	VSUBPS       Y4, Y6, Y8
+	VSUBPS       Y3, Y5, Y9
+	VSUBPS       Y4, Y2, Y2
+	VADDPS       Y8, Y2, Y2
+	VADDPS       Y9, Y2, Y2
+	VFMADD231PS  Y0, Y9, Y2
+	VSUBPS       Y5, Y7, Y7
+	VSUBPS       Y9, Y7, Y7
+	VADDPS       Y8, Y7, Y7
+	VFMADD231PS  Y0, Y8, Y7
+	VSUBPS       Y3, Y6, Y10
+	VADDPS       Y3, Y6, Y3
+	VFMADD231PS  Y1, Y5, Y10
+	VADDPS       Y4, Y5, Y6
+	VFMADD231PS  Y0, Y6, Y10
+	VFNMADD231PS Y1, Y4, Y3
+	VSUBPS       Y4, Y5, Y4
+	VFMADD231PS  Y0, Y4, Y3
+	VMOVUPS      Y8, Y4
+	VFMADD231PS  Y1, Y9, Y4
+	VFMSUB213PS  Y9, Y1, Y8
+	VMOVUPS      Y2, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Y10, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Y3, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Y4, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Y8, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Y7, (R11)
+	ADDQ         $0x20, R9
+	ADDQ         $0x20, R10
+	SUBQ         $0x20, R8
+	JNZ          vector
+	LEAQ         (AX)(DX*4), AX
+	MOVQ         ldv+56(FP), R8
+	LEAQ         (BX)(R8*4), BX
+	DECQ         n+0(FP)
+	JNZ          tile
+	VZEROUPPER
+	RET
+
+// func avx2_float32_tiles4Out(n int, channels int, m *float32, place int, ldm int, bias *float32, y *float32, row int, pixel int, room *float32)
+// Requires: AVX, FMA3
+TEXT ·avx2_float32_tiles4Out(SB), NOSPLIT, $0-80
+	MOVQ         m+16(FP), AX
+	MOVQ         place+24(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         bias+40(FP), DX
+	MOVQ         y+48(FP), BX
+	MOVQ         row+56(FP), SI
+	SHLQ         $0x02, SI
+	MOVQ         pixel+64(FP), DI
+	SHLQ         $0x02, DI
+	MOVQ         room+72(FP), R8
+	VBROADCASTSS tile_factors_float32<>+0(SB), Y0
+	VBROADCASTSS tile_factors_float32<>+4(SB), Y1
+	VBROADCASTSS tile_factors_float32<>+8(SB), Y2
+
+tile:
+	MOVQ channels+8(FP), R9
+	SHLQ $0x02, R9
+	MOVQ AX, R10
+	MOVQ DX, R11
+	MOVQ BX, R12
+
+vector:
+	MOVQ         R10, R13
+	LEAQ         (CX)(CX*2), R14
+	ADDQ         R14, R14
+	MOVQ         R13, R15
+	VMOVUPS      (R15), Y3
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Y4
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Y5
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Y6
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Y7
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Y8
+	VADDPS       Y5, Y4, Y9
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y3, Y9, Y3
+	VADDPS       Y6, Y4, Y5
+	VADDPS       Y7, Y9, Y9
+	VFMADD231PS  Y1, Y6, Y3
+	VFMADD231PS  Y2, Y7, Y3
+	VFNMADD231PS Y0, Y7, Y5
+	VFMADD231PS  Y0, Y6, Y9
+	VFMADD231PS  Y2, Y6, Y4
+	VFNMADD231PS Y1, Y7, Y4
+	VADDPS       Y8, Y4, Y4
+	VMOVUPS      Y3, (R8)
+	VMOVUPS      Y5, 192(R8)
+	VMOVUPS      Y9, 384(R8)
+	VMOVUPS      Y4, 576(R8)
+	ADDQ         CX, R13
+	MOVQ         R13, R15
+	VMOVUPS      (R15), Y3
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Y4
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Y5
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Y6
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Y7
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Y8
+	VADDPS       Y5, Y4, Y9
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y3, Y9, Y3
+	VADDPS       Y6, Y4, Y5
+	VADDPS       Y7, Y9, Y9
+	VFMADD231PS  Y1, Y6, Y3
+	VFMADD231PS  Y2, Y7, Y3
+	VFNMADD231PS Y0, Y7, Y5
+	VFMADD231PS  Y0, Y6, Y9
+	VFMADD231PS  Y2, Y6, Y4
+	VFNMADD231PS Y1, Y7, Y4
+	VADDPS       Y8, Y4, Y4
+	VMOVUPS      Y3, 32(R8)
+	VMOVUPS      Y5, 224(R8)
+	VMOVUPS      Y9, 416(R8)
+	VMOVUPS      Y4, 608(R8)
+	ADDQ         CX, R13
+	MOVQ         R13, R15
+	VMOVUPS      (R15), Y3
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Y4
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Y5
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Y6
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Y7
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Y8
+	VADDPS       Y5, Y4, Y9
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y3, Y9, Y3
+	VADDPS       Y6, Y4, Y5
+	VADDPS       Y7, Y9, Y9
+	VFMADD231PS  Y1, Y6, Y3
+	VFMADD231PS  Y2, Y7, Y3
+	VFNMADD231PS Y0, Y7, Y5
+	VFMADD231PS  Y0, Y6, Y9
+	VFMADD231PS  Y2, Y6, Y4
+	VFNMADD231PS Y1, Y7, Y4
+	VADDPS       Y8, Y4, Y4
+	VMOVUPS      Y3, 64(R8)
+	VMOVUPS      Y5, 256(R8)
+	VMOVUPS      Y9, 448(R8)
+	VMOVUPS      Y4, 640(R8)
+	ADDQ         CX, R13
+	MOVQ         R13, R15
+	VMOVUPS      (R15), Y3
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Y4
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Y5
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Y6
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Y7
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Y8
+	VADDPS       Y5, Y4, Y9
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y3, Y9, Y3
+	VADDPS       Y6, Y4, Y5
+	VADDPS       Y7, Y9, Y9
+	VFMADD231PS  Y1, Y6, Y3
+	VFMADD231PS  Y2, Y7, Y3
+	VFNMADD231PS Y0, Y7, Y5
+	VFMADD231PS  Y0, Y6, Y9
+	VFMADD231PS  Y2, Y6, Y4
+	VFNMADD231PS Y1, Y7, Y4
+	VADDPS       Y8, Y4, Y4
+	VMOVUPS      Y3, 96(R8)
+	VMOVUPS      Y5, 288(R8)
+	VMOVUPS      Y9, 480(R8)
+	VMOVUPS      Y4, 672(R8)
+	ADDQ         CX, R13
+	MOVQ         R13, R15
+	VMOVUPS      (R15), Y3
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Y4
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Y5
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Y6
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Y7
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Y8
+	VADDPS       Y5, Y4, Y9
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y3, Y9, Y3
+	VADDPS       Y6, Y4, Y5
+	VADDPS       Y7, Y9, Y9
+	VFMADD231PS  Y1, Y6, Y3
+	VFMADD231PS  Y2, Y7, Y3
+	VFNMADD231PS Y0, Y7, Y5
+	VFMADD231PS  Y0, Y6, Y9
+	VFMADD231PS  Y2, Y6, Y4
+	VFNMADD231PS Y1, Y7, Y4
+	VADDPS       Y8, Y4, Y4
+	VMOVUPS      Y3, 128(R8)
+	VMOVUPS      Y5, 320(R8)
+	VMOVUPS      Y9, 512(R8)
+	VMOVUPS      Y4, 704(R8)
+	ADDQ         CX, R13
+	VMOVUPS      (R13), Y3
+	ADDQ         R14, R13
+	VMOVUPS      (R13), Y4
+	ADDQ         R14, R13
+	VMOVUPS      (R13), Y5
+	ADDQ         R14, R13
+	VMOVUPS      (R13), Y6
+	ADDQ         R14, R13
+	VMOVUPS      (R13), Y7
+	ADDQ         R14, R13
+	VMOVUPS      (R13), Y8
+	VADDPS       Y5, Y4, Y9
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y3, Y9, Y3
+	VADDPS       Y6, Y4, Y5
+	VADDPS       Y7, Y9, Y9
+	VFMADD231PS  Y1, Y6, Y3
+	VFMADD231PS  Y2, Y7, Y3
+	VFNMADD231PS Y0, Y7, Y5
+	VFMADD231PS  Y0, Y6, Y9
+	VFMADD231PS  Y2, Y6, Y4
+	VFNMADD231PS Y1, Y7, Y4
+	VADDPS       Y8, Y4, Y4
+	VMOVUPS      Y3, 160(R8)
+	VMOVUPS      Y5, 352(R8)
+	VMOVUPS      Y9, 544(R8)
+	VMOVUPS      Y4, 736(R8)
+	MOVQ         R12, R13
+	VMOVUPS      (R8), Y3
+	VMOVUPS      32(R8), Y4
+	VMOVUPS      64(R8), Y5
+	VMOVUPS      96(R8), Y6
+	VMOVUPS      128(R8), Y7
+	VMOVUPS      160(R8), Y8
+	MOVQ         R13, R14
+	VADDPS       Y5, Y4, Y9
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y3, Y9, Y3
+	VADDPS       Y6, Y4, Y5
+	VADDPS       Y7, Y9, Y9
+	VFMADD231PS  Y1, Y6, Y3
+	VFMADD231PS  Y2, Y7, Y3
+	VFNMADD231PS Y0, Y7, Y5
+	VFMADD231PS  Y0, Y6, Y9
+	VFMADD231PS  Y2, Y6, Y4
+	VFNMADD231PS Y1, Y7, Y4
+	VADDPS       Y8, Y4, Y4
+	VADDPS       (R11), Y3, Y3
+	VMOVUPS      Y3, (R14)
+	ADDQ         DI, R14
+	VADDPS       (R11), Y5, Y5
+	VMOVUPS      Y5, (R14)
+	ADDQ         DI, R14
+	VADDPS       (R11), Y9, Y9
+	VMOVUPS      Y9, (R14)
+	ADDQ         DI, R14
+	VADDPS       (R11), Y4, Y4
+	VMOVUPS      Y4, (R14)
+	ADDQ         SI, R13
+	VMOVUPS      192(R8), Y3
+	VMOVUPS      224(R8), Y4
+	VMOVUPS      256(R8), Y5
+	VMOVUPS      288(R8), Y6
+	VMOVUPS      320(R8), Y7
+	VMOVUPS      352(R8), Y8
+	MOVQ         R13, R14
+	VADDPS       Y5, Y4, Y9
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y3, Y9, Y3
+	VADDPS       Y6, Y4, Y5
+	VADDPS       Y7, Y9, Y9
+	VFMADD231PS  Y1, Y6, Y3
+	VFMADD231PS  Y2, Y7, Y3
+	VFNMADD231PS Y0, Y7, Y5
+	VFMADD231PS  Y0, Y6, Y9
+	VFMADD231PS  Y2, Y6, Y4
+	VFNMADD231PS Y1, Y7, Y4
+	VADDPS       Y8, Y4, Y4
+	VADDPS       (R11), Y3, Y3
+	VMOVUPS      Y3, (R14)
+	ADDQ         DI, R14
+	VADDPS       (R11), Y5, Y5
+	VMOVUPS      Y5, (R14)
+	ADDQ         DI, R14
+	VADDPS       (R11), Y9, Y9
+	VMOVUPS      Y9, (R14)
+	ADDQ         DI, R14
+	VADDPS       (R11), Y4, Y4
+	VMOVUPS      Y4, (R14)
+	ADDQ         SI, R13
+	VMOVUPS      384(R8), Y3
+	VMOVUPS      416(R8), Y4
+	VMOVUPS      448(R8), Y5
+	VMOVUPS      480(R8), Y6
+	VMOVUPS      512(R8), Y7
+	VMOVUPS      544(R8), Y8
+	MOVQ         R13, R14
+	VADDPS       Y5, Y4, Y9
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y3, Y9, Y3
+	VADDPS       Y6, Y4, Y5
+	VADDPS       Y7, Y9, Y9
+	VFMADD231PS  Y1, Y6, Y3
+	VFMADD231PS  Y2, Y7, Y3
+	VFNMADD231PS Y0, Y7, Y5
+	VFMADD231PS  Y0, Y6, Y9
+	VFMADD231PS  Y2, Y6, Y4
+	VFNMADD231PS Y1, Y7, Y4
+	VADDPS       Y8, Y4, Y4
+	VADDPS       (R11), Y3, Y3
+	VMOVUPS      Y3, (R14)
+	ADDQ         DI, R14
+	VADDPS       (R11), Y5, Y5
+	VMOVUPS      Y5, (R14)
+	ADDQ         DI, R14
+	VADDPS       (R11), Y9, Y9
+	VMOVUPS      Y9, (R14)
+	ADDQ         DI, R14
+	VADDPS       (R11), Y4, Y4
+	VMOVUPS      Y4, (R14)
+	ADDQ         SI, R13
+	VMOVUPS      576(R8), Y3
+	VMOVUPS      608(R8), Y4
+	VMOVUPS      640(R8), Y5
+	VMOVUPS      672(R8), Y6
+	VMOVUPS      704(R8), Y7
+	VMOVUPS      736(R8), Y8
+	VADDPS       Y5, Y4, Y9
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y3, Y9, Y3
+	VADDPS       Y6, Y4, Y5
+	VADDPS       Y7, Y9, Y9
+	VFMADD231PS  Y1, Y6, Y3
+	VFMADD231PS  Y2, Y7, Y3
+	VFNMADD231PS Y0, Y7, Y5
+	VFMADD231PS  Y0, Y6, Y9
+	VFMADD231PS  Y2, Y6, Y4
+	VFNMADD231PS Y1, Y7, Y4
+	VADDPS       Y8, Y4, Y4
+	VADDPS       (R11), Y3, Y3
+	VMOVUPS      Y3, (R13)
+	ADDQ         DI, R13
+	VADDPS       (R11), Y5, Y5
+	VMOVUPS      Y5, (R13)
+	ADDQ         DI, R13
+	VADDPS       (R11), Y9, Y9
+	VMOVUPS      Y9, (R13)
+	ADDQ         DI, R13
+	VADDPS       (R11), Y4, Y4
+	VMOVUPS      Y4, (R13)
+	ADDQ         $0x20, R10
+	ADDQ         $0x20, R11
+	ADDQ         $0x20, R12
+	SUBQ         $0x20, R9
+	JNZ          vector
+	MOVQ         ldm+32(FP), R9
+	LEAQ         (AX)(R9*4), AX
+	LEAQ         (BX)(DI*4), BX
+	DECQ         n+0(FP)
+	JNZ          tile
+	VZEROUPPER
+	RET
+
+// func avx512_float32_tilesIn(n int, channels int, x *float32, row int, pixel int, v *float32, place int, ldv int, room *float32)
 // Requires: AVX, AVX512F
-TEXT ·avx512_float32_tilesIn(SB), NOSPLIT, $0-64
+TEXT ·avx512_float32_tilesIn(SB), NOSPLIT, $0-72
 	MOVQ x+16(FP), AX
 	MOVQ row+24(FP), CX
 	SHLQ $0x02, CX
@@ -349,9 +1197,9 @@ vector:
 	VZEROUPPER
 	RET
 
-// func avx512_float32_tilesOut(n int, channels int, m *float32, place int, ldm int, bias *float32, y *float32, row int, pixel int)
+// func avx512_float32_tilesOut(n int, channels int, m *float32, place int, ldm int, bias *float32, y *float32, row int, pixel int, room *float32)
 // Requires: AVX, AVX512F
-TEXT ·avx512_float32_tilesOut(SB), NOSPLIT, $0-72
+TEXT ·avx512_float32_tilesOut(SB), NOSPLIT, $0-80
 	MOVQ m+16(FP), AX
 	MOVQ place+24(FP), CX
 	SHLQ $0x02, CX
@@ -446,9 +1294,857 @@ vector:
 	VZEROUPPER
 	RET
 
-// func avx2_float64_tilesIn(n int, channels int, x *float64, row int, pixel int, v *float64, place int, ldv int)
+// func avx512_float32_tiles4In(n int, channels int, x *float32, row int, pixel int, v *float32, place int, ldv int, room *float32)
+// Requires: AVX, AVX512F
+TEXT ·avx512_float32_tiles4In(SB), NOSPLIT, $0-72
+	MOVQ         x+16(FP), AX
+	MOVQ         row+24(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         pixel+32(FP), DX
+	SHLQ         $0x02, DX
+	MOVQ         v+40(FP), BX
+	MOVQ         place+48(FP), SI
+	SHLQ         $0x02, SI
+	MOVQ         room+64(FP), DI
+	VBROADCASTSS tile_factors_float32<>+0(SB), Z0
+	VBROADCASTSS tile_factors_float32<>+4(SB), Z1
+
+tile:
+	MOVQ channels+8(FP), R8
+	SHLQ $0x02, R8
+	MOVQ AX, R9
+	MOVQ BX, R10
+
+vector:
+	MOVQ         R9, R11
+	MOVQ         R11, R12
+	VMOVUPS      (R12), Z2
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Z3
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Z4
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Z5
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Z6
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Z7
+	VSUBPS       Z4, Z6, Z8
+	VSUBPS       Z3, Z5, Z9
+	VSUBPS       Z4, Z2, Z2
+	VADDPS       Z8, Z2, Z2
+	VADDPS       Z9, Z2, Z2
+	VFMADD231PS  Z0, Z9, Z2
+	VSUBPS       Z5, Z7, Z7
+	VSUBPS       Z9, Z7, Z7
+	VADDPS       Z8, Z7, Z7
+	VFMADD231PS  Z0, Z8, Z7
+	VSUBPS       Z3, Z6, Z10
+	VADDPS       Z3, Z6, Z3
+	VFMADD231PS  Z1, Z5, Z10
+	VADDPS       Z4, Z5, Z6
+	VFMADD231PS  Z0, Z6, Z10
+	VFNMADD231PS Z1, Z4, Z3
+	VSUBPS       Z4, Z5, Z4
+	VFMADD231PS  Z0, Z4, Z3
+	VMOVUPS      Z8, Z4
+	VFMADD231PS  Z1, Z9, Z4
+	VFMSUB213PS  Z9, Z1, Z8
+	VMOVUPS      Z2, (DI)
+	VMOVUPS      Z10, 384(DI)
+	VMOVUPS      Z3, 768(DI)
+	VMOVUPS      Z4, 1152(DI)
+	VMOVUPS      Z8, 1536(DI)
+	VMOVUPS      Z7, 1920(DI)
+	ADDQ         DX, R11
+	MOVQ         R11, R12
+	VMOVUPS      (R12), Z2
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Z3
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Z4
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Z5
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Z6
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Z7
+	VSUBPS       Z4, Z6, Z8
+	VSUBPS       Z3, Z5, Z9
+	VSUBPS       Z4, Z2, Z2
+	VADDPS       Z8, Z2, Z2
+	VADDPS       Z9, Z2, Z2
+	VFMADD231PS  Z0, Z9, Z2
+	VSUBPS       Z5, Z7, Z7
+	VSUBPS       Z9, Z7, Z7
+	VADDPS       Z8, Z7, Z7
+	VFMADD231PS  Z0, Z8, Z7
+	VSUBPS       Z3, Z6, Z10
+	VADDPS       Z3, Z6, Z3
+	VFMADD231PS  Z1, Z5, Z10
+	VADDPS       Z4, Z5, Z6
+	VFMADD231PS  Z0, Z6, Z10
+	VFNMADD231PS Z1, Z4, Z3
+	VSUBPS       Z4, Z5, Z4
+	VFMADD231PS  Z0, Z4, Z3
+	VMOVUPS      Z8, Z4
+	VFMADD231PS  Z1, Z9, Z4
+	VFMSUB213PS  Z9, Z1, Z8
+	VMOVUPS      Z2, 64(DI)
+	VMOVUPS      Z10, 448(DI)
+	VMOVUPS      Z3, 832(DI)
+	VMOVUPS      Z4, 1216(DI)
+	VMOVUPS      Z8, 1600(DI)
+	VMOVUPS      Z7, 1984(DI)
+	ADDQ         DX, R11
+	MOVQ         R11, R12
+	VMOVUPS      (R12), Z2
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Z3
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Z4
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Z5
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Z6
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Z7
+	VSUBPS       Z4, Z6, Z8
+	VSUBPS       Z3, Z5, Z9
+	VSUBPS       Z4, Z2, Z2
+	VADDPS       Z8, Z2, Z2
+	VADDPS       Z9, Z2, Z2
+	VFMADD231PS  Z0, Z9, Z2
+	VSUBPS       Z5, Z7, Z7
+	VSUBPS       Z9, Z7, Z7
+	VADDPS       Z8, Z7, Z7
+	VFMADD231PS  Z0, Z8, Z7
+	VSUBPS       Z3, Z6, Z10
+	VADDPS       Z3, Z6, Z3
+	VFMADD231PS  Z1, Z5, Z10
+	VADDPS       Z4, Z5, Z6
+	VFMADD231PS  Z0, Z6, Z10
+	VFNMADD231PS Z1, Z4, Z3
+	VSUBPS       Z4, Z5, Z4
+	VFMADD231PS  Z0, Z4, Z3
+	VMOVUPS      Z8, Z4
+	VFMADD231PS  Z1, Z9, Z4
+	VFMSUB213PS  Z9, Z1, Z8
+	VMOVUPS      Z2, 128(DI)
+	VMOVUPS      Z10, 512(DI)
+	VMOVUPS      Z3, 896(DI)
+	VMOVUPS      Z4, 1280(DI)
+	VMOVUPS      Z8, 1664(DI)
+	VMOVUPS      Z7, 2048(DI)
+	ADDQ         DX, R11
+	MOVQ         R11, R12
+	VMOVUPS      (R12), Z2
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Z3
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Z4
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Z5
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Z6
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Z7
+	VSUBPS       Z4, Z6, Z8
+	VSUBPS       Z3, Z5, Z9
+	VSUBPS       Z4, Z2, Z2
+	VADDPS       Z8, Z2, Z2
+	VADDPS       Z9, Z2, Z2
+	VFMADD231PS  Z0, Z9, Z2
+	VSUBPS       Z5, Z7, Z7
+	VSUBPS       Z9, Z7, Z7
+	VADDPS       Z8, Z7, Z7
+	VFMADD231PS  Z0, Z8, Z7
+	VSUBPS       Z3, Z6, Z10
+	VADDPS       Z3, Z6, Z3
+	VFMADD231PS  Z1, Z5, Z10
+	VADDPS       Z4, Z5, Z6
+	VFMADD231PS  Z0, Z6, Z10
+	VFNMADD231PS Z1, Z4, Z3
+	VSUBPS       Z4, Z5, Z4
+	VFMADD231PS  Z0, Z4, Z3
+	VMOVUPS      Z8, Z4
+	VFMADD231PS  Z1, Z9, Z4
+	VFMSUB213PS  Z9, Z1, Z8
+	VMOVUPS      Z2, 192(DI)
+	VMOVUPS      Z10, 576(DI)
+	VMOVUPS      Z3, 960(DI)
+	VMOVUPS      Z4, 1344(DI)
+	VMOVUPS      Z8, 1728(DI)
+	VMOVUPS      Z7, 2112(DI)
+	ADDQ         DX, R11
+	MOVQ         R11, R12
+	VMOVUPS      (R12), Z2
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Z3
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Z4
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Z5
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Z6
+	ADDQ         CX, R12
+	VMOVUPS      (R12), Z7
+	VSUBPS       Z4, Z6, Z8
+	VSUBPS       Z3, Z5, Z9
+	VSUBPS       Z4, Z2, Z2
+	VADDPS       Z8, Z2, Z2
+	VADDPS       Z9, Z2, Z2
+	VFMADD231PS  Z0, Z9, Z2
+	VSUBPS       Z5, Z7, Z7
+	VSUBPS       Z9, Z7, Z7
+	VADDPS       Z8, Z7, Z7
+	VFMADD231PS  Z0, Z8, Z7
+	VSUBPS       Z3, Z6, Z10
+	VADDPS       Z3, Z6, Z3
+	VFMADD231PS  Z1, Z5, Z10
+	VADDPS       Z4, Z5, Z6
+	VFMADD231PS  Z0, Z6, Z10
+	VFNMADD231PS Z1, Z4, Z3
+	VSUBPS       Z4, Z5, Z4
+	VFMADD231PS  Z0, Z4, Z3
+	VMOVUPS      Z8, Z4
+	VFMADD231PS  Z1, Z9, Z4
+	VFMSUB213PS  Z9, Z1, Z8
+	VMOVUPS      Z2, 256(DI)
+	VMOVUPS      Z10, 640(DI)
+	VMOVUPS      Z3, 1024(DI)
+	VMOVUPS      Z4, 1408(DI)
+	VMOVUPS      Z8, 1792(DI)
+	VMOVUPS      Z7, 2176(DI)
+	ADDQ         DX, R11
+	VMOVUPS      (R11), Z2
+	ADDQ         CX, R11
+	VMOVUPS      (R11), Z3
+	ADDQ         CX, R11
+	VMOVUPS      (R11), Z4
+	ADDQ         CX, R11
+	VMOVUPS      (R11), Z5
+	ADDQ         CX, R11
+	VMOVUPS      (R11), Z6
+	ADDQ         CX, R11
+	VMOVUPS      (R11), Z7
+	VSUBPS       Z4, Z6, Z8
+	VSUBPS       Z3, Z5, Z9
+	VSUBPS       Z4, Z2, Z2
+	VADDPS       Z8, Z2, Z2
+	VADDPS       Z9, Z2, Z2
+	VFMADD231PS  Z0, Z9, Z2
+	VSUBPS       Z5, Z7, Z7
+	VSUBPS       Z9, Z7, Z7
+	VADDPS       Z8, Z7, Z7
+	VFMADD231PS  Z0, Z8, Z7
+	VSUBPS       Z3, Z6, Z10
+	VADDPS       Z3, Z6, Z3
+	VFMADD231PS  Z1, Z5, Z10
+	VADDPS       Z4, Z5, Z6
+	VFMADD231PS  Z0, Z6, Z10
+	VFNMADD231PS Z1, Z4, Z3
+	VSUBPS       Z4, Z5, Z4
+	VFMADD231PS  Z0, Z4, Z3
+	VMOVUPS      Z8, Z4
+	VFMADD231PS  Z1, Z9, Z4
+	VFMSUB213PS  Z9, Z1, Z8
+	VMOVUPS      Z2, 320(DI)
+	VMOVUPS      Z10, 704(DI)
+	VMOVUPS      Z3, 1088(DI)
+	VMOVUPS      Z4, 1472(DI)
+	VMOVUPS      Z8, 1856(DI)
+	VMOVUPS      Z7, 2240(DI)
+	MOVQ         R10, R11
+	VMOVUPS      (DI), Z2
+	VMOVUPS      64(DI), Z3
+	VMOVUPS      128(DI), Z4
+	VMOVUPS      192(DI), Z5
+	VMOVUPS      256(DI), Z6
+	VMOVUPS      320(DI), Z7
+	VSUBPS       Z4, Z6, Z8
+	VSUBPS       Z3, Z5, Z9
+	VSUBPS       Z4, Z2, Z2
+	VADDPS       Z8, Z2, Z2
+	VADDPS       Z9, Z2, Z2
+	VFMADD231PS  Z0, Z9, Z2
+	VSUBPS       Z5, Z7, Z7
+	VSUBPS       Z9, Z7, Z7
+	VADDPS       Z8, Z7, Z7
+	VFMADD231PS  Z0, Z8, Z7
+	VSUBPS       Z3, Z6, Z10
+	VADDPS       Z3, Z6, Z3
+	VFMADD231PS  Z1, Z5, Z10
+	VADDPS       Z4, Z5, Z6
+	VFMADD231PS  Z0, Z6, Z10
+	VFNMADD231PS Z1, Z4, Z3
+	VSUBPS       Z4, Z5, Z4
+	VFMADD231PS  Z0, Z4, Z3
+	VMOVUPS      Z8, Z4
+	VFMADD231PS  Z1, Z9, Z4
+	VFMSUB213PS  Z9, Z1, Z8
+	VMOVUPS      Z2, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Z10, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Z3, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Z4, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Z8, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Z7, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      384(DI), Z2
+	VMOVUPS      448(DI), Z3
+	VMOVUPS      512(DI), Z4
+	VMOVUPS      576(DI), Z5
+	VMOVUPS      640(DI), Z6
+	VMOVUPS      704(DI), Z7
+	VSUBPS       Z4, Z6, Z8
+	VSUBPS       Z3, Z5, Z9
+	VSUBPS       Z4, Z2, Z2
+	VADDPS       Z8, Z2, Z2
+	VADDPS       Z9, Z2, Z2
+	VFMADD231PS  Z0, Z9, Z2
+	VSUBPS       Z5, Z7, Z7
+	VSUBPS       Z9, Z7, Z7
+	VADDPS       Z8, Z7, Z7
+	VFMADD231PS  Z0, Z8, Z7
+	VSUBPS       Z3, Z6, Z10
+	VADDPS       Z3, Z6, Z3
+	VFMADD231PS  Z1, Z5, Z10
+	VADDPS       Z4, Z5, Z6
+	VFMADD231PS  Z0, Z6, Z10
+	VFNMADD231PS Z1, Z4, Z3
+	VSUBPS       Z4, Z5, Z4
+	VFMADD231PS  Z0, Z4, Z3
+	VMOVUPS      Z8, Z4
+	VFMADD231PS  Z1, Z9, Z4
+	VFMSUB213PS  Z9, Z1, Z8
+	VMOVUPS      Z2, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Z10, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Z3, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Z4, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Z8, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Z7, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      768(DI), Z2
+	VMOVUPS      832(DI), Z3
+	VMOVUPS      896(DI), Z4
+	VMOVUPS      960(DI), Z5
+	VMOVUPS      1024(DI), Z6
+	VMOVUPS      1088(DI), Z7
+	VSUBPS       Z4, Z6, Z8
+	VSUBPS       Z3, Z5, Z9
+	VSUBPS       Z4, Z2, Z2
+	VADDPS       Z8, Z2, Z2
+	VADDPS       Z9, Z2, Z2
+	VFMADD231PS  Z0, Z9, Z2
+	VSUBPS       Z5, Z7, Z7
+	VSUBPS       Z9, Z7, Z7
+	VADDPS       Z8, Z7, Z7
+	VFMADD231PS  Z0, Z8, Z7
+	VSUBPS       Z3, Z6, Z10
+	VADDPS       Z3, Z6, Z3
+	VFMADD231PS  Z1, Z5, Z10
+	VADDPS       Z4, Z5, Z6
+	VFMADD231PS  Z0, Z6, Z10
+	VFNMADD231PS Z1, Z4, Z3
+	VSUBPS       Z4, Z5, Z4
+	VFMADD231PS  Z0, Z4, Z3
+	VMOVUPS      Z8, Z4
+	VFMADD231PS  Z1, Z9, Z4
+	VFMSUB213PS  Z9, Z1, Z8
+	VMOVUPS      Z2, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Z10, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Z3, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Z4, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Z8, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Z7, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      1152(DI), Z2
+	VMOVUPS      1216(DI), Z3
+	VMOVUPS      1280(DI), Z4
+	VMOVUPS      1344(DI), Z5
+	VMOVUPS      1408(DI), Z6
+	VMOVUPS      1472(DI), Z7
+	VSUBPS       Z4, Z6, Z8
+	VSUBPS       Z3, Z5, Z9
+	VSUBPS       Z4, Z2, Z2
+	VADDPS       Z8, Z2, Z2
+	VADDPS       Z9, Z2, Z2
+	VFMADD231PS  Z0, Z9, Z2
+	VSUBPS       Z5, Z7, Z7
+	VSUBPS       Z9, Z7, Z7
+	VADDPS       Z8, Z7, Z7
+	VFMADD231PS  Z0, Z8, Z7
+	VSUBPS       Z3, Z6, Z10
+	VADDPS       Z3, Z6, Z3
+	VFMADD231PS  Z1, Z5, Z10
+	VADDPS       Z4, Z5, Z6
+	VFMADD231PS  Z0, Z6, Z10
+	VFNMADD231PS Z1, Z4, Z3
+	VSUBPS       Z4, Z5, Z4
+	VFMADD231PS  Z0, Z4, Z3
+	VMOVUPS      Z8, Z4
+	VFMADD231PS  Z1, Z9, Z4
+	VFMSUB213PS  Z9, Z1, Z8
+	VMOVUPS      Z2, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Z10, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Z3, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Z4, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Z8, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Z7, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      1536(DI), Z2
+	VMOVUPS      1600(DI), Z3
+	VMOVUPS      1664(DI), Z4
+	VMOVUPS      1728(DI), Z5
+	VMOVUPS      1792(DI), Z6
+	VMOVUPS      1856(DI), Z7
+	VSUBPS       Z4, Z6, Z8
+	VSUBPS       Z3, Z5, Z9
+	VSUBPS       Z4, Z2, Z2
+	VADDPS       Z8, Z2, Z2
+	VADDPS       Z9, Z2, Z2
+	VFMADD231PS  Z0, Z9, Z2
+	VSUBPS       Z5, Z7, Z7
+	VSUBPS       Z9, Z7, Z7
+	VADDPS       Z8, Z7, Z7
+	VFMADD231PS  Z0, Z8, Z7
+	VSUBPS       Z3, Z6, Z10
+	VADDPS       Z3, Z6, Z3
+	VFMADD231PS  Z1, Z5, Z10
+	VADDPS       Z4, Z5, Z6
+	VFMADD231PS  Z0, Z6, Z10
+	VFNMADD231PS Z1, Z4, Z3
+	VSUBPS       Z4, Z5, Z4
+	VFMADD231PS  Z0, Z4, Z3
+	VMOVUPS      Z8, Z4
+	VFMADD231PS  Z1, Z9, Z4
+	VFMSUB213PS  Z9, Z1, Z8
+	VMOVUPS      Z2, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Z10, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Z3, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Z4, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Z8, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Z7, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      1920(DI), Z2
+	VMOVUPS      1984(DI), Z3
+	VMOVUPS      2048(DI), Z4
+	VMOVUPS      2112(DI), Z5
+	VMOVUPS      2176(DI), Z6
+	VMOVUPS      2240(DI), Z7
+	VSUBPS       Z4, Z6, Z8
+	VSUBPS       Z3, Z5, Z9
+	VSUBPS       Z4, Z2, Z2
+	VADDPS       Z8, Z2, Z2
+	VADDPS       Z9, Z2, Z2
+	VFMADD231PS  Z0, Z9, Z2
+	VSUBPS       Z5, Z7, Z7
+	VSUBPS       Z9, Z7, Z7
+	VADDPS       Z8, Z7, Z7
+	VFMADD231PS  Z0, Z8, Z7
+	VSUBPS       Z3, Z6, Z10
+	VADDPS       Z3, Z6, Z3
+	VFMADD231PS  Z1, Z5, Z10
+	VADDPS       Z4, Z5, Z6
+	VFMADD231PS  Z0, Z6, Z10
+	VFNMADD231PS Z1, Z4, Z3
+	VSUBPS       Z4, Z5, Z4
+	VFMADD231PS  Z0, Z4, Z3
+	VMOVUPS      Z8, Z4
+	VFMADD231PS  Z1, Z9, Z4
+	VFMSUB213PS  Z9, Z1, Z8
+	VMOVUPS      Z2, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Z10, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Z3, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Z4, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Z8, (R11)
+	ADDQ         SI, R11
+	VMOVUPS      Z7, (R11)
+	ADDQ         $0x40, R9
+	ADDQ         $0x40, R10
+	SUBQ         $0x40, R8
+	JNZ          vector
+	LEAQ         (AX)(DX*4), AX
+	MOVQ         ldv+56(FP), R8
+	LEAQ         (BX)(R8*4), BX
+	DECQ         n+0(FP)
+	JNZ          tile
+	VZEROUPPER
+	RET
+
+// func avx512_float32_tiles4Out(n int, channels int, m *float32, place int, ldm int, bias *float32, y *float32, row int, pixel int, room *float32)
+// Requires: AVX, AVX512F
+TEXT ·avx512_float32_tiles4Out(SB), NOSPLIT, $0-80
+	MOVQ         m+16(FP), AX
+	MOVQ         place+24(FP), CX
+	SHLQ         $0x02, CX
+	MOVQ         bias+40(FP), DX
+	MOVQ         y+48(FP), BX
+	MOVQ         row+56(FP), SI
+	SHLQ         $0x02, SI
+	MOVQ         pixel+64(FP), DI
+	SHLQ         $0x02, DI
+	MOVQ         room+72(FP), R8
+	VBROADCASTSS tile_factors_float32<>+0(SB), Z0
+	VBROADCASTSS tile_factors_float32<>+4(SB), Z1
+	VBROADCASTSS tile_factors_float32<>+8(SB), Z2
+
+tile:
+	MOVQ channels+8(FP), R9
+	SHLQ $0x02, R9
+	MOVQ AX, R10
+	MOVQ DX, R11
+	MOVQ BX, R12
+
+vector:
+	MOVQ         R10, R13
+	LEAQ         (CX)(CX*2), R14
+	ADDQ         R14, R14
+	MOVQ         R13, R15
+	VMOVUPS      (R15), Z3
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Z4
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Z5
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Z6
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Z7
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z3, Z9, Z3
+	VADDPS       Z6, Z4, Z5
+	VADDPS       Z7, Z9, Z9
+	VFMADD231PS  Z1, Z6, Z3
+	VFMADD231PS  Z2, Z7, Z3
+	VFNMADD231PS Z0, Z7, Z5
+	VFMADD231PS  Z0, Z6, Z9
+	VFMADD231PS  Z2, Z6, Z4
+	VFNMADD231PS Z1, Z7, Z4
+	VADDPS       Z8, Z4, Z4
+	VMOVUPS      Z3, (R8)
+	VMOVUPS      Z5, 384(R8)
+	VMOVUPS      Z9, 768(R8)
+	VMOVUPS      Z4, 1152(R8)
+	ADDQ         CX, R13
+	MOVQ         R13, R15
+	VMOVUPS      (R15), Z3
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Z4
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Z5
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Z6
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Z7
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z3, Z9, Z3
+	VADDPS       Z6, Z4, Z5
+	VADDPS       Z7, Z9, Z9
+	VFMADD231PS  Z1, Z6, Z3
+	VFMADD231PS  Z2, Z7, Z3
+	VFNMADD231PS Z0, Z7, Z5
+	VFMADD231PS  Z0, Z6, Z9
+	VFMADD231PS  Z2, Z6, Z4
+	VFNMADD231PS Z1, Z7, Z4
+	VADDPS       Z8, Z4, Z4
+	VMOVUPS      Z3, 64(R8)
+	VMOVUPS      Z5, 448(R8)
+	VMOVUPS      Z9, 832(R8)
+	VMOVUPS      Z4, 1216(R8)
+	ADDQ         CX, R13
+	MOVQ         R13, R15
+	VMOVUPS      (R15), Z3
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Z4
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Z5
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Z6
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Z7
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z3, Z9, Z3
+	VADDPS       Z6, Z4, Z5
+	VADDPS       Z7, Z9, Z9
+	VFMADD231PS  Z1, Z6, Z3
+	VFMADD231PS  Z2, Z7, Z3
+	VFNMADD231PS Z0, Z7, Z5
+	VFMADD231PS  Z0, Z6, Z9
+	VFMADD231PS  Z2, Z6, Z4
+	VFNMADD231PS Z1, Z7, Z4
+	VADDPS       Z8, Z4, Z4
+	VMOVUPS      Z3, 128(R8)
+	VMOVUPS      Z5, 512(R8)
+	VMOVUPS      Z9, 896(R8)
+	VMOVUPS      Z4, 1280(R8)
+	ADDQ         CX, R13
+	MOVQ         R13, R15
+	VMOVUPS      (R15), Z3
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Z4
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Z5
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Z6
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Z7
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z3, Z9, Z3
+	VADDPS       Z6, Z4, Z5
+	VADDPS       Z7, Z9, Z9
+	VFMADD231PS  Z1, Z6, Z3
+	VFMADD231PS  Z2, Z7, Z3
+	VFNMADD231PS Z0, Z7, Z5
+	VFMADD231PS  Z0, Z6, Z9
+	VFMADD231PS  Z2, Z6, Z4
+	VFNMADD231PS Z1, Z7, Z4
+	VADDPS       Z8, Z4, Z4
+	VMOVUPS      Z3, 192(R8)
+	VMOVUPS      Z5, 576(R8)
+	VMOVUPS      Z9, 960(R8)
+	VMOVUPS      Z4, 1344(R8)
+	ADDQ         CX, R13
+	MOVQ         R13, R15
+	VMOVUPS      (R15), Z3
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Z4
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Z5
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Z6
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Z7
+	ADDQ         R14, R15
+	VMOVUPS      (R15), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z3, Z9, Z3
+	VADDPS       Z6, Z4, Z5
+	VADDPS       Z7, Z9, Z9
+	VFMADD231PS  Z1, Z6, Z3
+	VFMADD231PS  Z2, Z7, Z3
+	VFNMADD231PS Z0, Z7, Z5
+	VFMADD231PS  Z0, Z6, Z9
+	VFMADD231PS  Z2, Z6, Z4
+	VFNMADD231PS Z1, Z7, Z4
+	VADDPS       Z8, Z4, Z4
+	VMOVUPS      Z3, 256(R8)
+	VMOVUPS      Z5, 640(R8)
+	VMOVUPS      Z9, 1024(R8)
+	VMOVUPS      Z4, 1408(R8)
+	ADDQ         CX, R13
+	VMOVUPS      (R13), Z3
+	ADDQ         R14, R13
+	VMOVUPS      (R13), Z4
+	ADDQ         R14, R13
+	VMOVUPS      (R13), Z5
+	ADDQ         R14, R13
+	VMOVUPS      (R13), Z6
+	ADDQ         R14, R13
+	VMOVUPS      (R13), Z7
+	ADDQ         R14, R13
+	VMOVUPS      (R13), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z3, Z9, Z3
+	VADDPS       Z6, Z4, Z5
+	VADDPS       Z7, Z9, Z9
+	VFMADD231PS  Z1, Z6, Z3
+	VFMADD231PS  Z2, Z7, Z3
+	VFNMADD231PS Z0, Z7, Z5
+	VFMADD231PS  Z0, Z6, Z9
+	VFMADD231PS  Z2, Z6, Z4
+	VFNMADD231PS Z1, Z7, Z4
+	VADDPS       Z8, Z4, Z4
+	VMOVUPS      Z3, 320(R8)
+	VMOVUPS      Z5, 704(R8)
+	VMOVUPS      Z9, 1088(R8)
+	VMOVUPS      Z4, 1472(R8)
+	MOVQ         R12, R13
+	VMOVUPS      (R8), Z3
+	VMOVUPS      64(R8), Z4
+	VMOVUPS      128(R8), Z5
+	VMOVUPS      192(R8), Z6
+	VMOVUPS      256(R8), Z7
+	VMOVUPS      320(R8), Z8
+	MOVQ         R13, R14
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z3, Z9, Z3
+	VADDPS       Z6, Z4, Z5
+	VADDPS       Z7, Z9, Z9
+	VFMADD231PS  Z1, Z6, Z3
+	VFMADD231PS  Z2, Z7, Z3
+	VFNMADD231PS Z0, Z7, Z5
+	VFMADD231PS  Z0, Z6, Z9
+	VFMADD231PS  Z2, Z6, Z4
+	VFNMADD231PS Z1, Z7, Z4
+	VADDPS       Z8, Z4, Z4
+	VADDPS       (R11), Z3, Z3
+	VMOVUPS      Z3, (R14)
+	ADDQ         DI, R14
+	VADDPS       (R11), Z5, Z5
+	VMOVUPS      Z5, (R14)
+	ADDQ         DI, R14
+	VADDPS       (R11), Z9, Z9
+	VMOVUPS      Z9, (R14)
+	ADDQ         DI, R14
+	VADDPS       (R11), Z4, Z4
+	VMOVUPS      Z4, (R14)
+	ADDQ         SI, R13
+	VMOVUPS      384(R8), Z3
+	VMOVUPS      448(R8), Z4
+	VMOVUPS      512(R8), Z5
+	VMOVUPS      576(R8), Z6
+	VMOVUPS      640(R8), Z7
+	VMOVUPS      704(R8), Z8
+	MOVQ         R13, R14
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z3, Z9, Z3
+	VADDPS       Z6, Z4, Z5
+	VADDPS       Z7, Z9, Z9
+	VFMADD231PS  Z1, Z6, Z3
+	VFMADD231PS  Z2, Z7, Z3
+	VFNMADD231PS Z0, Z7, Z5
+	VFMADD231PS  Z0, Z6, Z9
+	VFMADD231PS  Z2, Z6, Z4
+	VFNMADD231PS Z1, Z7, Z4
+	VADDPS       Z8, Z4, Z4
+	VADDPS       (R11), Z3, Z3
+	VMOVUPS      Z3, (R14)
+	ADDQ         DI, R14
+	VADDPS       (R11), Z5, Z5
+	VMOVUPS      Z5, (R14)
+	ADDQ         DI, R14
+	VADDPS       (R11), Z9, Z9
+	VMOVUPS      Z9, (R14)
+	ADDQ         DI, R14
+	VADDPS       (R11), Z4, Z4
+	VMOVUPS      Z4, (R14)
+	ADDQ         SI, R13
+	VMOVUPS      768(R8), Z3
+	VMOVUPS      832(R8), Z4
+	VMOVUPS      896(R8), Z5
+	VMOVUPS      960(R8), Z6
+	VMOVUPS      1024(R8), Z7
+	VMOVUPS      1088(R8), Z8
+	MOVQ         R13, R14
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z3, Z9, Z3
+	VADDPS       Z6, Z4, Z5
+	VADDPS       Z7, Z9, Z9
+	VFMADD231PS  Z1, Z6, Z3
+	VFMADD231PS  Z2, Z7, Z3
+	VFNMADD231PS Z0, Z7, Z5
+	VFMADD231PS  Z0, Z6, Z9
+	VFMADD231PS  Z2, Z6, Z4
+	VFNMADD231PS Z1, Z7, Z4
+	VADDPS       Z8, Z4, Z4
+	VADDPS       (R11), Z3, Z3
+	VMOVUPS      Z3, (R14)
+	ADDQ         DI, R14
+	VADDPS       (R11), Z5, Z5
+	VMOVUPS      Z5, (R14)
+	ADDQ         DI, R14
+	VADDPS       (R11), Z9, Z9
+	VMOVUPS      Z9, (R14)
+	ADDQ         DI, R14
+	VADDPS       (R11), Z4, Z4
+	VMOVUPS      Z4, (R14)
+	ADDQ         SI, R13
+	VMOVUPS      1152(R8), Z3
+	VMOVUPS      1216(R8), Z4
+	VMOVUPS      1280(R8), Z5
+	VMOVUPS      1344(R8), Z6
+	VMOVUPS      1408(R8), Z7
+	VMOVUPS      1472(R8), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z3, Z9, Z3
+	VADDPS       Z6, Z4, Z5
+	VADDPS       Z7, Z9, Z9
+	VFMADD231PS  Z1, Z6, Z3
+	VFMADD231PS  Z2, Z7, Z3
+	VFNMADD231PS Z0, Z7, Z5
+	VFMADD231PS  Z0, Z6, Z9
+	VFMADD231PS  Z2, Z6, Z4
+	VFNMADD231PS Z1, Z7, Z4
+	VADDPS       Z8, Z4, Z4
+	VADDPS       (R11), Z3, Z3
+	VMOVUPS      Z3, (R13)
+	ADDQ         DI, R13
+	VADDPS       (R11), Z5, Z5
+	VMOVUPS      Z5, (R13)
+	ADDQ         DI, R13
+	VADDPS       (R11), Z9, Z9
+	VMOVUPS      Z9, (R13)
+	ADDQ         DI, R13
+	VADDPS       (R11), Z4, Z4
+	VMOVUPS      Z4, (R13)
+	ADDQ         $0x40, R10
+	ADDQ         $0x40, R11
+	ADDQ         $0x40, R12
+	SUBQ         $0x40, R9
+	JNZ          vector
+	MOVQ         ldm+32(FP), R9
+	LEAQ         (AX)(R9*4), AX
+	LEAQ         (BX)(DI*4), BX
+	DECQ         n+0(FP)
+	JNZ          tile
+	VZEROUPPER
+	RET
+
+DATA tile_factors_float64<>+0(SB)/8, $(0.5)
+DATA tile_factors_float64<>+8(SB)/8, $(2.0)
+DATA tile_factors_float64<>+16(SB)/8, $(0.25)
+GLOBL tile_factors_float64<>(SB), RODATA|NOPTR, $24
+
+// func avx2_float64_tilesIn(n int, channels int, x *float64, row int, pixel int, v *float64, place int, ldv int, room *float64)
 // Requires: AVX
-TEXT ·avx2_float64_tilesIn(SB), NOSPLIT, $0-64
+TEXT ·avx2_float64_tilesIn(SB), NOSPLIT, $0-72
 	MOVQ x+16(FP), AX
 	MOVQ row+24(FP), CX
 	SHLQ $0x03, CX
@@ -570,9 +2266,9 @@ vector:
 	VZEROUPPER
 	RET
 
-// func avx2_float64_tilesOut(n int, channels int, m *float64, place int, ldm int, bias *float64, y *float64, row int, pixel int)
+// func avx2_float64_tilesOut(n int, channels int, m *float64, place int, ldm int, bias *float64, y *float64, row int, pixel int, room *float64)
 // Requires: AVX
-TEXT ·avx2_float64_tilesOut(SB), NOSPLIT, $0-72
+TEXT ·avx2_float64_tilesOut(SB), NOSPLIT, $0-80
 	MOVQ m+16(FP), AX
 	MOVQ place+24(FP), CX
 	SHLQ $0x03, CX
@@ -667,9 +2363,852 @@ vector:
 	VZEROUPPER
 	RET
 
-// func avx512_float64_tilesIn(n int, channels int, x *float64, row int, pixel int, v *float64, place int, ldv int)
+// func avx2_float64_tiles4In(n int, channels int, x *float64, row int, pixel int, v *float64, place int, ldv int, room *float64)
+// Requires: AVX, FMA3
+TEXT ·avx2_float64_tiles4In(SB), NOSPLIT, $0-72
+	MOVQ         x+16(FP), AX
+	MOVQ         row+24(FP), CX
+	SHLQ         $0x03, CX
+	MOVQ         pixel+32(FP), DX
+	SHLQ         $0x03, DX
+	MOVQ         v+40(FP), BX
+	MOVQ         place+48(FP), SI
+	SHLQ         $0x03, SI
+	MOVQ         room+64(FP), DI
+	VBROADCASTSD tile_factors_float64<>+0(SB), Y0
+	VBROADCASTSD tile_factors_float64<>+8(SB), Y1
+
+tile:
+	MOVQ channels+8(FP), R8
+	SHLQ $0x03, R8
+	MOVQ AX, R9
+	MOVQ BX, R10
+
+vector:
+	MOVQ         R9, R11
+	MOVQ         R11, R12
+	VMOVUPD      (R12), Y2
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Y3
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Y4
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Y5
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Y6
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Y7
+	VSUBPD       Y4, Y6, Y8
+	VSUBPD       Y3, Y5, Y9
+	VSUBPD       Y4, Y2, Y2
+	VADDPD       Y8, Y2, Y2
+	VADDPD       Y9, Y2, Y2
+	VFMADD231PD  Y0, Y9, Y2
+	VSUBPD       Y5, Y7, Y7
+	VSUBPD       Y9, Y7, Y7
+	VADDPD       Y8, Y7, Y7
+	VFMADD231PD  Y0, Y8, Y7
+	VSUBPD       Y3, Y6, Y10
+	VADDPD       Y3, Y6, Y3
+	VFMADD231PD  Y1, Y5, Y10
+	VADDPD       Y4, Y5, Y6
+	VFMADD231PD  Y0, Y6, Y10
+	VFNMADD231PD Y1, Y4, Y3
+	VSUBPD       Y4, Y5, Y4
+	VFMADD231PD  Y0, Y4, Y3
+	VMOVUPD      Y8, Y4
+	VFMADD231PD  Y1, Y9, Y4
+	VFMSUB213PD  Y9, Y1, Y8
+	VMOVUPD      Y2, (DI)
+	VMOVUPD      Y10, 192(DI)
+	VMOVUPD      Y3, 384(DI)
+	VMOVUPD      Y4, 576(DI)
+	VMOVUPD      Y8, 768(DI)
+	VMOVUPD      Y7, 960(DI)
+	ADDQ         DX, R11
+	MOVQ         R11, R12
+	VMOVUPD      (R12), Y2
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Y3
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Y4
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Y5
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Y6
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Y7
+	VSUBPD       Y4, Y6, Y8
+	VSUBPD       Y3, Y5, Y9
+	VSUBPD       Y4, Y2, Y2
+	VADDPD       Y8, Y2, Y2
+	VADDPD       Y9, Y2, Y2
+	VFMADD231PD  Y0, Y9, Y2
+	VSUBPD       Y5, Y7, Y7
+	VSUBPD       Y9, Y7, Y7
+	VADDPD       Y8, Y7, Y7
+	VFMADD231PD  Y0, Y8, Y7
+	VSUBPD       Y3, Y6, Y10
+	VADDPD       Y3, Y6, Y3
+	VFMADD231PD  Y1, Y5, Y10
+	VADDPD       Y4, Y5, Y6
+	VFMADD231PD  Y0, Y6, Y10
+	VFNMADD231PD Y1, Y4, Y3
+	VSUBPD       Y4, Y5, Y4
+	VFMADD231PD  Y0, Y4, Y3
+	VMOVUPD      Y8, Y4
+	VFMADD231PD  Y1, Y9, Y4
+	VFMSUB213PD  Y9, Y1, Y8
+	VMOVUPD      Y2, 32(DI)
+	VMOVUPD      Y10, 224(DI)
+	VMOVUPD      Y3, 416(DI)
+	VMOVUPD      Y4, 608(DI)
+	VMOVUPD      Y8, 800(DI)
+	VMOVUPD      Y7, 992(DI)
+	ADDQ         DX, R11
+	MOVQ         R11, R12
+	VMOVUPD      (R12), Y2
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Y3
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Y4
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Y5
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Y6
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Y7
+	VSUBPD       Y4, Y6, Y8
+	VSUBPD       Y3, Y5, Y9
+	VSUBPD       Y4, Y2, Y2
+	VADDPD       Y8, Y2, Y2
+	VADDPD       Y9, Y2, Y2
+	VFMADD231PD  Y0, Y9, Y2
+	VSUBPD       Y5, Y7, Y7
+	VSUBPD       Y9, Y7, Y7
+	VADDPD       Y8, Y7, Y7
+	VFMADD231PD  Y0, Y8, Y7
+	VSUBPD       Y3, Y6, Y10
+	VADDPD       Y3, Y6, Y3
+	VFMADD231PD  Y1, Y5, Y10
+	VADDPD       Y4, Y5, Y6
+	VFMADD231PD  Y0, Y6, Y10
+	VFNMADD231PD Y1, Y4, Y3
+	VSUBPD       Y4, Y5, Y4
+	VFMADD231PD  Y0, Y4, Y3
+	VMOVUPD      Y8, Y4
+	VFMADD231PD  Y1, Y9, Y4
+	VFMSUB213PD  Y9, Y1, Y8
+	VMOVUPD      Y2, 64(DI)
+	VMOVUPD      Y10, 256(DI)
+	VMOVUPD      Y3, 448(DI)
+	VMOVUPD      Y4, 640(DI)
+	VMOVUPD      Y8, 832(DI)
+	VMOVUPD      Y7, 1024(DI)
+	ADDQ         DX, R11
+	MOVQ         R11, R12
+	VMOVUPD      (R12), Y2
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Y3
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Y4
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Y5
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Y6
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Y7
+	VSUBPD       Y4, Y6, Y8
+	VSUBPD       Y3, Y5, Y9
+	VSUBPD       Y4, Y2, Y2
+	VADDPD       Y8, Y2, Y2
+	VADDPD       Y9, Y2, Y2
+	VFMADD231PD  Y0, Y9, Y2
+	VSUBPD       Y5, Y7, Y7
+	VSUBPD       Y9, Y7, Y7
+	VADDPD       Y8, Y7, Y7
+	VFMADD231PD  Y0, Y8, Y7
+	VSUBPD       Y3, Y6, Y10
+	VADDPD       Y3, Y6, Y3
+	VFMADD231PD  Y1, Y5, Y10
+	VADDPD       Y4, Y5, Y6
+	VFMADD231PD  Y0, Y6, Y10
+	VFNMADD231PD Y1, Y4, Y3
+	VSUBPD       Y4, Y5, Y4
+	VFMADD231PD  Y0, Y4, Y3
+	VMOVUPD      Y8, Y4
+	VFMADD231PD  Y1, Y9, Y4
+	VFMSUB213PD  Y9, Y1, Y8
+	VMOVUPD      Y2, 96(DI)
+	VMOVUPD      Y10, 288(DI)
+	VMOVUPD      Y3, 480(DI)
+	VMOVUPD      Y4, 672(DI)
+	VMOVUPD      Y8, 864(DI)
+	VMOVUPD      Y7, 1056(DI)
+	ADDQ         DX, R11
+	MOVQ         R11, R12
+	VMOVUPD      (R12), Y2
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Y3
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Y4
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Y5
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Y6
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Y7
+	VSUBPD       Y4, Y6, Y8
+	VSUBPD       Y3, Y5, Y9
+	VSUBPD       Y4, Y2, Y2
+	VADDPD       Y8, Y2, Y2
+	VADDPD       Y9, Y2, Y2
+	VFMADD231PD  Y0, Y9, Y2
+	VSUBPD       Y5, Y7, Y7
+	VSUBPD       Y9, Y7, Y7
+	VADDPD       Y8, Y7, Y7
+	VFMADD231PD  Y0, Y8, Y7
+	VSUBPD       Y3, Y6, Y10
+	VADDPD       Y3, Y6, Y3
+	VFMADD231PD  Y1, Y5, Y10
+	VADDPD       Y4, Y5, Y6
+	VFMADD231PD  Y0, Y6, Y10
+	VFNMADD231PD Y1, Y4, Y3
+	VSUBPD       Y4, Y5, Y4
+	VFMADD231PD  Y0, Y4, Y3
+	VMOVUPD      Y8, Y4
+	VFMADD231PD  Y1, Y9, Y4
+	VFMSUB213PD  Y9, Y1, Y8
+	VMOVUPD      Y2, 128(DI)
+	VMOVUPD      Y10, 320(DI)
+	VMOVUPD      Y3, 512(DI)
+	VMOVUPD      Y4, 704(DI)
+	VMOVUPD      Y8, 896(DI)
+	VMOVUPD      Y7, 1088(DI)
+	ADDQ         DX, R11
+	VMOVUPD      (R11), Y2
+	ADDQ         CX, R11
+	VMOVUPD      (R11), Y3
+	ADDQ         CX, R11
+	VMOVUPD      (R11), Y4
+	ADDQ         CX, R11
+	VMOVUPD      (R11), Y5
+	ADDQ         CX, R11
+	VMOVUPD      (R11), Y6
+	ADDQ         CX, R11
+	VMOVUPD      (R11), Y7
+	VSUBPD       Y4, Y6, Y8
+	VSUBPD       Y3, Y5, Y9
+	VSUBPD       Y4, Y2, Y2
+	VADDPD       Y8, Y2, Y2
+	VADDPD       Y9, Y2, Y2
+	VFMADD231PD  Y0, Y9, Y2
+	VSUBPD       Y5, Y7, Y7
+	VSUBPD       Y9, Y7, Y7
+	VADDPD       Y8, Y7, Y7
+	VFMADD231PD  Y0, Y8, Y7
+	VSUBPD       Y3, Y6, Y10
+	VADDPD       Y3, Y6, Y3
+	VFMADD231PD  Y1, Y5, Y10
+	VADDPD       Y4, Y5, Y6
+	VFMADD231PD  Y0, Y6, Y10
+	VFNMADD231PD Y1, Y4, Y3
+	VSUBPD       Y4, Y5, Y4
+	VFMADD231PD  Y0, Y4, Y3
+	VMOVUPD      Y8, Y4
+	VFMADD231PD  Y1, Y9, Y4
+	VFMSUB213PD  Y9, Y1, Y8
+	VMOVUPD      Y2, 160(DI)
+	VMOVUPD      Y10, 352(DI)
+	VMOVUPD      Y3, 544(DI)
+	VMOVUPD      Y4, 736(DI)
+	VMOVUPD      Y8, 928(DI)
+	VMOVUPD      Y7, 1120(DI)
+	MOVQ         R10, R11
+	VMOVUPD      (DI), Y2
+	VMOVUPD      32(DI), Y3
+	VMOVUPD      64(DI), Y4
+	VMOVUPD      96(DI), Y5
+	VMOVUPD      128(DI), Y6
+	VMOVUPD      160(DI), Y7
+	VSUBPD       Y4, Y6, Y8
+	VSUBPD       Y3, Y5, Y9
+	VSUBPD       Y4, Y2, Y2
+	VADDPD       Y8, Y2, Y2
+	VADDPD       Y9, Y2, Y2
+	VFMADD231PD  Y0, Y9, Y2
+	VSUBPD       Y5, Y7, Y7
+	VSUBPD       Y9, Y7, Y7
+	VADDPD       Y8, Y7, Y7
+	VFMADD231PD  Y0, Y8, Y7
+	VSUBPD       Y3, Y6, Y10
+	VADDPD       Y3, Y6, Y3
+	VFMADD231PD  Y1, Y5, Y10
+	VADDPD       Y4, Y5, Y6
+	VFMADD231PD  Y0, Y6, Y10
+	VFNMADD231PD Y1, Y4, Y3
+	VSUBPD       Y4, Y5, Y4
+	VFMADD231PD  Y0, Y4, Y3
+	VMOVUPD      Y8, Y4
+	VFMADD231PD  Y1, Y9, Y4
+	VFMSUB213PD  Y9, Y1, Y8
+	VMOVUPD      Y2, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Y10, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Y3, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Y4, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Y8, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Y7, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      192(DI), Y2
+	VMOVUPD      224(DI), Y3
+	VMOVUPD      256(DI), Y4
+	VMOVUPD      288(DI), Y5
+	VMOVUPD      320(DI), Y6
+	VMOVUPD      352(DI), Y7
+	VSUBPD       Y4, Y6, Y8
+	VSUBPD       Y3, Y5, Y9
+	VSUBPD       Y4, Y2, Y2
+	VADDPD       Y8, Y2, Y2
+	VADDPD       Y9, Y2, Y2
+	VFMADD231PD  Y0, Y9, Y2
+	VSUBPD       Y5, Y7, Y7
+	VSUBPD       Y9, Y7, Y7
+	VADDPD       Y8, Y7, Y7
+	VFMADD231PD  Y0, Y8, Y7
+	VSUBPD       Y3, Y6, Y10
+	VADDPD       Y3, Y6, Y3
+	VFMADD231PD  Y1, Y5, Y10
+	VADDPD       Y4, Y5, Y6
+	VFMADD231PD  Y0, Y6, Y10
+	VFNMADD231PD Y1, Y4, Y3
+	VSUBPD       Y4, Y5, Y4
+	VFMADD231PD  Y0, Y4, Y3
+	VMOVUPD      Y8, Y4
+	VFMADD231PD  Y1, Y9, Y4
+	VFMSUB213PD  Y9, Y1, Y8
+	VMOVUPD      Y2, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Y10, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Y3, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Y4, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Y8, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Y7, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      384(DI), Y2
+	VMOVUPD      416(DI), Y3
+	VMOVUPD      448(DI), Y4
+	VMOVUPD      480(DI), Y5
+	VMOVUPD      512(DI), Y6
+	VMOVUPD      544(DI), Y7
+	VSUBPD       Y4, Y6, Y8
+	VSUBPD       Y3, Y5, Y9
+	VSUBPD       Y4, Y2, Y2
+	VADDPD       Y8, Y2, Y2
+	VADDPD       Y9, Y2, Y2
+	VFMADD231PD  Y0, Y9, Y2
+	VSUBPD       Y5, Y7, Y7
+	VSUBPD       Y9, Y7, Y7
+	VADDPD       Y8, Y7, Y7
+	VFMADD231PD  Y0, Y8, Y7
+	VSUBPD       Y3, Y6, Y10
+	VADDPD       Y3, Y6, Y3
+	VFMADD231PD  Y1, Y5, Y10
+	VADDPD       Y4, Y5, Y6
+	VFMADD231PD  Y0, Y6, Y10
+	VFNMADD231PD Y1, Y4, Y3
+	VSUBPD       Y4, Y5, Y4
+	VFMADD231PD  Y0, Y4, Y3
+	VMOVUPD      Y8, Y4
+	VFMADD231PD  Y1, Y9, Y4
+	VFMSUB213PD  Y9, Y1, Y8
+	VMOVUPD      Y2, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Y10, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Y3, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Y4, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Y8, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Y7, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      576(DI), Y2
+	VMOVUPD      608(DI), Y3
+	VMOVUPD      640(DI), Y4
+	VMOVUPD      672(DI), Y5
+	VMOVUPD      704(DI), Y6
+	VMOVUPD      736(DI), Y7
+	VSUBPD       Y4, Y6, Y8
+	VSUBPD       Y3, Y5, Y9
+	VSUBPD       Y4, Y2, Y2
+	VADDPD       Y8, Y2, Y2
+	VADDPD       Y9, Y2, Y2
+	VFMADD231PD  Y0, Y9, Y2
+	VSUBPD       Y5, Y7, Y7
+	VSUBPD       Y9, Y7, Y7
+	VADDPD       Y8, Y7, Y7
+	VFMADD231PD  Y0, Y8, Y7
+	VSUBPD       Y3, Y6, Y10
+	VADDPD       Y3, Y6, Y3
+	VFMADD231PD  Y1, Y5, Y10
+	VADDPD       Y4, Y5, Y6
+	VFMADD231PD  Y0, Y6, Y10
+	VFNMADD231PD Y1, Y4, Y3
+	VSUBPD       Y4, Y5, Y4
+	VFMADD231PD  Y0, Y4, Y3
+	VMOVUPD      Y8, Y4
+	VFMADD231PD  Y1, Y9, Y4
+	VFMSUB213PD  Y9, Y1, Y8
+	VMOVUPD      Y2, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Y10, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Y3, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Y4, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Y8, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Y7, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      768(DI), Y2
+	VMOVUPD      800(DI), Y3
+	VMOVUPD      832(DI), Y4
+	VMOVUPD      864(DI), Y5
+	VMOVUPD      896(DI), Y6
+	VMOVUPD      928(DI), Y7
+	VSUBPD       Y4, Y6, Y8
+	VSUBPD       Y3, Y5, Y9
+	VSUBPD       Y4, Y2, Y2
+	VADDPD       Y8, Y2, Y2
+	VADDPD       Y9, Y2, Y2
+	VFMADD231PD  Y0, Y9, Y2
+	VSUBPD       Y5, Y7, Y7
+	VSUBPD       Y9, Y7, Y7
+	VADDPD       Y8, Y7, Y7
+	VFMADD231PD  Y0, Y8, Y7
+	VSUBPD       Y3, Y6, Y10
+	VADDPD       Y3, Y6, Y3
+	VFMADD231PD  Y1, Y5, Y10
+	VADDPD       Y4, Y5, Y6
+	VFMADD231PD  Y0, Y6, Y10
+	VFNMADD231PD Y1, Y4, Y3
+	VSUBPD       Y4, Y5, Y4
+	VFMADD231PD  Y0, Y4, Y3
+	VMOVUPD      Y8, Y4
+	VFMADD231PD  Y1, Y9, Y4
+	VFMSUB213PD  Y9, Y1, Y8
+	VMOVUPD      Y2, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Y10, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Y3, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Y4, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Y8, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Y7, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      960(DI), Y2
+	VMOVUPD      992(DI), Y3
+	VMOVUPD      1024(DI), Y4
+	VMOVUPD      1056(DI), Y5
+	VMOVUPD      1088(DI), Y6
+	VMOVUPD      1120(DI), Y7
+	VSUBPD       Y4, Y6, Y8
+	VSUBPD       Y3, Y5, Y9
+	VSUBPD       Y4, Y2, Y2
+	VADDPD       Y8, Y2, Y2
+	VADDPD       Y9, Y2, Y2
+	VFMADD231PD  Y0, Y9, Y2
+	VSUBPD       Y5, Y7, Y7
+	VSUBPD       Y9, Y7, Y7
+	VADDPD       Y8, Y7, Y7
+	VFMADD231PD  Y0, Y8, Y7
+	VSUBPD       Y3, Y6, Y10
+	VADDPD       Y3, Y6, Y3
+	VFMADD231PD  Y1, Y5, Y10
+	VADDPD       Y4, Y5, Y6
+	VFMADD231PD  Y0, Y6, Y10
+	VFNMADD231PD Y1, Y4, Y3
+	VSUBPD       Y4, Y5, Y4
+	VFMADD231PD  Y0, Y4, Y3
+	VMOVUPD      Y8, Y4
+	VFMADD231PD  Y1, Y9, Y4
+	VFMSUB213PD  Y9, Y1, Y8
+	VMOVUPD      Y2, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Y10, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Y3, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Y4, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Y8, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Y7, (R11)
+	ADDQ         $0x20, R9
+	ADDQ         $0x20, R10
+	SUBQ         $0x20, R8
+	JNZ          vector
+	LEAQ         (AX)(DX*4), AX
+	MOVQ         ldv+56(FP), R8
+	LEAQ         (BX)(R8*8), BX
+	DECQ         n+0(FP)
+	JNZ          tile
+	VZEROUPPER
+	RET
+
+// func avx2_float64_tiles4Out(n int, channels int, m *float64, place int, ldm int, bias *float64, y *float64, row int, pixel int, room *float64)
+// Requires: AVX, FMA3
+TEXT ·avx2_float64_tiles4Out(SB), NOSPLIT, $0-80
+	MOVQ         m+16(FP), AX
+	MOVQ         place+24(FP), CX
+	SHLQ         $0x03, CX
+	MOVQ         bias+40(FP), DX
+	MOVQ         y+48(FP), BX
+	MOVQ         row+56(FP), SI
+	SHLQ         $0x03, SI
+	MOVQ         pixel+64(FP), DI
+	SHLQ         $0x03, DI
+	MOVQ         room+72(FP), R8
+	VBROADCASTSD tile_factors_float64<>+0(SB), Y0
+	VBROADCASTSD tile_factors_float64<>+8(SB), Y1
+	VBROADCASTSD tile_factors_float64<>+16(SB), Y2
+
+tile:
+	MOVQ channels+8(FP), R9
+	SHLQ $0x03, R9
+	MOVQ AX, R10
+	MOVQ DX, R11
+	MOVQ BX, R12
+
+vector:
+	MOVQ         R10, R13
+	LEAQ         (CX)(CX*2), R14
+	ADDQ         R14, R14
+	MOVQ         R13, R15
+	VMOVUPD      (R15), Y3
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Y4
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Y5
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Y6
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Y7
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Y8
+	VADDPD       Y5, Y4, Y9
+	VSUBPD       Y5, Y4, Y4
+	VADDPD       Y3, Y9, Y3
+	VADDPD       Y6, Y4, Y5
+	VADDPD       Y7, Y9, Y9
+	VFMADD231PD  Y1, Y6, Y3
+	VFMADD231PD  Y2, Y7, Y3
+	VFNMADD231PD Y0, Y7, Y5
+	VFMADD231PD  Y0, Y6, Y9
+	VFMADD231PD  Y2, Y6, Y4
+	VFNMADD231PD Y1, Y7, Y4
+	VADDPD       Y8, Y4, Y4
+	VMOVUPD      Y3, (R8)
+	VMOVUPD      Y5, 192(R8)
+	VMOVUPD      Y9, 384(R8)
+	VMOVUPD      Y4, 576(R8)
+	ADDQ         CX, R13
+	MOVQ         R13, R15
+	VMOVUPD      (R15), Y3
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Y4
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Y5
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Y6
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Y7
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Y8
+	VADDPD       Y5, Y4, Y9
+	VSUBPD       Y5, Y4, Y4
+	VADDPD       Y3, Y9, Y3
+	VADDPD       Y6, Y4, Y5
+	VADDPD       Y7, Y9, Y9
+	VFMADD231PD  Y1, Y6, Y3
+	VFMADD231PD  Y2, Y7, Y3
+	VFNMADD231PD Y0, Y7, Y5
+	VFMADD231PD  Y0, Y6, Y9
+	VFMADD231PD  Y2, Y6, Y4
+	VFNMADD231PD Y1, Y7, Y4
+	VADDPD       Y8, Y4, Y4
+	VMOVUPD      Y3, 32(R8)
+	VMOVUPD      Y5, 224(R8)
+	VMOVUPD      Y9, 416(R8)
+	VMOVUPD      Y4, 608(R8)
+	ADDQ         CX, R13
+	MOVQ         R13, R15
+	VMOVUPD      (R15), Y3
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Y4
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Y5
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Y6
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Y7
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Y8
+	VADDPD       Y5, Y4, Y9
+	VSUBPD       Y5, Y4, Y4
+	VADDPD       Y3, Y9, Y3
+	VADDPD       Y6, Y4, Y5
+	VADDPD       Y7, Y9, Y9
+	VFMADD231PD  Y1, Y6, Y3
+	VFMADD231PD  Y2, Y7, Y3
+	VFNMADD231PD Y0, Y7, Y5
+	VFMADD231PD  Y0, Y6, Y9
+	VFMADD231PD  Y2, Y6, Y4
+	VFNMADD231PD Y1, Y7, Y4
+	VADDPD       Y8, Y4, Y4
+	VMOVUPD      Y3, 64(R8)
+	VMOVUPD      Y5, 256(R8)
+	VMOVUPD      Y9, 448(R8)
+	VMOVUPD      Y4, 640(R8)
+	ADDQ         CX, R13
+	MOVQ         R13, R15
+	VMOVUPD      (R15), Y3
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Y4
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Y5
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Y6
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Y7
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Y8
+	VADDPD       Y5, Y4, Y9
+	VSUBPD       Y5, Y4, Y4
+	VADDPD       Y3, Y9, Y3
+	VADDPD       Y6, Y4, Y5
+	VADDPD       Y7, Y9, Y9
+	VFMADD231PD  Y1, Y6, Y3
+	VFMADD231PD  Y2, Y7, Y3
+	VFNMADD231PD Y0, Y7, Y5
+	VFMADD231PD  Y0, Y6, Y9
+	VFMADD231PD  Y2, Y6, Y4
+	VFNMADD231PD Y1, Y7, Y4
+	VADDPD       Y8, Y4, Y4
+	VMOVUPD      Y3, 96(R8)
+	VMOVUPD      Y5, 288(R8)
+	VMOVUPD      Y9, 480(R8)
+	VMOVUPD      Y4, 672(R8)
+	ADDQ         CX, R13
+	MOVQ         R13, R15
+	VMOVUPD      (R15), Y3
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Y4
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Y5
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Y6
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Y7
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Y8
+	VADDPD       Y5, Y4, Y9
+	VSUBPD       Y5, Y4, Y4
+	VADDPD       Y3, Y9, Y3
+	VADDPD       Y6, Y4, Y5
+	VADDPD       Y7, Y9, Y9
+	VFMADD231PD  Y1, Y6, Y3
+	VFMADD231PD  Y2, Y7, Y3
+	VFNMADD231PD Y0, Y7, Y5
+	VFMADD231PD  Y0, Y6, Y9
+	VFMADD231PD  Y2, Y6, Y4
+	VFNMADD231PD Y1, Y7, Y4
+	VADDPD       Y8, Y4, Y4
+	VMOVUPD      Y3, 128(R8)
+	VMOVUPD      Y5, 320(R8)
+	VMOVUPD      Y9, 512(R8)
+	VMOVUPD      Y4, 704(R8)
+	ADDQ         CX, R13
+	VMOVUPD      (R13), Y3
+	ADDQ         R14, R13
+	VMOVUPD      (R13), Y4
+	ADDQ         R14, R13
+	VMOVUPD      (R13), Y5
+	ADDQ         R14, R13
+	VMOVUPD      (R13), Y6
+	ADDQ         R14, R13
+	VMOVUPD      (R13), Y7
+	ADDQ         R14, R13
+	VMOVUPD      (R13), Y8
+	VADDPD       Y5, Y4, Y9
+	VSUBPD       Y5, Y4, Y4
+	VADDPD       Y3, Y9, Y3
+	VADDPD       Y6, Y4, Y5
+	VADDPD       Y7, Y9, Y9
+	VFMADD231PD  Y1, Y6, Y3
+	VFMADD231PD  Y2, Y7, Y3
+	VFNMADD231PD Y0, Y7, Y5
+	VFMADD231PD  Y0, Y6, Y9
+	VFMADD231PD  Y2, Y6, Y4
+	VFNMADD231PD Y1, Y7, Y4
+	VADDPD       Y8, Y4, Y4
+	VMOVUPD      Y3, 160(R8)
+	VMOVUPD      Y5, 352(R8)
+	VMOVUPD      Y9, 544(R8)
+	VMOVUPD      Y4, 736(R8)
+	MOVQ         R12, R13
+	VMOVUPD      (R8), Y3
+	VMOVUPD      32(R8), Y4
+	VMOVUPD      64(R8), Y5
+	VMOVUPD      96(R8), Y6
+	VMOVUPD      128(R8), Y7
+	VMOVUPD      160(R8), Y8
+	MOVQ         R13, R14
+	VADDPD       Y5, Y4, Y9
+	VSUBPD       Y5, Y4, Y4
+	VADDPD       Y3, Y9, Y3
+	VADDPD       Y6, Y4, Y5
+	VADDPD       Y7, Y9, Y9
+	VFMADD231PD  Y1, Y6, Y3
+	VFMADD231PD  Y2, Y7, Y3
+	VFNMADD231PD Y0, Y7, Y5
+	VFMADD231PD  Y0, Y6, Y9
+	VFMADD231PD  Y2, Y6, Y4
+	VFNMADD231PD Y1, Y7, Y4
+	VADDPD       Y8, Y4, Y4
+	VADDPD       (R11), Y3, Y3
+	VMOVUPD      Y3, (R14)
+	ADDQ         DI, R14
+	VADDPD       (R11), Y5, Y5
+	VMOVUPD      Y5, (R14)
+	ADDQ         DI, R14
+	VADDPD       (R11), Y9, Y9
+	VMOVUPD      Y9, (R14)
+	ADDQ         DI, R14
+	VADDPD       (R11), Y4, Y4
+	VMOVUPD      Y4, (R14)
+	ADDQ         SI, R13
+	VMOVUPD      192(R8), Y3
+	VMOVUPD      224(R8), Y4
+	VMOVUPD      256(R8), Y5
+	VMOVUPD      288(R8), Y6
+	VMOVUPD      320(R8), Y7
+	VMOVUPD      352(R8), Y8
+	MOVQ         R13, R14
+	VADDPD       Y5, Y4, Y9
+	VSUBPD       Y5, Y4, Y4
+	VADDPD       Y3, Y9, Y3
+	VADDPD       Y6, Y4, Y5
+	VADDPD       Y7, Y9, Y9
+	VFMADD231PD  Y1, Y6, Y3
+	VFMADD231PD  Y2, Y7, Y3
+	VFNMADD231PD Y0, Y7, Y5
+	VFMADD231PD  Y0, Y6, Y9
+	VFMADD231PD  Y2, Y6, Y4
+	VFNMADD231PD Y1, Y7, Y4
+	VADDPD       Y8, Y4, Y4
+	VADDPD       (R11), Y3, Y3
+	VMOVUPD      Y3, (R14)
+	ADDQ         DI, R14
+	VADDPD       (R11), Y5, Y5
+	VMOVUPD      Y5, (R14)
+	ADDQ         DI, R14
+	VADDPD       (R11), Y9, Y9
+	VMOVUPD      Y9, (R14)
+	ADDQ         DI, R14
+	VADDPD       (R11), Y4, Y4
+	VMOVUPD      Y4, (R14)
+	ADDQ         SI, R13
+	VMOVUPD      384(R8), Y3
+	VMOVUPD      416(R8), Y4
+	VMOVUPD      448(R8), Y5
+	VMOVUPD      480(R8), Y6
+	VMOVUPD      512(R8), Y7
+	VMOVUPD      544(R8), Y8
+	MOVQ         R13, R14
+	VADDPD       Y5, Y4, Y9
+	VSUBPD       Y5, Y4, Y4
+	VADDPD       Y3, Y9, Y3
+	VADDPD       Y6, Y4, Y5
+	VADDPD       Y7, Y9, Y9
+	VFMADD231PD  Y1, Y6, Y3
+	VFMADD231PD  Y2, Y7, Y3
+	VFNMADD231PD Y0, Y7, Y5
+	VFMADD231PD  Y0, Y6, Y9
+	VFMADD231PD  Y2, Y6, Y4
+	VFNMADD231PD Y1, Y7, Y4
+	VADDPD       Y8, Y4, Y4
+	VADDPD       (R11), Y3, Y3
+	VMOVUPD      Y3, (R14)
+	ADDQ         DI, R14
+	VADDPD       (R11), Y5, Y5
+	VMOVUPD      Y5, (R14)
+	ADDQ         DI, R14
+	VADDPD       (R11), Y9, Y9
+	VMOVUPD      Y9, (R14)
+	ADDQ         DI, R14
+	VADDPD       (R11), Y4, Y4
+	VMOVUPD      Y4, (R14)
+	ADDQ         SI, R13
+	VMOVUPD      576(R8), Y3
+	VMOVUPD      608(R8), Y4
+	VMOVUPD      640(R8), Y5
+	VMOVUPD      672(R8), Y6
+	VMOVUPD      704(R8), Y7
+	VMOVUPD      736(R8), Y8
+	VADDPD       Y5, Y4, Y9
+	VSUBPD       Y5, Y4, Y4
+	VADDPD       Y3, Y9, Y3
+	VADDPD       Y6, Y4, Y5
+	VADDPD       Y7, Y9, Y9
+	VFMADD231PD  Y1, Y6, Y3
+	VFMADD231PD  Y2, Y7, Y3
+	VFNMADD231PD Y0, Y7, Y5
+	VFMADD231PD  Y0, Y6, Y9
+	VFMADD231PD  Y2, Y6, Y4
+	VFNMADD231PD Y1, Y7, Y4
+	VADDPD       Y8, Y4, Y4
+	VADDPD       (R11), Y3, Y3
+	VMOVUPD      Y3, (R13)
+	ADDQ         DI, R13
+	VADDPD       (R11), Y5, Y5
+	VMOVUPD      Y5, (R13)
+	ADDQ         DI, R13
+	VADDPD       (R11), Y9, Y9
+	VMOVUPD      Y9, (R13)
+	ADDQ         DI, R13
+	VADDPD       (R11), Y4, Y4
+	VMOVUPD      Y4, (R13)
+	ADDQ         $0x20, R10
+	ADDQ         $0x20, R11
+	ADDQ         $0x20, R12
+	SUBQ         $0x20, R9
+	JNZ          vector
+	MOVQ         ldm+32(FP), R9
+	LEAQ         (AX)(R9*8), AX
+	LEAQ         (BX)(DI*4), BX
+	DECQ         n+0(FP)
+	JNZ          tile
+	VZEROUPPER
+	RET
+
+// func avx512_float64_tilesIn(n int, channels int, x *float64, row int, pixel int, v *float64, place int, ldv int, room *float64)
 // Requires: AVX, AVX512F
-TEXT ·avx512_float64_tilesIn(SB), NOSPLIT, $0-64
+TEXT ·avx512_float64_tilesIn(SB), NOSPLIT, $0-72
 	MOVQ x+16(FP), AX
 	MOVQ row+24(FP), CX
 	SHLQ $0x03, CX
@@ -791,9 +3330,9 @@ vector:
 	VZEROUPPER
 	RET
 
-// func avx512_float64_tilesOut(n int, channels int, m *float64, place int, ldm int, bias *float64, y *float64, row int, pixel int)
+// func avx512_float64_tilesOut(n int, channels int, m *float64, place int, ldm int, bias *float64, y *float64, row int, pixel int, room *float64)
 // Requires: AVX, AVX512F
-TEXT ·avx512_float64_tilesOut(SB), NOSPLIT, $0-72
+TEXT ·avx512_float64_tilesOut(SB), NOSPLIT, $0-80
 	MOVQ m+16(FP), AX
 	MOVQ place+24(FP), CX
 	SHLQ $0x03, CX
@@ -885,5 +3424,848 @@ vector:
 	LEAQ    (BX)(DI*2), BX
 	DECQ    n+0(FP)
 	JNZ     tile
+	VZEROUPPER
+	RET
+
+// func avx512_float64_tiles4In(n int, channels int, x *float64, row int, pixel int, v *float64, place int, ldv int, room *float64)
+// Requires: AVX, AVX512F
+TEXT ·avx512_float64_tiles4In(SB), NOSPLIT, $0-72
+	MOVQ         x+16(FP), AX
+	MOVQ         row+24(FP), CX
+	SHLQ         $0x03, CX
+	MOVQ         pixel+32(FP), DX
+	SHLQ         $0x03, DX
+	MOVQ         v+40(FP), BX
+	MOVQ         place+48(FP), SI
+	SHLQ         $0x03, SI
+	MOVQ         room+64(FP), DI
+	VBROADCASTSD tile_factors_float64<>+0(SB), Z0
+	VBROADCASTSD tile_factors_float64<>+8(SB), Z1
+
+tile:
+	MOVQ channels+8(FP), R8
+	SHLQ $0x03, R8
+	MOVQ AX, R9
+	MOVQ BX, R10
+
+vector:
+	MOVQ         R9, R11
+	MOVQ         R11, R12
+	VMOVUPD      (R12), Z2
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Z3
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Z4
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Z5
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Z6
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Z7
+	VSUBPD       Z4, Z6, Z8
+	VSUBPD       Z3, Z5, Z9
+	VSUBPD       Z4, Z2, Z2
+	VADDPD       Z8, Z2, Z2
+	VADDPD       Z9, Z2, Z2
+	VFMADD231PD  Z0, Z9, Z2
+	VSUBPD       Z5, Z7, Z7
+	VSUBPD       Z9, Z7, Z7
+	VADDPD       Z8, Z7, Z7
+	VFMADD231PD  Z0, Z8, Z7
+	VSUBPD       Z3, Z6, Z10
+	VADDPD       Z3, Z6, Z3
+	VFMADD231PD  Z1, Z5, Z10
+	VADDPD       Z4, Z5, Z6
+	VFMADD231PD  Z0, Z6, Z10
+	VFNMADD231PD Z1, Z4, Z3
+	VSUBPD       Z4, Z5, Z4
+	VFMADD231PD  Z0, Z4, Z3
+	VMOVUPD      Z8, Z4
+	VFMADD231PD  Z1, Z9, Z4
+	VFMSUB213PD  Z9, Z1, Z8
+	VMOVUPD      Z2, (DI)
+	VMOVUPD      Z10, 384(DI)
+	VMOVUPD      Z3, 768(DI)
+	VMOVUPD      Z4, 1152(DI)
+	VMOVUPD      Z8, 1536(DI)
+	VMOVUPD      Z7, 1920(DI)
+	ADDQ         DX, R11
+	MOVQ         R11, R12
+	VMOVUPD      (R12), Z2
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Z3
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Z4
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Z5
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Z6
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Z7
+	VSUBPD       Z4, Z6, Z8
+	VSUBPD       Z3, Z5, Z9
+	VSUBPD       Z4, Z2, Z2
+	VADDPD       Z8, Z2, Z2
+	VADDPD       Z9, Z2, Z2
+	VFMADD231PD  Z0, Z9, Z2
+	VSUBPD       Z5, Z7, Z7
+	VSUBPD       Z9, Z7, Z7
+	VADDPD       Z8, Z7, Z7
+	VFMADD231PD  Z0, Z8, Z7
+	VSUBPD       Z3, Z6, Z10
+	VADDPD       Z3, Z6, Z3
+	VFMADD231PD  Z1, Z5, Z10
+	VADDPD       Z4, Z5, Z6
+	VFMADD231PD  Z0, Z6, Z10
+	VFNMADD231PD Z1, Z4, Z3
+	VSUBPD       Z4, Z5, Z4
+	VFMADD231PD  Z0, Z4, Z3
+	VMOVUPD      Z8, Z4
+	VFMADD231PD  Z1, Z9, Z4
+	VFMSUB213PD  Z9, Z1, Z8
+	VMOVUPD      Z2, 64(DI)
+	VMOVUPD      Z10, 448(DI)
+	VMOVUPD      Z3, 832(DI)
+	VMOVUPD      Z4, 1216(DI)
+	VMOVUPD      Z8, 1600(DI)
+	VMOVUPD      Z7, 1984(DI)
+	ADDQ         DX, R11
+	MOVQ         R11, R12
+	VMOVUPD      (R12), Z2
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Z3
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Z4
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Z5
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Z6
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Z7
+	VSUBPD       Z4, Z6, Z8
+	VSUBPD       Z3, Z5, Z9
+	VSUBPD       Z4, Z2, Z2
+	VADDPD       Z8, Z2, Z2
+	VADDPD       Z9, Z2, Z2
+	VFMADD231PD  Z0, Z9, Z2
+	VSUBPD       Z5, Z7, Z7
+	VSUBPD       Z9, Z7, Z7
+	VADDPD       Z8, Z7, Z7
+	VFMADD231PD  Z0, Z8, Z7
+	VSUBPD       Z3, Z6, Z10
+	VADDPD       Z3, Z6, Z3
+	VFMADD231PD  Z1, Z5, Z10
+	VADDPD       Z4, Z5, Z6
+	VFMADD231PD  Z0, Z6, Z10
+	VFNMADD231PD Z1, Z4, Z3
+	VSUBPD       Z4, Z5, Z4
+	VFMADD231PD  Z0, Z4, Z3
+	VMOVUPD      Z8, Z4
+	VFMADD231PD  Z1, Z9, Z4
+	VFMSUB213PD  Z9, Z1, Z8
+	VMOVUPD      Z2, 128(DI)
+	VMOVUPD      Z10, 512(DI)
+	VMOVUPD      Z3, 896(DI)
+	VMOVUPD      Z4, 1280(DI)
+	VMOVUPD      Z8, 1664(DI)
+	VMOVUPD      Z7, 2048(DI)
+	ADDQ         DX, R11
+	MOVQ         R11, R12
+	VMOVUPD      (R12), Z2
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Z3
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Z4
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Z5
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Z6
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Z7
+	VSUBPD       Z4, Z6, Z8
+	VSUBPD       Z3, Z5, Z9
+	VSUBPD       Z4, Z2, Z2
+	VADDPD       Z8, Z2, Z2
+	VADDPD       Z9, Z2, Z2
+	VFMADD231PD  Z0, Z9, Z2
+	VSUBPD       Z5, Z7, Z7
+	VSUBPD       Z9, Z7, Z7
+	VADDPD       Z8, Z7, Z7
+	VFMADD231PD  Z0, Z8, Z7
+	VSUBPD       Z3, Z6, Z10
+	VADDPD       Z3, Z6, Z3
+	VFMADD231PD  Z1, Z5, Z10
+	VADDPD       Z4, Z5, Z6
+	VFMADD231PD  Z0, Z6, Z10
+	VFNMADD231PD Z1, Z4, Z3
+	VSUBPD       Z4, Z5, Z4
+	VFMADD231PD  Z0, Z4, Z3
+	VMOVUPD      Z8, Z4
+	VFMADD231PD  Z1, Z9, Z4
+	VFMSUB213PD  Z9, Z1, Z8
+	VMOVUPD      Z2, 192(DI)
+	VMOVUPD      Z10, 576(DI)
+	VMOVUPD      Z3, 960(DI)
+	VMOVUPD      Z4, 1344(DI)
+	VMOVUPD      Z8, 1728(DI)
+	VMOVUPD      Z7, 2112(DI)
+	ADDQ         DX, R11
+	MOVQ         R11, R12
+	VMOVUPD      (R12), Z2
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Z3
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Z4
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Z5
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Z6
+	ADDQ         CX, R12
+	VMOVUPD      (R12), Z7
+	VSUBPD       Z4, Z6, Z8
+	VSUBPD       Z3, Z5, Z9
+	VSUBPD       Z4, Z2, Z2
+	VADDPD       Z8, Z2, Z2
+	VADDPD       Z9, Z2, Z2
+	VFMADD231PD  Z0, Z9, Z2
+	VSUBPD       Z5, Z7, Z7
+	VSUBPD       Z9, Z7, Z7
+	VADDPD       Z8, Z7, Z7
+	VFMADD231PD  Z0, Z8, Z7
+	VSUBPD       Z3, Z6, Z10
+	VADDPD       Z3, Z6, Z3
+	VFMADD231PD  Z1, Z5, Z10
+	VADDPD       Z4, Z5, Z6
+	VFMADD231PD  Z0, Z6, Z10
+	VFNMADD231PD Z1, Z4, Z3
+	VSUBPD       Z4, Z5, Z4
+	VFMADD231PD  Z0, Z4, Z3
+	VMOVUPD      Z8, Z4
+	VFMADD231PD  Z1, Z9, Z4
+	VFMSUB213PD  Z9, Z1, Z8
+	VMOVUPD      Z2, 256(DI)
+	VMOVUPD      Z10, 640(DI)
+	VMOVUPD      Z3, 1024(DI)
+	VMOVUPD      Z4, 1408(DI)
+	VMOVUPD      Z8, 1792(DI)
+	VMOVUPD      Z7, 2176(DI)
+	ADDQ         DX, R11
+	VMOVUPD      (R11), Z2
+	ADDQ         CX, R11
+	VMOVUPD      (R11), Z3
+	ADDQ         CX, R11
+	VMOVUPD      (R11), Z4
+	ADDQ         CX, R11
+	VMOVUPD      (R11), Z5
+	ADDQ         CX, R11
+	VMOVUPD      (R11), Z6
+	ADDQ         CX, R11
+	VMOVUPD      (R11), Z7
+	VSUBPD       Z4, Z6, Z8
+	VSUBPD       Z3, Z5, Z9
+	VSUBPD       Z4, Z2, Z2
+	VADDPD       Z8, Z2, Z2
+	VADDPD       Z9, Z2, Z2
+	VFMADD231PD  Z0, Z9, Z2
+	VSUBPD       Z5, Z7, Z7
+	VSUBPD       Z9, Z7, Z7
+	VADDPD       Z8, Z7, Z7
+	VFMADD231PD  Z0, Z8, Z7
+	VSUBPD       Z3, Z6, Z10
+	VADDPD       Z3, Z6, Z3
+	VFMADD231PD  Z1, Z5, Z10
+	VADDPD       Z4, Z5, Z6
+	VFMADD231PD  Z0, Z6, Z10
+	VFNMADD231PD Z1, Z4, Z3
+	VSUBPD       Z4, Z5, Z4
+	VFMADD231PD  Z0, Z4, Z3
+	VMOVUPD      Z8, Z4
+	VFMADD231PD  Z1, Z9, Z4
+	VFMSUB213PD  Z9, Z1, Z8
+	VMOVUPD      Z2, 320(DI)
+	VMOVUPD      Z10, 704(DI)
+	VMOVUPD      Z3, 1088(DI)
+	VMOVUPD      Z4, 1472(DI)
+	VMOVUPD      Z8, 1856(DI)
+	VMOVUPD      Z7, 2240(DI)
+	MOVQ         R10, R11
+	VMOVUPD      (DI), Z2
+	VMOVUPD      64(DI), Z3
+	VMOVUPD      128(DI), Z4
+	VMOVUPD      192(DI), Z5
+	VMOVUPD      256(DI), Z6
+	VMOVUPD      320(DI), Z7
+	VSUBPD       Z4, Z6, Z8
+	VSUBPD       Z3, Z5, Z9
+	VSUBPD       Z4, Z2, Z2
+	VADDPD       Z8, Z2, Z2
+	VADDPD       Z9, Z2, Z2
+	VFMADD231PD  Z0, Z9, Z2
+	VSUBPD       Z5, Z7, Z7
+	VSUBPD       Z9, Z7, Z7
+	VADDPD       Z8, Z7, Z7
+	VFMADD231PD  Z0, Z8, Z7
+	VSUBPD       Z3, Z6, Z10
+	VADDPD       Z3, Z6, Z3
+	VFMADD231PD  Z1, Z5, Z10
+	VADDPD       Z4, Z5, Z6
+	VFMADD231PD  Z0, Z6, Z10
+	VFNMADD231PD Z1, Z4, Z3
+	VSUBPD       Z4, Z5, Z4
+	VFMADD231PD  Z0, Z4, Z3
+	VMOVUPD      Z8, Z4
+	VFMADD231PD  Z1, Z9, Z4
+	VFMSUB213PD  Z9, Z1, Z8
+	VMOVUPD      Z2, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Z10, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Z3, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Z4, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Z8, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Z7, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      384(DI), Z2
+	VMOVUPD      448(DI), Z3
+	VMOVUPD      512(DI), Z4
+	VMOVUPD      576(DI), Z5
+	VMOVUPD      640(DI), Z6
+	VMOVUPD      704(DI), Z7
+	VSUBPD       Z4, Z6, Z8
+	VSUBPD       Z3, Z5, Z9
+	VSUBPD       Z4, Z2, Z2
+	VADDPD       Z8, Z2, Z2
+	VADDPD       Z9, Z2, Z2
+	VFMADD231PD  Z0, Z9, Z2
+	VSUBPD       Z5, Z7, Z7
+	VSUBPD       Z9, Z7, Z7
+	VADDPD       Z8, Z7, Z7
+	VFMADD231PD  Z0, Z8, Z7
+	VSUBPD       Z3, Z6, Z10
+	VADDPD       Z3, Z6, Z3
+	VFMADD231PD  Z1, Z5, Z10
+	VADDPD       Z4, Z5, Z6
+	VFMADD231PD  Z0, Z6, Z10
+	VFNMADD231PD Z1, Z4, Z3
+	VSUBPD       Z4, Z5, Z4
+	VFMADD231PD  Z0, Z4, Z3
+	VMOVUPD      Z8, Z4
+	VFMADD231PD  Z1, Z9, Z4
+	VFMSUB213PD  Z9, Z1, Z8
+	VMOVUPD      Z2, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Z10, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Z3, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Z4, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Z8, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Z7, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      768(DI), Z2
+	VMOVUPD      832(DI), Z3
+	VMOVUPD      896(DI), Z4
+	VMOVUPD      960(DI), Z5
+	VMOVUPD      1024(DI), Z6
+	VMOVUPD      1088(DI), Z7
+	VSUBPD       Z4, Z6, Z8
+	VSUBPD       Z3, Z5, Z9
+	VSUBPD       Z4, Z2, Z2
+	VADDPD       Z8, Z2, Z2
+	VADDPD       Z9, Z2, Z2
+	VFMADD231PD  Z0, Z9, Z2
+	VSUBPD       Z5, Z7, Z7
+	VSUBPD       Z9, Z7, Z7
+	VADDPD       Z8, Z7, Z7
+	VFMADD231PD  Z0, Z8, Z7
+	VSUBPD       Z3, Z6, Z10
+	VADDPD       Z3, Z6, Z3
+	VFMADD231PD  Z1, Z5, Z10
+	VADDPD       Z4, Z5, Z6
+	VFMADD231PD  Z0, Z6, Z10
+	VFNMADD231PD Z1, Z4, Z3
+	VSUBPD       Z4, Z5, Z4
+	VFMADD231PD  Z0, Z4, Z3
+	VMOVUPD      Z8, Z4
+	VFMADD231PD  Z1, Z9, Z4
+	VFMSUB213PD  Z9, Z1, Z8
+	VMOVUPD      Z2, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Z10, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Z3, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Z4, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Z8, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Z7, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      1152(DI), Z2
+	VMOVUPD      1216(DI), Z3
+	VMOVUPD      1280(DI), Z4
+	VMOVUPD      1344(DI), Z5
+	VMOVUPD      1408(DI), Z6
+	VMOVUPD      1472(DI), Z7
+	VSUBPD       Z4, Z6, Z8
+	VSUBPD       Z3, Z5, Z9
+	VSUBPD       Z4, Z2, Z2
+	VADDPD       Z8, Z2, Z2
+	VADDPD       Z9, Z2, Z2
+	VFMADD231PD  Z0, Z9, Z2
+	VSUBPD       Z5, Z7, Z7
+	VSUBPD       Z9, Z7, Z7
+	VADDPD       Z8, Z7, Z7
+	VFMADD231PD  Z0, Z8, Z7
+	VSUBPD       Z3, Z6, Z10
+	VADDPD       Z3, Z6, Z3
+	VFMADD231PD  Z1, Z5, Z10
+	VADDPD       Z4, Z5, Z6
+	VFMADD231PD  Z0, Z6, Z10
+	VFNMADD231PD Z1, Z4, Z3
+	VSUBPD       Z4, Z5, Z4
+	VFMADD231PD  Z0, Z4, Z3
+	VMOVUPD      Z8, Z4
+	VFMADD231PD  Z1, Z9, Z4
+	VFMSUB213PD  Z9, Z1, Z8
+	VMOVUPD      Z2, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Z10, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Z3, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Z4, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Z8, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Z7, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      1536(DI), Z2
+	VMOVUPD      1600(DI), Z3
+	VMOVUPD      1664(DI), Z4
+	VMOVUPD      1728(DI), Z5
+	VMOVUPD      1792(DI), Z6
+	VMOVUPD      1856(DI), Z7
+	VSUBPD       Z4, Z6, Z8
+	VSUBPD       Z3, Z5, Z9
+	VSUBPD       Z4, Z2, Z2
+	VADDPD       Z8, Z2, Z2
+	VADDPD       Z9, Z2, Z2
+	VFMADD231PD  Z0, Z9, Z2
+	VSUBPD       Z5, Z7, Z7
+	VSUBPD       Z9, Z7, Z7
+	VADDPD       Z8, Z7, Z7
+	VFMADD231PD  Z0, Z8, Z7
+	VSUBPD       Z3, Z6, Z10
+	VADDPD       Z3, Z6, Z3
+	VFMADD231PD  Z1, Z5, Z10
+	VADDPD       Z4, Z5, Z6
+	VFMADD231PD  Z0, Z6, Z10
+	VFNMADD231PD Z1, Z4, Z3
+	VSUBPD       Z4, Z5, Z4
+	VFMADD231PD  Z0, Z4, Z3
+	VMOVUPD      Z8, Z4
+	VFMADD231PD  Z1, Z9, Z4
+	VFMSUB213PD  Z9, Z1, Z8
+	VMOVUPD      Z2, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Z10, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Z3, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Z4, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Z8, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Z7, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      1920(DI), Z2
+	VMOVUPD      1984(DI), Z3
+	VMOVUPD      2048(DI), Z4
+	VMOVUPD      2112(DI), Z5
+	VMOVUPD      2176(DI), Z6
+	VMOVUPD      2240(DI), Z7
+	VSUBPD       Z4, Z6, Z8
+	VSUBPD       Z3, Z5, Z9
+	VSUBPD       Z4, Z2, Z2
+	VADDPD       Z8, Z2, Z2
+	VADDPD       Z9, Z2, Z2
+	VFMADD231PD  Z0, Z9, Z2
+	VSUBPD       Z5, Z7, Z7
+	VSUBPD       Z9, Z7, Z7
+	VADDPD       Z8, Z7, Z7
+	VFMADD231PD  Z0, Z8, Z7
+	VSUBPD       Z3, Z6, Z10
+	VADDPD       Z3, Z6, Z3
+	VFMADD231PD  Z1, Z5, Z10
+	VADDPD       Z4, Z5, Z6
+	VFMADD231PD  Z0, Z6, Z10
+	VFNMADD231PD Z1, Z4, Z3
+	VSUBPD       Z4, Z5, Z4
+	VFMADD231PD  Z0, Z4, Z3
+	VMOVUPD      Z8, Z4
+	VFMADD231PD  Z1, Z9, Z4
+	VFMSUB213PD  Z9, Z1, Z8
+	VMOVUPD      Z2, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Z10, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Z3, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Z4, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Z8, (R11)
+	ADDQ         SI, R11
+	VMOVUPD      Z7, (R11)
+	ADDQ         $0x40, R9
+	ADDQ         $0x40, R10
+	SUBQ         $0x40, R8
+	JNZ          vector
+	LEAQ         (AX)(DX*4), AX
+	MOVQ         ldv+56(FP), R8
+	LEAQ         (BX)(R8*8), BX
+	DECQ         n+0(FP)
+	JNZ          tile
+	VZEROUPPER
+	RET
+
+// func avx512_float64_tiles4Out(n int, channels int, m *float64, place int, ldm int, bias *float64, y *float64, row int, pixel int, room *float64)
+// Requires: AVX, AVX512F
+TEXT ·avx512_float64_tiles4Out(SB), NOSPLIT, $0-80
+	MOVQ         m+16(FP), AX
+	MOVQ         place+24(FP), CX
+	SHLQ         $0x03, CX
+	MOVQ         bias+40(FP), DX
+	MOVQ         y+48(FP), BX
+	MOVQ         row+56(FP), SI
+	SHLQ         $0x03, SI
+	MOVQ         pixel+64(FP), DI
+	SHLQ         $0x03, DI
+	MOVQ         room+72(FP), R8
+	VBROADCASTSD tile_factors_float64<>+0(SB), Z0
+	VBROADCASTSD tile_factors_float64<>+8(SB), Z1
+	VBROADCASTSD tile_factors_float64<>+16(SB), Z2
+
+tile:
+	MOVQ channels+8(FP), R9
+	SHLQ $0x03, R9
+	MOVQ AX, R10
+	MOVQ DX, R11
+	MOVQ BX, R12
+
+vector:
+	MOVQ         R10, R13
+	LEAQ         (CX)(CX*2), R14
+	ADDQ         R14, R14
+	MOVQ         R13, R15
+	VMOVUPD      (R15), Z3
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Z4
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Z5
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Z6
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Z7
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Z8
+	VADDPD       Z5, Z4, Z9
+	VSUBPD       Z5, Z4, Z4
+	VADDPD       Z3, Z9, Z3
+	VADDPD       Z6, Z4, Z5
+	VADDPD       Z7, Z9, Z9
+	VFMADD231PD  Z1, Z6, Z3
+	VFMADD231PD  Z2, Z7, Z3
+	VFNMADD231PD Z0, Z7, Z5
+	VFMADD231PD  Z0, Z6, Z9
+	VFMADD231PD  Z2, Z6, Z4
+	VFNMADD231PD Z1, Z7, Z4
+	VADDPD       Z8, Z4, Z4
+	VMOVUPD      Z3, (R8)
+	VMOVUPD      Z5, 384(R8)
+	VMOVUPD      Z9, 768(R8)
+	VMOVUPD      Z4, 1152(R8)
+	ADDQ         CX, R13
+	MOVQ         R13, R15
+	VMOVUPD      (R15), Z3
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Z4
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Z5
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Z6
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Z7
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Z8
+	VADDPD       Z5, Z4, Z9
+	VSUBPD       Z5, Z4, Z4
+	VADDPD       Z3, Z9, Z3
+	VADDPD       Z6, Z4, Z5
+	VADDPD       Z7, Z9, Z9
+	VFMADD231PD  Z1, Z6, Z3
+	VFMADD231PD  Z2, Z7, Z3
+	VFNMADD231PD Z0, Z7, Z5
+	VFMADD231PD  Z0, Z6, Z9
+	VFMADD231PD  Z2, Z6, Z4
+	VFNMADD231PD Z1, Z7, Z4
+	VADDPD       Z8, Z4, Z4
+	VMOVUPD      Z3, 64(R8)
+	VMOVUPD      Z5, 448(R8)
+	VMOVUPD      Z9, 832(R8)
+	VMOVUPD      Z4, 1216(R8)
+	ADDQ         CX, R13
+	MOVQ         R13, R15
+	VMOVUPD      (R15), Z3
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Z4
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Z5
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Z6
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Z7
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Z8
+	VADDPD       Z5, Z4, Z9
+	VSUBPD       Z5, Z4, Z4
+	VADDPD       Z3, Z9, Z3
+	VADDPD       Z6, Z4, Z5
+	VADDPD       Z7, Z9, Z9
+	VFMADD231PD  Z1, Z6, Z3
+	VFMADD231PD  Z2, Z7, Z3
+	VFNMADD231PD Z0, Z7, Z5
+	VFMADD231PD  Z0, Z6, Z9
+	VFMADD231PD  Z2, Z6, Z4
+	VFNMADD231PD Z1, Z7, Z4
+	VADDPD       Z8, Z4, Z4
+	VMOVUPD      Z3, 128(R8)
+	VMOVUPD      Z5, 512(R8)
+	VMOVUPD      Z9, 896(R8)
+	VMOVUPD      Z4, 1280(R8)
+	ADDQ         CX, R13
+	MOVQ         R13, R15
+	VMOVUPD      (R15), Z3
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Z4
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Z5
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Z6
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Z7
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Z8
+	VADDPD       Z5, Z4, Z9
+	VSUBPD       Z5, Z4, Z4
+	VADDPD       Z3, Z9, Z3
+	VADDPD       Z6, Z4, Z5
+	VADDPD       Z7, Z9, Z9
+	VFMADD231PD  Z1, Z6, Z3
+	VFMADD231PD  Z2, Z7, Z3
+	VFNMADD231PD Z0, Z7, Z5
+	VFMADD231PD  Z0, Z6, Z9
+	VFMADD231PD  Z2, Z6, Z4
+	VFNMADD231PD Z1, Z7, Z4
+	VADDPD       Z8, Z4, Z4
+	VMOVUPD      Z3, 192(R8)
+	VMOVUPD      Z5, 576(R8)
+	VMOVUPD      Z9, 960(R8)
+	VMOVUPD      Z4, 1344(R8)
+	ADDQ         CX, R13
+	MOVQ         R13, R15
+	VMOVUPD      (R15), Z3
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Z4
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Z5
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Z6
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Z7
+	ADDQ         R14, R15
+	VMOVUPD      (R15), Z8
+	VADDPD       Z5, Z4, Z9
+	VSUBPD       Z5, Z4, Z4
+	VADDPD       Z3, Z9, Z3
+	VADDPD       Z6, Z4, Z5
+	VADDPD       Z7, Z9, Z9
+	VFMADD231PD  Z1, Z6, Z3
+	VFMADD231PD  Z2, Z7, Z3
+	VFNMADD231PD Z0, Z7, Z5
+	VFMADD231PD  Z0, Z6, Z9
+	VFMADD231PD  Z2, Z6, Z4
+	VFNMADD231PD Z1, Z7, Z4
+	VADDPD       Z8, Z4, Z4
+	VMOVUPD      Z3, 256(R8)
+	VMOVUPD      Z5, 640(R8)
+	VMOVUPD      Z9, 1024(R8)
+	VMOVUPD      Z4, 1408(R8)
+	ADDQ         CX, R13
+	VMOVUPD      (R13), Z3
+	ADDQ         R14, R13
+	VMOVUPD      (R13), Z4
+	ADDQ         R14, R13
+	VMOVUPD      (R13), Z5
+	ADDQ         R14, R13
+	VMOVUPD      (R13), Z6
+	ADDQ         R14, R13
+	VMOVUPD      (R13), Z7
+	ADDQ         R14, R13
+	VMOVUPD      (R13), Z8
+	VADDPD       Z5, Z4, Z9
+	VSUBPD       Z5, Z4, Z4
+	VADDPD       Z3, Z9, Z3
+	VADDPD       Z6, Z4, Z5
+	VADDPD       Z7, Z9, Z9
+	VFMADD231PD  Z1, Z6, Z3
+	VFMADD231PD  Z2, Z7, Z3
+	VFNMADD231PD Z0, Z7, Z5
+	VFMADD231PD  Z0, Z6, Z9
+	VFMADD231PD  Z2, Z6, Z4
+	VFNMADD231PD Z1, Z7, Z4
+	VADDPD       Z8, Z4, Z4
+	VMOVUPD      Z3, 320(R8)
+	VMOVUPD      Z5, 704(R8)
+	VMOVUPD      Z9, 1088(R8)
+	VMOVUPD      Z4, 1472(R8)
+	MOVQ         R12, R13
+	VMOVUPD      (R8), Z3
+	VMOVUPD      64(R8), Z4
+	VMOVUPD      128(R8), Z5
+	VMOVUPD      192(R8), Z6
+	VMOVUPD      256(R8), Z7
+	VMOVUPD      320(R8), Z8
+	MOVQ         R13, R14
+	VADDPD       Z5, Z4, Z9
+	VSUBPD       Z5, Z4, Z4
+	VADDPD       Z3, Z9, Z3
+	VADDPD       Z6, Z4, Z5
+	VADDPD       Z7, Z9, Z9
+	VFMADD231PD  Z1, Z6, Z3
+	VFMADD231PD  Z2, Z7, Z3
+	VFNMADD231PD Z0, Z7, Z5
+	VFMADD231PD  Z0, Z6, Z9
+	VFMADD231PD  Z2, Z6, Z4
+	VFNMADD231PD Z1, Z7, Z4
+	VADDPD       Z8, Z4, Z4
+	VADDPD       (R11), Z3, Z3
+	VMOVUPD      Z3, (R14)
+	ADDQ         DI, R14
+	VADDPD       (R11), Z5, Z5
+	VMOVUPD      Z5, (R14)
+	ADDQ         DI, R14
+	VADDPD       (R11), Z9, Z9
+	VMOVUPD      Z9, (R14)
+	ADDQ         DI, R14
+	VADDPD       (R11), Z4, Z4
+	VMOVUPD      Z4, (R14)
+	ADDQ         SI, R13
+	VMOVUPD      384(R8), Z3
+	VMOVUPD      448(R8), Z4
+	VMOVUPD      512(R8), Z5
+	VMOVUPD      576(R8), Z6
+	VMOVUPD      640(R8), Z7
+	VMOVUPD      704(R8), Z8
+	MOVQ         R13, R14
+	VADDPD       Z5, Z4, Z9
+	VSUBPD       Z5, Z4, Z4
+	VADDPD       Z3, Z9, Z3
+	VADDPD       Z6, Z4, Z5
+	VADDPD       Z7, Z9, Z9
+	VFMADD231PD  Z1, Z6, Z3
+	VFMADD231PD  Z2, Z7, Z3
+	VFNMADD231PD Z0, Z7, Z5
+	VFMADD231PD  Z0, Z6, Z9
+	VFMADD231PD  Z2, Z6, Z4
+	VFNMADD231PD Z1, Z7, Z4
+	VADDPD       Z8, Z4, Z4
+	VADDPD       (R11), Z3, Z3
+	VMOVUPD      Z3, (R14)
+	ADDQ         DI, R14
+	VADDPD       (R11), Z5, Z5
+	VMOVUPD      Z5, (R14)
+	ADDQ         DI, R14
+	VADDPD       (R11), Z9, Z9
+	VMOVUPD      Z9, (R14)
+	ADDQ         DI, R14
+	VADDPD       (R11), Z4, Z4
+	VMOVUPD      Z4, (R14)
+	ADDQ         SI, R13
+	VMOVUPD      768(R8), Z3
+	VMOVUPD      832(R8), Z4
+	VMOVUPD      896(R8), Z5
+	VMOVUPD      960(R8), Z6
+	VMOVUPD      1024(R8), Z7
+	VMOVUPD      1088(R8), Z8
+	MOVQ         R13, R14
+	VADDPD       Z5, Z4, Z9
+	VSUBPD       Z5, Z4, Z4
+	VADDPD       Z3, Z9, Z3
+	VADDPD       Z6, Z4, Z5
+	VADDPD       Z7, Z9, Z9
+	VFMADD231PD  Z1, Z6, Z3
+	VFMADD231PD  Z2, Z7, Z3
+	VFNMADD231PD Z0, Z7, Z5
+	VFMADD231PD  Z0, Z6, Z9
+	VFMADD231PD  Z2, Z6, Z4
+	VFNMADD231PD Z1, Z7, Z4
+	VADDPD       Z8, Z4, Z4
+	VADDPD       (R11), Z3, Z3
+	VMOVUPD      Z3, (R14)
+	ADDQ         DI, R14
+	VADDPD       (R11), Z5, Z5
+	VMOVUPD      Z5, (R14)
+	ADDQ         DI, R14
+	VADDPD       (R11), Z9, Z9
+	VMOVUPD      Z9, (R14)
+	ADDQ         DI, R14
+	VADDPD       (R11), Z4, Z4
+	VMOVUPD      Z4, (R14)
+	ADDQ         SI, R13
+	VMOVUPD      1152(R8), Z3
+	VMOVUPD      1216(R8), Z4
+	VMOVUPD      1280(R8), Z5
+	VMOVUPD      1344(R8), Z6
+	VMOVUPD      1408(R8), Z7
+	VMOVUPD      1472(R8), Z8
+	VADDPD       Z5, Z4, Z9
+	VSUBPD       Z5, Z4, Z4
+	VADDPD       Z3, Z9, Z3
+	VADDPD       Z6, Z4, Z5
+	VADDPD       Z7, Z9, Z9
+	VFMADD231PD  Z1, Z6, Z3
+	VFMADD231PD  Z2, Z7, Z3
+	VFNMADD231PD Z0, Z7, Z5
+	VFMADD231PD  Z0, Z6, Z9
+	VFMADD231PD  Z2, Z6, Z4
+	VFNMADD231PD Z1, Z7, Z4
+	VADDPD       Z8, Z4, Z4
+	VADDPD       (R11), Z3, Z3
+	VMOVUPD      Z3, (R13)
+	ADDQ         DI, R13
+	VADDPD       (R11), Z5, Z5
+	VMOVUPD      Z5, (R13)
+	ADDQ         DI, R13
+	VADDPD       (R11), Z9, Z9
+	VMOVUPD      Z9, (R13)
+	ADDQ         DI, R13
+	VADDPD       (R11), Z4, Z4
+	VMOVUPD      Z4, (R13)
+	ADDQ         $0x40, R10
+	ADDQ         $0x40, R11
+	ADDQ         $0x40, R12
+	SUBQ         $0x40, R9
+	JNZ          vector
+	MOVQ         ldm+32(FP), R9
+	LEAQ         (AX)(R9*8), AX
+	LEAQ         (BX)(DI*4), BX
+	DECQ         n+0(FP)
+	JNZ          tile
 	VZEROUPPER
 	RET

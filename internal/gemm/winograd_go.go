@@ -1,5 +1,10 @@
 package gemm
 
+import (
+	"math"
+	"unsafe"
+)
+
 // tilesInGo transforms n tiles that lie side by side, each of 4×4 pixels, in so many channels: down
 // columns and then along rows, each time by
 //
@@ -44,6 +49,99 @@ func tilesOutGo[T Float](n, channels int, m []T, place, ldm int, bias, y []T, ro
 			for i := range 2 {
 				to, e := y[2*t*pixel+i*row+c:], &s[i]
 				to[0], to[pixel] = ((e[0]+e[1])+e[2])+bias[c], ((e[1]-e[2])+e[3])+bias[c]
+			}
+		}
+	}
+}
+
+// fused returns k·x + y, rounded once. k is a power of two.
+//
+// A product in float64 has all digits of a float32 x. The sum is rounded to float64 and then to
+// float32. That is the same as to round it once, since a float64 has twice as many digits as a
+// float32 and two more: Figueroa 1995, "When is double rounding innocuous?".
+func fused[T Float](k float64, x, y T) T {
+	if unsafe.Sizeof(x) == 4 {
+		return T(k*float64(x) + float64(y))
+	}
+	return T(math.FMA(k, float64(x), float64(y)))
+}
+
+// tile4In is the transform of what a tile of F(4×4, 3×3) takes, along one dimension. With
+// e = d4 - d2 and f = d3 - d1 it is, with each product fused,
+//
+//	t0 = (((d0 - d2) + e) + f) + f/2
+//	t1 = ((d4 - d1) + 2·d3) + (d3 + d2)/2
+//	t2 = ((d4 + d1) - 2·d2) + (d3 - d2)/2
+//	t3 = e + 2·f
+//	t4 = 2·e - f
+//	t5 = (((d5 - d3) - f) + e) + e/2.
+func tile4In[T Float](d [6]T) [6]T {
+	e, f := d[4]-d[2], d[3]-d[1]
+	return [6]T{
+		fused(.5, f, ((d[0]-d[2])+e)+f),
+		fused(.5, d[3]+d[2], fused(2, d[3], d[4]-d[1])),
+		fused(.5, d[3]-d[2], fused(-2, d[2], d[4]+d[1])),
+		fused(2, f, e),
+		fused(2, e, -f),
+		fused(.5, e, ((d[5]-d[3])-f)+e),
+	}
+}
+
+// tile4Out is the transform of the products of a tile of F(4×4, 3×3), along one dimension. With each
+// product fused it is
+//
+//	y0 = (((m1 + m2) + m0) + 2·m3) + m4/4
+//	y1 = ((m1 - m2) + m3) - m4/2
+//	y2 = ((m1 + m2) + m4) + m3/2
+//	y3 = (((m1 - m2) + m3/4) - 2·m4) + m5.
+func tile4Out[T Float](m [6]T) [4]T {
+	p, q := m[1]+m[2], m[1]-m[2]
+	return [4]T{
+		fused(.25, m[4], fused(2, m[3], p+m[0])),
+		fused(-.5, m[4], q+m[3]),
+		fused(.5, m[3], p+m[4]),
+		fused(-2, m[4], fused(.25, m[3], q)) + m[5],
+	}
+}
+
+// tiles4InGo is tilesInGo for tiles of 6×6 pixels, which begin four pixels behind each other, by
+// tile4In. Place 6·i + j is where place 4·i + j is there.
+func tiles4InGo[T Float](n, channels int, x []T, row, pixel int, v []T, place, ldv int) {
+	for t := range n {
+		for c := range channels {
+			var d [6][6]T
+			for j := range 6 {
+				at := x[4*t*pixel+j*pixel+c:]
+				for i, e := range tile4In([6]T{at[0], at[row], at[2*row], at[3*row], at[4*row], at[5*row]}) {
+					d[i][j] = e
+				}
+			}
+			to := v[t*ldv+c:]
+			for i := range 6 {
+				for j, e := range tile4In(d[i]) {
+					to[(6*i+j)*place] = e
+				}
+			}
+		}
+	}
+}
+
+// tiles4OutGo is tilesOutGo for what tiles4InGo makes, by tile4Out. A tile has 4×4 outputs.
+func tiles4OutGo[T Float](n, channels int, m []T, place, ldm int, bias, y []T, row, pixel int) {
+	for t := range n {
+		for c := range channels {
+			var s [4][6]T
+			for j := range 6 {
+				at := m[t*ldm+j*place+c:]
+				for i, e := range tile4Out([6]T{at[0], at[6*place], at[12*place], at[18*place], at[24*place], at[30*place]}) {
+					s[i][j] = e
+				}
+			}
+			for i := range 4 {
+				to := y[4*t*pixel+i*row+c:]
+				for j, e := range tile4Out(s[i]) {
+					to[j*pixel] = e + bias[c]
+				}
 			}
 		}
 	}

@@ -15,8 +15,9 @@ type Unfold struct {
 	// Groups is in how many parts of equal size channels are, at least 1. Numbers of a part are
 	// computed from the same part of what the operation takes.
 	Groups int
-	// Tiled is set for a convolution that is computed by Winograd's F(2×2, 3×3), see winograd.go.
-	Tiled bool
+	// Tile is the form by which a convolution is computed in Winograd's way, see winograd.go, or
+	// nil.
+	Tile *Tile
 }
 
 // newUnfold is an Unfold with a dilation of which 0 stands for 1.
@@ -82,7 +83,7 @@ func (w Unfold) Terms(f func(k, c, u, v int)) {
 }
 
 // A Convolution is model.Conv2D. Forward it is one product with the im2col matrix for each group,
-// see Terms, unless it is Tiled.
+// see Terms, unless it has a Tile.
 type Convolution struct {
 	Unfold
 	Name   string
@@ -96,13 +97,13 @@ type Convolution struct {
 	Back *Unfold
 }
 
-func newConvolution(l model.Conv2D, in, out Shape) *Convolution {
+func newConvolution(l model.Conv2D, in, out Shape, forms []*Tile) *Convolution {
 	s := l.Weight.Shape()
 	c := &Convolution{
 		Unfold: newUnfold(in, out, [2]int{s[2], s[3]}, l.Stride, l.Pad, l.Dilation, l.Split()),
 		Name:   l.Name, Weight: l.Weight, Bias: l.Bias,
 	}
-	c.Tiled = c.tiles()
+	c.Tile = c.tile(forms)
 	back := newUnfold(out, in, c.Kernel, [2]int{1, 1}, [4]int{}, c.Dilation, c.Groups)
 	fits := c.Depth() >= fewChannels && l.Stride == back.Stride
 	for d := range back.Pad {
@@ -110,7 +111,7 @@ func newConvolution(l model.Conv2D, in, out Shape) *Convolution {
 		fits = fits && back.Pad[d] >= 0
 	}
 	if fits {
-		back.Tiled = back.tiles()
+		back.Tile = back.tile(forms)
 		c.Back = &back
 	}
 	return c

@@ -51,9 +51,16 @@ type Op struct {
 	Rectified bool
 }
 
-// New returns the program of m, which must be valid. For a layer that it does not know it returns
-// an error that names the layer.
-func New(m *model.Model) (*Program, error) {
+// New returns the program of m in the Default math, see NewMath.
+func New(m *model.Model) (*Program, error) { return NewMath(m, Default) }
+
+// NewMath returns the program of m, which must be valid. For a layer or a math that it does not know
+// it returns an error that names it.
+func NewMath(m *model.Model, math Math) (*Program, error) {
+	forms, err := math.forms()
+	if err != nil {
+		return nil, fmt.Errorf("lower: %w", err)
+	}
 	shapes, err := m.Shapes()
 	if err != nil {
 		return nil, fmt.Errorf("lower: %w", err)
@@ -92,7 +99,7 @@ func New(m *model.Model) (*Program, error) {
 		if len(in) > 0 {
 			op.In = in[0]
 		}
-		if op.Operation, err = operation(l, in, op.Out); err != nil {
+		if op.Operation, err = operation(l, in, op.Out, forms); err != nil {
 			return nil, fmt.Errorf("lower: layer %d: %w", i, err)
 		}
 		place[i] = len(p.Ops)
@@ -103,7 +110,7 @@ func New(m *model.Model) (*Program, error) {
 	}
 	for i := range p.Ops {
 		if c, ok := p.Ops[i].Operation.(*Convolution); ok && c.Back != nil && c.In.C >= fewPooled && p.pooled(i) {
-			c.Back.Tiled = false
+			c.Back.Tile = nil
 		}
 	}
 	for i := range p.Ops {

@@ -242,11 +242,11 @@ func TestSlots(t *testing.T) {
 
 // Layers that nobody knows are named.
 func TestUnknown(t *testing.T) {
-	if _, err := operation(nil, nil, Shape{}); err == nil {
+	if _, err := operation(nil, nil, Shape{}, nil); err == nil {
 		t.Error("no layer at all has an operation")
 	}
 	var l model.Layer = strange{}
-	if _, err := operation(l, nil, Shape{}); err == nil || !strings.Contains(err.Error(), "lower.strange") {
+	if _, err := operation(l, nil, Shape{}, nil); err == nil || !strings.Contains(err.Error(), "lower.strange") {
 		t.Errorf("%v, want an error that names lower.strange", err)
 	}
 }
@@ -315,7 +315,7 @@ func TestArrange(t *testing.T) {
 		}
 	}
 	l := model.Constant{Name: "c", Value: tensorOf([]float32{0, 1, 2, 3}, 2, 1, 2)}
-	op, err := operation(l, nil, two)
+	op, err := operation(l, nil, two, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -76,15 +76,15 @@ type MatMul struct {
 	A, B      Shape
 }
 
-// operation returns what l does to values of shapes in. The result has shape out. It returns an
-// error that names the type of l if there is no such operation.
-func operation(l model.Layer, in []Shape, out Shape) (Operation, error) {
+// operation returns what l does to values of shapes in. The result has shape out. Tiles have one of
+// the forms. It returns an error that names the type of l if there is no such operation.
+func operation(l model.Layer, in []Shape, out Shape, forms []*Tile) (Operation, error) {
 	switch l := l.(type) {
 	case model.Linear:
 		w, err := weightNHWC(l.Weight, in[0])
 		return &Linear{w, l.Bias}, err
 	case model.Conv2D:
-		return newConvolution(l, in[0], out), nil
+		return newConvolution(l, in[0], out, forms), nil
 	case model.Scale:
 		return Scale{l.Weight, l.Bias}, nil
 	case model.MaxPool2D:

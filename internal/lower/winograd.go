@@ -1,37 +1,164 @@
 package lower
 
-// A convolution of 3×3 windows side by side may be computed by Winograd's F(2×2, 3×3), which takes
-// 16 products for the four outputs of a tile where 36 terms would be summed: Lavin and Gray 2016,
-// "Fast Algorithms for Convolutional Neural Networks", section 4.1. Its sums are shorter than those
-// of a product with the im2col matrix, by nine, and its float32 error is smaller.
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"advsweep/internal/words"
+)
+
+// A convolution of 3×3 windows side by side may be computed by Winograd's F(s×s, 3×3): Lavin and
+// Gray 2016, "Fast Algorithms for Convolutional Neural Networks", section 4.1. A tile of s×s outputs
+// takes (s+2)² products, where 9·s² terms would be summed. A form of it is a Tile.
 //
-// Unfold.Tiled says which convolutions are computed so. A gradient that comes from a max-pool is
-// not, see Program.pooled. The bits are the same on all backends. Each sum and each difference
-// below is rounded.
+// Unfold.Tile says which convolutions are computed so, and by which form. A gradient that comes from
+// a max-pool is not, see Program.pooled. The bits are the same on all backends that have the form.
+// Each sum and each difference below is rounded.
 //
-// Tile (i, j) makes the outputs of rows 2i and 2i+1 and of columns 2j and 2j+1, as far as there are
-// such. It takes the 4×4 pixels d from (2i - Pad[0], 2j - Pad[1]) on, which are 0 outside of the
-// image. For each channel the tile is transformed down its columns and then along its rows, each
-// time by
-//
-//	t0 = d0 - d2, t1 = d1 + d2, t2 = d2 - d1, t3 = d3 - d1.
-//
-// Place k = 4·row + column of the result has a product of its own. It is a chain of fused
+// Tile (i, j) makes the outputs of rows s·i to s·i+s-1 and of columns s·j to s·j+s-1, as far as
+// there are such. It takes the (s+2)² pixels d from (s·i - Pad[0], s·j - Pad[1]) on, which are 0
+// outside of the image. For each channel the tile is transformed down its columns and then along its
+// rows. Place k = (s+2)·row + column of the result has a product of its own. It is a chain of fused
 // multiply-adds that starts at 0, over rising channels, with the weights that Winograd gives. The
-// 4×4 numbers m of an output channel are transformed down columns and then along rows by
-//
-//	y0 = (m0 + m1) + m2, y1 = (m1 - m2) + m3,
-//
-// and the bias is added. A gradient has a bias of 0, which is added too.
+// (s+2)² numbers m of an output channel are transformed down columns and then along rows, and the
+// bias is added. A gradient has a bias of 0, which is added too.
 //
 // An output is 0 to the bit, if its bias is 0, where all that its window has is 0.
+//
+// F(2×2, 3×3) takes 16 products for four outputs. Its sums are shorter than those of a product with
+// the im2col matrix, by nine, and its float32 error is smaller. Its transforms are
+//
+//	t0 = d0 - d2, t1 = d1 + d2, t2 = d2 - d1, t3 = d3 - d1,
+//	y0 = (m0 + m1) + m2, y1 = (m1 - m2) + m3.
+//
+// F(4×4, 3×3) takes 36 products for sixteen outputs. Its float32 error is two to three times that of
+// the product with the im2col matrix. It interpolates at 0, 1, -1, 1/2, -2 and infinity, which errs
+// less than 2 in place of 1/2: Barabasz, Anderson, Soodhalter and Gregg 2020, "Error Analysis and
+// Improving the Accuracy of Winograd Convolution for Deep Neural Networks". With e = d4 - d2 and
+// f = d3 - d1 its transforms are
+//
+//	t0 = (((d0 - d2) + e) + f) + f/2
+//	t1 = ((d4 - d1) + 2·d3) + (d3 + d2)/2
+//	t2 = ((d4 + d1) - 2·d2) + (d3 - d2)/2
+//	t3 = e + 2·f
+//	t4 = 2·e - f
+//	t5 = (((d5 - d3) - f) + e) + e/2,
+//
+//	y0 = (((m1 + m2) + m0) + 2·m3) + m4/4
+//	y1 = ((m1 - m2) + m3) - m4/2
+//	y2 = ((m1 + m2) + m4) + m3/2
+//	y3 = (((m1 - m2) + m3/4) - 2·m4) + m5.
+//
+// A factor is fused with the sum that it is in: the exact product is added, and the sum is rounded
+// once. All factors are powers of two.
+//
+// The transforms of F(4×4, 3×3) leave of a window that is all zero a number near 0, where the rest
+// of its tile is not zero. Such an output is set to 0 before the bias is added: each one of which no
+// pixel in the 3×3 window has a channel other than 0. Else a gradient of 0 would get a sign, and a
+// sign decides of a step. With F(2×2, 3×3) nothing need be set.
 
-// Tile is the rows, and the columns, of outputs of a tile, and TilePlaces how many places its
-// transform has.
-const (
-	Tile       = 2
-	TilePlaces = 16
+// A Tile is a form of Winograd's F(Size×Size, 3×3). There is one of each size: they are compared as
+// pointers, and nothing changes them.
+type Tile struct {
+	Size int // rows, and columns, of the outputs of a tile
+	// filter has a row for each place along one dimension: what it takes of the three weights of a
+	// filter, and by what their sum is divided.
+	filter []filterRow
+	// Cleared says that outputs of windows that are all zero are set to 0.
+	Cleared bool
+	// In and Out bound the norms of the matrices of the transforms, with magnitudes as elements,
+	// along one dimension.
+	In, Out float64
+	// Widest is the largest sum of magnitudes of a row of the matrix of outputs.
+	Widest float64
+	// Roundings is how often a term is rounded besides those of its chain: by both transforms along
+	// both dimensions, as a weight and with the bias.
+	Roundings int
+}
+
+type filterRow struct {
+	takes [3]float64 // powers of two, so that products are exact
+	by    float64
+}
+
+// Wide is the rows, and the columns, of what a tile takes.
+func (t *Tile) Wide() int { return t.Size + 2 }
+
+// Places is how many places the transform of a tile has.
+func (t *Tile) Places() int { return t.Wide() * t.Wide() }
+
+// Magnitudes returns a form whose weights are sums of magnitudes: no weight of t is larger than the
+// one that it has for the magnitudes of a filter.
+func (t *Tile) Magnitudes() *Tile {
+	m := *t
+	m.filter = slices.Clone(t.filter)
+	for i := range m.filter {
+		r := &m.filter[i]
+		for u, take := range r.takes {
+			r.takes[u] = math.Abs(take)
+		}
+		r.by = math.Abs(r.by)
+	}
+	return &m
+}
+
+// Tile2 is F(2×2, 3×3) and Tile4 F(4×4, 3×3).
+var (
+	Tile2 = &Tile{
+		Size:   2,
+		filter: []filterRow{{[3]float64{1, 0, 0}, 1}, {[3]float64{1, 1, 1}, 2}, {[3]float64{1, -1, 1}, 2}, {[3]float64{0, 0, 1}, 1}},
+		In:     2.2882456112707372, Out: 2.2360679774997898, // √(3+√5), √5
+		Widest: 3, Roundings: 16,
+	}
+	Tile4 = &Tile{
+		Size: 4,
+		filter: []filterRow{
+			{[3]float64{1, 0, 0}, 1}, {[3]float64{1, 1, 1}, 3}, {[3]float64{1, -1, 1}, -3},
+			{[3]float64{4, 2, 1}, -7.5}, {[3]float64{1, -2, 4}, 7.5}, {[3]float64{0, 0, 1}, 1},
+		},
+		Cleared: true,
+		In:      7.04, Out: 3.98,
+		Widest: 5.25, Roundings: 26,
+	}
 )
+
+// A Math is a choice among ways of computing that differ in speed and in rounding.
+type Math string
+
+// Default is what results are compared in. Fast takes larger tiles, with larger errors.
+const (
+	Default Math = "default"
+	Fast    Math = "fast"
+)
+
+// tilesOf lists the forms that a Math chooses from. A later one is taken where it has fewer
+// products.
+var tilesOf = []struct {
+	Math
+	forms []*Tile
+}{
+	{Default, []*Tile{Tile2}},
+	{Fast, []*Tile{Tile2, Tile4}},
+}
+
+// Maths lists the names of all, the default first.
+func Maths() (list []string) {
+	for _, m := range tilesOf {
+		list = append(list, string(m.Math))
+	}
+	return list
+}
+
+// forms returns the forms of m, or an error that lists the names that there are.
+func (m Math) forms() ([]*Tile, error) {
+	for _, t := range tilesOf {
+		if t.Math == m {
+			return t.forms, nil
+		}
+	}
+	return nil, fmt.Errorf("math %q, want %s", m, words.Or(Maths()))
+}
 
 // fewTiled is the least number of channels, on either side, for which tiles pay: below it the
 // transforms take as long as what they save.
@@ -40,35 +167,72 @@ const fewTiled = 16
 // leastTiled is the least height and width of what tiles make. Below it a window is mostly padding.
 const leastTiled = 3
 
-// tiles reports whether the convolution of w is computed by tiles.
-func (w Unfold) tiles() bool {
+// tile returns the form by which the convolution of w is computed, of those that there are, or nil.
+func (w Unfold) tile(forms []*Tile) (best *Tile) {
 	one := [2]int{1, 1}
-	return w.Kernel == [2]int{3, 3} && w.Stride == one && w.Dilation == one && w.Groups == 1 &&
-		min(w.In.C, w.Out.C) >= fewTiled && min(w.Out.H, w.Out.W) >= leastTiled
-}
-
-// Tiles returns how many tiles there are, by rows and columns.
-func (w Unfold) Tiles() (rows, cols int) {
-	return (w.Out.H + Tile - 1) / Tile, (w.Out.W + Tile - 1) / Tile
-}
-
-// Winograd returns the weights of the TilePlaces products for the filter of output o and channel c,
-// which weight gives by row u and column v of the window. They are computed in float64 and rounded
-// once. A filter is transformed as the tiles are, down columns and then along rows, by
-//
-//	g0, ((g0 + g1) + g2)/2, ((g0 - g1) + g2)/2, g2.
-func Winograd[E float32 | float64](weight func(o, c, u, v int) E, o, c int) (k [TilePlaces]E) {
-	transform := func(g0, g1, g2 float64) [4]float64 {
-		return [4]float64{g0, ((g0 + g1) + g2) / 2, ((g0 - g1) + g2) / 2, g2}
+	if w.Kernel != [2]int{3, 3} || w.Stride != one || w.Dilation != one || w.Groups != 1 ||
+		min(w.In.C, w.Out.C) < fewTiled || min(w.Out.H, w.Out.W) < leastTiled {
+		return nil
 	}
-	var down [3][4]float64 // by column and then row
-	for v := range down {
-		down[v] = transform(float64(weight(o, c, 0, v)), float64(weight(o, c, 1, v)), float64(weight(o, c, 2, v)))
-	}
-	for i := range 4 {
-		for j, u := range transform(down[0][i], down[1][i], down[2][i]) {
-			k[4*i+j] = E(u)
+	for _, t := range forms {
+		if best == nil || w.products(t) < w.products(best) {
+			best = t
 		}
 	}
-	return k
+	return best
+}
+
+// products is how many products an image takes by t, for each channel on both sides.
+func (w Unfold) products(t *Tile) int {
+	w.Tile = t
+	rows, cols := w.Tiles()
+	return rows * cols * t.Places()
+}
+
+// Tiles returns how many tiles there are, by rows and columns. Of a convolution without tiles it
+// counts those of F(2×2, 3×3).
+func (w Unfold) Tiles() (rows, cols int) {
+	size := Tile2.Size
+	if w.Tile != nil {
+		size = w.Tile.Size
+	}
+	return (w.Out.H + size - 1) / size, (w.Out.W + size - 1) / size
+}
+
+// Winograd writes to k the weights of the products of t, by place, for the filter of output o and
+// channel c, which weight gives by row u and column v of the window. They are computed in float64
+// and rounded once. A filter is transformed as the tiles are, down columns and then along rows. With
+// F(2×2, 3×3) that is by
+//
+//	g0, ((g0 + g1) + g2)/2, ((g0 - g1) + g2)/2, g2,
+//
+// and with F(4×4, 3×3) by
+//
+//	g0, ((g0 + g1) + g2)/3, ((g0 - g1) + g2)/-3, ((4·g0 + 2·g1) + g2)/-7.5, ((g0 - 2·g1) + 4·g2)/7.5, g2.
+func Winograd[E float32 | float64](t *Tile, weight func(o, c, u, v int) E, o, c int, k []E) {
+	var down [3][6]float64 // by column and then row
+	for v := range down {
+		var g [3]float64
+		for u := range g {
+			g[u] = float64(weight(o, c, u, v))
+		}
+		for i := range t.filter {
+			down[v][i] = t.filter[i].of(g)
+		}
+	}
+	for i := range t.filter {
+		along := [3]float64{down[0][i], down[1][i], down[2][i]}
+		for j := range t.filter {
+			k[i*len(t.filter)+j] = E(t.filter[j].of(along))
+		}
+	}
+}
+
+func (r *filterRow) of(g [3]float64) (sum float64) {
+	for u, take := range r.takes {
+		if take != 0 {
+			sum += float64(take * g[u])
+		}
+	}
+	return sum / r.by
 }
