@@ -283,7 +283,8 @@ func (f filterSums) matrix(l *lower.Convolution) *matrixGain {
 // These are at most the weights that the magnitudes of a filter have, with magnitudes in the
 // transform of the filter too. The transform of the sums and norms of all filters bounds those of
 // the weights. A term is rounded C times in its chain, and Tile.Roundings times besides, of which
-// eight are a weight's. An output that is set to 0 has no error.
+// eight are a weight's. An output that is set to 0 has no error. Where a.lowered.Ties is set the
+// error of one output may be that of all pixels.
 //
 // What is too small for the format errs by least at each rounding, in a chain or behind it, of the
 // numbers that an output sums up. These count Widest² with the factors that they have. What tiles
@@ -315,13 +316,17 @@ func (f filterSums) tiledSlack(l *lower.Convolution, norm, u, least float64) (sl
 	for k := range rows {
 		top = max(top, min(math.Sqrt(rows[k]*columns[k]), frobenius[k]))
 	}
+	again := 1.0
+	if t.Mended && l.Ties {
+		again = math.Sqrt(float64(l.Out.Pixels()))
+	}
 	k := float64(l.In.C + t.Roundings)
 	sum = 2 * float64(t.In*t.In) * float64(t.Out*t.Out) * top * spare
 	rounding := k * u * (1 + float64(2*k*u)) * spare
 	taken := float64(t.Places() * l.In.C * l.Out.Pixels()) // at least as many numbers as tiles take
 	slack0 = float64(norm*rounding) + float64(float64(t.Widest*t.Widest)*k*least*math.Sqrt(float64(l.Out.Size()))*spare) +
-		float64((t.In+1)*least*math.Sqrt(taken)*float64(t.Out*t.Out)*top*spare)
-	return sum * rounding, slack0, sum
+		float64(again*(t.In+1)*least*math.Sqrt(taken)*float64(t.Out*t.Out)*top*spare)
+	return again * sum * rounding, slack0, sum
 }
 
 // norm bounds the norm of a convolution by the largest of its groups' filters, as a matrix

@@ -1,8 +1,6 @@
 package cpu
 
 import (
-	"unsafe"
-
 	"advsweep/internal/gemm"
 	"advsweep/internal/lower"
 )
@@ -79,12 +77,7 @@ type tileRoom[T Float] struct {
 	v, m  []T // what tiles take and what they make, transformed: [places, tiles, channels]
 	patch []T // pixels at an edge of an image
 	inner []T // of gemm.Tiles
-	// These are of a Tile that is Cleared. filled has for each column of what a line of tiles takes
-	// a bit for each row: it is set for a pixel that has a number other than 0. empty has for each
-	// column of what the tiles of a strip make, tile by tile, a bit for each row: it is set for an
-	// output whose window is all zero. anyEmpty says that there is such an output.
-	filled, empty []uint8
-	anyEmpty      bool
+	mend  mendRoom
 }
 
 // apply writes y [n, Out] for x [n, In], whose images lie ldy and ldx apart.
@@ -98,7 +91,7 @@ func (a *winograd[T]) apply(m *memory[T], _ *[]T, n int, y []T, ldy int, x []T, 
 	size = (size + gemm.GroupRows - 1) / gemm.GroupRows * gemm.GroupRows
 	in, out := a.In.C, a.w[0].Padded()
 	r := m.tiles
-	r.inner, r.empty = resize(r.inner, gemm.TileRoom[T]()), resize(r.empty, size*a.Tile.Size)
+	r.inner = resize(r.inner, gemm.TileRoom[T]())
 	placeIn, placeOut := size*in+apart, size*out+apart
 	r.v, r.m = resize(r.v, len(a.w)*placeIn), resize(r.m, len(a.w)*placeOut)
 	for t0 := 0; t0 < all; t0 += size {
@@ -112,23 +105,17 @@ func (a *winograd[T]) apply(m *memory[T], _ *[]T, n int, y []T, ldy int, x []T, 
 				t += end - j
 			}
 		}
-		r.anyEmpty = false
-		lines(func(at, k, i, j, end int) {
-			a.take(r, r.v[at*in:], placeIn, x[k*ldx:], i, j, end)
-			if a.Tile.Cleared {
-				a.findEmpty(r, at, x[k*ldx:], i, j, end)
-			}
-		})
+		lines(func(at, k, i, j, end int) { a.take(r, r.v[at*in:], placeIn, x[k*ldx:], i, j, end) })
 		windows := gemm.Im2col{Rows: 1, Cols: t1 - t0, ColStride: in, Segments: []gemm.Segment{{At: 0, N: in}}, Step: 1}
 		for k, w := range a.w {
 			w.MulIm2col(r.m[k*placeOut:], out, a.zeros, r.v[k*placeIn:], &windows, m.gemm)
 		}
-		lines(func(at, k, i, j, end int) {
-			a.give(r, y[k*ldy:], r.m[at*out:], placeOut, out, i, j, end)
-			if r.anyEmpty {
-				a.clearEmpty(r, at, y[k*ldy:], i, j, end)
-			}
-		})
+		lines(func(at, k, i, j, end int) { a.give(r, y[k*ldy:], r.m[at*out:], placeOut, out, i, j, end) })
+	}
+	if a.Tile.Mended {
+		for k := range n {
+			a.mend(&r.mend, y[k*ldy:], x[k*ldx:])
+		}
 	}
 	m.rows.flop += uint64(n) * a.flop()
 }
@@ -197,69 +184,5 @@ func (a *winograd[T]) give(r *tileRoom[T], y, m []T, place, ld, i, j, end int) {
 	col := size * whole
 	for u := range min(size, out.H-row) {
 		copy(y[((row+u)*out.W+col)*out.C:][:min(wide, out.W-col)*out.C], r.patch[u*wide*out.C:])
-	}
-}
-
-// findEmpty finds which outputs of the tiles from column j to end-1 of row i have windows over the image
-// x that are all zero. The tiles begin with the one at place at of the strip.
-func (a *winograd[T]) findEmpty(r *tileRoom[T], at int, x []T, i, j, end int) {
-	in, size := a.In, a.Tile.Size
-	top, left, n := size*i-a.Pad[0], size*j-a.Pad[1], size*(end-j)
-	r.filled = resize(r.filled, n+2)
-	clear(r.filled)
-	from, to := max(0, -left), min(n+2, in.W-left) // the columns that are in the image
-	for u := max(0, -top); u < min(a.Tile.Wide(), in.H-top); u++ {
-		line := x[(top+u)*in.W*in.C:]
-		for q := from; q < to; q++ {
-			if !zero(line[(left+q)*in.C:][:in.C]) {
-				r.filled[q] |= 1 << u
-			}
-		}
-	}
-	all := uint8(1)<<size - 1
-	for q := range n {
-		w := r.filled[q] | r.filled[q+1] | r.filled[q+2]
-		rows := ^(w | w>>1 | w>>2) & all
-		r.empty[size*at+q] = rows
-		r.anyEmpty = r.anyEmpty || rows != 0
-	}
-}
-
-// zero reports whether all of v, which is not empty, is 0 or -0.
-func zero[T Float](v []T) bool {
-	if unsafe.Sizeof(v[0]) == 4 {
-		return noBits(unsafe.Slice((*uint32)(unsafe.Pointer(&v[0])), len(v)))
-	}
-	return noBits(unsafe.Slice((*uint64)(unsafe.Pointer(&v[0])), len(v)))
-}
-
-// noBits reports whether no element of v has a bit but the first, which is the sign of a float. It
-// takes eight at a time without a branch.
-func noBits[U uint32 | uint64](v []U) bool {
-	for len(v) >= 8 {
-		if ((v[0]|v[1])|(v[2]|v[3])|(v[4]|v[5])|(v[6]|v[7]))<<1 != 0 {
-			return false
-		}
-		v = v[8:]
-	}
-	for _, b := range v {
-		if b<<1 != 0 {
-			return false
-		}
-	}
-	return true
-}
-
-// clearEmpty writes to the image y the outputs of windows that findEmpty found, which are 0 plus the
-// bias.
-func (a *winograd[T]) clearEmpty(r *tileRoom[T], at int, y []T, i, j, end int) {
-	out, size := a.Out, a.Tile.Size
-	for q, rows := range r.empty[size*at:][:min(size*end, out.W)-size*j] {
-		for u := 0; rows != 0 && size*i+u < out.H; u++ {
-			if rows&1 != 0 {
-				copy(y[((size*i+u)*out.W+size*j+q)*out.C:], a.empty)
-			}
-			rows >>= 1
-		}
 	}
 }

@@ -45,7 +45,7 @@ func TestTiledWindows(t *testing.T) {
 func testTiledWindows[T Float](t *testing.T, path string, tile *lower.Tile) {
 	r := rand.New(rand.NewPCG(61, 62))
 	unit, _ := roundoff[T]()
-	empty, m := 0, tiledMemory[T]()
+	empty, copies, m := 0, 0, tiledMemory[T]()
 	for k := range testsize.Of(4, 12, 60) {
 		pad := [4]int{r.IntN(3), r.IntN(3), r.IntN(3), r.IntN(3)}
 		l := tiledCase(tile, 16+r.IntN(20), 16+r.IntN(20), 3+r.IntN(11), 3+r.IntN(11), pad)
@@ -66,9 +66,7 @@ func testTiledWindows[T Float](t *testing.T, path string, tile *lower.Tile) {
 		x := make([]T, n*in.Size())
 		for p := range n * in.Pixels() {
 			for c := range in.C {
-				if x[p*in.C+c] = T(math.Copysign(0, float64(r.IntN(2))-0.5)); c == 0 {
-					continue
-				}
+				x[p*in.C+c] = T(math.Copysign(0, float64(r.IntN(2))-0.5))
 			}
 			if r.Float64() < share*share {
 				for range 1 + r.IntN(2*in.C) { // may be in one channel alone
@@ -76,12 +74,29 @@ func testTiledWindows[T Float](t *testing.T, path string, tile *lower.Tile) {
 				}
 			}
 		}
+		for range n { // some are flat in parts
+			image := x[r.IntN(n)*in.Size():][:in.Size()]
+			from := image[r.IntN(in.Pixels())*in.C:][:in.C]
+			from[0] = 1
+			top, left := r.IntN(in.H/2), r.IntN(in.W/2)
+			for h := top; h < in.H-r.IntN(3); h++ { // with an edge of steps
+				for w := left; w < in.W-r.IntN(4); w++ {
+					copy(image[(h*in.W+w)*in.C:], from)
+				}
+			}
+		}
+		l.Ties = k%2 == 1
 		a := newWinograd(path, l, bias, lower.Filter([]int{out.C, in.C, 3, 3}, weight))
 		y := make([]T, n*out.Size())
 		for i := range y {
 			y[i] = T(math.NaN())
 		}
 		a.apply(m, nil, n, y, out.Size(), x, in.Size())
+		if tile.Mended && l.Ties {
+			for i := range n {
+				copies += checkTies(t, l, y[i*out.Size():], x[i*in.Size():])
+			}
+		}
 		// Of a number of size 1 the transforms make some of In², and products of these sum up.
 		limit := unit * 4 * tile.In * tile.In * tile.Out * math.Sqrt(float64(9*in.C))
 		for i := range n {
@@ -118,6 +133,46 @@ func testTiledWindows[T Float](t *testing.T, path string, tile *lower.Tile) {
 	if empty < 1000 {
 		t.Errorf("%d outputs of windows of zeros, want more", empty)
 	}
+	if tile.Mended && copies < 100 {
+		t.Errorf("%d windows that are the same as one beside them, want more", copies)
+	}
+}
+
+// checkTies wants outputs of one number where windows that lie side by side are the same, over all
+// that are connected so. It returns how many pairs there are of such windows, but for those of zeros.
+func checkTies[T Float](t *testing.T, l lower.Unfold, y, x []T) (pairs int) {
+	in, out := l.In, l.Out
+	at := func(p, u, v, c int) T {
+		h, w := p/out.W+u-l.Pad[0], p%out.W+v-l.Pad[1]
+		if h < 0 || w < 0 || h >= in.H || w >= in.W {
+			return 0
+		}
+		return x[(h*in.W+w)*in.C+c]
+	}
+	// each reports whether f is true of every place of a window.
+	each := func(f func(u, v, c int) bool) bool {
+		for k := range 9 * in.C {
+			if !f(k/in.C/3, k/in.C%3, k%in.C) {
+				return false
+			}
+		}
+		return true
+	}
+	for p := range out.Pixels() {
+		for _, q := range []int{p - 1, p - out.W} {
+			if q < 0 || q == p-1 && p%out.W == 0 || each(func(u, v, c int) bool { return at(p, u, v, c) == 0 }) ||
+				!each(func(u, v, c int) bool { return at(p, u, v, c) == at(q, u, v, c) }) {
+				continue
+			}
+			pairs++
+			for o := range out.C {
+				if a, b := y[p*out.C+o], y[q*out.C+o]; a != b {
+					t.Fatalf("%+v: output %d of pixels %d and %d, whose windows are the same, is %g and %g", l, o, q, p, a, b)
+				}
+			}
+		}
+	}
+	return pairs
 }
 
 // BenchmarkTiled times layers of a ResNet-18 for small images, on one thread, by both forms of tiles.

@@ -18,6 +18,9 @@ type Unfold struct {
 	// Tile is the form by which a convolution is computed in Winograd's way, see winograd.go, or
 	// nil.
 	Tile *Tile
+	// Ties is set for a convolution from whose output a MaxPool can be reached. With a Tile that is
+	// Mended its outputs are the same where its windows are.
+	Ties bool
 }
 
 // newUnfold is an Unfold with a dilation of which 0 stands for 1.

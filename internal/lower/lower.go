@@ -113,6 +113,7 @@ func NewMath(m *model.Model, math Math) (*Program, error) {
 			c.Back.Tile = nil
 		}
 	}
+	p.keepTies()
 	for i := range p.Ops {
 		if e, ok := p.Ops[i].Operation.(Elementwise); !ok || e.Name != "relu" {
 			continue
@@ -131,6 +132,20 @@ func NewMath(m *model.Model, math Math) (*Program, error) {
 		}
 	}
 	return p, nil
+}
+
+// keepTies sets Ties of convolutions.
+func (p *Program) keepTies() {
+	reaches := make([]bool, len(p.Ops)) // a MaxPool, from an output
+	for i := len(p.Ops) - 1; i >= 0; i-- {
+		for _, u := range p.Uses[i+1] {
+			_, pool := p.Ops[u.Op].Operation.(MaxPool)
+			reaches[i] = reaches[i] || pool || reaches[u.Op]
+		}
+		if c, ok := p.Ops[i].Operation.(*Convolution); ok {
+			c.Ties = reaches[i]
+		}
+	}
 }
 
 // pooled reports whether the gradient at the output of Ops[i] comes from a MaxPool whose windows do

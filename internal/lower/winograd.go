@@ -57,6 +57,13 @@ import (
 // of its tile is not zero. Such an output is set to 0 before the bias is added: each one of which no
 // pixel in the 3×3 window has a channel other than 0. Else a gradient of 0 would get a sign, and a
 // sign decides of a step. With F(2×2, 3×3) nothing need be set.
+//
+// Windows that are the same and lie side by side, as in an image that is flat somewhere, have the same
+// output with F(2×2, 3×3) where they are in one tile, and mostly else. With F(4×4, 3×3) they have not,
+// and a max-pool above would choose among them by rounding. So where Unfold.Ties is set, a window is
+// joined with the one on its left where all numbers of both are equal, and with the one above. All
+// that are joined so, one with the next, get the output of the first, by rows and then by columns.
+// Windows that are all zero are not among them.
 
 // A Tile is a form of Winograd's F(Size×Size, 3×3). There is one of each size: they are compared as
 // pointers, and nothing changes them.
@@ -65,8 +72,9 @@ type Tile struct {
 	// filter has a row for each place along one dimension: what it takes of the three weights of a
 	// filter, and by what their sum is divided.
 	filter []filterRow
-	// Cleared says that outputs of windows that are all zero are set to 0.
-	Cleared bool
+	// Mended says that outputs of windows that are all zero are set to 0, and that with Unfold.Ties
+	// windows that are the same have the same output.
+	Mended bool
 	// In and Out bound the norms of the matrices of the transforms, with magnitudes as elements,
 	// along one dimension.
 	In, Out float64
@@ -117,8 +125,8 @@ var (
 			{[3]float64{1, 0, 0}, 1}, {[3]float64{1, 1, 1}, 3}, {[3]float64{1, -1, 1}, -3},
 			{[3]float64{4, 2, 1}, -7.5}, {[3]float64{1, -2, 4}, 7.5}, {[3]float64{0, 0, 1}, 1},
 		},
-		Cleared: true,
-		In:      7.04, Out: 3.98,
+		Mended: true,
+		In:     7.04, Out: 3.98,
 		Widest: 5.25, Roundings: 26,
 	}
 )

@@ -293,3 +293,20 @@ func TestMath(t *testing.T) {
 		t.Errorf("%v, want an error that names slow and what there is", err)
 	}
 }
+
+// TestTies wants Ties of convolutions below a max-pool, however far, and of no others.
+func TestTies(t *testing.T) {
+	half := [2]int{2, 2}
+	pool := model.MaxPool2D{Kernel: half, Stride: half}
+	m := &model.Model{Input: []int{32, 16, 16}, From: [][]int{{-1}, {0}, {1}, {1}, {2, 3}, {4}, {5}}, Layers: []model.Layer{
+		conv("a", 16, 32, 3, 1, 1), model.ReLU{}, conv("b", 16, 16, 3, 1, 1), conv("c", 16, 16, 3, 1, 1), model.Add{}, pool, conv("d", 16, 16, 3, 1, 1)}}
+	p, err := NewMath(m, Fast)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, op := range p.Ops {
+		if c, ok := op.Operation.(*Convolution); ok && (c.Ties != (c.Name != "d") || c.Back.Ties) {
+			t.Errorf("%s: ties %t and back %t, want %t and false", c.Name, c.Ties, c.Back.Ties, c.Name != "d")
+		}
+	}
+}
