@@ -11,7 +11,7 @@ type Info struct {
 	// Precision is what the model is computed in: "float32", "float64" or "tf32".
 	Precision string
 	// MathMode is how matrices are multiplied where Precision leaves a choice. On CUDA it is
-	// "fp32", "3xtf32" or "tf32". On the CPU it is "".
+	// "fp32", "3xtf32" or "tf32". On the CPU it is "", or "fast" in its fast math.
 	MathMode string
 	// Inputs is the length I of an image and Classes the number O of logits.
 	Inputs, Classes int

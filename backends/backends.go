@@ -25,6 +25,8 @@ type Entry struct {
 	// MathModes are those that a study may choose at the default precision, none if there is no
 	// choice.
 	MathModes []string
+	// Maths are the values of Spec.Math, the default first. Who has none computes as the default says.
+	Maths []string
 	// Planned returns the arithmetic that a study is planned for, mathMode being the study's choice
 	// or "". Where it is nil, the arithmetic is what Open says.
 	Planned func(precision, mathMode string) string
@@ -55,6 +57,7 @@ type Entry struct {
 type Spec struct {
 	Precision string
 	MathMode  string // of MathModes, taken where the device has it; "": the device's own
+	Math      string // one of Maths; "" is the default
 	Devices   string // as Pick takes it; of an accelerator only
 	Threads   int    // of the CPU; 0 is one for each processor
 	// Shared says that the weights of the model stay as they are while the backend is used, which
@@ -146,6 +149,21 @@ func Precisions() (list []string) {
 	return list
 }
 
+// Maths lists the values of Spec.Math of all backends, each once, the default first.
+func Maths() (list []string) {
+	for _, e := range All() {
+		for _, m := range e.Maths {
+			if !slices.Contains(list, m) {
+				list = append(list, m)
+			}
+		}
+	}
+	return list
+}
+
+// DefaultMath is the value of Spec.Math that every backend has.
+func DefaultMath() string { return Maths()[0] }
+
 // Titles says which backends are of a kind: "CUDA", "the CPU and CUDA".
 func Titles(is func(Entry) bool) string {
 	var some []Entry
@@ -159,6 +177,22 @@ func Titles(is func(Entry) bool) string {
 
 // Has reports whether the backend computes in precision.
 func (e Entry) Has(precision string) bool { return slices.Contains(e.Precisions, precision) }
+
+// HasMath reports whether the backend computes as math says. "" is the default.
+func (e Entry) HasMath(math string) bool {
+	return math == "" || math == DefaultMath() || slices.Contains(e.Maths, math)
+}
+
+// CheckMath returns an error that says which backends have math if e does not.
+func (e Entry) CheckMath(math string) error {
+	if e.HasMath(math) {
+		return nil
+	}
+	if !slices.Contains(Maths(), math) {
+		return fmt.Errorf("math %q, want %s", math, words.Or(Maths()))
+	}
+	return fmt.Errorf("math %s with backend %s: only %s has it", math, e.Name, Titles(func(e Entry) bool { return e.HasMath(math) }))
+}
 
 // checkPrecision returns an error that says which backends have precision if e does not.
 func (e Entry) checkPrecision(precision string) error {

@@ -19,6 +19,7 @@ var (
 func cpuEntry() Entry {
 	e := Entry{
 		Name: "cpu", Title: "the CPU", Precisions: []string{"float32", "float64"}, Class: "cpu", Exact: true, Built: true, Auto: 1,
+		Maths:   cpu.Maths(),
 		Devices: func() ([]Device, error) { return []Device{cpuDevice()}, nil },
 		Pick:    func(string) ([]Device, error) { return []Device{cpuDevice()}, nil },
 	}
@@ -26,21 +27,36 @@ func cpuEntry() Entry {
 		if err := e.checkPrecision(s.Precision); err != nil {
 			return nil, "", err
 		}
+		if err := e.CheckMath(s.Math); err != nil {
+			return nil, "", err
+		}
+		for _, math := range e.Maths { // a plan names it, or the arithmetic
+			if s.Math == "" && (s.MathMode == math || s.MathMode == cpuArithmetic(s.Precision, math)) {
+				s.Math = math
+			}
+		}
 		b, err := openCPU(m, s)
 		if err != nil {
 			return nil, "", err
 		}
-		arithmetic := s.Precision
-		if os.Getenv(cpu.EnvDense) != "" { // it sums in another order
-			arithmetic += " dense"
-		}
-		return b, arithmetic, nil
+		return b, cpuArithmetic(s.Precision, s.Math), nil
 	}
 	return e
 }
 
+// cpuArithmetic is what decides of the last bits: "float32", "float32 fast", "float32 dense".
+func cpuArithmetic(precision, math string) string {
+	if math != "" && math != cpu.Maths()[0] {
+		precision += " " + math
+	}
+	if os.Getenv(cpu.EnvDense) != "" { // it sums in another order
+		precision += " dense"
+	}
+	return precision
+}
+
 func openCPU(m *model.Model, s Spec) (pipeline.Backend, error) {
-	o := cpu.Options{Threads: s.Threads, Shared: s.Shared}
+	o := cpu.Options{Threads: s.Threads, Math: s.Math, Shared: s.Shared}
 	if s.Precision == "float64" {
 		b, err := cpu.New[float64](m, o)
 		if err != nil {

@@ -44,6 +44,9 @@ func cudaEntry() Entry {
 		if err := e.checkPrecision(s.Precision); err != nil {
 			return nil, "", err
 		}
+		if err := e.CheckMath(s.Math); err != nil {
+			return nil, "", err
+		}
 		infos, err := gpu.Devices()
 		if err != nil {
 			return nil, "", err

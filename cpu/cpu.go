@@ -125,7 +125,8 @@ func New[T Float](m *model.Model, o Options) (*Backend[T], error) {
 	if err != nil {
 		return nil, fmt.Errorf("cpu: %w", err)
 	}
-	prog, err := lower.NewMath(m, lower.Math(cmp.Or(o.Math, string(lower.Default))))
+	math := cmp.Or(o.Math, string(lower.Default))
+	prog, err := lower.NewMath(m, lower.Math(math))
 	if err != nil {
 		return nil, fmt.Errorf("cpu: %w", err)
 	}
@@ -135,6 +136,9 @@ func New[T Float](m *model.Model, o Options) (*Backend[T], error) {
 	b := &Backend[T]{}
 	if b.model, err = prepare[T](prog, kernel, o.Dense || os.Getenv(EnvDense) != "", o.Threads); err != nil {
 		return nil, fmt.Errorf("cpu: %w", err)
+	}
+	if math != string(lower.Default) {
+		b.model.info.MathMode = math
 	}
 	b.workers = newWorkers(o.Threads, b.model.vec, b.model.dense)
 	return b, nil
@@ -187,7 +191,7 @@ func maxRows(bytes, in, width, size int) int {
 }
 
 // Info describes the backend. Device is the architecture and the kernel, as in "amd64 avx2".
-// Precision is "float32" or "float64".
+// Precision is "float32" or "float64". MathMode is Options.Math, or "" for the default.
 func (b *Backend[T]) Info() backend.Info { return b.model.info }
 
 // Work returns how many floating-point operations the matrix products have taken so far: two for

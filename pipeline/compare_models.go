@@ -182,15 +182,23 @@ func roundingOf(b Backend) (ref.Rounding, error) {
 	info := b.Info()
 	switch p, mode := info.Precision, info.MathMode; p {
 	case "float64":
-		return ref.Float64, nil
+		switch mode {
+		case "":
+			return ref.Float64, nil
+		case "fast":
+			return ref.Fast64, nil
+		}
+		return ref.Rounding{}, fmt.Errorf("pipeline: compare: no bound on the rounding of %s in math mode %s, want fast or none", p, mode)
 	case "float32":
 		switch mode {
 		case "", "fp32":
 			return ref.Float32, nil
 		case "3xtf32":
 			return ref.TF32x3, nil
+		case "fast":
+			return ref.Fast32, nil
 		}
-		return ref.Rounding{}, fmt.Errorf("pipeline: compare: no bound on the rounding of %s in math mode %s, want fp32 or 3xtf32", p, mode)
+		return ref.Rounding{}, fmt.Errorf("pipeline: compare: no bound on the rounding of %s in math mode %s, want fp32, 3xtf32 or fast", p, mode)
 	case "tf32":
 		return ref.TF32, nil
 	default:

@@ -26,6 +26,15 @@ type Meta struct {
 	Backend   string `json:"backend"`          // its name in package backends
 	Device    string `json:"device,omitempty"` // which one of the backend's
 	Precision string `json:"precision"`        // "float32", "float64", "tf32"
+	Math      string `json:"math,omitempty"`   // of the backend, where it is not the default: "fast"
+}
+
+// Computed says how m was computed, for people: "float32", "float32 in fast math".
+func (m *Meta) Computed() string {
+	if m.Math == "" {
+		return m.Precision
+	}
+	return m.Precision + " in " + m.Math + " math"
 }
 
 // A Source is something read, by its name and the hash of its bytes in hex.
@@ -70,12 +79,13 @@ func RunJSON(m Meta, threads int, s Seconds, spent *backend.Spent, notes ...stri
 		Build        string         `json:"build"` // of this program: see Build
 		Backend      string         `json:"backend"`
 		Device       string         `json:"device"`
+		Math         string         `json:"math,omitempty"` // as in Meta
 		Threads      int            `json:"threads"`
 		Seconds      Seconds        `json:"seconds"`
 		MultiplyAdds *uint64        `json:"multiply_adds,omitempty"` // of all parts
 		Parts        *backend.Spent `json:"parts,omitempty"`
 		Notes        []string       `json:"notes,omitempty"`
-	}{m.Version, Build(), m.Backend, m.Device, threads, s, nil, spent, notes}
+	}{m.Version, Build(), m.Backend, m.Device, m.Math, threads, s, nil, spent, notes}
 	if spent != nil {
 		all := spent.MultiplyAdds()
 		run.MultiplyAdds = &all

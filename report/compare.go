@@ -284,7 +284,7 @@ func (c *Compared) Table(w io.Writer) error {
 	clean := newPairJSON(&c.Clean)
 	for i, s := range []Side{c.A, c.B} {
 		m := s.Manifest.Plain()
-		fmt.Fprintf(&b, "%c        %s: %s, %s, sha256 %.12s; %s, %s\n", 'a'+i, s.Label, m.Model.Name, m.Layers+m.Model.Reading(), m.Model.SHA256, m.Backend, m.Precision)
+		fmt.Fprintf(&b, "%c        %s: %s, %s, sha256 %.12s; %s, %s\n", 'a'+i, s.Label, m.Model.Name, m.Layers+m.Model.Reading(), m.Model.SHA256, m.Backend, m.Computed())
 	}
 	d := c.A.Manifest.Plain().Data
 	fmt.Fprintf(&b, "images   %s, %d from index %d, sha256 %.12s\n", d.Images.Name, d.N, d.Offset, d.SHA256)

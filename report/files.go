@@ -51,6 +51,14 @@ func CurveNames(base string) []string {
 	return []string{base + ".csv", base + ".json", base + ".png", base + ".svg"}
 }
 
+// mathNote is what a caption says of the math of m: nothing of the default.
+func mathNote(m *record.Manifest) string {
+	if m.Math == "" {
+		return ""
+	}
+	return ", " + m.Math + " math"
+}
+
 // CurveFiles draws and encodes drawings of res, all at once. It returns the files of each, in the
 // order of CurveNames.
 func CurveFiles(m *record.Manifest, res *pipeline.Result, drawings ...Drawing) ([][]File, error) {
@@ -58,7 +66,7 @@ func CurveFiles(m *record.Manifest, res *pipeline.Result, drawings ...Drawing) (
 	places, errs := make([][]int, len(drawings)), make([]error, 2*len(drawings)+1)
 	var wg sync.WaitGroup
 	for i, d := range drawings {
-		fig := Figure{Title: d.Title, Model: m.Model.Name + " " + m.Layers + m.Model.Reading(), Result: res, Curves: d.Curves}
+		fig := Figure{Title: d.Title, Model: m.Model.Name + " " + m.Layers + m.Model.Reading() + mathNote(m), Result: res, Curves: d.Curves}
 		if places[i], errs[2*i] = fig.places(); errs[2*i] != nil {
 			continue
 		}

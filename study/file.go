@@ -33,6 +33,7 @@ type File struct {
 	Backend   string   `toml:"backend"`   // cpu (the default) or cuda
 	// MathMode is that of cuda at float32: 3xtf32 (the default) or fp32; see 'advsweep devices'.
 	MathMode string `toml:"product"`
+	Math     string `toml:"math"` // as --math: default, or fast on the CPU
 
 	AttackSettings // embedded because its keys stand beside the others in the file, in no table
 
@@ -247,6 +248,7 @@ func (m *maker) defaults(path string) error {
 	}
 	fill(&m.Name, named(path))
 	fill(&m.Backend, backends.Always().Name)
+	fill(&m.Math, backends.DefaultMath())
 	fill(&m.Attack, "fgsm")
 	fill(&m.Eps, "0:0.5:0.025")
 	fill(&m.Bounds, "none")
@@ -275,6 +277,8 @@ func (m *maker) defaults(path string) error {
 		return fmt.Errorf("product %q with backend %s: products are %s's", m.MathMode, e.Name, backends.Titles(func(e backends.Entry) bool { return len(e.MathModes) > 0 }))
 	case m.MathMode != "" && !slices.Contains(e.MathModes, m.MathMode):
 		return fmt.Errorf("product %q, want %s", m.MathMode, words.Or(e.MathModes))
+	case e.CheckMath(m.Math) != nil:
+		return e.CheckMath(m.Math)
 	case !(m.Shards.Seconds >= 0.001 && m.Shards.Seconds <= 1e6):
 		return fmt.Errorf("shards.seconds %v, want 0.001 to 1000000", m.Shards.Seconds)
 	case m.Steps != nil && *m.Steps == 0, m.Restarts != nil && *m.Restarts == 0:
@@ -469,7 +473,7 @@ func (m *maker) cutSet(stored *dataset.Stored, d DataFile, mod *model.Model) (*d
 
 // runs adds a run for each seed.
 func (m *maker) runs(p *Plan, one ModelFile, mod *model.Model, modelHash string, d DataFile, set *dataset.Set, setHash, precision string) error {
-	b, mathMode, err := m.cpu.Open(mod, checked(precision), "")
+	b, mathMode, err := m.cpu.Open(mod, checked(precision), m.Math)
 	if err != nil {
 		return err
 	}
@@ -507,6 +511,9 @@ func (m *maker) runs(p *Plan, one ModelFile, mod *model.Model, modelHash string,
 		}
 		r := Run{Name: m.runName(one, d, seed, precision), Called: Called{one.Name, d.Name}, Model: modelHash, Images: setHash}
 		meta := record.Meta{Version: m.version, Model: record.DescribeModel(mod), Data: record.Describe(set), Seed: seed, Backend: m.Backend, Precision: precision}
+		if m.Math != backends.DefaultMath() {
+			meta.Math = m.Math
+		}
 		r.Manifest = record.New(meta, mod, set, s, mathMode)
 		if err := m.cut(&r, mod); err != nil {
 			return err

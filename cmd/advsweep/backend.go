@@ -66,6 +66,9 @@ func (f *backendFlags) candidates(c *cobra.Command) ([]backends.Entry, error) {
 	if !slices.Contains(backends.Precisions(), f.precision) {
 		return nil, unknownPrecision(f.precision)
 	}
+	if !slices.Contains(backends.Maths(), f.math) {
+		return nil, unknownMath(f.math)
+	}
 	var fit []backends.Entry
 	var why error
 	for _, e := range tried {
@@ -83,6 +86,10 @@ func (f *backendFlags) candidates(c *cobra.Command) ([]backends.Entry, error) {
 
 func unknownBackend(name string) error {
 	return usagef("--backend %q, want %s", name, words.Or(append([]string{"auto"}, backends.Names()...)))
+}
+
+func unknownMath(name string) error {
+	return usagef("--math %q, want %s", name, words.Or(backends.Maths()))
 }
 
 func unknownPrecision(name string) error {
@@ -116,6 +123,10 @@ func (f *backendFlags) fits(c *cobra.Command, e backends.Entry) error {
 		default:
 			return usagef("--exact with --precision %s: %s, in %s; leave out one of the two", f.precision, only, words.And(to.Precisions))
 		}
+	case !e.HasMath(f.math):
+		to := firstBackend(func(e backends.Entry) bool { return e.HasMath(f.math) })
+		return usagef("--math %s with --backend %s: %s is on %s only; use --backend %s%s or leave --math out", f.math, e.Name, f.math,
+			backends.Titles(func(e backends.Entry) bool { return e.HasMath(f.math) }), to.Name, without(device, to))
 	case !has(e) && !e.Accelerator:
 		return usagef("--precision %s with --backend %s: %s is on %s only, %s has %s", f.precision, e.Name, f.precision, backends.Titles(has), e.Title, words.And(e.Precisions))
 	case !has(e):
@@ -151,7 +162,7 @@ func firstBackend(is func(backends.Entry) bool) backends.Entry {
 
 // openEntry opens e for in.model as the flags say.
 func (f *backendFlags) openEntry(e backends.Entry, in *inputs) error {
-	b, arithmetic, err := e.Open(in.model, backends.Spec{Precision: f.precision, Devices: f.device, Threads: f.threads, Shared: true})
+	b, arithmetic, err := e.Open(in.model, backends.Spec{Precision: f.precision, Math: f.math, Devices: f.device, Threads: f.threads, Shared: true})
 	var list *backends.DeviceError
 	var forced *backends.PrecisionError
 	switch {
@@ -162,7 +173,10 @@ func (f *backendFlags) openEntry(e backends.Entry, in *inputs) error {
 	case err != nil:
 		return err
 	}
-	in.backend, in.chosen, in.rivals, in.arithmetic = b, e.Name, nil, arithmetic
+	in.backend, in.chosen, in.rivals, in.arithmetic, in.math = b, e.Name, nil, arithmetic, ""
+	if f.math != backends.DefaultMath() {
+		in.math = f.math
+	}
 	return nil
 }
 

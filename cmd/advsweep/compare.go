@@ -55,13 +55,14 @@ func newCompare() *cobra.Command {
 	v := &compareVerb{}
 	c := &cobra.Command{
 		Use:   "compare [A B]",
-		Short: "Two models, backends, precisions or earlier sweeps on the same images",
+		Short: "Two models, backends, precisions, kinds of math or earlier sweeps on the same images",
 		Long: `Attack the same images on two sides, a and b, and say where they differ and whether that is more than
 chance. The sides are
 
   compare A B                          two models: files, or 'embedded' for the one inside
   compare --precision float32,float64  one model (--model) in two precisions, on the CPU or, with
                                        --backend cuda or tf32, on CUDA
+  compare --math default,fast          one model in two kinds of math, on the CPU
   compare --backend cpu,cuda           one model on two backends; two lists pair up: with
                                        --precision float64,tf32 it is cpu float64 and cuda tf32
   compare DIR1 DIR2                    two folders of 'advsweep sweep --out' on the same images: the
@@ -88,7 +89,7 @@ be done. 2: wrong usage.`,
 			case 0, 2:
 				return nil
 			case 1:
-				return usagef("only one to compare, %s: give two models or two folders, or --model %s with two of --backend or --precision", args[0], args[0])
+				return usagef("only one to compare, %s: give two models or two folders, or --model %s with two of --backend, --precision or --math", args[0], args[0])
 			}
 			return usagef("%d to compare, want two", len(args))
 		},
@@ -106,6 +107,7 @@ be done. 2: wrong usage.`,
 	v.side.backend.add(c)
 	c.Flags().Lookup("backend").Usage = strings.Join(backends.Names(), ", ") + " or auto, or two to compare: " + backendPair()
 	c.Flags().Lookup("precision").Usage = "float32, float64 (CPU only) or tf32 (CUDA only), or two to compare: float32,float64"
+	c.Flags().Lookup("math").Usage = words.Or(backends.Maths()) + ", or two to compare: " + strings.Join(backends.Maths(), ",")
 	addSeed(c, &v.seed, "random draws")
 	c.Flags().IntVar(&v.maxFlips, "max-flips", -1, "exit with code 3 if the class of more than `N` images differs, as they are or anywhere (default any number)")
 	c.Flags().Lookup("max-flips").DefValue = "0" // which --help leaves out
@@ -275,17 +277,21 @@ func (f compareSide) both(c *cobra.Command, args []string) (sides [2]compareSide
 	if err != nil {
 		return sides, err
 	}
-	lists := twoBackends || twoPrecisions
+	maths, twoMaths, err := parseTwo("math", f.backend.math)
+	if err != nil {
+		return sides, err
+	}
+	lists := twoBackends || twoPrecisions || twoMaths
 	switch {
 	case len(args) == 2 && c.Flags().Changed("model"):
 		return sides, usagef("--model with two models to compare: leave it out")
 	case len(args) == 2 && lists:
-		return sides, usagef("two models, and two of --backend or --precision: one thing at a time can be compared; give one of each, or one model by --model")
+		return sides, usagef("two models, and two of --backend, --precision or --math: one thing at a time can be compared; give one of each, or one model by --model")
 	case len(args) == 0 && !lists:
-		return sides, usagef("nothing to compare: give two models or two folders, or two of --backend or --precision as in --precision float32,float64")
+		return sides, usagef("nothing to compare: give two models or two folders, or two of --backend, --precision or --math as in --precision float32,float64")
 	case twoBackends && slices.Contains(names[:], "auto"):
 		return sides, usagef("--backend %s: auto may be the same as the other; name both, as in %s", f.backend.name, backendPair())
-	case lists && names[0] == names[1] && precisions[0] == precisions[1]:
+	case lists && names[0] == names[1] && precisions[0] == precisions[1] && maths[0] == maths[1]:
 		return sides, usagef("both sides are %s in %s: nothing differs", names[0], precisions[0])
 	}
 	if twoPrecisions && !twoBackends && names[0] == "auto" { // one backend, whatever the precision
@@ -293,9 +299,18 @@ func (f compareSide) both(c *cobra.Command, args []string) (sides [2]compareSide
 			return sides, err
 		}
 	}
+	if twoMaths && !twoBackends && !twoPrecisions && names[0] == "auto" { // one backend, which has both
+		for _, m := range maths {
+			if !slices.Contains(backends.Maths(), m) {
+				return sides, unknownMath(m)
+			}
+		}
+		one := firstBackend(func(e backends.Entry) bool { return e.HasMath(maths[0]) && e.HasMath(maths[1]) }).Name
+		names = [2]string{one, one}
+	}
 	for i := range sides {
 		sides[i] = f
-		sides[i].backend.name, sides[i].backend.precision = names[i], precisions[i]
+		sides[i].backend.name, sides[i].backend.precision, sides[i].backend.math = names[i], precisions[i], maths[i]
 		if len(args) == 2 {
 			if sides[i].inputs.model = args[i]; args[i] == embedded {
 				sides[i].inputs.model = ""

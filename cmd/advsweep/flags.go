@@ -95,20 +95,31 @@ func (f *inputFlags) readModel() (*model.Model, error) {
 	return model.LoadAsking(f.model, f.layers, model.Ask{Output: f.output, Image: image})
 }
 
-// backendFlags say what computes: --backend, --device, --precision, --threads.
+// backendFlags say what computes: --backend, --device, --precision, --math, --threads.
 type backendFlags struct {
 	name      string // of a backends.Entry, or "auto"
 	device    string // as backends.Spec.Devices
 	precision string
-	threads   int // of the CPU; 0 is one for each processor
+	math      string // one of backends.Maths
+	threads   int    // of the CPU; 0 is one for each processor
 }
 
 func (f *backendFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.name, "backend", "auto", strings.Join(backends.Names(), ", ")+", or auto: "+autoTakes())
 	c.Flags().StringVar(&f.device, "device", "0", backends.Titles(func(e backends.Entry) bool { return e.Accelerator })+" devices: a `LIST` as in 0,1, or all; see 'advsweep devices'")
 	c.Flags().StringVar(&f.precision, "precision", "float32", precisionHelp())
+	c.Flags().StringVar(&f.math, "math", backends.DefaultMath(), mathHelp())
 	addThreads(c, &f.threads)
 }
+
+// mathHelp says what the values of --math do.
+func mathHelp() string {
+	return words.Or(backends.Maths()) + " (" + strings.TrimPrefix(backends.Titles(func(e backends.Entry) bool { return e.HasMath(lastMath()) }), "the ") +
+		" only): fast takes Winograd's F(4×4, 3×3) for convolutions of 3×3;\nits rounding errors are two to three times as large, and its results are never mixed with others"
+}
+
+// lastMath is the value of --math that the fewest backends have.
+func lastMath() string { all := backends.Maths(); return all[len(all)-1] }
 
 func (f *backendFlags) check() error { return checkThreads(f.threads) }
 

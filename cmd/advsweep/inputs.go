@@ -52,6 +52,7 @@ type inputs struct {
 	rivals []string
 	// arithmetic decides of the last bits of results, see record.Manifest.
 	arithmetic string
+	math       string        // of record.Meta
 	load       time.Duration // that reading and opening took
 }
 
@@ -133,6 +134,7 @@ func (in *inputs) meta(set *dataset.Set, seed uint64) record.Meta {
 		Backend:   in.chosen,
 		Device:    in.backend.Info().Device,
 		Precision: in.backend.Info().Precision,
+		Math:      in.math,
 	}
 }
 
@@ -146,7 +148,7 @@ func settings(m record.Meta, layers string, rivals []string, lines ...string) st
 	head := []string{
 		fmt.Sprintf("model    %s, %s%s, sha256 %.12s", m.Model.Name, layers, m.Model.Reading(), m.Model.SHA256),
 		fmt.Sprintf("images   %s, %d from index %d, sha256 %.12s", m.Data.Images.Name, m.Data.N, m.Data.Offset, m.Data.SHA256),
-		fmt.Sprintf("backend  %s, %s", device, m.Precision),
+		fmt.Sprintf("backend  %s, %s", device, m.Computed()),
 	}
 	if len(rivals) > 0 {
 		head = append(head, autoChose(m.Backend, rivals))

@@ -192,6 +192,9 @@ func (v *reportVerb) examples(c *cobra.Command, dir string, m *record.Manifest, 
 	if !c.Flags().Changed("precision") && backends.Always().Has(m.Precision) {
 		v.backend.precision = m.Precision
 	}
+	if !c.Flags().Changed("math") && m.Math != "" {
+		v.backend.math = m.Math
+	}
 	in := &inputs{model: mod}
 	if err := v.backend.open(c, v.quiet, in); err != nil {
 		return nil, "", err

@@ -10,8 +10,9 @@ import (
 type Value struct{ V, Err float64 }
 
 // A Rounding is how a backend's arithmetic errs. Every sum and product errs by at most Unit,
-// relative to itself. In a matrix product each a·b errs by Product more, relative to |a·b|.
-type Rounding struct{ Unit, Product float64 }
+// relative to itself. In a matrix product each a·b errs by Product more, relative to |a·b|, and what
+// the sum errs is Tiles times as large, if Tiles is not 0.
+type Rounding struct{ Unit, Product, Tiles float64 }
 
 // The arithmetics that backends have. The reference's own roundoff is in Unit.
 //
@@ -23,16 +24,24 @@ type Rounding struct{ Unit, Product float64 }
 //     2^-18.
 //   - TF32 rounds factors to 11 bits, 2^-11 each, and cuts at every block of a sum. n/4 times 5
 //     addends are less than what γ_n counts with a unit of 2^-23.
+//
+// A CPU in fast math has convolutions by Winograd's F(4×4, 3×3). A transform makes of a term terms of
+// at most 9.9 times its size along each dimension: the rows of |A|·diag(|G|·1)·|B|·1, divided by 3 as
+// a filter has three weights. A sum of C channels rounds each of these C+26 times. That is
+// 97·(C+26)·u, where γ of 9·C terms is 18·C·u at least: 15 times as much at 16 channels, and less at
+// more. It takes for granted that the pixels of a tile are as large as those of a window, in the mean.
 var (
 	Float64 = Rounding{Unit: 2 * 0x1p-53}
 	Float32 = Rounding{Unit: 0x1p-24 + 0x1p-53}
 	TF32x3  = Rounding{Unit: 0x1p-24 + 0x1p-53, Product: 0x1p-18}
 	TF32    = Rounding{Unit: 0x1p-23, Product: 0x1p-10 + 0x1p-20}
+	Fast64  = Rounding{Unit: 2 * 0x1p-53, Tiles: 16}
+	Fast32  = Rounding{Unit: 0x1p-24 + 0x1p-53, Tiles: 16}
 )
 
 // gamma bounds the error of an element of a matrix product, a sum of n terms, relative to the sum
 // of the sizes of the terms.
-func (r Rounding) gamma(n int) float64 { return gamma(n, r.Unit) + r.Product }
+func (r Rounding) gamma(n int) float64 { return gamma(n, r.Unit)*max(1, r.Tiles) + r.Product }
 
 // gamma is γ_n = n·u/(1 - n·u), Higham 2002, §3.1, of a sum of n products in any
 // order, fused or not: each product and each sum rounds.
