@@ -283,8 +283,8 @@ func (f filterSums) matrix(l *lower.Convolution) *matrixGain {
 // These are at most the weights that the magnitudes of a filter have, with magnitudes in the
 // transform of the filter too. The transform of the sums and norms of all filters bounds those of
 // the weights. A term is rounded C times in its chain, and Tile.Roundings times besides, of which
-// eight are a weight's. An output that is set to 0 has no error. Where a.lowered.Ties is set the
-// error of one output may be that of all pixels.
+// eight are a weight's. An output that is set to 0 has no error. Where Ties is set the error of one
+// output may be that of all pixels.
 //
 // What is too small for the format errs by least at each rounding, in a chain or behind it, of the
 // numbers that an output sums up. These count Widest² with the factors that they have. What tiles
