@@ -3,7 +3,6 @@ package lower
 import (
 	"fmt"
 	"math"
-	"slices"
 
 	"advsweep/internal/words"
 )
@@ -69,9 +68,9 @@ import (
 // pointers, and nothing changes them.
 type Tile struct {
 	Size int // rows, and columns, of the outputs of a tile
-	// filter has a row for each place along one dimension: what it takes of the three weights of a
-	// filter, and by what their sum is divided.
-	filter []filterRow
+	// filter has a row for each place along one dimension: the factors of the three weights of a
+	// filter.
+	filter [6][3]float64
 	// Mended says that outputs of windows that are all zero are set to 0, and that with Unfold.Ties
 	// windows that are the same have the same output.
 	Mended bool
@@ -85,11 +84,6 @@ type Tile struct {
 	Roundings int
 }
 
-type filterRow struct {
-	takes [3]float64 // powers of two, so that products are exact
-	by    float64
-}
-
 // Wide is the rows, and the columns, of what a tile takes.
 func (t *Tile) Wide() int { return t.Size + 2 }
 
@@ -100,13 +94,10 @@ func (t *Tile) Places() int { return t.Wide() * t.Wide() }
 // one that it has for the magnitudes of a filter.
 func (t *Tile) Magnitudes() *Tile {
 	m := *t
-	m.filter = slices.Clone(t.filter)
-	for i := range m.filter {
-		r := &m.filter[i]
-		for u, take := range r.takes {
-			r.takes[u] = math.Abs(take)
+	for i, row := range m.filter {
+		for u, v := range row {
+			m.filter[i][u] = math.Abs(v)
 		}
-		r.by = math.Abs(r.by)
 	}
 	return &m
 }
@@ -115,21 +106,24 @@ func (t *Tile) Magnitudes() *Tile {
 var (
 	Tile2 = &Tile{
 		Size:   2,
-		filter: []filterRow{{[3]float64{1, 0, 0}, 1}, {[3]float64{1, 1, 1}, 2}, {[3]float64{1, -1, 1}, 2}, {[3]float64{0, 0, 1}, 1}},
+		filter: [6][3]float64{{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}},
 		In:     2.2882456112707372, Out: 2.2360679774997898, // √(3+√5), √5
 		Widest: 3, Roundings: 16,
 	}
 	Tile4 = &Tile{
 		Size: 4,
-		filter: []filterRow{
-			{[3]float64{1, 0, 0}, 1}, {[3]float64{1, 1, 1}, 3}, {[3]float64{1, -1, 1}, -3},
-			{[3]float64{4, 2, 1}, -7.5}, {[3]float64{1, -2, 4}, 7.5}, {[3]float64{0, 0, 1}, 1},
+		filter: [6][3]float64{
+			{1, 0, 0}, {third, third, third}, {-third, third, -third},
+			{-4 * fifteenth, -2 * fifteenth, -fifteenth}, {fifteenth, -2 * fifteenth, 4 * fifteenth}, {0, 0, 1},
 		},
 		Mended: true,
 		In:     7.04, Out: 3.98,
 		Widest: 5.25, Roundings: 26,
 	}
 )
+
+// third is 1/3, and fifteenth 2/15, in float64.
+const third, fifteenth = float64(1.0 / 3), float64(2.0 / 15)
 
 // A Math is a choice among ways of computing that differ in speed and in rounding.
 type Math string
@@ -212,35 +206,30 @@ func (w Unfold) Tiles() (rows, cols int) {
 // and rounded once. A filter is transformed as the tiles are, down columns and then along rows. With
 // F(2×2, 3×3) that is by
 //
-//	g0, ((g0 + g1) + g2)/2, ((g0 - g1) + g2)/2, g2,
+//	g0, (g0/2 + g1/2) + g2/2, (g0/2 - g1/2) + g2/2, g2,
 //
-// and with F(4×4, 3×3) by
+// and with F(4×4, 3×3), r = 1/3 and s = 2/15, by
 //
-//	g0, ((g0 + g1) + g2)/3, ((g0 - g1) + g2)/-3, ((4·g0 + 2·g1) + g2)/-7.5, ((g0 - 2·g1) + 4·g2)/7.5, g2.
+//	g0, (r·g0 + r·g1) + r·g2, (-r·g0 + r·g1) - r·g2,
+//	(-4s·g0 - 2s·g1) - s·g2, (s·g0 - 2s·g1) + 4s·g2, g2.
 func Winograd[E float32 | float64](t *Tile, weight func(o, c, u, v int) E, o, c int, k []E) {
-	var down [3][6]float64 // by column and then row
-	for v := range down {
-		var g [3]float64
-		for u := range g {
-			g[u] = float64(weight(o, c, u, v))
-		}
-		for i := range t.filter {
-			down[v][i] = t.filter[i].of(g)
-		}
-	}
-	for i := range t.filter {
-		along := [3]float64{down[0][i], down[1][i], down[2][i]}
-		for j := range t.filter {
-			k[i*len(t.filter)+j] = E(t.filter[j].of(along))
+	wide := t.Wide()
+	filter := t.filter[:wide]
+	k = k[:wide*wide]
+	var down [6][3]float64
+	for v := range 3 {
+		g0, g1, g2 := float64(weight(o, c, 0, v)), float64(weight(o, c, 1, v)), float64(weight(o, c, 2, v))
+		for i := range filter {
+			f := &filter[i]
+			down[i][v] = float64(float64(f[0]*g0)+float64(f[1]*g1)) + float64(f[2]*g2)
 		}
 	}
-}
-
-func (r *filterRow) of(g [3]float64) (sum float64) {
-	for u, take := range r.takes {
-		if take != 0 {
-			sum += float64(take * g[u])
+	for i := range filter {
+		g0, g1, g2 := down[i][0], down[i][1], down[i][2]
+		for j := range filter {
+			f := &filter[j]
+			k[j] = E(float64(float64(f[0]*g0)+float64(f[1]*g1)) + float64(f[2]*g2))
 		}
+		k = k[wide:]
 	}
-	return sum / r.by
 }
