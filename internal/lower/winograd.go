@@ -68,6 +68,8 @@ import (
 // pointers, and nothing changes them.
 type Tile struct {
 	Size int // rows, and columns, of the outputs of a tile
+	// least is the least height and width of what tiles of this form make.
+	least int
 	// filter has a row for each place along one dimension: the factors of the three weights of a
 	// filter.
 	filter [6][3]float64
@@ -106,12 +108,15 @@ func (t *Tile) Magnitudes() *Tile {
 var (
 	Tile2 = &Tile{
 		Size:   2,
+		least:  3, // below it a window is mostly padding
 		filter: [6][3]float64{{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}},
 		In:     2.2882456112707372, Out: 2.2360679774997898, // √(3+√5), √5
 		Widest: 3, Roundings: 16,
 	}
 	Tile4 = &Tile{
 		Size: 4,
+		// An image of one tile has too few products for the time that reading the weights takes.
+		least: 5,
 		filter: [6][3]float64{
 			{1, 0, 0}, {third, third, third}, {-third, third, -third},
 			{-4 * fifteenth, -2 * fifteenth, -fifteenth}, {fifteenth, -2 * fifteenth, 4 * fifteenth}, {0, 0, 1},
@@ -166,18 +171,15 @@ func (m Math) forms() ([]*Tile, error) {
 // transforms take as long as what they save.
 const fewTiled = 16
 
-// leastTiled is the least height and width of what tiles make. Below it a window is mostly padding.
-const leastTiled = 3
-
 // tile returns the form by which the convolution of w is computed, of those that there are, or nil.
 func (w Unfold) tile(forms []*Tile) (best *Tile) {
 	one := [2]int{1, 1}
 	if w.Kernel != [2]int{3, 3} || w.Stride != one || w.Dilation != one || w.Groups != 1 ||
-		min(w.In.C, w.Out.C) < fewTiled || min(w.Out.H, w.Out.W) < leastTiled {
+		min(w.In.C, w.Out.C) < fewTiled {
 		return nil
 	}
 	for _, t := range forms {
-		if best == nil || w.products(t) < w.products(best) {
+		if min(w.Out.H, w.Out.W) >= t.least && (best == nil || w.products(t) < w.products(best)) {
 			best = t
 		}
 	}

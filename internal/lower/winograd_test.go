@@ -200,11 +200,11 @@ func TestTiled(t *testing.T) {
 			t.Errorf("%s: tiled", name)
 		}
 	}
-	for side := leastTiled; side < 40; side++ {
+	for side := Tile2.least; side < 40; side++ {
 		u := same
 		u.Out.H, u.Out.W = side, side
 		want := Tile4
-		if side == 5 || side == 6 { // 9 tiles of 16 products, or 4 of 36
+		if side < Tile4.least || side == 5 || side == 6 { // 9 tiles of 16 products, or 4 of 36
 			want = Tile2
 		}
 		if got := u.tile(forms); got != want || u.tile(forms[:1]) != Tile2 {
