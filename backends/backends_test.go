@@ -35,6 +35,47 @@ func TestUnknown(t *testing.T) {
 	}
 }
 
+// TestMath opens each backend in each math. Who has not one says so, with its name and that of the math.
+func TestMath(t *testing.T) {
+	m, err := model.Default()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"default", "fast"}; !slices.Equal(Maths(), want) {
+		t.Errorf("maths %q, want %q", Maths(), want)
+	}
+	for _, e := range All() {
+		for _, math := range append(Maths(), "wild") {
+			b, arithmetic, err := e.Open(m, Spec{Precision: e.Precisions[0], Math: math, Devices: "0"})
+			switch {
+			case math == "wild":
+				if err == nil || err.Error() != `math "wild", want default or fast` {
+					t.Errorf("%s: %v, want an error with the maths that there are", e.Name, err)
+				}
+			case !e.HasMath(math):
+				if err == nil || err.Error() != "math fast with backend "+e.Name+": only the CPU has it" {
+					t.Errorf("%s: %v, want an error that names backend and math", e.Name, err)
+				}
+			case errors.Is(err, ErrUnavailable) && e.Name != Always().Name:
+			case err != nil:
+				t.Errorf("%s in %s math: %v", e.Name, math, err)
+			default:
+				if fast := math == "fast"; strings.HasSuffix(arithmetic, " fast") != fast || (b.Info().MathMode == "fast") != fast {
+					t.Errorf("%s in %s math: arithmetic %q, math mode %q", e.Name, math, arithmetic, b.Info().MathMode)
+				}
+				// A plan knows the arithmetic alone.
+				again, got, err := e.Open(m, Spec{Precision: e.Precisions[0], MathMode: arithmetic, Devices: "0"})
+				if err != nil || got != arithmetic {
+					t.Fatalf("%s for a plan in %s: %s, %v", e.Name, arithmetic, got, err)
+				}
+				if err := errors.Join(b.Close(), again.Close()); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}
+}
+
 // TestAuto wants no two backends of one rank, CUDA before the CPU, which works everywhere, and a
 // backend without a rank never, wherever it is listed.
 func TestAuto(t *testing.T) {

@@ -212,6 +212,8 @@ func TestBadFiles(t *testing.T) {
 		{"attack", "attack = \"fgms\"\n[[model]]\nfile = \"mlp\"", "unknown attack \"fgms\""},
 		{"eps", "eps = \"0.2:0.1\"\n[[model]]\nfile = \"mlp\"", "eps"},
 		{"precision", "precision = [\"tf32\"]\n[[model]]\nfile = \"mlp\"", "precision \"tf32\""},
+		{"math", "math = \"wild\"\n[[model]]\nfile = \"mlp\"", "math \"wild\", want default or fast"},
+		{"math of another backend", "math = \"fast\"\nbackend = \"cuda\"\n[[model]]\nfile = \"mlp\"", "math fast with backend cuda"},
 		{"backend", "backend = \"tpu\"\n[[model]]\nfile = \"mlp\"", "backend \"tpu\""},
 		{"class", "[shards]\ndevice = \"abacus\"\n[[model]]\nfile = \"mlp\"", "unknown class of device"},
 		{"seconds", "[shards]\nseconds = -1\n[[model]]\nfile = \"mlp\"", "shards.seconds"},

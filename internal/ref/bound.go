@@ -10,8 +10,8 @@ import (
 type Value struct{ V, Err float64 }
 
 // A Rounding is how a backend's arithmetic errs. Every sum and product errs by at most Unit,
-// relative to itself. In a matrix product each a·b errs by Product more, relative to |a·b|, and what
-// the sum errs is Tiles times as large, if Tiles is not 0.
+// relative to itself. In a matrix product each a·b errs by Product more, relative to |a·b|. A
+// convolution by tiles errs Tiles times as much as such a product, if Tiles is not 0.
 type Rounding struct{ Unit, Product, Tiles float64 }
 
 // The arithmetics that backends have. The reference's own roundoff is in Unit.
@@ -41,7 +41,7 @@ var (
 
 // gamma bounds the error of an element of a matrix product, a sum of n terms, relative to the sum
 // of the sizes of the terms.
-func (r Rounding) gamma(n int) float64 { return gamma(n, r.Unit)*max(1, r.Tiles) + r.Product }
+func (r Rounding) gamma(n int) float64 { return gamma(n, r.Unit) + r.Product }
 
 // gamma is γ_n = n·u/(1 - n·u), Higham 2002, §3.1, of a sum of n products in any
 // order, fused or not: each product and each sum rounds.
@@ -148,6 +148,9 @@ func BoundBackward(m *model.Model, values [][]Value, d []Value, a Rounding) []Va
 
 // gamma is that of a matrix product, or of a sum elsewhere.
 func (l affine) gamma(n int, a Rounding) float64 {
+	if l.tiles {
+		return a.gamma(n) * max(1, a.Tiles)
+	}
 	if l.product {
 		return a.gamma(n)
 	}

@@ -86,6 +86,7 @@ type affine struct {
 	bias    []float64
 	row     func(o int, f func(i int, w float64))
 	product bool // a backend may take it to be a matrix product
+	tiles   bool // and may compute it by tiles
 }
 
 func (l affine) forward(in [][]float64) []float64 {
@@ -113,11 +114,11 @@ func (l affine) backward(d []float64, in [][]float64, arg int) []float64 {
 func linear(l model.Linear) affine {
 	w, b := Float64s(l.Weight), Float64s(l.Bias)
 	in := len(w) / len(b)
-	return affine{b, func(o int, f func(int, float64)) {
+	return affine{bias: b, product: true, row: func(o int, f func(int, float64)) {
 		for i, w := range w[o*in:][:in] {
 			f(i, w)
 		}
-	}, true}
+	}}
 }
 
 func conv2D(l model.Conv2D, in, out []int) affine {
@@ -129,7 +130,8 @@ func conv2D(l model.Conv2D, in, out []int) affine {
 	for o := range bias {
 		bias[o] = b[o/(out[1]*out[2])]
 	}
-	return affine{bias, func(o int, f func(int, float64)) {
+	side := kh == 3 && kw == 3 && l.Stride == [2]int{1, 1} && far == [2]int{1, 1} // by side
+	return affine{bias: bias, product: true, tiles: side && min(depth, out[0]) >= 16, row: func(o int, f func(int, float64)) {
 		filter, r, c := o/(out[1]*out[2]), o/out[2]%out[1], o%out[2]
 		for ch := range depth {
 			for u := range kh {
@@ -141,7 +143,7 @@ func conv2D(l model.Conv2D, in, out []int) affine {
 				}
 			}
 		}
-	}, true}
+	}}
 }
 
 // apart returns how far the places of a window lie apart: 0 stands for 1.
@@ -154,12 +156,12 @@ func scale(l model.Scale, in []int) affine {
 	for o := range bias {
 		bias[o] = b[o/each]
 	}
-	return affine{bias, func(o int, f func(int, float64)) { f(o, w[o/each]) }, false}
+	return affine{bias: bias, row: func(o int, f func(int, float64)) { f(o, w[o/each]) }}
 }
 
 func avgPool2D(l model.AvgPool2D, in, out []int) affine {
 	all := windows(in, out, l.Kernel, l.Stride, [2]int{}, l.Pad)
-	return affine{make([]float64, size(out)), func(o int, f func(int, float64)) {
+	return affine{bias: make([]float64, size(out)), row: func(o int, f func(int, float64)) {
 		n := len(all[o])
 		// What the window covers of the padded image, which is all of the window.
 		if l.CountPad {
@@ -168,7 +170,7 @@ func avgPool2D(l model.AvgPool2D, in, out []int) affine {
 		for _, i := range all[o] {
 			f(i, 1/float64(n))
 		}
-	}, false}
+	}}
 }
 
 // windows returns, for each element of a pool's output, the elements of its input that it takes,
