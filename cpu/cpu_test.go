@@ -34,6 +34,13 @@ func TestNetworks(t *testing.T) {
 	}
 }
 
+// TestFastNetworks runs these cases in fast math. TestNetworkBits says that kernels are alike.
+func TestFastNetworks(t *testing.T) {
+	o := Options{Threads: 3, Math: "fast"}
+	t.Run("float32", func(t *testing.T) { backendtest.RunNetworks(t, ref.Fast32, opener[float32](o)) })
+	t.Run("float64", func(t *testing.T) { backendtest.RunNetworks(t, ref.Fast64, opener[float64](o)) })
+}
+
 func opener[T Float](o Options) func(*testing.T, *model.Model) backendtest.Backend {
 	return func(t *testing.T, m *model.Model) backendtest.Backend {
 		t.Helper()

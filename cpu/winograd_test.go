@@ -8,7 +8,10 @@ import (
 
 	"advsweep/internal/gemm"
 	"advsweep/internal/lower"
+	"advsweep/internal/ref"
 	"advsweep/internal/testsize"
+
+	"gorgonia.org/tensor"
 )
 
 // tiledForms are the forms of tiles, by the name of their math.
@@ -173,6 +176,66 @@ func checkTies[T Float](t *testing.T, l lower.Unfold, y, x []T) (pairs int) {
 		}
 	}
 	return pairs
+}
+
+// TestFastErrors holds the errors of fast math against those of the default, on wide random networks
+// whose truth is in float64: of logits and gradients, as a root of the mean square in units of what
+// the network has. Fast math errs more, but not by more than its help says.
+func TestFastErrors(t *testing.T) {
+	var square [2][2]float64 // by math, and of logits or gradients
+	tiled := 0
+	for seed := range uint64(testsize.Of(30, 60, 300)) {
+		r := rand.New(rand.NewPCG(seed, 63))
+		m := ref.RandomWide(r)
+		p, err := lower.NewMath(m, lower.Fast)
+		must(t, err)
+		for _, op := range p.Ops {
+			if c, ok := op.Operation.(*lower.Convolution); ok && c.Tile == lower.Tile4 {
+				tiled++
+			}
+		}
+		pixels, truth := make([]float32, m.Inputs()), make([]float64, m.Inputs())
+		for i := range pixels {
+			pixels[i] = r.Float32()
+			truth[i] = float64(pixels[i])
+		}
+		q := make([]float64, m.Outputs())
+		for i := range q {
+			q[i] = r.NormFloat64()
+		}
+		logits, values := ref.Forward(m, truth)
+		gradient := ref.Backward(m, values, q)
+		for k, mode := range Maths() {
+			b, err := New[float32](m, Options{Math: mode, Threads: 1})
+			must(t, err)
+			must(t, b.Load(t.Context(), 0, tensor.New(tensor.WithShape(1, len(pixels)), tensor.WithBacking(pixels)), make([]int32, 1)))
+			must(t, b.Begin(t.Context(), 0, 1, []float64{0}))
+			z := denseOf[float32](t, b.Logits)
+			d, err := b.Gradient(t.Context(), tensor.New(tensor.WithShape(1, len(q)), tensor.WithBacking(q)))
+			must(t, err)
+			for of, c := range []struct {
+				got  []float32
+				want []float64
+			}{{z, logits}, {d.Data().([]float32), gradient}} {
+				off, size := 0.0, 0.0
+				for i, want := range c.want {
+					off += (float64(c.got[i]) - want) * (float64(c.got[i]) - want)
+					size += want * want
+				}
+				square[k][of] += min(off/size, 1e-10) // more is another way through a ReLU or a max-pool
+			}
+		}
+	}
+	for of, what := range []string{"logits", "gradients"} {
+		ratio := math.Sqrt(square[1][of] / square[0][of])
+		t.Logf("%s: the errors of fast math are %.2f times those of the default", what, ratio)
+		if !(ratio > 1 && ratio < 4) {
+			t.Errorf("%s: the errors of fast math are %.2f times those of the default, want 1 to 4", what, ratio)
+		}
+	}
+	if tiled < 10 {
+		t.Errorf("%d convolutions by tiles of 4×4, want more", tiled)
+	}
 }
 
 // BenchmarkTiled times layers of a ResNet-18 for small images, on one thread, by both forms of tiles.

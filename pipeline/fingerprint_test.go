@@ -22,6 +22,9 @@ import (
 // processor, by precision.
 var fused = map[string]string{"float32": "18cb6868867062f0", "float64": "d4bb1ac4c4a34953"}
 
+// fusedFast are those of fast math.
+var fusedFast = map[string]string{"float32": "309a69b25482acad", "float64": "e9b42207bafc3a9c"}
+
 func print[T cpu.Float](t *testing.T, o cpu.Options, wrap func(*cpu.Backend[T]) pipeline.Backend) string {
 	t.Helper()
 	got, err := pipeline.Fingerprint(func(m *model.Model) (pipeline.Backend, error) {
@@ -53,6 +56,34 @@ func TestFingerprintKinds(t *testing.T) {
 	for _, kind := range model.Kinds() {
 		if !seen[kind] {
 			t.Errorf("no layer of kind %s is in a model of fingerprints: give its row in package model an example", kind)
+		}
+	}
+}
+
+// TestFingerprintFast wants a fingerprint of fast math of its own, the same of all fused kernels,
+// threads and batches.
+func TestFingerprintFast(t *testing.T) {
+	t.Run("float32", testFingerprintFast[float32])
+	t.Run("float64", testFingerprintFast[float64])
+}
+
+func testFingerprintFast[T cpu.Float](t *testing.T) {
+	precision := strings.TrimPrefix(t.Name(), "TestFingerprintFast/")
+	if fusedFast[precision] == fused[precision] {
+		t.Errorf("fast math and the default have one fingerprint, %s", fused[precision])
+	}
+	for _, kernel := range cpu.Kernels() {
+		if kernel == "go" && (runtime.GOARCH == "amd64" || runtime.GOARCH == "386") {
+			continue // which fuses no products
+		}
+		for _, threads := range []int{1, 3} {
+			if got := print[T](t, cpu.Options{Kernel: kernel, Threads: threads, Math: "fast"}, nil); got != fusedFast[precision] {
+				t.Errorf("%s, %d threads: %s, want %s", kernel, threads, got, fusedFast[precision])
+			}
+		}
+		small := print(t, cpu.Options{Kernel: kernel, Math: "fast"}, func(b *cpu.Backend[T]) pipeline.Backend { return fewRows[T]{b} })
+		if small != fusedFast[precision] {
+			t.Errorf("%s, batches of 7 rows: %s, want %s", kernel, small, fusedFast[precision])
 		}
 	}
 }

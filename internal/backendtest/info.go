@@ -25,6 +25,8 @@ func (s suite) info(t *testing.T) {
 		ref.Float32: {{"float32", ""}, {"float32", "fp32"}}, // the first has no choice of modes
 		ref.TF32x3:  {{"float32", "3xtf32"}},
 		ref.TF32:    {{"tf32", "tf32"}},
+		ref.Fast64:  {{"float64", "fast"}},
+		ref.Fast32:  {{"float32", "fast"}},
 	}[s.rounding]
 	if w := (words{got.Precision, got.MathMode}); !slices.Contains(want, w) {
 		t.Errorf("precision and math mode %q, want one of %q", w, want)
