@@ -25,7 +25,8 @@ type Entry struct {
 	// MathModes are those that a study may choose at the default precision, none if there is no
 	// choice.
 	MathModes []string
-	// Maths are the values of Spec.Math, the default first. Who has none computes as the default says.
+	// Maths are the values of Spec.Math, the default first. Who has none computes as the default
+	// says.
 	Maths []string
 	// Planned returns the arithmetic that a study is planned for, mathMode being the study's choice
 	// or "". Where it is nil, the arithmetic is what Open says.

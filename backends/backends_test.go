@@ -35,7 +35,8 @@ func TestUnknown(t *testing.T) {
 	}
 }
 
-// TestMath opens each backend in each math. Who has not one says so, with its name and that of the math.
+// TestMath opens each backend in each math. Who has not one says so, with its name and that of the
+// math.
 func TestMath(t *testing.T) {
 	m, err := model.Default()
 	if err != nil {

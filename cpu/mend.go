@@ -73,8 +73,8 @@ func (r *mendRoom) join(p, q int) {
 	r.first[max(p, q)] = int32(min(p, q))
 }
 
-// compare finds the likeness of all pixels that windows take. It reports whether a pixel of the image
-// has any, of those that are asked for. Pixels outside of it are 0.
+// compare finds the likeness of all pixels that windows take. It reports whether a pixel of the
+// image has any, of those that are asked for. Pixels outside of it are 0.
 func (a *winograd[T]) compare(r *mendRoom, x []T) (found bool) {
 	in, wide := a.In, a.Out.W+2
 	r.pixels = resize(r.pixels, (a.Out.H+2)*wide)

@@ -19,9 +19,9 @@ type winograd[T Float] struct {
 	zeros []T               // what chains begin with
 }
 
-// stripOutputs, divided by the size of a tile, is the most tiles that go through at a time. Weights of
-// some megabytes are read once for them, and what they need beside the weights fits the second-level
-// cache: 80 tiles have 1,280 places of F(2×2, 3×3), and 40 have 1,440 of F(4×4, 3×3).
+// stripOutputs, divided by the size of a tile, is the most tiles that go through at a time. Weights
+// of some megabytes are read once for them, and what they need beside the weights fits the
+// second-level cache: 80 tiles have 1,280 places of F(2×2, 3×3), and 40 have 1,440 of F(4×4, 3×3).
 const stripOutputs = 160
 
 // apart is how many numbers lie unused between the places of a transform. Without them all places

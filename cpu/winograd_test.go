@@ -142,7 +142,8 @@ func testTiledWindows[T Float](t *testing.T, path string, tile *lower.Tile) {
 }
 
 // checkTies wants outputs of one number where windows that lie side by side are the same, over all
-// that are connected so. It returns how many pairs there are of such windows, but for those of zeros.
+// that are connected so. It returns how many pairs there are of such windows, but for those of
+// zeros.
 func checkTies[T Float](t *testing.T, l lower.Unfold, y, x []T) (pairs int) {
 	in, out := l.In, l.Out
 	at := func(p, u, v, c int) T {
@@ -178,9 +179,9 @@ func checkTies[T Float](t *testing.T, l lower.Unfold, y, x []T) (pairs int) {
 	return pairs
 }
 
-// TestFastErrors holds the errors of fast math against those of the default, on wide random networks
-// whose truth is in float64: of logits and gradients, as a root of the mean square in units of what
-// the network has. Fast math errs more, but not by more than its help says.
+// TestFastErrors holds the errors of fast math against those of the default, on wide random
+// networks whose truth is in float64: of logits and gradients, as a root of the mean square in
+// units of what the network has. Fast math errs more, but not by more than its help says.
 func TestFastErrors(t *testing.T) {
 	var square [2][2]float64 // by math, and of logits or gradients
 	tiled := 0
@@ -238,7 +239,8 @@ func TestFastErrors(t *testing.T) {
 	}
 }
 
-// BenchmarkTiled times layers of a ResNet-18 for small images, on one thread, by both forms of tiles.
+// BenchmarkTiled times layers of a ResNet-18 for small images, on one thread, by both forms of
+// tiles.
 func BenchmarkTiled(b *testing.B) {
 	r := rand.New(rand.NewPCG(1, 1))
 	for _, path := range gemm.Paths() {

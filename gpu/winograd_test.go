@@ -67,7 +67,7 @@ func byTiles(u lower.Unfold, weight func(o, c, u, v int) float32, bias []float32
 	filters := make([][16]float32, u.Out.C*u.In.C)
 	for o := range u.Out.C {
 		for c := range u.In.C {
-			filters[o*u.In.C+c] = lower.Winograd(weight, o, c)
+			lower.Winograd(lower.Tile2, weight, o, c, filters[o*u.In.C+c][:])
 		}
 	}
 	y := make([]float32, u.Out.Size())
@@ -302,7 +302,13 @@ func TestPasses(t *testing.T) {
 						v[i] = float32(4 * (r.IntN(5) - 2)) // a quarter of it is whole
 					}
 				}
-				l.Tiled, l.Back.Tiled = c.there, c.back
+				form := func(tiled bool) *lower.Tile {
+					if tiled {
+						return lower.Tile2
+					}
+					return nil
+				}
+				l.Tile, l.Back.Tile = form(c.there), form(c.back)
 				if c.none {
 					l.Back = nil
 				}

@@ -27,8 +27,8 @@ func tileForms[T Float]() []tileForm[T] {
 	return []tileForm[T]{{2, tilesInGo[T], tilesOutGo[T]}, {4, tiles4InGo[T], tiles4OutGo[T]}}
 }
 
-// NewTiles returns the transforms of a path that Path returned, for tiles of size×size outputs. There
-// are those of 2 and of 4. For another size it returns ones that panic.
+// NewTiles returns the transforms of a path that Path returned, for tiles of size×size outputs.
+// There are those of 2 and of 4. For another size it returns ones that panic.
 func NewTiles[T Float](path string, size int) (x Tiles[T]) {
 	for _, t := range tiles(path) {
 		if t, ok := t.(Tiles[T]); ok && t.size == size {

@@ -87,8 +87,8 @@ func tile4In[T Float](d [6]T) [6]T {
 	}
 }
 
-// tile4Out is the transform of the products of a tile of F(4×4, 3×3), along one dimension. With each
-// product fused it is
+// tile4Out is the transform of the products of a tile of F(4×4, 3×3), along one dimension. With
+// each product fused it is
 //
 //	y0 = (((m1 + m2) + m0) + 2·m3) + m4/4
 //	y1 = ((m1 - m2) + m3) - m4/2

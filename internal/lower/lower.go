@@ -54,8 +54,8 @@ type Op struct {
 // New returns the program of m in the Default math, see NewMath.
 func New(m *model.Model) (*Program, error) { return NewMath(m, Default) }
 
-// NewMath returns the program of m, which must be valid. For a layer or a math that it does not know
-// it returns an error that names it.
+// NewMath returns the program of m, which must be valid. For a layer or a math that it does not
+// know it returns an error that names it.
 func NewMath(m *model.Model, math Math) (*Program, error) {
 	forms, err := math.forms()
 	if err != nil {

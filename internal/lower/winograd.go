@@ -8,20 +8,20 @@ import (
 )
 
 // A convolution of 3×3 windows side by side may be computed by Winograd's F(s×s, 3×3): Lavin and
-// Gray 2016, "Fast Algorithms for Convolutional Neural Networks", section 4.1. A tile of s×s outputs
-// takes (s+2)² products, where 9·s² terms would be summed. A form of it is a Tile.
+// Gray 2016, "Fast Algorithms for Convolutional Neural Networks", section 4.1. A tile of s×s
+// outputs takes (s+2)² products, where 9·s² terms would be summed. A form of it is a Tile.
 //
-// Unfold.Tile says which convolutions are computed so, and by which form. A gradient that comes from
-// a max-pool is not, see Program.pooled. The bits are the same on all backends that have the form.
-// Each sum and each difference below is rounded.
+// Unfold.Tile says which convolutions are computed so, and by which form. A gradient that comes
+// from a max-pool is not, see Program.pooled. The bits are the same on all backends that have the
+// form. Each sum and each difference below is rounded.
 //
 // Tile (i, j) makes the outputs of rows s·i to s·i+s-1 and of columns s·j to s·j+s-1, as far as
 // there are such. It takes the (s+2)² pixels d from (s·i - Pad[0], s·j - Pad[1]) on, which are 0
-// outside of the image. For each channel the tile is transformed down its columns and then along its
-// rows. Place k = (s+2)·row + column of the result has a product of its own. It is a chain of fused
-// multiply-adds that starts at 0, over rising channels, with the weights that Winograd gives. The
-// (s+2)² numbers m of an output channel are transformed down columns and then along rows, and the
-// bias is added. A gradient has a bias of 0, which is added too.
+// outside of the image. For each channel the tile is transformed down its columns and then along
+// its rows. Place k = (s+2)·row + column of the result has a product of its own. It is a chain of
+// fused multiply-adds that starts at 0, over rising channels, with the weights that Winograd gives.
+// The (s+2)² numbers m of an output channel are transformed down columns and then along rows, and
+// the bias is added. A gradient has a bias of 0, which is added too.
 //
 // An output is 0 to the bit, if its bias is 0, where all that its window has is 0.
 //
@@ -31,11 +31,11 @@ import (
 //	t0 = d0 - d2, t1 = d1 + d2, t2 = d2 - d1, t3 = d3 - d1,
 //	y0 = (m0 + m1) + m2, y1 = (m1 - m2) + m3.
 //
-// F(4×4, 3×3) takes 36 products for sixteen outputs. Its float32 error is two to three times that of
-// the product with the im2col matrix. It interpolates at 0, 1, -1, 1/2, -2 and infinity, which errs
-// less than 2 in place of 1/2: Barabasz, Anderson, Soodhalter and Gregg 2020, "Error Analysis and
-// Improving the Accuracy of Winograd Convolution for Deep Neural Networks". With e = d4 - d2 and
-// f = d3 - d1 its transforms are
+// F(4×4, 3×3) takes 36 products for sixteen outputs. Its float32 error is two to three times that
+// of the product with the im2col matrix. It interpolates at 0, 1, -1, 1/2, -2 and infinity, which
+// errs less than 2 in place of 1/2: Barabasz, Anderson, Soodhalter and Gregg 2020, "Error Analysis
+// and Improving the Accuracy of Winograd Convolution for Deep Neural Networks". With e = d4 - d2
+// and f = d3 - d1 its transforms are
 //
 //	t0 = (((d0 - d2) + e) + f) + f/2
 //	t1 = ((d4 - d1) + 2·d3) + (d3 + d2)/2
@@ -53,16 +53,16 @@ import (
 // once. All factors are powers of two.
 //
 // The transforms of F(4×4, 3×3) leave of a window that is all zero a number near 0, where the rest
-// of its tile is not zero. Such an output is set to 0 before the bias is added: each one of which no
-// pixel in the 3×3 window has a channel other than 0. Else a gradient of 0 would get a sign, and a
-// sign decides of a step. With F(2×2, 3×3) nothing need be set.
+// of its tile is not zero. Such an output is set to 0 before the bias is added: each one of which
+// no pixel in the 3×3 window has a channel other than 0. Else a gradient of 0 would get a sign, and
+// a sign decides of a step. With F(2×2, 3×3) nothing need be set.
 //
-// Windows that are the same and lie side by side, as in an image that is flat somewhere, have the same
-// output with F(2×2, 3×3) where they are in one tile, and mostly else. With F(4×4, 3×3) they have not,
-// and a max-pool above would choose among them by rounding. So where Unfold.Ties is set, a window is
-// joined with the one on its left where all numbers of both are equal, and with the one above. All
-// that are joined so, one with the next, get the output of the first, by rows and then by columns.
-// Windows that are all zero are not among them.
+// Windows that are the same and lie side by side, as in an image that is flat somewhere, have the
+// same output with F(2×2, 3×3) where they are in one tile, and mostly else. With F(4×4, 3×3) they
+// have not, and a max-pool above would choose among them by rounding. So where Unfold.Ties is set,
+// a window is joined with the one on its left where all numbers of both are equal, and with the one
+// above. All that are joined so, one with the next, get the output of the first, by rows and then
+// by columns. Windows that are all zero are not among them.
 
 // A Tile is a form of Winograd's F(Size×Size, 3×3). There is one of each size: they are compared as
 // pointers, and nothing changes them.
@@ -205,8 +205,8 @@ func (w Unfold) Tiles() (rows, cols int) {
 
 // Winograd writes to k the weights of the products of t, by place, for the filter of output o and
 // channel c, which weight gives by row u and column v of the window. They are computed in float64
-// and rounded once. A filter is transformed as the tiles are, down columns and then along rows. With
-// F(2×2, 3×3) that is by
+// and rounded once. A filter is transformed as the tiles are, down columns and then along rows.
+// With F(2×2, 3×3) that is by
 //
 //	g0, (g0/2 + g1/2) + g2/2, (g0/2 - g1/2) + g2/2, g2,
 //

@@ -25,11 +25,12 @@ type Rounding struct{ Unit, Product, Tiles float64 }
 //   - TF32 rounds factors to 11 bits, 2^-11 each, and cuts at every block of a sum. n/4 times 5
 //     addends are less than what γ_n counts with a unit of 2^-23.
 //
-// A CPU in fast math has convolutions by Winograd's F(4×4, 3×3). A transform makes of a term terms of
-// at most 9.9 times its size along each dimension: the rows of |A|·diag(|G|·1)·|B|·1, divided by 3 as
-// a filter has three weights. A sum of C channels rounds each of these C+26 times. That is
-// 97·(C+26)·u, where γ of 9·C terms is 18·C·u at least: 15 times as much at 16 channels, and less at
-// more. It takes for granted that the pixels of a tile are as large as those of a window, in the mean.
+// A CPU in fast math has convolutions by Winograd's F(4×4, 3×3). A transform makes of a term terms
+// of at most 9.9 times its size along each dimension: the rows of |A|·diag(|G|·1)·|B|·1, divided by
+// 3 as a filter has three weights. A sum of C channels rounds each of these C+26 times. That is
+// 97·(C+26)·u, where γ of 9·C terms is 18·C·u at least: 15 times as much at 16 channels, and less
+// at more. It takes for granted that the pixels of a tile are as large as those of a window, in the
+// mean.
 var (
 	Float64 = Rounding{Unit: 2 * 0x1p-53}
 	Float32 = Rounding{Unit: 0x1p-24 + 0x1p-53}

@@ -2,8 +2,8 @@
 
 // Command winograd writes winograd_amd64.s and its Go declarations: the transforms of tiles for
 // AVX2 and AVX-512, in float32 and float64. winograd_go.go says what they compute. The kernels take
-// whole vectors of channels. Those of F(4×4, 3×3) keep in their room what lies between the transforms
-// along both dimensions, a vector for each number.
+// whole vectors of channels. Those of F(4×4, 3×3) keep in their room what lies between the
+// transforms along both dimensions, a vector for each number.
 package main
 
 import (
