@@ -5,6 +5,7 @@ package attack
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -344,6 +345,35 @@ func (a Attack) FitsClasses(classes int) error {
 	return nil
 }
 
+// FitsRange returns an error if one step of the attack goes further than from any image of inputs
+// pixels to any other, see Reach. Such a step is most often a number of steps.
+func (a Attack) FitsRange(bounds Bounds, inputs int) error {
+	reach := Reach(a.Norm, bounds, inputs)
+	if !(a.Size > reach) {
+		return nil
+	}
+	where := "bounds " + bounds.String()
+	if bounds.None() {
+		where = "without bounds they are taken to lie in [0, 1]"
+	}
+	span := fmt.Sprintf("pixels span %v (%s)", reach, where)
+	if a.Norm == L2 {
+		span = fmt.Sprintf("images of %d pixels are at most %.6g apart in %v (%s)", inputs, reach, a.Norm, where)
+	}
+	size := strconv.FormatFloat(a.Size, 'g', -1, 64)
+	s := fmt.Sprintf("attack: %s: step %s is how far one step moves, in units of pixels, and %s", a.Name, size, span)
+	f := a.facts()
+	switch {
+	case a.Size != math.Trunc(a.Size) || a.Size > float64(f.mostSteps()):
+		s += ": give a smaller one, or one that goes with eps as in step=2.5*eps/k"
+	case a.Size < 256 && reach == 1:
+		s += fmt.Sprintf(": for %[1]s steps write steps=%[1]s, for %[1]s of 255 levels step=%[1]s/255", size)
+	default:
+		s += fmt.Sprintf(": for %[1]s steps write steps=%[1]s", size)
+	}
+	return errors.New(s)
+}
+
 // Runs is how many times the attack starts: Restarts, at least 1.
 func (a Attack) Runs() int { return max(1, a.Restarts) }
 
@@ -415,8 +445,8 @@ func (a Attack) Random(eps []float64, bounds Bounds) Step {
 	return Step{Direction: Uniform, Seed: a.Seed, Index: a.Steps, Size: slices.Clone(eps), Bounds: bounds, Norm: a.Norm, Ball: true}
 }
 
-// Label names the attack for a person: "FGSM", "BIM, k = 5", "random ±eps". An attack of an unknown
-// kind has its Name.
+// Label names the attack for a person: "FGSM", "BIM, k = 5", "random ±eps". What differs from the
+// default of its kind stands in it. An attack of an unknown kind has its Name.
 func (a Attack) Label() string {
 	m, err := MethodOf(a.Kind)
 	if err != nil {
@@ -427,17 +457,38 @@ func (a Attack) Label() string {
 	if f.Composite {
 		return s
 	}
-	if a.Runs() > 1 {
-		s += fmt.Sprintf(" × %d", a.Runs())
+	d := f.Default
+	if n := a.Runs(); n > 1 || n != d.Runs() {
+		s += fmt.Sprintf(" × %d", n)
 	}
-	if a.Norm != Linf {
+	if a.Norm != Linf || a.Norm != d.Norm {
 		s += ", " + strings.ToUpper(a.Norm.String())
 	}
-	if a.Loss != CrossEntropy && f.Takes("loss") { // its name says one that is no option
+	if f.Takes("loss") && (a.Loss != CrossEntropy || a.Loss != d.Loss) { // its name says one that is no option
 		s += ", " + strings.ToUpper(a.Loss.String())
 	}
-	if a.Target != Untargeted {
+	if f.Takes("step") && a.StepSize() != d.StepSize() {
+		s += ", step " + a.StepSize()
+	}
+	if f.Takes("decay") && a.Decay != d.Decay {
+		s += ", decay " + strconv.FormatFloat(a.Decay, 'g', -1, 64)
+	}
+	if a.Target != Untargeted || a.Target != d.Target {
 		s += ", target " + a.Target.String()
 	}
+	if seed, ok := a.option("seed"); ok { // that of the whole run is no option of the attack
+		s += ", seed " + seed
+	}
 	return s
+}
+
+// option returns the value that the attack's item of a list gives an option, the last one if it
+// gives several. ok is false if it gives none, and where no list names the attack.
+func (a Attack) option(key string) (value string, ok bool) {
+	for _, p := range strings.Split(a.Name, ":")[1:] {
+		if k, v, _ := strings.Cut(p, "="); k == key {
+			value, ok = v, true
+		}
+	}
+	return value, ok
 }

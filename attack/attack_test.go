@@ -112,6 +112,87 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// TestFitsRange: a step is at most as long as images are apart, and the error says what step is and
+// what was meant.
+func TestFitsRange(t *testing.T) {
+	for _, c := range []struct {
+		list   string
+		bounds Bounds
+		inputs int
+		want   []string // of the error; nil: none
+	}{
+		{"pgd:step=20", Bounds{}, 784, []string{"pgd:step=20", "how far one step moves", "pixels span 1", "[0, 1]", "write steps=20,", "step=20/255"}},
+		{"bim:step=2", Bounds{0, 1}, 784, []string{"pixels span 1 (bounds 0,1)", "steps=2,"}},
+		{"bim:step=1.5", Bounds{0, 1}, 784, []string{"pixels span 1", "smaller one"}},
+		{"bim:step=5000", Bounds{0, 1}, 784, []string{"smaller one"}}, // more steps than any attack takes
+		{"bim:step=1", Bounds{0, 1}, 784, nil},
+		{"bim:step=0.6", Bounds{0, 0.5}, 784, []string{"pixels span 0.5 (bounds 0,0.5)"}},
+		{"bim:step=20", Bounds{0, 255}, 784, nil},
+		{"bim:step=300", Bounds{0, 255}, 784, []string{"pixels span 255", "write steps=300"}},
+		{"pgd:step=20:norm=l2", Bounds{}, 784, nil}, // 28
+		{"pgd:step=20:norm=l2", Bounds{}, 100, []string{"100 pixels are at most 10 apart in l2", "steps=20"}},
+		{"pgd:step=20*eps/k", Bounds{}, 784, nil},
+	} {
+		all, err := Parse(c.list, Options{Decay: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = all[0].FitsRange(c.bounds, c.inputs)
+		if (err == nil) != (c.want == nil) {
+			t.Errorf("%s, bounds %s, %d pixels: error %v, want one: %v", c.list, c.bounds, c.inputs, err, c.want != nil)
+			continue
+		}
+		for _, want := range c.want {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%s, bounds %s: %v, want %q in it", c.list, c.bounds, err, want)
+			}
+		}
+	}
+}
+
+// TestLabel: whatever differs from the default of a kind stands in the label, and no label of
+// defaults changes, as results have them.
+func TestLabel(t *testing.T) {
+	for list, want := range map[string]string{
+		"fgsm": "FGSM", "fgsm:norm=l2": "FGM, L2", "bim": "BIM, k = 5", "pgd": "PGD, k = 40", "mifgsm": "MI-FGSM, k = 10", "nifgsm": "NI-FGSM, k = 10",
+		"apgd-ce": "APGD-CE, k = 100", "apgd-dlr": "APGD-DLR, k = 100", "noise": "random ±eps", "uniform": "uniform noise", "fgsm,worst": "FGSM; worst of all",
+		"bim:step=eps/k":                        "BIM, k = 5",
+		"bim:step=2.5*eps/k":                    "BIM, k = 5, step 2.5*eps/k",
+		"pgd:steps=20":                          "PGD, k = 20",
+		"pgd:step=eps/k":                        "PGD, k = 40, step eps/k",
+		"pgd:step=2/256:restarts=3:target=2":    "PGD, k = 40 × 3, step 0.0078125, target 2",
+		"mifgsm:decay=0.5:loss=cw":              "MI-FGSM, k = 10, CW, decay 0.5",
+		"mifgsm:decay=1":                        "MI-FGSM, k = 10",
+		"pgd:seed=4,pgd:seed=5":                 "PGD, k = 40, seed 4; PGD, k = 40, seed 5",
+		"noise:norm=l2:seed=7":                  "random ±eps, L2, seed 7",
+		"apgd-ce:norm=l2:target=least-likely":   "APGD-CE, k = 100, L2, target least-likely",
+		"apgd-dlr:restarts=5:steps=20:norm=l2":  "APGD-DLR, k = 20 × 5, L2",
+		"nifgsm:step=0.25:decay=0:target=none":  "NI-FGSM, k = 10, step 0.25, decay 0",
+		"pgd:loss=ce:restarts=1:step=2.5*eps/k": "PGD, k = 40",
+	} {
+		all, err := Parse(list, Options{Seed: 1, Decay: -1})
+		if err != nil {
+			t.Errorf("%s: %v", list, err)
+			continue
+		}
+		var got []string
+		for _, a := range all {
+			got = append(got, a.Label())
+		}
+		if s := strings.Join(got, "; "); s != want {
+			t.Errorf("%s: label %q, want %q", list, s, want)
+		}
+	}
+	// Options of the whole list count as those of an item do.
+	all, err := Parse("bim,mifgsm", Options{Step: StepLength{Size: 0.5}, Decay: 0.25})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, b := all[0].Label(), all[1].Label(); a != "BIM, k = 5, step 0.5" || b != "MI-FGSM, k = 10, step 0.5, decay 0.25" {
+		t.Errorf("labels %q and %q, want step 0.5 in both and decay 0.25 in the second", a, b)
+	}
+}
+
 // The known answers are those published with Random123 (kat_vectors, philox4x32 10).
 func TestPhilox(t *testing.T) {
 	for _, c := range []struct {

@@ -14,6 +14,14 @@ type Bounds struct{ Lo, Hi float64 }
 // None reports whether b is the zero value, no bounds.
 func (b Bounds) None() bool { return b == Bounds{} }
 
+// Width is Hi - Lo; without bounds that of [0, 1], in which pixels lie.
+func (b Bounds) Width() float64 {
+	if b.None() {
+		return 1
+	}
+	return b.Hi - b.Lo
+}
+
 // String gives "none" or "lo,hi", which ParseBounds reads back.
 func (b Bounds) String() string {
 	if b.None() {

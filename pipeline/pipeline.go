@@ -228,6 +228,9 @@ func (s Sweep) Validate(b Backend, set *dataset.Set) error {
 		if err := a.FitsClasses(classes); err != nil {
 			return err
 		}
+		if err := a.FitsRange(s.Bounds, b.Info().Inputs); err != nil {
+			return err
+		}
 	}
 	if err := attack.ValidateEps(s.Eps); err != nil {
 		return err

@@ -72,6 +72,18 @@ func (t Text) Sweep() (s Sweep, err error) {
 	if s.Attacks, err = attack.Parse(t.Attack, o); err != nil {
 		return s, fieldf("attack: %w", err)
 	}
+	for _, a := range s.Attacks {
+		if a.Norm != attack.Linf { // how long a step may be there depends on the images
+			continue
+		}
+		if err := a.FitsRange(s.Bounds, 1); err != nil {
+			field := "attack"
+			if a.StepLength == o.Step {
+				field = "step"
+			}
+			return s, fieldf("%s: %w", field, err)
+		}
+	}
 	return s, measure(s.Attacks)
 }
 

@@ -685,7 +685,11 @@ func TestStudySizes(t *testing.T) {
 		{"twice", grid(4, 0.3), func(r *pipeline.Result) {
 			r.Curves = append(r.Curves, r.Curves[2])
 			r.Curves[3].Attack.Seed, r.Curves[3].Attack.Name = 8, "noise:seed=8"
-		}, "random ±eps (noise:seed=8)"},
+		}, "random ±eps, seed 8"},
+		{"twice with one label", grid(4, 0.3), func(r *pipeline.Result) {
+			r.Curves = append(r.Curves, r.Curves[2])
+			r.Curves[3].Attack.Name = "noise:norm=linf"
+		}, "random ±eps (noise:norm=linf)"},
 		{"l2", grid(4, 0.3), func(r *pipeline.Result) {
 			for i := range r.Curves {
 				r.Curves[i].Attack.Norm = attack.L2

@@ -40,19 +40,6 @@ type Check struct {
 	Progress func(done, total int)
 }
 
-// Far returns an eps of norm that reaches any image of inputs pixels within bounds from any other;
-// without bounds, within [0, 1].
-func Far(norm attack.Norm, bounds attack.Bounds, inputs int) float64 {
-	far := 1.0
-	if !bounds.None() {
-		far = bounds.Hi - bounds.Lo
-	}
-	if norm == attack.L2 {
-		far *= math.Sqrt(float64(inputs))
-	}
-	return far
-}
-
 // The attacks of a Check, by their places in its result.
 const (
 	oneStep = iota

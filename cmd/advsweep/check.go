@@ -141,7 +141,7 @@ func (v *checkVerb) run(c *cobra.Command) error {
 	}
 	in.warnUnits(c.ErrOrStderr(), pipeline.Sweep{Attacks: asked, Eps: q.Eps, Bounds: q.Bounds}, v.ball.eps)
 	if q.Far == 0 {
-		q.Far = verdict.Far(q.Norm, q.Bounds, in.model.Inputs())
+		q.Far = attack.Reach(q.Norm, q.Bounds, in.model.Inputs())
 	}
 	p := newProgress(c.ErrOrStderr(), v.quiet, "check")
 	defer p.finish()

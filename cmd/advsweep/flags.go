@@ -208,7 +208,7 @@ type attackFlags struct {
 func (f *attackFlags) add(c *cobra.Command, standard, usage string) {
 	c.Flags().StringVar(&f.list, "attack", standard, usage)
 	addSteps(c, &f.steps)
-	c.Flags().StringVar(&f.step, "step", "", "size of a step: eps/k, a factor of it as in 2.5*eps/k, or in units of pixels\n(default "+defaultSizes()+")")
+	c.Flags().StringVar(&f.step, "step", "", "size of a step: eps/k, a factor of it as in 2.5*eps/k, or in units of pixels, at most what they span\n(default "+defaultSizes()+")")
 	c.Flags().StringVar(&f.norm, "norm", "linf", "of eps: "+attack.NormNames())
 	c.Flags().StringVar(&f.loss, "loss", "ce", attack.LossNames()+"; "+ownLosses()+"'s is in its name"+defaultLosses())
 	c.Flags().IntVar(&f.restarts, "restarts", 1, "of "+takers("restarts")+", from random points; an image counts by the worst")
