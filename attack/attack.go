@@ -169,14 +169,20 @@ func ParseTarget(s string) (Target, error) {
 // before those of o: "pgd:steps=20:restarts=5:step=0.01,pgd:loss=cw". Keys are steps, step,
 // restarts, norm, loss, decay, target and seed. The same item may stand in the list once; "worst"
 // alone stands for its Facts.Alone, "pgd,apgd-ce,apgd-dlr,worst".
+//
+// An attack may be called as other programs call it, in any case: "I-FGSM" is "bim". Its name is
+// then the one that it has here.
 func Parse(list string, o Options) ([]Attack, error) {
-	if m, ok := byName[strings.TrimSpace(list)]; ok && m.Facts().Alone != "" {
-		list = m.Facts().Alone
+	if one, err := canonical(strings.TrimSpace(list)); err == nil && byName[one] != nil && byName[one].Facts().Alone != "" {
+		list = byName[one].Facts().Alone
 	}
 	var out []Attack
 	seen := map[string]bool{}
 	for item := range strings.SplitSeq(list, ",") {
-		item = strings.TrimSpace(item)
+		item, err := canonical(strings.TrimSpace(item))
+		if err != nil {
+			return nil, err
+		}
 		if seen[item] {
 			return nil, fmt.Errorf("attack: %s stands twice in %q", item, list)
 		}

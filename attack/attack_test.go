@@ -102,13 +102,69 @@ func TestParse(t *testing.T) {
 	if d := cmp.Diff([]Attack{FGSM(), BIM(5), Noise(9)}, got); err != nil || d != "" {
 		t.Errorf("%v (-want +got):\n%s", err, d)
 	}
-	for _, in := range []string{"", "fgsm,", "FGSM", "fgsm,fgsm", "deepfool", "pgd:steps", "pgd:steps=0", "pgd:step=0", "pgd:k=3", "fgsm:steps=3", "bim:norm=l1", "bim:loss=", "pgd:target=-1", "worst:steps=2", "noise:seed=-1", "mifgsm:decay=-1"} {
+	for _, in := range []string{"", "fgsm,", "fgsm,fgsm", "FGSM,fgsm", "ifgsm,bim", "deepfool", "pgd:steps", "pgd:steps=0", "pgd:step=0", "pgd:k=3", "fgsm:steps=3", "bim:norm=l1", "bim:loss=", "pgd:target=-1", "worst:steps=2", "noise:seed=-1", "mifgsm:decay=-1"} {
 		if got, err := Parse(in, Options{}); err == nil {
 			t.Errorf("%q: %v, want an error", in, got)
 		}
 	}
 	if _, err := Parse("bim:steps=0", Options{}); err == nil {
 		t.Error("0 steps: no error")
+	}
+}
+
+// TestAliases: a name of another program is the attack here, with the name that it has here, in
+// results too.
+func TestAliases(t *testing.T) {
+	for in, want := range map[string]string{
+		"FGSM": "fgsm", "PGD": "pgd", "Bim": "bim", "i-fgsm": "bim", "IFGSM:steps=3": "bim:steps=3", "MI-FGSM": "mifgsm", "mi_fgsm": "mifgsm", "NI-FGSM": "nifgsm",
+		"APGD_DLR": "apgd-dlr", "APGD": "apgd-ce", "AutoProjectedGradientDescent": "apgd-ce", "PGDL2:steps=20": "pgd:norm=l2:steps=20", "LinfPGD": "pgd:norm=linf",
+		"FastGradientMethod": "fgsm", "fast_gradient_method": "fgsm", "L2FastGradientAttack": "fgsm:norm=l2", "MomentumIterativeMethod": "mifgsm",
+		" FGSM , Noise": "fgsm,noise", "WORST": "pgd,apgd-ce,apgd-dlr,worst",
+	} {
+		got, err := Parse(in, Options{Seed: 3, Decay: -1})
+		if err != nil {
+			t.Errorf("%q: %v", in, err)
+			continue
+		}
+		wanted, err := Parse(want, Options{Seed: 3, Decay: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(wanted, got); d != "" {
+			t.Errorf("%q (-want +got):\n%s", in, d)
+		}
+	}
+	for _, in := range []string{"aa", "AutoAttack", "fgsm,auto-attack", "aa:steps=3"} {
+		if _, err := Parse(in, Options{}); err == nil || !strings.Contains(err.Error(), "no AutoAttack here yet; meanwhile use worst: of each image the worst") {
+			t.Errorf("%q: error %v, want that it is not there, and what to use", in, err)
+		}
+	}
+	seen := map[string]bool{}
+	for _, name := range Names {
+		seen[plainName(name)] = true
+	}
+	if len(seen) != len(Names) {
+		t.Errorf("of %q two are alike but for case and hyphens", Names)
+	}
+	for _, a := range aliases {
+		if _, err := Parse(a.item, Options{Decay: -1}); err != nil {
+			t.Errorf("%q stand for %s: %v", a.names, a.item, err)
+		}
+		for _, name := range a.names {
+			if name != plainName(name) || seen[name] {
+				t.Errorf("%s, for %s: as it is it cannot be found, or it stands for two attacks", name, a.item)
+			}
+			seen[name] = true
+		}
+	}
+}
+
+// TestOwnName: an attack that a program registers goes before an alias.
+func TestOwnName(t *testing.T) {
+	byName["aa"] = fgsm{}
+	defer delete(byName, "aa")
+	if got, err := Parse("aa", Options{}); err != nil || got[0].Name != "aa" || got[0].Kind != "fgsm" {
+		t.Errorf("%+v, %v; want the attack that is called so", got, err)
 	}
 }
 

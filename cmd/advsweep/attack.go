@@ -48,7 +48,7 @@ The image is the first correctly classified one of a class, or the one at an ind
 	c.Flags().IntVar(&v.class, "class", 7, "take the first correctly classified image of this class")
 	c.Flags().IntVar(&v.index, "index", 0, "take the image at this index, right or wrong")
 	c.MarkFlagsMutuallyExclusive("class", "index")
-	v.attack.add(c, "fgsm", "one of "+strings.Join(attack.Single, ", ")+"; options as in pgd:steps=20")
+	v.attack.add(c, "fgsm", "one of "+strings.Join(attack.Single, ", ")+"; options as in pgd:steps=20"+otherNames)
 	v.ball.add(c, "0.3", "one number or fraction; pixels are in [0, 1]")
 	v.backend.add(c)
 	addSeed(c, &v.seed, "random draws")

@@ -11,6 +11,9 @@ import (
 
 // Help texts about attacks are made of attack.Methods, so that a new one stands in them.
 
+// otherNames ends the help of a list of attacks: what else an attack may be called.
+const otherNames = ";\nnames of Foolbox, torchattacks, ART and papers are understood too, in any case: FGSM, I-FGSM, PGDL2"
+
 // takers names the attacks that take an option, kinds of one family by one word: "mifgsm and
 // nifgsm".
 func takers(option string) string {

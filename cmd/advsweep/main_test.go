@@ -588,6 +588,8 @@ func TestRefusals(t *testing.T) {
 		{"sweep --offset -1", exitUsage, "--offset -1"},
 		{"sweep --attack deepfool", exitUsage, "fgsm, bim, pgd"},
 		{"sweep --attack pgd:k=3", exitUsage, "unknown option"},
+		{"sweep --attack aa", exitUsage, "no AutoAttack here yet; meanwhile use worst"},
+		{"sweep --attack FGSM,fgsm", exitUsage, "twice"},
 		{"sweep --attack worst,worst", exitUsage, "twice"},
 		{"sweep --norm l1", exitUsage, "want linf or l2"},
 		{"sweep --loss hinge", exitUsage, "want ce, cw or dlr"},
