@@ -167,15 +167,14 @@ func ParseTarget(s string) (Target, error) {
 
 // Parse reads a comma list of Names such as "fgsm,bim", each of which may have options of its own
 // before those of o: "pgd:steps=20:restarts=5:step=0.01,pgd:loss=cw". Keys are steps, step,
-// restarts, norm, loss, decay, target and seed. The same item may stand in the list once; "worst"
-// alone stands for its Facts.Alone, "pgd,apgd-ce,apgd-dlr,worst".
+// restarts, norm, loss, decay, target and seed. The same item may stand in the list once.
+//
+// Where "worst" is in a list without an attack, alone or with controls, its Facts.Of are put before
+// it: "worst,noise" is "pgd,apgd-ce,apgd-dlr,worst,noise".
 //
 // An attack may be called as other programs call it, in any case: "I-FGSM" is "bim". Its name is
 // then the one that it has here.
 func Parse(list string, o Options) ([]Attack, error) {
-	if one, err := canonical(strings.TrimSpace(list)); err == nil && byName[one] != nil && byName[one].Facts().Alone != "" {
-		list = byName[one].Facts().Alone
-	}
 	var out []Attack
 	seen := map[string]bool{}
 	for item := range strings.SplitSeq(list, ",") {
@@ -194,10 +193,21 @@ func Parse(list string, o Options) ([]Attack, error) {
 		out = append(out, a)
 	}
 	made := slices.IndexFunc(out, Attack.Composite)
-	if made >= 0 && !slices.ContainsFunc(out, func(a Attack) bool { return !a.Composite() && !a.Control() }) {
+	if made < 0 || len(Parts(out)) > 0 {
+		return out, nil
+	}
+	var of []Attack
+	for _, kind := range out[made].facts().Of {
+		a, err := parseItem(kind, o)
+		if err != nil {
+			return nil, err
+		}
+		of = append(of, a)
+	}
+	if len(of) == 0 {
 		return nil, fmt.Errorf("attack: %[1]s of nothing in %q: name the attacks that it is the %[1]s of, which controls are not", out[made].Name, list)
 	}
-	return out, nil
+	return slices.Insert(out, made, of...), nil
 }
 
 func parseItem(item string, o Options) (Attack, error) {

@@ -2,6 +2,7 @@ package attack
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -165,6 +166,56 @@ func TestOwnName(t *testing.T) {
 	defer delete(byName, "aa")
 	if got, err := Parse("aa", Options{}); err != nil || got[0].Name != "aa" || got[0].Kind != "fgsm" {
 		t.Errorf("%+v, %v; want the attack that is called so", got, err)
+	}
+}
+
+// TestWorst: worst beside attacks is made of them, and beside controls alone, or alone, of those
+// that it stands for. Options of the list are theirs too.
+func TestWorst(t *testing.T) {
+	for in, want := range map[string]string{
+		"worst":             "pgd apgd-ce apgd-dlr worst",
+		"worst,noise":       "pgd apgd-ce apgd-dlr worst noise",
+		"uniform,worst":     "uniform pgd apgd-ce apgd-dlr worst",
+		"noise,Worst,bim":   "noise worst bim",
+		"worst,fgsm,noise":  "worst fgsm noise",
+		"pgd:steps=3,worst": "pgd:steps=3 worst",
+	} {
+		all, err := Parse(in, Options{Steps: 7, Seed: 3, Norm: L2, Decay: -1})
+		if err != nil {
+			t.Errorf("%s: %v", in, err)
+			continue
+		}
+		var names, parts []string
+		for i, a := range all {
+			names = append(names, a.Name)
+			if slices.Contains(Parts(all), i) {
+				parts = append(parts, a.Name)
+				if a.Norm != L2 || a.Kind != "fgsm" && a.Name != "pgd:steps=3" && a.Steps != 7 {
+					t.Errorf("%s: %s of %d steps in %v, want 7 in l2", in, a.Name, a.Steps, a.Norm)
+				}
+			}
+		}
+		if got := strings.Join(names, " "); got != want {
+			t.Errorf("%s: %s, want %s", in, got, want)
+		}
+		for _, p := range parts {
+			if p == "worst" || p == "noise" || p == "uniform" {
+				t.Errorf("%s is made of %q, want attacks", in, parts)
+			}
+		}
+		if len(parts) == 0 {
+			t.Errorf("%s is made of nothing", in)
+		}
+	}
+	for _, in := range []string{"worst,worst", "worst,noise,noise"} {
+		if _, err := Parse(in, Options{}); err == nil || !strings.Contains(err.Error(), "twice") {
+			t.Errorf("%s: error %v, want that one stands twice", in, err)
+		}
+	}
+	for _, kind := range worstOf {
+		if m, err := MethodOf(kind); err != nil || m.Facts().Composite || m.Facts().Control {
+			t.Errorf("worst is made of %s: %v, want an attack", kind, err)
+		}
 	}
 }
 

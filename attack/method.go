@@ -53,8 +53,9 @@ type Facts struct {
 	// Composite says that there is nothing to run: the attack is made of what the others of a sweep
 	// found.
 	Composite bool
-	// Alone is the list that the kind stands for where it is all of a list; empty for itself.
-	Alone string
+	// Of are the kinds that a composite is made of where a list names no attack for it; controls are
+	// none. They are put before it in the list.
+	Of []string
 }
 
 // Name is the kind.

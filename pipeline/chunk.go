@@ -428,16 +428,36 @@ func (s Sweep) Assemble(n, first, classes int, log Log) (*Result, error) {
 	return res, nil
 }
 
+// attacks are those of the curves, [curves].
+func (r *Result) attacks() []attack.Attack {
+	all := make([]attack.Attack, len(r.Curves))
+	for i := range r.Curves {
+		all[i] = r.Curves[i].Attack
+	}
+	return all
+}
+
+// parts are the places in Curves of those that the worst of all is made of.
+func (r *Result) parts() []int { return attack.Parts(r.attacks()) }
+
+// WorstOf returns the attacks that the worst of all is made of. It returns nil where no curve is
+// that of the worst of all.
+func (r *Result) WorstOf() (of []attack.Attack) {
+	all := r.attacks()
+	if !slices.ContainsFunc(all, attack.Attack.Composite) {
+		return nil
+	}
+	for _, i := range attack.Parts(all) {
+		of = append(of, all[i])
+	}
+	return of
+}
+
 // worst fills c, the worst of all attacks, with what the other attacks found, without controls. For
 // each image at each eps it takes the first attack that fools the model or, if none does, the one
 // with the smallest margin.
 func (r *Result) worst(c *Curve) {
-	var of []int // places in Curves
-	for i := range r.Curves {
-		if a := r.Curves[i].Attack; !a.Composite() && !a.Control() {
-			of = append(of, i)
-		}
-	}
+	of := r.parts()
 	for k := range c.Outcomes {
 		label := r.Images[k/len(r.Eps)].Label
 		first := true

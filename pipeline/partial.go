@@ -52,13 +52,11 @@ func (s Sweep) Tally(labels []int32, classes int) (*Tally, error) {
 	t.has, t.left = make([]bool, len(t.plan)), len(t.plan)
 	for i, a := range s.Attacks {
 		t.curves = append(t.curves, Partial{a, make([]int, len(s.Eps)), make([]int, len(s.Eps))})
-		switch {
-		case a.Composite():
+		if a.Composite() {
 			t.worst = i
-		case !a.Control():
-			t.of++
 		}
 	}
+	t.of = uint16(len(attack.Parts(s.Attacks)))
 	return t, nil
 }
 

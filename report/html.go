@@ -335,7 +335,7 @@ func (p Page) attackRow(i int) attackRow {
 	add := func(name, value string) { row.Facts = append(row.Facts, fact{name, value}) }
 	add("name", a.Name)
 	if a.Composite() {
-		add("what", "of each image at each eps the worst of the other attacks")
+		add("what", worstOf(p.Result.WorstOf()))
 		return row
 	}
 	add("norm", j.Norm)

@@ -337,3 +337,38 @@ func TestPictureErrors(t *testing.T) {
 		}
 	}
 }
+
+// TestWorstOf: tables and the page say what the worst of all is the worst of, controls left out, and
+// nothing where there is none.
+func TestWorstOf(t *testing.T) {
+	r := swept(0, 0.1)
+	table := func() string {
+		var b bytes.Buffer
+		if err := CurveTable(&b, r); err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	if s := table(); strings.Contains(s, "the worst of") {
+		t.Errorf("no worst was asked for:\n%s", s)
+	}
+	worst := r.Curves[1]
+	worst.Attack = attack.Worst()
+	r.Curves = append(r.Curves, worst)
+	const want = "of each image at each eps the worst of FGSM; BIM, k = 5"
+	if s := table(); !strings.Contains(s, "\nworst of all: "+want+".\n") {
+		t.Errorf("no %q in\n%s", want, s)
+	}
+	p := Page{Result: r, Manifest: &record.Manifest{}}
+	if got := p.attackRow(len(r.Curves) - 1).Facts; got[len(got)-1] != (fact{"what", want}) {
+		t.Errorf("the page says %q, want %q", got, want)
+	}
+	for range 5 { // many of them
+		r.Curves = append(r.Curves[:1:1], r.Curves...)
+	}
+	for line := range strings.Lines(table()) {
+		if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > 80 {
+			t.Errorf("%d columns: %s", n, line)
+		}
+	}
+}

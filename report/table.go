@@ -8,6 +8,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"advsweep/attack"
 	"advsweep/pipeline"
 	"advsweep/stat"
 )
@@ -48,6 +49,9 @@ func CurveTable(w io.Writer, r *pipeline.Result) error {
 		writeColumns(&b, columns)
 	}
 	writeOutcomes(&b, r)
+	if of := r.WorstOf(); of != nil {
+		b.WriteString("\n" + wrapped(fmt.Sprintf("%s: %s.", attack.Worst().Label(), worstOf(of)), 80) + "\n")
+	}
 	for _, c := range r.Curves {
 		if c.Exact != nil {
 			writeExact(&b, c.Attack, c.Exact)
@@ -57,6 +61,16 @@ func CurveTable(w io.Writer, r *pipeline.Result) error {
 		fmt.Fprintf(&b, "\nZero gradient: %s not attacked, or not to the end.\nBeing correct says nothing of them.\n", images(z))
 	}
 	return flush(w, &b)
+}
+
+// worstOf says what the worst of all is made of: "of each image at each eps the worst of FGSM;
+// PGD, k = 40". A label has commas of its own, so that names are parted by semicolons.
+func worstOf(of []attack.Attack) string {
+	var labels []string
+	for _, a := range of {
+		labels = append(labels, a.Label())
+	}
+	return "of each image at each eps the worst of " + strings.Join(labels, "; ")
 }
 
 // writeOutcomes writes what curve.csv has beside accuracy, at the largest eps, for a terminal.
@@ -210,6 +224,27 @@ func justify(cells []string, right bool) []string {
 		}
 	}
 	return out
+}
+
+// wrapped breaks s between words into lines of at most so many columns, a longer word aside.
+func wrapped(s string, columns int) string {
+	var b strings.Builder
+	at := 0
+	for i, word := range strings.Fields(s) {
+		n := utf8.RuneCountInString(word)
+		switch {
+		case i == 0:
+		case at+1+n > columns:
+			b.WriteByte('\n')
+			at = 0
+		default:
+			b.WriteByte(' ')
+			at++
+		}
+		b.WriteString(word)
+		at += n
+	}
+	return b.String()
 }
 
 // writeColumns sets columns, equally long, side by side with two spaces between.

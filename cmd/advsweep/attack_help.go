@@ -14,6 +14,17 @@ import (
 // otherNames ends the help of a list of attacks: what else an attack may be called.
 const otherNames = ";\nnames of Foolbox, torchattacks, ART and papers are understood too, in any case: FGSM, I-FGSM, PGDL2"
 
+// madeOf says what composites are: "worst: of each image the worst of …". It begins a line of the
+// help of a list of attacks.
+func madeOf() (s string) {
+	for _, m := range attack.Methods {
+		if f := m.Facts(); f.Composite {
+			s += ";\n" + f.Name() + ": " + f.About
+		}
+	}
+	return s
+}
+
 // takers names the attacks that take an option, kinds of one family by one word: "mifgsm and
 // nifgsm".
 func takers(option string) string {

@@ -494,6 +494,21 @@ func TestWorstNorm(t *testing.T) {
 	}
 }
 
+// oneLine is text with a space for each break between words.
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+
+// TestWorstBesideNoise: worst beside a control alone is that of what it stands for, and the output
+// says which, as the help does.
+func TestWorstBesideNoise(t *testing.T) {
+	text := do(t, "sweep", "--attack", "worst,noise", "--steps", "2", "--eps", "0.1", "--n", "5", "--out", t.TempDir(), "-q")
+	if want := "worst of all: of each image at each eps the worst of PGD, k = 2; APGD-CE, k = 2; APGD-DLR, k = 2."; !strings.Contains(oneLine(text), want) || !strings.Contains(text, "random ±eps") {
+		t.Errorf("no %q, or no noise, in\n%s", want, text)
+	}
+	if help, want := oneLine(do(t, "sweep", "--help")), "where it names none, of pgd, apgd-ce and apgd-dlr"; !strings.Contains(help, want) {
+		t.Errorf("no %q in\n%s", want, help)
+	}
+}
+
 // TestBeyondPixels: of images whose pixels are not in [0, 1] the user is told, and no count of
 // 8-bit pixels is made up.
 func TestBeyondPixels(t *testing.T) {

@@ -71,7 +71,7 @@ a kill the same command goes on, and its files are the same, byte for byte.
 		RunE: func(c *cobra.Command, _ []string) error { return v.run(c) },
 	}
 	v.inputs.add(c)
-	v.attack.add(c, "fgsm", "`LIST` of "+strings.Join(attack.Names, ", ")+"; options as in pgd:steps=20:restarts=5"+otherNames)
+	v.attack.add(c, "fgsm", "`LIST` of "+strings.Join(attack.Names, ", ")+"; options as in pgd:steps=20:restarts=5"+madeOf()+otherNames)
 	v.ball.add(c, epsStandard, epsList)
 	v.more.add(c)
 	v.images.add(c, 1000)
