@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"advsweep/internal/words"
 )
 
 // Direction is what a step goes along.
@@ -175,39 +177,53 @@ func ParseTarget(s string) (Target, error) {
 // An attack may be called as other programs call it, in any case: "I-FGSM" is "bim". Its name is
 // then the one that it has here.
 func Parse(list string, o Options) ([]Attack, error) {
+	l, err := ParseList(list, o)
+	return l.Attacks, err
+}
+
+// A List is what a list of attacks holds.
+type List struct {
+	Attacks []Attack
+	// Implied are the names of those that nobody named: a composite stands for them.
+	Implied []string
+}
+
+// ParseList is Parse that also says which attacks the list does not name itself.
+func ParseList(list string, o Options) (List, error) {
 	var out []Attack
 	seen := map[string]bool{}
 	for item := range strings.SplitSeq(list, ",") {
 		item, err := canonical(strings.TrimSpace(item))
 		if err != nil {
-			return nil, err
+			return List{}, err
 		}
 		if seen[item] {
-			return nil, fmt.Errorf("attack: %s stands twice in %q", item, list)
+			return List{}, fmt.Errorf("attack: %s stands twice in %q", item, list)
 		}
 		seen[item] = true
 		a, err := parseItem(item, o)
 		if err != nil {
-			return nil, err
+			return List{}, err
 		}
 		out = append(out, a)
 	}
 	made := slices.IndexFunc(out, Attack.Composite)
 	if made < 0 || len(Parts(out)) > 0 {
-		return out, nil
+		return List{Attacks: out}, nil
+	}
+	kinds := out[made].facts().Of
+	if len(kinds) == 0 {
+		return List{}, fmt.Errorf("attack: %[1]s of nothing in %[2]q: name the attacks that it is the %[1]s of, which controls are not", out[made].Name, list)
 	}
 	var of []Attack
-	for _, kind := range out[made].facts().Of {
+	for _, kind := range kinds {
 		a, err := parseItem(kind, o)
 		if err != nil {
-			return nil, err
+			return List{}, err
 		}
 		of = append(of, a)
 	}
-	if len(of) == 0 {
-		return nil, fmt.Errorf("attack: %[1]s of nothing in %q: name the attacks that it is the %[1]s of, which controls are not", out[made].Name, list)
-	}
-	return slices.Insert(out, made, of...), nil
+	return List{slices.Insert(out, made, of...), slices.Clone(kinds)}, nil
 }
 
 func parseItem(item string, o Options) (Attack, error) {
@@ -353,12 +369,46 @@ func (a Attack) FitsClasses(classes int) error {
 		return fmt.Errorf("attack: %s: unknown loss %d", a.Name, int(a.Loss))
 	}
 	if n := a.Loss.MinClasses(a.Target != Untargeted); classes < n {
-		return fmt.Errorf("attack: %s: loss %v needs %d classes, the model has %d: leave it out, as in pgd,apgd-ce,worst", a.Name, a.Loss, n, classes)
+		return fmt.Errorf("attack: %s: loss %v needs %d classes, as it compares so many logits, and the model has %d: %s", a.Name, a.Loss, n, classes, a.instead(classes))
 	}
 	if a.Target > 0 && int(a.Target)-1 >= classes {
 		return fmt.Errorf("attack: %s: target %v, but the model has classes 0 to %d", a.Name, a.Target, classes-1)
 	}
 	return nil
+}
+
+// instead says what goes with so many classes where the attack's loss does not: attacks of its family
+// whose loss does, or a loss.
+func (a Attack) instead(classes int) string {
+	f, targeted := a.facts(), a.Target != Untargeted
+	fits := func(l Loss) bool { return l.MinClasses(targeted) <= classes }
+	var use []string
+	if f.OwnLoss {
+		for _, m := range Methods {
+			if o := m.Facts(); o.OwnLoss && o.Family != "" && o.Family == f.Family && fits(o.Default.Loss) {
+				use = append(use, o.Name())
+			}
+		}
+	} else {
+		for l := range losses {
+			if fits(Loss(l)) {
+				use = append(use, "loss="+losses[l].name)
+			}
+		}
+	}
+	if len(use) == 0 {
+		return "leave it out"
+	}
+	return "use " + words.Or(use)
+}
+
+// Lacks returns how many classes the attack needs, if these are too few for a loss that its kind has
+// as its own; else 0. It is then no attack on the model, whatever its options.
+func (a Attack) Lacks(classes int) int {
+	if n := a.Loss.MinClasses(a.Target != Untargeted); a.facts().OwnLoss && a.Loss.known() && classes < n {
+		return n
+	}
+	return 0
 }
 
 // FitsRange returns an error if one step of the attack goes further than from any image of inputs

@@ -219,6 +219,42 @@ func TestWorst(t *testing.T) {
 	}
 }
 
+// TestFitsClasses: an attack whose loss needs more classes is refused with what to use, and of those
+// that worst stands for it is told that their own loss does.
+func TestFitsClasses(t *testing.T) {
+	for _, c := range []struct {
+		item    string
+		classes int
+		want    string // of the error; empty: none
+		lacks   int
+	}{
+		{"apgd-dlr", 2, "apgd-dlr: loss dlr needs 3 classes, as it compares so many logits, and the model has 2: use apgd-ce", 3},
+		{"apgd-dlr", 3, "", 0},
+		{"apgd-dlr:target=1", 3, "needs 4 classes, as it compares so many logits, and the model has 3: use apgd-ce", 4},
+		{"apgd-dlr", 1, "and the model has 1: leave it out", 3},
+		{"apgd-ce", 2, "", 0},
+		{"pgd:loss=dlr", 2, "needs 3 classes, as it compares so many logits, and the model has 2: use loss=ce or loss=cw", 0},
+		{"pgd:loss=cw", 2, "", 0},
+	} {
+		all, err := Parse(c.item, Options{Decay: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = all[0].FitsClasses(c.classes)
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s, %d classes: error %v, want %q", c.item, c.classes, err, c.want)
+		}
+		if got := all[0].Lacks(c.classes); got != c.lacks {
+			t.Errorf("%s, %d classes: lacks %d, want %d", c.item, c.classes, got, c.lacks)
+		}
+	}
+	for in, want := range map[string][]string{"worst,noise": worstOf, "worst": worstOf, "pgd,worst": nil, "apgd-dlr,worst": nil, "noise": nil} {
+		if l, err := ParseList(in, Options{}); err != nil || !slices.Equal(l.Implied, want) {
+			t.Errorf("%s: %v, implied %q, want %q", in, err, l.Implied, want)
+		}
+	}
+}
+
 // TestFitsRange: a step is at most as long as images are apart, and the error says what step is and
 // what was meant.
 func TestFitsRange(t *testing.T) {

@@ -104,6 +104,9 @@ type Sweep struct {
 	Attacks []attack.Attack
 	Eps     []float64 // [E], in units of pixels, increasing
 	Bounds  attack.Bounds
+	// Implied are the names of those of Attacks that nobody asked for by name: see attack.List. They
+	// give way on a model that they cannot be run on, see LeaveOut.
+	Implied []string
 	// Exact asks for the curve of FGSM at every eps up to the largest of Eps. The backend must be
 	// an Exacter. What became of every image at Eps is then read off its walk, unless the worst of
 	// all attacks is asked for too: that needs the margin of every row. Other attacks are measured
@@ -248,6 +251,35 @@ func (s Sweep) Validate(b Backend, set *dataset.Set) error {
 		return fmt.Errorf("pipeline: %s cannot follow a ray of this model: ask it for counts at eps only", b.Info().Device)
 	}
 	return fits(b, set)
+}
+
+// A LeftOut is an attack that a sweep does without, as it needs more classes than the model has.
+type LeftOut struct {
+	Attack        attack.Attack
+	Need, Classes int
+}
+
+func (l LeftOut) String() string {
+	return fmt.Sprintf("%s is left out of %s: its loss %v needs %d classes, and the model has %d", l.Attack.Name, attack.Worst().Name, l.Attack.Loss, l.Need, l.Classes)
+}
+
+// LeaveOut returns s as it is run on a model with so many classes, and what it leaves out for that:
+// of Implied those whose own loss needs more classes. What was asked for by name stays, and Validate
+// has an error for it.
+func (s Sweep) LeaveOut(classes int) (fit Sweep, left []LeftOut) {
+	fit = s
+	fit.Attacks, fit.Implied = nil, nil
+	for _, a := range s.Attacks {
+		implied := slices.Contains(s.Implied, a.Name)
+		if n := a.Lacks(classes); implied && n > 0 {
+			left = append(left, LeftOut{a, n, classes})
+			continue
+		}
+		if fit.Attacks = append(fit.Attacks, a); implied {
+			fit.Implied = append(fit.Implied, a.Name)
+		}
+	}
+	return fit, left
 }
 
 // fits returns an error unless set is whole and its images are as long as b's model wants.

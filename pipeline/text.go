@@ -69,9 +69,11 @@ func (t Text) Sweep() (s Sweep, err error) {
 			return s, fieldf("decay %v, want a finite number of at least 0", o.Decay)
 		}
 	}
-	if s.Attacks, err = attack.Parse(t.Attack, o); err != nil {
+	list, err := attack.ParseList(t.Attack, o)
+	if err != nil {
 		return s, fieldf("attack: %w", err)
 	}
+	s.Attacks, s.Implied = list.Attacks, list.Implied
 	for _, a := range s.Attacks {
 		if a.Norm != attack.Linf { // how long a step may be there depends on the images
 			continue

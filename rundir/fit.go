@@ -22,8 +22,8 @@ func (e *BoundsError) Error() string {
 	return fmt.Sprintf("pixels of %s reach from %.4g to %.4g, outside the bounds %s", e.Images, e.Lo, e.Hi, e.Bounds)
 }
 
-// Fit returns s as a run in a folder computes it with b: in chunks whose size fits m. s.Exact stays
-// only where a curve of s can be exact and b follows rays, s.Rounded only where pixels are in
+// Fit returns s as a run in a folder computes it with b: in chunks whose size fits m, and without
+// what s.LeaveOut leaves out. s.Exact stays only where a curve of s can be exact and b follows rays, s.Rounded only where pixels are in
 // [0, 1]: elsewhere levels of 1/255 are not those of the images.
 //
 // It returns a *BoundsError if set is not within s.Bounds. A backend finds that too, but when the
@@ -33,6 +33,7 @@ func Fit(s pipeline.Sweep, m *model.Model, b pipeline.Backend, set *dataset.Set)
 	if !s.Bounds.None() && (float32(lo) < float32(s.Bounds.Lo) || float32(hi) > float32(s.Bounds.Hi)) {
 		return s, &BoundsError{set.Source.Images.Name, lo, hi, s.Bounds}
 	}
+	s, _ = s.LeaveOut(b.Info().Classes)
 	_, follows := pipeline.AsExacter(b)
 	s.Exact = s.Exact && follows && CanBeExact(s)
 	s.Rounded = s.Rounded && lo >= 0 && hi <= 1

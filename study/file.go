@@ -498,6 +498,10 @@ func (m *maker) runs(p *Plan, one ModelFile, mod *model.Model, modelHash string,
 		if factor, ok := mod.FirstFactor(); ok && math.Abs(factor) < verdict.SmallFactor && lo >= 0 && hi <= 1 {
 			m.note("model %s: its first layer multiplies pixels by %.3g: was it made for pixels from 0 to 255? Those of %s lie in [0, 1]; pixels = \"0,255\" scales them for the model", one.Name, factor, d.Name)
 		}
+		_, left := s.LeaveOut(b.Info().Classes)
+		for _, l := range left {
+			m.note("model %s: %s", one.Name, l)
+		}
 		exact := m.Exact == nil || *m.Exact
 		s.Exact, s.Rounded = exact && m.entry.Exact, m.Rounded == nil || *m.Rounded
 		if s, err = rundir.Fit(s, mod, b, set); err != nil {

@@ -381,6 +381,7 @@ func (v *compareVerb) compareModels(c *cobra.Command, args []string) (*report.Co
 		}
 	}
 
+	s = in.leaveOut(c.ErrOrStderr(), s, v.output.quiet)
 	p := newProgress(c.ErrOrStderr(), v.output.quiet, "compare")
 	defer p.finish()
 	q := pipeline.Compare{Attacks: s.Attacks, Eps: s.Eps, Bounds: s.Bounds, Progress: p.update}

@@ -10,6 +10,7 @@ import (
 	"image/png"
 	"io"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -23,6 +24,7 @@ import (
 	"advsweep/backends"
 	"advsweep/dataset"
 	"advsweep/gpu"
+	"advsweep/internal/ref"
 	"advsweep/internal/words"
 	"advsweep/model"
 	"advsweep/pipeline"
@@ -506,6 +508,66 @@ func TestWorstBesideNoise(t *testing.T) {
 	}
 	if help, want := oneLine(do(t, "sweep", "--help")), "where it names none, of pgd, apgd-ce and apgd-dlr"; !strings.Contains(help, want) {
 		t.Errorf("no %q in\n%s", want, help)
+	}
+}
+
+// TestTwoClasses: worst on a model of two classes leaves out what needs three, with a note, also in a
+// comparison and in a study. What is asked for by name is refused.
+func TestTwoClasses(t *testing.T) {
+	dir := t.TempDir()
+	var files [2]string
+	for i := range files {
+		weights, err := ref.RandomModel(rand.New(rand.NewPCG(uint64(i), 2)), 1, 4, 8, 2).Encode("float32")
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[i] = filepath.Join(dir, fmt.Sprintf("m%d.safetensors", i))
+		if err := os.WriteFile(files[i], weights, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var b bytes.Buffer
+	err := dataset.WriteNPZ(&b, dataset.Array{Name: "x_test", Shape: []int{4, 2, 2}, Data: []uint8{9, 99, 199, 29, 255, 0, 1, 2, 77, 8, 9, 100, 50, 60, 70, 80}},
+		dataset.Array{Name: "y_test", Shape: []int{4}, Data: []int32{0, 1, 0, 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := filepath.Join(dir, "d.npz")
+	if err := os.WriteFile(data, b.Bytes(), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	const note, made = "apgd-dlr is left out of worst: its loss dlr needs 3 classes, and the model has 2", "worst of all: of each image at each eps the worst of PGD, k = 2; APGD-CE, k = 2."
+	common := []string{"--data", data, "--backend", "cpu", "--steps", "2", "--eps", "0.1"}
+	out := filepath.Join(dir, "run")
+	code, text, stderr := advsweep(t, append(common, "sweep", "--model", files[0], "--attack", "worst,noise", "--out", out)...)
+	if code != exitDone || !strings.Contains(stderr, "advsweep: "+note+"\n") || !strings.Contains(oneLine(text), made) || strings.Contains(text, "DLR") {
+		t.Errorf("exit code %d, no note %q in %s\nor no %q in %s", code, note, stderr, made, text)
+	}
+	if got := string(read(t, out, "manifest.json")); strings.Contains(got, "dlr") || !strings.Contains(got, `"worst"`) {
+		t.Errorf("the manifest is %s", got)
+	}
+	if _, _, stderr := advsweep(t, append(common, "sweep", "--model", files[0], "--attack", "worst", "--out", out, "-q")...); strings.Contains(stderr, "left out") {
+		t.Errorf("quiet, but %s", stderr)
+	}
+	for _, list := range []string{"worst,apgd-dlr", "apgd-dlr"} {
+		if _, _, stderr := advsweep(t, append(common, "sweep", "--model", files[0], "--attack", list, "--out", filepath.Join(dir, "no"))...); !strings.Contains(stderr, "the model has 2: use apgd-ce") {
+			t.Errorf("%s: %s", list, stderr)
+		}
+	}
+	if _, _, stderr := advsweep(t, append(common, "sweep", "--model", files[0], "--attack", "worst", "--loss", "dlr", "--out", filepath.Join(dir, "no"))...); !strings.Contains(stderr, "pgd: loss dlr needs 3 classes") {
+		t.Errorf("--loss dlr: %s", stderr)
+	}
+	code, _, stderr = advsweep(t, append(common, "compare", files[0], files[1], "--attack", "worst", "--out", filepath.Join(dir, "compared"))...)
+	if code != exitDone || !strings.Contains(stderr, note) {
+		t.Errorf("compare: exit code %d, no note %q in %s", code, note, stderr)
+	}
+	toml := filepath.Join(dir, "s.toml")
+	if err := os.WriteFile(toml, fmt.Appendf(nil, "attack = \"worst\"\neps = \"0.1\"\nsteps = 2\n[[data]]\npath = %q\n[[model]]\nname = \"two\"\nfile = %q\n", data, files[0]), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	code, _, stderr = advsweep(t, "plan", toml, "--out", filepath.Join(dir, "study"))
+	if code != exitDone || !strings.Contains(stderr, "model two: "+note) {
+		t.Errorf("plan: exit code %d, no note %q in %s", code, note, stderr)
 	}
 }
 

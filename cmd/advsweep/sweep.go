@@ -102,7 +102,7 @@ func (v *sweepVerb) run(c *cobra.Command) error {
 		return err
 	}
 	defer in.backend.Close()
-	if s, err = in.fit(c, s); err != nil {
+	if s, err = in.fit(c, in.leaveOut(c.ErrOrStderr(), s, v.output.quiet)); err != nil {
 		return err
 	}
 	in.warnUnits(c.ErrOrStderr(), s, v.ball.eps)
