@@ -460,15 +460,26 @@ func (r *Result) worst(c *Curve) {
 	of := r.parts()
 	for k := range c.Outcomes {
 		label := r.Images[k/len(r.Eps)].Label
-		first := true
-		for _, i := range of {
-			o := r.Curves[i].Outcomes[k]
-			if first || worse(o, c.Outcomes[k], label) {
-				c.Outcomes[k] = o
-			}
-			first = false
-		}
+		_, c.Outcomes[k] = worstOf(len(of), label, func(i int) (attack.Attack, *Outcome) {
+			one := &r.Curves[of[i]]
+			return one.Attack, &one.Outcomes[k]
+		})
 	}
+}
+
+// worstOf returns which of n attacks speaks for an image with a label, and its outcome as that of
+// the worst of all. of returns each attack and what became of the image.
+func worstOf(n int, label int32, of func(i int) (attack.Attack, *Outcome)) (at int, worst Outcome) {
+	zero := n > 0
+	for i := range n {
+		a, o := of(i)
+		if i == 0 || worse(*o, worst, label) {
+			at, worst = i, *o
+		}
+		zero = zero && o.unattacked(a, label)
+	}
+	worst.Zero = zero
+	return at, worst
 }
 
 // count fills Correct, ZeroGradient and ZeroImages of c by what became of each image.
@@ -476,18 +487,11 @@ func (r *Result) count(c *Curve) {
 	E := len(r.Eps)
 	c.Correct, c.ZeroGradient = make([]int, E), make([]int, E)
 	for i := range r.Images {
-		stuck := false
 		for e := range E {
 			if c.Class(i, e) == r.Images[i].Label {
 				c.Correct[e]++
 			}
-			if c.Zero(i, e) {
-				c.ZeroGradient[e]++
-				stuck = true
-			}
-		}
-		if stuck {
-			c.ZeroImages = append(c.ZeroImages, r.First+i)
 		}
 	}
+	c.countUnattacked(r.Images, r.First)
 }

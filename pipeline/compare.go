@@ -180,8 +180,8 @@ func Common(a, b *Result) (x, y *Result, left []string, err error) {
 	x, y = cut(a, from[0]), cut(b, from[1])
 	for i := range a.Curves {
 		if j := matching(b, a, i); j >= 0 {
-			x.Curves = append(x.Curves, a.Curves[i].At(a.First, from[0]...))
-			y.Curves = append(y.Curves, b.Curves[j].At(b.First, from[1]...))
+			x.Curves = append(x.Curves, a.Curves[i].At(a.Images, a.First, from[0]...))
+			y.Curves = append(y.Curves, b.Curves[j].At(b.Images, b.First, from[1]...))
 		}
 	}
 	if x.Curves == nil {

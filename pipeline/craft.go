@@ -116,13 +116,9 @@ func WorstCrafted(all []*Crafted, labels []int32) *Crafted {
 	inputs := len(first) / n
 	x, levels := make([]float32, n*inputs), make([]uint8, n*inputs)
 	for i, label := range labels {
-		from := all[0]
-		for _, c := range all[1:] {
-			if worse(c.Outcomes[i], from.Outcomes[i], label) {
-				from = c
-			}
-		}
-		worst.Outcomes[i] = from.Outcomes[i]
+		at, found := worstOf(len(all), label, func(k int) (attack.Attack, *Outcome) { return all[k].Attack, &all[k].Outcomes[i] })
+		from := all[at]
+		worst.Outcomes[i] = found
 		copy(x[i*inputs:][:inputs], from.Images.Data().([]float32)[i*inputs:])
 		copy(levels[i*inputs:][:inputs], from.Levels.Data().([]uint8)[i*inputs:])
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 // atRandom is a made-up result of FGSM and BIM on n images of 5 classes at eps, all drawn with a
-// seed. Every tenth image has a zero gradient.
+// seed. Every tenth image has a zero gradient, and does not move.
 func atRandom(n int, seed uint64, eps ...float64) *pipeline.Result {
 	random := rand.New(rand.NewPCG(seed, 1))
 	r := &pipeline.Result{N: n, First: 30, Classes: 5, Eps: eps, Images: make([]pipeline.Clean, n)}
@@ -25,6 +25,7 @@ func atRandom(n int, seed uint64, eps ...float64) *pipeline.Result {
 	for _, a := range []attack.Attack{attack.FGSM(), attack.BIM(3)} {
 		c := pipeline.Curve{Attack: a, Correct: make([]int, len(eps)), ZeroGradient: make([]int, len(eps))}
 		for i, im := range r.Images {
+			unattacked := false
 			for e, v := range eps {
 				o := pipeline.Outcome{Class: int32(random.IntN(5)), Rounded: int32(random.IntN(5)), Margin: float32(random.IntN(7)) - 3, Zero: i%10 == 9,
 					Norms: attack.Norms{Linf: float32(v), L2: float32(random.NormFloat64()), L0: int32(random.IntN(784))}}
@@ -32,11 +33,15 @@ func atRandom(n int, seed uint64, eps ...float64) *pipeline.Result {
 					c.Correct[e]++
 				}
 				if o.Zero {
+					o.Norms = attack.Norms{}
+				}
+				if o.Zero && o.Class == im.Label {
 					c.ZeroGradient[e]++
+					unattacked = true
 				}
 				c.Outcomes = append(c.Outcomes, o)
 			}
-			if i%10 == 9 {
+			if unattacked {
 				c.ZeroImages = append(c.ZeroImages, r.First+i)
 			}
 		}
@@ -65,10 +70,10 @@ func TestForms(t *testing.T) {
 		for e := range r.Eps {
 			o := &c.Outcomes[i*E+e]
 			least = min(least, o.Margin)
-			zero = zero || o.Zero
+			zero = zero || o.Zero && o.Class == im.Label
 			for _, c := range []*pipeline.Curve{c, d} {
 				right, asked := c.RoundedRight(i, e, im.Label)
-				if c.Class(i, e) != o.Class || c.Zero(i, e) != o.Zero || !asked || right != (o.Rounded == im.Label) {
+				if c.Class(i, e) != o.Class || c.Zero(i, e) != o.Zero || c.Unattacked(i, e, im.Label) != (o.Zero && o.Class == im.Label) || !asked || right != (o.Rounded == im.Label) {
 					t.Fatalf("image %d, eps %v: class %d, zero %v, rounded %v %v, want %+v", i, r.Eps[e], c.Class(i, e), c.Zero(i, e), right, asked, *o)
 				}
 			}
@@ -81,8 +86,8 @@ func TestForms(t *testing.T) {
 		}
 		for _, c := range []*pipeline.Curve{c, d} {
 			m, at := c.Least(i)
-			if m != least || r.Curves[0].Outcomes[i*E+at].Margin != least || c.EverZero(i) != zero || c.FirstFailing(r.Images, i) != r.Curves[0].FirstFailing(r.Images, i) {
-				t.Errorf("image %d: least margin %v at %d, zero %v, want %v, zero %v", i, m, at, c.EverZero(i), least, zero)
+			if m != least || r.Curves[0].Outcomes[i*E+at].Margin != least || c.EverUnattacked(i, im.Label) != zero || c.FirstFailing(r.Images, i) != r.Curves[0].FirstFailing(r.Images, i) {
+				t.Errorf("image %d: least margin %v at %d, zero %v, want %v, zero %v", i, m, at, c.EverUnattacked(i, im.Label), least, zero)
 			}
 		}
 	}
@@ -110,7 +115,7 @@ func TestCutForms(t *testing.T) {
 	rays := raytest.Rays(t, r, 0)
 	places := []int{1, 3}
 	for _, c := range []*pipeline.Curve{&r.Curves[0], &rays.Curves[0]} {
-		cut := c.At(r.First, places...)
+		cut := c.At(r.Images, r.First, places...)
 		if !cut.KnownOf(r.N, len(places)) || cut.Exact != nil {
 			t.Fatalf("the cut is not known: %+v", cut)
 		}
@@ -126,8 +131,14 @@ func TestCutForms(t *testing.T) {
 				t.Errorf("eps %v: %d right, %d zero, norms %v; want %d, %d, %v", r.Eps[e], cut.Correct[k], cut.ZeroGradient[k], cut.MeanNorms(k), c.Correct[e], c.ZeroGradient[e], c.MeanNorms(e))
 			}
 		}
-		if diff := cmp.Diff(c.ZeroImages, cut.ZeroImages); diff != "" {
-			t.Errorf("images with a zero gradient (-want +got):\n%s", diff)
+		var unattacked []int
+		for i, im := range r.Images {
+			if c.Unattacked(i, places[0], im.Label) || c.Unattacked(i, places[1], im.Label) {
+				unattacked = append(unattacked, r.First+i)
+			}
+		}
+		if diff := cmp.Diff(unattacked, cut.ZeroImages); diff != "" || unattacked == nil {
+			t.Errorf("images that were not attacked (-want +got):\n%s", diff)
 		}
 		if m, e := cut.Least(5); cut.Rays != nil && (!math.IsNaN(float64(m)) || e >= 0) {
 			t.Errorf("a cut ray has its least margin, %v, at %d", m, e)
@@ -138,7 +149,7 @@ func TestCutForms(t *testing.T) {
 	}
 	unasked := *rays
 	unasked.Curves[0].Rays[0].Rounded = nil
-	if cut := unasked.Curves[0].At(0, 1); cut.Rays[0].Rounded != nil || cut.Rays[1].Rounded == nil {
+	if cut := unasked.Curves[0].At(r.Images, 0, 1); cut.Rays[0].Rounded != nil || cut.Rays[1].Rounded == nil {
 		t.Error("the cut is asked for the rounding of another image")
 	}
 }

@@ -346,7 +346,7 @@ func Craft(ctx context.Context, b Backend, set *dataset.Set, a attack.Attack, ep
 	if ex.Adversarial, ex.Perturbed, err = look(ctx, b, set, rows.pick(0, 0, found)); err != nil {
 		return nil, fmt.Errorf("pipeline: image %d after %s, eps %v: %w", set.First, a.Name, eps, err)
 	}
-	ex.ZeroGradient = found[rows.pick(0, 0, found)].Zero
+	ex.ZeroGradient = found[rows.pick(0, 0, found)].unattacked(a, set.Labels[0])
 	return ex, nil
 }
 

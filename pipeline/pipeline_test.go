@@ -283,7 +283,9 @@ func TestNoise(t *testing.T) {
 	}
 }
 
-// TestZeroGradient counts images that nothing reaches through the ReLU.
+// TestZeroGradient counts images that nothing reaches through the ReLU: those that are right and
+// were never moved. One that is wrong, or that a step moved before its gradient vanished, was
+// attacked.
 func TestZeroGradient(t *testing.T) {
 	m := model.MLP(4, 1, 2)
 	for i := range 4 { // z = Σx - 1: a dark image has no gradient
@@ -292,22 +294,60 @@ func TestZeroGradient(t *testing.T) {
 	m.Layers[0].(model.Linear).Bias.Data().([]float32)[0] = -1
 	m.Layers[2].(model.Linear).Weight.Data().([]float32)[1] = 1
 	set := &dataset.Set{
-		Images: tensor.New(tensor.WithShape(3, 2, 2), tensor.WithBacking([]uint8{255, 255, 255, 255, 9, 9, 9, 9, 0, 0, 0, 0})),
-		Labels: []int32{1, 0, 0}, First: 10,
+		Images: tensor.New(tensor.WithShape(4, 2, 2), tensor.WithBacking([]uint8{255, 255, 255, 255, 9, 9, 9, 9, 0, 0, 0, 0, 5, 5, 5, 5})),
+		Labels: []int32{1, 0, 0, 1}, First: 10,
 	}
-	res, err := pipeline.Sweep{Attacks: []attack.Attack{attack.FGSM(), attack.BIM(4), attack.Noise(1)}, Eps: []float64{0.1, 1.2}}.Run(t.Context(), open[float32](t, m), set)
+	attacks := append(parse(t, "fgsm,bim:steps=4,mifgsm:steps=4", attack.Options{Decay: -1}), attack.Noise(1))
+	start := parse(t, "pgd:steps=4,apgd-ce:steps=4", attack.Options{Seed: 1})
+	for _, c := range []struct {
+		name    string
+		bias    float32 // of class 1, which a dark image then has or has not
+		attacks []attack.Attack
+		want    [][]int // [attacks][eps]
+		images  []int
+	}{
+		// BIM takes the bright image from 1 by 0.3 a step to 0.1, below the kink at 0.25: its
+		// fourth gradient is zero, and it is wrong. The dark image with label 1 always is.
+		{"wrong in the end", 0, attacks, [][]int{{2, 2}, {2, 2}, {2, 2}, {0, 0}}, []int{11, 12}},
+		// Now the bright image is right all the way, moved, and stuck at last. Of the dark ones the
+		// one with label 1 is right.
+		{"right all the way", 0.5, attacks, [][]int{{1, 1}, {1, 1}, {1, 1}, {0, 0}}, []int{13}},
+		// A start within 0.1 leaves dark images dark, and no step moves them from there. The worst
+		// of all did not attack what none of its attacks did.
+		{"random start", 0, append(start, attack.Worst()), [][]int{{2}, {2}, {2}}, []int{11, 12}},
+		// BIM moves the bright image at eps 1.2, so that the worst of both attacked it.
+		{"worst", 0.5, parse(t, "bim:steps=4,pgd:steps=4,worst", attack.Options{Seed: 1}), [][]int{{1}, {1}, {1}}, []int{13}},
+	} {
+		m.Layers[2].(model.Linear).Bias.Data().([]float32)[1] = c.bias
+		s := pipeline.Sweep{Attacks: c.attacks, Eps: []float64{0.1, 1.2}[:len(c.want[0])]}
+		res, err := s.Run(t.Context(), open[float32](t, m), set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, want := range c.want {
+			if d := cmp.Diff(want, res.Curves[i].ZeroGradient); d != "" {
+				t.Errorf("%s, %s (-want +got):\n%s", c.name, res.Curves[i].Attack.Name, d)
+			}
+		}
+		if d := cmp.Diff(c.images, res.ZeroGradient()); d != "" {
+			t.Errorf("%s: images that were not attacked (-want +got):\n%s", c.name, d)
+		}
+	}
+	// The gradient of DLR vanishes where the label ranks third: that image is wrong, not
+	// unattacked.
+	three := model.MLP(1, 3)
+	copy(three.Layers[0].(model.Linear).Weight.Data().([]float32), []float32{3, -1, -2})
+	three.Layers[0].(model.Linear).Bias.Data().([]float32)[1] = 0.05
+	one := &dataset.Set{Images: tensor.New(tensor.WithShape(1, 1, 1), tensor.WithBacking([]float32{0.1})), Labels: []int32{0}}
+	res, err := pipeline.Sweep{Attacks: parse(t, "apgd-dlr:steps=10,worst", attack.Options{Seed: 1}), Eps: []float64{0, 1}}.Run(t.Context(), open[float32](t, three), one)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// BIM takes the bright image from 1 by 0.3 a step to 0.1, below the kink at 0.25: its
-	// fourth gradient is zero.
-	for i, want := range [][]int{{2, 2}, {2, 3}, {0, 0}} {
-		if d := cmp.Diff(want, res.Curves[i].ZeroGradient); d != "" {
-			t.Errorf("%s:\n%s", res.Curves[i].Attack.Name, d)
-		}
+	if o := res.Curves[0].Outcomes[1]; !o.Zero || o.Class == 0 {
+		t.Errorf("%+v: want an image that is wrong, with a gradient that vanished", o)
 	}
-	if d := cmp.Diff([]int{10, 11, 12}, res.ZeroGradient()); d != "" {
-		t.Errorf("images with a zero gradient:\n%s", d)
+	if got := res.ZeroGradient(); len(got) > 0 {
+		t.Errorf("%v were not attacked, want none", got)
 	}
 }
 
@@ -351,6 +391,11 @@ func TestCraftUnattacked(t *testing.T) {
 	if err != nil || !ex.ZeroGradient {
 		t.Errorf("%+v, %v; want a zero gradient", ex, err)
 	}
+	set.Labels[0] = 1 // wrong as it is
+	if ex, err := pipeline.Craft(t.Context(), open[float32](t, m), set, attack.FGSM(), 0.1, attack.Bounds{}); err != nil || ex.ZeroGradient {
+		t.Errorf("%+v, %v; want that a wrong image does not count", ex, err)
+	}
+	set.Labels[0] = 0
 	for i := range 4 {
 		m.Layers[0].(model.Linear).Weight.Data().([]float32)[i] = 3e38
 	}

@@ -35,7 +35,15 @@ type Outcome struct {
 	Rounded int32 // and once its pixels are rounded to 8 bits within the ball; -1 if not asked
 	attack.Norms
 	Margin float32 // z_label - the largest other logit
-	Zero   bool    // the gradient was zero in every pixel at some step
+	// Zero is set if the gradient was zero in every pixel at some step; of the worst of all attacks
+	// if all of them left the image unattacked. What follows from it Curve.Unattacked says.
+	Zero bool
+}
+
+// unattacked is Curve.Unattacked of what became of an image with a label under a.
+func (o *Outcome) unattacked(a attack.Attack, label int32) bool {
+	moved := o.L0 > 0 && !a.Start && !a.Composite() // a random start moves every image
+	return o.Zero && o.Class == label && !moved
 }
 
 // Select returns the result of some of the attacks, by their places in Curves.
@@ -48,9 +56,8 @@ func (r *Result) Select(curves ...int) *Result {
 	return &some
 }
 
-// ZeroGradient lists the images, by their index in the data set, for which ∂L/∂x was zero in
-// every pixel at some step of one of the attacks. They were not attacked, or not to
-// the end: being classified correctly says nothing of them.
+// ZeroGradient lists the images, by their index in the data set, that one of the attacks left
+// Unattacked at some eps: being classified correctly says nothing of them there.
 func (r *Result) ZeroGradient() []int {
 	all := []int{}
 	for _, c := range r.Curves {
@@ -64,9 +71,9 @@ func (r *Result) ZeroGradient() []int {
 type Curve struct {
 	Attack  attack.Attack
 	Correct []int // [E], of Result.N images
-	// ZeroGradient is how many images had a zero gradient at some step, [E].
+	// ZeroGradient is how many images were Unattacked, [E].
 	ZeroGradient []int
-	// ZeroImages lists those of any eps by their index in the data set, increasing.
+	// ZeroImages lists those that were at any eps by their index in the data set, increasing.
 	ZeroImages []int
 	Exact      *Exact // the curve at every eps, if Sweep.Exact asked for it; else nil
 	// Outcomes are [N·E], image i at eps e in i·E + e, of an attack that was asked row by row; nil
@@ -124,13 +131,24 @@ func (c *Curve) Zero(i, e int) bool {
 	return c.Outcomes[i*len(c.Correct)+e].Zero
 }
 
-// EverZero reports whether Zero holds of image i at some eps.
-func (c *Curve) EverZero(i int) bool {
+// Unattacked reports whether image i with its label was not attacked at eps e, and is right for
+// that: its gradient was zero in every pixel, no step moved it, and it is given its label. A
+// gradient that vanishes where the image is wrong already, or on a way that it has come, is no
+// fault of the attack: that of DLR does as soon as the label ranks third.
+//
+// A random start moves every image, so that nobody can tell whether a step did. Of an attack with
+// one an image counts that is right and had a zero gradient at some step.
+func (c *Curve) Unattacked(i, e int, label int32) bool {
 	if c.Rays != nil {
-		return c.Rays[i].Zero
+		return c.Rays[i].Zero && c.Rays[i].Classes[e] == label
 	}
+	return c.Outcomes[i*len(c.Correct)+e].unattacked(c.Attack, label)
+}
+
+// EverUnattacked reports whether Unattacked holds of image i at some eps.
+func (c *Curve) EverUnattacked(i int, label int32) bool {
 	for e := range c.Correct {
-		if c.Zero(i, e) {
+		if c.Unattacked(i, e, label) {
 			return true
 		}
 	}
@@ -219,11 +237,11 @@ func (c *Curve) AllMeanNorms() []MeanNorms {
 }
 
 // At returns c at some eps, given by their places: what became of the images there, without
-// Curve.Exact. first is the index of the first image in the data set.
+// Curve.Exact. images are Result.Images, and first is the index of the first one in the data set.
 //
 // Of Rays the least margin may lie at an eps that is left out. So nothing is known of margins then:
 // each Least is NaN, and its At is -1.
-func (c *Curve) At(first int, eps ...int) Curve {
+func (c *Curve) At(images []Clean, first int, eps ...int) Curve {
 	cut := Curve{Attack: c.Attack, Correct: pick(c.Correct, eps), ZeroGradient: make([]int, len(eps))}
 	n := 0
 	switch {
@@ -240,17 +258,24 @@ func (c *Curve) At(first int, eps ...int) Curve {
 			}
 		}
 	}
-	for i := range n {
-		for e := range eps {
-			if cut.Zero(i, e) {
-				cut.ZeroGradient[e]++
+	cut.countUnattacked(images[:n], first)
+	return cut
+}
+
+// countUnattacked fills ZeroGradient, which has room, and ZeroImages by what became of images.
+func (c *Curve) countUnattacked(images []Clean, first int) {
+	for i := range images {
+		ever := false
+		for e := range c.ZeroGradient {
+			if c.Unattacked(i, e, images[i].Label) {
+				c.ZeroGradient[e]++
+				ever = true
 			}
 		}
-		if cut.EverZero(i) {
-			cut.ZeroImages = append(cut.ZeroImages, first+i)
+		if ever {
+			c.ZeroImages = append(c.ZeroImages, first+i)
 		}
 	}
-	return cut
 }
 
 // cutRays returns rays at some eps, given by their places, without their least margins.
@@ -311,8 +336,8 @@ type Example struct {
 	Bounds      attack.Bounds
 	Original    Prediction
 	Adversarial Prediction
-	// ZeroGradient is set if the gradient was zero in every pixel at some step:
-	// the image was not attacked, or not to the end.
+	// ZeroGradient is set if the image was not attacked, and is right for that: see
+	// Curve.Unattacked.
 	ZeroGradient bool
 	// Clean and Perturbed are the image before and after, both of the shape
 	// that the data set gives one image, such as [H, W], Float64.

@@ -25,7 +25,8 @@ type Row struct {
 	Norm   string // of Eps: "linf", "l2"
 	N      int
 	Right  Share // of N images
-	// ZeroGradient counts the images that were not attacked, or not to the end.
+	// ZeroGradient counts the images that were not attacked, and are right for that: see
+	// pipeline.Curve.Unattacked.
 	ZeroGradient int
 	// Outcomes is of what became of each image; nil where that is not known.
 	Outcomes *RowOutcomes

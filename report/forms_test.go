@@ -21,7 +21,9 @@ func alike(eps ...float64) *pipeline.Result {
 	for k := range r.Curves {
 		c := &r.Curves[k]
 		for j := range c.Outcomes {
-			c.Outcomes[j].Zero = k < 2 && j/len(eps) == 38
+			if c.Outcomes[j].Zero = k < 2 && j/len(eps) == 38; c.Outcomes[j].Zero {
+				c.Outcomes[j].Norms = attack.Norms{}
+			}
 		}
 		for e := range eps {
 			c.ZeroGradient[e] = len(c.ZeroImages)

@@ -50,7 +50,7 @@ func swept(eps ...float64) *pipeline.Result {
 					o.Rounded = r.Images[i].Label
 				}
 				if i == 38 && k < 2 && v > 0 {
-					o.Zero = true
+					o.Zero, o.Norms = true, attack.Norms{}
 					c.ZeroGradient[e]++
 				}
 				if o.Class == r.Images[i].Label {
@@ -457,7 +457,7 @@ func TestWarnings(t *testing.T) {
 		want string // "" for none
 	}{
 		{"none", func(r *pipeline.Result) { unzero(r) }, ""},
-		{"zero gradient", func(*pipeline.Result) {}, "FGSM: 1 image is right although not attacked"},
+		{"zero gradient", func(*pipeline.Result) {}, "FGSM: 1 image is right where the gradient is zero in every pixel"},
 		{"rises", func(r *pipeline.Result) { unzero(r); setRight(r, 0, 3, 35) }, "accuracy rises from 19 of 40 at eps 0.2 to 35 at eps 0.3"},
 		{"a little", func(r *pipeline.Result) { unzero(r); setRight(r, 0, 3, r.Curves[0].Correct[2]+2) }, ""},
 		{"weaker than noise", func(r *pipeline.Result) { unzero(r); setRight(r, 1, 2, 39); setRight(r, 2, 2, 12) }, "BIM, k = 5 is weaker than random ±eps at eps 0.2"},

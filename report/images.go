@@ -22,8 +22,8 @@ import (
 //	                  else of Eps; empty if there is none
 //	intervals         of an exact curve, lo:hi;lo:hi… where it is given its label: lo is in, hi is
 //	                  not unless it is the largest eps
-//	zero_gradient     true if it was not attacked, or not to the end: its gradient was zero in
-//	                  every pixel
+//	zero_gradient     true if it was not attacked at some of Eps, and is right for that: its
+//	                  gradient was zero in every pixel and no step moved it
 //	disagreed         of an exact curve, those ends, joined by ;, of which a forward pass beside
 //	                  them said otherwise
 //	attack            its name
@@ -71,7 +71,7 @@ func ImagesCSV(r *pipeline.Result, precision string) []byte {
 			}
 			_ = w.Write([]string{
 				strconv.Itoa(r.First + i), strconv.Itoa(int(im.Label)), strconv.Itoa(int(im.Class)), star,
-				strings.Join(intervals, ";"), strconv.FormatBool(c.EverZero(i)), strings.Join(disagreed, ";"),
+				strings.Join(intervals, ";"), strconv.FormatBool(c.EverUnattacked(i, im.Label)), strings.Join(disagreed, ";"),
 				c.Attack.Name, failing, there, float32Text(im.Margin), float32Text(margin), float(r.Eps[least]), strconv.Itoa(int(c.Class(i, least))),
 			})
 		}

@@ -74,7 +74,7 @@ func Picture(e *pipeline.Example) ([]byte, error) {
 	p.bar(1, func(t float64) color.RGBA { return diverging((2*t-1)*scale, scale) }, marks...)
 
 	if e.ZeroGradient {
-		p.below(1, "zero gradient: not attacked, or not to the end", "")
+		p.below(1, "zero gradient: not attacked", "")
 	}
 
 	verdict := "correctly classified"

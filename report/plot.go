@@ -155,7 +155,7 @@ func (f Figure) caption() string {
 	}
 	s += " · " + strings.Join(intervals, " and ") + ": 95 % (Wilson)"
 	if z := len(drawn.ZeroGradient()); z > 0 {
-		s += fmt.Sprintf(" · zero gradient: %s not attacked, or not to the end", images(z))
+		s += fmt.Sprintf(" · zero gradient: %s not attacked at some eps", images(z))
 	}
 	return s
 }

@@ -359,7 +359,7 @@ func (b *board) tests() (tests []paired, missing int) {
 			return nil
 		}
 		one := *r.Result
-		one.Eps, one.Curves = one.Eps[e:e+1], []pipeline.Curve{one.Curves[at].At(one.First, e)}
+		one.Eps, one.Curves = one.Eps[e:e+1], []pipeline.Curve{one.Curves[at].At(one.Images, one.First, e)}
 		slims[cut{r, k}] = &one
 		return &one
 	}

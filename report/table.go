@@ -58,7 +58,7 @@ func CurveTable(w io.Writer, r *pipeline.Result) error {
 		}
 	}
 	if z := len(r.ZeroGradient()); z > 0 {
-		fmt.Fprintf(&b, "\nZero gradient: %s not attacked, or not to the end.\nBeing correct says nothing of them.\n", images(z))
+		fmt.Fprintf(&b, "\nZero gradient: %s not attacked at some eps.\nBeing correct there says nothing of them.\n", images(z))
 	}
 	return flush(w, &b)
 }
@@ -107,7 +107,7 @@ func PredictionTable(w io.Writer, e *pipeline.Example) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Image %d, label %d. %s, eps = %s, bounds %s: %s.\n", e.Index, e.Label, e.Attack.Label(), short(e.Eps), e.Bounds, outcome(e))
 	if e.ZeroGradient {
-		b.WriteString("Its gradient was zero in every pixel: it was not attacked, or not to the end.\n")
+		b.WriteString("Its gradient was zero in every pixel: it was not attacked, and being right says nothing.\n")
 	}
 	b.WriteString("\n                original                perturbed\n")
 	b.WriteString("class       logit  probability       logit  probability\n")

@@ -44,7 +44,7 @@ func sentence(f verdict.Finding, classes int) string {
 		return fmt.Sprintf("%s: %s of %s %s not reach eps %s: the model looks stronger than it is.", name, plural(f.Attack.Steps, "step", "steps"), f.Attack.StepSize(),
 			map[bool]string{true: "does", false: "do"}[f.Attack.Steps == 1], eps)
 	case verdict.ZeroGradient:
-		return fmt.Sprintf("%s: %s right although not attacked, or not to the end: the gradient was zero in every pixel at some step. Being right says nothing of them.",
+		return fmt.Sprintf("%s: %s right where the gradient is zero in every pixel, so that no step moves them: they were not attacked, and being right says nothing of them.",
 			name, plural(f.Only[0], "image is", "images are"))
 	case verdict.ExactEnds:
 		return fmt.Sprintf("%s: %d of %d ends of the exact curve disagree with a forward pass beside them: do not trust it.", name, f.Only[0], f.N)

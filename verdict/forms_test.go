@@ -36,7 +36,8 @@ func TestForms(t *testing.T) {
 		{"zero gradients", edit(sound, func(r *pipeline.Result) {
 			for _, image := range []int{3, 600, 999} {
 				for e := range E {
-					r.Curves[0].Outcomes[image*E+e].Zero = true
+					o := &r.Curves[0].Outcomes[image*E+e]
+					o.Zero, o.Norms = true, attack.Norms{}
 				}
 			}
 		}), []verdict.Question{verdict.ZeroGradient}},

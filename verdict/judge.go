@@ -138,12 +138,11 @@ func (j judge) atZero(curves ...*pipeline.Curve) Finding {
 	return f
 }
 
-// zeroGradient asks which images are right at some eps with a gradient that was zero under one of
-// curves.
+// zeroGradient asks which images are right at some eps since one of curves left them unattacked.
 func (j judge) zeroGradient(curves ...*pipeline.Curve) Finding {
 	f := Finding{What: ZeroGradient, N: j.N, Attack: curves[0].Attack}
-	f.Images = j.which(func(i int, _ *pipeline.Clean) bool {
-		return slices.ContainsFunc(curves, func(c *pipeline.Curve) bool { return c.EverZero(i) && j.stuck(c, i) })
+	f.Images = j.which(func(i int, im *pipeline.Clean) bool {
+		return slices.ContainsFunc(curves, func(c *pipeline.Curve) bool { return c.EverUnattacked(i, im.Label) })
 	})
 	if n := len(f.Images); n > 0 {
 		f.Level, f.Only[0] = Warn, n
@@ -152,16 +151,6 @@ func (j judge) zeroGradient(curves ...*pipeline.Curve) Finding {
 		}
 	}
 	return f
-}
-
-// stuck reports whether image i is right under c at some eps with a gradient that was zero.
-func (j judge) stuck(c *pipeline.Curve, i int) bool {
-	for e := range j.Eps {
-		if c.Zero(i, e) && j.right(c, i, e) {
-			return true
-		}
-	}
-	return false
 }
 
 // which lists the images of which is holds.

@@ -60,10 +60,9 @@ func (f Finding) String() string {
 		return s
 	case ZeroGradient:
 		if f.Level == Pass {
-			return "no gradient is zero in every pixel"
+			return "no image is right since its gradient is zero in every pixel"
 		}
-		return fmt.Sprintf("%d of %d images were right with a gradient that is zero in every pixel at some step: they were not attacked, or not to the end",
-			f.Only[0], f.N)
+		return fmt.Sprintf("%d of %d images are right where their gradient is zero in every pixel, so that no step moves them: they were not attacked", f.Only[0], f.N)
 	case Saturated:
 		s := fmt.Sprintf("%d of %d images have a margin of logits above %.4g, where 1 - p is 0 in float32", f.Only[0], f.N, saturation)
 		if f.Level == Warn {

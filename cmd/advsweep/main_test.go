@@ -13,6 +13,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -829,8 +830,8 @@ func TestQuiet(t *testing.T) {
 	}
 }
 
-// TestZeroGradientOfParts runs demo on a model whose gradient vanishes only along BIM's way: part 2
-// must not count what happened in part 4.
+// TestZeroGradientOfParts runs demo on a model whose gradient vanishes for the dark image, and for
+// the bright one only along BIM's way, which had made it wrong: that one was attacked.
 func TestZeroGradientOfParts(t *testing.T) {
 	m := model.MLP(4, 1, 2) // see TestZeroGradient in package pipeline
 	for i := range 4 {
@@ -854,15 +855,53 @@ func TestZeroGradientOfParts(t *testing.T) {
 		}
 		return path
 	}
-	images, labels := write("images", []int{1, 2, 2}, []byte{255, 255, 255, 255}), write("labels", []int{1}, []byte{1})
+	images, labels := write("images", []int{2, 2, 2}, []byte{255, 255, 255, 255, 0, 0, 0, 0}), write("labels", []int{2}, []byte{1, 0})
 	if err := os.WriteFile(filepath.Join(dir, "m.safetensors"), weights, 0o666); err != nil {
 		t.Fatal(err)
 	}
 	out := t.TempDir()
 	do(t, "demo", "--model", filepath.Join(dir, "m.safetensors"), "--images", images, "--labels", labels, "--class", "1", "--steps", "4", "--eps", "1.2", "--out", out)
-	for base, want := range map[string]float64{"2-fgsm-curve": 0, "4-bim-curve": 1, "curve": 1} {
-		if got := decode(t, read(t, out, base+".json"))["zero_gradient_images"]; got != want {
-			t.Errorf("%s.json: %v images with a zero gradient, want %v", base, got, want)
+	for _, base := range []string{"2-fgsm-curve", "4-bim-curve", "curve"} {
+		if got := decode(t, read(t, out, base+".json"), "zero_gradient_indices")["zero_gradient_indices"]; !reflect.DeepEqual(got, []any{1.}) {
+			t.Errorf("%s.json: images %v were not attacked, want the dark one, 1", base, got)
+		}
+	}
+	// The files of a sweep say the same, also of the whole list.
+	out = t.TempDir()
+	text := do(t, "sweep", "--model", filepath.Join(dir, "m.safetensors"), "--images", images, "--labels", labels, "--attack", "bim,noise", "--steps", "4", "--eps", "1.2", "--out", out)
+	if want := "Zero gradient: 1 image was not attacked at some eps."; !strings.Contains(text, want) {
+		t.Errorf("no %q in\n%s", want, text)
+	}
+	var got []string
+	for _, row := range records(t, read(t, out, "images.csv"))[1:3] {
+		got = append(got, row[5])
+	}
+	if !slices.Equal(got, []string{"false", "true"}) || records(t, read(t, out, "curve.csv"))[1][8] != "1" {
+		t.Errorf("images.csv has zero gradients %v, want false and true; curve.csv\n%s", got, read(t, out, "curve.csv"))
+	}
+}
+
+// records are those of a CSV file.
+func records(t *testing.T, data []byte) [][]string {
+	t.Helper()
+	all, err := csv.NewReader(bytes.NewReader(data)).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// TestHealthy: of a healthy network that worst leaves no image right at, nothing is said to be not
+// attacked, though the gradient of DLR vanishes once the label ranks third.
+func TestHealthy(t *testing.T) {
+	out := t.TempDir()
+	text := do(t, "sweep", "--attack", "worst", "--steps", "20", "--n", "20", "--bounds", "0,1", "--eps", "0,0.2", "--out", out, "-q")
+	if strings.Contains(strings.ToLower(text), "zero gradient") || strings.Contains(text, "not attacked") {
+		t.Errorf("all were attacked, but\n%s", text)
+	}
+	for _, row := range records(t, read(t, out, "curve.csv"))[1:] {
+		if row[8] != "0" || row[2] == "0.2" && row[4] != "0" {
+			t.Errorf("curve.csv: %q, want none right at 0.2 and no zero gradient", row)
 		}
 	}
 }

@@ -44,14 +44,15 @@ func (v *sweepVerb) command() *cobra.Command {
 		Long: `Attack every image at every eps and report what is still classified correctly.
 
 curve.csv has a row for each attack and eps: attack,steps,eps,n,correct,accuracy,
-ci_low,ci_high (95 % Wilson interval),zero_gradient (images that the attack could
-not move because their gradient is zero in every pixel),bounds_low,bounds_high
-(empty without bounds),norm,fooled (right as they are, wrong now),success_rate (of
-those that are right as they are),success_low,success_high,within (right at every
-eps up to this one),rounded_correct (right once pixels are rounded to 8 bits within
-the ball),mean_linf,mean_l2,mean_l0 (of the perturbation). curve.json has the same
-rows and everything needed to repeat the run. images.csv has a row for each image
-under each attack, classes.csv for each class at each eps with what it is taken for.
+ci_low,ci_high (95 % Wilson interval),zero_gradient (images that are right because the
+attack could not move them: their gradient is zero in every pixel),bounds_low,
+bounds_high (empty without bounds),norm,fooled (right as they are, wrong now),
+success_rate (of those that are right as they are),success_low,success_high,within
+(right at every eps up to this one),rounded_correct (right once pixels are rounded to
+8 bits within the ball),mean_linf,mean_l2,mean_l0 (of the perturbation). curve.json
+has the same rows and everything needed to repeat the run. images.csv has a row for
+each image under each attack, classes.csv for each class at each eps with what it is
+taken for.
 
 On the CPU the curve of FGSM on an MLP of Linear and ReLU is also exact: from eps 0 to
 the largest of --eps each image is followed through every linear region of the model.
