@@ -221,7 +221,7 @@ func (v *benchVerb) run(c *cobra.Command) error {
 			if failed != nil {
 				return failed
 			}
-			fmt.Fprintf(w, "Benchmark%s/backend=%s/precision=%s/N=%d-%d\t%s\n", bm.name, in.chosen, b.Info().Precision, bm.images, runtime.GOMAXPROCS(0), r)
+			fmt.Fprintf(w, "Benchmark%s/backend=%s/precision=%s/N=%d-%d\t%s\n", bm.name, in.chosen, strings.ReplaceAll(in.precision(), " ", "-"), bm.images, runtime.GOMAXPROCS(0), r)
 		}
 	}
 	return nil
@@ -546,6 +546,6 @@ func (v *benchVerb) printOnce(c *cobra.Command, in *inputs, bm *benchmark) error
 		Version   string  `json:"version"`
 	}{
 		bm.work, bm.bounds.String(), routeName(*bm.sweep), bm.images, len(bm.sweep.Eps), ms, times[0], v.count,
-		bm.dense / ms / 1e6, done / ms / 1e6, bm.correct(), in.chosen, b.Info().Device, b.Info().Precision, version(),
+		bm.dense / ms / 1e6, done / ms / 1e6, bm.correct(), in.chosen, b.Info().Device, in.precision(), version(),
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"advsweep/backends"
@@ -148,6 +149,11 @@ func (in *inputs) meta(set *dataset.Set, seed uint64) record.Meta {
 		Precision: in.backend.Info().Precision,
 		Math:      in.math,
 	}
+}
+
+// precision is that of the backend, with its math where that is not the default: "float32 fast".
+func (in *inputs) precision() string {
+	return strings.TrimSpace(in.backend.Info().Precision + " " + in.math)
 }
 
 // settings prints what a run uses, defaults included. layers describes the model, rivals are those
