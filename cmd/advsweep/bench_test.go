@@ -112,7 +112,7 @@ func TestBenchIsSweep(t *testing.T) {
 			v, c := &benchVerb{}, newBench()
 			c.SetContext(t.Context())
 			c.SetErr(io.Discard)
-			v.backend, v.images.n = backendFlags{name: "cpu", precision: "float32"}, 12
+			v.backend, v.images.n = backendFlags{name: "cpu", precision: "float32", math: "default"}, 12
 			v.inputs.images.split = "test"
 			if strings.Contains(more, beyond) {
 				v.inputs.images.data = beyond
@@ -235,7 +235,7 @@ func TestBenchExact(t *testing.T) {
 	var out bytes.Buffer
 	c.SetOut(&out)
 	v.inputs.images.split, v.images.n, v.steps = "test", 4, 1
-	v.backend, v.ball = backendFlags{name: "cpu", precision: "float32"}, ballFlags{eps: "0", bounds: "none"}
+	v.backend, v.ball = backendFlags{name: "cpu", precision: "float32", math: "default"}, ballFlags{eps: "0", bounds: "none"}
 	in, err := open(c, &v.inputs, &v.backend, false, v.images.cut(c))
 	if err != nil {
 		t.Fatal(err)
