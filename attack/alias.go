@@ -36,6 +36,7 @@ var aliases = []alias{
 	{[]string{"l2momentumiterativefastgradientmethod"}, "mifgsm:norm=l2", ""},
 	{[]string{"nim"}, "nifgsm", ""},
 	{[]string{"apgd", "autopgd", "autoprojectedgradientdescent"}, "apgd-ce", ""},
+	{[]string{"squareattack"}, "square", ""},
 	{[]string{"linfadditiveuniformnoiseattack"}, "uniform:norm=linf", ""},
 	{[]string{"aa", "autoattack"}, "worst", "AutoAttack"},
 }

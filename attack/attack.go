@@ -377,8 +377,8 @@ func (a Attack) FitsClasses(classes int) error {
 	return nil
 }
 
-// instead says what goes with so many classes where the attack's loss does not: attacks of its family
-// whose loss does, or a loss.
+// instead says what goes with so many classes where the attack's loss does not: attacks of its
+// family whose loss does, or a loss.
 func (a Attack) instead(classes int) string {
 	f, targeted := a.facts(), a.Target != Untargeted
 	fits := func(l Loss) bool { return l.MinClasses(targeted) <= classes }
@@ -402,8 +402,8 @@ func (a Attack) instead(classes int) string {
 	return "use " + words.Or(use)
 }
 
-// Lacks returns how many classes the attack needs, if these are too few for a loss that its kind has
-// as its own; else 0. It is then no attack on the model, whatever its options.
+// Lacks returns how many classes the attack needs, if these are too few for a loss that its kind
+// has as its own; else 0. It is then no attack on the model, whatever its options.
 func (a Attack) Lacks(classes int) int {
 	if n := a.Loss.MinClasses(a.Target != Untargeted); a.facts().OwnLoss && a.Loss.known() && classes < n {
 		return n

@@ -219,8 +219,8 @@ func TestWorst(t *testing.T) {
 	}
 }
 
-// TestFitsClasses: an attack whose loss needs more classes is refused with what to use, and of those
-// that worst stands for it is told that their own loss does.
+// TestFitsClasses: an attack whose loss needs more classes is refused with what to use, and of
+// those that worst stands for it is told that their own loss does.
 func TestFitsClasses(t *testing.T) {
 	for _, c := range []struct {
 		item    string

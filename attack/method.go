@@ -53,8 +53,8 @@ type Facts struct {
 	// Composite says that there is nothing to run: the attack is made of what the others of a sweep
 	// found.
 	Composite bool
-	// Of are the kinds that a composite is made of where a list names no attack for it; controls are
-	// none. They are put before it in the list.
+	// Of are the kinds that a composite is made of where a list names no attack for it; controls
+	// are none. They are put before it in the list.
 	Of []string
 }
 

@@ -36,8 +36,8 @@ func ParseNorm(s string) (Norm, error) {
 	return 0, fmt.Errorf("attack: norm %q, want %s", s, NormNames())
 }
 
-// Reach returns an eps of norm that reaches any image of inputs pixels within bounds from any other;
-// without bounds, within [0, 1].
+// Reach returns an eps of norm that reaches any image of inputs pixels within bounds from any
+// other; without bounds, within [0, 1].
 func Reach(norm Norm, bounds Bounds, inputs int) float64 {
 	if norm == L2 {
 		return bounds.Width() * math.Sqrt(float64(inputs))

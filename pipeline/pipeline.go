@@ -104,8 +104,8 @@ type Sweep struct {
 	Attacks []attack.Attack
 	Eps     []float64 // [E], in units of pixels, increasing
 	Bounds  attack.Bounds
-	// Implied are the names of those of Attacks that nobody asked for by name: see attack.List. They
-	// give way on a model that they cannot be run on, see LeaveOut.
+	// Implied are the names of those of Attacks that nobody asked for by name: see attack.List.
+	// They give way on a model that they cannot be run on, see LeaveOut.
 	Implied []string
 	// Exact asks for the curve of FGSM at every eps up to the largest of Eps. The backend must be
 	// an Exacter. What became of every image at Eps is then read off its walk, unless the worst of
@@ -264,8 +264,8 @@ func (l LeftOut) String() string {
 }
 
 // LeaveOut returns s as it is run on a model with so many classes, and what it leaves out for that:
-// of Implied those whose own loss needs more classes. What was asked for by name stays, and Validate
-// has an error for it.
+// of Implied those whose own loss needs more classes. What was asked for by name stays, and
+// Validate has an error for it.
 func (s Sweep) LeaveOut(classes int) (fit Sweep, left []LeftOut) {
 	fit = s
 	fit.Attacks, fit.Implied = nil, nil

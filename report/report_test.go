@@ -338,8 +338,8 @@ func TestPictureErrors(t *testing.T) {
 	}
 }
 
-// TestWorstOf: tables and the page say what the worst of all is the worst of, controls left out, and
-// nothing where there is none.
+// TestWorstOf: tables and the page say what the worst of all is the worst of, controls left out,
+// and nothing where there is none.
 func TestWorstOf(t *testing.T) {
 	r := swept(0, 0.1)
 	table := func() string {

@@ -23,8 +23,9 @@ func (e *BoundsError) Error() string {
 }
 
 // Fit returns s as a run in a folder computes it with b: in chunks whose size fits m, and without
-// what s.LeaveOut leaves out. s.Exact stays only where a curve of s can be exact and b follows rays, s.Rounded only where pixels are in
-// [0, 1]: elsewhere levels of 1/255 are not those of the images.
+// what s.LeaveOut leaves out. s.Exact stays only where a curve of s can be exact and b follows
+// rays, s.Rounded only where pixels are in [0, 1]: elsewhere levels of 1/255 are not those of the
+// images.
 //
 // It returns a *BoundsError if set is not within s.Bounds. A backend finds that too, but when the
 // run has begun: then it could never be finished, and would be in the way of the right one.

@@ -115,7 +115,7 @@ func (f *backendFlags) add(c *cobra.Command) {
 // mathHelp says what the values of --math do.
 func mathHelp() string {
 	return words.Or(backends.Maths()) + " (" + strings.TrimPrefix(backends.Titles(func(e backends.Entry) bool { return e.HasMath(lastMath()) }), "the ") +
-		" only): fast takes Winograd's F(4×4, 3×3) for convolutions of 3×3;\nits rounding errors are two to three times as large, and its results are never mixed with others"
+		" only): fast takes Winograd's F(4×4, 3×3) for convolutions of 3×3;\nits rounding errors are up to four times as large, and its results are never mixed with others"
 }
 
 // lastMath is the value of --math that the fewest backends have.

@@ -41,8 +41,8 @@ func (in *inputs) warnUnits(w io.Writer, s pipeline.Sweep, eps string) {
 	}
 }
 
-// leaveOut returns s without what the model has too few classes for and nobody named, and says so on
-// w unless quiet.
+// leaveOut returns s without what the model has too few classes for and nobody named, and says so
+// on w unless quiet.
 func (in *inputs) leaveOut(w io.Writer, s pipeline.Sweep, quiet bool) pipeline.Sweep {
 	s, left := s.LeaveOut(in.model.Outputs())
 	for _, l := range left {

@@ -512,8 +512,8 @@ func TestWorstBesideNoise(t *testing.T) {
 	}
 }
 
-// TestTwoClasses: worst on a model of two classes leaves out what needs three, with a note, also in a
-// comparison and in a study. What is asked for by name is refused.
+// TestTwoClasses: worst on a model of two classes leaves out what needs three, with a note, also in
+// a comparison and in a study. What is asked for by name is refused.
 func TestTwoClasses(t *testing.T) {
 	dir := t.TempDir()
 	var files [2]string
