@@ -76,6 +76,9 @@ const (
 	Untargeted Target = 0 // away from the label
 	// to the class with the smallest logit of the clean image, the first one on a tie
 	LeastLikely Target = -1
+	// to another class with each restart: first to the one with the largest logit of the clean
+	// image, the label left out, the first one on a tie, then to the next
+	ByRank Target = -2
 )
 
 // Class is the Target of class t. An image with that label goes to the next class.
@@ -87,26 +90,45 @@ func (t Target) String() string {
 		return "none"
 	case t == LeastLikely:
 		return "least-likely"
+	case t == ByRank:
+		return "by rank"
 	}
 	return strconv.Itoa(int(t) - 1)
 }
 
-// Of returns the class that an image goes to, given its label and the logits of the clean image.
-func (t Target) Of(label int, logits []float64) int {
-	if t != LeastLikely {
-		class := int(t) - 1
-		if class == label {
-			class = (class + 1) % len(logits)
+// Of returns the class that an image goes to, given its label, the logits of the clean image and the
+// number of the restart.
+func (t Target) Of(label int, logits []float64, restart int) int {
+	switch t {
+	case LeastLikely:
+		least := -1
+		for j, z := range logits {
+			if j != label && (least < 0 || z < logits[least]) {
+				least = j
+			}
 		}
-		return class
+		return least
+	case ByRank:
+		others := byLogit(label, logits)
+		return others[restart%len(others)]
 	}
-	least := -1
-	for j, z := range logits {
-		if j != label && (least < 0 || z < logits[least]) {
-			least = j
+	class := int(t) - 1
+	if class == label {
+		class = (class + 1) % len(logits)
+	}
+	return class
+}
+
+// byLogit returns the classes but label by falling logits, of equal ones the first one first.
+func byLogit(label int, logits []float64) []int {
+	var others []int
+	for j := range logits {
+		if j != label {
+			others = append(others, j)
 		}
 	}
-	return least
+	slices.SortStableFunc(others, func(a, b int) int { return cmp.Compare(logits[b], logits[a]) })
+	return others
 }
 
 // Options are what Parse gives the attacks of a list, each where Facts.Options of its kind say that
@@ -120,6 +142,7 @@ type Options struct {
 	Restarts int        // 0: that of Facts.Default, at least 1
 	Decay    float64    // of the momentum; negative: that of Facts.Default
 	Target   Target
+	Targets  int // how many, of an attack that has several; 0: that of Facts.Default
 }
 
 // A StepLength is how far a step goes: Size, or if that is 0 Factor·eps/K.
@@ -272,6 +295,8 @@ func (o *Options) set(f Facts, key, value string) (err error) {
 		o.Loss = &l
 	case "target":
 		o.Target, err = ParseTarget(value)
+	case "targets":
+		o.Targets, err = atoi(key, value, 1, MaxRestarts)
 	case "decay":
 		if o.Decay, err = one(value); err != nil {
 			err = fmt.Errorf("attack: decay %w", err)
@@ -321,6 +346,8 @@ func (o *Options) attack(f Facts) (Attack, error) {
 			}
 		case "target":
 			a.Target = o.Target
+		case "targets":
+			a.Restarts = cmp.Or(o.Targets, a.Restarts)
 		case "seed":
 			a.Seed = o.Seed
 		default:
@@ -349,7 +376,7 @@ func (a Attack) Validate() error {
 	if !(a.Factor >= 0) || !(a.Size >= 0) || math.IsInf(a.Factor+a.Size, 0) {
 		return fmt.Errorf("attack: %s: step size %v·eps/k or %v, want finite numbers of at least 0", a.Name, a.Factor, a.Size)
 	}
-	if a.Target < LeastLikely {
+	if a.Target < ByRank {
 		return fmt.Errorf("attack: %s: unknown target %d", a.Name, a.Target)
 	}
 	if a.Adaptive && (a.Momentum || a.Direction != Gradient) {
@@ -539,7 +566,7 @@ func (a Attack) Label() string {
 	if f.Takes("decay") && a.Decay != d.Decay {
 		s += ", decay " + strconv.FormatFloat(a.Decay, 'g', -1, 64)
 	}
-	if a.Target != Untargeted || a.Target != d.Target {
+	if a.Target != d.Target || a.Target != Untargeted && f.Takes("target") {
 		s += ", target " + a.Target.String()
 	}
 	if seed, ok := a.option("seed"); ok { // that of the whole run is no option of the attack

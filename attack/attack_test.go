@@ -406,3 +406,33 @@ func TestRandomSigns(t *testing.T) {
 		t.Errorf("the signs sum to %d, want 0 within 5313", sum)
 	}
 }
+
+// TestByRank: the targets of an image are the other classes by falling logits of the clean image,
+// one for each restart, and then from the first on again.
+func TestByRank(t *testing.T) {
+	z := []float64{1, 5, 3, 5, -2}
+	for label, want := range map[int][]int{0: {1, 3, 2, 4, 1, 3}, 1: {3, 2, 0, 4, 3, 2}, 4: {1, 3, 2, 0, 1, 3}} {
+		var got []int
+		for restart := range want {
+			got = append(got, ByRank.Of(label, z, restart))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("label %d: targets %v, want %v", label, got, want)
+		}
+	}
+	all, err := Parse("apgd-t,apgd-t:targets=3:steps=20", Options{Restarts: 5, Target: Class(2), Loss: new(CrossEntropy), Decay: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Restarts, target and loss of others are not its own.
+	for i, want := range []Attack{APGDTargeted(100, 9, 0), APGDTargeted(20, 3, 0)} {
+		if all[i].Name = want.Name; all[i] != want {
+			t.Errorf("attack %+v, want %+v", all[i], want)
+		}
+	}
+	for i, want := range []string{"APGD-T, k = 100 × 9", "APGD-T, k = 20 × 3"} {
+		if got := all[i].Label(); got != want {
+			t.Errorf("label %q, want %q", got, want)
+		}
+	}
+}

@@ -123,7 +123,7 @@ type Rows interface {
 // Methods are all kinds of attacks, in the order of help texts and tables. To add one, write its
 // file and add its row.
 var Methods = []Method{
-	fgsm{}, bim{}, pgd{}, mifgsm{}, mifgsm{nesterov: true}, apgd{CrossEntropy}, apgd{DLR}, square{},
+	fgsm{}, bim{}, pgd{}, mifgsm{}, mifgsm{nesterov: true}, apgd{CrossEntropy}, apgd{DLR}, apgdTargeted{}, square{},
 	noise{RandomSign}, noise{Uniform}, worst{},
 }
 

@@ -91,7 +91,7 @@ func TestMethods(t *testing.T) {
 			changed := false
 			// One of two values may be the default.
 			for _, value := range map[string][2]string{"steps": {"2", "3"}, "step": {"0.01", "0.02"}, "restarts": {"1", "2"}, "norm": {"linf", "l2"}, "loss": {"ce", "cw"},
-				"decay": {"0.5", "1"}, "target": {"none", "1"}, "seed": {"8", "9"}}[key] {
+				"decay": {"0.5", "1"}, "target": {"none", "1"}, "targets": {"2", "3"}, "seed": {"8", "9"}}[key] {
 				all, err := Parse(a.Kind+":"+key+"="+value, Options{Decay: -1})
 				if err != nil {
 					t.Error(err)
@@ -367,7 +367,7 @@ func TestDescription(t *testing.T) {
 	}
 	for _, m := range Methods {
 		f := m.Facts()
-		if a := f.Default; f.Takes("seed") != a.Draws() || f.Takes("restarts") != a.Restartable() || f.Takes("loss") && !a.HasLoss() || f.Takes("step") && !a.HasStepSize() {
+		if a := f.Default; f.Takes("seed") != a.Draws() || (f.Takes("restarts") || f.Takes("targets")) != a.Restartable() || f.Takes("loss") && !a.HasLoss() || f.Takes("step") && !a.HasStepSize() {
 			t.Errorf("%s: options %v, but draws %v, restarts %v, loss %v, step size %v", a.Kind, f.Options, a.Draws(), a.Restartable(), a.HasLoss(), a.HasStepSize())
 		}
 	}

@@ -196,7 +196,7 @@ func (r *reading[T]) clean(w *walk[T]) {
 		z := logits64(w.origin.z[len(w.m.layers)-1][i*top.stride:][:w.b.model.out])
 		class, margin, _ := attack.Judge(z, label)
 		d := r.dst(v.image)
-		d.Margin, d.Lowest = float32(margin), int32(attack.LeastLikely.Of(label, z))
+		d.Margin, d.Lowest = float32(margin), int32(attack.LeastLikely.Of(label, z, 0))
 		G := len(r.to.eps)
 		for e := 0; e < G && r.to.eps[e] == 0; e++ {
 			r.marks.known[i*G+e], r.marks.seen[i*G+e] = int32(class), true

@@ -123,7 +123,7 @@ func testRead[T Float](t *testing.T, kernel string, tol float64, doubt T) {
 				} else if _, at, _ := attack.Judge(want[i*len(eps)+g.At].logits, y); !(math.Abs(float64(g.Least)-at) <= tol*scale && float64(g.Least-least) <= tol*scale) {
 					t.Fatalf("model %d %v, bounds %s, image %d: least margin %v at eps[%d], where the row has %v; the least is %v", seed, sizes, bounds, i, g.Least, g.At, at, least)
 				}
-				if _, margin, _ := attack.Judge(want[i*len(eps)].logits, y); g.Margin != float32(margin) || int(g.Lowest) != attack.LeastLikely.Of(y, want[i*len(eps)].logits) {
+				if _, margin, _ := attack.Judge(want[i*len(eps)].logits, y); g.Margin != float32(margin) || int(g.Lowest) != attack.LeastLikely.Of(y, want[i*len(eps)].logits, 0) {
 					t.Fatalf("model %d, image %d: clean margin %v and least likely %d, want %v of %v", seed, i, g.Margin, g.Lowest, margin, want[i*len(eps)].logits)
 				}
 				for e := range eps {

@@ -307,7 +307,7 @@ func (r *sweeping) look(ctx context.Context, c Chunk) ([]byte, error) {
 			if !ok {
 				return one.named(notFinite(k))
 			}
-			least := attack.LeastLikely.Of(label, z)
+			least := attack.LeastLikely.Of(label, z, 0)
 			payload = appendLook(payload, Clean{int32(label), int32(class), int32(least), float32(margin)})
 		}
 		r.progress(bt.images())

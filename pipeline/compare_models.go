@@ -256,7 +256,7 @@ func (w *comparing) clean(ctx context.Context) error {
 				z := logits[i][k]
 				at, margin, _ := attack.Judge(z, int(label))
 				class[i] = at
-				w.sides[i].res.Images[lo+k] = Clean{Label: label, Class: int32(at), Least: int32(attack.LeastLikely.Of(int(label), z)), Margin: float32(margin)}
+				w.sides[i].res.Images[lo+k] = Clean{Label: label, Class: int32(at), Least: int32(attack.LeastLikely.Of(int(label), z, 0)), Margin: float32(margin)}
 				if at == int(label) {
 					w.sides[i].res.Clean++
 				}

@@ -84,15 +84,15 @@ type peerEntry struct {
 
 // parse returns the entry's attack. ok is false for one that the peer understands otherwise.
 func (e peerEntry) parse(t *testing.T) (a attack.Attack, ok bool) {
-	if e.Attack == "apgd-targeted" || e.Attack == "mi-fgsm" && e.Peer == "foolbox" || e.Norm == "l2" && e.Attack == "pgd" && e.Peer == "torchattacks" {
-		return a, false // nine targets one by one; signs summed up; steps of a mean over the batch
+	if e.Attack == "mi-fgsm" && e.Peer == "foolbox" || e.Norm == "l2" && e.Attack == "pgd" && e.Peer == "torchattacks" {
+		return a, false // signs summed up; steps of a mean over the batch
 	}
-	kind := map[string]string{"fgm": "fgsm", "apgd": "apgd-" + e.Loss}[e.Attack]
+	kind := map[string]string{"fgm": "fgsm", "apgd": "apgd-" + e.Loss, "apgd-targeted": "apgd-t"}[e.Attack]
 	if kind == "" {
 		kind = strings.ReplaceAll(e.Attack, "-", "")
 	}
 	item := kind + ":norm=" + e.Norm
-	if slices.Contains([]string{"bim", "pgd", "mifgsm", "nifgsm", "square"}, kind) || e.Attack == "apgd" {
+	if slices.Contains([]string{"bim", "pgd", "mifgsm", "nifgsm", "square"}, kind) || strings.HasPrefix(e.Attack, "apgd") {
 		item += fmt.Sprintf(":steps=%d", e.Steps)
 	}
 	return parse(t, item, attack.Options{Seed: 1, Decay: 1})[0], true

@@ -91,9 +91,12 @@ func (r *rows) aim(ctx context.Context) error {
 	}
 	r.targets = make([]int32, 0, r.n())
 	for i, z := range logits {
-		t := int32(r.a.Target.Of(int(r.labels[r.lo+i]), z))
-		for range r.columns {
-			r.targets = append(r.targets, t)
+		for c := range r.columns {
+			restart := 0
+			if r.restart != nil {
+				restart = r.restart[c]
+			}
+			r.targets = append(r.targets, int32(r.a.Target.Of(int(r.labels[r.lo+i]), z, restart)))
 		}
 	}
 	return nil
