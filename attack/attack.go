@@ -96,8 +96,8 @@ func (t Target) String() string {
 	return strconv.Itoa(int(t) - 1)
 }
 
-// Of returns the class that an image goes to, given its label, the logits of the clean image and the
-// number of the restart.
+// Of returns the class that an image goes to, given its label, the logits of the clean image and
+// the number of the restart.
 func (t Target) Of(label int, logits []float64, restart int) int {
 	switch t {
 	case LeastLikely:
