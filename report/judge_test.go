@@ -35,6 +35,7 @@ func TestOneJudge(t *testing.T) {
 		add(a, fooled)
 	}
 	add(attack.UniformNoise(1), 100)
+	add(attack.Square(100, 1), 300)
 	checked := verdict.Check{Far: 0.1}.Judge(r)
 	failed := false
 	for _, f := range checked {

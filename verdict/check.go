@@ -49,8 +49,13 @@ const (
 	margin
 	noise
 	uniform
+	search
 	checkAttacks
 )
+
+// searchQueries is K of the search without gradients. So few take about as long as half of the other
+// attacks, and fool about as many images as one step along the gradient.
+const searchQueries = 100
 
 // Run answers all questions about b's model on set. The result is of the attacks that were made,
 // with what the gates ask for.
@@ -72,7 +77,7 @@ func (c Check) Run(ctx context.Context, b pipeline.Backend, set *dataset.Set) ([
 	for i, a := range []struct {
 		list  string
 		steps int
-	}{{"fgsm", 1}, {"bim", c.Steps}, {"pgd", c.Steps}, {fmt.Sprintf("pgd:steps=%d", 2*c.Steps), 0}, {"pgd:loss=cw", c.Steps}, {"noise", 0}, {"uniform", 0}} {
+	}{{"fgsm", 1}, {"bim", c.Steps}, {"pgd", c.Steps}, {fmt.Sprintf("pgd:steps=%d", 2*c.Steps), 0}, {"pgd:loss=cw", c.Steps}, {"noise", 0}, {"uniform", 0}, {"square", searchQueries}} {
 		var err error
 		if attacks[i], err = o(a.list, a.steps); err != nil {
 			return nil, nil, err
@@ -117,7 +122,7 @@ func (c Check) Judge(res *pipeline.Result) []Finding {
 	found := []Finding{
 		j.clean(), j.atZero(curve...),
 		j.stronger(Iterated, curve[longer], curve[oneStep]), j.stronger(Noise, curve[projected], curve[noise]),
-		j.betterThanNoise(curve[longer], curve[noise]), j.far(c.Far), j.zeroGradient(curve...), j.saturated(),
+		j.betterThanNoise(curve[longer], curve[noise]), j.stronger(BlackBox, curve[longer], curve[search]), j.far(c.Far), j.zeroGradient(curve...), j.saturated(),
 		j.converged(curve[projected], curve[longer]), j.stronger(OtherLoss, curve[projected], curve[margin]),
 	}
 	up := j.monotone(curve[projected])

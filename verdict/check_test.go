@@ -110,7 +110,7 @@ func TestCheck(t *testing.T) {
 	c.Gates = nil
 	for _, soft := range []bool{true, false} {
 		got := levels(open(t, masked(t, m, soft)))
-		for _, name := range []string{"zero-gradient", "better-than-noise"} {
+		for _, name := range []string{"zero-gradient", "better-than-noise", "black-box"} {
 			if got[name] != verdict.Fail {
 				t.Errorf("masked, soft %v: %s is %v, want FAIL", soft, name, got[name])
 			}
@@ -131,7 +131,7 @@ func TestCheck(t *testing.T) {
 	if got := levels(&broken{Backend: open(t, m), grow: 1.5}); got["ball"] != verdict.Fail {
 		t.Errorf("steps that are too long: %v", got)
 	}
-	if got := levels(&broken{Backend: open(t, m), backward: true, grow: 1}); got["noise"] != verdict.Fail || got["far"] != verdict.Fail || got["better-than-noise"] != verdict.Fail {
+	if got := levels(&broken{Backend: open(t, m), backward: true, grow: 1}); got["noise"] != verdict.Fail || got["far"] != verdict.Fail || got["better-than-noise"] != verdict.Fail || got["black-box"] != verdict.Fail {
 		t.Errorf("steps that go backward: %v", got)
 	}
 }

@@ -15,14 +15,14 @@ import (
 // TestForms wants the same findings of one result in either form of its curves.
 func TestForms(t *testing.T) {
 	const E = 3
-	edit := func(fooled [7][3]int, edit func(*pipeline.Result)) *pipeline.Result {
+	edit := func(fooled [8][3]int, edit func(*pipeline.Result)) *pipeline.Result {
 		r := judged(fooled)
 		if edit != nil {
 			edit(r)
 		}
 		return r
 	}
-	sound := [7][3]int{{0, 300, 1000}, {0, 380, 1000}, {0, 390, 1000}, {0, 390, 1000}, {0, 370, 1000}, {0, 100, 900}, {0, 100, 900}}
+	sound := [8][3]int{{0, 300, 1000}, {0, 380, 1000}, {0, 390, 1000}, {0, 390, 1000}, {0, 370, 1000}, {0, 100, 900}, {0, 100, 900}, {0, 290, 990}}
 	for _, c := range []struct {
 		name string
 		r    *pipeline.Result
@@ -30,9 +30,10 @@ func TestForms(t *testing.T) {
 		want []verdict.Question
 	}{
 		{"sound", edit(sound, nil), nil},
-		{"weaker than noise", edit([7][3]int{{0, 300, 1000}, {0, 380, 1000}, {0, 370, 1000}, {0, 390, 1000}, {0, 370, 1000}, {0, 400, 1000}, {0, 100, 1000}}, nil), []verdict.Question{verdict.Noise, verdict.BetterThanNoise}},
-		{"a rise", edit([7][3]int{{}, {}, {20, 13, 6}, {}, {}, {}, {}}, nil), []verdict.Question{verdict.AtZero, verdict.BetterThanNoise, verdict.AtFar, verdict.Monotone}},
-		{"weaker than one step", edit([7][3]int{{0, 500, 1000}, {0, 380, 1000}, {0, 390, 1000}, {0, 390, 1000}, {0, 370, 1000}, {0, 100, 900}, {0, 100, 900}}, nil), []verdict.Question{verdict.Iterated}},
+		{"weaker than noise", edit([8][3]int{{0, 300, 1000}, {0, 380, 1000}, {0, 370, 1000}, {0, 390, 1000}, {0, 370, 1000}, {0, 400, 1000}, {0, 100, 1000}, {0, 290, 990}}, nil), []verdict.Question{verdict.Noise, verdict.BetterThanNoise}},
+		{"a rise", edit([8][3]int{{}, {}, {20, 13, 6}, {}, {}, {}, {}, {}}, nil), []verdict.Question{verdict.AtZero, verdict.BetterThanNoise, verdict.AtFar, verdict.Monotone}},
+		{"weaker than one step", edit([8][3]int{{0, 500, 1000}, {0, 380, 1000}, {0, 390, 1000}, {0, 390, 1000}, {0, 370, 1000}, {0, 100, 900}, {0, 100, 900}, {0, 290, 990}}, nil), []verdict.Question{verdict.Iterated}},
+		{"weaker than a search", edit([8][3]int{{0, 300, 1000}, {0, 380, 1000}, {0, 390, 1000}, {0, 390, 1000}, {0, 370, 1000}, {0, 100, 900}, {0, 100, 900}, {0, 420, 1000}}, nil), []verdict.Question{verdict.BlackBox}},
 		{"zero gradients", edit(sound, func(r *pipeline.Result) {
 			for _, image := range []int{3, 600, 999} {
 				for e := range E {
@@ -53,9 +54,9 @@ func TestForms(t *testing.T) {
 				o.Class, o.Margin = 2, -1
 			}
 		}), []verdict.Question{verdict.CleanAccuracy}}, // all have one label, which always 0 gives to more
-		{"few", edit([7][3]int{{0, 300, 1000}, {0, 380, 1000}, {0, 370, 1000}, {0, 390, 1000}, {0, 370, 1000}, {0, 379, 1000}, {0, 100, 1000}}, nil), []verdict.Question{verdict.Noise}},
+		{"few", edit([8][3]int{{0, 300, 1000}, {0, 380, 1000}, {0, 370, 1000}, {0, 390, 1000}, {0, 370, 1000}, {0, 379, 1000}, {0, 100, 1000}, {0, 290, 990}}, nil), []verdict.Question{verdict.Noise}},
 	} {
-		for _, curves := range [][]int{{0}, {0, 1, 2, 3, 4, 5, 6}} {
+		for _, curves := range [][]int{{0}, {0, 1, 2, 3, 4, 5, 6, 7}} {
 			t.Run(fmt.Sprint(c.name, curves), func(t *testing.T) {
 				rays := raytest.Rays(t, c.r, curves...)
 				check := verdict.Check{Far: 1, Norm: attack.Linf, Gates: []verdict.Gate{{Accuracy: 0.7, Eps: 0.1}}}

@@ -30,14 +30,17 @@ func (f Finding) String() string {
 		}
 		return fmt.Sprintf("at eps %.4g %d images leave the ball, by up to %.3g, or bounds %s, by up to %.3g",
 			f.Eps, f.Only[0], f.Excess[0], f.Bounds, f.Excess[1])
-	case Iterated, Noise, OtherLoss:
+	case Iterated, Noise, OtherLoss, BlackBox:
 		if f.Level == Pass {
 			return fmt.Sprintf("%s fools at least as many images as %s at every eps", f.Attack.Label(), f.Other.Label())
 		}
 		s := fmt.Sprintf("at eps %.4g %d images are fooled by %s alone and %d by %s alone (chance of that %.2g)",
 			f.Eps, f.Only[1], f.Other.Label(), f.Only[0], f.Attack.Label(), f.P)
-		if f.Level == Warn {
+		switch {
+		case f.Level == Warn:
 			s += "; few enough to be chance"
+		case f.What == BlackBox:
+			s += ": a search without gradients beats them, so they are masked"
 		}
 		return s
 	case BetterThanNoise:

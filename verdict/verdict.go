@@ -32,6 +32,8 @@ const (
 	Iterated        Question = "iterated"
 	Noise           Question = "noise"             // does an attack fool as many as a control?
 	BetterThanNoise Question = "better-than-noise" // does the attack find what noise does not?
+	// BlackBox: does an attack along gradients fool as many as a search that asks for none?
+	BlackBox Question = "black-box"
 	// AtFar: is nothing right where any image can be reached?
 	AtFar        Question = "far"
 	ZeroGradient Question = "zero-gradient" // is an image right since its gradient is zero?

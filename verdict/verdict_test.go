@@ -12,15 +12,15 @@ import (
 )
 
 // judged is a made-up result of Check's attacks on 1,000 images of 10 classes, all right as they
-// are, at eps 0, 0.1 and 1. fooled [7][3] is how many images, from the first on, an attack fools at
+// are, at eps 0, 0.1 and 1. fooled [8][3] is how many images, from the first on, an attack fools at
 // an eps.
-func judged(fooled [7][3]int) *pipeline.Result {
+func judged(fooled [8][3]int) *pipeline.Result {
 	const n = 1000
 	r := &pipeline.Result{N: n, Clean: n, Classes: 10, Eps: []float64{0, 0.1, 1}, Images: make([]pipeline.Clean, n)}
 	for i := range r.Images {
 		r.Images[i].Margin = 1
 	}
-	for k, a := range []attack.Attack{attack.FGSM(), attack.BIM(20), attack.PGD(20, 1), attack.PGD(40, 1), attack.PGD(20, 1), attack.Noise(1), attack.UniformNoise(1)} {
+	for k, a := range []attack.Attack{attack.FGSM(), attack.BIM(20), attack.PGD(20, 1), attack.PGD(40, 1), attack.PGD(20, 1), attack.Noise(1), attack.UniformNoise(1), attack.Square(100, 1)} {
 		c := pipeline.Curve{Attack: a, Correct: make([]int, 3), ZeroGradient: make([]int, 3), Outcomes: make([]pipeline.Outcome, 3*n)}
 		for i := range n {
 			for e := range r.Eps {
@@ -41,7 +41,7 @@ func judged(fooled [7][3]int) *pipeline.Result {
 // warnings hold the same finding. Of 30 images that noise alone fools the chance is 2^-30. The 95 %
 // intervals of Wilson overlap, 0.340 to 0.400 and 0.370 to 0.431.
 func TestOneJudge(t *testing.T) {
-	r := judged([7][3]int{{0, 300, 1000}, {0, 380, 1000}, {0, 370, 1000}, {0, 390, 1000}, {0, 370, 1000}, {0, 400, 1000}, {0, 100, 1000}})
+	r := judged([8][3]int{{0, 300, 1000}, {0, 380, 1000}, {0, 370, 1000}, {0, 390, 1000}, {0, 370, 1000}, {0, 400, 1000}, {0, 100, 1000}, {0, 290, 990}})
 	var asked, warned *verdict.Finding
 	for _, f := range (verdict.Check{Far: 1}).Judge(r) {
 		if f.What == verdict.Noise {
@@ -75,7 +75,7 @@ func TestOneJudge(t *testing.T) {
 // 2^-10, are none.
 func TestFew(t *testing.T) {
 	for only, want := range map[int]verdict.Level{0: verdict.Pass, 9: verdict.Warn, 10: verdict.Fail} {
-		r := judged([7][3]int{{0, 300, 1000}, {0, 380, 1000}, {0, 370, 1000}, {0, 390, 1000}, {0, 370, 1000}, {0, 370 + only, 1000}, {0, 100, 1000}})
+		r := judged([8][3]int{{0, 300, 1000}, {0, 380, 1000}, {0, 370, 1000}, {0, 390, 1000}, {0, 370, 1000}, {0, 370 + only, 1000}, {0, 100, 1000}, {0, 290, 990}})
 		for _, f := range (verdict.Check{Far: 1}).Judge(r) {
 			if f.What == verdict.Noise && f.Level != want {
 				t.Errorf("%d: %s, want %s: %s", only, f.Level, want, f)
@@ -93,7 +93,7 @@ func TestFew(t *testing.T) {
 
 // TestRise: neighbours that may be chance are none once they add up.
 func TestRise(t *testing.T) {
-	r := judged([7][3]int{{}, {}, {20, 13, 6}, {}, {}, {}, {}})
+	r := judged([8][3]int{{}, {}, {20, 13, 6}, {}, {}, {}, {}, {}})
 	found := 0
 	for _, f := range verdict.Warnings(r) {
 		if f.What == verdict.Monotone {
