@@ -53,8 +53,8 @@ const (
 	checkAttacks
 )
 
-// searchQueries is K of the search without gradients. So few take about as long as half of the other
-// attacks, and fool about as many images as one step along the gradient.
+// searchQueries is K of the search without gradients. So few take about half as long as the other
+// attacks together, and fool about as many images as one step along the gradient.
 const searchQueries = 100
 
 // Run answers all questions about b's model on set. The result is of the attacks that were made,
