@@ -242,13 +242,13 @@ func (j judge) betterThanNoise(c, noise *pipeline.Curve) Finding {
 	return f
 }
 
-// far asks whether the strongest attack leaves more images right than chance at eps, which reaches
-// any image.
+// far asks whether the strongest attack along a gradient leaves more images right than chance at
+// eps, which reaches any image. That a search without gradients does not is another question.
 func (j judge) far(eps float64) Finding {
 	e := slices.Index(j.Eps, eps)
 	k, best := j.N, &j.Curves[0]
 	for a := range j.Curves {
-		if c := &j.Curves[a]; !c.Attack.Control() && c.Correct[e] < k {
+		if c := &j.Curves[a]; c.Attack.HasLoss() && c.Correct[e] < k {
 			k, best = c.Correct[e], c
 		}
 	}

@@ -73,14 +73,14 @@ func Warnings(r *pipeline.Result) []Finding {
 }
 
 // question returns the question that asks whether a is at least as strong as b, if it must be:
-// b is a control, or b is one step and a has many.
+// b is a control, or b is one step along the gradient and a has many.
 func question(a, b attack.Attack) (Question, bool) {
 	switch {
 	case a.Norm != b.Norm || a.Control() || a.Target != attack.Untargeted:
 		return "", false
 	case b.Control():
 		return Noise, true
-	case a.Steps > 1 && b.Steps == 1 && b.Kind == "fgsm" && b.Target == attack.Untargeted:
+	case a.Steps > 1 && a.HasLoss() && b.Steps == 1 && b.Kind == "fgsm" && b.Target == attack.Untargeted:
 		return Iterated, true
 	}
 	return "", false
