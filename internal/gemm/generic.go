@@ -1,6 +1,9 @@
 package gemm
 
-import "unsafe"
+import (
+	"math"
+	"unsafe"
+)
 
 // goKernel is the kernel for every processor.
 func goKernel[T Float]() kernel[T] {
@@ -64,4 +67,16 @@ func kernelGo2[T Float](n int, list *uint32, a *T, ars, acs int, w, init *T, ldi
 	}
 	r0[0], r0[1], r0[2], r0[3] = c00, c01, c02, c03
 	r1[0], r1[1], r1[2], r1[3] = c10, c11, c12, c13
+}
+
+// fused returns k·x + y, rounded once. k is a power of two.
+//
+// A product in float64 has all digits of a float32 x. The sum is rounded to float64 and then to
+// float32. That is the same as to round it once, since a float64 has twice as many digits as a
+// float32 and two more: Figueroa 1995, "When is double rounding innocuous?".
+func fused[T Float](k float64, x, y T) T {
+	if unsafe.Sizeof(x) == 4 {
+		return T(float64(k*float64(x)) + float64(y))
+	}
+	return T(math.FMA(k, float64(x), float64(y)))
 }

@@ -1,10 +1,5 @@
 package gemm
 
-import (
-	"math"
-	"unsafe"
-)
-
 // tilesInGo transforms n tiles that lie side by side, each of 4×4 pixels, in so many channels: down
 // columns and then along rows, each time by
 //
@@ -52,18 +47,6 @@ func tilesOutGo[T Float](n, channels int, m []T, place, ldm int, bias, y []T, ro
 			}
 		}
 	}
-}
-
-// fused returns k·x + y, rounded once. k is a power of two.
-//
-// A product in float64 has all digits of a float32 x. The sum is rounded to float64 and then to
-// float32. That is the same as to round it once, since a float64 has twice as many digits as a
-// float32 and two more: Figueroa 1995, "When is double rounding innocuous?".
-func fused[T Float](k float64, x, y T) T {
-	if unsafe.Sizeof(x) == 4 {
-		return T(k*float64(x) + float64(y))
-	}
-	return T(math.FMA(k, float64(x), float64(y)))
 }
 
 // tile4In is the transform of what a tile of F(4×4, 3×3) takes, along one dimension. With
