@@ -43,7 +43,7 @@ func (apgd) Run(ctx context.Context, a Attack, rows Rows) error {
 	}
 	const slotBest, slotFooled, rho, alpha = 0, 1, 0.75, 0.75
 	n := rows.N()
-	columns, labels, targets := rows.Columns(), rows.Labels(), rows.Targets()
+	columns, labels := rows.Columns(), rows.Labels()
 	size := make([]float64, n)
 	for k := range size {
 		size[k] = 2 * columns[k%len(columns)]
@@ -64,23 +64,14 @@ func (apgd) Run(ctx context.Context, a Attack, rows Rows) error {
 			return err
 		}
 		for k, z := range logits {
-			label := int(labels[k])
-			class, _, ok := Judge(z, label)
-			if !ok {
-				return NotFiniteRow(k)
-			}
-			t := -1
-			if targets != nil {
-				t = int(targets[k])
-			}
-			loss, err := a.Loss.Value(z, label, t)
+			loss, misread, err := a.judge(rows, k, labels[k], z)
 			if err != nil {
 				return err
 			}
 			if !first && loss > last[k] {
 				rises[k]++
 			}
-			better[k], wrong[k] = first || loss > best[k], class != label
+			better[k], wrong[k] = first || loss > best[k], misread
 			fooled[k] = fooled[k] || wrong[k]
 			if better[k] {
 				best[k] = loss

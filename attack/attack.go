@@ -192,7 +192,7 @@ func ParseTarget(s string) (Target, error) {
 
 // Parse reads a comma list of Names such as "fgsm,bim", each of which may have options of its own
 // before those of o: "pgd:steps=20:restarts=5:step=0.01,pgd:loss=cw". Keys are steps, step,
-// restarts, norm, loss, decay, target and seed. The same item may stand in the list once.
+// restarts, norm, loss, decay, target, targets and seed. The same item may stand in the list once.
 //
 // Where "worst" is in a list without an attack, alone or with controls, its Facts.Of are put before
 // it: "worst,noise" is "pgd,apgd-ce,apgd-dlr,worst,noise".

@@ -240,6 +240,21 @@ func (a Attack) Move(k int, rows Rows) Step {
 	return s
 }
 
+// judge returns the attack's loss at logits z of row k with a label, and whether they are misread.
+// It returns NotFiniteRow for logits that are not finite.
+func (a Attack) judge(rows Rows, k int, label int32, z []float64) (loss float64, misread bool, err error) {
+	class, _, ok := Judge(z, int(label))
+	if !ok {
+		return 0, false, NotFiniteRow(k)
+	}
+	target := -1
+	if t := rows.Targets(); t != nil {
+		target = int(t[k])
+	}
+	loss, err = a.Loss.Value(z, int(label), target)
+	return loss, class != int(label), err
+}
+
 // start moves rows to a random point of the ball if the attack begins there.
 func (a Attack) start(ctx context.Context, rows Rows) error {
 	if !a.Start {

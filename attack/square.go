@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // Square asks the model for logits alone: a random search that changes one square window of the
@@ -55,16 +56,16 @@ func (square) Run(ctx context.Context, a Attack, rows Rows) error {
 		all[k] = true
 		wrong[k] = rows.Columns()[k%E] == 0 // which no step moves
 	}
-	labels, targets := rows.Labels(), rows.Targets()
+	labels := rows.Labels()
 	for query := range a.Steps {
-		if query > 0 && !containsFalse(wrong) {
+		if query > 0 && !slices.Contains(wrong, false) {
 			rows.Done()
 			continue
 		}
 		step := a.Move(query, rows)
 		step.Ball = true
 		s.propose(query, &step, wrong)
-		if s.norm == L2 { // a proposal is a point, not a way from the last one
+		if s.a.Norm == L2 { // a proposal is a point, not a way from the last one
 			if err := rows.Restore(ctx, slotClean, all); err != nil {
 				return err
 			}
@@ -77,19 +78,10 @@ func (square) Run(ctx context.Context, a Attack, rows Rows) error {
 			return err
 		}
 		for k, z := range logits {
-			class, _, ok := Judge(z, int(labels[k]))
-			if !ok {
-				return NotFiniteRow(k)
-			}
-			t := -1
-			if targets != nil {
-				t = int(targets[k])
-			}
-			loss, err := a.Loss.Value(z, int(labels[k]), t)
+			loss, fooled, err := a.judge(rows, k, labels[k], z)
 			if err != nil {
 				return err
 			}
-			fooled := class != int(labels[k])
 			take[k] = query == 0 || !wrong[k] && (loss > best[k] || fooled)
 			if drop[k] = !take[k]; take[k] {
 				best[k], wrong[k] = loss, wrong[k] || fooled
@@ -107,20 +99,10 @@ func (square) Run(ctx context.Context, a Attack, rows Rows) error {
 	return nil
 }
 
-func containsFalse(v []bool) bool {
-	for _, b := range v {
-		if !b {
-			return true
-		}
-	}
-	return false
-}
-
 // squares are the perturbations of the rows of a batch, and what their next ones are made of.
 // propose writes next, along and sizes, take writes delta.
 type squares struct {
 	a           Attack
-	norm        Norm
 	c, h, w     int
 	columns     []float64
 	images      []int
@@ -129,12 +111,12 @@ type squares struct {
 	along       []float64   // [N·I]
 	clean       [][]float64 // [N][I], for L2
 	delta, next [][]float64 // [N][I], for L2: x - x0 of the best point, and of the one proposed
-	bump, sum   []float64
+	bump        []float64   // [side, side]
 }
 
 // newSquares returns those of rows, which are at their clean images.
 func newSquares(ctx context.Context, a Attack, rows Rows) (*squares, error) {
-	s := &squares{a: a, norm: a.Norm, columns: rows.Columns(), images: rows.Images(), restarts: rows.Restarts(), bounds: rows.Bounds()}
+	s := &squares{a: a, columns: rows.Columns(), images: rows.Images(), restarts: rows.Restarts(), bounds: rows.Bounds()}
 	s.c, s.h, s.w = rows.Shape()
 	n, size := rows.N(), s.c*s.h*s.w
 	s.along = make([]float64, n*size)
@@ -149,7 +131,7 @@ func newSquares(ctx context.Context, a Attack, rows Rows) (*squares, error) {
 		for k := range n {
 			s.delta[k], s.next[k] = make([]float64, size), make([]float64, size)
 		}
-		s.bump, s.sum = make([]float64, s.h*s.w), make([]float64, s.c)
+		s.bump = make([]float64, s.h*s.w)
 	default:
 		return nil, fmt.Errorf("attack: %s: norm %v, want linf or l2", a.Name, a.Norm)
 	}
@@ -180,7 +162,7 @@ func (s *squares) propose(query int, step *Step, done []bool) {
 	step.Along, step.Size = s.along, make([]float64, len(s.columns))
 	for e, eps := range s.columns {
 		switch {
-		case s.norm == L2:
+		case s.a.Norm == L2:
 			step.Size[e] = 1
 		case query == 0:
 			step.Size[e] = eps
@@ -190,16 +172,16 @@ func (s *squares) propose(query int, step *Step, done []bool) {
 	}
 	for k := range done {
 		if done[k] {
-			if s.norm == L2 {
+			if s.a.Norm == L2 {
 				copy(s.row(k), s.delta[k])
 			}
 			continue
 		}
 		u := s.draw(k, query)
 		switch {
-		case s.norm == L2 && query == 0:
+		case s.a.Norm == L2 && query == 0:
 			s.startL2(k, u)
-		case s.norm == L2:
+		case s.a.Norm == L2:
 			s.windowL2(k, query, u)
 		case query == 0:
 			s.stripes(k, u)
@@ -211,7 +193,7 @@ func (s *squares) propose(query int, step *Step, done []bool) {
 
 // take makes what was proposed for row k its best point.
 func (s *squares) take(k int) {
-	if s.norm == L2 {
+	if s.a.Norm == L2 {
 		copy(s.delta[k], s.row(k))
 	}
 }
@@ -309,10 +291,7 @@ func (s *squares) windowL2(k, query int, u *UniformDraw) {
 	from, beside := below(u, 2, s.h-side+1), below(u, 3, s.w-side+1)
 	delta, next := s.delta[k], s.next[k]
 	copy(next, delta)
-	all, both, here := 0.0, 0.0, 0.0 // squares of norms: of all, of both windows, of the one to fill
-	for _, v := range delta {
-		all += float64(v * v)
-	}
+	both, here := 0.0, 0.0 // squares of norms: of both windows, of the one to fill
 	for c := range s.c {
 		s.each(c, from, beside, side, func(at, _ int) { next[at] = 0 })
 		s.each(c, top, left, side, func(at, _ int) {
@@ -326,7 +305,7 @@ func (s *squares) windowL2(k, query int, u *UniformDraw) {
 		}
 	}
 	eps := s.columns[k%len(s.columns)]
-	room := math.Sqrt(math.Max(float64(eps*eps)-all, 0)/float64(s.c) + both)
+	room := math.Sqrt(math.Max(float64(eps*eps)-sumOfSquares(delta), 0)/float64(s.c) + both)
 	s.makeBump(side, u.Word(4)>>31 != 0)
 	here = math.Sqrt(here) + 1e-12
 	for c := range s.c {
@@ -344,11 +323,7 @@ func (s *squares) windowL2(k, query int, u *UniformDraw) {
 // place scales what is next for row k to length eps, keeps it in the bounds, and makes it the way
 // to go from the clean image.
 func (s *squares) place(k int) {
-	norm := 0.0
-	for _, v := range s.next[k] {
-		norm += float64(v * v)
-	}
-	scale := s.columns[k%len(s.columns)] / (math.Sqrt(norm) + 1e-12)
+	scale := s.columns[k%len(s.columns)] / (math.Sqrt(sumOfSquares(s.next[k])) + 1e-12)
 	d := s.row(k)
 	for i, v := range s.next[k] {
 		d[i] = float64(scale * v)
@@ -364,7 +339,6 @@ func (s *squares) place(k int) {
 func (s *squares) makeBump(side int, beside bool) {
 	b := s.bump[:side*side]
 	clear(b)
-	norm := 0.0
 	for half, top := range []int{0, side / 2} {
 		high := [2]int{side / 2, side - side/2}[half]
 		middle, centre := top+high/2, side/2
@@ -385,12 +359,17 @@ func (s *squares) makeBump(side int, beside bool) {
 			}
 		}
 	}
-	for _, v := range b {
-		norm += float64(v * v)
-	}
+	norm := math.Sqrt(sumOfSquares(b))
 	for i := range b {
-		b[i] /= math.Sqrt(norm)
+		b[i] /= norm
 	}
 }
 
 func distance(a, b int) int { return max(a-b, b-a) }
+
+func sumOfSquares(v []float64) (sum float64) {
+	for _, x := range v {
+		sum += float64(x * x)
+	}
+	return sum
+}

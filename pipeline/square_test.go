@@ -13,7 +13,7 @@ import (
 
 // TestSquareOnPlane holds Square to the closed form on a model of two classes without a hidden
 // layer. Its margin falls along a plane with normal w, so that no point of the ball of eps has less
-// than the margin at the image less eps·‖w‖, in the dual norm. More queries find no larger margin.
+// than the margin at the image less eps·‖w‖, in the dual norm. More queries find no larger one.
 // Nothing says how near a random search comes: an L∞ search that may flip each pixel alone comes
 // near, one of L2 by windows of nine pixels does not.
 func TestSquareOnPlane(t *testing.T) {

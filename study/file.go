@@ -33,7 +33,7 @@ type File struct {
 	Backend   string   `toml:"backend"`   // cpu (the default) or cuda
 	// MathMode is that of cuda at float32: 3xtf32 (the default) or fp32; see 'advsweep devices'.
 	MathMode string `toml:"product"`
-	Math     string `toml:"math"` // as --math: default, or fast on the CPU
+	Math     string `toml:"math"` // default, or fast on the CPU
 
 	AttackSettings // embedded because its keys stand beside the others in the file, in no table
 

@@ -244,7 +244,7 @@ func avx2_float32_kinked1(n int, list *uint32, a *float32, lda int, v *float32, 
 //go:noescape
 func avx2_float32_gate(n int, dst *float32, d *float32, m *float32)
 
-// avx2_float32_differences is differencesGo. The largest difference is the largest of the first 4 tops.
+// avx2_float32_differences is differencesGo. The largest difference is in the first 4 tops.
 //
 //go:noescape
 func avx2_float32_differences(n int, sums *float64, tops *uint64, x *float32, x0 *float32) (differ int)

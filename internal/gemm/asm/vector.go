@@ -535,7 +535,7 @@ func (f form) differences() {
 // with a sign, which is 0 here.
 func (f form) differences4() {
 	f.text("differences", "func(n int, sums *float64, tops *uint64, x, x0 *T) (differ int)",
-		"is differencesGo. The largest difference is the largest of the first 4 tops.")
+		"is differencesGo. The largest difference is in the first 4 tops.")
 	n := Load(Param("n"), GP64())
 	x, x0 := Load(Param("x"), GP64()), Load(Param("x0"), GP64())
 	differ, some := GP64(), GP64()
