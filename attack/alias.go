@@ -37,6 +37,12 @@ var aliases = []alias{
 	{[]string{"nim"}, "nifgsm", ""},
 	{[]string{"apgd", "autopgd", "autoprojectedgradientdescent"}, "apgd-ce", ""},
 	{[]string{"squareattack"}, "square", ""},
+	{[]string{"fabattack"}, "fab", ""},
+	{[]string{"ddnattack"}, "ddn", ""},
+	{[]string{"linffmnattack"}, "fmn:norm=linf", ""},
+	{[]string{"l2fmnattack"}, "fmn:norm=l2", ""},
+	{[]string{"linfdeepfoolattack"}, "deepfool:norm=linf", ""},
+	{[]string{"l2deepfoolattack"}, "deepfool:norm=l2", ""},
 	{[]string{"linfadditiveuniformnoiseattack"}, "uniform:norm=linf", ""},
 	{[]string{"aa", "autoattack"}, "worst", "AutoAttack"},
 }

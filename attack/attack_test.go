@@ -103,7 +103,7 @@ func TestParse(t *testing.T) {
 	if d := cmp.Diff([]Attack{FGSM(), BIM(5), Noise(9)}, got); err != nil || d != "" {
 		t.Errorf("%v (-want +got):\n%s", err, d)
 	}
-	for _, in := range []string{"", "fgsm,", "fgsm,fgsm", "FGSM,fgsm", "ifgsm,bim", "deepfool", "pgd:steps", "pgd:steps=0", "pgd:step=0", "pgd:k=3", "fgsm:steps=3", "bim:norm=l1", "bim:loss=", "pgd:target=-1", "worst:steps=2", "noise:seed=-1", "mifgsm:decay=-1"} {
+	for _, in := range []string{"", "fgsm,", "fgsm,fgsm", "FGSM,fgsm", "ifgsm,bim", "boundary", "pgd:steps", "pgd:steps=0", "pgd:step=0", "pgd:k=3", "fgsm:steps=3", "bim:norm=l1", "bim:loss=", "pgd:target=-1", "worst:steps=2", "noise:seed=-1", "mifgsm:decay=-1"} {
 		if got, err := Parse(in, Options{}); err == nil {
 			t.Errorf("%q: %v, want an error", in, got)
 		}

@@ -22,6 +22,14 @@ func (b Bounds) Width() float64 {
 	return b.Hi - b.Lo
 }
 
+// box returns v kept within the bounds, if there are any.
+func (b Bounds) box(v float64) float64 {
+	if b.None() {
+		return v
+	}
+	return min(max(v, b.Lo), b.Hi)
+}
+
 // String gives "none" or "lo,hi", which ParseBounds reads back.
 func (b Bounds) String() string {
 	if b.None() {

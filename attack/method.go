@@ -78,8 +78,9 @@ func (f Facts) Takes(option string) bool { return slices.Contains(f.Options, opt
 type Cost struct {
 	Image float64 // passes of an image, whatever eps and restarts
 	Row   float64 // passes of a row besides
-	// Share is what Sweep.Plan counts for a row, what the model says in the end included. Plans and
-	// so the identity of shards rest on it: it must not change once the method is released.
+	// Share is what Sweep.Plan counts for a row, what the model says in the end included; of a
+	// Nearest for one search of an image. Plans and so the identity of shards rest on it: it must
+	// not change once the method is released.
 	Share int
 }
 
@@ -124,6 +125,7 @@ type Rows interface {
 // file and add its row.
 var Methods = []Method{
 	fgsm{}, bim{}, pgd{}, mifgsm{}, mifgsm{nesterov: true}, apgd{CrossEntropy}, apgd{DLR}, apgdTargeted{}, square{},
+	fab{}, fabTargeted{}, ddn{}, fmn{}, deepFool{},
 	noise{RandomSign}, noise{Uniform}, worst{},
 }
 
@@ -194,7 +196,10 @@ func (a Attack) Draws() bool {
 }
 
 // Restartable reports whether it means something how often the attack starts, see Runs.
-func (a Attack) Restartable() bool { return a.Start || a.facts().Takes("restarts") }
+func (a Attack) Restartable() bool {
+	f := a.facts()
+	return a.Start || f.Takes("restarts") || f.Takes("targets")
+}
 
 // HasLoss reports whether the attack goes along the gradient of Attack.Loss.
 func (a Attack) HasLoss() bool {

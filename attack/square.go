@@ -366,10 +366,3 @@ func (s *squares) makeBump(side int, beside bool) {
 }
 
 func distance(a, b int) int { return max(a-b, b-a) }
-
-func sumOfSquares(v []float64) (sum float64) {
-	for _, x := range v {
-		sum += float64(x * x)
-	}
-	return sum
-}

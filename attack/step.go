@@ -119,3 +119,14 @@ type Norms struct {
 	Linf, L2 float32
 	L0       int32
 }
+
+// In is the one of norm n.
+func (v Norms) In(n Norm) float64 {
+	switch n {
+	case Linf:
+		return float64(v.Linf)
+	case L2:
+		return float64(v.L2)
+	}
+	return math.NaN()
+}

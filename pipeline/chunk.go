@@ -135,6 +135,11 @@ func (s Sweep) cuts() (all []cut) {
 		if s.reads(a) {
 			continue
 		}
+		if a.MinimumNorm() { // one search serves all eps
+			few, work := (chunkRows+a.Runs()-1)/a.Runs(), work/(a.Runs()*cost(a).Share+len(s.Eps))
+			all = append(all, cut{Strike, i, min(walkImages, max(few, work)), len(s.Eps), len(s.Eps)})
+			continue
+		}
 		row := a.Runs() * cost(a).Share
 		few := (chunkRows + a.Runs() - 1) / a.Runs()
 		eps := min(len(s.Eps), max(few, work/row))
@@ -234,7 +239,7 @@ func (s Sweep) inTurn(plan []Chunk, todo []int) []int {
 	first := -1 // the attack
 	for _, i := range todo {
 		if plan[i].Kind != Look {
-			if a := plan[i].Attack; plan[i].Kind == Strike && cost(s.Attacks[a]).Image > 0 {
+			if a := plan[i].Attack; plan[i].Kind == Strike && cost(s.Attacks[a]).Image > 0 && !s.Attacks[a].MinimumNorm() {
 				first = a
 			}
 			break
@@ -269,7 +274,7 @@ func (s Sweep) units(c Chunk) int {
 		return n
 	}
 	a := s.Attacks[c.Attack]
-	return n * (c.To - c.From) * a.Runs() * (a.Steps + 1)
+	return n * (c.To - c.From) * runs(a) * (a.Steps + 1)
 }
 
 // chunk does c and returns what it finds as a payload.
@@ -319,7 +324,7 @@ func (r *sweeping) look(ctx context.Context, c Chunk) ([]byte, error) {
 // strike attacks the images of c and fills found [images, eps] with what becomes of each.
 func (r *sweeping) strike(ctx context.Context, c Chunk, found []Outcome) error {
 	a, E := r.Attacks[c.Attack], c.To-c.From
-	return r.batches(batch{c.Lo, c.Hi, c.From, c.To, 0, a.Runs()}, false, func(bt batch) error {
+	return r.batches(batch{c.Lo, c.Hi, c.From, c.To, 0, runs(a)}, false, func(bt batch) error {
 		one := rowsOf(r.b, a, r.Eps[bt.from:bt.to], r.Bounds, r.held, bt.lo, bt.hi)
 		one.restarts(r.Eps[bt.from:bt.to], bt.first, bt.restarts())
 		if err := one.begin(ctx); err != nil {
@@ -421,8 +426,11 @@ func (s Sweep) Assemble(n, first, classes int, log Log) (*Result, error) {
 			res.worst(c)
 		}
 		res.count(c)
-		if walks[i] != nil {
+		switch {
+		case walks[i] != nil:
 			c.Exact = newExact(walks[i], s.Eps, first)
+		case c.Attack.MinimumNorm():
+			c.Exact = res.distances(c)
 		}
 	}
 	return res, nil

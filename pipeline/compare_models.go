@@ -124,7 +124,7 @@ func (c Compare) Run(ctx context.Context, a, b Backend, set *dataset.Set) (*Comp
 	w.sweep.total = 4 * n
 	for _, at := range c.Attacks {
 		if !at.Composite() {
-			w.sweep.total += n * E * (2*at.Runs()*(at.Steps+1) + 2)
+			w.sweep.total += n * E * (2*runs(at)*(at.Steps+1) + 2)
 		}
 	}
 	w.found.Judged = c.Model != nil
@@ -400,7 +400,7 @@ func (w *comparing) attack(ctx context.Context, k int) error {
 		return nil
 	}
 	own, same, flips := make([][]float64, E), make([][]float64, E), make([]int, E)
-	err := w.batches(n, E, a.Runs(), func(lo, hi, from, to int) error {
+	err := w.batches(n, E, runs(a), func(lo, hi, from, to int) error {
 		sub, err := w.set.Slice(lo, hi-lo)
 		if err != nil {
 			return err

@@ -39,7 +39,7 @@ func (s Sweep) Cost(c Chunk, macs int64) float64 {
 		return images * float64(s.walkCost(s.Attacks[c.Attack])) * float64(macs)
 	}
 	a := s.Attacks[c.Attack]
-	rows := images * float64(c.To-c.From) * float64(a.Runs())
+	rows := images * float64(c.To-c.From) * float64(runs(a))
 	each := 1.0 // of a row: what the model says of it in the end
 	if s.Rounded {
 		each++

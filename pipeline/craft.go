@@ -40,7 +40,7 @@ func CraftAll(ctx context.Context, b Backend, set *dataset.Set, a attack.Attack,
 	if err := b.Load(ctx, set.First, set.Images, set.Labels); err != nil {
 		return nil, err
 	}
-	n, R := set.N(), a.Runs()
+	n, R := set.N(), runs(a)
 	inputs := b.Info().Inputs
 	x, levels := make([]float32, n*inputs), make([]uint8, n*inputs)
 	out := &Crafted{Attack: a, Eps: eps, Outcomes: make([]Outcome, n)}

@@ -36,6 +36,9 @@ func AsExacter(b Backend) (Exacter, bool) {
 type Exact struct {
 	Max   float64
 	Walks []attack.Walk // [N]
+	// MinimumNorm says that it is the curve of an attack of minimum norm: each image is given its
+	// label up to the distance that was found, and a forward pass said there that it is not.
+	MinimumNorm bool
 	// Ties lists the images, by their index in the data set, that fail or recover so close to one
 	// of Result.Eps, within attack.Walk.Within, that rounding may decide whether they count there.
 	Ties []int
@@ -108,7 +111,12 @@ func (x *Exact) Area() float64 {
 // MedianCritical returns the median over all images of the critical eps, the least at which an
 // image is not given its label (0 for one that never is): the lower of the two middle ones. ok is
 // false if the median image is given its label up to Max.
-func (x *Exact) MedianCritical() (eps float64, ok bool) {
+func (x *Exact) MedianCritical() (eps float64, ok bool) { return x.Quantile(0.5) }
+
+// Quantile returns the critical eps below or at which a part p of all images fails, 0 ≤ p ≤ 1: of
+// n images in their order that at p·(n-1), rounded down. ok is false if that image is given its
+// label up to Max.
+func (x *Exact) Quantile(p float64) (eps float64, ok bool) {
 	all := make([]float64, len(x.Walks))
 	for i := range x.Walks {
 		all[i] = math.Inf(1)
@@ -117,7 +125,7 @@ func (x *Exact) MedianCritical() (eps float64, ok bool) {
 		}
 	}
 	slices.Sort(all)
-	eps = all[(len(all)-1)/2]
+	eps = all[int(p*float64(len(all)-1))]
 	return eps, !math.IsInf(eps, 1)
 }
 

@@ -90,7 +90,7 @@ func fingerprint(h hash.Hash, b Backend, m *model.Model, attacks string) error {
 		}
 		var moved, rounded []byte
 		all := sweeping{b: b}
-		err := all.batches(batch{0, n, 0, len(eps), 0, a.Runs()}, false, func(bt batch) error {
+		err := all.batches(batch{0, n, 0, len(eps), 0, runs(a)}, false, func(bt batch) error {
 			r := rowsOf(b, a, eps[bt.from:bt.to], bounds, of, bt.lo, bt.hi)
 			r.restarts(eps[bt.from:bt.to], bt.first, bt.restarts())
 			if err := r.begin(ctx); err != nil {

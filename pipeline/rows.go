@@ -24,6 +24,8 @@ type rows struct {
 	E, R    int
 	columns []float64 // [E·R]
 	restart []int     // [E·R], nil for one
+	wide    bool      // these are the rows of a search of minimum norm
+	still   []bool    // [images], of a search: nothing was found, as every gradient was zero
 	targets []int32   // [rows], nil for an untargeted attack
 	after   func()    // called by Done
 }
@@ -39,7 +41,7 @@ func heldOf(set *dataset.Set) held { return held{set.Labels, set.First, set.Imag
 
 func rowsOf(b Backend, a attack.Attack, eps []float64, bounds attack.Bounds, of held, lo, hi int) *rows {
 	r := &rows{b: b, a: a, bounds: bounds, held: of, lo: lo, hi: hi, E: len(eps)}
-	r.restarts(eps, 0, a.Runs())
+	r.restarts(eps, 0, runs(a))
 	return r
 }
 
@@ -64,7 +66,7 @@ func newRows(ctx context.Context, b Backend, a attack.Attack, eps []float64, bou
 }
 
 func (r *rows) begin(ctx context.Context) error {
-	if r.a.Target != attack.Untargeted {
+	if r.a.Target != attack.Untargeted && (r.wide || !r.a.MinimumNorm()) {
 		if err := r.aim(ctx); err != nil {
 			return err
 		}
@@ -126,6 +128,9 @@ func (r *rows) attack(ctx context.Context, after func()) error {
 		return nil
 	}
 	r.after = after
+	if r.a.MinimumNorm() {
+		return r.nearest(ctx)
+	}
 	return r.a.Run(ctx, r)
 }
 
@@ -203,7 +208,7 @@ func (r *rows) outcomes(ctx context.Context, rounded bool) ([]Outcome, error) {
 		if !ok {
 			return nil, notFinite(k)
 		}
-		out[k] = Outcome{Class: int32(class), Margin: float32(margin), Rounded: -1, Zero: found.Zero[k], Norms: found.Norms[k]}
+		out[k] = Outcome{Class: int32(class), Margin: float32(margin), Rounded: -1, Zero: found.Zero[k] || r.still != nil && r.still[k/len(r.columns)], Norms: found.Norms[k]}
 	}
 	for k, c := range found.Rounded {
 		if c < 0 {

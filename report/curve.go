@@ -259,8 +259,9 @@ type attackJSON struct {
 	Restarts int     `json:"restarts,omitempty"`
 	Decay    float64 `json:"decay,omitempty"`
 	Target   string  `json:"target,omitempty"`
-	// Exact is there if the curve is known at every eps.
-	Exact *exactJSON `json:"exact,omitempty"`
+	// One of the two is there if the curve is known at every eps.
+	Exact       *exactJSON       `json:"exact,omitempty"`
+	MinimumNorm *minimumNormJSON `json:"minimum_norm,omitempty"`
 }
 
 func newAttackJSON(c pipeline.Curve, precision string) attackJSON {
@@ -284,7 +285,11 @@ func newAttackJSON(c pipeline.Curve, precision string) attackJSON {
 	if a.Momentum {
 		j.Decay = a.Decay
 	}
-	if c.Exact != nil {
+	switch {
+	case c.Exact == nil:
+	case c.Exact.MinimumNorm:
+		j.MinimumNorm = newMinimumNormJSON(c.Exact)
+	default:
 		j.Exact = newExactJSON(c.Exact, precision)
 	}
 	return j
@@ -292,7 +297,7 @@ func newAttackJSON(c pipeline.Curve, precision string) attackJSON {
 
 // CurveJSON writes r as one indented object: the fields of m but the device, those of r, and "rows"
 // with the names that CurveCSV uses. An attack whose curve is known at every eps has an object
-// "exact", with a jump [eps, correct] on each line. Equal runs give equal bytes.
+// "exact" or "minimum_norm", with a jump [eps, correct] on each line. Equal runs give equal bytes.
 func CurveJSON(m record.Meta, r *pipeline.Result) ([]byte, error) { return curveJSON(m, r, Rows(r)) }
 
 // curveJSON is CurveJSON with rows, those of r.

@@ -81,6 +81,58 @@ type exactJSON struct {
 	Jumps     [][2]float64 `json:"jumps"` // eps, and the count from there on
 }
 
+// minimumNormJSON is the curve of an attack of minimum norm as curve.json has it. Distances are in
+// the attack's norm, 0 of an image that is wrong as it is.
+type minimumNormJSON struct {
+	Max       float64        `json:"max"`
+	Found     int            `json:"found"`         // images whose distance is at most Max
+	Area      float64        `json:"area"`          // the integral of the accuracy over [0, Max]
+	Mean      float64        `json:"mean_accuracy"` // Area/Max
+	Median    *float64       `json:"median_distance"`
+	Quantiles []quantileJSON `json:"quantiles"`
+	Jumps     [][2]float64   `json:"jumps"` // eps, and the count from there on
+}
+
+// quantileJSON says within which distance a part of the images has a misread one; null stands for
+// more than Max.
+type quantileJSON struct {
+	Part     float64  `json:"part"`
+	Distance *float64 `json:"distance"`
+}
+
+// quantileParts are those parts.
+var quantileParts = []float64{0.1, 0.25, 0.5, 0.75, 0.9}
+
+func newMinimumNormJSON(x *pipeline.Exact) *minimumNormJSON {
+	const d = digits(32) // norms are float32
+	j := &minimumNormJSON{Max: x.Max, Found: found(x), Area: x.Area(), Mean: mean(x)}
+	for _, p := range quantileParts {
+		q := quantileJSON{Part: p}
+		if eps, ok := x.Quantile(p); ok {
+			eps = d.round(eps)
+			q.Distance = &eps
+		}
+		if p == 0.5 {
+			j.Median = q.Distance
+		}
+		j.Quantiles = append(j.Quantiles, q)
+	}
+	for _, s := range steps(x, d) {
+		j.Jumps = append(j.Jumps, [2]float64{s.Eps, float64(s.Correct)})
+	}
+	return j
+}
+
+// found counts the images that are wrong at Max or nearer.
+func found(x *pipeline.Exact) (n int) {
+	for i := range x.Walks {
+		if _, fails := x.Walks[i].Critical(x.Max); fails {
+			n++
+		}
+	}
+	return n
+}
+
 func newExactJSON(x *pipeline.Exact, precision string) *exactJSON {
 	d := newDigits(precision)
 	j := &exactJSON{Max: x.Max, Area: x.Area(), Mean: mean(x), Recovery: recoveries(x), Ties: append([]int{}, x.Ties...)}
@@ -131,6 +183,21 @@ func numberOnLine(data []byte, digits, end string) (number, rest []byte, ok bool
 	number = line[:len(line)-len(rest)]
 	rest, ok = bytes.CutPrefix(rest, []byte(end))
 	return number, rest, ok && len(number) > 0
+}
+
+// writeMinimumNorm writes x, the curve of a, which is of minimum norm, for a terminal.
+func writeMinimumNorm(b *strings.Builder, a attack.Attack, x *pipeline.Exact) {
+	top := short(x.Max)
+	fmt.Fprintf(b, "\n%s at every eps in [0, %s], by the distance of each image from\nthe nearest misread one that was found:\n", a.Label(), top)
+	fmt.Fprintf(b, "  accuracy     %s %% on average; area under the curve %s\n", percent(mean(x)), short(x.Area()))
+	at := func(p float64) string {
+		if eps, ok := x.Quantile(p); ok {
+			return short(eps)
+		}
+		return "above " + top
+	}
+	fmt.Fprintf(b, "  distance     median %s; of a tenth of the images up to %s, of nine tenths\n               up to %s\n", at(0.5), at(0.1), at(0.9))
+	fmt.Fprintf(b, "  found        of %d of %s within %s, those that are wrong as they are\n               included\n", found(x), images(len(x.Walks)), top)
 }
 
 // writeExact writes x, the curve of a, for a terminal.

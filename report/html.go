@@ -19,6 +19,7 @@ import (
 	"strings"
 
 	"advsweep/internal/plain"
+	"advsweep/internal/words"
 	"advsweep/pipeline"
 	"advsweep/record"
 	"advsweep/stat"
@@ -363,7 +364,11 @@ func (p Page) attackRow(i int) attackRow {
 	if j.Seed != nil {
 		add("seed", strconv.FormatUint(*j.Seed, 10))
 	}
-	if c.Exact != nil {
+	switch {
+	case c.Exact == nil:
+	case c.Exact.MinimumNorm:
+		add("minimum norm", fmt.Sprintf("every eps up to %s, by the distance of each image", short(c.Exact.Max)))
+	default:
 		checked, bad := c.Exact.Ends()
 		add("exact", fmt.Sprintf("every eps up to %s; of %d ends %d disagree with forward passes", short(c.Exact.Max), checked, bad))
 	}
@@ -408,7 +413,7 @@ func (p Page) figures(columns []int) (figures []figureContent, within bool) {
 
 	asked := false
 	undone, undoneBy, undoneEps := 0, "", 0.0
-	var steps []string
+	var steps, nearest []string
 	for i := range r.Curves {
 		c := &r.Curves[i]
 		s := series{class: style(r, i), label: c.Attack.Label(), shape: i, tips: []string{}}
@@ -446,7 +451,11 @@ func (p Page) figures(columns []int) (figures []figureContent, within bool) {
 		thin.line = s.line
 		if x := c.Exact; x != nil {
 			s.line, s.band = nil, nil
-			steps = append(steps, s.label)
+			if x.MinimumNorm {
+				nearest = append(nearest, s.label)
+			} else {
+				steps = append(steps, s.label)
+			}
 			jumps := thinned(x)
 			for n, j := range jumps {
 				add := func(k int) {
@@ -475,6 +484,9 @@ func (p Page) figures(columns []int) (figures []figureContent, within bool) {
 	}
 	if steps != nil {
 		f.Captions = append(f.Captions, strings.Join(steps, " and ")+" is exact: a step at every eps at which an image changes.")
+	}
+	if nearest != nil {
+		f.Captions = append(f.Captions, words.And(nearest)+": a step at the distance of each image from the nearest misread one that was found.")
 	}
 	f.SVG = at.svg()
 	figures = append(figures, f)

@@ -18,9 +18,9 @@ import (
 //
 //	index             in the data set
 //	label, clean      the true class, and the one that the model gives the clean image
-//	eps_star          the least eps at which it is not given its label: of an exact curve of all,
-//	                  else of Eps; empty if there is none
-//	intervals         of an exact curve, lo:hi;lo:hi… where it is given its label: lo is in, hi is
+//	eps_star          the least eps at which it is not given its label: of a curve known at
+//	                  every eps of all, else of Eps; empty if there is none
+//	intervals         of such a curve, lo:hi;lo:hi… where it is given its label: lo is in, hi is
 //	                  not unless it is the largest eps
 //	zero_gradient     true if it was not attacked at some of Eps, and is right for that: its
 //	                  gradient was zero in every pixel and no step moved it

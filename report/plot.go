@@ -11,6 +11,7 @@ import (
 	"unicode"
 
 	"advsweep/attack"
+	"advsweep/internal/words"
 	"advsweep/pipeline"
 	"advsweep/stat"
 
@@ -137,20 +138,28 @@ func (f Figure) caption() string {
 	if f.Curves != nil {
 		drawn = r.Select(f.Curves...)
 	}
-	var exact []string
+	var exact, nearest []string
 	for _, c := range drawn.Curves {
-		if c.Exact != nil {
+		switch {
+		case c.Exact == nil:
+		case c.Exact.MinimumNorm:
+			nearest = append(nearest, c.Attack.Label())
+		default:
 			exact = append(exact, c.Attack.Label())
 		}
 	}
 	if exact != nil {
 		s += " · " + strings.Join(exact, " and ") + " exact at every eps"
 	}
+	if nearest != nil {
+		s += " · " + words.And(nearest) + ": a step at each image's distance"
+	}
+	known := len(exact) + len(nearest)
 	var intervals []string
-	if len(r.Eps) > 1 || exact != nil {
+	if len(r.Eps) > 1 || known > 0 {
 		intervals = append(intervals, "bands")
 	}
-	if len(r.Eps) == 1 && len(exact) < len(drawn.Curves) {
+	if len(r.Eps) == 1 && known < len(drawn.Curves) {
 		intervals = append(intervals, "bars")
 	}
 	s += " · " + strings.Join(intervals, " and ") + ": 95 % (Wilson)"

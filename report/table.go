@@ -53,7 +53,11 @@ func CurveTable(w io.Writer, r *pipeline.Result) error {
 		b.WriteString("\n" + wrapped(fmt.Sprintf("%s: %s.", attack.Worst().Label(), worstOf(of)), 80) + "\n")
 	}
 	for _, c := range r.Curves {
-		if c.Exact != nil {
+		switch {
+		case c.Exact == nil:
+		case c.Exact.MinimumNorm:
+			writeMinimumNorm(&b, c.Attack, c.Exact)
+		default:
 			writeExact(&b, c.Attack, c.Exact)
 		}
 	}

@@ -1,0 +1,205 @@
+package attack
+
+import (
+	"context"
+	"fmt"
+	"math"
+)
+
+// FAB is the fast adaptive boundary attack: it goes back and forth between the clean image and the
+// plane where another class would take over if the model were linear, each time the nearest of
+// those planes, and keeps within the bounds exactly. k is how often.
+//
+// Croce and Hein 2020, arXiv:1907.02044: algorithm 1, without its restarts.
+func FAB(k int) Attack {
+	return Attack{Name: "fab", Kind: "fab", Steps: k, Direction: Along, Loss: Margin}
+}
+
+// FABTargeted is FAB towards one class after another, targets of them, those with the largest
+// logits of the clean image, the label left out. It takes one gradient where FAB takes one for each
+// class. It is AutoAttack's third attack.
+//
+// Croce and Hein 2020, arXiv:1907.02044 and arXiv:2003.01690, section 5.
+func FABTargeted(k, targets int) Attack {
+	a := FAB(k)
+	a.Name, a.Kind, a.Restarts, a.Target = "fab-t", "fab-t", targets, ByRank
+	return a
+}
+
+type fab struct{ nearest }
+
+func (fab) Facts() Facts {
+	return Facts{
+		Default: FAB(100),
+		Options: []string{"steps", "norm"},
+		Family:  "fab",
+		About:   "minimum norm: between the image and the nearest plane between classes, back and forth",
+		Source:  "Croce and Hein 2020, arXiv:1907.02044",
+	}
+}
+
+func (fab) Label(a Attack) string { return fmt.Sprintf("FAB, k = %d", a.Steps) }
+
+// Cost is nine gradients and two looks a step.
+func (fab) Cost(a Attack) Cost {
+	each := 2*mostRivals + 2
+	return Cost{Image: float64(1 + halvings + each*a.Steps), Share: 2 + halvings + each*a.Steps}
+}
+
+func (m fab) Run(ctx context.Context, a Attack, rows Rows) error { return runNearest(ctx, m, a, rows) }
+
+func (fab) Search(ctx context.Context, a Attack, rows Rows) ([]Found, error) {
+	s, err := newSeeker(ctx, a, rows)
+	if err != nil {
+		return nil, err
+	}
+	return s.fab(ctx, s.nearestPlanes)
+}
+
+type fabTargeted struct{ nearest }
+
+func (fabTargeted) Facts() Facts {
+	return Facts{
+		Default: FABTargeted(100, 9),
+		Options: []string{"steps", "targets", "norm"},
+		Family:  "fab",
+		About:   "fab towards the classes next in the clean image, one after the other",
+		Source:  "Croce and Hein 2020, arXiv:1907.02044, arXiv:2003.01690",
+	}
+}
+
+func (fabTargeted) Label(a Attack) string { return fmt.Sprintf("FAB-T, k = %d", a.Steps) }
+
+// Cost is a gradient and two looks a step, of each target.
+func (fabTargeted) Cost(a Attack) Cost {
+	return Cost{Image: float64(a.Runs() * (1 + halvings + 4*a.Steps)), Share: 2 + halvings + 4*a.Steps}
+}
+
+func (m fabTargeted) Run(ctx context.Context, a Attack, rows Rows) error {
+	return runNearest(ctx, m, a, rows)
+}
+
+func (fabTargeted) Search(ctx context.Context, a Attack, rows Rows) ([]Found, error) {
+	s, err := newSeeker(ctx, a, rows)
+	if err != nil {
+		return nil, err
+	}
+	rival := s.rivals()
+	for k, t := range rows.Targets() {
+		rival[k] = int(t)
+	}
+	return s.fab(ctx, func(ctx context.Context) ([][]float64, []int, error) {
+		w, err := s.slopes(ctx, rival)
+		return w, rival, err
+	})
+}
+
+// fab is FAB with the plane of each row that planes returns: its slope [N][I], and the class on the
+// other side [N]. Constants are those of the paper's section 4, as AutoAttack has them.
+func (s *seeker) fab(ctx context.Context, planes func(context.Context) (w [][]float64, rival []int, err error)) ([]Found, error) {
+	const most, eta, beta = 0.1, 1.05, 0.9
+	bounds := s.rows.Bounds()
+	fromX, fromClean := make([]float64, len(s.apart)), make([]float64, len(s.apart))
+	for range s.a.Steps {
+		w, rival, err := planes(ctx)
+		if err != nil {
+			return nil, err
+		}
+		s.noteZero(w)
+		for k := range w {
+			if s.found[k].Distance == 0 { // misread as it is
+				continue
+			}
+			lead := s.lead(k, rival[k])
+			there := lead // what the linear model has at the clean image
+			for i, v := range w[k] {
+				there -= float64(v * (s.x[k][i] - s.clean[k][i]))
+			}
+			s.norm.toPlane(fromX, s.x[k], w[k], -lead, bounds)
+			s.norm.toPlane(fromClean, s.clean[k], w[k], -there, bounds)
+			far, near := max(s.norm.length(fromX), 1e-8), max(s.norm.length(fromClean), 1e-8)
+			alpha := min(far/(far+near), most)
+			d := s.way(k)
+			for i, x0 := range s.clean[k] {
+				x := s.x[k][i] + float64(eta*fromX[i])
+				back := x0 + float64(eta*fromClean[i])
+				d[i] = bounds.box(float64((1-alpha)*x)+float64(alpha*back)) - x0
+			}
+		}
+		if err := s.goThere(ctx); err != nil {
+			return nil, err
+		}
+		back := false
+		for k, wrong := range s.wrong {
+			if wrong && s.found[k].Distance > 0 {
+				back = true
+				d := s.way(k)
+				for i := range d {
+					d[i] *= beta
+				}
+			}
+		}
+		if back {
+			if err := s.goThere(ctx); err != nil {
+				return nil, err
+			}
+		}
+		s.rows.Done()
+	}
+	return s.polish(ctx)
+}
+
+// toPlane writes to d [I] the shortest way from u [I] along which Σ w_i·d_i becomes rise and which
+// stays within bounds. Where no way in the bounds does, it goes to the corner that comes nearest to
+// it. w is [I].
+//
+// Each pixel goes along its slope until it is at the bounds: min(λ·steep(w_i), room_i) far. What λ
+// is follows from the sum, which is concave and of straight pieces in λ, by Newton's steps from
+// below: each takes in the pixels that the last one brought to the bounds, and none comes back.
+func (g geometry) toPlane(d, u, w []float64, rise float64, bounds Bounds) {
+	room := func(i int) float64 {
+		switch up := (w[i] > 0) == (rise > 0); {
+		case bounds.None():
+			return math.Inf(1)
+		case up:
+			return max(bounds.Hi-u[i], 0)
+		default:
+			return max(u[i]-bounds.Lo, 0)
+		}
+	}
+	lambda, before := 0.0, -1
+	for {
+		rate, have, full := 0.0, 0.0, 0
+		for i, slope := range w {
+			if slope == 0 {
+				continue
+			}
+			steep, room := g.steep(slope), room(i)
+			if before >= 0 && float64(lambda*steep) >= room {
+				have += float64(math.Abs(slope) * room)
+				full++
+			} else {
+				rate += float64(math.Abs(slope) * steep)
+			}
+		}
+		if full == before {
+			break
+		}
+		before = full
+		if rate == 0 {
+			lambda = math.Inf(1)
+			break
+		}
+		lambda = max(lambda, (math.Abs(rise)-have)/rate)
+	}
+	for i, slope := range w {
+		d[i] = 0
+		if slope == 0 || rise == 0 {
+			continue
+		}
+		d[i] = min(float64(lambda*g.steep(slope)), room(i))
+		if (slope > 0) != (rise > 0) {
+			d[i] = -d[i]
+		}
+	}
+}

@@ -1,0 +1,325 @@
+package attack
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+)
+
+// A Nearest is a Method whose attacks do not know eps. Of each image they look for the nearest one
+// that is misread, in the attack's norm: an attack of minimum norm. So one search serves every eps,
+// and the curve is known at all of them.
+type Nearest interface {
+	Method
+	// Search looks at points around the clean images, where rows are, and returns what it found of
+	// each row, [N]. It calls rows.Done a.Steps times. The rows of an image differ in their restart
+	// alone. Their eps is as large as any distance that matters, and is no part of the search. It
+	// returns an error of rows as it is, or NotFiniteRow.
+	Search(ctx context.Context, a Attack, rows Rows) ([]Found, error)
+}
+
+// Found is what a search has found of one row.
+type Found struct {
+	// Along is the way [I] from the clean image to the nearest misread point that was looked at, as
+	// Step.Along takes it at size 1; nil if there is none.
+	Along []float64
+	// Distance is the norm of what lies between them, +Inf if there is none. It is that of the
+	// search: what a result says of distances a backend measures.
+	Distance float64
+	// Zero is set if a gradient that the search goes along was zero in every pixel.
+	Zero bool
+}
+
+// MinimumNorm reports whether the attack looks for the nearest misread image, whatever eps.
+func (a Attack) MinimumNorm() bool {
+	m, err := MethodOf(a.Kind)
+	_, ok := m.(Nearest)
+	return err == nil && ok
+}
+
+// Search is Nearest.Search of the attack's kind. It returns an error for another kind.
+func (a Attack) Search(ctx context.Context, rows Rows) ([]Found, error) {
+	m, err := MethodOf(a.Kind)
+	if err != nil {
+		return nil, err
+	}
+	n, ok := m.(Nearest)
+	if !ok {
+		return nil, fmt.Errorf("attack: %s is no attack of minimum norm", a.Name)
+	}
+	return n.Search(ctx, a, rows)
+}
+
+// Place moves each row k, which is at its clean image, to what was found of it, where found[k] has
+// something and the row's eps is not below the distance.
+func (a Attack) Place(ctx context.Context, rows Rows, found []Found) error {
+	columns, size := rows.Columns(), inputs(rows)
+	along := make([]float64, rows.N()*size)
+	for k, f := range found {
+		if f.Along != nil && f.Distance <= columns[k%len(columns)] {
+			copy(along[k*size:], f.Along)
+		}
+	}
+	return rows.Step(ctx, a.along(rows, along))
+}
+
+// along is the step of rows, which are at their clean images, along [N·I], at size 1. It keeps them
+// in the ball of each one's eps and in the bounds.
+func (a Attack) along(rows Rows, along []float64) Step {
+	s := a.step(0, rows.Columns(), rows.Bounds())
+	s.Direction, s.Along, s.Ball, s.Restarts = Along, along, true, rows.Restarts()
+	for e := range s.Size {
+		s.Size[e] = 1
+	}
+	return s
+}
+
+// nearest is what the kinds share that look for the nearest misread image.
+type nearest struct{}
+
+// Ray is false: where it goes depends on what the model says.
+func (nearest) Ray(Attack) bool { return false }
+
+// runNearest is Method.Run of n: it searches and goes to what it found. Bounds keep the search
+// within the eps of each row then, so that a caller who can gives a search rows of a larger eps.
+func runNearest(ctx context.Context, n Nearest, a Attack, rows Rows) error {
+	found, err := n.Search(ctx, a, rows)
+	if err != nil {
+		return err
+	}
+	const slotClean = 1 // in which no search keeps anything
+	all := make([]bool, rows.N())
+	for k := range all {
+		all[k] = true
+	}
+	if err := rows.Restore(ctx, slotClean, all); err != nil {
+		return err
+	}
+	return a.Place(ctx, rows, found)
+}
+
+// A seeker holds the rows of a search: where each is, what the model says there, and the nearest
+// misread point so far. All arithmetic of a search on pixels is in float64, above the backends. A
+// backend moves each row from its clean image along a way in its own precision, and pixels are
+// read back from it, so that x is where the row is to the last bit.
+type seeker struct {
+	a        Attack
+	norm     geometry
+	rows     Rows
+	labels   []int32
+	clean, x [][]float64 // [N][I]
+	along    []float64   // [N·I], the way from clean to x
+	logits   [][]float64 // [N][O], at x
+	wrong    []bool      // [N], whether x is misread
+	found    []Found     // [N]
+	all      []bool      // [N], all set
+	apart    []float64   // [I], memory of distance
+	// farthest [N] is the norm of the longest way from each clean image that the bounds let it go;
+	// +Inf without bounds.
+	farthest []float64
+}
+
+// newSeeker returns that of rows, which are at their clean images. A row that is misread there has
+// found it.
+func newSeeker(ctx context.Context, a Attack, rows Rows) (*seeker, error) {
+	if !a.Norm.known() {
+		return nil, fmt.Errorf("attack: %s: unknown norm %d", a.Name, int(a.Norm))
+	}
+	n := rows.N()
+	s := &seeker{a: a, norm: norms[a.Norm], rows: rows, labels: rows.Labels(), wrong: make([]bool, n), found: make([]Found, n), all: make([]bool, n)}
+	for k := range n {
+		s.all[k], s.found[k].Distance = true, math.Inf(1)
+	}
+	var err error
+	if s.clean, err = rows.Pixels(ctx); err != nil {
+		return nil, err
+	}
+	size := inputs(rows)
+	s.x, s.along, s.apart = s.clean, make([]float64, n*size), make([]float64, size)
+	s.farthest = make([]float64, n)
+	b := rows.Bounds()
+	for k := range s.farthest {
+		if s.farthest[k] = math.Inf(1); b.None() {
+			continue
+		}
+		for i, v := range s.clean[k] {
+			s.apart[i] = max(v-b.Lo, b.Hi-v)
+		}
+		s.farthest[k] = s.norm.length(s.apart)
+	}
+	return s, s.look(ctx)
+}
+
+// inputs is I, the number of pixels of an image.
+func inputs(rows Rows) int {
+	channels, height, width := rows.Shape()
+	return channels * height * width
+}
+
+// way is the way of row k, [I]: what move goes along.
+func (s *seeker) way(k int) []float64 { return s.along[k*len(s.apart):][:len(s.apart)] }
+
+// move goes from the clean image the way of each row.
+func (s *seeker) move(ctx context.Context) error {
+	const slotClean = 1 // in which nothing is kept, so that it has the clean image
+	if err := s.rows.Restore(ctx, slotClean, s.all); err != nil {
+		return err
+	}
+	if err := s.rows.Step(ctx, s.a.along(s.rows, s.along)); err != nil {
+		return err
+	}
+	var err error
+	s.x, err = s.rows.Pixels(ctx)
+	return err
+}
+
+// look asks what the model says of every row, and keeps those that are misread and nearer than any
+// before.
+func (s *seeker) look(ctx context.Context) (err error) {
+	if s.logits, err = s.rows.Logits(ctx); err != nil {
+		return err
+	}
+	for k, z := range s.logits {
+		class, _, ok := Judge(z, int(s.labels[k]))
+		if !ok {
+			return NotFiniteRow(k)
+		}
+		if s.wrong[k] = class != int(s.labels[k]); !s.wrong[k] {
+			continue
+		}
+		if d := s.distance(k); d < s.found[k].Distance {
+			s.found[k].Distance = d
+			s.found[k].Along = append(s.found[k].Along[:0], s.way(k)...)
+		}
+	}
+	return nil
+}
+
+// distance is that of row k from its clean image.
+func (s *seeker) distance(k int) float64 {
+	for i, v := range s.x[k] {
+		s.apart[i] = v - s.clean[k][i]
+	}
+	return s.norm.length(s.apart)
+}
+
+// slopes returns the gradient [N][I] of z_rival - z_label with respect to the pixels of every row,
+// rival [N].
+func (s *seeker) slopes(ctx context.Context, rival []int) ([][]float64, error) {
+	classes := len(s.logits[0])
+	q := make([]float64, len(rival)*classes)
+	for k, c := range rival {
+		q[k*classes+c], q[k*classes+int(s.labels[k])] = 1, -1
+	}
+	return s.rows.Gradient(ctx, q)
+}
+
+// noteZero notes the rows that are not misread and where a gradient g [N][I], which the search goes
+// along, is zero in every pixel.
+func (s *seeker) noteZero(g [][]float64) {
+	for k := range g {
+		if !s.wrong[k] && largestSize(g[k]) == 0 {
+			s.found[k].Zero = true
+		}
+	}
+}
+
+// rivals returns for each row the class with the largest logit but that of its label.
+func (s *seeker) rivals() []int {
+	all := make([]int, len(s.logits))
+	for k, z := range s.logits {
+		all[k] = byLogit(int(s.labels[k]), z)[0]
+	}
+	return all
+}
+
+// lead is z_rival - z_label of row k.
+func (s *seeker) lead(k, rival int) float64 { return s.logits[k][rival] - s.logits[k][s.labels[k]] }
+
+// goThere moves the rows their ways and looks at them.
+func (s *seeker) goThere(ctx context.Context) error {
+	if err := s.move(ctx); err != nil {
+		return err
+	}
+	return s.look(ctx)
+}
+
+// right reports whether a row is left that is not misread where it is.
+func (s *seeker) right() bool { return slices.Contains(s.wrong, false) }
+
+// mostRivals is how many other classes a search looks at where it looks at all planes: those with
+// the largest logits, as DeepFool's code has them. The papers say all.
+const mostRivals = 9
+
+// nearestPlanes returns for each row the nearest plane on which another class would take over, were
+// the model linear: its slope [N][I] and the class [N]. A class whose plane has no slope is as far
+// as can be.
+func (s *seeker) nearestPlanes(ctx context.Context) (w [][]float64, rival []int, err error) {
+	n := len(s.logits)
+	order := make([][]int, n)
+	for k, z := range s.logits {
+		order[k] = byLogit(int(s.labels[k]), z)
+	}
+	rival, nearest := make([]int, n), make([]float64, n)
+	for rank := range min(mostRivals, len(order[0])) {
+		one := make([]int, n)
+		for k := range one {
+			one[k] = order[k][rank]
+		}
+		g, err := s.slopes(ctx, one)
+		if err != nil {
+			return nil, nil, err
+		}
+		if rank == 0 {
+			w = g
+		}
+		for k := range g {
+			away := math.Inf(1)
+			if size := s.norm.dual(g[k]); size > 0 {
+				away = math.Abs(s.lead(k, one[k])) / size
+			}
+			if rank == 0 || away < nearest[k] {
+				w[k], rival[k], nearest[k] = g[k], one[k], away
+			}
+		}
+	}
+	return w, rival, nil
+}
+
+// halvings is how many looks polish takes.
+const halvings = 10
+
+// polish returns what was found, each brought nearer to its clean image on the straight way there:
+// by halving, from half of the distance on. Every attack of minimum norm ends so here. It is what
+// FAB's paper calls a final search, with more looks. In the other papers there is none, but a look
+// is cheap beside a step. Where the class changes at one place of the way, what is found then is at
+// most 1/1000 of the distance farther than that.
+func (s *seeker) polish(ctx context.Context) ([]Found, error) {
+	n := len(s.found)
+	from, low, high := make([][]float64, n), make([]float64, n), make([]float64, n)
+	for k, f := range s.found {
+		low[k], high[k] = 0.5, 1
+		from[k] = slices.Clone(f.Along) // look writes to what was found
+	}
+	for range halvings {
+		for k := range from {
+			middle := (low[k] + high[k]) / 2
+			d := s.way(k)
+			for i, v := range from[k] {
+				d[i] = middle * v
+			}
+		}
+		if err := s.goThere(ctx); err != nil {
+			return nil, err
+		}
+		for k := range from {
+			if middle := (low[k] + high[k]) / 2; s.wrong[k] {
+				high[k] = middle
+			} else {
+				low[k] = middle
+			}
+		}
+	}
+	return s.found, nil
+}
