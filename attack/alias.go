@@ -44,7 +44,9 @@ var aliases = []alias{
 	{[]string{"linfdeepfoolattack"}, "deepfool:norm=linf", ""},
 	{[]string{"l2deepfoolattack"}, "deepfool:norm=l2", ""},
 	{[]string{"linfadditiveuniformnoiseattack"}, "uniform:norm=linf", ""},
-	{[]string{"aa", "autoattack"}, "worst", "AutoAttack"},
+	{[]string{"aa"}, "autoattack", ""},
+	{[]string{"cw", "cwl2", "carlinil2method", "l2carliniwagnerattack"}, "carlini-wagner", ""},
+	{[]string{"hopskipjump", "hopskipjumpattack"}, "square", "HopSkipJump"},
 }
 
 // plainName is a name without case, "-", "_" and ".": they are what programs write differently.

@@ -79,6 +79,8 @@ const (
 	// to another class with each restart: first to the one with the largest logit of the clean
 	// image, the label left out, the first one on a tie, then to the next
 	ByRank Target = -2
+	// as ByRank, but first to the class whose plane is nearest in the clean image: see Nearer
+	ByDistance Target = -3
 )
 
 // Class is the Target of class t. An image with that label goes to the next class.
@@ -92,12 +94,14 @@ func (t Target) String() string {
 		return "least-likely"
 	case t == ByRank:
 		return "by rank"
+	case t == ByDistance:
+		return "by distance"
 	}
 	return strconv.Itoa(int(t) - 1)
 }
 
 // Of returns the class that an image goes to, given its label, the logits of the clean image and
-// the number of the restart.
+// the number of the restart. Of ByDistance these do not say it: see Nearer.
 func (t Target) Of(label int, logits []float64, restart int) int {
 	switch t {
 	case LeastLikely:
@@ -376,7 +380,7 @@ func (a Attack) Validate() error {
 	if !(a.Factor >= 0) || !(a.Size >= 0) || math.IsInf(a.Factor+a.Size, 0) {
 		return fmt.Errorf("attack: %s: step size %v·eps/k or %v, want finite numbers of at least 0", a.Name, a.Factor, a.Size)
 	}
-	if a.Target < ByRank {
+	if a.Target < ByDistance {
 		return fmt.Errorf("attack: %s: unknown target %d", a.Name, a.Target)
 	}
 	if a.Adaptive && (a.Momentum || a.Direction != Gradient) {

@@ -118,9 +118,9 @@ func TestParse(t *testing.T) {
 func TestAliases(t *testing.T) {
 	for in, want := range map[string]string{
 		"FGSM": "fgsm", "PGD": "pgd", "Bim": "bim", "i-fgsm": "bim", "IFGSM:steps=3": "bim:steps=3", "MI-FGSM": "mifgsm", "mi_fgsm": "mifgsm", "NI-FGSM": "nifgsm",
-		"APGD_DLR": "apgd-dlr", "APGD": "apgd-ce", "AutoProjectedGradientDescent": "apgd-ce", "PGDL2:steps=20": "pgd:norm=l2:steps=20", "LinfPGD": "pgd:norm=linf",
+		"APGD_DLR": "apgd-dlr", "APGD": "apgd-ce", "AutoProjectedGradientDescent": "apgd-ce", "AA": "autoattack", "CW": "carlini-wagner", "auto-attack:norm=l2": "autoattack:norm=l2", "FAB_T": "fab-t", "L2DeepFoolAttack": "deepfool:norm=l2", "PGDL2:steps=20": "pgd:norm=l2:steps=20", "LinfPGD": "pgd:norm=linf",
 		"FastGradientMethod": "fgsm", "fast_gradient_method": "fgsm", "L2FastGradientAttack": "fgsm:norm=l2", "MomentumIterativeMethod": "mifgsm",
-		" FGSM , Noise": "fgsm,noise", "WORST": "pgd,apgd-ce,apgd-dlr,worst",
+		" FGSM , Noise": "fgsm,noise", "WORST": "pgd,quick,worst",
 	} {
 		got, err := Parse(in, Options{Seed: 3, Decay: -1})
 		if err != nil {
@@ -135,8 +135,8 @@ func TestAliases(t *testing.T) {
 			t.Errorf("%q (-want +got):\n%s", in, d)
 		}
 	}
-	for _, in := range []string{"aa", "AutoAttack", "fgsm,auto-attack", "aa:steps=3"} {
-		if _, err := Parse(in, Options{}); err == nil || !strings.Contains(err.Error(), "no AutoAttack here yet; meanwhile use worst: of each image the worst") {
+	for _, in := range []string{"hopskipjump", "HopSkipJump", "fgsm,Hop-Skip_Jump", "hopskipjump:steps=3"} {
+		if _, err := Parse(in, Options{}); err == nil || !strings.Contains(err.Error(), "no HopSkipJump here yet; meanwhile use square: random squares") {
 			t.Errorf("%q: error %v, want that it is not there, and what to use", in, err)
 		}
 	}
@@ -173,9 +173,9 @@ func TestOwnName(t *testing.T) {
 // that it stands for. Options of the list are theirs too.
 func TestWorst(t *testing.T) {
 	for in, want := range map[string]string{
-		"worst":             "pgd apgd-ce apgd-dlr worst",
-		"worst,noise":       "pgd apgd-ce apgd-dlr worst noise",
-		"uniform,worst":     "uniform pgd apgd-ce apgd-dlr worst",
+		"worst":             "pgd quick worst",
+		"worst,noise":       "pgd quick worst noise",
+		"uniform,worst":     "uniform pgd quick worst",
 		"noise,Worst,bim":   "noise worst bim",
 		"worst,fgsm,noise":  "worst fgsm noise",
 		"pgd:steps=3,worst": "pgd:steps=3 worst",
@@ -190,7 +190,7 @@ func TestWorst(t *testing.T) {
 			names = append(names, a.Name)
 			if slices.Contains(Parts(all), i) {
 				parts = append(parts, a.Name)
-				if a.Norm != L2 || a.Kind != "fgsm" && a.Name != "pgd:steps=3" && a.Steps != 7 {
+				if a.Norm != L2 || a.facts().Takes("steps") && a.Name != "pgd:steps=3" && a.Steps != 7 {
 					t.Errorf("%s: %s of %d steps in %v, want 7 in l2", in, a.Name, a.Steps, a.Norm)
 				}
 			}

@@ -112,6 +112,15 @@ func TestMethods(t *testing.T) {
 			a.Steps = min(a.Steps, 3)
 		}
 		switch err := a.Run(t.Context(), r); {
+		case a.Staged():
+			if err == nil || len(r.calls) > 0 || len(a.Stages(10)) < 2 {
+				t.Errorf("%s has stages %v, but did %q, error %v", a.Kind, a.Stages(10), r.calls, err)
+			}
+			for _, s := range a.Stages(10) {
+				if s.Validate() != nil || s.Staged() || s.Composite() {
+					t.Errorf("%s: stage %+v", a.Kind, s)
+				}
+			}
 		case f.Composite:
 			if err == nil || len(r.calls) > 0 || slices.Contains(Single, a.Kind) {
 				t.Errorf("%s is composite, but did %q, error %v; attacks of their own are %v", a.Kind, r.calls, err, Single)

@@ -101,6 +101,15 @@ func (n Norm) String() string {
 	return norms[n].name
 }
 
+// Dual is the dual norm of a slope w [I]: the most that Σ w_i·d_i is for d of norm 1; NaN of an
+// unknown norm.
+func (n Norm) Dual(w []float64) float64 {
+	if !n.known() {
+		return math.NaN()
+	}
+	return norms[n].dual(w)
+}
+
 // NormNames lists the norms for a person: "linf or l2".
 func NormNames() string {
 	var all []string

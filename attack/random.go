@@ -1,6 +1,7 @@
 package attack
 
 import (
+	"fmt"
 	"math"
 	"math/bits"
 )
@@ -72,6 +73,45 @@ func (u *UniformDraw) L2(v []int32) float64 {
 	}
 	last := philox([4]uint32{1<<32 - 1, u.c[0], u.c[1], u.c[2]}, u.key)
 	return float64(last[0]>>8) * 0x1p-24 / math.Sqrt(float64(n))
+}
+
+// Drawn returns s, a step along a random direction of rows whose images have these indexes [N], as
+// one that goes Along what it draws. Rows of an image need not be neighbours then, nor images. size
+// is I. It returns an error for another direction.
+func (s Step) Drawn(images []int, size int) (Step, error) {
+	along := make([]float64, len(images)*size)
+	signs, bytes := make([]int8, size), make([]int32, size)
+	for k, image := range images {
+		d, restart := along[k*size:][:size], 0
+		if s.Restarts != nil {
+			restart = s.Restarts[k%len(s.Restarts)]
+		}
+		switch {
+		case s.Direction == RandomSign:
+			RandomSigns(signs, s.Seed, image, restart, s.Index)
+			by := 1.0
+			if s.Norm == L2 {
+				by = math.Sqrt(float64(size))
+			}
+			for i, v := range signs {
+				d[i] = float64(v) / by
+			}
+		case s.Direction == Uniform && s.Norm == Linf:
+			u := NewUniformDraw(s.Seed, image, restart, s.Index)
+			for i := range d {
+				d[i] = u.Linf(i)
+			}
+		case s.Direction == Uniform && s.Norm == L2:
+			f := NewUniformDraw(s.Seed, image, restart, s.Index).L2(bytes)
+			for i, v := range bytes {
+				d[i] = float64(v) * f
+			}
+		default:
+			return s, fmt.Errorf("attack: a draw of direction %d, norm %v: want a random direction, linf or l2", s.Direction, s.Norm)
+		}
+	}
+	s.Direction, s.Along = Along, along
+	return s, nil
 }
 
 // philox is Philox4x32 with 10 rounds.

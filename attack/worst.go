@@ -11,7 +11,7 @@ import (
 func Worst() Attack { return Attack{Name: "worst", Kind: "worst", Steps: 1} }
 
 // worstOf are the kinds that worst is made of where a list names no attack.
-var worstOf = []string{"pgd", "apgd-ce", "apgd-dlr"}
+var worstOf = []string{"pgd", "quick"}
 
 // worst is the composite of all attacks that are no controls. pipeline takes it from their
 // outcomes.

@@ -39,8 +39,9 @@ func brief(steps int) (items []string) {
 		if f.Default.MinimumNorm() {
 			steps *= 5
 		}
+		_, staged := m.(attack.Staged)
 		switch {
-		case f.Composite:
+		case f.Composite, staged && f.Name() != "relay":
 		case f.Takes("steps") && f.Default.Steps > steps:
 			items = append(items, fmt.Sprintf("%s:steps=%d", f.Name(), steps))
 		default:
@@ -57,6 +58,9 @@ func everyAttack() string {
 	for _, m := range attack.Methods {
 		f := m.Facts()
 		item := f.Name()
+		if _, staged := m.(attack.Staged); staged && item != "relay" {
+			continue
+		}
 		steps := "3"
 		if f.Default.MinimumNorm() {
 			steps = "21"

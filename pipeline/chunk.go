@@ -40,6 +40,10 @@ const (
 	chunkMACs   = 1 << 38
 )
 
+// stagedWork is how many times the work of another chunk one of a staged attack has at most. Its
+// images are asked at one eps after the other, and few of them are left in the end.
+const stagedWork = 16
+
 // chunkRows is how many rows a chunk has at least, if there are so many. The threads of a CPU share
 // a batch by its rows; with fewer rows some of them have nothing to do, and a GPU has little.
 const chunkRows = 8
@@ -135,6 +139,10 @@ func (s Sweep) cuts() (all []cut) {
 		if s.reads(a) {
 			continue
 		}
+		if a.Staged() { // an image that is fooled at an eps is not asked at the larger ones
+			all = append(all, cut{Strike, i, min(walkImages, max(chunkRows, stagedWork*work/cost(a).Share)), len(s.Eps), len(s.Eps)})
+			continue
+		}
 		if a.MinimumNorm() { // one search serves all eps
 			few, work := (chunkRows+a.Runs()-1)/a.Runs(), work/(a.Runs()*cost(a).Share+len(s.Eps))
 			all = append(all, cut{Strike, i, min(walkImages, max(few, work)), len(s.Eps), len(s.Eps)})
@@ -195,7 +203,7 @@ func (s Sweep) WorkUntil(ctx context.Context, stop <-chan struct{}, b Backend, s
 		return err
 	}
 	plan := s.Plan(set.N())
-	r := sweeping{Sweep: s, b: b, held: heldOf(set)}
+	r := sweeping{Sweep: s, b: b, set: set, held: heldOf(set)}
 	var todo []int
 	for i, c := range plan {
 		if !of.Has(i) {
@@ -210,9 +218,6 @@ func (s Sweep) WorkUntil(ctx context.Context, stop <-chan struct{}, b Backend, s
 	}
 	if len(todo) == 0 {
 		return nil
-	}
-	if err := b.Load(ctx, set.First, set.Images, set.Labels); err != nil {
-		return err
 	}
 	for _, i := range s.inTurn(plan, todo) {
 		select {
@@ -239,7 +244,7 @@ func (s Sweep) inTurn(plan []Chunk, todo []int) []int {
 	first := -1 // the attack
 	for _, i := range todo {
 		if plan[i].Kind != Look {
-			if a := plan[i].Attack; plan[i].Kind == Strike && cost(s.Attacks[a]).Image > 0 && !s.Attacks[a].MinimumNorm() {
+			if a := plan[i].Attack; plan[i].Kind == Strike && s.Attacks[a].Plain() && cost(s.Attacks[a]).Image > 0 {
 				first = a
 			}
 			break
@@ -274,11 +279,20 @@ func (s Sweep) units(c Chunk) int {
 		return n
 	}
 	a := s.Attacks[c.Attack]
+	if a.Staged() {
+		return n * (c.To - c.From)
+	}
 	return n * (c.To - c.From) * runs(a) * (a.Steps + 1)
 }
 
 // chunk does c and returns what it finds as a payload.
 func (r *sweeping) chunk(ctx context.Context, c Chunk) ([]byte, error) {
+	if !r.loaded && !(c.Kind == Strike && r.Attacks[c.Attack].Staged()) {
+		if err := r.b.Load(ctx, r.set.First, r.set.Images, r.set.Labels); err != nil {
+			return nil, err
+		}
+		r.loaded = true
+	}
 	switch c.Kind {
 	case Look:
 		return r.look(ctx, c)
@@ -324,6 +338,13 @@ func (r *sweeping) look(ctx context.Context, c Chunk) ([]byte, error) {
 // strike attacks the images of c and fills found [images, eps] with what becomes of each.
 func (r *sweeping) strike(ctx context.Context, c Chunk, found []Outcome) error {
 	a, E := r.Attacks[c.Attack], c.To-c.From
+	if a.Staged() {
+		s, err := r.staged(ctx, a, places(c.Lo, c.Hi), r.Eps[c.From:c.To], false)
+		if err == nil {
+			copy(found, s.found)
+		}
+		return err
+	}
 	return r.batches(batch{c.Lo, c.Hi, c.From, c.To, 0, runs(a)}, false, func(bt batch) error {
 		one := rowsOf(r.b, a, r.Eps[bt.from:bt.to], r.Bounds, r.held, bt.lo, bt.hi)
 		one.restarts(r.Eps[bt.from:bt.to], bt.first, bt.restarts())

@@ -329,6 +329,9 @@ type made struct {
 // strike attacks the images of sub at eps on side i. It returns images for side 0 only.
 func (w *comparing) strike(ctx context.Context, i int, a attack.Attack, sub *dataset.Set, eps []float64) (m made, err error) {
 	b := w.sides[i].b
+	if a.Staged() {
+		return w.stage(ctx, i, a, sub, eps)
+	}
 	if err := b.Load(ctx, sub.First, sub.Images, sub.Labels); err != nil {
 		return m, err
 	}
@@ -367,10 +370,39 @@ func (w *comparing) strike(ctx context.Context, i int, a attack.Attack, sub *dat
 	return m, nil
 }
 
+// stage is strike of a staged attack.
+func (w *comparing) stage(ctx context.Context, i int, a attack.Attack, sub *dataset.Set, eps []float64) (m made, err error) {
+	b := w.sides[i].b
+	r := sweeping{Sweep: w.sweep.Sweep, b: b, set: sub, held: heldOf(sub), rows: w.sweep.rows}
+	r.Progress = nil
+	s, err := r.staged(ctx, a, places(0, sub.N()), eps, true)
+	if err != nil {
+		return m, err
+	}
+	var labels []int32
+	for _, y := range sub.Labels {
+		for range eps {
+			labels = append(labels, y)
+		}
+	}
+	m.found, m.images = s.found, tensor.New(tensor.WithShape(len(labels), b.Info().Inputs), tensor.WithBacking(slices.Concat(s.moved...)))
+	if err := show(ctx, b, 0, m.images, labels); err != nil {
+		return m, err
+	}
+	shown := &rows{b: b}
+	if m.logits, err = shown.logits(ctx); err != nil {
+		return m, err
+	}
+	w.sweep.progress(len(labels) * (a.Steps + 2))
+	return m, nil
+}
+
 // pickRows returns some rows of x [rows, I] as [len(rows), I], in x's type.
 func pickRows(x *tensor.Dense, rows []int, inputs int) *tensor.Dense {
 	var data any
 	switch p := x.Data().(type) {
+	case []uint8:
+		data = picked(p, rows, inputs)
 	case []float32:
 		data = picked(p, rows, inputs)
 	case []float64:

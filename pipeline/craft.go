@@ -44,18 +44,23 @@ func CraftAll(ctx context.Context, b Backend, set *dataset.Set, a attack.Attack,
 	inputs := b.Info().Inputs
 	x, levels := make([]float32, n*inputs), make([]uint8, n*inputs)
 	out := &Crafted{Attack: a, Eps: eps, Outcomes: make([]Outcome, n)}
-	r := sweeping{Sweep: s, b: b, held: heldOf(set)}
+	r := sweeping{Sweep: s, b: b, set: set, held: heldOf(set)}
 	r.limit()
 	r.rows = min(r.rows, craftRows)
-	err := r.batches(batch{0, n, 0, 1, 0, R}, false, func(bt batch) error {
-		if err := r.craft(ctx, bt, x[bt.lo*inputs:bt.hi*inputs], levels[bt.lo*inputs:bt.hi*inputs], out.Outcomes[bt.lo:bt.hi]); err != nil {
-			return err
-		}
-		if bt.last == R && progress != nil {
-			progress(bt.hi, n)
-		}
-		return nil
-	})
+	var err error
+	if a.Staged() {
+		err = r.craftStaged(ctx, x, levels, out.Outcomes, progress)
+	} else {
+		err = r.batches(batch{0, n, 0, 1, 0, R}, false, func(bt batch) error {
+			if err := r.craft(ctx, bt, x[bt.lo*inputs:bt.hi*inputs], levels[bt.lo*inputs:bt.hi*inputs], out.Outcomes[bt.lo:bt.hi]); err != nil {
+				return err
+			}
+			if bt.last == R && progress != nil {
+				progress(bt.hi, n)
+			}
+			return nil
+		})
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -63,6 +68,36 @@ func CraftAll(ctx context.Context, b Backend, set *dataset.Set, a attack.Attack,
 	out.Images = tensor.New(tensor.WithShape(shape...), tensor.WithBacking(x))
 	out.Levels = tensor.New(tensor.WithShape(shape...), tensor.WithBacking(levels))
 	return out, nil
+}
+
+// craftStaged is craft of all images by a staged attack.
+func (r *sweeping) craftStaged(ctx context.Context, x []float32, levels []uint8, found []Outcome, progress func(done, total int)) error {
+	n := len(found)
+	r.Rounded = true
+	for lo := 0; lo < n; lo += r.rows {
+		hi := min(lo+r.rows, n)
+		s, err := r.staged(ctx, r.Attacks[0], places(lo, hi), r.Eps, true)
+		if err != nil {
+			return err
+		}
+		copy(found[lo:hi], s.found)
+		for i := lo; i < hi; i++ {
+			r.write(x, levels, i, s.moved[i-lo], s.rounded[i-lo])
+		}
+		if progress != nil {
+			progress(hi, n)
+		}
+	}
+	return nil
+}
+
+// write writes image i as it is moved [I], and rounded, to x and levels [images, I].
+func (r *sweeping) write(x []float32, levels []uint8, i int, moved, rounded []float64) {
+	inputs := len(moved)
+	for j := range inputs {
+		x[i*inputs+j] = float32(moved[j])
+		levels[i*inputs+j] = uint8(math.Round(255 * rounded[j]))
+	}
 }
 
 // craft attacks the images of bt and writes them to x and levels [images, I], and to found what
@@ -97,10 +132,7 @@ func (r *sweeping) craft(ctx context.Context, bt batch, x []float32, levels []ui
 			continue
 		}
 		found[i] = out[k]
-		for j := range inputs {
-			x[i*inputs+j] = float32(moved[k*inputs+j])
-			levels[i*inputs+j] = uint8(math.Round(255 * rounded[k*inputs+j]))
-		}
+		r.write(x, levels, i, moved[k*inputs:][:inputs], rounded[k*inputs:][:inputs])
 	}
 	return nil
 }

@@ -77,7 +77,7 @@ func fingerprint(h hash.Hash, b Backend, m *model.Model, attacks string) error {
 	if err := b.Load(ctx, first, tensor.New(tensor.WithShape(append([]int{n}, m.Input...)...), tensor.WithBacking(x)), labels); err != nil {
 		return err
 	}
-	of := held{labels, first, m.Input}
+	of := held{labels: labels, first: first, shape: m.Input}
 	all, err := attack.Parse(attacks, attack.Options{Decay: -1})
 	if err != nil {
 		return err

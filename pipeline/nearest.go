@@ -27,46 +27,64 @@ func wideEps(a attack.Attack, bounds attack.Bounds, inputs int) float64 {
 	return eps
 }
 
-// nearest searches for the nearest misread image of each image, and moves the rows of each to it
-// whose eps is not below its distance. Of restarts the nearest counts, the first one on a tie. What
-// is found depends on the image, and not on the batch or on eps.
+// nearest moves the rows of each image to the nearest misread one that a search finds, where their
+// eps is not below its distance.
 func (r *rows) nearest(ctx context.Context) error {
+	best, err := r.find(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.b.Begin(ctx, r.lo, r.hi, r.columns); err != nil {
+		return err
+	}
+	return r.placeAll(ctx, best)
+}
+
+// placeAll moves the rows, which are at their clean images, to what was found of each image.
+func (r *rows) placeAll(ctx context.Context, best []attack.Found) error {
+	found := make([]attack.Found, r.n())
+	r.still = make([]bool, len(best))
+	for k := range found {
+		found[k] = best[k/len(r.columns)]
+	}
+	for i, f := range best {
+		r.still[i] = f.Zero && f.Along == nil
+	}
+	return r.a.Place(ctx, r, found)
+}
+
+// find searches for the nearest misread image of each image, [hi-lo]. Of restarts the nearest
+// counts, the first one on a tie. Zero is set of an image if it is of every restart. What is found
+// depends on the image, and not on the batch or on eps.
+func (r *rows) find(ctx context.Context) ([]attack.Found, error) {
 	eps := wideEps(r.a, r.bounds, r.b.Info().Inputs)
-	n := r.hi - r.lo
-	best := make([]attack.Found, n)
-	r.still = make([]bool, n)
+	best := make([]attack.Found, r.hi-r.lo)
 	for i := range best {
-		best[i].Distance, r.still[i] = math.Inf(1), true
+		best[i] = attack.Found{Distance: math.Inf(1), Zero: true}
 	}
 	for first := 0; first < r.a.Runs(); first += r.E {
 		one := rowsOf(r.b, r.a, nil, r.bounds, r.held, r.lo, r.hi)
 		one.E, one.wide = 1, true
 		one.restarts([]float64{eps}, first, min(r.a.Runs()-first, r.E)) // memory is there for E rows of an image
 		one.after = func() {
-			if first == 0 {
+			if first == 0 && r.after != nil {
 				r.after()
 			}
 		}
 		found, err := one.search(ctx)
 		if err != nil {
-			return one.named(err)
+			return nil, one.named(err)
 		}
 		for k, f := range found {
-			i := k / one.R
-			r.still[i] = r.still[i] && f.Zero && f.Along == nil
-			if f.Distance < best[i].Distance {
-				best[i] = f
+			b := &best[k/one.R]
+			zero := b.Zero && f.Zero
+			if f.Distance < b.Distance {
+				*b = f
 			}
+			b.Zero = zero
 		}
 	}
-	if err := r.b.Begin(ctx, r.lo, r.hi, r.columns); err != nil {
-		return err
-	}
-	found := make([]attack.Found, r.n())
-	for k := range found {
-		found[k] = best[k/len(r.columns)]
-	}
-	return r.a.Place(ctx, r, found)
+	return best, nil
 }
 
 // search returns what the attack finds of the rows, with distances as the backend measures them:

@@ -28,7 +28,8 @@ func nearestNames() (names []string) {
 // point nearer than the nearest of these is misread. Without bounds all but DDN come within the
 // 1/1000 that their last looks leave open. Bounds bend the way, which the choice of a plane and the
 // steps of FMN do not know. DDN's first radius is 1, which is far from images whose distance is
-// 0.05: so many steps take it to a twentieth more.
+// 0.05: so many steps take it to a twentieth more. Steps of Adam are 0.01 long at first, and the
+// nearest images here are that far. RayS may keep a sign that a larger block has turned wrong.
 func TestMinimumNormOnPlanes(t *testing.T) {
 	r := rand.New(rand.NewPCG(33, 1))
 	const h, w, classes, n = 5, 6, 4, 40
@@ -37,7 +38,7 @@ func TestMinimumNormOnPlanes(t *testing.T) {
 	b := open[float64](t, m)
 	weights := m.Layers[0].(model.Linear).Weight.Data().([]float32)
 	type limit struct{ median, all float64 }
-	limits := map[string]limit{"fab": {1.001, 1.08}, "fab-t": {1.001, 1.01}, "ddn": {1.06, 1.2}, "fmn": {1.001, 1.12}, "deepfool": {1.001, 1.08}}
+	limits := map[string]limit{"fab": {1.001, 1.08}, "fab-t": {1.001, 1.01}, "ddn": {1.06, 1.2}, "fmn": {1.001, 1.12}, "deepfool": {1.001, 1.08}, "carlini-wagner": {1.01, 1.3}, "rays": {1.001, 1.35}}
 	for _, name := range nearestNames() {
 		for _, norm := range []attack.Norm{attack.Linf, attack.L2} {
 			for _, bounds := range []attack.Bounds{{}, {Lo: 0, Hi: 1}} {
@@ -199,6 +200,9 @@ func TestMinimumNormStill(t *testing.T) {
 	}
 	set := correctSet(t, r, m, 5, 5, 6)
 	for _, name := range nearestNames() {
+		if name == "rays" { // asks for no gradient
+			continue
+		}
 		a := parse(t, name+":steps=3", attack.Options{Decay: -1})[0]
 		s := pipeline.Sweep{Attacks: []attack.Attack{a}, Eps: []float64{0.1, 0.5}, Bounds: attack.Bounds{Lo: 0, Hi: 1}}
 		res, err := s.Run(t.Context(), open[float32](t, m), set)

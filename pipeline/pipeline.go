@@ -255,25 +255,33 @@ func (s Sweep) Validate(b Backend, set *dataset.Set) error {
 
 // A LeftOut is an attack that a sweep does without, as it needs more classes than the model has.
 type LeftOut struct {
-	Attack        attack.Attack
+	Attack attack.Attack
+	// From is the name of what goes without it: a staged attack of which it is a stage, or the worst
+	// of all.
+	From          string
 	Need, Classes int
 }
 
 func (l LeftOut) String() string {
-	return fmt.Sprintf("%s is left out of %s: its loss %v needs %d classes, and the model has %d", l.Attack.Name, attack.Worst().Name, l.Attack.Loss, l.Need, l.Classes)
+	return fmt.Sprintf("%s is left out of %s: its loss %v needs %d classes, and the model has %d", l.Attack.Name, l.From, l.Attack.Loss, l.Need, l.Classes)
 }
 
 // LeaveOut returns s as it is run on a model with so many classes, and what it leaves out for that:
-// of Implied those whose own loss needs more classes. What was asked for by name stays, and
-// Validate has an error for it.
+// of Implied those whose own loss needs more classes, and of staged attacks the stages that do.
+// Another attack that was asked for by name stays, and Validate has an error for it.
 func (s Sweep) LeaveOut(classes int) (fit Sweep, left []LeftOut) {
 	fit = s
 	fit.Attacks, fit.Implied = nil, nil
 	for _, a := range s.Attacks {
 		implied := slices.Contains(s.Implied, a.Name)
 		if n := a.Lacks(classes); implied && n > 0 {
-			left = append(left, LeftOut{a, n, classes})
+			left = append(left, LeftOut{a, attack.Worst().Name, n, classes})
 			continue
+		}
+		for _, stage := range a.Stages(MaxClasses) {
+			if n := stage.Lacks(classes); n > 0 {
+				left = append(left, LeftOut{stage, a.Name, n, classes})
+			}
 		}
 		if fit.Attacks = append(fit.Attacks, a); implied {
 			fit.Implied = append(fit.Implied, a.Name)
@@ -299,12 +307,14 @@ func fits(b Backend, set *dataset.Set) error {
 }
 
 // A sweeping is a Sweep under way: what it does once it is asked to, and how far it is. Its methods
-// change rows, done, total and the memory of readings, and nothing else.
+// change rows, done, total, loaded and the memory of readings, and nothing else.
 type sweeping struct {
 	Sweep
-	b Backend
+	b   Backend
+	set *dataset.Set
 	held
-	rows        int // of a batch at most; 0 is not yet known
+	loaded      bool // b holds the images of set
+	rows        int  // of a batch at most; 0 is not yet known
 	done, total int
 	readings    []attack.Reading // memory for those of a chunk
 }
@@ -328,13 +338,16 @@ func Craft(ctx context.Context, b Backend, set *dataset.Set, a attack.Attack, ep
 	if err := b.Load(ctx, set.First, set.Images, set.Labels); err != nil {
 		return nil, err
 	}
+	ex := &Example{Index: set.First, Label: int(set.Labels[0]), Attack: a, Eps: eps, Bounds: bounds}
 	rows, err := newRows(ctx, b, a, s.Eps, bounds, heldOf(set), 0, 1)
 	if err != nil {
 		return nil, err
 	}
-	ex := &Example{Index: set.First, Label: int(set.Labels[0]), Attack: a, Eps: eps, Bounds: bounds}
 	if ex.Original, ex.Clean, err = look(ctx, b, set, 0); err != nil {
 		return nil, fmt.Errorf("pipeline: image %d: %w", set.First, err)
+	}
+	if a.Staged() {
+		return ex, ex.stage(ctx, s, b, set)
 	}
 	if err := rows.attack(ctx, func() {}); err != nil {
 		return nil, err
@@ -348,6 +361,24 @@ func Craft(ctx context.Context, b Backend, set *dataset.Set, a attack.Attack, ep
 	}
 	ex.ZeroGradient = found[rows.pick(0, 0, found)].unattacked(a, set.Labels[0])
 	return ex, nil
+}
+
+// stage fills what a staged attack makes of the image of set.
+func (e *Example) stage(ctx context.Context, s Sweep, b Backend, set *dataset.Set) error {
+	r := sweeping{Sweep: s, b: b, set: set, held: heldOf(set)}
+	found, err := r.staged(ctx, e.Attack, []int{0}, s.Eps, true)
+	if err != nil {
+		return err
+	}
+	moved := tensor.New(tensor.WithShape(set.Images.Shape()...), tensor.WithBacking(found.moved[0]))
+	if err := show(ctx, b, set.First, moved, set.Labels); err != nil {
+		return err
+	}
+	if e.Adversarial, e.Perturbed, err = look(ctx, b, set, 0); err != nil {
+		return fmt.Errorf("pipeline: image %d after %s, eps %v: %w", set.First, e.Attack.Name, e.Eps, err)
+	}
+	e.ZeroGradient = found.found[0].unattacked(e.Attack, set.Labels[0])
+	return nil
 }
 
 // look returns what the model says of a row that b holds, and the row itself.

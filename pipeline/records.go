@@ -25,7 +25,8 @@ import (
 //	        the count as uint32. Then bits that are 1 at each eps where a gradient was zero, filled
 //	        up to whole bytes, and for each eps class, rounded class if the sweep rounds, margin as
 //	        float32 and, unless they follow, the norms as two float32 and a uint32. A class takes
-//	        one byte, two or four, as the model has classes.
+//	        one byte, two or four, as the model has classes. Under a staged attack the stage as a
+//	        byte and the passes as uint32 stand behind them.
 //
 // Norms follow where an attack moves pixels by eps or not at all: without bounds along a ray.
 // Neither a margin nor a norm that is not a number is read, nor a class that the model has not.
@@ -131,7 +132,7 @@ func (f form) reading(labels []int32, read []attack.Reading) (to []byte) {
 
 // strike is the record of outcomes [n, E] of c.
 func (f form) strike(c Chunk, found []Outcome) (to []byte) {
-	E := c.To - c.From
+	E, staged := c.To-c.From, f.Attacks[c.Attack].Staged()
 	for ; len(found) > 0; found = found[E:] {
 		row := found[:E]
 		pixels, follows := f.pixels(c, row)
@@ -155,6 +156,9 @@ func (f form) strike(c Chunk, found []Outcome) (to []byte) {
 			if to = appendFloat32(to, o.Margin); !follows {
 				to = appendFloat32(appendFloat32(to, o.Linf), o.L2)
 				to = binary.LittleEndian.AppendUint32(to, uint32(o.L0))
+			}
+			if staged {
+				to = binary.LittleEndian.AppendUint32(append(to, o.Stage), o.Passes)
 			}
 		}
 	}
@@ -439,7 +443,7 @@ func checkIntervals(all []attack.Interval, most float64) error {
 // eps, e being the place in Sweep.Eps. It returns an error, perhaps after some calls, if c cannot
 // have found that.
 func (f form) strikes(c Chunk, payload []byte, found func(image, e int, o Outcome)) error {
-	d, E := &decoder{p: payload}, c.To-c.From
+	d, E, stages := &decoder{p: payload}, c.To-c.From, len(f.Attacks[c.Attack].Stages(f.classes))
 	for image := c.Lo; image < c.Hi && d.err == nil; image++ {
 		follows, n := d.below(2) == 1, int32(0)
 		if follows {
@@ -455,6 +459,12 @@ func (f form) strikes(c Chunk, payload []byte, found func(image, e int, o Outcom
 				o.Norms = movedBy(f.Eps[e], n)
 			} else {
 				o.Norms = attack.Norms{Linf: float32(d.sized(float64(d.float32()))), L2: float32(d.sized(float64(d.float32()))), L0: d.pixels()}
+			}
+			if stages > 0 {
+				if o.Stage = d.take(1)[0]; int(o.Stage) > stages {
+					d.fail(fmt.Errorf("stage %d, want 0 to %d", o.Stage, stages))
+				}
+				o.Passes = d.uint32()
 			}
 			if d.err == nil {
 				found(image, e, o)

@@ -38,11 +38,17 @@ type Outcome struct {
 	// Zero is set if the gradient was zero in every pixel at some step; of the worst of all attacks
 	// if all of them left the image unattacked. What follows from it Curve.Unattacked says.
 	Zero bool
+	// Stage is the place, from 1, of the stage of a staged attack that fooled the image here or at a
+	// smaller eps; 0 if none did, and under other attacks. Passes is how many passes up or down the
+	// network a staged attack took for the image at this eps.
+	Stage  uint8
+	Passes uint32
 }
 
 // unattacked is Curve.Unattacked of what became of an image with a label under a.
 func (o *Outcome) unattacked(a attack.Attack, label int32) bool {
-	moved := o.L0 > 0 && !a.Start && !a.Composite() // a random start moves every image
+	// A random start moves every image. Of attacks that are made of several Zero says it all.
+	moved := o.L0 > 0 && !a.Start && !a.Composite() && !a.Staged()
 	return o.Zero && o.Class == label && !moved
 }
 
@@ -153,6 +159,48 @@ func (c *Curve) EverUnattacked(i int, label int32) bool {
 		}
 	}
 	return false
+}
+
+// A StageCount is how many images are right after the first stages of a staged attack.
+type StageCount struct {
+	Attack attack.Attack // the last of these stages
+	Right  []int         // [E]
+}
+
+// Stages counts, for each stage of a staged attack, the images that are right after it at each eps;
+// nil of other attacks. images are Result.Images, of a model with so many classes.
+func (c *Curve) Stages(images []Clean, classes int) []StageCount {
+	E := len(c.Correct)
+	var all []StageCount
+	for k, stage := range c.Attack.Stages(classes) {
+		s := StageCount{stage, make([]int, E)}
+		for i := range images {
+			if images[i].Class != images[i].Label {
+				continue
+			}
+			for e := range E {
+				if by := int(c.Outcomes[i*E+e].Stage); by == 0 || by > k+1 {
+					s.Right[e]++
+				}
+			}
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+// MeanPasses is how many passes up or down the network a staged attack took for an image at each
+// eps, [E], in the mean over the images.
+func (c *Curve) MeanPasses() []float64 {
+	E := len(c.Correct)
+	all := make([]float64, E)
+	for k := range c.Outcomes {
+		all[k%E] += float64(c.Outcomes[k].Passes)
+	}
+	for e := range all {
+		all[e] /= float64(len(c.Outcomes) / E)
+	}
+	return all
 }
 
 // KnownOf reports whether c says what became of each of n images at each of E eps.

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -25,7 +26,7 @@ type rows struct {
 	columns []float64 // [E·R]
 	restart []int     // [E·R], nil for one
 	wide    bool      // these are the rows of a search of minimum norm
-	still   []bool    // [images], of a search: nothing was found, as every gradient was zero
+	still   []bool    // [images], of a search: nothing was found, and a gradient was zero
 	targets []int32   // [rows], nil for an untargeted attack
 	after   func()    // called by Done
 }
@@ -35,9 +36,21 @@ type held struct {
 	labels []int32 // [N]
 	first  int     // the index of the first image in its data set
 	shape  []int   // of one image
+	// index [N] is that of each image in its data set where they do not follow each other; else nil
+	index []int
 }
 
-func heldOf(set *dataset.Set) held { return held{set.Labels, set.First, set.Images.Shape()[1:]} }
+func heldOf(set *dataset.Set) held {
+	return held{labels: set.Labels, first: set.First, shape: set.Images.Shape()[1:]}
+}
+
+// image is the index of image i in its data set.
+func (h *held) image(i int) int {
+	if h.index != nil {
+		return h.index[i]
+	}
+	return h.first + i
+}
 
 func rowsOf(b Backend, a attack.Attack, eps []float64, bounds attack.Bounds, of held, lo, hi int) *rows {
 	r := &rows{b: b, a: a, bounds: bounds, held: of, lo: lo, hi: hi, E: len(eps)}
@@ -66,7 +79,7 @@ func newRows(ctx context.Context, b Backend, a attack.Attack, eps []float64, bou
 }
 
 func (r *rows) begin(ctx context.Context) error {
-	if r.a.Target != attack.Untargeted && (r.wide || !r.a.MinimumNorm()) {
+	if r.a.Target != attack.Untargeted && r.targets == nil && (r.wide || !r.a.MinimumNorm()) {
 		if err := r.aim(ctx); err != nil {
 			return err
 		}
@@ -91,6 +104,46 @@ func (r *rows) aim(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	order, err := r.order(ctx, logits)
+	if err != nil {
+		return err
+	}
+	r.aimAt(logits, order)
+	return nil
+}
+
+// order returns the classes that targets go by for each image that b holds, clean and with these
+// logits [images][O], where logits alone do not say it; else nil.
+func (r *rows) order(ctx context.Context, logits [][]float64) ([][]int, error) {
+	if r.a.Target != attack.ByDistance {
+		return nil, nil
+	}
+	n, O := len(logits), r.b.Info().Classes
+	rivals, size := make([][]int, n), make([][]float64, n)
+	for i, z := range logits {
+		rivals[i] = attack.Rivals(int(r.labels[r.lo+i]), z)
+	}
+	for rank := range rivals[0] {
+		q := make([]float64, n*O)
+		for i := range rivals {
+			q[i*O+rivals[i][rank]], q[i*O+int(r.labels[r.lo+i])] = 1, -1
+		}
+		g, err := r.Gradient(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		for i := range g {
+			size[i] = append(size[i], r.a.Norm.Dual(g[i]))
+		}
+	}
+	for i, z := range logits {
+		rivals[i] = attack.Nearer(int(r.labels[r.lo+i]), z, rivals[i], size[i])
+	}
+	return rivals, nil
+}
+
+// aimAt sets the targets of the rows by the logits of the clean images [images][O] and order.
+func (r *rows) aimAt(logits [][]float64, order [][]int) {
 	r.targets = make([]int32, 0, r.n())
 	for i, z := range logits {
 		for c := range r.columns {
@@ -98,10 +151,15 @@ func (r *rows) aim(ctx context.Context) error {
 			if r.restart != nil {
 				restart = r.restart[c]
 			}
-			r.targets = append(r.targets, int32(r.a.Target.Of(int(r.labels[r.lo+i]), z, restart)))
+			target := 0
+			if order != nil {
+				target = order[i][restart%len(order[i])]
+			} else {
+				target = r.a.Target.Of(int(r.labels[r.lo+i]), z, restart)
+			}
+			r.targets = append(r.targets, int32(target))
 		}
 	}
-	return nil
 }
 
 // logits returns those of all rows that b holds.
@@ -154,7 +212,7 @@ func (r *rows) Labels() []int32 {
 func (r *rows) Images() []int {
 	images := make([]int, r.n())
 	for k := range images {
-		images[k] = r.first + r.at(k)
+		images[k] = r.image(r.at(k))
 	}
 	return images
 }
@@ -169,8 +227,20 @@ func (r *rows) Shape() (channels, height, width int) {
 	return 1, 1, r.b.Info().Inputs
 }
 
-func (r *rows) Step(ctx context.Context, s attack.Step) error   { return r.b.Step(ctx, s) }
+// Step draws above the backend where the images do not follow each other: it knows none but the
+// first one's index.
+func (r *rows) Step(ctx context.Context, s attack.Step) error {
+	if r.index != nil && (s.Direction == attack.RandomSign || s.Direction == attack.Uniform) {
+		var err error
+		if s, err = s.Drawn(r.Images(), r.b.Info().Inputs); err != nil {
+			return err
+		}
+	}
+	return r.b.Step(ctx, s)
+}
+
 func (r *rows) Logits(ctx context.Context) ([][]float64, error) { return r.logits(ctx) }
+
 func (r *rows) Pixels(ctx context.Context) ([][]float64, error) {
 	d, err := r.b.Images(ctx)
 	if err != nil {
@@ -253,9 +323,12 @@ func (e *NotFiniteError) Error() string {
 
 // named returns err with the image that it is of, if it is of a row: a *NotFiniteError.
 func (r *rows) named(err error) error {
-	k, ok := err.(notFinite)
-	if !ok {
-		return err
+	var gradient interface{ NotFiniteImage() int } // a backend's
+	switch k, ok := err.(notFinite); {
+	case ok:
+		return &NotFiniteError{r.a.Name, r.image(r.at(int(k))), r.columns[int(k)%len(r.columns)]}
+	case r.index != nil && errors.As(err, &gradient):
+		return &NotFiniteError{r.a.Name, r.index[gradient.NotFiniteImage()], r.columns[0]}
 	}
-	return &NotFiniteError{r.a.Name, r.first + r.at(int(k)), r.columns[int(k)%len(r.columns)]}
+	return err
 }

@@ -262,6 +262,25 @@ type attackJSON struct {
 	// One of the two is there if the curve is known at every eps.
 	Exact       *exactJSON       `json:"exact,omitempty"`
 	MinimumNorm *minimumNormJSON `json:"minimum_norm,omitempty"`
+	Stages      []stageJSON      `json:"stages,omitempty"` // of a staged attack, in their order
+	Passes      []float64        `json:"passes,omitempty"` // and what it took for an image at each eps
+}
+
+// stageJSON is a stage of a staged attack: how many images are right after it, at each eps.
+type stageJSON struct {
+	Name  string `json:"name"`
+	Right []int  `json:"right"`
+}
+
+// addStages adds what is known of the stages of c, a curve of r, to j.
+func (j *attackJSON) addStages(r *pipeline.Result, c *pipeline.Curve) {
+	if !c.Attack.Staged() || !c.Known() {
+		return
+	}
+	for _, s := range c.Stages(r.Images, r.Classes) {
+		j.Stages = append(j.Stages, stageJSON{s.Attack.Label(), s.Right})
+	}
+	j.Passes = c.MeanPasses()
 }
 
 func newAttackJSON(c pipeline.Curve, precision string) attackJSON {
@@ -306,6 +325,7 @@ func curveJSON(m record.Meta, r *pipeline.Result, rows []Row) ([]byte, error) {
 	attacks := make([]attackJSON, len(r.Curves))
 	for i, c := range r.Curves {
 		attacks[i] = newAttackJSON(c, m.Precision)
+		attacks[i].addStages(r, &c)
 	}
 	zero := r.ZeroGradient()
 	data, err := record.Indented("report: curve", struct {

@@ -197,7 +197,7 @@ func writeMinimumNorm(b *strings.Builder, a attack.Attack, x *pipeline.Exact) {
 		return "above " + top
 	}
 	fmt.Fprintf(b, "  distance     median %s; of a tenth of the images up to %s, of nine tenths\n               up to %s\n", at(0.5), at(0.1), at(0.9))
-	fmt.Fprintf(b, "  found        of %d of %s within %s, those that are wrong as they are\n               included\n", found(x), images(len(x.Walks)), top)
+	fmt.Fprintf(b, "  found        of %d of %d images within %s, those that are wrong as they are\n               included\n", found(x), len(x.Walks), top)
 }
 
 // writeExact writes x, the curve of a, for a terminal.

@@ -352,6 +352,13 @@ func (p Page) attackRow(i int) attackRow {
 		}
 		add("random start", map[bool]string{true: "yes", false: "no"}[a.Start])
 	}
+	if stages := a.Stages(p.Result.Classes); stages != nil {
+		var names []string
+		for _, s := range stages {
+			names = append(names, s.Label())
+		}
+		add("stages", strings.Join(names, "; "))
+	}
 	if a.Restartable() {
 		add("restarts", strconv.Itoa(a.Runs()))
 	}

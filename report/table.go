@@ -52,6 +52,9 @@ func CurveTable(w io.Writer, r *pipeline.Result) error {
 	if of := r.WorstOf(); of != nil {
 		b.WriteString("\n" + wrapped(fmt.Sprintf("%s: %s.", attack.Worst().Label(), worstOf(of)), 80) + "\n")
 	}
+	for i := range r.Curves {
+		writeStages(&b, r, &r.Curves[i])
+	}
 	for _, c := range r.Curves {
 		switch {
 		case c.Exact == nil:
@@ -75,6 +78,31 @@ func worstOf(of []attack.Attack) string {
 		labels = append(labels, a.Label())
 	}
 	return "of each image at each eps the worst of " + strings.Join(labels, "; ")
+}
+
+// writeStages writes how many images are right after each stage of c, a curve of r, for a terminal;
+// nothing if it is of no staged attack.
+func writeStages(b *strings.Builder, r *pipeline.Result, c *pipeline.Curve) {
+	if !c.Attack.Staged() || !c.Known() {
+		return
+	}
+	fmt.Fprintf(b, "\n%s: of %d images those that are right after each stage, which sees what is\nright so far; and its passes up or down the network for an image.\n\n", c.Attack.Label(), r.N)
+	columns := [][]string{{"eps"}}
+	for _, eps := range r.Eps {
+		columns[0] = append(columns[0], short(eps))
+	}
+	for _, s := range c.Stages(r.Images, r.Classes) {
+		column := []string{s.Attack.Label()}
+		for _, n := range s.Right {
+			column = append(column, strconv.Itoa(n))
+		}
+		columns = append(columns, column)
+	}
+	column := []string{"passes"}
+	for _, n := range c.MeanPasses() {
+		column = append(column, strconv.FormatFloat(n, 'f', 0, 64))
+	}
+	writeColumns(b, append(columns, column))
 }
 
 // writeOutcomes writes what curve.csv has beside accuracy, at the largest eps, for a terminal.

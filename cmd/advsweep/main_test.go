@@ -504,10 +504,10 @@ func oneLine(text string) string { return strings.Join(strings.Fields(text), " "
 // says which, as the help does.
 func TestWorstBesideNoise(t *testing.T) {
 	text := do(t, "sweep", "--attack", "worst,noise", "--steps", "2", "--eps", "0.1", "--n", "5", "--out", t.TempDir(), "-q")
-	if want := "worst of all: of each image at each eps the worst of PGD, k = 2; APGD-CE, k = 2; APGD-DLR, k = 2."; !strings.Contains(oneLine(text), want) || !strings.Contains(text, "random ±eps") {
+	if want := "worst of all: of each image at each eps the worst of PGD, k = 2; quick."; !strings.Contains(oneLine(text), want) || !strings.Contains(text, "random ±eps") {
 		t.Errorf("no %q, or no noise, in\n%s", want, text)
 	}
-	if help, want := oneLine(do(t, "sweep", "--help")), "where it names none, of pgd, apgd-ce and apgd-dlr"; !strings.Contains(help, want) {
+	if help, want := oneLine(do(t, "sweep", "--help")), "where it names none, of pgd and quick"; !strings.Contains(help, want) {
 		t.Errorf("no %q in\n%s", want, help)
 	}
 }
@@ -537,7 +537,7 @@ func TestTwoClasses(t *testing.T) {
 	if err := os.WriteFile(data, b.Bytes(), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	const note, made = "apgd-dlr is left out of worst: its loss dlr needs 3 classes, and the model has 2", "worst of all: of each image at each eps the worst of PGD, k = 2; APGD-CE, k = 2."
+	const note, made = "malt is left out of quick: its loss dlr needs 4 classes, and the model has 2", "worst of all: of each image at each eps the worst of PGD, k = 2; quick."
 	common := []string{"--data", data, "--backend", "cpu", "--steps", "2", "--eps", "0.1"}
 	out := filepath.Join(dir, "run")
 	code, text, stderr := advsweep(t, append(common, "sweep", "--model", files[0], "--attack", "worst,noise", "--out", out)...)
@@ -664,9 +664,9 @@ func TestRefusals(t *testing.T) {
 		{"sweep --n 1001", exitUsage, "1000 images"},
 		{"sweep --offset 1000", exitUsage, "1000 images"},
 		{"sweep --offset -1", exitUsage, "--offset -1"},
-		{"sweep --attack deepfool", exitUsage, "fgsm, bim, pgd"},
+		{"sweep --attack deepfoool", exitUsage, "fgsm, bim, pgd"},
 		{"sweep --attack pgd:k=3", exitUsage, "unknown option"},
-		{"sweep --attack aa", exitUsage, "no AutoAttack here yet; meanwhile use worst"},
+		{"sweep --attack hopskipjump", exitUsage, "no HopSkipJump here yet; meanwhile use square"},
 		{"sweep --attack FGSM,fgsm", exitUsage, "twice"},
 		{"sweep --attack worst,worst", exitUsage, "twice"},
 		{"sweep --norm l1", exitUsage, "want linf or l2"},

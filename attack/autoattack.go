@@ -1,0 +1,33 @@
+package attack
+
+// AutoAttack is the standard evaluation of the field: Auto-PGD with cross-entropy, Auto-PGD
+// towards nine targets, FAB towards nine targets, Square with 5,000 queries, each on what the ones
+// before have left. It has no parameter. An image that is fooled at an eps is so at every larger
+// one, for the perturbation lies in that ball too.
+//
+// Croce and Hein 2020, arXiv:2003.01690, section 6.1, in the version that its code calls standard.
+func AutoAttack(seed uint64) Attack {
+	return Attack{Name: "autoattack", Kind: "autoattack", Steps: 100, Direction: Along, Seed: seed}
+}
+
+type autoAttack struct{ staged }
+
+func (autoAttack) Facts() Facts {
+	return Facts{
+		Default: AutoAttack(0),
+		Options: []string{"norm", "seed"},
+		About:   "apgd-ce, apgd-t, fab-t and square, each on the images that are still right",
+		Source:  "Croce and Hein 2020, arXiv:2003.01690",
+	}
+}
+
+func (autoAttack) Label(Attack) string { return "AutoAttack" }
+
+// Cost is that of an image that is right after all stages.
+func (m autoAttack) Cost(a Attack) Cost { return stagesCost(m.all(a)) }
+
+func (autoAttack) all(Attack) []Attack {
+	return []Attack{APGD(CrossEntropy, 100, 0), APGDTargeted(100, 9, 0), FABTargeted(100, 9), Square(5000, 0)}
+}
+
+func (m autoAttack) Stages(a Attack, classes int) []Attack { return stagesFor(a, classes, m.all(a)...) }

@@ -1,0 +1,70 @@
+package attack
+
+import (
+	"context"
+	"fmt"
+)
+
+// A Staged is a Method whose attacks are several attacks one after the other. Each sees only the
+// images that are still right, and a row is fooled by whatever fools it first. Package pipeline runs
+// the stages, as it alone can leave rows out: Run returns an error.
+type Staged interface {
+	Method
+	// Stages are the attacks in their order, on a model with so many classes: those that need more
+	// are left out.
+	Stages(a Attack, classes int) []Attack
+}
+
+// Staged reports whether the attack is several, one after the other.
+func (a Attack) Staged() bool {
+	m, err := MethodOf(a.Kind)
+	_, ok := m.(Staged)
+	return err == nil && ok
+}
+
+// Stages are the attacks that a staged one is made of, on a model with so many classes; nil of
+// another.
+func (a Attack) Stages(classes int) []Attack {
+	m, err := MethodOf(a.Kind)
+	if s, ok := m.(Staged); err == nil && ok {
+		return s.Stages(a, classes)
+	}
+	return nil
+}
+
+// staged is what the kinds share that have stages: what they have is of all of them.
+type staged struct{}
+
+// Ray is false: stages follow no ray.
+func (staged) Ray(Attack) bool { return false }
+
+// Run returns an error.
+func (staged) Run(_ context.Context, a Attack, _ Rows) error {
+	return fmt.Errorf("attack: %s is several attacks, of which each sees what the ones before have left: package pipeline runs it", a.Name)
+}
+
+// stagesFor returns stages with the norm and the seed of a, without those that need more classes.
+func stagesFor(a Attack, classes int, stages ...Attack) (of []Attack) {
+	for _, s := range stages {
+		s.Norm = a.Norm
+		if s.Draws() {
+			s.Seed = a.Seed
+		}
+		if s.Lacks(classes) == 0 {
+			of = append(of, s)
+		}
+	}
+	return of
+}
+
+// stagesCost is what an image takes that is right after all stages.
+func stagesCost(stages []Attack) Cost {
+	c := Cost{Share: 1}
+	for _, s := range stages {
+		m, _ := MethodOf(s.Kind) // a stage is a kind with a row in Methods
+		one := m.Cost(s)
+		c.Row += one.Image + float64(float64(s.Runs())*one.Row)
+		c.Share += s.Runs() * one.Share
+	}
+	return c
+}
