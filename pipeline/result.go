@@ -189,18 +189,34 @@ func (c *Curve) Stages(images []Clean, classes int) []StageCount {
 	return all
 }
 
-// MeanPasses is how many passes up or down the network a staged attack took for an image at each
-// eps, [E], in the mean over the images.
-func (c *Curve) MeanPasses() []float64 {
+// MeanPasses is how many passes up or down the network the attack asks for an image at each eps
+// [E], in the mean over the images; a gradient is two. What the model says of the row in the end is
+// in it, what rounding asks is not. What eps share is counted at the first one. A backend may do less
+// than it is asked, as where it reads a curve off its walks. ok is false of the worst of all.
+func (c *Curve) MeanPasses() (passes []float64, ok bool) {
+	if !c.Known() || c.Attack.Composite() {
+		return nil, false
+	}
+	one, err := c.Attack.Cost()
+	if err != nil {
+		return nil, false
+	}
 	E := len(c.Correct)
-	all := make([]float64, E)
+	passes = make([]float64, E)
+	if !c.Attack.Staged() {
+		for e := range passes {
+			passes[e] = float64(runs(c.Attack)) * (one.Row + 1)
+		}
+		passes[0] += one.Image
+		return passes, true
+	}
 	for k := range c.Outcomes {
-		all[k%E] += float64(c.Outcomes[k].Passes)
+		passes[k%E] += float64(c.Outcomes[k].Passes)
 	}
-	for e := range all {
-		all[e] /= float64(len(c.Outcomes) / E)
+	for e := range passes {
+		passes[e] /= float64(len(c.Outcomes) / E)
 	}
-	return all
+	return passes, true
 }
 
 // KnownOf reports whether c says what became of each of n images at each of E eps.

@@ -50,6 +50,7 @@ type RowOutcomes struct {
 	Within   int        // images that are right at every eps up to this one
 	Rounded  *int       // images that are right with pixels rounded to 8 bits; nil: not asked
 	MeanNorm [3]float64 // of the perturbations of all images: L∞, L2, L0
+	Passes   *float64   // up or down the network for an image: see pipeline.Curve.MeanPasses; nil: not known
 }
 
 // Rows lists the curves of r as rows, attack by attack, eps increasing.
@@ -104,8 +105,12 @@ func rowOutcomes(r *pipeline.Result, c *pipeline.Curve) []RowOutcomes {
 			asked[e] = asked[e] || known
 		}
 	}
+	passes, counted := c.MeanPasses()
 	for e, m := range c.AllMeanNorms() {
 		o := &all[e]
+		if counted {
+			o.Passes = &passes[e]
+		}
 		o.MeanNorm = [3]float64{m.Linf, m.L2, m.L0}
 		if asked[e] {
 			o.Rounded = &rounded[e]
@@ -152,6 +157,12 @@ var rowColumns = []rowColumn{
 	{"mean_linf", known(func(o *RowOutcomes) any { return o.MeanNorm[0] })},
 	{"mean_l2", known(func(o *RowOutcomes) any { return o.MeanNorm[1] })},
 	{"mean_l0", known(func(o *RowOutcomes) any { return o.MeanNorm[2] })},
+	{"passes", known(func(o *RowOutcomes) any {
+		if o.Passes == nil {
+			return nil
+		}
+		return *o.Passes
+	})},
 }
 
 // boundsAt is where curve.csv has the bounds, which curve.json has once.
@@ -263,7 +274,6 @@ type attackJSON struct {
 	Exact       *exactJSON       `json:"exact,omitempty"`
 	MinimumNorm *minimumNormJSON `json:"minimum_norm,omitempty"`
 	Stages      []stageJSON      `json:"stages,omitempty"` // of a staged attack, in their order
-	Passes      []float64        `json:"passes,omitempty"` // and what it took for an image at each eps
 }
 
 // stageJSON is a stage of a staged attack: how many images are right after it, at each eps.
@@ -280,7 +290,6 @@ func (j *attackJSON) addStages(r *pipeline.Result, c *pipeline.Curve) {
 	for _, s := range c.Stages(r.Images, r.Classes) {
 		j.Stages = append(j.Stages, stageJSON{s.Attack.Label(), s.Right})
 	}
-	j.Passes = c.MeanPasses()
 }
 
 func newAttackJSON(c pipeline.Curve, precision string) attackJSON {

@@ -99,7 +99,8 @@ func writeStages(b *strings.Builder, r *pipeline.Result, c *pipeline.Curve) {
 		columns = append(columns, column)
 	}
 	column := []string{"passes"}
-	for _, n := range c.MeanPasses() {
+	passes, _ := c.MeanPasses() // a staged attack has them
+	for _, n := range passes {
 		column = append(column, strconv.FormatFloat(n, 'f', 0, 64))
 	}
 	writeColumns(b, append(columns, column))
