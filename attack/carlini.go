@@ -55,7 +55,7 @@ func (q squeeze) from(x float64) float64 {
 		return x
 	}
 	const inside = 1 - 1e-6
-	t := (2*(x-q.bounds.Lo)/q.bounds.Width() - 1) * inside
+	t := float64((2*(x-q.bounds.Lo)/q.bounds.Width() - 1) * inside)
 	return (portable.Log(1+t) - portable.Log(1-t)) / 2
 }
 
@@ -112,7 +112,7 @@ func (carliniWagner) Search(ctx context.Context, a Attack, rows Rows) ([]Found, 
 				return nil, err
 			}
 			s.noteZero(g)
-			power1, power2 = power1*beta1, power2*beta2
+			power1, power2 = float64(power1*beta1), float64(power2*beta2)
 			for k := range n {
 				pull := 0.0 // of the margin z_label - z_rival, while it is above 0
 				if s.lead(k, rival[k]) <= 0 {

@@ -71,7 +71,7 @@ func (fmn) Search(ctx context.Context, a Attack, rows Rows) ([]Found, error) {
 			default:
 				need := s.distance(k)
 				if size := s.norm.dual(g[k]); size > 0 {
-					need += math.Abs(s.lead(k, rival[k])) / size * (1 + gamma)
+					need += float64(math.Abs(s.lead(k, rival[k])) / size * (1 + gamma))
 				}
 				radius[k] = max(need, radius[k]*(1+gamma))
 			}
