@@ -42,7 +42,7 @@ const (
 
 // stagedWork is how many times the work of another chunk one of a staged attack has at most. Its
 // images are asked at one eps after the other, and few of them are left in the end.
-const stagedWork = 16
+const stagedWork = 4
 
 // chunkRows is how many rows a chunk has at least, if there are so many. The threads of a CPU share
 // a batch by its rows; with fewer rows some of them have nothing to do, and a GPU has little.
@@ -280,7 +280,7 @@ func (s Sweep) units(c Chunk) int {
 	}
 	a := s.Attacks[c.Attack]
 	if a.Staged() {
-		return n * (c.To - c.From)
+		return n * (c.To - c.From) * stageUnits(a)
 	}
 	return n * (c.To - c.From) * runs(a) * (a.Steps + 1)
 }

@@ -393,7 +393,7 @@ func (w *comparing) stage(ctx context.Context, i int, a attack.Attack, sub *data
 	if m.logits, err = shown.logits(ctx); err != nil {
 		return m, err
 	}
-	w.sweep.progress(len(labels) * (a.Steps + 2))
+	w.sweep.progress(len(labels) * (a.Steps + 1))
 	return m, nil
 }
 

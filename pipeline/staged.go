@@ -50,7 +50,7 @@ func (r *sweeping) staged(ctx context.Context, a attack.Attack, places []int, ep
 		return nil, err
 	}
 	for e, v := range eps {
-		alive := s.alive(e)
+		alive, before := s.alive(e), r.done
 		s.idle = slices.Repeat([]bool{true}, n)
 		if v > 0 {
 			for at, stage := range s.stages {
@@ -73,9 +73,18 @@ func (r *sweeping) staged(ctx context.Context, a attack.Attack, places []int, ep
 				}
 			}
 		}
-		r.progress(n)
+		r.progress(before + n*stageUnits(a) - r.done) // of what need not be done, too
 	}
 	return s, nil
+}
+
+// stageUnits is how many units of Progress a staged attack is of an image at an eps: a step and one
+// for each restart of each stage, but of a search once for all.
+func stageUnits(a attack.Attack) (units int) {
+	for _, stage := range a.Stages(MaxClasses) {
+		units += runs(stage) * (stage.Steps + 1)
+	}
+	return units
 }
 
 func (s *staging) label(i int) int32 { return s.labels[s.places[i]] }
@@ -237,7 +246,7 @@ func (s *staging) run(ctx context.Context, at int, stage attack.Attack, first, e
 		if err := one.begin(ctx); err != nil {
 			return one.named(err)
 		}
-		err = one.attack(ctx, func() {})
+		err = one.attack(ctx, func() { s.progress(len(some)) })
 	}
 	if err != nil {
 		return one.named(err)
@@ -282,6 +291,7 @@ func (s *staging) search(ctx context.Context, at int, stage attack.Attack, e int
 	if err != nil {
 		return err
 	}
+	one.after = func() { s.progress(len(todo)) }
 	best, err := one.find(ctx)
 	if err != nil {
 		return err

@@ -1,0 +1,104 @@
+package pipeline_test
+
+import (
+	"encoding/json"
+	"os"
+	"testing"
+
+	"advsweep/attack"
+	"advsweep/internal/testsize"
+	"advsweep/model"
+	"advsweep/pipeline"
+)
+
+// TestAutoAttack compares AutoAttack with its authors' code in float64 on two networks that
+// testdata/peers/adversarial.py trained against attacks, and quick with both. What is right after
+// each stage lies within the spread of the peer's seeds, widened by 1 % of the images for what few
+// seeds can miss. In the end no more is right than under the peer's worst seed, nor under quick than
+// under AutoAttack, which takes at most a fifth of the passes.
+func TestAutoAttack(t *testing.T) {
+	if !testsize.Long() {
+		t.Skip("it takes a minute")
+	}
+	_, all := embedded(t)
+	for _, name := range []string{"adv-mlp", "adv-cnn"} {
+		m, err := model.Load("../testdata/peers/" + name + ".safetensors")
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := os.ReadFile("../testdata/peers/" + name + ".json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var file struct {
+			Entries []struct {
+				Attack, Norm string
+				Stages       []string
+				Images       int
+				Eps          []float64
+				Correct      [][][]int // [seed][stage][eps]
+			}
+		}
+		if err := json.Unmarshal(data, &file); err != nil {
+			t.Fatal(err)
+		}
+		compared := 0
+		for _, e := range file.Entries {
+			if e.Attack != "autoattack" {
+				continue
+			}
+			compared++
+			norm, err := attack.ParseNorm(e.Norm)
+			if err != nil {
+				t.Fatal(err)
+			}
+			set, err := all.Slice(0, e.Images)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := pipeline.Sweep{Attacks: parse(t, "autoattack,quick", attack.Options{Norm: norm, Seed: 1}), Eps: e.Eps, Bounds: attack.Bounds{Lo: 0, Hi: 1}}
+			res, err := s.Run(t.Context(), open[float32](t, m), set)
+			if err != nil {
+				t.Fatal(err)
+			}
+			full, quick := &res.Curves[0], &res.Curves[1]
+			stages := full.Stages(res.Images, res.Classes)
+			if len(stages) != len(e.Stages) {
+				t.Fatalf("%s: %d stages, want %v", name, len(stages), e.Stages)
+			}
+			for e2, eps := range e.Eps {
+				for k, stage := range stages {
+					lo, hi := e.Correct[0][k][e2], e.Correct[0][k][e2]
+					for _, seed := range e.Correct {
+						lo, hi = min(lo, seed[k][e2]), max(hi, seed[k][e2])
+					}
+					slack := e.Images / 100
+					if got := stage.Right[e2]; got < lo-slack || got > hi+slack || k == len(stages)-1 && got > hi {
+						t.Errorf("%s, %v, eps %v: %d of %d right after %s, the peer's seeds have %d to %d", name, norm, eps, got, e.Images, e.Stages[k], lo, hi)
+					}
+				}
+				if q, f := quick.Correct[e2], full.Correct[e2]; q > f {
+					t.Errorf("%s, %v, eps %v: quick leaves %d right, AutoAttack %d", name, norm, eps, q, f)
+				}
+			}
+			total := func(c *pipeline.Curve) (sum float64) {
+				passes, ok := c.MeanPasses()
+				if !ok {
+					t.Fatal("no passes")
+				}
+				for _, n := range passes {
+					sum += n
+				}
+				return sum
+			}
+			few, many := total(quick), total(full)
+			if !(few <= many/5) {
+				t.Errorf("%s, %v: quick takes %v passes, AutoAttack %v, want at most a fifth", name, norm, few, many)
+			}
+			t.Logf("%s, %v, eps %v: right %v, quick %v, of %d; passes for an image %.0f, quick %.0f", name, norm, e.Eps, full.Correct, quick.Correct, e.Images, many, few)
+		}
+		if compared == 0 {
+			t.Errorf("%s: no entry of AutoAttack", name)
+		}
+	}
+}
