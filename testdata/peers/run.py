@@ -11,6 +11,7 @@ import json
 import os
 import time
 import warnings
+from unittest import mock
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ warnings.filterwarnings("ignore")
 import foolbox as fb  # noqa: E402
 import torchattacks as ta  # noqa: E402
 from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted  # noqa: E402
+from pyautoattack.fab_pt import FABAttack_PT  # noqa: E402
 from pyautoattack.square import SquareAttack  # noqa: E402
 
 torch.set_num_threads(1)
@@ -71,6 +73,18 @@ class Run:
         assert not torch.isnan(adv).any() and adv.min() >= 0 and adv.max() <= 1
         with torch.no_grad():
             return self.net(adv).argmax(1) == self.y[:n]
+
+    def apart(self, adv, norm):
+        """The norm of what lies between each image and the clean one."""
+        d = (adv - self.x[:len(adv)]).flatten(1)
+        return d.norm(dim=1) if norm == "l2" else d.abs().max(1)[0]
+
+    def distances(self, run, n, norm):
+        """What an attack of minimum norm finds of each of the first n images: 0 if it is wrong as it is, None if nothing is found."""
+        torch.manual_seed(0)
+        clean, adv = self.correct(self.x[:n], n), run(n)
+        right, d = self.correct(adv, n), self.apart(adv, norm)
+        return [0 if not c else None if a else float("%.6g" % v) for c, a, v in zip(clean.tolist(), right.tolist(), d.tolist())]
 
     def torchattacks(self, make):
         def run(eps, n, seed):
@@ -157,6 +171,65 @@ def entries(r):
         yield d("square", aa_, norm, steps=1000), A(make), 100, eps, SEEDS
 
 
+class L2FMNProjected(fb.attacks.L2FMNAttack):
+    """Foolbox's, with a projection: the factor of its own is min(1, norm / norm), which is 1."""
+
+    def project(self, x, x0, epsilon):
+        d = x - x0
+        length = d.flatten(1).norms.l2(axis=-1).maximum(1e-12)
+        return x0 + d * (epsilon / length).minimum(1).reshape((-1, 1, 1, 1))
+
+
+def minimum_norm_entries(r):
+    """(description, run, images) of attacks of minimum norm, cheap ones first; run(images) returns the adversarial images."""
+    fb_, aa_, n = "foolbox", "pyautoattack", 100
+    model = fb.PyTorchModel(r.net, bounds=(0, 1), device="cpu")
+
+    def foolbox(make, **kw):
+        return lambda n: make(**kw)(model, r.x[:n], r.y[:n], epsilons=None)[0]
+
+    def fab(norm, targets=0):
+        def run(n):
+            # It cannot mix float64 logits with its float32 images: what it casts or makes in float32 is float64 here.
+            torch.set_default_dtype(torch.float64)
+            try:
+                with mock.patch.object(torch.Tensor, "float", torch.Tensor.double):
+                    return nearest(r.x[:n], r.y[:n])
+            finally:
+                torch.set_default_dtype(torch.float32)
+
+        def nearest(x, y):
+            a = FABAttack_PT(r.net, norm=norm.capitalize(), n_restarts=1, n_iter=100, eps=1e9, seed=0, device="cpu", n_target_classes=targets)
+            if not targets:
+                return a.perturb(x, y)
+            # perturb leaves out, at each target, what an earlier one has fooled within eps, and eps is no limit here.
+            best = x
+            for target in range(2, targets + 2):
+                a.target_class = target
+                adv = a.attack_single_run(x, y, is_targeted=True)
+                with torch.no_grad():
+                    fooled, nearer = r.net(adv).argmax(1) != y, r.apart(adv, norm) < r.apart(best, norm)
+                    take = fooled & (nearer | (r.net(best).argmax(1) == y))
+                best = torch.where(take[:, None, None, None], adv, best)
+            return best
+        return run
+
+    both, A = ("linf", "l2"), fb.attacks
+    for norm in both:
+        make = dict(linf=A.LinfDeepFoolAttack, l2=A.L2DeepFoolAttack)[norm]
+        yield dict(attack="deepfool", peer=fb_, norm=norm, steps=50), foolbox(make, steps=50, candidates=10, overshoot=0.02), n
+    for steps in (100, 1000):
+        yield dict(attack="ddn", peer=fb_, norm="l2", steps=steps), foolbox(A.DDNAttack, steps=steps), n
+        for norm in both:
+            make = dict(linf=A.LInfFMNAttack, l2=A.L2FMNAttack)[norm]
+            yield dict(attack="fmn", peer=fb_, norm=norm, steps=steps), foolbox(make, steps=steps), n
+    yield dict(attack="fmn", peer=fb_, norm="l2", steps=100, projection="mended"), foolbox(L2FMNProjected, steps=100), n
+    for norm in both:
+        yield dict(attack="fab", peer=aa_, norm=norm, steps=100), fab(norm), n
+    for norm in both:
+        yield dict(attack="fab-t", peer=aa_, norm=norm, steps=100, targets=9), fab(norm, 9), n
+
+
 def norms(r):
     """Norms of the gradients of the mean and the sum of the loss over 250 images, which some peers add a constant to."""
     x = r.x[:1000].clone().requires_grad_(True)
@@ -201,21 +274,29 @@ def main():
                  correct=[ref[key + "_clipped"]["float64"]])
         out["entries"].append(dict(**e, min=e["correct"][0], max=e["correct"][0], correct_under_all=e["correct"][0]))
     for desc, run, n, eps, seeds in entries(r):
-        e = dict(**desc, images=n, eps=eps, seeds=seeds)
-        key = json.dumps([e[k] for k in sorted(e)])
-        if key not in done and a.only not in json.dumps(desc):
-            continue
-        if key not in done:
-            t = time.time()
+        def counts():
             ok = torch.stack([torch.stack([run(v, n, s) for v in eps]) for s in seeds])  # [seed, eps, image]
             c = ok.sum(2)
-            e.update(correct=c.tolist(), min=c.min(0)[0].tolist(), max=c.max(0)[0].tolist(), correct_under_all=ok.all(0).sum(1).tolist())
-            done[key] = e
-            print(a.model, json.dumps(e), "%.0f s" % (time.time() - t), flush=True)
-        out["entries"].append(done[key])
-        save(a.out, out)
+            return dict(correct=c.tolist(), min=c.min(0)[0].tolist(), max=c.max(0)[0].tolist(), correct_under_all=ok.all(0).sum(1).tolist())
+        add(a, out, done, dict(**desc, images=n, eps=eps, seeds=seeds), counts)
+    for desc, run, n in minimum_norm_entries(r):
+        add(a, out, done, dict(**desc, images=n), lambda: dict(distances=r.distances(run, n, desc["norm"])))
 
 
-RESULTS = ("correct", "min", "max", "correct_under_all")
+def add(a, out, done, e, results):
+    """Appends entry e with its results, which are those in done if it has them, and writes the file."""
+    key = json.dumps([e[k] for k in sorted(e)])
+    if key not in done and a.only not in json.dumps(e):
+        return
+    if key not in done:
+        t = time.time()
+        e.update(results())
+        done[key] = e
+        print(a.model, json.dumps(e), "%.0f s" % (time.time() - t), flush=True)
+    out["entries"].append(done[key])
+    save(a.out, out)
+
+
+RESULTS = ("correct", "min", "max", "correct_under_all", "distances")
 if __name__ == "__main__":
     main()
