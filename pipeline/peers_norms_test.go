@@ -1,0 +1,124 @@
+package pipeline_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"advsweep/attack"
+	"advsweep/cpu"
+	"advsweep/internal/testsize"
+	"advsweep/model"
+	"advsweep/pipeline"
+)
+
+// TestPeersNorms compares the distance of each image with what attacks of minimum norm by Foolbox
+// and by the authors of AutoAttack find in testdata/peers, on the networks that the folder
+// ADVSWEEP_REFERENCE holds. At as many steps the median is at most 1 % above the peer's, and at
+// least 95 % of the images are at most 5 % farther. Entries of 1,000 steps are for the long form.
+func TestPeersNorms(t *testing.T) {
+	dir := os.Getenv("ADVSWEEP_REFERENCE")
+	if dir == "" {
+		t.Skip("ADVSWEEP_REFERENCE names no folder")
+	}
+	mlp, err := model.Load(filepath.Join(dir, "mlp.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	nets := []struct {
+		name string
+		m    *model.Model
+	}{{"mlp", mlp}, {"cnn", referenceCNN(t, filepath.Join(dir, "cnn.safetensors"))}}
+	for _, net := range nets {
+		data, err := os.ReadFile("../testdata/peers/" + net.name + ".json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var file struct{ Entries []peerNorms }
+		if err := json.Unmarshal(data, &file); err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range file.Entries {
+			if e.Distances == nil || e.Projection != "" || e.Steps > testsize.Of(100, 100, 1000) {
+				continue // counts, or a contrast, or too long
+			}
+			e.Images = min(e.Images, testsize.Of(20, 100, 100))
+			t.Run(net.name+"/"+e.String(), func(t *testing.T) {
+				e.compare(t, open[float64](t, net.m))
+			})
+		}
+	}
+}
+
+// peerNorms is an entry with distances, see testdata/peers/README.md.
+type peerNorms struct {
+	Attack, Peer, Norm, Projection string
+	Steps, Images, Targets         int
+	Distances                      []*float64
+}
+
+func (e peerNorms) String() string {
+	return fmt.Sprintf("attack=%s/norm=%s/k=%d/peer=%s", e.Attack, e.Norm, e.Steps, e.Peer)
+}
+
+// compare runs our attack on b and holds its distances to those of e.
+func (e peerNorms) compare(t *testing.T, b *cpu.Backend[float64]) {
+	_, all := embedded(t)
+	set, err := all.Slice(0, e.Images)
+	if err != nil {
+		t.Fatal(err)
+	}
+	item := fmt.Sprintf("%s:steps=%d", e.Attack, e.Steps)
+	if e.Targets > 0 {
+		item += fmt.Sprintf(":targets=%d", e.Targets)
+	}
+	if e.Attack != "ddn" {
+		item += ":norm=" + e.Norm
+	}
+	a := parse(t, item, attack.Options{Decay: -1})[0]
+	if a.Norm.String() != e.Norm {
+		t.Fatalf("norm %v, want %s", a.Norm, e.Norm)
+	}
+	bounds := attack.Bounds{Lo: 0, Hi: 1}
+	most := attack.Reach(a.Norm, bounds, 28*28)
+	res, err := pipeline.Sweep{Attacks: []attack.Attack{a}, Eps: []float64{most}, Bounds: bounds}.Run(t.Context(), b, set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs := make([]float64, e.Images), make([]float64, e.Images)
+	near, lost, farthest := 0, 0, 0.0
+	for i := range ours {
+		ours[i], theirs[i] = math.Inf(1), math.Inf(1)
+		if d, found := res.Curves[0].Exact.Walks[i].Critical(most); found {
+			ours[i] = d
+		}
+		if d := e.Distances[i]; d != nil {
+			theirs[i] = *d
+		} else {
+			lost++
+		}
+		if (ours[i] == 0) != (theirs[i] == 0) {
+			t.Errorf("image %d: distance %v, the peer's %v: only one of them is wrong as it is", i, ours[i], theirs[i])
+		}
+		if ours[i] <= 1.05*theirs[i] {
+			near++
+		}
+		if ours[i] > 0 {
+			farthest = max(farthest, ours[i]/theirs[i])
+		}
+	}
+	slices.Sort(ours)
+	slices.Sort(theirs)
+	m, want := ours[e.Images/2], theirs[e.Images/2]
+	t.Logf("median %.5g, the peer's %.5g, ratio %.4f; %d of %d images at most 5 %% farther, at most %.3f times as far; the peer finds nothing of %d", m, want, m/want, near, e.Images, farthest, lost)
+	if !(m <= 1.01*want) {
+		t.Errorf("median distance %v, want at most 1 %% above %v", m, want)
+	}
+	if near*100 < 95*e.Images {
+		t.Errorf("%d of %d images are at most 5 %% farther than the peer's, want 95 %%", near, e.Images)
+	}
+}
