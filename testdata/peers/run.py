@@ -1,8 +1,8 @@
-"""Runs torchattacks, Foolbox and pyautoattack (a packaged AutoAttack) on the two reference networks and writes their counts.
+"""Runs torchattacks, Foolbox and pyautoattack (a packaged AutoAttack) on the two reference networks and writes their counts and distances.
 
     OMP_NUM_THREADS=1 python run.py --mnist DIR --weights DIR --reference reference.json --model mlp --out mlp.json
 
-Everything is float64 (pyautoattack keeps its images in float32, logits and gradients are float64). An entry that OUT already holds is
+Everything is float64 (pyautoattack keeps its images in float32 but for FAB, logits and gradients are float64). An entry that OUT already holds is
 not run again. See README.md for what an entry is.
 """
 import argparse
