@@ -43,7 +43,7 @@ def idx(folder, stem):
 
 
 class Net(torch.nn.Module):
-    """The reference MLP or CNN in float64; takes [N, 1, 28, 28] of any type."""
+    """An MLP of three layers, or a CNN of two convolutions and two layers, in float64; takes [N, 1, 28, 28] of any type."""
 
     def __init__(self, name, weights):
         super().__init__()
@@ -53,13 +53,13 @@ class Net(torch.nn.Module):
 
     def forward(self, x):
         x = x.double()
-        if self.name == "mlp":
+        if self.name.endswith("mlp"):
             x = x.flatten(1)
             x = F.relu(F.linear(x, self.fc1_weight, self.fc1_bias))
             x = F.relu(F.linear(x, self.fc2_weight, self.fc2_bias))
             return F.linear(x, self.fc3_weight, self.fc3_bias)
-        x = F.max_pool2d(F.relu(F.conv2d(x, self.conv1_weight, self.conv1_bias, padding=1)), 2)
-        x = F.max_pool2d(F.relu(F.conv2d(x, self.conv2_weight, self.conv2_bias, padding=1)), 2)
+        x = F.max_pool2d(F.relu(F.conv2d(x, self.conv1_weight, self.conv1_bias, padding="same")), 2)
+        x = F.max_pool2d(F.relu(F.conv2d(x, self.conv2_weight, self.conv2_bias, padding="same")), 2)
         x = F.relu(F.linear(x.flatten(1), self.fc1_weight, self.fc1_bias))
         return F.linear(x, self.fc2_weight, self.fc2_bias)
 
@@ -239,6 +239,15 @@ def norms(r):
 
 
 def save(path, out):
+    """Writes out. What autoattack.py has added to the file stays at its end."""
+    kept = []
+    if os.path.exists(path):
+        with open(path) as f:
+            kept = [e for e in json.load(f)["entries"] if e["attack"] == "autoattack"]
+    write(path, dict(out, entries=out["entries"] + kept))
+
+
+def write(path, out):
     def line(e):
         return "  " + json.dumps(e)
     with open(path + ".part", "w") as f:
