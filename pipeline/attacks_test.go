@@ -31,12 +31,12 @@ func parse(t testing.TB, list string, o attack.Options) []attack.Attack {
 }
 
 // brief names every attack that has something to run, with at most so many steps, five times as
-// many of one of minimum norm: DDN is far away before.
+// many of DDN, which begins far away.
 func brief(steps int) (items []string) {
 	for _, m := range attack.Methods {
 		f := m.Facts()
 		steps := steps
-		if f.Default.MinimumNorm() {
+		if f.Name() == "ddn" {
 			steps *= 5
 		}
 		_, staged := m.(attack.Staged)
@@ -62,7 +62,7 @@ func everyAttack() string {
 			continue
 		}
 		steps := "3"
-		if f.Default.MinimumNorm() {
+		if f.Name() == "ddn" {
 			steps = "21"
 		}
 		for _, key := range f.Options {
