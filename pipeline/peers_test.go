@@ -90,6 +90,9 @@ func (e peerEntry) parse(t *testing.T) (a attack.Attack, ok bool) {
 	if e.Attack == "mi-fgsm" && e.Peer == "foolbox" || e.Norm == "l2" && e.Attack == "pgd" && e.Peer == "torchattacks" {
 		return a, false // signs summed up; steps of a mean over the batch
 	}
+	if e.Attack == "autoattack" {
+		return a, false // counts after each of several attacks
+	}
 	kind := map[string]string{"fgm": "fgsm", "apgd": "apgd-" + e.Loss, "apgd-targeted": "apgd-t"}[e.Attack]
 	if kind == "" {
 		kind = strings.ReplaceAll(e.Attack, "-", "")
