@@ -59,6 +59,10 @@ On the CPU the curve of FGSM on an MLP of Linear and ReLU is also exact: from ep
 the largest of --eps each image is followed through every linear region of the model.
 curve.json then has each jump of the curve, and images.csv the intervals of each image.
 
+An attack of minimum norm, such as fab-t, looks for the nearest misread image of each, and
+its curve is known at every eps too: eps_star of images.csv is the distance then. The
+attacks autoattack and quick are several, each on the images that are still right.
+
 What is done is safe in --out at once. After Ctrl-C, which finishes the chunk in hand, or
 a kill the same command goes on, and its files are the same, byte for byte.
 
@@ -66,6 +70,8 @@ a kill the same command goes on, and its files are the same, byte for byte.
 		Example: `  advsweep sweep
   advsweep sweep --attack fgsm,bim,noise --steps 5 --eps 0:0.5:0.025
   advsweep sweep --attack worst --bounds 0,1 --eps 0,4/255,8/255,16/255
+  advsweep sweep --attack autoattack --bounds 0,1 --eps 0.1,0.3
+  advsweep sweep --attack fab-t,ddn --norm l2 --eps 0:3:0.5
   advsweep sweep --attack pgd:restarts=5,mifgsm --norm l2 --eps 0:3:0.5
   advsweep sweep --attack pgd --bounds 0,1 --save-images 8/255
   advsweep sweep --model my.onnx --data mnist/ --n 10000 --format csv`,
