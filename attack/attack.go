@@ -100,6 +100,10 @@ func (t Target) String() string {
 	return strconv.Itoa(int(t) - 1)
 }
 
+// Aims reports whether t is one class for all restarts of an image: an attack toward it has reached
+// what it wants only there. ByRank and ByDistance are ways to leave the label.
+func (t Target) Aims() bool { return t > Untargeted || t == LeastLikely }
+
 // Of returns the class that an image goes to, given its label, the logits of the clean image and
 // the number of the restart. Of ByDistance these do not say it: see Nearer.
 func (t Target) Of(label int, logits []float64, restart int) int {

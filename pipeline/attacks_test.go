@@ -273,6 +273,57 @@ func TestTargets(t *testing.T) {
 	}
 }
 
+// TestReached: toward a target the restart that becomes it speaks for an image, though an earlier
+// one fools the model into another class.
+func TestReached(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 2))
+	m := ref.RandomModel(r, 2, 30, 21, 6)
+	set := correctSet(t, r, m, 200, 5, 6)
+	b := open[float64](t, m)
+	for _, target := range []string{"2", "least-likely"} {
+		s := pipeline.Sweep{Attacks: parse(t, "pgd:steps=2:target="+target+",pgd:steps=2:restarts=9:target="+target, attack.Options{Seed: 3}), Eps: []float64{0.1, 0.3}}
+		var want *pipeline.Result
+		for _, s.Rows = range []int{0, 4, 100} { // restarts in one batch, and parted
+			res, err := s.Run(t.Context(), b, set)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want == nil {
+				want = res
+			} else if d := cmp.Diff(want, res); d != "" {
+				t.Fatalf("%d rows:\n%s", s.Rows, d)
+			}
+		}
+		reached, other := [2]int{}, 0
+		for i := range set.N() {
+			for e := range s.Eps {
+				goal, ok := want.Target(s.Attacks[0], i)
+				if !ok {
+					t.Fatal("no target")
+				}
+				one, nine := want.Curves[0].Outcomes[i*2+e], want.Curves[1].Outcomes[i*2+e]
+				for k, o := range []pipeline.Outcome{one, nine} {
+					if o.Class == goal {
+						reached[k]++
+					}
+				}
+				if one.Class == goal && nine != one {
+					t.Errorf("image %d: the first restart becomes the target: %+v, and of nine %+v", i, one, nine)
+				}
+				if one.Class != goal && one.Class != set.Labels[i] && nine.Class == goal {
+					other++
+				}
+			}
+		}
+		if reached[1] <= reached[0] || other == 0 {
+			t.Errorf("target %s: one restart reaches %d, nine %d, %d of them fooled otherwise before: the test says too little", target, reached[0], reached[1], other)
+		}
+	}
+	if _, ok := (&pipeline.Result{Images: []pipeline.Clean{{}}}).Target(attack.APGDTargeted(1, 2, 0), 0); ok {
+		t.Error("an attack on several targets has one")
+	}
+}
+
 func sign(v float64) float64 {
 	switch {
 	case v > 0:

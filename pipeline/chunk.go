@@ -360,9 +360,9 @@ func (r *sweeping) strike(ctx context.Context, c Chunk, found []Outcome) error {
 		}
 		for i := range bt.images() {
 			for e := range bt.eps() {
-				o, to := out[one.pick(i, e, out)], &found[(bt.lo+i-c.Lo)*E+bt.from+e-c.From]
-				if bt.first == 0 || worse(o, *to, r.labels[bt.lo+i]) {
-					*to = o
+				k, to := one.pick(i, e, out), &found[(bt.lo+i-c.Lo)*E+bt.from+e-c.From]
+				if bt.first == 0 || one.beats(out[k], *to, k) {
+					*to = out[k]
 				}
 			}
 		}

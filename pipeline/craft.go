@@ -128,7 +128,7 @@ func (r *sweeping) craft(ctx context.Context, bt batch, x []float32, levels []ui
 	inputs := r.b.Info().Inputs
 	for i := range bt.images() {
 		k := rows.pick(i, 0, out)
-		if bt.first > 0 && !worse(out[k], found[i], r.labels[bt.lo+i]) {
+		if bt.first > 0 && !rows.beats(out[k], found[i], k) {
 			continue
 		}
 		found[i] = out[k]

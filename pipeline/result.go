@@ -29,7 +29,8 @@ type Clean struct {
 }
 
 // An Outcome is what became of one image under one attack at one eps: of its restarts the first
-// that fools the model or, if none does, the one with the smallest margin.
+// that fools the model or, if none does, the one with the smallest margin. Toward a target, see
+// attack.Target.Aims, the first that becomes the target goes before.
 type Outcome struct {
 	Class   int32 // that the model gives the perturbed image
 	Rounded int32 // and once its pixels are rounded to 8 bits within the ball; -1 if not asked
@@ -50,6 +51,19 @@ func (o *Outcome) unattacked(a attack.Attack, label int32) bool {
 	// A random start moves every image. Of attacks that are made of several Zero says it all.
 	moved := o.L0 > 0 && !a.Start && !a.Composite() && !a.Staged()
 	return o.Zero && o.Class == label && !moved
+}
+
+// Target is the class that attack a goes to with image i; ok is false if it is not one for all
+// restarts.
+func (r *Result) Target(a attack.Attack, i int) (class int32, ok bool) {
+	im := &r.Images[i]
+	switch {
+	case !a.Target.Aims():
+		return 0, false
+	case a.Target == attack.LeastLikely:
+		return im.Least, true
+	}
+	return int32(a.Target.Of(int(im.Label), make([]float64, r.Classes), 0)), true
 }
 
 // Select returns the result of some of the attacks, by their places in Curves.

@@ -294,11 +294,22 @@ func (r *rows) pick(i, e int, out []Outcome) int {
 	first := (i*r.E + e) * r.R
 	best := first
 	for k := first + 1; k < first+r.R; k++ {
-		if worse(out[k], out[best], int32(r.label(k))) {
+		if r.beats(out[k], out[best], k) {
 			best = k
 		}
 	}
 	return best
+}
+
+// beats reports whether a is what speaks for the image of row k rather than b, an earlier restart at
+// the same eps. Toward a target the first one that has become it does.
+func (r *rows) beats(a, b Outcome, k int) bool {
+	if r.a.Target.Aims() {
+		if there := a.Class == r.targets[k]; there != (b.Class == r.targets[k]) {
+			return there
+		}
+	}
+	return worse(a, b, int32(r.label(k)))
 }
 
 // worse reports whether a is what speaks for an image with a label rather than b, an earlier

@@ -48,6 +48,7 @@ type RowOutcomes struct {
 	Fooled   int        // images that are right as they are, and wrong now
 	Success  *Share     // Fooled of the images that are right as they are; nil if there are none
 	Within   int        // images that are right at every eps up to this one
+	Reached  *int       // images that are given the attack's target; nil: it has none
 	Rounded  *int       // images that are right with pixels rounded to 8 bits; nil: not asked
 	MeanNorm [3]float64 // of the perturbations of all images: L∞, L2, L0
 	Passes   *float64   // up or down the network for an image: see pipeline.Curve.MeanPasses; nil: not known
@@ -85,10 +86,15 @@ func curveRows(r *pipeline.Result, i int) []Row {
 func rowOutcomes(r *pipeline.Result, c *pipeline.Curve) []RowOutcomes {
 	E := len(r.Eps)
 	all, rounded, asked := make([]RowOutcomes, E), make([]int, E), make([]bool, E)
+	reached := make([]int, E)
 	for i := range r.Images {
 		im := &r.Images[i]
 		within := true
+		target, aims := r.Target(c.Attack, i)
 		for e := range all {
+			if aims && c.Class(i, e) == target {
+				reached[e]++
+			}
 			if c.Class(i, e) != im.Label {
 				within = false
 				if im.Class == im.Label {
@@ -110,6 +116,9 @@ func rowOutcomes(r *pipeline.Result, c *pipeline.Curve) []RowOutcomes {
 		o := &all[e]
 		if counted {
 			o.Passes = &passes[e]
+		}
+		if c.Attack.Target.Aims() {
+			o.Reached = &reached[e]
 		}
 		o.MeanNorm = [3]float64{m.Linf, m.L2, m.L0}
 		if asked[e] {
@@ -157,6 +166,12 @@ var rowColumns = []rowColumn{
 	{"mean_linf", known(func(o *RowOutcomes) any { return o.MeanNorm[0] })},
 	{"mean_l2", known(func(o *RowOutcomes) any { return o.MeanNorm[1] })},
 	{"mean_l0", known(func(o *RowOutcomes) any { return o.MeanNorm[2] })},
+	{"reached", known(func(o *RowOutcomes) any {
+		if o.Reached == nil {
+			return nil
+		}
+		return *o.Reached
+	})},
 	{"passes", known(func(o *RowOutcomes) any {
 		if o.Passes == nil {
 			return nil

@@ -240,7 +240,7 @@ func TestExactJumps(t *testing.T) {
 	if want := v.Attacks[0].Exact.Area; !(math.Abs(area-want) <= 0x1p-25) {
 		t.Errorf("area under the jumps %v, want %v", area, want)
 	}
-	if n := bytes.Count(data, []byte("\n")); n > len(jumps)+21*3*21+200 {
+	if n := bytes.Count(data, []byte("\n")); n > len(jumps)+23*3*21+200 {
 		t.Errorf("%d lines for %d jumps, want one for each", n, len(jumps))
 	}
 }
