@@ -23,7 +23,7 @@ STAGES = ["apgd-ce", "apgd-t", "fab-t", "square"]
 EPS = {"linf": {"adv-mlp": [0.05, 0.1, 0.15], "adv-cnn": [0.2, 0.3, 0.35], "mlp": [0.02, 0.05, 0.1], "cnn": [0.02, 0.05, 0.1]},
        "l2": {"adv-mlp": [0.5, 1, 2], "adv-cnn": [1, 2, 3], "mlp": [0.25, 0.5, 1], "cnn": [0.5, 1, 2]}}
 IMAGES = 100
-ROWS = 20  # of one pass of a CNN: more do not fit into a CPU's caches, and take half as long again
+ROWS = 10  # of one pass of a CNN: more do not fit into a CPU's caches, and take half as long again
 
 
 class Stages(EvaluationState):

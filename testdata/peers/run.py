@@ -58,8 +58,8 @@ class Net(torch.nn.Module):
             x = F.relu(F.linear(x, self.fc1_weight, self.fc1_bias))
             x = F.relu(F.linear(x, self.fc2_weight, self.fc2_bias))
             return F.linear(x, self.fc3_weight, self.fc3_bias)
-        x = F.max_pool2d(F.relu(F.conv2d(x, self.conv1_weight, self.conv1_bias, padding="same")), 2)
-        x = F.max_pool2d(F.relu(F.conv2d(x, self.conv2_weight, self.conv2_bias, padding="same")), 2)
+        x = F.max_pool2d(F.relu(F.conv2d(x, self.conv1_weight, self.conv1_bias, padding=self.conv1_weight.shape[-1] // 2)), 2)
+        x = F.max_pool2d(F.relu(F.conv2d(x, self.conv2_weight, self.conv2_bias, padding=self.conv2_weight.shape[-1] // 2)), 2)
         x = F.relu(F.linear(x.flatten(1), self.fc1_weight, self.fc1_bias))
         return F.linear(x, self.fc2_weight, self.fc2_bias)
 
