@@ -8,8 +8,8 @@ import (
 )
 
 // MALT is Auto-PGD with the targeted DLR loss as APGDTargeted has it, towards the classes whose
-// planes are nearest in the clean image were the model linear there: by (z_y - z_c) over the norm of
-// its gradient, dual to the attack's. Where there are many classes their logits alone say less.
+// planes are nearest in the clean image were the model linear there: by (z_y - z_c) over the norm
+// of its gradient, dual to the attack's. Where there are many classes their logits alone say less.
 //
 // Melamed, Yehudai, Shamir 2024, arXiv:2407.02240, algorithm 1.
 func MALT(k, targets int, seed uint64) Attack {
@@ -48,9 +48,9 @@ func Rivals(label int, logits []float64) []int {
 	return all[:min(len(all), mostByDistance)]
 }
 
-// Nearer returns rivals, some of Rivals, with the nearest plane first, of equal ones in their order.
-// size [rivals] is the norm of the gradient of z_rival - z_label with respect to the pixels, dual
-// to that of the attack. A plane without a slope is as far as can be.
+// Nearer returns rivals, some of Rivals, with the nearest plane first, of equal ones in their
+// order. size [rivals] is the norm of the gradient of z_rival - z_label with respect to the
+// pixels, dual to that of the attack. A plane without a slope is as far as can be.
 func Nearer(label int, logits []float64, rivals []int, size []float64) []int {
 	away := make(map[int]float64, len(rivals))
 	for k, c := range rivals {

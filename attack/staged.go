@@ -6,8 +6,8 @@ import (
 )
 
 // A Staged is a Method whose attacks are several attacks one after the other. Each sees only the
-// images that are still right, and a row is fooled by whatever fools it first. Package pipeline runs
-// the stages, as it alone can leave rows out: Run returns an error.
+// images that are still right, and a row is fooled by whatever fools it first. Package pipeline
+// runs the stages, as it alone can leave rows out: Run returns an error.
 type Staged interface {
 	Method
 	// Stages are the attacks in their order, on a model with so many classes: those that need more

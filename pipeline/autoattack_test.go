@@ -14,10 +14,10 @@ import (
 // TestAutoAttack compares AutoAttack with its authors' code in float64 on networks that
 // testdata/peers/adversarial.py trained against attacks, and quick with both. What is right after
 // each stage lies within the spread of the peer's seeds, widened by 1 % of the images for what few
-// seeds can miss. In the end no more is right than under the peer's worst seed, nor under quick than
-// under AutoAttack, of whose passes it takes at most a fifth for an image that stays right. It is at
-// the largest eps of each entry, where fewest are left, and at all where ADVSWEEP_REFERENCE is set,
-// as for TestPeers.
+// seeds can miss. In the end no more is right than under the peer's worst seed, nor under quick
+// than under AutoAttack, of whose passes it takes at most a fifth for an image that stays right.
+// It is at the largest eps of each entry, where fewest are left, and at all where
+// ADVSWEEP_REFERENCE is set, as for TestPeers.
 func TestAutoAttack(t *testing.T) {
 	if !testsize.Long() {
 		t.Skip("it takes a minute")

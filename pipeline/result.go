@@ -204,9 +204,10 @@ func (c *Curve) Stages(images []Clean, classes int) []StageCount {
 }
 
 // MeanPasses is how many passes up or down the network the attack asks for an image at each eps
-// [E], in the mean over the images; a gradient is two. What the model says of the row in the end is
-// in it, what rounding asks is not. What eps share is counted at the first one. A backend may do less
-// than it is asked, as where it reads a curve off its walks. ok is false of the worst of all.
+// [E], in the mean over the images; a gradient is two. What the model says of the row in the end
+// is in it, what rounding asks is not. What eps share is counted at the first one. A backend may
+// do less than it is asked, as where it reads a curve off its walks. ok is false of the worst of
+// all.
 func (c *Curve) MeanPasses() (passes []float64, ok bool) {
 	if !c.Known() || c.Attack.Composite() {
 		return nil, false

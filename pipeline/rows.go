@@ -301,8 +301,8 @@ func (r *rows) pick(i, e int, out []Outcome) int {
 	return best
 }
 
-// beats reports whether a is what speaks for the image of row k rather than b, an earlier restart at
-// the same eps. Toward a target the first one that has become it does.
+// beats reports whether a is what speaks for the image of row k rather than b, an earlier restart
+// at the same eps. Toward a target the first one that has become it does.
 func (r *rows) beats(a, b Outcome, k int) bool {
 	if r.a.Target.Aims() {
 		if there := a.Class == r.targets[k]; there != (b.Class == r.targets[k]) {

@@ -39,9 +39,9 @@ func (relay) Stages(a attack.Attack, _ int) []attack.Attack {
 	return stages
 }
 
-// TestStaged compares a staged attack with its stages, each run on all images by itself. An image is
-// fooled at the eps at which the first of its stages fools it alone, and stays so; stages after the
-// one that fooled it take no passes. Draws of the stages are those that they have alone.
+// TestStaged compares a staged attack with its stages, each run on all images by itself. An image
+// is fooled at the eps at which the first of its stages fools it alone, and stays so; stages after
+// the one that fooled it take no passes. Draws of the stages are those that they have alone.
 func TestStaged(t *testing.T) {
 	r := rand.New(rand.NewPCG(41, 1))
 	const n = 60
@@ -126,8 +126,8 @@ func TestStaged(t *testing.T) {
 	}
 }
 
-// TestStagedCrafted: the images that are written are those that a sweep finds, and so is that of one
-// image.
+// TestStagedCrafted: the images that are written are those that a sweep finds, and so is that of
+// one image.
 func TestStagedCrafted(t *testing.T) {
 	r := rand.New(rand.NewPCG(42, 1))
 	m := ref.RandomModel(r, 1.5, 30, 21, 17, 5)
