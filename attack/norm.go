@@ -18,6 +18,7 @@ const (
 // A geometry is what is known of a Norm.
 type geometry struct {
 	name string
+	of   func(v Norms) float64
 	// length is the norm of v. dual is that of a slope w: the most that Σ w_i·d_i is for d of
 	// length 1.
 	length, dual func(v []float64) float64
@@ -34,7 +35,8 @@ type geometry struct {
 // norms are what is known of each Norm, by its number.
 var norms = []geometry{
 	Linf: {
-		"linf", largestSize, sumOfSizes,
+		"linf", func(v Norms) float64 { return float64(v.Linf) },
+		largestSize, sumOfSizes,
 		func(float64) float64 { return 1 },
 		func(w []float64) {
 			for i, x := range w {
@@ -50,7 +52,8 @@ var norms = []geometry{
 		},
 	},
 	L2: {
-		"l2", length2, length2,
+		"l2", func(v Norms) float64 { return float64(v.L2) },
+		length2, length2,
 		math.Abs,
 		func(w []float64) {
 			n := length2(w)

@@ -120,13 +120,10 @@ type Norms struct {
 	L0       int32
 }
 
-// In is the one of norm n.
+// In is the one of norm n; NaN of an unknown norm.
 func (v Norms) In(n Norm) float64 {
-	switch n {
-	case Linf:
-		return float64(v.Linf)
-	case L2:
-		return float64(v.L2)
+	if !n.known() {
+		return math.NaN()
 	}
-	return math.NaN()
+	return norms[n].of(v)
 }
