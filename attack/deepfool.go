@@ -12,16 +12,14 @@ import (
 //
 // Moosavi-Dezfooli, Fawzi, Frossard 2016, arXiv:1511.04599: algorithm 2, and section 3.3 for Linf.
 func DeepFool(k int) Attack {
-	return Attack{Name: "deepfool", Kind: "deepfool", Steps: k, Direction: Along, Loss: Margin, Norm: L2}
+	return Attack{Name: "deepfool", Kind: "deepfool", Steps: k, Direction: Along, Loss: Margin}
 }
 
 type deepFool struct{ nearest }
 
 func (deepFool) Facts() Facts {
-	d := DeepFool(50)
-	d.Norm = Linf // as of all attacks that take a norm
 	return Facts{
-		Default: d,
+		Default: DeepFool(50),
 		Options: []string{"steps", "norm"},
 		About:   "minimum norm: to the nearest plane between classes, until misread",
 		Source:  "Moosavi-Dezfooli et al. 2016, arXiv:1511.04599",
