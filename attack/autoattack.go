@@ -10,24 +10,13 @@ func AutoAttack(seed uint64) Attack {
 	return Attack{Name: "autoattack", Kind: "autoattack", Steps: 100, Direction: Along, Seed: seed}
 }
 
-type autoAttack struct{ staged }
-
-func (autoAttack) Facts() Facts {
-	return Facts{
+var autoAttack = staged{
+	facts: Facts{
 		Default: AutoAttack(0),
 		Options: []string{"norm", "seed"},
 		About:   "apgd-ce, apgd-t, fab-t and square, each on the images that are still right",
 		Source:  "Croce and Hein 2020, arXiv:2003.01690",
-	}
+	},
+	label:  "AutoAttack",
+	stages: []Attack{APGD(CrossEntropy, 100, 0), APGDTargeted(100, 9, 0), FABTargeted(100, 9), Square(5000, 0)},
 }
-
-func (autoAttack) Label(Attack) string { return "AutoAttack" }
-
-// Cost is that of an image that is right after all stages.
-func (m autoAttack) Cost(a Attack) Cost { return stagesCost(m.all(a)) }
-
-func (autoAttack) all(Attack) []Attack {
-	return []Attack{APGD(CrossEntropy, 100, 0), APGDTargeted(100, 9, 0), FABTargeted(100, 9), Square(5000, 0)}
-}
-
-func (m autoAttack) Stages(a Attack, classes int) []Attack { return stagesFor(a, classes, m.all(a)...) }

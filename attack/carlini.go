@@ -37,10 +37,7 @@ func (carliniWagner) Label(a Attack) string {
 }
 
 // Cost is a gradient and a look a step.
-func (carliniWagner) Cost(a Attack) Cost {
-	each := 3 * carliniSearches
-	return Cost{Image: float64(1 + halvings + each*a.Steps), Share: 2 + halvings + each*a.Steps}
-}
+func (carliniWagner) Cost(a Attack) Cost { return searchCost(a, 3*carliniSearches) }
 
 func (m carliniWagner) Run(ctx context.Context, a Attack, rows Rows) error {
 	return runNearest(ctx, m, a, rows)

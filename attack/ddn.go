@@ -29,9 +29,7 @@ func (ddn) Facts() Facts {
 func (ddn) Label(a Attack) string { return fmt.Sprintf("DDN, k = %d", a.Steps) }
 
 // Cost is a gradient and a look a step.
-func (ddn) Cost(a Attack) Cost {
-	return Cost{Image: float64(1 + halvings + 3*a.Steps), Share: 2 + halvings + 3*a.Steps}
-}
+func (ddn) Cost(a Attack) Cost { return searchCost(a, 3) }
 
 func (m ddn) Run(ctx context.Context, a Attack, rows Rows) error { return runNearest(ctx, m, a, rows) }
 

@@ -29,10 +29,7 @@ func (deepFool) Facts() Facts {
 func (deepFool) Label(a Attack) string { return fmt.Sprintf("DeepFool, k = %d", a.Steps) }
 
 // Cost is that of an image that is misread at the last step: nine gradients and a look a step.
-func (deepFool) Cost(a Attack) Cost {
-	each := 2*mostRivals + 1
-	return Cost{Image: float64(1 + halvings + each*a.Steps), Share: 2 + halvings + each*a.Steps}
-}
+func (deepFool) Cost(a Attack) Cost { return searchCost(a, 2*mostRivals+1) }
 
 func (m deepFool) Run(ctx context.Context, a Attack, rows Rows) error {
 	return runNearest(ctx, m, a, rows)

@@ -41,10 +41,7 @@ func (fab) Facts() Facts {
 func (fab) Label(a Attack) string { return fmt.Sprintf("FAB, k = %d", a.Steps) }
 
 // Cost is nine gradients and two looks a step.
-func (fab) Cost(a Attack) Cost {
-	each := 2*mostRivals + 2
-	return Cost{Image: float64(1 + halvings + each*a.Steps), Share: 2 + halvings + each*a.Steps}
-}
+func (fab) Cost(a Attack) Cost { return searchCost(a, 2*mostRivals+2) }
 
 func (m fab) Run(ctx context.Context, a Attack, rows Rows) error { return runNearest(ctx, m, a, rows) }
 
@@ -71,9 +68,7 @@ func (fabTargeted) Facts() Facts {
 func (fabTargeted) Label(a Attack) string { return fmt.Sprintf("FAB-T, k = %d", a.Steps) }
 
 // Cost is a gradient and two looks a step, of each target.
-func (fabTargeted) Cost(a Attack) Cost {
-	return Cost{Image: float64(a.Runs() * (1 + halvings + 4*a.Steps)), Share: 2 + halvings + 4*a.Steps}
-}
+func (fabTargeted) Cost(a Attack) Cost { return searchCost(a, 4) }
 
 func (m fabTargeted) Run(ctx context.Context, a Attack, rows Rows) error {
 	return runNearest(ctx, m, a, rows)

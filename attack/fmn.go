@@ -35,9 +35,7 @@ func (fmn) Facts() Facts {
 func (fmn) Label(a Attack) string { return fmt.Sprintf("FMN, k = %d", a.Steps) }
 
 // Cost is a gradient and a look a step.
-func (fmn) Cost(a Attack) Cost {
-	return Cost{Image: float64(1 + halvings + 3*a.Steps), Share: 2 + halvings + 3*a.Steps}
-}
+func (fmn) Cost(a Attack) Cost { return searchCost(a, 3) }
 
 func (m fmn) Run(ctx context.Context, a Attack, rows Rows) error { return runNearest(ctx, m, a, rows) }
 

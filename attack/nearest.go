@@ -81,6 +81,13 @@ type nearest struct{}
 // Ray is false: where it goes depends on what the model says.
 func (nearest) Ray(Attack) bool { return false }
 
+// searchCost is the cost of a search whose steps take each passes: a look before them, and those of
+// polish.
+func searchCost(a Attack, each int) Cost {
+	one := 1 + halvings + each*a.Steps
+	return Cost{Image: float64(a.Runs() * one), Share: 1 + one}
+}
+
 // runNearest is Method.Run of n: it searches and goes to what it found. Bounds keep the search
 // within the eps of each row then, so that a caller who can gives a search rows of a larger eps.
 func runNearest(ctx context.Context, n Nearest, a Attack, rows Rows) error {
@@ -88,15 +95,23 @@ func runNearest(ctx context.Context, n Nearest, a Attack, rows Rows) error {
 	if err != nil {
 		return err
 	}
-	const slotClean = 1 // in which no search keeps anything
+	if err := toClean(ctx, rows); err != nil {
+		return err
+	}
+	return a.Place(ctx, rows, found)
+}
+
+// slotClean is a slot that neither a search nor Square keeps anything in, so that it has the clean
+// images.
+const slotClean = 1
+
+// toClean moves all rows to their clean images.
+func toClean(ctx context.Context, rows Rows) error {
 	all := make([]bool, rows.N())
 	for k := range all {
 		all[k] = true
 	}
-	if err := rows.Restore(ctx, slotClean, all); err != nil {
-		return err
-	}
-	return a.Place(ctx, rows, found)
+	return rows.Restore(ctx, slotClean, all)
 }
 
 // A seeker holds the rows of a search: where each is, what the model says there, and the nearest
@@ -113,7 +128,6 @@ type seeker struct {
 	logits   [][]float64 // [N][O], at x
 	wrong    []bool      // [N], whether x is misread
 	found    []Found     // [N]
-	all      []bool      // [N], all set
 	apart    []float64   // [I], memory of distance
 	// farthest [N] is the norm of the longest way from each clean image that the bounds let it go;
 	// +Inf without bounds.
@@ -127,9 +141,9 @@ func newSeeker(ctx context.Context, a Attack, rows Rows) (*seeker, error) {
 		return nil, fmt.Errorf("attack: %s: unknown norm %d", a.Name, int(a.Norm))
 	}
 	n := rows.N()
-	s := &seeker{a: a, norm: norms[a.Norm], rows: rows, labels: rows.Labels(), wrong: make([]bool, n), found: make([]Found, n), all: make([]bool, n)}
+	s := &seeker{a: a, norm: norms[a.Norm], rows: rows, labels: rows.Labels(), wrong: make([]bool, n), found: make([]Found, n)}
 	for k := range n {
-		s.all[k], s.found[k].Distance = true, math.Inf(1)
+		s.found[k].Distance = math.Inf(1)
 	}
 	var err error
 	if s.clean, err = rows.Pixels(ctx); err != nil {
@@ -162,8 +176,7 @@ func (s *seeker) way(k int) []float64 { return s.along[k*len(s.apart):][:len(s.a
 
 // move goes from the clean image the way of each row.
 func (s *seeker) move(ctx context.Context) error {
-	const slotClean = 1 // in which nothing is kept, so that it has the clean image
-	if err := s.rows.Restore(ctx, slotClean, s.all); err != nil {
+	if err := toClean(ctx, s.rows); err != nil {
 		return err
 	}
 	if err := s.rows.Step(ctx, s.a.along(s.rows, s.along)); err != nil {

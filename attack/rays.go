@@ -30,9 +30,7 @@ func (rayS) Facts() Facts {
 func (rayS) Label(a Attack) string { return fmt.Sprintf("RayS, %d queries", a.Steps) }
 
 // Cost is a look for each query.
-func (rayS) Cost(a Attack) Cost {
-	return Cost{Image: float64(1 + halvings + a.Steps), Share: 2 + halvings + a.Steps}
-}
+func (rayS) Cost(a Attack) Cost { return searchCost(a, 1) }
 
 func (m rayS) Run(ctx context.Context, a Attack, rows Rows) error { return runNearest(ctx, m, a, rows) }
 

@@ -49,11 +49,10 @@ func (square) Run(ctx context.Context, a Attack, rows Rows) error {
 	if err != nil {
 		return err
 	}
-	const slotBest, slotClean = 0, 1 // nothing is kept in slotClean, so that it has the clean image
+	const slotBest = 0
 	n, E := rows.N(), len(rows.Columns())
-	best, wrong, take, drop, all := make([]float64, n), make([]bool, n), make([]bool, n), make([]bool, n), make([]bool, n)
-	for k := range all {
-		all[k] = true
+	best, wrong, take, drop := make([]float64, n), make([]bool, n), make([]bool, n), make([]bool, n)
+	for k := range wrong {
 		wrong[k] = rows.Columns()[k%E] == 0 // which no step moves
 	}
 	labels := rows.Labels()
@@ -66,7 +65,7 @@ func (square) Run(ctx context.Context, a Attack, rows Rows) error {
 		step.Ball = true
 		s.propose(query, &step, wrong)
 		if s.a.Norm == L2 { // a proposal is a point, not a way from the last one
-			if err := rows.Restore(ctx, slotClean, all); err != nil {
+			if err := toClean(ctx, rows); err != nil {
 				return err
 			}
 		}
@@ -323,7 +322,7 @@ func (s *squares) windowL2(k, query int, u *UniformDraw) {
 // place scales what is next for row k to length eps, keeps it in the bounds, and makes it the way
 // to go from the clean image.
 func (s *squares) place(k int) {
-	scale := s.columns[k%len(s.columns)] / (math.Sqrt(sumOfSquares(s.next[k])) + 1e-12)
+	scale := s.columns[k%len(s.columns)] / (length2(s.next[k]) + 1e-12)
 	d := s.row(k)
 	for i, v := range s.next[k] {
 		d[i] = float64(scale * v)
@@ -359,7 +358,7 @@ func (s *squares) makeBump(side int, beside bool) {
 			}
 		}
 	}
-	norm := math.Sqrt(sumOfSquares(b))
+	norm := length2(b)
 	for i := range b {
 		b[i] /= norm
 	}

@@ -32,8 +32,16 @@ func (a Attack) Stages(classes int) []Attack {
 	return nil
 }
 
-// staged is what the kinds share that have stages: what they have is of all of them.
-type staged struct{}
+// staged are the kinds that are known by their stages alone. The norm and the seed of an attack are
+// those of all its stages.
+type staged struct {
+	facts  Facts
+	label  string
+	stages []Attack
+}
+
+func (m staged) Facts() Facts        { return m.facts }
+func (m staged) Label(Attack) string { return m.label }
 
 // Ray is false: stages follow no ray.
 func (staged) Ray(Attack) bool { return false }
@@ -43,9 +51,8 @@ func (staged) Run(_ context.Context, a Attack, _ Rows) error {
 	return fmt.Errorf("attack: %s is several attacks, of which each sees what the ones before have left: package pipeline runs it", a.Name)
 }
 
-// stagesFor returns stages with the norm and the seed of a, without those that need more classes.
-func stagesFor(a Attack, classes int, stages ...Attack) (of []Attack) {
-	for _, s := range stages {
+func (m staged) Stages(a Attack, classes int) (of []Attack) {
+	for _, s := range m.stages {
 		s.Norm = a.Norm
 		if s.Draws() {
 			s.Seed = a.Seed
@@ -57,12 +64,12 @@ func stagesFor(a Attack, classes int, stages ...Attack) (of []Attack) {
 	return of
 }
 
-// stagesCost is what an image takes that is right after all stages.
-func stagesCost(stages []Attack) Cost {
+// Cost is that of an image that is right after all stages.
+func (m staged) Cost(Attack) Cost {
 	c := Cost{Share: 1}
-	for _, s := range stages {
-		m, _ := MethodOf(s.Kind) // a stage is a kind with a row in Methods
-		one := m.Cost(s)
+	for _, s := range m.stages {
+		of, _ := MethodOf(s.Kind) // a stage is a kind with a row in Methods
+		one := of.Cost(s)
 		c.Row += one.Image + float64(float64(s.Runs())*one.Row)
 		c.Share += s.Runs() * one.Share
 	}

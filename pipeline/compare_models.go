@@ -379,12 +379,7 @@ func (w *comparing) stage(ctx context.Context, i int, a attack.Attack, sub *data
 	if err != nil {
 		return m, err
 	}
-	var labels []int32
-	for _, y := range sub.Labels {
-		for range eps {
-			labels = append(labels, y)
-		}
-	}
+	labels := eachTimes(sub.Labels, len(eps))
 	m.found, m.images = s.found, tensor.New(tensor.WithShape(len(labels), b.Info().Inputs), tensor.WithBacking(slices.Concat(s.moved...)))
 	if err := show(ctx, b, 0, m.images, labels); err != nil {
 		return m, err
@@ -395,6 +390,14 @@ func (w *comparing) stage(ctx context.Context, i int, a attack.Attack, sub *data
 	}
 	w.sweep.progress(len(labels) * (a.Steps + 1))
 	return m, nil
+}
+
+// eachTimes returns each of labels n times: those of rows at n eps.
+func eachTimes(labels []int32, n int) (all []int32) {
+	for _, y := range labels {
+		all = append(all, slices.Repeat([]int32{y}, n)...)
+	}
+	return all
 }
 
 // pickRows returns some rows of x [rows, I] as [len(rows), I], in x's type.
@@ -445,12 +448,7 @@ func (w *comparing) attack(ctx context.Context, k int) error {
 			}
 		}
 		// Now A's images on both sides.
-		var labels []int32
-		for _, y := range sub.Labels {
-			for range eps {
-				labels = append(labels, y)
-			}
-		}
+		labels := eachTimes(sub.Labels, len(eps))
 		inputs := w.sides[0].b.Info().Inputs
 		var shown [2][][]float64
 		for i := range w.sides {

@@ -48,9 +48,11 @@ type Outcome struct {
 
 // unattacked is Curve.Unattacked of what became of an image with a label under a.
 func (o *Outcome) unattacked(a attack.Attack, label int32) bool {
+	if !o.Zero || o.Class != label {
+		return false
+	}
 	// A random start moves every image. Of attacks that are made of several Zero says it all.
-	moved := o.L0 > 0 && !a.Start && !a.Composite() && !a.Staged()
-	return o.Zero && o.Class == label && !moved
+	return o.L0 == 0 || a.Start || a.Composite() || a.Staged()
 }
 
 // Target is the class that attack a goes to with image i; ok is false if it is not one for all

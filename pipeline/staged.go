@@ -123,11 +123,7 @@ func (s *staging) each(some []int, do func(some []int) error) error {
 
 // look fills found with what the model says of the clean images.
 func (s *staging) look(ctx context.Context) error {
-	all := make([]int, len(s.places))
-	for i := range all {
-		all[i] = i
-	}
-	return s.each(all, func(some []int) error {
+	return s.each(places(0, len(s.places)), func(some []int) error {
 		one, err := s.rowsFor(ctx, untouched, some, 0)
 		if err != nil {
 			return err

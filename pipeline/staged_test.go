@@ -1,6 +1,7 @@
 package pipeline_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -218,7 +219,7 @@ func TestNearer(t *testing.T) {
 		}
 		order := attack.Nearer(y, z, rivals, size)
 		at := func(c int) float64 { return away[slices.Index(rivals, c)] }
-		if !slices.IsSortedFunc(order, func(a, b int) int { return cmpFloat(at(a), at(b)) }) {
+		if !slices.IsSortedFunc(order, func(a, b int) int { return cmp.Compare(at(a), at(b)) }) {
 			t.Errorf("image %d: order %v at distances %v of %v", i, order, away, rivals)
 		}
 		if !slices.Equal(order, rivals) {
@@ -228,14 +229,4 @@ func TestNearer(t *testing.T) {
 	if differ == 0 {
 		t.Error("the order is that of the logits for all images: the test says too little")
 	}
-}
-
-func cmpFloat(a, b float64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
