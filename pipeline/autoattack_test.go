@@ -1,7 +1,6 @@
 package pipeline_test
 
 import (
-	"encoding/json"
 	"os"
 	"testing"
 
@@ -28,24 +27,8 @@ func TestAutoAttack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		data, err := os.ReadFile("../testdata/peers/" + name + ".json")
-		if err != nil {
-			t.Fatal(err)
-		}
-		var file struct {
-			Entries []struct {
-				Attack, Norm string
-				Stages       []string
-				Images       int
-				Eps          []float64
-				Correct      [][][]int // [seed][stage][eps]
-			}
-		}
-		if err := json.Unmarshal(data, &file); err != nil {
-			t.Fatal(err)
-		}
 		compared := 0
-		for _, e := range file.Entries {
+		for _, e := range peerEntries[peerStages](t, name) {
 			if e.Attack != "autoattack" {
 				continue
 			}
@@ -109,4 +92,13 @@ func TestAutoAttack(t *testing.T) {
 			t.Errorf("%s: no entry of AutoAttack", name)
 		}
 	}
+}
+
+// peerStages is an entry of AutoAttack, see testdata/peers/README.md.
+type peerStages struct {
+	Attack, Norm string
+	Stages       []string
+	Images       int
+	Eps          []float64
+	Correct      [][][]int // [seed][stage][eps]
 }

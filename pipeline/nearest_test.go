@@ -23,7 +23,7 @@ func nearestNames() (names []string) {
 }
 
 // TestMinimumNormOnPlanes holds attacks of minimum norm to the closed form on softmax regression.
-// Another class c takes over at the distance (z_y - z_c)/‖w_c - w_y‖ of an image, in the dual norm;
+// Another class c takes over at the distance (z_y - z_c)/‖w_c - w_y‖ of an image (dual norm);
 // with bounds the way to that plane is along its slope, each pixel until it is at the bounds. No
 // point nearer than the nearest of these is misread. Without bounds all but DDN come within the
 // 1/1000 that their last looks leave open. Bounds bend the way, which the choice of a plane and the

@@ -1,18 +1,14 @@
 package pipeline_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 
 	"advsweep/attack"
 	"advsweep/cpu"
 	"advsweep/internal/testsize"
-	"advsweep/model"
 	"advsweep/pipeline"
 )
 
@@ -21,34 +17,14 @@ import (
 // ADVSWEEP_REFERENCE holds. At as many steps the median is at most 1 % above the peer's, and at
 // least 95 % of the images are at most 5 % farther. Entries of 1,000 steps are for the long form.
 func TestPeersNorms(t *testing.T) {
-	dir := os.Getenv("ADVSWEEP_REFERENCE")
-	if dir == "" {
-		t.Skip("ADVSWEEP_REFERENCE names no folder")
-	}
-	mlp, err := model.Load(filepath.Join(dir, "mlp.safetensors"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	nets := []struct {
-		name string
-		m    *model.Model
-	}{{"mlp", mlp}, {"cnn", referenceCNN(t, filepath.Join(dir, "cnn.safetensors"))}}
-	for _, net := range nets {
-		data, err := os.ReadFile("../testdata/peers/" + net.name + ".json")
-		if err != nil {
-			t.Fatal(err)
-		}
-		var file struct{ Entries []peerNorms }
-		if err := json.Unmarshal(data, &file); err != nil {
-			t.Fatal(err)
-		}
-		for _, e := range file.Entries {
+	for name, m := range peerNetworks(t) {
+		for _, e := range peerEntries[peerNorms](t, name) {
 			if e.Distances == nil || e.Projection != "" || e.Steps > testsize.Of(100, 100, 1000) {
 				continue // counts, or a contrast, or too long
 			}
 			e.Images = min(e.Images, testsize.Of(20, 100, 100))
-			t.Run(net.name+"/"+e.String(), func(t *testing.T) {
-				e.compare(t, open[float64](t, net.m))
+			t.Run(name+"/"+e.String(), func(t *testing.T) {
+				e.compare(t, open[float64](t, m))
 			})
 		}
 	}

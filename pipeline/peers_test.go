@@ -19,26 +19,10 @@ import (
 // within 2 of 1,000; else they lie within the spread of the peer's own five seeds, widened by its
 // width for what five draws can miss and by 1 % of the images.
 func TestPeers(t *testing.T) {
-	dir := os.Getenv("ADVSWEEP_REFERENCE")
-	if dir == "" {
-		t.Skip("ADVSWEEP_REFERENCE names no folder")
-	}
-	mlp, err := model.Load(filepath.Join(dir, "mlp.safetensors"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	_, all := embedded(t)
-	for name, m := range map[string]*model.Model{"mlp": mlp, "cnn": referenceCNN(t, filepath.Join(dir, "cnn.safetensors"))} {
-		data, err := os.ReadFile("../testdata/peers/" + name + ".json")
-		if err != nil {
-			t.Fatal(err)
-		}
-		var file struct{ Entries []peerEntry }
-		if err := json.Unmarshal(data, &file); err != nil {
-			t.Fatal(err)
-		}
+	for name, m := range peerNetworks(t) {
 		b := open[float32](t, m)
-		for _, e := range file.Entries {
+		for _, e := range peerEntries[peerEntry](t, name) {
 			if e.Eps == nil {
 				continue // distances, see TestPeersNorms
 			}
@@ -75,6 +59,35 @@ func TestPeers(t *testing.T) {
 			t.Logf("%s, %s by %s: %v; %d of %d outside the peer's spread, by at most %d of %d", name, a.Label(), e.Peer, got, outside, len(got), off, e.Images)
 		}
 	}
+}
+
+// peerNetworks are the networks that the folder ADVSWEEP_REFERENCE holds, by the names of their files
+// in testdata/peers. Where it is not set the test is skipped.
+func peerNetworks(t *testing.T) map[string]*model.Model {
+	t.Helper()
+	dir := os.Getenv("ADVSWEEP_REFERENCE")
+	if dir == "" {
+		t.Skip("ADVSWEEP_REFERENCE names no folder")
+	}
+	mlp, err := model.Load(filepath.Join(dir, "mlp.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string]*model.Model{"mlp": mlp, "cnn": referenceCNN(t, filepath.Join(dir, "cnn.safetensors"))}
+}
+
+// peerEntries are those of a network in testdata/peers.
+func peerEntries[E any](t *testing.T, name string) []E {
+	t.Helper()
+	data, err := os.ReadFile("../testdata/peers/" + name + ".json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct{ Entries []E }
+	if err := json.Unmarshal(data, &file); err != nil {
+		t.Fatal(err)
+	}
+	return file.Entries
 }
 
 // A peerEntry is what testdata/peers/README.md describes.

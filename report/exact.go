@@ -123,6 +123,21 @@ func newMinimumNormJSON(x *pipeline.Exact) *minimumNormJSON {
 	return j
 }
 
+// everyEps are the labels of the curves that are known at every eps: those that are exact, and those
+// of minimum norm.
+func everyEps(curves []pipeline.Curve) (exact, nearest []string) {
+	for _, c := range curves {
+		switch {
+		case c.Exact == nil:
+		case c.Exact.MinimumNorm:
+			nearest = append(nearest, c.Attack.Label())
+		default:
+			exact = append(exact, c.Attack.Label())
+		}
+	}
+	return exact, nearest
+}
+
 // found counts the images that are wrong at Max or nearer.
 func found(x *pipeline.Exact) (n int) {
 	for i := range x.Walks {

@@ -420,7 +420,6 @@ func (p Page) figures(columns []int) (figures []figureContent, within bool) {
 
 	asked := false
 	undone, undoneBy, undoneEps := 0, "", 0.0
-	var steps, nearest []string
 	for i := range r.Curves {
 		c := &r.Curves[i]
 		s := series{class: style(r, i), label: c.Attack.Label(), shape: i, tips: []string{}}
@@ -458,11 +457,6 @@ func (p Page) figures(columns []int) (figures []figureContent, within bool) {
 		thin.line = s.line
 		if x := c.Exact; x != nil {
 			s.line, s.band = nil, nil
-			if x.MinimumNorm {
-				nearest = append(nearest, s.label)
-			} else {
-				steps = append(steps, s.label)
-			}
 			jumps := thinned(x)
 			for n, j := range jumps {
 				add := func(k int) {
@@ -489,8 +483,9 @@ func (p Page) figures(columns []int) (figures []figureContent, within bool) {
 	} else {
 		f.Captions = append(f.Captions, "The accuracy within eps, right at every eps up to there, is the same for every attack.")
 	}
-	if steps != nil {
-		f.Captions = append(f.Captions, strings.Join(steps, " and ")+" is exact: a step at every eps at which an image changes.")
+	exact, nearest := everyEps(r.Curves)
+	if exact != nil {
+		f.Captions = append(f.Captions, strings.Join(exact, " and ")+" is exact: a step at every eps at which an image changes.")
 	}
 	if nearest != nil {
 		f.Captions = append(f.Captions, words.And(nearest)+": a step at the distance of each image from the nearest misread one that was found.")

@@ -138,16 +138,7 @@ func (f Figure) caption() string {
 	if f.Curves != nil {
 		drawn = r.Select(f.Curves...)
 	}
-	var exact, nearest []string
-	for _, c := range drawn.Curves {
-		switch {
-		case c.Exact == nil:
-		case c.Exact.MinimumNorm:
-			nearest = append(nearest, c.Attack.Label())
-		default:
-			exact = append(exact, c.Attack.Label())
-		}
-	}
+	exact, nearest := everyEps(drawn.Curves)
 	if exact != nil {
 		s += " · " + strings.Join(exact, " and ") + " exact at every eps"
 	}
