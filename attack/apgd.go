@@ -17,18 +17,25 @@ func (m apgd) Facts() Facts {
 	return Facts{
 		Default: APGD(m.loss, 100, 0),
 		Options: []string{"steps", "restarts", "norm", "target", "seed"},
+		Norms:   []Norm{Linf, L2, L1},
 		Family:  "apgd",
 		OwnLoss: true,
 		OwnSize: true,
 		About:   "step sizes that adapt to each image, loss " + m.loss.String(),
-		Source:  "Croce and Hein 2020, arXiv:2003.01690",
+		Source:  "Croce and Hein 2020, arXiv:2003.01690, and 2021, arXiv:2103.01208",
 	}
 }
 
 func (apgd) Label(a Attack) string { return iterated{}.Label(a) }
 
-// Cost is the loss at the start, and a gradient and the loss for each step.
-func (apgd) Cost(a Attack) Cost { return Cost{Row: float64(3*a.Steps) + 1, Share: 1 + 3*a.Steps} }
+// Cost is the loss at the start, and a gradient and the loss for each step; in L1 a gradient and the
+// loss at the start of each of the three parts, too.
+func (apgd) Cost(a Attack) Cost {
+	if a.Norm == L1 {
+		return Cost{Row: float64(3*a.Steps) + 9, Share: 1 + 3*a.Steps + 9}
+	}
+	return Cost{Row: float64(3*a.Steps) + 1, Share: 1 + 3*a.Steps}
+}
 
 // Ray is false: sizes differ from image to image.
 func (apgd) Ray(Attack) bool { return false }
@@ -36,8 +43,11 @@ func (apgd) Ray(Attack) bool { return false }
 // Run is APGD from a random point of the ball.
 //
 // Croce and Hein 2020, arXiv:2003.01690: algorithm 1, the checkpoints of section 3.2 and the two
-// conditions for halving, with its ρ = 0.75 and α = 0.75.
-func (apgd) Run(ctx context.Context, a Attack, rows Rows) error {
+// conditions for halving, with its ρ = 0.75 and α = 0.75. In L1 it is another algorithm: see runL1.
+func (m apgd) Run(ctx context.Context, a Attack, rows Rows) error {
+	if a.Norm == L1 {
+		return m.runL1(ctx, a, rows)
+	}
 	if err := a.start(ctx, rows); err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ func (apgdTargeted) Facts() Facts {
 	return Facts{
 		Default: APGDTargeted(100, 9, 0),
 		Options: []string{"steps", "targets", "norm", "seed"},
+		Norms:   []Norm{Linf, L2, L1},
 		Family:  "apgd",
 		OwnLoss: true,
 		OwnSize: true,

@@ -242,7 +242,15 @@ func ParseList(list string, o Options) (List, error) {
 	if made < 0 || len(Parts(out)) > 0 {
 		return List{Attacks: out}, nil
 	}
-	kinds := out[made].facts().Of
+	var kinds []string
+	for _, kind := range out[made].facts().Of {
+		if m, err := MethodOf(kind); err != nil || m.Facts().Has(o.Norm) {
+			kinds = append(kinds, kind)
+		}
+	}
+	if len(kinds) == 0 && len(out[made].facts().Of) > 0 {
+		return List{}, fmt.Errorf("attack: %[1]s in %[3]v in %[2]q: %[4]s are not in that norm: name the attacks that it is the %[1]s of", out[made].Name, list, o.Norm, words.And(out[made].facts().Of))
+	}
 	if len(kinds) == 0 {
 		return List{}, fmt.Errorf("attack: %[1]s of nothing in %[2]q: name the attacks that it is the %[1]s of, which controls are not", out[made].Name, list)
 	}
@@ -254,7 +262,7 @@ func ParseList(list string, o Options) (List, error) {
 		}
 		of = append(of, a)
 	}
-	return List{slices.Insert(out, made, of...), slices.Clone(kinds)}, nil
+	return List{slices.Insert(out, made, of...), kinds}, nil
 }
 
 func parseItem(item string, o Options) (Attack, error) {
@@ -343,6 +351,9 @@ func (o *Options) attack(f Facts) (Attack, error) {
 		case "restarts":
 			a.Restarts = max(1, cmp.Or(o.Restarts, a.Restarts)) // one value for one meaning: manifests are compared
 		case "norm":
+			if !f.Has(o.Norm) {
+				return Attack{}, f.lacks(o.Norm)
+			}
 			a.Norm = o.Norm
 		case "loss":
 			if o.Loss != nil {
@@ -374,6 +385,9 @@ func (a Attack) Validate() error {
 	m, err := MethodOf(a.Kind)
 	if err != nil {
 		return err
+	}
+	if f := m.Facts(); a.Norm.known() && !f.Composite && !f.Has(a.Norm) {
+		return f.lacks(a.Norm)
 	}
 	if most := m.Facts().mostSteps(); a.Steps < 1 || a.Steps > most {
 		return fmt.Errorf("attack: %s: %d steps, want 1 to %d", a.Name, a.Steps, most)
@@ -458,7 +472,7 @@ func (a Attack) FitsRange(bounds Bounds, inputs int) error {
 		where = "without bounds they are taken to lie in [0, 1]"
 	}
 	span := fmt.Sprintf("pixels span %v (%s)", reach, where)
-	if a.Norm == L2 {
+	if a.Norm != Linf {
 		span = fmt.Sprintf("images of %d pixels are at most %.6g apart in %v (%s)", inputs, reach, a.Norm, where)
 	}
 	size := strconv.FormatFloat(a.Size, 'g', -1, 64)

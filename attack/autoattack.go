@@ -10,13 +10,22 @@ func AutoAttack(seed uint64) Attack {
 	return Attack{Name: "autoattack", Kind: "autoattack", Steps: 100, Direction: Along, Seed: seed}
 }
 
+// In L1 it has five starts of Auto-PGD with cross-entropy, and five targets.
 var autoAttack = staged{
 	facts: Facts{
 		Default: AutoAttack(0),
 		Options: []string{"norm", "seed"},
+		Norms:   []Norm{Linf, L2, L1},
 		About:   "apgd-ce, apgd-t, fab-t and square, each on the images that are still right",
 		Source:  "Croce and Hein 2020, arXiv:2003.01690",
 	},
 	label:  "AutoAttack",
 	stages: []Attack{APGD(CrossEntropy, 100, 0), APGDTargeted(100, 9, 0), FABTargeted(100, 9), Square(5000, 0)},
+	inL1:   []Attack{startedOften(APGD(CrossEntropy, 100, 0), 5), APGDTargeted(100, 5, 0), FABTargeted(100, 9), Square(5000, 0)},
+}
+
+// startedOften is a with so many restarts.
+func startedOften(a Attack, restarts int) Attack {
+	a.Restarts = restarts
+	return a
 }

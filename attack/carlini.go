@@ -67,7 +67,7 @@ func (q squeeze) to(w float64) (x, slope float64) {
 }
 
 func (carliniWagner) Search(ctx context.Context, a Attack, rows Rows) ([]Found, error) {
-	const rate, firstC, growth, beta1, beta2, tiny = 0.01, 1e-3, 10, 0.9, 0.999, 1e-8
+	const rate, firstC, growth = 0.01, 1e-3, 10
 	s, err := newSeeker(ctx, a, rows)
 	if err != nil {
 		return nil, err
@@ -79,7 +79,7 @@ func (carliniWagner) Search(ctx context.Context, a Attack, rows Rows) ([]Found, 
 		c[k], high[k] = firstC, math.Inf(1)
 	}
 	w, slope := make([]float64, n*size), make([]float64, n*size)
-	mean, square := make([]float64, n*size), make([]float64, n*size) // Adam's
+	m := newAdam(n * size)
 	enough := make([]bool, n)
 	put := func() { // writes the ways of w
 		for at, v := range w {
@@ -91,8 +91,7 @@ func (carliniWagner) Search(ctx context.Context, a Attack, rows Rows) ([]Found, 
 	}
 	taken := 0
 	for range carliniSearches {
-		clear(mean)
-		clear(square)
+		m.reset()
 		clear(enough)
 		for at := range w {
 			w[at] = q.from(s.clean[at/size][at%size])
@@ -101,7 +100,6 @@ func (carliniWagner) Search(ctx context.Context, a Attack, rows Rows) ([]Found, 
 		if err := s.goThere(ctx); err != nil {
 			return nil, err
 		}
-		power1, power2 := 1.0, 1.0
 		for range a.Steps {
 			rival := s.rivals()
 			g, err := s.slopes(ctx, rival)
@@ -109,7 +107,7 @@ func (carliniWagner) Search(ctx context.Context, a Attack, rows Rows) ([]Found, 
 				return nil, err
 			}
 			s.noteZero(g)
-			power1, power2 = float64(power1*beta1), float64(power2*beta2)
+			m.next()
 			for k := range n {
 				pull := 0.0 // of the margin z_label - z_rival, while it is above 0
 				if s.lead(k, rival[k]) <= 0 {
@@ -119,9 +117,8 @@ func (carliniWagner) Search(ctx context.Context, a Attack, rows Rows) ([]Found, 
 					at := k*size + i
 					d := float64(2*s.along[at]) - float64(pull*v)
 					d *= slope[at]
-					mean[at] = float64(beta1*mean[at]) + float64((1-beta1)*d)
-					square[at] = float64(beta2*square[at]) + float64((1-beta2)*float64(d*d))
-					w[at] -= rate * (mean[at] / (1 - power1)) / (math.Sqrt(square[at]/(1-power2)) + tiny)
+					mean, spread := m.take(at, d)
+					w[at] -= rate * mean / spread
 				}
 			}
 			put()

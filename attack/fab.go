@@ -3,7 +3,6 @@ package attack
 import (
 	"context"
 	"fmt"
-	"math"
 )
 
 // FAB is the fast adaptive boundary attack: it goes back and forth between the clean image and the
@@ -32,6 +31,7 @@ func (fab) Facts() Facts {
 	return Facts{
 		Default: FAB(100),
 		Options: []string{"steps", "norm"},
+		Norms:   []Norm{Linf, L2, L1},
 		Family:  "fab",
 		About:   "minimum norm: between the image and the nearest plane between classes, back and forth",
 		Source:  "Croce and Hein 2020, arXiv:1907.02044",
@@ -59,6 +59,7 @@ func (fabTargeted) Facts() Facts {
 	return Facts{
 		Default: FABTargeted(100, 9),
 		Options: []string{"steps", "targets", "norm"},
+		Norms:   []Norm{Linf, L2, L1},
 		Family:  "fab",
 		About:   "fab towards the classes next in the clean image, one after the other",
 		Source:  "Croce and Hein 2020, arXiv:1907.02044, arXiv:2003.01690",
@@ -142,59 +143,4 @@ func (s *seeker) fab(ctx context.Context, planes func(context.Context) (w [][]fl
 		s.rows.Done()
 	}
 	return s.polish(ctx)
-}
-
-// toPlane writes to d [I] the shortest way from u [I] along which Σ w_i·d_i becomes rise and which
-// stays within bounds. Where no way in the bounds does, it goes to the corner that comes nearest to
-// it. w is [I].
-//
-// Each pixel goes along its slope until it is at the bounds: min(λ·steep(w_i), room_i) far. What λ
-// is follows from the sum, which is concave and of straight pieces in λ, by Newton's steps from
-// below: each takes in the pixels that the last one brought to the bounds, and none comes back.
-func (g geometry) toPlane(d, u, w []float64, rise float64, bounds Bounds) {
-	room := func(i int) float64 {
-		switch up := (w[i] > 0) == (rise > 0); {
-		case bounds.None():
-			return math.Inf(1)
-		case up:
-			return max(bounds.Hi-u[i], 0)
-		default:
-			return max(u[i]-bounds.Lo, 0)
-		}
-	}
-	lambda, before := 0.0, -1
-	for {
-		rate, have, full := 0.0, 0.0, 0
-		for i, slope := range w {
-			if slope == 0 {
-				continue
-			}
-			steep, room := g.steep(slope), room(i)
-			if before >= 0 && float64(lambda*steep) >= room {
-				have += float64(math.Abs(slope) * room)
-				full++
-			} else {
-				rate += float64(math.Abs(slope) * steep)
-			}
-		}
-		if full == before {
-			break
-		}
-		before = full
-		if rate == 0 {
-			lambda = math.Inf(1)
-			break
-		}
-		lambda = max(lambda, (math.Abs(rise)-have)/rate)
-	}
-	for i, slope := range w {
-		d[i] = 0
-		if slope == 0 || rise == 0 {
-			continue
-		}
-		d[i] = min(float64(lambda*g.steep(slope)), room(i))
-		if (slope > 0) != (rise > 0) {
-			d[i] = -d[i]
-		}
-	}
 }

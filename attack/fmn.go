@@ -27,6 +27,7 @@ func (fmn) Facts() Facts {
 	return Facts{
 		Default: FMN(100),
 		Options: []string{"steps", "norm"},
+		Norms:   allNorms(),
 		About:   "minimum norm: along the gradient in a ball that shrinks while misread",
 		Source:  "Pintor et al. 2021, arXiv:2102.12827",
 	}
@@ -62,6 +63,10 @@ func (fmn) Search(ctx context.Context, a Attack, rows Rows) ([]Found, error) {
 				continue
 			}
 			switch {
+			case s.wrong[k] && s.norm.counts:
+				radius[k] = min(radius[k]-1, math.Floor(radius[k]*(1-gamma)), best)
+			case s.norm.counts:
+				radius[k] = max(radius[k]+1, math.Floor(radius[k]*(1+gamma)))
 			case s.wrong[k]:
 				radius[k] = min(radius[k]*(1-gamma), best)
 			case !math.IsInf(best, 1):

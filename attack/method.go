@@ -32,6 +32,8 @@ type Facts struct {
 	Default Attack
 	// Options are the keys that an attack in a list takes, as in pgd:steps=20. See Options.
 	Options []string
+	// Norms are those that the option norm may name; none stands for Linf and L2.
+	Norms []Norm
 	// MostSteps is the largest K; 0 stands for MaxSteps. A step's number has 16 bits.
 	MostSteps int
 	// Family is the word for several kinds of one name, "apgd" for apgd-ce and apgd-dlr. Empty
@@ -67,6 +69,34 @@ func (f Facts) mostSteps() int {
 		return MaxSteps
 	}
 	return f.MostSteps
+}
+
+// norms are those that the option norm may name.
+func (f Facts) norms() []Norm {
+	if len(f.Norms) == 0 {
+		return []Norm{Linf, L2}
+	}
+	return f.Norms
+}
+
+// lacks is the error of an attack of the kind in norm n, which it has not.
+func (f Facts) lacks(n Norm) error {
+	own := []Norm{f.Default.Norm}
+	if f.Takes("norm") {
+		own = f.norms()
+	}
+	var others []string
+	for _, m := range Methods {
+		if o := m.Facts(); !o.Composite && o.Has(n) {
+			others = append(others, o.Name())
+		}
+	}
+	return fmt.Errorf("attack: %s has no norm %v, but %s; attacks in %v are %s", f.Name(), n, namesOf(own), n, strings.Join(others, ", "))
+}
+
+// Has reports whether there are attacks of the kind in norm n.
+func (f Facts) Has(n Norm) bool {
+	return f.Default.Norm == n || f.Takes("norm") && slices.Contains(f.norms(), n)
 }
 
 // Takes reports whether an attack of the kind takes an option.
@@ -125,7 +155,7 @@ type Rows interface {
 // file and add its row.
 var Methods = []Method{
 	fgsm{}, bim{}, pgd{}, mifgsm{}, mifgsm{nesterov: true}, apgd{CrossEntropy}, apgd{DLR}, apgdTargeted{}, square{},
-	malt{}, fab{}, fabTargeted{}, ddn{}, fmn{}, deepFool{}, carliniWagner{}, rayS{}, autoAttack, quick,
+	malt{}, fab{}, fabTargeted{}, ddn{}, fmn{}, pdpgd{}, sigmaZero{}, deepFool{}, carliniWagner{}, rayS{}, autoAttack, quick,
 	noise{RandomSign}, noise{Uniform}, worst{},
 }
 

@@ -25,6 +25,9 @@ func TestReadmeTable(t *testing.T) {
 		if f.Takes("steps") {
 			options = strings.Replace(options, "steps", fmt.Sprintf("steps (%d)", f.Default.Steps), 1)
 		}
+		if f.Takes("norm") && len(f.Norms) > 0 {
+			options = strings.Replace(options, "norm", "norm ("+namesOf(f.Norms)+")", 1)
+		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", f.Name(), about, options, f.Source)
 	}
 	readmeHas(t, b.String())
@@ -411,11 +414,11 @@ func TestUnknown(t *testing.T) {
 		"ParseLoss":           {ofName, `"hinge"`},
 		"ParseNorm":           {ofNorm, `"l7"`},
 		"Validate, loss":      {loss.Validate(), "loss 3"},
-		"Validate, norm":      {norm.Validate(), "norm 2"},
+		"Validate, norm":      {norm.Validate(), "norm 4"},
 		"FitsClasses":         {loss.FitsClasses(10), "loss 3"},
 		"FitsClasses, target": {odd.FitsClasses(10), "loss 3"},
 		"Step, loss":          {row(Step{Loss: loss.Loss}), "loss 3"},
-		"Step, norm":          {row(Step{Norm: norm.Norm}), "norm 2"},
+		"Step, norm":          {row(Step{Norm: norm.Norm}), "norm 4"},
 		"Step, direction":     {row(Step{Direction: Uniform + 1}), "direction 3"},
 		"an option's value":   {o.set(FGSM().facts(), "queries", "3"), `"queries"`},
 		"an option":           {ofOption, `"queries"`},

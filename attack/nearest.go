@@ -114,21 +114,53 @@ func toClean(ctx context.Context, rows Rows) error {
 	return rows.Restore(ctx, slotClean, all)
 }
 
-// A seeker holds the rows of a search: where each is, what the model says there, and the nearest
-// misread point so far. All arithmetic of a search on pixels is in float64, above the backends. A
-// backend moves each row from its clean image along a way in its own precision, and pixels are
-// read back from it, so that x is where the row is to the last bit.
-type seeker struct {
+// A holder holds where the rows of an attack are that decides in float64, above the backends, where
+// they go. A backend moves each row from its clean image along a way in its own precision, and
+// pixels are read back from it, so that x is where the row is to the last bit.
+type holder struct {
 	a        Attack
-	norm     geometry
 	rows     Rows
-	labels   []int32
+	size     int         // I
 	clean, x [][]float64 // [N][I]
 	along    []float64   // [N·I], the way from clean to x
-	logits   [][]float64 // [N][O], at x
-	wrong    []bool      // [N], whether x is misread
-	found    []Found     // [N]
-	apart    []float64   // [I], memory of distance
+}
+
+// newHolder returns that of rows, which are at their clean images.
+func newHolder(ctx context.Context, a Attack, rows Rows) (*holder, error) {
+	clean, err := rows.Pixels(ctx)
+	if err != nil {
+		return nil, err
+	}
+	size := inputs(rows)
+	return &holder{a: a, rows: rows, size: size, clean: clean, x: clean, along: make([]float64, rows.N()*size)}, nil
+}
+
+// way is the way of row k, [I]: what move goes along.
+func (h *holder) way(k int) []float64 { return h.along[k*h.size:][:h.size] }
+
+// move goes from the clean image the way of each row.
+func (h *holder) move(ctx context.Context) error {
+	if err := toClean(ctx, h.rows); err != nil {
+		return err
+	}
+	if err := h.rows.Step(ctx, h.a.along(h.rows, h.along)); err != nil {
+		return err
+	}
+	var err error
+	h.x, err = h.rows.Pixels(ctx)
+	return err
+}
+
+// A seeker holds the rows of a search: where each is, what the model says there, and the nearest
+// misread point so far.
+type seeker struct {
+	*holder
+	norm   geometry
+	labels []int32
+	logits [][]float64 // [N][O], at x
+	wrong  []bool      // [N], whether x is misread
+	found  []Found     // [N]
+	apart  []float64   // [I], memory of distance
 	// farthest [N] is the norm of the longest way from each clean image that the bounds let it go;
 	// +Inf without bounds.
 	farthest []float64
@@ -140,18 +172,18 @@ func newSeeker(ctx context.Context, a Attack, rows Rows) (*seeker, error) {
 	if !a.Norm.known() {
 		return nil, fmt.Errorf("attack: %s: unknown norm %d", a.Name, int(a.Norm))
 	}
+	h, err := newHolder(ctx, a, rows)
+	if err != nil {
+		return nil, err
+	}
 	n := rows.N()
-	s := &seeker{a: a, norm: norms[a.Norm], rows: rows, labels: rows.Labels(), wrong: make([]bool, n), found: make([]Found, n)}
+	s := &seeker{
+		holder: h, norm: norms[a.Norm], labels: rows.Labels(), wrong: make([]bool, n), found: make([]Found, n),
+		apart: make([]float64, h.size), farthest: make([]float64, n),
+	}
 	for k := range n {
 		s.found[k].Distance = math.Inf(1)
 	}
-	var err error
-	if s.clean, err = rows.Pixels(ctx); err != nil {
-		return nil, err
-	}
-	size := inputs(rows)
-	s.x, s.along, s.apart = s.clean, make([]float64, n*size), make([]float64, size)
-	s.farthest = make([]float64, n)
 	b := rows.Bounds()
 	for k := range s.farthest {
 		if s.farthest[k] = math.Inf(1); b.None() {
@@ -169,22 +201,6 @@ func newSeeker(ctx context.Context, a Attack, rows Rows) (*seeker, error) {
 func inputs(rows Rows) int {
 	channels, height, width := rows.Shape()
 	return channels * height * width
-}
-
-// way is the way of row k, [I]: what move goes along.
-func (s *seeker) way(k int) []float64 { return s.along[k*len(s.apart):][:len(s.apart)] }
-
-// move goes from the clean image the way of each row.
-func (s *seeker) move(ctx context.Context) error {
-	if err := toClean(ctx, s.rows); err != nil {
-		return err
-	}
-	if err := s.rows.Step(ctx, s.a.along(s.rows, s.along)); err != nil {
-		return err
-	}
-	var err error
-	s.x, err = s.rows.Pixels(ctx)
-	return err
 }
 
 // look asks what the model says of every row, and keeps those that are misread and nearer than any
@@ -304,7 +320,8 @@ func (s *seeker) nearestPlanes(ctx context.Context) (w [][]float64, rival []int,
 const halvings = 10
 
 // polish returns what was found, each brought nearer to its clean image on the straight way there:
-// by halving, from half of the distance on. Every attack of minimum norm ends so here. It is what
+// by halving, from half of the distance on; of L0 from half of the pixels that move, those that move
+// farthest. Every attack of minimum norm ends so here. It is what
 // FAB's paper calls a final search, with more looks. In the other papers there is none, but a look
 // is cheap beside a step. Where the class changes at one place of the way, what is found then is at
 // most 1/1000 of the distance farther than that.
@@ -317,10 +334,8 @@ func (s *seeker) polish(ctx context.Context) ([]Found, error) {
 	}
 	for range halvings {
 		for k := range from {
-			middle := (low[k] + high[k]) / 2
-			d := s.way(k)
-			for i, v := range from[k] {
-				d[i] = middle * v
+			if from[k] != nil {
+				s.norm.part(s.way(k), from[k], (low[k]+high[k])/2)
 			}
 		}
 		if err := s.goThere(ctx); err != nil {

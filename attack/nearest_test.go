@@ -1,14 +1,16 @@
 package attack
 
 import (
+	"cmp"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
 // TestToPlane holds the way to a plane within a box to what makes it the shortest: it reaches the
 // plane, or the corner of the box that is nearest to it, and there is one λ with every pixel at
-// min(λ·steep, room). λ is found by bisection here.
+// min(λ·steep, room), steep 1 for L∞ and the slope for L2. λ is found by bisection here.
 func TestToPlane(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 1))
 	corners, walls := 0, 0
@@ -32,7 +34,8 @@ func TestToPlane(t *testing.T) {
 		if r.IntN(10) == 0 {
 			rise = 0
 		}
-		for norm, g := range norms {
+		for norm, steep := range []func(float64) float64{Linf: func(float64) float64 { return 1 }, L2: math.Abs} {
+			g := norms[norm]
 			room := func(i int) float64 {
 				switch {
 				case bounds.None():
@@ -45,7 +48,7 @@ func TestToPlane(t *testing.T) {
 			sum := func(lambda float64) (s float64) {
 				for i, v := range w {
 					if v != 0 {
-						s += math.Abs(v) * min(lambda*g.steep(v), room(i))
+						s += math.Abs(v) * min(lambda*steep(v), room(i))
 					}
 				}
 				return s
@@ -63,7 +66,7 @@ func TestToPlane(t *testing.T) {
 			for i, v := range w {
 				want := 0.0
 				if v != 0 && rise != 0 {
-					want = math.Copysign(min(hi*g.steep(v), room(i)), v*rise)
+					want = math.Copysign(min(hi*steep(v), room(i)), v*rise)
 				}
 				if math.IsInf(want, 0) || math.Abs(want) > 1e9 { // no pixel moves the plane
 					t.Fatalf("%v: λ %v", Norm(norm), hi)
@@ -120,9 +123,189 @@ func TestNorms(t *testing.T) {
 			to := r.Float64() * 3
 			before := g.length(v)
 			g.shrink(v, to)
-			if n := g.length(v); !(math.Abs(n-min(before, to)) <= 1e-12) {
+			want := min(before, to)
+			if g.counts {
+				want = min(before, math.Floor(to))
+			}
+			if n := g.length(v); !(math.Abs(n-want) <= 1e-12) {
 				t.Fatalf("%v: length %v shrunk to %v becomes %v", Norm(norm), before, to, n)
 			}
+		}
+	}
+}
+
+// TestSteepestFirst holds the ways to a plane in L1 and L0 to all ways that take some pixels to the
+// bounds and one pixel on to the plane. One of these is the shortest, as linear programs end in
+// corners. In L0 any pixels that can reach the plane together are enough.
+func TestSteepestFirst(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 1))
+	corners := 0
+	for range 2000 {
+		n := 1 + r.IntN(7)
+		u, w, d := make([]float64, n), make([]float64, n), make([]float64, n)
+		for i := range n {
+			u[i], w[i] = r.Float64(), r.NormFloat64()
+			switch r.IntN(6) {
+			case 0:
+				w[i] = 0
+			case 1:
+				u[i] = float64(r.IntN(2))
+			}
+		}
+		bounds, rise := Bounds{Lo: 0, Hi: 1}, r.NormFloat64()*2
+		room := func(i int) float64 {
+			if w[i]*rise > 0 {
+				return 1 - u[i]
+			}
+			return u[i]
+		}
+		far := 0.0
+		for i := range w {
+			far += math.Abs(w[i]) * room(i)
+		}
+		fewest, shortest := math.Inf(1), math.Inf(1)
+		for full := range 1 << n {
+			have, long, count := 0.0, 0.0, 0.0
+			for i := range n {
+				if full>>i&1 == 1 {
+					have += math.Abs(w[i]) * room(i)
+					long += room(i)
+					count++
+				}
+			}
+			if have >= math.Abs(rise) {
+				fewest = min(fewest, count)
+			}
+			for i := range n {
+				if rest := math.Abs(rise) - have; full>>i&1 == 0 && rest >= 0 && rest <= math.Abs(w[i])*room(i) && w[i] != 0 {
+					shortest = min(shortest, long+rest/math.Abs(w[i]))
+				}
+			}
+		}
+		for _, norm := range []Norm{L1, L0} {
+			norms[norm].toPlane(d, u, w, rise, bounds)
+			got := 0.0
+			for i, v := range d {
+				if got += v * w[i]; !(u[i]+v >= -1e-15 && u[i]+v <= 1+1e-15) {
+					t.Fatalf("%v: pixel %v", norm, u[i]+v)
+				}
+			}
+			if far < math.Abs(rise) {
+				if corners++; !(math.Abs(math.Abs(got)-far) <= 1e-12) {
+					t.Fatalf("%v: rise %v at the corner, want %v", norm, got, far)
+				}
+				continue
+			}
+			if !(math.Abs(got-rise) <= 1e-12) {
+				t.Fatalf("%v: rise %v, want %v", norm, got, rise)
+			}
+			want := shortest
+			if norm == L0 {
+				want = fewest
+			}
+			if n := norms[norm].length(d); !(math.Abs(n-want) <= 1e-12) {
+				t.Fatalf("%v: u %v, w %v, rise %v: length %v, want %v", norm, u, w, rise, n, want)
+			}
+		}
+	}
+	if corners < 100 {
+		t.Errorf("%d corners: the test says too little", corners)
+	}
+}
+
+// TestIntoL1 holds the nearest point of an L1 ball in a box to the conditions that make it so: it
+// lies in both, and there is one λ, found by bisection here, with every |v| at min(|v| - λ, room).
+func TestIntoL1(t *testing.T) {
+	r := rand.New(rand.NewPCG(8, 1))
+	inside, walls := 0, 0
+	for range 3000 {
+		n := 1 + r.IntN(20)
+		v, x0 := make([]float64, n), make([]float64, n)
+		for i := range n {
+			v[i], x0[i] = r.NormFloat64(), r.Float64()
+			switch r.IntN(6) {
+			case 0:
+				v[i] = 0
+			case 1:
+				x0[i] = float64(r.IntN(2))
+			case 2:
+				v[i] = 0.5
+			}
+		}
+		bounds, to := Bounds{Lo: 0, Hi: 1}, r.Float64()*float64(n)/3
+		if r.IntN(4) == 0 {
+			bounds = Bounds{}
+		}
+		at := func(lambda float64) (all []float64, sum float64) {
+			for i, x := range v {
+				room := math.Inf(1)
+				if x > 0 && !bounds.None() {
+					room = 1 - x0[i]
+				} else if !bounds.None() {
+					room = x0[i]
+				}
+				far := min(max(math.Abs(x)-lambda, 0), room)
+				all = append(all, math.Copysign(far, x))
+				sum += far
+			}
+			return all, sum
+		}
+		lo, hi := 0.0, 10.0
+		want, sum := at(0)
+		if sum <= to {
+			inside++
+		} else {
+			for range 200 {
+				if mid := (lo + hi) / 2; func() float64 { _, s := at(mid); return s }() > to {
+					lo = mid
+				} else {
+					hi = mid
+				}
+			}
+			want, _ = at(hi)
+		}
+		got := append([]float64(nil), v...)
+		intoL1(got, x0, to, bounds)
+		for i := range got {
+			if !(math.Abs(got[i]-want[i]) <= 1e-12) {
+				t.Fatalf("v %v, x0 %v, to %v, %v: %v, want %v", v, x0, to, bounds, got, want)
+			}
+			if !bounds.None() && got[i] != 0 && (x0[i]+got[i] == 0 || x0[i]+got[i] == 1) {
+				walls++
+			}
+		}
+		if n := sumOfSizes(got); !(n <= to+1e-12) {
+			t.Fatalf("length %v, want at most %v", n, to)
+		}
+	}
+	if inside < 100 || walls < 1000 {
+		t.Errorf("%d inside, %d pixels at the bounds: the test says too little", inside, walls)
+	}
+}
+
+// TestKeepLargest holds it to sorting.
+func TestKeepLargest(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 1))
+	for range 2000 {
+		v := make([]float64, 1+r.IntN(30))
+		for i := range v {
+			if v[i] = r.NormFloat64(); r.IntN(2) == 0 {
+				v[i] = float64(r.IntN(5) - 2)
+			}
+		}
+		n := r.IntN(len(v) + 2)
+		order := make([]int, len(v))
+		for i := range order {
+			order[i] = i
+		}
+		slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(math.Abs(v[b]), math.Abs(v[a])) })
+		want := slices.Clone(v)
+		for _, i := range order[min(n, len(v)):] {
+			want[i] = 0
+		}
+		got := slices.Clone(v)
+		if keepLargest(got, n); !slices.Equal(got, want) {
+			t.Fatalf("%d of %v: %v, want %v", n, v, got, want)
 		}
 	}
 }

@@ -15,6 +15,7 @@ var quick = staged{
 	facts: Facts{
 		Default: Quick(0),
 		Options: []string{"norm", "seed"},
+		Norms:   []Norm{Linf, L2, L1},
 		About:   "apgd-ce and malt with five targets, each on the images that are still right",
 		Source:  "Melamed et al. 2024, arXiv:2407.02240",
 	},

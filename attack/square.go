@@ -28,9 +28,10 @@ func (square) Facts() Facts {
 	return Facts{
 		Default:   Square(5000, 0),
 		Options:   []string{"steps", "restarts", "norm", "target", "seed"},
+		Norms:     []Norm{Linf, L2, L1},
 		MostSteps: 1<<16 - 1,
 		About:     "random squares, kept where the margin falls; asks for logits alone, k times",
-		Source:    "Andriushchenko et al. 2020, arXiv:1912.00049",
+		Source:    "Andriushchenko et al. 2020, arXiv:1912.00049; L1: Croce and Hein 2021, arXiv:2103.01208",
 	}
 }
 
@@ -64,7 +65,7 @@ func (square) Run(ctx context.Context, a Attack, rows Rows) error {
 		step := a.Move(query, rows)
 		step.Ball = true
 		s.propose(query, &step, wrong)
-		if s.a.Norm == L2 { // a proposal is a point, not a way from the last one
+		if s.points != nil { // a proposal is a point, not a way from the last one
 			if err := toClean(ctx, rows); err != nil {
 				return err
 			}
@@ -101,16 +102,27 @@ func (square) Run(ctx context.Context, a Attack, rows Rows) error {
 // squares are the perturbations of the rows of a batch, and what their next ones are made of.
 // propose writes next, along and sizes, take writes delta.
 type squares struct {
-	a           Attack
-	c, h, w     int
-	columns     []float64
-	images      []int
-	restarts    []int
-	bounds      Bounds
-	along       []float64   // [N·I]
-	clean       [][]float64 // [N][I], for L2
-	delta, next [][]float64 // [N][I], for L2: x - x0 of the best point, and of the one proposed
+	a        Attack
+	c, h, w  int
+	columns  []float64
+	images   []int
+	restarts []int
+	bounds   Bounds
+	along    []float64 // [N·I]
+	*points            // what L2 and L1 need besides; nil for Linf
+}
+
+// points are what proposals need that are points in a ball of L2 or L1.
+type points struct {
+	clean       [][]float64 // [N][I]
+	delta, next [][]float64 // [N][I], x - x0 of the best point, and of the one proposed
 	bump        []float64   // [side, side]
+	// fill puts a perturbation into a window of row k, and place makes what is next the way to go.
+	fill  func(k, query int, u *UniformDraw)
+	place func(k int)
+	// The k-th rectangle of a bump, from 0, is of 1/(k+1)^fall. A bump has the norm 1.
+	fall int
+	norm geometry
 }
 
 // newSquares returns those of rows, which are at their clean images.
@@ -119,22 +131,24 @@ func newSquares(ctx context.Context, a Attack, rows Rows) (*squares, error) {
 	s.c, s.h, s.w = rows.Shape()
 	n, size := rows.N(), s.c*s.h*s.w
 	s.along = make([]float64, n*size)
-	switch a.Norm {
-	case Linf:
-	case L2:
-		var err error
-		if s.clean, err = rows.Pixels(ctx); err != nil {
-			return nil, err
-		}
-		s.delta, s.next = make([][]float64, n), make([][]float64, n)
-		for k := range n {
-			s.delta[k], s.next[k] = make([]float64, size), make([]float64, size)
-		}
-		s.bump = make([]float64, s.h*s.w)
-	default:
-		return nil, fmt.Errorf("attack: %s: norm %v, want linf or l2", a.Name, a.Norm)
+	if a.Norm == Linf {
+		return s, nil
 	}
-	return s, nil
+	s.points = &points{delta: make([][]float64, n), next: make([][]float64, n), bump: make([]float64, s.h*s.w)}
+	switch a.Norm {
+	case L2:
+		s.fill, s.place, s.fall, s.norm = s.windowL2, s.placeL2, 2, norms[L2]
+	case L1:
+		s.fill, s.place, s.fall, s.norm = s.windowL1, s.placeL1, 4, norms[L1]
+	default:
+		return nil, fmt.Errorf("attack: %s: norm %v, want %s", a.Name, a.Norm, namesOf(square{}.Facts().norms()))
+	}
+	var err error
+	s.clean, err = rows.Pixels(ctx)
+	for k := range n {
+		s.delta[k], s.next[k] = make([]float64, size), make([]float64, size)
+	}
+	return s, err
 }
 
 // draw returns the random numbers of row k for a query. Word 0 to 3 are places of windows, word 4
@@ -161,7 +175,7 @@ func (s *squares) propose(query int, step *Step, done []bool) {
 	step.Along, step.Size = s.along, make([]float64, len(s.columns))
 	for e, eps := range s.columns {
 		switch {
-		case s.a.Norm == L2:
+		case s.points != nil:
 			step.Size[e] = 1
 		case query == 0:
 			step.Size[e] = eps
@@ -171,17 +185,17 @@ func (s *squares) propose(query int, step *Step, done []bool) {
 	}
 	for k := range done {
 		if done[k] {
-			if s.a.Norm == L2 {
+			if s.points != nil {
 				copy(s.row(k), s.delta[k])
 			}
 			continue
 		}
 		u := s.draw(k, query)
 		switch {
-		case s.a.Norm == L2 && query == 0:
-			s.startL2(k, u)
-		case s.a.Norm == L2:
-			s.windowL2(k, query, u)
+		case s.points != nil && query == 0:
+			s.bumps(k, u)
+		case s.points != nil:
+			s.fill(k, query, u)
 		case query == 0:
 			s.stripes(k, u)
 		default:
@@ -192,7 +206,7 @@ func (s *squares) propose(query int, step *Step, done []bool) {
 
 // take makes what was proposed for row k its best point.
 func (s *squares) take(k int) {
-	if s.a.Norm == L2 {
+	if s.points != nil {
 		copy(s.delta[k], s.row(k))
 	}
 }
@@ -249,8 +263,8 @@ func (s *squares) window(k, query int, u *UniformDraw) {
 	}
 }
 
-// startL2 fills the image with bumps of random signs, five along each side: section 4.3.
-func (s *squares) startL2(k int, u *UniformDraw) {
+// bumps fills the image with bumps of random signs, five along each side: section 4.3.
+func (s *squares) bumps(k int, u *UniformDraw) {
 	const along = 5
 	next := s.next[k]
 	clear(next)
@@ -281,13 +295,17 @@ func (s *squares) each(c, top, left, side int, f func(at, in int)) {
 	}
 }
 
+// windows returns the odd side of two windows of a query, and the places of the one that is filled
+// and of the one that is emptied.
+func (s *squares) windows(query int, u *UniformDraw) (side, top, left, from, beside int) {
+	side = min(max(s.side(query), 3)|1, s.h, s.w)
+	return side, below(u, 0, s.h-side+1), below(u, 1, s.w-side+1), below(u, 2, s.h-side+1), below(u, 3, s.w-side+1)
+}
+
 // windowL2 empties one window of the perturbation and puts what that had, and what the ball has
 // left, into a bump in another: algorithm 3.
 func (s *squares) windowL2(k, query int, u *UniformDraw) {
-	side := max(s.side(query), 3)
-	side = min(side|1, s.h, s.w)
-	top, left := below(u, 0, s.h-side+1), below(u, 1, s.w-side+1)
-	from, beside := below(u, 2, s.h-side+1), below(u, 3, s.w-side+1)
+	side, top, left, from, beside := s.windows(query, u)
 	delta, next := s.delta[k], s.next[k]
 	copy(next, delta)
 	both, here := 0.0, 0.0 // squares of norms: of both windows, of the one to fill
@@ -319,9 +337,47 @@ func (s *squares) windowL2(k, query int, u *UniformDraw) {
 	s.place(k)
 }
 
-// place scales what is next for row k to length eps, keeps it in the bounds, and makes it the way
+// windowL1 is windowL2 with norms of L1, those of each channel by itself: what the ball has left goes
+// to every channel, as in the code of the paper on L1, and the ball takes back what is too much.
+func (s *squares) windowL1(k, query int, u *UniformDraw) {
+	side, top, left, from, beside := s.windows(query, u)
+	delta, next := s.delta[k], s.next[k]
+	copy(next, delta)
+	s.makeBump(side, u.Word(4)>>31 != 0)
+	room := max(s.columns[k%len(s.columns)]-sumOfSizes(delta), 0)
+	for c := range s.c {
+		both, here := 0.0, 0.0 // of both windows, of the one to fill
+		s.each(c, from, beside, side, func(at, _ int) {
+			both += math.Abs(next[at])
+			next[at] = 0
+		})
+		s.each(c, top, left, side, func(at, _ int) {
+			here += math.Abs(delta[at])
+			both += math.Abs(next[at])
+		})
+		sign, norm := signBit(u, c), 0.0
+		s.each(c, top, left, side, func(at, in int) {
+			next[at] = float64(sign*s.bump[in]) + delta[at]/(here+1e-12)
+			norm += math.Abs(next[at])
+		})
+		scale := (room/float64(s.c) + both) * float64(s.c) / (norm + 1e-12)
+		s.each(c, top, left, side, func(at, _ int) { next[at] *= scale })
+	}
+	s.place(k)
+}
+
+// placeL1 brings what is next for row k into the ball of eps and the bounds, and makes it the way to
+// go from the clean image. The ball is smaller by a millionth than it may be, so that rounded pixels
+// lie in it.
+func (s *squares) placeL1(k int) {
+	d := s.row(k)
+	copy(d, s.next[k])
+	intoL1(d, s.clean[k], s.columns[k%len(s.columns)]*(1-1e-6), s.bounds)
+}
+
+// placeL2 scales what is next for row k to length eps, keeps it in the bounds, and makes it the way
 // to go from the clean image.
-func (s *squares) place(k int) {
+func (s *squares) placeL2(k int) {
 	scale := s.columns[k%len(s.columns)] / (length2(s.next[k]) + 1e-12)
 	d := s.row(k)
 	for i, v := range s.next[k] {
@@ -333,8 +389,7 @@ func (s *squares) place(k int) {
 }
 
 // makeBump writes a bump [side, side] of norm 1: two halves of opposite signs, one above the other
-// or beside it. A half is a sum of growing rectangles round its middle, the k-th, from 0, of
-// 1/(k+1)².
+// or beside it. A half is a sum of growing rectangles round its middle.
 func (s *squares) makeBump(side int, beside bool) {
 	b := s.bump[:side*side]
 	clear(b)
@@ -345,7 +400,11 @@ func (s *squares) makeBump(side int, beside bool) {
 			for x := range side {
 				v := 0.0
 				for k := max(distance(y, middle), distance(x, centre)); k <= max(high, side)/2; k++ {
-					v += 1 / float64((k+1)*(k+1))
+					power := 1.0
+					for range s.fall {
+						power *= float64(k + 1)
+					}
+					v += 1 / power
 				}
 				if half == 1 {
 					v = -v
@@ -358,7 +417,7 @@ func (s *squares) makeBump(side int, beside bool) {
 			}
 		}
 	}
-	norm := length2(b)
+	norm := s.norm.length(b)
 	for i := range b {
 		b[i] /= norm
 	}

@@ -38,6 +38,7 @@ type staged struct {
 	facts  Facts
 	label  string
 	stages []Attack
+	inL1   []Attack // the stages in L1; nil if they are the same
 }
 
 func (m staged) Facts() Facts        { return m.facts }
@@ -51,8 +52,16 @@ func (staged) Run(_ context.Context, a Attack, _ Rows) error {
 	return fmt.Errorf("attack: %s is several attacks, of which each sees what the ones before have left: package pipeline runs it", a.Name)
 }
 
+// in are the stages in norm n.
+func (m staged) in(n Norm) []Attack {
+	if n == L1 && m.inL1 != nil {
+		return m.inL1
+	}
+	return m.stages
+}
+
 func (m staged) Stages(a Attack, classes int) (of []Attack) {
-	for _, s := range m.stages {
+	for _, s := range m.in(a.Norm) {
 		s.Norm = a.Norm
 		if s.Draws() {
 			s.Seed = a.Seed
@@ -65,9 +74,10 @@ func (m staged) Stages(a Attack, classes int) (of []Attack) {
 }
 
 // Cost is that of an image that is right after all stages.
-func (m staged) Cost(Attack) Cost {
+func (m staged) Cost(a Attack) Cost {
 	c := Cost{Share: 1}
-	for _, s := range m.stages {
+	for _, s := range m.in(a.Norm) {
+		s.Norm = a.Norm
 		of, _ := MethodOf(s.Kind) // a stage is a kind with a row in Methods
 		one := of.Cost(s)
 		c.Row += one.Image + float64(float64(s.Runs())*one.Row)

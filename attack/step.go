@@ -114,10 +114,12 @@ func (s Step) Validate(rows, columns, classes int) error {
 }
 
 // Norms are those of a perturbation x - x0: Linf the largest |x - x0|, L2 = √Σ(x - x0)² summed in
-// float64, L0 how many pixels differ.
+// float64, L0 how many pixels differ. L1 = Σ|x - x0|, summed in float64, is known of attacks in that
+// norm alone, and else 0: no backend measures it.
 type Norms struct {
 	Linf, L2 float32
 	L0       int32
+	L1       float32
 }
 
 // In is the one of norm n; NaN of an unknown norm.

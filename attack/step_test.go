@@ -46,7 +46,7 @@ func TestStepValidate(t *testing.T) {
 		{Step{Size: size, Direction: Along, Along: make([]float64, 7)}, "7 numbers to go along for 6 rows"},
 		{Step{Size: size, Direction: Along, Along: []float64{1, 1, 1, 1, 1, math.Inf(1)}}, "along[5] is +Inf"},
 		{Step{Size: size, Along: make([]float64, 6)}, "6 numbers to go along in direction 0"},
-		{Step{Size: size, Norm: 2}, "norm 2"},
+		{Step{Size: size, Norm: 4}, "norm 4"},
 		{Step{Size: size, Norm: -1}, "norm -1"},
 		{Step{Size: size, Loss: 3}, "loss 3"},
 		{Step{Size: size, Loss: -1}, "loss -1"},

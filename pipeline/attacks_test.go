@@ -73,7 +73,8 @@ func everyAttack() string {
 		}
 	}
 	items = append(items, "bim:step=0.03:loss=dlr", "pgd:steps=4:restarts=3", "pgd:steps=3:loss=cw:norm=l2", "fgsm:norm=l2", "nifgsm:steps=3:decay=0.5",
-		"apgd-ce:steps=12:restarts=2", "apgd-dlr:steps=9", "apgd-ce:steps=8:norm=l2", "pgd:steps=3:target=least-likely", "bim:target=2", "noise:norm=l2", "uniform:norm=l2")
+		"apgd-ce:steps=12:restarts=2", "apgd-dlr:steps=9", "apgd-ce:steps=8:norm=l2", "pgd:steps=3:target=least-likely", "bim:target=2", "noise:norm=l2", "uniform:norm=l2",
+		"apgd-ce:steps=12:restarts=2:norm=l1", "apgd-t:steps=7:targets=2:norm=l1", "square:steps=9:norm=l1", "fab:steps=3:norm=l1", "fmn:steps=4:norm=l1", "fmn:steps=4:norm=l0", "pdpgd:steps=4:norm=l1")
 	for _, m := range attack.Methods {
 		if f := m.Facts(); f.Composite {
 			items = append(items, f.Name())
@@ -90,7 +91,7 @@ func TestChunks(t *testing.T) {
 	set := randomSet(r, 61, 5, 6, 5)
 	set.First = 40
 	s := pipeline.Sweep{
-		Attacks: parse(t, everyAttack(), attack.Options{Seed: 3, Decay: 1}), Eps: []float64{0, 0.02, 0.1, 0.5},
+		Attacks: parse(t, everyAttack(), attack.Options{Seed: 3, Decay: 1}), Eps: []float64{0, 0.02, 0.5, 6}, // 6 pixels in L0
 		Bounds: attack.Bounds{Lo: 0, Hi: 1}, Rounded: true, Exact: true,
 	}
 	want, err := s.Run(t.Context(), open[float32](t, m), set)

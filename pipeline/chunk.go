@@ -440,8 +440,7 @@ func (s Sweep) Assemble(n, first, classes int, log Log) (*Result, error) {
 	for i := range res.Curves {
 		c := &res.Curves[i]
 		for e := range c.RayNorms {
-			m, n := &c.RayNorms[e], float64(n)
-			m.Linf, m.L2, m.L0 = m.Linf/n, m.L2/n, m.L0/n
+			c.RayNorms[e] = c.RayNorms[e].over(float64(n))
 		}
 		if c.Attack.Composite() {
 			res.worst(c)

@@ -149,8 +149,8 @@ func TestUnknownAttack(t *testing.T) {
 	}
 	b := open[float32](t, m)
 	strange, loss, norm := attack.FGSM(), attack.FGSM(), attack.FGSM()
-	strange.Kind, loss.Loss, norm.Norm = "strange", attack.DLR+1, attack.L2+1
-	for want, a := range map[string]attack.Attack{`"strange"`: strange, "loss 3": loss, "norm 2": norm} {
+	strange.Kind, loss.Loss, norm.Norm = "strange", attack.DLR+1, attack.L0+1
+	for want, a := range map[string]attack.Attack{`"strange"`: strange, "loss 3": loss, "norm 4": norm} {
 		s := pipeline.Sweep{Attacks: []attack.Attack{a}, Eps: []float64{0.1}}
 		_, ofRun := s.Run(t.Context(), b, set)
 		_, ofCraft := pipeline.Craft(t.Context(), b, one, a, 0.1, attack.Bounds{})

@@ -99,7 +99,7 @@ func fingerprint(h hash.Hash, b Backend, m *model.Model, attacks string) error {
 			if err := r.attack(ctx, func() {}); err != nil {
 				return r.named(err)
 			}
-			at, err := r.bits(ctx, nil, &backend.Rounding{Norm: a.Norm})
+			at, err := r.bits(ctx, nil, roundingIn(a.Norm))
 			if err != nil {
 				return err
 			}

@@ -34,7 +34,7 @@ func (r *rows) nearest(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := r.b.Begin(ctx, r.lo, r.hi, r.columns); err != nil {
+	if err := r.open(ctx); err != nil {
 		return err
 	}
 	return r.placeAll(ctx, best)
@@ -97,7 +97,7 @@ func (r *rows) search(ctx context.Context) ([]attack.Found, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.b.Begin(ctx, r.lo, r.hi, r.columns); err != nil {
+	if err := r.open(ctx); err != nil {
 		return nil, err
 	}
 	if err := r.a.Place(ctx, r, found); err != nil {

@@ -25,8 +25,8 @@ import (
 //	        the count as uint32. Then bits that are 1 at each eps where a gradient was zero, filled
 //	        up to whole bytes, and for each eps class, rounded class if the sweep rounds, margin as
 //	        float32 and, unless they follow, the norms as two float32 and a uint32. A class takes
-//	        one byte, two or four, as the model has classes. Under a staged attack the stage as a
-//	        byte and the passes as uint32 stand behind them.
+//	        one byte, two or four, as the model has classes. Under an attack in L1 that norm as float32
+//	        stands behind them, and under a staged attack the stage as a byte and the passes as uint32.
 //
 // Norms follow where an attack moves pixels by eps or not at all: without bounds along a ray.
 // Neither a margin nor a norm that is not a number is read, nor a class that the model has not.
@@ -120,8 +120,7 @@ func (f form) reading(labels []int32, read []attack.Reading) (to []byte) {
 			to = appendRuns(to, v.Rounded)
 		}
 		for e, n := range v.Norms {
-			s := &sums[e]
-			s.Linf, s.L2, s.L0 = s.Linf+float64(n.Linf), s.L2+float64(n.L2), s.L0+float64(n.L0)
+			sums[e].add(n)
 		}
 	}
 	for _, s := range sums {
@@ -132,7 +131,7 @@ func (f form) reading(labels []int32, read []attack.Reading) (to []byte) {
 
 // strike is the record of outcomes [n, E] of c.
 func (f form) strike(c Chunk, found []Outcome) (to []byte) {
-	E, staged := c.To-c.From, f.Attacks[c.Attack].Staged()
+	E, staged, inL1 := c.To-c.From, f.Attacks[c.Attack].Staged(), f.Attacks[c.Attack].Norm == attack.L1
 	for ; len(found) > 0; found = found[E:] {
 		row := found[:E]
 		pixels, follows := f.pixels(c, row)
@@ -156,6 +155,9 @@ func (f form) strike(c Chunk, found []Outcome) (to []byte) {
 			if to = appendFloat32(to, o.Margin); !follows {
 				to = appendFloat32(appendFloat32(to, o.Linf), o.L2)
 				to = binary.LittleEndian.AppendUint32(to, uint32(o.L0))
+			}
+			if inL1 {
+				to = appendFloat32(to, o.L1)
 			}
 			if staged {
 				to = binary.LittleEndian.AppendUint32(append(to, o.Stage), o.Passes)
@@ -421,7 +423,7 @@ func (f form) walks(c Chunk, payload []byte, found func(image int, im Clean, w a
 	if reads && d.err == nil {
 		sums = make([]MeanNorms, E)
 		for e := range sums {
-			sums[e] = MeanNorms{d.size(), d.size(), d.size()}
+			sums[e] = MeanNorms{Linf: d.size(), L2: d.size(), L0: d.size()}
 		}
 	}
 	return sums, d.end()
@@ -459,6 +461,9 @@ func (f form) strikes(c Chunk, payload []byte, found func(image, e int, o Outcom
 				o.Norms = movedBy(f.Eps[e], n)
 			} else {
 				o.Norms = attack.Norms{Linf: float32(d.sized(float64(d.float32()))), L2: float32(d.sized(float64(d.float32()))), L0: d.pixels()}
+			}
+			if f.Attacks[c.Attack].Norm == attack.L1 {
+				o.L1 = float32(d.sized(float64(d.float32())))
 			}
 			if stages > 0 {
 				if o.Stage = d.take(1)[0]; int(o.Stage) > stages {

@@ -118,8 +118,17 @@ type Ray struct {
 	At      int     // its place in Eps, the first one on a tie
 }
 
-// MeanNorms are the means of the norms of perturbations over images.
-type MeanNorms struct{ Linf, L2, L0 float64 }
+// MeanNorms are the means of the norms of perturbations over images; L1 is known of attacks in that
+// norm alone.
+type MeanNorms struct{ Linf, L2, L0, L1 float64 }
+
+func (m *MeanNorms) add(v attack.Norms) {
+	m.Linf, m.L2, m.L0, m.L1 = m.Linf+float64(v.Linf), m.L2+float64(v.L2), m.L0+float64(v.L0), m.L1+float64(v.L1)
+}
+
+func (m MeanNorms) over(n float64) MeanNorms {
+	return MeanNorms{m.Linf / n, m.L2 / n, m.L0 / n, m.L1 / n}
+}
 
 // Known reports whether c says what became of every image: a Result of Sweep.Run always does.
 func (c *Curve) Known() bool { return c.Outcomes != nil || c.Rays != nil }
@@ -292,11 +301,9 @@ func (c *Curve) MeanNorms(e int) MeanNorms {
 	var m MeanNorms
 	E := len(c.Correct)
 	for k := e; k < len(c.Outcomes); k += E {
-		o := &c.Outcomes[k]
-		m.Linf, m.L2, m.L0 = m.Linf+float64(o.Linf), m.L2+float64(o.L2), m.L0+float64(o.L0)
+		m.add(c.Outcomes[k].Norms)
 	}
-	n := float64(len(c.Outcomes) / E)
-	return MeanNorms{m.Linf / n, m.L2 / n, m.L0 / n}
+	return m.over(float64(len(c.Outcomes) / E))
 }
 
 // AllMeanNorms are MeanNorms at each eps [E], in one pass over the images.
@@ -307,12 +314,11 @@ func (c *Curve) AllMeanNorms() []MeanNorms {
 	E := len(c.Correct)
 	all := make([]MeanNorms, E)
 	for k := range c.Outcomes {
-		o, m := &c.Outcomes[k], &all[k%E]
-		m.Linf, m.L2, m.L0 = m.Linf+float64(o.Linf), m.L2+float64(o.L2), m.L0+float64(o.L0)
+		all[k%E].add(c.Outcomes[k].Norms)
 	}
 	n := float64(len(c.Outcomes) / max(1, E))
 	for e := range all {
-		all[e] = MeanNorms{all[e].Linf / n, all[e].L2 / n, all[e].L0 / n}
+		all[e] = all[e].over(n)
 	}
 	return all
 }

@@ -29,6 +29,12 @@ type rows struct {
 	still   []bool    // [images], of a search: nothing was found, and a gradient was zero
 	targets []int32   // [rows], nil for an untargeted attack
 	after   func()    // called by Done
+	// above is what a norm needs that is decided above the backends: see attack.Norm.Above.
+	above struct {
+		clean [][]float64 // [images][I], the clean images
+		flat  []bool      // [rows], whether each gradient that the attack asked for was zero; nil if it asked for none
+		begun bool        // whether the attack has begun
+	}
 }
 
 // held says which images a backend holds: those of its last Load.
@@ -84,7 +90,29 @@ func (r *rows) begin(ctx context.Context) error {
 			return err
 		}
 	}
-	return r.b.Begin(ctx, r.lo, r.hi, r.columns)
+	return r.open(ctx)
+}
+
+// open begins the rows, whose targets are known if they need any, at their clean images.
+func (r *rows) open(ctx context.Context) error {
+	if !r.a.Norm.Above() {
+		return r.b.Begin(ctx, r.lo, r.hi, r.columns)
+	}
+	// A backend has its own ball of each eps: one that holds all that the bounds do.
+	wide := slices.Clone(r.columns)
+	for c, eps := range wide {
+		if wide[c] = 0; eps > 0 {
+			wide[c] = r.bounds.Width()
+		}
+	}
+	if err := r.b.Begin(ctx, r.lo, r.hi, wide); err != nil || r.above.clean != nil {
+		return err
+	}
+	all, err := r.Pixels(ctx)
+	for k := 0; k < len(all); k += len(wide) {
+		r.above.clean = append(r.above.clean, all[k])
+	}
+	return err
 }
 
 func (r *rows) n() int { return (r.hi - r.lo) * len(r.columns) }
@@ -186,6 +214,7 @@ func (r *rows) attack(ctx context.Context, after func()) error {
 		return nil
 	}
 	r.after = after
+	r.above.begun = r.a.Norm.Above()
 	if r.a.MinimumNorm() {
 		return r.nearest(ctx)
 	}
@@ -236,6 +265,12 @@ func (r *rows) Step(ctx context.Context, s attack.Step) error {
 			return err
 		}
 	}
+	if s.Norm.Above() {
+		if s.Direction != attack.Along {
+			return fmt.Errorf("pipeline: %s: a step of direction %d in %v, want one along what the attack says", r.a.Name, s.Direction, s.Norm)
+		}
+		s.Norm, s.Ball = attack.Linf, false // the attack keeps the ball
+	}
 	return r.b.Step(ctx, s)
 }
 
@@ -253,7 +288,14 @@ func (r *rows) Gradient(ctx context.Context, q []float64) ([][]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slices.Collect(slices.Chunk(d, r.b.Info().Inputs)), nil
+	g := slices.Collect(slices.Chunk(d, r.b.Info().Inputs))
+	if r.above.begun && r.above.flat == nil {
+		r.above.flat = slices.Repeat([]bool{true}, len(g))
+	}
+	for k := range r.above.flat {
+		r.above.flat[k] = r.above.flat[k] && !slices.ContainsFunc(g[k], func(v float64) bool { return v != 0 })
+	}
+	return g, nil
 }
 func (r *rows) Keep(ctx context.Context, slot int, which []bool) error {
 	return r.b.Keep(ctx, slot, which)
@@ -266,7 +308,11 @@ func (r *rows) Restore(ctx context.Context, slot int, which []bool) error {
 func (r *rows) outcomes(ctx context.Context, rounded bool) ([]Outcome, error) {
 	var rounding *backend.Rounding
 	if rounded {
-		rounding = &backend.Rounding{Norm: r.a.Norm}
+		rounding = roundingIn(r.a.Norm)
+	}
+	far, err := r.lengths(ctx)
+	if err != nil {
+		return nil, err
 	}
 	found, err := r.b.Outcomes(ctx, rounding)
 	if err != nil {
@@ -278,7 +324,11 @@ func (r *rows) outcomes(ctx context.Context, rounded bool) ([]Outcome, error) {
 		if !ok {
 			return nil, notFinite(k)
 		}
-		out[k] = Outcome{Class: int32(class), Margin: float32(margin), Rounded: -1, Zero: found.Zero[k] || r.still != nil && r.still[k/len(r.columns)], Norms: found.Norms[k]}
+		out[k] = Outcome{Class: int32(class), Margin: float32(margin), Rounded: -1, Norms: found.Norms[k]}
+		out[k].Zero = found.Zero[k] || r.still != nil && r.still[k/len(r.columns)] || r.above.flat != nil && r.columns[k%len(r.columns)] > 0 && r.above.flat[k]
+		if far != nil {
+			out[k].L1 = far[k]
+		}
 	}
 	for k, c := range found.Rounded {
 		if c < 0 {
@@ -287,6 +337,35 @@ func (r *rows) outcomes(ctx context.Context, rounded bool) ([]Outcome, error) {
 		out[k].Rounded = c
 	}
 	return out, nil
+}
+
+// lengths returns the L1 norm of each row's perturbation, [rows], if the attack is in that norm;
+// else nil.
+func (r *rows) lengths(ctx context.Context) ([]float32, error) {
+	if r.a.Norm != attack.L1 {
+		return nil, nil
+	}
+	x, err := r.Pixels(ctx)
+	if err != nil {
+		return nil, err
+	}
+	far := make([]float32, len(x))
+	for k := range x {
+		for i, v := range r.above.clean[k/len(r.columns)] {
+			x[k][i] -= v
+		}
+		far[k] = float32(attack.L1.Length(x[k]))
+	}
+	return far, nil
+}
+
+// roundingIn is how pixels of an attack in norm are rounded. Where no backend knows the ball they go
+// to the level towards the clean image, as for L2: no pixel comes farther from it than it is.
+func roundingIn(norm attack.Norm) *backend.Rounding {
+	if norm.Above() {
+		norm = attack.L2
+	}
+	return &backend.Rounding{Norm: norm}
 }
 
 // pick returns the row that speaks for image lo+i at eps e: see Outcome.

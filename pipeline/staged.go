@@ -227,7 +227,7 @@ func (s *staging) run(ctx context.Context, at int, stage attack.Attack, first, e
 	}
 	switch {
 	case searches:
-		if err := s.b.Begin(ctx, 0, len(some), one.columns); err != nil {
+		if err := one.open(ctx); err != nil {
 			return err
 		}
 		best := make([]attack.Found, len(some))

@@ -51,6 +51,7 @@ type RowOutcomes struct {
 	Reached  *int       // images that are given the attack's target; nil: it has none
 	Rounded  *int       // images that are right with pixels rounded to 8 bits; nil: not asked
 	MeanNorm [3]float64 // of the perturbations of all images: L∞, L2, L0
+	MeanL1   *float64   // nil where it was not measured: of an attack in another norm
 	Passes   *float64   // up or down the network for an image: see pipeline.Curve.MeanPasses; nil: not known
 }
 
@@ -120,7 +121,9 @@ func rowOutcomes(r *pipeline.Result, c *pipeline.Curve) []RowOutcomes {
 		if c.Attack.Target.Aims() {
 			o.Reached = &reached[e]
 		}
-		o.MeanNorm = [3]float64{m.Linf, m.L2, m.L0}
+		if o.MeanNorm = [3]float64{m.Linf, m.L2, m.L0}; c.Attack.Norm == attack.L1 {
+			o.MeanL1 = &m.L1
+		}
 		if asked[e] {
 			o.Rounded = &rounded[e]
 		}
@@ -177,6 +180,12 @@ var rowColumns = []rowColumn{
 			return nil
 		}
 		return *o.Passes
+	})},
+	{"mean_l1", known(func(o *RowOutcomes) any {
+		if o.MeanL1 == nil {
+			return nil
+		}
+		return *o.MeanL1
 	})},
 }
 

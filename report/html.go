@@ -385,13 +385,10 @@ func (p Page) attackRow(i int) attackRow {
 // epsTitle names the x axis.
 func epsTitle(r *pipeline.Result) string {
 	n, ok := normOf(r)
-	switch {
-	case !ok:
+	if !ok {
 		return "eps, each attack's in its own norm"
-	case n.String() == "l2":
-		return "eps, L2 norm of the perturbation"
 	}
-	return "eps, the most that a pixel moves"
+	return "eps, " + n.Axis()
 }
 
 // wide is the empty panel of the large charts of r, accuracy against eps.

@@ -24,9 +24,6 @@ func Units(s pipeline.Sweep, lo, hi float64, inputs int) (found []Finding) {
 	}
 	top := s.Eps[len(s.Eps)-1]
 	for _, a := range s.Attacks {
-		if a.Norm != attack.Linf && a.Norm != attack.L2 { // Reach knows no others
-			continue
-		}
 		if far := attack.Reach(a.Norm, bounds, inputs); top > far && far > 0 {
 			return append(found, Finding{Level: Warn, What: EpsUnits, Attack: a, Eps: top, Want: far, Outside: Outside{Bounds: bounds}})
 		}

@@ -37,6 +37,20 @@ func takers(option string) string {
 	return both(slices.Compact(names))
 }
 
+// normTakers says which attacks have a norm that not all have: "; l1: apgd, fab and fmn".
+func normTakers() (s string) {
+	for _, n := range []attack.Norm{attack.L1, attack.L0} {
+		var names []string
+		for _, m := range attack.Methods {
+			if f := m.Facts(); !f.Composite && f.Has(n) && !slices.Contains(names, family(f)) {
+				names = append(names, family(f))
+			}
+		}
+		s += fmt.Sprintf(";\n%v: %s", n, both(names))
+	}
+	return s
+}
+
 func family(f attack.Facts) string { return cmp.Or(f.Family, f.Name()) }
 
 // both joins words as in "a, b and c".

@@ -209,7 +209,7 @@ func (f *attackFlags) add(c *cobra.Command, standard, usage string) {
 	c.Flags().StringVar(&f.list, "attack", standard, usage)
 	addSteps(c, &f.steps)
 	c.Flags().StringVar(&f.step, "step", "", "size of a step: eps/k, a factor of it as in 2.5*eps/k, or in units of pixels, at most what they span\n(default "+defaultSizes()+")")
-	c.Flags().StringVar(&f.norm, "norm", "linf", "of eps: "+attack.NormNames())
+	c.Flags().StringVar(&f.norm, "norm", "linf", "of eps: "+attack.NormNames()+normTakers())
 	c.Flags().StringVar(&f.loss, "loss", "ce", attack.LossNames()+"; "+ownLosses()+"'s is in its name"+defaultLosses())
 	c.Flags().IntVar(&f.restarts, "restarts", 1, "of "+takers("restarts")+", from random points; an image counts by the worst")
 	c.Flags().Float64Var(&f.decay, "decay", 1, "of the momentum of "+takers("decay"))
@@ -233,8 +233,21 @@ func (f *attackFlags) parse(c *cobra.Command, ball ballFlags, seed uint64) (pipe
 	if c.Flags().Changed("decay") {
 		t.Decay = &f.decay
 	}
-	return parseText(c, t)
+	s, err := parseText(c, t)
+	if err != nil || c.Flags().Changed("eps") {
+		return s, err
+	}
+	for _, a := range s.Attacks {
+		if a.Norm.Above() && !a.Composite() {
+			return s, usagef("--eps: %s is in %v, where eps is %s, so that the default, %s, says nothing: give a list, as in %s", a.Name, a.Norm, a.Norm.Axis(), ball.eps, exampleEps[a.Norm])
+		}
+	}
+	return s, nil
 }
+
+// exampleEps are lists of eps in norms for which the default of --eps is of no use: images of MNIST
+// change within them.
+var exampleEps = map[attack.Norm]string{attack.L1: "0:40:2", attack.L0: "0:60:3"}
 
 // parseText reads t, whose fields are the values of the flags with their names.
 func parseText(c *cobra.Command, t pipeline.Text) (pipeline.Sweep, error) {

@@ -12,8 +12,10 @@ func TestKnown(t *testing.T) {
 	for want, s := range map[string]attack.Step{
 		"loss(3)":      {Loss: attack.DLR + 1},
 		"loss(-1)":     {Loss: -1},
-		"norm(2)":      {Norm: attack.L2 + 1},
+		"norm(4)":      {Norm: attack.L0 + 1},
 		"norm(-1)":     {Norm: -1},
+		"l1":           {Norm: attack.L1}, // see attack.Norm.Above
+		"l0":           {Norm: attack.L0},
 		"direction 4":  {Direction: attack.Along + 1},
 		"direction -1": {Direction: -1},
 	} {

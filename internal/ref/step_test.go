@@ -290,11 +290,11 @@ func TestUnknown(t *testing.T) {
 	for want, f := range map[string]func(){
 		"value of loss(3)":    func() { Objective(attack.DLR+1, z, 0, -1) },
 		"gradient of loss(3)": func() { ObjectiveGradient(attack.DLR+1, z, 0, -1) },
-		"norm(2), a step": func() {
-			row().Step(nil, attack.Step{Norm: attack.L2 + 1, Direction: attack.Uniform}, 0, -1, 0, Float64)
+		"norm(4), a step": func() {
+			row().Step(nil, attack.Step{Norm: attack.L0 + 1, Direction: attack.Uniform}, 0, -1, 0, Float64)
 		},
-		"norm(2), a level": func() { Round(attack.L2+1, 0, 0, 0) },
-		"norm(2), a draw":  func() { Draw(attack.Step{Direction: attack.Uniform, Norm: attack.L2 + 1}, 3, 0, 0) },
+		"norm(4), a level": func() { Round(attack.L2+1, 0, 0, 0) },
+		"norm(4), a draw":  func() { Draw(attack.Step{Direction: attack.Uniform, Norm: attack.L0 + 1}, 3, 0, 0) },
 		"direction 0":      func() { Draw(attack.Step{}, 3, 0, 0) },
 	} {
 		func() {

@@ -1,0 +1,95 @@
+package attack
+
+import (
+	"context"
+	"fmt"
+	"math"
+)
+
+// SigmaZero looks for the fewest pixels: it goes along the gradient of the margin and of a smooth
+// count of the pixels that move, Σ d²/(d² + σ), and puts pixels back that moved less than a
+// threshold, which grows where the image is misread and falls where it is not. k is how many steps.
+//
+// Cinà, Villani, Pintor, Schönherr, Biggio, Pelillo 2024, arXiv:2402.01879, algorithm 1.
+func SigmaZero(k int) Attack {
+	return Attack{Name: "sigma-zero", Kind: "sigma-zero", Steps: k, Direction: Along, Norm: L0, Loss: Margin}
+}
+
+type sigmaZero struct{ nearest }
+
+func (sigmaZero) Facts() Facts {
+	return Facts{
+		Default: SigmaZero(1000),
+		Options: []string{"steps"},
+		About:   "minimum norm, L0: along the gradients of margin and a smooth count of pixels",
+		Source:  "Cinà et al. 2024, arXiv:2402.01879",
+	}
+}
+
+func (sigmaZero) Label(a Attack) string { return fmt.Sprintf("σ-zero, k = %d", a.Steps) }
+
+// Cost is a gradient and a look a step.
+func (sigmaZero) Cost(a Attack) Cost { return searchCost(a, 3) }
+
+func (m sigmaZero) Run(ctx context.Context, a Attack, rows Rows) error {
+	return runNearest(ctx, m, a, rows)
+}
+
+func (sigmaZero) Search(ctx context.Context, a Attack, rows Rows) ([]Found, error) {
+	// The paper's: of the smooth count, of the first and the last step, of the first threshold and
+	// by what part of a step it changes.
+	const sigma, first, last, threshold, change = 1e-3, 1, 0.1, 0.3, 0.01
+	s, err := newSeeker(ctx, a, rows)
+	if err != nil {
+		return nil, err
+	}
+	bounds := rows.Bounds()
+	m := newAdam(len(s.along))
+	tau, d := make([]float64, rows.N()), make([]float64, s.size)
+	for k := range tau {
+		tau[k] = threshold
+	}
+	eta := float64(first)
+	for step := range a.Steps {
+		rival := s.rivals()
+		g, err := s.slopes(ctx, rival)
+		if err != nil {
+			return nil, err
+		}
+		s.noteZero(g)
+		m.next()
+		after := cosine(first, last, step, a.Steps)
+		for k := range g {
+			if s.found[k].Distance == 0 {
+				continue
+			}
+			way := s.way(k)
+			for i, v := range way {
+				square := float64(v * v)
+				d[i] = float64(2*sigma*v) / float64((square+sigma)*(square+sigma)) / float64(s.size)
+				if !s.wrong[k] {
+					d[i] -= g[k][i]
+				}
+			}
+			top := max(largestSize(d), 1e-12)
+			if tau[k] -= float64(change * after); s.wrong[k] {
+				tau[k] += float64(2 * change * after)
+			}
+			tau[k] = min(max(tau[k], 0), 1)
+			for i, v := range d {
+				mean, spread := m.take(k*s.size+i, v/top)
+				x0 := s.clean[k][i]
+				way[i] = bounds.box(x0+(way[i]-float64(eta*mean)/spread)) - x0
+				if math.Abs(way[i]) < tau[k] {
+					way[i] = 0
+				}
+			}
+		}
+		eta = after
+		if err := s.goThere(ctx); err != nil {
+			return nil, err
+		}
+		rows.Done()
+	}
+	return s.polish(ctx)
+}
