@@ -28,13 +28,14 @@ func (m apgd) Facts() Facts {
 
 func (apgd) Label(a Attack) string { return iterated{}.Label(a) }
 
-// Cost is the loss at the start, and a gradient and the loss for each step; in L1 a gradient and the
-// loss at the start of each of the three parts, too.
+// Cost is a gradient for each step, which brings the loss along, and the loss in the end. In L1 there
+// is a gradient at the end of each part.
 func (apgd) Cost(a Attack) Cost {
+	c := Cost{Row: float64(2*a.Steps) + 1, Share: 1 + 3*a.Steps}
 	if a.Norm == L1 {
-		return Cost{Row: float64(3*a.Steps) + 9, Share: 1 + 3*a.Steps + 9}
+		c.Row = float64(2 * (a.Steps + len(partsL1(a.Steps))))
 	}
-	return Cost{Row: float64(3*a.Steps) + 1, Share: 1 + 3*a.Steps}
+	return c
 }
 
 // Ray is false: sizes differ from image to image.
@@ -68,8 +69,13 @@ func (m apgd) Run(ctx context.Context, a Attack, rows Rows) error {
 	better, wrong, fooled := make([]bool, n), make([]bool, n), make([]bool, n)
 
 	// look takes in what the model says of the rows and keeps those that are better than before.
-	look := func(first bool) error {
-		logits, err := rows.Logits(ctx)
+	// next is the number of the step that follows, K after the last one.
+	look := func(next int) error {
+		first, see := next == 0, rows.Logits
+		if next < a.Steps {
+			see = func(ctx context.Context) ([][]float64, error) { return rows.Look(ctx, a.Move(next, rows)) }
+		}
+		logits, err := see(ctx)
 		if err != nil {
 			return err
 		}
@@ -93,7 +99,7 @@ func (m apgd) Run(ctx context.Context, a Attack, rows Rows) error {
 		}
 		return rows.Keep(ctx, slotFooled, wrong)
 	}
-	if err := look(true); err != nil {
+	if err := look(0); err != nil {
 		return err
 	}
 	copy(atCheck, best)
@@ -111,7 +117,7 @@ func (m apgd) Run(ctx context.Context, a Attack, rows Rows) error {
 		if err := rows.Step(ctx, s); err != nil {
 			return err
 		}
-		if err := look(false); err != nil {
+		if err := look(k + 1); err != nil {
 			return err
 		}
 		rows.Done()

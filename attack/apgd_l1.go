@@ -2,6 +2,7 @@ package attack
 
 import (
 	"context"
+	"fmt"
 	"math"
 )
 
@@ -16,16 +17,27 @@ func (apgd) runL1(ctx context.Context, a Attack, rows Rows) error {
 	if err != nil {
 		return err
 	}
-	early := 3 * a.Steps / 10
-	for _, part := range []struct {
-		radius float64 // of the ball, in eps
-		steps  int
-	}{{3, early}, {2, early}, {1, a.Steps - 2*early}} {
+	for _, part := range partsL1(a.Steps) {
 		if err := s.run(ctx, part.radius, part.steps); err != nil {
 			return err
 		}
 	}
 	return s.end(ctx)
+}
+
+// A partL1 is a part of APGD in L1: so many steps in a ball of radius times eps.
+type partL1 struct {
+	radius float64
+	steps  int
+}
+
+// partsL1 are those of so many steps.
+func partsL1(steps int) []partL1 {
+	early := 3 * steps / 10
+	if early == 0 {
+		return []partL1{{1, steps}}
+	}
+	return []partL1{{3, early}, {2, early}, {1, steps - 2*early}}
 }
 
 // sparse are the rows of APGD in L1. All ways are from the clean images.
@@ -80,9 +92,6 @@ const byteSpread = 147.8005412710883
 // run takes so many steps in the balls of radius times eps.
 func (s *sparse) run(ctx context.Context, radius float64, steps int) error {
 	const firstShare, fewer, stale, shrink, least = 0.2, 1.5, 0.95, 1.5, 10
-	if steps == 0 {
-		return nil
-	}
 	for k := range s.at {
 		r := &s.at[k]
 		if s.begun {
@@ -156,32 +165,28 @@ func (s *sparse) look(ctx context.Context, first, inside bool) error {
 	if err := s.holder.move(ctx); err != nil {
 		return err
 	}
-	logits, err := s.rows.Logits(ctx)
-	if err != nil {
-		return err
+	if !s.a.Loss.known() {
+		return fmt.Errorf("attack: %s: unknown loss %d", s.a.Name, int(s.a.Loss))
 	}
-	classes := len(logits[0])
-	q := make([]float64, len(logits)*classes)
-	for k, z := range logits {
-		loss, misread, err := s.a.judge(s.rows, k, s.labels[k], z)
-		if err != nil {
-			return err
-		}
+	logits, g, err := s.rows.See(ctx, func(k int, z, q []float64) {
 		target := -1
 		if t := s.rows.Targets(); t != nil {
 			target = int(t[k])
 		}
-		if err := LossGradient(s.a.Loss, q[k*classes:][:classes], z, int(s.labels[k]), target); err != nil {
+		_ = LossGradient(s.a.Loss, q, z, int(s.labels[k]), target) // its error is that of the loss above
+	})
+	if err != nil {
+		return err
+	}
+	for k, z := range logits {
+		loss, misread, err := s.a.judge(s.rows, k, s.labels[k], z)
+		if err != nil {
 			return err
 		}
 		s.at[k].loss = loss
 		if misread && inside {
 			s.at[k].fooled = append(s.at[k].fooled[:0], s.way(k)...)
 		}
-	}
-	g, err := s.rows.Gradient(ctx, q)
-	if err != nil {
-		return err
 	}
 	for k := range s.at {
 		r := &s.at[k]

@@ -89,6 +89,11 @@ func (carliniWagner) Search(ctx context.Context, a Attack, rows Rows) ([]Found, 
 			s.along[at] = x - x0
 		}
 	}
+	noteEnough := func() { // takes in which rows are misread where they are
+		for k, wrong := range s.wrong {
+			enough[k] = enough[k] || wrong
+		}
+	}
 	taken := 0
 	for range carliniSearches {
 		m.reset()
@@ -97,16 +102,17 @@ func (carliniWagner) Search(ctx context.Context, a Attack, rows Rows) ([]Found, 
 			w[at] = q.from(s.clean[at/size][at%size])
 		}
 		put()
-		if err := s.goThere(ctx); err != nil {
+		if err := s.move(ctx); err != nil {
 			return nil, err
 		}
-		for range a.Steps {
-			rival := s.rivals()
-			g, err := s.slopes(ctx, rival)
+		for step := range a.Steps {
+			g, rival, err := s.seeRivals(ctx)
 			if err != nil {
 				return nil, err
 			}
-			s.noteZero(g)
+			if step > 0 {
+				noteEnough()
+			}
 			m.next()
 			for k := range n {
 				pull := 0.0 // of the margin z_label - z_rival, while it is above 0
@@ -122,16 +128,17 @@ func (carliniWagner) Search(ctx context.Context, a Attack, rows Rows) ([]Found, 
 				}
 			}
 			put()
-			if err := s.goThere(ctx); err != nil {
+			if err := s.move(ctx); err != nil {
 				return nil, err
-			}
-			for k, wrong := range s.wrong {
-				enough[k] = enough[k] || wrong
 			}
 			if taken++; taken%carliniSearches == 0 {
 				rows.Done()
 			}
 		}
+		if err := s.look(ctx); err != nil {
+			return nil, err
+		}
+		noteEnough()
 		for k := range n {
 			if enough[k] {
 				high[k] = c[k]

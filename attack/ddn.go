@@ -28,8 +28,8 @@ func (ddn) Facts() Facts {
 
 func (ddn) Label(a Attack) string { return fmt.Sprintf("DDN, k = %d", a.Steps) }
 
-// Cost is a gradient and a look a step.
-func (ddn) Cost(a Attack) Cost { return searchCost(a, 3) }
+// Cost is a gradient a step.
+func (ddn) Cost(a Attack) Cost { return searchCost(a, 2) }
 
 func (m ddn) Run(ctx context.Context, a Attack, rows Rows) error { return runNearest(ctx, m, a, rows) }
 
@@ -46,13 +46,8 @@ func (ddn) Search(ctx context.Context, a Attack, rows Rows) ([]Found, error) {
 	for k := range radius {
 		radius[k] = first
 	}
-	classes := len(s.logits[0])
-	q := make([]float64, len(radius)*classes)
 	for step := range a.Steps {
-		for k, z := range s.logits {
-			CrossEntropyGradient(q[k*classes:][:classes], z, int(s.labels[k]))
-		}
-		g, err := rows.Gradient(ctx, q)
+		g, err := s.see(ctx, func(k int, z, q []float64) { CrossEntropyGradient(q, z, int(s.labels[k])) })
 		if err != nil {
 			return nil, err
 		}
@@ -80,7 +75,7 @@ func (ddn) Search(ctx context.Context, a Attack, rows Rows) ([]Found, error) {
 				}
 			}
 		}
-		if err := s.goThere(ctx); err != nil {
+		if err := s.move(ctx); err != nil {
 			return nil, err
 		}
 		rows.Done()

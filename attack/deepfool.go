@@ -28,8 +28,8 @@ func (deepFool) Facts() Facts {
 
 func (deepFool) Label(a Attack) string { return fmt.Sprintf("DeepFool, k = %d", a.Steps) }
 
-// Cost is that of an image that is misread at the last step: nine gradients and a look a step.
-func (deepFool) Cost(a Attack) Cost { return searchCost(a, 2*mostRivals+1) }
+// Cost is that of an image that is misread at the last step: nine gradients a step.
+func (deepFool) Cost(a Attack) Cost { return searchCost(a, 2*mostRivals) }
 
 func (m deepFool) Run(ctx context.Context, a Attack, rows Rows) error {
 	return runNearest(ctx, m, a, rows)
@@ -63,7 +63,7 @@ func (deepFool) Search(ctx context.Context, a Attack, rows Rows) ([]Found, error
 					d[i] = rows.Bounds().box(v+float64(by*w[k][i])) - s.clean[k][i]
 				}
 			}
-			if err := s.goThere(ctx); err != nil {
+			if err := s.move(ctx); err != nil {
 				return nil, err
 			}
 		}

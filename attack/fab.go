@@ -40,8 +40,8 @@ func (fab) Facts() Facts {
 
 func (fab) Label(a Attack) string { return fmt.Sprintf("FAB, k = %d", a.Steps) }
 
-// Cost is nine gradients and two looks a step.
-func (fab) Cost(a Attack) Cost { return searchCost(a, 2*mostRivals+2) }
+// Cost is nine gradients and a look a step.
+func (fab) Cost(a Attack) Cost { return searchCost(a, 2*mostRivals+1) }
 
 func (m fab) Run(ctx context.Context, a Attack, rows Rows) error { return runNearest(ctx, m, a, rows) }
 
@@ -68,8 +68,8 @@ func (fabTargeted) Facts() Facts {
 
 func (fabTargeted) Label(a Attack) string { return fmt.Sprintf("FAB-T, k = %d", a.Steps) }
 
-// Cost is a gradient and two looks a step, of each target.
-func (fabTargeted) Cost(a Attack) Cost { return searchCost(a, 4) }
+// Cost is a gradient and a look a step, of each target.
+func (fabTargeted) Cost(a Attack) Cost { return searchCost(a, 3) }
 
 func (m fabTargeted) Run(ctx context.Context, a Attack, rows Rows) error {
 	return runNearest(ctx, m, a, rows)
@@ -80,18 +80,22 @@ func (fabTargeted) Search(ctx context.Context, a Attack, rows Rows) ([]Found, er
 	if err != nil {
 		return nil, err
 	}
-	rival := s.rivals()
-	for k, t := range rows.Targets() {
+	targets := rows.Targets()
+	if targets == nil {
+		return s.fab(ctx, s.seeRivals)
+	}
+	rival := make([]int, len(targets))
+	for k, t := range targets {
 		rival[k] = int(t)
 	}
 	return s.fab(ctx, func(ctx context.Context) ([][]float64, []int, error) {
-		w, err := s.slopes(ctx, rival)
+		w, err := s.see(ctx, func(k int, _, q []float64) { q[rival[k]], q[s.labels[k]] = 1, -1 })
 		return w, rival, err
 	})
 }
 
 // fab is FAB with the plane of each row that planes returns: its slope [N][I], and the class on the
-// other side [N]. Constants are those of the paper's section 4, as AutoAttack has them.
+// other side [N], and looks at the rows. Constants are those of the paper's section 4, as AutoAttack has them.
 func (s *seeker) fab(ctx context.Context, planes func(context.Context) (w [][]float64, rival []int, err error)) ([]Found, error) {
 	const most, eta, beta = 0.1, 1.05, 0.9
 	bounds := s.rows.Bounds()
@@ -136,7 +140,7 @@ func (s *seeker) fab(ctx context.Context, planes func(context.Context) (w [][]fl
 			}
 		}
 		if back {
-			if err := s.goThere(ctx); err != nil {
+			if err := s.move(ctx); err != nil {
 				return nil, err
 			}
 		}

@@ -35,8 +35,8 @@ func (fmn) Facts() Facts {
 
 func (fmn) Label(a Attack) string { return fmt.Sprintf("FMN, k = %d", a.Steps) }
 
-// Cost is a gradient and a look a step.
-func (fmn) Cost(a Attack) Cost { return searchCost(a, 3) }
+// Cost is a gradient a step.
+func (fmn) Cost(a Attack) Cost { return searchCost(a, 2) }
 
 func (m fmn) Run(ctx context.Context, a Attack, rows Rows) error { return runNearest(ctx, m, a, rows) }
 
@@ -50,12 +50,10 @@ func (fmn) Search(ctx context.Context, a Attack, rows Rows) ([]Found, error) {
 	bounds := rows.Bounds()
 	radius := make([]float64, rows.N())
 	for step := range a.Steps {
-		rival := s.rivals()
-		g, err := s.slopes(ctx, rival)
+		g, rival, err := s.seeRivals(ctx)
 		if err != nil {
 			return nil, err
 		}
-		s.noteZero(g)
 		alpha, gamma := cosine(firstAlpha, lastAlpha, step, a.Steps), cosine(firstGamma, lastGamma, step, a.Steps)
 		for k := range g {
 			best := s.found[k].Distance
@@ -90,7 +88,7 @@ func (fmn) Search(ctx context.Context, a Attack, rows Rows) ([]Found, error) {
 				d[i] = bounds.box(s.clean[k][i]+v) - s.clean[k][i]
 			}
 		}
-		if err := s.goThere(ctx); err != nil {
+		if err := s.move(ctx); err != nil {
 			return nil, err
 		}
 		rows.Done()

@@ -143,6 +143,13 @@ type Rows interface {
 	// Gradient returns the gradient of Σ_j q[k·O + j]·z_j with respect to the pixels of every row k
 	// as it is now, z its logits, for weights q [N·O]: [N][I]. No row moves.
 	Gradient(ctx context.Context, q []float64) ([][]float64, error)
+	// See is Logits, and the gradient of Gradient with weights q [O] that weigh writes for each row at
+	// its logits z [O]; q is 0 before. It takes one pass up and one down. weigh may be called for
+	// several rows at once. It returns NotFiniteRow for logits that are not finite.
+	See(ctx context.Context, weigh func(k int, z, q []float64)) (logits, gradient [][]float64, err error)
+	// Look is Logits where the next Step will be one like s but for its sizes: its gradient may be
+	// taken at once, so that Step needs no pass. Until then no row moves but by Restore from slot 0.
+	Look(ctx context.Context, s Step) ([][]float64, error)
 	// Keep copies rows k with which[k] set to slot 0 or 1. Restore copies them back: a row never
 	// kept becomes its clean image.
 	Keep(ctx context.Context, slot int, which []bool) error

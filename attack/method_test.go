@@ -210,6 +210,17 @@ func (r *fakeRows) Gradient(_ context.Context, q []float64) ([][]float64, error)
 	r.calls, r.asked = append(r.calls, fmt.Sprint("gradient ", q)), true
 	return [][]float64{{1}, {-1}}, nil
 }
+func (r *fakeRows) See(_ context.Context, weigh func(k int, z, q []float64)) (logits, g [][]float64, err error) {
+	r.calls = append(r.calls, "see")
+	for k, z := range r.logits {
+		weigh(k, z, make([]float64, len(z)))
+	}
+	return r.logits, [][]float64{{1}, {1}}, nil
+}
+func (r *fakeRows) Look(_ context.Context, s Step) ([][]float64, error) {
+	r.calls = append(r.calls, fmt.Sprint("look ", s.Index))
+	return r.logits, nil
+}
 func (r *fakeRows) Keep(_ context.Context, slot int, which []bool) error {
 	r.calls = append(r.calls, fmt.Sprint("keep ", slot, which))
 	return nil
@@ -230,7 +241,7 @@ func TestRun(t *testing.T) {
 		{Noise(0), "step 0 [0.1]; done"},
 		// The second row is fooled all the time and ends at its last fooling point; the loss of the
 		// first never rises.
-		{APGD(Margin, 1, 0), "step 1 [0.1]; logits; keep 0 [true true]; keep 1 [false true]; step 0 [0.2 0.2]; logits; keep 0 [false false]; keep 1 [false true]; done; " +
+		{APGD(Margin, 1, 0), "step 1 [0.1]; look 0; keep 0 [true true]; keep 1 [false true]; step 0 [0.2 0.2]; logits; keep 0 [false false]; keep 1 [false true]; done; " +
 			"restore 1 [false true]; restore 0 [true false]"},
 	} {
 		if c.a.Kind == "apgd-cw" { // Auto-PGD knows no such kind

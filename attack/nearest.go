@@ -166,8 +166,7 @@ type seeker struct {
 	farthest []float64
 }
 
-// newSeeker returns that of rows, which are at their clean images. A row that is misread there has
-// found it.
+// newSeeker returns that of rows, which are at their clean images, where nobody has looked yet.
 func newSeeker(ctx context.Context, a Attack, rows Rows) (*seeker, error) {
 	if !a.Norm.known() {
 		return nil, fmt.Errorf("attack: %s: unknown norm %d", a.Name, int(a.Norm))
@@ -194,7 +193,7 @@ func newSeeker(ctx context.Context, a Attack, rows Rows) (*seeker, error) {
 		}
 		s.farthest[k] = s.norm.length(s.apart)
 	}
-	return s, s.look(ctx)
+	return s, nil
 }
 
 // inputs is I, the number of pixels of an image.
@@ -205,10 +204,41 @@ func inputs(rows Rows) int {
 
 // look asks what the model says of every row, and keeps those that are misread and nearer than any
 // before.
-func (s *seeker) look(ctx context.Context) (err error) {
-	if s.logits, err = s.rows.Logits(ctx); err != nil {
+func (s *seeker) look(ctx context.Context) error {
+	logits, err := s.rows.Logits(ctx)
+	if err != nil {
 		return err
 	}
+	return s.judge(logits)
+}
+
+// see is look, and returns the gradients [N][I] with weights q [O] that weigh writes for each row at
+// its logits z [O]; q is 0 before.
+func (s *seeker) see(ctx context.Context, weigh func(k int, z, q []float64)) ([][]float64, error) {
+	logits, g, err := s.rows.See(ctx, weigh)
+	if err != nil {
+		return nil, err
+	}
+	return g, s.judge(logits)
+}
+
+// seeRivals is see of z_rival - z_label, rival [N] the class with the largest logit but that of the
+// label. Rows that are not misread and where it is zero in every pixel are noted.
+func (s *seeker) seeRivals(ctx context.Context) (g [][]float64, rival []int, err error) {
+	rival = make([]int, s.rows.N())
+	g, err = s.see(ctx, func(k int, z, q []float64) {
+		rival[k] = byLogit(int(s.labels[k]), z)[0]
+		q[rival[k]], q[s.labels[k]] = 1, -1
+	})
+	if err == nil {
+		s.noteZero(g)
+	}
+	return g, rival, err
+}
+
+// judge takes in the logits of the rows where they are.
+func (s *seeker) judge(logits [][]float64) error {
+	s.logits = logits
 	for k, z := range s.logits {
 		class, _, ok := Judge(z, int(s.labels[k]))
 		if !ok {
@@ -254,15 +284,6 @@ func (s *seeker) noteZero(g [][]float64) {
 	}
 }
 
-// rivals returns for each row the class with the largest logit but that of its label.
-func (s *seeker) rivals() []int {
-	all := make([]int, len(s.logits))
-	for k, z := range s.logits {
-		all[k] = byLogit(int(s.labels[k]), z)[0]
-	}
-	return all
-}
-
 // lead is z_rival - z_label of row k.
 func (s *seeker) lead(k, rival int) float64 { return s.logits[k][rival] - s.logits[k][s.labels[k]] }
 
@@ -281,24 +302,29 @@ func (s *seeker) right() bool { return slices.Contains(s.wrong, false) }
 // the largest logits, as DeepFool's code has them. The papers say all.
 const mostRivals = 9
 
-// nearestPlanes returns for each row the nearest plane on which another class would take over, were
-// the model linear: its slope [N][I] and the class [N]. A class whose plane has no slope is as far
-// as can be.
+// nearestPlanes looks at the rows and returns for each the nearest plane on which another class
+// would take over, were the model linear: its slope [N][I] and the class [N]. A class whose plane
+// has no slope is as far as can be.
 func (s *seeker) nearestPlanes(ctx context.Context) (w [][]float64, rival []int, err error) {
-	n := len(s.logits)
+	n := s.rows.N()
 	order := make([][]int, n)
-	for k, z := range s.logits {
+	first, err := s.see(ctx, func(k int, z, q []float64) {
 		order[k] = byLogit(int(s.labels[k]), z)
+		q[order[k][0]], q[s.labels[k]] = 1, -1
+	})
+	if err != nil {
+		return nil, nil, err
 	}
 	rival, nearest := make([]int, n), make([]float64, n)
 	for rank := range min(mostRivals, len(order[0])) {
-		one := make([]int, n)
+		one, g := make([]int, n), first
 		for k := range one {
 			one[k] = order[k][rank]
 		}
-		g, err := s.slopes(ctx, one)
-		if err != nil {
-			return nil, nil, err
+		if rank > 0 {
+			if g, err = s.slopes(ctx, one); err != nil {
+				return nil, nil, err
+			}
 		}
 		if rank == 0 {
 			w = g
@@ -326,6 +352,9 @@ const halvings = 10
 // is cheap beside a step. Where the class changes at one place of the way, what is found then is at
 // most 1/1000 of the distance farther than that.
 func (s *seeker) polish(ctx context.Context) ([]Found, error) {
+	if err := s.look(ctx); err != nil { // a search need not have looked where it ended
+		return nil, err
+	}
 	n := len(s.found)
 	from, low, high := make([][]float64, n), make([]float64, n), make([]float64, n)
 	for k, f := range s.found {

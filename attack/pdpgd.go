@@ -30,8 +30,8 @@ func (pdpgd) Facts() Facts {
 
 func (pdpgd) Label(a Attack) string { return fmt.Sprintf("PDPGD, k = %d", a.Steps) }
 
-// Cost is a gradient and a look a step.
-func (pdpgd) Cost(a Attack) Cost { return searchCost(a, 3) }
+// Cost is a gradient a step.
+func (pdpgd) Cost(a Attack) Cost { return searchCost(a, 2) }
 
 func (m pdpgd) Run(ctx context.Context, a Attack, rows Rows) error {
 	return runNearest(ctx, m, a, rows)
@@ -59,12 +59,10 @@ func (pdpgd) Search(ctx context.Context, a Attack, rows Rows) ([]Found, error) {
 	}
 	spread, to, z := make([]float64, s.size), make([]float64, s.size), make([]float64, s.size)
 	for step := range a.Steps {
-		rival := s.rivals()
-		g, err := s.slopes(ctx, rival)
+		g, rival, err := s.seeRivals(ctx)
 		if err != nil {
 			return nil, err
 		}
-		s.noteZero(g)
 		m.next()
 		eta := rate * portable.Pow(ratePart, float64(step)/float64(a.Steps))
 		theta := dualRate * (dualPart + float64((1-dualPart)*float64(a.Steps-1-step)/float64(max(a.Steps-1, 1))))
@@ -109,7 +107,7 @@ func (pdpgd) Search(ctx context.Context, a Attack, rows Rows) ([]Found, error) {
 			dual[k] = min(max(dual[k], -limit), limit)
 			share[k] = float64(stays*share[k]) + float64((1-stays)*sigmoid(dual[k]))
 		}
-		if err := s.goThere(ctx); err != nil {
+		if err := s.move(ctx); err != nil {
 			return nil, err
 		}
 		rows.Done()

@@ -2,8 +2,8 @@ package attack
 
 // Quick is a short evaluation: Auto-PGD with cross-entropy, and then Auto-PGD towards five targets
 // in the order of MALT, each on what the ones before have left. An image that is fooled at an eps
-// is so at every larger one. An image that stays right takes a sixth of AutoAttack's passes, and
-// under a quarter at further eps, which share AutoAttack's search by FAB. There is neither FAB nor
+// is so at every larger one. An image that stays right takes an eighth of AutoAttack's passes, and
+// under a fifth at further eps, which share AutoAttack's search by FAB. There is neither FAB nor
 // Square: those find little where gradients are sound, which package verdict asks.
 //
 // Melamed, Yehudai, Shamir 2024, arXiv:2407.02240.

@@ -107,6 +107,9 @@ func (rayS) Search(ctx context.Context, a Attack, rows Rows) ([]Found, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.look(ctx); err != nil {
+		return nil, err
+	}
 	bounds := rows.Bounds()
 	all := make([]ray, rows.N())
 	for k := range all {

@@ -28,8 +28,8 @@ func (sigmaZero) Facts() Facts {
 
 func (sigmaZero) Label(a Attack) string { return fmt.Sprintf("σ-zero, k = %d", a.Steps) }
 
-// Cost is a gradient and a look a step.
-func (sigmaZero) Cost(a Attack) Cost { return searchCost(a, 3) }
+// Cost is a gradient a step.
+func (sigmaZero) Cost(a Attack) Cost { return searchCost(a, 2) }
 
 func (m sigmaZero) Run(ctx context.Context, a Attack, rows Rows) error {
 	return runNearest(ctx, m, a, rows)
@@ -51,12 +51,10 @@ func (sigmaZero) Search(ctx context.Context, a Attack, rows Rows) ([]Found, erro
 	}
 	eta := float64(first)
 	for step := range a.Steps {
-		rival := s.rivals()
-		g, err := s.slopes(ctx, rival)
+		g, _, err := s.seeRivals(ctx)
 		if err != nil {
 			return nil, err
 		}
-		s.noteZero(g)
 		m.next()
 		after := cosine(first, last, step, a.Steps)
 		for k := range g {
@@ -86,7 +84,7 @@ func (sigmaZero) Search(ctx context.Context, a Attack, rows Rows) ([]Found, erro
 			}
 		}
 		eta = after
-		if err := s.goThere(ctx); err != nil {
+		if err := s.move(ctx); err != nil {
 			return nil, err
 		}
 		rows.Done()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"advsweep/attack"
 	"advsweep/backend"
@@ -42,12 +43,14 @@ type state[T Float] struct {
 	still   int    // rows of the first still eps have not moved: they are their clean images
 	zero    []bool // [rows]: a gradient was zero in every pixel
 	history history[T]
+	sight   sight[T]
 }
 
 // begin puts rows of in pixels at their clean images, E eps of each.
 func (s *state[T]) begin(rows, in, E int) {
 	s.fresh, s.ray.on, s.moves.on, s.still = true, false, false, E
 	s.history.forget()
+	s.sight.forget()
 	s.x, s.zero = resize(s.x, rows*in), resize(s.zero, rows)
 	clear(s.zero)
 }
@@ -100,6 +103,7 @@ func (b *Backend[T]) Step(ctx context.Context, s attack.Step) error {
 	}
 	defer b.leave(b.enter(b.stepping(s)))
 	b.broken.clear()
+	defer b.state.sight.forget()
 	if s.Plain(len(b.batch.eps)) {
 		err = b.plainStep(ctx, s, size)
 	} else {
@@ -229,6 +233,9 @@ func (b *Backend[T]) Count(ctx context.Context, correct, zero []int, stuck []boo
 
 // Logits returns f(x) [rows, O] in the Backend's precision.
 func (b *Backend[T]) Logits(ctx context.Context) (*tensor.Dense, error) {
+	if v := &b.state.sight; v.haveZ && !b.closed {
+		return tensor.New(tensor.WithShape(b.batch.rows, b.model.out), tensor.WithBacking(slices.Clone(v.z))), ctx.Err()
+	}
 	defer b.leave(b.enter(b.looking()))
 	return b.matrix(ctx, b.model.out, b.logits)
 }

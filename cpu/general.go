@@ -44,12 +44,16 @@ func (b *Backend[T]) generalStep(ctx context.Context, s attack.Step, size, along
 	}
 	in := b.model.in
 	b.state.history.prepare(s, b.state.x)
+	seen := &b.state.sight
+	known := seen.serves(s)
 	return b.eachRow(ctx, func(w *scratch[T], lo, hi int) {
 		var d []T // what the direction is made of [hi-lo, ld]
-		switch s.Direction {
-		case attack.Gradient:
+		switch {
+		case known:
+			d = seen.g[lo*in : hi*in]
+		case s.Direction == attack.Gradient:
 			d = b.gradientAt(w, s, b.lookAt(w, s, size, lo, hi), lo, hi)
-		case attack.Along:
+		case s.Direction == attack.Along:
 			d = along[lo*in : hi*in]
 		default: // random: draw knows which
 			d = resize(w.grad[0], (hi-lo)*in)
@@ -108,19 +112,29 @@ func (b *Backend[T]) lookAt(w *scratch[T], s attack.Step, size []T, lo, hi int) 
 // gradientAt returns a positive multiple of the gradient of the step's loss for rows lo to hi-1,
 // taken at x [hi-lo, I]. It is [hi-lo, stride] and valid until w is used again.
 func (b *Backend[T]) gradientAt(w *scratch[T], s attack.Step, x []T, lo, hi int) []T {
+	return b.gradientFrom(w, s, b.ahead(w, x, lo, hi), lo, hi)
+}
+
+// ahead returns the logits of rows lo to hi-1 at x [hi-lo, I], which need not be where they are,
+// [hi-lo, stride], with all that a way back from them needs. It is valid until w is used again.
+func (b *Backend[T]) ahead(w *scratch[T], x []T, lo, hi int) []T {
 	if net := b.model.net; net != nil {
-		p := b.subset(lo, hi, 0)
-		z := net.forward(w, x, p, forGradient)
-		w.grad[0] = resize(w.grad[0], len(z))
-		b.lossGradients(s, w.grad[0], z, len(z)/p.n, lo, hi)
-		return net.backward(w, w.grad[0], p, nil)
+		return net.forward(w, x, b.subset(lo, hi, 0), forGradient)
 	}
-	m, n, split := b.model.mlp, hi-lo, b.alike(lo, hi, 0)
-	m.forward(w, x, n, split)
-	ld := m.top().stride
+	b.model.mlp.forward(w, x, hi-lo, b.alike(lo, hi, 0))
+	return w.z[len(w.z)-1]
+}
+
+// gradientFrom is gradientAt from the logits z, what ahead has just returned.
+func (b *Backend[T]) gradientFrom(w *scratch[T], s attack.Step, z []T, lo, hi int) []T {
+	n := hi - lo
+	ld := len(z) / n
 	w.grad[0] = resize(w.grad[0], n*ld)
-	b.lossGradients(s, w.grad[0], w.z[len(w.z)-1], ld, lo, hi)
-	return m.down(w, &w.rows, w.z, n, split, b.stripes(lo, hi, 0))
+	b.lossGradients(s, w.grad[0], z, ld, lo, hi)
+	if net := b.model.net; net != nil {
+		return net.backward(w, w.grad[0], b.subset(lo, hi, 0), nil)
+	}
+	return b.model.mlp.down(w, &w.rows, w.z, n, b.alike(lo, hi, 0), b.stripes(lo, hi, 0))
 }
 
 // lossGradients writes to q [hi-lo, ld] a positive multiple of the gradient of the step's loss at

@@ -39,21 +39,6 @@ func (b *Backend[T]) Gradient(ctx context.Context, q *tensor.Dense) (*tensor.Den
 // weightedGradient returns Gradient for q [hi-lo, O] of rows lo to hi-1, [hi-lo, stride]. It is
 // valid until w is used again.
 func (b *Backend[T]) weightedGradient(w *scratch[T], q []T, lo, hi int) []T {
-	n, out := hi-lo, b.model.out
-	var z []T
-	p := b.subset(lo, hi, 0)
-	if b.model.net != nil {
-		z = b.model.net.forward(w, b.images(w, lo, hi), p, forGradient)
-	} else {
-		z = b.forward(w, lo, hi, 0)
-	}
-	ld := len(z) / n
-	w.grad[0] = resize(w.grad[0], n*ld)
-	for r := range n {
-		copy(w.grad[0][r*ld:][:out], q[r*out:])
-	}
-	if b.model.net != nil {
-		return b.model.net.backward(w, w.grad[0], p, nil)
-	}
-	return b.model.mlp.down(w, &w.rows, w.z, n, p.split, b.stripes(lo, hi, 0))
+	out := b.model.out
+	return b.downFrom(w, b.slopingForward(w, lo, hi), lo, hi, func(r int, _, to []T) { copy(to, q[(r-lo)*out:][:out]) })
 }

@@ -25,6 +25,7 @@ func (b *Backend[T]) round(ctx context.Context, norm attack.Norm, z []T, norms [
 		return err
 	}
 	b.state.inPixels()
+	b.state.sight.forget()
 	ask, hopeful := b.undecided(z, rows, excess, class)
 	if b.sharpen(hopeful) {
 		ask, _ = b.undecided(z, rows, excess, class)

@@ -218,7 +218,7 @@ func TestCost(t *testing.T) {
 		{"bim:steps=4", true, 20 + 30*8},
 		{"pgd:steps=4:restarts=2", false, 60 * 9},
 		{"pgd:steps=4:target=1", false, 10 + 30*9},
-		{"apgd-ce:steps=4", false, 30 * (8 + 5 + 1)},
+		{"apgd-ce:steps=4", false, 30 * (8 + 1 + 1)},
 		{"noise", false, 30},
 		{"uniform", true, 60},
 	} {

@@ -62,6 +62,25 @@ type Backend interface {
 	Close() error
 }
 
+// A Seer is a Backend that goes up and down the network once for logits and a gradient with weights
+// that are made of them.
+type Seer interface {
+	Backend
+	// See is Logits and then Gradient with weights q [O] that weigh writes for each row at its
+	// logits z [O]. q is 0 before. weigh may be called for several rows at once, and is not called
+	// for a row whose logits are not finite. Where the gradient is not finite the error is that of
+	// Gradient, and the logits are there.
+	See(ctx context.Context, weigh func(row int, z, q []float64)) (logits, gradient *tensor.Dense, err error)
+}
+
+// A Looker is a Backend that looks at rows and at once takes the gradient of the step to come.
+type Looker interface {
+	Backend
+	// Look is Logits. The next Step may be one like s, in its direction, loss and targets, whose
+	// gradient Look has taken.
+	Look(ctx context.Context, s attack.Step) (*tensor.Dense, error)
+}
+
 // A Counter is a Backend that counts its rows itself. Less is copied to the host than by Outcomes.
 type Counter interface {
 	Backend

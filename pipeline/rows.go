@@ -276,6 +276,72 @@ func (r *rows) Step(ctx context.Context, s attack.Step) error {
 
 func (r *rows) Logits(ctx context.Context) ([][]float64, error) { return r.logits(ctx) }
 
+func (r *rows) Look(ctx context.Context, s attack.Step) ([][]float64, error) {
+	b, ok := r.b.(Looker)
+	if !ok {
+		return r.logits(ctx)
+	}
+	d, err := b.Look(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	return r.split(d), nil
+}
+
+func (r *rows) See(ctx context.Context, weigh func(k int, z, q []float64)) (logits, g [][]float64, err error) {
+	b, ok := r.b.(Seer)
+	if !ok {
+		if logits, err = r.logits(ctx); err != nil {
+			return nil, nil, err
+		}
+		if err := finiteRows(logits); err != nil {
+			return nil, nil, err
+		}
+		O := r.b.Info().Classes
+		q := make([]float64, len(logits)*O)
+		for k, z := range logits {
+			weigh(k, z, q[k*O:][:O])
+		}
+		g, err = r.Gradient(ctx, q)
+		return logits, g, err
+	}
+	z, d, err := b.See(ctx, weigh)
+	if z != nil {
+		logits = r.split(z)
+		if err := finiteRows(logits); err != nil {
+			return nil, nil, err
+		}
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	g = slices.Collect(slices.Chunk(float64s(d), r.b.Info().Inputs))
+	r.noteFlat(g)
+	return logits, g, nil
+}
+
+// finiteRows returns NotFiniteRow of the first row of logits [rows][O] that is not finite.
+func finiteRows(logits [][]float64) error {
+	for k, z := range logits {
+		for _, v := range z {
+			if v-v != 0 {
+				return notFinite(k)
+			}
+		}
+	}
+	return nil
+}
+
+// noteFlat notes which gradients [rows][I] of an attack in a norm above the backends are zero.
+func (r *rows) noteFlat(g [][]float64) {
+	if r.above.begun && r.above.flat == nil {
+		r.above.flat = slices.Repeat([]bool{true}, len(g))
+	}
+	for k := range r.above.flat {
+		r.above.flat[k] = r.above.flat[k] && !slices.ContainsFunc(g[k], func(v float64) bool { return v != 0 })
+	}
+}
+
 func (r *rows) Pixels(ctx context.Context) ([][]float64, error) {
 	d, err := r.b.Images(ctx)
 	if err != nil {
@@ -289,12 +355,7 @@ func (r *rows) Gradient(ctx context.Context, q []float64) ([][]float64, error) {
 		return nil, err
 	}
 	g := slices.Collect(slices.Chunk(d, r.b.Info().Inputs))
-	if r.above.begun && r.above.flat == nil {
-		r.above.flat = slices.Repeat([]bool{true}, len(g))
-	}
-	for k := range r.above.flat {
-		r.above.flat[k] = r.above.flat[k] && !slices.ContainsFunc(g[k], func(v float64) bool { return v != 0 })
-	}
+	r.noteFlat(g)
 	return g, nil
 }
 func (r *rows) Keep(ctx context.Context, slot int, which []bool) error {

@@ -94,10 +94,11 @@ func TestStaged(t *testing.T) {
 						t.Fatalf("%v, image %d, eps %v: %+v, fooled before: %+v", norm, i, eps[e], o, want)
 					}
 				case first == 0:
-					// A look and a step; 4, 3·4 and 2·3 steps of three passes, a look before and one
-					// after each; ten queries and a look. The first eps has the search: of two targets
-					// a look, 20 steps of four passes and ten looks; and nine gradients for the order.
-					passes := []uint32{1, 3 + 14 + 3*14 + 2*11 + 11 + 2*(1+80+10) + 18, 3 + 14 + 3*14 + 2*11 + 11}[min(e, 2)]
+					// A look and a step; 4, 3·4 and 2·3 steps of two passes, each with a look at the end of
+					// the steps and one at what came out; ten queries and a look. The first eps has the
+					// search: of two targets 20 steps of three passes, a look at their end and ten more; and
+					// nine gradients for the order.
+					passes := []uint32{1, 3 + 10 + 3*10 + 2*8 + 11 + 2*(60+1+10) + 18, 3 + 10 + 3*10 + 2*8 + 11}[min(e, 2)]
 					if o.Class != label || o.Stage != 0 || o.Passes != passes {
 						t.Fatalf("%v, image %d, eps %v: %+v, want it right after %d passes", norm, i, eps[e], o, passes)
 					}

@@ -32,7 +32,7 @@ func Run(t *testing.T, a ref.Rounding, open func(t *testing.T, m *model.Model) B
 	}{
 		{"info", s.info}, {"values", s.values}, {"steps", s.steps}, {"saturated", s.saturated}, {"special", s.special}, {"not a number", s.notANumber},
 		{"ball", s.ball}, {"rows", s.rows}, {"stuck", s.stuck}, {"noise", s.noise}, {"count", s.count}, {"refusals", func(t *testing.T) { s.refusals(t, tiny()) }}, {"states", func(t *testing.T) { s.states(t, tiny()) }},
-		{"gradient", s.gradient}, {"gradient refusals", s.gradientRefusals}, {"outcomes", s.outcomes},
+		{"gradient", s.gradient}, {"sights", s.sights}, {"gradient refusals", s.gradientRefusals}, {"outcomes", s.outcomes},
 		{"general steps", s.generalSteps}, {"general rows", s.generalRows}, {"properties", s.properties}, {"losses", s.losses}, {"draws", s.draws}, {"momentum", s.momentum},
 		{"general not finite", s.generalNotFinite}, {"slots", s.slots}, {"round", s.round}, {"norms", s.norms}, {"general refusals", s.generalRefusals},
 	} {

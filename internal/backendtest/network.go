@@ -29,7 +29,7 @@ func RunNetworks(t *testing.T, a ref.Rounding, open func(t *testing.T, m *model.
 	}{
 		{"values", s.networkValues}, {"steps", s.networkSteps}, {"saturated", s.networkSaturated}, {"small derivatives", s.smallDerivatives},
 		{"exact", s.networkExact}, {"not a number", s.networkNotANumber}, {"rows", s.networkRows}, {"stuck", s.networkStuck}, {"noise", s.networkNoise}, {"count", s.networkCount},
-		{"general steps", s.networkGeneralSteps}, {"general rows", s.networkGeneralRows}, {"gradient", s.networkGradient}, {"slots", s.networkSlots},
+		{"general steps", s.networkGeneralSteps}, {"general rows", s.networkGeneralRows}, {"gradient", s.networkGradient}, {"sights", s.networkSights}, {"slots", s.networkSlots},
 		{"refusals", func(t *testing.T) { s.refusals(t, tinyNetwork()) }}, {"states", func(t *testing.T) { s.states(t, tinyNetwork()) }},
 	} {
 		t.Run(c.name, c.f)

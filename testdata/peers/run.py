@@ -9,7 +9,9 @@ import argparse
 import gzip
 import json
 import os
+import sys
 import time
+import types
 import warnings
 from unittest import mock
 
@@ -21,6 +23,8 @@ from safetensors.torch import load_file
 warnings.filterwarnings("ignore")
 import foolbox as fb  # noqa: E402
 import torchattacks as ta  # noqa: E402
+sys.modules.setdefault("visdom", types.ModuleType("visdom"))  # adv-lib imports it for live plots, which nobody asks for
+import adv_lib.attacks as adv_lib  # noqa: E402
 from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted  # noqa: E402
 from pyautoattack.fab_pt import FABAttack_PT  # noqa: E402
 from pyautoattack.square import SquareAttack  # noqa: E402
@@ -77,7 +81,7 @@ class Run:
     def apart(self, adv, norm):
         """The norm of what lies between each image and the clean one."""
         d = (adv - self.x[:len(adv)]).flatten(1)
-        return d.norm(dim=1) if norm == "l2" else d.abs().max(1)[0]
+        return dict(linf=lambda: d.abs().max(1)[0], l2=lambda: d.norm(dim=1), l1=lambda: d.abs().sum(1), l0=lambda: (d != 0).sum(1).double())[norm]()
 
     def distances(self, run, n, norm):
         """What an attack of minimum norm finds of each of the first n images: 0 if it is wrong as it is, None if nothing is found."""
@@ -228,6 +232,19 @@ def minimum_norm_entries(r):
         yield dict(attack="fab", peer=aa_, norm=norm, steps=100), fab(norm), n
     for norm in both:
         yield dict(attack="fab-t", peer=aa_, norm=norm, steps=100, targets=9), fab(norm, 9), n
+    # L1 and L0
+    P = {"linf": float("inf"), "l2": 2, "l1": 1, "l0": 0}
+    for norm in ("l1", "l0"):
+        run_ = lambda n, norm=norm: adv_lib.fmn(r.net, r.x[:n], r.y[:n], norm=P[norm], steps=100)
+        yield dict(attack="fmn", peer="adv-lib", norm=norm, steps=100), run_, n
+    for norm in ("l1", "l2", "linf"):
+        run_ = lambda n, norm=norm: adv_lib.pdpgd(r.net, r.x[:n], r.y[:n], norm=P[norm], num_steps=500)
+        yield dict(attack="pdpgd", peer="adv-lib", norm=norm, steps=500), run_, n
+    for steps in (100, 1000):
+        run_ = lambda n, steps=steps: adv_lib.sigma_zero(r.net, r.x[:n], r.y[:n], num_steps=steps)
+        yield dict(attack="sigma-zero", peer="adv-lib", norm="l0", steps=steps), run_, n
+    yield dict(attack="fab", peer=aa_, norm="l1", steps=100), fab("l1"), n
+    yield dict(attack="fab-t", peer=aa_, norm="l1", steps=100, targets=9), fab("l1", 9), n
 
 
 def norms(r):
@@ -276,7 +293,7 @@ def main():
     clean = r.correct(x, 1000)
     assert int(clean.sum()) == ref["clean_correct"]
     from importlib.metadata import version
-    out = dict(format=1, model=a.model, made_with={k: version(k).split("+")[0] for k in ("torch", "torchattacks", "foolbox", "pyautoattack", "numpy")},
+    out = dict(format=1, model=a.model, made_with={k: version(k).split("+")[0] for k in ("torch", "torchattacks", "foolbox", "pyautoattack", "adv-lib", "numpy")},
                bounds=[0, 1], clean_correct={str(n): int(clean[:n].sum()) for n in (1000, 500, 250, 100)}, gradient_norms=norms(r), entries=[])
     for attack, key in (("fgsm", "W1"), ("bim", "W2")):
         e = dict(attack=attack, peer="reference.json", norm="linf", **(dict(steps=5, size="eps/5") if attack == "bim" else {}), images=1000, eps=E, seeds=[0],
