@@ -49,7 +49,8 @@ var aliases = []alias{
 	{[]string{"linfadditiveuniformnoiseattack"}, "uniform:norm=linf", ""},
 	{[]string{"aa"}, "autoattack", ""},
 	{[]string{"cw", "cwl2", "carlinil2method", "l2carliniwagnerattack"}, "carlini-wagner", ""},
-	{[]string{"hopskipjump", "hopskipjumpattack"}, "square", "HopSkipJump"},
+	{[]string{"hsja", "hopskipjumpattack"}, "hopskipjump", ""},
+	{[]string{"boundary", "boundaryattack"}, "hopskipjump", "Boundary Attack"},
 }
 
 // plainName is a name without case, "-", "_" and ".": they are what programs write differently.

@@ -118,7 +118,7 @@ func TestParse(t *testing.T) {
 func TestAliases(t *testing.T) {
 	for in, want := range map[string]string{
 		"FGSM": "fgsm", "PGD": "pgd", "Bim": "bim", "i-fgsm": "bim", "IFGSM:steps=3": "bim:steps=3", "MI-FGSM": "mifgsm", "mi_fgsm": "mifgsm", "NI-FGSM": "nifgsm",
-		"APGD_DLR": "apgd-dlr", "APGD": "apgd-ce", "AutoProjectedGradientDescent": "apgd-ce", "AA": "autoattack", "CW": "carlini-wagner", "auto-attack:norm=l2": "autoattack:norm=l2", "FAB_T": "fab-t", "L2DeepFoolAttack": "deepfool:norm=l2", "PGDL2:steps=20": "pgd:norm=l2:steps=20", "LinfPGD": "pgd:norm=linf",
+		"APGD_DLR": "apgd-dlr", "APGD": "apgd-ce", "AutoProjectedGradientDescent": "apgd-ce", "AA": "autoattack", "HopSkipJump": "hopskipjump", "HSJA:steps=3": "hopskipjump:steps=3", "HopSkipJumpAttack": "hopskipjump", "CW": "carlini-wagner", "auto-attack:norm=l2": "autoattack:norm=l2", "FAB_T": "fab-t", "L2DeepFoolAttack": "deepfool:norm=l2", "PGDL2:steps=20": "pgd:norm=l2:steps=20", "LinfPGD": "pgd:norm=linf",
 		"FastGradientMethod": "fgsm", "fast_gradient_method": "fgsm", "L2FastGradientAttack": "fgsm:norm=l2", "MomentumIterativeMethod": "mifgsm",
 		" FGSM , Noise": "fgsm,noise", "WORST": "pgd,quick,worst",
 	} {
@@ -135,8 +135,8 @@ func TestAliases(t *testing.T) {
 			t.Errorf("%q (-want +got):\n%s", in, d)
 		}
 	}
-	for _, in := range []string{"hopskipjump", "HopSkipJump", "fgsm,Hop-Skip_Jump", "hopskipjump:steps=3"} {
-		if _, err := Parse(in, Options{}); err == nil || !strings.Contains(err.Error(), "no HopSkipJump here yet; meanwhile use square: random squares") {
+	for _, in := range []string{"boundary", "BoundaryAttack", "fgsm,Boundary-Attack", "boundary_attack:steps=3"} {
+		if _, err := Parse(in, Options{}); err == nil || !strings.Contains(err.Error(), "no Boundary Attack here yet; meanwhile use hopskipjump: minimum norm: jumps along") {
 			t.Errorf("%q: error %v, want that it is not there, and what to use", in, err)
 		}
 	}

@@ -58,14 +58,19 @@ func (u *UniformDraw) Word(i int) uint32 {
 // Linf returns 2·u - 1 of pixel i, u a multiple of 2^-24 in [0, 1).
 func (u *UniformDraw) Linf(i int) float64 { return float64(float64(u.Word(i)>>8)*0x1p-23) - 1 }
 
-// L2 writes v [I], the sum of four random bytes less 510 for each pixel, which is near normal, and
-// returns the factor that makes it a point of the ball at a radius that is uniform: u/√Σv², u
-// uniform as of Linf from word 0 of the last block. The factor is 0 if all of v is.
+// Bytes returns the sum of the four bytes of word i less 510: from -510 to 510, near normal.
+func (u *UniformDraw) Bytes(i int) int32 {
+	w := u.Word(i)
+	return int32(w&255+w>>8&255+w>>16&255+w>>24) - 510
+}
+
+// L2 writes v [I], Bytes of each pixel, and returns the factor that makes it a point of the ball at
+// a radius that is uniform: u/√Σv², u uniform as of Linf from word 0 of the last block. The factor
+// is 0 if all of v is.
 func (u *UniformDraw) L2(v []int32) float64 {
 	n := int64(0)
 	for i := range v {
-		w := u.Word(i)
-		v[i] = int32(w&255+w>>8&255+w>>16&255+w>>24) - 510
+		v[i] = u.Bytes(i)
 		n += int64(v[i]) * int64(v[i])
 	}
 	if n == 0 {

@@ -16,10 +16,17 @@ import (
 // and by the authors of AutoAttack find in testdata/peers, on the networks that the folder
 // ADVSWEEP_REFERENCE holds. At as many steps the median is at most 1 % above the peer's, and at
 // least 95 % of the images are at most 5 % farther. Entries of 1,000 steps are for the long form.
+//
+// Where both draw at random two runs of one program differ by more: there the median is at most 10 %
+// above the peer's, and half of the images are at most 5 % farther.
 func TestPeersNorms(t *testing.T) {
 	for name, m := range peerNetworks(t) {
 		for _, e := range peerEntries[peerNorms](t, name) {
-			if e.Distances == nil || e.Projection != "" || e.Steps > testsize.Of(100, 100, 1000) {
+			most := testsize.Of(100, 100, 1000)
+			if e.Attack == "hopskipjump" { // whose 16 steps are 5,000 passes
+				most = testsize.Of(0, 16, 64)
+			}
+			if e.Distances == nil || e.Projection != "" || e.Steps > most {
 				continue // counts, or a contrast, or too long
 			}
 			e.Images = min(e.Images, testsize.Of(20, 100, 100))
@@ -91,10 +98,14 @@ func (e peerNorms) compare(t *testing.T, b *cpu.Backend[float64]) {
 	slices.Sort(theirs)
 	m, want := ours[e.Images/2], theirs[e.Images/2]
 	t.Logf("median %.5g, the peer's %.5g, ratio %.4f; %d of %d images at most 5 %% farther, at most %.3f times as far; the peer finds nothing of %d", m, want, m/want, near, e.Images, farthest, lost)
-	if !(m <= 1.01*want) {
-		t.Errorf("median distance %v, want at most 1 %% above %v", m, want)
+	slack, share := 0.01, 95
+	if a.Draws() {
+		slack, share = 0.1, 50
 	}
-	if near*100 < 95*e.Images {
-		t.Errorf("%d of %d images are at most 5 %% farther than the peer's, want 95 %%", near, e.Images)
+	if !(m <= (1+slack)*want) {
+		t.Errorf("median distance %v, want at most %v times %v", m, 1+slack, want)
+	}
+	if near*100 < share*e.Images {
+		t.Errorf("%d of %d images are at most 5 %% farther than the peer's, want %d %%", near, e.Images, share)
 	}
 }

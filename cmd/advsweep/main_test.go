@@ -666,7 +666,7 @@ func TestRefusals(t *testing.T) {
 		{"sweep --offset -1", exitUsage, "--offset -1"},
 		{"sweep --attack deepfoool", exitUsage, "fgsm, bim, pgd"},
 		{"sweep --attack pgd:k=3", exitUsage, "unknown option"},
-		{"sweep --attack hopskipjump", exitUsage, "no HopSkipJump here yet; meanwhile use square"},
+		{"sweep --attack boundary", exitUsage, "no Boundary Attack here yet; meanwhile use hopskipjump"},
 		{"sweep --attack FGSM,fgsm", exitUsage, "twice"},
 		{"sweep --attack worst,worst", exitUsage, "twice"},
 		{"sweep --norm l1", exitUsage, "want linf or l2"},

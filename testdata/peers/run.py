@@ -229,6 +229,8 @@ def minimum_norm_entries(r):
             yield dict(attack="fmn", peer=fb_, norm=norm, steps=steps), foolbox(make, steps=steps), n
     yield dict(attack="fmn", peer=fb_, norm="l2", steps=100, projection="mended"), foolbox(L2FMNProjected, steps=100), n
     for norm in both:
+        yield dict(attack="hopskipjump", peer=fb_, norm=norm, steps=16), foolbox(A.HopSkipJumpAttack, steps=16, constraint=norm), 20
+    for norm in both:
         yield dict(attack="fab", peer=aa_, norm=norm, steps=100), fab(norm), n
     for norm in both:
         yield dict(attack="fab-t", peer=aa_, norm=norm, steps=100, targets=9), fab(norm, 9), n
