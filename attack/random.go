@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+
+	"advsweep/internal/portable"
 )
 
 // RandomSigns writes +1 or -1 to each of dst [I], a fair coin for every pixel of one image at one
@@ -78,6 +80,22 @@ func (u *UniformDraw) L2(v []int32) float64 {
 	}
 	last := philox([4]uint32{1<<32 - 1, u.c[0], u.c[1], u.c[2]}, u.key)
 	return float64(last[0]>>8) * 0x1p-24 / math.Sqrt(float64(n))
+}
+
+// Normals writes to dst [I] independent standard normal numbers: draw number draw, from 0 to 2³²-1,
+// of one image, whose index in its data set is image. That of pixel i is Φ⁻¹((w + 1/2)/2³²), where w
+// is word i mod 4 of the i/4-th block of Philox4x32-10 under the key seed xor 0xBB67AE8584CAA73B,
+// counter (block, draw, image low, image high). So it has the same bits on every machine, and none
+// lies beyond 6.35. RandomSigns and UniformDraw share no block with it.
+func Normals(dst []float64, seed uint64, image int, draw uint32) {
+	seed ^= 0xBB67AE8584CAA73B
+	key := [2]uint32{uint32(seed), uint32(seed >> 32)}
+	for at := 0; at < len(dst); at += 4 {
+		r := philox([4]uint32{uint32(at / 4), draw, uint32(image), uint32(uint64(image) >> 32)}, key)
+		for i := range dst[at:min(at+4, len(dst))] {
+			dst[at+i] = portable.NormalQuantile((float64(r[i]) + 0.5) * 0x1p-32)
+		}
+	}
 }
 
 // Drawn returns s, a step along a random direction of rows whose images have these indexes [N], as

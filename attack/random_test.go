@@ -141,3 +141,86 @@ func TestUniformDrawKeys(t *testing.T) {
 		t.Errorf("%d of 128 bits are those of RandomSigns", same)
 	}
 }
+
+// The draws of Normals are a contract, as those of UniformDraw. The answers are those of a Python
+// program, whose quantile is that of its standard library.
+func TestNormalsLayout(t *testing.T) {
+	for _, c := range []struct {
+		seed, image uint64
+		draw        uint32
+		want        [6]float64
+	}{
+		{1 | 2<<32, 3, 4, [6]float64{-1.82205895103554, -1.5624075707120066, 0.7569341345384318, 0.8061379266063061, -2.5965707794096833, -2.241779598152304}},
+		{7, 5<<32 | 9, 1<<32 - 1, [6]float64{0.31618149216404656, 0.1743080594697731, 0.303398462232377, -0.25286092910524693, 0.1825168593420034, 0.846052258602987}},
+	} {
+		if c.image > math.MaxInt {
+			continue // an int has 32 bits here
+		}
+		var got [6]float64
+		Normals(got[:], c.seed, int(c.image), c.draw)
+		for i := range got {
+			if !(math.Abs(got[i]-c.want[i]) <= 1e-14) {
+				t.Errorf("seed %d: pixel %d is %v, want %v", c.seed, i, got[i], c.want[i])
+			}
+		}
+	}
+}
+
+// TestNormals holds draws to the moments and quantiles of a standard normal number, within 5
+// standard deviations of the sample's: over pixels and draws, from one pixel to the next, and from
+// one draw to the next.
+func TestNormals(t *testing.T) {
+	const draws, in = 2000, 301
+	var power [5]float64
+	var beside, after float64
+	var below [7]float64
+	d, last := make([]float64, in), make([]float64, in)
+	for draw := range draws {
+		Normals(d, 1, 7, uint32(draw))
+		for i, z := range d {
+			for k, v := 1, z; k <= 4; k, v = k+1, v*z {
+				power[k] += v
+			}
+			if i > 0 {
+				beside += z * d[i-1]
+			}
+			after += z * last[i]
+			for k := range below {
+				if z < float64(k-3) {
+					below[k]++
+				}
+			}
+		}
+		copy(last, d)
+	}
+	const n = draws * in
+	check := func(name string, sum, mean, std float64) {
+		t.Helper()
+		if got, tol := sum/n, 5*std/math.Sqrt(n); !(math.Abs(got-mean) <= tol) {
+			t.Errorf("mean of %s is %v, want %v ± %.2g", name, got, mean, tol)
+		}
+	}
+	check("z", power[1], 0, 1)
+	check("z²", power[2], 1, math.Sqrt(2))
+	check("z³", power[3], 0, math.Sqrt(15))
+	check("z⁴", power[4], 3, math.Sqrt(96))
+	check("neighbours", beside, 0, 1)
+	check("draws", after, 0, 1)
+	for k, count := range below {
+		p := math.Erfc(-float64(k-3)/math.Sqrt2) / 2
+		check(fmt.Sprint("z < ", k-3), count, p, math.Sqrt(p*(1-p)))
+	}
+}
+
+// Another seed, image or draw of Normals is another draw.
+func TestNormalsKeys(t *testing.T) {
+	seen := map[[4]float64]string{}
+	for _, k := range [][3]uint64{{1, 2, 3}, {2, 2, 3}, {1 + 1<<40, 2, 3}, {1, 3, 3}, {1, 2, 4}} {
+		var d [4]float64
+		Normals(d[:], k[0], int(k[1]), uint32(k[2]))
+		if other, ok := seen[d]; ok {
+			t.Errorf("%v and %s have the same draw", k, other)
+		}
+		seen[d] = fmt.Sprint(k)
+	}
+}
