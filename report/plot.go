@@ -59,6 +59,9 @@ type Figure struct {
 	Curves []int
 
 	lines []curve // drawn instead of those of Result, if there are any
+	// axis is the title of the x axis, and about the caption, where they are not those of an accuracy
+	// against eps.
+	axis, about string
 }
 
 // PNG draws f as 1440 by 960 pixels, 200 to the inch.
@@ -124,6 +127,9 @@ func (f Figure) draw(c draw.Canvas, slack vg.Length) error {
 
 // caption is what a reader needs who sees the plot and nothing else.
 func (f Figure) caption() string {
+	if f.about != "" {
+		return f.about
+	}
 	r := f.Result
 	s := fmt.Sprintf("n = %d · pixels ", r.N)
 	if r.Bounds.None() {
@@ -180,7 +186,9 @@ func (f Figure) plot(slack vg.Length) (*plot.Plot, error) {
 		axis.LineStyle.Width = 0.7
 		axis.Tick.LineStyle.Width = 0.7
 	}
-	p.X.Label.Text = epsTitle(r)
+	if p.X.Label.Text = f.axis; f.axis == "" {
+		p.X.Label.Text = epsTitle(r)
+	}
 	p.X.Min, p.X.Max = epsRange(r.Eps)
 	for _, i := range indices {
 		if x := r.Curves[i].Exact; x != nil {

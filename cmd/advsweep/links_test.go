@@ -28,6 +28,7 @@ func TestLinks(t *testing.T) {
 		{"advsweep/rundir", plots, "the durable sweep draws nothing", "advsweep/report"},
 		{"advsweep/study", plots, "a worker draws nothing", "advsweep/report"},
 		{"advsweep/cluster", plots, "a worker draws nothing", "advsweep/report"},
+		{"advsweep/smooth", plots + " advsweep/cpu advsweep/gpu advsweep/rundir", "what certifies draws nothing, and knows a backend by its interface", "advsweep/cmd/advsweep"},
 		{"advsweep/internal/ref", engine, "the judge decides for itself", "advsweep/backends"},
 		{"advsweep/cpu", "advsweep/gpu advsweep/kernels advsweep/pipeline advsweep/internal/ref", "backends know neither each other nor the engine nor the judge",
 			"advsweep/pipeline"},
