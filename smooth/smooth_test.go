@@ -158,6 +158,42 @@ func (b short) Begin(ctx context.Context, lo, hi int, eps []float64) error {
 	return b.Backend.Begin(ctx, lo, hi, eps)
 }
 
+// watched keeps the first pixel of each row that it loads.
+type watched struct {
+	pipeline.Backend
+	pixels *[]float32
+}
+
+func (b watched) Load(ctx context.Context, first int, x0 *tensor.Dense, labels []int32) error {
+	if x, ok := x0.Data().([]float32); ok { // with noise
+		for row := range slices.Chunk(x, height*width) {
+			*b.pixels = append(*b.pixels, row[0])
+		}
+	}
+	return b.Backend.Load(ctx, first, x0, labels)
+}
+
+// TestDrawsAreOwn: no draw counts that has chosen the class, nor one twice, nor one of another image:
+// the interval takes them for independent. Pixels beyond [0, 1] stay.
+func TestDrawsAreOwn(t *testing.T) {
+	m, set := linear(t, 2, 4)
+	all := []float32{}
+	run(t, smooth.Runner{Backend: watched{open[float32](t, m, 1), &all}, Rows: 7}, smooth.Smoothing{Sigma: 2, Choose: 20, Draws: 100, Alpha: 0.01}, set)
+	seen, outside := map[float32]int{}, 0
+	for k, v := range all {
+		v -= float32(set.Images.Data().([]uint8)[k/120*height*width]) / 255
+		if before, ok := seen[v]; ok {
+			t.Errorf("draws %d and %d have the same noise, %v", before, k, v)
+		}
+		if seen[v] = k; v < -1 || v > 1 {
+			outside++
+		}
+	}
+	if len(all) != 240 || outside < 100 {
+		t.Errorf("%d draws, %d of them moved by more than 1, want 240, and more than 100", len(all), outside)
+	}
+}
+
 // broken has logits that are not finite from a row on.
 type broken struct{ pipeline.Backend }
 
