@@ -20,8 +20,11 @@ func HopSkipJump(k int, seed uint64) Attack {
 type hopSkipJump struct{ nearest }
 
 const (
-	// jumpStarts is how many random images are looked at, at most, to find one that is misread.
+	// jumpStarts is how many images are looked at, at most, to find one that is misread: random ones
+	// and last jumpPlain of one level, from black to white. The paper has random ones alone, which
+	// some networks give one class: then no image of that class would be attacked.
 	jumpStarts = 100
+	jumpPlain  = 3
 	// jumpLooks is how many looks a jump and the way back take together. The paper halves until the
 	// boundary is known to d^-1.5 of the distance in L2 and d^-2 in L∞, for d pixels. 20 halvings
 	// are as fine for 10,000 pixels in L2 and for 1,000 in L∞. Pixels in float32 are told apart no
@@ -94,8 +97,8 @@ func (hopSkipJump) Search(ctx context.Context, a Attack, rows Rows) ([]Found, er
 	return s.polish(ctx)
 }
 
-// begin looks for a random image that is misread, of pixels that are uniform within the bounds, or
-// in [0, 1] without any, and goes to the boundary from there. Its draws are those of step K.
+// begin looks for an image that is misread, and goes to the boundary from there. Pixels of random
+// images are uniform within the bounds, or in [0, 1] without any. Their draws are those of step K.
 func (j *jumper) begin(ctx context.Context) error {
 	bounds := j.rows.Bounds()
 	started := make([]bool, len(j.at))
@@ -108,9 +111,13 @@ func (j *jumper) begin(ctx context.Context) error {
 				continue
 			}
 			d, u := j.way(k), j.draw(k, j.a.Steps)
+			plain := try - (jumpStarts - jumpPlain)
 			for i := range d {
-				x := bounds.Lo + float64((u.Linf(try*len(d)+i)+1)/2*bounds.Width())
-				d[i] = x - j.clean[k][i]
+				share := float64(plain) / (jumpPlain - 1)
+				if plain < 0 {
+					share = (u.Linf(try*len(d)+i) + 1) / 2
+				}
+				d[i] = bounds.Lo + float64(share*bounds.Width()) - j.clean[k][i]
 			}
 		}
 		if err := j.goThere(ctx); err != nil {

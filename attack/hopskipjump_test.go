@@ -82,7 +82,22 @@ func TestHopSkipJumpCost(t *testing.T) {
 	}
 }
 
-// TestHopSkipJumpNoStart: where no random image is misread nothing is found, and no jump is made.
+// TestHopSkipJumpPlainStart: where no random image is misread a white one may be.
+func TestHopSkipJumpPlainStart(t *testing.T) {
+	clean := [][]float64{{0.3, 0.5}, {0.1, 0.6}}
+	r := &lineRows{clean: clean, x: [][]float64{slices.Clone(clean[0]), slices.Clone(clean[1])}, slope: []float64{1, 2}, bar: 2.9999}
+	found, err := HopSkipJump(3, 7).Search(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k, f := range found {
+		if away := (2.9999 - 1.3) / 3; !(f.Distance >= away) || !(f.Distance <= 1.5*away) {
+			t.Errorf("row %d: distance %v, want %v to half as much again", k, f.Distance, away)
+		}
+	}
+}
+
+// TestHopSkipJumpNoStart: where no image is misread nothing is found, and no jump is made.
 func TestHopSkipJumpNoStart(t *testing.T) {
 	clean := [][]float64{{0.3, 0.5}, {0.1, 0.6}}
 	r := &lineRows{clean: clean, x: [][]float64{slices.Clone(clean[0]), slices.Clone(clean[1])}, slope: []float64{1, 2}, bar: 4}

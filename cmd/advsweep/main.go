@@ -130,6 +130,7 @@ nothing else. It runs on the CPU or, in a build with CUDA, on NVIDIA GPUs:
   advsweep sweep --model my.onnx --data mnist/ --attack worst --bounds 0,1 --out run
   advsweep report run --model my.onnx --data mnist/
   advsweep check --model my.onnx --data mnist/ --min-accuracy 0.80@0.05
+  advsweep smooth --model my.onnx --data mnist/ --sigma 0.25 --out certified
   advsweep plan study.toml --out study && advsweep work study && advsweep report study`,
 		Version:       version(),
 		SilenceErrors: true,
