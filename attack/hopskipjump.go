@@ -77,6 +77,9 @@ func (hopSkipJump) Search(ctx context.Context, a Attack, rows Rows) ([]Found, er
 	if err != nil {
 		return nil, err
 	}
+	if err := s.look(ctx); err != nil {
+		return nil, err
+	}
 	j := &jumper{s, make([][]float64, rows.N()), rows.Images()}
 	if err := j.begin(ctx); err != nil {
 		return nil, err

@@ -64,6 +64,14 @@ func (s Smoothing) Validate() error {
 			return &FieldError{f.name, fmt.Errorf("%d, want 1 to %d", f.n, MaxDraws)}
 		}
 	}
+	// Of a fair coin all throws fall alike with this chance.
+	need := 1
+	for chance := 0.5; chance > s.Alpha; chance /= 2 {
+		need++
+	}
+	if s.Draws < need {
+		return &FieldError{"Draws", fmt.Errorf("%d, too few to certify anything with a chance of failure of %v, want at least %d", s.Draws, s.Alpha, need)}
+	}
 	return nil
 }
 

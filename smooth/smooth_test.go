@@ -220,6 +220,7 @@ func TestErrors(t *testing.T) {
 		"Alpha ": func(s *smooth.Smoothing) { s.Alpha = math.NaN() },
 		"Choose": func(s *smooth.Smoothing) { s.Choose = 0 },
 		"Draws":  func(s *smooth.Smoothing) { s.Draws = smooth.MaxDraws + 1 },
+		"Draws ": func(s *smooth.Smoothing) { s.Draws = 6 }, // 2⁻⁶ is more than 0.01
 	} {
 		s := good
 		change(&s)
@@ -277,7 +278,10 @@ func TestLargest(t *testing.T) {
 	if got := s.Largest() / s.Sigma; !(math.Abs(got-3.8115) <= 5e-5) {
 		t.Errorf("%v times sigma, want 3.8115", got)
 	}
-	if s.Draws = 9; s.Largest() != 0 {
+	if s.Draws = 10; s.Validate() != nil {
+		t.Errorf("10 draws: %v", s.Validate())
+	}
+	if s.Draws = 9; s.Validate() == nil || s.Largest() != 0 {
 		t.Errorf("9 draws: %v, want 0, as 2⁻⁹ is more than 0.001", s.Largest())
 	}
 	if s.Draws = 10; !(s.Largest() > 0) {

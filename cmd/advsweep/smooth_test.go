@@ -101,6 +101,7 @@ func TestSmoothRefuses(t *testing.T) {
 		"--sigma nan":      "--sigma NaN, want a finite number above 0",
 		"--n0 0":           "--n0 0, want 1 to 1000000000",
 		"--draws -1":       "--draws -1, want 1 to 1000000000",
+		"--draws 9":        "--draws 9, too few to certify anything with a chance of failure of 0.001, want at least 10",
 		"--failure 1":      "--failure 1, want a chance between 0 and 1",
 		"--n 0":            "--n 0, want at least 1",
 		"--alpha 0.01":     "--alpha 0.01: here it is of transparent pixels; alpha of the paper is --failure 0.01",
