@@ -118,7 +118,7 @@ func (i Image) Right() bool { return !i.Abstains() && i.Class == i.Label }
 type Runner struct {
 	Backend pipeline.Backend
 	Rows    int // of a batch, if it is less than the backend's and not 0
-	Threads int // that draw noise; 0: one for each processor
+	Threads int // that draw noise; below 1: one for each processor
 	// Progress, if set, is called now and then from the goroutine of Run: done of total draws.
 	Progress func(done, total int)
 }
@@ -293,7 +293,7 @@ func (r *sampler) noisy(set *dataset.Set, first, rows int) (*tensor.Dense, error
 // drawn returns the rows of noisy, [rows·I], of an image with pixels clean [I].
 func drawn[T float32 | float64](r *sampler, clean []float64, image, first, rows int) []T {
 	size, threads := len(clean), r.Threads
-	if threads == 0 {
+	if threads < 1 {
 		threads = runtime.GOMAXPROCS(0)
 	}
 	all := make([]T, rows*size)
