@@ -1,6 +1,9 @@
 package stat
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"math"
 	"math/big"
@@ -115,6 +118,22 @@ func exactTail(k, n int, p float64) float64 {
 	}
 	v, _ := sum.Float64()
 	return v
+}
+
+// TestClopperPearsonSameBits: the hash was made on amd64, and is that of every processor.
+func TestClopperPearsonSameBits(t *testing.T) {
+	const want = "dfabec31e02f6d4d"
+	h := sha256.New()
+	for _, n := range []int{3, 100, 1000} {
+		for k := 0; k <= n; k += 1 + n/40 {
+			for _, alpha := range []float64{0.001, 0.05} {
+				h.Write(binary.LittleEndian.AppendUint64(nil, math.Float64bits(ClopperPearson(k, n, alpha))))
+			}
+		}
+	}
+	if got := hex.EncodeToString(h.Sum(nil)[:8]); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
 }
 
 func BenchmarkClopperPearson(b *testing.B) {

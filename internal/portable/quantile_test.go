@@ -1,6 +1,9 @@
 package portable
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
 	"math"
 	"math/big"
 	"math/rand/v2"
@@ -47,6 +50,23 @@ func TestNormalQuantile(t *testing.T) {
 		if z := NormalQuantile(p); z == z {
 			t.Errorf("p %v: %v, want NaN", p, z)
 		}
+	}
+}
+
+// TestNormalQuantileSameBits is TestSameBits for the quantile.
+func TestNormalQuantileSameBits(t *testing.T) {
+	const want = "41a451eecaf14ac5"
+	r := rand.New(rand.NewPCG(5, 8))
+	h := sha256.New()
+	for range 20_000 {
+		var b []byte
+		for _, p := range []float64{r.Float64(), Exp(-40 * r.Float64())} {
+			b = binary.LittleEndian.AppendUint64(b, math.Float64bits(NormalQuantile(p)))
+		}
+		h.Write(b)
+	}
+	if got := hex.EncodeToString(h.Sum(nil)[:8]); got != want {
+		t.Errorf("%s, want %s", got, want)
 	}
 }
 
