@@ -46,18 +46,17 @@ type place struct {
 }
 
 // enlarged returns where each of n numbers of a row comes from when the middle of the row is
-// enlarged by z: the ceil(n/z) numbers in the middle become round(z·ceil(n/z)), the first and the
-// last where they were, and what is more than n goes on both sides.
+// enlarged by z < 1.5: the ceil(n/z) numbers in the middle become round(z·ceil(n/z)), the first and
+// the last where they were. These are n or n+1, and the last is left out.
 func enlarged(n int, z float64) []place {
 	cut := int(math.Ceil(float64(n) / z))
 	top := (n - cut) / 2
 	out := int(math.RoundToEven(float64(float64(cut) * z)))
-	trim := (out - n) / 2
 	all := make([]place, n)
 	for k := range all {
 		at := 0.0
 		if out > 1 {
-			at = float64(float64(k+trim)*float64(cut-1)) / float64(out-1)
+			at = float64(k*(cut-1)) / float64(out-1)
 		}
 		lo := min(int(at), cut-1)
 		all[k] = place{top + lo, top + min(lo+1, cut-1), at - float64(lo)}
