@@ -6,6 +6,7 @@ package corrupt
 var brightness = Corruption{
 	Name: "brightness", About: "adds to the value of HSV; grey images: to every pixel", Source: hendrycks,
 	Constants: [Severities]float64{0.05, 0.1, 0.15, 0.2, 0.3},
+	Meaning:   "added",
 	channels:  []int{1, 3},
 	apply: func(dst, src Image, c float64, _ draw) {
 		size := src.H * src.W

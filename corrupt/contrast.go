@@ -4,6 +4,7 @@ package corrupt
 var contrast = Corruption{
 	Name: "contrast", About: "brings every channel near to its mean", Source: hendrycks,
 	Constants: [Severities]float64{0.75, 0.5, 0.4, 0.3, 0.15},
+	Meaning:   "factor",
 	apply: func(dst, src Image, c float64, _ draw) {
 		for ch := range src.C {
 			from, to := src.plane(ch), dst.plane(ch)

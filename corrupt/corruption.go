@@ -34,8 +34,9 @@ type Corruption struct {
 	Name   string
 	About  string // what it does, in a line for a table
 	Source string // the paper, as in "Hendrycks and Dietterich 2019, arXiv:1903.12261"
-	// Constants are those of severities 1 to 5; apply says what they are.
+	// Constants are those of severities 1 to 5.
 	Constants [Severities]float64
+	Meaning   string // what the constants are, in a word or two
 	// stream keys the random draws. It differs from that of every other corruption, and must not
 	// change: results rest on it. 0 says that nothing is drawn.
 	stream int

@@ -8,6 +8,7 @@ import "math"
 var pixelate = Corruption{
 	Name: "pixelate", About: "scales down by boxes and up by the nearest pixel", Source: hendrycks,
 	Constants: [Severities]float64{0.95, 0.9, 0.85, 0.75, 0.65},
+	Meaning:   "size down",
 	apply: func(dst, src Image, c float64, _ draw) {
 		h, w := max(1, int(float64(float64(src.H)*c))), max(1, int(float64(float64(src.W)*c)))
 		across, down := boxes(src.W, w), boxes(src.H, h)

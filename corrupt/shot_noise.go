@@ -11,8 +11,10 @@ import (
 // shotNoise makes of every number x one of k/c, k drawn from the Poisson distribution of mean c·x:
 // white is c photons.
 var shotNoise = Corruption{
-	Name: "shot_noise", About: "counts photons: Poisson noise, less of them at higher severities", Source: hendrycks,
-	Constants: [Severities]float64{500, 250, 100, 75, 50}, stream: 2,
+	Name: "shot_noise", About: "counts photons: Poisson noise, the fewer the noisier", Source: hendrycks,
+	Constants: [Severities]float64{500, 250, 100, 75, 50},
+	Meaning:   "photons of white",
+	stream:    2,
 	apply: func(dst, src Image, c float64, d draw) {
 		for i, x := range src.Pixels {
 			dst.Pixels[i] = float64(poisson(float64(x*c), d.uniform(i))) / c

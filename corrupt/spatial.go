@@ -8,7 +8,7 @@ import (
 )
 
 // A Grid is rotations and shifts, all of them together. An image counts as right on a grid if it is
-// right under every Move of it.
+// right under every Transformation of it.
 //
 // Engstrom, Tran, Tsipras, Schmidt, Madry 2019, "Exploring the Landscape of Spatial Robustness",
 // arXiv:1712.02779. The paper's own grid has 31 rotations.
@@ -22,14 +22,14 @@ type Grid struct {
 // Spatial names a grid where corruptions are named.
 const Spatial = "spatial"
 
-// StandardGrid is 5 rotations to ±30° with 5 × 5 shifts to ±3 pixels: 125 moves.
+// StandardGrid is 5 rotations to ±30° with 5 × 5 shifts to ±3 pixels: 125 transformations.
 var StandardGrid = Grid{Rotations: 5, Degrees: 30, Shifts: 5, Pixels: 3}
 
 // maxGrid bounds how many rotations, and shifts in one direction, a grid has.
 const maxGrid = 361
 
 // Validate returns an error unless numbers of rotations and shifts are odd, which has the clean
-// image among the moves, and the largest of both are finite.
+// image among the transformations, and the largest of both are finite.
 func (g Grid) Validate() error {
 	for _, of := range []struct {
 		name string
@@ -49,16 +49,20 @@ func (g Grid) Validate() error {
 func (g Grid) None() bool { return g == Grid{} }
 
 func (g Grid) String() string {
-	return fmt.Sprintf("%d rotations to ±%v° with %d × %d shifts to ±%v pixels", g.Rotations, g.Degrees, g.Shifts, g.Shifts, g.Pixels)
+	shifts := fmt.Sprintf("%d × %d shifts to ±%v pixels", g.Shifts, g.Shifts, g.Pixels)
+	if g.Rotations == 1 {
+		return shifts + " without rotation"
+	}
+	return fmt.Sprintf("%d rotations to ±%v° with %s", g.Rotations, g.Degrees, shifts)
 }
 
-// Moves are those of the grid, shifts to the right running fastest and rotations slowest.
-func (g Grid) Moves() []Move {
-	var all []Move
+// Transformations are those of the grid, shifts to the right running fastest and rotations slowest.
+func (g Grid) Transformations() []Transformation {
+	var all []Transformation
 	for a := range g.Rotations {
 		for d := range g.Shifts {
 			for r := range g.Shifts {
-				all = append(all, Move{spread(a, g.Rotations, g.Degrees), spread(r, g.Shifts, g.Pixels), spread(d, g.Shifts, g.Pixels)})
+				all = append(all, Transformation{spread(a, g.Rotations, g.Degrees), spread(r, g.Shifts, g.Pixels), spread(d, g.Shifts, g.Pixels)})
 			}
 		}
 	}
@@ -73,27 +77,27 @@ func spread(i, n int, most float64) float64 {
 	return most * float64(2*i-(n-1)) / float64(n-1)
 }
 
-// A Move rotates an image about its middle, counterclockwise, and then shifts it.
-type Move struct {
+// A Transformation rotates an image about its middle, counterclockwise, and then shifts it.
+type Transformation struct {
 	Rotation    float64 // in degrees
 	Right, Down float64 // in pixels
 }
 
 // IsZero reports whether m moves nothing.
-func (m Move) IsZero() bool { return m == Move{} }
+func (m Transformation) IsZero() bool { return m == Transformation{} }
 
-func (m Move) String() string {
-	return fmt.Sprintf("rotated by %v°, shifted by %v right and %v down", m.Rotation, m.Right, m.Down)
+func (m Transformation) String() string {
+	return fmt.Sprintf("rotated %v°, %v right, %v down", m.Rotation, m.Right, m.Down)
 }
 
 // Apply returns src moved: each pixel is what lies at the place that comes to it, between four
 // pixels linearly, with zeros around the image. Pixels are not rounded to 8 bits. What moves nothing
 // changes no bit.
-func (m Move) Apply(src Image) Image {
+func (m Transformation) Apply(src Image) Image {
 	dst := newImage(src)
 	angle := m.Rotation * math.Pi / 180
 	cos, sin := portable.Cos(angle), portable.Sin(angle)
-	y0, x0 := float64(src.H-1)/2, float64(src.W-1)/2
+	y0, x0 := float64(float64(src.H-1)/2), float64(float64(src.W-1)/2)
 	for r := range src.H {
 		for s := range src.W {
 			// Rows count downwards, so that counterclockwise has these signs. The way goes back, from

@@ -7,11 +7,11 @@ import (
 	"testing"
 )
 
-// TestMoves: the grid of 125 is what the paper's ranges give, the clean image among it.
-func TestMoves(t *testing.T) {
-	all := StandardGrid.Moves()
+// TestTransformations: the grid of 125 is what the paper's ranges give, the clean image among it.
+func TestTransformations(t *testing.T) {
+	all := StandardGrid.Transformations()
 	if len(all) != 125 {
-		t.Fatalf("%d moves, want 125", len(all))
+		t.Fatalf("%d transformations, want 125", len(all))
 	}
 	zero := 0
 	for _, m := range all {
@@ -23,7 +23,7 @@ func TestMoves(t *testing.T) {
 		}
 	}
 	sorted := slices.Clone(all)
-	slices.SortFunc(sorted, func(a, b Move) int {
+	slices.SortFunc(sorted, func(a, b Transformation) int {
 		for _, d := range []float64{a.Rotation - b.Rotation, a.Down - b.Down, a.Right - b.Right} {
 			if d != 0 {
 				return int(math.Copysign(1, d))
@@ -32,7 +32,7 @@ func TestMoves(t *testing.T) {
 		return 0
 	})
 	if zero != 1 || !slices.Equal(sorted, all) || len(slices.Compact(sorted)) != 125 {
-		t.Errorf("%d moves are the clean image; want one, all different, in order", zero)
+		t.Errorf("%d transformations are the clean image; want one, all different, in order", zero)
 	}
 	for _, c := range []struct {
 		g    Grid
@@ -49,13 +49,13 @@ func TestMoves(t *testing.T) {
 	}
 }
 
-// TestMoveClosedForms: the identity to the bit; whole shifts are shifted arrays; a half shift is the
-// mean of two; quarter turns of a square are a transpose and a flip.
-func TestMoveClosedForms(t *testing.T) {
+// TestTransformationClosedForms: the identity to the bit; whole shifts are shifted arrays; a half
+// shift is the mean of two; quarter turns of a square are a transpose and a flip.
+func TestTransformationClosedForms(t *testing.T) {
 	for _, shape := range [][3]int{{1, 28, 28}, {3, 5, 8}, {1, 1, 1}} {
 		src := randomImage(3, shape[0], shape[1], shape[2])
-		if got := (Move{}).Apply(src); !slices.Equal(got.Pixels, src.Pixels) {
-			t.Errorf("%v: the move of nothing changes bits", shape)
+		if got := (Transformation{}).Apply(src); !slices.Equal(got.Pixels, src.Pixels) {
+			t.Errorf("%v: the transformation of nothing changes bits", shape)
 		}
 		at := func(c, r, s int) float64 {
 			if r < 0 || r >= src.H || s < 0 || s >= src.W {
@@ -63,7 +63,7 @@ func TestMoveClosedForms(t *testing.T) {
 			}
 			return src.Pixels[(c*src.H+r)*src.W+s]
 		}
-		each := func(m Move, tolerance float64, want func(c, r, s int) float64) {
+		each := func(m Transformation, tolerance float64, want func(c, r, s int) float64) {
 			t.Helper()
 			got := m.Apply(src)
 			for i, v := range got.Pixels {
@@ -73,19 +73,19 @@ func TestMoveClosedForms(t *testing.T) {
 				}
 			}
 		}
-		each(Move{Right: 3, Down: -2}, 0, func(c, r, s int) float64 { return at(c, r+2, s-3) })
-		each(Move{Right: 1.5}, 1e-15, func(c, r, s int) float64 { return (at(c, r, s-2) + at(c, r, s-1)) / 2 })
-		each(Move{Right: 100}, 0, func(c, r, s int) float64 { return 0 })
+		each(Transformation{Right: 3, Down: -2}, 0, func(c, r, s int) float64 { return at(c, r+2, s-3) })
+		each(Transformation{Right: 1.5}, 1e-15, func(c, r, s int) float64 { return (at(c, r, s-2) + at(c, r, s-1)) / 2 })
+		each(Transformation{Right: 100}, 0, func(c, r, s int) float64 { return 0 })
 		if shape[1] != shape[2] {
 			continue
 		}
 		n := shape[1] - 1
 		// Counterclockwise: the top row is what was the right column, from above.
-		each(Move{Rotation: 90}, 1e-13, func(c, r, s int) float64 { return at(c, s, n-r) })
-		each(Move{Rotation: -90}, 1e-13, func(c, r, s int) float64 { return at(c, n-s, r) })
-		each(Move{Rotation: 180}, 1e-13, func(c, r, s int) float64 { return at(c, n-r, n-s) })
+		each(Transformation{Rotation: 90}, 1e-13, func(c, r, s int) float64 { return at(c, s, n-r) })
+		each(Transformation{Rotation: -90}, 1e-13, func(c, r, s int) float64 { return at(c, n-s, r) })
+		each(Transformation{Rotation: 180}, 1e-13, func(c, r, s int) float64 { return at(c, n-r, n-s) })
 		// First the turn and then the shift.
-		each(Move{Rotation: 90, Right: 2}, 1e-13, func(c, r, s int) float64 {
+		each(Transformation{Rotation: 90, Right: 2}, 1e-13, func(c, r, s int) float64 {
 			if s -= 2; s < 0 {
 				return 0
 			}
@@ -94,11 +94,11 @@ func TestMoveClosedForms(t *testing.T) {
 	}
 }
 
-// TestMoveBilinear holds every move of the grid to the sum over all pixels of the image, each with
-// the weight max(0, 1-|dy|)·max(0, 1-|dx|) of its distance.
-func TestMoveBilinear(t *testing.T) {
+// TestTransformationBilinear holds every transformation of the grid to the sum over all pixels of
+// the image, each with the weight max(0, 1-|dy|)·max(0, 1-|dx|) of its distance.
+func TestTransformationBilinear(t *testing.T) {
 	src := randomImage(4, 2, 7, 9)
-	for _, m := range StandardGrid.Moves() {
+	for _, m := range StandardGrid.Transformations() {
 		got := m.Apply(src)
 		sin, cos := math.Sincos(m.Rotation / 180 * math.Pi)
 		for i, v := range got.Pixels {

@@ -7,6 +7,7 @@ import "math"
 var zoomBlur = Corruption{
 	Name: "zoom_blur", About: "the mean of an image and its enlargements", Source: hendrycks,
 	Constants: [Severities]float64{1.06, 1.11, 1.16, 1.21, 1.26},
+	Meaning:   "zooms below",
 	apply: func(dst, src Image, c float64, _ draw) {
 		factors := zooms(c)
 		copy(dst.Pixels, src.Pixels)
