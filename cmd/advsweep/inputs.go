@@ -156,7 +156,7 @@ func (in *inputs) precision() string {
 	return strings.TrimSpace(in.backend.Info().Precision + " " + in.math)
 }
 
-// settings prints what a run uses, defaults included. layers describes the model, rivals are those
+// settings prints what a run uses, defaults included; of images only where there are some. layers describes the model, rivals are those
 // of inputs.
 func settings(m record.Meta, layers string, rivals []string, lines ...string) string {
 	device := m.Backend
@@ -165,9 +165,11 @@ func settings(m record.Meta, layers string, rivals []string, lines ...string) st
 	}
 	head := []string{
 		fmt.Sprintf("model    %s, %s%s, sha256 %.12s", m.Model.Name, layers, m.Model.Reading(), m.Model.SHA256),
-		fmt.Sprintf("images   %s, %d from index %d, sha256 %.12s", m.Data.Images.Name, m.Data.N, m.Data.Offset, m.Data.SHA256),
-		fmt.Sprintf("backend  %s, %s", device, m.Computed()),
 	}
+	if m.Data.N > 0 {
+		head = append(head, fmt.Sprintf("images   %s, %d from index %d, sha256 %.12s", m.Data.Images.Name, m.Data.N, m.Data.Offset, m.Data.SHA256))
+	}
+	head = append(head, fmt.Sprintf("backend  %s, %s", device, m.Computed()))
 	if len(rivals) > 0 {
 		head = append(head, autoChose(m.Backend, rivals))
 	}

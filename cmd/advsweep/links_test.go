@@ -36,6 +36,7 @@ func TestLinks(t *testing.T) {
 		{"advsweep/internal/lower", "advsweep/cpu advsweep/gpu advsweep/pipeline advsweep/internal/ref", "the lowering stands above all backends", "advsweep/cpu"},
 		{"advsweep/attack", "advsweep/model advsweep/dataset advsweep/pipeline", "an attack sees rows only", "advsweep/pipeline"},
 		{"advsweep/model", "advsweep/attack advsweep/dataset advsweep/model/onnx", "a model is layers, and formats are leaves", "advsweep/model/onnx"},
+		{"advsweep/corrupt", plots, "what is found knows nothing that shows it", "advsweep/report"},
 		{"advsweep/stat", "advsweep/attack advsweep/model advsweep/dataset advsweep/pipeline", "statistics know numbers only", "advsweep/verdict"},
 	} {
 		links := func(pkg string) (found []string) {

@@ -141,7 +141,7 @@ nothing else. It runs on the CPU or, in a build with CUDA, on NVIDIA GPUs:
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.AddGroup(&cobra.Group{ID: "one", Title: "One model:"}, &cobra.Group{ID: "many", Title: "Many models, many machines:"})
 	for _, c := range []*cobra.Command{
-		newDemo(), newAttack(), newSweep(p), newResume(p), newMerge(), newCheck(), newCompare(), newSmooth(), newReport(p), newTrain(), newDevices(), newFormats(), newBench(), newLicenses(),
+		newDemo(), newAttack(), newSweep(p), newResume(p), newMerge(), newCheck(), newCompare(), newSmooth(), newCorrupt(), newReport(p), newTrain(), newDevices(), newFormats(), newBench(), newLicenses(),
 		newPlan(), newWork(p), newServe(p), newStatus(), newSettle(), newSubmit(), newRunShard(p),
 	} {
 		verb := c.RunE

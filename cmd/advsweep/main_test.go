@@ -946,7 +946,7 @@ func TestHelp(t *testing.T) {
 	}
 	meaning := map[string]string{}
 	line := regexp.MustCompile(`(?m)^ +(?:-\w, )?--([a-z-]+)\b(.*)$`)
-	for _, verb := range []string{"demo", "attack", "sweep", "resume", "merge", "train", "devices", "bench"} {
+	for _, verb := range []string{"demo", "attack", "sweep", "resume", "merge", "train", "devices", "bench", "corrupt"} {
 		text := do(t, verb, "--help")
 		if !strings.Contains(text, "Examples:") {
 			t.Errorf("%s: no examples", verb)
