@@ -19,6 +19,7 @@ import (
 	"advsweep/cpu"
 	"advsweep/dataset"
 	"advsweep/internal/ref"
+	"advsweep/internal/testsize"
 	"advsweep/model"
 	"advsweep/pipeline"
 	"advsweep/stat"
@@ -62,9 +63,9 @@ func some(t *testing.T, names ...string) (list []corrupt.Corruption) {
 
 // TestRunAgainstReference counts image by image with the float64 judge what Run counts in batches.
 func TestRunAgainstReference(t *testing.T) {
-	const n = 6
+	n := testsize.Of(4, 6, 12)
 	m, b, set := opened(t, n, 1)
-	e := corrupt.Evaluation{Corruptions: some(t, "gaussian_noise", "contrast"), Grid: corrupt.Grid{Rotations: 3, Degrees: 20, Shifts: 3, Pixels: 1}, Seed: 7}
+	e := corrupt.Evaluation{Corruptions: some(t, "gaussian_noise", "contrast"), Grid: corrupt.Grid{Rotations: 3, Degrees: 25, Shifts: 3, Pixels: 1}, Seed: 7}
 	res, err := e.Run(t.Context(), b, set)
 	if err != nil {
 		t.Fatal(err)
@@ -120,7 +121,7 @@ func TestRunAgainstReference(t *testing.T) {
 	if res.Clean != (corrupt.Count{Right: clean, N: n}) || res.Spatial.Worst != (corrupt.Count{Right: worst, N: n}) {
 		t.Errorf("clean %v, worst %v; want %d and %d of %d", res.Clean, res.Spatial.Worst, clean, worst, n)
 	}
-	if got := res.Mean(); got != (corrupt.Mean{Right: mean, N: n, Times: 10}) || got.Accuracy() != float64(mean)/n/10 {
+	if got := res.Mean(); got != (corrupt.Mean{Right: mean, N: n, Times: 10}) || got.Accuracy() != float64(mean)/float64(10*n) {
 		t.Errorf("mean %+v, want %d of %d", got, mean, 10*n)
 	}
 	for i, row := range res.Scores {
@@ -417,6 +418,13 @@ func TestPublishedMNIST(t *testing.T) {
 	}
 	if res.Clean != (corrupt.Count{Right: want["identity"], N: 6}) || !slices.Equal(res.Scores, rows) || res.Mean().Times != 2 {
 		t.Errorf("clean %v, rows %+v; want %d and %+v", res.Clean, res.Scores, want["identity"], rows)
+	}
+	// Beside clean images of the user's own, identity is a corruption that does not count.
+	if res, err = (corrupt.Evaluation{}).Published(t.Context(), b, set, p, corrupt.Selection{Shape: m.ImageShape()}); err != nil {
+		t.Fatal(err)
+	}
+	if len(res.Scores) != 3 || res.Scores[1] != (corrupt.Score{Corruption: "identity", Extra: true, Count: res.Clean}) || res.Mean().Times != 2 {
+		t.Errorf("clean %v, scores %+v, mean over %d; want identity as an extra one of three", res.Clean, res.Scores, res.Mean().Times)
 	}
 }
 
