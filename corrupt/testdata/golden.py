@@ -56,16 +56,22 @@ KINDS = [
     (zoom_blur, [1.06, 1.11, 1.16, 1.21, 1.26]),
 ]
 
-for side, channels in ((32, 3), (28, 1)):
-    r = np.random.default_rng(side)
-    y, x = np.mgrid[0:side, 0:side] / side
-    waves = [np.sin(7 * x * (k + 1) + k) * np.cos(5 * y + 2 * k) for k in range(channels)]
-    image = np.stack(waves, axis=2) * 90 + 120 + r.normal(size=(side, side, channels)) * 25
-    image[:3, :4] = 0  # black and white have their own cases
-    image[3:6, :4] = 255
-    image = np.clip(image, 0, 255).astype(np.uint8)
-    out = [image]
-    for kind, constants in KINDS:
-        for c in constants:
-            out.append(np.uint8(np.clip(kind(image / 255., c), 0, 1) * 255))
-    np.save(f"golden-{side}.npy", np.array(out))
+
+def main():
+    for side, channels in ((32, 3), (28, 1)):
+        r = np.random.default_rng(side)
+        y, x = np.mgrid[0:side, 0:side] / side
+        waves = [np.sin(7 * x * (k + 1) + k) * np.cos(5 * y + 2 * k) for k in range(channels)]
+        image = np.stack(waves, axis=2) * 90 + 120 + r.normal(size=(side, side, channels)) * 25
+        image[:3, :4] = 0  # black and white have their own cases
+        image[3:6, :4] = 255
+        image = np.clip(image, 0, 255).astype(np.uint8)
+        out = [image]
+        for kind, constants in KINDS:
+            for c in constants:
+                out.append(np.uint8(np.clip(kind(image / 255., c), 0, 1) * 255))
+        np.save(f"golden-{side}.npy", np.array(out))
+
+
+if __name__ == "__main__":
+    main()
