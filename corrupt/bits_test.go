@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// TestBits: results rest on the very bits of every corruption and transformation, which are the same
-// on every machine. That they are right other tests say. The digits are those of amd64; arm64 under
-// qemu has the same.
+// TestBits: results rest on the very bits of every corruption and transformation, which are the
+// same on every machine. That they are right other tests say. The digits are those of amd64; arm64
+// under qemu has the same.
 func TestBits(t *testing.T) {
 	src := randomImage(11, 3, 21, 32)
 	sum := func(images ...Image) string {

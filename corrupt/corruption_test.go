@@ -63,10 +63,11 @@ func golden(t *testing.T, path string) []Image {
 	return all
 }
 
-// TestGolden holds the corruptions that draw nothing to the libraries of the authors' script. Theirs
-// cut off what follows the point of numbers with rounding errors, so that one which is a whole level
-// may come out as the level below: of brightness 4, which adds 51 levels, one in 20. In zoom_blur,
-// whose errors are those of float32, single ones may come out above; pixelate has none of it.
+// TestGolden holds the corruptions that draw nothing to the libraries of the authors' script.
+// Theirs cut off what follows the point of numbers with rounding errors, so that one which is a
+// whole level may come out as the level below: of brightness 4, which adds 51 levels, one in 20. In
+// zoom_blur, whose errors are those of float32, single ones may come out above; pixelate has none
+// of it.
 func TestGolden(t *testing.T) {
 	for _, file := range []string{"testdata/golden-32.npy", "testdata/golden-28.npy"} {
 		all := golden(t, file)
@@ -281,8 +282,8 @@ func TestStored(t *testing.T) {
 	}
 }
 
-// TestShapes: every corruption of any height and width, in levels, with src as it was; bad severities
-// and channels are refused by name.
+// TestShapes: every corruption of any height and width, in levels, with src as it was; bad
+// severities and channels are refused by name.
 func TestShapes(t *testing.T) {
 	for _, c := range Corruptions {
 		for _, shape := range [][3]int{{1, 1, 1}, {3, 1, 7}, {3, 2, 3}, {1, 28, 28}, {3, 33, 17}} {

@@ -51,8 +51,8 @@ func (m Mean) Accuracy() float64 { return stat.Ratio(m.Right, m.Asked()) }
 // Interval is a 95 % interval of the accuracy. Images are drawn and corruptions are not: answers
 // about one image agree, so that there are N trials and not Times as many. The share of an image's
 // answers that are right varies no more than right and wrong do, so that stat.Wilson of N trials
-// covers it. The count is taken to the whole number below for the lower end, and above for the upper
-// one.
+// covers it. The count is taken to the whole number below for the lower end, and above for the
+// upper one.
 func (m Mean) Interval() (lo, hi float64) {
 	if m.Times == 0 {
 		return 0, 1

@@ -93,8 +93,8 @@ func (p *Published) Names() []string {
 	return names
 }
 
-// Select returns p with the arrays of some corruptions, in p's order. It returns an error that names
-// one that p does not have.
+// Select returns p with the arrays of some corruptions, in p's order. It returns an error that
+// names one that p does not have.
 func (p *Published) Select(names []string) (*Published, error) {
 	some := &Published{Dir: p.Dir}
 	for _, name := range names {
@@ -129,8 +129,8 @@ func (how Selection) open(a Array) (*dataset.Set, error) {
 	return stored.For(how.Shape)
 }
 
-// Published asks b of the arrays of p, and of the images of clean, which may be nil. One array is in
-// memory at a time. Corruptions and Grid of e are not looked at. An error names the file.
+// Published asks b of the arrays of p, and of the images of clean, which may be nil. One array is
+// in memory at a time. Corruptions and Grid of e are not looked at. An error names the file.
 func (e Evaluation) Published(ctx context.Context, b pipeline.Backend, clean *dataset.Set, p *Published, how Selection) (*Result, error) {
 	if len(p.Arrays) == 0 {
 		return nil, errors.New("corrupt: no arrays")

@@ -147,7 +147,8 @@ func TestRunAgainstReference(t *testing.T) {
 
 func least(v []int) int { return slices.Min(v) }
 
-// TestRunIsOneResult: batches, threads and what else is asked for change nothing; another seed does.
+// TestRunIsOneResult: batches, threads and what else is asked for change nothing; another seed
+// does.
 func TestRunIsOneResult(t *testing.T) {
 	_, b, set := opened(t, 40, 1)
 	e := corrupt.Evaluation{Corruptions: some(t, "gaussian_noise", "shot_noise", "impulse_noise"), Grid: corrupt.Grid{Rotations: 3, Degrees: 30, Shifts: 1}, Seed: 2}

@@ -91,8 +91,8 @@ func (m Transformation) String() string {
 }
 
 // Apply returns src moved: each pixel is what lies at the place that comes to it, between four
-// pixels linearly, with zeros around the image. Pixels are not rounded to 8 bits. What moves nothing
-// changes no bit.
+// pixels linearly, with zeros around the image. Pixels are not rounded to 8 bits. What moves
+// nothing changes no bit.
 func (m Transformation) Apply(src Image) Image {
 	dst := newImage(src)
 	angle := m.Rotation * math.Pi / 180
@@ -100,8 +100,8 @@ func (m Transformation) Apply(src Image) Image {
 	y0, x0 := float64(float64(src.H-1)/2), float64(float64(src.W-1)/2)
 	for r := range src.H {
 		for s := range src.W {
-			// Rows count downwards, so that counterclockwise has these signs. The way goes back, from
-			// where a pixel is to where it was.
+			// Rows count downwards, so that counterclockwise has these signs. The way goes back,
+			// from where a pixel is to where it was.
 			y, x := float64(r)-y0-m.Down, float64(s)-x0-m.Right
 			fromX := float64(cos*x) - float64(sin*y) + x0
 			fromY := float64(sin*x) + float64(cos*y) + y0

@@ -201,8 +201,8 @@ func (v *corruptVerb) made(c *cobra.Command) (*answered, error) {
 	return &answered{&report.Corruptions{Meta: meta, Result: found}, folder, settings(meta, in.model.String(), in.rivals, line)}, nil
 }
 
-// pictures returns an error unless the rows and columns of the images are those of pictures. A model
-// of one dimension may take other orders of numbers. It is a check for open.
+// pictures returns an error unless the rows and columns of the images are those of pictures. A
+// model of one dimension may take other orders of numbers. It is a check for open.
 func (in *inputs) pictures() error {
 	have := in.set.Images.Shape()[1:]
 	shape, err := in.stored.Shape(nil)

@@ -167,8 +167,8 @@ func TestCorruptFiles(t *testing.T) {
 	}
 }
 
-// TestCorruptOrder: a model that takes the numbers of colour images in another order is told so, and
-// what mends it.
+// TestCorruptOrder: a model that takes the numbers of colour images in another order is told so,
+// and what mends it.
 func TestCorruptOrder(t *testing.T) {
 	s := scoredModel(t, "relu", 0, 1) // of 16 numbers
 	m, _ := s.files(t, false)
