@@ -52,6 +52,8 @@ type Facts struct {
 	// Control says that the attack never asks the model anything: an attack that does no better has
 	// found nothing.
 	Control bool
+	// BlackBox says that the attack asks the model for logits or classes alone, and for no gradient.
+	BlackBox bool
 	// Composite says that there is nothing to run: the attack is made of what the others of a sweep
 	// found.
 	Composite bool
@@ -223,6 +225,9 @@ func (a Attack) facts() Facts {
 
 // Control reports whether the attack never asks the model anything.
 func (a Attack) Control() bool { return a.facts().Control }
+
+// BlackBox reports whether the attack asks the model for logits or classes alone.
+func (a Attack) BlackBox() bool { return a.facts().BlackBox }
 
 // Composite reports whether there is nothing to run: the attack is made of what others found.
 func (a Attack) Composite() bool { return a.facts().Composite }

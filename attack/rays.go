@@ -22,6 +22,7 @@ func (rayS) Facts() Facts {
 		Default:   RayS(2000),
 		Options:   []string{"steps"},
 		MostSteps: 1<<16 - 1,
+		BlackBox:  true,
 		About:     "minimum norm, L∞: along rays whose signs flip in blocks; asks for classes alone, k times",
 		Source:    "Chen and Gu 2020, arXiv:2006.12792",
 	}

@@ -30,6 +30,7 @@ func (square) Facts() Facts {
 		Options:   []string{"steps", "restarts", "norm", "target", "seed"},
 		Norms:     []Norm{Linf, L2, L1},
 		MostSteps: 1<<16 - 1,
+		BlackBox:  true,
 		About:     "random squares, kept where the margin falls; asks for logits alone, k times",
 		Source:    "Andriushchenko et al. 2020, arXiv:1912.00049; L1: Croce and Hein 2021, arXiv:2103.01208",
 	}

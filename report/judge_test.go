@@ -84,7 +84,7 @@ func TestOneJudge(t *testing.T) {
 func TestSentences(t *testing.T) {
 	said := map[string]verdict.Question{}
 	for _, what := range []verdict.Question{verdict.CleanAccuracy, verdict.AtZero, verdict.Monotone, verdict.ShortSteps, verdict.ZeroGradient,
-		verdict.ExactEnds, verdict.Noise, verdict.Iterated, verdict.NoAttack, verdict.NoControl, verdict.AboveChance} {
+		verdict.ExactEnds, verdict.Noise, verdict.Iterated, verdict.BlackBox, verdict.NoAttack, verdict.NoControl, verdict.AboveChance} {
 		s := sentence(verdict.Finding{Level: verdict.Fail, What: what, Attack: attack.BIM(5), Other: attack.FGSM()}, 10)
 		if other, ok := said[s]; ok || strings.Contains(s, "no words") || !strings.HasSuffix(s, ".") {
 			t.Errorf("%s: %q, as %q", what, s, other)

@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"advsweep/pipeline"
@@ -54,6 +55,13 @@ func sentence(f verdict.Finding, classes int) string {
 	case verdict.Iterated:
 		return fmt.Sprintf("%s is weaker than one step of %s at eps %s (%d against %d images are right), which an iterated attack should not be: the gradient may be masked, which 'advsweep check' looks into, or the steps too few.",
 			name, f.Other.Label(), eps, f.Right[0], f.Right[1])
+	case verdict.BlackBox:
+		var images []string
+		for _, i := range f.Images {
+			images = append(images, strconv.Itoa(i))
+		}
+		return fmt.Sprintf("%s, which asks for no gradient, fools %s at eps %s that no attack along gradients does, %s being the strongest of them. The gradient is masked, and accuracy under those attacks says too much. The images: %s.",
+			f.Other.Label(), plural(f.Only[1], "image", "images"), eps, name, list(images, 12))
 	case verdict.NoAttack:
 		return "No attack looks at the model: random noise alone says nothing of an adversary."
 	case verdict.NoControl:

@@ -32,7 +32,8 @@ type Check struct {
 	Norm   attack.Norm
 	Steps  int // of the iterated attacks; also twice as many are tried
 	Seed   uint64
-	Gates  []Gate // their eps join Eps
+	More   []attack.Attack // that are made besides, and judged too; none is composite
+	Gates  []Gate          // their eps join Eps
 	Rows   int
 	// Prober tries what may be behind clean images that are wrong; nil: nothing is tried.
 	Prober *Prober
@@ -83,7 +84,7 @@ func (c Check) Run(ctx context.Context, b pipeline.Backend, set *dataset.Set) ([
 			return nil, nil, err
 		}
 	}
-	s := pipeline.Sweep{Attacks: attacks, Eps: eps, Bounds: c.Bounds, Rows: c.Rows, Progress: c.Progress}
+	s, _ := pipeline.Sweep{Attacks: append(attacks, c.More...), Eps: eps, Bounds: c.Bounds, Rows: c.Rows, Progress: c.Progress}.LeaveOut(b.Info().Classes)
 	res, err := s.Run(ctx, b, set)
 	finite := Finding{What: Finite}
 	var logits *pipeline.NotFiniteError
@@ -112,19 +113,24 @@ func (c Check) Run(ctx context.Context, b pipeline.Backend, set *dataset.Set) ([
 }
 
 // Judge answers what the result of the attacks alone tells: all questions of Run but Finite and
-// Ball. The curves of res are Known, and those of a Check, in their order.
+// Ball. The curves of res are Known, and those of a Check, in their order, with those of More
+// behind them.
 func (c Check) Judge(res *pipeline.Result) []Finding {
 	j := judge{res}
-	curve := make([]*pipeline.Curve, checkAttacks)
+	curve := make([]*pipeline.Curve, len(res.Curves))
 	for i := range curve {
 		curve[i] = &res.Curves[i]
 	}
 	found := []Finding{
 		j.clean(), j.atZero(curve...),
 		j.stronger(Iterated, curve[longer], curve[oneStep]), j.stronger(Noise, curve[projected], curve[noise]),
-		j.betterThanNoise(curve[longer], curve[noise]), j.stronger(BlackBox, curve[longer], curve[search]), j.far(c.Far), j.zeroGradient(curve...), j.saturated(),
-		j.converged(curve[projected], curve[longer]), j.stronger(OtherLoss, curve[projected], curve[margin]),
+		j.betterThanNoise(curve[longer], curve[noise]),
 	}
+	found = append(found, j.blackBox()...)
+	found = append(found,
+		j.far(c.Far), j.zeroGradient(curve...), j.saturated(),
+		j.converged(curve[projected], curve[longer]), j.stronger(OtherLoss, curve[projected], curve[margin]),
+	)
 	up := j.monotone(curve[projected])
 	if other := j.monotone(curve[longer]); other.P < up.P {
 		up = other

@@ -139,6 +139,55 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// TestCheckFooled: a healthy network under DLR, at an eps where no image is right. The gradient of
+// DLR is zero once the label ranks third, and says nothing of images that are wrong already.
+func TestCheckFooled(t *testing.T) {
+	m, err := model.Default()
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole, err := dataset.MNIST1000()
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := whole.Slice(0, 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	more, err := attack.Parse("apgd-dlr:steps=10,pgd:steps=10:loss=dlr,apgd-t:steps=5,quick", attack.Options{Seed: 1, Decay: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := verdict.Check{Eps: []float64{0.3}, Far: 1, Bounds: attack.Bounds{Lo: 0, Hi: 1}, Steps: 5, Seed: 1, More: more}
+	found, res, err := c.Run(t.Context(), open(t, m), set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	flat := 0
+	for k := range res.Curves {
+		c := &res.Curves[k]
+		if c.Attack.Loss != attack.DLR {
+			continue
+		}
+		for i := range res.Images {
+			if c.Zero(i, 1) {
+				flat++
+			}
+		}
+		if c.Correct[1] > 0 {
+			t.Errorf("%s leaves %d images right, want none", c.Attack.Name, c.Correct[1])
+		}
+	}
+	if flat == 0 {
+		t.Error("no gradient of DLR was zero: the test says too little")
+	}
+	for _, f := range found {
+		if f.What == verdict.ZeroGradient && (f.Level != verdict.Pass || len(f.Images) > 0) {
+			t.Errorf("%s %s: %s, images %v", f.Level, f.What, f, f.Images)
+		}
+	}
+}
+
 // TestCheckWide: pixels far outside [0, 1] round by more, which is no step out of the ball, and a
 // few images are no proof that gradients are masked.
 func TestCheckWide(t *testing.T) {

@@ -30,17 +30,16 @@ func (f Finding) String() string {
 		}
 		return fmt.Sprintf("at eps %.4g %d images leave the ball, by up to %.3g, or bounds %s, by up to %.3g",
 			f.Eps, f.Only[0], f.Excess[0], f.Bounds, f.Excess[1])
-	case Iterated, Noise, OtherLoss, BlackBox:
+	case BlackBox:
+		return f.blackBox()
+	case Iterated, Noise, OtherLoss:
 		if f.Level == Pass {
 			return fmt.Sprintf("%s fools at least as many images as %s at every eps", f.Attack.Label(), f.Other.Label())
 		}
 		s := fmt.Sprintf("at eps %.4g %d images are fooled by %s alone and %d by %s alone (chance of that %.2g)",
 			f.Eps, f.Only[1], f.Other.Label(), f.Only[0], f.Attack.Label(), f.P)
-		switch {
-		case f.Level == Warn:
+		if f.Level == Warn {
 			s += "; few enough to be chance"
-		case f.What == BlackBox:
-			s += ": a search without gradients beats them, so they are masked"
 		}
 		return s
 	case BetterThanNoise:
@@ -90,6 +89,23 @@ func (f Finding) String() string {
 	default:
 		return fmt.Sprintf("%s: check has no words for this question", f.What)
 	}
+}
+
+// blackBox says f, of BlackBox.
+func (f Finding) blackBox() string {
+	other := f.Other.Label()
+	if f.Level == Pass {
+		return fmt.Sprintf("attacks along gradients fool every image that %s fools, at every eps", other)
+	}
+	s := fmt.Sprintf("at eps %.4g %s, which asks for no gradient, fools %d of %d images that no attack along gradients does, %s being the strongest of them",
+		f.Eps, other, f.Only[1], f.N, f.Attack.Label())
+	if f.P < 1 {
+		s += fmt.Sprintf("; they alone fool %d (chance of that %.2g)", f.Only[0], f.P)
+	}
+	if f.Level == Fail {
+		return s + ": gradients are masked"
+	}
+	return s + ": too few to say that gradients are masked, but these images are not as safe as gradients say"
 }
 
 // clean says f, of CleanAccuracy, with its causes.

@@ -32,7 +32,7 @@ const (
 	Iterated        Question = "iterated"
 	Noise           Question = "noise"             // does an attack fool as many as a control?
 	BetterThanNoise Question = "better-than-noise" // does the attack find what noise does not?
-	// BlackBox: does an attack along gradients fool as many as a search that asks for none?
+	// BlackBox: do attacks along gradients fool what an attack fools that asks for none?
 	BlackBox Question = "black-box"
 	// AtFar: is nothing right where any image can be reached?
 	AtFar        Question = "far"
@@ -62,7 +62,8 @@ type Finding struct {
 	Other  attack.Attack // that Attack is compared with
 	From   float64       // of Monotone: the smaller eps
 	Eps    float64
-	// Only counts images. Of two attacks: fooled by Attack alone, by Other alone.
+	// Only counts images. Of two attacks: fooled by Attack alone, by Other alone. Of BlackBox: by
+	// attacks along gradients alone, of which Attack is the strongest, and by Other alone.
 	// Of Monotone: that become right from From to Eps, that become wrong. Else Only[0] is how many
 	// it is about.
 	Only [2]int

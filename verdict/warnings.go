@@ -59,6 +59,11 @@ func Warnings(r *pipeline.Result) []Finding {
 			}
 		}
 	}
+	for _, f := range j.blackBox() {
+		if f.Level == Fail {
+			add(f)
+		}
+	}
 	if strongest == nil {
 		add(Finding{Level: Warn, What: NoAttack})
 		return out

@@ -5,11 +5,13 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
 	"advsweep/attack"
 	"advsweep/internal/plain"
+	"advsweep/internal/words"
 	"advsweep/pipeline"
 	"advsweep/verdict"
 
@@ -31,6 +33,7 @@ type checkVerb struct {
 	images     rangeFlags
 	norm       string
 	steps      int
+	more       string // --attack as it was given
 	far, gates string // --far and --min-accuracy as they were given
 	seed       uint64
 	format     string
@@ -52,7 +55,7 @@ func newCheck() *cobra.Command {
   iterated           many steps fool at least as many images as one
   noise              random signs fool no more images than the attack
   better-than-noise  the attack finds what noise does not
-  black-box          a search that asks for no gradient (Square) fools no more images than the attack
+  black-box          what asks for no gradient, as Square, fools no image that no attack along gradients fools
   far                at an eps that reaches any image nothing is right but by chance
   zero-gradient      no image is right since its gradient is zero
   saturated          margins are not so large that 1 - p is 0 in float32
@@ -62,9 +65,12 @@ func newCheck() *cobra.Command {
   min-accuracy       a gate: at least so much accuracy at an eps, under the worst of all attacks
 
 A model that fails hides its gradients, and looks more robust than it is. Images are named, by their index.
+With --attack further attacks are made and judged like these: targeted ones, which find what others miss, or
+Square with more queries. All this then takes longer, with quick about four times as long.
 Exit code 0: no FAIL. 3: a FAIL. 1: it could not be done.`,
 		Example: `  advsweep check
   advsweep check --model my.onnx --data mnist/ --bounds 0,1 --min-accuracy 0.80@0.05
+  advsweep check --attack quick,square:steps=1000 --bounds 0,1 --n 50
   advsweep check --eps 0.02,0.05 --steps 50 --format json`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return v.run(c) },
@@ -75,12 +81,38 @@ Exit code 0: no FAIL. 3: a FAIL. 1: it could not be done.`,
 	c.Flags().StringVar(&v.gates, "min-accuracy", "", "`LIST` of accuracy@eps, as in 0.80@0.05,0.5@8/255")
 	c.Flags().StringVar(&v.norm, "norm", "linf", "of eps: linf or l2")
 	c.Flags().IntVar(&v.steps, "steps", 20, "K of the iterated attacks; twice as many are tried, too")
+	c.Flags().StringVar(&v.more, "attack", "", "`LIST` of attacks to make besides, as in quick,square:steps=1000: any but "+words.Or(composites())+otherNames)
 	v.images.add(c, 200)
 	v.backend.add(c)
 	addSeed(c, &v.seed, "random draws")
 	addFormat(c, &v.format)
 	addQuiet(c, &v.quiet)
 	return c
+}
+
+// composites names the attacks that are made of what others found.
+func composites() []string {
+	return slices.DeleteFunc(slices.Clone(attack.Names), func(name string) bool { return slices.Contains(attack.Single, name) })
+}
+
+// parseMore reads the attacks that are to be made besides, in a norm.
+func (v *checkVerb) parseMore(norm attack.Norm) ([]attack.Attack, error) {
+	if v.more == "" {
+		return nil, nil
+	}
+	list, err := attack.ParseList(v.more, attack.Options{Seed: v.seed, Norm: norm, Decay: -1})
+	if err != nil {
+		return nil, asUsage("attack", err)
+	}
+	for _, a := range list.Attacks {
+		switch {
+		case a.Composite():
+			return nil, usagef("--attack %q: check judges each attack by itself, and --min-accuracy the worst of all; name attacks, as in quick,square", v.more)
+		case a.Norm != norm:
+			return nil, usagef("--attack %q: eps of %s is in %s, and of check in %s; give --norm %s or leave it out", v.more, a.Name, a.Norm, norm, a.Norm)
+		}
+	}
+	return list.Attacks, nil
 }
 
 // parseGates reads "0.80@0.05,0.5@8/255".
@@ -120,6 +152,9 @@ func (v *checkVerb) run(c *cobra.Command) error {
 	}
 	if q.Norm, err = attack.ParseNorm(v.norm); err != nil {
 		return asUsage("norm", err)
+	}
+	if q.More, err = v.parseMore(q.Norm); err != nil {
+		return err
 	}
 	if q.Gates, err = parseGates(v.gates); err != nil {
 		return err
@@ -187,7 +222,7 @@ func (v *checkVerb) print(w *bytes.Buffer, in *inputs, q verdict.Check, found []
 		for _, g := range q.Gates {
 			gates = append(gates, [2]float64{g.Accuracy, g.Eps})
 		}
-		return enc.Encode(map[string]any{"run": meta, "eps": q.Eps, "far": q.Far, "bounds": q.Bounds.String(), "norm": q.Norm.String(), "steps": q.Steps, "gates": gates, "findings": list})
+		return enc.Encode(map[string]any{"run": meta, "eps": q.Eps, "far": q.Far, "bounds": q.Bounds.String(), "norm": q.Norm.String(), "steps": q.Steps, "more_attacks": names(q.More), "gates": gates, "findings": list})
 	case "csv":
 		rows := csv.NewWriter(w)
 		_ = rows.Write([]string{"level", "name", "text", "images"})
@@ -197,8 +232,11 @@ func (v *checkVerb) print(w *bytes.Buffer, in *inputs, q verdict.Check, found []
 		rows.Flush()
 		return rows.Error()
 	}
-	w.WriteString(settings(in.meta(in.set, v.seed), in.model.String(), in.rivals,
-		fmt.Sprintf("eps      %s and %.4g, %s; bounds %s; %d steps; seed %d", v.ball.eps, q.Far, q.Norm, q.Bounds, q.Steps, v.seed), ""))
+	asked := []string{fmt.Sprintf("eps      %s and %.4g, %s; bounds %s; %d steps; seed %d", v.ball.eps, q.Far, q.Norm, q.Bounds, q.Steps, v.seed)}
+	if v.more != "" {
+		asked = append(asked, "besides  "+plain.Line(v.more, plain.Message))
+	}
+	w.WriteString(settings(in.meta(in.set, v.seed), in.model.String(), in.rivals, append(asked, "")...))
 	for _, f := range found {
 		causes := f.Causes
 		f.Causes = nil // which have lines of their own, with what mends them
@@ -216,6 +254,15 @@ func (v *checkVerb) print(w *bytes.Buffer, in *inputs, q verdict.Check, found []
 		}
 	}
 	return nil
+}
+
+// names are those of attacks, none of no attacks.
+func names(attacks []attack.Attack) []string {
+	all := []string{}
+	for _, a := range attacks {
+		all = append(all, a.Name)
+	}
+	return all
 }
 
 func indices(images []int) []string {

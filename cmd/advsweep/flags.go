@@ -347,7 +347,7 @@ func insists(c *cobra.Command) bool {
 // it: falling back to what is embedded, or leaving out a gate, would answer another question than
 // the one asked.
 func given(c *cobra.Command) error {
-	for _, name := range []string{"model", "layers", "activation", "pixels", "output", "images", "labels", "data", "split", "out", "shard", "save-images", "min-accuracy", "far", "norm", "loss", "step", "target",
+	for _, name := range []string{"model", "layers", "activation", "pixels", "output", "images", "labels", "data", "split", "out", "shard", "save-images", "min-accuracy", "attack", "far", "norm", "loss", "step", "target",
 		"images-key", "labels-key", "layout", "flat", "alpha", "resize", "crop", "only", "files"} {
 		if flag := c.Flags().Lookup(name); flag != nil && flag.Changed && flag.Value.String() == "" {
 			return usagef("--%s is empty", name)
