@@ -8,7 +8,7 @@ import "fmt"
 //
 // Croce and Hein 2020, arXiv:2003.01690, section 4.1 and table 1: AutoAttack's second attack.
 func APGDTargeted(k, targets int, seed uint64) Attack {
-	return Attack{Name: "apgd-t", Kind: "apgd-t", Steps: k, Loss: DLR, Start: true, Seed: seed, Adaptive: true, Restarts: targets, Target: ByRank}
+	return Attack{Name: "apgd-t", Kind: "apgd-t", Steps: k, Loss: DLR, Start: true, Seed: seed, Adaptive: true, Restarts: targets, Aim: Aim{Target: ByRank}}
 }
 
 // apgdTargeted runs as Auto-PGD does. Its restarts are its targets, so that a row goes towards one.

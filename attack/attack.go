@@ -56,17 +56,25 @@ type Attack struct {
 	Loss Loss
 	StepLength
 	Start bool // from a random point of the eps-ball
-	// how many times from the start; an image counts as fooled if any of them fools it. 0 stands
-	// for 1
+	// how many times from the start, toward each target if it has several by Aim; an image counts as
+	// fooled if any of them fools it. 0 stands for 1
 	Restarts int
 	Momentum bool
 	Decay    float64
 	Nesterov bool
-	Target   Target
+	Aim
 	// Adaptive is APGD: the step size starts at 2·eps and is halved for each image when the loss
 	// does not rise enough, and the search goes on from the best point. Croce and Hein 2020,
 	// arXiv:2003.01690, algorithm 1.
 	Adaptive bool
+}
+
+// An Aim is where an attack goes.
+type Aim struct {
+	Target Target
+	// Targets is how many other classes the model has, where Target is All and Attack.For was told;
+	// else 0.
+	Targets int `json:",omitempty"`
 }
 
 // A Target says which class an attack comes near to.
@@ -81,6 +89,9 @@ const (
 	ByRank Target = -2
 	// as ByRank, but first to the class whose plane is nearest in the clean image: see Nearer
 	ByDistance Target = -3
+	// toward every other class, in the order of ByRank, each as often as there are restarts: see
+	// Attack.For
+	All Target = -4
 )
 
 // Class is the Target of class t. An image with that label goes to the next class.
@@ -96,16 +107,18 @@ func (t Target) String() string {
 		return "by rank"
 	case t == ByDistance:
 		return "by distance"
+	case t == All:
+		return "all"
 	}
 	return strconv.Itoa(int(t) - 1)
 }
 
 // Aims reports whether t is one class for all restarts of an image: an attack toward it has reached
-// what it wants only there. ByRank and ByDistance are ways to leave the label.
+// what it wants only there. ByRank, ByDistance and All are ways to leave the label.
 func (t Target) Aims() bool { return t > Untargeted || t == LeastLikely }
 
 // Of returns the class that an image goes to, given its label, the logits of the clean image and
-// the number of the restart. Of ByDistance these do not say it: see Nearer.
+// the number of the run, see Attack.Runs. Of ByDistance these do not say it: see Nearer.
 func (t Target) Of(label int, logits []float64, restart int) int {
 	switch t {
 	case LeastLikely:
@@ -116,7 +129,7 @@ func (t Target) Of(label int, logits []float64, restart int) int {
 			}
 		}
 		return least
-	case ByRank:
+	case ByRank, All:
 		others := byLogit(label, logits)
 		return others[restart%len(others)]
 	}
@@ -126,6 +139,9 @@ func (t Target) Of(label int, logits []float64, restart int) int {
 	}
 	return class
 }
+
+// Others returns the classes but label in the order of ByRank, by the logits of the clean image.
+func Others(label int, logits []float64) []int { return byLogit(label, logits) }
 
 // byLogit returns the classes but label by falling logits, of equal ones the first one first.
 func byLogit(label int, logits []float64) []int {
@@ -184,18 +200,20 @@ func one(s string) (float64, error) {
 	return v, nil
 }
 
-// ParseTarget reads "none", "least-likely" or a class.
+// ParseTarget reads "none", "least-likely", "all" or a class.
 func ParseTarget(s string) (Target, error) {
 	switch s {
 	case "none":
 		return Untargeted, nil
 	case "least-likely":
 		return LeastLikely, nil
+	case "all":
+		return All, nil
 	}
 	if t, err := strconv.Atoi(s); err == nil && t >= 0 && t < math.MaxInt32 {
 		return Class(t), nil
 	}
-	return 0, fmt.Errorf("attack: target %q, want none, least-likely or a class", s)
+	return 0, fmt.Errorf("attack: target %q, want none, least-likely, all or a class", s)
 }
 
 // Parse reads a comma list of Names such as "fgsm,bim", each of which may have options of its own
@@ -398,8 +416,14 @@ func (a Attack) Validate() error {
 	if !(a.Factor >= 0) || !(a.Size >= 0) || math.IsInf(a.Factor+a.Size, 0) {
 		return fmt.Errorf("attack: %s: step size %v·eps/k or %v, want finite numbers of at least 0", a.Name, a.Factor, a.Size)
 	}
-	if a.Target < ByDistance {
-		return fmt.Errorf("attack: %s: unknown target %d", a.Name, a.Target)
+	if a.Target < All {
+		return fmt.Errorf("attack: %s: unknown target %d", a.Name, int(a.Target))
+	}
+	if a.Targets != 0 && (a.Target != All || a.Targets < 0 || a.Targets > MaxRestarts) {
+		return fmt.Errorf("attack: %s: %d targets where the target is %v", a.Name, a.Targets, a.Target)
+	}
+	if int64(a.Starts())*int64(max(1, a.Targets)) > MaxRestarts {
+		return fmt.Errorf("attack: %s: %d restarts toward each of %d classes are %d runs, want at most %d", a.Name, a.Starts(), a.Targets, a.Runs(), MaxRestarts)
 	}
 	if a.Adaptive && (a.Momentum || a.Direction != Gradient) {
 		return fmt.Errorf("attack: %s: adaptive steps go with the gradient alone", a.Name)
@@ -412,6 +436,15 @@ func (a Attack) Validate() error {
 	return s.Validate(1, 1, math.MaxInt32)
 }
 
+// For returns the attack as it is run on a model with so many classes: toward All it has as many
+// Targets as there are other classes. It changes nothing else.
+func (a Attack) For(classes int) Attack {
+	if a.Target == All {
+		a.Targets = max(0, classes-1)
+	}
+	return a
+}
+
 // FitsClasses returns an error unless the attack can be run on a model with so many classes.
 func (a Attack) FitsClasses(classes int) error {
 	if !a.Loss.known() {
@@ -422,6 +455,9 @@ func (a Attack) FitsClasses(classes int) error {
 	}
 	if a.Target > 0 && int(a.Target)-1 >= classes {
 		return fmt.Errorf("attack: %s: target %v, but the model has classes 0 to %d", a.Name, a.Target, classes-1)
+	}
+	if n := classes - 1; a.Target == All && a.Targets != n {
+		return fmt.Errorf("attack: %s: toward all of %d other classes, and the model has %d: Attack.For sets how many there are", a.Name, a.Targets, n)
 	}
 	return nil
 }
@@ -489,8 +525,12 @@ func (a Attack) FitsRange(bounds Bounds, inputs int) error {
 	return errors.New(s)
 }
 
-// Runs is how many times the attack starts: Restarts, at least 1.
-func (a Attack) Runs() int { return max(1, a.Restarts) }
+// Starts is how many times the attack starts toward each of its targets: Restarts, at least 1.
+func (a Attack) Starts() int { return max(1, a.Restarts) }
+
+// Runs is how many rows an image has at an eps: its Starts, toward All once for each target. Run r
+// goes to target r mod Targets.
+func (a Attack) Runs() int { return a.Starts() * max(1, a.Targets) }
 
 // Plain reports whether every step is a plain one; see Step.
 func (a Attack) Plain() bool {
@@ -573,7 +613,7 @@ func (a Attack) Label() string {
 		return s
 	}
 	d := f.Default
-	if n := a.Runs(); n > 1 || n != d.Runs() {
+	if n := a.Starts(); n > 1 || n != d.Starts() {
 		s += fmt.Sprintf(" × %d", n)
 	}
 	if a.Norm != Linf || a.Norm != d.Norm {

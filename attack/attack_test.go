@@ -1,6 +1,7 @@
 package attack
 
 import (
+	"encoding/json"
 	"math"
 	"slices"
 	"strings"
@@ -433,6 +434,63 @@ func TestByRank(t *testing.T) {
 	for i, want := range []string{"APGD-T, k = 100 × 9", "APGD-T, k = 20 × 3"} {
 		if got := all[i].Label(); got != want {
 			t.Errorf("label %q, want %q", got, want)
+		}
+	}
+}
+
+// TestAll: toward all other classes there are as many runs as these, times the starts, and what was
+// written before there was such a target is written as it was.
+func TestAll(t *testing.T) {
+	all, err := Parse("pgd:target=all:restarts=3,fgsm:target=all,pgd", Options{Decay: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := all[0]
+	if a.Target != All || a.Runs() != 3 || a.Starts() != 3 {
+		t.Errorf("%+v has %d runs", a, a.Runs())
+	}
+	if err := a.FitsClasses(10); err == nil || !strings.Contains(err.Error(), "Attack.For") {
+		t.Errorf("before For: error %v", err)
+	}
+	a = a.For(10)
+	if a.Runs() != 27 || a.Starts() != 3 || a.For(10) != a || a.Label() != "PGD, k = 40 × 3, target all" {
+		t.Errorf("%+v: %d runs, %d starts, %q", a, a.Runs(), a.Starts(), a.Label())
+	}
+	if err := a.FitsClasses(10); err != nil {
+		t.Error(err)
+	}
+	if err := a.FitsClasses(9); err == nil {
+		t.Error("of 10 classes on a model of 9: no error")
+	}
+	if one := all[2]; one.For(10) != one || all[1].For(10).Runs() != 9 || all[1].For(10).Plain() || all[1].For(10).Ray() {
+		t.Error("For changes what it must not, or FGSM toward all is a ray")
+	}
+	if a.Restarts = MaxRestarts; a.Validate() == nil {
+		t.Error("65536 restarts toward 9 classes: no error")
+	}
+	bad := all[2]
+	if bad.Targets = 3; bad.Validate() == nil {
+		t.Error("targets without a target: no error")
+	}
+	for label := range 3 {
+		var seen []int
+		for run := range 4 {
+			seen = append(seen, All.Of(label, []float64{2, 5, 3}, run))
+		}
+		if want := [][]int{{1, 2, 1, 2}, {2, 0, 2, 0}, {1, 0, 1, 0}}[label]; !slices.Equal(seen, want) || !slices.Equal(Others(label, []float64{2, 5, 3}), want[:2]) {
+			t.Errorf("label %d: targets %v, want %v", label, seen, want)
+		}
+	}
+	for _, c := range []struct{ list, want string }{
+		{"bim", `{"Name":"bim","Kind":"bim","Steps":5,"Direction":0,"Seed":0,"Norm":0,"Loss":0,"Factor":0,"Size":0,"Start":false,"Restarts":0,"Momentum":false,"Decay":0,"Nesterov":false,"Target":0,"Adaptive":false}`},
+		{"bim:target=all", `{"Name":"bim:target=all","Kind":"bim","Steps":5,"Direction":0,"Seed":0,"Norm":0,"Loss":0,"Factor":0,"Size":0,"Start":false,"Restarts":0,"Momentum":false,"Decay":0,"Nesterov":false,"Target":-4,"Targets":9,"Adaptive":false}`},
+	} {
+		one, err := Parse(c.list, Options{Decay: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text, err := json.Marshal(one[0].For(10)); err != nil || string(text) != c.want {
+			t.Errorf("%s: %s, %v; want %s", c.list, text, err, c.want)
 		}
 	}
 }

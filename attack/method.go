@@ -132,7 +132,7 @@ type Rows interface {
 	// Shape is that of one image: row-major [channels, height, width], whose product is I. One that
 	// is no picture is [1, 1, I].
 	Shape() (channels, height, width int)
-	// [N], the class that each row comes near to by Attack.Target; nil if it is none
+	// [N], the class that each row comes near to by Attack.Aim; nil if it is none
 	Targets() []int32
 	Bounds() Bounds
 	// Step moves every row. Attack.At makes a Step, Move one that knows of the batch.
@@ -237,7 +237,7 @@ func (a Attack) Draws() bool {
 	return a.Start || a.Direction == RandomSign || a.Direction == Uniform || a.facts().Takes("seed")
 }
 
-// Restartable reports whether it means something how often the attack starts, see Runs.
+// Restartable reports whether it means something how often the attack starts, see Starts.
 func (a Attack) Restartable() bool {
 	f := a.facts()
 	return a.Start || f.Takes("restarts") || f.Takes("targets")

@@ -38,7 +38,7 @@ func (c *Checker) check(of Chunk, payload []byte) error {
 		_, err := c.form.walks(of, payload, func(int, Clean, attack.Walk, *rayRecord) {})
 		return err
 	case Strike:
-		return c.form.strikes(of, payload, func(int, int, Outcome) {})
+		return c.form.strikes(of, payload, func(int, int, Outcome, []int32) {})
 	}
 	return fmt.Errorf("a chunk of kind %d", of.Kind)
 }

@@ -299,11 +299,16 @@ func (r *sweeping) chunk(ctx context.Context, c Chunk) ([]byte, error) {
 	case Walk:
 		return r.walk(ctx, c)
 	case Strike:
-		found := make([]Outcome, (c.Hi-c.Lo)*(c.To-c.From))
-		if err := r.strike(ctx, c, found); err != nil {
+		n := (c.Hi - c.Lo) * (c.To - c.From)
+		found := make([]Outcome, n)
+		var reached [][]int32
+		if r.Attacks[c.Attack].Target == attack.All {
+			reached = make([][]int32, n)
+		}
+		if err := r.strike(ctx, c, found, reached); err != nil {
 			return nil, err
 		}
-		return r.form().strike(c, found), nil
+		return r.form().strike(c, found, reached), nil
 	}
 	return nil, fmt.Errorf("pipeline: a chunk of kind %d", c.Kind)
 }
@@ -335,8 +340,9 @@ func (r *sweeping) look(ctx context.Context, c Chunk) ([]byte, error) {
 	return payload, err
 }
 
-// strike attacks the images of c and fills found [images, eps] with what becomes of each.
-func (r *sweeping) strike(ctx context.Context, c Chunk, found []Outcome) error {
+// strike attacks the images of c and fills found [images, eps] with what becomes of each, and
+// reached, if it is not nil, with the classes that were reached: see Curve.Reached.
+func (r *sweeping) strike(ctx context.Context, c Chunk, found []Outcome, reached [][]int32) error {
 	a, E := r.Attacks[c.Attack], c.To-c.From
 	if a.Staged() {
 		s, err := r.staged(ctx, a, places(c.Lo, c.Hi), r.Eps[c.From:c.To], false)
@@ -360,7 +366,11 @@ func (r *sweeping) strike(ctx context.Context, c Chunk, found []Outcome) error {
 		}
 		for i := range bt.images() {
 			for e := range bt.eps() {
-				k, to := one.pick(i, e, out), &found[(bt.lo+i-c.Lo)*E+bt.from+e-c.From]
+				row := (bt.lo+i-c.Lo)*E + bt.from + e - c.From
+				if reached != nil {
+					reached[row] = one.reach(reached[row], i, e, out)
+				}
+				k, to := one.pick(i, e, out), &found[row]
 				if bt.first == 0 || one.beats(out[k], *to, k) {
 					*to = out[k]
 				}
@@ -394,6 +404,9 @@ func (s Sweep) Assemble(n, first, classes int, log Log) (*Result, error) {
 		} else {
 			c.Outcomes = make([]Outcome, n*E)
 		}
+		if a.Target == attack.All {
+			c.Reached = make([][]int32, n*E)
+		}
 		res.Curves = append(res.Curves, c)
 	}
 	for i, c := range s.Plan(n) {
@@ -424,7 +437,11 @@ func (s Sweep) Assemble(n, first, classes int, log Log) (*Result, error) {
 				m.Linf, m.L2, m.L0 = m.Linf+sum.Linf, m.L2+sum.L2, m.L0+sum.L0
 			}
 		case Strike:
-			err = f.strikes(c, p, func(image, e int, o Outcome) { curve.Outcomes[image*E+e] = o })
+			err = f.strikes(c, p, func(image, e int, o Outcome, reached []int32) {
+				if curve.Outcomes[image*E+e] = o; curve.Reached != nil {
+					curve.Reached[image*E+e] = reached
+				}
+			})
 		default:
 			err = fmt.Errorf("a chunk of kind %d", c.Kind)
 		}

@@ -121,7 +121,7 @@ func sameAttack(a, b attack.Attack) bool { return plainly(a) == plainly(b) }
 
 // plainly returns a in one form for all attacks that do the same, so that == compares what they do.
 func plainly(a attack.Attack) attack.Attack {
-	a.Name, a.Restarts = "", a.Runs()
+	a.Name, a.Restarts = "", a.Starts()
 	if a.Factor == 0 {
 		a.Factor = 1
 	}

@@ -129,7 +129,7 @@ func (t *Tally) count(c Chunk, payload []byte) error {
 		return nil
 	case Strike:
 		// First whether all of it is sound, so that no half is counted.
-		if err := t.form.strikes(c, payload, func(int, int, Outcome) {}); err != nil {
+		if err := t.form.strikes(c, payload, func(int, int, Outcome, []int32) {}); err != nil {
 			return err
 		}
 		curve := &t.curves[c.Attack]
@@ -138,7 +138,7 @@ func (t *Tally) count(c Chunk, payload []byte) error {
 		if worst && t.seen == nil {
 			t.seen = make([]uint16, len(t.labels)*E)
 		}
-		return t.form.strikes(c, payload, func(image, e int, o Outcome) {
+		return t.form.strikes(c, payload, func(image, e int, o Outcome, _ []int32) {
 			right := o.Class == t.labels[image]
 			curve.N[e]++
 			if right {

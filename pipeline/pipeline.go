@@ -285,7 +285,8 @@ func (l LeftOut) String() string {
 	return fmt.Sprintf("%s is left out of %s: its loss %v needs %d classes, and the model has %d", l.Attack.Name, l.From, l.Attack.Loss, l.Need, l.Classes)
 }
 
-// LeaveOut returns s as it is run on a model with so many classes, and what it leaves out for that:
+// LeaveOut returns s as it is run on a model with so many classes, see attack.Attack.For, and what
+// it leaves out for that:
 // of Implied those whose own loss needs more classes, and of staged attacks the stages that do.
 // Another attack that was asked for by name stays, and Validate has an error for it.
 func (s Sweep) LeaveOut(classes int) (fit Sweep, left []LeftOut) {
@@ -302,7 +303,7 @@ func (s Sweep) LeaveOut(classes int) (fit Sweep, left []LeftOut) {
 				left = append(left, LeftOut{stage, a.Name, n, classes})
 			}
 		}
-		if fit.Attacks = append(fit.Attacks, a); implied {
+		if fit.Attacks = append(fit.Attacks, a.For(classes)); implied {
 			fit.Implied = append(fit.Implied, a.Name)
 		}
 	}

@@ -26,7 +26,9 @@ import (
 //	        up to whole bytes, and for each eps class, rounded class if the sweep rounds, margin as
 //	        float32 and, unless they follow, the norms as two float32 and a uint32. A class takes
 //	        one byte, two or four, as the model has classes. Under an attack in L1 that norm as float32
-//	        stands behind them, and under a staged attack the stage as a byte and the passes as uint32.
+//	        stands behind them, under a staged attack the stage as a byte and the passes as uint32, and
+//	        under an attack toward all other classes the number of those that were reached, and these,
+//	        rising.
 //
 // Norms follow where an attack moves pixels by eps or not at all: without bounds along a ray.
 // Neither a margin nor a norm that is not a number is read, nor a class that the model has not.
@@ -129,8 +131,9 @@ func (f form) reading(labels []int32, read []attack.Reading) (to []byte) {
 	return to
 }
 
-// strike is the record of outcomes [n, E] of c.
-func (f form) strike(c Chunk, found []Outcome) (to []byte) {
+// strike is the record of outcomes [n, E] of c, with what was reached [n, E] toward all other
+// classes; nil under another attack.
+func (f form) strike(c Chunk, found []Outcome, reached [][]int32) (to []byte) {
 	E, staged, inL1 := c.To-c.From, f.Attacks[c.Attack].Staged(), f.Attacks[c.Attack].Norm == attack.L1
 	for ; len(found) > 0; found = found[E:] {
 		row := found[:E]
@@ -147,7 +150,7 @@ func (f form) strike(c Chunk, found []Outcome) (to []byte) {
 			}
 		}
 		to = append(to, bits...)
-		for _, o := range row {
+		for e, o := range row {
 			to = f.appendClass(to, o.Class)
 			if f.Rounded {
 				to = f.appendClass(to, o.Rounded)
@@ -162,6 +165,15 @@ func (f form) strike(c Chunk, found []Outcome) (to []byte) {
 			if staged {
 				to = binary.LittleEndian.AppendUint32(append(to, o.Stage), o.Passes)
 			}
+			if reached != nil {
+				to = appendCount(to, len(reached[e]))
+				for _, class := range reached[e] {
+					to = f.appendClass(to, class)
+				}
+			}
+		}
+		if reached != nil {
+			reached = reached[E:]
 		}
 	}
 	return to
@@ -183,7 +195,11 @@ func (f form) least(c cut) int {
 		}
 		return n
 	case Strike:
-		return 1 + 4 + (c.eps+7)/8 + c.eps*(f.width*(1+rounded)+4)
+		n := 1 + 4 + (c.eps+7)/8 + c.eps*(f.width*(1+rounded)+4)
+		if f.Attacks[c.attack].Target == attack.All {
+			n += c.eps
+		}
+		return n
 	}
 	panic(fmt.Sprintf("pipeline: a cut of kind %d", c.kind)) // cuts makes no other
 }
@@ -442,10 +458,11 @@ func checkIntervals(all []attack.Interval, most float64) error {
 }
 
 // strikes reads the record of c, a Strike, and calls found for each of its images at each of its
-// eps, e being the place in Sweep.Eps. It returns an error, perhaps after some calls, if c cannot
-// have found that.
-func (f form) strikes(c Chunk, payload []byte, found func(image, e int, o Outcome)) error {
-	d, E, stages := &decoder{p: payload}, c.To-c.From, len(f.Attacks[c.Attack].Stages(f.classes))
+// eps, e being the place in Sweep.Eps, with the classes that were reached of an attack toward all
+// others. It returns an error, perhaps after some calls, if c cannot have found that.
+func (f form) strikes(c Chunk, payload []byte, found func(image, e int, o Outcome, reached []int32)) error {
+	a := f.Attacks[c.Attack]
+	d, E, stages := &decoder{p: payload}, c.To-c.From, len(a.Stages(f.classes))
 	for image := c.Lo; image < c.Hi && d.err == nil; image++ {
 		follows, n := d.below(2) == 1, int32(0)
 		if follows {
@@ -471,12 +488,31 @@ func (f form) strikes(c Chunk, payload []byte, found func(image, e int, o Outcom
 				}
 				o.Passes = d.uint32()
 			}
+			var reached []int32
+			if a.Target == attack.All {
+				reached = d.reached(f)
+			}
 			if d.err == nil {
-				found(image, e, o)
+				found(image, e, o, reached)
 			}
 		}
 	}
 	return d.end()
+}
+
+// reached returns the next classes, which rise; nil if there are none.
+func (d *decoder) reached(f form) (classes []int32) {
+	for range d.below(f.classes) {
+		class := d.strikeClass(f)
+		if n := len(classes); n > 0 && classes[n-1] >= class {
+			d.fail(fmt.Errorf("class %d is reached behind class %d, want them to rise", class, classes[n-1]))
+		}
+		if d.err != nil {
+			return nil
+		}
+		classes = append(classes, class)
+	}
+	return classes
 }
 
 func (d *decoder) strikeClass(f form) int32 {

@@ -190,12 +190,18 @@ func TestStrikes(t *testing.T) {
 	followed := 0
 	for range 500 {
 		a := attack.FGSM()
-		if r.IntN(3) == 0 {
+		switch r.IntN(4) {
+		case 0:
 			a = attack.BIM(3)
+		case 1:
+			a = attack.BIM(3)
+			a.Target = attack.All
 		}
 		f, c := recorded(r, Strike, a, r.IntN(2) == 0)
 		E := c.To - c.From
 		var want []Outcome
+		var reached [][]int32
+		classes := 0 // that were reached
 		for range c.Hi - c.Lo {
 			ray, n := r.IntN(2) == 0, int32(r.IntN(3))*int32(r.IntN(1000)) // whether norms are those of a ray
 			for e := range E {
@@ -210,11 +216,21 @@ func TestStrikes(t *testing.T) {
 					o.Norms = attack.Norms{Linf: r.Float32() + 1, L2: r.Float32() + 1, L0: int32(1 + r.IntN(1000))}
 				}
 				want = append(want, o)
+				if a.Target == attack.All {
+					some := []int32{int32(r.IntN(f.classes)), int32(r.IntN(f.classes))}[:r.IntN(3)]
+					slices.Sort(some)
+					some = slices.Compact(some)
+					some = some[:min(len(some), f.classes-1)]
+					reached, classes = append(reached, some), classes+len(some)
+				}
 			}
 		}
-		p := f.strike(c, want)
+		p := f.strike(c, want, reached)
 		k := 0
-		err := f.strikes(c, p, func(image, e int, got Outcome) {
+		err := f.strikes(c, p, func(image, e int, got Outcome, classes []int32) {
+			if a.Target == attack.All && !slices.Equal(classes, reached[k]) || a.Target != attack.All && classes != nil {
+				t.Fatalf("image %d, eps %d: reached %v, want %v", image, e, classes, reached)
+			}
 			want := want[k]
 			if image != c.Lo+k/E || e != c.From+k%E {
 				t.Fatalf("image %d at %d, want %d at %d", image, e, c.Lo+k/E, c.From+k%E)
@@ -234,7 +250,7 @@ func TestStrikes(t *testing.T) {
 		}
 		// A byte for each class that needs no more, and so on.
 		width := 1 + b2i(f.classes > 1<<8) + 2*b2i(f.classes > 1<<16)
-		least := (c.Hi - c.Lo) * (1 + (E+7)/8 + E*(4+width*(1+b2i(f.Rounded))))
+		least := (c.Hi-c.Lo)*(1+(E+7)/8+E*(4+width*(1+b2i(f.Rounded))+b2i(a.Target == attack.All))) + classes*width
 		if most := least + (c.Hi-c.Lo)*max(4, 12*E); len(p) < least || len(p) > most {
 			t.Fatalf("%d classes: %d bytes, want %d to %d", f.classes, len(p), least, most)
 		}
@@ -283,7 +299,9 @@ func smallRecords(t testing.TB) (all []recordedChunk) {
 		if k >= 2 {
 			s.Bounds = attack.Bounds{Lo: 0, Hi: 1}
 		}
-		for _, s.Attacks = range [][]attack.Attack{s.Attacks, append(s.Attacks, attack.Worst())} {
+		every := attack.BIM(2)
+		every.Target = attack.All
+		for _, s.Attacks = range [][]attack.Attack{s.Attacks, append(s.Attacks, attack.Worst()), {every.For(4)}} {
 			log := Memory{}
 			if err := s.Work(t.Context(), b, set, log, Fraction{}); err != nil {
 				t.Fatal(err)
@@ -362,8 +380,14 @@ func (c *recordedChunk) read(payload []byte) (err, unsound error) {
 		}
 	case Strike:
 		want *= c.c.To - c.c.From
-		err = c.f.strikes(c.c, payload, func(image, e int, o Outcome) {
+		err = c.f.strikes(c.c, payload, func(image, e int, o Outcome, reached []int32) {
 			found++
+			for k, v := range reached {
+				class(v)
+				if k > 0 && reached[k-1] >= v {
+					bad("image %d at %d: reached %v", image, e, reached)
+				}
+			}
 			class(o.Class)
 			if c.f.Rounded {
 				class(o.Rounded)

@@ -101,6 +101,10 @@ type Curve struct {
 	// Outcomes are [N·E], image i at eps e in i·E + e, of an attack that was asked row by row; nil
 	// where Rays says it all.
 	Outcomes []Outcome
+	// Reached are [N·E], as Outcomes, of an attack toward all other classes: those, rising, that a run
+	// toward them came to. An image that was wrong as it is may be given such a class without being
+	// moved. It is nil of other attacks.
+	Reached [][]int32
 	// Rays are [N], of an attack whose outcomes were read off its walks; nil where Outcomes are.
 	Rays []Ray
 	// RayNorms are the means of the norms over the images at each eps [E], with Rays.
@@ -342,6 +346,9 @@ func (c *Curve) At(images []Clean, first int, eps ...int) Curve {
 		for i := range n {
 			for _, e := range eps {
 				cut.Outcomes = append(cut.Outcomes, c.Outcomes[i*E+e])
+				if c.Reached != nil {
+					cut.Reached = append(cut.Reached, c.Reached[i*E+e])
+				}
 			}
 		}
 	}

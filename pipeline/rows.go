@@ -141,8 +141,15 @@ func (r *rows) aim(ctx context.Context) error {
 }
 
 // order returns the classes that targets go by for each image that b holds, clean and with these
-// logits [images][O], where logits alone do not say it; else nil.
+// logits [images][O], where logits alone do not say it or there are many; else nil.
 func (r *rows) order(ctx context.Context, logits [][]float64) ([][]int, error) {
+	if r.a.Target == attack.All {
+		all := make([][]int, len(logits))
+		for i, z := range logits {
+			all[i] = attack.Others(int(r.labels[r.lo+i]), z)
+		}
+		return all, nil
+	}
 	if r.a.Target != attack.ByDistance {
 		return nil, nil
 	}
@@ -427,6 +434,20 @@ func roundingIn(norm attack.Norm) *backend.Rounding {
 		norm = attack.L2
 	}
 	return &backend.Rounding{Norm: norm}
+}
+
+// reach adds to reached the classes that rows of image lo+i at eps e have come to where they were
+// to go there, each once, rising.
+func (r *rows) reach(reached []int32, i, e int, out []Outcome) []int32 {
+	first := (i*r.E + e) * r.R
+	for k := first; k < first+r.R; k++ {
+		if class := out[k].Class; class == r.targets[k] {
+			if at, ok := slices.BinarySearch(reached, class); !ok {
+				reached = slices.Insert(reached, at, class)
+			}
+		}
+	}
+	return reached
 }
 
 // pick returns the row that speaks for image lo+i at eps e: see Outcome.

@@ -45,10 +45,12 @@ func newShare(k, n int) Share {
 
 // A RowOutcomes is what a Row counts of the outcomes of images.
 type RowOutcomes struct {
-	Fooled   int        // images that are right as they are, and wrong now
-	Success  *Share     // Fooled of the images that are right as they are; nil if there are none
-	Within   int        // images that are right at every eps up to this one
-	Reached  *int       // images that are given the attack's target; nil: it has none
+	Fooled  int    // images that are right as they are, and wrong now
+	Success *Share // Fooled of the images that are right as they are; nil if there are none
+	Within  int    // images that are right at every eps up to this one
+	// Reached counts the images that are given the attack's target, or toward all other classes at
+	// least one that a run went to; nil: it has none.
+	Reached  *int
 	Rounded  *int       // images that are right with pixels rounded to 8 bits; nil: not asked
 	MeanNorm [3]float64 // of the perturbations of all images: L∞, L2, L0
 	MeanL1   *float64   // nil where it was not measured: of an attack in another norm
@@ -93,7 +95,7 @@ func rowOutcomes(r *pipeline.Result, c *pipeline.Curve) []RowOutcomes {
 		within := true
 		target, aims := r.Target(c.Attack, i)
 		for e := range all {
-			if aims && c.Class(i, e) == target {
+			if aims && c.Class(i, e) == target || c.Reached != nil && len(c.Reached[i*E+e]) > 0 {
 				reached[e]++
 			}
 			if c.Class(i, e) != im.Label {
@@ -118,7 +120,7 @@ func rowOutcomes(r *pipeline.Result, c *pipeline.Curve) []RowOutcomes {
 		if counted {
 			o.Passes = &passes[e]
 		}
-		if c.Attack.Target.Aims() {
+		if c.Attack.Target.Aims() || c.Reached != nil {
 			o.Reached = &reached[e]
 		}
 		if o.MeanNorm = [3]float64{m.Linf, m.L2, m.L0}; c.Attack.Norm == attack.L1 {
@@ -332,7 +334,7 @@ func newAttackJSON(c pipeline.Curve, precision string) attackJSON {
 		j.Target = a.Target.String()
 	}
 	if a.Restartable() {
-		j.Restarts = a.Runs()
+		j.Restarts = a.Starts()
 	}
 	if a.Momentum {
 		j.Decay = a.Decay

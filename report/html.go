@@ -360,7 +360,7 @@ func (p Page) attackRow(i int) attackRow {
 		add("stages", strings.Join(names, "; "))
 	}
 	if a.Restartable() {
-		add("restarts", strconv.Itoa(a.Runs()))
+		add("restarts", strconv.Itoa(a.Starts()))
 	}
 	if a.Momentum {
 		add("momentum", float(a.Decay)+map[bool]string{true: ", Nesterov", false: ""}[a.Nesterov])

@@ -84,11 +84,13 @@ func float32Text(v float32) string { return strconv.FormatFloat(float64(v), 'g',
 
 // ClassesCSV writes for each attack and eps how many images of each true class are given it, with
 // its 95 % interval, and what they are taken for: "3:12;5:2" is 12 times class 3 and twice class 5,
-// wrong ones only. The accuracy of a class without images is empty, not 0.
+// wrong ones only. The accuracy of a class without images is empty, not 0. Under an attack toward
+// all other classes reached says in the same form how many of them reached each one; else it is
+// empty.
 func ClassesCSV(r *pipeline.Result) []byte {
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
-	_ = w.Write([]string{"attack", "eps", "class", "n", "correct", "accuracy", "ci_low", "ci_high", "taken_for"})
+	_ = w.Write([]string{"attack", "eps", "class", "n", "correct", "accuracy", "ci_low", "ci_high", "taken_for", "reached"})
 	block := int(max(1, maxCounts/max(1, int64(r.Classes)*int64(r.Classes))))
 	for k := range r.Curves {
 		c := &r.Curves[k]
@@ -100,7 +102,7 @@ func ClassesCSV(r *pipeline.Result) []byte {
 			if e%block == 0 {
 				all = confusions(r, c, e, min(e+block, len(r.Eps)))
 			}
-			left := all[e%block]
+			left, reached := all[e%block], reachedFlows(r, c, e)
 			for class := range r.Classes {
 				n, right := 0, 0
 				var taken []string
@@ -112,13 +114,17 @@ func ClassesCSV(r *pipeline.Result) []byte {
 						taken = append(taken, fmt.Sprintf("%d:%d", f.to, f.n))
 					}
 				}
+				var targets []string
+				for ; len(reached) > 0 && reached[0].from == class; reached = reached[1:] {
+					targets = append(targets, fmt.Sprintf("%d:%d", reached[0].to, reached[0].n))
+				}
 				lo, hi := stat.Wilson(right, n)
 				accuracy := ""
 				if n > 0 {
 					accuracy = float(stat.Ratio(right, n))
 				}
 				_ = w.Write([]string{c.Attack.Name, float(eps), strconv.Itoa(class), strconv.Itoa(n), strconv.Itoa(right), accuracy,
-					float(lo), float(hi), strings.Join(taken, ";")})
+					float(lo), float(hi), strings.Join(taken, ";"), strings.Join(targets, ";")})
 			}
 		}
 	}
@@ -131,6 +137,35 @@ const maxCounts = 1 << 18
 
 // A flow says that n images with label from are taken for class to.
 type flow struct{ from, to, n int }
+
+// reachedFlows counts the images by their label and each class that they have reached at eps e, by
+// label and then by class; none if the attack of c is not toward all other classes.
+func reachedFlows(r *pipeline.Result, c *pipeline.Curve, e int) []flow {
+	if c.Reached == nil {
+		return nil
+	}
+	var pairs []flow
+	for i := range r.Images {
+		for _, class := range c.Reached[i*len(r.Eps)+e] {
+			pairs = append(pairs, flow{int(r.Images[i].Label), int(class), 1})
+		}
+	}
+	return gathered(pairs)
+}
+
+// gathered sorts pairs by label and then by class, and makes one of those that are alike. It
+// changes pairs.
+func gathered(pairs []flow) (all []flow) {
+	slices.SortFunc(pairs, func(a, b flow) int { return cmp.Or(a.from-b.from, a.to-b.to) })
+	for _, p := range pairs {
+		if k := len(all) - 1; k >= 0 && all[k].from == p.from && all[k].to == p.to {
+			all[k].n += p.n
+		} else {
+			all = append(all, p)
+		}
+	}
+	return all
+}
 
 // Confusion counts the images by their label and the class they are taken for at eps e, [O][O].
 func Confusion(r *pipeline.Result, c *pipeline.Curve, e int) [][]int {
@@ -171,14 +206,7 @@ func confusions(r *pipeline.Result, c *pipeline.Curve, from, to int) [][]flow {
 		for i := range r.Images {
 			pairs[i] = flow{int(r.Images[i].Label), int(c.Class(i, from+e)), 1}
 		}
-		slices.SortFunc(pairs, func(a, b flow) int { return cmp.Or(a.from-b.from, a.to-b.to) })
-		for _, p := range pairs {
-			if k := len(all[e]) - 1; k >= 0 && all[e][k].from == p.from && all[e][k].to == p.to {
-				all[e][k].n++
-			} else {
-				all[e] = append(all[e], p)
-			}
-		}
+		all[e] = gathered(pairs)
 	}
 	return all
 }

@@ -113,7 +113,7 @@ func attackKeys(r *pipeline.Result) []string {
 	seen := map[string]int{}
 	for i, c := range r.Curves {
 		a := c.Attack
-		a.Name, a.Seed, a.Restarts = "", 0, a.Runs()
+		a.Name, a.Seed, a.Restarts = "", 0, a.Starts()
 		key := fmt.Sprintf("%+v", a)
 		if seen[key]++; seen[key] > 1 {
 			key += fmt.Sprintf(" again, %d", seen[key])

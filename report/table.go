@@ -55,6 +55,9 @@ func CurveTable(w io.Writer, r *pipeline.Result) error {
 	for i := range r.Curves {
 		writeStages(&b, r, &r.Curves[i])
 	}
+	for i := range r.Curves {
+		writeReached(&b, r, &r.Curves[i])
+	}
 	for _, c := range r.Curves {
 		switch {
 		case c.Exact == nil:
@@ -104,6 +107,55 @@ func writeStages(b *strings.Builder, r *pipeline.Result, c *pipeline.Curve) {
 		column = append(column, strconv.FormatFloat(n, 'f', 0, 64))
 	}
 	writeColumns(b, append(columns, column))
+}
+
+// reachedClasses is the most classes that writeReached has columns for in 80.
+const reachedClasses = 12
+
+// writeReached writes which classes the images reached at the largest eps under c, a curve of r,
+// for a terminal; nothing if its attack is not toward all other classes.
+func writeReached(b *strings.Builder, r *pipeline.Result, c *pipeline.Curve) {
+	if c.Reached == nil {
+		return
+	}
+	e := len(r.Eps) - 1
+	some, all := 0, 0
+	for i := range r.Images {
+		if n := len(c.Reached[i*len(r.Eps)+e]); n > 0 {
+			some, all = some+1, all+n
+		}
+	}
+	fmt.Fprintf(b, "\n%s\n", wrapped(fmt.Sprintf("%s at eps %s: %d of %d images reach at least one other class, and %.1f of the %d in the mean.",
+		c.Attack.Label(), short(r.Eps[e]), some, r.N, stat.Ratio(all, r.N), r.Classes-1), 80))
+	if r.Classes > reachedClasses {
+		b.WriteString("Which ones stands in classes.csv, in the column reached.\n")
+		return
+	}
+	b.WriteString("Rows: the label. Columns: how many of its images reach each class.\n\n")
+	columns := make([][]string, r.Classes+2)
+	columns[0], columns[1] = []string{"label"}, []string{"images"}
+	n := make([]int, r.Classes)
+	for i := range r.Images {
+		n[r.Images[i].Label]++
+	}
+	flows := reachedFlows(r, c, e)
+	for class := range r.Classes {
+		columns[class+2] = []string{strconv.Itoa(class)}
+	}
+	for label := range r.Classes {
+		columns[0], columns[1] = append(columns[0], strconv.Itoa(label)), append(columns[1], strconv.Itoa(n[label]))
+		for class := range r.Classes {
+			cell := "0"
+			switch {
+			case class == label:
+				cell = "-"
+			case len(flows) > 0 && flows[0].from == label && flows[0].to == class:
+				cell, flows = strconv.Itoa(flows[0].n), flows[1:]
+			}
+			columns[class+2] = append(columns[class+2], cell)
+		}
+	}
+	writeColumns(b, columns)
 }
 
 // writeOutcomes writes what curve.csv has beside accuracy, at the largest eps, for a terminal.

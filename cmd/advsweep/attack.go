@@ -72,6 +72,7 @@ func (v *attackVerb) run(c *cobra.Command) error {
 		return err
 	}
 	defer in.backend.Close()
+	s = in.leaveOut(c.ErrOrStderr(), s, v.output.quiet)
 	in.warnUnits(c.ErrOrStderr(), s, v.ball.eps)
 	if err := in.warnClean(c.Context(), c.ErrOrStderr()); err != nil {
 		return err

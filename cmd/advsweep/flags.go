@@ -213,7 +213,7 @@ func (f *attackFlags) add(c *cobra.Command, standard, usage string) {
 	c.Flags().StringVar(&f.loss, "loss", "ce", attack.LossNames()+"; "+ownLosses()+"'s is in its name"+defaultLosses())
 	c.Flags().IntVar(&f.restarts, "restarts", 1, "of "+takers("restarts")+", from random points; an image counts by the worst")
 	c.Flags().Float64Var(&f.decay, "decay", 1, "of the momentum of "+takers("decay"))
-	c.Flags().StringVar(&f.target, "target", "none", "class to come near to, or least-likely, or none: away from the label")
+	c.Flags().StringVar(&f.target, "target", "none", "class to come near to, or least-likely, or all: every other class, one after the other, an image counting by\nthe worst; or none: away from the label")
 }
 
 // parse reads the attacks at the eps and bounds of ball. seed is that of random draws.
