@@ -132,6 +132,8 @@ func TestMethods(t *testing.T) {
 			t.Error(err)
 		case f.Control == r.asked:
 			t.Errorf("%s: control %v, but it did %q", a.Kind, f.Control, r.calls)
+		case f.BlackBox != (r.asked && !r.graded):
+			t.Errorf("%s: black box %v, but it did %q", a.Kind, f.BlackBox, r.calls)
 		case r.done != a.Steps:
 			t.Errorf("%s: %d steps done, want %d: %q", a.Kind, r.done, a.Steps, r.calls)
 		case a.Ray() && !slices.Equal(r.calls, []string{"step 0 [0.1]", "done"}):
@@ -181,6 +183,7 @@ type fakeRows struct {
 	logits [][]float64
 	calls  []string
 	asked  bool // anything of the model
+	graded bool // a gradient
 	done   int
 }
 
@@ -196,7 +199,7 @@ func (r *fakeRows) Targets() []int32 { return nil }
 func (r *fakeRows) Bounds() Bounds   { return Bounds{} }
 func (r *fakeRows) Done()            { r.calls, r.done = append(r.calls, "done"), r.done+1 }
 func (r *fakeRows) Step(_ context.Context, s Step) error {
-	r.calls, r.asked = append(r.calls, fmt.Sprint("step ", s.Index, s.Size)), r.asked || s.Direction == Gradient
+	r.calls, r.asked, r.graded = append(r.calls, fmt.Sprint("step ", s.Index, s.Size)), r.asked || s.Direction == Gradient, r.graded || s.Direction == Gradient
 	return nil
 }
 func (r *fakeRows) Logits(context.Context) ([][]float64, error) {
@@ -207,7 +210,7 @@ func (r *fakeRows) Pixels(context.Context) ([][]float64, error) {
 	return [][]float64{{0.5}, {0.25}}, nil
 }
 func (r *fakeRows) Gradient(_ context.Context, q []float64) ([][]float64, error) {
-	r.calls, r.asked = append(r.calls, fmt.Sprint("gradient ", q)), true
+	r.calls, r.asked, r.graded = append(r.calls, fmt.Sprint("gradient ", q)), true, true
 	return [][]float64{{1}, {-1}}, nil
 }
 func (r *fakeRows) See(_ context.Context, weigh func(k int, z, q []float64)) (logits, g [][]float64, err error) {

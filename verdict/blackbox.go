@@ -1,6 +1,8 @@
 package verdict
 
 import (
+	"slices"
+
 	"advsweep/attack"
 	"advsweep/pipeline"
 	"advsweep/stat"
@@ -75,6 +77,12 @@ func (j judge) firsts(wrong func(i, e int) bool) []int {
 // Carlini et al. 2019, arXiv:1902.06705, section 5.4: an attack that sees less and finds more says
 // that gradients are masked.
 func (j judge) blackBox() (found []Finding) {
+	asksLess := func(c pipeline.Curve) bool {
+		return c.Attack.BlackBox() || slices.ContainsFunc(c.Attack.Stages(j.Classes), attack.Attack.BlackBox)
+	}
+	if !slices.ContainsFunc(j.Curves, asksLess) {
+		return nil
+	}
 	all := j.finders()
 	for _, s := range all {
 		if !s.black {

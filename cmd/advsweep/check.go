@@ -55,7 +55,8 @@ func newCheck() *cobra.Command {
   iterated           many steps fool at least as many images as one
   noise              random signs fool no more images than the attack
   better-than-noise  the attack finds what noise does not
-  black-box          what asks for no gradient, as Square, fools no image that no attack along gradients fools
+  black-box          what asks for no gradient, as Square, fools no image that no attack along
+                     gradients fools
   far                at an eps that reaches any image nothing is right but by chance
   zero-gradient      no image is right since its gradient is zero
   saturated          margins are not so large that 1 - p is 0 in float32

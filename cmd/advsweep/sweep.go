@@ -51,10 +51,10 @@ success_rate (of those that are right as they are),success_low,success_high,with
 (right at every eps up to this one),rounded_correct (right once pixels are rounded to
 8 bits within the ball),mean_linf,mean_l2,mean_l0 (of the perturbation),reached (given
 the attack's target, with --target all at least one; empty without),passes (up or down
-the network, that the attack asks for an image; a gradient is two). curve.json has the same rows and everything
-needed to repeat the run. images.csv has a row for each image under each attack,
-classes.csv for each class at each eps with what it is taken for, and with --target all
-which classes its images reach.
+the network, that the attack asks for an image; a gradient is two). curve.json has the
+same rows and everything needed to repeat the run. images.csv has a row for each image
+under each attack, classes.csv for each class at each eps with what it is taken for, and
+with --target all which classes its images reach.
 
 On the CPU the curve of FGSM on an MLP of Linear and ReLU is also exact: from eps 0 to
 the largest of --eps each image is followed through every linear region of the model.
