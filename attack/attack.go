@@ -422,6 +422,9 @@ func (a Attack) Validate() error {
 	if a.Targets != 0 && (a.Target != All || a.Targets < 0 || a.Targets > MaxRestarts) {
 		return fmt.Errorf("attack: %s: %d targets where the target is %v", a.Name, a.Targets, a.Target)
 	}
+	if a.Target == All && (a.MinimumNorm() || a.Staged() || a.Composite()) { // whose rows go to no target
+		return fmt.Errorf("attack: %s: toward all other classes, want an attack that takes the option target", a.Name)
+	}
 	if int64(a.Starts())*int64(max(1, a.Targets)) > MaxRestarts {
 		return fmt.Errorf("attack: %s: %d restarts toward each of %d classes are %d runs, want at most %d", a.Name, a.Starts(), a.Targets, a.Runs(), MaxRestarts)
 	}

@@ -468,6 +468,11 @@ func TestAll(t *testing.T) {
 	if a.Restarts = MaxRestarts; a.Validate() == nil {
 		t.Error("65536 restarts toward 9 classes: no error")
 	}
+	for _, one := range []Attack{FABTargeted(5, 2), AutoAttack(1), Worst()} { // as a manifest may say
+		if one.Target = All; one.For(10).Validate() == nil {
+			t.Errorf("%s toward all: no error", one.Name)
+		}
+	}
 	bad := all[2]
 	if bad.Targets = 3; bad.Validate() == nil {
 		t.Error("targets without a target: no error")
