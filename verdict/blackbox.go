@@ -74,8 +74,8 @@ func (j judge) firsts(wrong func(i, e int) bool) []int {
 // the same norm does, at the same eps or a smaller one. It asks nothing where the only such attacks
 // take one step or go to a chosen class, for these need not be stronger.
 //
-// Carlini et al. 2019, arXiv:1902.06705, section 5.4: an attack that sees less and finds more says
-// that gradients are masked.
+// An attack that sees less and finds more says that gradients are masked: Athalye, Carlini, Wagner
+// 2018, arXiv:1802.00420; Carlini et al. 2019, arXiv:1902.06705.
 func (j judge) blackBox() (found []Finding) {
 	asksLess := func(c pipeline.Curve) bool {
 		return c.Attack.BlackBox() || slices.ContainsFunc(c.Attack.Stages(j.Classes), attack.Attack.BlackBox)
