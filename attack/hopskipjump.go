@@ -34,10 +34,11 @@ const (
 
 func (hopSkipJump) Facts() Facts {
 	return Facts{
-		Default: HopSkipJump(64, 0),
-		Options: []string{"steps", "restarts", "norm", "seed"},
-		About:   "minimum norm: jumps along an estimate of the boundary's slope; asks for classes alone",
-		Source:  "Chen, Jordan and Wainwright 2020, arXiv:1904.02144",
+		Default:  HopSkipJump(64, 0),
+		Options:  []string{"steps", "restarts", "norm", "seed"},
+		BlackBox: true,
+		About:    "minimum norm: jumps along an estimate of the boundary's slope; asks for classes alone",
+		Source:   "Chen, Jordan and Wainwright 2020, arXiv:1904.02144",
 	}
 }
 

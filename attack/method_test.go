@@ -214,14 +214,14 @@ func (r *fakeRows) Gradient(_ context.Context, q []float64) ([][]float64, error)
 	return [][]float64{{1}, {-1}}, nil
 }
 func (r *fakeRows) See(_ context.Context, weigh func(k int, z, q []float64)) (logits, g [][]float64, err error) {
-	r.calls = append(r.calls, "see")
+	r.calls, r.asked, r.graded = append(r.calls, "see"), true, true
 	for k, z := range r.logits {
 		weigh(k, z, make([]float64, len(z)))
 	}
 	return r.logits, [][]float64{{1}, {1}}, nil
 }
 func (r *fakeRows) Look(_ context.Context, s Step) ([][]float64, error) {
-	r.calls = append(r.calls, fmt.Sprint("look ", s.Index))
+	r.calls, r.asked = append(r.calls, fmt.Sprint("look ", s.Index)), true
 	return r.logits, nil
 }
 func (r *fakeRows) Keep(_ context.Context, slot int, which []bool) error {
