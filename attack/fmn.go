@@ -49,6 +49,11 @@ func (fmn) Search(ctx context.Context, a Attack, rows Rows) ([]Found, error) {
 	}
 	bounds := rows.Bounds()
 	radius := make([]float64, rows.N())
+	if s.norm.counts {
+		for k := range radius {
+			radius[k] = 1
+		}
+	}
 	for step := range a.Steps {
 		g, rival, err := s.seeRivals(ctx)
 		if err != nil {

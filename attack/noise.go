@@ -20,6 +20,7 @@ func (n noise) Facts() Facts {
 	f := Facts{
 		Default: Noise(0),
 		Options: []string{"norm", "seed"},
+		Norms:   []Norm{Linf, L2, L1},
 		About:   "±eps in every pixel by a fair coin",
 		Source:  "Salmon et al. 2011, Philox4x32-10",
 		Control: true,
@@ -45,6 +46,16 @@ func (noise) Cost(a Attack) Cost { return Cost{Share: 1 + 2*a.Steps} }
 // Ray is false: the model's gradient is not what it goes along.
 func (noise) Ray(Attack) bool { return false }
 
+// Run takes the step. No backend draws in L1.
 func (noise) Run(ctx context.Context, a Attack, rows Rows) error {
-	return iterated{}.Run(ctx, a, rows)
+	if !a.Norm.Above() {
+		return iterated{}.Run(ctx, a, rows)
+	}
+	s, err := a.Move(0, rows).Drawn(rows.Images(), inputs(rows))
+	if err != nil {
+		return err
+	}
+	err = rows.Step(ctx, s)
+	rows.Done()
+	return err
 }

@@ -113,8 +113,11 @@ func (s Step) Drawn(images []int, size int) (Step, error) {
 		case s.Direction == RandomSign:
 			RandomSigns(signs, s.Seed, image, restart, s.Index)
 			by := 1.0
-			if s.Norm == L2 {
+			switch s.Norm {
+			case L2:
 				by = math.Sqrt(float64(size))
+			case L1:
+				by = float64(size)
 			}
 			for i, v := range signs {
 				d[i] = float64(v) / by
@@ -124,13 +127,23 @@ func (s Step) Drawn(images []int, size int) (Step, error) {
 			for i := range d {
 				d[i] = u.Linf(i)
 			}
-		case s.Direction == Uniform && s.Norm == L2:
+		case s.Direction == Uniform && (s.Norm == L2 || s.Norm == L1):
 			f := NewUniformDraw(s.Seed, image, restart, s.Index).L2(bytes)
+			if s.Norm == L1 { // the same direction, with that radius in the other norm
+				squares, sizes := 0.0, 0.0
+				for _, v := range bytes {
+					squares += float64(v) * float64(v)
+					sizes += math.Abs(float64(v))
+				}
+				if f != 0 {
+					f = f * math.Sqrt(squares) / sizes
+				}
+			}
 			for i, v := range bytes {
 				d[i] = float64(v) * f
 			}
 		default:
-			return s, fmt.Errorf("attack: a draw of direction %d, norm %v: want a random direction, linf or l2", s.Direction, s.Norm)
+			return s, fmt.Errorf("attack: a draw of direction %d, norm %v: want a random direction, linf, l2 or l1", s.Direction, s.Norm)
 		}
 	}
 	s.Direction, s.Along = Along, along

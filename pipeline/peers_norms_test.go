@@ -62,7 +62,7 @@ func (e peerNorms) compare(t *testing.T, b *cpu.Backend[float64]) {
 	if e.Targets > 0 {
 		item += fmt.Sprintf(":targets=%d", e.Targets)
 	}
-	if e.Attack != "ddn" {
+	if m, err := attack.MethodOf(e.Attack); err == nil && m.Facts().Takes("norm") {
 		item += ":norm=" + e.Norm
 	}
 	a := parse(t, item, attack.Options{Decay: -1})[0]

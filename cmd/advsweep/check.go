@@ -78,9 +78,9 @@ Exit code 0: no FAIL. 3: a FAIL. 1: it could not be done.`,
 	}
 	v.inputs.add(c)
 	v.ball.add(c, "0.02,0.05,0.1,0.2", "`LIST` of eps to look at; pixels are in [0, 1]")
-	c.Flags().StringVar(&v.far, "far", "", "eps that reaches any image (default the width of --bounds, or 1; for l2 times the root of the pixels)")
+	c.Flags().StringVar(&v.far, "far", "", "eps that reaches any image (default the width of --bounds, or 1; for l2 times the root of the pixels, for l1 times their number)")
 	c.Flags().StringVar(&v.gates, "min-accuracy", "", "`LIST` of accuracy@eps, as in 0.80@0.05,0.5@8/255")
-	c.Flags().StringVar(&v.norm, "norm", "linf", "of eps: linf or l2")
+	c.Flags().StringVar(&v.norm, "norm", "linf", "of eps: linf, l2 or l1")
 	c.Flags().IntVar(&v.steps, "steps", 20, "K of the iterated attacks; twice as many are tried, too")
 	c.Flags().StringVar(&v.more, "attack", "", "`LIST` of attacks to make besides, as in quick,square:steps=1000: any but "+words.Or(composites())+otherNames)
 	v.images.add(c, 200)
@@ -154,6 +154,12 @@ func (v *checkVerb) run(c *cobra.Command) error {
 	if q.Norm, err = attack.ParseNorm(v.norm); err != nil {
 		return asUsage("norm", err)
 	}
+	if !verdict.Judges(q.Norm) {
+		return usagef("--norm %v: check has no questions in it, as there are neither controls nor a search without gradients; give linf, l2 or l1", q.Norm)
+	}
+	if q.Norm.Above() && !c.Flags().Changed("eps") {
+		return usagef("--eps: in %v eps is %s, so that the default, %s, says little: give a list, as in 2,5,10,20", q.Norm, q.Norm.Axis(), v.ball.eps)
+	}
 	if q.More, err = v.parseMore(q.Norm); err != nil {
 		return err
 	}
@@ -172,7 +178,7 @@ func (v *checkVerb) run(c *cobra.Command) error {
 		return err
 	}
 	defer in.backend.Close()
-	asked, err := attack.Parse("fgsm", attack.Options{Norm: q.Norm, Decay: -1})
+	asked, err := attack.Parse("uniform", attack.Options{Norm: q.Norm, Decay: -1})
 	if err != nil {
 		return err
 	}
