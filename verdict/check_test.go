@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"advsweep/attack"
@@ -136,6 +137,53 @@ func TestCheck(t *testing.T) {
 	}
 	if got := levels(&broken{Backend: open(t, m), backward: true, grow: 1}); got["noise"] != verdict.Fail || got["far"] != verdict.Fail || got["better-than-noise"] != verdict.Fail || got["black-box"] != verdict.Fail {
 		t.Errorf("steps that go backward: %v", got)
+	}
+}
+
+// TestCheckL1: the same in L1, and no check in L0.
+func TestCheckL1(t *testing.T) {
+	if testing.Short() {
+		t.Skip("attacks 30 images in many ways")
+	}
+	m, err := model.Default()
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole, err := dataset.MNIST1000()
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := whole.Slice(0, 30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := verdict.Check{Eps: []float64{5, 10}, Far: 784, Bounds: attack.Bounds{Lo: 0, Hi: 1}, Norm: attack.L1, Steps: 10, Seed: 1}
+	run := func(b pipeline.Backend) map[string]verdict.Level {
+		found, _, err := c.Run(t.Context(), b, set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := map[string]verdict.Level{}
+		for _, f := range found {
+			t.Log(f.Level, f.What, f)
+			all[string(f.What)] = max(all[string(f.What)], f.Level)
+		}
+		return all
+	}
+	for name, level := range run(open(t, m)) {
+		if level == verdict.Fail {
+			t.Errorf("sound model: %s fails", name)
+		}
+	}
+	if got := run(open(t, masked(t, m, false))); got["zero-gradient"] != verdict.Fail || got["better-than-noise"] != verdict.Fail || got["ball"] != verdict.Pass {
+		t.Errorf("masked: %v", got)
+	}
+	if got := run(&broken{Backend: open(t, m), grow: 1.5}); got["ball"] != verdict.Fail {
+		t.Errorf("steps that are too long: %v", got)
+	}
+	c.Norm = attack.L0
+	if _, _, err := c.Run(t.Context(), open(t, m), set); err == nil || !strings.Contains(err.Error(), "no check in l0") {
+		t.Errorf("in L0: error %v", err)
 	}
 }
 

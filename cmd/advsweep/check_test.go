@@ -18,6 +18,12 @@ func TestCheckMore(t *testing.T) {
 			t.Errorf("nothing says %q:\n%s", want, stdout)
 		}
 	}
+	if code, _, stderr := advsweep(t, "check", "--norm", "l0"); code != exitUsage || !strings.Contains(stderr, "give linf, l2 or l1") {
+		t.Errorf("--norm l0: exit code %d, %s", code, stderr)
+	}
+	if code, _, stderr := advsweep(t, "check", "--norm", "l1"); code != exitUsage || !strings.Contains(stderr, "as in 2,5,10,20") {
+		t.Errorf("--norm l1 with the eps of linf: exit code %d, %s", code, stderr)
+	}
 	for more, want := range map[string]string{
 		"":            "--attack is empty",
 		"worst":       "name attacks",

@@ -670,7 +670,7 @@ func TestRefusals(t *testing.T) {
 		{"sweep --attack FGSM,fgsm", exitUsage, "twice"},
 		{"sweep --attack worst,worst", exitUsage, "twice"},
 		{"sweep --norm l7", exitUsage, "want linf, l2, l1 or l0"}, {"sweep --norm l1 --eps 1", exitUsage, "attacks in l1 are apgd-ce"},
-		{"sweep --attack fmn --norm l0", exitUsage, "as in 0:60:3"}, {"check --norm l0", exitUsage, "give linf, l2 or l1"},
+		{"sweep --attack fmn --norm l0", exitUsage, "as in 0:60:3"},
 		{"sweep --loss hinge", exitUsage, "want ce, cw or dlr"},
 		{"sweep --step 0", exitUsage, "eps/k"},
 		{"sweep --attack pgd:step=20", exitUsage, "--attack: attack: pgd:step=20: step 20 is how far one step moves, in units of pixels, and pixels span 1"},

@@ -21,7 +21,8 @@ import run
 STAGES = ["apgd-ce", "apgd-t", "fab-t", "square"]
 # where some images stay right, and some do not
 EPS = {"linf": {"adv-mlp": [0.05, 0.1, 0.15], "adv-cnn": [0.2, 0.3, 0.35], "mlp": [0.02, 0.05, 0.1], "cnn": [0.02, 0.05, 0.1]},
-       "l2": {"adv-mlp": [0.5, 1, 2], "adv-cnn": [1, 2, 3], "mlp": [0.25, 0.5, 1], "cnn": [0.5, 1, 2]}}
+       "l2": {"adv-mlp": [0.5, 1, 2], "adv-cnn": [1, 2, 3], "mlp": [0.25, 0.5, 1], "cnn": [0.5, 1, 2]},
+       "l1": {"adv-mlp": [5, 10, 15], "adv-cnn": [5, 10, 20], "mlp": [3, 6, 9], "cnn": [3, 6, 9]}}
 IMAGES = 100
 ROWS = 10  # of one pass of a CNN: more do not fit into a CPU's caches, and take half as long again
 
@@ -70,7 +71,8 @@ def standard(net, x, y, norm, eps, seed):
     right += [torch.zeros(len(x), dtype=torch.bool)] * (len(STAGES) - len(right))  # it stops where none is right
     assert adv.dtype == torch.float64 and not torch.isnan(adv).any() and adv.min() >= 0 and adv.max() <= 1
     d = (adv - x).flatten(1)
-    assert (d.norm(dim=1) if norm == "l2" else d.abs().max(1)[0]).max() <= eps * (1 + 1e-9)
+    length = dict(linf=lambda: d.abs().max(1)[0], l2=lambda: d.norm(dim=1), l1=lambda: d.abs().sum(1))[norm]()
+    assert length.max() <= eps * (1 + 1e-9)
     with torch.no_grad():
         assert ((net(adv).argmax(1) == y) == right[-1]).all()
     return torch.stack(right), [c.forwards for c in counts], [c.backwards for c in counts]
