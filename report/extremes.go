@@ -170,3 +170,8 @@ func normOf(r *pipeline.Result) (n attack.Norm, ok bool) {
 	}
 	return n, ok
 }
+
+// inL1 reports whether an attack of r is in L1, where that norm is known.
+func inL1(r *pipeline.Result) bool {
+	return slices.ContainsFunc(r.Curves, func(c pipeline.Curve) bool { return c.Attack.Norm == attack.L1 && !c.Attack.Composite() })
+}

@@ -884,6 +884,9 @@ func dataURL(m image.Image) template.URL {
 func (p Page) table(v *pageContent, columns []int) {
 	r := p.Result
 	v.Numbers.Heads = []string{"attack", "eps", "right", "accuracy", "95 % interval", "within", "rounded", "fooled", "success rate", "95 % interval", "mean L∞", "mean L2", "mean L0", "zero gradient"}
+	if inL1(r) {
+		v.Numbers.Heads = append(v.Numbers.Heads, "mean L1")
+	}
 	for i := range r.Curves {
 		rows := p.rows[i]
 		for _, e := range columns {
@@ -895,9 +898,16 @@ func (p Page) table(v *pageContent, columns []int) {
 			if o.Success != nil {
 				rate, of = percent(o.Success.Ratio)+" %", percent(o.Success.Low)+"–"+percent(o.Success.High)
 			}
-			v.Numbers.Rows = append(v.Numbers.Rows, []string{w.Attack, float(w.Eps), strconv.Itoa(w.Right.Count), percent(w.Right.Ratio) + " %", percent(w.Right.Low) + "–" + percent(w.Right.High),
+			row := []string{w.Attack, float(w.Eps), strconv.Itoa(w.Right.Count), percent(w.Right.Ratio) + " %", percent(w.Right.Low) + "–" + percent(w.Right.High),
 				strconv.Itoa(o.Within), rounded, strconv.Itoa(o.Fooled), rate, of,
-				short(o.MeanNorm[0]), short(o.MeanNorm[1]), short(o.MeanNorm[2]), strconv.Itoa(w.ZeroGradient)})
+				short(o.MeanNorm[0]), short(o.MeanNorm[1]), short(o.MeanNorm[2]), strconv.Itoa(w.ZeroGradient)}
+			switch {
+			case o.MeanL1 != nil:
+				row = append(row, short(*o.MeanL1))
+			case inL1(r):
+				row = append(row, "–")
+			}
+			v.Numbers.Rows = append(v.Numbers.Rows, row)
 		}
 	}
 	if len(columns) < len(r.Eps) {

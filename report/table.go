@@ -165,6 +165,9 @@ func writeOutcomes(b *strings.Builder, r *pipeline.Result) {
 	}
 	fmt.Fprintf(b, "\nAt eps %s: success of %d that are right as they are; right within eps, and with\n8-bit pixels; mean norms of the perturbation.\n\n", short(r.Eps[len(r.Eps)-1]), r.Clean)
 	columns := [][]string{{""}, {"success %"}, {"within"}, {"8-bit"}, {"L∞"}, {"L2"}, {"L0"}}
+	if inL1(r) {
+		columns = append(columns, []string{"L1"})
+	}
 	for i, row := range Rows(r) {
 		if (i+1)%len(r.Eps) != 0 || row.Outcomes == nil {
 			continue
@@ -179,8 +182,12 @@ func writeOutcomes(b *strings.Builder, r *pipeline.Result) {
 			rounded = strconv.Itoa(*o.Rounded)
 		}
 		digits := func(v float64) string { return strconv.FormatFloat(v, 'g', 3, 64) }
-		for k, cell := range []string{r.Curves[i/len(r.Eps)].Attack.Label(), success, strconv.Itoa(o.Within), rounded, digits(o.MeanNorm[0]), digits(o.MeanNorm[1]), digits(o.MeanNorm[2])} {
-			columns[k] = append(columns[k], cell)
+		cells := []string{r.Curves[i/len(r.Eps)].Attack.Label(), success, strconv.Itoa(o.Within), rounded, digits(o.MeanNorm[0]), digits(o.MeanNorm[1]), digits(o.MeanNorm[2]), "-"}
+		if o.MeanL1 != nil {
+			cells[7] = digits(*o.MeanL1)
+		}
+		for k := range columns {
+			columns[k] = append(columns[k], cells[k])
 		}
 	}
 	writeColumns(b, columns)
