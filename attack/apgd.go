@@ -28,12 +28,12 @@ func (m apgd) Facts() Facts {
 
 func (apgd) Label(a Attack) string { return iterated{}.Label(a) }
 
-// Cost is a gradient for each step, which brings the loss along, and the loss in the end. In L1 there
-// is a gradient at the end of each part.
+// Cost is a gradient for each step, which brings the loss along, and the loss in the end. In L1
+// there is a gradient at the end of each ball.
 func (apgd) Cost(a Attack) Cost {
 	c := Cost{Row: float64(2*a.Steps) + 1, Share: 1 + 3*a.Steps}
 	if a.Norm == L1 {
-		c.Row = float64(2 * (a.Steps + len(partsL1(a.Steps))))
+		c.Row = float64(2 * (a.Steps + len(ballsL1(a.Steps))))
 	}
 	return c
 }

@@ -17,27 +17,27 @@ func (apgd) runL1(ctx context.Context, a Attack, rows Rows) error {
 	if err != nil {
 		return err
 	}
-	for _, part := range partsL1(a.Steps) {
-		if err := s.run(ctx, part.radius, part.steps); err != nil {
+	for _, ball := range ballsL1(a.Steps) {
+		if err := s.run(ctx, ball.radius, ball.steps); err != nil {
 			return err
 		}
 	}
 	return s.end(ctx)
 }
 
-// A partL1 is a part of APGD in L1: so many steps in a ball of radius times eps.
-type partL1 struct {
+// A ballL1 is what APGD in L1 does in one ball, of radius times eps: so many steps.
+type ballL1 struct {
 	radius float64
 	steps  int
 }
 
-// partsL1 are those of so many steps.
-func partsL1(steps int) []partL1 {
+// ballsL1 are those of so many steps.
+func ballsL1(steps int) []ballL1 {
 	early := 3 * steps / 10
 	if early == 0 {
-		return []partL1{{1, steps}}
+		return []ballL1{{1, steps}}
 	}
-	return []partL1{{3, early}, {2, early}, {1, steps - 2*early}}
+	return []ballL1{{3, early}, {2, early}, {1, steps - 2*early}}
 }
 
 // sparse are the rows of APGD in L1. All ways are from the clean images.
@@ -46,7 +46,7 @@ type sparse struct {
 	labels []int32
 	eps    []float64   // [N]
 	at     []sparseRow // [N]
-	begun  bool        // whether a part has run
+	begun  bool        // whether there was a ball before
 }
 
 // A sparseRow is what is known of one row.

@@ -95,7 +95,8 @@ func (fabTargeted) Search(ctx context.Context, a Attack, rows Rows) ([]Found, er
 }
 
 // fab is FAB with the plane of each row that planes returns: its slope [N][I], and the class on the
-// other side [N], and looks at the rows. Constants are those of the paper's section 4, as AutoAttack has them.
+// other side [N], and looks at the rows. Constants are those of the paper's section 4, as
+// AutoAttack has them.
 func (s *seeker) fab(ctx context.Context, planes func(context.Context) (w [][]float64, rival []int, err error)) ([]Found, error) {
 	const most, eta, beta = 0.1, 1.05, 0.9
 	bounds := s.rows.Bounds()
