@@ -24,7 +24,7 @@ type general struct {
 	hasM, hasOld bool      // whether m and old hold something of this batch
 	has          [2]bool   // whether slots do
 	set          buffer    // [rows] of int8: which rows Keep and Restore are for
-	norms        buffer    // [rows] of attack.Norms
+	norms        buffer    // [rows] of measured
 
 	sizes, targets, restarts buffer // of a step: [E] or [rows], [rows], [E]
 

@@ -4,6 +4,7 @@ package gpu
 
 import (
 	"context"
+	"unsafe"
 
 	"advsweep/attack"
 )
@@ -27,8 +28,18 @@ func (p *card) rowNorms(ctx context.Context, dst []attack.Norms) error {
 	if err != nil {
 		return err
 	}
-	return downloadTo(&p.downloads, dst, norms.DevicePtr)
+	return downloadRows(&p.downloads, norms.DevicePtr, rows, 1, func(first int, piece []measured) {
+		for k, v := range piece {
+			dst[first+k] = attack.Norms{Linf: v.linf, L2: v.l2, L0: v.l0}
+		}
+	})
 }
 
-// normsBytes is the size of an attack.Norms: float32, float32, int32.
-const normsBytes = 12
+// A measured is what the kernel norms writes of a row.
+type measured struct {
+	linf, l2 float32
+	l0       int32
+}
+
+// normsBytes is the size of a measured.
+const normsBytes = int(unsafe.Sizeof(measured{}))
