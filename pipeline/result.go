@@ -197,7 +197,8 @@ type StageCount struct {
 }
 
 // Stages counts, for each stage of a staged attack, the images that are right after it at each eps;
-// nil of other attacks. images are Result.Images, of a model with so many classes.
+// nil of other attacks. An image that was fooled at a smaller eps, and so took no pass, is wrong
+// before the first stage. images are Result.Images, of a model with so many classes.
 func (c *Curve) Stages(images []Clean, classes int) []StageCount {
 	E := len(c.Correct)
 	var all []StageCount
@@ -208,7 +209,7 @@ func (c *Curve) Stages(images []Clean, classes int) []StageCount {
 				continue
 			}
 			for e := range E {
-				if by := int(c.Outcomes[i*E+e].Stage); by == 0 || by > k+1 {
+				if o := &c.Outcomes[i*E+e]; o.Stage == 0 || o.Passes > 0 && int(o.Stage) > k+1 {
 					s.Right[e]++
 				}
 			}

@@ -89,7 +89,7 @@ func writeStages(b *strings.Builder, r *pipeline.Result, c *pipeline.Curve) {
 	if !c.Attack.Staged() || !c.Known() {
 		return
 	}
-	fmt.Fprintf(b, "\n%s: of %d images those that are right after each stage, which sees what is\nright so far; and its passes up or down the network for an image.\n\n", c.Attack.Label(), r.N)
+	fmt.Fprintf(b, "\n%s: of %d images those that are right after each stage, which sees what is\nright so far, at this eps and at smaller ones; and its passes up or down the\nnetwork for an image.\n\n", c.Attack.Label(), r.N)
 	columns := [][]string{{"eps"}}
 	for _, eps := range r.Eps {
 		columns[0] = append(columns[0], short(eps))
