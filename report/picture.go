@@ -9,6 +9,7 @@ import (
 	"image/png"
 	"math"
 
+	"advsweep/attack"
 	"advsweep/pipeline"
 
 	"codeberg.org/go-fonts/liberation/liberationsansbold"
@@ -40,7 +41,7 @@ var (
 // Pixels in [0, 1] are grey. Those below 0 are violet and those above 1 orange,
 // stronger the further out, and a line counts them. The perturbation is blue
 // where it is negative, white at 0, red where it is positive, the full colour
-// at ±eps.
+// at ±eps, in other norms than L∞ at the farthest pixel.
 func Picture(e *pipeline.Example) ([]byte, error) {
 	d, err := newDifference(e)
 	if err != nil {
@@ -50,9 +51,14 @@ func Picture(e *pipeline.Example) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Graded over at least eps, so that a rounding error is not drawn as the worst.
-	reach := max(e.Eps, -d.perturbed.lo, d.perturbed.hi-1, -d.clean.lo, d.clean.hi-1)
-	scale := max(e.Eps, d.linf)
+	// Graded over at least eps, so that a rounding error is not drawn as the worst. In another norm eps
+	// is no distance of a pixel.
+	least := e.Eps
+	if e.Attack.Norm != attack.Linf {
+		least = min(e.Eps, d.linf)
+	}
+	reach := max(least, -d.perturbed.lo, d.perturbed.hi-1, -d.clean.lo, d.clean.hi-1)
+	scale := max(least, d.linf)
 
 	p.text(margin, margin+22, 22, true, ink, fmt.Sprintf("Image %d, label %d: %s", e.Index, e.Label, outcome(e)))
 
@@ -64,8 +70,12 @@ func Picture(e *pipeline.Example) ([]byte, error) {
 	if !e.Bounds.None() {
 		bounds = fmt.Sprintf("clipped to [%s, %s]", short(e.Bounds.Lo), short(e.Bounds.Hi))
 	}
+	own := "" // the attack's norm, if it is another
+	if n := e.Attack.Norm; n.Above() {
+		own = fmt.Sprintf("%s = %s, ", n.Title(), short(n.Length(d.delta.v)))
+	}
 	p.heading(1, "perturbation", fmt.Sprintf("%s, eps = %s", e.Attack.Label(), short(e.Eps)),
-		fmt.Sprintf("L∞ = %s, L2 = %s, %s", short(d.linf), short(d.l2), bounds))
+		fmt.Sprintf("L∞ = %s, L2 = %s, %s%s", short(d.linf), short(d.l2), own, bounds))
 	p.image(1, d.delta, func(v float64) color.RGBA { return diverging(v, scale) })
 	marks := []mark{{0.5, "0"}}
 	if scale > 0 {
