@@ -116,8 +116,10 @@ func TestCheck(t *testing.T) {
 				t.Errorf("masked, soft %v: %s is %v, want FAIL", soft, name, got[name])
 			}
 		}
-		if !soft && got["black-box"] != verdict.Fail { // the soft one can be attacked at large eps
-			t.Errorf("masked: black-box is %v, want FAIL", got["black-box"])
+		// The soft one can be attacked at large eps. Of the other one random starts fool most images
+		// that Square fools, so that those that it alone fools are too few for a FAIL.
+		if !soft && got["black-box"] == verdict.Pass {
+			t.Errorf("masked: black-box is %v, want a warning", got["black-box"])
 		}
 		if got["eps-0"] != verdict.Pass || got["ball"] != verdict.Pass {
 			t.Errorf("masked, soft %v: %v", soft, got)

@@ -293,8 +293,10 @@ func TestUnknown(t *testing.T) {
 		"norm(4), a step": func() {
 			row().Step(nil, attack.Step{Norm: attack.L0 + 1, Direction: attack.Uniform}, 0, -1, 0, Float64)
 		},
-		"norm(4), a level": func() { Round(attack.L2+1, 0, 0, 0) },
+		"norm(4), a level": func() { Round(attack.L0+1, 0, 0, 0) },
 		"norm(4), a draw":  func() { Draw(attack.Step{Direction: attack.Uniform, Norm: attack.L0 + 1}, 3, 0, 0) },
+		"l1, a level":      func() { Round(attack.L1, 0, 0, 0) },
+		"l0, a step":       func() { row().Step(nil, attack.Step{Norm: attack.L0, Direction: attack.Uniform}, 0, -1, 0, Float64) },
 		"direction 0":      func() { Draw(attack.Step{}, 3, 0, 0) },
 	} {
 		func() {
