@@ -287,7 +287,7 @@ func intoL1(v, x0 []float64, to float64, bounds Bounds) {
 		if lambda == 0 && sum <= to || math.Abs(sum-to) <= 1e-14*to { // sums of some thousand numbers round by less
 			break
 		}
-		next := low + (high-low)/2
+		next := low + float64((high-low)/2) // the conversion keeps it from being fused on arm64
 		if rate > 0 {
 			if step := lambda + (sum-to)/rate; step > low && step < high {
 				next = step

@@ -65,7 +65,7 @@ func (pdpgd) Search(ctx context.Context, a Attack, rows Rows) ([]Found, error) {
 		}
 		m.next()
 		eta := rate * portable.Pow(ratePart, float64(step)/float64(a.Steps))
-		theta := dualRate * (dualPart + float64((1-dualPart)*float64(a.Steps-1-step)/float64(max(a.Steps-1, 1))))
+		theta := float64(dualRate * (dualPart + float64((1-dualPart)*float64(a.Steps-1-step)/float64(max(a.Steps-1, 1)))))
 		for k := range g {
 			if s.found[k].Distance == 0 {
 				continue

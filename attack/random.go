@@ -132,7 +132,7 @@ func (s Step) Drawn(images []int, size int) (Step, error) {
 			if s.Norm == L1 { // the same direction, with that radius in the other norm
 				squares, sizes := 0.0, 0.0
 				for _, v := range bytes {
-					squares += float64(v) * float64(v)
+					squares += float64(float64(v) * float64(v))
 					sizes += math.Abs(float64(v))
 				}
 				if f != 0 {

@@ -212,7 +212,7 @@ func (c Check) ball(ctx context.Context, b pipeline.Backend, set *dataset.Set, s
 			}
 			most := at + slack(at, top)
 			if a.Norm == attack.L1 { // each pixel rounds by itself
-				most += float64(inputs) * 0x1p-23 * max(1, top)
+				most += float64(float64(inputs) * 0x1p-23 * max(1, top))
 			}
 			if !(far <= most) {
 				bad[set.First+i] = true
