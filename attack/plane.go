@@ -27,20 +27,33 @@ func roomOf(u, slope, rise float64, bounds Bounds) float64 {
 // from the sum, which is concave and of straight pieces in λ, by Newton's steps from below: each
 // takes in the pixels that the last one brought to the bounds, and none comes back.
 func inProportion(steep func(slope float64) float64) func(d, u, w []float64, rise float64, bounds Bounds) {
+	type pixel struct {
+		i                  int
+		steep, room        float64
+		atBounds, perSteep float64 // what it adds to the sum at the bounds, and for λ = 1
+	}
 	return func(d, u, w []float64, rise float64, bounds Bounds) {
+		clear(d)
+		if rise == 0 {
+			return
+		}
+		pixels := make([]pixel, 0, len(w))
+		for i, slope := range w {
+			if slope != 0 {
+				p := pixel{i: i, steep: steep(slope), room: roomOf(u[i], slope, rise, bounds)}
+				p.atBounds, p.perSteep = math.Abs(slope)*p.room, math.Abs(slope)*p.steep
+				pixels = append(pixels, p)
+			}
+		}
 		lambda, before := 0.0, -1
 		for {
 			rate, have, full := 0.0, 0.0, 0
-			for i, slope := range w {
-				if slope == 0 {
-					continue
-				}
-				steep, room := steep(slope), roomOf(u[i], slope, rise, bounds)
-				if before >= 0 && float64(lambda*steep) >= room {
-					have += float64(math.Abs(slope) * room)
+			for k := range pixels {
+				if p := &pixels[k]; before >= 0 && float64(lambda*p.steep) >= p.room {
+					have += p.atBounds
 					full++
 				} else {
-					rate += float64(math.Abs(slope) * steep)
+					rate += p.perSteep
 				}
 			}
 			if full == before {
@@ -53,14 +66,10 @@ func inProportion(steep func(slope float64) float64) func(d, u, w []float64, ris
 			}
 			lambda = max(lambda, (math.Abs(rise)-have)/rate)
 		}
-		for i, slope := range w {
-			d[i] = 0
-			if slope == 0 || rise == 0 {
-				continue
-			}
-			d[i] = min(float64(lambda*steep(slope)), roomOf(u[i], slope, rise, bounds))
-			if (slope > 0) != (rise > 0) {
-				d[i] = -d[i]
+		for _, p := range pixels {
+			d[p.i] = min(float64(lambda*p.steep), p.room)
+			if (w[p.i] > 0) != (rise > 0) {
+				d[p.i] = -d[p.i]
 			}
 		}
 	}
