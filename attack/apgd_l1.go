@@ -72,12 +72,8 @@ func newSparse(ctx context.Context, a Attack, rows Rows) (*sparse, error) {
 	near, images := make([]int32, h.size), rows.Images()
 	for k := range s.at {
 		s.eps[k] = columns[k%len(columns)]
-		restart := 0
-		if r := rows.Restarts(); r != nil {
-			restart = r[k%len(columns)]
-		}
 		// A point that is normal in every pixel, before it is brought into the ball.
-		NewUniformDraw(a.Seed, images[k], restart, a.Steps).L2(near)
+		NewUniformDraw(a.Seed, images[k], restartOf(rows.Restarts(), k), a.Steps).L2(near)
 		for i, v := range near {
 			h.way(k)[i] = float64(v) / byteSpread
 		}
@@ -169,11 +165,7 @@ func (s *sparse) look(ctx context.Context, first, inside bool) error {
 		return fmt.Errorf("attack: %s: unknown loss %d", s.a.Name, int(s.a.Loss))
 	}
 	logits, g, err := s.rows.See(ctx, func(k int, z, q []float64) {
-		target := -1
-		if t := s.rows.Targets(); t != nil {
-			target = int(t[k])
-		}
-		_ = LossGradient(s.a.Loss, q, z, int(s.labels[k]), target) // its error is that of the loss above
+		_ = LossGradient(s.a.Loss, q, z, int(s.labels[k]), targetOf(s.rows, k)) // its error is that of the loss above
 	})
 	if err != nil {
 		return err

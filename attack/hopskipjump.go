@@ -139,11 +139,7 @@ func (j *jumper) begin(ctx context.Context) error {
 
 // draw is that of row k at a step.
 func (j *jumper) draw(k, step int) *UniformDraw {
-	restart := 0
-	if all := j.rows.Restarts(); all != nil {
-		restart = all[k%len(all)]
-	}
-	return NewUniformDraw(j.a.Seed, j.images[k], restart, step)
+	return NewUniformDraw(j.a.Seed, j.images[k], restartOf(j.rows.Restarts(), k), step)
 }
 
 // estimate returns for each row the way [I] along which the boundary rises where the row is: of

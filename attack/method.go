@@ -294,12 +294,16 @@ func (a Attack) judge(rows Rows, k int, label int32, z []float64) (loss float64,
 	if !ok {
 		return 0, false, NotFiniteRow(k)
 	}
-	target := -1
-	if t := rows.Targets(); t != nil {
-		target = int(t[k])
-	}
-	loss, err = a.Loss.Value(z, int(label), target)
+	loss, err = a.Loss.Value(z, int(label), targetOf(rows, k))
 	return loss, class != int(label), err
+}
+
+// targetOf is the class that row k comes near to, -1 if it is none.
+func targetOf(rows Rows, k int) int {
+	if t := rows.Targets(); t != nil {
+		return int(t[k])
+	}
+	return -1
 }
 
 // start moves rows to a random point of the ball if the attack begins there.

@@ -98,6 +98,14 @@ func Normals(dst []float64, seed uint64, image int, draw uint32) {
 	}
 }
 
+// restartOf is the restart of row k, of the restarts of its columns; 0 if these are nil.
+func restartOf(columns []int, k int) int {
+	if columns == nil {
+		return 0
+	}
+	return columns[k%len(columns)]
+}
+
 // Drawn returns s, a step along a random direction of rows whose images have these indexes [N], as
 // one that goes Along what it draws. Rows of an image need not be neighbours then, nor images. size
 // is I. It returns an error for another direction.
@@ -105,10 +113,7 @@ func (s Step) Drawn(images []int, size int) (Step, error) {
 	along := make([]float64, len(images)*size)
 	signs, bytes := make([]int8, size), make([]int32, size)
 	for k, image := range images {
-		d, restart := along[k*size:][:size], 0
-		if s.Restarts != nil {
-			restart = s.Restarts[k%len(s.Restarts)]
-		}
+		d, restart := along[k*size:][:size], restartOf(s.Restarts, k)
 		switch {
 		case s.Direction == RandomSign:
 			RandomSigns(signs, s.Seed, image, restart, s.Index)

@@ -155,11 +155,7 @@ func newSquares(ctx context.Context, a Attack, rows Rows) (*squares, error) {
 // draw returns the random numbers of row k for a query. Word 0 to 3 are places of windows, word 4
 // has the way that a bump lies, and from word 8 on there are signs, a bit each.
 func (s *squares) draw(k, query int) *UniformDraw {
-	restart := 0
-	if s.restarts != nil {
-		restart = s.restarts[k%len(s.columns)]
-	}
-	return NewUniformDraw(s.a.Seed, s.images[k], restart, query)
+	return NewUniformDraw(s.a.Seed, s.images[k], restartOf(s.restarts, k), query)
 }
 
 // below returns a number from 0 to n-1 of word i.

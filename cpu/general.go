@@ -127,30 +127,16 @@ func (b *Backend[T]) ahead(w *scratch[T], x []T, lo, hi int) []T {
 
 // gradientFrom is gradientAt from the logits z, what ahead has just returned.
 func (b *Backend[T]) gradientFrom(w *scratch[T], s attack.Step, z []T, lo, hi int) []T {
-	n := hi - lo
-	ld := len(z) / n
-	w.grad[0] = resize(w.grad[0], n*ld)
-	b.lossGradients(s, w.grad[0], z, ld, lo, hi)
-	if net := b.model.net; net != nil {
-		return net.backward(w, w.grad[0], b.subset(lo, hi, 0), nil)
-	}
-	return b.model.mlp.down(w, &w.rows, w.z, n, b.alike(lo, hi, 0), b.stripes(lo, hi, 0))
-}
-
-// lossGradients writes to q [hi-lo, ld] a positive multiple of the gradient of the step's loss at
-// the logits z [hi-lo, ld] of rows lo to hi-1.
-func (b *Backend[T]) lossGradients(s attack.Step, q, z []T, ld, lo, hi int) {
-	O := b.model.out
-	for r := lo; r < hi; r++ {
+	return b.downFrom(w, z, lo, hi, func(r int, z, q []T) {
 		i, _ := b.batch.of(r)
 		target := -1
 		if s.Targets != nil {
 			target = int(s.Targets[r])
 		}
-		if err := lossGradientOf(s.Loss, q[(r-lo)*ld:][:O], z[(r-lo)*ld:][:O], int(b.loaded.labels[i]), target); err != nil {
+		if err := lossGradientOf(s.Loss, q, z, int(b.loaded.labels[i]), target); err != nil {
 			panic(err) // batch.Known lets no such step in
 		}
-	}
+	})
 }
 
 // ascend turns the gradient g of row r into what step s moves along, and returns what to divide

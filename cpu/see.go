@@ -63,7 +63,7 @@ func (b *Backend[T]) slopingForward(w *scratch[T], lo, hi int) []T {
 }
 
 // downFrom returns the gradient of Σ_j q_j·z_j with respect to x of rows lo to hi-1, [hi-lo,
-// stride], z [hi-lo, ld] being what slopingForward has just returned. weigh writes q [O] of row r at
+// stride], z [hi-lo, ld] being what slopingForward or ahead has just returned. weigh writes q [O] of row r at
 // its logits [O]; q is 0 before. The result is valid until w is used again.
 func (b *Backend[T]) downFrom(w *scratch[T], z []T, lo, hi int, weigh func(r int, z, q []T)) []T {
 	n, out := hi-lo, b.model.out
