@@ -8,6 +8,22 @@ import (
 	"testing"
 )
 
+// randomPlane returns a point u [n] of the box, some of whose pixels are at its ends, and a slope w
+// [n], which is 0 in some.
+func randomPlane(r *rand.Rand, n int) (u, w []float64) {
+	u, w = make([]float64, n), make([]float64, n)
+	for i := range n {
+		u[i], w[i] = r.Float64(), r.NormFloat64()
+		switch r.IntN(6) {
+		case 0:
+			w[i] = 0
+		case 1:
+			u[i] = float64(r.IntN(2))
+		}
+	}
+	return u, w
+}
+
 // TestToPlane holds the way to a plane within a box to what makes it the shortest: it reaches the
 // plane, or the corner of the box that is nearest to it, and there is one λ with every pixel at
 // min(λ·steep, room), steep 1 for L∞ and the slope for L2. λ is found by bisection here.
@@ -16,16 +32,8 @@ func TestToPlane(t *testing.T) {
 	corners, walls := 0, 0
 	for range 2000 {
 		n := 1 + r.IntN(12)
-		u, w, d := make([]float64, n), make([]float64, n), make([]float64, n)
-		for i := range n {
-			u[i], w[i] = r.Float64(), r.NormFloat64()
-			switch r.IntN(6) {
-			case 0:
-				w[i] = 0
-			case 1:
-				u[i] = float64(r.IntN(2))
-			}
-		}
+		u, w := randomPlane(r, n)
+		d := make([]float64, n)
 		bounds := Bounds{Lo: 0, Hi: 1}
 		if r.IntN(4) == 0 {
 			bounds = Bounds{}
@@ -142,16 +150,8 @@ func TestSteepestFirst(t *testing.T) {
 	corners := 0
 	for range 2000 {
 		n := 1 + r.IntN(7)
-		u, w, d := make([]float64, n), make([]float64, n), make([]float64, n)
-		for i := range n {
-			u[i], w[i] = r.Float64(), r.NormFloat64()
-			switch r.IntN(6) {
-			case 0:
-				w[i] = 0
-			case 1:
-				u[i] = float64(r.IntN(2))
-			}
-		}
+		u, w := randomPlane(r, n)
+		d := make([]float64, n)
 		bounds, rise := Bounds{Lo: 0, Hi: 1}, r.NormFloat64()*2
 		room := func(i int) float64 {
 			if w[i]*rise > 0 {

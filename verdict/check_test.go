@@ -70,11 +70,9 @@ func masked(t *testing.T, m *model.Model, soft bool) *model.Model {
 	return &model.Model{Layers: append([]model.Layer{up, model.ReLU{}, down, model.ReLU{}}, m.Layers...)}
 }
 
-// TestCheck: a sound model passes, and models that hide their gradients fail, by name.
-func TestCheck(t *testing.T) {
-	if testing.Short() {
-		t.Skip("attacks 100 images in many ways")
-	}
+// embedded is the embedded model with the first n of its images.
+func embedded(t *testing.T, n int) (*model.Model, *dataset.Set) {
+	t.Helper()
 	m, err := model.Default()
 	if err != nil {
 		t.Fatal(err)
@@ -83,10 +81,19 @@ func TestCheck(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	set, err := whole.Slice(0, 60)
+	set, err := whole.Slice(0, n)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return m, set
+}
+
+// TestCheck: a sound model passes, and models that hide their gradients fail, by name.
+func TestCheck(t *testing.T) {
+	if testing.Short() {
+		t.Skip("attacks 100 images in many ways")
+	}
+	m, set := embedded(t, 60)
 	c := verdict.Check{Eps: []float64{0.05, 0.1}, Far: 1, Bounds: attack.Bounds{Lo: 0, Hi: 1}, Steps: 8, Seed: 1, Gates: []verdict.Gate{{0.9, 0.005}, {0.99, 0.2}}}
 	levels := func(b pipeline.Backend) map[string]verdict.Level {
 		found, _, err := c.Run(t.Context(), b, set)
@@ -147,18 +154,7 @@ func TestCheckL1(t *testing.T) {
 	if testing.Short() {
 		t.Skip("attacks 30 images in many ways")
 	}
-	m, err := model.Default()
-	if err != nil {
-		t.Fatal(err)
-	}
-	whole, err := dataset.MNIST1000()
-	if err != nil {
-		t.Fatal(err)
-	}
-	set, err := whole.Slice(0, 30)
-	if err != nil {
-		t.Fatal(err)
-	}
+	m, set := embedded(t, 30)
 	c := verdict.Check{Eps: []float64{5, 10}, Far: 784, Bounds: attack.Bounds{Lo: 0, Hi: 1}, Norm: attack.L1, Steps: 10, Seed: 1}
 	run := func(b pipeline.Backend) map[string]verdict.Level {
 		found, _, err := c.Run(t.Context(), b, set)
@@ -192,18 +188,7 @@ func TestCheckL1(t *testing.T) {
 // TestCheckFooled: a healthy network under DLR, at an eps where no image is right. The gradient of
 // DLR is zero once the label ranks third, and says nothing of images that are wrong already.
 func TestCheckFooled(t *testing.T) {
-	m, err := model.Default()
-	if err != nil {
-		t.Fatal(err)
-	}
-	whole, err := dataset.MNIST1000()
-	if err != nil {
-		t.Fatal(err)
-	}
-	set, err := whole.Slice(0, 20)
-	if err != nil {
-		t.Fatal(err)
-	}
+	m, set := embedded(t, 20)
 	more, err := attack.Parse("apgd-dlr:steps=10,pgd:steps=10:loss=dlr,apgd-t:steps=5,quick", attack.Options{Seed: 1, Decay: -1})
 	if err != nil {
 		t.Fatal(err)
