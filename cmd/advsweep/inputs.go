@@ -156,8 +156,8 @@ func (in *inputs) precision() string {
 	return strings.TrimSpace(in.backend.Info().Precision + " " + in.math)
 }
 
-// settings prints what a run uses, defaults included; of images only where there are some. layers describes the model, rivals are those
-// of inputs.
+// settings prints what a run uses, defaults included; of images only where there are some. layers
+// describes the model, rivals are those of inputs.
 func settings(m record.Meta, layers string, rivals []string, lines ...string) string {
 	device := m.Backend
 	if m.Device != "" {
