@@ -5,7 +5,8 @@
 For each norm every attack has at most 2,000 passes of an image, up or down the network. Of adv-lib's the nearest misread point that was asked
 about counts, and of advsweep's the one that it reports. Optimality is 1 - (A - A*)/(c·d - A*): A is the area under robust accuracy over the distance,
 A* that of each image's nearest point of all attacks, c the clean accuracy and d the largest of these nearest distances (Cinà et al. 2024,
-arXiv:2404.19460). adv-lib's attacks run in float64 where they can. A norm that OUT has of a model is not run again.
+arXiv:2404.19460). adv-lib's attacks run in float64 where they can. A norm that OUT has of a model is not run again. With --keep DIR, what
+adv-lib found of a model in a norm is kept there as JSON, and not looked for again.
 """
 import argparse
 import csv
@@ -130,6 +131,19 @@ def theirs(net, x, y, norm, wrong):
     return out
 
 
+def kept(keep, name, norm, n, find):
+    """What find returns, from the folder keep if it has it of so many images."""
+    path = os.path.join(keep, "%s-%s-%d.json" % (name, norm, n))
+    if keep and os.path.exists(path):
+        with open(path) as f:
+            return json.load(f)
+    found = find()
+    if keep:
+        with open(path, "w") as f:
+            json.dump(found, f)
+    return found
+
+
 def ours(program, model, mnist, n, norm):
     out = {}
     with tempfile.TemporaryDirectory() as d:
@@ -164,6 +178,7 @@ def main():
         p.add_argument("--" + name, required=True)
     p.add_argument("--name", default="", help="what OUT calls the model, if not by its file")
     p.add_argument("--images", type=int, default=100)
+    p.add_argument("--keep", default="", help="a folder for what adv-lib found")
     a = p.parse_args()
     torch.set_default_dtype(torch.float64)
     n, name = a.images, a.name or a.model
@@ -179,7 +194,7 @@ def main():
     for norm in P:
         if norm in out.get(name, {}):
             continue
-        all = theirs(net, x, y, norm, wrong)
+        all = kept(a.keep, name, norm, n, lambda: theirs(net, x, y, norm, wrong))
         all |= ours(a.advsweep, os.path.join(a.weights, a.model + ".safetensors"), a.mnist, n, norm)
         found = {k: round(v, 4) for k, v in optimality(all).items()}
         with_names = dict(sorted(found.items(), key=lambda kv: -kv[1]))
