@@ -104,11 +104,8 @@ func (m apgd) Run(ctx context.Context, a Attack, rows Rows) error {
 	}
 	copy(atCheck, best)
 
-	K := a.Steps
-	share := func(p float64) int { return max(1, int(p*float64(K))) }
-	period, shrink, least := share(0.22), share(0.03), share(0.06)
-	next, since := period, 0
-	for k := range K {
+	check := newCheckpoints(a.Steps)
+	for k := range a.Steps {
 		s := a.Move(k, rows)
 		s.Size, s.Alpha = size, alpha
 		if k == 0 {
@@ -121,7 +118,8 @@ func (m apgd) Run(ctx context.Context, a Attack, rows Rows) error {
 			return err
 		}
 		rows.Done()
-		if since++; k+1 != next || k+1 == K {
+		since := check.due(k + 1)
+		if since == 0 {
 			continue
 		}
 		back := false
@@ -141,8 +139,6 @@ func (m apgd) Run(ctx context.Context, a Attack, rows Rows) error {
 				return err
 			}
 		}
-		since, period = 0, max(period-shrink, least)
-		next += period
 	}
 	rest := make([]bool, n)
 	for k := range rest {
@@ -152,4 +148,27 @@ func (m apgd) Run(ctx context.Context, a Attack, rows Rows) error {
 		return err
 	}
 	return rows.Restore(ctx, slotBest, rest)
+}
+
+// checkpoints are the steps of Auto-PGD at which sizes may change: section 3.2 of its paper.
+type checkpoints struct{ steps, next, period, shrink, least int }
+
+// newCheckpoints returns those of so many steps.
+func newCheckpoints(steps int) *checkpoints {
+	share := func(p float64) int { return max(1, int(p*float64(steps))) }
+	period := share(0.22)
+	return &checkpoints{steps: steps, next: period, period: period, shrink: share(0.03), least: share(0.06)}
+}
+
+// due returns how many steps there were since the last checkpoint if there is one after so many
+// steps in all, and 0 if not. There is none after the last step. It is asked of one step after the
+// other.
+func (c *checkpoints) due(step int) (since int) {
+	if step != c.next || step == c.steps {
+		return 0
+	}
+	since = c.period
+	c.period = max(c.period-c.shrink, c.least)
+	c.next += c.period
+	return since
 }

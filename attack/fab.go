@@ -80,31 +80,28 @@ func (fabTargeted) Search(ctx context.Context, a Attack, rows Rows) ([]Found, er
 	if err != nil {
 		return nil, err
 	}
-	targets := rows.Targets()
-	if targets == nil {
-		return s.fab(ctx, s.seeRivals)
-	}
-	rival := make([]int, len(targets))
-	for k, t := range targets {
-		rival[k] = int(t)
-	}
-	return s.fab(ctx, func(ctx context.Context) ([][]float64, []int, error) {
-		w, err := s.see(ctx, func(k int, _, q []float64) { q[rival[k]], q[s.labels[k]] = 1, -1 })
-		return w, rival, err
-	})
+	return s.fab(ctx, s.seeAim)
 }
 
 // fab is FAB with the plane of each row that planes returns: its slope [N][I], and the class on the
 // other side [N], and looks at the rows. Constants are those of the paper's section 4, as
 // AutoAttack has them.
 func (s *seeker) fab(ctx context.Context, planes func(context.Context) (w [][]float64, rival []int, err error)) ([]Found, error) {
+	if err := s.fabSteps(ctx, s.a.Steps, planes); err != nil {
+		return nil, err
+	}
+	return s.polish(ctx)
+}
+
+// fabSteps are so many steps of fab, from where the rows are.
+func (s *seeker) fabSteps(ctx context.Context, steps int, planes func(context.Context) (w [][]float64, rival []int, err error)) error {
 	const most, eta, beta = 0.1, 1.05, 0.9
 	bounds := s.rows.Bounds()
 	fromX, fromClean := make([]float64, len(s.apart)), make([]float64, len(s.apart))
-	for range s.a.Steps {
+	for range steps {
 		w, rival, err := planes(ctx)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		s.noteZero(w)
 		for k := range w {
@@ -128,7 +125,7 @@ func (s *seeker) fab(ctx context.Context, planes func(context.Context) (w [][]fl
 			}
 		}
 		if err := s.goThere(ctx); err != nil {
-			return nil, err
+			return err
 		}
 		back := false
 		for k, wrong := range s.wrong {
@@ -142,10 +139,10 @@ func (s *seeker) fab(ctx context.Context, planes func(context.Context) (w [][]fl
 		}
 		if back {
 			if err := s.move(ctx); err != nil {
-				return nil, err
+				return err
 			}
 		}
 		s.rows.Done()
 	}
-	return s.polish(ctx)
+	return nil
 }

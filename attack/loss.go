@@ -126,19 +126,25 @@ func margin(z []float64, label, target int) float64 {
 }
 
 func dlr(z []float64, label, target int) float64 {
+	up, down := dlrParts(z, label, target)
+	return up / down
+}
+
+// dlrParts are the numerator and the denominator of DLR, the minus in the numerator; a denominator
+// of 0 is 1.
+func dlrParts(z []float64, label, target int) (up, down float64) {
 	sorted := slices.Clone(z)
 	slices.Sort(sorted)
 	slices.Reverse(sorted)
-	up, down := largest(z, label)-z[label], 1.0
 	if target < 0 {
-		down = sorted[0] - sorted[2]
+		up, down = largest(z, label)-z[label], sorted[0]-sorted[2]
 	} else {
 		up, down = z[target]-z[label], sorted[0]-float64((sorted[2]+sorted[3])/2)
 	}
 	if down == 0 {
-		return up
+		down = 1
 	}
-	return up / down
+	return up, down
 }
 
 // largest is the largest of z but that of class y.

@@ -164,7 +164,7 @@ type Rows interface {
 // file and add its row.
 var Methods = []Method{
 	fgsm{}, bim{}, pgd{}, mifgsm{}, mifgsm{nesterov: true}, apgd{CrossEntropy}, apgd{DLR}, apgdTargeted{}, square{},
-	malt{}, fab{}, fabTargeted{}, ddn{}, fmn{}, pdpgd{}, sigmaZero{}, deepFool{}, carliniWagner{}, rayS{}, hopSkipJump{}, autoAttack, quick,
+	malt{}, fab{}, fabTargeted{}, fabAPGD{}, ddn{}, fmn{}, pdpgd{}, alma{}, almaTargeted{}, sigmaZero{}, sigmaZeroTargeted{}, deepFool{}, carliniWagner{}, rayS{}, hopSkipJump{}, autoAttack, quick,
 	noise{RandomSign}, noise{Uniform}, worst{},
 }
 

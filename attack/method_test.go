@@ -93,9 +93,9 @@ func TestMethods(t *testing.T) {
 		for _, key := range f.Options {
 			changed := false
 			// One of two values may be the default.
-			for _, value := range map[string][2]string{"steps": {"2", "3"}, "step": {"0.01", "0.02"}, "restarts": {"1", "2"}, "norm": {"linf", "l2"}, "loss": {"ce", "cw"},
+			for _, value := range map[string][2]string{"steps": {"2", "3"}, "step": {"0.01", "0.02"}, "restarts": {"1", "2"}, "norm": {f.norms()[0].String(), f.norms()[1].String()}, "loss": {"ce", "cw"},
 				"decay": {"0.5", "1"}, "target": {"none", "1"}, "targets": {"2", "3"}, "seed": {"8", "9"}}[key] {
-				all, err := Parse(a.Kind+":"+key+"="+value, Options{Decay: -1})
+				all, err := Parse(a.Kind+":"+key+"="+value, Options{Norm: f.norms()[0], Decay: -1})
 				if err != nil {
 					t.Error(err)
 					continue

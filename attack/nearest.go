@@ -236,6 +236,28 @@ func (s *seeker) seeRivals(ctx context.Context) (g [][]float64, rival []int, err
 	return g, rival, err
 }
 
+// seeToward is see of z_rival - z_label of every row, rival [N].
+func (s *seeker) seeToward(ctx context.Context, rival []int) ([][]float64, error) {
+	return s.see(ctx, func(k int, _, q []float64) { q[rival[k]], q[s.labels[k]] = 1, -1 })
+}
+
+// seeAim is seeToward of the targets of the rows, and seeRivals if they have none. It notes rows as
+// that does.
+func (s *seeker) seeAim(ctx context.Context) (g [][]float64, rival []int, err error) {
+	targets := s.rows.Targets()
+	if targets == nil {
+		return s.seeRivals(ctx)
+	}
+	rival = make([]int, len(targets))
+	for k, t := range targets {
+		rival[k] = int(t)
+	}
+	if g, err = s.seeToward(ctx, rival); err == nil {
+		s.noteZero(g)
+	}
+	return g, rival, err
+}
+
 // judge takes in the logits of the rows where they are.
 func (s *seeker) judge(logits [][]float64) error {
 	s.logits = logits

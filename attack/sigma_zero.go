@@ -15,6 +15,17 @@ func SigmaZero(k int) Attack {
 	return Attack{Name: "sigma-zero", Kind: "sigma-zero", Steps: k, Direction: Along, Norm: L0, Loss: Margin}
 }
 
+// SigmaZeroTargeted is SigmaZero towards one class after another, targets of them, those with the
+// largest logits of the clean image, the label left out. An image has as many steps towards each.
+//
+// The paper has no targets; they are FAB's (Croce and Hein 2020, arXiv:2003.01690, section 5). At
+// 190 steps towards five classes it takes as many passes as SigmaZero at 950, and finds fewer pixels.
+func SigmaZeroTargeted(k, targets int) Attack {
+	a := SigmaZero(k)
+	a.Name, a.Kind, a.Restarts, a.Target = "sigma-zero-t", "sigma-zero-t", targets, ByRank
+	return a
+}
+
 type sigmaZero struct{ nearest }
 
 func (sigmaZero) Facts() Facts {
@@ -51,7 +62,7 @@ func (sigmaZero) Search(ctx context.Context, a Attack, rows Rows) ([]Found, erro
 	}
 	eta := float64(first)
 	for step := range a.Steps {
-		g, _, err := s.seeRivals(ctx)
+		g, _, err := s.seeAim(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -90,4 +101,21 @@ func (sigmaZero) Search(ctx context.Context, a Attack, rows Rows) ([]Found, erro
 		rows.Done()
 	}
 	return s.polish(ctx)
+}
+
+type sigmaZeroTargeted struct{ sigmaZero }
+
+func (sigmaZeroTargeted) Facts() Facts {
+	return Facts{
+		Default: SigmaZeroTargeted(200, 5),
+		Options: []string{"steps", "targets"},
+		About:   "sigma-zero towards the classes next in the clean image, one after the other",
+		Source:  "Cinà et al. 2024, arXiv:2402.01879",
+	}
+}
+
+func (sigmaZeroTargeted) Label(a Attack) string { return fmt.Sprintf("σ-zero-T, k = %d", a.Steps) }
+
+func (m sigmaZeroTargeted) Run(ctx context.Context, a Attack, rows Rows) error {
+	return runNearest(ctx, m, a, rows)
 }

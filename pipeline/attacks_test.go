@@ -43,12 +43,20 @@ func brief(steps int) (items []string) {
 		switch {
 		case f.Composite, staged && f.Name() != "relay":
 		case f.Takes("steps") && f.Default.Steps > steps:
-			items = append(items, fmt.Sprintf("%s:steps=%d", f.Name(), steps))
+			items = append(items, fmt.Sprintf("%s:steps=%d", withNorm(f), steps))
 		default:
-			items = append(items, f.Name())
+			items = append(items, withNorm(f))
 		}
 	}
 	return items
+}
+
+// withNorm is the name of a kind, with its norm where it has not the one that a list has by default.
+func withNorm(f attack.Facts) string {
+	if f.Takes("norm") && !f.Has(attack.Linf) {
+		return fmt.Sprintf("%s:norm=%v", f.Name(), f.Default.Norm)
+	}
+	return f.Name()
 }
 
 // everyAttack is a list of all, a few steps each: every kind as it is and with all of its options,
@@ -74,7 +82,8 @@ func everyAttack() string {
 	}
 	items = append(items, "bim:step=0.03:loss=dlr", "pgd:steps=4:restarts=3", "pgd:steps=3:loss=cw:norm=l2", "fgsm:norm=l2", "nifgsm:steps=3:decay=0.5",
 		"apgd-ce:steps=12:restarts=2", "apgd-dlr:steps=9", "apgd-ce:steps=8:norm=l2", "pgd:steps=3:target=least-likely", "bim:target=2", "pgd:steps=2:restarts=2:target=all", "noise:norm=l2", "uniform:norm=l2",
-		"apgd-ce:steps=12:restarts=2:norm=l1", "apgd-t:steps=7:targets=2:norm=l1", "square:steps=9:norm=l1", "fab:steps=3:norm=l1", "fmn:steps=4:norm=l1", "fmn:steps=4:norm=l0", "pdpgd:steps=4:norm=l1")
+		"apgd-ce:steps=12:restarts=2:norm=l1", "apgd-t:steps=7:targets=2:norm=l1", "square:steps=9:norm=l1", "fab:steps=3:norm=l1", "fmn:steps=4:norm=l1", "fmn:steps=4:norm=l0", "pdpgd:steps=4:norm=l1",
+		"fab-apgd:steps=47", "alma:steps=12:norm=l1")
 	for _, m := range attack.Methods {
 		if f := m.Facts(); f.Composite {
 			items = append(items, f.Name())

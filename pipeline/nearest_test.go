@@ -9,6 +9,7 @@ import (
 
 	"advsweep/attack"
 	"advsweep/internal/ref"
+	"advsweep/internal/testsize"
 	"advsweep/model"
 	"advsweep/pipeline"
 )
@@ -59,10 +60,10 @@ func TestMinimumNormOnPlanes(t *testing.T) {
 	type limit struct{ median, all float64 }
 	// In L0 a pixel is a large part of the distance, and in L1 one pixel has most of it.
 	sparse := map[string]map[attack.Norm]limit{
-		"fab": {attack.L1: {1.001, 1.05}}, "fab-t": {attack.L1: {1.001, 1.01}}, "fmn": {attack.L1: {1.001, 1.2}, attack.L0: {1, 2}}, "pdpgd": {attack.L1: {1.1, 1.3}},
-		"sigma-zero": {attack.L0: {1, 1}},
+		"fab": {attack.L1: {1.001, 1.05}}, "fab-t": {attack.L1: {1.001, 1.01}}, "fmn": {attack.L1: {1.001, 1.2}, attack.L0: {1, 2}}, "pdpgd": {attack.L1: {1.1, 1.3}}, "alma": {attack.L1: {1.05, 1.3}}, "alma-t": {attack.L1: {1.05, 4}},
+		"sigma-zero": {attack.L0: {1, 1}}, "sigma-zero-t": {attack.L0: {1, 1}},
 	}
-	limits := map[string]limit{"fab": {1.001, 1.08}, "fab-t": {1.001, 1.01}, "ddn": {1.06, 1.2}, "fmn": {1.001, 1.12}, "deepfool": {1.001, 1.08}, "carlini-wagner": {1.01, 1.3}, "rays": {1.001, 1.35}, "pdpgd": {1.02, 1.2}, "hopskipjump": {1.02, 1.15}}
+	limits := map[string]limit{"fab": {1.001, 1.08}, "fab-t": {1.001, 1.01}, "fab-apgd": {1.001, 1.01}, "ddn": {1.06, 1.2}, "fmn": {1.001, 1.12}, "deepfool": {1.001, 1.08}, "carlini-wagner": {1.01, 1.3}, "rays": {1.001, 1.35}, "pdpgd": {1.02, 1.2}, "alma": {1.001, 1.05}, "alma-t": {1.001, 1.05}, "hopskipjump": {1.02, 1.15}}
 	fewer := map[string]int{"hopskipjump": 16} // 4,800 queries
 	for _, name := range nearestNames() {
 		for _, norm := range everyNorm {
@@ -281,10 +282,14 @@ func TestMinimumNormStill(t *testing.T) {
 	}
 	set := correctSet(t, r, m, 5, 5, 6)
 	for _, name := range nearestNames() {
-		if name == "rays" || name == "hopskipjump" { // ask for no gradient
+		if name == "rays" || name == "hopskipjump" || name == "alma-t" { // ask for no gradient, or for a fourth class
 			continue
 		}
-		a := parse(t, name+":steps=3", attack.Options{Decay: -1})[0]
+		of, err := attack.MethodOf(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := parse(t, withNorm(of.Facts())+":steps=3", attack.Options{Decay: -1})[0]
 		s := pipeline.Sweep{Attacks: []attack.Attack{a}, Eps: []float64{0.1, 0.5}, Bounds: attack.Bounds{Lo: 0, Hi: 1}}
 		res, err := s.Run(t.Context(), open[float32](t, m), set)
 		if err != nil {
@@ -292,6 +297,60 @@ func TestMinimumNormStill(t *testing.T) {
 		}
 		if c := res.Curves[0]; !slices.Equal(c.ZeroGradient, []int{5, 5}) || !slices.Equal(c.Correct, []int{5, 5}) {
 			t.Errorf("%s: %v right, %v not attacked, want all five", name, c.Correct, c.ZeroGradient)
+		}
+	}
+}
+
+// TestBetterAtItsPasses holds attacks that are there because they come nearer to what they promise: at no more
+// passes, the mean distance of images is below that of the published attack that they begin with. The
+// network was trained against attacks. By the numbers of testdata/peers/attackbench.json the ratios
+// are near .98 in L∞, .99 in L2 and .93 in L0.
+func TestBetterAtItsPasses(t *testing.T) {
+	m, err := model.Load("../testdata/peers/adv-mlp.safetensors")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, all := embedded(t)
+	set, err := all.Slice(0, testsize.Of(20, 20, 100))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := open[float32](t, m)
+	for _, c := range []struct {
+		norm             attack.Norm
+		better, than     string
+		passes, thanMore float64 // of an image
+	}{
+		{attack.Linf, "fab-apgd:steps=440", "fab-t:steps=36", 1004, 1071},
+		{attack.L2, "fab-apgd:steps=440", "fab-t:steps=36", 1004, 1071},
+		{attack.L0, "sigma-zero-t:steps=100", "sigma-zero:steps=550", 1055, 1111},
+	} {
+		mean := func(item string) (distance, passes float64) {
+			a := parse(t, item, attack.Options{Norm: c.norm, Decay: -1})[0]
+			most := attack.Reach(c.norm, attack.Bounds{Lo: 0, Hi: 1}, 28*28)
+			s := pipeline.Sweep{Attacks: []attack.Attack{a}, Eps: []float64{0, most}, Bounds: attack.Bounds{Lo: 0, Hi: 1}}
+			res, err := s.Run(t.Context(), b, set)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range set.N() {
+				d, found := res.Curves[0].Exact.Walks[i].Critical(most)
+				if !found {
+					t.Fatalf("%s, %v, image %d: nothing found", item, c.norm, i)
+				}
+				distance += d / float64(set.N())
+			}
+			cost, err := a.Cost()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return distance, cost.Image
+		}
+		near, passes := mean(c.better)
+		far, more := mean(c.than)
+		t.Logf("%v: %s %.5f at %v passes, %s %.5f at %v", c.norm, c.better, near, passes, c.than, far, more)
+		if passes != c.passes || more != c.thanMore || !(passes <= more) || !(near < far) {
+			t.Errorf("%v: %s has a mean distance of %v at %v passes, want %v and less than %s, %v at %v, want %v", c.norm, c.better, near, passes, c.passes, c.than, far, more, c.thanMore)
 		}
 	}
 }

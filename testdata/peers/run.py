@@ -245,6 +245,12 @@ def minimum_norm_entries(r):
     for steps in (100, 1000):
         run_ = lambda n, steps=steps: adv_lib.sigma_zero(r.net, r.x[:n], r.y[:n], num_steps=steps)
         yield dict(attack="sigma-zero", peer="adv-lib", norm="l0", steps=steps), run_, n
+    def alma(norm, first):
+        def run(n):  # the attack cannot take float64
+            return adv_lib.alma(lambda x: r.net(x).float(), r.x[:n].float(), r.y[:n], num_steps=300, distance=norm, init_lr_distance=first).double()
+        return run
+    for norm, first in (("l2", 0.1), ("l1", 0.5)):
+        yield dict(attack="alma", peer="adv-lib", norm=norm, steps=300), alma(norm, first), n
     yield dict(attack="fab", peer=aa_, norm="l1", steps=100), fab("l1"), n
     yield dict(attack="fab-t", peer=aa_, norm="l1", steps=100, targets=9), fab("l1", 9), n
 
