@@ -2,10 +2,10 @@ package cpu
 
 import (
 	"context"
-	"sync"
 	"sync/atomic"
 
 	"advsweep/internal/gemm"
+	"advsweep/internal/threads"
 )
 
 // A workers is the threads of a Backend, each with memory of its own. New makes it. Only the
@@ -58,32 +58,14 @@ func (w *workers[T]) run(ctx context.Context, n int, f func(w *scratch[T], i int
 	return onThreads(ctx, len(w.scratch), n, func(t, i int) { f(&w.scratch[t], i) })
 }
 
-// onThreads calls f on so many threads for the tasks i from 0 to n-1, with the number of the thread.
+// onThreads calls f on most threads at most for the tasks i from 0 to n-1, with the number of the thread.
 // It stops early if ctx ends, and returns its error.
-func onThreads(ctx context.Context, threads, n int, f func(thread, i int)) error {
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	var bug atomic.Pointer[any]
-	for t := range min(threads, n) {
-		wg.Go(func() {
-			defer func() {
-				if p := recover(); p != nil {
-					bug.Store(&p)
-				}
-			}()
-			for ctx.Err() == nil {
-				i := int(next.Add(1)) - 1
-				if i >= n {
-					return
-				}
-				f(t, i)
-			}
-		})
-	}
-	wg.Wait()
-	if p := bug.Load(); p != nil {
-		panic(*p) // on the caller's goroutine, who can recover
-	}
+func onThreads(ctx context.Context, most, n int, f func(thread, i int)) error {
+	threads.Each(most, n, func(thread, i int) {
+		if ctx.Err() == nil {
+			f(thread, i)
+		}
+	})
 	return ctx.Err()
 }
 

@@ -1,0 +1,47 @@
+package threads
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+)
+
+// Each call is made once, by a thread that makes no other at the same time.
+func TestEach(t *testing.T) {
+	for _, c := range []struct{ threads, n int }{{0, 3}, {1, 5}, {3, 0}, {4, 1}, {4, 1000}, {1000, 7}} {
+		t.Run(fmt.Sprintf("threads=%d/n=%d", c.threads, c.n), func(t *testing.T) {
+			calls := make([]atomic.Int32, c.n)
+			busy := make([]atomic.Bool, max(1, min(c.threads, c.n)))
+			Each(c.threads, c.n, func(thread, i int) {
+				if busy[thread].Swap(true) {
+					t.Errorf("thread %d is in two calls", thread)
+				}
+				calls[i].Add(1)
+				busy[thread].Store(false)
+			})
+			for i := range calls {
+				if got := calls[i].Load(); got != 1 {
+					t.Errorf("%d calls of %d, want 1", got, i)
+				}
+			}
+		})
+	}
+}
+
+// The caller can recover from a panic on any thread.
+func TestEachPanics(t *testing.T) {
+	for _, n := range []int{1, 3} {
+		func() {
+			defer func() {
+				if p := recover(); p != "bug" {
+					t.Errorf("%d threads: recovered %v, want bug", n, p)
+				}
+			}()
+			Each(n, 10, func(_, i int) {
+				if i == 5 {
+					panic("bug")
+				}
+			})
+		}()
+	}
+}
