@@ -74,7 +74,7 @@ func (alma) Search(ctx context.Context, a Attack, rows Rows) ([]Found, error) {
 	for k := range at {
 		at[k] = almaRow{multiplier: 1, weight: 1}
 	}
-	in, length := almaNorms[a.Norm], make([]float64, s.size)
+	in := almaNorms[a.Norm]
 	square, pace := make([]float64, len(s.along)), make([]float64, len(s.along))
 	for i := range square {
 		square[i] = 1
@@ -108,11 +108,11 @@ func (alma) Search(ctx context.Context, a Attack, rows Rows) ([]Found, error) {
 			return nil, err
 		}
 		s.noteZero(g)
-		for k := range g {
+		s.eachRow(func(m *scratch, k int) {
 			if s.found[k].Distance == 0 {
-				continue
+				return
 			}
-			r, way := &at[k], s.way(k)
+			r, way, length := &at[k], s.way(k), m.vector(0, s.size)
 			if r.ratio < 0 && !r.misread {
 				r.misread, r.found = true, step
 			}
@@ -127,7 +127,7 @@ func (alma) Search(ctx context.Context, a Attack, rows Rows) ([]Found, error) {
 				}
 			}
 			if step == 0 {
-				r.rate = s.almaRate(slope, s.clean[k], in.first)
+				r.rate = s.almaRate(m, slope, s.clean[k], in.first)
 			}
 			rate := r.rate
 			if r.misread {
@@ -140,7 +140,7 @@ func (alma) Search(ctx context.Context, a Attack, rows Rows) ([]Found, error) {
 				x0 := s.clean[k][i]
 				way[i] = bounds.box(x0+(way[i]-float64(rate*pace[e]))) - x0
 			}
-		}
+		})
 		if err := s.move(ctx); err != nil {
 			return nil, err
 		}
@@ -171,14 +171,14 @@ var almaNorms = map[Norm]struct {
 
 // almaRate is the rate at which a plain step against slope [I] from x0 [I] is so far in the attack's
 // norm within bounds, as in the code of the authors; the largest that is tried if none is.
-func (s *seeker) almaRate(slope, x0 []float64, far float64) float64 {
+func (s *seeker) almaRate(m *scratch, slope, x0 []float64, far float64) float64 {
 	const most = 0x1p40
-	bounds := s.rows.Bounds()
+	bounds, d := s.rows.Bounds(), m.vector(1, s.size)
 	length := func(rate float64) float64 {
 		for i, v := range slope {
-			s.apart[i] = bounds.box(x0[i]-float64(rate*v)) - x0[i]
+			d[i] = bounds.box(x0[i]-float64(rate*v)) - x0[i]
 		}
-		return s.norm.length(s.apart)
+		return s.norm.length(d)
 	}
 	low, high := 0.0, 1.0
 	for length(high) < far && high < most {

@@ -88,18 +88,18 @@ const byteSpread = 147.8005412710883
 // run takes so many steps in the balls of radius times eps.
 func (s *sparse) run(ctx context.Context, radius float64, steps int) error {
 	const firstShare, fewer, stale, shrink, least = 0.2, 1.5, 0.95, 1.5, 10
-	for k := range s.at {
+	s.eachRow(func(m *scratch, k int) {
 		r := &s.at[k]
 		if s.begun {
 			copy(s.way(k), r.bestWay)
 		}
-		s.project(k, radius*s.eps[k])
+		s.project(m, k, radius*s.eps[k])
 		r.size, r.share, r.before = radius*s.eps[k], firstShare, float64(s.size)
 		if s.begun {
 			r.before = moved(s.way(k))
 			r.share = r.before / float64(s.size) / fewer
 		}
-	}
+	})
 	s.begun = true
 	inside := radius == 1
 	if err := s.look(ctx, true, inside); err != nil {
@@ -107,9 +107,7 @@ func (s *sparse) run(ctx context.Context, radius float64, steps int) error {
 	}
 	period := max(1, int(0.04*float64(steps)))
 	for step := range steps {
-		for k := range s.at {
-			s.move(k, radius*s.eps[k])
-		}
+		s.eachRow(func(m *scratch, k int) { s.move(m, k, radius*s.eps[k]) })
 		if err := s.look(ctx, false, inside); err != nil {
 			return err
 		}
@@ -135,15 +133,15 @@ func (s *sparse) run(ctx context.Context, radius float64, steps int) error {
 }
 
 // project brings row k's way into the ball of a radius and the bounds.
-func (s *sparse) project(k int, radius float64) {
-	intoL1(s.way(k), s.clean[k], radius, s.rows.Bounds())
+func (s *sparse) project(m *scratch, k int, radius float64) {
+	intoL1(m, s.way(k), s.clean[k], radius, s.rows.Bounds())
 }
 
 // move takes row k a step in the ball of a radius.
-func (s *sparse) move(k int, radius float64) {
+func (s *sparse) move(m *scratch, k int, radius float64) {
 	r := &s.at[k]
 	most := s.size - int((1-r.share)*float64(s.size))
-	keepLargest(r.slope, max(most, 1))
+	keepLargest(m, r.slope, max(most, 1))
 	d := s.way(k)
 	if n := moved(r.slope); n > 0 {
 		for i, v := range r.slope {
@@ -152,7 +150,7 @@ func (s *sparse) move(k int, radius float64) {
 			}
 		}
 	}
-	s.project(k, radius)
+	s.project(m, k, radius)
 }
 
 // look goes to where the ways lead, and takes in what the model says there. inside says that these

@@ -24,10 +24,16 @@ func (b Bounds) Width() float64 {
 
 // box returns v kept within the bounds, if there are any.
 func (b Bounds) box(v float64) float64 {
+	lo, hi := b.ends()
+	return min(max(v, lo), hi)
+}
+
+// ends are Lo and Hi, without bounds those of all numbers.
+func (b Bounds) ends() (lo, hi float64) {
 	if b.None() {
-		return v
+		return math.Inf(-1), math.Inf(1)
 	}
-	return min(max(v, b.Lo), b.Hi)
+	return b.Lo, b.Hi
 }
 
 // String gives "none" or "lo,hi", which ParseBounds reads back.

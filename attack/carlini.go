@@ -73,7 +73,7 @@ func (carliniWagner) Search(ctx context.Context, a Attack, rows Rows) ([]Found, 
 		return nil, err
 	}
 	q := squeeze{rows.Bounds()}
-	n, size := rows.N(), len(s.apart)
+	n, size := rows.N(), s.size
 	c, low, high := make([]float64, n), make([]float64, n), make([]float64, n)
 	for k := range n {
 		c[k], high[k] = firstC, math.Inf(1)
@@ -82,12 +82,14 @@ func (carliniWagner) Search(ctx context.Context, a Attack, rows Rows) ([]Found, 
 	m := newAdam(n * size)
 	enough := make([]bool, n)
 	put := func() { // writes the ways of w
-		for at, v := range w {
-			x0 := s.clean[at/size][at%size]
-			var x float64
-			x, slope[at] = q.to(v)
-			s.along[at] = x - x0
-		}
+		s.eachRow(func(_ *scratch, k int) {
+			for i, x0 := range s.clean[k] {
+				at := k*size + i
+				var x float64
+				x, slope[at] = q.to(w[at])
+				s.along[at] = x - x0
+			}
+		})
 	}
 	noteEnough := func() { // takes in which rows are misread where they are
 		for k, wrong := range s.wrong {
@@ -114,7 +116,7 @@ func (carliniWagner) Search(ctx context.Context, a Attack, rows Rows) ([]Found, 
 				noteEnough()
 			}
 			m.next()
-			for k := range n {
+			s.eachRow(func(_ *scratch, k int) {
 				pull := 0.0 // of the margin z_label - z_rival, while it is above 0
 				if s.lead(k, rival[k]) <= 0 {
 					pull = c[k]
@@ -126,7 +128,7 @@ func (carliniWagner) Search(ctx context.Context, a Attack, rows Rows) ([]Found, 
 					mean, spread := m.take(at, d)
 					w[at] -= rate * mean / spread
 				}
-			}
+			})
 			put()
 			if err := s.move(ctx); err != nil {
 				return nil, err

@@ -53,9 +53,9 @@ func (ddn) Search(ctx context.Context, a Attack, rows Rows) ([]Found, error) {
 		}
 		s.noteZero(g)
 		alpha := cosine(1, last, step, a.Steps)
-		for k := range g {
+		s.eachRow(func(_ *scratch, k int) {
 			if s.found[k].Distance == 0 {
-				continue
+				return
 			}
 			d := s.way(k)
 			if size := s.norm.length(g[k]); size > 0 {
@@ -74,7 +74,7 @@ func (ddn) Search(ctx context.Context, a Attack, rows Rows) ([]Found, error) {
 					d[i] = bounds.box(s.clean[k][i]+float64(radius[k]*(v/size))) - s.clean[k][i]
 				}
 			}
-		}
+		})
 		if err := s.move(ctx); err != nil {
 			return nil, err
 		}

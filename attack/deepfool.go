@@ -51,10 +51,10 @@ func (deepFool) Search(ctx context.Context, a Attack, rows Rows) ([]Found, error
 				return nil, err
 			}
 			s.noteZero(w)
-			for k := range w {
+			s.eachRow(func(_ *scratch, k int) {
 				size := s.norm.dual(w[k])
 				if s.wrong[k] || size == 0 {
-					continue
+					return
 				}
 				by := (math.Abs(s.lead(k, rival[k]))/size + further) * (1 + overshoot)
 				s.norm.steepest(w[k])
@@ -62,7 +62,7 @@ func (deepFool) Search(ctx context.Context, a Attack, rows Rows) ([]Found, error
 				for i, v := range s.x[k] {
 					d[i] = rows.Bounds().box(v+float64(by*w[k][i])) - s.clean[k][i]
 				}
-			}
+			})
 			if err := s.move(ctx); err != nil {
 				return nil, err
 			}

@@ -97,46 +97,50 @@ func (s *seeker) fab(ctx context.Context, planes func(context.Context) (w [][]fl
 func (s *seeker) fabSteps(ctx context.Context, steps int, planes func(context.Context) (w [][]float64, rival []int, err error)) error {
 	const most, eta, beta = 0.1, 1.05, 0.9
 	bounds := s.rows.Bounds()
-	fromX, fromClean := make([]float64, len(s.apart)), make([]float64, len(s.apart))
+	lo, hi := bounds.ends()
 	for range steps {
 		w, rival, err := planes(ctx)
 		if err != nil {
 			return err
 		}
 		s.noteZero(w)
-		for k := range w {
+		s.eachRow(func(m *scratch, k int) {
 			if s.found[k].Distance == 0 { // misread as it is
-				continue
+				return
 			}
+			x, clean, slope, d := s.x[k], s.clean[k], w[k], s.way(k)
+			fromX, fromClean := m.vector(0, s.size), m.vector(1, s.size)
 			lead := s.lead(k, rival[k])
 			there := lead // what the linear model has at the clean image
-			for i, v := range w[k] {
-				there -= float64(v * (s.x[k][i] - s.clean[k][i]))
+			for i, v := range slope {
+				there -= float64(v * (x[i] - clean[i]))
 			}
-			s.norm.toPlane(fromX, s.x[k], w[k], -lead, bounds)
-			s.norm.toPlane(fromClean, s.clean[k], w[k], -there, bounds)
+			s.norm.toPlane(m, fromX, x, slope, -lead, bounds)
+			s.norm.toPlane(m, fromClean, clean, slope, -there, bounds)
 			far, near := max(s.norm.length(fromX), 1e-8), max(s.norm.length(fromClean), 1e-8)
 			alpha := min(far/(far+near), most)
-			d := s.way(k)
-			for i, x0 := range s.clean[k] {
-				x := s.x[k][i] + float64(eta*fromX[i])
+			for i, x0 := range clean {
+				beyond := x[i] + float64(eta*fromX[i])
 				back := x0 + float64(eta*fromClean[i])
-				d[i] = bounds.box(float64((1-alpha)*x)+float64(alpha*back)) - x0
+				d[i] = min(max(float64((1-alpha)*beyond)+float64(alpha*back), lo), hi) - x0
 			}
-		}
+		})
 		if err := s.goThere(ctx); err != nil {
 			return err
 		}
+		turns := func(k int) bool { return s.wrong[k] && s.found[k].Distance > 0 }
 		back := false
-		for k, wrong := range s.wrong {
-			if wrong && s.found[k].Distance > 0 {
-				back = true
+		for k := range w {
+			back = back || turns(k)
+		}
+		s.eachRow(func(_ *scratch, k int) {
+			if turns(k) {
 				d := s.way(k)
 				for i := range d {
 					d[i] *= beta
 				}
 			}
-		}
+		})
 		if back {
 			if err := s.move(ctx); err != nil {
 				return err

@@ -213,10 +213,10 @@ func (b *balls) begin(ctx context.Context, run int) error {
 	if err != nil {
 		return err
 	}
-	for k := range b.at {
+	b.eachRow(func(m *scratch, k int) {
 		r, from := &b.at[k], &b.near[k][run%len(b.near[k])]
 		if r.rival = from.class; b.found[k].Distance == 0 {
-			continue
+			return
 		}
 		r.radius = (1 - r.less) * min(b.found[k].Distance, b.farthest[k])
 		if math.IsInf(r.radius, 1) { // nothing was found, and nothing bounds how far
@@ -233,18 +233,18 @@ func (b *balls) begin(ctx context.Context, run int) error {
 				d[i] = from.Along[i]
 			}
 		}
-		b.norm.shrink(d, r.radius)
+		b.norm.shrink(m, d, r.radius)
 		for i := range d {
 			d[i] = float64((1-share)*d[i]) + float64(share*r.radius*random[i])
 		}
-		b.keep(k, d)
-	}
+		b.keep(m, k, d)
+	})
 	return b.move(ctx)
 }
 
 // keep brings a way d of row k into its ball and the bounds.
-func (b *balls) keep(k int, d []float64) {
-	b.norm.shrink(d, b.at[k].radius)
+func (b *balls) keep(m *scratch, k int, d []float64) {
+	b.norm.shrink(m, d, b.at[k].radius)
 	bounds := b.rows.Bounds()
 	for i, v := range d {
 		d[i] = bounds.box(b.clean[k][i]+v) - b.clean[k][i]
@@ -268,10 +268,10 @@ func (b *balls) ascend(ctx context.Context, steps int) error {
 		}
 		b.noteZero(slope)
 		due := check.due(step)
-		for k := range b.at {
+		b.eachRow(func(m *scratch, k int) {
 			r := &b.at[k]
 			if b.found[k].Distance == 0 {
-				continue
+				return
 			}
 			d, g, lead := b.way(k), slope[k], b.lead(k, rival[k])
 			if step > 0 && lead > r.lead {
@@ -295,8 +295,8 @@ func (b *balls) ascend(ctx context.Context, steps int) error {
 				}
 				r.rises, r.checked = 0, r.best
 			}
-			b.step(k, g, step == 0, alpha)
-		}
+			b.step(m, k, g, step == 0, alpha)
+		})
 		if err := b.move(ctx); err != nil {
 			return err
 		}
@@ -307,7 +307,7 @@ func (b *balls) ascend(ctx context.Context, steps int) error {
 
 // step moves the way of row k along its slope g, with alpha of it and the rest of the last step; the
 // first goes all the way. g may change.
-func (b *balls) step(k int, g []float64, first bool, alpha float64) {
+func (b *balls) step(m *scratch, k int, g []float64, first bool, alpha float64) {
 	r, d := &b.at[k], b.way(k)
 	if b.norm.dual(g) == 0 {
 		return
@@ -316,7 +316,7 @@ func (b *balls) step(k int, g []float64, first bool, alpha float64) {
 	for i, v := range g {
 		g[i] = d[i] + float64(r.size*v)
 	}
-	b.keep(k, g)
+	b.keep(m, k, g)
 	for i, v := range d {
 		to := g[i]
 		if !first {
@@ -324,5 +324,5 @@ func (b *balls) step(k int, g []float64, first bool, alpha float64) {
 		}
 		r.before[i], d[i] = v, to
 	}
-	b.keep(k, d)
+	b.keep(m, k, d)
 }

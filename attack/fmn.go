@@ -60,10 +60,10 @@ func (fmn) Search(ctx context.Context, a Attack, rows Rows) ([]Found, error) {
 			return nil, err
 		}
 		alpha, gamma := cosine(firstAlpha, lastAlpha, step, a.Steps), cosine(firstGamma, lastGamma, step, a.Steps)
-		for k := range g {
+		s.eachRow(func(m *scratch, k int) {
 			best := s.found[k].Distance
 			if best == 0 {
-				continue
+				return
 			}
 			switch {
 			case s.wrong[k] && s.norm.counts:
@@ -75,7 +75,7 @@ func (fmn) Search(ctx context.Context, a Attack, rows Rows) ([]Found, error) {
 			case !math.IsInf(best, 1):
 				radius[k] *= 1 + gamma
 			default:
-				need := s.distance(k)
+				need := s.distance(m, k)
 				if size := s.norm.dual(g[k]); size > 0 {
 					need += float64(math.Abs(s.lead(k, rival[k])) / size * (1 + gamma))
 				}
@@ -88,11 +88,11 @@ func (fmn) Search(ctx context.Context, a Attack, rows Rows) ([]Found, error) {
 					d[i] += float64(alpha * (v / size))
 				}
 			}
-			s.norm.shrink(d, radius[k])
+			s.norm.shrink(m, d, radius[k])
 			for i, v := range d {
 				d[i] = bounds.box(s.clean[k][i]+v) - s.clean[k][i]
 			}
-		}
+		})
 		if err := s.move(ctx); err != nil {
 			return nil, err
 		}

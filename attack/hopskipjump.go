@@ -151,7 +151,7 @@ func (j *jumper) draw(k, step int) *UniformDraw {
 // L∞ they are uniform, as in the paper's code.
 func (j *jumper) estimate(ctx context.Context, t int) ([][]float64, error) {
 	bounds, points := j.rows.Bounds(), estimatePoints(t)
-	n, size := len(j.at), len(j.apart)
+	n, size := len(j.at), j.size
 	at := make([][]float64, n) // x
 	if err := j.stand(ctx); err != nil {
 		return nil, err
@@ -162,15 +162,15 @@ func (j *jumper) estimate(ctx context.Context, t int) ([][]float64, error) {
 		if way == nil {
 			continue
 		}
-		at[k], draws[k], delta[k] = j.x[k], j.draw(k, t), jumpDelta(t, j.norm.length(way), size)
+		at[k], draws[k], delta[k] = slices.Clone(j.x[k]), j.draw(k, t), jumpDelta(t, j.norm.length(way), size)
 		sum[k], rise[k] = make([]float64, size), make([]float64, size)
 	}
-	u := make([]float64, size)
 	for point := range points {
-		for k, way := range j.at {
-			if way == nil {
-				continue
+		j.eachRow(func(m *scratch, k int) {
+			if j.at[k] == nil {
+				return
 			}
+			u := m.vector(0, size)
 			for i := range u {
 				if w := point*size + i; j.a.Norm == L2 {
 					u[i] = float64(draws[k].Bytes(w))
@@ -186,13 +186,13 @@ func (j *jumper) estimate(ctx context.Context, t int) ([][]float64, error) {
 			for i, v := range u {
 				d[i] = bounds.box(at[k][i]+float64(by*v)) - j.clean[k][i]
 			}
-		}
+		})
 		if err := j.goThere(ctx); err != nil {
 			return nil, err
 		}
-		for k, way := range j.at {
-			if way == nil {
-				continue
+		j.eachRow(func(_ *scratch, k int) {
+			if j.at[k] == nil {
+				return
 			}
 			sign := -1.0
 			if j.wrong[k] {
@@ -204,7 +204,7 @@ func (j *jumper) estimate(ctx context.Context, t int) ([][]float64, error) {
 				sum[k][i] += d
 				rise[k][i] += float64(sign * d)
 			}
-		}
+		})
 	}
 	for k, r := range rise {
 		if r == nil {
@@ -265,7 +265,8 @@ func (j *jumper) jump(ctx context.Context, rise [][]float64, by float64) error {
 		}
 	}
 	for range jumpLooks {
-		for k, way := range j.at {
+		j.eachRow(func(m *scratch, k int) {
+			way := j.at[k]
 			switch d := j.way(k); {
 			case way == nil:
 			case from[k] == nil:
@@ -274,9 +275,9 @@ func (j *jumper) jump(ctx context.Context, rise [][]float64, by float64) error {
 				}
 			default:
 				copy(d, from[k])
-				j.norm.shrink(d, (low[k]+high[k])/2)
+				j.norm.shrink(m, d, (low[k]+high[k])/2)
 			}
-		}
+		})
 		if err := j.goThere(ctx); err != nil {
 			return err
 		}
@@ -294,11 +295,11 @@ func (j *jumper) jump(ctx context.Context, rise [][]float64, by float64) error {
 			}
 		}
 	}
-	for k := range from {
+	j.eachRow(func(m *scratch, k int) {
 		if from[k] != nil {
-			j.norm.shrink(from[k], high[k])
+			j.norm.shrink(m, from[k], high[k])
 			j.at[k] = from[k]
 		}
-	}
+	})
 	return nil
 }

@@ -132,6 +132,8 @@ type Rows interface {
 	// Shape is that of one image: row-major [channels, height, width], whose product is I. One that
 	// is no picture is [1, 1, I].
 	Shape() (channels, height, width int)
+	// Threads is how many threads may decide where rows go, at least 1. It changes no result.
+	Threads() int
 	// [N], the class that each row comes near to by Attack.Aim; nil if it is none
 	Targets() []int32
 	Bounds() Bounds
@@ -140,14 +142,15 @@ type Rows interface {
 	// Logits returns what the model says of every row now, [N][O].
 	Logits(ctx context.Context) ([][]float64, error)
 	// Pixels returns x of every row as it is now, [N][I], in the backend's precision. The image is
-	// row-major, as Shape says.
+	// row-major, as Shape says. It is the caller's until the next Pixels, which may take its memory.
 	Pixels(ctx context.Context) ([][]float64, error)
 	// Gradient returns the gradient of Σ_j q[k·O + j]·z_j with respect to the pixels of every row k
 	// as it is now, z its logits, for weights q [N·O]: [N][I]. No row moves.
 	Gradient(ctx context.Context, q []float64) ([][]float64, error)
 	// See is Logits, and the gradient of Gradient with weights q [O] that weigh writes for each row at
 	// its logits z [O]; q is 0 before. It takes one pass up and one down. weigh may be called for
-	// several rows at once. It returns NotFiniteRow for logits that are not finite.
+	// several rows at once. It returns NotFiniteRow for logits that are not finite. The gradient is
+	// the caller's until the next See, which may take its memory.
 	See(ctx context.Context, weigh func(k int, z, q []float64)) (logits, gradient [][]float64, err error)
 	// Look is Logits where the next Step will be one like s but for its sizes: its gradient may be
 	// taken at once, so that Step needs no pass. Until then no row moves but by Restore from slot 0.

@@ -195,6 +195,7 @@ func (r *fakeRows) Images() []int      { return []int{5, 6} }
 func (r *fakeRows) Shape() (c, h, w int) {
 	return 1, 1, 1
 }
+func (r *fakeRows) Threads() int     { return 1 }
 func (r *fakeRows) Targets() []int32 { return nil }
 func (r *fakeRows) Bounds() Bounds   { return Bounds{} }
 func (r *fakeRows) Done()            { r.calls, r.done = append(r.calls, "done"), r.done+1 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+
+	"advsweep/internal/threads"
 )
 
 // A Nearest is a Method whose attacks do not know eps. Of each image they look for the nearest one
@@ -123,16 +125,29 @@ type holder struct {
 	size     int         // I
 	clean, x [][]float64 // [N][I]
 	along    []float64   // [N·I], the way from clean to x
+	memory   []scratch   // of each thread of eachRow
 }
 
 // newHolder returns that of rows, which are at their clean images.
 func newHolder(ctx context.Context, a Attack, rows Rows) (*holder, error) {
-	clean, err := rows.Pixels(ctx)
+	x, err := rows.Pixels(ctx)
 	if err != nil {
 		return nil, err
 	}
-	size := inputs(rows)
-	return &holder{a: a, rows: rows, size: size, clean: clean, x: clean, along: make([]float64, rows.N()*size)}, nil
+	size, clean := inputs(rows), make([][]float64, len(x))
+	for k := range x {
+		clean[k] = slices.Clone(x[k]) // x lasts until the next Pixels
+	}
+	return &holder{
+		a: a, rows: rows, size: size, clean: clean, x: x, along: make([]float64, rows.N()*size),
+		memory: make([]scratch, max(1, min(rows.Threads(), rows.N()))),
+	}, nil
+}
+
+// eachRow calls f for every row k on the threads that the rows have, with the memory of the thread.
+// f may write to what is row k's alone, so that no result depends on the threads.
+func (h *holder) eachRow(f func(m *scratch, k int)) {
+	threads.Each(len(h.memory), h.rows.N(), func(thread, k int) { f(&h.memory[thread], k) })
 }
 
 // way is the way of row k, [I]: what move goes along.
@@ -160,7 +175,6 @@ type seeker struct {
 	logits [][]float64 // [N][O], at x
 	wrong  []bool      // [N], whether x is misread
 	found  []Found     // [N]
-	apart  []float64   // [I], memory of distance
 	// farthest [N] is the norm of the longest way from each clean image that the bounds let it go;
 	// +Inf without bounds.
 	farthest []float64
@@ -178,21 +192,22 @@ func newSeeker(ctx context.Context, a Attack, rows Rows) (*seeker, error) {
 	n := rows.N()
 	s := &seeker{
 		holder: h, norm: norms[a.Norm], labels: rows.Labels(), wrong: make([]bool, n), found: make([]Found, n),
-		apart: make([]float64, h.size), farthest: make([]float64, n),
+		farthest: make([]float64, n),
 	}
 	for k := range n {
 		s.found[k].Distance = math.Inf(1)
 	}
 	b := rows.Bounds()
-	for k := range s.farthest {
+	s.eachRow(func(m *scratch, k int) {
 		if s.farthest[k] = math.Inf(1); b.None() {
-			continue
+			return
 		}
+		most := m.vector(0, s.size)
 		for i, v := range s.clean[k] {
-			s.apart[i] = max(v-b.Lo, b.Hi-v)
+			most[i] = max(v-b.Lo, b.Hi-v)
 		}
-		s.farthest[k] = s.norm.length(s.apart)
-	}
+		s.farthest[k] = s.norm.length(most)
+	})
 	return s, nil
 }
 
@@ -266,23 +281,27 @@ func (s *seeker) judge(logits [][]float64) error {
 		if !ok {
 			return NotFiniteRow(k)
 		}
-		if s.wrong[k] = class != int(s.labels[k]); !s.wrong[k] {
-			continue
+		s.wrong[k] = class != int(s.labels[k])
+	}
+	s.eachRow(func(m *scratch, k int) {
+		if !s.wrong[k] || s.found[k].Distance == 0 {
+			return
 		}
-		if d := s.distance(k); d < s.found[k].Distance {
+		if d := s.distance(m, k); d < s.found[k].Distance {
 			s.found[k].Distance = d
 			s.found[k].Along = append(s.found[k].Along[:0], s.way(k)...)
 		}
-	}
+	})
 	return nil
 }
 
-// distance is that of row k from its clean image.
-func (s *seeker) distance(k int) float64 {
+// distance is that of row k from its clean image. It uses the first vector of m.
+func (s *seeker) distance(m *scratch, k int) float64 {
+	apart, clean := m.vector(0, s.size), s.clean[k]
 	for i, v := range s.x[k] {
-		s.apart[i] = v - s.clean[k][i]
+		apart[i] = v - clean[i]
 	}
-	return s.norm.length(s.apart)
+	return s.norm.length(apart)
 }
 
 // slopes returns the gradient [N][I] of z_rival - z_label with respect to the pixels of every row,
@@ -300,7 +319,7 @@ func (s *seeker) slopes(ctx context.Context, rival []int) ([][]float64, error) {
 // along, is zero in every pixel.
 func (s *seeker) noteZero(g [][]float64) {
 	for k := range g {
-		if !s.wrong[k] && largestSize(g[k]) == 0 {
+		if !s.wrong[k] && !slices.ContainsFunc(g[k], func(v float64) bool { return v != 0 }) {
 			s.found[k].Zero = true
 		}
 	}
@@ -351,7 +370,7 @@ func (s *seeker) nearestPlanes(ctx context.Context) (w [][]float64, rival []int,
 		if rank == 0 {
 			w = g
 		}
-		for k := range g {
+		s.eachRow(func(_ *scratch, k int) {
 			away := math.Inf(1)
 			if size := s.norm.dual(g[k]); size > 0 {
 				away = math.Abs(s.lead(k, one[k])) / size
@@ -359,7 +378,7 @@ func (s *seeker) nearestPlanes(ctx context.Context) (w [][]float64, rival []int,
 			if rank == 0 || away < nearest[k] {
 				w[k], rival[k], nearest[k] = g[k], one[k], away
 			}
-		}
+		})
 	}
 	return w, rival, nil
 }
@@ -384,11 +403,11 @@ func (s *seeker) polish(ctx context.Context) ([]Found, error) {
 		from[k] = slices.Clone(f.Along) // look writes to what was found
 	}
 	for range halvings {
-		for k := range from {
+		s.eachRow(func(m *scratch, k int) {
 			if from[k] != nil {
-				s.norm.part(s.way(k), from[k], (low[k]+high[k])/2)
+				s.norm.part(m, s.way(k), from[k], (low[k]+high[k])/2)
 			}
-		}
+		})
 		if err := s.goThere(ctx); err != nil {
 			return nil, err
 		}

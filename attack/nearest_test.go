@@ -29,6 +29,7 @@ func randomPlane(r *rand.Rand, n int) (u, w []float64) {
 // min(λ·steep, room), steep 1 for L∞ and the slope for L2. λ is found by bisection here.
 func TestToPlane(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 1))
+	m := new(scratch) // one for all, so that what is left in it would show
 	corners, walls := 0, 0
 	for range 2000 {
 		n := 1 + r.IntN(12)
@@ -69,7 +70,7 @@ func TestToPlane(t *testing.T) {
 					hi = mid
 				}
 			}
-			g.toPlane(d, u, w, rise, bounds)
+			g.toPlane(m, d, u, w, rise, bounds)
 			got, sized := 0.0, 0.0
 			for i, v := range w {
 				want := 0.0
@@ -109,9 +110,127 @@ func TestToPlane(t *testing.T) {
 	}
 }
 
+// plainWay is inProportion by its definition: Newton's steps one pixel at a time, in the order of
+// pixels, those without a slope left out.
+func plainWay(d, u, w []float64, rise float64, bounds Bounds, bySlope bool) {
+	clear(d)
+	if rise == 0 {
+		return
+	}
+	steep := func(i int) float64 {
+		if bySlope {
+			return math.Abs(w[i])
+		}
+		return 1
+	}
+	room := func(i int) float64 {
+		switch {
+		case bounds.None():
+			return math.Inf(1)
+		case (w[i] > 0) == (rise > 0):
+			return max(bounds.Hi-u[i], 0)
+		}
+		return max(u[i]-bounds.Lo, 0)
+	}
+	lambda := 0.0
+	for before := -1; ; {
+		rate, have, full := 0.0, 0.0, 0
+		for i := range w {
+			switch {
+			case w[i] == 0:
+			case before >= 0 && float64(lambda*steep(i)) >= room(i):
+				have += float64(math.Abs(w[i]) * room(i))
+				full++
+			default:
+				rate += float64(math.Abs(w[i]) * steep(i))
+			}
+		}
+		if full == before {
+			break
+		}
+		if before = full; rate == 0 {
+			lambda = math.Inf(1)
+			break
+		}
+		lambda = max(lambda, (math.Abs(rise)-have)/rate)
+	}
+	for i := range w {
+		if w[i] != 0 {
+			d[i] = math.Copysign(min(float64(lambda*steep(i)), room(i)), w[i])
+			if rise < 0 {
+				d[i] = -d[i]
+			}
+		}
+	}
+}
+
+// TestToPlaneBits holds toPlane to what it means, to the last bit: for L1 and L0 pixels are sorted
+// here.
+func TestToPlaneBits(t *testing.T) {
+	r := rand.New(rand.NewPCG(13, 1))
+	m := new(scratch)
+	for range 3000 {
+		n := 1 + r.IntN(60)
+		u, w := randomPlane(r, n)
+		bounds, rise := Bounds{Lo: 0, Hi: 1}, r.NormFloat64()*math.Pow(10, float64(r.IntN(5)-2))
+		switch r.IntN(8) {
+		case 0:
+			bounds = Bounds{}
+		case 1:
+			clear(w)
+		case 2:
+			for i := range w { // equal gains
+				w[i], u[i] = math.Copysign(1, w[i]), float64(r.IntN(3))/2
+			}
+		case 3:
+			rise = 0
+		}
+		got, want := make([]float64, n), make([]float64, n)
+		for norm, g := range norms {
+			switch Norm(norm) {
+			case Linf, L2:
+				plainWay(want, u, w, rise, bounds, Norm(norm) == L2)
+			default:
+				clear(want)
+				order, h := []int{}, headingOf(rise, bounds)
+				room := func(i int) float64 { return h.room(u[i], h.down(w[i])) }
+				gain := func(i int) float64 {
+					if Norm(norm) == L0 {
+						return math.Abs(w[i]) * room(i)
+					}
+					return math.Abs(w[i])
+				}
+				for i := range w {
+					if w[i] != 0 && room(i) > 0 && rise != 0 {
+						order = append(order, i)
+					}
+				}
+				slices.SortStableFunc(order, func(a, b int) int {
+					return cmp.Or(cmp.Compare(gain(b), gain(a)), cmp.Compare(math.Abs(w[b]), math.Abs(w[a])))
+				})
+				rest := math.Abs(rise)
+				for _, i := range order {
+					far := min(rest/math.Abs(w[i]), room(i))
+					want[i] = math.Copysign(far, w[i]*rise)
+					if rest -= float64(far * math.Abs(w[i])); far < room(i) || rest <= 0 {
+						break
+					}
+				}
+			}
+			g.toPlane(m, got, u, w, rise, bounds)
+			for i := range got {
+				if math.Float64bits(got[i]) != math.Float64bits(want[i]) {
+					t.Fatalf("%v, bounds %v, rise %v, u %v, w %v: pixel %d goes %v, want %v", Norm(norm), bounds, rise, u, w, i, got[i], want[i])
+				}
+			}
+		}
+	}
+}
+
 // TestNorms holds the functions of each norm to what they say of each other on random numbers.
 func TestNorms(t *testing.T) {
 	r := rand.New(rand.NewPCG(6, 1))
+	m := new(scratch) // one for all, so that what is left in it would show
 	for norm, g := range norms {
 		for range 200 {
 			w, v := make([]float64, 7), make([]float64, 7)
@@ -130,7 +249,7 @@ func TestNorms(t *testing.T) {
 			}
 			to := r.Float64() * 3
 			before := g.length(v)
-			g.shrink(v, to)
+			g.shrink(m, v, to)
 			want := min(before, to)
 			if g.counts {
 				want = min(before, math.Floor(to))
@@ -147,6 +266,7 @@ func TestNorms(t *testing.T) {
 // corners. In L0 any pixels that can reach the plane together are enough.
 func TestSteepestFirst(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 1))
+	m := new(scratch) // one for all, so that what is left in it would show
 	corners := 0
 	for range 2000 {
 		n := 1 + r.IntN(7)
@@ -183,7 +303,7 @@ func TestSteepestFirst(t *testing.T) {
 			}
 		}
 		for _, norm := range []Norm{L1, L0} {
-			norms[norm].toPlane(d, u, w, rise, bounds)
+			norms[norm].toPlane(m, d, u, w, rise, bounds)
 			got := 0.0
 			for i, v := range d {
 				if got += v * w[i]; !(u[i]+v >= -1e-15 && u[i]+v <= 1+1e-15) {
@@ -217,6 +337,7 @@ func TestSteepestFirst(t *testing.T) {
 // lies in both, and there is one λ, found by bisection here, with every |v| at min(|v| - λ, room).
 func TestIntoL1(t *testing.T) {
 	r := rand.New(rand.NewPCG(8, 1))
+	m := new(scratch) // one for all, so that what is left in it would show
 	inside, walls := 0, 0
 	for range 3000 {
 		n := 1 + r.IntN(20)
@@ -265,7 +386,7 @@ func TestIntoL1(t *testing.T) {
 			want, _ = at(hi)
 		}
 		got := append([]float64(nil), v...)
-		intoL1(got, x0, to, bounds)
+		intoL1(m, got, x0, to, bounds)
 		for i := range got {
 			if !(math.Abs(got[i]-want[i]) <= 1e-12) {
 				t.Fatalf("v %v, x0 %v, to %v, %v: %v, want %v", v, x0, to, bounds, got, want)
@@ -286,6 +407,7 @@ func TestIntoL1(t *testing.T) {
 // TestKeepLargest holds it to sorting.
 func TestKeepLargest(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 1))
+	m := new(scratch) // one for all, so that what is left in it would show
 	for range 2000 {
 		v := make([]float64, 1+r.IntN(30))
 		for i := range v {
@@ -304,7 +426,7 @@ func TestKeepLargest(t *testing.T) {
 			want[i] = 0
 		}
 		got := slices.Clone(v)
-		if keepLargest(got, n); !slices.Equal(got, want) {
+		if keepLargest(m, got, n); !slices.Equal(got, want) {
 			t.Fatalf("%d of %v: %v, want %v", n, v, got, want)
 		}
 	}

@@ -3,7 +3,6 @@ package attack
 import (
 	"fmt"
 	"math"
-	"slices"
 
 	"advsweep/internal/words"
 )
@@ -27,19 +26,19 @@ type geometry struct {
 	// length is the norm of v. dual is that of a slope w: the most that Σ w_i·d_i is for d of
 	// length 1. L0 has none: there it is that of a pixel that moves by 1.
 	length, dual func(v []float64) float64
-	// toPlane is geometry.toPlane.
-	toPlane func(d, u, w []float64, rise float64, bounds Bounds)
+	// toPlane is geometry.toPlane. It uses the plane of m alone.
+	toPlane func(m *scratch, d, u, w []float64, rise float64, bounds Bounds)
 	// steepest makes a slope w that is not zero everywhere the way of length 1 along which Σ w_i·d_i
 	// grows most.
 	steepest func(w []float64)
 	// shrink makes v the nearest point of the ball of radius to, nearest by the Euclidean distance
 	// for L1.
-	shrink func(v []float64, to float64)
+	shrink func(m *scratch, v []float64, to float64)
 	// prox makes v the point u for which ‖u - v‖₂²/2 + by·(norm of u) is least; by is above 0.
 	// L0 has none: attacks that need it are not in L0.
-	prox func(v []float64, by float64)
+	prox func(m *scratch, v []float64, by float64)
 	// part writes to d a way that is a share of the way from, in (0, 1].
-	part func(d, from []float64, share float64)
+	part func(m *scratch, d, from []float64, share float64)
 	// above says that what attacks do in this norm is decided above the backends, which know no
 	// ball of it: an attack says where each row goes, a backend keeps it in the bounds.
 	above bool
@@ -57,7 +56,7 @@ var norms = []geometry{
 		reach:   func(width float64, _ int) float64 { return width },
 		length:  largestSize,
 		dual:    sumOfSizes,
-		toPlane: inProportion(func(float64) float64 { return 1 }),
+		toPlane: inProportion(false),
 		steepest: func(w []float64) {
 			for i, x := range w {
 				if x != 0 {
@@ -65,15 +64,15 @@ var norms = []geometry{
 				}
 			}
 		},
-		shrink: func(v []float64, to float64) {
+		shrink: func(_ *scratch, v []float64, to float64) {
 			for i := range v {
 				v[i] = min(max(v[i], -to), to)
 			}
 		},
-		prox: func(v []float64, by float64) { // less what the dual norm's ball has of it, by Moreau
-			rest := slices.Clone(v)
-			intoL1(rest, nil, by, Bounds{})
-			for i, x := range rest {
+		prox: func(m *scratch, v []float64, by float64) { // less what the dual norm's ball has of it, by Moreau
+			m.rest = append(m.rest[:0], v...)
+			intoL1(m, m.rest, nil, by, Bounds{})
+			for i, x := range m.rest {
 				v[i] -= x
 			}
 		},
@@ -87,21 +86,21 @@ var norms = []geometry{
 		reach:   func(width float64, inputs int) float64 { return width * math.Sqrt(float64(inputs)) },
 		length:  length2,
 		dual:    length2,
-		toPlane: inProportion(math.Abs),
+		toPlane: inProportion(true),
 		steepest: func(w []float64) {
 			n := length2(w)
 			for i := range w {
 				w[i] /= n
 			}
 		},
-		shrink: func(v []float64, to float64) {
+		shrink: func(_ *scratch, v []float64, to float64) {
 			if n := length2(v); n > to {
 				for i := range v {
 					v[i] *= to / n
 				}
 			}
 		},
-		prox: func(v []float64, by float64) {
+		prox: func(_ *scratch, v []float64, by float64) {
 			n := length2(v)
 			for i := range v {
 				if v[i] *= max(1-by/n, 0); n <= by {
@@ -121,8 +120,8 @@ var norms = []geometry{
 		dual:     largestSize,
 		toPlane:  steepestFirst(func(slope, _ float64) float64 { return slope }),
 		steepest: onePixel,
-		shrink:   func(v []float64, to float64) { intoL1(v, nil, to, Bounds{}) },
-		prox: func(v []float64, by float64) {
+		shrink:   func(m *scratch, v []float64, to float64) { intoL1(m, v, nil, to, Bounds{}) },
+		prox: func(_ *scratch, v []float64, by float64) {
 			for i, x := range v {
 				v[i] = math.Copysign(max(math.Abs(x)-by, 0), x)
 			}
@@ -140,10 +139,10 @@ var norms = []geometry{
 		dual:     largestSize,
 		toPlane:  steepestFirst(func(slope, room float64) float64 { return slope * room }),
 		steepest: onePixel,
-		shrink:   func(v []float64, to float64) { keepLargest(v, int(min(to, float64(len(v))))) },
-		part: func(d, from []float64, share float64) {
+		shrink:   func(m *scratch, v []float64, to float64) { keepLargest(m, v, int(min(to, float64(len(v))))) },
+		part: func(m *scratch, d, from []float64, share float64) {
 			copy(d, from)
-			keepLargest(d, int(math.Ceil(share*moved(from))))
+			keepLargest(m, d, int(math.Ceil(share*moved(from))))
 		},
 		above:  true,
 		counts: true,
@@ -164,7 +163,7 @@ func onePixel(w []float64) {
 }
 
 // shorter writes share·from to d.
-func shorter(d, from []float64, share float64) {
+func shorter(_ *scratch, d, from []float64, share float64) {
 	for i, v := range from {
 		d[i] = share * v
 	}
@@ -181,7 +180,7 @@ func moved(v []float64) (n float64) {
 }
 
 // keepLargest makes all of v 0 but the n elements of the largest size, of equal ones the first ones.
-func keepLargest(v []float64, n int) {
+func keepLargest(m *scratch, v []float64, n int) {
 	if moved(v) <= float64(n) {
 		return
 	}
@@ -189,7 +188,7 @@ func keepLargest(v []float64, n int) {
 		clear(v)
 		return
 	}
-	least := nthLargest(v, n)
+	least := nthLargest(m, v, n)
 	equal := n // how many of the size least are kept
 	for _, x := range v {
 		if math.Abs(x) > least {
@@ -208,8 +207,9 @@ func keepLargest(v []float64, n int) {
 }
 
 // nthLargest returns the n-th largest size of v, n from 1 to len(v). It is Hoare's selection.
-func nthLargest(v []float64, n int) float64 {
-	sizes := make([]float64, len(v))
+func nthLargest(m *scratch, v []float64, n int) float64 {
+	m.sizes = resize(m.sizes, len(v))
+	sizes := m.sizes
 	for i, x := range v {
 		sizes[i] = math.Abs(x)
 	}
@@ -248,8 +248,9 @@ func nthLargest(v []float64, n int) float64 {
 // The sum falls with λ in straight pieces. Newton's steps find the piece, and halving a step that
 // would leave the range in which λ is known to lie: Croce and Hein 2021, arXiv:2103.01208,
 // proposition 2.1, has it by sorting.
-func intoL1(v, x0 []float64, to float64, bounds Bounds) {
-	rooms := make([]float64, len(v))
+func intoL1(m *scratch, v, x0 []float64, to float64, bounds Bounds) {
+	m.rooms = resize(m.rooms, len(v))
+	rooms := m.rooms
 	top := 0.0
 	for i, x := range v {
 		switch rooms[i] = math.Inf(1); {
@@ -307,10 +308,11 @@ func intoL1(v, x0 []float64, to float64, bounds Bounds) {
 func length2(v []float64) float64 { return math.Sqrt(sumOfSquares(v)) }
 
 func largestSize(v []float64) (most float64) {
+	top := uint64(0) // the bits of sizes are in order as whole numbers, a NaN above all
 	for _, x := range v {
-		most = max(most, math.Abs(x))
+		top = max(top, math.Float64bits(math.Abs(x)))
 	}
-	return most
+	return math.Float64frombits(top)
 }
 
 func sumOfSizes(v []float64) (sum float64) {

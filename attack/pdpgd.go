@@ -57,7 +57,6 @@ func (pdpgd) Search(ctx context.Context, a Attack, rows Rows) ([]Found, error) {
 		dual[k] = -portable.Log(ratio)
 		share[k] = sigmoid(dual[k])
 	}
-	spread, to, z := make([]float64, s.size), make([]float64, s.size), make([]float64, s.size)
 	for step := range a.Steps {
 		g, rival, err := s.seeRivals(ctx)
 		if err != nil {
@@ -66,10 +65,11 @@ func (pdpgd) Search(ctx context.Context, a Attack, rows Rows) ([]Found, error) {
 		m.next()
 		eta := rate * portable.Pow(ratePart, float64(step)/float64(a.Steps))
 		theta := float64(dualRate * (dualPart + float64((1-dualPart)*float64(a.Steps-1-step)/float64(max(a.Steps-1, 1)))))
-		for k := range g {
+		s.eachRow(func(room *scratch, k int) {
 			if s.found[k].Distance == 0 {
-				continue
+				return
 			}
+			spread, to, z := room.vector(0, s.size), room.vector(1, s.size), room.vector(2, s.size)
 			way, margin, top := s.way(k), -s.lead(k, rival[k]), 0.0
 			pull := sigmoid(margin) // the slope of log(1 + exp(margin))
 			for i, v := range g[k] {
@@ -85,7 +85,7 @@ func (pdpgd) Search(ctx context.Context, a Attack, rows Rows) ([]Found, error) {
 				for i, v := range way {
 					z[i] = v - float64(spread[i]/top*(v-to[i]))
 				}
-				s.norm.prox(z, by)
+				s.norm.prox(room, z, by)
 				apart, size := 0.0, 0.0
 				for i, v := range z {
 					x0 := s.clean[k][i]
@@ -106,7 +106,7 @@ func (pdpgd) Search(ctx context.Context, a Attack, rows Rows) ([]Found, error) {
 			}
 			dual[k] = min(max(dual[k], -limit), limit)
 			share[k] = float64(stays*share[k]) + float64((1-stays)*sigmoid(dual[k]))
-		}
+		})
 		if err := s.move(ctx); err != nil {
 			return nil, err
 		}

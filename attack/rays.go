@@ -114,17 +114,17 @@ func (rayS) Search(ctx context.Context, a Attack, rows Rows) ([]Found, error) {
 	bounds := rows.Bounds()
 	all := make([]ray, rows.N())
 	for k := range all {
-		all[k] = ray{signs: make([]float64, len(s.apart)), best: math.Inf(1)}
+		all[k] = ray{signs: make([]float64, s.size), best: math.Inf(1)}
 		for i := range all[k].signs {
 			all[k].signs[i] = 1
 		}
 	}
 	at := make([]float64, len(all))
 	for range a.Steps {
-		for k := range all {
+		s.eachRow(func(_ *scratch, k int) {
 			r := &all[k]
 			if s.found[k].Distance == 0 {
-				continue
+				return
 			}
 			if !r.halving {
 				r.turn()
@@ -134,7 +134,7 @@ func (rayS) Search(ctx context.Context, a Attack, rows Rows) ([]Found, error) {
 			for i, v := range r.signs {
 				d[i] = bounds.box(s.clean[k][i]+float64(at[k]*v)) - s.clean[k][i]
 			}
-		}
+		})
 		if err := s.goThere(ctx); err != nil {
 			return nil, err
 		}

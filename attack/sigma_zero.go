@@ -56,7 +56,7 @@ func (sigmaZero) Search(ctx context.Context, a Attack, rows Rows) ([]Found, erro
 	}
 	bounds := rows.Bounds()
 	m := newAdam(len(s.along))
-	tau, d := make([]float64, rows.N()), make([]float64, s.size)
+	tau := make([]float64, rows.N())
 	for k := range tau {
 		tau[k] = threshold
 	}
@@ -68,11 +68,11 @@ func (sigmaZero) Search(ctx context.Context, a Attack, rows Rows) ([]Found, erro
 		}
 		m.next()
 		after := cosine(first, last, step, a.Steps)
-		for k := range g {
+		s.eachRow(func(room *scratch, k int) {
 			if s.found[k].Distance == 0 {
-				continue
+				return
 			}
-			way := s.way(k)
+			way, d := s.way(k), room.vector(0, s.size)
 			for i, v := range way {
 				square := float64(v * v)
 				d[i] = float64(2*sigma*v) / float64((square+sigma)*(square+sigma)) / float64(s.size)
@@ -93,7 +93,7 @@ func (sigmaZero) Search(ctx context.Context, a Attack, rows Rows) ([]Found, erro
 					way[i] = 0
 				}
 			}
-		}
+		})
 		eta = after
 		if err := s.move(ctx); err != nil {
 			return nil, err

@@ -124,6 +124,8 @@ type points struct {
 	// The k-th rectangle of a bump, from 0, is of 1/(k+1)^fall. A bump has the norm 1.
 	fall int
 	norm geometry
+
+	memory scratch
 }
 
 // newSquares returns those of rows, which are at their clean images.
@@ -369,7 +371,7 @@ func (s *squares) windowL1(k, query int, u *UniformDraw) {
 func (s *squares) placeL1(k int) {
 	d := s.row(k)
 	copy(d, s.next[k])
-	intoL1(d, s.clean[k], s.columns[k%len(s.columns)]*(1-1e-6), s.bounds)
+	intoL1(&s.memory, d, s.clean[k], s.columns[k%len(s.columns)]*(1-1e-6), s.bounds)
 }
 
 // placeL2 scales what is next for row k to length eps, keeps it in the bounds, and makes it the way

@@ -17,4 +17,6 @@ type Info struct {
 	Inputs, Classes int
 	// Rows is the most rows for one Begin. It may change with a Load.
 	Rows int
+	// Threads is how many threads of the host its user may have while the backend waits; 0 is one.
+	Threads int
 }

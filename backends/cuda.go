@@ -51,7 +51,7 @@ func cudaEntry() Entry {
 		if err != nil {
 			return nil, "", err
 		}
-		var o gpu.Options
+		o := gpu.Options{Threads: s.Threads}
 		if o.Devices, err = parseCUDA(s.Devices, infos); err != nil {
 			return nil, "", err
 		}

@@ -176,7 +176,7 @@ func prepare[T Float](prog *lower.Program, kernel string, dense bool, threads in
 	}
 	p.info = backend.Info{
 		Name: "cpu", Device: runtime.GOARCH + " " + kernel, Precision: fmt.Sprintf("float%d", 8*size),
-		Inputs: p.in, Classes: p.out, Rows: most,
+		Inputs: p.in, Classes: p.out, Rows: most, Threads: threads,
 	}
 	return p, nil
 }

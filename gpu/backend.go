@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -81,6 +82,9 @@ func New(m *model.Model, o Options) (_ *Backend, err error) {
 		b.cards = append(b.cards, p)
 	}
 	b.describe(mode)
+	if b.info.Threads = o.Threads; o.Threads <= 0 {
+		b.info.Threads = runtime.GOMAXPROCS(0)
+	}
 	return b, nil
 }
 

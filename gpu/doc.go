@@ -40,6 +40,7 @@ var ErrUnavailable = errors.New("gpu: no CUDA device")
 type Options struct {
 	Devices  []int  // numbers of the driver; none is device 0
 	MathMode string // one of MathModes; "" is the fastest one of FP32's accuracy
+	Threads  int    // of the host, for Info.Threads; 0 is one for each processor
 }
 
 // MathModes lists the math modes, which say how a device multiplies matrices of float32:

@@ -9,6 +9,7 @@ import (
 	"advsweep/attack"
 	"advsweep/backend"
 	"advsweep/dataset"
+	"advsweep/internal/threads"
 
 	"gorgonia.org/tensor"
 )
@@ -23,12 +24,13 @@ type rows struct {
 	held    // what b holds
 	lo, hi  int
 	E, R    int
-	columns []float64 // [E·R]
-	restart []int     // [E·R], nil for one
-	wide    bool      // these are the rows of a search of minimum norm
-	still   []bool    // [images], of a search: nothing was found, and a gradient was zero
-	targets []int32   // [rows], nil for an untargeted attack
-	after   func()    // called by Done
+	columns []float64                            // [E·R]
+	restart []int                                // [E·R], nil for one
+	wide    bool                                 // these are the rows of a search of minimum norm
+	still   []bool                               // [images], of a search: nothing was found, and a gradient was zero
+	targets []int32                              // [rows], nil for an untargeted attack
+	after   func()                               // called by Done
+	memory  struct{ pixels, gradient []float64 } // of what Pixels and See returned last
 	// above is what a norm needs that is decided above the backends: see attack.Norm.Above.
 	above struct {
 		clean [][]float64 // [images][I], the clean images
@@ -110,7 +112,7 @@ func (r *rows) open(ctx context.Context) error {
 	}
 	all, err := r.Pixels(ctx)
 	for k := 0; k < len(all); k += len(wide) {
-		r.above.clean = append(r.above.clean, all[k])
+		r.above.clean = append(r.above.clean, slices.Clone(all[k]))
 	}
 	return err
 }
@@ -235,6 +237,7 @@ func (r *rows) Columns() []float64    { return r.columns }
 func (r *rows) Restarts() []int       { return r.restart }
 func (r *rows) Targets() []int32      { return r.targets }
 func (r *rows) Bounds() attack.Bounds { return r.bounds }
+func (r *rows) Threads() int          { return max(1, r.b.Info().Threads) }
 func (r *rows) Done()                 { r.after() }
 
 func (r *rows) Labels() []int32 {
@@ -322,7 +325,7 @@ func (r *rows) See(ctx context.Context, weigh func(k int, z, q []float64)) (logi
 	if err != nil {
 		return nil, nil, err
 	}
-	g = slices.Collect(slices.Chunk(float64s(d), r.b.Info().Inputs))
+	g = r.widen(&r.memory.gradient, d)
 	r.noteFlat(g)
 	return logits, g, nil
 }
@@ -354,7 +357,27 @@ func (r *rows) Pixels(ctx context.Context) ([][]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slices.Collect(slices.Chunk(float64s(d), r.b.Info().Inputs)), nil
+	return r.widen(&r.memory.pixels, d), nil
+}
+
+// widen returns the rows of t [rows, I] in float64: those of t, or a copy in old, which grows.
+func (r *rows) widen(old *[]float64, t *tensor.Dense) [][]float64 {
+	if t == nil { // no rows
+		return nil
+	}
+	inputs := r.b.Info().Inputs
+	d, ok := t.Data().([]float32)
+	if !ok {
+		return slices.Collect(slices.Chunk(float64s(t), inputs))
+	}
+	*old = slices.Grow((*old)[:0], len(d))[:len(d)]
+	all := slices.Collect(slices.Chunk(*old, inputs))
+	threads.Each(r.Threads(), len(all), func(_, k int) {
+		for i, v := range d[k*inputs:][:inputs] {
+			all[k][i] = float64(v)
+		}
+	})
+	return all
 }
 func (r *rows) Gradient(ctx context.Context, q []float64) ([][]float64, error) {
 	d, err := gradient(ctx, r.b, q)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"runtime"
 
 	"advsweep/backends"
 	"advsweep/model"
@@ -48,9 +49,16 @@ func (f *workFlags) devices(plan *study.Plan, server bool) ([]study.Device, erro
 	if err != nil {
 		return nil, asUsage("device", err)
 	}
+	threads := f.threads
+	if len(chosen) > 1 { // they work side by side and share the processors
+		if threads == 0 {
+			threads = runtime.GOMAXPROCS(0)
+		}
+		threads = max(1, threads/len(chosen))
+	}
 	var all []study.Device
 	for _, d := range chosen {
-		all = append(all, studyDevice(e, d, f.threads))
+		all = append(all, studyDevice(e, d, threads))
 	}
 	return all, nil
 }
