@@ -42,7 +42,7 @@ arithmetic: # how many multiply-adds runs of the command take, as they now do: s
 # The detector does not see into assembly, and goroutines are the same on every path and in both precisions: of the suite for
 # backends it runs plain Go in float32.
 race: # what has goroutines
-	CGO_ENABLED=1 go test -race -short -timeout 20m -skip '^(TestExact|TestBetween|TestKill)$$|^(TestBackend|TestNetworks)$$/^(avx2|avx512|neon)$$|^(TestBackend|TestNetworks)$$/^go$$/^float64$$' ./cpu ./pipeline ./report ./study ./cluster/... ./dashboard
+	CGO_ENABLED=1 go test -race -short -timeout 20m -skip '^(TestExact|TestBetween|TestKill)$$|^(TestBackend|TestNetworks)$$/^(avx2|avx512|neon)$$|^(TestBackend|TestNetworks)$$/^go$$/^float64$$' ./attack ./internal/threads ./cpu ./pipeline ./report ./study ./cluster/... ./dashboard
 	@# The command has goroutines of its own where it reads inputs, is told to stop, shows progress and serves a page.
 	CGO_ENABLED=1 go test -race -short -timeout 20m -run '^Test(Cluster|Credential|IdleConnections|PageAfterDispute|Settle|Study|Array|Interrupt|CtrlC|HangUp|Progress|Demo|SweepContract|Train|Shards|CompareModels|SaveImages)$$' ./cmd/advsweep
 
