@@ -39,12 +39,13 @@ test-long: # the packages that have tests with a long form, in that form: see in
 arithmetic: # how many multiply-adds runs of the command take, as they now do: see TestArithmetic
 	CGO_ENABLED=0 go test -run '^TestArithmetic$$' ./cmd/advsweep -update
 
-# The detector does not see into assembly, and goroutines are the same on every path, in both precisions and in fast math, of which
-# TestNetworkBits has its share: of the suite for backends it runs plain Go in float32, without what repeats a batch in pieces.
-NO_RACE = ^(TestExact|TestBetween|TestKill|TestFastNetworks)$$|^(TestBackend|TestNetworks)$$/^(avx2|avx512|neon)$$|^(TestBackend|TestNetworks)$$/^go$$/^float64$$|^(TestBackend|TestNetworks)$$/^go$$/^float32$$/^(rows|general_rows)$$|^TestDense$$/^(avx2|avx512|neon)$$
-race: # what has goroutines; pipeline has none, and those of report draw files, which the command's tests ask for
+# The detector does not see into assembly, and goroutines are the same on every path, in both
+# precisions and in fast math, of which TestNetworkBits has its share: of the suite for backends it
+# runs plain Go in float32, without what repeats a batch in pieces.
+NO_RACE = ^(TestExact|TestBetween|TestKill|TestFastNetworks)$$|/^(avx2|avx512|neon|float64)$$|/./^float64$$|^(TestBackend|TestNetworks)$$/^go$$/^float32$$/^(rows|general_rows)$$
+race: # what has goroutines: not pipeline; those of report draw files, which the command's tests want
 	CGO_ENABLED=1 go test -race -short -timeout 20m -skip '$(NO_RACE)' ./cpu ./study ./cluster/... ./dashboard
-	@# These start goroutines in one place each: to corrupt images, to draw noise, and to hash a model's file while it is read.
+	@# These start goroutines in one place each: to corrupt images, to draw noise, to hash a file.
 	CGO_ENABLED=1 go test -race -short -timeout 20m -run '^Test(RunIsOneResult|SameBytes|Sum|NPZ)$$' ./corrupt ./smooth ./model
 	@# The command has goroutines of its own where it reads inputs, is told to stop, shows progress and serves a page.
 	CGO_ENABLED=1 go test -race -short -timeout 20m -run '^Test(Cluster|Credential|IdleConnections|PageAfterDispute|Settle|Study|Array|Interrupt|CtrlC|HangUp|Progress|Demo|SweepContract|Train|Shards|CompareModels|SaveImages)$$' ./cmd/advsweep
