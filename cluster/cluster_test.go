@@ -350,8 +350,10 @@ func TestStop(t *testing.T) {
 		t.Skip("starts a server many times")
 	}
 	f := newStudy(t, testsize.Of(0, 2, 4))
-	// Each round lasts so many milliseconds longer than the one before.
-	longer := testsize.Of(0, 120, 10)
+	// Each round lasts so many times as long as the one before, so that a machine that takes
+	// seconds to start a server needs few rounds more.
+	longer := testsize.Of(0, 2, 1.07)
+	lasts := 20 * float64(time.Millisecond)
 	want := inProcess(t, f)
 	round := 0
 	counted := counts.Start(t, "cluster-stops")
@@ -366,7 +368,8 @@ func TestStop(t *testing.T) {
 		stop := make(chan struct{})
 		worker := make(chan error, 1)
 		go func() { worker <- Work(t.Context(), stop, r.url, o) }()
-		time.Sleep(time.Duration(20+longer*round) * time.Millisecond)
+		time.Sleep(time.Duration(lasts))
+		lasts *= longer
 		if round%2 == 0 {
 			close(r.stop)
 			err := r.end()
