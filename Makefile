@@ -41,8 +41,9 @@ arithmetic: # how many multiply-adds runs of the command take, as they now do: s
 
 # The detector does not see into assembly, and goroutines are the same on every path, in both
 # precisions and in fast math, of which TestNetworkBits has its share: of the suite for backends it
-# runs plain Go in float32, without what repeats a batch in pieces.
-NO_RACE = ^(TestExact|TestBetween|TestKill|TestFastNetworks)$$|/^(avx2|avx512|neon|float64)$$|/./^float64$$|^(TestBackend|TestNetworks)$$/^go$$/^float32$$/^(rows|general_rows)$$
+# runs plain Go in float32, without what repeats a batch in pieces. TestMarginBound and
+# TestRoundedClasses ask for numbers of what its cases of rounding and outcomes go through.
+NO_RACE = ^(TestExact|TestBetween|TestKill|TestFastNetworks|TestMarginBound|TestRoundedClasses)$$|/^(avx2|avx512|neon|float64)$$|/./^float64$$|^(TestBackend|TestNetworks)$$/^go$$/^float32$$/^(rows|general_rows)$$
 race: # what has goroutines: not pipeline; those of report draw files, which the command's tests want
 	CGO_ENABLED=1 go test -race -short -timeout 20m -skip '$(NO_RACE)' ./cpu ./study ./cluster/... ./dashboard
 	@# These start goroutines in one place each: to corrupt images, to draw noise, to hash a file.
