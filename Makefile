@@ -44,8 +44,10 @@ arithmetic: # how many multiply-adds runs of the command take, as they now do: s
 # runs plain Go in float32, without what repeats a batch in pieces. TestMarginBound and
 # TestRoundedClasses ask for numbers of what its cases of rounding and outcomes go through.
 NO_RACE = ^(TestExact|TestBetween|TestKill|TestFastNetworks|TestMarginBound|TestRoundedClasses)$$|/^(avx2|avx512|neon|float64)$$|/./^float64$$|^(TestBackend|TestNetworks)$$/^go$$/^float32$$/^(rows|general_rows)$$
-race: # what has goroutines: not pipeline; those of report draw files, which the command's tests want
-	CGO_ENABLED=1 go test -race -short -timeout 20m -skip '$(NO_RACE)' ./cpu ./study ./cluster/... ./dashboard
+race: # what has goroutines; those of report draw files, which the command's tests want
+	CGO_ENABLED=1 go test -race -short -timeout 20m -skip '$(NO_RACE)' ./attack ./internal/threads ./cpu ./study ./cluster/... ./dashboard
+	@# All attacks, whose rows are decided on several threads and called back from those of the CPU.
+	CGO_ENABLED=1 go test -race -short -timeout 20m -run '^TestChunks$$' ./pipeline
 	@# These start goroutines in one place each: to corrupt images, to draw noise, to hash a file.
 	CGO_ENABLED=1 go test -race -short -timeout 20m -run '^Test(RunIsOneResult|SameBytes|Sum|NPZ)$$' ./corrupt ./smooth ./model
 	@# The command has goroutines of its own where it reads inputs, is told to stop, shows progress and serves a page.
