@@ -29,3 +29,27 @@ func startedOften(a Attack, restarts int) Attack {
 	a.Restarts = restarts
 	return a
 }
+
+// AutoAttackPlus is what AutoAttack's code calls plus: Auto-PGD with cross-entropy and with DLR from
+// five starts each, FAB, Square with 5,000 queries, Auto-PGD and FAB towards nine targets, each on
+// what the ones before have left. FAB has one start here, where that code has five.
+//
+// Croce and Hein 2020, arXiv:2003.01690, in the version that its code calls plus.
+func AutoAttackPlus(seed uint64) Attack {
+	return Attack{Name: "autoattack-plus", Kind: "autoattack-plus", Steps: 100, Direction: Along, Seed: seed}
+}
+
+var autoAttackPlus = staged{
+	facts: Facts{
+		Default: AutoAttackPlus(0),
+		Options: []string{"norm", "seed"},
+		Norms:   []Norm{Linf, L2, L1},
+		About:   "apgd-ce and apgd-dlr from five starts, fab, square, apgd-t and fab-t, each on what is left",
+		Source:  "Croce and Hein 2020, arXiv:2003.01690",
+	},
+	label: "AutoAttack plus",
+	stages: []Attack{
+		startedOften(APGD(CrossEntropy, 100, 0), 5), startedOften(APGD(DLR, 100, 0), 5),
+		FAB(100), Square(5000, 0), APGDTargeted(100, 9, 0), FABTargeted(100, 9),
+	},
+}

@@ -93,7 +93,11 @@ func (f Facts) lacks(n Norm) error {
 			others = append(others, o.Name())
 		}
 	}
-	return fmt.Errorf("attack: %s has no norm %v, but %s; attacks in %v are %s", f.Name(), n, namesOf(own), n, strings.Join(others, ", "))
+	use := ""
+	if f.Takes("norm") {
+		use = fmt.Sprintf(", as %s:norm=%v", f.Name(), own[0])
+	}
+	return fmt.Errorf("attack: %s has no norm %v, but %s%s; attacks in %v are %s", f.Name(), n, namesOf(own), use, n, strings.Join(others, ", "))
 }
 
 // Has reports whether there are attacks of the kind in norm n.
@@ -167,7 +171,7 @@ type Rows interface {
 // file and add its row.
 var Methods = []Method{
 	fgsm{}, bim{}, pgd{}, mifgsm{}, mifgsm{nesterov: true}, apgd{CrossEntropy}, apgd{DLR}, apgdTargeted{}, square{},
-	malt{}, fab{}, fabTargeted{}, fabAPGD{}, ddn{}, fmn{}, pdpgd{}, alma{}, almaTargeted{}, sigmaZero{}, sigmaZeroTargeted{}, deepFool{}, carliniWagner{}, rayS{}, hopSkipJump{}, autoAttack, quick,
+	malt{}, fab{}, fabTargeted{}, fabAPGD{}, ddn{}, fmn{}, pdpgd{}, alma{}, almaTargeted{}, sigmaZero{}, sigmaZeroTargeted{}, deepFool{}, carliniWagner{}, rayS{}, hopSkipJump{}, autoAttack, autoAttackPlus, quick,
 	noise{RandomSign}, noise{Uniform}, worst{},
 }
 
