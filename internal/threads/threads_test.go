@@ -2,6 +2,7 @@ package threads
 
 import (
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 )
@@ -44,4 +45,23 @@ func TestEachPanics(t *testing.T) {
 			})
 		}()
 	}
+}
+
+// Callers at the same time, and calls within calls, have all of their own calls made and no other's.
+func TestEachAtOnce(t *testing.T) {
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for n := range 200 {
+				var sum atomic.Int64
+				Each(3, n, func(_, i int) {
+					Each(2, 3, func(_, k int) { sum.Add(int64(3*i + k)) })
+				})
+				if want := int64(3*n-1) * int64(3*n) / 2; sum.Load() != want {
+					t.Errorf("%d calls of 3: sum %d, want %d", n, sum.Load(), want)
+				}
+			}
+		})
+	}
+	all.Wait()
 }
