@@ -59,14 +59,20 @@ type Attack struct {
 	// how many times from the start, toward each target if it has several by Aim; an image counts as
 	// fooled if any of them fools it. 0 stands for 1
 	Restarts int
-	Momentum bool
-	Decay    float64
-	Nesterov bool
+	Inertia
 	Aim
 	// Adaptive is APGD: the step size starts at 2·eps and is halved for each image when the loss
 	// does not rise enough, and the search goes on from the best point. Croce and Hein 2020,
 	// arXiv:2003.01690, algorithm 1.
 	Adaptive bool
+	Noisy
+}
+
+// An Inertia is how much of its direction a step keeps: see Step.
+type Inertia struct {
+	Momentum bool
+	Decay    float64
+	Nesterov bool
 }
 
 // An Aim is where an attack goes.
@@ -167,6 +173,7 @@ type Options struct {
 	Decay    float64    // of the momentum; negative: that of Facts.Default
 	Target   Target
 	Targets  int // how many, of an attack that has several; 0: that of Facts.Default
+	Noisy        // what is 0: that of Facts.Default
 }
 
 // A StepLength is how far a step goes: Size, or if that is 0 Factor·eps/K.
@@ -335,6 +342,12 @@ func (o *Options) set(f Facts, key, value string) (err error) {
 		if o.Decay, err = one(value); err != nil {
 			err = fmt.Errorf("attack: decay %w", err)
 		}
+	case "draws":
+		o.Noisy.Draws, err = atoi(key, value, 1, MaxDraws)
+	case "sigma":
+		if o.Sigma, err = one(value); err != nil || !(o.Sigma > 0) || math.IsInf(o.Sigma, 0) {
+			err = fmt.Errorf("attack: sigma %q, want the standard deviation of the noise on a pixel, above 0", value)
+		}
 	case "seed":
 		if o.Seed, err = strconv.ParseUint(value, 10, 64); err != nil {
 			err = fmt.Errorf("attack: seed %q, want a number from 0 to 2^64-1", value)
@@ -385,6 +398,10 @@ func (o *Options) attack(f Facts) (Attack, error) {
 			a.Target = o.Target
 		case "targets":
 			a.Restarts = cmp.Or(o.Targets, a.Restarts)
+		case "draws":
+			a.Noisy.Draws = cmp.Or(o.Noisy.Draws, a.Noisy.Draws)
+		case "sigma":
+			a.Sigma = cmp.Or(o.Sigma, a.Sigma)
 		case "seed":
 			a.Seed = o.Seed
 		default:
@@ -415,6 +432,12 @@ func (a Attack) Validate() error {
 	}
 	if !(a.Factor >= 0) || !(a.Size >= 0) || math.IsInf(a.Factor+a.Size, 0) {
 		return fmt.Errorf("attack: %s: step size %v·eps/k or %v, want finite numbers of at least 0", a.Name, a.Factor, a.Size)
+	}
+	if err := a.Noisy.validate(); err != nil {
+		return fmt.Errorf("attack: %s: %w", a.Name, err)
+	}
+	if f := m.Facts(); f.Takes("draws") && a.Noisy.Draws == 0 {
+		return fmt.Errorf("attack: %s: no draws of noise", a.Name)
 	}
 	if a.Target < All {
 		return fmt.Errorf("attack: %s: unknown target %d", a.Name, int(a.Target))

@@ -170,7 +170,7 @@ type Rows interface {
 // Methods are all kinds of attacks, in the order of help texts and tables. To add one, write its
 // file and add its row.
 var Methods = []Method{
-	fgsm{}, bim{}, pgd{}, mifgsm{}, mifgsm{nesterov: true}, apgd{CrossEntropy}, apgd{DLR}, apgdTargeted{}, square{},
+	fgsm{}, bim{}, pgd{}, mifgsm{}, mifgsm{nesterov: true}, eot{}, apgd{CrossEntropy}, apgd{DLR}, apgdTargeted{}, square{},
 	malt{}, fab{}, fabTargeted{}, fabAPGD{}, ddn{}, fmn{}, pdpgd{}, alma{}, almaTargeted{}, sigmaZero{}, sigmaZeroTargeted{}, deepFool{}, carliniWagner{}, rayS{}, hopSkipJump{}, autoAttack, autoAttackPlus, quick,
 	noise{RandomSign}, noise{Uniform}, worst{},
 }

@@ -94,7 +94,7 @@ func TestMethods(t *testing.T) {
 			changed := false
 			// One of two values may be the default.
 			for _, value := range map[string][2]string{"steps": {"2", "3"}, "step": {"0.01", "0.02"}, "restarts": {"1", "2"}, "norm": {f.norms()[0].String(), f.norms()[1].String()}, "loss": {"ce", "cw"},
-				"decay": {"0.5", "1"}, "target": {"none", "1"}, "targets": {"2", "3"}, "seed": {"8", "9"}}[key] {
+				"decay": {"0.5", "1"}, "target": {"none", "1"}, "targets": {"2", "3"}, "draws": {"2", "3"}, "sigma": {"0.1", "0.2"}, "seed": {"8", "9"}}[key] {
 				all, err := Parse(a.Kind+":"+key+"="+value, Options{Norm: f.norms()[0], Decay: -1})
 				if err != nil {
 					t.Error(err)

@@ -9,7 +9,7 @@ import (
 //
 // Dong et al. 2018, arXiv:1710.06081, algorithm 1.
 func MIFGSM(k int) Attack {
-	return Attack{Name: "mifgsm", Kind: "mifgsm", Steps: k, Momentum: true, Decay: 1}
+	return Attack{Name: "mifgsm", Kind: "mifgsm", Steps: k, Inertia: Inertia{Momentum: true, Decay: 1}}
 }
 
 // NIFGSM is MIFGSM with Nesterov's look ahead.

@@ -74,7 +74,7 @@ func everyAttack() string {
 			steps = "21"
 		}
 		for _, key := range f.Options {
-			item += ":" + key + "=" + map[string]string{"steps": steps, "step": "2*eps/k", "restarts": "2", "norm": "l2", "loss": "cw", "decay": "0.5", "target": "2", "targets": "2", "seed": "9"}[key]
+			item += ":" + key + "=" + map[string]string{"steps": steps, "step": "2*eps/k", "restarts": "2", "norm": "l2", "loss": "cw", "decay": "0.5", "target": "2", "targets": "2", "draws": "2", "sigma": "0.1", "seed": "9"}[key]
 		}
 		if !f.Composite && item != f.Name() {
 			items = append(items, item)

@@ -31,7 +31,8 @@ type rows struct {
 	targets []int32                              // [rows], nil for an untargeted attack
 	after   func()                               // called by Done
 	memory  struct{ pixels, gradient []float64 } // of what Pixels and See returned last
-	// above is what a norm needs that is decided above the backends: see attack.Norm.Above.
+	// above is what attacks need that are decided above the backends: by attack.Norm.Above, or
+	// because they go along what they say.
 	above struct {
 		clean [][]float64 // [images][I], the clean images
 		flat  []bool      // [rows], whether each gradient that the attack asked for was zero; nil if it asked for none
@@ -223,7 +224,7 @@ func (r *rows) attack(ctx context.Context, after func()) error {
 		return nil
 	}
 	r.after = after
-	r.above.begun = r.a.Norm.Above()
+	r.above.begun = r.a.Norm.Above() || r.a.Direction == attack.Along && !r.a.MinimumNorm()
 	if r.a.MinimumNorm() {
 		return r.nearest(ctx)
 	}

@@ -296,6 +296,8 @@ type attackJSON struct {
 	Restarts int     `json:"restarts,omitempty"`
 	Decay    float64 `json:"decay,omitempty"`
 	Target   string  `json:"target,omitempty"`
+	Draws    int     `json:"draws,omitempty"` // of noise, for each gradient
+	Sigma    float64 `json:"sigma,omitempty"` // of that noise
 	// One of the two is there if the curve is known at every eps.
 	Exact       *exactJSON       `json:"exact,omitempty"`
 	MinimumNorm *minimumNormJSON `json:"minimum_norm,omitempty"`
@@ -339,6 +341,7 @@ func newAttackJSON(c pipeline.Curve, precision string) attackJSON {
 	if a.Momentum {
 		j.Decay = a.Decay
 	}
+	j.Draws, j.Sigma = a.Noisy.Draws, a.Noisy.Sigma
 	switch {
 	case c.Exact == nil:
 	case c.Exact.MinimumNorm:

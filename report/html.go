@@ -365,6 +365,9 @@ func (p Page) attackRow(i int) attackRow {
 	if a.Momentum {
 		add("momentum", float(a.Decay)+map[bool]string{true: ", Nesterov", false: ""}[a.Nesterov])
 	}
+	if j.Draws != 0 {
+		add("noise of each gradient", fmt.Sprintf("%d draws, standard deviation %v", j.Draws, j.Sigma))
+	}
 	if j.Target != "" {
 		add("target", j.Target)
 	}

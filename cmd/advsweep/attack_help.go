@@ -102,7 +102,7 @@ func defaultSizes() string {
 	return s
 }
 
-// ownLosses names the attacks whose loss is no option, but in their name: "apgd".
+// ownLosses names the attacks whose loss is no option: "eot and apgd".
 func ownLosses() string {
 	var names []string
 	for _, m := range attack.Methods {

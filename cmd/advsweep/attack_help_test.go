@@ -25,12 +25,12 @@ func TestOwnDefaults(t *testing.T) {
 		attack.Methods, attack.Names, attack.Single, attack.MostSteps = methods, names, single, most
 	}(attack.Methods, attack.Names, attack.Single, attack.MostSteps)
 	before := [...]string{ownLosses(), defaultLosses()}
-	if before != [...]string{"apgd", ""} {
-		t.Errorf("losses of their own %q, other defaults %q, want apgd and none", before[0], before[1])
+	if before != [...]string{"eot, apgd, alma and alma-t", ""} {
+		t.Errorf("losses of their own %q, other defaults %q, want eot, apgd, alma, alma-t and none", before[0], before[1])
 	}
 	attack.Register(margins{})
-	if got := [...]string{ownLosses(), defaultLosses()}; got != [...]string{"apgd", "; margins cw"} {
-		t.Errorf("losses of their own %q, other defaults %q, want apgd and margins cw", got[0], got[1])
+	if got := [...]string{ownLosses(), defaultLosses()}; got != [...]string{"eot, apgd, alma and alma-t", "; margins cw"} {
+		t.Errorf("losses of their own %q, other defaults %q, want eot, apgd, alma, alma-t and margins cw", got[0], got[1])
 	}
 	for _, c := range []struct {
 		args     string
