@@ -530,11 +530,11 @@ func TestSlow(t *testing.T) {
 	f := newStudy(t, 1)
 	want := inProcess(t, f)
 	var tries atomic.Int32
-	r := serve(t, f, ServeOptions{AckWait: time.Second, Attempts: 1}) // a loaded machine stalls for some tenths
+	r := serve(t, f, ServeOptions{AckWait: 2 * time.Second, Attempts: 1}) // a loaded machine stalls for a second
 	errs := r.workers(2, with(func(ctx context.Context, s study.Shard) (*study.Result, error) {
 		if s.Index == 0 {
 			tries.Add(1)
-			pause(ctx, 3*time.Second)
+			pause(ctx, 5*time.Second)
 		}
 		return nil, nil
 	}))
