@@ -118,7 +118,7 @@ func (alma) Search(ctx context.Context, a Attack, rows Rows) ([]Found, error) {
 			}
 			slope := g[k] // of what becomes smaller; g is that of -ratio
 			for i, v := range slope {
-				slope[i] = float64(-r.penalty * v)
+				slope[i] = -float64(r.penalty * v)
 			}
 			if copy(length, way); s.norm.length(length) > 0 { // at 0 it has no slope
 				in.slope(length)
@@ -153,7 +153,7 @@ func (alma) Search(ctx context.Context, a Attack, rows Rows) ([]Found, error) {
 // and else μy/(1 - ρy), with the weight ρ and the multiplier μ.
 func penaltySlope(y, weight, multiplier float64) float64 {
 	if y >= 0 {
-		return multiplier + float64(2*multiplier*weight*y) + float64(weight*weight*y*y)/2
+		return multiplier + float64(2*multiplier*weight*y) + float64(weight*weight*y*y/2)
 	}
 	below := 1 - float64(weight*y)
 	return multiplier / (below * below)

@@ -1,6 +1,7 @@
 package pipeline_test
 
 import (
+	"maps"
 	"os"
 	"testing"
 
@@ -15,18 +16,25 @@ import (
 // each stage lies within the spread of the peer's seeds, widened by 1 % of the images for what few
 // seeds can miss. In the end no more is right than under the peer's worst seed, nor under quick
 // than under AutoAttack, of whose passes it takes at most a fifth for an image that stays right. It
-// is at the largest eps of each entry, where fewest are left, and at all where
-// ADVSWEEP_REFERENCE is set, as for TestPeers.
+// is at the largest eps of each entry, where fewest are left. Where ADVSWEEP_REFERENCE is set, as for
+// TestPeers, it is at all of them and of the networks there too.
 func TestAutoAttack(t *testing.T) {
 	if !testsize.Long() {
 		t.Skip("it takes a minute")
 	}
 	_, all := embedded(t)
+	networks := map[string]*model.Model{}
 	for _, name := range []string{"adv-mlp", "adv-cnn"} {
 		m, err := model.Load("../testdata/peers/" + name + ".safetensors")
 		if err != nil {
 			t.Fatal(err)
 		}
+		networks[name] = m
+	}
+	if os.Getenv("ADVSWEEP_REFERENCE") != "" {
+		maps.Copy(networks, peerNetworks(t))
+	}
+	for name, m := range networks {
 		compared := 0
 		for _, e := range peerEntries[peerStages](t, name) {
 			if e.Attack != "autoattack" {
