@@ -149,8 +149,8 @@ func (alma) Search(ctx context.Context, a Attack, rows Rows) ([]Found, error) {
 	return s.polish(ctx)
 }
 
-// penaltySlope is the derivative at y of the penalty P2: μy + μρy² + ρ²y³/6 where y is not negative,
-// and else μy/(1 - ρy), with the weight ρ and the multiplier μ.
+// penaltySlope is the derivative at y of the penalty P2: μy + μρy² + ρ²y³/6 where y is not
+// negative, and else μy/(1 - ρy), with the weight ρ and the multiplier μ.
 func penaltySlope(y, weight, multiplier float64) float64 {
 	if y >= 0 {
 		return multiplier + float64(2*multiplier*weight*y) + float64(weight*weight*y*y/2)
@@ -159,8 +159,8 @@ func penaltySlope(y, weight, multiplier float64) float64 {
 	return multiplier / (below * below)
 }
 
-// almaNorms are the norms of ALMA: how far the first step goes, as in the experiments of its authors,
-// and what makes a way the slope of its length. That is the steepest way in the dual norm.
+// almaNorms are the norms of ALMA: how far the first step goes, as in its authors' experiments, and
+// what makes a way the slope of its length. That is the steepest way in the dual norm.
 var almaNorms = map[Norm]struct {
 	first float64
 	slope func(way []float64)
@@ -169,8 +169,8 @@ var almaNorms = map[Norm]struct {
 	L1: {0.5, norms[Linf].steepest},
 }
 
-// almaRate is the rate at which a plain step against slope [I] from x0 [I] is so far in the attack's
-// norm within bounds, as in the code of the authors; the largest that is tried if none is.
+// almaRate is the rate at which a plain step against slope [I] from x0 [I] is so far in the norm of
+// the attack within bounds, as in the code of the authors; the largest that is tried if none is.
 func (s *seeker) almaRate(m *scratch, slope, x0 []float64, far float64) float64 {
 	const most = 0x1p40
 	bounds, d := s.rows.Bounds(), m.vector(1, s.size)

@@ -31,8 +31,8 @@ func (n Noisy) validate() error {
 
 // EOT is expectation over transformation: k steps of 2.5·eps/k along the mean of the gradients at
 // so many copies of the image, each with normal noise of its own, kept in the ball. It is an attack
-// on the classifier that package smooth certifies, which decides by such copies. That of the network
-// itself sees no noise; a mean of gradients helps there where they change from point to point.
+// on the classifier that package smooth certifies, which decides by such copies. The network itself
+// sees no noise; a mean of gradients helps there where they change from point to point.
 //
 // The noise of a copy goes beyond ball and bounds. A step takes the gradients as they are: an image
 // that is read with confidence in one copy counts for less there.

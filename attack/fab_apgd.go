@@ -305,8 +305,8 @@ func (b *balls) ascend(ctx context.Context, steps int) error {
 	return b.look(ctx)
 }
 
-// step moves the way of row k along its slope g, with alpha of it and the rest of the last step; the
-// first goes all the way. g may change.
+// step moves the way of row k along its slope g, with alpha of it and the rest of the last step;
+// the first goes all the way. g may change.
 func (b *balls) step(m *scratch, k int, g []float64, first bool, alpha float64) {
 	r, d := &b.at[k], b.way(k)
 	if b.norm.dual(g) == 0 {
