@@ -30,9 +30,9 @@ func startedOften(a Attack, restarts int) Attack {
 	return a
 }
 
-// AutoAttackPlus is what AutoAttack's code calls plus: Auto-PGD with cross-entropy and with DLR from
-// five starts each, FAB, Square with 5,000 queries, Auto-PGD and FAB towards nine targets, each on
-// what the ones before have left. FAB has one start here, where that code has five.
+// AutoAttackPlus is what AutoAttack's code calls plus: Auto-PGD with cross-entropy and with DLR,
+// from five starts each, FAB, Square with 5,000 queries, Auto-PGD and FAB towards nine targets. Each
+// is on what the ones before have left. FAB has one start here, where that code has five.
 //
 // Croce and Hein 2020, arXiv:2003.01690, in the version that its code calls plus.
 func AutoAttackPlus(seed uint64) Attack {

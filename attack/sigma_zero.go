@@ -19,7 +19,8 @@ func SigmaZero(k int) Attack {
 // largest logits of the clean image, the label left out. An image has as many steps towards each.
 //
 // The paper has no targets; they are FAB's (Croce and Hein 2020, arXiv:2003.01690, section 5). At
-// 190 steps towards five classes it takes as many passes as SigmaZero at 950, and finds fewer pixels.
+// 190 steps towards five classes it takes as many passes as SigmaZero at 950, and moves fewer
+// pixels.
 func SigmaZeroTargeted(k, targets int) Attack {
 	a := SigmaZero(k)
 	a.Name, a.Kind, a.Restarts, a.Target = "sigma-zero-t", "sigma-zero-t", targets, ByRank

