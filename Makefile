@@ -45,13 +45,13 @@ arithmetic: # how many multiply-adds runs of the command take, as they now do: s
 # TestRoundedClasses ask for numbers of what its cases of rounding and outcomes go through.
 NO_RACE = ^(TestExact|TestBetween|TestKill|TestFastNetworks|TestMarginBound|TestRoundedClasses)$$|/^(avx2|avx512|neon|float64)$$|/./^float64$$|^(TestBackend|TestNetworks)$$/^go$$/^float32$$/^(rows|general_rows)$$
 race: # what has goroutines; those of report draw files, which the command's tests want
-	CGO_ENABLED=1 go test -race -short -timeout 20m -skip '$(NO_RACE)' ./attack ./internal/threads ./cpu ./study ./cluster/... ./dashboard
+	CGO_ENABLED=1 go test -race -short -timeout 40m -skip '$(NO_RACE)' ./attack ./internal/threads ./cpu ./study ./cluster/... ./dashboard
 	@# All attacks, whose rows are decided on several threads and called back from those of the CPU.
-	CGO_ENABLED=1 go test -race -short -timeout 20m -run '^TestChunks$$' ./pipeline
+	CGO_ENABLED=1 go test -race -short -timeout 40m -run '^TestChunks$$' ./pipeline
 	@# These start goroutines in one place each: to corrupt images, to draw noise, to hash a file.
-	CGO_ENABLED=1 go test -race -short -timeout 20m -run '^Test(RunIsOneResult|SameBytes|Sum|NPZ)$$' ./corrupt ./smooth ./model
+	CGO_ENABLED=1 go test -race -short -timeout 40m -run '^Test(RunIsOneResult|SameBytes|Sum|NPZ)$$' ./corrupt ./smooth ./model
 	@# The command has goroutines of its own where it reads inputs, is told to stop, shows progress and serves a page.
-	CGO_ENABLED=1 go test -race -short -timeout 20m -run '^Test(Cluster|Credential|IdleConnections|PageAfterDispute|Settle|Study|Array|Interrupt|CtrlC|HangUp|Progress|Demo|SweepContract|Train|Shards|CompareModels|SaveImages)$$' ./cmd/advsweep
+	CGO_ENABLED=1 go test -race -short -timeout 40m -run '^Test(Cluster|Credential|IdleConnections|PageAfterDispute|Settle|Study|Array|Interrupt|CtrlC|HangUp|Progress|Demo|SweepContract|Train|Shards|CompareModels|SaveImages)$$' ./cmd/advsweep
 
 check: # what CI checks besides the tests
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "gofmt: the files above need it"; exit 1; }
