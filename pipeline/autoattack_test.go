@@ -1,6 +1,7 @@
 package pipeline_test
 
 import (
+	"encoding/json"
 	"maps"
 	"os"
 	"testing"
@@ -41,12 +42,16 @@ func TestAutoAttack(t *testing.T) {
 				continue
 			}
 			compared++
+			var correct [][][]int // [seed][stage][eps]
+			if err := json.Unmarshal(e.Correct, &correct); err != nil {
+				t.Fatal(err)
+			}
 			from := len(e.Eps) - 1
 			if os.Getenv("ADVSWEEP_REFERENCE") != "" {
 				from = 0
 			}
 			e.Eps = e.Eps[from:]
-			for _, seed := range e.Correct {
+			for _, seed := range correct {
 				for k := range seed {
 					seed[k] = seed[k][from:]
 				}
@@ -71,8 +76,8 @@ func TestAutoAttack(t *testing.T) {
 			}
 			for e2, eps := range e.Eps {
 				for k, stage := range stages {
-					lo, hi := e.Correct[0][k][e2], e.Correct[0][k][e2]
-					for _, seed := range e.Correct {
+					lo, hi := correct[0][k][e2], correct[0][k][e2]
+					for _, seed := range correct {
 						lo, hi = min(lo, seed[k][e2]), max(hi, seed[k][e2])
 					}
 					slack := e.Images / 100
@@ -108,5 +113,5 @@ type peerStages struct {
 	Stages       []string
 	Images       int
 	Eps          []float64
-	Correct      [][][]int // [seed][stage][eps]
+	Correct      json.RawMessage // entries of other attacks have another shape
 }
