@@ -116,8 +116,9 @@ func (m *averager) average(ctx context.Context, k int) error {
 			}
 			m.factor[k] = max(before, factor)
 			m.stays[k] = portable.Exp(before - m.factor[k])
+			share := portable.Exp(factor - m.factor[k])
 			for j := range q {
-				q[j] *= portable.Exp(factor - m.factor[k])
+				q[j] *= share
 			}
 		})
 		if err != nil {
@@ -153,7 +154,7 @@ func (m *averager) toCopies(ctx context.Context, draw int) error {
 // step goes so far along the mean gradient, size [C] by column, and keeps the rows in their balls
 // and the bounds. A row whose mean is zero stays.
 func (m *averager) step(size []float64) {
-	columns, bounds, norm := m.rows.Columns(), m.rows.Bounds(), norms[m.a.Norm]
+	columns, norm := m.rows.Columns(), norms[m.a.Norm]
 	m.eachRow(func(s *scratch, k int) {
 		g, d := m.mean[k*m.size:][:m.size], m.way(k)
 		if norm.dual(g) == 0 {
@@ -164,9 +165,7 @@ func (m *averager) step(size []float64) {
 			d[i] += float64(size[k%len(columns)] * v)
 		}
 		norm.shrink(s, d, columns[k%len(columns)])
-		for i, v := range d {
-			d[i] = bounds.box(m.clean[k][i]+v) - m.clean[k][i]
-		}
+		m.inBounds(k, d)
 	})
 }
 

@@ -245,10 +245,7 @@ func (b *balls) begin(ctx context.Context, run int) error {
 // keep brings a way d of row k into its ball and the bounds.
 func (b *balls) keep(m *scratch, k int, d []float64) {
 	b.norm.shrink(m, d, b.at[k].radius)
-	bounds := b.rows.Bounds()
-	for i, v := range d {
-		d[i] = bounds.box(b.clean[k][i]+v) - b.clean[k][i]
-	}
+	b.inBounds(k, d)
 }
 
 // ascend is Auto-PGD in the ball of each row, from where it is. Its checkpoints and conditions are

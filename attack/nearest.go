@@ -153,6 +153,14 @@ func (h *holder) eachRow(f func(m *scratch, k int)) {
 // way is the way of row k, [I]: what move goes along.
 func (h *holder) way(k int) []float64 { return h.along[k*h.size:][:h.size] }
 
+// inBounds makes d [I] a way of row k that ends within the bounds.
+func (h *holder) inBounds(k int, d []float64) {
+	bounds := h.rows.Bounds()
+	for i, v := range d {
+		d[i] = bounds.box(h.clean[k][i]+v) - h.clean[k][i]
+	}
+}
+
 // move goes from the clean image the way of each row.
 func (h *holder) move(ctx context.Context) error {
 	if err := toClean(ctx, h.rows); err != nil {

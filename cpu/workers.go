@@ -58,8 +58,8 @@ func (w *workers[T]) run(ctx context.Context, n int, f func(w *scratch[T], i int
 	return onThreads(ctx, len(w.scratch), n, func(t, i int) { f(&w.scratch[t], i) })
 }
 
-// onThreads calls f on most threads at most for the tasks i from 0 to n-1, with the number of the thread.
-// It stops early if ctx ends, and returns its error.
+// onThreads calls f on most threads at most for the tasks i from 0 to n-1, with the number of the
+// thread. It stops early if ctx ends, and returns its error.
 func onThreads(ctx context.Context, most, n int, f func(thread, i int)) error {
 	threads.Each(most, n, func(thread, i int) {
 		if ctx.Err() == nil {

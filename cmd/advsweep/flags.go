@@ -210,7 +210,7 @@ func (f *attackFlags) add(c *cobra.Command, standard, usage string) {
 	addSteps(c, &f.steps)
 	c.Flags().StringVar(&f.step, "step", "", "size of a step: eps/k, a factor of it as in 2.5*eps/k, or in units of pixels, at most what they span\n(default "+defaultSizes()+")")
 	c.Flags().StringVar(&f.norm, "norm", "linf", "of eps: "+attack.NormNames()+normTakers())
-	c.Flags().StringVar(&f.loss, "loss", "ce", attack.LossNames()+"; "+"not of "+ownLosses()+", which have their own"+defaultLosses())
+	c.Flags().StringVar(&f.loss, "loss", "ce", attack.LossNames()+"; not of "+ownLosses()+", which have their own"+defaultLosses())
 	c.Flags().IntVar(&f.restarts, "restarts", 1, "of "+takers("restarts")+", from random points; an image counts by the worst")
 	c.Flags().Float64Var(&f.decay, "decay", 1, "of the momentum of "+takers("decay"))
 	c.Flags().StringVar(&f.target, "target", "none", "class to come near to, or least-likely, or all: every other class, one after the other, an image counting by\nthe worst; or none: away from the label")
