@@ -7,12 +7,10 @@ import (
 	"advsweep/internal/lower"
 )
 
-// A windows is how the windows of a convolution lie in an image, NHWC, so that a row of a window is
-// one segment of memory, or each place of it if there are groups or the places lie apart.
+// A windows is how the windows of a convolution lie in an image, NHWC. Terms of a window that lie
+// beside each other in the order of their sum are one segment of memory.
 //
-// An image with padding is first copied into a frame of zeros. Where the rows of a window are short
-// (lower.Unfold.Swapped), a segment would end before it began to pay. The frame then has, for each
-// row of windows, the image rows that they take interleaved, and each window is one segment.
+// An image with padding is first copied into a frame of zeros.
 type windows[T Float] struct {
 	lower.Unfold
 	reads gemm.Im2col // of the first group
@@ -36,12 +34,15 @@ func newWindows[T Float](places lower.Unfold) windows[T] {
 	l := windows[T]{Unfold: places}
 	in, kernel, wide, far := l.In, l.Kernel, l.wide(), l.Dilation
 	l.reads = gemm.Im2col{Rows: l.Out.H, Cols: l.Out.W, Step: 1}
+	l.reads.RowStride, l.reads.ColStride = l.Stride[0]*wide*in.C, l.Stride[1]*in.C
 	if l.Swapped() {
-		l.reads.RowStride, l.reads.ColStride = wide*kernel[0]*in.C, l.Stride[1]*kernel[0]*in.C
-		l.reads.Segments = []gemm.Segment{{At: 0, N: kernel[0] * kernel[1] * in.C}}
+		for v := range kernel[1] {
+			for u := range kernel[0] {
+				l.reads.Segments = append(l.reads.Segments, gemm.Segment{At: (u*far[0]*wide + v*far[1]) * in.C, N: l.Depth()})
+			}
+		}
 		return l
 	}
-	l.reads.RowStride, l.reads.ColStride = l.Stride[0]*wide*in.C, l.Stride[1]*in.C
 	for u := range kernel[0] {
 		row := u * far[0] * wide * in.C
 		if l.joined() {
@@ -95,12 +96,13 @@ func (l *im2col[T]) pack(weight func(o, c, u, v int) T, bias []T) {
 }
 
 // transposed reads the transpose of the matrix of a convolution of one group without dilation: row
-// k has term k of each window.
-func (l *windows[T]) transposed() gemm.Im2col {
-	first := l.reads.Segments
-	g := gemm.Im2col{Rows: len(first), Cols: first[0].N, ColStride: 1, Step: l.reads.ColStride}
-	if g.Rows > 1 {
-		g.RowStride = first[1].At
+// k has term k of each window. Rows of what it makes lie ld apart.
+func (l *windows[T]) transposed(ld int) gemm.Im2col {
+	row := l.wide() * l.In.C
+	g := gemm.Im2col{Rows: l.Kernel[0], RowStride: row, Cols: l.Kernel[1] * l.In.C, ColStride: 1, Step: l.reads.ColStride}
+	if l.Swapped() {
+		g.Cols, g.Images, g.ImageStride = l.In.C, l.Kernel[1], l.In.C
+		g.Below = g.Rows * g.Cols * ld
 	}
 	for r := range l.Out.H {
 		g.Segments = append(g.Segments, gemm.Segment{At: r * l.reads.RowStride, N: l.Out.W})
@@ -115,21 +117,15 @@ func (l *im2col[T]) flop() uint64 { return 2 * uint64(l.Out.Size()) * uint64(l.w
 // frames returns n images x [In], which lie ldx apart, as reads wants them, and how far apart: x
 // itself, or copies in buffer. The zeros of buffer stay from one image to the next.
 func (l *windows[T]) frames(buffer *[]T, n int, x []T, ldx int) (from []T, ld int) {
-	wide := l.wide()
-	var fill func(to, x []T)
-	switch {
-	case l.Swapped():
-		ld, fill = l.Out.H*wide*l.Kernel[0]*l.In.C, l.interleave
-	case l.Pad == [4]int{}:
+	if l.Pad == [4]int{} {
 		return x, ldx
-	default:
-		ld, fill = (l.In.H+l.Pad[0]+l.Pad[2])*wide*l.In.C, l.frame
 	}
+	ld = (l.In.H + l.Pad[0] + l.Pad[2]) * l.wide() * l.In.C
 	if len(*buffer) < n*ld {
 		*buffer = make([]T, n*ld)
 	}
 	for i := range n {
-		fill((*buffer)[i*ld:][:ld], x[i*ldx:])
+		l.frame((*buffer)[i*ld:][:ld], x[i*ldx:])
 	}
 	return *buffer, ld
 }
@@ -139,53 +135,6 @@ func (l *windows[T]) frame(to, x []T) {
 	row, wide := l.In.W*l.In.C, l.wide()
 	for y := range l.In.H {
 		copy(to[((y+l.Pad[0])*wide+l.Pad[1])*l.In.C:][:row], x[y*row:])
-	}
-}
-
-// interleave writes to a frame, for each row of windows, the image rows that they take: element (u,
-// x, c) of image row u of the windows goes to (x, u, c).
-func (l *windows[T]) interleave(frame, x []T) {
-	channels, row, wide := l.In.C, l.In.W*l.In.C, l.wide()
-	step := l.Kernel[0] * channels // from a pixel to the next one of its row
-	for r := range l.Out.H {
-		for u := range l.Kernel[0] {
-			y := r*l.Stride[0] + u - l.Pad[0]
-			if y < 0 || y >= l.In.H {
-				continue
-			}
-			from, to := x[y*row:][:row], frame[(r*wide+l.Pad[1])*step+u*channels:]
-			switch channels { // of which 1 and 3 are what images have
-			case 1:
-				apart1(to, from, step)
-			case 3:
-				apart3(to, from, step)
-			default:
-				for at := 0; len(from) > 0; at += step {
-					copy(to[at:], from[:channels])
-					from = from[channels:]
-				}
-			}
-		}
-	}
-}
-
-// apart1 writes the numbers of from step apart.
-func apart1[T Float](to, from []T, step int) {
-	for len(from) >= 4 {
-		f, t := (*[4]T)(from), to[:3*step+1]
-		t[0], t[step], t[2*step], t[3*step] = f[0], f[1], f[2], f[3]
-		from, to = from[4:], to[min(4*step, len(to)):]
-	}
-	for i, v := range from {
-		to[i*step] = v
-	}
-}
-
-// apart3 writes the pixels of from, of 3 channels, step apart.
-func apart3[T Float](to, from []T, step int) {
-	for len(from) >= 3 {
-		*(*[3]T)(to) = *(*[3]T)(from)
-		from, to = from[3:], to[min(step, len(to)):]
 	}
 }
 

@@ -83,7 +83,7 @@ func newNetTrainer(b *Backend[float32], m *model.Model, s *sample) (*netTrainer,
 			}
 		case model.Conv2D:
 			p.there = newWindows[float32](net.layers[i].op.(*convolution[float32]).lowered.Unfold)
-			p.terms = p.there.transposed()
+			p.terms = p.there.transposed(len(bias))
 			in, size := p.there.In.C, p.there.Places()
 			p.there.Terms(func(k, c, u, v int) {
 				for o := range bias {

@@ -35,6 +35,7 @@ type kernel[T Float] struct {
 	// These compute GroupRows rows, two, and one, by the number of vectors of the panel less 1.
 	five, two, one []indexKernel[T]
 	narrow         []narrowKernel[T] // by falling number of rows
+	strips         strips[T]
 
 	// MulSelected uses these. They are nil on a path that does not have them.
 	gather     []gatherKernel[T] // by the number of sources less 1
@@ -169,7 +170,8 @@ func (m *Matrix[T]) PackPart(j0 int, b []T, rs, cs int) {
 type Scratch[T Float] struct {
 	tile     []T
 	selected selected
-	begun    []bool // by window, see listedPanel.row
+	terms    []int32 // of an Im2col
+	begun    []bool  // by window, see listedPanel.row
 }
 
 // MulAdd computes C ← C + A·B, with B = m. A is [rows, K] with element (i, k) at a[i·rs + k·cs]. C
@@ -190,7 +192,9 @@ func (m *Matrix[T]) MulAdd(c []T, ldc int, a []T, rs, cs, rows int, s *Scratch[T
 				if p.w == p.width {
 					mulAdd(len(list), &list[0], ar, rs, cs, &p.b[0], &tile[0], ldc, &tile[0], ldc)
 				} else {
-					p.onCopy(mulAdd, h, list, ar, rs, cs, &p.b[0], nil, tile, ldc)
+					init, ldi := p.begin(h, nil, tile, ldc)
+					mulAdd(len(list), &list[0], ar, rs, cs, &p.b[0], init, ldi, &p.tile[0], p.width)
+					p.end(h, tile, ldc)
 				}
 				i += h
 			}
@@ -216,19 +220,21 @@ func (m *Matrix[T]) part(j0 int, s *Scratch[T]) part[T] {
 	return part[T]{b, min(width, m.N-j0), width, width / m.kernel.lanes, s.tile}
 }
 
-// onCopy is mulAdd, the kernel for so many rows, where the part is no whole vectors: the kernel
-// works on a copy of the rows of c, which lie ldc apart. They start from from, or from what is
-// there if from is nil. b is the row of the part that list counts from.
-func (p *part[T]) onCopy(mulAdd indexKernel[T], rows int, list []uint32, a *T, ars, acs int, b *T, from, c []T, ldc int) {
-	init, ldi := &p.tile[0], p.width
+// begin returns what a product of so many rows starts from where the part is no whole vectors, for
+// it works on the tile then: on from, or on a copy of the rows of c, which lie ldc apart, if from is
+// nil.
+func (p *part[T]) begin(rows int, from, c []T, ldc int) (init *T, ldi int) {
 	if from != nil {
-		init, ldi = &from[0], 0
-	} else {
-		for r := range rows {
-			copy(p.tile[r*p.width:][:p.w], c[r*ldc:])
-		}
+		return &from[0], 0
 	}
-	mulAdd(len(list), &list[0], a, ars, acs, b, init, ldi, &p.tile[0], p.width)
+	for r := range rows {
+		copy(p.tile[r*p.width:][:p.w], c[r*ldc:])
+	}
+	return &p.tile[0], p.width
+}
+
+// end copies so many rows of the tile to c, where they lie ldc apart.
+func (p *part[T]) end(rows int, c []T, ldc int) {
 	for r := range rows {
 		copy(c[r*ldc:][:p.w], p.tile[r*p.width:])
 	}

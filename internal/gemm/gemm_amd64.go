@@ -9,240 +9,480 @@ package gemm
 //go:noescape
 func avx2_float32_5x1(n int, list *uint32, a *float32, ars int, acs int, w *float32, init *float32, ldi int, c *float32, ldc int)
 
+// avx2_float32_strip5x1 is stripGo for 5 rows at a time and a panel 8 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx2_float32_strip5x1(times int, n int, at *int32, a *float32, ars int, w *float32, init *float32, ldi int, c *float32, ldc int)
+
 // avx2_float32_5x2 is kernelGo for 5 rows and a panel 16 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx2_float32_5x2(n int, list *uint32, a *float32, ars int, acs int, w *float32, init *float32, ldi int, c *float32, ldc int)
+
+// avx2_float32_strip5x2 is stripGo for 5 rows at a time and a panel 16 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx2_float32_strip5x2(times int, n int, at *int32, a *float32, ars int, w *float32, init *float32, ldi int, c *float32, ldc int)
 
 // avx512_float32_5x1 is kernelGo for 5 rows and a panel 16 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx512_float32_5x1(n int, list *uint32, a *float32, ars int, acs int, w *float32, init *float32, ldi int, c *float32, ldc int)
 
+// avx512_float32_strip5x1 is stripGo for 5 rows at a time and a panel 16 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float32_strip5x1(times int, n int, at *int32, a *float32, ars int, w *float32, init *float32, ldi int, c *float32, ldc int)
+
 // avx512_float32_5x2 is kernelGo for 5 rows and a panel 32 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx512_float32_5x2(n int, list *uint32, a *float32, ars int, acs int, w *float32, init *float32, ldi int, c *float32, ldc int)
+
+// avx512_float32_strip5x2 is stripGo for 5 rows at a time and a panel 32 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float32_strip5x2(times int, n int, at *int32, a *float32, ars int, w *float32, init *float32, ldi int, c *float32, ldc int)
 
 // avx512_float32_5x3 is kernelGo for 5 rows and a panel 48 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx512_float32_5x3(n int, list *uint32, a *float32, ars int, acs int, w *float32, init *float32, ldi int, c *float32, ldc int)
 
+// avx512_float32_strip5x3 is stripGo for 5 rows at a time and a panel 48 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float32_strip5x3(times int, n int, at *int32, a *float32, ars int, w *float32, init *float32, ldi int, c *float32, ldc int)
+
 // avx512_float32_5x4 is kernelGo for 5 rows and a panel 64 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx512_float32_5x4(n int, list *uint32, a *float32, ars int, acs int, w *float32, init *float32, ldi int, c *float32, ldc int)
+
+// avx512_float32_strip5x4 is stripGo for 5 rows at a time and a panel 64 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float32_strip5x4(times int, n int, at *int32, a *float32, ars int, w *float32, init *float32, ldi int, c *float32, ldc int)
 
 // avx512_float32_5x5 is kernelGo for 5 rows and a panel 80 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx512_float32_5x5(n int, list *uint32, a *float32, ars int, acs int, w *float32, init *float32, ldi int, c *float32, ldc int)
 
+// avx512_float32_strip5x5 is stripGo for 5 rows at a time and a panel 80 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float32_strip5x5(times int, n int, at *int32, a *float32, ars int, w *float32, init *float32, ldi int, c *float32, ldc int)
+
 // avx2_float32_2x1 is kernelGo for 2 rows and a panel 8 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx2_float32_2x1(n int, list *uint32, a *float32, ars int, acs int, w *float32, init *float32, ldi int, c *float32, ldc int)
+
+// avx2_float32_strip2x1 is stripGo for 2 rows at a time and a panel 8 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx2_float32_strip2x1(times int, n int, at *int32, a *float32, ars int, w *float32, init *float32, ldi int, c *float32, ldc int)
 
 // avx2_float32_2x2 is kernelGo for 2 rows and a panel 16 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx2_float32_2x2(n int, list *uint32, a *float32, ars int, acs int, w *float32, init *float32, ldi int, c *float32, ldc int)
 
+// avx2_float32_strip2x2 is stripGo for 2 rows at a time and a panel 16 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx2_float32_strip2x2(times int, n int, at *int32, a *float32, ars int, w *float32, init *float32, ldi int, c *float32, ldc int)
+
 // avx512_float32_2x1 is kernelGo for 2 rows and a panel 16 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx512_float32_2x1(n int, list *uint32, a *float32, ars int, acs int, w *float32, init *float32, ldi int, c *float32, ldc int)
+
+// avx512_float32_strip2x1 is stripGo for 2 rows at a time and a panel 16 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float32_strip2x1(times int, n int, at *int32, a *float32, ars int, w *float32, init *float32, ldi int, c *float32, ldc int)
 
 // avx512_float32_2x2 is kernelGo for 2 rows and a panel 32 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx512_float32_2x2(n int, list *uint32, a *float32, ars int, acs int, w *float32, init *float32, ldi int, c *float32, ldc int)
 
+// avx512_float32_strip2x2 is stripGo for 2 rows at a time and a panel 32 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float32_strip2x2(times int, n int, at *int32, a *float32, ars int, w *float32, init *float32, ldi int, c *float32, ldc int)
+
 // avx512_float32_2x3 is kernelGo for 2 rows and a panel 48 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx512_float32_2x3(n int, list *uint32, a *float32, ars int, acs int, w *float32, init *float32, ldi int, c *float32, ldc int)
+
+// avx512_float32_strip2x3 is stripGo for 2 rows at a time and a panel 48 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float32_strip2x3(times int, n int, at *int32, a *float32, ars int, w *float32, init *float32, ldi int, c *float32, ldc int)
 
 // avx512_float32_2x4 is kernelGo for 2 rows and a panel 64 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx512_float32_2x4(n int, list *uint32, a *float32, ars int, acs int, w *float32, init *float32, ldi int, c *float32, ldc int)
 
+// avx512_float32_strip2x4 is stripGo for 2 rows at a time and a panel 64 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float32_strip2x4(times int, n int, at *int32, a *float32, ars int, w *float32, init *float32, ldi int, c *float32, ldc int)
+
 // avx512_float32_2x5 is kernelGo for 2 rows and a panel 80 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx512_float32_2x5(n int, list *uint32, a *float32, ars int, acs int, w *float32, init *float32, ldi int, c *float32, ldc int)
+
+// avx512_float32_strip2x5 is stripGo for 2 rows at a time and a panel 80 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float32_strip2x5(times int, n int, at *int32, a *float32, ars int, w *float32, init *float32, ldi int, c *float32, ldc int)
 
 // avx2_float32_1x1 is kernelGo for 1 rows and a panel 8 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx2_float32_1x1(n int, list *uint32, a *float32, ars int, acs int, w *float32, init *float32, ldi int, c *float32, ldc int)
 
+// avx2_float32_strip1x1 is stripGo for 1 rows at a time and a panel 8 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx2_float32_strip1x1(times int, n int, at *int32, a *float32, ars int, w *float32, init *float32, ldi int, c *float32, ldc int)
+
 // avx2_float32_1x2 is kernelGo for 1 rows and a panel 16 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx2_float32_1x2(n int, list *uint32, a *float32, ars int, acs int, w *float32, init *float32, ldi int, c *float32, ldc int)
+
+// avx2_float32_strip1x2 is stripGo for 1 rows at a time and a panel 16 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx2_float32_strip1x2(times int, n int, at *int32, a *float32, ars int, w *float32, init *float32, ldi int, c *float32, ldc int)
 
 // avx512_float32_1x1 is kernelGo for 1 rows and a panel 16 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx512_float32_1x1(n int, list *uint32, a *float32, ars int, acs int, w *float32, init *float32, ldi int, c *float32, ldc int)
 
+// avx512_float32_strip1x1 is stripGo for 1 rows at a time and a panel 16 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float32_strip1x1(times int, n int, at *int32, a *float32, ars int, w *float32, init *float32, ldi int, c *float32, ldc int)
+
 // avx512_float32_1x2 is kernelGo for 1 rows and a panel 32 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx512_float32_1x2(n int, list *uint32, a *float32, ars int, acs int, w *float32, init *float32, ldi int, c *float32, ldc int)
+
+// avx512_float32_strip1x2 is stripGo for 1 rows at a time and a panel 32 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float32_strip1x2(times int, n int, at *int32, a *float32, ars int, w *float32, init *float32, ldi int, c *float32, ldc int)
 
 // avx512_float32_1x3 is kernelGo for 1 rows and a panel 48 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx512_float32_1x3(n int, list *uint32, a *float32, ars int, acs int, w *float32, init *float32, ldi int, c *float32, ldc int)
 
+// avx512_float32_strip1x3 is stripGo for 1 rows at a time and a panel 48 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float32_strip1x3(times int, n int, at *int32, a *float32, ars int, w *float32, init *float32, ldi int, c *float32, ldc int)
+
 // avx512_float32_1x4 is kernelGo for 1 rows and a panel 64 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx512_float32_1x4(n int, list *uint32, a *float32, ars int, acs int, w *float32, init *float32, ldi int, c *float32, ldc int)
+
+// avx512_float32_strip1x4 is stripGo for 1 rows at a time and a panel 64 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float32_strip1x4(times int, n int, at *int32, a *float32, ars int, w *float32, init *float32, ldi int, c *float32, ldc int)
 
 // avx512_float32_1x5 is kernelGo for 1 rows and a panel 80 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx512_float32_1x5(n int, list *uint32, a *float32, ars int, acs int, w *float32, init *float32, ldi int, c *float32, ldc int)
 
+// avx512_float32_strip1x5 is stripGo for 1 rows at a time and a panel 80 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float32_strip1x5(times int, n int, at *int32, a *float32, ars int, w *float32, init *float32, ldi int, c *float32, ldc int)
+
 // avx2_float64_5x1 is kernelGo for 5 rows and a panel 4 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx2_float64_5x1(n int, list *uint32, a *float64, ars int, acs int, w *float64, init *float64, ldi int, c *float64, ldc int)
+
+// avx2_float64_strip5x1 is stripGo for 5 rows at a time and a panel 4 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx2_float64_strip5x1(times int, n int, at *int32, a *float64, ars int, w *float64, init *float64, ldi int, c *float64, ldc int)
 
 // avx2_float64_5x2 is kernelGo for 5 rows and a panel 8 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx2_float64_5x2(n int, list *uint32, a *float64, ars int, acs int, w *float64, init *float64, ldi int, c *float64, ldc int)
 
+// avx2_float64_strip5x2 is stripGo for 5 rows at a time and a panel 8 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx2_float64_strip5x2(times int, n int, at *int32, a *float64, ars int, w *float64, init *float64, ldi int, c *float64, ldc int)
+
 // avx512_float64_5x1 is kernelGo for 5 rows and a panel 8 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx512_float64_5x1(n int, list *uint32, a *float64, ars int, acs int, w *float64, init *float64, ldi int, c *float64, ldc int)
+
+// avx512_float64_strip5x1 is stripGo for 5 rows at a time and a panel 8 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float64_strip5x1(times int, n int, at *int32, a *float64, ars int, w *float64, init *float64, ldi int, c *float64, ldc int)
 
 // avx512_float64_5x2 is kernelGo for 5 rows and a panel 16 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx512_float64_5x2(n int, list *uint32, a *float64, ars int, acs int, w *float64, init *float64, ldi int, c *float64, ldc int)
 
+// avx512_float64_strip5x2 is stripGo for 5 rows at a time and a panel 16 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float64_strip5x2(times int, n int, at *int32, a *float64, ars int, w *float64, init *float64, ldi int, c *float64, ldc int)
+
 // avx512_float64_5x3 is kernelGo for 5 rows and a panel 24 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx512_float64_5x3(n int, list *uint32, a *float64, ars int, acs int, w *float64, init *float64, ldi int, c *float64, ldc int)
+
+// avx512_float64_strip5x3 is stripGo for 5 rows at a time and a panel 24 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float64_strip5x3(times int, n int, at *int32, a *float64, ars int, w *float64, init *float64, ldi int, c *float64, ldc int)
 
 // avx512_float64_5x4 is kernelGo for 5 rows and a panel 32 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx512_float64_5x4(n int, list *uint32, a *float64, ars int, acs int, w *float64, init *float64, ldi int, c *float64, ldc int)
 
+// avx512_float64_strip5x4 is stripGo for 5 rows at a time and a panel 32 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float64_strip5x4(times int, n int, at *int32, a *float64, ars int, w *float64, init *float64, ldi int, c *float64, ldc int)
+
 // avx512_float64_5x5 is kernelGo for 5 rows and a panel 40 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx512_float64_5x5(n int, list *uint32, a *float64, ars int, acs int, w *float64, init *float64, ldi int, c *float64, ldc int)
+
+// avx512_float64_strip5x5 is stripGo for 5 rows at a time and a panel 40 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float64_strip5x5(times int, n int, at *int32, a *float64, ars int, w *float64, init *float64, ldi int, c *float64, ldc int)
 
 // avx2_float64_2x1 is kernelGo for 2 rows and a panel 4 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx2_float64_2x1(n int, list *uint32, a *float64, ars int, acs int, w *float64, init *float64, ldi int, c *float64, ldc int)
 
+// avx2_float64_strip2x1 is stripGo for 2 rows at a time and a panel 4 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx2_float64_strip2x1(times int, n int, at *int32, a *float64, ars int, w *float64, init *float64, ldi int, c *float64, ldc int)
+
 // avx2_float64_2x2 is kernelGo for 2 rows and a panel 8 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx2_float64_2x2(n int, list *uint32, a *float64, ars int, acs int, w *float64, init *float64, ldi int, c *float64, ldc int)
+
+// avx2_float64_strip2x2 is stripGo for 2 rows at a time and a panel 8 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx2_float64_strip2x2(times int, n int, at *int32, a *float64, ars int, w *float64, init *float64, ldi int, c *float64, ldc int)
 
 // avx512_float64_2x1 is kernelGo for 2 rows and a panel 8 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx512_float64_2x1(n int, list *uint32, a *float64, ars int, acs int, w *float64, init *float64, ldi int, c *float64, ldc int)
 
+// avx512_float64_strip2x1 is stripGo for 2 rows at a time and a panel 8 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float64_strip2x1(times int, n int, at *int32, a *float64, ars int, w *float64, init *float64, ldi int, c *float64, ldc int)
+
 // avx512_float64_2x2 is kernelGo for 2 rows and a panel 16 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx512_float64_2x2(n int, list *uint32, a *float64, ars int, acs int, w *float64, init *float64, ldi int, c *float64, ldc int)
+
+// avx512_float64_strip2x2 is stripGo for 2 rows at a time and a panel 16 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float64_strip2x2(times int, n int, at *int32, a *float64, ars int, w *float64, init *float64, ldi int, c *float64, ldc int)
 
 // avx512_float64_2x3 is kernelGo for 2 rows and a panel 24 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx512_float64_2x3(n int, list *uint32, a *float64, ars int, acs int, w *float64, init *float64, ldi int, c *float64, ldc int)
 
+// avx512_float64_strip2x3 is stripGo for 2 rows at a time and a panel 24 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float64_strip2x3(times int, n int, at *int32, a *float64, ars int, w *float64, init *float64, ldi int, c *float64, ldc int)
+
 // avx512_float64_2x4 is kernelGo for 2 rows and a panel 32 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx512_float64_2x4(n int, list *uint32, a *float64, ars int, acs int, w *float64, init *float64, ldi int, c *float64, ldc int)
+
+// avx512_float64_strip2x4 is stripGo for 2 rows at a time and a panel 32 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float64_strip2x4(times int, n int, at *int32, a *float64, ars int, w *float64, init *float64, ldi int, c *float64, ldc int)
 
 // avx512_float64_2x5 is kernelGo for 2 rows and a panel 40 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx512_float64_2x5(n int, list *uint32, a *float64, ars int, acs int, w *float64, init *float64, ldi int, c *float64, ldc int)
 
+// avx512_float64_strip2x5 is stripGo for 2 rows at a time and a panel 40 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float64_strip2x5(times int, n int, at *int32, a *float64, ars int, w *float64, init *float64, ldi int, c *float64, ldc int)
+
 // avx2_float64_1x1 is kernelGo for 1 rows and a panel 4 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx2_float64_1x1(n int, list *uint32, a *float64, ars int, acs int, w *float64, init *float64, ldi int, c *float64, ldc int)
+
+// avx2_float64_strip1x1 is stripGo for 1 rows at a time and a panel 4 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx2_float64_strip1x1(times int, n int, at *int32, a *float64, ars int, w *float64, init *float64, ldi int, c *float64, ldc int)
 
 // avx2_float64_1x2 is kernelGo for 1 rows and a panel 8 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx2_float64_1x2(n int, list *uint32, a *float64, ars int, acs int, w *float64, init *float64, ldi int, c *float64, ldc int)
 
+// avx2_float64_strip1x2 is stripGo for 1 rows at a time and a panel 8 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx2_float64_strip1x2(times int, n int, at *int32, a *float64, ars int, w *float64, init *float64, ldi int, c *float64, ldc int)
+
 // avx512_float64_1x1 is kernelGo for 1 rows and a panel 8 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx512_float64_1x1(n int, list *uint32, a *float64, ars int, acs int, w *float64, init *float64, ldi int, c *float64, ldc int)
+
+// avx512_float64_strip1x1 is stripGo for 1 rows at a time and a panel 8 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float64_strip1x1(times int, n int, at *int32, a *float64, ars int, w *float64, init *float64, ldi int, c *float64, ldc int)
 
 // avx512_float64_1x2 is kernelGo for 1 rows and a panel 16 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx512_float64_1x2(n int, list *uint32, a *float64, ars int, acs int, w *float64, init *float64, ldi int, c *float64, ldc int)
 
+// avx512_float64_strip1x2 is stripGo for 1 rows at a time and a panel 16 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float64_strip1x2(times int, n int, at *int32, a *float64, ars int, w *float64, init *float64, ldi int, c *float64, ldc int)
+
 // avx512_float64_1x3 is kernelGo for 1 rows and a panel 24 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx512_float64_1x3(n int, list *uint32, a *float64, ars int, acs int, w *float64, init *float64, ldi int, c *float64, ldc int)
+
+// avx512_float64_strip1x3 is stripGo for 1 rows at a time and a panel 24 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float64_strip1x3(times int, n int, at *int32, a *float64, ars int, w *float64, init *float64, ldi int, c *float64, ldc int)
 
 // avx512_float64_1x4 is kernelGo for 1 rows and a panel 32 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx512_float64_1x4(n int, list *uint32, a *float64, ars int, acs int, w *float64, init *float64, ldi int, c *float64, ldc int)
 
+// avx512_float64_strip1x4 is stripGo for 1 rows at a time and a panel 32 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float64_strip1x4(times int, n int, at *int32, a *float64, ars int, w *float64, init *float64, ldi int, c *float64, ldc int)
+
 // avx512_float64_1x5 is kernelGo for 1 rows and a panel 40 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx512_float64_1x5(n int, list *uint32, a *float64, ars int, acs int, w *float64, init *float64, ldi int, c *float64, ldc int)
+
+// avx512_float64_strip1x5 is stripGo for 1 rows at a time and a panel 40 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float64_strip1x5(times int, n int, at *int32, a *float64, ars int, w *float64, init *float64, ldi int, c *float64, ldc int)
 
 // avx2_float32_10x1 is kernelGo for 10 rows and a panel 8 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx2_float32_10x1(n int, list *uint32, a *float32, ars int, acs int, w *float32, init *float32, ldi int, c *float32, ldc int)
 
+// avx2_float32_strip10x1 is stripGo for 10 rows at a time and a panel 8 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx2_float32_strip10x1(times int, n int, at *int32, a *float32, ars int, w *float32, init *float32, ldi int, c *float32, ldc int)
+
 // avx512_float32_15x1 is kernelGo for 15 rows and a panel 16 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx512_float32_15x1(n int, list *uint32, a *float32, ars int, acs int, w *float32, init *float32, ldi int, c *float32, ldc int)
+
+// avx512_float32_strip15x1 is stripGo for 15 rows at a time and a panel 16 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float32_strip15x1(times int, n int, at *int32, a *float32, ars int, w *float32, init *float32, ldi int, c *float32, ldc int)
 
 // avx512_float32_10x1 is kernelGo for 10 rows and a panel 16 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx512_float32_10x1(n int, list *uint32, a *float32, ars int, acs int, w *float32, init *float32, ldi int, c *float32, ldc int)
 
+// avx512_float32_strip10x1 is stripGo for 10 rows at a time and a panel 16 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float32_strip10x1(times int, n int, at *int32, a *float32, ars int, w *float32, init *float32, ldi int, c *float32, ldc int)
+
 // avx2_float64_10x1 is kernelGo for 10 rows and a panel 4 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx2_float64_10x1(n int, list *uint32, a *float64, ars int, acs int, w *float64, init *float64, ldi int, c *float64, ldc int)
+
+// avx2_float64_strip10x1 is stripGo for 10 rows at a time and a panel 4 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx2_float64_strip10x1(times int, n int, at *int32, a *float64, ars int, w *float64, init *float64, ldi int, c *float64, ldc int)
 
 // avx512_float64_15x1 is kernelGo for 15 rows and a panel 8 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx512_float64_15x1(n int, list *uint32, a *float64, ars int, acs int, w *float64, init *float64, ldi int, c *float64, ldc int)
 
+// avx512_float64_strip15x1 is stripGo for 15 rows at a time and a panel 8 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float64_strip15x1(times int, n int, at *int32, a *float64, ars int, w *float64, init *float64, ldi int, c *float64, ldc int)
+
 // avx512_float64_10x1 is kernelGo for 10 rows and a panel 8 wide, with fused multiply-adds.
 //
 //go:noescape
 func avx512_float64_10x1(n int, list *uint32, a *float64, ars int, acs int, w *float64, init *float64, ldi int, c *float64, ldc int)
+
+// avx512_float64_strip10x1 is stripGo for 10 rows at a time and a panel 8 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx512_float64_strip10x1(times int, n int, at *int32, a *float64, ars int, w *float64, init *float64, ldi int, c *float64, ldc int)
 
 // avx512_float32_gather1 gathers from 1 sources, see gatherKernel.
 //

@@ -126,6 +126,140 @@ store:
 	VST1 [V16.D2], (R14)
 	RET
 
+// func neon_float32_strip5x1(times, n int, at *int32, a *float32, ars int, w, init *float32, ldi int, c *float32, ldc int)
+TEXT ·neon_float32_strip5x1(SB), NOSPLIT, $0-80
+	MOVD times+0(FP), R0
+	MOVD a+24(FP), R3
+	MOVD ars+32(FP), R4
+	LSL $2, R4
+	MOVD init+48(FP), R6
+	MOVD ldi+56(FP), R7
+	LSL $2, R7
+	MOVD c+64(FP), R8
+	MOVD ldc+72(FP), R14
+	LSL $2, R14
+
+tile:
+	VLD1 (R6), [V12.S4]
+	ADD R7, R6
+	VLD1 (R6), [V13.S4]
+	ADD R7, R6
+	VLD1 (R6), [V14.S4]
+	ADD R7, R6
+	VLD1 (R6), [V15.S4]
+	ADD R7, R6
+	VLD1 (R6), [V16.S4]
+	ADD R7, R6
+	MOVD n+8(FP), R1
+	MOVD at+16(FP), R2
+	MOVD w+40(FP), R5
+
+term:
+	MOVW.P 4(R2), R9
+	ADD R9<<2, R3, R9
+	ADD R4, R9, R10
+	ADD R4, R10, R11
+	ADD R4, R11, R12
+	ADD R4, R12, R13
+	VLD1.P 16(R5), [V0.S4]
+	VLD1R (R9), [V4.S4]
+	VLD1R (R10), [V5.S4]
+	VLD1R (R11), [V6.S4]
+	VLD1R (R12), [V7.S4]
+	VLD1R (R13), [V8.S4]
+	VFMLA V0.S4, V4.S4, V12.S4
+	VFMLA V0.S4, V5.S4, V13.S4
+	VFMLA V0.S4, V6.S4, V14.S4
+	VFMLA V0.S4, V7.S4, V15.S4
+	VFMLA V0.S4, V8.S4, V16.S4
+	SUBS $1, R1, R1
+	BNE term
+	VST1 [V12.S4], (R8)
+	ADD R14, R8
+	VST1 [V13.S4], (R8)
+	ADD R14, R8
+	VST1 [V14.S4], (R8)
+	ADD R14, R8
+	VST1 [V15.S4], (R8)
+	ADD R14, R8
+	VST1 [V16.S4], (R8)
+	ADD R14, R8
+	ADD R4, R3
+	ADD R4, R3
+	ADD R4, R3
+	ADD R4, R3
+	ADD R4, R3
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func neon_float64_strip5x1(times, n int, at *int32, a *float64, ars int, w, init *float64, ldi int, c *float64, ldc int)
+TEXT ·neon_float64_strip5x1(SB), NOSPLIT, $0-80
+	MOVD times+0(FP), R0
+	MOVD a+24(FP), R3
+	MOVD ars+32(FP), R4
+	LSL $3, R4
+	MOVD init+48(FP), R6
+	MOVD ldi+56(FP), R7
+	LSL $3, R7
+	MOVD c+64(FP), R8
+	MOVD ldc+72(FP), R14
+	LSL $3, R14
+
+tile:
+	VLD1 (R6), [V12.D2]
+	ADD R7, R6
+	VLD1 (R6), [V13.D2]
+	ADD R7, R6
+	VLD1 (R6), [V14.D2]
+	ADD R7, R6
+	VLD1 (R6), [V15.D2]
+	ADD R7, R6
+	VLD1 (R6), [V16.D2]
+	ADD R7, R6
+	MOVD n+8(FP), R1
+	MOVD at+16(FP), R2
+	MOVD w+40(FP), R5
+
+term:
+	MOVW.P 4(R2), R9
+	ADD R9<<3, R3, R9
+	ADD R4, R9, R10
+	ADD R4, R10, R11
+	ADD R4, R11, R12
+	ADD R4, R12, R13
+	VLD1.P 16(R5), [V0.D2]
+	VLD1R (R9), [V4.D2]
+	VLD1R (R10), [V5.D2]
+	VLD1R (R11), [V6.D2]
+	VLD1R (R12), [V7.D2]
+	VLD1R (R13), [V8.D2]
+	VFMLA V0.D2, V4.D2, V12.D2
+	VFMLA V0.D2, V5.D2, V13.D2
+	VFMLA V0.D2, V6.D2, V14.D2
+	VFMLA V0.D2, V7.D2, V15.D2
+	VFMLA V0.D2, V8.D2, V16.D2
+	SUBS $1, R1, R1
+	BNE term
+	VST1 [V12.D2], (R8)
+	ADD R14, R8
+	VST1 [V13.D2], (R8)
+	ADD R14, R8
+	VST1 [V14.D2], (R8)
+	ADD R14, R8
+	VST1 [V15.D2], (R8)
+	ADD R14, R8
+	VST1 [V16.D2], (R8)
+	ADD R14, R8
+	ADD R4, R3
+	ADD R4, R3
+	ADD R4, R3
+	ADD R4, R3
+	ADD R4, R3
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
 // func neon_float32_5x2(n int, list *uint32, a *float32, ars, acs int, w, init *float32, ldi int, c *float32, ldc int)
 TEXT ·neon_float32_5x2(SB), NOSPLIT, $0-80
 	MOVD n+0(FP), R0
@@ -256,6 +390,150 @@ store:
 	VST1 [V18.D2, V19.D2], (R14)
 	ADD R7, R14
 	VST1 [V20.D2, V21.D2], (R14)
+	RET
+
+// func neon_float32_strip5x2(times, n int, at *int32, a *float32, ars int, w, init *float32, ldi int, c *float32, ldc int)
+TEXT ·neon_float32_strip5x2(SB), NOSPLIT, $0-80
+	MOVD times+0(FP), R0
+	MOVD a+24(FP), R3
+	MOVD ars+32(FP), R4
+	LSL $2, R4
+	MOVD init+48(FP), R6
+	MOVD ldi+56(FP), R7
+	LSL $2, R7
+	MOVD c+64(FP), R8
+	MOVD ldc+72(FP), R14
+	LSL $2, R14
+
+tile:
+	VLD1 (R6), [V12.S4, V13.S4]
+	ADD R7, R6
+	VLD1 (R6), [V14.S4, V15.S4]
+	ADD R7, R6
+	VLD1 (R6), [V16.S4, V17.S4]
+	ADD R7, R6
+	VLD1 (R6), [V18.S4, V19.S4]
+	ADD R7, R6
+	VLD1 (R6), [V20.S4, V21.S4]
+	ADD R7, R6
+	MOVD n+8(FP), R1
+	MOVD at+16(FP), R2
+	MOVD w+40(FP), R5
+
+term:
+	MOVW.P 4(R2), R9
+	ADD R9<<2, R3, R9
+	ADD R4, R9, R10
+	ADD R4, R10, R11
+	ADD R4, R11, R12
+	ADD R4, R12, R13
+	VLD1.P 32(R5), [V0.S4, V1.S4]
+	VLD1R (R9), [V4.S4]
+	VLD1R (R10), [V5.S4]
+	VLD1R (R11), [V6.S4]
+	VLD1R (R12), [V7.S4]
+	VLD1R (R13), [V8.S4]
+	VFMLA V0.S4, V4.S4, V12.S4
+	VFMLA V1.S4, V4.S4, V13.S4
+	VFMLA V0.S4, V5.S4, V14.S4
+	VFMLA V1.S4, V5.S4, V15.S4
+	VFMLA V0.S4, V6.S4, V16.S4
+	VFMLA V1.S4, V6.S4, V17.S4
+	VFMLA V0.S4, V7.S4, V18.S4
+	VFMLA V1.S4, V7.S4, V19.S4
+	VFMLA V0.S4, V8.S4, V20.S4
+	VFMLA V1.S4, V8.S4, V21.S4
+	SUBS $1, R1, R1
+	BNE term
+	VST1 [V12.S4, V13.S4], (R8)
+	ADD R14, R8
+	VST1 [V14.S4, V15.S4], (R8)
+	ADD R14, R8
+	VST1 [V16.S4, V17.S4], (R8)
+	ADD R14, R8
+	VST1 [V18.S4, V19.S4], (R8)
+	ADD R14, R8
+	VST1 [V20.S4, V21.S4], (R8)
+	ADD R14, R8
+	ADD R4, R3
+	ADD R4, R3
+	ADD R4, R3
+	ADD R4, R3
+	ADD R4, R3
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func neon_float64_strip5x2(times, n int, at *int32, a *float64, ars int, w, init *float64, ldi int, c *float64, ldc int)
+TEXT ·neon_float64_strip5x2(SB), NOSPLIT, $0-80
+	MOVD times+0(FP), R0
+	MOVD a+24(FP), R3
+	MOVD ars+32(FP), R4
+	LSL $3, R4
+	MOVD init+48(FP), R6
+	MOVD ldi+56(FP), R7
+	LSL $3, R7
+	MOVD c+64(FP), R8
+	MOVD ldc+72(FP), R14
+	LSL $3, R14
+
+tile:
+	VLD1 (R6), [V12.D2, V13.D2]
+	ADD R7, R6
+	VLD1 (R6), [V14.D2, V15.D2]
+	ADD R7, R6
+	VLD1 (R6), [V16.D2, V17.D2]
+	ADD R7, R6
+	VLD1 (R6), [V18.D2, V19.D2]
+	ADD R7, R6
+	VLD1 (R6), [V20.D2, V21.D2]
+	ADD R7, R6
+	MOVD n+8(FP), R1
+	MOVD at+16(FP), R2
+	MOVD w+40(FP), R5
+
+term:
+	MOVW.P 4(R2), R9
+	ADD R9<<3, R3, R9
+	ADD R4, R9, R10
+	ADD R4, R10, R11
+	ADD R4, R11, R12
+	ADD R4, R12, R13
+	VLD1.P 32(R5), [V0.D2, V1.D2]
+	VLD1R (R9), [V4.D2]
+	VLD1R (R10), [V5.D2]
+	VLD1R (R11), [V6.D2]
+	VLD1R (R12), [V7.D2]
+	VLD1R (R13), [V8.D2]
+	VFMLA V0.D2, V4.D2, V12.D2
+	VFMLA V1.D2, V4.D2, V13.D2
+	VFMLA V0.D2, V5.D2, V14.D2
+	VFMLA V1.D2, V5.D2, V15.D2
+	VFMLA V0.D2, V6.D2, V16.D2
+	VFMLA V1.D2, V6.D2, V17.D2
+	VFMLA V0.D2, V7.D2, V18.D2
+	VFMLA V1.D2, V7.D2, V19.D2
+	VFMLA V0.D2, V8.D2, V20.D2
+	VFMLA V1.D2, V8.D2, V21.D2
+	SUBS $1, R1, R1
+	BNE term
+	VST1 [V12.D2, V13.D2], (R8)
+	ADD R14, R8
+	VST1 [V14.D2, V15.D2], (R8)
+	ADD R14, R8
+	VST1 [V16.D2, V17.D2], (R8)
+	ADD R14, R8
+	VST1 [V18.D2, V19.D2], (R8)
+	ADD R14, R8
+	VST1 [V20.D2, V21.D2], (R8)
+	ADD R14, R8
+	ADD R4, R3
+	ADD R4, R3
+	ADD R4, R3
+	ADD R4, R3
+	ADD R4, R3
+	SUBS $1, R0, R0
+	BNE tile
 	RET
 
 // func neon_float32_5x3(n int, list *uint32, a *float32, ars, acs int, w, init *float32, ldi int, c *float32, ldc int)
@@ -398,6 +676,160 @@ store:
 	VST1 [V21.D2, V22.D2, V23.D2], (R14)
 	ADD R7, R14
 	VST1 [V24.D2, V25.D2, V26.D2], (R14)
+	RET
+
+// func neon_float32_strip5x3(times, n int, at *int32, a *float32, ars int, w, init *float32, ldi int, c *float32, ldc int)
+TEXT ·neon_float32_strip5x3(SB), NOSPLIT, $0-80
+	MOVD times+0(FP), R0
+	MOVD a+24(FP), R3
+	MOVD ars+32(FP), R4
+	LSL $2, R4
+	MOVD init+48(FP), R6
+	MOVD ldi+56(FP), R7
+	LSL $2, R7
+	MOVD c+64(FP), R8
+	MOVD ldc+72(FP), R14
+	LSL $2, R14
+
+tile:
+	VLD1 (R6), [V12.S4, V13.S4, V14.S4]
+	ADD R7, R6
+	VLD1 (R6), [V15.S4, V16.S4, V17.S4]
+	ADD R7, R6
+	VLD1 (R6), [V18.S4, V19.S4, V20.S4]
+	ADD R7, R6
+	VLD1 (R6), [V21.S4, V22.S4, V23.S4]
+	ADD R7, R6
+	VLD1 (R6), [V24.S4, V25.S4, V26.S4]
+	ADD R7, R6
+	MOVD n+8(FP), R1
+	MOVD at+16(FP), R2
+	MOVD w+40(FP), R5
+
+term:
+	MOVW.P 4(R2), R9
+	ADD R9<<2, R3, R9
+	ADD R4, R9, R10
+	ADD R4, R10, R11
+	ADD R4, R11, R12
+	ADD R4, R12, R13
+	VLD1.P 48(R5), [V0.S4, V1.S4, V2.S4]
+	VLD1R (R9), [V4.S4]
+	VLD1R (R10), [V5.S4]
+	VLD1R (R11), [V6.S4]
+	VLD1R (R12), [V7.S4]
+	VLD1R (R13), [V8.S4]
+	VFMLA V0.S4, V4.S4, V12.S4
+	VFMLA V1.S4, V4.S4, V13.S4
+	VFMLA V2.S4, V4.S4, V14.S4
+	VFMLA V0.S4, V5.S4, V15.S4
+	VFMLA V1.S4, V5.S4, V16.S4
+	VFMLA V2.S4, V5.S4, V17.S4
+	VFMLA V0.S4, V6.S4, V18.S4
+	VFMLA V1.S4, V6.S4, V19.S4
+	VFMLA V2.S4, V6.S4, V20.S4
+	VFMLA V0.S4, V7.S4, V21.S4
+	VFMLA V1.S4, V7.S4, V22.S4
+	VFMLA V2.S4, V7.S4, V23.S4
+	VFMLA V0.S4, V8.S4, V24.S4
+	VFMLA V1.S4, V8.S4, V25.S4
+	VFMLA V2.S4, V8.S4, V26.S4
+	SUBS $1, R1, R1
+	BNE term
+	VST1 [V12.S4, V13.S4, V14.S4], (R8)
+	ADD R14, R8
+	VST1 [V15.S4, V16.S4, V17.S4], (R8)
+	ADD R14, R8
+	VST1 [V18.S4, V19.S4, V20.S4], (R8)
+	ADD R14, R8
+	VST1 [V21.S4, V22.S4, V23.S4], (R8)
+	ADD R14, R8
+	VST1 [V24.S4, V25.S4, V26.S4], (R8)
+	ADD R14, R8
+	ADD R4, R3
+	ADD R4, R3
+	ADD R4, R3
+	ADD R4, R3
+	ADD R4, R3
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func neon_float64_strip5x3(times, n int, at *int32, a *float64, ars int, w, init *float64, ldi int, c *float64, ldc int)
+TEXT ·neon_float64_strip5x3(SB), NOSPLIT, $0-80
+	MOVD times+0(FP), R0
+	MOVD a+24(FP), R3
+	MOVD ars+32(FP), R4
+	LSL $3, R4
+	MOVD init+48(FP), R6
+	MOVD ldi+56(FP), R7
+	LSL $3, R7
+	MOVD c+64(FP), R8
+	MOVD ldc+72(FP), R14
+	LSL $3, R14
+
+tile:
+	VLD1 (R6), [V12.D2, V13.D2, V14.D2]
+	ADD R7, R6
+	VLD1 (R6), [V15.D2, V16.D2, V17.D2]
+	ADD R7, R6
+	VLD1 (R6), [V18.D2, V19.D2, V20.D2]
+	ADD R7, R6
+	VLD1 (R6), [V21.D2, V22.D2, V23.D2]
+	ADD R7, R6
+	VLD1 (R6), [V24.D2, V25.D2, V26.D2]
+	ADD R7, R6
+	MOVD n+8(FP), R1
+	MOVD at+16(FP), R2
+	MOVD w+40(FP), R5
+
+term:
+	MOVW.P 4(R2), R9
+	ADD R9<<3, R3, R9
+	ADD R4, R9, R10
+	ADD R4, R10, R11
+	ADD R4, R11, R12
+	ADD R4, R12, R13
+	VLD1.P 48(R5), [V0.D2, V1.D2, V2.D2]
+	VLD1R (R9), [V4.D2]
+	VLD1R (R10), [V5.D2]
+	VLD1R (R11), [V6.D2]
+	VLD1R (R12), [V7.D2]
+	VLD1R (R13), [V8.D2]
+	VFMLA V0.D2, V4.D2, V12.D2
+	VFMLA V1.D2, V4.D2, V13.D2
+	VFMLA V2.D2, V4.D2, V14.D2
+	VFMLA V0.D2, V5.D2, V15.D2
+	VFMLA V1.D2, V5.D2, V16.D2
+	VFMLA V2.D2, V5.D2, V17.D2
+	VFMLA V0.D2, V6.D2, V18.D2
+	VFMLA V1.D2, V6.D2, V19.D2
+	VFMLA V2.D2, V6.D2, V20.D2
+	VFMLA V0.D2, V7.D2, V21.D2
+	VFMLA V1.D2, V7.D2, V22.D2
+	VFMLA V2.D2, V7.D2, V23.D2
+	VFMLA V0.D2, V8.D2, V24.D2
+	VFMLA V1.D2, V8.D2, V25.D2
+	VFMLA V2.D2, V8.D2, V26.D2
+	SUBS $1, R1, R1
+	BNE term
+	VST1 [V12.D2, V13.D2, V14.D2], (R8)
+	ADD R14, R8
+	VST1 [V15.D2, V16.D2, V17.D2], (R8)
+	ADD R14, R8
+	VST1 [V18.D2, V19.D2, V20.D2], (R8)
+	ADD R14, R8
+	VST1 [V21.D2, V22.D2, V23.D2], (R8)
+	ADD R14, R8
+	VST1 [V24.D2, V25.D2, V26.D2], (R8)
+	ADD R14, R8
+	ADD R4, R3
+	ADD R4, R3
+	ADD R4, R3
+	ADD R4, R3
+	ADD R4, R3
+	SUBS $1, R0, R0
+	BNE tile
 	RET
 
 // func neon_float32_5x4(n int, list *uint32, a *float32, ars, acs int, w, init *float32, ldi int, c *float32, ldc int)
@@ -552,6 +984,170 @@ store:
 	VST1 [V28.D2, V29.D2, V30.D2, V31.D2], (R14)
 	RET
 
+// func neon_float32_strip5x4(times, n int, at *int32, a *float32, ars int, w, init *float32, ldi int, c *float32, ldc int)
+TEXT ·neon_float32_strip5x4(SB), NOSPLIT, $0-80
+	MOVD times+0(FP), R0
+	MOVD a+24(FP), R3
+	MOVD ars+32(FP), R4
+	LSL $2, R4
+	MOVD init+48(FP), R6
+	MOVD ldi+56(FP), R7
+	LSL $2, R7
+	MOVD c+64(FP), R8
+	MOVD ldc+72(FP), R14
+	LSL $2, R14
+
+tile:
+	VLD1 (R6), [V12.S4, V13.S4, V14.S4, V15.S4]
+	ADD R7, R6
+	VLD1 (R6), [V16.S4, V17.S4, V18.S4, V19.S4]
+	ADD R7, R6
+	VLD1 (R6), [V20.S4, V21.S4, V22.S4, V23.S4]
+	ADD R7, R6
+	VLD1 (R6), [V24.S4, V25.S4, V26.S4, V27.S4]
+	ADD R7, R6
+	VLD1 (R6), [V28.S4, V29.S4, V30.S4, V31.S4]
+	ADD R7, R6
+	MOVD n+8(FP), R1
+	MOVD at+16(FP), R2
+	MOVD w+40(FP), R5
+
+term:
+	MOVW.P 4(R2), R9
+	ADD R9<<2, R3, R9
+	ADD R4, R9, R10
+	ADD R4, R10, R11
+	ADD R4, R11, R12
+	ADD R4, R12, R13
+	VLD1.P 64(R5), [V0.S4, V1.S4, V2.S4, V3.S4]
+	VLD1R (R9), [V4.S4]
+	VLD1R (R10), [V5.S4]
+	VLD1R (R11), [V6.S4]
+	VLD1R (R12), [V7.S4]
+	VLD1R (R13), [V8.S4]
+	VFMLA V0.S4, V4.S4, V12.S4
+	VFMLA V1.S4, V4.S4, V13.S4
+	VFMLA V2.S4, V4.S4, V14.S4
+	VFMLA V3.S4, V4.S4, V15.S4
+	VFMLA V0.S4, V5.S4, V16.S4
+	VFMLA V1.S4, V5.S4, V17.S4
+	VFMLA V2.S4, V5.S4, V18.S4
+	VFMLA V3.S4, V5.S4, V19.S4
+	VFMLA V0.S4, V6.S4, V20.S4
+	VFMLA V1.S4, V6.S4, V21.S4
+	VFMLA V2.S4, V6.S4, V22.S4
+	VFMLA V3.S4, V6.S4, V23.S4
+	VFMLA V0.S4, V7.S4, V24.S4
+	VFMLA V1.S4, V7.S4, V25.S4
+	VFMLA V2.S4, V7.S4, V26.S4
+	VFMLA V3.S4, V7.S4, V27.S4
+	VFMLA V0.S4, V8.S4, V28.S4
+	VFMLA V1.S4, V8.S4, V29.S4
+	VFMLA V2.S4, V8.S4, V30.S4
+	VFMLA V3.S4, V8.S4, V31.S4
+	SUBS $1, R1, R1
+	BNE term
+	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R8)
+	ADD R14, R8
+	VST1 [V16.S4, V17.S4, V18.S4, V19.S4], (R8)
+	ADD R14, R8
+	VST1 [V20.S4, V21.S4, V22.S4, V23.S4], (R8)
+	ADD R14, R8
+	VST1 [V24.S4, V25.S4, V26.S4, V27.S4], (R8)
+	ADD R14, R8
+	VST1 [V28.S4, V29.S4, V30.S4, V31.S4], (R8)
+	ADD R14, R8
+	ADD R4, R3
+	ADD R4, R3
+	ADD R4, R3
+	ADD R4, R3
+	ADD R4, R3
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func neon_float64_strip5x4(times, n int, at *int32, a *float64, ars int, w, init *float64, ldi int, c *float64, ldc int)
+TEXT ·neon_float64_strip5x4(SB), NOSPLIT, $0-80
+	MOVD times+0(FP), R0
+	MOVD a+24(FP), R3
+	MOVD ars+32(FP), R4
+	LSL $3, R4
+	MOVD init+48(FP), R6
+	MOVD ldi+56(FP), R7
+	LSL $3, R7
+	MOVD c+64(FP), R8
+	MOVD ldc+72(FP), R14
+	LSL $3, R14
+
+tile:
+	VLD1 (R6), [V12.D2, V13.D2, V14.D2, V15.D2]
+	ADD R7, R6
+	VLD1 (R6), [V16.D2, V17.D2, V18.D2, V19.D2]
+	ADD R7, R6
+	VLD1 (R6), [V20.D2, V21.D2, V22.D2, V23.D2]
+	ADD R7, R6
+	VLD1 (R6), [V24.D2, V25.D2, V26.D2, V27.D2]
+	ADD R7, R6
+	VLD1 (R6), [V28.D2, V29.D2, V30.D2, V31.D2]
+	ADD R7, R6
+	MOVD n+8(FP), R1
+	MOVD at+16(FP), R2
+	MOVD w+40(FP), R5
+
+term:
+	MOVW.P 4(R2), R9
+	ADD R9<<3, R3, R9
+	ADD R4, R9, R10
+	ADD R4, R10, R11
+	ADD R4, R11, R12
+	ADD R4, R12, R13
+	VLD1.P 64(R5), [V0.D2, V1.D2, V2.D2, V3.D2]
+	VLD1R (R9), [V4.D2]
+	VLD1R (R10), [V5.D2]
+	VLD1R (R11), [V6.D2]
+	VLD1R (R12), [V7.D2]
+	VLD1R (R13), [V8.D2]
+	VFMLA V0.D2, V4.D2, V12.D2
+	VFMLA V1.D2, V4.D2, V13.D2
+	VFMLA V2.D2, V4.D2, V14.D2
+	VFMLA V3.D2, V4.D2, V15.D2
+	VFMLA V0.D2, V5.D2, V16.D2
+	VFMLA V1.D2, V5.D2, V17.D2
+	VFMLA V2.D2, V5.D2, V18.D2
+	VFMLA V3.D2, V5.D2, V19.D2
+	VFMLA V0.D2, V6.D2, V20.D2
+	VFMLA V1.D2, V6.D2, V21.D2
+	VFMLA V2.D2, V6.D2, V22.D2
+	VFMLA V3.D2, V6.D2, V23.D2
+	VFMLA V0.D2, V7.D2, V24.D2
+	VFMLA V1.D2, V7.D2, V25.D2
+	VFMLA V2.D2, V7.D2, V26.D2
+	VFMLA V3.D2, V7.D2, V27.D2
+	VFMLA V0.D2, V8.D2, V28.D2
+	VFMLA V1.D2, V8.D2, V29.D2
+	VFMLA V2.D2, V8.D2, V30.D2
+	VFMLA V3.D2, V8.D2, V31.D2
+	SUBS $1, R1, R1
+	BNE term
+	VST1 [V12.D2, V13.D2, V14.D2, V15.D2], (R8)
+	ADD R14, R8
+	VST1 [V16.D2, V17.D2, V18.D2, V19.D2], (R8)
+	ADD R14, R8
+	VST1 [V20.D2, V21.D2, V22.D2, V23.D2], (R8)
+	ADD R14, R8
+	VST1 [V24.D2, V25.D2, V26.D2, V27.D2], (R8)
+	ADD R14, R8
+	VST1 [V28.D2, V29.D2, V30.D2, V31.D2], (R8)
+	ADD R14, R8
+	ADD R4, R3
+	ADD R4, R3
+	ADD R4, R3
+	ADD R4, R3
+	ADD R4, R3
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
 // func neon_float32_2x1(n int, list *uint32, a *float32, ars, acs int, w, init *float32, ldi int, c *float32, ldc int)
 TEXT ·neon_float32_2x1(SB), NOSPLIT, $0-80
 	MOVD n+0(FP), R0
@@ -630,6 +1226,92 @@ store:
 	VST1 [V12.D2], (R14)
 	ADD R7, R14
 	VST1 [V13.D2], (R14)
+	RET
+
+// func neon_float32_strip2x1(times, n int, at *int32, a *float32, ars int, w, init *float32, ldi int, c *float32, ldc int)
+TEXT ·neon_float32_strip2x1(SB), NOSPLIT, $0-80
+	MOVD times+0(FP), R0
+	MOVD a+24(FP), R3
+	MOVD ars+32(FP), R4
+	LSL $2, R4
+	MOVD init+48(FP), R6
+	MOVD ldi+56(FP), R7
+	LSL $2, R7
+	MOVD c+64(FP), R8
+	MOVD ldc+72(FP), R14
+	LSL $2, R14
+
+tile:
+	VLD1 (R6), [V12.S4]
+	ADD R7, R6
+	VLD1 (R6), [V13.S4]
+	ADD R7, R6
+	MOVD n+8(FP), R1
+	MOVD at+16(FP), R2
+	MOVD w+40(FP), R5
+
+term:
+	MOVW.P 4(R2), R9
+	ADD R9<<2, R3, R9
+	ADD R4, R9, R10
+	VLD1.P 16(R5), [V0.S4]
+	VLD1R (R9), [V4.S4]
+	VLD1R (R10), [V5.S4]
+	VFMLA V0.S4, V4.S4, V12.S4
+	VFMLA V0.S4, V5.S4, V13.S4
+	SUBS $1, R1, R1
+	BNE term
+	VST1 [V12.S4], (R8)
+	ADD R14, R8
+	VST1 [V13.S4], (R8)
+	ADD R14, R8
+	ADD R4, R3
+	ADD R4, R3
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func neon_float64_strip2x1(times, n int, at *int32, a *float64, ars int, w, init *float64, ldi int, c *float64, ldc int)
+TEXT ·neon_float64_strip2x1(SB), NOSPLIT, $0-80
+	MOVD times+0(FP), R0
+	MOVD a+24(FP), R3
+	MOVD ars+32(FP), R4
+	LSL $3, R4
+	MOVD init+48(FP), R6
+	MOVD ldi+56(FP), R7
+	LSL $3, R7
+	MOVD c+64(FP), R8
+	MOVD ldc+72(FP), R14
+	LSL $3, R14
+
+tile:
+	VLD1 (R6), [V12.D2]
+	ADD R7, R6
+	VLD1 (R6), [V13.D2]
+	ADD R7, R6
+	MOVD n+8(FP), R1
+	MOVD at+16(FP), R2
+	MOVD w+40(FP), R5
+
+term:
+	MOVW.P 4(R2), R9
+	ADD R9<<3, R3, R9
+	ADD R4, R9, R10
+	VLD1.P 16(R5), [V0.D2]
+	VLD1R (R9), [V4.D2]
+	VLD1R (R10), [V5.D2]
+	VFMLA V0.D2, V4.D2, V12.D2
+	VFMLA V0.D2, V5.D2, V13.D2
+	SUBS $1, R1, R1
+	BNE term
+	VST1 [V12.D2], (R8)
+	ADD R14, R8
+	VST1 [V13.D2], (R8)
+	ADD R14, R8
+	ADD R4, R3
+	ADD R4, R3
+	SUBS $1, R0, R0
+	BNE tile
 	RET
 
 // func neon_float32_2x2(n int, list *uint32, a *float32, ars, acs int, w, init *float32, ldi int, c *float32, ldc int)
@@ -714,6 +1396,96 @@ store:
 	VST1 [V12.D2, V13.D2], (R14)
 	ADD R7, R14
 	VST1 [V14.D2, V15.D2], (R14)
+	RET
+
+// func neon_float32_strip2x2(times, n int, at *int32, a *float32, ars int, w, init *float32, ldi int, c *float32, ldc int)
+TEXT ·neon_float32_strip2x2(SB), NOSPLIT, $0-80
+	MOVD times+0(FP), R0
+	MOVD a+24(FP), R3
+	MOVD ars+32(FP), R4
+	LSL $2, R4
+	MOVD init+48(FP), R6
+	MOVD ldi+56(FP), R7
+	LSL $2, R7
+	MOVD c+64(FP), R8
+	MOVD ldc+72(FP), R14
+	LSL $2, R14
+
+tile:
+	VLD1 (R6), [V12.S4, V13.S4]
+	ADD R7, R6
+	VLD1 (R6), [V14.S4, V15.S4]
+	ADD R7, R6
+	MOVD n+8(FP), R1
+	MOVD at+16(FP), R2
+	MOVD w+40(FP), R5
+
+term:
+	MOVW.P 4(R2), R9
+	ADD R9<<2, R3, R9
+	ADD R4, R9, R10
+	VLD1.P 32(R5), [V0.S4, V1.S4]
+	VLD1R (R9), [V4.S4]
+	VLD1R (R10), [V5.S4]
+	VFMLA V0.S4, V4.S4, V12.S4
+	VFMLA V1.S4, V4.S4, V13.S4
+	VFMLA V0.S4, V5.S4, V14.S4
+	VFMLA V1.S4, V5.S4, V15.S4
+	SUBS $1, R1, R1
+	BNE term
+	VST1 [V12.S4, V13.S4], (R8)
+	ADD R14, R8
+	VST1 [V14.S4, V15.S4], (R8)
+	ADD R14, R8
+	ADD R4, R3
+	ADD R4, R3
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func neon_float64_strip2x2(times, n int, at *int32, a *float64, ars int, w, init *float64, ldi int, c *float64, ldc int)
+TEXT ·neon_float64_strip2x2(SB), NOSPLIT, $0-80
+	MOVD times+0(FP), R0
+	MOVD a+24(FP), R3
+	MOVD ars+32(FP), R4
+	LSL $3, R4
+	MOVD init+48(FP), R6
+	MOVD ldi+56(FP), R7
+	LSL $3, R7
+	MOVD c+64(FP), R8
+	MOVD ldc+72(FP), R14
+	LSL $3, R14
+
+tile:
+	VLD1 (R6), [V12.D2, V13.D2]
+	ADD R7, R6
+	VLD1 (R6), [V14.D2, V15.D2]
+	ADD R7, R6
+	MOVD n+8(FP), R1
+	MOVD at+16(FP), R2
+	MOVD w+40(FP), R5
+
+term:
+	MOVW.P 4(R2), R9
+	ADD R9<<3, R3, R9
+	ADD R4, R9, R10
+	VLD1.P 32(R5), [V0.D2, V1.D2]
+	VLD1R (R9), [V4.D2]
+	VLD1R (R10), [V5.D2]
+	VFMLA V0.D2, V4.D2, V12.D2
+	VFMLA V1.D2, V4.D2, V13.D2
+	VFMLA V0.D2, V5.D2, V14.D2
+	VFMLA V1.D2, V5.D2, V15.D2
+	SUBS $1, R1, R1
+	BNE term
+	VST1 [V12.D2, V13.D2], (R8)
+	ADD R14, R8
+	VST1 [V14.D2, V15.D2], (R8)
+	ADD R14, R8
+	ADD R4, R3
+	ADD R4, R3
+	SUBS $1, R0, R0
+	BNE tile
 	RET
 
 // func neon_float32_2x3(n int, list *uint32, a *float32, ars, acs int, w, init *float32, ldi int, c *float32, ldc int)
@@ -802,6 +1574,100 @@ store:
 	VST1 [V12.D2, V13.D2, V14.D2], (R14)
 	ADD R7, R14
 	VST1 [V15.D2, V16.D2, V17.D2], (R14)
+	RET
+
+// func neon_float32_strip2x3(times, n int, at *int32, a *float32, ars int, w, init *float32, ldi int, c *float32, ldc int)
+TEXT ·neon_float32_strip2x3(SB), NOSPLIT, $0-80
+	MOVD times+0(FP), R0
+	MOVD a+24(FP), R3
+	MOVD ars+32(FP), R4
+	LSL $2, R4
+	MOVD init+48(FP), R6
+	MOVD ldi+56(FP), R7
+	LSL $2, R7
+	MOVD c+64(FP), R8
+	MOVD ldc+72(FP), R14
+	LSL $2, R14
+
+tile:
+	VLD1 (R6), [V12.S4, V13.S4, V14.S4]
+	ADD R7, R6
+	VLD1 (R6), [V15.S4, V16.S4, V17.S4]
+	ADD R7, R6
+	MOVD n+8(FP), R1
+	MOVD at+16(FP), R2
+	MOVD w+40(FP), R5
+
+term:
+	MOVW.P 4(R2), R9
+	ADD R9<<2, R3, R9
+	ADD R4, R9, R10
+	VLD1.P 48(R5), [V0.S4, V1.S4, V2.S4]
+	VLD1R (R9), [V4.S4]
+	VLD1R (R10), [V5.S4]
+	VFMLA V0.S4, V4.S4, V12.S4
+	VFMLA V1.S4, V4.S4, V13.S4
+	VFMLA V2.S4, V4.S4, V14.S4
+	VFMLA V0.S4, V5.S4, V15.S4
+	VFMLA V1.S4, V5.S4, V16.S4
+	VFMLA V2.S4, V5.S4, V17.S4
+	SUBS $1, R1, R1
+	BNE term
+	VST1 [V12.S4, V13.S4, V14.S4], (R8)
+	ADD R14, R8
+	VST1 [V15.S4, V16.S4, V17.S4], (R8)
+	ADD R14, R8
+	ADD R4, R3
+	ADD R4, R3
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func neon_float64_strip2x3(times, n int, at *int32, a *float64, ars int, w, init *float64, ldi int, c *float64, ldc int)
+TEXT ·neon_float64_strip2x3(SB), NOSPLIT, $0-80
+	MOVD times+0(FP), R0
+	MOVD a+24(FP), R3
+	MOVD ars+32(FP), R4
+	LSL $3, R4
+	MOVD init+48(FP), R6
+	MOVD ldi+56(FP), R7
+	LSL $3, R7
+	MOVD c+64(FP), R8
+	MOVD ldc+72(FP), R14
+	LSL $3, R14
+
+tile:
+	VLD1 (R6), [V12.D2, V13.D2, V14.D2]
+	ADD R7, R6
+	VLD1 (R6), [V15.D2, V16.D2, V17.D2]
+	ADD R7, R6
+	MOVD n+8(FP), R1
+	MOVD at+16(FP), R2
+	MOVD w+40(FP), R5
+
+term:
+	MOVW.P 4(R2), R9
+	ADD R9<<3, R3, R9
+	ADD R4, R9, R10
+	VLD1.P 48(R5), [V0.D2, V1.D2, V2.D2]
+	VLD1R (R9), [V4.D2]
+	VLD1R (R10), [V5.D2]
+	VFMLA V0.D2, V4.D2, V12.D2
+	VFMLA V1.D2, V4.D2, V13.D2
+	VFMLA V2.D2, V4.D2, V14.D2
+	VFMLA V0.D2, V5.D2, V15.D2
+	VFMLA V1.D2, V5.D2, V16.D2
+	VFMLA V2.D2, V5.D2, V17.D2
+	SUBS $1, R1, R1
+	BNE term
+	VST1 [V12.D2, V13.D2, V14.D2], (R8)
+	ADD R14, R8
+	VST1 [V15.D2, V16.D2, V17.D2], (R8)
+	ADD R14, R8
+	ADD R4, R3
+	ADD R4, R3
+	SUBS $1, R0, R0
+	BNE tile
 	RET
 
 // func neon_float32_2x4(n int, list *uint32, a *float32, ars, acs int, w, init *float32, ldi int, c *float32, ldc int)
@@ -896,6 +1762,104 @@ store:
 	VST1 [V16.D2, V17.D2, V18.D2, V19.D2], (R14)
 	RET
 
+// func neon_float32_strip2x4(times, n int, at *int32, a *float32, ars int, w, init *float32, ldi int, c *float32, ldc int)
+TEXT ·neon_float32_strip2x4(SB), NOSPLIT, $0-80
+	MOVD times+0(FP), R0
+	MOVD a+24(FP), R3
+	MOVD ars+32(FP), R4
+	LSL $2, R4
+	MOVD init+48(FP), R6
+	MOVD ldi+56(FP), R7
+	LSL $2, R7
+	MOVD c+64(FP), R8
+	MOVD ldc+72(FP), R14
+	LSL $2, R14
+
+tile:
+	VLD1 (R6), [V12.S4, V13.S4, V14.S4, V15.S4]
+	ADD R7, R6
+	VLD1 (R6), [V16.S4, V17.S4, V18.S4, V19.S4]
+	ADD R7, R6
+	MOVD n+8(FP), R1
+	MOVD at+16(FP), R2
+	MOVD w+40(FP), R5
+
+term:
+	MOVW.P 4(R2), R9
+	ADD R9<<2, R3, R9
+	ADD R4, R9, R10
+	VLD1.P 64(R5), [V0.S4, V1.S4, V2.S4, V3.S4]
+	VLD1R (R9), [V4.S4]
+	VLD1R (R10), [V5.S4]
+	VFMLA V0.S4, V4.S4, V12.S4
+	VFMLA V1.S4, V4.S4, V13.S4
+	VFMLA V2.S4, V4.S4, V14.S4
+	VFMLA V3.S4, V4.S4, V15.S4
+	VFMLA V0.S4, V5.S4, V16.S4
+	VFMLA V1.S4, V5.S4, V17.S4
+	VFMLA V2.S4, V5.S4, V18.S4
+	VFMLA V3.S4, V5.S4, V19.S4
+	SUBS $1, R1, R1
+	BNE term
+	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R8)
+	ADD R14, R8
+	VST1 [V16.S4, V17.S4, V18.S4, V19.S4], (R8)
+	ADD R14, R8
+	ADD R4, R3
+	ADD R4, R3
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func neon_float64_strip2x4(times, n int, at *int32, a *float64, ars int, w, init *float64, ldi int, c *float64, ldc int)
+TEXT ·neon_float64_strip2x4(SB), NOSPLIT, $0-80
+	MOVD times+0(FP), R0
+	MOVD a+24(FP), R3
+	MOVD ars+32(FP), R4
+	LSL $3, R4
+	MOVD init+48(FP), R6
+	MOVD ldi+56(FP), R7
+	LSL $3, R7
+	MOVD c+64(FP), R8
+	MOVD ldc+72(FP), R14
+	LSL $3, R14
+
+tile:
+	VLD1 (R6), [V12.D2, V13.D2, V14.D2, V15.D2]
+	ADD R7, R6
+	VLD1 (R6), [V16.D2, V17.D2, V18.D2, V19.D2]
+	ADD R7, R6
+	MOVD n+8(FP), R1
+	MOVD at+16(FP), R2
+	MOVD w+40(FP), R5
+
+term:
+	MOVW.P 4(R2), R9
+	ADD R9<<3, R3, R9
+	ADD R4, R9, R10
+	VLD1.P 64(R5), [V0.D2, V1.D2, V2.D2, V3.D2]
+	VLD1R (R9), [V4.D2]
+	VLD1R (R10), [V5.D2]
+	VFMLA V0.D2, V4.D2, V12.D2
+	VFMLA V1.D2, V4.D2, V13.D2
+	VFMLA V2.D2, V4.D2, V14.D2
+	VFMLA V3.D2, V4.D2, V15.D2
+	VFMLA V0.D2, V5.D2, V16.D2
+	VFMLA V1.D2, V5.D2, V17.D2
+	VFMLA V2.D2, V5.D2, V18.D2
+	VFMLA V3.D2, V5.D2, V19.D2
+	SUBS $1, R1, R1
+	BNE term
+	VST1 [V12.D2, V13.D2, V14.D2, V15.D2], (R8)
+	ADD R14, R8
+	VST1 [V16.D2, V17.D2, V18.D2, V19.D2], (R8)
+	ADD R14, R8
+	ADD R4, R3
+	ADD R4, R3
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
 // func neon_float32_1x1(n int, list *uint32, a *float32, ars, acs int, w, init *float32, ldi int, c *float32, ldc int)
 TEXT ·neon_float32_1x1(SB), NOSPLIT, $0-80
 	MOVD n+0(FP), R0
@@ -952,6 +1916,76 @@ loop:
 store:
 	MOVD c+64(FP), R14
 	VST1 [V12.D2], (R14)
+	RET
+
+// func neon_float32_strip1x1(times, n int, at *int32, a *float32, ars int, w, init *float32, ldi int, c *float32, ldc int)
+TEXT ·neon_float32_strip1x1(SB), NOSPLIT, $0-80
+	MOVD times+0(FP), R0
+	MOVD a+24(FP), R3
+	MOVD ars+32(FP), R4
+	LSL $2, R4
+	MOVD init+48(FP), R6
+	MOVD ldi+56(FP), R7
+	LSL $2, R7
+	MOVD c+64(FP), R8
+	MOVD ldc+72(FP), R14
+	LSL $2, R14
+
+tile:
+	VLD1 (R6), [V12.S4]
+	ADD R7, R6
+	MOVD n+8(FP), R1
+	MOVD at+16(FP), R2
+	MOVD w+40(FP), R5
+
+term:
+	MOVW.P 4(R2), R9
+	ADD R9<<2, R3, R9
+	VLD1.P 16(R5), [V0.S4]
+	VLD1R (R9), [V4.S4]
+	VFMLA V0.S4, V4.S4, V12.S4
+	SUBS $1, R1, R1
+	BNE term
+	VST1 [V12.S4], (R8)
+	ADD R14, R8
+	ADD R4, R3
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func neon_float64_strip1x1(times, n int, at *int32, a *float64, ars int, w, init *float64, ldi int, c *float64, ldc int)
+TEXT ·neon_float64_strip1x1(SB), NOSPLIT, $0-80
+	MOVD times+0(FP), R0
+	MOVD a+24(FP), R3
+	MOVD ars+32(FP), R4
+	LSL $3, R4
+	MOVD init+48(FP), R6
+	MOVD ldi+56(FP), R7
+	LSL $3, R7
+	MOVD c+64(FP), R8
+	MOVD ldc+72(FP), R14
+	LSL $3, R14
+
+tile:
+	VLD1 (R6), [V12.D2]
+	ADD R7, R6
+	MOVD n+8(FP), R1
+	MOVD at+16(FP), R2
+	MOVD w+40(FP), R5
+
+term:
+	MOVW.P 4(R2), R9
+	ADD R9<<3, R3, R9
+	VLD1.P 16(R5), [V0.D2]
+	VLD1R (R9), [V4.D2]
+	VFMLA V0.D2, V4.D2, V12.D2
+	SUBS $1, R1, R1
+	BNE term
+	VST1 [V12.D2], (R8)
+	ADD R14, R8
+	ADD R4, R3
+	SUBS $1, R0, R0
+	BNE tile
 	RET
 
 // func neon_float32_1x2(n int, list *uint32, a *float32, ars, acs int, w, init *float32, ldi int, c *float32, ldc int)
@@ -1012,6 +2046,78 @@ loop:
 store:
 	MOVD c+64(FP), R14
 	VST1 [V12.D2, V13.D2], (R14)
+	RET
+
+// func neon_float32_strip1x2(times, n int, at *int32, a *float32, ars int, w, init *float32, ldi int, c *float32, ldc int)
+TEXT ·neon_float32_strip1x2(SB), NOSPLIT, $0-80
+	MOVD times+0(FP), R0
+	MOVD a+24(FP), R3
+	MOVD ars+32(FP), R4
+	LSL $2, R4
+	MOVD init+48(FP), R6
+	MOVD ldi+56(FP), R7
+	LSL $2, R7
+	MOVD c+64(FP), R8
+	MOVD ldc+72(FP), R14
+	LSL $2, R14
+
+tile:
+	VLD1 (R6), [V12.S4, V13.S4]
+	ADD R7, R6
+	MOVD n+8(FP), R1
+	MOVD at+16(FP), R2
+	MOVD w+40(FP), R5
+
+term:
+	MOVW.P 4(R2), R9
+	ADD R9<<2, R3, R9
+	VLD1.P 32(R5), [V0.S4, V1.S4]
+	VLD1R (R9), [V4.S4]
+	VFMLA V0.S4, V4.S4, V12.S4
+	VFMLA V1.S4, V4.S4, V13.S4
+	SUBS $1, R1, R1
+	BNE term
+	VST1 [V12.S4, V13.S4], (R8)
+	ADD R14, R8
+	ADD R4, R3
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func neon_float64_strip1x2(times, n int, at *int32, a *float64, ars int, w, init *float64, ldi int, c *float64, ldc int)
+TEXT ·neon_float64_strip1x2(SB), NOSPLIT, $0-80
+	MOVD times+0(FP), R0
+	MOVD a+24(FP), R3
+	MOVD ars+32(FP), R4
+	LSL $3, R4
+	MOVD init+48(FP), R6
+	MOVD ldi+56(FP), R7
+	LSL $3, R7
+	MOVD c+64(FP), R8
+	MOVD ldc+72(FP), R14
+	LSL $3, R14
+
+tile:
+	VLD1 (R6), [V12.D2, V13.D2]
+	ADD R7, R6
+	MOVD n+8(FP), R1
+	MOVD at+16(FP), R2
+	MOVD w+40(FP), R5
+
+term:
+	MOVW.P 4(R2), R9
+	ADD R9<<3, R3, R9
+	VLD1.P 32(R5), [V0.D2, V1.D2]
+	VLD1R (R9), [V4.D2]
+	VFMLA V0.D2, V4.D2, V12.D2
+	VFMLA V1.D2, V4.D2, V13.D2
+	SUBS $1, R1, R1
+	BNE term
+	VST1 [V12.D2, V13.D2], (R8)
+	ADD R14, R8
+	ADD R4, R3
+	SUBS $1, R0, R0
+	BNE tile
 	RET
 
 // func neon_float32_1x3(n int, list *uint32, a *float32, ars, acs int, w, init *float32, ldi int, c *float32, ldc int)
@@ -1076,6 +2182,80 @@ store:
 	VST1 [V12.D2, V13.D2, V14.D2], (R14)
 	RET
 
+// func neon_float32_strip1x3(times, n int, at *int32, a *float32, ars int, w, init *float32, ldi int, c *float32, ldc int)
+TEXT ·neon_float32_strip1x3(SB), NOSPLIT, $0-80
+	MOVD times+0(FP), R0
+	MOVD a+24(FP), R3
+	MOVD ars+32(FP), R4
+	LSL $2, R4
+	MOVD init+48(FP), R6
+	MOVD ldi+56(FP), R7
+	LSL $2, R7
+	MOVD c+64(FP), R8
+	MOVD ldc+72(FP), R14
+	LSL $2, R14
+
+tile:
+	VLD1 (R6), [V12.S4, V13.S4, V14.S4]
+	ADD R7, R6
+	MOVD n+8(FP), R1
+	MOVD at+16(FP), R2
+	MOVD w+40(FP), R5
+
+term:
+	MOVW.P 4(R2), R9
+	ADD R9<<2, R3, R9
+	VLD1.P 48(R5), [V0.S4, V1.S4, V2.S4]
+	VLD1R (R9), [V4.S4]
+	VFMLA V0.S4, V4.S4, V12.S4
+	VFMLA V1.S4, V4.S4, V13.S4
+	VFMLA V2.S4, V4.S4, V14.S4
+	SUBS $1, R1, R1
+	BNE term
+	VST1 [V12.S4, V13.S4, V14.S4], (R8)
+	ADD R14, R8
+	ADD R4, R3
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func neon_float64_strip1x3(times, n int, at *int32, a *float64, ars int, w, init *float64, ldi int, c *float64, ldc int)
+TEXT ·neon_float64_strip1x3(SB), NOSPLIT, $0-80
+	MOVD times+0(FP), R0
+	MOVD a+24(FP), R3
+	MOVD ars+32(FP), R4
+	LSL $3, R4
+	MOVD init+48(FP), R6
+	MOVD ldi+56(FP), R7
+	LSL $3, R7
+	MOVD c+64(FP), R8
+	MOVD ldc+72(FP), R14
+	LSL $3, R14
+
+tile:
+	VLD1 (R6), [V12.D2, V13.D2, V14.D2]
+	ADD R7, R6
+	MOVD n+8(FP), R1
+	MOVD at+16(FP), R2
+	MOVD w+40(FP), R5
+
+term:
+	MOVW.P 4(R2), R9
+	ADD R9<<3, R3, R9
+	VLD1.P 48(R5), [V0.D2, V1.D2, V2.D2]
+	VLD1R (R9), [V4.D2]
+	VFMLA V0.D2, V4.D2, V12.D2
+	VFMLA V1.D2, V4.D2, V13.D2
+	VFMLA V2.D2, V4.D2, V14.D2
+	SUBS $1, R1, R1
+	BNE term
+	VST1 [V12.D2, V13.D2, V14.D2], (R8)
+	ADD R14, R8
+	ADD R4, R3
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
 // func neon_float32_1x4(n int, list *uint32, a *float32, ars, acs int, w, init *float32, ldi int, c *float32, ldc int)
 TEXT ·neon_float32_1x4(SB), NOSPLIT, $0-80
 	MOVD n+0(FP), R0
@@ -1138,4 +2318,80 @@ loop:
 store:
 	MOVD c+64(FP), R14
 	VST1 [V12.D2, V13.D2, V14.D2, V15.D2], (R14)
+	RET
+
+// func neon_float32_strip1x4(times, n int, at *int32, a *float32, ars int, w, init *float32, ldi int, c *float32, ldc int)
+TEXT ·neon_float32_strip1x4(SB), NOSPLIT, $0-80
+	MOVD times+0(FP), R0
+	MOVD a+24(FP), R3
+	MOVD ars+32(FP), R4
+	LSL $2, R4
+	MOVD init+48(FP), R6
+	MOVD ldi+56(FP), R7
+	LSL $2, R7
+	MOVD c+64(FP), R8
+	MOVD ldc+72(FP), R14
+	LSL $2, R14
+
+tile:
+	VLD1 (R6), [V12.S4, V13.S4, V14.S4, V15.S4]
+	ADD R7, R6
+	MOVD n+8(FP), R1
+	MOVD at+16(FP), R2
+	MOVD w+40(FP), R5
+
+term:
+	MOVW.P 4(R2), R9
+	ADD R9<<2, R3, R9
+	VLD1.P 64(R5), [V0.S4, V1.S4, V2.S4, V3.S4]
+	VLD1R (R9), [V4.S4]
+	VFMLA V0.S4, V4.S4, V12.S4
+	VFMLA V1.S4, V4.S4, V13.S4
+	VFMLA V2.S4, V4.S4, V14.S4
+	VFMLA V3.S4, V4.S4, V15.S4
+	SUBS $1, R1, R1
+	BNE term
+	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R8)
+	ADD R14, R8
+	ADD R4, R3
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func neon_float64_strip1x4(times, n int, at *int32, a *float64, ars int, w, init *float64, ldi int, c *float64, ldc int)
+TEXT ·neon_float64_strip1x4(SB), NOSPLIT, $0-80
+	MOVD times+0(FP), R0
+	MOVD a+24(FP), R3
+	MOVD ars+32(FP), R4
+	LSL $3, R4
+	MOVD init+48(FP), R6
+	MOVD ldi+56(FP), R7
+	LSL $3, R7
+	MOVD c+64(FP), R8
+	MOVD ldc+72(FP), R14
+	LSL $3, R14
+
+tile:
+	VLD1 (R6), [V12.D2, V13.D2, V14.D2, V15.D2]
+	ADD R7, R6
+	MOVD n+8(FP), R1
+	MOVD at+16(FP), R2
+	MOVD w+40(FP), R5
+
+term:
+	MOVW.P 4(R2), R9
+	ADD R9<<3, R3, R9
+	VLD1.P 64(R5), [V0.D2, V1.D2, V2.D2, V3.D2]
+	VLD1R (R9), [V4.D2]
+	VFMLA V0.D2, V4.D2, V12.D2
+	VFMLA V1.D2, V4.D2, V13.D2
+	VFMLA V2.D2, V4.D2, V14.D2
+	VFMLA V3.D2, V4.D2, V15.D2
+	SUBS $1, R1, R1
+	BNE term
+	VST1 [V12.D2, V13.D2, V14.D2, V15.D2], (R8)
+	ADD R14, R8
+	ADD R4, R3
+	SUBS $1, R0, R0
+	BNE tile
 	RET

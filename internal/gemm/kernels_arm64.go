@@ -74,15 +74,97 @@ func neon_float64_1x3(n int, list *uint32, a *float64, ars, acs int, w, init *fl
 //go:noescape
 func neon_float64_1x4(n int, list *uint32, a *float64, ars, acs int, w, init *float64, ldi int, c *float64, ldc int)
 
+//go:noescape
+func neon_float32_strip5x1(times, n int, at *int32, a *float32, ars int, w, init *float32, ldi int, c *float32, ldc int)
+
+//go:noescape
+func neon_float32_strip5x2(times, n int, at *int32, a *float32, ars int, w, init *float32, ldi int, c *float32, ldc int)
+
+//go:noescape
+func neon_float32_strip5x3(times, n int, at *int32, a *float32, ars int, w, init *float32, ldi int, c *float32, ldc int)
+
+//go:noescape
+func neon_float32_strip5x4(times, n int, at *int32, a *float32, ars int, w, init *float32, ldi int, c *float32, ldc int)
+
+//go:noescape
+func neon_float32_strip2x1(times, n int, at *int32, a *float32, ars int, w, init *float32, ldi int, c *float32, ldc int)
+
+//go:noescape
+func neon_float32_strip2x2(times, n int, at *int32, a *float32, ars int, w, init *float32, ldi int, c *float32, ldc int)
+
+//go:noescape
+func neon_float32_strip2x3(times, n int, at *int32, a *float32, ars int, w, init *float32, ldi int, c *float32, ldc int)
+
+//go:noescape
+func neon_float32_strip2x4(times, n int, at *int32, a *float32, ars int, w, init *float32, ldi int, c *float32, ldc int)
+
+//go:noescape
+func neon_float32_strip1x1(times, n int, at *int32, a *float32, ars int, w, init *float32, ldi int, c *float32, ldc int)
+
+//go:noescape
+func neon_float32_strip1x2(times, n int, at *int32, a *float32, ars int, w, init *float32, ldi int, c *float32, ldc int)
+
+//go:noescape
+func neon_float32_strip1x3(times, n int, at *int32, a *float32, ars int, w, init *float32, ldi int, c *float32, ldc int)
+
+//go:noescape
+func neon_float32_strip1x4(times, n int, at *int32, a *float32, ars int, w, init *float32, ldi int, c *float32, ldc int)
+
+//go:noescape
+func neon_float64_strip5x1(times, n int, at *int32, a *float64, ars int, w, init *float64, ldi int, c *float64, ldc int)
+
+//go:noescape
+func neon_float64_strip5x2(times, n int, at *int32, a *float64, ars int, w, init *float64, ldi int, c *float64, ldc int)
+
+//go:noescape
+func neon_float64_strip5x3(times, n int, at *int32, a *float64, ars int, w, init *float64, ldi int, c *float64, ldc int)
+
+//go:noescape
+func neon_float64_strip5x4(times, n int, at *int32, a *float64, ars int, w, init *float64, ldi int, c *float64, ldc int)
+
+//go:noescape
+func neon_float64_strip2x1(times, n int, at *int32, a *float64, ars int, w, init *float64, ldi int, c *float64, ldc int)
+
+//go:noescape
+func neon_float64_strip2x2(times, n int, at *int32, a *float64, ars int, w, init *float64, ldi int, c *float64, ldc int)
+
+//go:noescape
+func neon_float64_strip2x3(times, n int, at *int32, a *float64, ars int, w, init *float64, ldi int, c *float64, ldc int)
+
+//go:noescape
+func neon_float64_strip2x4(times, n int, at *int32, a *float64, ars int, w, init *float64, ldi int, c *float64, ldc int)
+
+//go:noescape
+func neon_float64_strip1x1(times, n int, at *int32, a *float64, ars int, w, init *float64, ldi int, c *float64, ldc int)
+
+//go:noescape
+func neon_float64_strip1x2(times, n int, at *int32, a *float64, ars int, w, init *float64, ldi int, c *float64, ldc int)
+
+//go:noescape
+func neon_float64_strip1x3(times, n int, at *int32, a *float64, ars int, w, init *float64, ldi int, c *float64, ldc int)
+
+//go:noescape
+func neon_float64_strip1x4(times, n int, at *int32, a *float64, ars int, w, init *float64, ldi int, c *float64, ldc int)
+
 var (
 	neon = kernel[float32]{path: "neon", lanes: 4,
 		five: []indexKernel[float32]{neon_float32_5x1, neon_float32_5x2, neon_float32_5x3, neon_float32_5x4},
 		two:  []indexKernel[float32]{neon_float32_2x1, neon_float32_2x2, neon_float32_2x3, neon_float32_2x4},
-		one:  []indexKernel[float32]{neon_float32_1x1, neon_float32_1x2, neon_float32_1x3, neon_float32_1x4}}
+		one:  []indexKernel[float32]{neon_float32_1x1, neon_float32_1x2, neon_float32_1x3, neon_float32_1x4},
+		strips: strips[float32]{
+			five: []stripKernel[float32]{neon_float32_strip5x1, neon_float32_strip5x2, neon_float32_strip5x3, neon_float32_strip5x4},
+			two:  []stripKernel[float32]{neon_float32_strip2x1, neon_float32_strip2x2, neon_float32_strip2x3, neon_float32_strip2x4},
+			one:  []stripKernel[float32]{neon_float32_strip1x1, neon_float32_strip1x2, neon_float32_strip1x3, neon_float32_strip1x4},
+		}}
 	neond = kernel[float64]{path: "neon", lanes: 2,
 		five: []indexKernel[float64]{neon_float64_5x1, neon_float64_5x2, neon_float64_5x3, neon_float64_5x4},
 		two:  []indexKernel[float64]{neon_float64_2x1, neon_float64_2x2, neon_float64_2x3, neon_float64_2x4},
-		one:  []indexKernel[float64]{neon_float64_1x1, neon_float64_1x2, neon_float64_1x3, neon_float64_1x4}}
+		one:  []indexKernel[float64]{neon_float64_1x1, neon_float64_1x2, neon_float64_1x3, neon_float64_1x4},
+		strips: strips[float64]{
+			five: []stripKernel[float64]{neon_float64_strip5x1, neon_float64_strip5x2, neon_float64_strip5x3, neon_float64_strip5x4},
+			two:  []stripKernel[float64]{neon_float64_strip2x1, neon_float64_strip2x2, neon_float64_strip2x3, neon_float64_strip2x4},
+			one:  []stripKernel[float64]{neon_float64_strip1x1, neon_float64_strip1x2, neon_float64_strip1x3, neon_float64_strip1x4},
+		}}
 )
 
 // Every 64-bit ARM processor has NEON.

@@ -75,7 +75,9 @@ func (p *listedPanel[T]) row(r *ListedRow[T], j0 int, begun []bool) []bool {
 			}
 			begun[w] = true
 			if p.b.w < p.b.width {
-				p.b.onCopy(mulAdd, r.Images, g.List, &g.A[0], g.LDA, 1, b, from, out, r.LDC)
+				init, ldi := p.b.begin(r.Images, from, out, r.LDC)
+				mulAdd(len(g.List), &g.List[0], &g.A[0], g.LDA, 1, b, init, ldi, &p.b.tile[0], p.b.width)
+				p.b.end(r.Images, out, r.LDC)
 				continue
 			}
 			init, ldi := &out[0], r.LDC

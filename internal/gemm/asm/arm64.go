@@ -1,7 +1,7 @@
 //go:build ignore
 
-// Command arm64 writes gemm_arm64.s: the index kernels of asm/gen.go for NEON, for 5 rows, 2 and 1,
-// and for panels of 1 to 4 vectors.
+// Command arm64 writes gemm_arm64.s: the index kernels and the strip kernels of asm/gen.go for NEON,
+// for 5 rows, 2 and 1, and for panels of 1 to 4 vectors.
 package main
 
 import (
@@ -77,6 +77,60 @@ func kernel(elem, t string, shift, rows, nv int) {
 	line("RET")
 }
 
+// strip writes one strip kernel for elements of 1<<shift bytes. Registers of vectors are used as
+// kernel uses them. The places of a term in the windows go through R9 to R13.
+func strip(elem, t string, shift, rows, nv int) {
+	tile := func(r, j int) int { return 12 + r*nv + j }
+	fmt.Fprintf(&text, "\n// func neon_%[1]s_strip%[2]dx%[3]d(times, n int, at *int32, a *%[1]s, ars int, w, init *%[1]s, ldi int, c *%[1]s, ldc int)\n", elem, rows, nv)
+	fmt.Fprintf(&text, "TEXT ·neon_%s_strip%dx%d(SB), NOSPLIT, $0-80\n", elem, rows, nv)
+	line("MOVD times+0(FP), R0")
+	line("MOVD a+24(FP), R3")
+	for i, name := range []string{"ars", "", "init", "ldi", "c", "ldc"} { // R4, R6, R7, R8 and R14
+		if name != "" {
+			r := []int{4, 0, 6, 7, 8, 14}[i]
+			line("MOVD %s+%d(FP), R%d", name, 32+8*i, r)
+			if i%2 == 1 || i == 0 {
+				line("LSL $%d, R%d", shift, r)
+			}
+		}
+	}
+	fmt.Fprintf(&text, "\ntile:\n")
+	for r := range rows {
+		line("VLD1 (R6), %s", vectors(tile(r, 0), nv, t))
+		line("ADD R7, R6")
+	}
+	line("MOVD n+8(FP), R1")
+	line("MOVD at+16(FP), R2")
+	line("MOVD w+40(FP), R5")
+	fmt.Fprintf(&text, "\nterm:\n")
+	line("MOVW.P 4(R2), R9")
+	line("ADD R9<<%d, R3, R9", shift)
+	for r := 1; r < rows; r++ {
+		line("ADD R4, R%d, R%d", 8+r, 9+r)
+	}
+	line("VLD1.P %d(R5), %s", 16*nv, vectors(0, nv, t))
+	for r := range rows {
+		line("VLD1R (R%d), [V%d.%s]", 9+r, 4+r, t)
+	}
+	for r := range rows {
+		for j := range nv {
+			line("VFMLA V%d.%s, V%d.%s, V%d.%s", j, t, 4+r, t, tile(r, j), t)
+		}
+	}
+	line("SUBS $1, R1, R1")
+	line("BNE term")
+	for r := range rows {
+		line("VST1 %s, (R8)", vectors(tile(r, 0), nv, t))
+		line("ADD R14, R8")
+	}
+	for range rows {
+		line("ADD R4, R3")
+	}
+	line("SUBS $1, R0, R0")
+	line("BNE tile")
+	line("RET")
+}
+
 func main() {
 	out := flag.String("out", "", "output file")
 	flag.Parse()
@@ -86,6 +140,8 @@ func main() {
 		for nv := 1; nv <= 4; nv++ {
 			kernel("float32", "S4", 2, rows, nv)
 			kernel("float64", "D2", 3, rows, nv)
+			strip("float32", "S4", 2, rows, nv)
+			strip("float64", "D2", 3, rows, nv)
 		}
 	}
 	if err := os.WriteFile(*out, text.Bytes(), 0o666); err != nil {

@@ -11,6 +11,12 @@
 //
 // for 0 ≤ r < rows and 0 ≤ j < width. Each element is one chain of fused multiply-adds over t,
 // rising, that starts from init. kernelGo in generic.go is the same in plain Go.
+//
+// A strip kernel does so for windows, so many times the rows of a tile, whose terms lie at offsets:
+//
+//	c[r·ldc+j] ← init[r·ldi+j] + Σ_t a[r·ars+at[t]]·w[t·width+j]
+//
+// for 0 ≤ r < times·rows. stripGo in generic.go is the same in plain Go.
 package main
 
 import (
@@ -146,6 +152,99 @@ func (f form) kernel(rows, nv int) {
 	RET()
 }
 
+// strip writes the strip kernel for so many rows at a time and a panel of nv vectors. Registers are
+// used as kernel uses them.
+func (f form) strip(rows, nv int) {
+	name := fmt.Sprintf("%s_%s_strip%dx%d", f.isa, f.elem, rows, nv)
+	TEXT(name, NOSPLIT, fmt.Sprintf("func(times, n int, at *int32, a *%[1]s, ars int, w, init *%[1]s, ldi int, c *%[1]s, ldc int)", f.elem))
+	Pragma("noescape")
+	Doc(fmt.Sprintf("%s is stripGo for %d rows at a time and a panel %d wide, with fused multiply-adds.", name, rows, nv*f.bytes/f.size))
+	shift := Imm(uint64(bits.TrailingZeros(uint(f.size))))
+	load := func(name string) Register { return Load(Param(name), GP64()) }
+	stride := func(name string) Register {
+		r := load(name)
+		SHLQ(shift, r)
+		return r
+	}
+	times, a, ars, first, ldi, c, ldc := load("times"), load("a"), stride("ars"), load("init"), stride("ldi"), load("c"), stride("ldc")
+	ars3 := GP64()
+	if rows > 2 {
+		LEAQ(Mem{Base: ars, Index: ars, Scale: 2}, ars3)
+	}
+	// eachRow moves p by so many rows.
+	eachRow := func(p, ld Register, op func(i, j int, m Mem)) {
+		for i := range rows {
+			for j := range nv {
+				op(i, j, Mem{Base: p, Disp: j * f.bytes})
+			}
+			ADDQ(ld, p)
+		}
+	}
+
+	Label("tile")
+	acc := make([]VecVirtual, rows*nv)
+	eachRow(first, ldi, func(i, j int, m Mem) {
+		acc[i*nv+j] = f.reg()
+		f.move(m, acc[i*nv+j])
+	})
+	n, at, w := load("n"), load("at"), load("w")
+	places := []Mem{{}, {Index: ars, Scale: 1}, {Index: ars, Scale: 2}, {Index: ars3, Scale: 1}, {Index: ars, Scale: 4}}
+	step := func(u int) {
+		p := GP64()
+		MOVLQSX(Mem{Base: at, Disp: 4 * u}, p)
+		LEAQ(Mem{Base: a, Index: p, Scale: uint8(f.size)}, p)
+		wv := make([]Op, nv)
+		for j := range wv {
+			wv[j] = Mem{Base: w, Disp: (u*nv + j) * f.bytes}
+			if rows > 1 {
+				v := f.reg()
+				f.move(wv[j], v)
+				wv[j] = v
+			}
+		}
+		for i := range rows {
+			if i > 0 && i%5 == 0 {
+				LEAQ(Mem{Base: p, Index: ars, Scale: 4}, p)
+				ADDQ(ars, p)
+			}
+			m := places[i%5]
+			m.Base = p
+			av := f.reg()
+			f.broadcast(m, av)
+			for j := range wv {
+				f.fma(wv[j], av, acc[i*nv+j])
+			}
+		}
+	}
+	SUBQ(Imm(unroll), n)
+	JLT(LabelRef("tail"))
+	Label("loop")
+	for u := range unroll {
+		step(u)
+	}
+	ADDQ(Imm(4*unroll), at)
+	ADDQ(U32(uint32(unroll*nv*f.bytes)), w)
+	SUBQ(Imm(unroll), n)
+	JGE(LabelRef("loop"))
+	Label("tail")
+	TESTQ(U32(1), n) // n is -1 or -2
+	JZ(LabelRef("store"))
+	step(0)
+	Label("store")
+	eachRow(c, ldc, func(i, j int, m Mem) { f.move(acc[i*nv+j], m) })
+	for range rows / 5 {
+		LEAQ(Mem{Base: a, Index: ars, Scale: 4}, a)
+		ADDQ(ars, a)
+	}
+	for range rows % 5 {
+		ADDQ(ars, a)
+	}
+	DECQ(times)
+	JNZ(LabelRef("tile"))
+	VZEROUPPER()
+	RET()
+}
+
 // gather writes a gatherKernel for so many sources. Each source is permuted into its lanes. With
 // more the kernel starts from what is there, to add a source.
 func (f form) gather(sources int, more bool) {
@@ -260,19 +359,24 @@ func main() {
 			f.isa, f.bytes, f.reg = "avx2", 32, YMM
 			for nv := 1; nv <= 2; nv++ {
 				f.kernel(rows, nv)
+				f.strip(rows, nv)
 			}
 			f.isa, f.bytes, f.reg = "avx512", 64, ZMM
 			for nv := 1; nv <= 5; nv++ {
 				f.kernel(rows, nv)
+				f.strip(rows, nv)
 			}
 		}
 	}
 	for _, f := range []form{ps, pd} {
 		f.isa, f.bytes, f.reg = "avx2", 32, YMM
 		f.kernel(10, 1)
+		f.strip(10, 1)
 		f.isa, f.bytes, f.reg = "avx512", 64, ZMM
 		f.kernel(15, 1)
+		f.strip(15, 1)
 		f.kernel(10, 1)
+		f.strip(10, 1)
 	}
 	for _, f := range []form{ps, pd} { // AVX2 has no permutation of float64 by a register
 		f.isa, f.bytes, f.reg = "avx512", 64, ZMM
