@@ -3,6 +3,7 @@ package cpu
 import (
 	"cmp"
 	"context"
+	"slices"
 	"unsafe"
 
 	"advsweep/attack"
@@ -51,6 +52,10 @@ type netLayer[T Float] struct {
 	op     operation[T] // nil for a Linear
 	all    batched[T]   // op, or nil if that takes a row at a time
 	shared []T          // of a Constant whose numbers all rows read; else nil
+	// Where no gradient follows, a late ReLU is not done, but by the max-pool above it, whose then it
+	// is.
+	late bool
+	then operation[T]
 }
 
 // A stage is the layers from to to-1: one Linear, or layers of which none is a Linear. These are
@@ -88,6 +93,7 @@ func newNetwork[T Float](path string, prog *lower.Program, threads int) (*networ
 	}
 	n.keepBetweenStages()
 	n.look()
+	n.postpone(prog)
 	n.block = n.blockRows()
 	n.placeGradients()
 	return n, nil
@@ -214,6 +220,26 @@ func (n *network[T]) keepBetweenStages() {
 	}
 	for j := range n.values {
 		n.values[j].gld = n.values[n.values[j].of].gld
+	}
+}
+
+// postpone marks each ReLU that is done after the max-pool above it where no gradient follows. The
+// largest of max(x, 0) is max(0, the largest of x), to the bit and with the same NaN, if a window has
+// a place at all. A pool has fewer outputs than inputs.
+func (n *network[T]) postpone(prog *lower.Program) {
+	for i := range n.layers {
+		l := &n.layers[i]
+		pool, ok := l.op.(*maxPool[T])
+		if !ok || l.takes[0] == 0 || len(prog.Uses[l.takes[0]]) != 1 {
+			continue
+		}
+		below := &n.layers[l.takes[0]-1]
+		_, ok = below.op.(relu[T])
+		inPlace := ok && n.values[l.takes[0]].of == n.values[below.takes[0]].of
+		empty := slices.ContainsFunc(pool.there, func(s span) bool { return len(s.Places) == 0 })
+		if inPlace && !empty {
+			below.late, l.then = true, below.op
+		}
 	}
 }
 
@@ -365,6 +391,7 @@ func (n *network[T]) layerForward(w *scratch[T], i, r, m int) {
 	s, l := &w.net, &n.layers[i]
 	switch {
 	case l.shared != nil:
+	case l.late && s.purpose == forLogits:
 	case l.all != nil && !n.constant(l.takes[0]):
 		from, to := l.takes[0], i+1
 		l.all.forwardAll(&s.memory[i], m, n.rows(s, to, r), n.values[to].ld, n.rows(s, from, r), n.values[from].ld)
@@ -372,6 +399,10 @@ func (n *network[T]) layerForward(w *scratch[T], i, r, m int) {
 		for k := r; k < r+m; k++ {
 			n.takeRow(s, l, k)
 			l.op.forward(&s.memory[i], n.row(s, i+1, k), s.x)
+			if l.then != nil && s.purpose == forLogits {
+				s.x[0] = n.row(s, i+1, k)
+				l.then.forward(&s.memory[i], s.x[0], s.x)
+			}
 		}
 	}
 }
