@@ -185,7 +185,7 @@ func newCol2im[T Float](path string, places lower.Unfold, weight func(o, c, u, v
 	l.zeros = make([]T, l.w[0].Padded())
 	l.reads = gemm.Im2col{Rows: 1, Cols: l.Out.W, ColStride: l.Out.C, Segments: []gemm.Segment{{At: 0, N: filters}}, Step: 1}
 	k, c := l.w[0].N, l.In.C
-	if size := l.Out.Pixels() * k; l.Groups == 1 && size*int(unsafe.Sizeof(T(0))) <= sumsBytes && l.vec.Takes(c) {
+	if size := l.Out.Pixels() * k; l.Groups == 1 && size*int(unsafe.Sizeof(T(0))) <= sumsBytes && (l.vec.Takes(c) || c <= gemm.FewChannels) {
 		l.reads.Rows, l.reads.RowStride = l.Out.H, l.Out.W*l.Out.C
 		l.sums = back(places, byWindow, k, func(window, place int) gemm.Place { return gemm.Place{X: int32(window*k + place*c)} })
 	}

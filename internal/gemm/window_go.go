@@ -39,6 +39,12 @@ func largestGo[T Float](g *Windows, c int, y, x []T) {
 }
 
 func sumGo[T Float](g *Windows, c int, y, x []T) {
+	if g.Channels-c <= FewChannels {
+		for k := c; k < g.Channels; k++ {
+			sumChannel(g, y[k:], x[k:])
+		}
+		return
+	}
 	for i := range g.N {
 		to := y[i*g.LDY:][:g.Channels]
 		clear(to[c:])
@@ -48,6 +54,33 @@ func sumGo[T Float](g *Windows, c int, y, x []T) {
 				to[k] += x[k]
 			}
 		}
+	}
+}
+
+// FewChannels is the most channels that Sum takes well outside of vectors: one for itself, and of
+// that some windows at once, for each sum waits for the one before it.
+const FewChannels = 4
+
+func sumChannel[T Float](g *Windows, y, x []T) {
+	ldx, ldy, i := g.LDX, g.LDY, 0
+	for ; i+4 <= g.N; i += 4 {
+		var a, b, c, d T
+		for _, p := range g.Places {
+			v := x[int(p.X)+i*ldx:][:3*ldx+1]
+			a += v[0]
+			b += v[ldx]
+			c += v[2*ldx]
+			d += v[3*ldx]
+		}
+		to := y[i*ldy:][:3*ldy+1]
+		to[0], to[ldy], to[2*ldy], to[3*ldy] = a, b, c, d
+	}
+	for ; i < g.N; i++ {
+		var a T
+		for _, p := range g.Places {
+			a += x[int(p.X)+i*ldx]
+		}
+		y[i*ldy] = a
 	}
 }
 
