@@ -1,6 +1,8 @@
 package cpu
 
 import (
+	"unsafe"
+
 	"advsweep/internal/gemm"
 	"advsweep/internal/lower"
 )
@@ -17,7 +19,16 @@ type winograd[T Float] struct {
 	bias  []T               // [O]
 	empty []T               // [O]: outputs of a window that is all zero
 	zeros []T               // what chains begin with
+	// Tiles are taken of a frame of zeros around the image where framed says so, else of the image.
+	// The tile in the corner begins left and above of what they are taken of, by from.
+	framed bool
+	seen   lower.Shape
+	from   [2]int
 }
+
+// frameBytes bounds the frame into which an image is copied, so that no tile hangs over an edge. To
+// copy a larger image takes longer than to piece together the tiles at its edges.
+const frameBytes = 32 << 10
 
 // stripOutputs, divided by the size of a tile, is the most tiles that go through at a time. Weights
 // of some megabytes are read once for them, and what they need beside the weights fits the
@@ -35,8 +46,26 @@ func newWinograd[T Float](path string, places lower.Unfold, bias []T, weight fun
 		a.w = append(a.w, gemm.NewMatrix[T](path, places.In.C, places.Out.C))
 	}
 	a.zeros = make([]T, a.w[0].Padded())
+	a.seen, a.from = a.In, [2]int{a.Pad[0], a.Pad[1]}
+	rows, cols := a.Tiles()
+	frame := lower.Shape{C: a.In.C, H: rows*a.Tile.Size + 2, W: cols*a.Tile.Size + 2}
+	if frame.Size()*int(unsafe.Sizeof(T(0))) <= frameBytes {
+		a.framed, a.seen, a.from = true, frame, [2]int{}
+	}
 	a.pack(weight, bias)
 	return a
+}
+
+// frame writes the image x [In] to a frame in r, and returns that. What lies around is zero.
+func (a *winograd[T]) frame(r *tileRoom[T], x []T) []T {
+	r.frame = resize(r.frame, a.seen.Size())
+	clear(r.frame)
+	from, row := max(0, -a.Pad[1]), a.In.W*a.In.C
+	for y := max(0, -a.Pad[0]); y < min(a.In.H, a.seen.H-a.Pad[0]); y++ {
+		to := r.frame[(y+a.Pad[0])*a.seen.W*a.In.C:][:a.seen.W*a.In.C]
+		copy(to[(from+a.Pad[1])*a.In.C:], x[y*row+from*a.In.C:(y+1)*row])
+	}
+	return r.frame
 }
 
 // pack takes other weights. bias may be nil.
@@ -76,6 +105,7 @@ func (a *winograd[T]) flop() uint64 {
 type tileRoom[T Float] struct {
 	v, m  []T // what tiles take and what they make, transformed: [places, tiles, channels]
 	patch []T // pixels at an edge of an image
+	frame []T // of an image
 	inner []T // of gemm.Tiles
 	mend  mendRoom
 }
@@ -94,6 +124,7 @@ func (a *winograd[T]) apply(m *memory[T], _ *[]T, n int, y []T, ldy int, x []T, 
 	r.inner = resize(r.inner, gemm.TileRoom[T]())
 	placeIn, placeOut := size*in+apart, size*out+apart
 	r.v, r.m = resize(r.v, len(a.w)*placeIn), resize(r.m, len(a.w)*placeOut)
+	framed, frame := -1, []T(nil) // the image in the frame
 	for t0 := 0; t0 < all; t0 += size {
 		t1 := min(t0+size, all)
 		// lines calls f for the tiles from column j to end-1 of row i of image k.
@@ -105,7 +136,16 @@ func (a *winograd[T]) apply(m *memory[T], _ *[]T, n int, y []T, ldy int, x []T, 
 				t += end - j
 			}
 		}
-		lines(func(at, k, i, j, end int) { a.take(r, r.v[at*in:], placeIn, x[k*ldx:], i, j, end) })
+		lines(func(at, k, i, j, end int) {
+			image := x[k*ldx:]
+			if a.framed {
+				if framed != k {
+					framed, frame = k, a.frame(r, image)
+				}
+				image = frame
+			}
+			a.take(r, r.v[at*in:], placeIn, image, i, j, end)
+		})
 		windows := gemm.Im2col{Rows: 1, Cols: t1 - t0, ColStride: in, Segments: []gemm.Segment{{At: 0, N: in}}, Step: 1}
 		for k, w := range a.w {
 			w.MulIm2col(r.m[k*placeOut:], out, a.zeros, r.v[k*placeIn:], &windows, m.gemm)
@@ -122,9 +162,9 @@ func (a *winograd[T]) apply(m *memory[T], _ *[]T, n int, y []T, ldy int, x []T, 
 
 // take transforms what the tiles from column j to end-1 of row i take of the image x, to v.
 func (a *winograd[T]) take(r *tileRoom[T], v []T, place int, x []T, i, j, end int) {
-	in, wide := a.In, a.Tile.Wide()
-	top := a.Tile.Size*i - a.Pad[0]
-	left := func(j int) int { return a.Tile.Size*j - a.Pad[1] } // the first column of a tile
+	in, wide := a.seen, a.Tile.Wide()
+	top := a.Tile.Size*i - a.from[0]
+	left := func(j int) int { return a.Tile.Size*j - a.from[1] } // the first column of a tile
 	// the tiles that are whole in the image
 	lo, hi := j, j
 	if top >= 0 && top+wide <= in.H {
@@ -148,7 +188,7 @@ func (a *winograd[T]) edge(r *tileRoom[T], v []T, place int, x []T, top, left, n
 	if n == 0 {
 		return
 	}
-	in, wide := a.In, a.Tile.Size*n+2
+	in, wide := a.seen, a.Tile.Size*n+2
 	r.patch = resize(r.patch, a.Tile.Wide()*wide*in.C)
 	clear(r.patch)
 	from, to := max(0, -left), min(wide, in.W-left) // the columns that are in the image
