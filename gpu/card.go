@@ -92,7 +92,7 @@ func openCard(index int, prog *lower.Program, mode string) (*card, error) {
 
 // open tests the kernels, copies the model to the device, and plans the memory.
 func (p *card) open(prog *lower.Program, mode string) error {
-	if err := p.probe(mode); err != nil {
+	if err := p.prove(mode); err != nil {
 		return err
 	}
 	if prog.MLP {

@@ -6,10 +6,35 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"sync"
 
 	"gorgonia.org/cu"
 	"gorgonia.org/tensor"
 )
+
+// A trial is a device and a math mode that probe tests.
+type trial struct {
+	index       int
+	name, image string // of Info
+	mode        string
+}
+
+// proven has the trials that passed in this process. Neither the device nor the kernels of a process
+// change, so that once is enough.
+var proven sync.Map
+
+// prove calls probe, if it did not pass before.
+func (d *device) prove(mode string) error {
+	t := trial{d.Index, d.Name, d.Image, mode}
+	if _, ok := proven.Load(t); ok {
+		return nil
+	}
+	if err := d.probe(mode); err != nil {
+		return err
+	}
+	proven.Store(t, nil)
+	return nil
+}
 
 // probe multiplies two small matrices with each kernel of the math mode, and compares the results
 // with float64. It returns an error if they differ: the kernels then do on this device what they
