@@ -36,6 +36,9 @@ type kernel[T Float] struct {
 	five, two, one []indexKernel[T]
 	narrow         []narrowKernel[T] // by falling number of rows
 	strips         strips[T]
+	// These compute two rows, and one, with two whole panels that lie side by side. They are nil on
+	// a path whose panels are wide enough for so few rows.
+	pairTwo, pairOne pairKernel[T]
 
 	// MulSelected uses these. They are nil on a path that does not have them.
 	gather     []gatherKernel[T] // by the number of sources less 1
@@ -45,6 +48,10 @@ type kernel[T Float] struct {
 
 // An indexKernel is a product with listed rows of a panel, see kernelGo.
 type indexKernel[T Float] func(n int, list *uint32, a *T, ars, acs int, w, init *T, ldi int, c *T, ldc int)
+
+// A pairKernel is an indexKernel for two panels, of which the second lies apart elements behind the
+// first.
+type pairKernel[T Float] func(n int, list *uint32, a *T, ars, acs int, w *T, apart int, init *T, ldi int, c *T, ldc int)
 
 // A narrowKernel takes more than GroupRows rows at once, of a panel of one vector. The tile of a
 // Scratch has room for them.
@@ -306,30 +313,60 @@ func (m *Matrix[T]) mulGroups(c []T, ldc int, groups []Group[T], from []T) {
 	}
 	// A panel stays in the cache for all groups.
 	for k0 := 0; k0 < m.K; k0 += m.depth {
+		paired := false // groups of few rows have had this panel with the one before
 		for j0 := 0; j0 < m.N; j0 += m.width {
 			b, width := m.panel(j0)
-			vectors := width / m.kernel.lanes
+			pairs := !paired && m.kernel.pairTwo != nil && j0+2*m.width <= m.Padded()
 			for i := range groups {
 				g := &groups[i]
+				few := g.Rows < GroupRows
+				if paired && few {
+					continue
+				}
 				lo, hi := 0, len(g.List)
 				if m.depth < m.K {
 					lo, _ = slices.BinarySearch(g.List, uint32(k0))
 					hi, _ = slices.BinarySearch(g.List, uint32(k0+m.depth))
 				}
-				if lo == hi {
-					continue
-				}
-				for r := 0; r < g.Rows; {
-					h, mulAdd := m.kernel.of(g.Rows-r, vectors)
-					tile := &c[(g.Row+r)*ldc+j0]
-					init, ldi := tile, ldc
-					if lo == 0 && from != nil { // nothing has been added yet
-						init, ldi = &from[j0], 0
-					}
-					mulAdd(hi-lo, &g.List[lo], &g.A[r*g.LDA+lo], g.LDA, 1, &b[0], init, ldi, tile, ldc)
-					r += h
+				if lo < hi {
+					p := groupPanel[T]{lo, hi, j0, b, width, pairs && few}
+					p.multiply(m, c, ldc, g, from)
 				}
 			}
+			paired = pairs
+		}
+	}
+}
+
+// A groupPanel is one panel, or two, with the terms lo to hi-1 of a group.
+type groupPanel[T Float] struct {
+	lo, hi int
+	j0     int // the column where it begins
+	b      []T
+	width  int
+	pair   bool
+}
+
+// multiply adds what the terms and the panel make to the rows of g in c.
+func (p *groupPanel[T]) multiply(m *Matrix[T], c []T, ldc int, g *Group[T], from []T) {
+	for r := 0; r < g.Rows; {
+		tile := &c[(g.Row+r)*ldc+p.j0]
+		init, ldi := tile, ldc
+		if p.lo == 0 && from != nil { // nothing has been added yet
+			init, ldi = &from[p.j0], 0
+		}
+		a, n := &g.A[r*g.LDA+p.lo], p.hi-p.lo
+		switch rows := g.Rows - r; {
+		case p.pair && rows >= 2:
+			m.kernel.pairTwo(n, &g.List[p.lo], a, g.LDA, 1, &p.b[0], p.width*m.K, init, ldi, tile, ldc)
+			r += 2
+		case p.pair:
+			m.kernel.pairOne(n, &g.List[p.lo], a, g.LDA, 1, &p.b[0], p.width*m.K, init, ldi, tile, ldc)
+			r++
+		default:
+			h, mulAdd := m.kernel.of(rows, p.width/m.kernel.lanes)
+			mulAdd(n, &g.List[p.lo], a, g.LDA, 1, &p.b[0], init, ldi, tile, ldc)
+			r += h
 		}
 	}
 }

@@ -424,6 +424,16 @@ func avx512_float64_1x5(n int, list *uint32, a *float64, ars int, acs int, w *fl
 //go:noescape
 func avx512_float64_strip1x5(times int, n int, at *int32, a *float64, ars int, w *float64, init *float64, ldi int, c *float64, ldc int)
 
+// avx2_float32_pair2x2 is kernelGo for 2 rows and two panels, each 16 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx2_float32_pair2x2(n int, list *uint32, a *float32, ars int, acs int, w *float32, apart int, init *float32, ldi int, c *float32, ldc int)
+
+// avx2_float32_pair1x2 is kernelGo for 1 rows and two panels, each 16 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx2_float32_pair1x2(n int, list *uint32, a *float32, ars int, acs int, w *float32, apart int, init *float32, ldi int, c *float32, ldc int)
+
 // avx2_float32_10x1 is kernelGo for 10 rows and a panel 8 wide, with fused multiply-adds.
 //
 //go:noescape
@@ -453,6 +463,16 @@ func avx512_float32_10x1(n int, list *uint32, a *float32, ars int, acs int, w *f
 //
 //go:noescape
 func avx512_float32_strip10x1(times int, n int, at *int32, a *float32, ars int, w *float32, init *float32, ldi int, c *float32, ldc int)
+
+// avx2_float64_pair2x2 is kernelGo for 2 rows and two panels, each 8 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx2_float64_pair2x2(n int, list *uint32, a *float64, ars int, acs int, w *float64, apart int, init *float64, ldi int, c *float64, ldc int)
+
+// avx2_float64_pair1x2 is kernelGo for 1 rows and two panels, each 8 wide, with fused multiply-adds.
+//
+//go:noescape
+func avx2_float64_pair1x2(n int, list *uint32, a *float64, ars int, acs int, w *float64, apart int, init *float64, ldi int, c *float64, ldc int)
 
 // avx2_float64_10x1 is kernelGo for 10 rows and a panel 4 wide, with fused multiply-adds.
 //

@@ -7936,6 +7936,173 @@ store:
 	VZEROUPPER
 	RET
 
+// func avx2_float32_pair2x2(n int, list *uint32, a *float32, ars int, acs int, w *float32, apart int, init *float32, ldi int, c *float32, ldc int)
+// Requires: AVX, FMA3
+TEXT ·avx2_float32_pair2x2(SB), NOSPLIT, $0-88
+	MOVQ    n+0(FP), AX
+	MOVQ    list+8(FP), CX
+	MOVQ    a+16(FP), DX
+	MOVQ    acs+32(FP), BX
+	MOVQ    w+40(FP), SI
+	SHLQ    $0x02, BX
+	MOVQ    apart+48(FP), DI
+	SHLQ    $0x02, DI
+	ADDQ    SI, DI
+	MOVQ    ars+24(FP), R8
+	SHLQ    $0x02, R8
+	MOVQ    init+56(FP), R9
+	MOVQ    ldi+64(FP), R10
+	SHLQ    $0x02, R10
+	VMOVUPS (R9), Y0
+	VMOVUPS 32(R9), Y1
+	VMOVUPS 64(R9), Y2
+	VMOVUPS 96(R9), Y3
+	ADDQ    R10, R9
+	VMOVUPS (R9), Y4
+	VMOVUPS 32(R9), Y5
+	VMOVUPS 64(R9), Y6
+	VMOVUPS 96(R9), Y7
+	SUBQ    $0x02, AX
+	JLT     tail
+
+loop:
+	MOVL         (CX), R9
+	IMUL3Q       $0x00000040, R9, R9
+	VMOVUPS      (SI)(R9*1), Y8
+	VMOVUPS      32(SI)(R9*1), Y9
+	VMOVUPS      (DI)(R9*1), Y10
+	VMOVUPS      32(DI)(R9*1), Y11
+	VBROADCASTSS (DX), Y12
+	VFMADD231PS  Y8, Y12, Y0
+	VFMADD231PS  Y9, Y12, Y1
+	VFMADD231PS  Y10, Y12, Y2
+	VFMADD231PS  Y11, Y12, Y3
+	VBROADCASTSS (DX)(R8*1), Y12
+	VFMADD231PS  Y8, Y12, Y4
+	VFMADD231PS  Y9, Y12, Y5
+	VFMADD231PS  Y10, Y12, Y6
+	VFMADD231PS  Y11, Y12, Y7
+	ADDQ         BX, DX
+	MOVL         4(CX), R9
+	IMUL3Q       $0x00000040, R9, R9
+	VMOVUPS      (SI)(R9*1), Y8
+	VMOVUPS      32(SI)(R9*1), Y9
+	VMOVUPS      (DI)(R9*1), Y10
+	VMOVUPS      32(DI)(R9*1), Y11
+	VBROADCASTSS (DX), Y12
+	VFMADD231PS  Y8, Y12, Y0
+	VFMADD231PS  Y9, Y12, Y1
+	VFMADD231PS  Y10, Y12, Y2
+	VFMADD231PS  Y11, Y12, Y3
+	VBROADCASTSS (DX)(R8*1), Y12
+	VFMADD231PS  Y8, Y12, Y4
+	VFMADD231PS  Y9, Y12, Y5
+	VFMADD231PS  Y10, Y12, Y6
+	VFMADD231PS  Y11, Y12, Y7
+	ADDQ         BX, DX
+	ADDQ         $0x08, CX
+	SUBQ         $0x02, AX
+	JGE          loop
+
+tail:
+	TESTQ        $0x00000001, AX
+	JZ           store
+	MOVL         (CX), AX
+	IMUL3Q       $0x00000040, AX, AX
+	VMOVUPS      (SI)(AX*1), Y8
+	VMOVUPS      32(SI)(AX*1), Y9
+	VMOVUPS      (DI)(AX*1), Y10
+	VMOVUPS      32(DI)(AX*1), Y11
+	VBROADCASTSS (DX), Y12
+	VFMADD231PS  Y8, Y12, Y0
+	VFMADD231PS  Y9, Y12, Y1
+	VFMADD231PS  Y10, Y12, Y2
+	VFMADD231PS  Y11, Y12, Y3
+	VBROADCASTSS (DX)(R8*1), Y12
+	VFMADD231PS  Y8, Y12, Y4
+	VFMADD231PS  Y9, Y12, Y5
+	VFMADD231PS  Y10, Y12, Y6
+	VFMADD231PS  Y11, Y12, Y7
+	ADDQ         BX, DX
+
+store:
+	MOVQ    c+72(FP), AX
+	MOVQ    ldc+80(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	VMOVUPS Y2, 64(AX)
+	VMOVUPS Y3, 96(AX)
+	ADDQ    CX, AX
+	VMOVUPS Y4, (AX)
+	VMOVUPS Y5, 32(AX)
+	VMOVUPS Y6, 64(AX)
+	VMOVUPS Y7, 96(AX)
+	VZEROUPPER
+	RET
+
+// func avx2_float32_pair1x2(n int, list *uint32, a *float32, ars int, acs int, w *float32, apart int, init *float32, ldi int, c *float32, ldc int)
+// Requires: AVX, FMA3
+TEXT ·avx2_float32_pair1x2(SB), NOSPLIT, $0-88
+	MOVQ    n+0(FP), AX
+	MOVQ    list+8(FP), CX
+	MOVQ    a+16(FP), DX
+	MOVQ    acs+32(FP), BX
+	MOVQ    w+40(FP), SI
+	SHLQ    $0x02, BX
+	MOVQ    apart+48(FP), DI
+	SHLQ    $0x02, DI
+	ADDQ    SI, DI
+	MOVQ    init+56(FP), R8
+	VMOVUPS (R8), Y0
+	VMOVUPS 32(R8), Y1
+	VMOVUPS 64(R8), Y2
+	VMOVUPS 96(R8), Y3
+	SUBQ    $0x02, AX
+	JLT     tail
+
+loop:
+	MOVL         (CX), R8
+	IMUL3Q       $0x00000040, R8, R8
+	VBROADCASTSS (DX), Y4
+	VFMADD231PS  (SI)(R8*1), Y4, Y0
+	VFMADD231PS  32(SI)(R8*1), Y4, Y1
+	VFMADD231PS  (DI)(R8*1), Y4, Y2
+	VFMADD231PS  32(DI)(R8*1), Y4, Y3
+	ADDQ         BX, DX
+	MOVL         4(CX), R8
+	IMUL3Q       $0x00000040, R8, R8
+	VBROADCASTSS (DX), Y4
+	VFMADD231PS  (SI)(R8*1), Y4, Y0
+	VFMADD231PS  32(SI)(R8*1), Y4, Y1
+	VFMADD231PS  (DI)(R8*1), Y4, Y2
+	VFMADD231PS  32(DI)(R8*1), Y4, Y3
+	ADDQ         BX, DX
+	ADDQ         $0x08, CX
+	SUBQ         $0x02, AX
+	JGE          loop
+
+tail:
+	TESTQ        $0x00000001, AX
+	JZ           store
+	MOVL         (CX), AX
+	IMUL3Q       $0x00000040, AX, AX
+	VBROADCASTSS (DX), Y4
+	VFMADD231PS  (SI)(AX*1), Y4, Y0
+	VFMADD231PS  32(SI)(AX*1), Y4, Y1
+	VFMADD231PS  (DI)(AX*1), Y4, Y2
+	VFMADD231PS  32(DI)(AX*1), Y4, Y3
+	ADDQ         BX, DX
+
+store:
+	MOVQ    c+72(FP), AX
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	VMOVUPS Y2, 64(AX)
+	VMOVUPS Y3, 96(AX)
+	VZEROUPPER
+	RET
+
 // func avx2_float32_10x1(n int, list *uint32, a *float32, ars int, acs int, w *float32, init *float32, ldi int, c *float32, ldc int)
 // Requires: AVX, FMA3
 TEXT ·avx2_float32_10x1(SB), NOSPLIT, $0-80
@@ -8964,6 +9131,173 @@ store:
 	ADDQ    DX, CX
 	DECQ    AX
 	JNZ     tile
+	VZEROUPPER
+	RET
+
+// func avx2_float64_pair2x2(n int, list *uint32, a *float64, ars int, acs int, w *float64, apart int, init *float64, ldi int, c *float64, ldc int)
+// Requires: AVX, FMA3
+TEXT ·avx2_float64_pair2x2(SB), NOSPLIT, $0-88
+	MOVQ    n+0(FP), AX
+	MOVQ    list+8(FP), CX
+	MOVQ    a+16(FP), DX
+	MOVQ    acs+32(FP), BX
+	MOVQ    w+40(FP), SI
+	SHLQ    $0x03, BX
+	MOVQ    apart+48(FP), DI
+	SHLQ    $0x03, DI
+	ADDQ    SI, DI
+	MOVQ    ars+24(FP), R8
+	SHLQ    $0x03, R8
+	MOVQ    init+56(FP), R9
+	MOVQ    ldi+64(FP), R10
+	SHLQ    $0x03, R10
+	VMOVUPD (R9), Y0
+	VMOVUPD 32(R9), Y1
+	VMOVUPD 64(R9), Y2
+	VMOVUPD 96(R9), Y3
+	ADDQ    R10, R9
+	VMOVUPD (R9), Y4
+	VMOVUPD 32(R9), Y5
+	VMOVUPD 64(R9), Y6
+	VMOVUPD 96(R9), Y7
+	SUBQ    $0x02, AX
+	JLT     tail
+
+loop:
+	MOVL         (CX), R9
+	IMUL3Q       $0x00000040, R9, R9
+	VMOVUPD      (SI)(R9*1), Y8
+	VMOVUPD      32(SI)(R9*1), Y9
+	VMOVUPD      (DI)(R9*1), Y10
+	VMOVUPD      32(DI)(R9*1), Y11
+	VBROADCASTSD (DX), Y12
+	VFMADD231PD  Y8, Y12, Y0
+	VFMADD231PD  Y9, Y12, Y1
+	VFMADD231PD  Y10, Y12, Y2
+	VFMADD231PD  Y11, Y12, Y3
+	VBROADCASTSD (DX)(R8*1), Y12
+	VFMADD231PD  Y8, Y12, Y4
+	VFMADD231PD  Y9, Y12, Y5
+	VFMADD231PD  Y10, Y12, Y6
+	VFMADD231PD  Y11, Y12, Y7
+	ADDQ         BX, DX
+	MOVL         4(CX), R9
+	IMUL3Q       $0x00000040, R9, R9
+	VMOVUPD      (SI)(R9*1), Y8
+	VMOVUPD      32(SI)(R9*1), Y9
+	VMOVUPD      (DI)(R9*1), Y10
+	VMOVUPD      32(DI)(R9*1), Y11
+	VBROADCASTSD (DX), Y12
+	VFMADD231PD  Y8, Y12, Y0
+	VFMADD231PD  Y9, Y12, Y1
+	VFMADD231PD  Y10, Y12, Y2
+	VFMADD231PD  Y11, Y12, Y3
+	VBROADCASTSD (DX)(R8*1), Y12
+	VFMADD231PD  Y8, Y12, Y4
+	VFMADD231PD  Y9, Y12, Y5
+	VFMADD231PD  Y10, Y12, Y6
+	VFMADD231PD  Y11, Y12, Y7
+	ADDQ         BX, DX
+	ADDQ         $0x08, CX
+	SUBQ         $0x02, AX
+	JGE          loop
+
+tail:
+	TESTQ        $0x00000001, AX
+	JZ           store
+	MOVL         (CX), AX
+	IMUL3Q       $0x00000040, AX, AX
+	VMOVUPD      (SI)(AX*1), Y8
+	VMOVUPD      32(SI)(AX*1), Y9
+	VMOVUPD      (DI)(AX*1), Y10
+	VMOVUPD      32(DI)(AX*1), Y11
+	VBROADCASTSD (DX), Y12
+	VFMADD231PD  Y8, Y12, Y0
+	VFMADD231PD  Y9, Y12, Y1
+	VFMADD231PD  Y10, Y12, Y2
+	VFMADD231PD  Y11, Y12, Y3
+	VBROADCASTSD (DX)(R8*1), Y12
+	VFMADD231PD  Y8, Y12, Y4
+	VFMADD231PD  Y9, Y12, Y5
+	VFMADD231PD  Y10, Y12, Y6
+	VFMADD231PD  Y11, Y12, Y7
+	ADDQ         BX, DX
+
+store:
+	MOVQ    c+72(FP), AX
+	MOVQ    ldc+80(FP), CX
+	SHLQ    $0x03, CX
+	VMOVUPD Y0, (AX)
+	VMOVUPD Y1, 32(AX)
+	VMOVUPD Y2, 64(AX)
+	VMOVUPD Y3, 96(AX)
+	ADDQ    CX, AX
+	VMOVUPD Y4, (AX)
+	VMOVUPD Y5, 32(AX)
+	VMOVUPD Y6, 64(AX)
+	VMOVUPD Y7, 96(AX)
+	VZEROUPPER
+	RET
+
+// func avx2_float64_pair1x2(n int, list *uint32, a *float64, ars int, acs int, w *float64, apart int, init *float64, ldi int, c *float64, ldc int)
+// Requires: AVX, FMA3
+TEXT ·avx2_float64_pair1x2(SB), NOSPLIT, $0-88
+	MOVQ    n+0(FP), AX
+	MOVQ    list+8(FP), CX
+	MOVQ    a+16(FP), DX
+	MOVQ    acs+32(FP), BX
+	MOVQ    w+40(FP), SI
+	SHLQ    $0x03, BX
+	MOVQ    apart+48(FP), DI
+	SHLQ    $0x03, DI
+	ADDQ    SI, DI
+	MOVQ    init+56(FP), R8
+	VMOVUPD (R8), Y0
+	VMOVUPD 32(R8), Y1
+	VMOVUPD 64(R8), Y2
+	VMOVUPD 96(R8), Y3
+	SUBQ    $0x02, AX
+	JLT     tail
+
+loop:
+	MOVL         (CX), R8
+	IMUL3Q       $0x00000040, R8, R8
+	VBROADCASTSD (DX), Y4
+	VFMADD231PD  (SI)(R8*1), Y4, Y0
+	VFMADD231PD  32(SI)(R8*1), Y4, Y1
+	VFMADD231PD  (DI)(R8*1), Y4, Y2
+	VFMADD231PD  32(DI)(R8*1), Y4, Y3
+	ADDQ         BX, DX
+	MOVL         4(CX), R8
+	IMUL3Q       $0x00000040, R8, R8
+	VBROADCASTSD (DX), Y4
+	VFMADD231PD  (SI)(R8*1), Y4, Y0
+	VFMADD231PD  32(SI)(R8*1), Y4, Y1
+	VFMADD231PD  (DI)(R8*1), Y4, Y2
+	VFMADD231PD  32(DI)(R8*1), Y4, Y3
+	ADDQ         BX, DX
+	ADDQ         $0x08, CX
+	SUBQ         $0x02, AX
+	JGE          loop
+
+tail:
+	TESTQ        $0x00000001, AX
+	JZ           store
+	MOVL         (CX), AX
+	IMUL3Q       $0x00000040, AX, AX
+	VBROADCASTSD (DX), Y4
+	VFMADD231PD  (SI)(AX*1), Y4, Y0
+	VFMADD231PD  32(SI)(AX*1), Y4, Y1
+	VFMADD231PD  (DI)(AX*1), Y4, Y2
+	VFMADD231PD  32(DI)(AX*1), Y4, Y3
+	ADDQ         BX, DX
+
+store:
+	MOVQ    c+72(FP), AX
+	VMOVUPD Y0, (AX)
+	VMOVUPD Y1, 32(AX)
+	VMOVUPD Y2, 64(AX)
+	VMOVUPD Y3, 96(AX)
 	VZEROUPPER
 	RET
 

@@ -32,10 +32,11 @@ var (
 		gather:     []gatherKernel[float64]{avx512_float64_gather1, avx512_float64_gather2, avx512_float64_gather3, avx512_float64_gather4},
 		gatherMore: avx512_float64_gatherMore, prefetch: prefetch}
 	avx2 = kernel[float32]{path: "avx2", lanes: 8,
-		five:   []indexKernel[float32]{avx2_float32_5x1, avx2_float32_5x2},
-		two:    []indexKernel[float32]{avx2_float32_2x1, avx2_float32_2x2},
-		one:    []indexKernel[float32]{avx2_float32_1x1, avx2_float32_1x2},
-		narrow: []narrowKernel[float32]{{10, avx2_float32_10x1}},
+		five:    []indexKernel[float32]{avx2_float32_5x1, avx2_float32_5x2},
+		two:     []indexKernel[float32]{avx2_float32_2x1, avx2_float32_2x2},
+		one:     []indexKernel[float32]{avx2_float32_1x1, avx2_float32_1x2},
+		narrow:  []narrowKernel[float32]{{10, avx2_float32_10x1}},
+		pairTwo: avx2_float32_pair2x2, pairOne: avx2_float32_pair1x2,
 		strips: strips[float32]{
 			five:   []stripKernel[float32]{avx2_float32_strip5x1, avx2_float32_strip5x2},
 			two:    []stripKernel[float32]{avx2_float32_strip2x1, avx2_float32_strip2x2},
@@ -45,10 +46,11 @@ var (
 		gather:     []gatherKernel[float32]{avx2_float32_gather1, avx2_float32_gather2, avx2_float32_gather3, avx2_float32_gather4},
 		gatherMore: avx2_float32_gatherMore, prefetch: prefetch}
 	avx2d = kernel[float64]{path: "avx2", lanes: 4,
-		five:   []indexKernel[float64]{avx2_float64_5x1, avx2_float64_5x2},
-		two:    []indexKernel[float64]{avx2_float64_2x1, avx2_float64_2x2},
-		one:    []indexKernel[float64]{avx2_float64_1x1, avx2_float64_1x2},
-		narrow: []narrowKernel[float64]{{10, avx2_float64_10x1}},
+		five:    []indexKernel[float64]{avx2_float64_5x1, avx2_float64_5x2},
+		two:     []indexKernel[float64]{avx2_float64_2x1, avx2_float64_2x2},
+		one:     []indexKernel[float64]{avx2_float64_1x1, avx2_float64_1x2},
+		narrow:  []narrowKernel[float64]{{10, avx2_float64_10x1}},
+		pairTwo: avx2_float64_pair2x2, pairOne: avx2_float64_pair1x2,
 		strips: strips[float64]{
 			five:   []stripKernel[float64]{avx2_float64_strip5x1, avx2_float64_strip5x2},
 			two:    []stripKernel[float64]{avx2_float64_strip2x1, avx2_float64_strip2x2},

@@ -58,13 +58,35 @@ func (f form) kernel(rows, nv int) {
 	TEXT(name, NOSPLIT, fmt.Sprintf("func(n int, list *uint32, a *%[1]s, ars, acs int, w, init *%[1]s, ldi int, c *%[1]s, ldc int)", f.elem))
 	Pragma("noescape")
 	Doc(fmt.Sprintf("%s is kernelGo for %d rows and a panel %d wide, with fused multiply-adds.", name, rows, nv*f.bytes/f.size))
+	f.panels(rows, nv, 1)
+}
+
+// pair writes the kernel for so few rows that their accumulators would wait for themselves, and two
+// panels of nv vectors, of which the second lies apart elements behind the first.
+func (f form) pair(rows, nv int) {
+	name := fmt.Sprintf("%s_%s_pair%dx%d", f.isa, f.elem, rows, nv)
+	TEXT(name, NOSPLIT, fmt.Sprintf("func(n int, list *uint32, a *%[1]s, ars, acs int, w *%[1]s, apart int, init *%[1]s, ldi int, c *%[1]s, ldc int)", f.elem))
+	Pragma("noescape")
+	Doc(fmt.Sprintf("%s is kernelGo for %d rows and two panels, each %d wide, with fused multiply-adds.", name, rows, nv*f.bytes/f.size))
+	f.panels(rows, nv, 2)
+}
+
+// panels writes a kernel for one or two panels.
+func (f form) panels(rows, panel, panels int) {
+	nv := panel * panels
 	n := Load(Param("n"), GP64())
 	list := Load(Param("list"), GP64())
 	a := Load(Param("a"), GP64())
 	acs := Load(Param("acs"), GP64())
-	w := Load(Param("w"), GP64())
+	ws := []Register{Load(Param("w"), GP64())}
 	shift := Imm(uint64(bits.TrailingZeros(uint(f.size))))
 	SHLQ(shift, acs)
+	if panels > 1 {
+		apart := Load(Param("apart"), GP64())
+		SHLQ(shift, apart)
+		ADDQ(ws[0], apart)
+		ws = append(ws, apart)
+	}
 	bases, element := []Register{a}, []Mem{{Base: a}} // of A, by row
 	if rows > 1 {
 		ars := Load(Param("ars"), GP64())
@@ -111,10 +133,10 @@ func (f form) kernel(rows, nv int) {
 	step := func(u int) {
 		k := GP64()
 		MOVL(Mem{Base: list, Disp: 4 * u}, k.As32())
-		IMUL3Q(U32(uint32(nv*f.bytes)), k, k)
+		IMUL3Q(U32(uint32(panel*f.bytes)), k, k)
 		wv := make([]Op, nv)
 		for j := range wv {
-			wv[j] = Mem{Base: w, Index: k, Scale: 1, Disp: j * f.bytes}
+			wv[j] = Mem{Base: ws[j/panel], Index: k, Scale: 1, Disp: j % panel * f.bytes}
 			if rows > 1 {
 				v := f.reg()
 				f.move(wv[j], v)
@@ -370,6 +392,8 @@ func main() {
 	}
 	for _, f := range []form{ps, pd} {
 		f.isa, f.bytes, f.reg = "avx2", 32, YMM
+		f.pair(2, 2)
+		f.pair(1, 2)
 		f.kernel(10, 1)
 		f.strip(10, 1)
 		f.isa, f.bytes, f.reg = "avx512", 64, ZMM
