@@ -24,6 +24,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"sync/atomic"
 	"unsafe"
 
 	"advsweep/backend"
@@ -82,7 +83,8 @@ type Backend[T Float] struct {
 	class   []int32       // [rows]; Count overwrites it
 	bound   modelBound[T] // Outcomes makes it when it rounds, and counts what it asks
 	meter   meter         // every public method that computes
-	closed  bool          // Close
+	rays    rays
+	closed  bool // Close
 }
 
 // A prepared is a model as a Backend runs it. New makes it. It has either an MLP or a network.
@@ -95,6 +97,15 @@ type prepared[T Float] struct {
 	block   int         // the most rows that a worker takes at once
 	mlp     *mlp[T]     // nil where the model is no MLP
 	net     *network[T] // nil where it is one
+	prog    *lower.Program
+}
+
+// A rays is what walks of a model that is no MLP share. CanExact makes net or err, and Exact adds
+// to looked.
+type rays struct {
+	net    *stretchNet
+	err    error        // why there is no net
+	looked atomic.Int64 // points of all rays
 }
 
 // blockRows is the most rows of a block. The weights are read once for all rows of a block, from a
@@ -156,6 +167,7 @@ func own[T Float](prog *lower.Program) {
 // prepare packs the weights of prog for a kernel, on so many threads.
 func prepare[T Float](prog *lower.Program, kernel string, dense bool, threads int) (prepared[T], error) {
 	p := prepared[T]{
+		prog:   prog,
 		kernel: kernel, vec: gemm.NewVector[T](kernel), dense: dense,
 		in: prog.Inputs, out: prog.Classes, block: blockRows,
 	}

@@ -3,7 +3,6 @@ package cpu
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -16,8 +15,19 @@ import (
 	"advsweep/internal/gemm"
 )
 
-// CanExact reports whether the model is one that Exact can walk: an MLP.
-func (b *Backend[T]) CanExact() bool { return b.model.net == nil }
+// CanExact reports whether the model is one that Exact can walk: one whose layers are all piecewise
+// linear and known to be.
+func (b *Backend[T]) CanExact() bool {
+	if b.model.net == nil {
+		return true
+	}
+	_, err := b.stretches()
+	return err == nil
+}
+
+// ExactPays reports whether a walk costs less than a grid of some twenty eps, which it does for an
+// MLP.
+func (b *Backend[T]) ExactPays() bool { return b.model.net == nil }
 
 // Exact walks the loaded images lo to lo+len(dst)-1 along x(eps) = x0 + eps·sign(∂L/∂x), clipped
 // to bounds. It writes for each the intervals of eps in [0, max] on which the image is given its
@@ -44,6 +54,12 @@ func (b *Backend[T]) Exact(ctx context.Context, lo int, max float64, bounds atta
 	}
 	if err := b.walkable(lo, len(dst), max, bounds); err != nil {
 		return fmt.Errorf("cpu: exact: %w", err)
+	}
+	if b.model.net != nil {
+		if err := b.walkStretches(ctx, lo, len(dst), max, bounds, func(k int) *attack.Walk { return &dst[k] }); err != nil {
+			return fmt.Errorf("cpu: exact: %w", err)
+		}
+		return nil
 	}
 	return b.walks(ctx, lo, len(dst), max, bounds, nil, func(k int) *attack.Walk { return &dst[k] })
 }
@@ -100,8 +116,10 @@ func (b *Backend[T]) walks(ctx context.Context, lo, n int, max float64, bounds a
 
 // walkable returns an error if n images from lo on cannot be walked up to max.
 func (b *Backend[T]) walkable(lo, n int, max float64, bounds attack.Bounds) error {
-	if !b.CanExact() {
-		return errors.New("the model is no MLP: ask for counts at eps only")
+	if b.model.net != nil {
+		if _, err := b.stretches(); err != nil {
+			return fmt.Errorf("%w: ask for counts at eps only", err)
+		}
 	}
 	if lo < 0 || lo+n > len(b.loaded.labels) {
 		return fmt.Errorf("images %d to %d of %d", lo, lo+n, len(b.loaded.labels))

@@ -72,20 +72,21 @@ func onThreads(ctx context.Context, most, n int, f func(thread, i int)) error {
 // A scratch is the memory of one worker. It holds nothing from one block to the next but room,
 // counts of operations, and the frames whose zeros an image leaves as they are.
 type scratch[T Float] struct {
-	rows  rows[T] // the list of the product in hand
-	gemm  gemm.Scratch[T]
-	tiles tileRoom[T]
-	lists listing[T]
-	x     []T    // [rows, I]
-	z0    []T    // an MLP's first layer [rows, stride]
-	z     [][]T  // each layer before its ReLU; the first may be z0, or belong to moves
-	grad  [2][]T // the gradient at the output of a layer, and that at its input
-	v     []T    // [I]: the move of a row that nothing keeps
-	slope []T    // W·d of each image [n, stride], see enterMoves
-	dir   direction[T]
-	union selector[T]
-	walk  *walk[T] // made by the first Exact
-	net   netScratch[T]
+	rows    rows[T] // the list of the product in hand
+	gemm    gemm.Scratch[T]
+	tiles   tileRoom[T]
+	lists   listing[T]
+	x       []T    // [rows, I]
+	z0      []T    // an MLP's first layer [rows, stride]
+	z       [][]T  // each layer before its ReLU; the first may be z0, or belong to moves
+	grad    [2][]T // the gradient at the output of a layer, and that at its input
+	v       []T    // [I]: the move of a row that nothing keeps
+	slope   []T    // W·d of each image [n, stride], see enterMoves
+	dir     direction[T]
+	union   selector[T]
+	walk    *walk[T] // made by the first Exact
+	net     netScratch[T]
+	stretch *stretchWalk // made by the first Exact of a model that is no MLP
 }
 
 // layers returns w.z with an element for each of n layers.
