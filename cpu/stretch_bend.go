@@ -86,34 +86,71 @@ func chordAt(a, b, t float64) float64 { return a + float64((b-a)*t) }
 // middle returns the centre and the radius of an interval.
 func middle(lo, hi float64) (centre, radius float64) { return (lo + hi) / 2, (hi - lo) / 2 }
 
-// A rectified is a bent of max(x, 0), without its loops: most units are ReLUs.
-type rectified struct{ value applied }
+// A rectified is a bent of max(x, 0), without its loops: most units are ReLUs. Whether a unit is
+// shut a processor cannot predict, so that is written to compile without a branch. Few units bend.
+type rectified struct{}
 
 func (rectified) pack() {}
 
-func (a rectified) carry(m *carrying, to *band, in []*band, c *cut) {
+func (rectified) carry(_ *carrying, to *band, in []*band, c *cut) {
 	x := in[0]
-	a.value(&m.memory[0], c.points, to.z, to.ld, [][]float64{x.z}, []int{x.ld})
+	for p := range c.points {
+		from, to := x.point(p), to.point(p)
+		to = to[:len(from)]
+		for i, v := range from {
+			to[i] = rectify(v)
+		}
+	}
 	for s, e := range c.ends {
 		z0, z1 := x.point(e[0]), x.point(e[1])
 		z1 = z1[:len(z0)]
-		centre, radius := x.deviation(s)
-		toCentre, toRadius := to.deviation(s)
-		centre, radius, toCentre, toRadius = centre[:len(z0)], radius[:len(z0)], toCentre[:len(z0)], toRadius[:len(z0)]
-		some := false
-		for i, a := range z0 {
-			b, c, r := z1[i], centre[i], radius[i]
-			switch d, u := c-r, c+r; {
-			case max(a, b)+u <= 0:
-				c, r = 0, 0
-			case min(a, b)+d < 0:
-				c, r = middle(rectifiedLeaves(a, b, d, u))
+		centre, radius := to.deviation(s)
+		centre, radius = centre[:len(z0)], radius[:len(z0)]
+		if x.flat[s] {
+			to.flatten(s)
+			for i, a := range z0 {
+				// Of numbers of one sign the product is not below 0.
+				if b := z1[i]; a*b < 0 {
+					centre[i], radius[i] = middle(rectifiedLeaves(a, b, 0, 0))
+					to.flat[s] = false
+				}
 			}
-			toCentre[i], toRadius[i] = c, r
-			some = some || c != 0 || r != 0
+			continue
 		}
-		to.flat[s] = !some
+		fromCentre, fromRadius := x.deviation(s)
+		fromCentre, fromRadius = fromCentre[:len(z0)], fromRadius[:len(z0)]
+		most := 0.0
+		for i, a := range z0 {
+			b, c, r := z1[i], fromCentre[i], fromRadius[i]
+			lo, hi := a, b
+			if b < a {
+				lo, hi = b, a
+			}
+			open, bends := 0, 0
+			if hi+(c+r) > 0 {
+				open = 1
+			}
+			if lo+(c-r) < 0 {
+				bends = open
+			}
+			c, r = float64(c*opened[open]), float64(r*opened[open])
+			if bends != 0 {
+				c, r = middle(rectifiedLeaves(a, b, c-r, c+r))
+			}
+			centre[i], radius[i] = c, r
+			most += r + math.Abs(c)
+		}
+		to.flat[s] = most == 0
 	}
+}
+
+// opened is what a unit makes of its deviation, by whether it is open.
+var opened = [2]float64{0, 1}
+
+// rectify is max(v, 0), without a branch. A NaN whose sign is not set stays.
+func rectify(v float64) float64 {
+	b := math.Float64bits(v)
+	return math.Float64frombits(b &^ uint64(int64(b)>>63))
 }
 
 // rectifiedLeaves is bent.leaves of max(x, 0), which rises: d gives the least deviation, and u the
@@ -163,6 +200,9 @@ func newBent[T Float](path string, e lower.Elementwise, size int) (carrier, erro
 	if !ok {
 		return nil, fmt.Errorf("%s is not continuous and piecewise linear, as %q are", e.Name, slices.Sorted(maps.Keys(shapes)))
 	}
+	if e.Name == "relu" {
+		return rectified{}, nil
+	}
 	for k, p := range e.Parameters {
 		e.Parameters[k] = float64(T(p))
 	}
@@ -170,11 +210,7 @@ func newBent[T Float](path string, e lower.Elementwise, size int) (carrier, erro
 	if err != nil {
 		return nil, err
 	}
-	value := byRow(op, size, size)
-	if e.Name == "relu" {
-		return rectified{value}, nil
-	}
-	return &bent{value, of(e.Parameters)}, nil
+	return &bent{byRow(op, size, size), of(e.Parameters)}, nil
 }
 
 // tops is a carrier of the largest of some numbers each: of the windows of a max-pool, or of the
@@ -185,63 +221,83 @@ func newBent[T Float](path string, e lower.Elementwise, size int) (carrier, erro
 // the lower lines of a and b, which falls and rises: their crossing is the least of it. A number
 // that no other can reach passes its own deviation on.
 type tops struct {
-	value   applied
 	windows [][]int32 // by number of the output, the places that it is the largest of
 }
 
 func (tops) pack() {}
 
-func (a tops) carry(m *carrying, to *band, in []*band, c *cut) {
+func (a tops) carry(_ *carrying, to *band, in []*band, c *cut) {
 	x := in[0]
-	a.value(&m.memory[0], c.points, to.z, to.ld, [][]float64{x.z}, []int{x.ld})
 	for s, e := range c.ends {
 		z0, z1 := x.point(e[0]), x.point(e[1])
+		h0, h1 := to.point(e[0]), to.point(e[1])
 		centre, radius := x.deviation(s)
 		toCentre, toRadius := to.deviation(s)
-		some := false
+		most := 0.0
 		for o, places := range a.windows {
-			c, r := topLeaves(places, z0, z1, centre, radius)
+			t := topOf(places, z0, z1, centre, radius)
+			c, r := t.leaves(places, z0, z1, centre, radius)
+			h0[o], h1[o] = t.h0, t.h1
 			toCentre[o], toRadius[o] = c, r
-			some = some || c != 0 || r != 0
+			most += r
 		}
-		to.flat[s] = !some
+		to.flat[s] = most == 0
 	}
 }
 
-// topLeaves returns centre and radius of the largest of the numbers at some places.
-func topLeaves(places []int32, z0, z1, centre, radius []float64) (c, r float64) {
-	a, b := places[0], places[0]
+// A top is the largest of some numbers on a stretch: at both ends, and the places a and b where it
+// is the first one there. over0 and over1 are the largest of the upper lines there.
+type top struct {
+	a, b         int32
+	h0, h1       float64
+	over0, over1 float64
+}
+
+// topOf finds it without branches, which a processor could not predict.
+func topOf(places []int32, z0, z1, centre, radius []float64) top {
+	i := places[0]
+	u := centre[i] + radius[i]
+	t := top{i, i, z0[i], z1[i], z0[i] + u, z1[i] + u}
 	for _, i := range places[1:] {
-		if z0[i] > z0[a] {
-			a = i
+		v0, v1, u := z0[i], z1[i], centre[i]+radius[i]
+		var above0, above1 int32
+		if v0 > t.h0 {
+			above0 = -1
 		}
-		if z1[i] > z1[b] {
-			b = i
+		if v1 > t.h1 {
+			above1 = -1
 		}
+		t.a ^= (t.a ^ i) & above0
+		t.b ^= (t.b ^ i) & above1
+		t.h0, t.h1 = max(t.h0, v0), max(t.h1, v1)
+		t.over0, t.over1 = max(t.over0, v0+u), max(t.over1, v1+u)
 	}
-	h0, h1 := z0[a], z1[b]
-	lowA := centre[a] - radius[a]
-	hi, alone := 0.0, a == b
-	for _, i := range places {
-		u := centre[i] + radius[i]
-		over0, over1 := z0[i]-h0+u, z1[i]-h1+u
-		hi = max(hi, over0, over1)
-		alone = alone && (i == a || over0 <= lowA && over1 <= lowA)
-	}
-	if alone {
-		return centre[a], radius[a]
-	}
-	lo := lowA
-	if a != b {
-		lowB := centre[b] - radius[b]
-		fall, rise := h1-z1[a], h0-z0[b] // of a's line, and of b's
-		t := 0.0
+	return t
+}
+
+// leaves returns the centre and the radius of t.
+func (t *top) leaves(places []int32, z0, z1, centre, radius []float64) (c, r float64) {
+	a, b := t.a, t.b
+	lo := centre[a] - radius[a]
+	if a == b {
+		alone := true
+		for _, i := range places {
+			u := centre[i] + radius[i]
+			alone = alone && (i == a || z0[i]-t.h0+u <= lo && z1[i]-t.h1+u <= lo)
+		}
+		if alone {
+			return centre[a], radius[a]
+		}
+	} else {
+		low := centre[b] - radius[b]
+		fall, rise := t.h1-z1[a], t.h0-z0[b] // of a's line, and of b's
+		at := 0.0
 		if fall+rise > 0 {
-			t = min(max((lowA-lowB+rise)/(fall+rise), 0), 1)
+			at = min(max((lo-low+rise)/(fall+rise), 0), 1)
 		}
-		lo = max(lowA-float64(fall*t), lowB-float64(rise*(1-t)))
+		lo = max(lo-float64(fall*at), low-float64(rise*(1-at)))
 	}
-	return middle(min(lo, 0), hi)
+	return middle(min(lo, 0), max(0, t.over0-t.h0, t.over1-t.h1))
 }
 
 // poolWindows returns the places of the windows of a pool, NHWC, without padding.
