@@ -15,7 +15,7 @@ type Reading struct {
 	// on a tie. At is Open where all classes are.
 	Least float32
 	At    int
-	Norms []Norms // [E], of the perturbation
+	Norms []Norms // [E], of the perturbation; nil where all is open
 }
 
 // Open stands for what a Reading leaves open.

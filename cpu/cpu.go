@@ -100,7 +100,7 @@ type prepared[T Float] struct {
 	prog    *lower.Program
 }
 
-// A rays is what walks of a model that is no MLP share. CanExact makes net or err, and Exact adds
+// A rays is what walks of a model that is no MLP share. NotExact makes net or err, and Exact adds
 // to looked.
 type rays struct {
 	net    *stretchNet

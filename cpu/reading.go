@@ -31,7 +31,6 @@ func (b *Backend[T]) Read(ctx context.Context, lo int, eps []float64, bounds att
 	if err := b.readable(lo, len(dst), eps, bounds); err != nil {
 		return fmt.Errorf("cpu: read: %w", err)
 	}
-	to := b.newListed(eps, bounds, rounded)
 	for k := range dst {
 		d := &dst[k]
 		*d = attack.Reading{Classes: resize(d.Classes, len(eps)), Norms: resize(d.Norms, len(eps)), Rounded: d.Rounded, At: attack.Open}
@@ -40,6 +39,10 @@ func (b *Backend[T]) Read(ctx context.Context, lo int, eps []float64, bounds att
 			d.Rounded = nil
 		}
 	}
+	if b.model.net != nil {
+		return b.readNothing(ctx, lo, eps[len(eps)-1], bounds, dst)
+	}
+	to := b.newListed(eps, bounds, rounded)
 	if m := b.model.mlp; m.absolute == nil && (to.turns || !bounds.None()) {
 		m.absolute = m.layers[0].wt.Abs()
 	}
@@ -47,6 +50,28 @@ func (b *Backend[T]) Read(ctx context.Context, lo int, eps []float64, bounds att
 		return newReading(w, to, func(k int) *attack.Reading { return &dst[k-lo] })
 	}
 	return b.walks(ctx, lo, len(dst), eps[len(eps)-1], bounds, read, func(k int) *attack.Walk { return &dst[k].Walk })
+}
+
+// readNothing walks images of a model that is no MLP, for Read, and leaves open what it says at the
+// eps of a list. A walk in float64 cannot tell which way float32 rounds.
+func (b *Backend[T]) readNothing(ctx context.Context, lo int, max float64, bounds attack.Bounds, dst []attack.Reading) error {
+	if err := b.walkStretches(ctx, lo, len(dst), max, bounds, func(k int) *attack.Walk { return &dst[k].Walk }); err != nil {
+		return fmt.Errorf("cpu: read: %w", err)
+	}
+	for k := range dst {
+		d, label := &dst[k], int(b.loaded.labels[lo+k])
+		z := logits64(b.loaded.logits.of(lo + k))
+		_, margin, _ := attack.Judge(z, label)
+		d.Margin, d.Lowest = float32(margin), int32(attack.LeastLikely.Of(label, z, 0))
+		d.Norms = nil
+		for e := range d.Classes {
+			d.Classes[e] = attack.Open
+		}
+		for e := range d.Rounded {
+			d.Rounded[e] = attack.Open
+		}
+	}
+	return nil
 }
 
 // readable returns an error if n images from lo on cannot be read at eps.

@@ -97,13 +97,13 @@ func (b *Backend[T]) newStretchWalk(n *stretchNet) *stretchWalk {
 	return w
 }
 
-// walk decides all of the trails' rays up to w.far.
-func (w *stretchWalk) walk() {
+// walk decides all of the trails' rays up to w.far, or some of them when ctx ends.
+func (w *stretchWalk) walk(ctx context.Context) {
 	w.open = w.open[:0]
 	for k := range w.trails {
 		w.open = append(w.open, job{k, evenly(0, w.far, firstPoints)})
 	}
-	for len(w.open) > 0 {
+	for len(w.open) > 0 && ctx.Err() == nil {
 		n, points := 0, 0
 		for n < len(w.open) && (n == 0 || points+len(w.open[n].eps) <= w.most) {
 			points += len(w.open[n].eps)
@@ -326,10 +326,8 @@ func (w *stretchWalk) forward(trails []int, eps []float64) []found {
 	return all
 }
 
-// check looks beside every end of the trails' intervals on both sides, and writes what it finds to
-// dst, by trail. See walk.check for the distances, which are here those of float64.
-func (w *stretchWalk) check(dst []*attack.Walk) {
-	var ends []end
+// ends returns the ends of intervals within the ray, by trail, and counts them.
+func (w *stretchWalk) ends(dst []*attack.Walk) (ends []end) {
 	for k, d := range dst {
 		first := len(ends)
 		before, right := 0.0, len(d.Correct) > 0 && d.Correct[0].Lo == 0
@@ -346,18 +344,29 @@ func (w *stretchWalk) check(dst []*attack.Walk) {
 			ends[i].after = ends[i+1].at
 		}
 	}
+	return ends
+}
+
+// check looks beside every end on both sides, at the distances that asides has in roundings of a
+// unit. said tells of points, by trail and eps, what a forward pass finds there. An end that it
+// contradicts is tried again at the next distance. It has disagreed if rounding cannot have decided
+// that. Of the others dst notes the distance at which nothing contradicts, or the whole ray.
+func (w *stretchWalk) check(dst []*attack.Walk, ends []end, unit float64, said func(trails []int, eps []float64) []found) {
 	for k, aside := range asides {
+		if len(ends) == 0 {
+			return
+		}
 		var again []end
 		var trails []int
 		var eps []float64
-		step := func(e end) float64 { return aside * 0x1p-53 * min(w.far, max(1, 2*e.at)) }
+		step := func(e end) float64 { return aside * unit * min(w.far, max(1, 2*e.at)) }
 		for _, e := range ends {
 			trails = append(trails, e.image, e.image)
 			eps = append(eps, e.at-min(step(e), (e.at-e.before)/2), e.at+min(step(e), (e.after-e.at)/2))
 		}
-		said := w.forward(trails, eps)
+		all := said(trails, eps)
 		for i, e := range ends {
-			a, b := said[2*i], said[2*i+1]
+			a, b := all[2*i], all[2*i+1]
 			d := dst[e.image]
 			switch sure := a.right != e.right && !a.unsure || b.right == e.right && !b.unsure; {
 			case a.right == e.right && b.right != e.right:
@@ -372,6 +381,33 @@ func (w *stretchWalk) check(dst []*attack.Walk) {
 	}
 	for _, e := range ends {
 		dst[e.image].Within = max(dst[e.image].Within, w.far)
+	}
+}
+
+// said returns what the backend itself finds at points of rays, by trail and eps, in T. Where it
+// contradicts float64 it has rounded.
+func (b *Backend[T]) said(s *scratch[T], trails []*trail, bounds attack.Bounds) func(of []int, eps []float64) []found {
+	return func(of []int, eps []float64) []found {
+		all, in, net := make([]found, len(eps)), b.model.in, b.model.net
+		for lo := 0; lo < len(eps); lo += b.model.block {
+			n := min(b.model.block, len(eps)-lo)
+			s.x = resize(s.x, n*in)
+			for r := range n {
+				i, x := trails[of[lo+r]].image, s.x[r*in:][:in]
+				x0, e := b.loaded.clean(i), T(eps[lo+r])
+				signStep(x, x0, b.loaded.signs.of(i), e)
+				if !bounds.None() {
+					project(x, x0, e, T(bounds.Lo), T(bounds.Hi))
+				}
+			}
+			z := net.forward(s, s.x, allOf[T](n), forLogits)
+			class := make([]int32, n)
+			argmax(class, z, b.model.out, len(z)/n)
+			for r := range n {
+				all[lo+r] = found{right: int(class[r]) == trails[of[lo+r]].label, unsure: true}
+			}
+		}
+		return all
 	}
 }
 
@@ -406,18 +442,21 @@ func (b *Backend[T]) walkStretches(ctx context.Context, lo, n int, max float64, 
 		for k := from; k < to; k++ {
 			w.trails = append(w.trails, b.newTrail(lo+k, bounds))
 		}
-		w.walk()
+		w.walk(ctx)
 		walks := make([]*attack.Walk, 0, to-from)
 		for k, t := range w.trails {
 			d := dst(from + k)
 			if broken[from+k] = t.failed; t.deep {
 				deep[from+k] = t.looked
 			}
-			z := b.loaded.logits.of(t.image)
-			*d = attack.Walk{Class: classOf(z), Zero: b.loaded.signs.flat[t.image], Correct: intervals(t.known)}
+			class, _, _ := attack.Judge(logits64(b.loaded.logits.of(t.image)), t.label)
+			*d = attack.Walk{Class: class, Zero: b.loaded.signs.flat[t.image], Correct: intervals(t.known)}
 			walks = append(walks, d)
 		}
-		w.check(walks)
+		ends := w.ends(walks)
+		w.check(walks, ends, 0x1p-53, w.forward)
+		// Within is for who asks the backend, which rounds in its own precision.
+		w.check(walks, ends, float64(unit[T]()), b.said(s, w.trails, bounds))
 		for k, t := range w.trails { // what is right at far is right up to max
 			if all := walks[k].Correct; far < max && len(all) > 0 && all[len(all)-1].Hi == far {
 				all[len(all)-1].Hi = max
@@ -495,11 +534,4 @@ func (b *Backend[T]) newTrail(i int, bounds attack.Bounds) *trail {
 		return max(0, float64(x0[p])-float64(T(bounds.Lo)))
 	})
 	return t
-}
-
-// classOf returns the class of logits z [O].
-func classOf[T Float](z []T) int {
-	var class [1]int32
-	argmax(class[:], z, len(z), 0)
-	return int(class[0])
 }

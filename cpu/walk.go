@@ -15,14 +15,17 @@ import (
 	"advsweep/internal/gemm"
 )
 
-// CanExact reports whether the model is one that Exact can walk: one whose layers are all piecewise
-// linear and known to be.
-func (b *Backend[T]) CanExact() bool {
+// NotExact returns why Exact cannot walk the model, by its first layer that is not piecewise linear
+// or not known to be, or nil if it can.
+func (b *Backend[T]) NotExact() error {
+	if b.closed {
+		return errClosed
+	}
 	if b.model.net == nil {
-		return true
+		return nil
 	}
 	_, err := b.stretches()
-	return err == nil
+	return err
 }
 
 // ExactPays reports whether a walk costs less than a grid of some twenty eps, which it does for an
@@ -116,10 +119,8 @@ func (b *Backend[T]) walks(ctx context.Context, lo, n int, max float64, bounds a
 
 // walkable returns an error if n images from lo on cannot be walked up to max.
 func (b *Backend[T]) walkable(lo, n int, max float64, bounds attack.Bounds) error {
-	if b.model.net != nil {
-		if _, err := b.stretches(); err != nil {
-			return fmt.Errorf("%w: ask for counts at eps only", err)
-		}
+	if err := b.NotExact(); err != nil {
+		return fmt.Errorf("%w: ask for counts at eps only", err)
 	}
 	if lo < 0 || lo+n > len(b.loaded.labels) {
 		return fmt.Errorf("images %d to %d of %d", lo, lo+n, len(b.loaded.labels))

@@ -12,21 +12,31 @@ import (
 // has such.
 type Exacter interface {
 	Backend
-	// CanExact reports whether the model that it holds has: whether Exact is more than an error.
-	CanExact() bool
+	// NotExact returns why it cannot follow the rays of the model that it holds, or nil if it can.
+	NotExact() error
+	// ExactPays reports whether a walk costs less than a grid of some twenty eps.
+	ExactPays() bool
 	// Exact walks the loaded images lo to lo+len(dst)-1 along x0 + eps·sign(∂L/∂x), clipped to
 	// bounds, for every eps in [0, max], max > 0.
 	Exact(ctx context.Context, lo int, max float64, bounds attack.Bounds, dst []attack.Walk) error
 	// Read walks them up to the largest of eps [E], above 0, and reads off each walk what the model
 	// says at eps, with rounded also once pixels are rounded to 8 bits as backend.Rounding says.
-	// What it leaves open has to be asked row by row. It may use the memory of what dst holds.
+	// What it leaves open, which may be all, has to be asked row by row. It may use the memory of
+	// what dst holds.
 	Read(ctx context.Context, lo int, eps []float64, bounds attack.Bounds, rounded bool, dst []attack.Reading) error
 }
 
 // AsExacter returns b as an Exacter, if it can follow the rays of the model that it holds.
 func AsExacter(b Backend) (Exacter, bool) {
 	e, ok := b.(Exacter)
-	return e, ok && e.CanExact()
+	return e, ok && e.NotExact() == nil
+}
+
+// ExactPays reports whether b can follow the rays of the model that it holds for less than a grid
+// costs. Where it does not, a curve is exact only for who asks for it.
+func ExactPays(b Backend) bool {
+	e, ok := AsExacter(b)
+	return ok && e.ExactPays()
 }
 
 // An Exact is accuracy as a function of every eps in [0, Max], without a grid.

@@ -267,7 +267,11 @@ func (s Sweep) Validate(b Backend, set *dataset.Set) error {
 		return fmt.Errorf("pipeline: eps %v is not finite in float32", top)
 	}
 	if _, ok := AsExacter(b); s.Exact && !ok {
-		return fmt.Errorf("pipeline: %s cannot follow a ray of this model: ask it for counts at eps only", b.Info().Device)
+		why := errors.New("no walks")
+		if e, ok := b.(Exacter); ok {
+			why = e.NotExact()
+		}
+		return fmt.Errorf("pipeline: %s cannot follow a ray of this model: %w: ask it for counts at eps only", b.Info().Device, why)
 	}
 	return fits(b, set)
 }

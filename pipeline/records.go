@@ -211,13 +211,30 @@ func (f form) appendClass(to []byte, class int32) []byte {
 // pixels returns how many pixels of an image move, if the norms of its outcomes at the eps of c
 // follow from that.
 func (f form) pixels(c Chunk, row []Outcome) (n int32, follows bool) {
+	norms := make([]attack.Norms, len(row))
+	for e := range row {
+		norms[e] = row[e].Norms
+	}
+	return f.pixelsOf(c, norms)
+}
+
+// follow writes the norms [E] of one image as they follow from how many pixels move, if they do.
+func (f form) follow(c Chunk, norms []attack.Norms) {
+	if n, ok := f.pixelsOf(c, norms); ok {
+		for e := range norms {
+			norms[e] = movedBy(f.Eps[c.From+e], n)
+		}
+	}
+}
+
+func (f form) pixelsOf(c Chunk, norms []attack.Norms) (n int32, follows bool) {
 	if !f.Bounds.None() || !Rays(f.Attacks[c.Attack]) {
 		return 0, false
 	}
-	for e := range row {
-		n = max(n, row[e].L0)
+	for _, v := range norms {
+		n = max(n, v.L0)
 	}
-	for e, o := range row {
+	for e, o := range norms {
 		want := movedBy(f.Eps[c.From+e], n)
 		// Pixels of x0 + eps are rounded to float32, 6e-8 relative to them.
 		if o.L0 != want.L0 || !nearly(o.Linf, want.Linf) || !nearly(o.L2, want.L2) {

@@ -37,6 +37,12 @@ func (r *sweeping) walk(ctx context.Context, c Chunk) ([]byte, error) {
 // ask asks for the rows of c that read leaves open, as a Strike would. Images that follow each
 // other and are open at the same eps are asked together.
 func (r *sweeping) ask(ctx context.Context, c Chunk, read []attack.Reading) error {
+	bare := make([]bool, len(read))
+	for i := range read {
+		if bare[i] = read[i].Norms == nil; bare[i] {
+			read[i].Norms = make([]attack.Norms, len(r.Eps))
+		}
+	}
 	for i := 0; i < len(read); {
 		at := openAt(&read[i])
 		j := i + 1
@@ -44,11 +50,16 @@ func (r *sweeping) ask(ctx context.Context, c Chunk, read []attack.Reading) erro
 			j++
 		}
 		if len(at) > 0 {
-			if err := r.askAt(ctx, r.Attacks[c.Attack], c.Lo+i, at, read[i:j]); err != nil {
+			if err := r.askAt(ctx, r.Attacks[c.Attack], c.Lo+i, at, read[i:j], bare[i:j]); err != nil {
 				return err
 			}
 		}
 		i = j
+	}
+	for i := range read {
+		if bare[i] {
+			r.form().follow(c, read[i].Norms)
+		}
 	}
 	return nil
 }
@@ -64,8 +75,8 @@ func openAt(v *attack.Reading) (at []int) {
 }
 
 // askAt asks for the rows of images lo, lo+1, … at the eps that have these places, and writes to
-// read what was open there.
-func (r *sweeping) askAt(ctx context.Context, a attack.Attack, lo int, at []int, read []attack.Reading) error {
+// read what was open there, and norms too where it is bare of them.
+func (r *sweeping) askAt(ctx context.Context, a attack.Attack, lo int, at []int, read []attack.Reading, bare []bool) error {
 	eps := make([]float64, len(at))
 	for k, e := range at {
 		eps[k] = r.Eps[e]
@@ -84,6 +95,9 @@ func (r *sweeping) askAt(ctx context.Context, a attack.Attack, lo int, at []int,
 		}
 		for k, o := range out {
 			v, e := &read[bt.lo+k/bt.eps()-lo], at[bt.from+k%bt.eps()]
+			if bare[bt.lo+k/bt.eps()-lo] {
+				v.Norms[e] = o.Norms
+			}
 			if v.Classes[e] == attack.Open {
 				v.Classes[e] = o.Class
 				if v.At == attack.Open || o.Margin < v.Least || o.Margin == v.Least && e < v.At {

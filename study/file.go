@@ -502,13 +502,16 @@ func (m *maker) runs(p *Plan, one ModelFile, mod *model.Model, modelHash string,
 		for _, l := range left {
 			m.note("model %s: %s", one.Name, l)
 		}
-		exact := m.Exact == nil || *m.Exact
+		exact := pipeline.ExactPays(b)
+		if m.Exact != nil {
+			exact = *m.Exact
+		}
 		s.Exact, s.Rounded = exact && m.entry.Exact, m.Rounded == nil || *m.Rounded
 		if s, err = rundir.Fit(s, mod, b, set); err != nil {
 			return err
 		}
 		if m.Exact != nil && exact && !s.Exact {
-			return errors.New("exact = true, but only the curve of fgsm on an MLP of Linear and ReLU on the cpu can be exact")
+			return errors.New("exact = true, but only the curve of fgsm on a model of piecewise linear layers on the cpu can be exact")
 		}
 		if err := s.Validate(b, set); err != nil {
 			return err

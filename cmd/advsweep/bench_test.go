@@ -278,7 +278,9 @@ type walker struct {
 	walks int
 }
 
-func (w *walker) CanExact() bool { return true }
+func (w *walker) NotExact() error { return nil }
+
+func (w *walker) ExactPays() bool { return true }
 
 func (w *walker) Exact(_ context.Context, _ int, max float64, _ attack.Bounds, dst []attack.Walk) error {
 	for i := range dst {

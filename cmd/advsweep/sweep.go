@@ -105,6 +105,7 @@ func (v *sweepVerb) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	asked := s
 	warnShort(c.ErrOrStderr(), s)
 	in, err := open(c, &v.inputs, &v.backend, v.output.quiet, v.images.cut(c))
 	if err != nil {
@@ -113,6 +114,9 @@ func (v *sweepVerb) run(c *cobra.Command) error {
 	defer in.backend.Close()
 	if s, err = in.fit(c, in.leaveOut(c.ErrOrStderr(), s, v.output.quiet)); err != nil {
 		return err
+	}
+	if !v.output.quiet && v.more.exact && !s.Exact {
+		in.offerExact(c.ErrOrStderr(), asked)
 	}
 	in.warnUnits(c.ErrOrStderr(), s, v.ball.eps)
 	if err := in.warnClean(c.Context(), c.ErrOrStderr()); err != nil {
@@ -177,16 +181,23 @@ func (v *sweepVerb) asked(c *cobra.Command) (pipeline.Sweep, error) {
 // fit returns s, which was asked for, as the command computes it on in. 'advsweep bench' times it.
 func (in *inputs) fit(c *cobra.Command, s pipeline.Sweep) (pipeline.Sweep, error) {
 	exact := s.Exact && in.follows(c)
+	s.Exact = exact
 	s, err := rundir.Fit(s, in.model, in.backend, in.set)
 	s.Exact = exact
 	return s, err
 }
 
-// follows reports whether the backend can follow a ray, or must because --exact insists: then
-// pipeline says why not.
+// follows reports whether the backend follows rays for less than a grid costs, or must because
+// --exact insists: then pipeline says why it cannot.
 func (in *inputs) follows(c *cobra.Command) bool {
-	_, ok := pipeline.AsExacter(in.backend)
-	return ok || insists(c)
+	return insists(c) || pipeline.ExactPays(in.backend)
+}
+
+// offerExact says on w that s could be exact for more time, if so.
+func (in *inputs) offerExact(w io.Writer, s pipeline.Sweep) {
+	if _, ok := pipeline.AsExacter(in.backend); ok && s.Exact {
+		fmt.Fprintln(w, "advsweep: the curve of fgsm is at --eps only: --exact has it at every eps, in some five times as long for this model")
+	}
 }
 
 // A timing is how long a run took: to compute, of that to append to its log, and to draw and encode
