@@ -84,7 +84,8 @@ type carrying struct {
 type stretchNet struct {
 	prog     *lower.Program
 	carriers []carrier
-	widths   []int // by value: from a row of its band to the next
+	takes    [][]int // by operation, the values that it takes: 0 is the image
+	widths   []int   // by value: from a row of its band to the next
 	head     head
 	packed   bool
 }
@@ -94,8 +95,13 @@ type stretchNet struct {
 func newStretchNet[T Float](path string, prog *lower.Program, net *network[T]) (*stretchNet, error) {
 	n := &stretchNet{prog: prog, carriers: make([]carrier, len(prog.Ops)), widths: make([]int, len(prog.Ops)+1)}
 	n.widths[0] = prog.Image.Size()
-	for i := range prog.Ops {
-		n.widths[i+1] = prog.Ops[i].Out.Size()
+	for i, op := range prog.Ops {
+		n.widths[i+1] = op.Out.Size()
+		var takes []int
+		for _, j := range op.Takes {
+			takes = append(takes, j+1)
+		}
+		n.takes = append(n.takes, takes)
 	}
 	for i := range prog.Ops {
 		var err error
@@ -103,8 +109,23 @@ func newStretchNet[T Float](path string, prog *lower.Program, net *network[T]) (
 			return nil, fmt.Errorf("layer %d: %w", prog.Ops[i].Layer, err)
 		}
 	}
+	n.rectifyBehind()
 	n.head = newHead(n)
 	return n, nil
+}
+
+// rectifyBehind has a ReLU that only a max-pool takes done by the max-pool, and nothing in its place.
+func (n *stretchNet) rectifyBehind() {
+	for i, op := range n.prog.Ops {
+		if _, ok := n.carriers[i].(rectified); !ok || len(n.prog.Uses[i+1]) != 1 {
+			continue
+		}
+		pool := n.prog.Uses[i+1][0].Op
+		if t, ok := n.carriers[pool].(*tops); ok {
+			t.rectified = true
+			n.carriers[i], n.takes[pool] = nil, []int{op.Takes[0] + 1}
+		}
+	}
 }
 
 // pack packs all weights.
@@ -113,7 +134,9 @@ func (n *stretchNet) pack() {
 		return
 	}
 	for _, c := range n.carriers[:n.head.from] {
-		c.pack()
+		if c != nil {
+			c.pack()
+		}
 	}
 	n.head.pack()
 	n.packed = true
@@ -155,11 +178,14 @@ func (n *stretchNet) newRoom(vec gemm.Vector[float64]) *stretchRoom {
 // carry computes all bands that the head needs from that of the image, w.bands[0].
 func (n *stretchNet) carry(w *stretchRoom, c *cut) {
 	for i := range n.prog.Ops[:n.head.from] {
+		if n.carriers[i] == nil {
+			continue
+		}
 		to := &w.bands[i+1]
 		to.resize(c.points, len(c.ends))
 		w.in = w.in[:0]
-		for _, j := range n.prog.Ops[i].Takes {
-			w.in = append(w.in, &w.bands[j+1])
+		for _, j := range n.takes[i] {
+			w.in = append(w.in, &w.bands[j])
 		}
 		n.carriers[i].carry(&w.own[i], to, w.in, c)
 		if c.rounds {

@@ -222,21 +222,39 @@ func newBent[T Float](path string, e lower.Elementwise, size int) (carrier, erro
 // that no other can reach passes its own deviation on.
 type tops struct {
 	windows [][]int32 // by number of the output, the places that it is the largest of
+	// rectified says that the numbers are to pass a ReLU first. It is done behind: the largest of
+	// ReLUs is the ReLU of the largest, of which there are fewer.
+	rectified bool
 }
 
-func (tops) pack() {}
+func (*tops) pack() {}
 
-func (a tops) carry(_ *carrying, to *band, in []*band, c *cut) {
+func (a *tops) carry(_ *carrying, to *band, in []*band, c *cut) {
 	x := in[0]
 	for s, e := range c.ends {
 		z0, z1 := x.point(e[0]), x.point(e[1])
 		h0, h1 := to.point(e[0]), to.point(e[1])
+		if e[0] == e[1] && x.flat[s] {
+			a.values(h0, z0)
+			to.flatten(s)
+			continue
+		}
 		centre, radius := x.deviation(s)
 		toCentre, toRadius := to.deviation(s)
 		most := 0.0
 		for o, places := range a.windows {
 			t := topOf(places, z0, z1, centre, radius)
+			if a.rectified && t.over0 <= 0 && t.over1 <= 0 { // shut throughout
+				h0[o], h1[o], toCentre[o], toRadius[o] = 0, 0, 0, 0
+				continue
+			}
 			c, r := t.leaves(places, z0, z1, centre, radius)
+			if a.rectified {
+				if min(t.h0, t.h1)+(c-r) < 0 {
+					c, r = middle(rectifiedLeaves(t.h0, t.h1, c-r, c+r))
+				}
+				t.h0, t.h1 = rectify(t.h0), rectify(t.h1)
+			}
 			h0[o], h1[o] = t.h0, t.h1
 			toCentre[o], toRadius[o] = c, r
 			most += r
@@ -245,39 +263,40 @@ func (a tops) carry(_ *carrying, to *band, in []*band, c *cut) {
 	}
 }
 
-// A top is the largest of some numbers on a stretch: at both ends, and the places a and b where it
-// is the first one there. over0 and over1 are the largest of the upper lines there.
-type top struct {
-	a, b         int32
-	h0, h1       float64
-	over0, over1 float64
+// values writes the largest of z at one point.
+func (a *tops) values(h, z []float64) {
+	for o, places := range a.windows {
+		v := z[places[0]]
+		for _, i := range places[1:] {
+			v = max(v, z[i])
+		}
+		if a.rectified {
+			v = rectify(v)
+		}
+		h[o] = v
+	}
 }
 
-// topOf finds it without branches, which a processor could not predict.
+// A top is the largest of some numbers on a stretch at both ends, and the largest of their upper
+// lines there.
+type top struct{ h0, h1, over0, over1 float64 }
+
 func topOf(places []int32, z0, z1, centre, radius []float64) top {
 	i := places[0]
 	u := centre[i] + radius[i]
-	t := top{i, i, z0[i], z1[i], z0[i] + u, z1[i] + u}
+	h0, h1 := z0[i], z1[i]
+	over0, over1 := h0+u, h1+u
 	for _, i := range places[1:] {
 		v0, v1, u := z0[i], z1[i], centre[i]+radius[i]
-		var above0, above1 int32
-		if v0 > t.h0 {
-			above0 = -1
-		}
-		if v1 > t.h1 {
-			above1 = -1
-		}
-		t.a ^= (t.a ^ i) & above0
-		t.b ^= (t.b ^ i) & above1
-		t.h0, t.h1 = max(t.h0, v0), max(t.h1, v1)
-		t.over0, t.over1 = max(t.over0, v0+u), max(t.over1, v1+u)
+		h0, h1 = max(h0, v0), max(h1, v1)
+		over0, over1 = max(over0, v0+u), max(over1, v1+u)
 	}
-	return t
+	return top{h0, h1, over0, over1}
 }
 
 // leaves returns the centre and the radius of t.
 func (t *top) leaves(places []int32, z0, z1, centre, radius []float64) (c, r float64) {
-	a, b := t.a, t.b
+	a, b := firstOf(places, z0, t.h0), firstOf(places, z1, t.h1)
 	lo := centre[a] - radius[a]
 	if a == b {
 		alone := true
@@ -298,6 +317,16 @@ func (t *top) leaves(places []int32, z0, z1, centre, radius []float64) (c, r flo
 		lo = max(lo-float64(fall*at), low-float64(rise*(1-at)))
 	}
 	return middle(min(lo, 0), max(0, t.over0-t.h0, t.over1-t.h1))
+}
+
+// firstOf returns the first of the places where z is v, or the last place if it is nowhere.
+func firstOf(places []int32, z []float64, v float64) int32 {
+	for _, i := range places {
+		if z[i] == v {
+			return i
+		}
+	}
+	return places[len(places)-1]
 }
 
 // poolWindows returns the places of the windows of a pool, NHWC, without padding.

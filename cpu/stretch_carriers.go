@@ -45,7 +45,7 @@ func newCarrier[T Float](path string, n *stretchNet, i int, net *network[T]) (ca
 	case *lower.Arrange:
 		return &linear{forms: oneForm(byRow(newArrange(vec, o, in), size, sizes...)), terms: 1}, nil
 	case lower.MaxPool:
-		return tops{poolWindows(o.Unfold)}, nil
+		return &tops{windows: poolWindows(o.Unfold)}, nil
 	case lower.Elementwise:
 		return newBent[T](path, o, size)
 	case lower.Reduce:
@@ -76,7 +76,7 @@ func newReduced(by string, in lower.Shape, size int) (carrier, error) {
 	case "sum", "mean":
 		return &linear{forms: oneForm(value), terms: in.C + 1}, nil
 	case "max":
-		return tops{channelWindows(in)}, nil
+		return &tops{windows: channelWindows(in)}, nil
 	}
 	return nil, fmt.Errorf("a reduction by %s is not piecewise linear", by)
 }

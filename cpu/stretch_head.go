@@ -66,10 +66,13 @@ func (v *margin) high(t float64) float64 { return chordAt(v.m0, v.m1, t) + v.up 
 //
 // Noise is the probabilistic bound λ·√n·u·Σ|terms| of Higham and Mary 2019 (SIAM J. Sci. Comput.
 // 41), with λ = 4 and n the terms of all operations.
-func (h *head) margins(all []margin, v *band, s int, e [2]int, label int) []margin {
+func (h *head) margins(all []margin, v *band, s int, e [2]int, label int, room *headRoom) []margin {
 	z0, z1 := v.point(e[0]), v.point(e[1])
 	centre, radius := v.deviation(s)
 	unit := 4 * math.Sqrt(float64(h.terms)) * 0x1p-53
+	if h.w != nil {
+		room.list(z0, z1, centre, radius)
+	}
 	for c := range h.classes {
 		if c == label {
 			continue
@@ -85,15 +88,13 @@ func (h *head) margins(all []margin, v *band, s int, e [2]int, label int) []marg
 			m.m0 = h.bias[label] - h.bias[c]
 			m.m1, sum = m.m0, math.Abs(h.bias[label])+math.Abs(h.bias[c])
 			wy, wc := h.w[label*h.in:][:h.in], h.w[c*h.in:][:h.in]
-			for i, a := range z0 {
-				if b := z1[i]; a != 0 || b != 0 || radius[i] != 0 || centre[i] != 0 {
-					w := wy[i] - wc[i]
-					m.m0 += float64(w * a)
-					m.m1 += float64(w * b)
-					mid += float64(w * centre[i])
-					wide += float64(math.Abs(w) * radius[i])
-					sum += float64(math.Abs(w) * max(math.Abs(a), math.Abs(b)))
-				}
+			for _, u := range room.units {
+				w := wy[u.at] - wc[u.at]
+				m.m0 += float64(w * u.z0)
+				m.m1 += float64(w * u.z1)
+				mid += float64(w * u.centre)
+				wide += float64(math.Abs(w) * u.radius)
+				sum += float64(math.Abs(w) * u.size)
 			}
 		}
 		m.down, m.up = min(mid-wide, 0), max(mid+wide, 0)
@@ -101,4 +102,21 @@ func (h *head) margins(all []margin, v *band, s int, e [2]int, label int) []marg
 		all = append(all, m)
 	}
 	return all
+}
+
+// A headRoom lists the units of a stretch that are not 0 all along.
+type headRoom struct{ units []headUnit }
+
+type headUnit struct {
+	at                           int32
+	z0, z1, centre, radius, size float64 // size is the larger of |z0| and |z1|
+}
+
+func (r *headRoom) list(z0, z1, centre, radius []float64) {
+	r.units = r.units[:0]
+	for i, a := range z0 {
+		if b := z1[i]; a != 0 || b != 0 || radius[i] != 0 || centre[i] != 0 {
+			r.units = append(r.units, headUnit{int32(i), a, b, centre[i], radius[i], max(math.Abs(a), math.Abs(b))})
+		}
+	}
 }

@@ -61,10 +61,11 @@ type job struct {
 // is worth less than a grid of as many eps.
 const deepPoints = 1 << 10
 
-// Every ray is looked at at firstPoints, and each part of it that is still open at cutPoints, ends
-// included. Measured on the embedded network up to eps 0.5: 15 to 17 points of a ray in all. Five
-// at a time take 21, and 17 stretches in the place of 11 or 12.
-const firstPoints, cutPoints = 4, 3
+// Every ray is looked at at firstPoints. Each part of a stretch that is still open is looked at at
+// its ends, for bounds shrink with the square of the length. A part of at least half of the stretch
+// is cut in two. Measured on the embedded network up to eps 0.5: 14 to 15 points of a ray and 8 to 9
+// stretches in all, where five points of each part are 21 and 17.
+const firstPoints = 4
 
 // stretchBytes bounds the memory of the bands of one worker.
 const stretchBytes = 32 << 20
@@ -88,6 +89,7 @@ type stretchWalk struct {
 	open   []job
 	all    []margin
 	marks  []float64
+	units  headRoom
 	far    float64
 }
 
@@ -157,7 +159,7 @@ func (w *stretchWalk) look(jobs []job) {
 	for _, j := range jobs {
 		t := w.trails[j.trail]
 		for k := range j.eps[1:] {
-			w.all = w.net.head.margins(w.all[:0], &w.room.bands[w.net.head.value], s, c.ends[s], t.label)
+			w.all = w.net.head.margins(w.all[:0], &w.room.bands[w.net.head.value], s, c.ends[s], t.label, &w.units)
 			w.conclude(j.trail, j.eps[k], j.eps[k+1])
 			s++
 		}
@@ -213,7 +215,11 @@ func (w *stretchWalk) conclude(k int, e0, e1 float64) {
 			t.deep = true
 			return
 		default:
-			w.open = append(w.open, job{k, evenly(lo, hi, cutPoints)})
+			n := 2
+			if hi-lo >= (e1-e0)/2 {
+				n = 3
+			}
+			w.open = append(w.open, job{k, evenly(lo, hi, n)})
 		}
 	}
 }
@@ -292,13 +298,14 @@ func (t *trail) know(lo, hi float64, right bool) {
 // might have decided that.
 type found struct{ right, unsure bool }
 
-// forward says of points of rays, by trail and eps, what a forward pass in float64 finds there. It
-// bounds what rounding does to margins by carrying it along: see cut.rounds.
-func (w *stretchWalk) forward(trails []int, eps []float64) []found {
+// forward says of points of rays, by trail and eps, what a forward pass in float64 finds there. Only
+// with sure it says what rounding might have decided, by a bound that is carried along: see
+// cut.rounds.
+func (w *stretchWalk) forward(trails []int, eps []float64, sure bool) []found {
 	all := make([]found, len(eps))
 	for lo := 0; lo < len(eps); lo += w.most {
 		n := min(w.most, len(eps)-lo)
-		c := cut{points: n, rounds: true}
+		c := cut{points: n, rounds: sure}
 		x := &w.room.bands[0]
 		x.resize(n, n)
 		for p := range n {
@@ -306,11 +313,13 @@ func (w *stretchWalk) forward(trails []int, eps []float64) []found {
 			x.flatten(p)
 			c.ends = append(c.ends, [2]int{p, p})
 		}
-		addRounding(x, &c, oneRounding)
+		if sure {
+			addRounding(x, &c, oneRounding)
+		}
 		w.net.carry(w.room, &c)
 		for p := range n {
 			t := w.trails[trails[lo+p]]
-			w.all = w.net.head.margins(w.all[:0], &w.room.bands[w.net.head.value], p, c.ends[p], t.label)
+			w.all = w.net.head.margins(w.all[:0], &w.room.bands[w.net.head.value], p, c.ends[p], t.label, &w.units)
 			f := found{right: true}
 			for _, m := range w.all {
 				f.right = f.right && (m.m0 > 0 || m.m0 == 0 && t.label < m.class)
@@ -351,7 +360,7 @@ func (w *stretchWalk) ends(dst []*attack.Walk) (ends []end) {
 // unit. said tells of points, by trail and eps, what a forward pass finds there. An end that it
 // contradicts is tried again at the next distance. It has disagreed if rounding cannot have decided
 // that. Of the others dst notes the distance at which nothing contradicts, or the whole ray.
-func (w *stretchWalk) check(dst []*attack.Walk, ends []end, unit float64, said func(trails []int, eps []float64) []found) {
+func (w *stretchWalk) check(dst []*attack.Walk, ends []end, unit float64, said func(trails []int, eps []float64, sure bool) []found) {
 	for k, aside := range asides {
 		if len(ends) == 0 {
 			return
@@ -364,7 +373,7 @@ func (w *stretchWalk) check(dst []*attack.Walk, ends []end, unit float64, said f
 			trails = append(trails, e.image, e.image)
 			eps = append(eps, e.at-min(step(e), (e.at-e.before)/2), e.at+min(step(e), (e.after-e.at)/2))
 		}
-		all := said(trails, eps)
+		all := said(trails, eps, k >= sureAside)
 		for i, e := range ends {
 			a, b := all[2*i], all[2*i+1]
 			d := dst[e.image]
@@ -386,8 +395,8 @@ func (w *stretchWalk) check(dst []*attack.Walk, ends []end, unit float64, said f
 
 // said returns what the backend itself finds at points of rays, by trail and eps, in T. Where it
 // contradicts float64 it has rounded.
-func (b *Backend[T]) said(s *scratch[T], trails []*trail, bounds attack.Bounds) func(of []int, eps []float64) []found {
-	return func(of []int, eps []float64) []found {
+func (b *Backend[T]) said(s *scratch[T], trails []*trail, bounds attack.Bounds) func(of []int, eps []float64, sure bool) []found {
+	return func(of []int, eps []float64, _ bool) []found {
 		all, in, net := make([]found, len(eps)), b.model.in, b.model.net
 		for lo := 0; lo < len(eps); lo += b.model.block {
 			n := min(b.model.block, len(eps)-lo)
