@@ -105,6 +105,7 @@ type prepared[T Float] struct {
 type rays struct {
 	net    *stretchNet
 	err    error        // why there is no net
+	most   int          // points of one ray at most; 0 is deepPoints
 	looked atomic.Int64 // points of all rays
 }
 

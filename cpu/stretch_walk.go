@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -91,6 +92,7 @@ type stretchWalk struct {
 	marks  []float64
 	units  headRoom
 	far    float64
+	deep   int // points of one ray, at most about
 }
 
 func (b *Backend[T]) newStretchWalk(n *stretchNet) *stretchWalk {
@@ -211,7 +213,7 @@ func (w *stretchWalk) conclude(k int, e0, e1 float64) {
 		case tiny || w.rounded():
 			w.straight(t, e0, e1, lo, hi)
 			return // straight has decided all of the rest of the stretch
-		case t.looked >= deepPoints:
+		case t.looked >= w.deep:
 			t.deep = true
 			return
 		default:
@@ -447,7 +449,7 @@ func (b *Backend[T]) walkStretches(ctx context.Context, lo, n int, max float64, 
 			s.stretch = b.newStretchWalk(net)
 		}
 		w := s.stretch
-		w.far, w.trails = far, w.trails[:0]
+		w.far, w.deep, w.trails = far, cmp.Or(b.rays.most, deepPoints), w.trails[:0]
 		for k := from; k < to; k++ {
 			w.trails = append(w.trails, b.newTrail(lo+k, bounds))
 		}
