@@ -71,9 +71,10 @@ type carrier interface {
 	carry(m *carrying, to *band, in []*band, c *cut)
 }
 
-// A carrying is the memory that one worker has for one operation: for its values, centres and radii.
+// A carrying is the memory that one worker has for one operation: for its values, centres and
+// radii, and for values that are summed.
 type carrying struct {
-	memory [3]memory[float64]
+	memory [4]memory[float64]
 	x      [][]float64
 	ldx    []int
 	spare  [2][]float64

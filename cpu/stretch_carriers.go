@@ -36,7 +36,7 @@ func newCarrier[T Float](path string, n *stretchNet, i int, net *network[T]) (ca
 		form := func(w, b []float64) applied { return byRow(newScale(vec, w, b), size, size) }
 		none := make([]float64, len(b))
 		return &linear{forms: func() linearForms {
-			return linearForms{form(w, b), form(w, none), form(magnitudes(w), none)}
+			return linearForms{value: form(w, b), plain: form(w, none), absolute: form(magnitudes(w), none)}
 		}, terms: 2}, nil
 	case lower.AvgPool:
 		return &linear{forms: oneForm(byRow(newAvgPool(vec, newPool(o.Unfold), o.CountPad), size, sizes...)), terms: o.Places() + 1}, nil
@@ -99,7 +99,7 @@ func newPaired(vec gemm.Vector[float64], name string, n *stretchNet, op lower.Op
 	switch {
 	case name == "add", name == "sub":
 		sum, err := form("add")
-		return &linear{forms: func() linearForms { return linearForms{value, value, sum} }, terms: 2}, err
+		return &linear{forms: func() linearForms { return linearForms{value: value, plain: value, absolute: sum} }, terms: 2}, err
 	case name == "mul" && moves != [2]bool{true, true}, name == "div" && !moves[1]:
 		moving := 0
 		if moves[1] {

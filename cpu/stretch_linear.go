@@ -42,7 +42,12 @@ func byMatrix(wt *gemm.Matrix[float64], in int, from []float64) applied {
 
 // linearForms are a linear operation as it is, without its bias, and with the magnitudes of its
 // weights and no bias.
-type linearForms struct{ value, plain, absolute applied }
+type linearForms struct {
+	value, plain, absolute applied
+	// summed is value as sums of products, where value takes tiles. What rounding does to a tile goes
+	// by more than the numbers of one window.
+	summed applied
+}
 
 // A linear is a carrier of y = W·x + b.
 type linear struct {
@@ -61,7 +66,11 @@ func (a *linear) carry(m *carrying, to *band, in []*band, c *cut) {
 	for k, v := range in {
 		m.x[k], m.ldx[k] = v.z, v.ld
 	}
-	a.value(&m.memory[0], c.points, to.z, to.ld, m.x, m.ldx)
+	if value := a.value; c.rounds && a.summed != nil {
+		a.summed(&m.memory[3], c.points, to.z, to.ld, m.x, m.ldx)
+	} else {
+		value(&m.memory[0], c.points, to.z, to.ld, m.x, m.ldx)
+	}
 	if c.rounds {
 		for _, v := range in {
 			addRounding(v, c, float64(float64(a.terms)*oneRounding))
@@ -169,23 +178,23 @@ func magnitudes(w []float64) []float64 {
 	return all
 }
 
-// convolutionForms returns those of l, whose weights and bias are rounded to T, computed without
-// tiles.
+// convolutionForms returns those of l, whose weights and bias are rounded to T.
 func convolutionForms[T Float](path string, l *lower.Convolution) func() linearForms {
 	return func() linearForms {
 		places := l.Unfold
-		places.Tile = nil
 		filter := lower.Filter(l.Weight.Shape(), batch.Elements[T](l.Weight))
 		w := func(o, c, u, v int) float64 { return float64(filter(o, c, u, v)) }
 		abs := func(o, c, u, v int) float64 { return math.Abs(w(o, c, u, v)) }
 		bias := wide(batch.Elements[T](l.Bias))
 		form := func(b []float64, w func(o, c, u, v int) float64) applied {
-			if g := groupsOf[float64](path, places); g != nil {
-				return byWay(newGroupwise(path, places, g, b, w))
-			}
-			return byWay(newIm2col(path, places, b, w))
+			return byWay(newWay(path, places, b, w))
 		}
-		return linearForms{form(bias, w), form(nil, w), form(nil, abs)}
+		all := linearForms{value: form(bias, w), plain: form(nil, w), absolute: form(nil, abs)}
+		if places.Tile != nil {
+			places.Tile = nil
+			all.summed = form(bias, w)
+		}
+		return all
 	}
 }
 
@@ -198,11 +207,11 @@ func matrixForms[T Float](path string, a *affine[T]) func() linearForms {
 		for o, v := range a.bias[:a.out] {
 			bias[o] = float64(v)
 		}
-		return linearForms{byMatrix(wt, a.in, bias), byMatrix(wt, a.in, zeros), byMatrix(wt.Abs(), a.in, zeros)}
+		return linearForms{value: byMatrix(wt, a.in, bias), plain: byMatrix(wt, a.in, zeros), absolute: byMatrix(wt.Abs(), a.in, zeros)}
 	}
 }
 
 // oneForm returns the forms of an operation whose weights are not below 0 and that has no bias.
 func oneForm(f applied) func() linearForms {
-	return func() linearForms { return linearForms{f, f, f} }
+	return func() linearForms { return linearForms{value: f, plain: f, absolute: f} }
 }

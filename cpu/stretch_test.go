@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"advsweep/attack"
+	"advsweep/backend"
 	"advsweep/dataset"
 	"advsweep/internal/gemm"
 	"advsweep/internal/ref"
@@ -341,7 +342,7 @@ func TestStretchPoints(t *testing.T) {
 func TestDeep(t *testing.T) {
 	b := embeddedCNN(t, 20, Options{Threads: 2})
 	b.rays.most = 5
-	var deep *DeepError
+	var deep *backend.DeepError
 	if err := b.Exact(t.Context(), 3, 0.3, attack.Bounds{}, make([]attack.Walk, 17)); !errors.As(err, &deep) || deep.Image < 3 || deep.Points < 5 {
 		t.Errorf("got %v", err)
 	}

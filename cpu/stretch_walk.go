@@ -64,22 +64,12 @@ const deepPoints = 1 << 10
 
 // Every ray is looked at at firstPoints. Each part of a stretch that is still open is looked at at
 // its ends, for bounds shrink with the square of the length. A part of at least half of the stretch
-// is cut in two. Measured on the embedded network up to eps 0.5: 14 to 15 points of a ray and 8 to 9
-// stretches in all, where five points of each part are 21 and 17.
-const firstPoints = 4
+// is cut in two. Measured on the embedded network up to eps 0.5: 13 to 15 points of a ray in all,
+// where five points of each part are 21.
+const firstPoints = 5
 
 // stretchBytes bounds the memory of the bands of one worker.
 const stretchBytes = 32 << 20
-
-// A DeepError says that the exact curve of a model takes too many points of a ray.
-type DeepError struct {
-	Image  int // in the data set
-	Points int // that were looked at
-}
-
-func (e *DeepError) Error() string {
-	return fmt.Sprintf("image %d: its ray is not decided after %d points, so the model is too deep for an exact curve: ask for counts at eps only", e.Image, e.Points)
-}
 
 // A stretchWalk is what one worker needs to walk a block of trails.
 type stretchWalk struct {
@@ -92,7 +82,8 @@ type stretchWalk struct {
 	marks  []float64
 	units  headRoom
 	far    float64
-	deep   int // points of one ray, at most about
+	deep   int  // points of one ray, at most about
+	gaveUp bool // a ray takes more
 }
 
 func (b *Backend[T]) newStretchWalk(n *stretchNet) *stretchWalk {
@@ -101,13 +92,13 @@ func (b *Backend[T]) newStretchWalk(n *stretchNet) *stretchWalk {
 	return w
 }
 
-// walk decides all of the trails' rays up to w.far, or some of them when ctx ends.
+// walk decides all of the trails' rays up to w.far, or some of them when ctx ends or one is too deep.
 func (w *stretchWalk) walk(ctx context.Context) {
-	w.open = w.open[:0]
+	w.open, w.gaveUp = w.open[:0], false
 	for k := range w.trails {
 		w.open = append(w.open, job{k, evenly(0, w.far, firstPoints)})
 	}
-	for len(w.open) > 0 && ctx.Err() == nil {
+	for len(w.open) > 0 && ctx.Err() == nil && !w.gaveUp {
 		n, points := 0, 0
 		for n < len(w.open) && (n == 0 || points+len(w.open[n].eps) <= w.most) {
 			points += len(w.open[n].eps)
@@ -214,7 +205,7 @@ func (w *stretchWalk) conclude(k int, e0, e1 float64) {
 			w.straight(t, e0, e1, lo, hi)
 			return // straight has decided all of the rest of the stretch
 		case t.looked >= w.deep:
-			t.deep = true
+			t.deep, w.gaveUp = true, true
 			return
 		default:
 			n := 2
@@ -444,7 +435,12 @@ func (b *Backend[T]) walkStretches(ctx context.Context, lo, n int, max float64, 
 		}
 	}
 	deep, broken := make([]int, n), make([]bool, n)
+	var tooDeep failure // after which no block is walked that lies behind
+	tooDeep.clear()
 	err = b.workers.each(ctx, n, stretchRays, func(s *scratch[T], from, to int) {
+		if first, ok := tooDeep.first(); ok && first < from {
+			return
+		}
 		if s.stretch == nil {
 			s.stretch = b.newStretchWalk(net)
 		}
@@ -459,10 +455,14 @@ func (b *Backend[T]) walkStretches(ctx context.Context, lo, n int, max float64, 
 			d := dst(from + k)
 			if broken[from+k] = t.failed; t.deep {
 				deep[from+k] = t.looked
+				tooDeep.report(from + k)
 			}
 			class, _, _ := attack.Judge(logits64(b.loaded.logits.of(t.image)), t.label)
 			*d = attack.Walk{Class: class, Zero: b.loaded.signs.flat[t.image], Correct: intervals(t.known)}
 			walks = append(walks, d)
+		}
+		if w.gaveUp || ctx.Err() != nil {
+			return
 		}
 		ends := w.ends(walks)
 		w.check(walks, ends, 0x1p-53, w.forward)
@@ -483,7 +483,7 @@ func (b *Backend[T]) walkStretches(ctx context.Context, lo, n int, max float64, 
 		case broken[k]:
 			return fmt.Errorf("image %d: the logits are not finite", b.loaded.first+lo+k)
 		case deep[k] > 0:
-			return &DeepError{b.loaded.first + lo + k, deep[k]}
+			return &backend.DeepError{Image: b.loaded.first + lo + k, Points: deep[k]}
 		}
 	}
 	return nil

@@ -320,7 +320,7 @@ type moreFlags struct {
 }
 
 func (f *moreFlags) add(c *cobra.Command) {
-	c.Flags().BoolVar(&f.exact, "exact", true, "FGSM at every eps up to the largest, on "+backends.Titles(func(e backends.Entry) bool { return e.Exact })+"; false: at --eps only")
+	c.Flags().BoolVar(&f.exact, "exact", true, "FGSM at every eps up to the largest, on "+backends.Titles(func(e backends.Entry) bool { return e.Exact })+", by itself for an MLP alone; false: at --eps only")
 	c.Flags().BoolVar(&f.rounded, "rounded", true, "ask the model also of the pixels rounded to 8 bits within the ball")
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -59,6 +60,8 @@ with --target all which classes its images reach.
 On the CPU the curve of FGSM on an MLP of Linear and ReLU is also exact: from eps 0 to
 the largest of --eps each image is followed through every linear region of the model.
 curve.json then has each jump of the curve, and images.csv the intervals of each image.
+With --exact so it is on other networks of piecewise linear layers: convolutions, pools,
+ReLU and its like, sums, constants. That takes some five times as long as the grid.
 
 An attack of minimum norm, such as fab-t, looks for the nearest misread image of each, and
 its curve is known at every eps too: eps_star of images.csv is the distance then. The
@@ -181,6 +184,16 @@ func (v *sweepVerb) asked(c *cobra.Command) (pipeline.Sweep, error) {
 // fit returns s, which was asked for, as the command computes it on in. 'advsweep bench' times it.
 func (in *inputs) fit(c *cobra.Command, s pipeline.Sweep) (pipeline.Sweep, error) {
 	exact := s.Exact && in.follows(c)
+	if exact {
+		deep, err := in.tooDeep(c.Context(), s)
+		if err != nil {
+			return s, err
+		}
+		if deep != nil {
+			fmt.Fprintf(c.ErrOrStderr(), "advsweep: the model is too deep for an exact curve: the ray of image %d is not decided after %d points; the curve of fgsm is at --eps only\n", deep.Image, deep.Points)
+			exact = false
+		}
+	}
 	s.Exact = exact
 	s, err := rundir.Fit(s, in.model, in.backend, in.set)
 	s.Exact = exact
@@ -191,6 +204,29 @@ func (in *inputs) fit(c *cobra.Command, s pipeline.Sweep) (pipeline.Sweep, error
 // --exact insists: then pipeline says why it cannot.
 func (in *inputs) follows(c *cobra.Command) bool {
 	return insists(c) || pipeline.ExactPays(in.backend)
+}
+
+// probed is how many images tell whether a model is too deep for an exact curve. A ray of a deep
+// model is deep for nearly every image.
+const probed = 4
+
+// tooDeep walks the first images of s, and returns how a ray was too deep, or nil. The same images
+// give the same answer, so a sweep that is taken up again, or a shard of it, is not another one. It
+// returns no other error of a walk, for the sweep will find it.
+func (in *inputs) tooDeep(ctx context.Context, s pipeline.Sweep) (*backend.DeepError, error) {
+	walker, ok := pipeline.AsExacter(in.backend)
+	if !ok || walker.ExactPays() {
+		return nil, nil
+	}
+	some := first(in.set, probed)
+	if err := walker.Load(ctx, some.First, some.Images, some.Labels); err != nil {
+		return nil, err
+	}
+	var deep *backend.DeepError
+	if err := walker.Exact(ctx, 0, s.Eps[len(s.Eps)-1], s.Bounds, make([]attack.Walk, some.N())); errors.As(err, &deep) {
+		return deep, nil
+	}
+	return nil, ctx.Err()
 }
 
 // offerExact says on w that s could be exact for more time, if so.
