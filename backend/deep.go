@@ -9,5 +9,5 @@ type DeepError struct {
 }
 
 func (e *DeepError) Error() string {
-	return fmt.Sprintf("image %d: its ray is not decided after %d points, so the model is too deep for an exact curve: ask for counts at eps only", e.Image, e.Points)
+	return fmt.Sprintf("image %d: its ray is not decided after %d points, so the model is too deep for an exact curve", e.Image, e.Points)
 }

@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"fmt"
+	"strings"
 
 	"advsweep/internal/batch"
 	"advsweep/internal/gemm"
@@ -53,7 +54,7 @@ func newCarrier[T Float](path string, n *stretchNet, i int, net *network[T]) (ca
 	case lower.Pairwise:
 		return newPaired(vec, o.Name, n, op, in, sizes)
 	}
-	return nil, fmt.Errorf("%T is not piecewise linear", op.Operation)
+	return nil, fmt.Errorf("%s is not piecewise linear", strings.TrimPrefix(fmt.Sprintf("%T", op.Operation), "lower."))
 }
 
 // newFixed returns the carrier of an operation of which no image changes what it takes.

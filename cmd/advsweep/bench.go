@@ -354,6 +354,7 @@ func (in *inputs) work(c *cobra.Command, w work, bounds attack.Bounds) (*benchma
 	if s, err = in.fit(c, s); err != nil {
 		return nil, err
 	}
+	s.Exact = s.Exact || w.walk
 	b, set := in.backend, in.set
 	bm := &benchmark{name: w.label + "/bounds=" + bounds.String(), images: set.N(), work: w.name, bounds: bounds, sweep: &s}
 	if slices.ContainsFunc(s.Attacks, pipeline.Rays) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"advsweep/attack"
+	"advsweep/backend"
 	"advsweep/internal/chunklog"
 	"advsweep/internal/remedy"
 	"advsweep/report"
@@ -50,6 +51,7 @@ var hints = []hint{
 	{is[*study.NotMergedError], "", saysOf(func(e *study.NotMergedError) string {
 		return fmt.Sprintf("'advsweep merge %s' does it", e.Dir)
 	})},
+	{is[*backend.DeepError], "exact", says("--exact=false measures at --eps only, in another folder")},
 	{otherBackend, "", says("compute every shard with one backend, as 'advsweep sweep --shard I/N --backend cpu' does")},
 	{is[*rundir.NoRunError], "", says("want a folder that 'advsweep sweep --out' wrote")},
 	{needs(remedy.Folder), "out", says("--out DIR chooses the folder")},

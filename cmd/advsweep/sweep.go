@@ -232,7 +232,7 @@ func (in *inputs) tooDeep(ctx context.Context, s pipeline.Sweep) (*backend.DeepE
 // offerExact says on w that s could be exact for more time, if so.
 func (in *inputs) offerExact(w io.Writer, s pipeline.Sweep) {
 	if _, ok := pipeline.AsExacter(in.backend); ok && s.Exact {
-		fmt.Fprintln(w, "advsweep: the curve of fgsm is at --eps only: --exact has it at every eps, in some five times as long for this model")
+		fmt.Fprintln(w, "advsweep: the curve of fgsm is at --eps only: --exact has it at every eps, for some five times as long")
 	}
 }
 
