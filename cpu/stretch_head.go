@@ -59,9 +59,6 @@ type margin struct {
 	noise    float64
 }
 
-func (v *margin) low(t float64) float64  { return chordAt(v.m0, v.m1, t) + v.down }
-func (v *margin) high(t float64) float64 { return chordAt(v.m0, v.m1, t) + v.up }
-
 // margins appends those of a label on stretch s of v, which is between points e.
 //
 // Noise is the probabilistic bound λ·√n·u·Σ|terms| of Higham and Mary 2019 (SIAM J. Sci. Comput.

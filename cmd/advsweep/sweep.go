@@ -118,7 +118,7 @@ func (v *sweepVerb) run(c *cobra.Command) error {
 	if s, err = in.fit(c, in.leaveOut(c.ErrOrStderr(), s, v.output.quiet)); err != nil {
 		return err
 	}
-	if !v.output.quiet && v.more.exact && !s.Exact {
+	if !v.output.quiet && v.more.exact && !insists(c) && !s.Exact {
 		in.offerExact(c.ErrOrStderr(), asked)
 	}
 	in.warnUnits(c.ErrOrStderr(), s, v.ball.eps)
