@@ -24,7 +24,7 @@ SIMULATOR = $(wildcard kernels/*.cu kernels/*.cuh internal/cusim/*.cpp internal/
 .DELETE_ON_ERROR:
 .PHONY: build test test-long arithmetic race check instruction-sets generate bench bench-peers fuzz cuda nvcc kernels kernel-report \
 	cuda-tests test-sim test-asan test-tsan mutants gpu-binaries test-gpu sanitize bench-gpu kubernetes-check slurm-test bench-shards simulate zoo \
-	licenses sbom verify reproducible hosts reliability soundness
+	licenses sbom verify reproducible hosts reliability soundness certified
 
 build: # one static binary
 	CGO_ENABLED=0 go build $(RELEASE) -o advsweep ./cmd/advsweep
@@ -99,6 +99,10 @@ zoo: # sixty architectures and hundreds of random graphs against onnxruntime and
 soundness: # attacks on boxes whose answers are proven; VNN=DIR has NAME.npz and nets, see docs/soundness.md
 	@test -n "$(VNN)" || { echo "make soundness VNN=DIR: DIR has NAME.npz and nets, see docs/soundness.md"; exit 1; }
 	ADVSWEEP_VNN="$(abspath $(VNN))" go test -count=1 -timeout 0 -run '^TestSoundness$$' -v ./pipeline
+
+certified: # proofs of the same boxes, see docs/certify.md
+	@test -n "$(VNN)" || { echo "make certified VNN=DIR: DIR has NAME.npz and nets, see docs/soundness.md"; exit 1; }
+	ADVSWEEP_VNN="$(abspath $(VNN))" go test -count=1 -timeout 0 -run '^TestCertifiedSoundness$$' -v ./pipeline
 
 fuzz: # every fuzz target for FUZZTIME
 	@set -e; for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \

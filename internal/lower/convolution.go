@@ -135,3 +135,14 @@ func FlipTranspose[E any](c *Convolution, weight func(o, c, u, v int) E) func(c,
 		return weight(c/depth*filters+o, c%depth, kernel[0]-1-u, kernel[1]-1-v)
 	}
 }
+
+// Pixel returns the pixel of the image that is at row u and column v of window p, both counted by
+// rows, or -1 where the window lies over the edge there.
+func (w Unfold) Pixel(p, u, v int) int {
+	y := p/w.Out.W*w.Stride[0] + u*w.Dilation[0] - w.Pad[0]
+	x := p%w.Out.W*w.Stride[1] + v*w.Dilation[1] - w.Pad[1]
+	if y < 0 || y >= w.In.H || x < 0 || x >= w.In.W {
+		return -1
+	}
+	return y*w.In.W + x
+}
