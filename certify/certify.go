@@ -15,6 +15,7 @@ package certify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -36,6 +37,9 @@ const (
 	CROWN Method = "crown"
 	// Alpha is CROWN whose lower slopes are then moved, row by row, to where the bound is highest.
 	Alpha Method = "alpha"
+	// Branch is Alpha, and then cases by the signs of units: a case takes a unit to be shut or open, and
+	// all cases together are the box. There are at most BranchBudget of them in a call.
+	Branch Method = "branch"
 	// Auto is IBP, then CROWN, then Alpha, each for the rows that the one before has not proven to be
 	// above 0.
 	Auto Method = "auto"
@@ -49,6 +53,7 @@ var methods = []struct {
 	{IBP, "interval bounds"},
 	{CROWN, "backward linear bounds (CROWN, DeepPoly) with adaptive slopes"},
 	{Alpha, "backward linear bounds whose slopes are optimised (alpha-CROWN, of the last bound only)"},
+	{Branch, "alpha, then cases by the signs of ReLUs, with a budget (as beta-CROWN)"},
 	{Auto, "ibp, then crown, then alpha, each for what is not proven yet"},
 }
 
@@ -188,6 +193,9 @@ func (c *Certifier) LowerBy(ctx context.Context, method Method, lo, hi []float64
 	w.ctx = ctx
 	w.load(lo, hi)
 	bounds, err := w.lower(method, rows)
+	if errors.Is(err, errUnbounded) {
+		return slices.Repeat([]float64{math.Inf(-1)}, len(rows)), nil
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -94,12 +94,26 @@ func (n curved) back(w *work, i int, p *pass, a []float32) {
 			to[o] = from[o] * s.lower[o].slope
 		}
 		var slopes []float32
-		if p.slopes != nil {
+		if p.slopes != nil && p.slopes[i] != nil {
 			slopes = p.slopes[i][k*ld:]
 		}
 		var d, sum, lost float64
+		var splits []split
+		if p.splits != nil {
+			splits = p.splits[k]
+			w.mark(splits, i, true)
+		}
 		for _, o := range s.bent {
 			v := from[o]
+			if splits != nil && w.sides[o] > 0 {
+				sp := &splits[w.sides[o]-1]
+				var t float64
+				to[o], t = sp.back(v, s.in[0].c[o], w.boxes[i+1].c[o])
+				d += t
+				sum += float64(math.Abs(float64(v))+float64(sp.beta)) * (math.Abs(s.in[0].c[o]) + math.Abs(w.boxes[i+1].c[o]))
+				lost += float64(math.Abs(float64(to[o])) * r[o])
+				continue
+			}
 			if v == 0 {
 				to[o] = 0
 				continue
@@ -117,6 +131,7 @@ func (n curved) back(w *work, i int, p *pass, a []float32) {
 			sum += math.Abs(t)
 			lost += float64(math.Abs(float64(to[o])) * r[o])
 		}
+		w.mark(splits, i, false)
 		p.d[k] += d
 		p.sum[k] += sum
 		p.lost[k] += float64(unit32 * lost)

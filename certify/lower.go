@@ -1,11 +1,15 @@
 package certify
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
 
 // lower is Certifier.Lower of the box that is loaded.
 func (w *work) lower(method Method, rows [][]float64) ([]float64, error) {
 	switch method {
-	case IBP, CROWN, Alpha, Auto:
+	case IBP, CROWN, Alpha, Branch, Auto:
 	default:
 		return nil, fmt.Errorf("certify: unknown method %q", method)
 	}
@@ -31,8 +35,23 @@ func (w *work) lower(method Method, rows [][]float64) ([]float64, error) {
 	if method == CROWN {
 		return best, nil
 	}
-	all = open(best, method != Auto)
-	return best, w.better(best, rows, all, w.climb)
+	all = open(best, method == Alpha)
+	if err := w.better(best, rows, all, w.climb); err != nil || method != Branch {
+		return best, err
+	}
+	all = open(best, false)
+	slices.SortStableFunc(all, func(a, b int) int { return cmp.Compare(best[a], best[b]) }) // the hardest first
+	budget := BranchBudget
+	for _, k := range all {
+		v, err := w.branch(rows[k], &budget)
+		if err != nil {
+			return nil, err
+		}
+		if !(best[k] >= v) {
+			best[k] = v
+		}
+	}
+	return best, nil
 }
 
 // open returns the places of bounds that are not above 0, or of all.

@@ -2,7 +2,9 @@ package certify
 
 import (
 	"context"
+	"errors"
 	"math"
+	"slices"
 
 	"advsweep/internal/gemm"
 )
@@ -17,7 +19,8 @@ type node interface {
 	// that costs.
 	back(w *work, i int, p *pass, a []float32)
 	// apply writes out for numbers in, in float64 and without a bound on rounding. A function takes the
-	// line that a form a at its output chose. It says where to look for better slopes, and no more.
+	// line that a form a at its output chose, and writes how far that lies from the output's center. It
+	// says where to look for better slopes, and no more.
 	apply(s *state, out []float64, in [][]float64, a, slopes []float32)
 }
 
@@ -66,7 +69,7 @@ type work struct {
 	mul    gemm.Scratch[float32]
 	zeros  []float32
 	want   []bool
-	known  bool // boxes are tightened
+	sides  []int // by number of a value, 1 + the place of a split in its row; else 0
 }
 
 func newWork(c *Certifier) *work {
@@ -77,7 +80,7 @@ func newWork(c *Certifier) *work {
 		w.boxes[j] = newBox(n)
 		most = max(most, n)
 	}
-	w.zeros, w.want = make([]float32, wide(most)), make([]bool, most)
+	w.zeros, w.want, w.sides = make([]float32, wide(most)), make([]bool, most), make([]int, most)
 	for i := range w.states {
 		s := &w.states[i]
 		for _, j := range c.prog.Ops[i].Takes {
@@ -109,7 +112,6 @@ func (w *work) load(lo, hi []float64) {
 	for o, i := range w.order {
 		w.boxes[0].set(o, lo[i], hi[i])
 	}
-	w.known = false
 }
 
 // A pass carries m forms back.
@@ -121,11 +123,10 @@ type pass struct {
 	sum   []float64   // [m], of the magnitudes of all terms of d
 	terms int         // of d and of lost
 	// near ends forms at the outputs of functions, where their boxes are looked at.
-	near bool
-	// slopes, if set, are the slopes of lower lines by operation, [m][wide(size)]; kept are then forms
-	// at the outputs of functions.
-	slopes [][]float32
-	kept   [][]float32
+	near   bool
+	slopes [][]float32 // of lower lines by operation [m][wide(size)], where they are chosen; or nil
+	kept   [][]float32 // by value, the forms that there were; nil: none is kept
+	splits [][]split   // by row, the units that are on one side only; nil: none is
 }
 
 func (w *work) newPass(m int) *pass {
@@ -171,15 +172,10 @@ func (w *work) run(p *pass, from int) error {
 		}
 		if end {
 			w.end(p, j, a)
-			if p.slopes != nil && j == 0 {
-				p.kept[0] = a
-				continue
-			}
-			w.release(a)
-			continue
+		} else {
+			w.nodes[j-1].back(w, j-1, p, a)
 		}
-		w.nodes[j-1].back(w, j-1, p, a)
-		if p.slopes != nil {
+		if p.kept != nil {
 			p.kept[j] = a
 			continue
 		}
@@ -261,6 +257,9 @@ func (w *work) forward(tight bool) error {
 	for i, n := range w.nodes {
 		s, out := &w.states[i], &w.boxes[i+1]
 		n.bounds(s, out, s.in)
+		if !out.finite() {
+			return errUnbounded
+		}
 		if tight && w.asked[i+1] && w.prog.Moves[i+1] {
 			n.settle(s, out)
 			if err := w.tighten(i + 1); err != nil {
@@ -269,9 +268,12 @@ func (w *work) forward(tight bool) error {
 		}
 		n.settle(s, out)
 	}
-	w.known = tight
 	return nil
 }
+
+// errUnbounded says that a number of the network may be anything: a weight is not finite, or sums
+// overflow.
+var errUnbounded = errors.New("certify: a value of the network has no finite bounds")
 
 // wanted returns the numbers of value j whose boxes decide how tight lines are.
 func (w *work) wanted(j int, to []int32) []int32 {
@@ -409,14 +411,16 @@ func (w *work) logits(rows [][]float64) *pass {
 
 // last returns the bounds of rows from the boxes as they are. near ends forms at the first function.
 func (w *work) last(rows [][]float64, near bool) ([]float64, error) {
-	p := w.logits(rows)
-	p.near = near
-	if err := w.run(p, len(w.nodes)); err != nil {
-		return nil, err
-	}
-	bounds := make([]float64, len(rows))
-	for k := range bounds {
-		bounds[k] = p.bound(k)
+	bounds := make([]float64, 0, len(rows))
+	for some := range slices.Chunk(rows, w.rows()) {
+		p := w.logits(some)
+		p.near = near
+		if err := w.run(p, len(w.nodes)); err != nil {
+			return nil, err
+		}
+		for k := range some {
+			bounds = append(bounds, p.bound(k))
+		}
 	}
 	return bounds, nil
 }

@@ -88,6 +88,16 @@ func (b *box) around(i int, c, r float64) {
 	b.lo[i], b.hi[i] = below(c-r), above(c+r)
 }
 
+// finite reports whether all numbers have bounds.
+func (b *box) finite() bool {
+	for i, r := range b.r {
+		if c := b.c[i]; r-r != 0 || c-c != 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // copyFrom makes number i that of another box.
 func (b *box) copyFrom(i int, from *box, j int) {
 	b.lo[i], b.hi[i], b.c[i], b.r[i] = from.lo[j], from.hi[j], from.c[j], from.r[j]

@@ -29,6 +29,7 @@ const (
 	Look   Kind = iota // at the clean images
 	Walk               // along FGSM's ray, and what is read off it
 	Strike             // the attack, row by row
+	Prove              // the largest eps at which an image is proven to be right
 )
 
 // How large a chunk is by default. defaultWork is in rows times passes up and down the network:
@@ -153,6 +154,9 @@ func (s Sweep) cuts() (all []cut) {
 		eps := min(len(s.Eps), max(few, work/row))
 		images := min(walkImages, max((few+eps-1)/eps, work/(row*eps)))
 		all = append(all, cut{Strike, i, images, eps, len(s.Eps)})
+	}
+	if s.Certify != "" {
+		all = append(all, cut{Prove, 0, proofImages, 0, 0})
 	}
 	return all
 }
@@ -287,7 +291,7 @@ func (s Sweep) units(c Chunk) int {
 
 // chunk does c and returns what it finds as a payload.
 func (r *sweeping) chunk(ctx context.Context, c Chunk) ([]byte, error) {
-	if !r.loaded && !(c.Kind == Strike && r.Attacks[c.Attack].Staged()) {
+	if !r.loaded && c.Kind != Prove && !(c.Kind == Strike && r.Attacks[c.Attack].Staged()) {
 		if err := r.b.Load(ctx, r.set.First, r.set.Images, r.set.Labels); err != nil {
 			return nil, err
 		}
@@ -298,6 +302,8 @@ func (r *sweeping) chunk(ctx context.Context, c Chunk) ([]byte, error) {
 		return r.look(ctx, c)
 	case Walk:
 		return r.walk(ctx, c)
+	case Prove:
+		return r.prove(ctx, c)
 	case Strike:
 		n := (c.Hi - c.Lo) * (c.To - c.From)
 		found := make([]Outcome, n)
@@ -392,7 +398,7 @@ func (s Sweep) Assemble(n, first, classes int, log Log) (*Result, error) {
 		}
 	}
 	E, reader, f := len(s.Eps), s.reader(), s.formOf(classes)
-	res := &Result{N: n, First: first, Classes: classes, Eps: slices.Clone(s.Eps), Bounds: s.Bounds, Images: make([]Clean, n)}
+	res := &Result{N: n, First: first, Classes: classes, Eps: slices.Clone(s.Eps), Bounds: s.Bounds, Images: make([]Clean, n), Certified: s.newCertificate(n)}
 	walks := make([][]attack.Walk, len(s.Attacks))
 	for i, a := range s.Attacks {
 		c := Curve{Attack: a}
@@ -442,6 +448,8 @@ func (s Sweep) Assemble(n, first, classes int, log Log) (*Result, error) {
 					curve.Reached[image*E+e] = reached
 				}
 			})
+		case Prove:
+			err = f.proofs(c, p, func(image int, eps float64) { res.Certified.Eps[image] = eps })
 		default:
 			err = fmt.Errorf("a chunk of kind %d", c.Kind)
 		}

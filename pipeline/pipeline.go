@@ -134,6 +134,10 @@ type Sweep struct {
 	// Rounded asks also what the model says of every image at every eps once its pixels are rounded
 	// to 8 bits.
 	Rounded bool
+	// Certify asks Prover for the largest eps at which each image is proven to be right, and names its
+	// method; "" does not ask. All attacks are in L∞ then.
+	Certify string
+	Prover  Prover
 	// ChunkWork bounds a chunk in rows times passes up and down the network: see Plan. It changes
 	// how the work is cut, never the result. 0 is the default; the function ChunkWork returns what
 	// suits a model.
@@ -258,6 +262,9 @@ func (s Sweep) Validate(b Backend, set *dataset.Set) error {
 		return err
 	}
 	if err := s.Bounds.Validate(); err != nil {
+		return err
+	}
+	if err := s.fitsProof(); err != nil {
 		return err
 	}
 	if s.ChunkWork < 0 {

@@ -29,6 +29,7 @@ import (
 //	        stands behind them, under a staged attack the stage as a byte and the passes as uint32, and
 //	        under an attack toward all other classes the number of those that were reached, and these,
 //	        rising.
+//	prove   for each image the largest eps that is proven as float64, or -1.
 //
 // Norms follow where an attack moves pixels by eps or not at all: without bounds along a ray.
 // Neither a margin nor a norm that is not a number is read, nor a class that the model has not.
@@ -188,6 +189,8 @@ func (f form) least(c cut) int {
 	switch c.kind {
 	case Look:
 		return 4 * 4
+	case Prove:
+		return 8
 	case Walk:
 		n := 1 + 1 + 1 + 1 + 1 + 8 + 1
 		if c.eps > 0 {

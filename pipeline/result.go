@@ -19,6 +19,8 @@ type Result struct {
 	Bounds  attack.Bounds
 	Images  []Clean // [N], what the model says of the clean images
 	Curves  []Curve // one for each attack
+	// Certified is what was proven of the images; nil if that was not asked.
+	Certified *Certificate
 }
 
 // A Clean is what the model says of one image as it is.

@@ -63,6 +63,6 @@ func New(meta Meta, mod *model.Model, set *dataset.Set, s pipeline.Sweep, mathMo
 	meta.Device = ""
 	return Manifest{
 		Meta: meta, Arithmetic: mathMode, Layers: mod.String(), Shape: slices.Clone(set.Images.Shape()[1:]), Classes: mod.Outputs(), ClassNames: set.Classes,
-		Attacks: s.Attacks, Eps: s.Eps, Bounds: s.Bounds.String(), Exact: s.Exact, Rounded: s.Rounded, Work: s.ChunkWork,
+		Attacks: s.Attacks, Eps: s.Eps, Bounds: s.Bounds.String(), Exact: s.Exact, Rounded: s.Rounded, Certify: s.Certify, Work: s.ChunkWork,
 	}
 }

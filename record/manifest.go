@@ -29,6 +29,8 @@ type Manifest struct {
 	Bounds     string          `json:"bounds"`
 	Exact      bool            `json:"exact"`
 	Rounded    bool            `json:"rounded"`
+	// Certify is the method of certificates; "": there are none.
+	Certify string `json:"certify,omitempty"`
 	// Mixed says who computed it, if not all of it was computed as Backend and Arithmetic say.
 	Mixed []Part `json:"mixed,omitempty"`
 	Work  int    `json:"work,omitempty"` // of a chunk: pipeline.Sweep.ChunkWork
@@ -69,6 +71,9 @@ func ParseManifest(data []byte) (*Manifest, error) {
 	if err := s.Small(m.Classes); err != nil {
 		return nil, fmt.Errorf("record: manifest: %w", err)
 	}
+	if shown := plain.Line(m.Certify, plain.Name); shown != m.Certify { // it stands in tables and files
+		return nil, fmt.Errorf("record: manifest: certificates by %q, want a name of at most %d plain characters", shown, plain.Name)
+	}
 	for _, a := range s.Attacks {
 		if shown := plain.Line(a.Name, plain.Name); shown != a.Name { // it stands in tables and files
 			return nil, fmt.Errorf("record: manifest: an attack is called %q, want a name of at most %d plain characters", shown, plain.Name)
@@ -86,7 +91,7 @@ func ParseManifest(data []byte) (*Manifest, error) {
 // Sweep is the sweep that m fixes.
 func (m *Manifest) Sweep() pipeline.Sweep {
 	bounds, _ := attack.ParseBounds(m.Bounds) // checked when it was made
-	return pipeline.Sweep{Attacks: m.Attacks, Eps: m.Eps, Bounds: bounds, Exact: m.Exact, Rounded: m.Rounded, ChunkWork: m.Work}
+	return pipeline.Sweep{Attacks: m.Attacks, Eps: m.Eps, Bounds: bounds, Exact: m.Exact, Rounded: m.Rounded, Certify: m.Certify, ChunkWork: m.Work}
 }
 
 // Assemble makes the result of all chunks in log.

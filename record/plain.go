@@ -12,7 +12,7 @@ func (m *Manifest) Plain() *Manifest {
 	p := *m
 	p.ClassNames, p.Mixed = slices.Clone(m.ClassNames), slices.Clone(m.Mixed)
 	names := []*string{
-		&p.Version, &p.Backend, &p.Device, &p.Precision, &p.Math, &p.Arithmetic, &p.Bounds,
+		&p.Version, &p.Backend, &p.Device, &p.Precision, &p.Math, &p.Arithmetic, &p.Bounds, &p.Certify,
 		&p.Model.Name, &p.Model.SHA256, &p.Model.Pixels, &p.Model.Activation, &p.Model.Output,
 		&p.Data.Images.Name, &p.Data.Images.SHA256, &p.Data.Labels.Name, &p.Data.Labels.SHA256, &p.Data.SHA256,
 	}

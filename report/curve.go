@@ -377,10 +377,12 @@ func curveJSON(m record.Meta, r *pipeline.Result, rows []Row) ([]byte, error) {
 		Chance        float64      `json:"chance"`
 		ZeroImages    int          `json:"zero_gradient_images"`
 		ZeroIndices   []int        `json:"zero_gradient_indices"`
-		Rows          []Row        `json:"rows"`
+		// Certified is left out where nothing was certified.
+		Certified *certifiedJSON `json:"certified,omitempty"`
+		Rows      []Row          `json:"rows"`
 	}{
 		m, attacks, append([]float64{}, r.Eps...), r.Bounds.String(), r.Classes, r.Clean, stat.Ratio(r.Clean, r.N), stat.Ratio(1, r.Classes),
-		len(zero), zero, rows,
+		len(zero), zero, newCertifiedJSON(r), rows,
 	})
 	return onOneLine(data), err
 }

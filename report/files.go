@@ -143,7 +143,8 @@ func (c *Compared) Files(base string) ([]File, error) {
 // Names lists the files of Files.
 func Names() []string { return append(CurveNames("curve"), ImagesName, ClassesName) }
 
-// Files makes the files that follow from what the run of m found, in the order of Names. They are
+// Files makes the files that follow from what the run of m found, in the order of Names, and behind
+// them those of CertifiedNames where something was certified. They are
 // the same bytes however and wherever the run was computed.
 func Files(m *record.Manifest, res *pipeline.Result) ([]File, error) {
 	var lists []File
@@ -154,7 +155,7 @@ func Files(m *record.Manifest, res *pipeline.Result) ([]File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append(drawn[0], lists...), nil
+	return append(append(drawn[0], lists...), certifiedFiles(res)...), nil
 }
 
 // ListFiles makes the files of res that list images and classes.
@@ -172,6 +173,9 @@ func OpenFolder(dir string, names ...string) (*Folder, error) { return outdir.Op
 // removes it, unless it is the same run.
 func OpenRun(dir string, m *record.Manifest, more ...string) (*Folder, error) {
 	names := append(append(Names(), RunName), more...)
+	if m.Certify != "" {
+		names = append(names, CertifiedNames()...)
+	}
 	folder, err := outdir.Open(dir, names...)
 	if err != nil {
 		return nil, err
@@ -190,7 +194,7 @@ func OpenRun(dir string, m *record.Manifest, more ...string) (*Folder, error) {
 	var outdated []string
 	for _, name := range written {
 		saved := strings.HasPrefix(name, savedImages) || strings.HasPrefix(name, savedMontage)
-		if (saved || name == PageName) && !slices.Contains(names, name) {
+		if (saved || name == PageName || slices.Contains(CertifiedNames(), name)) && !slices.Contains(names, name) {
 			outdated = append(outdated, name)
 		}
 	}
@@ -201,7 +205,7 @@ func OpenRun(dir string, m *record.Manifest, more ...string) (*Folder, error) {
 // computed, read or merged. It returns a *TakenError if one would overwrite what advsweep did not
 // write; then it has written none.
 func Write(dir string, m *record.Manifest, res *pipeline.Result, more ...File) error {
-	names := Names()
+	names := append(Names(), CertifiedNames()...)
 	for _, f := range more {
 		names = append(names, f.Name)
 	}

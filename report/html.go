@@ -141,6 +141,7 @@ type (
 		Least, Most []imageCard
 		Zero        []fact
 	}
+	// A numbersContent is a table with a note.
 	numbersContent struct {
 		Note  string
 		Heads []string
@@ -155,6 +156,7 @@ type (
 		Head    headContent
 		Lead    leadContent
 		Charts  chartsContent
+		Bracket *numbersContent // nil without certificates
 		Classes classesContent
 		Images  imagesContent
 		Attacks []attackRow
@@ -230,6 +232,7 @@ func (p Page) content() (*pageContent, error) {
 		return nil, err
 	}
 	p.table(v, columns)
+	v.Bracket = bracketTable(r, columns)
 	return v, p.facts(v)
 }
 

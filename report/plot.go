@@ -160,6 +160,9 @@ func (f Figure) caption() string {
 		intervals = append(intervals, "bars")
 	}
 	s += " · " + strings.Join(intervals, " and ") + ": 95 % (Wilson)"
+	if r.Certified != nil {
+		s += " · above certified: not known"
+	}
 	if z := len(drawn.ZeroGradient()); z > 0 {
 		s += fmt.Sprintf(" · zero gradient: %s not attacked at some eps", images(z))
 	}
@@ -216,6 +219,9 @@ func (f Figure) plot(slack vg.Length) (*plot.Plot, error) {
 	if drawn == nil {
 		for _, i := range indices {
 			drawn = append(drawn, newCurve(r, i))
+		}
+		if r.Certified != nil {
+			drawn = append(drawn, certifiedCurve(r))
 		}
 	}
 	for i, c := range drawn {

@@ -48,6 +48,7 @@ func CurveTable(w io.Writer, r *pipeline.Result) error {
 		}
 		writeColumns(&b, columns)
 	}
+	writeCertified(&b, r)
 	writeOutcomes(&b, r)
 	if of := r.WorstOf(); of != nil {
 		b.WriteString("\n" + wrapped(fmt.Sprintf("%s: %s.", attack.Worst().Label(), worstOf(of)), 80) + "\n")

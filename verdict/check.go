@@ -34,11 +34,19 @@ type Check struct {
 	Seed   uint64
 	More   []attack.Attack // that are made besides, and judged too; none is composite
 	Gates  []Gate          // their eps join Eps
+	Proofs Proofs
 	Rows   int
 	// Prober tries what may be behind clean images that are wrong; nil: nothing is tried.
 	Prober *Prober
 	// Progress is as Sweep's.
 	Progress func(done, total int)
+}
+
+// Proofs are gates that count the images that are proven to be right at an eps in L∞. Prover is asked,
+// and may be nil where there are no gates.
+type Proofs struct {
+	Gates  []Gate
+	Prover pipeline.Prover
 }
 
 // The attacks of a Check, by their places in its result.
@@ -136,6 +144,13 @@ func (c Check) Run(ctx context.Context, b pipeline.Backend, set *dataset.Set) ([
 		if found[0], err = c.Prober.explain(ctx, b, set, found[0]); err != nil {
 			return nil, nil, err
 		}
+	}
+	for _, g := range c.Proofs.Gates {
+		f, err := c.proofs(ctx, b, set, g)
+		if err != nil {
+			return nil, nil, err
+		}
+		found = append(found, f)
 	}
 	return append([]Finding{found[0], finite, found[1], ball}, found[2:]...), res, nil
 }
@@ -342,4 +357,22 @@ func (j judge) gate(g Gate) Finding {
 		f.Level = Fail
 	}
 	return f
+}
+
+// proofs asks whether so many images are proven to be right as g wants.
+func (c Check) proofs(ctx context.Context, b pipeline.Backend, set *dataset.Set, g Gate) (Finding, error) {
+	f := Finding{What: MinCertified, Eps: g.Eps, Want: g.Accuracy, N: set.N()}
+	proven, err := pipeline.Proven(ctx, c.Proofs.Prover, set, g.Eps, c.Bounds, b.Info().Threads)
+	if err != nil {
+		return f, err
+	}
+	for i, ok := range proven {
+		if !ok {
+			f.Images = append(f.Images, set.First+i)
+		}
+	}
+	if f.Right[0] = f.N - len(f.Images); !(float64(f.Right[0])/float64(f.N) >= g.Accuracy) {
+		f.Level = Fail
+	}
+	return f, nil
 }

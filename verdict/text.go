@@ -86,6 +86,8 @@ func (f Finding) String() string {
 	case MinAccuracy:
 		return fmt.Sprintf("accuracy %.4g (%d of %d) at eps %.4g under the worst of all attacks, want at least %.4g",
 			float64(f.Right[0])/float64(f.N), f.Right[0], f.N, f.Eps, f.Want)
+	case MinCertified:
+		return fmt.Sprintf("%.4g (%d of %d) certified at eps %.4g, want at least %.4g", float64(f.Right[0])/float64(f.N), f.Right[0], f.N, f.Eps, f.Want)
 	default:
 		return fmt.Sprintf("%s: check has no words for this question", f.What)
 	}

@@ -42,6 +42,7 @@ const (
 	OtherLoss    Question = "loss"          // does the margin as a loss fool more?
 	Monotone     Question = "monotone"      // does a larger eps make images right?
 	MinAccuracy  Question = "min-accuracy"  // is a Gate reached?
+	MinCertified Question = "min-certified" // is a Gate of Proofs?
 
 	// Of a sweep that somebody else set up.
 	ShortSteps  Question = "short-steps"  // do the steps reach the largest eps?
@@ -68,13 +69,13 @@ type Finding struct {
 	// it is about.
 	Only [2]int
 	// Right counts images that are right: under Attack and under Other, or at From and at Eps.
-	// Of MinAccuracy, AtFar and AboveChance Right[0] is at Eps; Right[1] of AtZero is without an
+	// Of MinCertified Right[0] is proven. Of MinAccuracy, AtFar and AboveChance Right[0] is at Eps; Right[1] of AtZero is without an
 	// attack.
 	Right [2]int
 	N     int // images asked
 	// P is the chance of Only, or of what is more uneven, if there is nothing to find
 	P       float64
-	Want    float64 // of MinAccuracy the accuracy; else the images that are right by chance
+	Want    float64 // of MinAccuracy and MinCertified the accuracy; else the images that are right by chance
 	Images  []int   // that it is about
 	Err     error   // of Finite
 	Outside         // of Ball, EpsUnits and BoundsUnits

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"advsweep/attack"
+	"advsweep/certify"
 	"advsweep/internal/plain"
 	"advsweep/internal/words"
 	"advsweep/pipeline"
@@ -35,6 +36,8 @@ type checkVerb struct {
 	steps      int
 	more       string // --attack as it was given
 	far, gates string // --far and --min-accuracy as they were given
+	proofs     string // --min-certified as it was given
+	certify    string // a certify.Method
 	seed       uint64
 	format     string
 	quiet      bool
@@ -64,6 +67,7 @@ func newCheck() *cobra.Command {
   loss               the margin of logits as a loss fools no more images than cross-entropy
   monotone           a larger eps does not make images right
   min-accuracy       a gate: at least so much accuracy at an eps, under the worst of all attacks
+  min-certified      a gate: at least so many images proven to be right within an eps, in linf
 
 A model that fails hides its gradients, and looks more robust than it is. Images are named, by their index.
 With --attack further attacks are made and judged like these: targeted ones, which find what others miss, or
@@ -80,6 +84,8 @@ Exit code 0: no FAIL. 3: a FAIL. 1: it could not be done.`,
 	v.ball.add(c, "0.02,0.05,0.1,0.2", "`LIST` of eps to look at; pixels are in [0, 1]")
 	c.Flags().StringVar(&v.far, "far", "", "eps that reaches any image (default the width of --bounds, or 1; for l2 times the root of the pixels, for l1 times their number)")
 	c.Flags().StringVar(&v.gates, "min-accuracy", "", "`LIST` of accuracy@eps, as in 0.80@0.05,0.5@8/255")
+	c.Flags().StringVar(&v.proofs, "min-certified", "", "`LIST` of accuracy@eps, as in 0.5@0.02: images that --certify proves")
+	c.Flags().StringVar(&v.certify, "certify", string(certify.Auto), "how --min-certified proves: "+words.Or(certify.Methods()))
 	c.Flags().StringVar(&v.norm, "norm", "linf", "of eps: linf, l2 or l1")
 	c.Flags().IntVar(&v.steps, "steps", 20, "K of the iterated attacks; twice as many are tried, too")
 	c.Flags().StringVar(&v.more, "attack", "", "`LIST` of attacks to make besides, as in quick,square:steps=1000: any but "+words.Or(composites())+otherNames)
@@ -116,8 +122,8 @@ func (v *checkVerb) parseMore(norm attack.Norm) ([]attack.Attack, error) {
 	return list.Attacks, nil
 }
 
-// parseGates reads "0.80@0.05,0.5@8/255".
-func parseGates(s string) (gates []verdict.Gate, err error) {
+// parseGates reads "0.80@0.05,0.5@8/255" of a flag.
+func parseGates(flag, s string) (gates []verdict.Gate, err error) {
 	if s == "" {
 		return nil, nil
 	}
@@ -125,14 +131,14 @@ func parseGates(s string) (gates []verdict.Gate, err error) {
 		share, at, ok := strings.Cut(item, "@")
 		v, err := strconv.ParseFloat(strings.TrimSpace(share), 64)
 		if !ok || err != nil || !(v >= 0 && v <= 1) {
-			return nil, usagef("--min-accuracy %q, want accuracy@eps as in 0.80@0.05, accuracy from 0 to 1", item)
+			return nil, usagef("--%s %q, want accuracy@eps as in 0.80@0.05, accuracy from 0 to 1", flag, item)
 		}
 		eps, err := attack.ParseEps(at)
 		if err != nil {
-			return nil, asUsage("min-accuracy", err)
+			return nil, asUsage(flag, err)
 		}
 		if len(eps) != 1 {
-			return nil, usagef("--min-accuracy %q holds %d values of eps, want one", item, len(eps))
+			return nil, usagef("--%s %q holds %d values of eps, want one", flag, item, len(eps))
 		}
 		gates = append(gates, verdict.Gate{Accuracy: v, Eps: eps[0]})
 	}
@@ -163,8 +169,14 @@ func (v *checkVerb) run(c *cobra.Command) error {
 	if q.More, err = v.parseMore(q.Norm); err != nil {
 		return err
 	}
-	if q.Gates, err = parseGates(v.gates); err != nil {
+	if q.Gates, err = parseGates("min-accuracy", v.gates); err != nil {
 		return err
+	}
+	if q.Proofs.Gates, err = parseGates("min-certified", v.proofs); err != nil {
+		return err
+	}
+	if c.Flags().Changed("certify") && v.proofs == "" {
+		return usagef("--certify %s without --min-certified, whose proofs it chooses", v.certify)
 	}
 	if v.far != "" {
 		one, err := attack.ParseEps(v.far)
@@ -190,6 +202,11 @@ func (v *checkVerb) run(c *cobra.Command) error {
 	defer p.finish()
 	q.Progress = p.update
 	q.Prober = in.prober()
+	if len(q.Proofs.Gates) > 0 {
+		if q.Proofs.Prover, err = in.prover(v.certify); err != nil {
+			return err
+		}
+	}
 	found, _, err := q.Run(c.Context(), in.backend, in.set)
 	if err != nil {
 		return err
@@ -229,7 +246,15 @@ func (v *checkVerb) print(w *bytes.Buffer, in *inputs, q verdict.Check, found []
 		for _, g := range q.Gates {
 			gates = append(gates, [2]float64{g.Accuracy, g.Eps})
 		}
-		return enc.Encode(map[string]any{"run": meta, "eps": q.Eps, "far": q.Far, "bounds": q.Bounds.String(), "norm": q.Norm.String(), "steps": q.Steps, "more_attacks": names(q.More), "gates": gates, "findings": list})
+		all := map[string]any{"run": meta, "eps": q.Eps, "far": q.Far, "bounds": q.Bounds.String(), "norm": q.Norm.String(), "steps": q.Steps, "more_attacks": names(q.More), "gates": gates, "findings": list}
+		if proofs := q.Proofs.Gates; len(proofs) > 0 {
+			var gates [][2]float64
+			for _, g := range proofs {
+				gates = append(gates, [2]float64{g.Accuracy, g.Eps})
+			}
+			all["certify"], all["certified_gates"] = v.certify, gates
+		}
+		return enc.Encode(all)
 	case "csv":
 		rows := csv.NewWriter(w)
 		_ = rows.Write([]string{"level", "name", "text", "images"})

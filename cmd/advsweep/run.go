@@ -165,7 +165,7 @@ func (v *mergeVerb) shards(c *cobra.Command, dirs []string) error {
 	if v.mixed {
 		return usagef("--allow-mixed is for studies: shards of one sweep have one manifest, which names the backend")
 	}
-	folder, err := report.OpenFolder(v.output.out, report.Names()...)
+	folder, err := report.OpenFolder(v.output.out, append(report.Names(), report.CertifiedNames()...)...)
 	if err != nil {
 		return err
 	}

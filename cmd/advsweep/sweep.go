@@ -33,6 +33,7 @@ type sweepVerb struct {
 	output  outputFlags
 	shard   string // as in "3/16"
 	save    string // an eps, or ""
+	certify string // a certify.Method, or ""
 	seed    uint64
 }
 
@@ -89,6 +90,7 @@ a kill the same command goes on, and its files are the same, byte for byte.
 	v.images.add(c, 1000)
 	c.Flags().StringVar(&v.shard, "shard", "", "do part `I/N` of the work only, I from 1; see 'advsweep merge'")
 	c.Flags().StringVar(&v.save, "save-images", "", "write the perturbed images at `EPS`, which need not be of --eps: NPZ and PNG")
+	addCertify(c, &v.certify)
 	v.backend.add(c)
 	addSeed(c, &v.seed, "random draws")
 	v.output.add(c)
@@ -121,6 +123,10 @@ func (v *sweepVerb) run(c *cobra.Command) error {
 	if !v.output.quiet && v.more.exact && !insists(c) && !s.Exact {
 		in.offerExact(c.ErrOrStderr(), asked)
 	}
+	s.Certify = v.certify
+	if s.Prover, err = in.prover(v.certify); err != nil {
+		return err
+	}
 	in.warnUnits(c.ErrOrStderr(), s, v.ball.eps)
 	if err := in.warnClean(c.Context(), c.ErrOrStderr()); err != nil {
 		return err
@@ -137,6 +143,9 @@ func (v *sweepVerb) run(c *cobra.Command) error {
 	v.warnBackend(c.ErrOrStderr(), &m)
 	res, took, err := v.compute(c, in, &m, s, shard)
 	if res == nil || err != nil {
+		return err
+	}
+	if err := in.confirm(v.hard, c.ErrOrStderr(), s, res); err != nil {
 		return err
 	}
 	start := time.Now()
