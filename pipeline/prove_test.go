@@ -19,14 +19,7 @@ import (
 // certified is a sweep with certificates of a few images of the embedded model, and what it needs.
 func certified(t *testing.T) (pipeline.Sweep, *model.Model, *dataset.Set) {
 	t.Helper()
-	m, err := model.Default()
-	if err != nil {
-		t.Fatal(err)
-	}
-	whole, err := dataset.Embedded()
-	if err != nil {
-		t.Fatal(err)
-	}
+	m, whole := embedded(t)
 	set, err := whole.Slice(0, 20)
 	if err != nil {
 		t.Fatal(err)
