@@ -39,6 +39,7 @@ func (n curved) bounds(s *state, out *box, in []*box) {
 	x, size := in[0], len(out.c)
 	if s.lower == nil {
 		s.lower, s.upper, s.bent = make([]line, size), make([]line, size), make([]int32, 0, size)
+		s.plain = make([]float32, size)
 	}
 	s.bent = s.bent[:0]
 	for i := range size {
@@ -82,62 +83,75 @@ func height(b, w, cx, cy float64, to float64) float64 {
 	return float64(b+x) - cy + float64(to*8*unit64)*(math.Abs(b)+math.Abs(x)+math.Abs(cy))
 }
 
-func (curved) settle(*state, *box) {}
+func (curved) settle(s *state, _ *box) {
+	for o := range s.plain {
+		s.plain[o] = s.lower[o].slope
+	}
+	s.sides = s.sides[:0]
+	for _, o := range s.bent {
+		s.plain[o] = 0
+		l, u := &s.lower[o], &s.upper[o]
+		s.sides = append(s.sides, side{o, l.slope, u.slope, s.in[0].r[o], l.at, u.at})
+	}
+}
 
 func (n curved) back(w *work, i int, p *pass, a []float32) {
 	s, j, size := &w.states[i], w.prog.Ops[i].Takes[0]+1, w.prog.Ops[i].Out.Size()
-	ld, r := wide(size), w.boxes[j].r
+	ld := wide(size)
 	to := w.room(p.m * ld)
+	tiny := 0.0
+	for n := range s.sides {
+		tiny += s.sides[n].r
+	}
+	tiny = up(tiny32 * tiny)
 	for k := range p.m {
 		from, to := a[k*ld:][:size], to[k*ld:][:size]
-		for o := range to { // lines of slope 1 or 0, through the centers
-			to[o] = from[o] * s.lower[o].slope
+		plain := s.plain[:len(to)]
+		for o, v := range from[:len(to)] {
+			to[o] = v * plain[o]
 		}
 		var slopes []float32
 		if p.slopes != nil && p.slopes[i] != nil {
 			slopes = p.slopes[i][k*ld:]
 		}
-		var d, sum, lost float64
 		var splits []split
 		if p.splits != nil {
 			splits = p.splits[k]
 			w.mark(splits, i, true)
 		}
-		for _, o := range s.bent {
+		var d, sum, lost float64
+		for n := range s.sides {
+			u := &s.sides[n]
+			o := u.number
 			v := from[o]
 			if splits != nil && w.sides[o] > 0 {
-				sp := &splits[w.sides[o]-1]
+				sp, cx, cy := &splits[w.sides[o]-1], s.in[0].c[o], w.boxes[i+1].c[o]
 				var t float64
-				to[o], t = sp.back(v, s.in[0].c[o], w.boxes[i+1].c[o])
+				to[o], t = sp.back(v, cx, cy)
 				d += t
-				sum += float64(math.Abs(float64(v))+float64(sp.beta)) * (math.Abs(s.in[0].c[o]) + math.Abs(w.boxes[i+1].c[o]))
-				lost += float64(math.Abs(float64(to[o])) * r[o])
+				sum += float64((math.Abs(float64(v)) + float64(sp.beta)) * (math.Abs(cx) + math.Abs(cy)))
+				lost += float64(math.Abs(float64(to[o])) * u.r)
 				continue
 			}
-			if v == 0 {
-				to[o] = 0
-				continue
-			}
-			slope, at := s.upper[o].slope, s.upper[o].at
+			slope, at := u.upper, u.high
 			if !(v < 0) {
-				slope, at = s.lower[o].slope, s.lower[o].at
-				if l := &s.lower[o]; slopes != nil && l.least < l.most {
-					slope, at = slopes[o], l.turned(slopes[o])
+				slope, at = u.lower, u.low
+				if slopes != nil {
+					if l := &s.lower[o]; l.least < l.most {
+						slope, at = slopes[o], l.turned(slopes[o])
+					}
 				}
 			}
 			to[o] = v * slope
 			t := float64(float64(v) * at)
 			d += t
 			sum += math.Abs(t)
-			lost += float64(math.Abs(float64(to[o])) * r[o])
+			lost += float64(math.Abs(float64(to[o])) * u.r)
 		}
 		w.mark(splits, i, false)
 		p.d[k] += d
 		p.sum[k] += sum
-		p.lost[k] += float64(unit32 * lost)
-		for _, o := range s.bent {
-			p.lost[k] += float64(tiny32 * r[o])
-		}
+		p.lost[k] += float64(unit32*lost) + tiny
 	}
 	p.terms += 3 * len(s.bent)
 	w.add(p, j, to)

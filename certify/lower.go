@@ -3,6 +3,7 @@ package certify
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 )
 
@@ -13,12 +14,15 @@ func (w *work) lower(method Method, rows [][]float64) ([]float64, error) {
 	default:
 		return nil, fmt.Errorf("certify: unknown method %q", method)
 	}
-	if err := w.forward(false); err != nil {
-		return nil, err
-	}
-	best, err := w.last(rows, true)
-	if err != nil || method == IBP {
-		return best, err
+	best := slices.Repeat([]float64{math.Inf(-1)}, len(rows))
+	if method == IBP || method == Auto {
+		if err := w.forward(false); err != nil {
+			return nil, err
+		}
+		var err error
+		if best, err = w.last(rows, true); err != nil || method == IBP {
+			return best, err
+		}
 	}
 	all := open(best, method != Auto)
 	if len(all) == 0 {
@@ -27,7 +31,7 @@ func (w *work) lower(method Method, rows [][]float64) ([]float64, error) {
 	if err := w.forward(true); err != nil {
 		return nil, err
 	}
-	for _, near := range []bool{true, false} {
+	for _, near := range []bool{true, false} { // tighter boxes may be better for intervals, too
 		if err := w.better(best, rows, all, func(some [][]float64) ([]float64, error) { return w.last(some, near) }); err != nil {
 			return nil, err
 		}

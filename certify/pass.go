@@ -38,9 +38,12 @@ type state struct {
 	// Of an affine map: z, which W·c + b is but for slack, and reach, which |W|·r is not above, [Out].
 	z, slack, reach []float64
 	shift, cost     []float64 // z - c of the output, and what a form at it loses for each of its numbers
+	still           bool      // every shift is 0
 	// Of a function: the two lines of each number, and those whose lines are not both x itself or 0.
 	lower, upper []line
 	bent         []int32
+	plain        []float32 // by number of a function's output, the slope of lines through the centers; 0 of bent
+	sides        []side    // of bent, what a pass asks of their lines
 	// in are the boxes of what it takes.
 	in []*box
 }
@@ -54,6 +57,14 @@ type line struct {
 	least, most float32
 	pivot       float64
 	value       float64
+}
+
+// A side is the lines of a number: of its form where that is above 0, and below.
+type side struct {
+	number       int32
+	lower, upper float32
+	r            float64
+	low, high    float64 // heights
 }
 
 // A work is the memory for one box of images at a time.
@@ -222,24 +233,27 @@ func (p *pass) bound(k int) float64 {
 // map loses, for forms a at its output, n numbers.
 func (p *pass) shifted(s *state, a []float32, n int) {
 	ld := wide(n)
+	p.terms += n
+	if s.still {
+		for k := range p.m {
+			p.lost[k] += spread(a[k*ld:][:n], s.cost)
+		}
+		return
+	}
 	shift, cost := s.shift[:n], s.cost[:n]
 	for k := range p.m {
 		var d, lost, sum float64
 		for i, v := range a[k*ld:][:n] {
-			if v == 0 {
-				continue
-			}
 			x := float64(v)
-			t, m := float64(x*shift[i]), math.Abs(x)
+			t := float64(x * shift[i])
 			d += t
 			sum += math.Abs(t)
-			lost += float64(m * cost[i])
+			lost += float64(math.Abs(x) * cost[i])
 		}
 		p.d[k] += d
 		p.sum[k] += sum
 		p.lost[k] += lost
 	}
-	p.terms += n
 }
 
 // rows are how many forms a pass takes at once.

@@ -39,8 +39,10 @@ func (n straight) settle(s *state, out *box) {
 	if k := n.roundings(); k > 0 {
 		gamma = gamma32(k)
 	}
+	s.still = true
 	for o, z := range s.z {
 		s.shift[o] = z - out.c[o]
+		s.still = s.still && s.shift[o] == 0
 		s.cost[o] = up(s.slack[o] + float64(gamma*s.reach[o]))
 	}
 }

@@ -1,6 +1,7 @@
 package pipeline_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -8,8 +9,11 @@ import (
 	"testing"
 	"time"
 
+	"advsweep/attack"
 	"advsweep/certify"
+	"advsweep/cpu"
 	"advsweep/model"
+	"advsweep/pipeline"
 )
 
 // leastCertified are how many of the 15 instances of each network and eps of mnistfc plain CROWN is to
@@ -114,4 +118,74 @@ func (v *vnnInstance) width() (width float64) {
 		width = max(width, v.hi[i]-lo)
 	}
 	return width
+}
+
+// BenchmarkCertify says what plain CROWN costs an image, in forward passes of the dense backend in
+// float32 on one thread, which take 200 images at once. ADVSWEEP_VNN is as of TestCertifiedSoundness.
+func BenchmarkCertify(b *testing.B) {
+	folder := os.Getenv("ADVSWEEP_VNN")
+	if folder == "" {
+		b.Skip("ADVSWEEP_VNN names no folder of instances")
+	}
+	_, whole := embedded(b)
+	const images = 200
+	set, err := whole.Slice(0, images)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, net := range []string{"mnist-net_256x2.onnx", "mnist-net_256x4.onnx"} {
+		m, err := model.Load(filepath.Join(folder, "nets", net))
+		if err != nil {
+			b.Fatal(err)
+		}
+		backend, err := cpu.New[float32](m, cpu.Options{Threads: 1, Dense: true})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := backend.Load(b.Context(), 0, set.Images, set.Labels); err != nil {
+			b.Fatal(err)
+		}
+		pass := func() time.Duration {
+			start := time.Now()
+			if err := backend.Begin(b.Context(), 0, images, []float64{0}); err != nil {
+				b.Fatal(err)
+			}
+			if _, err := backend.Logits(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+			return time.Since(start) / images
+		}
+		pass()
+		prover, err := certify.New(m, certify.CROWN)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, eps := range []float64{0.01, 0.02, 0.03, 0.05} {
+			b.Run(fmt.Sprintf("%s/eps=%v", net, eps), func(b *testing.B) {
+				var dense, proof time.Duration
+				certified := 0
+				for b.Loop() {
+					certified = 0
+					for range 10 {
+						dense += pass()
+					}
+					start := time.Now()
+					proven, err := pipeline.Proven(b.Context(), prover, set, eps, attack.Bounds{Lo: 0, Hi: 1}, 1)
+					if err != nil {
+						b.Fatal(err)
+					}
+					proof += time.Since(start) / images
+					for _, ok := range proven {
+						if ok {
+							certified++
+						}
+					}
+				}
+				b.ReportMetric(float64(10*proof)/float64(dense), "passes/image")
+				b.ReportMetric(float64(proof.Microseconds())/float64(b.N), "µs/image")
+				b.ReportMetric(float64(certified), "certified")
+			})
+		}
+		backend.Close()
+	}
 }
