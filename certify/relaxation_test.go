@@ -176,3 +176,21 @@ func TestMaxPool(t *testing.T) {
 		}
 	}
 }
+
+// TestSplit: on its side a unit's form is not below what split.back makes of it.
+func TestSplit(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	for range 2000 {
+		s := split{on: r.IntN(2) == 1, beta: float32(r.IntN(2)) * r.Float32()}
+		v, cx, cy := float32(r.NormFloat64()), r.NormFloat64(), r.NormFloat64()
+		to, d := s.back(v, cx, cy)
+		x := math.Abs(r.NormFloat64())
+		y := x
+		if !s.on {
+			x, y = -x, 0
+		}
+		if form := float64(v) * (y - cy); !(float64(to)*(x-cx)+d <= form+1e-6) {
+			t.Fatalf("%+v, form %v around (%v, %v): %v at x %v, below %v", s, v, cx, cy, form, x, float64(to)*(x-cx)+d)
+		}
+	}
+}
