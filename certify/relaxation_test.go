@@ -96,10 +96,6 @@ func TestBranch(t *testing.T) {
 	for seed := range uint64(25) {
 		r := rand.New(rand.NewPCG(seed, 5))
 		m := ref.RandomModel(r, 1, 2, 8, 8, 3)
-		c, err := New(m, Branch)
-		if err != nil {
-			t.Fatal(err)
-		}
 		x := []float64{r.NormFloat64(), r.NormFloat64()}
 		lo, hi := []float64{x[0] - 0.7, x[1] - 0.4}, []float64{x[0] + 0.7, x[1] + 0.4}
 		// A row whose least value is just above 0 where it can be proven.
@@ -109,7 +105,8 @@ func TestBranch(t *testing.T) {
 			least = min(least, z[0]-z[1])
 		})
 		m.Layers[len(m.Layers)-1].(model.Linear).Bias.Data().([]float32)[0] += float32(0.01 - least)
-		if c, err = New(m, Branch); err != nil {
+		c, err := New(m, Branch)
+		if err != nil {
 			t.Fatal(err)
 		}
 		bounds := map[Method]float64{}

@@ -170,6 +170,26 @@ func certifiedCurve(r *pipeline.Result) curve {
 	return c
 }
 
+// certifiedSeries is certifiedCurve for a page; ok is false if nothing was certified.
+func certifiedSeries(r *pipeline.Result, columns []int) (s series, ok bool) {
+	rows := bracketRows(r)
+	if rows == nil {
+		return s, false
+	}
+	s = series{class: "sw d1", label: "certified (" + r.Certified.Method + ")", shape: len(r.Curves), tips: []string{}}
+	for _, e := range columns {
+		row := rows[e]
+		low := row.certified.Ratio
+		here := xy{row.eps, low}
+		text := fmt.Sprintf("%s; %d unknown", counted(row.Certified, row.n), row.Unknown)
+		s.line = append(s.line, here)
+		s.band = append(s.band, [3]float64{row.eps, low, max(low, stat.Ratio(row.Right, row.n))})
+		s.tips = append(s.tips, text)
+		s.marks = append(s.marks, point{here, s.label + ", eps " + float(row.eps) + ": " + text})
+	}
+	return s, true
+}
+
 // bracketTable is the section of a page on certificates; nil if there are none.
 func bracketTable(r *pipeline.Result, columns []int) *numbersContent {
 	rows := bracketRows(r)

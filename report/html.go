@@ -480,6 +480,9 @@ func (p Page) figures(columns []int) (figures []figureContent, within bool) {
 		}
 		rounding.series = append(rounding.series, thin, q)
 	}
+	if s, ok := certifiedSeries(r, columns); ok {
+		at.series = append(at.series, s)
+	}
 	f := figureContent{Title: "Accuracy against eps", Captions: []string{fmt.Sprintf("Of all %d images, those that are still given their label. Bands: 95 %% (Wilson).", r.N)}}
 	if within {
 		f.Captions = append(f.Captions, "Dotted: right at every eps up to there, the accuracy within eps.")
@@ -492,6 +495,9 @@ func (p Page) figures(columns []int) (figures []figureContent, within bool) {
 	}
 	if nearest != nil {
 		f.Captions = append(f.Captions, words.And(nearest)+": a step at the distance of each image from the nearest misread one that was found.")
+	}
+	if r.Certified != nil {
+		f.Captions = append(f.Captions, fmt.Sprintf("Black, with a band up to the attacks: certified by %s. What lies in the band is not known.", r.Certified.Method))
 	}
 	f.SVG = at.svg()
 	figures = append(figures, f)

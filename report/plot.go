@@ -161,7 +161,7 @@ func (f Figure) caption() string {
 	}
 	s += " · " + strings.Join(intervals, " and ") + ": 95 % (Wilson)"
 	if r.Certified != nil {
-		s += " · above certified: not known"
+		s += " · band above certified: not known"
 	}
 	if z := len(drawn.ZeroGradient()); z > 0 {
 		s += fmt.Sprintf(" · zero gradient: %s not attacked at some eps", images(z))
