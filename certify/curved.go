@@ -70,8 +70,7 @@ func (n curved) bounds(s *state, out *box, in []*box) {
 		if px, py, least, most, ok := n.f.pivot(l, u); ok {
 			v := &s.lower[i]
 			v.least, v.most, v.pivot = least, most, px-cx
-			v.value = height(py, 0, 0, cy, -1) - 4*unit64*math.Abs(v.pivot)
-			v.value -= 4 * unit64 * math.Abs(px)
+			v.value = height(py, 0, 0, cy, -1) - float64(4*unit64*(math.Abs(v.pivot)+math.Abs(px)))
 		}
 	}
 }
@@ -80,7 +79,7 @@ func (n curved) bounds(s *state, out *box, in []*box) {
 // it is 1.
 func height(b, w, cx, cy float64, to float64) float64 {
 	x := float64(w * cx)
-	return float64(b+x) - cy + float64(to*8*unit64)*(math.Abs(b)+math.Abs(x)+math.Abs(cy))
+	return float64(b+x) - cy + float64(to*8*unit64*(math.Abs(b)+math.Abs(x)+math.Abs(cy)))
 }
 
 func (curved) settle(s *state, _ *box) {
@@ -160,7 +159,7 @@ func (n curved) back(w *work, i int, p *pass, a []float32) {
 // turned is the height of the lower line of another slope, which turns around the pivot.
 func (l *line) turned(slope float32) float64 {
 	x := float64(float64(slope) * l.pivot)
-	return l.value - x - float64(8*unit64)*(math.Abs(l.value)+math.Abs(x))
+	return l.value - x - float64(8*unit64*(math.Abs(l.value)+math.Abs(x)))
 }
 
 func (n curved) apply(s *state, out []float64, in [][]float64, a, slopes []float32) {

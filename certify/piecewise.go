@@ -140,5 +140,5 @@ func (f piecewise) pivot(l, u float64) (x, y float64, least, most float32, ok bo
 		most = math.Nextafter32(most, float32(math.Inf(-1)))
 	}
 	k := f.kinks[first]
-	return k, f.at(k) - float64(16*unit64)*math.Abs(f.at(k)), least, most, least < most
+	return k, f.at(k) - float64(16*unit64*math.Abs(f.at(k))), least, most, least < most
 }

@@ -37,7 +37,7 @@ const (
 // gamma32 bounds the relative error of n roundings to float32, see gamma of Higham 2002, section 3.1.
 // It is +Inf where there is no such bound.
 func gamma32(n int) float64 {
-	if x := float64(n) * unit32; x < 0.5 {
+	if x := float64(float64(n) * unit32); x < 0.5 {
 		return up(x / (1 - x))
 	}
 	return math.Inf(1)
@@ -45,13 +45,13 @@ func gamma32(n int) float64 {
 
 // gamma64 is gamma32 of float64.
 func gamma64(n int) float64 {
-	x := float64(n) * unit64
+	x := float64(float64(n) * unit64)
 	return up(x / (1 - x))
 }
 
 // up returns a number that is not below the exact result of a few operations, none of which
 // cancelled, whose rounded result is x >= 0.
-func up(x float64) float64 { return x * (1 + 16*unit64) }
+func up(x float64) float64 { return float64(x * (1 + 16*unit64)) }
 
 // below and above return the next numbers.
 func below(x float64) float64 { return math.Nextafter(x, math.Inf(-1)) }

@@ -36,15 +36,15 @@ func (f smooth) grid(l, u float64, visit func(x, y float64)) (off float64) {
 		}
 		visit(x, f.value(x))
 	}
-	h := (u-l)/float64(n) + 8*unit64*(math.Abs(l)+math.Abs(u))
-	return up(float64(f.bend*h)*h/8) + smoothError*(1+math.Abs(l)+math.Abs(u))
+	h := (u-l)/float64(n) + float64(8*unit64*(math.Abs(l)+math.Abs(u)))
+	return up(float64(f.bend*h)*h/8) + float64(smoothError*(1+math.Abs(l)+math.Abs(u)))
 }
 
 func (f smooth) straight(l, u float64) (w, b float64, ok bool) { return 0, 0, false }
 
 func (f smooth) span(l, u float64) (lo, hi float64) {
 	if f.rises {
-		off := smoothError * (1 + math.Abs(l) + math.Abs(u))
+		off := float64(smoothError * (1 + math.Abs(l) + math.Abs(u)))
 		return f.value(l) - off, f.value(u) + off
 	}
 	return f.heights(l, u, 0, 0)
@@ -63,7 +63,7 @@ func (f smooth) heights(l, u float64, lower, upper float32) (lo, hi float64) {
 	off := f.grid(l, u, func(x, y float64) {
 		lo, hi = min(lo, y-float64(float64(lower)*x)), max(hi, y-float64(float64(upper)*x))
 	})
-	off += 8 * unit64 * (math.Abs(l) + math.Abs(u)) * (math.Abs(float64(lower)) + math.Abs(float64(upper)))
+	off += float64(8 * unit64 * (math.Abs(l) + math.Abs(u)) * (math.Abs(float64(lower)) + math.Abs(float64(upper))))
 	return lo - off, hi + off
 }
 

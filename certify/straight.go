@@ -168,7 +168,7 @@ func (n sum) carry(w *work, p *pass, takes []int, a []float32) {
 				continue
 			}
 			for o, i := range n.places[k] {
-				to[i] += n.sign[k] * from[o]
+				to[i] += float32(n.sign[k] * from[o])
 			}
 		}
 		w.add(p, take+1, to)
@@ -288,7 +288,7 @@ func (n *mean) carry(w *work, p *pass, takes []int, a []float32) {
 			if v == 0 {
 				continue
 			}
-			v *= n.narrow[o]
+			v = float32(v * n.narrow[o])
 			for _, i := range n.of[o] {
 				to[i] += v
 			}
