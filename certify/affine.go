@@ -138,14 +138,15 @@ func (n *affine) point(s *state, in []*box) {
 	}
 }
 
-func (n *affine) carry(w *work, p *pass, takes []int, a []float32) {
+func (n *affine) carry(w *work, p *pass, s *state, takes []int, a []float32) {
 	j := takes[0] + 1
 	size := w.size(j)
 	ld := wide(size)
 	to := w.room(p.m * ld)
 	if n.index == nil {
-		n.carryRows(w, to, ld, a, p.m)
+		n.carryRows(w, p, s, to, ld, a)
 	} else {
+		p.shifted(s, a)
 		clear(to)
 		n.carryWindows(w, to, ld, a, p.m)
 	}
@@ -153,8 +154,9 @@ func (n *affine) carry(w *work, p *pass, takes []int, a []float32) {
 }
 
 // carryRows is carry of a Linear: the columns that are 0 in every form of a group are left out.
-func (n *affine) carryRows(w *work, to []float32, ld int, a []float32, m int) {
-	lda, room := wide(n.out), n.out+gemm.VectorPad
+func (n *affine) carryRows(w *work, p *pass, s *state, to []float32, ld int, a []float32) {
+	m, lda, room := p.m, wide(n.out), n.out+gemm.VectorPad
+	p.terms += n.out
 	groups := (m + gemm.GroupRows - 1) / gemm.GroupRows
 	if need := (groups + gemm.GroupRows) * room; cap(w.list) < need {
 		w.list = make([]uint32, need)
@@ -171,6 +173,9 @@ func (n *affine) carryRows(w *work, to []float32, ld int, a []float32, m int) {
 		list, packed := w.list[at*room:][:room], w.packed[row*room:][:rows*room]
 		count := w.back.NonZero(list, packed, room, a[row*lda:], lda, n.out, rows)
 		w.groups = append(w.groups, gemm.Group[float32]{Row: row, Rows: rows, List: list[:count], A: packed, LDA: room})
+		for r := range rows {
+			p.shiftedRow(s, row+r, packed[r*room:][:count], list[:count])
+		}
 		row += rows
 	}
 	n.backward[0].MulGroups(to, ld, w.groups, w.zeros)

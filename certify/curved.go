@@ -90,7 +90,7 @@ func (curved) settle(s *state, _ *box) {
 	for _, o := range s.bent {
 		s.plain[o] = 0
 		l, u := &s.lower[o], &s.upper[o]
-		s.sides = append(s.sides, side{o, l.slope, u.slope, s.in[0].r[o], l.at, u.at})
+		s.sides = append(s.sides, side{o, [2]float32{l.slope, u.slope}, s.in[0].r[o], [2]float64{l.at, u.at}})
 	}
 }
 
@@ -105,10 +105,7 @@ func (n curved) back(w *work, i int, p *pass, a []float32) {
 	tiny = up(tiny32 * tiny)
 	for k := range p.m {
 		from, to := a[k*ld:][:size], to[k*ld:][:size]
-		plain := s.plain[:len(to)]
-		for o, v := range from[:len(to)] {
-			to[o] = v * plain[o]
-		}
+		w.back.Gated(to, from, s.plain) // lines of slope 1 or 0, through the centers
 		var slopes []float32
 		if p.slopes != nil && p.slopes[i] != nil {
 			slopes = p.slopes[i][k*ld:]
@@ -132,13 +129,11 @@ func (n curved) back(w *work, i int, p *pass, a []float32) {
 				lost += float64(math.Abs(float64(to[o])) * u.r)
 				continue
 			}
-			slope, at := u.upper, u.high
-			if !(v < 0) {
-				slope, at = u.lower, u.low
-				if slopes != nil {
-					if l := &s.lower[o]; l.least < l.most {
-						slope, at = slopes[o], l.turned(slopes[o])
-					}
+			below := math.Float32bits(v) >> 31
+			slope, at := u.slope[below], u.height[below]
+			if slopes != nil && below == 0 {
+				if l := &s.lower[o]; l.least < l.most {
+					slope, at = slopes[o], l.turned(slopes[o])
 				}
 			}
 			to[o] = v * slope

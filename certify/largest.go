@@ -89,7 +89,7 @@ func (n largest) back(w *work, i int, p *pass, a []float32) {
 			at := s.bent[o]
 			had := to[at]
 			if to[at] += v; had != 0 { // windows overlap
-				p.lost[k] += float64((float64(unit32*math.Abs(float64(to[at])))+tiny32) * r[at])
+				p.lost[k] += float64((float64(unit32*math.Abs(float64(to[at]))) + tiny32) * r[at])
 			}
 		}
 	}

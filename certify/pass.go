@@ -37,7 +37,8 @@ type bending interface {
 type state struct {
 	// Of an affine map: z, which W·c + b is but for slack, and reach, which |W|·r is not above, [Out].
 	z, slack, reach []float64
-	shift, cost     []float64 // z - c of the output, and what a form at it loses for each of its numbers
+	shifts          []shift   // of the numbers of its output
+	cost            []float64 // of these
 	still           bool      // every shift is 0
 	// Of a function: the two lines of each number, and those whose lines are not both x itself or 0.
 	lower, upper []line
@@ -59,12 +60,16 @@ type line struct {
 	value       float64
 }
 
-// A side is the lines of a number: of its form where that is above 0, and below.
+// A shift is z - c of a number, and what a form at it loses.
+type shift struct{ shift, cost float64 }
+
+// A side is the two lines of a number. The first is for a form of at least 0, the second for one below.
+// The sign's bit chooses, since no branch can foretell it.
 type side struct {
-	number       int32
-	lower, upper float32
-	r            float64
-	low, high    float64 // heights
+	number int32
+	slope  [2]float32
+	r      float64
+	height [2]float64
 }
 
 // A work is the memory for one box of images at a time.
@@ -230,30 +235,38 @@ func (p *pass) bound(k int) float64 {
 }
 
 // shifted adds to p what lies between z of an affine map and the center of its output, and what the
-// map loses, for forms a at its output, n numbers.
-func (p *pass) shifted(s *state, a []float32, n int) {
+// map loses, for forms a at its output.
+func (p *pass) shifted(s *state, a []float32) {
+	n := len(s.z)
 	ld := wide(n)
 	p.terms += n
-	if s.still {
-		for k := range p.m {
-			p.lost[k] += spread(a[k*ld:][:n], s.cost)
-		}
+	for k := range p.m {
+		p.shiftedRow(s, k, a[k*ld:][:n], nil)
+	}
+}
+
+// shiftedRow is shifted of row k, whose numbers a are those of the columns in list, or of all if list is
+// nil.
+func (p *pass) shiftedRow(s *state, k int, a []float32, list []uint32) {
+	if list == nil && s.still {
+		p.lost[k] += spread(a, s.cost)
 		return
 	}
-	shift, cost := s.shift[:n], s.cost[:n]
-	for k := range p.m {
-		var d, lost, sum float64
-		for i, v := range a[k*ld:][:n] {
-			x := float64(v)
-			t := float64(x * shift[i])
-			d += t
-			sum += math.Abs(t)
-			lost += float64(math.Abs(x) * cost[i])
+	var d, lost, sum float64
+	for t, v := range a {
+		i := uint32(t)
+		if list != nil {
+			i = list[t]
 		}
-		p.d[k] += d
-		p.sum[k] += sum
-		p.lost[k] += lost
+		x, of := float64(v), &s.shifts[i]
+		at := float64(x * of.shift)
+		d += at
+		sum += math.Abs(at)
+		lost += float64(math.Abs(x) * of.cost)
 	}
+	p.d[k] += d
+	p.sum[k] += sum
+	p.lost[k] += lost
 }
 
 // rows are how many forms a pass takes at once.

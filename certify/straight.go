@@ -15,8 +15,9 @@ type linear interface {
 	value(out []float64, in [][]float64)
 	// roundings is the n of γ_n that bounds the error of carry: 0 where it only moves numbers.
 	roundings() int
-	// carry adds to p the form Aᵀ·W at what is taken, for a [rows][wide(out)].
-	carry(w *work, p *pass, takes []int, a []float32)
+	// carry adds to p the form Aᵀ·W at what is taken, for a [rows][wide(out)], and what pass.shifted says
+	// of a.
+	carry(w *work, p *pass, s *state, takes []int, a []float32)
 }
 
 // A straight is the node of an affine map.
@@ -25,8 +26,8 @@ type straight struct{ linear }
 func (n straight) bounds(s *state, out *box, in []*box) {
 	if s.z == nil {
 		size := len(out.c)
-		all := make([]float64, 5*size)
-		s.z, s.slack, s.reach, s.shift, s.cost = all[:size], all[size:2*size], all[2*size:3*size], all[3*size:4*size], all[4*size:]
+		all := make([]float64, 4*size)
+		s.z, s.slack, s.reach, s.cost, s.shifts = all[:size], all[size:2*size], all[2*size:3*size], all[3*size:], make([]shift, size)
 	}
 	n.point(s, in)
 	for o, z := range s.z {
@@ -41,15 +42,14 @@ func (n straight) settle(s *state, out *box) {
 	}
 	s.still = true
 	for o, z := range s.z {
-		s.shift[o] = z - out.c[o]
-		s.still = s.still && s.shift[o] == 0
 		s.cost[o] = up(s.slack[o] + float64(gamma*s.reach[o]))
+		s.shifts[o] = shift{z - out.c[o], s.cost[o]}
+		s.still = s.still && s.shifts[o].shift == 0
 	}
 }
 
 func (n straight) back(w *work, i int, p *pass, a []float32) {
 	op := &w.prog.Ops[i]
-	p.shifted(&w.states[i], a, op.Out.Size())
 	if k := n.roundings(); k > 0 { // below the normal numbers
 		most := 0.0
 		for _, b := range w.states[i].in {
@@ -62,7 +62,7 @@ func (n straight) back(w *work, i int, p *pass, a []float32) {
 		}
 		p.terms++
 	}
-	n.carry(w, p, op.Takes, a)
+	n.carry(w, p, &w.states[i], op.Takes, a)
 }
 
 func (n straight) apply(_ *state, out []float64, in [][]float64, _, _ []float32) { n.value(out, in) }
@@ -92,7 +92,8 @@ func (n scale) value(out []float64, in [][]float64) {
 	}
 }
 
-func (n scale) carry(w *work, p *pass, takes []int, a []float32) {
+func (n scale) carry(w *work, p *pass, s *state, takes []int, a []float32) {
+	p.shifted(s, a)
 	j := takes[0] + 1
 	size, C := w.size(j), len(n.weight)
 	ld := wide(size)
@@ -150,7 +151,8 @@ func (n sum) value(out []float64, in [][]float64) {
 	}
 }
 
-func (n sum) carry(w *work, p *pass, takes []int, a []float32) {
+func (n sum) carry(w *work, p *pass, s *state, takes []int, a []float32) {
+	p.shifted(s, a)
 	ldo := len(a) / p.m
 	for k, take := range takes {
 		size := w.size(take + 1)
@@ -211,7 +213,8 @@ func (n arrange) value(out []float64, in [][]float64) {
 	}
 }
 
-func (n arrange) carry(w *work, p *pass, takes []int, a []float32) {
+func (n arrange) carry(w *work, p *pass, s *state, takes []int, a []float32) {
+	p.shifted(s, a)
 	ldo := len(a) / p.m
 	for k, take := range takes {
 		ld := wide(w.size(take + 1))
@@ -240,8 +243,8 @@ func (n constant) point(s *state, _ []*box) {
 	clear(s.slack)
 }
 
-func (n constant) value(out []float64, _ [][]float64)   { copy(out, n.v) }
-func (n constant) carry(*work, *pass, []int, []float32) {}
+func (n constant) value(out []float64, _ [][]float64)           { copy(out, n.v) }
+func (n constant) carry(*work, *pass, *state, []int, []float32) {}
 
 // A mean is lower.AvgPool and a Reduce by sum or mean: Σ x_i/count over the numbers of a window.
 type mean struct {
@@ -277,7 +280,8 @@ func (n *mean) value(out []float64, in [][]float64) {
 	}
 }
 
-func (n *mean) carry(w *work, p *pass, takes []int, a []float32) {
+func (n *mean) carry(w *work, p *pass, s *state, takes []int, a []float32) {
+	p.shifted(s, a)
 	j, ldo := takes[0]+1, len(a)/p.m
 	ld := wide(w.size(j))
 	to := w.room(p.m * ld)
