@@ -128,3 +128,65 @@ func TestTwice(t *testing.T) {
 		t.Errorf("logits %v, want 2: the fourth number twice, and the thirteenth not", logits)
 	}
 }
+
+// uneven gives the weights "w" of a sketch different numbers.
+func uneven(m *pb.ModelProto) {
+	for _, w := range m.Graph.Initializer {
+		if w.GetName() == "w" {
+			for i := range w.FloatData {
+				w.FloatData[i] = float32(i*i%7) / 8
+			}
+		}
+	}
+}
+
+// TestAsIs: the numbers of the file go in and come out as they are, where they are asked for so.
+func TestAsIs(t *testing.T) {
+	s := sketch{[]*pb.NodeProto{nodeOf("Flatten", "x", "f"), nodeOf("MatMul", "f w", "z"), nodeOf("Softmax", "z", "y")}, uneven}
+	x := make([]float64, 16)
+	for i := range x {
+		x[i] = float64(i) / 16
+	}
+	left, err := load(t, s, model.Ask{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept, err := load(t, s, model.Ask{AsIs: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	logits, _ := ref.Forward(left, x)
+	probs, _ := ref.Forward(kept, x)
+	for j, want := range ref.Softmax(logits) {
+		if d := probs[j] - want; !(d <= 1e-12 && d >= -1e-12) {
+			t.Errorf("output %d is %v, want %v", j, probs[j], want)
+		}
+	}
+	// Images N×H×W×C keep their order.
+	turned := sketch{[]*pb.NodeProto{nodeOf("Transpose", "x", "t", ints("perm", 0, 3, 1, 2)), nodeOf("Flatten", "t", "f"), nodeOf("MatMul", "f w", "y")}, func(m *pb.ModelProto) {
+		dims := m.Graph.Input[0].Type.GetTensorType().Shape.Dim
+		for i, d := range []int64{1, 2, 4, 2} {
+			dims[i].Value = &pb.TensorShapeProto_Dimension_DimValue{DimValue: d}
+		}
+		uneven(m)
+	}}
+	m, err := load(t, turned, model.Ask{AsIs: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	moved, err := load(t, turned, model.Ask{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	planes := make([]float64, 16) // x as [C, H, W]
+	for i := range 8 {
+		planes[i], planes[8+i] = x[2*i], x[2*i+1]
+	}
+	got, _ := ref.Forward(m, x)
+	want, _ := ref.Forward(moved, planes)
+	for j := range want {
+		if d := got[j] - want[j]; !(d <= 1e-12 && d >= -1e-12) {
+			t.Errorf("outputs %v, want %v", got, want)
+		}
+	}
+}

@@ -22,6 +22,7 @@ type graph struct {
 	uses   map[string]int
 	input  []int // shape of the image
 	free   []int // rows and columns of the image where the file leaves them free; nil: not known
+	asIs   bool  // numbers keep the order and the scale of the file: model.Ask.AsIs
 	steps  []step
 	names  map[string]int // of layers, and how often each was wanted
 	double bool
@@ -83,7 +84,7 @@ func convert(p *pb.ModelProto, t *tensors, size int64, ask model.Ask) (*model.Mo
 		return nil, err
 	}
 	pg.Node = nodes
-	out, err := chooseOutput(pg, ask.Output)
+	out, err := chooseOutput(pg, ask)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +92,7 @@ func convert(p *pb.ModelProto, t *tensors, size int64, ask model.Ask) (*model.Mo
 	left, memory := t.left, t.memory
 	try := func(input []int) error {
 		t.left, t.memory = left, memory
-		c := &graph{tensors: t, opset: opset, input: input, free: ask.Image, room: leastPlaces + 2*int(size)}
+		c := &graph{tensors: t, opset: opset, input: input, free: ask.Image, asIs: ask.AsIs, room: leastPlaces + 2*int(size)}
 		err := c.convert(pg, out)
 		if err == nil {
 			m, err = c.model(out)
@@ -290,6 +291,9 @@ func (g *graph) image(in *pb.ValueInfoProto, nodes []*pb.NodeProto) (*value, err
 	switch kind := pb.TensorProto_DataType(t.GetElemType()); kind {
 	case pb.TensorProto_FLOAT, pb.TensorProto_DOUBLE, pb.TensorProto_FLOAT16, pb.TensorProto_BFLOAT16:
 	case pb.TensorProto_UINT8:
+		if g.asIs {
+			return nil, errors.New("type uint8, want a float: its numbers are whole, and those asked for are not")
+		}
 		g.notes = append(g.notes, "it takes whole numbers from 0 to 255: here pixels lie in [0, 1], so they are given to it times 255, and not rounded")
 	default:
 		return nil, fmt.Errorf("type %v, want a float or uint8, as images are", kind)
@@ -343,7 +347,7 @@ func (g *graph) image(in *pb.ValueInfoProto, nodes []*pb.NodeProto) (*value, err
 	if rank == 4 {
 		h, w, c := shape[1], shape[2], shape[3]
 		input = []int{h, w, c}
-		if last, why := channelsLast(in.GetName(), v, nodes); last {
+		if last, why := channelsLast(in.GetName(), v, nodes); last && !g.asIs {
 			input = []int{c, h, w}
 			var err error
 			if v.idx, err = g.strided(shape, []int{0, w, 1, h * w}, 0); err != nil {

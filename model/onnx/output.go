@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"advsweep/internal/remedy"
+	"advsweep/model"
 	"advsweep/model/internal/formats"
 	"advsweep/model/onnx/internal/pb"
 )
@@ -29,8 +30,9 @@ const maxOutputs = 64
 var squashers = map[string]string{"Sigmoid": "1/2", "Tanh": "0"}
 
 // chooseOutput returns the value that holds the logits: what the only output of scores, or the one
-// called want, is made from by softmax and the like.
-func chooseOutput(g *pb.GraphProto, want string) (output, error) {
+// called ask.Output, is made from by softmax and the like. With ask.AsIs it is that output itself.
+func chooseOutput(g *pb.GraphProto, ask model.Ask) (output, error) {
+	want := ask.Output
 	made := make(map[string]*pb.NodeProto)
 	for _, n := range g.GetNode() {
 		for _, o := range n.GetOutput() {
@@ -50,7 +52,10 @@ func chooseOutput(g *pb.GraphProto, want string) (output, error) {
 		if want != "" && o.GetName() != want {
 			continue
 		}
-		t, classes := tailOf(made, o.GetName(), len(g.GetNode()))
+		t, classes := output{name: o.GetName()}, false
+		if !ask.AsIs {
+			t, classes = tailOf(made, o.GetName(), len(g.GetNode()))
+		}
 		to := &found
 		if classes {
 			to = &labels
