@@ -104,7 +104,7 @@ func (m apgd) Run(ctx context.Context, a Attack, rows Rows) error {
 	}
 	copy(atCheck, best)
 
-	check := newCheckpoints(a.Steps)
+	check := NewCheckpoints(a.Steps)
 	for k := range a.Steps {
 		s := a.Move(k, rows)
 		s.Size, s.Alpha = size, alpha
@@ -118,7 +118,7 @@ func (m apgd) Run(ctx context.Context, a Attack, rows Rows) error {
 			return err
 		}
 		rows.Done()
-		since := check.due(k + 1)
+		since := check.Due(k + 1)
 		if since == 0 {
 			continue
 		}
@@ -150,20 +150,20 @@ func (m apgd) Run(ctx context.Context, a Attack, rows Rows) error {
 	return rows.Restore(ctx, slotBest, rest)
 }
 
-// checkpoints are the steps of Auto-PGD at which sizes may change: section 3.2 of its paper.
-type checkpoints struct{ steps, next, period, shrink, least int }
+// Checkpoints are the steps of Auto-PGD at which sizes may change: section 3.2 of its paper.
+type Checkpoints struct{ steps, next, period, shrink, least int }
 
-// newCheckpoints returns those of so many steps.
-func newCheckpoints(steps int) *checkpoints {
+// NewCheckpoints returns those of so many steps.
+func NewCheckpoints(steps int) *Checkpoints {
 	share := func(p float64) int { return max(1, int(p*float64(steps))) }
 	period := share(0.22)
-	return &checkpoints{steps: steps, next: period, period: period, shrink: share(0.03), least: share(0.06)}
+	return &Checkpoints{steps: steps, next: period, period: period, shrink: share(0.03), least: share(0.06)}
 }
 
-// due returns how many steps there were since the last checkpoint if there is one after so many
+// Due returns how many steps there were since the last checkpoint if there is one after so many
 // steps in all, and 0 if not. There is none after the last step. It is asked of one step after the
 // other.
-func (c *checkpoints) due(step int) (since int) {
+func (c *Checkpoints) Due(step int) (since int) {
 	if step != c.next || step == c.steps {
 		return 0
 	}

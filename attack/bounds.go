@@ -24,12 +24,12 @@ func (b Bounds) Width() float64 {
 
 // box returns v kept within the bounds, if there are any.
 func (b Bounds) box(v float64) float64 {
-	lo, hi := b.ends()
+	lo, hi := b.Ends()
 	return min(max(v, lo), hi)
 }
 
-// ends are Lo and Hi, without bounds those of all numbers.
-func (b Bounds) ends() (lo, hi float64) {
+// Ends are Lo and Hi, without bounds those of all numbers.
+func (b Bounds) Ends() (lo, hi float64) {
 	if b.None() {
 		return math.Inf(-1), math.Inf(1)
 	}

@@ -97,7 +97,7 @@ func (s *seeker) fab(ctx context.Context, planes func(context.Context) (w [][]fl
 func (s *seeker) fabSteps(ctx context.Context, steps int, planes func(context.Context) (w [][]float64, rival []int, err error)) error {
 	const most, eta, beta = 0.1, 1.05, 0.9
 	bounds := s.rows.Bounds()
-	lo, hi := bounds.ends()
+	lo, hi := bounds.Ends()
 	for range steps {
 		w, rival, err := planes(ctx)
 		if err != nil {

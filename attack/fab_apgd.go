@@ -257,14 +257,14 @@ func (b *balls) ascend(ctx context.Context, steps int) error {
 		r := &b.at[k]
 		r.size, r.rises, r.halved, rival[k] = 2*r.radius, 0, true, r.rival
 	}
-	check := newCheckpoints(steps)
+	check := NewCheckpoints(steps)
 	for step := range steps {
 		slope, err := b.seeToward(ctx, rival)
 		if err != nil {
 			return err
 		}
 		b.noteZero(slope)
-		due := check.due(step)
+		due := check.Due(step)
 		b.eachRow(func(m *scratch, k int) {
 			r := &b.at[k]
 			if b.found[k].Distance == 0 {

@@ -171,7 +171,7 @@ type Rows interface {
 // file and add its row.
 var Methods = []Method{
 	fgsm{}, bim{}, pgd{}, mifgsm{}, mifgsm{nesterov: true}, eot{}, apgd{CrossEntropy}, apgd{DLR}, apgdTargeted{}, square{},
-	malt{}, fab{}, fabTargeted{}, fabAPGD{}, ddn{}, fmn{}, pdpgd{}, alma{}, almaTargeted{}, sigmaZero{}, sigmaZeroTargeted{}, deepFool{}, carliniWagner{}, rayS{}, hopSkipJump{}, autoAttack, autoAttackPlus, quick,
+	malt{}, corner{}, fab{}, fabTargeted{}, fabAPGD{}, ddn{}, fmn{}, pdpgd{}, alma{}, almaTargeted{}, sigmaZero{}, sigmaZeroTargeted{}, deepFool{}, carliniWagner{}, rayS{}, hopSkipJump{}, autoAttack, autoAttackPlus, quick,
 	noise{RandomSign}, noise{Uniform}, worst{},
 }
 

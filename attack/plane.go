@@ -24,7 +24,7 @@ type heading struct {
 }
 
 func headingOf(rise float64, bounds Bounds) heading {
-	lo, hi := bounds.ends()
+	lo, hi := bounds.Ends()
 	return heading{math.Float64bits(rise) & minus, [2]float64{hi, lo}}
 }
 

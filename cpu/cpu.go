@@ -24,10 +24,12 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"unsafe"
 
 	"advsweep/backend"
+	"advsweep/certify"
 	"advsweep/internal/batch"
 	"advsweep/internal/gemm"
 	"advsweep/internal/lower"
@@ -85,6 +87,8 @@ type Backend[T Float] struct {
 	meter   meter         // every public method that computes
 	rays    rays
 	closed  bool // Close
+	// certifier is made of the model when it is first asked for.
+	certifier func() (*certify.Certifier, error)
 }
 
 // A prepared is a model as a Backend runs it. New makes it. It has either an MLP or a network.
@@ -153,6 +157,7 @@ func New[T Float](m *model.Model, o Options) (*Backend[T], error) {
 		b.model.info.MathMode = math
 	}
 	b.workers = newWorkers(o.Threads, b.model.vec, b.model.dense)
+	b.certifier = sync.OnceValues(func() (*certify.Certifier, error) { return certify.New(m, certify.CROWN) })
 	return b, nil
 }
 

@@ -300,23 +300,7 @@ func (r *rows) Look(ctx context.Context, s attack.Step) ([][]float64, error) {
 }
 
 func (r *rows) See(ctx context.Context, weigh func(k int, z, q []float64)) (logits, g [][]float64, err error) {
-	b, ok := r.b.(Seer)
-	if !ok {
-		if logits, err = r.logits(ctx); err != nil {
-			return nil, nil, err
-		}
-		if err := finiteRows(logits); err != nil {
-			return nil, nil, err
-		}
-		O := r.b.Info().Classes
-		q := make([]float64, len(logits)*O)
-		for k, z := range logits {
-			weigh(k, z, q[k*O:][:O])
-		}
-		g, err = r.Gradient(ctx, q)
-		return logits, g, err
-	}
-	z, d, err := b.See(ctx, weigh)
+	z, d, err := See(ctx, r.b, weigh)
 	if z != nil {
 		logits = r.split(z)
 		if err := finiteRows(logits); err != nil {
