@@ -24,7 +24,7 @@ SIMULATOR = $(wildcard kernels/*.cu kernels/*.cuh internal/cusim/*.cpp internal/
 .DELETE_ON_ERROR:
 .PHONY: build test test-long arithmetic race check instruction-sets generate bench bench-peers fuzz cuda nvcc kernels kernel-report \
 	cuda-tests test-sim test-asan test-tsan mutants gpu-binaries test-gpu sanitize bench-gpu kubernetes-check slurm-test bench-shards simulate zoo \
-	licenses sbom verify reproducible hosts reliability soundness certified
+	licenses sbom verify reproducible hosts reliability soundness vnnlib certified
 
 build: # one static binary
 	CGO_ENABLED=0 go build $(RELEASE) -o advsweep ./cmd/advsweep
@@ -103,6 +103,10 @@ soundness: # attacks on boxes whose answers are proven; VNN=DIR has NAME.npz and
 certified: # proofs of the same boxes, see docs/certify.md
 	@test -n "$(VNN)" || { echo "make certified VNN=DIR: DIR has NAME.npz and nets, see docs/soundness.md"; exit 1; }
 	ADVSWEEP_VNN="$(abspath $(VNN))" go test -count=1 -timeout 0 -run '^TestCertifiedSoundness$$' -v ./pipeline
+
+vnnlib: build # answers of falsify where they are proven; VNN=DIR as above, PYTHON with onnxruntime, see docs/vnnlib.md
+	@test -n "$(VNN)" || { echo "make vnnlib VNN=DIR: DIR has NAME.npz and nets, see docs/vnnlib.md"; exit 1; }
+	GOMAXPROCS=1 $(or $(PYTHON),python3) scripts/vnnlib.py ./advsweep "$(abspath $(VNN))" build/vnnlib 10
 
 fuzz: # every fuzz target for FUZZTIME
 	@set -e; for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \

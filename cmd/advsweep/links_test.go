@@ -36,6 +36,8 @@ func TestLinks(t *testing.T) {
 		{"advsweep/internal/lower", "advsweep/cpu advsweep/gpu advsweep/pipeline advsweep/internal/ref", "the lowering stands above all backends", "advsweep/cpu"},
 		{"advsweep/attack", "advsweep/model advsweep/dataset advsweep/pipeline", "an attack sees rows only", "advsweep/pipeline"},
 		{"advsweep/model", "advsweep/attack advsweep/dataset advsweep/model/onnx", "a model is layers, and formats are leaves", "advsweep/model/onnx"},
+		{"advsweep/vnnlib", "advsweep/attack advsweep/model advsweep/pipeline", "a property knows no network", "advsweep/falsify"},
+		{"advsweep/falsify", plots + " advsweep/cpu advsweep/gpu advsweep/certify advsweep/rundir", "what answers draws nothing, and knows backend and prover by their interfaces", "advsweep/cmd/advsweep"},
 		{"advsweep/corrupt", plots, "what is found knows nothing that shows it", "advsweep/report"},
 		{"advsweep/stat", "advsweep/attack advsweep/model advsweep/dataset advsweep/pipeline", "statistics know numbers only", "advsweep/verdict"},
 	} {

@@ -76,9 +76,12 @@ func (p *program) run(ctx context.Context) (code int) {
 	command, err := root.ExecuteContextC(ctx)
 	err = mended(command, err)
 	var usage usageError
+	var answer exitCode
 	switch {
 	case err == nil:
 		return exitDone
+	case errors.As(err, &answer):
+		return int(answer)
 	case errors.As(err, new(failedError)):
 		fmt.Fprintf(p.stderr, "advsweep: %v\n", err)
 		return exitFail
@@ -131,6 +134,7 @@ nothing else. It runs on the CPU or, in a build with CUDA, on NVIDIA GPUs:
   advsweep report run --model my.onnx --data mnist/
   advsweep check --model my.onnx --data mnist/ --min-accuracy 0.80@0.05
   advsweep smooth --model my.onnx --data mnist/ --sigma 0.25 --out certified
+  advsweep falsify net.onnx property.vnnlib --timeout 10s
   advsweep plan study.toml --out study && advsweep work study && advsweep report study`,
 		Version:       version(),
 		SilenceErrors: true,
@@ -141,7 +145,7 @@ nothing else. It runs on the CPU or, in a build with CUDA, on NVIDIA GPUs:
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.AddGroup(&cobra.Group{ID: "one", Title: "One model:"}, &cobra.Group{ID: "many", Title: "Many models, many machines:"})
 	for _, c := range []*cobra.Command{
-		newDemo(), newAttack(), newSweep(p), newResume(p), newMerge(), newCheck(), newCompare(), newSmooth(), newCorrupt(), newReport(p), newTrain(), newDevices(), newFormats(), newBench(), newLicenses(),
+		newDemo(), newAttack(), newSweep(p), newResume(p), newMerge(), newCheck(), newCompare(), newSmooth(), newFalsify(), newCorrupt(), newReport(p), newTrain(), newDevices(), newFormats(), newBench(), newLicenses(),
 		newPlan(), newWork(p), newServe(p), newStatus(), newSettle(), newSubmit(), newRunShard(p),
 	} {
 		verb := c.RunE
