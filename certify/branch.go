@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// BranchBudget is how many cases the rows of a call of Branch have together at most. branchRows of them are bounded at once,
-// each by branchClimbs steps.
+// BranchBudget is how many cases the rows of a call of Branch have together at most. branchRows of
+// them are bounded at once.
 const (
 	BranchBudget = 600
 	branchRows   = 32

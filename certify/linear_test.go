@@ -9,8 +9,8 @@ import (
 	"advsweep/internal/ref"
 )
 
-// TestLinearFunctions: the linear functions lie below their rows at random points of random networks, least is
-// what CROWN proves or less, and a network that is one Linear has its own weights as slopes.
+// TestLinearFunctions wants the linear functions to lie below their rows at random points of random
+// networks, least to be what CROWN proves or less, and the slopes of one Linear to be its weights.
 func TestLinearFunctions(t *testing.T) {
 	asked := 0
 	for seed := range uint64(80) {

@@ -273,7 +273,7 @@ func (w *stretchWalk) straight(t *trail, e0, e1, lo, hi float64) {
 			next = e1
 		}
 		if next > at {
-			middle := ((at+next)/2 - e0) / (e1 - e0)
+			middle := (float64((at+next)/2) - e0) / (e1 - e0)
 			right, _ := w.says(t.label, middle, false)
 			t.know(at, next, right)
 			at = next

@@ -277,8 +277,8 @@ func (h *hunt) turn(c *vnnlib.Case, of []int, q [][]float64, least []float64, sl
 }
 
 // middle and half are the centre and the half-width of the box at input i.
-func middle(c *vnnlib.Case, i int) float64 { return c.Lo[i]/2 + c.Hi[i]/2 }
-func half(c *vnnlib.Case, i int) float64   { return c.Hi[i]/2 - c.Lo[i]/2 }
+func middle(c *vnnlib.Case, i int) float64 { return float64(c.Lo[i]/2) + float64(c.Hi[i]/2) }
+func half(c *vnnlib.Case, i int) float64   { return float64(c.Hi[i]/2) - float64(c.Lo[i]/2) }
 
 // within returns the float32 that is nearest to v and lies between lo and hi, where there is one:
 // networks are computed from such numbers. Where there is none it returns v kept between them.
@@ -452,7 +452,7 @@ func (h *hunt) sure() bool {
 	for _, c := range h.search.Property.Cases[h.answer.Case].All {
 		e := c.Excess(h.answer.Y)
 		for _, t := range c.Terms {
-			e += math.Abs(t.Factor) * y[t.Output].Err
+			e += float64(math.Abs(t.Factor) * y[t.Output].Err)
 		}
 		if !(e < 0) {
 			return false

@@ -69,8 +69,8 @@ type Finding struct {
 	// it is about.
 	Only [2]int
 	// Right counts images that are right: under Attack and under Other, or at From and at Eps.
-	// Of MinCertified Right[0] is proven. Of MinAccuracy, AtFar and AboveChance Right[0] is at Eps; Right[1] of AtZero is without an
-	// attack.
+	// Of MinCertified Right[0] is proven. Of MinAccuracy, AtFar and AboveChance Right[0] is at Eps;
+	// Right[1] of AtZero is without an attack.
 	Right [2]int
 	N     int // images asked
 	// P is the chance of Only, or of what is more uneven, if there is nothing to find

@@ -28,14 +28,12 @@ import (
 type Float interface{ float32 | float64 }
 
 // A kernel is the arithmetic of one path: AVX-512, AVX2, NEON or plain Go (generic.go). A panel of
-// B is one vector to len(five) vectors wide.
+// B is one vector to some vectors wide.
 type kernel[T Float] struct {
-	path  string // "avx512", "avx2", "neon", "go"
-	lanes int    // elements in a vector
-	// These compute GroupRows rows, two, and one, by the number of vectors of the panel less 1.
-	five, two, one []indexKernel[T]
-	narrow         []narrowKernel[T] // by falling number of rows
-	strips         strips[T]
+	path   string // "avx512", "avx2", "neon", "go"
+	lanes  int    // elements in a vector
+	index  sets[indexKernel[T]]
+	strips sets[stripKernel[T]]
 	// These compute two rows, and one, with two whole panels that lie side by side. They are nil on
 	// a path whose panels are wide enough for so few rows.
 	pairTwo, pairOne pairKernel[T]
@@ -52,13 +50,6 @@ type indexKernel[T Float] func(n int, list *uint32, a *T, ars, acs int, w, init 
 // A pairKernel is an indexKernel for two panels, of which the second lies apart elements behind the
 // first.
 type pairKernel[T Float] func(n int, list *uint32, a *T, ars, acs int, w *T, apart int, init *T, ldi int, c *T, ldc int)
-
-// A narrowKernel takes more than GroupRows rows at once, of a panel of one vector. The tile of a
-// Scratch has room for them.
-type narrowKernel[T Float] struct {
-	rows   int
-	kernel indexKernel[T]
-}
 
 // Paths lists the kernels that this processor can run, best first.
 func Paths() []string {
@@ -115,7 +106,7 @@ func NewMatrix[T Float](path string, k, n int) *Matrix[T] {
 			break
 		}
 	}
-	m.width = m.kernel.lanes * len(m.kernel.one)
+	m.width = m.kernel.lanes * len(m.kernel.index.one)
 	deepest := blockBytes / (m.width * int(unsafe.Sizeof(T(0))))
 	blocks := max(1, (k+deepest-1)/deepest)
 	m.depth = (k + blocks - 1) / blocks
@@ -194,7 +185,7 @@ func (m *Matrix[T]) MulAdd(c []T, ldc int, a []T, rs, cs, rows int, s *Scratch[T
 		for j0 := 0; j0 < m.N; j0 += m.width {
 			p := m.part(j0, s)
 			for i := 0; i < rows; {
-				h, mulAdd := m.kernel.of(rows-i, p.vectors)
+				h, mulAdd := m.kernel.index.of(rows-i, p.vectors)
 				tile, ar := c[i*ldc+j0:], &a[i*rs+k0*cs]
 				if p.w == p.width {
 					mulAdd(len(list), &list[0], ar, rs, cs, &p.b[0], &tile[0], ldc, &tile[0], ldc)
@@ -247,26 +238,7 @@ func (p *part[T]) end(rows int, c []T, ldc int) {
 	}
 }
 
-// of returns the kernel that takes as many of the rows at once as possible, and how many these are.
-// vectors says how wide the panel is.
-func (k *kernel[T]) of(rows, vectors int) (int, indexKernel[T]) {
-	if vectors == 1 {
-		for _, n := range k.narrow {
-			if rows >= n.rows {
-				return n.rows, n.kernel
-			}
-		}
-	}
-	switch {
-	case rows >= GroupRows:
-		return GroupRows, k.five[vectors-1]
-	case rows >= 2:
-		return 2, k.two[vectors-1]
-	}
-	return 1, k.one[vectors-1]
-}
-
-// GroupRows is how many rows a kernel takes at once at most, but for a narrowKernel. Two rows take
+// GroupRows is how many rows a kernel takes at once at most, but for a narrow kernel. Two rows take
 // about as long as one, since one row waits for B.
 const GroupRows = 5
 
@@ -364,7 +336,7 @@ func (p *groupPanel[T]) multiply(m *Matrix[T], c []T, ldc int, g *Group[T], from
 			m.kernel.pairOne(n, &g.List[p.lo], a, g.LDA, 1, &p.b[0], p.width*m.K, init, ldi, tile, ldc)
 			r++
 		default:
-			h, mulAdd := m.kernel.of(rows, p.width/m.kernel.lanes)
+			h, mulAdd := m.kernel.index.of(rows, p.width/m.kernel.lanes)
 			mulAdd(n, &g.List[p.lo], a, g.LDA, 1, &p.b[0], init, ldi, tile, ldc)
 			r += h
 		}

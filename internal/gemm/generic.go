@@ -8,8 +8,8 @@ import (
 // goKernel is the kernel for every processor.
 func goKernel[T Float]() kernel[T] {
 	return kernel[T]{path: "go", lanes: 4,
-		five: []indexKernel[T]{kernelGo5[T]}, two: []indexKernel[T]{kernelGo2[T]}, one: []indexKernel[T]{kernelGo[T]},
-		strips: strips[T]{five: []stripKernel[T]{stripGo5[T]}, two: []stripKernel[T]{stripGo2[T]}, one: []stripKernel[T]{stripGo[T]}}}
+		index:  sets[indexKernel[T]]{five: []indexKernel[T]{kernelGo5[T]}, two: []indexKernel[T]{kernelGo2[T]}, one: []indexKernel[T]{kernelGo[T]}},
+		strips: sets[stripKernel[T]]{five: []stripKernel[T]{stripGo5[T]}, two: []stripKernel[T]{stripGo2[T]}, one: []stripKernel[T]{stripGo[T]}}}
 }
 
 // kernelGo computes a row of c [width] from init [width], which may be c, and the product of a row

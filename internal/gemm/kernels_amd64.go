@@ -6,56 +6,64 @@ import "golang.org/x/sys/cpu"
 
 var (
 	avx512 = kernel[float32]{path: "avx512", lanes: 16,
-		five:   []indexKernel[float32]{avx512_float32_5x1, avx512_float32_5x2, avx512_float32_5x3, avx512_float32_5x4, avx512_float32_5x5},
-		two:    []indexKernel[float32]{avx512_float32_2x1, avx512_float32_2x2, avx512_float32_2x3, avx512_float32_2x4, avx512_float32_2x5},
-		one:    []indexKernel[float32]{avx512_float32_1x1, avx512_float32_1x2, avx512_float32_1x3, avx512_float32_1x4, avx512_float32_1x5},
-		narrow: []narrowKernel[float32]{{15, avx512_float32_15x1}, {10, avx512_float32_10x1}},
-		strips: strips[float32]{
+		index: sets[indexKernel[float32]]{
+			five:   []indexKernel[float32]{avx512_float32_5x1, avx512_float32_5x2, avx512_float32_5x3, avx512_float32_5x4, avx512_float32_5x5},
+			two:    []indexKernel[float32]{avx512_float32_2x1, avx512_float32_2x2, avx512_float32_2x3, avx512_float32_2x4, avx512_float32_2x5},
+			one:    []indexKernel[float32]{avx512_float32_1x1, avx512_float32_1x2, avx512_float32_1x3, avx512_float32_1x4, avx512_float32_1x5},
+			narrow: []narrow[indexKernel[float32]]{{15, avx512_float32_15x1}, {10, avx512_float32_10x1}},
+		},
+		strips: sets[stripKernel[float32]]{
 			five:   []stripKernel[float32]{avx512_float32_strip5x1, avx512_float32_strip5x2, avx512_float32_strip5x3, avx512_float32_strip5x4, avx512_float32_strip5x5},
 			two:    []stripKernel[float32]{avx512_float32_strip2x1, avx512_float32_strip2x2, avx512_float32_strip2x3, avx512_float32_strip2x4, avx512_float32_strip2x5},
 			one:    []stripKernel[float32]{avx512_float32_strip1x1, avx512_float32_strip1x2, avx512_float32_strip1x3, avx512_float32_strip1x4, avx512_float32_strip1x5},
-			narrow: []narrowStrip[float32]{{15, avx512_float32_strip15x1}, {10, avx512_float32_strip10x1}},
+			narrow: []narrow[stripKernel[float32]]{{15, avx512_float32_strip15x1}, {10, avx512_float32_strip10x1}},
 		},
 		gather:     []gatherKernel[float32]{avx512_float32_gather1, avx512_float32_gather2, avx512_float32_gather3, avx512_float32_gather4},
 		gatherMore: avx512_float32_gatherMore, prefetch: prefetch}
 	avx512d = kernel[float64]{path: "avx512", lanes: 8,
-		five:   []indexKernel[float64]{avx512_float64_5x1, avx512_float64_5x2, avx512_float64_5x3, avx512_float64_5x4, avx512_float64_5x5},
-		two:    []indexKernel[float64]{avx512_float64_2x1, avx512_float64_2x2, avx512_float64_2x3, avx512_float64_2x4, avx512_float64_2x5},
-		one:    []indexKernel[float64]{avx512_float64_1x1, avx512_float64_1x2, avx512_float64_1x3, avx512_float64_1x4, avx512_float64_1x5},
-		narrow: []narrowKernel[float64]{{15, avx512_float64_15x1}, {10, avx512_float64_10x1}},
-		strips: strips[float64]{
+		index: sets[indexKernel[float64]]{
+			five:   []indexKernel[float64]{avx512_float64_5x1, avx512_float64_5x2, avx512_float64_5x3, avx512_float64_5x4, avx512_float64_5x5},
+			two:    []indexKernel[float64]{avx512_float64_2x1, avx512_float64_2x2, avx512_float64_2x3, avx512_float64_2x4, avx512_float64_2x5},
+			one:    []indexKernel[float64]{avx512_float64_1x1, avx512_float64_1x2, avx512_float64_1x3, avx512_float64_1x4, avx512_float64_1x5},
+			narrow: []narrow[indexKernel[float64]]{{15, avx512_float64_15x1}, {10, avx512_float64_10x1}},
+		},
+		strips: sets[stripKernel[float64]]{
 			five:   []stripKernel[float64]{avx512_float64_strip5x1, avx512_float64_strip5x2, avx512_float64_strip5x3, avx512_float64_strip5x4, avx512_float64_strip5x5},
 			two:    []stripKernel[float64]{avx512_float64_strip2x1, avx512_float64_strip2x2, avx512_float64_strip2x3, avx512_float64_strip2x4, avx512_float64_strip2x5},
 			one:    []stripKernel[float64]{avx512_float64_strip1x1, avx512_float64_strip1x2, avx512_float64_strip1x3, avx512_float64_strip1x4, avx512_float64_strip1x5},
-			narrow: []narrowStrip[float64]{{15, avx512_float64_strip15x1}, {10, avx512_float64_strip10x1}},
+			narrow: []narrow[stripKernel[float64]]{{15, avx512_float64_strip15x1}, {10, avx512_float64_strip10x1}},
 		},
 		gather:     []gatherKernel[float64]{avx512_float64_gather1, avx512_float64_gather2, avx512_float64_gather3, avx512_float64_gather4},
 		gatherMore: avx512_float64_gatherMore, prefetch: prefetch}
 	avx2 = kernel[float32]{path: "avx2", lanes: 8,
-		five:    []indexKernel[float32]{avx2_float32_5x1, avx2_float32_5x2},
-		two:     []indexKernel[float32]{avx2_float32_2x1, avx2_float32_2x2},
-		one:     []indexKernel[float32]{avx2_float32_1x1, avx2_float32_1x2},
-		narrow:  []narrowKernel[float32]{{10, avx2_float32_10x1}},
+		index: sets[indexKernel[float32]]{
+			five:   []indexKernel[float32]{avx2_float32_5x1, avx2_float32_5x2},
+			two:    []indexKernel[float32]{avx2_float32_2x1, avx2_float32_2x2},
+			one:    []indexKernel[float32]{avx2_float32_1x1, avx2_float32_1x2},
+			narrow: []narrow[indexKernel[float32]]{{10, avx2_float32_10x1}},
+		},
 		pairTwo: avx2_float32_pair2x2, pairOne: avx2_float32_pair1x2,
-		strips: strips[float32]{
+		strips: sets[stripKernel[float32]]{
 			five:   []stripKernel[float32]{avx2_float32_strip5x1, avx2_float32_strip5x2},
 			two:    []stripKernel[float32]{avx2_float32_strip2x1, avx2_float32_strip2x2},
 			one:    []stripKernel[float32]{avx2_float32_strip1x1, avx2_float32_strip1x2},
-			narrow: []narrowStrip[float32]{{10, avx2_float32_strip10x1}},
+			narrow: []narrow[stripKernel[float32]]{{10, avx2_float32_strip10x1}},
 		},
 		gather:     []gatherKernel[float32]{avx2_float32_gather1, avx2_float32_gather2, avx2_float32_gather3, avx2_float32_gather4},
 		gatherMore: avx2_float32_gatherMore, prefetch: prefetch}
 	avx2d = kernel[float64]{path: "avx2", lanes: 4,
-		five:    []indexKernel[float64]{avx2_float64_5x1, avx2_float64_5x2},
-		two:     []indexKernel[float64]{avx2_float64_2x1, avx2_float64_2x2},
-		one:     []indexKernel[float64]{avx2_float64_1x1, avx2_float64_1x2},
-		narrow:  []narrowKernel[float64]{{10, avx2_float64_10x1}},
+		index: sets[indexKernel[float64]]{
+			five:   []indexKernel[float64]{avx2_float64_5x1, avx2_float64_5x2},
+			two:    []indexKernel[float64]{avx2_float64_2x1, avx2_float64_2x2},
+			one:    []indexKernel[float64]{avx2_float64_1x1, avx2_float64_1x2},
+			narrow: []narrow[indexKernel[float64]]{{10, avx2_float64_10x1}},
+		},
 		pairTwo: avx2_float64_pair2x2, pairOne: avx2_float64_pair1x2,
-		strips: strips[float64]{
+		strips: sets[stripKernel[float64]]{
 			five:   []stripKernel[float64]{avx2_float64_strip5x1, avx2_float64_strip5x2},
 			two:    []stripKernel[float64]{avx2_float64_strip2x1, avx2_float64_strip2x2},
 			one:    []stripKernel[float64]{avx2_float64_strip1x1, avx2_float64_strip1x2},
-			narrow: []narrowStrip[float64]{{10, avx2_float64_strip10x1}},
+			narrow: []narrow[stripKernel[float64]]{{10, avx2_float64_strip10x1}},
 		}}
 )
 

@@ -148,19 +148,23 @@ func neon_float64_strip1x4(times, n int, at *int32, a *float64, ars int, w, init
 
 var (
 	neon = kernel[float32]{path: "neon", lanes: 4,
-		five: []indexKernel[float32]{neon_float32_5x1, neon_float32_5x2, neon_float32_5x3, neon_float32_5x4},
-		two:  []indexKernel[float32]{neon_float32_2x1, neon_float32_2x2, neon_float32_2x3, neon_float32_2x4},
-		one:  []indexKernel[float32]{neon_float32_1x1, neon_float32_1x2, neon_float32_1x3, neon_float32_1x4},
-		strips: strips[float32]{
+		index: sets[indexKernel[float32]]{
+			five: []indexKernel[float32]{neon_float32_5x1, neon_float32_5x2, neon_float32_5x3, neon_float32_5x4},
+			two:  []indexKernel[float32]{neon_float32_2x1, neon_float32_2x2, neon_float32_2x3, neon_float32_2x4},
+			one:  []indexKernel[float32]{neon_float32_1x1, neon_float32_1x2, neon_float32_1x3, neon_float32_1x4},
+		},
+		strips: sets[stripKernel[float32]]{
 			five: []stripKernel[float32]{neon_float32_strip5x1, neon_float32_strip5x2, neon_float32_strip5x3, neon_float32_strip5x4},
 			two:  []stripKernel[float32]{neon_float32_strip2x1, neon_float32_strip2x2, neon_float32_strip2x3, neon_float32_strip2x4},
 			one:  []stripKernel[float32]{neon_float32_strip1x1, neon_float32_strip1x2, neon_float32_strip1x3, neon_float32_strip1x4},
 		}}
 	neond = kernel[float64]{path: "neon", lanes: 2,
-		five: []indexKernel[float64]{neon_float64_5x1, neon_float64_5x2, neon_float64_5x3, neon_float64_5x4},
-		two:  []indexKernel[float64]{neon_float64_2x1, neon_float64_2x2, neon_float64_2x3, neon_float64_2x4},
-		one:  []indexKernel[float64]{neon_float64_1x1, neon_float64_1x2, neon_float64_1x3, neon_float64_1x4},
-		strips: strips[float64]{
+		index: sets[indexKernel[float64]]{
+			five: []indexKernel[float64]{neon_float64_5x1, neon_float64_5x2, neon_float64_5x3, neon_float64_5x4},
+			two:  []indexKernel[float64]{neon_float64_2x1, neon_float64_2x2, neon_float64_2x3, neon_float64_2x4},
+			one:  []indexKernel[float64]{neon_float64_1x1, neon_float64_1x2, neon_float64_1x3, neon_float64_1x4},
+		},
+		strips: sets[stripKernel[float64]]{
 			five: []stripKernel[float64]{neon_float64_strip5x1, neon_float64_strip5x2, neon_float64_strip5x3, neon_float64_strip5x4},
 			two:  []stripKernel[float64]{neon_float64_strip2x1, neon_float64_strip2x2, neon_float64_strip2x3, neon_float64_strip2x4},
 			one:  []stripKernel[float64]{neon_float64_strip1x1, neon_float64_strip1x2, neon_float64_strip1x3, neon_float64_strip1x4},

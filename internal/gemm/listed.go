@@ -61,7 +61,7 @@ func (p *listedPanel[T]) row(r *ListedRow[T], j0 int, begun []bool) []bool {
 	}
 	begun = begun[:r.Windows]
 	clear(begun)
-	_, mulAdd := p.m.kernel.of(r.Images, p.b.vectors)
+	_, mulAdd := p.m.kernel.index.of(r.Images, p.b.vectors)
 	for _, tap := range r.Taps {
 		b := &p.b.b[tap.K*p.b.width]
 		for w := tap.First; w < tap.Last; w++ {

@@ -23,7 +23,7 @@ func testNarrow[T Float](t *testing.T, path string) {
 			n := 1 + r.IntN(probe.kernel.lanes)
 			m := NewMatrix[T](path, k, n)
 			m.Pack(random[T](r, k*n), n, 1)
-			if h, _ := m.kernel.of(rows, 1); h > rows || len(m.kernel.narrow) > 0 && rows >= 15 && h <= GroupRows {
+			if h, _ := m.kernel.index.of(rows, 1); h > rows || len(m.kernel.index.narrow) > 0 && rows >= 15 && h <= GroupRows {
 				t.Fatalf("%d rows at once of %d", h, rows)
 			}
 			a, c := random[T](r, rows*k), random[T](r, rows*(n+2))

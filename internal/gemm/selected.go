@@ -118,7 +118,7 @@ func (m *Matrix[T]) MulSelected(c []T, ldc int, selections []Selection[T], s *Sc
 				for j, n := range w.count {
 					g := &x.Groups[j]
 					for r := 0; r < g.Rows && n > 0; {
-						h, mulAdd := m.kernel.of(g.Rows-r, vectors)
+						h, mulAdd := m.kernel.index.of(g.Rows-r, vectors)
 						to := &c[(g.Row+r)*ldc+j0]
 						init, ldi := to, ldc
 						if next[j] == 0 { // nothing has been added yet
