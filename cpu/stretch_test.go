@@ -135,7 +135,7 @@ func TestStretches(t *testing.T) {
 // testStretches lets a point of the grid be on either side where the margin is within tol of 0,
 // relative to the largest number on the way.
 func testStretches[T Float](t *testing.T, tol float64) {
-	models, grid := testsize.Of(30, 60, 400), testsize.Of(200, 500, 2000)
+	models, grid := testsize.Of(20, 30, 60), testsize.Of(200, 300, 2000)
 	points, close, ends, islands, looked, rays, ties := 0, 0, 0, 0, 0, 0, 0
 	for seed := range models {
 		r := rand.New(rand.NewPCG(20, uint64(seed)))
