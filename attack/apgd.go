@@ -52,7 +52,7 @@ func (m apgd) Run(ctx context.Context, a Attack, rows Rows) error {
 	if err := a.start(ctx, rows); err != nil {
 		return err
 	}
-	const slotBest, slotFooled, rho, alpha = 0, 1, 0.75, 0.75
+	const slotBest, slotFooled, alpha = 0, 1, 0.75
 	n := rows.N()
 	columns, labels := rows.Columns(), rows.Labels()
 	size := make([]float64, n)
@@ -124,9 +124,7 @@ func (m apgd) Run(ctx context.Context, a Attack, rows Rows) error {
 		}
 		back := false
 		for j := range halved {
-			rare := float64(rises[j]) < rho*float64(since)
-			stale := !halved[j] && best[j] <= atCheck[j]
-			if halved[j] = rare || stale; halved[j] {
+			if halved[j] = Halves(since, rises[j], halved[j], best[j] <= atCheck[j]); halved[j] {
 				size[j] /= 2
 				last[j] = best[j]
 				back = true
@@ -158,6 +156,14 @@ func NewCheckpoints(steps int) *Checkpoints {
 	share := func(p float64) int { return max(1, int(p*float64(steps))) }
 	period := share(0.22)
 	return &Checkpoints{steps: steps, next: period, period: period, shrink: share(0.03), least: share(0.06)}
+}
+
+// Halves reports whether steps are halved at a checkpoint so many steps after the last: the objective
+// came nearer to its goal at less than ρ = 0.75 of them, or sizes were not halved there and its best
+// is stale, no better than it was.
+func Halves(since, nearer int, halved, stale bool) bool {
+	const rho = 0.75
+	return float64(nearer) < rho*float64(since) || !halved && stale
 }
 
 // Due returns how many steps there were since the last checkpoint if there is one after so many

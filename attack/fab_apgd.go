@@ -251,7 +251,7 @@ func (b *balls) keep(m *scratch, k int, d []float64) {
 // ascend is Auto-PGD in the ball of each row, from where it is. Its checkpoints and conditions are
 // those of apgd.Run.
 func (b *balls) ascend(ctx context.Context, steps int) error {
-	const rho, alpha = 0.75, 0.75
+	const alpha = 0.75
 	rival := make([]int, len(b.at))
 	for k := range b.at {
 		r := &b.at[k]
@@ -283,8 +283,7 @@ func (b *balls) ascend(ctx context.Context, steps int) error {
 				r.checked = r.best
 			}
 			if due > 0 {
-				rare, stale := float64(r.rises) < rho*float64(due), !r.halved && r.best <= r.checked
-				if r.halved = rare || stale; r.halved {
+				if r.halved = Halves(due, r.rises, r.halved, r.best <= r.checked); r.halved {
 					r.size /= 2
 					r.lead = r.best
 					copy(d, r.bestWay)

@@ -17,10 +17,8 @@ func (c *Certifier) Linear(ctx context.Context, lo, hi []float64, rows [][]float
 	defer c.spare.Put(w)
 	w.ctx = ctx
 	w.load(lo, hi)
-	for _, tight := range []bool{false, true} {
-		if err := w.forward(tight); err != nil {
-			return nil, nil, err
-		}
+	if err := w.forward(true); err != nil {
+		return nil, nil, err
 	}
 	p := w.logits(rows)
 	p.kept = make([][]float32, len(w.boxes))

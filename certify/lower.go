@@ -2,17 +2,14 @@ package certify
 
 import (
 	"cmp"
-	"fmt"
 	"math"
 	"slices"
 )
 
 // lower is Certifier.Lower of the box that is loaded.
 func (w *work) lower(method Method, rows [][]float64) ([]float64, error) {
-	switch method {
-	case IBP, CROWN, Alpha, Branch, Auto:
-	default:
-		return nil, fmt.Errorf("certify: unknown method %q", method)
+	if _, err := ParseMethod(string(method)); err != nil {
+		return nil, err
 	}
 	best := slices.Repeat([]float64{math.Inf(-1)}, len(rows))
 	if method == IBP || method == Auto {

@@ -87,7 +87,8 @@ type Backend[T Float] struct {
 	meter   meter         // every public method that computes
 	rays    rays
 	closed  bool // Close
-	// certifier is made of the model when it is first asked for.
+	// certifier is made when it is first asked for, and reads the weights of the model then. So the
+	// Backend keeps the model, whether it is Shared or not.
 	certifier func() (*certify.Certifier, error)
 }
 
@@ -124,7 +125,8 @@ const (
 	rowsBytes  = 4 << 20
 )
 
-// New prepares m. It packs the weights once and, unless they are Shared, does not keep m. It returns
+// New prepares m. It packs the weights once. Unless they are Shared, all but CanBound and Linear
+// compute with the weights as they were then: these two read m when they are first asked. It returns
 // an error if m is not valid, if m has an operation that this package does not know, or if there is
 // no such kernel.
 func New[T Float](m *model.Model, o Options) (*Backend[T], error) {

@@ -125,14 +125,15 @@ func (l *windows[T]) frames(buffer *[]T, n int, x []T, ldx int) (from []T, ld in
 		*buffer = make([]T, n*ld)
 	}
 	for i := range n {
-		l.frame((*buffer)[i*ld:][:ld], x[i*ldx:])
+		frame((*buffer)[i*ld:][:ld], l.wide(), x[i*ldx:], l.Unfold)
 	}
 	return *buffer, ld
 }
 
-// frame writes x [In] to the middle of its frame.
-func (l *windows[T]) frame(to, x []T) {
-	row, wide := l.In.W*l.In.C, l.wide()
+// frame writes the image x [In] of l to its place in a frame that is so many pixels wide, with the
+// padding of l above and on its left. What lies around stays as it is.
+func frame[T Float](to []T, wide int, x []T, l lower.Unfold) {
+	row := l.In.W * l.In.C
 	for y := range l.In.H {
 		copy(to[((y+l.Pad[0])*wide+l.Pad[1])*l.In.C:][:row], x[y*row:])
 	}

@@ -60,11 +60,7 @@ func newWinograd[T Float](path string, places lower.Unfold, bias []T, weight fun
 func (a *winograd[T]) frame(r *tileRoom[T], x []T) []T {
 	r.frame = resize(r.frame, a.seen.Size())
 	clear(r.frame)
-	from, row := max(0, -a.Pad[1]), a.In.W*a.In.C
-	for y := max(0, -a.Pad[0]); y < min(a.In.H, a.seen.H-a.Pad[0]); y++ {
-		to := r.frame[(y+a.Pad[0])*a.seen.W*a.In.C:][:a.seen.W*a.In.C]
-		copy(to[(from+a.Pad[1])*a.In.C:], x[y*row+from*a.In.C:(y+1)*row])
-	}
+	frame(r.frame, a.seen.W, x, a.Unfold)
 	return r.frame
 }
 

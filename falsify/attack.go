@@ -30,11 +30,8 @@ func newCriterion(p *vnnlib.Property, cases ...int) criterion {
 	c := criterion{cases: cases}
 	for _, k := range cases {
 		length := make([]float64, len(p.Cases[k].All))
-		for i, one := range p.Cases[k].All {
-			for _, t := range one.Terms {
-				length[i] += float64(t.Factor * t.Factor)
-			}
-			length[i] = math.Sqrt(length[i])
+		for i := range length {
+			length[i] = p.Cases[k].All[i].Length()
 		}
 		c.all, c.length = append(c.all, p.Cases[k].All), append(c.length, length)
 	}
@@ -243,20 +240,17 @@ func (s *Search) start(c *vnnlib.Case, reach []float64, key, start int) []float6
 }
 
 // turn keeps a corner of c's box for each of the cases of: where the linear function below a
-// constraint is least, of the constraint that is hardest to fulfil by what is proven. q, least and
-// slopes are those of Prover.Linear.
-func (h *hunt) turn(c *vnnlib.Case, of []int, q [][]float64, least []float64, slopes [][]float64) {
+// constraint is least, of the constraint that is hardest to fulfil by what is proven. least and slopes
+// are those of Prover.Linear.
+func (h *hunt) turn(c *vnnlib.Case, of []int, least []float64, slopes [][]float64) {
 	hardest := map[int]float64{}
 	n := 0 // of the constraint in its case
 	for k, place := range of {
 		if n++; k == 0 || of[k-1] != place {
 			n = 0
 		}
-		length := 0.0
-		for _, v := range q[k] {
-			length += float64(v * v)
-		}
-		excess := (least[k] - h.search.Property.Cases[place].All[n].Bound) / math.Sqrt(length)
+		one := &h.search.Property.Cases[place].All[n]
+		excess := (least[k] - one.Bound) / one.Length()
 		if was, ok := hardest[place]; ok && !(excess > was) {
 			continue
 		}
@@ -340,7 +334,7 @@ func (r *row) move(step, since int, g []float64) {
 	}
 	p.last = v
 	if since > 0 {
-		p.halved = float64(p.falls) < 0.75*float64(since) || !p.halved && p.least >= p.atCheck
+		p.halved = attack.Halves(since, p.falls, p.halved, p.least >= p.atCheck)
 		p.atCheck, p.falls = p.least, 0
 		if p.halved {
 			p.size /= 2

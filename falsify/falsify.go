@@ -131,7 +131,7 @@ var proofs = map[int]proof{
 	0: func(h *hunt, ctx context.Context, c *vnnlib.Case, of []int, q [][]float64) ([]float64, error) {
 		least, slopes, err := h.search.Prover.Linear(ctx, c.Lo, c.Hi, q)
 		if err == nil {
-			h.turn(c, of, q, least, slopes)
+			h.turn(c, of, least, slopes)
 		}
 		return least, err
 	},

@@ -274,7 +274,10 @@ func (w *comparing) clean(ctx context.Context) error {
 				w.found.Signs.Images++
 			}
 			if class[0] != class[1] {
-				x := imageOf(sub.Images, k, inputs)
+				x, err := imageOf(sub.Images, k)
+				if err != nil {
+					return err
+				}
 				if err := w.judge(ctx, Flip{Attack: -1, Image: sub.First + k, A: int32(class[0]), B: int32(class[1])}, x); err != nil {
 					return err
 				}
@@ -296,8 +299,10 @@ func show(ctx context.Context, b Backend, first int, images *tensor.Dense, label
 	return b.Begin(ctx, 0, len(labels), []float64{0})
 }
 
-// imageOf returns image k of images [N, …], as it is before any backend rounds it, [I].
-func imageOf(images *tensor.Dense, k, inputs int) []float64 {
+// imageOf returns image k of images [N, …], as it is before any backend rounds it, [I]. A byte v is
+// v/255.
+func imageOf(images *tensor.Dense, k int) ([]float64, error) {
+	inputs := images.Shape().TotalSize() / images.Shape()[0]
 	x := make([]float64, inputs)
 	switch p := images.Data().(type) {
 	case []uint8:
@@ -308,8 +313,12 @@ func imageOf(images *tensor.Dense, k, inputs int) []float64 {
 		for i, v := range p[k*inputs:][:inputs] {
 			x[i] = float64(v)
 		}
+	case []float64:
+		copy(x, p[k*inputs:])
+	default:
+		return nil, fmt.Errorf("images of %v", images.Dtype())
 	}
-	return x
+	return x, nil
 }
 
 func appendApart(to, a, b []float64) []float64 {

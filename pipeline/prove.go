@@ -10,8 +10,6 @@ import (
 	"advsweep/attack"
 	"advsweep/dataset"
 	"advsweep/internal/threads"
-
-	"gorgonia.org/tensor"
 )
 
 // A Prover proves lower bounds on margins, as a certify.Certifier does. Several goroutines may use it.
@@ -159,7 +157,7 @@ func Proven(ctx context.Context, prover Prover, set *dataset.Set, eps float64, b
 func eachImage(set *dataset.Set, lo, hi, at int, f func(i int, x []float64) error) error {
 	errs := make([]error, hi-lo)
 	threads.Each(max(1, at), hi-lo, func(_, k int) {
-		x, err := pixelsOf(set.Images, lo+k)
+		x, err := imageOf(set.Images, lo+k)
 		if err == nil {
 			err = f(lo+k, x)
 		}
@@ -267,27 +265,6 @@ func (s Sweep) Ball(x []float64, eps float64) (lo, hi []float64) {
 		}
 	}
 	return lo, hi
-}
-
-// pixelsOf returns image i of images [N, …] in float64, where a byte v is v/255.
-func pixelsOf(images *tensor.Dense, i int) ([]float64, error) {
-	size := images.Shape().TotalSize() / images.Shape()[0]
-	x := make([]float64, size)
-	switch data := images.Data().(type) {
-	case []uint8:
-		for k, v := range data[i*size:][:size] {
-			x[k] = float64(v) / 255
-		}
-	case []float32:
-		for k, v := range data[i*size:][:size] {
-			x[k] = float64(v)
-		}
-	case []float64:
-		copy(x, data[i*size:])
-	default:
-		return nil, fmt.Errorf("images of %v", images.Dtype())
-	}
-	return x, nil
 }
 
 // proofs reads the record of c, a Prove, and calls found for each of its images. It returns an error,

@@ -12,6 +12,7 @@ package vnnlib
 
 import (
 	"fmt"
+	"math"
 	"slices"
 )
 
@@ -53,6 +54,15 @@ func (c *Constraint) Excess(y []float64) float64 {
 		sum += float64(t.Factor * y[t.Output])
 	}
 	return sum - c.Bound
+}
+
+// Length is the Euclidean length of the factors.
+func (c *Constraint) Length() float64 {
+	sum := 0.0
+	for _, t := range c.Terms {
+		sum += float64(t.Factor * t.Factor)
+	}
+	return math.Sqrt(sum)
 }
 
 // Holds reports whether outputs y [Outputs] fulfil the constraint. Those that are not numbers do

@@ -155,13 +155,21 @@ func (f form) panels(rows, panel, panels int) {
 		}
 	}
 
+	turns(n, step, func() { ADDQ(Imm(4*unroll), list) })
+	eachRow("c", "ldc", func(i, j int, m Mem) { f.move(acc[i*nv+j], m) })
+	VZEROUPPER()
+	RET()
+}
+
+// turns writes n steps, unroll of them in a turn of a loop. next goes on from one turn to the next.
+func turns(n Register, step func(u int), next func()) {
 	SUBQ(Imm(unroll), n)
 	JLT(LabelRef("tail"))
 	Label("loop")
 	for u := range unroll {
 		step(u)
 	}
-	ADDQ(Imm(4*unroll), list)
+	next()
 	SUBQ(Imm(unroll), n)
 	JGE(LabelRef("loop"))
 	Label("tail")
@@ -169,9 +177,6 @@ func (f form) panels(rows, panel, panels int) {
 	JZ(LabelRef("store"))
 	step(0)
 	Label("store")
-	eachRow("c", "ldc", func(i, j int, m Mem) { f.move(acc[i*nv+j], m) })
-	VZEROUPPER()
-	RET()
 }
 
 // strip writes the strip kernel for so many rows at a time and a panel of nv vectors. Registers are
@@ -238,21 +243,10 @@ func (f form) strip(rows, nv int) {
 			}
 		}
 	}
-	SUBQ(Imm(unroll), n)
-	JLT(LabelRef("tail"))
-	Label("loop")
-	for u := range unroll {
-		step(u)
-	}
-	ADDQ(Imm(4*unroll), at)
-	ADDQ(U32(uint32(unroll*nv*f.bytes)), w)
-	SUBQ(Imm(unroll), n)
-	JGE(LabelRef("loop"))
-	Label("tail")
-	TESTQ(U32(1), n) // n is -1 or -2
-	JZ(LabelRef("store"))
-	step(0)
-	Label("store")
+	turns(n, step, func() {
+		ADDQ(Imm(4*unroll), at)
+		ADDQ(U32(uint32(unroll*nv*f.bytes)), w)
+	})
 	eachRow(c, ldc, func(i, j int, m Mem) { f.move(acc[i*nv+j], m) })
 	for range rows / 5 {
 		LEAQ(Mem{Base: a, Index: ars, Scale: 4}, a)
