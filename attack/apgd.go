@@ -158,9 +158,9 @@ func NewCheckpoints(steps int) *Checkpoints {
 	return &Checkpoints{steps: steps, next: period, period: period, shrink: share(0.03), least: share(0.06)}
 }
 
-// Halves reports whether steps are halved at a checkpoint so many steps after the last: the objective
-// came nearer to its goal at less than ρ = 0.75 of them, or sizes were not halved there and its best
-// is stale, no better than it was.
+// Halves reports whether steps are halved at a checkpoint so many steps after the last: the
+// objective came nearer to its goal at less than ρ = 0.75 of them, or sizes were not halved there
+// and its best is stale, no better than it was.
 func Halves(since, nearer int, halved, stale bool) bool {
 	const rho = 0.75
 	return float64(nearer) < rho*float64(since) || !halved && stale

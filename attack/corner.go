@@ -8,17 +8,18 @@ import (
 // A Sloper is Rows whose backend may know more of the network than one point tells.
 type Sloper interface {
 	Rows
-	// Slopes returns for each row, at its clean image and with targets, a linear function of the pixels
-	// [N][I] that is least where the margin z_label - z_target is lowest, by a bound that holds in the
-	// whole ball of Linf within the bounds. It is nil where the backend has no such bound.
+	// Slopes returns for each row, at its clean image and with targets, a linear function of the
+	// pixels [N][I] that is least where the margin z_label - z_target is lowest, by a bound that
+	// holds in the whole ball of Linf within the bounds. It is nil where the backend has no such
+	// bound.
 	Slopes(ctx context.Context) ([][]float64, error)
 }
 
-// Corner starts, toward each of so many targets, at the corner of the ball within the bounds at which
-// a linear function below the margin of the label over the target is least, and then takes K steps
-// along the sign of the gradient of that margin, of half of eps at first and falling in a line to 0.
-// The targets are the classes with the largest logits of the clean image, the label left out; of fewer
-// classes each is a target more than once. There is no draw.
+// Corner starts, toward each of so many targets, at the corner of the ball within the bounds at
+// which a linear function below the margin of the label over the target is least, and then takes K
+// steps along the sign of the gradient of that margin, of half of eps at first and falling in a
+// line to 0. The targets are the classes with the largest logits of the clean image, the label left
+// out; of fewer classes each is a target more than once. There is no draw.
 //
 // The linear function is that of CROWN, Zhang et al. 2018, arXiv:1811.00866, where the backend can
 // tell it: see Sloper. Else it is the margin's gradient at the clean image.
@@ -39,14 +40,15 @@ func (corner) Facts() Facts {
 
 func (corner) Label(a Attack) string { return fmt.Sprintf("corner, k = %d", a.Steps) }
 
-// Cost is a gradient for each step and the loss at the end. The linear function is none of the passes.
+// Cost is a gradient for each step and the loss at the end. The linear function is none of the
+// passes.
 func (corner) Cost(a Attack) Cost { return Cost{Row: float64(2*a.Steps) + 1, Share: 1 + 3*a.Steps} }
 
 // Ray is false: each image goes its own way.
 func (corner) Ray(Attack) bool { return false }
 
-// Run goes to the corner and takes the steps. A row ends where it was misread with the lowest margin
-// over the target, or where that was lowest at all.
+// Run goes to the corner and takes the steps. A row ends where it was misread with the lowest
+// margin over the target, or where that was lowest at all.
 func (corner) Run(ctx context.Context, a Attack, rows Rows) error {
 	const slotBest = 0
 	n, columns, labels := rows.N(), rows.Columns(), rows.Labels()

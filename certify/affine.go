@@ -7,8 +7,8 @@ import (
 	"advsweep/internal/lower"
 )
 
-// An affine is a Linear or a convolution: at each of its pixels a product of the window there with the
-// filters. A Linear has one pixel, whose window is all that it takes.
+// An affine is a Linear or a convolution: at each of its pixels a product of the window there with
+// the filters. A Linear has one pixel, whose window is all that it takes.
 type affine struct {
 	out, groups  int                     // channels of the output
 	pixels       int                     // of the output

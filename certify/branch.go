@@ -25,8 +25,8 @@ type split struct {
 	beta float32
 }
 
-// back returns what form v at the unit's output makes of its input, and of the bound. cx and cy are the
-// centers.
+// back returns what form v at the unit's output makes of its input, and of the bound. cx and cy are
+// the centers.
 func (s *split) back(v float32, cx, cy float64) (to float32, d float64) {
 	if s.on {
 		to = v - s.beta
@@ -94,8 +94,8 @@ type domain struct {
 	next   split // the unit to split next; op is -1 if there is none
 }
 
-// branch returns a bound of row: the least one of cases that together are the box. It takes the cases
-// that it makes off budget.
+// branch returns a bound of row: the least one of cases that together are the box. It takes the
+// cases that it makes off budget.
 func (w *work) branch(row []float64, budget *int) (float64, error) {
 	open, done := []domain{{bound: math.Inf(-1)}}, math.Inf(1)
 	if err := w.bound(row, open); err != nil {
@@ -143,8 +143,8 @@ func (w *work) branch(row []float64, budget *int) (float64, error) {
 	return done, nil
 }
 
-// bound makes the bounds of cases higher, and chooses what to split next of each: the unit whose line
-// lies farthest from its function where the bound is least.
+// bound makes the bounds of cases higher, and chooses what to split next of each: the unit whose
+// line lies farthest from its function where the bound is least.
 func (w *work) bound(row []float64, cases []domain) error {
 	rows, splits := make([][]float64, len(cases)), make([][]split, len(cases))
 	for k := range cases {

@@ -1,9 +1,9 @@
-// Package certify proves lower bounds on what a network says within a box of images. An attack shows
-// that a margin can be low; a certificate shows that it cannot be lower.
+// Package certify proves lower bounds on what a network says within a box of images. An attack
+// shows that a margin can be low; a certificate shows that it cannot be lower.
 //
 // Bounds are those of CROWN and DeepPoly: each function of the network is put between two straight
-// lines, and a linear form of the logits is carried back through them to the pixels, where its least
-// value is plain. They hold for every graph of layers that has a row in operations.go.
+// lines, and a linear form of the logits is carried back through them to the pixels, where its
+// least value is plain. They hold for every graph of layers that has a row in operations.go.
 //
 // What is proven holds for the model in exact arithmetic on its weights: rounding.go says why no
 // rounding of this package can make a bound too high. It does not hold for what a backend computes
@@ -37,11 +37,11 @@ const (
 	CROWN Method = "crown"
 	// Alpha is CROWN whose lower slopes are then moved, row by row, to where the bound is highest.
 	Alpha Method = "alpha"
-	// Branch is Alpha, and then cases by the signs of units: a case takes a unit to be shut or open, and
-	// all cases together are the box. There are at most BranchBudget of them in a call.
+	// Branch is Alpha, and then cases by the signs of units: a case takes a unit to be shut or
+	// open, and all cases together are the box. There are at most BranchBudget of them in a call.
 	Branch Method = "branch"
-	// Auto is IBP, then CROWN, then Alpha, each for the rows that the one before has not proven to be
-	// above 0.
+	// Auto is IBP, then CROWN, then Alpha, each for the rows that the one before has not proven to
+	// be above 0.
 	Auto Method = "auto"
 )
 
@@ -97,8 +97,8 @@ type Certifier struct {
 	spare  sync.Pool // *work
 }
 
-// New returns a certifier of m by a method. It returns an error that names the layer for an operation
-// between whose lines nothing is known.
+// New returns a certifier of m by a method. It returns an error that names the layer for an
+// operation between whose lines nothing is known.
 func New(m *model.Model, method Method) (*Certifier, error) {
 	if _, err := ParseMethod(string(method)); err != nil {
 		return nil, err
@@ -175,10 +175,11 @@ func (c *Certifier) place(i int, op lower.Op) {
 func (c *Certifier) Inputs() int  { return c.prog.Inputs }
 func (c *Certifier) Classes() int { return c.prog.Classes }
 
-// Lower returns, for each row of rows [K][O], a number that Σ_j rows[k][j]·z_j is not below, z being
-// the logits of any image x with lo <= x <= hi, element by element. lo and hi are [I], in the order
-// of the model's inputs. A number that cannot be bounded is -Inf. It depends on nothing but what is
-// given. It returns an error for numbers that are not finite, for lo > hi, and once ctx has ended.
+// Lower returns, for each row of rows [K][O], a number that Σ_j rows[k][j]·z_j is not below, z
+// being the logits of any image x with lo <= x <= hi, element by element. lo and hi are [I], in the
+// order of the model's inputs. A number that cannot be bounded is -Inf. It depends on nothing but
+// what is given. It returns an error for numbers that are not finite, for lo > hi, and once ctx has
+// ended.
 func (c *Certifier) Lower(ctx context.Context, lo, hi []float64, rows [][]float64) ([]float64, error) {
 	return c.LowerBy(ctx, c.method, lo, hi, rows)
 }
@@ -228,8 +229,8 @@ func (c *Certifier) fits(lo, hi []float64, rows [][]float64) error {
 	return nil
 }
 
-// Margins are the rows of all margins of a label among so many classes, z_label - z_j for j ≠ label in
-// rising order: [O-1][O].
+// Margins are the rows of all margins of a label among so many classes, z_label - z_j for j ≠ label
+// in rising order: [O-1][O].
 func Margins(label, classes int) (rows [][]float64) {
 	for j := range classes {
 		if j == label {

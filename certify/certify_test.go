@@ -95,7 +95,8 @@ func TestSound(t *testing.T) {
 				if math.IsInf(bounds[k], -1) {
 					t.Errorf("seed %d, %s: row %d has no bound", seed, method, k)
 				}
-				// Tighter boxes may have lines that are a little farther off around smooth functions.
+				// Tighter boxes may have lines that are a little farther off around smooth
+				// functions.
 				if before != nil && method != "auto" && method != "branch" && !(bounds[k] >= before[k]-1e-3*(1+math.Abs(before[k]))) {
 					t.Errorf("seed %d, %s: row %d has %v, and the weaker method has %v", seed, method, k, bounds[k], before[k])
 				}

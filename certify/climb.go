@@ -5,17 +5,17 @@ import (
 	"slices"
 )
 
-// climbs is how many steps climb takes, climbRate how far the first one goes, as a part of the range
-// of a slope, and climbFade by what each is shorter than the one before.
+// climbs is how many steps climb takes, climbRate how far the first one goes, as a part of the
+// range of a slope, and climbFade by what each is shorter than the one before.
 const (
 	climbs    = 20
 	climbRate = 0.3
 	climbFade = 0.85
 )
 
-// climb returns bounds of rows [K][O] whose lower slopes were moved to where the bound of that row is
-// high, by projected gradient steps. Every slope gives a bound, so that the highest one counts. Slopes
-// of the bounds on units stay as they are.
+// climb returns bounds of rows [K][O] whose lower slopes were moved to where the bound of that row
+// is high, by projected gradient steps. Every slope gives a bound, so that the highest one counts.
+// Slopes of the bounds on units stay as they are.
 //
 // Xu et al. 2021, arXiv:2011.13824, optimise the slopes of all bounds.
 func (w *work) climb(rows [][]float64) ([]float64, error) {
@@ -50,8 +50,8 @@ func (w *work) newClimb(rows [][]float64, splits [][]split) *climbing {
 	return c
 }
 
-// run takes so many steps. look, if it is given, is called for each row after the last one, when values
-// are those of the row.
+// run takes so many steps. look, if it is given, is called for each row after the last one, when
+// values are those of the row.
 func (c *climbing) run(steps int, look ...func(k int)) error {
 	rate := climbRate
 	for step := range steps {

@@ -15,8 +15,8 @@ type relaxation interface {
 	// heights returns lo and hi with w·x + lo <= f(x) for w = lower, and f(x) <= w·x + hi for w =
 	// upper.
 	heights(l, u float64, lower, upper float32) (lo, hi float64)
-	// pivot returns a point that a line below may turn around, with any slope from least to most. ok is
-	// false if there is none.
+	// pivot returns a point that a line below may turn around, with any slope from least to most.
+	// ok is false if there is none.
 	pivot(l, u float64) (x, y float64, least, most float32, ok bool)
 }
 

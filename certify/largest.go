@@ -38,8 +38,8 @@ func (n largest) top(x *box, of []int32) (at int32, decided bool) {
 	return at, true
 }
 
-// bounds puts the output above the number with the highest lower end, and below the highest upper end,
-// unless it is that number for sure. bent has that number.
+// bounds puts the output above the number with the highest lower end, and below the highest upper
+// end, unless it is that number for sure. bent has that number.
 func (n largest) bounds(s *state, out *box, in []*box) {
 	x := in[0]
 	if s.lower == nil {

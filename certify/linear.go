@@ -5,10 +5,11 @@ import (
 	"math"
 )
 
-// Linear returns the linear functions that CROWN puts below the rows of Lower: at every point x of the
-// box Σ_j rows[k][j]·z_j is not below slopes[k]·x + d for some d, which is least [K] at the corner of
-// the box where slopes[k]·x is least. least is proven as that of Lower is; slopes [K][I], in the order
-// of the model's inputs, say where to look and no more, as they are rounded to float32.
+// Linear returns the linear functions that CROWN puts below the rows of Lower: at every point x of
+// the box Σ_j rows[k][j]·z_j is not below slopes[k]·x + d for some d, which is least [K] at the
+// corner of the box where slopes[k]·x is least. least is proven as that of Lower is; slopes [K][I],
+// in the order of the model's inputs, say where to look and no more, as they are rounded to
+// float32.
 func (c *Certifier) Linear(ctx context.Context, lo, hi []float64, rows [][]float64) (least []float64, slopes [][]float64, err error) {
 	if err := c.fits(lo, hi, rows); err != nil {
 		return nil, nil, err

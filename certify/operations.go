@@ -8,8 +8,8 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// newNode returns the node of op, which takes values of these shapes. It returns an error that names
-// the operation if there is none.
+// newNode returns the node of op, which takes values of these shapes. It returns an error that
+// names the operation if there is none.
 func newNode(path string, op lower.Op, in []lower.Shape, prog *lower.Program) (node, error) {
 	switch o := op.Operation.(type) {
 	case *lower.Linear:

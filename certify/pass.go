@@ -15,32 +15,34 @@ type node interface {
 	bounds(s *state, out *box, in []*box)
 	// settle ends s once the box of the output is as tight as it becomes.
 	settle(s *state, out *box)
-	// back carries the form a [rows][ld] at the output to what the operation takes, and adds to p what
-	// that costs.
+	// back carries the form a [rows][ld] at the output to what the operation takes, and adds to p
+	// what that costs.
 	back(w *work, i int, p *pass, a []float32)
-	// apply writes out for numbers in, in float64 and without a bound on rounding. A function takes the
-	// line that a form a at its output chose, and writes how far that lies from the output's center. It
-	// says where to look for better slopes, and no more.
+	// apply writes out for numbers in, in float64 and without a bound on rounding. A function takes
+	// the line that a form a at its output chose, and writes how far that lies from the output's
+	// center. It says where to look for better slopes, and no more.
 	apply(s *state, out []float64, in [][]float64, a, slopes []float32)
 }
 
-// A bending is a node that is no affine map: the tighter the boxes of what it takes, the tighter are
-// the lines that it is put between.
+// A bending is a node that is no affine map: the tighter the boxes of what it takes, the tighter
+// are the lines that it is put between.
 type bending interface {
 	node
-	// asks sets want of the numbers of what it takes, of input arg, whose boxes decide how tight lines
-	// are.
+	// asks sets want of the numbers of what it takes, of input arg, whose boxes decide how tight
+	// lines are.
 	asks(want []bool, in []*box, arg int)
 }
 
 // A state is what one box of images makes of a node.
 type state struct {
-	// Of an affine map: z, which W·c + b is but for slack, and reach, which |W|·r is not above, [Out].
+	// Of an affine map: z, which W·c + b is but for slack, and reach, which |W|·r is not above,
+	// [Out].
 	z, slack, reach []float64
 	shifts          []shift   // of the numbers of its output
 	cost            []float64 // of these
 	still           bool      // every shift is 0
-	// Of a function: the two lines of each number, and those whose lines are not both x itself or 0.
+	// Of a function: the two lines of each number, and those whose lines are not both x itself or
+	// 0.
 	lower, upper []line
 	bent         []int32
 	plain        []float32 // by number of a function's output, the slope of lines through the centers; 0 of bent
@@ -63,8 +65,8 @@ type line struct {
 // A shift is z - c of a number, and what a form at it loses.
 type shift struct{ shift, cost float64 }
 
-// A side is the two lines of a number. The first is for a form of at least 0, the second for one below.
-// The sign's bit chooses, since no branch can foretell it.
+// A side is the two lines of a number. The first is for a form of at least 0, the second for one
+// below. The sign's bit chooses, since no branch can foretell it.
 type side struct {
 	number int32
 	slope  [2]float32
@@ -245,8 +247,8 @@ func (p *pass) shifted(s *state, a []float32) {
 	}
 }
 
-// shiftedRow is shifted of row k, whose numbers a are those of the columns in list, or of all if list is
-// nil.
+// shiftedRow is shifted of row k, whose numbers a are those of the columns in list, or of all if
+// list is nil.
 func (p *pass) shiftedRow(s *state, k int, a []float32, list []uint32) {
 	if list == nil && s.still {
 		p.lost[k] += spread(a, s.cost)
@@ -436,7 +438,8 @@ func (w *work) logits(rows [][]float64) *pass {
 	return p
 }
 
-// last returns the bounds of rows from the boxes as they are. near ends forms at the first function.
+// last returns the bounds of rows from the boxes as they are. near ends forms at the first
+// function.
 func (w *work) last(rows [][]float64, near bool) ([]float64, error) {
 	bounds := make([]float64, 0, len(rows))
 	for some := range slices.Chunk(rows, w.rows()) {

@@ -2,8 +2,8 @@ package certify
 
 import "math"
 
-// A piecewise is a function of straight pieces: slope[k] below kinks[k], the last one above all kinks.
-// It is value at kinks[0]. There are one or two kinks.
+// A piecewise is a function of straight pieces: slope[k] below kinks[k], the last one above all
+// kinks. It is value at kinks[0]. There are one or two kinks.
 type piecewise struct {
 	kinks, slope []float64
 	value        float64
@@ -60,8 +60,8 @@ func (f piecewise) straight(l, u float64) (w, b float64, ok bool) {
 	return f.slope[k], value, false
 }
 
-// points calls visit at the ends and at the kinks between: a straight line is nearest to the function
-// at one of these.
+// points calls visit at the ends and at the kinks between: a straight line is nearest to the
+// function at one of these.
 func (f piecewise) points(l, u float64, visit func(x, y float64)) {
 	visit(l, f.at(l))
 	for _, k := range f.kinks {

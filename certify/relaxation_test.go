@@ -32,8 +32,8 @@ var truths = map[string]struct {
 	"cos":      {[][2]float64{{}}, func(_ [2]float64, x float64) float64 { return math.Cos(x) }},
 }
 
-// TestRelaxations: on random intervals every function lies between its lines, within its span, and above
-// every line around its pivot.
+// TestRelaxations: on random intervals every function lies between its lines, within its span, and
+// above every line around its pivot.
 func TestRelaxations(t *testing.T) {
 	for name := range relaxations {
 		truth, ok := truths[name]
@@ -89,8 +89,8 @@ func grid(lo, hi []float64, n int, visit func(x []float64)) {
 	}
 }
 
-// TestBranch: on networks of two inputs cases by ReLUs give a bound that is higher than that of Alpha, and
-// no point of a grid lies below it.
+// TestBranch: on networks of two inputs cases by ReLUs give a bound that is higher than that of
+// Alpha, and no point of a grid lies below it.
 func TestBranch(t *testing.T) {
 	higher := 0
 	for seed := range uint64(25) {
@@ -133,7 +133,8 @@ func TestBranch(t *testing.T) {
 	t.Logf("branching proves %d of 25 boxes that alpha does not", higher)
 }
 
-// TestMaxPool: the largest of numbers is neither above nor below its bounds, with windows that overlap.
+// TestMaxPool: the largest of numbers is neither above nor below its bounds, with windows that
+// overlap.
 func TestMaxPool(t *testing.T) {
 	for seed := range uint64(40) {
 		r := rand.New(rand.NewPCG(seed, 6))

@@ -6,8 +6,8 @@ import "math"
 // point, so that errors are multiplied by radii and not by the values themselves.
 //
 // A value v of the network has a box: a center c and a radius r, both float64, with |v - c| <= r in
-// exact arithmetic. A pass carries a form Σ A_i·(v_i - c_i), A in float32, and a number d in float64,
-// and holds that
+// exact arithmetic. A pass carries a form Σ A_i·(v_i - c_i), A in float32, and a number d in
+// float64, and holds that
 //
 //	what is asked >= d - lost + Σ A_i·(v_i - c_i)
 //
@@ -34,8 +34,8 @@ const (
 	tiny32 = 0x1p-149
 )
 
-// gamma32 bounds the relative error of n roundings to float32, see gamma of Higham 2002, section 3.1.
-// It is +Inf where there is no such bound.
+// gamma32 bounds the relative error of n roundings to float32, see gamma of Higham 2002, section
+// 3.1. It is +Inf where there is no such bound.
 func gamma32(n int) float64 {
 	if x := float64(float64(n) * unit32); x < 0.5 {
 		return up(x / (1 - x))

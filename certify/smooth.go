@@ -10,9 +10,9 @@ import (
 	"advsweep/internal/portable"
 )
 
-// A smooth is a function whose derivative changes by at most bend for each unit, so that between two
-// points h apart it leaves its chord by at most bend·h²/8. Both lines have the slope of the chord from
-// end to end; their heights are looked for at points between.
+// A smooth is a function whose derivative changes by at most bend for each unit, so that between
+// two points h apart it leaves its chord by at most bend·h²/8. Both lines have the slope of the
+// chord from end to end; their heights are looked for at points between.
 type smooth struct {
 	value func(x float64) float64 // within 1e-12·(1 + |x|)
 	bend  float64
@@ -21,8 +21,8 @@ type smooth struct {
 
 const smoothError = 1e-12
 
-// grid calls visit at points from l to u, and returns how far the function leaves the chords between
-// neighbours at most.
+// grid calls visit at points from l to u, and returns how far the function leaves the chords
+// between neighbours at most.
 func (f smooth) grid(l, u float64, visit func(x, y float64)) (off float64) {
 	const finest, most, least = 1.0 / 16, 256, 4
 	n := least
@@ -79,9 +79,9 @@ func sigmoid(x float64) float64 {
 	return 1 / (1 + portable.Exp(-x))
 }
 
-// relaxations has, by the name that model.Elementwise gives, what is known of functions of one number.
-// bend is the largest second derivative: of the sigmoid 1/(6√3), of tanh 4/(3√3), of GELU 2φ(0), of
-// SiLU 1/2 at 0, of softplus 1/4, of erf √(8/(πe)).
+// relaxations has, by the name that model.Elementwise gives, what is known of functions of one
+// number. bend is the largest second derivative: of the sigmoid 1/(6√3), of tanh 4/(3√3), of GELU
+// 2φ(0), of SiLU 1/2 at 0, of softplus 1/4, of erf √(8/(πe)).
 var relaxations = map[string]func(p [2]float64) relaxation{
 	"relu":       func([2]float64) relaxation { return piecewise{kinks: []float64{0}, slope: []float64{0, 1}} },
 	"leaky_relu": func(p [2]float64) relaxation { return piecewise{kinks: []float64{0}, slope: []float64{p[0], 1}} },

@@ -15,8 +15,8 @@ type linear interface {
 	value(out []float64, in [][]float64)
 	// roundings is the n of γ_n that bounds the error of carry: 0 where it only moves numbers.
 	roundings() int
-	// carry adds to p the form Aᵀ·W at what is taken, for a [rows][wide(out)], and what pass.shifted says
-	// of a.
+	// carry adds to p the form Aᵀ·W at what is taken, for a [rows][wide(out)], and what
+	// pass.shifted says of a.
 	carry(w *work, p *pass, s *state, takes []int, a []float32)
 }
 
@@ -107,8 +107,8 @@ func (n scale) carry(w *work, p *pass, s *state, takes []int, a []float32) {
 	w.add(p, j, to)
 }
 
-// A sum is lower.Add, and a Pairwise that adds or subtracts: Σ sign_k·x_k. places has for each number
-// of the output where it is taken from x_k; nil is its own place.
+// A sum is lower.Add, and a Pairwise that adds or subtracts: Σ sign_k·x_k. places has for each
+// number of the output where it is taken from x_k; nil is its own place.
 type sum struct {
 	sign   []float32
 	places [][]int32

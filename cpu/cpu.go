@@ -126,9 +126,9 @@ const (
 )
 
 // New prepares m. It packs the weights once. Unless they are Shared, all but CanBound and Linear
-// compute with the weights as they were then: these two read m when they are first asked. It returns
-// an error if m is not valid, if m has an operation that this package does not know, or if there is
-// no such kernel.
+// compute with the weights as they were then: these two read m when they are first asked. It
+// returns an error if m is not valid, if m has an operation that this package does not know, or if
+// there is no such kernel.
 func New[T Float](m *model.Model, o Options) (*Backend[T], error) {
 	if err := m.Validate(); err != nil {
 		return nil, err

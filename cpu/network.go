@@ -52,8 +52,8 @@ type netLayer[T Float] struct {
 	op     operation[T] // nil for a Linear
 	all    batched[T]   // op, or nil if that takes a row at a time
 	shared []T          // of a Constant whose numbers all rows read; else nil
-	// Where no gradient follows, a late ReLU is not done, but by the max-pool above it, whose then it
-	// is.
+	// Where no gradient follows, a late ReLU is not done, but by the max-pool above it, whose then
+	// it is.
 	late bool
 	then operation[T]
 }
@@ -224,8 +224,8 @@ func (n *network[T]) keepBetweenStages() {
 }
 
 // postpone marks each ReLU that is done after the max-pool above it where no gradient follows. The
-// largest of max(x, 0) is max(0, the largest of x), to the bit and with the same NaN, if a window has
-// a place at all. A pool has fewer outputs than inputs.
+// largest of max(x, 0) is max(0, the largest of x), to the bit and with the same NaN, if a window
+// has a place at all. A pool has fewer outputs than inputs.
 func (n *network[T]) postpone(prog *lower.Program) {
 	for i := range n.layers {
 		l := &n.layers[i]

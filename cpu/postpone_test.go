@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestPostpone wants the logits of a pass that does the ReLU below a max-pool after it to be, bit for
-// bit, those of a pass that does it before, with images that are not finite too.
+// TestPostpone wants the logits of a pass that does the ReLU below a max-pool after it to be, bit
+// for bit, those of a pass that does it before, with images that are not finite too.
 func TestPostpone(t *testing.T) {
 	const n = 6
 	postponed := 0

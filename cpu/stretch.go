@@ -57,8 +57,8 @@ func (v *band) flatten(s int) {
 type cut struct {
 	points int
 	ends   [][2]int
-	// rounds adds to the radius of every value what rounding may have done to it in float64, to first
-	// order in the rounding of one operation.
+	// rounds adds to the radius of every value what rounding may have done to it in float64, to
+	// first order in the rounding of one operation.
 	rounds bool
 }
 
@@ -66,8 +66,8 @@ type cut struct {
 type carrier interface {
 	// pack prepares weights. It is called once, before the first carry.
 	pack()
-	// carry writes to, at the points and on the stretches of a cut, for all bands that the operation
-	// takes.
+	// carry writes to, at the points and on the stretches of a cut, for all bands that the
+	// operation takes.
 	carry(m *carrying, to *band, in []*band, c *cut)
 }
 
@@ -115,7 +115,8 @@ func newStretchNet[T Float](path string, prog *lower.Program, net *network[T]) (
 	return n, nil
 }
 
-// rectifyBehind has a ReLU that only a max-pool takes done by the max-pool, and nothing in its place.
+// rectifyBehind has a ReLU that only a max-pool takes done by the max-pool, and nothing in its
+// place.
 func (n *stretchNet) rectifyBehind() {
 	for i, op := range n.prog.Ops {
 		if _, ok := n.carriers[i].(rectified); !ok || len(n.prog.Uses[i+1]) != 1 {

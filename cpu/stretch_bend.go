@@ -193,8 +193,8 @@ var shapes = map[string]func(p [2]float64) shape{
 	"abs": func([2]float64) shape { return shape{math.Abs, []float64{0}, []float64{-1, 1}} },
 }
 
-// newBent returns the carrier of e for so many numbers, with parameters as T has them. It returns an
-// error that names e if it has none.
+// newBent returns the carrier of e for so many numbers, with parameters as T has them. It returns
+// an error that names e if it has none.
 func newBent[T Float](path string, e lower.Elementwise, size int) (carrier, error) {
 	of, ok := shapes[e.Name]
 	if !ok {

@@ -44,8 +44,8 @@ func byMatrix(wt *gemm.Matrix[float64], in int, from []float64) applied {
 // weights and no bias.
 type linearForms struct {
 	value, plain, absolute applied
-	// summed is value as sums of products, where value takes tiles. What rounding does to a tile goes
-	// by more than the numbers of one window.
+	// summed is value as sums of products, where value takes tiles. What rounding does to a tile
+	// goes by more than the numbers of one window.
 	summed applied
 }
 

@@ -205,8 +205,8 @@ func testStretches[T Float](t *testing.T, tol float64) {
 	}
 }
 
-// TestBands takes two points anywhere on a ray. No value of the network may leave its chord there by
-// more than its band says. A ReLU that a max-pool does has no band.
+// TestBands takes two points anywhere on a ray. No value of the network may leave its chord there
+// by more than its band says. A ReLU that a max-pool does has no band.
 func TestBands(t *testing.T) {
 	checked, bent, tight := 0, 0, 0.0
 	for seed := range testsize.Of(60, 200, 2000) {
@@ -304,8 +304,8 @@ func embeddedCNN(t testing.TB, n int, o Options) *Backend[float32] {
 	return b
 }
 
-// TestStretchPoints bounds how many points of a ray of the embedded network are looked at, and holds
-// that threads and the images beside it change nothing of a walk.
+// TestStretchPoints bounds how many points of a ray of the embedded network are looked at, and
+// holds that threads and the images beside it change nothing of a walk.
 func TestStretchPoints(t *testing.T) {
 	const n = 21
 	for _, bounds := range []attack.Bounds{{}, {Lo: 0, Hi: 1}} {

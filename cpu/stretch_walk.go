@@ -92,7 +92,8 @@ func (b *Backend[T]) newStretchWalk(n *stretchNet) *stretchWalk {
 	return w
 }
 
-// walk decides all of the trails' rays up to w.far, or some of them when ctx ends or one is too deep.
+// walk decides all of the trails' rays up to w.far, or some of them when ctx ends or one is too
+// deep.
 func (w *stretchWalk) walk(ctx context.Context) {
 	w.open, w.gaveUp = w.open[:0], false
 	for k := range w.trails {
@@ -291,8 +292,8 @@ func (t *trail) know(lo, hi float64, right bool) {
 // might have decided that.
 type found struct{ right, unsure bool }
 
-// forward says of points of rays, by trail and eps, what a forward pass in float64 finds there. Only
-// with sure it says what rounding might have decided, by a bound that is carried along: see
+// forward says of points of rays, by trail and eps, what a forward pass in float64 finds there.
+// Only with sure it says what rounding might have decided, by a bound that is carried along: see
 // cut.rounds.
 func (w *stretchWalk) forward(trails []int, eps []float64, sure bool) []found {
 	all := make([]found, len(eps))

@@ -17,8 +17,8 @@ import (
 )
 
 // A criterion is what a row minimises. Of a case it is the largest excess of its constraints, each
-// divided by the length of its factors: at 0 or below they hold, all of them. Of several cases it is
-// a smooth minimum of theirs.
+// divided by the length of its factors: at 0 or below they hold, all of them. Of several cases it
+// is a smooth minimum of theirs.
 type criterion struct {
 	cases  []int                 // their places
 	all    [][]vnnlib.Constraint // of each case
@@ -204,8 +204,8 @@ func sameBox(p *vnnlib.Property, cases []int) []int {
 }
 
 // reach is a half-width for each input of the box, [I]: what steps are measured in. In two of four
-// rounds it is that of the widest input for all, as for an image's pixels: those whose intervals are
-// cut off by the range of pixels go as far as the others then.
+// rounds it is that of the widest input for all, as for an image's pixels: those whose intervals
+// are cut off by the range of pixels go as far as the others then.
 func reach(c *vnnlib.Case, round int) []float64 {
 	all, widest := make([]float64, len(c.Lo)), 0.0
 	for i := range all {
@@ -220,9 +220,9 @@ func reach(c *vnnlib.Case, round int) []float64 {
 	return all
 }
 
-// start is a point of c's box: its centre for start 0, then a random corner or a random point in turn,
-// of the box around the centre that reach is the half-widths of. It is keyed by seed, key, start and
-// input; key tells rows of one start apart.
+// start is a point of c's box: its centre for start 0, then a random corner or a random point in
+// turn, of the box around the centre that reach is the half-widths of. It is keyed by seed, key,
+// start and input; key tells rows of one start apart.
 func (s *Search) start(c *vnnlib.Case, reach []float64, key, start int) []float64 {
 	x := make([]float64, len(c.Lo))
 	draw := attack.NewUniformDraw(s.Seed, key, start&0xffff, start>>16)
@@ -240,8 +240,8 @@ func (s *Search) start(c *vnnlib.Case, reach []float64, key, start int) []float6
 }
 
 // turn keeps a corner of c's box for each of the cases of: where the linear function below a
-// constraint is least, of the constraint that is hardest to fulfil by what is proven. least and slopes
-// are those of Prover.Linear.
+// constraint is least, of the constraint that is hardest to fulfil by what is proven. least and
+// slopes are those of Prover.Linear.
 func (h *hunt) turn(c *vnnlib.Case, of []int, least []float64, slopes [][]float64) {
 	hardest := map[int]float64{}
 	n := 0 // of the constraint in its case
@@ -397,8 +397,8 @@ func rowsOf(t *tensor.Dense, n int) [][]float64 {
 }
 
 // judge takes in the outputs of rows. The row with the least criterion is a counterexample if the
-// judge says so: at its x, and where that is no float32, at the float32 nearest to it. judge reports
-// whether the answer has a counterexample that it had not before.
+// judge says so: at its x, and where that is no float32, at the float32 nearest to it. judge
+// reports whether the answer has a counterexample that it had not before.
 func (h *hunt) judge(rows []row, logits [][]float64) (better bool) {
 	best, at := math.Inf(1), -1
 	for k, y := range logits {

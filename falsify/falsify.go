@@ -28,8 +28,8 @@ const (
 
 // A Search is a property of a network, and how to look.
 type Search struct {
-	// Model is the network, read with model.Ask.AsIs: its inputs and outputs are those of the property.
-	// It judges what is found.
+	// Model is the network, read with model.Ask.AsIs: its inputs and outputs are those of the
+	// property. It judges what is found.
 	Model   *model.Model
 	Backend pipeline.Backend // holds Model, and computes the steps
 	// Property is not to change while Run runs.
@@ -44,12 +44,13 @@ type Search struct {
 
 // A Prover bounds outputs from below.
 type Prover interface {
-	// Lower returns for each row of weights q [K][O] a number that Σ q[k][j]·y[j] of the outputs y is
-	// at no point of the box lo, hi [I] below. It may be -Inf. It returns an error if the network has
-	// something that the prover cannot bound.
+	// Lower returns for each row of weights q [K][O] a number that Σ q[k][j]·y[j] of the outputs y
+	// is at no point of the box lo, hi [I] below. It may be -Inf. It returns an error if the
+	// network has something that the prover cannot bound.
 	Lower(ctx context.Context, lo, hi []float64, q [][]float64) ([]float64, error)
-	// Linear is a Lower that is found sooner, and a linear function of the inputs [K][I] for each row
-	// that is nowhere above Σ q[k][j]·y[j], but for a constant: where it is least, so may the sum be.
+	// Linear is a Lower that is found sooner, and a linear function of the inputs [K][I] for each
+	// row that is nowhere above Σ q[k][j]·y[j], but for a constant: where it is least, so may the
+	// sum be.
 	Linear(ctx context.Context, lo, hi []float64, q [][]float64) (least []float64, slopes [][]float64, err error)
 }
 
@@ -64,8 +65,8 @@ type Progress struct {
 // An Answer is what a search has found.
 type Answer struct {
 	Verdict Verdict
-	// X [Inputs] is the counterexample, Y [Outputs] what the network gives for it in float64, and Case
-	// the place of the first case that holds. All are of Sat alone; Case is -1 of others.
+	// X [Inputs] is the counterexample, Y [Outputs] what the network gives for it in float64, and
+	// Case the place of the first case that holds. All are of Sat alone; Case is -1 of others.
 	X, Y []float64
 	Case int
 	// Proven counts the cases of which it is proven that they hold nowhere.
@@ -78,8 +79,8 @@ type Answer struct {
 
 // Run looks for a counterexample until it has one, has proven that there is none, or ctx ends. At
 // ctx's deadline it returns Unknown without an error; if ctx is cancelled it returns what is known
-// and ctx's error. It returns an error if the property is not of the network, or if the network gives
-// something that is not finite.
+// and ctx's error. It returns an error if the property is not of the network, or if the network
+// gives something that is not finite.
 func (s *Search) Run(ctx context.Context) (Answer, error) {
 	a := Answer{Verdict: Unknown, Case: -1}
 	p := s.Property
@@ -125,8 +126,8 @@ func ended(ctx context.Context, err error) error {
 // constraint of the case of[k].
 type proof func(h *hunt, ctx context.Context, c *vnnlib.Case, of []int, q [][]float64) ([]float64, error)
 
-// proofs are tried after some rounds, by their number: what is easy to find is found sooner, and what
-// is easy to prove is proven sooner.
+// proofs are tried after some rounds, by their number: what is easy to find is found sooner, and
+// what is easy to prove is proven sooner.
 var proofs = map[int]proof{
 	0: func(h *hunt, ctx context.Context, c *vnnlib.Case, of []int, q [][]float64) ([]float64, error) {
 		least, slopes, err := h.search.Prover.Linear(ctx, c.Lo, c.Hi, q)

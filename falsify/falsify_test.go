@@ -60,8 +60,8 @@ func leastOf(l model.Linear, lo, hi []float64, terms []vnnlib.Term) (v float64) 
 	return v
 }
 
-// TestLinear asks properties of linear networks, whose answers are known in closed form, with bounds
-// a little on either side of the least value: sat and unsat come out, and never wrong.
+// TestLinear asks properties of linear networks, whose answers are known in closed form, with
+// bounds a little on either side of the least value: sat and unsat come out, and never wrong.
 func TestLinear(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 5))
 	seen := map[Verdict]int{}
@@ -137,8 +137,8 @@ func rivals(x []float64, eps float64, label, classes int) *vnnlib.Property {
 // plain is a backend without the abilities that it may have beyond pipeline.Backend.
 type plain struct{ pipeline.Backend }
 
-// TestSame: an answer depends on neither threads nor what the backend can do at once, and with another
-// seed on the seed.
+// TestSame: an answer depends on neither threads nor what the backend can do at once, and with
+// another seed on the seed.
 func TestSame(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 9))
 	m := ref.RandomModel(r, 1, 30, 20, 5)
@@ -171,8 +171,8 @@ func TestSame(t *testing.T) {
 	}
 }
 
-// TestConstraints: all constraints of a case hold for its counterexample, strict ones strictly, and a
-// case without any holds at once.
+// TestConstraints: all constraints of a case hold for its counterexample, strict ones strictly, and
+// a case without any holds at once.
 func TestConstraints(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 1))
 	m := ref.RandomModel(r, 1, 10, 16, 3)
@@ -200,8 +200,8 @@ func TestConstraints(t *testing.T) {
 	}
 }
 
-// TestEnds: at its deadline a search is over without an error; interrupted it says so; a property of
-// another network, and outputs that are not finite, are errors.
+// TestEnds: at its deadline a search is over without an error; interrupted it says so; a property
+// of another network, and outputs that are not finite, are errors.
 func TestEnds(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	m := ref.RandomModel(r, 1, 10, 8, 3)
@@ -295,8 +295,8 @@ func TestWithin(t *testing.T) {
 	}
 }
 
-// TestJudge: with a bound that is missed by less than float32 can tell, float32 says now and then that
-// a constraint holds, and the answer is never sat.
+// TestJudge: with a bound that is missed by less than float32 can tell, float32 says now and then
+// that a constraint holds, and the answer is never sat.
 func TestJudge(t *testing.T) {
 	r := rand.New(rand.NewPCG(8, 8))
 	fooled := 0
@@ -322,7 +322,8 @@ func TestJudge(t *testing.T) {
 	if fooled == 0 {
 		t.Error("float32 was never wrong: the test shows nothing")
 	}
-	// The only point of a box is no float32: a constraint has to hold there and at the float32 nearest.
+	// The only point of a box is no float32: a constraint has to hold there and at the float32
+	// nearest.
 	m := ref.RandomModel(r, 1, 1, 2)
 	w := m.Layers[0].(model.Linear)
 	copy(w.Weight.Data().([]float32), []float32{1, -1})
@@ -351,8 +352,9 @@ func (p table) Linear(_ context.Context, _, _ []float64, q [][]float64) ([]float
 	return p.least[:len(q)], p.slopes[:len(q)], nil
 }
 
-// TestProve: a case is impossible if one of its constraints is proven to be above its bound, or at it
-// if it is strict. The corner of another case is where the slopes of its hardest constraint point.
+// TestProve: a case is impossible if one of its constraints is proven to be above its bound, or at
+// it if it is strict. The corner of another case is where the slopes of its hardest constraint
+// point.
 func TestProve(t *testing.T) {
 	at := func(bound float64, strict bool) vnnlib.Constraint {
 		return vnnlib.Constraint{Terms: []vnnlib.Term{{Output: 0, Factor: 1}}, Bound: bound, Strict: strict}
@@ -395,8 +397,8 @@ func (f few) Info() backend.Info {
 	return i
 }
 
-// TestBatches: what a round finds does not depend on how many rows a batch has, as far as no row finds
-// a counterexample.
+// TestBatches: what a round finds does not depend on how many rows a batch has, as far as no row
+// finds a counterexample.
 func TestBatches(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 9))
 	m := ref.RandomModel(r, 1, 30, 20, 5)

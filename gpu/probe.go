@@ -19,8 +19,8 @@ type trial struct {
 	mode        string
 }
 
-// proven has the trials that passed in this process. Neither the device nor the kernels of a process
-// change, so that once is enough.
+// proven has the trials that passed in this process. Neither the device nor the kernels of a
+// process change, so that once is enough.
 var proven sync.Map
 
 // prove calls probe, if it did not pass before.

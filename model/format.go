@@ -24,8 +24,8 @@ type File struct {
 type Ask struct {
 	Output string // the output of the network that holds the logits; "": the only one
 	Image  []int  // [C, H, W], for a network that takes images of any H and W; nil: not known
-	// AsIs asks for the numbers of the file: none is put in another order or scaled on the way in, and
-	// nothing is left out behind the logits, as a Softmax at the end is otherwise.
+	// AsIs asks for the numbers of the file: none is put in another order or scaled on the way in,
+	// and nothing is left out behind the logits, as a Softmax at the end is otherwise.
 	AsIs bool
 	// Memory is how many bytes one image may take in the network, see type Memory. 0: as EnvMemory
 	// says, or a quarter of the machine's.

@@ -16,17 +16,17 @@ import (
 	"advsweep/pipeline"
 )
 
-// leastCertified are how many of the 15 instances of each network and eps of mnistfc plain CROWN is to
-// prove: what a sketch in numpy proves, which does not round outward.
+// leastCertified are how many of the 15 instances of each network and eps of mnistfc plain CROWN is
+// to prove: what a sketch in numpy proves, which does not round outward.
 var leastCertified = map[string]int{
 	"mnist-net_256x2.onnx 0.03": 7, "mnist-net_256x2.onnx 0.05": 3,
 	"mnist-net_256x4.onnx 0.03": 6, "mnist-net_256x4.onnx 0.05": 1,
 	"mnist-net_256x6.onnx 0.03": 6, "mnist-net_256x6.onnx 0.05": 2,
 }
 
-// TestCertifiedSoundness proves boxes of the verification competition: of what is known to be misread
-// nothing may be proven. It takes what TestSoundness takes. ADVSWEEP_VNN_METHODS lists methods instead
-// of ibp and crown, ADVSWEEP_VNN_BENCHMARKS benchmarks instead of all.
+// TestCertifiedSoundness proves boxes of the verification competition: of what is known to be
+// misread nothing may be proven. It takes what TestSoundness takes. ADVSWEEP_VNN_METHODS lists
+// methods instead of ibp and crown, ADVSWEEP_VNN_BENCHMARKS benchmarks instead of all.
 func TestCertifiedSoundness(t *testing.T) {
 	folder := os.Getenv("ADVSWEEP_VNN")
 	if folder == "" {
@@ -121,7 +121,8 @@ func (v *vnnInstance) width() (width float64) {
 }
 
 // BenchmarkCertify says what plain CROWN costs an image, in forward passes of the dense backend in
-// float32 on one thread, which take 200 images at once. ADVSWEEP_VNN is as of TestCertifiedSoundness.
+// float32 on one thread, which take 200 images at once. ADVSWEEP_VNN is as of
+// TestCertifiedSoundness.
 func BenchmarkCertify(b *testing.B) {
 	folder := os.Getenv("ADVSWEEP_VNN")
 	if folder == "" {

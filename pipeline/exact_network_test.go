@@ -13,8 +13,8 @@ import (
 )
 
 // TestExactNetwork sweeps the embedded convolutional network with walks and without, in both
-// precisions. All that is said of the eps of the grid is the same. On a fine grid in float64 no image
-// is right where its walk says that it is wrong, nor the other way round, but for named ties.
+// precisions. All that is said of the eps of the grid is the same. On a fine grid in float64 no
+// image is right where its walk says that it is wrong, nor the other way round, but for named ties.
 func TestExactNetwork(t *testing.T) {
 	m, err := model.Embedded("cnn")
 	if err != nil {

@@ -134,8 +134,8 @@ type Sweep struct {
 	// Rounded asks also what the model says of every image at every eps once its pixels are rounded
 	// to 8 bits.
 	Rounded bool
-	// Certify asks Prover for the largest eps at which each image is proven to be right, and names its
-	// method; "" does not ask. All attacks are in L∞ then.
+	// Certify asks Prover for the largest eps at which each image is proven to be right, and names
+	// its method; "" does not ask. All attacks are in L∞ then.
 	Certify string
 	Prover  Prover
 	// ChunkWork bounds a chunk in rows times passes up and down the network: see Plan. It changes

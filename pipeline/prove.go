@@ -12,19 +12,20 @@ import (
 	"advsweep/internal/threads"
 )
 
-// A Prover proves lower bounds on margins, as a certify.Certifier does. Several goroutines may use it.
+// A Prover proves lower bounds on margins, as a certify.Certifier does. Several goroutines may use
+// it.
 type Prover interface {
-	// Margin returns a number that z_label - max_{j≠label} z_j is not below for any x with lo <= x <= hi,
-	// lo and hi [I].
+	// Margin returns a number that z_label - max_{j≠label} z_j is not below for any x with lo <= x
+	// <= hi, lo and hi [I].
 	Margin(ctx context.Context, lo, hi []float64, label int) (float64, error)
 }
 
 // A Certificate is what was proven of the images of a sweep.
 type Certificate struct {
 	Method string
-	// Eps has for each image, [N], the largest eps that was proven: no point of that ball is misread by
-	// the model in exact arithmetic, nor of a smaller one. It is NotProven where nothing was, not even
-	// of the clean image.
+	// Eps has for each image, [N], the largest eps that was proven: no point of that ball is
+	// misread by the model in exact arithmetic, nor of a smaller one. It is NotProven where nothing
+	// was, not even of the clean image.
 	Eps []float64
 }
 
@@ -76,8 +77,8 @@ func (r *Result) rightAt(i, e int) bool {
 	return true
 }
 
-// A Contradiction is an image that is certified at an eps and misread by an attack at one that is not
-// larger. Either is wrong, or the margin is so near to 0 that rounding to float32 turned it.
+// A Contradiction is an image that is certified at an eps and misread by an attack at one that is
+// not larger. Either is wrong, or the margin is so near to 0 that rounding to float32 turned it.
 type Contradiction struct {
 	Image     int // its place in Result.Images
 	Certified float64
@@ -133,16 +134,16 @@ func (s Sweep) fitsProof() error {
 	return nil
 }
 
-// proofImages is how many images a chunk of proofs has at most. A proof takes as long as some hundred
-// passes.
+// proofImages is how many images a chunk of proofs has at most. A proof takes as long as some
+// hundred passes.
 const proofImages = 16
 
 // refinements is how often the eps of an image is halved between the largest of Sweep.Eps that is
 // proven and the next.
 const refinements = 4
 
-// Proven reports of each image of set, [N], whether prover proves it right at every point of the ball
-// of eps in L∞, within bounds. So many images are asked at once.
+// Proven reports of each image of set, [N], whether prover proves it right at every point of the
+// ball of eps in L∞, within bounds. So many images are asked at once.
 func Proven(ctx context.Context, prover Prover, set *dataset.Set, eps float64, bounds attack.Bounds, at int) ([]bool, error) {
 	s, proven := Sweep{Bounds: bounds, Prover: prover}, make([]bool, set.N())
 	err := eachImage(set, 0, set.N(), at, func(i int, x []float64) (err error) {
@@ -152,8 +153,8 @@ func Proven(ctx context.Context, prover Prover, set *dataset.Set, eps float64, b
 	return proven, err
 }
 
-// eachImage calls f for images lo to hi-1 of set, so many at once. Of several errors it returns that of
-// the first image, with its index in the data set.
+// eachImage calls f for images lo to hi-1 of set, so many at once. Of several errors it returns
+// that of the first image, with its index in the data set.
 func eachImage(set *dataset.Set, lo, hi, at int, f func(i int, x []float64) error) error {
 	errs := make([]error, hi-lo)
 	threads.Each(max(1, at), hi-lo, func(_, k int) {
@@ -196,8 +197,8 @@ func (r *sweeping) prove(ctx context.Context, c Chunk) ([]byte, error) {
 	return to, nil
 }
 
-// provenEps returns the largest eps that bisection finds proven for image x with a label. A proof at
-// an eps is one at each smaller eps, as its ball has those. So all eps share a few proofs.
+// provenEps returns the largest eps that bisection finds proven for image x with a label. A proof
+// at an eps is one at each smaller eps, as its ball has those. So all eps share a few proofs.
 func (s Sweep) provenEps(ctx context.Context, x []float64, label int) (float64, error) {
 	proven := func(eps float64) (bool, error) { return s.proven(ctx, x, eps, label) }
 	// The eps below from are proven, that at to and those above are not.
@@ -245,8 +246,8 @@ func (s Sweep) provenEps(ctx context.Context, x []float64, label int) (float64, 
 	return least, nil
 }
 
-// Ball returns the box of all points that an attack can put image x at within eps and the bounds. It
-// is wider than that by what rounding to float32 does to pixels.
+// Ball returns the box of all points that an attack can put image x at within eps and the bounds.
+// It is wider than that by what rounding to float32 does to pixels.
 func (s Sweep) Ball(x []float64, eps float64) (lo, hi []float64) {
 	const unit = 1.0 / (1 << 22) // four roundings to float32
 	lo, hi = make([]float64, len(x)), make([]float64, len(x))
@@ -267,8 +268,8 @@ func (s Sweep) Ball(x []float64, eps float64) (lo, hi []float64) {
 	return lo, hi
 }
 
-// proofs reads the record of c, a Prove, and calls found for each of its images. It returns an error,
-// perhaps after some calls, if c cannot have found that.
+// proofs reads the record of c, a Prove, and calls found for each of its images. It returns an
+// error, perhaps after some calls, if c cannot have found that.
 func (f form) proofs(c Chunk, payload []byte, found func(image int, eps float64)) error {
 	d := &decoder{p: payload}
 	for image := c.Lo; image < c.Hi && d.err == nil; image++ {

@@ -34,8 +34,8 @@ func certified(t *testing.T) (pipeline.Sweep, *model.Model, *dataset.Set) {
 	}, m, set
 }
 
-// TestCertify: certificates do not depend on threads or on the order of chunks, every eps up to that of
-// an image is proven by itself, and the next one of the list is not.
+// TestCertify: certificates do not depend on threads or on the order of chunks, every eps up to
+// that of an image is proven by itself, and the next one of the list is not.
 func TestCertify(t *testing.T) {
 	s, m, set := certified(t)
 	b := open[float32](t, m)
@@ -122,7 +122,8 @@ type broken struct{ err error }
 
 func (p broken) Margin(context.Context, []float64, []float64, int) (float64, error) { return 0, p.err }
 
-// TestCertifyErrors: without a prover, and in another norm, a sweep is refused; an error names the image.
+// TestCertifyErrors: without a prover, and in another norm, a sweep is refused; an error names the
+// image.
 func TestCertifyErrors(t *testing.T) {
 	s, m, set := certified(t)
 	b := open[float32](t, m)

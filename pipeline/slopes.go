@@ -6,14 +6,16 @@ import (
 	"advsweep/internal/threads"
 )
 
-// A Bounder is a Backend that can put linear functions below sums of logits, as certify.Certifier does.
+// A Bounder is a Backend that can put linear functions below sums of logits, as certify.Certifier
+// does.
 type Bounder interface {
 	Backend
-	// CanBound reports whether it can for the model that it holds: whether Linear is more than an error.
+	// CanBound reports whether it can for the model that it holds: whether Linear is more than an
+	// error.
 	CanBound() bool
-	// Linear returns, for each of rows [K][O], the slopes [K][I] of a linear function of the pixels that
-	// is nowhere in the box lo, hi [I] above Σ_j rows[k][j]·z_j, but for a constant; and the least value
-	// of the function, with the constant, in the box. Several goroutines may call it.
+	// Linear returns, for each of rows [K][O], the slopes [K][I] of a linear function of the pixels
+	// that is nowhere in the box lo, hi [I] above Σ_j rows[k][j]·z_j, but for a constant; and the
+	// least value of the function, with the constant, in the box. Several goroutines may call it.
 	Linear(ctx context.Context, lo, hi []float64, rows [][]float64) (least []float64, slopes [][]float64, err error)
 }
 

@@ -31,8 +31,8 @@ func (turned) Linear(_ context.Context, lo, _ []float64, rows [][]float64) (leas
 	return least, slopes, nil
 }
 
-// TestCorner: of a linear network the attack has the least margin there is, in closed form, where the
-// backend has bounds and where it has none. It begins where the bounds say.
+// TestCorner: of a linear network the attack has the least margin there is, in closed form, where
+// the backend has bounds and where it has none. It begins where the bounds say.
 func TestCorner(t *testing.T) {
 	const n, side, eps = 6, 4, 0.2
 	r := rand.New(rand.NewPCG(3, 3))

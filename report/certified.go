@@ -87,8 +87,8 @@ func CertifiedCSV(r *pipeline.Result) []byte {
 	return asCSV(lines)
 }
 
-// CertifiedImagesCSV writes a row for each image: its index in the data set, its label, the class that
-// the model gives it and the largest eps that was proven of it, empty if none was.
+// CertifiedImagesCSV writes a row for each image: its index in the data set, its label, the class
+// that the model gives it and the largest eps that was proven of it, empty if none was.
 func CertifiedImagesCSV(r *pipeline.Result) []byte {
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)

@@ -42,8 +42,8 @@ type Check struct {
 	Progress func(done, total int)
 }
 
-// Proofs are gates that count the images that are proven to be right at an eps in L∞. Prover is asked,
-// and may be nil where there are no gates.
+// Proofs are gates that count the images that are proven to be right at an eps in L∞. Prover is
+// asked, and may be nil where there are no gates.
 type Proofs struct {
 	Gates  []Gate
 	Prover pipeline.Prover

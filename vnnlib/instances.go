@@ -22,7 +22,8 @@ type Instance struct {
 
 // Instances reads a competition's instances.csv: a row for each instance with the files of network
 // and property, relative to the folder of the list, and seconds. A property that is there with the
-// ending .gz alone is named with it. It returns an error that names the line, also for an empty list.
+// ending .gz alone is named with it. It returns an error that names the line, also for an empty
+// list.
 func Instances(path string) (all []Instance, err error) {
 	f, _, err := regular.Open(path)
 	if err != nil {

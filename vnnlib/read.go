@@ -38,8 +38,9 @@ func Load(path string) (*Property, error) {
 	return p, nil
 }
 
-// Read reads a property, which may be packed with gzip. It returns a *SyntaxError for what is not in
-// the part of the language that is read, and io.ErrUnexpectedEOF for a packed file that is cut off.
+// Read reads a property, which may be packed with gzip. It returns a *SyntaxError for what is not
+// in the part of the language that is read, and io.ErrUnexpectedEOF for a packed file that is cut
+// off.
 func Read(from io.Reader) (*Property, error) {
 	in := bufio.NewReader(from)
 	var text io.Reader = in

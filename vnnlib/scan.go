@@ -8,8 +8,8 @@ import (
 	"advsweep/internal/plain"
 )
 
-// A SyntaxError says what is wrong at a place of a file. Line and Column are counted from 1, columns
-// in characters.
+// A SyntaxError says what is wrong at a place of a file. Line and Column are counted from 1,
+// columns in characters.
 type SyntaxError struct {
 	Line, Column int
 	Err          error

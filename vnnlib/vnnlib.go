@@ -1,13 +1,13 @@
 // Package vnnlib reads VNN-LIB, the language in which properties of networks are written for the
-// verification competition VNN-COMP, and writes its counterexamples. It reads the part of versions 1
-// and 2 that speaks of one network, whose inputs lie in boxes and whose outputs fulfil linear
+// verification competition VNN-COMP, and writes its counterexamples. It reads the part of versions
+// 1 and 2 that speaks of one network, whose inputs lie in boxes and whose outputs fulfil linear
 // constraints.
 //
 // A property describes the counterexamples: an input is one if all that the file asserts holds for
 // it and for the network's outputs. The file's "and" and "or" are multiplied out into cases.
 //
-// Demarchi, Guidotti, Pulina, Tacchella, "Supporting Standardization of Neural Networks Verification
-// with VNN-LIB and CoCoNet", FoMLAS 2023. Version 2: https://www.vnnlib.org.
+// Demarchi, Guidotti, Pulina, Tacchella, "Supporting Standardization of Neural Networks
+// Verification with VNN-LIB and CoCoNet", FoMLAS 2023. Version 2: https://www.vnnlib.org.
 package vnnlib
 
 import (
@@ -19,8 +19,8 @@ import (
 // A Property is what makes an input of a network a counterexample: it is one if some case holds.
 type Property struct {
 	Inputs, Outputs int // how many numbers the network takes and gives
-	// Cases are in the order of the file. None is left if no input can be a counterexample, whatever
-	// the network: then the property is unsat.
+	// Cases are in the order of the file. None is left if no input can be a counterexample,
+	// whatever the network: then the property is unsat.
 	Cases []Case
 }
 
@@ -72,7 +72,8 @@ func (c *Constraint) Holds(y []float64) bool {
 	return e < 0 || e == 0 && !c.Strict
 }
 
-// Holds reports whether inputs x [Inputs] with outputs y [Outputs] are a counterexample by the case.
+// Holds reports whether inputs x [Inputs] with outputs y [Outputs] are a counterexample by the
+// case.
 func (c *Case) Holds(x, y []float64) bool {
 	for i, v := range x {
 		if !(v >= c.Lo[i] && v <= c.Hi[i]) {

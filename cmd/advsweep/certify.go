@@ -47,8 +47,8 @@ func (e *faultError) Error() string {
 }
 
 // confirm makes the perturbed image of each contradiction of res again, and asks the model of it in
-// float64. It returns a *faultError if an image is misread there. Otherwise rounding to float32 made
-// the difference, which it says on w.
+// float64. It returns a *faultError if an image is misread there. Otherwise rounding to float32
+// made the difference, which it says on w.
 func (in *inputs) confirm(ctx context.Context, w io.Writer, s pipeline.Sweep, res *pipeline.Result) error {
 	var turned []string
 	for _, found := range res.Contradictions() {

@@ -19,8 +19,8 @@ import (
 	"advsweep/report"
 )
 
-// TestCertifiedSweep: shards that are merged give the files of one run, and a run without certificates
-// has none of their files and no word of them.
+// TestCertifiedSweep: shards that are merged give the files of one run, and a run without
+// certificates has none of their files and no word of them.
 func TestCertifiedSweep(t *testing.T) {
 	dir := t.TempDir()
 	out := func(name string) string { return filepath.Join(dir, name) }
@@ -134,7 +134,8 @@ func TestFault(t *testing.T) {
 			t.Errorf("no %q in %q", part, fault)
 		}
 	}
-	// What the backend misreads by rounding alone is no fault: here an honest image is said to be misread.
+	// What the backend misreads by rounding alone is no fault: here an honest image is said to be
+	// misread.
 	res.Curves[0].Outcomes[0].Class = (res.Images[0].Label + 1) % 10
 	res = res.Select(0)
 	for e := range res.Curves[0].Outcomes[1:] {

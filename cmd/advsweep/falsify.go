@@ -48,7 +48,8 @@ type falsifyVerb struct {
 	output  outputFlags
 }
 
-// falsifyTimeout is how long an answer may take where nothing says it, as in the competition of 2021.
+// falsifyTimeout is how long an answer may take where nothing says it, as in the competition of
+// 2021.
 const falsifyTimeout = 5 * time.Minute
 
 func newFalsify() *cobra.Command {
@@ -227,8 +228,8 @@ func (v *falsifyVerb) run(c *cobra.Command, args []string) error {
 	return told(done)
 }
 
-// outdate lets go, once files are written, of counterexamples in the folder that are of other answers:
-// they would pass for some of these.
+// outdate lets go, once files are written, of counterexamples in the folder that are of other
+// answers: they would pass for some of these.
 func outdate(folder *report.Folder, files []report.File) error {
 	written, err := folder.Written()
 	if err != nil {

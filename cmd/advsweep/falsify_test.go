@@ -17,8 +17,8 @@ import (
 	"advsweep/vnnlib"
 )
 
-// TestFalsify asks three properties of one network: y_0 at most some bound in a box, which is above a
-// value that the network has there, below what is proven, and between the two.
+// TestFalsify asks three properties of one network: y_0 at most some bound in a box, which is above
+// a value that the network has there, below what is proven, and between the two.
 func TestFalsify(t *testing.T) {
 	dir := t.TempDir()
 	r := rand.New(rand.NewPCG(6, 2))

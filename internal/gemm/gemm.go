@@ -219,8 +219,8 @@ func (m *Matrix[T]) part(j0 int, s *Scratch[T]) part[T] {
 }
 
 // begin returns what a product of so many rows starts from where the part is no whole vectors, for
-// it works on the tile then: on from, or on a copy of the rows of c, which lie ldc apart, if from is
-// nil.
+// it works on the tile then: on from, or on a copy of the rows of c, which lie ldc apart, if from
+// is nil.
 func (p *part[T]) begin(rows int, from, c []T, ldc int) (init *T, ldi int) {
 	if from != nil {
 		return &from[0], 0

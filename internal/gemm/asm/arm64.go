@@ -1,7 +1,7 @@
 //go:build ignore
 
-// Command arm64 writes gemm_arm64.s: the index kernels and the strip kernels of asm/gen.go for NEON,
-// for 5 rows, 2 and 1, and for panels of 1 to 4 vectors.
+// Command arm64 writes gemm_arm64.s: the index kernels and the strip kernels of asm/gen.go for
+// NEON, for 5 rows, 2 and 1, and for panels of 1 to 4 vectors.
 package main
 
 import (
